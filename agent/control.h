@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control socket: requests as lines of JSON, root only. See docs/control-protocol.md. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define CONTROL_PROTOCOL_VERSION 1
+
+struct control_server;
+struct control_request; /* one request; lives until it is answered */
+
+/*
+ * `args` is borrowed (an object, never NULL). `netns_fd` is a descriptor that the peer sent along, -1 for none; it is closed after the
+ * handler returns, dup() to keep. The handler answers now or later, exactly once, or streams.
+ */
+typedef void (*control_handler)(struct control_request *request, const json_t *args, int netns_fd, void *data);
+
+/* 0600, in a directory of mode 0700. Peers other than uid 0 are refused (SO_PEERCRED). 0 or -errno. */
+int control_server_new(uv_loop_t *loop, const char *path, struct control_server **ret);
+void control_server_free(struct control_server *server); /* takes NULL; removes the socket */
+int control_register(struct control_server *server, const char *operation, control_handler handler, void *data);
+
+/* Each takes the reference of `result`. Code: errno-like or a CNI code; `details` may be NULL. */
+void control_reply(struct control_request *request, json_t *result);
+void control_fail(struct control_request *request, int code, const char *message, const char *details);
+
+/*
+ * A stream: any number of lines, until the peer hangs up or the server ends. `closed` runs exactly once.
+ * control_stream_send() drops the line and returns -ENOBUFS when the peer does not read (1 MiB waiting).
+ */
+void control_stream_begin(struct control_request *request, void (*closed)(struct control_request *request, void *data),
+			  void *data);
+int control_stream_send(struct control_request *request, json_t *line);

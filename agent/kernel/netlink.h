@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The only place that speaks netlink (libmnl). Operations are named by intent and idempotent. */
+#pragma once
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "policy/objects.h"
+
+struct netlink; /* one route socket in one network namespace */
+
+/* `netns_fd` -1: the current namespace; else the socket is opened in that one (setns and back). 0 or -errno. */
+int netlink_open(int netns_fd, struct netlink **ret);
+void netlink_close(struct netlink *nl); /* takes NULL */
+/* The kernel's words on the last error (extended ACK), "" if none. */
+const char *netlink_error(const struct netlink *nl);
+
+struct link_info {
+	int ifindex;
+	int peer_ifindex; /* IFLA_LINK of a veth; 0: none */
+	char name[IFNAMSIZ];
+	uint8_t mac[6];
+	uint32_t mtu;
+	bool up;
+	bool is_veth;
+	uint32_t xdp_prog_id; /* 0: none */
+};
+
+/*
+ * Makes a veth pair: `name` with `ifindex` and `mac` here, `peer_name` with `peer_mac` in the namespace `peer_netns_fd`;
+ * both down, host side with no IPv6 address generation. -EEXIST: a name or index is taken (netlink_error() tells which side).
+ */
+struct veth_spec {
+	const char *name;
+	int ifindex;
+	uint8_t mac[6];
+	const char *peer_name;
+	uint8_t peer_mac[6];
+	int peer_netns_fd;
+	uint32_t mtu;
+};
+int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec);
+int netlink_link_get(struct netlink *nl, const char *name, struct link_info *ret); /* -ENODEV */
+int netlink_link_get_index(struct netlink *nl, int ifindex, struct link_info *ret);
+int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count);
+int netlink_link_set_up(struct netlink *nl, int ifindex);
+int netlink_link_delete(struct netlink *nl, int ifindex); /* gone already: 0 */
+
+/* flags: IFA_F_NODAD for IPv6 is set always. Prefix host bits are kept. */
+int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr, uint8_t length);
+int netlink_address_list(struct netlink *nl, int ifindex, struct prefix **ret, size_t *ret_count);
+
+struct route_spec {
+	struct prefix destination; /* length 0 or 96 with a zero address: default route */
+	uint8_t family;            /* enum polder_family */
+	bool has_gateway;
+	struct polder_addr gateway; /* on-link */
+	int ifindex;
+	bool has_source;
+	struct polder_addr source;
+};
+int netlink_route_replace(struct netlink *nl, const struct route_spec *route);
+int netlink_route_delete(struct netlink *nl, const struct route_spec *route); /* gone already: 0 */
+bool netlink_route_exists(struct netlink *nl, const struct route_spec *route);
+/* The interface of the family's default route; -ENOENT. */
+int netlink_default_route(struct netlink *nl, uint8_t family, int *ret_ifindex);
+
+/* A permanent entry. */
+int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct polder_addr *addr, const uint8_t mac[6]);
+int netlink_neighbour_delete(struct netlink *nl, int ifindex, const struct polder_addr *addr);
+
+/* clsact: a direct-action program on a link, replaced atomically under one handle and priority. */
+int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog_fd, const char *name);
+int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress);
+/* The program's id, 0: none. */
+int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, uint32_t *ret_prog_id);
+
+/*
+ * Events: a second socket joined to link and address groups. -ENOBUFS from netlink_monitor_read() means that
+ * messages were lost: read everything anew.
+ */
+struct netlink_monitor;
+enum netlink_change { NETLINK_LINK_NEW, NETLINK_LINK_GONE, NETLINK_ADDRESS };
+typedef void (*netlink_listener)(enum netlink_change change, const struct link_info *link, void *data);
+int netlink_monitor_open(struct netlink_monitor **ret);
+void netlink_monitor_close(struct netlink_monitor *monitor);
+int netlink_monitor_fd(const struct netlink_monitor *monitor);
+int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener listener, void *data);

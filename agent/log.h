@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One record, one line, to standard error; outside strings are escaped. Only daemon functions log, libraries return. */
+#pragma once
+
+#include <stdarg.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* `category` is a short word of the file: "pods", "store", "maps". Settable while running. */
+void log_write(enum log_level level, const char *category, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+/* "error", "warning", "info", "debug"; 0 or -EINVAL. */
+int log_level_parse(const char *text, enum log_level *ret);
+
+#define log_error(category, ...) log_write(LOG_LEVEL_ERROR, category, __VA_ARGS__)
+#define log_warning(category, ...) log_write(LOG_LEVEL_WARNING, category, __VA_ARGS__)
+#define log_info(category, ...) log_write(LOG_LEVEL_INFO, category, __VA_ARGS__)
+#define log_debug(category, ...) log_write(LOG_LEVEL_DEBUG, category, __VA_ARGS__)

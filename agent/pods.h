@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The containers that CNI connected to this node: records, addresses, links. */
+#pragma once
+
+#include <jansson.h>
+
+#include "agent/config.h"
+#include "agent/kernel/netlink.h"
+#include "policy/objects.h"
+
+/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID-IFNAME.json (written whole, renamed, synced). */
+struct local_pod {
+	char *container_id;
+	char *ifname;      /* in the container */
+	char *network;     /* the CNI configuration's name */
+	char *namespace;   /* K8S_POD_NAMESPACE, else "default" */
+	char *name;        /* K8S_POD_NAME, else the container id */
+	char *uid;         /* "" if unknown */
+	struct labels labels;   /* from the configuration, when no Pod object is there */
+	struct polder_addr ipv4, ipv6; /* all zero: none */
+	uint8_t mac[6];
+	uint32_t mtu;
+	int ifindex;       /* host side; ifindex % POLDER_MAX_PODS is its place in the map */
+	char link[16];     /* host side's name */
+	bool gone;         /* its link has vanished: to be freed by the next pass */
+};
+
+struct pods;
+
+/*
+ * What the pods need of the rest. Each returns 0 or -errno and fills `message` (what, where, what to do) on failure.
+ */
+struct pods_hooks {
+	/* Writes the pod's map entries and attaches its programs. Called before the links are up. When it returns, the first packet will be judged by all policies known. */
+	int (*connect)(const struct local_pod *pod, char *message, size_t size, void *data);
+	/* Takes its map entries and programs away; must succeed for pods half connected. */
+	void (*disconnect)(const struct local_pod *pod, void *data);
+	/* For CHECK: programs attached and entries right? */
+	int (*check)(const struct local_pod *pod, char *message, size_t size, void *data);
+	void *data;
+};
+
+/* Every host-side link of Polder has this address. */
+extern const uint8_t pods_gateway_mac[6]; /* 02:70:6f:6c:64:72 */
+#define PODS_GATEWAY_V4 "169.254.1.1"
+#define PODS_GATEWAY_V6 "fe80::1"
+
+/*
+ * Reads the records of run_dir; damaged ones are put aside (renamed .bad) with a warning. Marks those whose link is no more as gone.
+ * Does not call hooks.
+ */
+int pods_open(const struct config *config, struct netlink *nl, const struct pods_hooks *hooks, struct pods **ret);
+void pods_close(struct pods *pods);
+
+size_t pods_count(const struct pods *pods);
+/* Order of container id, interface name. */
+const struct local_pod *pods_at(const struct pods *pods, size_t index);
+/* Frees what has vanished (records, addresses, routes, hook disconnect). Returns how many. */
+size_t pods_sweep(struct pods *pods);
+/* A link of ours has gone. */
+void pods_link_gone(struct pods *pods, int ifindex);
+/* Puts back links' state, host routes and neighbours of all pods if somebody removed them. Idempotent. */
+int pods_repair(struct pods *pods);
+/* Addresses of pool: used and size of each family. */
+struct pool_usage { uint64_t used_v4, size_v4, used_v6, size_v6; };
+void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);
+
+/* The CNI operations. `ret_result` as docs/control-protocol.md says. On failure a CNI error code (> 0) and message/details. */
+struct cni_error { int code; char message[256]; char details[512]; };
+int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, json_t **ret_result, struct cni_error *ret_error);
+int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_error);
+int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct cni_error *ret_error);
+int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_error);
+int pods_cni_status(struct pods *pods, const json_t *args, struct cni_error *ret_error);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All objects of all sources, and what changed since the last pass. */
+#pragma once
+
+#include "policy/objects.h"
+
+struct store;
+
+/*
+ * Called at each change of content (never for an equal object), before store_*() returns. `object` is the new one; for a
+ * deletion the old one (deleted true), freed after the call.
+ */
+typedef void (*store_listener)(const struct object *object, bool deleted, void *data);
+
+struct store *store_new(void);
+void store_free(struct store *store);
+void store_listen(struct store *store, store_listener listener, void *data);
+
+/*
+ * `origin` names the place an object comes from (a file's name, "api"). Replaces all that this origin gave by `list`, taking
+ * its objects; an empty list deletes them. When two origins hold the same kind, namespace and name, the first one by name (strcmp) counts and
+ * store_conflicts() tells.
+ */
+int store_replace(struct store *store, const char *origin, struct object_list *list);
+
+/* The last refusal of an origin (a file that could not be read); NULL clears it. Kept apart from its objects. */
+int store_set_problem(struct store *store, const char *origin, const struct object_error *error);
+
+const struct object *store_get(const struct store *store, enum object_kind kind,
+			       const char *namespace, const char *name);
+/* Objects of a kind in the order of namespace and name. The array belongs to the caller (free()); its elements to the store. */
+size_t store_list(const struct store *store, enum object_kind kind, const struct object ***ret);
+size_t store_count(const struct store *store, enum object_kind kind);
+
+struct store_problem {
+	const char *origin;
+	struct object_error error;
+};
+/* The array belongs to the caller (free()). */
+size_t store_problems(const struct store *store, struct store_problem **ret);

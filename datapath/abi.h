@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every map key, map value and event that programs and user space share. See docs/abi.md. */
+#pragma once
+
+#include <linux/types.h>
+
+#include "reasons.h"
+
+/* Part of the pin path: maps of another layout are never reused. */
+#define POLDER_LAYOUT_VERSION 1
+
+#ifndef __bpf__
+#include <assert.h>
+#define ABI_SIZE(type, size) static_assert(sizeof(type) == (size), #type " has a fixed size")
+#else
+#define ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has a fixed size")
+#endif
+
+/* An address of either family. IPv4 stands as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+struct polder_addr {
+	union {
+		__u8 bytes[16];
+		__be32 words_be[4];
+		__u64 halves[2];
+	};
+};
+ABI_SIZE(struct polder_addr, 16);
+
+#define POLDER_V4_MAPPED_BITS 96
+
+enum polder_family { FAMILY_V4 = 4, FAMILY_V6 = 6 };
+
+/* Where a packet enters Polder. Part of a flow's key: a spoofed packet from the wire never meets a pod's flow. */
+enum polder_zone { ZONE_POD = 0, ZONE_HOST = 1, ZONE_WIRE = 2 };
+
+/*
+ * Identities below IDENTITY_FIRST_POD are reserved. Numbers are local to the node.
+ */
+enum polder_identity {
+	IDENTITY_NONE = 0,
+	IDENTITY_HOST = 1,        /* this node */
+	IDENTITY_WORLD = 2,       /* everything outside */
+	IDENTITY_REMOTE_NODE = 3, /* other nodes and their host-network pods */
+	IDENTITY_UNKNOWN_POD = 4, /* in a pod range, but no object names it */
+	IDENTITY_FIRST_POD = 256,
+};
+
+/* ------------------------------------------------------------------ flow table */
+
+/*
+ * What names a packet's flow in one direction. For ICMP echo, sport is the identifier and dport the
+ * type (8 and 0, 128 and 129) in its high byte, so that a request is never the reply of a request; for protocols without
+ * ports both are 0.
+ * IPv4 uses the first 16 bytes only. Addresses and ports are in network byte order.
+ */
+struct flow_tuple {
+	union {
+		struct {
+			__be16 sport_be;
+			__be16 dport_be;
+			__u8 proto;
+			__u8 zone; /* enum polder_zone */
+			__u16 pad;
+			union {
+				struct {
+					__be32 saddr_be;
+					__be32 daddr_be;
+				} v4;
+				struct {
+					__be32 saddr_be[4];
+					__be32 daddr_be[4];
+				} v6;
+			};
+		};
+		__u64 words[5];
+	};
+};
+ABI_SIZE(struct flow_tuple, 40);
+#define FLOW_WORDS_V4 2
+#define FLOW_WORDS_V6 5
+
+enum flow_action {
+	FLOW_NONE = 0,
+	FLOW_TO_POD = 1,  /* out_ifindex is the pod's host-side link: redirect into its namespace */
+	FLOW_TO_WIRE = 2, /* out_ifindex is an uplink: neighbour look-up, then out */
+	FLOW_TO_HOST = 3, /* the node's own stack */
+	FLOW_DROP = 4,    /* reserved */
+};
+
+/* flow_head.state. The side that opened the flow is the originator. */
+enum flow_state {
+	FLOW_REPLY = 1 << 0,       /* this entry is the reply direction */
+	FLOW_REPLIED = 1 << 1,     /* the other side has answered */
+	FLOW_ESTABLISHED = 1 << 2, /* never evicted: TCP handshake done, or both sides have sent */
+	FLOW_FIN_ORIG = 1 << 3,
+	FLOW_FIN_REPLY = 1 << 4,
+	FLOW_RESET = 1 << 5,
+	FLOW_TRANSLATED = 1 << 6, /* addresses or ports are rewritten */
+	FLOW_SERVICE = 1 << 7,    /* the destination was chosen by a Service */
+};
+
+/*
+ * Written under `seq`: even when stable, odd while one writer (a CPU or the agent's collector), who won it by
+ * compare-and-swap, fills the entry. A reader copies what it needs and compares seq again. `last`, `packets`, `bytes` and
+ * `state` change in place.
+ */
+struct flow_head {
+	__u32 seq;
+	__u32 generation;   /* of the judgement; 0: the place is free */
+	__u32 out_ifindex;
+	__u32 last;         /* last use, seconds of the monotonic clock */
+	__u32 packets;
+	__u16 mtu;          /* of the way out, bytes of IP; 0: no limit to check */
+	__u8 action;        /* enum flow_action */
+	__u8 state;         /* enum flow_state bits */
+	__u16 addr_diff;    /* checksum difference of the addresses, folded (RFC 1624), as bpf_csum_diff gives it */
+	__u16 port_diff;    /* the same of the ports */
+	__be16 new_sport_be;
+	__be16 new_dport_be;
+	__u64 bytes;
+};
+ABI_SIZE(struct flow_head, 40);
+
+struct flow4 { /* one cache line */
+	__u64 key[FLOW_WORDS_V4];
+	struct flow_head head;
+	__be32 new_saddr_be;
+	__be32 new_daddr_be;
+} __attribute__((aligned(8)));
+ABI_SIZE(struct flow4, 64);
+
+struct flow6 { /* two cache lines */
+	__u64 key[FLOW_WORDS_V6];
+	struct flow_head head;
+	__be32 new_saddr_be[4];
+	__be32 new_daddr_be[4];
+	__u64 pad[2];
+} __attribute__((aligned(8)));
+ABI_SIZE(struct flow6, 128);
+
+/* A tuple may stand in any way of the two sets that its hash names. */
+#define FLOW_WAYS 8
+struct flow4_set {
+	struct flow4 way[FLOW_WAYS];
+};
+struct flow6_set {
+	struct flow6 way[FLOW_WAYS];
+};
+
+/* Idle time-outs, seconds. The programs use them to find a place, the agent's collector to free it. */
+#define FLOW_TIMEOUT_TCP_ESTABLISHED 21600
+#define FLOW_TIMEOUT_TCP_NEW 60
+#define FLOW_TIMEOUT_TCP_CLOSED 10
+#define FLOW_TIMEOUT_UDP_ESTABLISHED 180
+#define FLOW_TIMEOUT_UDP_NEW 30
+#define FLOW_TIMEOUT_OTHER 30
+
+/* ------------------------------------------------------------------ pods and addresses */
+
+/*
+ * Array `pods`, indexed by ifindex % POLDER_MAX_PODS: the agent chooses the ifindex of a host-side link so that
+ * no two pods meet. Rule sets and identity stand twice: the generation's lowest bit says which one is in force, so one word
+ * switches all of them at once.
+ */
+#define POLDER_MAX_PODS 4096
+struct pod_entry {
+	__u32 ifindex; /* 0: free */
+	__u32 flags;   /* enum pod_flag */
+	__u8 mac[6];
+	__u16 mtu;
+	__be32 ipv4_be;             /* 0: none */
+	__be32 ipv6_be[4];          /* all 0: none */
+	__u32 identity[2];
+	__u32 egress_rules[2];  /* rule set, see enum ruleset_id */
+	__u32 ingress_rules[2];
+	__u32 pad;
+};
+ABI_SIZE(struct pod_entry, 64);
+enum pod_flag { POD_READY = 1 << 0 };
+
+/* LPM trie `addresses`: prefixlen counts in the 128 bits, 96 + n for IPv4. */
+struct address_key {
+	__u32 prefixlen;
+	struct polder_addr addr;
+};
+ABI_SIZE(struct address_key, 20);
+enum address_flag {
+	ADDRESS_POD = 1 << 0,        /* one pod's address */
+	ADDRESS_POD_RANGE = 1 << 1,  /* a range pods get their addresses from: never masqueraded */
+	ADDRESS_LOCAL = 1 << 2,      /* of this node */
+	ADDRESS_NODE = 1 << 3,       /* a node's own address */
+	ADDRESS_NO_MASQ = 1 << 4,    /* not masqueraded for another reason */
+};
+struct address_entry {
+	__u32 identity[2]; /* by the generation's lowest bit */
+	__u32 flags;       /* enum address_flag */
+	__u32 ifindex;     /* of a local pod; else 0 */
+};
+ABI_SIZE(struct address_entry, 16);
+
+/* ------------------------------------------------------------------ policy */
+
+enum ruleset_id {
+	RULESET_OPEN = 0,     /* no policy selects the pod in this direction */
+	RULESET_CLOSED = 1,   /* nothing passes: not ready */
+	RULESET_CAPACITY = 2, /* nothing passes: its rules did not fit */
+	RULESET_FIRST = 16,
+};
+
+/* Hash `rulesets`, key __u32. Classes: 0 matches no rule. */
+struct ruleset_entry {
+	__u16 default_pod_class;   /* peers that are pods and not in `ruleset_peers` */
+	__u16 default_world_class; /* other peers that are not in `ruleset_peers` */
+	__u32 flags;               /* enum ruleset_flag */
+	__u64 digest[2];           /* of the content: how a restarted agent knows it again */
+};
+ABI_SIZE(struct ruleset_entry, 24);
+enum ruleset_flag { RULESET_HAS_PREFIXES = 1 << 0, RULESET_HAS_PORTS = 1 << 1 };
+
+/* Hash `ruleset_peers` -> __u32 peer class. */
+struct ruleset_peer_key {
+	__u32 ruleset;
+	__u32 identity;
+};
+
+/* LPM trie `ruleset_prefixes` -> __u32 peer class. prefixlen = 32 + bits of the 128-bit address. */
+struct ruleset_prefix_key {
+	__u32 prefixlen;
+	__u32 ruleset;
+	struct polder_addr addr;
+};
+ABI_SIZE(struct ruleset_prefix_key, 24);
+
+/*
+ * LPM trie `ruleset_ports` -> __u32 port class. prefixlen = 32: any protocol and port; 48: any port of the protocol;
+ * 48 + n: the ports whose first n bits (network order) are these.
+ */
+struct ruleset_port_key {
+	__u32 prefixlen;
+	__u32 ruleset;
+	__u8 proto;
+	__u8 zero;
+	__be16 port_be;
+};
+ABI_SIZE(struct ruleset_port_key, 12);
+
+/* Hash `ruleset_cells`: what holds for a class of peers and a class of ports. Not there: no rule allows it. */
+struct ruleset_cell_key {
+	__u32 ruleset;
+	__u16 peer_class;
+	__u16 port_class;
+};
+ABI_SIZE(struct ruleset_cell_key, 8);
+struct ruleset_cell {
+	__u32 rule;  /* number of the rule that decides; never 0 */
+	__u16 rank;  /* the lower one of the identity's and the prefix's cell decides */
+	__u16 allow; /* 1 allow, 0 deny */
+};
+ABI_SIZE(struct ruleset_cell, 8);
+
+/* ------------------------------------------------------------------ Services */
+
+/* Hash `services`. Port 0 and protocol 0: the address is a Service's, whatever the port. */
+struct service_key {
+	struct polder_addr addr;
+	__be16 port_be;
+	__u8 proto;
+	__u8 pad;
+};
+ABI_SIZE(struct service_key, 20);
+enum service_flag { SERVICE_ADDRESS_ONLY = 1 << 0 };
+struct service_entry {
+	__u32 id;            /* number of the Service's port, stable while it exists */
+	__u32 backend_set;   /* first part of a backend_key; a new number for each change */
+	__u32 backend_count; /* 0: no endpoint, reject */
+	__u32 flags;         /* enum service_flag */
+};
+ABI_SIZE(struct service_entry, 16);
+
+/* Hash `backends`: the endpoints that new flows may be sent to, index 0 to backend_count - 1. */
+struct backend_key {
+	__u32 backend_set;
+	__u32 index;
+};
+struct backend {
+	struct polder_addr addr;
+	__be16 port_be;
+	__u16 pad;
+};
+ABI_SIZE(struct backend, 20);
+
+/* Hash `members`: endpoints a flow that exists may stay with -> __u32 enum member_state. */
+struct member_key {
+	__u32 service_id;
+	struct polder_addr addr;
+	__be16 port_be;
+	__u16 pad;
+};
+ABI_SIZE(struct member_key, 24);
+enum member_state { MEMBER_ACTIVE = 1, MEMBER_TERMINATING = 2 };
+
+/* LRU hash `socket_origins`: what a socket of the node asked for before the translation at the socket. */
+struct socket_origin_key {
+	__u64 cookie;
+	struct polder_addr addr; /* of the endpoint */
+	__be16 port_be;
+	__u16 pad[3];
+};
+ABI_SIZE(struct socket_origin_key, 32);
+struct socket_origin {
+	struct polder_addr addr; /* of the Service */
+	__be16 port_be;
+	__u16 pad;
+};
+ABI_SIZE(struct socket_origin, 20);
+
+/* ------------------------------------------------------------------ fragments */
+
+/* LRU hash `fragments`: the ports that a first fragment carried (RFC 791, RFC 8200 4.5). */
+struct fragment_key {
+	struct polder_addr saddr;
+	struct polder_addr daddr;
+	__be32 id_be;
+	__u8 proto;
+	__u8 zone;
+	__u16 pad;
+};
+ABI_SIZE(struct fragment_key, 40);
+struct fragment_ports {
+	__be16 sport_be;
+	__be16 dport_be;
+	__u32 seconds; /* monotonic clock */
+};
+
+/* ------------------------------------------------------------------ control, counters, events */
+
+/* Array `control`, one entry, mapped by the agent. */
+struct control {
+	__u32 generation;      /* moved by 2: judge every flow anew; by 1: switch to the other rule sets as well */
+	__u32 events;          /* enum event_mask: what somebody listens to */
+	__u32 events_per_second; /* for each CPU; 0: no limit */
+	__u32 pad;
+	__u64 hash_seed[2];    /* drawn when the map is made; never changed, flows are placed by it */
+};
+ABI_SIZE(struct control, 32);
+enum event_mask { EVENT_MASK_DROPS = 1 << 0, EVENT_MASK_FLOWS = 1 << 1 };
+
+/* Per-CPU array `drops`, index reason * DROP_DIRECTIONS + direction. */
+enum drop_direction { DROP_FROM_POD, DROP_TO_POD, DROP_FROM_WIRE, DROP_TO_WIRE, DROP_SOCKET, DROP_DIRECTIONS };
+struct drop_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Per-CPU array `counters`, __u64 each. Append only. */
+#define POLDER_COUNTERS(X)                                                                         \
+	X(EVENTS_SENT, "events_sent", "Events handed to the ring buffer")                          \
+	X(EVENTS_LOST, "events_lost", "Events lost because the ring buffer was full")              \
+	X(EVENTS_LIMITED, "events_limited", "Events withheld by the rate limit")                   \
+	X(FLOWS_CREATED, "flows_created", "Flows that were judged for the first time")             \
+	X(FLOWS_REJUDGED, "flows_rejudged", "Flows that were judged again after a change")         \
+	X(FLOWS_EVICTED, "flows_evicted", "Unanswered flows that made room for new ones")          \
+	X(NAT_ALLOCATED, "nat_ports_allocated", "Source ports chosen for translated flows")        \
+	X(NAT_RETRIES, "nat_port_retries", "Source ports that were taken when tried")              \
+	X(REJECTS, "rejects", "Refusals sent to the sender (RST, ICMP)")                           \
+	X(SOCKET_TRANSLATED, "socket_translations", "Connects and sends of the node sent to an endpoint") \
+	X(FRAGMENTS_TRACKED, "fragments_tracked", "First fragments remembered")
+
+enum polder_counter {
+#define X(id, name, text) COUNTER_##id,
+	POLDER_COUNTERS(X)
+#undef X
+		COUNTER_COUNT
+};
+
+enum event_type { EVENT_DROP = 1, EVENT_FLOW = 2 };
+enum event_verdict { VERDICT_DROP = 0, VERDICT_ALLOW = 1, VERDICT_REJECT = 2 };
+
+/* Ring buffer `events`. */
+struct polder_event {
+	__u64 time_ns; /* monotonic clock */
+	__u8 type;     /* enum event_type */
+	__u8 verdict;  /* enum event_verdict */
+	__u8 reason;   /* enum polder_reason */
+	__u8 direction; /* enum drop_direction: where it was seen */
+	__u8 family;   /* enum polder_family; 0: not IP */
+	__u8 proto;
+	__u8 zone;
+	__u8 tcp_flags;
+	struct polder_addr saddr;
+	struct polder_addr daddr; /* before translation */
+	struct polder_addr backend; /* after translation; all 0: none */
+	__be16 sport_be;
+	__be16 dport_be;
+	__be16 backend_port_be;
+	__u16 pad;
+	__u32 ifindex;          /* the link the packet came in by */
+	__u32 length;           /* bytes, with the Ethernet header */
+	__u32 source_identity;
+	__u32 destination_identity;
+	__u32 egress_rule;      /* number of the deciding rule; 0: none */
+	__u32 ingress_rule;
+	__u32 egress_ruleset;
+	__u32 ingress_ruleset;
+};
+ABI_SIZE(struct polder_event, 104);
+
+/* `.rodata` of every object: what cannot change while a program is loaded. */
+#define POLDER_MAX_OWN_RANGES 4
+struct polder_range {
+	struct polder_addr addr;
+	struct polder_addr mask;
+};
+struct datapath_config {
+	__u32 flow4_sets; /* powers of two */
+	__u32 flow6_sets;
+	__u8 gateway_mac[6]; /* of every host-side link */
+	__u16 masquerade_port_min; /* host byte order */
+	__u16 masquerade_port_max;
+	__u8 masquerade_v4; /* 1: pods' packets to the outside leave with node_ipv4_be */
+	__u8 masquerade_v6;
+	__be32 gateway_ipv4_be;
+	__be32 node_ipv4_be; /* 0: none */
+	__be32 gateway_ipv6_be[4];
+	__be32 node_ipv6_be[4];
+	__u64 netns_cookie; /* of the node: sockets of other namespaces are left alone */
+	__u32 own_range_count; /* the node's own pod ranges */
+	__u32 strong_order; /* 1: the CPU may reorder loads (not x86) */
+	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
+};

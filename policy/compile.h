@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From objects to identities and rule sets: pure, no kernel, no I/O. */
+#pragma once
+
+#include "policy/objects.h"
+
+struct json_t;
+
+/*
+ * Numbers that must not change while something refers to them: identities, rule sets and rules. Lives as long as
+ * the agent; its numbers survive a restart through export and import.
+ */
+struct policy_registry;
+struct policy_registry *policy_registry_new(void);
+void policy_registry_free(struct policy_registry *registry);
+/* As JSON, for the state file. The caller owns the result. NULL: no memory. */
+struct json_t *policy_registry_export(const struct policy_registry *registry);
+/* Into an empty registry. 0, -EINVAL (content makes no sense: the registry stays empty), -ENOMEM. */
+int policy_registry_import(struct policy_registry *registry, const struct json_t *state);
+/* A rule set that the maps already hold keeps its number if the compiler makes the same content again. */
+int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2]);
+
+/* Where a rule number comes from. Strings live as long as the registry's number does. */
+struct rule_origin {
+	const char *namespace;
+	const char *name;
+	bool egress;
+	uint32_t index; /* of the rule in spec.ingress or spec.egress */
+};
+/* -ENOENT: no such number. */
+int policy_rule_origin(const struct policy_registry *registry, uint32_t rule, struct rule_origin *ret);
+
+/* One identity in use: distinct (namespace, labels, named ports). */
+struct compiled_identity {
+	uint32_t id;
+	const char *namespace;
+	const struct labels *labels;
+	size_t pods;
+};
+
+struct compiled_peer {
+	uint32_t identity;
+	uint32_t peer_class;
+};
+struct compiled_prefix {
+	struct prefix prefix;
+	uint32_t peer_class; /* 0: an except inside a wider block */
+};
+struct compiled_port {
+	uint8_t length; /* prefix bits after the rule set's number: 0, 16, or 16 + n; see ruleset_port_key */
+	uint8_t proto;
+	uint16_t port; /* host byte order */
+	uint32_t port_class;
+};
+struct compiled_cell {
+	uint16_t peer_class, port_class;
+	struct ruleset_cell cell;
+};
+
+/* Rule sets RULESET_OPEN, RULESET_CLOSED and RULESET_CAPACITY are never listed. Arrays are sorted by key. */
+struct compiled_ruleset {
+	uint32_t id;
+	struct ruleset_entry entry;
+	struct compiled_peer *peers;
+	size_t peer_count;
+	struct compiled_prefix *prefixes;
+	size_t prefix_count;
+	struct compiled_port *ports;
+	size_t port_count;
+	struct compiled_cell *cells;
+	size_t cell_count;
+};
+
+/* What holds for one pod of the input, in the input's order. */
+struct compiled_pod {
+	uint32_t identity;
+	uint32_t ingress_ruleset;
+	uint32_t egress_ruleset;
+};
+
+struct compiled_policy {
+	struct compiled_identity *identities;
+	size_t identity_count;
+	struct compiled_ruleset *rulesets;
+	size_t ruleset_count;
+	struct compiled_pod *pods;
+	size_t pod_count;
+};
+
+/*
+ * Namespaces that no object names have only the label kubernetes.io/metadata.name. Only pods with `subject[i]` true
+ * get rule sets (those of this node); the others serve as peers. Host-network and finished pods have no identity (0).
+ */
+struct policy_input {
+	const struct object *const *namespaces;
+	size_t namespace_count;
+	const struct object *const *pods;
+	const bool *subject;
+	size_t pod_count;
+	const struct object *const *policies;
+	size_t policy_count;
+};
+
+/*
+ * The same input and registry give the same output, whatever the order of the input's objects. A rule set's digest covers
+ * prefixes, ports, cells, defaults and rule numbers, and the classes' meaning, but not which identities exist: a new identity
+ * that fits an existing class adds a peer to the set and leaves its number.
+ * 0, -ENOMEM, -E2BIG (more than 65,535 classes in one set: that set becomes RULESET_CAPACITY, no error).
+ * Free with compiled_policy_free().
+ */
+int policy_compile(struct policy_registry *registry, const struct policy_input *input,
+		   struct compiled_policy **ret);
+void compiled_policy_free(struct compiled_policy *policy);
+
+/* The library's own evaluation on a compiled rule set, as the program does it. */
+struct policy_verdict {
+	bool allowed;
+	uint32_t rule; /* 0: default */
+};
+struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset, uint32_t identity,
+					     const struct polder_addr *peer, uint8_t proto, uint16_t port);
+
+/* Identities, rule sets and rules that nothing used in the last two compilations are forgotten, never renumbered. */
+void policy_registry_collect(struct policy_registry *registry);

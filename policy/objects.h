@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kubernetes objects as Polder keeps them: only the fields it needs, decoded and checked at the edge. */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "datapath/abi.h"
+
+enum object_kind {
+	OBJECT_NAMESPACE,
+	OBJECT_NODE,
+	OBJECT_POD,
+	OBJECT_SERVICE,
+	OBJECT_ENDPOINT_SLICE,
+	OBJECT_NETWORK_POLICY,
+	OBJECT_KIND_COUNT,
+};
+
+/* What a user wrote wrongly: where and why. */
+struct object_error {
+	char path[256];    /* JSON path, such as $.items[3].spec.ingress[0].from[1] */
+	char reason[256];
+	int line, column;  /* of a syntax error; 0: does not apply */
+};
+
+struct label {
+	char *key;
+	char *value;
+};
+
+/* Sorted by key, no key twice. */
+struct labels {
+	struct label *items;
+	size_t count;
+};
+
+enum selector_operator { SELECTOR_IN, SELECTOR_NOT_IN, SELECTOR_EXISTS, SELECTOR_DOES_NOT_EXIST };
+
+struct selector_term {
+	char *key;
+	enum selector_operator op;
+	char **values;
+	size_t value_count;
+};
+
+/* matchLabels stand as SELECTOR_IN with one value. No term: matches everything. */
+struct selector {
+	struct selector_term *terms;
+	size_t count;
+};
+
+struct prefix {
+	struct polder_addr addr; /* IPv4 as ::ffff:a.b.c.d; host bits cleared */
+	uint8_t length;          /* of 128: IPv4 has 96 + n */
+};
+
+/* A port of a container, named or not. */
+struct named_port {
+	char *name; /* NULL: unnamed */
+	uint16_t port; /* host byte order */
+	uint8_t proto; /* IPPROTO_TCP, UDP, SCTP */
+};
+
+/* status.hostIP's node is named by node_name. */
+struct pod_object {
+	struct polder_addr *addresses; /* status.podIPs (podIP), IPv4 as mapped */
+	size_t address_count;
+	struct named_port *ports; /* of containers and sidecars (init containers with restartPolicy Always) */
+	size_t port_count;
+	char *node_name; /* NULL: none */
+	char *phase;     /* "" if unknown */
+	bool host_network;
+	bool ready;       /* condition Ready is True, or there are no conditions */
+	bool terminating; /* metadata.deletionTimestamp */
+	bool finished;    /* phase Succeeded or Failed */
+};
+
+struct node_object {
+	struct prefix *pod_ranges; /* spec.podCIDRs (podCIDR) */
+	size_t pod_range_count;
+	struct polder_addr *addresses; /* status.addresses: InternalIP and ExternalIP, InternalIPs first */
+	size_t address_count;
+	size_t internal_count; /* the first so many of `addresses` */
+};
+
+struct service_port {
+	char *name; /* "" if none */
+	uint16_t port;
+	uint8_t proto;
+	char *target_name;    /* targetPort by name; NULL: by number */
+	uint16_t target_port; /* 0 with a name */
+	uint16_t node_port;   /* 0: none */
+};
+
+struct service_object {
+	char *type; /* ClusterIP, NodePort, LoadBalancer, ExternalName */
+	struct polder_addr *cluster_ips; /* spec.clusterIPs (clusterIP) without "None" */
+	size_t cluster_ip_count;
+	bool headless;
+	struct service_port *ports;
+	size_t port_count;
+	bool has_selector;
+	struct selector selector;
+	bool publish_not_ready;
+	bool internal_local; /* internalTrafficPolicy: Local */
+};
+
+struct slice_endpoint {
+	struct polder_addr *addresses;
+	size_t address_count;
+	bool ready;       /* null counts as true */
+	bool serving;     /* null: as ready */
+	bool terminating; /* null counts as false */
+	char *node_name;  /* NULL: none */
+	char *target_pod; /* targetRef of kind Pod: its name; NULL: none */
+};
+
+struct slice_port {
+	char *name; /* "" if none */
+	uint16_t port; /* 0: null, every port (not supported, ignored) */
+	uint8_t proto;
+};
+
+struct slice_object {
+	char *service; /* label kubernetes.io/service-name; NULL: of no Service */
+	uint8_t family; /* enum polder_family */
+	struct slice_endpoint *endpoints;
+	size_t endpoint_count;
+	struct slice_port *ports;
+	size_t port_count;
+};
+
+struct policy_port {
+	uint8_t proto;
+	bool any_port;
+	char *name;        /* NULL: by number */
+	uint16_t first, last; /* host byte order, inclusive; when not any_port and no name */
+};
+
+struct policy_peer {
+	bool is_block;
+	struct prefix block;
+	struct prefix *excepts;
+	size_t except_count;
+	bool has_namespace_selector, has_pod_selector;
+	struct selector namespace_selector, pod_selector;
+};
+
+struct policy_rule {
+	struct policy_peer *peers; /* none: every peer */
+	size_t peer_count;
+	struct policy_port *ports; /* none: every port and protocol */
+	size_t port_count;
+};
+
+struct network_policy_object {
+	struct selector pod_selector;
+	bool isolates_ingress, isolates_egress;
+	struct policy_rule *ingress;
+	size_t ingress_count;
+	struct policy_rule *egress;
+	size_t egress_count;
+};
+
+struct object {
+	enum object_kind kind;
+	char *namespace; /* "" for those without; "default" where it is missing */
+	char *name;
+	char *uid; /* "" if unknown */
+	struct labels labels;
+	union {
+		struct pod_object pod;
+		struct node_object node;
+		struct service_object service;
+		struct slice_object slice;
+		struct network_policy_object network_policy;
+	};
+};
+
+/* What one text held. `skipped` counts objects of kinds Polder has no use for (ConfigMap, Deployment, ...). */
+struct object_list {
+	struct object **objects;
+	size_t count;
+	size_t skipped;
+};
+
+/* Limits: larger input is refused with an error that names the number. */
+#define OBJECT_TEXT_MAX (64u << 20)
+
+/*
+ * Decodes one object, a List (any *List kind; items may lack kind and apiVersion), or an array. All or nothing: on error
+ * no object is returned and `*ret_error` says where and why.
+ * 0, -EINVAL (what the user wrote is wrong), -EFBIG (over a limit), -ENOMEM. Free with object_list_clear().
+ */
+int objects_decode(const char *text, size_t length, struct object_list *ret, struct object_error *ret_error);
+
+/* Takes NULL. */
+void object_free(struct object *object);
+void object_list_clear(struct object_list *list);
+const char *object_kind_name(enum object_kind kind);
+
+/* Same content in every field that Polder keeps. */
+bool object_equal(const struct object *a, const struct object *b);
+
+/* labels_set() adds or replaces; 0 or -ENOMEM. labels_get() returns the value or NULL. */
+int labels_set(struct labels *labels, const char *key, const char *value);
+const char *labels_get(const struct labels *labels, const char *key);
+void labels_clear(struct labels *labels);
+
+bool selector_matches(const struct selector *selector, const struct labels *labels);
+
+/* "10.0.0.1", "fd00::1". 0 or -EINVAL. */
+int addr_parse(const char *text, struct polder_addr *ret);
+/* Writes at most INET6_ADDRSTRLEN bytes; returns `buffer`. IPv4-mapped stands in dotted form. */
+const char *addr_format(const struct polder_addr *addr, char *buffer);
+bool addr_is_v4(const struct polder_addr *addr);
+/* "10.0.0.0/8"; host bits are cleared. 0 or -EINVAL. */
+int prefix_parse(const char *text, struct prefix *ret);
+/* "10.0.0.0/8" into a buffer of PREFIX_TEXT_MAX bytes. */
+#define PREFIX_TEXT_MAX (INET6_ADDRSTRLEN + 4)
+const char *prefix_format(const struct prefix *prefix, char *buffer);
+bool prefix_contains(const struct prefix *prefix, const struct polder_addr *addr);
