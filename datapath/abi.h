@@ -21,7 +21,6 @@ struct polder_addr {
 	union {
 		__u8 bytes[16];
 		__be32 words_be[4];
-		__u64 halves[2];
 	};
 };
 ABI_SIZE(struct polder_addr, 16);
