@@ -1,0 +1,311 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds Polder and runs the test suites one after the other. See tests/README.md."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(SOURCE, 'build')
+BUILD_ASAN = os.path.join(SOURCE, 'build-asan')
+LOGS = os.path.join(BUILD, 'test-logs')
+
+
+class Suite:
+    """`limit` is in seconds for each program of the suite; `network`: it needs the machine's own network."""
+
+    def __init__(self, name, limit, what, meson=None, sanitized=False, network=False):
+        self.name = name
+        self.limit = limit
+        self.what = what
+        self.meson = meson  # the label of the tests in meson.build files
+        self.sanitized = sanitized
+        self.network = network
+
+    def program(self):
+        path = os.path.join(SOURCE, 'tests', self.name, 'run')
+        return path if os.access(path, os.X_OK) else None
+
+
+SUITES = [
+    Suite('lint', 900, 'static analysis and the rules of the tree'),
+    Suite('docs', 120, 'man pages build and name every option'),
+    Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit'),
+    Suite('asan', 300, 'the unit and golden tests with address and undefined behaviour checks', meson='unit golden',
+          sanitized=True),
+    Suite('golden', 180, 'JSON in, map entries out', meson='golden'),
+    Suite('bpf', 300, 'the loaded programs on made packets', meson='bpf'),
+    Suite('install', 120, 'what meson install puts where'),
+    Suite('netns', 1200, 'real packets between network namespaces'),
+    Suite('e2e', 1200, 'podman and containerd'),
+    Suite('tryout', 300, 'deploy/try-out says what the example policies mean'),
+    Suite('fuzz', 600, 'each parser against random input for a few seconds'),
+    Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
+]
+
+# A program of a suite has its own processes, mounts, /run, bpffs and (mostly) network: nothing of it can stay behind.
+SANDBOX = '''
+mount -t proc proc /proc || exit 99
+mount -t bpf -o mode=0700 bpf /sys/fs/bpf || exit 99
+if [ "$POLDER_TEST_NETWORK" = own ]; then
+	mount -t tmpfs -o mode=0755 tmpfs /run || exit 99
+	mkdir -p /run/netns /run/lock
+	ip link set lo up || exit 99
+fi
+"$@"
+'''
+
+
+class Tally:
+    def __init__(self):
+        self.passed = 0
+        self.failures = []
+        self.skipped = []
+
+    def add(self, suite, results):
+        for state, name, why in results:
+            if state == 'ok':
+                self.passed += 1
+            elif state == 'skip':
+                self.skipped.append((suite, name, why))
+            else:
+                self.failures.append((suite, name, why))
+
+
+RESULT_LINE = re.compile(r'^(ok|not ok|skip)\s+(?:\d+\s+-\s+)?(\S.*?)\s*$')
+CUNIT_TESTS = re.compile(r'^\s*tests\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*$', re.M)
+CUNIT_FAILED = re.compile(r'^\s*Test: (.*?) ?\.\.\.\s*FAILED', re.M)
+
+
+def parse_lines(text):
+    results = []
+    for line in text.splitlines():
+        match = RESULT_LINE.match(line)
+        if match:
+            name, _, why = match.group(2).partition(' - ')
+            if match.group(1) == 'ok' and '# SKIP' in name + why:
+                results.append(('skip', name.split(' # ')[0], (name + why).split('# SKIP', 1)[1].strip()))
+            else:
+                results.append((match.group(1), name, why))
+    return results
+
+
+def parse_cunit(text, program):
+    results = []
+    for total, ran, passed, failed, inactive in CUNIT_TESTS.findall(text):
+        results += [('ok', f'{program}: {i}', '') for i in range(int(passed))]
+        names = CUNIT_FAILED.findall(text)[:int(failed)]
+        names += ['a test'] * (int(failed) - len(names))
+        results += [('not ok', f'{program}: {name}', 'see its output') for name in names]
+        if int(ran) < int(total):
+            results.append(('not ok', f'{program}: all tests run', f'{ran} of {total} ran'))
+    return results
+
+
+def judge(text, status, program):
+    """The results that one program reported, and its own failure if it had one."""
+    results = parse_lines(text) or parse_cunit(text, program)
+    failed = any(state == 'not ok' for state, _, _ in results)
+    if status == 'timeout':
+        results.append(('not ok', program, 'took longer than its time limit'))
+    elif status == 77 and not results:
+        results.append(('skip', program, text.strip().splitlines()[-1] if text.strip() else 'no reason given'))
+    elif not results:
+        results.append(('not ok', program, f'reported no test (exit {status})'))
+    elif status != 0 and not failed:
+        results.append(('not ok', program, f'exit {status} although no test failed'))
+    return results
+
+
+def run_program(command, log, limit, environment, network, directory=SOURCE):
+    """Runs in a sandbox; the output goes to `log`. Returns (text, exit status or 'timeout')."""
+    wrap = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private']
+    if not network:
+        wrap.append('--net')
+    environment = dict(environment, POLDER_TEST_NETWORK='machine' if network else 'own')
+    with open(log, 'ab') as out:
+        start = out.tell()
+        process = subprocess.Popen(wrap + ['--', '/bin/sh', '-c', SANDBOX, 'sh'] + command, cwd=directory,
+                                   env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            status = 'timeout'
+        finally:
+            if process.poll() is None:
+                process.kill()  # the sandbox's first process dies with it, and all others with that one
+                process.wait()
+    with open(log, 'rb') as written:
+        written.seek(start)
+        return written.read().decode(errors='replace'), status
+
+
+def environment():
+    env = {key: value for key, value in os.environ.items() if not key.startswith(('MESON', 'NINJA'))}
+    env['PATH'] = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+    env['LC_ALL'] = 'C.UTF-8'
+    env['POLDER_SOURCE'] = SOURCE
+    env['POLDER_BUILD'] = BUILD
+    env['PYTHONDONTWRITEBYTECODE'] = '1'
+    env['ASAN_OPTIONS'] = 'detect_leaks=1:abort_on_error=0'
+    env['UBSAN_OPTIONS'] = 'print_stacktrace=1:halt_on_error=1'
+    return env
+
+
+def step(title, command, log, env):
+    """A part of the build. Returns True or shows what went wrong."""
+    began = time.monotonic()
+    with open(log, 'ab') as out:
+        status = subprocess.call(command, cwd=SOURCE, env=env, stdin=subprocess.DEVNULL, stdout=out,
+                                 stderr=subprocess.STDOUT)
+    print(f'{title}: {"done" if status == 0 else "FAILED"} ({time.monotonic() - began:.0f} s)', flush=True)
+    if status != 0:
+        with open(log, encoding='utf-8', errors='replace') as text:
+            sys.stdout.write(text.read())
+    return status == 0
+
+
+def meson_build(directory, options, targets, env):
+    log = os.path.join(LOGS, os.path.basename(directory) + '.log')
+    open(log, 'w', encoding='utf-8').close()
+    if not os.path.exists(os.path.join(directory, 'build.ninja')):
+        shutil.rmtree(os.path.join(directory, 'meson-private'), ignore_errors=True)
+        if not step(f'configure {os.path.basename(directory)}', ['meson', 'setup', directory] + options, log, env):
+            return False
+    if targets is None:
+        targets = []
+    elif not targets():
+        return True
+    else:
+        targets = targets()
+    return step(f'build {os.path.basename(directory)}', ['ninja', '-C', directory] + targets, log, env)
+
+
+def meson_tests(directory, labels):
+    text = subprocess.check_output(['meson', 'introspect', '--tests', directory], text=True, env=environment())
+    found = []
+    for test in json.loads(text):
+        names = [suite.split(':')[-1] for suite in test['suite']]
+        if any(label in names for label in labels.split()):
+            found.append(test)
+    return found
+
+
+def asan_targets():
+    """The executables of the sanitized tests, by their path in the build directory."""
+    programs = set()
+    for test in meson_tests(BUILD_ASAN, 'unit golden'):
+        for word in test['cmd']:
+            if word.startswith(BUILD_ASAN + os.sep):
+                programs.add(os.path.relpath(word, BUILD_ASAN))
+    return sorted(programs)
+
+
+def run_suite(suite, env):
+    """All programs of a suite, one after the other. Returns its results."""
+    log = os.path.join(LOGS, suite.name + '.log')
+    open(log, 'w', encoding='utf-8').close()
+    build = BUILD_ASAN if suite.sanitized else BUILD
+    programs = []
+    if suite.meson:
+        for test in meson_tests(build, suite.meson):
+            programs.append((test['name'], test['cmd'], dict(env, **test['env']), test['workdir'] or SOURCE))
+    if suite.program():
+        programs.append((suite.name, [suite.program()], env, SOURCE))
+    if not programs:
+        return [('not ok', suite.name, f'there is no test: neither tests/{suite.name}/run nor a meson test of it')]
+    results = []
+    for name, command, program_env, directory in programs:
+        text, status = run_program(command, log, suite.limit, dict(program_env, POLDER_BUILD=build), suite.network,
+                                   directory)
+        judged = judge(text, status, name)
+        if any(state == 'not ok' for state, _, _ in judged):
+            print(f'--- output of {name} ({suite.name})\n{text.rstrip()}\n---', flush=True)
+        results += judged
+    return results
+
+
+def cgroups():
+    """Control groups are nobody's but the kernel's: what a suite left empty is taken away."""
+    found = set()
+    for root in ('/sys/fs/cgroup/unified', '/sys/fs/cgroup'):
+        if os.path.exists(os.path.join(root, 'cgroup.controllers')):
+            for directory, _, _ in os.walk(root):
+                found.add(directory)
+            break
+    return found
+
+
+def remove_cgroups(before):
+    for directory in sorted(cgroups() - before, key=len, reverse=True):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass  # in use by somebody else
+
+
+def build_all(chosen, env):
+    os.makedirs(LOGS, exist_ok=True)
+    if not meson_build(BUILD, [], None, env):
+        return False
+    if any(suite.sanitized for suite in chosen):
+        options = ['-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1']
+        return meson_build(BUILD_ASAN, options, asan_targets, env)
+    return True
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog='tests/run', description='Installs, builds and runs all tests of Polder.')
+    parser.add_argument('--no-install', action='store_true', help='do not install packages first')
+    parser.add_argument('--suite', action='append', metavar='NAME', help='only this suite (repeatable)')
+    parser.add_argument('--list', action='store_true', help='list the suites and end')
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    if args.list:
+        for suite in SUITES:
+            print(f'{suite.name:8} {suite.what}')
+        return 0
+    known = {suite.name: suite for suite in SUITES}
+    for name in args.suite or []:
+        if name not in known:
+            print(f'tests/run: no suite {name!r}: --list shows them', file=sys.stderr)
+            return 2
+    if os.geteuid() != 0:
+        print('tests/run: not root: network namespaces and BPF programs need it', file=sys.stderr)
+        return 2
+    chosen = [suite for suite in SUITES if not args.suite or suite.name in args.suite]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    tally = Tally()
+    env = environment()
+    if build_all(chosen, env):
+        for suite in chosen:
+            began, groups = time.monotonic(), cgroups()
+            results = run_suite(suite, env)
+            remove_cgroups(groups)
+            tally.add(suite.name, results)
+            states = [state for state, _, _ in results]
+            print(f'{suite.name:8} {states.count("ok")} passed, {states.count("not ok")} failed, '
+                  f'{states.count("skip")} skipped ({time.monotonic() - began:.0f} s)', flush=True)
+    else:
+        tally.failures.append(('build', 'build', f'see above and {LOGS}'))
+    for suite, name, why in tally.skipped:
+        print(f'skipped: {suite}: {name} - {why}')
+    for suite, name, why in tally.failures:
+        print(f'FAILED: {suite}: {name} - {why}')
+    print(f'{tally.passed} passed, {len(tally.failures)} failed, {len(tally.skipped)} skipped', flush=True)
+    return 1 if tally.failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
