@@ -18,7 +18,8 @@ void store_listen(struct store *store, store_listener listener, void *data);
 
 /*
  * `origin` names the place an object comes from (a file's name, "api"). Replaces all that this origin gave by `list`, taking
- * its objects; an empty list deletes them. When two origins hold the same kind, namespace and name, the first one by name (strcmp) counts and
+ * its objects (`list` is empty then); an empty list deletes them. 0, -EEXIST (the list has a kind, namespace and name twice) or -ENOMEM; then
+ * nothing has changed and the list is still the caller's. Listeners hear of additions and changes before deletions. When two origins hold the same kind, namespace and name, the first one by name (strcmp) counts and
  * store_conflicts() tells.
  */
 int store_replace(struct store *store, const char *origin, struct object_list *list);
@@ -31,6 +32,15 @@ const struct object *store_get(const struct store *store, enum object_kind kind,
 /* Objects of a kind in the order of namespace and name. The array belongs to the caller (free()); its elements to the store. */
 size_t store_list(const struct store *store, enum object_kind kind, const struct object ***ret);
 size_t store_count(const struct store *store, enum object_kind kind);
+
+/* One line for each object that does not count because another origin gives it too. */
+struct store_conflict {
+	const struct object *object; /* the one that counts */
+	const char *origin;          /* that gave it */
+	const char *ignored;         /* the origin whose object does not count */
+};
+/* The array belongs to the caller (free()); the strings to the store. */
+size_t store_conflicts(const struct store *store, struct store_conflict **ret);
 
 struct store_problem {
 	const char *origin;

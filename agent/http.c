@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libmicrohttpd without threads: its epoll descriptor is one more descriptor of the loop. */
+#include "agent/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+
+#define CONNECTIONS_MAX 32
+#define IDLE_SECONDS 10
+#define CONNECTION_MEMORY 16384
+
+struct route {
+	const char *path;
+	const char *content_type;
+	http_handler handler;
+	void *data;
+};
+
+struct http_server {
+	struct MHD_Daemon *daemon;
+	uv_poll_t poll;
+	uv_timer_t timer;
+	int handles; /* still open in the loop */
+	struct route routes[HTTP_ROUTES_MAX];
+	size_t route_count;
+	uint16_t port;
+};
+
+/* The last colon divides; IPv6 stands in brackets. IPv4 becomes ::ffff:a.b.c.d. */
+int http_address_parse(const char *text, struct sockaddr_in6 *ret)
+{
+	struct sockaddr_in6 address = { .sin6_family = AF_INET6 };
+	const char *colon = strrchr(text, ':');
+	char host[INET6_ADDRSTRLEN + 16];
+	unsigned long port;
+	size_t length;
+	char *end;
+
+	if (!colon || colon[1] < '0' || colon[1] > '9')
+		return -EINVAL;
+	port = strtoul(colon + 1, &end, 10);
+	if (*end || strlen(colon + 1) > 5 || port > UINT16_MAX)
+		return -EINVAL;
+	address.sin6_port = htons((uint16_t)port);
+
+	length = (size_t)(colon - text);
+	if (length >= sizeof(host) - sizeof("::ffff:"))
+		return -EINVAL;
+	if (length == 0) {
+		address.sin6_addr = in6addr_any;
+	} else if (text[0] == '[' && text[length - 1] == ']') {
+		snprintf(host, sizeof(host), "%.*s", (int)length - 2, text + 1);
+		if (inet_pton(AF_INET6, host, &address.sin6_addr) != 1)
+			return -EINVAL;
+	} else {
+		snprintf(host, sizeof(host), "::ffff:%.*s", (int)length, text);
+		if (memchr(text, ':', length) ||
+		    inet_pton(AF_INET6, host, &address.sin6_addr) != 1)
+			return -EINVAL;
+	}
+	*ret = address;
+	return 0;
+}
+
+/* Where IPv6 is switched off, an IPv4 socket serves. */
+static int listen_v4(const struct sockaddr_in6 *address)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = address->sin6_port };
+	CLEANUP(cleanup_close) int fd = -1;
+	int one = 1;
+
+	memcpy(&v4.sin_addr, &address->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&v4, sizeof(v4)) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int listen_on(const struct sockaddr_in6 *address)
+{
+	bool v4 = IN6_IS_ADDR_V4MAPPED(&address->sin6_addr);
+	bool any = IN6_IS_ADDR_UNSPECIFIED(&address->sin6_addr);
+	CLEANUP(cleanup_close) int fd = -1;
+	int one = 1, v6_only = 0;
+
+	if (v4)
+		return listen_v4(address);
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno == EAFNOSUPPORT && any ? listen_v4(address) : -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only));
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+	    listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static uint16_t bound_port(int fd)
+{
+	struct sockaddr_in6 address = { 0 };
+	socklen_t length = sizeof(address);
+
+	getsockname(fd, (struct sockaddr *)&address, &length);
+	/* The port stands at the same place in both families. */
+	return ntohs(address.sin6_port);
+}
+
+static enum MHD_Result respond(struct MHD_Connection *connection, unsigned int status,
+			       const char *content_type, char *body, size_t length)
+{
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	response = MHD_create_response_from_buffer(length, body ? body : (void *)"",
+						   body ? MHD_RESPMEM_MUST_FREE :
+							  MHD_RESPMEM_PERSISTENT);
+	if (!response) {
+		free(body);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	result = MHD_queue_response(connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned int status,
+			      const char *text)
+{
+	char *body = strdup(text);
+
+	return respond(connection, status, HTTP_TYPE_TEXT, body, body ? strlen(body) : 0);
+}
+
+static enum MHD_Result on_request(void *data, struct MHD_Connection *connection, const char *url,
+				  const char *method, const char *version, const char *upload,
+				  size_t *upload_size, void **context)
+{
+	struct http_server *server = data;
+
+	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+		if (*upload_size > 0) {
+			*upload_size = 0;
+			return MHD_YES;
+		}
+		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+	}
+	/* The first call comes with the headers only; answering the second keeps the connection usable. */
+	if (!*context) {
+		*context = server;
+		return MHD_YES;
+	}
+	for (size_t i = 0; i < server->route_count; i++) {
+		const struct route *route = &server->routes[i];
+		char *body = NULL;
+		size_t length = 0;
+		unsigned int status;
+
+		if (strcmp(route->path, url) != 0)
+			continue;
+		status = route->handler(&body, &length, route->data);
+		return respond(connection, status, route->content_type, body, body ? length : 0);
+	}
+	return refuse(connection, MHD_HTTP_NOT_FOUND, "no such page\n");
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void run(struct http_server *server)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	MHD_run(server->daemon);
+	if (MHD_get_timeout(server->daemon, &timeout) == MHD_YES)
+		uv_timer_start(&server->timer, on_timer, timeout, 0);
+	else
+		uv_timer_stop(&server->timer);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	run(timer->data);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	run(poll->data);
+}
+
+static int start_daemon(struct http_server *server, int *listen_fd)
+{
+	/* On success the daemon owns the descriptor. */
+	server->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, server,
+					  MHD_OPTION_LISTEN_SOCKET, *listen_fd,
+					  MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+					  MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
+					  MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+					  (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+	if (!server->daemon)
+		return errno ? -errno : -EIO;
+	*listen_fd = -1;
+	return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct http_server *server = handle->data;
+
+	if (--server->handles == 0)
+		free(server);
+}
+
+int http_server_new(uv_loop_t *loop, const char *address, struct http_server **ret)
+{
+	CLEANUP(cleanup_close) int listen_fd = -1;
+	struct http_server *server;
+	struct sockaddr_in6 parsed;
+	int epoll_fd, r;
+
+	r = http_address_parse(address, &parsed);
+	if (r < 0)
+		return r;
+	listen_fd = listen_on(&parsed);
+	if (listen_fd < 0)
+		return listen_fd;
+	server = calloc(1, sizeof(*server));
+	if (!server)
+		return -ENOMEM;
+	server->port = bound_port(listen_fd);
+	r = start_daemon(server, &listen_fd);
+	if (r < 0)
+		goto free_server;
+	epoll_fd = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	r = uv_poll_init(loop, &server->poll, epoll_fd);
+	if (r < 0)
+		goto stop_daemon;
+
+	uv_timer_init(loop, &server->timer);
+	server->handles = 2;
+	server->poll.data = server->timer.data = server;
+	uv_poll_start(&server->poll, UV_READABLE, on_readable);
+	*ret = server;
+	return 0;
+
+stop_daemon:
+	MHD_stop_daemon(server->daemon);
+free_server:
+	free(server);
+	return r;
+}
+
+void http_server_free(struct http_server *server)
+{
+	if (!server)
+		return;
+	uv_poll_stop(&server->poll);
+	MHD_stop_daemon(server->daemon);
+	uv_close((uv_handle_t *)&server->poll, on_closed);
+	uv_close((uv_handle_t *)&server->timer, on_closed);
+}
+
+uint16_t http_server_port(const struct http_server *server)
+{
+	return server->port;
+}
+
+int http_route(struct http_server *server, const char *path, const char *content_type,
+	       http_handler handler, void *data)
+{
+	if (server->route_count == HTTP_ROUTES_MAX)
+		return -ENOSPC;
+	server->routes[server->route_count++] = (struct route){ path, content_type, handler, data };
+	return 0;
+}

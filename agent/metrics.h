@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A writer of Prometheus' text format (0.0.4): families with help and type, base units, labels escaped. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+struct metric_label {
+	const char *name;
+	const char *value;
+};
+
+/* No memory: remembered, told by metrics_finish(). */
+struct metrics;
+struct metrics *metrics_new(void); /* NULL: no memory */
+void metrics_free(struct metrics *metrics);
+
+/*
+ * Begins a family; its samples follow, all of them before the next family. Names are lower case with underscores, end in their base unit
+ * (_seconds, _bytes) and, for counters, in _total. A family is begun once.
+ */
+void metrics_family(struct metrics *metrics, const char *name, enum metric_type type,
+		    const char *help);
+void metrics_sample(struct metrics *metrics, double value, const struct metric_label *labels,
+		    size_t label_count);
+/* Exact beyond 2^53. */
+void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct metric_label *labels,
+			size_t label_count);
+
+/* A family of one sample without labels. */
+void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,
+		    const char *help, double value);
+
+/* A distribution: `counts[i]` observations of at most `bounds[i]`, the last count those above all bounds. Zeroed to begin with. */
+#define METRIC_BUCKETS_MAX 16
+struct metric_histogram {
+	const double *bounds; /* ascending; lives as long as the histogram */
+	size_t bound_count;   /* at most METRIC_BUCKETS_MAX */
+	uint64_t counts[METRIC_BUCKETS_MAX + 1];
+	double sum;
+};
+void metric_observe(struct metric_histogram *histogram, double value);
+void metrics_histogram(struct metrics *metrics, const struct metric_histogram *histogram,
+		       const struct metric_label *labels, size_t label_count);
+
+/* The text, to be freed by the caller, and its length (may be NULL). NULL: no memory. The writer is empty afterwards. */
+char *metrics_finish(struct metrics *metrics, size_t *ret_length);

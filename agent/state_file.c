@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Atomic replacement and damage detection of small files. */
+#include "agent/state_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+
+#define STATE_MAGIC "polder-state 1"
+#define HEADER_MAX 64
+
+/* CRC-32 (IEEE 802.3), bit by bit: state is small and seldom written. */
+static uint32_t crc32_of(const unsigned char *data, size_t length)
+{
+	uint32_t crc = 0xffffffffu;
+
+	for (size_t i = 0; i < length; i++) {
+		crc ^= data[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = (crc >> 1) ^ (0xedb88320u & -(crc & 1));
+	}
+	return ~crc;
+}
+
+/* The one header that fits the content: a reader compares it byte by byte, so damage of the header shows as well. */
+static size_t format_header(char header[HEADER_MAX], const void *content, size_t length)
+{
+	return (size_t)snprintf(header, HEADER_MAX, STATE_MAGIC " %zu %08x\n", length,
+				crc32_of(content, length));
+}
+
+static int write_all(int fd, const void *data, size_t length)
+{
+	const char *position = data;
+
+	while (length > 0) {
+		ssize_t written = write(fd, position, length);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return -errno;
+		position += written;
+		length -= (size_t)written;
+	}
+	return 0;
+}
+
+/* Opens the directory of `path`; `*ret_name` points to the last part inside `path`. */
+static int open_directory(const char *path, int *ret_fd, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	char directory[PATH_MAX] = ".";
+	int fd;
+
+	if (!name[0] || strlen(name) > NAME_MAX - sizeof(".tmp"))
+		return -EINVAL;
+	if (slash) {
+		size_t length = slash == path ? 1 : (size_t)(slash - path);
+
+		if (length >= sizeof(directory))
+			return -ENAMETOOLONG;
+		memcpy(directory, path, length);
+		directory[length] = '\0';
+	}
+	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	*ret_name = name;
+	return 0;
+}
+
+static int write_temporary(int dir, const char *name, const void *content, size_t length)
+{
+	char header[HEADER_MAX];
+	size_t header_length = format_header(header, content, length);
+	CLEANUP(cleanup_close) int fd = -1;
+	int r;
+
+	fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (fchmod(fd, 0600) < 0)
+		return -errno;
+	r = write_all(fd, header, header_length);
+	if (r == 0)
+		r = write_all(fd, content, length);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	/* Some file systems tell of a full disk only here. */
+	if (close(TAKE_FD(fd)) < 0 && r == 0)
+		r = -errno;
+	return r;
+}
+
+int state_file_write(const char *path, const void *content, size_t length)
+{
+	CLEANUP(cleanup_close) int dir = -1;
+	char temporary[NAME_MAX + 1];
+	const char *name;
+	int r;
+
+	r = open_directory(path, &dir, &name);
+	if (r < 0)
+		return r;
+	snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+
+	r = write_temporary(dir, temporary, content, length);
+	if (r == 0 && renameat(dir, temporary, dir, name) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlinkat(dir, temporary, 0);
+		return r;
+	}
+	return fsync(dir) < 0 ? -errno : 0;
+}
+
+/* Reads at most `max` + 1 bytes, so that the caller can tell a file that is too large. */
+static int read_limited(int fd, size_t max, char **ret, size_t *ret_length)
+{
+	CLEANUP(cleanup_free) char *data = NULL;
+	size_t length = 0, size = 0;
+
+	for (;;) {
+		ssize_t got;
+
+		if (length + 1 >= size) {
+			char *larger;
+
+			size = size ? size * 2 : 4096;
+			larger = realloc(data, size);
+			if (!larger)
+				return -ENOMEM;
+			data = larger;
+		}
+		got = read(fd, data + length, size - length - 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		length += (size_t)got;
+		if (length > max)
+			return -EFBIG;
+	}
+	data[length] = '\0';
+	*ret = TAKE_PTR(data);
+	*ret_length = length;
+	return 0;
+}
+
+int state_file_read(const char *path, size_t max, char **ret, size_t *ret_length)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	CLEANUP(cleanup_free) char *data = NULL;
+	char header[HEADER_MAX];
+	size_t length = 0, header_length;
+	struct stat status;
+	char *content;
+	int r;
+
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (!S_ISREG(status.st_mode))
+		return -EBADMSG;
+	r = read_limited(fd, max + HEADER_MAX, &data, &length);
+	if (r < 0)
+		return r;
+
+	content = memchr(data, '\n', length < HEADER_MAX ? length : HEADER_MAX);
+	if (!content)
+		return -EBADMSG;
+	content++;
+	header_length = (size_t)(content - data);
+	length -= header_length;
+	if (length > max)
+		return -EFBIG;
+	if (format_header(header, content, length) != header_length ||
+	    memcmp(header, data, header_length) != 0)
+		return -EBADMSG;
+
+	memmove(data, content, length + 1);
+	*ret = TAKE_PTR(data);
+	if (ret_length)
+		*ret_length = length;
+	return 0;
+}
+
+int state_file_write_json(const char *path, const json_t *value)
+{
+	CLEANUP(cleanup_free) char *text = json_dumps(value, JSON_INDENT(1) | JSON_ENCODE_ANY);
+
+	if (!text)
+		return -ENOMEM;
+	return state_file_write(path, text, strlen(text));
+}
+
+int state_file_read_json(const char *path, size_t max, json_t **ret)
+{
+	CLEANUP(cleanup_free) char *text = NULL;
+	size_t length;
+	json_t *value;
+	int r;
+
+	r = state_file_read(path, max, &text, &length);
+	if (r < 0)
+		return r;
+	value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+	if (!value)
+		return -EBADMSG;
+	*ret = value;
+	return 0;
+}
+
+int state_file_remove(const char *path)
+{
+	CLEANUP(cleanup_close) int dir = -1;
+	const char *name;
+	int r;
+
+	r = open_directory(path, &dir, &name);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (unlinkat(dir, name, 0) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return fsync(dir) < 0 ? -errno : 0;
+}
