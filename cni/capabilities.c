@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What users and runtimes ask for beyond the plain attachment: addresses, MAC, labels; and what is not offered. */
+#include "cni/config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IPS_MAX	   16
+#define LABELS_MAX 256
+
+/* "10.0.0.1", "10.0.0.1/24", "fd00::1/64". */
+static bool address_valid(const char *text)
+{
+	char address[INET6_ADDRSTRLEN], *end;
+	const char *slash = strchr(text, '/');
+	size_t length = slash ? (size_t)(slash - text) : strlen(text);
+	unsigned char binary[16];
+	bool v6 = memchr(text, ':', length);
+	unsigned long bits = 0;
+
+	if (length >= sizeof(address))
+		return false;
+	memcpy(address, text, length);
+	address[length] = '\0';
+	if (inet_pton(v6 ? AF_INET6 : AF_INET, address, binary) != 1)
+		return false;
+	if (!slash)
+		return true;
+	if (slash[1] < '0' || slash[1] > '9')
+		return false;
+	bits = strtoul(slash + 1, &end, 10);
+	return !*end && bits <= (v6 ? 128 : 32);
+}
+
+static int check_ips(const json_t *ips, struct cni_failure *ret_failure)
+{
+	char quoted[CNI_QUOTE_MAX];
+	const char *text;
+	json_t *item;
+	size_t index;
+
+	if (!ips || json_is_null(ips))
+		return 0;
+	if (!json_is_array(ips) || json_array_size(ips) > IPS_MAX)
+		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
+				"runtimeConfig.ips is not a list of at most %d addresses", IPS_MAX);
+	json_array_foreach(ips, index, item) {
+		text = json_string_value(item);
+		if (!text || !address_valid(text))
+			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
+					"runtimeConfig.ips[%zu] \"%s\" is not an IP address", index,
+					cni_quote(text ? text : "", quoted));
+	}
+	return 0;
+}
+
+/* Six hexadecimal bytes with colons; not a group's, not zero. */
+static bool mac_valid(const char *text)
+{
+	unsigned int byte[6];
+	int length = 0, n;
+
+	n = sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3],
+		   &byte[4], &byte[5], &length);
+	if (n != 6 || length != 17 || text[length] ||
+	    strspn(text, "0123456789abcdefABCDEF:") != 17)
+		return false;
+	return !(byte[0] & 1) && (byte[0] | byte[1] | byte[2] | byte[3] | byte[4] | byte[5]);
+}
+
+static int check_mac(const json_t *mac, struct cni_failure *ret_failure)
+{
+	const char *text = json_string_value(mac);
+	char quoted[CNI_QUOTE_MAX];
+
+	if (!mac || json_is_null(mac) || (text && !*text) || (text && mac_valid(text)))
+		return 0;
+	return cni_fail(ret_failure, CNI_INVALID_CONFIG,
+			"runtimeConfig.mac \"%s\" is not a unicast MAC address",
+			cni_quote(text ? text : "", quoted));
+}
+
+/* Empty lists and zeroes come from runtimes that were asked for nothing. */
+static bool asks_for_something(const json_t *value)
+{
+	const char *key;
+	json_t *item;
+
+	json_object_foreach((json_t *)value, key, item)
+		if (asks_for_something(item))
+			return true;
+	return json_array_size(value) || json_integer_value(value);
+}
+
+static int refuse_unsupported(const json_t *runtime, struct cni_failure *ret_failure)
+{
+	if (asks_for_something(json_object_get(runtime, "portMappings"))) {
+		cni_fail(ret_failure, CNI_UNSUPPORTED_FIELD,
+			 "runtimeConfig.portMappings: polder-cni does not publish ports of the node");
+		cni_details(ret_failure,
+			    "remove the capability portMappings from polder-cni in the conflist and put the "
+			    "plugin portmap behind it, or do without published ports");
+		return -EINVAL;
+	}
+	if (asks_for_something(json_object_get(runtime, "bandwidth"))) {
+		cni_fail(ret_failure, CNI_UNSUPPORTED_FIELD,
+			 "runtimeConfig.bandwidth: polder-cni does not limit bandwidth");
+		cni_details(ret_failure,
+			    "remove the capability bandwidth from polder-cni in the conflist and put the "
+			    "plugin bandwidth behind it, or do without limits");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_labels(const json_t *labels, const char *path, struct cni_failure *ret_failure)
+{
+	const char *key;
+	json_t *item;
+	size_t index;
+
+	if (!labels || json_is_null(labels))
+		return 0;
+	if (!json_is_array(labels) || json_array_size(labels) > LABELS_MAX)
+		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
+				"%s is not a list of at most %d {\"key\", \"value\"}", path,
+				LABELS_MAX);
+	json_array_foreach(labels, index, item) {
+		key = json_string_value(json_object_get(item, "key"));
+		if (!key || !*key || !json_is_string(json_object_get(item, "value")))
+			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
+					"%s[%zu] is not a pair {\"key\": …, \"value\": …} of strings",
+					path, index);
+	}
+	return 0;
+}
+
+int cni_config_check_add(const struct cni_config *config, struct cni_failure *ret_failure)
+{
+	const json_t *runtime = json_object_get(config->root, "runtimeConfig");
+	const json_t *args = json_object_get(config->root, "args");
+	int r = refuse_unsupported(runtime, ret_failure);
+
+	if (!r)
+		r = check_ips(json_object_get(runtime, "ips"), ret_failure);
+	if (!r)
+		r = check_mac(json_object_get(runtime, "mac"), ret_failure);
+	if (!r)
+		r = check_labels(json_object_get(args, "labels"), "args.labels", ret_failure);
+	if (!r)
+		r = check_labels(json_object_get(json_object_get(args, "cni"), "labels"),
+				 "args.cni.labels", ret_failure);
+	return r;
+}
+
+static bool says_nothing(const json_t *value)
+{
+	return !value || json_is_null(value) || (json_is_array(value) && !json_array_size(value)) ||
+	       (json_is_string(value) && !json_string_length(value));
+}
+
+int cni_config_adopt_args(struct cni_config *config, const json_t *args,
+			  struct cni_failure *ret_failure)
+{
+	json_t *ip = json_object_get(args, "IP"), *mac = json_object_get(args, "MAC");
+	json_t *runtime = json_object_get(config->root, "runtimeConfig");
+	int r = 0;
+
+	if (!json_is_object(runtime)) {
+		runtime = json_object();
+		r = json_object_set_new(config->root, "runtimeConfig", runtime);
+	}
+	if (!r && !says_nothing(ip) && says_nothing(json_object_get(runtime, "ips")))
+		r = json_object_set_new(runtime, "ips", json_pack("[O]", ip));
+	if (!r && !says_nothing(mac) && says_nothing(json_object_get(runtime, "mac")))
+		r = json_object_set(runtime, "mac", mac);
+	return r ? cni_fail(ret_failure, CNI_IO, "out of memory") : 0;
+}

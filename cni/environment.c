@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the runtime says in CNI_* environment variables, checked. */
+#include "cni/environment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/cni_note.h"
+
+#define ARGS_MAX (64 * 1024)
+
+static const char *const command_names[] = {
+	[CNI_ADD] = "ADD", [CNI_DEL] = "DEL",	    [CNI_CHECK] = "CHECK",
+	[CNI_GC] = "GC",   [CNI_STATUS] = "STATUS", [CNI_VERSION] = "VERSION",
+};
+
+static const char *variable(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? value : NULL;
+}
+
+static int read_command(enum cni_command *ret, struct cni_failure *ret_failure)
+{
+	const char *text = variable("CNI_COMMAND");
+	char quoted[CNI_QUOTE_MAX];
+
+	for (size_t i = 0; text && i < sizeof(command_names) / sizeof(*command_names); i++)
+		if (!strcmp(text, command_names[i])) {
+			*ret = (enum cni_command)i;
+			return 0;
+		}
+	if (!text)
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_COMMAND is not set: polder-cni is started by a container "
+				"runtime, see polder-cni(8)");
+	return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+			"CNI_COMMAND is \"%s\": expected ADD, DEL, CHECK, GC, STATUS or VERSION",
+			cni_quote(text, quoted));
+}
+
+static int read_names(struct cni_environment *environment, struct cni_failure *ret_failure)
+{
+	const char *id = variable("CNI_CONTAINERID"), *ifname = variable("CNI_IFNAME");
+	char quoted[CNI_QUOTE_MAX];
+
+	if (!id || !ifname)
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"required environment variable %s is missing or empty",
+				!id ? "CNI_CONTAINERID" : "CNI_IFNAME");
+	if (!cni_container_id_valid(id))
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_CONTAINERID \"%s\" is invalid: it starts with a letter or digit, "
+				"goes on with letters, digits, '_', '.' and '-', and has at most %d characters",
+				cni_quote(id, quoted), CNI_CONTAINER_ID_MAX);
+	if (!cni_ifname_valid(ifname))
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_IFNAME \"%s\" is invalid: at most %d printable characters without "
+				"'/', ':' and blanks, and not \".\" or \"..\"",
+				cni_quote(ifname, quoted), CNI_IFNAME_MAX);
+	environment->container_id = id;
+	environment->ifname = ifname;
+	return 0;
+}
+
+int cni_environment_read(struct cni_environment *ret, struct cni_failure *ret_failure)
+{
+	struct cni_environment environment = {0};
+	int r = read_command(&environment.command, ret_failure);
+
+	if (r < 0)
+		return r;
+	/* The others come with empty or invented names from some runtimes. */
+	if (environment.command <= CNI_CHECK) {
+		r = read_names(&environment, ret_failure);
+		if (r < 0)
+			return r;
+		environment.netns = variable("CNI_NETNS");
+		environment.args = variable("CNI_ARGS");
+	}
+	if ((environment.command == CNI_ADD || environment.command == CNI_CHECK) &&
+	    !environment.netns)
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"required environment variable CNI_NETNS is missing or empty");
+	*ret = environment;
+	return 0;
+}
+
+static bool has_control_characters(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return true;
+	return false;
+}
+
+/* Splits "K=V" in place. */
+static int add_pair(json_t *args, char *pair, struct cni_failure *ret_failure)
+{
+	char *equals = strchr(pair, '='), quoted[CNI_QUOTE_MAX];
+	json_t *value;
+
+	if (!equals || equals == pair)
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_ARGS: \"%s\" is not of the form KEY=VALUE",
+				cni_quote(pair, quoted));
+	value = json_string(equals + 1);
+	*equals = '\0';
+	if (!value || json_object_set_new(args, pair, value))
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_ARGS: key or value of \"%s\" is not UTF-8",
+				cni_quote(pair, quoted));
+	return 0;
+}
+
+int cni_args_decode(const char *text, json_t **ret, struct cni_failure *ret_failure)
+{
+	char *copy, *rest, *pair;
+	json_t *args;
+	int r = 0;
+
+	if (strlen(text) > ARGS_MAX)
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_ARGS has more than %d bytes", ARGS_MAX);
+	if (has_control_characters(text))
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_ARGS has control characters");
+	args = json_object();
+	copy = rest = strdup(text);
+	if (!args || !copy)
+		r = cni_fail(ret_failure, CNI_IO, "out of memory");
+	while (!r && (pair = strsep(&rest, ";")))
+		if (*pair)
+			r = add_pair(args, pair, ret_failure);
+	free(copy);
+	if (r < 0)
+		json_decref(args);
+	else
+		*ret = args;
+	return r;
+}
+
+static bool is_our_own(int fd)
+{
+	struct stat theirs, ours;
+
+	return !fstat(fd, &theirs) && !stat("/proc/self/ns/net", &ours) &&
+	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+int cni_netns_open(const char *path, int *ret_fd, struct cni_failure *ret_failure)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char quoted[CNI_QUOTE_MAX];
+
+	cni_quote(path, quoted);
+	if (fd < 0)
+		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+				"CNI_NETNS \"%s\" cannot be opened: %s", quoted, strerror(errno));
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
+		cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+			 "CNI_NETNS \"%s\" is not a network namespace", quoted);
+	else if (is_our_own(fd))
+		cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
+			 "CNI_NETNS \"%s\" is the node's own network namespace", quoted);
+	else {
+		*ret_fd = fd;
+		return 0;
+	}
+	close(fd);
+	return -EINVAL;
+}

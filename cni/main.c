@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* polder-cni: reads what the runtime asks for, has polderd do it, prints the result or the error. */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cni/commands.h"
+
+#define VERSION_OF_LAST_RESORT "1.0.0"
+
+typedef int (*command_function)(struct cni_config *config,
+				const struct cni_environment *environment, json_t **ret_output,
+				struct cni_failure *ret_failure);
+
+static const command_function commands[] = {
+	[CNI_ADD] = cni_add, [CNI_DEL] = cni_del,	[CNI_CHECK] = cni_check,
+	[CNI_GC] = cni_gc,   [CNI_STATUS] = cni_status,
+};
+
+/* Whole and with a newline. 0 or -errno. */
+static int print(const json_t *output)
+{
+	char *text = json_dumps(output, JSON_COMPACT);
+	size_t length, done = 0;
+	ssize_t n = 0;
+	int r = 0;
+
+	if (!text)
+		return -ENOMEM;
+	length = strlen(text);
+	text[length++] = '\n';
+	while (!r && done < length) {
+		n = write(STDOUT_FILENO, text + done, length - done);
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			r = -errno;
+	}
+	free(text);
+	return r;
+}
+
+/* The caller frees `*ret`. One byte more than allowed is read, for the parser to refuse. */
+static int read_input(char **ret, size_t *ret_length, struct cni_failure *ret_failure)
+{
+	size_t used = 0, room = 0;
+	char *buffer = NULL, *larger;
+	ssize_t n = 1;
+
+	while (n && used <= CNI_CONFIG_MAX) {
+		if (used == room) {
+			room = room ? room * 2 : 16384;
+			larger = realloc(buffer, room);
+			if (!larger) {
+				free(buffer);
+				return cni_fail(ret_failure, CNI_IO, "out of memory");
+			}
+			buffer = larger;
+		}
+		n = read(STDIN_FILENO, buffer + used, room - used);
+		if (n > 0)
+			used += (size_t)n;
+		if (n < 0 && errno != EINTR) {
+			free(buffer);
+			return cni_fail(ret_failure, CNI_IO,
+					"the configuration on standard input cannot be read: %s",
+					strerror(errno));
+		}
+	}
+	*ret = buffer;
+	*ret_length = used;
+	return 0;
+}
+
+/* A person who asks for the version gives no configuration: `*ret` stays as it is. */
+static int read_config(bool may_be_empty, json_t **ret, struct cni_failure *ret_failure)
+{
+	char *text = NULL;
+	size_t length = 0;
+	int r = read_input(&text, &length, ret_failure);
+
+	if (!r && (length || !may_be_empty))
+		r = cni_config_parse(text, length, ret, ret_failure);
+	free(text);
+	return r;
+}
+
+/* The version asked for comes back, whichever it is: the runtime picks from the list. */
+static json_t *version_output(const char *version)
+{
+	json_t *supported = json_array();
+
+	for (int i = 0; i < CNI_VERSION_COUNT; i++)
+		json_array_append_new(supported, json_string(cni_versions[i]));
+	return json_pack("{s:s, s:o}", "cniVersion", version, "supportedVersions", supported);
+}
+
+/* Takes the reference of `root`. */
+static int run(json_t *root, const struct cni_environment *environment,
+	       struct cni_failure *ret_failure)
+{
+	struct cni_config config;
+	json_t *output = NULL;
+	int r = cni_config_decode(root, &config, ret_failure);
+
+	if (r < 0)
+		return r;
+	r = commands[environment->command](&config, environment, &output, ret_failure);
+	if (!r && output && print(output) < 0) {
+		r = cni_fail(ret_failure, CNI_IO, "the result cannot be written to standard output");
+		if (environment->command == CNI_ADD)
+			cni_undo_add(&config, environment);
+	}
+	json_decref(output);
+	cni_config_clear(&config);
+	return r;
+}
+
+static int report(const struct cni_failure *failure, const char *version)
+{
+	json_t *error = cni_failure_json(failure, version);
+
+	cni_log("error %d: %s%s%s", failure->code, failure->message,
+		failure->details[0] ? ": " : "", failure->details);
+	if (!error || print(error) < 0)
+		cni_log("the error object cannot be written to standard output");
+	json_decref(error);
+	return EXIT_FAILURE;
+}
+
+/* In the version of the configuration, as far as it has one that could be read. */
+static void note_version(const json_t *root, char *version, size_t size)
+{
+	const char *text = cni_config_version(root);
+
+	for (int i = 0; text && i < CNI_VERSION_COUNT; i++)
+		if (!strcmp(text, cni_versions[i]))
+			snprintf(version, size, "%s", text);
+}
+
+static int print_version(const json_t *root)
+{
+	const char *text = root ? json_string_value(json_object_get(root, "cniVersion")) : NULL;
+	json_t *output = version_output(text ? text : VERSION_OF_LAST_RESORT);
+	int r = output ? print(output) : -ENOMEM;
+
+	json_decref(output);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(void)
+{
+	struct cni_failure failure = {0}, input_failure = {0};
+	char version[16] = VERSION_OF_LAST_RESORT;
+	struct cni_environment environment = {0};
+	json_t *root = NULL;
+	int r, input;
+
+	signal(SIGPIPE, SIG_IGN);
+	r = cni_environment_read(&environment, &failure);
+	input = read_config(!r && environment.command == CNI_VERSION, &root, &input_failure);
+	if (root)
+		note_version(root, version, sizeof(version));
+	if (!r && input < 0) {
+		failure = input_failure;
+		r = input;
+	}
+	if (!r && environment.command == CNI_VERSION) {
+		r = print_version(root);
+		json_decref(root);
+		return r;
+	}
+	if (!r)
+		r = run(root, &environment, &failure);
+	else
+		json_decref(root);
+	return r < 0 ? report(&failure, version) : EXIT_SUCCESS;
+}
