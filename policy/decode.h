@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The decoders of each kind of object, and what they share. */
+#pragma once
+
+#include "policy/json.h"
+#include "policy/objects.h"
+
+/* Each decodes the whole object at `at` into its part of `object`, which is zeroed and freed by the caller, on failure too. */
+int decode_pod(const struct json_at *at, struct object *object);
+int decode_node(const struct json_at *at, struct object *object);
+int decode_service(const struct json_at *at, struct object *object);
+int decode_slice(const struct json_at *at, struct object *object);
+int decode_network_policy(const struct json_at *at, struct object *object);
+
+/* metadata: name, namespace (for kinds that have one), uid, labels. */
+int decode_metadata(const struct json_at *at, bool namespaced, struct object *object);
+
+/* For tables: struct labels; struct selector of a map (matchLabels); of a whole label selector; struct polder_addr; struct prefix. */
+int decode_labels(const struct json_at *at, void *target);
+int decode_match_labels(const struct json_at *at, void *target);
+int decode_selector(const struct json_at *at, void *target);
+int decode_addr(const struct json_at *at, void *target);
+int decode_prefix(const struct json_at *at, void *target);
+/* An address that a pod, an endpoint or a Service may have. */
+int decode_usable_addr(const struct json_at *at, void *target);
+/* A port's name of at most LIMIT_PORT_NAME bytes; char *. */
+int decode_port_name(const struct json_at *at, void *target);
+/* Takes a zeroed or half-filled one. */
+void selector_clear(struct selector *selector);
+/* A text that is NULL becomes `value`. 0 or -ENOMEM. */
+int decode_default_text(char **text, const char *value);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Objects: freeing and comparing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/decode.h"
+#include "policy/objects.h"
+
+void selector_clear(struct selector *selector)
+{
+	for (size_t i = 0; i < selector->count; i++) {
+		struct selector_term *term = &selector->terms[i];
+
+		for (size_t j = 0; j < term->value_count; j++)
+			free(term->values[j]);
+		free(term->values);
+		free(term->key);
+	}
+	free(selector->terms);
+	*selector = (struct selector){};
+}
+
+static void pod_clear(struct pod_object *pod)
+{
+	for (size_t i = 0; i < pod->port_count; i++)
+		free(pod->ports[i].name);
+	free(pod->ports);
+	free(pod->addresses);
+	free(pod->node_name);
+	free(pod->phase);
+}
+
+static void service_clear(struct service_object *service)
+{
+	for (size_t i = 0; i < service->port_count; i++) {
+		free(service->ports[i].name);
+		free(service->ports[i].target_name);
+	}
+	free(service->ports);
+	free(service->cluster_ips);
+	free(service->type);
+	selector_clear(&service->selector);
+}
+
+static void slice_clear(struct slice_object *slice)
+{
+	for (size_t i = 0; i < slice->endpoint_count; i++) {
+		free(slice->endpoints[i].addresses);
+		free(slice->endpoints[i].node_name);
+		free(slice->endpoints[i].target_pod);
+	}
+	for (size_t i = 0; i < slice->port_count; i++)
+		free(slice->ports[i].name);
+	free(slice->endpoints);
+	free(slice->ports);
+	free(slice->service);
+}
+
+static void rule_clear(struct policy_rule *rule)
+{
+	for (size_t i = 0; i < rule->peer_count; i++) {
+		free(rule->peers[i].excepts);
+		selector_clear(&rule->peers[i].namespace_selector);
+		selector_clear(&rule->peers[i].pod_selector);
+	}
+	for (size_t i = 0; i < rule->port_count; i++)
+		free(rule->ports[i].name);
+	free(rule->peers);
+	free(rule->ports);
+}
+
+static void network_policy_clear(struct network_policy_object *policy)
+{
+	selector_clear(&policy->pod_selector);
+	for (size_t i = 0; i < policy->ingress_count; i++)
+		rule_clear(&policy->ingress[i]);
+	for (size_t i = 0; i < policy->egress_count; i++)
+		rule_clear(&policy->egress[i]);
+	free(policy->ingress);
+	free(policy->egress);
+}
+
+static void content_clear(struct object *object)
+{
+	switch (object->kind) {
+	case OBJECT_POD:
+		pod_clear(&object->pod);
+		break;
+	case OBJECT_NODE:
+		free(object->node.pod_ranges);
+		free(object->node.addresses);
+		break;
+	case OBJECT_SERVICE:
+		service_clear(&object->service);
+		break;
+	case OBJECT_ENDPOINT_SLICE:
+		slice_clear(&object->slice);
+		break;
+	case OBJECT_NETWORK_POLICY:
+		network_policy_clear(&object->network_policy);
+		break;
+	case OBJECT_NAMESPACE:
+	case OBJECT_KIND_COUNT:
+		break;
+	}
+}
+
+void object_free(struct object *object)
+{
+	if (!object)
+		return;
+	content_clear(object);
+	labels_clear(&object->labels);
+	free(object->namespace);
+	free(object->name);
+	free(object->uid);
+	free(object);
+}
+
+void object_list_clear(struct object_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		object_free(list->objects[i]);
+	free(list->objects);
+	*list = (struct object_list){};
+}
