@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control socket's connections: one request after the other on each, answered now, later, or as a stream. */
+#include "agent/control.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "agent/cleanup.h"
+#include "agent/control_message.h"
+#include "agent/control_socket.h"
+#include "agent/log.h"
+
+#define REQUEST_MAX (1u << 20)
+#define STREAM_WAITING_MAX (1u << 20)
+#define READ_CHUNK 16384
+#define CONNECTIONS_MAX 256
+#define PASSED_FDS_MAX 4
+#define SWEEP_MS 1000
+/* A peer that neither ends its request nor reads its answer is let go. */
+#define STALL_MS 30000
+
+struct operation {
+	char *name;
+	control_handler handler;
+	void *data;
+	struct operation *next;
+};
+
+struct connection {
+	struct control_server *server;
+	uv_poll_t poll;
+	int fd;
+	char *in; /* what was read and is not a handled request yet */
+	size_t in_length, in_size;
+	char *out; /* what was answered; bytes before out_sent are on their way */
+	size_t out_length, out_sent, out_size;
+	int passed_fd;                   /* goes with the next request; -1: none */
+	struct control_request *request; /* waits for its answer, or streams; NULL: none */
+	bool end;                        /* the peer sends no more */
+	bool broken;                     /* an answer could not be made: hang up */
+	uint64_t progress;               /* loop time of the last byte */
+	struct connection *prev, *next;
+};
+
+struct control_request {
+	struct control_server *server; /* NULL: it has ended */
+	struct connection *connection; /* NULL: the peer has hung up */
+	bool stream;
+	void (*closed)(struct control_request *request, void *data);
+	void *closed_data;
+	struct control_request *prev, *next;
+};
+
+struct control_server {
+	uv_loop_t *loop;
+	struct control_socket socket;
+	uv_poll_t poll;
+	uv_timer_t sweep;
+	int handles;  /* open in the loop */
+	bool paused;  /* not accepting */
+	struct operation *operations;
+	struct connection *connections;
+	size_t connection_count;
+	struct control_request *requests; /* not answered, or streaming */
+};
+
+static void on_connection_event(uv_poll_t *poll, int status, int events);
+static void on_connect(uv_poll_t *poll, int status, int events);
+static void process_lines(struct connection *connection);
+
+/* ---------------------------------------------------------------- connections */
+
+static size_t waiting(const struct connection *connection)
+{
+	return connection->out_length - connection->out_sent;
+}
+
+/* Reads only what it may handle: the next request is left in the socket until this one is answered. */
+static void update_events(struct connection *connection)
+{
+	bool stream = connection->request && connection->request->stream;
+	int events = 0;
+
+	if (waiting(connection) > 0 || connection->broken)
+		events |= UV_WRITABLE;
+	if (!connection->end && (stream || (!connection->request && waiting(connection) == 0)))
+		events |= UV_READABLE;
+	if (events)
+		uv_poll_start(&connection->poll, events, on_connection_event);
+	else
+		uv_poll_stop(&connection->poll);
+}
+
+static void request_free(struct control_request *request)
+{
+	if (request->server)
+		DL_DELETE(request->server->requests, request);
+	if (request->connection)
+		request->connection->request = NULL;
+	free(request);
+}
+
+static void end_stream(struct control_request *request)
+{
+	request->closed(request, request->closed_data);
+	request_free(request);
+}
+
+static void on_connection_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+/* The request, if any, stays with whoever has to answer it. */
+static void hang_up(struct connection *connection)
+{
+	struct control_request *request = connection->request;
+	struct control_server *server = connection->server;
+
+	DL_DELETE(server->connections, connection);
+	server->connection_count--;
+	if (request) {
+		request->connection = NULL;
+		connection->request = NULL;
+		if (request->stream)
+			end_stream(request);
+	}
+	free(connection->in);
+	free(connection->out);
+	if (connection->passed_fd >= 0)
+		close(connection->passed_fd);
+	uv_close((uv_handle_t *)&connection->poll, on_connection_closed);
+	close(connection->fd);
+}
+
+static int reserve(char **buffer, size_t *size, size_t wanted)
+{
+	size_t larger = *size ? *size : 4096;
+	char *moved;
+
+	if (wanted <= *size)
+		return 0;
+	while (larger < wanted)
+		larger *= 2;
+	moved = realloc(*buffer, larger);
+	if (!moved)
+		return -ENOMEM;
+	*buffer = moved;
+	*size = larger;
+	return 0;
+}
+
+/* Takes `line` (NULL: no memory). The loop sends it, so that no answer changes a connection under its caller's feet. */
+static void enqueue(struct connection *connection, char *line, size_t length)
+{
+	CLEANUP(cleanup_free) char *owned = line;
+
+	if (!line || reserve(&connection->out, &connection->out_size,
+			     connection->out_length + length) < 0) {
+		connection->broken = true;
+	} else {
+		memcpy(connection->out + connection->out_length, line, length);
+		if (waiting(connection) == 0)
+			connection->progress = uv_now(connection->server->loop);
+		connection->out_length += length;
+	}
+	update_events(connection);
+}
+
+/* -EPIPE and the like: the peer is gone. */
+static int flush(struct connection *connection)
+{
+	if (waiting(connection) == 0)
+		return 0;
+	while (waiting(connection) > 0) {
+		ssize_t sent = send(connection->fd, connection->out + connection->out_sent,
+				    waiting(connection), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0 && errno == EAGAIN)
+			break;
+		if (sent < 0)
+			return -errno;
+		connection->out_sent += (size_t)sent;
+		connection->progress = uv_now(connection->server->loop);
+	}
+	memmove(connection->out, connection->out + connection->out_sent, waiting(connection));
+	connection->out_length -= connection->out_sent;
+	connection->out_sent = 0;
+	if (connection->out_length == 0) {
+		/* A long answer's memory is not kept. */
+		free(TAKE_PTR(connection->out));
+		connection->out_size = 0;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* Keeps one descriptor for the next request and closes every other one. */
+static void take_descriptors(struct connection *connection, struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		size_t count;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (connection->passed_fd < 0)
+				connection->passed_fd = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+/* Bytes read; 0 at the end; -EAGAIN or another -errno. */
+static ssize_t receive(struct connection *connection, char *buffer, size_t size)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(PASSED_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec part = { buffer, size };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t got;
+
+	do {
+		got = recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return -errno;
+	take_descriptors(connection, &message);
+	return got;
+}
+
+/* A stream's peer has nothing more to say; what it says is thrown away. */
+static int read_stream(struct connection *connection)
+{
+	char nowhere[READ_CHUNK];
+	ssize_t got = receive(connection, nowhere, sizeof(nowhere));
+
+	if (got == -EAGAIN)
+		return 0;
+	if (connection->passed_fd >= 0)
+		close(TAKE_FD(connection->passed_fd));
+	return got > 0 ? 0 : -EPIPE;
+}
+
+static int read_requests(struct connection *connection)
+{
+	ssize_t got;
+
+	if (reserve(&connection->in, &connection->in_size, connection->in_length + READ_CHUNK) < 0)
+		return -ENOMEM;
+	got = receive(connection, connection->in + connection->in_length, READ_CHUNK);
+	if (got == -EAGAIN)
+		return 0;
+	if (got < 0)
+		return (int)got;
+	if (got == 0)
+		connection->end = true;
+	connection->in_length += (size_t)got;
+	connection->progress = uv_now(connection->server->loop);
+	process_lines(connection);
+	return 0;
+}
+
+static void on_connection_event(uv_poll_t *poll, int status, int events)
+{
+	struct connection *connection = poll->data;
+	int r = status < 0 ? -EPIPE : 0;
+
+	if (r == 0 && connection->broken)
+		r = -ENOMEM;
+	if (r == 0 && (events & UV_WRITABLE)) {
+		r = flush(connection);
+		if (r == 0)
+			process_lines(connection);
+	}
+	if (r == 0 && (events & UV_READABLE)) {
+		if (connection->request && connection->request->stream)
+			r = read_stream(connection);
+		else if (!connection->request && waiting(connection) == 0)
+			r = read_requests(connection);
+	}
+	if (r == 0 && connection->end && !connection->request && waiting(connection) == 0)
+		r = -EPIPE;
+	if (r < 0)
+		hang_up(connection);
+	else
+		update_events(connection);
+}
+
+/* ---------------------------------------------------------------- requests */
+
+static const struct operation *find_operation(const struct control_server *server,
+					      const char *name)
+{
+	const struct operation *operation;
+
+	LL_FOREACH(server->operations, operation) {
+		if (strcmp(operation->name, name) == 0)
+			return operation;
+	}
+	return NULL;
+}
+
+static void refuse(struct connection *connection, int code, const char *text)
+{
+	size_t length = 0;
+	char *line = control_format_error(code, text, NULL, &length);
+
+	enqueue(connection, line, length);
+}
+
+static void run_operation(struct connection *connection, const struct control_message *message)
+{
+	const struct operation *operation;
+	CLEANUP(cleanup_close) int fd = TAKE_FD(connection->passed_fd);
+	struct control_request *request;
+	char text[256];
+
+	operation = find_operation(connection->server, message->operation);
+	if (!operation) {
+		snprintf(text, sizeof(text), "this agent knows no operation \"%.100s\"",
+			 message->operation);
+		refuse(connection, CONTROL_UNKNOWN_OPERATION, text);
+		return;
+	}
+	request = calloc(1, sizeof(*request));
+	if (!request) {
+		connection->broken = true;
+		return;
+	}
+	request->server = connection->server;
+	request->connection = connection;
+	connection->request = request;
+	DL_APPEND(connection->server->requests, request);
+	/* From here the request may be answered and gone at any time. */
+	operation->handler(request, message->args, fd, operation->data);
+}
+
+static void handle_line(struct connection *connection, const char *line, size_t length)
+{
+	struct control_message message = { 0 };
+	char error[512];
+	int code;
+
+	code = control_message_parse(line, length, &message, error, sizeof(error));
+	if (code) {
+		if (connection->passed_fd >= 0)
+			close(TAKE_FD(connection->passed_fd));
+		refuse(connection, code, error);
+		return;
+	}
+	run_operation(connection, &message);
+	control_message_clear(&message);
+}
+
+/* Handles complete lines until one waits for its answer or its answer for the peer. */
+static void process_lines(struct connection *connection)
+{
+	size_t done = 0;
+
+	if (connection->in_length == 0)
+		return;
+	while (!connection->request && !connection->broken && waiting(connection) == 0) {
+		size_t left = connection->in_length - done;
+		char *line = connection->in + done;
+		char *feed = left ? memchr(line, '\n', left) : NULL;
+
+		if (left > REQUEST_MAX && (!feed || (size_t)(feed - line) > REQUEST_MAX)) {
+			refuse(connection, CONTROL_BAD_REQUEST,
+			       "the request is longer than 1048576 bytes");
+			connection->end = true;
+			done = connection->in_length;
+			break;
+		}
+		if (!feed)
+			break;
+		done += (size_t)(feed - line) + 1;
+		if (feed > line)
+			handle_line(connection, line, (size_t)(feed - line));
+	}
+	connection->in_length -= done;
+	if (connection->in_length > 0) {
+		memmove(connection->in, connection->in + done, connection->in_length);
+	} else {
+		free(TAKE_PTR(connection->in));
+		connection->in_size = 0;
+	}
+}
+
+/* Takes `line`. */
+static void answer(struct control_request *request, char *line, size_t length)
+{
+	struct connection *connection = request->connection;
+
+	assert(!request->stream);
+	request_free(request);
+	if (connection)
+		enqueue(connection, line, length);
+	else
+		free(line);
+}
+
+void control_reply(struct control_request *request, json_t *result)
+{
+	size_t length = 0;
+
+	answer(request, control_format_result(result, &length), length);
+}
+
+void control_fail(struct control_request *request, int code, const char *message,
+		  const char *details)
+{
+	size_t length = 0;
+
+	answer(request, control_format_error(code, message, details, &length), length);
+}
+
+void control_stream_begin(struct control_request *request,
+			  void (*closed)(struct control_request *request, void *data), void *data)
+{
+	assert(!request->stream);
+	request->stream = true;
+	request->closed = closed;
+	request->closed_data = data;
+	if (request->connection)
+		update_events(request->connection);
+	else if (!request->server)
+		end_stream(request);
+	/* Else the next sweep ends it: not under the caller's feet. */
+}
+
+int control_stream_send(struct control_request *request, json_t *line)
+{
+	struct connection *connection = request->connection;
+	size_t length = 0;
+	char *text;
+
+	assert(request->stream);
+	if (!connection || connection->broken) {
+		json_decref(line);
+		return -EPIPE;
+	}
+	if (waiting(connection) >= STREAM_WAITING_MAX) {
+		json_decref(line);
+		return -ENOBUFS;
+	}
+	text = line ? control_format_result(line, &length) : NULL;
+	if (!text)
+		return -ENOMEM;
+	if (waiting(connection) + length > STREAM_WAITING_MAX) {
+		free(text);
+		return -ENOBUFS;
+	}
+	enqueue(connection, text, length);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the server */
+
+static int check_peer(int fd)
+{
+	static const char refusal[] = "{\"version\":1,\"ok\":false,\"error\":{\"code\":13,\"message\":"
+				      "\"only root may use this socket\",\"details\":\"\"}}\n";
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		return -errno;
+	if (peer.uid == 0)
+		return 0;
+	log_warning("control", "process %d of user %u was refused: only root may use the socket",
+		    peer.pid, peer.uid);
+	if (send(fd, refusal, sizeof(refusal) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return -EACCES;
+	return -EACCES;
+}
+
+/* Takes `fd`. */
+static int add_connection(struct control_server *server, int fd)
+{
+	struct connection *connection = calloc(1, sizeof(*connection));
+	int r;
+
+	if (!connection) {
+		close(fd);
+		return -ENOMEM;
+	}
+	r = uv_poll_init(server->loop, &connection->poll, fd);
+	if (r < 0) {
+		free(connection);
+		close(fd);
+		return r;
+	}
+	connection->server = server;
+	connection->fd = fd;
+	connection->passed_fd = -1;
+	connection->progress = uv_now(server->loop);
+	connection->poll.data = connection;
+	DL_APPEND(server->connections, connection);
+	server->connection_count++;
+	update_events(connection);
+	return 0;
+}
+
+static void pause_accepting(struct control_server *server, const char *why)
+{
+	if (!server->paused)
+		log_warning("control", "no more connections are taken for the moment: %s", why);
+	server->paused = true;
+	uv_poll_stop(&server->poll);
+}
+
+static void on_connect(uv_poll_t *poll, int status, int events)
+{
+	struct control_server *server = poll->data;
+
+	for (;;) {
+		int fd, r;
+
+		if (server->connection_count >= CONNECTIONS_MAX) {
+			pause_accepting(server, "256 are open");
+			return;
+		}
+		fd = accept4(server->socket.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0) {
+			if (errno != EAGAIN)
+				pause_accepting(server, strerror(errno));
+			return;
+		}
+		if (check_peer(fd) < 0) {
+			close(fd);
+			continue;
+		}
+		r = add_connection(server, fd);
+		if (r < 0)
+			log_error("control", "a connection was dropped: %s", strerror(-r));
+	}
+}
+
+static bool stalled(const struct connection *connection)
+{
+	uint64_t idle = uv_now(connection->server->loop) - connection->progress;
+
+	if (idle < STALL_MS)
+		return false;
+	if (waiting(connection) > 0 || connection->broken)
+		return true;
+	return connection->in_length > 0 && !connection->request;
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+	struct control_server *server = timer->data;
+	struct connection *connection, *next_connection;
+	struct control_request *request, *next_request;
+
+	DL_FOREACH_SAFE(server->connections, connection, next_connection) {
+		if (stalled(connection))
+			hang_up(connection);
+	}
+	DL_FOREACH_SAFE(server->requests, request, next_request) {
+		if (request->stream && !request->connection)
+			end_stream(request);
+	}
+	if (server->paused && server->connection_count < CONNECTIONS_MAX) {
+		server->paused = false;
+		uv_poll_start(&server->poll, UV_READABLE, on_connect);
+	}
+}
+
+static void on_server_closed(uv_handle_t *handle)
+{
+	struct control_server *server = handle->data;
+
+	if (--server->handles == 0)
+		free(server);
+}
+
+int control_server_new(uv_loop_t *loop, const char *path, struct control_server **ret)
+{
+	struct control_server *server = calloc(1, sizeof(*server));
+	int r;
+
+	if (!server)
+		return -ENOMEM;
+	server->loop = loop;
+	r = control_socket_open(path, &server->socket);
+	if (r < 0)
+		goto free_server;
+	r = uv_poll_init(loop, &server->poll, server->socket.listen_fd);
+	if (r < 0)
+		goto close_socket;
+	uv_timer_init(loop, &server->sweep);
+	server->handles = 2;
+	server->poll.data = server->sweep.data = server;
+	uv_poll_start(&server->poll, UV_READABLE, on_connect);
+	uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+	uv_unref((uv_handle_t *)&server->sweep);
+	*ret = server;
+	return 0;
+
+close_socket:
+	control_socket_close(&server->socket);
+free_server:
+	free(server);
+	return r;
+}
+
+void control_server_free(struct control_server *server)
+{
+	struct connection *connection, *next_connection;
+	struct control_request *request, *next_request;
+	struct operation *operation, *next_operation;
+
+	if (!server)
+		return;
+	/* Answers that are ready get a last chance to leave. */
+	DL_FOREACH_SAFE(server->connections, connection, next_connection) {
+		flush(connection);
+		hang_up(connection);
+	}
+	DL_FOREACH_SAFE(server->requests, request, next_request) {
+		if (request->stream) {
+			end_stream(request);
+			continue;
+		}
+		DL_DELETE(server->requests, request);
+		request->server = NULL;
+	}
+	LL_FOREACH_SAFE(server->operations, operation, next_operation) {
+		free(operation->name);
+		free(operation);
+	}
+	uv_close((uv_handle_t *)&server->poll, on_server_closed);
+	uv_close((uv_handle_t *)&server->sweep, on_server_closed);
+	control_socket_close(&server->socket);
+}
+
+int control_register(struct control_server *server, const char *name, control_handler handler,
+		     void *data)
+{
+	struct operation *operation;
+
+	if (find_operation(server, name))
+		return -EEXIST;
+	operation = calloc(1, sizeof(*operation));
+	if (!operation)
+		return -ENOMEM;
+	operation->name = strdup(name);
+	if (!operation->name) {
+		free(operation);
+		return -ENOMEM;
+	}
+	operation->handler = handler;
+	operation->data = data;
+	LL_PREPEND(server->operations, operation);
+	return 0;
+}
