@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The watched directory: which files changed, came and went. */
+#include "agent/source_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "agent/cleanup.h"
+#include "agent/log.h"
+#include "agent/source_file.h"
+
+/* A file that is away for longer is deleted. */
+#define DELETION_MS 2
+/* While the directory is missing, and while it is there (for what inotify cannot tell). */
+#define MISSING_MS 50
+#define CHECK_MS 1000
+
+#define DIRECTORY_EVENTS                                                                           \
+	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB |        \
+	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+#define TARGET_EVENTS (IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+/* After these a file is whole; after others somebody may still be writing. */
+#define WHOLE_EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO)
+
+struct watched_file {
+	char *name;
+	char *origin; /* path */
+	int target_watch; /* of what a symbolic link leads to; -1: none */
+	bool is_link;
+	bool changed; /* to be read */
+	bool whole;   /* and if it is bad, that is no writer's intermediate state */
+	bool retry;   /* to be read again by the next check */
+	bool gone;    /* was not there when it was read */
+	bool seen;    /* by the running scan */
+	struct object_error *problem; /* as told to the store; NULL: none */
+	UT_hash_handle hh;
+};
+
+struct source_dir {
+	char *path;
+	struct store *store;
+	void (*on_synced)(void *data);
+	void *data;
+	bool synced;
+	int inotify_fd;
+	int watch; /* of the directory; -1: it is missing */
+	dev_t device;
+	ino_t inode;
+	bool rescan;
+	bool links_changed; /* something that a link may lead through */
+	struct watched_file *files; /* by name */
+	struct object_error *problem; /* of the directory */
+	uv_poll_t poll;
+	uv_timer_t check;
+	uv_timer_t deletion;
+	int handles;
+};
+
+/* ---------------------------------------------------------------- problems */
+
+static bool same_problem(const struct object_error *a, const struct object_error *b)
+{
+	return a && strcmp(a->path, b->path) == 0 && strcmp(a->reason, b->reason) == 0 &&
+	       a->line == b->line && a->column == b->column;
+}
+
+/* Told once, however often it is found. `known` is where the owner keeps the last one. */
+static void set_problem(struct source_dir *source, const char *origin,
+			struct object_error **known, const struct object_error *error)
+{
+	if (same_problem(*known, error))
+		return;
+	free(*known);
+	*known = malloc(sizeof(**known));
+	if (*known)
+		**known = *error;
+	if (error->line > 0)
+		log_error("source", "%s:%d:%d: %s: %s; what was read from it before stays in force",
+			  origin, error->line, error->column, error->path, error->reason);
+	else
+		log_error("source", "%s: %s: %s; what was read from it before stays in force",
+			  origin, error->path, error->reason);
+	if (store_set_problem(source->store, origin, error) < 0)
+		log_error("source", "%s: no memory to keep its problem", origin);
+}
+
+static void clear_problem(struct source_dir *source, const char *origin,
+			  struct object_error **known)
+{
+	if (!*known)
+		return;
+	free(TAKE_PTR(*known));
+	store_set_problem(source->store, origin, NULL);
+	log_info("source", "%s: can be used again", origin);
+}
+
+/* ---------------------------------------------------------------- files */
+
+static bool eligible(const char *name)
+{
+	size_t length = strlen(name);
+
+	return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".json") == 0;
+}
+
+static struct watched_file *need_file(struct source_dir *source, const char *name)
+{
+	struct watched_file *file;
+
+	HASH_FIND_STR(source->files, name, file);
+	if (file)
+		return file;
+	file = calloc(1, sizeof(*file));
+	if (!file)
+		return NULL;
+	file->target_watch = -1;
+	file->name = strdup(name);
+	if (!file->name || asprintf(&file->origin, "%s/%s", source->path, name) < 0) {
+		free(file->name);
+		free(file);
+		return NULL;
+	}
+	HASH_ADD_KEYPTR(hh, source->files, file->name, strlen(file->name), file);
+	return file;
+}
+
+static void unwatch_target(struct source_dir *source, struct watched_file *file)
+{
+	int watch = TAKE_FD(file->target_watch);
+	struct watched_file *other, *next;
+
+	if (watch < 0)
+		return;
+	/* Two links to one file share the watch. */
+	HASH_ITER(hh, source->files, other, next) {
+		if (other->target_watch == watch)
+			return;
+	}
+	inotify_rm_watch(source->inotify_fd, watch);
+}
+
+static void file_free(struct source_dir *source, struct watched_file *file)
+{
+	unwatch_target(source, file);
+	HASH_DEL(source->files, file);
+	free(file->problem);
+	free(file->origin);
+	free(file->name);
+	free(file);
+}
+
+/* What happens to the file behind a link happens outside the directory. False: it cannot be watched. */
+static bool watch_target(struct source_dir *source, struct watched_file *file, int dir_fd)
+{
+	char path[64 + NAME_MAX];
+	struct stat status;
+	int watch;
+
+	file->is_link = fstatat(dir_fd, file->name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISLNK(status.st_mode);
+	if (!file->is_link) {
+		unwatch_target(source, file);
+		return true;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, file->name);
+	watch = inotify_add_watch(source->inotify_fd, path, TARGET_EVENTS);
+	if (watch == file->target_watch)
+		return watch >= 0;
+	unwatch_target(source, file);
+	file->target_watch = watch;
+	return watch >= 0;
+}
+
+static void delete_file(struct source_dir *source, struct watched_file *file)
+{
+	struct object_list nothing = { 0 };
+
+	if (store_replace(source->store, file->origin, &nothing) < 0) {
+		file->gone = file->retry = true;
+		return;
+	}
+	log_debug("source", "%s: deleted", file->origin);
+	free(TAKE_PTR(file->problem));
+	store_set_problem(source->store, file->origin, NULL);
+	file_free(source, file);
+}
+
+static void on_deletion(uv_timer_t *timer);
+
+static void read_file(struct source_dir *source, struct watched_file *file, int dir_fd)
+{
+	struct object_error error;
+	/* Watched first: a change while it is read is not missed. */
+	bool watched = watch_target(source, file, dir_fd);
+	enum file_state state;
+	bool whole = file->whole;
+
+	file->changed = file->whole = false;
+	state = source_file_load(dir_fd, file->name, file->origin, source->store, &error);
+	file->gone = state == FILE_GONE;
+	file->retry = state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched;
+	if (state == FILE_GOOD) {
+		clear_problem(source, file->origin, &file->problem);
+		log_debug("source", "%s: read", file->origin);
+	} else if (state == FILE_GONE) {
+		file->retry = false;
+		if (!uv_is_active((uv_handle_t *)&source->deletion))
+			uv_timer_start(&source->deletion, on_deletion, DELETION_MS, 0);
+	} else if (whole) {
+		set_problem(source, file->origin, &file->problem, &error);
+	}
+}
+
+static void read_changed(struct source_dir *source, int dir_fd)
+{
+	struct watched_file *file, *next;
+
+	HASH_ITER(hh, source->files, file, next) {
+		if (file->changed)
+			read_file(source, file, dir_fd);
+	}
+}
+
+/* ---------------------------------------------------------------- the directory */
+
+/* The directory's descriptor, if the path still leads to the one that is watched. Not kept open: an open directory hides its removal. */
+static int open_watched(const struct source_dir *source)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	struct stat status;
+
+	if (source->watch < 0)
+		return -ENOENT;
+	fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (status.st_dev != source->device || status.st_ino != source->inode)
+		return -ESTALE;
+	return TAKE_FD(fd);
+}
+
+static void on_check(uv_timer_t *timer);
+
+/* Forgets which directory it was, not what was read from it. */
+static void detach(struct source_dir *source)
+{
+	struct watched_file *file, *next;
+
+	if (source->watch >= 0)
+		inotify_rm_watch(source->inotify_fd, TAKE_FD(source->watch));
+	HASH_ITER(hh, source->files, file, next)
+		unwatch_target(source, file);
+	uv_timer_stop(&source->deletion);
+}
+
+static void wait_for_directory(struct source_dir *source, int error)
+{
+	struct object_error problem = { .path = "$" };
+
+	detach(source);
+	snprintf(problem.reason, sizeof(problem.reason),
+		 "the directory cannot be watched: %s; waiting for it", strerror(error));
+	set_problem(source, source->path, &source->problem, &problem);
+	uv_timer_start(&source->check, on_check, MISSING_MS, MISSING_MS);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void free_names(char **names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(names[i]);
+	free(names);
+}
+
+/* The names of the directory's resource files, sorted: free_names(). */
+static int list_names(int dir_fd, char ***ret, size_t *ret_count)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char **names = NULL;
+	size_t count = 0, size = 0;
+	struct dirent *item;
+	int r = 0;
+
+	if (!dir) {
+		r = -errno;
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	while (r == 0 && (errno = 0, item = readdir(dir))) {
+		if (!eligible(item->d_name))
+			continue;
+		if (count == size) {
+			char **larger;
+
+			size = size ? size * 2 : 64;
+			larger = reallocarray(names, size, sizeof(*names));
+			if (!larger) {
+				r = -ENOMEM;
+				break;
+			}
+			names = larger;
+		}
+		names[count] = strdup(item->d_name);
+		if (names[count])
+			count++;
+		else
+			r = -ENOMEM;
+	}
+	if (r == 0 && errno)
+		r = -errno;
+	closedir(dir);
+	if (r < 0) {
+		free_names(names, count);
+		return r;
+	}
+	if (count > 1)
+		qsort(names, count, sizeof(*names), compare_names);
+	*ret = names;
+	*ret_count = count;
+	return 0;
+}
+
+/* Everything is read anew, then what is not there is deleted. */
+static int scan(struct source_dir *source, int dir_fd)
+{
+	struct watched_file *file, *next;
+	char **names = NULL;
+	size_t count = 0;
+	int r;
+
+	r = list_names(dir_fd, &names, &count);
+	if (r < 0)
+		return r;
+	source->rescan = source->links_changed = false;
+	HASH_ITER(hh, source->files, file, next)
+		file->seen = false;
+	for (size_t i = 0; i < count && r == 0; i++) {
+		file = need_file(source, names[i]);
+		if (file) {
+			file->seen = file->whole = true;
+			read_file(source, file, dir_fd);
+		} else {
+			r = -ENOMEM;
+		}
+	}
+	free_names(names, count);
+	if (r < 0)
+		return r;
+	HASH_ITER(hh, source->files, file, next) {
+		if (!file->seen)
+			delete_file(source, file);
+	}
+	log_debug("source", "%s: %zu files read", source->path, count);
+	return 0;
+}
+
+/* Watched before it is listed: a file that comes in between is read twice, not never. */
+static int find_directory(struct source_dir *source)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	struct stat status;
+	char path[64];
+
+	fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	source->watch = inotify_add_watch(source->inotify_fd, path, DIRECTORY_EVENTS);
+	if (source->watch < 0)
+		return -errno;
+	source->device = status.st_dev;
+	source->inode = status.st_ino;
+	return scan(source, fd);
+}
+
+static void become_synced(struct source_dir *source)
+{
+	if (source->synced)
+		return;
+	source->synced = true;
+	log_info("source", "%s: %u files read for the first time", source->path,
+		 HASH_COUNT(source->files));
+	/* Last: the callback may free the source. */
+	if (source->on_synced)
+		source->on_synced(source->data);
+}
+
+/* Takes whatever directory the path leads to now. */
+static void attach(struct source_dir *source)
+{
+	int r;
+
+	detach(source);
+	r = find_directory(source);
+	if (r < 0) {
+		wait_for_directory(source, -r);
+		return;
+	}
+	clear_problem(source, source->path, &source->problem);
+	uv_timer_start(&source->check, on_check, CHECK_MS, CHECK_MS);
+	become_synced(source);
+}
+
+/* Reads what the events named. */
+static void process(struct source_dir *source)
+{
+	CLEANUP(cleanup_close) int fd = open_watched(source);
+	struct watched_file *file, *next;
+	int r = fd < 0 ? fd : 0;
+
+	if (r == 0 && source->rescan) {
+		r = scan(source, fd);
+	} else if (r == 0) {
+		HASH_ITER(hh, source->files, file, next)
+			file->changed |= source->links_changed && file->is_link;
+		source->links_changed = false;
+		read_changed(source, fd);
+	}
+	if (r < 0)
+		attach(source);
+}
+
+static void on_deletion(uv_timer_t *timer)
+{
+	struct source_dir *source = timer->data;
+	CLEANUP(cleanup_close) int fd = open_watched(source);
+	struct watched_file *file, *next;
+
+	if (fd < 0) {
+		/* The whole directory went, not these files. */
+		attach(source);
+		return;
+	}
+	HASH_ITER(hh, source->files, file, next) {
+		if (!file->gone)
+			continue;
+		if (faccessat(fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+			delete_file(source, file);
+		else
+			file->gone = false;
+	}
+}
+
+static void on_check(uv_timer_t *timer)
+{
+	struct source_dir *source = timer->data;
+	struct watched_file *file, *next;
+
+	if (source->watch < 0) {
+		attach(source);
+		return;
+	}
+	HASH_ITER(hh, source->files, file, next) {
+		if (file->retry)
+			file->changed = file->whole = true;
+	}
+	process(source);
+}
+
+/* ---------------------------------------------------------------- events */
+
+static void mark_targets(struct source_dir *source, const struct inotify_event *event)
+{
+	struct watched_file *file, *next;
+
+	HASH_ITER(hh, source->files, file, next) {
+		if (file->target_watch != event->wd)
+			continue;
+		file->changed = true;
+		file->whole |= (event->mask & WHOLE_EVENTS) != 0;
+		if (event->mask & IN_IGNORED)
+			file->target_watch = -1;
+	}
+}
+
+/* True: the directory itself is gone. */
+static bool mark(struct source_dir *source, const struct inotify_event *event)
+{
+	struct watched_file *file;
+
+	if (event->mask & IN_Q_OVERFLOW) {
+		log_warning("source", "%s: more changes than the kernel keeps; reading it anew",
+			    source->path);
+		source->rescan = true;
+		return false;
+	}
+	if (event->wd != source->watch) {
+		mark_targets(source, event);
+		return false;
+	}
+	if (event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED))
+		return true;
+	if (event->len == 0)
+		return false;
+	if (!eligible(event->name)) {
+		/* Such as the link "..data" that a mounted ConfigMap is switched by. */
+		source->links_changed |=
+			(event->mask & (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)) != 0;
+		return false;
+	}
+	file = need_file(source, event->name);
+	if (!file) {
+		source->rescan = true;
+		return false;
+	}
+	file->changed = true;
+	file->whole |= (event->mask & WHOLE_EVENTS) != 0;
+	return false;
+}
+
+static void on_events(uv_poll_t *poll, int status, int events)
+{
+	struct source_dir *source = poll->data;
+	_Alignas(struct inotify_event) char buffer[16384];
+	bool lost = false;
+
+	for (;;) {
+		ssize_t got = read(source->inotify_fd, buffer, sizeof(buffer));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		for (char *place = buffer; place < buffer + got;) {
+			const struct inotify_event *event = (const void *)place;
+
+			lost |= mark(source, event);
+			place += sizeof(*event) + event->len;
+		}
+	}
+	if (lost)
+		attach(source);
+	else if (source->watch >= 0)
+		process(source);
+}
+
+/* ---------------------------------------------------------------- life */
+
+int source_dir_new(uv_loop_t *loop, const char *path, struct store *store,
+		   void (*on_synced)(void *data), void *data, struct source_dir **ret)
+{
+	struct source_dir *source = calloc(1, sizeof(*source));
+	int r = -ENOMEM;
+
+	if (!source)
+		return -ENOMEM;
+	source->watch = -1;
+	source->store = store;
+	source->on_synced = on_synced;
+	source->data = data;
+	source->path = strdup(path);
+	if (!source->path)
+		goto free_source;
+	for (size_t last = strlen(source->path); last > 1 && source->path[last - 1] == '/'; last--)
+		source->path[last - 1] = '\0';
+	source->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (source->inotify_fd < 0) {
+		r = -errno;
+		goto free_source;
+	}
+	r = uv_poll_init(loop, &source->poll, source->inotify_fd);
+	if (r < 0)
+		goto close_inotify;
+	uv_timer_init(loop, &source->check);
+	uv_timer_init(loop, &source->deletion);
+	source->handles = 3;
+	source->poll.data = source->check.data = source->deletion.data = source;
+	uv_poll_start(&source->poll, UV_READABLE, on_events);
+	uv_timer_start(&source->check, on_check, 0, 0);
+	*ret = source;
+	return 0;
+
+close_inotify:
+	close(source->inotify_fd);
+free_source:
+	free(source->path);
+	free(source);
+	return r;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct source_dir *source = handle->data;
+
+	if (--source->handles > 0)
+		return;
+	free(source->problem);
+	free(source->path);
+	free(source);
+}
+
+void source_dir_free(struct source_dir *source)
+{
+	struct watched_file *file, *next;
+
+	if (!source)
+		return;
+	HASH_ITER(hh, source->files, file, next)
+		file_free(source, file);
+	uv_close((uv_handle_t *)&source->poll, on_closed);
+	uv_close((uv_handle_t *)&source->check, on_closed);
+	uv_close((uv_handle_t *)&source->deletion, on_closed);
+	close(source->inotify_fd);
+}
+
+bool source_dir_synced(const struct source_dir *source)
+{
+	return source->synced;
+}

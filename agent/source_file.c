@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading, decoding and checking one resource file. */
+#include "agent/source_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+
+static void explain(struct object_error *error, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void explain(struct object_error *error, const char *format, ...)
+{
+	va_list arguments;
+
+	*error = (struct object_error){ .path = "$" };
+	va_start(arguments, format);
+	vsnprintf(error->reason, sizeof(error->reason), format, arguments);
+	va_end(arguments);
+}
+
+/* A device or a pipe must not even be opened. */
+static enum file_state check_type(const struct stat *status, struct object_error *ret_error)
+{
+	if (!S_ISREG(status->st_mode)) {
+		explain(ret_error, "not a regular file");
+		return FILE_BAD;
+	}
+	if (status->st_size > OBJECT_TEXT_MAX) {
+		explain(ret_error, "%lld bytes; a file may have %u", (long long)status->st_size,
+			OBJECT_TEXT_MAX);
+		return FILE_BAD;
+	}
+	return FILE_GOOD;
+}
+
+static enum file_state open_file(int dir_fd, const char *name, int *ret_fd, size_t *ret_size,
+				 struct object_error *ret_error)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	enum file_state state;
+	struct stat status;
+
+	if (fstatat(dir_fd, name, &status, 0) < 0) {
+		struct stat link;
+		int saved = errno;
+
+		if (saved == ENOENT && fstatat(dir_fd, name, &link, AT_SYMLINK_NOFOLLOW) < 0)
+			return FILE_GONE;
+		explain(ret_error, "%s",
+			saved == ENOENT ? "the link leads nowhere" : strerror(saved));
+		return FILE_UNREADABLE;
+	}
+	state = check_type(&status, ret_error);
+	if (state != FILE_GOOD)
+		return state;
+	fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &status) < 0) {
+		explain(ret_error, "cannot be opened: %s", strerror(errno));
+		return FILE_UNREADABLE;
+	}
+	state = check_type(&status, ret_error);
+	if (state != FILE_GOOD)
+		return state;
+	*ret_fd = TAKE_FD(fd);
+	*ret_size = (size_t)status.st_size;
+	return FILE_GOOD;
+}
+
+/* The file may grow or shrink meanwhile: up to one byte more than its size is read, and a change shows as -EAGAIN. */
+static int read_whole(int fd, size_t size, char **ret, size_t *ret_length)
+{
+	CLEANUP(cleanup_free) char *text = malloc(size + 1);
+	size_t length = 0;
+
+	if (!text)
+		return -ENOMEM;
+	while (length <= size) {
+		ssize_t got = read(fd, text + length, size + 1 - length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		length += (size_t)got;
+	}
+	if (length > size)
+		return -EAGAIN;
+	*ret = TAKE_PTR(text);
+	*ret_length = length;
+	return 0;
+}
+
+static int compare_objects(const void *x, const void *y)
+{
+	const struct object *a = *(struct object *const *)x, *b = *(struct object *const *)y;
+	int order = (int)a->kind - (int)b->kind;
+
+	if (order == 0)
+		order = strcmp(a->namespace, b->namespace);
+	return order ? order : strcmp(a->name, b->name);
+}
+
+/* The store refuses a list with an object twice; this says which. Sorts the list. */
+static void explain_duplicate(struct object_list *list, struct object_error *ret_error)
+{
+	qsort(list->objects, list->count, sizeof(list->objects[0]), compare_objects);
+	for (size_t i = 1; i < list->count; i++) {
+		const struct object *object = list->objects[i];
+
+		if (compare_objects(&list->objects[i - 1], &list->objects[i]) != 0)
+			continue;
+		explain(ret_error, "%s %.60s%s%.120s stands in it twice",
+			object_kind_name(object->kind), object->namespace,
+			object->namespace[0] ? "/" : "", object->name);
+		return;
+	}
+	explain(ret_error, "an object stands in it twice");
+}
+
+enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
+				 struct store *store, struct object_error *ret_error)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	CLEANUP(cleanup_free) char *text = NULL;
+	struct object_list list = { 0 };
+	size_t size = 0, length = 0;
+	enum file_state state;
+	int r;
+
+	state = open_file(dir_fd, name, &fd, &size, ret_error);
+	if (state != FILE_GOOD)
+		return state;
+	r = read_whole(fd, size, &text, &length);
+	if (r < 0) {
+		if (r == -EAGAIN)
+			explain(ret_error, "it grew while it was read");
+		else
+			explain(ret_error, "cannot be read: %s", strerror(-r));
+		return FILE_UNREADABLE;
+	}
+	memset(ret_error, 0, sizeof(*ret_error));
+	r = objects_decode(text, length, &list, ret_error);
+	if (r == -ENOMEM) {
+		explain(ret_error, "no memory");
+		return FILE_UNREADABLE;
+	}
+	if (r < 0)
+		return FILE_BAD;
+	r = store_replace(store, origin, &list);
+	if (r == -EEXIST)
+		explain_duplicate(&list, ret_error);
+	else if (r < 0)
+		explain(ret_error, "no memory");
+	object_list_clear(&list);
+	if (r < 0)
+		return r == -EEXIST ? FILE_BAD : FILE_UNREADABLE;
+	return FILE_GOOD;
+}
