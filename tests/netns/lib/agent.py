@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real polderd of one node: started, asked, killed; and the directory of objects it reads."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+from .netns import CommandError, run
+from .traffic import wait_until
+
+REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+BUILD = os.environ.get("POLDER_BUILD") or os.path.join(REPOSITORY, "build")
+POLDERD = os.path.join(BUILD, "agent", "polderd")
+POLDERCTL = os.path.join(BUILD, "agent", "cli", "polderctl")
+POLDER_CNI = os.path.join(BUILD, "cni", "polder-cni")
+
+
+def missing_binaries():
+    return [path for path in (POLDERD, POLDERCTL, POLDER_CNI) if not os.access(path, os.X_OK)]
+
+
+class Resources:
+    """A directory of JSON objects. put() replaces a file as a whole; restore() undoes a test's changes."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.kept = {}
+        os.makedirs(directory, exist_ok=True)
+
+    def path(self, name):
+        return os.path.join(self.directory, name + ".json")
+
+    def put_text(self, name, text):
+        hidden = os.path.join(self.directory, f".{name}.new")
+        with open(hidden, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(hidden, self.path(name))
+
+    def put(self, name, *objects):
+        made = objects[0] if len(objects) == 1 else {"apiVersion": "v1", "kind": "List",
+                                                     "items": list(objects)}
+        self.put_text(name, json.dumps(made))
+
+    def delete(self, name):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(name))
+
+    def files(self):
+        return {entry[:-5] for entry in os.listdir(self.directory) if entry.endswith(".json")}
+
+    def keep(self):
+        """What is there now belongs to the module and is put back after each test."""
+        self.kept = {}
+        for name in self.files():
+            with open(self.path(name), encoding="utf-8") as file:
+                self.kept[name] = file.read()
+
+    def restore(self):
+        changed = False
+        os.makedirs(self.directory, exist_ok=True)
+        for name in self.files() - set(self.kept):
+            self.delete(name)
+            changed = True
+        for name, text in self.kept.items():
+            try:
+                with open(self.path(name), encoding="utf-8") as file:
+                    same = file.read() == text
+            except FileNotFoundError:
+                same = False
+            if not same:
+                self.put_text(name, text)
+                changed = True
+        return changed
+
+
+class Agent:
+    """polderd of a node. `options` are long options without the dashes; a list repeats one, None leaves it out."""
+
+    def __init__(self, node, workdir, options, binary=POLDERD):
+        self.node, self.workdir, self.binary = node, workdir, binary
+        self.options = options
+        self.socket = os.path.join(options["run-dir"], "polder.sock")
+        self.log_path = os.path.join(workdir, f"polderd-{node.label}.log")
+        self.process = None
+
+    def command(self):
+        args = [self.binary]
+        for key, value in self.options.items():
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None:
+                    args += ["--" + key, str(one)]
+        return self.node.process_command(*args)
+
+    def start(self, wait=True):
+        log = open(self.log_path, "ab")  # the process keeps it
+        with log:
+            log.write(f"--- {' '.join(self.command())}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log)
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, timeout=15):
+        deadline = time.monotonic() + timeout
+        done = None
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise CommandError(f"polderd ended with status {self.process.returncode}: "
+                                   f"{self.log_tail(5)}")
+            try:
+                done = run([POLDERCTL, "--socket", self.socket, "status", "--wait"], check=False,
+                           timeout=max(1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                break
+            if done.returncode == 0:
+                return
+            time.sleep(0.05)
+        raise CommandError(f"polderd was not ready in {timeout} s: "
+                           f"{done.stderr.strip() if done else ''} {self.log_tail(5)}")
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, number=signal.SIGKILL, timeout=10):
+        if self.alive():
+            self.process.send_signal(number)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+                raise CommandError(f"polderd did not end in {timeout} s after signal {number}") \
+                    from None
+        return self.process.returncode if self.process else None
+
+    def stop(self):
+        return self.kill(signal.SIGTERM)
+
+    def restart(self, number=signal.SIGTERM):
+        self.kill(number)
+        self.start()
+
+    def log(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def log_tail(self, lines=20):
+        return "\n".join(self.log().splitlines()[-lines:])
+
+    # ---- polderctl
+
+    def ctl(self, *args, check=True, timeout=10):
+        return run([POLDERCTL, "--socket", self.socket, *args], check=check, timeout=timeout)
+
+    def ctl_json(self, *args):
+        out = self.ctl("-o", "json", *args).stdout
+        try:
+            return json.loads(out)
+        except ValueError as error:
+            raise CommandError(f"polderctl -o json {' '.join(args)}: {error}: {out[:200]!r}") from None
+
+    def metrics_text(self):
+        text = self.ctl("metrics").stdout
+        if text.lstrip().startswith("{"):
+            text = json.loads(text)["text"]
+        return text
+
+    def metrics(self):
+        """{(name, ((label, value), ...)): number}"""
+        found = {}
+        for line in self.metrics_text().splitlines():
+            match = re.fullmatch(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)(?: \d+)?", line)
+            if match and not line.startswith("#"):
+                labels = tuple(sorted(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or "")))
+                found[match[1], labels] = float(match[3])
+        return found
+
+    def drops(self, reason=None):
+        """Packets dropped for the reason so far, in all directions."""
+        total = 0
+        for (name, labels), value in self.metrics().items():
+            labels = dict(labels)
+            if "drop" in name and "bytes" not in name and "reason" in labels \
+                    and reason in (None, labels["reason"]):
+                total += value
+        return int(total)
+
+    def drops_by_reason(self):
+        found = {}
+        for (name, labels), value in self.metrics().items():
+            labels = dict(labels)
+            if "drop" in name and "bytes" not in name and value and "reason" in labels:
+                found[labels["reason"]] = found.get(labels["reason"], 0) + int(value)
+        return found
+
+    @contextlib.contextmanager
+    def dropping(self, reason, count=1):
+        """Within the block at least `count` packets are dropped for this reason."""
+        before = self.drops_by_reason()
+        yield
+        wait_until(lambda: self.drops(reason) - before.get(reason, 0) >= count,
+                   lambda: f"{count} drops for {reason} were not counted; since then: "
+                   f"{self.dropped_since(before)}", 1.0)
+
+    def dropped_since(self, before):
+        return {reason: count - before.get(reason, 0)
+                for reason, count in self.drops_by_reason().items()
+                if count != before.get(reason, 0)}

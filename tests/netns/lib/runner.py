@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds tests, gives each module its world, prints one line a test."""
+
+import argparse
+import fnmatch
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+from . import netns
+from .agent import missing_binaries
+from .traffic import V4, V6
+
+
+class Skip(Exception):
+    """The machine or the kernel lacks what the test needs; the text says what."""
+
+
+class TestTimeout(Exception):
+    """A test took longer than any may."""
+
+
+def each_family(test):
+    """The test runs once with family 4 and once with family 6."""
+    test.families = (V4, V6)
+    return test
+
+
+def limit(seconds):
+    """How long a test may take (60 s by default)."""
+    def mark(test):
+        test.limit = seconds
+        return test
+    return mark
+
+
+class Case:
+    def __init__(self, module, variant, function, family):
+        self.variant, self.function, self.family = variant, function, family
+        name = function.__name__.removeprefix("test_")
+        suite = module.__name__.removeprefix("test_") + (f"[{variant}]" if variant else "")
+        self.name = f"{suite}.{name}" + (f"/v{family}" if family else "")
+        self.limit = getattr(function, "limit", 60)
+
+    def call(self, world):
+        if self.family:
+            self.function(world, self.family)
+        else:
+            self.function(world)
+
+
+def load(path):
+    name = os.path.basename(path)[:-3]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def variants(module):
+    """name -> the world's options. A module has WORLDS, or WORLD, or the plain world."""
+    return getattr(module, "WORLDS", None) or {"": getattr(module, "WORLD", {})}
+
+
+def cases(module, variant):
+    functions = [f for n, f in vars(module).items() if n.startswith("test_") and callable(f)]
+    return [Case(module, variant, function, family) for function in functions
+            for family in getattr(function, "families", (None,))]
+
+
+class Report:
+    def __init__(self, verbose):
+        self.verbose, self.failed, self.count = verbose, 0, 0
+
+    def line(self, kind, name, why="", begun=None):
+        self.count += 1
+        self.failed += kind == "not ok"
+        why = " ".join(str(why).split())
+        took = f" # {time.monotonic() - begun:.2f} s" if self.verbose and begun else ""
+        print(f"{kind} {name}" + (f" - {why}" if why else "") + took, flush=True)
+
+    def details(self, text):
+        if self.verbose:
+            for line in text.rstrip().splitlines():
+                print(f"# {line}", flush=True)
+
+
+def _alarm(*_):
+    raise TestTimeout()
+
+
+def _attempt(report, name, action, seconds):
+    """True if it ended well."""
+    begun = time.monotonic()
+    signal.alarm(seconds)
+    try:
+        action()
+    except Skip as skip:
+        report.line("skip", name, skip, begun)
+    except TestTimeout:
+        report.line("not ok", name, f"not done in {seconds} s", begun)
+        report.details(traceback.format_exc())
+        return False
+    except Exception as error:
+        report.line("not ok", name, f"{type(error).__name__}: {error}", begun)
+        report.details(traceback.format_exc())
+        return False
+    else:
+        report.line("ok", name, "", begun)
+    finally:
+        signal.alarm(0)
+    return True
+
+
+def _quiet(report, name, action, seconds):
+    """As _attempt(), but says nothing when all is well."""
+    signal.alarm(seconds)
+    try:
+        action()
+    except (Exception, TestTimeout) as error:
+        report.line("not ok", name, f"{type(error).__name__}: {error}")
+        report.details(traceback.format_exc())
+        return False
+    finally:
+        signal.alarm(0)
+    return True
+
+
+def _leftovers(report, name, world):
+    def check():
+        differences = world.finish()
+        assert not differences, "left behind: " + "; ".join(
+            f"{key} {value}" for key, value in differences.items())
+    _attempt(report, name, check, 60)
+
+
+def run_variant(module, variant, options, selected, report, world_class):
+    """All selected tests of a module in one world."""
+    suite = module.__name__.removeprefix("test_") + (f"[{variant}]" if variant else "")
+    worlds = []
+
+    def setup():
+        worlds.append(world_class(**options))
+        if hasattr(module, "setup"):
+            module.setup(worlds[0])
+        worlds[0].end_of_setup()
+    try:
+        if not _quiet(report, f"{suite}.setup", setup, 120):
+            for case in selected:
+                report.line("not ok", case.name, "its world could not be set up")
+            return
+        world = worlds[0]
+        for case in selected:
+            _run_case(case, world, report)
+        _leftovers(report, f"{suite}.leaves_nothing_behind", world)
+    finally:
+        for world in worlds:
+            world.close()
+
+
+def _run_case(case, world, report):
+    mark = {node: len(node.agent.log()) for node in world.nodes}
+    ended_well = _attempt(report, case.name, lambda: case.call(world), case.limit)
+    ended_well &= _quiet(report, case.name + " (cleaning up)", world.end_of_test, 30)
+    if not ended_well:
+        for node, length in mark.items():
+            report.details(f"polderd of {node}:\n" + node.agent.log()[length:][-4000:])
+
+
+def _children(paths, arguments, jobs):
+    """Modules as processes of their own, `jobs` at a time, their output whole and in order."""
+    status, running, pending = 0, [], list(paths)
+    while pending or running:
+        while pending and len(running) < jobs:
+            path = pending.pop(0)
+            running.append(subprocess.Popen([sys.executable, sys.argv[0], "-j", "0", *arguments, path],
+                                            stdout=subprocess.PIPE, text=True))
+        child = running.pop(0)
+        out, _ = child.communicate()
+        sys.stdout.write(out)
+        sys.stdout.flush()
+        status |= child.returncode != 0
+    return status
+
+
+def main(directory, world_class=None, default_jobs=3, needs_binaries=True):
+    if world_class is None:
+        from .world import World as world_class
+    parser = argparse.ArgumentParser(description="Runs the tests of " + directory)
+    parser.add_argument("-k", metavar="PATTERN", help="only tests whose name has this in it, or matches it")
+    parser.add_argument("-l", action="store_true", help="list the tests")
+    parser.add_argument("-v", action="store_true", help="times, tracebacks, the agents' logs")
+    parser.add_argument("-j", type=int, default=default_jobs, metavar="N",
+                        help="modules at a time; 0: in this process")
+    parser.add_argument("modules", nargs="*", help="test_*.py; by default all")
+    options = parser.parse_args()
+    paths = [os.path.abspath(p) for p in options.modules] or sorted(
+        os.path.join(directory, n) for n in os.listdir(directory)
+        if n.startswith("test_") and n.endswith(".py"))
+
+    def wanted(case):
+        return not options.k or options.k in case.name or fnmatch.fnmatch(case.name, options.k)
+
+    if not options.l:
+        _check_machine(needs_binaries)
+    if options.j and not options.l:
+        sys.exit(_children([p for p in paths if _any_wanted(p, wanted)],
+                           (["-k", options.k] if options.k else []) + (["-v"] if options.v else []),
+                           options.j))
+    report = Report(options.v)
+    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for path in paths:
+        module = load(path)
+        for variant, world_options in variants(module).items():
+            selected = [case for case in cases(module, variant) if wanted(case)]
+            if options.l:
+                for case in selected:
+                    print(case.name)
+            elif selected:
+                run_variant(module, variant, world_options, selected, report, world_class)
+    sys.exit(1 if report.failed else 0)
+
+
+def _any_wanted(path, wanted):
+    module = load(path)
+    return any(wanted(case) for variant in variants(module) for case in cases(module, variant))
+
+
+def _check_machine(needs_binaries):
+    if os.geteuid() != 0:
+        print("skip all - root is needed for network namespaces")
+        sys.exit(77)
+    missing = missing_binaries() if needs_binaries else []
+    if missing:
+        print(f"not built: {', '.join(missing)}; run: meson setup build && meson compile -C build "
+              "(or set POLDER_BUILD)", file=sys.stderr)
+        sys.exit(2)
+    netns.remove_leftovers()
