@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Changes of links and addresses, as the kernel tells them. */
+#include "agent/kernel/netlink.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "agent/kernel/netlink_internal.h"
+
+/* Room for the burst that some hundred pods make when they start at once. */
+#define MONITOR_RECEIVE_BUFFER (4 * 1024 * 1024)
+/* A pass over this many messages lets the loop serve others. */
+#define MONITOR_READ_MAX 256
+
+struct netlink_monitor {
+	struct mnl_socket *socket;
+	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
+};
+
+static int join_groups(struct mnl_socket *socket)
+{
+	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR};
+
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		int group = groups[i];
+
+		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int netlink_monitor_open(struct netlink_monitor **ret)
+{
+	struct netlink_monitor *monitor = calloc(1, sizeof(*monitor));
+	int size = MONITOR_RECEIVE_BUFFER, fd, r;
+
+	if (!monitor)
+		return -ENOMEM;
+	monitor->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!monitor->socket || mnl_socket_bind(monitor->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+		r = -errno;
+		netlink_monitor_close(monitor);
+		return r;
+	}
+	fd = mnl_socket_get_fd(monitor->socket);
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	r = join_groups(monitor->socket);
+	if (r < 0) {
+		netlink_monitor_close(monitor);
+		return r;
+	}
+	*ret = monitor;
+	return 0;
+}
+
+void netlink_monitor_close(struct netlink_monitor *monitor)
+{
+	if (!monitor)
+		return;
+	if (monitor->socket)
+		mnl_socket_close(monitor->socket);
+	free(monitor);
+}
+
+int netlink_monitor_fd(const struct netlink_monitor *monitor)
+{
+	return mnl_socket_get_fd(monitor->socket);
+}
+
+static void tell(const struct nlmsghdr *header, netlink_listener listener, void *data)
+{
+	struct link_info info = {};
+
+	switch (header->nlmsg_type) {
+	case RTM_NEWLINK:
+	case RTM_DELLINK:
+		/* A bridge's port comes as AF_BRIDGE: no link has gone then. */
+		if (netlink_link_decode(header, &info) < 0 ||
+		    ((const struct ifinfomsg *)mnl_nlmsg_get_payload(header))->ifi_family != AF_UNSPEC)
+			return;
+		listener(header->nlmsg_type == RTM_NEWLINK ? NETLINK_LINK_NEW : NETLINK_LINK_GONE,
+			 &info, data);
+		return;
+	case RTM_NEWADDR:
+	case RTM_DELADDR:
+		if (mnl_nlmsg_get_payload_len(header) < sizeof(struct ifaddrmsg))
+			return;
+		info.ifindex =
+			(int)((const struct ifaddrmsg *)mnl_nlmsg_get_payload(header))->ifa_index;
+		listener(NETLINK_ADDRESS, &info, data);
+		return;
+	default:
+		return;
+	}
+}
+
+int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener listener, void *data)
+{
+	for (int i = 0; i < MONITOR_READ_MAX; i++) {
+		ssize_t got = mnl_socket_recvfrom(monitor->socket, monitor->receive,
+						  sizeof(monitor->receive));
+		const struct nlmsghdr *header = (const struct nlmsghdr *)monitor->receive;
+		int left;
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return 0;
+		if (got < 0)
+			/* A message cut short is a message lost. */
+			return errno == ENOSPC ? -ENOBUFS : -errno;
+		left = (int)got;
+		for (; mnl_nlmsg_ok(header, left); header = mnl_nlmsg_next(header, &left))
+			tell(header, listener, data);
+	}
+	return 0;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool of pod addresses. */
+#include "agent/ipam.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <string.h>
+
+static struct ipam_pool *make_pool(const char *text)
+{
+	struct ipam_pool *pool = NULL;
+	struct prefix range;
+
+	CU_ASSERT_FATAL(prefix_parse(text, &range) == 0);
+	CU_ASSERT_FATAL(ipam_pool_new(&range, &pool) == 0);
+	return pool;
+}
+
+static struct polder_addr addr(const char *text)
+{
+	struct polder_addr addr = {};
+
+	CU_ASSERT_FATAL(addr_parse(text, &addr) == 0);
+	return addr;
+}
+
+static bool next_is(struct ipam_pool *pool, const char *text)
+{
+	struct polder_addr got = {};
+	char buffer[INET6_ADDRSTRLEN];
+
+	return ipam_take_next(pool, &got) == 0 && strcmp(addr_format(&got, buffer), text) == 0;
+}
+
+static int take(struct ipam_pool *pool, const char *text)
+{
+	struct polder_addr one = addr(text);
+
+	return ipam_take(pool, &one);
+}
+
+static void release(struct ipam_pool *pool, const char *text)
+{
+	struct polder_addr one = addr(text);
+
+	ipam_release(pool, &one);
+}
+
+static void reserves_network_first_and_broadcast(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/29");
+	struct polder_addr got;
+	uint64_t used, size;
+
+	CU_ASSERT(take(pool, "10.1.0.0") == -EPERM);
+	CU_ASSERT(take(pool, "10.1.0.1") == -EPERM);
+	CU_ASSERT(take(pool, "10.1.0.7") == -EPERM);
+	CU_ASSERT(take(pool, "10.1.0.8") == -ERANGE);
+	CU_ASSERT(take(pool, "fd00::2") == -ERANGE);
+	for (int i = 2; i < 7; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "10.1.0.%d", i);
+		CU_ASSERT(next_is(pool, text));
+	}
+	CU_ASSERT(ipam_take_next(pool, &got) == -ENOSPC);
+	ipam_usage(pool, &used, &size);
+	CU_ASSERT(used == 5 && size == 5);
+	ipam_pool_free(pool);
+}
+
+static void reuses_an_address_as_late_as_possible(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/29");
+
+	CU_ASSERT(next_is(pool, "10.1.0.2"));
+	release(pool, "10.1.0.2");
+	CU_ASSERT(next_is(pool, "10.1.0.3"));
+	CU_ASSERT(next_is(pool, "10.1.0.4"));
+	CU_ASSERT(next_is(pool, "10.1.0.5"));
+	CU_ASSERT(next_is(pool, "10.1.0.6"));
+	CU_ASSERT(next_is(pool, "10.1.0.2"));
+	ipam_pool_free(pool);
+}
+
+static void goes_on_after_a_restart(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/24");
+	struct polder_addr last = addr("10.1.0.99");
+
+	CU_ASSERT(take(pool, "10.1.0.99") == 0);
+	ipam_continue_after(pool, &last);
+	CU_ASSERT(next_is(pool, "10.1.0.100"));
+	ipam_pool_free(pool);
+}
+
+static void gives_a_certain_address_once(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/24");
+
+	CU_ASSERT(take(pool, "10.1.0.2") == 0);
+	CU_ASSERT(take(pool, "10.1.0.2") == -EADDRINUSE);
+	CU_ASSERT(next_is(pool, "10.1.0.3"));
+	release(pool, "10.1.0.2");
+	release(pool, "10.1.0.2");
+	CU_ASSERT(take(pool, "10.1.0.2") == 0);
+	ipam_pool_free(pool);
+}
+
+static void never_releases_what_is_reserved(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/24");
+	struct polder_addr node = addr("10.1.0.2");
+	uint64_t used, size;
+
+	ipam_reserve(pool, &node);
+	ipam_reserve(pool, &node);
+	release(pool, "10.1.0.2");
+	release(pool, "10.1.0.0");
+	CU_ASSERT(take(pool, "10.1.0.2") == -EPERM);
+	CU_ASSERT(next_is(pool, "10.1.0.3"));
+	ipam_usage(pool, &used, &size);
+	CU_ASSERT(used == 1 && size == 252);
+	ipam_pool_free(pool);
+}
+
+static void tiny_ranges_have_no_address(void)
+{
+	static const char *const ranges[] = {"10.1.0.4/31", "10.1.0.4/32", "fd00::/127", "fd00::5/128"};
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		struct ipam_pool *pool = make_pool(ranges[i]);
+		struct polder_addr got;
+		uint64_t used, size;
+
+		ipam_usage(pool, &used, &size);
+		CU_ASSERT(size == 0);
+		CU_ASSERT(ipam_take_next(pool, &got) == -ENOSPC);
+		ipam_pool_free(pool);
+	}
+}
+
+static void cuts_a_large_ipv6_range(void)
+{
+	struct ipam_pool *pool = make_pool("fd00:1::/64");
+	uint64_t used, size;
+
+	ipam_usage(pool, &used, &size);
+	CU_ASSERT(size == (1u << 20) - 2);
+	CU_ASSERT(next_is(pool, "fd00:1::2"));
+	CU_ASSERT(take(pool, "fd00:1::f:ffff") == 0);
+	CU_ASSERT(take(pool, "fd00:1::10:0") == -ERANGE);
+	CU_ASSERT(take(pool, "fd00:1::1:0:0:2") == -ERANGE);
+	ipam_pool_free(pool);
+}
+
+static void fills_a_whole_range_without_doubles(void)
+{
+	struct ipam_pool *pool = make_pool("10.2.0.0/20");
+	static bool seen[4096];
+	struct polder_addr got;
+	size_t count = 0;
+
+	while (ipam_take_next(pool, &got) == 0) {
+		unsigned int offset = (got.bytes[14] & 15) << 8 | got.bytes[15];
+
+		CU_ASSERT(!seen[offset]);
+		seen[offset] = true;
+		count++;
+	}
+	CU_ASSERT(count == 4093);
+	release(pool, "10.2.7.9");
+	CU_ASSERT(next_is(pool, "10.2.7.9"));
+	CU_ASSERT(ipam_take_next(pool, &got) == -ENOSPC);
+	ipam_pool_free(pool);
+}
+
+int main(void)
+{
+	CU_pSuite suite;
+	unsigned int failures;
+
+	if (CU_initialize_registry() != CUE_SUCCESS)
+		return 1;
+	suite = CU_add_suite("ipam", NULL, NULL);
+#define ADD(name) CU_add_test(suite, #name, name)
+	ADD(reserves_network_first_and_broadcast);
+	ADD(reuses_an_address_as_late_as_possible);
+	ADD(goes_on_after_a_restart);
+	ADD(gives_a_certain_address_once);
+	ADD(never_releases_what_is_reserved);
+	ADD(tiny_ranges_have_no_address);
+	ADD(cuts_a_large_ipv6_range);
+	ADD(fills_a_whole_range_without_doubles);
+	CU_basic_set_mode(CU_BRM_NORMAL);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures();
+	CU_cleanup_registry();
+	return failures != 0;
+}
