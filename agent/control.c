@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket's connections: one request after the other on each, answered now, later, or as a stream. */
+/* The control socket's connections: one request after the other on each, answered now, later, or as
+ * a stream. */
 #include "agent/control.h"
 
 #include <assert.h>
@@ -16,12 +17,12 @@
 #include "agent/control_socket.h"
 #include "agent/log.h"
 
-#define REQUEST_MAX (1u << 20)
+#define REQUEST_MAX	   (1u << 20)
 #define STREAM_WAITING_MAX (1u << 20)
-#define READ_CHUNK 16384
-#define CONNECTIONS_MAX 256
-#define PASSED_FDS_MAX 4
-#define SWEEP_MS 1000
+#define READ_CHUNK	   16384
+#define CONNECTIONS_MAX	   256
+#define PASSED_FDS_MAX	   4
+#define SWEEP_MS	   1000
 /* A peer that neither ends its request nor reads its answer is let go. */
 #define STALL_MS 30000
 
@@ -40,11 +41,11 @@ struct connection {
 	size_t in_length, in_size;
 	char *out; /* what was answered; bytes before out_sent are on their way */
 	size_t out_length, out_sent, out_size;
-	int passed_fd;                   /* goes with the next request; -1: none */
+	int passed_fd;			 /* goes with the next request; -1: none */
 	struct control_request *request; /* waits for its answer, or streams; NULL: none */
-	bool end;                        /* the peer sends no more */
-	bool broken;                     /* an answer could not be made: hang up */
-	uint64_t progress;               /* loop time of the last byte */
+	bool end;			 /* the peer sends no more */
+	bool broken;			 /* an answer could not be made: hang up */
+	uint64_t progress;		 /* loop time of the last byte */
 	struct connection *prev, *next;
 };
 
@@ -62,8 +63,8 @@ struct control_server {
 	struct control_socket socket;
 	uv_poll_t poll;
 	uv_timer_t sweep;
-	int handles;  /* open in the loop */
-	bool paused;  /* not accepting */
+	int handles; /* open in the loop */
+	bool paused; /* not accepting */
 	struct operation *operations;
 	struct connection *connections;
 	size_t connection_count;
@@ -81,7 +82,8 @@ static size_t waiting(const struct connection *connection)
 	return connection->out_length - connection->out_sent;
 }
 
-/* Reads only what it may handle: the next request is left in the socket until this one is answered. */
+/* Reads only what it may handle: the next request is left in the socket until this one is answered.
+ */
 static void update_events(struct connection *connection)
 {
 	bool stream = connection->request && connection->request->stream;
@@ -156,13 +158,14 @@ static int reserve(char **buffer, size_t *size, size_t wanted)
 	return 0;
 }
 
-/* Takes `line` (NULL: no memory). The loop sends it, so that no answer changes a connection under its caller's feet. */
+/* Takes `line` (NULL: no memory). The loop sends it, so that no answer changes a connection under
+ * its caller's feet. */
 static void enqueue(struct connection *connection, char *line, size_t length)
 {
 	CLEANUP(cleanup_free) char *owned = line;
 
-	if (!line || reserve(&connection->out, &connection->out_size,
-			     connection->out_length + length) < 0) {
+	if (!line ||
+	    reserve(&connection->out, &connection->out_size, connection->out_length + length) < 0) {
 		connection->broken = true;
 	} else {
 		memcpy(connection->out + connection->out_length, line, length);
@@ -232,7 +235,7 @@ static ssize_t receive(struct connection *connection, char *buffer, size_t size)
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(PASSED_FDS_MAX * sizeof(int))];
 	} control;
-	struct iovec part = { buffer, size };
+	struct iovec part = {buffer, size};
 	struct msghdr message = {
 		.msg_iov = &part,
 		.msg_iovlen = 1,
@@ -310,12 +313,12 @@ static void on_connection_event(uv_poll_t *poll, int status, int events)
 
 /* ---------------------------------------------------------------- requests */
 
-static const struct operation *find_operation(const struct control_server *server,
-					      const char *name)
+static const struct operation *find_operation(const struct control_server *server, const char *name)
 {
 	const struct operation *operation;
 
-	LL_FOREACH(server->operations, operation) {
+	LL_FOREACH(server->operations, operation)
+	{
 		if (strcmp(operation->name, name) == 0)
 			return operation;
 	}
@@ -359,7 +362,7 @@ static void run_operation(struct connection *connection, const struct control_me
 
 static void handle_line(struct connection *connection, const char *line, size_t length)
 {
-	struct control_message message = { 0 };
+	struct control_message message = {0};
 	char error[512];
 	int code;
 
@@ -480,8 +483,9 @@ int control_stream_send(struct control_request *request, json_t *line)
 
 static int check_peer(int fd)
 {
-	static const char refusal[] = "{\"version\":1,\"ok\":false,\"error\":{\"code\":13,\"message\":"
-				      "\"only root may use this socket\",\"details\":\"\"}}\n";
+	static const char refusal[] =
+		"{\"version\":1,\"ok\":false,\"error\":{\"code\":13,\"message\":"
+		"\"only root may use this socket\",\"details\":\"\"}}\n";
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 
@@ -577,11 +581,13 @@ static void on_sweep(uv_timer_t *timer)
 	struct connection *connection, *next_connection;
 	struct control_request *request, *next_request;
 
-	DL_FOREACH_SAFE(server->connections, connection, next_connection) {
+	DL_FOREACH_SAFE(server->connections, connection, next_connection)
+	{
 		if (stalled(connection))
 			hang_up(connection);
 	}
-	DL_FOREACH_SAFE(server->requests, request, next_request) {
+	DL_FOREACH_SAFE(server->requests, request, next_request)
+	{
 		if (request->stream && !request->connection)
 			end_stream(request);
 	}
@@ -638,11 +644,13 @@ void control_server_free(struct control_server *server)
 	if (!server)
 		return;
 	/* Answers that are ready get a last chance to leave. */
-	DL_FOREACH_SAFE(server->connections, connection, next_connection) {
+	DL_FOREACH_SAFE(server->connections, connection, next_connection)
+	{
 		flush(connection);
 		hang_up(connection);
 	}
-	DL_FOREACH_SAFE(server->requests, request, next_request) {
+	DL_FOREACH_SAFE(server->requests, request, next_request)
+	{
 		if (request->stream) {
 			end_stream(request);
 			continue;
@@ -650,7 +658,8 @@ void control_server_free(struct control_server *server)
 		DL_DELETE(server->requests, request);
 		request->server = NULL;
 	}
-	LL_FOREACH_SAFE(server->operations, operation, next_operation) {
+	LL_FOREACH_SAFE(server->operations, operation, next_operation)
+	{
 		free(operation->name);
 		free(operation);
 	}

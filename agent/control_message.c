@@ -39,8 +39,8 @@ static int check_version(const json_t *root, char *error, size_t size)
 	return 0;
 }
 
-int control_message_parse(const char *line, size_t length, struct control_message *ret,
-			  char *error, size_t size)
+int control_message_parse(const char *line, size_t length, struct control_message *ret, char *error,
+			  size_t size)
 {
 	CLEANUP(cleanup_json) json_t *root = NULL;
 	json_error_t where;
@@ -73,7 +73,7 @@ int control_message_parse(const char *line, size_t length, struct control_messag
 void control_message_clear(struct control_message *message)
 {
 	json_decref(message->root);
-	*message = (struct control_message){ 0 };
+	*message = (struct control_message){0};
 }
 
 /* Takes the reference of `root`. */

@@ -36,7 +36,8 @@ static int check_directory(const char *path)
 	return 0;
 }
 
-/* A lock file that its owner removed meanwhile guards nothing: only the one that the path still names counts. */
+/* A lock file that its owner removed meanwhile guards nothing: only the one that the path still
+ * names counts. */
 static int take_lock(const char *lock_path, int *ret_fd)
 {
 	for (;;) {
@@ -83,7 +84,7 @@ static int bind_private(int fd, const struct sockaddr_un *address)
 
 static int listen_at(const char *path, int *ret_fd)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	CLEANUP(cleanup_close) int fd = -1;
 	int r;
 
@@ -107,10 +108,10 @@ static int listen_at(const char *path, int *ret_fd)
 
 int control_socket_open(const char *path, struct control_socket *ret)
 {
-	struct control_socket socket = { .listen_fd = -1, .lock_fd = -1 };
+	struct control_socket socket = {.listen_fd = -1, .lock_fd = -1};
 	CLEANUP(cleanup_free) char *copy = NULL;
 	char lock_path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof(".lock")];
-	struct stat status = { 0 };
+	struct stat status = {0};
 	int r;
 
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
@@ -153,5 +154,5 @@ void control_socket_close(struct control_socket *socket)
 	close(socket->listen_fd);
 	close(socket->lock_fd);
 	free(socket->path);
-	*socket = (struct control_socket){ .listen_fd = -1, .lock_fd = -1 };
+	*socket = (struct control_socket){.listen_fd = -1, .lock_fd = -1};
 }

@@ -13,8 +13,9 @@ struct control_socket {
 };
 
 /*
- * Makes the directory (0700) if it is missing. -EADDRINUSE: a live agent holds the socket. -EPERM: the directory belongs to
- * somebody else or others may write to it. -EEXIST: a file that is no socket is in the way. Other -errno. Ends with control_socket_close().
+ * Makes the directory (0700) if it is missing. -EADDRINUSE: a live agent holds the socket. -EPERM:
+ * the directory belongs to somebody else or others may write to it. -EEXIST: a file that is no
+ * socket is in the way. Other -errno. Ends with control_socket_close().
  */
 int control_socket_open(const char *path, struct control_socket *ret);
 /* Removes the socket and its lock. Takes what control_socket_open() filled, once. */

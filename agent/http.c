@@ -14,8 +14,8 @@
 
 #include "agent/cleanup.h"
 
-#define CONNECTIONS_MAX 32
-#define IDLE_SECONDS 10
+#define CONNECTIONS_MAX	  32
+#define IDLE_SECONDS	  10
 #define CONNECTION_MEMORY 16384
 
 struct route {
@@ -38,7 +38,7 @@ struct http_server {
 /* The last colon divides; IPv6 stands in brackets. IPv4 becomes ::ffff:a.b.c.d. */
 int http_address_parse(const char *text, struct sockaddr_in6 *ret)
 {
-	struct sockaddr_in6 address = { .sin6_family = AF_INET6 };
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6};
 	const char *colon = strrchr(text, ':');
 	char host[INET6_ADDRSTRLEN + 16];
 	unsigned long port;
@@ -63,8 +63,7 @@ int http_address_parse(const char *text, struct sockaddr_in6 *ret)
 			return -EINVAL;
 	} else {
 		snprintf(host, sizeof(host), "::ffff:%.*s", (int)length, text);
-		if (memchr(text, ':', length) ||
-		    inet_pton(AF_INET6, host, &address.sin6_addr) != 1)
+		if (memchr(text, ':', length) || inet_pton(AF_INET6, host, &address.sin6_addr) != 1)
 			return -EINVAL;
 	}
 	*ret = address;
@@ -74,7 +73,7 @@ int http_address_parse(const char *text, struct sockaddr_in6 *ret)
 /* Where IPv6 is switched off, an IPv4 socket serves. */
 static int listen_v4(const struct sockaddr_in6 *address)
 {
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = address->sin6_port };
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = address->sin6_port};
 	CLEANUP(cleanup_close) int fd = -1;
 	int one = 1;
 
@@ -110,7 +109,7 @@ static int listen_on(const struct sockaddr_in6 *address)
 
 static uint16_t bound_port(int fd)
 {
-	struct sockaddr_in6 address = { 0 };
+	struct sockaddr_in6 address = {0};
 	socklen_t length = sizeof(address);
 
 	getsockname(fd, (struct sockaddr *)&address, &length);
@@ -125,8 +124,8 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned int s
 	enum MHD_Result result;
 
 	response = MHD_create_response_from_buffer(length, body ? body : (void *)"",
-						   body ? MHD_RESPMEM_MUST_FREE :
-							  MHD_RESPMEM_PERSISTENT);
+						   body ? MHD_RESPMEM_MUST_FREE
+							: MHD_RESPMEM_PERSISTENT);
 	if (!response) {
 		free(body);
 		return MHD_NO;
@@ -161,7 +160,8 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
 		}
 		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
 	}
-	/* The first call comes with the headers only; answering the second keeps the connection usable. */
+	/* The first call comes with the headers only; answering the second keeps the connection
+	 * usable. */
 	if (!*context) {
 		*context = server;
 		return MHD_YES;
@@ -206,12 +206,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 static int start_daemon(struct http_server *server, int *listen_fd)
 {
 	/* On success the daemon owns the descriptor. */
-	server->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, server,
-					  MHD_OPTION_LISTEN_SOCKET, *listen_fd,
-					  MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-					  MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
-					  MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-					  (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+	server->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET,
+		*listen_fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)CONNECTION_MEMORY, MHD_OPTION_END);
 	if (!server->daemon)
 		return errno ? -errno : -EIO;
 	*listen_fd = -1;
@@ -285,6 +284,6 @@ int http_route(struct http_server *server, const char *path, const char *content
 {
 	if (server->route_count == HTTP_ROUTES_MAX)
 		return -ENOSPC;
-	server->routes[server->route_count++] = (struct route){ path, content_type, handler, data };
+	server->routes[server->route_count++] = (struct route){path, content_type, handler, data};
 	return 0;
 }

@@ -10,15 +10,16 @@
 struct http_server;
 
 /*
- * Answers a request: fills `*ret_body` (taken, free()d by the server; may stay NULL) and `*ret_length`, and returns the
- * HTTP status. Runs in the loop and must not block.
+ * Answers a request: fills `*ret_body` (taken, free()d by the server; may stay NULL) and
+ * `*ret_length`, and returns the HTTP status. Runs in the loop and must not block.
  */
 typedef unsigned int (*http_handler)(char **ret_body, size_t *ret_length, void *data);
 
 /* "127.0.0.1:9100", "[::1]:9100", ":9100" (all addresses of both families). 0 or -EINVAL. */
 int http_address_parse(const char *text, struct sockaddr_in6 *ret);
 
-/* `address` as above; port 0 takes a free one. 0 or -errno (-EINVAL: not an address; -EADDRINUSE). */
+/* `address` as above; port 0 takes a free one. 0 or -errno (-EINVAL: not an address; -EADDRINUSE).
+ */
 int http_server_new(uv_loop_t *loop, const char *address, struct http_server **ret);
 /* Takes NULL. Open connections are closed; the memory is released by the loop's next turn. */
 void http_server_free(struct http_server *server);
@@ -29,5 +30,5 @@ uint16_t http_server_port(const struct http_server *server);
 int http_route(struct http_server *server, const char *path, const char *content_type,
 	       http_handler handler, void *data);
 
-#define HTTP_TYPE_TEXT "text/plain; charset=utf-8"
+#define HTTP_TYPE_TEXT	  "text/plain; charset=utf-8"
 #define HTTP_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records to standard error: `time level category: message`, or the journal's form where the journal reads. */
+/* Records to standard error: `time level category: message`, or the journal's form where the
+ * journal reads. */
 #include "agent/log.h"
 
 #include <errno.h>
@@ -23,10 +24,10 @@ static const struct {
 	const char *name;
 	int priority; /* syslog(3) */
 } levels[] = {
-	[LOG_LEVEL_ERROR] = { "error", 3 },
-	[LOG_LEVEL_WARNING] = { "warning", 4 },
-	[LOG_LEVEL_INFO] = { "info", 6 },
-	[LOG_LEVEL_DEBUG] = { "debug", 7 },
+	[LOG_LEVEL_ERROR] = {"error", 3},
+	[LOG_LEVEL_WARNING] = {"warning", 4},
+	[LOG_LEVEL_INFO] = {"info", 6},
+	[LOG_LEVEL_DEBUG] = {"debug", 7},
 };
 
 void log_set_level(enum log_level level)
@@ -50,7 +51,8 @@ int log_level_parse(const char *text, enum log_level *ret)
 	return -EINVAL;
 }
 
-/* JOURNAL_STREAM is inherited by children whose standard error goes elsewhere: only the same file counts (systemd.exec(5)). */
+/* JOURNAL_STREAM is inherited by children whose standard error goes elsewhere: only the same file
+ * counts (systemd.exec(5)). */
 static bool journal_reads(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -63,7 +65,8 @@ static bool journal_reads(void)
 	       status.st_ino == inode;
 }
 
-/* Bytes of the UTF-8 character at `text`; 0 if it is none, or a control character of the second block (U+0080 to U+009F). */
+/* Bytes of the UTF-8 character at `text`; 0 if it is none, or a control character of the second
+ * block (U+0080 to U+009F). */
 static size_t utf8_length(const unsigned char *text)
 {
 	uint32_t code;
@@ -156,7 +159,8 @@ void log_write(enum log_level level, const char *category, const char *format, .
 	length = format_prefix(record, 128, level, category);
 	length += escape(record + length, wanted < 0 ? format : message);
 	record[length++] = '\n';
-	/* One write, so that records of several processes do not mix. What cannot be written is lost: logging never blocks work. */
+	/* One write, so that records of several processes do not mix. What cannot be written is
+	 * lost: logging never blocks work. */
 	while (write(STDERR_FILENO, record, length) < 0 && errno == EINTR)
 		;
 	errno = saved;

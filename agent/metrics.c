@@ -90,7 +90,7 @@ static bool valid_name(const char *name)
 void metrics_family(struct metrics *metrics, const char *name, enum metric_type type,
 		    const char *help)
 {
-	static const char *const types[] = { "counter", "gauge", "histogram" };
+	static const char *const types[] = {"counter", "gauge", "histogram"};
 
 	assert(valid_name(name));
 	snprintf(metrics->family, sizeof(metrics->family), "%s", name);
@@ -223,6 +223,6 @@ char *metrics_finish(struct metrics *metrics, size_t *ret_length)
 	if (ret_length)
 		*ret_length = metrics->length;
 	text = TAKE_PTR(metrics->text);
-	*metrics = (struct metrics){ 0 };
+	*metrics = (struct metrics){0};
 	return text;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A writer of Prometheus' text format (0.0.4): families with help and type, base units, labels escaped. */
+/* A writer of Prometheus' text format (0.0.4): families with help and type, base units, labels
+ * escaped. */
 #pragma once
 
 #include <stddef.h>
@@ -18,7 +19,8 @@ struct metrics *metrics_new(void); /* NULL: no memory */
 void metrics_free(struct metrics *metrics);
 
 /*
- * Begins a family; its samples follow, all of them before the next family. Names are lower case with underscores, end in their base unit
+ * Begins a family; its samples follow, all of them before the next family. Names are lower case
+ * with underscores, end in their base unit
  * (_seconds, _bytes) and, for counters, in _total. A family is begun once.
  */
 void metrics_family(struct metrics *metrics, const char *name, enum metric_type type,
@@ -33,7 +35,8 @@ void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct me
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,
 		    const char *help, double value);
 
-/* A distribution: `counts[i]` observations of at most `bounds[i]`, the last count those above all bounds. Zeroed to begin with. */
+/* A distribution: `counts[i]` observations of at most `bounds[i]`, the last count those above all
+ * bounds. Zeroed to begin with. */
 #define METRIC_BUCKETS_MAX 16
 struct metric_histogram {
 	const double *bounds; /* ascending; lives as long as the histogram */
@@ -45,5 +48,6 @@ void metric_observe(struct metric_histogram *histogram, double value);
 void metrics_histogram(struct metrics *metrics, const struct metric_histogram *histogram,
 		       const struct metric_label *labels, size_t label_count);
 
-/* The text, to be freed by the caller, and its length (may be NULL). NULL: no memory. The writer is empty afterwards. */
+/* The text, to be freed by the caller, and its length (may be NULL). NULL: no memory. The writer is
+ * empty afterwards. */
 char *metrics_finish(struct metrics *metrics, size_t *ret_length);

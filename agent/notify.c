@@ -22,7 +22,7 @@ struct notify_watchdog {
 int notify_send(const char *text)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	CLEANUP(cleanup_close) int fd = -1;
 	socklen_t length;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the service manager is told: sd_notify(3) without libsystemd. Nothing happens where nobody listens. */
+/* What the service manager is told: sd_notify(3) without libsystemd. Nothing happens where nobody
+ * listens. */
 #pragma once
 
 #include <uv.h>
@@ -12,8 +13,8 @@ int notify_stopping(void);
 int notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * WATCHDOG=1 from the loop, at half the time that the service manager asks for: a loop that hangs is noticed. 0 also
- * if it asks for none (`*ret` is NULL then), or -errno.
+ * WATCHDOG=1 from the loop, at half the time that the service manager asks for: a loop that hangs
+ * is noticed. 0 also if it asks for none (`*ret` is NULL then), or -errno.
  */
 struct notify_watchdog;
 int notify_watchdog_start(uv_loop_t *loop, struct notify_watchdog **ret);

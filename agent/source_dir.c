@@ -22,7 +22,7 @@
 #define DELETION_MS 2
 /* While the directory is missing, and while it is there (for what inotify cannot tell). */
 #define MISSING_MS 50
-#define CHECK_MS 1000
+#define CHECK_MS   1000
 
 #define DIRECTORY_EVENTS                                                                           \
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB |        \
@@ -33,14 +33,14 @@
 
 struct watched_file {
 	char *name;
-	char *origin; /* path */
+	char *origin;	  /* path */
 	int target_watch; /* of what a symbolic link leads to; -1: none */
 	bool is_link;
-	bool changed; /* to be read */
-	bool whole;   /* and if it is bad, that is no writer's intermediate state */
-	bool retry;   /* to be read again by the next check */
-	bool gone;    /* was not there when it was read */
-	bool seen;    /* by the running scan */
+	bool changed;		      /* to be read */
+	bool whole;		      /* and if it is bad, that is no writer's intermediate state */
+	bool retry;		      /* to be read again by the next check */
+	bool gone;		      /* was not there when it was read */
+	bool seen;		      /* by the running scan */
 	struct object_error *problem; /* as told to the store; NULL: none */
 	UT_hash_handle hh;
 };
@@ -56,8 +56,8 @@ struct source_dir {
 	dev_t device;
 	ino_t inode;
 	bool rescan;
-	bool links_changed; /* something that a link may lead through */
-	struct watched_file *files; /* by name */
+	bool links_changed;	      /* something that a link may lead through */
+	struct watched_file *files;   /* by name */
 	struct object_error *problem; /* of the directory */
 	uv_poll_t poll;
 	uv_timer_t check;
@@ -74,8 +74,8 @@ static bool same_problem(const struct object_error *a, const struct object_error
 }
 
 /* Told once, however often it is found. `known` is where the owner keeps the last one. */
-static void set_problem(struct source_dir *source, const char *origin,
-			struct object_error **known, const struct object_error *error)
+static void set_problem(struct source_dir *source, const char *origin, struct object_error **known,
+			const struct object_error *error)
 {
 	if (same_problem(*known, error))
 		return;
@@ -141,7 +141,7 @@ static void unwatch_target(struct source_dir *source, struct watched_file *file)
 	if (watch < 0)
 		return;
 	/* Two links to one file share the watch. */
-	HASH_ITER(hh, source->files, other, next) {
+	HASH_ITER (hh, source->files, other, next) {
 		if (other->target_watch == watch)
 			return;
 	}
@@ -158,7 +158,8 @@ static void file_free(struct source_dir *source, struct watched_file *file)
 	free(file);
 }
 
-/* What happens to the file behind a link happens outside the directory. False: it cannot be watched. */
+/* What happens to the file behind a link happens outside the directory. False: it cannot be
+ * watched. */
 static bool watch_target(struct source_dir *source, struct watched_file *file, int dir_fd)
 {
 	char path[64 + NAME_MAX];
@@ -182,7 +183,7 @@ static bool watch_target(struct source_dir *source, struct watched_file *file, i
 
 static void delete_file(struct source_dir *source, struct watched_file *file)
 {
-	struct object_list nothing = { 0 };
+	struct object_list nothing = {0};
 
 	if (store_replace(source->store, file->origin, &nothing) < 0) {
 		file->gone = file->retry = true;
@@ -224,7 +225,7 @@ static void read_changed(struct source_dir *source, int dir_fd)
 {
 	struct watched_file *file, *next;
 
-	HASH_ITER(hh, source->files, file, next) {
+	HASH_ITER (hh, source->files, file, next) {
 		if (file->changed)
 			read_file(source, file, dir_fd);
 	}
@@ -232,7 +233,8 @@ static void read_changed(struct source_dir *source, int dir_fd)
 
 /* ---------------------------------------------------------------- the directory */
 
-/* The directory's descriptor, if the path still leads to the one that is watched. Not kept open: an open directory hides its removal. */
+/* The directory's descriptor, if the path still leads to the one that is watched. Not kept open: an
+ * open directory hides its removal. */
 static int open_watched(const struct source_dir *source)
 {
 	CLEANUP(cleanup_close) int fd = -1;
@@ -259,14 +261,14 @@ static void detach(struct source_dir *source)
 
 	if (source->watch >= 0)
 		inotify_rm_watch(source->inotify_fd, TAKE_FD(source->watch));
-	HASH_ITER(hh, source->files, file, next)
+	HASH_ITER (hh, source->files, file, next)
 		unwatch_target(source, file);
 	uv_timer_stop(&source->deletion);
 }
 
 static void wait_for_directory(struct source_dir *source, int error)
 {
-	struct object_error problem = { .path = "$" };
+	struct object_error problem = {.path = "$"};
 
 	detach(source);
 	snprintf(problem.reason, sizeof(problem.reason),
@@ -349,7 +351,7 @@ static int scan(struct source_dir *source, int dir_fd)
 	if (r < 0)
 		return r;
 	source->rescan = source->links_changed = false;
-	HASH_ITER(hh, source->files, file, next)
+	HASH_ITER (hh, source->files, file, next)
 		file->seen = false;
 	for (size_t i = 0; i < count && r == 0; i++) {
 		file = need_file(source, names[i]);
@@ -363,7 +365,7 @@ static int scan(struct source_dir *source, int dir_fd)
 	free_names(names, count);
 	if (r < 0)
 		return r;
-	HASH_ITER(hh, source->files, file, next) {
+	HASH_ITER (hh, source->files, file, next) {
 		if (!file->seen)
 			delete_file(source, file);
 	}
@@ -428,7 +430,7 @@ static void process(struct source_dir *source)
 	if (r == 0 && source->rescan) {
 		r = scan(source, fd);
 	} else if (r == 0) {
-		HASH_ITER(hh, source->files, file, next)
+		HASH_ITER (hh, source->files, file, next)
 			file->changed |= source->links_changed && file->is_link;
 		source->links_changed = false;
 		read_changed(source, fd);
@@ -448,7 +450,7 @@ static void on_deletion(uv_timer_t *timer)
 		attach(source);
 		return;
 	}
-	HASH_ITER(hh, source->files, file, next) {
+	HASH_ITER (hh, source->files, file, next) {
 		if (!file->gone)
 			continue;
 		if (faccessat(fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
@@ -467,7 +469,7 @@ static void on_check(uv_timer_t *timer)
 		attach(source);
 		return;
 	}
-	HASH_ITER(hh, source->files, file, next) {
+	HASH_ITER (hh, source->files, file, next) {
 		if (file->retry)
 			file->changed = file->whole = true;
 	}
@@ -480,7 +482,7 @@ static void mark_targets(struct source_dir *source, const struct inotify_event *
 {
 	struct watched_file *file, *next;
 
-	HASH_ITER(hh, source->files, file, next) {
+	HASH_ITER (hh, source->files, file, next) {
 		if (file->target_watch != event->wd)
 			continue;
 		file->changed = true;
@@ -612,7 +614,7 @@ void source_dir_free(struct source_dir *source)
 
 	if (!source)
 		return;
-	HASH_ITER(hh, source->files, file, next)
+	HASH_ITER (hh, source->files, file, next)
 		file_free(source, file);
 	uv_close((uv_handle_t *)&source->poll, on_closed);
 	uv_close((uv_handle_t *)&source->check, on_closed);

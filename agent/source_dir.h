@@ -8,20 +8,24 @@
 #include "agent/store.h"
 
 /*
- * Each file whose name ends in .json and does not begin with a dot is an origin of the store, named by its path. Symbolic links are
- * followed. A file is read when it is closed after writing, moved or linked into place, or its mode changes:
+ * Each file whose name ends in .json and does not begin with a dot is an origin of the store, named
+ * by its path. Symbolic links are followed. A file is read when it is closed after writing, moved
+ * or linked into place, or its mode changes:
  *
- * - A file that cannot be used (unreadable, not regular, over OBJECT_TEXT_MAX, not decodable, one object twice) is refused whole: its last good
- *   objects stay, the store holds the problem, the log one line.
- * - A deleted file takes its objects with it. One that is back within 2 ms (an editor's save, a rename to another name) is no deletion.
- * - When the directory itself goes, everything stays as it was, with a problem of the directory, until it is back; it is then read anew and
- *   what it does not hold any more is deleted.
+ * - A file that cannot be used (unreadable, not regular, over OBJECT_TEXT_MAX, not decodable, one
+ * object twice) is refused whole: its last good objects stay, the store holds the problem, the log
+ * one line.
+ * - A deleted file takes its objects with it. One that is back within 2 ms (an editor's save, a
+ * rename to another name) is no deletion.
+ * - When the directory itself goes, everything stays as it was, with a problem of the directory,
+ * until it is back; it is then read anew and what it does not hold any more is deleted.
  */
 struct source_dir;
 
 /*
- * The directory may be missing: it is waited for. `on_synced` (may be NULL) runs once, from the loop, when every file has been
- * read for the first time, bad ones included. 0 or -errno (-EMFILE: no inotify instance left, see fs.inotify.max_user_instances).
+ * The directory may be missing: it is waited for. `on_synced` (may be NULL) runs once, from the
+ * loop, when every file has been read for the first time, bad ones included. 0 or -errno (-EMFILE:
+ * no inotify instance left, see fs.inotify.max_user_instances).
  */
 int source_dir_new(uv_loop_t *loop, const char *path, struct store *store,
 		   void (*on_synced)(void *data), void *data, struct source_dir **ret);

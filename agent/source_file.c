@@ -20,7 +20,7 @@ static void explain(struct object_error *error, const char *format, ...)
 {
 	va_list arguments;
 
-	*error = (struct object_error){ .path = "$" };
+	*error = (struct object_error){.path = "$"};
 	va_start(arguments, format);
 	vsnprintf(error->reason, sizeof(error->reason), format, arguments);
 	va_end(arguments);
@@ -74,7 +74,8 @@ static enum file_state open_file(int dir_fd, const char *name, int *ret_fd, size
 	return FILE_GOOD;
 }
 
-/* The file may grow or shrink meanwhile: up to one byte more than its size is read, and a change shows as -EAGAIN. */
+/* The file may grow or shrink meanwhile: up to one byte more than its size is read, and a change
+ * shows as -EAGAIN. */
 static int read_whole(int fd, size_t size, char **ret, size_t *ret_length)
 {
 	CLEANUP(cleanup_free) char *text = malloc(size + 1);
@@ -132,7 +133,7 @@ enum file_state source_file_load(int dir_fd, const char *name, const char *origi
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	CLEANUP(cleanup_free) char *text = NULL;
-	struct object_list list = { 0 };
+	struct object_list list = {0};
 	size_t size = 0, length = 0;
 	enum file_state state;
 	int r;

@@ -5,15 +5,15 @@
 #include "agent/store.h"
 
 enum file_state {
-	FILE_GOOD,       /* its objects are in the store */
-	FILE_BAD,        /* what is in it cannot be used: wait for a change */
+	FILE_GOOD,	 /* its objects are in the store */
+	FILE_BAD,	 /* what is in it cannot be used: wait for a change */
 	FILE_UNREADABLE, /* it could not be opened or read: worth another try */
-	FILE_GONE,       /* no such file */
+	FILE_GONE,	 /* no such file */
 };
 
 /*
- * Reads `name` in the directory `dir_fd`, and on FILE_GOOD replaces what `origin` gave to the store; otherwise the store is left
- * alone and `*ret_error` says why.
+ * Reads `name` in the directory `dir_fd`, and on FILE_GOOD replaces what `origin` gave to the
+ * store; otherwise the store is left alone and `*ret_error` says why.
  */
 enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
 				 struct store *store, struct object_error *ret_error);

@@ -14,7 +14,7 @@
 #include "agent/cleanup.h"
 
 #define STATE_MAGIC "polder-state 1"
-#define HEADER_MAX 64
+#define HEADER_MAX  64
 
 /* CRC-32 (IEEE 802.3), bit by bit: state is small and seldom written. */
 static uint32_t crc32_of(const unsigned char *data, size_t length)
@@ -29,7 +29,8 @@ static uint32_t crc32_of(const unsigned char *data, size_t length)
 	return ~crc;
 }
 
-/* The one header that fits the content: a reader compares it byte by byte, so damage of the header shows as well. */
+/* The one header that fits the content: a reader compares it byte by byte, so damage of the header
+ * shows as well. */
 static size_t format_header(char header[HEADER_MAX], const void *content, size_t length)
 {
 	return (size_t)snprintf(header, HEADER_MAX, STATE_MAGIC " %zu %08x\n", length,

@@ -6,20 +6,24 @@
 #include <stddef.h>
 
 /*
- * A state file is one line with format, length and checksum, then the content. It is replaced as a whole: written beside
- * (".NAME.tmp"), synced, renamed, the directory synced. A reader sees the old version or the new one.
+ * A state file is one line with format, length and checksum, then the content. It is replaced as a
+ * whole: written beside
+ * (".NAME.tmp"), synced, renamed, the directory synced. A reader sees the old version or the new
+ * one.
  */
 
 /* Mode 0600. 0 or -errno; on failure the old version stays. */
 int state_file_write(const char *path, const void *content, size_t length);
 
 /*
- * `*ret` is terminated by a zero byte that is not counted; free() it. `ret_length` may be NULL. -ENOENT, -EFBIG (content of more
- * than `max` bytes), -EBADMSG (cut off, changed, or not a state file), or another -errno.
+ * `*ret` is terminated by a zero byte that is not counted; free() it. `ret_length` may be NULL.
+ * -ENOENT, -EFBIG (content of more than `max` bytes), -EBADMSG (cut off, changed, or not a state
+ * file), or another -errno.
  */
 int state_file_read(const char *path, size_t max, char **ret, size_t *ret_length);
 
-/* The same for one JSON value. Content that is not JSON, or has a key twice, is damage: -EBADMSG. */
+/* The same for one JSON value. Content that is not JSON, or has a key twice, is damage: -EBADMSG.
+ */
 int state_file_write_json(const char *path, const json_t *value);
 int state_file_read_json(const char *path, size_t max, json_t **ret);
 

@@ -46,7 +46,7 @@ struct index {
 };
 
 struct store {
-	struct entry *entries;  /* by key */
+	struct entry *entries;	/* by key */
 	struct origin *origins; /* by name */
 	struct index kinds[OBJECT_KIND_COUNT];
 	struct {
@@ -86,12 +86,12 @@ void store_free(struct store *store)
 
 	if (!store)
 		return;
-	HASH_ITER(hh, store->entries, entry, next_entry) {
+	HASH_ITER (hh, store->entries, entry, next_entry) {
 		for (size_t i = 0; i < entry->count; i++)
 			object_free(entry->candidates[i].object);
 		entry_free(store, entry);
 	}
-	HASH_ITER(hh, store->origins, origin, next_origin)
+	HASH_ITER (hh, store->origins, origin, next_origin)
 		origin_free(store, origin);
 	for (size_t i = 0; i < OBJECT_KIND_COUNT; i++)
 		free(store->kinds[i].entries);
@@ -112,7 +112,8 @@ static void notify(struct store *store, const struct object *object, bool delete
 		store->listeners[i].call(object, deleted, store->listeners[i].data);
 }
 
-/* The separator sorts before every character that a name may have, so keys sort as namespace and name. NULL: no memory. */
+/* The separator sorts before every character that a name may have, so keys sort as namespace and
+ * name. NULL: no memory. */
 static char *make_key(enum object_kind kind, const char *namespace, const char *name)
 {
 	char *key;
@@ -195,9 +196,9 @@ static int index_reserve(struct index *index, size_t more)
 static void index_add(struct index *index, struct entry *entry)
 {
 	index->entries[index->count] = entry;
-	index->sorted = index->count == 0 ||
-			(index->sorted &&
-			 compare_entries(&index->entries[index->count - 1], &entry) < 0);
+	index->sorted =
+		index->count == 0 ||
+		(index->sorted && compare_entries(&index->entries[index->count - 1], &entry) < 0);
 	index->count++;
 }
 
@@ -214,7 +215,8 @@ static void index_remove(struct index *index, struct entry *entry)
 		(size_t)(index->entries + index->count - found) * sizeof(struct entry *));
 }
 
-/* ---------------------------------------------------------------- replacing what an origin gives */
+/* ---------------------------------------------------------------- replacing what an origin gives
+ */
 
 static struct candidate *find_candidate(const struct entry *entry, const struct origin *origin)
 {
@@ -225,7 +227,8 @@ static struct candidate *find_candidate(const struct entry *entry, const struct 
 	return NULL;
 }
 
-/* Makes the entry of a key with room for one candidate more. NULL: no memory. An entry without candidates is nothing to a reader. */
+/* Makes the entry of a key with room for one candidate more. NULL: no memory. An entry without
+ * candidates is nothing to a reader. */
 static struct entry *need_entry(struct store *store, const struct object *object)
 {
 	CLEANUP(cleanup_free) char *key = make_key(object->kind, object->namespace, object->name);
@@ -282,12 +285,12 @@ static bool has_duplicates(struct entry *const *entries, size_t count, bool *ret
 }
 
 /*
- * All memory that the replacement needs, before anything changes. The array has an entry for each object of the list and room for
- * nothing else; it becomes the origin's.
+ * All memory that the replacement needs, before anything changes. The array has an entry for each
+ * object of the list and room for nothing else; it becomes the origin's.
  */
 static int prepare(struct store *store, const struct object_list *list, struct entry ***ret)
 {
-	size_t wanted[OBJECT_KIND_COUNT] = { 0 };
+	size_t wanted[OBJECT_KIND_COUNT] = {0};
 	struct entry **entries = calloc(list->count + 1, sizeof(*entries));
 	bool no_memory = !entries;
 	int r = -ENOMEM;
@@ -338,9 +341,9 @@ static void insert_candidate(struct entry *entry, const struct candidate *candid
 }
 
 /*
- * What counts may have moved from `before` (NULL: nothing did) to another candidate. Where both say the same, the first one's
- * place is taken by the old memory, so that nobody who holds a pointer notices. `keep` holds `before` when no candidate does any more;
- * it is freed here.
+ * What counts may have moved from `before` (NULL: nothing did) to another candidate. Where both say
+ * the same, the first one's place is taken by the old memory, so that nobody who holds a pointer
+ * notices. `keep` holds `before` when no candidate does any more; it is freed here.
  */
 static void settle(struct store *store, struct entry *entry, const struct object *before,
 		   struct object *keep)
@@ -384,7 +387,7 @@ static void put(struct store *store, struct entry *entry, struct origin *origin,
 		old = candidate->object;
 		candidate->object = object;
 	} else {
-		insert_candidate(entry, &(struct candidate){ origin, object, store->round });
+		insert_candidate(entry, &(struct candidate){origin, object, store->round});
 		if (entry->count == 1)
 			index_add(&store->kinds[object->kind], entry);
 	}
@@ -545,16 +548,16 @@ size_t store_problems(const struct store *store, struct store_problem **ret)
 	struct origin *origin, *next;
 	size_t count = 0;
 
-	HASH_ITER(hh, store->origins, origin, next)
+	HASH_ITER (hh, store->origins, origin, next)
 		count += origin->problem != NULL;
 	problems = calloc(count + 1, sizeof(*problems));
 	*ret = problems;
 	if (!problems)
 		return 0;
 	count = 0;
-	HASH_ITER(hh, store->origins, origin, next) {
+	HASH_ITER (hh, store->origins, origin, next) {
 		if (origin->problem)
-			problems[count++] = (struct store_problem){ origin->name, *origin->problem };
+			problems[count++] = (struct store_problem){origin->name, *origin->problem};
 	}
 	qsort(problems, count, sizeof(*problems), compare_problems);
 	return count;

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Defaults, the command line, the file: the later ones win. */
+#include "agent/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/config_keys.h"
+
+#define OPTIONS_MAX 256
+
+/* What the command line holds, in its order. */
+struct given {
+	const struct config_key *key;
+	const char *text;
+};
+
+struct command_line {
+	const char *file;
+	bool help, version;
+	struct given given[OPTIONS_MAX];
+	size_t count;
+};
+
+static bool is_cgroup2(const char *path)
+{
+	struct statfs status;
+
+	return statfs(path, &status) == 0 && status.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+void config_defaults(struct config *config)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+
+	gethostname(host, sizeof(host) - 1);
+	*config = (struct config){
+		.node_name = strdup(host[0] ? host : "localhost"),
+		.run_dir = strdup("/run/polder"),
+		.bpffs = strdup("/sys/fs/bpf/polder"),
+		.masquerade = true,
+		.masquerade_port_min = 10240,
+		.masquerade_port_max = 29999,
+		.flows_v4 = 131072,
+		.flows_v6 = 65536,
+		.max_services = 65536,
+		.max_backends = 262144,
+		.max_addresses = 131072,
+		.max_policy_entries = 262144,
+		.events_per_second = 10000,
+		.log_level = LOG_LEVEL_INFO,
+	};
+	if (is_cgroup2("/sys/fs/cgroup/unified"))
+		config->cgroup = strdup("/sys/fs/cgroup/unified");
+	else if (is_cgroup2("/sys/fs/cgroup"))
+		config->cgroup = strdup("/sys/fs/cgroup");
+}
+
+void config_clear(struct config *config)
+{
+	free(config->node_name);
+	free(config->resources);
+	free(config->run_dir);
+	free(config->socket);
+	free(config->bpffs);
+	free(config->cgroup);
+	free(config->metrics_listen);
+	for (size_t i = 0; i < config->uplink_count; i++)
+		free(config->uplinks[i]);
+	*config = (struct config){0};
+}
+
+static void print_help(void)
+{
+	printf("Usage: polderd [--config FILE] [OPTION]...\n"
+	       "The node agent of Polder: container networking with eBPF.\n\n"
+	       "  --config FILE                  JSON object whose keys are the options below\n"
+	       "  --help                         this text\n"
+	       "  --version                      the version\n\n"
+	       "Each of these is also a key of the file; the command line wins:\n");
+	for (size_t i = 0; i < config_key_count; i++) {
+		char option[64];
+
+		snprintf(option, sizeof(option), "--%s %s", config_keys[i].name,
+			 config_keys[i].value ? config_keys[i].value : "");
+		printf("  %-30s %s%s\n", option,
+		       strlen(option) > 30 ? "\n                                 " : "",
+		       config_keys[i].help);
+	}
+	printf("\nSee polderd(8) and polderd.conf(5).\n");
+}
+
+enum { OPTION_CONFIG = 1000, OPTION_HELP, OPTION_VERSION };
+
+static int add_given(struct command_line *line, const struct config_key *key, const char *text,
+		     struct config_source *source)
+{
+	for (size_t i = 0; i < line->count && key->form != FORM_LIST; i++) {
+		if (line->given[i].key != key)
+			continue;
+		snprintf(source->error, sizeof(source->error), "--%s is given twice; give it once",
+			 key->name);
+		return -EINVAL;
+	}
+	if (line->count == OPTIONS_MAX) {
+		snprintf(source->error, sizeof(source->error), "more than %d options; use --config",
+			 OPTIONS_MAX);
+		return -EINVAL;
+	}
+	line->given[line->count++] = (struct given){key, text};
+	return 0;
+}
+
+static int read_options(int argc, char **argv, const struct option *options,
+			struct command_line *line, struct config_source *source)
+{
+	int option;
+
+	optind = 0; /* a new scan, also of an argument vector that another one was before */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
+		const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+		int r = 0;
+
+		if (option == OPTION_HELP) {
+			line->help = true;
+		} else if (option == OPTION_VERSION) {
+			line->version = true;
+		} else if (option == OPTION_CONFIG && line->file) {
+			snprintf(source->error, sizeof(source->error),
+				 "--config is given twice; give it once");
+			return -EINVAL;
+		} else if (option == OPTION_CONFIG) {
+			line->file = optarg;
+		} else if (option == ':') {
+			snprintf(source->error, sizeof(source->error), "%.100s needs a value",
+				 word);
+			return -EINVAL;
+		} else if (option == '?') {
+			snprintf(source->error, sizeof(source->error),
+				 "%.100s is no option, or not a clear one; see polderd --help",
+				 word);
+			return -EINVAL;
+		} else {
+			r = add_given(line, &config_keys[option], optarg ? optarg : "yes", source);
+		}
+		if (r < 0)
+			return r;
+	}
+	if (optind < argc) {
+		snprintf(source->error, sizeof(source->error),
+			 "\"%.100s\" is no option; see polderd --help", argv[optind]);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int parse_command_line(int argc, char **argv, struct command_line *line,
+			      struct config_source *source)
+{
+	CLEANUP(cleanup_free)
+	struct option *options = calloc(config_key_count + 4, sizeof(*options));
+	size_t i;
+
+	if (!options)
+		return -ENOMEM;
+	for (i = 0; i < config_key_count; i++)
+		options[i] = (struct option){config_keys[i].name,
+					     config_keys[i].form == FORM_FLAG ? no_argument
+									      : required_argument,
+					     NULL, (int)i};
+	options[i++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
+	options[i++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
+	options[i++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
+	return read_options(argc, argv, options, line, source);
+}
+
+static int read_config_file(const char *path, char **ret, size_t *ret_length,
+			    struct config_source *source)
+{
+	CLEANUP(cleanup_free) char *text = malloc(CONFIG_FILE_MAX + 1);
+	CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+
+	if (!text)
+		return -ENOMEM;
+	while (fd >= 0 && length <= CONFIG_FILE_MAX) {
+		ssize_t got = read(fd, text + length, CONFIG_FILE_MAX + 1 - length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got == 0) {
+			*ret = TAKE_PTR(text);
+			*ret_length = length;
+			return 0;
+		}
+		if (got < 0)
+			break;
+		length += (size_t)got;
+	}
+	if (length > CONFIG_FILE_MAX)
+		errno = EFBIG;
+	snprintf(source->error, sizeof(source->error),
+		 "%.200s: cannot be read: %s; give a JSON file of at most %u bytes", path,
+		 strerror(errno), CONFIG_FILE_MAX);
+	return -errno;
+}
+
+static int apply_file(struct config *config, const char *path, char *error, size_t size)
+{
+	struct config_source source = {.place = path, .file = true};
+	CLEANUP(cleanup_free) char *text = NULL;
+	size_t length = 0;
+	int r;
+
+	r = read_config_file(path, &text, &length, &source);
+	if (r == 0)
+		r = config_apply_text(config, text, length, &source);
+	if (r < 0)
+		snprintf(error, size, "%s", source.error);
+	return r;
+}
+
+static int apply_options(struct config *config, const struct command_line *line,
+			 struct config_source *source)
+{
+	/* A list on the command line takes the place of the file's. */
+	for (size_t i = 0; i < line->count; i++) {
+		if (line->given[i].key->clear)
+			line->given[i].key->clear(config);
+	}
+	for (size_t i = 0; i < line->count; i++) {
+		int r = config_set(config, line->given[i].key, line->given[i].text, source);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int load(const struct command_line *line, struct config *config,
+		struct config_source *source)
+{
+	int r = 0;
+
+	config_defaults(config);
+	if (!config->node_name || !config->run_dir || !config->bpffs)
+		return -ENOMEM;
+	if (line->file)
+		r = apply_file(config, line->file, source->error, sizeof(source->error));
+	if (r == 0)
+		r = apply_options(config, line, source);
+	if (r == 0)
+		r = config_check(config, source);
+	if (r == 0 && asprintf(&config->socket, "%s/polder.sock", config->run_dir) < 0) {
+		config->socket = NULL;
+		r = -ENOMEM;
+	}
+	return r;
+}
+
+int config_load(int argc, char **argv, struct config *ret, bool *ret_exit)
+{
+	struct config_source source = {.place = "command line"};
+	struct command_line line = {0};
+	struct config config = {0};
+	int r;
+
+	r = parse_command_line(argc, argv, &line, &source);
+	if (r == 0 && (line.help || line.version)) {
+		if (line.help)
+			print_help();
+		else
+			printf("polderd %s\n", POLDER_VERSION);
+		*ret_exit = true;
+		return 0;
+	}
+	if (r == 0)
+		r = load(&line, &config, &source);
+	if (r < 0) {
+		fprintf(stderr, "polderd: %s\n", source.error[0] ? source.error : strerror(-r));
+		config_clear(&config);
+		return r;
+	}
+	*ret = config;
+	*ret_exit = false;
+	return 0;
+}

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each key's meaning: from a text to a field, with a reason when it makes no sense. */
+#include "agent/config_keys.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/http.h"
+
+static int bad(struct config_source *source, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static int bad(struct config_source *source, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(source->error, sizeof(source->error), format, arguments);
+	va_end(arguments);
+	return -EINVAL;
+}
+
+static int replace_text(char **field, const char *text, struct config_source *source)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return bad(source, "no memory");
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+/* Absolute, of plain parts; without trailing slashes. */
+static int set_path(char **field, const char *text, struct config_source *source)
+{
+	char path[PATH_MAX], directory[PATH_MAX];
+	size_t length;
+	int r;
+
+	if (!text[0])
+		return bad(source, "a path is needed");
+	if (text[0] == '/')
+		r = snprintf(path, sizeof(path), "%s", text);
+	else if (source->file)
+		return bad(source, "an absolute path is needed");
+	else if (!getcwd(directory, sizeof(directory)))
+		return bad(source, "the current directory has no path: %s", strerror(errno));
+	else
+		r = snprintf(path, sizeof(path), "%s/%s", directory, text);
+	if (r < 0 || (size_t)r >= sizeof(path))
+		return bad(source, "a path has at most %d bytes", PATH_MAX - 1);
+	for (length = strlen(path); length > 1 && path[length - 1] == '/'; length--)
+		path[length - 1] = '\0';
+	if (length == 1)
+		return bad(source, "the root directory cannot be used");
+	if (strstr(path, "/../") || strcmp(path + length - 3, "/..") == 0)
+		return bad(source, "a path without \"..\" is needed");
+	return replace_text(field, path, source);
+}
+
+static int set_directory(char **field, const char *text, struct config_source *source)
+{
+	CLEANUP(cleanup_free) char *path = NULL;
+	struct stat status;
+	int r = set_path(&path, text, source);
+
+	if (r < 0)
+		return r;
+	if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
+		return bad(source, "%s is not a directory", path);
+	free(*field);
+	*field = TAKE_PTR(path);
+	return 0;
+}
+
+static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret,
+			struct config_source *source)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || value < min || value > max)
+		return bad(source, "a whole number from %llu to %llu is needed",
+			   (unsigned long long)min, (unsigned long long)max);
+	*ret = value;
+	return 0;
+}
+
+static int set_u32(uint32_t *field, const char *text, uint32_t min, uint32_t max,
+		   struct config_source *source)
+{
+	uint64_t value = 0;
+	int r = parse_number(text, min, max, &value, source);
+
+	if (r == 0)
+		*field = (uint32_t)value;
+	return r;
+}
+
+struct choice {
+	const char *name;
+	int value;
+};
+
+static int choose(const struct choice *choices, size_t count, const char *text, int *ret,
+		  struct config_source *source)
+{
+	char names[128] = "";
+
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(choices[i].name, text) == 0) {
+			*ret = choices[i].value;
+			return 0;
+		}
+		strcat(names, i == 0 ? "" : i + 1 < count ? ", " : " or ");
+		strcat(names, choices[i].name);
+	}
+	return bad(source, "%s is needed", names);
+}
+#define CHOOSE(choices, ...) choose(choices, sizeof(choices) / sizeof((choices)[0]), __VA_ARGS__)
+
+/* ---------------------------------------------------------------- addresses */
+
+static bool zero_prefix(const struct prefix *prefix)
+{
+	return prefix->length == 0;
+}
+
+/* Loopback, link-local, multicast and this-network addresses belong to no pod and no node. */
+static const char *reserved(const struct polder_addr *addr)
+{
+	static const struct {
+		const char *prefix, *what;
+	} ranges[] = {
+		{"0.0.0.0/8", "the range \"this network\""},
+		{"127.0.0.0/8", "loopback"},
+		{"169.254.0.0/16", "link-local"},
+		{"224.0.0.0/3", "multicast or reserved"},
+		{"::/128", "unspecified"},
+		{"::1/128", "loopback"},
+		{"fe80::/10", "link-local"},
+		{"ff00::/8", "multicast"},
+	};
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		struct prefix range;
+
+		if (prefix_parse(ranges[i].prefix, &range) == 0 && prefix_contains(&range, addr))
+			return ranges[i].what;
+	}
+	return NULL;
+}
+
+static int set_pod_cidr(struct config *config, const char *text, struct config_source *source)
+{
+	struct prefix prefix, *field;
+	const char *what;
+	bool v4;
+
+	if (prefix_parse(text, &prefix) < 0)
+		return bad(source, "a range such as 10.244.1.0/24 or fd00:10:244:1::/64 is needed");
+	v4 = addr_is_v4(&prefix.addr) && prefix.length >= POLDER_V4_MAPPED_BITS;
+	what = reserved(&prefix.addr);
+	if (what)
+		return bad(source, "%s is %s; pods cannot live there", text, what);
+	if (v4 && (prefix.length < 96 + 8 || prefix.length > 96 + 30))
+		return bad(source, "an IPv4 range from /8 to /30 is needed");
+	if (!v4 && (prefix.length < 16 || prefix.length > 126))
+		return bad(source, "an IPv6 range from /16 to /126 is needed");
+	field = v4 ? &config->pod_cidr_v4 : &config->pod_cidr_v6;
+	if (!zero_prefix(field))
+		return bad(source, "a second range of IPv%d; one of each family is allowed",
+			   v4 ? 4 : 6);
+	*field = prefix;
+	return 0;
+}
+
+static void clear_pod_cidr(struct config *config)
+{
+	config->pod_cidr_v4 = config->pod_cidr_v6 = (struct prefix){0};
+}
+
+static bool zero_addr(const struct polder_addr *addr)
+{
+	static const struct polder_addr zero;
+
+	return memcmp(addr, &zero, sizeof(zero)) == 0;
+}
+
+static int set_node_ip(struct config *config, const char *text, struct config_source *source)
+{
+	struct polder_addr addr, *field;
+	const char *what;
+	bool v4;
+
+	if (addr_parse(text, &addr) < 0)
+		return bad(source, "an address such as 192.0.2.1 or 2001:db8::1 is needed");
+	what = reserved(&addr);
+	if (what)
+		return bad(source, "%s is %s; no node has it", text, what);
+	v4 = addr_is_v4(&addr);
+	field = v4 ? &config->node_ip_v4 : &config->node_ip_v6;
+	if (!zero_addr(field))
+		return bad(source, "a second address of IPv%d; one of each family is allowed",
+			   v4 ? 4 : 6);
+	*field = addr;
+	return 0;
+}
+
+static void clear_node_ip(struct config *config)
+{
+	config->node_ip_v4 = config->node_ip_v6 = (struct polder_addr){0};
+}
+
+static int set_no_masquerade(struct config *config, const char *text, struct config_source *source)
+{
+	struct prefix prefix;
+
+	if (prefix_parse(text, &prefix) < 0)
+		return bad(source, "a range such as 10.0.0.0/8 or 2001:db8::/32 is needed");
+	if (config->no_masquerade_count == CONFIG_MAX_RANGES)
+		return bad(source, "at most %d ranges are allowed", CONFIG_MAX_RANGES);
+	config->no_masquerade[config->no_masquerade_count++] = prefix;
+	return 0;
+}
+
+static void clear_no_masquerade(struct config *config)
+{
+	config->no_masquerade_count = 0;
+}
+
+/* ---------------------------------------------------------------- one function for each key */
+
+static int set_node_name(struct config *config, const char *text, struct config_source *source)
+{
+	size_t length = strlen(text);
+
+	/* A DNS subdomain, as Kubernetes names its nodes (RFC 1123). */
+	if (length == 0 || length > 253 ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-") != length || text[0] == '-' ||
+	    text[0] == '.' || text[length - 1] == '-' || text[length - 1] == '.')
+		return bad(source, "1 to 253 of a-z, 0-9, '-' and '.' are needed, "
+				   "first and last a letter or digit");
+	return replace_text(&config->node_name, text, source);
+}
+
+static int set_resources(struct config *config, const char *text, struct config_source *source)
+{
+	return set_directory(&config->resources, text, source);
+}
+
+static int set_run_dir(struct config *config, const char *text, struct config_source *source)
+{
+	return set_directory(&config->run_dir, text, source);
+}
+
+static int set_bpffs(struct config *config, const char *text, struct config_source *source)
+{
+	return set_directory(&config->bpffs, text, source);
+}
+
+static int set_cgroup(struct config *config, const char *text, struct config_source *source)
+{
+	struct stat status;
+
+	if (strcmp(text, "none") == 0) {
+		free(TAKE_PTR(config->cgroup));
+		return 0;
+	}
+	if (set_directory(&config->cgroup, text, source) < 0)
+		return -EINVAL;
+	if (stat(config->cgroup, &status) < 0)
+		return bad(source, "%s: %s; a directory of a cgroup2 mount, or \"none\", is needed",
+			   config->cgroup, strerror(errno));
+	return 0;
+}
+
+static int set_uplink(struct config *config, const char *text, struct config_source *source)
+{
+	size_t length = strlen(text);
+
+	if (length == 0 || length >= IFNAMSIZ || strpbrk(text, "/: \t\n") ||
+	    strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
+		return bad(source, "the name of a link, 1 to %d characters, is needed",
+			   IFNAMSIZ - 1);
+	for (size_t i = 0; i < config->uplink_count; i++) {
+		if (strcmp(config->uplinks[i], text) == 0)
+			return bad(source, "the link is named twice");
+	}
+	if (config->uplink_count == CONFIG_MAX_UPLINKS)
+		return bad(source, "at most %d uplinks are allowed", CONFIG_MAX_UPLINKS);
+	if (replace_text(&config->uplinks[config->uplink_count], text, source) < 0)
+		return -EINVAL;
+	config->uplink_count++;
+	return 0;
+}
+
+static void clear_uplinks(struct config *config)
+{
+	while (config->uplink_count > 0)
+		free(TAKE_PTR(config->uplinks[--config->uplink_count]));
+}
+
+static int set_masquerade(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"yes", true}, {"no", false}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->masquerade = value;
+	return 0;
+}
+
+static int set_masquerade_ports(struct config *config, const char *text,
+				struct config_source *source)
+{
+	unsigned int min, max;
+	char rest;
+
+	if (strspn(text, "0123456789-") != strlen(text) || strlen(text) > 11 ||
+	    sscanf(text, "%5u-%5u%c", &min, &max, &rest) != 2 || min < 1024 || max > UINT16_MAX ||
+	    min > max)
+		return bad(source, "a range of ports from 1024 to 65535, the lower one first, such "
+				   "as 10240-29999, is needed");
+	config->masquerade_port_min = (uint16_t)min;
+	config->masquerade_port_max = (uint16_t)max;
+	return 0;
+}
+
+static int set_metrics_listen(struct config *config, const char *text, struct config_source *source)
+{
+	struct sockaddr_in6 address;
+
+	if (http_address_parse(text, &address) < 0 || address.sin6_port == 0)
+		return bad(source, "an address with port such as 127.0.0.1:9100, [::1]:9100 or "
+				   ":9100 is needed");
+	return replace_text(&config->metrics_listen, text, source);
+}
+
+static int set_attach(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {
+		{"auto", ATTACH_AUTO}, {"tcx", ATTACH_TCX}, {"clsact", ATTACH_CLSACT}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->attach = (enum attach_mode)value;
+	return 0;
+}
+
+static int set_xdp(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"auto", XDP_AUTO},
+						{"native", XDP_NATIVE},
+						{"generic", XDP_GENERIC},
+						{"off", XDP_OFF}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->xdp = (enum xdp_mode)value;
+	return 0;
+}
+
+/* The flow tables' size is a power of two. */
+#define FLOWS_MIN 1024
+#define FLOWS_MAX (1u << 24)
+
+static int set_flows(uint32_t *field, const char *text, struct config_source *source)
+{
+	uint32_t size = FLOWS_MIN, wanted = 0;
+
+	if (set_u32(&wanted, text, FLOWS_MIN, FLOWS_MAX, source) < 0)
+		return -EINVAL;
+	while (size < wanted)
+		size *= 2;
+	*field = size;
+	return 0;
+}
+
+static int set_flows_v4(struct config *config, const char *text, struct config_source *source)
+{
+	return set_flows(&config->flows_v4, text, source);
+}
+
+static int set_flows_v6(struct config *config, const char *text, struct config_source *source)
+{
+	return set_flows(&config->flows_v6, text, source);
+}
+
+#define MAP_MIN 64
+#define MAP_MAX (1u << 24)
+
+static int set_max_services(struct config *config, const char *text, struct config_source *source)
+{
+	return set_u32(&config->max_services, text, MAP_MIN, MAP_MAX, source);
+}
+
+static int set_max_backends(struct config *config, const char *text, struct config_source *source)
+{
+	return set_u32(&config->max_backends, text, MAP_MIN, MAP_MAX, source);
+}
+
+static int set_max_addresses(struct config *config, const char *text, struct config_source *source)
+{
+	return set_u32(&config->max_addresses, text, MAP_MIN, MAP_MAX, source);
+}
+
+static int set_max_policy_entries(struct config *config, const char *text,
+				  struct config_source *source)
+{
+	return set_u32(&config->max_policy_entries, text, MAP_MIN, MAP_MAX, source);
+}
+
+static int set_pod_mtu(struct config *config, const char *text, struct config_source *source)
+{
+	uint32_t value = 0;
+
+	if (set_u32(&value, text, 0, UINT16_MAX, source) < 0 || (value > 0 && value < 1280))
+		return bad(source, "0 (the uplink's) or a number from 1280 to 65535 is needed");
+	config->pod_mtu = (uint16_t)value;
+	return 0;
+}
+
+static int set_events_per_second(struct config *config, const char *text,
+				 struct config_source *source)
+{
+	return set_u32(&config->events_per_second, text, 0, 10000000, source);
+}
+
+static int set_log_level(struct config *config, const char *text, struct config_source *source)
+{
+	if (log_level_parse(text, &config->log_level) < 0)
+		return bad(source, "error, warning, info or debug is needed");
+	return 0;
+}
+
+static int set_tunnel(struct config *config, const char *text, struct config_source *source)
+{
+	if (strcmp(text, "vxlan") == 0)
+		return bad(source, "tunnels are not supported in this version; only none is");
+	return strcmp(text, "none") == 0 ? 0 : bad(source, "none is needed");
+}
+
+static int set_api_server(struct config *config, const char *text, struct config_source *source)
+{
+	if (strcmp(text, "no") == 0)
+		return 0;
+	return bad(source, "the API server is not supported in this version; "
+			   "give the objects in a directory with \"resources\"");
+}
+
+/* Sorted by subject: the help prints it in this order. */
+const struct config_key config_keys[] = {
+	{"node-name", FORM_TEXT, "NAME", "this node's name (default: the host's name)",
+	 set_node_name, NULL},
+	{"resources", FORM_TEXT, "DIR", "directory of *.json files with Kubernetes objects",
+	 set_resources, NULL},
+	{"kubeconfig", FORM_TEXT, "FILE", "not supported in this version", set_api_server, NULL},
+	{"in-cluster", FORM_FLAG, NULL, "not supported in this version", set_api_server, NULL},
+	{"run-dir", FORM_TEXT, "DIR", "control socket and state (default /run/polder)", set_run_dir,
+	 NULL},
+	{"bpffs", FORM_TEXT, "DIR", "pinned maps and links (default /sys/fs/bpf/polder)", set_bpffs,
+	 NULL},
+	{"cgroup", FORM_TEXT, "DIR|none",
+	 "cgroup2 directory for socket programs (default: its mount)", set_cgroup, NULL},
+	{"pod-cidr", FORM_PAIR, "V4,V6", "ranges of this node's pods, one or both families",
+	 set_pod_cidr, clear_pod_cidr},
+	{"node-ip", FORM_PAIR, "V4,V6", "this node's addresses (default: the first uplink's)",
+	 set_node_ip, clear_node_ip},
+	{"uplink", FORM_LIST, "IF",
+	 "link to the outside, repeatable (default: of the default route)", set_uplink,
+	 clear_uplinks},
+	{"tunnel", FORM_TEXT, "none", "how other nodes' pods are reached", set_tunnel, NULL},
+	{"masquerade", FORM_YES_NO, "yes|no",
+	 "pods reach the outside with the node's address (default yes)", set_masquerade, NULL},
+	{"no-masquerade", FORM_LIST, "CIDR", "not masqueraded towards this range, repeatable",
+	 set_no_masquerade, clear_no_masquerade},
+	{"masquerade-ports", FORM_TEXT, "MIN-MAX", "ports for it (default 10240-29999)",
+	 set_masquerade_ports, NULL},
+	{"metrics-listen", FORM_TEXT, "ADDR:PORT", "serve /metrics, /healthz and /readyz there",
+	 set_metrics_listen, NULL},
+	{"attach", FORM_TEXT, "auto|tcx|clsact", "how programs get onto links (default auto)",
+	 set_attach, NULL},
+	{"xdp", FORM_TEXT, "auto|native|generic|off", "XDP on the uplinks (default auto)", set_xdp,
+	 NULL},
+	{"flows-v4", FORM_NUMBER, "N", "IPv4 flow entries, a power of two (default 131072)",
+	 set_flows_v4, NULL},
+	{"flows-v6", FORM_NUMBER, "N", "IPv6 flow entries, a power of two (default 65536)",
+	 set_flows_v6, NULL},
+	{"max-services", FORM_NUMBER, "N", "ports of Services (default 65536)", set_max_services,
+	 NULL},
+	{"max-backends", FORM_NUMBER, "N", "endpoints of Services (default 262144)",
+	 set_max_backends, NULL},
+	{"max-addresses", FORM_NUMBER, "N", "addresses and ranges known (default 131072)",
+	 set_max_addresses, NULL},
+	{"max-policy-entries", FORM_NUMBER, "N", "entries of each policy map (default 262144)",
+	 set_max_policy_entries, NULL},
+	{"pod-mtu", FORM_NUMBER, "N", "MTU of pods' links; 0: the uplink's (default 0)",
+	 set_pod_mtu, NULL},
+	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",
+	 set_events_per_second, NULL},
+	{"log-level", FORM_TEXT, "error|warning|info|debug", "what is logged (default info)",
+	 set_log_level, NULL},
+};
+const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
+
+const struct config_key *config_find_key(const char *name)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		if (strcmp(config_keys[i].name, name) == 0)
+			return &config_keys[i];
+	}
+	return NULL;
+}
