@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What every program includes: kernel headers, small macros, the load-time configuration. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+#define barrier() asm volatile("" ::: "memory")
+/* Keeps a bound that the compiler knows visible to the verifier. */
+#define opaque(x) asm volatile("" : "+r"(x))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Filled by the agent before loading; constant for the verifier afterwards. */
+const volatile struct datapath_config config = {};
+
+static __always_inline __u32 now_ticks(void)
+{
+	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
+}
+
+/* The ones' complement sum, folded to 16 bits (RFC 1071). */
+static __always_inline __u16 csum_fold16(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* Sum and difference of 32-bit words, to be folded; never negative. */
+static __always_inline __u64 csum_change32(__be32 from, __be32 to)
+{
+	return (__u64)(__u32)~from + to;
+}
+
+static __always_inline __u64 csum_change16(__be16 from, __be16 to)
+{
+	return (__u64)(__u16)~from + to;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counting drops and telling the agent about packets, with a limit and an exact count of what was not told. */
+#pragma once
+
+#include "packet.h"
+
+/* What the slow path found out; zero where it did not come so far. */
+struct judgement {
+	struct polder_addr backend;
+	__be16 backend_port_be;
+	__u16 pad;
+	__u32 source_identity;
+	__u32 destination_identity;
+	__u32 egress_rule;
+	__u32 ingress_rule;
+	__u32 egress_ruleset;
+	__u32 ingress_ruleset;
+};
+
+/* Of the packet at hand on this CPU, valid if it was judged. */
+MAP(judgements, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct judgement, 1, 0);
+
+static __always_inline struct judgement *judgement_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&judgements, &zero);
+}
+
+static __always_inline bool event_within_budget(__u32 per_second)
+{
+	struct event_budget *budget;
+	__u32 zero = 0;
+	__u64 now;
+
+	if (!per_second)
+		return true;
+	budget = bpf_map_lookup_elem(&event_budgets, &zero);
+	if (!budget)
+		return false;
+	now = bpf_ktime_get_ns();
+	if (now - budget->refilled_ns > 1000000000ULL) {
+		budget->refilled_ns = now;
+		budget->tokens = per_second;
+	}
+	if (!budget->tokens)
+		return false;
+	budget->tokens--;
+	return true;
+}
+
+static __always_inline void event_fill(struct polder_event *e, const struct packet *p)
+{
+	const struct judgement *j = p->judged ? judgement_get() : NULL;
+
+	e->time_ns = bpf_ktime_get_ns();
+	e->direction = p->direction;
+	e->family = p->family;
+	e->proto = p->tuple.proto;
+	e->zone = p->tuple.zone;
+	e->tcp_flags = p->tcp_flags;
+	if (p->family) {
+		e->saddr = tuple_saddr(&p->tuple, p->family);
+		e->daddr = tuple_daddr(&p->tuple, p->family);
+	}
+	e->sport_be = p->tuple.sport_be;
+	e->dport_be = p->tuple.dport_be;
+	e->length = p->length;
+	if (!j)
+		return;
+	e->backend = j->backend;
+	e->backend_port_be = j->backend_port_be;
+	e->source_identity = j->source_identity;
+	e->destination_identity = j->destination_identity;
+	e->egress_rule = j->egress_rule;
+	e->ingress_rule = j->ingress_rule;
+	e->egress_ruleset = j->egress_ruleset;
+	e->ingress_ruleset = j->ingress_ruleset;
+}
+
+static __always_inline void event_send(const struct control *control, __u32 ifindex, const struct packet *p,
+				       __u8 type, __u8 verdict, __u8 reason)
+{
+	struct polder_event *e;
+
+	if (!event_within_budget(control->events_per_second)) {
+		count_up(COUNTER_EVENTS_LIMITED);
+		return;
+	}
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_up(COUNTER_EVENTS_LOST);
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	event_fill(e, p);
+	e->type = type;
+	e->verdict = verdict;
+	e->reason = reason;
+	e->ifindex = ifindex;
+	bpf_ringbuf_submit(e, 0);
+	count_up(COUNTER_EVENTS_SENT);
+}
+
+/* The one place where a packet is given up: counted always, told when somebody listens. */
+static __always_inline void drop_count(__u32 ifindex, const struct packet *p, int reason, __u8 verdict)
+{
+	__u32 index = reason * DROP_DIRECTIONS + p->direction;
+	struct drop_counter *counter = bpf_map_lookup_elem(&drops, &index);
+	const struct control *control = control_get();
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += p->length;
+	}
+	if (control && control->events & EVENT_MASK_DROPS)
+		event_send(control, ifindex, p, EVENT_DROP, verdict, reason);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From a flow's entry to the packet's way out: connection state, translation, redirect. */
+#pragma once
+
+#include "judge.h"
+
+/* What forward() leaves to the caller to answer. */
+#define L4_CHECK_NONE 0xffff
+
+static __always_inline __u32 l4_check_offset(const struct packet *p)
+{
+	switch (p->tuple.proto) {
+	case IPPROTO_TCP:
+		return p->l4 + 16;
+	case IPPROTO_UDP:
+		return p->l4 + 6;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return p->l4 + 2;
+	default:
+		return L4_CHECK_NONE;
+	}
+}
+
+/* Sets state bits on both entries of a flow. Rare: opening, closing, first answer. */
+__noinline int flow_mark_both(struct flow_tuple *t, __u32 bits, __u8 family)
+{
+	const struct control *control = control_get();
+	struct flow_tuple twin;
+	struct flow_copy copy;
+	struct flow_head *head;
+
+	if (!t || !control)
+		return 0;
+	if (family == FAMILY_V4) {
+		head = flow_find(t, flow_hash(t, FAMILY_V4, control), FAMILY_V4, &copy);
+		if (!head)
+			return 0;
+		flow_mark(head, bits);
+		flow_twin(t, &copy, FAMILY_V4, &twin);
+		head = flow_find(&twin, flow_hash(&twin, FAMILY_V4, control), FAMILY_V4, &copy);
+	} else {
+		head = flow_find(t, flow_hash(t, FAMILY_V6, control), FAMILY_V6, &copy);
+		if (!head)
+			return 0;
+		flow_mark(head, bits);
+		flow_twin(t, &copy, FAMILY_V6, &twin);
+		head = flow_find(&twin, flow_hash(&twin, FAMILY_V6, control), FAMILY_V6, &copy);
+	}
+	if (head)
+		flow_mark(head, bits);
+	return 0;
+}
+
+/* The bits that this packet adds to the flow's state. */
+static __always_inline __u8 track(const struct packet *p, __u8 state)
+{
+	bool reply = state & FLOW_REPLY;
+	__u8 bits = 0;
+
+	if (reply && !(state & FLOW_REPLIED))
+		bits |= FLOW_REPLIED;
+	if (p->tuple.proto != IPPROTO_TCP) {
+		if (reply && !(state & FLOW_ESTABLISHED) && !(p->flags & PACKET_ICMP_ERROR))
+			bits |= FLOW_ESTABLISHED;
+		return bits;
+	}
+	if (!reply && state & FLOW_REPLIED && !(state & FLOW_ESTABLISHED) &&
+	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK)
+		bits |= FLOW_ESTABLISHED;
+	if (p->tcp_flags & TCP_FIN)
+		bits |= reply ? FLOW_FIN_REPLY : FLOW_FIN_ORIG;
+	if (p->tcp_flags & TCP_RST)
+		bits |= FLOW_RESET;
+	return bits & ~state;
+}
+
+static __always_inline void track_packet(struct packet *p, __u8 state)
+{
+	__u8 bits;
+
+	if (likely(state & FLOW_ESTABLISHED && !(p->tcp_flags & (TCP_FIN | TCP_RST))))
+		return;
+	bits = track(p, state);
+	if (bits)
+		flow_mark_both(&p->tuple, bits, p->family);
+}
+
+/* A new connection on the ports of a closed one is a new flow. */
+static __always_inline bool flow_reopened(const struct packet *p, __u8 state)
+{
+	return unlikely((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) && flow_closed(state);
+}
+
+/* Larger than the way out allows? GSO packets are cut later: their segments count. */
+static __always_inline bool too_big(struct __sk_buff *skb, const struct packet *p, __u16 mtu)
+{
+	if (!mtu || likely(p->length - ETH_HLEN <= mtu))
+		return false;
+	if (skb->gso_segs > 1)
+		return p->l4 - ETH_HLEN + 20 + skb->gso_size > mtu;
+	return true;
+}
+
+/* Addresses, ports, TTL by direct writes, then the transport checksum by the helpers that know about offloads. */
+static __always_inline int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct flow_copy *f,
+				    bool hop)
+{
+	struct cursor c = CURSOR(skb);
+	struct ipv4_header *ip = c.data + ETH_HLEN;
+	__be16 *ports;
+	__u64 sum;
+
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_REWRITE;
+	if (hop || f->state & FLOW_TRANSLATED) {
+		sum = (__u16)~ip->check;
+		if (f->state & FLOW_TRANSLATED) {
+			ip->saddr_be = f->new_saddr_be[0];
+			ip->daddr_be = f->new_daddr_be[0];
+			sum += f->addr_diff;
+		}
+		if (hop) {
+			ip->ttl--;
+			sum += (__u16)~bpf_htons(0x0100);
+		}
+		ip->check = ~csum_fold16(sum);
+	}
+	if (!(f->state & FLOW_TRANSLATED) || !(p->flags & PACKET_HAS_PORTS) || p->flags & PACKET_LATER_FRAGMENT)
+		return 0;
+	if (p->tuple.proto == IPPROTO_ICMP) {
+		ports = (void *)ip + (p->l4 - ETH_HLEN & 0x3f) + 4;
+		if ((void *)(ports + 1) > c.end)
+			return -REASON_REWRITE;
+		ports[0] = f->new_sport_be;
+		return bpf_l4_csum_replace(skb, p->l4 + 2, 0, f->port_diff, 0) ? -REASON_REWRITE : 0;
+	}
+	ports = (void *)ip + (p->l4 - ETH_HLEN & 0x3f);
+	if ((void *)(ports + 2) > c.end)
+		return -REASON_REWRITE;
+	ports[0] = f->new_sport_be;
+	ports[1] = f->new_dport_be;
+	if (p->tuple.proto == IPPROTO_SCTP)
+		return f->port_diff ? -REASON_NAT_PROTOCOL : 0;
+	sum = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	if (bpf_l4_csum_replace(skb, l4_check_offset(p), 0, f->addr_diff, BPF_F_PSEUDO_HDR | sum))
+		return -REASON_REWRITE;
+	if (f->new_sport_be != p->tuple.sport_be || f->new_dport_be != p->tuple.dport_be)
+		if (bpf_l4_csum_replace(skb, l4_check_offset(p), 0, f->port_diff, sum))
+			return -REASON_REWRITE;
+	return 0;
+}
+
+static __always_inline int rewrite6(struct __sk_buff *skb, const struct packet *p, const struct flow_copy *f,
+				    bool hop)
+{
+	struct cursor c = CURSOR(skb);
+	struct ipv6_header *ip = c.data + ETH_HLEN;
+	__u64 flags = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	__u32 check = l4_check_offset(p);
+	__u64 header_diff = 0;
+	__be16 ports[2];
+
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_REWRITE;
+	if (hop) {
+		ip->hops--;
+		header_diff += (__u16)~bpf_htons(1);
+	}
+	if (f->state & FLOW_TRANSLATED) {
+		__builtin_memcpy(ip->saddr_be, f->new_saddr_be, 16);
+		__builtin_memcpy(ip->daddr_be, f->new_daddr_be, 16);
+		header_diff += f->addr_diff;
+	}
+	/* IPv6 has no header checksum to balance this in a sum that the hardware gave (CHECKSUM_COMPLETE). */
+	bpf_csum_update(skb, csum_fold16(header_diff));
+	if (!(f->state & FLOW_TRANSLATED) || !(p->flags & PACKET_HAS_PORTS) || p->flags & PACKET_LATER_FRAGMENT)
+		return 0;
+	if (p->tuple.proto == IPPROTO_SCTP)
+		return f->port_diff ? -REASON_NAT_PROTOCOL : 0;
+	if (p->tuple.proto == IPPROTO_ICMPV6) {
+		if (bpf_skb_store_bytes(skb, p->l4 + 4, &f->new_sport_be, 2, 0))
+			return -REASON_REWRITE;
+	} else {
+		ports[0] = f->new_sport_be;
+		ports[1] = f->new_dport_be;
+		if (bpf_skb_store_bytes(skb, p->l4, ports, 4, 0))
+			return -REASON_REWRITE;
+	}
+	if (bpf_l4_csum_replace(skb, check, 0, f->addr_diff, BPF_F_PSEUDO_HDR | flags) ||
+	    (f->port_diff && bpf_l4_csum_replace(skb, check, 0, f->port_diff, flags)))
+		return -REASON_REWRITE;
+	return 0;
+}
+
+/* Into the pod's namespace: the frame gets the pod's address before it goes. */
+static __always_inline int address_to_pod(struct __sk_buff *skb, const struct pod_entry *pod)
+{
+	struct cursor c = CURSOR(skb);
+	struct ethhdr *eth = c.data;
+
+	if ((void *)(eth + 1) > c.end)
+		return -REASON_REWRITE;
+	__builtin_memcpy(eth->h_dest, pod->mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, (const void *)config.gateway_mac, ETH_ALEN);
+	return 0;
+}
+
+/*
+ * Applies a flow's entry. Returns a TC action or -reason. TTL and size are looked at first: nothing is changed in a
+ * packet that will be answered with an ICMP error. `zone` and `family` are constants of the caller.
+ */
+static __always_inline int forward(struct __sk_buff *skb, const struct packet *p, const struct flow_copy *f,
+				   __u8 zone, __u8 family)
+{
+	const struct pod_entry *pod = NULL;
+	bool hop = zone != ZONE_HOST && f->action != FLOW_TO_HOST;
+	int result;
+
+	if (hop && unlikely(p->ttl <= 1))
+		return -REASON_TTL_EXPIRED;
+	if (unlikely(too_big(skb, p, f->mtu)))
+		return -REASON_TOO_BIG;
+	if (f->action == FLOW_TO_POD) {
+		pod = pod_of_link(f->out_ifindex);
+		if (!pod)
+			return -REASON_NOT_READY;
+		result = zone == ZONE_HOST ? 0 : address_to_pod(skb, pod);
+		if (result)
+			return result;
+	}
+	result = family == FAMILY_V4 ? rewrite4(skb, p, f, hop) : rewrite6(skb, p, f, hop);
+	if (result)
+		return result;
+	if (f->action == FLOW_TO_POD)
+		return zone == ZONE_HOST ? TC_ACT_OK : bpf_redirect_peer(f->out_ifindex, 0);
+	if (f->action == FLOW_TO_WIRE)
+		return bpf_redirect_neigh(f->out_ifindex, NULL, 0, 0);
+	return TC_ACT_OK;
+}
+
+/* The whole way of a packet whose source has been checked: look up, judge if need be, forward. */
+static __always_inline int follow_flow(struct __sk_buff *skb, struct packet *p, __u8 zone, __u8 family)
+{
+	const struct control *control = control_get();
+	struct flow_copy flow;
+	struct flow_head *head;
+	int result;
+
+	if (!control)
+		return -REASON_INTERNAL;
+	head = flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, &flow);
+	if (likely(head && flow.generation == READ_ONCE(control->generation) && !flow_reopened(p, flow.state))) {
+		head->last = now_ticks();
+		head->packets++;
+		head->bytes += p->length;
+	} else {
+		if (!head || flow_reopened(p, flow.state))
+			flow.generation = 0;
+		result = judge(skb, p, &flow);
+		if (result)
+			return result;
+	}
+	track_packet(p, flow.state);
+	return forward(skb, p, &flow, zone, family);
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* TC, host side of a pod's link, ingress: every packet that a pod sends. */
+#include "fragment.h"
+#include "icmp_error.h"
+#include "source.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Headers must lie in the linear part before they are read directly. */
+#define HEADERS_WANTED (ETH_HLEN + 40 + 20)
+
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p,
+				  const struct pod_entry *pod, __u8 family)
+{
+	int result;
+
+	if (family == FAMILY_V6 && unlikely(p->flags & PACKET_ND))
+		return answer_nd(skb, p, pod);
+	result = check_pod_source(p, pod);
+	if (unlikely(result))
+		return result;
+	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
+		result = fragment_track(p);
+		if (result)
+			return result;
+	}
+	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
+		result = ipv4_options_judge(skb, p);
+		if (result)
+			return result;
+	}
+	if (unlikely(p->flags & PACKET_ICMP_ERROR))
+		return follow_icmp_error(skb, p, ZONE_POD, family);
+	return follow_flow(skb, p, ZONE_POD, family);
+}
+
+static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
+{
+	struct cursor c = CURSOR(skb);
+	const struct pod_entry *pod;
+	struct ethhdr *eth = c.data;
+	int result;
+
+	if (unlikely(c.data + HEADERS_WANTED > c.end && skb->len > c.end - c.data)) {
+		bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
+		c = (struct cursor)CURSOR(skb);
+		eth = c.data;
+	}
+	if ((void *)(eth + 1) > c.end)
+		return -REASON_SHORT;
+	pod = pod_of_link(skb->ifindex);
+	if (unlikely(!pod))
+		return -REASON_NOT_A_POD;
+	if (unlikely(!mac_equal(eth->h_source, pod->mac)))
+		return -REASON_SOURCE_MAC;
+	if (unlikely(skb->vlan_present))
+		return -REASON_L2_UNKNOWN;
+	switch (eth->h_proto) {
+	case bpf_htons(ETH_P_IP):
+		result = parse_ipv4(c, p);
+		return unlikely(result) ? result : follow(skb, p, pod, FAMILY_V4);
+	case bpf_htons(ETH_P_IPV6):
+		result = parse_ipv6(c, p);
+		return unlikely(result) ? result : follow(skb, p, pod, FAMILY_V6);
+	case bpf_htons(ETH_P_ARP):
+		return answer_arp(skb, pod);
+	default:
+		return -REASON_L2_UNKNOWN;
+	}
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	struct packet p = {.length = skb->len, .direction = DROP_FROM_POD};
+	int result;
+
+	p.tuple.zone = ZONE_POD;
+	result = handle(skb, &p);
+	if (likely(result >= 0))
+		return result;
+	return refuse(skb, &p, -result);
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* TC, uplink, ingress: what comes from outside, for pods or for the node's own stack. */
+#include "fragment.h"
+#include "icmp_error.h"
+#include "source.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline bool to_node(const struct packet *p, __u8 family)
+{
+	if (family == FAMILY_V4)
+		return p->tuple.v4.daddr_be == config.node_ipv4_be;
+	return p->tuple.v6.daddr_be[0] == config.node_ipv6_be[0] &&
+	       p->tuple.v6.daddr_be[1] == config.node_ipv6_be[1] &&
+	       p->tuple.v6.daddr_be[2] == config.node_ipv6_be[2] &&
+	       p->tuple.v6.daddr_be[3] == config.node_ipv6_be[3];
+}
+
+/* Only replies to masqueraded packets are not the node's own: their port (ICMP: identifier) is in the range. */
+static __always_inline bool may_be_masqueraded(const struct packet *p)
+{
+	__u16 port = bpf_ntohs(p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6
+				       ? p->tuple.sport_be
+				       : p->tuple.dport_be);
+
+	return p->flags & PACKET_ICMP_ERROR ||
+	       (port >= config.masquerade_port_min && port <= config.masquerade_port_max) ||
+	       p->flags & PACKET_LATER_FRAGMENT;
+}
+
+/* Not of a known flow: a local pod's packets are judged, the rest belongs to the node's stack. 1: judge. */
+static __always_inline int for_a_pod(const struct packet *p)
+{
+	struct polder_addr to = tuple_daddr(&p->tuple, p->family);
+	const struct address_entry *entry = address_find(&to);
+
+	if (entry && entry->flags & ADDRESS_LOCAL) {
+		if (entry->flags & ADDRESS_POD)
+			return 1;
+		return entry->flags & ADDRESS_NODE ? 0 : -REASON_UNKNOWN_POD;
+	}
+	if (!entry && service_has_address(&to))
+		return -REASON_SERVICE_FROM_OUTSIDE;
+	return 0;
+}
+
+static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, __u8 family)
+{
+	const struct control *control = control_get();
+	bool node = to_node(p, family);
+	struct flow_copy flow;
+	int result;
+
+	if (node && !may_be_masqueraded(p))
+		return TC_ACT_OK;
+	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
+		result = fragment_track(p);
+		if (result)
+			return node ? TC_ACT_OK : result;
+	}
+	if (unlikely(p->flags & PACKET_ICMP_ERROR)) {
+		result = follow_icmp_error(skb, p, ZONE_WIRE, family);
+		if (result != -REASON_ICMP_NO_FLOW)
+			return result;
+		result = for_a_pod(p);
+		return result ? -REASON_ICMP_NO_FLOW : TC_ACT_OK;
+	}
+	if (!control)
+		return -REASON_INTERNAL;
+	if (!flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, &flow)) {
+		result = for_a_pod(p);
+		if (result <= 0)
+			return result ? result : TC_ACT_OK;
+	}
+	return follow_flow(skb, p, ZONE_WIRE, family);
+}
+
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p, __u8 family)
+{
+	int result = check_wire_source(p);
+
+	if (unlikely(result))
+		return result;
+	if (family == FAMILY_V4 && (is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be))
+		return TC_ACT_OK;
+	if (family == FAMILY_V6 && (is_multicast6(p->tuple.v6.daddr_be) || is_link_local6(p->tuple.v6.daddr_be) ||
+				    p->flags & PACKET_ND))
+		return TC_ACT_OK;
+	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
+		result = ipv4_options_judge(skb, p);
+		if (result)
+			return result;
+	}
+	return follow_wire(skb, p, family);
+}
+
+static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
+{
+	struct cursor c = CURSOR(skb);
+	struct ethhdr *eth = c.data;
+	int result;
+
+	if ((void *)(eth + 1) > c.end)
+		return -REASON_SHORT;
+	if (skb->vlan_present)
+		return TC_ACT_OK; /* another network */
+	switch (eth->h_proto) {
+	case bpf_htons(ETH_P_IP):
+		result = parse_ipv4(c, p);
+		return unlikely(result) ? result : follow(skb, p, FAMILY_V4);
+	case bpf_htons(ETH_P_IPV6):
+		result = parse_ipv6(c, p);
+		return unlikely(result) ? result : follow(skb, p, FAMILY_V6);
+	default:
+		return TC_ACT_OK;
+	}
+}
+
+SEC("tc")
+int from_wire(struct __sk_buff *skb)
+{
+	struct packet p = {.length = skb->len, .direction = DROP_FROM_WIRE};
+	int result;
+
+	p.tuple.zone = ZONE_WIRE;
+	bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
+	result = handle(skb, &p);
+	if (likely(result >= 0))
+		return result;
+	return refuse(skb, &p, -result);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* ICMP errors about packets of known flows: outer and inner headers are translated back (RFC 5508, RFC 4884). */
+#pragma once
+
+#include "forward.h"
+
+/* The packet inside an ICMP error: the tuple as its sender's side saw it, and where its parts stand. */
+struct inner_packet {
+	struct flow_tuple tuple;
+	__u16 ip;       /* offset of its IP header */
+	__u16 l4;
+	__u16 ports;    /* offset of what a translation changes */
+	__u8 has_check; /* its transport checksum is there */
+	__u8 pad;
+};
+
+/* Scratch: too large for the stack of a program. */
+struct icmp_work {
+	struct inner_packet inner;
+	struct flow_tuple tuple; /* of the flow's packets that go the error's way */
+};
+MAP(icmp_works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct icmp_work, 1, 0);
+
+static __always_inline int inner_transport(struct __sk_buff *skb, struct inner_packet *inner, bool v4)
+{
+	struct flow_tuple *t = &inner->tuple;
+	__u8 head[8];
+
+	if (bpf_skb_load_bytes(skb, inner->l4, head, sizeof(head)))
+		return -REASON_SHORT;
+	inner->ports = inner->l4;
+	switch (t->proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_SCTP:
+		t->sport_be = *(__be16 *)head;
+		t->dport_be = *(__be16 *)(head + 2);
+		inner->has_check = t->proto == IPPROTO_UDP && *(__u16 *)(head + 6);
+		return 0;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		if ((v4 && head[0] != ICMP_ECHO && head[0] != ICMP_ECHO_REPLY) ||
+		    (!v4 && head[0] != ICMP6_ECHO && head[0] != ICMP6_ECHO_REPLY))
+			return -REASON_ICMP_NO_FLOW;
+		t->sport_be = *(__be16 *)(head + 4);
+		t->dport_be = bpf_htons(head[0] << 8);
+		inner->ports = inner->l4 + 4;
+		inner->has_check = 1;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* Extension headers inside are not followed: a router cuts after 8 bytes of what comes next. */
+static __always_inline int inner_parse(struct __sk_buff *skb, const struct packet *p, struct inner_packet *inner)
+{
+	struct ipv4_header ip4;
+	struct ipv6_header ip6;
+
+	__builtin_memset(inner, 0, sizeof(*inner));
+	inner->ip = p->l4 + 8;
+	if (p->family == FAMILY_V4) {
+		if (bpf_skb_load_bytes(skb, inner->ip, &ip4, sizeof(ip4)))
+			return -REASON_SHORT;
+		if (ip4.version_ihl >> 4 != 4 || ip4.fragment_be & bpf_htons(IPV4_OFFSET_MASK))
+			return -REASON_ICMP_NO_FLOW;
+		inner->tuple.proto = ip4.proto;
+		inner->tuple.v4.saddr_be = ip4.saddr_be;
+		inner->tuple.v4.daddr_be = ip4.daddr_be;
+		inner->l4 = inner->ip + (ip4.version_ihl & 0xf) * 4;
+		return inner_transport(skb, inner, true);
+	}
+	if (bpf_skb_load_bytes(skb, inner->ip, &ip6, sizeof(ip6)))
+		return -REASON_SHORT;
+	inner->tuple.proto = ip6.next;
+	__builtin_memcpy(inner->tuple.v6.saddr_be, ip6.saddr_be, 32);
+	inner->l4 = inner->ip + sizeof(ip6);
+	return inner_transport(skb, inner, false);
+}
+
+/* The tuple of the flow's packets that go the error's way. */
+static __always_inline void inner_reversed(const struct inner_packet *inner, __u8 zone, __u8 family,
+					   struct flow_tuple *t)
+{
+	t->words[0] = 0;
+	t->proto = inner->tuple.proto;
+	t->zone = zone;
+	tuple_set_reversed_ports(t, inner->tuple.sport_be, inner->tuple.dport_be);
+	if (family == FAMILY_V4) {
+		t->v4.saddr_be = inner->tuple.v4.daddr_be;
+		t->v4.daddr_be = inner->tuple.v4.saddr_be;
+	} else {
+		__builtin_memcpy(t->v6.saddr_be, inner->tuple.v6.daddr_be, 16);
+		__builtin_memcpy(t->v6.daddr_be, inner->tuple.v6.saddr_be, 16);
+	}
+}
+
+/* Stores bytes inside the ICMP message and keeps its checksum right. `size` 2, 4 or 16. */
+static __always_inline int icmp_store(struct __sk_buff *skb, __u32 check, __u32 offset, const void *from,
+				      const void *to, __u32 size)
+{
+	__u64 diff;
+	__u32 i;
+
+	if (size == 2) {
+		diff = csum_change16(*(const __be16 *)from, *(const __be16 *)to);
+	} else {
+		diff = 0;
+		for (i = 0; i < size / 4; i++)
+			diff += csum_change32(((const __be32 *)from)[i], ((const __be32 *)to)[i]);
+	}
+	if (bpf_skb_store_bytes(skb, offset, to, size, 0))
+		return -REASON_REWRITE;
+	return bpf_l4_csum_replace(skb, check, 0, csum_fold16(diff), 0) ? -REASON_REWRITE : 0;
+}
+
+/* Adds `diff` to a 16-bit checksum field inside the ICMP message. */
+static __always_inline int inner_check_add(struct __sk_buff *skb, __u32 check, __u32 offset, __u16 diff)
+{
+	__u16 old, new;
+
+	if (bpf_skb_load_bytes(skb, offset, &old, 2))
+		return -REASON_REWRITE;
+	new = ~csum_fold16((__u64)(__u16)~old + diff);
+	return icmp_store(skb, check, offset, &old, &new, 2);
+}
+
+/* The inner packet as the flow's other side knows it: the entry's translation, turned round. */
+static __always_inline int inner_rewrite(struct __sk_buff *skb, const struct packet *p,
+					 const struct inner_packet *inner, const struct flow_copy *f)
+{
+	struct port_pair ports = ports_reversed(inner->tuple.proto, f->new_sport_be, f->new_dport_be);
+	__u32 check = p->l4 + 2;
+	__u16 addr_diff = f->addr_diff, port_diff;
+	int result;
+
+	port_diff = csum_fold16(csum_change16(inner->tuple.sport_be, ports.sport_be) +
+				(inner->tuple.proto == IPPROTO_ICMP || inner->tuple.proto == IPPROTO_ICMPV6
+					 ? 0
+					 : csum_change16(inner->tuple.dport_be, ports.dport_be)));
+	if (p->family == FAMILY_V4) {
+		if ((result = icmp_store(skb, check, inner->ip + 12, &inner->tuple.v4.saddr_be, &f->new_daddr_be[0], 4)) ||
+		    (result = icmp_store(skb, check, inner->ip + 16, &inner->tuple.v4.daddr_be, &f->new_saddr_be[0], 4)) ||
+		    (result = inner_check_add(skb, check, inner->ip + 10, addr_diff)))
+			return result;
+	} else {
+		if ((result = icmp_store(skb, check, inner->ip + 8, inner->tuple.v6.saddr_be, f->new_daddr_be, 16)) ||
+		    (result = icmp_store(skb, check, inner->ip + 24, inner->tuple.v6.daddr_be, f->new_saddr_be, 16)))
+			return result;
+	}
+	if (inner->tuple.proto == IPPROTO_ICMP || inner->tuple.proto == IPPROTO_ICMPV6) {
+		if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be, &ports.sport_be, 2)))
+			return result;
+		if (inner->tuple.proto == IPPROTO_ICMP)
+			addr_diff = 0;
+		return inner_check_add(skb, check, inner->l4 + 2, csum_fold16((__u64)addr_diff + port_diff));
+	}
+	if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be, &ports.sport_be, 2)) ||
+	    (result = icmp_store(skb, check, inner->ports + 2, &inner->tuple.dport_be, &ports.dport_be, 2)))
+		return result;
+	if (inner->has_check)
+		return inner_check_add(skb, check, inner->l4 + 6, csum_fold16((__u64)addr_diff + port_diff));
+	return 0;
+}
+
+/* The outer header: to the flow's other side; from the endpoint only if the endpoint itself speaks. */
+static __always_inline void outer_content(const struct packet *p, const struct flow_tuple *t, struct flow_copy *f)
+{
+	if (p->family == FAMILY_V4) {
+		if (p->tuple.v4.saddr_be != t->v4.saddr_be)
+			f->new_saddr_be[0] = p->tuple.v4.saddr_be;
+	} else if (p->tuple.v6.saddr_be[0] != t->v6.saddr_be[0] || p->tuple.v6.saddr_be[1] != t->v6.saddr_be[1] ||
+		   p->tuple.v6.saddr_be[2] != t->v6.saddr_be[2] || p->tuple.v6.saddr_be[3] != t->v6.saddr_be[3]) {
+		__builtin_memcpy(f->new_saddr_be, p->tuple.v6.saddr_be, 16);
+	}
+	f->mtu = 0;
+	f->port_diff = 0;
+	/* The tuple as if it were the packet's: no ports. */
+	content_diffs(&p->tuple, f, p->family);
+	f->port_diff = 0;
+}
+
+/*
+ * Finds the flow that the error is about and translates the inner packet; `flow` then holds what forward() is to do with
+ * the outer one. 0 or -reason.
+ */
+__noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
+{
+	const struct control *control = control_get();
+	__u32 zero = 0;
+	struct icmp_work *w = bpf_map_lookup_elem(&icmp_works, &zero);
+	int result;
+
+	if (!p || !flow || !w || !control)
+		return -REASON_INTERNAL;
+	result = inner_parse(skb, p, &w->inner);
+	if (result)
+		return result;
+	inner_reversed(&w->inner, p->tuple.zone, p->family, &w->tuple);
+	if (!flow_lookup(&w->tuple, flow, p->family) || flow->generation != READ_ONCE(control->generation))
+		return -REASON_ICMP_NO_FLOW;
+	/* A pod speaks of its own flows only. */
+	if (p->tuple.zone == ZONE_POD) {
+		struct polder_addr said = tuple_saddr(&w->tuple, p->family), source = tuple_saddr(&p->tuple, p->family);
+
+		if (!addr_equal(&said, &source))
+			return -REASON_ICMP_NO_FLOW;
+	}
+	if (!(flow->state & FLOW_TRANSLATED)) {
+		flow->mtu = 0;
+		return 0;
+	}
+	result = inner_rewrite(skb, p, &w->inner, flow);
+	if (result)
+		return result;
+	outer_content(p, &w->tuple, flow);
+	return 0;
+}
+
+static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p, __u8 zone, __u8 family)
+{
+	struct flow_copy flow = {};
+	int result = icmp_error_translate(skb, p, &flow);
+
+	if (result)
+		return result;
+	/* ICMPv6 sums cover the outer addresses, ICMP's do not. */
+	if (family == FAMILY_V6 && flow.state & FLOW_TRANSLATED &&
+	    bpf_l4_csum_replace(skb, p->l4 + 2, 0, flow.addr_diff, BPF_F_PSEUDO_HDR))
+		return -REASON_REWRITE;
+	return forward(skb, p, &flow, zone, family);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The maps that programs share by their pins, and the plain look-ups in them. Sizes are set by the agent. */
+#pragma once
+
+#include "common.h"
+
+#define MAP(map_name, map_type, key_type, value_type, entries, flag_bits)                          \
+	struct {                                                                                   \
+		__uint(type, map_type);                                                            \
+		__uint(max_entries, entries);                                                      \
+		__uint(map_flags, flag_bits);                                                      \
+		__type(key, key_type);                                                             \
+		__type(value, value_type);                                                         \
+	} map_name SEC(".maps")
+
+MAP(control, BPF_MAP_TYPE_ARRAY, __u32, struct control, 1, BPF_F_MMAPABLE);
+
+MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow4_set, 16384, BPF_F_MMAPABLE);
+MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow6_set, 8192, BPF_F_MMAPABLE);
+
+MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, POLDER_MAX_PODS, BPF_F_RDONLY_PROG);
+MAP(addresses, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct address_entry, 131072,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+MAP(rulesets, BPF_MAP_TYPE_HASH, __u32, struct ruleset_entry, 16384, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(ruleset_peers, BPF_MAP_TYPE_HASH, struct ruleset_peer_key, __u32, 262144,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(ruleset_prefixes, BPF_MAP_TYPE_LPM_TRIE, struct ruleset_prefix_key, __u32, 262144,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(ruleset_ports, BPF_MAP_TYPE_LPM_TRIE, struct ruleset_port_key, __u32, 262144,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(ruleset_cells, BPF_MAP_TYPE_HASH, struct ruleset_cell_key, struct ruleset_cell, 262144,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service_entry, 65536,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(backends, BPF_MAP_TYPE_HASH, struct backend_key, struct backend, 262144,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536, 0);
+MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_ports, 8192, 0);
+
+MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_counter, REASON_COUNT * DROP_DIRECTIONS, 0);
+MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTER_COUNT, 0);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+/* Tokens for events, one bucket a CPU. */
+struct event_budget {
+	__u64 refilled_ns;
+	__u64 tokens;
+};
+MAP(event_budgets, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct event_budget, 1, 0);
+
+static __always_inline struct control *control_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+static __always_inline void count_up(enum polder_counter which)
+{
+	__u32 index = which;
+	__u64 *counter = bpf_map_lookup_elem(&counters, &index);
+
+	if (counter)
+		(*counter)++;
+}
+
+/* The entry of the pod behind a host-side link; NULL if there is none. */
+static __always_inline const struct pod_entry *pod_of_link(__u32 ifindex)
+{
+	__u32 index = ifindex % POLDER_MAX_PODS;
+	const struct pod_entry *pod = bpf_map_lookup_elem(&pods, &index);
+
+	return pod && pod->ifindex == ifindex ? pod : NULL;
+}
+
+static __always_inline const struct address_entry *address_find(const struct polder_addr *addr)
+{
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+
+	return bpf_map_lookup_elem(&addresses, &key);
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A parsed packet, and the parser that TC and XDP share. */
+#pragma once
+
+#include "maps.h"
+
+#define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_DONT_FRAGMENT 0x4000
+#define IPV4_OFFSET_MASK 0x1fff
+#define IPV6_MAX_EXTENSIONS 8
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+#define ICMP_ECHO 8
+#define ICMP_ECHO_REPLY 0
+#define ICMP6_ECHO 128
+#define ICMP6_ECHO_REPLY 129
+
+struct ipv4_header {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 length_be;
+	__be16 id_be;
+	__be16 fragment_be;
+	__u8 ttl;
+	__u8 proto;
+	__u16 check;
+	__be32 saddr_be;
+	__be32 daddr_be;
+};
+
+struct ipv6_header {
+	__be32 version_class_label_be;
+	__be16 payload_be;
+	__u8 next;
+	__u8 hops;
+	__be32 saddr_be[4];
+	__be32 daddr_be[4];
+};
+
+enum packet_flag {
+	PACKET_FIRST_FRAGMENT = 1 << 0,
+	PACKET_LATER_FRAGMENT = 1 << 1, /* has no transport header */
+	PACKET_ICMP_ERROR = 1 << 2,
+	PACKET_ND = 1 << 3,    /* neighbour discovery and other link-local ICMPv6 (types 130 to 143) */
+	PACKET_DONT_FRAGMENT = 1 << 4,
+	PACKET_HAS_PORTS = 1 << 5, /* TCP, UDP, SCTP, ICMP echo: the tuple's ports mean something */
+	PACKET_IP_OPTIONS = 1 << 6, /* IPv4 options or IPv6 extension headers */
+	PACKET_DHCP6_SERVER = 1 << 7,
+};
+
+struct packet {
+	struct flow_tuple tuple;
+	__u32 length;      /* of the frame */
+	__be32 fragment_id_be;
+	__u16 l4;          /* offset of the transport header */
+	__u16 ip_length;   /* what the IP header says, with the header */
+	__u8 family;       /* enum polder_family; 0: not IP */
+	__u8 flags;        /* enum packet_flag */
+	__u8 tcp_flags;
+	__u8 ttl;
+	__u8 icmp_type;
+	__u8 direction;    /* enum drop_direction */
+	__u8 judged;       /* the slow path has left its findings in `judgements` */
+	__u8 pad;
+};
+
+/* The packet's bytes; the same for struct __sk_buff and struct xdp_md. */
+struct cursor {
+	void *data;
+	void *end;
+};
+
+#define CURSOR(ctx) {(void *)(long)(ctx)->data, (void *)(long)(ctx)->data_end}
+
+static __always_inline bool is_loopback4(__be32 addr)
+{
+	return (addr & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
+static __always_inline bool is_multicast4(__be32 addr)
+{
+	return (addr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || addr == 0xffffffff;
+}
+
+static __always_inline bool is_zero6(const __be32 *a)
+{
+	return !(a[0] | a[1] | a[2] | a[3]);
+}
+
+static __always_inline bool is_loopback6(const __be32 *a)
+{
+	return !(a[0] | a[1] | a[2]) && a[3] == bpf_htonl(1);
+}
+
+static __always_inline bool is_mapped6(const __be32 *a)
+{
+	return !(a[0] | a[1]) && a[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_multicast6(const __be32 *a)
+{
+	return (a[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
+static __always_inline bool is_link_local6(const __be32 *a)
+{
+	return (a[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+static __always_inline struct polder_addr addr_from4(__be32 addr)
+{
+	struct polder_addr a = {.words_be = {0, 0, bpf_htonl(0xffff), addr}};
+
+	return a;
+}
+
+static __always_inline struct polder_addr addr_from6(const __be32 *addr)
+{
+	struct polder_addr a = {.words_be = {addr[0], addr[1], addr[2], addr[3]}};
+
+	return a;
+}
+
+static __always_inline bool addr_equal(const struct polder_addr *a, const struct polder_addr *b)
+{
+	return a->words_be[0] == b->words_be[0] && a->words_be[1] == b->words_be[1] &&
+	       a->words_be[2] == b->words_be[2] && a->words_be[3] == b->words_be[3];
+}
+
+static __always_inline struct polder_addr tuple_saddr(const struct flow_tuple *tuple, __u8 family)
+{
+	return family == FAMILY_V4 ? addr_from4(tuple->v4.saddr_be) : addr_from6(tuple->v6.saddr_be);
+}
+
+static __always_inline struct polder_addr tuple_daddr(const struct flow_tuple *tuple, __u8 family)
+{
+	return family == FAMILY_V4 ? addr_from4(tuple->v4.daddr_be) : addr_from6(tuple->v6.daddr_be);
+}
+
+/* Transport header at p->l4: ports, flags, ICMP type. 0 or -reason. */
+static __always_inline int parse_transport(struct cursor c, struct packet *p)
+{
+	struct flow_tuple *t = &p->tuple;
+	__u32 offset = p->l4;
+	__u8 *l4;
+
+	if (p->flags & PACKET_LATER_FRAGMENT)
+		return 0;
+	if (offset > 512)
+		return -REASON_SHORT;
+	l4 = c.data + offset;
+	switch (t->proto) {
+	case IPPROTO_TCP:
+		if ((void *)l4 + 20 > c.end)
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+		p->tcp_flags = l4[13];
+		break;
+	case IPPROTO_UDP:
+	case IPPROTO_SCTP:
+		if ((void *)l4 + 8 > c.end)
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		if ((void *)l4 + 8 > c.end)
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+		p->icmp_type = l4[0];
+		if (t->proto == IPPROTO_ICMP && p->family == FAMILY_V4) {
+			if (l4[0] == ICMP_ECHO || l4[0] == ICMP_ECHO_REPLY)
+				goto echo;
+			if (l4[0] == 3 || l4[0] == 11 || l4[0] == 12)
+				p->flags |= PACKET_ICMP_ERROR;
+		} else if (t->proto == IPPROTO_ICMPV6 && p->family == FAMILY_V6) {
+			if (l4[0] == ICMP6_ECHO || l4[0] == ICMP6_ECHO_REPLY)
+				goto echo;
+			if (l4[0] >= 1 && l4[0] <= 4)
+				p->flags |= PACKET_ICMP_ERROR;
+			if (l4[0] >= 130 && l4[0] <= 143)
+				p->flags |= PACKET_ND;
+		}
+		/* Other messages are flows by their type. */
+		t->dport_be = bpf_htons(l4[0] << 8);
+		return 0;
+	default:
+		return 0;
+	}
+	t->sport_be = *(__be16 *)l4;
+	t->dport_be = *(__be16 *)(l4 + 2);
+	p->flags |= PACKET_HAS_PORTS;
+	return 0;
+echo:
+	t->sport_be = *(__be16 *)(l4 + 4);
+	t->dport_be = bpf_htons(l4[0] << 8);
+	p->flags |= PACKET_HAS_PORTS;
+	return 0;
+}
+
+static __always_inline int parse_ipv4(struct cursor c, struct packet *p)
+{
+	struct ipv4_header *ip = c.data + ETH_HLEN;
+	__u32 header;
+	__u16 fragment;
+
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_SHORT;
+	header = (ip->version_ihl & 0xf) * 4;
+	p->ip_length = bpf_ntohs(ip->length_be);
+	if (ip->version_ihl >> 4 != 4 || header < sizeof(*ip) || p->ip_length < header ||
+	    p->ip_length + ETH_HLEN > p->length)
+		return -REASON_SHORT;
+	if (unlikely(header > sizeof(*ip)))
+		p->flags |= PACKET_IP_OPTIONS;
+	p->family = FAMILY_V4;
+	p->tuple.proto = ip->proto;
+	p->tuple.v4.saddr_be = ip->saddr_be;
+	p->tuple.v4.daddr_be = ip->daddr_be;
+	p->ttl = ip->ttl;
+	p->l4 = ETH_HLEN + header;
+	fragment = bpf_ntohs(ip->fragment_be);
+	if (fragment & IPV4_DONT_FRAGMENT)
+		p->flags |= PACKET_DONT_FRAGMENT;
+	if (unlikely(fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))) {
+		p->fragment_id_be = ip->id_be;
+		if (fragment & IPV4_OFFSET_MASK) {
+			/* RFC 1858: nothing may overwrite the first 16 bytes of the transport header. */
+			if ((fragment & IPV4_OFFSET_MASK) < 2)
+				return -REASON_FRAGMENT_TINY;
+			p->flags |= PACKET_LATER_FRAGMENT;
+		} else {
+			p->flags |= PACKET_FIRST_FRAGMENT;
+		}
+	}
+	return parse_transport(c, p);
+}
+
+/* RFC 8200: walks the extension headers to the transport header. */
+static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
+{
+	struct ipv6_header *ip = c.data + ETH_HLEN;
+	__u32 offset = ETH_HLEN + sizeof(*ip);
+	__u16 fragment;
+	__u8 next;
+	int i;
+
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_SHORT;
+	p->ip_length = bpf_ntohs(ip->payload_be) + sizeof(*ip);
+	if (bpf_ntohl(ip->version_class_label_be) >> 28 != 6 || p->ip_length + ETH_HLEN > p->length)
+		return -REASON_SHORT;
+	p->family = FAMILY_V6;
+	__builtin_memcpy(p->tuple.v6.saddr_be, ip->saddr_be, 32);
+	p->ttl = ip->hops;
+	p->flags |= PACKET_DONT_FRAGMENT;
+	next = ip->next;
+	for (i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
+		__u8 *header = c.data + offset;
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_FRAGMENT &&
+		    next != IPPROTO_DSTOPTS && next != IPPROTO_AH)
+			break;
+		p->flags |= PACKET_IP_OPTIONS;
+		if ((void *)header + 8 > c.end)
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+		if (next == IPPROTO_HOPOPTS && i > 0)
+			return -REASON_EXT_HEADERS;
+		if (next == IPPROTO_ROUTING && header[2] == 0)
+			return -REASON_IP_OPTIONS;
+		if (next == IPPROTO_FRAGMENT) {
+			if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+				return -REASON_EXT_HEADERS;
+			fragment = bpf_ntohs(*(__be16 *)(header + 2));
+			p->fragment_id_be = *(__be32 *)(header + 4);
+			if (fragment & 0xfff8) {
+				if ((fragment & 0xfff8) < 16)
+					return -REASON_FRAGMENT_TINY;
+				p->flags |= PACKET_LATER_FRAGMENT;
+				next = header[0];
+				offset += 8;
+				break;
+			}
+			if (fragment & 1)
+				p->flags |= PACKET_FIRST_FRAGMENT;
+			next = header[0];
+			offset += 8;
+			continue;
+		}
+		offset += next == IPPROTO_AH ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		next = header[0];
+		if (offset > 400)
+			return -REASON_EXT_HEADERS;
+	}
+	if (i == IPV6_MAX_EXTENSIONS)
+		return -REASON_EXT_HEADERS;
+	p->tuple.proto = next;
+	p->l4 = offset;
+	return parse_transport(c, p);
+}
+
+struct port_pair {
+	__be16 sport_be;
+	__be16 dport_be;
+};
+
+/* The ports of a reply: they change sides; an echo keeps its identifier, request and reply types change places. */
+static __always_inline struct port_pair ports_reversed(__u8 proto, __be16 sport, __be16 dport)
+{
+	struct port_pair pair = {.sport_be = dport, .dport_be = sport};
+
+	if (proto == IPPROTO_ICMP) {
+		pair.sport_be = sport;
+		pair.dport_be = dport == bpf_htons(ICMP_ECHO << 8) ? bpf_htons(ICMP_ECHO_REPLY << 8)
+				: dport == bpf_htons(ICMP_ECHO_REPLY << 8) ? bpf_htons(ICMP_ECHO << 8)
+									  : dport;
+	} else if (proto == IPPROTO_ICMPV6) {
+		pair.sport_be = sport;
+		pair.dport_be = dport == bpf_htons(ICMP6_ECHO << 8) ? bpf_htons(ICMP6_ECHO_REPLY << 8)
+				: dport == bpf_htons(ICMP6_ECHO_REPLY << 8) ? bpf_htons(ICMP6_ECHO << 8)
+									   : dport;
+	}
+	return pair;
+}
+
+static __always_inline void tuple_set_reversed_ports(struct flow_tuple *t, __be16 sport, __be16 dport)
+{
+	struct port_pair pair = ports_reversed(t->proto, sport, dport);
+
+	t->sport_be = pair.sport_be;
+	t->dport_be = pair.dport_be;
+}

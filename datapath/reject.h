@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Telling the sender: TCP RST (RFC 9293, 3.10.7), ICMP unreachable, time exceeded, too big (RFC 792, RFC 1191, RFC 4443). */
+#pragma once
+
+#include "event.h"
+
+struct tcp_header {
+	__be16 sport_be;
+	__be16 dport_be;
+	__be32 seq_be;
+	__be32 ack_be;
+	__u8 offset;
+	__u8 flags;
+	__be16 window_be;
+	__u16 check;
+	__be16 urgent_be;
+};
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__u16 check;
+	__be16 unused_be;
+	__be16 mtu_be; /* ICMPv6: the low half of the 32-bit MTU */
+};
+
+#define ICMP_INNER_V4 28 /* the header without options and 8 bytes */
+#define ICMP_INNER_V6 48
+#define REJECT_TTL 64
+
+static __always_inline void swap_macs(struct ethhdr *eth)
+{
+	__u8 mac[ETH_ALEN];
+
+	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+}
+
+static __always_inline __u64 sum_words(const __be32 *words, int count)
+{
+	__u64 sum = 0;
+	int i;
+
+	for (i = 0; i < count; i++)
+		sum += words[i];
+	return sum;
+}
+
+static __always_inline __u64 sum_addrs(const struct packet *p)
+{
+	if (p->family == FAMILY_V4)
+		return (__u64)p->tuple.v4.saddr_be + p->tuple.v4.daddr_be;
+	return sum_words(p->tuple.v6.saddr_be, 8);
+}
+
+/* An IP header for the answer: source and destination change places. `payload` bytes follow. */
+static __always_inline void answer_header4(struct ipv4_header *ip, const struct packet *p, __be32 source,
+					   __u8 proto, __u16 payload)
+{
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version_ihl = 0x45;
+	ip->length_be = bpf_htons(sizeof(*ip) + payload);
+	ip->fragment_be = bpf_htons(IPV4_DONT_FRAGMENT);
+	ip->ttl = REJECT_TTL;
+	ip->proto = proto;
+	ip->saddr_be = source;
+	ip->daddr_be = p->tuple.v4.saddr_be;
+	ip->check = ~csum_fold16(sum_words((__be32 *)ip, sizeof(*ip) / 4));
+}
+
+static __always_inline void answer_header6(struct ipv6_header *ip, const struct packet *p, const __be32 *source,
+					   __u8 proto, __u16 payload)
+{
+	ip->version_class_label_be = bpf_htonl(0x60000000);
+	ip->payload_be = bpf_htons(payload);
+	ip->next = proto;
+	ip->hops = REJECT_TTL;
+	__builtin_memcpy(ip->saddr_be, source, 16);
+	__builtin_memcpy(ip->daddr_be, p->tuple.v6.saddr_be, 16);
+}
+
+static __always_inline void answer_rst(struct tcp_header *tcp, const struct packet *p, __be32 seq, __be32 ack,
+				       __u16 payload)
+{
+	__builtin_memset(tcp, 0, sizeof(*tcp));
+	tcp->sport_be = p->tuple.dport_be;
+	tcp->dport_be = p->tuple.sport_be;
+	tcp->offset = 5 << 4;
+	if (p->tcp_flags & TCP_ACK) {
+		tcp->flags = TCP_RST;
+		tcp->seq_be = ack;
+	} else {
+		tcp->flags = TCP_RST | TCP_ACK;
+		tcp->ack_be = bpf_htonl(bpf_ntohl(seq) + payload + !!(p->tcp_flags & TCP_SYN) +
+					!!(p->tcp_flags & TCP_FIN));
+	}
+	tcp->check = ~csum_fold16(sum_addrs(p) + bpf_htons(IPPROTO_TCP) + bpf_htons(sizeof(*tcp)) +
+				  sum_words((__be32 *)tcp, sizeof(*tcp) / 4));
+}
+
+static __always_inline int reject_tcp(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 size = ETH_HLEN + sizeof(struct tcp_header) +
+		     (p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header));
+	struct tcp_header old;
+	struct cursor c;
+	__u16 payload;
+
+	if (p->tcp_flags & TCP_RST || bpf_skb_load_bytes(skb, p->l4, &old, sizeof(old)))
+		return -1;
+	payload = p->ip_length + ETH_HLEN - p->l4 - (old.offset >> 4) * 4;
+	if (bpf_skb_change_tail(skb, size, 0))
+		return -1;
+	c = (struct cursor)CURSOR(skb);
+	if (c.data + ETH_HLEN + sizeof(struct ipv4_header) + sizeof(old) > c.end)
+		return -1;
+	swap_macs(c.data);
+	if (p->family == FAMILY_V4) {
+		answer_header4(c.data + ETH_HLEN, p, p->tuple.v4.daddr_be, IPPROTO_TCP, sizeof(old));
+		answer_rst(c.data + ETH_HLEN + sizeof(struct ipv4_header), p, old.seq_be, old.ack_be, payload);
+		return 0;
+	}
+	if (c.data + ETH_HLEN + sizeof(struct ipv6_header) + sizeof(old) > c.end)
+		return -1;
+	answer_header6(c.data + ETH_HLEN, p, p->tuple.v6.daddr_be, IPPROTO_TCP, sizeof(old));
+	answer_rst(c.data + ETH_HLEN + sizeof(struct ipv6_header), p, old.seq_be, old.ack_be, payload);
+	return 0;
+}
+
+/* Cuts the packet and makes room for an IP and an ICMP header before what is left of it. */
+static __always_inline int icmp_make_room(struct __sk_buff *skb, const struct packet *p)
+{
+	if (p->family == FAMILY_V4)
+		return bpf_skb_change_tail(skb, ETH_HLEN + ICMP_INNER_V4, 0) ||
+				       bpf_skb_adjust_room(skb, sizeof(struct ipv4_header) + sizeof(struct icmp_header),
+							   BPF_ADJ_ROOM_MAC, 0)
+			       ? -1
+			       : 0;
+	return bpf_skb_change_tail(skb, ETH_HLEN + ICMP_INNER_V6, 0) ||
+			       bpf_skb_adjust_room(skb, sizeof(struct ipv6_header) + sizeof(struct icmp_header),
+						   BPF_ADJ_ROOM_MAC, 0)
+		       ? -1
+		       : 0;
+}
+
+static __always_inline int reject_icmp4(struct __sk_buff *skb, const struct packet *p, __be32 source, __u8 type,
+					__u8 code, __u16 mtu)
+{
+	struct icmp_header *icmp;
+	struct cursor c;
+
+	if (p->l4 != ETH_HLEN + sizeof(struct ipv4_header) || p->length < ETH_HLEN + ICMP_INNER_V4 ||
+	    icmp_make_room(skb, p))
+		return -1;
+	c = (struct cursor)CURSOR(skb);
+	icmp = c.data + ETH_HLEN + sizeof(struct ipv4_header);
+	if ((void *)(icmp + 1) + ICMP_INNER_V4 > c.end)
+		return -1;
+	swap_macs(c.data);
+	answer_header4(c.data + ETH_HLEN, p, source, IPPROTO_ICMP, sizeof(*icmp) + ICMP_INNER_V4);
+	*icmp = (struct icmp_header){.type = type, .code = code, .mtu_be = bpf_htons(mtu)};
+	icmp->check = ~csum_fold16(sum_words((__be32 *)icmp, (sizeof(*icmp) + ICMP_INNER_V4) / 4));
+	return 0;
+}
+
+static __always_inline int reject_icmp6(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
+					__u8 type, __u8 code, __u16 mtu)
+{
+	struct icmp_header *icmp;
+	struct ipv6_header *ip;
+	struct cursor c;
+
+	if (p->length < ETH_HLEN + ICMP_INNER_V6 || icmp_make_room(skb, p))
+		return -1;
+	c = (struct cursor)CURSOR(skb);
+	ip = c.data + ETH_HLEN;
+	icmp = (void *)(ip + 1);
+	if ((void *)(icmp + 1) + ICMP_INNER_V6 > c.end)
+		return -1;
+	swap_macs(c.data);
+	answer_header6(ip, p, source, IPPROTO_ICMPV6, sizeof(*icmp) + ICMP_INNER_V6);
+	*icmp = (struct icmp_header){.type = type, .code = code, .mtu_be = bpf_htons(mtu)};
+	icmp->check = ~csum_fold16(sum_words(ip->saddr_be, 8) + bpf_htons(IPPROTO_ICMPV6) +
+				   bpf_htons(sizeof(*icmp) + ICMP_INNER_V6) +
+				   sum_words((__be32 *)icmp, (sizeof(*icmp) + ICMP_INNER_V6) / 4));
+	return 0;
+}
+
+/* Which answer a reason asks for. */
+struct reject_answer {
+	bool reset; /* TCP: RST */
+	bool from_router; /* the gateway speaks, not the destination */
+	__u8 type4, code4, type6, code6;
+};
+
+static __always_inline bool reject_answer_for(int reason, struct reject_answer *answer)
+{
+	switch (reason) {
+	case REASON_NO_ENDPOINT:
+	case REASON_NO_SERVICE_PORT:
+	case REASON_ENDPOINT_GONE:
+		*answer = (struct reject_answer){true, false, 3, 3, 1, 4};
+		return true;
+	case REASON_TTL_EXPIRED:
+		*answer = (struct reject_answer){false, true, 11, 0, 3, 0};
+		return true;
+	case REASON_TOO_BIG:
+		*answer = (struct reject_answer){false, true, 3, 4, 2, 0};
+		return true;
+	case REASON_NO_ROUTE:
+		*answer = (struct reject_answer){false, true, 3, 0, 1, 0};
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Turns the packet into its refusal. 0: done, to be sent back the way it came; -1: none to be sent (never about
+ * ICMP errors, fragments, multicast: RFC 1122, 3.2.2).
+ */
+__noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, __u32 mtu)
+{
+	const struct pod_entry *pod = pod_of_link(skb->ifindex);
+	struct reject_answer answer = {};
+
+	if (!p || !reject_answer_for(reason, &answer) || p->flags & (PACKET_ICMP_ERROR | PACKET_LATER_FRAGMENT))
+		return -1;
+	if (reason == REASON_TOO_BIG && !(p->flags & PACKET_DONT_FRAGMENT))
+		return -1;
+	if (answer.reset && p->tuple.proto == IPPROTO_TCP)
+		return reject_tcp(skb, p);
+	if (p->family == FAMILY_V4) {
+		__be32 router = pod ? config.gateway_ipv4_be : config.node_ipv4_be;
+
+		return reject_icmp4(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be, answer.type4,
+				    answer.code4, mtu);
+	} else {
+		const __be32 *router = (const __be32 *)(pod ? config.gateway_ipv6_be : config.node_ipv6_be);
+
+		return reject_icmp6(skb, p, answer.from_router ? router : p->tuple.v6.daddr_be, answer.type6,
+				    answer.code6, mtu);
+	}
+}
+
+/*
+ * The one exit for what is not forwarded from a pod or the wire: count, tell the agent, answer the sender if the
+ * reason asks for it.
+ */
+static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int reason)
+{
+	struct reject_answer answer;
+	__u32 link = skb->ifindex, mtu = 0;
+	bool told = false;
+
+	opaque(link); /* the context is read at fixed offsets only */
+
+	if (reason <= 0 || reason >= REASON_COUNT)
+		reason = REASON_INTERNAL;
+	if (p->family && reject_answer_for(reason, &answer)) {
+		if (reason == REASON_TOO_BIG)
+			bpf_check_mtu(skb, config.uplink_ifindex, &mtu, 0, 0);
+		told = reject_make(skb, p, reason, mtu) == 0;
+	}
+	drop_count(link, p, reason, told ? VERDICT_REJECT : VERDICT_DROP);
+	if (!told)
+		return TC_ACT_SHOT;
+	count_up(COUNTER_REJECTS);
+	return p->tuple.zone == ZONE_POD ? bpf_redirect_peer(link, 0) : bpf_redirect(link, 0);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Services: from an address and port to an endpoint. */
+#pragma once
+
+#include "packet.h"
+
+static __always_inline const struct service_entry *service_find(const struct polder_addr *addr, __be16 port_be,
+								__u8 proto)
+{
+	struct service_key key = {.addr = *addr, .port_be = port_be, .proto = proto};
+
+	return bpf_map_lookup_elem(&services, &key);
+}
+
+/* Is the address a Service's, whatever the port? */
+static __always_inline bool service_has_address(const struct polder_addr *addr)
+{
+	return service_find(addr, 0, 0) != NULL;
+}
+
+/* An even choice by a random or hashed number; NULL only if the maps are being changed under us. */
+static __always_inline const struct backend *service_pick(const struct service_entry *service, __u32 random)
+{
+	struct backend_key key = {.backend_set = service->backend_set};
+
+	if (!service->backend_count)
+		return NULL;
+	/* The high half of a product: even for every count, without a division. */
+	key.index = ((__u64)random * service->backend_count) >> 32;
+	return bpf_map_lookup_elem(&backends, &key);
+}
+
+/* May a flow that exists stay with this endpoint? 0: no; else enum member_state. */
+static __always_inline __u32 service_member(__u32 service_id, const struct polder_addr *addr, __be16 port_be)
+{
+	struct member_key key = {.service_id = service_id, .addr = *addr, .port_be = port_be};
+	const __u32 *state = bpf_map_lookup_elem(&members, &key);
+
+	return state ? *state : 0;
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The node's own sockets: a Service's address is exchanged for an endpoint's at connect and sendmsg, and back at
+ * recvmsg and getpeername. Sockets of other network namespaces (pods) are left alone: for them the packet path decides.
+ */
+#include "event.h"
+#include "service.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define SOCKET_REFUSE 0
+#define SOCKET_ALLOW 1
+#define ECONNREFUSED 111
+
+/* Address and port of a socket call, of either family. */
+struct socket_name {
+	struct polder_addr addr;
+	__be16 port_be;
+	__u16 pad;
+};
+
+static __always_inline bool is_node_socket(struct bpf_sock_addr *ctx)
+{
+	return bpf_get_netns_cookie(ctx) == config.netns_cookie;
+}
+
+static __always_inline void name_read4(struct bpf_sock_addr *ctx, struct socket_name *name)
+{
+	*name = (struct socket_name){.addr = addr_from4(ctx->user_ip4), .port_be = ctx->user_port};
+}
+
+static __always_inline void name_read6(struct bpf_sock_addr *ctx, struct socket_name *name)
+{
+	__be32 addr[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
+
+	*name = (struct socket_name){.addr = addr_from6(addr), .port_be = ctx->user_port};
+}
+
+static __always_inline void name_write4(struct bpf_sock_addr *ctx, const struct socket_name *name)
+{
+	ctx->user_ip4 = name->addr.words_be[3];
+	ctx->user_port = name->port_be;
+}
+
+/* An IPv4 endpoint stands as ::ffff:a.b.c.d, which is what an IPv6 socket wants. */
+static __always_inline void name_write6(struct bpf_sock_addr *ctx, const struct socket_name *name)
+{
+	ctx->user_ip6[0] = name->addr.words_be[0];
+	ctx->user_ip6[1] = name->addr.words_be[1];
+	ctx->user_ip6[2] = name->addr.words_be[2];
+	ctx->user_ip6[3] = name->addr.words_be[3];
+	ctx->user_port = name->port_be;
+}
+
+static __always_inline void refuse(void)
+{
+	__u32 index = REASON_NO_ENDPOINT * DROP_DIRECTIONS + DROP_SOCKET;
+	struct drop_counter *counter = bpf_map_lookup_elem(&drops, &index);
+
+	if (counter)
+		counter->packets++;
+	bpf_set_retval(-ECONNREFUSED);
+}
+
+/* Remembers what the socket asked for, under what it gets. */
+static __always_inline void remember(struct bpf_sock_addr *ctx, const struct socket_name *asked,
+				     const struct socket_name *given)
+{
+	struct socket_origin_key key = {
+		.cookie = bpf_get_socket_cookie(ctx),
+		.addr = given->addr,
+		.port_be = given->port_be,
+	};
+	struct socket_origin origin = {.addr = asked->addr, .port_be = asked->port_be};
+
+	bpf_map_update_elem(&socket_origins, &key, &origin, BPF_ANY);
+}
+
+/* 1: `name` is an endpoint now; 0: not a Service; -1: a Service without endpoint. */
+static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_name *name)
+{
+	const struct service_entry *service;
+	const struct backend *backend;
+	struct socket_name asked = *name;
+
+	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
+		return 0;
+	service = service_find(&name->addr, name->port_be, ctx->protocol);
+	if (!service)
+		return service_has_address(&name->addr) ? -1 : 0;
+	/* By the socket, so that the datagrams of one socket stay together. */
+	backend = service_pick(service, bpf_get_socket_cookie(ctx) * 0x9e3779b97f4a7c15ULL >> 32);
+	if (!backend)
+		return -1;
+	name->addr = backend->addr;
+	name->port_be = backend->port_be;
+	remember(ctx, &asked, name);
+	count_up(COUNTER_SOCKET_TRANSLATED);
+	return 1;
+}
+
+static __always_inline int to_endpoint4(struct bpf_sock_addr *ctx)
+{
+	struct socket_name name;
+	int result;
+
+	if (!is_node_socket(ctx))
+		return SOCKET_ALLOW;
+	name_read4(ctx, &name);
+	result = translate(ctx, &name);
+	if (result > 0)
+		name_write4(ctx, &name);
+	if (result >= 0)
+		return SOCKET_ALLOW;
+	refuse();
+	return SOCKET_REFUSE;
+}
+
+static __always_inline int to_endpoint6(struct bpf_sock_addr *ctx)
+{
+	struct socket_name name;
+	int result;
+
+	if (!is_node_socket(ctx))
+		return SOCKET_ALLOW;
+	name_read6(ctx, &name);
+	result = translate(ctx, &name);
+	if (result > 0)
+		name_write6(ctx, &name);
+	if (result >= 0)
+		return SOCKET_ALLOW;
+	refuse();
+	return SOCKET_REFUSE;
+}
+
+/* Puts the Service's name in the place of the endpoint's. False: not one of ours. */
+static __always_inline bool translate_back(struct bpf_sock_addr *ctx, struct socket_name *name)
+{
+	struct socket_origin_key key = {
+		.cookie = bpf_get_socket_cookie(ctx),
+		.addr = name->addr,
+		.port_be = name->port_be,
+	};
+	const struct socket_origin *origin = bpf_map_lookup_elem(&socket_origins, &key);
+
+	if (!origin)
+		return false;
+	name->addr = origin->addr;
+	name->port_be = origin->port_be;
+	return true;
+}
+
+static __always_inline int from_endpoint4(struct bpf_sock_addr *ctx)
+{
+	struct socket_name name;
+
+	if (!is_node_socket(ctx))
+		return SOCKET_ALLOW;
+	name_read4(ctx, &name);
+	if (translate_back(ctx, &name))
+		name_write4(ctx, &name);
+	return SOCKET_ALLOW;
+}
+
+static __always_inline int from_endpoint6(struct bpf_sock_addr *ctx)
+{
+	struct socket_name name;
+
+	if (!is_node_socket(ctx))
+		return SOCKET_ALLOW;
+	name_read6(ctx, &name);
+	if (translate_back(ctx, &name))
+		name_write6(ctx, &name);
+	return SOCKET_ALLOW;
+}
+
+SEC("cgroup/connect4")
+int socket_connect4(struct bpf_sock_addr *ctx)
+{
+	return to_endpoint4(ctx);
+}
+
+SEC("cgroup/connect6")
+int socket_connect6(struct bpf_sock_addr *ctx)
+{
+	return to_endpoint6(ctx);
+}
+
+SEC("cgroup/sendmsg4")
+int socket_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return to_endpoint4(ctx);
+}
+
+SEC("cgroup/sendmsg6")
+int socket_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return to_endpoint6(ctx);
+}
+
+SEC("cgroup/recvmsg4")
+int socket_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	return from_endpoint4(ctx);
+}
+
+SEC("cgroup/recvmsg6")
+int socket_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	return from_endpoint6(ctx);
+}
+
+SEC("cgroup/getpeername4")
+int socket_getpeername4(struct bpf_sock_addr *ctx)
+{
+	return from_endpoint4(ctx);
+}
+
+SEC("cgroup/getpeername6")
+int socket_getpeername6(struct bpf_sock_addr *ctx)
+{
+	return from_endpoint6(ctx);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Addresses that cannot be right, whoever sent them: shared by XDP and TC. */
+#pragma once
+
+#include "packet.h"
+
+/* Addresses that never cross a link of the node. 0 or -reason. */
+static __always_inline int check_addresses(const struct packet *p)
+{
+	if (p->family == FAMILY_V4) {
+		if (is_loopback4(p->tuple.v4.saddr_be) || is_loopback4(p->tuple.v4.daddr_be))
+			return -REASON_LOOPBACK;
+		if (is_multicast4(p->tuple.v4.saddr_be))
+			return -REASON_MARTIAN;
+		return 0;
+	}
+	if (is_loopback6(p->tuple.v6.saddr_be) || is_loopback6(p->tuple.v6.daddr_be))
+		return -REASON_LOOPBACK;
+	if (is_multicast6(p->tuple.v6.saddr_be) || is_mapped6(p->tuple.v6.saddr_be) ||
+	    is_mapped6(p->tuple.v6.daddr_be))
+		return -REASON_MARTIAN;
+	return 0;
+}
+
+/* Does the node's own pod range hold the source? Then it did not come from the wire. */
+static __always_inline bool source_is_own_pod(const struct packet *p)
+{
+	struct polder_addr source = tuple_saddr(&p->tuple, p->family);
+	__u32 i;
+
+	for (i = 0; i < POLDER_MAX_OWN_RANGES; i++) {
+		const volatile struct polder_range *range = &config.own_range[i];
+
+		if (i >= config.own_range_count)
+			break;
+		if ((source.words_be[0] & range->mask.words_be[0]) == range->addr.words_be[0] &&
+		    (source.words_be[1] & range->mask.words_be[1]) == range->addr.words_be[1] &&
+		    (source.words_be[2] & range->mask.words_be[2]) == range->addr.words_be[2] &&
+		    (source.words_be[3] & range->mask.words_be[3]) == range->addr.words_be[3])
+			return true;
+	}
+	return false;
+}
+
+/* A packet from the wire. 0 or -reason. */
+static __always_inline int check_wire_source(const struct packet *p)
+{
+	int result = check_addresses(p);
+
+	if (result)
+		return result;
+	return source_is_own_pod(p) ? -REASON_MARTIAN : 0;
+}

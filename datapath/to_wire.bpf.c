@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * TC, uplink, egress: a packet of the node's own sockets must not use a port that a masqueraded flow has towards the same
+ * peer: the answer would go to the pod. Forwarded packets pass untouched.
+ */
+#include "event.h"
+#include "flow.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline bool in_masquerade_range(const struct packet *p)
+{
+	__u16 port = bpf_ntohs(p->tuple.sport_be);
+
+	return p->flags & PACKET_HAS_PORTS && !(p->flags & PACKET_LATER_FRAGMENT) &&
+	       port >= config.masquerade_port_min && port <= config.masquerade_port_max;
+}
+
+/* Is the answer's tuple taken by a flow of a pod? */
+static __always_inline int check_collision(struct packet *p, __u8 family)
+{
+	const struct control *control = control_get();
+	struct flow_tuple answer = {.proto = p->tuple.proto, .zone = ZONE_WIRE};
+	struct flow_copy flow;
+
+	if (!control || !in_masquerade_range(p))
+		return 0;
+	tuple_set_reversed_ports(&answer, p->tuple.sport_be, p->tuple.dport_be);
+	if (family == FAMILY_V4) {
+		answer.v4.saddr_be = p->tuple.v4.daddr_be;
+		answer.v4.daddr_be = p->tuple.v4.saddr_be;
+	} else {
+		__builtin_memcpy(answer.v6.saddr_be, p->tuple.v6.daddr_be, 16);
+		__builtin_memcpy(answer.v6.daddr_be, p->tuple.v6.saddr_be, 16);
+	}
+	if (!flow_find(&answer, flow_hash(&answer, family, control), family, &flow))
+		return 0;
+	return flow.action == FLOW_TO_POD && flow.state & FLOW_TRANSLATED ? -REASON_PORT_COLLISION : 0;
+}
+
+SEC("tc")
+int to_wire(struct __sk_buff *skb)
+{
+	struct packet p = {.length = skb->len, .direction = DROP_TO_WIRE};
+	struct cursor c;
+	int result = 0;
+
+	if (likely(skb->ingress_ifindex))
+		return TC_ACT_OK;
+	bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
+	c = (struct cursor)CURSOR(skb);
+	if (c.data + ETH_HLEN > c.end)
+		return TC_ACT_OK;
+	if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IP) && !parse_ipv4(c, &p))
+		result = check_collision(&p, FAMILY_V4);
+	else if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IPV6) && !parse_ipv6(c, &p))
+		result = check_collision(&p, FAMILY_V6);
+	if (likely(!result))
+		return TC_ACT_OK;
+	drop_count(skb->ifindex, &p, -result, VERDICT_DROP);
+	return TC_ACT_SHOT;
+}
