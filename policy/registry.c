@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbers of identities, rule sets and rules: given once, never again to something else. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define uthash_nonfatal_oom(entry) ((entry)->used = UINT64_MAX)
+#include "policy/registry.h"
+
+/* Set by uthash_nonfatal_oom(): the entry is not in the table. */
+#define LOST(entry) ((entry)->used == UINT64_MAX)
+
+struct policy_registry *policy_registry_new(void)
+{
+	struct policy_registry *registry = calloc(1, sizeof(*registry));
+
+	if (registry)
+		registry_clear(registry);
+	return registry;
+}
+
+static void identity_free(struct registry_identity *entry)
+{
+	for (size_t i = 0; i < entry->port_count; i++)
+		free(entry->ports[i].name);
+	free(entry->ports);
+	labels_clear(&entry->labels);
+	free(entry->namespace);
+	free(entry->key);
+	free(entry);
+}
+
+static void rule_free(struct registry_rule *entry)
+{
+	free(entry->namespace);
+	free(entry->name);
+	free(entry->key);
+	free(entry);
+}
+
+static void forget_identity(struct policy_registry *registry, struct registry_identity *entry)
+{
+	HASH_DEL(registry->identities, entry);
+	HASH_DELETE(hh_id, registry->identities_by_id, entry);
+	identity_free(entry);
+}
+
+static void forget_ruleset(struct policy_registry *registry, struct registry_ruleset *entry)
+{
+	HASH_DEL(registry->rulesets, entry);
+	HASH_DELETE(hh_id, registry->rulesets_by_id, entry);
+	free(entry);
+}
+
+static void forget_rule(struct policy_registry *registry, struct registry_rule *entry)
+{
+	HASH_DEL(registry->rules, entry);
+	HASH_DELETE(hh_number, registry->rules_by_number, entry);
+	rule_free(entry);
+}
+
+/* Forgets what no compilation since `compilation` (inclusive) used. */
+static void forget_before(struct policy_registry *registry, uint64_t compilation)
+{
+	struct registry_identity *identity, *next_identity;
+	struct registry_ruleset *ruleset, *next_ruleset;
+	struct registry_rule *rule, *next_rule;
+
+	HASH_ITER(hh, registry->identities, identity, next_identity)
+		if (identity->used < compilation)
+			forget_identity(registry, identity);
+	HASH_ITER(hh, registry->rulesets, ruleset, next_ruleset)
+		if (ruleset->used < compilation)
+			forget_ruleset(registry, ruleset);
+	HASH_ITER(hh, registry->rules, rule, next_rule)
+		if (rule->used < compilation)
+			forget_rule(registry, rule);
+}
+
+void registry_clear(struct policy_registry *registry)
+{
+	forget_before(registry, UINT64_MAX);
+	*registry = (struct policy_registry){
+		.next_identity = IDENTITY_FIRST_POD, .next_ruleset = RULESET_FIRST, .next_rule = 1};
+}
+
+void policy_registry_free(struct policy_registry *registry)
+{
+	if (!registry)
+		return;
+	registry_clear(registry);
+	free(registry);
+}
+
+void policy_registry_collect(struct policy_registry *registry)
+{
+	if (registry->compilation >= 2)
+		forget_before(registry, registry->compilation - 1);
+}
+
+static size_t netstring(FILE *out, const char *text)
+{
+	return (size_t)fprintf(out, "%zu:%s,", strlen(text), text);
+}
+
+static int compare_ports(const void *a, const void *b)
+{
+	const struct named_port *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	if (order == 0)
+		order = (int)x->proto - (int)y->proto;
+	return order ? order : (int)x->port - (int)y->port;
+}
+
+/* The named ones of `ports`, sorted, none twice; names are borrowed. Free the array. NULL: no memory. */
+static struct named_port *sorted_named_ports(const struct named_port *ports, size_t count, size_t *ret_count)
+{
+	struct named_port *named = calloc(count + 1, sizeof(*named));
+	size_t used = 0, kept = 0;
+
+	if (!named)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		if (ports[i].name)
+			named[used++] = ports[i];
+	qsort(named, used, sizeof(*named), compare_ports);
+	for (size_t i = 0; i < used; i++)
+		if (kept == 0 || compare_ports(&named[kept - 1], &named[i]) != 0)
+			named[kept++] = named[i];
+	*ret_count = kept;
+	return named;
+}
+
+char *registry_identity_key(const char *namespace, const struct labels *labels, const struct named_port *ports,
+			    size_t port_count, size_t *ret_ports_offset)
+{
+	size_t named_count, offset = 0, size;
+	struct named_port *named = sorted_named_ports(ports, port_count, &named_count);
+	char *key = NULL;
+	FILE *out = named ? open_memstream(&key, &size) : NULL;
+
+	if (!out) {
+		free(named);
+		return NULL;
+	}
+	offset += netstring(out, namespace);
+	for (size_t i = 0; i < labels->count; i++) {
+		offset += netstring(out, labels->items[i].key);
+		offset += netstring(out, labels->items[i].value);
+	}
+	offset += (size_t)fprintf(out, "|");
+	for (size_t i = 0; i < named_count; i++) {
+		netstring(out, named[i].name);
+		fprintf(out, "%u/%u,", named[i].proto, named[i].port);
+	}
+	free(named);
+	if (fclose(out) != 0) {
+		free(key);
+		return NULL;
+	}
+	*ret_ports_offset = offset;
+	return key;
+}
+
+static int copy_labels(struct labels *to, const struct labels *from)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < from->count; i++)
+		r = labels_set(to, from->items[i].key, from->items[i].value);
+	return r;
+}
+
+static int copy_ports(struct registry_identity *entry, const struct named_port *ports, size_t count)
+{
+	entry->ports = sorted_named_ports(ports, count, &count);
+	if (!entry->ports)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		entry->ports[i].name = strdup(entry->ports[i].name);
+		entry->port_count = i + 1;
+		if (!entry->ports[i].name)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static struct registry_identity *new_identity(uint32_t id, const char *namespace, const struct labels *labels,
+					      const struct named_port *ports, size_t port_count)
+{
+	struct registry_identity *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	entry->id = id;
+	entry->namespace = strdup(namespace);
+	entry->key = registry_identity_key(namespace, labels, ports, port_count, &entry->ports_offset);
+	if (entry->namespace && entry->key && copy_labels(&entry->labels, labels) == 0 &&
+	    copy_ports(entry, ports, port_count) == 0)
+		return entry;
+	identity_free(entry);
+	return NULL;
+}
+
+/* The number after `number` if that is the highest one given. */
+static void advance(uint32_t *next, uint32_t number)
+{
+	if (*next != 0 && number >= *next)
+		*next = number + 1;
+}
+
+int registry_add_identity(struct policy_registry *registry, uint32_t id, const char *namespace,
+			  const struct labels *labels, const struct named_port *ports, size_t port_count)
+{
+	struct registry_identity *entry, *other;
+
+	HASH_FIND(hh_id, registry->identities_by_id, &id, sizeof(id), other);
+	if (other)
+		return -EEXIST;
+	entry = new_identity(id, namespace, labels, ports, port_count);
+	if (!entry)
+		return -ENOMEM;
+	HASH_FIND_STR(registry->identities, entry->key, other);
+	if (other) {
+		identity_free(entry);
+		return -EEXIST;
+	}
+	HASH_ADD_KEYPTR(hh, registry->identities, entry->key, strlen(entry->key), entry);
+	if (LOST(entry)) {
+		identity_free(entry);
+		return -ENOMEM;
+	}
+	HASH_ADD(hh_id, registry->identities_by_id, id, sizeof(entry->id), entry);
+	if (LOST(entry)) {
+		HASH_DEL(registry->identities, entry);
+		identity_free(entry);
+		return -ENOMEM;
+	}
+	advance(&registry->next_identity, id);
+	return 0;
+}
+
+int registry_take_identity(struct policy_registry *registry, const char *key, const struct object *pod,
+			   const struct registry_identity **ret)
+{
+	struct registry_identity *entry;
+	int r;
+
+	HASH_FIND_STR(registry->identities, key, entry);
+	if (!entry) {
+		if (registry->next_identity == 0)
+			return -ENOSPC;
+		r = registry_add_identity(registry, registry->next_identity, pod->namespace, &pod->labels,
+					  pod->pod.ports, pod->pod.port_count);
+		if (r < 0)
+			return r;
+		HASH_FIND_STR(registry->identities, key, entry);
+	}
+	entry->used = registry->compilation;
+	*ret = entry;
+	return 0;
+}
+
+int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2])
+{
+	struct registry_ruleset *entry, *other;
+
+	HASH_FIND(hh_id, registry->rulesets_by_id, &id, sizeof(id), other);
+	if (other)
+		return -EEXIST;
+	HASH_FIND(hh, registry->rulesets, digest, 2 * sizeof(*digest), other);
+	if (other)
+		return -EEXIST;
+	entry = calloc(1, sizeof(*entry));
+	if (!entry)
+		return -ENOMEM;
+	entry->id = id;
+	memcpy(entry->digest, digest, sizeof(entry->digest));
+	HASH_ADD(hh, registry->rulesets, digest, sizeof(entry->digest), entry);
+	if (LOST(entry)) {
+		free(entry);
+		return -ENOMEM;
+	}
+	HASH_ADD(hh_id, registry->rulesets_by_id, id, sizeof(entry->id), entry);
+	if (LOST(entry)) {
+		HASH_DEL(registry->rulesets, entry);
+		free(entry);
+		return -ENOMEM;
+	}
+	advance(&registry->next_ruleset, id);
+	return 0;
+}
+
+int registry_take_ruleset(struct policy_registry *registry, const uint64_t digest[2], uint32_t *ret)
+{
+	struct registry_ruleset *entry;
+	int r;
+
+	HASH_FIND(hh, registry->rulesets, digest, 2 * sizeof(*digest), entry);
+	if (!entry) {
+		if (registry->next_ruleset == 0)
+			return -ENOSPC;
+		r = registry_add_ruleset(registry, registry->next_ruleset, digest);
+		if (r < 0)
+			return r;
+		HASH_FIND(hh, registry->rulesets, digest, 2 * sizeof(*digest), entry);
+	}
+	entry->used = registry->compilation;
+	*ret = entry->id;
+	return 0;
+}
+
+/*
+ * Content that has a number already keeps it: the maps' second copy is then nothing but left over. A number that stands
+ * for other content is a contradiction.
+ */
+int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2])
+{
+	struct registry_ruleset *entry;
+	int r;
+
+	if (id < RULESET_FIRST)
+		return -EINVAL;
+	HASH_FIND(hh_id, registry->rulesets_by_id, &id, sizeof(id), entry);
+	if (entry)
+		return memcmp(entry->digest, digest, sizeof(entry->digest)) == 0 ? 0 : -EEXIST;
+	r = registry_add_ruleset(registry, id, digest);
+	if (r == 0) {
+		HASH_FIND(hh_id, registry->rulesets_by_id, &id, sizeof(id), entry);
+		entry->used = registry->compilation;
+	}
+	if (r == -EEXIST)
+		advance(&registry->next_ruleset, id);
+	return r;
+}
+
+static char *rule_key(const char *namespace, const char *name, bool egress, uint32_t index)
+{
+	char *key;
+
+	if (asprintf(&key, "%zu:%s,%zu:%s,%c%u", strlen(namespace), namespace, strlen(name), name,
+		     egress ? 'e' : 'i', index) < 0)
+		return NULL;
+	return key;
+}
+
+static struct registry_rule *new_rule(uint32_t number, const char *namespace, const char *name, bool egress,
+				      uint32_t index)
+{
+	struct registry_rule *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	entry->number = number;
+	entry->egress = egress;
+	entry->index = index;
+	entry->key = rule_key(namespace, name, egress, index);
+	entry->namespace = strdup(namespace);
+	entry->name = strdup(name);
+	if (entry->key && entry->namespace && entry->name)
+		return entry;
+	rule_free(entry);
+	return NULL;
+}
+
+int registry_add_rule(struct policy_registry *registry, uint32_t number, const char *namespace, const char *name,
+		      bool egress, uint32_t index)
+{
+	struct registry_rule *entry, *other;
+
+	HASH_FIND(hh_number, registry->rules_by_number, &number, sizeof(number), other);
+	if (other)
+		return -EEXIST;
+	entry = new_rule(number, namespace, name, egress, index);
+	if (!entry)
+		return -ENOMEM;
+	HASH_FIND_STR(registry->rules, entry->key, other);
+	if (other) {
+		rule_free(entry);
+		return -EEXIST;
+	}
+	HASH_ADD_KEYPTR(hh, registry->rules, entry->key, strlen(entry->key), entry);
+	if (LOST(entry)) {
+		rule_free(entry);
+		return -ENOMEM;
+	}
+	HASH_ADD(hh_number, registry->rules_by_number, number, sizeof(entry->number), entry);
+	if (LOST(entry)) {
+		HASH_DEL(registry->rules, entry);
+		rule_free(entry);
+		return -ENOMEM;
+	}
+	advance(&registry->next_rule, number);
+	return 0;
+}
+
+int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name, bool egress,
+		       uint32_t index, uint32_t *ret)
+{
+	struct registry_rule *entry;
+	char *key = rule_key(namespace, name, egress, index);
+	int r = 0;
+
+	if (!key)
+		return -ENOMEM;
+	HASH_FIND_STR(registry->rules, key, entry);
+	if (!entry) {
+		r = registry->next_rule == 0 ? -ENOSPC
+					     : registry_add_rule(registry, registry->next_rule, namespace,
+								 name, egress, index);
+		if (r == 0)
+			HASH_FIND_STR(registry->rules, key, entry);
+	}
+	free(key);
+	if (r < 0)
+		return r;
+	entry->used = registry->compilation;
+	*ret = entry->number;
+	return 0;
+}
+
+int policy_rule_origin(const struct policy_registry *registry, uint32_t rule, struct rule_origin *ret)
+{
+	struct registry_rule *entry;
+
+	HASH_FIND(hh_number, registry->rules_by_number, &rule, sizeof(rule), entry);
+	if (!entry)
+		return -ENOENT;
+	*ret = (struct rule_origin){.namespace = entry->namespace,
+				    .name = entry->name,
+				    .egress = entry->egress,
+				    .index = entry->index};
+	return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry from within: entries and how the compiler finds or makes them. */
+#pragma once
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "policy/compile.h"
+
+struct registry_identity {
+	uint32_t id;
+	uint64_t used; /* the last compilation that needed it */
+	char *key;
+	size_t ports_offset; /* of the ports in `key` */
+	char *namespace;
+	struct labels labels;
+	struct named_port *ports; /* named ones only; sorted, none twice */
+	size_t port_count;
+	UT_hash_handle hh;
+	UT_hash_handle hh_id;
+};
+
+struct registry_ruleset {
+	uint32_t id;
+	uint64_t used;
+	uint64_t digest[2];
+	UT_hash_handle hh;
+	UT_hash_handle hh_id;
+};
+
+struct registry_rule {
+	uint32_t number;
+	uint64_t used;
+	char *key;
+	char *namespace;
+	char *name;
+	bool egress;
+	uint32_t index;
+	UT_hash_handle hh;
+	UT_hash_handle hh_number;
+};
+
+struct policy_registry {
+	uint64_t compilation;
+	uint32_t next_identity, next_ruleset, next_rule; /* 0: all numbers have been given */
+	struct registry_identity *identities, *identities_by_id;
+	struct registry_ruleset *rulesets, *rulesets_by_id;
+	struct registry_rule *rules, *rules_by_number;
+};
+
+/*
+ * What makes a pod's identity, as one text: namespace, labels and named ports, each with its length, so that no label
+ * can look like something else. The caller owns it. NULL: no memory.
+ */
+char *registry_identity_key(const char *namespace, const struct labels *labels, const struct named_port *ports,
+			    size_t port_count, size_t *ret_ports_offset);
+
+/* Find or make, and mark as used. 0, -ENOMEM, -ENOSPC (no number left). `ret` belongs to the registry. */
+int registry_take_identity(struct policy_registry *registry, const char *key, const struct object *pod,
+			   const struct registry_identity **ret);
+int registry_take_ruleset(struct policy_registry *registry, const uint64_t digest[2], uint32_t *ret);
+int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name, bool egress,
+		       uint32_t index, uint32_t *ret);
+
+/* With a number given from outside. 0, -ENOMEM, -EEXIST (the number or the content is there already). */
+int registry_add_identity(struct policy_registry *registry, uint32_t id, const char *namespace,
+			  const struct labels *labels, const struct named_port *ports, size_t port_count);
+int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2]);
+int registry_add_rule(struct policy_registry *registry, uint32_t number, const char *namespace, const char *name,
+		      bool egress, uint32_t index);
+/* Forgets everything and begins anew. */
+void registry_clear(struct policy_registry *registry);

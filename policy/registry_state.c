@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry as JSON, for the state file. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/registry.h"
+
+#define STATE_VERSION 1
+
+static json_t *export_labels(const struct labels *labels)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; object && i < labels->count; i++)
+		if (json_object_set_new(object, labels->items[i].key, json_string(labels->items[i].value)) < 0) {
+			json_decref(object);
+			return NULL;
+		}
+	return object;
+}
+
+static json_t *export_ports(const struct registry_identity *entry)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; array && i < entry->port_count; i++) {
+		const struct named_port *port = &entry->ports[i];
+
+		if (json_array_append_new(array, json_pack("{s:s,s:i,s:i}", "name", port->name, "proto",
+							   port->proto, "port", port->port)) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+/* json_array_append_new() takes the reference in any case, and refuses NULL. */
+static int export_identities(const struct policy_registry *registry, json_t *array)
+{
+	struct registry_identity *entry, *next;
+	int r = 0;
+
+	HASH_ITER(hh, registry->identities, entry, next)
+		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:o,s:o}", "id", (json_int_t)entry->id,
+							    "namespace", entry->namespace, "labels",
+							    export_labels(&entry->labels), "ports",
+							    export_ports(entry)));
+	return r;
+}
+
+static int export_rulesets(const struct policy_registry *registry, json_t *array)
+{
+	struct registry_ruleset *entry, *next;
+	char hex[33];
+	int r = 0;
+
+	HASH_ITER(hh, registry->rulesets, entry, next) {
+		snprintf(hex, sizeof(hex), "%016" PRIx64 "%016" PRIx64, entry->digest[0], entry->digest[1]);
+		r |= json_array_append_new(
+			array, json_pack("{s:I,s:s}", "id", (json_int_t)entry->id, "digest", hex));
+	}
+	return r;
+}
+
+static int export_rules(const struct policy_registry *registry, json_t *array)
+{
+	struct registry_rule *entry, *next;
+	int r = 0;
+
+	HASH_ITER(hh, registry->rules, entry, next)
+		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:s,s:b,s:I}", "number",
+							    (json_int_t)entry->number, "namespace",
+							    entry->namespace, "name", entry->name, "egress",
+							    entry->egress, "index", (json_int_t)entry->index));
+	return r;
+}
+
+json_t *policy_registry_export(const struct policy_registry *registry)
+{
+	json_t *identities = json_array(), *rulesets = json_array(), *rules = json_array();
+
+	if (!identities || !rulesets || !rules || export_identities(registry, identities) < 0 ||
+	    export_rulesets(registry, rulesets) < 0 || export_rules(registry, rules) < 0) {
+		json_decref(identities);
+		json_decref(rulesets);
+		json_decref(rules);
+		return NULL;
+	}
+	return json_pack("{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
+			 (json_int_t)registry->next_identity, "next_ruleset",
+			 (json_int_t)registry->next_ruleset, "next_rule", (json_int_t)registry->next_rule,
+			 "identities", identities, "rulesets", rulesets, "rules", rules);
+}
+
+static int read_number(const json_t *object, const char *key, json_int_t min, json_int_t max, uint32_t *ret)
+{
+	const json_t *value = json_object_get(object, key);
+
+	if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max)
+		return -EINVAL;
+	*ret = (uint32_t)json_integer_value(value);
+	return 0;
+}
+
+static const char *read_text(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+static int import_labels(const json_t *object, struct labels *ret)
+{
+	const char *key;
+	json_t *value;
+
+	if (!json_is_object(object))
+		return -EINVAL;
+	json_object_foreach((json_t *)object, key, value) {
+		if (!json_is_string(value))
+			return -EINVAL;
+		if (labels_set(ret, key, json_string_value(value)) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Names are borrowed from the JSON. */
+static int import_ports(const json_t *array, struct named_port **ret, size_t *ret_count)
+{
+	size_t count = json_array_size(array);
+	struct named_port *ports = json_is_array(array) ? calloc(count + 1, sizeof(*ports)) : NULL;
+	uint32_t proto, port;
+
+	if (!ports)
+		return json_is_array(array) ? -ENOMEM : -EINVAL;
+	for (size_t i = 0; i < count; i++) {
+		const json_t *item = json_array_get(array, i);
+		const char *name = read_text(item, "name");
+
+		if (!name || read_number(item, "proto", 0, 255, &proto) < 0 ||
+		    read_number(item, "port", 1, 65535, &port) < 0) {
+			free(ports);
+			return -EINVAL;
+		}
+		ports[i] = (struct named_port){
+			.name = (char *)name, .proto = (uint8_t)proto, .port = (uint16_t)port};
+	}
+	*ret = ports;
+	*ret_count = count;
+	return 0;
+}
+
+static int import_identity(struct policy_registry *registry, const json_t *item)
+{
+	const char *namespace = read_text(item, "namespace");
+	struct named_port *ports = NULL;
+	struct labels labels = {};
+	size_t port_count = 0;
+	uint32_t id;
+	int r = read_number(item, "id", IDENTITY_FIRST_POD, UINT32_MAX, &id);
+
+	if (!namespace)
+		return -EINVAL;
+	if (r == 0)
+		r = import_labels(json_object_get(item, "labels"), &labels);
+	if (r == 0)
+		r = import_ports(json_object_get(item, "ports"), &ports, &port_count);
+	if (r == 0)
+		r = registry_add_identity(registry, id, namespace, &labels, ports, port_count);
+	labels_clear(&labels);
+	free(ports);
+	return r;
+}
+
+static int import_ruleset(struct policy_registry *registry, const json_t *item)
+{
+	const char *hex = read_text(item, "digest");
+	uint64_t digest[2];
+	uint32_t id;
+
+	if (!hex || strlen(hex) != 32 || strspn(hex, "0123456789abcdef") != 32 ||
+	    sscanf(hex, "%16" SCNx64 "%16" SCNx64, &digest[0], &digest[1]) != 2 ||
+	    read_number(item, "id", RULESET_FIRST, UINT32_MAX, &id) < 0)
+		return -EINVAL;
+	return registry_add_ruleset(registry, id, digest);
+}
+
+static int import_rule(struct policy_registry *registry, const json_t *item)
+{
+	const char *namespace = read_text(item, "namespace"), *name = read_text(item, "name");
+	const json_t *egress = json_object_get(item, "egress");
+	uint32_t number, index;
+
+	if (!namespace || !name || !json_is_boolean(egress) ||
+	    read_number(item, "number", 1, UINT32_MAX, &number) < 0 ||
+	    read_number(item, "index", 0, UINT32_MAX, &index) < 0)
+		return -EINVAL;
+	return registry_add_rule(registry, number, namespace, name, json_is_true(egress), index);
+}
+
+static int import_each(struct policy_registry *registry, const json_t *state, const char *key,
+		       int (*import)(struct policy_registry *, const json_t *))
+{
+	const json_t *array = json_object_get(state, key);
+	int r = json_is_array(array) ? 0 : -EINVAL;
+
+	for (size_t i = 0; r == 0 && i < json_array_size(array); i++)
+		r = import(registry, json_array_get(array, i));
+	return r == -EEXIST ? -EINVAL : r;
+}
+
+/* Numbers that were given once and forgotten lie below `next` too: it never goes back. */
+static int import_next(const json_t *state, const char *key, uint32_t *next)
+{
+	uint32_t value;
+
+	if (read_number(state, key, 0, UINT32_MAX, &value) < 0 || (value == 0 ? false : *next == 0 || value < *next))
+		return -EINVAL;
+	*next = value;
+	return 0;
+}
+
+int policy_registry_import(struct policy_registry *registry, const json_t *state)
+{
+	int r = 0;
+
+	if (registry->identities || registry->rulesets || registry->rules || registry->compilation > 0)
+		return -EINVAL;
+	if (!json_is_integer(json_object_get(state, "version")) ||
+	    json_integer_value(json_object_get(state, "version")) != STATE_VERSION)
+		return -EINVAL;
+	r = import_each(registry, state, "identities", import_identity);
+	if (r == 0)
+		r = import_each(registry, state, "rulesets", import_ruleset);
+	if (r == 0)
+		r = import_each(registry, state, "rules", import_rule);
+	if (r == 0)
+		r = import_next(state, "next_identity", &registry->next_identity);
+	if (r == 0)
+		r = import_next(state, "next_ruleset", &registry->next_ruleset);
+	if (r == 0)
+		r = import_next(state, "next_rule", &registry->next_rule);
+	if (r < 0)
+		registry_clear(registry);
+	return r;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One rule set: from the policies that select a pod to the entries of the maps. */
+#include "policy/set.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/limits.h"
+
+void compiled_ruleset_clear(struct compiled_ruleset *ruleset)
+{
+	free(ruleset->peers);
+	free(ruleset->prefixes);
+	free(ruleset->ports);
+	free(ruleset->cells);
+	*ruleset = (struct compiled_ruleset){};
+}
+
+static void set_clear(struct set *set)
+{
+	class_table_clear(&set->peers);
+	class_table_clear(&set->ports);
+	free(set->rules);
+	free(set->atoms);
+	free(set->world);
+	free(set->all_pods);
+	free(set->scratch);
+	free(set->identity_class);
+	free(set->prefixes);
+	free(set->port_entries);
+}
+
+static int collect_rules(struct set *set, struct view_policy *const *policies, size_t count)
+{
+	size_t rules = 0;
+
+	for (size_t i = 0; i < count; i++)
+		rules += policies[i]->rule_count[set->direction];
+	set->rules = calloc(rules + 1, sizeof(*set->rules));
+	if (!set->rules)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < policies[i]->rule_count[set->direction]; j++)
+			set->rules[set->rule_count++].rule = &policies[i]->rules[set->direction][j];
+	return 0;
+}
+
+static int prepare_bits(struct set *set)
+{
+	set->world = calloc(set->words, sizeof(*set->world));
+	set->all_pods = calloc(set->words, sizeof(*set->all_pods));
+	set->scratch = calloc(set->words, sizeof(*set->scratch));
+	set->identity_class = calloc(set->view->identity_count + 1, sizeof(struct class *));
+	if (!set->world || !set->all_pods || !set->scratch || !set->identity_class)
+		return -ENOMEM;
+	class_table_init(&set->peers, set->words);
+	class_table_init(&set->ports, set->words);
+	for (size_t i = 0; i < set->rule_count; i++) {
+		const struct set_rule *entry = &set->rules[i];
+
+		if (entry->plain != NO_ATOM && entry->rule->everyone)
+			bits_set(set->world, entry->plain);
+		if (entry->plain != NO_ATOM && entry->rule->all_pods)
+			bits_set(set->all_pods, entry->plain);
+	}
+	return 0;
+}
+
+/* The atoms of the rule that lead to the ports which its names stand for on this pod. */
+static void add_named(const struct set *set, const struct set_rule *entry,
+		      const struct registry_identity *identity, uint64_t *bits)
+{
+	const struct policy_rule *rule = entry->rule->source;
+
+	for (size_t i = 0; i < identity->port_count; i++) {
+		const struct named_port *port = &identity->ports[i];
+		bool wanted = false;
+
+		for (size_t j = 0; !wanted && j < rule->port_count; j++)
+			wanted = rule->ports[j].name && rule->ports[j].proto == port->proto &&
+				 strcmp(rule->ports[j].name, port->name) == 0;
+		for (size_t j = 0; wanted && j < entry->named_count; j++) {
+			const struct atom *atom = &set->atoms[entry->first_named + j];
+
+			if (atom->proto == port->proto && atom->port == port->port)
+				bits_set(bits, entry->first_named + j);
+		}
+	}
+}
+
+/* The identities that some rule says more of than what holds for all pods. */
+static void find_special(const struct set *set, uint64_t *special)
+{
+	for (size_t i = 0; i < set->rule_count; i++) {
+		const struct set_rule *entry = &set->rules[i];
+
+		for (size_t w = 0; w < set->view->identity_words; w++)
+			if (!entry->rule->all_pods)
+				special[w] |= entry->rule->matches[w];
+			else if (entry->named_count > 0)
+				special[w] = ~0ull;
+	}
+}
+
+static int classify_identity(struct set *set, size_t index)
+{
+	const struct registry_identity *identity = set->view->identities[index].registered;
+
+	memcpy(set->scratch, set->all_pods, set->words * sizeof(*set->scratch));
+	for (size_t i = 0; i < set->rule_count; i++) {
+		const struct set_rule *entry = &set->rules[i];
+
+		if (!entry->rule->all_pods && !bits_has(entry->rule->matches, index))
+			continue;
+		if (entry->plain != NO_ATOM)
+			bits_set(set->scratch, entry->plain);
+		if (entry->named_count > 0)
+			add_named(set, entry, identity, set->scratch);
+	}
+	return class_of(&set->peers, set->scratch, &set->identity_class[index]);
+}
+
+static int classify_identities(struct set *set)
+{
+	uint64_t *special = calloc(set->view->identity_words, sizeof(*special));
+	int r = special ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = class_of(&set->peers, set->world, &set->world_class);
+	if (r == 0)
+		r = class_of(&set->peers, set->all_pods, &set->all_pods_class);
+	if (r == 0)
+		find_special(set, special);
+	for (size_t i = 0; r == 0 && i < set->view->identity_count; i++)
+		if (bits_has(special, i))
+			r = classify_identity(set, i);
+	free(special);
+	return r;
+}
+
+static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
+{
+	ret->peers = calloc(set->view->identity_count + 1, sizeof(*ret->peers));
+	if (!ret->peers)
+		return -ENOMEM;
+	for (size_t i = 0; i < set->view->identity_count; i++) {
+		const struct class *class = set->identity_class[i];
+
+		if (!class || class == set->all_pods_class)
+			continue;
+		ret->peers[ret->peer_count++] = (struct compiled_peer){
+			.identity = set->view->identities[i].registered->id, .peer_class = class->number};
+	}
+	return 0;
+}
+
+static int fill_prefixes_and_ports(const struct set *set, struct compiled_ruleset *ret)
+{
+	ret->prefixes = calloc(set->prefix_count + 1, sizeof(*ret->prefixes));
+	ret->ports = calloc(set->port_count + 1, sizeof(*ret->ports));
+	if (!ret->prefixes || !ret->ports)
+		return -ENOMEM;
+	for (size_t i = 0; i < set->prefix_count; i++)
+		ret->prefixes[ret->prefix_count++] = (struct compiled_prefix){
+			.prefix = set->prefixes[i].prefix, .peer_class = set->prefixes[i].class->number};
+	for (size_t i = 0; i < set->port_count; i++)
+		ret->ports[ret->port_count++] = (struct compiled_port){
+			.length = set->port_entries[i].length,
+			.proto = set->port_entries[i].proto,
+			.port = set->port_entries[i].port,
+			.port_class = set->port_entries[i].class->number,
+		};
+	return 0;
+}
+
+/* Where a class of peers meets a class of ports, the first allowance that both have decides. */
+static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
+{
+	uint64_t pairs = (uint64_t)set->peers.count * set->ports.count;
+	size_t capacity = 0;
+
+	if (pairs * set->words > RULESET_MAX_CELL_OPS)
+		return -E2BIG;
+	for (size_t p = 0; p < set->peers.count; p++)
+		for (size_t q = 0; q < set->ports.count; q++) {
+			long atom = bits_first_common(set->peers.all[p]->bits, set->ports.all[q]->bits,
+						      set->words);
+			struct compiled_cell *cells;
+
+			if (atom < 0)
+				continue;
+			if (ret->cell_count == RULESET_MAX_ENTRIES)
+				return -E2BIG;
+			cells = array_grow(ret->cells, ret->cell_count, &capacity, sizeof(*cells));
+			if (!cells)
+				return -ENOMEM;
+			ret->cells = cells;
+			cells[ret->cell_count++] = (struct compiled_cell){
+				.peer_class = (uint16_t)set->peers.all[p]->number,
+				.port_class = (uint16_t)set->ports.all[q]->number,
+				.cell = {.rule = set->atoms[atom].rule->number, .rank = 0, .allow = 1},
+			};
+		}
+	return 0;
+}
+
+static int compare_peers(const void *a, const void *b)
+{
+	const struct compiled_peer *x = a, *y = b;
+
+	return (x->identity > y->identity) - (x->identity < y->identity);
+}
+
+static int compare_prefixes(const void *a, const void *b)
+{
+	const struct compiled_prefix *x = a, *y = b;
+
+	if (x->prefix.length != y->prefix.length)
+		return (int)x->prefix.length - (int)y->prefix.length;
+	return memcmp(&x->prefix.addr, &y->prefix.addr, sizeof(x->prefix.addr));
+}
+
+static int compare_ports(const void *a, const void *b)
+{
+	const struct compiled_port *x = a, *y = b;
+
+	if (x->length != y->length)
+		return (int)x->length - (int)y->length;
+	return x->proto != y->proto ? (int)x->proto - (int)y->proto : (int)x->port - (int)y->port;
+}
+
+static void digest_classes(struct digest *digest, const struct class_table *table)
+{
+	digest_add_number(digest, table->count);
+	for (size_t i = 0; i < table->count; i++)
+		digest_add(digest, table->all[i]->bits, table->words * sizeof(uint64_t));
+}
+
+static void digest_atoms(struct digest *digest, const struct set *set)
+{
+	digest_add_number(digest, set->rule_count);
+	for (size_t i = 0; i < set->rule_count; i++) {
+		digest_add_number(digest, set->rules[i].rule->number);
+		digest_add(digest, set->rules[i].rule->digest, DIGEST_BYTES);
+	}
+	digest_add_number(digest, set->atom_count);
+	for (size_t i = 0; i < set->atom_count; i++) {
+		const struct atom *atom = &set->atoms[i];
+
+		digest_add_number(digest, atom->rule->number);
+		digest_add_number(digest,
+				  (uint64_t)atom->named << 32 | (uint64_t)atom->proto << 16 | atom->port);
+	}
+}
+
+/* All but which identities there are: see policy_compile(). */
+static void digest_set(const struct set *set, struct compiled_ruleset *ruleset)
+{
+	uint8_t bytes[DIGEST_BYTES];
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add_text(&digest, "polder rule set 1");
+	digest_atoms(&digest, set);
+	digest_classes(&digest, &set->peers);
+	digest_classes(&digest, &set->ports);
+	digest_add_number(&digest, ruleset->entry.default_pod_class);
+	digest_add_number(&digest, ruleset->entry.default_world_class);
+	digest_add_number(&digest, ruleset->entry.flags);
+	digest_add_number(&digest, ruleset->prefix_count);
+	for (size_t i = 0; i < ruleset->prefix_count; i++) {
+		digest_add(&digest, &ruleset->prefixes[i].prefix.addr, sizeof(struct polder_addr));
+		digest_add_number(&digest, ruleset->prefixes[i].prefix.length);
+		digest_add_number(&digest, ruleset->prefixes[i].peer_class);
+	}
+	digest_add_number(&digest, ruleset->port_count);
+	for (size_t i = 0; i < ruleset->port_count; i++) {
+		const struct compiled_port *port = &ruleset->ports[i];
+
+		digest_add_number(&digest, (uint64_t)port->length << 24 | (uint64_t)port->proto << 16 | port->port);
+		digest_add_number(&digest, port->port_class);
+	}
+	digest_add_number(&digest, ruleset->cell_count);
+	for (size_t i = 0; i < ruleset->cell_count; i++) {
+		const struct compiled_cell *cell = &ruleset->cells[i];
+
+		digest_add_number(&digest, (uint64_t)cell->peer_class << 16 | cell->port_class);
+		digest_add(&digest, &cell->cell, sizeof(cell->cell));
+	}
+	digest_end(&digest, bytes);
+	memcpy(ruleset->entry.digest, bytes, sizeof(ruleset->entry.digest));
+}
+
+static int fill(struct set *set, struct compiled_ruleset *ret)
+{
+	int r;
+
+	class_table_number(&set->peers);
+	class_table_number(&set->ports);
+	if (set->peers.count > RULESET_MAX_CLASSES || set->ports.count > RULESET_MAX_CLASSES)
+		return -E2BIG;
+	r = fill_peers(set, ret);
+	if (r == 0)
+		r = fill_prefixes_and_ports(set, ret);
+	if (r == 0)
+		r = fill_cells(set, ret);
+	if (r < 0)
+		return r;
+	qsort(ret->peers, ret->peer_count, sizeof(*ret->peers), compare_peers);
+	qsort(ret->prefixes, ret->prefix_count, sizeof(*ret->prefixes), compare_prefixes);
+	qsort(ret->ports, ret->port_count, sizeof(*ret->ports), compare_ports);
+	ret->entry.default_pod_class = (uint16_t)set->all_pods_class->number;
+	ret->entry.default_world_class = (uint16_t)set->world_class->number;
+	ret->entry.flags = (ret->prefix_count ? RULESET_HAS_PREFIXES : 0) |
+			   (ret->port_count ? RULESET_HAS_PORTS : 0);
+	digest_set(set, ret);
+	return 0;
+}
+
+int set_compile(const struct view *view, enum direction direction, const struct registry_identity *subject,
+		struct view_policy *const *policies, size_t policy_count, struct compiled_ruleset *ret)
+{
+	struct set set = {.view = view, .direction = direction, .subject = subject};
+	struct compiled_ruleset ruleset = {};
+	int r = collect_rules(&set, policies, policy_count);
+
+	if (r == 0)
+		r = set_add_atoms(&set);
+	if (r == 0)
+		r = prepare_bits(&set);
+	if (r == 0)
+		r = classify_identities(&set);
+	if (r == 0)
+		r = set_classify_prefixes(&set);
+	if (r == 0)
+		r = set_classify_ports(&set);
+	if (r == 0)
+		r = fill(&set, &ruleset);
+	set_clear(&set);
+	if (r < 0)
+		compiled_ruleset_clear(&ruleset);
+	else
+		*ret = ruleset;
+	return r;
+}

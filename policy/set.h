@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One rule set while it is made: allowances, classes of peers and of ports, the cells where they meet. */
+#pragma once
+
+#include "policy/classes.h"
+#include "policy/view.h"
+
+/*
+ * The smallest thing that a rule allows: all ports it gives by number (and to everybody it names), or one port that a name
+ * stands for on some pods. They are numbered in the order of policies and rules, so the first one decides.
+ */
+struct atom {
+	const struct view_rule *rule;
+	bool named; /* a port by name: `proto` and `port` */
+	uint8_t proto;
+	uint16_t port;
+};
+
+struct set_rule {
+	struct view_rule *rule;
+	size_t plain;       /* its atom of ports by number; NO_ATOM */
+	size_t first_named; /* its atoms of ports by name, sorted */
+	size_t named_count;
+};
+#define NO_ATOM SIZE_MAX
+
+struct set {
+	const struct view *view;
+	enum direction direction;
+	const struct registry_identity *subject;
+	struct set_rule *rules;
+	size_t rule_count;
+	struct atom *atoms;
+	size_t atom_count, atom_capacity;
+	size_t words; /* of a set of atoms */
+	struct class_table peers, ports;
+	uint64_t *world, *all_pods; /* what everybody, and what every pod, may do */
+	uint64_t *scratch;
+	const struct class **identity_class; /* of each identity; NULL: as all_pods */
+	const struct class *world_class, *all_pods_class;
+	struct set_prefix *prefixes;
+	size_t prefix_count, prefix_capacity;
+	struct set_port *port_entries;
+	size_t port_count, port_capacity;
+};
+
+struct set_prefix {
+	struct prefix prefix;
+	const struct class *class;
+};
+
+struct set_port {
+	uint8_t length, proto;
+	uint16_t port;
+	const struct class *class;
+};
+
+/* Each returns 0, -ENOMEM or -E2BIG (the set does not fit its limits). */
+int set_add_atoms(struct set *set);
+int set_classify_prefixes(struct set *set);
+int set_classify_ports(struct set *set);
+
+/*
+ * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field but its number. 0,
+ * -ENOMEM, -E2BIG (over a limit). Free with compiled_ruleset_clear().
+ */
+int set_compile(const struct view *view, enum direction direction, const struct registry_identity *subject,
+		struct view_policy *const *policies, size_t policy_count, struct compiled_ruleset *ret);
+void compiled_ruleset_clear(struct compiled_ruleset *ruleset);
+
+/* Room for one more in an array that doubles: the array, perhaps moved, or NULL: no memory (the old one stays). */
+void *array_grow(void *items, size_t count, size_t *capacity, size_t size);

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ports and ranges made disjoint, then cut into prefixes. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/limits.h"
+#include "policy/set.h"
+
+/* At this port an allowance begins, or has ended. */
+struct event {
+	uint8_t proto;
+	uint32_t at; /* to 65536 */
+	size_t atom;
+	int change;
+};
+
+struct sweep {
+	struct set *set;
+	struct event *events;
+	size_t count, capacity;
+	uint32_t *covers;
+};
+
+static int add_event(struct sweep *sweep, struct event event)
+{
+	struct event *events;
+
+	if (sweep->count == RULESET_MAX_BLOCKS)
+		return -E2BIG;
+	events = array_grow(sweep->events, sweep->count, &sweep->capacity, sizeof(*events));
+	if (!events)
+		return -ENOMEM;
+	sweep->events = events;
+	events[sweep->count++] = event;
+	return 0;
+}
+
+static int add_range(struct sweep *sweep, size_t atom, uint8_t proto, uint32_t first, uint32_t last)
+{
+	int r = add_event(sweep, (struct event){.proto = proto, .at = first, .atom = atom, .change = 1});
+
+	if (r < 0)
+		return r;
+	return add_event(sweep, (struct event){.proto = proto, .at = last + 1, .atom = atom, .change = -1});
+}
+
+/* A name in an ingress rule is the subject's own port. */
+static int add_own_ports(struct sweep *sweep, size_t atom, const struct policy_port *wanted)
+{
+	const struct registry_identity *subject = sweep->set->subject;
+	int r = 0;
+
+	if (sweep->set->direction != INGRESS)
+		return 0;
+	for (size_t i = 0; r == 0 && i < subject->port_count; i++) {
+		const struct named_port *port = &subject->ports[i];
+
+		if (port->proto == wanted->proto && strcmp(port->name, wanted->name) == 0)
+			r = add_range(sweep, atom, port->proto, port->port, port->port);
+	}
+	return r;
+}
+
+static int add_rule(struct sweep *sweep, const struct set_rule *entry)
+{
+	const struct policy_rule *rule = entry->rule->source;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && entry->plain != NO_ATOM && i < rule->port_count; i++) {
+		const struct policy_port *port = &rule->ports[i];
+
+		if (port->name)
+			r = add_own_ports(sweep, entry->plain, port);
+		else if (port->any_port)
+			r = add_range(sweep, entry->plain, port->proto, 0, 65535);
+		else
+			r = add_range(sweep, entry->plain, port->proto, port->first, port->last);
+	}
+	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count; i++)
+		r = add_range(sweep, i, sweep->set->atoms[i].proto, sweep->set->atoms[i].port,
+			      sweep->set->atoms[i].port);
+	return r;
+}
+
+static int emit(struct set *set, struct set_port port)
+{
+	struct set_port *entries;
+
+	if (set->port_count == RULESET_MAX_ENTRIES)
+		return -E2BIG;
+	entries = array_grow(set->port_entries, set->port_count, &set->port_capacity, sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	set->port_entries = entries;
+	entries[set->port_count++] = port;
+	return 0;
+}
+
+/* The fewest prefixes for the ports from `first` to before `end`. */
+static int emit_range(struct set *set, uint8_t proto, uint32_t first, uint32_t end, const struct class *class)
+{
+	while (first < end) {
+		uint8_t length = 16;
+		int r;
+
+		while (length > 0) {
+			uint32_t size = 1u << (16 - length + 1);
+
+			if (first % size != 0 || first + size > end)
+				break;
+			length--;
+		}
+		r = emit(set, (struct set_port){.length = (uint8_t)(16 + length),
+						.proto = proto,
+						.port = (uint16_t)first,
+						.class = class});
+		if (r < 0)
+			return r;
+		first += 1u << (16 - length);
+	}
+	return 0;
+}
+
+static int compare_events(const void *a, const void *b)
+{
+	const struct event *x = a, *y = b;
+	int order = (int)x->proto - (int)y->proto;
+
+	return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
+static void apply(struct sweep *sweep, const struct event *event)
+{
+	sweep->covers[event->atom] += (uint32_t)event->change;
+	if (sweep->covers[event->atom] > 0)
+		bits_set(sweep->set->scratch, event->atom);
+	else
+		bits_reset(sweep->set->scratch, event->atom);
+}
+
+/* Ranges of one class that touch become one. Where only portless rules hold, the default entry serves. */
+static int sweep_ports(struct sweep *sweep, const struct class *everywhere)
+{
+	const struct class *class = everywhere, *pending = everywhere;
+	uint32_t begin = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sweep->count;) {
+		const struct event here = sweep->events[i];
+
+		while (i < sweep->count && compare_events(&here, &sweep->events[i]) == 0)
+			apply(sweep, &sweep->events[i++]);
+		r = class_of(&sweep->set->ports, sweep->set->scratch, &class);
+		if (r < 0 || class == pending)
+			continue;
+		if (pending != everywhere)
+			r = emit_range(sweep->set, here.proto, begin, here.at, pending);
+		pending = class;
+		begin = here.at;
+	}
+	return r;
+}
+
+int set_classify_ports(struct set *set)
+{
+	struct sweep sweep = {.set = set};
+	const struct class *everywhere;
+	bool any = false;
+	int r = 0;
+
+	sweep.covers = calloc(set->atom_count + 1, sizeof(*sweep.covers));
+	if (!sweep.covers)
+		return -ENOMEM;
+	memset(set->scratch, 0, set->words * sizeof(*set->scratch));
+	for (size_t i = 0; r == 0 && i < set->rule_count; i++) {
+		const struct set_rule *entry = &set->rules[i];
+
+		if (entry->plain != NO_ATOM && entry->rule->source->port_count == 0) {
+			bits_set(set->scratch, entry->plain);
+			any = true;
+		}
+		r = add_rule(&sweep, entry);
+	}
+	if (r == 0)
+		r = class_of(&set->ports, set->scratch, &everywhere);
+	if (r == 0 && any)
+		r = emit(set, (struct set_port){.class = everywhere});
+	if (r == 0 && sweep.count > 0) {
+		qsort(sweep.events, sweep.count, sizeof(*sweep.events), compare_events);
+		r = sweep_ports(&sweep, everywhere);
+	}
+	free(sweep.events);
+	free(sweep.covers);
+	return r;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ipBlocks made disjoint: one walk over all blocks in the order of a binary trie. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/address.h"
+#include "policy/limits.h"
+#include "policy/set.h"
+
+/* At this block an allowance begins, or ends for what lies inside. */
+struct event {
+	struct prefix prefix;
+	size_t atom; /* NO_ATOM: nothing changes */
+	int change;
+};
+
+struct open_block {
+	size_t first, end; /* its events */
+	const struct class *class;
+};
+
+struct walk {
+	struct set *set;
+	struct event *events;
+	size_t count, capacity;
+	uint32_t *covers;  /* how many blocks allow each atom here */
+	struct open_block open[130]; /* one in the other */
+	size_t depth;
+};
+
+static const struct prefix all_v4 = {.addr = {.bytes = {[10] = 0xff, [11] = 0xff}}, .length = POLDER_V4_MAPPED_BITS};
+
+static int add_event(struct walk *walk, const struct prefix *prefix, size_t atom, int change)
+{
+	struct event *events;
+
+	if (walk->count == RULESET_MAX_BLOCKS)
+		return -E2BIG;
+	events = array_grow(walk->events, walk->count, &walk->capacity, sizeof(*events));
+	if (!events)
+		return -ENOMEM;
+	walk->events = events;
+	events[walk->count++] = (struct event){.prefix = *prefix, .atom = atom, .change = change};
+	return 0;
+}
+
+static int compare_prefixes(const void *a, const void *b)
+{
+	return prefix_compare(a, b);
+}
+
+/* Excepts inside one another end the block once. */
+static int add_excepts(struct walk *walk, const struct policy_peer *peer, size_t atom)
+{
+	struct prefix *sorted = calloc(peer->except_count, sizeof(*sorted));
+	const struct prefix *last = NULL;
+	int r = 0;
+
+	if (!sorted)
+		return -ENOMEM;
+	memcpy(sorted, peer->excepts, peer->except_count * sizeof(*sorted));
+	qsort(sorted, peer->except_count, sizeof(*sorted), compare_prefixes);
+	for (size_t i = 0; r == 0 && i < peer->except_count; i++) {
+		const struct prefix *except = &sorted[i];
+
+		if (last && prefix_covers(last, &except->addr, except->length))
+			continue;
+		if (!prefix_covers(&peer->block, &except->addr, except->length))
+			continue;
+		r = add_event(walk, except, atom, -1);
+		last = except;
+	}
+	free(sorted);
+	return r;
+}
+
+static int add_blocks(struct walk *walk, bool v4)
+{
+	for (size_t i = 0; i < walk->set->rule_count; i++) {
+		const struct set_rule *entry = &walk->set->rules[i];
+
+		if (entry->plain == NO_ATOM)
+			continue;
+		for (size_t j = 0; j < entry->rule->source->peer_count; j++) {
+			const struct policy_peer *peer = &entry->rule->source->peers[j];
+			int r;
+
+			if (!peer->is_block || prefix_is_v4(&peer->block) != v4)
+				continue;
+			r = add_event(walk, &peer->block, entry->plain, 1);
+			if (r == 0 && peer->except_count > 0)
+				r = add_excepts(walk, peer, entry->plain);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static void apply(struct walk *walk, size_t first, size_t end, int sign)
+{
+	for (size_t i = first; i < end; i++) {
+		const struct event *event = &walk->events[i];
+
+		if (event->atom == NO_ATOM)
+			continue;
+		walk->covers[event->atom] += (uint32_t)(sign * event->change);
+		if (walk->covers[event->atom] > 0)
+			bits_set(walk->set->scratch, event->atom);
+		else
+			bits_reset(walk->set->scratch, event->atom);
+	}
+}
+
+static void leave_blocks(struct walk *walk, const struct prefix *next)
+{
+	while (walk->depth > 0) {
+		struct open_block *top = &walk->open[walk->depth - 1];
+
+		if (next && prefix_covers(&walk->events[top->first].prefix, &next->addr, next->length))
+			return;
+		apply(walk, top->first, top->end, -1);
+		walk->depth--;
+	}
+}
+
+static int emit(struct set *set, const struct prefix *prefix, const struct class *class)
+{
+	struct set_prefix *prefixes;
+
+	if (set->prefix_count == RULESET_MAX_ENTRIES)
+		return -E2BIG;
+	prefixes = array_grow(set->prefixes, set->prefix_count, &set->prefix_capacity, sizeof(*prefixes));
+	if (!prefixes)
+		return -ENOMEM;
+	set->prefixes = prefixes;
+	prefixes[set->prefix_count++] = (struct set_prefix){.prefix = *prefix, .class = class};
+	return 0;
+}
+
+/* A block needs an entry only where its class is not that of the block around it. */
+static int enter_block(struct walk *walk, size_t first, size_t end, const struct class *outside)
+{
+	const struct prefix *prefix = &walk->events[first].prefix;
+	struct open_block *block = &walk->open[walk->depth++];
+	int r;
+
+	if (walk->depth > 1)
+		outside = walk->open[walk->depth - 2].class;
+	*block = (struct open_block){.first = first, .end = end};
+	apply(walk, first, end, 1);
+	r = class_of(&walk->set->peers, walk->set->scratch, &block->class);
+	if (r < 0 || block->class == outside)
+		return r;
+	return emit(walk->set, prefix, block->class);
+}
+
+/* `outside` is what holds where no block of this family is. */
+static int walk_family(struct walk *walk, const struct class *outside)
+{
+	struct set *set = walk->set;
+	int r = 0;
+
+	qsort(walk->events, walk->count, sizeof(*walk->events), compare_prefixes);
+	memcpy(set->scratch, set->world, set->words * sizeof(*set->world));
+	/* What the whole world may do stays allowed inside excepts. */
+	memset(walk->covers, 0, set->atom_count * sizeof(*walk->covers));
+	for (size_t i = 0; i < set->atom_count; i++)
+		walk->covers[i] = bits_has(set->world, i);
+	for (size_t first = 0, end; r == 0 && first < walk->count; first = end) {
+		const struct prefix *prefix = &walk->events[first].prefix;
+
+		for (end = first + 1; end < walk->count; end++)
+			if (prefix_compare(prefix, &walk->events[end].prefix) != 0)
+				break;
+		leave_blocks(walk, prefix);
+		r = enter_block(walk, first, end, outside);
+	}
+	walk->depth = 0;
+	return r;
+}
+
+/* What the IPv6 blocks would say of IPv4 addresses, which stand in the midst of them. */
+static const struct class *class_around_v4(const struct set *set)
+{
+	const struct class *class = set->world_class;
+
+	for (size_t i = 0; i < set->prefix_count; i++)
+		if (prefix_covers(&set->prefixes[i].prefix, &all_v4.addr, all_v4.length))
+			class = set->prefixes[i].class;
+	return class;
+}
+
+int set_classify_prefixes(struct set *set)
+{
+	struct walk walk = {.set = set};
+	const struct class *around;
+	int r;
+
+	walk.covers = calloc(set->atom_count + 1, sizeof(*walk.covers));
+	if (!walk.covers)
+		return -ENOMEM;
+	r = add_blocks(&walk, false);
+	if (r == 0 && walk.count > 0)
+		r = walk_family(&walk, set->world_class);
+	around = class_around_v4(set);
+	walk.count = 0;
+	if (r == 0)
+		r = add_blocks(&walk, true);
+	if (r == 0 && around != set->world_class)
+		r = add_event(&walk, &all_v4, NO_ATOM, 0);
+	if (r == 0 && walk.count > 0)
+		r = walk_family(&walk, around);
+	free(walk.events);
+	free(walk.covers);
+	return r;
+}
