@@ -38,6 +38,14 @@ def limit(seconds):
     return mark
 
 
+def in_worlds(*names):
+    """The test runs only in these of its module's WORLDS."""
+    def mark(test):
+        test.worlds = names
+        return test
+    return mark
+
+
 class Case:
     def __init__(self, module, variant, function, family):
         self.variant, self.function, self.family = variant, function, family
@@ -67,7 +75,8 @@ def variants(module):
 
 
 def cases(module, variant):
-    functions = [f for n, f in vars(module).items() if n.startswith("test_") and callable(f)]
+    functions = [f for n, f in vars(module).items() if n.startswith("test_") and callable(f)
+                 and variant in getattr(f, "worlds", (variant,))]
     return [Case(module, variant, function, family) for function in functions
             for family in getattr(function, "families", (None,))]
 
