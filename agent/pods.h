@@ -8,7 +8,7 @@
 #include "agent/kernel/netlink.h"
 #include "policy/objects.h"
 
-/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID-IFNAME.json (written whole, renamed, synced). */
+/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json (agent/state_file.h). */
 struct local_pod {
 	char *container_id;
 	char *ifname;      /* in the container */
@@ -22,6 +22,7 @@ struct local_pod {
 	uint32_t mtu;
 	int ifindex;       /* host side; ifindex % POLDER_MAX_PODS is its place in the map */
 	char link[16];     /* host side's name */
+	int64_t created;   /* seconds since 1970 */
 	bool gone;         /* its link has vanished: to be freed by the next pass */
 };
 

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the sources of the pods share: the table, records, requests and the links' state. */
+#pragma once
+
+#include <stdarg.h>
+
+#include "agent/ipam.h"
+#include "agent/pods.h"
+
+/* Host-side links are numbered from here on, away from the numbers that the kernel gives by itself. */
+#define PODS_FIRST_IFINDEX 65536
+#define PODS_IFINDEX_COUNT (1 << 24)
+#define PODS_LINK_PREFIX "pld"
+#define PODS_LINK_DIGITS 11
+#define PODS_RECORD_MAX (256 * 1024)
+#define PODS_LABELS_MAX 256
+
+/* Error codes of the CNI specification. */
+enum cni_code {
+	CNI_UNSUPPORTED_FIELD = 2,
+	CNI_UNKNOWN_CONTAINER = 3,
+	CNI_INVALID_ENVIRONMENT = 4,
+	CNI_IO_FAILURE = 5,
+	CNI_INVALID_CONFIG = 7,
+	CNI_TRY_AGAIN = 11,
+	CNI_NOT_AVAILABLE = 50,
+	CNI_CHECK_FAILED = 100, /* ours: what CHECK found */
+};
+
+struct pods {
+	const struct config *config;
+	struct netlink *nl;
+	struct pods_hooks hooks;
+	char *directory;
+	struct local_pod **items; /* in the order of container id, interface name */
+	size_t count, room;
+	struct ipam_pool *v4, *v6; /* NULL: no such family */
+	uint32_t next_number;      /* of links, counted from PODS_FIRST_IFINDEX */
+	bool slot_used[POLDER_MAX_PODS];
+};
+
+/* ------------------------------------------------------------------ the table (pods.c) */
+
+/* NULL: none. */
+struct local_pod *pods_find(const struct pods *pods, const char *container_id, const char *ifname);
+/* Room for one more, so that pods_insert() cannot fail. 0 or -ENOMEM. */
+int pods_make_room(struct pods *pods);
+/* Takes the pod. Its addresses and its slot are taken already. */
+void pods_insert(struct pods *pods, struct local_pod *pod);
+/*
+ * Link, map entries, record and addresses of a pod that is in the table; frees it. On failure it stays and counts as gone, so
+ * that the next pass tries again. 0 or -errno.
+ */
+int pods_remove(struct pods *pods, struct local_pod *pod);
+/* Gives addresses and slot back. */
+void pods_release(struct pods *pods, const struct local_pod *pod);
+void local_pod_free(struct local_pod *pod); /* takes NULL */
+/* "NAMESPACE/NAME (CONTAINERID IFNAME)" for messages, with the container id cut to 12 characters; returns `buffer`. */
+#define POD_TEXT_MAX 600
+const char *local_pod_text(const struct local_pod *pod, char *buffer);
+
+/* ------------------------------------------------------------------ records (pods_record.c) */
+
+int pods_record_write(const struct pods *pods, const struct local_pod *pod);
+int pods_record_remove(const struct pods *pods, const struct local_pod *pod);
+/* -EBADMSG: the content is damaged. */
+int pods_record_read(const struct pods *pods, const char *file, struct local_pod **ret);
+json_t *pods_record_encode(const struct local_pod *pod);
+/* 0, -EBADMSG or -ENOMEM. */
+int pods_record_decode(const json_t *record, struct local_pod **ret);
+
+/* ------------------------------------------------------------------ requests (pods_request.c) */
+
+/* What ADD asks for. `pod` has names and labels only. */
+struct pod_request {
+	struct local_pod *pod;
+	struct polder_addr wanted_v4, wanted_v6; /* all zero: any */
+	bool has_mac;
+	uint8_t mac[6];
+};
+
+int pods_request_decode(const json_t *args, struct pod_request *ret, struct cni_error *ret_error);
+void pods_request_clear(struct pod_request *request);
+/* Container id and interface name, checked; borrowed from `args`. */
+int pods_request_names(const json_t *args, const char **ret_container_id, const char **ret_ifname,
+		       struct cni_error *ret_error);
+/* 0 or -EINVAL: not a unicast address of six bytes in hexadecimal. */
+int pods_mac_parse(const char *text, uint8_t ret[6]);
+const char *pods_mac_format(const uint8_t mac[6], char buffer[18]);
+
+/* Fills the error and returns `r`, a -errno. */
+int pods_fail(struct cni_error *error, int r, enum cni_code code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+void pods_fail_details(struct cni_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ------------------------------------------------------------------ links (pods_link.c) */
+
+/* Chooses number and name, makes the pair (down). Takes the slot. Fills pod->ifindex and link. */
+int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struct cni_error *ret_error);
+/* Deletes the host side if it is still the pod's. 0 or -errno. */
+int pods_link_delete(struct pods *pods, const struct local_pod *pod);
+bool pods_link_exists(struct pods *pods, const struct local_pod *pod);
+/* Up, neighbours, routes. Idempotent. `what` names the step that failed. */
+int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char **ret_what);
+/* The container's side: lo and interface up, addresses, gateway, default routes. */
+int pods_link_container_up(struct netlink *inside, int netns_fd, const struct local_pod *pod,
+			   const char **ret_what);
+/* What new pods get. */
+uint32_t pods_link_mtu(struct pods *pods);
+/* The pod's default route of a family, as the container has it. */
+struct route_spec pods_default_route(uint8_t family, int ifindex);
+struct route_spec pods_host_route(const struct polder_addr *addr, int ifindex);
+bool pods_addr_is_set(const struct polder_addr *addr);
+/* "pld" and digits: a name that only we give. */
+bool pods_link_name_is_ours(const char *name);
+
+/* ------------------------------------------------------------------ CHECK (pods_check.c) */
+
+int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result, int netns_fd,
+		   struct cni_error *ret_error);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pod's record on disk. */
+#include "agent/pods_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/cleanup.h"
+#include "agent/cni_note.h"
+#include "agent/state_file.h"
+
+#define RECORD_VERSION 1
+
+/* A colon stands in neither name: no two pods share a file. */
+static char *record_path(const struct pods *pods, const struct local_pod *pod)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%s:%s.json", pods->directory, pod->container_id, pod->ifname) < 0)
+		return NULL;
+	return path;
+}
+
+static const char *addr_text(const struct polder_addr *addr, char *buffer)
+{
+	return pods_addr_is_set(addr) ? addr_format(addr, buffer) : "";
+}
+
+json_t *pods_record_encode(const struct local_pod *pod)
+{
+	char v4[INET6_ADDRSTRLEN], v6[INET6_ADDRSTRLEN], mac[18];
+	json_t *labels = json_object();
+
+	for (size_t i = 0; i < pod->labels.count; i++)
+		json_object_set_new(labels, pod->labels.items[i].key,
+				    json_string(pod->labels.items[i].value));
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I}",
+			 "version", RECORD_VERSION, "containerID", pod->container_id, "ifname",
+			 pod->ifname, "network", pod->network, "namespace", pod->namespace, "name",
+			 pod->name, "uid", pod->uid, "labels", labels, "ipv4",
+			 addr_text(&pod->ipv4, v4), "ipv6", addr_text(&pod->ipv6, v6), "mac",
+			 pods_mac_format(pod->mac, mac), "mtu", (int)pod->mtu, "ifindex",
+			 pod->ifindex, "link", pod->link, "created", (json_int_t)pod->created);
+}
+
+int pods_record_write(const struct pods *pods, const struct local_pod *pod)
+{
+	CLEANUP(cleanup_json) json_t *record = pods_record_encode(pod);
+	CLEANUP(cleanup_free) char *path = record_path(pods, pod);
+
+	if (!record || !path)
+		return -ENOMEM;
+	return state_file_write_json(path, record);
+}
+
+int pods_record_remove(const struct pods *pods, const struct local_pod *pod)
+{
+	CLEANUP(cleanup_free) char *path = record_path(pods, pod);
+
+	return path ? state_file_remove(path) : -ENOMEM;
+}
+
+/* "" is no address; the family must be the field's. */
+static int decode_addr(const char *text, bool v4, struct polder_addr *ret)
+{
+	struct polder_addr addr;
+
+	if (text[0] == '\0')
+		return 0;
+	if (addr_parse(text, &addr) < 0 || addr_is_v4(&addr) != v4)
+		return -EBADMSG;
+	*ret = addr;
+	return 0;
+}
+
+static int decode_labels(const json_t *object, struct labels *labels)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)object, key, value)
+	{
+		if (!json_is_string(value) || labels->count >= PODS_LABELS_MAX)
+			return -EBADMSG;
+		if (labels_set(labels, key, json_string_value(value)) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+struct record_text {
+	const char *container_id, *ifname, *network, *namespace, *name, *uid, *ipv4, *ipv6, *mac, *link;
+};
+
+static int keep_texts(struct local_pod *pod, const struct record_text *text)
+{
+	if (!cni_container_id_valid(text->container_id) || !cni_ifname_valid(text->ifname) ||
+	    !pods_link_name_is_ours(text->link) || decode_addr(text->ipv4, true, &pod->ipv4) < 0 ||
+	    decode_addr(text->ipv6, false, &pod->ipv6) < 0 || pods_mac_parse(text->mac, pod->mac) < 0)
+		return -EBADMSG;
+	if (!pods_addr_is_set(&pod->ipv4) && !pods_addr_is_set(&pod->ipv6))
+		return -EBADMSG;
+	snprintf(pod->link, sizeof(pod->link), "%s", text->link);
+	pod->container_id = strdup(text->container_id);
+	pod->ifname = strdup(text->ifname);
+	pod->network = strdup(text->network);
+	pod->namespace = strdup(text->namespace);
+	pod->name = strdup(text->name);
+	pod->uid = strdup(text->uid);
+	if (!pod->container_id || !pod->ifname || !pod->network || !pod->namespace || !pod->name ||
+	    !pod->uid)
+		return -ENOMEM;
+	return 0;
+}
+
+int pods_record_decode(const json_t *record, struct local_pod **ret)
+{
+	struct record_text text;
+	struct local_pod *pod;
+	json_t *labels;
+	json_int_t created;
+	int version, mtu, r;
+
+	pod = calloc(1, sizeof(*pod));
+	if (!pod)
+		return -ENOMEM;
+	r = json_unpack((json_t *)record,
+			"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I}",
+			"version", &version, "containerID", &text.container_id, "ifname", &text.ifname,
+			"network", &text.network, "namespace", &text.namespace, "name", &text.name,
+			"uid", &text.uid, "labels", &labels, "ipv4", &text.ipv4, "ipv6", &text.ipv6,
+			"mac", &text.mac, "mtu", &mtu, "ifindex", &pod->ifindex, "link", &text.link,
+			"created", &created);
+	if (r < 0 || version != RECORD_VERSION || pod->ifindex < PODS_FIRST_IFINDEX ||
+	    pod->ifindex >= PODS_FIRST_IFINDEX + PODS_IFINDEX_COUNT || mtu < 68 || mtu > 65535 ||
+	    !json_is_object(labels))
+		r = -EBADMSG;
+	else
+		r = keep_texts(pod, &text);
+	if (r == 0)
+		r = decode_labels(labels, &pod->labels);
+	if (r < 0) {
+		local_pod_free(pod);
+		return r;
+	}
+	pod->mtu = mtu;
+	pod->created = created;
+	*ret = pod;
+	return 0;
+}
+
+int pods_record_read(const struct pods *pods, const char *file, struct local_pod **ret)
+{
+	CLEANUP(cleanup_json) json_t *record = NULL;
+	CLEANUP(cleanup_free) char *path = NULL, *wanted = NULL;
+	struct local_pod *pod;
+	int r;
+
+	if (asprintf(&path, "%s/%s", pods->directory, file) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	r = state_file_read_json(path, PODS_RECORD_MAX, &record);
+	if (r == 0)
+		r = pods_record_decode(record, &pod);
+	if (r < 0)
+		return r;
+	/* A record under another name would never be found again. */
+	wanted = record_path(pods, pod);
+	if (!wanted || strcmp(wanted, path) != 0) {
+		r = wanted ? -EBADMSG : -ENOMEM;
+		local_pod_free(pod);
+		return r;
+	}
+	*ret = pod;
+	return 0;
+}

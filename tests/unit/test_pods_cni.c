@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* CNI requests, decoded and checked. */
+#include "agent/pods_internal.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct pod_request request;
+static struct cni_error error;
+
+/* The config and the CNI_ARGS are texts of JSON. */
+static int decode(const char *config, const char *cni_args)
+{
+	json_t *args = json_pack("{s:s, s:s, s:s, s:o, s:o}", "container_id", "abc123", "ifname", "eth0",
+				 "netns", "/run/netns/x", "cni_args", json_loads(cni_args, 0, NULL),
+				 "config", json_loads(config, 0, NULL));
+	int r;
+
+	CU_ASSERT_FATAL(args != NULL);
+	pods_request_clear(&request);
+	memset(&error, 0, sizeof(error));
+	r = pods_request_decode(args, &request, &error);
+	json_decref(args);
+	return r;
+}
+
+static int names(const char *container_id, const char *ifname)
+{
+	json_t *args = json_pack("{s:s*, s:s*}", "container_id", container_id, "ifname", ifname);
+	const char *a, *b;
+	int r;
+
+	r = pods_request_names(args, &a, &b, &error);
+	json_decref(args);
+	return r;
+}
+
+static bool refused(int code, const char *word)
+{
+	return error.code == code && strstr(error.message, word) != NULL;
+}
+
+static bool wanted_is(const struct polder_addr *addr, const char *text)
+{
+	char buffer[INET6_ADDRSTRLEN];
+
+	return pods_addr_is_set(addr) && strcmp(addr_format(addr, buffer), text) == 0;
+}
+
+static void names_a_pod_by_cni_args(void)
+{
+	CU_ASSERT_FATAL(decode("{\"name\":\"net\"}", "{\"K8S_POD_NAMESPACE\":\"shop\",\"K8S_POD_NAME\":"
+			       "\"web-1\",\"K8S_POD_UID\":\"u-1\",\"IgnoreUnknown\":\"1\",\"IP\":\"\"}") == 0);
+	CU_ASSERT_STRING_EQUAL(request.pod->namespace, "shop");
+	CU_ASSERT_STRING_EQUAL(request.pod->name, "web-1");
+	CU_ASSERT_STRING_EQUAL(request.pod->uid, "u-1");
+	CU_ASSERT_STRING_EQUAL(request.pod->network, "net");
+	CU_ASSERT(!request.has_mac && !pods_addr_is_set(&request.wanted_v4));
+}
+
+static void falls_back_to_default_and_container_id(void)
+{
+	CU_ASSERT_FATAL(decode("{\"name\":\"net\"}", "{\"K8S_POD_NAME\":\"\"}") == 0);
+	CU_ASSERT_STRING_EQUAL(request.pod->namespace, "default");
+	CU_ASSERT_STRING_EQUAL(request.pod->name, "abc123");
+	CU_ASSERT_STRING_EQUAL(request.pod->uid, "");
+}
+
+static void refuses_bad_container_ids_and_interface_names(void)
+{
+	static const char *const ids[] = {"", "../x", "-a", "a/b", "a b", "a\tb", "a:b", NULL};
+	static const char *const ifs[] = {"", ".", "..", "a/b", "a:b", "a b", "sixteen-letters-", "a\n", NULL};
+	char longest[202];
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+		CU_ASSERT(names(ids[i], "eth0") == -EINVAL && error.code == 4);
+	for (size_t i = 0; i < sizeof(ifs) / sizeof(ifs[0]); i++)
+		CU_ASSERT(names("abc", ifs[i]) == -EINVAL && error.code == 4);
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[201] = '\0';
+	CU_ASSERT(names(longest, "eth0") == -EINVAL && error.code == 4);
+	longest[200] = '\0';
+	CU_ASSERT(names(longest, "fifteen-letters") == 0);
+}
+
+static void refuses_bad_pod_names(void)
+{
+	CU_ASSERT(decode("{\"name\":\"net\"}", "{\"K8S_POD_NAME\":\"a/b\"}") == -EINVAL);
+	CU_ASSERT(refused(4, "K8S_POD_NAME"));
+	CU_ASSERT(decode("{\"name\":\"net\"}", "{\"K8S_POD_NAMESPACE\":\"a b\"}") == -EINVAL);
+	CU_ASSERT(refused(4, "K8S_POD_NAMESPACE"));
+	CU_ASSERT(decode("{}", "{}") == -EINVAL && refused(7, "$.name"));
+	CU_ASSERT(decode("{\"name\":\"../x\"}", "{}") == -EINVAL && refused(7, "$.name"));
+	CU_ASSERT(decode("[]", "{}") == -EINVAL && refused(7, "object"));
+}
+
+static void takes_labels_as_list_or_object(void)
+{
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"args\":{\"labels\":[{\"key\":\"app\",\"value\":\"a\"},"
+			       "{\"key\":\"tier\",\"value\":\"x\"}],\"cni\":{\"labels\":{\"app\":\"b\"}}}}",
+			       "{}") == 0);
+	CU_ASSERT(request.pod->labels.count == 2);
+	CU_ASSERT_STRING_EQUAL(labels_get(&request.pod->labels, "app"), "b");
+	CU_ASSERT_STRING_EQUAL(labels_get(&request.pod->labels, "tier"), "x");
+	CU_ASSERT(decode("{\"name\":\"n\",\"args\":{\"labels\":null,\"cni\":null}}", "{}") == 0);
+	CU_ASSERT(decode("{\"name\":\"n\",\"args\":null,\"runtimeConfig\":null}", "{}") == 0);
+	CU_ASSERT(decode("{\"name\":\"n\",\"args\":{\"labels\":\"app=a\"}}", "{}") == -EINVAL);
+	CU_ASSERT(refused(7, "$.args.labels"));
+	CU_ASSERT(decode("{\"name\":\"n\",\"args\":{\"cni\":{\"labels\":[{\"key\":\"a\"}]}}}", "{}") == -EINVAL);
+	CU_ASSERT(refused(7, "$.args.cni.labels"));
+}
+
+static void takes_addresses_in_the_conventions_order(void)
+{
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"IPs\":[\"10.0.0.5\",\"10.0.0.5\","
+			       "\"fd00::5/64\"]},\"args\":{\"cni\":{\"ips\":[\"10.0.0.6\"]}}}",
+			       "{\"IP\":\"10.0.0.7\"}") == 0);
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.5") && wanted_is(&request.wanted_v6, "fd00::5"));
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[]},\"args\":{\"cni\":{\"ips\":"
+			       "[\"10.0.0.6/24\"]}}}", "{\"IP\":\"10.0.0.7\"}") == 0);
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.6") && !pods_addr_is_set(&request.wanted_v6));
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":null}}",
+			       "{\"IP\":\"10.0.0.7,fd00::7\"}") == 0);
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.7") && wanted_is(&request.wanted_v6, "fd00::7"));
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[\"10.0.0.5\",\"10.0.0.6\"]}}", "{}") ==
+		  -EINVAL);
+	CU_ASSERT(refused(7, "one address of each family"));
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[5]}}", "{}") == -EINVAL);
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":\"10.0.0.5\"}}", "{}") == -EINVAL);
+	CU_ASSERT(decode("{\"name\":\"n\"}", "{\"IP\":\"ten\"}") == -EINVAL && refused(4, "IP"));
+}
+
+static void takes_a_mac_address_that_a_pod_can_have(void)
+{
+	static const char *const bad[] = {"01:00:5e:00:00:01", "00:00:00:00:00:00", "02:70:6f:6c:64:72",
+					  "02:00:00:00:00", "02:00:00:00:00:0g", "0200:00:00:00:001"};
+
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"Mac\":\"02:AA:bb:00:00:09\"}}",
+			       "{\"MAC\":\"02:00:00:00:00:01\"}") == 0);
+	CU_ASSERT(request.has_mac && request.mac[1] == 0xaa && request.mac[5] == 9);
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\"}", "{\"MAC\":\"02:00:00:00:00:01\"}") == 0);
+	CU_ASSERT(request.has_mac && request.mac[5] == 1);
+	CU_ASSERT(decode("{\"name\":\"n\"}", "{\"MAC\":\"\"}") == 0 && !request.has_mac);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "{\"MAC\":\"%s\"}", bad[i]);
+		CU_ASSERT(decode("{\"name\":\"n\"}", text) == -EINVAL && refused(4, "MAC"));
+	}
+}
+
+static void refuses_ports_and_bandwidth_only_where_it_declares_them(void)
+{
+	static const char declared[] =
+		"{\"name\":\"n\",\"capabilities\":{\"portMappings\":true,\"bandwidth\":true},"
+		"\"runtimeConfig\":{%s}}";
+	char text[512];
+
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"portMappings\":[{\"hostPort\":80}]}}", "{}") ==
+		  0);
+	snprintf(text, sizeof(text), declared, "\"portMappings\":[{\"hostPort\":80,\"containerPort\":80}]");
+	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "portMappings"));
+	snprintf(text, sizeof(text), declared, "\"PortMappings\":[{\"HostPort\":80}]");
+	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "portMappings"));
+	snprintf(text, sizeof(text), declared, "\"PortMappings\":[],\"bandwidth\":null,\"dns\":{\"Servers\":null}");
+	CU_ASSERT(decode(text, "{}") == 0);
+	snprintf(text, sizeof(text), declared,
+		 "\"bandwidth\":{\"IngressRate\":0,\"IngressBurst\":4294967295,\"EgressRate\":0}");
+	CU_ASSERT(decode(text, "{}") == 0);
+	snprintf(text, sizeof(text), declared, "\"bandwidth\":{\"EgressRate\":1000}");
+	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "bandwidth"));
+}
+
+static void reads_records_back_and_refuses_damaged_ones(void)
+{
+	struct local_pod *pod = NULL, *bad = NULL;
+	const char *key;
+	json_t *record, *value, *again;
+
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"args\":{\"labels\":{\"a\":\"b\"}}}", "{}") == 0);
+	CU_ASSERT(addr_parse("10.0.0.5", &request.pod->ipv4) == 0);
+	request.pod->mac[0] = 2;
+	request.pod->mtu = 1500;
+	request.pod->ifindex = 65537;
+	request.pod->created = 12345;
+	strcpy(request.pod->link, "pld0123456789a");
+	record = pods_record_encode(request.pod);
+	CU_ASSERT_FATAL(record != NULL && pods_record_decode(record, &pod) == 0);
+	again = pods_record_encode(pod);
+	CU_ASSERT(json_equal(record, again));
+	json_decref(again);
+	local_pod_free(pod);
+	/* Each key lost, and each of another type. */
+	json_object_foreach(record, key, value) {
+		json_t *damaged = json_copy(record);
+
+		json_object_del(damaged, key);
+		CU_ASSERT(pods_record_decode(damaged, &bad) == -EBADMSG);
+		json_object_set_new(damaged, key, json_true());
+		CU_ASSERT(pods_record_decode(damaged, &bad) == -EBADMSG);
+		json_decref(damaged);
+	}
+	json_decref(record);
+}
+
+int main(void)
+{
+	CU_pSuite suite;
+	unsigned int failures;
+
+	if (CU_initialize_registry() != CUE_SUCCESS)
+		return 1;
+	suite = CU_add_suite("pods_cni", NULL, NULL);
+#define ADD(name) CU_add_test(suite, #name, name)
+	ADD(names_a_pod_by_cni_args);
+	ADD(falls_back_to_default_and_container_id);
+	ADD(refuses_bad_container_ids_and_interface_names);
+	ADD(refuses_bad_pod_names);
+	ADD(takes_labels_as_list_or_object);
+	ADD(takes_addresses_in_the_conventions_order);
+	ADD(takes_a_mac_address_that_a_pod_can_have);
+	ADD(refuses_ports_and_bandwidth_only_where_it_declares_them);
+	ADD(reads_records_back_and_refuses_damaged_ones);
+	CU_basic_set_mode(CU_BRM_NORMAL);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures();
+	pods_request_clear(&request);
+	CU_cleanup_registry();
+	return failures != 0;
+}
