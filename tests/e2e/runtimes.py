@@ -85,7 +85,8 @@ runtime = "runc"
 
     def write_network(self, version):
         """`version` of the configuration is that of the result, which podman 4.3 takes up to 1.0.0."""
-        config = {**self.node.cni_config(), "capabilities": {"portMappings": True, "ips": True, "mac": True}}
+        config = {**self.node.cni_config(),
+                  "capabilities": {"portMappings": True, "ips": True, "mac": True}}
         config.pop("cniVersion")
         netns_list = {"cniVersion": version, "name": config.pop("name"), "plugins": [config]}
         hidden = os.path.join(self.conf_dir, ".new")
@@ -98,10 +99,12 @@ runtime = "runc"
             "podman", "--root", os.path.join(self.base, "root"), "--runroot",
             os.path.join(self.base, "runroot"), "--tmpdir", os.path.join(self.base, "tmp"),
             "--storage-driver", "vfs", *args)
-        return run(command, env={**os.environ, "CONTAINERS_CONF": self.conf}, **{"timeout": 60, **options})
+        return run(command, env={**os.environ, "CONTAINERS_CONF": self.conf},
+                   **{"timeout": 60, **options})
 
     def import_image(self):
-        self.call("import", "--change", 'CMD=["/bin/sh"]', rootfs_archive(self.world), IMAGE, timeout=120)
+        self.call("import", "--change", 'CMD=["/bin/sh"]', rootfs_archive(self.world), IMAGE,
+                  timeout=120)
 
     def start(self, name, script="sleep 1000000", **options):
         extra = options.get("args", ())
@@ -145,7 +148,8 @@ class Containerd:
         self.ctr("images", "import", image, timeout=120)
 
     def _own_mounts(self):
-        with open(os.path.join(self.base, "net.d", "05-polder.conflist"), "w", encoding="ascii") as file:
+        with open(os.path.join(self.base, "net.d", "05-polder.conflist"), "w",
+                  encoding="ascii") as file:
             config = self.node.cni_config()
             json.dump({"cniVersion": config.pop("cniVersion"), "name": config.pop("name"),
                        "plugins": [config]}, file)
@@ -153,12 +157,14 @@ class Containerd:
         script = """mount -t tmpfs tmpfs /opt && mkdir -p /opt/cni/bin && cp "$1" /opt/cni/bin/ &&
             mount --bind "$2" /etc/cni/net.d && echo ready && exec sleep 1000000"""
         self.mounts = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", POLDER_CNI,
+            ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh",
+             POLDER_CNI,
              os.path.join(self.base, "net.d")], stdout=subprocess.PIPE, text=True)
         assert self.mounts.stdout.readline() == "ready\n", "no mounts for containerd"
 
     def command(self, *args):
-        return self.node.process_command("nsenter", f"--mount=/proc/{self.mounts.pid}/ns/mnt", *args)
+        return self.node.process_command("nsenter", f"--mount=/proc/{self.mounts.pid}/ns/mnt",
+                                         *args)
 
     def _start(self):
         config = os.path.join(self.base, "config.toml")
@@ -186,10 +192,12 @@ restrict_oom_score_adj = true
             return "containerd does not answer: " + file.read()[-600:]
 
     def ctr(self, *args, **options):
-        return run(self.command("ctr", "--address", self.socket, *args), **{"timeout": 60, **options})
+        return run(self.command("ctr", "--address", self.socket, *args),
+                   **{"timeout": 60, **options})
 
     def start(self, name, script="sleep 1000000"):
-        self.ctr("run", "-d", "--cni", "--snapshotter", "native", IMAGE, name, "/bin/sh", "-c", script)
+        self.ctr("run", "-d", "--cni", "--snapshotter", "native", IMAGE, name, "/bin/sh", "-c",
+                 script)
         return Container(self, name)
 
     def serve(self, name, port=8080):
@@ -197,7 +205,8 @@ restrict_oom_score_adj = true
 
     def run_once(self, name, script):
         """ctr run --rm --cni: ADD before, DEL after."""
-        return self.ctr("run", "--rm", "--cni", "--snapshotter", "native", IMAGE, name, "/bin/sh", "-c", script)
+        return self.ctr("run", "--rm", "--cni", "--snapshotter", "native", IMAGE, name, "/bin/sh",
+                        "-c", script)
 
     def exec(self, name, *args, **options):
         number = os.urandom(4).hex()
@@ -265,7 +274,8 @@ def unmount_below(directory):
     """Mounts that a runtime left, the deepest first."""
     with open("/proc/self/mounts", encoding="utf-8") as file:
         points = [line.split()[1] for line in file]
-    for point in sorted((p for p in points if p.startswith(directory + "/")), key=len, reverse=True):
+    for point in sorted((p for p in points if p.startswith(directory + "/")), key=len,
+                        reverse=True):
         run(["umount", "-l", point], check=False)
 
 
@@ -297,7 +307,8 @@ class ContainerWorld(World):
 
     def wait_as_before(self, before, timeout=5):
         """Links, routes, neighbours, pins, records and map entries are as they were."""
-        wait_until(lambda: self.node.ruler() == before, lambda: f"{before} -> {self.node.ruler()}", timeout,
+        wait_until(lambda: self.node.ruler() == before, lambda: f"{before} -> {self.node.ruler()}",
+                   timeout,
                    0.1)
 
 

@@ -73,7 +73,8 @@ def test_podman_container_gets_both_families_and_a_default_route(world):
         assert set(addresses) == set(BOTH), addresses
         assert "default" in plain.exec("ip", "route").stdout
         assert "default" in plain.exec("ip", "-6", "route").stdout
-        shown = json.loads(world.podman.call("inspect", "plain").stdout)[0]["NetworkSettings"]["Networks"]
+        shown = json.loads(world.podman.call("inspect",
+                                             "plain").stdout)[0]["NetworkSettings"]["Networks"]
         assert shown["polder"]["IPAddress"] == addresses[4], shown
         assert shown["polder"]["GlobalIPv6Address"] == addresses[6], shown
         assert shown["polder"]["MacAddress"], shown
@@ -84,9 +85,11 @@ def test_podman_container_reaches_the_outside_the_node_and_is_reached(world):
     with Running(podman_server(world, "web")) as (web,):
         wait_serving(world.node, web)
         for family, address in web.addresses().items():
-            assert web.exec("ping", "-c", "1", "-W", "2", OUTSIDE_IP[family], check=False).returncode == 0
+            assert web.exec("ping", "-c", "1", "-W", "2", OUTSIDE_IP[family],
+                            check=False).returncode == 0
             assert ping(world.node, address) == "open" and ping(world.outside, address) == "open"
-            assert web.exec("nc", "-z", "-w", "2", OUTSIDE_IP[family], "8080", check=False).returncode == 0
+            assert web.exec("nc", "-z", "-w", "2", OUTSIDE_IP[family], "8080",
+                            check=False).returncode == 0
 
 
 @limit(150)
@@ -130,7 +133,8 @@ def test_podman_container_restarts(world):
 
 @limit(150)
 def test_podman_network_reload_keeps_address_and_traffic(world):
-    with Running(podman_server(world, "reloaded"), podman_client(world, "asker")) as (reloaded, asker):
+    with Running(podman_server(world, "reloaded"),
+                 podman_client(world, "asker")) as (reloaded, asker):
         wait_serving(world.node, reloaded)
         before = reloaded.addresses()
         world.podman.call("network", "reload", "reloaded")
@@ -195,7 +199,8 @@ def test_podman_and_containerd_reach_each_other_through_a_service_under_a_policy
         world.policies(policy("web", labels(app="web"), policyTypes=["Ingress"], ingress=[
             {"from": [{"podSelector": labels(role="friend")}], "ports": [{"port": 8080}]}]))
         for client in (p_stranger, c_stranger):
-            wait_until(lambda c=client: c.fetch(vip, 80, 1) is None, f"{client.name} is shut out", 5)
+            wait_until(lambda c=client: c.fetch(vip, 80, 1) is None, f"{client.name} is shut out",
+                       5)
             for server in (p_server, c_server):
                 assert client.fetch(server.addresses()[family], 8080, 1) is None
         for client in (p_friend, c_friend):
@@ -205,7 +210,8 @@ def test_podman_and_containerd_reach_each_other_through_a_service_under_a_policy
 
 @limit(150)
 def test_containers_go_on_while_the_agent_is_killed_and_are_there_when_it_is_back(world):
-    with Running(podman_server(world, "steady"), ctr_client(world, "steady-client")) as (server, client):
+    with Running(podman_server(world, "steady"),
+                 ctr_client(world, "steady-client")) as (server, client):
         wait_serving(world.node, server)
         address = server.addresses()[4]
         assert client.fetch(address, 8080) == "steady"
@@ -245,7 +251,8 @@ def test_container_is_refused_clearly_while_the_agent_is_away(world):
 def test_no_packet_filter_rule_was_made(world):
     """Neither iptables nor nftables: the node's table of rules is empty."""
     for program in ("nft", "iptables-save", "ip6tables-save"):
-        path = next((p for p in (f"/usr/sbin/{program}", f"/sbin/{program}") if os.path.exists(p)), None)
+        path = next((p for p in (f"/usr/sbin/{program}", f"/sbin/{program}") if os.path.exists(p)),
+                    None)
         if path:
             args = [path, "list", "ruleset"] if program == "nft" else [path]
             shown = world.node.netns.run(*args, check=False).stdout

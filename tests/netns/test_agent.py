@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -30,9 +31,11 @@ def setup(world):
         world.serve(where, 8080)
         world.serve(where, 5353, "UDP")
     world.vip = world.service("server", 1, [
-        objects.service_port(80, 8080, name="tcp"), objects.service_port(53, 5353, "UDP", name="udp")],
+        objects.service_port(80, 8080, name="tcp"),
+        objects.service_port(53, 5353, "UDP", name="udp")],
         {"app": "server"})
-    world.resources.put("policies", policy("server", labels(app="server"), policyTypes=["Ingress"], ingress=[
+    world.resources.put("policies",
+                        policy("server", labels(app="server"), policyTypes=["Ingress"], ingress=[
         {"from": [{"podSelector": labels(app="client")}]}]))
     world.policies_in_force()
     for family in BOTH:
@@ -80,7 +83,8 @@ class Traffic:
     def shout(self):
         while not self.stop.is_set():
             for sock, family in zip(self.denied, BOTH):
-                for address, port in ((self.world.server.ips[family], 5353), (self.world.vip[family], 53)):
+                for address, port in ((self.world.server.ips[family], 5353),
+                                      (self.world.vip[family], 53)):
                     try:
                         sock.sendto(b"denied", (address, port))
                     except OSError:
@@ -212,7 +216,8 @@ def test_changes_made_while_the_agent_is_away_are_in_force_when_it_is_back(world
         cut.ask()
         stays.ask()
         agent.stop()
-        world.resources.put("policies", policy("server-2", labels(app="server"), policyTypes=["Ingress"],
+        world.resources.put("policies",
+                            policy("server-2", labels(app="server"), policyTypes=["Ingress"],
                                                ingress=[{"from": [{"podSelector": labels(app="stranger")}]}]))
         world.resources.delete("service-default-server")
         agent.start()
@@ -282,7 +287,8 @@ def test_uplink_that_goes_down_and_comes_back_serves_again(world):
                       f"route replace default via {OUTSIDE_IP[6]}")
     for family in BOTH:
         world.n1.netns.ip(f"route replace {world.n2.pod_cidr[family]} via {world.n2.ips[family]}")
-        wait_until(lambda f=family: reach(world.client, OUTSIDE_IP[f], 8080, timeout=0.5).verdict == "open",
+        wait_until(lambda f=family: reach(world.client, OUTSIDE_IP[f], 8080,
+                                          timeout=0.5).verdict == "open",
                    "the outside is reached again", 5)
     check_new_flows(world)
 
@@ -294,7 +300,8 @@ def test_host_route_and_neighbour_that_somebody_deleted_come_back(world):
     node, ip = world.n1, world.client.ips[4]
     before = node.ruler()
     node.netns.run("ip", "route", "del", ip, check=False)
-    node.netns.run("ip", "neigh", "flush", "dev", world.client.host_link, "nud", "permanent", check=False)
+    node.netns.run("ip", "neigh", "flush", "dev", world.client.host_link, "nud", "permanent",
+                   check=False)
     node.netns.run("ip", "link", "set", world.client.host_link, "down")
     node.agent.restart()
     wait_until(lambda: node.ruler() == before, lambda: f"{before} -> {node.ruler()}", 5)
@@ -328,7 +335,8 @@ def test_pod_list(world):
 def test_service_list(world):
     rows = [s for s in world.n1.agent.ctl_json("service", "list") if s["name"] == "server"]
     assert {(s["address"], s["port"], s["protocol"]) for s in rows} == {
-        (world.vip[f], port, proto) for f in BOTH for port, proto in ((80, "TCP"), (53, "UDP"))}, rows
+        (world.vip[f], port, proto) for f in BOTH
+        for port, proto in ((80, "TCP"), (53, "UDP"))}, rows
     for row in rows:
         family = 6 if ":" in row["address"] else 4
         assert [b["address"] for b in row["backends"]] == [world.server.ips[family]], row
@@ -458,8 +466,8 @@ def test_agent_listens_nowhere_but_where_it_is_told(world):
 
 
 def test_garbage_on_the_control_socket_hurts_nobody(world):
-    import socket
-    for garbage in (b"\n" * 100, b"{\n", b"[]\n", b'{"version":99,"op":"status"}\n', b"\xff" * 70000,
+    for garbage in (b"\n" * 100, b"{\n", b"[]\n", b'{"version":99,"op":"status"}\n',
+                    b"\xff" * 70000,
                     b'{"version":1,"op":"status","args":[]}\n', b'{"version":1,"op":5}\n',
                     b'{"version":1,"op":"cni.add","args":{}}\n', b"{" * 5000 + b"\n"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

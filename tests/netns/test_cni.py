@@ -3,14 +3,15 @@
 
 import json
 import os
+import socket
 import threading
+import time
 
 from lib.cni import CniCall, CniError, cni_args
 from lib.netns import Namespace, run
 from lib.objects import labels, policy
 from lib.runner import limit
 from lib.traffic import Capture, ping, reach, wait_until
-from lib.world import Pod
 
 WORLD = {"nodes": 1}
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -39,7 +40,8 @@ class Sandbox:
         self.config = config or world.node.cni_config()
 
     def call(self, command, **options):
-        values = {"config": self.config, "container_id": self.container_id, "netns": self.netns.path,
+        values = {"config": self.config, "container_id": self.container_id,
+                  "netns": self.netns.path,
                   "ifname": self.ifname, "args": cni_args("default", self.name), **options}
         return CniCall(command, **values)
 
@@ -113,7 +115,8 @@ def test_result_has_the_version_of_the_configuration(world):
 
 
 def test_version_lists_what_is_supported(world):
-    made = CniCall("VERSION", {"cniVersion": "1.0.0"}, container_id="", netns="dummy", ifname="dummy",
+    made = CniCall("VERSION", {"cniVersion": "1.0.0"}, container_id="", netns="dummy",
+                   ifname="dummy",
                    env={"CNI_PATH": "dummy"}).result()
     assert made["cniVersion"] == "1.0.0" and set(VERSIONS) <= set(made["supportedVersions"]), made
 
@@ -132,7 +135,8 @@ def test_cn02_error_codes(world):
         assert made["code"] == code, f"{what}: {made}"
     made = error_of(box.call("ADD", config={**good, "socket": "/nonexistent/polder.sock"}))
     assert made["code"] == 11, made
-    made = error_of(CniCall("STATUS", {**world.node.cni_config("1.1.0"), "socket": "/nonexistent/s"}))
+    made = error_of(CniCall("STATUS", {**world.node.cni_config("1.1.0"),
+                                       "socket": "/nonexistent/s"}))
     assert made["code"] == 50, made
     made = error_of(CniCall("NONSENSE", good))
     assert made["code"] == 4, made
@@ -223,7 +227,8 @@ def test_cn05_del_works_while_the_agent_is_down_and_is_finished_later(world):
     assert box.netns.ip_json("link", "show")[-1]["ifname"] == "lo", "the interface stays in the pod"
     box.netns.delete()
     world.node.agent.start()
-    wait_until(lambda: not any(box.container_id in name for name in records(world)), "the record goes", 3)
+    wait_until(lambda: not any(box.container_id in name for name in records(world)),
+               "the record goes", 3)
     after = world.node.ruler()
     assert before == after, {k: (before[k], after[k]) for k in before if before[k] != after[k]}
 
@@ -253,14 +258,17 @@ def check_fails(world, pod, breaks, what):
 def test_cn06_check_finds_a_missing_address(world):
     for family in (4, 6):
         pod = world.pod(f"checked{family}")
-        address = next(ip["address"] for ip in pod.result["ips"] if (":" in ip["address"]) == (family == 6))
-        check_fails(world, pod, lambda: pod.netns.ip(f"addr del {address} dev eth0"), f"v{family} address")
+        address = next(ip["address"] for ip in pod.result["ips"]
+                       if (":" in ip["address"]) == (family == 6))
+        check_fails(world, pod, lambda: pod.netns.ip(f"addr del {address} dev eth0"),
+                    f"v{family} address")
 
 
 def test_cn06_check_finds_a_missing_route(world):
     for family in ("-4", "-6"):
         pod = world.pod("routed" + family)
-        check_fails(world, pod, lambda: pod.netns.run("ip", family, "route", "del", "default"), "the route")
+        check_fails(world, pod, lambda: pod.netns.run("ip", family, "route", "del", "default"),
+                    "the route")
 
 
 def test_cn06_check_finds_a_missing_interface(world):
@@ -283,7 +291,8 @@ def test_cn06_check_finds_a_detached_program_or_it_is_back(world):
 
 
 def attached(world, link):
-    shown = json.loads(world.node.netns.run("bpftool", "-j", "net", "show", "dev", link).stdout or "[]")
+    shown = json.loads(world.node.netns.run("bpftool", "-j", "net", "show", "dev", link).stdout
+                       or "[]")
     pins = sorted(os.listdir(world.node.bpffs)) if os.path.isdir(world.node.bpffs) else []
     return len(json.dumps(shown)), pins
 
@@ -339,8 +348,10 @@ def test_cn08_works_first_in_a_list(world):
         tuning = os.path.join("/usr/lib/cni", "tuning")
         if os.path.exists(tuning):
             chained = CniCall("ADD", {"cniVersion": "1.0.0", "name": "polder", "type": "tuning",
-                                      "sysctl": {"net.core.somaxconn": "500"}, "prevResult": result},
-                              container_id=box.container_id, netns=box.netns.path, plugin=tuning).result()
+                                      "sysctl": {"net.core.somaxconn": "500"},
+                                      "prevResult": result},
+                              container_id=box.container_id, netns=box.netns.path,
+                              plugin=tuning).result()
             assert addresses(chained) == addresses(result)
 
 
@@ -373,12 +384,16 @@ def test_cn09_labels_from_the_configuration_count_for_policy(world):
 
 
 def test_cn09_capabilities_in_either_spelling_are_served_or_refused_by_name(world):
-    for key, mapping in (("portMappings", {"hostPort": 18080, "containerPort": 80, "protocol": "tcp"}),
-                         ("portMappings", {"HostPort": 18080, "ContainerPort": 80, "Protocol": "tcp",
+    for key, mapping in (("portMappings",
+                          {"hostPort": 18080, "containerPort": 80, "protocol": "tcp"}),
+                         ("portMappings",
+                          {"HostPort": 18080, "ContainerPort": 80, "Protocol": "tcp",
                                            "HostIP": ""}),
-                         ("PortMappings", {"HostPort": 18080, "ContainerPort": 80, "Protocol": "tcp"})):
+                         ("PortMappings",
+                          {"HostPort": 18080, "ContainerPort": 80, "Protocol": "tcp"})):
         box = Sandbox(world)
-        config = {**box.config, "capabilities": {"portMappings": True}, "runtimeConfig": {key: [mapping]}}
+        config = {**box.config, "capabilities": {"portMappings": True},
+                  "runtimeConfig": {key: [mapping]}}
         status, out, _ = box.call("ADD", config=config).finish()
         if status != 0:
             made = json.loads(out)
@@ -388,7 +403,8 @@ def test_cn09_capabilities_in_either_spelling_are_served_or_refused_by_name(worl
 
 
 def test_runtime_config_that_asks_for_nothing_is_no_reason_to_refuse(world):
-    for runtime_config in ({}, {"portMappings": []}, {"portMappings": None}, {"dns": {"Servers": None}},
+    for runtime_config in ({}, {"portMappings": []}, {"portMappings": None},
+                           {"dns": {"Servers": None}},
                            {"aliases": {"polder": ["x"]}}, {"aliases": ["x"]}):
         config = {**world.node.cni_config(), "capabilities": {"portMappings": True, "dns": True},
                   "runtimeConfig": runtime_config}
@@ -428,7 +444,8 @@ def test_cn10_256_adds_and_dels_at_once(world):
     assert not failed, f"{len(failed)} DELs failed, the first with {failed[0]}"
     for box in boxes:
         box.netns.delete()
-    wait_until(lambda: world.node.ruler() == before, lambda: f"left: {world.node.ruler()['links'][:9]}", 5)
+    wait_until(lambda: world.node.ruler() == before,
+               lambda: f"left: {world.node.ruler()['links'][:9]}", 5)
 
 
 @limit(120)
@@ -449,7 +466,8 @@ def test_cn10_adds_and_dels_of_the_same_containers_at_once(world):
 def test_cn11_bad_names_are_refused(world):
     before = records(world)
     box = Sandbox(world)
-    for container_id in ("../escape", "a/b", ".hidden", "-x", "a b", "a\nb", "x" * 5000, "ü", "a;b"):
+    for container_id in ("../escape", "a/b", ".hidden", "-x", "a b", "a\nb", "x" * 5000, "ü",
+                         "a;b"):
         made = error_of(box.call("ADD", container_id=container_id))
         assert made["code"] == 4, f"{container_id!r}: {made}"
     for ifname in ("../eth0", "a/b", "x" * 16, "a b", ".", "..", "a:b", "\x01", "eth\n0"):
@@ -473,8 +491,6 @@ def test_cn11_no_shell_is_started(world):
 
 def test_cn12_program_is_attached_before_the_interface_is_up(world):
     """A namespace that sends without pause from before ADD: nothing that policy denies ever gets out."""
-    import socket
-    import time
     world.policies(policy("out", labels(tier="quiet"), policyTypes=["Egress"]))
     config = world.node.cni_config(args={"labels": [{"key": "tier", "value": "quiet"}]})
     for number in range(4):
@@ -523,8 +539,10 @@ def test_address_of_a_deleted_pod_carries_nothing_to_the_next(world):
     world.policies(policy("in", labels(tier="closed"), policyTypes=["Ingress"]))
     closed = world.node.cni_config(args={"labels": [{"key": "tier", "value": "closed"}]})
     wanted = {"ips": ["10.244.6.77"]}
-    for config, verdict in ((closed, "timeout"), (world.node.cni_config(), "open"), (closed, "timeout")):
-        box = Sandbox(world, "reuse", {**config, "capabilities": {"ips": True}, "runtimeConfig": wanted})
+    for config, verdict in ((closed, "timeout"), (world.node.cni_config(), "open"),
+                            (closed, "timeout")):
+        box = Sandbox(world, "reuse",
+                      {**config, "capabilities": {"ips": True}, "runtimeConfig": wanted})
         with box:
             status, out, _ = box.call("ADD").finish()
             if status != 0:

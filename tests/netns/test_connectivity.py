@@ -114,7 +114,8 @@ def test_unsolicited_packet_to_a_masquerade_port_does_not_reach_the_pod(world, f
     port = reach(world.a, OUTSIDE_IP[family], 5353, "UDP").answer["port"]
     source, target = WORLD_IP[family], world.n1.ips[family]
     with Capture(world.a.netns) as capture:
-        packet = packets.ip(source, target, packets.UDP, packets.udp(source, target, 9, port, b"no"))
+        packet = packets.ip(source, target, packets.UDP,
+                            packets.udp(source, target, 9, port, b"no"))
         send_frame(world.outside, packets.ethernet(
             world.n1.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet))
         capture.none(lambda p: p.proto == packets.UDP and p.payload == b"no")
@@ -158,7 +159,8 @@ def test_large_pings_arrive_whole(world, family):
 @each_family
 def test_many_connections_at_once(world, family):
     probes = [Probe(source, address, port, proto) for port, proto in PORTS
-              for source, address in ((world.a, world.b.ips[family]), (world.a, world.c.ips[family]),
+              for source,
+              address in ((world.a, world.b.ips[family]), (world.a, world.c.ips[family]),
                                       (world.b, OUTSIDE_IP[family])) for _ in range(MANY)]
     run_probes(probes, 4)
     wrong = [p.verdict for p in probes if p.verdict != "open"]

@@ -72,10 +72,13 @@ def arrives_not(world, target, family, source, sport):
 @each_family
 def test_datagram_of_64_kilobytes_arrives_whole_on_every_path(world, family):
     data = pattern(60000)
-    for source, address, port in ((world.a, world.b.ips[family], 5353), (world.a, world.c.ips[family], 5353),
-                                  (world.a, world.vip[family], 53), (world.a, OUTSIDE_IP[family], 5353),
+    for source, address, port in ((world.a, world.b.ips[family], 5353),
+                                  (world.a, world.c.ips[family], 5353),
+                                  (world.a, world.vip[family], 53),
+                                  (world.a, OUTSIDE_IP[family], 5353),
                                   (world.a, world.n1.ips[family], 5353),
-                                  (world.n1, world.b.ips[family], 5353), (world.n1, world.vip[family], 53),
+                                  (world.n1, world.b.ips[family], 5353),
+                                  (world.n1, world.vip[family], 53),
                                   (world.outside, world.b.ips[family], 5353)):
         with UdpClient(source, address, port) as client:
             client.watch_errors()
@@ -108,7 +111,8 @@ def test_fragments_through_the_service_arrive_at_one_endpoint(world, family):
 def test_later_fragments_in_any_order_after_the_first_arrive(world, family):
     source, target, port = world.a.ips[family], world.b.ips[family], new_port()
     first, second, third = pieces(source, target, UDP,
-                                  packets.udp(source, target, port, 5353, pattern(4000)), [1400, 2800])
+                                  packets.udp(source, target, port, 5353, pattern(4000)),
+                                  [1400, 2800])
     send(world.a, first, third, second)
     arrives(world, world.b, family, source, port)
 

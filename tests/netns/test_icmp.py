@@ -8,7 +8,8 @@ from lib import objects, packets
 from lib.objects import policy
 from lib.runner import each_family
 from lib.traffic import (IP_MTU, IP_MTU_DISCOVER, IPV6_MTU, IPV6_MTU_DISCOVER, PMTUDISC_DO, V4, V6,
-                         Capture, Connection, UdpClient, pattern, ping, reach, send_frame, wait_until)
+                         Capture, Connection, UdpClient, pattern, ping, reach, send_frame,
+                         wait_until)
 from lib.world import FAR_IP, FAR_MTU, OUTSIDE_IP
 
 WORLD = {"nodes": 1}
@@ -29,7 +30,8 @@ def setup(world):
         world.resources.put(f"slice-far-{family}", objects.endpoint_slice(
             f"far-{family}", "far", [objects.endpoint(FAR_IP[family])],
             [objects.slice_port(8080, name="tcp"), objects.slice_port(5353, "UDP", "udp")]))
-        wait_until(lambda f=family: reach(world.a, world.far_vip[f], 80, timeout=0.3).verdict == "open",
+        wait_until(lambda f=family: reach(world.a, world.far_vip[f], 80,
+                                          timeout=0.3).verdict == "open",
                    "the Service of the far host", 3)
 
 
@@ -96,7 +98,8 @@ def test_path_mtu_is_found_through_masquerade(world, family):
         client.send(pattern(1400))
         number, _, _, info, offender, target = client.error()
         assert number == errno.EMSGSIZE and info == FAR_MTU, (number, info)
-        assert target == (FAR_IP[family], 5353) and offender == OUTSIDE_IP[family], (target, offender)
+        assert target == (FAR_IP[family],
+                          5353) and offender == OUTSIDE_IP[family], (target, offender)
         assert path_mtu(client.sock, family) == FAR_MTU
         assert client.ask(data=pattern(1200))["length"] == 1200
 
@@ -116,7 +119,8 @@ def test_path_mtu_is_found_through_a_service(world, family):
 
 @each_family
 def test_tcp_finds_the_path_mtu_on_every_way(world, family):
-    for source, address, port in ((world.a, FAR_IP[family], 8080), (world.a, world.far_vip[family], 80),
+    for source, address, port in ((world.a, FAR_IP[family], 8080),
+                                  (world.a, world.far_vip[family], 80),
                                   (world.node, FAR_IP[family], 8080)):
         flush_path_mtu(world)
         with Connection(source, address, port) as connection:
@@ -154,7 +158,8 @@ def test_time_exceeded_comes_back_through_a_service(world, family):
         set_ttl(client, 2)
         client.send()
         number, _, _, _, offender, target = client.error()
-        assert number == errno.EHOSTUNREACH and target == (world.far_vip[family], 53), (number, target)
+        assert number == errno.EHOSTUNREACH and target == (world.far_vip[family],
+                                                           53), (number, target)
         assert offender == OUTSIDE_IP[family], offender
 
 
@@ -235,5 +240,6 @@ def test_echo_reply_without_a_request_is_dropped(world, family):
                           packets.icmp6(source, target, 129, 0, rest))
     with Capture(world.a.netns) as capture:
         send_frame(world.outside, packets.ethernet(
-            world.node.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet), count=3)
+            world.node.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet),
+            count=3)
         capture.none(lambda p: p.source == source)

@@ -29,7 +29,8 @@ def setup(world):
 @each_family
 @in_worlds("few-ports")
 def test_exhausted_ports_are_counted_and_nothing_is_misdelivered(world, family):
-    clients = [UdpClient(world.a if n % 2 else world.b, OUTSIDE_IP[family], 5353) for n in range(24)]
+    clients = [UdpClient(world.a if n % 2 else world.b, OUTSIDE_IP[family], 5353)
+               for n in range(24)]
     try:
         before = world.node.agent.drops("nat_ports_exhausted")
         served = {}

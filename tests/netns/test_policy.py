@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NetworkPolicy on real traffic. Names start with the rule of the semantics that they prove (NP-01 to NP-23)."""
+"""NetworkPolicy on real traffic. Names start with the rule that they prove (NP-01 to NP-23)."""
 
-import os
+import ipaddress
+import socket
 import threading
 import time
 
 from lib import objects, packets
-from lib.cni import CniCall, cni_args
-from lib.netns import Namespace
+from lib.netns import inside
 from lib.objects import expression, labels, policy
 from lib.runner import each_family, limit
-from lib.traffic import (Capture, Connection, UdpClient, ping, reach, sctp_reach, send_frame,
-                         send_sctp, wait_until)
+from lib.traffic import (SOCKET_FAMILY, Capture, Connection, UdpClient, ping, reach,
+                         sctp_reach, send_frame, wait_until)
 from lib.world import OUTSIDE_IP, WORLD_IP, Pod
 
 WORLD = {"nodes": 2}
@@ -389,7 +389,8 @@ def test_np12_ports_by_number_range_and_protocol(world, family):
 def test_np13_named_port_is_each_destinations_own(world, family):
     m = Matrix(world, family)
     one = world.pod("one", "x", labels={"named": "1"}, ports=[("web", 80, "TCP")])
-    two = world.pod("two", "x", labels={"named": "2"}, ports=[("web", 81, "TCP"), ("web", 80, "UDP")])
+    two = world.pod("two", "x", labels={"named": "2"},
+                    ports=[("web", 81, "TCP"), ("web", 80, "UDP")])
     none = world.pod("none", "x", labels={"named": "3"}, ports=[("other", 80, "TCP")])
     for pod in (one, two, none):
         for port, proto in ((80, "TCP"), (81, "TCP"), (80, "UDP")):
@@ -474,7 +475,8 @@ def test_np16_tcp_segment_in_mid_stream_opens_nothing(world, family):
     world.policies(ingress(pod=B))
     Matrix(world, family).expect((world.za, world.xb, SHUT))
     with Capture(world.xb.netns) as capture:
-        for flags in (packets.ACK, packets.SYN | packets.ACK, packets.RST, packets.FIN | packets.ACK):
+        for flags in (packets.ACK, packets.SYN | packets.ACK, packets.RST,
+                      packets.FIN | packets.ACK):
             packet = packets.ip(source, target, packets.TCP,
                                 packets.tcp(source, target, 80, 33333, flags, ack=7))
             send_frame(world.za, packets.ethernet(world.za.gateway_mac(), world.za.mac,
@@ -524,9 +526,7 @@ def test_np18_holds_for_every_address_of_the_node(world, family):
 
 def flood(sender, addresses, stop):
     """UDP and TCP openings to the addresses, without end."""
-    import socket as sockets
-    sock = sender.socket(sockets.AF_INET6 if ":" in addresses[0] else sockets.AF_INET,
-                         sockets.SOCK_DGRAM)
+    sock = sender.socket(SOCKET_FAMILY[6 if ":" in addresses[0] else 4], socket.SOCK_DGRAM)
     while not stop.is_set():
         for address in addresses:
             try:
@@ -539,7 +539,6 @@ def flood(sender, addresses, stop):
 
 def addresses_around(pod, family, count):
     """The next addresses of the pool after the pod's."""
-    import ipaddress
     first = ipaddress.ip_address(pod.ips[family])
     return [str(first + i) for i in range(1, count + 1)]
 
@@ -558,13 +557,10 @@ def test_np21_new_pod_is_isolated_from_its_first_packet(world, family):
             pod = Pod(world, world.n1, f"fresh{number}", "x", {"fresh": "yes"})
             world.pods.append(pod)
             world.cleanup.callback(pod.netns.delete)
-            # On every link of the namespace, from before there is an eth0.
-            everything = pod.netns.packet_socket("lo")
-            everything.close()
             with AnyLinkCapture(pod.netns) as capture, Capture(world.xb.netns) as victim:
                 pod.add()
                 source = pod.ips[family]
-                sends = pod.socket(2 if family == 4 else 10, 2)
+                sends = pod.socket(SOCKET_FAMILY[family], socket.SOCK_DGRAM)
                 for _ in range(20):
                     sends.sendto(b"escaped", (world.xb.ips[family], 80))
                 sends.close()
@@ -580,10 +576,8 @@ class AnyLinkCapture(Capture):
     """Of all links, also those that come later."""
 
     def __init__(self, netns):
-        import socket as sockets
-        from lib.netns import inside
         with inside(netns.path):
-            self.sock = sockets.socket(sockets.AF_PACKET, sockets.SOCK_RAW, sockets.htons(3))
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.sock.setblocking(False)
         self.incoming_only, self.packets = True, []
 
@@ -713,7 +707,8 @@ def test_what_is_denied_before_and_after_a_change_is_never_open_in_between(world
         flooder.start()
         try:
             for number in range(rounds):
-                rules = [peers({"podSelector": A}), peers({"podSelector": {}}, ports=[tcp(number + 1)])]
+                rules = [peers({"podSelector": A}),
+                         peers({"podSelector": {}}, ports=[tcp(number + 1)])]
                 world.policies(ingress(f"one{number}", B, rules=rules[:1 + number % 2]),
                                ingress("every", {} if number % 3 else B))
                 leaks += capture.matching(lambda p: p.payload == b"flood")

@@ -3,12 +3,14 @@
 
 import json
 import os
+import shutil
+import threading
 import time
 
 from lib import objects
 from lib.objects import labels, policy
 from lib.runner import limit
-from lib.traffic import reach, wait_until
+from lib.traffic import Capture, reach, wait_until
 
 WORLD = {"nodes": 1}
 
@@ -36,7 +38,8 @@ def expect_open(world):
 
 
 def expect_shut(world):
-    world.expect((world.a, world.b.ips[4], 8080, "timeout"), (world.a, world.b.ips[6], 8080, "timeout"))
+    world.expect((world.a, world.b.ips[4], 8080, "timeout"),
+                 (world.a, world.b.ips[6], 8080, "timeout"))
 
 
 def canaries(world):
@@ -74,7 +77,8 @@ def test_atomic_rename_into_place(world):
 def test_write_in_place(world):
     in_place(world, "deny", json.dumps(deny()))
     expect_shut(world)
-    in_place(world, "deny", json.dumps({**deny(), "spec": {"podSelector": {}, "policyTypes": ["Ingress"],
+    in_place(world, "deny",
+             json.dumps({**deny(), "spec": {"podSelector": {}, "policyTypes": ["Ingress"],
                                                            "ingress": [{}]}}))
     expect_open(world)
 
@@ -93,8 +97,6 @@ def test_editors_save_by_backup_and_new_file(world):
 
 
 def test_editors_save_never_opens_what_is_denied_before_and_after(world):
-    from lib.traffic import Capture
-    import threading
     path = world.resources.path("deny")
     world.resources.put("deny", deny())
     expect_shut(world)
@@ -126,7 +128,8 @@ def test_editors_save_never_opens_what_is_denied_before_and_after(world):
 def test_half_written_file_is_not_believed(world):
     world.resources.put("deny", deny())
     expect_shut(world)
-    text = json.dumps({**deny(), "spec": {"podSelector": labels(app="b"), "policyTypes": ["Ingress"],
+    text = json.dumps({**deny(), "spec": {"podSelector": labels(app="b"),
+                                          "policyTypes": ["Ingress"],
                                           "ingress": [{}]}})
     with open(world.resources.path("deny"), "w", encoding="utf-8") as file:
         file.write(text[:len(text) // 2])
@@ -184,7 +187,6 @@ def test_deleted_directory_changes_nothing_until_it_is_back(world):
 
 def test_directory_removed_with_its_files_and_made_again(world):
     """File by file it is emptied first, as rm -r does: those are deletions. Then new files are read."""
-    import shutil
     directory = world.resources.directory
     world.resources.put("deny", deny())
     expect_shut(world)
@@ -200,7 +202,8 @@ def test_directory_removed_with_its_files_and_made_again(world):
 def test_single_object_list_and_array(world):
     for made in (deny(), objects.item_list([deny()]), [deny()],
                  {"kind": "NetworkPolicyList", "apiVersion": "networking.k8s.io/v1", "items": [
-                     {key: value for key, value in deny().items() if key not in ("kind", "apiVersion")}]}):
+                     {key: value for key, value in deny().items()
+                      if key not in ("kind", "apiVersion")}]}):
         world.resources.put_text("deny", json.dumps(made))
         expect_shut(world)
         world.resources.delete("deny")
@@ -216,8 +219,10 @@ def test_files_that_are_not_ours_are_nothing(world):
     with open(os.path.join(directory, "folder", "deny.json"), "w", encoding="utf-8") as file:
         json.dump(deny("folder"), file)
     try:
-        world.resources.put("marker", policy("marker", labels(app="nobody"), policyTypes=["Ingress"]))
-        wait_until(lambda: "marker" in {p["name"] for p in world.node.agent.ctl_json("policy", "list")},
+        world.resources.put("marker", policy("marker", labels(app="nobody"),
+                                             policyTypes=["Ingress"]))
+        wait_until(lambda: "marker" in {p["name"]
+                                        for p in world.node.agent.ctl_json("policy", "list")},
                    "the marker", 2)
         expect_open(world)
         assert not problems(world), problems(world)
@@ -234,7 +239,8 @@ BAD = {
                    ("podSelector",)),
     "duplicate-key": ('{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"deny"},'
                       '"spec":{"podSelector":{},"podSelector":{"matchLabels":{"app":"b"}}}}', ()),
-    "unknown-field": (json.dumps({**deny(), "spec": {**deny()["spec"], "ingres": [{}]}}), ("ingres",)),
+    "unknown-field": (json.dumps({**deny(), "spec": {**deny()["spec"], "ingres": [{}]}}),
+                      ("ingres",)),
     "unknown-peer-field": (json.dumps(policy("deny", labels(app="b"), ingress=[
         {"from": [{"podSelectors": {}}]}])), ("podSelectors",)),
     "block-and-selector": (json.dumps(policy("deny", labels(app="b"), ingress=[
@@ -243,7 +249,8 @@ BAD = {
         {"from": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]}])), ("cidr",)),
     "except-outside": (json.dumps(policy("deny", labels(app="b"), ingress=[
         {"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/24"]}}]}])), ("except",)),
-    "bad-port": (json.dumps(policy("deny", labels(app="b"), ingress=[{"ports": [{"port": 70000}]}])),
+    "bad-port": (json.dumps(policy("deny", labels(app="b"),
+                                   ingress=[{"ports": [{"port": 70000}]}])),
                  ("port",)),
     "end-port-without-number": (json.dumps(policy("deny", labels(app="b"), ingress=[
         {"ports": [{"port": "web", "endPort": 90}]}])), ("endPort",)),
@@ -307,7 +314,8 @@ def test_other_kinds_and_unknown_metadata_are_tolerated(world):
     made["metadata"]["managedFields"] = [{"anything": {"f:x": {}}}]
     made["metadata"]["annotations"] = {"a": "b"}
     made["status"] = {}
-    world.resources.put("deny", made, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"},
+    world.resources.put("deny", made,
+                        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"},
                                        "data": {"a": "b"}},
                         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}})
     expect_shut(world)
@@ -315,7 +323,8 @@ def test_other_kinds_and_unknown_metadata_are_tolerated(world):
 
 
 def test_object_in_two_files_counts_once_and_the_other_takes_over(world):
-    allow = {**deny(), "spec": {"podSelector": labels(app="b"), "policyTypes": ["Ingress"], "ingress": [{}]}}
+    allow = {**deny(), "spec": {"podSelector": labels(app="b"), "policyTypes": ["Ingress"],
+                                "ingress": [{}]}}
     world.resources.put("deny-1", deny())
     expect_shut(world)
     world.resources.put("deny-2", allow)
@@ -351,7 +360,8 @@ def test_unreadable_and_odd_files_are_problems(world):
 def test_names_from_outside_make_no_second_log_line(world):
     before = len(world.node.agent.log())
     name = "evil\nERROR polderd: forged"
-    with open(os.path.join(world.resources.directory, name + ".json"), "w", encoding="utf-8") as file:
+    with open(os.path.join(world.resources.directory, name + ".json"), "w",
+              encoding="utf-8") as file:
         file.write("{")
     wait_problem(world, "forged")
     os.unlink(os.path.join(world.resources.directory, name + ".json"))
@@ -376,14 +386,17 @@ def test_many_files_at_once(world):
 
 def test_two_pods_with_one_address_are_a_problem_and_widen_nothing(world):
     """Another object claims b's address with a's labels: what a may do, it may not."""
-    world.resources.put("allow-a", policy("only-a", labels(app="c"), policyTypes=["Ingress"], ingress=[
+    world.resources.put("allow-a",
+                        policy("only-a", labels(app="c"), policyTypes=["Ingress"], ingress=[
         {"from": [{"podSelector": labels(app="a")}]}]))
-    world.expect((world.a, world.c.ips[4], 8080, "open"), (world.b, world.c.ips[4], 8080, "timeout"))
+    world.expect((world.a, world.c.ips[4], 8080, "open"),
+                 (world.b, world.c.ips[4], 8080, "timeout"))
     world.resources.put("thief", objects.pod("thief", labels={"app": "a"}, node_name="elsewhere",
                                              ips=[world.b.ips[4], world.b.ips[6]]))
     world.resources.put("marker", policy("marker", labels(app="nobody"), policyTypes=["Ingress"]))
     wait_until(lambda: "marker" in {p["name"] for p in world.node.agent.ctl_json("policy", "list")},
                "the marker", 2)
-    world.expect((world.b, world.c.ips[4], 8080, "timeout"), (world.b, world.c.ips[6], 8080, "timeout"),
+    world.expect((world.b, world.c.ips[4], 8080, "timeout"),
+                 (world.b, world.c.ips[6], 8080, "timeout"),
                  (world.a, world.c.ips[4], 8080, "open"))
     assert reach(world.a, world.b.ips[4], 8080).verdict == "open"

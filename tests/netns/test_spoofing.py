@@ -5,7 +5,7 @@ import struct
 
 from lib import objects, packets
 from lib.runner import each_family
-from lib.traffic import Capture, ping, reach, send_frame, wait_until
+from lib.traffic import Capture, Connection, ping, reach, send_frame, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
 
 WORLD = {"nodes": 1}
@@ -153,7 +153,8 @@ def test_arp_in_the_name_of_another_is_dropped(world):
         for mac, address in ((a.mac, b.ips[4]), (a.mac, GATEWAY[4]), (a.mac, world.node.ips[4]),
                              (STRANGER_MAC, a.ips[4])):
             made = packets.arp(operation, mac, address, "00:00:00:00:00:00", GATEWAY[4])
-            dropped(world, packets.ethernet(BROADCAST_MAC, a.mac, packets.ETH_ARP, made), "arp_spoof")
+            dropped(world, packets.ethernet(BROADCAST_MAC, a.mac, packets.ETH_ARP, made),
+                    "arp_spoof")
 
 
 def test_arp_for_others_is_not_answered(world):
@@ -161,7 +162,8 @@ def test_arp_for_others_is_not_answered(world):
     for target in (world.b.ips[4], world.node.ips[4], OUTSIDE_IP[4]):
         made = packets.arp(1, a.mac, a.ips[4], "00:00:00:00:00:00", target)
         with Capture(a.netns) as capture:
-            dropped(world, packets.ethernet(BROADCAST_MAC, a.mac, packets.ETH_ARP, made), "arp_other")
+            dropped(world, packets.ethernet(BROADCAST_MAC, a.mac, packets.ETH_ARP, made),
+                    "arp_other")
             capture.none(lambda p: p.ethertype == packets.ETH_ARP, 0.1)
 
 
@@ -169,7 +171,8 @@ def test_forged_arp_leaves_the_nodes_neighbours_as_they_were(world):
     before = world.node.netns.ip_json("neigh", "show", world.b.ips[4])
     for operation in (1, 2):
         made = packets.arp(operation, world.a.mac, world.b.ips[4], BROADCAST_MAC, world.b.ips[4])
-        dropped(world, packets.ethernet(BROADCAST_MAC, world.a.mac, packets.ETH_ARP, made), "arp_spoof")
+        dropped(world, packets.ethernet(BROADCAST_MAC, world.a.mac, packets.ETH_ARP, made),
+                "arp_spoof")
     after = world.node.netns.ip_json("neigh", "show", world.b.ips[4])
     assert [n.get("lladdr") for n in before] == [n.get("lladdr") for n in after]
     assert ping(world.node, world.b.ips[4]) == "open"
@@ -223,12 +226,14 @@ def link_local_address(pod):
 def test_redirects_and_dhcp_server_messages_from_a_pod_are_dropped(world):
     a, b = world.a, world.b
     link_local = link_local_address(a)
-    redirect = packets.icmp6(link_local, b.ips[6], 137, 0, b"\0\0\0\0" + packets.address_bytes(GATEWAY[6])
+    redirect = packets.icmp6(link_local, b.ips[6], 137, 0,
+                             b"\0\0\0\0" + packets.address_bytes(GATEWAY[6])
                              + packets.address_bytes(OUTSIDE_IP[6]))
     dropped(world, frame(a, packets.ipv6(link_local, b.ips[6], packets.ICMP6, redirect,
                                          hop_limit=255)), "router_message")
     server = packets.udp(a.ips[6], b.ips[6], 547, 546, MARK)
-    dropped(world, frame(a, packets.ipv6(a.ips[6], b.ips[6], packets.UDP, server)), "router_message")
+    dropped(world, frame(a, packets.ipv6(a.ips[6], b.ips[6], packets.UDP, server)),
+            "router_message")
 
 
 @each_family
@@ -266,7 +271,8 @@ def test_cut_off_packets_are_dropped(world, family):
     header = 20 if family == 4 else 40
     for length in (1, header - 1, header, header + 4, header + 7):
         with Nowhere(world), world.node.agent.dropping("short_packet"):
-            send_frame(world.a, frame(world.a, whole[:length], ethertype=packets.ethertype_of(whole)))
+            send_frame(world.a, frame(world.a, whole[:length],
+                                      ethertype=packets.ethertype_of(whole)))
 
 
 def test_source_routed_packets_are_dropped(world):
@@ -320,7 +326,6 @@ def test_loopback_addresses_from_the_wire_are_dropped(world, family):
 
 @each_family
 def test_spoofing_disturbs_no_running_flow(world, family):
-    from lib.traffic import Connection
     with Connection(world.b, OUTSIDE_IP[family], 8080) as flow:
         flow.ask()
         own_port = flow.sock.getsockname()[1]
@@ -356,6 +361,7 @@ def test_pod_that_changes_its_own_address_or_mac_gets_nowhere(world, family):
 
 
 def test_cluster_addresses_cannot_be_hijacked_by_a_neighbour_entry(world):
-    world.resources.put("service-s", objects.service("s", ["10.96.7.7"], [objects.service_port(80)]))
+    world.resources.put("service-s",
+                        objects.service("s", ["10.96.7.7"], [objects.service_port(80)]))
     made = packets.arp(2, world.a.mac, "10.96.7.7", BROADCAST_MAC, "10.96.7.7")
     dropped(world, packets.ethernet(BROADCAST_MAC, world.a.mac, packets.ETH_ARP, made), "arp_spoof")

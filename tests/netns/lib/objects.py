@@ -44,7 +44,8 @@ def service_port(port, target=None, proto="TCP", name=None):
 
 def service(name, cluster_ips, ports, selector=None, ns="default", **spec):
     made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": ns},
-            "spec": {"type": "ClusterIP", "clusterIP": cluster_ips[0], "clusterIPs": list(cluster_ips),
+            "spec": {"type": "ClusterIP", "clusterIP": cluster_ips[0],
+                     "clusterIPs": list(cluster_ips),
                      "ipFamilies": ["IPv6" if ":" in ip else "IPv4" for ip in cluster_ips],
                      "ports": ports, **spec}}
     if selector is not None:

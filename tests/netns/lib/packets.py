@@ -32,9 +32,11 @@ def checksum(data):
 
 def pseudo_header(source, destination, proto, length):
     if is_v6(source):
-        return address_bytes(source) + address_bytes(destination) + struct.pack("!IHBB", length, 0, 0,
+        return address_bytes(source) + address_bytes(destination) + struct.pack("!IHBB", length, 0,
+                                                                                0,
                                                                                proto)
-    return address_bytes(source) + address_bytes(destination) + struct.pack("!BBH", 0, proto, length)
+    return address_bytes(source) + address_bytes(destination) + struct.pack("!BBH", 0, proto,
+                                                                            length)
 
 
 def ethernet(destination, source, ethertype, payload):
@@ -167,7 +169,8 @@ class Packet:
             self._ipv6(frame[14:])
 
     def _ipv4(self, data):
-        length, fragment = struct.unpack_from("!H", data, 2)[0], struct.unpack_from("!H", data, 6)[0]
+        length, fragment = struct.unpack_from("!H", data, 2)[0], struct.unpack_from("!H", data,
+                                                                                    6)[0]
         self.fragment_offset, self.more_fragments = (fragment & 0x1FFF) * 8, bool(fragment & 0x2000)
         self.ttl, self.proto = data[8], data[9]
         self.source = str(ipaddress.ip_address(data[12:16]))

@@ -186,7 +186,8 @@ def _children(paths, arguments, jobs):
     while pending or running:
         while pending and len(running) < jobs:
             path = pending.pop(0)
-            running.append(subprocess.Popen([sys.executable, sys.argv[0], "-j", "0", *arguments, path],
+            running.append(subprocess.Popen([sys.executable, sys.argv[0], "-j", "0", *arguments,
+                                             path],
                                             stdout=subprocess.PIPE, text=True))
         child = running.pop(0)
         out, _ = child.communicate()
@@ -200,7 +201,8 @@ def main(directory, world_class=None, default_jobs=3, needs_binaries=True):
     if world_class is None:
         from .world import World as world_class
     parser = argparse.ArgumentParser(description="Runs the tests of " + directory)
-    parser.add_argument("-k", metavar="PATTERN", help="only tests whose name has this in it, or matches it")
+    parser.add_argument("-k", metavar="PATTERN",
+                        help="only tests whose name has this in it, or matches it")
     parser.add_argument("-l", action="store_true", help="list the tests")
     parser.add_argument("-v", action="store_true", help="times, tracebacks, the agents' logs")
     parser.add_argument("-j", type=int, default=default_jobs, metavar="N",

@@ -462,7 +462,8 @@ class UdpClient:
             raise Timeout("no ICMP error came back to the socket")
         _, control, _, target = self.sock.recvmsg(2048, 512, MSG_ERRQUEUE)
         for level, kind, data in control:
-            if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)):
+            if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR),
+                                 (socket.IPPROTO_IPV6, IPV6_RECVERR)):
                 number, _, icmp_type, code, _, info, _ = struct.unpack_from("=IBBBBII", data)
                 return number, icmp_type, code, info, _offender(data[16:]), target[:2]
         raise Timeout("the error queue held no ICMP error")

@@ -186,7 +186,8 @@ class Node:
         for entry in self.agent.ctl_json("map", "list"):
             name = entry["name"]
             if not any(word in name for word in ("flow", "fragment", "origin", "event")):
-                found[name] = next((entry[key] for key in ("used", "entries", "fill") if key in entry),
+                found[name] = next((entry[key] for key in ("used", "entries", "fill")
+                                    if key in entry),
                                    None)
         return found
 
@@ -245,7 +246,8 @@ class World:
 
     def _make_outside(self):
         self.fabric = self._namespace("fabric")
-        self.fabric.ip("link add br0 type bridge mcast_snooping 0 forward_delay 0", "link set br0 up")
+        self.fabric.ip("link add br0 type bridge mcast_snooping 0 forward_delay 0",
+                       "link set br0 up")
         self.outside, self.far = self._namespace("outside"), self._namespace("far")
         self._plug(self.outside, "outside")
         self.outside.ip(
@@ -256,7 +258,8 @@ class World:
             f"addr add {FAR_ROUTER_IP[V4]}/24 dev eth1",
             f"addr add {FAR_ROUTER_IP[V6]}/64 dev eth1 nodad", "link set eth1 up")
         self.far.ip("link set lo up", "link set eth0 mtu 1500 up",
-                    f"addr add {FAR_IP[V4]}/24 dev eth0", f"addr add {FAR_IP[V6]}/64 dev eth0 nodad",
+                    f"addr add {FAR_IP[V4]}/24 dev eth0",
+                    f"addr add {FAR_IP[V6]}/64 dev eth0 nodad",
                     f"route add default via {FAR_ROUTER_IP[V4]} mtu {FAR_MTU} advmss 1460",
                     f"route add default via {FAR_ROUTER_IP[V6]} mtu {FAR_MTU} advmss 1440")
         # icmp_ratelimit and icmp_msgs_per_sec would swallow answers that tests wait for.
@@ -421,7 +424,8 @@ class World:
         deadline = time.monotonic() + within
         wrong = list(cells)
         while True:
-            wrong = [(cell, got) for cell, got in zip(cells, self.verdicts(cells)) if got != cell[3]]
+            wrong = [(cell, got) for cell, got in zip(cells, self.verdicts(cells))
+                     if got != cell[3]]
             if not wrong:
                 return
             if time.monotonic() > deadline:
@@ -452,4 +456,5 @@ def _difference(before, now):
     if isinstance(before, dict):
         return {key: f"{before.get(key)} -> {now.get(key)}" for key in {**before, **now}
                 if before.get(key) != now.get(key)}
-    return {"new": [x for x in now if x not in before], "missing": [x for x in before if x not in now]}
+    return {"new": [x for x in now if x not in before],
+            "missing": [x for x in before if x not in now]}
