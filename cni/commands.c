@@ -14,13 +14,16 @@
 
 void cni_log(const char *format, ...)
 {
+	char line[2048];
 	va_list list;
 
-	fputs("polder-cni: ", stderr);
 	va_start(list, format);
-	vfprintf(stderr, format, list);
+	vsnprintf(line, sizeof(line), format, list);
 	va_end(list);
-	fputc('\n', stderr);
+	for (char *p = line; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	fprintf(stderr, "polder-cni: %s\n", line);
 }
 
 /* Takes the reference of `cni_args`; without one there are none. NULL without memory. */

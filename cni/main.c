@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/streams.h"
 #include "cni/commands.h"
 
 #define VERSION_OF_LAST_RESORT "1.0.0"
@@ -152,7 +153,25 @@ static int print_version(const json_t *root)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int main(void)
+static const char help[] =
+	"Usage: polder-cni [--help | --version]\n\n"
+	"A CNI plugin: the container runtime starts it with CNI_COMMAND and others in the environment\n"
+	"and the network configuration on standard input. CNI 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0.\n"
+	"See polder-cni(8).\n";
+
+/* For people; runtimes give no arguments. */
+static int answer_person(const char *argument)
+{
+	if (!strcmp(argument, "--help") || !strcmp(argument, "-h"))
+		return fputs(help, stdout) < 0 || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (!strcmp(argument, "--version"))
+		return puts("polder-cni " POLDER_VERSION) < 0 || fflush(stdout) ? EXIT_FAILURE
+										  : EXIT_SUCCESS;
+	cni_log("unknown argument %s: see polder-cni --help", argument);
+	return 2;
+}
+
+int main(int argc, char **argv)
 {
 	struct cni_failure failure = {0}, input_failure = {0};
 	char version[16] = VERSION_OF_LAST_RESORT;
@@ -160,7 +179,10 @@ int main(void)
 	json_t *root = NULL;
 	int r, input;
 
+	streams_fill();
 	signal(SIGPIPE, SIG_IGN);
+	if (argc > 1)
+		return answer_person(argv[1]);
 	r = cni_environment_read(&environment, &failure);
 	input = read_config(!r && environment.command == CNI_VERSION, &root, &input_failure);
 	if (root)

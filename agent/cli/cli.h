@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* polderctl's commands and options: one table from which parsing, help, usage and completion are made. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CLI_DEFAULT_SOCKET "/run/polder/polder.sock"
+
+/* Exit codes. */
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+enum cli_option {
+	CLI_SOCKET,
+	CLI_OUTPUT,
+	CLI_HELP,
+	CLI_VERSION,
+	CLI_WAIT,
+	CLI_LIMIT,
+	CLI_DROPS,
+	CLI_FLOWS,
+	CLI_OPTION_COUNT,
+};
+#define CLI_BIT(option) (1u << (option))
+#define CLI_EVERYWHERE	(CLI_BIT(CLI_SOCKET) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
+
+enum cli_value { CLI_VALUE_NONE, CLI_VALUE_REQUIRED, CLI_VALUE_OPTIONAL };
+
+struct cli_option_spec {
+	const char *name;
+	char letter; /* 0: none */
+	enum cli_value value;
+	const char *value_name;
+	const char *choices; /* with blanks between; NULL: free */
+	const char *help;
+};
+extern const struct cli_option_spec cli_options[CLI_OPTION_COUNT];
+
+/* One invocation. Strings belong to argv or the environment. */
+struct cli {
+	const struct cli_command *command;
+	bool given[CLI_OPTION_COUNT];
+	const char *values[CLI_OPTION_COUNT]; /* NULL: not given, or without a value */
+	const char *argument;
+	const char *socket;
+	bool json;
+	int patience_ms; /* for one answer */
+};
+
+struct cli_command {
+	const char *noun;
+	const char *verb;     /* NULL: the noun alone */
+	const char *argument; /* its name; NULL: none. Always required */
+	const char *choices;  /* of the argument, with blanks between; NULL: free */
+	const char *summary;
+	uint32_t options; /* beyond CLI_EVERYWHERE */
+	int (*run)(struct cli *cli); /* an exit code */
+};
+extern const struct cli_command cli_commands[];
+extern const size_t cli_command_count;
+
+/* Parses and says what is wrong on standard error. CLI_OK, or CLI_USAGE. `--help` and `--version` need no command. */
+int cli_parse(int argc, char **argv, struct cli *ret);
+/* Is `word` one of the blank-separated `choices`? */
+bool cli_is_choice(const char *choices, const char *word);
+
+/* Help for `noun` and `verb`; NULL: all. */
+void cli_print_help(const char *noun, const char *verb, FILE *out);
+int cli_run_completion(struct cli *cli);
+
+/* To standard error, with the program's name and a newline; outside strings in it are escaped. */
+void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* One request, one answer. 0 and a new reference, or -errno after a complaint. `args` (may be NULL) is borrowed. */
+int cli_ask(const struct cli *cli, const char *operation, const json_t *args, json_t **ret_result);
+/* As cli_ask() without a word; the complaint is written to `message`. */
+int cli_ask_quietly(const struct cli *cli, const char *operation, const json_t *args,
+		    json_t **ret_result, char *message, size_t size);
+/* What to tell about an error of control_client_connect(), _send() or _receive(). */
+void cli_explain(const struct cli *cli, int error, char *message, size_t size);
+
+/* Nobody reads standard output any more (a pipe whose other end is closed). */
+bool cli_reader_is_gone(void);
+
+/* JSON for programs: indented, ASCII. */
+void cli_print_json(const json_t *value);
+
+int cli_run_status(struct cli *cli);
+int cli_run_pods(struct cli *cli);
+int cli_run_services(struct cli *cli);
+int cli_run_policies(struct cli *cli);
+int cli_run_flows(struct cli *cli);
+int cli_run_maps(struct cli *cli);
+int cli_run_metrics(struct cli *cli);
+int cli_run_log_level(struct cli *cli);
+int cli_run_monitor(struct cli *cli);
