@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/kernel/datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "from_pod.skel.h"
+#include "from_wire.skel.h"
+#include "socket.skel.h"
+#include "to_pod.skel.h"
+#include "to_wire.skel.h"
+#include "wire_xdp.skel.h"
+
+/* Newer than the headers of Debian 12 (Linux 6.6). */
+#define TCX_INGRESS 46
+#define TCX_EGRESS 47
+
+enum hook { FROM_POD, TO_POD, FROM_WIRE, TO_WIRE, WIRE_XDP, SOCKETS, HOOK_COUNT };
+
+static const struct {
+	const char *name;
+	const void *(*elf)(size_t *size);
+} hooks[HOOK_COUNT] = {
+	[FROM_POD] = {"from_pod", from_pod_bpf__elf_bytes},    [TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
+	[FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes}, [TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
+	[WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},    [SOCKETS] = {"socket", socket_bpf__elf_bytes},
+};
+
+static const struct {
+	const char *program;
+	enum bpf_attach_type type;
+} socket_hooks[] = {
+	{"socket_connect4", BPF_CGROUP_INET4_CONNECT},
+	{"socket_connect6", BPF_CGROUP_INET6_CONNECT},
+	{"socket_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
+	{"socket_sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
+	{"socket_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
+	{"socket_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
+	{"socket_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
+	{"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
+};
+
+struct datapath {
+	struct bpf_object *objects[HOOK_COUNT];
+	struct netlink *nl;
+	const struct config *config;
+	char directory[256];
+	struct datapath_features features;
+};
+
+static int silent(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN && getenv("POLDER_LIBBPF_DEBUG"))
+		return vfprintf(stderr, format, args);
+	return 0;
+}
+
+/* Gives an object's maps the pinned ones' descriptors, and its configuration its value. */
+static int prepare_object(struct bpf_object *object, struct maps *maps, const struct datapath_config *constants)
+{
+	struct bpf_map *map;
+	size_t size;
+	int i, r;
+
+	bpf_object__for_each_map(map, object) {
+		const char *name = bpf_map__name(map);
+
+		if (strstr(name, ".rodata")) {
+			/* A string constant may stand behind the configuration. */
+			const void *old = bpf_map__initial_value(map, &size);
+			char *value;
+
+			if (!old || size < sizeof(*constants))
+				continue;
+			value = malloc(size);
+			if (!value)
+				return -ENOMEM;
+			memcpy(value, old, size);
+			memcpy(value, constants, sizeof(*constants));
+			r = bpf_map__set_initial_value(map, value, size);
+			free(value);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		for (i = 0; i < MAP_COUNT; i++) {
+			if (strcmp(name, maps_get(maps, i)->name) != 0)
+				continue;
+			r = bpf_map__reuse_fd(map, maps_fd(maps, i));
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int load_object(struct datapath *d, enum hook hook, struct maps *maps, const struct datapath_config *constants,
+		       char *message, size_t size)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = hooks[hook].name);
+	size_t length;
+	const void *elf = hooks[hook].elf(&length);
+	int r;
+
+	d->objects[hook] = bpf_object__open_mem(elf, length, &opts);
+	if (!d->objects[hook]) {
+		r = -errno;
+	} else {
+		r = prepare_object(d->objects[hook], maps, constants);
+		if (r == 0)
+			r = bpf_object__load(d->objects[hook]);
+	}
+	if (r == 0)
+		return 0;
+	snprintf(message, size,
+		 "program %s: the kernel does not load it: %s; Linux 6.1 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (POLDER_LIBBPF_DEBUG=1 shows the verifier's words)",
+		 hooks[hook].name, strerror(-r));
+	return r;
+}
+
+static int program_fd(const struct datapath *d, enum hook hook, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
+}
+
+/* Does the kernel take a tcx link? Tried on the loopback link of this namespace, gone at once. */
+static bool probe_tcx(void)
+{
+	const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int prog, link;
+
+	prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe_tcx", "Dual BSD/GPL", pass, 2, NULL);
+	if (prog < 0)
+		return false;
+	link = bpf_link_create(prog, 1, TCX_INGRESS, NULL);
+	close(prog);
+	if (link < 0)
+		return false;
+	close(link);
+	return true;
+}
+
+int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
+		  const struct datapath_config *constants, const char *directory, struct datapath **ret, char *message,
+		  size_t size)
+{
+	struct datapath *d = calloc(1, sizeof(*d));
+	int i, r = 0;
+
+	if (!d)
+		return -ENOMEM;
+	libbpf_set_print(silent);
+	d->nl = nl;
+	d->config = config;
+	snprintf(d->directory, sizeof(d->directory), "%s", directory);
+	if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
+		r = -errno;
+		snprintf(message, size, "%s: cannot make a directory for pins: %s", directory, strerror(-r));
+	}
+	for (i = 0; i < HOOK_COUNT && r == 0; i++)
+		r = load_object(d, i, maps, constants, message, size);
+	if (r < 0) {
+		datapath_free(d);
+		return r;
+	}
+	d->features.tcx = config->attach != ATTACH_CLSACT && probe_tcx();
+	if (config->attach == ATTACH_TCX && !d->features.tcx) {
+		snprintf(message, size, "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
+		datapath_free(d);
+		return -EOPNOTSUPP;
+	}
+	*ret = d;
+	return 0;
+}
+
+void datapath_free(struct datapath *d)
+{
+	int i;
+
+	if (!d)
+		return;
+	for (i = 0; i < HOOK_COUNT; i++)
+		bpf_object__close(d->objects[i]);
+	free(d);
+}
+
+const struct datapath_features *datapath_features(const struct datapath *d)
+{
+	return &d->features;
+}
+
+static void link_path(const struct datapath *d, const char *kind, int ifindex, char *path, size_t size)
+{
+	snprintf(path, size, "%s/%s-%d", d->directory, kind, ifindex);
+}
+
+/*
+ * A pinned link: an existing one gets the new program in one step, so that no packet passes without. `target` is an
+ * ifindex or a cgroup's descriptor.
+ */
+static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t flags, const char *path)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	int link, r = 0;
+
+	link = bpf_obj_get(path);
+	if (link >= 0) {
+		r = bpf_link_update(link, prog, NULL);
+		close(link);
+		if (r == 0)
+			return 0;
+		unlink(path); /* its network link or cgroup is gone */
+	}
+	link = bpf_link_create(prog, target, type, flags ? &opts : NULL);
+	if (link < 0)
+		return -errno;
+	if (bpf_obj_pin(link, path) < 0)
+		r = -errno;
+	close(link);
+	return r;
+}
+
+/* One direction of a link, by tcx or clsact; what the other way left behind goes afterwards. */
+static int attach_tc(struct datapath *d, int ifindex, bool egress, enum hook hook)
+{
+	char path[320], kind[32];
+	uint32_t other = 0;
+	int prog = program_fd(d, hook, hooks[hook].name), r;
+
+	snprintf(kind, sizeof(kind), "%s", hooks[hook].name);
+	link_path(d, kind, ifindex, path, sizeof(path));
+	if (!d->features.tcx) {
+		r = netlink_clsact_attach(d->nl, ifindex, egress, prog, hooks[hook].name);
+		if (r == 0)
+			unlink(path);
+		return r;
+	}
+	r = pinned_link(prog, ifindex, egress ? TCX_EGRESS : TCX_INGRESS, 0, path);
+	if (r == 0 && netlink_clsact_query(d->nl, ifindex, egress, &other) == 0 && other)
+		netlink_clsact_detach(d->nl, ifindex, egress);
+	return r;
+}
+
+static int attach_failed(const struct datapath *d, const char *what, int ifindex, int r, char *message, size_t size)
+{
+	snprintf(message, size, "%s: cannot be attached to link %d: %s%s%s", what, ifindex, strerror(-r),
+		 d->features.tcx ? "" : "; the kernel says: ", d->features.tcx ? "" : netlink_error(d->nl));
+	return r;
+}
+
+int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t size)
+{
+	int r = attach_tc(d, ifindex, false, FROM_POD);
+
+	if (r < 0)
+		return attach_failed(d, "from_pod", ifindex, r, message, size);
+	r = attach_tc(d, ifindex, true, TO_POD);
+	if (r < 0)
+		return attach_failed(d, "to_pod", ifindex, r, message, size);
+	return 0;
+}
+
+void datapath_detach_pod(struct datapath *d, int ifindex)
+{
+	char path[320];
+
+	link_path(d, "from_pod", ifindex, path, sizeof(path));
+	unlink(path);
+	link_path(d, "to_pod", ifindex, path, sizeof(path));
+	unlink(path);
+	if (!d->features.tcx) {
+		netlink_clsact_detach(d->nl, ifindex, false);
+		netlink_clsact_detach(d->nl, ifindex, true);
+	}
+}
+
+/* Is the pinned link still on this network link, with our program? */
+static bool link_alive(const char *path, int ifindex, uint32_t program)
+{
+	struct bpf_link_info info = {};
+	uint32_t length = sizeof(info);
+	/* struct bpf_link_info.tcx of Linux 6.6 has ifindex first, where .xdp has it in the headers of Debian 12. */
+	int link = bpf_obj_get(path);
+	bool alive = link >= 0 && bpf_obj_get_info_by_fd(link, &info, &length) == 0 &&
+		     info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
+
+	if (link >= 0)
+		close(link);
+	return alive;
+}
+
+static uint32_t program_id(int fd)
+{
+	struct bpf_prog_info info = {};
+	uint32_t length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
+}
+
+bool datapath_pod_attached(struct datapath *d, int ifindex)
+{
+	const enum hook both[] = {FROM_POD, TO_POD};
+	char path[320];
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		uint32_t want = program_id(program_fd(d, both[i], hooks[both[i]].name)), found = 0;
+
+		if (d->features.tcx) {
+			link_path(d, hooks[both[i]].name, ifindex, path, sizeof(path));
+			if (!link_alive(path, ifindex, want))
+				return false;
+		} else if (netlink_clsact_query(d->nl, ifindex, both[i] == TO_POD, &found) < 0 || found != want) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
+{
+	int prog = program_fd(d, WIRE_XDP, "wire_xdp"), r = -EOPNOTSUPP;
+	char path[320];
+
+	link_path(d, "wire_xdp", ifindex, path, sizeof(path));
+	if (d->config->xdp == XDP_OFF) {
+		unlink(path);
+		*ret_xdp = "off";
+		return 0;
+	}
+	if (d->config->xdp != XDP_GENERIC) {
+		r = pinned_link(prog, ifindex, BPF_XDP, XDP_FLAGS_DRV_MODE, path);
+		if (r == 0) {
+			*ret_xdp = "native";
+			return 0;
+		}
+	}
+	if (d->config->xdp != XDP_NATIVE)
+		r = pinned_link(prog, ifindex, BPF_XDP, XDP_FLAGS_SKB_MODE, path);
+	if (r == 0)
+		*ret_xdp = "generic";
+	return r;
+}
+
+int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message, size_t size)
+{
+	int r = attach_tc(d, ifindex, false, FROM_WIRE);
+
+	if (r < 0)
+		return attach_failed(d, "from_wire", ifindex, r, message, size);
+	r = attach_tc(d, ifindex, true, TO_WIRE);
+	if (r < 0)
+		return attach_failed(d, "to_wire", ifindex, r, message, size);
+	r = attach_xdp(d, ifindex, ret_xdp);
+	if (r < 0 && d->config->xdp == XDP_AUTO) {
+		*ret_xdp = "off"; /* the TC program checks the same */
+		return 0;
+	}
+	if (r < 0)
+		snprintf(message, size, "wire_xdp: cannot be attached to link %d: %s; use --xdp auto", ifindex, strerror(-r));
+	return r;
+}
+
+int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
+{
+	char path[320];
+	size_t i;
+	int cgroup, r = 0;
+
+	d->features.socket_programs = false;
+	if (!d->config->cgroup) {
+		snprintf(d->features.socket_note, sizeof(d->features.socket_note), "no cgroup2 found; set --cgroup");
+		return 0;
+	}
+	cgroup = open(d->config->cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (cgroup < 0) {
+		r = -errno;
+		snprintf(message, size, "--cgroup %s: %s", d->config->cgroup, strerror(-r));
+		return r;
+	}
+	for (i = 0; i < sizeof(socket_hooks) / sizeof(socket_hooks[0]) && r == 0; i++) {
+		snprintf(path, sizeof(path), "%s/%s", d->directory, socket_hooks[i].program);
+		r = pinned_link(program_fd(d, SOCKETS, socket_hooks[i].program), cgroup, socket_hooks[i].type, 0, path);
+	}
+	close(cgroup);
+	if (r < 0)
+		snprintf(message, size, "%s: cannot be attached to %s: %s; is it a cgroup2 directory?",
+			 socket_hooks[i - 1].program, d->config->cgroup, strerror(-r));
+	else
+		d->features.socket_programs = true;
+	return r;
+}
+
+void datapath_remove_stale_pins(struct datapath *d)
+{
+	DIR *dir = opendir(d->directory);
+	struct dirent *entry;
+	struct link_info link;
+	char path[512];
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		const char *dash = strrchr(entry->d_name, '-');
+
+		if (!dash || netlink_link_get_index(d->nl, atoi(dash + 1), &link) != -ENODEV)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", d->directory, entry->d_name);
+		unlink(path);
+	}
+	closedir(dir);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The programs: loaded once with the configuration, attached to links and to the cgroup, replaced in place. */
+#pragma once
+
+#include "agent/kernel/maps.h"
+#include "agent/kernel/netlink.h"
+
+struct datapath;
+
+/* What the kernel has, found by trying. */
+struct datapath_features {
+	bool tcx;
+	bool socket_programs; /* attached */
+	char socket_note[160]; /* why not */
+};
+
+/*
+ * Loads all programs on the maps. `directory` takes the pins of links (made if missing). With ATTACH_AUTO tcx is taken where the kernel has it.
+ * 0 or -errno with `message`.
+ */
+int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
+		  const struct datapath_config *constants, const char *directory, struct datapath **ret, char *message,
+		  size_t size);
+void datapath_free(struct datapath *datapath); /* leaves everything attached; takes NULL */
+const struct datapath_features *datapath_features(const struct datapath *datapath);
+
+/* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent atomically. */
+int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, size_t size);
+void datapath_detach_pod(struct datapath *datapath, int ifindex);
+/* Are our programs there, in both directions? */
+bool datapath_pod_attached(struct datapath *datapath, int ifindex);
+
+/* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic", "off". */
+int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp, char *message, size_t size);
+/* The socket programs at the configured cgroup. */
+int datapath_attach_sockets(struct datapath *datapath, char *message, size_t size);
+/* Links pinned by an earlier agent whose network link is gone. */
+void datapath_remove_stale_pins(struct datapath *datapath);

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/kernel/maps.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <linux/magic.h>
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+struct maps {
+	struct map_info info[MAP_COUNT];
+	struct control *control;
+	char directory[256];
+};
+
+struct map_shape {
+	const char *name;
+	enum bpf_map_type type;
+	uint32_t key_size, value_size, max_entries, flags;
+};
+
+#define RDONLY BPF_F_RDONLY_PROG
+#define SPARSE (BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG)
+
+static uint32_t power_of_two(uint32_t n)
+{
+	uint32_t p = 1;
+
+	while (p < n && p < 1u << 30)
+		p <<= 1;
+	return p;
+}
+
+/* The same names, types and flags as in datapath/maps.h; sizes from the configuration. */
+static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT])
+{
+	uint32_t rules = c->max_policy_entries;
+	const struct map_shape all[MAP_COUNT] = {
+		[MAP_CONTROL] = {"control", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct control), 1, BPF_F_MMAPABLE},
+		[MAP_FLOWS4] = {"flows4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow4_set),
+				power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
+		[MAP_FLOWS6] = {"flows6", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow6_set),
+				power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
+		[MAP_PODS] = {"pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pod_entry), POLDER_MAX_PODS, RDONLY},
+		[MAP_ADDRESSES] = {"addresses", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct address_key),
+				   sizeof(struct address_entry), c->max_addresses, SPARSE},
+		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_HASH, 4, sizeof(struct ruleset_entry), 16384, SPARSE},
+		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key), 4, rules,
+				       SPARSE},
+		[MAP_RULESET_PREFIXES] = {"ruleset_prefixes", BPF_MAP_TYPE_LPM_TRIE,
+					  sizeof(struct ruleset_prefix_key), 4, rules, SPARSE},
+		[MAP_RULESET_PORTS] = {"ruleset_ports", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct ruleset_port_key), 4,
+				       rules, SPARSE},
+		[MAP_RULESET_CELLS] = {"ruleset_cells", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_cell_key),
+				       sizeof(struct ruleset_cell), rules, SPARSE},
+		[MAP_SERVICES] = {"services", BPF_MAP_TYPE_HASH, sizeof(struct service_key),
+				  sizeof(struct service_entry), c->max_services, SPARSE},
+		[MAP_BACKENDS] = {"backends", BPF_MAP_TYPE_HASH, sizeof(struct backend_key), sizeof(struct backend),
+				  c->max_backends, SPARSE},
+		[MAP_MEMBERS] = {"members", BPF_MAP_TYPE_HASH, sizeof(struct member_key), 4, c->max_backends, SPARSE},
+		[MAP_SOCKET_ORIGINS] = {"socket_origins", BPF_MAP_TYPE_LRU_HASH, sizeof(struct socket_origin_key),
+					sizeof(struct socket_origin), 65536, 0},
+		[MAP_FRAGMENTS] = {"fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct fragment_key),
+				   sizeof(struct fragment_ports), 8192, 0},
+		[MAP_DROPS] = {"drops", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct drop_counter),
+			       REASON_COUNT * DROP_DIRECTIONS, 0},
+		[MAP_COUNTERS] = {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, COUNTER_COUNT, 0},
+		[MAP_EVENTS] = {"events", BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 20, 0},
+		[MAP_EVENT_BUDGETS] = {"event_budgets", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 16, 1, 0},
+	};
+
+	memcpy(shapes, all, sizeof(all));
+}
+
+static const char *type_name(enum bpf_map_type type)
+{
+	switch (type) {
+	case BPF_MAP_TYPE_ARRAY:
+		return "array";
+	case BPF_MAP_TYPE_HASH:
+		return "hash";
+	case BPF_MAP_TYPE_LRU_HASH:
+		return "lru_hash";
+	case BPF_MAP_TYPE_LPM_TRIE:
+		return "lpm_trie";
+	case BPF_MAP_TYPE_PERCPU_ARRAY:
+		return "percpu_array";
+	case BPF_MAP_TYPE_RINGBUF:
+		return "ringbuf";
+	default:
+		return "other";
+	}
+}
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+/* mkdir -p, mode 0700 for what is made. */
+static int make_directories(const char *path)
+{
+	char part[256];
+	size_t i;
+
+	if (strlen(path) >= sizeof(part))
+		return -ENAMETOOLONG;
+	for (i = 1; path[i - 1]; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		if (!path[i])
+			break;
+	}
+	return 0;
+}
+
+/* Pins need a bpffs: mounted where it belongs if nobody has done so. */
+static int prepare_directory(const char *directory, char *message, size_t size)
+{
+	static const char system_bpffs[] = "/sys/fs/bpf";
+	const char *where = directory;
+	char parent[256];
+	int r;
+
+	snprintf(parent, sizeof(parent), "%s", directory);
+	while (strlen(parent) > 1 && access(parent, F_OK) < 0)
+		*strrchr(parent, '/') = '\0';
+	if (!is_bpffs(parent)) {
+		if (strncmp(directory, system_bpffs, strlen(system_bpffs)) == 0)
+			where = system_bpffs;
+		else if ((r = make_directories(directory)) < 0)
+			goto failed;
+		if (mount("bpf", where, "bpf", 0, "mode=0700") < 0) {
+			r = -errno;
+			goto failed;
+		}
+	}
+	r = make_directories(directory);
+	if (r == 0)
+		return 0;
+failed:
+	snprintf(message, size, "%s: cannot make a directory for pins on a bpffs: %s; mount one (mount -t bpf bpf %s) or set --bpffs",
+		 directory, strerror(-r), system_bpffs);
+	return r;
+}
+
+/* The kernel's own record of a map; its size may differ from what the configuration asks for. */
+static int read_info(struct map_info *info, enum bpf_map_type *ret_type)
+{
+	struct bpf_map_info kernel = {};
+	uint32_t length = sizeof(kernel);
+
+	if (bpf_obj_get_info_by_fd(info->fd, &kernel, &length) < 0)
+		return -errno;
+	info->key_size = kernel.key_size;
+	info->value_size = kernel.value_size;
+	info->max_entries = kernel.max_entries;
+	*ret_type = kernel.type;
+	return 0;
+}
+
+static int open_map(const struct map_shape *shape, const char *directory, struct map_info *info, char *message,
+		    size_t size)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
+	enum bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
+	char path[320];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, shape->name);
+	info->name = shape->name;
+	info->type = type_name(shape->type);
+	info->fd = bpf_obj_get(path);
+	if (info->fd < 0) {
+		info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size,
+					  shape->max_entries, &opts);
+		if (info->fd < 0) {
+			r = -errno;
+			snprintf(message, size, "map %s: cannot make it with %u entries: %s; CAP_BPF is needed, or a smaller size",
+				 shape->name, shape->max_entries, strerror(-r));
+			return r;
+		}
+		if (bpf_obj_pin(info->fd, path) < 0) {
+			r = -errno;
+			snprintf(message, size, "map %s: cannot pin it as %s: %s; is that on a bpffs?", shape->name, path,
+				 strerror(-r));
+			return r;
+		}
+	}
+	r = read_info(info, &type);
+	if (r < 0)
+		return r;
+	if (type == shape->type && info->key_size == shape->key_size && info->value_size == shape->value_size)
+		return 0;
+	snprintf(message, size, "map %s: %s holds one of another shape; stop its owner and remove the directory", shape->name,
+		 path);
+	return -EINVAL;
+}
+
+static int prepare_control(struct maps *maps, const struct config *config)
+{
+	struct control *control;
+
+	control = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED, maps->info[MAP_CONTROL].fd, 0);
+	if (control == MAP_FAILED)
+		return -errno;
+	maps->control = control;
+	if (!control->hash_seed[0] &&
+	    getrandom(control->hash_seed, sizeof(control->hash_seed), 0) != sizeof(control->hash_seed))
+		return -EIO;
+	control->hash_seed[0] |= 1;
+	control->events_per_second = config->events_per_second;
+	control->events = 0;
+	if (!control->generation)
+		__atomic_store_n(&control->generation, 2, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size)
+{
+	struct map_shape shapes[MAP_COUNT];
+	struct maps *maps;
+	int i, r;
+
+	r = prepare_directory(directory, message, size);
+	if (r < 0)
+		return r;
+	maps = calloc(1, sizeof(*maps));
+	if (!maps)
+		return -ENOMEM;
+	for (i = 0; i < MAP_COUNT; i++)
+		maps->info[i].fd = -1;
+	snprintf(maps->directory, sizeof(maps->directory), "%s", directory);
+	map_shapes(config, shapes);
+	for (i = 0; i < MAP_COUNT && r == 0; i++)
+		r = open_map(&shapes[i], directory, &maps->info[i], message, size);
+	if (r == 0) {
+		r = prepare_control(maps, config);
+		if (r < 0)
+			snprintf(message, size, "map control: cannot be mapped into memory: %s", strerror(-r));
+	}
+	if (r < 0) {
+		maps_close(maps);
+		return r;
+	}
+	*ret = maps;
+	return 0;
+}
+
+void maps_close(struct maps *maps)
+{
+	int i;
+
+	if (!maps)
+		return;
+	if (maps->control)
+		munmap(maps->control, sysconf(_SC_PAGESIZE));
+	for (i = 0; i < MAP_COUNT; i++)
+		if (maps->info[i].fd >= 0)
+			close(maps->info[i].fd);
+	free(maps);
+}
+
+void maps_unpin(struct maps *maps)
+{
+	char path[320];
+	int i;
+
+	for (i = 0; i < MAP_COUNT; i++) {
+		snprintf(path, sizeof(path), "%s/%s", maps->directory, maps->info[i].name);
+		unlink(path);
+	}
+	rmdir(maps->directory);
+}
+
+const struct map_info *maps_get(const struct maps *maps, enum map_index index)
+{
+	return &maps->info[index];
+}
+
+int maps_fd(const struct maps *maps, enum map_index index)
+{
+	return maps->info[index].fd;
+}
+
+struct control *maps_control(struct maps *maps)
+{
+	return maps->control;
+}
+
+uint32_t maps_move_generation(struct maps *maps, bool switch_slots)
+{
+	uint32_t *word = &maps->control->generation, next;
+
+	next = __atomic_load_n(word, __ATOMIC_SEQ_CST) + (switch_slots ? 1 : 2);
+	if (next < 2) /* 0 marks a free place; keep the slot's bit */
+		next += 2;
+	__atomic_store_n(word, next, __ATOMIC_SEQ_CST);
+	return next;
+}
+
+void maps_wait_for_programs(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value)
+{
+	return bpf_map_update_elem(maps->info[index].fd, key, value, BPF_ANY) < 0
+		       ? (errno == ENOSPC ? -E2BIG : -errno)
+		       : 0;
+}
+
+int maps_delete(struct maps *maps, enum map_index index, const void *key)
+{
+	return bpf_map_delete_elem(maps->info[index].fd, key) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int maps_find(struct maps *maps, enum map_index index, const void *key, void *ret_value)
+{
+	return bpf_map_lookup_elem(maps->info[index].fd, key, ret_value) < 0 ? -errno : 0;
+}
+
+/* Arrays that grow as elements come. */
+struct dump {
+	char *keys, *values;
+	size_t count, room;
+};
+
+static int dump_reserve(struct dump *d, const struct map_info *info, size_t more)
+{
+	size_t room = d->room ? d->room : 256;
+	char *keys, *values;
+
+	while (room < d->count + more)
+		room *= 2;
+	if (room == d->room)
+		return 0;
+	keys = realloc(d->keys, room * info->key_size);
+	if (keys)
+		d->keys = keys;
+	values = realloc(d->values, room * info->value_size);
+	if (values)
+		d->values = values;
+	if (!keys || !values)
+		return -ENOMEM;
+	d->room = room;
+	return 0;
+}
+
+int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **ret_values, size_t *ret_count)
+{
+	const struct map_info *info = &maps->info[index];
+	struct dump d = {};
+	char key[64], next[64];
+	bool more;
+	int r = 0;
+
+	more = bpf_map_get_next_key(info->fd, NULL, next) == 0;
+	while (more && r == 0) {
+		memcpy(key, next, info->key_size);
+		r = dump_reserve(&d, info, 1);
+		if (r < 0)
+			break;
+		if (bpf_map_lookup_elem(info->fd, key, d.values + d.count * info->value_size) == 0) {
+			memcpy(d.keys + d.count * info->key_size, key, info->key_size);
+			d.count++;
+		}
+		if (d.count > info->max_entries)
+			break;
+		more = bpf_map_get_next_key(info->fd, key, next) == 0;
+	}
+	if (r < 0) {
+		free(d.keys);
+		free(d.values);
+		return r;
+	}
+	*ret_keys = d.keys;
+	*ret_values = d.values;
+	*ret_count = d.count;
+	return 0;
+}

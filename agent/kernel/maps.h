@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pinned maps: opened or made once, then written by typed calls. Pins are the state that outlives the agent. */
+#pragma once
+
+#include "agent/config.h"
+#include "datapath/abi.h"
+
+enum map_index {
+	MAP_CONTROL,
+	MAP_FLOWS4,
+	MAP_FLOWS6,
+	MAP_PODS,
+	MAP_ADDRESSES,
+	MAP_RULESETS,
+	MAP_RULESET_PEERS,
+	MAP_RULESET_PREFIXES,
+	MAP_RULESET_PORTS,
+	MAP_RULESET_CELLS,
+	MAP_SERVICES,
+	MAP_BACKENDS,
+	MAP_MEMBERS,
+	MAP_SOCKET_ORIGINS,
+	MAP_FRAGMENTS,
+	MAP_DROPS,
+	MAP_COUNTERS,
+	MAP_EVENTS,
+	MAP_EVENT_BUDGETS,
+	MAP_COUNT,
+};
+
+struct map_info {
+	const char *name;
+	const char *type; /* "hash", "lpm_trie", "array", ... */
+	int fd;           /* owned by struct maps */
+	uint32_t key_size, value_size, max_entries;
+};
+
+struct maps;
+
+/*
+ * Opens the maps pinned below `directory` (made if missing, mode 0700; pins 0600), makes those that are missing with the sizes of `config`.
+ * A pinned map keeps its size. A map of another shape is an error: its directory carries the layout's version.
+ * 0 or -errno, with what, where and what to do in `message`.
+ */
+int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size);
+void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
+void maps_unpin(struct maps *maps); /* removes the pins */
+const struct map_info *maps_get(const struct maps *maps, enum map_index index);
+int maps_fd(const struct maps *maps, enum map_index index);
+
+/* The control map, mapped into memory. Never NULL. */
+struct control *maps_control(struct maps *maps);
+/* Every flow is judged anew at its next packet. `switch_slots`: the other slot of pods and addresses counts from now on. Returns the new generation. */
+uint32_t maps_move_generation(struct maps *maps, bool switch_slots);
+/* Waits until every program that started before has ended (membarrier). */
+void maps_wait_for_programs(void);
+
+/* Writes or replaces one element; 0, -E2BIG (full), -errno. */
+int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value);
+int maps_delete(struct maps *maps, enum map_index index, const void *key); /* not there: 0 */
+int maps_find(struct maps *maps, enum map_index index, const void *key, void *ret_value); /* -ENOENT */
+/*
+ * All elements of a hash or trie, read one by one. Keys and values lie one behind the other; arrays belong to the
+ * caller (free()).
+ */
+int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **ret_values, size_t *ret_count);

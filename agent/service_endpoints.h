@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which endpoints a Service's port has: from its slices, or from pods by its selector. */
+#pragma once
+
+#include "agent/services.h"
+
+/* For one port and one family. `active` takes new flows; `terminating` keeps those it has. Sorted, no address twice. */
+struct endpoints {
+	struct backend *active;
+	size_t active_count;
+	struct backend *terminating;
+	size_t terminating_count;
+};
+
+/* `slices`: those of the Service. Without any, and with a selector, the pods count. 0 or -ENOMEM; free with endpoints_clear(). */
+int endpoints_collect(const struct object *service, const struct service_port *port, bool v4,
+		      const struct object *const *slices, size_t slice_count, const struct service_pod *pods,
+		      size_t pod_count, struct endpoints *ret);
+void endpoints_clear(struct endpoints *endpoints);

@@ -1,0 +1,781 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/services.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "agent/service_endpoints.h"
+#include "agent/shadow.h"
+
+/* One address and port of a Service, as it stands in the maps. */
+struct frontend {
+	struct service_key key;
+	struct service_entry entry;
+	char *port_name;
+	struct backend *active;
+	size_t active_count;
+	struct backend *terminating;
+	size_t terminating_count;
+	bool wanted;
+	struct frontend *next;
+};
+
+struct slice_name {
+	char *name;
+	struct slice_name *next;
+};
+
+/* All about one Service; there also while only slices of it are known. */
+struct service_work {
+	UT_hash_handle hh;
+	char *key; /* NAMESPACE/NAME */
+	char *namespace, *name;
+	struct slice_name *slices;
+	struct frontend *frontends;
+	bool dirty;
+	struct service_work *next_dirty;
+};
+
+/* Which Service a slice belongs to, to notice when that changes. */
+struct slice_owner {
+	UT_hash_handle hh;
+	char *key; /* NAMESPACE/SLICE */
+	char *service;
+};
+
+/* A deletion that has to wait for running programs. */
+struct leftover {
+	enum map_index map;
+	union {
+		struct backend_key backend;
+		struct member_key member;
+		struct service_key service;
+	};
+};
+
+/* Which Service holds an address and port: another one that wants it too is refused. */
+struct claim {
+	UT_hash_handle hh;
+	struct service_key key;
+	struct service_work *owner;
+	size_t count;
+};
+
+struct services {
+	struct maps *maps;
+	const struct store *store;
+	service_pods pods;
+	void *pods_data;
+	struct shadow *services, *backends, *members;
+	struct service_work *works;
+	struct service_work *dirty;
+	struct slice_owner *owners;
+	struct claim *claims;
+	struct leftover *leftovers;
+	size_t leftover_count;
+	struct service_problem *problems;
+	size_t problem_count;
+	uint32_t next_id, next_set;
+	size_t frontend_count, backend_count;
+};
+
+static int highest_numbers(const void *key, const void *value, void *data)
+{
+	struct services *s = data;
+	const struct service_entry *entry = value;
+
+	(void)key;
+	if (entry->id >= s->next_id)
+		s->next_id = entry->id + 1;
+	if (entry->backend_set >= s->next_set)
+		s->next_set = entry->backend_set + 1;
+	return 0;
+}
+
+static int highest_set(const void *key, const void *value, void *data)
+{
+	struct services *s = data;
+	const struct backend_key *k = key;
+
+	(void)value;
+	if (k->backend_set >= s->next_set)
+		s->next_set = k->backend_set + 1;
+	return 0;
+}
+
+int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret)
+{
+	struct services *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	*s = (struct services){.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1, .next_set = 1};
+	if ((r = shadow_open(maps, MAP_SERVICES, &s->services)) < 0 ||
+	    (r = shadow_open(maps, MAP_BACKENDS, &s->backends)) < 0 ||
+	    (r = shadow_open(maps, MAP_MEMBERS, &s->members)) < 0) {
+		services_close(s);
+		return r;
+	}
+	shadow_each(s->services, highest_numbers, s);
+	shadow_each(s->backends, highest_set, s);
+	shadow_begin(s->services);
+	shadow_begin(s->backends);
+	shadow_begin(s->members);
+	*ret = s;
+	return 0;
+}
+
+static void frontend_free(struct frontend *f)
+{
+	free(f->port_name);
+	free(f->active);
+	free(f->terminating);
+	free(f);
+}
+
+static void work_free(struct service_work *w)
+{
+	struct slice_name *slice, *next_slice;
+	struct frontend *f, *next;
+
+	for (slice = w->slices; slice; slice = next_slice) {
+		next_slice = slice->next;
+		free(slice->name);
+		free(slice);
+	}
+	for (f = w->frontends; f; f = next) {
+		next = f->next;
+		frontend_free(f);
+	}
+	free(w->key);
+	free(w->namespace);
+	free(w->name);
+	free(w);
+}
+
+void services_close(struct services *s)
+{
+	struct service_work *w, *next;
+	struct slice_owner *o, *next_owner;
+	struct claim *c, *next_claim;
+
+	if (!s)
+		return;
+	HASH_ITER(hh, s->works, w, next) {
+		HASH_DEL(s->works, w);
+		work_free(w);
+	}
+	HASH_ITER(hh, s->owners, o, next_owner) {
+		HASH_DEL(s->owners, o);
+		free(o->key);
+		free(o->service);
+		free(o);
+	}
+	HASH_ITER(hh, s->claims, c, next_claim) {
+		HASH_DEL(s->claims, c);
+		free(c);
+	}
+	shadow_close(s->services);
+	shadow_close(s->backends);
+	shadow_close(s->members);
+	free(s->leftovers);
+	free(s->problems);
+	free(s);
+}
+
+static struct service_work *work_get(struct services *s, const char *namespace, const char *name)
+{
+	struct service_work *w;
+	char *key;
+
+	if (asprintf(&key, "%s/%s", namespace, name) < 0)
+		return NULL;
+	HASH_FIND_STR(s->works, key, w);
+	if (w) {
+		free(key);
+		return w;
+	}
+	w = calloc(1, sizeof(*w));
+	if (w) {
+		w->key = key;
+		w->namespace = strdup(namespace);
+		w->name = strdup(name);
+	}
+	if (!w || !w->namespace || !w->name) {
+		free(key);
+		if (w)
+			w->key = NULL, work_free(w);
+		return NULL;
+	}
+	HASH_ADD_KEYPTR(hh, s->works, w->key, strlen(w->key), w);
+	return w;
+}
+
+static void mark(struct services *s, struct service_work *w)
+{
+	if (!w || w->dirty)
+		return;
+	w->dirty = true;
+	w->next_dirty = s->dirty;
+	s->dirty = w;
+}
+
+static void slice_remove(struct service_work *w, const char *name)
+{
+	struct slice_name **at, *found;
+
+	for (at = &w->slices; *at; at = &(*at)->next) {
+		if (strcmp((*at)->name, name) != 0)
+			continue;
+		found = *at;
+		*at = found->next;
+		free(found->name);
+		free(found);
+		return;
+	}
+}
+
+static void slice_add(struct service_work *w, const char *name)
+{
+	struct slice_name *slice;
+
+	slice_remove(w, name);
+	slice = calloc(1, sizeof(*slice));
+	if (!slice || !(slice->name = strdup(name))) {
+		free(slice);
+		return;
+	}
+	slice->next = w->slices;
+	w->slices = slice;
+}
+
+/* A slice may come, go, or change the Service it names. */
+static void slice_changed(struct services *s, const struct object *slice, bool deleted)
+{
+	const char *service = deleted ? NULL : slice->slice.service;
+	struct slice_owner *owner;
+	char *key;
+
+	if (asprintf(&key, "%s/%s", slice->namespace, slice->name) < 0)
+		return;
+	HASH_FIND_STR(s->owners, key, owner);
+	if (owner && (!service || strcmp(owner->service, service) != 0)) {
+		struct service_work *old = work_get(s, slice->namespace, owner->service);
+
+		if (old)
+			slice_remove(old, slice->name);
+		mark(s, old);
+		HASH_DEL(s->owners, owner);
+		free(owner->key);
+		free(owner->service);
+		free(owner);
+		owner = NULL;
+	}
+	if (service) {
+		struct service_work *w = work_get(s, slice->namespace, service);
+
+		if (!owner) {
+			owner = calloc(1, sizeof(*owner));
+			if (owner && (owner->service = strdup(service))) {
+				owner->key = key;
+				HASH_ADD_KEYPTR(hh, s->owners, owner->key, strlen(owner->key), owner);
+				key = NULL;
+			} else {
+				free(owner);
+			}
+			if (w)
+				slice_add(w, slice->name);
+		}
+		mark(s, w);
+	}
+	free(key);
+}
+
+void services_object_changed(struct services *s, const struct object *object, bool deleted)
+{
+	if (object->kind == OBJECT_SERVICE)
+		mark(s, work_get(s, object->namespace, object->name));
+	else if (object->kind == OBJECT_ENDPOINT_SLICE)
+		slice_changed(s, object, deleted);
+}
+
+void services_pods_changed(struct services *s, const char *namespace)
+{
+	struct service_work *w, *next;
+
+	HASH_ITER(hh, s->works, w, next) {
+		const struct object *service;
+
+		if (w->slices || (namespace && *namespace && strcmp(w->namespace, namespace) != 0))
+			continue;
+		service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
+		if (service && service->service.has_selector)
+			mark(s, w);
+	}
+}
+
+bool services_dirty(const struct services *s)
+{
+	return s->dirty != NULL;
+}
+
+static int leave(struct services *s, struct leftover leftover)
+{
+	struct leftover *grown;
+
+	if (s->leftover_count % 64 == 0) {
+		grown = reallocarray(s->leftovers, s->leftover_count + 64, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		s->leftovers = grown;
+	}
+	s->leftovers[s->leftover_count++] = leftover;
+	return 0;
+}
+
+static struct member_key member_key_of(uint32_t id, const struct backend *backend)
+{
+	return (struct member_key){.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
+}
+
+static bool holds(const struct backend *list, size_t count, const struct backend *backend)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (memcmp(&list[i], backend, sizeof(*backend)) == 0)
+			return true;
+	return false;
+}
+
+/* Members that the new endpoints do not name. */
+static void leave_members(struct services *s, uint32_t id, const struct backend *old, size_t old_count,
+			  const struct endpoints *now)
+{
+	size_t i;
+
+	for (i = 0; i < old_count; i++)
+		if (!now || (!holds(now->active, now->active_count, &old[i]) &&
+			     !holds(now->terminating, now->terminating_count, &old[i])))
+			leave(s, (struct leftover){.map = MAP_MEMBERS, .member = member_key_of(id, &old[i])});
+}
+
+static void leave_backends(struct services *s, const struct service_entry *entry)
+{
+	uint32_t i;
+
+	for (i = 0; i < entry->backend_count; i++)
+		leave(s, (struct leftover){.map = MAP_BACKENDS, .backend = {entry->backend_set, i}});
+}
+
+/* Does the map already hold these backends under the set's number (after a restart)? */
+static bool set_holds(const struct services *s, const struct service_entry *entry, const struct endpoints *e)
+{
+	uint32_t i;
+
+	if (entry->backend_count != e->active_count)
+		return false;
+	for (i = 0; i < entry->backend_count; i++) {
+		struct backend_key key = {entry->backend_set, i};
+		const struct backend *backend = shadow_find(s->backends, &key);
+
+		if (!backend || memcmp(backend, &e->active[i], sizeof(*backend)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static int put_backends(struct services *s, uint32_t set, const struct endpoints *e)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < e->active_count && r == 0; i++) {
+		struct backend_key key = {set, i};
+
+		r = shadow_put(s->backends, &key, &e->active[i]);
+	}
+	if (r < 0)
+		while (i-- > 0) {
+			struct backend_key key = {set, i};
+
+			shadow_delete(s->backends, &key);
+		}
+	return r;
+}
+
+static int put_members(struct services *s, uint32_t id, const struct endpoints *e)
+{
+	const uint32_t active = MEMBER_ACTIVE, terminating = MEMBER_TERMINATING;
+	struct member_key key;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < e->active_count && r == 0; i++) {
+		key = member_key_of(id, &e->active[i]);
+		r = shadow_put(s->members, &key, &active);
+	}
+	for (i = 0; i < e->terminating_count && r == 0; i++) {
+		key = member_key_of(id, &e->terminating[i]);
+		r = shadow_put(s->members, &key, &terminating);
+	}
+	return r;
+}
+
+static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
+{
+	return f->active_count == e->active_count && f->terminating_count == e->terminating_count &&
+	       memcmp(f->active, e->active, e->active_count * sizeof(*e->active)) == 0 &&
+	       memcmp(f->terminating, e->terminating, e->terminating_count * sizeof(*e->terminating)) == 0;
+}
+
+/* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
+static int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full)
+{
+	const struct service_entry *present = shadow_find(s->services, &f->key);
+	struct service_entry entry = {.backend_count = e->active_count};
+	bool keep = false;
+	int r;
+
+	if (f->active && present && endpoints_same(f, e)) {
+		endpoints_clear(e);
+		return 0;
+	}
+	if (present) {
+		keep = set_holds(s, present, e);
+		entry.id = present->id;
+		entry.backend_set = keep ? present->backend_set : s->next_set++;
+	} else {
+		entry.id = s->next_id++;
+		entry.backend_set = s->next_set++;
+	}
+	*full = "backends";
+	r = put_backends(s, entry.backend_set, e);
+	if (r < 0)
+		return r;
+	*full = "members";
+	r = put_members(s, entry.id, e);
+	if (r < 0)
+		return r;
+	if (present && !keep)
+		leave_backends(s, present);
+	leave_members(s, entry.id, f->active, f->active_count, e);
+	leave_members(s, entry.id, f->terminating, f->terminating_count, e);
+	if (!present || memcmp(present, &entry, sizeof(entry)) != 0 || f->active)
+		*changed = true;
+	*full = "services";
+	r = shadow_put(s->services, &f->key, &entry);
+	if (r < 0)
+		return r;
+	f->entry = entry;
+	s->backend_count += e->active_count - f->active_count;
+	free(f->active);
+	free(f->terminating);
+	f->active = e->active;
+	f->active_count = e->active_count;
+	f->terminating = e->terminating;
+	f->terminating_count = e->terminating_count;
+	*e = (struct endpoints){};
+	return 0;
+}
+
+static bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner)
+{
+	struct claim *c;
+
+	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
+	if (c && c->owner != owner)
+		return false;
+	if (!c) {
+		c = calloc(1, sizeof(*c));
+		if (!c)
+			return false;
+		c->key = *key;
+		c->owner = owner;
+		HASH_ADD(hh, s->claims, key, sizeof(c->key), c);
+	}
+	c->count++;
+	return true;
+}
+
+static void claim_drop(struct services *s, const struct service_key *key)
+{
+	struct claim *c;
+
+	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
+	if (!c || --c->count)
+		return;
+	HASH_DEL(s->claims, c);
+	free(c);
+}
+
+static void frontend_remove(struct services *s, struct frontend *f, bool *changed)
+{
+	leave_backends(s, &f->entry);
+	leave_members(s, f->entry.id, f->active, f->active_count, NULL);
+	leave_members(s, f->entry.id, f->terminating, f->terminating_count, NULL);
+	shadow_delete(s->services, &f->key);
+	s->backend_count -= f->active_count;
+	s->frontend_count--;
+	claim_drop(s, &f->key);
+	frontend_free(f);
+	*changed = true;
+}
+
+static void problem_add(struct services *s, const struct service_work *w, const char *reason)
+{
+	struct service_problem *grown = reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return;
+	s->problems = grown;
+	grown = &s->problems[s->problem_count++];
+	*grown = (struct service_problem){.namespace = w->namespace, .name = w->name};
+	snprintf(grown->reason, sizeof(grown->reason), "%s", reason);
+}
+
+static void problems_clear_of(struct services *s, const struct service_work *w)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < s->problem_count; i++)
+		if (s->problems[i].name != w->name)
+			s->problems[kept++] = s->problems[i];
+	s->problem_count = kept;
+}
+
+static struct frontend *frontend_get(struct service_work *w, const struct service_key *key)
+{
+	struct frontend *f;
+
+	for (f = w->frontends; f; f = f->next)
+		if (memcmp(&f->key, key, sizeof(*key)) == 0)
+			return f;
+	return NULL;
+}
+
+/* The wanted frontend for a key; a new one takes its claim. NULL: another Service has the address and port. */
+static struct frontend *frontend_want(struct services *s, struct service_work *w, const struct service_key *key,
+				      const char *port_name)
+{
+	struct frontend *f = frontend_get(w, key);
+
+	if (f) {
+		f->wanted = true;
+		return f;
+	}
+	if (!claim_take(s, key, w)) {
+		problem_add(s, w, "another Service has the same address and port");
+		return NULL;
+	}
+	f = calloc(1, sizeof(*f));
+	if (!f || !(f->port_name = strdup(port_name))) {
+		free(f);
+		claim_drop(s, key);
+		return NULL;
+	}
+	f->key = *key;
+	f->wanted = true;
+	f->next = w->frontends;
+	w->frontends = f;
+	s->frontend_count++;
+	return f;
+}
+
+static int put_endpoints(struct services *s, struct service_work *w, const struct service_key *key,
+			 const char *port_name, struct endpoints *e, bool *changed)
+{
+	struct frontend *f = frontend_want(s, w, key, port_name);
+	const char *full = "";
+	char reason[160];
+	int r;
+
+	if (!f) {
+		endpoints_clear(e);
+		return 0;
+	}
+	r = frontend_apply(s, f, e, changed, &full);
+	endpoints_clear(e);
+	if (r == -E2BIG) {
+		snprintf(reason, sizeof(reason), "map %s is full: %zu entries needed more; raise --max-%s", full,
+			 e->active_count, strcmp(full, "services") == 0 ? "services" : "backends");
+		problem_add(s, w, reason);
+		return 0;
+	}
+	return r;
+}
+
+/* The address itself, whatever the port: an unknown port is refused, nothing leaves the node. */
+static int put_address(struct services *s, struct service_work *w, const struct polder_addr *addr, bool *changed)
+{
+	struct service_key key = {.addr = *addr};
+	struct endpoints none = {.active = calloc(1, sizeof(struct backend)), .terminating = calloc(1, sizeof(struct backend))};
+
+	if (!none.active || !none.terminating) {
+		endpoints_clear(&none);
+		return -ENOMEM;
+	}
+	return put_endpoints(s, w, &key, "", &none, changed);
+}
+
+static int apply_service(struct services *s, struct service_work *w, const struct object *service,
+			 const struct object *const *slices, size_t slice_count, bool *changed)
+{
+	const struct service_pod *pods = NULL;
+	size_t pod_count = 0, i, j;
+	int r = 0;
+
+	if (!slice_count && service->service.has_selector)
+		pod_count = s->pods(w->namespace, &pods, s->pods_data);
+	for (i = 0; i < service->service.cluster_ip_count && r == 0; i++) {
+		const struct polder_addr *addr = &service->service.cluster_ips[i];
+
+		r = put_address(s, w, addr, changed);
+		for (j = 0; j < service->service.port_count && r == 0; j++) {
+			const struct service_port *port = &service->service.ports[j];
+			struct service_key key = {.addr = *addr, .port_be = htons(port->port), .proto = port->proto};
+			struct endpoints e = {};
+
+			if (port->proto == IPPROTO_SCTP) {
+				problem_add(s, w, "SCTP ports of Services are not supported in this version");
+				continue;
+			}
+			r = endpoints_collect(service, port, addr_is_v4(addr), slices, slice_count, pods, pod_count, &e);
+			if (r == 0)
+				r = put_endpoints(s, w, &key, port->name, &e, changed);
+		}
+	}
+	return r;
+}
+
+static bool is_balanced(const struct object *service)
+{
+	return service && !service->service.headless && strcmp(service->service.type, "ExternalName") != 0 &&
+	       !labels_get(&service->labels, "service.kubernetes.io/service-proxy-name") &&
+	       !labels_get(&service->labels, "service.kubernetes.io/headless");
+}
+
+static int apply_work(struct services *s, struct service_work *w, bool *changed)
+{
+	const struct object *service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
+	const struct object **slices = NULL;
+	struct slice_name *slice;
+	struct frontend *f, **at;
+	size_t count = 0;
+	int r = 0;
+
+	problems_clear_of(s, w);
+	for (slice = w->slices; slice; slice = slice->next)
+		count++;
+	slices = calloc(count + 1, sizeof(*slices));
+	if (!slices)
+		return -ENOMEM;
+	count = 0;
+	for (slice = w->slices; slice; slice = slice->next) {
+		slices[count] = store_get(s->store, OBJECT_ENDPOINT_SLICE, w->namespace, slice->name);
+		count += slices[count] != NULL;
+	}
+	for (f = w->frontends; f; f = f->next)
+		f->wanted = false;
+	if (is_balanced(service))
+		r = apply_service(s, w, service, slices, count, changed);
+	free(slices);
+	for (at = &w->frontends; *at;) {
+		f = *at;
+		if (f->wanted || r < 0) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		frontend_remove(s, f, changed);
+	}
+	return r;
+}
+
+int services_apply(struct services *s, bool *ret_changed)
+{
+	struct service_work *w, *list = s->dirty;
+	bool changed = false;
+	int r = 0, result;
+
+	s->dirty = NULL;
+	while ((w = list)) {
+		list = w->next_dirty;
+		w->dirty = false;
+		result = apply_work(s, w, &changed);
+		if (result < 0)
+			r = result;
+	}
+	*ret_changed = changed;
+	return r;
+}
+
+void services_sweep(struct services *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->leftover_count; i++) {
+		const struct leftover *l = &s->leftovers[i];
+
+		if (l->map == MAP_BACKENDS)
+			shadow_delete(s->backends, &l->backend);
+		else if (l->map == MAP_MEMBERS)
+			shadow_delete(s->members, &l->member);
+		else
+			shadow_delete(s->services, &l->service);
+	}
+	s->leftover_count = 0;
+	free(s->leftovers);
+	s->leftovers = NULL;
+}
+
+void services_forget_unknown(struct services *s)
+{
+	/* What was put since services_open() is wanted; backends and members that were kept are wanted by being put. */
+	shadow_sweep(s->services);
+	shadow_sweep(s->backends);
+	shadow_sweep(s->members);
+}
+
+size_t services_problems(const struct services *s, const struct service_problem **ret)
+{
+	*ret = s->problems;
+	return s->problem_count;
+}
+
+void services_each(const struct services *s, void (*visit)(const struct service_view *view, void *data), void *data)
+{
+	struct service_work *w, *next;
+	struct frontend *f;
+
+	HASH_ITER(hh, s->works, w, next) {
+		for (f = w->frontends; f; f = f->next) {
+			struct service_view view = {.namespace = w->namespace,
+						    .name = w->name,
+						    .port_name = f->port_name,
+						    .key = f->key,
+						    .backends = f->active,
+						    .backend_count = f->active_count,
+						    .terminating = f->terminating,
+						    .terminating_count = f->terminating_count};
+
+			if (f->key.port_be)
+				visit(&view, data);
+		}
+	}
+}
+
+size_t services_frontend_count(const struct services *s)
+{
+	return s->frontend_count;
+}
+
+size_t services_backend_count(const struct services *s)
+{
+	return s->backend_count;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From Service and EndpointSlice objects to the maps services, backends and members; one Service at a time. */
+#pragma once
+
+#include "agent/kernel/maps.h"
+#include "agent/store.h"
+
+struct services;
+
+/* A pod as Services with a selector see it. Borrowed from the caller. */
+struct service_pod {
+	const char *namespace;
+	const struct labels *labels;
+	const struct object *object; /* NULL: known only from its attachment */
+	const struct polder_addr *addresses;
+	size_t address_count;
+};
+/* Gives all pods of a namespace in a stable order; returns their number. The array is the callback's, until its next call. */
+typedef size_t (*service_pods)(const char *namespace, const struct service_pod **ret, void *data);
+
+int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret);
+void services_close(struct services *services);
+
+/* To be called for each change of a Service or EndpointSlice in the store. */
+void services_object_changed(struct services *services, const struct object *object, bool deleted);
+/* Pods of a namespace have changed ("" or NULL: of any): Services whose endpoints come from pods are looked at again. */
+void services_pods_changed(struct services *services, const char *namespace);
+bool services_dirty(const struct services *services);
+
+/*
+ * Brings the maps to what the objects ask for: new backends before what points at them; deletions are left to
+ * services_sweep(), after the programs have ended that may still use them. `*ret_changed` tells if the generation must move.
+ * A Service that cannot be put into effect is told by services_problems(); the others go on. 0 or -errno (memory).
+ */
+int services_apply(struct services *services, bool *ret_changed);
+void services_sweep(struct services *services);
+/* First pass after a start: everything of the maps that no object asks for goes with the next sweep. */
+void services_forget_unknown(struct services *services);
+
+struct service_problem {
+	const char *namespace, *name;
+	char reason[160];
+};
+size_t services_problems(const struct services *services, const struct service_problem **ret);
+
+/* What is in force, for showing: one call for each frontend. */
+struct service_view {
+	const char *namespace, *name, *port_name;
+	struct service_key key;
+	const struct backend *backends;
+	size_t backend_count;
+	const struct backend *terminating;
+	size_t terminating_count;
+};
+void services_each(const struct services *services, void (*visit)(const struct service_view *view, void *data),
+		   void *data);
+size_t services_frontend_count(const struct services *services);
+size_t services_backend_count(const struct services *services);
