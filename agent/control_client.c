@@ -256,8 +256,15 @@ static int read_line(struct control_client *client, int64_t deadline, const char
 static void copy_text(const json_t *error, const char *key, char *ret, size_t size)
 {
 	const char *text = json_string_value(json_object_get(error, key));
+	size_t length = text ? strlen(text) : 0;
 
-	snprintf(ret, size, "%s", text ? text : "");
+	if (length >= size) {
+		length = size - 1;
+		while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+			length--; /* not in the middle of a character */
+	}
+	memcpy(ret, text ? text : "", length);
+	ret[length] = '\0';
 }
 
 static int judge_answer(const json_t *answer, json_t **ret_result,

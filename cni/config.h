@@ -8,7 +8,7 @@
 
 #include "cni/failure.h"
 
-#define CNI_CONFIG_MAX	   (4u << 20)
+#define CNI_CONFIG_MAX	   (768u << 10) /* what polderd takes is 1 MiB */
 #define CNI_DEFAULT_SOCKET "/run/polder/polder.sock"
 
 /* In the order of their age. */
