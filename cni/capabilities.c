@@ -155,27 +155,3 @@ int cni_config_check_add(const struct cni_config *config, struct cni_failure *re
 				 "args.cni.labels", ret_failure);
 	return r;
 }
-
-static bool says_nothing(const json_t *value)
-{
-	return !value || json_is_null(value) || (json_is_array(value) && !json_array_size(value)) ||
-	       (json_is_string(value) && !json_string_length(value));
-}
-
-int cni_config_adopt_args(struct cni_config *config, const json_t *args,
-			  struct cni_failure *ret_failure)
-{
-	json_t *ip = json_object_get(args, "IP"), *mac = json_object_get(args, "MAC");
-	json_t *runtime = json_object_get(config->root, "runtimeConfig");
-	int r = 0;
-
-	if (!json_is_object(runtime)) {
-		runtime = json_object();
-		r = json_object_set_new(config->root, "runtimeConfig", runtime);
-	}
-	if (!r && !says_nothing(ip) && says_nothing(json_object_get(runtime, "ips")))
-		r = json_object_set_new(runtime, "ips", json_pack("[O]", ip));
-	if (!r && !says_nothing(mac) && says_nothing(json_object_get(runtime, "mac")))
-		r = json_object_set(runtime, "mac", mac);
-	return r ? cni_fail(ret_failure, CNI_IO, "out of memory") : 0;
-}

@@ -45,11 +45,6 @@ static int full_request(struct cni_config *config, const struct cni_environment 
 
 	if (r < 0)
 		return r;
-	r = cni_config_adopt_args(config, cni_args, ret_failure);
-	if (r < 0) {
-		json_decref(cni_args);
-		return r;
-	}
 	args = request_args(config, environment, cni_args);
 	if (!args)
 		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,

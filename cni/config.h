@@ -42,12 +42,6 @@ void cni_config_clear(struct cni_config *config);
 int cni_config_check_add(const struct cni_config *config, struct cni_failure *ret_failure);
 
 /*
- * Addresses and MAC that came as IP= and MAC= of CNI_ARGS stand in where runtimeConfig says nothing. 0 or -EINVAL.
- */
-int cni_config_adopt_args(struct cni_config *config, const json_t *args,
-			  struct cni_failure *ret_failure);
-
-/*
  * The attachments that a GC shall keep: a new list of {containerID, ifname}. False: the runtime names none, or not in the form of
  * the specification, and nothing may be deleted; `*ret_why` says which, for the log.
  */

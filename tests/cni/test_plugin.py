@@ -398,12 +398,6 @@ class CN09Capabilities(Case):
         runtime = self.runtime(self.config(runtimeConfig={"ips": ["10.244.0.9", "10.244.0.9"]}))
         self.assertEqual(runtime["ips"], ["10.244.0.9", "10.244.0.9"])
 
-    def test_address_and_mac_of_cni_args_stand_in(self):
-        runtime = self.runtime(self.config(), CNI_ARGS="IgnoreUnknown=1;IP=10.244.0.9;MAC=" + MAC)
-        self.assertEqual(runtime, {"ips": ["10.244.0.9"], "mac": MAC})
-        runtime = self.runtime(self.config(runtimeConfig={"ips": ["10.244.0.8"]}), CNI_ARGS="IP=10.244.0.9;MAC=")
-        self.assertEqual(runtime, {"ips": ["10.244.0.8"]})
-
     def test_labels_reach_the_agent(self):
         recorder = self.serve()
         args = {"labels": [{"key": "app", "value": "web"}], "cni": {"labels": [{"key": "tier", "value": ""}]}}
