@@ -11,14 +11,16 @@
 /* Takes the value and leaves the variable empty, so that its cleanup does nothing. */
 #define TAKE_PTR(variable)                                                                         \
 	({                                                                                         \
-		__typeof__(variable) taken_ = (variable);                                          \
-		(variable) = NULL;                                                                 \
+		__typeof__(variable) *place_ = &(variable);                                        \
+		__typeof__(variable) taken_ = *place_;                                             \
+		*place_ = NULL;                                                                    \
 		taken_;                                                                            \
 	})
 #define TAKE_FD(variable)                                                                          \
 	({                                                                                         \
-		int taken_ = (variable);                                                           \
-		(variable) = -1;                                                                   \
+		int *place_ = &(variable);                                                         \
+		int taken_ = *place_;                                                              \
+		*place_ = -1;                                                                      \
 		taken_;                                                                            \
 	})
 

@@ -427,16 +427,18 @@ static void answer(struct control_request *request, char *line, size_t length)
 void control_reply(struct control_request *request, json_t *result)
 {
 	size_t length = 0;
+	char *line = control_format_result(result, &length);
 
-	answer(request, control_format_result(result, &length), length);
+	answer(request, line, length);
 }
 
 void control_fail(struct control_request *request, int code, const char *message,
 		  const char *details)
 {
 	size_t length = 0;
+	char *line = control_format_error(code, message, details, &length);
 
-	answer(request, control_format_error(code, message, details, &length), length);
+	answer(request, line, length);
 }
 
 void control_stream_begin(struct control_request *request,

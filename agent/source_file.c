@@ -101,33 +101,6 @@ static int read_whole(int fd, size_t size, char **ret, size_t *ret_length)
 	return 0;
 }
 
-static int compare_objects(const void *x, const void *y)
-{
-	const struct object *a = *(struct object *const *)x, *b = *(struct object *const *)y;
-	int order = (int)a->kind - (int)b->kind;
-
-	if (order == 0)
-		order = strcmp(a->namespace, b->namespace);
-	return order ? order : strcmp(a->name, b->name);
-}
-
-/* The store refuses a list with an object twice; this says which. Sorts the list. */
-static void explain_duplicate(struct object_list *list, struct object_error *ret_error)
-{
-	qsort(list->objects, list->count, sizeof(list->objects[0]), compare_objects);
-	for (size_t i = 1; i < list->count; i++) {
-		const struct object *object = list->objects[i];
-
-		if (compare_objects(&list->objects[i - 1], &list->objects[i]) != 0)
-			continue;
-		explain(ret_error, "%s %.60s%s%.120s stands in it twice",
-			object_kind_name(object->kind), object->namespace,
-			object->namespace[0] ? "/" : "", object->name);
-		return;
-	}
-	explain(ret_error, "an object stands in it twice");
-}
-
 enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
 				 struct store *store, struct object_error *ret_error)
 {
@@ -159,7 +132,7 @@ enum file_state source_file_load(int dir_fd, const char *name, const char *origi
 		return FILE_BAD;
 	r = store_replace(store, origin, &list);
 	if (r == -EEXIST)
-		explain_duplicate(&list, ret_error);
+		explain(ret_error, "an object stands in it twice");
 	else if (r < 0)
 		explain(ret_error, "no memory");
 	object_list_clear(&list);
