@@ -9,17 +9,17 @@
 
 #define MAX_BITS_V4 24
 #define MAX_BITS_V6 20
-#define WORD_BITS 64
+#define WORD_BITS   64
 
 struct ipam_pool {
 	struct prefix range;
-	uint32_t count;    /* addresses, reserved ones too */
+	uint32_t count; /* addresses, reserved ones too */
 	uint32_t reserved;
 	uint32_t used;
-	uint32_t cursor;   /* where the search begins */
-	bool v4, whole;    /* whole: the range was not cut */
-	uint64_t *taken;   /* a bit for each, reserved ones too */
-	uint64_t *fixed;   /* the reserved ones */
+	uint32_t cursor; /* where the search begins */
+	bool v4, whole;	 /* whole: the range was not cut */
+	uint64_t *taken; /* a bit for each, reserved ones too */
+	uint64_t *fixed; /* the reserved ones */
 };
 
 static bool bit_get(const uint64_t *bits, uint32_t i)
@@ -96,7 +96,8 @@ static void offset_to_addr(const struct ipam_pool *pool, uint32_t offset, struct
 	*ret = addr;
 }
 
-static int addr_to_offset(const struct ipam_pool *pool, const struct polder_addr *addr, uint32_t *ret)
+static int addr_to_offset(const struct ipam_pool *pool, const struct polder_addr *addr,
+			  uint32_t *ret)
 {
 	uint32_t offset = ntohl(addr->words_be[3]) - ntohl(pool->range.addr.words_be[3]);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One family's pool of pod addresses: who has which is in memory only, the pods' records say it again after a restart. */
+/* One family's pool of pod addresses: who has which is in memory only, the pods' records say it
+ * again after a restart. */
 #pragma once
 
 #include <stdint.h>
@@ -9,15 +10,17 @@
 struct ipam_pool;
 
 /*
- * Of an IPv6 range the first 2^20 addresses are used, of an IPv4 range the first 2^24. The range's own address, the next one (so
- * that no pod has what looks like a gateway) and IPv4's broadcast address are nobody's. 0, -EINVAL or -ENOMEM.
+ * Of an IPv6 range the first 2^20 addresses are used, of an IPv4 range the first 2^24. The range's
+ * own address, the next one (so that no pod has what looks like a gateway) and IPv4's broadcast
+ * address are nobody's. 0, -EINVAL or -ENOMEM.
  */
 int ipam_pool_new(const struct prefix *range, struct ipam_pool **ret);
 void ipam_pool_free(struct ipam_pool *pool); /* takes NULL */
 
 /* A certain address. 0; -ERANGE: not of this pool; -EPERM: reserved; -EADDRINUSE. */
 int ipam_take(struct ipam_pool *pool, const struct polder_addr *addr);
-/* The next free one after the last that was taken so: an address rests as long as possible before it is used again. 0 or -ENOSPC. */
+/* The next free one after the last that was taken so: an address rests as long as possible before
+ * it is used again. 0 or -ENOSPC. */
 int ipam_take_next(struct ipam_pool *pool, struct polder_addr *ret);
 /* What is not of the pool, reserved or free stays as it is. */
 void ipam_release(struct ipam_pool *pool, const struct polder_addr *addr);

@@ -184,11 +184,14 @@ static void put_aside(const struct pods *pods, const char *file, int r)
 	if (asprintf(&to, "%s/%s.bad", pods->directory, file) < 0)
 		to = NULL;
 	if (!from || !to || rename(from, to) < 0)
-		log_error("pods", "record %s/%s is damaged and cannot be put aside: %s", pods->directory,
-			  file, strerror(errno));
+		log_error("pods", "record %s/%s is damaged and cannot be put aside: %s",
+			  pods->directory, file, strerror(errno));
 	else
-		log_warning("pods", "record %s is damaged (%s) and put aside as %s.bad; its pod is cut off: "
-			    "restart it", from, strerror(-r), file);
+		log_warning(
+			"pods",
+			"record %s is damaged (%s) and put aside as %s.bad; its pod is cut off: "
+			"restart it",
+			from, strerror(-r), file);
 }
 
 static bool has_suffix(const char *text, const char *suffix)
@@ -263,7 +266,8 @@ static bool belongs_to_a_pod(const struct pods *pods, const struct link_info *li
 	return false;
 }
 
-/* Links of ours that no record knows: an ADD that the agent's end cut short, or a damaged record. Their addresses are free. */
+/* Links of ours that no record knows: an ADD that the agent's end cut short, or a damaged record.
+ * Their addresses are free. */
 static void delete_orphans(struct pods *pods, const struct link_info *links, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -275,8 +279,8 @@ static void delete_orphans(struct pods *pods, const struct link_info *links, siz
 			continue;
 		r = netlink_link_delete(pods->nl, link->ifindex);
 		if (r < 0)
-			log_error("pods", "link %s has no record and cannot be deleted: %s", link->name,
-				  strerror(-r));
+			log_error("pods", "link %s has no record and cannot be deleted: %s",
+				  link->name, strerror(-r));
 		else
 			log_warning("pods", "link %s had no record and is deleted", link->name);
 	}
@@ -400,8 +404,9 @@ int pods_repair(struct pods *pods)
 		if (r == -ENODEV) {
 			pod->gone = true;
 		} else if (r < 0) {
-			log_error("pods", "%s: %s cannot be put back: %s %s", local_pod_text(pod, text),
-				  what, strerror(-r), netlink_error(pods->nl));
+			log_error("pods", "%s: %s cannot be put back: %s %s",
+				  local_pod_text(pod, text), what, strerror(-r),
+				  netlink_error(pods->nl));
 			result = r;
 		}
 	}

@@ -29,8 +29,7 @@ static json_int_t find_interface(const json_t *interfaces, const char *ifname, c
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(interfaces, i, item)
-	{
+	json_array_foreach (interfaces, i, item) {
 		const char *name = json_string_value(json_object_get(item, "name"));
 		const char *sandbox = json_string_value(json_object_get(item, "sandbox"));
 
@@ -58,7 +57,8 @@ static int parse_cidr(const char *text, struct prefix *ret)
 	return 0;
 }
 
-static bool has_addr(const struct prefix *list, size_t count, const struct polder_addr *addr, int length)
+static bool has_addr(const struct prefix *list, size_t count, const struct polder_addr *addr,
+		     int length)
 {
 	for (size_t i = 0; i < count; i++)
 		if (memcmp(&list[i].addr, addr, sizeof(*addr)) == 0 && list[i].length == length)
@@ -76,14 +76,13 @@ static int check_own_addr(const struct prefix *list, size_t count, const struct 
 	return missing(ret_error, "the container's address %s is missing", addr_format(addr, text));
 }
 
-static int check_result_addrs(const struct prefix *list, size_t count, const json_t *ips, json_int_t index,
-			      struct cni_error *ret_error)
+static int check_result_addrs(const struct prefix *list, size_t count, const json_t *ips,
+			      json_int_t index, struct cni_error *ret_error)
 {
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(ips, i, item)
-	{
+	json_array_foreach (ips, i, item) {
 		const json_t *place = json_object_get(item, "interface");
 		const char *text = json_string_value(json_object_get(item, "address"));
 		struct prefix wanted;
@@ -92,43 +91,46 @@ static int check_result_addrs(const struct prefix *list, size_t count, const jso
 			continue;
 		if (parse_cidr(text, &wanted) < 0)
 			return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
-					"$.prevResult.ips[%zu].address is not an address with a prefix length", i);
+					 "$.prevResult.ips[%zu].address is not an address with a "
+					 "prefix length",
+					 i);
 		if (!has_addr(list, count, &wanted.addr, wanted.length))
 			return missing(ret_error, "the container's address %s is missing", text);
 	}
 	return 0;
 }
 
-static int check_addrs(struct netlink *inside, const struct local_pod *pod, int ifindex, const json_t *ips,
-		       json_int_t index, struct cni_error *ret_error)
+static int check_addrs(struct netlink *inside, const struct local_pod *pod, int ifindex,
+		       const json_t *ips, json_int_t index, struct cni_error *ret_error)
 {
 	CLEANUP(cleanup_free) struct prefix *list = NULL;
 	size_t count = 0;
 	int r = netlink_address_list(inside, ifindex, &list, &count);
 
 	if (r < 0)
-		return pods_fail(ret_error, r, CNI_IO_FAILURE, "the container's addresses cannot be read: %s",
-				strerror(-r));
+		return pods_fail(ret_error, r, CNI_IO_FAILURE,
+				 "the container's addresses cannot be read: %s", strerror(-r));
 	r = check_own_addr(list, count, &pod->ipv4, ret_error);
 	if (r == 0)
 		r = check_own_addr(list, count, &pod->ipv6, ret_error);
 	return r < 0 ? r : check_result_addrs(list, count, ips, index, ret_error);
 }
 
-static int check_result_routes(struct netlink *inside, const json_t *routes, struct cni_error *ret_error)
+static int check_result_routes(struct netlink *inside, const json_t *routes,
+			       struct cni_error *ret_error)
 {
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(routes, i, item)
-	{
+	json_array_foreach (routes, i, item) {
 		const char *text = json_string_value(json_object_get(item, "dst"));
 		const char *gateway = json_string_value(json_object_get(item, "gw"));
 		struct route_spec route = {};
 
 		if (!text || prefix_parse(text, &route.destination) < 0)
 			return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
-					"$.prevResult.routes[%zu].dst is not a range of addresses", i);
+					 "$.prevResult.routes[%zu].dst is not a range of addresses",
+					 i);
 		route.family = addr_is_v4(&route.destination.addr) ? FAMILY_V4 : FAMILY_V6;
 		if (gateway && gateway[0] && addr_parse(gateway, &route.gateway) == 0)
 			route.has_gateway = true;
@@ -152,9 +154,11 @@ static int check_default(struct netlink *inside, const struct polder_addr *addr,
 		       addr_is_v4(addr) ? "IPv4" : "IPv6");
 }
 
-/* A later plugin of the list may have given another MAC address: the result says which one counts. */
-static int check_interface(struct netlink *inside, const struct local_pod *pod, const json_t *interface,
-			   struct link_info *ret, struct cni_error *ret_error)
+/* A later plugin of the list may have given another MAC address: the result says which one counts.
+ */
+static int check_interface(struct netlink *inside, const struct local_pod *pod,
+			   const json_t *interface, struct link_info *ret,
+			   struct cni_error *ret_error)
 {
 	const char *text = json_string_value(json_object_get(interface, "mac"));
 	struct link_info info;
@@ -171,8 +175,8 @@ static int check_interface(struct netlink *inside, const struct local_pod *pod, 
 	return 0;
 }
 
-static int check_container(const struct local_pod *pod, struct netlink *inside, const json_t *prev_result,
-			   struct cni_error *ret_error)
+static int check_container(const struct local_pod *pod, struct netlink *inside,
+			   const json_t *prev_result, struct cni_error *ret_error)
 {
 	const json_t *interface = NULL;
 	struct link_info info = {};
@@ -182,20 +186,23 @@ static int check_container(const struct local_pod *pod, struct netlink *inside, 
 	index = find_interface(json_object_get(prev_result, "interfaces"), pod->ifname, &interface);
 	if (index < 0)
 		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
-				"$.prevResult.interfaces has no interface '%s' with a sandbox", pod->ifname);
+				 "$.prevResult.interfaces has no interface '%s' with a sandbox",
+				 pod->ifname);
 	r = check_interface(inside, pod, interface, &info, ret_error);
 	if (r == 0)
-		r = check_addrs(inside, pod, info.ifindex, json_object_get(prev_result, "ips"), index,
-				ret_error);
+		r = check_addrs(inside, pod, info.ifindex, json_object_get(prev_result, "ips"),
+				index, ret_error);
 	if (r == 0)
 		r = check_default(inside, &pod->ipv4, info.ifindex, ret_error);
 	if (r == 0)
 		r = check_default(inside, &pod->ipv6, info.ifindex, ret_error);
-	return r < 0 ? r : check_result_routes(inside, json_object_get(prev_result, "routes"), ret_error);
+	return r < 0 ? r
+		     : check_result_routes(inside, json_object_get(prev_result, "routes"),
+					   ret_error);
 }
 
-static int check_host_route(struct pods *pods, const struct local_pod *pod, const struct polder_addr *addr,
-			    struct cni_error *ret_error)
+static int check_host_route(struct pods *pods, const struct local_pod *pod,
+			    const struct polder_addr *addr, struct cni_error *ret_error)
 {
 	struct route_spec route = pods_host_route(addr, pod->ifindex);
 	char text[INET6_ADDRSTRLEN];
@@ -210,7 +217,8 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct cni
 	struct link_info info;
 	int r;
 
-	if (netlink_link_get_index(pods->nl, pod->ifindex, &info) < 0 || strcmp(info.name, pod->link) != 0)
+	if (netlink_link_get_index(pods->nl, pod->ifindex, &info) < 0 ||
+	    strcmp(info.name, pod->link) != 0)
 		return missing(ret_error, "the node's link %s is missing", pod->link);
 	if (!info.up)
 		return missing(ret_error, "the node's link %s is down", pod->link);
@@ -218,8 +226,8 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct cni
 	return r < 0 ? r : check_host_route(pods, pod, &pod->ipv6, ret_error);
 }
 
-int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result, int netns_fd,
-		   struct cni_error *ret_error)
+int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result,
+		   int netns_fd, struct cni_error *ret_error)
 {
 	struct netlink *inside = NULL;
 	char message[256] = "";
@@ -230,7 +238,8 @@ int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t 
 	r = netlink_open(netns_fd, &inside);
 	if (r < 0)
 		return pods_fail(ret_error, r, CNI_IO_FAILURE,
-				"the container's network namespace cannot be entered: %s", strerror(-r));
+				 "the container's network namespace cannot be entered: %s",
+				 strerror(-r));
 	r = check_container(pod, inside, prev_result, ret_error);
 	netlink_close(inside);
 	if (r < 0)

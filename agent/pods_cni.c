@@ -25,12 +25,15 @@ static int check_namespace(int netns_fd, struct cni_error *ret_error)
 		return 0;
 	case -EEXIST:
 		return pods_fail(ret_error, r, CNI_INVALID_ENVIRONMENT,
-				"CNI_NETNS is the node's own network namespace: give the container one of its own");
+				 "CNI_NETNS is the node's own network namespace: give the "
+				 "container one of its own");
 	case -EINVAL:
 	case -EBADF:
-		return pods_fail(ret_error, r, CNI_INVALID_ENVIRONMENT, "CNI_NETNS is not a network namespace");
+		return pods_fail(ret_error, r, CNI_INVALID_ENVIRONMENT,
+				 "CNI_NETNS is not a network namespace");
 	default:
-		return pods_fail(ret_error, r, CNI_IO_FAILURE, "CNI_NETNS cannot be looked at: %s", strerror(-r));
+		return pods_fail(ret_error, r, CNI_IO_FAILURE, "CNI_NETNS cannot be looked at: %s",
+				 strerror(-r));
 	}
 }
 
@@ -43,8 +46,9 @@ static int random_mac(uint8_t mac[6])
 	return 0;
 }
 
-static int take_wanted(struct ipam_pool *pool, const struct prefix *range, const struct polder_addr *wanted,
-		       struct polder_addr *ret, struct cni_error *ret_error)
+static int take_wanted(struct ipam_pool *pool, const struct prefix *range,
+		       const struct polder_addr *wanted, struct polder_addr *ret,
+		       struct cni_error *ret_error)
 {
 	char text[INET6_ADDRSTRLEN], range_text[PREFIX_TEXT_MAX];
 	int r = pool ? ipam_take(pool, wanted) : -EAFNOSUPPORT;
@@ -56,24 +60,27 @@ static int take_wanted(struct ipam_pool *pool, const struct prefix *range, const
 		return 0;
 	case -EAFNOSUPPORT:
 		return pods_fail(ret_error, r, CNI_INVALID_CONFIG,
-				"address %s is asked for, but the node has no pod range of its family (--pod-cidr)",
-				text);
+				 "address %s is asked for, but the node has no pod range of its "
+				 "family (--pod-cidr)",
+				 text);
 	case -EADDRINUSE:
-		return pods_fail(ret_error, r, CNI_TRY_AGAIN,
-				"address %s belongs to another pod: ask for another or delete that pod", text);
+		return pods_fail(
+			ret_error, r, CNI_TRY_AGAIN,
+			"address %s belongs to another pod: ask for another or delete that pod",
+			text);
 	case -EPERM:
 		return pods_fail(ret_error, r, CNI_INVALID_CONFIG,
-				"address %s is reserved: ask for another", text);
+				 "address %s is reserved: ask for another", text);
 	default:
 		return pods_fail(ret_error, r, CNI_INVALID_CONFIG,
-				"address %s does not lie in the node's pod range %s", text,
-				prefix_format(range, range_text));
+				 "address %s does not lie in the node's pod range %s", text,
+				 prefix_format(range, range_text));
 	}
 }
 
-static int take_address(struct ipam_pool *pool, const struct prefix *range, const struct polder_addr *node_ip,
-			const struct polder_addr *wanted, struct polder_addr *ret,
-			struct cni_error *ret_error)
+static int take_address(struct ipam_pool *pool, const struct prefix *range,
+			const struct polder_addr *node_ip, const struct polder_addr *wanted,
+			struct polder_addr *ret, struct cni_error *ret_error)
 {
 	char text[PREFIX_TEXT_MAX];
 	uint64_t used, size;
@@ -85,20 +92,23 @@ static int take_address(struct ipam_pool *pool, const struct prefix *range, cons
 	if (!pool || ipam_take_next(pool, ret) == 0)
 		return 0;
 	ipam_usage(pool, &used, &size);
-	return pods_fail(ret_error, -ENOSPC, CNI_TRY_AGAIN,
-			"all %llu addresses of the pod range %s are in use: delete pods or give the node "
-			"a larger range (--pod-cidr)", (unsigned long long)size, prefix_format(range, text));
+	return pods_fail(
+		ret_error, -ENOSPC, CNI_TRY_AGAIN,
+		"all %llu addresses of the pod range %s are in use: delete pods or give the node "
+		"a larger range (--pod-cidr)",
+		(unsigned long long)size, prefix_format(range, text));
 }
 
-static int take_addresses(struct pods *pods, const struct pod_request *request, struct local_pod *pod,
-			  struct cni_error *ret_error)
+static int take_addresses(struct pods *pods, const struct pod_request *request,
+			  struct local_pod *pod, struct cni_error *ret_error)
 {
 	const struct config *config = pods->config;
 	int r;
 
 	if (!pods->v4 && !pods->v6)
-		return pods_fail(ret_error, -ENOSPC, CNI_TRY_AGAIN,
-				"the node has no range of pod addresses: start polderd with --pod-cidr");
+		return pods_fail(
+			ret_error, -ENOSPC, CNI_TRY_AGAIN,
+			"the node has no range of pod addresses: start polderd with --pod-cidr");
 	r = take_address(pods->v4, &config->pod_cidr_v4, &config->node_ip_v4, &request->wanted_v4,
 			 &pod->ipv4, ret_error);
 	if (r == 0)
@@ -118,8 +128,9 @@ static int connect_pod(struct pods *pods, const struct local_pod *pod, struct cn
 
 	if (r == 0)
 		return 0;
-	pods_fail(ret_error, r, r == -EAGAIN || r == -EBUSY || r == -ENOSPC ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
-		 "pod %.180s cannot be connected: %s", local_pod_text(pod, text), strerror(-r));
+	pods_fail(ret_error, r,
+		  r == -EAGAIN || r == -EBUSY || r == -ENOSPC ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
+		  "pod %.180s cannot be connected: %s", local_pod_text(pod, text), strerror(-r));
 	pods_fail_details(ret_error, "%s", message);
 	return r;
 }
@@ -131,7 +142,8 @@ static int say_step(struct cni_error *ret_error, int r, const char *what, const 
 	return r;
 }
 
-static int configure(struct pods *pods, const struct local_pod *pod, int netns_fd, struct cni_error *ret_error)
+static int configure(struct pods *pods, const struct local_pod *pod, int netns_fd,
+		     struct cni_error *ret_error)
 {
 	struct netlink *inside = NULL;
 	const char *what = "";
@@ -143,7 +155,8 @@ static int configure(struct pods *pods, const struct local_pod *pod, int netns_f
 	r = netlink_open(netns_fd, &inside);
 	if (r < 0)
 		return pods_fail(ret_error, r, CNI_IO_FAILURE,
-				"the container's network namespace cannot be entered: %s", strerror(-r));
+				 "the container's network namespace cannot be entered: %s",
+				 strerror(-r));
 	r = pods_link_container_up(inside, netns_fd, pod, &what);
 	if (r < 0)
 		say_step(ret_error, r, what, netlink_error(inside));
@@ -151,7 +164,8 @@ static int configure(struct pods *pods, const struct local_pod *pod, int netns_f
 	return r;
 }
 
-static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct cni_error *ret_error)
+static int attach(struct pods *pods, struct local_pod *pod, int netns_fd,
+		  struct cni_error *ret_error)
 {
 	int r = pods_link_make(pods, pod, netns_fd, ret_error);
 
@@ -163,8 +177,9 @@ static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct
 	/* From here on a restarted agent knows the pod. */
 	r = pods_record_write(pods, pod);
 	if (r < 0) {
-		pods_fail(ret_error, r, CNI_IO_FAILURE, "the pod's record in %s cannot be written: %s",
-			 pods->directory, strerror(-r));
+		pods_fail(ret_error, r, CNI_IO_FAILURE,
+			  "the pod's record in %s cannot be written: %s", pods->directory,
+			  strerror(-r));
 		goto remove_record;
 	}
 	r = configure(pods, pod, netns_fd, ret_error);
@@ -189,12 +204,15 @@ static int clear_old(struct pods *pods, const struct local_pod *wanted, struct c
 	if (!old)
 		return 0;
 	if (!old->gone && pods_link_exists(pods, old))
-		return pods_fail(ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
-				"container %.64s has the interface '%s' of Polder already: DEL it first",
-				wanted->container_id, wanted->ifname);
+		return pods_fail(
+			ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
+			"container %.64s has the interface '%s' of Polder already: DEL it first",
+			wanted->container_id, wanted->ifname);
 	r = pods_remove(pods, old);
 	return r < 0 ? pods_fail(ret_error, r, CNI_IO_FAILURE,
-				"what an earlier attachment left cannot be cleared away: %s", strerror(-r)) : 0;
+				 "what an earlier attachment left cannot be cleared away: %s",
+				 strerror(-r))
+		     : 0;
 }
 
 static json_t *result_ip(const struct polder_addr *addr)
@@ -203,8 +221,8 @@ static json_t *result_ip(const struct polder_addr *addr)
 	bool v4 = addr_is_v4(addr);
 
 	snprintf(cidr, sizeof(cidr), "%s/%d", addr_format(addr, text), v4 ? 32 : 128);
-	return json_pack("{s:s, s:s, s:i}", "address", cidr, "gateway", v4 ? PODS_GATEWAY_V4 : PODS_GATEWAY_V6,
-			 "interface", 1);
+	return json_pack("{s:s, s:s, s:i}", "address", cidr, "gateway",
+			 v4 ? PODS_GATEWAY_V4 : PODS_GATEWAY_V6, "interface", 1);
 }
 
 static json_t *result_route(const struct polder_addr *addr)
@@ -227,10 +245,10 @@ static json_t *make_result(const struct local_pod *pod, const char *netns)
 		json_array_append_new(ips, result_ip(addrs[i]));
 		json_array_append_new(routes, result_route(addrs[i]));
 	}
-	return json_pack("{s:[{s:s, s:s}, {s:s, s:s, s:s}], s:o, s:o, s:{}}", "interfaces", "name", pod->link,
-			 "mac", pods_mac_format(pods_gateway_mac, here), "name", pod->ifname, "mac",
-			 pods_mac_format(pod->mac, there), "sandbox", netns, "ips", ips, "routes", routes,
-			 "dns");
+	return json_pack("{s:[{s:s, s:s}, {s:s, s:s, s:s}], s:o, s:o, s:{}}", "interfaces", "name",
+			 pod->link, "mac", pods_mac_format(pods_gateway_mac, here), "name",
+			 pod->ifname, "mac", pods_mac_format(pod->mac, there), "sandbox", netns,
+			 "ips", ips, "routes", routes, "dns");
 }
 
 /* Everything of the pod that the request leaves open. */
@@ -248,7 +266,8 @@ static int complete(struct pods *pods, const struct pod_request *request, struct
 	if (r == 0)
 		r = pods_make_room(pods);
 	if (r < 0)
-		return pods_fail(ret_error, r, CNI_TRY_AGAIN, "the pod cannot be prepared: %s", strerror(-r));
+		return pods_fail(ret_error, r, CNI_TRY_AGAIN, "the pod cannot be prepared: %s",
+				 strerror(-r));
 	return take_addresses(pods, request, pod, ret_error);
 }
 
@@ -309,8 +328,9 @@ int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_er
 		return 0;
 	r = pods_remove(pods, pod);
 	return r < 0 ? pods_fail(ret_error, r, CNI_IO_FAILURE,
-				"interface '%s' of container %.64s cannot be taken away: %s", ifname,
-				container_id, strerror(-r)) : 0;
+				 "interface '%s' of container %.64s cannot be taken away: %s",
+				 ifname, container_id, strerror(-r))
+		     : 0;
 }
 
 /* ------------------------------------------------------------------- CHECK */
@@ -327,11 +347,13 @@ int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct c
 	if (r < 0)
 		return r;
 	if (!json_is_object(prev_result))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG, "CHECK needs $.prevResult");
+		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+				 "CHECK needs $.prevResult");
 	pod = pods_find(pods, container_id, ifname);
 	if (!pod)
 		return pods_fail(ret_error, -ENOENT, CNI_UNKNOWN_CONTAINER,
-				"container %.64s has no interface '%s' of Polder", container_id, ifname);
+				 "container %.64s has no interface '%s' of Polder", container_id,
+				 ifname);
 	return pods_check_pod(pods, pod, prev_result, netns_fd, ret_error);
 }
 
@@ -342,9 +364,9 @@ static bool is_listed(const json_t *valid, const struct local_pod *pod)
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(valid, i, item)
-	{
-		if (strcmp(json_string_value(json_object_get(item, "containerID")), pod->container_id) == 0 &&
+	json_array_foreach (valid, i, item) {
+		if (strcmp(json_string_value(json_object_get(item, "containerID")),
+			   pod->container_id) == 0 &&
 		    strcmp(json_string_value(json_object_get(item, "ifname")), pod->ifname) == 0)
 			return true;
 	}
@@ -359,8 +381,7 @@ static bool list_is_good(const json_t *valid)
 
 	if (!json_is_array(valid) && !json_is_null(valid))
 		return false;
-	json_array_foreach(valid, i, item)
-	{
+	json_array_foreach (valid, i, item) {
 		if (!json_is_string(json_object_get(item, "containerID")) ||
 		    !json_is_string(json_object_get(item, "ifname")))
 			return false;
@@ -397,13 +418,15 @@ int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_err
 		failed++;
 		i++;
 	}
-	return error ? pods_fail(ret_error, error, CNI_IO_FAILURE, "%d attachments cannot be freed: %s", failed,
-				strerror(-error)) : 0;
+	return error ? pods_fail(ret_error, error, CNI_IO_FAILURE,
+				 "%d attachments cannot be freed: %s", failed, strerror(-error))
+		     : 0;
 }
 
 /* ------------------------------------------------------------------ STATUS */
 
-static int check_pool(const struct ipam_pool *pool, const struct prefix *range, struct cni_error *ret_error)
+static int check_pool(const struct ipam_pool *pool, const struct prefix *range,
+		      struct cni_error *ret_error)
 {
 	char text[PREFIX_TEXT_MAX];
 	uint64_t used, size;
@@ -413,9 +436,11 @@ static int check_pool(const struct ipam_pool *pool, const struct prefix *range, 
 	ipam_usage(pool, &used, &size);
 	if (used < size)
 		return 0;
-	return pods_fail(ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
-			"all %llu addresses of the pod range %s are in use: delete pods or give the node "
-			"a larger range (--pod-cidr)", (unsigned long long)size, prefix_format(range, text));
+	return pods_fail(
+		ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
+		"all %llu addresses of the pod range %s are in use: delete pods or give the node "
+		"a larger range (--pod-cidr)",
+		(unsigned long long)size, prefix_format(range, text));
 }
 
 int pods_cni_status(struct pods *pods, const json_t *args, struct cni_error *ret_error)
@@ -423,11 +448,13 @@ int pods_cni_status(struct pods *pods, const json_t *args, struct cni_error *ret
 	int r;
 
 	if (!pods->v4 && !pods->v6)
-		return pods_fail(ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
-				"the node has no range of pod addresses: start polderd with --pod-cidr");
+		return pods_fail(
+			ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
+			"the node has no range of pod addresses: start polderd with --pod-cidr");
 	if (pods->count >= POLDER_MAX_PODS)
 		return pods_fail(ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
-				"the node has %d pods, and no place for more: delete some", POLDER_MAX_PODS);
+				 "the node has %d pods, and no place for more: delete some",
+				 POLDER_MAX_PODS);
 	r = check_pool(pods->v4, &pods->config->pod_cidr_v4, ret_error);
 	return r < 0 ? r : check_pool(pods->v6, &pods->config->pod_cidr_v6, ret_error);
 }

@@ -7,13 +7,14 @@
 #include "agent/ipam.h"
 #include "agent/pods.h"
 
-/* Host-side links are numbered from here on, away from the numbers that the kernel gives by itself. */
+/* Host-side links are numbered from here on, away from the numbers that the kernel gives by itself.
+ */
 #define PODS_FIRST_IFINDEX 65536
 #define PODS_IFINDEX_COUNT (1 << 24)
-#define PODS_LINK_PREFIX "pld"
-#define PODS_LINK_DIGITS 11
-#define PODS_RECORD_MAX (256 * 1024)
-#define PODS_LABELS_MAX 256
+#define PODS_LINK_PREFIX   "pld"
+#define PODS_LINK_DIGITS   11
+#define PODS_RECORD_MAX	   (256 * 1024)
+#define PODS_LABELS_MAX	   256
 
 /* Error codes of the CNI specification. */
 enum cni_code {
@@ -35,7 +36,7 @@ struct pods {
 	struct local_pod **items; /* in the order of container id, interface name */
 	size_t count, room;
 	struct ipam_pool *v4, *v6; /* NULL: no such family */
-	uint32_t next_number;      /* of links, counted from PODS_FIRST_IFINDEX */
+	uint32_t next_number;	   /* of links, counted from PODS_FIRST_IFINDEX */
 	bool slot_used[POLDER_MAX_PODS];
 };
 
@@ -48,14 +49,15 @@ int pods_make_room(struct pods *pods);
 /* Takes the pod. Its addresses and its slot are taken already. */
 void pods_insert(struct pods *pods, struct local_pod *pod);
 /*
- * Link, map entries, record and addresses of a pod that is in the table; frees it. On failure it stays and counts as gone, so
- * that the next pass tries again. 0 or -errno.
+ * Link, map entries, record and addresses of a pod that is in the table; frees it. On failure it
+ * stays and counts as gone, so that the next pass tries again. 0 or -errno.
  */
 int pods_remove(struct pods *pods, struct local_pod *pod);
 /* Gives addresses and slot back. */
 void pods_release(struct pods *pods, const struct local_pod *pod);
 void local_pod_free(struct local_pod *pod); /* takes NULL */
-/* "NAMESPACE/NAME (CONTAINERID IFNAME)" for messages, with the container id cut to 12 characters; returns `buffer`. */
+/* "NAMESPACE/NAME (CONTAINERID IFNAME)" for messages, with the container id cut to 12 characters;
+ * returns `buffer`. */
 #define POD_TEXT_MAX 600
 const char *local_pod_text(const struct local_pod *pod, char *buffer);
 
@@ -91,12 +93,14 @@ const char *pods_mac_format(const uint8_t mac[6], char buffer[18]);
 /* Fills the error and returns `r`, a -errno. */
 int pods_fail(struct cni_error *error, int r, enum cni_code code, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
-void pods_fail_details(struct cni_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pods_fail_details(struct cni_error *error, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* ------------------------------------------------------------------ links (pods_link.c) */
 
 /* Chooses number and name, makes the pair (down). Takes the slot. Fills pod->ifindex and link. */
-int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struct cni_error *ret_error);
+int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd,
+		   struct cni_error *ret_error);
 /* Deletes the host side if it is still the pod's. 0 or -errno. */
 int pods_link_delete(struct pods *pods, const struct local_pod *pod);
 bool pods_link_exists(struct pods *pods, const struct local_pod *pod);
@@ -116,5 +120,5 @@ bool pods_link_name_is_ours(const char *name);
 
 /* ------------------------------------------------------------------ CHECK (pods_check.c) */
 
-int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result, int netns_fd,
-		   struct cni_error *ret_error);
+int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result,
+		   int netns_fd, struct cni_error *ret_error);

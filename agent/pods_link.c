@@ -10,9 +10,9 @@
 #include "agent/kernel/namespace.h"
 
 /* Numbers and names that others have are passed over, so many. */
-#define LINK_TRIES 64
-#define MTU_DEFAULT 1500
-#define MTU_MIN_V6 1280
+#define LINK_TRIES	 64
+#define MTU_DEFAULT	 1500
+#define MTU_MIN_V6	 1280
 #define LOOPBACK_IFINDEX 1
 
 const uint8_t pods_gateway_mac[6] = {0x02, 0x70, 0x6f, 0x6c, 0x64, 0x72};
@@ -28,7 +28,8 @@ bool pods_link_name_is_ours(const char *name)
 {
 	size_t prefix = strlen(PODS_LINK_PREFIX);
 
-	if (strncmp(name, PODS_LINK_PREFIX, prefix) != 0 || strlen(name) != prefix + PODS_LINK_DIGITS)
+	if (strncmp(name, PODS_LINK_PREFIX, prefix) != 0 ||
+	    strlen(name) != prefix + PODS_LINK_DIGITS)
 		return false;
 	for (const char *p = name + prefix; *p; p++)
 		if (!isdigit((unsigned char)*p) && (*p < 'a' || *p > 'f'))
@@ -72,23 +73,29 @@ static int choose_number(struct pods *pods, int *ret)
 
 static int say_interface_exists(const struct local_pod *pod, struct cni_error *ret_error)
 {
-	return pods_fail(ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
-			"the container has an interface '%s' already: choose another name, or DEL the "
-			"attachment first", pod->ifname);
+	return pods_fail(
+		ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
+		"the container has an interface '%s' already: choose another name, or DEL the "
+		"attachment first",
+		pod->ifname);
 }
 
-static int say_link_failed(struct pods *pods, const struct local_pod *pod, int r, struct cni_error *ret_error)
+static int say_link_failed(struct pods *pods, const struct local_pod *pod, int r,
+			   struct cni_error *ret_error)
 {
 	pods_fail(ret_error, r, CNI_IO_FAILURE, "veth pair '%s' and '%s' could not be made: %s",
-		 pod->link, pod->ifname, strerror(-r));
+		  pod->link, pod->ifname, strerror(-r));
 	pods_fail_details(ret_error, "%s", netlink_error(pods->nl));
 	return r;
 }
 
-int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struct cni_error *ret_error)
+int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd,
+		   struct cni_error *ret_error)
 {
-	struct veth_spec spec = {.name = pod->link, .peer_name = pod->ifname,
-				 .peer_netns_fd = netns_fd, .mtu = pod->mtu};
+	struct veth_spec spec = {.name = pod->link,
+				 .peer_name = pod->ifname,
+				 .peer_netns_fd = netns_fd,
+				 .mtu = pod->mtu};
 	struct link_info taken;
 	unsigned int salt = 0;
 	int r;
@@ -100,8 +107,8 @@ int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struc
 		r = choose_number(pods, &spec.ifindex);
 		if (r < 0)
 			return pods_fail(ret_error, r, CNI_TRY_AGAIN,
-					"the node has %d pods, and no place for more: delete some",
-					POLDER_MAX_PODS);
+					 "the node has %d pods, and no place for more: delete some",
+					 POLDER_MAX_PODS);
 		r = netlink_veth_add(pods->nl, &spec);
 		if (r == 0) {
 			pod->ifindex = spec.ifindex;
@@ -148,11 +155,13 @@ struct route_spec pods_host_route(const struct polder_addr *addr, int ifindex)
 	};
 }
 
-static int put_host_route(struct pods *pods, const struct local_pod *pod, const struct polder_addr *addr)
+static int put_host_route(struct pods *pods, const struct local_pod *pod,
+			  const struct polder_addr *addr)
 {
 	const struct config *config = pods->config;
 	struct route_spec route = pods_host_route(addr, pod->ifindex);
-	const struct polder_addr *node = addr_is_v4(addr) ? &config->node_ip_v4 : &config->node_ip_v6;
+	const struct polder_addr *node =
+		addr_is_v4(addr) ? &config->node_ip_v4 : &config->node_ip_v6;
 	int r;
 
 	if (netlink_route_exists(pods->nl, &route))
@@ -168,8 +177,8 @@ static int put_host_route(struct pods *pods, const struct local_pod *pod, const 
 	return r;
 }
 
-static int put_host_addr(struct pods *pods, const struct local_pod *pod, const struct polder_addr *addr,
-			 const char **ret_what)
+static int put_host_addr(struct pods *pods, const struct local_pod *pod,
+			 const struct polder_addr *addr, const char **ret_what)
 {
 	int r;
 
@@ -190,7 +199,8 @@ int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char
 {
 	int r;
 
-	/* Wanted, not needed where /proc/sys is read-only: the pod's programs drop router advertisements anyway. */
+	/* Wanted, not needed where /proc/sys is read-only: the pod's programs drop router
+	 * advertisements anyway. */
 	(void)sysctl_link_set("ipv6", pod->link, "accept_ra", "0");
 	if (pods_addr_is_set(&pod->ipv6))
 		(void)sysctl_link_set("ipv6", pod->link, "disable_ipv6", "0");
@@ -228,8 +238,8 @@ static int enable_ipv6(void *data)
 	return sysctl_link_set("ipv6", data, "disable_ipv6", "0");
 }
 
-static int put_address(struct netlink *inside, int netns_fd, int ifindex, const struct local_pod *pod,
-		       const struct polder_addr *addr)
+static int put_address(struct netlink *inside, int netns_fd, int ifindex,
+		       const struct local_pod *pod, const struct polder_addr *addr)
 {
 	int r = netlink_address_add(inside, ifindex, addr, 128);
 
@@ -257,14 +267,16 @@ static int put_gateway(struct netlink *inside, int ifindex, uint8_t family, cons
 	return r < 0 ? r : netlink_route_replace(inside, &route);
 }
 
-static int put_family(struct netlink *inside, int netns_fd, int ifindex, const struct local_pod *pod,
-		      const struct polder_addr *addr, const char **ret_what)
+static int put_family(struct netlink *inside, int netns_fd, int ifindex,
+		      const struct local_pod *pod, const struct polder_addr *addr,
+		      const char **ret_what)
 {
 	int r;
 
 	if (!pods_addr_is_set(addr))
 		return 0;
-	*ret_what = addr_is_v4(addr) ? "the container's IPv4 address" : "the container's IPv6 address";
+	*ret_what =
+		addr_is_v4(addr) ? "the container's IPv4 address" : "the container's IPv6 address";
 	r = put_address(inside, netns_fd, ifindex, pod, addr);
 	if (r < 0)
 		return r;

@@ -36,13 +36,14 @@ json_t *pods_record_encode(const struct local_pod *pod)
 	for (size_t i = 0; i < pod->labels.count; i++)
 		json_object_set_new(labels, pod->labels.items[i].key,
 				    json_string(pod->labels.items[i].value));
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I}",
-			 "version", RECORD_VERSION, "containerID", pod->container_id, "ifname",
-			 pod->ifname, "network", pod->network, "namespace", pod->namespace, "name",
-			 pod->name, "uid", pod->uid, "labels", labels, "ipv4",
-			 addr_text(&pod->ipv4, v4), "ipv6", addr_text(&pod->ipv6, v6), "mac",
-			 pods_mac_format(pod->mac, mac), "mtu", (int)pod->mtu, "ifindex",
-			 pod->ifindex, "link", pod->link, "created", (json_int_t)pod->created);
+	return json_pack(
+		"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I}",
+		"version", RECORD_VERSION, "containerID", pod->container_id, "ifname", pod->ifname,
+		"network", pod->network, "namespace", pod->namespace, "name", pod->name, "uid",
+		pod->uid, "labels", labels, "ipv4", addr_text(&pod->ipv4, v4), "ipv6",
+		addr_text(&pod->ipv6, v6), "mac", pods_mac_format(pod->mac, mac), "mtu",
+		(int)pod->mtu, "ifindex", pod->ifindex, "link", pod->link, "created",
+		(json_int_t)pod->created);
 }
 
 int pods_record_write(const struct pods *pods, const struct local_pod *pod)
@@ -80,8 +81,7 @@ static int decode_labels(const json_t *object, struct labels *labels)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)object, key, value)
-	{
+	json_object_foreach ((json_t *)object, key, value) {
 		if (!json_is_string(value) || labels->count >= PODS_LABELS_MAX)
 			return -EBADMSG;
 		if (labels_set(labels, key, json_string_value(value)) < 0)
@@ -91,14 +91,16 @@ static int decode_labels(const json_t *object, struct labels *labels)
 }
 
 struct record_text {
-	const char *container_id, *ifname, *network, *namespace, *name, *uid, *ipv4, *ipv6, *mac, *link;
+	const char *container_id, *ifname, *network, *namespace, *name, *uid, *ipv4, *ipv6, *mac,
+		*link;
 };
 
 static int keep_texts(struct local_pod *pod, const struct record_text *text)
 {
 	if (!cni_container_id_valid(text->container_id) || !cni_ifname_valid(text->ifname) ||
 	    !pods_link_name_is_ours(text->link) || decode_addr(text->ipv4, true, &pod->ipv4) < 0 ||
-	    decode_addr(text->ipv6, false, &pod->ipv6) < 0 || pods_mac_parse(text->mac, pod->mac) < 0)
+	    decode_addr(text->ipv6, false, &pod->ipv6) < 0 ||
+	    pods_mac_parse(text->mac, pod->mac) < 0)
 		return -EBADMSG;
 	if (!pods_addr_is_set(&pod->ipv4) && !pods_addr_is_set(&pod->ipv6))
 		return -EBADMSG;
@@ -126,13 +128,14 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	pod = calloc(1, sizeof(*pod));
 	if (!pod)
 		return -ENOMEM;
-	r = json_unpack((json_t *)record,
-			"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I}",
-			"version", &version, "containerID", &text.container_id, "ifname", &text.ifname,
-			"network", &text.network, "namespace", &text.namespace, "name", &text.name,
-			"uid", &text.uid, "labels", &labels, "ipv4", &text.ipv4, "ipv6", &text.ipv6,
-			"mac", &text.mac, "mtu", &mtu, "ifindex", &pod->ifindex, "link", &text.link,
-			"created", &created);
+	r = json_unpack(
+		(json_t *)record,
+		"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I}",
+		"version", &version, "containerID", &text.container_id, "ifname", &text.ifname,
+		"network", &text.network, "namespace", &text.namespace, "name", &text.name, "uid",
+		&text.uid, "labels", &labels, "ipv4", &text.ipv4, "ipv6", &text.ipv6, "mac",
+		&text.mac, "mtu", &mtu, "ifindex", &pod->ifindex, "link", &text.link, "created",
+		&created);
 	if (r < 0 || version != RECORD_VERSION || pod->ifindex < PODS_FIRST_IFINDEX ||
 	    pod->ifindex >= PODS_FIRST_IFINDEX + PODS_IFINDEX_COUNT || mtu < 68 || mtu > 65535 ||
 	    !json_is_object(labels))

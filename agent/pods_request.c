@@ -12,7 +12,7 @@
 
 /* Kubernetes' own limits, and room for runtimes that name pods by their containers. */
 #define NAME_LENGTH_MAX 253
-#define LABEL_KEY_MAX 317
+#define LABEL_KEY_MAX	317
 #define LABEL_VALUE_MAX 63
 
 int pods_fail(struct cni_error *error, int r, enum cni_code code, const char *format, ...)
@@ -37,8 +37,8 @@ void pods_fail_details(struct cni_error *error, const char *format, ...)
 
 const char *pods_mac_format(const uint8_t mac[6], char buffer[18])
 {
-	snprintf(buffer, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-		 mac[5]);
+	snprintf(buffer, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+		 mac[4], mac[5]);
 	return buffer;
 }
 
@@ -81,8 +81,7 @@ static json_t *get_any_case(const json_t *object, const char *key)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach((json_t *)object, name, value)
-	{
+	json_object_foreach ((json_t *)object, name, value) {
 		if (strcasecmp(name, key) == 0)
 			return json_is_null(value) ? NULL : value;
 	}
@@ -106,12 +105,16 @@ int pods_request_names(const json_t *args, const char **ret_container_id, const 
 
 	if (!container_id || !cni_container_id_valid(container_id))
 		return pods_fail(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
-				"CNI_CONTAINERID must begin with a letter or digit, then have letters, digits, "
-				"'_', '.' and '-', at most %d in all", CNI_CONTAINER_ID_MAX);
+				 "CNI_CONTAINERID must begin with a letter or digit, then have "
+				 "letters, digits, "
+				 "'_', '.' and '-', at most %d in all",
+				 CNI_CONTAINER_ID_MAX);
 	if (!ifname || !cni_ifname_valid(ifname))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
-				"CNI_IFNAME must be 1 to %d printable characters without '/', ':' and "
-				"blanks, and not '.' or '..'", CNI_IFNAME_MAX);
+		return pods_fail(
+			ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
+			"CNI_IFNAME must be 1 to %d printable characters without '/', ':' and "
+			"blanks, and not '.' or '..'",
+			CNI_IFNAME_MAX);
 	*ret_container_id = container_id;
 	*ret_ifname = ifname;
 	return 0;
@@ -123,7 +126,8 @@ static int check_new_ifname(const char *ifname, struct cni_error *ret_error)
 	if (strchr(ifname, '%') || strcmp(ifname, "all") == 0 || strcmp(ifname, "default") == 0 ||
 	    strcmp(ifname, "lo") == 0)
 		return pods_fail(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
-				"CNI_IFNAME '%s' cannot be an interface's name: choose another", ifname);
+				 "CNI_IFNAME '%s' cannot be an interface's name: choose another",
+				 ifname);
 	return 0;
 }
 
@@ -148,9 +152,10 @@ static int copy_cni_arg(const json_t *cni_args, const char *key, const char *oth
 	if (!text || text[0] == '\0')
 		text = otherwise;
 	else if (!name_is_good(text))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
-				"CNI_ARGS: %s must be 1 to %d printable characters without '/' and blanks", key,
-				NAME_LENGTH_MAX);
+		return pods_fail(
+			ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
+			"CNI_ARGS: %s must be 1 to %d printable characters without '/' and blanks",
+			key, NAME_LENGTH_MAX);
 	*ret = strdup(text);
 	return *ret ? 0 : pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 }
@@ -159,7 +164,8 @@ static int decode_names(const json_t *args, const json_t *config, struct local_p
 			struct cni_error *ret_error)
 {
 	const json_t *cni_args = json_object_get(args, "cni_args");
-	const char *container_id, *ifname, *network = json_string_value(json_object_get(config, "name"));
+	const char *container_id, *ifname,
+		*network = json_string_value(json_object_get(config, "name"));
 	int r = pods_request_names(args, &container_id, &ifname, ret_error);
 
 	if (r == 0)
@@ -167,9 +173,11 @@ static int decode_names(const json_t *args, const json_t *config, struct local_p
 	if (r < 0)
 		return r;
 	if (!network || !cni_container_id_valid(network))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
-				"$.name must begin with a letter or digit, then have letters, digits, '_', "
-				"'.' and '-', at most %d in all", CNI_CONTAINER_ID_MAX);
+		return pods_fail(
+			ret_error, -EINVAL, CNI_INVALID_CONFIG,
+			"$.name must begin with a letter or digit, then have letters, digits, '_', "
+			"'.' and '-', at most %d in all",
+			CNI_CONTAINER_ID_MAX);
 	pod->container_id = strdup(container_id);
 	pod->ifname = strdup(ifname);
 	pod->network = strdup(network);
@@ -185,10 +193,11 @@ static int decode_names(const json_t *args, const json_t *config, struct local_p
 
 static int say_label(const char *path, struct cni_error *ret_error)
 {
-	return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
-			"%s must be at most %d labels, {\"key\": …, \"value\": …} each or one object, keys "
-			"of 1 to %d and values of at most %d characters", path, PODS_LABELS_MAX, LABEL_KEY_MAX,
-			LABEL_VALUE_MAX);
+	return pods_fail(
+		ret_error, -EINVAL, CNI_INVALID_CONFIG,
+		"%s must be at most %d labels, {\"key\": …, \"value\": …} each or one object, keys "
+		"of 1 to %d and values of at most %d characters",
+		path, PODS_LABELS_MAX, LABEL_KEY_MAX, LABEL_VALUE_MAX);
 }
 
 static int keep_label(struct labels *labels, const char *key, const char *value, const char *path,
@@ -215,14 +224,13 @@ static int decode_labels(const json_t *value, const char *path, struct labels *l
 		return 0;
 	if (!json_is_array(value) && !json_is_object(value))
 		return say_label(path, ret_error);
-	json_array_foreach(value, i, item)
-	{
+	json_array_foreach (value, i, item) {
 		if (r == 0)
 			r = keep_label(labels, json_string_value(json_object_get(item, "key")),
-				       json_string_value(json_object_get(item, "value")), path, ret_error);
+				       json_string_value(json_object_get(item, "value")), path,
+				       ret_error);
 	}
-	json_object_foreach((json_t *)value, key, item)
-	{
+	json_object_foreach ((json_t *)value, key, item) {
 		if (r == 0)
 			r = keep_label(labels, key, json_string_value(item), path, ret_error);
 	}
@@ -240,12 +248,15 @@ static int keep_wanted(struct pod_request *request, const char *text, const char
 	snprintf(plain, sizeof(plain), "%s", text);
 	/* Some tools give the prefix as well; the pod's address stands alone. */
 	plain[strcspn(plain, "/")] = '\0';
-	if (strlen(text) >= sizeof(plain) || addr_parse(plain, &addr) < 0 || !pods_addr_is_set(&addr))
-		return pods_fail(ret_error, -EINVAL, code, "%s: '%.64s' is not an address", where, text);
+	if (strlen(text) >= sizeof(plain) || addr_parse(plain, &addr) < 0 ||
+	    !pods_addr_is_set(&addr))
+		return pods_fail(ret_error, -EINVAL, code, "%s: '%.64s' is not an address", where,
+				 text);
 	place = addr_is_v4(&addr) ? &request->wanted_v4 : &request->wanted_v6;
 	if (pods_addr_is_set(place) && memcmp(place, &addr, sizeof(addr)) != 0)
 		return pods_fail(ret_error, -EINVAL, code,
-				"%s: a pod gets one address of each family, and two are asked for", where);
+				 "%s: a pod gets one address of each family, and two are asked for",
+				 where);
 	*place = addr;
 	return 0;
 }
@@ -258,14 +269,14 @@ static int decode_ip_list(struct pod_request *request, const json_t *list, const
 	int r = 0;
 
 	if (list && !json_is_array(list))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG, "%s must be a list of addresses", where);
-	json_array_foreach(list, i, item)
-	{
+		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+				 "%s must be a list of addresses", where);
+	json_array_foreach (list, i, item) {
 		const char *text = json_string_value(item);
 
 		if (!text)
 			return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
-					"%s must be a list of addresses", where);
+					 "%s must be a list of addresses", where);
 		r = keep_wanted(request, text, where, CNI_INVALID_CONFIG, ret_error);
 		if (r < 0)
 			break;
@@ -290,17 +301,20 @@ static int decode_ip_arg(struct pod_request *request, const char *text, struct c
 	return r;
 }
 
-/* The conventions' order: runtimeConfig, args.cni, CNI_ARGS. The first that says anything counts. */
+/* The conventions' order: runtimeConfig, args.cni, CNI_ARGS. The first that says anything counts.
+ */
 static int decode_ips(struct pod_request *request, const json_t *runtime, const json_t *args_cni,
 		      const json_t *cni_args, struct cni_error *ret_error)
 {
-	const json_t *from_runtime = get_any_case(runtime, "ips"), *from_args = get(args_cni, "ips");
+	const json_t *from_runtime = get_any_case(runtime, "ips"),
+		     *from_args = get(args_cni, "ips");
 
 	if (from_runtime && (!json_is_array(from_runtime) || json_array_size(from_runtime) > 0))
 		return decode_ip_list(request, from_runtime, "$.runtimeConfig.ips", ret_error);
 	if (from_args && (!json_is_array(from_args) || json_array_size(from_args) > 0))
 		return decode_ip_list(request, from_args, "$.args.cni.ips", ret_error);
-	return decode_ip_arg(request, json_string_value(json_object_get(cni_args, "IP")), ret_error);
+	return decode_ip_arg(request, json_string_value(json_object_get(cni_args, "IP")),
+			     ret_error);
 }
 
 static const char *text_or_null(const json_t *value)
@@ -313,7 +327,8 @@ static const char *text_or_null(const json_t *value)
 static int decode_mac(struct pod_request *request, const json_t *runtime, const json_t *args_cni,
 		      const json_t *cni_args, struct cni_error *ret_error)
 {
-	const char *where = "$.runtimeConfig.mac", *text = text_or_null(get_any_case(runtime, "mac"));
+	const char *where = "$.runtimeConfig.mac",
+		   *text = text_or_null(get_any_case(runtime, "mac"));
 	enum cni_code code = CNI_INVALID_CONFIG;
 
 	if (!text) {
@@ -327,10 +342,12 @@ static int decode_mac(struct pod_request *request, const json_t *runtime, const 
 	}
 	if (!text)
 		return 0;
-	if (pods_mac_parse(text, request->mac) < 0 || memcmp(request->mac, pods_gateway_mac, 6) == 0)
+	if (pods_mac_parse(text, request->mac) < 0 ||
+	    memcmp(request->mac, pods_gateway_mac, 6) == 0)
 		return pods_fail(ret_error, -EINVAL, code,
-				"%s: '%.40s' is not a MAC address that a pod can have (unicast, "
-				"xx:xx:xx:xx:xx:xx)", where, text);
+				 "%s: '%.40s' is not a MAC address that a pod can have (unicast, "
+				 "xx:xx:xx:xx:xx:xx)",
+				 where, text);
 	request->has_mac = true;
 	return 0;
 }
@@ -350,18 +367,21 @@ static bool asks_for_ports(const json_t *value)
 }
 
 /*
- * A runtime passes on what the configuration declares. Undeclared, it is meant for another plugin of the list (portmap,
- * bandwidth), which does it.
+ * A runtime passes on what the configuration declares. Undeclared, it is meant for another plugin
+ * of the list (portmap, bandwidth), which does it.
  */
 static int refuse_capability(const json_t *config, const json_t *runtime, const char *name,
 			     bool (*asks)(const json_t *value), const char *plugin,
 			     struct cni_error *ret_error)
 {
-	if (!json_is_true(get(get(config, "capabilities"), name)) || !asks(get_any_case(runtime, name)))
+	if (!json_is_true(get(get(config, "capabilities"), name)) ||
+	    !asks(get_any_case(runtime, name)))
 		return 0;
-	return pods_fail(ret_error, -EOPNOTSUPP, CNI_UNSUPPORTED_FIELD,
-			"$.runtimeConfig.%s is not supported by polder-cni: take \"%s\" out of its "
-			"capabilities and put the plugin '%s' behind it in the list", name, name, plugin);
+	return pods_fail(
+		ret_error, -EOPNOTSUPP, CNI_UNSUPPORTED_FIELD,
+		"$.runtimeConfig.%s is not supported by polder-cni: take \"%s\" out of its "
+		"capabilities and put the plugin '%s' behind it in the list",
+		name, name, plugin);
 }
 
 /* ------------------------------------------------------------------ whole */
@@ -375,19 +395,22 @@ static int decode(const json_t *args, struct pod_request *request, struct cni_er
 	int r;
 
 	if (!json_is_object(config))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG, "the CNI configuration must be an object");
+		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+				 "the CNI configuration must be an object");
 	r = decode_names(args, config, request->pod, ret_error);
 	if (r == 0)
-		r = decode_labels(get(own, "labels"), "$.args.labels", &request->pod->labels, ret_error);
-	if (r == 0)
-		r = decode_labels(get(args_cni, "labels"), "$.args.cni.labels", &request->pod->labels,
+		r = decode_labels(get(own, "labels"), "$.args.labels", &request->pod->labels,
 				  ret_error);
+	if (r == 0)
+		r = decode_labels(get(args_cni, "labels"), "$.args.cni.labels",
+				  &request->pod->labels, ret_error);
 	if (r == 0)
 		r = decode_ips(request, runtime, args_cni, cni_args, ret_error);
 	if (r == 0)
 		r = decode_mac(request, runtime, args_cni, cni_args, ret_error);
 	if (r == 0)
-		r = refuse_capability(config, runtime, "portMappings", asks_for_ports, "portmap", ret_error);
+		r = refuse_capability(config, runtime, "portMappings", asks_for_ports, "portmap",
+				      ret_error);
 	if (r == 0)
 		r = refuse_capability(config, runtime, "bandwidth", asks_for_bandwidth, "bandwidth",
 				      ret_error);

@@ -5,16 +5,18 @@
 #include <stdbool.h>
 
 /*
- * Runs `function` in a thread of its own that has entered the network namespace, and waits for it: the caller's thread
- * never leaves its namespace, whatever happens. Returns what `function` returns, or -errno if it could not be entered.
+ * Runs `function` in a thread of its own that has entered the network namespace, and waits for it:
+ * the caller's thread never leaves its namespace, whatever happens. Returns what `function`
+ * returns, or -errno if it could not be entered.
  */
 int namespace_run(int netns_fd, int (*function)(void *data), void *data);
 
-/* 0: a network namespace other than the caller's. -EINVAL: no network namespace. -EEXIST: the caller's own. Else -errno. */
+/* 0: a network namespace other than the caller's. -EINVAL: no network namespace. -EEXIST: the
+ * caller's own. Else -errno. */
 int namespace_check(int netns_fd);
 
 /*
- * Writes /proc/sys/net/`family`/conf/`link`/`key` of the calling thread's namespace unless it holds `value` already.
- * 0 or -errno (-EROFS where /proc/sys is not writable).
+ * Writes /proc/sys/net/`family`/conf/`link`/`key` of the calling thread's namespace unless it holds
+ * `value` already. 0 or -errno (-EROFS where /proc/sys is not writable).
  */
 int sysctl_link_set(const char *family, const char *link, const char *key, const char *value);

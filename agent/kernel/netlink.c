@@ -134,7 +134,8 @@ struct exchange {
 	int result;
 };
 
-static void read_message(struct netlink *nl, struct exchange *exchange, const struct nlmsghdr *header)
+static void read_message(struct netlink *nl, struct exchange *exchange,
+			 const struct nlmsghdr *header)
 {
 	int r = 0;
 
@@ -193,7 +194,8 @@ static int talk(struct netlink *nl, struct nlmsghdr *request, struct exchange *e
 	return receive_answer(nl, request->nlmsg_seq, exchange);
 }
 
-int netlink_talk(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback, void *data)
+int netlink_talk(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback,
+		 void *data)
 {
 	struct exchange exchange = {.callback = callback, .data = data};
 

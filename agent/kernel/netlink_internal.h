@@ -9,7 +9,7 @@
 
 /* The kernel's dumps come in messages of up to 32 KiB. */
 #define NETLINK_RECEIVE_SIZE (64 * 1024)
-#define NETLINK_SEND_SIZE 4096
+#define NETLINK_SEND_SIZE    4096
 /* Dumps that a change interrupted are read again, so often. */
 #define NETLINK_DUMP_TRIES 16
 /* Recognises Polder's routes in `ip route show proto 80`. */
@@ -29,18 +29,21 @@ struct netlink {
 	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
 };
 
-/* Called for each message of data. A negative value ends the transaction with that error; the rest is still read. */
+/* Called for each message of data. A negative value ends the transaction with that error; the rest
+ * is still read. */
 typedef int (*netlink_callback)(const struct nlmsghdr *header, void *data);
 
 /* Begins a request in nl->send: NLM_F_REQUEST is set, and NLM_F_ACK unless it is a dump. */
 struct nlmsghdr *netlink_begin(struct netlink *nl, uint16_t type, uint16_t flags);
 
-/* Sends what netlink_begin() began and reads the answer to its end. `callback` may be NULL. 0 or -errno. */
-int netlink_talk(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback, void *data);
+/* Sends what netlink_begin() began and reads the answer to its end. `callback` may be NULL. 0 or
+ * -errno. */
+int netlink_talk(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback,
+		 void *data);
 
 /*
- * The same for dumps: read again when the kernel says that it changed meanwhile. `reset` empties what `callback` gathered.
- * -EAGAIN when it never came whole.
+ * The same for dumps: read again when the kernel says that it changed meanwhile. `reset` empties
+ * what `callback` gathered. -EAGAIN when it never came whole.
  */
 int netlink_dump(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback,
 		 void (*reset)(void *data), void *data);

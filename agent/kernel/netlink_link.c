@@ -91,8 +91,9 @@ static struct ifinfomsg *put_ifinfo(struct nlmsghdr *header, int ifindex)
 }
 
 /*
- * The host side gets no address of its own: the pods' routes point at it, nothing else. The kernel refuses this in the message
- * that makes the link. Where it has no IPv6 there is nothing to prevent.
+ * The host side gets no address of its own: the pods' routes point at it, nothing else. The kernel
+ * refuses this in the message that makes the link. Where it has no IPv6 there is nothing to
+ * prevent.
  */
 static int refuse_addresses(struct netlink *nl, int ifindex)
 {
@@ -129,12 +130,14 @@ static void explain_taken(struct netlink *nl, const struct veth_spec *spec)
 	struct link_info info;
 
 	if (netlink_link_get_index(nl, spec->ifindex, &info) == 0)
-		netlink_set_error(nl, "interface number %d is taken by '%s'", spec->ifindex, info.name);
+		netlink_set_error(nl, "interface number %d is taken by '%s'", spec->ifindex,
+				  info.name);
 	else if (netlink_link_get(nl, spec->name, &info) == 0)
 		netlink_set_error(nl, "interface name '%s' is taken by number %d", spec->name,
 				  info.ifindex);
 	else
-		netlink_set_error(nl, "the container has an interface '%s' already", spec->peer_name);
+		netlink_set_error(nl, "the container has an interface '%s' already",
+				  spec->peer_name);
 }
 
 int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec)

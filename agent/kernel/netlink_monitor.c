@@ -27,7 +27,8 @@ static int join_groups(struct mnl_socket *socket)
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
 		int group = groups[i];
 
-		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
+		    0)
 			return -errno;
 	}
 	return 0;
@@ -81,7 +82,8 @@ static void tell(const struct nlmsghdr *header, netlink_listener listener, void 
 	case RTM_DELLINK:
 		/* A bridge's port comes as AF_BRIDGE: no link has gone then. */
 		if (netlink_link_decode(header, &info) < 0 ||
-		    ((const struct ifinfomsg *)mnl_nlmsg_get_payload(header))->ifi_family != AF_UNSPEC)
+		    ((const struct ifinfomsg *)mnl_nlmsg_get_payload(header))->ifi_family !=
+			    AF_UNSPEC)
 			return;
 		listener(header->nlmsg_type == RTM_NEWLINK ? NETLINK_LINK_NEW : NETLINK_LINK_GONE,
 			 &info, data);

@@ -17,7 +17,8 @@ static uint8_t family_length(const struct polder_addr *addr, uint8_t length)
 
 /* ---------------------------------------------------------------- addresses */
 
-int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr, uint8_t length)
+int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr,
+			uint8_t length)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
 	struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
@@ -40,7 +41,8 @@ int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_add
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < count; i++)
-		found |= memcmp(&list[i].addr, addr, sizeof(*addr)) == 0 && list[i].length == length;
+		found |=
+			memcmp(&list[i].addr, addr, sizeof(*addr)) == 0 && list[i].length == length;
 	free(list);
 	if (!found)
 		netlink_set_error(nl, "the address stands with another prefix length");
@@ -128,7 +130,8 @@ static int put_route(struct nlmsghdr *header, const struct route_spec *route)
 	message->rtm_type = RTN_UNICAST;
 	message->rtm_scope = v4 && !route->has_gateway ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	if (length > 0)
-		mnl_attr_put(header, RTA_DST, v4 ? 4 : 16, route->destination.addr.bytes + (v4 ? 12 : 0));
+		mnl_attr_put(header, RTA_DST, v4 ? 4 : 16,
+			     route->destination.addr.bytes + (v4 ? 12 : 0));
 	mnl_attr_put_u32(header, RTA_OIF, route->ifindex);
 	if (route->has_gateway) {
 		message->rtm_flags |= RTNH_F_ONLINK;
@@ -167,7 +170,8 @@ static bool same_addr(const struct nlattr *attr, const struct polder_addr *wante
 {
 	struct polder_addr addr;
 
-	return attr && netlink_get_addr(attr, &addr) == 0 && memcmp(&addr, wanted, sizeof(addr)) == 0;
+	return attr && netlink_get_addr(attr, &addr) == 0 &&
+	       memcmp(&addr, wanted, sizeof(addr)) == 0;
 }
 
 static bool route_equal(const struct nlattr **attrs, const struct rtmsg *message,
@@ -196,7 +200,8 @@ static const struct rtmsg *route_attrs(const struct nlmsghdr *header, const stru
 	const struct rtmsg *message = mnl_nlmsg_get_payload(header);
 	const struct nlattr *attr;
 
-	if (header->nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(header) < sizeof(*message))
+	if (header->nlmsg_type != RTM_NEWROUTE ||
+	    mnl_nlmsg_get_payload_len(header) < sizeof(*message))
 		return NULL;
 	mnl_attr_for_each(attr, header, sizeof(*message))
 	{
@@ -239,7 +244,8 @@ bool netlink_route_exists(struct netlink *nl, const struct route_spec *route)
 	message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
 	message->rtm_family = route->family == FAMILY_V4 ? AF_INET : AF_INET6;
 	if (!one)
-		return netlink_dump(nl, header, match_route, forget_match, &match) == 0 && match.found;
+		return netlink_dump(nl, header, match_route, forget_match, &match) == 0 &&
+		       match.found;
 	message->rtm_flags = RTM_F_FIB_MATCH;
 	message->rtm_dst_len = route->family == FAMILY_V4 ? 32 : 128;
 	netlink_put_addr(header, RTA_DST, &route->destination.addr);
@@ -292,8 +298,8 @@ int netlink_default_route(struct netlink *nl, uint8_t family, int *ret_ifindex)
 
 /* --------------------------------------------------------------- neighbours */
 
-static struct nlmsghdr *begin_neighbour(struct netlink *nl, uint16_t type, uint16_t flags, int ifindex,
-					const struct polder_addr *addr)
+static struct nlmsghdr *begin_neighbour(struct netlink *nl, uint16_t type, uint16_t flags,
+					int ifindex, const struct polder_addr *addr)
 {
 	struct nlmsghdr *header = netlink_begin(nl, type, flags);
 	struct ndmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));

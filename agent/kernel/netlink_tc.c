@@ -15,13 +15,14 @@
 #include "agent/kernel/netlink_internal.h"
 
 #define FILTER_PRIORITY 1
-#define FILTER_HANDLE 1
-/* Stands before the program's name, so that our filter is known from others under the same handle. */
+#define FILTER_HANDLE	1
+/* Stands before the program's name, so that our filter is known from others under the same handle.
+ */
 #define FILTER_NAME_PREFIX "polder:"
-#define CLSACT_HANDLE TC_H_MAKE(TC_H_CLSACT, 0)
+#define CLSACT_HANDLE	   TC_H_MAKE(TC_H_CLSACT, 0)
 
 struct filter {
-	bool found;  /* something stands at our priority and handle */
+	bool found; /* something stands at our priority and handle */
 	bool ours;
 	uint32_t prog_id;
 	size_t count; /* filters of the direction in all */
@@ -154,7 +155,8 @@ static int keep_kind(const struct nlmsghdr *header, void *data)
 	const struct tcmsg *message = mnl_nlmsg_get_payload(header);
 	const struct nlattr *attr;
 
-	if (header->nlmsg_type != RTM_NEWQDISC || mnl_nlmsg_get_payload_len(header) < sizeof(*message))
+	if (header->nlmsg_type != RTM_NEWQDISC ||
+	    mnl_nlmsg_get_payload_len(header) < sizeof(*message))
 		return 0;
 	mnl_attr_for_each(attr, header, sizeof(*message))
 	{
@@ -166,7 +168,8 @@ static int keep_kind(const struct nlmsghdr *header, void *data)
 	return 0;
 }
 
-/* Another kind of qdisc (ingress) in the same place is -EEXIST. Without NLM_F_ECHO the kernel tells listeners only. */
+/* Another kind of qdisc (ingress) in the same place is -EEXIST. Without NLM_F_ECHO the kernel tells
+ * listeners only. */
 static int check_kind(struct netlink *nl, int ifindex)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_GETQDISC, NLM_F_ECHO);
@@ -182,7 +185,8 @@ static int check_kind(struct netlink *nl, int ifindex)
 	return clsact ? 0 : -EEXIST;
 }
 
-/* A qdisc without any filter of ours that is there before us is somebody else's: it stays when we go. */
+/* A qdisc without any filter of ours that is there before us is somebody else's: it stays when we
+ * go. */
 static int note_foreign(struct netlink *nl, int ifindex)
 {
 	struct filter in, out;
@@ -224,7 +228,8 @@ static int remove_clsact(struct netlink *nl, int ifindex)
 
 /* -------------------------------------------------------------- operations */
 
-int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog_fd, const char *name)
+int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog_fd,
+			  const char *name)
 {
 	char full[64];
 	struct nlmsghdr *header;

@@ -2,9 +2,10 @@
 /* The pool of pod addresses. */
 #include "agent/ipam.h"
 
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <string.h>
+
+#include "tests/unit/unit.h"
 
 static struct ipam_pool *make_pool(const char *text)
 {
@@ -126,7 +127,8 @@ static void never_releases_what_is_reserved(void)
 
 static void tiny_ranges_have_no_address(void)
 {
-	static const char *const ranges[] = {"10.1.0.4/31", "10.1.0.4/32", "fd00::/127", "fd00::5/128"};
+	static const char *const ranges[] = {"10.1.0.4/31", "10.1.0.4/32", "fd00::/127",
+					     "fd00::5/128"};
 
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
 		struct ipam_pool *pool = make_pool(ranges[i]);
@@ -175,26 +177,21 @@ static void fills_a_whole_range_without_doubles(void)
 	ipam_pool_free(pool);
 }
 
+static const struct unit_test tests[] = {
+	UNIT_TEST(reserves_network_first_and_broadcast),
+	UNIT_TEST(reuses_an_address_as_late_as_possible),
+	UNIT_TEST(goes_on_after_a_restart),
+	UNIT_TEST(gives_a_certain_address_once),
+	UNIT_TEST(never_releases_what_is_reserved),
+	UNIT_TEST(tiny_ranges_have_no_address),
+	UNIT_TEST(cuts_a_large_ipv6_range),
+	UNIT_TEST(fills_a_whole_range_without_doubles),
+};
+
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned int failures;
+	int failed;
 
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	suite = CU_add_suite("ipam", NULL, NULL);
-#define ADD(name) CU_add_test(suite, #name, name)
-	ADD(reserves_network_first_and_broadcast);
-	ADD(reuses_an_address_as_late_as_possible);
-	ADD(goes_on_after_a_restart);
-	ADD(gives_a_certain_address_once);
-	ADD(never_releases_what_is_reserved);
-	ADD(tiny_ranges_have_no_address);
-	ADD(cuts_a_large_ipv6_range);
-	ADD(fills_a_whole_range_without_doubles);
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	failed = UNIT_RUN("ipam", tests);
+	return failed;
 }

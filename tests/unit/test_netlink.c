@@ -2,7 +2,6 @@
 /* Netlink against the running kernel, in network namespaces of the test's own. */
 #include "agent/kernel/netlink.h"
 
-#include <CUnit/Basic.h>
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/kernel/namespace.h"
+#include "tests/unit/unit.h"
 
 static int home_fd = -1, other_fd = -1;
 static struct netlink *nl, *other;
@@ -50,8 +50,11 @@ static struct polder_addr addr(const char *text)
 
 static struct veth_spec veth(const char *name, int ifindex, const char *peer)
 {
-	struct veth_spec spec = {.name = name, .ifindex = ifindex, .peer_name = peer,
-				 .peer_netns_fd = other_fd, .mtu = 1400};
+	struct veth_spec spec = {.name = name,
+				 .ifindex = ifindex,
+				 .peer_name = peer,
+				 .peer_netns_fd = other_fd,
+				 .mtu = 1400};
 
 	memcpy(spec.mac, mac_host, 6);
 	memcpy(spec.peer_mac, mac_pod, 6);
@@ -176,7 +179,8 @@ static void check_host_route(const char *text, const char *source)
 static void host_routes_come_and_go(void)
 {
 	struct polder_addr v4 = addr("192.0.2.1"), v6 = addr("2001:db8::1");
-	struct route_spec wide = host_route("10.9.0.0", 70000), narrow = host_route("10.9.0.7", 70000);
+	struct route_spec wide = host_route("10.9.0.0", 70000),
+			  narrow = host_route("10.9.0.7", 70000);
 
 	begin();
 	CU_ASSERT(netlink_link_set_up(nl, 1) == 0);
@@ -323,7 +327,7 @@ static void clsact_leaves_what_others_made(void)
 	CU_ASSERT(run_tc("qdisc add dev pld0 clsact") != 0);
 	/* A filter in our place that is not ours is neither replaced nor deleted. */
 	CU_ASSERT(run_tc("filter add dev pld0 ingress protocol all prio 1 handle 1 "
-				"bpf bytecode '1,6 0 0 0,' flowid 1:1") == 0);
+			 "bpf bytecode '1,6 0 0 0,' flowid 1:1") == 0);
 	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, one, "one") == -EEXIST);
 	CU_ASSERT(netlink_clsact_query(nl, 70000, false, &id) == 0 && id == 0);
 	CU_ASSERT(netlink_clsact_detach(nl, 70000, false) == 0);
@@ -424,10 +428,26 @@ static void knows_namespaces_apart(void)
 	close(uts);
 }
 
+static const struct unit_test tests[] = {
+	UNIT_TEST(makes_a_pair_with_chosen_number_and_names),
+	UNIT_TEST(tells_which_side_is_taken),
+	UNIT_TEST(host_side_gets_no_address_of_its_own),
+	UNIT_TEST(adds_an_address_twice),
+	UNIT_TEST(host_routes_come_and_go),
+	UNIT_TEST(finds_default_routes),
+	UNIT_TEST(neighbours_are_idempotent),
+	UNIT_TEST(keeps_the_kernels_words),
+	UNIT_TEST(clsact_attaches_replaces_and_leaves_nothing),
+	UNIT_TEST(clsact_leaves_what_others_made),
+	UNIT_TEST(monitor_tells_links_and_addresses),
+	UNIT_TEST(monitor_tells_that_messages_were_lost),
+	UNIT_TEST(lists_many_links),
+	UNIT_TEST(knows_namespaces_apart),
+};
+
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned int failures;
+	int failed;
 
 	if (make_namespaces() < 0) {
 		fprintf(stderr, "skipped: network namespaces need root (CAP_SYS_ADMIN)\n");
@@ -435,29 +455,8 @@ int main(void)
 	}
 	if (netlink_open(-1, &nl) < 0 || netlink_open(other_fd, &other) < 0)
 		return 1;
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	suite = CU_add_suite("netlink", NULL, NULL);
-#define ADD(name) CU_add_test(suite, #name, name)
-	ADD(makes_a_pair_with_chosen_number_and_names);
-	ADD(tells_which_side_is_taken);
-	ADD(host_side_gets_no_address_of_its_own);
-	ADD(adds_an_address_twice);
-	ADD(host_routes_come_and_go);
-	ADD(finds_default_routes);
-	ADD(neighbours_are_idempotent);
-	ADD(keeps_the_kernels_words);
-	ADD(clsact_attaches_replaces_and_leaves_nothing);
-	ADD(clsact_leaves_what_others_made);
-	ADD(monitor_tells_links_and_addresses);
-	ADD(monitor_tells_that_messages_were_lost);
-	ADD(lists_many_links);
-	ADD(knows_namespaces_apart);
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
+	failed = UNIT_RUN("netlink", tests);
 	netlink_close(nl);
 	netlink_close(other);
-	return failures != 0;
+	return failed;
 }

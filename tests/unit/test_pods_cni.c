@@ -2,10 +2,11 @@
 /* CNI requests, decoded and checked. */
 #include "agent/pods_internal.h"
 
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "tests/unit/unit.h"
 
 static struct pod_request request;
 static struct cni_error error;
@@ -13,9 +14,10 @@ static struct cni_error error;
 /* The config and the CNI_ARGS are texts of JSON. */
 static int decode(const char *config, const char *cni_args)
 {
-	json_t *args = json_pack("{s:s, s:s, s:s, s:o, s:o}", "container_id", "abc123", "ifname", "eth0",
-				 "netns", "/run/netns/x", "cni_args", json_loads(cni_args, 0, NULL),
-				 "config", json_loads(config, 0, NULL));
+	json_t *args =
+		json_pack("{s:s, s:s, s:s, s:o, s:o}", "container_id", "abc123", "ifname", "eth0",
+			  "netns", "/run/netns/x", "cni_args", json_loads(cni_args, 0, NULL),
+			  "config", json_loads(config, 0, NULL));
 	int r;
 
 	CU_ASSERT_FATAL(args != NULL);
@@ -51,8 +53,11 @@ static bool wanted_is(const struct polder_addr *addr, const char *text)
 
 static void names_a_pod_by_cni_args(void)
 {
-	CU_ASSERT_FATAL(decode("{\"name\":\"net\"}", "{\"K8S_POD_NAMESPACE\":\"shop\",\"K8S_POD_NAME\":"
-			       "\"web-1\",\"K8S_POD_UID\":\"u-1\",\"IgnoreUnknown\":\"1\",\"IP\":\"\"}") == 0);
+	CU_ASSERT_FATAL(
+		decode("{\"name\":\"net\"}",
+		       "{\"K8S_POD_NAMESPACE\":\"shop\",\"K8S_POD_NAME\":"
+		       "\"web-1\",\"K8S_POD_UID\":\"u-1\",\"IgnoreUnknown\":\"1\",\"IP\":\"\"}") ==
+		0);
 	CU_ASSERT_STRING_EQUAL(request.pod->namespace, "shop");
 	CU_ASSERT_STRING_EQUAL(request.pod->name, "web-1");
 	CU_ASSERT_STRING_EQUAL(request.pod->uid, "u-1");
@@ -71,7 +76,8 @@ static void falls_back_to_default_and_container_id(void)
 static void refuses_bad_container_ids_and_interface_names(void)
 {
 	static const char *const ids[] = {"", "../x", "-a", "a/b", "a b", "a\tb", "a:b", NULL};
-	static const char *const ifs[] = {"", ".", "..", "a/b", "a:b", "a b", "sixteen-letters-", "a\n", NULL};
+	static const char *const ifs[] = {"",	 ".", "..", "a/b", "a:b", "a b", "sixteen-letters-",
+					  "a\n", NULL};
 	char longest[202];
 
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
@@ -98,9 +104,10 @@ static void refuses_bad_pod_names(void)
 
 static void takes_labels_as_list_or_object(void)
 {
-	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"args\":{\"labels\":[{\"key\":\"app\",\"value\":\"a\"},"
-			       "{\"key\":\"tier\",\"value\":\"x\"}],\"cni\":{\"labels\":{\"app\":\"b\"}}}}",
-			       "{}") == 0);
+	CU_ASSERT_FATAL(
+		decode("{\"name\":\"n\",\"args\":{\"labels\":[{\"key\":\"app\",\"value\":\"a\"},"
+		       "{\"key\":\"tier\",\"value\":\"x\"}],\"cni\":{\"labels\":{\"app\":\"b\"}}}}",
+		       "{}") == 0);
 	CU_ASSERT(request.pod->labels.count == 2);
 	CU_ASSERT_STRING_EQUAL(labels_get(&request.pod->labels, "app"), "b");
 	CU_ASSERT_STRING_EQUAL(labels_get(&request.pod->labels, "tier"), "x");
@@ -108,34 +115,43 @@ static void takes_labels_as_list_or_object(void)
 	CU_ASSERT(decode("{\"name\":\"n\",\"args\":null,\"runtimeConfig\":null}", "{}") == 0);
 	CU_ASSERT(decode("{\"name\":\"n\",\"args\":{\"labels\":\"app=a\"}}", "{}") == -EINVAL);
 	CU_ASSERT(refused(7, "$.args.labels"));
-	CU_ASSERT(decode("{\"name\":\"n\",\"args\":{\"cni\":{\"labels\":[{\"key\":\"a\"}]}}}", "{}") == -EINVAL);
+	CU_ASSERT(decode("{\"name\":\"n\",\"args\":{\"cni\":{\"labels\":[{\"key\":\"a\"}]}}}",
+			 "{}") == -EINVAL);
 	CU_ASSERT(refused(7, "$.args.cni.labels"));
 }
 
 static void takes_addresses_in_the_conventions_order(void)
 {
-	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"IPs\":[\"10.0.0.5\",\"10.0.0.5\","
-			       "\"fd00::5/64\"]},\"args\":{\"cni\":{\"ips\":[\"10.0.0.6\"]}}}",
-			       "{\"IP\":\"10.0.0.7\"}") == 0);
-	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.5") && wanted_is(&request.wanted_v6, "fd00::5"));
-	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[]},\"args\":{\"cni\":{\"ips\":"
-			       "[\"10.0.0.6/24\"]}}}", "{\"IP\":\"10.0.0.7\"}") == 0);
-	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.6") && !pods_addr_is_set(&request.wanted_v6));
+	CU_ASSERT_FATAL(
+		decode("{\"name\":\"n\",\"runtimeConfig\":{\"IPs\":[\"10.0.0.5\",\"10.0.0.5\","
+		       "\"fd00::5/64\"]},\"args\":{\"cni\":{\"ips\":[\"10.0.0.6\"]}}}",
+		       "{\"IP\":\"10.0.0.7\"}") == 0);
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.5") &&
+		  wanted_is(&request.wanted_v6, "fd00::5"));
+	CU_ASSERT_FATAL(
+		decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[]},\"args\":{\"cni\":{\"ips\":"
+		       "[\"10.0.0.6/24\"]}}}",
+		       "{\"IP\":\"10.0.0.7\"}") == 0);
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.6") &&
+		  !pods_addr_is_set(&request.wanted_v6));
 	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":null}}",
 			       "{\"IP\":\"10.0.0.7,fd00::7\"}") == 0);
-	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.7") && wanted_is(&request.wanted_v6, "fd00::7"));
-	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[\"10.0.0.5\",\"10.0.0.6\"]}}", "{}") ==
-		  -EINVAL);
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.7") &&
+		  wanted_is(&request.wanted_v6, "fd00::7"));
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[\"10.0.0.5\",\"10.0.0.6\"]}}",
+			 "{}") == -EINVAL);
 	CU_ASSERT(refused(7, "one address of each family"));
 	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[5]}}", "{}") == -EINVAL);
-	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":\"10.0.0.5\"}}", "{}") == -EINVAL);
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":\"10.0.0.5\"}}", "{}") ==
+		  -EINVAL);
 	CU_ASSERT(decode("{\"name\":\"n\"}", "{\"IP\":\"ten\"}") == -EINVAL && refused(4, "IP"));
 }
 
 static void takes_a_mac_address_that_a_pod_can_have(void)
 {
-	static const char *const bad[] = {"01:00:5e:00:00:01", "00:00:00:00:00:00", "02:70:6f:6c:64:72",
-					  "02:00:00:00:00", "02:00:00:00:00:0g", "0200:00:00:00:001"};
+	static const char *const bad[] = {"01:00:5e:00:00:01", "00:00:00:00:00:00",
+					  "02:70:6f:6c:64:72", "02:00:00:00:00",
+					  "02:00:00:00:00:0g", "0200:00:00:00:001"};
 
 	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"Mac\":\"02:AA:bb:00:00:09\"}}",
 			       "{\"MAC\":\"02:00:00:00:00:01\"}") == 0);
@@ -158,13 +174,16 @@ static void refuses_ports_and_bandwidth_only_where_it_declares_them(void)
 		"\"runtimeConfig\":{%s}}";
 	char text[512];
 
-	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"portMappings\":[{\"hostPort\":80}]}}", "{}") ==
-		  0);
-	snprintf(text, sizeof(text), declared, "\"portMappings\":[{\"hostPort\":80,\"containerPort\":80}]");
+	CU_ASSERT(
+		decode("{\"name\":\"n\",\"runtimeConfig\":{\"portMappings\":[{\"hostPort\":80}]}}",
+		       "{}") == 0);
+	snprintf(text, sizeof(text), declared,
+		 "\"portMappings\":[{\"hostPort\":80,\"containerPort\":80}]");
 	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "portMappings"));
 	snprintf(text, sizeof(text), declared, "\"PortMappings\":[{\"HostPort\":80}]");
 	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "portMappings"));
-	snprintf(text, sizeof(text), declared, "\"PortMappings\":[],\"bandwidth\":null,\"dns\":{\"Servers\":null}");
+	snprintf(text, sizeof(text), declared,
+		 "\"PortMappings\":[],\"bandwidth\":null,\"dns\":{\"Servers\":null}");
 	CU_ASSERT(decode(text, "{}") == 0);
 	snprintf(text, sizeof(text), declared,
 		 "\"bandwidth\":{\"IngressRate\":0,\"IngressBurst\":4294967295,\"EgressRate\":0}");
@@ -193,7 +212,7 @@ static void reads_records_back_and_refuses_damaged_ones(void)
 	json_decref(again);
 	local_pod_free(pod);
 	/* Each key lost, and each of another type. */
-	json_object_foreach(record, key, value) {
+	json_object_foreach (record, key, value) {
 		json_t *damaged = json_copy(record);
 
 		json_object_del(damaged, key);
@@ -205,28 +224,23 @@ static void reads_records_back_and_refuses_damaged_ones(void)
 	json_decref(record);
 }
 
+static const struct unit_test tests[] = {
+	UNIT_TEST(names_a_pod_by_cni_args),
+	UNIT_TEST(falls_back_to_default_and_container_id),
+	UNIT_TEST(refuses_bad_container_ids_and_interface_names),
+	UNIT_TEST(refuses_bad_pod_names),
+	UNIT_TEST(takes_labels_as_list_or_object),
+	UNIT_TEST(takes_addresses_in_the_conventions_order),
+	UNIT_TEST(takes_a_mac_address_that_a_pod_can_have),
+	UNIT_TEST(refuses_ports_and_bandwidth_only_where_it_declares_them),
+	UNIT_TEST(reads_records_back_and_refuses_damaged_ones),
+};
+
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned int failures;
+	int failed;
 
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	suite = CU_add_suite("pods_cni", NULL, NULL);
-#define ADD(name) CU_add_test(suite, #name, name)
-	ADD(names_a_pod_by_cni_args);
-	ADD(falls_back_to_default_and_container_id);
-	ADD(refuses_bad_container_ids_and_interface_names);
-	ADD(refuses_bad_pod_names);
-	ADD(takes_labels_as_list_or_object);
-	ADD(takes_addresses_in_the_conventions_order);
-	ADD(takes_a_mac_address_that_a_pod_can_have);
-	ADD(refuses_ports_and_bandwidth_only_where_it_declares_them);
-	ADD(reads_records_back_and_refuses_damaged_ones);
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
+	failed = UNIT_RUN("pods_cni", tests);
 	pods_request_clear(&request);
-	CU_cleanup_registry();
-	return failures != 0;
+	return failed;
 }
