@@ -40,11 +40,33 @@ static int replace_text(char **field, const char *text, struct config_source *so
 	return 0;
 }
 
+/* Drops empty parts and "."; in place. -EINVAL: a part is "..", which links make ambiguous. */
+static int normalise(char *path)
+{
+	char *in = path, *out = path;
+
+	while (*in) {
+		size_t length;
+
+		in += strspn(in, "/");
+		length = strcspn(in, "/");
+		if (length == 2 && memcmp(in, "..", 2) == 0)
+			return -EINVAL;
+		if (length > 0 && !(length == 1 && *in == '.')) {
+			*out++ = '/';
+			memmove(out, in, length);
+			out += length;
+		}
+		in += length;
+	}
+	*out = '\0';
+	return 0;
+}
+
 /* Absolute, of plain parts; without trailing slashes. */
 static int set_path(char **field, const char *text, struct config_source *source)
 {
 	char path[PATH_MAX], directory[PATH_MAX];
-	size_t length;
 	int r;
 
 	if (!text[0])
@@ -59,12 +81,10 @@ static int set_path(char **field, const char *text, struct config_source *source
 		r = snprintf(path, sizeof(path), "%s/%s", directory, text);
 	if (r < 0 || (size_t)r >= sizeof(path))
 		return bad(source, "a path has at most %d bytes", PATH_MAX - 1);
-	for (length = strlen(path); length > 1 && path[length - 1] == '/'; length--)
-		path[length - 1] = '\0';
-	if (length == 1)
-		return bad(source, "the root directory cannot be used");
-	if (strstr(path, "/../") || strcmp(path + length - 3, "/..") == 0)
+	if (normalise(path) < 0)
 		return bad(source, "a path without \"..\" is needed");
+	if (!path[0])
+		return bad(source, "the root directory cannot be used");
 	return replace_text(field, path, source);
 }
 

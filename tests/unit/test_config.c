@@ -333,6 +333,8 @@ static void refuses_paths_that_cannot_be(void)
 	CU_ASSERT(option_refused("--resources", plain, "is not a directory"));
 	CU_ASSERT(option_refused("--run-dir", "/", "root directory"));
 	CU_ASSERT(option_refused("--run-dir", "", "a path is needed"));
+	CU_ASSERT(option_refused("--run-dir", "/./", "root directory"));
+	CU_ASSERT(option_refused("--run-dir", "/..", "without \"..\""));
 	CU_ASSERT(option_refused("--bpffs", "/sys/../x", "without \"..\""));
 	CU_ASSERT(option_refused("--cgroup", "/nonexistent-polder", "No such file"));
 	CU_ASSERT(file_refused("{\"run-dir\": \"relative\"}", "an absolute path"));
@@ -343,7 +345,7 @@ static void refuses_paths_that_cannot_be(void)
 static void makes_relative_options_absolute(void)
 {
 	char expected[512], here[400];
-	struct config config = loaded(NULL, OPTIONS("--resources", "some-where"));
+	struct config config = loaded(NULL, OPTIONS("--resources", "./some-where//./"));
 
 	CU_ASSERT_FATAL(getcwd(here, sizeof(here)) != NULL);
 	snprintf(expected, sizeof(expected), "%s/some-where", here);
