@@ -39,4 +39,5 @@
 #define RULESET_MAX_BLOCKS   (2u << 20) /* CIDRs and excepts before they are made disjoint */
 #define RULESET_MAX_ENTRIES  (1u << 20) /* of prefixes, of ports, of cells */
 #define RULESET_MAX_WORDS    (16u << 20) /* 64-bit words of all its classes */
+#define RULESET_MAX_ADDRESS_TESTS (256u << 20) /* pods' addresses against blocks */
 #define RULESET_MAX_CELL_OPS (512ull << 20)

@@ -68,8 +68,8 @@ static int prepare_bits(struct set *set)
 }
 
 /* The atoms of the rule that lead to the ports which its names stand for on this pod. */
-static void add_named(const struct set *set, const struct set_rule *entry,
-		      const struct registry_identity *identity, uint64_t *bits)
+void set_named_atoms(const struct set *set, const struct set_rule *entry,
+		     const struct registry_identity *identity, uint64_t *bits)
 {
 	const struct policy_rule *rule = entry->rule->source;
 
@@ -116,7 +116,7 @@ static int classify_identity(struct set *set, size_t index)
 		if (entry->plain != NO_ATOM)
 			bits_set(set->scratch, entry->plain);
 		if (entry->named_count > 0)
-			add_named(set, entry, identity, set->scratch);
+			set_named_atoms(set, entry, identity, set->scratch);
 	}
 	return class_of(&set->peers, set->scratch, &set->identity_class[index]);
 }

@@ -33,6 +33,7 @@ struct set {
 	struct atom *atoms;
 	size_t atom_count, atom_capacity;
 	size_t words; /* of a set of atoms */
+	uint64_t address_tests;
 	struct class_table peers, ports;
 	uint64_t *world, *all_pods; /* what everybody, and what every pod, may do */
 	uint64_t *scratch;
@@ -54,6 +55,17 @@ struct set_port {
 	uint16_t port;
 	const struct class *class;
 };
+
+/*
+ * Egress rules with both ipBlocks and ports by name: calls `found` for each address of a pod that lies in a block. These
+ * are the only addresses of a block that the names mean anything for. 0, what `found` returned (< 0), or -E2BIG.
+ */
+typedef int (*block_pod_found)(const struct registry_identity *identity, const struct polder_addr *addr, void *data);
+int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found, void *data);
+
+/* Sets the bits of the atoms that the rule's names stand for on this pod. */
+void set_named_atoms(const struct set *set, const struct set_rule *entry,
+		     const struct registry_identity *identity, uint64_t *bits);
 
 /* Each returns 0, -ENOMEM or -E2BIG (the set does not fit its limits). */
 int set_add_atoms(struct set *set);

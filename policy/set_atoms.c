@@ -96,32 +96,100 @@ static void tidy_named(struct set *set, size_t first)
 	set->atom_count = first + kept;
 }
 
+static bool lies_in_block(struct set *set, const struct policy_rule *rule, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < rule->peer_count; i++) {
+		const struct policy_peer *peer = &rule->peers[i];
+		bool inside = peer->is_block && prefix_contains(&peer->block, addr);
+
+		set->address_tests++;
+		for (size_t j = 0; inside && j < peer->except_count; j++, set->address_tests++)
+			inside = !prefix_contains(&peer->excepts[j], addr);
+		if (inside)
+			return true;
+	}
+	return false;
+}
+
+static bool has_named_port(const struct policy_rule *rule)
+{
+	for (size_t i = 0; i < rule->port_count; i++)
+		if (rule->ports[i].name)
+			return true;
+	return false;
+}
+
+int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found, void *data)
+{
+	const struct view *view = set->view;
+	int r = 0;
+
+	if (set->direction != EGRESS || !has_named_port(rule->source))
+		return 0;
+	for (size_t i = 0; i < view->pod_count; i++) {
+		const struct pod_object *pod = &view->pods[i]->pod;
+
+		if (view->pod_identity[i] == NO_IDENTITY)
+			continue;
+		for (size_t j = 0; r == 0 && j < pod->address_count; j++)
+			if (lies_in_block(set, rule->source, &pod->addresses[j]))
+				r = found(view->identities[view->pod_identity[i]].registered,
+					  &pod->addresses[j], data);
+		if (r == 0 && set->address_tests > RULESET_MAX_ADDRESS_TESTS)
+			r = -E2BIG;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct naming {
+	struct set *set;
+	struct set_rule *entry;
+};
+
+/* All ports that the rule's names stand for on one pod. */
+static int add_names_of(const struct registry_identity *identity, const struct polder_addr *addr, void *data)
+{
+	struct naming *naming = data;
+	const struct view_rule *rule = naming->entry->rule;
+
+	for (size_t p = 0; p < rule->source->port_count; p++) {
+		int r = 0;
+
+		if (rule->source->ports[p].name)
+			r = add_ports_of(naming->set, rule, &rule->source->ports[p], identity);
+		if (r == -E2BIG) {
+			tidy_named(naming->set, naming->entry->first_named);
+			r = add_ports_of(naming->set, rule, &rule->source->ports[p], identity);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* The ports that an egress rule's names stand for on the pods it leads to. */
 static int add_named_atoms(struct set *set, struct set_rule *entry)
 {
 	const struct view_rule *rule = entry->rule;
-	const struct view *view = set->view;
+	struct naming naming = {.set = set, .entry = entry};
+	int r;
 
 	entry->first_named = set->atom_count;
-	for (size_t p = 0; p < rule->source->port_count; p++) {
-		if (!rule->source->ports[p].name)
+	if (!has_named_port(rule->source))
+		return 0;
+	for (size_t i = 0; i < set->view->identity_count; i++) {
+		if (!rule->all_pods && !bits_has(rule->matches, i))
 			continue;
-		for (size_t i = 0; i < view->identity_count; i++) {
-			int r;
-
-			if (!rule->all_pods && !bits_has(rule->matches, i))
-				continue;
-			r = add_ports_of(set, rule, &rule->source->ports[p], view->identities[i].registered);
-			if (r == -E2BIG) {
-				tidy_named(set, entry->first_named);
-				r = add_ports_of(set, rule, &rule->source->ports[p],
-						 view->identities[i].registered);
-			}
-			if (r < 0)
-				return r;
-		}
-		tidy_named(set, entry->first_named);
+		r = add_names_of(set->view->identities[i].registered, NULL, &naming);
+		if (r < 0)
+			return r;
 	}
+	r = set_each_block_pod(set, rule, add_names_of, &naming);
+	if (r < 0)
+		return r;
+	tidy_named(set, entry->first_named);
 	entry->named_count = set->atom_count - entry->first_named;
 	return 0;
 }

@@ -75,16 +75,44 @@ static int add_excepts(struct walk *walk, const struct policy_peer *peer, size_t
 	return r;
 }
 
+struct naming {
+	struct walk *walk;
+	const struct set_rule *entry;
+	bool v4;
+};
+
+/* A pod's address in a block: the ports by name that it has. */
+static int add_named_address(const struct registry_identity *identity, const struct polder_addr *addr, void *data)
+{
+	struct naming *naming = data;
+	struct set *set = naming->walk->set;
+	const struct prefix single = {.addr = *addr, .length = 128};
+	const struct set_rule *entry = naming->entry;
+	int r = 0;
+
+	if (addr_is_v4(addr) != naming->v4)
+		return 0;
+	memset(set->scratch, 0, set->words * sizeof(*set->scratch));
+	set_named_atoms(set, entry, identity, set->scratch);
+	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count; i++)
+		if (bits_has(set->scratch, i))
+			r = add_event(naming->walk, &single, i, 1);
+	return r;
+}
+
 static int add_blocks(struct walk *walk, bool v4)
 {
 	for (size_t i = 0; i < walk->set->rule_count; i++) {
 		const struct set_rule *entry = &walk->set->rules[i];
+		struct naming naming = {.walk = walk, .entry = entry, .v4 = v4};
+		int r = set_each_block_pod(walk->set, entry->rule, add_named_address, &naming);
 
+		if (r < 0)
+			return r;
 		if (entry->plain == NO_ATOM)
 			continue;
 		for (size_t j = 0; j < entry->rule->source->peer_count; j++) {
 			const struct policy_peer *peer = &entry->rule->source->peers[j];
-			int r;
 
 			if (!peer->is_block || prefix_is_v4(&peer->block) != v4)
 				continue;

@@ -234,7 +234,11 @@ static int build_policies(struct view *view, struct policy_registry *registry, c
 
 int view_build(struct view *view, struct policy_registry *registry, const struct policy_input *input)
 {
-	int r = build_identities(view, registry, input);
+	int r;
+
+	view->pods = input->pods;
+	view->pod_count = input->pod_count;
+	r = build_identities(view, registry, input);
 
 	if (r == 0)
 		r = build_namespaces(view, input);

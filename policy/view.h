@@ -45,7 +45,9 @@ struct view {
 	size_t identity_words; /* of a set of identities */
 	struct view_policy *policies; /* by namespace, then name */
 	size_t policy_count;
-	size_t *pod_identity; /* of each pod of the input; NO_IDENTITY */
+	const struct object *const *pods; /* the input's */
+	size_t pod_count;
+	size_t *pod_identity; /* of each pod; NO_IDENTITY */
 };
 #define NO_IDENTITY SIZE_MAX
 

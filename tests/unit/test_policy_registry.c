@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbers that outlive a restart. */
+#include <errno.h>
+#include <jansson.h>
+
+#include "tests/unit/policy_world.h"
+#include "tests/unit/unit.h"
+
+#define ITEMS                                                                                      \
+	POD("x", "a", "'app':'a'", "10.0.0.1") "," POD_SPEC("x", "b", "", IP("10.0.0.2"), PORTS(PORT("web", 80, "TCP"))) "," \
+	NETPOL("x", "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]},{'from':[{'podSelector':{}}]}]")
+
+static void numbers_survive_a_restart(void)
+{
+	struct policy_registry *before = policy_registry_new(), *after = policy_registry_new();
+	struct world *w = world_new(POD("w", "first", "", "10.9.9.9") "," ITEMS, before), *v;
+	json_t *state = policy_registry_export(before), *again;
+
+	CU_ASSERT_EQUAL(policy_registry_import(after, state), 0);
+	again = policy_registry_export(after);
+	CU_ASSERT(json_equal(state, again));
+	v = world_new(ITEMS, after);
+	CU_ASSERT_EQUAL(world_pod(w, "x/a")->identity, world_pod(v, "x/a")->identity);
+	CU_ASSERT_EQUAL(world_pod(w, "x/b")->identity, world_pod(v, "x/b")->identity);
+	CU_ASSERT_EQUAL(world_pod(w, "x/a")->ingress_ruleset, world_pod(v, "x/a")->ingress_ruleset);
+	CU_ASSERT_EQUAL(world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule,
+			world_judge(v, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule);
+	json_decref(state);
+	json_decref(again);
+	world_free(w);
+	world_free(v);
+	policy_registry_free(before);
+	policy_registry_free(after);
+}
+
+static void damaged_state_leaves_an_empty_registry(void)
+{
+	struct policy_registry *registry = policy_registry_new(), *damaged = policy_registry_new();
+	struct world *w = world_new(ITEMS, registry);
+	json_t *state = policy_registry_export(registry), *empty = policy_registry_export(damaged), *left;
+	char *text = json_dumps(state, JSON_COMPACT);
+	size_t length = strlen(text), refused = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		char kept = text[i];
+		json_t *value;
+
+		text[i] = (char)(kept ^ 1);
+		value = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+		text[i] = kept;
+		if (!value)
+			continue;
+		if (policy_registry_import(damaged, value) < 0) {
+			refused++;
+			left = policy_registry_export(damaged);
+			CU_ASSERT(json_equal(left, empty));
+			json_decref(left);
+		} else {
+			policy_registry_free(damaged);
+			damaged = policy_registry_new();
+		}
+		json_decref(value);
+	}
+	CU_ASSERT(refused > 0);
+	CU_ASSERT_EQUAL(policy_registry_import(damaged, NULL), -EINVAL);
+	free(text);
+	json_decref(state);
+	json_decref(empty);
+	world_free(w);
+	policy_registry_free(registry);
+	policy_registry_free(damaged);
+}
+
+static void imports_into_an_empty_registry_only(void)
+{
+	struct policy_registry *registry = policy_registry_new();
+	struct world *w = world_new(ITEMS, registry);
+	json_t *state = policy_registry_export(registry);
+
+	CU_ASSERT_EQUAL(policy_registry_import(registry, state), -EINVAL);
+	CU_ASSERT(world_pod(w, "x/a")->identity >= IDENTITY_FIRST_POD);
+	json_decref(state);
+	world_free(w);
+	policy_registry_free(registry);
+}
+
+static void a_rule_set_of_the_maps_keeps_its_number(void)
+{
+	struct policy_registry *registry = policy_registry_new(), *fresh = policy_registry_new();
+	struct world *w = world_new(ITEMS, registry);
+	uint32_t id = world_pod(w, "x/a")->ingress_ruleset;
+	uint64_t digest[2], other[2] = {1, 2};
+
+	memcpy(digest, world_ruleset(w, id)->entry.digest, sizeof(digest));
+	world_free(w);
+	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, 700, digest), 0);
+	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, 700, digest), 0);
+	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, 700, other), -EEXIST);
+	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, 800, digest), -EEXIST);
+	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, RULESET_CAPACITY, other), -EINVAL);
+	w = world_new(ITEMS ",{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'q'},"
+			    "'spec':{'policyTypes':['Egress']}}", fresh);
+	CU_ASSERT_EQUAL(world_pod(w, "x/a")->ingress_ruleset, 700);
+	CU_ASSERT(world_pod(w, "x/a")->egress_ruleset > 800);
+	world_free(w);
+	policy_registry_free(registry);
+	policy_registry_free(fresh);
+}
+
+static void what_two_compilations_did_not_use_is_forgotten_and_never_renumbered(void)
+{
+	struct policy_registry *registry = policy_registry_new();
+	struct world *w = world_new(ITEMS, registry);
+	uint32_t identity = world_pod(w, "x/a")->identity, rule;
+	struct rule_origin origin;
+
+	rule = world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule;
+	world_free(w);
+	policy_registry_collect(registry);
+	world_free(world_new(POD("y", "z", "", "10.0.0.9"), registry));
+	policy_registry_collect(registry);
+	CU_ASSERT_EQUAL(policy_rule_origin(registry, rule, &origin), 0);
+	world_free(world_new(POD("y", "z", "", "10.0.0.9"), registry));
+	policy_registry_collect(registry);
+	CU_ASSERT_EQUAL(policy_rule_origin(registry, rule, &origin), -ENOENT);
+	w = world_new(ITEMS, registry);
+	CU_ASSERT(world_pod(w, "x/a")->identity > identity);
+	world_free(w);
+	policy_registry_free(registry);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(numbers_survive_a_restart),
+		UNIT_TEST(damaged_state_leaves_an_empty_registry),
+		UNIT_TEST(imports_into_an_empty_registry_only),
+		UNIT_TEST(a_rule_set_of_the_maps_keeps_its_number),
+		UNIT_TEST(what_two_compilations_did_not_use_is_forgotten_and_never_renumbered),
+	};
+
+	return UNIT_RUN("policy/registry", tests);
+}
