@@ -7,62 +7,20 @@
  */
 #pragma once
 
+#include "flow_math.h"
 #include "packet.h"
-
-#define FLOW_SIZE(family) ((family) == FAMILY_V4 ? sizeof(struct flow4) : sizeof(struct flow6))
-#define FLOW_WORDS(family) ((family) == FAMILY_V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6)
-
-/* A stable copy of an entry. Addresses of IPv4 stand in the first word. */
-struct flow_copy {
-	__u32 generation;
-	__u32 out_ifindex;
-	__u16 mtu;
-	__u8 action;
-	__u8 state;
-	__u16 addr_diff;
-	__u16 port_diff;
-	__be16 new_sport_be;
-	__be16 new_dport_be;
-	__be32 new_saddr_be[4];
-	__be32 new_daddr_be[4];
-	__u32 last;
-};
-
-static __always_inline __u64 flow_hash(const struct flow_tuple *t, __u8 family, const struct control *c)
-{
-	__u64 h = (t->words[0] ^ c->hash_seed[0]) * 0x9e3779b97f4a7c15ULL;
-
-	h ^= h >> 32;
-	h = (h ^ t->words[1] ^ c->hash_seed[1]) * 0xd6e8feb86659fd93ULL;
-	h ^= h >> 29;
-	if (family == FAMILY_V6) {
-		h = (h ^ t->words[2]) * 0x9e3779b97f4a7c15ULL;
-		h ^= h >> 32;
-		h = (h ^ t->words[3]) * 0xd6e8feb86659fd93ULL;
-		h ^= h >> 29;
-		h = (h ^ t->words[4]) * 0x9e3779b97f4a7c15ULL;
-		h ^= h >> 32;
-	}
-	h *= 0xff51afd7ed558ccdULL;
-	return h ^ (h >> 32);
-}
 
 /* The set's first entry. `which` 0 or 1. */
 static __always_inline void *flow_set(__u64 hash, __u8 which, __u8 family)
 {
-	__u32 index = which ? hash >> 24 : hash;
+	__u32 index;
 
 	if (family == FAMILY_V4) {
-		index &= config.flow4_sets - 1;
+		index = flow_set_index(hash, which, config.flow4_sets);
 		return bpf_map_lookup_elem(&flows4, &index);
 	}
-	index &= config.flow6_sets - 1;
+	index = flow_set_index(hash, which, config.flow6_sets);
 	return bpf_map_lookup_elem(&flows6, &index);
-}
-
-static __always_inline __u32 flow_first_way(__u64 hash)
-{
-	return hash >> 61;
 }
 
 static __always_inline void *flow_way(void *set, __u32 way, __u8 family)
@@ -149,24 +107,6 @@ static __always_inline struct flow_head *flow_find(const struct flow_tuple *t, _
 			break;
 	}
 	return i < 2 * FLOW_WAYS && flow_read(flow, t, family, copy) ? flow_head_of(flow, family) : NULL;
-}
-
-static __always_inline bool flow_closed(__u8 state)
-{
-	return (state & FLOW_RESET) ||
-	       (state & (FLOW_FIN_ORIG | FLOW_FIN_REPLY)) == (FLOW_FIN_ORIG | FLOW_FIN_REPLY);
-}
-
-static __always_inline __u32 flow_timeout(__u8 proto, __u8 state)
-{
-	if (proto == IPPROTO_TCP) {
-		if (flow_closed(state))
-			return FLOW_TIMEOUT_TCP_CLOSED;
-		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_TCP_ESTABLISHED : FLOW_TIMEOUT_TCP_NEW;
-	}
-	if (proto == IPPROTO_UDP)
-		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_UDP_ESTABLISHED : FLOW_TIMEOUT_UDP_NEW;
-	return FLOW_TIMEOUT_OTHER;
 }
 
 /* Where a new entry may go. */
@@ -336,23 +276,4 @@ static __always_inline void flow_mark(struct flow_head *head, __u8 bits)
 	} mask = {.state = bits};
 
 	__sync_fetch_and_or(word, mask.word);
-}
-
-/* The other direction's tuple, from an entry's tuple and its content. */
-static __always_inline void flow_twin(const struct flow_tuple *t, const struct flow_copy *content, __u8 family,
-				      struct flow_tuple *twin)
-{
-	twin->words[0] = 0;
-	twin->proto = t->proto;
-	twin->zone = content->action == FLOW_TO_POD ? ZONE_POD
-		     : content->action == FLOW_TO_WIRE ? ZONE_WIRE
-						       : ZONE_HOST;
-	tuple_set_reversed_ports(twin, content->new_sport_be, content->new_dport_be);
-	if (family == FAMILY_V4) {
-		twin->v4.saddr_be = content->new_daddr_be[0];
-		twin->v4.daddr_be = content->new_saddr_be[0];
-	} else {
-		__builtin_memcpy(twin->v6.saddr_be, content->new_daddr_be, 16);
-		__builtin_memcpy(twin->v6.daddr_be, content->new_saddr_be, 16);
-	}
 }

@@ -2,6 +2,7 @@
 /* A parsed packet, and the parser that TC and XDP share. */
 #pragma once
 
+#include "flow_math.h"
 #include "maps.h"
 
 #define IPV4_MORE_FRAGMENTS 0x2000
@@ -13,11 +14,6 @@
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
-
-#define ICMP_ECHO 8
-#define ICMP_ECHO_REPLY 0
-#define ICMP6_ECHO 128
-#define ICMP6_ECHO_REPLY 129
 
 struct ipv4_header {
 	__u8 version_ihl;
@@ -298,36 +294,4 @@ static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 	p->tuple.proto = next;
 	p->l4 = offset;
 	return parse_transport(c, p);
-}
-
-struct port_pair {
-	__be16 sport_be;
-	__be16 dport_be;
-};
-
-/* The ports of a reply: they change sides; an echo keeps its identifier, request and reply types change places. */
-static __always_inline struct port_pair ports_reversed(__u8 proto, __be16 sport, __be16 dport)
-{
-	struct port_pair pair = {.sport_be = dport, .dport_be = sport};
-
-	if (proto == IPPROTO_ICMP) {
-		pair.sport_be = sport;
-		pair.dport_be = dport == bpf_htons(ICMP_ECHO << 8) ? bpf_htons(ICMP_ECHO_REPLY << 8)
-				: dport == bpf_htons(ICMP_ECHO_REPLY << 8) ? bpf_htons(ICMP_ECHO << 8)
-									  : dport;
-	} else if (proto == IPPROTO_ICMPV6) {
-		pair.sport_be = sport;
-		pair.dport_be = dport == bpf_htons(ICMP6_ECHO << 8) ? bpf_htons(ICMP6_ECHO_REPLY << 8)
-				: dport == bpf_htons(ICMP6_ECHO_REPLY << 8) ? bpf_htons(ICMP6_ECHO << 8)
-									   : dport;
-	}
-	return pair;
-}
-
-static __always_inline void tuple_set_reversed_ports(struct flow_tuple *t, __be16 sport, __be16 dport)
-{
-	struct port_pair pair = ports_reversed(t->proto, sport, dport);
-
-	t->sport_be = pair.sport_be;
-	t->dport_be = pair.dport_be;
 }
