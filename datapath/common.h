@@ -21,6 +21,8 @@
 #define barrier() asm volatile("" ::: "memory")
 /* Keeps a bound that the compiler knows visible to the verifier. */
 #define opaque(x) asm volatile("" : "+r"(x))
+/* Keeps a 64-bit variable's value but lets the verifier forget what it knows of it. `unknown`: anything it knows nothing of. */
+#define forget(x, unknown) asm volatile("%0 ^= %1\n%0 ^= %1" : "+r"(x) : "r"(unknown))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

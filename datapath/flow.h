@@ -83,30 +83,63 @@ static __always_inline bool flow_read(void *flow, const struct flow_tuple *t, __
 	return !(seq & 1) && READ_ONCE(head->seq) == seq && copy->generation;
 }
 
-/* The tuple's entry, or NULL. The first way is tried before the loops: nearly every look-up ends there. */
-static __always_inline struct flow_head *flow_find(const struct flow_tuple *t, __u64 hash, __u8 family,
-						   struct flow_copy *copy)
+static __always_inline int flow_scan_sets(const struct flow_tuple *t, __u64 hash, __u8 family)
 {
 	void *set = flow_set(hash, 0, family);
-	void *flow;
-	__u32 i;
+	int i;
 
 	if (!set)
-		return NULL;
-	flow = flow_way(set, flow_first_way(hash), family);
-	if (flow_read(flow, t, family, copy))
-		return flow_head_of(flow, family);
+		return -1;
 	for (i = 0; i < 2 * FLOW_WAYS; i++) {
 		if (i == FLOW_WAYS) {
 			set = flow_set(hash, 1, family);
 			if (!set)
-				return NULL;
+				return -1;
 		}
-		flow = flow_way(set, i, family);
-		if (flow_key_equal(flow, t, family))
-			break;
+		if (flow_key_equal(flow_way(set, i, family), t, family))
+			return i;
 	}
-	return i < 2 * FLOW_WAYS && flow_read(flow, t, family, copy) ? flow_head_of(flow, family) : NULL;
+	return -1;
+}
+
+/* The number of the way that holds the tuple, those of the second set from FLOW_WAYS; -1: none. Global: verified once. */
+__noinline int flow_scan(struct flow_tuple *t, __u64 hash, __u8 family)
+{
+	if (!t)
+		return -1;
+	return family == FAMILY_V4 ? flow_scan_sets(t, hash, FAMILY_V4) : flow_scan_sets(t, hash, FAMILY_V6);
+}
+
+/*
+ * The tuple's entry, or NULL. Each set's first way is tried before all the others: nearly every look-up ends there,
+ * with one or two cache lines read.
+ */
+static __always_inline struct flow_head *flow_find(struct flow_tuple *t, __u64 hash, __u8 family,
+						   struct flow_copy *copy)
+{
+	void *set = flow_set(hash, 0, family);
+	void *flow;
+	int i;
+
+	if (!set)
+		return NULL;
+	flow = flow_way(set, flow_first_way(hash, 0), family);
+	if (unlikely(!flow_key_equal(flow, t, family))) {
+		set = flow_set(hash, 1, family);
+		if (!set)
+			return NULL;
+		flow = flow_way(set, flow_first_way(hash, 1), family);
+		if (!flow_key_equal(flow, t, family)) {
+			i = flow_scan(t, hash, family);
+			if (i < 0)
+				return NULL;
+			set = flow_set(hash, i >= FLOW_WAYS, family);
+			if (!set)
+				return NULL;
+			flow = flow_way(set, i, family);
+		}
+	}
+	return flow_read(flow, t, family, copy) ? flow_head_of(flow, family) : NULL;
 }
 
 /* Where a new entry may go. */
@@ -122,38 +155,73 @@ static __always_inline __u8 flow_proto(const void *flow)
 	return ((const struct flow_tuple *)flow)->proto;
 }
 
+/* How good a way is as the place of a tuple: one of these from bit 40 up, then what decides among equals, then its number. */
+enum flow_rank { RANK_NONE, RANK_UNANSWERED, RANK_FREE, RANK_FREE_SECOND, RANK_FREE_FIRST };
+
+/* All bits set if `x` is 0, else none. */
+static __always_inline __u64 mask_if_zero(__u64 x)
+{
+	x |= -x;
+	opaque(x);
+	return (x >> 63) - 1;
+}
+
+/* All bits set if a < b; both below 2^63. */
+static __always_inline __u64 mask_if_less(__u64 a, __u64 b)
+{
+	__s64 difference = a - b;
+
+	opaque(difference);
+	return difference >> 63;
+}
+
 /*
- * Looks at all ways of both sets: the tuple's own entry, else a free one in the emptier set, else the
- * longest unused flow that nobody answered. Established flows are never taken. NULL head: no place.
+ * The rank of the way numbered `i`, which does not hold the tuple. `free` counts the free ways of its set so far: so the last one of the
+ * emptier set ranks highest. No branches: all ways are alike to the verifier, and to the CPU.
+ */
+static __always_inline __u64 flow_way_rank(const struct flow_head *head, __u64 hash, __u32 i, __u32 age, __u64 timeout,
+					   __u64 *free)
+{
+	__u64 usable = mask_if_zero(READ_ONCE(head->seq) & 1);
+	__u64 unanswered = mask_if_zero(head->state & FLOW_ESTABLISHED);
+	__u64 is_free, class;
+
+	is_free = mask_if_zero(head->generation) | mask_if_less(timeout, age);
+	class = RANK_FREE + (mask_if_zero(i ^ flow_first_way(hash, 0)) & (RANK_FREE_FIRST - RANK_FREE)) +
+		(mask_if_zero(i ^ (flow_first_way(hash, 1) + FLOW_WAYS)) & (RANK_FREE_SECOND - RANK_FREE));
+	*free += is_free & usable & 1;
+	return (((is_free & (class << 40 | *free << 8)) |
+		 (~is_free & unanswered & ((__u64)RANK_UNANSWERED << 40 | (__u64)age << 8))) &
+		usable) | i;
+}
+
+/*
+ * Looks at all ways of both sets: the tuple's own entry, else a free one (the first ways before the others, the emptier
+ * set before the fuller), else the longest unused flow that nobody answered. Established flows are never taken.
+ * NULL head: no place.
  */
 static __always_inline void flow_place_find(const struct flow_tuple *t, __u64 hash, __u8 family, __u32 now,
 					    struct flow_place *place)
 {
 	void *set = flow_set(hash, 0, family);
-	__u32 free_count = 0, best_free = 0, oldest = 0;
-	__u32 first = flow_first_way(hash);
-	__u32 i;
+	__u64 best = 0, best_seq = 0, free = 0, timeout, rank, better;
+	struct flow_head *head;
+	__u32 i, seq;
+	void *flow;
 
 	place->head = NULL;
-	place->same = false;
-	place->evicts = false;
-	if (!set)
-		return;
 	for (i = 0; i < 2 * FLOW_WAYS; i++) {
-		struct flow_head *head;
-		__u32 seq, age;
-		void *flow;
-
 		if (i == FLOW_WAYS) {
 			set = flow_set(hash, 1, family);
-			if (!set)
-				return;
-			free_count = 0;
+			free = 0;
 		}
-		/* Begins at the first way of the first set, so that the first look a reader takes succeeds. */
-		flow = flow_way(set, first + i, family);
+		if (!set)
+			return;
+		flow = flow_way(set, i, family);
 		head = flow_head_of(flow, family);
 		seq = READ_ONCE(head->seq);
+		timeout = flow_timeout(flow_proto(flow), head->state);
+		forget(timeout, hash);
 		if (flow_key_equal(flow, t, family) && head->generation) {
 			place->head = head;
 			place->seq = seq;
@@ -161,26 +229,23 @@ static __always_inline void flow_place_find(const struct flow_tuple *t, __u64 ha
 			place->evicts = false;
 			return;
 		}
-		if (seq & 1)
-			continue;
-		age = now - head->last;
-		if (!head->generation || age > flow_timeout(flow_proto(flow), head->state)) {
-			free_count++;
-			if (i < FLOW_WAYS ? free_count == 1 : free_count == best_free + 1) {
-				place->head = head;
-				place->seq = seq;
-				place->evicts = false;
-			}
-			if (i < FLOW_WAYS)
-				best_free = free_count;
-		} else if (!best_free && !(i >= FLOW_WAYS && free_count) &&
-			   !(head->state & FLOW_ESTABLISHED) && age >= oldest) {
-			oldest = age;
-			place->head = head;
-			place->seq = seq;
-			place->evicts = true;
-		}
+		rank = flow_way_rank(head, hash, i, flow_age(now, head->last), timeout, &free);
+		better = mask_if_less(best, rank);
+		best ^= (best ^ rank) & better;
+		best_seq ^= (best_seq ^ seq) & better;
+		forget(best, hash);
+		forget(best_seq, hash);
+		forget(free, hash);
 	}
+	if (!(best >> 40))
+		return;
+	set = flow_set(hash, best & FLOW_WAYS ? 1 : 0, family);
+	if (!set)
+		return;
+	place->head = flow_head_of(flow_way(set, best, family), family);
+	place->seq = best_seq;
+	place->same = false;
+	place->evicts = best >> 40 == RANK_UNANSWERED;
 }
 
 /* Wins the place for this CPU; false: somebody else was quicker. */
@@ -247,7 +312,7 @@ static __always_inline int flow_write(const struct flow_tuple *t, __u64 hash, co
 }
 
 /* Frees the tuple's entry if it has one. */
-static __always_inline void flow_delete(const struct flow_tuple *t, __u64 hash, __u8 family)
+static __always_inline void flow_delete(struct flow_tuple *t, __u64 hash, __u8 family)
 {
 	struct flow_copy copy;
 	struct flow_place place = {.head = flow_find(t, hash, family, &copy)};

@@ -34,12 +34,23 @@ enum work_flag {
 	WORK_MASQUERADE = 1 << 1,
 	WORK_HAIRPIN = 1 << 2,
 	WORK_REPLY = 1 << 3, /* the packet at hand is a reply */
-	WORK_STORED = 1 << 4, /* rev's entry is written */
 };
 
 MAP(works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct work, 1, 0);
 
-/* 1: found, copied. A global function, like the two below: verified once. */
+static __always_inline struct work *work_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&works, &zero);
+}
+
+/*
+ * Global functions, here and below, are verified once and not for each way that leads to them; they also keep
+ * the stack of the deepest call low.
+ *
+ * 1: found, copied.
+ */
 __noinline int flow_lookup(struct flow_tuple *t, struct flow_copy *copy, __u8 family)
 {
 	const struct control *control = control_get();
@@ -401,7 +412,7 @@ static __always_inline bool node_socket_uses(struct __sk_buff *skb, const struct
 static __always_inline int reply_tuple_free(struct work *w, __u8 family)
 {
 	if (!flow_lookup(&w->rev, &w->seen, family) || flow_closed(w->seen.state) ||
-	    now_ticks() - w->seen.last > flow_timeout(w->rev.proto, w->seen.state))
+	    flow_age(now_ticks(), w->seen.last) > flow_timeout(w->rev.proto, w->seen.state))
 		return 1;
 	flow_twin(&w->rev, &w->seen, family, &w->twin);
 	return tuple_equal(&w->twin, &w->fwd, family);
@@ -410,8 +421,9 @@ static __always_inline int reply_tuple_free(struct work *w, __u8 family)
 /* Two CPUs may take one port at once: whoever then sees another entry of the tuple takes its own back. */
 static __always_inline int reply_tuple_doubled(struct work *w, __u64 hash, __u8 family)
 {
-	__u32 count = 0, i;
 	void *set = flow_set(hash, 0, family);
+	__u64 count = 0;
+	__u32 i;
 
 	for (i = 0; i < 2 * FLOW_WAYS; i++) {
 		if (i == FLOW_WAYS)
@@ -421,6 +433,7 @@ static __always_inline int reply_tuple_doubled(struct work *w, __u64 hash, __u8 
 		if (flow_key_equal(flow_way(set, i, family), &w->rev, family) &&
 		    flow_head_of(flow_way(set, i, family), family)->generation)
 			count++;
+		forget(count, hash);
 	}
 	/* Both hashes may name the same set. */
 	return flow_set(hash, 0, family) == flow_set(hash, 1, family) ? count > 2 : count > 1;
@@ -430,8 +443,7 @@ static __always_inline int reply_tuple_doubled(struct work *w, __u64 hash, __u8 
 __noinline int snat_try(struct __sk_buff *skb, __u32 port, __u32 generation, __u8 family)
 {
 	const struct control *control = control_get();
-	__u32 zero = 0;
-	struct work *w = bpf_map_lookup_elem(&works, &zero);
+	struct work *w = work_get();
 
 	if (!w || !control)
 		return 0;
@@ -455,51 +467,50 @@ __noinline int snat_try(struct __sk_buff *skb, __u32 port, __u32 generation, __u
 }
 
 /* A source port of the range, with rev's entry written. 0 or -reason. */
-static __always_inline int judge_snat(struct __sk_buff *skb, struct work *w, __u8 family, __u32 generation,
-				      __u32 random)
+__noinline int judge_snat(struct __sk_buff *skb, __u32 generation, __u8 family)
 {
 	__u32 first = config.masquerade_port_min;
 	__u32 count = config.masquerade_port_max - first + 1;
-	__u32 at = count ? random % count : 0;
-	int i;
+	__u32 at = bpf_get_prandom_u32() >> 1;
+	struct work *w = work_get();
+	__u32 i;
 
+	if (!w)
+		return -REASON_INTERNAL;
 	if (w->old.generation && w->old.state & FLOW_TRANSLATED &&
 	    snat_try(skb, bpf_ntohs(w->old.new_sport_be), generation, family))
-		goto stored;
+		return 0;
 	/* Without masquerade the sender's own port is the first choice. */
 	if (!(w->flags & WORK_MASQUERADE) && snat_try(skb, bpf_ntohs(w->fwd.sport_be), generation, family))
-		goto stored;
-	for (i = 0; i < SNAT_TRIES; i++) {
-		if ((__u32)i >= count)
-			break;
-		if (snat_try(skb, first + at, generation, family))
-			goto stored;
-		at = at + 1 == count ? 0 : at + 1;
-	}
+		return 0;
+	for (i = 0; i < SNAT_TRIES && i < count; i++)
+		if (snat_try(skb, first + (at + i) % count, generation, family))
+			return 0;
 	return -REASON_NAT_PORTS;
-stored:
-	w->flags |= WORK_STORED;
-	return 0;
 }
 
 /* Writes both entries. 0 or -reason. */
-static __always_inline int judge_store(struct __sk_buff *skb, struct work *w, __u8 family, __u32 generation,
-				       __u32 random)
+__noinline int judge_store(struct __sk_buff *skb, __u32 generation, __u8 family)
 {
+	struct work *w = work_get();
+	bool stored = false;
 	int result;
 
+	if (!w)
+		return -REASON_INTERNAL;
 	judge_way_back(w, skb);
 	judge_contents(w, generation, family);
 	if (w->flags & (WORK_MASQUERADE | WORK_HAIRPIN) || !reply_tuple_free(w, family)) {
 		if (w->fwd.proto != IPPROTO_TCP && w->fwd.proto != IPPROTO_UDP &&
 		    w->fwd.proto != IPPROTO_ICMP && w->fwd.proto != IPPROTO_ICMPV6)
 			return -REASON_NAT_PROTOCOL;
-		result = judge_snat(skb, w, family, generation, random);
+		result = judge_snat(skb, generation, family);
 		if (result)
 			return result;
+		stored = true;
 	}
 	judge_contents(w, generation, family);
-	if (!(w->flags & WORK_STORED) && flow_store(&w->rev, &w->back, family) == FLOW_FULL)
+	if (!stored && flow_store(&w->rev, &w->back, family) == FLOW_FULL)
 		return -REASON_FLOW_TABLE_FULL;
 	if (flow_store(&w->fwd, &w->out, family) == FLOW_FULL) {
 		flow_remove(&w->rev, family);
@@ -521,6 +532,25 @@ static __always_inline void judge_forget(struct work *w, struct packet *p, struc
 		flow_remove(&w->rev, p->family);
 }
 
+/* Where to, and whether at all. 0 or -reason. `parity` of the generation. */
+__noinline int judge_decide(struct packet *p, __u32 parity)
+{
+	struct judgement *j = judgement_get();
+	const struct address_entry *to;
+	struct work *w = work_get();
+	int result = 0;
+
+	if (!p || !j || !w)
+		return -REASON_INTERNAL;
+	if (w->fwd.zone == ZONE_POD)
+		result = judge_service(w, p, bpf_get_prandom_u32());
+	if (result)
+		return result;
+	to = address_find(&w->new_dst);
+	result = judge_route(w, p, to);
+	return result ? result : judge_policy(w, j, parity & 1, to);
+}
+
 /*
  * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0: none); on success it holds
  * what applies to this packet. 0 or -reason; judgements[0] tells what was found either way.
@@ -529,10 +559,9 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 {
 	const struct control *control = control_get();
 	struct judgement *j = judgement_get();
-	const struct address_entry *to;
-	__u32 zero = 0, generation, random;
+	struct work *w = work_get();
+	__u32 generation;
 	bool again;
-	struct work *w = bpf_map_lookup_elem(&works, &zero);
 	int result;
 
 	if (!p || !j || !flow || !w || !control)
@@ -546,16 +575,9 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN && !(p->flags & PACKET_LATER_FRAGMENT))
 		return -REASON_NO_FLOW;
 	judge_orient(w, p, flow);
-	random = bpf_get_prandom_u32();
-	result = w->fwd.zone == ZONE_POD ? judge_service(w, p, random) : 0;
-	if (!result) {
-		to = address_find(&w->new_dst);
-		result = judge_route(w, p, to);
-		if (!result)
-			result = judge_policy(w, j, generation & 1, to);
-	}
+	result = judge_decide(p, generation & 1);
 	if (!result)
-		result = judge_store(skb, w, p->family, generation, random >> 3);
+		result = judge_store(skb, generation, p->family);
 	if (w->flags & WORK_SERVICE) {
 		j->backend = w->new_dst;
 		j->backend_port_be = w->new_dport_be;
