@@ -169,7 +169,7 @@ def step(title, command, log, env):
     print(f'{title}: {"done" if status == 0 else "FAILED"} ({time.monotonic() - began:.0f} s)', flush=True)
     if status != 0:
         with open(log, encoding='utf-8', errors='replace') as text:
-            sys.stdout.write(text.read())
+            sys.stdout.write(''.join(text.readlines()[-80:]))
     return status == 0
 
 
