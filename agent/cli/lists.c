@@ -24,8 +24,9 @@ static void print_list(const json_t *list, const char *const *titles, row_functi
 
 	if (!table)
 		abort();
-	json_array_foreach(list, index, item)
+	json_array_foreach(list, index, item) {
 		add_row(table, item);
+	}
 	if (table_rows(table))
 		table_print(table, stdout);
 	else

@@ -56,9 +56,10 @@ static void print_datapath(const json_t *status)
 	char line[256];
 	size_t index;
 
-	json_array_foreach(field(status, "xdp"), index, item)
+	json_array_foreach(field(status, "xdp"), index, item) {
 		json_array_append_new(links, json_sprintf("%s (%s)", field_text(item, "link"),
 							  field_text(item, "mode")));
+	}
 	snprintf(line, sizeof(line), "%s; socket programs: %s", field_text(status, "attach"),
 		 json_is_true(field(status, "socket_programs")) ? "yes" : "no");
 	print_line("Attach", line);
