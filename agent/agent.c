@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGE_MAX 512
+
+/* One agent for a run directory. */
+static int lock_run_dir(struct agent *agent)
+{
+	int r;
+
+	if (mkdir(agent->config.run_dir, 0700) < 0 && errno != EEXIST) {
+		r = -errno;
+		log_error("agent", "--run-dir %s: cannot be made: %s", agent->config.run_dir, strerror(-r));
+		return r;
+	}
+	snprintf(agent->run_lock_path, sizeof(agent->run_lock_path), "%s/lock", agent->config.run_dir);
+	agent->run_lock = open(agent->run_lock_path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (agent->run_lock < 0 || flock(agent->run_lock, LOCK_EX | LOCK_NB) < 0) {
+		r = -errno;
+		log_error("agent", "--run-dir %s: %s", agent->config.run_dir,
+			  r == -EWOULDBLOCK ? "another polderd uses it: stop that one, or give this one its own --run-dir and --bpffs"
+					    : strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+static int start_node(struct agent *agent, char *message, size_t size)
+{
+	int r = netlink_open(-1, &agent->nl);
+
+	if (r < 0) {
+		snprintf(message, size, "a netlink socket cannot be opened: %s", strerror(-r));
+		return r;
+	}
+	return node_discover(&agent->config, agent->nl, &agent->node, message, size);
+}
+
+static int start_datapath(struct agent *agent, char *message, size_t size)
+{
+	struct datapath_config constants;
+	char directory[300], links[320];
+	int r;
+
+	snprintf(directory, sizeof(directory), "%s/v%d", agent->config.bpffs, POLDER_LAYOUT_VERSION);
+	snprintf(links, sizeof(links), "%s/links", directory);
+	r = maps_open(&agent->config, directory, &agent->maps, message, size);
+	if (r < 0)
+		return r;
+	r = node_datapath_config(&agent->config, &agent->node, maps_get(agent->maps, MAP_FLOWS4)->max_entries,
+				 maps_get(agent->maps, MAP_FLOWS6)->max_entries, &constants);
+	if (r < 0) {
+		snprintf(message, size, "this network namespace's cookie cannot be read: %s; Linux 5.14 or newer is needed",
+			 strerror(-r));
+		return r;
+	}
+	return datapath_load(agent->maps, agent->nl, &agent->config, &constants, links, &agent->datapath, message, size);
+}
+
+/* The state of before: map contents, attached pods. Nothing is changed before the sources are complete. */
+static int start_state(struct agent *agent, char *message, size_t size)
+{
+	struct pods_hooks hooks = agent_pods_hooks;
+	char state[300];
+	size_t i;
+	int r;
+
+	hooks.data = agent;
+	snprintf(state, sizeof(state), "%s/policy.json", agent->config.run_dir);
+	r = enforce_open(agent->maps, agent->store, &agent->config, &agent->node, state, &agent->enforce);
+	if (r == 0)
+		r = services_open(agent->maps, agent->store, enforce_service_pods, agent->enforce, &agent->services);
+	if (r == 0)
+		r = node_routes_new(&agent->routes);
+	if (r == 0)
+		r = pods_open(&agent->config, agent->nl, &hooks, &agent->pods);
+	for (i = 0; r == 0 && i < pods_count(agent->pods); i++) {
+		const struct local_pod *pod = pods_at(agent->pods, i);
+
+		r = enforce_add_pod(agent->enforce, pod);
+		if (r == 0 && !pod->gone)
+			r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
+		if (r < 0 && message[0]) {
+			log_error("links", "pod %s/%s: %s", pod->namespace, pod->name, message);
+			r = 0;
+		}
+	}
+	if (r < 0)
+		snprintf(message, size, "the state of before cannot be read: %s", strerror(-r));
+	return r;
+}
+
+static int start_attachments(struct agent *agent, char *message, size_t size)
+{
+	int r = agent_attach_uplinks(agent, message, size);
+
+	if (r == 0)
+		r = datapath_attach_sockets(agent->datapath, message, size);
+	if (r == 0)
+		datapath_remove_stale_pins(agent->datapath);
+	return r;
+}
+
+/* Everybody who may ask something comes last. */
+static int start_services(struct agent *agent, char *message, size_t size)
+{
+	int r = agent_watch_links(agent);
+
+	if (r == 0)
+		r = cni_queue_new(agent->loop, agent->config.socket, agent_cni_finish, agent, &agent->cni_queue);
+	if (r < 0) {
+		snprintf(message, size, "%s", strerror(-r));
+		return r;
+	}
+	r = control_server_new(agent->loop, agent->config.socket, &agent->control);
+	if (r < 0) {
+		snprintf(message, size, "control socket %s: %s", agent->config.socket, strerror(-r));
+		return r;
+	}
+	return agent_register_requests(agent);
+}
+
+static int start_sources(struct agent *agent, char *message, size_t size)
+{
+	int r = 0;
+
+	store_listen(agent->store, agent_store_changed, agent);
+	if (!agent->config.resources) {
+		agent_synced(agent);
+		return 0;
+	}
+	r = source_dir_new(agent->loop, agent->config.resources, agent->store, agent_synced, agent, &agent->source);
+	if (r < 0)
+		snprintf(message, size, "--resources %s: cannot be watched: %s", agent->config.resources, strerror(-r));
+	return r;
+}
+
+int agent_start(struct agent *agent, uv_loop_t *loop)
+{
+	static int (*const stages[])(struct agent *agent, char *message, size_t size) = {
+		start_node, start_datapath, start_state, start_attachments, start_services, start_sources,
+	};
+	char message[MESSAGE_MAX] = "";
+	struct timespec now;
+	size_t i;
+	int r;
+
+	agent->loop = loop;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	agent->started_ns = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	r = lock_run_dir(agent);
+	if (r < 0)
+		return r;
+	agent->store = store_new();
+	if (!agent->store)
+		return -ENOMEM;
+	agent_pass_start(agent);
+	for (i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
+		r = stages[i](agent, message, sizeof(message));
+		if (r < 0) {
+			log_error("agent", "cannot start: %s", message[0] ? message : strerror(-r));
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *data)
+{
+	(void)data;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void agent_stop(struct agent *agent)
+{
+	control_server_free(agent->control);
+	http_server_free(agent->http);
+	source_dir_free(agent->source);
+	cni_queue_free(agent->cni_queue);
+	if (agent->loop)
+		uv_walk(agent->loop, close_handle, NULL);
+	if (agent->loop)
+		uv_run(agent->loop, UV_RUN_DEFAULT);
+	/* A switch that is not mirrored yet is finished: the next agent finds both slots alike. */
+	if (agent->enforce)
+		enforce_finish(agent->enforce);
+	pods_close(agent->pods);
+	node_routes_free(agent->routes);
+	services_close(agent->services);
+	enforce_close(agent->enforce);
+	datapath_free(agent->datapath);
+	maps_close(agent->maps);
+	node_clear(&agent->node);
+	netlink_monitor_close(agent->monitor);
+	netlink_close(agent->nl);
+	store_free(agent->store);
+	if (agent->run_lock > 0)
+		close(agent->run_lock);
+}

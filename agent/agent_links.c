@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+
+/* A pod that is being connected: programs and map entries before its link is up. */
+static int connect_pod(const struct local_pod *pod, char *message, size_t size, void *data)
+{
+	struct agent *agent = data;
+	int r;
+
+	if (!agent->synced) {
+		snprintf(message, size, "the objects have not been read yet: try again in a moment");
+		return -EAGAIN;
+	}
+	r = enforce_add_pod(agent->enforce, pod);
+	if (r == 0)
+		r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
+	else
+		snprintf(message, size, "%s", strerror(-r));
+	if (r < 0)
+		return r;
+	services_pods_changed(agent->services, pod->namespace);
+	agent->policy_dirty = true;
+	r = agent_pass(agent);
+	if (r < 0)
+		snprintf(message, size, "its policies cannot be put in force: %s", strerror(-r));
+	return r;
+}
+
+static void disconnect_pod(const struct local_pod *pod, void *data)
+{
+	struct agent *agent = data;
+
+	datapath_detach_pod(agent->datapath, pod->ifindex);
+	enforce_remove_pod(agent->enforce, pod);
+	services_pods_changed(agent->services, pod->namespace);
+	agent->policy_dirty = true;
+	agent_schedule(agent);
+}
+
+static int check_pod(const struct local_pod *pod, char *message, size_t size, void *data)
+{
+	struct agent *agent = data;
+
+	if (!datapath_pod_attached(agent->datapath, pod->ifindex)) {
+		snprintf(message, size, "link %s: Polder's programs are not attached to it", pod->link);
+		return -ENOENT;
+	}
+	if (!enforce_pod_in_force(agent->enforce, pod)) {
+		snprintf(message, size, "pod %s/%s: its map entries are missing or changed", pod->namespace, pod->name);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+const struct pods_hooks agent_pods_hooks = {.connect = connect_pod, .disconnect = disconnect_pod, .check = check_pod};
+
+int agent_attach_uplinks(struct agent *agent, char *message, size_t size)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < agent->node.uplink_count && r == 0; i++) {
+		struct node_uplink *uplink = &agent->node.uplinks[i];
+
+		if (uplink->ifindex)
+			r = datapath_attach_uplink(agent->datapath, uplink->ifindex, &uplink->xdp, message, size);
+	}
+	return r;
+}
+
+/* An uplink that was away is back, perhaps under another number. */
+static void uplink_appeared(struct agent *agent, const struct link_info *link)
+{
+	char message[256] = "";
+	size_t i;
+
+	for (i = 0; i < agent->node.uplink_count; i++) {
+		struct node_uplink *uplink = &agent->node.uplinks[i];
+
+		if (strcmp(uplink->name, link->name) != 0 || uplink->ifindex == link->ifindex)
+			continue;
+		uplink->ifindex = link->ifindex;
+		if (datapath_attach_uplink(agent->datapath, link->ifindex, &uplink->xdp, message, sizeof(message)) < 0)
+			log_error("links", "uplink %s: %s", link->name, message);
+		else
+			log_warning("links", "uplink %s is back as link %d: restart polderd if it is the first uplink",
+				    link->name, link->ifindex);
+	}
+}
+
+static void on_link(enum netlink_change change, const struct link_info *link, void *data)
+{
+	struct agent *agent = data;
+
+	switch (change) {
+	case NETLINK_LINK_GONE:
+		pods_link_gone(agent->pods, link->ifindex);
+		agent->links_dirty = true;
+		agent_schedule(agent);
+		break;
+	case NETLINK_LINK_NEW:
+		uplink_appeared(agent, link);
+		break;
+	case NETLINK_ADDRESS:
+		if (node_refresh_addresses(agent->nl, &agent->node) == 0) {
+			agent->policy_dirty = agent->nodes_dirty = true;
+			agent_schedule(agent);
+		}
+		break;
+	}
+}
+
+static void on_monitor(uv_poll_t *poll, int status, int events)
+{
+	struct agent *agent = poll->data;
+	int r = netlink_monitor_read(agent->monitor, on_link, agent);
+
+	(void)status;
+	(void)events;
+	if (r == -ENOBUFS) {
+		log_warning("links", "messages of the kernel were lost: everything is read again");
+		node_refresh_addresses(agent->nl, &agent->node);
+		agent->links_dirty = agent->policy_dirty = agent->nodes_dirty = true;
+		agent_repair(agent);
+		agent_schedule(agent);
+	} else if (r < 0 && r != -EAGAIN) {
+		log_error("links", "messages of the kernel cannot be read: %s", strerror(-r));
+	}
+}
+
+int agent_watch_links(struct agent *agent)
+{
+	int r = netlink_monitor_open(&agent->monitor);
+
+	if (r < 0)
+		return r;
+	uv_poll_init(agent->loop, &agent->monitor_poll, netlink_monitor_fd(agent->monitor));
+	agent->monitor_poll.data = agent;
+	return uv_poll_start(&agent->monitor_poll, UV_READABLE, on_monitor);
+}
+
+static void repair_pod(struct agent *agent, const struct local_pod *pod)
+{
+	char message[256] = "";
+
+	if (datapath_pod_attached(agent->datapath, pod->ifindex))
+		return;
+	if (datapath_attach_pod(agent->datapath, pod->ifindex, message, sizeof(message)) < 0)
+		log_error("links", "pod %s/%s: %s", pod->namespace, pod->name, message);
+	else
+		log_warning("links", "pod %s/%s: programs were gone from %s: attached again", pod->namespace, pod->name,
+			    pod->link);
+}
+
+/* What others removed is put back: links' programs, routes, neighbours, map entries. */
+void agent_repair(struct agent *agent)
+{
+	char message[256] = "";
+	struct link_info link;
+	size_t i;
+
+	for (i = 0; i < pods_count(agent->pods); i++) {
+		const struct local_pod *pod = pods_at(agent->pods, i);
+
+		if (netlink_link_get_index(agent->nl, pod->ifindex, &link) == -ENODEV) {
+			pods_link_gone(agent->pods, pod->ifindex);
+			agent->links_dirty = true;
+		} else if (!pod->gone) {
+			repair_pod(agent, pod);
+			if (agent->synced && !enforce_pod_in_force(agent->enforce, pod))
+				agent->policy_dirty = true;
+		}
+	}
+	pods_repair(agent->pods);
+	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
+		log_error("links", "%s", message);
+	if (agent->links_dirty || agent->policy_dirty || agent->nodes_dirty)
+		agent_schedule(agent);
+}

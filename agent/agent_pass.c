@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/agent.h"
+#include "agent/notify.h"
+
+/* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */
+#define FINISH_DELAY_MS 50
+#define REPAIR_INTERVAL_MS 5000
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+static void on_pass(uv_timer_t *timer)
+{
+	agent_pass(timer->data);
+}
+
+static void on_finish(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	enforce_finish(agent->enforce);
+	services_sweep(agent->services);
+}
+
+static void on_repair(uv_timer_t *timer)
+{
+	agent_repair(timer->data);
+}
+
+int agent_pass_start(struct agent *agent)
+{
+	uv_timer_init(agent->loop, &agent->pass_timer);
+	uv_timer_init(agent->loop, &agent->finish_timer);
+	uv_timer_init(agent->loop, &agent->repair_timer);
+	agent->pass_timer.data = agent->finish_timer.data = agent->repair_timer.data = agent;
+	uv_timer_start(&agent->repair_timer, on_repair, REPAIR_INTERVAL_MS, REPAIR_INTERVAL_MS);
+	return 0;
+}
+
+void agent_schedule(struct agent *agent)
+{
+	/* Before the sources are complete, what the pins hold stays in force. */
+	if (agent->synced && !uv_is_active((uv_handle_t *)&agent->pass_timer))
+		uv_timer_start(&agent->pass_timer, on_pass, 0, 0);
+}
+
+/* Services first: policy is judged on endpoints. Both end in a new generation. */
+static int apply(struct agent *agent, bool *ret_again)
+{
+	bool changed = false;
+	int r = 0, result;
+
+	if (services_dirty(agent->services)) {
+		/* What an earlier pass left behind may be wanted again. */
+		maps_wait_for_programs();
+		services_sweep(agent->services);
+		r = services_apply(agent->services, &changed);
+		if (changed)
+			maps_move_generation(agent->maps, false);
+	}
+	if (agent->policy_dirty) {
+		agent->policy_dirty = false;
+		result = enforce_apply(agent->enforce, ret_again);
+		if (result < 0) {
+			agent->policy_dirty = true;
+			r = result;
+		}
+	}
+	return r;
+}
+
+int agent_pass(struct agent *agent)
+{
+	uint64_t start = now_ns();
+	bool again = false;
+	int r;
+
+	if (agent->links_dirty) {
+		agent->links_dirty = false;
+		if (pods_sweep(agent->pods))
+			agent->policy_dirty = true;
+	}
+	if (agent->nodes_dirty) {
+		agent->nodes_dirty = false;
+		node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node, agent->nl);
+	}
+	r = apply(agent, &again);
+	agent->passes++;
+	agent->failed_passes += r < 0;
+	agent->last_pass_ns = now_ns() - start;
+	if (r < 0)
+		log_error("agent", "a pass failed: %s; what was in force stays, the next pass comes in %d ms", strerror(-r),
+			  REPAIR_INTERVAL_MS);
+	agent->policy_dirty |= again;
+	uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
+	if (again)
+		uv_timer_start(&agent->pass_timer, on_pass, 2 * FINISH_DELAY_MS, 0);
+	return r;
+}
+
+void agent_store_changed(const struct object *object, bool deleted, void *data)
+{
+	struct agent *agent = data;
+
+	switch (object->kind) {
+	case OBJECT_POD:
+		enforce_object_changed(agent->enforce, object, deleted);
+		services_pods_changed(agent->services, object->namespace);
+		agent->policy_dirty = true;
+		break;
+	case OBJECT_NODE:
+		agent->nodes_dirty = true;
+		agent->policy_dirty = true;
+		break;
+	case OBJECT_SERVICE:
+	case OBJECT_ENDPOINT_SLICE:
+		services_object_changed(agent->services, object, deleted);
+		break;
+	default:
+		agent->policy_dirty = true;
+	}
+	agent_schedule(agent);
+}
+
+/* Everything that the sources had is in the store: what the maps hold and nobody asks for goes only now. */
+void agent_synced(void *data)
+{
+	struct agent *agent = data;
+
+	if (agent->synced)
+		return;
+	agent->synced = true;
+	agent->policy_dirty = agent->nodes_dirty = agent->links_dirty = true;
+	services_pods_changed(agent->services, NULL);
+	if (agent_pass(agent) < 0) {
+		agent_schedule(agent);
+		return;
+	}
+	services_forget_unknown(agent->services);
+	maps_move_generation(agent->maps, false);
+	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services", pods_count(agent->pods),
+		 store_count(agent->store, OBJECT_NETWORK_POLICY), store_count(agent->store, OBJECT_SERVICE));
+	notify_ready();
+}
+
+bool agent_ready(const struct agent *agent)
+{
+	return agent->synced && agent->passes > agent->failed_passes;
+}

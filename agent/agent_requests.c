@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+
+static void answer(struct control_request *request, int r, json_t *result, const struct cni_error *error)
+{
+	if (r == 0)
+		control_reply(request, result ? result : json_object());
+	else
+		control_fail(request, error->code ? error->code : 5,
+			     error->message[0] ? error->message : strerror(r < 0 ? -r : EIO),
+			     error->details[0] ? error->details : NULL);
+}
+
+static void on_add(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	struct agent *agent = data;
+	struct cni_error error = {};
+	json_t *result = NULL;
+	int r;
+
+	if (!agent->synced) {
+		control_fail(request, 11, "polderd has not read all objects yet",
+			     "try again in a moment; polderctl status tells what it waits for");
+		return;
+	}
+	/* A deletion noted while the agent was away comes before a new attachment of the same name. */
+	cni_queue_run(agent->cni_queue);
+	r = pods_cni_add(agent->pods, args, netns_fd, &result, &error);
+	answer(request, r, result, &error);
+}
+
+static void on_del(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	struct agent *agent = data;
+	struct cni_error error = {};
+
+	(void)netns_fd;
+	answer(request, pods_cni_del(agent->pods, args, &error), NULL, &error);
+}
+
+static void on_check(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	struct agent *agent = data;
+	struct cni_error error = {};
+
+	answer(request, pods_cni_check(agent->pods, args, netns_fd, &error), NULL, &error);
+}
+
+static void on_gc(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	struct agent *agent = data;
+	struct cni_error error = {};
+
+	(void)netns_fd;
+	answer(request, pods_cni_gc(agent->pods, args, &error), NULL, &error);
+}
+
+static void on_status(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	struct agent *agent = data;
+	struct cni_error error = {};
+
+	(void)netns_fd;
+	if (!agent_ready(agent)) {
+		control_fail(request, 50, "polderd is not ready: its objects have not been read yet", NULL);
+		return;
+	}
+	answer(request, pods_cni_status(agent->pods, args, &error), NULL, &error);
+}
+
+static void on_log_level(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	const char *text = json_string_value(json_object_get(args, "level"));
+	enum log_level level;
+
+	(void)netns_fd;
+	(void)data;
+	if (!text || log_level_parse(text, &level) < 0) {
+		control_fail(request, EINVAL, "level must be error, warning, info or debug", NULL);
+		return;
+	}
+	log_set_level(level);
+	control_reply(request, json_object());
+}
+
+int agent_cni_finish(const char *container_id, const char *ifname, void *data)
+{
+	struct agent *agent = data;
+	struct cni_error error = {};
+	json_t *args = json_pack("{s:s, s:s}", "container_id", container_id, "ifname", ifname);
+	int r;
+
+	if (!args)
+		return -ENOMEM;
+	r = pods_cni_del(agent->pods, args, &error);
+	json_decref(args);
+	if (r)
+		log_error("cni", "%s %s: a noted deletion failed: %s", container_id, ifname, error.message);
+	return r ? -EIO : 0;
+}
+
+int agent_register_requests(struct agent *agent)
+{
+	static const struct {
+		const char *operation;
+		control_handler handler;
+	} handlers[] = {
+		{"cni.add", on_add}, {"cni.del", on_del},       {"cni.check", on_check},
+		{"cni.gc", on_gc},   {"cni.status", on_status}, {"log.level", on_log_level},
+	};
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]) && r == 0; i++)
+		r = control_register(agent->control, handlers[i].operation, handlers[i].handler, agent);
+	return r;
+}

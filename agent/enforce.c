@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/enforce.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/enforce_internal.h"
+#include "agent/log.h"
+#include "agent/state_file.h"
+
+#define STATE_MAX (64u << 20)
+
+unsigned int enforce_slot(const struct enforce *e)
+{
+	return __atomic_load_n(&maps_control(e->maps)->generation, __ATOMIC_SEQ_CST) & 1;
+}
+
+void enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
+{
+	struct enforce_problem *grown = reallocarray(e->problems, e->problem_count + 1, sizeof(*grown));
+	va_list args;
+
+	if (!grown)
+		return;
+	e->problems = grown;
+	grown = &e->problems[e->problem_count++];
+	snprintf(grown->subject, sizeof(grown->subject), "%s", subject);
+	va_start(args, format);
+	vsnprintf(grown->reason, sizeof(grown->reason), format, args);
+	va_end(args);
+}
+
+/* A rule set of the maps: known by its content, or only its number kept from use. */
+static int know_ruleset(const void *key, const void *value, void *data)
+{
+	const struct enforce *e = data;
+	const struct ruleset_entry *entry = value;
+
+	uint64_t digest[2] = {};
+
+	if (e->state_text)
+		memcpy(digest, entry->digest, sizeof(digest));
+	return policy_registry_know_ruleset(e->registry, *(const uint32_t *)key, digest);
+}
+
+/* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built beside. */
+static int load_state(struct enforce *e)
+{
+	json_t *state = NULL;
+	int r = state_file_read_json(e->state, STATE_MAX, &state);
+
+	if (r == 0) {
+		r = policy_registry_import(e->registry, state);
+		if (r == 0)
+			e->state_text = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS);
+		json_decref(state);
+	}
+	if (r < 0 && r != -ENOENT)
+		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew", e->state, strerror(-r));
+	return shadow_each(e->rules[SHADOW_RULESETS], know_ruleset, e);
+}
+
+int enforce_open(struct maps *maps, const struct store *store, const struct config *config, const struct node *node,
+		 const char *state, struct enforce **ret)
+{
+	struct enforce *e = calloc(1, sizeof(*e));
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	*e = (struct enforce){.maps = maps, .store = store, .config = config, .node = node};
+	e->state = strdup(state);
+	e->registry = policy_registry_new();
+	r = e->state && e->registry ? shadow_open(maps, MAP_ADDRESSES, &e->addresses) : -ENOMEM;
+	if (r == 0)
+		r = rules_open(e);
+	if (r == 0)
+		r = load_state(e);
+	if (r < 0) {
+		enforce_close(e);
+		return r;
+	}
+	/* A crash may have come between a switch and its mirroring: nothing is in force but the present slot. */
+	e->unfinished = true;
+	*ret = e;
+	return 0;
+}
+
+static void pod_free(struct enforced_pod *pod)
+{
+	size_t i;
+
+	for (i = 0; i < pod->object.pod.port_count; i++)
+		free(pod->object.pod.ports[i].name);
+	free(pod->object.pod.ports);
+	labels_clear(&pod->object.labels);
+	free(pod->object.namespace);
+	free(pod->object.name);
+	free(pod->object.uid);
+	free(pod->container_id);
+	free(pod->ifname);
+	free(pod);
+}
+
+void enforce_close(struct enforce *e)
+{
+	struct enforced_pod *pod, *next;
+	struct pod_name *name, *next_name;
+
+	if (!e)
+		return;
+	for (pod = e->pods; pod; pod = next) {
+		next = pod->next;
+		pod_free(pod);
+	}
+	HASH_ITER(hh, e->names, name, next_name) {
+		HASH_DEL(e->names, name);
+		free(name);
+	}
+	compiled_policy_free(e->policy);
+	policy_registry_free(e->registry);
+	shadow_close(e->addresses);
+	rules_close(e);
+	free(e->pending);
+	free(e->problems);
+	free(e->service_pods);
+	free(e->state_text);
+	free(e->state);
+	free(e);
+}
+
+static int copy_labels(struct labels *to, const struct labels *from)
+{
+	size_t i;
+	int r = 0;
+
+	labels_clear(to);
+	for (i = 0; i < from->count && r == 0; i++)
+		r = labels_set(to, from->items[i].key, from->items[i].value);
+	return r;
+}
+
+static struct enforced_pod **pod_find(struct enforce *e, const struct local_pod *local)
+{
+	struct enforced_pod **at;
+
+	for (at = &e->pods; *at; at = &(*at)->next)
+		if (strcmp((*at)->container_id, local->container_id) == 0 && strcmp((*at)->ifname, local->ifname) == 0)
+			return at;
+	return NULL;
+}
+
+static uint32_t pod_index(const struct enforced_pod *pod)
+{
+	return pod->entry.ifindex % POLDER_MAX_PODS;
+}
+
+static void pod_fill(struct enforced_pod *pod, const struct local_pod *local)
+{
+	pod->entry = (struct pod_entry){.ifindex = local->ifindex, .mtu = local->mtu};
+	memcpy(pod->entry.mac, local->mac, 6);
+	if (!addr_is_zero(&local->ipv4)) {
+		pod->entry.ipv4_be = local->ipv4.words_be[3];
+		pod->addresses[pod->address_count++] = local->ipv4;
+	}
+	if (!addr_is_zero(&local->ipv6)) {
+		memcpy(pod->entry.ipv6_be, &local->ipv6, 16);
+		pod->addresses[pod->address_count++] = local->ipv6;
+	}
+	pod->object.kind = OBJECT_POD;
+	pod->object.pod.ready = true;
+}
+
+int enforce_add_pod(struct enforce *e, const struct local_pod *local)
+{
+	struct enforced_pod *pod;
+	struct pod_entry pinned;
+	uint32_t index;
+
+	if (pod_find(e, local))
+		return 0;
+	pod = calloc(1, sizeof(*pod));
+	if (!pod)
+		return -ENOMEM;
+	pod_fill(pod, local);
+	pod->container_id = strdup(local->container_id);
+	pod->ifname = strdup(local->ifname);
+	pod->object.namespace = strdup(local->namespace);
+	pod->object.name = strdup(local->name);
+	pod->object.uid = strdup(local->uid ? local->uid : "");
+	if (!pod->container_id || !pod->ifname || !pod->object.namespace || !pod->object.name || !pod->object.uid ||
+	    copy_labels(&pod->object.labels, &local->labels) < 0) {
+		pod_free(pod);
+		return -ENOMEM;
+	}
+	index = pod_index(pod);
+	/* After a restart the entry is in force already. */
+	if (maps_find(e->maps, MAP_PODS, &index, &pinned) == 0 && pinned.ifindex == pod->entry.ifindex) {
+		memcpy(pod->entry.identity, pinned.identity, sizeof(pinned.identity));
+		memcpy(pod->entry.egress_rules, pinned.egress_rules, sizeof(pinned.egress_rules));
+		memcpy(pod->entry.ingress_rules, pinned.ingress_rules, sizeof(pinned.ingress_rules));
+		pod->entry.flags = pinned.flags;
+		pod->written = true;
+	}
+	pod->next = e->pods;
+	e->pods = pod;
+	return 0;
+}
+
+void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
+{
+	struct enforced_pod **at = pod_find(e, local), *pod;
+	static const struct pod_entry none;
+	uint32_t index;
+	size_t i;
+
+	if (!at)
+		return;
+	pod = *at;
+	*at = pod->next;
+	index = pod_index(pod);
+	maps_put(e->maps, MAP_PODS, &index, &none);
+	for (i = 0; i < pod->address_count; i++) {
+		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
+
+		shadow_delete(e->addresses, &key);
+	}
+	maps_move_generation(e->maps, false);
+	pod_free(pod);
+}
+
+static int copy_ports(struct object *to, const struct object *from)
+{
+	struct named_port *ports = calloc(from->pod.port_count + 1, sizeof(*ports));
+	size_t i;
+
+	if (!ports)
+		return -ENOMEM;
+	for (i = 0; i < from->pod.port_count; i++) {
+		ports[i] = from->pod.ports[i];
+		ports[i].name = from->pod.ports[i].name ? strdup(from->pod.ports[i].name) : NULL;
+	}
+	for (i = 0; i < to->pod.port_count; i++)
+		free(to->pod.ports[i].name);
+	free(to->pod.ports);
+	to->pod.ports = ports;
+	to->pod.port_count = from->pod.port_count;
+	return 0;
+}
+
+void enforce_object_changed(struct enforce *e, const struct object *object, bool deleted)
+{
+	struct enforced_pod *pod;
+
+	if (object->kind != OBJECT_POD || !deleted)
+		return;
+	for (pod = e->pods; pod; pod = pod->next) {
+		if (strcmp(pod->object.namespace, object->namespace) != 0 || strcmp(pod->object.name, object->name) != 0)
+			continue;
+		if (copy_labels(&pod->object.labels, &object->labels) < 0 || copy_ports(&pod->object, object) < 0)
+			log_error("policy", "pod %s/%s: no memory for its labels", object->namespace, object->name);
+	}
+}
+
+/* The Pod object if it stands for this container, else what the attachment knows. */
+static const struct object *object_of(const struct enforce *e, const struct enforced_pod *pod)
+{
+	const struct object *object = store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+
+	/* A finished pod's labels are nobody's; an object with host network is another thing by that name. */
+	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
+}
+
+/* Everything the compiler reads. Local pods come first, in the order of e->pods. */
+struct input {
+	struct policy_input input;
+	const struct object **namespaces, **policies, **objects, **pods;
+	bool *subject;
+};
+
+static bool is_local(const struct enforce *e, const struct object *object)
+{
+	const struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next)
+		if (strcmp(pod->object.name, object->name) == 0 && strcmp(pod->object.namespace, object->namespace) == 0)
+			return true;
+	return false;
+}
+
+static int gather(const struct enforce *e, struct input *in)
+{
+	size_t known, locals = 0, n = 0, i;
+	struct enforced_pod *pod;
+
+	in->input.namespace_count = store_list(e->store, OBJECT_NAMESPACE, &in->namespaces);
+	in->input.policy_count = store_list(e->store, OBJECT_NETWORK_POLICY, &in->policies);
+	known = store_list(e->store, OBJECT_POD, &in->objects);
+	for (pod = e->pods; pod; pod = pod->next)
+		locals++;
+	in->pods = calloc(known + locals + 1, sizeof(*in->pods));
+	in->subject = calloc(known + locals + 1, sizeof(*in->subject));
+	if (!in->pods || !in->subject)
+		return -ENOMEM;
+	for (pod = e->pods; pod; pod = pod->next) {
+		in->subject[n] = true;
+		in->pods[n++] = object_of(e, pod);
+	}
+	for (i = 0; i < known; i++)
+		if (!is_local(e, in->objects[i]) || in->objects[i]->pod.host_network)
+			in->pods[n++] = in->objects[i];
+	in->input.namespaces = in->namespaces;
+	in->input.policies = in->policies;
+	in->input.pods = in->pods;
+	in->input.subject = in->subject;
+	in->input.pod_count = n;
+	return 0;
+}
+
+static void input_clear(struct input *in)
+{
+	free(in->namespaces);
+	free(in->policies);
+	free(in->objects);
+	free(in->pods);
+	free(in->subject);
+}
+
+/* A set that found no room closes its pods; so does one that is not in the policy. */
+static uint32_t ruleset_in_force(const struct compiled_policy *policy, const bool *fits, uint32_t id)
+{
+	size_t low = 0, high = policy->ruleset_count;
+
+	if (id < RULESET_FIRST)
+		return id;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (policy->rulesets[middle].id == id)
+			return fits[middle] ? id : RULESET_CAPACITY;
+		if (policy->rulesets[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return RULESET_CLOSED;
+}
+
+static void resolve_pods(struct enforce *e, const struct compiled_policy *policy, const bool *fits)
+{
+	struct enforced_pod *pod;
+	char subject[128];
+	size_t i = 0;
+
+	for (pod = e->pods; pod; pod = pod->next, i++) {
+		pod->identity = policy->pods[i].identity;
+		pod->ingress = ruleset_in_force(policy, fits, policy->pods[i].ingress_ruleset);
+		pod->egress = ruleset_in_force(policy, fits, policy->pods[i].egress_ruleset);
+		if (pod->ingress != RULESET_CAPACITY && pod->egress != RULESET_CAPACITY)
+			continue;
+		snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
+		enforce_problem_add(e, subject, "closed: its policies do not fit in the maps; raise --max-policy-entries");
+	}
+}
+
+/* The pods' words, into the other slot; a new pod has both. */
+static int write_pods(struct enforce *e, bool *ret_switch, bool *ret_changed)
+{
+	unsigned int slot = enforce_slot(e), next = !slot;
+	struct enforced_pod *pod;
+	int r;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		struct pod_entry entry = pod->entry;
+		uint32_t index = pod_index(pod);
+
+		entry.identity[next] = pod->identity;
+		entry.egress_rules[next] = pod->egress;
+		entry.ingress_rules[next] = pod->ingress;
+		entry.flags = POD_READY;
+		if (!pod->written) {
+			entry.identity[slot] = pod->identity;
+			entry.egress_rules[slot] = pod->egress;
+			entry.ingress_rules[slot] = pod->ingress;
+			*ret_changed = true;
+		} else if (entry.identity[slot] != pod->identity || entry.egress_rules[slot] != pod->egress ||
+			   entry.ingress_rules[slot] != pod->ingress) {
+			*ret_switch = true;
+		}
+		if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) == 0)
+			continue;
+		r = maps_put(e->maps, MAP_PODS, &index, &entry);
+		if (r < 0)
+			return r;
+		pod->entry = entry;
+		pod->written = true;
+	}
+	return 0;
+}
+
+static void mirror_pods(struct enforce *e)
+{
+	unsigned int slot = enforce_slot(e);
+	struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		struct pod_entry entry = pod->entry;
+		uint32_t index = pod_index(pod);
+
+		entry.identity[!slot] = entry.identity[slot];
+		entry.egress_rules[!slot] = entry.egress_rules[slot];
+		entry.ingress_rules[!slot] = entry.ingress_rules[slot];
+		if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) != 0 &&
+		    maps_put(e->maps, MAP_PODS, &index, &entry) == 0)
+			pod->entry = entry;
+	}
+}
+
+/* Before a number is used in a map, it is on disk. */
+static void save_state(struct enforce *e)
+{
+	json_t *state = policy_registry_export(e->registry);
+	char *text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	int r;
+
+	json_decref(state);
+	if (!text)
+		return;
+	if (e->state_text && strcmp(text, e->state_text) == 0) {
+		free(text);
+		return;
+	}
+	r = state_file_write(e->state, text, strlen(text));
+	if (r < 0)
+		log_error("policy", "%s: cannot be written: %s; after a restart identities will be numbered anew", e->state,
+			  strerror(-r));
+	free(e->state_text);
+	e->state_text = text;
+}
+
+static int put_in_force(struct enforce *e, const struct input *in, struct compiled_policy *policy, bool *ret_again)
+{
+	bool *fits = calloc(policy->ruleset_count + 1, sizeof(*fits));
+	bool switch_slots = false, changed = false;
+	size_t i;
+	int r;
+
+	if (!fits)
+		return -ENOMEM;
+	r = rules_write(e, policy, fits);
+	if (r == 0) {
+		resolve_pods(e, policy, fits);
+		r = write_pods(e, &switch_slots, &changed);
+	}
+	if (r == 0)
+		r = addresses_write(e, &in->input, policy, &switch_slots, &changed);
+	/* Once more when the old sets are gone; after that only the next change can help. */
+	for (i = 0; i < policy->ruleset_count; i++)
+		*ret_again |= !fits[i] && !e->retried;
+	e->retried = *ret_again;
+	free(fits);
+	if (r < 0)
+		return r;
+	/* Rule sets also change in place, by identities that come and go: judge anew in any case. */
+	maps_move_generation(e->maps, switch_slots);
+	return 0;
+}
+
+int enforce_apply(struct enforce *e, bool *ret_again)
+{
+	struct compiled_policy *policy = NULL;
+	struct input in = {};
+	int r;
+
+	enforce_finish(e);
+	*ret_again = false;
+	e->problem_count = 0;
+	r = gather(e, &in);
+	if (r == 0)
+		r = policy_compile(e->registry, &in.input, &policy);
+	if (r == 0) {
+		save_state(e);
+		e->unfinished = true;
+		r = put_in_force(e, &in, policy, ret_again);
+	}
+	if (r == 0) {
+		compiled_policy_free(e->policy);
+		e->policy = policy;
+	} else {
+		compiled_policy_free(policy);
+		log_error("policy", "a pass failed: %s; what was in force stays", strerror(-r));
+	}
+	input_clear(&in);
+	return r;
+}
+
+void enforce_finish(struct enforce *e)
+{
+	if (!e->unfinished)
+		return;
+	maps_wait_for_programs();
+	addresses_mirror(e);
+	mirror_pods(e);
+	if (e->policy) {
+		rules_sweep(e);
+		policy_registry_collect(e->registry);
+	}
+	e->unfinished = false;
+}
+
+bool enforce_unfinished(const struct enforce *e)
+{
+	return e->unfinished;
+}
+
+static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifindex)
+{
+	const struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next)
+		if (pod->entry.ifindex == (uint32_t)ifindex)
+			return pod;
+	return NULL;
+}
+
+bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local)
+{
+	const struct enforced_pod *pod = pod_by_link(e, local->ifindex);
+	struct pod_entry entry;
+	struct address_entry address;
+	uint32_t index;
+	size_t i;
+
+	if (!pod || !pod->written)
+		return false;
+	index = pod_index(pod);
+	if (maps_find(e->maps, MAP_PODS, &index, &entry) < 0 || memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
+		return false;
+	for (i = 0; i < pod->address_count; i++) {
+		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
+
+		if (maps_find(e->maps, MAP_ADDRESSES, &key, &address) < 0 || address.ifindex != pod->entry.ifindex)
+			return false;
+	}
+	return true;
+}
+
+size_t enforce_service_pods(const char *namespace, const struct service_pod **ret, void *data)
+{
+	struct enforce *e = data;
+	const struct object **objects;
+	struct enforced_pod *pod;
+	size_t known, count = 0, i;
+
+	known = store_list(e->store, OBJECT_POD, &objects);
+	for (pod = e->pods; pod; pod = pod->next)
+		known++;
+	free(e->service_pods);
+	e->service_pods = calloc(known + 1, sizeof(*e->service_pods));
+	if (!e->service_pods) {
+		free(objects);
+		return 0;
+	}
+	for (pod = e->pods; pod; pod = pod->next) {
+		const struct object *object = object_of(e, pod);
+
+		if (strcmp(pod->object.namespace, namespace) == 0)
+			e->service_pods[count++] = (struct service_pod){
+				.namespace = pod->object.namespace,
+				.labels = &object->labels,
+				.object = object,
+				.addresses = pod->addresses,
+				.address_count = pod->address_count,
+			};
+	}
+	known = store_count(e->store, OBJECT_POD);
+	for (i = 0; i < known; i++)
+		if (strcmp(objects[i]->namespace, namespace) == 0 && !is_local(e, objects[i]))
+			e->service_pods[count++] = (struct service_pod){
+				.namespace = objects[i]->namespace,
+				.labels = &objects[i]->labels,
+				.object = objects[i],
+				.addresses = objects[i]->pod.addresses,
+				.address_count = objects[i]->pod.address_count,
+			};
+	free(objects);
+	*ret = e->service_pods;
+	return count;
+}
+
+const struct compiled_policy *enforce_policy(const struct enforce *e)
+{
+	return e->policy;
+}
+
+struct policy_registry *enforce_registry(struct enforce *e)
+{
+	return e->registry;
+}
+
+const struct pod_entry *enforce_pod_entry(const struct enforce *e, int ifindex, const struct object **ret_object)
+{
+	const struct enforced_pod *pod = pod_by_link(e, ifindex);
+
+	if (!pod || !pod->written)
+		return NULL;
+	if (ret_object)
+		*ret_object = object_of(e, pod);
+	return &pod->entry;
+}
+
+const char *enforce_pod_name(const struct enforce *e, const struct polder_addr *addr)
+{
+	struct pod_name *name;
+
+	HASH_FIND(hh, e->names, addr, sizeof(*addr), name);
+	return name ? name->name : NULL;
+}
+
+size_t enforce_problems(const struct enforce *e, const struct enforce_problem **ret)
+{
+	*ret = e->problems;
+	return e->problem_count;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From pods, namespaces, nodes and policies to the maps addresses, pods and rule sets. A pass builds what is new beside
+ * what is in force, then one word (the generation) switches; what is old goes when no program can still be using it.
+ */
+#pragma once
+
+#include "agent/kernel/maps.h"
+#include "agent/node.h"
+#include "agent/pods.h"
+#include "agent/services.h"
+#include "agent/store.h"
+#include "policy/compile.h"
+
+struct enforce;
+
+/* `state` is the file that keeps numbers over restarts. Reads what the maps hold. 0 or -errno. */
+int enforce_open(struct maps *maps, const struct store *store, const struct config *config, const struct node *node,
+		 const char *state, struct enforce **ret);
+void enforce_close(struct enforce *enforce);
+
+/* A local pod: known from now on; the next pass covers it. Copies what it needs. 0 or -ENOMEM. */
+int enforce_add_pod(struct enforce *enforce, const struct local_pod *pod);
+/* Its map entries go at once, its flows are judged anew (and find nobody). */
+void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
+/* Remembers the labels of a Pod object that goes while its container stays. */
+void enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
+
+/*
+ * One pass. `*ret_again` asks for another one soon (something did not fit while old rule sets still stood). 0 or
+ * -errno: then what was in force before stays, and new pods stay closed.
+ */
+int enforce_apply(struct enforce *enforce, bool *ret_again);
+/* To be called some time after a pass, and before the next: mirrors the switched slots, removes old rule sets. */
+void enforce_finish(struct enforce *enforce);
+bool enforce_unfinished(const struct enforce *enforce);
+
+/* Are the pod's map entries what they should be? */
+bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
+/* For Services with a selector. */
+size_t enforce_service_pods(const char *namespace, const struct service_pod **ret, void *enforce);
+
+/* For showing. */
+const struct compiled_policy *enforce_policy(const struct enforce *enforce);
+struct policy_registry *enforce_registry(struct enforce *enforce);
+/* What holds for a local pod by its link; NULL: not in force. `*ret_object` is its Pod object or one made from its attachment. */
+const struct pod_entry *enforce_pod_entry(const struct enforce *enforce, int ifindex, const struct object **ret_object);
+/* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next pass. */
+const char *enforce_pod_name(const struct enforce *enforce, const struct polder_addr *addr);
+struct enforce_problem {
+	char subject[128]; /* "pod ns/name" */
+	char reason[192];
+};
+size_t enforce_problems(const struct enforce *enforce, const struct enforce_problem **ret);

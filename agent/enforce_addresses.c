@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/enforce_internal.h"
+#include "agent/log.h"
+
+struct pass {
+	struct enforce *e;
+	unsigned int slot, next;
+	bool switch_slots, changed;
+	int result;
+};
+
+static int remember(struct enforce *e, const struct address_key *key)
+{
+	struct pending_address *grown;
+
+	if (e->pending_count % 64 == 0) {
+		grown = reallocarray(e->pending, e->pending_count + 64, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		e->pending = grown;
+	}
+	e->pending[e->pending_count++].key = *key;
+	return 0;
+}
+
+static void want(struct pass *p, const struct polder_addr *addr, uint8_t length, uint32_t identity, uint32_t flags,
+		 uint32_t ifindex)
+{
+	struct address_key key = {.prefixlen = length, .addr = *addr};
+	struct address_entry entry = {.identity = {identity, identity}, .flags = flags, .ifindex = ifindex};
+	const struct address_entry *present = shadow_find(p->e->addresses, &key);
+	char text[INET6_ADDRSTRLEN];
+	int r;
+
+	if (present && present->flags == flags && present->ifindex == ifindex) {
+		if (present->identity[p->slot] == identity && present->identity[p->next] == identity) {
+			shadow_want(p->e->addresses, &key);
+			return;
+		}
+		entry.identity[p->slot] = present->identity[p->slot];
+		p->switch_slots = true;
+		r = remember(p->e, &key);
+	} else {
+		p->changed = true;
+		r = 0;
+	}
+	if (r == 0)
+		r = shadow_put(p->e->addresses, &key, &entry);
+	if (r == -E2BIG) {
+		enforce_problem_add(p->e, addr_format(addr, text), "map addresses is full (%zu entries): raise --max-addresses",
+				    shadow_count(p->e->addresses));
+		log_error("addresses", "%s: map addresses is full (%zu entries): raise --max-addresses", text,
+			  shadow_count(p->e->addresses));
+	} else if (r < 0) {
+		p->result = r;
+	}
+}
+
+static void want_prefix(struct pass *p, const struct prefix *prefix, uint32_t identity, uint32_t flags)
+{
+	if (prefix->length)
+		want(p, &prefix->addr, prefix->length, identity, flags, 0);
+}
+
+static bool is_wanted(struct enforce *e, const struct polder_addr *addr)
+{
+	struct pod_name *name;
+
+	HASH_FIND(hh, e->names, addr, sizeof(*addr), name);
+	return name != NULL;
+}
+
+static void name_add(struct enforce *e, const struct polder_addr *addr, const char *namespace, const char *pod)
+{
+	size_t length = strlen(namespace) + strlen(pod) + 2;
+	struct pod_name *name = calloc(1, sizeof(*name) + length);
+
+	if (!name)
+		return;
+	name->addr = *addr;
+	snprintf(name->name, length, "%s/%s", namespace, pod);
+	HASH_ADD(hh, e->names, addr, sizeof(name->addr), name);
+}
+
+static void names_clear(struct enforce *e)
+{
+	struct pod_name *name, *next;
+
+	HASH_ITER(hh, e->names, name, next) {
+		HASH_DEL(e->names, name);
+		free(name);
+	}
+}
+
+/* This node's and other nodes' addresses and pod ranges. */
+static void want_nodes(struct pass *p)
+{
+	const struct config *config = p->e->config;
+	const struct node *node = p->e->node;
+	const struct object **nodes;
+	size_t count, i, j;
+
+	want_prefix(p, &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
+	want_prefix(p, &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
+	for (i = 0; i < config->no_masquerade_count; i++)
+		want_prefix(p, &config->no_masquerade[i], IDENTITY_WORLD, ADDRESS_NO_MASQ);
+	for (i = 0; i < node->address_count; i++)
+		want(p, &node->addresses[i].addr, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
+	if (!addr_is_zero(&node->ipv4))
+		want(p, &node->ipv4, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
+	if (!addr_is_zero(&node->ipv6))
+		want(p, &node->ipv6, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
+	count = store_list(p->e->store, OBJECT_NODE, &nodes);
+	for (i = 0; i < count; i++) {
+		const struct node_object *other = &nodes[i]->node;
+
+		if (strcmp(nodes[i]->name, config->node_name) == 0)
+			continue;
+		for (j = 0; j < other->pod_range_count; j++)
+			want_prefix(p, &other->pod_ranges[j], IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
+		for (j = 0; j < other->address_count; j++)
+			want(p, &other->addresses[j], 128, IDENTITY_REMOTE_NODE, ADDRESS_NODE, 0);
+	}
+	free(nodes);
+}
+
+/* Pods of other nodes. An address that a local pod has, or another object had before, keeps its first owner. */
+static void want_remote_pod(struct pass *p, const struct object *pod, uint32_t identity)
+{
+	char text[INET6_ADDRSTRLEN], subject[128];
+	size_t i;
+
+	if (pod->pod.node_name && strcmp(pod->pod.node_name, p->e->config->node_name) == 0)
+		return; /* ours, but not connected: not yet, or not by us */
+	for (i = 0; i < pod->pod.address_count; i++) {
+		const struct polder_addr *addr = &pod->pod.addresses[i];
+
+		if (prefix_contains(&p->e->config->pod_cidr_v4, addr) || prefix_contains(&p->e->config->pod_cidr_v6, addr)) {
+			if (p->e->config->pod_cidr_v4.length || p->e->config->pod_cidr_v6.length)
+				if ((addr_is_v4(addr) ? p->e->config->pod_cidr_v4.length : p->e->config->pod_cidr_v6.length))
+					continue; /* this node gives these addresses */
+		}
+		if (is_wanted(p->e, addr)) {
+			snprintf(subject, sizeof(subject), "pod %s/%s", pod->namespace, pod->name);
+			enforce_problem_add(p->e, subject, "its address %s is another pod's already: not taken", addr_format(addr, text));
+			continue;
+		}
+		name_add(p->e, addr, pod->namespace, pod->name);
+		want(p, addr, 128, identity, ADDRESS_POD, 0);
+	}
+}
+
+int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
+		    bool *ret_switch, bool *ret_changed)
+{
+	struct pass p = {.e = e, .slot = enforce_slot(e), .next = !enforce_slot(e)};
+	struct enforced_pod *pod;
+	size_t i;
+	int swept;
+
+	shadow_begin(e->addresses);
+	names_clear(e);
+	want_nodes(&p);
+	for (pod = e->pods; pod; pod = pod->next)
+		for (i = 0; i < pod->address_count; i++) {
+			name_add(e, &pod->addresses[i], pod->object.namespace, pod->object.name);
+			want(&p, &pod->addresses[i], 128, pod->identity, ADDRESS_POD | ADDRESS_LOCAL, pod->entry.ifindex);
+		}
+	for (i = 0; i < input->pod_count; i++)
+		if (!input->subject[i] && policy->pods[i].identity)
+			want_remote_pod(&p, input->pods[i], policy->pods[i].identity);
+	swept = p.result < 0 ? p.result : shadow_sweep(e->addresses);
+	if (swept < 0)
+		return swept;
+	*ret_switch |= p.switch_slots;
+	*ret_changed |= p.changed || swept > 0;
+	return 0;
+}
+
+void addresses_mirror(struct enforce *e)
+{
+	unsigned int slot = enforce_slot(e);
+	size_t i;
+
+	for (i = 0; i < e->pending_count; i++) {
+		const struct address_entry *present = shadow_find(e->addresses, &e->pending[i].key);
+		struct address_entry entry;
+
+		if (!present)
+			continue;
+		entry = *present;
+		entry.identity[!slot] = entry.identity[slot];
+		shadow_put(e->addresses, &e->pending[i].key, &entry);
+	}
+	free(e->pending);
+	e->pending = NULL;
+	e->pending_count = 0;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of enforce share. */
+#pragma once
+
+#include <uthash.h>
+
+#include "agent/enforce.h"
+#include "agent/shadow.h"
+
+/* A local pod as the maps know it. */
+struct enforced_pod {
+	char *container_id, *ifname;
+	struct polder_addr addresses[2];
+	size_t address_count;
+	struct object object; /* name and namespace; labels and ports: from the attachment, or of a Pod object that went */
+	struct pod_entry entry; /* as written */
+	bool written;
+	uint32_t identity, ingress, egress; /* what the present pass asks for */
+	struct enforced_pod *next;
+};
+
+/* An address whose other slot has to follow. */
+struct pending_address {
+	struct address_key key;
+};
+
+struct pod_name {
+	UT_hash_handle hh;
+	struct polder_addr addr;
+	char name[]; /* NAMESPACE/NAME */
+};
+
+enum ruleset_map { SHADOW_RULESETS, SHADOW_PEERS, SHADOW_PREFIXES, SHADOW_PORTS, SHADOW_CELLS, RULESET_MAPS };
+
+struct enforce {
+	struct maps *maps;
+	const struct store *store;
+	const struct config *config;
+	const struct node *node;
+	char *state;
+	struct policy_registry *registry;
+	struct compiled_policy *policy;
+	char *state_text; /* as last written */
+	struct shadow *addresses;
+	struct shadow *rules[RULESET_MAPS];
+	struct enforced_pod *pods;
+	struct pending_address *pending;
+	size_t pending_count;
+	bool unfinished;
+	bool retried; /* the last pass asked for another one */
+	struct pod_name *names;
+	struct service_pod *service_pods;
+	struct polder_addr *service_addrs;
+	struct enforce_problem *problems;
+	size_t problem_count;
+};
+
+/* The slot in force now. */
+unsigned int enforce_slot(const struct enforce *e);
+void enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* enforce_rules.c */
+int rules_open(struct enforce *e);
+void rules_close(struct enforce *e);
+/* Writes what the compiled rule sets need beside what is there. Sets that do not fit get `id` RULESET_CAPACITY in `ret_fits`. */
+int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits);
+/* Removes all that the policy in force does not name. */
+void rules_sweep(struct enforce *e);
+
+/* enforce_addresses.c */
+/*
+ * Brings `addresses` to what is wanted; identities that change are written to the other slot. `*ret_switch`: there are such;
+ * `*ret_changed`: anything else changed. `identity_of[i]` belongs to pods[i] of the input.
+ */
+int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
+		    bool *ret_switch, bool *ret_changed);
+void addresses_mirror(struct enforce *e);

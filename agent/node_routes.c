@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/node_routes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/log.h"
+
+struct installed {
+	struct route_spec route;
+	bool wanted;
+};
+
+struct node_routes {
+	struct installed *items;
+	size_t count;
+};
+
+int node_routes_new(struct node_routes **ret)
+{
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : -ENOMEM;
+}
+
+void node_routes_free(struct node_routes *r)
+{
+	if (!r)
+		return;
+	free(r->items);
+	free(r);
+}
+
+/* The uplink on whose network the address lies. 0: none. */
+static int neighbour_link(const struct node *node, struct netlink *nl, const struct polder_addr *addr)
+{
+	size_t i, j;
+
+	for (i = 0; i < node->uplink_count; i++) {
+		struct prefix *list = NULL;
+		size_t count = 0;
+		bool found = false;
+
+		if (!node->uplinks[i].ifindex || netlink_address_list(nl, node->uplinks[i].ifindex, &list, &count) < 0)
+			continue;
+		for (j = 0; j < count && !found; j++) {
+			struct prefix network = list[j];
+			char text[PREFIX_TEXT_MAX];
+
+			/* The list keeps host bits; a parsed prefix has none. */
+			found = prefix_parse(prefix_format(&network, text), &network) == 0 &&
+				addr_is_v4(&network.addr) == addr_is_v4(addr) && prefix_contains(&network, addr);
+		}
+		free(list);
+		if (found)
+			return node->uplinks[i].ifindex;
+	}
+	return 0;
+}
+
+static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route)
+{
+	struct installed *grown;
+	size_t i;
+
+	for (i = 0; i < r->count; i++)
+		if (memcmp(&r->items[i].route, route, sizeof(*route)) == 0) {
+			r->items[i].wanted = true;
+			return netlink_route_exists(nl, route) ? 0 : netlink_route_replace(nl, route);
+		}
+	grown = reallocarray(r->items, r->count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	r->items = grown;
+	memset(&grown[r->count], 0, sizeof(*grown));
+	memcpy(&grown[r->count].route, route, sizeof(*route));
+	grown[r->count++].wanted = true;
+	return netlink_route_replace(nl, route);
+}
+
+static int want_node(struct node_routes *r, const struct object *other, const struct node *node, struct netlink *nl)
+{
+	size_t i, j;
+	int first = 0;
+
+	for (i = 0; i < other->node.pod_range_count; i++) {
+		const struct prefix *range = &other->node.pod_ranges[i];
+		struct route_spec route;
+		int result;
+
+		memset(&route, 0, sizeof(route)); /* compared as bytes */
+		for (j = 0; j < other->node.internal_count && !route.ifindex; j++) {
+			const struct polder_addr *gateway = &other->node.addresses[j];
+
+			if (addr_is_v4(gateway) != addr_is_v4(&range->addr))
+				continue;
+			route.ifindex = neighbour_link(node, nl, gateway);
+			route.gateway = *gateway;
+		}
+		if (!route.ifindex)
+			continue;
+		route.destination.addr = range->addr;
+		route.destination.length = range->length;
+		route.family = addr_is_v4(&range->addr) ? FAMILY_V4 : FAMILY_V6;
+		route.has_gateway = true;
+		result = want(r, nl, &route);
+		if (result < 0) {
+			log_error("routes", "node %s: route to its pods: %s: %s", other->name, strerror(-result),
+				  netlink_error(nl));
+			first = first ? first : result;
+		}
+	}
+	return first;
+}
+
+int node_routes_apply(struct node_routes *r, const struct store *store, const struct config *config,
+		      const struct node *node, struct netlink *nl)
+{
+	const struct object **nodes;
+	size_t count = store_list(store, OBJECT_NODE, &nodes), i, kept = 0;
+	int first = 0, result;
+
+	for (i = 0; i < r->count; i++)
+		r->items[i].wanted = false;
+	for (i = 0; i < count; i++) {
+		if (strcmp(nodes[i]->name, config->node_name) == 0)
+			continue;
+		result = want_node(r, nodes[i], node, nl);
+		first = first ? first : result;
+	}
+	free(nodes);
+	for (i = 0; i < r->count; i++) {
+		if (r->items[i].wanted)
+			r->items[kept++] = r->items[i];
+		else
+			netlink_route_delete(nl, &r->items[i].route);
+	}
+	r->count = kept;
+	return first;
+}
