@@ -113,12 +113,22 @@ static __always_inline void copy_set_addrs(struct flow_copy *c, const struct pol
 	}
 }
 
-/* Which way does the packet at hand go in its flow, and what did the flow's entry say before the change? */
-static __always_inline void judge_orient(struct work *w, const struct packet *p, const struct flow_copy *stale)
+/* Which way does the packet at hand go in its flow, and what did the flow's entry say before the change? 0 or -reason. */
+__noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 {
+	struct judgement *j = judgement_get();
+	struct work *w = work_get();
 	struct port_pair reversed;
 
+	if (!p || !stale || !w || !j)
+		return -REASON_INTERNAL;
+	__builtin_memset(j, 0, sizeof(*j));
 	w->flags = 0;
+	/* The start of a TCP flow is its SYN. What the host's own stack sends is not doubted. */
+	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
+	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN && !(p->flags & PACKET_LATER_FRAGMENT))
+		return -REASON_NO_FLOW;
+
 	w->source_link = 0;
 	w->old.generation = 0;
 	w->old.state = 0;
@@ -148,6 +158,7 @@ static __always_inline void judge_orient(struct work *w, const struct packet *p,
 	w->new_dst = w->dst;
 	w->new_sport_be = w->fwd.sport_be;
 	w->new_dport_be = w->fwd.dport_be;
+	return 0;
 }
 
 /* Endpoint of a flow that goes to a Service. 0 or -reason. */
@@ -520,16 +531,21 @@ __noinline int judge_store(struct __sk_buff *skb, __u32 generation, __u8 family)
 }
 
 /* What was allowed before and is not now leaves no entry behind. */
-static __always_inline void judge_forget(struct work *w, struct packet *p, struct flow_copy *stale)
+__noinline int judge_forget(struct packet *p, struct flow_copy *stale)
 {
+	struct work *w = work_get();
+
+	if (!p || !stale || !w)
+		return 0;
 	flow_twin(&p->tuple, stale, p->family, &w->rev);
 	flow_remove(&p->tuple, p->family);
 	/* The other direction may belong to a newer flow by now. */
 	if (!flow_lookup(&w->rev, &w->seen, p->family))
-		return;
+		return 0;
 	flow_twin(&w->rev, &w->seen, p->family, &w->twin);
 	if (tuple_equal(&w->twin, &p->tuple, p->family))
 		flow_remove(&w->rev, p->family);
+	return 0;
 }
 
 /* Where to, and whether at all. 0 or -reason. `parity` of the generation. */
@@ -551,6 +567,16 @@ __noinline int judge_decide(struct packet *p, __u32 parity)
 	return result ? result : judge_policy(w, j, parity & 1, to);
 }
 
+/* Tells of a new flow, where somebody listens. */
+__noinline int judge_tell(struct __sk_buff *skb, struct packet *p)
+{
+	const struct control *control = control_get();
+
+	if (p && control && control->events & EVENT_MASK_FLOWS)
+		event_send(control, skb->ifindex, p, EVENT_FLOW, VERDICT_ALLOW, REASON_NONE);
+	return 0;
+}
+
 /*
  * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0: none); on success it holds
  * what applies to this packet. 0 or -reason; judgements[0] tells what was found either way.
@@ -561,35 +587,30 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 	struct judgement *j = judgement_get();
 	struct work *w = work_get();
 	__u32 generation;
-	bool again;
 	int result;
 
 	if (!p || !j || !flow || !w || !control)
 		return -REASON_INTERNAL;
 	generation = READ_ONCE(control->generation);
 	barrier();
-	again = flow->generation != 0;
-	p->judged = 1;
-	__builtin_memset(j, 0, sizeof(*j));
-	if (!again && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
-	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN && !(p->flags & PACKET_LATER_FRAGMENT))
-		return -REASON_NO_FLOW;
-	judge_orient(w, p, flow);
-	result = judge_decide(p, generation & 1);
+	result = judge_orient(p, flow);
+	if (!result)
+		result = judge_decide(p, generation & 1);
 	if (!result)
 		result = judge_store(skb, generation, p->family);
+	p->judged = 1;
 	if (w->flags & WORK_SERVICE) {
 		j->backend = w->new_dst;
 		j->backend_port_be = w->new_dport_be;
 	}
 	if (result) {
-		if (again)
-			judge_forget(w, p, flow);
+		if (flow->generation)
+			judge_forget(p, flow);
 		return result;
 	}
+	count_up(flow->generation ? COUNTER_FLOWS_REJUDGED : COUNTER_FLOWS_CREATED);
+	if (!flow->generation)
+		judge_tell(skb, p);
 	*flow = w->flags & WORK_REPLY ? w->back : w->out;
-	count_up(again ? COUNTER_FLOWS_REJUDGED : COUNTER_FLOWS_CREATED);
-	if (control->events & EVENT_MASK_FLOWS && !again)
-		event_send(control, skb->ifindex, p, EVENT_FLOW, VERDICT_ALLOW, REASON_NONE);
 	return 0;
 }
