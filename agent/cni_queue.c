@@ -22,7 +22,8 @@ struct cni_queue {
 	int directory_fd;
 	cni_queue_finish finish;
 	void *data;
-	char complained[NAME_MAX + 1]; /* the note named in the last warning: one line, not one each pass */
+	char complained[NAME_MAX +
+			1]; /* the note named in the last warning: one line, not one each pass */
 	uv_fs_event_t watch;
 	uv_timer_t timer;
 	int open_handles; /* freed with the last one */
@@ -32,7 +33,8 @@ static bool is_note(const char *file)
 {
 	size_t length = strlen(file), suffix = strlen(CNI_NOTE_SUFFIX);
 
-	return file[0] != '.' && length > suffix && !strcmp(file + length - suffix, CNI_NOTE_SUFFIX);
+	return file[0] != '.' && length > suffix &&
+	       !strcmp(file + length - suffix, CNI_NOTE_SUFFIX);
 }
 
 static void put_aside(struct cni_queue *queue, const char *file)
@@ -42,10 +44,11 @@ static void put_aside(struct cni_queue *queue, const char *file)
 
 	if (n < (int)sizeof(aside) &&
 	    !renameat(queue->directory_fd, file, queue->directory_fd, aside)) {
-		log_warning(CATEGORY,
-			    "note %s/%s is damaged: put aside as %s; if its container still holds an "
-			    "address, CNI GC frees it",
-			    CNI_NOTE_DIRECTORY, file, aside);
+		log_warning(
+			CATEGORY,
+			"note %s/%s is damaged: put aside as %s; if its container still holds an "
+			"address, CNI GC frees it",
+			CNI_NOTE_DIRECTORY, file, aside);
 		return;
 	}
 	unlinkat(queue->directory_fd, file, 0);
@@ -58,8 +61,8 @@ static void complain(struct cni_queue *queue, const char *file, int error, const
 	if (!strcmp(queue->complained, file))
 		return;
 	snprintf(queue->complained, sizeof(queue->complained), "%s", file);
-	log_warning(CATEGORY, "note %s/%s: %s: %s; tried again every %d s", CNI_NOTE_DIRECTORY, file,
-		    what, strerror(-error), PERIOD_MS / 1000);
+	log_warning(CATEGORY, "note %s/%s: %s: %s; tried again every %d s", CNI_NOTE_DIRECTORY,
+		    file, what, strerror(-error), PERIOD_MS / 1000);
 }
 
 static bool finish_note(struct cni_queue *queue, const char *file)
@@ -87,7 +90,8 @@ static bool finish_note(struct cni_queue *queue, const char *file)
 		complain(queue, file, r, "is done but cannot be removed");
 		return false;
 	}
-	log_info(CATEGORY, "container %s interface %s: the deletion left while the agent was away is done",
+	log_info(CATEGORY,
+		 "container %s interface %s: the deletion left while the agent was away is done",
 		 note.container_id, note.ifname);
 	return true;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The asking end of the control socket: one line of JSON out, lines of JSON in, each with a deadline. */
+/* The asking end of the control socket: one line of JSON out, lines of JSON in, each with a
+ * deadline. */
 #include "agent/control_client.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@ struct control_client {
 	int fd;
 	char *buffer;
 	size_t used, room;
-	size_t scanned;  /* so many bytes hold no newline */
+	size_t scanned;	 /* so many bytes hold no newline */
 	size_t consumed; /* the last line, still in front of the buffer */
 	size_t answer_max;
 };
@@ -236,10 +237,9 @@ static int read_line(struct control_client *client, int64_t deadline, const char
 		client->consumed = client->scanned = 0;
 	}
 	for (;;) {
-		end = client->used > client->scanned
-			      ? memchr(client->buffer + client->scanned, '\n',
-				       client->used - client->scanned)
-			      : NULL;
+		end = client->used > client->scanned ? memchr(client->buffer + client->scanned,
+							      '\n', client->used - client->scanned)
+						     : NULL;
 		if (end)
 			break;
 		client->scanned = client->used;

@@ -3,7 +3,7 @@
 #pragma once
 
 /*
- * Fills the places of closed standard descriptors with one that cannot be written to: otherwise the next socket
- * would take the place, and output would go into it. Call it first.
+ * Fills the places of closed standard descriptors with one that cannot be written to: otherwise the
+ * next socket would take the place, and output would go into it. Call it first.
  */
 void streams_fill(void);

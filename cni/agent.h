@@ -15,8 +15,9 @@ enum agent_outcome {
 };
 
 /*
- * One request, one answer, within the configuration's timeout. `args` is borrowed, `fd` (-1: none) goes along.
- * With AGENT_OK, `*ret_result` is a new reference; otherwise `*ret_failure` is filled (code 11 unless polderd says another).
+ * One request, one answer, within the configuration's timeout. `args` is borrowed, `fd` (-1: none)
+ * goes along. With AGENT_OK, `*ret_result` is a new reference; otherwise `*ret_failure` is filled
+ * (code 11 unless polderd says another).
  */
 enum agent_outcome agent_call(const struct cni_config *config, const char *operation,
 			      const json_t *args, int fd, json_t **ret_result,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What users and runtimes ask for beyond the plain attachment: addresses, MAC, labels; and what is not offered. */
+/* What users and runtimes ask for beyond the plain attachment: addresses, MAC, labels; and what is
+ * not offered. */
 #include "cni/config.h"
 
 #include <arpa/inet.h>
@@ -47,7 +48,7 @@ static int check_ips(const json_t *ips, struct cni_failure *ret_failure)
 	if (!json_is_array(ips) || json_array_size(ips) > IPS_MAX)
 		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
 				"runtimeConfig.ips is not a list of at most %d addresses", IPS_MAX);
-	json_array_foreach(ips, index, item) {
+	json_array_foreach (ips, index, item) {
 		text = json_string_value(item);
 		if (!text || !address_valid(text))
 			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
@@ -65,8 +66,7 @@ static bool mac_valid(const char *text)
 
 	n = sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3],
 		   &byte[4], &byte[5], &length);
-	if (n != 6 || length != 17 || text[length] ||
-	    strspn(text, "0123456789abcdefABCDEF:") != 17)
+	if (n != 6 || length != 17 || text[length] || strspn(text, "0123456789abcdefABCDEF:") != 17)
 		return false;
 	return !(byte[0] & 1) && (byte[0] | byte[1] | byte[2] | byte[3] | byte[4] | byte[5]);
 }
@@ -89,7 +89,7 @@ static bool asks_for_something(const json_t *value)
 	const char *key;
 	json_t *item;
 
-	json_object_foreach((json_t *)value, key, item)
+	json_object_foreach ((json_t *)value, key, item)
 		if (asks_for_something(item))
 			return true;
 	return json_array_size(value) || json_integer_value(value);
@@ -99,18 +99,19 @@ static int refuse_unsupported(const json_t *runtime, struct cni_failure *ret_fai
 {
 	if (asks_for_something(json_object_get(runtime, "portMappings"))) {
 		cni_fail(ret_failure, CNI_UNSUPPORTED_FIELD,
-			 "runtimeConfig.portMappings: polder-cni does not publish ports of the node");
-		cni_details(ret_failure,
-			    "remove the capability portMappings from polder-cni in the conflist and put the "
-			    "plugin portmap behind it, or do without published ports");
+			 "runtimeConfig.portMappings: polder-cni does not publish ports of the "
+			 "node");
+		cni_details(ret_failure, "remove the capability portMappings from polder-cni in "
+					 "the conflist and put the "
+					 "plugin portmap behind it, or do without published ports");
 		return -EINVAL;
 	}
 	if (asks_for_something(json_object_get(runtime, "bandwidth"))) {
 		cni_fail(ret_failure, CNI_UNSUPPORTED_FIELD,
 			 "runtimeConfig.bandwidth: polder-cni does not limit bandwidth");
-		cni_details(ret_failure,
-			    "remove the capability bandwidth from polder-cni in the conflist and put the "
-			    "plugin bandwidth behind it, or do without limits");
+		cni_details(ret_failure, "remove the capability bandwidth from polder-cni in the "
+					 "conflist and put the "
+					 "plugin bandwidth behind it, or do without limits");
 		return -EINVAL;
 	}
 	return 0;
@@ -128,12 +129,13 @@ static int check_labels(const json_t *labels, const char *path, struct cni_failu
 		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
 				"%s is not a list of at most %d {\"key\", \"value\"}", path,
 				LABELS_MAX);
-	json_array_foreach(labels, index, item) {
+	json_array_foreach (labels, index, item) {
 		key = json_string_value(json_object_get(item, "key"));
 		if (!key || !*key || !json_is_string(json_object_get(item, "value")))
-			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-					"%s[%zu] is not a pair {\"key\": …, \"value\": …} of strings",
-					path, index);
+			return cni_fail(
+				ret_failure, CNI_INVALID_CONFIG,
+				"%s[%zu] is not a pair {\"key\": …, \"value\": …} of strings", path,
+				index);
 	}
 	return 0;
 }

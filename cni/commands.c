@@ -60,8 +60,7 @@ static enum agent_outcome ask_del(const struct cni_config *config,
 	json_t *args = json_pack("{s:s, s:s, s:O}", "container_id", environment->container_id,
 				 "ifname", environment->ifname, "config", config->root);
 	json_t *result = NULL;
-	enum agent_outcome outcome =
-		agent_call(config, "cni.del", args, -1, &result, ret_failure);
+	enum agent_outcome outcome = agent_call(config, "cni.del", args, -1, &result, ret_failure);
 
 	json_decref(args);
 	json_decref(result);
@@ -69,8 +68,8 @@ static enum agent_outcome ask_del(const struct cni_config *config,
 }
 
 /*
- * For polderd to finish when it is back. 0; -ENOENT: the agent's directory is not there, so it holds no record of any
- * container; other -errno.
+ * For polderd to finish when it is back. 0; -ENOENT: the agent's directory is not there, so it
+ * holds no record of any container; other -errno.
  */
 static int leave_note(const struct cni_config *config, const struct cni_environment *environment)
 {
@@ -98,8 +97,8 @@ void cni_undo_add(const struct cni_config *config, const struct cni_environment 
 }
 
 /*
- * A deletion that waits in the queue is older than this ADD: it must be done first, or polderd would delete what
- * is made now.
+ * A deletion that waits in the queue is older than this ADD: it must be done first, or polderd
+ * would delete what is made now.
  */
 static int finish_note(const struct cni_config *config, const struct cni_environment *environment,
 		       struct cni_failure *ret_failure)
@@ -114,8 +113,8 @@ static int finish_note(const struct cni_config *config, const struct cni_environ
 			r = -EINVAL;
 		else if (cni_note_remove(directory, environment->container_id, environment->ifname))
 			r = cni_fail(ret_failure, CNI_TRY_AGAIN,
-				     "an earlier deletion of container %s is still noted in " CNI_NOTE_DIRECTORY
-				     " beside %s and cannot be removed",
+				     "an earlier deletion of container %s is still noted "
+				     "in " CNI_NOTE_DIRECTORY " beside %s and cannot be removed",
 				     environment->container_id, config->socket);
 	}
 	close(directory);
@@ -181,7 +180,8 @@ int cni_del(struct cni_config *config, const struct cni_environment *environment
 		return 0;
 	}
 	if (r < 0) {
-		cni_details(ret_failure, "and the deletion cannot be noted for later beside the socket: %s",
+		cni_details(ret_failure,
+			    "and the deletion cannot be noted for later beside the socket: %s",
 			    strerror(-r));
 		return -EINVAL;
 	}

@@ -6,8 +6,8 @@
 #include "cni/environment.h"
 
 /*
- * Each: 0 or -EINVAL with `*ret_failure` filled. `*ret_output` (a new reference) is what goes to standard output; it
- * stays NULL where success is silent.
+ * Each: 0 or -EINVAL with `*ret_failure` filled. `*ret_output` (a new reference) is what goes to
+ * standard output; it stays NULL where success is silent.
  */
 int cni_add(struct cni_config *config, const struct cni_environment *environment,
 	    json_t **ret_output, struct cni_failure *ret_failure);
@@ -20,7 +20,8 @@ int cni_gc(struct cni_config *config, const struct cni_environment *environment,
 int cni_status(struct cni_config *config, const struct cni_environment *environment,
 	       json_t **ret_output, struct cni_failure *ret_failure);
 
-/* Takes back an ADD whose result did not reach the runtime. Notes it down if polderd does not answer. */
+/* Takes back an ADD whose result did not reach the runtime. Notes it down if polderd does not
+ * answer. */
 void cni_undo_add(const struct cni_config *config, const struct cni_environment *environment);
 
 /* For humans and the runtime's log. One line. */

@@ -34,9 +34,10 @@ int cni_config_parse(const char *text, size_t length, json_t **ret, struct cni_f
 				CNI_CONFIG_MAX);
 	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
 	if (!root) {
-		cni_fail(ret_failure, CNI_DECODE,
-			 "the configuration on standard input is not valid JSON: line %d, column %d",
-			 error.line, error.column);
+		cni_fail(
+			ret_failure, CNI_DECODE,
+			"the configuration on standard input is not valid JSON: line %d, column %d",
+			error.line, error.column);
 		cni_details(ret_failure, "%s", cni_quote(error.text, quoted));
 		return -EINVAL;
 	}
@@ -94,10 +95,11 @@ static int decode_name(const json_t *root, const char **ret, struct cni_failure 
 	if (!name)
 		return cni_fail(ret_failure, CNI_INVALID_CONFIG, "name is missing or not a string");
 	if (!network_name_valid(name))
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-				"name \"%s\" is invalid: it starts with a letter or digit and goes on with "
-				"letters, digits, '_', '.' and '-'",
-				cni_quote(name, quoted));
+		return cni_fail(
+			ret_failure, CNI_INVALID_CONFIG,
+			"name \"%s\" is invalid: it starts with a letter or digit and goes on with "
+			"letters, digits, '_', '.' and '-'",
+			cni_quote(name, quoted));
 	*ret = name;
 	return 0;
 }
@@ -153,7 +155,7 @@ static int decode_previous(const json_t *root, const json_t **ret, struct cni_fa
 		if (list && !json_is_array(list) && !json_is_null(list))
 			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
 					"prevResult.%s is not a list", lists[i]);
-		json_array_foreach(list, index, item)
+		json_array_foreach (list, index, item)
 			if (!json_is_object(item))
 				return cni_fail(ret_failure, CNI_INVALID_CONFIG,
 						"prevResult.%s[%zu] is not an object", lists[i],
@@ -163,7 +165,8 @@ static int decode_previous(const json_t *root, const json_t **ret, struct cni_fa
 	return 0;
 }
 
-/* The key of the object that is `name` but for capitals; NULL: there is none, or it is spelled right. */
+/* The key of the object that is `name` but for capitals; NULL: there is none, or it is spelled
+ * right. */
 static const char *misspelled(const json_t *object, const char *name)
 {
 	const char *key;
@@ -171,7 +174,7 @@ static const char *misspelled(const json_t *object, const char *name)
 
 	if (json_object_get(object, name))
 		return NULL;
-	json_object_foreach((json_t *)object, key, value)
+	json_object_foreach ((json_t *)object, key, value)
 		if (!strcasecmp(key, name))
 			return key;
 	return NULL;
@@ -257,11 +260,11 @@ bool cni_config_valid_attachments(const struct cni_config *config, json_t **ret,
 		return false;
 	}
 	valid = json_array();
-	json_array_foreach(list, index, item)
+	json_array_foreach (list, index, item)
 		if (json_array_append_new(valid, attachment(item))) {
 			json_decref(valid);
-			*ret_why = ATTACHMENTS_KEY
-				" holds something other than {containerID, ifname}";
+			*ret_why =
+				ATTACHMENTS_KEY " holds something other than {containerID, ifname}";
 			return false;
 		}
 	if (!valid) {

@@ -26,14 +26,16 @@ struct cni_config {
 };
 
 /* Parses; duplicate keys and anything that is no object are refused. 0 or -EINVAL with code 6. */
-int cni_config_parse(const char *text, size_t length, json_t **ret, struct cni_failure *ret_failure);
+int cni_config_parse(const char *text, size_t length, json_t **ret,
+		     struct cni_failure *ret_failure);
 
-/* The cniVersion that is asked for, supported or not; "0.1.0" if the key is missing, NULL if it is no string. */
+/* The cniVersion that is asked for, supported or not; "0.1.0" if the key is missing, NULL if it is
+ * no string. */
 const char *cni_config_version(const json_t *root);
 
 /*
- * Checks and takes the reference of `root` (in any case). 0 or -EINVAL with code 1 or 7. runtimeConfig's keys are brought to
- * their usual spelling. Free with cni_config_clear().
+ * Checks and takes the reference of `root` (in any case). 0 or -EINVAL with code 1 or 7.
+ * runtimeConfig's keys are brought to their usual spelling. Free with cni_config_clear().
  */
 int cni_config_decode(json_t *root, struct cni_config *ret, struct cni_failure *ret_failure);
 void cni_config_clear(struct cni_config *config);
@@ -42,8 +44,9 @@ void cni_config_clear(struct cni_config *config);
 int cni_config_check_add(const struct cni_config *config, struct cni_failure *ret_failure);
 
 /*
- * The attachments that a GC shall keep: a new list of {containerID, ifname}. False: the runtime names none, or not in the form of
- * the specification, and nothing may be deleted; `*ret_why` says which, for the log.
+ * The attachments that a GC shall keep: a new list of {containerID, ifname}. False: the runtime
+ * names none, or not in the form of the specification, and nothing may be deleted; `*ret_why` says
+ * which, for the log.
  */
 bool cni_config_valid_attachments(const struct cni_config *config, json_t **ret,
 				  const char **ret_why);

@@ -58,15 +58,18 @@ static int read_names(struct cni_environment *environment, struct cni_failure *r
 				"required environment variable %s is missing or empty",
 				!id ? "CNI_CONTAINERID" : "CNI_IFNAME");
 	if (!cni_container_id_valid(id))
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_CONTAINERID \"%s\" is invalid: it starts with a letter or digit, "
-				"goes on with letters, digits, '_', '.' and '-', and has at most %d characters",
-				cni_quote(id, quoted), CNI_CONTAINER_ID_MAX);
+		return cni_fail(
+			ret_failure, CNI_INVALID_ENVIRONMENT,
+			"CNI_CONTAINERID \"%s\" is invalid: it starts with a letter or digit, "
+			"goes on with letters, digits, '_', '.' and '-', and has at most %d "
+			"characters",
+			cni_quote(id, quoted), CNI_CONTAINER_ID_MAX);
 	if (!cni_ifname_valid(ifname))
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_IFNAME \"%s\" is invalid: at most %d printable characters without "
-				"'/', ':' and blanks, and not \".\" or \"..\"",
-				cni_quote(ifname, quoted), CNI_IFNAME_MAX);
+		return cni_fail(
+			ret_failure, CNI_INVALID_ENVIRONMENT,
+			"CNI_IFNAME \"%s\" is invalid: at most %d printable characters without "
+			"'/', ':' and blanks, and not \".\" or \"..\"",
+			cni_quote(ifname, quoted), CNI_IFNAME_MAX);
 	environment->container_id = id;
 	environment->ifname = ifname;
 	return 0;

@@ -30,7 +30,8 @@ int cni_fail(struct cni_failure *failure, enum cni_code code, const char *format
 void cni_details(struct cni_failure *failure, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Text from outside for a message: control characters and non-ASCII as '?', cut after 64 bytes. Returns `buffer` of that size. */
+/* Text from outside for a message: control characters and non-ASCII as '?', cut after 64 bytes.
+ * Returns `buffer` of that size. */
 #define CNI_QUOTE_MAX 68
 const char *cni_quote(const char *text, char *buffer);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* polder-cni: reads what the runtime asks for, has polderd do it, prints the result or the error. */
+/* polder-cni: reads what the runtime asks for, has polderd do it, prints the result or the error.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -112,7 +113,8 @@ static int run(json_t *root, const struct cni_environment *environment,
 		return r;
 	r = commands[environment->command](&config, environment, &output, ret_failure);
 	if (!r && output && print(output) < 0) {
-		r = cni_fail(ret_failure, CNI_IO, "the result cannot be written to standard output");
+		r = cni_fail(ret_failure, CNI_IO,
+			     "the result cannot be written to standard output");
 		if (environment->command == CNI_ADD)
 			cni_undo_add(&config, environment);
 	}
@@ -155,7 +157,8 @@ static int print_version(const json_t *root)
 
 static const char help[] =
 	"Usage: polder-cni [--help | --version]\n\n"
-	"A CNI plugin: the container runtime starts it with CNI_COMMAND and others in the environment\n"
+	"A CNI plugin: the container runtime starts it with CNI_COMMAND and others in the "
+	"environment\n"
 	"and the network configuration on standard input. CNI 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0.\n"
 	"See polder-cni(8).\n";
 
@@ -166,7 +169,7 @@ static int answer_person(const char *argument)
 		return fputs(help, stdout) < 0 || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 	if (!strcmp(argument, "--version"))
 		return puts("polder-cni " POLDER_VERSION) < 0 || fflush(stdout) ? EXIT_FAILURE
-										  : EXIT_SUCCESS;
+										: EXIT_SUCCESS;
 	cni_log("unknown argument %s: see polder-cni --help", argument);
 	return 2;
 }

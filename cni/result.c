@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The result of an ADD, in the version that the configuration names, merged into that of the plugins before. */
+/* The result of an ADD, in the version that the configuration names, merged into that of the
+ * plugins before. */
 #include "cni/result.h"
 
 #include <errno.h>
@@ -88,7 +89,7 @@ static int add_list(const struct cni_config *config, const struct list_rule *rul
 	list = start_list(config, rule->key);
 	if (json_object_set_new(result, rule->key, list))
 		return -ENOMEM;
-	json_array_foreach(theirs, index, item) {
+	json_array_foreach (theirs, index, item) {
 		copy = json_deep_copy(item);
 		if (!json_is_object(copy) || rule->convert(config, copy, offset)) {
 			json_decref(copy);
@@ -126,10 +127,11 @@ int cni_result_build(const struct cni_config *config, const json_t *answer, json
 		if (result && !add_list(config, rule, answer, result))
 			continue;
 		json_decref(result);
-		return cni_fail(ret_failure, CNI_DECODE,
-				"polderd's answer has no usable \"%s\": are polderd and polder-cni of the "
-				"same release?",
-				rule->key);
+		return cni_fail(
+			ret_failure, CNI_DECODE,
+			"polderd's answer has no usable \"%s\": are polderd and polder-cni of the "
+			"same release?",
+			rule->key);
 	}
 	if (add_dns(config, answer, result)) {
 		json_decref(result);

@@ -41,28 +41,34 @@ void cli_explain(const struct cli *cli, int error, char *message, size_t size)
 		return;
 	case EACCES:
 	case EPERM:
-		snprintf(message, size, "no permission to connect to %s: run polderctl as root", socket);
+		snprintf(message, size, "no permission to connect to %s: run polderctl as root",
+			 socket);
 		return;
 	case ENAMETOOLONG:
-		snprintf(message, size, "%s is too long for a socket's path: at most 107 bytes", socket);
+		snprintf(message, size, "%s is too long for a socket's path: at most 107 bytes",
+			 socket);
 		return;
 	case ETIMEDOUT:
 		snprintf(message, size,
-			 "polderd at %s does not answer: it is stuck or overloaded, see its log", socket);
+			 "polderd at %s does not answer: it is stuck or overloaded, see its log",
+			 socket);
 		return;
 	case ECONNRESET:
 	case EPIPE:
 		snprintf(message, size,
-			 "polderd at %s hung up: it was stopped, or refuses users other than root", socket);
-		return;
-	case EPROTO:
-		snprintf(message, size,
-			 "the answer from %s makes no sense: is polderd listening there, and of the "
-			 "same release?",
+			 "polderd at %s hung up: it was stopped, or refuses users other than root",
 			 socket);
 		return;
+	case EPROTO:
+		snprintf(
+			message, size,
+			"the answer from %s makes no sense: is polderd listening there, and of the "
+			"same release?",
+			socket);
+		return;
 	default:
-		snprintf(message, size, "polderd at %s cannot be asked: %s", socket, strerror(-error));
+		snprintf(message, size, "polderd at %s cannot be asked: %s", socket,
+			 strerror(-error));
 		return;
 	}
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* polderctl's commands and options: one table from which parsing, help, usage and completion are made. */
+/* polderctl's commands and options: one table from which parsing, help, usage and completion are
+ * made. */
 #pragma once
 
 #include <jansson.h>
@@ -25,7 +26,8 @@ enum cli_option {
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (1u << (option))
-#define CLI_EVERYWHERE	(CLI_BIT(CLI_SOCKET) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
+#define CLI_EVERYWHERE                                                                             \
+	(CLI_BIT(CLI_SOCKET) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
 
 enum cli_value { CLI_VALUE_NONE, CLI_VALUE_REQUIRED, CLI_VALUE_OPTIONAL };
 
@@ -56,13 +58,14 @@ struct cli_command {
 	const char *argument; /* its name; NULL: none. Always required */
 	const char *choices;  /* of the argument, with blanks between; NULL: free */
 	const char *summary;
-	uint32_t options; /* beyond CLI_EVERYWHERE */
+	uint32_t options;	     /* beyond CLI_EVERYWHERE */
 	int (*run)(struct cli *cli); /* an exit code */
 };
 extern const struct cli_command cli_commands[];
 extern const size_t cli_command_count;
 
-/* Parses and says what is wrong on standard error. CLI_OK, or CLI_USAGE. `--help` and `--version` need no command. */
+/* Parses and says what is wrong on standard error. CLI_OK, or CLI_USAGE. `--help` and `--version`
+ * need no command. */
 int cli_parse(int argc, char **argv, struct cli *ret);
 /* Is `word` one of the blank-separated `choices`? */
 bool cli_is_choice(const char *choices, const char *word);
@@ -74,7 +77,8 @@ int cli_run_completion(struct cli *cli);
 /* To standard error, with the program's name and a newline; outside strings in it are escaped. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* One request, one answer. 0 and a new reference, or -errno after a complaint. `args` (may be NULL) is borrowed. */
+/* One request, one answer. 0 and a new reference, or -errno after a complaint. `args` (may be NULL)
+ * is borrowed. */
 int cli_ask(const struct cli *cli, const char *operation, const json_t *args, json_t **ret_result);
 /* As cli_ask() without a word; the complaint is written to `message`. */
 int cli_ask_quietly(const struct cli *cli, const char *operation, const json_t *args,

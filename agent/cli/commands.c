@@ -22,8 +22,8 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 const struct cli_command cli_commands[] = {
 	{"status", NULL, NULL, NULL, "Show whether the agent is well, and what it works on",
 	 CLI_BIT(CLI_WAIT), cli_run_status},
-	{"pod", "list", NULL, NULL, "List this node's pods with addresses, identity and isolation", 0,
-	 cli_run_pods},
+	{"pod", "list", NULL, NULL, "List this node's pods with addresses, identity and isolation",
+	 0, cli_run_pods},
 	{"service", "list", NULL, NULL, "List Services with their backends", 0, cli_run_services},
 	{"policy", "list", NULL, NULL, "List network policies and how many pods they select", 0,
 	 cli_run_policies},

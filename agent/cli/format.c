@@ -95,7 +95,7 @@ char *format_list(const json_t *list, size_t most)
 
 	if (!out)
 		abort();
-	json_array_foreach(list, index, item)
+	json_array_foreach (list, index, item)
 		if (index < most)
 			fprintf(out, "%s%s", index ? "," : "", format_scalar(item, scalar));
 	if (json_array_size(list) > most)

@@ -23,5 +23,6 @@ const char *format_duration(json_int_t seconds, char *buffer);
 /* "1.5 MiB". */
 const char *format_bytes(json_int_t bytes, char *buffer);
 
-/* A list of strings with commas, at most `most` of them ("a,b +3"); the caller frees. Never NULL. */
+/* A list of strings with commas, at most `most` of them ("a,b +3"); the caller frees. Never NULL.
+ */
 char *format_list(const json_t *list, size_t most);

@@ -24,7 +24,7 @@ static void print_list(const json_t *list, const char *const *titles, row_functi
 
 	if (!table)
 		abort();
-	json_array_foreach(list, index, item) {
+	json_array_foreach (list, index, item) {
 		add_row(table, item);
 	}
 	if (table_rows(table))
@@ -68,8 +68,8 @@ static void add_scalar(struct table *table, const json_t *item, const char *path
 	const json_t *value = field(item, path);
 	char buffer[FORMAT_MAX];
 
-	table_add(table, json_is_string(value) ? json_string_value(value)
-					       : format_scalar(value, buffer));
+	table_add(table,
+		  json_is_string(value) ? json_string_value(value) : format_scalar(value, buffer));
 }
 
 static void add_strings(struct table *table, const json_t *list)
@@ -116,7 +116,7 @@ static void add_backends(struct table *table, const json_t *backends)
 	const json_t *item;
 	size_t index;
 
-	json_array_foreach(backends, index, item) {
+	json_array_foreach (backends, index, item) {
 		format_endpoint(field_text(item, "address"), field_number(item, "port"), endpoint);
 		json_array_append_new(texts,
 				      json_sprintf("%s%s", endpoint,
@@ -141,7 +141,7 @@ static void add_service(struct table *table, const json_t *service)
 
 int cli_run_services(struct cli *cli)
 {
-	static const char *const titles[] = {"NAMESPACE", "NAME",	"ADDRESS",  "PORT",
+	static const char *const titles[] = {"NAMESPACE", "NAME",      "ADDRESS",  "PORT",
 					     "PROTOCOL",  "PORT-NAME", "BACKENDS", NULL};
 
 	return run_list(cli, "services", titles, add_service);
@@ -168,7 +168,8 @@ static void add_endpoint(struct table *table, const json_t *item, const char *ad
 {
 	char buffer[FORMAT_MAX];
 
-	table_add(table, format_endpoint(field_text(item, address), field_number(item, port), buffer));
+	table_add(table,
+		  format_endpoint(field_text(item, address), field_number(item, port), buffer));
 }
 
 /* What the packet's addresses become; "-" where nothing changes. */
@@ -176,7 +177,8 @@ static void add_translation(struct table *table, const json_t *flow)
 {
 	char source[FORMAT_MAX], destination[FORMAT_MAX];
 
-	format_endpoint(field_text(flow, "new_source"), field_number(flow, "new_source_port"), source);
+	format_endpoint(field_text(flow, "new_source"), field_number(flow, "new_source_port"),
+			source);
 	format_endpoint(field_text(flow, "new_destination"),
 			field_number(flow, "new_destination_port"), destination);
 	if (source[0] && destination[0])
@@ -221,9 +223,9 @@ static int parse_limit(const char *text, json_int_t *ret)
 
 int cli_run_flows(struct cli *cli)
 {
-	static const char *const titles[] = {"PROTO",	"SOURCE", "DESTINATION", "TRANSLATED",
-					     "ACTION",	"STATE",  "REPLY",	 "CURRENT",
-					     "IDLE",	"PACKETS", "BYTES",	 NULL};
+	static const char *const titles[] = {"PROTO",  "SOURCE",  "DESTINATION", "TRANSLATED",
+					     "ACTION", "STATE",	  "REPLY",	 "CURRENT",
+					     "IDLE",   "PACKETS", "BYTES",	 NULL};
 	json_int_t limit = LIMIT_DEFAULT;
 	json_t *args, *list;
 	int code;
@@ -268,7 +270,7 @@ static void add_map(struct table *table, const json_t *map)
 
 int cli_run_maps(struct cli *cli)
 {
-	static const char *const titles[] = {"NAME", "TYPE", "ENTRIES", "MAX",	"FILL",
+	static const char *const titles[] = {"NAME", "TYPE",  "ENTRIES", "MAX", "FILL",
 					     "KEY",  "VALUE", "MEMORY",	 NULL};
 
 	return run_list(cli, "maps", titles, add_map);

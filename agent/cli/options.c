@@ -192,10 +192,11 @@ int cli_parse(int argc, char **argv, struct cli *ret)
 		return r;
 	fill_defaults(&cli);
 	if (cli.given[CLI_HELP]) { /* as much of the command as there is */
-		cli_print_help(optind < argc && (find_command(argv[optind], NULL, &is_noun) || is_noun)
-				       ? argv[optind]
-				       : NULL,
-			       optind + 1 < argc ? argv[optind + 1] : NULL, stdout);
+		cli_print_help(
+			optind < argc && (find_command(argv[optind], NULL, &is_noun) || is_noun)
+				? argv[optind]
+				: NULL,
+			optind + 1 < argc ? argv[optind + 1] : NULL, stdout);
 		*ret = cli;
 		return CLI_OK;
 	}

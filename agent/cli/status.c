@@ -56,7 +56,7 @@ static void print_datapath(const json_t *status)
 	char line[256];
 	size_t index;
 
-	json_array_foreach(field(status, "xdp"), index, item) {
+	json_array_foreach (field(status, "xdp"), index, item) {
 		json_array_append_new(links, json_sprintf("%s (%s)", field_text(item, "link"),
 							  field_text(item, "mode")));
 	}
@@ -83,14 +83,15 @@ static void print_counts(const json_t *status)
 	for (size_t i = 0; i < 2; i++) {
 		pool = field(field(status, "pool"), families[i]);
 		snprintf(line, sizeof(line), "%s: %lld of %.0f addresses used", families[i],
-			 (long long)field_number(pool, "used"), json_number_value(field(pool, "size")));
+			 (long long)field_number(pool, "used"),
+			 json_number_value(field(pool, "size")));
 		if (json_number_value(field(pool, "size")) > 0)
 			print_line("Pool", line);
 	}
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
-		used += snprintf(line + used, sizeof(line) - (size_t)used, "%s%lld %s", i ? ", " : "",
-				 (long long)field_number(field(status, "objects"), kinds[i]),
-				 kinds[i]);
+		used += snprintf(
+			line + used, sizeof(line) - (size_t)used, "%s%lld %s", i ? ", " : "",
+			(long long)field_number(field(status, "objects"), kinds[i]), kinds[i]);
 	print_line("Objects", line);
 	snprintf(line, sizeof(line), "%lld identities, %lld rule sets",
 		 (long long)field_number(status, "policy.identities"),
@@ -112,7 +113,7 @@ static void print_section(const char *heading, const json_t *list, const char *c
 	table = table_new(titles);
 	if (!table)
 		abort();
-	json_array_foreach(list, index, item)
+	json_array_foreach (list, index, item)
 		for (size_t i = 0; titles[i]; i++) {
 			value = field(item, keys[i]);
 			table_add(table, json_is_string(value) ? json_string_value(value)

@@ -10,14 +10,15 @@ struct table;
 struct table *table_new(const char *const *titles);
 void table_free(struct table *table); /* takes NULL */
 
-/* The next cell of the last row; a row that is full is followed by a new one. An empty or NULL text shows as "-". */
+/* The next cell of the last row; a row that is full is followed by a new one. An empty or NULL text
+ * shows as "-". */
 void table_add(struct table *table, const char *text);
 void table_addf(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t table_rows(const struct table *table);
 void table_print(const struct table *table, FILE *out);
 
 /*
- * Writes text with control characters, line separators and direction marks as \xNN and \uNNNN. Returns how many
- * columns it takes. `keep` holds characters to pass on all the same (NULL: none).
+ * Writes text with control characters, line separators and direction marks as \xNN and \uNNNN.
+ * Returns how many columns it takes. `keep` holds characters to pass on all the same (NULL: none).
  */
 size_t text_print(const char *text, const char *keep, FILE *out);

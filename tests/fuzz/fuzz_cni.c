@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A configuration, CNI_ARGS and the agent's answer, each on a line: whatever they say, the result is whole or there is none. */
+/* A configuration, CNI_ARGS and the agent's answer, each on a line: whatever they say, the result
+ * is whole or there is none. */
 #include "tests/fuzz/fuzz.h"
 
 #include <jansson.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What polderctl writes for people: columns, escapes, numbers; and how it reads its command line. */
+/* What polderctl writes for people: columns, escapes, numbers; and how it reads its command line.
+ */
 #include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,9 @@ static void control_characters_are_escaped(void)
 	CU_ASSERT(prints("plain", NULL, "plain", 5));
 	CU_ASSERT(prints("a\x1b[31mb\n", NULL, "a\\x1b[31mb\\x0a", 14));
 	CU_ASSERT(prints("\x7f\xc2\x9b", NULL, "\\x7f\\x9b", 8));
-	CU_ASSERT(prints("a\xe2\x80\xae" "b", NULL, "a\\u202eb", 8));
+	CU_ASSERT(prints("a\xe2\x80\xae"
+			 "b",
+			 NULL, "a\\u202eb", 8));
 	CU_ASSERT(prints("gr\xc3\xbc\xc3\x9f", NULL, "gr\xc3\xbc\xc3\x9f", 4));
 	CU_ASSERT(prints("bad\xff\xc3", NULL, "bad\\xff\\xc3", 11));
 	CU_ASSERT(prints("a\nb\t", "\n", "a\nb\\x09", 7));

@@ -71,12 +71,14 @@ static void defaults_are_filled_in(void)
 
 static void old_results_name_the_family(void)
 {
-	const char *answer = "{'interfaces':[{'name':'eth0','mtu':1500}],'ips':[{'address':'fd00::1/"
-			     "128','interface':0}]}";
+	const char *answer =
+		"{'interfaces':[{'name':'eth0','mtu':1500}],'ips':[{'address':'fd00::1/"
+		"128','interface':0}]}";
 
-	CU_ASSERT(gives("{'cniVersion':'0.4.0','name':'n'}", answer,
-			"{'cniVersion':'0.4.0','interfaces':[{'name':'eth0'}],'ips':[{'address':'fd00::1/"
-			"128','interface':0,'version':'6'}],'routes':[],'dns':{}}"));
+	CU_ASSERT(gives(
+		"{'cniVersion':'0.4.0','name':'n'}", answer,
+		"{'cniVersion':'0.4.0','interfaces':[{'name':'eth0'}],'ips':[{'address':'fd00::1/"
+		"128','interface':0,'version':'6'}],'routes':[],'dns':{}}"));
 	CU_ASSERT(gives("{'cniVersion':'1.1.0','name':'n'}", answer,
 			"{'cniVersion':'1.1.0','interfaces':[{'name':'eth0','mtu':1500}],'ips':[{"
 			"'address':'fd00::1/128','interface':0}],'routes':[],'dns':{}}"));
