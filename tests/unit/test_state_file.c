@@ -177,7 +177,7 @@ static void keeps_the_old_version_when_the_disk_is_full(void)
 	CU_ASSERT(content_is("old", 3));
 	/* Nothing is left of the attempt: another file of some size fits. */
 	CU_ASSERT(state_file_write(path, large, 40000) == 0);
-	CU_ASSERT(mount(NULL, directory, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+	CU_ASSERT(mount("none", directory, "tmpfs", MS_REMOUNT | MS_RDONLY, NULL) == 0);
 	CU_ASSERT(state_file_write(path, "new", 3) == -EROFS);
 	CU_ASSERT(state_file_read(path, 1 << 20, &text, NULL) == 0);
 	free(text);
