@@ -109,9 +109,23 @@ def parse_cunit(text, program):
     return results
 
 
+def parse_unittest(text, program):
+    """Python's unittest: how many ran, and which ones failed or were skipped."""
+    results = []
+    for ran, verdict in re.findall(r'^Ran (\d+) tests? in .*\n\n(OK|FAILED)', text, re.M):
+        failed = re.findall(r'^(?:FAIL|ERROR): (\S+)', text, re.M)
+        skipped = sum(int(count) for count in re.findall(r'^(?:OK|FAILED) \(.*?skipped=(\d+)', text, re.M))
+        results += [('not ok', f'{program}: {name}', 'see its output') for name in failed]
+        results += [('skip', f'{program}: a test', 'see its output')] * skipped
+        results += [('ok', program, '')] * max(int(ran) - len(failed) - skipped, 0)
+        if verdict == 'FAILED' and not failed:
+            results.append(('not ok', program, 'see its output'))
+    return results
+
+
 def judge(text, status, program):
     """The results that one program reported, and its own failure if it had one."""
-    results = parse_lines(text) or parse_cunit(text, program)
+    results = parse_lines(text) or parse_cunit(text, program) or parse_unittest(text, program)
     failed = any(state == 'not ok' for state, _, _ in results)
     if status == 'timeout':
         results.append(('not ok', program, 'took longer than its time limit'))
@@ -180,13 +194,10 @@ def meson_build(directory, options, targets, env):
         shutil.rmtree(os.path.join(directory, 'meson-private'), ignore_errors=True)
         if not step(f'configure {os.path.basename(directory)}', ['meson', 'setup', directory] + options, log, env):
             return False
-    if targets is None:
-        targets = []
-    elif not targets():
+    wanted = targets() if targets else []
+    if targets and not wanted:
         return True
-    else:
-        targets = targets()
-    return step(f'build {os.path.basename(directory)}', ['ninja', '-C', directory] + targets, log, env)
+    return step(f'build {os.path.basename(directory)}', ['ninja', '-C', directory] + wanted, log, env)
 
 
 def meson_tests(directory, labels):
@@ -200,13 +211,14 @@ def meson_tests(directory, labels):
 
 
 def asan_targets():
-    """The executables of the sanitized tests, by their path in the build directory."""
-    programs = set()
+    """What the sanitized tests run, by its path in the build directory."""
+    text = subprocess.check_output(['meson', 'introspect', '--targets', BUILD_ASAN], text=True, env=environment())
+    files = {target['id']: target['filename'] for target in json.loads(text)}
+    needed = set()
     for test in meson_tests(BUILD_ASAN, 'unit golden'):
-        for word in test['cmd']:
-            if word.startswith(BUILD_ASAN + os.sep):
-                programs.add(os.path.relpath(word, BUILD_ASAN))
-    return sorted(programs)
+        for target in test['depends']:
+            needed.update(os.path.relpath(path, BUILD_ASAN) for path in files.get(target, []))
+    return sorted(needed)
 
 
 def run_suite(suite, env):
@@ -217,7 +229,7 @@ def run_suite(suite, env):
     programs = []
     if suite.meson:
         for test in meson_tests(build, suite.meson):
-            programs.append((test['name'], test['cmd'], dict(env, **test['env']), test['workdir'] or SOURCE))
+            programs.append((test['name'], test['cmd'], dict(env, **test['env']), test['workdir'] or build))
     if suite.program():
         programs.append((suite.name, [suite.program()], env, SOURCE))
     if not programs:
