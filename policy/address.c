@@ -89,7 +89,8 @@ int prefix_parse(const char *text, struct prefix *ret)
 		return -EINVAL;
 	prefix.length = (uint8_t)(v4 ? POLDER_V4_MAPPED_BITS + length : length);
 	clear_host_bits(&prefix.addr, prefix.length);
-	/* An IPv6 block that begins where the mapped addresses do cannot be told from an IPv4 one. */
+	/* An IPv6 block that begins where the mapped addresses do cannot be told from an IPv4 one.
+	 */
 	if (!v4 && prefix.length >= POLDER_V4_MAPPED_BITS && addr_is_v4(&prefix.addr))
 		return -EINVAL;
 	*ret = prefix;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
+#define HASH_NONFATAL_OOM	   1
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
 #include <uthash.h>
 
@@ -28,7 +28,7 @@ void class_table_clear(struct class_table *table)
 {
 	struct entry *entries = (struct entry *)table->by_bits, *entry, *next;
 
-	HASH_ITER(hh, entries, entry, next) {
+	HASH_ITER (hh, entries, entry, next) {
 		HASH_DEL(entries, entry);
 		free(entry);
 	}
@@ -59,7 +59,8 @@ int class_of(struct class_table *table, const uint64_t *bits, const struct class
 		return 0;
 	}
 	/* One more than the numbers: the empty set takes none. */
-	if (table->count > RULESET_MAX_CLASSES || (table->count + 1) * table->words > RULESET_MAX_WORDS)
+	if (table->count > RULESET_MAX_CLASSES ||
+	    (table->count + 1) * table->words > RULESET_MAX_WORDS)
 		return -E2BIG;
 	if (table->count == table->capacity && grow(table) < 0)
 		return -ENOMEM;
@@ -82,7 +83,8 @@ int class_of(struct class_table *table, const uint64_t *bits, const struct class
 
 static int compare(const void *a, const void *b, void *data)
 {
-	const struct class *x = *(const struct class *const *)a, *y = *(const struct class *const *)b;
+	const struct class *x = *(const struct class *const *)a,
+			   *y = *(const struct class *const *)b;
 	const size_t *words = data;
 
 	for (size_t i = 0; i < *words; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sets of allowances, each kept once and numbered: what the peers, or the ports, of one class have in common. */
+/* Sets of allowances, each kept once and numbered: what the peers, or the ports, of one class have
+ * in common. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,12 +13,14 @@ struct class;
 struct class_table {
 	size_t words;
 	size_t count;
-	struct class **all; /* in the order they came; after class_table_number() by number, the empty set apart */
+	struct class **all; /* in the order they came; after class_table_number() by number, the
+			       empty set apart */
 	size_t capacity;
 	struct class *by_bits;
 };
 
-struct class {
+struct class
+{
 	uint32_t number; /* 0: the empty set, or not numbered yet */
 	const uint64_t *bits;
 };
@@ -27,8 +30,8 @@ void class_table_clear(struct class_table *table);
 /* The class of these bits. 0, -ENOMEM, -E2BIG (RULESET_MAX_CLASSES, RULESET_MAX_WORDS). */
 int class_of(struct class_table *table, const uint64_t *bits, const struct class **ret);
 /*
- * Numbers the classes 1, 2, … by their content, whatever the order they came in; afterwards table->all[i] has the number
- * i + 1, and table->count leaves out the empty set.
+ * Numbers the classes 1, 2, … by their content, whatever the order they came in; afterwards
+ * table->all[i] has the number i + 1, and table->count leaves out the empty set.
  */
 void class_table_number(struct class_table *table);
 

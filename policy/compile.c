@@ -9,7 +9,8 @@
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
 #include "policy/set.h"
 
-/* A rule set that was made already, by all that it depends on: the policies and, for ingress by name, the subject's ports. */
+/* A rule set that was made already, by all that it depends on: the policies and, for ingress by
+ * name, the subject's ports. */
 struct made {
 	char *key;
 	size_t key_length;
@@ -31,7 +32,7 @@ static void made_clear(struct compilation *c)
 {
 	struct made *entry, *next;
 
-	HASH_ITER(hh, c->made, entry, next) {
+	HASH_ITER (hh, c->made, entry, next) {
 		HASH_DEL(c->made, entry);
 		free(entry->key);
 		free(entry);
@@ -62,8 +63,10 @@ static size_t select_policies(struct compilation *c, const struct view_identity 
 
 	view_policies_of(&c->view, namespace, &first, &end);
 	for (size_t i = first; i < end; i++) {
-		const struct network_policy_object *spec = &c->view.policies[i].object->network_policy;
-		bool isolates = direction == EGRESS ? spec->isolates_egress : spec->isolates_ingress;
+		const struct network_policy_object *spec =
+			&c->view.policies[i].object->network_policy;
+		bool isolates =
+			direction == EGRESS ? spec->isolates_egress : spec->isolates_ingress;
 
 		if (isolates && selector_matches(&spec->pod_selector, &subject->registered->labels))
 			c->selected[count++] = &c->view.policies[i];
@@ -71,9 +74,10 @@ static size_t select_policies(struct compilation *c, const struct view_identity 
 	return count;
 }
 
-/* The key's bytes: direction, policies, and the subject's ports where they matter. The caller owns it. */
-static char *made_key(const struct compilation *c, const struct view_identity *subject, enum direction direction,
-		      size_t count, size_t *ret_length)
+/* The key's bytes: direction, policies, and the subject's ports where they matter. The caller owns
+ * it. */
+static char *made_key(const struct compilation *c, const struct view_identity *subject,
+		      enum direction direction, size_t count, size_t *ret_length)
 {
 	const char *ports = subject->registered->key + subject->registered->ports_offset;
 	bool named = false;
@@ -112,7 +116,8 @@ static int list_ruleset(struct compilation *c, struct compiled_ruleset *ruleset)
 		compiled_ruleset_clear(ruleset);
 		return 0;
 	}
-	rulesets = array_grow(result->rulesets, result->ruleset_count, &c->ruleset_capacity, sizeof(*rulesets));
+	rulesets = array_grow(result->rulesets, result->ruleset_count, &c->ruleset_capacity,
+			      sizeof(*rulesets));
 	if (!rulesets) {
 		compiled_ruleset_clear(ruleset);
 		return -ENOMEM;
@@ -122,8 +127,8 @@ static int list_ruleset(struct compilation *c, struct compiled_ruleset *ruleset)
 	return 0;
 }
 
-static int make_ruleset(struct compilation *c, const struct view_identity *subject, enum direction direction,
-			size_t count, uint32_t *ret)
+static int make_ruleset(struct compilation *c, const struct view_identity *subject,
+			enum direction direction, size_t count, uint32_t *ret)
 {
 	struct compiled_ruleset ruleset;
 	uint64_t digest[2];
@@ -257,11 +262,13 @@ static int list_identities(struct compilation *c)
 	for (size_t i = 0; i < c->view.identity_count; i++)
 		if (list_identity(result, &c->view.identities[i]) < 0)
 			return -ENOMEM;
-	qsort(result->identities, result->identity_count, sizeof(*result->identities), compare_identities);
+	qsort(result->identities, result->identity_count, sizeof(*result->identities),
+	      compare_identities);
 	return 0;
 }
 
-/* A host-network pod has no link that a rule set could stand at; of all others without one nothing passes. */
+/* A host-network pod has no link that a rule set could stand at; of all others without one nothing
+ * passes. */
 static int list_pods(struct compilation *c, const struct policy_input *input)
 {
 	struct compiled_policy *result = c->result;

@@ -23,8 +23,8 @@ static const struct kind kinds[OBJECT_KIND_COUNT] = {
 	[OBJECT_SERVICE] = {"Service", "", "v1", true, decode_service},
 	[OBJECT_ENDPOINT_SLICE] = {"EndpointSlice", "discovery.k8s.io", "discovery.k8s.io/v1", true,
 				   decode_slice},
-	[OBJECT_NETWORK_POLICY] = {"NetworkPolicy", "networking.k8s.io", "networking.k8s.io/v1", true,
-				   decode_network_policy},
+	[OBJECT_NETWORK_POLICY] = {"NetworkPolicy", "networking.k8s.io", "networking.k8s.io/v1",
+				   true, decode_network_policy},
 };
 
 const char *object_kind_name(enum object_kind kind)
@@ -32,7 +32,8 @@ const char *object_kind_name(enum object_kind kind)
 	return kind < OBJECT_KIND_COUNT ? kinds[kind].name : "unknown";
 }
 
-/* What an object is called by itself or by the list that holds it. Not terminated: lengths count. */
+/* What an object is called by itself or by the list that holds it. Not terminated: lengths count.
+ */
 struct type {
 	const char *kind;
 	size_t kind_length;
@@ -70,8 +71,8 @@ static int find_kind(const struct json_at *at, const struct type *type, enum obj
 		    strncmp(kind->name, type->kind, type->kind_length) != 0)
 			continue;
 		if (!type->api_version)
-			return json_fail(&version, -EINVAL, "is missing; %s belongs to %s", kind->name,
-					 kind->api_version);
+			return json_fail(&version, -EINVAL, "is missing; %s belongs to %s",
+					 kind->name, kind->api_version);
 		if (strcmp(type->api_version, kind->api_version) == 0) {
 			*ret = (enum object_kind)i;
 			return 0;
@@ -88,7 +89,8 @@ static int append(struct decoding *d, struct object *object)
 {
 	if (d->list.count == d->capacity) {
 		size_t capacity = d->capacity ? d->capacity * 2 : 16;
-		struct object **objects = reallocarray(d->list.objects, capacity, sizeof(struct object *));
+		struct object **objects =
+			reallocarray(d->list.objects, capacity, sizeof(struct object *));
 
 		if (!objects)
 			return -ENOMEM;
@@ -122,7 +124,8 @@ static int decode_array(struct decoding *d, const struct json_at *at, const stru
 	int r = 0;
 
 	if (d->nesting == LIMIT_LIST_NESTING)
-		return json_fail(at, -EFBIG, "lists stand in lists more than %d deep", LIMIT_LIST_NESTING);
+		return json_fail(at, -EFBIG, "lists stand in lists more than %d deep",
+				 LIMIT_LIST_NESTING);
 	d->nesting++;
 	for (size_t i = 0; r == 0 && i < json_array_size(at->value); i++) {
 		struct json_at item = json_item(at, i);
@@ -144,7 +147,8 @@ static struct type item_type(const struct type *list)
 
 static bool is_list(const struct type *type)
 {
-	return type->kind_length >= 4 && strncmp(type->kind + type->kind_length - 4, "List", 4) == 0;
+	return type->kind_length >= 4 &&
+	       strncmp(type->kind + type->kind_length - 4, "List", 4) == 0;
 }
 
 static int decode_list(struct decoding *d, const struct json_at *at, const struct type *type)
@@ -219,7 +223,8 @@ static int decode_value(struct decoding *d, const struct json_at *at, const stru
 
 static int compare_names(const void *a, const void *b)
 {
-	const struct object *x = *(const struct object *const *)a, *y = *(const struct object *const *)b;
+	const struct object *x = *(const struct object *const *)a,
+			    *y = *(const struct object *const *)b;
 	int order = (int)x->kind - (int)y->kind;
 
 	if (order == 0)
@@ -242,16 +247,16 @@ static int refuse_doubles(const struct object_list *list, const struct json_at *
 	qsort(sorted, list->count, sizeof(struct object *), compare_names);
 	for (size_t i = 1; r == 0 && i < list->count; i++)
 		if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
-			r = json_fail(root, -EINVAL, "%s %.63s%s%.120s stands twice", kinds[sorted[i]->kind].name,
-				      sorted[i]->namespace, sorted[i]->namespace[0] ? "/" : "",
-				      sorted[i]->name);
+			r = json_fail(root, -EINVAL, "%s %.63s%s%.120s stands twice",
+				      kinds[sorted[i]->kind].name, sorted[i]->namespace,
+				      sorted[i]->namespace[0] ? "/" : "", sorted[i]->name);
 	free(sorted);
 	return r;
 }
 
 /*
- * Counts before anything is built, so that a text cannot make the tree far larger than itself. Only strings need
- * care; what is wrong otherwise the parser says.
+ * Counts before anything is built, so that a text cannot make the tree far larger than itself. Only
+ * strings need care; what is wrong otherwise the parser says.
  */
 static int check_size(const char *text, size_t length, struct object_error *error)
 {
@@ -280,9 +285,11 @@ static int check_size(const char *text, size_t length, struct object_error *erro
 			depth--;
 	}
 	if (deepest > LIMIT_DEPTH)
-		return json_fail(&root, -EFBIG, "nested %zu deep; the limit is %d", deepest, LIMIT_DEPTH);
+		return json_fail(&root, -EFBIG, "nested %zu deep; the limit is %d", deepest,
+				 LIMIT_DEPTH);
 	if (values > LIMIT_VALUES)
-		return json_fail(&root, -EFBIG, "has more than %d values, which is the limit", LIMIT_VALUES);
+		return json_fail(&root, -EFBIG, "has more than %d values, which is the limit",
+				 LIMIT_VALUES);
 	return 0;
 }
 
@@ -304,7 +311,8 @@ static int parse(const char *text, size_t length, json_t **ret, struct object_er
 	return -EINVAL;
 }
 
-int objects_decode(const char *text, size_t length, struct object_list *ret, struct object_error *ret_error)
+int objects_decode(const char *text, size_t length, struct object_list *ret,
+		   struct object_error *ret_error)
 {
 	struct object_error error = {};
 	struct decoding d = {};
@@ -316,7 +324,8 @@ int objects_decode(const char *text, size_t length, struct object_list *ret, str
 		r = parse(text, length, &value, &error);
 	at.value = value;
 	if (r == 0)
-		r = json_is_array(value) ? decode_array(&d, &at, NULL) : decode_value(&d, &at, NULL);
+		r = json_is_array(value) ? decode_array(&d, &at, NULL)
+					 : decode_value(&d, &at, NULL);
 	if (r == 0)
 		r = refuse_doubles(&d.list, &at);
 	json_decref(value);

@@ -5,7 +5,8 @@
 #include "policy/json.h"
 #include "policy/objects.h"
 
-/* Each decodes the whole object at `at` into its part of `object`, which is zeroed and freed by the caller, on failure too. */
+/* Each decodes the whole object at `at` into its part of `object`, which is zeroed and freed by the
+ * caller, on failure too. */
 int decode_pod(const struct json_at *at, struct object *object);
 int decode_node(const struct json_at *at, struct object *object);
 int decode_service(const struct json_at *at, struct object *object);
@@ -15,7 +16,8 @@ int decode_network_policy(const struct json_at *at, struct object *object);
 /* metadata: name, namespace (for kinds that have one), uid, labels. */
 int decode_metadata(const struct json_at *at, bool namespaced, struct object *object);
 
-/* For tables: struct labels; struct selector of a map (matchLabels); of a whole label selector; struct polder_addr; struct prefix. */
+/* For tables: struct labels; struct selector of a map (matchLabels); of a whole label selector;
+ * struct polder_addr; struct prefix. */
 int decode_labels(const struct json_at *at, void *target);
 int decode_match_labels(const struct json_at *at, void *target);
 int decode_selector(const struct json_at *at, void *target);

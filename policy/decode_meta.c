@@ -36,8 +36,8 @@ static int check_map(const struct json_at *at, size_t limit)
 	if (r < 0)
 		return r;
 	if (json_object_size(at->value) > limit)
-		return json_fail(at, -EFBIG, "has %zu entries; the limit is %zu", json_object_size(at->value),
-				 limit);
+		return json_fail(at, -EFBIG, "has %zu entries; the limit is %zu",
+				 json_object_size(at->value), limit);
 	return 0;
 }
 
@@ -59,7 +59,7 @@ int decode_labels(const struct json_at *at, void *target)
 
 	if (r < 0)
 		return r;
-	json_object_foreach((json_t *)at->value, key, value) {
+	json_object_foreach ((json_t *)at->value, key, value) {
 		r = check_map_entry(at, key, value);
 		if (r == 0)
 			r = labels_set(labels, key, json_string_value(value));
@@ -109,7 +109,7 @@ int decode_match_labels(const struct json_at *at, void *target)
 		r = grow_terms(selector, json_object_size(at->value));
 	if (r < 0)
 		return r;
-	json_object_foreach((json_t *)at->value, key, value) {
+	json_object_foreach ((json_t *)at->value, key, value) {
 		r = check_map_entry(at, key, value);
 		if (r == 0)
 			r = add_match_label(selector, key, json_string_value(value));
@@ -166,7 +166,8 @@ static int decode_term_values(const struct json_at *at, void *target)
 {
 	struct selector_term *term = target;
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_SELECTOR_VALUES, sizeof(*term->values), decode_term_value, &items);
+	int r = json_items(at, LIMIT_SELECTOR_VALUES, sizeof(*term->values), decode_term_value,
+			   &items);
 
 	term->values = items.items;
 	term->value_count = items.count;
@@ -200,11 +201,13 @@ static int decode_expressions(const struct json_at *at, void *target)
 {
 	struct selector *selector = target;
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_SELECTOR_TERMS, sizeof(struct selector_term), decode_term, &items);
+	int r = json_items(at, LIMIT_SELECTOR_TERMS, sizeof(struct selector_term), decode_term,
+			   &items);
 	size_t count = items.count;
 
 	if (count > 0 && grow_terms(selector, count) == 0) {
-		memcpy(&selector->terms[selector->count], items.items, count * sizeof(struct selector_term));
+		memcpy(&selector->terms[selector->count], items.items,
+		       count * sizeof(struct selector_term));
 		selector->count += count;
 	} else if (count > 0) {
 		struct selector lost = {.terms = items.items, .count = count};
@@ -317,7 +320,8 @@ int decode_metadata(const struct json_at *at, bool namespaced, struct object *ob
 		{"namespace", decode_namespace_name, offsetof(struct object, namespace), false},
 	};
 	struct json_at metadata = json_key(at, "metadata");
-	int r = json_fields(&metadata, FIELDS_TOLERANT, fields, COUNT(fields) - (namespaced ? 0 : 1), object);
+	int r = json_fields(&metadata, FIELDS_TOLERANT, fields,
+			    COUNT(fields) - (namespaced ? 0 : 1), object);
 
 	if (r == 0)
 		r = decode_default_text(&object->uid, "");

@@ -31,7 +31,8 @@ static int check_excepts(const struct json_at *block, const struct policy_peer *
 		struct json_at at = json_item(&excepts, i);
 
 		if (prefix_is_v4(except) != prefix_is_v4(&peer->block))
-			return json_fail(&at, -EINVAL, "is of another address family than the block");
+			return json_fail(&at, -EINVAL,
+					 "is of another address family than the block");
 		if (!prefix_covers(&peer->block, &except->addr, except->length))
 			return json_fail(&at, -EINVAL, "is not inside the block");
 	}
@@ -81,9 +82,11 @@ static int decode_peer(const struct json_at *at, void *target)
 	if (r < 0)
 		return r;
 	if (peer->is_block && selects)
-		return json_fail(at, -EINVAL, "ipBlock stands alone: a selector beside it has no meaning");
+		return json_fail(at, -EINVAL,
+				 "ipBlock stands alone: a selector beside it has no meaning");
 	if (!peer->is_block && !selects)
-		return json_fail(at, -EINVAL, "must hold ipBlock, podSelector or namespaceSelector");
+		return json_fail(at, -EINVAL,
+				 "must hold ipBlock, podSelector or namespaceSelector");
 	return 0;
 }
 
@@ -131,7 +134,8 @@ static int decode_end_port(const struct json_at *at, void *target)
 	if (port->name)
 		return json_fail(at, -EINVAL, "needs a port by number, not by name");
 	if (last < port->first)
-		return json_fail(at, -EINVAL, "must not be less than port: %u < %u", last, port->first);
+		return json_fail(at, -EINVAL, "must not be less than port: %u < %u", last,
+				 port->first);
 	port->last = last;
 	return 0;
 }
@@ -210,7 +214,8 @@ static int decode_types(const struct json_at *at, void *target)
 	if (r < 0)
 		return r;
 	if (json_array_size(at->value) > 2)
-		return json_fail(at, -EFBIG, "has %zu items; the limit is 2", json_array_size(at->value));
+		return json_fail(at, -EFBIG, "has %zu items; the limit is 2",
+				 json_array_size(at->value));
 	for (size_t i = 0; i < json_array_size(at->value); i++) {
 		struct json_at item = json_item(at, i);
 
@@ -231,7 +236,8 @@ static int decode_types(const struct json_at *at, void *target)
 static int decode_spec(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
-		{"podSelector", decode_selector, offsetof(struct network_policy_object, pod_selector), false},
+		{"podSelector", decode_selector,
+		 offsetof(struct network_policy_object, pod_selector), false},
 		{"policyTypes", decode_types, 0, false},
 		{"ingress", decode_ingress, 0, false},
 		{"egress", decode_egress, 0, false},
@@ -243,10 +249,8 @@ static int decode_spec(const struct json_at *at, void *target)
 int decode_network_policy(const struct json_at *at, struct object *object)
 {
 	static const struct json_field fields[] = {
-		{"spec", decode_spec, 0, false},
-		{"apiVersion", json_get_skipped, 0, false},
-		{"kind", json_get_skipped, 0, false},
-		{"metadata", json_get_skipped, 0, false},
+		{"spec", decode_spec, 0, false},	{"apiVersion", json_get_skipped, 0, false},
+		{"kind", json_get_skipped, 0, false},	{"metadata", json_get_skipped, 0, false},
 		{"status", json_get_skipped, 0, false},
 	};
 	struct network_policy_object *policy = &object->network_policy;

@@ -106,7 +106,8 @@ static int decode_addresses(const struct json_at *at, void *target)
 {
 	struct node_object *node = target;
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_NODE_ADDRESSES, sizeof(struct node_address), decode_node_address, &items);
+	int r = json_items(at, LIMIT_NODE_ADDRESSES, sizeof(struct node_address),
+			   decode_node_address, &items);
 	struct node_address *all = items.items;
 
 	if (r == 0 && items.count > 0) {

@@ -38,7 +38,8 @@ static int decode_ports(const struct json_at *at, void *target)
 {
 	struct container *container = target;
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_CONTAINER_PORTS, sizeof(*container->ports), decode_port, &items);
+	int r = json_items(at, LIMIT_CONTAINER_PORTS, sizeof(*container->ports), decode_port,
+			   &items);
 
 	container->ports = items.items;
 	container->port_count = items.count;
@@ -49,7 +50,8 @@ static int decode_container(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
 		{"ports", decode_ports, 0, false},
-		{"restartPolicy", json_get_string, offsetof(struct container, restart_policy), false},
+		{"restartPolicy", json_get_string, offsetof(struct container, restart_policy),
+		 false},
 	};
 
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
@@ -83,7 +85,8 @@ static void container_clear(struct container *container)
 static int take_containers(const struct json_at *at, bool sidecars_only, struct pod_object *pod)
 {
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_CONTAINERS, sizeof(struct container), decode_container, &items);
+	int r = json_items(at, LIMIT_CONTAINERS, sizeof(struct container), decode_container,
+			   &items);
 	struct container *containers = items.items;
 
 	for (size_t i = 0; i < items.count; i++) {
@@ -93,7 +96,8 @@ static int take_containers(const struct json_at *at, bool sidecars_only, struct 
 		if (r == 0 && counts)
 			r = take_ports(pod, &containers[i]);
 		if (r == 0 && pod->port_count > LIMIT_CONTAINER_PORTS)
-			r = json_fail(at, -EFBIG, "the pod has more than %d ports", LIMIT_CONTAINER_PORTS);
+			r = json_fail(at, -EFBIG, "the pod has more than %d ports",
+				      LIMIT_CONTAINER_PORTS);
 		container_clear(&containers[i]);
 	}
 	free(containers);
@@ -180,7 +184,8 @@ static int decode_conditions(const struct json_at *at, void *target)
 {
 	struct pod_object *pod = target;
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_CONDITIONS, sizeof(struct condition), decode_condition, &items);
+	int r = json_items(at, LIMIT_CONDITIONS, sizeof(struct condition), decode_condition,
+			   &items);
 	struct condition *conditions = items.items;
 
 	if (items.count > 0)

@@ -74,7 +74,8 @@ static int refuse_double_ports(const struct json_at *at, const struct service_ob
 		struct json_at item = json_item(at, i);
 
 		if (seen[row * 65536 + port->port]++)
-			r = json_fail(&item, -EINVAL, "port %u of this protocol stands twice", port->port);
+			r = json_fail(&item, -EINVAL, "port %u of this protocol stands twice",
+				      port->port);
 	}
 	free(seen);
 	return r;
@@ -108,7 +109,8 @@ static int add_cluster_ip(const struct json_at *at, struct service_object *servi
 	r = decode_usable_addr(at, &addr);
 	if (r < 0)
 		return r;
-	addresses = reallocarray(service->cluster_ips, service->cluster_ip_count + 1, sizeof(*addresses));
+	addresses = reallocarray(service->cluster_ips, service->cluster_ip_count + 1,
+				 sizeof(*addresses));
 	if (!addresses)
 		return -ENOMEM;
 	addresses[service->cluster_ip_count++] = addr;
@@ -123,8 +125,8 @@ static int decode_cluster_ips(const struct json_at *at, void *target)
 	if (r < 0)
 		return r;
 	if (json_array_size(at->value) > LIMIT_CLUSTER_IPS)
-		return json_fail(at, -EFBIG, "has %zu items; the limit is %d", json_array_size(at->value),
-				 LIMIT_CLUSTER_IPS);
+		return json_fail(at, -EFBIG, "has %zu items; the limit is %d",
+				 json_array_size(at->value), LIMIT_CLUSTER_IPS);
 	for (size_t i = 0; i < json_array_size(at->value); i++) {
 		struct json_at item = json_item(at, i);
 
@@ -148,7 +150,8 @@ static int decode_cluster_ip(const struct json_at *at, void *target)
 
 static int decode_type(const struct json_at *at, void *target)
 {
-	static const char *const types[] = {"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"};
+	static const char *const types[] = {"ClusterIP", "NodePort", "LoadBalancer",
+					    "ExternalName"};
 	int r = json_expect(at, JSON_STRING);
 
 	if (r < 0)
@@ -156,7 +159,8 @@ static int decode_type(const struct json_at *at, void *target)
 	for (size_t i = 0; i < COUNT(types); i++)
 		if (strcmp(json_string_value(at->value), types[i]) == 0)
 			return json_get_string(at, target);
-	return json_fail(at, -EINVAL, "must be ClusterIP, NodePort, LoadBalancer or ExternalName, not \"%.32s\"",
+	return json_fail(at, -EINVAL,
+			 "must be ClusterIP, NodePort, LoadBalancer or ExternalName, not \"%.32s\"",
 			 json_string_value(at->value));
 }
 

@@ -55,7 +55,8 @@ static int decode_addresses(const struct json_at *at, void *target)
 {
 	struct slice_endpoint *endpoint = target;
 	struct json_items items = {};
-	int r = json_items(at, LIMIT_ENDPOINT_ADDRS, sizeof(*endpoint->addresses), decode_usable_addr, &items);
+	int r = json_items(at, LIMIT_ENDPOINT_ADDRS, sizeof(*endpoint->addresses),
+			   decode_usable_addr, &items);
 
 	endpoint->addresses = items.items;
 	endpoint->address_count = items.count;
@@ -100,7 +101,8 @@ static int decode_endpoint(const struct json_at *at, void *target)
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), endpoint);
 }
 
-static int check_family(const struct json_at *endpoints, const struct slice_object *slice, size_t index)
+static int check_family(const struct json_at *endpoints, const struct slice_object *slice,
+			size_t index)
 {
 	const struct slice_endpoint *endpoint = &slice->endpoints[index];
 	struct json_at item = json_item(endpoints, index);
@@ -110,7 +112,8 @@ static int check_family(const struct json_at *endpoints, const struct slice_obje
 		struct json_at at = json_item(&addresses, i);
 
 		if (addr_is_v4(&endpoint->addresses[i]) != (slice->family == FAMILY_V4))
-			return json_fail(&at, -EINVAL, "is not an address of the slice's addressType");
+			return json_fail(&at, -EINVAL,
+					 "is not an address of the slice's addressType");
 	}
 	return 0;
 }
@@ -170,7 +173,8 @@ static int decode_address_type(const struct json_at *at, void *target)
 	return 0;
 }
 
-/* Slices of names (FQDN) have no endpoint that a packet could be sent to: their endpoints are not read. */
+/* Slices of names (FQDN) have no endpoint that a packet could be sent to: their endpoints are not
+ * read. */
 int decode_slice(const struct json_at *at, struct object *object)
 {
 	static const struct json_field fields[] = {

@@ -17,6 +17,7 @@ void digest_begin(struct digest *digest);
 void digest_add(struct digest *digest, const void *data, size_t length);
 void digest_end(struct digest *digest, uint8_t ret[DIGEST_BYTES]);
 
-/* What is added is told apart from its neighbours: numbers have a fixed size, texts their length before them. */
+/* What is added is told apart from its neighbours: numbers have a fixed size, texts their length
+ * before them. */
 void digest_add_number(struct digest *digest, uint64_t number);
 void digest_add_text(struct digest *digest, const char *text); /* NULL is not "" */

@@ -13,9 +13,14 @@
 #include "policy/objects.h"
 
 static const char *const type_names[] = {
-	[JSON_OBJECT] = "an object",    [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
-	[JSON_INTEGER] = "an integer", [JSON_REAL] = "a number with a fraction", [JSON_TRUE] = "true",
-	[JSON_FALSE] = "false",        [JSON_NULL] = "null",
+	[JSON_OBJECT] = "an object",
+	[JSON_ARRAY] = "an array",
+	[JSON_STRING] = "a string",
+	[JSON_INTEGER] = "an integer",
+	[JSON_REAL] = "a number with a fraction",
+	[JSON_TRUE] = "true",
+	[JSON_FALSE] = "false",
+	[JSON_NULL] = "null",
 };
 
 struct json_at json_root(const json_t *value, struct object_error *error)
@@ -47,7 +52,8 @@ struct json_at json_item(const struct json_at *parent, size_t index)
 
 static bool is_plain_key(const char *key)
 {
-	size_t length = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+	size_t length =
+		strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
 
 	return length > 0 && key[length] == '\0';
 }
@@ -112,7 +118,7 @@ static int refuse_unknown(const struct json_at *at, const struct json_field *fie
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)at->value, key, value) {
+	json_object_foreach ((json_t *)at->value, key, value) {
 		struct json_at child = json_key(at, key);
 		size_t i;
 
@@ -124,8 +130,8 @@ static int refuse_unknown(const struct json_at *at, const struct json_field *fie
 	return 0;
 }
 
-int json_fields(const struct json_at *at, enum field_strictness strictness, const struct json_field *fields,
-		size_t count, void *target)
+int json_fields(const struct json_at *at, enum field_strictness strictness,
+		const struct json_field *fields, size_t count, void *target)
 {
 	int r = json_expect(at, JSON_OBJECT);
 

@@ -46,16 +46,18 @@ int json_fail(const struct json_at *at, int code, const char *format, ...)
 int json_expect(const struct json_at *at, json_type type);
 
 /* Decodes the fields of an object; FIELDS_STRICT refuses names that are not in the table. */
-int json_fields(const struct json_at *at, enum field_strictness strictness, const struct json_field *fields,
-		size_t count, void *target);
-/* Decodes every item of an array into items of `size` bytes. `ret` is filled on failure too, to be freed. */
+int json_fields(const struct json_at *at, enum field_strictness strictness,
+		const struct json_field *fields, size_t count, void *target);
+/* Decodes every item of an array into items of `size` bytes. `ret` is filled on failure too, to be
+ * freed. */
 int json_items(const struct json_at *at, size_t limit, size_t size, json_decoder decode,
 	       struct json_items *ret);
 /* A copy of a string of at most `limit` bytes; the caller owns it. */
 int json_text(const struct json_at *at, size_t limit, char **ret);
 int json_integer_in(const struct json_at *at, json_int_t min, json_int_t max, json_int_t *ret);
 
-/* For tables: char *, replaced; bool; uint16_t from 1 to 65535; uint8_t IPPROTO_*. A skipped field is only named. */
+/* For tables: char *, replaced; bool; uint16_t from 1 to 65535; uint8_t IPPROTO_*. A skipped field
+ * is only named. */
 int json_get_string(const struct json_at *at, void *target);
 int json_get_bool(const struct json_at *at, void *target);
 int json_get_port(const struct json_at *at, void *target);

@@ -49,7 +49,8 @@ static uint32_t port_class(const struct compiled_ruleset *ruleset, uint8_t proto
 	return 0;
 }
 
-static const struct ruleset_cell *find_cell(const struct compiled_ruleset *ruleset, uint32_t peer, uint32_t port)
+static const struct ruleset_cell *find_cell(const struct compiled_ruleset *ruleset, uint32_t peer,
+					    uint32_t port)
 {
 	size_t low = 0, high = ruleset->cell_count;
 	uint64_t wanted = (uint64_t)peer << 16 | port;
@@ -69,12 +70,14 @@ static const struct ruleset_cell *find_cell(const struct compiled_ruleset *rules
 	return NULL;
 }
 
-struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset, uint32_t identity,
-					     const struct polder_addr *peer, uint8_t proto, uint16_t port)
+struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,
+					     uint32_t identity, const struct polder_addr *peer,
+					     uint8_t proto, uint16_t port)
 {
 	uint32_t ports = port_class(ruleset, proto, port);
 	const struct ruleset_cell *cell = find_cell(ruleset, peer_class(ruleset, identity), ports);
-	const struct ruleset_cell *by_prefix = find_cell(ruleset, prefix_class(ruleset, peer), ports);
+	const struct ruleset_cell *by_prefix =
+		find_cell(ruleset, prefix_class(ruleset, peer), ports);
 
 	if (by_prefix && (!cell || by_prefix->rank < cell->rank))
 		cell = by_prefix;

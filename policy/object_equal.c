@@ -16,14 +16,16 @@ static bool same_bytes(const void *a, size_t a_count, const void *b, size_t b_co
 	return a_count == b_count && (a_count == 0 || memcmp(a, b, a_count * size) == 0);
 }
 
-static bool same_prefixes(const struct prefix *a, size_t a_count, const struct prefix *b, size_t b_count)
+static bool same_prefixes(const struct prefix *a, size_t a_count, const struct prefix *b,
+			  size_t b_count)
 {
 	_Static_assert(sizeof(struct prefix) == 20, "compared field by field for its hole");
 
 	if (a_count != b_count)
 		return false;
 	for (size_t i = 0; i < a_count; i++)
-		if (a[i].length != b[i].length || memcmp(&a[i].addr, &b[i].addr, sizeof(a[i].addr)) != 0)
+		if (a[i].length != b[i].length ||
+		    memcmp(&a[i].addr, &b[i].addr, sizeof(a[i].addr)) != 0)
 			return false;
 	return true;
 }
@@ -64,8 +66,8 @@ static bool same_pods(const struct pod_object *a, const struct pod_object *b)
 	if (a->port_count != b->port_count)
 		return false;
 	for (size_t i = 0; i < a->port_count; i++)
-		if (!same_text(a->ports[i].name, b->ports[i].name) || a->ports[i].port != b->ports[i].port ||
-		    a->ports[i].proto != b->ports[i].proto)
+		if (!same_text(a->ports[i].name, b->ports[i].name) ||
+		    a->ports[i].port != b->ports[i].port || a->ports[i].proto != b->ports[i].proto)
 			return false;
 	return same_bytes(a->addresses, a->address_count, b->addresses, b->address_count,
 			  sizeof(*a->addresses)) &&
@@ -101,15 +103,17 @@ static bool same_services(const struct service_object *a, const struct service_o
 			  sizeof(*a->cluster_ips)) &&
 	       a->headless == b->headless && a->has_selector == b->has_selector &&
 	       same_selectors(&a->selector, &b->selector) &&
-	       a->publish_not_ready == b->publish_not_ready && a->internal_local == b->internal_local;
+	       a->publish_not_ready == b->publish_not_ready &&
+	       a->internal_local == b->internal_local;
 }
 
 static bool same_endpoints(const struct slice_endpoint *a, const struct slice_endpoint *b)
 {
 	return same_bytes(a->addresses, a->address_count, b->addresses, b->address_count,
 			  sizeof(*a->addresses)) &&
-	       a->ready == b->ready && a->serving == b->serving && a->terminating == b->terminating &&
-	       same_text(a->node_name, b->node_name) && same_text(a->target_pod, b->target_pod);
+	       a->ready == b->ready && a->serving == b->serving &&
+	       a->terminating == b->terminating && same_text(a->node_name, b->node_name) &&
+	       same_text(a->target_pod, b->target_pod);
 }
 
 static bool same_slices(const struct slice_object *a, const struct slice_object *b)
@@ -120,8 +124,8 @@ static bool same_slices(const struct slice_object *a, const struct slice_object 
 		if (!same_endpoints(&a->endpoints[i], &b->endpoints[i]))
 			return false;
 	for (size_t i = 0; i < a->port_count; i++)
-		if (!same_text(a->ports[i].name, b->ports[i].name) || a->ports[i].port != b->ports[i].port ||
-		    a->ports[i].proto != b->ports[i].proto)
+		if (!same_text(a->ports[i].name, b->ports[i].name) ||
+		    a->ports[i].port != b->ports[i].port || a->ports[i].proto != b->ports[i].proto)
 			return false;
 	return same_text(a->service, b->service) && a->family == b->family;
 }
@@ -160,10 +164,12 @@ static bool same_rules(const struct policy_rule *a, size_t a_count, const struct
 	return true;
 }
 
-static bool same_policies(const struct network_policy_object *a, const struct network_policy_object *b)
+static bool same_policies(const struct network_policy_object *a,
+			  const struct network_policy_object *b)
 {
 	return same_selectors(&a->pod_selector, &b->pod_selector) &&
-	       a->isolates_ingress == b->isolates_ingress && a->isolates_egress == b->isolates_egress &&
+	       a->isolates_ingress == b->isolates_ingress &&
+	       a->isolates_egress == b->isolates_egress &&
 	       same_rules(a->ingress, a->ingress_count, b->ingress, b->ingress_count) &&
 	       same_rules(a->egress, a->egress_count, b->egress, b->egress_count);
 }
@@ -190,6 +196,7 @@ static bool same_content(const struct object *a, const struct object *b)
 
 bool object_equal(const struct object *a, const struct object *b)
 {
-	return a->kind == b->kind && same_text(a->namespace, b->namespace) && same_text(a->name, b->name) &&
-	       same_text(a->uid, b->uid) && same_labels(&a->labels, &b->labels) && same_content(a, b);
+	return a->kind == b->kind && same_text(a->namespace, b->namespace) &&
+	       same_text(a->name, b->name) && same_text(a->uid, b->uid) &&
+	       same_labels(&a->labels, &b->labels) && same_content(a, b);
 }

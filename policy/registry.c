@@ -67,13 +67,13 @@ static void forget_before(struct policy_registry *registry, uint64_t compilation
 	struct registry_ruleset *ruleset, *next_ruleset;
 	struct registry_rule *rule, *next_rule;
 
-	HASH_ITER(hh, registry->identities, identity, next_identity)
+	HASH_ITER (hh, registry->identities, identity, next_identity)
 		if (identity->used < compilation)
 			forget_identity(registry, identity);
-	HASH_ITER(hh, registry->rulesets, ruleset, next_ruleset)
+	HASH_ITER (hh, registry->rulesets, ruleset, next_ruleset)
 		if (ruleset->used < compilation)
 			forget_ruleset(registry, ruleset);
-	HASH_ITER(hh, registry->rules, rule, next_rule)
+	HASH_ITER (hh, registry->rules, rule, next_rule)
 		if (rule->used < compilation)
 			forget_rule(registry, rule);
 }
@@ -114,8 +114,10 @@ static int compare_ports(const void *a, const void *b)
 	return order ? order : (int)x->port - (int)y->port;
 }
 
-/* The named ones of `ports`, sorted, none twice; names are borrowed. Free the array. NULL: no memory. */
-static struct named_port *sorted_named_ports(const struct named_port *ports, size_t count, size_t *ret_count)
+/* The named ones of `ports`, sorted, none twice; names are borrowed. Free the array. NULL: no
+ * memory. */
+static struct named_port *sorted_named_ports(const struct named_port *ports, size_t count,
+					     size_t *ret_count)
 {
 	struct named_port *named = calloc(count + 1, sizeof(*named));
 	size_t used = 0, kept = 0;
@@ -133,8 +135,9 @@ static struct named_port *sorted_named_ports(const struct named_port *ports, siz
 	return named;
 }
 
-char *registry_identity_key(const char *namespace, const struct labels *labels, const struct named_port *ports,
-			    size_t port_count, size_t *ret_ports_offset)
+char *registry_identity_key(const char *namespace, const struct labels *labels,
+			    const struct named_port *ports, size_t port_count,
+			    size_t *ret_ports_offset)
 {
 	size_t named_count, offset = 0, size;
 	struct named_port *named = sorted_named_ports(ports, port_count, &named_count);
@@ -187,7 +190,8 @@ static int copy_ports(struct registry_identity *entry, const struct named_port *
 	return 0;
 }
 
-static struct registry_identity *new_identity(uint32_t id, const char *namespace, const struct labels *labels,
+static struct registry_identity *new_identity(uint32_t id, const char *namespace,
+					      const struct labels *labels,
 					      const struct named_port *ports, size_t port_count)
 {
 	struct registry_identity *entry = calloc(1, sizeof(*entry));
@@ -196,7 +200,8 @@ static struct registry_identity *new_identity(uint32_t id, const char *namespace
 		return NULL;
 	entry->id = id;
 	entry->namespace = strdup(namespace);
-	entry->key = registry_identity_key(namespace, labels, ports, port_count, &entry->ports_offset);
+	entry->key =
+		registry_identity_key(namespace, labels, ports, port_count, &entry->ports_offset);
 	if (entry->namespace && entry->key && copy_labels(&entry->labels, labels) == 0 &&
 	    copy_ports(entry, ports, port_count) == 0)
 		return entry;
@@ -212,7 +217,8 @@ static void advance(uint32_t *next, uint32_t number)
 }
 
 int registry_add_identity(struct policy_registry *registry, uint32_t id, const char *namespace,
-			  const struct labels *labels, const struct named_port *ports, size_t port_count)
+			  const struct labels *labels, const struct named_port *ports,
+			  size_t port_count)
 {
 	struct registry_identity *entry, *other;
 
@@ -242,8 +248,8 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 	return 0;
 }
 
-int registry_take_identity(struct policy_registry *registry, const char *key, const struct object *pod,
-			   const struct registry_identity **ret)
+int registry_take_identity(struct policy_registry *registry, const char *key,
+			   const struct object *pod, const struct registry_identity **ret)
 {
 	struct registry_identity *entry;
 	int r;
@@ -252,8 +258,8 @@ int registry_take_identity(struct policy_registry *registry, const char *key, co
 	if (!entry) {
 		if (registry->next_identity == 0)
 			return -ENOSPC;
-		r = registry_add_identity(registry, registry->next_identity, pod->namespace, &pod->labels,
-					  pod->pod.ports, pod->pod.port_count);
+		r = registry_add_identity(registry, registry->next_identity, pod->namespace,
+					  &pod->labels, pod->pod.ports, pod->pod.port_count);
 		if (r < 0)
 			return r;
 		HASH_FIND_STR(registry->identities, key, entry);
@@ -313,10 +319,11 @@ int registry_take_ruleset(struct policy_registry *registry, const uint64_t diges
 }
 
 /*
- * Content that has a number already keeps it: the maps' second copy is then nothing but left over. A number that stands
- * for other content is a contradiction.
+ * Content that has a number already keeps it: the maps' second copy is then nothing but left over.
+ * A number that stands for other content is a contradiction.
  */
-int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2])
+int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id,
+				 const uint64_t digest[2])
 {
 	struct registry_ruleset *entry;
 	int r;
@@ -346,8 +353,8 @@ static char *rule_key(const char *namespace, const char *name, bool egress, uint
 	return key;
 }
 
-static struct registry_rule *new_rule(uint32_t number, const char *namespace, const char *name, bool egress,
-				      uint32_t index)
+static struct registry_rule *new_rule(uint32_t number, const char *namespace, const char *name,
+				      bool egress, uint32_t index)
 {
 	struct registry_rule *entry = calloc(1, sizeof(*entry));
 
@@ -365,8 +372,8 @@ static struct registry_rule *new_rule(uint32_t number, const char *namespace, co
 	return NULL;
 }
 
-int registry_add_rule(struct policy_registry *registry, uint32_t number, const char *namespace, const char *name,
-		      bool egress, uint32_t index)
+int registry_add_rule(struct policy_registry *registry, uint32_t number, const char *namespace,
+		      const char *name, bool egress, uint32_t index)
 {
 	struct registry_rule *entry, *other;
 
@@ -396,8 +403,8 @@ int registry_add_rule(struct policy_registry *registry, uint32_t number, const c
 	return 0;
 }
 
-int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name, bool egress,
-		       uint32_t index, uint32_t *ret)
+int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name,
+		       bool egress, uint32_t index, uint32_t *ret)
 {
 	struct registry_rule *entry;
 	char *key = rule_key(namespace, name, egress, index);
@@ -408,8 +415,8 @@ int registry_take_rule(struct policy_registry *registry, const char *namespace, 
 	HASH_FIND_STR(registry->rules, key, entry);
 	if (!entry) {
 		r = registry->next_rule == 0 ? -ENOSPC
-					     : registry_add_rule(registry, registry->next_rule, namespace,
-								 name, egress, index);
+					     : registry_add_rule(registry, registry->next_rule,
+								 namespace, name, egress, index);
 		if (r == 0)
 			HASH_FIND_STR(registry->rules, key, entry);
 	}
@@ -421,7 +428,8 @@ int registry_take_rule(struct policy_registry *registry, const char *namespace, 
 	return 0;
 }
 
-int policy_rule_origin(const struct policy_registry *registry, uint32_t rule, struct rule_origin *ret)
+int policy_rule_origin(const struct policy_registry *registry, uint32_t rule,
+		       struct rule_origin *ret)
 {
 	struct registry_rule *entry;
 

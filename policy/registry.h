@@ -49,24 +49,29 @@ struct policy_registry {
 };
 
 /*
- * What makes a pod's identity, as one text: namespace, labels and named ports, each with its length, so that no label
- * can look like something else. The caller owns it. NULL: no memory.
+ * What makes a pod's identity, as one text: namespace, labels and named ports, each with its
+ * length, so that no label can look like something else. The caller owns it. NULL: no memory.
  */
-char *registry_identity_key(const char *namespace, const struct labels *labels, const struct named_port *ports,
-			    size_t port_count, size_t *ret_ports_offset);
+char *registry_identity_key(const char *namespace, const struct labels *labels,
+			    const struct named_port *ports, size_t port_count,
+			    size_t *ret_ports_offset);
 
-/* Find or make, and mark as used. 0, -ENOMEM, -ENOSPC (no number left). `ret` belongs to the registry. */
-int registry_take_identity(struct policy_registry *registry, const char *key, const struct object *pod,
-			   const struct registry_identity **ret);
-int registry_take_ruleset(struct policy_registry *registry, const uint64_t digest[2], uint32_t *ret);
-int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name, bool egress,
-		       uint32_t index, uint32_t *ret);
+/* Find or make, and mark as used. 0, -ENOMEM, -ENOSPC (no number left). `ret` belongs to the
+ * registry. */
+int registry_take_identity(struct policy_registry *registry, const char *key,
+			   const struct object *pod, const struct registry_identity **ret);
+int registry_take_ruleset(struct policy_registry *registry, const uint64_t digest[2],
+			  uint32_t *ret);
+int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name,
+		       bool egress, uint32_t index, uint32_t *ret);
 
-/* With a number given from outside. 0, -ENOMEM, -EEXIST (the number or the content is there already). */
+/* With a number given from outside. 0, -ENOMEM, -EEXIST (the number or the content is there
+ * already). */
 int registry_add_identity(struct policy_registry *registry, uint32_t id, const char *namespace,
-			  const struct labels *labels, const struct named_port *ports, size_t port_count);
+			  const struct labels *labels, const struct named_port *ports,
+			  size_t port_count);
 int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2]);
-int registry_add_rule(struct policy_registry *registry, uint32_t number, const char *namespace, const char *name,
-		      bool egress, uint32_t index);
+int registry_add_rule(struct policy_registry *registry, uint32_t number, const char *namespace,
+		      const char *name, bool egress, uint32_t index);
 /* Forgets everything and begins anew. */
 void registry_clear(struct policy_registry *registry);

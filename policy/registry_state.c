@@ -16,7 +16,8 @@ static json_t *export_labels(const struct labels *labels)
 	json_t *object = json_object();
 
 	for (size_t i = 0; object && i < labels->count; i++)
-		if (json_object_set_new(object, labels->items[i].key, json_string(labels->items[i].value)) < 0) {
+		if (json_object_set_new(object, labels->items[i].key,
+					json_string(labels->items[i].value)) < 0) {
 			json_decref(object);
 			return NULL;
 		}
@@ -30,8 +31,9 @@ static json_t *export_ports(const struct registry_identity *entry)
 	for (size_t i = 0; array && i < entry->port_count; i++) {
 		const struct named_port *port = &entry->ports[i];
 
-		if (json_array_append_new(array, json_pack("{s:s,s:i,s:i}", "name", port->name, "proto",
-							   port->proto, "port", port->port)) < 0) {
+		if (json_array_append_new(array,
+					  json_pack("{s:s,s:i,s:i}", "name", port->name, "proto",
+						    port->proto, "port", port->port)) < 0) {
 			json_decref(array);
 			return NULL;
 		}
@@ -45,9 +47,10 @@ static int export_identities(const struct policy_registry *registry, json_t *arr
 	struct registry_identity *entry, *next;
 	int r = 0;
 
-	HASH_ITER(hh, registry->identities, entry, next)
-		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:o,s:o}", "id", (json_int_t)entry->id,
-							    "namespace", entry->namespace, "labels",
+	HASH_ITER (hh, registry->identities, entry, next)
+		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:o,s:o}", "id",
+							    (json_int_t)entry->id, "namespace",
+							    entry->namespace, "labels",
 							    export_labels(&entry->labels), "ports",
 							    export_ports(entry)));
 	return r;
@@ -59,8 +62,9 @@ static int export_rulesets(const struct policy_registry *registry, json_t *array
 	char hex[33];
 	int r = 0;
 
-	HASH_ITER(hh, registry->rulesets, entry, next) {
-		snprintf(hex, sizeof(hex), "%016" PRIx64 "%016" PRIx64, entry->digest[0], entry->digest[1]);
+	HASH_ITER (hh, registry->rulesets, entry, next) {
+		snprintf(hex, sizeof(hex), "%016" PRIx64 "%016" PRIx64, entry->digest[0],
+			 entry->digest[1]);
 		r |= json_array_append_new(
 			array, json_pack("{s:I,s:s}", "id", (json_int_t)entry->id, "digest", hex));
 	}
@@ -72,11 +76,12 @@ static int export_rules(const struct policy_registry *registry, json_t *array)
 	struct registry_rule *entry, *next;
 	int r = 0;
 
-	HASH_ITER(hh, registry->rules, entry, next)
+	HASH_ITER (hh, registry->rules, entry, next)
 		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:s,s:b,s:I}", "number",
 							    (json_int_t)entry->number, "namespace",
-							    entry->namespace, "name", entry->name, "egress",
-							    entry->egress, "index", (json_int_t)entry->index));
+							    entry->namespace, "name", entry->name,
+							    "egress", entry->egress, "index",
+							    (json_int_t)entry->index));
 	return r;
 }
 
@@ -93,15 +98,18 @@ json_t *policy_registry_export(const struct policy_registry *registry)
 	}
 	return json_pack("{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
 			 (json_int_t)registry->next_identity, "next_ruleset",
-			 (json_int_t)registry->next_ruleset, "next_rule", (json_int_t)registry->next_rule,
-			 "identities", identities, "rulesets", rulesets, "rules", rules);
+			 (json_int_t)registry->next_ruleset, "next_rule",
+			 (json_int_t)registry->next_rule, "identities", identities, "rulesets",
+			 rulesets, "rules", rules);
 }
 
-static int read_number(const json_t *object, const char *key, json_int_t min, json_int_t max, uint32_t *ret)
+static int read_number(const json_t *object, const char *key, json_int_t min, json_int_t max,
+		       uint32_t *ret)
 {
 	const json_t *value = json_object_get(object, key);
 
-	if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max)
+	if (!json_is_integer(value) || json_integer_value(value) < min ||
+	    json_integer_value(value) > max)
 		return -EINVAL;
 	*ret = (uint32_t)json_integer_value(value);
 	return 0;
@@ -119,7 +127,7 @@ static int import_labels(const json_t *object, struct labels *ret)
 
 	if (!json_is_object(object))
 		return -EINVAL;
-	json_object_foreach((json_t *)object, key, value) {
+	json_object_foreach ((json_t *)object, key, value) {
 		if (!json_is_string(value))
 			return -EINVAL;
 		if (labels_set(ret, key, json_string_value(value)) < 0)
@@ -218,7 +226,8 @@ static int import_next(const json_t *state, const char *key, uint32_t *next)
 {
 	uint32_t value;
 
-	if (read_number(state, key, 0, UINT32_MAX, &value) < 0 || (value == 0 ? false : *next == 0 || value < *next))
+	if (read_number(state, key, 0, UINT32_MAX, &value) < 0 ||
+	    (value == 0 ? false : *next == 0 || value < *next))
 		return -EINVAL;
 	*next = value;
 	return 0;
@@ -228,7 +237,8 @@ int policy_registry_import(struct policy_registry *registry, const json_t *state
 {
 	int r = 0;
 
-	if (registry->identities || registry->rulesets || registry->rules || registry->compilation > 0)
+	if (registry->identities || registry->rulesets || registry->rules ||
+	    registry->compilation > 0)
 		return -EINVAL;
 	if (!json_is_integer(json_object_get(state, "version")) ||
 	    json_integer_value(json_object_get(state, "version")) != STATE_VERSION)

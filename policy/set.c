@@ -149,8 +149,9 @@ static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
 
 		if (!class || class == set->all_pods_class)
 			continue;
-		ret->peers[ret->peer_count++] = (struct compiled_peer){
-			.identity = set->view->identities[i].registered->id, .peer_class = class->number};
+		ret->peers[ret->peer_count++] =
+			(struct compiled_peer){.identity = set->view->identities[i].registered->id,
+					       .peer_class = class->number};
 	}
 	return 0;
 }
@@ -162,8 +163,9 @@ static int fill_prefixes_and_ports(const struct set *set, struct compiled_rulese
 	if (!ret->prefixes || !ret->ports)
 		return -ENOMEM;
 	for (size_t i = 0; i < set->prefix_count; i++)
-		ret->prefixes[ret->prefix_count++] = (struct compiled_prefix){
-			.prefix = set->prefixes[i].prefix, .peer_class = set->prefixes[i].class->number};
+		ret->prefixes[ret->prefix_count++] =
+			(struct compiled_prefix){.prefix = set->prefixes[i].prefix,
+						 .peer_class = set->prefixes[i].class->number};
 	for (size_t i = 0; i < set->port_count; i++)
 		ret->ports[ret->port_count++] = (struct compiled_port){
 			.length = set->port_entries[i].length,
@@ -184,8 +186,8 @@ static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 		return -E2BIG;
 	for (size_t p = 0; p < set->peers.count; p++)
 		for (size_t q = 0; q < set->ports.count; q++) {
-			long atom = bits_first_common(set->peers.all[p]->bits, set->ports.all[q]->bits,
-						      set->words);
+			long atom = bits_first_common(set->peers.all[p]->bits,
+						      set->ports.all[q]->bits, set->words);
 			struct compiled_cell *cells;
 
 			if (atom < 0)
@@ -199,7 +201,9 @@ static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 			cells[ret->cell_count++] = (struct compiled_cell){
 				.peer_class = (uint16_t)set->peers.all[p]->number,
 				.port_class = (uint16_t)set->ports.all[q]->number,
-				.cell = {.rule = set->atoms[atom].rule->number, .rank = 0, .allow = 1},
+				.cell = {.rule = set->atoms[atom].rule->number,
+					 .rank = 0,
+					 .allow = 1},
 			};
 		}
 	return 0;
@@ -249,8 +253,8 @@ static void digest_atoms(struct digest *digest, const struct set *set)
 		const struct atom *atom = &set->atoms[i];
 
 		digest_add_number(digest, atom->rule->number);
-		digest_add_number(digest,
-				  (uint64_t)atom->named << 32 | (uint64_t)atom->proto << 16 | atom->port);
+		digest_add_number(digest, (uint64_t)atom->named << 32 |
+						  (uint64_t)atom->proto << 16 | atom->port);
 	}
 }
 
@@ -278,7 +282,8 @@ static void digest_set(const struct set *set, struct compiled_ruleset *ruleset)
 	for (size_t i = 0; i < ruleset->port_count; i++) {
 		const struct compiled_port *port = &ruleset->ports[i];
 
-		digest_add_number(&digest, (uint64_t)port->length << 24 | (uint64_t)port->proto << 16 | port->port);
+		digest_add_number(&digest, (uint64_t)port->length << 24 |
+						   (uint64_t)port->proto << 16 | port->port);
 		digest_add_number(&digest, port->port_class);
 	}
 	digest_add_number(&digest, ruleset->cell_count);
@@ -318,8 +323,9 @@ static int fill(struct set *set, struct compiled_ruleset *ret)
 	return 0;
 }
 
-int set_compile(const struct view *view, enum direction direction, const struct registry_identity *subject,
-		struct view_policy *const *policies, size_t policy_count, struct compiled_ruleset *ret)
+int set_compile(const struct view *view, enum direction direction,
+		const struct registry_identity *subject, struct view_policy *const *policies,
+		size_t policy_count, struct compiled_ruleset *ret)
 {
 	struct set set = {.view = view, .direction = direction, .subject = subject};
 	struct compiled_ruleset ruleset = {};

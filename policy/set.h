@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One rule set while it is made: allowances, classes of peers and of ports, the cells where they meet. */
+/* One rule set while it is made: allowances, classes of peers and of ports, the cells where they
+ * meet. */
 #pragma once
 
 #include "policy/classes.h"
 #include "policy/view.h"
 
 /*
- * The smallest thing that a rule allows: all ports it gives by number (and to everybody it names), or one port that a name
- * stands for on some pods. They are numbered in the order of policies and rules, so the first one decides.
+ * The smallest thing that a rule allows: all ports it gives by number (and to everybody it names),
+ * or one port that a name stands for on some pods. They are numbered in the order of policies and
+ * rules, so the first one decides.
  */
 struct atom {
 	const struct view_rule *rule;
@@ -18,7 +20,7 @@ struct atom {
 
 struct set_rule {
 	struct view_rule *rule;
-	size_t plain;       /* its atom of ports by number; NO_ATOM */
+	size_t plain;	    /* its atom of ports by number; NO_ATOM */
 	size_t first_named; /* its atoms of ports by name, sorted */
 	size_t named_count;
 };
@@ -57,11 +59,14 @@ struct set_port {
 };
 
 /*
- * Egress rules with both ipBlocks and ports by name: calls `found` for each address of a pod that lies in a block. These
- * are the only addresses of a block that the names mean anything for. 0, what `found` returned (< 0), or -E2BIG.
+ * Egress rules with both ipBlocks and ports by name: calls `found` for each address of a pod that
+ * lies in a block. These are the only addresses of a block that the names mean anything for. 0,
+ * what `found` returned (< 0), or -E2BIG.
  */
-typedef int (*block_pod_found)(const struct registry_identity *identity, const struct polder_addr *addr, void *data);
-int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found, void *data);
+typedef int (*block_pod_found)(const struct registry_identity *identity,
+			       const struct polder_addr *addr, void *data);
+int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
+		       void *data);
 
 /* Sets the bits of the atoms that the rule's names stand for on this pod. */
 void set_named_atoms(const struct set *set, const struct set_rule *entry,
@@ -73,12 +78,14 @@ int set_classify_prefixes(struct set *set);
 int set_classify_ports(struct set *set);
 
 /*
- * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field but its number. 0,
- * -ENOMEM, -E2BIG (over a limit). Free with compiled_ruleset_clear().
+ * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field
+ * but its number. 0, -ENOMEM, -E2BIG (over a limit). Free with compiled_ruleset_clear().
  */
-int set_compile(const struct view *view, enum direction direction, const struct registry_identity *subject,
-		struct view_policy *const *policies, size_t policy_count, struct compiled_ruleset *ret);
+int set_compile(const struct view *view, enum direction direction,
+		const struct registry_identity *subject, struct view_policy *const *policies,
+		size_t policy_count, struct compiled_ruleset *ret);
 void compiled_ruleset_clear(struct compiled_ruleset *ruleset);
 
-/* Room for one more in an array that doubles: the array, perhaps moved, or NULL: no memory (the old one stays). */
+/* Room for one more in an array that doubles: the array, perhaps moved, or NULL: no memory (the old
+ * one stays). */
 void *array_grow(void *items, size_t count, size_t *capacity, size_t size);

@@ -42,7 +42,8 @@ static bool has_port(const struct registry_identity *identity, const char *name,
 	return false;
 }
 
-/* Has the rule ports that are the same for all peers: none (all ports), numbers, names of the subject's own ports? */
+/* Has the rule ports that are the same for all peers: none (all ports), numbers, names of the
+ * subject's own ports? */
 static bool has_plain_ports(const struct set *set, const struct policy_rule *rule)
 {
 	for (size_t i = 0; i < rule->port_count; i++) {
@@ -64,12 +65,13 @@ static int compare_atoms(const void *a, const void *b)
 	return order ? order : (int)x->port - (int)y->port;
 }
 
-static int add_ports_of(struct set *set, const struct view_rule *rule, const struct policy_port *wanted,
-			const struct registry_identity *identity)
+static int add_ports_of(struct set *set, const struct view_rule *rule,
+			const struct policy_port *wanted, const struct registry_identity *identity)
 {
 	for (size_t i = 0; i < identity->port_count; i++) {
 		const struct named_port *port = &identity->ports[i];
-		struct atom atom = {.rule = rule, .named = true, .proto = port->proto, .port = port->port};
+		struct atom atom = {
+			.rule = rule, .named = true, .proto = port->proto, .port = port->port};
 		int r;
 
 		if (port->proto != wanted->proto || strcmp(port->name, wanted->name) != 0)
@@ -81,14 +83,16 @@ static int add_ports_of(struct set *set, const struct view_rule *rule, const str
 	return 0;
 }
 
-/* Sorts the rule's named atoms and drops doubles; keeps those not more than the limit while they are collected. */
+/* Sorts the rule's named atoms and drops doubles; keeps those not more than the limit while they
+ * are collected. */
 static void tidy_named(struct set *set, size_t first)
 {
-	struct atom *atoms = set->atoms + first;
 	size_t count = set->atom_count - first, kept = 0;
+	struct atom *atoms;
 
 	if (count < 2)
 		return;
+	atoms = set->atoms + first;
 	qsort(atoms, count, sizeof(*atoms), compare_atoms);
 	for (size_t i = 0; i < count; i++)
 		if (kept == 0 || compare_atoms(&atoms[kept - 1], &atoms[i]) != 0)
@@ -96,7 +100,8 @@ static void tidy_named(struct set *set, size_t first)
 	set->atom_count = first + kept;
 }
 
-static bool lies_in_block(struct set *set, const struct policy_rule *rule, const struct polder_addr *addr)
+static bool lies_in_block(struct set *set, const struct policy_rule *rule,
+			  const struct polder_addr *addr)
 {
 	for (size_t i = 0; i < rule->peer_count; i++) {
 		const struct policy_peer *peer = &rule->peers[i];
@@ -119,7 +124,8 @@ static bool has_named_port(const struct policy_rule *rule)
 	return false;
 }
 
-int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found, void *data)
+int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
+		       void *data)
 {
 	const struct view *view = set->view;
 	int r = 0;
@@ -149,7 +155,8 @@ struct naming {
 };
 
 /* All ports that the rule's names stand for on one pod. */
-static int add_names_of(const struct registry_identity *identity, const struct polder_addr *addr, void *data)
+static int add_names_of(const struct registry_identity *identity, const struct polder_addr *addr,
+			void *data)
 {
 	struct naming *naming = data;
 	const struct view_rule *rule = naming->entry->rule;

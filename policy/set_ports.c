@@ -38,11 +38,13 @@ static int add_event(struct sweep *sweep, struct event event)
 
 static int add_range(struct sweep *sweep, size_t atom, uint8_t proto, uint32_t first, uint32_t last)
 {
-	int r = add_event(sweep, (struct event){.proto = proto, .at = first, .atom = atom, .change = 1});
+	int r = add_event(sweep,
+			  (struct event){.proto = proto, .at = first, .atom = atom, .change = 1});
 
 	if (r < 0)
 		return r;
-	return add_event(sweep, (struct event){.proto = proto, .at = last + 1, .atom = atom, .change = -1});
+	return add_event(
+		sweep, (struct event){.proto = proto, .at = last + 1, .atom = atom, .change = -1});
 }
 
 /* A name in an ingress rule is the subject's own port. */
@@ -77,7 +79,8 @@ static int add_rule(struct sweep *sweep, const struct set_rule *entry)
 		else
 			r = add_range(sweep, entry->plain, port->proto, port->first, port->last);
 	}
-	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count; i++)
+	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count;
+	     i++)
 		r = add_range(sweep, i, sweep->set->atoms[i].proto, sweep->set->atoms[i].port,
 			      sweep->set->atoms[i].port);
 	return r;
@@ -89,7 +92,8 @@ static int emit(struct set *set, struct set_port port)
 
 	if (set->port_count == RULESET_MAX_ENTRIES)
 		return -E2BIG;
-	entries = array_grow(set->port_entries, set->port_count, &set->port_capacity, sizeof(*entries));
+	entries = array_grow(set->port_entries, set->port_count, &set->port_capacity,
+			     sizeof(*entries));
 	if (!entries)
 		return -ENOMEM;
 	set->port_entries = entries;
@@ -98,7 +102,8 @@ static int emit(struct set *set, struct set_port port)
 }
 
 /* The fewest prefixes for the ports from `first` to before `end`. */
-static int emit_range(struct set *set, uint8_t proto, uint32_t first, uint32_t end, const struct class *class)
+static int emit_range(struct set *set, uint8_t proto, uint32_t first, uint32_t end,
+		      const struct class *class)
 {
 	while (first < end) {
 		uint8_t length = 16;
@@ -139,7 +144,8 @@ static void apply(struct sweep *sweep, const struct event *event)
 		bits_reset(sweep->set->scratch, event->atom);
 }
 
-/* Ranges of one class that touch become one. Where only portless rules hold, the default entry serves. */
+/* Ranges of one class that touch become one. Where only portless rules hold, the default entry
+ * serves. */
 static int sweep_ports(struct sweep *sweep, const struct class *everywhere)
 {
 	const struct class *class = everywhere, *pending = everywhere;

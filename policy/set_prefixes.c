@@ -24,12 +24,13 @@ struct walk {
 	struct set *set;
 	struct event *events;
 	size_t count, capacity;
-	uint32_t *covers;  /* how many blocks allow each atom here */
+	uint32_t *covers;	     /* how many blocks allow each atom here */
 	struct open_block open[130]; /* one in the other */
 	size_t depth;
 };
 
-static const struct prefix all_v4 = {.addr = {.bytes = {[10] = 0xff, [11] = 0xff}}, .length = POLDER_V4_MAPPED_BITS};
+static const struct prefix all_v4 = {.addr = {.bytes = {[10] = 0xff, [11] = 0xff}},
+				     .length = POLDER_V4_MAPPED_BITS};
 
 static int add_event(struct walk *walk, const struct prefix *prefix, size_t atom, int change)
 {
@@ -82,7 +83,8 @@ struct naming {
 };
 
 /* A pod's address in a block: the ports by name that it has. */
-static int add_named_address(const struct registry_identity *identity, const struct polder_addr *addr, void *data)
+static int add_named_address(const struct registry_identity *identity,
+			     const struct polder_addr *addr, void *data)
 {
 	struct naming *naming = data;
 	struct set *set = naming->walk->set;
@@ -94,7 +96,8 @@ static int add_named_address(const struct registry_identity *identity, const str
 		return 0;
 	memset(set->scratch, 0, set->words * sizeof(*set->scratch));
 	set_named_atoms(set, entry, identity, set->scratch);
-	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count; i++)
+	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count;
+	     i++)
 		if (bits_has(set->scratch, i))
 			r = add_event(naming->walk, &single, i, 1);
 	return r;
@@ -146,7 +149,8 @@ static void leave_blocks(struct walk *walk, const struct prefix *next)
 	while (walk->depth > 0) {
 		struct open_block *top = &walk->open[walk->depth - 1];
 
-		if (next && prefix_covers(&walk->events[top->first].prefix, &next->addr, next->length))
+		if (next &&
+		    prefix_covers(&walk->events[top->first].prefix, &next->addr, next->length))
 			return;
 		apply(walk, top->first, top->end, -1);
 		walk->depth--;
@@ -159,7 +163,8 @@ static int emit(struct set *set, const struct prefix *prefix, const struct class
 
 	if (set->prefix_count == RULESET_MAX_ENTRIES)
 		return -E2BIG;
-	prefixes = array_grow(set->prefixes, set->prefix_count, &set->prefix_capacity, sizeof(*prefixes));
+	prefixes = array_grow(set->prefixes, set->prefix_count, &set->prefix_capacity,
+			      sizeof(*prefixes));
 	if (!prefixes)
 		return -ENOMEM;
 	set->prefixes = prefixes;

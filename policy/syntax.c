@@ -8,8 +8,8 @@
 
 #include "policy/limits.h"
 
-#define TEXT_OF(x)  #x
-#define NUMBER(x)   TEXT_OF(x)
+#define TEXT_OF(x) #x
+#define NUMBER(x)  TEXT_OF(x)
 
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -59,15 +59,21 @@ int syntax_label_key(const char *text, const char **ret_reason)
 	const char *word = slash ? slash + 1 : text;
 
 	if (slash && slash - text > LIMIT_LABEL_PREFIX)
-		return refuse(-EFBIG, "the label key's prefix is longer than " NUMBER(LIMIT_LABEL_PREFIX) " bytes",
+		return refuse(-EFBIG,
+			      "the label key's prefix is longer than " NUMBER(
+				      LIMIT_LABEL_PREFIX) " bytes",
 			      ret_reason);
 	if (strlen(word) > LIMIT_LABEL_NAME)
-		return refuse(-EFBIG, "the label key is longer than " NUMBER(LIMIT_LABEL_NAME) " bytes", ret_reason);
+		return refuse(-EFBIG,
+			      "the label key is longer than " NUMBER(LIMIT_LABEL_NAME) " bytes",
+			      ret_reason);
 	if (slash && !is_subdomain(text, (size_t)(slash - text)))
-		return refuse(-EINVAL, "the label key's prefix is not a DNS name in lower case", ret_reason);
+		return refuse(-EINVAL, "the label key's prefix is not a DNS name in lower case",
+			      ret_reason);
 	if (!is_label_word(word, strlen(word)))
 		return refuse(-EINVAL,
-			      "the label key must begin and end with a letter or digit, with only -_. besides",
+			      "the label key must begin and end with a letter or digit, with only "
+			      "-_. besides",
 			      ret_reason);
 	return 0;
 }
@@ -77,10 +83,13 @@ int syntax_label_value(const char *text, const char **ret_reason)
 	size_t length = strlen(text);
 
 	if (length > LIMIT_LABEL_VALUE)
-		return refuse(-EFBIG, "the label value is longer than " NUMBER(LIMIT_LABEL_VALUE) " bytes", ret_reason);
+		return refuse(-EFBIG,
+			      "the label value is longer than " NUMBER(LIMIT_LABEL_VALUE) " bytes",
+			      ret_reason);
 	if (length > 0 && !is_label_word(text, length))
 		return refuse(-EINVAL,
-			      "the label value must begin and end with a letter or digit, with only -_. besides",
+			      "the label value must begin and end with a letter or digit, with "
+			      "only -_. besides",
 			      ret_reason);
 	return 0;
 }
@@ -92,10 +101,13 @@ int syntax_port_name(const char *text, const char **ret_reason)
 	if (length == 0 || length > 15)
 		return refuse(-EINVAL, "a port's name has 1 to 15 bytes", ret_reason);
 	if (!has_only(text, length, LOWER DIGIT "-") || text[strcspn(text, LOWER)] == '\0')
-		return refuse(-EINVAL, "a port's name has lower-case letters, at least one, digits and - only",
-			      ret_reason);
+		return refuse(
+			-EINVAL,
+			"a port's name has lower-case letters, at least one, digits and - only",
+			ret_reason);
 	if (text[0] == '-' || text[length - 1] == '-' || strstr(text, "--"))
-		return refuse(-EINVAL, "a port's name has no - at its ends and no -- within", ret_reason);
+		return refuse(-EINVAL, "a port's name has no - at its ends and no -- within",
+			      ret_reason);
 	return 0;
 }
 
@@ -107,6 +119,7 @@ int syntax_name(const char *text, const char **ret_reason)
 		return refuse(-EINVAL, "must not be . or .. nor hold / or %", ret_reason);
 	for (const char *c = text; *c; c++)
 		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
-			return refuse(-EINVAL, "must hold printable ASCII only, no blanks", ret_reason);
+			return refuse(-EINVAL, "must hold printable ASCII only, no blanks",
+				      ret_reason);
 	return 0;
 }

@@ -42,8 +42,9 @@ static int key_pods(const struct policy_input *input, struct keyed_pod *keyed, s
 			continue;
 		keyed[count].index = i;
 		keyed[count].namespace = pod->namespace;
-		keyed[count].key = registry_identity_key(pod->namespace, &pod->labels, pod->pod.ports,
-							 pod->pod.port_count, &ports_offset);
+		keyed[count].key =
+			registry_identity_key(pod->namespace, &pod->labels, pod->pod.ports,
+					      pod->pod.port_count, &ports_offset);
 		*ret_count = count + 1;
 		if (!keyed[count++].key)
 			return -ENOMEM;
@@ -52,15 +53,17 @@ static int key_pods(const struct policy_input *input, struct keyed_pod *keyed, s
 	return 0;
 }
 
-static int add_identities(struct view *view, struct policy_registry *registry, const struct policy_input *input,
-			  const struct keyed_pod *keyed, size_t count)
+static int add_identities(struct view *view, struct policy_registry *registry,
+			  const struct policy_input *input, const struct keyed_pod *keyed,
+			  size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct view_identity *identity;
 
 		if (i == 0 || strcmp(keyed[i - 1].key, keyed[i].key) != 0) {
 			identity = &view->identities[view->identity_count];
-			int r = registry_take_identity(registry, keyed[i].key, input->pods[keyed[i].index],
+			int r = registry_take_identity(registry, keyed[i].key,
+						       input->pods[keyed[i].index],
 						       &identity->registered);
 			if (r < 0)
 				return r;
@@ -74,7 +77,8 @@ static int add_identities(struct view *view, struct policy_registry *registry, c
 	return 0;
 }
 
-static int build_identities(struct view *view, struct policy_registry *registry, const struct policy_input *input)
+static int build_identities(struct view *view, struct policy_registry *registry,
+			    const struct policy_input *input)
 {
 	struct keyed_pod *keyed = calloc(input->pod_count + 1, sizeof(*keyed));
 	size_t count = 0;
@@ -99,7 +103,8 @@ static int build_identities(struct view *view, struct policy_registry *registry,
 
 static int compare_names(const void *a, const void *b)
 {
-	const struct object *x = *(const struct object *const *)a, *y = *(const struct object *const *)b;
+	const struct object *x = *(const struct object *const *)a,
+			    *y = *(const struct object *const *)b;
 
 	return strcmp(x->name, y->name);
 }
@@ -110,11 +115,13 @@ static int label_namespace(struct view_namespace *namespace, const struct object
 	int r = 0;
 
 	for (size_t i = 0; object && r == 0 && i < object->labels.count; i++)
-		r = labels_set(&namespace->labels, object->labels.items[i].key, object->labels.items[i].value);
+		r = labels_set(&namespace->labels, object->labels.items[i].key,
+			       object->labels.items[i].value);
 	return r < 0 ? r : labels_set(&namespace->labels, NAMESPACE_NAME_LABEL, namespace->name);
 }
 
-static const struct object *find_object(const struct object *const *sorted, size_t count, const char *name)
+static const struct object *find_object(const struct object *const *sorted, size_t count,
+					const char *name)
 {
 	struct object wanted = {.name = (char *)name};
 	const struct object *key = &wanted;
@@ -185,8 +192,9 @@ static const struct view_namespace *find_namespace(const struct view *view, cons
 	return NULL;
 }
 
-static int add_rules(struct view_policy *policy, enum direction direction, const struct policy_rule *source,
-		     size_t count, struct policy_registry *registry)
+static int add_rules(struct view_policy *policy, enum direction direction,
+		     const struct policy_rule *source, size_t count,
+		     struct policy_registry *registry)
 {
 	policy->rules[direction] = calloc(count + 1, sizeof(struct view_rule));
 	if (!policy->rules[direction])
@@ -194,8 +202,9 @@ static int add_rules(struct view_policy *policy, enum direction direction, const
 	policy->rule_count[direction] = count;
 	for (size_t i = 0; i < count; i++) {
 		struct view_rule *rule = &policy->rules[direction][i];
-		int r = registry_take_rule(registry, policy->object->namespace, policy->object->name,
-					   direction == EGRESS, (uint32_t)i, &rule->number);
+		int r = registry_take_rule(registry, policy->object->namespace,
+					   policy->object->name, direction == EGRESS, (uint32_t)i,
+					   &rule->number);
 
 		if (r < 0)
 			return r;
@@ -208,7 +217,8 @@ static int add_rules(struct view_policy *policy, enum direction direction, const
 	return 0;
 }
 
-static int build_policies(struct view *view, struct policy_registry *registry, const struct policy_input *input)
+static int build_policies(struct view *view, struct policy_registry *registry,
+			  const struct policy_input *input)
 {
 	view->policies = calloc(input->policy_count + 1, sizeof(*view->policies));
 	if (!view->policies)
@@ -232,7 +242,8 @@ static int build_policies(struct view *view, struct policy_registry *registry, c
 	return 0;
 }
 
-int view_build(struct view *view, struct policy_registry *registry, const struct policy_input *input)
+int view_build(struct view *view, struct policy_registry *registry,
+	       const struct policy_input *input)
 {
 	int r;
 
@@ -262,8 +273,8 @@ void view_clear(struct view *view)
 	*view = (struct view){};
 }
 
-void view_policies_of(const struct view *view, const struct view_namespace *namespace, size_t *ret_first,
-		      size_t *ret_end)
+void view_policies_of(const struct view *view, const struct view_namespace *namespace,
+		      size_t *ret_first, size_t *ret_end)
 {
 	size_t low = 0, high = view->policy_count;
 
@@ -352,7 +363,8 @@ static void digest_rule(const struct policy_rule *rule, uint8_t ret[DIGEST_BYTES
 
 		digest_add_text(&digest, port->name);
 		digest_add_number(&digest, port->proto);
-		digest_add_number(&digest, (uint64_t)port->any_port << 32 | port->first << 16 | port->last);
+		digest_add_number(&digest,
+				  (uint64_t)port->any_port << 32 | port->first << 16 | port->last);
 	}
 	digest_end(&digest, ret);
 }

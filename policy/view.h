@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The input in the order the compiler works in: namespaces, identities, policies, rules; each sorted. */
+/* The input in the order the compiler works in: namespaces, identities, policies, rules; each
+ * sorted. */
 #pragma once
 
 #include "policy/digest.h"
@@ -8,31 +9,31 @@
 struct view_identity {
 	const struct registry_identity *registered;
 	size_t pods;
-	bool subject; /* one of its pods is a subject */
+	bool subject;	     /* one of its pods is a subject */
 	uint32_t ruleset[2]; /* ingress, egress */
 };
 
 struct view_namespace {
 	const char *name;
-	struct labels labels;     /* with kubernetes.io/metadata.name as it must be */
-	size_t first, end;        /* its identities */
+	struct labels labels; /* with kubernetes.io/metadata.name as it must be */
+	size_t first, end;    /* its identities */
 };
 
 struct view_rule {
 	const struct policy_rule *source;
 	const struct view_namespace *namespace; /* NULL: of no pod */
 	uint32_t number;
-	bool everyone;     /* no peers: every address */
-	bool all_pods;     /* every pod, whatever its labels */
+	bool everyone; /* no peers: every address */
+	bool all_pods; /* every pod, whatever its labels */
 	bool prepared;
-	uint64_t *matches; /* of identities; NULL when all match (all_pods) */
+	uint64_t *matches;	      /* of identities; NULL when all match (all_pods) */
 	uint8_t digest[DIGEST_BYTES]; /* of what it says */
 };
 
 struct view_policy {
 	const struct object *object;
 	const struct view_namespace *namespace; /* NULL: of no pod */
-	struct view_rule *rules[2]; /* ingress, egress */
+	struct view_rule *rules[2];		/* ingress, egress */
 	size_t rule_count[2];
 	bool named_ports[2];
 };
@@ -42,7 +43,7 @@ struct view {
 	size_t namespace_count;
 	struct view_identity *identities; /* by namespace, then labels and ports */
 	size_t identity_count;
-	size_t identity_words; /* of a set of identities */
+	size_t identity_words;	      /* of a set of identities */
 	struct view_policy *policies; /* by namespace, then name */
 	size_t policy_count;
 	const struct object *const *pods; /* the input's */
@@ -54,10 +55,11 @@ struct view {
 enum direction { INGRESS = 0, EGRESS = 1 };
 
 /* 0, -ENOMEM, -ENOSPC. Takes a zeroed view; clear it on failure too. */
-int view_build(struct view *view, struct policy_registry *registry, const struct policy_input *input);
+int view_build(struct view *view, struct policy_registry *registry,
+	       const struct policy_input *input);
 void view_clear(struct view *view);
 /* Finds out whom the rule names and what it says, once. 0 or -ENOMEM. */
 int view_prepare_rule(const struct view *view, struct view_rule *rule);
 /* The policies of a namespace: first and end in view->policies. */
-void view_policies_of(const struct view *view, const struct view_namespace *namespace, size_t *ret_first,
-		      size_t *ret_end);
+void view_policies_of(const struct view *view, const struct view_namespace *namespace,
+		      size_t *ret_first, size_t *ret_end);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dump-rulesets FILE: objects from a JSON file to the entries of the maps, one a line. Every pod is a subject. */
+/* dump-rulesets FILE: objects from a JSON file to the entries of the maps, one a line. Every pod is
+ * a subject. */
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,9 +35,11 @@ static void dump_identities(const struct compiled_policy *policy)
 	for (size_t i = 0; i < policy->identity_count; i++) {
 		const struct compiled_identity *identity = &policy->identities[i];
 
-		printf("identity %u namespace %s pods %zu", identity->id, identity->namespace, identity->pods);
+		printf("identity %u namespace %s pods %zu", identity->id, identity->namespace,
+		       identity->pods);
 		for (size_t j = 0; j < identity->labels->count; j++)
-			printf(" %s=%s", identity->labels->items[j].key, identity->labels->items[j].value);
+			printf(" %s=%s", identity->labels->items[j].key,
+			       identity->labels->items[j].value);
 		printf("\n");
 	}
 }
@@ -49,7 +52,8 @@ static void dump_pods(const struct compiled_policy *policy, const struct lists *
 		const struct object *object = lists->of[OBJECT_POD][i];
 		const struct compiled_pod *pod = &policy->pods[i];
 
-		printf("pod %s/%s identity %u ingress %s egress %s\n", object->namespace, object->name, pod->identity,
+		printf("pod %s/%s identity %u ingress %s egress %s\n", object->namespace,
+		       object->name, pod->identity,
 		       ruleset_name(pod->ingress_ruleset, ingress, sizeof(ingress)),
 		       ruleset_name(pod->egress_ruleset, egress, sizeof(egress)));
 	}
@@ -62,32 +66,34 @@ static void dump_port(const struct compiled_port *port)
 	else if (port->length == 16)
 		printf("  port %s any class %u\n", protocol_name(port->proto), port->port_class);
 	else
-		printf("  port %s %u/%u class %u\n", protocol_name(port->proto), port->port, port->length - 16,
-		       port->port_class);
+		printf("  port %s %u/%u class %u\n", protocol_name(port->proto), port->port,
+		       port->length - 16, port->port_class);
 }
 
 static void dump_cell(const struct policy_registry *registry, const struct compiled_cell *cell)
 {
 	struct rule_origin origin;
 
-	printf("  cell %u %u %s rank %u", cell->peer_class, cell->port_class, cell->cell.allow ? "allow" : "deny",
-	       cell->cell.rank);
+	printf("  cell %u %u %s rank %u", cell->peer_class, cell->port_class,
+	       cell->cell.allow ? "allow" : "deny", cell->cell.rank);
 	if (policy_rule_origin(registry, cell->cell.rule, &origin) == 0)
 		printf(" rule %u %s/%s %s[%u]", cell->cell.rule, origin.namespace, origin.name,
 		       origin.egress ? "egress" : "ingress", origin.index);
 	printf("\n");
 }
 
-static void dump_ruleset(const struct policy_registry *registry, const struct compiled_ruleset *ruleset)
+static void dump_ruleset(const struct policy_registry *registry,
+			 const struct compiled_ruleset *ruleset)
 {
 	char text[PREFIX_TEXT_MAX];
 
-	printf("ruleset %u default pod %u world %u%s%s\n", ruleset->id, ruleset->entry.default_pod_class,
-	       ruleset->entry.default_world_class,
+	printf("ruleset %u default pod %u world %u%s%s\n", ruleset->id,
+	       ruleset->entry.default_pod_class, ruleset->entry.default_world_class,
 	       ruleset->entry.flags & RULESET_HAS_PREFIXES ? " prefixes" : "",
 	       ruleset->entry.flags & RULESET_HAS_PORTS ? " ports" : "");
 	for (size_t i = 0; i < ruleset->peer_count; i++)
-		printf("  peer %u class %u\n", ruleset->peers[i].identity, ruleset->peers[i].peer_class);
+		printf("  peer %u class %u\n", ruleset->peers[i].identity,
+		       ruleset->peers[i].peer_class);
 	for (size_t i = 0; i < ruleset->prefix_count; i++)
 		printf("  prefix %s class %u\n", prefix_format(&ruleset->prefixes[i].prefix, text),
 		       ruleset->prefixes[i].peer_class);

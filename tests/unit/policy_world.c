@@ -150,41 +150,46 @@ static const struct polder_addr *address_of(const struct world *world, const cha
 	return NULL;
 }
 
-bool world_reaches_family(const struct world *world, const char *from, const char *to, uint8_t proto,
-			  uint16_t port, int family)
+bool world_reaches_family(const struct world *world, const char *from, const char *to,
+			  uint8_t proto, uint16_t port, int family)
 {
 	const struct compiled_pod *source = world_pod(world, from), *target = world_pod(world, to);
 
-	return judge(world, source->egress_ruleset, target->identity, address_of(world, to, family), proto, port)
+	return judge(world, source->egress_ruleset, target->identity, address_of(world, to, family),
+		     proto, port)
 		       .allowed &&
-	       judge(world, target->ingress_ruleset, source->identity, address_of(world, from, family), proto,
-		     port)
+	       judge(world, target->ingress_ruleset, source->identity,
+		     address_of(world, from, family), proto, port)
 		       .allowed;
 }
 
-bool world_reaches(const struct world *world, const char *from, const char *to, uint8_t proto, uint16_t port)
+bool world_reaches(const struct world *world, const char *from, const char *to, uint8_t proto,
+		   uint16_t port)
 {
 	return world_reaches_family(world, from, to, proto, port, 4);
 }
 
-struct policy_verdict world_judge(const struct world *world, const char *pod, bool egress, uint32_t identity,
-				  const char *address, uint8_t proto, uint16_t port)
+struct policy_verdict world_judge(const struct world *world, const char *pod, bool egress,
+				  uint32_t identity, const char *address, uint8_t proto,
+				  uint16_t port)
 {
 	const struct compiled_pod *subject = world_pod(world, pod);
 	struct polder_addr addr;
 
 	if (addr_parse(address, &addr) < 0)
 		give_up("not an address", address, "");
-	return judge(world, egress ? subject->egress_ruleset : subject->ingress_ruleset, identity, &addr, proto,
-		     port);
+	return judge(world, egress ? subject->egress_ruleset : subject->ingress_ruleset, identity,
+		     &addr, proto, port);
 }
 
-bool world_sends(const struct world *world, const char *pod, const char *address, uint8_t proto, uint16_t port)
+bool world_sends(const struct world *world, const char *pod, const char *address, uint8_t proto,
+		 uint16_t port)
 {
 	return world_judge(world, pod, true, IDENTITY_WORLD, address, proto, port).allowed;
 }
 
-bool world_takes(const struct world *world, const char *pod, const char *address, uint8_t proto, uint16_t port)
+bool world_takes(const struct world *world, const char *pod, const char *address, uint8_t proto,
+		 uint16_t port)
 {
 	return world_judge(world, pod, false, IDENTITY_WORLD, address, proto, port).allowed;
 }

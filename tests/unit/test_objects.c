@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading objects: lists, kinds, metadata, pods, nodes, Services, slices; recorded answers of an API server. */
+/* Reading objects: lists, kinds, metadata, pods, nodes, Services, slices; recorded answers of an
+ * API server. */
 #include <errno.h>
 
 #include "policy/objects.h"
@@ -106,10 +107,12 @@ static void reads_the_slices_of_an_api_server(void)
 	CU_ASSERT_STRING_EQUAL(slice->service, "web");
 	CU_ASSERT_EQUAL(slice->family, FAMILY_V4);
 	CU_ASSERT_EQUAL_FATAL(slice->endpoint_count, 2);
-	CU_ASSERT(slice->endpoints[0].ready && slice->endpoints[0].serving && !slice->endpoints[0].terminating);
+	CU_ASSERT(slice->endpoints[0].ready && slice->endpoints[0].serving &&
+		  !slice->endpoints[0].terminating);
 	CU_ASSERT_STRING_EQUAL(slice->endpoints[0].target_pod, "web-0");
 	CU_ASSERT_STRING_EQUAL(slice->endpoints[0].node_name, "fake-node");
-	CU_ASSERT(!slice->endpoints[1].ready && slice->endpoints[1].serving && slice->endpoints[1].terminating);
+	CU_ASSERT(!slice->endpoints[1].ready && slice->endpoints[1].serving &&
+		  slice->endpoints[1].terminating);
 	CU_ASSERT_EQUAL(slice->ports[1].port, 53);
 }
 
@@ -119,10 +122,12 @@ static void reads_the_other_answers_of_an_api_server(void)
 
 	decode_file("list-nodes.json");
 	CU_ASSERT_EQUAL_FATAL(list.objects[0]->node.pod_range_count, 1);
-	CU_ASSERT_STRING_EQUAL(prefix_format(&list.objects[0]->node.pod_ranges[0], text), "10.244.7.0/24");
+	CU_ASSERT_STRING_EQUAL(prefix_format(&list.objects[0]->node.pod_ranges[0], text),
+			       "10.244.7.0/24");
 	decode_file("list-namespaces.json");
 	CU_ASSERT_EQUAL(list.count, 2);
-	CU_ASSERT_STRING_EQUAL(labels_get(&list.objects[0]->labels, "kubernetes.io/metadata.name"), "default");
+	CU_ASSERT_STRING_EQUAL(labels_get(&list.objects[0]->labels, "kubernetes.io/metadata.name"),
+			       "default");
 	decode_file("list-networkpolicies.json");
 	CU_ASSERT_EQUAL_FATAL(list.count, 2);
 	CU_ASSERT_EQUAL(list.objects[1]->network_policy.ingress[0].peer_count, 2);
@@ -142,16 +147,20 @@ static void reads_one_object_an_array_and_lists(void)
 	CU_ASSERT_EQUAL(list.count, 2);
 	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'List','items':[" NS("a") "]}"), 0);
 	CU_ASSERT_EQUAL(list.count, 1);
-	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'NamespaceList','items':[{'metadata':{'name':'a'}},"
-			       "{'kind':'ConfigMap','apiVersion':'v1'}]}"), 0);
+	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'NamespaceList','items':[{'metadata':{'"
+			       "name':'a'}},"
+			       "{'kind':'ConfigMap','apiVersion':'v1'}]}"),
+			0);
 	CU_ASSERT_EQUAL(list.count, 1);
 	CU_ASSERT_EQUAL(list.skipped, 1);
 	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'PodList','items':null}"), 0);
 	CU_ASSERT_EQUAL(list.count, 0);
-	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'List','items':[{'metadata':{'name':'a'}}]}", "$.items[0].kind",
-			  "is missing"));
-	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'PodList','items':{}}", "$.items", "must be an array"));
-	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'PodList','items':[null]}", "$.items[0]", "must be an object"));
+	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'List','items':[{'metadata':{'name':'a'}}]}",
+			  "$.items[0].kind", "is missing"));
+	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'PodList','items':{}}", "$.items",
+			  "must be an array"));
+	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'PodList','items':[null]}", "$.items[0]",
+			  "must be an object"));
 	CU_ASSERT(refuses("[1]", "$[0]", "must be an object"));
 }
 
@@ -160,9 +169,11 @@ static void skips_kinds_it_has_no_use_for(void)
 	static const char *const foreign[] = {
 		"{'apiVersion':'v1','kind':'ConfigMap','data':{}}",
 		"{'apiVersion':'serving.knative.dev/v1','kind':'Service','metadata':{},'spec':5}",
-		"{'apiVersion':'crd.projectcalico.org/v1','kind':'NetworkPolicy','spec':{'order':1}}",
+		"{'apiVersion':'crd.projectcalico.org/"
+		"v1','kind':'NetworkPolicy','spec':{'order':1}}",
 		"{'apiVersion':'a.example/v1','kind':'AllowList'}",
-		"{'apiVersion':'crd.projectcalico.org/v1','kind':'NetworkPolicyList','items':[{'spec':{}}]}",
+		"{'apiVersion':'crd.projectcalico.org/"
+		"v1','kind':'NetworkPolicyList','items':[{'spec':{}}]}",
 	};
 
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(*foreign); i++) {
@@ -174,11 +185,12 @@ static void skips_kinds_it_has_no_use_for(void)
 
 static void refuses_its_own_kinds_in_versions_it_does_not_know(void)
 {
-	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'networking.k8s.io/v1beta1'}", "$.apiVersion",
+	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'networking.k8s.io/v1beta1'}",
+			  "$.apiVersion", "write networking.k8s.io/v1"));
+	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'extensions/v1beta1'}",
+			  "$.apiVersion", "write networking.k8s.io/v1"));
+	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'v1'}", "$.apiVersion",
 			  "write networking.k8s.io/v1"));
-	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'extensions/v1beta1'}", "$.apiVersion",
-			  "write networking.k8s.io/v1"));
-	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'v1'}", "$.apiVersion", "write networking.k8s.io/v1"));
 	CU_ASSERT(refuses("{'kind':'Pod'}", "$.apiVersion", "is missing"));
 	CU_ASSERT(refuses("{'apiVersion':'v1'}", "$.kind", "is missing"));
 	CU_ASSERT(refuses("{'apiVersion':'v1','kind':7}", "$.kind", "must be a string"));
@@ -193,7 +205,8 @@ static void says_line_and_column_of_broken_json(void)
 	CU_ASSERT_EQUAL(error.line, 1);
 	CU_ASSERT(refuses("", "$", "not JSON"));
 	CU_ASSERT(refuses(NS("a") NS("b"), "$", "not JSON"));
-	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a\\u0000b'}}", "$", "u0000"));
+	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a\\u0000b'}}",
+			  "$", "u0000"));
 	CU_ASSERT_EQUAL(error.line, 1);
 }
 
@@ -221,20 +234,24 @@ static void refuses_texts_over_the_limits(void)
 
 static void refuses_an_object_that_stands_twice(void)
 {
-	CU_ASSERT(refuses("[" NS("a") "," NS("b") "," NS("a") "]", "$", "Namespace a stands twice"));
+	CU_ASSERT(
+		refuses("[" NS("a") "," NS("b") "," NS("a") "]", "$", "Namespace a stands twice"));
 }
 
 static void all_or_nothing(void)
 {
-	CU_ASSERT(refuses("[" NS("a") ",{'apiVersion':'v1','kind':'Namespace','metadata':{}}]", "$[1].metadata.name",
-			  "is missing"));
+	CU_ASSERT(refuses("[" NS("a") ",{'apiVersion':'v1','kind':'Namespace','metadata':{}}]",
+			  "$[1].metadata.name", "is missing"));
 }
 
 #define META(inside) "{'apiVersion':'v1','kind':'Pod','metadata':{" inside "}}"
 
 static void checks_metadata_and_tolerates_the_rest_of_it(void)
 {
-	CU_ASSERT_EQUAL(decode(META("'name':'Web_1','namespace':'','uid':null,'labels':null,'whatever':[{}]")), 0);
+	CU_ASSERT_EQUAL(
+		decode(META(
+			"'name':'Web_1','namespace':'','uid':null,'labels':null,'whatever':[{}]")),
+		0);
 	CU_ASSERT_STRING_EQUAL(list.objects[0]->namespace, "default");
 	CU_ASSERT_STRING_EQUAL(list.objects[0]->uid, "");
 	CU_ASSERT(list.objects[0]->pod.ready);
@@ -242,28 +259,39 @@ static void checks_metadata_and_tolerates_the_rest_of_it(void)
 	CU_ASSERT(refuses(META("'name':'..'"), "$.metadata.name", "must not be"));
 	CU_ASSERT(refuses(META("'name':'a/b'"), "$.metadata.name", "must not be"));
 	CU_ASSERT(refuses(META("'name':'a\\nb'"), "$.metadata.name", "printable"));
-	CU_ASSERT(refuses(META("'name':'a','labels':{'x':1}"), "$.metadata.labels.x", "must be a string"));
-	CU_ASSERT(refuses(META("'name':'a','labels':{'x':null}"), "$.metadata.labels.x", "must be a string"));
-	CU_ASSERT(refuses(META("'name':'a','labels':[]"), "$.metadata.labels", "must be an object"));
+	CU_ASSERT(refuses(META("'name':'a','labels':{'x':1}"), "$.metadata.labels.x",
+			  "must be a string"));
+	CU_ASSERT(refuses(META("'name':'a','labels':{'x':null}"), "$.metadata.labels.x",
+			  "must be a string"));
+	CU_ASSERT(
+		refuses(META("'name':'a','labels':[]"), "$.metadata.labels", "must be an object"));
 	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'Pod'}", "$.metadata", "is missing"));
-	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','namespace':'b'}}"), 0);
+	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','"
+			       "namespace':'b'}}"),
+			0);
 	CU_ASSERT_STRING_EQUAL(list.objects[0]->namespace, "");
 }
 
 #define POD(spec, status)                                                                          \
-	"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a'},'spec':{" spec "},'status':{" status "}}"
+	"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a'},'spec':{" spec                    \
+	"},'status':{" status "}}"
 
 static void knows_the_state_of_a_pod(void)
 {
 	CU_ASSERT_EQUAL(decode(POD("", "'conditions':[{'type':'Ready','status':'False'}]")), 0);
 	CU_ASSERT_FALSE(list.objects[0]->pod.ready);
-	CU_ASSERT_EQUAL(decode(POD("", "'conditions':[{'type':'PodScheduled','status':'True'}]")), 0);
+	CU_ASSERT_EQUAL(decode(POD("", "'conditions':[{'type':'PodScheduled','status':'True'}]")),
+			0);
 	CU_ASSERT_FALSE(list.objects[0]->pod.ready);
 	CU_ASSERT_EQUAL(decode(POD("", "'conditions':[],'phase':'Failed'")), 0);
 	CU_ASSERT(list.objects[0]->pod.ready && list.objects[0]->pod.finished);
-	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a','deletionTimestamp':'x'}}"), 0);
+	CU_ASSERT_EQUAL(decode("{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a','"
+			       "deletionTimestamp':'x'}}"),
+			0);
 	CU_ASSERT(list.objects[0]->pod.terminating);
-	CU_ASSERT_EQUAL(decode(POD("'hostNetwork':true,'nodeName':''", "'podIP':'10.0.0.1','podIPs':[]")), 0);
+	CU_ASSERT_EQUAL(
+		decode(POD("'hostNetwork':true,'nodeName':''", "'podIP':'10.0.0.1','podIPs':[]")),
+		0);
 	CU_ASSERT(list.objects[0]->pod.host_network);
 	CU_ASSERT_PTR_NULL(list.objects[0]->pod.node_name);
 	CU_ASSERT_EQUAL(list.objects[0]->pod.address_count, 1);
@@ -271,8 +299,8 @@ static void knows_the_state_of_a_pod(void)
 
 static void refuses_pods_that_make_no_sense(void)
 {
-	CU_ASSERT(refuses(POD("", "'podIPs':[{'ip':'10.0.0.1'},{'ip':'127.0.0.1'}]"), "$.status.podIPs[1].ip",
-			  "loopback"));
+	CU_ASSERT(refuses(POD("", "'podIPs':[{'ip':'10.0.0.1'},{'ip':'127.0.0.1'}]"),
+			  "$.status.podIPs[1].ip", "loopback"));
 	CU_ASSERT(refuses(POD("", "'podIP':'fe80::1'"), "$.status.podIP", "link-local"));
 	CU_ASSERT(refuses(POD("", "'podIP':'10.0.0.256'"), "$.status.podIP", "must be an IPv4"));
 	CU_ASSERT(refuses(POD("'hostNetwork':'yes'", ""), "$.spec.hostNetwork", "true or false"));
@@ -280,16 +308,21 @@ static void refuses_pods_that_make_no_sense(void)
 			  "$.spec.containers[0].ports[0].containerPort", "is missing"));
 	CU_ASSERT(refuses(POD("'containers':[{'ports':[{'containerPort':0}]}]", ""),
 			  "$.spec.containers[0].ports[0].containerPort", "from 1 to 65535"));
-	CU_ASSERT(refuses(POD("'initContainers':{}", ""), "$.spec.initContainers", "must be an array"));
+	CU_ASSERT(refuses(POD("'initContainers':{}", ""), "$.spec.initContainers",
+			  "must be an array"));
 }
 
-#define SERVICE(spec) "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s'},'spec':{" spec "}}"
+#define SERVICE(spec)                                                                              \
+	"{'apiVersion':'v1','kind':'Service','metadata':{'name':'s'},'spec':{" spec "}}"
 
 static void tolerates_unknown_fields_of_services(void)
 {
-	CU_ASSERT_EQUAL(decode(SERVICE("'type':'LoadBalancer','newField':{},'clusterIP':'10.0.0.1',"
-				       "'ports':[{'port':80,'appProtocol':'x','nodePort':0,'targetPort':0}],"
-				       "'internalTrafficPolicy':'Local','selector':{}")), 0);
+	CU_ASSERT_EQUAL(
+		decode(SERVICE(
+			"'type':'LoadBalancer','newField':{},'clusterIP':'10.0.0.1',"
+			"'ports':[{'port':80,'appProtocol':'x','nodePort':0,'targetPort':0}],"
+			"'internalTrafficPolicy':'Local','selector':{}")),
+		0);
 	CU_ASSERT_EQUAL(list.objects[0]->service.ports[0].target_port, 80);
 	CU_ASSERT_FALSE(list.objects[0]->service.has_selector);
 	CU_ASSERT(list.objects[0]->service.internal_local);
@@ -299,34 +332,50 @@ static void tolerates_unknown_fields_of_services(void)
 static void refuses_services_that_make_no_sense(void)
 {
 	CU_ASSERT(refuses(SERVICE("'clusterIP':'127.0.0.1'"), "$.spec.clusterIP", "loopback"));
-	CU_ASSERT(refuses(SERVICE("'clusterIPs':['10.0.0.1','224.0.0.1']"), "$.spec.clusterIPs[1]", "multicast"));
-	CU_ASSERT(refuses(SERVICE("'clusterIPs':['0.0.0.0']"), "$.spec.clusterIPs[0]", "unspecified"));
-	CU_ASSERT(refuses(SERVICE("'clusterIPs':['169.254.1.1']"), "$.spec.clusterIPs[0]", "link-local"));
-	CU_ASSERT(refuses(SERVICE("'clusterIPs':['255.255.255.255']"), "$.spec.clusterIPs[0]", "broadcast"));
-	CU_ASSERT(refuses(SERVICE("'clusterIPs':'10.0.0.1'"), "$.spec.clusterIPs", "must be an array"));
-	CU_ASSERT(refuses(SERVICE("'ports':[{'port':'80'}]"), "$.spec.ports[0].port", "must be an integer"));
+	CU_ASSERT(refuses(SERVICE("'clusterIPs':['10.0.0.1','224.0.0.1']"), "$.spec.clusterIPs[1]",
+			  "multicast"));
+	CU_ASSERT(refuses(SERVICE("'clusterIPs':['0.0.0.0']"), "$.spec.clusterIPs[0]",
+			  "unspecified"));
+	CU_ASSERT(refuses(SERVICE("'clusterIPs':['169.254.1.1']"), "$.spec.clusterIPs[0]",
+			  "link-local"));
+	CU_ASSERT(refuses(SERVICE("'clusterIPs':['255.255.255.255']"), "$.spec.clusterIPs[0]",
+			  "broadcast"));
+	CU_ASSERT(refuses(SERVICE("'clusterIPs':'10.0.0.1'"), "$.spec.clusterIPs",
+			  "must be an array"));
+	CU_ASSERT(refuses(SERVICE("'ports':[{'port':'80'}]"), "$.spec.ports[0].port",
+			  "must be an integer"));
 	CU_ASSERT(refuses(SERVICE("'ports':[{}]"), "$.spec.ports[0].port", "is missing"));
-	CU_ASSERT(refuses(SERVICE("'ports':[{'port':1,'targetPort':65536}]"), "$.spec.ports[0].targetPort", "65535"));
-	CU_ASSERT(refuses(SERVICE("'ports':[{'port':1,'targetPort':'80'}]"), "$.spec.ports[0].targetPort", "at least one"));
-	CU_ASSERT(refuses(SERVICE("'ports':[{'port':1},{'port':1,'protocol':'UDP'},{'port':1,'name':'b'}]"),
-			  "$.spec.ports[2]", "twice"));
+	CU_ASSERT(refuses(SERVICE("'ports':[{'port':1,'targetPort':65536}]"),
+			  "$.spec.ports[0].targetPort", "65535"));
+	CU_ASSERT(refuses(SERVICE("'ports':[{'port':1,'targetPort':'80'}]"),
+			  "$.spec.ports[0].targetPort", "at least one"));
+	CU_ASSERT(refuses(
+		SERVICE("'ports':[{'port':1},{'port':1,'protocol':'UDP'},{'port':1,'name':'b'}]"),
+		"$.spec.ports[2]", "twice"));
 	CU_ASSERT(refuses(SERVICE("'type':'clusterip'"), "$.spec.type", "must be ClusterIP"));
-	CU_ASSERT(refuses(SERVICE("'selector':{'a':['b']}"), "$.spec.selector.a", "must be a string"));
-	CU_ASSERT(refuses(SERVICE("'internalTrafficPolicy':'local'"), "$.spec.internalTrafficPolicy", "Local"));
+	CU_ASSERT(refuses(SERVICE("'selector':{'a':['b']}"), "$.spec.selector.a",
+			  "must be a string"));
+	CU_ASSERT(refuses(SERVICE("'internalTrafficPolicy':'local'"),
+			  "$.spec.internalTrafficPolicy", "Local"));
 }
 
 #define SLICE(inside)                                                                              \
-	"{'apiVersion':'discovery.k8s.io/v1','kind':'EndpointSlice','metadata':{'name':'s','labels':" \
+	"{'apiVersion':'discovery.k8s.io/"                                                         \
+	"v1','kind':'EndpointSlice','metadata':{'name':'s','labels':"                              \
 	"{'kubernetes.io/service-name':'web'}}," inside "}"
 
 static void null_conditions_of_endpoints_have_their_meaning(void)
 {
 	const struct slice_endpoint *endpoints;
 
-	CU_ASSERT_EQUAL(decode(SLICE("'addressType':'IPv6','ports':[{'port':null,'name':null}],'endpoints':["
-				     "{'addresses':['fd00::1']},"
-				     "{'addresses':['fd00::2'],'conditions':{'ready':null,'serving':null,'terminating':null}},"
-				     "{'addresses':['fd00::3'],'conditions':{'ready':false}}]")), 0);
+	CU_ASSERT_EQUAL(
+		decode(SLICE(
+			"'addressType':'IPv6','ports':[{'port':null,'name':null}],'endpoints':["
+			"{'addresses':['fd00::1']},"
+			"{'addresses':['fd00::2'],'conditions':{'ready':null,'serving':null,'"
+			"terminating':null}},"
+			"{'addresses':['fd00::3'],'conditions':{'ready':false}}]")),
+		0);
 	endpoints = list.objects[0]->slice.endpoints;
 	CU_ASSERT(endpoints[0].ready && endpoints[0].serving && !endpoints[0].terminating);
 	CU_ASSERT(endpoints[1].ready && endpoints[1].serving && !endpoints[1].terminating);
@@ -339,19 +388,23 @@ static void slices_may_be_empty_or_of_names(void)
 {
 	CU_ASSERT_EQUAL(decode(SLICE("'addressType':'IPv4','endpoints':null,'ports':null")), 0);
 	CU_ASSERT_EQUAL(list.objects[0]->slice.endpoint_count, 0);
-	CU_ASSERT_EQUAL(decode(SLICE("'addressType':'FQDN','endpoints':[{'addresses':['a.example']}]")), 0);
+	CU_ASSERT_EQUAL(
+		decode(SLICE("'addressType':'FQDN','endpoints':[{'addresses':['a.example']}]")), 0);
 	CU_ASSERT_EQUAL(list.objects[0]->slice.endpoint_count, 0);
 }
 
 static void refuses_slices_that_make_no_sense(void)
 {
-	CU_ASSERT(refuses(SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1','fd00::1']}]"),
-			  "$.endpoints[0].addresses[1]", "addressType"));
+	CU_ASSERT(refuses(
+		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1','fd00::1']}]"),
+		"$.endpoints[0].addresses[1]", "addressType"));
 	CU_ASSERT(refuses(SLICE("'addressType':'IPv6','endpoints':[{'addresses':['::1']}]"),
 			  "$.endpoints[0].addresses[0]", "loopback"));
-	CU_ASSERT(refuses(SLICE("'addressType':'IPv4','endpoints':[{}]"), "$.endpoints[0].addresses", "is missing"));
+	CU_ASSERT(refuses(SLICE("'addressType':'IPv4','endpoints':[{}]"),
+			  "$.endpoints[0].addresses", "is missing"));
 	CU_ASSERT(refuses(SLICE("'endpoints':[]"), "$.addressType", "is missing"));
-	CU_ASSERT(refuses(SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],'conditions':{'ready':1}}]"),
+	CU_ASSERT(refuses(SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],'"
+				"conditions':{'ready':1}}]"),
 			  "$.endpoints[0].conditions.ready", "true or false"));
 }
 
@@ -359,16 +412,21 @@ static void refuses_slices_that_make_no_sense(void)
 
 static void reads_nodes_of_both_families(void)
 {
-	CU_ASSERT_EQUAL(decode(NODE("'spec':{'podCIDR':'10.1.0.0/24','podCIDRs':['10.1.0.0/24','fd01::/64']},"
-				    "'status':{'addresses':[{'type':'Hostname','address':'n'},"
-				    "{'type':'ExternalIP','address':'198.51.100.1'},{'type':'InternalIP','address':'fd00::1'},"
-				    "{'type':'InternalIP','address':'192.168.0.1'}]}")), 0);
+	CU_ASSERT_EQUAL(
+		decode(NODE(
+			"'spec':{'podCIDR':'10.1.0.0/24','podCIDRs':['10.1.0.0/24','fd01::/64']},"
+			"'status':{'addresses':[{'type':'Hostname','address':'n'},"
+			"{'type':'ExternalIP','address':'198.51.100.1'},{'type':'InternalIP','"
+			"address':'fd00::1'},"
+			"{'type':'InternalIP','address':'192.168.0.1'}]}")),
+		0);
 	CU_ASSERT_EQUAL(list.objects[0]->node.pod_range_count, 2);
 	CU_ASSERT_EQUAL(list.objects[0]->node.internal_count, 2);
 	CU_ASSERT_EQUAL_FATAL(list.objects[0]->node.address_count, 3);
 	CU_ASSERT(is_addr(&list.objects[0]->node.addresses[0], "fd00::1"));
 	CU_ASSERT(is_addr(&list.objects[0]->node.addresses[2], "198.51.100.1"));
-	CU_ASSERT(refuses(NODE("'spec':{'podCIDRs':['0.0.0.0/0']}"), "$.spec.podCIDRs[0]", "unspecified"));
+	CU_ASSERT(refuses(NODE("'spec':{'podCIDRs':['0.0.0.0/0']}"), "$.spec.podCIDRs[0]",
+			  "unspecified"));
 	CU_ASSERT(refuses(NODE("'status':{'addresses':[{'type':'InternalIP','address':'n1'}]}"),
 			  "$.status.addresses[0].address", "must be an IPv4"));
 }
@@ -376,12 +434,21 @@ static void reads_nodes_of_both_families(void)
 static void equal_objects_are_told_from_others(void)
 {
 	static const char *const texts[] = {
-		POD("'nodeName':'n'", "'podIP':'10.0.0.1'"), POD("'nodeName':'n'", "'podIP':'10.0.0.2'"),
-		POD("'nodeName':'m'", "'podIP':'10.0.0.1'"), POD("'containers':[{'ports':[{'containerPort':1}]}]", ""),
-		SERVICE("'clusterIP':'10.0.0.1'"), SERVICE("'clusterIP':'None'"), SERVICE("'ports':[{'port':1}]"),
-		SERVICE("'selector':{'a':'b'}"), SLICE("'addressType':'IPv4'"), SLICE("'addressType':'IPv6'"),
-		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1']}]"), NODE("'spec':{'podCIDR':'10.1.0.0/24'}"),
-		NODE("'spec':{'podCIDR':'10.1.0.0/25'}"), NS("a"), NS("b"),
+		POD("'nodeName':'n'", "'podIP':'10.0.0.1'"),
+		POD("'nodeName':'n'", "'podIP':'10.0.0.2'"),
+		POD("'nodeName':'m'", "'podIP':'10.0.0.1'"),
+		POD("'containers':[{'ports':[{'containerPort':1}]}]", ""),
+		SERVICE("'clusterIP':'10.0.0.1'"),
+		SERVICE("'clusterIP':'None'"),
+		SERVICE("'ports':[{'port':1}]"),
+		SERVICE("'selector':{'a':'b'}"),
+		SLICE("'addressType':'IPv4'"),
+		SLICE("'addressType':'IPv6'"),
+		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1']}]"),
+		NODE("'spec':{'podCIDR':'10.1.0.0/24'}"),
+		NODE("'spec':{'podCIDR':'10.1.0.0/25'}"),
+		NS("a"),
+		NS("b"),
 	};
 	struct object_list kept;
 

@@ -10,7 +10,8 @@ static int decode(const char *spec, struct object_list *ret, struct object_error
 {
 	char *text;
 	int length = asprintf(&text,
-			      "{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'name':'p'},"
+			      "{'apiVersion':'networking.k8s.io/"
+			      "v1','kind':'NetworkPolicy','metadata':{'name':'p'},"
 			      "'spec':{%s}}",
 			      spec);
 	int r;
@@ -40,7 +41,8 @@ static void check_refusals(const struct refusal *refusals, size_t count)
 
 		CU_ASSERT(as_expected);
 		if (!as_expected)
-			fprintf(stderr, "\n%s: %d %s %s\n", refusals[i].spec, r, error.path, error.reason);
+			fprintf(stderr, "\n%s: %d %s %s\n", refusals[i].spec, r, error.path,
+				error.reason);
 		CU_ASSERT_PTR_NULL(list.objects);
 		object_list_clear(&list);
 	}
@@ -68,11 +70,12 @@ static void refuses_unknown_fields(void)
 		 "$.spec.podSelector.matchExpressions[0].value", "not a field"},
 		{"'ingress':[{'to':[]}]", "$.spec.ingress[0].to", "not a field"},
 		{"'egress':[{'from':[]}]", "$.spec.egress[0].from", "not a field"},
-		{"'ingress':[{'from':[{'serviceSelector':{}}]}]", "$.spec.ingress[0].from[0].serviceSelector",
-		 "not a field"},
+		{"'ingress':[{'from':[{'serviceSelector':{}}]}]",
+		 "$.spec.ingress[0].from[0].serviceSelector", "not a field"},
 		{"'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','excepts':[]}}]}]",
 		 "$.spec.ingress[0].from[0].ipBlock.excepts", "not a field"},
-		{"'ingress':[{'ports':[{'port':1,'name':'x'}]}]", "$.spec.ingress[0].ports[0].name", "not a field"},
+		{"'ingress':[{'ports':[{'port':1,'name':'x'}]}]", "$.spec.ingress[0].ports[0].name",
+		 "not a field"},
 		{"'odd.name':1", "$.spec[\"odd.name\"]", "not a field"},
 	};
 
@@ -83,10 +86,14 @@ static void refuses_wrong_types(void)
 {
 	static const struct refusal list[] = {
 		{"'podSelector':[]", "$.spec.podSelector", "must be an object, not an array"},
-		{"'podSelector':{'matchLabels':[]}", "$.spec.podSelector.matchLabels", "must be an object"},
-		{"'podSelector':{'matchLabels':{'a':1}}", "$.spec.podSelector.matchLabels.a", "must be a string"},
-		{"'podSelector':{'matchLabels':{'a':null}}", "$.spec.podSelector.matchLabels.a", "not null"},
-		{"'podSelector':{'matchExpressions':{}}", "$.spec.podSelector.matchExpressions", "must be an array"},
+		{"'podSelector':{'matchLabels':[]}", "$.spec.podSelector.matchLabels",
+		 "must be an object"},
+		{"'podSelector':{'matchLabels':{'a':1}}", "$.spec.podSelector.matchLabels.a",
+		 "must be a string"},
+		{"'podSelector':{'matchLabels':{'a':null}}", "$.spec.podSelector.matchLabels.a",
+		 "not null"},
+		{"'podSelector':{'matchExpressions':{}}", "$.spec.podSelector.matchExpressions",
+		 "must be an array"},
 		{"'ingress':{}", "$.spec.ingress", "must be an array"},
 		{"'ingress':[null]", "$.spec.ingress[0]", "must not be null"},
 		{"'ingress':[[]]", "$.spec.ingress[0]", "must be an object"},
@@ -94,11 +101,14 @@ static void refuses_wrong_types(void)
 		{"'ingress':[{'from':[null]}]", "$.spec.ingress[0].from[0]", "must not be null"},
 		{"'ingress':[{'ports':{}}]", "$.spec.ingress[0].ports", "must be an array"},
 		{"'ingress':[{'ports':[null]}]", "$.spec.ingress[0].ports[0]", "must not be null"},
-		{"'ingress':[{'ports':[{'port':80.0}]}]", "$.spec.ingress[0].ports[0].port", "must be an integer"},
-		{"'ingress':[{'ports':[{'port':true}]}]", "$.spec.ingress[0].ports[0].port", "must be an integer"},
-		{"'ingress':[{'ports':[{'protocol':6}]}]", "$.spec.ingress[0].ports[0].protocol", "must be a string"},
-		{"'ingress':[{'from':[{'ipBlock':'10.0.0.0/8'}]}]", "$.spec.ingress[0].from[0].ipBlock",
-		 "must be an object"},
+		{"'ingress':[{'ports':[{'port':80.0}]}]", "$.spec.ingress[0].ports[0].port",
+		 "must be an integer"},
+		{"'ingress':[{'ports':[{'port':true}]}]", "$.spec.ingress[0].ports[0].port",
+		 "must be an integer"},
+		{"'ingress':[{'ports':[{'protocol':6}]}]", "$.spec.ingress[0].ports[0].protocol",
+		 "must be a string"},
+		{"'ingress':[{'from':[{'ipBlock':'10.0.0.0/8'}]}]",
+		 "$.spec.ingress[0].from[0].ipBlock", "must be an object"},
 		{"'policyTypes':'Ingress'", "$.spec.policyTypes", "must be an array"},
 		{"'policyTypes':[null]", "$.spec.policyTypes[0]", "must be a string"},
 	};
@@ -110,12 +120,15 @@ static void refuses_peers_that_would_widen(void)
 {
 	static const struct refusal list[] = {
 		{"'ingress':[{'from':[{}]}]", "$.spec.ingress[0].from[0]", "must hold"},
-		{"'ingress':[{'from':[{'podSelector':null}]}]", "$.spec.ingress[0].from[0]", "must hold"},
+		{"'ingress':[{'from':[{'podSelector':null}]}]", "$.spec.ingress[0].from[0]",
+		 "must hold"},
 		{"'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8'},'podSelector':{}}]}]",
 		 "$.spec.ingress[0].from[0]", "stands alone"},
-		{"'egress':[{'to':[{'podSelector':{}},{'ipBlock':{'cidr':'::/0'},'namespaceSelector':{}}]}]",
+		{"'egress':[{'to':[{'podSelector':{}},{'ipBlock':{'cidr':'::/"
+		 "0'},'namespaceSelector':{}}]}]",
 		 "$.spec.egress[0].to[1]", "stands alone"},
-		{"'ingress':[{'from':[{'ipBlock':{}}]}]", "$.spec.ingress[0].from[0].ipBlock.cidr", "is missing"},
+		{"'ingress':[{'from':[{'ipBlock':{}}]}]", "$.spec.ingress[0].from[0].ipBlock.cidr",
+		 "is missing"},
 	};
 
 	CHECK_REFUSALS(list);
@@ -123,7 +136,9 @@ static void refuses_peers_that_would_widen(void)
 
 static void refuses_wrong_blocks(void)
 {
-#define BLOCK(cidr, excepts) "'ingress':[{'from':[{'podSelector':{}},{'ipBlock':{'cidr':'" cidr "','except':[" excepts "]}}]}]"
+#define BLOCK(cidr, excepts)                                                                       \
+	"'ingress':[{'from':[{'podSelector':{}},{'ipBlock':{'cidr':'" cidr "','except':[" excepts  \
+	"]}}]}]"
 #define AT "$.spec.ingress[0].from[1].ipBlock."
 	static const struct refusal list[] = {
 		{BLOCK("10.0.0.0", ""), AT "cidr", "must be a block"},
@@ -146,7 +161,7 @@ static void refuses_wrong_blocks(void)
 static void refuses_wrong_ports(void)
 {
 #define PORT_OF(inside) "'egress':[{'ports':[{" inside "}]}]"
-#define PORT_AT "$.spec.egress[0].ports[0]."
+#define PORT_AT		"$.spec.egress[0].ports[0]."
 	static const struct refusal list[] = {
 		{PORT_OF("'port':0"), PORT_AT "port", "from 1 to 65535"},
 		{PORT_OF("'port':65536"), PORT_AT "port", "from 1 to 65535"},
@@ -173,31 +188,40 @@ static void refuses_wrong_ports(void)
 static void refuses_wrong_selectors(void)
 {
 #define TERM(inside) "'podSelector':{'matchExpressions':[{" inside "}]}"
-#define TERM_AT "$.spec.podSelector.matchExpressions[0]."
+#define TERM_AT	     "$.spec.podSelector.matchExpressions[0]."
 	static const struct refusal list[] = {
 		{TERM("'operator':'Exists'"), TERM_AT "key", "is missing"},
 		{TERM("'key':'a'"), TERM_AT "operator", "is missing"},
 		{TERM("'key':'a','operator':'in'"), TERM_AT "operator", "must be In"},
-		{TERM("'key':'a','operator':'Gt','values':['1']"), TERM_AT "operator", "must be In"},
+		{TERM("'key':'a','operator':'Gt','values':['1']"), TERM_AT "operator",
+		 "must be In"},
 		{TERM("'key':'a','operator':'In'"), TERM_AT "values", "must hold a value"},
-		{TERM("'key':'a','operator':'In','values':[]"), TERM_AT "values", "must hold a value"},
-		{TERM("'key':'a','operator':'NotIn','values':null"), TERM_AT "values", "must hold a value"},
-		{TERM("'key':'a','operator':'Exists','values':['x']"), TERM_AT "values", "must be empty"},
-		{TERM("'key':'a','operator':'DoesNotExist','values':['x']"), TERM_AT "values", "must be empty"},
-		{TERM("'key':'a','operator':'In','values':['-x']"), TERM_AT "values[0]", "begin and end"},
+		{TERM("'key':'a','operator':'In','values':[]"), TERM_AT "values",
+		 "must hold a value"},
+		{TERM("'key':'a','operator':'NotIn','values':null"), TERM_AT "values",
+		 "must hold a value"},
+		{TERM("'key':'a','operator':'Exists','values':['x']"), TERM_AT "values",
+		 "must be empty"},
+		{TERM("'key':'a','operator':'DoesNotExist','values':['x']"), TERM_AT "values",
+		 "must be empty"},
+		{TERM("'key':'a','operator':'In','values':['-x']"), TERM_AT "values[0]",
+		 "begin and end"},
 		{TERM("'key':'-a','operator':'Exists'"), TERM_AT "key", "begin and end"},
 		{TERM("'key':'A.b/c','operator':'Exists'"), TERM_AT "key", "prefix"},
 		{TERM("'key':'/c','operator':'Exists'"), TERM_AT "key", "prefix"},
 		{TERM("'key':'a/b/c','operator':'Exists'"), TERM_AT "key", "begin and end"},
 		{TERM("'key':'','operator':'Exists'"), TERM_AT "key", "begin and end"},
-		{"'podSelector':{'matchLabels':{'a b':'x'}}", "$.spec.podSelector.matchLabels[\"a b\"]", "begin and end"},
-		{"'podSelector':{'matchLabels':{'a':'x y'}}", "$.spec.podSelector.matchLabels.a", "label value"},
+		{"'podSelector':{'matchLabels':{'a b':'x'}}",
+		 "$.spec.podSelector.matchLabels[\"a b\"]", "begin and end"},
+		{"'podSelector':{'matchLabels':{'a':'x y'}}", "$.spec.podSelector.matchLabels.a",
+		 "label value"},
 		{"'podSelector':{'matchLabels':{'a':"
 		 "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}}",
 		 "$.spec.podSelector.matchLabels.a", "63 bytes"},
 		{"'podSelector':{'matchLabels':{"
 		 "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa':''}}",
-		 "$.spec.podSelector.matchLabels.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		 "$.spec.podSelector.matchLabels."
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 		 "63 bytes"},
 	};
 
@@ -211,7 +235,8 @@ static void refuses_unknown_types(void)
 	static const struct refusal list[] = {
 		{"'policyTypes':['ingress']", "$.spec.policyTypes[0]", "Ingress or Egress"},
 		{"'policyTypes':['Ingress','Both']", "$.spec.policyTypes[1]", "Ingress or Egress"},
-		{"'policyTypes':['Ingress','Egress','Ingress']", "$.spec.policyTypes", "limit is 2"},
+		{"'policyTypes':['Ingress','Egress','Ingress']", "$.spec.policyTypes",
+		 "limit is 2"},
 	};
 
 	CHECK_REFUSALS(list);
@@ -220,9 +245,16 @@ static void refuses_unknown_types(void)
 static void absent_null_and_empty_are_the_same(void)
 {
 	static const char *const same[] = {
-		"", "'podSelector':null", "'podSelector':{}", "'podSelector':{'matchLabels':null,'matchExpressions':null}",
-		"'podSelector':{'matchLabels':{},'matchExpressions':[]}", "'ingress':null,'egress':null",
-		"'ingress':[],'egress':[]", "'policyTypes':null", "'policyTypes':[]", "'policyTypes':['Ingress']",
+		"",
+		"'podSelector':null",
+		"'podSelector':{}",
+		"'podSelector':{'matchLabels':null,'matchExpressions':null}",
+		"'podSelector':{'matchLabels':{},'matchExpressions':[]}",
+		"'ingress':null,'egress':null",
+		"'ingress':[],'egress':[]",
+		"'policyTypes':null",
+		"'policyTypes':[]",
+		"'policyTypes':['Ingress']",
 	};
 	struct object_list first = {}, other = {};
 	struct object_error error;
@@ -247,7 +279,8 @@ static void names_the_limit(void)
 
 	end += sprintf(end, "'ingress':[{'from':[");
 	for (int i = 0; i < 70000; i++)
-		end += sprintf(end, "%s{'ipBlock':{'cidr':'10.%d.%d.0/24'}}", i ? "," : "", i / 256 % 256, i % 256);
+		end += sprintf(end, "%s{'ipBlock':{'cidr':'10.%d.%d.0/24'}}", i ? "," : "",
+			       i / 256 % 256, i % 256);
 	sprintf(end, "]}]");
 	CU_ASSERT_EQUAL(decode(spec, &list, &error), -EFBIG);
 	CU_ASSERT_STRING_EQUAL(error.path, "$.spec.ingress[0].from");
@@ -257,8 +290,9 @@ static void names_the_limit(void)
 
 static void refuses_fields_beside_spec(void)
 {
-	static const char text[] = "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\","
-				   "\"metadata\":{\"name\":\"p\"},\"ingress\":[{}]}";
+	static const char text[] =
+		"{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\","
+		"\"metadata\":{\"name\":\"p\"},\"ingress\":[{}]}";
 	struct object_list list = {};
 	struct object_error error = {};
 

@@ -25,8 +25,9 @@ static bool contains(const char *block, const char *address)
 
 static void writes_what_it_read(void)
 {
-	static const char *const same[] = {"10.1.2.3/32", "0.0.0.0/0", "10.0.0.0/31", "::/0", "fd00::/8",
-					   "2001:db8::1/128", "::/96", "::/80"};
+	static const char *const same[] = {"10.1.2.3/32", "0.0.0.0/0", "10.0.0.0/31",
+					   "::/0",	  "fd00::/8",  "2001:db8::1/128",
+					   "::/96",	  "::/80"};
 	char text[PREFIX_TEXT_MAX];
 
 	for (size_t i = 0; i < sizeof(same) / sizeof(*same); i++) {
@@ -48,10 +49,22 @@ static void masks_host_bits(void)
 
 static void refuses_what_is_no_block(void)
 {
-	static const char *const wrong[] = {"",           "10.0.0.0",    "10.0.0.0/33", "10.0.0.0/",
-					    "10.0.0.0/08", "10.0.0.0/+8", "10.0.0.0/-1", "10.0.0/8",
-					    "010.0.0.0/8", "::/129",      "::ffff:10.0.0.0/104", "fe80::1%eth0/64",
-					    "10.0.0.0/8 ", " 10.0.0.0/8", "10.0.0.0/8/8", "::ffff:0:0/96"};
+	static const char *const wrong[] = {"",
+					    "10.0.0.0",
+					    "10.0.0.0/33",
+					    "10.0.0.0/",
+					    "10.0.0.0/08",
+					    "10.0.0.0/+8",
+					    "10.0.0.0/-1",
+					    "10.0.0/8",
+					    "010.0.0.0/8",
+					    "::/129",
+					    "::ffff:10.0.0.0/104",
+					    "fe80::1%eth0/64",
+					    "10.0.0.0/8 ",
+					    " 10.0.0.0/8",
+					    "10.0.0.0/8/8",
+					    "::ffff:0:0/96"};
 	struct prefix p = {.length = 77};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
@@ -89,10 +102,11 @@ static void never_mixes_the_families(void)
 
 static void knows_addresses_that_nobody_can_have(void)
 {
-	static const char *const wrong[] = {"0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1",
-					    "255.255.255.255", "::", "::1", "fe80::1", "febf::1", "ff02::1"};
-	static const char *const right[] = {"10.0.0.1", "100.64.0.1", "192.168.255.255", "fd00::1", "2001:db8::1",
-					    "fec0::1"};
+	static const char *const wrong[] = {
+		"0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255",
+		"::",	   "::1",     "fe80::1",   "febf::1",	  "ff02::1"};
+	static const char *const right[] = {"10.0.0.1", "100.64.0.1",  "192.168.255.255",
+					    "fd00::1",	"2001:db8::1", "fec0::1"};
 	struct polder_addr addr;
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Overlapping blocks, excepts and port ranges: compiled rule sets against the objects read word by word. */
+/* Overlapping blocks, excepts and port ranges: compiled rule sets against the objects read word by
+ * word. */
 #include <netinet/in.h>
 
 #include "tests/unit/policy_world.h"
 #include "tests/unit/unit.h"
 
 #define PODS_WRITTEN 6
-#define TRIALS       60
+#define TRIALS	     60
 #define QUESTIONS    400
 
 static uint32_t state = 12345;
@@ -26,8 +27,8 @@ static void write_block(FILE *out)
 	if (draw(8) == 0)
 		fprintf(out, "{'ipBlock':{'cidr':'%s'}}", v6 ? "::/0" : "0.0.0.0/0");
 	else if (v6)
-		fprintf(out, "{'ipBlock':{'cidr':'fd00::/120','except':['fd00::%x/%u']}}", draw(256),
-			120 + draw(9));
+		fprintf(out, "{'ipBlock':{'cidr':'fd00::/120','except':['fd00::%x/%u']}}",
+			draw(256), 120 + draw(9));
 	else
 		fprintf(out, "{'ipBlock':{'cidr':'10.0.0.%u/%u'}}", draw(256), length);
 }
@@ -37,8 +38,11 @@ static void write_block_with_excepts(FILE *out)
 {
 	uint32_t base = 64 * draw(4);
 
-	fprintf(out, "{'ipBlock':{'cidr':'10.0.0.%u/26','except':['10.0.0.%u/%u','10.0.0.%u/%u','10.0.0.%u/32']}}", base,
-		base + draw(64), 26 + draw(7), base + draw(64), 26 + draw(7), base + draw(64));
+	fprintf(out,
+		"{'ipBlock':{'cidr':'10.0.0.%u/26','except':['10.0.0.%u/%u','10.0.0.%u/"
+		"%u','10.0.0.%u/32']}}",
+		base, base + draw(64), 26 + draw(7), base + draw(64), 26 + draw(7),
+		base + draw(64));
 }
 
 static void write_peer(FILE *out)
@@ -48,12 +52,16 @@ static void write_peer(FILE *out)
 		fprintf(out, "{'podSelector':{'matchLabels':{'app':'%c'}}}", 'a' + draw(3));
 		break;
 	case 1:
-		fprintf(out, "{'namespaceSelector':{'matchLabels':{'kubernetes.io/metadata.name':'%c'}}}",
+		fprintf(out,
+			"{'namespaceSelector':{'matchLabels':{'kubernetes.io/"
+			"metadata.name':'%c'}}}",
 			'x' + draw(2));
 		break;
 	case 2:
-		fprintf(out, "{'namespaceSelector':{},'podSelector':{'matchExpressions':[{'key':'app','operator':"
-			     "'%s','values':['a','b']}]}}",
+		fprintf(out,
+			"{'namespaceSelector':{},'podSelector':{'matchExpressions':[{'key':'app','"
+			"operator':"
+			"'%s','values':['a','b']}]}}",
 			draw(2) ? "In" : "NotIn");
 		break;
 	case 3:
@@ -117,14 +125,18 @@ static char *write_cluster(void)
 
 	for (uint32_t i = 0; i < PODS_WRITTEN; i++)
 		fprintf(out,
-			"{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'%c','name':'p%u','labels':{'app':'%c'}},"
-			"'spec':{'containers':[{'name':'c','ports':[{'name':'web','containerPort':%u}]}]},"
+			"{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'%c','name':'p%u',"
+			"'labels':{'app':'%c'}},"
+			"'spec':{'containers':[{'name':'c','ports':[{'name':'web','containerPort':%"
+			"u}]}]},"
 			"'status':{'podIPs':[{'ip':'10.0.0.%u'},{'ip':'fd00::%x'}]}},",
 			'x' + i % 2, i, 'a' + i % 4, 1 + draw(80), 1 + draw(254), 1 + draw(254));
 	for (uint32_t i = 0; i < 6; i++) {
 		fprintf(out,
-			"%s{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'%c',"
-			"'name':'n%u'},'spec':{'podSelector':{%s},'policyTypes':['Ingress','Egress'],'ingress':[",
+			"%s{'apiVersion':'networking.k8s.io/"
+			"v1','kind':'NetworkPolicy','metadata':{'namespace':'%c',"
+			"'name':'n%u'},'spec':{'podSelector':{%s},'policyTypes':['Ingress','Egress'"
+			"],'ingress':[",
 			i ? "," : "", 'x' + i % 2, i, draw(2) ? "" : "'matchLabels':{'app':'a'}");
 		write_rules(out, "from");
 		fprintf(out, "],'egress':[");
@@ -179,7 +191,8 @@ static bool block_matches(const struct policy_peer *peer, const struct polder_ad
 	return true;
 }
 
-static bool peer_matches(const struct policy_peer *peer, const char *policy_namespace, const struct question *q)
+static bool peer_matches(const struct policy_peer *peer, const char *policy_namespace,
+			 const struct question *q)
 {
 	struct labels labels = {};
 	bool result = true;
@@ -194,10 +207,12 @@ static bool peer_matches(const struct policy_peer *peer, const char *policy_name
 	if (peer->has_namespace_selector)
 		result = selector_matches(&peer->namespace_selector, &labels);
 	labels_clear(&labels);
-	return result && (!peer->has_pod_selector || selector_matches(&peer->pod_selector, &q->peer->labels));
+	return result &&
+	       (!peer->has_pod_selector || selector_matches(&peer->pod_selector, &q->peer->labels));
 }
 
-static bool rule_allows(const struct policy_rule *rule, const char *policy_namespace, const struct question *q)
+static bool rule_allows(const struct policy_rule *rule, const char *policy_namespace,
+			const struct question *q)
 {
 	bool matched = rule->peer_count == 0;
 
@@ -221,7 +236,8 @@ static int read_objects(const struct world *world, const struct question *q)
 			continue;
 		result = result < 0 ? 0 : result;
 		for (size_t j = 0; j < count; j++)
-			if (rule_allows(q->egress ? &policy->egress[j] : &policy->ingress[j], object->namespace, q))
+			if (rule_allows(q->egress ? &policy->egress[j] : &policy->ingress[j],
+					object->namespace, q))
 				result = 1;
 	}
 	return result;
@@ -237,7 +253,8 @@ static bool named_rule_allows(const struct world *world, uint32_t rule, const st
 		const struct object *object = world->by_kind[OBJECT_NETWORK_POLICY][i];
 		const struct network_policy_object *policy = &object->network_policy;
 
-		if (strcmp(object->name, origin.name) == 0 && strcmp(object->namespace, origin.namespace) == 0)
+		if (strcmp(object->name, origin.name) == 0 &&
+		    strcmp(object->namespace, origin.namespace) == 0)
 			return rule_allows(q->egress ? &policy->egress[origin.index]
 						     : &policy->ingress[origin.index],
 					   object->namespace, q);
@@ -247,7 +264,8 @@ static bool named_rule_allows(const struct world *world, uint32_t rule, const st
 
 static void ask(const struct world *world)
 {
-	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMP};
+	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP,
+					    IPPROTO_ICMP};
 	size_t subject = draw(PODS_WRITTEN), peer = draw(PODS_WRITTEN + 3);
 	struct question q = {
 		.subject = world->by_kind[OBJECT_POD][subject],
@@ -263,7 +281,8 @@ static void ask(const struct world *world)
 	char text[64];
 	int expected;
 
-	snprintf(text, sizeof(text), draw(2) ? "10.0.%u.%u" : "fd00::%x:%x", draw(8) == 0 ? 1 : 0, draw(256));
+	snprintf(text, sizeof(text), draw(2) ? "10.0.%u.%u" : "fd00::%x:%x", draw(8) == 0 ? 1 : 0,
+		 draw(256));
 	addr_parse(text, &q.addr);
 	if (q.peer)
 		q.addr = q.peer->pod.addresses[draw(2)];
@@ -271,8 +290,9 @@ static void ask(const struct world *world)
 	CU_ASSERT_EQUAL(expected < 0, ruleset == NULL);
 	if (!ruleset)
 		return;
-	verdict = compiled_ruleset_judge(ruleset, q.peer ? world->policy->pods[peer].identity : IDENTITY_WORLD,
-					 &q.addr, q.proto, q.port);
+	verdict = compiled_ruleset_judge(
+		ruleset, q.peer ? world->policy->pods[peer].identity : IDENTITY_WORLD, &q.addr,
+		q.proto, q.port);
 	CU_ASSERT_EQUAL(verdict.allowed, expected == 1);
 	CU_ASSERT(verdict.allowed ? named_rule_allows(world, verdict.rule, &q) : verdict.rule == 0);
 }
@@ -299,8 +319,12 @@ static const struct compiled_ruleset *ingress_of(const struct world *world)
 
 static void a_block_inside_a_wider_one_needs_no_entry(void)
 {
-	struct world *w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8'}},"
-		"{'ipBlock':{'cidr':'10.1.0.0/16'}},{'ipBlock':{'cidr':'10.1.2.0/24'}}]}]"), NULL);
+	struct world *w = world_new(
+		ONE_POD "," NETPOL(
+			"x", "p",
+			"'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8'}},"
+			"{'ipBlock':{'cidr':'10.1.0.0/16'}},{'ipBlock':{'cidr':'10.1.2.0/24'}}]}]"),
+		NULL);
 
 	CU_ASSERT_EQUAL(ingress_of(w)->prefix_count, 1);
 	CU_ASSERT(world_takes(w, "x/a", "10.1.2.3", IPPROTO_TCP, 1));
@@ -309,8 +333,11 @@ static void a_block_inside_a_wider_one_needs_no_entry(void)
 
 static void an_except_is_an_entry_of_class_none(void)
 {
-	struct world *w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8',"
-		"'except':['10.1.0.0/16','10.1.5.0/24']}}]}]"), NULL);
+	struct world *w =
+		world_new(ONE_POD "," NETPOL("x", "p",
+					     "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8',"
+					     "'except':['10.1.0.0/16','10.1.5.0/24']}}]}]"),
+			  NULL);
 
 	CU_ASSERT_EQUAL_FATAL(ingress_of(w)->prefix_count, 2);
 	CU_ASSERT_EQUAL(ingress_of(w)->prefixes[0].prefix.length, 96 + 8);
@@ -320,8 +347,11 @@ static void an_except_is_an_entry_of_class_none(void)
 
 static void an_except_as_wide_as_its_block_leaves_nothing(void)
 {
-	struct world *w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8',"
-		"'except':['10.0.0.0/8']}}]}]"), NULL);
+	struct world *w =
+		world_new(ONE_POD "," NETPOL("x", "p",
+					     "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8',"
+					     "'except':['10.0.0.0/8']}}]}]"),
+			  NULL);
 
 	CU_ASSERT_FALSE(world_takes(w, "x/a", "10.1.2.3", IPPROTO_TCP, 1));
 	CU_ASSERT_EQUAL(ingress_of(w)->prefix_count, 0);
@@ -330,8 +360,12 @@ static void an_except_as_wide_as_its_block_leaves_nothing(void)
 
 static void an_except_ends_only_its_own_block(void)
 {
-	struct world *w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8',"
-		"'except':['10.1.0.0/16']}},{'ipBlock':{'cidr':'10.0.0.0/9'}}]}]"), NULL);
+	struct world *w = world_new(
+		ONE_POD
+		"," NETPOL("x", "p",
+			   "'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8',"
+			   "'except':['10.1.0.0/16']}},{'ipBlock':{'cidr':'10.0.0.0/9'}}]}]"),
+		NULL);
 
 	CU_ASSERT(world_takes(w, "x/a", "10.1.2.3", IPPROTO_TCP, 1));
 	world_free(w);
@@ -339,14 +373,18 @@ static void an_except_ends_only_its_own_block(void)
 
 static void ipv6_blocks_leave_a_hole_for_ipv4(void)
 {
-	struct world *w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'::/0'}}]}]"), NULL);
+	struct world *w = world_new(
+		ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'::/0'}}]}]"),
+		NULL);
 
 	CU_ASSERT_EQUAL_FATAL(ingress_of(w)->prefix_count, 2);
 	CU_ASSERT_EQUAL(ingress_of(w)->prefixes[1].prefix.length, 96);
 	CU_ASSERT_EQUAL(ingress_of(w)->prefixes[1].peer_class, 0);
 	world_free(w);
-	w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'from':[{'ipBlock':{'cidr':'::/0'}},"
-						   "{'ipBlock':{'cidr':'0.0.0.0/0'}}]}]"), NULL);
+	w = world_new(ONE_POD "," NETPOL("x", "p",
+					 "'ingress':[{'from':[{'ipBlock':{'cidr':'::/0'}},"
+					 "{'ipBlock':{'cidr':'0.0.0.0/0'}}]}]"),
+		      NULL);
 	CU_ASSERT_EQUAL(ingress_of(w)->prefix_count, 1);
 	CU_ASSERT(world_takes(w, "x/a", "10.1.2.3", IPPROTO_TCP, 1));
 	world_free(w);
@@ -354,8 +392,11 @@ static void ipv6_blocks_leave_a_hole_for_ipv4(void)
 
 static void a_whole_protocol_is_one_entry(void)
 {
-	struct world *w = world_new(ONE_POD "," NETPOL("x", "p", "'ingress':[{'ports':[{'protocol':'UDP'},"
-		"{'port':1,'endPort':65535},{'protocol':'UDP','port':53}]}]"), NULL);
+	struct world *w = world_new(
+		ONE_POD "," NETPOL("x", "p",
+				   "'ingress':[{'ports':[{'protocol':'UDP'},"
+				   "{'port':1,'endPort':65535},{'protocol':'UDP','port':53}]}]"),
+		NULL);
 
 	/* UDP: 1. TCP from 1: 16 prefixes. */
 	CU_ASSERT_EQUAL(ingress_of(w)->port_count, 17);

@@ -7,9 +7,12 @@
 #include "tests/unit/unit.h"
 
 #define PODS                                                                                       \
-	POD("x", "a", "'app':'a'", "10.0.0.1") "," POD("x", "b", "'app':'b','role':'fe'", "10.0.0.2") "," \
-	POD("x", "c", "'app':'c'", "10.0.0.3")
-#define SPEC "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'podSelector':{'matchLabels':{'role':'fe'}}}]}]"
+	POD("x", "a", "'app':'a'", "10.0.0.1")                                                     \
+	"," POD("x", "b", "'app':'b','role':'fe'", "10.0.0.2") "," POD("x", "c", "'app':'c'",      \
+								       "10.0.0.3")
+#define SPEC                                                                                       \
+	"'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'podSelector':{'"          \
+	"matchLabels':{'role':'fe'}}}]}]"
 
 static uint32_t ingress_id(const struct world *world, const char *pod)
 {
@@ -20,7 +23,8 @@ static void a_new_identity_of_a_known_class_keeps_the_rule_set(void)
 {
 	struct policy_registry *registry = policy_registry_new();
 	struct world *before = world_new(PODS "," NETPOL("x", "p", SPEC), registry);
-	struct world *after = world_new(PODS "," POD("x", "d", "'app':'d','role':'fe'", "10.0.0.4") "," NETPOL("x", "p", SPEC),
+	struct world *after = world_new(PODS "," POD("x", "d", "'app':'d','role':'fe'",
+						     "10.0.0.4") "," NETPOL("x", "p", SPEC),
 					registry);
 
 	CU_ASSERT_EQUAL(ingress_id(before, "x/a"), ingress_id(after, "x/a"));
@@ -37,8 +41,12 @@ static void another_content_gets_another_number(void)
 	static const char *const changes[] = {
 		NETPOL("x", "p", SPEC ",'egress':[],'policyTypes':['Ingress','Egress']"),
 		NETPOL("x", "q", SPEC),
-		NETPOL("x", "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'podSelector':{'matchLabels':{'app':'b'}}}]}]"),
-		NETPOL("x", "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'podSelector':{'matchLabels':{'role':'fe'}}}],'ports':[{}]}]"),
+		NETPOL("x", "p",
+		       "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'"
+		       "podSelector':{'matchLabels':{'app':'b'}}}]}]"),
+		NETPOL("x", "p",
+		       "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'"
+		       "podSelector':{'matchLabels':{'role':'fe'}}}],'ports':[{}]}]"),
 	};
 	struct policy_registry *registry = policy_registry_new();
 	struct world *first = world_new(PODS "," NETPOL("x", "p", SPEC), registry), *other;
@@ -62,7 +70,9 @@ static void another_content_gets_another_number(void)
 
 static void pods_under_the_same_policies_share_a_rule_set(void)
 {
-	struct world *w = world_new(PODS "," NETPOL("x", "p", "'podSelector':{},'policyTypes':['Ingress','Egress']"), NULL);
+	struct world *w = world_new(
+		PODS "," NETPOL("x", "p", "'podSelector':{},'policyTypes':['Ingress','Egress']"),
+		NULL);
 
 	CU_ASSERT_EQUAL(ingress_id(w, "x/a"), ingress_id(w, "x/c"));
 	CU_ASSERT_EQUAL(w->policy->ruleset_count, 1);
@@ -71,8 +81,12 @@ static void pods_under_the_same_policies_share_a_rule_set(void)
 
 static void a_rule_without_peers_stands_in_every_class(void)
 {
-	struct world *w = world_new(PODS "," NETPOL("x", "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]},"
-		"{'from':[{'podSelector':{'matchLabels':{'app':'b'}}},{'ipBlock':{'cidr':'192.0.2.0/24'}}]}]"), NULL);
+	struct world *w =
+		world_new(PODS "," NETPOL("x", "p",
+					  "'podSelector':{},'ingress':[{'ports':[{'port':80}]},"
+					  "{'from':[{'podSelector':{'matchLabels':{'app':'b'}}},{'"
+					  "ipBlock':{'cidr':'192.0.2.0/24'}}]}]"),
+			  NULL);
 	const struct compiled_ruleset *set = world_ruleset(w, ingress_id(w, "x/a"));
 
 	CU_ASSERT_NOT_EQUAL(set->entry.default_pod_class, 0);
@@ -89,13 +103,17 @@ static void a_rule_without_peers_stands_in_every_class(void)
 static void the_first_rule_by_name_and_place_decides(void)
 {
 	struct policy_registry *registry = policy_registry_new();
-	struct world *w = world_new(PODS "," NETPOL("x", "zz", "'podSelector':{},'ingress':[{}]"), registry);
+	struct world *w =
+		world_new(PODS "," NETPOL("x", "zz", "'podSelector':{},'ingress':[{}]"), registry);
 	struct policy_verdict verdict;
 	struct rule_origin origin;
 
 	world_free(w);
-	w = world_new(PODS "," NETPOL("x", "zz", "'podSelector':{},'ingress':[{}]") ","
-		      NETPOL("x", "aa", "'podSelector':{},'ingress':[{'ports':[{'port':1}]},{'ports':[{'port':80}]},{}]"), registry);
+	w = world_new(PODS "," NETPOL("x", "zz", "'podSelector':{},'ingress':[{}]") "," NETPOL(
+			      "x", "aa",
+			      "'podSelector':{},'ingress':[{'ports':[{'port':1}]},{'ports':[{'port'"
+			      ":80}]},{}]"),
+		      registry);
 	verdict = world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80);
 	CU_ASSERT_EQUAL(policy_rule_origin(registry, verdict.rule, &origin), 0);
 	CU_ASSERT_STRING_EQUAL(origin.namespace, "x");
@@ -109,7 +127,9 @@ static void the_first_rule_by_name_and_place_decides(void)
 static void other_pods_get_no_rule_set(void)
 {
 	struct world *w = world_new(PODS, NULL);
-	struct policy_input input = {.pods = w->by_kind[OBJECT_POD], .pod_count = 3, .subject = (bool[]){true, false, false}};
+	struct policy_input input = {.pods = w->by_kind[OBJECT_POD],
+				     .pod_count = 3,
+				     .subject = (bool[]){true, false, false}};
 	struct compiled_policy *policy;
 
 	CU_ASSERT_EQUAL(policy_compile(w->registry, &input, &policy), 0);

@@ -3,10 +3,12 @@
 #include "policy/objects.h"
 #include "tests/unit/unit.h"
 
-static bool matches(enum selector_operator op, const char *key, const char *value, const char *label_value)
+static bool matches(enum selector_operator op, const char *key, const char *value,
+		    const char *label_value)
 {
 	char *values[] = {(char *)value, "other"};
-	struct selector_term term = {.key = (char *)key, .op = op, .values = values, .value_count = value ? 2 : 0};
+	struct selector_term term = {
+		.key = (char *)key, .op = op, .values = values, .value_count = value ? 2 : 0};
 	struct selector selector = {.terms = &term, .count = 1};
 	struct labels labels = {};
 	bool result;

@@ -7,8 +7,11 @@
 #include "tests/unit/unit.h"
 
 #define ITEMS                                                                                      \
-	POD("x", "a", "'app':'a'", "10.0.0.1") "," POD_SPEC("x", "b", "", IP("10.0.0.2"), PORTS(PORT("web", 80, "TCP"))) "," \
-	NETPOL("x", "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]},{'from':[{'podSelector':{}}]}]")
+	POD("x", "a", "'app':'a'", "10.0.0.1")                                                     \
+	"," POD_SPEC("x", "b", "", IP("10.0.0.2"), PORTS(PORT("web", 80, "TCP"))) "," NETPOL(      \
+		"x", "p",                                                                          \
+		"'podSelector':{},'ingress':[{'ports':[{'port':80}]},{'from':[{'podSelector':{}}]" \
+		"}]")
 
 static void numbers_survive_a_restart(void)
 {
@@ -23,8 +26,9 @@ static void numbers_survive_a_restart(void)
 	CU_ASSERT_EQUAL(world_pod(w, "x/a")->identity, world_pod(v, "x/a")->identity);
 	CU_ASSERT_EQUAL(world_pod(w, "x/b")->identity, world_pod(v, "x/b")->identity);
 	CU_ASSERT_EQUAL(world_pod(w, "x/a")->ingress_ruleset, world_pod(v, "x/a")->ingress_ruleset);
-	CU_ASSERT_EQUAL(world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule,
-			world_judge(v, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule);
+	CU_ASSERT_EQUAL(
+		world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule,
+		world_judge(v, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule);
 	json_decref(state);
 	json_decref(again);
 	world_free(w);
@@ -37,7 +41,8 @@ static void damaged_state_leaves_an_empty_registry(void)
 {
 	struct policy_registry *registry = policy_registry_new(), *damaged = policy_registry_new();
 	struct world *w = world_new(ITEMS, registry);
-	json_t *state = policy_registry_export(registry), *empty = policy_registry_export(damaged), *left;
+	json_t *state = policy_registry_export(registry), *empty = policy_registry_export(damaged),
+	       *left;
 	char *text = json_dumps(state, JSON_COMPACT);
 	size_t length = strlen(text), refused = 0;
 
@@ -98,8 +103,10 @@ static void a_rule_set_of_the_maps_keeps_its_number(void)
 	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, 700, other), -EEXIST);
 	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, 800, digest), -EEXIST);
 	CU_ASSERT_EQUAL(policy_registry_know_ruleset(fresh, RULESET_CAPACITY, other), -EINVAL);
-	w = world_new(ITEMS ",{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'q'},"
-			    "'spec':{'policyTypes':['Egress']}}", fresh);
+	w = world_new(ITEMS ",{'apiVersion':'networking.k8s.io/"
+			    "v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'q'},"
+			    "'spec':{'policyTypes':['Egress']}}",
+		      fresh);
 	CU_ASSERT_EQUAL(world_pod(w, "x/a")->ingress_ruleset, 700);
 	CU_ASSERT(world_pod(w, "x/a")->egress_ruleset > 800);
 	world_free(w);

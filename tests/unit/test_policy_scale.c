@@ -34,8 +34,8 @@ static void measure(struct world *w, const char *what)
 	CU_ASSERT_EQUAL(policy_compile(w->registry, &input, &policy), 0);
 	seconds = now() - begin;
 	getrusage(RUSAGE_SELF, &usage);
-	printf("\n    %s: %.3f s, %zu rule sets, peak %ld MiB ", what, seconds, policy->ruleset_count,
-	       usage.ru_maxrss / 1024);
+	printf("\n    %s: %.3f s, %zu rule sets, peak %ld MiB ", what, seconds,
+	       policy->ruleset_count, usage.ru_maxrss / 1024);
 	CU_ASSERT(seconds < SECONDS_AT_MOST);
 	compiled_policy_free(policy);
 }
@@ -48,17 +48,24 @@ static void ten_thousand_pods_under_a_thousand_policies(void)
 	struct world *w;
 
 	for (int i = 0; i < 10000; i++)
-		fprintf(out, POD("n%d", "p%d", "'app':'a%d','tier':'t%d'", "10.%d.%d.%d") ",", i % 20, i, i % 500, i % 5,
-			1 + i / 60000, i / 250, 1 + i % 250);
+		fprintf(out, POD("n%d", "p%d", "'app':'a%d','tier':'t%d'", "10.%d.%d.%d") ",",
+			i % 20, i, i % 500, i % 5, 1 + i / 60000, i / 250, 1 + i % 250);
 	for (int i = 0; i < 1000; i++)
 		fprintf(out,
-			"%s" NETPOL("n%d", "q%d", "'podSelector':{'matchLabels':{'%s':'%s%d'}},'policyTypes':['Ingress','Egress'],"
-					"'ingress':[{'from':[{'podSelector':{'matchLabels':{'tier':'t%d'}}},"
-					"{'namespaceSelector':{'matchLabels':{'kubernetes.io/metadata.name':'n%d'}}}],"
-					"'ports':[{'port':%d},{'port':1000,'endPort':%d}]}],"
-					"'egress':[{'to':[{'ipBlock':{'cidr':'10.%d.0.0/16','except':['10.%d.%d.0/24']}}]},{'ports':[{'port':53,'protocol':'UDP'}]}]"),
-			i ? "," : "", i % 20, i, i % 3 ? "app" : "tier", i % 3 ? "a" : "t", i % 3 ? i % 500 : i % 5,
-			i % 5, i % 20, 80 + i % 10, 1000 + i, 1 + i % 200, 1 + i % 200, i % 256);
+			"%s" NETPOL("n%d", "q%d",
+				    "'podSelector':{'matchLabels':{'%s':'%s%d'}},'policyTypes':['"
+				    "Ingress','Egress'],"
+				    "'ingress':[{'from':[{'podSelector':{'matchLabels':{'tier':'t%"
+				    "d'}}},"
+				    "{'namespaceSelector':{'matchLabels':{'kubernetes.io/"
+				    "metadata.name':'n%d'}}}],"
+				    "'ports':[{'port':%d},{'port':1000,'endPort':%d}]}],"
+				    "'egress':[{'to':[{'ipBlock':{'cidr':'10.%d.0.0/"
+				    "16','except':['10.%d.%d.0/"
+				    "24']}}]},{'ports':[{'port':53,'protocol':'UDP'}]}]"),
+			i ? "," : "", i % 20, i, i % 3 ? "app" : "tier", i % 3 ? "a" : "t",
+			i % 3 ? i % 500 : i % 5, i % 5, i % 20, 80 + i % 10, 1000 + i, 1 + i % 200,
+			1 + i % 200, i % 256);
 	fclose(out);
 	w = world_new(text, NULL);
 	free(text);
@@ -77,12 +84,16 @@ static void a_thousand_blocks_in_each_of_many_policies(void)
 
 	fprintf(out, POD("x", "a", "", "10.0.0.1"));
 	for (int i = 0; i < 200; i++) {
-		fprintf(out, ",{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'p%d'},"
-			     "'spec':{'ingress':[{'from':[", i);
+		fprintf(out,
+			",{'apiVersion':'networking.k8s.io/"
+			"v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'p%d'},"
+			"'spec':{'ingress':[{'from':[",
+			i);
 		for (int j = 0; j < 1000; j++) {
 			state = state * 1664525 + 1013904223;
-			fprintf(out, "%s{'ipBlock':{'cidr':'%u.%u.%u.0/%u'}}", j ? "," : "", 1 + (state >> 24) % 100,
-				state >> 16 & 255, state >> 8 & 255, 12 + (state >> 4) % 13);
+			fprintf(out, "%s{'ipBlock':{'cidr':'%u.%u.%u.0/%u'}}", j ? "," : "",
+				1 + (state >> 24) % 100, state >> 16 & 255, state >> 8 & 255,
+				12 + (state >> 4) % 13);
 		}
 		fprintf(out, "],'ports':[{'port':%d}]}]}}", i + 1);
 	}
@@ -104,17 +115,22 @@ static void disjoint_blocks_grow_evenly(void)
 
 	fprintf(out, POD("x", "a", "", "10.0.0.1"));
 	for (int i = 0; i < 100; i++) {
-		fprintf(out, ",{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'p%d'},"
-			     "'spec':{'ingress':[{'from':[", i);
+		fprintf(out,
+			",{'apiVersion':'networking.k8s.io/"
+			"v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'p%d'},"
+			"'spec':{'ingress':[{'from':[",
+			i);
 		for (int j = 0; j < 1000; j++)
-			fprintf(out, "%s{'ipBlock':{'cidr':'%d.%d.%d.0/24'}}", j ? "," : "", 1 + i, j / 250, j % 250);
+			fprintf(out, "%s{'ipBlock':{'cidr':'%d.%d.%d.0/24'}}", j ? "," : "", 1 + i,
+				j / 250, j % 250);
 		fprintf(out, "]}]}}");
 	}
 	fclose(out);
 	w = world_new(text, NULL);
 	free(text);
 	measure(w, "100 policies of 1,000 disjoint blocks");
-	CU_ASSERT_EQUAL(world_ruleset(w, world_pod(w, "x/a")->ingress_ruleset)->prefix_count, 100000);
+	CU_ASSERT_EQUAL(world_ruleset(w, world_pod(w, "x/a")->ingress_ruleset)->prefix_count,
+			100000);
 	world_free(w);
 }
 
@@ -127,8 +143,11 @@ static void what_does_not_fit_passes_nothing(void)
 
 	fprintf(out, POD("x", "a", "", "10.0.0.1") "," POD("y", "b", "", "10.0.0.2") ",");
 	for (int i = 0; i < 5; i++) {
-		fprintf(out, "%s{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'p%d'},"
-			     "'spec':{'policyTypes':['Ingress','Egress'],'ingress':[", i ? "," : "", i);
+		fprintf(out,
+			"%s{'apiVersion':'networking.k8s.io/"
+			"v1','kind':'NetworkPolicy','metadata':{'namespace':'x','name':'p%d'},"
+			"'spec':{'policyTypes':['Ingress','Egress'],'ingress':[",
+			i ? "," : "", i);
 		for (int j = 0; j < 4000; j++)
 			fprintf(out, "%s{'ports':[{'port':%d}]}", j ? "," : "", 1 + i * 4000 + j);
 		fprintf(out, "]}}");
