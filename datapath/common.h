@@ -29,6 +29,23 @@
 /* Filled by the agent before loading; constant for the verifier afterwards. */
 const volatile struct datapath_config config = {};
 
+/*
+ * Arrays of `config` are read through these: without volatile the compiler would take the zeros it sees here for the truth.
+ */
+static __always_inline void copy_gateway_mac(void *to)
+{
+	*(__u32 *)to = *(const volatile __u32 *)config.gateway_mac;
+	*(__u16 *)(to + 4) = *(const volatile __u16 *)(config.gateway_mac + 4);
+}
+
+static __always_inline void copy_addr6(__be32 *to, const volatile __be32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
 static __always_inline __u32 now_ticks(void)
 {
 	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;

@@ -202,7 +202,7 @@ static __always_inline int address_to_pod(struct __sk_buff *skb, const struct po
 	if ((void *)(eth + 1) > c.end)
 		return -REASON_REWRITE;
 	__builtin_memcpy(eth->h_dest, pod->mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, (const void *)config.gateway_mac, ETH_ALEN);
+	copy_gateway_mac(eth->h_source);
 	return 0;
 }
 

@@ -232,8 +232,10 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 			return -REASON_NAT_PROTOCOL;
 		if (w->fwd.proto == IPPROTO_SCTP)
 			return -REASON_NAT_PROTOCOL; /* its CRC covers the whole packet */
-		w->new_src = p->family == FAMILY_V4 ? addr_from4(config.node_ipv4_be)
-						    : addr_from6((const __be32 *)config.node_ipv6_be);
+		if (p->family == FAMILY_V4)
+			w->new_src = addr_from4(config.node_ipv4_be);
+		else
+			copy_addr6(w->new_src.words_be, config.node_ipv6_be);
 	}
 	return 0;
 }

@@ -65,10 +65,10 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct pod_en
 	arp->operation_be = bpf_htons(2);
 	__builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
 	__builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
-	__builtin_memcpy(arp->sender_mac, (const void *)config.gateway_mac, 6);
+	copy_gateway_mac(arp->sender_mac);
 	__builtin_memcpy(arp->sender_ip, &gateway, 4);
 	__builtin_memcpy(eth->h_dest, pod->mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, (const void *)config.gateway_mac, ETH_ALEN);
+	copy_gateway_mac(eth->h_source);
 	return bpf_redirect_peer(skb->ifindex, 0);
 }
 
@@ -97,12 +97,12 @@ static __always_inline int advertise_gateway(struct __sk_buff *skb, const struct
 	nd->flags_be = bpf_htonl(0xe0000000); /* router, solicited, override */
 	nd->option_type = 2;
 	nd->option_length = 1;
-	__builtin_memcpy(nd->option_mac, (const void *)config.gateway_mac, 6);
+	copy_gateway_mac(nd->option_mac);
 	nd->check = 0;
 	nd->check = ~csum_fold16(sum_words(ip->saddr_be, 8) + bpf_htons(IPPROTO_ICMPV6) +
 				 bpf_htons(sizeof(*nd)) + sum_words((__be32 *)nd, sizeof(*nd) / 4));
 	__builtin_memcpy(c.data, pod->mac, ETH_ALEN);
-	__builtin_memcpy(c.data + ETH_ALEN, (const void *)config.gateway_mac, ETH_ALEN);
+	copy_gateway_mac(c.data + ETH_ALEN);
 	return bpf_redirect_peer(skb->ifindex, 0);
 }
 

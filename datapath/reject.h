@@ -237,9 +237,15 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 		return reject_icmp4(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be, answer.type4,
 				    answer.code4, mtu);
 	} else {
-		const __be32 *router = (const __be32 *)(pod ? config.gateway_ipv6_be : config.node_ipv6_be);
+		__be32 source[4];
 
-		return reject_icmp6(skb, p, answer.from_router ? router : p->tuple.v6.daddr_be, answer.type6,
+		if (!answer.from_router)
+			copy_addr6(source, p->tuple.v6.daddr_be);
+		else if (pod)
+			copy_addr6(source, config.gateway_ipv6_be);
+		else
+			copy_addr6(source, config.node_ipv6_be);
+		return reject_icmp6(skb, p, source, answer.type6,
 				    answer.code6, mtu);
 	}
 }
