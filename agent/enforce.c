@@ -40,10 +40,13 @@ static int know_ruleset(const void *key, const void *value, void *data)
 	const struct ruleset_entry *entry = value;
 
 	uint64_t digest[2] = {};
+	int r;
 
 	if (e->state_text)
 		memcpy(digest, entry->digest, sizeof(digest));
-	return policy_registry_know_ruleset(e->registry, *(const uint32_t *)key, digest);
+	r = policy_registry_know_ruleset(e->registry, *(const uint32_t *)key, digest);
+	/* The same content under two numbers: the second goes with the next sweep. */
+	return r == -EEXIST ? 0 : r;
 }
 
 /* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built beside. */

@@ -160,6 +160,15 @@ static void own_range(struct datapath_config *c, const struct prefix *prefix)
 	c->own_range_count++;
 }
 
+/* The node's own address comes from the node, never from the wire. */
+static void own_address(struct datapath_config *c, const struct polder_addr *addr)
+{
+	const struct prefix prefix = {.addr = *addr, .length = 128};
+
+	if (!addr_is_zero(addr))
+		own_range(c, &prefix);
+}
+
 int node_datapath_config(const struct config *config, const struct node *node, uint32_t flow4_sets, uint32_t flow6_sets,
 			 struct datapath_config *ret)
 {
@@ -187,6 +196,8 @@ int node_datapath_config(const struct config *config, const struct node *node, u
 	memcpy(c.node_ipv6_be, &node->ipv6, 16);
 	own_range(&c, &config->pod_cidr_v4);
 	own_range(&c, &config->pod_cidr_v6);
+	own_address(&c, &node->ipv4);
+	own_address(&c, &node->ipv6);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &c.netns_cookie, &length) < 0)
 		r = -errno;

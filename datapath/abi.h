@@ -432,7 +432,7 @@ struct datapath_config {
 	__be32 node_ipv6_be[4];
 	__u64 netns_cookie; /* of the node: sockets of other namespaces are left alone */
 	__u32 uplink_ifindex; /* of the default uplink; 0: none */
-	__u32 own_range_count; /* the node's own pod ranges */
+	__u32 own_range_count; /* the node's own pod ranges and addresses: sources that never come from the wire */
 	__u32 strong_order; /* 1: the CPU may reorder loads (not x86) */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

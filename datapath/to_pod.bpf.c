@@ -44,8 +44,10 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
 		result = parse_ipv6(c, p);
 		if (result)
 			return result;
-		/* Neighbour discovery of the node's stack: entries are permanent, nothing is needed. */
-		return p->flags & PACKET_ND ? TC_ACT_OK : follow(skb, p, FAMILY_V6);
+		/* Neighbour discovery is between the node itself and the pod; the stack never forwards it. */
+		if (p->flags & PACKET_ND)
+			return p->tuple.zone == ZONE_HOST ? TC_ACT_OK : -REASON_ND_OTHER;
+		return follow(skb, p, FAMILY_V6);
 	case bpf_htons(ETH_P_ARP):
 		return TC_ACT_OK;
 	default:
