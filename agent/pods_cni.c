@@ -161,7 +161,13 @@ static int configure(struct pods *pods, const struct local_pod *pod, int netns_f
 	if (r < 0)
 		say_step(ret_error, r, what, netlink_error(inside));
 	netlink_close(inside);
-	return r;
+	if (r < 0)
+		return r;
+	/* The node's probes come at once. */
+	r = netlink_link_wait_running(pods->nl, pod->ifindex);
+	return r < 0 ? say_step(ret_error, r, "the host's side of the pair",
+				netlink_error(pods->nl))
+		     : 0;
 }
 
 static int attach(struct pods *pods, struct local_pod *pod, int netns_fd,

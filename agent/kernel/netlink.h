@@ -23,6 +23,7 @@ struct link_info {
 	uint8_t mac[6];
 	uint32_t mtu;
 	bool up;
+	bool running; /* operational state UP: carrier, and the kernel sends on it. Never of links without carrier (lo, dummy). */
 	bool is_veth;
 	uint32_t xdp_prog_id; /* 0: none */
 };
@@ -45,10 +46,20 @@ int netlink_link_get(struct netlink *nl, const char *name, struct link_info *ret
 int netlink_link_get_index(struct netlink *nl, int ifindex, struct link_info *ret);
 int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count);
 int netlink_link_set_up(struct netlink *nl, int ifindex);
+/*
+ * Waits until the link is running: a link whose other side came up after it drops all packets until the kernel's link watch has
+ * seen it. From 6.8 on asking is enough; before, it takes some milliseconds. -ETIMEDOUT.
+ */
+int netlink_link_wait_running(struct netlink *nl, int ifindex);
 int netlink_link_delete(struct netlink *nl, int ifindex); /* gone already: 0 */
 
 /* flags: IFA_F_NODAD for IPv6 is set always. Prefix host bits are kept. */
 int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr, uint8_t length);
+/*
+ * Waits until packets to an address of this namespace are delivered: the kernel puts an IPv6 address's local route in place some
+ * time after it has answered. -ETIMEDOUT.
+ */
+int netlink_address_wait_local(struct netlink *nl, const struct polder_addr *addr);
 int netlink_address_list(struct netlink *nl, int ifindex, struct prefix **ret, size_t *ret_count);
 
 struct route_spec {

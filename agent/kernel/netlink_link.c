@@ -3,11 +3,13 @@
 #include "agent/kernel/netlink.h"
 
 #include <errno.h>
+#include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/kernel/netlink_internal.h"
 
@@ -54,6 +56,11 @@ static void decode_attribute(const struct nlattr *attr, struct link_info *info)
 	case IFLA_LINK:
 		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
 			info->peer_ifindex = (int)mnl_attr_get_u32(attr);
+		break;
+	case IFLA_OPERSTATE:
+		/* IFF_RUNNING says yes as long as the kernel does not know. */
+		if (mnl_attr_validate(attr, MNL_TYPE_U8) == 0)
+			info->running = mnl_attr_get_u8(attr) == IF_OPER_UP;
 		break;
 	case IFLA_LINKINFO:
 		decode_linkinfo(attr, info);
@@ -269,6 +276,23 @@ int netlink_link_set_up(struct netlink *nl, int ifindex)
 	message->ifi_flags = IFF_UP;
 	message->ifi_change = IFF_UP;
 	return netlink_talk(nl, header, NULL, NULL);
+}
+
+int netlink_link_wait_running(struct netlink *nl, int ifindex)
+{
+	const struct timespec pause = {.tv_nsec = NETLINK_WAIT_PAUSE_NS};
+	struct link_info info;
+
+	for (int i = 0; i < NETLINK_WAIT_TRIES; i++) {
+		int r = netlink_link_get_index(nl, ifindex, &info);
+
+		if (r < 0 || info.running)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+	netlink_set_error(nl, "'%s' did not come up within %d ms", info.name,
+			  NETLINK_WAIT_TRIES / 1000 * (NETLINK_WAIT_PAUSE_NS / 1000));
+	return -ETIMEDOUT;
 }
 
 int netlink_link_delete(struct netlink *nl, int ifindex)
