@@ -193,8 +193,10 @@ void agent_stop(struct agent *agent)
 	if (agent->loop)
 		uv_run(agent->loop, UV_RUN_DEFAULT);
 	/* A switch that is not mirrored yet is finished: the next agent finds both slots alike. */
-	if (agent->enforce)
+	if (agent->enforce) {
+		maps_wait_for_programs();
 		enforce_finish(agent->enforce);
+	}
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);
 	services_close(agent->services);

@@ -27,6 +27,7 @@ static void on_finish(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 
+	maps_wait_for_programs();
 	enforce_finish(agent->enforce);
 	services_sweep(agent->services);
 }
@@ -60,9 +61,6 @@ static int apply(struct agent *agent, bool *ret_again)
 	int r = 0, result;
 
 	if (services_dirty(agent->services)) {
-		/* What an earlier pass left behind may be wanted again. */
-		maps_wait_for_programs();
-		services_sweep(agent->services);
 		r = services_apply(agent->services, &changed);
 		if (changed)
 			maps_move_generation(agent->maps, false);

@@ -422,6 +422,14 @@ static void mirror_pods(struct enforce *e)
 	}
 }
 
+/* Both slots alike again. */
+static void mirror(struct enforce *e)
+{
+	addresses_mirror(e);
+	mirror_pods(e);
+	e->switched = false;
+}
+
 /* Before a number is used in a map, it is on disk. */
 static void save_state(struct enforce *e)
 {
@@ -469,6 +477,7 @@ static int put_in_force(struct enforce *e, const struct input *in, struct compil
 		return r;
 	/* Rule sets also change in place, by identities that come and go: judge anew in any case. */
 	maps_move_generation(e->maps, switch_slots);
+	e->switched = switch_slots;
 	return 0;
 }
 
@@ -478,7 +487,10 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	struct input in = {};
 	int r;
 
-	enforce_finish(e);
+	/* The other slot is written next: nobody may still read it. */
+	if (e->switched)
+		maps_wait_for_programs();
+	mirror(e);
 	*ret_again = false;
 	e->problem_count = 0;
 	r = gather(e, &in);
@@ -504,9 +516,7 @@ void enforce_finish(struct enforce *e)
 {
 	if (!e->unfinished)
 		return;
-	maps_wait_for_programs();
-	addresses_mirror(e);
-	mirror_pods(e);
+	mirror(e);
 	if (e->policy) {
 		rules_sweep(e);
 		policy_registry_collect(e->registry);

@@ -31,7 +31,10 @@ void enforce_object_changed(struct enforce *enforce, const struct object *object
  * -errno: then what was in force before stays, and new pods stay closed.
  */
 int enforce_apply(struct enforce *enforce, bool *ret_again);
-/* To be called some time after a pass, and before the next: mirrors the switched slots, removes old rule sets. */
+/*
+ * Mirrors the switched slots and removes old rule sets. To be called some time after a pass, when the programs that ran during it
+ * have ended (maps_wait_for_programs()).
+ */
 void enforce_finish(struct enforce *enforce);
 bool enforce_unfinished(const struct enforce *enforce);
 

@@ -46,7 +46,8 @@ struct enforce {
 	struct enforced_pod *pods;
 	struct pending_address *pending;
 	size_t pending_count;
-	bool unfinished;
+	bool unfinished; /* old rule sets still stand */
+	bool switched;   /* the slots differ: to be mirrored before the next pass */
 	bool retried; /* the last pass asked for another one */
 	struct pod_name *names;
 	struct service_pod *service_pods;

@@ -53,7 +53,6 @@ struct leftover {
 	union {
 		struct backend_key backend;
 		struct member_key member;
-		struct service_key service;
 	};
 };
 
@@ -327,6 +326,11 @@ bool services_dirty(const struct services *s)
 static int leave(struct services *s, struct leftover leftover)
 {
 	struct leftover *grown;
+
+	if (leftover.map == MAP_BACKENDS)
+		shadow_unwant(s->backends, &leftover.backend);
+	else
+		shadow_unwant(s->members, &leftover.member);
 
 	if (s->leftover_count % 64 == 0) {
 		grown = reallocarray(s->leftovers, s->leftover_count + 64, sizeof(*grown));
@@ -723,11 +727,9 @@ void services_sweep(struct services *s)
 		const struct leftover *l = &s->leftovers[i];
 
 		if (l->map == MAP_BACKENDS)
-			shadow_delete(s->backends, &l->backend);
-		else if (l->map == MAP_MEMBERS)
-			shadow_delete(s->members, &l->member);
+			shadow_drop_unwanted(s->backends, &l->backend);
 		else
-			shadow_delete(s->services, &l->service);
+			shadow_drop_unwanted(s->members, &l->member);
 	}
 	s->leftover_count = 0;
 	free(s->leftovers);

@@ -167,6 +167,21 @@ bool shadow_want(struct shadow *s, const void *key)
 	return e != NULL;
 }
 
+void shadow_unwant(struct shadow *s, const void *key)
+{
+	struct element *e = find(s, key);
+
+	if (e)
+		e->wanted = false;
+}
+
+int shadow_drop_unwanted(struct shadow *s, const void *key)
+{
+	struct element *e = find(s, key);
+
+	return e && !e->wanted ? drop(s, e) : 0;
+}
+
 int shadow_sweep(struct shadow *s)
 {
 	struct element *e, *next;

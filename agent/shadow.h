@@ -25,5 +25,8 @@ int shadow_delete(struct shadow *shadow, const void *key);
 void shadow_begin(struct shadow *shadow);
 bool shadow_want(struct shadow *shadow, const void *key); /* false: not there */
 int shadow_sweep(struct shadow *shadow);
+/* Still there, but nobody's; shadow_drop_unwanted() deletes it unless it has been put again meanwhile. */
+void shadow_unwant(struct shadow *shadow, const void *key);
+int shadow_drop_unwanted(struct shadow *shadow, const void *key);
 /* Calls for each element; stops at a value other than 0 and returns it. The element must not be deleted meanwhile. */
 int shadow_each(const struct shadow *shadow, int (*visit)(const void *key, const void *value, void *data), void *data);
