@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One family after the other; the kernel is asked once for each scrape. */
+#include "agent/exporter.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/kernel/counters.h"
+#include "agent/metrics.h"
+#include "agent/show_internal.h"
+
+static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help, uint64_t value)
+{
+	metrics_family(m, name, type, help);
+	metrics_sample_u64(m, value, NULL, 0);
+}
+
+static void labelled_u64(struct metrics *m, const char *label, const char *label_value, uint64_t value)
+{
+	const struct metric_label labels[] = {{label, label_value}};
+
+	metrics_sample_u64(m, value, labels, 1);
+}
+
+/* ---------------------------------------------------------------- the datapath */
+
+static void drop_family(struct metrics *m, const struct drop_counter *drops, bool bytes)
+{
+	if (bytes)
+		metrics_family(m, "polder_drop_bytes_total", METRIC_COUNTER,
+			       "Bytes of packets dropped or refused, by reason and where it was seen.");
+	else
+		metrics_family(m, "polder_drop_packets_total", METRIC_COUNTER,
+			       "Packets dropped or refused, by reason and where it was seen.");
+	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++)
+		for (unsigned int direction = 0; direction < DROP_DIRECTIONS; direction++) {
+			const struct drop_counter *drop = &drops[reason * DROP_DIRECTIONS + direction];
+			const struct metric_label labels[] = {{"reason", reason_name(reason)},
+							      {"direction", direction_name(direction)}};
+
+			metrics_sample_u64(m, bytes ? drop->bytes : drop->packets, labels, 2);
+		}
+}
+
+static void add_drops(struct metrics *m, const struct show_sources *sources)
+{
+	struct drop_counter drops[DROPS_COUNT];
+
+	if (counters_read_drops(maps_fd(sources->maps, MAP_DROPS), drops) < 0)
+		return;
+	drop_family(m, drops, false);
+	drop_family(m, drops, true);
+}
+
+/* polder_events_sent_total, polder_nat_ports_allocated_total, ... */
+static void add_counters(struct metrics *m, const struct show_sources *sources)
+{
+	__u64 counters[COUNTER_COUNT];
+	char name[64], help[128];
+
+	if (counters_read(maps_fd(sources->maps, MAP_COUNTERS), counters) < 0)
+		return;
+	for (unsigned int i = 0; i < COUNTER_COUNT; i++) {
+		snprintf(name, sizeof(name), "polder_%s_total", counter_name(i));
+		snprintf(help, sizeof(help), "%s.", counter_text(i));
+		single_u64(m, name, METRIC_COUNTER, help, counters[i]);
+	}
+}
+
+static void add_flows(struct metrics *m, const struct show_sources *sources)
+{
+	struct flows_stats stats;
+
+	flows_stats(sources->flows, &stats);
+	metrics_family(m, "polder_flows", METRIC_GAUGE, "Entries of the flow table, two for each flow.");
+	labelled_u64(m, "family", "ipv4", stats.entries_v4);
+	labelled_u64(m, "family", "ipv6", stats.entries_v6);
+	metrics_family(m, "polder_flows_max", METRIC_GAUGE, "Places of the flow table.");
+	labelled_u64(m, "family", "ipv4", stats.capacity_v4);
+	labelled_u64(m, "family", "ipv6", stats.capacity_v6);
+	single_u64(m, "polder_flow_packets_total", METRIC_COUNTER,
+		   "Packets forwarded by entries of the flow table, as of the collector's last pass.", stats.packets);
+	single_u64(m, "polder_flow_bytes_total", METRIC_COUNTER,
+		   "Bytes forwarded by entries of the flow table, as of the collector's last pass.", stats.bytes);
+	single_u64(m, "polder_flows_expired_total", METRIC_COUNTER, "Entries freed because their flow was over.",
+		   stats.expired);
+	single_u64(m, "polder_flows_forgotten_total", METRIC_COUNTER, "Entries freed with a pod's address.",
+		   stats.forgotten);
+	single_u64(m, "polder_flows_repaired_total", METRIC_COUNTER, "Entries freed whose writer had died.",
+		   stats.repaired);
+	single_u64(m, "polder_flow_collector_passes_total", METRIC_COUNTER, "Passes begun over the flow table.",
+		   stats.passes);
+	metrics_single(m, "polder_flow_collector_pass_seconds", METRIC_GAUGE, "Work of the last whole pass.",
+		       stats.last_pass_seconds);
+}
+
+static void add_maps(struct metrics *m, const struct show_sources *sources)
+{
+	struct show_map found[MAP_COUNT];
+	struct metric_label label = {"map", NULL};
+
+	for (int i = 0; i < MAP_COUNT; i++)
+		show_map_lookup(sources, i, &found[i]);
+	metrics_family(m, "polder_map_entries", METRIC_GAUGE, "Elements of a map.");
+	for (int i = 0; i < MAP_COUNT; i++)
+		if (found[i].counted)
+			labelled_u64(m, "map", maps_get(sources->maps, i)->name, found[i].entries);
+	metrics_family(m, "polder_map_max_entries", METRIC_GAUGE, "Elements that a map has room for.");
+	for (int i = 0; i < MAP_COUNT; i++)
+		labelled_u64(m, "map", maps_get(sources->maps, i)->name, found[i].max_entries);
+	metrics_family(m, "polder_map_pressure", METRIC_GAUGE, "How full a map is, 0 to 1.");
+	for (int i = 0; i < MAP_COUNT; i++) {
+		label.value = maps_get(sources->maps, i)->name;
+		if (found[i].counted && found[i].max_entries)
+			metrics_sample(m, (double)found[i].entries / (double)found[i].max_entries, &label, 1);
+	}
+}
+
+/* ---------------------------------------------------------------- the agent */
+
+static void add_pods(struct metrics *m, const struct show_sources *sources)
+{
+	size_t counts[SHOW_POD_STATES] = {0};
+	struct pool_usage pool = {0};
+	struct show_pod pod;
+
+	for (size_t i = 0; i < pods_count(sources->pods); i++) {
+		show_pod_lookup(sources, pods_at(sources->pods, i), &pod);
+		counts[pod.state]++;
+	}
+	metrics_family(m, "polder_pods", METRIC_GAUGE, "Pods connected to this node, by state.");
+	for (int i = 0; i < SHOW_POD_STATES; i++)
+		labelled_u64(m, "state", show_pod_state_names[i], counts[i]);
+	pods_pool_usage(sources->pods, &pool);
+	metrics_family(m, "polder_pool_addresses_used", METRIC_GAUGE, "Addresses of the pool that are given out.");
+	labelled_u64(m, "family", "ipv4", pool.used_v4);
+	labelled_u64(m, "family", "ipv6", pool.used_v6);
+	metrics_family(m, "polder_pool_addresses", METRIC_GAUGE, "Addresses of the pool.");
+	labelled_u64(m, "family", "ipv4", pool.size_v4);
+	labelled_u64(m, "family", "ipv6", pool.size_v6);
+}
+
+static void add_objects(struct metrics *m, const struct show_sources *sources)
+{
+	const struct compiled_policy *policy = enforce_policy(sources->enforce);
+	const struct enforce_problem *closed = NULL;
+	const struct service_problem *services = NULL;
+	struct store_problem *problems = NULL;
+	struct store_conflict *conflicts = NULL;
+	size_t count;
+
+	metrics_family(m, "polder_objects", METRIC_GAUGE, "Objects of all sources, by kind.");
+	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		labelled_u64(m, "kind", object_kind_name(kind), store_count(sources->store, kind));
+	single_u64(m, "polder_services", METRIC_GAUGE, "Services.", store_count(sources->store, OBJECT_SERVICE));
+	single_u64(m, "polder_frontends", METRIC_GAUGE, "Addresses and ports of Services.",
+		   services_frontend_count(sources->services));
+	single_u64(m, "polder_backends", METRIC_GAUGE, "Endpoints of the Services' ports.",
+		   services_backend_count(sources->services));
+	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.", policy ? policy->identity_count : 0);
+	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.", policy ? policy->ruleset_count : 0);
+	single_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
+		   "Pods that are closed because their policies do not fit in the maps.",
+		   enforce_problems(sources->enforce, &closed));
+	count = store_problems(sources->store, &problems) + store_conflicts(sources->store, &conflicts) +
+		services_problems(sources->services, &services);
+	single_u64(m, "polder_source_problems", METRIC_GAUGE, "Sources and Services that were refused or contradict others.", count);
+	free(problems);
+	free(conflicts);
+}
+
+static void add_agent(struct metrics *m, const struct show_sources *sources)
+{
+	struct show_progress progress = {0};
+	const struct metric_label build[] = {{"version", POLDER_VERSION}};
+
+	sources->progress(&progress, sources->data);
+	metrics_family(m, "polder_build_info", METRIC_GAUGE, "The release that runs; always 1.");
+	metrics_sample(m, 1, build, 1);
+	single_u64(m, "polder_ready", METRIC_GAUGE, "1: the node's pods are served.", progress.ready);
+	single_u64(m, "polder_synced", METRIC_GAUGE, "1: every source has been read whole once.", progress.synced);
+	single_u64(m, "polder_generation", METRIC_GAUGE, "The word that flows are judged under.",
+		   maps_control(sources->maps)->generation);
+	metrics_single(m, "polder_reconcile_seconds", METRIC_GAUGE, "Length of the last pass.",
+		       progress.last_reconcile_seconds);
+	single_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Passes that compared desired with actual.",
+		   progress.reconciles);
+	single_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Passes that could not apply everything.",
+		   progress.reconcile_errors);
+	single_u64(m, "polder_event_subscribers", METRIC_GAUGE, "Readers of the stream of events.",
+		   events_subscribers(sources->events));
+}
+
+/* ---------------------------------------------------------------- the process */
+
+struct process {
+	unsigned long utime, stime; /* clock ticks */
+	unsigned long long start;   /* clock ticks after the machine's start */
+	long pages;
+};
+
+/* /proc/self/stat, proc(5): the name in parentheses may hold anything. */
+static bool read_process(struct process *ret)
+{
+	char line[1024];
+	FILE *file = fopen("/proc/self/stat", "re");
+	char *rest;
+	bool found;
+
+	if (!file)
+		return false;
+	rest = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	fclose(file);
+	found = rest && sscanf(rest + 1,
+			       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu %*u %ld",
+			       &ret->utime, &ret->stime, &ret->start, &ret->pages) == 4;
+	return found;
+}
+
+static uint64_t boot_time(void)
+{
+	unsigned long long seconds = 0;
+	FILE *file = fopen("/proc/stat", "re");
+	char *line = NULL;
+	size_t size = 0;
+
+	while (file && getline(&line, &size, file) > 0)
+		if (sscanf(line, "btime %llu", &seconds) == 1)
+			break;
+	if (file)
+		fclose(file);
+	free(line);
+	return seconds;
+}
+
+static uint64_t open_descriptors(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	uint64_t count = 0;
+	struct dirent *entry;
+
+	if (!directory)
+		return 0;
+	while ((entry = readdir(directory)))
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count - 1; /* the one that reads the directory */
+}
+
+static void add_process(struct metrics *m)
+{
+	double ticks = (double)sysconf(_SC_CLK_TCK);
+	struct process process;
+
+	if (!read_process(&process))
+		return;
+	metrics_single(m, "process_cpu_seconds_total", METRIC_COUNTER, "User and system CPU time.",
+		       (double)(process.utime + process.stime) / ticks);
+	single_u64(m, "process_resident_memory_bytes", METRIC_GAUGE, "Resident memory.",
+		   (uint64_t)process.pages * (uint64_t)sysconf(_SC_PAGESIZE));
+	single_u64(m, "process_open_fds", METRIC_GAUGE, "Open file descriptors.", open_descriptors());
+	metrics_single(m, "process_start_time_seconds", METRIC_GAUGE, "Start of the process, seconds since 1970.",
+		       (double)boot_time() + (double)process.start / ticks);
+}
+
+char *exporter_text(const struct show_sources *sources, size_t *ret_length)
+{
+	struct metrics *m = metrics_new();
+	char *text;
+
+	if (!m)
+		return NULL;
+	add_agent(m, sources);
+	add_drops(m, sources);
+	add_flows(m, sources);
+	add_counters(m, sources);
+	add_maps(m, sources);
+	add_pods(m, sources);
+	add_objects(m, sources);
+	add_process(m);
+	text = metrics_finish(m, ret_length);
+	metrics_free(m);
+	return text;
+}
+
+unsigned int exporter_answer(char **ret_body, size_t *ret_length, void *data)
+{
+	char *text = exporter_text(data, ret_length);
+
+	if (!text)
+		return 500;
+	*ret_body = text;
+	return 200;
+}

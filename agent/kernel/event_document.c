@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An event in words. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/kernel/counters.h"
+#include "agent/kernel/events.h"
+
+#define NS_PER_S 1000000000ll
+
+/* Wall-clock time of a moment of the monotonic clock, RFC 3339 in UTC. */
+static void format_time(uint64_t monotonic_ns, char *buffer, size_t size)
+{
+	struct timespec wall, monotonic;
+	struct tm tm;
+	int64_t ns;
+	time_t seconds;
+	size_t length;
+
+	clock_gettime(CLOCK_MONOTONIC, &monotonic);
+	clock_gettime(CLOCK_REALTIME, &wall);
+	ns = wall.tv_sec * NS_PER_S + wall.tv_nsec - (monotonic.tv_sec * NS_PER_S + monotonic.tv_nsec) +
+	     (int64_t)monotonic_ns;
+	seconds = (time_t)(ns / NS_PER_S);
+	gmtime_r(&seconds, &tm);
+	length = strftime(buffer, size, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(buffer + length, size - length, ".%06dZ", (int)(ns % NS_PER_S / 1000));
+}
+
+static bool addr_is_zero(const struct polder_addr *addr)
+{
+	static const struct polder_addr zero;
+
+	return memcmp(addr, &zero, sizeof(zero)) == 0;
+}
+
+/* One end of a packet. */
+static json_t *end_document(const struct polder_addr *addr, __be16 port_be, uint32_t identity,
+			    const struct event_names *names)
+{
+	char text[INET6_ADDRSTRLEN] = "", pod[EVENT_NAME_MAX];
+
+	if (!addr_is_zero(addr))
+		addr_format(addr, text);
+	if (!*text || names->pod(addr, pod, sizeof(pod), names->data) < 0)
+		pod[0] = '\0';
+	return json_pack("{s:s, s:i, s:s, s:I}", "ip", text, "port", ntohs(port_be), "pod", pod, "identity",
+			 (json_int_t)identity);
+}
+
+static json_t *backend_document(const struct polder_event *event)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (addr_is_zero(&event->backend))
+		return json_null();
+	return json_pack("{s:s, s:i}", "ip", addr_format(&event->backend, text), "port",
+			 ntohs(event->backend_port_be));
+}
+
+static json_t *policy_document(uint32_t rule, const struct event_names *names)
+{
+	struct rule_origin origin;
+
+	if (!rule || names->rule(rule, &origin, names->data) < 0)
+		return json_null();
+	return json_pack("{s:o, s:I}", "policy", json_sprintf("%s/%s", origin.namespace, origin.name), "rule",
+			 (json_int_t)origin.index);
+}
+
+static const char *verdict_name(uint8_t verdict)
+{
+	static const char *const names[] = {
+		[VERDICT_DROP] = "drop", [VERDICT_ALLOW] = "allow", [VERDICT_REJECT] = "reject"};
+
+	return verdict < sizeof(names) / sizeof(*names) ? names[verdict] : "unknown";
+}
+
+json_t *event_document(const struct polder_event *event, const struct event_names *names)
+{
+	char time[40], proto[PROTO_NAME_MAX], link[64];
+	/* A protocol's ports: an echo's stand for its identifier and type. */
+	bool ports = event->proto == IPPROTO_TCP || event->proto == IPPROTO_UDP || event->proto == IPPROTO_SCTP;
+
+	format_time(event->time_ns, time, sizeof(time));
+	if (!event->ifindex || names->link(event->ifindex, link, sizeof(link), names->data) < 0)
+		link[0] = '\0';
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "time", time, "type",
+			 event->type == EVENT_FLOW ? "flow" : "drop", "verdict", verdict_name(event->verdict), "reason",
+			 reason_name(event->reason), "direction", direction_name(event->direction), "family",
+			 family_name(event->family), "proto", event->family ? proto_name(event->proto, proto) : "", "source",
+			 end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity, names),
+			 "destination",
+			 end_document(&event->daddr, ports ? event->dport_be : 0, event->destination_identity, names),
+			 "backend", backend_document(event), "link", link, "length", (json_int_t)event->length,
+			 "egress_policy", policy_document(event->egress_rule, names), "ingress_policy",
+			 policy_document(event->ingress_rule, names));
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The user-space side of the protocol that struct flow_head describes. */
+#include "agent/kernel/flow_table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define ENTRY_WORDS_MAX (sizeof(struct flow6) / sizeof(uint64_t))
+
+static size_t set_size(const struct flow_table *table)
+{
+	return FLOW_WAYS * FLOW_SIZE(table->family);
+}
+
+void flow_window_close(struct flow_window *window)
+{
+	if (window->base)
+		munmap(window->base, window->length);
+	*window = (struct flow_window){0};
+}
+
+void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set, uint32_t bytes)
+{
+	uint32_t count = bytes / set_size(table), first;
+	void *base;
+
+	assert(set < table->sets);
+	if (!window->base || set < window->first || set - window->first >= window->count) {
+		first = set & ~(count - 1);
+		if (count > table->sets - first)
+			count = table->sets - first;
+		flow_window_close(window);
+		base = mmap(NULL, count * set_size(table), PROT_READ | PROT_WRITE, MAP_SHARED, table->fd,
+			    (off_t)(first * set_size(table)));
+		if (base == MAP_FAILED)
+			return NULL;
+		*window = (struct flow_window){base, count * set_size(table), first, count};
+	}
+	return window->base + (set - window->first) * set_size(table);
+}
+
+static void decode4(const struct flow4 *flow, struct flow_snapshot *ret)
+{
+	memcpy(ret->tuple.words, flow->key, sizeof(flow->key));
+	ret->content.new_saddr_be[0] = flow->new_saddr_be;
+	ret->content.new_daddr_be[0] = flow->new_daddr_be;
+}
+
+static void decode6(const struct flow6 *flow, struct flow_snapshot *ret)
+{
+	memcpy(ret->tuple.words, flow->key, sizeof(flow->key));
+	memcpy(ret->content.new_saddr_be, flow->new_saddr_be, sizeof(flow->new_saddr_be));
+	memcpy(ret->content.new_daddr_be, flow->new_daddr_be, sizeof(flow->new_daddr_be));
+}
+
+static void decode_head(const struct flow_head *head, struct flow_snapshot *ret)
+{
+	ret->content.generation = head->generation;
+	ret->content.out_ifindex = head->out_ifindex;
+	ret->content.mtu = head->mtu;
+	ret->content.action = head->action;
+	ret->content.state = head->state;
+	ret->content.addr_diff = head->addr_diff;
+	ret->content.port_diff = head->port_diff;
+	ret->content.new_sport_be = head->new_sport_be;
+	ret->content.new_dport_be = head->new_dport_be;
+	ret->content.last = head->last;
+	ret->packets = head->packets;
+	ret->bytes = head->bytes;
+}
+
+int flow_snapshot(const struct flow_table *table, void *entry, struct flow_snapshot *ret)
+{
+	struct flow_head *head = flow_entry_head(table, entry);
+	struct flow_snapshot copy = {.seq = __atomic_load_n(&head->seq, __ATOMIC_ACQUIRE)};
+	union {
+		uint64_t words[ENTRY_WORDS_MAX];
+		struct flow4 v4;
+		struct flow6 v6;
+	} raw;
+
+	if (copy.seq & 1)
+		return -EBUSY;
+	for (size_t i = 0; i < FLOW_SIZE(table->family) / sizeof(uint64_t); i++)
+		raw.words[i] = __atomic_load_n((uint64_t *)entry + i, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (__atomic_load_n(&head->seq, __ATOMIC_RELAXED) != copy.seq)
+		return -EBUSY;
+	if (table->family == FAMILY_V4) {
+		decode4(&raw.v4, &copy);
+		decode_head(&raw.v4.head, &copy);
+	} else {
+		decode6(&raw.v6, &copy);
+		decode_head(&raw.v6.head, &copy);
+	}
+	if (!copy.content.generation)
+		return -ENOENT;
+	*ret = copy;
+	return 0;
+}
+
+bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a, const struct flow_tuple *b)
+{
+	return memcmp(a->words, b->words, FLOW_WORDS(table->family) * sizeof(uint64_t)) == 0;
+}
+
+bool flow_names(const struct flow_table *table, const struct flow_snapshot *flow, const struct polder_addr *addr)
+{
+	const struct flow_tuple *t = &flow->tuple;
+	const struct flow_copy *c = &flow->content;
+	__be32 v4 = addr->words_be[3];
+
+	if (table->family == FAMILY_V4)
+		return t->v4.saddr_be == v4 || t->v4.daddr_be == v4 || c->new_saddr_be[0] == v4 ||
+		       c->new_daddr_be[0] == v4;
+	return memcmp(t->v6.saddr_be, addr, 16) == 0 || memcmp(t->v6.daddr_be, addr, 16) == 0 ||
+	       memcmp(c->new_saddr_be, addr, 16) == 0 || memcmp(c->new_daddr_be, addr, 16) == 0;
+}
+
+bool flow_entry_claim(struct flow_head *head, uint32_t seq)
+{
+	return !(seq & 1) &&
+	       __atomic_compare_exchange_n(&head->seq, &seq, seq + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+void flow_entry_release(struct flow_head *head)
+{
+	__atomic_fetch_add(&head->seq, 1, __ATOMIC_SEQ_CST);
+}
+
+void flow_entry_free(const struct flow_table *table, void *entry)
+{
+	struct flow_head *head = flow_entry_head(table, entry);
+
+	__atomic_store_n(&head->generation, 0, __ATOMIC_RELAXED);
+	__atomic_store_n((uint64_t *)entry, 0, __ATOMIC_RELAXED); /* look-ups go on behind it */
+	flow_entry_release(head);
+}
+
+bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t seq)
+{
+	struct flow_head *head = flow_entry_head(table, entry);
+
+	assert(seq & 1);
+	/* Odd all the time: nobody reads or claims it. */
+	if (!__atomic_compare_exchange_n(&head->seq, &seq, seq + 2, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		return false;
+	flow_entry_free(table, entry);
+	return true;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One family's flow table seen from user space: windows of the map, stable copies, claims. The programs write at the same time. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "datapath/flow_math.h"
+
+/* The most that is mapped at once: what is mapped counts as the agent's memory. */
+#define FLOW_WINDOW_BYTES (1u << 20)
+
+struct flow_table {
+	int fd; /* borrowed */
+	uint8_t family;
+	uint32_t sets; /* a power of two */
+};
+
+/* Sets `first` to `first + count - 1`, mapped. Zeroed: nothing. */
+struct flow_window {
+	uint8_t *base;
+	size_t length;
+	uint32_t first, count;
+};
+
+/* A stable copy of one entry. */
+struct flow_snapshot {
+	uint32_t seq;
+	struct flow_tuple tuple; /* words beyond the family's are 0 */
+	struct flow_copy content;
+	uint32_t packets;
+	uint64_t bytes;
+};
+
+/*
+ * The set's first entry, from a window of at most `bytes` (a power of two, a page at least) that is moved if need be.
+ * NULL: it could not be mapped.
+ */
+void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set, uint32_t bytes);
+void flow_window_close(struct flow_window *window);
+
+static inline void *flow_entry(const struct flow_table *table, void *set, uint32_t way)
+{
+	return (uint8_t *)set + way * FLOW_SIZE(table->family);
+}
+
+static inline struct flow_head *flow_entry_head(const struct flow_table *table, void *entry)
+{
+	return (struct flow_head *)((uint64_t *)entry + FLOW_WORDS(table->family));
+}
+
+static inline uint8_t flow_entry_proto(const void *entry)
+{
+	return ((const struct flow_tuple *)entry)->proto;
+}
+
+/* 0; -ENOENT: the place is free; -EBUSY: a writer is at it. */
+int flow_snapshot(const struct flow_table *table, void *entry, struct flow_snapshot *ret);
+/* The same two tuples of the table's family? */
+bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a, const struct flow_tuple *b);
+/* Does any of the flow's addresses, before or after translation, equal this one (IPv4 as mapped)? */
+bool flow_names(const struct flow_table *table, const struct flow_snapshot *flow, const struct polder_addr *addr);
+
+/* Wins the entry if nobody wrote it since the copy. Then it is freed or released, at once. */
+bool flow_entry_claim(struct flow_head *head, uint32_t seq);
+void flow_entry_release(struct flow_head *head);
+void flow_entry_free(const struct flow_table *table, void *entry);
+/* Frees an entry whose writer died while it held `seq` (odd). False: the writer lives. */
+bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t seq);

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passes over the flow tables, in slices. */
+#include "agent/kernel/flows.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "policy/objects.h"
+
+#define PAGE_BYTES	 4096
+#define SETS_BEFORE_LOOK 64 /* at the clock */
+/* A writer needs nanoseconds; one that is not seen to move for so long is dead. */
+#define STUCK_NS	 1000000000ull
+#define STUCK_MAX	 64
+#define BUSY_TRIES	 1000
+
+/* An entry that was odd when a pass came by. */
+struct stuck {
+	uint32_t table, set, way, seq;
+	uint64_t since;
+	uint64_t pass; /* the last one that saw it */
+};
+
+/* What one pass has counted so far. */
+struct pass {
+	bool running;
+	bool failed; /* no memory for a window: the counts are not whole */
+	uint32_t table, set; /* where it is */
+	uint64_t entries[2];
+	uint64_t packets, bytes;
+	uint64_t worked_ns;
+};
+
+struct flows {
+	struct flow_table tables[2]; /* IPv4, IPv6 */
+	const struct control *control;
+	struct flow_window window, twin_window;
+	struct pass pass;
+	struct stuck stuck[STUCK_MAX];
+	size_t stuck_count;
+	uint64_t over_packets, over_bytes; /* of flows that were freed */
+	struct flows_stats stats;
+
+	uv_timer_t timer;
+	uv_idle_t idle;
+	uint32_t pass_now;
+	int handles;
+	void (*stopped)(void *data);
+	void *stopped_data;
+};
+
+/* One direction of a flow, and where it stands. */
+struct side {
+	void *entry;
+	struct flow_head *head;
+	struct flow_snapshot flow;
+	uint32_t set;
+};
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+uint32_t flows_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint32_t)(((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >> FLOW_TICK_SHIFT);
+}
+
+struct flows *flows_new(const struct flows_maps *maps)
+{
+	struct flows *flows = calloc(1, sizeof(*flows));
+
+	if (!flows)
+		return NULL;
+	assert(maps->sets_v4 && !(maps->sets_v4 & (maps->sets_v4 - 1)));
+	assert(maps->sets_v6 && !(maps->sets_v6 & (maps->sets_v6 - 1)));
+	flows->tables[0] = (struct flow_table){maps->fd_v4, FAMILY_V4, maps->sets_v4};
+	flows->tables[1] = (struct flow_table){maps->fd_v6, FAMILY_V6, maps->sets_v6};
+	flows->control = maps->control;
+	flows->stats.capacity_v4 = (uint64_t)maps->sets_v4 * FLOW_WAYS;
+	flows->stats.capacity_v6 = (uint64_t)maps->sets_v6 * FLOW_WAYS;
+	return flows;
+}
+
+void flows_free(struct flows *flows)
+{
+	if (!flows)
+		return;
+	assert(flows->handles == 0);
+	flow_window_close(&flows->window);
+	flow_window_close(&flows->twin_window);
+	free(flows);
+}
+
+void flows_stats(const struct flows *flows, struct flows_stats *ret)
+{
+	*ret = flows->stats;
+}
+
+/* ---------------------------------------------------------------- dead writers */
+
+static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
+{
+	if (flows->stuck_count == STUCK_MAX)
+		return; /* a later pass sees the others again */
+	flows->stuck[flows->stuck_count++] = (struct stuck){
+		.table = flows->pass.table,
+		.set = flows->pass.set,
+		.way = way,
+		.seq = seq,
+		.since = clock_ns(),
+		.pass = flows->stats.passes,
+	};
+}
+
+/* An odd entry: remembered; repaired when it has not moved since a pass at least STUCK_NS ago. */
+static void collect_odd(struct flows *flows, const struct flow_table *table, void *entry, uint32_t way, uint32_t seq)
+{
+	struct stuck *stuck = flows->stuck, *end = stuck + flows->stuck_count;
+
+	while (stuck < end && (stuck->table != flows->pass.table || stuck->set != flows->pass.set || stuck->way != way))
+		stuck++;
+	if (stuck == end) {
+		stuck_add(flows, way, seq);
+		return;
+	}
+	stuck->pass = flows->stats.passes;
+	if (stuck->seq != seq) {
+		stuck->seq = seq;
+		stuck->since = clock_ns();
+	} else if (clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, seq)) {
+		flows->stats.repaired++;
+		*stuck = flows->stuck[--flows->stuck_count];
+	}
+}
+
+/* Those that this pass did not see odd are well. */
+static void stuck_forget(struct flows *flows)
+{
+	for (size_t i = flows->stuck_count; i-- > 0;)
+		if (flows->stuck[i].pass != flows->stats.passes)
+			flows->stuck[i] = flows->stuck[--flows->stuck_count];
+}
+
+/* ---------------------------------------------------------------- flows that are over */
+
+static void *set_for_twin(struct flows *flows, const struct flow_table *table, uint32_t set)
+{
+	if (set >= flows->window.first && set - flows->window.first < flows->window.count)
+		return flow_window_set(table, &flows->window, set, FLOW_WINDOW_BYTES);
+	return flow_window_set(table, &flows->twin_window, set, PAGE_BYTES);
+}
+
+/* The entry of a tuple. 0, -ENOENT, -EBUSY (a writer is at a set it may stand in: not to be told now), -ENOMEM. */
+static int find_tuple(struct flows *flows, const struct flow_table *table, const struct flow_tuple *tuple,
+		      struct side *ret)
+{
+	uint64_t hash = flow_hash(tuple, table->family, flows->control);
+	int result = -ENOENT;
+
+	for (uint8_t which = 0; which < 2; which++) {
+		uint32_t set = flow_set_index(hash, which, table->sets);
+		void *base = set_for_twin(flows, table, set);
+
+		if (!base)
+			return -ENOMEM;
+		for (uint32_t way = 0; way < FLOW_WAYS; way++) {
+			void *entry = flow_entry(table, base, way);
+			struct flow_snapshot flow;
+			int r = flow_snapshot(table, entry, &flow);
+
+			if (r == -EBUSY)
+				result = -EBUSY;
+			if (r < 0 || !flow_tuple_equal(table, &flow.tuple, tuple))
+				continue;
+			*ret = (struct side){entry, flow_entry_head(table, entry), flow, set};
+			return 0;
+		}
+	}
+	return result;
+}
+
+/*
+ * The other direction, if it is this flow's own. 0; -ENOENT: there is none, or it belongs to a newer flow; others as
+ * find_tuple().
+ */
+static int find_other_side(struct flows *flows, const struct flow_table *table, const struct side *side,
+			   struct side *ret)
+{
+	struct flow_tuple twin = {0}, back = {0};
+	struct side other;
+	int r;
+
+	flow_twin(&side->flow.tuple, &side->flow.content, table->family, &twin);
+	if (flow_tuple_equal(table, &twin, &side->flow.tuple))
+		return -ENOENT;
+	r = find_tuple(flows, table, &twin, &other);
+	if (r < 0)
+		return r;
+	flow_twin(&other.flow.tuple, &other.flow.content, table->family, &back);
+	if (!flow_tuple_equal(table, &back, &side->flow.tuple))
+		return -ENOENT;
+	*ret = other;
+	return 0;
+}
+
+/* Read in place: `last` and `state` change while nobody holds the entry. */
+static bool is_idle(const struct flow_head *head, uint32_t now, uint32_t timeout)
+{
+	return flow_age(now, __atomic_load_n(&head->last, __ATOMIC_RELAXED)) > timeout;
+}
+
+/* Frees a claimed entry and keeps its counts. */
+static void free_side(struct flows *flows, const struct flow_table *table, const struct side *side)
+{
+	struct pass *pass = &flows->pass;
+	uint32_t packets = side->head->packets;
+	uint64_t bytes = side->head->bytes;
+
+	flow_entry_free(table, side->entry);
+	flows->over_packets += packets;
+	flows->over_bytes += bytes;
+	/* Counted by this pass already: its set is behind us. */
+	if (pass->running && side->set < pass->set && table == &flows->tables[pass->table] &&
+	    pass->entries[pass->table] > 0) {
+		pass->entries[pass->table]--;
+		pass->packets -= packets < pass->packets ? packets : pass->packets;
+		pass->bytes -= bytes < pass->bytes ? bytes : pass->bytes;
+	}
+}
+
+/* Both directions, or the one that is there, if both have been idle for the flow's time. The number of entries freed. */
+static size_t expire(struct flows *flows, const struct flow_table *table, struct side *side, uint32_t now)
+{
+	struct side other = {0};
+	uint8_t state = side->flow.content.state;
+	uint32_t timeout;
+	int r = find_other_side(flows, table, side, &other);
+	bool idle;
+
+	if (r < 0 && r != -ENOENT)
+		return 0;
+	if (other.head)
+		state |= other.flow.content.state;
+	/* What one direction has seen of the connection's end or beginning holds for both. */
+	timeout = flow_timeout(side->flow.tuple.proto, state);
+	if (!is_idle(side->head, now, timeout) || (other.head && !is_idle(other.head, now, timeout)))
+		return 0;
+	if (!flow_entry_claim(side->head, side->flow.seq))
+		return 0;
+	if (other.head && !flow_entry_claim(other.head, other.flow.seq)) {
+		flow_entry_release(side->head);
+		return 0;
+	}
+	/* A packet may have come between the look and the claim. */
+	idle = is_idle(side->head, now, timeout) && (!other.head || is_idle(other.head, now, timeout));
+	if (!idle) {
+		flow_entry_release(side->head);
+		if (other.head)
+			flow_entry_release(other.head);
+		return 0;
+	}
+	free_side(flows, table, side);
+	if (other.head)
+		free_side(flows, table, &other);
+	return other.head ? 2 : 1;
+}
+
+static void collect_entry(struct flows *flows, const struct flow_table *table, void *set, uint32_t way, uint32_t now)
+{
+	struct pass *pass = &flows->pass;
+	void *entry = flow_entry(table, set, way);
+	struct flow_head *head = flow_entry_head(table, entry);
+	uint32_t seq = __atomic_load_n(&head->seq, __ATOMIC_ACQUIRE);
+	struct side side = {.entry = entry, .head = head, .set = pass->set};
+	size_t freed = 0;
+
+	if (seq & 1) {
+		collect_odd(flows, table, entry, way, seq);
+		return;
+	}
+	if (!head->generation)
+		return;
+	if (is_idle(head, now, flow_timeout(flow_entry_proto(entry), head->state)) &&
+	    flow_snapshot(table, entry, &side.flow) == 0)
+		freed = expire(flows, table, &side, now);
+	flows->stats.expired += freed;
+	if (freed)
+		return;
+	pass->entries[pass->table]++;
+	pass->packets += head->packets;
+	pass->bytes += head->bytes;
+}
+
+/* ---------------------------------------------------------------- passes */
+
+static void pass_end(struct flows *flows)
+{
+	struct flows_stats *stats = &flows->stats;
+	uint64_t packets = flows->over_packets + flows->pass.packets;
+	uint64_t bytes = flows->over_bytes + flows->pass.bytes;
+
+	flow_window_close(&flows->window);
+	flow_window_close(&flows->twin_window);
+	stuck_forget(flows);
+	flows->pass.running = false;
+	if (flows->pass.failed)
+		return;
+	stats->entries_v4 = flows->pass.entries[0];
+	stats->entries_v6 = flows->pass.entries[1];
+	/* What was evicted took its counts along: the sum waits rather than fall. */
+	stats->packets = packets > stats->packets ? packets : stats->packets;
+	stats->bytes = bytes > stats->bytes ? bytes : stats->bytes;
+	stats->last_pass_seconds = (double)flows->pass.worked_ns / 1e9;
+}
+
+/* The next sets. False: the pass is at its end. */
+static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
+{
+	struct pass *pass = &flows->pass;
+	const struct flow_table *table = &flows->tables[pass->table];
+
+	for (; count && pass->set < table->sets; count--, pass->set++) {
+		void *set = flow_window_set(table, &flows->window, pass->set, FLOW_WINDOW_BYTES);
+
+		if (!set) {
+			pass->failed = true; /* the next pass tries again */
+			return false;
+		}
+		for (uint32_t way = 0; way < FLOW_WAYS; way++)
+			collect_entry(flows, table, set, way, now);
+	}
+	if (pass->set < table->sets)
+		return true;
+	flow_window_close(&flows->window);
+	flow_window_close(&flows->twin_window);
+	pass->set = 0;
+	return ++pass->table < 2;
+}
+
+bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
+{
+	uint64_t began = clock_ns(), worked = 0;
+	bool more = true;
+
+	if (!flows->pass.running) {
+		flows->pass = (struct pass){.running = true};
+		flows->stats.passes++;
+	}
+	while (more && worked < budget_ns) {
+		more = collect_sets(flows, now, SETS_BEFORE_LOOK);
+		worked = clock_ns() - began;
+	}
+	flows->pass.worked_ns += worked;
+	if (!more)
+		pass_end(flows);
+	return !more;
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+	struct flows *flows = idle->data;
+
+	if (flows_collect(flows, flows->pass_now, FLOWS_SLICE_NS))
+		uv_idle_stop(idle);
+}
+
+static void on_time(uv_timer_t *timer)
+{
+	struct flows *flows = timer->data;
+
+	if (flows->pass.running)
+		return;
+	flows->pass_now = flows_now();
+	uv_idle_start(&flows->idle, on_idle);
+}
+
+int flows_start(struct flows *flows, uv_loop_t *loop)
+{
+	int r = uv_timer_init(loop, &flows->timer);
+
+	if (r < 0)
+		return r;
+	uv_idle_init(loop, &flows->idle);
+	flows->timer.data = flows->idle.data = flows;
+	flows->handles = 2;
+	return uv_timer_start(&flows->timer, on_time, 0, FLOWS_INTERVAL_MS);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct flows *flows = handle->data;
+
+	if (--flows->handles == 0 && flows->stopped)
+		flows->stopped(flows->stopped_data);
+}
+
+void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data)
+{
+	assert(flows->handles == 2);
+	flows->stopped = stopped;
+	flows->stopped_data = data;
+	uv_close((uv_handle_t *)&flows->timer, on_closed);
+	uv_close((uv_handle_t *)&flows->idle, on_closed);
+}
+
+/* ---------------------------------------------------------------- forgetting an address */
+
+/* A copy even if a living writer is at it just now. As flow_snapshot(). */
+static int snapshot_patiently(const struct flow_table *table, void *entry, struct flow_snapshot *ret)
+{
+	int r = -EBUSY;
+
+	for (int i = 0; r == -EBUSY && i < BUSY_TRIES; i++)
+		r = flow_snapshot(table, entry, ret);
+	return r;
+}
+
+static bool forget_entry(struct flows *flows, const struct flow_table *table, struct side *side,
+			 const struct polder_addr *addr)
+{
+	/* Each try that fails has lost against a writer who has changed the entry. */
+	for (int i = 0; i < BUSY_TRIES; i++) {
+		if (snapshot_patiently(table, side->entry, &side->flow) < 0 ||
+		    !flow_names(table, &side->flow, addr))
+			return false;
+		if (flow_entry_claim(side->head, side->flow.seq)) {
+			free_side(flows, table, side);
+			return true;
+		}
+	}
+	return false;
+}
+
+size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr)
+{
+	const struct flow_table *table = &flows->tables[addr_is_v4(addr) ? 0 : 1];
+	struct flow_window window = {0};
+	size_t freed = 0;
+
+	for (uint32_t index = 0; index < table->sets; index++) {
+		void *set = flow_window_set(table, &window, index, FLOW_WINDOW_BYTES);
+
+		for (uint32_t way = 0; set && way < FLOW_WAYS; way++) {
+			struct side side = {.entry = flow_entry(table, set, way), .set = index};
+
+			side.head = flow_entry_head(table, side.entry);
+			if (side.head->generation || side.head->seq & 1)
+				freed += forget_entry(flows, table, &side, addr);
+		}
+	}
+	flow_window_close(&window);
+	flows->stats.forgotten += freed;
+	return freed;
+}
+
+/* ---------------------------------------------------------------- looking */
+
+static bool visit_set(const struct flow_table *table, void *set, uint32_t now, flows_visitor visit, void *data)
+{
+	struct flow_record record = {.family = table->family};
+
+	for (uint32_t way = 0; way < FLOW_WAYS; way++) {
+		if (flow_snapshot(table, flow_entry(table, set, way), &record.flow) < 0)
+			continue;
+		record.idle = flow_age(now, record.flow.content.last);
+		if (!visit(&record, data))
+			return false;
+	}
+	return true;
+}
+
+bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budget_ns, flows_visitor visit, void *data)
+{
+	struct flow_window window = {0};
+	uint64_t began = clock_ns();
+	uint32_t now = flows_now();
+	bool more = true;
+
+	while (more && cursor->table < 2) {
+		const struct flow_table *table = &flows->tables[cursor->table];
+		void *set = flow_window_set(table, &window, cursor->set, FLOW_WINDOW_BYTES);
+
+		more = set && visit_set(table, set, now, visit, data);
+		if (++cursor->set == table->sets) {
+			flow_window_close(&window);
+			cursor->set = 0;
+			cursor->table++;
+		}
+		if (cursor->set % 8 == 0 && clock_ns() - began >= budget_ns)
+			break;
+	}
+	flow_window_close(&window);
+	return !more || cursor->table == 2;
+}
+
+struct listing {
+	flows_visitor visit;
+	void *data;
+	size_t left;
+};
+
+static bool list_one(const struct flow_record *record, void *data)
+{
+	struct listing *listing = data;
+
+	return listing->visit(record, listing->data) && --listing->left > 0;
+}
+
+void flows_list(struct flows *flows, size_t limit, flows_visitor visit, void *data)
+{
+	struct listing listing = {visit, data, limit ? limit : SIZE_MAX};
+	struct flows_cursor cursor = {0};
+
+	flows_walk(flows, &cursor, UINT64_MAX, list_one, &listing);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The flow table's collector: frees what is over, repairs what a dead writer left, lists and counts what is there. */
+#pragma once
+
+#include <uv.h>
+
+#include "agent/kernel/flow_table.h"
+
+struct flows;
+
+/* `control` holds the hash's seed and lives as long as the collector; descriptors are borrowed. */
+struct flows_maps {
+	int fd_v4, fd_v6;
+	uint32_t sets_v4, sets_v6; /* powers of two */
+	const struct control *control;
+};
+
+struct flows *flows_new(const struct flows_maps *maps); /* NULL: no memory */
+/* Takes NULL. After flows_stop() if it was started. */
+void flows_free(struct flows *flows);
+
+/* A pass every FLOWS_INTERVAL_MS, in slices that leave the loop free after FLOWS_SLICE_NS. 0 or -errno. */
+#define FLOWS_INTERVAL_MS 5000
+#define FLOWS_SLICE_NS	  500000
+int flows_start(struct flows *flows, uv_loop_t *loop);
+/* Closes the handles; `stopped` (may be NULL) runs when the loop has let go of them. flows_free() only after that. */
+void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data);
+
+/*
+ * One slice of a pass at the time `now` (flows_now(); the same for a whole pass): ends after `budget_ns` or with the pass.
+ * True: the pass is complete.
+ */
+uint32_t flows_now(void);
+bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns);
+
+/*
+ * Frees every flow with this address on either side, before or after translation, in one pass, at once. The caller has made sure that no
+ * program makes new ones. Returns how many entries were freed.
+ */
+size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr);
+
+struct flow_record {
+	uint8_t family;
+	struct flow_snapshot flow;
+	uint32_t idle; /* ticks */
+};
+/* False: no more. */
+typedef bool (*flows_visitor)(const struct flow_record *record, void *data);
+/* Where a walk is; zeroed: at the beginning. */
+struct flows_cursor {
+	uint32_t table, set;
+};
+/* Visits the entries of the next sets, for about `budget_ns`. True: the walk is over (or the visitor ended it). */
+bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budget_ns, flows_visitor visit, void *data);
+/* At most `limit` entries (0: all) in one go. */
+void flows_list(struct flows *flows, size_t limit, flows_visitor visit, void *data);
+
+struct flows_stats {
+	uint64_t entries_v4, entries_v6;   /* at the end of the last pass */
+	uint64_t capacity_v4, capacity_v6; /* entries */
+	uint64_t packets, bytes;           /* of all flows, those that are over included; never less than before */
+	uint64_t expired;                  /* entries freed because nobody used them */
+	uint64_t forgotten;                /* entries freed with an address */
+	uint64_t repaired;                 /* entries whose writer had died */
+	uint64_t passes;
+	double last_pass_seconds; /* CPU's work in the last pass */
+};
+void flows_stats(const struct flows *flows, struct flows_stats *ret);

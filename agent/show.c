@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operations that show things, and the status. */
+#include "agent/show.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/exporter.h"
+#include "agent/show_internal.h"
+
+void show_reply(struct control_request *request, json_t *result)
+{
+	if (result)
+		control_reply(request, result);
+	else
+		control_fail(request, ENOMEM, "polderd could not make the answer: no memory", NULL);
+}
+
+json_t *show_u64(uint64_t value)
+{
+	return value <= INT64_MAX ? json_integer((json_int_t)value) : json_real((double)value);
+}
+
+json_t *show_addr(const struct polder_addr *addr)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	return json_string(addr_is_zero(addr) ? "" : addr_format(addr, text));
+}
+
+/* ---------------------------------------------------------------- status */
+
+static json_t *node_ips(const struct node *node)
+{
+	json_t *list = json_array();
+
+	if (!addr_is_zero(&node->ipv4))
+		json_array_append_new(list, show_addr(&node->ipv4));
+	if (!addr_is_zero(&node->ipv6))
+		json_array_append_new(list, show_addr(&node->ipv6));
+	return list;
+}
+
+static json_t *pod_cidrs(const struct config *config)
+{
+	json_t *list = json_array();
+	char text[PREFIX_TEXT_MAX];
+
+	if (config->pod_cidr_v4.length)
+		json_array_append_new(list, json_string(prefix_format(&config->pod_cidr_v4, text)));
+	if (config->pod_cidr_v6.length)
+		json_array_append_new(list, json_string(prefix_format(&config->pod_cidr_v6, text)));
+	return list;
+}
+
+static json_t *xdp_links(const struct node *node)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < node->uplink_count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "link", node->uplinks[i].name, "mode",
+						      node->uplinks[i].xdp ? node->uplinks[i].xdp : "off"));
+	return list;
+}
+
+static json_t *pool(const struct pods *pods)
+{
+	struct pool_usage usage = {0};
+
+	pods_pool_usage(pods, &usage);
+	return json_pack("{s:{s:o, s:o}, s:{s:o, s:o}}", "ipv4", "used", show_u64(usage.used_v4), "size",
+			 show_u64(usage.size_v4), "ipv6", "used", show_u64(usage.used_v6), "size",
+			 show_u64(usage.size_v6));
+}
+
+static json_t *pod_counts(const struct show_sources *sources)
+{
+	size_t total = pods_count(sources->pods), ready = 0;
+	struct show_pod pod;
+
+	for (size_t i = 0; i < total; i++) {
+		show_pod_lookup(sources, pods_at(sources->pods, i), &pod);
+		ready += pod.state == SHOW_POD_READY;
+	}
+	return json_pack("{s:I, s:I}", "total", (json_int_t)total, "ready", (json_int_t)ready);
+}
+
+static json_t *object_counts(const struct store *store)
+{
+	static const char *const names[OBJECT_KIND_COUNT] = {
+		[OBJECT_NAMESPACE] = "namespaces",
+		[OBJECT_NODE] = "nodes",
+		[OBJECT_POD] = "pods",
+		[OBJECT_SERVICE] = "services",
+		[OBJECT_ENDPOINT_SLICE] = "endpointslices",
+		[OBJECT_NETWORK_POLICY] = "networkpolicies",
+	};
+	json_t *counts = json_object();
+
+	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		if (names[kind])
+			json_object_set_new(counts, names[kind], show_u64(store_count(store, kind)));
+	return counts;
+}
+
+static void add_problem(json_t *list, const char *source, const struct object_error *error)
+{
+	json_t *reason = error->line ? json_sprintf("%s (line %d, column %d)", error->reason, error->line, error->column)
+				     : json_string(error->reason);
+
+	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", source, "path", error->path, "reason",
+					      reason));
+}
+
+static void add_conflict(json_t *list, const struct store_conflict *conflict)
+{
+	const struct object *object = conflict->object;
+	json_t *reason = json_sprintf("%s %s%s%s is given by %s too: that one counts, remove one of them",
+				      object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
+				      object->name, conflict->origin);
+
+	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", conflict->ignored, "path", "", "reason",
+					      reason));
+}
+
+static void add_service_problem(json_t *list, const struct service_problem *problem)
+{
+	json_t *source = json_sprintf("Service %s/%s", problem->namespace, problem->name);
+
+	json_array_append_new(list, json_pack("{s:o*, s:s, s:s}", "source", source, "path", "", "reason",
+					      problem->reason));
+}
+
+static json_t *problems(const struct show_sources *sources)
+{
+	const struct service_problem *services = NULL;
+	struct store_problem *refused = NULL;
+	struct store_conflict *conflicts = NULL;
+	json_t *list = json_array();
+	size_t count = store_problems(sources->store, &refused);
+
+	for (size_t i = 0; i < count; i++)
+		add_problem(list, refused[i].origin, &refused[i].error);
+	free(refused);
+	count = store_conflicts(sources->store, &conflicts);
+	for (size_t i = 0; i < count; i++)
+		add_conflict(list, &conflicts[i]);
+	free(conflicts);
+	count = services_problems(sources->services, &services);
+	for (size_t i = 0; i < count; i++)
+		add_service_problem(list, &services[i]);
+	return list;
+}
+
+static json_t *features(const struct datapath *datapath)
+{
+	const struct datapath_features *found = datapath_features(datapath);
+
+	return json_pack("[{s:s, s:b, s:s}, {s:s, s:b, s:s}]", "name", "tcx", "available", found->tcx, "note",
+			 found->tcx ? "" : "programs are attached by clsact", "name", "socket_programs", "available",
+			 found->socket_programs, "note", found->socket_note);
+}
+
+static json_t *policy_counts(const struct show_sources *sources)
+{
+	const struct compiled_policy *policy = enforce_policy(sources->enforce);
+	const struct enforce_problem *closed = NULL;
+	size_t count = enforce_problems(sources->enforce, &closed);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "pod", closed[i].subject, "reason",
+						      closed[i].reason));
+	return json_pack("{s:I, s:I, s:o}", "identities", (json_int_t)(policy ? policy->identity_count : 0), "rulesets",
+			 (json_int_t)(policy ? policy->ruleset_count : 0), "over_capacity", list);
+}
+
+static void show_status(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	const struct show_sources *sources = data;
+	const struct datapath_features *found = datapath_features(sources->datapath);
+	struct show_progress progress = {0};
+	json_t *result;
+
+	sources->progress(&progress, sources->data);
+	result = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:s, s:b}", "version", POLDER_VERSION, "node",
+			   sources->config->node_name ? sources->config->node_name : "", "ready", progress.ready,
+			   "synced", progress.synced, "uptime_seconds",
+			   (json_int_t)((uv_hrtime() - sources->started_ns) / 1000000000), "generation",
+			   (json_int_t)maps_control(sources->maps)->generation, "attach", found->tcx ? "tcx" : "clsact",
+			   "socket_programs", found->socket_programs);
+	if (result) {
+		json_object_set_new(result, "xdp", xdp_links(sources->node));
+		json_object_set_new(result, "node_ips", node_ips(sources->node));
+		json_object_set_new(result, "pod_cidrs", pod_cidrs(sources->config));
+		json_object_set_new(result, "pool", pool(sources->pods));
+		json_object_set_new(result, "pods", pod_counts(sources));
+		json_object_set_new(result, "objects", object_counts(sources->store));
+		json_object_set_new(result, "problems", problems(sources));
+		json_object_set_new(result, "features", features(sources->datapath));
+		json_object_set_new(result, "policy", policy_counts(sources));
+	}
+	show_reply(request, result);
+}
+
+/* ---------------------------------------------------------------- metrics */
+
+static void show_metrics(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	size_t length = 0;
+	char *text = exporter_text(data, &length);
+
+	show_reply(request, text ? json_pack("{s:s%}", "text", text, length) : NULL);
+	free(text);
+}
+
+int show_register(struct control_server *server, const struct show_sources *sources)
+{
+	static const struct {
+		const char *name;
+		control_handler handler;
+	} operations[] = {
+		{"status", show_status},     {"pods", show_pods},       {"services", show_services},
+		{"policies", show_policies}, {"flows", show_flows},     {"maps", show_maps},
+		{"metrics", show_metrics},   {"monitor", show_monitor},
+	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof(operations) / sizeof(*operations); i++)
+		r = control_register(server, operations[i].name, operations[i].handler, (void *)sources);
+	return r;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the agent tells about itself on the control socket and to whoever scrapes it. */
+#pragma once
+
+#include "agent/config.h"
+#include "agent/control.h"
+#include "agent/enforce.h"
+#include "agent/kernel/datapath.h"
+#include "agent/kernel/events.h"
+#include "agent/kernel/flows.h"
+#include "agent/kernel/maps.h"
+#include "agent/node.h"
+#include "agent/pods.h"
+#include "agent/services.h"
+#include "agent/store.h"
+
+/* How the agent gets on. */
+struct show_progress {
+	bool ready, synced;
+	uint64_t reconciles, reconcile_errors;
+	double last_reconcile_seconds;
+};
+
+/* Where the answers come from. All of it outlives the control server; read in the loop only. */
+struct show_sources {
+	uv_loop_t *loop;
+	uint64_t started_ns; /* uv_hrtime() when the agent started */
+	const struct config *config;
+	const struct node *node;
+	const struct store *store;
+	const struct pods *pods;
+	const struct services *services;
+	struct enforce *enforce;
+	struct maps *maps;
+	const struct datapath *datapath;
+	struct flows *flows;
+	struct events *events;
+	void (*progress)(struct show_progress *ret, void *data);
+	void *data;
+};
+
+/*
+ * Registers status, pods, services, policies, flows, maps, metrics and monitor. `sources` is kept. 0 or
+ * -errno.
+ */
+int show_register(struct control_server *server, const struct show_sources *sources);
+
+/* Names for events, from `sources` (kept). */
+void show_event_names(const struct show_sources *sources, struct event_names *ret);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The list of flows, gathered in slices so that the loop goes on meanwhile. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/kernel/counters.h"
+#include "agent/show_internal.h"
+
+#define SLICE_NS   1000000
+#define FLOWS_MOST 50000 /* of one answer, whatever the limit: an answer's memory has a bound */
+
+struct walk {
+	const struct show_sources *sources;
+	struct control_request *request;
+	struct flows_cursor cursor;
+	json_t *list;
+	size_t limit;
+	uv_idle_t idle;
+};
+
+static json_t *addr_document(const __be32 *words, uint8_t family)
+{
+	struct polder_addr addr = {.words_be = {0, 0, htonl(0xffff), words[0]}};
+	char text[INET6_ADDRSTRLEN];
+
+	if (family == FAMILY_V6)
+		memcpy(&addr, words, sizeof(addr));
+	return json_string(addr_format(&addr, text));
+}
+
+static const char *action_name(uint8_t action)
+{
+	static const char *const names[] = {
+		[FLOW_NONE] = "none", [FLOW_TO_POD] = "pod",   [FLOW_TO_WIRE] = "wire",
+		[FLOW_TO_HOST] = "host", [FLOW_DROP] = "drop",
+	};
+
+	return action < sizeof(names) / sizeof(*names) ? names[action] : "unknown";
+}
+
+static json_t *state_document(uint8_t state)
+{
+	static const struct {
+		uint8_t bit;
+		const char *name;
+	} names[] = {
+		{FLOW_REPLIED, "replied"},     {FLOW_ESTABLISHED, "established"}, {FLOW_FIN_ORIG, "fin_orig"},
+		{FLOW_FIN_REPLY, "fin_reply"}, {FLOW_RESET, "reset"},		  {FLOW_TRANSLATED, "translated"},
+		{FLOW_SERVICE, "service"},
+	};
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (state & names[i].bit)
+			json_array_append_new(list, json_string(names[i].name));
+	return list;
+}
+
+/* What a source or destination becomes: address "" and port 0 if it stays as it is. */
+static void add_translation(json_t *flow, const char *address_key, const char *port_key, uint8_t family,
+			    const __be32 *addr, const __be32 *new_addr, __be16 port_be, __be16 new_port_be)
+{
+	size_t size = family == FAMILY_V4 ? 4 : 16;
+	bool changed = memcmp(addr, new_addr, size) != 0 || port_be != new_port_be;
+
+	json_object_set_new(flow, address_key, changed ? addr_document(new_addr, family) : json_string(""));
+	json_object_set_new(flow, port_key, json_integer(changed ? ntohs(new_port_be) : 0));
+}
+
+static void add_translations(json_t *document, const struct flow_record *record)
+{
+	const struct flow_copy *content = &record->flow.content;
+	const struct flow_tuple *t = &record->flow.tuple;
+	bool v4 = record->family == FAMILY_V4, translated = content->state & FLOW_TRANSLATED;
+	const __be32 *saddr = v4 ? &t->v4.saddr_be : t->v6.saddr_be;
+	const __be32 *daddr = v4 ? &t->v4.daddr_be : t->v6.daddr_be;
+
+	json_object_set_new(document, "source", addr_document(saddr, record->family));
+	json_object_set_new(document, "destination", addr_document(daddr, record->family));
+	add_translation(document, "new_source", "new_source_port", record->family, saddr,
+			translated ? content->new_saddr_be : saddr, t->sport_be,
+			translated ? content->new_sport_be : t->sport_be);
+	add_translation(document, "new_destination", "new_destination_port", record->family, daddr,
+			translated ? content->new_daddr_be : daddr, t->dport_be,
+			translated ? content->new_dport_be : t->dport_be);
+}
+
+static json_t *flow_document(const struct flow_record *record, uint32_t generation)
+{
+	const struct flow_snapshot *flow = &record->flow;
+	const struct flow_copy *content = &flow->content;
+	char proto[PROTO_NAME_MAX];
+	json_t *document;
+
+	document = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o, s:b, s:I, s:b, s:I, s:I, s:o, s:I, s:i}", "family",
+			     family_name(record->family), "proto", proto_name(flow->tuple.proto, proto), "zone",
+			     flow->tuple.zone, "source_port", ntohs(flow->tuple.sport_be), "destination_port",
+			     ntohs(flow->tuple.dport_be), "action", action_name(content->action), "state",
+			     state_document(content->state), "reply", !!(content->state & FLOW_REPLY), "generation",
+			     (json_int_t)content->generation, "current", content->generation == generation,
+			     "idle_seconds", (json_int_t)(((uint64_t)record->idle << FLOW_TICK_SHIFT) / 1000000000),
+			     "packets", (json_int_t)flow->packets, "bytes", show_u64(flow->bytes), "out_ifindex",
+			     (json_int_t)content->out_ifindex, "mtu", content->mtu);
+	if (document)
+		add_translations(document, record);
+	return document;
+}
+
+static bool add_flow(const struct flow_record *record, void *data)
+{
+	struct walk *walk = data;
+	uint32_t generation = maps_control(walk->sources->maps)->generation;
+
+	return json_array_append_new(walk->list, flow_document(record, generation)) == 0 &&
+	       json_array_size(walk->list) < walk->limit;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+	struct walk *walk = idle->data;
+
+	if (!flows_walk(walk->sources->flows, &walk->cursor, SLICE_NS, add_flow, walk))
+		return;
+	show_reply(walk->request, walk->list);
+	uv_close((uv_handle_t *)idle, on_closed);
+}
+
+void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	const json_t *limit = json_object_get(args, "limit");
+	struct walk *walk;
+
+	if (limit && (!json_is_integer(limit) || json_integer_value(limit) < 0)) {
+		control_fail(request, EINVAL, "limit: expected a number, 0 for all", NULL);
+		return;
+	}
+	walk = calloc(1, sizeof(*walk));
+	if (!walk) {
+		show_reply(request, NULL);
+		return;
+	}
+	walk->sources = data;
+	walk->request = request;
+	walk->list = json_array();
+	walk->limit = (size_t)json_integer_value(limit);
+	if (!walk->limit || walk->limit > FLOWS_MOST)
+		walk->limit = FLOWS_MOST;
+	uv_idle_init(walk->sources->loop, &walk->idle);
+	walk->idle.data = walk;
+	uv_idle_start(&walk->idle, on_idle);
+}

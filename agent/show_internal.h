@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the answers' files share. */
+#pragma once
+
+#include "agent/show.h"
+
+/* Operations; `data` is the struct show_sources. */
+void show_pods(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_services(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_policies(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_maps(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
+
+/* Answers with `result`, or with an error if it is NULL. Takes the reference. */
+void show_reply(struct control_request *request, json_t *result);
+/* An integer, or a real number beyond what JSON's integers hold. */
+json_t *show_u64(uint64_t value);
+/* The address, or "" if it is all zero. */
+json_t *show_addr(const struct polder_addr *addr);
+/* The labels policy sees: those of the Pod object, else what the configuration gave. */
+const struct labels *show_pod_labels(const struct show_sources *sources, const struct local_pod *pod);
+
+enum show_pod_state { SHOW_POD_READY, SHOW_POD_WAITING, SHOW_POD_CLOSED, SHOW_POD_GONE, SHOW_POD_STATES };
+extern const char *const show_pod_state_names[SHOW_POD_STATES];
+struct show_pod {
+	enum show_pod_state state;
+	uint32_t identity, ingress_ruleset, egress_ruleset;
+};
+/* What the maps say of a pod, under the present generation. */
+void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod, struct show_pod *ret);
+
+struct show_map {
+	bool counted;
+	uint64_t entries;
+	uint64_t max_entries;
+	uint32_t value_bytes;
+	uint64_t memory_bytes; /* 0: unknown */
+};
+void show_map_lookup(const struct show_sources *sources, enum map_index index, struct show_map *ret);

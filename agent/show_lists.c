@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lists of pods, Services and policies: objects beside what the maps say. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/cleanup.h"
+#include "agent/show_internal.h"
+
+/* ---------------------------------------------------------------- pods */
+
+const char *const show_pod_state_names[SHOW_POD_STATES] = {
+	[SHOW_POD_READY] = "ready",
+	[SHOW_POD_WAITING] = "waiting",
+	[SHOW_POD_CLOSED] = "closed",
+	[SHOW_POD_GONE] = "gone",
+};
+
+const struct labels *show_pod_labels(const struct show_sources *sources, const struct local_pod *pod)
+{
+	const struct object *object = store_get(sources->store, OBJECT_POD, pod->namespace, pod->name);
+
+	return object ? &object->labels : &pod->labels;
+}
+
+static bool is_unset(uint32_t ruleset)
+{
+	return ruleset == RULESET_CLOSED;
+}
+
+void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod, struct show_pod *ret)
+{
+	uint32_t slot = maps_control(sources->maps)->generation & 1;
+	uint32_t index = (uint32_t)pod->ifindex % POLDER_MAX_PODS;
+	struct pod_entry entry;
+
+	*ret = (struct show_pod){SHOW_POD_WAITING, IDENTITY_NONE, RULESET_CLOSED, RULESET_CLOSED};
+	if (maps_find(sources->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex == (uint32_t)pod->ifindex) {
+		ret->identity = entry.identity[slot];
+		ret->ingress_ruleset = entry.ingress_rules[slot];
+		ret->egress_ruleset = entry.egress_rules[slot];
+		if (entry.flags & POD_READY && !is_unset(ret->ingress_ruleset) && !is_unset(ret->egress_ruleset))
+			ret->state = SHOW_POD_READY;
+	}
+	if (ret->ingress_ruleset == RULESET_CAPACITY || ret->egress_ruleset == RULESET_CAPACITY)
+		ret->state = SHOW_POD_CLOSED;
+	if (pod->gone)
+		ret->state = SHOW_POD_GONE;
+}
+
+static json_t *labels_document(const struct labels *labels)
+{
+	json_t *document = json_object();
+
+	for (size_t i = 0; i < labels->count; i++)
+		json_object_set_new(document, labels->items[i].key, json_string(labels->items[i].value));
+	return document;
+}
+
+static json_t *isolation(uint32_t ruleset)
+{
+	return json_pack("{s:I, s:b}", "ruleset", (json_int_t)ruleset, "isolated", ruleset != RULESET_OPEN);
+}
+
+static json_t *pod_document(const struct show_sources *sources, const struct local_pod *pod)
+{
+	json_t *ips = json_array();
+	struct show_pod found;
+	char mac[18];
+
+	if (!addr_is_zero(&pod->ipv4))
+		json_array_append_new(ips, show_addr(&pod->ipv4));
+	if (!addr_is_zero(&pod->ipv6))
+		json_array_append_new(ips, show_addr(&pod->ipv6));
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", pod->mac[0], pod->mac[1], pod->mac[2], pod->mac[3],
+		 pod->mac[4], pod->mac[5]);
+	show_pod_lookup(sources, pod, &found);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:o, s:o, s:s, s:o, s:I, s:I}", "namespace",
+			 pod->namespace, "name", pod->name, "uid", pod->uid, "container_id", pod->container_id, "ifname",
+			 pod->ifname, "link", pod->link, "ifindex", pod->ifindex, "ips", ips, "mac", mac, "identity",
+			 (json_int_t)found.identity, "ingress", isolation(found.ingress_ruleset), "egress",
+			 isolation(found.egress_ruleset), "state", show_pod_state_names[found.state], "labels",
+			 labels_document(show_pod_labels(sources, pod)), "mtu", (json_int_t)pod->mtu, "created",
+			 (json_int_t)pod->created);
+}
+
+void show_pods(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	const struct show_sources *sources = data;
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < pods_count(sources->pods); i++)
+		json_array_append_new(list, pod_document(sources, pods_at(sources->pods, i)));
+	show_reply(request, list);
+}
+
+/* ---------------------------------------------------------------- Services */
+
+static void add_backends(json_t *list, const struct backend *backends, size_t count, const char *state)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:i, s:s}", "address",
+						      addr_format(&backends[i].addr, text), "port",
+						      ntohs(backends[i].port_be), "state", state));
+}
+
+static const char *protocol(uint8_t proto)
+{
+	return proto == IPPROTO_TCP ? "TCP" : proto == IPPROTO_UDP ? "UDP" : proto == IPPROTO_SCTP ? "SCTP" : "";
+}
+
+/* The endpoints for new flows, then those that only finish what they have. */
+static void add_service(const struct service_view *view, void *data)
+{
+	json_t *backends = json_array();
+
+	add_backends(backends, view->backends, view->backend_count, "active");
+	add_backends(backends, view->terminating, view->terminating_count, "terminating");
+	json_array_append_new(data, json_pack("{s:s, s:s, s:o, s:i, s:s, s:s, s:o}", "namespace", view->namespace,
+					      "name", view->name, "address", show_addr(&view->key.addr), "port",
+					      ntohs(view->key.port_be), "protocol", protocol(view->key.proto),
+					      "port_name", view->port_name ? view->port_name : "", "backends",
+					      backends));
+}
+
+void show_services(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	const struct show_sources *sources = data;
+	json_t *list = json_array();
+
+	services_each(sources->services, add_service, list);
+	show_reply(request, list);
+}
+
+/* ---------------------------------------------------------------- policies */
+
+static size_t selected_pods(const struct show_sources *sources, const struct object *policy)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < pods_count(sources->pods); i++) {
+		const struct local_pod *pod = pods_at(sources->pods, i);
+
+		count += !pod->gone && strcmp(pod->namespace, policy->namespace) == 0 &&
+			 selector_matches(&policy->network_policy.pod_selector, show_pod_labels(sources, pod));
+	}
+	return count;
+}
+
+static json_t *policy_document(const struct show_sources *sources, const struct object *object)
+{
+	const struct network_policy_object *policy = &object->network_policy;
+	json_t *types = json_array();
+	size_t rules = 0;
+
+	if (policy->isolates_ingress) {
+		json_array_append_new(types, json_string("Ingress"));
+		rules += policy->ingress_count;
+	}
+	if (policy->isolates_egress) {
+		json_array_append_new(types, json_string("Egress"));
+		rules += policy->egress_count;
+	}
+	return json_pack("{s:s, s:s, s:o, s:I, s:I}", "namespace", object->namespace, "name", object->name, "types",
+			 types, "selected_pods", (json_int_t)selected_pods(sources, object), "rules",
+			 (json_int_t)rules);
+}
+
+void show_policies(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	const struct show_sources *sources = data;
+	CLEANUP(cleanup_free) const struct object **objects = NULL;
+	json_t *list = json_array();
+	size_t count = store_list(sources->store, OBJECT_NETWORK_POLICY, &objects);
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, policy_document(sources, objects[i]));
+	show_reply(request, list);
+}
