@@ -111,6 +111,44 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
+/* The flow table's collector, the programs' events, and who is told about them. */
+static int start_observation(struct agent *agent, char *message, size_t size)
+{
+	const struct flows_maps tables = {
+		.fd_v4 = maps_fd(agent->maps, MAP_FLOWS4),
+		.fd_v6 = maps_fd(agent->maps, MAP_FLOWS6),
+		.sets_v4 = maps_get(agent->maps, MAP_FLOWS4)->max_entries,
+		.sets_v6 = maps_get(agent->maps, MAP_FLOWS6)->max_entries,
+		.control = maps_control(agent->maps),
+	};
+	int r;
+
+	agent->flows = flows_new(&tables);
+	r = agent->flows ? flows_start(agent->flows, agent->loop) : -ENOMEM;
+	agent->show = (struct show_sources){
+		.loop = agent->loop,
+		.started_ns = uv_hrtime(),
+		.config = &agent->config,
+		.node = &agent->node,
+		.store = agent->store,
+		.pods = agent->pods,
+		.services = agent->services,
+		.enforce = agent->enforce,
+		.maps = agent->maps,
+		.datapath = agent->datapath,
+		.flows = agent->flows,
+		.progress = agent_progress,
+		.data = agent,
+	};
+	show_event_names(&agent->show, &agent->event_names);
+	if (r == 0)
+		r = events_open(agent->loop, agent->maps, &agent->event_names, &agent->events);
+	agent->show.events = agent->events;
+	if (r < 0)
+		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
+	return r;
+}
+
 /* Everybody who may ask something comes last. */
 static int start_services(struct agent *agent, char *message, size_t size)
 {
@@ -127,11 +165,17 @@ static int start_services(struct agent *agent, char *message, size_t size)
 		snprintf(message, size, "control socket %s: %s", agent->config.socket, strerror(-r));
 		return r;
 	}
-	return agent_register_requests(agent);
+	r = agent_register_requests(agent);
+	if (r == 0)
+		r = show_register(agent->control, &agent->show);
+	if (r == 0 && agent->config.metrics_listen)
+		r = agent_start_http(agent, message, size);
+	return r;
 }
 
 static int start_sources(struct agent *agent, char *message, size_t size)
 {
+	char last_good[300];
 	int r = 0;
 
 	store_listen(agent->store, agent_store_changed, agent);
@@ -139,7 +183,9 @@ static int start_sources(struct agent *agent, char *message, size_t size)
 		agent_synced(agent);
 		return 0;
 	}
-	r = source_dir_new(agent->loop, agent->config.resources, agent->store, agent_synced, agent, &agent->source);
+	snprintf(last_good, sizeof(last_good), "%s/last-good", agent->config.run_dir);
+	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store, agent_synced, agent,
+			   &agent->source);
 	if (r < 0)
 		snprintf(message, size, "--resources %s: cannot be watched: %s", agent->config.resources, strerror(-r));
 	return r;
@@ -148,7 +194,7 @@ static int start_sources(struct agent *agent, char *message, size_t size)
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent *agent, char *message, size_t size) = {
-		start_node, start_datapath, start_state, start_attachments, start_services, start_sources,
+		start_node, start_datapath, start_state, start_attachments, start_observation, start_services, start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	struct timespec now;
@@ -187,6 +233,9 @@ void agent_stop(struct agent *agent)
 	control_server_free(agent->control);
 	http_server_free(agent->http);
 	source_dir_free(agent->source);
+	events_close(agent->events);
+	if (agent->flows)
+		flows_stop(agent->flows, NULL, NULL);
 	cni_queue_free(agent->cni_queue);
 	if (agent->loop)
 		uv_walk(agent->loop, close_handle, NULL);
@@ -197,6 +246,7 @@ void agent_stop(struct agent *agent)
 		maps_wait_for_programs();
 		enforce_finish(agent->enforce);
 	}
+	flows_free(agent->flows);
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);
 	services_close(agent->services);

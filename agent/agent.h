@@ -16,6 +16,7 @@
 #include "agent/node_routes.h"
 #include "agent/pods.h"
 #include "agent/services.h"
+#include "agent/show.h"
 #include "agent/source_dir.h"
 #include "agent/store.h"
 
@@ -37,6 +38,10 @@ struct agent {
 	struct source_dir *source;
 	struct control_server *control;
 	struct http_server *http;
+	struct flows *flows;
+	struct events *events;
+	struct show_sources show;
+	struct event_names event_names;
 
 	uv_timer_t pass_timer;   /* runs the pass that events asked for */
 	uv_timer_t finish_timer; /* finishes it when programs have ended */
@@ -73,4 +78,6 @@ void agent_repair(struct agent *agent);
 
 /* agent_requests.c: the control socket and HTTP. */
 int agent_register_requests(struct agent *agent);
+int agent_start_http(struct agent *agent, char *message, size_t size);
+void agent_progress(struct show_progress *ret, void *agent);
 int agent_cni_finish(const char *container_id, const char *ifname, void *agent);

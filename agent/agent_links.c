@@ -36,6 +36,11 @@ static void disconnect_pod(const struct local_pod *pod, void *data)
 
 	datapath_detach_pod(agent->datapath, pod->ifindex);
 	enforce_remove_pod(agent->enforce, pod);
+	/* The next pod with these addresses inherits no flow. */
+	if (agent->flows && !addr_is_zero(&pod->ipv4))
+		flows_forget_address(agent->flows, &pod->ipv4);
+	if (agent->flows && !addr_is_zero(&pod->ipv6))
+		flows_forget_address(agent->flows, &pod->ipv6);
 	services_pods_changed(agent->services, pod->namespace);
 	agent->policy_dirty = true;
 	agent_schedule(agent);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/exporter.h"
 
 static void answer(struct control_request *request, int r, json_t *result, const struct cni_error *error)
 {
@@ -117,5 +118,52 @@ int agent_register_requests(struct agent *agent)
 
 	for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]) && r == 0; i++)
 		r = control_register(agent->control, handlers[i].operation, handlers[i].handler, agent);
+	return r;
+}
+
+void agent_progress(struct show_progress *ret, void *data)
+{
+	const struct agent *agent = data;
+
+	*ret = (struct show_progress){
+		.ready = agent_ready(agent),
+		.synced = agent->synced,
+		.reconciles = agent->passes,
+		.reconcile_errors = agent->failed_passes,
+		.last_reconcile_seconds = agent->last_pass_ns / 1e9,
+	};
+}
+
+/* Alive: the loop turns. */
+static unsigned int on_healthz(char **ret_body, size_t *ret_length, void *data)
+{
+	(void)data;
+	*ret_body = strdup("ok\n");
+	*ret_length = *ret_body ? 3 : 0;
+	return 200;
+}
+
+/* Ready: what the sources ask for is in force. */
+static unsigned int on_readyz(char **ret_body, size_t *ret_length, void *data)
+{
+	bool ready = agent_ready(data);
+
+	*ret_body = strdup(ready ? "ok\n" : "not ready\n");
+	*ret_length = *ret_body ? strlen(*ret_body) : 0;
+	return ready ? 200 : 503;
+}
+
+int agent_start_http(struct agent *agent, char *message, size_t size)
+{
+	int r = http_server_new(agent->loop, agent->config.metrics_listen, &agent->http);
+
+	if (r == 0)
+		r = http_route(agent->http, "/metrics", HTTP_TYPE_METRICS, exporter_answer, &agent->show);
+	if (r == 0)
+		r = http_route(agent->http, "/healthz", HTTP_TYPE_TEXT, on_healthz, agent);
+	if (r == 0)
+		r = http_route(agent->http, "/readyz", HTTP_TYPE_TEXT, on_readyz, agent);
+	if (r < 0)
+		snprintf(message, size, "--metrics-listen %s: %s", agent->config.metrics_listen, strerror(-r));
 	return r;
 }
