@@ -47,6 +47,9 @@ EXPECTED = {
 }
 
 
+PODS_BY_ADDRESS = {}
+
+
 class Failure(Exception):
     """What went wrong, where, and what to do."""
 
@@ -151,7 +154,7 @@ def start_agent():
         '--bpffs', RUN + '/bpf', '--cgroup', cgroup, '--pod-cidr', ','.join(POD_RANGES), '--node-ip',
         ','.join(NODE_ADDRESSES), '--uplink', 'uplink0'], 'polderd.log')
     wait_until(lambda: os.path.exists(SOCKET) or process.poll() is not None, 30, f'{SOCKET} is there')
-    result = subprocess.run([built('polderctl'), '--socket', SOCKET, 'status', '--wait'], stdin=subprocess.DEVNULL,
+    result = subprocess.run([built('polderctl'), '--socket', SOCKET, 'status', '--wait=40'], stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
     if result.returncode != 0 or process.poll() is not None:
         with open(RUN + '/polderd.log', encoding='utf-8', errors='replace') as file:
@@ -182,6 +185,7 @@ def make_pods(objects):
         addresses = [entry['address'].split('/')[0] for entry in result['ips']]
         port = pod['spec']['containers'][0]['ports'][0]['containerPort']
         serve(PREFIX + name, port, f'{namespace}/{name}')
+        PODS_BY_ADDRESS.update({address: f'{namespace}/{name}' for address in addresses})
         places.append(Place(f'{namespace}/{name}', PREFIX + name, addresses))
         targets.append(Target(f'{namespace}/{name}:{port}', addresses, port))
     serve(OUTSIDE, 443, 'outside')
@@ -359,35 +363,43 @@ def isolating(objects, pod, direction):
 
 
 def allowed_by(event):
-    """Which rules an allowed connection met; a pod that no policy isolates has none."""
+    """Which rules an allowed connection met, as they stand in the policies' JSON."""
     parts = []
-    for key, word in (('egress_policy', 'out'), ('ingress_policy', 'in')):
-        policy = event.get(key)
-        if policy:
-            parts.append(f'{word}: {policy.get("policy")} rule {policy.get("rule")}')
-    return '; '.join(parts)
+    for key, field in (('egress_policy', 'egress'), ('ingress_policy', 'ingress')):
+        if event.get(key):
+            parts.append(f'spec.{field}[{event[key].get("rule")}] of {event[key].get("policy")}')
+    return ', '.join(parts)
 
 
-def why(event, place, target, answers, objects):
-    """One line on a connection: the rule or the default that decided it."""
+def why_allowed(event, place, target, objects):
+    if place.namespace == NODE:
+        if target.name.split(':')[0] in pods(objects):
+            return 'a node always reaches its own pods'
+        return 'translated at the node\'s socket' if target.name.startswith('Service') else 'policies are about pods'
     if event is None:
-        if place.namespace == NODE and any(answers):
-            return 'the node itself; a Service is translated at its socket' if target.name.startswith('Service') \
-                else 'the node itself always reaches its pods'
         return 'no event was seen'
-    if any(answers):
-        if place.namespace == NODE:
-            return 'the node itself always reaches its pods' if target.name.split(':')[0] in pods(objects) else 'the node itself'
-        end = (event.get('destination') or {}).get('pod') or (event.get('backend') or {}).get('pod')
-        return allowed_by(event) or ('no policy isolates it' if end else 'no policy isolates the sender')
+    backend = event.get('backend') or {}
+    if backend.get('ip') in (place.addresses or []):
+        return f'{place.name} is the endpoint itself'
+    end = (event.get('destination') or {}).get('pod') or pod_at(backend.get('ip'))
+    return allowed_by(event) or f'no policy isolates {end or place.name + " on the way out"}'
+
+
+def why_denied(event, place, target, objects):
+    if event is None:
+        return 'no event was seen'
     reason = event.get('reason', '?')
     if reason == 'policy_denied_ingress':
-        pod = (event.get('backend') or {}).get('pod') or (event.get('destination') or {}).get('pod') or target.name.split(':')[0]
-        return f'in: no rule allows it; {pod} is isolated by ' + ', '.join(isolating(objects, pod, 'Ingress'))
+        pod = (event.get('destination') or {}).get('pod') or pod_at((event.get('backend') or {}).get('ip')) \
+            or target.name.split(':')[0]
+        return f'isolated by {" and ".join(isolating(objects, pod, "Ingress"))}, which do not allow it'
     if reason == 'policy_denied_egress':
-        pod = (event.get('source') or {}).get('pod') or place.name
-        return f'out: no rule allows it; {pod} is isolated by ' + ', '.join(isolating(objects, pod, 'Egress'))
+        return f'{place.name} is isolated by {" and ".join(isolating(objects, place.name, "Egress"))}, which does not allow it'
     return reason
+
+
+def pod_at(address):
+    return PODS_BY_ADDRESS.get(address)
 
 
 def pods(objects):
@@ -425,7 +437,8 @@ def print_table(places, targets, found, events, objects):
             if asked:
                 event = next((decided[entry[:3]] for entry in asked if entry[:3] in decided), None)
                 answers = [entry[3] for entry in asked]
-                print(f'{place.name:{width}}{target.name:24}{word(answers):8}{why(event, place, target, answers, objects)}')
+                reason = (why_allowed if any(answers) else why_denied)(event, place, target, objects)
+                print(f'{place.name:{width}}{target.name:24}{word(answers):8}{reason}')
     return wrong
 
 
@@ -439,7 +452,7 @@ The node is up. Look at it, from {os.getcwd()}:
     {polderctl} service list
     {polderctl} policy list
     {polderctl} monitor --drops
-    nsenter --net=/run/netns/{PREFIX}visitor nc -v -w 2 10.96.0.10 80
+    nsenter --net=/run/netns/{PREFIX}visitor bash -c 'cat </dev/tcp/10.96.0.10/80'
 
 Its objects are the files in {RUN}/resources: change or delete one, and it holds within a moment.
 Take it down with: deploy/try-out --down''')
