@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events from a real ring buffer, filled by a program of the kernel, to whoever listens. */
+#include "agent/kernel/events.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+
+#include "agent/kernel/counters.h"
+#include "tests/unit/unit.h"
+
+#define EVENT_WORDS (sizeof(struct polder_event) / sizeof(uint64_t))
+
+struct fixture {
+	char directory[32];
+	struct config config;
+	struct maps *maps;
+	uv_loop_t loop;
+	struct events *events;
+};
+
+struct reader {
+	struct event_subscriber *subscriber;
+	json_t *lines;
+	bool blocked;
+};
+
+static int name_pod(const struct polder_addr *addr, char *buffer, size_t size, void *data)
+{
+	struct polder_addr web;
+
+	addr_parse("10.0.0.2", &web);
+	if (memcmp(addr, &web, sizeof(web)) != 0)
+		return -ENOENT;
+	snprintf(buffer, size, "demo/web");
+	return 0;
+}
+
+static int name_link(uint32_t ifindex, char *buffer, size_t size, void *data)
+{
+	snprintf(buffer, size, "link%u", ifindex);
+	return 0;
+}
+
+static int name_rule(uint32_t rule, struct rule_origin *ret, void *data)
+{
+	*ret = (struct rule_origin){"demo", "deny", false, 2};
+	return rule == 9 ? 0 : -ENOENT;
+}
+
+static const struct event_names names = {name_pod, name_link, name_rule, NULL};
+
+static struct fixture *fixture_new(void)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	char pins[64], message[512] = "";
+
+	if (!f)
+		abort();
+	unit_directory(f->directory);
+	if (mount("bpf", f->directory, "bpf", 0, NULL) < 0) {
+		fprintf(stderr, "no bpffs: %s\n", strerror(errno));
+		exit(errno == EPERM ? 77 : 1);
+	}
+	snprintf(pins, sizeof(pins), "%s/maps", f->directory);
+	f->config.flows_v4 = f->config.flows_v6 = 1024;
+	f->config.max_services = f->config.max_backends = f->config.max_addresses = 64;
+	f->config.max_policy_entries = 64;
+	if (maps_open(&f->config, pins, &f->maps, message, sizeof(message)) < 0) {
+		fprintf(stderr, "%s\n", message);
+		abort();
+	}
+	uv_loop_init(&f->loop);
+	CU_ASSERT_FATAL(events_open(&f->loop, f->maps, &names, &f->events) == 0);
+	return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	events_close(f->events);
+	unit_end_loop(&f->loop);
+	maps_unpin(f->maps);
+	maps_close(f->maps);
+	umount2(f->directory, MNT_DETACH);
+	rmdir(f->directory);
+	free(f);
+}
+
+/* A program that hands the event to the ring, as it stands on its stack. Returns whether there was room. */
+static bool emit(struct fixture *f, const struct polder_event *event)
+{
+	struct bpf_insn code[2 * EVENT_WORDS + 16], *at = code;
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	char frame[64] = {0};
+	uint64_t words[EVENT_WORDS];
+	int fd, stack = -(int)sizeof(*event);
+
+	memcpy(words, event, sizeof(words));
+	for (size_t i = 0; i < 2 * EVENT_WORDS; i++) {
+		uint32_t half = (uint32_t)(words[i / 2] >> (i % 2 * 32));
+
+		*at++ = (struct bpf_insn){.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10,
+					  .off = (int16_t)(stack + (int)i * 4), .imm = (int32_t)half};
+	}
+	*at++ = (struct bpf_insn){.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD,
+				  .imm = maps_fd(f->maps, MAP_EVENTS)};
+	*at++ = (struct bpf_insn){0};
+	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10};
+	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = stack};
+	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = sizeof(*event)};
+	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_4, .imm = 0};
+	*at++ = (struct bpf_insn){.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ringbuf_output};
+	*at++ = (struct bpf_insn){.code = BPF_JMP | BPF_EXIT};
+	fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "emit", "GPL", code, (size_t)(at - code), NULL);
+	if (fd < 0)
+		abort();
+	run.data_in = frame;
+	run.data_size_in = sizeof(frame);
+	if (bpf_prog_test_run_opts(fd, &run) < 0)
+		abort();
+	close(fd);
+	return run.retval == 0;
+}
+
+static struct polder_event event_new(uint8_t type)
+{
+	struct polder_event event = {
+		.time_ns = uv_hrtime(),
+		.type = type,
+		.verdict = type == EVENT_DROP ? VERDICT_DROP : VERDICT_ALLOW,
+		.reason = type == EVENT_DROP ? REASON_POLICY_INGRESS : REASON_NONE,
+		.direction = DROP_FROM_POD,
+		.family = FAMILY_V4,
+		.proto = IPPROTO_TCP,
+		.sport_be = htons(40000),
+		.dport_be = htons(80),
+		.backend_port_be = htons(8080),
+		.ifindex = 5,
+		.length = 74,
+		.source_identity = 300,
+		.destination_identity = 301,
+		.ingress_rule = 9,
+	};
+
+	addr_parse("10.0.0.2", &event.saddr);
+	addr_parse("10.96.0.1", &event.daddr);
+	addr_parse("10.0.0.3", &event.backend);
+	return event;
+}
+
+static int take(json_t *line, void *data)
+{
+	struct reader *reader = data;
+
+	if (reader->blocked) {
+		json_decref(line);
+		return -ENOBUFS;
+	}
+	json_array_append_new(reader->lines, line);
+	return 0;
+}
+
+static void listen_to(struct fixture *f, struct reader *reader, uint32_t mask)
+{
+	*reader = (struct reader){.lines = json_array()};
+	reader->subscriber = events_subscribe(f->events, mask, take, reader);
+	CU_ASSERT_FATAL(reader->subscriber != NULL);
+}
+
+static void stop_listening(struct reader *reader)
+{
+	events_unsubscribe(reader->subscriber);
+	json_decref(reader->lines);
+}
+
+static bool has_line(void *data)
+{
+	return json_array_size(((struct reader *)data)->lines) > 0;
+}
+
+static const char *text_of(const struct reader *reader, size_t line, const char *key)
+{
+	return json_string_value(json_object_get(json_array_get(reader->lines, line), key));
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void a_drop_is_told_with_all_its_names(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	json_t *line, *expected;
+	struct reader reader;
+
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	CU_ASSERT(emit(f, &event));
+	CU_ASSERT_FATAL(unit_wait(&f->loop, has_line, &reader, 2000));
+	line = json_array_get(reader.lines, 0);
+	CU_ASSERT(strlen(text_of(&reader, 0, "time")) == strlen("2026-11-22T10:00:00.000001Z"));
+	json_object_del(line, "time");
+	expected = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i}, s:s, "
+		"s:i, s:n, s:{s:s, s:i}}",
+		"type", "drop", "verdict", "drop", "reason", "policy_denied_ingress", "direction", "from_pod", "family",
+		"ipv4", "proto", "tcp", "source", "ip", "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
+		"destination", "ip", "10.96.0.1", "port", 80, "pod", "", "identity", 301, "backend", "ip",
+		"10.0.0.3", "port", 8080, "link", "link5", "length", 74, "egress_policy", "ingress_policy", "policy",
+		"demo/deny", "rule", 2);
+	CU_ASSERT(json_equal(line, expected));
+	json_decref(expected);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+static void programs_are_asked_only_for_what_somebody_wants(void)
+{
+	struct fixture *f = fixture_new();
+	const struct control *control = maps_control(f->maps);
+	struct reader drops, flows;
+
+	CU_ASSERT_EQUAL(control->events, 0);
+	listen_to(f, &drops, EVENT_MASK_DROPS);
+	CU_ASSERT_EQUAL(control->events, EVENT_MASK_DROPS);
+	listen_to(f, &flows, EVENT_MASK_FLOWS);
+	CU_ASSERT_EQUAL(control->events, EVENT_MASK_DROPS | EVENT_MASK_FLOWS);
+	stop_listening(&drops);
+	CU_ASSERT_EQUAL(control->events, EVENT_MASK_FLOWS);
+	stop_listening(&flows);
+	CU_ASSERT_EQUAL(control->events, 0);
+	fixture_free(f);
+}
+
+static void each_reader_gets_what_it_asked_for(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event drop = event_new(EVENT_DROP), flow = event_new(EVENT_FLOW);
+	struct reader drops, flows;
+
+	listen_to(f, &drops, EVENT_MASK_DROPS);
+	listen_to(f, &flows, EVENT_MASK_FLOWS);
+	emit(f, &drop);
+	emit(f, &flow);
+	CU_ASSERT(unit_wait(&f->loop, has_line, &flows, 2000));
+	CU_ASSERT_EQUAL(json_array_size(drops.lines), 1);
+	CU_ASSERT_EQUAL(json_array_size(flows.lines), 1);
+	CU_ASSERT_STRING_EQUAL(text_of(&drops, 0, "type"), "drop");
+	CU_ASSERT_STRING_EQUAL(text_of(&flows, 0, "type"), "flow");
+	stop_listening(&drops);
+	stop_listening(&flows);
+	fixture_free(f);
+}
+
+static void nothing_of_before_is_told(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct reader reader;
+
+	for (int i = 0; i < 300; i++)
+		emit(f, &event);
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	unit_wait(&f->loop, NULL, NULL, 50);
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 0);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+static bool has_many(void *data)
+{
+	return json_array_size(((struct reader *)data)->lines) >= 600;
+}
+
+static void more_than_a_batch_arrives_whole(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct reader reader;
+
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	for (int i = 0; i < 600; i++)
+		CU_ASSERT(emit(f, &event));
+	CU_ASSERT(unit_wait(&f->loop, has_many, &reader, 2000));
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 600);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+static json_int_t lost_in(const struct reader *reader)
+{
+	json_int_t lost = 0;
+	const json_t *line;
+	size_t i;
+
+	json_array_foreach(reader->lines, i, line)
+	{
+		lost += json_integer_value(json_object_get(line, "lost"));
+	}
+	return lost;
+}
+
+static void what_had_no_room_in_the_ring_is_told_exactly(void)
+{
+	struct fixture *f = fixture_new();
+	uint32_t index = COUNTER_EVENTS_LOST;
+	int cpus = libbpf_num_possible_cpus();
+	uint64_t *values = calloc((size_t)cpus, sizeof(*values));
+	struct reader reader;
+
+	values[0] = 5; /* lost before anybody listened */
+	bpf_map_update_elem(maps_fd(f->maps, MAP_COUNTERS), &index, values, BPF_ANY);
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	values[0] = 7;
+	values[cpus - 1] += 3;
+	bpf_map_update_elem(maps_fd(f->maps, MAP_COUNTERS), &index, values, BPF_ANY);
+	CU_ASSERT(unit_wait(&f->loop, has_line, &reader, 3000));
+	CU_ASSERT_EQUAL(lost_in(&reader), 5);
+	free(values);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+static void what_a_slow_reader_missed_is_told_when_it_reads_again(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct reader slow, quick;
+
+	listen_to(f, &slow, EVENT_MASK_DROPS);
+	listen_to(f, &quick, EVENT_MASK_DROPS);
+	slow.blocked = true;
+	for (int i = 0; i < 4; i++)
+		emit(f, &event);
+	CU_ASSERT(unit_wait(&f->loop, has_line, &quick, 2000));
+	CU_ASSERT_EQUAL(json_array_size(quick.lines), 4);
+	slow.blocked = false;
+	emit(f, &event);
+	CU_ASSERT(unit_wait(&f->loop, has_line, &slow, 2000));
+	CU_ASSERT_EQUAL(json_array_size(slow.lines), 2);
+	CU_ASSERT_EQUAL(lost_in(&slow), 4);
+	CU_ASSERT_STRING_EQUAL(text_of(&slow, 1, "type"), "drop");
+	CU_ASSERT_EQUAL(lost_in(&quick), 0);
+	stop_listening(&slow);
+	stop_listening(&quick);
+	fixture_free(f);
+}
+
+static void counters_are_sums_over_the_cpus(void)
+{
+	struct fixture *f = fixture_new();
+	uint32_t index = REASON_MARTIAN * DROP_DIRECTIONS + DROP_FROM_WIRE;
+	int cpus = libbpf_num_possible_cpus();
+	struct drop_counter *values = calloc((size_t)cpus, sizeof(*values)), sums[DROPS_COUNT];
+
+	for (int i = 0; i < cpus; i++)
+		values[i] = (struct drop_counter){2, 100};
+	bpf_map_update_elem(maps_fd(f->maps, MAP_DROPS), &index, values, BPF_ANY);
+	CU_ASSERT_FATAL(counters_read_drops(maps_fd(f->maps, MAP_DROPS), sums) == 0);
+	for (uint32_t i = 0; i < DROPS_COUNT; i++) {
+		CU_ASSERT_EQUAL(sums[i].packets, i == index ? 2u * (unsigned int)cpus : 0u);
+		CU_ASSERT_EQUAL(sums[i].bytes, i == index ? 100u * (unsigned int)cpus : 0u);
+	}
+	free(values);
+	fixture_free(f);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(a_drop_is_told_with_all_its_names),
+		UNIT_TEST(programs_are_asked_only_for_what_somebody_wants),
+		UNIT_TEST(each_reader_gets_what_it_asked_for),
+		UNIT_TEST(nothing_of_before_is_told),
+		UNIT_TEST(more_than_a_batch_arrives_whole),
+		UNIT_TEST(what_had_no_room_in_the_ring_is_told_exactly),
+		UNIT_TEST(what_a_slow_reader_missed_is_told_when_it_reads_again),
+		UNIT_TEST(counters_are_sums_over_the_cpus),
+	};
+
+	/* Mounts are this program's alone. */
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		fprintf(stderr, "no mount namespace: %s\n", strerror(errno));
+		return errno == EPERM ? 77 : 1;
+	}
+	return UNIT_RUN("events", tests);
+}
