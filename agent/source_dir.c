@@ -15,6 +15,7 @@
 #include <uthash.h>
 
 #include "agent/cleanup.h"
+#include "agent/last_good.h"
 #include "agent/log.h"
 #include "agent/source_file.h"
 
@@ -41,6 +42,7 @@ struct watched_file {
 	bool retry;		      /* to be read again by the next check */
 	bool gone;		      /* was not there when it was read */
 	bool seen;		      /* by the running scan */
+	bool in_force;		      /* what was read from it, now or before a restart */
 	struct object_error *problem; /* as told to the store; NULL: none */
 	UT_hash_handle hh;
 };
@@ -48,6 +50,8 @@ struct watched_file {
 struct source_dir {
 	char *path;
 	struct store *store;
+	struct last_good *copies; /* NULL: none are kept */
+	bool keep_failed;	  /* the last copy could not be kept; told once */
 	void (*on_synced)(void *data);
 	void *data;
 	bool synced;
@@ -74,9 +78,12 @@ static bool same_problem(const struct object_error *a, const struct object_error
 }
 
 /* Told once, however often it is found. `known` is where the owner keeps the last one. */
-static void set_problem(struct source_dir *source, const char *origin, struct object_error **known,
-			const struct object_error *error)
+static void set_problem(struct source_dir *source, const char *origin, bool in_force,
+			struct object_error **known, const struct object_error *error)
 {
+	const char *then = in_force ? "what was read from it before stays in force"
+				    : "nothing of it is in force";
+
 	if (same_problem(*known, error))
 		return;
 	free(*known);
@@ -84,11 +91,10 @@ static void set_problem(struct source_dir *source, const char *origin, struct ob
 	if (*known)
 		**known = *error;
 	if (error->line > 0)
-		log_error("source", "%s:%d:%d: %s: %s; what was read from it before stays in force",
-			  origin, error->line, error->column, error->path, error->reason);
+		log_error("source", "%s:%d:%d: %s: %s; %s", origin, error->line, error->column,
+			  error->path, error->reason, then);
 	else
-		log_error("source", "%s: %s: %s; what was read from it before stays in force",
-			  origin, error->path, error->reason);
+		log_error("source", "%s: %s: %s; %s", origin, error->path, error->reason, then);
 	if (store_set_problem(source->store, origin, error) < 0)
 		log_error("source", "%s: no memory to keep its problem", origin);
 }
@@ -101,6 +107,64 @@ static void clear_problem(struct source_dir *source, const char *origin,
 	free(TAKE_PTR(*known));
 	store_set_problem(source->store, origin, NULL);
 	log_info("source", "%s: can be used again", origin);
+}
+
+/* ---------------------------------------------------------------- copies of good files */
+
+static void open_copies(struct source_dir *source, const char *directory)
+{
+	int r = directory ? last_good_open(directory, &source->copies) : 0;
+
+	if (r < 0)
+		log_error(
+			"source",
+			"%s: copies of good files cannot be kept there: %s; a file that is broken "
+			"when polderd starts has nothing to stand for it",
+			directory, strerror(-r));
+}
+
+static void tell_kept(struct source_dir *source, const struct watched_file *file, int kept)
+{
+	if (kept < 0 && !source->keep_failed)
+		log_error("source",
+			  "%s: no copy of it can be kept: %s; were it broken when polderd starts, "
+			  "an older copy or nothing would stand for it",
+			  file->origin, strerror(-kept));
+	source->keep_failed = kept < 0;
+}
+
+/* A file that is broken before anything was read from it stands for what it held last. */
+static void restore(struct source_dir *source, struct watched_file *file)
+{
+	struct object_error error;
+	int r;
+
+	if (file->in_force || source->synced || !source->copies)
+		return;
+	r = source_file_restore(file->origin, source->store, source->copies, &error);
+	file->in_force = r == 0;
+	if (r == 0)
+		log_warning("source", "%s: its last good version, of before the start, is in force",
+			    file->origin);
+	else if (r == -EBADMSG)
+		log_error("source",
+			  "%s: the copy of its last good version is damaged and put aside (.bad)",
+			  file->origin);
+	else if (r == -EINVAL)
+		log_error("source", "%s: its last good version cannot be used any more: %s: %s",
+			  file->origin, error.path, error.reason);
+	else if (r != -ENOENT)
+		log_error("source", "%s: the copy of its last good version cannot be read: %s",
+			  file->origin, strerror(-r));
+}
+
+static void forget_copy(struct source_dir *source, const struct watched_file *file)
+{
+	int r = source->copies ? last_good_forget(source->copies, file->origin) : 0;
+
+	if (r < 0)
+		log_warning("source", "%s is deleted, but its copy cannot be: %s", file->origin,
+			    strerror(-r));
 }
 
 /* ---------------------------------------------------------------- files */
@@ -190,6 +254,7 @@ static void delete_file(struct source_dir *source, struct watched_file *file)
 		return;
 	}
 	log_debug("source", "%s: deleted", file->origin);
+	forget_copy(source, file);
 	free(TAKE_PTR(file->problem));
 	store_set_problem(source->store, file->origin, NULL);
 	file_free(source, file);
@@ -204,12 +269,16 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 	bool watched = watch_target(source, file, dir_fd);
 	enum file_state state;
 	bool whole = file->whole;
+	int kept = 0;
 
 	file->changed = file->whole = false;
-	state = source_file_load(dir_fd, file->name, file->origin, source->store, &error);
+	state = source_file_load(dir_fd, file->name, file->origin, source->store, source->copies,
+				 &kept, &error);
 	file->gone = state == FILE_GONE;
 	file->retry = state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched;
 	if (state == FILE_GOOD) {
+		file->in_force = true;
+		tell_kept(source, file, kept);
 		clear_problem(source, file->origin, &file->problem);
 		log_debug("source", "%s: read", file->origin);
 	} else if (state == FILE_GONE) {
@@ -217,7 +286,8 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 		if (!uv_is_active((uv_handle_t *)&source->deletion))
 			uv_timer_start(&source->deletion, on_deletion, DELETION_MS, 0);
 	} else if (whole) {
-		set_problem(source, file->origin, &file->problem, &error);
+		restore(source, file);
+		set_problem(source, file->origin, file->in_force, &file->problem, &error);
 	}
 }
 
@@ -273,7 +343,7 @@ static void wait_for_directory(struct source_dir *source, int error)
 	detach(source);
 	snprintf(problem.reason, sizeof(problem.reason),
 		 "the directory cannot be watched: %s; waiting for it", strerror(error));
-	set_problem(source, source->path, &source->problem, &problem);
+	set_problem(source, source->path, true, &source->problem, &problem);
 	uv_timer_start(&source->check, on_check, MISSING_MS, MISSING_MS);
 }
 
@@ -397,6 +467,9 @@ static void become_synced(struct source_dir *source)
 	if (source->synced)
 		return;
 	source->synced = true;
+	/* What is not there was deleted while nobody watched. */
+	if (source->copies)
+		last_good_forget_others(source->copies);
 	log_info("source", "%s: %u files read for the first time", source->path,
 		 HASH_COUNT(source->files));
 	/* Last: the callback may free the source. */
@@ -555,7 +628,7 @@ static void on_events(uv_poll_t *poll, int status, int events)
 
 /* ---------------------------------------------------------------- life */
 
-int source_dir_new(uv_loop_t *loop, const char *path, struct store *store,
+int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, struct store *store,
 		   void (*on_synced)(void *data), void *data, struct source_dir **ret)
 {
 	struct source_dir *source = calloc(1, sizeof(*source));
@@ -586,6 +659,7 @@ int source_dir_new(uv_loop_t *loop, const char *path, struct store *store,
 	source->poll.data = source->check.data = source->deletion.data = source;
 	uv_poll_start(&source->poll, UV_READABLE, on_events);
 	uv_timer_start(&source->check, on_check, 0, 0);
+	open_copies(source, last_good);
 	*ret = source;
 	return 0;
 
@@ -603,6 +677,7 @@ static void on_closed(uv_handle_t *handle)
 
 	if (--source->handles > 0)
 		return;
+	last_good_close(source->copies);
 	free(source->problem);
 	free(source->path);
 	free(source);

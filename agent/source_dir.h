@@ -14,7 +14,7 @@
  *
  * - A file that cannot be used (unreadable, not regular, over OBJECT_TEXT_MAX, not decodable, one
  * object twice) is refused whole: its last good objects stay, the store holds the problem, the log
- * one line.
+ * one line. That holds over a restart as well: a copy of each good file is kept.
  * - A deleted file takes its objects with it. One that is back within 2 ms (an editor's save, a
  * rename to another name) is no deletion.
  * - When the directory itself goes, everything stays as it was, with a problem of the directory,
@@ -23,11 +23,13 @@
 struct source_dir;
 
 /*
- * The directory may be missing: it is waited for. `on_synced` (may be NULL) runs once, from the
- * loop, when every file has been read for the first time, bad ones included. 0 or -errno (-EMFILE:
- * no inotify instance left, see fs.inotify.max_user_instances).
+ * The directory may be missing: it is waited for. `last_good` is the directory for the copies of
+ * good files (see agent/last_good.h); NULL, or one that cannot be used (the log says so): none are
+ * kept. `on_synced` (may be NULL) runs once, from the loop, when every file has been read for the
+ * first time, bad ones included. 0 or -errno (-EMFILE: no inotify instance left, see
+ * fs.inotify.max_user_instances).
  */
-int source_dir_new(uv_loop_t *loop, const char *path, struct store *store,
+int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, struct store *store,
 		   void (*on_synced)(void *data), void *data, struct source_dir **ret);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void source_dir_free(struct source_dir *source);

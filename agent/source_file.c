@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/cleanup.h"
+#include "agent/last_good.h"
 
 static void explain(struct object_error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -101,27 +102,13 @@ static int read_whole(int fd, size_t size, char **ret, size_t *ret_length)
 	return 0;
 }
 
-enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
-				 struct store *store, struct object_error *ret_error)
+/* All or nothing, from the text to the store. */
+static enum file_state put_text(const char *text, size_t length, const char *origin,
+				struct store *store, struct object_error *ret_error)
 {
-	CLEANUP(cleanup_close) int fd = -1;
-	CLEANUP(cleanup_free) char *text = NULL;
 	struct object_list list = {0};
-	size_t size = 0, length = 0;
-	enum file_state state;
 	int r;
 
-	state = open_file(dir_fd, name, &fd, &size, ret_error);
-	if (state != FILE_GOOD)
-		return state;
-	r = read_whole(fd, size, &text, &length);
-	if (r < 0) {
-		if (r == -EAGAIN)
-			explain(ret_error, "it grew while it was read");
-		else
-			explain(ret_error, "cannot be read: %s", strerror(-r));
-		return FILE_UNREADABLE;
-	}
 	memset(ret_error, 0, sizeof(*ret_error));
 	r = objects_decode(text, length, &list, ret_error);
 	if (r == -ENOMEM) {
@@ -139,4 +126,50 @@ enum file_state source_file_load(int dir_fd, const char *name, const char *origi
 	if (r < 0)
 		return r == -EEXIST ? FILE_BAD : FILE_UNREADABLE;
 	return FILE_GOOD;
+}
+
+enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
+				 struct store *store, struct last_good *copies, int *ret_kept,
+				 struct object_error *ret_error)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	CLEANUP(cleanup_free) char *text = NULL;
+	size_t size = 0, length = 0;
+	enum file_state state;
+	int r;
+
+	state = open_file(dir_fd, name, &fd, &size, ret_error);
+	if (state != FILE_GOOD)
+		return state;
+	r = read_whole(fd, size, &text, &length);
+	if (r < 0) {
+		if (r == -EAGAIN)
+			explain(ret_error, "it grew while it was read");
+		else
+			explain(ret_error, "cannot be read: %s", strerror(-r));
+		return FILE_UNREADABLE;
+	}
+	state = put_text(text, length, origin, store, ret_error);
+	if (state == FILE_GOOD)
+		*ret_kept = copies ? last_good_keep(copies, origin, text, length) : 0;
+	return state;
+}
+
+int source_file_restore(const char *origin, struct store *store, struct last_good *copies,
+			struct object_error *ret_error)
+{
+	CLEANUP(cleanup_free) char *text = NULL;
+	size_t length = 0;
+	int r = last_good_find(copies, origin, &text, &length);
+
+	if (r < 0)
+		return r;
+	switch (put_text(text, length, origin, store, ret_error)) {
+	case FILE_GOOD:
+		return 0;
+	case FILE_BAD:
+		return -EINVAL;
+	default:
+		return -ENOMEM;
+	}
 }

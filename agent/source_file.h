@@ -11,9 +11,21 @@ enum file_state {
 	FILE_GONE,	 /* no such file */
 };
 
+struct last_good;
+
 /*
  * Reads `name` in the directory `dir_fd`, and on FILE_GOOD replaces what `origin` gave to the
  * store; otherwise the store is left alone and `*ret_error` says why.
+ * A good text is also kept in `copies` (NULL: nowhere); `*ret_kept` is then 0 or what
+ * last_good_keep() says.
  */
 enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
-				 struct store *store, struct object_error *ret_error);
+				 struct store *store, struct last_good *copies, int *ret_kept,
+				 struct object_error *ret_error);
+
+/*
+ * What the file held when it was good last. 0; -ENOENT: no copy; -EBADMSG: it is damaged and was
+ * put aside; -EINVAL: it cannot be used any more, `*ret_error` says why; other -errno.
+ */
+int source_file_restore(const char *origin, struct store *store, struct last_good *copies,
+			struct object_error *ret_error);

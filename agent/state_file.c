@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,15 +17,20 @@
 #define STATE_MAGIC "polder-state 1"
 #define HEADER_MAX  64
 
-/* CRC-32 (IEEE 802.3), bit by bit: state is small and seldom written. */
+/* CRC-32 (IEEE 802.3), four bits a step: files of many megabytes are kept as well. */
 static uint32_t crc32_of(const unsigned char *data, size_t length)
 {
+	static const uint32_t table[16] = {
+		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+		0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+		0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+	};
 	uint32_t crc = 0xffffffffu;
 
 	for (size_t i = 0; i < length; i++) {
 		crc ^= data[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = (crc >> 1) ^ (0xedb88320u & -(crc & 1));
+		crc = (crc >> 4) ^ table[crc & 15];
+		crc = (crc >> 4) ^ table[crc & 15];
 	}
 	return ~crc;
 }
@@ -80,7 +86,7 @@ static int open_directory(const char *path, int *ret_fd, const char **ret_name)
 	return 0;
 }
 
-static int write_temporary(int dir, const char *name, const void *content, size_t length)
+static int write_temporary(int dir, const char *name, const void *content, size_t length, bool sync)
 {
 	char header[HEADER_MAX];
 	size_t header_length = format_header(header, content, length);
@@ -95,7 +101,7 @@ static int write_temporary(int dir, const char *name, const void *content, size_
 	r = write_all(fd, header, header_length);
 	if (r == 0)
 		r = write_all(fd, content, length);
-	if (r == 0 && fsync(fd) < 0)
+	if (r == 0 && sync && fsync(fd) < 0)
 		r = -errno;
 	/* Some file systems tell of a full disk only here. */
 	if (close(TAKE_FD(fd)) < 0 && r == 0)
@@ -103,7 +109,7 @@ static int write_temporary(int dir, const char *name, const void *content, size_
 	return r;
 }
 
-int state_file_write(const char *path, const void *content, size_t length)
+static int replace(const char *path, const void *content, size_t length, bool sync)
 {
 	CLEANUP(cleanup_close) int dir = -1;
 	char temporary[NAME_MAX + 1];
@@ -115,14 +121,24 @@ int state_file_write(const char *path, const void *content, size_t length)
 		return r;
 	snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
 
-	r = write_temporary(dir, temporary, content, length);
+	r = write_temporary(dir, temporary, content, length, sync);
 	if (r == 0 && renameat(dir, temporary, dir, name) < 0)
 		r = -errno;
 	if (r < 0) {
 		unlinkat(dir, temporary, 0);
 		return r;
 	}
-	return fsync(dir) < 0 ? -errno : 0;
+	return sync && fsync(dir) < 0 ? -errno : 0;
+}
+
+int state_file_write(const char *path, const void *content, size_t length)
+{
+	return replace(path, content, length, true);
+}
+
+int state_file_write_unsynced(const char *path, const void *content, size_t length)
+{
+	return replace(path, content, length, false);
 }
 
 /* Reads at most `max` + 1 bytes, so that the caller can tell a file that is too large. */

@@ -14,6 +14,11 @@
 
 /* Mode 0600. 0 or -errno; on failure the old version stays. */
 int state_file_write(const char *path, const void *content, size_t length);
+/*
+ * The same for copies of what stands elsewhere, by the thousand: not synced. After a crash of the
+ * machine the newest may be missing or damaged; after one of the agent they are whole.
+ */
+int state_file_write_unsynced(const char *path, const void *content, size_t length);
 
 /*
  * `*ret` is terminated by a zero byte that is not counted; free() it. `ret_length` may be NULL.

@@ -2,6 +2,7 @@
 /* The resources directory: how files come, change and go. */
 #include "agent/source_dir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,7 +12,8 @@
 
 struct world {
 	char top[32];
-	char path[64]; /* of the watched directory */
+	char path[64];	 /* of the watched directory */
+	char copies[64]; /* of its good files */
 	uv_loop_t loop;
 	struct store *store;
 	struct source_dir *source;
@@ -31,16 +33,23 @@ static void on_change(const struct object *object, bool deleted, void *data)
 	((struct world *)data)->deletions += deleted;
 }
 
+static void start(struct world *world)
+{
+	uv_loop_init(&world->loop);
+	world->synced = 0;
+	world->store = store_new();
+	store_listen(world->store, on_change, world);
+	CU_ASSERT_FATAL(source_dir_new(&world->loop, world->path, world->copies, world->store,
+				       on_synced, world, &world->source) == 0);
+}
+
 static void begin_without(struct world *world)
 {
 	*world = (struct world){};
 	unit_directory(world->top);
 	snprintf(world->path, sizeof(world->path), "%s/resources", world->top);
-	uv_loop_init(&world->loop);
-	world->store = store_new();
-	store_listen(world->store, on_change, world);
-	CU_ASSERT_FATAL(source_dir_new(&world->loop, world->path, world->store, on_synced, world,
-				       &world->source) == 0);
+	snprintf(world->copies, sizeof(world->copies), "%s/last-good", world->top);
+	start(world);
 }
 
 static bool is_synced(void *data)
@@ -55,11 +64,16 @@ static void begin(struct world *world)
 	CU_ASSERT(unit_wait(&world->loop, is_synced, world, 2000));
 }
 
-static void end(struct world *world)
+static void stop(struct world *world)
 {
 	source_dir_free(world->source);
 	unit_end_loop(&world->loop);
 	store_free(world->store);
+}
+
+static void end(struct world *world)
+{
+	stop(world);
 	unit_remove_directory(world->top);
 }
 
@@ -592,6 +606,171 @@ static void an_unreadable_file_is_tried_again(void)
 	end(&world);
 }
 
+/* ---------------------------------------------------------------- over a restart */
+
+static size_t copy_count(const struct world *world)
+{
+	DIR *dir = opendir(world->copies);
+	size_t count = 0;
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		count += entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
+/* The only copy's path. */
+static void copy_path(const struct world *world, char path[512])
+{
+	DIR *dir = opendir(world->copies);
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		if (entry->d_name[0] != '.')
+			snprintf(path, 512, "%s/%s", world->copies, entry->d_name);
+	if (dir)
+		closedir(dir);
+}
+
+/* a.json is good, and the agent away. */
+static void keep_one_and_stop(struct world *world)
+{
+	begin(world);
+	save(world, "a.json", TEXT("a", "1"));
+	CU_ASSERT(has(world, "a", "1"));
+	stop(world);
+	CU_ASSERT(copy_count(world) == 1);
+}
+
+static void start_again(struct world *world)
+{
+	start(world);
+	CU_ASSERT(unit_wait(&world->loop, is_synced, world, 2000));
+}
+
+static void bad_file_keeps_its_last_good_version_over_a_restart(void)
+{
+	struct world world;
+
+	keep_one_and_stop(&world);
+	save(&world, "a.json", "{\"kind\":");
+	for (int i = 0; i < 2; i++) {
+		start_again(&world);
+		CU_ASSERT(has(&world, "a", "1"));
+		CU_ASSERT(problem_count(&world, NULL) == 1);
+		stop(&world);
+	}
+	save(&world, "a.json", TEXT("a", "2"));
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", "2"));
+	CU_ASSERT(problem_count(&world, NULL) == 0);
+	CU_ASSERT(copy_count(&world) == 1);
+	end(&world);
+}
+
+static void restored_file_is_replaced_and_deleted_like_any_other(void)
+{
+	struct world world;
+
+	keep_one_and_stop(&world);
+	save(&world, "a.json", "{");
+	start_again(&world);
+	save(&world, "a.json", TEXT("a", "2"));
+	CU_ASSERT(has(&world, "a", "2"));
+	CU_ASSERT(becomes(&world, has_no_problem));
+	save(&world, "a.json", "{");
+	CU_ASSERT(keeps(&world, "a", "2"));
+	delete (&world, "a.json");
+	CU_ASSERT(has(&world, "a", NULL));
+	CU_ASSERT(copy_count(&world) == 0);
+	end(&world);
+}
+
+static void unreadable_file_keeps_its_last_good_version_over_a_restart(void)
+{
+	struct world world;
+	char path[512];
+
+	keep_one_and_stop(&world);
+	delete (&world, "a.json");
+	CU_ASSERT(symlink("nowhere", at(&world, "a.json", path)) == 0);
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", "1"));
+	CU_ASSERT(problem_count(&world, NULL) == 1);
+	end(&world);
+}
+
+static void file_deleted_while_nobody_watches_is_deleted_with_its_copy(void)
+{
+	struct world world;
+
+	keep_one_and_stop(&world);
+	delete (&world, "a.json");
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", NULL));
+	CU_ASSERT(copy_count(&world) == 0);
+	/* One of the same name that comes later is a new file. */
+	save(&world, "a.json", "{");
+	CU_ASSERT(becomes(&world, has_problem));
+	CU_ASSERT(keeps(&world, "a", NULL));
+	end(&world);
+}
+
+static void directory_missing_at_start_keeps_the_copies(void)
+{
+	struct world world;
+	char path[512];
+
+	keep_one_and_stop(&world);
+	move(&world, "../resources", "../away");
+	start(&world);
+	unit_wait(&world.loop, NULL, NULL, 120);
+	CU_ASSERT(world.synced == 0);
+	CU_ASSERT(copy_count(&world) == 1);
+	save(&world, "../away/a.json", "{");
+	CU_ASSERT(rename(at(&world, "../away", path), world.path) == 0);
+	CU_ASSERT(unit_wait(&world.loop, is_synced, &world, 2000));
+	CU_ASSERT(has(&world, "a", "1"));
+	end(&world);
+}
+
+static void damaged_copy_is_put_aside_and_everything_else_goes_on(void)
+{
+	struct world world;
+	char path[512], aside[600];
+
+	keep_one_and_stop(&world);
+	copy_path(&world, path);
+	CU_ASSERT(truncate(path, 40) == 0);
+	save(&world, "a.json", "{");
+	save(&world, "b.json", TEXT("b", "1"));
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", NULL));
+	CU_ASSERT(has(&world, "b", "1"));
+	CU_ASSERT(problem_count(&world, NULL) == 1);
+	snprintf(aside, sizeof(aside), "%s.bad", path);
+	CU_ASSERT(access(aside, F_OK) == 0);
+	/* It goes with its file. */
+	delete (&world, "a.json");
+	CU_ASSERT(becomes(&world, has_no_problem));
+	CU_ASSERT(access(aside, F_OK) < 0);
+	end(&world);
+}
+
+static void a_place_for_copies_that_cannot_be_used_stops_nothing(void)
+{
+	struct world world;
+
+	begin(&world);
+	stop(&world);
+	rmdir(world.copies);
+	unit_write(world.copies, "x", 1);
+	start_again(&world);
+	save(&world, "a.json", TEXT("a", "1"));
+	CU_ASSERT(has(&world, "a", "1"));
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -616,6 +795,13 @@ int main(void)
 		UNIT_TEST(a_parent_that_is_switched_is_noticed),
 		UNIT_TEST(an_overflow_of_events_is_survived),
 		UNIT_TEST(an_unreadable_file_is_tried_again),
+		UNIT_TEST(bad_file_keeps_its_last_good_version_over_a_restart),
+		UNIT_TEST(restored_file_is_replaced_and_deleted_like_any_other),
+		UNIT_TEST(unreadable_file_keeps_its_last_good_version_over_a_restart),
+		UNIT_TEST(file_deleted_while_nobody_watches_is_deleted_with_its_copy),
+		UNIT_TEST(directory_missing_at_start_keeps_the_copies),
+		UNIT_TEST(damaged_copy_is_put_aside_and_everything_else_goes_on),
+		UNIT_TEST(a_place_for_copies_that_cannot_be_used_stops_nothing),
 	};
 
 	return UNIT_RUN("source_dir", tests);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copies of resource files as they were when they could last be used: what a broken file stands for
+ * after a restart. */
+#pragma once
+
+#include <stddef.h>
+
+/* All copies together: what has no room is not kept. */
+#define LAST_GOOD_TOTAL_MAX (256u << 20)
+
+struct last_good;
+
+/*
+ * The directory is made (0700) if it is missing; it holds these copies and nothing else. A copy is
+ * a state file (see agent/state_file.h) of the origin, a zero byte and the text, named by a digest
+ * of the origin. 0 or -errno.
+ */
+int last_good_open(const char *directory, struct last_good **ret);
+void last_good_close(struct last_good *copies); /* takes NULL; the copies stay */
+
+/*
+ * Keeps the text, in place of an older one. What is there already is not written again. 0; -EDQUOT:
+ * no room (LAST_GOOD_TOTAL_MAX); other -errno. On failure the older copy stays.
+ */
+int last_good_keep(struct last_good *copies, const char *origin, const char *text, size_t length);
+
+/*
+ * The text, terminated by a zero byte that is not counted; free() it. 0; -ENOENT: none was kept;
+ * -EBADMSG: it was damaged and is put aside with the ending ".bad"; other -errno.
+ */
+int last_good_find(struct last_good *copies, const char *origin, char **ret_text,
+		   size_t *ret_length);
+
+/* Not there: 0. */
+int last_good_forget(struct last_good *copies, const char *origin);
+
+/* Forgets all that nobody has kept or looked for since last_good_open(). Returns how many. */
+size_t last_good_forget_others(struct last_good *copies);

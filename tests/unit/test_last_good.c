@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copies of good resource files: kept, found, forgotten, damaged. */
+#include "agent/last_good.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "tests/unit/unit.h"
+
+struct world {
+	char top[32];
+	char path[64];
+	struct last_good *copies;
+};
+
+static void open_copies(struct world *world)
+{
+	CU_ASSERT_FATAL(last_good_open(world->path, &world->copies) == 0);
+}
+
+static void begin(struct world *world)
+{
+	unit_directory(world->top);
+	snprintf(world->path, sizeof(world->path), "%s/last-good", world->top);
+	open_copies(world);
+}
+
+static void open_again(struct world *world)
+{
+	last_good_close(world->copies);
+	open_copies(world);
+}
+
+static void end(struct world *world)
+{
+	last_good_close(world->copies);
+	unit_remove_directory(world->top);
+}
+
+static int keep(struct world *world, const char *origin, const char *text)
+{
+	return last_good_keep(world->copies, origin, text, strlen(text));
+}
+
+/* 0 if the copy holds the text. */
+static int find(struct world *world, const char *origin, const char *text)
+{
+	char *found = NULL;
+	size_t length = 0;
+	int r = last_good_find(world->copies, origin, &found, &length);
+
+	if (r == 0 && (length != strlen(text) || strcmp(found, text) != 0))
+		r = -ESRCH;
+	free(found);
+	return r;
+}
+
+/* Files that nftw() sees; `last` is the path of one. */
+static size_t seen;
+static char last[512];
+
+static int see(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+	(void)place;
+	if (type == FTW_F) {
+		seen++;
+		snprintf(last, sizeof(last), "%s", path);
+		CU_ASSERT((status->st_mode & 0777) == 0600);
+	}
+	return 0;
+}
+
+static size_t files(const struct world *world)
+{
+	seen = 0;
+	nftw(world->path, see, 16, FTW_PHYS);
+	return seen;
+}
+
+static void keeps_what_it_was_given_last(void)
+{
+	struct world world;
+
+	begin(&world);
+	CU_ASSERT(find(&world, "/r/a.json", "") == -ENOENT);
+	CU_ASSERT(keep(&world, "/r/a.json", "one") == 0);
+	CU_ASSERT(keep(&world, "/r/b.json", "") == 0);
+	CU_ASSERT(keep(&world, "/r/a.json", "two, longer") == 0);
+	CU_ASSERT(find(&world, "/r/a.json", "two, longer") == 0);
+	open_again(&world);
+	CU_ASSERT(find(&world, "/r/a.json", "two, longer") == 0);
+	CU_ASSERT(find(&world, "/r/b.json", "") == 0);
+	CU_ASSERT(files(&world) == 2);
+	end(&world);
+}
+
+static void what_is_there_already_is_not_written_again(void)
+{
+	struct stat before, after;
+	struct world world;
+
+	begin(&world);
+	CU_ASSERT(keep(&world, "a", "text") == 0);
+	CU_ASSERT(files(&world) == 1);
+	CU_ASSERT(stat(last, &before) == 0);
+	open_again(&world);
+	CU_ASSERT(keep(&world, "a", "text") == 0);
+	CU_ASSERT(stat(last, &after) == 0);
+	CU_ASSERT(before.st_ino == after.st_ino);
+	CU_ASSERT(keep(&world, "a", "texT") == 0);
+	CU_ASSERT(find(&world, "a", "texT") == 0);
+	end(&world);
+}
+
+static void forgets(void)
+{
+	struct world world;
+
+	begin(&world);
+	CU_ASSERT(last_good_forget(world.copies, "a") == 0);
+	CU_ASSERT(keep(&world, "a", "1") == 0);
+	CU_ASSERT(last_good_forget(world.copies, "a") == 0);
+	CU_ASSERT(find(&world, "a", "1") == -ENOENT);
+	CU_ASSERT(files(&world) == 0);
+	end(&world);
+}
+
+static void forgets_what_nobody_asked_for(void)
+{
+	char path[128];
+	struct world world;
+
+	begin(&world);
+	keep(&world, "kept", "1");
+	keep(&world, "found", "1");
+	keep(&world, "other", "1");
+	snprintf(path, sizeof(path), "%s/.x.tmp", world.path);
+	unit_write(path, "half", 4);
+	open_again(&world);
+	keep(&world, "kept", "1");
+	find(&world, "found", "1");
+	CU_ASSERT(last_good_forget_others(world.copies) == 1);
+	CU_ASSERT(files(&world) == 2);
+	CU_ASSERT(find(&world, "other", "1") == -ENOENT);
+	end(&world);
+}
+
+static void every_cut_and_every_flipped_bit_is_noticed(void)
+{
+	char content[512], aside[600], path[512];
+	struct world world;
+	size_t length;
+	FILE *file;
+
+	begin(&world);
+	keep(&world, "a", "{\"kind\":\"List\"}");
+	CU_ASSERT(files(&world) == 1);
+	snprintf(path, sizeof(path), "%s", last);
+	snprintf(aside, sizeof(aside), "%s.bad", path);
+	file = fopen(path, "re");
+	length = fread(content, 1, sizeof(content), file);
+	fclose(file);
+	for (size_t cut = 0; cut < length; cut++) {
+		unit_write(path, content, cut);
+		CU_ASSERT(find(&world, "a", "") == -EBADMSG);
+		CU_ASSERT(access(aside, F_OK) == 0);
+	}
+	for (size_t bit = 0; bit < 8 * length; bit++) {
+		content[bit / 8] ^= 1 << bit % 8;
+		unit_write(path, content, length);
+		CU_ASSERT(find(&world, "a", "") == -EBADMSG);
+		content[bit / 8] ^= 1 << bit % 8;
+	}
+	unit_write(path, content, length);
+	CU_ASSERT(find(&world, "a", "{\"kind\":\"List\"}") == 0);
+	/* What was put aside goes with the copy. */
+	CU_ASSERT(last_good_forget(world.copies, "a") == 0);
+	CU_ASSERT(access(aside, F_OK) < 0);
+	end(&world);
+}
+
+static void copy_of_another_origin_is_damage(void)
+{
+	char from[512], to[512];
+	struct world world;
+
+	begin(&world);
+	keep(&world, "a", "1");
+	files(&world);
+	snprintf(from, sizeof(from), "%s", last);
+	last_good_forget(world.copies, "a");
+	keep(&world, "b", "2");
+	files(&world);
+	snprintf(to, sizeof(to), "%s", last);
+	CU_ASSERT(rename(to, from) == 0);
+	open_again(&world);
+	CU_ASSERT(find(&world, "a", "2") == -EBADMSG);
+	end(&world);
+}
+
+static void what_has_no_room_leaves_the_older_copy(void)
+{
+	size_t large = 60u << 20;
+	char *text = calloc(1, large), name[16];
+	struct world world;
+
+	begin(&world);
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		CU_ASSERT(last_good_keep(world.copies, name, text, large) == 0);
+	}
+	CU_ASSERT(keep(&world, "small", "1") == 0);
+	CU_ASSERT(last_good_keep(world.copies, "small", text, large) == -EDQUOT);
+	CU_ASSERT(find(&world, "small", "1") == 0);
+	open_again(&world);
+	CU_ASSERT(last_good_keep(world.copies, "4", text, large) == -EDQUOT);
+	last_good_forget(world.copies, "0");
+	CU_ASSERT(last_good_keep(world.copies, "4", text, large) == 0);
+	free(text);
+	end(&world);
+}
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static double keep_thousands(struct world *world, int count)
+{
+	double begun = now_ms();
+	char name[64], text[1024];
+
+	memset(text, 'x', sizeof(text));
+	for (int i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "/etc/polder/resources/%d.json", i);
+		last_good_keep(world->copies, name, text, sizeof(text));
+	}
+	return now_ms() - begun;
+}
+
+static void ten_thousand_files_cost_little(void)
+{
+	double written, read;
+	struct world world;
+
+	begin(&world);
+	written = keep_thousands(&world, 10000);
+	open_again(&world);
+	read = keep_thousands(&world, 10000);
+	CU_ASSERT(last_good_forget_others(world.copies) == 0);
+	printf(" (10,000 files: written in %.0f ms, compared in %.0f ms) ", written, read);
+	/* Synced one by one it would take minutes. */
+	CU_ASSERT(written < 20000);
+	end(&world);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(keeps_what_it_was_given_last),
+		UNIT_TEST(what_is_there_already_is_not_written_again),
+		UNIT_TEST(forgets),
+		UNIT_TEST(forgets_what_nobody_asked_for),
+		UNIT_TEST(every_cut_and_every_flipped_bit_is_noticed),
+		UNIT_TEST(copy_of_another_origin_is_damage),
+		UNIT_TEST(what_has_no_room_leaves_the_older_copy),
+		UNIT_TEST(ten_thousand_files_cost_little),
+	};
+
+	return UNIT_RUN("last_good", tests);
+}
