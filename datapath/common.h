@@ -46,9 +46,23 @@ static __always_inline void copy_addr6(__be32 *to, const volatile __be32 *from)
 	to[3] = from[3];
 }
 
+/* The ticks that were read last, and in the high half the jiffy in which that was. */
+static volatile __u64 ticks_read;
+
+/*
+ * The coarse clock stands still within a jiffy, so it is asked once in each: jiffies are read without a call, and every call of a helper
+ * costs several ns where the CPU's returns have to be guarded.
+ */
 static __always_inline __u32 now_ticks(void)
 {
-	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
+	__u64 read = ticks_read;
+	__u32 jiffy = bpf_jiffies64();
+
+	if (unlikely(read >> 32 != jiffy)) {
+		read = (__u64)jiffy << 32 | (__u32)(bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT);
+		ticks_read = read;
+	}
+	return read;
 }
 
 /* The ones' complement sum, folded to 16 bits (RFC 1071). */

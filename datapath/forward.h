@@ -102,94 +102,153 @@ static __always_inline bool too_big(struct __sk_buff *skb, const struct packet *
 	return true;
 }
 
-/* Addresses, ports, TTL by direct writes, then the transport checksum by the helpers that know about offloads. */
-static __always_inline int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct flow_copy *f,
-				    bool hop)
-{
-	struct cursor c = CURSOR(skb);
-	struct ipv4_header *ip = c.data + ETH_HLEN;
-	__be16 *ports;
-	__u64 sum;
+/* Frames up to this size are no GSO packets, or such as carry their sum like others. */
+#define WHOLE_FRAME_MAX (ETH_HLEN + 1500)
 
-	if ((void *)(ip + 1) > c.end)
-		return -REASON_REWRITE;
-	if (hop || f->state & FLOW_TRANSLATED) {
-		sum = (__u16)~ip->check;
-		if (f->state & FLOW_TRANSLATED) {
-			ip->saddr_be = f->new_saddr_be[0];
-			ip->daddr_be = f->new_daddr_be[0];
-			sum += f->addr_diff;
-		}
-		if (hop) {
-			ip->ttl--;
-			sum += (__u16)~bpf_htons(0x0100);
-		}
-		ip->check = ~csum_fold16(sum);
+/*
+ * Is the transport's checksum in the packet complete? One that is left to a device holds the sum of the pseudo header instead
+ * (CHECKSUM_PARTIAL), and only the helpers can tell the two apart where it happens to look like that.
+ */
+static __always_inline bool check_is_whole(const struct packet *p, __u16 check, __u8 family)
+{
+	__u64 sum = bpf_htons(p->tuple.proto) + bpf_htons(p->ip_length + ETH_HLEN - p->l4) + (__u64)(__u16)~check;
+	int i;
+
+	if (family == FAMILY_V4)
+		sum += (__u64)p->tuple.v4.saddr_be + p->tuple.v4.daddr_be;
+	else
+		for (i = 0; i < 4; i++)
+			sum += (__u64)p->tuple.v6.saddr_be[i] + p->tuple.v6.daddr_be[i];
+	return csum_fold16(sum) != 0xffff;
+}
+
+/*
+ * Ports and checksum of TCP and UDP by direct writes, where the transport header stands in its usual place and its sum is complete:
+ * two calls less. False: nothing was written.
+ */
+static __always_inline bool rewrite_transport_direct(struct cursor c, const struct packet *p,
+						     const struct flow_copy *f, __u8 family)
+{
+	const __u32 l4 = ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header));
+	__be16 *ports = c.data + l4;
+	__u16 *check, new;
+
+	if (unlikely(p->l4 != l4 || p->length > WHOLE_FRAME_MAX))
+		return false;
+	if (p->tuple.proto == IPPROTO_TCP) {
+		check = c.data + l4 + 16;
+	} else if (p->tuple.proto == IPPROTO_UDP) {
+		check = c.data + l4 + 6;
+	} else {
+		return false;
 	}
-	if (!(f->state & FLOW_TRANSLATED) || !(p->flags & PACKET_HAS_PORTS) || p->flags & PACKET_LATER_FRAGMENT)
-		return 0;
-	if (p->tuple.proto == IPPROTO_ICMP) {
-		ports = (void *)ip + (p->l4 - ETH_HLEN & 0x3f) + 4;
-		if ((void *)(ports + 1) > c.end)
-			return -REASON_REWRITE;
-		ports[0] = f->new_sport_be;
-		return bpf_l4_csum_replace(skb, p->l4 + 2, 0, f->port_diff, 0) ? -REASON_REWRITE : 0;
+	if ((void *)(check + 1) > c.end || !check_is_whole(p, *check, family))
+		return false;
+	if (*check || p->tuple.proto == IPPROTO_TCP) {
+		new = ~csum_fold16((__u64)(__u16)~*check + f->addr_diff + f->port_diff);
+		*check = new || p->tuple.proto == IPPROTO_TCP ? new : 0xffff; /* UDP: 0 means none (RFC 768) */
 	}
-	ports = (void *)ip + (p->l4 - ETH_HLEN & 0x3f);
-	if ((void *)(ports + 2) > c.end)
-		return -REASON_REWRITE;
+	ports[0] = f->new_sport_be;
+	ports[1] = f->new_dport_be;
+	return true;
+}
+
+/* The same by helpers, which know about offloads, and for ICMP's identifier. 0 or -reason. */
+__noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct flow_copy *f)
+{
+	__u64 flags;
+	__be16 ports[2];
+	__u32 check;
+
+	if (!p || !f)
+		return -REASON_INTERNAL;
+	flags = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	check = l4_check_offset(p);
 	ports[0] = f->new_sport_be;
 	ports[1] = f->new_dport_be;
 	if (p->tuple.proto == IPPROTO_SCTP)
 		return f->port_diff ? -REASON_NAT_PROTOCOL : 0;
-	sum = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-	if (bpf_l4_csum_replace(skb, l4_check_offset(p), 0, f->addr_diff, BPF_F_PSEUDO_HDR | sum))
-		return -REASON_REWRITE;
-	if (f->new_sport_be != p->tuple.sport_be || f->new_dport_be != p->tuple.dport_be)
-		if (bpf_l4_csum_replace(skb, l4_check_offset(p), 0, f->port_diff, sum))
+	if (p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6) {
+		if (bpf_skb_store_bytes(skb, p->l4 + 4, ports, 2, 0))
 			return -REASON_REWRITE;
+	} else if (bpf_skb_store_bytes(skb, p->l4, ports, 4, 0)) {
+		return -REASON_REWRITE;
+	}
+	/* ICMP's sum does not cover the addresses. */
+	if (p->tuple.proto != IPPROTO_ICMP &&
+	    bpf_l4_csum_replace(skb, check, 0, f->addr_diff, BPF_F_PSEUDO_HDR | flags))
+		return -REASON_REWRITE;
+	if (f->port_diff && bpf_l4_csum_replace(skb, check, 0, f->port_diff, flags))
+		return -REASON_REWRITE;
 	return 0;
 }
 
-static __always_inline int rewrite6(struct __sk_buff *skb, const struct packet *p, const struct flow_copy *f,
-				    bool hop)
+/* A sum over the frame that the hardware gave (CHECKSUM_COMPLETE) comes from the wire only; the stack gives it up when it forwards. */
+static __always_inline void frame_sum_update(struct __sk_buff *skb, __u8 zone, __u64 diff)
+{
+	if (zone == ZONE_WIRE)
+		bpf_csum_update(skb, csum_fold16(diff));
+}
+
+static __always_inline bool ports_rewritten(const struct packet *p, const struct flow_copy *f)
+{
+	return f->state & FLOW_TRANSLATED && p->flags & PACKET_HAS_PORTS && !(p->flags & PACKET_LATER_FRAGMENT);
+}
+
+/* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are constants of the caller. */
+static __always_inline int rewrite4(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+				    bool hop, __u8 zone)
 {
 	struct cursor c = CURSOR(skb);
-	struct ipv6_header *ip = c.data + ETH_HLEN;
-	__u64 flags = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-	__u32 check = l4_check_offset(p);
-	__u64 header_diff = 0;
-	__be16 ports[2];
+	struct ipv4_header *ip = c.data + ETH_HLEN;
+	__u64 sum;
 
 	if ((void *)(ip + 1) > c.end)
 		return -REASON_REWRITE;
-	if (hop) {
-		ip->hops--;
-		header_diff += (__u16)~bpf_htons(1);
+	if (!hop && !(f->state & FLOW_TRANSLATED))
+		return 0;
+	sum = (__u16)~ip->check;
+	if (f->state & FLOW_TRANSLATED) {
+		ip->saddr_be = f->new_saddr_be[0];
+		ip->daddr_be = f->new_daddr_be[0];
+		sum += f->addr_diff;
 	}
+	if (hop) {
+		ip->ttl--;
+		sum += (__u16)~bpf_htons(0x0100);
+	}
+	ip->check = ~csum_fold16(sum);
+	if (!ports_rewritten(p, f))
+		return 0;
+	if (likely(rewrite_transport_direct(c, p, f, FAMILY_V4))) {
+		/* The header's own sum balances the header; the transport's has the addresses' difference as well. */
+		frame_sum_update(skb, zone, (__u16)~f->addr_diff);
+		return 0;
+	}
+	return rewrite_transport(skb, p, f);
+}
+
+static __always_inline int rewrite6(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+				    bool hop, __u8 zone)
+{
+	struct cursor c = CURSOR(skb);
+	struct ipv6_header *ip = c.data + ETH_HLEN;
+	__u64 hop_diff = hop ? (__u16)~bpf_htons(1) : 0;
+
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_REWRITE;
+	if (hop)
+		ip->hops--;
 	if (f->state & FLOW_TRANSLATED) {
 		__builtin_memcpy(ip->saddr_be, f->new_saddr_be, 16);
 		__builtin_memcpy(ip->daddr_be, f->new_daddr_be, 16);
-		header_diff += f->addr_diff;
 	}
-	/* IPv6 has no header checksum to balance this in a sum that the hardware gave (CHECKSUM_COMPLETE). */
-	bpf_csum_update(skb, csum_fold16(header_diff));
-	if (!(f->state & FLOW_TRANSLATED) || !(p->flags & PACKET_HAS_PORTS) || p->flags & PACKET_LATER_FRAGMENT)
-		return 0;
-	if (p->tuple.proto == IPPROTO_SCTP)
-		return f->port_diff ? -REASON_NAT_PROTOCOL : 0;
-	if (p->tuple.proto == IPPROTO_ICMPV6) {
-		if (bpf_skb_store_bytes(skb, p->l4 + 4, &f->new_sport_be, 2, 0))
-			return -REASON_REWRITE;
-	} else {
-		ports[0] = f->new_sport_be;
-		ports[1] = f->new_dport_be;
-		if (bpf_skb_store_bytes(skb, p->l4, ports, 4, 0))
-			return -REASON_REWRITE;
+	if (ports_rewritten(p, f) && unlikely(!rewrite_transport_direct(c, p, f, FAMILY_V6))) {
+		/* There is no header checksum to balance the addresses: the helper takes them off for the transport's. */
+		bpf_csum_update(skb, csum_fold16(hop_diff + f->addr_diff));
+		return rewrite_transport(skb, p, f);
 	}
-	if (bpf_l4_csum_replace(skb, check, 0, f->addr_diff, BPF_F_PSEUDO_HDR | flags) ||
-	    (f->port_diff && bpf_l4_csum_replace(skb, check, 0, f->port_diff, flags)))
-		return -REASON_REWRITE;
+	frame_sum_update(skb, zone, ports_rewritten(p, f) ? hop_diff : hop_diff + f->addr_diff);
 	return 0;
 }
 
@@ -210,7 +269,7 @@ static __always_inline int address_to_pod(struct __sk_buff *skb, const struct po
  * Applies a flow's entry. Returns a TC action or -reason. TTL and size are looked at first: nothing is changed in a
  * packet that will be answered with an ICMP error. `zone` and `family` are constants of the caller.
  */
-static __always_inline int forward(struct __sk_buff *skb, const struct packet *p, const struct flow_copy *f,
+static __always_inline int forward(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
 				   __u8 zone, __u8 family)
 {
 	const struct pod_entry *pod = NULL;
@@ -229,7 +288,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 		if (result)
 			return result;
 	}
-	result = family == FAMILY_V4 ? rewrite4(skb, p, f, hop) : rewrite6(skb, p, f, hop);
+	result = family == FAMILY_V4 ? rewrite4(skb, p, f, hop, zone) : rewrite6(skb, p, f, hop, zone);
 	if (result)
 		return result;
 	if (f->action == FLOW_TO_POD)
@@ -239,28 +298,43 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 	return TC_ACT_OK;
 }
 
-/* The whole way of a packet whose source has been checked: look up, judge if need be, forward. */
-static __always_inline int follow_flow(struct __sk_buff *skb, struct packet *p, __u8 zone, __u8 family)
+static __always_inline struct flow_head *flow_of(struct packet *p, struct flow_copy *flow, __u8 family)
 {
 	const struct control *control = control_get();
-	struct flow_copy flow;
-	struct flow_head *head;
+
+	return control ? flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow) : NULL;
+}
+
+/*
+ * The rest of the way of a packet whose source has been checked: judge it if need be, forward it. `head` is its flow's entry, copied to
+ * `flow`; NULL: none.
+ */
+static __always_inline int follow_entry(struct __sk_buff *skb, struct packet *p, struct flow_head *head,
+					struct flow_copy *flow, __u8 zone, __u8 family)
+{
+	const struct control *control = control_get();
 	int result;
 
 	if (!control)
 		return -REASON_INTERNAL;
-	head = flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, &flow);
-	if (likely(head && flow.generation == READ_ONCE(control->generation) && !flow_reopened(p, flow.state))) {
+	if (likely(head && flow->generation == READ_ONCE(control->generation) && !flow_reopened(p, flow->state))) {
 		head->last = now_ticks();
 		head->packets++;
 		head->bytes += p->length;
 	} else {
-		if (!head || flow_reopened(p, flow.state))
-			flow.generation = 0;
-		result = judge(skb, p, &flow);
+		if (!head || flow_reopened(p, flow->state))
+			flow->generation = 0;
+		result = judge(skb, p, flow);
 		if (result)
 			return result;
 	}
-	track_packet(p, flow.state);
-	return forward(skb, p, &flow, zone, family);
+	track_packet(p, flow->state);
+	return forward(skb, p, flow, zone, family);
+}
+
+/* `flow` is room for a copy: one for the whole program, the stack is small. */
+static __always_inline int follow_flow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 zone,
+				       __u8 family)
+{
+	return follow_entry(skb, p, flow_of(p, flow, family), flow, zone, family);
 }

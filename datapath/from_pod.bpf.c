@@ -6,10 +6,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Headers must lie in the linear part before they are read directly. */
-#define HEADERS_WANTED (ETH_HLEN + 40 + 20)
-
-static __always_inline int follow(struct __sk_buff *skb, struct packet *p,
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
 				  const struct pod_entry *pod, __u8 family)
 {
 	int result;
@@ -30,22 +27,17 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p,
 			return result;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
-		return follow_icmp_error(skb, p, ZONE_POD, family);
-	return follow_flow(skb, p, ZONE_POD, family);
+		return follow_icmp_error(skb, p, flow, ZONE_POD, family);
+	return follow_flow(skb, p, flow, ZONE_POD, family);
 }
 
-static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
+static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
 	struct cursor c = CURSOR(skb);
 	const struct pod_entry *pod;
 	struct ethhdr *eth = c.data;
 	int result;
 
-	if (unlikely(c.data + HEADERS_WANTED > c.end && skb->len > c.end - c.data)) {
-		bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
-		c = (struct cursor)CURSOR(skb);
-		eth = c.data;
-	}
 	if ((void *)(eth + 1) > c.end)
 		return -REASON_SHORT;
 	pod = pod_of_link(skb->ifindex);
@@ -58,10 +50,10 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
 		result = parse_ipv4(c, p);
-		return unlikely(result) ? result : follow(skb, p, pod, FAMILY_V4);
+		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
 		result = parse_ipv6(c, p);
-		return unlikely(result) ? result : follow(skb, p, pod, FAMILY_V6);
+		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V6);
 	case bpf_htons(ETH_P_ARP):
 		return answer_arp(skb, pod);
 	default:
@@ -73,10 +65,12 @@ SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
 	struct packet p = {.length = skb->len, .direction = DROP_FROM_POD};
+	struct flow_copy flow;
 	int result;
 
 	p.tuple.zone = ZONE_POD;
-	result = handle(skb, &p);
+	headers_pull(skb);
+	result = handle(skb, &p, &flow);
 	if (likely(result >= 0))
 		return result;
 	return refuse(skb, &p, -result);

@@ -44,11 +44,11 @@ static __always_inline int for_a_pod(const struct packet *p)
 	return 0;
 }
 
-static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, __u8 family)
+static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
+				       __u8 family)
 {
-	const struct control *control = control_get();
 	bool node = to_node(p, family);
-	struct flow_copy flow;
+	struct flow_head *head;
 	int result;
 
 	if (node && !may_be_masqueraded(p))
@@ -59,23 +59,22 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 			return node ? TC_ACT_OK : result;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR)) {
-		result = follow_icmp_error(skb, p, ZONE_WIRE, family);
+		result = follow_icmp_error(skb, p, flow, ZONE_WIRE, family);
 		if (result != -REASON_ICMP_NO_FLOW)
 			return result;
 		result = for_a_pod(p);
 		return result ? -REASON_ICMP_NO_FLOW : TC_ACT_OK;
 	}
-	if (!control)
-		return -REASON_INTERNAL;
-	if (!flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, &flow)) {
+	head = flow_of(p, flow, family);
+	if (!head) {
 		result = for_a_pod(p);
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
 	}
-	return follow_flow(skb, p, ZONE_WIRE, family);
+	return follow_entry(skb, p, head, flow, ZONE_WIRE, family);
 }
 
-static __always_inline int follow(struct __sk_buff *skb, struct packet *p, __u8 family)
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
 	int result = check_wire_source(p);
 
@@ -91,10 +90,10 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, __u8 
 		if (result)
 			return result;
 	}
-	return follow_wire(skb, p, family);
+	return follow_wire(skb, p, flow, family);
 }
 
-static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
+static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
 	struct cursor c = CURSOR(skb);
 	struct ethhdr *eth = c.data;
@@ -107,10 +106,10 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
 		result = parse_ipv4(c, p);
-		return unlikely(result) ? result : follow(skb, p, FAMILY_V4);
+		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
 		result = parse_ipv6(c, p);
-		return unlikely(result) ? result : follow(skb, p, FAMILY_V6);
+		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V6);
 	default:
 		return TC_ACT_OK;
 	}
@@ -120,11 +119,12 @@ SEC("tc")
 int from_wire(struct __sk_buff *skb)
 {
 	struct packet p = {.length = skb->len, .direction = DROP_FROM_WIRE};
+	struct flow_copy flow;
 	int result;
 
 	p.tuple.zone = ZONE_WIRE;
-	bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
-	result = handle(skb, &p);
+	headers_pull(skb);
+	result = handle(skb, &p, &flow);
 	if (likely(result >= 0))
 		return result;
 	return refuse(skb, &p, -result);

@@ -218,16 +218,16 @@ __noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, str
 	return 0;
 }
 
-static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p, __u8 zone, __u8 family)
+static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
+					     __u8 zone, __u8 family)
 {
-	struct flow_copy flow = {};
-	int result = icmp_error_translate(skb, p, &flow);
+	int result = icmp_error_translate(skb, p, flow);
 
 	if (result)
 		return result;
 	/* ICMPv6 sums cover the outer addresses, ICMP's do not. */
-	if (family == FAMILY_V6 && flow.state & FLOW_TRANSLATED &&
-	    bpf_l4_csum_replace(skb, p->l4 + 2, 0, flow.addr_diff, BPF_F_PSEUDO_HDR))
+	if (family == FAMILY_V6 && flow->state & FLOW_TRANSLATED &&
+	    bpf_l4_csum_replace(skb, p->l4 + 2, 0, flow->addr_diff, BPF_F_PSEUDO_HDR))
 		return -REASON_REWRITE;
-	return forward(skb, p, &flow, zone, family);
+	return forward(skb, p, flow, zone, family);
 }

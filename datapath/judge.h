@@ -34,6 +34,7 @@ enum work_flag {
 	WORK_MASQUERADE = 1 << 1,
 	WORK_HAIRPIN = 1 << 2,
 	WORK_REPLY = 1 << 3, /* the packet at hand is a reply */
+	WORK_SOURCE = 1 << 4, /* the source port is chosen here */
 };
 
 MAP(works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct work, 1, 0);
@@ -390,13 +391,15 @@ static __always_inline void judge_way_back(struct work *w, struct __sk_buff *skb
 	}
 }
 
-/* Does a socket of the node use the port towards the same peer, or listen on it? */
-static __always_inline bool node_socket_uses(struct __sk_buff *skb, const struct flow_tuple *rev, __u8 family)
+/* Does a socket of the node use the port towards the same peer, or listen on it? 1: yes. */
+__noinline int node_socket_uses(struct __sk_buff *skb, struct flow_tuple *rev, __u8 family)
 {
 	struct bpf_sock_tuple t = {};
 	struct bpf_sock *sk;
 	__u32 size;
 
+	if (!rev)
+		return 0;
 	if (family == FAMILY_V4) {
 		t.ipv4.saddr = rev->v4.saddr_be;
 		t.ipv4.daddr = rev->v4.daddr_be;
@@ -414,11 +417,11 @@ static __always_inline bool node_socket_uses(struct __sk_buff *skb, const struct
 	else if (rev->proto == IPPROTO_UDP)
 		sk = bpf_sk_lookup_udp(skb, &t, size, BPF_F_CURRENT_NETNS, 0);
 	else
-		return false;
+		return 0;
 	if (!sk)
-		return false;
+		return 0;
 	bpf_sk_release(sk);
-	return true;
+	return 1;
 }
 
 /* Is the replies' tuple free, or ours already? 1: yes. */
@@ -432,7 +435,7 @@ static __always_inline int reply_tuple_free(struct work *w, __u8 family)
 }
 
 /* Two CPUs may take one port at once: whoever then sees another entry of the tuple takes its own back. */
-static __always_inline int reply_tuple_doubled(struct work *w, __u64 hash, __u8 family)
+static __always_inline int tuple_doubled(const struct flow_tuple *t, __u64 hash, __u8 family)
 {
 	void *set = flow_set(hash, 0, family);
 	__u64 count = 0;
@@ -443,7 +446,7 @@ static __always_inline int reply_tuple_doubled(struct work *w, __u64 hash, __u8 
 			set = flow_set(hash, 1, family);
 		if (!set)
 			return 0;
-		if (flow_key_equal(flow_way(set, i, family), &w->rev, family) &&
+		if (flow_key_equal(flow_way(set, i, family), t, family) &&
 		    flow_head_of(flow_way(set, i, family), family)->generation)
 			count++;
 		forget(count, hash);
@@ -452,13 +455,23 @@ static __always_inline int reply_tuple_doubled(struct work *w, __u64 hash, __u8 
 	return flow_set(hash, 0, family) == flow_set(hash, 1, family) ? count > 2 : count > 1;
 }
 
+/* 1: yes. */
+__noinline int reply_tuple_doubled(struct flow_tuple *t, __u8 family)
+{
+	const struct control *control = control_get();
+
+	if (!t || !control)
+		return 0;
+	return family == FAMILY_V4 ? tuple_doubled(t, flow_hash(t, FAMILY_V4, control), FAMILY_V4)
+				   : tuple_doubled(t, flow_hash(t, FAMILY_V6, control), FAMILY_V6);
+}
+
 /* Tries one source port (ICMP: identifier) for the flow in works[0]. 1: taken and written, 0: try another. */
 __noinline int snat_try(struct __sk_buff *skb, __u32 port, __u32 generation, __u8 family)
 {
-	const struct control *control = control_get();
 	struct work *w = work_get();
 
-	if (!w || !control)
+	if (!w)
 		return 0;
 	w->new_sport_be = bpf_htons(port);
 	judge_contents(w, generation, family);
@@ -469,9 +482,7 @@ __noinline int snat_try(struct __sk_buff *skb, __u32 port, __u32 generation, __u
 	}
 	if (flow_store(&w->rev, &w->back, family) != FLOW_WRITTEN)
 		return 0;
-	if (family == FAMILY_V4
-		    ? reply_tuple_doubled(w, flow_hash(&w->rev, FAMILY_V4, control), FAMILY_V4)
-		    : reply_tuple_doubled(w, flow_hash(&w->rev, FAMILY_V6, control), FAMILY_V6)) {
+	if (reply_tuple_doubled(&w->rev, family)) {
 		flow_remove(&w->rev, family);
 		return 0;
 	}
@@ -502,28 +513,33 @@ __noinline int judge_snat(struct __sk_buff *skb, __u32 generation, __u8 family)
 	return -REASON_NAT_PORTS;
 }
 
-/* Writes both entries. 0 or -reason. */
-__noinline int judge_store(struct __sk_buff *skb, __u32 generation, __u8 family)
+/* Both entries' contents. 1 if the source port has to be chosen and WORK_SOURCE is set, 0 if not, or -reason. */
+__noinline int judge_prepare(struct __sk_buff *skb, __u32 generation, __u8 family)
 {
 	struct work *w = work_get();
-	bool stored = false;
-	int result;
 
 	if (!w)
 		return -REASON_INTERNAL;
 	judge_way_back(w, skb);
 	judge_contents(w, generation, family);
-	if (w->flags & (WORK_MASQUERADE | WORK_HAIRPIN) || !reply_tuple_free(w, family)) {
-		if (w->fwd.proto != IPPROTO_TCP && w->fwd.proto != IPPROTO_UDP &&
-		    w->fwd.proto != IPPROTO_ICMP && w->fwd.proto != IPPROTO_ICMPV6)
-			return -REASON_NAT_PROTOCOL;
-		result = judge_snat(skb, generation, family);
-		if (result)
-			return result;
-		stored = true;
-	}
+	if (!(w->flags & (WORK_MASQUERADE | WORK_HAIRPIN)) && reply_tuple_free(w, family))
+		return 0;
+	if (w->fwd.proto != IPPROTO_TCP && w->fwd.proto != IPPROTO_UDP && w->fwd.proto != IPPROTO_ICMP &&
+	    w->fwd.proto != IPPROTO_ICMPV6)
+		return -REASON_NAT_PROTOCOL;
+	w->flags |= WORK_SOURCE;
+	return 1;
+}
+
+/* Writes both entries; rev's stands already if its port was chosen. 0 or -reason. */
+__noinline int judge_store(__u32 generation, __u8 family)
+{
+	struct work *w = work_get();
+
+	if (!w)
+		return -REASON_INTERNAL;
 	judge_contents(w, generation, family);
-	if (!stored && flow_store(&w->rev, &w->back, family) == FLOW_FULL)
+	if (!(w->flags & WORK_SOURCE) && flow_store(&w->rev, &w->back, family) == FLOW_FULL)
 		return -REASON_FLOW_TABLE_FULL;
 	if (flow_store(&w->fwd, &w->out, family) == FLOW_FULL) {
 		flow_remove(&w->rev, family);
@@ -599,7 +615,11 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 	if (!result)
 		result = judge_decide(p, generation & 1);
 	if (!result)
-		result = judge_store(skb, generation, p->family);
+		result = judge_prepare(skb, generation, p->family);
+	if (result > 0)
+		result = judge_snat(skb, generation, p->family);
+	if (!result)
+		result = judge_store(generation, p->family);
 	p->judged = 1;
 	if (w->flags & WORK_SERVICE) {
 		j->backend = w->new_dst;

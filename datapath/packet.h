@@ -72,6 +72,17 @@ struct cursor {
 
 #define CURSOR(ctx) {(void *)(long)(ctx)->data, (void *)(long)(ctx)->data_end}
 
+/* What is read directly must lie in the packet's linear part. */
+#define HEADERS_WANTED 128
+
+static __always_inline void headers_pull(struct __sk_buff *skb)
+{
+	__u32 wanted = skb->len < HEADERS_WANTED ? skb->len : HEADERS_WANTED;
+
+	if (unlikely((void *)(long)skb->data + wanted > (void *)(long)skb->data_end))
+		bpf_skb_pull_data(skb, wanted);
+}
+
 static __always_inline bool is_loopback4(__be32 addr)
 {
 	return (addr & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);

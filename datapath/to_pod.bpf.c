@@ -9,7 +9,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline int follow(struct __sk_buff *skb, struct packet *p, __u8 family)
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
 	int result = check_addresses(p);
 
@@ -21,11 +21,11 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, __u8 
 			return result;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
-		return follow_icmp_error(skb, p, ZONE_HOST, family);
-	return follow_flow(skb, p, ZONE_HOST, family);
+		return follow_icmp_error(skb, p, flow, ZONE_HOST, family);
+	return follow_flow(skb, p, flow, ZONE_HOST, family);
 }
 
-static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
+static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
 	struct cursor c = CURSOR(skb);
 	struct ethhdr *eth = c.data;
@@ -39,7 +39,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
 		result = parse_ipv4(c, p);
-		return result ? result : follow(skb, p, FAMILY_V4);
+		return result ? result : follow(skb, p, flow, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
 		result = parse_ipv6(c, p);
 		if (result)
@@ -47,7 +47,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
 		/* Neighbour discovery is between the node itself and the pod; the stack never forwards it. */
 		if (p->flags & PACKET_ND)
 			return p->tuple.zone == ZONE_HOST ? TC_ACT_OK : -REASON_ND_OTHER;
-		return follow(skb, p, FAMILY_V6);
+		return follow(skb, p, flow, FAMILY_V6);
 	case bpf_htons(ETH_P_ARP):
 		return TC_ACT_OK;
 	default:
@@ -59,11 +59,12 @@ SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
 	struct packet p = {.length = skb->len, .direction = DROP_TO_POD};
+	struct flow_copy flow;
 	int result;
 
 	p.tuple.zone = ZONE_HOST;
-	bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
-	result = handle(skb, &p);
+	headers_pull(skb);
+	result = handle(skb, &p, &flow);
 	if (result >= 0)
 		return result;
 	drop_count(skb->ifindex, &p, -result, VERDICT_DROP);

@@ -47,7 +47,7 @@ int to_wire(struct __sk_buff *skb)
 
 	if (likely(skb->ingress_ifindex))
 		return TC_ACT_OK;
-	bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128);
+	headers_pull(skb);
 	c = (struct cursor)CURSOR(skb);
 	if (c.data + ETH_HLEN > c.end)
 		return TC_ACT_OK;
