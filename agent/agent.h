@@ -47,6 +47,7 @@ struct agent {
 	uv_timer_t finish_timer; /* finishes it when programs have ended */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	bool synced;             /* the sources have told all they had at start */
+	bool settled;            /* a pass has succeeded since: ready */
 	bool policy_dirty, nodes_dirty, links_dirty;
 	uint64_t started_ns;
 	uint64_t passes, failed_passes, last_pass_ns;

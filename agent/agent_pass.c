@@ -30,6 +30,8 @@ static void on_finish(uv_timer_t *timer)
 	maps_wait_for_programs();
 	enforce_finish(agent->enforce);
 	services_sweep(agent->services);
+	if (services_dirty(agent->services))
+		agent_schedule(agent);
 }
 
 static void on_repair(uv_timer_t *timer)
@@ -76,6 +78,17 @@ static int apply(struct agent *agent, bool *ret_again)
 	return r;
 }
 
+/* The first pass that succeeded: what the maps hold and nobody asks for goes only now. */
+static void settle(struct agent *agent)
+{
+	agent->settled = true;
+	services_forget_unknown(agent->services);
+	maps_move_generation(agent->maps, false);
+	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services", pods_count(agent->pods),
+		 store_count(agent->store, OBJECT_NETWORK_POLICY), store_count(agent->store, OBJECT_SERVICE));
+	notify_ready();
+}
+
 int agent_pass(struct agent *agent)
 {
 	uint64_t start = now_ns();
@@ -98,10 +111,12 @@ int agent_pass(struct agent *agent)
 	if (r < 0)
 		log_error("agent", "a pass failed: %s; what was in force stays, the next pass comes in %d ms", strerror(-r),
 			  REPAIR_INTERVAL_MS);
+	if (r == 0 && !agent->settled)
+		settle(agent);
 	agent->policy_dirty |= again;
 	uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
-	if (again)
-		uv_timer_start(&agent->pass_timer, on_pass, 2 * FINISH_DELAY_MS, 0);
+	if (again || r < 0)
+		uv_timer_start(&agent->pass_timer, on_pass, r < 0 ? REPAIR_INTERVAL_MS : 2 * FINISH_DELAY_MS, 0);
 	return r;
 }
 
@@ -129,7 +144,7 @@ void agent_store_changed(const struct object *object, bool deleted, void *data)
 	agent_schedule(agent);
 }
 
-/* Everything that the sources had is in the store: what the maps hold and nobody asks for goes only now. */
+/* Everything that the sources had is in the store. */
 void agent_synced(void *data)
 {
 	struct agent *agent = data;
@@ -139,18 +154,10 @@ void agent_synced(void *data)
 	agent->synced = true;
 	agent->policy_dirty = agent->nodes_dirty = agent->links_dirty = true;
 	services_pods_changed(agent->services, NULL);
-	if (agent_pass(agent) < 0) {
-		agent_schedule(agent);
-		return;
-	}
-	services_forget_unknown(agent->services);
-	maps_move_generation(agent->maps, false);
-	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services", pods_count(agent->pods),
-		 store_count(agent->store, OBJECT_NETWORK_POLICY), store_count(agent->store, OBJECT_SERVICE));
-	notify_ready();
+	agent_pass(agent);
 }
 
 bool agent_ready(const struct agent *agent)
 {
-	return agent->synced && agent->passes > agent->failed_passes;
+	return agent->settled;
 }

@@ -97,13 +97,50 @@ static void names_clear(struct enforce *e)
 	}
 }
 
+/* Is it this node's, or in its pod range? Then another Node object must not have it. */
+static bool is_own(const struct enforce *e, const struct polder_addr *addr)
+{
+	size_t i;
+
+	if ((e->config->pod_cidr_v4.length && prefix_contains(&e->config->pod_cidr_v4, addr)) ||
+	    (e->config->pod_cidr_v6.length && prefix_contains(&e->config->pod_cidr_v6, addr)))
+		return true;
+	for (i = 0; i < e->node->address_count; i++)
+		if (memcmp(&e->node->addresses[i].addr, addr, sizeof(*addr)) == 0)
+			return true;
+	return memcmp(&e->node->ipv4, addr, sizeof(*addr)) == 0 || memcmp(&e->node->ipv6, addr, sizeof(*addr)) == 0;
+}
+
+static void want_other_node(struct pass *p, const struct object *object)
+{
+	char subject[128], text[INET6_ADDRSTRLEN];
+	const struct node_object *other = &object->node;
+	size_t i;
+
+	snprintf(subject, sizeof(subject), "node %s", object->name);
+	for (i = 0; i < other->pod_range_count; i++) {
+		if (is_own(p->e, &other->pod_ranges[i].addr))
+			enforce_problem_add(p->e, subject, "its pod range %s is this node's: is --node-name right?",
+					    addr_format(&other->pod_ranges[i].addr, text));
+		else
+			want_prefix(p, &other->pod_ranges[i], IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
+	}
+	for (i = 0; i < other->address_count; i++) {
+		if (is_own(p->e, &other->addresses[i]))
+			enforce_problem_add(p->e, subject, "its address %s is this node's: is --node-name right?",
+					    addr_format(&other->addresses[i], text));
+		else
+			want(p, &other->addresses[i], 128, IDENTITY_REMOTE_NODE, ADDRESS_NODE, 0);
+	}
+}
+
 /* This node's and other nodes' addresses and pod ranges. */
 static void want_nodes(struct pass *p)
 {
 	const struct config *config = p->e->config;
 	const struct node *node = p->e->node;
 	const struct object **nodes;
-	size_t count, i, j;
+	size_t count, i;
 
 	want_prefix(p, &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
 	want_prefix(p, &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
@@ -116,16 +153,9 @@ static void want_nodes(struct pass *p)
 	if (!addr_is_zero(&node->ipv6))
 		want(p, &node->ipv6, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
 	count = store_list(p->e->store, OBJECT_NODE, &nodes);
-	for (i = 0; i < count; i++) {
-		const struct node_object *other = &nodes[i]->node;
-
-		if (strcmp(nodes[i]->name, config->node_name) == 0)
-			continue;
-		for (j = 0; j < other->pod_range_count; j++)
-			want_prefix(p, &other->pod_ranges[j], IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
-		for (j = 0; j < other->address_count; j++)
-			want(p, &other->addresses[j], 128, IDENTITY_REMOTE_NODE, ADDRESS_NODE, 0);
-	}
+	for (i = 0; i < count; i++)
+		if (strcmp(nodes[i]->name, config->node_name) != 0)
+			want_other_node(p, nodes[i]);
 	free(nodes);
 }
 

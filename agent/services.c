@@ -79,6 +79,7 @@ struct services {
 	struct service_problem *problems;
 	size_t problem_count;
 	uint32_t next_id, next_set;
+	bool freed; /* an address and port, or room: Services that were refused may be tried again */
 	size_t frontend_count, backend_count;
 };
 
@@ -438,11 +439,29 @@ static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 	       memcmp(f->terminating, e->terminating, e->terminating_count * sizeof(*e->terminating)) == 0;
 }
 
+/* Takes back what a frontend that does not fit has put already. */
+static void take_back(struct services *s, const struct frontend *f, uint32_t id, uint32_t set, const struct endpoints *e)
+{
+	const struct endpoints old = {.active = f->active,
+				      .active_count = f->active_count,
+				      .terminating = f->terminating,
+				      .terminating_count = f->terminating_count};
+	uint32_t i;
+
+	for (i = 0; i < e->active_count; i++) {
+		struct backend_key key = {set, i};
+
+		shadow_delete(s->backends, &key);
+	}
+	leave_members(s, id, e->active, e->active_count, &old);
+	leave_members(s, id, e->terminating, e->terminating_count, &old);
+}
+
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
 static int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full)
 {
 	const struct service_entry *present = shadow_find(s->services, &f->key);
-	struct service_entry entry = {.backend_count = e->active_count};
+	struct service_entry entry = {.backend_count = e->active_count}, old = {};
 	bool keep = false;
 	int r;
 
@@ -465,17 +484,19 @@ static int frontend_apply(struct services *s, struct frontend *f, struct endpoin
 	*full = "members";
 	r = put_members(s, entry.id, e);
 	if (r < 0)
-		return r;
-	if (present && !keep)
-		leave_backends(s, present);
-	leave_members(s, entry.id, f->active, f->active_count, e);
-	leave_members(s, entry.id, f->terminating, f->terminating_count, e);
+		goto undo;
 	if (!present || memcmp(present, &entry, sizeof(entry)) != 0 || f->active)
 		*changed = true;
 	*full = "services";
+	if (present)
+		old = *present;
 	r = shadow_put(s->services, &f->key, &entry);
 	if (r < 0)
-		return r;
+		goto undo;
+	if (present && !keep)
+		leave_backends(s, &old);
+	leave_members(s, entry.id, f->active, f->active_count, e);
+	leave_members(s, entry.id, f->terminating, f->terminating_count, e);
 	f->entry = entry;
 	s->backend_count += e->active_count - f->active_count;
 	free(f->active);
@@ -486,6 +507,10 @@ static int frontend_apply(struct services *s, struct frontend *f, struct endpoin
 	f->terminating_count = e->terminating_count;
 	*e = (struct endpoints){};
 	return 0;
+undo:
+	if (!keep)
+		take_back(s, f, entry.id, entry.backend_set, e);
+	return r;
 }
 
 static bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner)
@@ -516,6 +541,7 @@ static void claim_drop(struct services *s, const struct service_key *key)
 		return;
 	HASH_DEL(s->claims, c);
 	free(c);
+	s->freed = true;
 }
 
 static void frontend_remove(struct services *s, struct frontend *f, bool *changed)
@@ -551,6 +577,22 @@ static void problems_clear_of(struct services *s, const struct service_work *w)
 		if (s->problems[i].name != w->name)
 			s->problems[kept++] = s->problems[i];
 	s->problem_count = kept;
+}
+
+/* Services that were refused are looked at again. */
+static void mark_refused(struct services *s)
+{
+	struct service_work *w;
+	char *key;
+	size_t i;
+
+	for (i = 0; i < s->problem_count; i++) {
+		if (asprintf(&key, "%s/%s", s->problems[i].namespace, s->problems[i].name) < 0)
+			continue;
+		HASH_FIND_STR(s->works, key, w);
+		free(key);
+		mark(s, w);
+	}
 }
 
 static struct frontend *frontend_get(struct service_work *w, const struct service_key *key)
@@ -701,19 +743,36 @@ static int apply_work(struct services *s, struct service_work *w, bool *changed)
 	return r;
 }
 
-int services_apply(struct services *s, bool *ret_changed)
+/* What could not be done stays dirty. */
+static int apply_dirty(struct services *s, bool *changed)
 {
 	struct service_work *w, *list = s->dirty;
-	bool changed = false;
 	int r = 0, result;
 
 	s->dirty = NULL;
 	while ((w = list)) {
 		list = w->next_dirty;
 		w->dirty = false;
-		result = apply_work(s, w, &changed);
-		if (result < 0)
+		result = apply_work(s, w, changed);
+		if (result < 0) {
+			mark(s, w);
 			r = result;
+		}
+	}
+	return r;
+}
+
+int services_apply(struct services *s, bool *ret_changed)
+{
+	bool changed = false;
+	int r;
+
+	s->freed = false;
+	r = apply_dirty(s, &changed);
+	/* An address may have changed hands in this very pass, whatever the order. */
+	if (r == 0 && s->freed) {
+		mark_refused(s);
+		r = apply_dirty(s, &changed);
 	}
 	*ret_changed = changed;
 	return r;
@@ -731,6 +790,8 @@ void services_sweep(struct services *s)
 		else
 			shadow_drop_unwanted(s->members, &l->member);
 	}
+	if (s->leftover_count)
+		mark_refused(s); /* there is room again */
 	s->leftover_count = 0;
 	free(s->leftovers);
 	s->leftovers = NULL;

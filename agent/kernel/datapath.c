@@ -223,6 +223,7 @@ static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t
 		if (r == 0)
 			return 0;
 		unlink(path); /* its network link or cgroup is gone */
+		r = 0;
 	}
 	link = bpf_link_create(prog, target, type, flags ? &opts : NULL);
 	if (link < 0)
