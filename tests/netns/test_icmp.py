@@ -243,3 +243,23 @@ def test_echo_reply_without_a_request_is_dropped(world, family):
             world.node.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet),
             count=3)
         capture.none(lambda p: p.source == source)
+
+
+def test_messages_of_the_link_reach_no_pod_from_outside(world):
+    """ICMPv6 130 to 143 belong to one link: none is forwarded, whatever the node's stack would do."""
+    source, target = OUTSIDE_IP[V6], world.a.ips[V6]
+    world.policies(policy("in", {}, policyTypes=["Ingress"]))
+    world.expect((world.b, target, 8080, "timeout"))
+    forwarding = world.node.netns.sysctl_get("net/ipv6/conf/all/forwarding")
+    world.node.netns.sysctl(**{"net/ipv6/conf/all/forwarding": 1})
+    try:
+        with Capture(world.a.netns) as capture:
+            for kind in (130, 133, 134, 135, 136, 137, 139, 140, 143):
+                packet = packets.ipv6(source, target, packets.ICMP6, packets.icmp6(
+                    source, target, kind, 0, bytes(4) + packets.address_bytes(target)), hop_limit=255)
+                send_frame(world.outside, packets.ethernet(
+                    world.node.netns.mac(), world.outside.mac(), packets.ETH_IP6, packet))
+            capture.none(lambda p: p.source == source)
+    finally:
+        world.node.netns.sysctl(**{"net/ipv6/conf/all/forwarding": forwarding})
+        world.node.netns.ip(f"route replace default via {OUTSIDE_IP[V6]}")

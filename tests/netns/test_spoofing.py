@@ -223,6 +223,15 @@ def link_local_address(pod):
                 for a in link["addr_info"] if a["scope"] == "link" and a["family"] == "inet6")
 
 
+def test_icmp_redirects_from_a_pod_are_dropped(world):
+    a = world.a
+    for target in (world.node.ips[4], world.b.ips[4], OUTSIDE_IP[4]):
+        quoted = datagram(target, WORLD_IP[4])[:28]
+        redirect = packets.icmp4(5, 1, packets.address_bytes(a.ips[4]) + quoted + MARK)
+        packet = packets.ipv4(a.ips[4], target, packets.ICMP, redirect)
+        dropped(world, frame(a, packet), "router_message")
+
+
 def test_redirects_and_dhcp_server_messages_from_a_pod_are_dropped(world):
     a, b = world.a, world.b
     link_local = link_local_address(a)
@@ -355,9 +364,10 @@ def test_pod_that_changes_its_own_address_or_mac_gets_nowhere(world, family):
     probe = reach(rogue, OUTSIDE_IP[family], 8080, timeout=0.3, source=stolen)
     assert probe.verdict != "open", "with the address of another pod"
     assert reach(world.node, stolen, 8080).answer["server"] == "b"
-    assert reach(rogue, OUTSIDE_IP[family], 8080).verdict == "open"
+    own = rogue.ips[family]
+    assert reach(rogue, OUTSIDE_IP[family], 8080, source=own).verdict == "open"
     rogue.netns.ip("link set eth0 address 02:00:00:00:00:77")
-    assert reach(rogue, OUTSIDE_IP[family], 8080, timeout=0.3).verdict != "open", "with another MAC"
+    assert reach(rogue, OUTSIDE_IP[family], 8080, timeout=0.3, source=own).verdict != "open", "with another MAC"
 
 
 def test_cluster_addresses_cannot_be_hijacked_by_a_neighbour_entry(world):

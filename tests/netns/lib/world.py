@@ -318,6 +318,10 @@ class World:
         label = name or (where.name if isinstance(where, (Pod, Node)) else where.label)
         made = [Server(self.loop, where, label, proto, port, family, address)
                 for family in families]
+        if where is self.outside and proto == "UDP":
+            # An answer from the wildcard address would leave with the link's.
+            made += [Server(self.loop, where, label, proto, port, family, WORLD_IP[family])
+                     for family in families]
         self.servers += made
         return made
 
