@@ -278,8 +278,10 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, stru
 
 	if (hop && unlikely(p->ttl <= 1))
 		return -REASON_TTL_EXPIRED;
-	if (unlikely(too_big(skb, p, f->mtu)))
+	if (unlikely(too_big(skb, p, f->mtu))) {
+		p->mtu = f->mtu;
 		return -REASON_TOO_BIG;
+	}
 	if (f->action == FLOW_TO_POD) {
 		pod = pod_of_link(f->out_ifindex);
 		if (!pod)

@@ -39,7 +39,7 @@ static __always_inline int for_a_pod(const struct packet *p)
 			return 1;
 		return entry->flags & ADDRESS_NODE ? 0 : -REASON_UNKNOWN_POD;
 	}
-	if (!entry && service_has_address(&to))
+	if (!(entry && entry->flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) && service_has_address(&to))
 		return -REASON_SERVICE_FROM_OUTSIDE;
 	return 0;
 }
@@ -56,7 +56,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
 		result = fragment_track(p);
 		if (result)
-			return node ? TC_ACT_OK : result;
+			return for_a_pod(p) ? result : TC_ACT_OK;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR)) {
 		result = follow_icmp_error(skb, p, flow, ZONE_WIRE, family);

@@ -131,6 +131,7 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 		return -REASON_NO_FLOW;
 
 	w->source_link = 0;
+	w->out.mtu = 0;
 	w->old.generation = 0;
 	w->old.state = 0;
 	if (!stale->generation) {
@@ -220,7 +221,8 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 	}
 	if (flags & ADDRESS_POD_RANGE && flags & ADDRESS_LOCAL)
 		return -REASON_UNKNOWN_POD;
-	if (!(w->flags & WORK_SERVICE) && !flags && service_has_address(&w->dst))
+	if (!(w->flags & WORK_SERVICE) && !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
+	    service_has_address(&w->dst))
 		return -REASON_NO_SERVICE_PORT;
 	w->out.action = FLOW_TO_WIRE;
 	w->out.out_ifindex = to && to->ifindex ? to->ifindex : config.uplink_ifindex;
@@ -365,7 +367,8 @@ __noinline int judge_contents(struct work *w, __u32 generation, __u8 family)
 
 static __always_inline void judge_way_back(struct work *w, struct __sk_buff *skb)
 {
-	__u32 link = skb->ifindex, mtu = 0;
+	/* Where the packet came in, also when the node's stack has forwarded it. */
+	__u32 link = skb->ingress_ifindex, mtu = 0;
 
 	opaque(link); /* the context is read at fixed offsets only */
 	w->back.mtu = 0;
@@ -595,6 +598,12 @@ __noinline int judge_tell(struct __sk_buff *skb, struct packet *p)
 	return 0;
 }
 
+static __always_inline bool denied_by_policy(int reason)
+{
+	return reason == REASON_POLICY_EGRESS || reason == REASON_POLICY_INGRESS || reason == REASON_NOT_READY ||
+	       reason == REASON_POLICY_CAPACITY;
+}
+
 /*
  * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0: none); on success it holds
  * what applies to this packet. 0 or -reason; judgements[0] tells what was found either way.
@@ -626,7 +635,8 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 		j->backend_port_be = w->new_dport_be;
 	}
 	if (result) {
-		if (flow->generation)
+		/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. */
+		if (flow->generation && !denied_by_policy(-result))
 			judge_forget(p, flow);
 		return result;
 	}

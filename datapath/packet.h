@@ -51,7 +51,10 @@ enum packet_flag {
 struct packet {
 	struct flow_tuple tuple;
 	__u32 length;      /* of the frame */
-	__be32 fragment_id_be;
+	union {
+		__be32 fragment_id_be; /* of a fragment */
+		__u32 mtu;             /* of the way out, once the packet was found too big for it */
+	};
 	__u16 l4;          /* offset of the transport header */
 	__u16 ip_length;   /* what the IP header says, with the header */
 	__u8 family;       /* enum polder_family; 0: not IP */

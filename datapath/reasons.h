@@ -48,8 +48,7 @@
 	X(REWRITE, "rewrite_failed", "the kernel refused to change the packet")                    \
 	X(REJECT_FAILED, "reject_failed", "no answer could be made for the sender")                \
 	X(INTERNAL, "internal", "a map that must be there is not")                                 \
-	X(POLICY_CAPACITY, "policy_capacity", "the pod's policies do not fit in the maps: closed") \
-	X(HOST_SPOOF, "host_spoof", "a packet of the host's stack with a pod's source address")
+	X(POLICY_CAPACITY, "policy_capacity", "the pod's policies do not fit in the maps: closed")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,

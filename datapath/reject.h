@@ -200,6 +200,7 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 	case REASON_NO_ENDPOINT:
 	case REASON_NO_SERVICE_PORT:
 	case REASON_ENDPOINT_GONE:
+	case REASON_NO_FLOW:
 		*answer = (struct reject_answer){true, false, 3, 3, 1, 4};
 		return true;
 	case REASON_TTL_EXPIRED:
@@ -229,6 +230,9 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 		return -1;
 	if (reason == REASON_TOO_BIG && !(p->flags & PACKET_DONT_FRAGMENT))
 		return -1;
+	/* A pod learns at once that its connection is lost; the outside learns nothing about the node. */
+	if (reason == REASON_NO_FLOW && p->tuple.zone != ZONE_POD)
+		return -1;
 	if (answer.reset && p->tuple.proto == IPPROTO_TCP)
 		return reject_tcp(skb, p);
 	if (p->family == FAMILY_V4) {
@@ -257,7 +261,7 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int reason)
 {
 	struct reject_answer answer;
-	__u32 link = skb->ifindex, mtu = 0;
+	__u32 link = skb->ifindex;
 	bool told = false;
 
 	opaque(link); /* the context is read at fixed offsets only */
@@ -265,9 +269,7 @@ static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int r
 	if (reason <= 0 || reason >= REASON_COUNT)
 		reason = REASON_INTERNAL;
 	if (p->family && reject_answer_for(reason, &answer)) {
-		if (reason == REASON_TOO_BIG)
-			bpf_check_mtu(skb, config.uplink_ifindex, &mtu, 0, 0);
-		told = reject_make(skb, p, reason, mtu) == 0;
+		told = reject_make(skb, p, reason, reason == REASON_TOO_BIG ? p->mtu : 0) == 0;
 	}
 	drop_count(link, p, reason, told ? VERDICT_REJECT : VERDICT_DROP);
 	if (!told)

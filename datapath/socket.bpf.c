@@ -52,9 +52,9 @@ static __always_inline void name_write6(struct bpf_sock_addr *ctx, const struct 
 	ctx->user_port = name->port_be;
 }
 
-static __always_inline void refuse(void)
+static __always_inline void refuse(int reason)
 {
-	__u32 index = REASON_NO_ENDPOINT * DROP_DIRECTIONS + DROP_SOCKET;
+	__u32 index = reason * DROP_DIRECTIONS + DROP_SOCKET;
 	struct drop_counter *counter = bpf_map_lookup_elem(&drops, &index);
 
 	if (counter)
@@ -76,7 +76,7 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, const struct soc
 	bpf_map_update_elem(&socket_origins, &key, &origin, BPF_ANY);
 }
 
-/* 1: `name` is an endpoint now; 0: not a Service; -1: a Service without endpoint. */
+/* 1: `name` is an endpoint now; 0: not a Service; -reason: refused. */
 static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_name *name)
 {
 	const struct service_entry *service;
@@ -87,11 +87,11 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_na
 		return 0;
 	service = service_find(&name->addr, name->port_be, ctx->protocol);
 	if (!service)
-		return service_has_address(&name->addr) ? -1 : 0;
+		return service_has_address(&name->addr) ? -REASON_NO_SERVICE_PORT : 0;
 	/* By the socket, so that the datagrams of one socket stay together. */
 	backend = service_pick(service, bpf_get_socket_cookie(ctx) * 0x9e3779b97f4a7c15ULL >> 32);
 	if (!backend)
-		return -1;
+		return -REASON_NO_ENDPOINT;
 	name->addr = backend->addr;
 	name->port_be = backend->port_be;
 	remember(ctx, &asked, name);
@@ -112,7 +112,7 @@ static __always_inline int to_endpoint4(struct bpf_sock_addr *ctx)
 		name_write4(ctx, &name);
 	if (result >= 0)
 		return SOCKET_ALLOW;
-	refuse();
+	refuse(-result);
 	return SOCKET_REFUSE;
 }
 
@@ -129,7 +129,7 @@ static __always_inline int to_endpoint6(struct bpf_sock_addr *ctx)
 		name_write6(ctx, &name);
 	if (result >= 0)
 		return SOCKET_ALLOW;
-	refuse();
+	refuse(-result);
 	return SOCKET_REFUSE;
 }
 
