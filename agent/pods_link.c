@@ -202,6 +202,8 @@ int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char
 	/* Wanted, not needed where /proc/sys is read-only: the pod's programs drop router
 	 * advertisements anyway. */
 	(void)sysctl_link_set("ipv6", pod->link, "accept_ra", "0");
+	(void)sysctl_link_set("ipv6", pod->link, "accept_redirects", "0");
+	(void)sysctl_link_set("ipv4", pod->link, "accept_redirects", "0");
 	if (pods_addr_is_set(&pod->ipv6))
 		(void)sysctl_link_set("ipv6", pod->link, "disable_ipv6", "0");
 	r = netlink_link_set_up(pods->nl, pod->ifindex);
