@@ -16,14 +16,14 @@ struct flows_maps {
 };
 
 struct flows *flows_new(const struct flows_maps *maps); /* NULL: no memory */
-/* Takes NULL. After flows_stop() if it was started. */
+/* Takes NULL. Not before the handles of flows_stop() are closed. */
 void flows_free(struct flows *flows);
 
 /* A pass every FLOWS_INTERVAL_MS, in slices that leave the loop free after FLOWS_SLICE_NS. 0 or -errno. */
 #define FLOWS_INTERVAL_MS 5000
 #define FLOWS_SLICE_NS	  500000
 int flows_start(struct flows *flows, uv_loop_t *loop);
-/* Closes the handles; `stopped` (may be NULL) runs when the loop has let go of them. flows_free() only after that. */
+/* Closes the handles; `stopped` (may be NULL) runs when the loop has let go of them, at once if it was never started. */
 void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data);
 
 /*
