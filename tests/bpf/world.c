@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Loads the programs as the agent does, but with maps that nobody else sees. */
+#include "world.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "from_pod.skel.h"
+#include "from_wire.skel.h"
+#include "to_pod.skel.h"
+#include "to_wire.skel.h"
+#include "wire_xdp.skel.h"
+
+#define GENERATION_FIRST 2
+
+const uint8_t world_gateway_mac[6] = {0x02, 0, 0, 0, 0, 0x01};
+const uint8_t world_router_mac[6] = {0x02, 0, 0, 0, 0, 0xfe};
+
+static const char links[] = "link set lo up\n"
+			    "link add pod11 index 11 mtu 1450 type veth peer name peer11\n"
+			    "link add pod12 index 12 mtu 1450 type veth peer name peer12\n"
+			    "link add pod13 index 13 mtu 1450 type veth peer name peer13\n"
+			    "link add up21 index 21 mtu 1500 type veth peer name wire21\n"
+			    "link set pod11 up\nlink set pod12 up\nlink set pod13 up\nlink set up21 up\n"
+			    "link set peer11 up\nlink set peer12 up\nlink set peer13 up\nlink set wire21 up\n"
+			    "address add 192.168.7.1/24 dev up21\n"
+			    "address add fd00:7::1/64 dev up21 nodad\n";
+
+_Noreturn static void give_up(const char *what, const char *object, int error)
+{
+	fprintf(stderr, "world: %s %s: %s\n", what, object, strerror(error < 0 ? -error : error));
+	abort();
+}
+
+/* Runs `ip -batch -` on the text. 0 or -errno. */
+static int ip_batch(const char *text)
+{
+	int ends[2], status;
+	pid_t child;
+
+	if (pipe(ends) < 0)
+		return -errno;
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (!child) {
+		dup2(ends[0], STDIN_FILENO);
+		close(ends[0]);
+		close(ends[1]);
+		execlp("ip", "ip", "-batch", "-", (char *)NULL);
+		_exit(127);
+	}
+	close(ends[0]);
+	if (write(ends[1], text, strlen(text)) < 0)
+		perror("world: ip");
+	close(ends[1]);
+	if (waitpid(child, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static void words_set(void *to, const char *text)
+{
+	struct polder_addr a = addr(text);
+
+	memcpy(to, &a, sizeof(a));
+}
+
+static void range_set(struct polder_range *range, const char *text, int bits)
+{
+	range->addr = addr(text);
+	if (addr_is_v4(&range->addr))
+		bits += POLDER_V4_MAPPED_BITS;
+	memset(&range->mask, 0, sizeof(range->mask));
+	for (int i = 0; i < bits; i++)
+		range->mask.bytes[i / 8] |= 0x80 >> i % 8;
+}
+
+static void config_fill(struct datapath_config *config, const struct world_options *options)
+{
+	memset(config, 0, sizeof(*config));
+	config->flow4_sets = options->flow4_sets ? options->flow4_sets : 1024;
+	config->flow6_sets = options->flow6_sets ? options->flow6_sets : 1024;
+	memcpy(config->gateway_mac, world_gateway_mac, 6);
+	config->masquerade_port_min = options->masquerade_port_min ? options->masquerade_port_min : 40000;
+	config->masquerade_port_max = options->masquerade_port_max ? options->masquerade_port_max : 49999;
+	config->masquerade_v4 = config->masquerade_v6 = !options->no_masquerade;
+	config->gateway_ipv4_be = addr("10.1.0.1").words_be[3];
+	config->node_ipv4_be = addr("192.168.7.1").words_be[3];
+	words_set(config->gateway_ipv6_be, "fd00:1::1");
+	words_set(config->node_ipv6_be, "fd00:7::1");
+	config->uplink_ifindex = WORLD_UPLINK;
+	config->own_range_count = 2;
+	range_set(&config->own_range[0], "10.1.0.0", 24);
+	range_set(&config->own_range[1], "fd00:1::", 64);
+#ifndef __x86_64__
+	config->strong_order = 1;
+#endif
+}
+
+static const struct {
+	const char *name;
+	const void *(*elf)(size_t *size);
+} hooks[HOOK_COUNT] = {
+	[HOOK_FROM_POD] = {"from_pod", from_pod_bpf__elf_bytes},
+	[HOOK_TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
+	[HOOK_FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes},
+	[HOOK_TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
+	[HOOK_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
+};
+
+static int map_prepare(struct world *world, struct bpf_map *map, const struct datapath_config *config)
+{
+	const char *name = bpf_map__name(map);
+	size_t size;
+	void *rodata;
+
+	if (strstr(name, ".rodata")) {
+		rodata = (void *)bpf_map__initial_value(map, &size);
+		if (!rodata || size < sizeof(*config))
+			return -EINVAL;
+		memcpy(rodata, config, sizeof(*config));
+		return 0;
+	}
+	for (int i = 0; i < HOOK_COUNT; i++) {
+		struct bpf_map *known = world->objects[i] ? bpf_object__find_map_by_name(world->objects[i], name) : NULL;
+
+		if (known && bpf_map__fd(known) >= 0)
+			return bpf_map__reuse_fd(map, bpf_map__fd(known));
+	}
+	if (!strcmp(name, "flows4"))
+		return bpf_map__set_max_entries(map, config->flow4_sets);
+	if (!strcmp(name, "flows6"))
+		return bpf_map__set_max_entries(map, config->flow6_sets);
+	return 0;
+}
+
+static int hook_load(struct world *world, int hook, const struct datapath_config *config)
+{
+	struct bpf_object *object;
+	struct bpf_map *map;
+	const void *elf;
+	size_t size;
+	int r;
+
+	elf = hooks[hook].elf(&size);
+	object = bpf_object__open_mem(elf, size, NULL);
+	if (!object)
+		return -errno;
+	bpf_object__for_each_map(map, object) {
+		r = map_prepare(world, map, config);
+		if (r < 0) {
+			bpf_object__close(object);
+			return r;
+		}
+	}
+	r = bpf_object__load(object);
+	if (r < 0) {
+		bpf_object__close(object);
+		return r;
+	}
+	world->objects[hook] = object;
+	world->programs[hook] = bpf_program__fd(bpf_object__next_program(object, NULL));
+	return 0;
+}
+
+int world_map(const struct world *world, const char *name)
+{
+	for (int i = 0; i < HOOK_COUNT; i++) {
+		int fd = bpf_object__find_map_fd_by_name(world->objects[i], name);
+
+		if (fd >= 0)
+			return fd;
+	}
+	give_up("no map", name, ENOENT);
+}
+
+void world_set(struct world *world, const char *map, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(world_map(world, map), key, value, BPF_ANY))
+		give_up("cannot write", map, errno);
+}
+
+void world_unset(struct world *world, const char *map, const void *key)
+{
+	if (bpf_map_delete_elem(world_map(world, map), key))
+		give_up("cannot delete from", map, errno);
+}
+
+void world_set_address(struct world *world, const char *text, int bits, const struct address_entry *entry)
+{
+	struct address_key key = {.addr = addr(text)};
+
+	key.prefixlen = bits + (addr_is_v4(&key.addr) ? POLDER_V4_MAPPED_BITS : 0);
+	world_set(world, "addresses", &key, entry);
+}
+
+static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingress)
+{
+	const struct world_pod *pod = &world->pods[i];
+	struct pod_entry entry = {
+		.ifindex = pod->link,
+		.flags = POD_READY,
+		.mtu = WORLD_POD_MTU,
+		.ipv4_be = pod->v4.words_be[3],
+		.identity = {pod->identity, pod->identity},
+		.egress_rules = {egress, egress},
+		.ingress_rules = {ingress, ingress},
+	};
+
+	memcpy(entry.mac, pod->mac, 6);
+	memcpy(entry.ipv6_be, &pod->v6, 16);
+	world_set(world, "pods", &pod->link, &entry);
+}
+
+void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress)
+{
+	set_pod(world, pod, egress, ingress);
+}
+
+static void add_pod(struct world *world, int i)
+{
+	struct world_pod *pod = &world->pods[i];
+	char v4[32], v6[48];
+	struct address_entry entry = {.flags = ADDRESS_POD | ADDRESS_LOCAL};
+
+	pod->link = 11 + i;
+	pod->identity = IDENTITY_FIRST_POD + i;
+	memcpy(pod->mac, (uint8_t[6]){0x02, 0, 0, 0, 0x01, 11 + i}, 6);
+	snprintf(v4, sizeof(v4), "10.1.0.%d", 11 + i);
+	snprintf(v6, sizeof(v6), "fd00:1::%d", 11 + i);
+	pod->v4 = addr(v4);
+	pod->v6 = addr(v6);
+	entry.ifindex = pod->link;
+	entry.identity[0] = entry.identity[1] = pod->identity;
+	set_pod(world, i, RULESET_OPEN, RULESET_OPEN);
+	world_set_address(world, v4, 32, &entry);
+	world_set_address(world, v6, 128, &entry);
+}
+
+static void add_range(struct world *world, const char *v4, int bits4, const char *v6, int bits6, uint32_t flags,
+		      uint32_t identity)
+{
+	struct address_entry entry = {.flags = flags, .identity = {identity, identity}};
+
+	world_set_address(world, v4, bits4, &entry);
+	world_set_address(world, v6, bits6, &entry);
+}
+
+static void control_write(struct world *world)
+{
+	uint32_t zero = 0;
+
+	world_set(world, "control", &zero, &world->control);
+}
+
+static void world_fill(struct world *world)
+{
+	world->control = (struct control){
+		.generation = GENERATION_FIRST,
+		.hash_seed = {0x0123456789abcdefULL, 0xfedcba9876543210ULL},
+	};
+	control_write(world);
+	for (int i = 0; i < WORLD_PODS; i++)
+		add_pod(world, i);
+	add_range(world, "10.1.0.0", 24, "fd00:1::", 64, ADDRESS_POD_RANGE | ADDRESS_LOCAL, IDENTITY_UNKNOWN_POD);
+	add_range(world, "10.2.0.0", 16, "fd00:2::", 64, ADDRESS_POD_RANGE, IDENTITY_UNKNOWN_POD);
+	add_range(world, "10.2.0.5", 32, "fd00:2::5", 128, ADDRESS_POD, 300);
+	add_range(world, "192.168.7.1", 32, "fd00:7::1", 128, ADDRESS_NODE | ADDRESS_LOCAL, IDENTITY_HOST);
+	add_range(world, "192.168.7.2", 32, "fd00:7::2", 128, ADDRESS_NODE, IDENTITY_REMOTE_NODE);
+}
+
+int world_open(const struct world_options *options, struct world **ret_world)
+{
+	static const struct world_options defaults;
+	struct datapath_config config;
+	struct world *world;
+	int r = 0;
+
+	if (!options)
+		options = &defaults;
+	if (!options->outer_namespace && (unshare(CLONE_NEWNET) < 0 || (r = ip_batch(links)) < 0))
+		return r < 0 ? r : -errno;
+	world = calloc(1, sizeof(*world));
+	if (!world)
+		return -ENOMEM;
+	config_fill(&config, options);
+	for (int i = 0; i < HOOK_COUNT; i++) {
+		r = hook_load(world, i, &config);
+		if (r < 0) {
+			world_close(&world);
+			return r;
+		}
+	}
+	world_fill(world);
+	*ret_world = world;
+	return 0;
+}
+
+void world_close(struct world **world)
+{
+	if (!*world)
+		return;
+	for (int i = 0; i < HOOK_COUNT; i++)
+		bpf_object__close((*world)->objects[i]);
+	free(*world);
+	*world = NULL;
+}
+
+static void set_member(struct world *world, uint32_t id, const struct world_backend *backend)
+{
+	struct member_key key = {.service_id = id, .addr = addr(backend->addr), .port_be = htons(backend->port)};
+	uint32_t state = backend->state ? backend->state : MEMBER_ACTIVE;
+
+	world_set(world, "members", &key, &state);
+}
+
+void world_remove_member(struct world *world, uint32_t id, const char *address, uint16_t port)
+{
+	struct member_key key = {.service_id = id, .addr = addr(address), .port_be = htons(port)};
+
+	world_unset(world, "members", &key);
+}
+
+void world_set_service(struct world *world, uint32_t id, const char *address, uint8_t proto, uint16_t port,
+		       const struct world_backend *backends, int count)
+{
+	struct service_key key = {.addr = addr(address), .port_be = htons(port), .proto = proto};
+	struct service_key whole = {.addr = key.addr};
+	struct service_entry entry = {.id = id, .backend_set = ++world->next_backend_set};
+	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY};
+
+	for (int i = 0; i < count; i++) {
+		struct backend_key at = {.backend_set = entry.backend_set, .index = entry.backend_count};
+		struct backend backend = {.addr = addr(backends[i].addr), .port_be = htons(backends[i].port)};
+
+		set_member(world, id, &backends[i]);
+		if (backends[i].state == MEMBER_TERMINATING)
+			continue;
+		world_set(world, "backends", &at, &backend);
+		entry.backend_count++;
+	}
+	world_set(world, "services", &whole, &only);
+	world_set(world, "services", &key, &entry);
+}
+
+void world_move_generation(struct world *world, uint32_t by)
+{
+	world->control.generation += by;
+	control_write(world);
+}
+
+static void flows_clear(struct world *world, const char *name, size_t set_size)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(world->objects[HOOK_FROM_POD], name);
+	size_t size = bpf_map__max_entries(map) * set_size;
+	void *table = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	if (table == MAP_FAILED)
+		give_up("cannot map", name, errno);
+	memset(table, 0, size);
+	munmap(table, size);
+}
+
+void world_forget_flows(struct world *world)
+{
+	int fd = world_map(world, "fragments");
+	struct fragment_key key;
+
+	flows_clear(world, "flows4", sizeof(struct flow4_set));
+	flows_clear(world, "flows6", sizeof(struct flow6_set));
+	while (!bpf_map_get_next_key(fd, NULL, &key))
+		bpf_map_delete_elem(fd, &key);
+}
+
+uint64_t world_counter(const struct world *world, enum polder_counter which)
+{
+	int cpus = libbpf_num_possible_cpus();
+	uint64_t values[cpus], sum = 0;
+	uint32_t key = which;
+
+	if (bpf_map_lookup_elem(world_map(world, "counters"), &key, values))
+		give_up("cannot read", "counters", errno);
+	for (int i = 0; i < cpus; i++)
+		sum += values[i];
+	return sum;
+}
+
+struct drop_totals {
+	uint64_t packets[REASON_COUNT * DROP_DIRECTIONS];
+};
+
+static void drops_read(const struct world *world, struct drop_totals *totals)
+{
+	int fd = world_map(world, "drops"), cpus = libbpf_num_possible_cpus();
+	struct drop_counter values[cpus];
+
+	for (uint32_t i = 0; i < REASON_COUNT * DROP_DIRECTIONS; i++) {
+		totals->packets[i] = 0;
+		if (bpf_map_lookup_elem(fd, &i, values))
+			give_up("cannot read", "drops", errno);
+		for (int cpu = 0; cpu < cpus; cpu++)
+			totals->packets[i] += values[cpu].packets;
+	}
+}
+
+static struct world_result run(struct world *world, enum world_hook hook, struct __sk_buff *skb,
+			       const struct frame *frame)
+{
+	struct world_result result = {0};
+	struct xdp_md xdp = {.data_end = frame->length, .ingress_ifindex = skb->ifindex};
+	struct drop_totals before, after;
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes, .data_size_in = frame->length,
+		    .data_out = result.out.bytes, .data_size_out = sizeof(result.out.bytes), .ctx_in = skb,
+		    .ctx_size_in = sizeof(*skb), .repeat = 1);
+
+	if (hook == HOOK_WIRE_XDP) {
+		options.ctx_in = &xdp;
+		options.ctx_size_in = sizeof(xdp);
+	}
+	drops_read(world, &before);
+	if (bpf_prog_test_run_opts(world->programs[hook], &options))
+		give_up("cannot run", hooks[hook].name, errno);
+	drops_read(world, &after);
+	result.verdict = options.retval;
+	result.out.length = options.data_size_out;
+	for (uint32_t i = 0; i < REASON_COUNT * DROP_DIRECTIONS; i++) {
+		if (after.packets[i] == before.packets[i])
+			continue;
+		result.reason = i / DROP_DIRECTIONS;
+		result.direction = i % DROP_DIRECTIONS;
+		result.drops += after.packets[i] - before.packets[i];
+	}
+	return result;
+}
+
+struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link, uint32_t ingress,
+			      const struct frame *frame)
+{
+	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = ingress};
+
+	return run(world, hook, &skb, frame);
+}
+
+struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,
+				  const struct frame *frame, uint32_t gso_segments, uint32_t gso_size)
+{
+	struct __sk_buff skb = {
+		.ifindex = link, .ingress_ifindex = link, .gso_segs = gso_segments, .gso_size = gso_size};
+
+	return run(world, hook, &skb, frame);
+}
+
+int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame)
+{
+	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = link};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes, .data_size_in = frame->length,
+		    .ctx_in = &skb, .ctx_size_in = sizeof(skb), .repeat = 1);
+
+	return bpf_prog_test_run_opts(world->programs[hook], &options) ? -errno : (int)options.retval;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node in maps: the real programs loaded with maps of their own, links in a network namespace of its own, three pods, an uplink.
+ * Frames are put through a program by test-run; nothing leaves.
+ */
+#pragma once
+
+#include <bpf/libbpf.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/bpf/frame.h"
+
+enum world_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_WIRE, HOOK_TO_WIRE, HOOK_WIRE_XDP, HOOK_COUNT };
+
+struct world_pod {
+	uint32_t link;
+	uint8_t mac[6];
+	uint32_t identity;
+	struct polder_addr v4;
+	struct polder_addr v6;
+};
+
+#define WORLD_PODS 3
+#define WORLD_UPLINK 21
+#define WORLD_POD_MTU 1450
+#define WORLD_UPLINK_MTU 1500
+
+/* Zero means the default. */
+struct world_options {
+	uint32_t flow4_sets;
+	uint32_t flow6_sets;
+	uint16_t masquerade_port_min;
+	uint16_t masquerade_port_max;
+	bool no_masquerade;
+	bool outer_namespace; /* stay in the caller's network namespace, add no links */
+};
+
+struct world {
+	struct bpf_object *objects[HOOK_COUNT];
+	int programs[HOOK_COUNT]; /* borrowed from objects */
+	struct world_pod pods[WORLD_PODS];
+	struct control control;
+	uint32_t next_backend_set;
+	bool left; /* the caller's network namespace */
+};
+
+/* What became of a frame. */
+struct world_result {
+	int verdict;          /* TC_ACT_* or XDP_* */
+	uint32_t reason;      /* whose drop counter moved; REASON_NONE: none did */
+	uint32_t direction;   /* of that counter */
+	uint32_t drops;       /* by how many packets all of them moved */
+	struct frame out;
+};
+
+extern const uint8_t world_gateway_mac[6];
+extern const uint8_t world_router_mac[6]; /* of who stands at the uplink's other end */
+
+/* Enters a new network namespace (the process stays in it) and loads everything. 0 or -errno. */
+int world_open(const struct world_options *options, struct world **ret_world);
+void world_close(struct world **world);
+
+/* The map's descriptor, borrowed; aborts on an unknown name. */
+int world_map(const struct world *world, const char *name);
+
+/* One entry of a map. They abort on failure: a test that cannot prepare has nothing to say. */
+void world_set(struct world *world, const char *map, const void *key, const void *value);
+void world_unset(struct world *world, const char *map, const void *key);
+
+/* Addresses: `bits` of the family's own length. */
+void world_set_address(struct world *world, const char *text, int bits, const struct address_entry *entry);
+
+/* Rule sets of a pod, both generations' halves. */
+void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress);
+
+struct world_backend {
+	const char *addr;
+	uint16_t port;
+	enum member_state state; /* 0: MEMBER_ACTIVE. New flows go to active ones only */
+};
+
+/* Makes or changes the Service's port: new backend set, members replaced. */
+void world_set_service(struct world *world, uint32_t id, const char *addr, uint8_t proto, uint16_t port,
+		       const struct world_backend *backends, int count);
+void world_remove_member(struct world *world, uint32_t id, const char *addr, uint16_t port);
+
+/* Lets every flow be judged anew. */
+void world_move_generation(struct world *world, uint32_t by);
+
+/* Empties the flow table and the memory of fragments. */
+void world_forget_flows(struct world *world);
+
+uint64_t world_counter(const struct world *world, enum polder_counter which);
+
+/* Puts the frame through the program as a packet of `link` that came in by `ingress` (0: made by the host). */
+struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link, uint32_t ingress,
+			      const struct frame *frame);
+
+/* The same with GSO: segments of `gso_size`. */
+struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,
+				  const struct frame *frame, uint32_t gso_segments, uint32_t gso_size);
+
+/* The same without looking at counters and output: 0 or a verdict, or -errno. */
+int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame);
