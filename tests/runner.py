@@ -36,7 +36,7 @@ class Suite:
 
 SUITES = [
     Suite('lint', 900, 'static analysis and the rules of the tree'),
-    Suite('docs', 120, 'man pages build and name every option'),
+    Suite('docs', 120, 'man pages and pages say what the sources say', meson='docs'),
     Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit'),
     Suite('asan', 300, 'the unit and golden tests with address and undefined behaviour checks', meson='unit golden',
           sanitized=True),
