@@ -308,19 +308,30 @@ static __always_inline struct flow_head *flow_of(struct packet *p, struct flow_c
 }
 
 /*
- * The rest of the way of a packet whose source has been checked: judge it if need be, forward it. `head` is its flow's entry, copied to
- * `flow`; NULL: none.
+ * Nobody has answered yet: a flood of new flows may have evicted the entry that the answer needs, while this one is used again and
+ * again. Once a tick such a flow is judged anew, which writes both.
+ */
+static __always_inline bool flow_in_doubt(const struct flow_copy *flow, __u32 now)
+{
+	return unlikely(!(flow->state & (FLOW_REPLY | FLOW_REPLIED))) && flow->last != now;
+}
+
+/*
+ * The rest of the way of a packet whose source has been checked: judge it if need be, forward it. `head` is its flow's entry,
+ * copied to `flow`; NULL: none.
  */
 static __always_inline int follow_entry(struct __sk_buff *skb, struct packet *p, struct flow_head *head,
 					struct flow_copy *flow, __u8 zone, __u8 family)
 {
 	const struct control *control = control_get();
+	__u32 now = now_ticks();
 	int result;
 
 	if (!control)
 		return -REASON_INTERNAL;
-	if (likely(head && flow->generation == READ_ONCE(control->generation) && !flow_reopened(p, flow->state))) {
-		head->last = now_ticks();
+	if (likely(head && flow->generation == READ_ONCE(control->generation) && !flow_reopened(p, flow->state) &&
+		   !flow_in_doubt(flow, now))) {
+		head->last = now;
 		head->packets++;
 		head->bytes += p->length;
 	} else {

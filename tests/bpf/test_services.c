@@ -374,7 +374,7 @@ static void cluster_ip_serves_nobody_outside(void)
 	}
 }
 
-static void segment_in_mid_stream_opens_no_flow(void)
+static void segment_in_mid_stream_opens_no_flow_and_is_reset(void)
 {
 	EACH_VERSION(v) {
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1152, 80, TCP_ACK_FLAG);
@@ -382,7 +382,8 @@ static void segment_in_mid_stream_opens_no_flow(void)
 
 		set_service(1, v, IPPROTO_TCP, 80, 1 << 1, 0);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(dropped(&r, REASON_NO_FLOW));
+		CU_ASSERT(told(&r, REASON_NO_FLOW));
+		CU_ASSERT_EQUAL(seen(&r).tcp_flags, TCP_RST_FLAG);
 	}
 }
 
@@ -431,7 +432,7 @@ int main(void)
 		SUITE_TEST(terminating_endpoint_keeps_tcp),
 		SUITE_TEST(pod_reaches_itself_through_its_service),
 		SUITE_TEST(cluster_ip_serves_nobody_outside),
-		SUITE_TEST(segment_in_mid_stream_opens_no_flow),
+		SUITE_TEST(segment_in_mid_stream_opens_no_flow_and_is_reset),
 		SUITE_TEST(keeps_flows_to_one_endpoint_apart),
 	};
 

@@ -248,6 +248,16 @@ static void drops_router_advertisement(void)
 	CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
 }
 
+static void drops_icmp_redirect(void)
+{
+	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_ICMP, 0, 0);
+	struct world_result r;
+
+	spec.icmp_type = 5;
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
+}
+
 static void drops_dhcpv6_server(void)
 {
 	struct frame_spec spec = spec_of_pod(0, V6, pod_text[1][V6], IPPROTO_UDP, 547, 546);
@@ -324,6 +334,7 @@ int main(void)
 		SUITE_TEST(drops_solicitation_for_another_or_with_anothers_mac),
 		SUITE_TEST(drops_neighbour_advertisement),
 		SUITE_TEST(drops_router_advertisement),
+		SUITE_TEST(drops_icmp_redirect),
 		SUITE_TEST(drops_dhcpv6_server),
 		SUITE_TEST(drops_source_routed_packet),
 		SUITE_TEST(forwards_harmless_ip_options),

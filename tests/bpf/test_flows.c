@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The flow table when it is full, its states, and what may push out what. */
+#include "suite.h"
+
+#include <bpf/bpf.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Two sets of eight for each family: the third flow of 8 pairs of entries already crowds it. */
+#define SMALL_SETS 2
+#define SMALL_WAYS (SMALL_SETS * FLOW_WAYS)
+
+static void with_small_table(void (*run)(void))
+{
+	struct world_options options = {
+		.outer_namespace = true, .flow4_sets = SMALL_SETS, .flow6_sets = SMALL_SETS};
+	struct world *outer = world;
+
+	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
+	run();
+	world_close(&world);
+	world = outer;
+}
+
+static struct world_result segment(enum suite_version v, uint16_t sport, uint8_t flags)
+{
+	struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], sport, 80, flags);
+
+	return send_of_pod(0, &spec);
+}
+
+/* Established connections until no more fit; how many. Ports count up from 10000. */
+static int fill_with_connections(enum suite_version v)
+{
+	for (int i = 0; i < SMALL_WAYS; i++) {
+		struct world_result r = segment(v, 10000 + i, TCP_SYN_FLAG), answer;
+		struct frame_spec back;
+
+		if (r.verdict != TC_ACT_REDIRECT)
+			return i;
+		back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		answer = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&answer));
+		r = segment(v, 10000 + i, TCP_ACK_FLAG);
+		CU_ASSERT(forwarded(&r));
+	}
+	return SMALL_WAYS;
+}
+
+static void full_table(void)
+{
+	EACH_VERSION(v) {
+		int count = fill_with_connections(v), refused = 0;
+		struct world_result r;
+
+		/* Both entries of a flow take a place. */
+		CU_ASSERT(count >= SMALL_WAYS / 4 && count <= SMALL_WAYS / 2);
+		for (int i = 0; i < 50; i++) {
+			r = segment(v, 20000 + i, TCP_SYN_FLAG);
+			refused += r.verdict == TC_ACT_SHOT && r.reason == REASON_FLOW_TABLE_FULL;
+		}
+		CU_ASSERT(refused > 0);
+		for (int i = 0; i < count; i++) {
+			r = segment(v, 10000 + i, TCP_ACK_FLAG);
+			CU_ASSERT(forwarded(&r));
+		}
+	}
+}
+
+static void table_full_of_established_flows_refuses_new_ones_and_keeps_old(void)
+{
+	with_small_table(full_table);
+}
+
+/* As a sender does: the first packet again until it is answered. The flood goes on in between. */
+static bool opens_sooner_or_later(enum suite_version v, uint16_t sport)
+{
+	for (int i = 0; i < 6; i++) {
+		struct world_result r = segment(v, sport, TCP_SYN_FLAG), answer;
+		struct frame_spec back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+		answer = send_of_pod(1, &back);
+		if (answer.verdict == TC_ACT_REDIRECT && !answer.drops)
+			return true;
+		for (int n = 0; n < SMALL_WAYS; n++)
+			segment(v, 30000 + n, TCP_SYN_FLAG);
+		usleep(1100000); /* more than a tick */
+	}
+	return false;
+}
+
+static void flood(void)
+{
+	EACH_VERSION(v) {
+		uint64_t evicted;
+		struct world_result r;
+
+		/* Two connections, then many times what fits of first packets that nobody answers. */
+		for (int i = 0; i < 2; i++)
+			open_connection(0, 1, v, pod_text[1][v], 10000 + i, 80);
+		evicted = world_counter(world, COUNTER_FLOWS_EVICTED);
+		for (int i = 0; i < 40 * SMALL_WAYS; i++)
+			segment(v, 20000 + i, TCP_SYN_FLAG);
+		CU_ASSERT(world_counter(world, COUNTER_FLOWS_EVICTED) > evicted);
+		for (int i = 0; i < 2; i++) {
+			r = segment(v, 10000 + i, TCP_ACK_FLAG);
+			CU_ASSERT(forwarded(&r));
+		}
+		CU_ASSERT(opens_sooner_or_later(v, 10002));
+	}
+}
+
+static void flood_does_not_evict_established_flows(void)
+{
+	with_small_table(flood);
+}
+
+/* Walks all entries of a family's table. */
+static void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data), void *data)
+{
+	uint32_t sets = v == V4 ? bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows4"))
+				: bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows6"));
+	size_t set_size = v == V4 ? sizeof(struct flow4_set) : sizeof(struct flow6_set);
+	char *table = mmap(NULL, sets * set_size, PROT_READ, MAP_SHARED, world_map(world, v == V4 ? "flows4" : "flows6"), 0);
+
+	CU_ASSERT_FATAL(table != MAP_FAILED);
+	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++) {
+		const struct flow_head *head = v == V4 ? &((struct flow4 *)table)[i].head : &((struct flow6 *)table)[i].head;
+
+		if (head->generation)
+			see(head, data);
+	}
+	munmap(table, sets * set_size);
+}
+
+struct states {
+	int count;
+	uint8_t all, any;
+	uint64_t packets;
+	bool locked;
+};
+
+static void collect_states(const struct flow_head *head, void *data)
+{
+	struct states *states = data;
+
+	states->count++;
+	states->any |= head->state;
+	states->all &= head->state;
+	states->packets += head->packets;
+	states->locked |= head->seq & 1;
+}
+
+static struct states states_now(enum suite_version v)
+{
+	struct states states = {.all = 0xff};
+
+	each_entry(v, collect_states, &states);
+	return states;
+}
+
+static void both_entries_know_the_connections_state(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10100, 80, TCP_SYN_FLAG), back;
+		struct world_result r = send_of_pod(0, &spec);
+		struct states states = states_now(v);
+
+		CU_ASSERT(states.count == 2 && !(states.any & (FLOW_REPLIED | FLOW_ESTABLISHED)) && !states.locked);
+		CU_ASSERT(states.any & FLOW_REPLY && !(states.all & FLOW_REPLY));
+		back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		send_of_pod(1, &back);
+		states = states_now(v);
+		CU_ASSERT(states.all & FLOW_REPLIED && !(states.any & FLOW_ESTABLISHED));
+		spec.tcp_flags = TCP_ACK_FLAG;
+		send_of_pod(0, &spec);
+		states = states_now(v);
+		CU_ASSERT(states.all & FLOW_ESTABLISHED);
+		spec.tcp_flags = TCP_FIN_FLAG | TCP_ACK_FLAG;
+		send_of_pod(0, &spec);
+		back.tcp_flags = TCP_FIN_FLAG | TCP_ACK_FLAG;
+		send_of_pod(1, &back);
+		states = states_now(v);
+		CU_ASSERT(states.all & FLOW_FIN_ORIG && states.all & FLOW_FIN_REPLY);
+		CU_ASSERT_EQUAL(states.count, 2);
+	}
+}
+
+static void answered_datagrams_are_established(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 10101, 53), back;
+		struct world_result r = send_of_pod(0, &spec);
+
+		CU_ASSERT(!(states_now(v).any & FLOW_ESTABLISHED));
+		back = spec_of_answer(1, &r, 0);
+		send_of_pod(1, &back);
+		CU_ASSERT(states_now(v).all & FLOW_ESTABLISHED);
+	}
+}
+
+static void counts_packets_of_both_directions(void)
+{
+	EACH_VERSION(v) {
+		struct world_result r = open_connection(0, 1, v, pod_text[1][v], 10102, 80);
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10102, 80, TCP_ACK_FLAG), back;
+		uint64_t before = states_now(v).packets;
+
+		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
+		for (int i = 0; i < 5; i++) {
+			send_of_pod(0, &spec);
+			send_of_pod(1, &back);
+		}
+		CU_ASSERT_EQUAL(states_now(v).packets, before + 10);
+	}
+}
+
+static void syn_on_the_ports_of_a_closed_connection_opens_a_new_one(void)
+{
+	EACH_VERSION(v) {
+		uint64_t created;
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10103, 80, TCP_RST_FLAG | TCP_ACK_FLAG);
+
+		open_connection(0, 1, v, pod_text[1][v], 10103, 80);
+		send_of_pod(0, &spec);
+		CU_ASSERT(states_now(v).all & FLOW_RESET);
+		created = world_counter(world, COUNTER_FLOWS_CREATED);
+		open_connection(0, 1, v, pod_text[1][v], 10103, 80);
+		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_CREATED), created + 1);
+		CU_ASSERT(!(states_now(v).any & FLOW_RESET));
+		CU_ASSERT_EQUAL(states_now(v).count, 2);
+	}
+}
+
+static void unanswered_opener_does_not_establish_by_itself(void)
+{
+	struct states states;
+
+	segment(V4, 10104, TCP_SYN_FLAG);
+	segment(V4, 10104, TCP_ACK_FLAG); /* nobody has answered */
+	states = states_now(V4);
+	CU_ASSERT(!(states.any & FLOW_ESTABLISHED));
+}
+
+static void wipe_replies(void)
+{
+	uint32_t sets = bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows4"));
+	struct flow4 *table = mmap(NULL, sets * sizeof(struct flow4_set), PROT_READ | PROT_WRITE, MAP_SHARED,
+				   world_map(world, "flows4"), 0);
+
+	CU_ASSERT_FATAL(table != MAP_FAILED);
+	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++)
+		if (table[i].head.state & FLOW_REPLY)
+			memset(&table[i], 0, sizeof(table[i]));
+	munmap(table, sets * sizeof(struct flow4_set));
+}
+
+/* Its reply's entry had to make room: the opener's next packet writes it again. */
+static void unanswered_flow_gets_its_reply_entry_back(void)
+{
+	struct world_result r = segment(V4, 10105, TCP_SYN_FLAG);
+	struct frame_spec back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+	wipe_replies();
+	r = send_of_pod(1, &back);
+	CU_ASSERT(told(&r, REASON_NO_FLOW));
+	usleep(1100000); /* more than a tick */
+	r = segment(V4, 10105, TCP_SYN_FLAG);
+	CU_ASSERT(forwarded(&r));
+	r = send_of_pod(1, &back);
+	CU_ASSERT(forwarded(&r));
+}
+
+static void many_flows_stay_apart(void)
+{
+	enum { FLOWS = 2000 };
+
+	for (int i = 0; i < FLOWS; i++)
+		segment(V4, 20000 + i, TCP_SYN_FLAG);
+	CU_ASSERT_EQUAL(states_now(V4).count, 2 * FLOWS);
+	for (int i = 0; i < FLOWS; i++) {
+		struct frame_spec back = spec_of_segment(1, V4, pod_text[0][V4], 80, 20000 + i, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		struct world_result r = send_of_pod(1, &back);
+
+		CU_ASSERT(r.verdict == TC_ACT_REDIRECT);
+	}
+	CU_ASSERT(states_now(V4).all & FLOW_REPLIED);
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(table_full_of_established_flows_refuses_new_ones_and_keeps_old),
+		SUITE_TEST(flood_does_not_evict_established_flows),
+		SUITE_TEST(both_entries_know_the_connections_state),
+		SUITE_TEST(answered_datagrams_are_established),
+		SUITE_TEST(counts_packets_of_both_directions),
+		SUITE_TEST(syn_on_the_ports_of_a_closed_connection_opens_a_new_one),
+		SUITE_TEST(unanswered_opener_does_not_establish_by_itself),
+		SUITE_TEST(unanswered_flow_gets_its_reply_entry_back),
+		SUITE_TEST(many_flows_stay_apart),
+	};
+
+	return SUITE_RUN("the flow table", tests);
+}

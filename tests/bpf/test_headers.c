@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* IPv6 extension headers, and fragments of both families. */
+#include "suite.h"
+
+static struct world_result send_with_headers(uint8_t first, const uint8_t *headers, size_t length, size_t last)
+{
+	struct frame_spec spec = spec_of_pod(0, V6, pod_text[1][V6], IPPROTO_UDP, 9000, 53);
+
+	spec.options = headers;
+	spec.options_length = length;
+	spec.first_next = first;
+	spec.last_next = last;
+	return send_of_pod(0, &spec);
+}
+
+static void finds_the_transport_behind_extension_headers(void)
+{
+	static const uint8_t options[8] = {0, 0, 1, 4};
+	static const uint8_t both[24] = {IPPROTO_DSTOPTS, 0, 1, 4, 0, 0, 0, 0, 0, 1, 1, 12};
+	struct world_result r = send_with_headers(IPPROTO_DSTOPTS, options, sizeof(options), 0);
+
+	CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][V6], 9000, pod_text[1][V6], 53));
+	r = send_with_headers(IPPROTO_HOPOPTS, both, sizeof(both), 8);
+	CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][V6], 9000, pod_text[1][V6], 53));
+}
+
+static void drops_misplaced_extension_header(void)
+{
+	static const uint8_t late[16] = {IPPROTO_HOPOPTS, 0, 1, 4, 0, 0, 0, 0, 0, 0, 1, 4};
+	struct world_result r = send_with_headers(IPPROTO_DSTOPTS, late, sizeof(late), 8);
+
+	CU_ASSERT(dropped(&r, REASON_EXT_HEADERS));
+}
+
+static void drops_too_many_extension_headers(void)
+{
+	uint8_t many[9 * 8] = {0};
+	struct world_result r;
+
+	for (int i = 0; i < 9; i++) {
+		many[i * 8] = IPPROTO_DSTOPTS;
+		many[i * 8 + 2] = 1;
+		many[i * 8 + 3] = 4;
+	}
+	r = send_with_headers(IPPROTO_DSTOPTS, many, sizeof(many), sizeof(many) - 8);
+	CU_ASSERT(dropped(&r, REASON_EXT_HEADERS));
+}
+
+static void drops_extension_header_that_is_cut_off(void)
+{
+	static const uint8_t options[8] = {0, 200, 1, 4};
+	struct world_result r = send_with_headers(IPPROTO_DSTOPTS, options, sizeof(options), 0);
+
+	CU_ASSERT(r.verdict == TC_ACT_SHOT && (r.reason == REASON_SHORT || r.reason == REASON_EXT_HEADERS));
+}
+
+/* One fragment of a datagram of the pod; offset 0 is the first. */
+static struct world_result send_fragment(enum suite_version v, const char *to, uint32_t id, uint16_t offset, bool more,
+					 size_t length)
+{
+	struct frame_spec spec = spec_of_pod(0, v, to, IPPROTO_UDP, 9001, 53);
+
+	spec.fragment_id = id;
+	spec.fragment_offset = offset;
+	spec.flags = FRAME_FRAGMENT | (more ? FRAME_MORE_FRAGMENTS : 0);
+	spec.payload_length = length;
+	return send_of_pod(0, &spec);
+}
+
+static void later_fragment_without_first_is_dropped(void)
+{
+	EACH_VERSION(v) {
+		struct world_result r = send_fragment(v, pod_text[1][v], 1, 800, false, 100);
+
+		CU_ASSERT(dropped(&r, REASON_FRAGMENT_ORPHAN));
+	}
+}
+
+static void later_fragments_follow_the_first(void)
+{
+	static const char *const vip[2] = {"10.96.3.1", "fd00:96::3:1"};
+
+	EACH_VERSION(v) {
+		struct world_backend backend = {pod_text[1][v], 8080, 0};
+		struct polder_addr endpoint = addr(pod_text[1][v]);
+		struct world_result r;
+
+		world_set_service(world, 50, vip[v], IPPROTO_UDP, 53, &backend, 1);
+		r = send_fragment(v, vip[v], 2, 0, true, 792);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(seen_ends(&r, pod_text[0][v], 9001, pod_text[1][v], 8080));
+		r = send_fragment(v, vip[v], 2, 800, false, 100);
+		CU_ASSERT(forwarded(&r)); /* the same way, by the ports of the first */
+		CU_ASSERT(addr_same(&(struct polder_addr[1]){seen(&r).destination}[0], &endpoint));
+		CU_ASSERT_EQUAL(seen(&r).fragment_offset, 800);
+		r = send_fragment(v, vip[v], 3, 800, false, 100);
+		CU_ASSERT(dropped(&r, REASON_FRAGMENT_ORPHAN));
+	}
+}
+
+static void first_fragment_without_whole_transport_header_is_dropped(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 9002, 80, TCP_SYN_FLAG);
+		struct world_result r;
+		struct frame frame;
+
+		spec.flags = FRAME_MORE_FRAGMENTS;
+		spec.payload_length = 0;
+		frame_make(&frame, &spec);
+		frame.length -= 12; /* 8 bytes of TCP: ports, but no flags */
+		if (v == V4) {
+			frame.bytes[17] -= 12;
+			frame.bytes[24] = frame.bytes[25] = 0;
+		} else {
+			frame.bytes[19] -= 12;
+		}
+		r = world_run(world, HOOK_FROM_POD, world->pods[0].link, 0, &frame);
+		CU_ASSERT(dropped(&r, REASON_FRAGMENT_TINY));
+	}
+}
+
+/* A fragment at offset 8 could write the first one's flags anew (RFC 1858). */
+static void fragment_that_overlaps_the_transport_header_is_dropped(void)
+{
+	EACH_VERSION(v) {
+		struct world_result r = send_fragment(v, pod_text[1][v], 4, 0, true, 792);
+
+		CU_ASSERT(forwarded(&r));
+		r = send_fragment(v, pod_text[1][v], 4, 8, false, 100);
+		CU_ASSERT(dropped(&r, REASON_FRAGMENT_TINY));
+	}
+}
+
+static void second_fragment_header_is_dropped(void)
+{
+	static const uint8_t fragment[8] = {0, 0, 0, 1, 0, 0, 0, 9};
+	struct frame_spec spec = spec_of_pod(0, V6, pod_text[1][V6], IPPROTO_UDP, 9003, 53);
+	struct world_result r;
+
+	spec.options = fragment;
+	spec.options_length = sizeof(fragment);
+	spec.first_next = IPPROTO_FRAGMENT;
+	spec.flags = FRAME_FRAGMENT;
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(dropped(&r, REASON_EXT_HEADERS));
+}
+
+static void policy_holds_for_fragments(void)
+{
+	EACH_VERSION(v) {
+		struct world_result r;
+
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_CLOSED);
+		r = send_fragment(v, pod_text[1][v], 5, 0, true, 792);
+		CU_ASSERT(dropped(&r, REASON_NOT_READY));
+		r = send_fragment(v, pod_text[1][v], 5, 800, false, 100);
+		CU_ASSERT(dropped(&r, REASON_NOT_READY));
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
+	}
+}
+
+static void masquerades_fragments(void)
+{
+	EACH_VERSION(v) {
+		struct polder_addr own = addr(node[v]);
+		struct world_result r = send_fragment(v, outside[v], 6, 0, true, 792);
+
+		CU_ASSERT(forwarded(&r));
+		r = send_fragment(v, outside[v], 6, 800, false, 100);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(addr_same(&(struct polder_addr[1]){seen(&r).source}[0], &own));
+	}
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(finds_the_transport_behind_extension_headers),
+		SUITE_TEST(drops_misplaced_extension_header),
+		SUITE_TEST(drops_too_many_extension_headers),
+		SUITE_TEST(drops_extension_header_that_is_cut_off),
+		SUITE_TEST(later_fragment_without_first_is_dropped),
+		SUITE_TEST(later_fragments_follow_the_first),
+		SUITE_TEST(first_fragment_without_whole_transport_header_is_dropped),
+		SUITE_TEST(fragment_that_overlaps_the_transport_header_is_dropped),
+		SUITE_TEST(second_fragment_header_is_dropped),
+		SUITE_TEST(policy_holds_for_fragments),
+		SUITE_TEST(masquerades_fragments),
+	};
+
+	return SUITE_RUN("headers", tests);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Echo, and errors about packets of known flows: outer and inner headers are translated back. */
+#include "suite.h"
+
+static const char *const vip[2] = {"10.96.2.1", "fd00:96::2:1"};
+static const char *const router[2] = {"198.51.100.1", "2001:db8:ffff::1"}; /* somewhere on the way */
+
+/* An ICMP error about the frame, as a router or the receiver would send it. `pod` < 0: from the wire. */
+static struct world_result send_error(int pod, const char *from, const char *to, uint8_t type, uint8_t code, uint16_t mtu,
+				      const struct frame *about)
+{
+	bool v4 = about->bytes[12] == 8;
+	struct frame_spec spec = spec_of_wire(from, to, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
+
+	spec.icmp_type = type;
+	spec.icmp_code = code;
+	spec.mtu = mtu;
+	spec.payload = about->bytes + 14;
+	spec.payload_length = v4 ? 28 : about->length - 14;
+	if (pod < 0)
+		return send_of_wire(&spec);
+	memcpy(spec.mac_source, world->pods[pod].mac, 6);
+	return send_of_pod(pod, &spec);
+}
+
+static uint8_t too_big_type(enum suite_version v)
+{
+	return v == V4 ? 3 : 2;
+}
+
+static uint8_t too_big_code(enum suite_version v)
+{
+	return v == V4 ? 4 : 0;
+}
+
+/* The packet inside the error is what its receiver sent, transport checksum included. An IPv4 header's sum has to be right too. */
+static void check_inner(const struct world_result *r, const struct frame_spec *sent)
+{
+	bool v4 = addr_is_v4(&sent->source);
+	size_t addrs = v4 ? 26 : 22, length = v4 ? 8 : 32, l4 = v4 ? 34 : 54;
+	struct frame inner, whole;
+
+	frame_make(&whole, sent);
+	CU_ASSERT_EQUAL(frame_inner(&r->out, &inner), 0);
+	CU_ASSERT(!memcmp(inner.bytes + addrs, whole.bytes + addrs, length));
+	CU_ASSERT(!memcmp(inner.bytes + l4, whole.bytes + l4, 8));
+	if (v4)
+		CU_ASSERT_EQUAL(frame_sum(inner.bytes + 14, 20, 0), 0xffff);
+}
+
+static void forwards_echo_and_its_reply(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], icmp_of(v), 4242, 0), back;
+		struct world_result r = send_of_pod(0, &spec);
+
+		CU_ASSERT(forwarded(&r));
+		back = spec_of_answer(1, &r, 0);
+		r = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT_EQUAL(seen(&r).sport, 4242);
+	}
+}
+
+/* Both sides may ping with one identifier: neither's request is taken for the other's reply. */
+static void echo_request_is_no_reply_of_an_echo_request(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], icmp_of(v), 4243, 0), other;
+		uint64_t before = world_counter(world, COUNTER_FLOWS_CREATED);
+		struct world_result r = send_of_pod(0, &spec);
+
+		other = spec_of_pod(1, v, pod_text[0][v], icmp_of(v), 4243, 0);
+		CU_ASSERT(forwarded(&r));
+		r = send_of_pod(1, &other);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_CREATED), before + 2);
+	}
+}
+
+static void error_about_a_translated_packet_is_translated_back(void)
+{
+	EACH_VERSION(v) {
+		uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
+		struct world_backend backend = {pod_text[1][v], 8080, 0};
+
+		for (int i = 0; i < 2; i++) {
+			struct frame_spec spec = spec_of_pod(0, v, vip[v], protos[i], 8000, 80), got;
+			struct world_result r;
+
+			world_set_service(world, 40 + i, vip[v], protos[i], 80, &backend, 1);
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(forwarded(&r));
+			r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &r.out);
+			CU_ASSERT(forwarded(&r));
+			got = seen(&r);
+			CU_ASSERT(got.icmp_type == (v == V4 ? 3 : 1));
+			CU_ASSERT(addr_same(&got.source, &spec.destination)); /* the Service speaks, not the endpoint */
+			check_inner(&r, &spec);
+		}
+	}
+}
+
+static void error_about_a_masqueraded_packet_is_translated_back(void)
+{
+	EACH_VERSION(v) {
+		uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP, icmp_of(v)};
+
+		for (int i = 0; i < 3; i++) {
+			struct frame_spec spec = spec_of_pod(0, v, outside[v], protos[i], 8001, 53), got;
+			struct polder_addr from = addr(router[v]);
+			struct world_result r = send_of_pod(0, &spec);
+
+			CU_ASSERT(forwarded(&r));
+			r = send_error(-1, router[v], node[v], too_big_type(v), too_big_code(v), 1400, &r.out);
+			CU_ASSERT(forwarded(&r));
+			got = seen(&r);
+			CU_ASSERT(addr_same(&got.source, &from)); /* a router keeps its name */
+			CU_ASSERT(addr_same(&got.destination, &spec.source));
+			CU_ASSERT_EQUAL(got.mtu, 1400);
+			CU_ASSERT(!memcmp(got.mac_destination, world->pods[0].mac, 6));
+			check_inner(&r, &spec);
+		}
+	}
+}
+
+static void error_about_an_untranslated_packet_passes_unchanged(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8002, 53);
+		struct world_result r = send_of_pod(0, &spec);
+
+		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &r.out);
+		CU_ASSERT(forwarded(&r));
+		check_inner(&r, &spec);
+	}
+}
+
+static void error_about_no_known_flow_is_dropped(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_wire(pod_text[0][v], pod_text[1][v], IPPROTO_UDP, 8003, 53);
+		struct world_result r;
+		struct frame about;
+
+		frame_make(&about, &spec);
+		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &about);
+		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
+		r = send_error(-1, router[v], pod_text[0][v], too_big_type(v), too_big_code(v), 1400, &about);
+		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
+	}
+}
+
+/* A third pod may not speak of the flow of two others. */
+static void error_of_a_stranger_is_dropped(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8004, 53);
+		struct world_result r = send_of_pod(0, &spec);
+
+		r = send_error(2, pod_text[2][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &r.out);
+		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
+	}
+}
+
+static void errors_of_the_nodes_own_sockets_go_to_its_stack(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_wire(node[v], outside[v], IPPROTO_UDP, 33000, 53);
+		struct world_result r;
+		struct frame about;
+
+		frame_make(&about, &spec);
+		r = send_error(-1, router[v], node[v], too_big_type(v), too_big_code(v), 1400, &about);
+		CU_ASSERT(passed(&r));
+	}
+}
+
+static void expired_ttl_is_answered(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8005, 53), got;
+		struct world_result r;
+
+		spec.ttl = 1;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(told(&r, REASON_TTL_EXPIRED));
+		got = seen(&r);
+		CU_ASSERT_EQUAL(got.icmp_type, v == V4 ? 11 : 3);
+		CU_ASSERT(seen_ends(&r, gateway[v], got.sport, pod_text[0][v], 0));
+		check_inner(&r, &spec);
+	}
+}
+
+static void too_big_is_answered_with_the_mtu(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8006, 53), got;
+		struct world_result r;
+
+		spec.flags = FRAME_DONT_FRAGMENT;
+		spec.payload_length = WORLD_POD_MTU - (v == V4 ? 28 : 48);
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r));
+		spec.payload_length++;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(told(&r, REASON_TOO_BIG));
+		got = seen(&r);
+		CU_ASSERT(got.icmp_type == too_big_type(v) && got.icmp_code == too_big_code(v));
+		CU_ASSERT_EQUAL(got.mtu, WORLD_POD_MTU);
+		check_inner(&r, &spec);
+	}
+}
+
+static void too_big_through_a_service_names_the_service(void)
+{
+	EACH_VERSION(v) {
+		struct world_backend backend = {pod_text[1][v], 8080, 0};
+		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 8007, 81);
+		struct world_result r;
+
+		world_set_service(world, 44, vip[v], IPPROTO_UDP, 81, &backend, 1);
+		spec.flags = FRAME_DONT_FRAGMENT;
+		spec.payload_length = WORLD_POD_MTU;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(told(&r, REASON_TOO_BIG));
+		check_inner(&r, &spec); /* as the pod knows it */
+	}
+}
+
+static void no_error_about_an_error(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8008, 53), about;
+		struct world_result r = send_of_pod(0, &spec);
+		struct frame frame;
+
+		about = spec_of_pod(1, v, pod_text[0][v], icmp_of(v), 0, 0);
+		about.icmp_type = v == V4 ? 3 : 1;
+		about.ttl = 1;
+		about.payload = r.out.bytes + 14;
+		about.payload_length = v == V4 ? 28 : 48;
+		frame_make(&frame, &about);
+		r = world_run(world, HOOK_FROM_POD, world->pods[1].link, 0, &frame);
+		CU_ASSERT(dropped(&r, REASON_TTL_EXPIRED));
+	}
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(forwards_echo_and_its_reply),
+		SUITE_TEST(echo_request_is_no_reply_of_an_echo_request),
+		SUITE_TEST(error_about_a_translated_packet_is_translated_back),
+		SUITE_TEST(error_about_a_masqueraded_packet_is_translated_back),
+		SUITE_TEST(error_about_an_untranslated_packet_passes_unchanged),
+		SUITE_TEST(error_about_no_known_flow_is_dropped),
+		SUITE_TEST(error_of_a_stranger_is_dropped),
+		SUITE_TEST(errors_of_the_nodes_own_sockets_go_to_its_stack),
+		SUITE_TEST(expired_ttl_is_answered),
+		SUITE_TEST(too_big_is_answered_with_the_mtu),
+		SUITE_TEST(too_big_through_a_service_names_the_service),
+		SUITE_TEST(no_error_about_an_error),
+	};
+
+	return SUITE_RUN("ICMP", tests);
+}

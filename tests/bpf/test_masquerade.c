@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pods to the outside with the node's address, and back. */
+#include "suite.h"
+
+#include <bpf/bpf.h>
+#include <sys/socket.h>
+#include <arpa/inet.h>
+#include <unistd.h>
+
+static void masquerades_and_restores(void)
+{
+	EACH_VERSION(v) {
+		uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP, icmp_of(v)};
+
+		for (int i = 0; i < 3; i++) {
+			struct frame_spec spec = spec_of_pod(0, v, outside[v], protos[i], 6000, 53), got, back;
+			struct world_result r = send_of_pod(0, &spec);
+
+			CU_ASSERT(forwarded(&r));
+			got = seen(&r);
+			CU_ASSERT(got.sport >= 40000 && got.sport <= 49999);
+			CU_ASSERT(seen_ends(&r, node[v], got.sport, outside[v], protos[i] == icmp_of(v) ? 0 : 53));
+			back = spec_of_answer(-1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+			r = send_of_wire(&back);
+			CU_ASSERT(forwarded(&r));
+			got = seen(&r);
+			CU_ASSERT(addr_same(&got.source, &spec.destination) && addr_same(&got.destination, &spec.source));
+			CU_ASSERT_EQUAL(protos[i] == icmp_of(v) ? got.sport : got.dport, 6000);
+			CU_ASSERT_EQUAL(got.ttl, 63);
+			CU_ASSERT(!memcmp(got.mac_destination, world->pods[0].mac, 6));
+		}
+	}
+}
+
+static void keeps_the_port_of_a_flow(void)
+{
+	struct frame_spec spec = spec_of_pod(0, V4, outside[V4], IPPROTO_UDP, 6001, 53);
+	struct world_result r = send_of_pod(0, &spec);
+	uint16_t port = seen(&r).sport;
+
+	r = send_of_pod(0, &spec);
+	CU_ASSERT_EQUAL(seen(&r).sport, port);
+	world_move_generation(world, 2);
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r));
+	CU_ASSERT_EQUAL(seen(&r).sport, port);
+}
+
+static void pods_and_nodes_see_the_pods_own_address(void)
+{
+	static const char *const remote_node[2] = {"192.168.7.2", "fd00:7::2"};
+
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, remote_pod[v], IPPROTO_UDP, 6002, 53);
+		struct world_result r = send_of_pod(0, &spec);
+
+		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 6002, remote_pod[v], 53));
+		spec = spec_of_pod(0, v, remote_node[v], IPPROTO_UDP, 6002, 53);
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 6002, remote_node[v], 53));
+	}
+}
+
+static void two_pods_get_different_ports(void)
+{
+	struct frame_spec first = spec_of_pod(0, V4, outside[V4], IPPROTO_UDP, 6003, 53);
+	struct frame_spec second = spec_of_pod(1, V4, outside[V4], IPPROTO_UDP, 6003, 53);
+	struct world_result a = send_of_pod(0, &first), b = send_of_pod(1, &second);
+
+	CU_ASSERT(forwarded(&a) && forwarded(&b));
+	CU_ASSERT(seen(&a).sport != seen(&b).sport);
+}
+
+static void leaves_packets_of_the_nodes_own_sockets_alone(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_wire(outside[v], node[v], IPPROTO_TCP, 443, 33000);
+		struct world_result r;
+
+		spec.tcp_flags = TCP_SYN_FLAG | TCP_ACK_FLAG;
+		r = send_of_wire(&spec);
+		CU_ASSERT(passed(&r));
+		/* In the range, but of no flow: the stack knows best. */
+		spec.dport = 45000;
+		r = send_of_wire(&spec);
+		CU_ASSERT(passed(&r));
+	}
+}
+
+static void sctp_cannot_be_masqueraded(void)
+{
+	struct frame_spec spec = spec_of_pod(0, V4, outside[V4], IPPROTO_SCTP, 6004, 53);
+	struct world_result r = send_of_pod(0, &spec);
+
+	CU_ASSERT(dropped(&r, REASON_NAT_PROTOCOL));
+	spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_SCTP, 6004, 53);
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r));
+}
+
+/* The node's own packet on a port that a pod's flow has towards the same peer. */
+static void nodes_socket_may_not_take_a_flows_port(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec = spec_of_pod(0, v, outside[v], IPPROTO_UDP, 6005, 53), own;
+		struct world_result r = send_of_pod(0, &spec);
+		struct frame frame;
+
+		own = spec_of_wire(node[v], outside[v], IPPROTO_UDP, seen(&r).sport, 53);
+		frame_make(&frame, &own);
+		r = world_run(world, HOOK_TO_WIRE, WORLD_UPLINK, 0, &frame);
+		CU_ASSERT(dropped(&r, REASON_PORT_COLLISION));
+		own.dport = 54; /* another peer's port: another flow */
+		frame_make(&frame, &own);
+		r = world_run(world, HOOK_TO_WIRE, WORLD_UPLINK, 0, &frame);
+		CU_ASSERT(passed(&r));
+	}
+}
+
+/* These two need a small range of ports, and so programs of their own. */
+static void with_ports(uint16_t min, uint16_t max, void (*run)(void))
+{
+	struct world_options options = {
+		.outer_namespace = true, .masquerade_port_min = min, .masquerade_port_max = max};
+	struct world *outer = world;
+
+	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
+	run();
+	world_close(&world);
+	world = outer;
+}
+
+static void exhaust(void)
+{
+	EACH_VERSION(v) {
+		struct frame_spec spec;
+		struct world_result r;
+
+		for (uint16_t i = 0; i < 4; i++) {
+			spec = spec_of_pod(0, v, outside[v], IPPROTO_UDP, 6100 + i, 53);
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(forwarded(&r));
+		}
+		spec = spec_of_pod(0, v, outside[v], IPPROTO_UDP, 6110, 53);
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_NAT_PORTS));
+		/* Towards another peer all ports are free. */
+		spec.dport = 54;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r));
+	}
+}
+
+static void masquerade_ports_exhausted_is_counted(void)
+{
+	with_ports(40000, 40003, exhaust);
+}
+
+static void avoid_socket(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(41001)};
+	struct frame_spec spec = spec_of_pod(0, V4, outside[V4], IPPROTO_UDP, 6200, 53);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct world_result r;
+
+	CU_ASSERT(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r));
+	CU_ASSERT_EQUAL(seen(&r).sport, 41000);
+	spec.sport++;
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(dropped(&r, REASON_NAT_PORTS));
+	close(fd);
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r) && seen(&r).sport == 41001);
+}
+
+static void keeps_off_the_ports_of_the_nodes_sockets(void)
+{
+	with_ports(41000, 41001, avoid_socket);
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(masquerades_and_restores),
+		SUITE_TEST(keeps_the_port_of_a_flow),
+		SUITE_TEST(pods_and_nodes_see_the_pods_own_address),
+		SUITE_TEST(two_pods_get_different_ports),
+		SUITE_TEST(leaves_packets_of_the_nodes_own_sockets_alone),
+		SUITE_TEST(sctp_cannot_be_masqueraded),
+		SUITE_TEST(nodes_socket_may_not_take_a_flows_port),
+		SUITE_TEST(masquerade_ports_exhausted_is_counted),
+		SUITE_TEST(keeps_off_the_ports_of_the_nodes_sockets),
+	};
+
+	return SUITE_RUN("masquerade", tests);
+}
