@@ -307,8 +307,4 @@ class ContainerWorld(World):
 
     def wait_as_before(self, before, timeout=5):
         """Links, routes, neighbours, pins, records and map entries are as they were."""
-        wait_until(lambda: self.node.ruler() == before, lambda: f"{before} -> {self.node.ruler()}",
-                   timeout,
-                   0.1)
-
-
+        self.node.wait_as(before, timeout)

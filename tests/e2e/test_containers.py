@@ -88,7 +88,7 @@ def test_podman_container_reaches_the_outside_the_node_and_is_reached(world):
             assert web.exec("ping", "-c", "1", "-W", "2", OUTSIDE_IP[family],
                             check=False).returncode == 0
             assert ping(world.node, address) == "open" and ping(world.outside, address) == "open"
-            assert web.exec("nc", "-z", "-w", "2", OUTSIDE_IP[family], "8080",
+            assert web.exec("nc", "-w", "2", OUTSIDE_IP[family], "8080",
                             check=False).returncode == 0
 
 

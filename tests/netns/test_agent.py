@@ -255,7 +255,7 @@ def test_pod_that_went_while_the_agent_was_away_is_swept(world):
     world.n1.agent.stop()
     gone.netns.delete()
     world.n1.agent.start()
-    wait_until(lambda: world.n1.ruler() == before, "all as before", 5)
+    world.n1.wait_as(before, 20)
     gone.result = None
 
 
@@ -304,7 +304,7 @@ def test_host_route_and_neighbour_that_somebody_deleted_come_back(world):
                    check=False)
     node.netns.run("ip", "link", "set", world.client.host_link, "down")
     node.agent.restart()
-    wait_until(lambda: node.ruler() == before, lambda: f"{before} -> {node.ruler()}", 5)
+    node.wait_as(before)
     check_new_flows(world)
 
 

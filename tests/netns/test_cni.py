@@ -155,12 +155,13 @@ def test_cn02_namespace_that_is_none_is_an_error(world):
 
 def test_cn03_add_fails_where_the_interface_exists_and_leaves_nothing(world):
     box = Sandbox(world)
-    box.netns.ip("link add eth0 type dummy")
+    box.netns.ip("link add eth0 type veth peer other")
     before = world.node.ruler()
     error_of(box.call("ADD"))
     after = world.node.ruler()
     assert before == after, {k: (before[k], after[k]) for k in before if before[k] != after[k]}
-    assert [link["ifname"] for link in box.netns.ip_json("link", "show")] == ["lo", "eth0"]
+    names = sorted(link["ifname"] for link in box.netns.ip_json("link", "show"))
+    assert names == ["eth0", "lo", "other"], names
     box.netns.delete()
 
 
@@ -192,7 +193,7 @@ def test_cn04_del_without_a_namespace_frees_everything(world):
     before = world.node.ruler()
     box.add()
     box.delete(netns="")
-    wait_until(lambda: world.node.ruler() == before, "all as before", 2)
+    world.node.wait_as(before)
     box.netns.delete()
 
 
@@ -224,7 +225,6 @@ def test_cn05_del_works_while_the_agent_is_down_and_is_finished_later(world):
     world.node.agent.stop()
     box.delete()
     box.delete()
-    assert box.netns.ip_json("link", "show")[-1]["ifname"] == "lo", "the interface stays in the pod"
     box.netns.delete()
     world.node.agent.start()
     wait_until(lambda: not any(box.container_id in name for name in records(world)),
@@ -444,8 +444,7 @@ def test_cn10_256_adds_and_dels_at_once(world):
     assert not failed, f"{len(failed)} DELs failed, the first with {failed[0]}"
     for box in boxes:
         box.netns.delete()
-    wait_until(lambda: world.node.ruler() == before,
-               lambda: f"left: {world.node.ruler()['links'][:9]}", 5)
+    world.node.wait_as(before, 10)
 
 
 @limit(120)
@@ -460,7 +459,7 @@ def test_cn10_adds_and_dels_of_the_same_containers_at_once(world):
         box.delete()
         assert [link["ifname"] for link in box.netns.ip_json("link", "show")] == ["lo"]
         box.netns.delete()
-    wait_until(lambda: world.node.ruler() == before, "all as before", 5)
+    world.node.wait_as(before)
 
 
 def test_cn11_bad_names_are_refused(world):
@@ -529,7 +528,8 @@ def test_vanished_namespace_without_del_is_noticed(world):
     box.add()
     # The factory's sockets keep no namespace alive: none was made there.
     box.netns.delete()
-    wait_until(lambda: world.node.ruler() == before, "all as before", 5)
+    # The kernel takes namespaces down one after the other, those of other tests first.
+    world.node.wait_as(before, 20)
     with Sandbox(world, "after") as after:
         after.add()
     assert not any(box.container_id in name for name in records(world))
@@ -559,11 +559,13 @@ def test_status_says_that_adds_can_be_served(world):
 
 
 def test_several_interfaces_of_one_container(world):
-    box = Sandbox(world, "double")
-    first = box.add()
-    second = box.add(ifname="eth1")
-    assert not set(addresses(first)) & set(addresses(second))
-    box.delete(ifname="eth1")
-    assert reach(box.netns, world.friend.ips[4], 8080).verdict == "open"
-    box.delete()
-    box.netns.delete()
+    with Sandbox(world, "double") as box:
+        first = box.add()
+        second = box.add(ifname="eth1")
+        try:
+            assert not set(addresses(first)) & set(addresses(second))
+            for ip in addresses(first):
+                assert ping(world.friend, ip) == "open", f"{ip} of eth0"
+        finally:
+            box.delete(ifname="eth1")
+        assert reach(box.netns, world.friend.ips[4], 8080).verdict == "open", "eth0 without eth1"

@@ -254,6 +254,14 @@ def verdict_of(error):
     return "unreachable"
 
 
+def parse_answer(data):
+    """What our servers say; of any other server the text stands under `server`."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return {"server": data.decode(errors="replace")}
+
+
 class Probe:
     """One attempt to reach a server; `verdict` is open, refused, reset, unreachable or timeout."""
 
@@ -301,7 +309,7 @@ class Probe:
             return
         self.input += data
         if self.proto == "UDP" or self.input.endswith(b"\n"):
-            self.answer = json.loads(self.input)
+            self.answer = parse_answer(self.input)
             self.finish("open")
         elif not data:
             self.finish("reset")

@@ -180,6 +180,21 @@ class Node:
                 "addresses": addresses, "pins": _tree(self.bpffs),
                 "files": _tree(self.agent.options["run-dir"]), "maps": self.map_fill()}
 
+    def wait_as(self, before, timeout=5):
+        """Waits until all that ruler() measures is as it was; maps may hold less than they did."""
+        more = {}
+
+        def same():
+            now = self.ruler()
+            now["maps"] = {name: max(fill or 0, before["maps"].get(name) or 0)
+                           for name, fill in now["maps"].items()}
+            was = {**before, "maps": {name: fill or 0 for name, fill in before["maps"].items()}}
+            more.clear()
+            more.update({key: _difference(was[key], now[key]) for key in was
+                         if was[key] != now[key]})
+            return not more
+        wait_until(same, lambda: f"left: {more}", timeout, 0.1)
+
     def map_fill(self):
         """Entries of each map that pods and objects fill; flows and caches age by themselves."""
         found = {}

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent keeps on disk is cut, changed or gone: it starts, says so, and opens nothing that was denied."""
+
+import contextlib
+import os
+import signal
+
+from lib import objects
+from lib.netns import run
+from lib.objects import expression, labels, policy
+from lib.runner import limit
+from lib.traffic import BOTH, Connection, reach, wait_until
+from lib.world import OUTSIDE_IP
+
+ALLOW_CLIENT = [{"from": [{"podSelector": labels(app="client")}]}]
+
+
+def setup(world):
+    world.agent = world.node.agent
+    world.client = world.pod("client", labels={"app": "client"})
+    world.stranger = world.pod("stranger", labels={"app": "stranger"})
+    world.server = world.pod("server", labels={"app": "server"})
+    world.serve(world.server, 8080)
+    world.serve(world.outside, 8080)
+    world.resources.put("policies", policy("server", labels(app="server"), policyTypes=["Ingress"],
+                                           ingress=ALLOW_CLIENT))
+    world.policies_in_force()
+    check(world)
+
+
+def check(world, within=0):
+    for family in BOTH:
+        world.expect((world.client, world.server.ips[family], 8080, "open"),
+                     (world.client, OUTSIDE_IP[family], 8080, "open"), within=within)
+        world.expect((world.stranger, world.server.ips[family], 8080, "timeout"),
+                     (world.outside, world.server.ips[family], 8080, "timeout"), within=within)
+
+
+def path(world, *names):
+    return os.path.join(world.agent.options["run-dir"], *names)
+
+
+def read(name):
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def write(name, content):
+    with open(name, "wb") as file:
+        file.write(content)
+
+
+def damages(content):
+    """Cut at a sample of bytes, a bit flipped at a sample, empty, something else."""
+    step = max(1, len(content) // 5)
+    for at in list(range(0, len(content), step)) + [len(content) - 1]:
+        yield f"cut at {at}", content[:at]
+        changed = bytearray(content)
+        changed[at] ^= 1 << at % 8
+        yield f"bit flipped at {at}", bytes(changed)
+    yield "other", b"polder-state 1 2 00000000\n{}"
+
+
+# ------------------------------------------------------------------ resource files
+
+
+def test_policy_file_that_is_broken_at_start_keeps_its_last_good_version(world):
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        world.agent.kill(number)
+        world.resources.put_text("policies", '{"kind": "NetworkPolicy", "spec": {')
+        world.agent.start()
+        check(world)
+        problems = world.agent.ctl_json("status")["problems"]
+        assert [p for p in problems if "policies.json" in p["source"]], problems
+    assert "last good version" in world.agent.log()
+    # Whole again, it counts again.
+    world.resources.put("policies", policy("open", labels(app="server"), policyTypes=["Ingress"],
+                                           ingress=[{}]))
+    world.policies_in_force()
+    for family in BOTH:
+        world.expect((world.stranger, world.server.ips[family], 8080, "open"))
+
+
+def test_policy_file_deleted_while_the_agent_is_away_is_deleted(world):
+    world.agent.stop()
+    world.resources.delete("policies")
+    world.agent.start()
+    world.expect((world.stranger, world.server.ips[4], 8080, "open"))
+    # A broken file of the same name is a new one: it stands for nothing.
+    world.agent.stop()
+    world.resources.put_text("policies", "{")
+    world.agent.start()
+    world.expect((world.stranger, world.server.ips[4], 8080, "open"))
+    assert world.agent.ctl_json("status")["problems"]
+
+
+def test_damaged_copy_of_a_good_file_is_put_aside_and_told(world):
+    world.agent.stop()
+    copies = os.listdir(path(world, "last-good"))
+    for name in copies:
+        content = read(path(world, "last-good", name))
+        write(path(world, "last-good", name), content[:-1])
+    world.agent.start()
+    # The files themselves are whole: new copies stand in their place.
+    check(world)
+    assert sorted(n for n in os.listdir(path(world, "last-good")) if "." not in n) == sorted(copies)
+
+
+def test_resources_directory_missing_at_start_leaves_all_in_force(world):
+    directory = world.resources.directory
+    world.agent.stop()
+    os.rename(directory, directory + ".away")
+    try:
+        world.agent.start(wait=False)
+        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 5)
+        check(world)
+        assert not world.agent.ctl_json("status")["synced"]
+        assert os.listdir(path(world, "last-good"))
+    finally:
+        os.rename(directory + ".away", directory)
+    world.agent.wait_ready()
+    check(world)
+
+
+# ------------------------------------------------------------------ the agent's own files
+
+
+@limit(180)
+def test_damaged_numbers_open_nothing(world):
+    world.agent.stop()
+    name = path(world, "policy.json")
+    good = read(name)
+    for what, content in damages(good):
+        write(name, content)
+        world.agent.start()
+        check(world)
+        if content[:-1] != good[:-1]:
+            assert "policy.json" in world.agent.log_tail(40), f"{what}: not a word about it"
+        world.agent.kill(signal.SIGKILL)
+    os.unlink(name)
+    world.agent.start()
+    check(world)
+
+
+@limit(180)
+def test_damaged_record_cuts_its_pod_off_and_nothing_else(world):
+    for what in range(4):
+        victim = world.pod(f"victim{what}", labels={"app": "client"})
+        name = path(world, "pods", f"{victim.container_id}:eth0.json")
+        world.agent.kill(signal.SIGKILL)
+        good = read(name)
+        content = list(dict(damages(good)).values())[(0, 3, 6, -1)[what]]
+        write(name, content)
+        world.agent.start()
+        check(world)
+        assert reach(victim, world.server.ips[4], 8080, timeout=0.3).verdict != "open"
+        assert os.path.exists(name + ".bad"), os.listdir(path(world, "pods"))
+        assert victim.container_id in world.agent.log()
+        os.unlink(name + ".bad")
+        victim.delete()
+
+
+def test_record_of_another_pod_is_not_believed(world):
+    world.agent.stop()
+    name = path(world, "pods", f"{world.client.container_id}:eth0.json")
+    copy = path(world, "pods", "somebody-else:eth0.json")
+    write(copy, read(name))
+    world.agent.start()
+    check(world)
+    assert {p["name"] for p in world.agent.ctl_json("pod", "list")} == {"client", "server", "stranger"}
+    assert os.path.exists(copy + ".bad")
+    os.unlink(copy + ".bad")
+
+
+@contextlib.contextmanager
+def read_only(world, *names):
+    """The directories cannot be written to, by root neither."""
+    mounted = []
+    try:
+        for name in names:
+            run(["mount", "--bind", path(world, name), path(world, name)])
+            mounted.append(path(world, name))
+            run(["mount", "-o", "remount,bind,ro", path(world, name)])
+        yield
+    finally:
+        for name in mounted:
+            run(["umount", "-l", name])
+
+
+def test_directories_that_cannot_be_written_stop_no_start(world):
+    world.agent.stop()
+    with read_only(world, "pods", "last-good"):
+        world.agent.start()
+        check(world)
+        try:
+            world.pod("late")
+        except Exception as error:
+            assert "record" in str(error) or "ead-only" in str(error), error
+        else:
+            raise AssertionError("a pod that no restarted agent would know was connected")
+        world.resources.put("more", policy("more", labels(app="client"), policyTypes=["Egress"]))
+        world.expect((world.client, OUTSIDE_IP[4], 8080, "timeout"))
+        assert "no copy of it can be kept" in world.agent.log()
+        world.resources.delete("more")
+        world.expect((world.client, OUTSIDE_IP[4], 8080, "open"))
+        world.agent.stop()
+    world.agent.start()
+    check(world)
+
+
+# ------------------------------------------------------------------ labels of namespaces
+
+
+def test_namespace_that_loses_its_label_loses_its_class_at_once(world):
+    """Another namespace keeps the label, so that the rule set goes on under its number."""
+    world.resources.put("namespaces", objects.namespace("red", team="a"),
+                        objects.namespace("blue", team="a"))
+    red, blue = world.pod("p", ns="red"), world.pod("p", ns="blue")
+    world.policies(policy("team", labels(app="server"), policyTypes=["Ingress"], ingress=[
+        {"from": [{"namespaceSelector": expression("team", "In", "a")}]}]))
+    for _ in range(3):
+        for family in BOTH:
+            world.expect((red, world.server.ips[family], 8080, "open"),
+                         (blue, world.server.ips[family], 8080, "open"))
+        with Connection(red, world.server.ips[4], 8080) as connection:
+            connection.ask()
+            world.resources.put("namespaces", objects.namespace("red"),
+                                objects.namespace("blue", team="a"))
+            wait_until(lambda: connection.state(0.2) == "timeout", "the connection is cut", 3)
+        world.expect((red, world.server.ips[6], 8080, "timeout"))
+        world.expect((blue, world.server.ips[6], 8080, "open"))
+        world.resources.put("namespaces", objects.namespace("red", team="a"),
+                            objects.namespace("blue", team="a"))
