@@ -329,8 +329,10 @@ static int set_uplink(struct config *config, const char *text, struct config_sou
 
 static void clear_uplinks(struct config *config)
 {
-	while (config->uplink_count > 0)
-		free(TAKE_PTR(config->uplinks[--config->uplink_count]));
+	while (config->uplink_count > 0) {
+		config->uplink_count--;
+		free(TAKE_PTR(config->uplinks[config->uplink_count]));
+	}
 }
 
 static int set_masquerade(struct config *config, const char *text, struct config_source *source)

@@ -58,13 +58,20 @@ static int neighbour_link(const struct node *node, struct netlink *nl, const str
 	return 0;
 }
 
+static bool route_equal(const struct route_spec *a, const struct route_spec *b)
+{
+	return a->ifindex == b->ifindex && a->destination.length == b->destination.length &&
+	       memcmp(&a->destination.addr, &b->destination.addr, sizeof(a->destination.addr)) == 0 &&
+	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0;
+}
+
 static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route)
 {
 	struct installed *grown;
 	size_t i;
 
 	for (i = 0; i < r->count; i++)
-		if (memcmp(&r->items[i].route, route, sizeof(*route)) == 0) {
+		if (route_equal(&r->items[i].route, route)) {
 			r->items[i].wanted = true;
 			return netlink_route_exists(nl, route) ? 0 : netlink_route_replace(nl, route);
 		}
@@ -72,9 +79,7 @@ static int want(struct node_routes *r, struct netlink *nl, const struct route_sp
 	if (!grown)
 		return -ENOMEM;
 	r->items = grown;
-	memset(&grown[r->count], 0, sizeof(*grown));
-	memcpy(&grown[r->count].route, route, sizeof(*route));
-	grown[r->count++].wanted = true;
+	grown[r->count++] = (struct installed){.route = *route, .wanted = true};
 	return netlink_route_replace(nl, route);
 }
 
@@ -85,10 +90,9 @@ static int want_node(struct node_routes *r, const struct object *other, const st
 
 	for (i = 0; i < other->node.pod_range_count; i++) {
 		const struct prefix *range = &other->node.pod_ranges[i];
-		struct route_spec route;
+		struct route_spec route = {};
 		int result;
 
-		memset(&route, 0, sizeof(route)); /* compared as bytes */
 		for (j = 0; j < other->node.internal_count && !route.ifindex; j++) {
 			const struct polder_addr *gateway = &other->node.addresses[j];
 

@@ -143,12 +143,15 @@ static int check_result_routes(struct netlink *inside, const json_t *routes,
 static int check_default(struct netlink *inside, const struct polder_addr *addr, int ifindex,
 			 struct cni_error *ret_error)
 {
+	uint8_t family = addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6;
 	struct route_spec route;
+	int other;
 
 	if (!pods_addr_is_set(addr))
 		return 0;
-	route = pods_default_route(addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6, ifindex);
-	if (netlink_route_exists(inside, &route))
+	route = pods_default_route(family, ifindex);
+	/* Another interface may have it: the first of a container keeps it. */
+	if (netlink_route_exists(inside, &route) || netlink_default_route(inside, family, &other) == 0)
 		return 0;
 	return missing(ret_error, "the container's %s default route is missing",
 		       addr_is_v4(addr) ? "IPv4" : "IPv6");

@@ -257,7 +257,7 @@ static int put_gateway(struct netlink *inside, int ifindex, uint8_t family, cons
 	struct polder_addr addr = gateway(family);
 	struct route_spec link = pods_host_route(&addr, ifindex);
 	struct route_spec route = pods_default_route(family, ifindex);
-	int r;
+	int other, r;
 
 	*ret_what = "the container's neighbour entry for the gateway";
 	r = netlink_neighbour_replace(inside, ifindex, &addr, pods_gateway_mac);
@@ -266,7 +266,12 @@ static int put_gateway(struct netlink *inside, int ifindex, uint8_t family, cons
 	*ret_what = "the container's default route";
 	if (family == FAMILY_V4)
 		r = netlink_route_replace(inside, &link);
-	return r < 0 ? r : netlink_route_replace(inside, &route);
+	if (r < 0)
+		return r;
+	/* A second interface leaves the first one's default route alone. */
+	if (netlink_default_route(inside, family, &other) == 0 && other != ifindex)
+		return 0;
+	return netlink_route_replace(inside, &route);
 }
 
 static int put_family(struct netlink *inside, int netns_fd, int ifindex,

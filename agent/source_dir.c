@@ -19,8 +19,8 @@
 #include "agent/log.h"
 #include "agent/source_file.h"
 
-/* A file that is away for longer is deleted. */
-#define DELETION_MS 2
+/* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it back. */
+#define DELETION_MS 30
 /* While the directory is missing, and while it is there (for what inotify cannot tell). */
 #define MISSING_MS 50
 #define CHECK_MS   1000

@@ -15,7 +15,7 @@
  * - A file that cannot be used (unreadable, not regular, over OBJECT_TEXT_MAX, not decodable, one
  * object twice) is refused whole: its last good objects stay, the store holds the problem, the log
  * one line. That holds over a restart as well: a copy of each good file is kept.
- * - A deleted file takes its objects with it. One that is back within 2 ms (an editor's save, a
+ * - A deleted file takes its objects with it. One that is back within 30 ms (an editor's save, a
  * rename to another name) is no deletion.
  * - When the directory itself goes, everything stays as it was, with a problem of the directory,
  * until it is back; it is then read anew and what it does not hold any more is deleted.
