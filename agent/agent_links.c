@@ -9,6 +9,7 @@
 static int connect_pod(const struct local_pod *pod, char *message, size_t size, void *data)
 {
 	struct agent *agent = data;
+	const char *refused;
 	int r;
 
 	if (!agent->synced) {
@@ -25,9 +26,15 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	services_pods_changed(agent->services, pod->namespace);
 	agent->policy_dirty = true;
 	r = agent_pass(agent);
-	if (r < 0)
+	if (r < 0) {
 		snprintf(message, size, "its policies cannot be put in force: %s", strerror(-r));
-	return r;
+		return r;
+	}
+	refused = enforce_pod_refused(agent->enforce, pod);
+	if (!refused)
+		return 0;
+	snprintf(message, size, "%s", refused);
+	return -ENOSPC;
 }
 
 static void disconnect_pod(const struct local_pod *pod, void *data)

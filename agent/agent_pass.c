@@ -26,11 +26,13 @@ static void on_pass(uv_timer_t *timer)
 static void on_finish(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	bool again;
 
 	maps_wait_for_programs();
-	enforce_finish(agent->enforce);
+	again = enforce_finish(agent->enforce);
+	agent->policy_dirty |= again;
 	services_sweep(agent->services);
-	if (services_dirty(agent->services))
+	if (services_dirty(agent->services) || again)
 		agent_schedule(agent);
 }
 
@@ -52,7 +54,7 @@ int agent_pass_start(struct agent *agent)
 void agent_schedule(struct agent *agent)
 {
 	/* Before the sources are complete, what the pins hold stays in force. */
-	if (agent->synced && !uv_is_active((uv_handle_t *)&agent->pass_timer))
+	if (agent->synced && (!uv_is_active((uv_handle_t *)&agent->pass_timer) || uv_timer_get_due_in(&agent->pass_timer) > 0))
 		uv_timer_start(&agent->pass_timer, on_pass, 0, 0);
 }
 
@@ -114,7 +116,9 @@ int agent_pass(struct agent *agent)
 	if (r == 0 && !agent->settled)
 		settle(agent);
 	agent->policy_dirty |= again;
-	uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
+	/* Not put off by the next pass: under a stream of changes old rule sets would fill the maps. */
+	if (!uv_is_active((uv_handle_t *)&agent->finish_timer))
+		uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
 	if (again || r < 0)
 		uv_timer_start(&agent->pass_timer, on_pass, r < 0 ? REPAIR_INTERVAL_MS : 2 * FINISH_DELAY_MS, 0);
 	return r;

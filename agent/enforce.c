@@ -130,6 +130,7 @@ void enforce_close(struct enforce *e)
 	free(e->pending);
 	free(e->problems);
 	free(e->service_pods);
+	free(e->fits);
 	free(e->state_text);
 	free(e->state);
 	free(e);
@@ -206,7 +207,8 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 		memcpy(pod->entry.egress_rules, pinned.egress_rules, sizeof(pinned.egress_rules));
 		memcpy(pod->entry.ingress_rules, pinned.ingress_rules, sizeof(pinned.ingress_rules));
 		pod->entry.flags = pinned.flags;
-		pod->written = true;
+		/* Unless it was another pod's by that number. */
+		pod->written = memcmp(&pod->entry, &pinned, sizeof(pinned)) == 0;
 	}
 	pod->next = e->pods;
 	e->pods = pod;
@@ -404,6 +406,30 @@ static int write_pods(struct enforce *e, bool *ret_switch, bool *ret_changed)
 	return 0;
 }
 
+static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifindex)
+{
+	const struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next)
+		if (pod->entry.ifindex == (uint32_t)ifindex)
+			return pod;
+	return NULL;
+}
+
+/* Entries of before the start whose pods have no record any more. */
+static int forget_unknown_pods(struct enforce *e)
+{
+	static const struct pod_entry none;
+	struct pod_entry entry;
+	uint32_t index;
+	int r = 0;
+
+	for (index = 0; index < POLDER_MAX_PODS && r == 0; index++)
+		if (maps_find(e->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex && !pod_by_link(e, entry.ifindex))
+			r = maps_put(e->maps, MAP_PODS, &index, &none);
+	return r;
+}
+
 static void mirror_pods(struct enforce *e)
 {
 	unsigned int slot = enforce_slot(e);
@@ -461,23 +487,29 @@ static int put_in_force(struct enforce *e, const struct input *in, struct compil
 
 	if (!fits)
 		return -ENOMEM;
-	r = rules_write(e, policy, fits);
+	r = e->policy ? 0 : forget_unknown_pods(e);
+	if (r == 0)
+		r = rules_write(e, policy, fits);
 	if (r == 0) {
 		resolve_pods(e, policy, fits);
 		r = write_pods(e, &switch_slots, &changed);
 	}
 	if (r == 0)
-		r = addresses_write(e, &in->input, policy, &switch_slots, &changed);
-	/* Once more when the old sets are gone; after that only the next change can help. */
+		r = addresses_write(e, &in->input, policy, &switch_slots, &changed, ret_again);
+	e->misfit = false;
 	for (i = 0; i < policy->ruleset_count; i++)
-		*ret_again |= !fits[i] && !e->retried;
-	e->retried = *ret_again;
-	free(fits);
-	if (r < 0)
+		e->misfit |= !fits[i];
+	if (r == 0)
+		r = rules_update(e, policy, fits);
+	if (r < 0) {
+		free(fits);
 		return r;
+	}
 	/* Rule sets also change in place, by identities that come and go: judge anew in any case. */
 	maps_move_generation(e->maps, switch_slots);
 	e->switched = switch_slots;
+	free(e->fits);
+	e->fits = fits;
 	return 0;
 }
 
@@ -512,16 +544,19 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	return r;
 }
 
-void enforce_finish(struct enforce *e)
+bool enforce_finish(struct enforce *e)
 {
+	bool swept = false;
+
 	if (!e->unfinished)
-		return;
+		return false;
 	mirror(e);
 	if (e->policy) {
-		rules_sweep(e);
+		swept = rules_sweep(e);
 		policy_registry_collect(e->registry);
 	}
 	e->unfinished = false;
+	return e->misfit && swept;
 }
 
 bool enforce_unfinished(const struct enforce *e)
@@ -529,14 +564,25 @@ bool enforce_unfinished(const struct enforce *e)
 	return e->unfinished;
 }
 
-static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifindex)
+const char *enforce_pod_refused(const struct enforce *e, const struct local_pod *local)
 {
-	const struct enforced_pod *pod;
+	const struct enforced_pod *pod = pod_by_link(e, local->ifindex);
+	char subject[sizeof(e->problems->subject)];
+	size_t i;
 
-	for (pod = e->pods; pod; pod = pod->next)
-		if (pod->entry.ifindex == (uint32_t)ifindex)
-			return pod;
-	return NULL;
+	for (i = 0; pod && i < pod->address_count; i++) {
+		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
+
+		if (!shadow_find(e->addresses, &key))
+			break;
+	}
+	if (!pod || i == pod->address_count)
+		return NULL;
+	snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
+	for (i = 0; i < e->problem_count; i++)
+		if (strcmp(e->problems[i].subject, subject) == 0)
+			return e->problems[i].reason;
+	return "its addresses are not in map addresses";
 }
 
 bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local)

@@ -27,17 +27,19 @@ void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
 void enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
 
 /*
- * One pass. `*ret_again` asks for another one soon (something did not fit while old rule sets still stood). 0 or
+ * One pass. `*ret_again` asks for another one soon (an address did not fit before others were removed). 0 or
  * -errno: then what was in force before stays, and new pods stay closed.
  */
 int enforce_apply(struct enforce *enforce, bool *ret_again);
 /*
  * Mirrors the switched slots and removes old rule sets. To be called some time after a pass, when the programs that ran during it
- * have ended (maps_wait_for_programs()).
+ * have ended (maps_wait_for_programs()). True: what did not fit may fit now, another pass is wanted.
  */
-void enforce_finish(struct enforce *enforce);
+bool enforce_finish(struct enforce *enforce);
 bool enforce_unfinished(const struct enforce *enforce);
 
+/* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid until the next pass. */
+const char *enforce_pod_refused(const struct enforce *enforce, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
 /* For Services with a selector. */

@@ -10,7 +10,7 @@
 struct pass {
 	struct enforce *e;
 	unsigned int slot, next;
-	bool switch_slots, changed;
+	bool switch_slots, changed, full;
 	int result;
 };
 
@@ -28,13 +28,26 @@ static int remember(struct enforce *e, const struct address_key *key)
 	return 0;
 }
 
-static void want(struct pass *p, const struct polder_addr *addr, uint8_t length, uint32_t identity, uint32_t flags,
-		 uint32_t ifindex)
+/* `owner` is who is told of when there is no room. */
+static void tell_full(struct pass *p, const char *owner, const struct polder_addr *addr)
+{
+	const struct map_info *info = maps_get(p->e->maps, MAP_ADDRESSES);
+	char text[INET6_ADDRSTRLEN];
+
+	p->full = true;
+	addr_format(addr, text);
+	enforce_problem_add(p->e, owner, "no room for its address %s: map addresses has %u entries, all in use; raise --max-addresses",
+			    text, info->max_entries);
+	log_error("addresses", "%s: no room for its address %s: map addresses has %u entries, all in use; raise --max-addresses",
+		  owner, text, info->max_entries);
+}
+
+static void want(struct pass *p, const char *owner, const struct polder_addr *addr, uint8_t length, uint32_t identity,
+		 uint32_t flags, uint32_t ifindex)
 {
 	struct address_key key = {.prefixlen = length, .addr = *addr};
 	struct address_entry entry = {.identity = {identity, identity}, .flags = flags, .ifindex = ifindex};
 	const struct address_entry *present = shadow_find(p->e->addresses, &key);
-	char text[INET6_ADDRSTRLEN];
 	int r;
 
 	if (present && present->flags == flags && present->ifindex == ifindex) {
@@ -51,20 +64,16 @@ static void want(struct pass *p, const struct polder_addr *addr, uint8_t length,
 	}
 	if (r == 0)
 		r = shadow_put(p->e->addresses, &key, &entry);
-	if (r == -E2BIG) {
-		enforce_problem_add(p->e, addr_format(addr, text), "map addresses is full (%zu entries): raise --max-addresses",
-				    shadow_count(p->e->addresses));
-		log_error("addresses", "%s: map addresses is full (%zu entries): raise --max-addresses", text,
-			  shadow_count(p->e->addresses));
-	} else if (r < 0) {
+	if (r == -E2BIG)
+		tell_full(p, owner, addr);
+	else if (r < 0)
 		p->result = r;
-	}
 }
 
-static void want_prefix(struct pass *p, const struct prefix *prefix, uint32_t identity, uint32_t flags)
+static void want_prefix(struct pass *p, const char *owner, const struct prefix *prefix, uint32_t identity, uint32_t flags)
 {
 	if (prefix->length)
-		want(p, &prefix->addr, prefix->length, identity, flags, 0);
+		want(p, owner, &prefix->addr, prefix->length, identity, flags, 0);
 }
 
 static bool is_wanted(struct enforce *e, const struct polder_addr *addr)
@@ -111,6 +120,15 @@ static bool is_own(const struct enforce *e, const struct polder_addr *addr)
 	return memcmp(&e->node->ipv4, addr, sizeof(*addr)) == 0 || memcmp(&e->node->ipv6, addr, sizeof(*addr)) == 0;
 }
 
+/* Is it a node's, as this pass wants it? */
+static bool is_nodes(const struct enforce *e, const struct polder_addr *addr)
+{
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+	const struct address_entry *present = shadow_find(e->addresses, &key);
+
+	return present && present->flags & ADDRESS_NODE && shadow_is_wanted(e->addresses, &key);
+}
+
 static void want_other_node(struct pass *p, const struct object *object)
 {
 	char subject[128], text[INET6_ADDRSTRLEN];
@@ -123,14 +141,14 @@ static void want_other_node(struct pass *p, const struct object *object)
 			enforce_problem_add(p->e, subject, "its pod range %s is this node's: is --node-name right?",
 					    addr_format(&other->pod_ranges[i].addr, text));
 		else
-			want_prefix(p, &other->pod_ranges[i], IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
+			want_prefix(p, subject, &other->pod_ranges[i], IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
 	}
 	for (i = 0; i < other->address_count; i++) {
 		if (is_own(p->e, &other->addresses[i]))
 			enforce_problem_add(p->e, subject, "its address %s is this node's: is --node-name right?",
 					    addr_format(&other->addresses[i], text));
 		else
-			want(p, &other->addresses[i], 128, IDENTITY_REMOTE_NODE, ADDRESS_NODE, 0);
+			want(p, subject, &other->addresses[i], 128, IDENTITY_REMOTE_NODE, ADDRESS_NODE, 0);
 	}
 }
 
@@ -142,16 +160,16 @@ static void want_nodes(struct pass *p)
 	const struct object **nodes;
 	size_t count, i;
 
-	want_prefix(p, &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
-	want_prefix(p, &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
+	want_prefix(p, "this node", &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
+	want_prefix(p, "this node", &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
 	for (i = 0; i < config->no_masquerade_count; i++)
-		want_prefix(p, &config->no_masquerade[i], IDENTITY_WORLD, ADDRESS_NO_MASQ);
+		want_prefix(p, "this node", &config->no_masquerade[i], IDENTITY_WORLD, ADDRESS_NO_MASQ);
 	for (i = 0; i < node->address_count; i++)
-		want(p, &node->addresses[i].addr, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
+		want(p, "this node", &node->addresses[i].addr, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
 	if (!addr_is_zero(&node->ipv4))
-		want(p, &node->ipv4, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
+		want(p, "this node", &node->ipv4, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
 	if (!addr_is_zero(&node->ipv6))
-		want(p, &node->ipv6, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
+		want(p, "this node", &node->ipv6, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
 	count = store_list(p->e->store, OBJECT_NODE, &nodes);
 	for (i = 0; i < count; i++)
 		if (strcmp(nodes[i]->name, config->node_name) != 0)
@@ -167,26 +185,36 @@ static void want_remote_pod(struct pass *p, const struct object *pod, uint32_t i
 
 	if (pod->pod.node_name && strcmp(pod->pod.node_name, p->e->config->node_name) == 0)
 		return; /* ours, but not connected: not yet, or not by us */
+	snprintf(subject, sizeof(subject), "pod %s/%s", pod->namespace, pod->name);
 	for (i = 0; i < pod->pod.address_count; i++) {
 		const struct polder_addr *addr = &pod->pod.addresses[i];
 
-		if (prefix_contains(&p->e->config->pod_cidr_v4, addr) || prefix_contains(&p->e->config->pod_cidr_v6, addr)) {
-			if (p->e->config->pod_cidr_v4.length || p->e->config->pod_cidr_v6.length)
-				if ((addr_is_v4(addr) ? p->e->config->pod_cidr_v4.length : p->e->config->pod_cidr_v6.length))
-					continue; /* this node gives these addresses */
-		}
-		if (is_wanted(p->e, addr)) {
-			snprintf(subject, sizeof(subject), "pod %s/%s", pod->namespace, pod->name);
-			enforce_problem_add(p->e, subject, "its address %s is another pod's already: not taken", addr_format(addr, text));
+		if (is_own(p->e, addr))
+			continue; /* this node gives these addresses */
+		if (is_wanted(p->e, addr) || is_nodes(p->e, addr)) {
+			enforce_problem_add(p->e, subject, "its address %s is another pod's or a node's already: not taken",
+					    addr_format(addr, text));
 			continue;
 		}
 		name_add(p->e, addr, pod->namespace, pod->name);
-		want(p, addr, 128, identity, ADDRESS_POD, 0);
+		want(p, subject, addr, 128, identity, ADDRESS_POD, 0);
+	}
+}
+
+static void want_local_pod(struct pass *p, const struct enforced_pod *pod)
+{
+	char subject[128];
+	size_t i;
+
+	snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
+	for (i = 0; i < pod->address_count; i++) {
+		name_add(p->e, &pod->addresses[i], pod->object.namespace, pod->object.name);
+		want(p, subject, &pod->addresses[i], 128, pod->identity, ADDRESS_POD | ADDRESS_LOCAL, pod->entry.ifindex);
 	}
 }
 
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
-		    bool *ret_switch, bool *ret_changed)
+		    bool *ret_switch, bool *ret_changed, bool *ret_again)
 {
 	struct pass p = {.e = e, .slot = enforce_slot(e), .next = !enforce_slot(e)};
 	struct enforced_pod *pod;
@@ -197,10 +225,7 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 	names_clear(e);
 	want_nodes(&p);
 	for (pod = e->pods; pod; pod = pod->next)
-		for (i = 0; i < pod->address_count; i++) {
-			name_add(e, &pod->addresses[i], pod->object.namespace, pod->object.name);
-			want(&p, &pod->addresses[i], 128, pod->identity, ADDRESS_POD | ADDRESS_LOCAL, pod->entry.ifindex);
-		}
+		want_local_pod(&p, pod);
 	for (i = 0; i < input->pod_count; i++)
 		if (!input->subject[i] && policy->pods[i].identity)
 			want_remote_pod(&p, input->pods[i], policy->pods[i].identity);
@@ -209,6 +234,7 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 		return swept;
 	*ret_switch |= p.switch_slots;
 	*ret_changed |= p.changed || swept > 0;
+	*ret_again |= p.full && swept > 0;
 	return 0;
 }
 

@@ -48,7 +48,8 @@ struct enforce {
 	size_t pending_count;
 	bool unfinished; /* old rule sets still stand */
 	bool switched;   /* the slots differ: to be mirrored before the next pass */
-	bool retried; /* the last pass asked for another one */
+	bool *fits;   /* of each set of `policy`: it stands in the maps */
+	bool misfit;  /* something did not fit in the last pass */
 	struct pod_name *names;
 	struct service_pod *service_pods;
 	struct polder_addr *service_addrs;
@@ -66,14 +67,19 @@ int rules_open(struct enforce *e);
 void rules_close(struct enforce *e);
 /* Writes what the compiled rule sets need beside what is there. Sets that do not fit get `id` RULESET_CAPACITY in `ret_fits`. */
 int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits);
-/* Removes all that the policy in force does not name. */
-void rules_sweep(struct enforce *e);
+/*
+ * Sets that were in force before under the same number change in place where identities change classes (a namespace's labels):
+ * to be called last before the switch, so that whatever is judged after it meets the new classes only. 0 or -errno.
+ */
+int rules_update(struct enforce *e, const struct compiled_policy *policy, const bool *fits);
+/* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was there anything? */
+bool rules_sweep(struct enforce *e);
 
 /* enforce_addresses.c */
 /*
  * Brings `addresses` to what is wanted; identities that change are written to the other slot. `*ret_switch`: there are such;
- * `*ret_changed`: anything else changed. `identity_of[i]` belongs to pods[i] of the input.
+ * `*ret_changed`: anything else changed. `*ret_again`: something did not fit, but there is room now.
  */
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
-		    bool *ret_switch, bool *ret_changed);
+		    bool *ret_switch, bool *ret_changed, bool *ret_again);
 void addresses_mirror(struct enforce *e);

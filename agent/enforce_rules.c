@@ -119,22 +119,73 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 	return shadow_put(e->rules[map], key, value);
 }
 
+/* A peer that stands there already keeps its class until rules_update(). */
+static int put_new(enum ruleset_map map, const void *key, const void *value, void *data)
+{
+	struct enforce *e = data;
+
+	if (map == SHADOW_PEERS && shadow_want(e->rules[map], key))
+		return 0;
+	return put(map, key, value, data);
+}
+
 int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits)
 {
 	size_t i;
 	int r;
 
+	shadow_begin(e->rules[SHADOW_PEERS]);
 	for (i = 0; i < policy->ruleset_count; i++) {
 		ret_fits[i] = fits(e, &policy->rulesets[i]);
 		if (!ret_fits[i])
 			continue;
-		r = each_element(&policy->rulesets[i], put, e);
+		r = each_element(&policy->rulesets[i], put_new, e);
 		if (r == -E2BIG)
 			ret_fits[i] = false;
 		else if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static bool is_in_policy(const void *key, const void *data)
+{
+	const struct ruleset_peer_key *peer = key;
+	const struct compiled_policy *policy = data;
+	size_t low = 0, high = policy->ruleset_count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (policy->rulesets[middle].id == peer->ruleset)
+			return true;
+		if (policy->rulesets[middle].id < peer->ruleset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+int rules_update(struct enforce *e, const struct compiled_policy *policy, const bool *fits)
+{
+	size_t i, j;
+	int r;
+
+	for (i = 0; i < policy->ruleset_count; i++) {
+		const struct compiled_ruleset *set = &policy->rulesets[i];
+
+		for (j = 0; j < set->peer_count && fits[i]; j++) {
+			struct ruleset_peer_key key = {.ruleset = set->id, .identity = set->peers[j].identity};
+
+			r = shadow_put(e->rules[SHADOW_PEERS], &key, &set->peers[j].peer_class);
+			if (r < 0)
+				return r;
+		}
+	}
+	/* Identities that belong to the set's default class now. Sets that are in force no more are left to rules_sweep(). */
+	r = shadow_sweep_if(e->rules[SHADOW_PEERS], is_in_policy, policy);
+	return r < 0 ? r : 0;
 }
 
 static int want(enum ruleset_map map, const void *key, const void *value, void *data)
@@ -146,15 +197,18 @@ static int want(enum ruleset_map map, const void *key, const void *value, void *
 	return 0;
 }
 
-void rules_sweep(struct enforce *e)
+bool rules_sweep(struct enforce *e)
 {
+	bool swept = false;
 	size_t i;
 	int map;
 
 	for (map = 0; map < RULESET_MAPS; map++)
 		shadow_begin(e->rules[map]);
 	for (i = 0; e->policy && i < e->policy->ruleset_count; i++)
-		each_element(&e->policy->rulesets[i], want, e);
+		if (e->fits[i])
+			each_element(&e->policy->rulesets[i], want, e);
 	for (map = 0; map < RULESET_MAPS; map++)
-		shadow_sweep(e->rules[map]);
+		swept |= shadow_sweep(e->rules[map]) > 0;
+	return swept;
 }

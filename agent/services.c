@@ -439,6 +439,21 @@ static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 	       memcmp(f->terminating, e->terminating, e->terminating_count * sizeof(*e->terminating)) == 0;
 }
 
+static void drop_members(struct services *s, uint32_t id, const struct backend *list, size_t count,
+			 const struct endpoints *keep)
+{
+	struct member_key key;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (holds(keep->active, keep->active_count, &list[i]) ||
+		    holds(keep->terminating, keep->terminating_count, &list[i]))
+			continue;
+		key = member_key_of(id, &list[i]);
+		shadow_delete(s->members, &key);
+	}
+}
+
 /* Takes back what a frontend that does not fit has put already. */
 static void take_back(struct services *s, const struct frontend *f, uint32_t id, uint32_t set, const struct endpoints *e)
 {
@@ -453,8 +468,11 @@ static void take_back(struct services *s, const struct frontend *f, uint32_t id,
 
 		shadow_delete(s->backends, &key);
 	}
-	leave_members(s, id, e->active, e->active_count, &old);
-	leave_members(s, id, e->terminating, e->terminating_count, &old);
+	/* Nobody can have a flow to an endpoint that was never in force; what stood before the agent's start stays. */
+	if (f->active || !shadow_find(s->services, &f->key)) {
+		drop_members(s, id, e->active, e->active_count, &old);
+		drop_members(s, id, e->terminating, e->terminating_count, &old);
+	}
 }
 
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */

@@ -85,7 +85,9 @@ size_t shadow_count(const struct shadow *s)
 
 size_t shadow_room(const struct shadow *s)
 {
-	return s->max_entries - HASH_COUNT(s->elements);
+	size_t count = HASH_COUNT(s->elements);
+
+	return count < s->max_entries ? s->max_entries - count : 0;
 }
 
 static struct element *find(const struct shadow *s, const void *key)
@@ -167,6 +169,13 @@ bool shadow_want(struct shadow *s, const void *key)
 	return e != NULL;
 }
 
+bool shadow_is_wanted(const struct shadow *s, const void *key)
+{
+	const struct element *e = find(s, key);
+
+	return e && e->wanted;
+}
+
 void shadow_unwant(struct shadow *s, const void *key)
 {
 	struct element *e = find(s, key);
@@ -184,11 +193,16 @@ int shadow_drop_unwanted(struct shadow *s, const void *key)
 
 int shadow_sweep(struct shadow *s)
 {
+	return shadow_sweep_if(s, NULL, NULL);
+}
+
+int shadow_sweep_if(struct shadow *s, bool (*belongs)(const void *key, const void *data), const void *data)
+{
 	struct element *e, *next;
 	int count = 0, r;
 
 	HASH_ITER(hh, s->elements, e, next) {
-		if (e->wanted)
+		if (e->wanted || (belongs && !belongs(e->bytes, data)))
 			continue;
 		r = drop(s, e);
 		if (r < 0)

@@ -24,7 +24,10 @@ int shadow_delete(struct shadow *shadow, const void *key);
  */
 void shadow_begin(struct shadow *shadow);
 bool shadow_want(struct shadow *shadow, const void *key); /* false: not there */
+bool shadow_is_wanted(const struct shadow *shadow, const void *key);
 int shadow_sweep(struct shadow *shadow);
+/* The same for those that `belongs` says yes to. */
+int shadow_sweep_if(struct shadow *shadow, bool (*belongs)(const void *key, const void *data), const void *data);
 /* Still there, but nobody's; shadow_drop_unwanted() deletes it unless it has been put again meanwhile. */
 void shadow_unwant(struct shadow *shadow, const void *key);
 int shadow_drop_unwanted(struct shadow *shadow, const void *key);
