@@ -14,6 +14,7 @@ import traceback
 from . import netns
 from .agent import missing_binaries
 from .traffic import V4, V6
+from .world import World, remove_leftover_cgroups
 
 
 class Skip(Exception):
@@ -196,9 +197,7 @@ def _children(paths, arguments, jobs):
     return status
 
 
-def main(directory, world_class=None, default_jobs=3, needs_binaries=True):
-    if world_class is None:
-        from .world import World as world_class
+def main(directory, world_class=World, default_jobs=3, needs_binaries=True):
     parser = argparse.ArgumentParser(description="Runs the tests of " + directory)
     parser.add_argument("-k", metavar="PATTERN",
                         help="only tests whose name has this in it, or matches it")
@@ -251,3 +250,4 @@ def _check_machine(needs_binaries):
               "(or set POLDER_BUILD)", file=sys.stderr)
         sys.exit(2)
     netns.remove_leftovers()
+    remove_leftover_cgroups()

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -30,6 +31,16 @@ def cgroup2_root():
                 and os.path.exists(os.path.join(path, "cgroup.controllers")):
             return path
     raise RuntimeError("no cgroup2 hierarchy at /sys/fs/cgroup/unified or /sys/fs/cgroup")
+
+
+def remove_leftover_cgroups():
+    """Empty ones of runs whose process is no more."""
+    root = cgroup2_root()
+    for name in os.listdir(root):
+        match = re.fullmatch(r"polder-test-(\d+)x.*", name)
+        if match and not os.path.exists(f"/proc/{match[1]}"):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.join(root, name))
 
 
 class Pod:
