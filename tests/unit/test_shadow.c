@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The memory of a map against the kernel's real one. Needs root. */
+#include "agent/shadow.h"
+
+#include <errno.h>
+#include <sys/mount.h>
+
+#include "tests/unit/unit.h"
+
+#define ROOM 64
+
+struct world {
+	char top[32];
+	char directory[64];
+	struct config config;
+	struct maps *maps;
+	struct shadow *shadow;
+};
+
+static bool mounted;
+
+static void begin(struct world *world)
+{
+	char message[512] = "";
+
+	*world = (struct world){.config = {.flows_v4 = 64,
+					   .flows_v6 = 64,
+					   .max_services = ROOM,
+					   .max_backends = ROOM,
+					   .max_addresses = ROOM,
+					   .max_policy_entries = ROOM}};
+	unit_directory(world->top);
+	mounted = mount("bpf", world->top, "bpf", 0, NULL) == 0;
+	CU_ASSERT_FATAL(mounted);
+	snprintf(world->directory, sizeof(world->directory), "%s/maps", world->top);
+	CU_ASSERT_FATAL(maps_open(&world->config, world->directory, &world->maps, message,
+				  sizeof(message)) == 0);
+	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_MEMBERS, &world->shadow) == 0);
+}
+
+static void open_again(struct world *world)
+{
+	shadow_close(world->shadow);
+	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_MEMBERS, &world->shadow) == 0);
+}
+
+static void end(struct world *world)
+{
+	shadow_close(world->shadow);
+	maps_unpin(world->maps);
+	maps_close(world->maps);
+	umount(world->top);
+	rmdir(world->top);
+}
+
+static struct member_key key(uint32_t number)
+{
+	return (struct member_key){.service_id = number};
+}
+
+static int put(struct world *world, uint32_t number, uint32_t value)
+{
+	struct member_key k = key(number);
+
+	return shadow_put(world->shadow, &k, &value);
+}
+
+/* What the kernel's map has; 0: nothing. */
+static uint32_t kernel(struct world *world, uint32_t number)
+{
+	struct member_key k = key(number);
+	uint32_t value = 0;
+
+	return maps_find(world->maps, MAP_MEMBERS, &k, &value) == 0 ? value : 0;
+}
+
+static void writes_what_is_put_and_deletes_what_is_deleted(void)
+{
+	struct member_key k = key(1);
+	struct world world;
+
+	begin(&world);
+	CU_ASSERT(put(&world, 1, 10) == 0);
+	CU_ASSERT(kernel(&world, 1) == 10);
+	CU_ASSERT(put(&world, 1, 11) == 0);
+	CU_ASSERT(kernel(&world, 1) == 11);
+	CU_ASSERT(*(const uint32_t *)shadow_find(world.shadow, &k) == 11);
+	CU_ASSERT(shadow_delete(world.shadow, &k) == 0);
+	CU_ASSERT(shadow_delete(world.shadow, &k) == 0);
+	CU_ASSERT(kernel(&world, 1) == 0);
+	CU_ASSERT(shadow_find(world.shadow, &k) == NULL);
+	end(&world);
+}
+
+static void knows_what_stood_there_before(void)
+{
+	struct world world;
+
+	begin(&world);
+	for (uint32_t i = 1; i <= 50; i++)
+		CU_ASSERT(put(&world, i, i) == 0);
+	open_again(&world);
+	CU_ASSERT(shadow_count(world.shadow) == 50);
+	CU_ASSERT(shadow_room(world.shadow) == ROOM - 50);
+	for (uint32_t i = 1; i <= 50; i++) {
+		struct member_key k = key(i);
+
+		CU_ASSERT(*(const uint32_t *)shadow_find(world.shadow, &k) == i);
+	}
+	end(&world);
+}
+
+static void a_full_map_refuses_and_stays_true(void)
+{
+	struct member_key k = key(1);
+	struct world world;
+
+	begin(&world);
+	for (uint32_t i = 1; i <= ROOM; i++)
+		CU_ASSERT(put(&world, i, 1) == 0);
+	CU_ASSERT(shadow_room(world.shadow) == 0);
+	CU_ASSERT(put(&world, ROOM + 1, 1) == -E2BIG);
+	CU_ASSERT(kernel(&world, ROOM + 1) == 0);
+	/* What is there can be changed nevertheless. */
+	CU_ASSERT(put(&world, 5, 2) == 0);
+	CU_ASSERT(kernel(&world, 5) == 2);
+	shadow_delete(world.shadow, &k);
+	CU_ASSERT(put(&world, ROOM + 1, 1) == 0);
+	end(&world);
+}
+
+static void a_sweep_deletes_what_nobody_wants(void)
+{
+	struct member_key two = key(2), nine = key(9);
+	struct world world;
+
+	begin(&world);
+	for (uint32_t i = 1; i <= 4; i++)
+		put(&world, i, i);
+	shadow_begin(world.shadow);
+	put(&world, 1, 1);
+	CU_ASSERT(shadow_want(world.shadow, &two));
+	CU_ASSERT(!shadow_want(world.shadow, &nine));
+	CU_ASSERT(shadow_is_wanted(world.shadow, &two));
+	CU_ASSERT(shadow_sweep(world.shadow) == 2);
+	CU_ASSERT(kernel(&world, 1) == 1 && kernel(&world, 2) == 2);
+	CU_ASSERT(kernel(&world, 3) == 0 && kernel(&world, 4) == 0);
+	CU_ASSERT(shadow_sweep(world.shadow) == 0);
+	end(&world);
+}
+
+static bool is_odd(const void *k, const void *data)
+{
+	(void)data;
+	return ((const struct member_key *)k)->service_id % 2;
+}
+
+static void a_sweep_of_some_leaves_the_others(void)
+{
+	struct world world;
+
+	begin(&world);
+	for (uint32_t i = 1; i <= 6; i++)
+		put(&world, i, i);
+	shadow_begin(world.shadow);
+	put(&world, 1, 1);
+	CU_ASSERT(shadow_sweep_if(world.shadow, is_odd, NULL) == 2);
+	CU_ASSERT(kernel(&world, 1) == 1 && kernel(&world, 2) == 2);
+	CU_ASSERT(kernel(&world, 3) == 0 && kernel(&world, 5) == 0);
+	end(&world);
+}
+
+static void what_is_wanted_again_is_not_dropped(void)
+{
+	struct member_key one = key(1), two = key(2);
+	struct world world;
+
+	begin(&world);
+	put(&world, 1, 1);
+	put(&world, 2, 1);
+	shadow_unwant(world.shadow, &one);
+	shadow_unwant(world.shadow, &two);
+	put(&world, 2, 1);
+	CU_ASSERT(shadow_drop_unwanted(world.shadow, &one) == 0);
+	CU_ASSERT(shadow_drop_unwanted(world.shadow, &two) == 0);
+	CU_ASSERT(kernel(&world, 1) == 0 && kernel(&world, 2) == 1);
+	end(&world);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(writes_what_is_put_and_deletes_what_is_deleted),
+		UNIT_TEST(knows_what_stood_there_before),
+		UNIT_TEST(a_full_map_refuses_and_stays_true),
+		UNIT_TEST(a_sweep_deletes_what_nobody_wants),
+		UNIT_TEST(a_sweep_of_some_leaves_the_others),
+		UNIT_TEST(what_is_wanted_again_is_not_dropped),
+	};
+
+	if (geteuid() != 0) {
+		printf("skip: maps need root\n");
+		return 77;
+	}
+	return UNIT_RUN("shadow", tests);
+}
