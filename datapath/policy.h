@@ -65,6 +65,7 @@ static __always_inline __u32 policy_port_class(const struct policy_question *q,
 /* A global function: verified once, whoever calls it. 0: allowed; a reason: not. */
 __noinline int policy_judge(struct policy_question *q)
 {
+	__u32 ruleset = q ? q->ruleset : 0; /* Linux 6.1 takes a key from the stack only */
 	const struct ruleset_cell *by_identity, *by_prefix, *cell;
 	const struct ruleset_entry *set;
 	__u32 port_class;
@@ -78,7 +79,7 @@ __noinline int policy_judge(struct policy_question *q)
 		return REASON_NOT_READY;
 	if (q->ruleset == RULESET_CAPACITY)
 		return REASON_POLICY_CAPACITY;
-	set = bpf_map_lookup_elem(&rulesets, &q->ruleset);
+	set = bpf_map_lookup_elem(&rulesets, &ruleset);
 	if (!set)
 		return REASON_INTERNAL;
 	port_class = policy_port_class(q, set);

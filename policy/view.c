@@ -364,7 +364,8 @@ static void digest_rule(const struct policy_rule *rule, uint8_t ret[DIGEST_BYTES
 		digest_add_text(&digest, port->name);
 		digest_add_number(&digest, port->proto);
 		digest_add_number(&digest,
-				  (uint64_t)port->any_port << 32 | port->first << 16 | port->last);
+				  (uint64_t)port->any_port << 32 | (uint64_t)port->first << 16 |
+					  port->last);
 	}
 	digest_end(&digest, ret);
 }

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One address and port of a Service in the maps: backends first, then what points at them, then what nobody names. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/services_internal.h"
+
+void frontend_free(struct frontend *f)
+{
+	free(f->port_name);
+	free(f->active);
+	free(f->terminating);
+	free(f);
+}
+
+/* A backend that goes when the programs have ended that may still read it. */
+static void leave_backend(struct services *s, struct backend_key key)
+{
+	struct backend_key *grown;
+
+	shadow_unwant(s->backends, &key);
+	if (s->leftover_count % 64 == 0) {
+		grown = reallocarray(s->leftovers, s->leftover_count + 64, sizeof(*grown));
+		if (!grown)
+			return; /* it stays until the next start */
+		s->leftovers = grown;
+	}
+	s->leftovers[s->leftover_count++] = key;
+}
+
+static struct member_key member_key_of(uint32_t id, const struct backend *backend)
+{
+	return (struct member_key){.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
+}
+
+static bool holds(const struct backend *list, size_t count, const struct backend *backend)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		if (memcmp(&list[i], backend, sizeof(*backend)) == 0)
+			return true;
+	return false;
+}
+
+static void leave_backends(struct services *s, const struct service_entry *entry)
+{
+	uint32_t i;
+
+	for (i = 0; i < entry->backend_count; i++)
+		leave_backend(s, (struct backend_key){entry->backend_set, i});
+}
+
+/* Does the map already hold these backends under the set's number (after a restart)? */
+static bool set_holds(const struct services *s, const struct service_entry *entry, const struct endpoints *e)
+{
+	uint32_t i;
+
+	if (entry->backend_count != e->active_count)
+		return false;
+	for (i = 0; i < entry->backend_count; i++) {
+		struct backend_key key = {entry->backend_set, i};
+		const struct backend *backend = shadow_find(s->backends, &key);
+
+		if (!backend || memcmp(backend, &e->active[i], sizeof(*backend)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static int put_backends(struct services *s, uint32_t set, const struct endpoints *e)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < e->active_count && r == 0; i++) {
+		struct backend_key key = {set, i};
+
+		r = shadow_put(s->backends, &key, &e->active[i]);
+	}
+	if (r < 0)
+		while (i-- > 0) {
+			struct backend_key key = {set, i};
+
+			shadow_delete(s->backends, &key);
+		}
+	return r;
+}
+
+static int put_members(struct services *s, uint32_t id, const struct endpoints *e)
+{
+	const uint32_t active = MEMBER_ACTIVE, terminating = MEMBER_TERMINATING;
+	struct member_key key;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < e->active_count && r == 0; i++) {
+		key = member_key_of(id, &e->active[i]);
+		r = shadow_put(s->members, &key, &active);
+	}
+	for (i = 0; i < e->terminating_count && r == 0; i++) {
+		key = member_key_of(id, &e->terminating[i]);
+		r = shadow_put(s->members, &key, &terminating);
+	}
+	return r;
+}
+
+static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
+{
+	return f->active_count == e->active_count && f->terminating_count == e->terminating_count &&
+	       memcmp(f->active, e->active, e->active_count * sizeof(*e->active)) == 0 &&
+	       memcmp(f->terminating, e->terminating, e->terminating_count * sizeof(*e->terminating)) == 0;
+}
+
+static void drop_members(struct services *s, uint32_t id, const struct backend *list, size_t count,
+			 const struct endpoints *keep)
+{
+	struct member_key key;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (keep && (holds(keep->active, keep->active_count, &list[i]) ||
+			     holds(keep->terminating, keep->terminating_count, &list[i])))
+			continue;
+		key = member_key_of(id, &list[i]);
+		shadow_delete(s->members, &key);
+	}
+}
+
+/* Takes back what a frontend that does not fit has put already. */
+static void take_back(struct services *s, const struct frontend *f, uint32_t id, uint32_t set, const struct endpoints *e)
+{
+	const struct endpoints old = {.active = f->active,
+				      .active_count = f->active_count,
+				      .terminating = f->terminating,
+				      .terminating_count = f->terminating_count};
+	uint32_t i;
+
+	for (i = 0; i < e->active_count; i++) {
+		struct backend_key key = {set, i};
+
+		shadow_delete(s->backends, &key);
+	}
+	/* Nobody can have a flow to an endpoint that was never in force; what stood before the agent's start stays. */
+	if (f->active || !shadow_find(s->services, &f->key)) {
+		drop_members(s, id, e->active, e->active_count, &old);
+		drop_members(s, id, e->terminating, e->terminating_count, &old);
+	}
+}
+
+/* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
+int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full)
+{
+	const struct service_entry *present = shadow_find(s->services, &f->key);
+	struct service_entry entry = {.backend_count = e->active_count}, old = {};
+	bool keep = false;
+	int r;
+
+	if (f->active && present && endpoints_same(f, e)) {
+		endpoints_clear(e);
+		return 0;
+	}
+	if (present) {
+		keep = set_holds(s, present, e);
+		entry.id = present->id;
+		entry.backend_set = keep ? present->backend_set : s->next_set++;
+	} else {
+		entry.id = s->next_id++;
+		entry.backend_set = s->next_set++;
+	}
+	*full = "backends";
+	r = put_backends(s, entry.backend_set, e);
+	if (r < 0)
+		return r;
+	*full = "members";
+	r = put_members(s, entry.id, e);
+	if (r < 0)
+		goto undo;
+	if (!present || memcmp(present, &entry, sizeof(entry)) != 0 || f->active)
+		*changed = true;
+	*full = "services";
+	if (present)
+		old = *present;
+	r = shadow_put(s->services, &f->key, &entry);
+	if (r < 0)
+		goto undo;
+	if (present && !keep)
+		leave_backends(s, &old);
+	drop_members(s, entry.id, f->active, f->active_count, e);
+	drop_members(s, entry.id, f->terminating, f->terminating_count, e);
+	f->entry = entry;
+	s->backend_count += e->active_count - f->active_count;
+	free(f->active);
+	free(f->terminating);
+	f->active = e->active;
+	f->active_count = e->active_count;
+	f->terminating = e->terminating;
+	f->terminating_count = e->terminating_count;
+	*e = (struct endpoints){};
+	return 0;
+undo:
+	if (!keep)
+		take_back(s, f, entry.id, entry.backend_set, e);
+	return r;
+}
+
+bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner)
+{
+	struct claim *c;
+
+	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
+	if (c && c->owner != owner)
+		return false;
+	if (!c) {
+		c = calloc(1, sizeof(*c));
+		if (!c)
+			return false;
+		c->key = *key;
+		c->owner = owner;
+		HASH_ADD(hh, s->claims, key, sizeof(c->key), c);
+	}
+	c->count++;
+	return true;
+}
+
+void claim_drop(struct services *s, const struct service_key *key)
+{
+	struct claim *c;
+
+	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
+	if (!c || --c->count)
+		return;
+	HASH_DEL(s->claims, c);
+	free(c);
+	s->freed = true;
+}
+
+void frontend_remove(struct services *s, struct frontend *f, bool *changed)
+{
+	leave_backends(s, &f->entry);
+	drop_members(s, f->entry.id, f->active, f->active_count, NULL);
+	drop_members(s, f->entry.id, f->terminating, f->terminating_count, NULL);
+	shadow_delete(s->services, &f->key);
+	s->backend_count -= f->active_count;
+	s->frontend_count--;
+	claim_drop(s, &f->key);
+	frontend_free(f);
+	*changed = true;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of services share. */
+#pragma once
+
+#include <uthash.h>
+
+#include "agent/service_endpoints.h"
+#include "agent/shadow.h"
+
+/* One address and port of a Service, as it stands in the maps. */
+struct frontend {
+	struct service_key key;
+	struct service_entry entry;
+	char *port_name;
+	struct backend *active;
+	size_t active_count;
+	struct backend *terminating;
+	size_t terminating_count;
+	bool wanted;
+	struct frontend *next;
+};
+
+struct slice_name {
+	char *name;
+	struct slice_name *next;
+};
+
+/* All about one Service; there also while only slices of it are known. */
+struct service_work {
+	UT_hash_handle hh;
+	char *key; /* NAMESPACE/NAME */
+	char *namespace, *name;
+	struct slice_name *slices;
+	struct frontend *frontends;
+	bool dirty;
+	struct service_work *next_dirty;
+};
+
+/* Which Service a slice belongs to, to notice when that changes. */
+struct slice_owner {
+	UT_hash_handle hh;
+	char *key; /* NAMESPACE/SLICE */
+	char *service;
+};
+
+/* Which Service holds an address and port: another one that wants it too is refused. */
+struct claim {
+	UT_hash_handle hh;
+	struct service_key key;
+	struct service_work *owner;
+	size_t count;
+};
+
+struct services {
+	struct maps *maps;
+	const struct store *store;
+	service_pods pods;
+	void *pods_data;
+	struct shadow *services, *backends, *members;
+	struct service_work *works;
+	struct service_work *dirty;
+	struct slice_owner *owners;
+	struct claim *claims;
+	struct backend_key *leftovers; /* unwanted, but running programs may still read them */
+	size_t leftover_count;
+	struct service_problem *problems;
+	size_t problem_count;
+	uint32_t next_id, next_set;
+	bool freed; /* an address and port, or room: Services that were refused may be tried again */
+	size_t frontend_count, backend_count;
+};
+
+/* service_frontends.c */
+/*
+ * Puts a frontend's endpoints in force and takes their arrays. 0; -E2BIG (nothing is changed, `*full` names the map);
+ * -errno.
+ */
+int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full);
+/* Out of the maps, and freed. */
+void frontend_remove(struct services *s, struct frontend *f, bool *changed);
+void frontend_free(struct frontend *f);
+/* False: another Service has the address and port. */
+bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner);
+void claim_drop(struct services *s, const struct service_key *key);
