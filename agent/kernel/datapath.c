@@ -99,6 +99,7 @@ static int prepare_object(struct bpf_object *object, struct maps *maps, const st
 			r = bpf_map__reuse_fd(map, maps_fd(maps, i));
 			if (r < 0)
 				return r;
+			break; /* the name has been freed */
 		}
 	}
 	return 0;
