@@ -41,6 +41,7 @@ struct watched_file {
 	bool whole;		      /* and if it is bad, that is no writer's intermediate state */
 	bool retry;		      /* to be read again by the next check */
 	bool gone;		      /* was not there when it was read */
+	uint64_t gone_since;	      /* ms of the loop's clock */
 	bool seen;		      /* by the running scan */
 	bool in_force;		      /* what was read from it, now or before a restart */
 	struct object_error *problem; /* as told to the store; NULL: none */
@@ -274,6 +275,8 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 	file->changed = file->whole = false;
 	state = source_file_load(dir_fd, file->name, file->origin, source->store, source->copies,
 				 &kept, &error);
+	if (state == FILE_GONE && !file->gone)
+		file->gone_since = uv_now(source->deletion.loop);
 	file->gone = state == FILE_GONE;
 	file->retry = state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched;
 	if (state == FILE_GOOD) {
@@ -516,6 +519,7 @@ static void on_deletion(uv_timer_t *timer)
 {
 	struct source_dir *source = timer->data;
 	CLEANUP(cleanup_close) int fd = open_watched(source);
+	uint64_t now = uv_now(timer->loop), left = 0;
 	struct watched_file *file, *next;
 
 	if (fd < 0) {
@@ -526,11 +530,19 @@ static void on_deletion(uv_timer_t *timer)
 	HASH_ITER (hh, source->files, file, next) {
 		if (!file->gone)
 			continue;
+		/* Each file has its own time. */
+		if (now - file->gone_since < DELETION_MS) {
+			if (!left || file->gone_since + DELETION_MS - now < left)
+				left = file->gone_since + DELETION_MS - now;
+			continue;
+		}
 		if (faccessat(fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 			delete_file(source, file);
 		else
 			file->gone = false;
 	}
+	if (left)
+		uv_timer_start(timer, on_deletion, left, 0);
 }
 
 static void on_check(uv_timer_t *timer)
