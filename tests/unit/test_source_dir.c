@@ -1,172 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The resources directory: how files come, change and go. */
-#include "agent/source_dir.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include "tests/unit/unit.h"
-
-struct world {
-	char top[32];
-	char path[64];	 /* of the watched directory */
-	char copies[64]; /* of its good files */
-	uv_loop_t loop;
-	struct store *store;
-	struct source_dir *source;
-	unsigned int synced;
-	unsigned int deletions;
-	/* for has() */
-	const char *name, *label;
-};
-
-static void on_synced(void *data)
-{
-	((struct world *)data)->synced++;
-}
-
-static void on_change(const struct object *object, bool deleted, void *data)
-{
-	((struct world *)data)->deletions += deleted;
-}
-
-static void start(struct world *world)
-{
-	uv_loop_init(&world->loop);
-	world->synced = 0;
-	world->store = store_new();
-	store_listen(world->store, on_change, world);
-	CU_ASSERT_FATAL(source_dir_new(&world->loop, world->path, world->copies, world->store,
-				       on_synced, world, &world->source) == 0);
-}
-
-static void begin_without(struct world *world)
-{
-	*world = (struct world){};
-	unit_directory(world->top);
-	snprintf(world->path, sizeof(world->path), "%s/resources", world->top);
-	snprintf(world->copies, sizeof(world->copies), "%s/last-good", world->top);
-	start(world);
-}
-
-static bool is_synced(void *data)
-{
-	return ((struct world *)data)->synced > 0;
-}
-
-static void begin(struct world *world)
-{
-	begin_without(world);
-	mkdir(world->path, 0700);
-	CU_ASSERT(unit_wait(&world->loop, is_synced, world, 2000));
-}
-
-static void stop(struct world *world)
-{
-	source_dir_free(world->source);
-	unit_end_loop(&world->loop);
-	store_free(world->store);
-}
-
-static void end(struct world *world)
-{
-	stop(world);
-	unit_remove_directory(world->top);
-}
-
-/* "a.json" of the watched directory, "../x" beside it. */
-static const char *at(const struct world *world, const char *name, char buffer[512])
-{
-	if (strncmp(name, "../", 3) == 0)
-		snprintf(buffer, 512, "%s/%s", world->top, name + 3);
-	else
-		snprintf(buffer, 512, "%s/%s", world->path, name);
-	return buffer;
-}
-
-#define TEXT(name, label)                                                                          \
-	"{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" name             \
-	"\",\"labels\":{\"l\":\"" label "\"}}}\n"
-
-static void save(const struct world *world, const char *name, const char *text)
-{
-	char path[512];
-
-	unit_write(at(world, name, path), text, strlen(text));
-}
-
-static void move(const struct world *world, const char *from, const char *to)
-{
-	char a[512], b[512];
-
-	CU_ASSERT(rename(at(world, from, a), at(world, to, b)) == 0);
-}
-
-static void delete (const struct world *world, const char *name)
-{
-	char path[512];
-
-	CU_ASSERT(remove(at(world, name, path)) == 0);
-}
-
-static bool has_now(void *data)
-{
-	const struct world *world = data;
-	const struct object *object = store_get(world->store, OBJECT_NAMESPACE, "", world->name);
-	const char *label = object ? labels_get(&object->labels, "l") : NULL;
-
-	if (!world->label || !label)
-		return !world->label && !object;
-	return strcmp(label, world->label) == 0;
-}
-
-/* Waits until the namespace has the label; NULL: until it is no more. */
-static bool has(struct world *world, const char *name, const char *label)
-{
-	world->name = name;
-	world->label = label;
-	return unit_wait(&world->loop, has_now, world, 3000);
-}
-
-/* It has the label, and goes on having it for some time. */
-static bool keeps(struct world *world, const char *name, const char *label)
-{
-	unit_wait(&world->loop, NULL, NULL, 60);
-	world->name = name;
-	world->label = label;
-	return has_now(world);
-}
-
-static size_t problem_count(const struct world *world, struct object_error *ret)
-{
-	struct store_problem *problems;
-	size_t count = store_problems(world->store, &problems);
-
-	if (count > 0 && ret)
-		*ret = problems[0].error;
-	free(problems);
-	return count;
-}
-
-static bool has_no_problem(void *data)
-{
-	return problem_count(data, NULL) == 0;
-}
-
-static bool has_problem(void *data)
-{
-	return problem_count(data, NULL) == 1;
-}
-
-static bool becomes(struct world *world, bool (*holds)(void *data))
-{
-	return unit_wait(&world->loop, holds, world, 3000);
-}
-
-/* ---------------------------------------------------------------- */
+#include "tests/unit/dir_world.h"
 
 static void everything_is_read_before_it_is_synced(void)
 {
@@ -183,7 +23,7 @@ static void everything_is_read_before_it_is_synced(void)
 	CU_ASSERT(problem_count(&world, NULL) == 1);
 	unit_wait(&world.loop, NULL, NULL, 100);
 	CU_ASSERT(world.synced == 1);
-	end(&world);
+	finish(&world);
 }
 
 static void waits_for_a_directory_that_is_missing(void)
@@ -209,7 +49,7 @@ static void waits_for_a_directory_that_is_missing(void)
 	CU_ASSERT(has(&world, "a", "1"));
 	CU_ASSERT(world.synced == 1);
 	CU_ASSERT(problem_count(&world, NULL) == 0);
-	end(&world);
+	finish(&world);
 }
 
 static void reads_a_new_a_changed_and_a_deleted_file(void)
@@ -227,7 +67,7 @@ static void reads_a_new_a_changed_and_a_deleted_file(void)
 	delete (&world, "a.json");
 	CU_ASSERT(has(&world, "a", NULL));
 	CU_ASSERT(has(&world, "b", NULL));
-	end(&world);
+	finish(&world);
 }
 
 static void a_change_arrives_within_milliseconds(void)
@@ -247,7 +87,7 @@ static void a_change_arrives_within_milliseconds(void)
 	     (double)(end_time.tv_nsec - begin_time.tv_nsec) / 1e6;
 	/* 2 of them for the deletion; the rest is room for a busy machine. */
 	CU_ASSERT(ms < 500);
-	end(&world);
+	finish(&world);
 }
 
 static void atomic_rename_into_place_replaces(void)
@@ -262,7 +102,7 @@ static void atomic_rename_into_place_replaces(void)
 	move(&world, "a.json.new", "a.json");
 	CU_ASSERT(has(&world, "a", "2"));
 	CU_ASSERT(world.deletions == 0);
-	end(&world);
+	finish(&world);
 }
 
 static void an_editors_save_deletes_nothing(void)
@@ -279,7 +119,7 @@ static void an_editors_save_deletes_nothing(void)
 	CU_ASSERT(has(&world, "a", "2"));
 	CU_ASSERT(keeps(&world, "a", "2"));
 	CU_ASSERT(world.deletions == 0);
-	end(&world);
+	finish(&world);
 }
 
 static void renaming_a_file_deletes_nothing(void)
@@ -297,7 +137,7 @@ static void renaming_a_file_deletes_nothing(void)
 	CU_ASSERT(keeps(&world, "a", "1"));
 	CU_ASSERT(world.deletions == 0);
 	CU_ASSERT(store_get(world.store, OBJECT_NAMESPACE, "", "a") == object);
-	end(&world);
+	finish(&world);
 }
 
 static void half_written_file_changes_nothing(void)
@@ -325,7 +165,7 @@ static void half_written_file_changes_nothing(void)
 	CU_ASSERT(problem_count(&world, NULL) == 0);
 	close(fd);
 	CU_ASSERT(becomes(&world, has_problem));
-	end(&world);
+	finish(&world);
 }
 
 static void bad_file_keeps_its_last_good_version(void)
@@ -352,7 +192,7 @@ static void bad_file_keeps_its_last_good_version(void)
 	delete (&world, "a.json");
 	CU_ASSERT(has(&world, "a", NULL));
 	CU_ASSERT(becomes(&world, has_no_problem));
-	end(&world);
+	finish(&world);
 }
 
 static void other_names_are_nothing(void)
@@ -367,7 +207,7 @@ static void other_names_are_nothing(void)
 	save(&world, "json", "{");
 	CU_ASSERT(keeps(&world, "a", NULL));
 	CU_ASSERT(problem_count(&world, NULL) == 0);
-	end(&world);
+	finish(&world);
 }
 
 static void what_is_no_plain_file_is_refused(void)
@@ -387,7 +227,7 @@ static void what_is_no_plain_file_is_refused(void)
 	CU_ASSERT(becomes(&world, has_problem));
 	rmdir(path);
 	CU_ASSERT(becomes(&world, has_no_problem));
-	end(&world);
+	finish(&world);
 }
 
 static void too_large_a_file_is_refused_with_the_numbers(void)
@@ -407,7 +247,7 @@ static void too_large_a_file_is_refused_with_the_numbers(void)
 	CU_ASSERT(problem_count(&world, &error) == 1);
 	CU_ASSERT(strstr(error.reason, "104857600") && strstr(error.reason, "67108864"));
 	CU_ASSERT(keeps(&world, "a", "1"));
-	end(&world);
+	finish(&world);
 }
 
 static void links_are_followed(void)
@@ -433,7 +273,7 @@ static void links_are_followed(void)
 	CU_ASSERT(becomes(&world, has_no_problem));
 	delete (&world, "a.json");
 	CU_ASSERT(has(&world, "a", NULL));
-	end(&world);
+	finish(&world);
 }
 
 static void a_mounted_config_map_is_switched_at_once(void)
@@ -453,7 +293,7 @@ static void a_mounted_config_map_is_switched_at_once(void)
 	move(&world, "..tmp", "..data");
 	CU_ASSERT(has(&world, "a", "2"));
 	CU_ASSERT(world.deletions == 0);
-	end(&world);
+	finish(&world);
 }
 
 static void a_hard_link_is_read(void)
@@ -465,7 +305,7 @@ static void a_hard_link_is_read(void)
 	save(&world, "../beside", TEXT("a", "1"));
 	CU_ASSERT(link(at(&world, "../beside", from), at(&world, "a.json", to)) == 0);
 	CU_ASSERT(has(&world, "a", "1"));
-	end(&world);
+	finish(&world);
 }
 
 static void a_directory_that_goes_keeps_its_objects(void)
@@ -495,7 +335,7 @@ static void a_directory_that_goes_keeps_its_objects(void)
 	CU_ASSERT(problem_count(&world, NULL) == 0);
 	save(&world, "c.json", TEXT("c", "1"));
 	CU_ASSERT(has(&world, "c", "1"));
-	end(&world);
+	finish(&world);
 }
 
 static void an_emptied_and_removed_directory_comes_back(void)
@@ -509,7 +349,7 @@ static void an_emptied_and_removed_directory_comes_back(void)
 	save(&world, "a.json", TEXT("a", "1"));
 	CU_ASSERT(has(&world, "a", "1"));
 	CU_ASSERT(becomes(&world, has_no_problem));
-	end(&world);
+	finish(&world);
 }
 
 static void a_directory_switched_by_rename_loses_nothing_in_between(void)
@@ -530,7 +370,7 @@ static void a_directory_switched_by_rename_loses_nothing_in_between(void)
 	CU_ASSERT(keeps(&world, "b", "1"));
 	CU_ASSERT(world.deletions == 0);
 	CU_ASSERT(problem_count(&world, NULL) == 0);
-	end(&world);
+	finish(&world);
 }
 
 static void a_parent_that_is_switched_is_noticed(void)
@@ -548,7 +388,7 @@ static void a_parent_that_is_switched_is_noticed(void)
 	save(&world, "a.json", TEXT("a", "2"));
 	CU_ASSERT(has(&world, "a", "2"));
 	unit_remove_directory(moved);
-	end(&world);
+	finish(&world);
 }
 
 /* The kernel's queue of events, made as short as it can be. */
@@ -590,7 +430,7 @@ static void an_overflow_of_events_is_survived(void)
 	CU_ASSERT(has(&world, "last", "1"));
 	CU_ASSERT(has(&world, "n50", NULL));
 	CU_ASSERT(store_count(world.store, OBJECT_NAMESPACE) == 100);
-	end(&world);
+	finish(&world);
 }
 
 static void an_unreadable_file_is_tried_again(void)
@@ -603,173 +443,10 @@ static void an_unreadable_file_is_tried_again(void)
 	CU_ASSERT(becomes(&world, has_problem));
 	delete (&world, "a.json");
 	CU_ASSERT(becomes(&world, has_no_problem));
-	end(&world);
+	finish(&world);
 }
 
 /* ---------------------------------------------------------------- over a restart */
-
-static size_t copy_count(const struct world *world)
-{
-	DIR *dir = opendir(world->copies);
-	size_t count = 0;
-
-	for (struct dirent *entry; dir && (entry = readdir(dir));)
-		count += entry->d_name[0] != '.';
-	if (dir)
-		closedir(dir);
-	return count;
-}
-
-/* The only copy's path. */
-static void copy_path(const struct world *world, char path[512])
-{
-	DIR *dir = opendir(world->copies);
-
-	for (struct dirent *entry; dir && (entry = readdir(dir));)
-		if (entry->d_name[0] != '.')
-			snprintf(path, 512, "%s/%s", world->copies, entry->d_name);
-	if (dir)
-		closedir(dir);
-}
-
-/* a.json is good, and the agent away. */
-static void keep_one_and_stop(struct world *world)
-{
-	begin(world);
-	save(world, "a.json", TEXT("a", "1"));
-	CU_ASSERT(has(world, "a", "1"));
-	stop(world);
-	CU_ASSERT(copy_count(world) == 1);
-}
-
-static void start_again(struct world *world)
-{
-	start(world);
-	CU_ASSERT(unit_wait(&world->loop, is_synced, world, 2000));
-}
-
-static void bad_file_keeps_its_last_good_version_over_a_restart(void)
-{
-	struct world world;
-
-	keep_one_and_stop(&world);
-	save(&world, "a.json", "{\"kind\":");
-	for (int i = 0; i < 2; i++) {
-		start_again(&world);
-		CU_ASSERT(has(&world, "a", "1"));
-		CU_ASSERT(problem_count(&world, NULL) == 1);
-		stop(&world);
-	}
-	save(&world, "a.json", TEXT("a", "2"));
-	start_again(&world);
-	CU_ASSERT(has(&world, "a", "2"));
-	CU_ASSERT(problem_count(&world, NULL) == 0);
-	CU_ASSERT(copy_count(&world) == 1);
-	end(&world);
-}
-
-static void restored_file_is_replaced_and_deleted_like_any_other(void)
-{
-	struct world world;
-
-	keep_one_and_stop(&world);
-	save(&world, "a.json", "{");
-	start_again(&world);
-	save(&world, "a.json", TEXT("a", "2"));
-	CU_ASSERT(has(&world, "a", "2"));
-	CU_ASSERT(becomes(&world, has_no_problem));
-	save(&world, "a.json", "{");
-	CU_ASSERT(keeps(&world, "a", "2"));
-	delete (&world, "a.json");
-	CU_ASSERT(has(&world, "a", NULL));
-	CU_ASSERT(copy_count(&world) == 0);
-	end(&world);
-}
-
-static void unreadable_file_keeps_its_last_good_version_over_a_restart(void)
-{
-	struct world world;
-	char path[512];
-
-	keep_one_and_stop(&world);
-	delete (&world, "a.json");
-	CU_ASSERT(symlink("nowhere", at(&world, "a.json", path)) == 0);
-	start_again(&world);
-	CU_ASSERT(has(&world, "a", "1"));
-	CU_ASSERT(problem_count(&world, NULL) == 1);
-	end(&world);
-}
-
-static void file_deleted_while_nobody_watches_is_deleted_with_its_copy(void)
-{
-	struct world world;
-
-	keep_one_and_stop(&world);
-	delete (&world, "a.json");
-	start_again(&world);
-	CU_ASSERT(has(&world, "a", NULL));
-	CU_ASSERT(copy_count(&world) == 0);
-	/* One of the same name that comes later is a new file. */
-	save(&world, "a.json", "{");
-	CU_ASSERT(becomes(&world, has_problem));
-	CU_ASSERT(keeps(&world, "a", NULL));
-	end(&world);
-}
-
-static void directory_missing_at_start_keeps_the_copies(void)
-{
-	struct world world;
-	char path[512];
-
-	keep_one_and_stop(&world);
-	move(&world, "../resources", "../away");
-	start(&world);
-	unit_wait(&world.loop, NULL, NULL, 120);
-	CU_ASSERT(world.synced == 0);
-	CU_ASSERT(copy_count(&world) == 1);
-	save(&world, "../away/a.json", "{");
-	CU_ASSERT(rename(at(&world, "../away", path), world.path) == 0);
-	CU_ASSERT(unit_wait(&world.loop, is_synced, &world, 2000));
-	CU_ASSERT(has(&world, "a", "1"));
-	end(&world);
-}
-
-static void damaged_copy_is_put_aside_and_everything_else_goes_on(void)
-{
-	struct world world;
-	char path[512], aside[600];
-
-	keep_one_and_stop(&world);
-	copy_path(&world, path);
-	CU_ASSERT(truncate(path, 40) == 0);
-	save(&world, "a.json", "{");
-	save(&world, "b.json", TEXT("b", "1"));
-	start_again(&world);
-	CU_ASSERT(has(&world, "a", NULL));
-	CU_ASSERT(has(&world, "b", "1"));
-	CU_ASSERT(problem_count(&world, NULL) == 1);
-	snprintf(aside, sizeof(aside), "%s.bad", path);
-	CU_ASSERT(access(aside, F_OK) == 0);
-	/* It goes with its file. */
-	delete (&world, "a.json");
-	CU_ASSERT(becomes(&world, has_no_problem));
-	CU_ASSERT(access(aside, F_OK) < 0);
-	end(&world);
-}
-
-static void a_place_for_copies_that_cannot_be_used_stops_nothing(void)
-{
-	struct world world;
-
-	begin(&world);
-	stop(&world);
-	rmdir(world.copies);
-	unit_write(world.copies, "x", 1);
-	start_again(&world);
-	save(&world, "a.json", TEXT("a", "1"));
-	CU_ASSERT(has(&world, "a", "1"));
-	end(&world);
-}
 
 int main(void)
 {
@@ -795,13 +472,6 @@ int main(void)
 		UNIT_TEST(a_parent_that_is_switched_is_noticed),
 		UNIT_TEST(an_overflow_of_events_is_survived),
 		UNIT_TEST(an_unreadable_file_is_tried_again),
-		UNIT_TEST(bad_file_keeps_its_last_good_version_over_a_restart),
-		UNIT_TEST(restored_file_is_replaced_and_deleted_like_any_other),
-		UNIT_TEST(unreadable_file_keeps_its_last_good_version_over_a_restart),
-		UNIT_TEST(file_deleted_while_nobody_watches_is_deleted_with_its_copy),
-		UNIT_TEST(directory_missing_at_start_keeps_the_copies),
-		UNIT_TEST(damaged_copy_is_put_aside_and_everything_else_goes_on),
-		UNIT_TEST(a_place_for_copies_that_cannot_be_used_stops_nothing),
 	};
 
 	return UNIT_RUN("source_dir", tests);
