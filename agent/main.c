@@ -53,6 +53,7 @@ int main(int argc, char **argv)
 	}
 	notify_watchdog_stop(watchdog);
 	agent_stop(&agent);
+	uv_loop_close(&loop);
 	config_clear(&agent.config);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

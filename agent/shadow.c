@@ -9,24 +9,24 @@
 struct element {
 	UT_hash_handle hh;
 	bool wanted;
-	char bytes[]; /* key, then value */
+	_Alignas(8) char bytes[]; /* key, then value at value_at */
 };
 
 struct shadow {
 	struct maps *maps;
 	enum map_index index;
-	uint32_t key_size, value_size, max_entries;
+	uint32_t key_size, value_size, value_at, max_entries;
 	struct element *elements;
 };
 
 static struct element *element_new(const struct shadow *s, const void *key, const void *value)
 {
-	struct element *e = calloc(1, sizeof(*e) + s->key_size + s->value_size);
+	struct element *e = calloc(1, sizeof(*e) + s->value_at + s->value_size);
 
 	if (!e)
 		return NULL;
 	memcpy(e->bytes, key, s->key_size);
-	memcpy(e->bytes + s->key_size, value, s->value_size);
+	memcpy(e->bytes + s->value_at, value, s->value_size);
 	return e;
 }
 
@@ -44,6 +44,7 @@ int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
 			     .index = index,
 			     .key_size = info->key_size,
 			     .value_size = info->value_size,
+			     .value_at = (info->key_size + 7) & ~7u,
 			     .max_entries = info->max_entries};
 	r = maps_dump(maps, index, &keys, &values, &count);
 	for (i = 0; i < count && r == 0; i++) {
@@ -102,7 +103,7 @@ const void *shadow_find(const struct shadow *s, const void *key)
 {
 	const struct element *e = find(s, key);
 
-	return e ? e->bytes + s->key_size : NULL;
+	return e ? e->bytes + s->value_at : NULL;
 }
 
 int shadow_put(struct shadow *s, const void *key, const void *value)
@@ -112,11 +113,11 @@ int shadow_put(struct shadow *s, const void *key, const void *value)
 
 	if (e) {
 		e->wanted = true;
-		if (memcmp(e->bytes + s->key_size, value, s->value_size) == 0)
+		if (memcmp(e->bytes + s->value_at, value, s->value_size) == 0)
 			return 0;
 		r = maps_put(s->maps, s->index, key, value);
 		if (r == 0)
-			memcpy(e->bytes + s->key_size, value, s->value_size);
+			memcpy(e->bytes + s->value_at, value, s->value_size);
 		return r;
 	}
 	if (!shadow_room(s))
@@ -218,7 +219,7 @@ int shadow_each(const struct shadow *s, int (*visit)(const void *key, const void
 	int r;
 
 	HASH_ITER(hh, s->elements, e, next) {
-		r = visit(e->bytes, e->bytes + s->key_size, data);
+		r = visit(e->bytes, e->bytes + s->value_at, data);
 		if (r)
 			return r;
 	}

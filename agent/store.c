@@ -171,7 +171,7 @@ static int compare_entries(const void *a, const void *b)
 
 static void index_sort(struct index *index)
 {
-	if (!index->sorted)
+	if (!index->sorted && index->count > 0)
 		qsort(index->entries, index->count, sizeof(struct entry *), compare_entries);
 	index->sorted = true;
 }
