@@ -177,7 +177,7 @@ static void want_nodes(struct pass *p)
 	free(nodes);
 }
 
-/* Pods of other nodes. An address that a local pod has, or another object had before, keeps its first owner. */
+/* Pods of other nodes. An address that a node or a local pod has, or another object had before, keeps its owner. */
 static void want_remote_pod(struct pass *p, const struct object *pod, uint32_t identity)
 {
 	char text[INET6_ADDRSTRLEN], subject[128];
