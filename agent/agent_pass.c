@@ -23,6 +23,25 @@ static void on_pass(uv_timer_t *timer)
 	agent_pass(timer->data);
 }
 
+/* A pod whose object goes keeps its labels until its container goes, over a restart too (it stays isolated). */
+static void keep_labels(struct agent *agent)
+{
+	size_t i;
+	int r;
+
+	for (i = 0; i < pods_count(agent->pods); i++) {
+		const struct local_pod *pod = pods_at(agent->pods, i);
+		const struct object *object = store_get(agent->store, OBJECT_POD, pod->namespace, pod->name);
+
+		if (!object || object->pod.finished || object->pod.host_network)
+			continue;
+		r = pods_keep_labels(agent->pods, i, &object->labels);
+		if (r < 0)
+			log_warning("pods", "pod %s/%s: its labels cannot be recorded: %s; they are forgotten if polderd restarts after the "
+				    "object is deleted", pod->namespace, pod->name, strerror(-r));
+	}
+}
+
 static void on_finish(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
@@ -32,6 +51,7 @@ static void on_finish(uv_timer_t *timer)
 	again = enforce_finish(agent->enforce);
 	agent->policy_dirty |= again;
 	services_sweep(agent->services);
+	keep_labels(agent);
 	if (services_dirty(agent->services) || again)
 		agent_schedule(agent);
 }

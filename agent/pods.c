@@ -413,6 +413,38 @@ int pods_repair(struct pods *pods)
 	return result;
 }
 
+static bool same_labels(const struct labels *a, const struct labels *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
+		    strcmp(a->items[i].value, b->items[i].value) != 0)
+			return false;
+	return true;
+}
+
+int pods_keep_labels(struct pods *pods, size_t index, const struct labels *labels)
+{
+	struct local_pod *pod = pods->items[index];
+	struct labels before = pod->labels, now = {};
+	int r = 0;
+
+	if (labels->count > PODS_LABELS_MAX)
+		return -E2BIG;
+	if (pod->gone || same_labels(&before, labels))
+		return 0;
+	for (size_t i = 0; i < labels->count && r == 0; i++)
+		r = labels_set(&now, labels->items[i].key, labels->items[i].value);
+	pod->labels = now;
+	if (r == 0)
+		r = pods_record_write(pods, pod);
+	if (r < 0)
+		pod->labels = before;
+	labels_clear(r < 0 ? &now : &before);
+	return r;
+}
+
 void pods_pool_usage(const struct pods *pods, struct pool_usage *ret)
 {
 	*ret = (struct pool_usage){};

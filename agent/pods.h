@@ -62,6 +62,11 @@ size_t pods_sweep(struct pods *pods);
 void pods_link_gone(struct pods *pods, int ifindex);
 /* Puts back links' state, host routes and neighbours of all pods if somebody removed them. Idempotent. */
 int pods_repair(struct pods *pods);
+/*
+ * The labels of the pod's object, to be found again when object and agent are gone but the container is not. Writes the record if they
+ * are others. 0 or -errno: then the record is as it was.
+ */
+int pods_keep_labels(struct pods *pods, size_t index, const struct labels *labels);
 /* Addresses of pool: used and size of each family. */
 struct pool_usage { uint64_t used_v4, size_v4, used_v6, size_v6; };
 void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);

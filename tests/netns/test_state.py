@@ -208,6 +208,21 @@ def test_directories_that_cannot_be_written_stop_no_start(world):
     check(world)
 
 
+def test_pod_whose_object_went_first_stays_isolated_over_a_restart(world):
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        world.resources.delete("pod-default-server")
+        check(world)
+        world.agent.restart(number)
+        check(world)
+    world.server.write_object()
+    # Also where both happen while nobody watches.
+    world.agent.kill(signal.SIGKILL)
+    world.resources.delete("pod-default-server")
+    world.agent.start()
+    check(world)
+    world.server.write_object()
+
+
 # ------------------------------------------------------------------ labels of namespaces
 
 
