@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Frames that appear on a link as if its peer had sent them (XDP test-run with live frames), and their count where they arrive.
- * A frame's page comes back as the receiver left it, so it is written anew each time.
+ * Frames that appear on a link as if its peer had sent them (XDP test-run with live frames), and
+ * their count where they arrive. A frame's page comes back as the receiver left it, so it is
+ * written anew each time.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -39,7 +40,7 @@ int inject(struct xdp_md *xdp)
 	__builtin_memcpy(data, in->frame, INJECT_LENGTH);
 	if (!in->fresh)
 		return XDP_PASS;
-	sum = (__u16)~*(__u16 *)(data + 50) + (__u16)~*(__u16 *)(data + 34) + bpf_htons(in->port);
+	sum = (__u16) ~*(__u16 *)(data + 50) + (__u16) ~*(__u16 *)(data + 34) + bpf_htons(in->port);
 	*(__u16 *)(data + 34) = bpf_htons(in->port);
 	sum = (sum & 0xffff) + (sum >> 16);
 	*(__u16 *)(data + 50) = ~((sum & 0xffff) + (sum >> 16));

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sends frames through a node on one CPU and counts them where they arrive, at the ingress of the receiver's link.
+ * Sends frames through a node on one CPU and counts them where they arrive, at the ingress of the
+ * receiver's link.
  *
- * bench-inject LINK RECEIVER-NAMESPACE RECEIVER-LINK, run in the node's namespace. Each line of standard input is a run:
- *   established|new COUNT SOURCE-MAC SOURCE-IP SOURCE-PORT DESTINATION-IP DESTINATION-PORT
- * and is answered by "SECONDS ARRIVED". With `new` each frame is a SYN from another port, from SOURCE-PORT up.
+ * bench-inject LINK RECEIVER-NAMESPACE RECEIVER-LINK, run in the node's namespace. Each line of
+ * standard input is a run: established|new COUNT SOURCE-MAC SOURCE-IP SOURCE-PORT DESTINATION-IP
+ * DESTINATION-PORT and is answered by "SECONDS ARRIVED". With `new` each frame is a SYN from
+ * another port, from SOURCE-PORT up.
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -129,7 +131,8 @@ static double run(struct path *path, uint64_t count, struct inject *in, uint64_t
 
 static void read_mac(const char *text, uint8_t mac[6])
 {
-	if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6)
+	if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4,
+		   mac + 5) != 6)
 		fail(text, EINVAL);
 }
 
@@ -137,13 +140,15 @@ static void answer(struct path *path, const char *line)
 {
 	char kind[16], mac[32], source[32], destination[32];
 	unsigned long count, sport, dport;
-	struct frame_spec spec = {.proto = IPPROTO_TCP, .flags = FRAME_DONT_FRAGMENT, .payload_length = 10};
+	struct frame_spec spec = {
+		.proto = IPPROTO_TCP, .flags = FRAME_DONT_FRAGMENT, .payload_length = 10};
 	struct inject in = {0};
 	struct frame frame;
 	uint64_t reached;
 	double seconds;
 
-	if (sscanf(line, "%15s %lu %31s %31s %lu %31s %lu", kind, &count, mac, source, &sport, destination, &dport) != 7)
+	if (sscanf(line, "%15s %lu %31s %31s %lu %31s %lu", kind, &count, mac, source, &sport,
+		   destination, &dport) != 7)
 		fail(line, EINVAL);
 	in.fresh = !strcmp(kind, "new");
 	in.port_first = in.port = sport;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nanoseconds that the loaded programs need for a packet, by test-run. The time of the wrapper that restores the packet is
- * measured in turn with that of wrapper and program together, and taken off. Prints JSON.
+ * Nanoseconds that the loaded programs need for a packet, by test-run. The time of the wrapper that
+ * restores the packet is measured in turn with that of wrapper and program together, and taken off.
+ * Prints JSON.
  *
  * program-times [--quick] [part of a case's name]
  */
@@ -20,13 +21,14 @@
 
 #include "restore.skel.h"
 
-#define ROUNDS_MAX 101
+#define ROUNDS_MAX   101
 #define SERVICE_PORT 80
 #define BACKEND_PORT 8080
-#define FIRST_PORT 10000
-#define FLOWS_MAX 65536
-#define FRESH_FLOWS (1 << 22) /* more than one run sends: none is met twice while it is in the table */
-#define SERVICES (FRESH_FLOWS / RESTORE_PORTS)
+#define FIRST_PORT   10000
+#define FLOWS_MAX    65536
+#define FRESH_FLOWS                                                                                \
+	(1 << 22) /* more than one run sends: none is met twice while it is in the table */
+#define SERVICES     (FRESH_FLOWS / RESTORE_PORTS)
 #define TCP_SYN_FLAG 0x02
 #define TCP_ACK_FLAG 0x10
 
@@ -58,16 +60,24 @@ struct bench_case {
 };
 
 static const struct bench_case cases[] = {
-	{"pod to Service to local pod", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT, "10.1.0.12", BACKEND_PORT, false, false},
-	{"the same with policy", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT, "10.1.0.12", BACKEND_PORT, false, true},
-	{"pod to local pod", HOOK_FROM_POD, 11, "10.1.0.11", "10.1.0.12", SERVICE_PORT, "10.1.0.12", SERVICE_PORT, false, false},
-	{"pod to Service to local pod, IPv6", HOOK_FROM_POD, 11, "fd00:1::11", "fd00:96::", SERVICE_PORT, "fd00:1::12", BACKEND_PORT, false, false},
-	{"wire to local pod", HOOK_FROM_WIRE, WORLD_UPLINK, "10.2.0.5", "10.1.0.12", SERVICE_PORT, "10.1.0.12", SERVICE_PORT, false, false},
-	{"new flow, pod to Service to local pod", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT, "10.1.0.12", BACKEND_PORT, true, false},
-	{"new flow with policy", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT, "10.1.0.12", BACKEND_PORT, true, true},
+	{"pod to Service to local pod", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT,
+	 "10.1.0.12", BACKEND_PORT, false, false},
+	{"the same with policy", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT,
+	 "10.1.0.12", BACKEND_PORT, false, true},
+	{"pod to local pod", HOOK_FROM_POD, 11, "10.1.0.11", "10.1.0.12", SERVICE_PORT, "10.1.0.12",
+	 SERVICE_PORT, false, false},
+	{"pod to Service to local pod, IPv6", HOOK_FROM_POD, 11, "fd00:1::11",
+	 "fd00:96::", SERVICE_PORT, "fd00:1::12", BACKEND_PORT, false, false},
+	{"wire to local pod", HOOK_FROM_WIRE, WORLD_UPLINK, "10.2.0.5", "10.1.0.12", SERVICE_PORT,
+	 "10.1.0.12", SERVICE_PORT, false, false},
+	{"new flow, pod to Service to local pod", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0",
+	 SERVICE_PORT, "10.1.0.12", BACKEND_PORT, true, false},
+	{"new flow with policy", HOOK_FROM_POD, 11, "10.1.0.11", "10.96.0.0", SERVICE_PORT,
+	 "10.1.0.12", BACKEND_PORT, true, true},
 };
 
-static void case_frame(const struct bench_case *c, uint32_t flow, uint8_t flags, struct frame *frame)
+static void case_frame(const struct bench_case *c, uint32_t flow, uint8_t flags,
+		       struct frame *frame)
 {
 	struct frame_spec spec = {
 		.source = addr(c->source),
@@ -81,8 +91,10 @@ static void case_frame(const struct bench_case *c, uint32_t flow, uint8_t flags,
 	};
 
 	memcpy(spec.mac_destination, world_gateway_mac, 6);
-	memcpy(spec.mac_source, c->hook == HOOK_FROM_WIRE ? world_router_mac : (uint8_t[6]){2, 0, 0, 0, 1, 11}, 6);
-	spec.destination.words_be[3] = htonl(ntohl(spec.destination.words_be[3]) + flow / RESTORE_PORTS);
+	memcpy(spec.mac_source,
+	       c->hook == HOOK_FROM_WIRE ? world_router_mac : (uint8_t[6]){2, 0, 0, 0, 1, 11}, 6);
+	spec.destination.words_be[3] =
+		htonl(ntohl(spec.destination.words_be[3]) + flow / RESTORE_PORTS);
 	frame_make(frame, &spec);
 }
 
@@ -123,14 +135,15 @@ static void establish(struct bench *b, const struct bench_case *c, uint32_t flow
 }
 
 /* Net of nothing: wrapper and program together, ns a packet. */
-static double run_once(struct bench *b, const struct bench_case *c, uint32_t flows, bool with_program,
-		       struct frame *out)
+static double run_once(struct bench *b, const struct bench_case *c, uint32_t flows,
+		       bool with_program, struct frame *out)
 {
 	struct frame frame;
 	struct restore r = {.mask = flows - 1, .v6 = strchr(c->source, ':') != NULL};
 	struct __sk_buff skb = {.ifindex = c->link, .ingress_ifindex = c->link};
 	uint32_t zero = 0;
-	int target = with_program ? b->world->programs[c->hook] : bpf_program__fd(b->wrapper->progs.nothing);
+	int target = with_program ? b->world->programs[c->hook]
+				  : bpf_program__fd(b->wrapper->progs.nothing);
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.bytes, .data_out = out->bytes,
 		    .data_size_out = sizeof(out->bytes), .ctx_in = &skb, .ctx_size_in = sizeof(skb),
 		    .repeat = b->repeat);
@@ -157,8 +170,9 @@ static void check_output(const struct bench_case *c, const struct frame *out)
 	struct polder_addr destination = addr(c->seen_destination);
 	struct frame_spec seen;
 
-	if (frame_read(out, &seen) < 0 || !addr_same(&seen.destination, &destination) || seen.dport < c->seen_dport ||
-	    seen.dport >= c->seen_dport + SERVICES || seen.ttl != 63 || memcmp(seen.mac_destination, (uint8_t[6]){2, 0, 0, 0, 1, 12}, 6) ||
+	if (frame_read(out, &seen) < 0 || !addr_same(&seen.destination, &destination) ||
+	    seen.dport < c->seen_dport || seen.dport >= c->seen_dport + SERVICES ||
+	    seen.ttl != 63 || memcmp(seen.mac_destination, (uint8_t[6]){2, 0, 0, 0, 1, 12}, 6) ||
 	    !frame_sums_right(out))
 		fail("the forwarded packet's bytes are wrong");
 }
@@ -198,8 +212,12 @@ static void set_policy(struct bench *b)
 	struct ruleset_cell cell = {.rule = 1, .allow = 1};
 
 	for (uint32_t id = egress; id <= ingress; id++) {
-		struct ruleset_peer_key peer = {.ruleset = id, .identity = IDENTITY_FIRST_POD + (id == egress ? 1 : 0)};
-		struct ruleset_port_key port = {.prefixlen = 48, .ruleset = id, .proto = IPPROTO_TCP, .port_be = htons(BACKEND_PORT)};
+		struct ruleset_peer_key peer = {
+			.ruleset = id, .identity = IDENTITY_FIRST_POD + (id == egress ? 1 : 0)};
+		struct ruleset_port_key port = {.prefixlen = 48,
+						.ruleset = id,
+						.proto = IPPROTO_TCP,
+						.port_be = htons(BACKEND_PORT)};
 		struct ruleset_cell_key key = {.ruleset = id, .peer_class = 1, .port_class = 1};
 
 		world_set(b->world, "rulesets", &id, &set);
@@ -218,17 +236,23 @@ static void add_services(struct bench *b)
 
 		snprintf(v4, sizeof(v4), "10.96.0.%d", i);
 		snprintf(v6, sizeof(v6), "fd00:96::%x", i);
-		world_set_service(b->world, 1 + 2 * i, v4, IPPROTO_TCP, SERVICE_PORT,
-				  &(struct world_backend){.addr = "10.1.0.12", .port = BACKEND_PORT + i}, 1);
-		world_set_service(b->world, 2 + 2 * i, v6, IPPROTO_TCP, SERVICE_PORT,
-				  &(struct world_backend){.addr = "fd00:1::12", .port = BACKEND_PORT + i}, 1);
+		world_set_service(
+			b->world, 1 + 2 * i, v4, IPPROTO_TCP, SERVICE_PORT,
+			&(struct world_backend){.addr = "10.1.0.12", .port = BACKEND_PORT + i}, 1);
+		world_set_service(
+			b->world, 2 + 2 * i, v6, IPPROTO_TCP, SERVICE_PORT,
+			&(struct world_backend){.addr = "fd00:1::12", .port = BACKEND_PORT + i}, 1);
 	}
 }
 
-/* Each case meets an empty table. Service n's endpoint has port BACKEND_PORT + n, so that no two flows look alike to it. */
-static void measure_case(struct bench *b, const struct bench_case *c, uint32_t flows, json_t *results)
+/* Each case meets an empty table. Service n's endpoint has port BACKEND_PORT + n, so that no two
+ * flows look alike to it. */
+static void measure_case(struct bench *b, const struct bench_case *c, uint32_t flows,
+			 json_t *results)
 {
-	struct world_options options = {.flow4_sets = flows > 16384 ? 65536 : 16384, .flow6_sets = flows > 16384 ? 65536 : 16384, .outer_namespace = true};
+	struct world_options options = {.flow4_sets = flows > 16384 ? 65536 : 16384,
+					.flow6_sets = flows > 16384 ? 65536 : 16384,
+					.outer_namespace = true};
 	double net;
 
 	if (world_open(&options, &b->world) < 0)
@@ -240,8 +264,9 @@ static void measure_case(struct bench *b, const struct bench_case *c, uint32_t f
 		establish(b, c, flows);
 	net = measure(b, c, flows);
 	fprintf(stderr, "  %-40s %6u flows %7.0f ns\n", c->name, flows, net);
-	json_array_append_new(results, json_pack("{s:s, s:b, s:i, s:f}", "case", c->name, "new", c->fresh, "flows",
-						 c->fresh ? 0 : (int)flows, "ns", net));
+	json_array_append_new(results,
+			      json_pack("{s:s, s:b, s:i, s:f}", "case", c->name, "new", c->fresh,
+					"flows", c->fresh ? 0 : (int)flows, "ns", net));
 	world_close(&b->world);
 }
 

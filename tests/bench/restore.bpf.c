@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A test-run's repetitions all get the one packet, as the run before left it. This program writes the packet anew, for one flow after
- * another, and hands it to the program that is measured. Its own time is found by handing it to one that does nothing.
+ * A test-run's repetitions all get the one packet, as the run before left it. This program writes
+ * the packet anew, for one flow after another, and hands it to the program that is measured. Its
+ * own time is found by handing it to one that does nothing.
  */
 #include "common.h"
 
@@ -48,7 +49,8 @@ int restore(struct __sk_buff *skb)
 
 	if (!r || data + RESTORE_HEADER_V4 + 2 > end)
 		return TC_ACT_SHOT;
-	r->at = (r->at * 5 + 12345) & r->mask; /* visits each number below a power of two once in a round */
+	r->at = (r->at * 5 + 12345) &
+		r->mask; /* visits each number below a power of two once in a round */
 	port = r->at & (RESTORE_PORTS - 1);
 	address = r->at >> RESTORE_PORT_BITS;
 	for (i = 0; i < RESTORE_HEADER_V4 / 4 + 1; i++)
@@ -69,7 +71,8 @@ int restore(struct __sk_buff *skb)
 		check_add16(header + 70, address);
 		check_add16(header + 70, port);
 	}
-	/* Time for the stores to reach the cache: a packet that came by a device would not be in the store buffer. */
+	/* Time for the stores to reach the cache: a packet that came by a device would not be in
+	 * the store buffer. */
 	bpf_ktime_get_ns();
 	bpf_tail_call(skb, &measured, 0);
 	return TC_ACT_SHOT;

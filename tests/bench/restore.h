@@ -7,9 +7,10 @@
 #define RESTORE_HEADER_V4 54
 #define RESTORE_HEADER_V6 74
 #define RESTORE_PORT_BITS 14
-#define RESTORE_PORTS (1 << RESTORE_PORT_BITS)
+#define RESTORE_PORTS	  (1 << RESTORE_PORT_BITS)
 
-/* Flow n has source port + n % RESTORE_PORTS and the destination address + n / RESTORE_PORTS of `header`. */
+/* Flow n has source port + n % RESTORE_PORTS and the destination address + n / RESTORE_PORTS of
+ * `header`. */
 struct restore {
 	__u8 header[80];
 	__u32 mask; /* flows - 1 */

@@ -3,8 +3,9 @@
  * A TCP server and its clients, all of them as plain as can be:
  *   bench-traffic serve PORT               answers each byte, one connection after the other
  *   bench-traffic rr ADDRESS PORT SECONDS  one connection: prints exchanges a second
- *   bench-traffic crr ADDRESS PORT COUNT   connect, one exchange, close: prints the median of microseconds
- *   bench-traffic hold ADDRESS PORT SOURCE-PORT  connects, exchanges a byte, prints "held", waits for the end of its input
+ *   bench-traffic crr ADDRESS PORT COUNT   connect, one exchange, close: prints the median of
+ * microseconds bench-traffic hold ADDRESS PORT SOURCE-PORT  connects, exchanges a byte, prints
+ * "held", waits for the end of its input
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -57,7 +58,8 @@ _Noreturn static void serve(const char *port)
 	int listener = new_socket(), fd;
 	char byte;
 
-	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener, 128) < 0)
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(listener, 128) < 0)
 		fail("bind");
 	printf("serving\n");
 	fflush(stdout);
@@ -156,7 +158,8 @@ int main(int argc, char **argv)
 	if (argc == 3 && !strcmp(argv[1], "serve"))
 		serve(argv[2]);
 	if (argc != 5) {
-		fprintf(stderr, "usage: bench-traffic serve PORT | rr|crr|hold ADDRESS PORT NUMBER\n");
+		fprintf(stderr,
+			"usage: bench-traffic serve PORT | rr|crr|hold ADDRESS PORT NUMBER\n");
 		return 2;
 	}
 	address = address_of(argv[2], argv[3]);

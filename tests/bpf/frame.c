@@ -76,7 +76,8 @@ uint16_t frame_sum(const void *bytes, size_t length, uint32_t start)
 	return sum;
 }
 
-/* The sum of the addresses, the protocol and the length, as the transport's checksum covers them. */
+/* The sum of the addresses, the protocol and the length, as the transport's checksum covers them.
+ */
 static uint32_t pseudo_sum(const struct frame_spec *spec, uint8_t proto, size_t length)
 {
 	bool v4 = addr_is_v4(&spec->source);
@@ -171,7 +172,8 @@ static size_t put_ip4(uint8_t *ip, const struct frame_spec *spec)
 	put16(ip + 2, length);
 	put16(ip + 4, spec->fragment_id);
 	put16(ip + 6, (spec->flags & FRAME_DONT_FRAGMENT ? 0x4000 : 0) |
-			      (spec->flags & FRAME_MORE_FRAGMENTS ? 0x2000 : 0) | spec->fragment_offset / 8);
+			      (spec->flags & FRAME_MORE_FRAGMENTS ? 0x2000 : 0) |
+			      spec->fragment_offset / 8);
 	ip[8] = spec->ttl ? spec->ttl : 64;
 	ip[9] = spec->proto;
 	memcpy(ip + 12, spec->source.bytes + 12, 4);
@@ -184,7 +186,8 @@ static size_t put_ip4(uint8_t *ip, const struct frame_spec *spec)
 
 static size_t put_ip6(uint8_t *ip, const struct frame_spec *spec)
 {
-	bool fragment = spec->flags & (FRAME_FRAGMENT | FRAME_MORE_FRAGMENTS) || spec->fragment_offset;
+	bool fragment =
+		spec->flags & (FRAME_FRAGMENT | FRAME_MORE_FRAGMENTS) || spec->fragment_offset;
 	size_t at = V6_HEADER;
 
 	memset(ip, 0, V6_HEADER);
@@ -249,12 +252,14 @@ static int read_ip(const struct frame *frame, struct frame_spec *s, size_t *ret_
 			   (get16(ip + 6) & 0x4000 ? FRAME_DONT_FRAGMENT : 0);
 		l4 = (ip[0] & 0xf) * 4;
 		*ret_end = ETH_HLEN + get16(ip + 2);
-	} else if (get16(frame->bytes + 12) == ETH_P_IPV6 && frame->length >= ETH_HLEN + V6_HEADER) {
+	} else if (get16(frame->bytes + 12) == ETH_P_IPV6 &&
+		   frame->length >= ETH_HLEN + V6_HEADER) {
 		memcpy(s->source.bytes, ip + 8, 16);
 		memcpy(s->destination.bytes, ip + 24, 16);
 		s->ttl = ip[7];
 		s->proto = ip[6];
-		for (l4 = V6_HEADER; is_extension(s->proto) && ETH_HLEN + l4 + 8 <= frame->length;) {
+		for (l4 = V6_HEADER;
+		     is_extension(s->proto) && ETH_HLEN + l4 + 8 <= frame->length;) {
 			uint8_t type = s->proto;
 
 			if (type == IPPROTO_FRAGMENT) {
@@ -338,6 +343,7 @@ int frame_inner(const struct frame *frame, struct frame *ret_inner)
 	memset(ret_inner, 0, sizeof(*ret_inner));
 	memcpy(ret_inner->bytes, frame->bytes, ETH_HLEN);
 	ret_inner->length = ETH_HLEN + frame->length - offset - 8;
-	memcpy(ret_inner->bytes + ETH_HLEN, frame->bytes + offset + 8, ret_inner->length - ETH_HLEN);
+	memcpy(ret_inner->bytes + ETH_HLEN, frame->bytes + offset + 8,
+	       ret_inner->length - ETH_HLEN);
 	return 0;
 }

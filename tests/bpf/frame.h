@@ -22,7 +22,8 @@ enum frame_flag {
 	FRAME_FRAGMENT = 1 << 3, /* IPv6: with a fragment header, whatever the offset */
 };
 
-/* What a frame says. Zero means the usual: TTL 64, no payload, no options. Ports in host byte order; ICMP: `sport` is the identifier. */
+/* What a frame says. Zero means the usual: TTL 64, no payload, no options. Ports in host byte
+ * order; ICMP: `sport` is the identifier. */
 struct frame_spec {
 	uint8_t mac_source[6];
 	uint8_t mac_destination[6];
@@ -38,15 +39,16 @@ struct frame_spec {
 	uint16_t mtu; /* of an ICMP error */
 	uint32_t seq;
 	uint32_t ack;
-	uint32_t flags;           /* enum frame_flag */
+	uint32_t flags;		  /* enum frame_flag */
 	uint16_t fragment_offset; /* bytes; a later fragment has no transport header */
 	uint32_t fragment_id;
-	const void *payload;      /* NULL: bytes that count up */
+	const void *payload; /* NULL: bytes that count up */
 	size_t payload_length;
-	const void *options;      /* IPv4: options; IPv6: extension headers, whose last next-header byte is set here */
+	const void *options; /* IPv4: options; IPv6: extension headers, whose last next-header byte
+				is set here */
 	size_t options_length;
-	size_t last_next;         /* offset in `options` of the last extension header */
-	uint8_t first_next;       /* IPv6: protocol of the first extension header */
+	size_t last_next;   /* offset in `options` of the last extension header */
+	uint8_t first_next; /* IPv6: protocol of the first extension header */
 };
 
 /* The address; aborts if the text is none. */
@@ -60,7 +62,8 @@ void frame_make(struct frame *frame, const struct frame_spec *spec);
 /* Reads a frame back; payload points into it. 0 or -EINVAL. */
 int frame_read(const struct frame *frame, struct frame_spec *ret_spec);
 
-/* Are IP header, transport and ICMP checksum right? Worked out from the bytes; a fragment's transport is not looked at. */
+/* Are IP header, transport and ICMP checksum right? Worked out from the bytes; a fragment's
+ * transport is not looked at. */
 bool frame_sums_right(const struct frame *frame);
 
 /* The packet that an ICMP error carries, as a frame without addresses of its own. 0 or -EINVAL. */

@@ -10,7 +10,8 @@ const char *const outside[2] = {"203.0.113.9", "2001:db8::9"};
 const char *const node[2] = {"192.168.7.1", "fd00:7::1"};
 const char *const remote_pod[2] = {"10.2.0.5", "fd00:2::5"};
 const char *const gateway[2] = {"10.1.0.1", "fd00:1::1"};
-const char *const pod_text[3][2] = {{"10.1.0.11", "fd00:1::11"}, {"10.1.0.12", "fd00:1::12"}, {"10.1.0.13", "fd00:1::13"}};
+const char *const pod_text[3][2] = {
+	{"10.1.0.11", "fd00:1::11"}, {"10.1.0.12", "fd00:1::12"}, {"10.1.0.13", "fd00:1::13"}};
 
 static const struct suite_test *all_tests;
 static size_t all_count, next_test;
@@ -57,7 +58,8 @@ uint8_t icmp_of(enum suite_version v)
 	return v == V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 }
 
-struct frame_spec spec_of_pod(int pod, enum suite_version v, const char *to, uint8_t proto, uint16_t sport, uint16_t dport)
+struct frame_spec spec_of_pod(int pod, enum suite_version v, const char *to, uint8_t proto,
+			      uint16_t sport, uint16_t dport)
 {
 	struct frame_spec spec = {
 		.source = v == V4 ? world->pods[pod].v4 : world->pods[pod].v6,
@@ -75,7 +77,8 @@ struct frame_spec spec_of_pod(int pod, enum suite_version v, const char *to, uin
 	return spec;
 }
 
-struct frame_spec spec_of_segment(int pod, enum suite_version v, const char *to, uint16_t sport, uint16_t dport, uint8_t flags)
+struct frame_spec spec_of_segment(int pod, enum suite_version v, const char *to, uint16_t sport,
+				  uint16_t dport, uint8_t flags)
 {
 	struct frame_spec spec = spec_of_pod(pod, v, to, IPPROTO_TCP, sport, dport);
 
@@ -83,7 +86,8 @@ struct frame_spec spec_of_segment(int pod, enum suite_version v, const char *to,
 	return spec;
 }
 
-struct frame_spec spec_of_wire(const char *from, const char *to, uint8_t proto, uint16_t sport, uint16_t dport)
+struct frame_spec spec_of_wire(const char *from, const char *to, uint8_t proto, uint16_t sport,
+			       uint16_t dport)
 {
 	struct frame_spec spec = {
 		.source = addr(from),
@@ -146,7 +150,8 @@ struct world_result send_of_host(int to_pod, const struct frame_spec *spec)
 	return world_run(world, HOOK_TO_POD, world->pods[to_pod].link, 0, &frame);
 }
 
-struct world_result open_connection(int from, int to, enum suite_version v, const char *destination, uint16_t sport, uint16_t dport)
+struct world_result open_connection(int from, int to, enum suite_version v, const char *destination,
+				    uint16_t sport, uint16_t dport)
 {
 	struct frame_spec spec = spec_of_segment(from, v, destination, sport, dport, TCP_SYN_FLAG);
 	struct world_result result = send_of_pod(from, &spec), answer;
@@ -170,8 +175,9 @@ static const char *const reasons[REASON_COUNT] = {
 
 static bool differs(const struct world_result *r, const char *wanted)
 {
-	printf("\n    wanted: %s; got verdict %d, %u dropped, reason %s, sums %s", wanted, r->verdict, r->drops,
-	       reasons[r->reason], frame_sums_right(&r->out) ? "right" : "wrong");
+	printf("\n    wanted: %s; got verdict %d, %u dropped, reason %s, sums %s", wanted,
+	       r->verdict, r->drops, reasons[r->reason],
+	       frame_sums_right(&r->out) ? "right" : "wrong");
 	return false;
 }
 
@@ -198,7 +204,8 @@ bool dropped(const struct world_result *r, enum polder_reason reason)
 
 bool told(const struct world_result *r, enum polder_reason reason)
 {
-	if (r->verdict == TC_ACT_REDIRECT && r->drops == 1 && r->reason == reason && frame_sums_right(&r->out))
+	if (r->verdict == TC_ACT_REDIRECT && r->drops == 1 && r->reason == reason &&
+	    frame_sums_right(&r->out))
 		return true;
 	differs(r, "refused, ");
 	printf(", wanted reason %s", reasons[reason]);
@@ -213,7 +220,8 @@ struct frame_spec seen(const struct world_result *result)
 	return spec;
 }
 
-bool seen_ends(const struct world_result *result, const char *from, uint16_t sport, const char *to, uint16_t dport)
+bool seen_ends(const struct world_result *result, const char *from, uint16_t sport, const char *to,
+	       uint16_t dport)
 {
 	struct frame_spec spec = seen(result);
 	struct polder_addr source = addr(from), destination = addr(to);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the programs share: tests by name, a world, who sends what, what may become of it. */
+/* What the tests of the programs share: tests by name, a world, who sends what, what may become of
+ * it. */
 #pragma once
 
 #include <CUnit/Basic.h>
@@ -14,7 +15,10 @@ struct suite_test {
 	const char *name;
 	void (*run)(void);
 };
-#define SUITE_TEST(function) {#function, function}
+#define SUITE_TEST(function)                                                                       \
+	{                                                                                          \
+#function, function                                                                \
+	}
 
 /* Of the program; opened by suite_run(), emptied of flows before each test. */
 extern struct world *world;
@@ -31,19 +35,22 @@ enum suite_version { V4, V6 };
 #define TCP_ACK_FLAG 0x10
 
 /* Addresses by version. */
-extern const char *const outside[2];     /* a host behind the router */
-extern const char *const node[2];        /* this node */
-extern const char *const remote_pod[2];  /* a pod of another node */
-extern const char *const gateway[2];     /* of the pods */
+extern const char *const outside[2];	 /* a host behind the router */
+extern const char *const node[2];	 /* this node */
+extern const char *const remote_pod[2];	 /* a pod of another node */
+extern const char *const gateway[2];	 /* of the pods */
 extern const char *const pod_text[3][2]; /* the pods' */
 
 uint8_t icmp_of(enum suite_version v);
 
 /* A packet of the pod, or of somebody on the wire, with everything in its place. */
-struct frame_spec spec_of_pod(int pod, enum suite_version v, const char *to, uint8_t proto, uint16_t sport, uint16_t dport);
-struct frame_spec spec_of_wire(const char *from, const char *to, uint8_t proto, uint16_t sport, uint16_t dport);
+struct frame_spec spec_of_pod(int pod, enum suite_version v, const char *to, uint8_t proto,
+			      uint16_t sport, uint16_t dport);
+struct frame_spec spec_of_wire(const char *from, const char *to, uint8_t proto, uint16_t sport,
+			       uint16_t dport);
 /* A TCP segment of the pod. */
-struct frame_spec spec_of_segment(int pod, enum suite_version v, const char *to, uint16_t sport, uint16_t dport, uint8_t flags);
+struct frame_spec spec_of_segment(int pod, enum suite_version v, const char *to, uint16_t sport,
+				  uint16_t dport, uint8_t flags);
 /* What the receiver of `seen` answers, `pod` being that receiver. */
 struct frame_spec spec_of_answer(int pod, const struct world_result *seen, uint8_t tcp_flags);
 
@@ -51,15 +58,19 @@ struct world_result send_of_pod(int pod, const struct frame_spec *spec);
 struct world_result send_of_wire(const struct frame_spec *spec);
 struct world_result send_of_host(int to_pod, const struct frame_spec *spec); /* the node's own */
 
-/* SYN, SYN and ACK, ACK between two pods; what the receiver saw at last. Asserts that all passed. */
-struct world_result open_connection(int from, int to, enum suite_version v, const char *destination, uint16_t sport, uint16_t dport);
+/* SYN, SYN and ACK, ACK between two pods; what the receiver saw at last. Asserts that all passed.
+ */
+struct world_result open_connection(int from, int to, enum suite_version v, const char *destination,
+				    uint16_t sport, uint16_t dport);
 
 /* They print what was found if it is not so. */
 bool forwarded(const struct world_result *result); /* redirected, nothing counted, sums right */
-bool passed(const struct world_result *result);    /* left to the node's stack */
+bool passed(const struct world_result *result);	   /* left to the node's stack */
 bool dropped(const struct world_result *result, enum polder_reason reason);
-bool told(const struct world_result *result, enum polder_reason reason); /* refused, the sender is told */
+bool told(const struct world_result *result,
+	  enum polder_reason reason); /* refused, the sender is told */
 
 /* The frame as it was seen; asserts that it can be read. */
 struct frame_spec seen(const struct world_result *result);
-bool seen_ends(const struct world_result *result, const char *from, uint16_t sport, const char *to, uint16_t dport);
+bool seen_ends(const struct world_result *result, const char *from, uint16_t sport, const char *to,
+	       uint16_t dport);

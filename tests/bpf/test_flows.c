@@ -50,7 +50,8 @@ static int fill_with_connections(enum suite_version v)
 
 static void full_table(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		int count = fill_with_connections(v), refused = 0;
 		struct world_result r;
 
@@ -92,11 +93,13 @@ static bool opens_sooner_or_later(enum suite_version v, uint16_t sport)
 
 static void flood(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		uint64_t evicted;
 		struct world_result r;
 
-		/* Two connections, then many times what fits of first packets that nobody answers. */
+		/* Two connections, then many times what fits of first packets that nobody answers.
+		 */
 		for (int i = 0; i < 2; i++)
 			open_connection(0, 1, v, pod_text[1][v], 10000 + i, 80);
 		evicted = world_counter(world, COUNTER_FLOWS_EVICTED);
@@ -117,16 +120,21 @@ static void flood_does_not_evict_established_flows(void)
 }
 
 /* Walks all entries of a family's table. */
-static void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data), void *data)
+static void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data),
+		       void *data)
 {
-	uint32_t sets = v == V4 ? bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows4"))
-				: bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows6"));
+	uint32_t sets = v == V4 ? bpf_map__max_entries(
+					  bpf_object__find_map_by_name(world->objects[0], "flows4"))
+				: bpf_map__max_entries(bpf_object__find_map_by_name(
+					  world->objects[0], "flows6"));
 	size_t set_size = v == V4 ? sizeof(struct flow4_set) : sizeof(struct flow6_set);
-	char *table = mmap(NULL, sets * set_size, PROT_READ, MAP_SHARED, world_map(world, v == V4 ? "flows4" : "flows6"), 0);
+	char *table = mmap(NULL, sets * set_size, PROT_READ, MAP_SHARED,
+			   world_map(world, v == V4 ? "flows4" : "flows6"), 0);
 
 	CU_ASSERT_FATAL(table != MAP_FAILED);
 	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++) {
-		const struct flow_head *head = v == V4 ? &((struct flow4 *)table)[i].head : &((struct flow6 *)table)[i].head;
+		const struct flow_head *head = v == V4 ? &((struct flow4 *)table)[i].head
+						       : &((struct flow6 *)table)[i].head;
 
 		if (head->generation)
 			see(head, data);
@@ -162,12 +170,16 @@ static struct states states_now(enum suite_version v)
 
 static void both_entries_know_the_connections_state(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10100, 80, TCP_SYN_FLAG), back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10100, 80,
+							 TCP_SYN_FLAG),
+				  back;
 		struct world_result r = send_of_pod(0, &spec);
 		struct states states = states_now(v);
 
-		CU_ASSERT(states.count == 2 && !(states.any & (FLOW_REPLIED | FLOW_ESTABLISHED)) && !states.locked);
+		CU_ASSERT(states.count == 2 && !(states.any & (FLOW_REPLIED | FLOW_ESTABLISHED)) &&
+			  !states.locked);
 		CU_ASSERT(states.any & FLOW_REPLY && !(states.all & FLOW_REPLY));
 		back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
 		send_of_pod(1, &back);
@@ -189,8 +201,10 @@ static void both_entries_know_the_connections_state(void)
 
 static void answered_datagrams_are_established(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 10101, 53), back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 10101, 53),
+				  back;
 		struct world_result r = send_of_pod(0, &spec);
 
 		CU_ASSERT(!(states_now(v).any & FLOW_ESTABLISHED));
@@ -202,9 +216,12 @@ static void answered_datagrams_are_established(void)
 
 static void counts_packets_of_both_directions(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r = open_connection(0, 1, v, pod_text[1][v], 10102, 80);
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10102, 80, TCP_ACK_FLAG), back;
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10102, 80,
+							 TCP_ACK_FLAG),
+				  back;
 		uint64_t before = states_now(v).packets;
 
 		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
@@ -218,9 +235,11 @@ static void counts_packets_of_both_directions(void)
 
 static void syn_on_the_ports_of_a_closed_connection_opens_a_new_one(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		uint64_t created;
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10103, 80, TCP_RST_FLAG | TCP_ACK_FLAG);
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10103, 80,
+							 TCP_RST_FLAG | TCP_ACK_FLAG);
 
 		open_connection(0, 1, v, pod_text[1][v], 10103, 80);
 		send_of_pod(0, &spec);
@@ -245,9 +264,10 @@ static void unanswered_opener_does_not_establish_by_itself(void)
 
 static void wipe_replies(void)
 {
-	uint32_t sets = bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows4"));
-	struct flow4 *table = mmap(NULL, sets * sizeof(struct flow4_set), PROT_READ | PROT_WRITE, MAP_SHARED,
-				   world_map(world, "flows4"), 0);
+	uint32_t sets =
+		bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows4"));
+	struct flow4 *table = mmap(NULL, sets * sizeof(struct flow4_set), PROT_READ | PROT_WRITE,
+				   MAP_SHARED, world_map(world, "flows4"), 0);
 
 	CU_ASSERT_FATAL(table != MAP_FAILED);
 	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++)
@@ -280,7 +300,8 @@ static void many_flows_stay_apart(void)
 		segment(V4, 20000 + i, TCP_SYN_FLAG);
 	CU_ASSERT_EQUAL(states_now(V4).count, 2 * FLOWS);
 	for (int i = 0; i < FLOWS; i++) {
-		struct frame_spec back = spec_of_segment(1, V4, pod_text[0][V4], 80, 20000 + i, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		struct frame_spec back = spec_of_segment(1, V4, pod_text[0][V4], 80, 20000 + i,
+							 TCP_SYN_FLAG | TCP_ACK_FLAG);
 		struct world_result r = send_of_pod(1, &back);
 
 		CU_ASSERT(r.verdict == TC_ACT_REDIRECT);

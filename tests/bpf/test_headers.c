@@ -2,7 +2,8 @@
 /* IPv6 extension headers, and fragments of both families. */
 #include "suite.h"
 
-static struct world_result send_with_headers(uint8_t first, const uint8_t *headers, size_t length, size_t last)
+static struct world_result send_with_headers(uint8_t first, const uint8_t *headers, size_t length,
+					     size_t last)
 {
 	struct frame_spec spec = spec_of_pod(0, V6, pod_text[1][V6], IPPROTO_UDP, 9000, 53);
 
@@ -51,12 +52,13 @@ static void drops_extension_header_that_is_cut_off(void)
 	static const uint8_t options[8] = {0, 200, 1, 4};
 	struct world_result r = send_with_headers(IPPROTO_DSTOPTS, options, sizeof(options), 0);
 
-	CU_ASSERT(r.verdict == TC_ACT_SHOT && (r.reason == REASON_SHORT || r.reason == REASON_EXT_HEADERS));
+	CU_ASSERT(r.verdict == TC_ACT_SHOT &&
+		  (r.reason == REASON_SHORT || r.reason == REASON_EXT_HEADERS));
 }
 
 /* One fragment of a datagram of the pod; offset 0 is the first. */
-static struct world_result send_fragment(enum suite_version v, const char *to, uint32_t id, uint16_t offset, bool more,
-					 size_t length)
+static struct world_result send_fragment(enum suite_version v, const char *to, uint32_t id,
+					 uint16_t offset, bool more, size_t length)
 {
 	struct frame_spec spec = spec_of_pod(0, v, to, IPPROTO_UDP, 9001, 53);
 
@@ -69,7 +71,8 @@ static struct world_result send_fragment(enum suite_version v, const char *to, u
 
 static void later_fragment_without_first_is_dropped(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r = send_fragment(v, pod_text[1][v], 1, 800, false, 100);
 
 		CU_ASSERT(dropped(&r, REASON_FRAGMENT_ORPHAN));
@@ -80,7 +83,8 @@ static void later_fragments_follow_the_first(void)
 {
 	static const char *const vip[2] = {"10.96.3.1", "fd00:96::3:1"};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_backend backend = {pod_text[1][v], 8080, 0};
 		struct polder_addr endpoint = addr(pod_text[1][v]);
 		struct world_result r;
@@ -100,8 +104,10 @@ static void later_fragments_follow_the_first(void)
 
 static void first_fragment_without_whole_transport_header_is_dropped(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 9002, 80, TCP_SYN_FLAG);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_segment(0, v, pod_text[1][v], 9002, 80, TCP_SYN_FLAG);
 		struct world_result r;
 		struct frame frame;
 
@@ -123,7 +129,8 @@ static void first_fragment_without_whole_transport_header_is_dropped(void)
 /* A fragment at offset 8 could write the first one's flags anew (RFC 1858). */
 static void fragment_that_overlaps_the_transport_header_is_dropped(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r = send_fragment(v, pod_text[1][v], 4, 0, true, 792);
 
 		CU_ASSERT(forwarded(&r));
@@ -148,7 +155,8 @@ static void second_fragment_header_is_dropped(void)
 
 static void policy_holds_for_fragments(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r;
 
 		world_set_rules(world, 1, RULESET_OPEN, RULESET_CLOSED);
@@ -162,7 +170,8 @@ static void policy_holds_for_fragments(void)
 
 static void masquerades_fragments(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct polder_addr own = addr(node[v]);
 		struct world_result r = send_fragment(v, outside[v], 6, 0, true, 792);
 

@@ -3,11 +3,13 @@
 #include "suite.h"
 
 static const char *const vip[2] = {"10.96.2.1", "fd00:96::2:1"};
-static const char *const router[2] = {"198.51.100.1", "2001:db8:ffff::1"}; /* somewhere on the way */
+static const char *const router[2] = {"198.51.100.1",
+				      "2001:db8:ffff::1"}; /* somewhere on the way */
 
-/* An ICMP error about the frame, as a router or the receiver would send it. `pod` < 0: from the wire. */
-static struct world_result send_error(int pod, const char *from, const char *to, uint8_t type, uint8_t code, uint16_t mtu,
-				      const struct frame *about)
+/* An ICMP error about the frame, as a router or the receiver would send it. `pod` < 0: from the
+ * wire. */
+static struct world_result send_error(int pod, const char *from, const char *to, uint8_t type,
+				      uint8_t code, uint16_t mtu, const struct frame *about)
 {
 	bool v4 = about->bytes[12] == 8;
 	struct frame_spec spec = spec_of_wire(from, to, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
@@ -33,7 +35,8 @@ static uint8_t too_big_code(enum suite_version v)
 	return v == V4 ? 4 : 0;
 }
 
-/* The packet inside the error is what its receiver sent, transport checksum included. An IPv4 header's sum has to be right too. */
+/* The packet inside the error is what its receiver sent, transport checksum included. An IPv4
+ * header's sum has to be right too. */
 static void check_inner(const struct world_result *r, const struct frame_spec *sent)
 {
 	bool v4 = addr_is_v4(&sent->source);
@@ -50,8 +53,10 @@ static void check_inner(const struct world_result *r, const struct frame_spec *s
 
 static void forwards_echo_and_its_reply(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], icmp_of(v), 4242, 0), back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], icmp_of(v), 4242, 0),
+				  back;
 		struct world_result r = send_of_pod(0, &spec);
 
 		CU_ASSERT(forwarded(&r));
@@ -65,8 +70,10 @@ static void forwards_echo_and_its_reply(void)
 /* Both sides may ping with one identifier: neither's request is taken for the other's reply. */
 static void echo_request_is_no_reply_of_an_echo_request(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], icmp_of(v), 4243, 0), other;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], icmp_of(v), 4243, 0),
+				  other;
 		uint64_t before = world_counter(world, COUNTER_FLOWS_CREATED);
 		struct world_result r = send_of_pod(0, &spec);
 
@@ -80,22 +87,27 @@ static void echo_request_is_no_reply_of_an_echo_request(void)
 
 static void error_about_a_translated_packet_is_translated_back(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
 		struct world_backend backend = {pod_text[1][v], 8080, 0};
 
 		for (int i = 0; i < 2; i++) {
-			struct frame_spec spec = spec_of_pod(0, v, vip[v], protos[i], 8000, 80), got;
+			struct frame_spec spec = spec_of_pod(0, v, vip[v], protos[i], 8000, 80),
+					  got;
 			struct world_result r;
 
 			world_set_service(world, 40 + i, vip[v], protos[i], 80, &backend, 1);
 			r = send_of_pod(0, &spec);
 			CU_ASSERT(forwarded(&r));
-			r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &r.out);
+			r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1,
+				       v == V4 ? 3 : 4, 0, &r.out);
 			CU_ASSERT(forwarded(&r));
 			got = seen(&r);
 			CU_ASSERT(got.icmp_type == (v == V4 ? 3 : 1));
-			CU_ASSERT(addr_same(&got.source, &spec.destination)); /* the Service speaks, not the endpoint */
+			CU_ASSERT(addr_same(
+				&got.source,
+				&spec.destination)); /* the Service speaks, not the endpoint */
 			check_inner(&r, &spec);
 		}
 	}
@@ -103,16 +115,19 @@ static void error_about_a_translated_packet_is_translated_back(void)
 
 static void error_about_a_masqueraded_packet_is_translated_back(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP, icmp_of(v)};
 
 		for (int i = 0; i < 3; i++) {
-			struct frame_spec spec = spec_of_pod(0, v, outside[v], protos[i], 8001, 53), got;
+			struct frame_spec spec = spec_of_pod(0, v, outside[v], protos[i], 8001, 53),
+					  got;
 			struct polder_addr from = addr(router[v]);
 			struct world_result r = send_of_pod(0, &spec);
 
 			CU_ASSERT(forwarded(&r));
-			r = send_error(-1, router[v], node[v], too_big_type(v), too_big_code(v), 1400, &r.out);
+			r = send_error(-1, router[v], node[v], too_big_type(v), too_big_code(v),
+				       1400, &r.out);
 			CU_ASSERT(forwarded(&r));
 			got = seen(&r);
 			CU_ASSERT(addr_same(&got.source, &from)); /* a router keeps its name */
@@ -126,11 +141,13 @@ static void error_about_a_masqueraded_packet_is_translated_back(void)
 
 static void error_about_an_untranslated_packet_passes_unchanged(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8002, 53);
 		struct world_result r = send_of_pod(0, &spec);
 
-		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &r.out);
+		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4,
+			       0, &r.out);
 		CU_ASSERT(forwarded(&r));
 		check_inner(&r, &spec);
 	}
@@ -138,15 +155,19 @@ static void error_about_an_untranslated_packet_passes_unchanged(void)
 
 static void error_about_no_known_flow_is_dropped(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(pod_text[0][v], pod_text[1][v], IPPROTO_UDP, 8003, 53);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_wire(pod_text[0][v], pod_text[1][v], IPPROTO_UDP, 8003, 53);
 		struct world_result r;
 		struct frame about;
 
 		frame_make(&about, &spec);
-		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &about);
+		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4,
+			       0, &about);
 		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
-		r = send_error(-1, router[v], pod_text[0][v], too_big_type(v), too_big_code(v), 1400, &about);
+		r = send_error(-1, router[v], pod_text[0][v], too_big_type(v), too_big_code(v),
+			       1400, &about);
 		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
 	}
 }
@@ -154,32 +175,38 @@ static void error_about_no_known_flow_is_dropped(void)
 /* A third pod may not speak of the flow of two others. */
 static void error_of_a_stranger_is_dropped(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8004, 53);
 		struct world_result r = send_of_pod(0, &spec);
 
-		r = send_error(2, pod_text[2][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4, 0, &r.out);
+		r = send_error(2, pod_text[2][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4,
+			       0, &r.out);
 		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
 	}
 }
 
 static void errors_of_the_nodes_own_sockets_go_to_its_stack(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_wire(node[v], outside[v], IPPROTO_UDP, 33000, 53);
 		struct world_result r;
 		struct frame about;
 
 		frame_make(&about, &spec);
-		r = send_error(-1, router[v], node[v], too_big_type(v), too_big_code(v), 1400, &about);
+		r = send_error(-1, router[v], node[v], too_big_type(v), too_big_code(v), 1400,
+			       &about);
 		CU_ASSERT(passed(&r));
 	}
 }
 
 static void expired_ttl_is_answered(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8005, 53), got;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8005, 53),
+				  got;
 		struct world_result r;
 
 		spec.ttl = 1;
@@ -194,8 +221,10 @@ static void expired_ttl_is_answered(void)
 
 static void too_big_is_answered_with_the_mtu(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8006, 53), got;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8006, 53),
+				  got;
 		struct world_result r;
 
 		spec.flags = FRAME_DONT_FRAGMENT;
@@ -214,7 +243,8 @@ static void too_big_is_answered_with_the_mtu(void)
 
 static void too_big_through_a_service_names_the_service(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_backend backend = {pod_text[1][v], 8080, 0};
 		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 8007, 81);
 		struct world_result r;
@@ -230,8 +260,10 @@ static void too_big_through_a_service_names_the_service(void)
 
 static void no_error_about_an_error(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8008, 53), about;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 8008, 53),
+				  about;
 		struct world_result r = send_of_pod(0, &spec);
 		struct frame frame;
 

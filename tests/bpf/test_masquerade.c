@@ -9,22 +9,26 @@
 
 static void masquerades_and_restores(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP, icmp_of(v)};
 
 		for (int i = 0; i < 3; i++) {
-			struct frame_spec spec = spec_of_pod(0, v, outside[v], protos[i], 6000, 53), got, back;
+			struct frame_spec spec = spec_of_pod(0, v, outside[v], protos[i], 6000, 53),
+					  got, back;
 			struct world_result r = send_of_pod(0, &spec);
 
 			CU_ASSERT(forwarded(&r));
 			got = seen(&r);
 			CU_ASSERT(got.sport >= 40000 && got.sport <= 49999);
-			CU_ASSERT(seen_ends(&r, node[v], got.sport, outside[v], protos[i] == icmp_of(v) ? 0 : 53));
+			CU_ASSERT(seen_ends(&r, node[v], got.sport, outside[v],
+					    protos[i] == icmp_of(v) ? 0 : 53));
 			back = spec_of_answer(-1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
 			r = send_of_wire(&back);
 			CU_ASSERT(forwarded(&r));
 			got = seen(&r);
-			CU_ASSERT(addr_same(&got.source, &spec.destination) && addr_same(&got.destination, &spec.source));
+			CU_ASSERT(addr_same(&got.source, &spec.destination) &&
+				  addr_same(&got.destination, &spec.source));
 			CU_ASSERT_EQUAL(protos[i] == icmp_of(v) ? got.sport : got.dport, 6000);
 			CU_ASSERT_EQUAL(got.ttl, 63);
 			CU_ASSERT(!memcmp(got.mac_destination, world->pods[0].mac, 6));
@@ -50,7 +54,8 @@ static void pods_and_nodes_see_the_pods_own_address(void)
 {
 	static const char *const remote_node[2] = {"192.168.7.2", "fd00:7::2"};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, remote_pod[v], IPPROTO_UDP, 6002, 53);
 		struct world_result r = send_of_pod(0, &spec);
 
@@ -73,7 +78,8 @@ static void two_pods_get_different_ports(void)
 
 static void leaves_packets_of_the_nodes_own_sockets_alone(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_wire(outside[v], node[v], IPPROTO_TCP, 443, 33000);
 		struct world_result r;
 
@@ -101,7 +107,8 @@ static void sctp_cannot_be_masqueraded(void)
 /* The node's own packet on a port that a pod's flow has towards the same peer. */
 static void nodes_socket_may_not_take_a_flows_port(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, outside[v], IPPROTO_UDP, 6005, 53), own;
 		struct world_result r = send_of_pod(0, &spec);
 		struct frame frame;
@@ -132,7 +139,8 @@ static void with_ports(uint16_t min, uint16_t max, void (*run)(void))
 
 static void exhaust(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec;
 		struct world_result r;
 

@@ -41,7 +41,8 @@ static void allow_ports(uint32_t ruleset, uint8_t proto, uint16_t port, int bits
 	world_set(world, "ruleset_ports", &key, &class);
 }
 
-static void set_cell(uint32_t ruleset, uint16_t peer, uint16_t port, uint32_t rule, uint16_t rank, bool allow)
+static void set_cell(uint32_t ruleset, uint16_t peer, uint16_t port, uint32_t rule, uint16_t rank,
+		     bool allow)
 {
 	struct ruleset_cell_key key = {.ruleset = ruleset, .peer_class = peer, .port_class = port};
 	struct ruleset_cell cell = {.rule = rule, .rank = rank, .allow = allow};
@@ -55,7 +56,8 @@ static void open_all(void)
 		world_set_rules(world, pod, RULESET_OPEN, RULESET_OPEN);
 }
 
-static struct world_result attempt(int from, enum suite_version v, const char *to, uint8_t proto, uint16_t port)
+static struct world_result attempt(int from, enum suite_version v, const char *to, uint8_t proto,
+				   uint16_t port)
 {
 	static uint16_t sport = 5000;
 	struct frame_spec spec = spec_of_pod(from, v, to, proto, sport++, port);
@@ -67,7 +69,8 @@ static void denies_what_no_rule_allows(void)
 {
 	uint32_t closed = new_ruleset();
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r;
 
 		world_set_rules(world, 0, closed, RULESET_OPEN);
@@ -116,7 +119,8 @@ static void ingress_allows_by_identity_and_port(void)
 	allow_ports(rules, IPPROTO_TCP, 80, 16, 1);
 	set_cell(rules, 1, 1, 7, 0, true);
 	world_set_rules(world, 1, RULESET_OPEN, rules);
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r = attempt(0, v, pod_text[1][v], IPPROTO_TCP, 80);
 
 		CU_ASSERT(forwarded(&r));
@@ -139,7 +143,8 @@ static void egress_sees_the_endpoint_of_a_service(void)
 	allow_ports(rules, IPPROTO_TCP, 8080, 16, 1);
 	set_cell(rules, 1, 1, 7, 0, true);
 	world_set_rules(world, 0, rules, RULESET_OPEN);
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_backend backend = {pod_text[1][v], 8080, 0};
 		struct world_result r;
 
@@ -197,17 +202,20 @@ static void any_port_of_a_protocol_and_any_protocol(void)
 
 static void egress_allows_by_prefix(void)
 {
-	static const char *const network[2] = {"203.0.113.0", "2001:db8::"}, *const hole[2] = {"203.0.113.128", "2001:db8:0:0:8000::"};
+	static const char *const network[2] = {"203.0.113.0", "2001:db8::"},
+				 *const hole[2] = {"203.0.113.128", "2001:db8:0:0:8000::"};
 	static const char *const in_hole[2] = {"203.0.113.200", "2001:db8::8000:0:0:1"};
 	uint32_t rules = new_ruleset();
 
 	allow_ports(rules, 0, 0, -16, 1);
 	set_cell(rules, 1, 1, 7, 0, true);
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_result r;
 
 		allow_prefix(rules, network[v], v == V4 ? 24 : 64, 1);
-		allow_prefix(rules, hole[v], v == V4 ? 25 : 65, 2); /* except: a class without a cell */
+		allow_prefix(rules, hole[v], v == V4 ? 25 : 65,
+			     2); /* except: a class without a cell */
 		world_set_rules(world, 0, rules, RULESET_OPEN);
 		r = attempt(0, v, outside[v], IPPROTO_TCP, 443);
 		CU_ASSERT(forwarded(&r));
@@ -283,8 +291,10 @@ static void answers_need_no_rule(void)
 {
 	uint32_t closed = new_ruleset();
 
-	EACH_VERSION(v) {
-		world_set_rules(world, 0, RULESET_OPEN, closed); /* nobody may open towards pod 11 */
+	EACH_VERSION(v)
+	{
+		world_set_rules(world, 0, RULESET_OPEN,
+				closed); /* nobody may open towards pod 11 */
 		world_set_rules(world, 1, closed, RULESET_OPEN);
 		open_connection(0, 1, v, pod_text[1][v], 5900, 80);
 		open_all();
@@ -295,8 +305,11 @@ static void new_policy_cuts_a_live_connection(void)
 {
 	uint32_t closed = new_ruleset();
 
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 5901, 80, TCP_ACK_FLAG), back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 5901, 80,
+							 TCP_ACK_FLAG),
+				  back;
 		struct world_result r = open_connection(0, 1, v, pod_text[1][v], 5901, 80);
 
 		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
@@ -333,8 +346,11 @@ static void node_reaches_its_pods_whatever_the_policy(void)
 	uint32_t closed = new_ruleset();
 
 	world_set_rules(world, 0, closed, closed);
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(node[v], pod_text[0][v], IPPROTO_TCP, 5902, 80), back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_wire(node[v], pod_text[0][v], IPPROTO_TCP, 5902,
+						      80),
+				  back;
 		struct world_result r = send_of_host(0, &spec);
 
 		CU_ASSERT(passed(&r));
@@ -349,8 +365,10 @@ static void outside_needs_a_rule_of_an_isolated_pod(void)
 {
 	uint32_t closed = new_ruleset();
 
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(outside[v], pod_text[0][v], IPPROTO_TCP, 5903, 80);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_wire(outside[v], pod_text[0][v], IPPROTO_TCP, 5903, 80);
 		struct world_result r = send_of_wire(&spec);
 
 		CU_ASSERT(forwarded(&r));

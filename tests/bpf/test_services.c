@@ -4,8 +4,10 @@
 
 static const char *const vip[2] = {"10.96.0.1", "fd00:96::1"};
 
-/* A Service of the test's own: number, port. Its endpoints are pods 12 and 13 by `mask`, port 8080. */
-static void set_service(uint32_t id, enum suite_version v, uint8_t proto, uint16_t port, int mask, enum member_state state)
+/* A Service of the test's own: number, port. Its endpoints are pods 12 and 13 by `mask`, port 8080.
+ */
+static void set_service(uint32_t id, enum suite_version v, uint8_t proto, uint16_t port, int mask,
+			enum member_state state)
 {
 	struct world_backend backends[2];
 	int count = 0;
@@ -18,14 +20,16 @@ static void set_service(uint32_t id, enum suite_version v, uint8_t proto, uint16
 
 static uint64_t judged(void)
 {
-	return world_counter(world, COUNTER_FLOWS_CREATED) + world_counter(world, COUNTER_FLOWS_REJUDGED);
+	return world_counter(world, COUNTER_FLOWS_CREATED) +
+	       world_counter(world, COUNTER_FLOWS_REJUDGED);
 }
 
 static void translates_service_to_backend_and_reply_back(void)
 {
 	static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		for (int i = 0; i < 2; i++) {
 			struct frame_spec spec, back;
 			struct world_result r, answer;
@@ -45,11 +49,13 @@ static void translates_service_to_backend_and_reply_back(void)
 
 static void translates_packets_of_every_length(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		set_service(1, v, IPPROTO_TCP, 80, 1 << 1, 0);
 		open_connection(0, 1, v, vip[v], 1112, 80);
 		for (size_t length = 0; length < 1380; length += 23) {
-			struct frame_spec spec = spec_of_segment(0, v, vip[v], 1112, 80, TCP_ACK_FLAG);
+			struct frame_spec spec =
+				spec_of_segment(0, v, vip[v], 1112, 80, TCP_ACK_FLAG);
 			struct world_result r;
 
 			spec.payload_length = length;
@@ -64,7 +70,8 @@ static void translates_packets_of_every_length(void)
 /* GSO packets take the helpers' way; to them the sums of a test-run's packet are complete too. */
 static void translates_segmented_packets(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1113, 80, TCP_ACK_FLAG);
 		struct world_result r;
 		struct frame frame;
@@ -79,10 +86,12 @@ static void translates_segmented_packets(void)
 	}
 }
 
-/* The sum in the packet is that of the pseudo header, as if a device were to complete it, but it is complete. */
+/* The sum in the packet is that of the pseudo header, as if a device were to complete it, but it is
+ * complete. */
 static void translates_a_sum_that_looks_unfinished(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1114, 80, TCP_ACK_FLAG);
 		size_t skip = v == V4 ? 12 : 0, l4 = 14 + (v == V4 ? 20 : 40);
 		uint16_t pseudo, payload[2] = {0};
@@ -91,7 +100,8 @@ static void translates_a_sum_that_looks_unfinished(void)
 
 		set_service(1, v, IPPROTO_TCP, 80, 1 << 1, 0);
 		open_connection(0, 1, v, vip[v], 1114, 80);
-		pseudo = frame_sum(spec.source.bytes + skip, 16 - skip, IPPROTO_TCP + 20 + sizeof(payload));
+		pseudo = frame_sum(spec.source.bytes + skip, 16 - skip,
+				   IPPROTO_TCP + 20 + sizeof(payload));
 		pseudo = frame_sum(spec.destination.bytes + skip, 16 - skip, pseudo);
 		for (uint32_t word = 0; word < 65536; word++) {
 			payload[0] = word;
@@ -122,7 +132,8 @@ static void udp_without_checksum_stays_without(void)
 /* A sum of 0 is written as 0xffff: the payload is chosen so that the translated packet has it. */
 static void udp_sum_never_becomes_none(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 1116, 8080);
 		size_t check = 14 + (v == V4 ? 20 : 40) + 6;
 		struct world_result r;
@@ -148,10 +159,12 @@ static void udp_sum_never_becomes_none(void)
 
 static void translates_behind_options_and_extension_headers(void)
 {
-	static const uint8_t router_alert[4] = {148, 4, 0, 0}, destination_options[8] = {0, 0, 1, 4};
+	static const uint8_t router_alert[4] = {148, 4, 0, 0},
+			     destination_options[8] = {0, 0, 1, 4};
 	static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		for (int i = 0; i < 2; i++) {
 			struct frame_spec spec = spec_of_pod(0, v, vip[v], protos[i], 1117, 80);
 			struct world_result r;
@@ -169,7 +182,8 @@ static void translates_behind_options_and_extension_headers(void)
 
 static void rejects_without_endpoint_with_rst(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1120, 81, TCP_SYN_FLAG), got;
 		struct world_result r;
 
@@ -188,7 +202,8 @@ static void rejects_without_endpoint_with_rst(void)
 
 static void rejects_udp_with_port_unreachable(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 1121, 81), got;
 		struct world_result r;
 		struct frame inner;
@@ -201,13 +216,15 @@ static void rejects_udp_with_port_unreachable(void)
 		CU_ASSERT(addr_same(&got.destination, &spec.source));
 		CU_ASSERT_EQUAL(frame_inner(&r.out, &inner), 0);
 		CU_ASSERT_EQUAL(frame_read(&inner, &got), 0);
-		CU_ASSERT(addr_same(&got.destination, &spec.destination) && got.sport == 1121 && got.dport == 81);
+		CU_ASSERT(addr_same(&got.destination, &spec.destination) && got.sport == 1121 &&
+			  got.dport == 81);
 	}
 }
 
 static void rejects_ports_that_the_service_has_not(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1122, 4444, TCP_SYN_FLAG);
 		struct world_result r;
 
@@ -225,7 +242,8 @@ static void spreads_flows_over_the_endpoints(void)
 
 	set_service(1, V4, IPPROTO_TCP, 80, 1 << 1 | 1 << 2, 0);
 	for (int i = 0; i < 400; i++) {
-		struct frame_spec spec = spec_of_segment(0, V4, vip[V4], 2000 + i, 80, TCP_SYN_FLAG);
+		struct frame_spec spec =
+			spec_of_segment(0, V4, vip[V4], 2000 + i, 80, TCP_SYN_FLAG);
 		struct world_result r = send_of_pod(0, &spec);
 		struct frame_spec got = seen(&r);
 
@@ -236,7 +254,8 @@ static void spreads_flows_over_the_endpoints(void)
 
 static void established_packet_makes_no_judgement(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1130, 80, TCP_ACK_FLAG);
 		struct world_result r;
 		uint64_t before;
@@ -254,8 +273,10 @@ static void established_packet_makes_no_judgement(void)
 
 static void rejudges_after_generation_change(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1131, 80, TCP_ACK_FLAG), back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1131, 80, TCP_ACK_FLAG),
+				  back;
 		uint64_t created, again;
 		struct world_result r;
 
@@ -266,7 +287,8 @@ static void rejudges_after_generation_change(void)
 		again = world_counter(world, COUNTER_FLOWS_REJUDGED);
 		world_move_generation(world, 2);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 1131, pod_text[1][v], 8080));
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 1131, pod_text[1][v], 8080));
 		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_REJUDGED), again + 1);
 		world_move_generation(world, 2);
 		r = send_of_pod(1, &back); /* the reply's side may come first */
@@ -280,13 +302,15 @@ static void rejudges_after_generation_change(void)
 
 static void udp_leaves_removed_endpoint(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 1140, 82), back;
 		struct world_result r;
 
 		set_service(4, v, IPPROTO_UDP, 82, 1 << 1, 0);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 1140, pod_text[1][v], 8080));
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 1140, pod_text[1][v], 8080));
 		back = spec_of_answer(1, &r, 0);
 		r = send_of_pod(1, &back);
 		CU_ASSERT(forwarded(&r));
@@ -294,14 +318,16 @@ static void udp_leaves_removed_endpoint(void)
 		world_remove_member(world, 4, pod_text[1][v], 8080);
 		world_move_generation(world, 2);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 1140, pod_text[2][v], 8080));
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 1140, pod_text[2][v], 8080));
 		world_remove_member(world, 4, pod_text[2][v], 8080);
 	}
 }
 
 static void tcp_to_removed_endpoint_is_reset(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1141, 83, TCP_ACK_FLAG), got;
 		struct world_result r;
 
@@ -319,16 +345,19 @@ static void tcp_to_removed_endpoint_is_reset(void)
 		/* A new connection on the same ports goes to the endpoint that is left. */
 		spec.tcp_flags = TCP_SYN_FLAG;
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 1141, pod_text[2][v], 8080));
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 1141, pod_text[2][v], 8080));
 		world_remove_member(world, 5, pod_text[2][v], 8080);
 	}
 }
 
 static void terminating_endpoint_keeps_tcp(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1142, 84, TCP_ACK_FLAG);
-		struct world_backend backends[2] = {{pod_text[1][v], 8080, MEMBER_TERMINATING}, {pod_text[2][v], 8080, 0}};
+		struct world_backend backends[2] = {{pod_text[1][v], 8080, MEMBER_TERMINATING},
+						    {pod_text[2][v], 8080, 0}};
 		struct world_result r;
 
 		set_service(6, v, IPPROTO_TCP, 84, 1 << 1, 0);
@@ -336,23 +365,28 @@ static void terminating_endpoint_keeps_tcp(void)
 		world_set_service(world, 6, vip[v], IPPROTO_TCP, 84, backends, 2);
 		world_move_generation(world, 2);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 1142, pod_text[1][v], 8080));
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 1142, pod_text[1][v], 8080));
 		spec = spec_of_segment(0, v, vip[v], 1143, 84, TCP_SYN_FLAG);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 1143, pod_text[2][v], 8080));
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 1143, pod_text[2][v], 8080));
 	}
 }
 
 static void pod_reaches_itself_through_its_service(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_segment(1, v, vip[v], 1150, 80, TCP_SYN_FLAG), got, back;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(1, v, vip[v], 1150, 80, TCP_SYN_FLAG), got,
+				  back;
 		struct world_result r;
 
 		set_service(1, v, IPPROTO_TCP, 80, 1 << 1, 0);
 		r = send_of_pod(1, &spec);
 		CU_ASSERT(forwarded(&r));
-		/* It must not see itself as the sender: it would answer to itself, past the translation. */
+		/* It must not see itself as the sender: it would answer to itself, past the
+		 * translation. */
 		got = seen(&r);
 		CU_ASSERT(seen_ends(&r, vip[v], got.sport, pod_text[1][v], 8080));
 		CU_ASSERT(!memcmp(got.mac_destination, world->pods[1].mac, 6));
@@ -364,7 +398,8 @@ static void pod_reaches_itself_through_its_service(void)
 
 static void cluster_ip_serves_nobody_outside(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_wire(outside[v], vip[v], IPPROTO_TCP, 1151, 80);
 		struct world_result r;
 
@@ -376,7 +411,8 @@ static void cluster_ip_serves_nobody_outside(void)
 
 static void segment_in_mid_stream_opens_no_flow_and_is_reset(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1152, 80, TCP_ACK_FLAG);
 		struct world_result r;
 
@@ -392,9 +428,11 @@ static void keeps_flows_to_one_endpoint_apart(void)
 {
 	static const char *const second[2] = {"10.96.0.2", "fd00:96::2"};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct world_backend backend = {pod_text[1][v], 8080, 0};
-		struct frame_spec spec = spec_of_segment(0, v, second[v], 1153, 80, TCP_SYN_FLAG), got, back;
+		struct frame_spec spec = spec_of_segment(0, v, second[v], 1153, 80, TCP_SYN_FLAG),
+				  got, back;
 		struct world_result r;
 
 		set_service(1, v, IPPROTO_TCP, 80, 1 << 1, 0);

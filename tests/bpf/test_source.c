@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a pod may send at all: its own addresses, whole headers, nothing that only a router may say. */
+/* What a pod may send at all: its own addresses, whole headers, nothing that only a router may say.
+ */
 #include "suite.h"
 
 static struct world_result run_bytes(const struct frame *frame)
@@ -9,7 +10,8 @@ static struct world_result run_bytes(const struct frame *frame)
 
 static void drops_short_packet(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_TCP, 1000, 80);
 		struct world_result r;
 		struct frame frame;
@@ -77,11 +79,14 @@ static void drops_spoofed_source_mac(void)
 
 static void drops_spoofed_source_ip(void)
 {
-	EACH_VERSION(v) {
-		const char *others[] = {pod_text[2][v], outside[v], node[v], v == V4 ? "0.0.0.0" : "::"};
+	EACH_VERSION(v)
+	{
+		const char *others[] = {pod_text[2][v], outside[v], node[v],
+					v == V4 ? "0.0.0.0" : "::"};
 
 		for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-			struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 1000, 80);
+			struct frame_spec spec =
+				spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 1000, 80);
 			struct world_result r;
 
 			spec.source = addr(others[i]);
@@ -95,7 +100,8 @@ static void drops_loopback_addresses(void)
 {
 	static const char *const loopback[2] = {"127.0.0.53", "::1"};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_pod(0, v, loopback[v], IPPROTO_UDP, 1000, 53);
 		struct world_result r = send_of_pod(0, &spec);
 
@@ -125,7 +131,8 @@ static void drops_multicast_and_broadcast(void)
 	struct frame_spec spec;
 	struct world_result r;
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		spec = spec_of_pod(0, v, group[v], IPPROTO_UDP, 5353, 5353);
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(dropped(&r, REASON_MULTICAST));
@@ -135,7 +142,8 @@ static void drops_multicast_and_broadcast(void)
 	CU_ASSERT(dropped(&r, REASON_MULTICAST));
 }
 
-static void arp_make(struct frame *frame, uint8_t operation, const uint8_t mac[6], const char *sender, const char *target)
+static void arp_make(struct frame *frame, uint8_t operation, const uint8_t mac[6],
+		     const char *sender, const char *target)
 {
 	struct polder_addr from = addr(sender), to = addr(target);
 	uint8_t *b = frame->bytes;
@@ -160,8 +168,10 @@ static void answers_arp_for_gateway(void)
 	r = run_bytes(&frame);
 	CU_ASSERT(r.verdict == TC_ACT_REDIRECT && !r.drops);
 	CU_ASSERT(!memcmp(b, world->pods[0].mac, 6) && !memcmp(b + 6, world_gateway_mac, 6));
-	CU_ASSERT(b[21] == 2 && !memcmp(b + 22, world_gateway_mac, 6) && !memcmp(b + 28, (uint8_t[4]){10, 1, 0, 1}, 4));
-	CU_ASSERT(!memcmp(b + 32, world->pods[0].mac, 6) && !memcmp(b + 38, (uint8_t[4]){10, 1, 0, 11}, 4));
+	CU_ASSERT(b[21] == 2 && !memcmp(b + 22, world_gateway_mac, 6) &&
+		  !memcmp(b + 28, (uint8_t[4]){10, 1, 0, 1}, 4));
+	CU_ASSERT(!memcmp(b + 32, world->pods[0].mac, 6) &&
+		  !memcmp(b + 38, (uint8_t[4]){10, 1, 0, 11}, 4));
 }
 
 static void drops_arp_for_another(void)
@@ -190,9 +200,10 @@ static void drops_spoofed_arp(void)
 	CU_ASSERT(dropped(&r, REASON_ARP_SPOOF));
 }
 
-/* An ICMPv6 message with a target and a link-layer address option, as neighbour discovery has them. */
-static struct world_result discover(uint8_t type, const char *source, const char *to, const char *target, uint8_t option,
-				    const uint8_t *mac)
+/* An ICMPv6 message with a target and a link-layer address option, as neighbour discovery has them.
+ */
+static struct world_result discover(uint8_t type, const char *source, const char *to,
+				    const char *target, uint8_t option, const uint8_t *mac)
 {
 	struct frame_spec spec = spec_of_pod(0, V6, to, IPPROTO_ICMPV6, 0, 0);
 	uint8_t payload[24] = {0};
@@ -212,12 +223,14 @@ static struct world_result discover(uint8_t type, const char *source, const char
 
 static void answers_neighbour_solicitation(void)
 {
-	struct world_result r = discover(135, "fd00:1::11", "ff02::1:ff00:1", "fd00:1::1", 1, world->pods[0].mac);
+	struct world_result r =
+		discover(135, "fd00:1::11", "ff02::1:ff00:1", "fd00:1::1", 1, world->pods[0].mac);
 	struct frame_spec spec = seen(&r);
 
 	CU_ASSERT(forwarded(&r));
 	CU_ASSERT(spec.icmp_type == 136 && spec.ttl == 255);
-	CU_ASSERT(seen_ends(&r, "fd00:1::1", 0xe000, "fd00:1::11", 0)); /* router, solicited, override */
+	CU_ASSERT(seen_ends(&r, "fd00:1::1", 0xe000, "fd00:1::11",
+			    0)); /* router, solicited, override */
 	CU_ASSERT(!memcmp(spec.payload, addr("fd00:1::1").bytes, 16));
 	CU_ASSERT(!memcmp((const uint8_t *)spec.payload + 18, world_gateway_mac, 6));
 	CU_ASSERT(!memcmp(spec.mac_destination, world->pods[0].mac, 6));
@@ -225,7 +238,8 @@ static void answers_neighbour_solicitation(void)
 
 static void drops_solicitation_for_another_or_with_anothers_mac(void)
 {
-	struct world_result r = discover(135, "fd00:1::11", "ff02::1:ff00:12", "fd00:1::12", 1, world->pods[0].mac);
+	struct world_result r =
+		discover(135, "fd00:1::11", "ff02::1:ff00:12", "fd00:1::12", 1, world->pods[0].mac);
 
 	CU_ASSERT(dropped(&r, REASON_ND_OTHER));
 	r = discover(135, "fd00:1::11", "ff02::1:ff00:1", "fd00:1::1", 1, world->pods[1].mac);
@@ -234,17 +248,20 @@ static void drops_solicitation_for_another_or_with_anothers_mac(void)
 
 static void drops_neighbour_advertisement(void)
 {
-	struct world_result r = discover(136, "fd00:1::11", "ff02::1", "fd00:1::1", 2, world->pods[0].mac);
+	struct world_result r =
+		discover(136, "fd00:1::11", "ff02::1", "fd00:1::1", 2, world->pods[0].mac);
 
 	CU_ASSERT(dropped(&r, REASON_ND_SPOOF));
 }
 
 static void drops_router_advertisement(void)
 {
-	struct world_result r = discover(134, "fd00:1::11", "ff02::1", "fd00:1::1", 1, world->pods[0].mac);
+	struct world_result r =
+		discover(134, "fd00:1::11", "ff02::1", "fd00:1::1", 1, world->pods[0].mac);
 
 	CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
-	r = discover(137, "fd00:1::11", "fd00:1::12", "fd00:1::1", 1, world->pods[0].mac); /* redirect */
+	r = discover(137, "fd00:1::11", "fd00:1::12", "fd00:1::1", 1,
+		     world->pods[0].mac); /* redirect */
 	CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
 }
 
@@ -268,7 +285,8 @@ static void drops_dhcpv6_server(void)
 
 static void drops_source_routed_packet(void)
 {
-	static const uint8_t loose[8] = {131, 7, 4, 10, 1, 0, 13, 0}, strict[8] = {1, 137, 7, 4, 10, 1, 0, 13};
+	static const uint8_t loose[8] = {131, 7, 4, 10, 1, 0, 13, 0},
+			     strict[8] = {1, 137, 7, 4, 10, 1, 0, 13};
 	static const uint8_t routing[24] = {0, 2, 0, 1};
 	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_UDP, 1000, 80);
 	struct world_result r;
@@ -302,8 +320,10 @@ static void forwards_harmless_ip_options(void)
 
 static void forwards_between_pods_with_new_macs_and_ttl(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 1000, 80), got;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 1000, 80),
+				  got;
 		struct world_result r = send_of_pod(0, &spec);
 
 		CU_ASSERT(forwarded(&r));

@@ -12,7 +12,8 @@ static uint32_t verified(int fd)
 	uint32_t size = sizeof(info);
 
 	CU_ASSERT_EQUAL(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
-	printf("\n    %-12s %7u verified, %5u instructions ", info.name, info.verified_insns, info.xlated_prog_len / 8);
+	printf("\n    %-12s %7u verified, %5u instructions ", info.name, info.verified_insns,
+	       info.xlated_prog_len / 8);
 	return info.verified_insns;
 }
 

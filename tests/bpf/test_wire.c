@@ -30,12 +30,15 @@ static void martians_are_dropped_by_xdp_and_tc(void)
 	} martians[] = {
 		{{"127.0.0.1", "::1"}, REASON_LOOPBACK},
 		{{"224.0.0.1", "ff02::1"}, REASON_MARTIAN},
-		{{"10.1.0.77", "fd00:1::77"}, REASON_MARTIAN}, /* the node's own pods are not out there */
+		{{"10.1.0.77", "fd00:1::77"},
+		 REASON_MARTIAN}, /* the node's own pods are not out there */
 	};
 
 	for (size_t i = 0; i < sizeof(martians) / sizeof(martians[0]); i++) {
-		EACH_VERSION(v) {
-			struct frame_spec spec = spec_of_wire(martians[i].source[v], pod_text[0][v], IPPROTO_UDP, 1, 2);
+		EACH_VERSION(v)
+		{
+			struct frame_spec spec = spec_of_wire(martians[i].source[v], pod_text[0][v],
+							      IPPROTO_UDP, 1, 2);
 			struct world_result r = send_of_wire(&spec);
 
 			CU_ASSERT(dropped(&r, martians[i].reason));
@@ -49,7 +52,8 @@ static void loopback_never_crosses(void)
 {
 	static const char *const loopback[2] = {"127.0.0.1", "::1"};
 
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_wire(outside[v], loopback[v], IPPROTO_TCP, 1, 2);
 		struct world_result r = send_of_wire(&spec);
 
@@ -63,8 +67,10 @@ static void loopback_never_crosses(void)
 
 static void xdp_passes_what_may_be_right(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(outside[v], pod_text[0][v], IPPROTO_TCP, 1, 2);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_wire(outside[v], pod_text[0][v], IPPROTO_TCP, 1, 2);
 		struct world_result r = send_xdp(&spec);
 
 		CU_ASSERT(r.verdict == XDP_PASS && !r.drops);
@@ -73,8 +79,10 @@ static void xdp_passes_what_may_be_right(void)
 
 static void xdp_drops_short_packet(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(outside[v], pod_text[0][v], IPPROTO_UDP, 1, 2);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_wire(outside[v], pod_text[0][v], IPPROTO_UDP, 1, 2);
 		struct world_result r;
 		struct frame frame;
 
@@ -87,8 +95,11 @@ static void xdp_drops_short_packet(void)
 
 static void reaches_a_pod_and_answers(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(remote_pod[v], pod_text[0][v], IPPROTO_TCP, 7000, 80), back, got;
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_wire(remote_pod[v], pod_text[0][v], IPPROTO_TCP,
+						      7000, 80),
+				  back, got;
 		struct world_result r = send_of_wire(&spec);
 
 		CU_ASSERT(forwarded(&r) && seen_ends(&r, remote_pod[v], 7000, pod_text[0][v], 80));
@@ -102,8 +113,10 @@ static void reaches_a_pod_and_answers(void)
 
 static void address_without_pod_is_dropped(void)
 {
-	EACH_VERSION(v) {
-		struct frame_spec spec = spec_of_wire(outside[v], v == V4 ? "10.1.0.99" : "fd00:1::99", IPPROTO_TCP, 1, 2);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_wire(
+			outside[v], v == V4 ? "10.1.0.99" : "fd00:1::99", IPPROTO_TCP, 1, 2);
 		struct world_result r = send_of_wire(&spec);
 
 		CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
@@ -115,7 +128,8 @@ static void address_without_pod_is_dropped(void)
 
 static void nodes_traffic_goes_to_its_stack(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec = spec_of_wire(outside[v], node[v], IPPROTO_TCP, 7001, 22);
 		struct world_result r = send_of_wire(&spec);
 
@@ -132,7 +146,8 @@ static void nodes_traffic_goes_to_its_stack(void)
 /* What the wire says may not ride on a flow that a pod opened: its zone is another. */
 static void spoofed_packet_of_the_wire_meets_no_flow_of_a_pod(void)
 {
-	EACH_VERSION(v) {
+	EACH_VERSION(v)
+	{
 		struct frame_spec spec;
 		struct world_result r = open_connection(0, 1, v, pod_text[1][v], 7002, 80);
 

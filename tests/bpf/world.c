@@ -25,15 +25,16 @@
 const uint8_t world_gateway_mac[6] = {0x02, 0, 0, 0, 0, 0x01};
 const uint8_t world_router_mac[6] = {0x02, 0, 0, 0, 0, 0xfe};
 
-static const char links[] = "link set lo up\n"
-			    "link add pod11 index 11 mtu 1450 type veth peer name peer11\n"
-			    "link add pod12 index 12 mtu 1450 type veth peer name peer12\n"
-			    "link add pod13 index 13 mtu 1450 type veth peer name peer13\n"
-			    "link add up21 index 21 mtu 1500 type veth peer name wire21\n"
-			    "link set pod11 up\nlink set pod12 up\nlink set pod13 up\nlink set up21 up\n"
-			    "link set peer11 up\nlink set peer12 up\nlink set peer13 up\nlink set wire21 up\n"
-			    "address add 192.168.7.1/24 dev up21\n"
-			    "address add fd00:7::1/64 dev up21 nodad\n";
+static const char links[] =
+	"link set lo up\n"
+	"link add pod11 index 11 mtu 1450 type veth peer name peer11\n"
+	"link add pod12 index 12 mtu 1450 type veth peer name peer12\n"
+	"link add pod13 index 13 mtu 1450 type veth peer name peer13\n"
+	"link add up21 index 21 mtu 1500 type veth peer name wire21\n"
+	"link set pod11 up\nlink set pod12 up\nlink set pod13 up\nlink set up21 up\n"
+	"link set peer11 up\nlink set peer12 up\nlink set peer13 up\nlink set wire21 up\n"
+	"address add 192.168.7.1/24 dev up21\n"
+	"address add fd00:7::1/64 dev up21 nodad\n";
 
 _Noreturn static void give_up(const char *what, const char *object, int error)
 {
@@ -91,8 +92,10 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	config->flow4_sets = options->flow4_sets ? options->flow4_sets : 1024;
 	config->flow6_sets = options->flow6_sets ? options->flow6_sets : 1024;
 	memcpy(config->gateway_mac, world_gateway_mac, 6);
-	config->masquerade_port_min = options->masquerade_port_min ? options->masquerade_port_min : 40000;
-	config->masquerade_port_max = options->masquerade_port_max ? options->masquerade_port_max : 49999;
+	config->masquerade_port_min =
+		options->masquerade_port_min ? options->masquerade_port_min : 40000;
+	config->masquerade_port_max =
+		options->masquerade_port_max ? options->masquerade_port_max : 49999;
 	config->masquerade_v4 = config->masquerade_v6 = !options->no_masquerade;
 	config->gateway_ipv4_be = addr("10.1.0.1").words_be[3];
 	config->node_ipv4_be = addr("192.168.7.1").words_be[3];
@@ -118,7 +121,8 @@ static const struct {
 	[HOOK_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
 };
 
-static int map_prepare(struct world *world, struct bpf_map *map, const struct datapath_config *config)
+static int map_prepare(struct world *world, struct bpf_map *map,
+		       const struct datapath_config *config)
 {
 	const char *name = bpf_map__name(map);
 	size_t size;
@@ -132,7 +136,9 @@ static int map_prepare(struct world *world, struct bpf_map *map, const struct da
 		return 0;
 	}
 	for (int i = 0; i < HOOK_COUNT; i++) {
-		struct bpf_map *known = world->objects[i] ? bpf_object__find_map_by_name(world->objects[i], name) : NULL;
+		struct bpf_map *known =
+			world->objects[i] ? bpf_object__find_map_by_name(world->objects[i], name)
+					  : NULL;
 
 		if (known && bpf_map__fd(known) >= 0)
 			return bpf_map__reuse_fd(map, bpf_map__fd(known));
@@ -156,7 +162,8 @@ static int hook_load(struct world *world, int hook, const struct datapath_config
 	object = bpf_object__open_mem(elf, size, NULL);
 	if (!object)
 		return -errno;
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map(map, object)
+	{
 		r = map_prepare(world, map, config);
 		if (r < 0) {
 			bpf_object__close(object);
@@ -196,7 +203,8 @@ void world_unset(struct world *world, const char *map, const void *key)
 		give_up("cannot delete from", map, errno);
 }
 
-void world_set_address(struct world *world, const char *text, int bits, const struct address_entry *entry)
+void world_set_address(struct world *world, const char *text, int bits,
+		       const struct address_entry *entry)
 {
 	struct address_key key = {.addr = addr(text)};
 
@@ -247,8 +255,8 @@ static void add_pod(struct world *world, int i)
 	world_set_address(world, v6, 128, &entry);
 }
 
-static void add_range(struct world *world, const char *v4, int bits4, const char *v6, int bits6, uint32_t flags,
-		      uint32_t identity)
+static void add_range(struct world *world, const char *v4, int bits4, const char *v6, int bits6,
+		      uint32_t flags, uint32_t identity)
 {
 	struct address_entry entry = {.flags = flags, .identity = {identity, identity}};
 
@@ -272,10 +280,12 @@ static void world_fill(struct world *world)
 	control_write(world);
 	for (int i = 0; i < WORLD_PODS; i++)
 		add_pod(world, i);
-	add_range(world, "10.1.0.0", 24, "fd00:1::", 64, ADDRESS_POD_RANGE | ADDRESS_LOCAL, IDENTITY_UNKNOWN_POD);
+	add_range(world, "10.1.0.0", 24, "fd00:1::", 64, ADDRESS_POD_RANGE | ADDRESS_LOCAL,
+		  IDENTITY_UNKNOWN_POD);
 	add_range(world, "10.2.0.0", 16, "fd00:2::", 64, ADDRESS_POD_RANGE, IDENTITY_UNKNOWN_POD);
 	add_range(world, "10.2.0.5", 32, "fd00:2::5", 128, ADDRESS_POD, 300);
-	add_range(world, "192.168.7.1", 32, "fd00:7::1", 128, ADDRESS_NODE | ADDRESS_LOCAL, IDENTITY_HOST);
+	add_range(world, "192.168.7.1", 32, "fd00:7::1", 128, ADDRESS_NODE | ADDRESS_LOCAL,
+		  IDENTITY_HOST);
 	add_range(world, "192.168.7.2", 32, "fd00:7::2", 128, ADDRESS_NODE, IDENTITY_REMOTE_NODE);
 }
 
@@ -318,7 +328,8 @@ void world_close(struct world **world)
 
 static void set_member(struct world *world, uint32_t id, const struct world_backend *backend)
 {
-	struct member_key key = {.service_id = id, .addr = addr(backend->addr), .port_be = htons(backend->port)};
+	struct member_key key = {
+		.service_id = id, .addr = addr(backend->addr), .port_be = htons(backend->port)};
 	uint32_t state = backend->state ? backend->state : MEMBER_ACTIVE;
 
 	world_set(world, "members", &key, &state);
@@ -331,8 +342,8 @@ void world_remove_member(struct world *world, uint32_t id, const char *address, 
 	world_unset(world, "members", &key);
 }
 
-void world_set_service(struct world *world, uint32_t id, const char *address, uint8_t proto, uint16_t port,
-		       const struct world_backend *backends, int count)
+void world_set_service(struct world *world, uint32_t id, const char *address, uint8_t proto,
+		       uint16_t port, const struct world_backend *backends, int count)
 {
 	struct service_key key = {.addr = addr(address), .port_be = htons(port), .proto = proto};
 	struct service_key whole = {.addr = key.addr};
@@ -340,8 +351,10 @@ void world_set_service(struct world *world, uint32_t id, const char *address, ui
 	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY};
 
 	for (int i = 0; i < count; i++) {
-		struct backend_key at = {.backend_set = entry.backend_set, .index = entry.backend_count};
-		struct backend backend = {.addr = addr(backends[i].addr), .port_be = htons(backends[i].port)};
+		struct backend_key at = {.backend_set = entry.backend_set,
+					 .index = entry.backend_count};
+		struct backend backend = {.addr = addr(backends[i].addr),
+					  .port_be = htons(backends[i].port)};
 
 		set_member(world, id, &backends[i]);
 		if (backends[i].state == MEMBER_TERMINATING)
@@ -419,8 +432,9 @@ static struct world_result run(struct world *world, enum world_hook hook, struct
 	struct world_result result = {0};
 	struct xdp_md xdp = {.data_end = frame->length, .ingress_ifindex = skb->ifindex};
 	struct drop_totals before, after;
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes, .data_size_in = frame->length,
-		    .data_out = result.out.bytes, .data_size_out = sizeof(result.out.bytes), .ctx_in = skb,
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes,
+		    .data_size_in = frame->length, .data_out = result.out.bytes,
+		    .data_size_out = sizeof(result.out.bytes), .ctx_in = skb,
 		    .ctx_size_in = sizeof(*skb), .repeat = 1);
 
 	if (hook == HOOK_WIRE_XDP) {
@@ -443,8 +457,8 @@ static struct world_result run(struct world *world, enum world_hook hook, struct
 	return result;
 }
 
-struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link, uint32_t ingress,
-			      const struct frame *frame)
+struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link,
+			      uint32_t ingress, const struct frame *frame)
 {
 	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = ingress};
 
@@ -452,10 +466,13 @@ struct world_result world_run(struct world *world, enum world_hook hook, uint32_
 }
 
 struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,
-				  const struct frame *frame, uint32_t gso_segments, uint32_t gso_size)
+				  const struct frame *frame, uint32_t gso_segments,
+				  uint32_t gso_size)
 {
-	struct __sk_buff skb = {
-		.ifindex = link, .ingress_ifindex = link, .gso_segs = gso_segments, .gso_size = gso_size};
+	struct __sk_buff skb = {.ifindex = link,
+				.ingress_ifindex = link,
+				.gso_segs = gso_segments,
+				.gso_size = gso_size};
 
 	return run(world, hook, &skb, frame);
 }
@@ -463,8 +480,10 @@ struct world_result world_run_gso(struct world *world, enum world_hook hook, uin
 int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame)
 {
 	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = link};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes, .data_size_in = frame->length,
-		    .ctx_in = &skb, .ctx_size_in = sizeof(skb), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes,
+		    .data_size_in = frame->length, .ctx_in = &skb, .ctx_size_in = sizeof(skb),
+		    .repeat = 1);
 
-	return bpf_prog_test_run_opts(world->programs[hook], &options) ? -errno : (int)options.retval;
+	return bpf_prog_test_run_opts(world->programs[hook], &options) ? -errno
+								       : (int)options.retval;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A node in maps: the real programs loaded with maps of their own, links in a network namespace of its own, three pods, an uplink.
- * Frames are put through a program by test-run; nothing leaves.
+ * A node in maps: the real programs loaded with maps of their own, links in a network namespace of
+ * its own, three pods, an uplink. Frames are put through a program by test-run; nothing leaves.
  */
 #pragma once
 
@@ -11,7 +11,14 @@
 
 #include "tests/bpf/frame.h"
 
-enum world_hook { HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_WIRE, HOOK_TO_WIRE, HOOK_WIRE_XDP, HOOK_COUNT };
+enum world_hook {
+	HOOK_FROM_POD,
+	HOOK_TO_POD,
+	HOOK_FROM_WIRE,
+	HOOK_TO_WIRE,
+	HOOK_WIRE_XDP,
+	HOOK_COUNT
+};
 
 struct world_pod {
 	uint32_t link;
@@ -21,9 +28,9 @@ struct world_pod {
 	struct polder_addr v6;
 };
 
-#define WORLD_PODS 3
-#define WORLD_UPLINK 21
-#define WORLD_POD_MTU 1450
+#define WORLD_PODS	 3
+#define WORLD_UPLINK	 21
+#define WORLD_POD_MTU	 1450
 #define WORLD_UPLINK_MTU 1500
 
 /* Zero means the default. */
@@ -47,10 +54,10 @@ struct world {
 
 /* What became of a frame. */
 struct world_result {
-	int verdict;          /* TC_ACT_* or XDP_* */
-	uint32_t reason;      /* whose drop counter moved; REASON_NONE: none did */
-	uint32_t direction;   /* of that counter */
-	uint32_t drops;       /* by how many packets all of them moved */
+	int verdict;	    /* TC_ACT_* or XDP_* */
+	uint32_t reason;    /* whose drop counter moved; REASON_NONE: none did */
+	uint32_t direction; /* of that counter */
+	uint32_t drops;	    /* by how many packets all of them moved */
 	struct frame out;
 };
 
@@ -69,7 +76,8 @@ void world_set(struct world *world, const char *map, const void *key, const void
 void world_unset(struct world *world, const char *map, const void *key);
 
 /* Addresses: `bits` of the family's own length. */
-void world_set_address(struct world *world, const char *text, int bits, const struct address_entry *entry);
+void world_set_address(struct world *world, const char *text, int bits,
+		       const struct address_entry *entry);
 
 /* Rule sets of a pod, both generations' halves. */
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress);
@@ -81,8 +89,8 @@ struct world_backend {
 };
 
 /* Makes or changes the Service's port: new backend set, members replaced. */
-void world_set_service(struct world *world, uint32_t id, const char *addr, uint8_t proto, uint16_t port,
-		       const struct world_backend *backends, int count);
+void world_set_service(struct world *world, uint32_t id, const char *addr, uint8_t proto,
+		       uint16_t port, const struct world_backend *backends, int count);
 void world_remove_member(struct world *world, uint32_t id, const char *addr, uint16_t port);
 
 /* Lets every flow be judged anew. */
@@ -93,13 +101,15 @@ void world_forget_flows(struct world *world);
 
 uint64_t world_counter(const struct world *world, enum polder_counter which);
 
-/* Puts the frame through the program as a packet of `link` that came in by `ingress` (0: made by the host). */
-struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link, uint32_t ingress,
-			      const struct frame *frame);
+/* Puts the frame through the program as a packet of `link` that came in by `ingress` (0: made by
+ * the host). */
+struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link,
+			      uint32_t ingress, const struct frame *frame);
 
 /* The same with GSO: segments of `gso_size`. */
 struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,
-				  const struct frame *frame, uint32_t gso_segments, uint32_t gso_size);
+				  const struct frame *frame, uint32_t gso_segments,
+				  uint32_t gso_size);
 
 /* The same without looking at counters and output: 0 or a verdict, or -errno. */
 int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame);
