@@ -9,6 +9,7 @@ import time
 BASE = "routing"
 FIGURES = {"exchanges": "request/response, one connection", "connect": "connect, request, close (p50)",
            "established": "forwarding, established", "new": "forwarding, new flows"}
+MORE = {"sent": "sent by the pod, established", "sent_new": "sent by the pod, new flows"}  # in the table, not in the picture
 
 
 def ratio(traffic, variant, figure):
@@ -27,9 +28,10 @@ def shown(figure, samples):
 
 
 def traffic_table(traffic):
-    lines = ["| | " + " | ".join(FIGURES.values()) + " |", "|---|" + "---|" * len(FIGURES)]
+    figures = {**FIGURES, **MORE}
+    lines = ["| | " + " | ".join(figures.values()) + " |", "|---|" + "---|" * len(figures)]
     for variant, samples in traffic.items():
-        cells = [f"{shown(figure, samples[figure])} ({ratio(traffic, variant, figure):.2f})" for figure in FIGURES]
+        cells = [f"{shown(figure, samples[figure])} ({ratio(traffic, variant, figure):.2f})" for figure in figures]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return lines
 
@@ -45,15 +47,63 @@ def program_table(programs):
 
 
 def change_table(changes):
-    lines = ["| | load all | change one endpoint | of which the agent's pass | agent resident |", "|---|---|---|---|---|"]
+    lines = ["| | load all | change one endpoint | of which the agent's pass | seen by a client | agent resident |",
+             "|---|---|---|---|---|---|"]
     for variant, row in changes.items():
         if row["load_s"] is None or "change_ms" not in row:
             continue
         cells = [f"{row['load_s']:.2f} s", f"{row['change_ms']:.1f} ms",
                  f"{row['pass_ms']:.2f} ms" if "pass_ms" in row else "",
+                 f"{row['seen_ms']:.1f} ms",
                  f"{row['resident_mib']:.1f} MiB" if row.get("resident_mib") else ""]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return lines
+
+
+# ---- what was aimed at
+
+def median_ratio(traffic, figure, mine, other):
+    return statistics.median(a / b for a, b in zip(traffic[mine][figure], traffic[other][figure]))
+
+
+def traffic_targets(traffic):
+    """(what, aim, measured, reached): of the largest number of Services, with policy."""
+    policy = next(name for name in traffic if name.endswith("policy"))
+    nftables = [name for name in traffic if name.startswith("nftables")][-1]
+    aims = [("request/response through a ClusterIP, with policy, to plain routing", "exchanges", BASE, 1.0)]
+    for figure, kind in (("established", "on the node's link"), ("sent", "sent by the pod")):
+        aims += [(f"forwarding established, {kind}, with policy, to plain routing", figure, BASE, 1.15),
+                 (f"the same to {nftables}", figure, nftables, 2.3)]
+    for figure, kind in (("new", "on the node's link"), ("sent_new", "sent by the pod")):
+        aims.append((f"new flows, {kind}, with policy, to {nftables}", figure, nftables, 1.5))
+    for what, figure, other, aim in aims:
+        value = median_ratio(traffic, figure, policy, other)
+        yield what, f"≥ {aim:g}", f"{value:.2f}", value >= aim
+
+
+def program_targets(programs):
+    for row in programs:
+        aim = {1: 40, 16384: 100}.get(row["flows"])
+        if row["case"] == programs[0]["case"] and aim and not row["new"]:
+            yield (f"{row['case']}, net program time with {row['flows']:,} flow{'s' if row['flows'] > 1 else ''}",
+                   f"≤ {aim} ns", f"{row['ns']:.0f} ns", row["ns"] <= aim)
+
+
+def change_targets(changes):
+    for variant, row in changes.items():
+        if variant == "Polder, 10000 Services":
+            for key, what in (("change_ms", "in the maps"), ("seen_ms", "seen by a client")):
+                yield f"one endpoint changed among 10,000 Services, {what}", "≤ 5 ms", f"{row[key]:.1f} ms", row[key] <= 5
+        if variant == "Polder, 1000 Services":
+            size = row["resident_mib"]
+            yield "agent's resident memory at 1,000 Services", "≤ 24 MiB", f"{size:.1f} MiB", size <= 24
+
+
+def target_table(results):
+    rows = [row for key, make in (("traffic", traffic_targets), ("programs", program_targets), ("changes", change_targets))
+            if key in results for row in make(results[key])]
+    return ["| aim | | measured | |", "|---|---|---|---|",
+            *(f"| {what} | {aim} | {value} | {'reached' if good else '**not reached**'} |" for what, aim, value, good in rows)]
 
 
 def machine():
@@ -71,14 +121,18 @@ def commit():
 
 def table(results, picture):
     lines = ["# Benchmark", "",
-             f"Made by `tests/bench/run{' --quick' if results['quick'] else ''}` on {machine()}{commit()}.", ""]
+             f"Made by `tests/bench/run{' --quick' if results['quick'] else ''}` on {machine()}{commit()}. Load average "
+             f"meanwhile: {results['load']:.1f}; above 1.5 other work ran beside, and ratios are worth more than figures.", ""]
+    lines += ["## Aims", "", *target_table(results), "",
+              "Absolute figures are of this machine, which others used at the same time; the ratios are what counts.", ""]
     if "traffic" in results:
         lines += [f"![{', '.join(FIGURES.values())}, as multiples of plain routing]({picture})", "",
                   "## Traffic", "",
                   "A client and a server behind one node, everything on one CPU. In brackets: the median over the rounds of the ratio "
                   "to plain routing in the same round, more is better (of times it is the inverse). The Service is the middle one; the "
                   "routed variants without Services speak to the server itself. Frames of 64 bytes appear on the node's link by XDP "
-                  "test-run and are counted and dropped at the ingress of the receiver's link; with policy both pods are isolated in "
+                  "test-run and are counted and dropped at the ingress of the receiver's link; "
+                  "those sent by the pod leave a packet socket in the client pod, so that the sender's work is in the figure. With policy both pods are isolated in "
                   "both directions.", "", *traffic_table(results["traffic"]), ""]
     if "programs" in results:
         lines += ["## Program time", "",
@@ -90,7 +144,8 @@ def table(results, picture):
         lines += ["## Changes", "",
                   "Loading all Services: the tool's run, or the agent's start with their files in its directory until it is ready. Changing one "
                   "endpoint: the rules of that Service alone, by the tool; for Polder from the file's rename until the new "
-                  "generation stands in the maps.", "", *change_table(results["changes"]), ""]
+                  "generation stands in the maps. Seen by a client: from the same beginning until a client that connects again and again "
+                  "first meets the new endpoint.", "", *change_table(results["changes"]), ""]
     return "\n".join(lines)
 
 
