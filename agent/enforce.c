@@ -82,8 +82,6 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 		r = rules_open(e);
 	if (r == 0)
 		r = load_state(e);
-	if (r == 0)
-		r = kept_load(e);
 	if (r < 0) {
 		enforce_close(e);
 		return r;
@@ -133,7 +131,6 @@ void enforce_close(struct enforce *e)
 	free(e->problems);
 	free(e->service_pods);
 	free(e->fits);
-	json_decref(e->kept);
 	free(e->state_text);
 	free(e->state);
 	free(e);
@@ -199,7 +196,7 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	pod->object.name = strdup(local->name);
 	pod->object.uid = strdup(local->uid ? local->uid : "");
 	if (!pod->container_id || !pod->ifname || !pod->object.namespace || !pod->object.name || !pod->object.uid ||
-	    copy_labels(&pod->object.labels, &local->labels) < 0 || kept_restore(e, pod) < 0) {
+	    copy_labels(&pod->object.labels, &local->labels) < 0) {
 		pod_free(pod);
 		return -ENOMEM;
 	}
@@ -237,7 +234,6 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 		shadow_delete(e->addresses, &key);
 	}
 	maps_move_generation(e->maps, false);
-	kept_remove(e, pod);
 	pod_free(pod);
 }
 
@@ -269,9 +265,7 @@ void enforce_object_changed(struct enforce *e, const struct object *object, bool
 	for (pod = e->pods; pod; pod = pod->next) {
 		if (strcmp(pod->object.namespace, object->namespace) != 0 || strcmp(pod->object.name, object->name) != 0)
 			continue;
-		if (copy_labels(&pod->object.labels, &object->labels) == 0 && copy_ports(&pod->object, object) == 0)
-			kept_add(e, pod);
-		else
+		if (copy_labels(&pod->object.labels, &object->labels) < 0 || copy_ports(&pod->object, object) < 0)
 			log_error("policy", "pod %s/%s: no memory for its labels", object->namespace, object->name);
 	}
 }

@@ -38,7 +38,6 @@ struct enforce {
 	const struct config *config;
 	const struct node *node;
 	char *state;
-	struct json_t *kept; /* CONTAINERID:IFNAME -> labels and ports of a Pod object that went */
 	struct policy_registry *registry;
 	struct compiled_policy *policy;
 	char *state_text; /* as last written */
@@ -84,9 +83,3 @@ bool rules_sweep(struct enforce *e);
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
 		    bool *ret_switch, bool *ret_changed, bool *ret_again);
 void addresses_mirror(struct enforce *e);
-
-/* enforce_kept.c: what a Pod object said that went before its container. */
-int kept_load(struct enforce *e);
-void kept_add(struct enforce *e, const struct enforced_pod *pod);
-void kept_remove(struct enforce *e, const struct enforced_pod *pod);
-int kept_restore(const struct enforce *e, struct enforced_pod *pod);
