@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sends frames from a pod's link as fast as one core can, and counts them at the ingress of the receiver's link.
+ * Sends frames from a pod's link as fast as one core can, and counts them at the ingress of the
+ * receiver's link.
  *
  *   bench-forward RECEIVER-NAMESPACE ADDRESS PORT GATEWAY-MAC established|new COUNT
  *
- * Run in the sending pod's namespace; both pods' links are eth0. "established": acknowledgements of a real connection to
- * ADDRESS; "new": a SYN from another port each, from FIRST_PORT up. Prints frames a second and how many of them arrived.
+ * Run in the sending pod's namespace; both pods' links are eth0. "established": acknowledgements of
+ * a real connection to ADDRESS; "new": a SYN from another port each, from FIRST_PORT up. Prints
+ * frames a second and how many of them arrived.
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -29,9 +31,9 @@
 
 #include "forward.skel.h"
 
-#define BATCH 64
-#define FIRST_PORT 1024
-#define FRAMES_MAX (65536 - FIRST_PORT)
+#define BATCH	      64
+#define FIRST_PORT    1024
+#define FRAMES_MAX    (65536 - FIRST_PORT)
 #define ARRIVAL_LIMIT 0.5 /* seconds that the last frames may take */
 
 struct frame {
@@ -152,7 +154,8 @@ static int established(const struct sockaddr_in *address, struct frame *frame)
 		fail("looking into the connection", errno);
 	for (int queue = TCP_RECV_QUEUE; queue <= TCP_SEND_QUEUE; queue++)
 		if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queue, sizeof(queue)) < 0 ||
-		    getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &sequence[queue - TCP_RECV_QUEUE], &size) < 0)
+		    getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &sequence[queue - TCP_RECV_QUEUE],
+			       &size) < 0)
 			fail("reading sequence numbers", errno);
 	if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) < 0)
 		fail("leaving the connection", errno);
@@ -202,7 +205,8 @@ static void send_all(int fd, struct frame *frames, size_t frame_count, size_t co
 		int want = count - sent < BATCH ? (int)(count - sent) : BATCH, done;
 
 		for (int i = 0; i < want; i++) {
-			vectors[i] = (struct iovec){&frames[(sent + i) % frame_count], sizeof(*frames)};
+			vectors[i] =
+				(struct iovec){&frames[(sent + i) % frame_count], sizeof(*frames)};
 			messages[i].msg_hdr.msg_iov = &vectors[i];
 			messages[i].msg_hdr.msg_iovlen = 1;
 		}
@@ -224,7 +228,7 @@ int main(int argc, char **argv)
 	double begun, ended;
 	uint8_t *mac;
 
-	if (!frames || !count || (new && count > FRAMES_MAX)) {
+	if (!frames || !count || (new &&count > FRAMES_MAX)) {
 		fprintf(stderr, "usage: bench-forward RECEIVER-NAMESPACE ADDRESS PORT GATEWAY-MAC "
 				"established|new COUNT\n");
 		return 2;
@@ -234,12 +238,18 @@ int main(int argc, char **argv)
 		fail(argv[namespace < 0 ? 1 : 2], namespace < 0 ? errno : EINVAL);
 	to.sin_port = htons(atoi(argv[3]));
 	mac = first->ethernet.ether_dhost;
-	if (sscanf(argv[4], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6)
+	if (sscanf(argv[4], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3,
+		   mac + 4, mac + 5) != 6)
 		fail(argv[4], EINVAL);
 	fd = packet_socket(first->ethernet.ether_shost);
 	first->ethernet.ether_type = htons(ETHERTYPE_IP);
-	first->ip = (struct iphdr){.version = 4, .ihl = 5, .tot_len = htons(40), .frag_off = htons(IP_DF), .ttl = 64,
-				   .protocol = IPPROTO_TCP, .saddr = own_address(&to).s_addr,
+	first->ip = (struct iphdr){.version = 4,
+				   .ihl = 5,
+				   .tot_len = htons(40),
+				   .frag_off = htons(IP_DF),
+				   .ttl = 64,
+				   .protocol = IPPROTO_TCP,
+				   .saddr = own_address(&to).s_addr,
 				   .daddr = to.sin_addr.s_addr};
 	first->tcp = (struct tcphdr){.dest = to.sin_port, .doff = 5, .window = htons(501)};
 	if (!new)

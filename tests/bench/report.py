@@ -121,7 +121,7 @@ def commit():
 
 def table(results, picture):
     lines = ["# Benchmark", "",
-             f"Made by `tests/bench/run{' --quick' if results['quick'] else ''}` on {machine()}{commit()}. Load average "
+             f"Made by `tests/bench/run{' --quick' if results['quick'] else ''}` with {results['rounds']} rounds of traffic on {machine()}{commit()}. Load average "
              f"meanwhile: {results['load']:.1f}; above 1.5 other work ran beside, and ratios are worth more than figures.", ""]
     lines += ["## Aims", "", *target_table(results), "",
               "Absolute figures are of this machine, which others used at the same time; the ratios are what counts.", ""]

@@ -15,6 +15,7 @@ from lib.world import World
 
 SERVER_PORT = 8080
 SERVICE_PORT = 80
+CHANGED_PORT = 9999
 BPF_OBJ_GET, SYSCALL_BPF = 7, 321 if os.uname().machine == "x86_64" else 280
 FLOW_BYTES = {"flows4": 64}
 
@@ -47,6 +48,11 @@ def service_ip(number):
     return f"10.96.{number // 250}.{number % 250 + 1}"
 
 
+def other_port(turn):
+    """The port that the middle Service's endpoint gets at a change."""
+    return CHANGED_PORT if turn % 2 == 0 else SERVER_PORT
+
+
 def endpoint_port(number, services):
     """The server answers on the middle Service's; the others' differ, so that flows to one endpoint are never the same there."""
     return SERVER_PORT if number == services // 2 else 10000 + number
@@ -57,7 +63,7 @@ class Variant:
 
     def __init__(self, name, services=0):
         self.name, self.services = name, services
-        self.load_seconds = self.change_seconds = None
+        self.load_seconds = self.changed_at = None
 
     def target(self, turn=0):
         """Address and port that the client speaks to: a Service in the middle, for later turns its neighbours."""
@@ -116,8 +122,8 @@ class Routed(Variant):
     def change_endpoint(self, turn):
         """Seconds until the Service's endpoint is another one in the kernel."""
         number = self.services // 2
-        text = rules.change(self.kind, rules.Service(number, service_ip(number), f"10.2.0.{100 + turn}", SERVER_PORT))
-        begun = time.monotonic()
+        text = rules.change(self.kind, rules.Service(number, service_ip(number), self.server_ip, other_port(turn)))
+        begun = self.changed_at = time.monotonic()
         self.node.run(*rules.CHANGE_COMMAND[self.kind], stdin=text, timeout=60)
         return time.monotonic() - begun
 
@@ -130,8 +136,8 @@ class Routed(Variant):
             netns.delete()
 
 
-def service_objects(number, endpoint, services):
-    port = endpoint_port(number, services)
+def service_objects(number, endpoint, services, port=None):
+    port = port or endpoint_port(number, services)
     service = objects.service(f"service-{number}", [service_ip(number)],
                               [objects.service_port(SERVICE_PORT, port)], ns="bench")
     piece = objects.endpoint_slice(f"service-{number}-a", f"service-{number}",
@@ -143,7 +149,7 @@ def policies():
     """Client and server are isolated both ways and may do what they do; others are there besides."""
     def peer(app):
         return [{"podSelector": objects.labels(app=app)}]
-    port = [{"protocol": "TCP", "port": SERVER_PORT}, {"protocol": "TCP", "port": 10000, "endPort": 32000}]
+    port = [{"protocol": "TCP", "port": SERVER_PORT}, {"protocol": "TCP", "port": CHANGED_PORT, "endPort": 32000}]
     made = [objects.policy("server", objects.labels(app="server"), "bench", policyTypes=["Ingress", "Egress"],
                            ingress=[{"from": peer("client"), "ports": port}]),
             objects.policy("client", objects.labels(app="client"), "bench", policyTypes=["Ingress", "Egress"],
@@ -203,11 +209,11 @@ class Polder(Variant):
 
     def change_endpoint(self, turn):
         """Seconds until the changed endpoint is in the maps: they move the generation last of all."""
-        number, endpoint = self.services // 2, f"10.244.4.{100 + turn}"
-        made = service_objects(number, endpoint, self.services)
+        number, port = self.services // 2, other_port(turn)
+        made = service_objects(number, self.endpoint, self.services, port)
         self._settle()
         before = self.control.generation()
-        begun = time.monotonic()
+        begun = self.changed_at = time.monotonic()
         self.world.resources.put(f"service-{number}", *made)
         while self.control.generation() == before:
             if time.monotonic() - begun > 10:
@@ -215,11 +221,11 @@ class Polder(Variant):
             time.sleep(0.0002)
         seconds = time.monotonic() - begun
         self.pass_seconds.append(self.agent.metrics()["polder_reconcile_seconds", ()])
-        active = [backend["address"] for service in self.agent.ctl_json("service", "list")
+        active = [backend["port"] for service in self.agent.ctl_json("service", "list")
                   if service["name"] == f"service-{number}" for backend in service["backends"]
                   if backend["state"] == "active"]
-        if active != [endpoint]:
-            raise RuntimeError(f"{self.name}: the generation moved, but the endpoint is {active}")
+        if active != [port]:
+            raise RuntimeError(f"{self.name}: the generation moved, but the endpoint's port is {active}")
         return seconds
 
     def _settle(self):

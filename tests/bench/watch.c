@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tells when a Service's new endpoint is in force, seen by its clients.
- *   bench-watch serve PORT LETTER   answers each datagram with LETTER
- *   bench-watch ask ADDRESS PORT    asks from a new port each time; prints "asking", then, when the answer differs from
- *                                   the first one, CLOCK_MONOTONIC in nanoseconds
+ *   bench-watch serve PORT LETTER   sends LETTER to whoever connects
+ *   bench-watch ask ADDRESS PORT    connects again and again; prints "asking", then, when the
+ * letter differs from the first one, CLOCK_MONOTONIC in nanoseconds
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,9 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAUSE_US 50	   /* between two questions: flows are not without end */
-#define ANSWER_LIMIT_US 2000 /* while a Service is rewritten, an answer may be lost */
-#define ASK_LIMIT_S 120
+#define PAUSE_US	100  /* between two questions: ports are not without end */
+#define ANSWER_LIMIT_US 5000 /* while a Service is rewritten, an answer may be lost */
+#define ASK_LIMIT_S	120
 
 _Noreturn static void fail(const char *what)
 {
@@ -36,19 +36,21 @@ static int64_t now_ns(void)
 
 _Noreturn static void serve(const struct sockaddr_in *own, char letter)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in peer;
-	socklen_t size;
-	char byte;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, fd;
 
-	if (fd < 0 || bind(fd, (const struct sockaddr *)own, sizeof(*own)) < 0)
-		fail("bind");
+	if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(listener, (const struct sockaddr *)own, sizeof(*own)) < 0 ||
+	    listen(listener, 128) < 0)
+		fail("listening");
 	printf("serving\n");
 	fflush(stdout);
 	for (;;) {
-		size = sizeof(peer);
-		if (recvfrom(fd, &byte, 1, 0, (struct sockaddr *)&peer, &size) >= 0)
-			sendto(fd, &letter, 1, 0, (struct sockaddr *)&peer, size);
+		fd = accept(listener, NULL, NULL);
+		if (fd < 0)
+			continue;
+		if (send(fd, &letter, 1, MSG_NOSIGNAL) < 0)
+			fprintf(stderr, "bench-watch: a client is gone: %s\n", strerror(errno));
+		close(fd);
 	}
 }
 
@@ -56,12 +58,13 @@ _Noreturn static void serve(const struct sockaddr_in *own, char letter)
 static char ask_once(const struct sockaddr_in *address)
 {
 	struct timeval limit = {.tv_usec = ANSWER_LIMIT_US};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	char byte = '?';
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char byte;
 
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
 		fail("socket");
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 || send(fd, &byte, 1, 0) != 1 ||
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
 	    recv(fd, &byte, 1, 0) != 1)
 		byte = 0;
 	close(fd);
@@ -98,7 +101,8 @@ int main(int argc, char **argv)
 		address.sin_port = htons(atoi(argv[2]));
 		serve(&address, argv[3][0]);
 	}
-	if (argc != 4 || strcmp(argv[1], "ask") || inet_pton(AF_INET, argv[2], &address.sin_addr) != 1) {
+	if (argc != 4 || strcmp(argv[1], "ask") ||
+	    inet_pton(AF_INET, argv[2], &address.sin_addr) != 1) {
 		fprintf(stderr, "usage: bench-watch serve PORT LETTER | ask ADDRESS PORT\n");
 		return 2;
 	}
