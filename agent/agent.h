@@ -44,7 +44,10 @@ struct agent {
 	struct event_names event_names;
 
 	uv_timer_t pass_timer;   /* runs the pass that events asked for */
-	uv_timer_t finish_timer; /* finishes it when programs have ended */
+	uv_timer_t finish_timer; /* begins to wait for the programs that ran during it */
+	uv_work_t wait;          /* waits, beside the loop: a busy machine may need seconds */
+	bool waiting, wait_again;
+	uint64_t waiting_since;  /* enforce_switches() when the wait began */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	bool synced;             /* the sources have told all they had at start */
 	bool settled;            /* a pass has succeeded since: ready */
@@ -65,7 +68,7 @@ void agent_stop(struct agent *agent);
 /* agent_pass.c: events mark, the pass applies. */
 int agent_pass_start(struct agent *agent);
 void agent_schedule(struct agent *agent);
-/* Now; 0 or -errno. */
+/* Now, and if it must wait for running programs, waiting; 0 or -errno. */
 int agent_pass(struct agent *agent);
 void agent_store_changed(const struct object *object, bool deleted, void *agent);
 void agent_synced(void *agent);

@@ -18,9 +18,11 @@ static uint64_t now_ns(void)
 	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
+static int pass(struct agent *agent, bool may_block);
+
 static void on_pass(uv_timer_t *timer)
 {
-	agent_pass(timer->data);
+	pass(timer->data, false);
 }
 
 /* A pod whose object goes keeps its labels until its container goes, over a restart too (it stays isolated). */
@@ -42,18 +44,52 @@ static void keep_labels(struct agent *agent)
 	}
 }
 
+static void wait_begin(struct agent *agent);
+
+static void wait_in_thread(uv_work_t *work)
+{
+	(void)work;
+	maps_wait_for_programs();
+}
+
+/* No program runs any more that may have seen what was there before the wait began. */
+static void on_waited(uv_work_t *work, int status)
+{
+	struct agent *agent = work->data;
+	bool again = false;
+
+	(void)status;
+	agent->waiting = false;
+	services_sweep(agent->services);
+	if (enforce_switches(agent->enforce) == agent->waiting_since)
+		again = enforce_finish(agent->enforce);
+	else
+		agent->wait_again = true; /* switched meanwhile, for a pod that could not wait */
+	if (agent->wait_again) {
+		agent->wait_again = false;
+		wait_begin(agent);
+	}
+	agent->policy_dirty |= again;
+	keep_labels(agent);
+	if (services_dirty(agent->services) || agent->policy_dirty)
+		agent_schedule(agent);
+}
+
+static void wait_begin(struct agent *agent)
+{
+	if (agent->waiting) {
+		agent->wait_again = true;
+		return;
+	}
+	agent->waiting_since = enforce_switches(agent->enforce);
+	services_sweep_mark(agent->services);
+	agent->wait.data = agent;
+	agent->waiting = uv_queue_work(agent->loop, &agent->wait, wait_in_thread, on_waited) == 0;
+}
+
 static void on_finish(uv_timer_t *timer)
 {
-	struct agent *agent = timer->data;
-	bool again;
-
-	maps_wait_for_programs();
-	again = enforce_finish(agent->enforce);
-	agent->policy_dirty |= again;
-	services_sweep(agent->services);
-	keep_labels(agent);
-	if (services_dirty(agent->services) || again)
-		agent_schedule(agent);
+	wait_begin(timer->data);
 }
 
 static void on_repair(uv_timer_t *timer)
@@ -79,7 +115,7 @@ void agent_schedule(struct agent *agent)
 }
 
 /* Services first: policy is judged on endpoints. Both end in a new generation. */
-static int apply(struct agent *agent, bool *ret_again)
+static int apply(struct agent *agent, bool may_block, bool *ret_again)
 {
 	bool changed = false;
 	int r = 0, result;
@@ -89,7 +125,9 @@ static int apply(struct agent *agent, bool *ret_again)
 		if (changed)
 			maps_move_generation(agent->maps, false);
 	}
-	if (agent->policy_dirty) {
+	if (agent->policy_dirty && !may_block && enforce_switched(agent->enforce)) {
+		wait_begin(agent); /* and then the pass */
+	} else if (agent->policy_dirty) {
 		agent->policy_dirty = false;
 		result = enforce_apply(agent->enforce, ret_again);
 		if (result < 0) {
@@ -111,7 +149,7 @@ static void settle(struct agent *agent)
 	notify_ready();
 }
 
-int agent_pass(struct agent *agent)
+static int pass(struct agent *agent, bool may_block)
 {
 	uint64_t start = now_ns();
 	bool again = false;
@@ -126,7 +164,7 @@ int agent_pass(struct agent *agent)
 		agent->nodes_dirty = false;
 		node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node, agent->nl);
 	}
-	r = apply(agent, &again);
+	r = apply(agent, may_block, &again);
 	agent->passes++;
 	agent->failed_passes += r < 0;
 	agent->last_pass_ns = now_ns() - start;
@@ -142,6 +180,11 @@ int agent_pass(struct agent *agent)
 	if (again || r < 0)
 		uv_timer_start(&agent->pass_timer, on_pass, r < 0 ? REPAIR_INTERVAL_MS : 2 * FINISH_DELAY_MS, 0);
 	return r;
+}
+
+int agent_pass(struct agent *agent)
+{
+	return pass(agent, true);
 }
 
 void agent_store_changed(const struct object *object, bool deleted, void *data)

@@ -508,6 +508,7 @@ static int put_in_force(struct enforce *e, const struct input *in, struct compil
 	/* Rule sets also change in place, by identities that come and go: judge anew in any case. */
 	maps_move_generation(e->maps, switch_slots);
 	e->switched = switch_slots;
+	e->switches += switch_slots;
 	free(e->fits);
 	e->fits = fits;
 	return 0;
@@ -562,6 +563,16 @@ bool enforce_finish(struct enforce *e)
 bool enforce_unfinished(const struct enforce *e)
 {
 	return e->unfinished;
+}
+
+uint64_t enforce_switches(const struct enforce *e)
+{
+	return e->switches;
+}
+
+bool enforce_switched(const struct enforce *e)
+{
+	return e->switched;
 }
 
 const char *enforce_pod_refused(const struct enforce *e, const struct local_pod *local)

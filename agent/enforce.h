@@ -37,6 +37,9 @@ int enforce_apply(struct enforce *enforce, bool *ret_again);
  */
 bool enforce_finish(struct enforce *enforce);
 bool enforce_unfinished(const struct enforce *enforce);
+/* How often slots were switched; and whether the last switch still waits for its mirroring, which a pass would have to wait for. */
+uint64_t enforce_switches(const struct enforce *enforce);
+bool enforce_switched(const struct enforce *enforce);
 
 /* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid until the next pass. */
 const char *enforce_pod_refused(const struct enforce *enforce, const struct local_pod *pod);

@@ -47,6 +47,7 @@ struct enforce {
 	struct pending_address *pending;
 	size_t pending_count;
 	bool unfinished; /* old rule sets still stand */
+	uint64_t switches;
 	bool switched;   /* the slots differ: to be mirrored before the next pass */
 	bool *fits;   /* of each set of `policy`: it stands in the maps */
 	bool misfit;  /* something did not fit in the last pass */

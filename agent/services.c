@@ -462,17 +462,27 @@ int services_apply(struct services *s, bool *ret_changed)
 	return r;
 }
 
+void services_sweep_mark(struct services *s)
+{
+	s->leftover_marked = s->leftover_count;
+}
+
 void services_sweep(struct services *s)
 {
 	size_t i;
 
-	for (i = 0; i < s->leftover_count; i++)
+	for (i = 0; i < s->leftover_marked; i++)
 		shadow_drop_unwanted(s->backends, &s->leftovers[i]);
-	if (s->leftover_count)
-		mark_refused(s); /* there is room again */
-	s->leftover_count = 0;
-	free(s->leftovers);
-	s->leftovers = NULL;
+	if (!s->leftover_marked)
+		return;
+	mark_refused(s); /* there is room again */
+	s->leftover_count -= s->leftover_marked;
+	memmove(s->leftovers, s->leftovers + s->leftover_marked, s->leftover_count * sizeof(*s->leftovers));
+	s->leftover_marked = 0;
+	if (!s->leftover_count) {
+		free(s->leftovers);
+		s->leftovers = NULL;
+	}
 }
 
 void services_forget_unknown(struct services *s)

@@ -33,6 +33,8 @@ bool services_dirty(const struct services *services);
  * A Service that cannot be put into effect is told by services_problems(); the others go on. 0 or -errno (memory).
  */
 int services_apply(struct services *services, bool *ret_changed);
+/* services_sweep_mark() before the wait says what the next services_sweep() may take. */
+void services_sweep_mark(struct services *services);
 void services_sweep(struct services *services);
 /* First pass after a start: everything of the maps that no object asks for goes with the next sweep. */
 void services_forget_unknown(struct services *services);

@@ -62,7 +62,7 @@ struct services {
 	struct slice_owner *owners;
 	struct claim *claims;
 	struct backend_key *leftovers; /* unwanted, but running programs may still read them */
-	size_t leftover_count;
+	size_t leftover_count, leftover_marked;
 	struct service_problem *problems;
 	size_t problem_count;
 	uint32_t next_id, next_set;
