@@ -124,7 +124,7 @@ def table(results, picture):
              f"Made by `tests/bench/run{' --quick' if results['quick'] else ''}` with {results['rounds']} rounds of traffic on {machine()}{commit()}. Load average "
              f"meanwhile: {results['load']:.1f}; above 1.5 other work ran beside, and ratios are worth more than figures.", ""]
     lines += ["## Aims", "", *target_table(results), "",
-              "Absolute figures are of this machine, which others used at the same time; the ratios are what counts.", ""]
+              "Absolute figures are of this machine; the ratios are what counts.", ""]
     if "traffic" in results:
         lines += [f"![{', '.join(FIGURES.values())}, as multiples of plain routing]({picture})", "",
                   "## Traffic", "",
