@@ -560,11 +560,6 @@ bool enforce_finish(struct enforce *e)
 	return e->misfit && swept;
 }
 
-bool enforce_unfinished(const struct enforce *e)
-{
-	return e->unfinished;
-}
-
 uint64_t enforce_switches(const struct enforce *e)
 {
 	return e->switches;

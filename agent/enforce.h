@@ -36,7 +36,6 @@ int enforce_apply(struct enforce *enforce, bool *ret_again);
  * have ended (maps_wait_for_programs()). True: what did not fit may fit now, another pass is wanted.
  */
 bool enforce_finish(struct enforce *enforce);
-bool enforce_unfinished(const struct enforce *enforce);
 /* How often slots were switched; and whether the last switch still waits for its mirroring, which a pass would have to wait for. */
 uint64_t enforce_switches(const struct enforce *enforce);
 bool enforce_switched(const struct enforce *enforce);

@@ -4,7 +4,7 @@
 
 #include "judge.h"
 
-/* What forward() leaves to the caller to answer. */
+/* No checksum that an address or a port changes. */
 #define L4_CHECK_NONE 0xffff
 
 static __always_inline __u32 l4_check_offset(const struct packet *p)

@@ -11,8 +11,13 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
-	int result = check_addresses(p);
+	int result;
 
+	/* What came in by a link that is no pod's is as little to be believed as what comes by an uplink. */
+	if (p->tuple.zone == ZONE_WIRE && !pod_of_link(skb->ingress_ifindex))
+		result = check_wire_source(p);
+	else
+		result = check_addresses(p);
 	if (result)
 		return result;
 	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
