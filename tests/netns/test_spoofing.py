@@ -325,6 +325,45 @@ def test_nodes_own_address_as_source_from_the_wire_reaches_no_pod(world, family)
     from_wire(world, packet, "martian_source")
 
 
+STRANGER_IP = {4: "192.168.77.2", 6: "fd77:77::2"}
+
+
+@each_family
+def test_address_of_a_pod_by_a_link_that_is_no_uplink_is_dropped(world, family):
+    """The node forwards for a network behind another link: what comes from there is no pod."""
+    node, stranger = world.node.netns, world._namespace("stranger")
+    forwarding = "net/ipv4/ip_forward" if family == 4 else "net/ipv6/conf/all/forwarding"
+    before = node.sysctl_get(forwarding)
+    own = STRANGER_IP[family]
+    length, flags = ("/24", "") if family == 4 else ("/64", " nodad")
+    try:
+        stranger.ip(f"link add eth0 type veth peer eth1 netns {node.name}",
+                    f"addr add {own}{length} dev eth0{flags}", "link set eth0 up")
+        node.ip(f"addr add {own[:-1]}1{length} dev eth1{flags}", "link set eth1 up")
+        node.sysctl(**{forwarding: 1})
+        if family == 4:
+            node.sysctl(**{"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/eth1/rp_filter": 0})
+
+        def send(source):
+            packet = datagram(source, world.b.ips[family])
+            send_frame(stranger, packets.ethernet(node.mac("eth1"), stranger.mac(),
+                                                  packets.ethertype_of(packet), packet), count=COUNT)
+
+        with Capture(world.b.netns) as capture:
+            forged = [world.a.ips[family]]
+            if family == 6:  # the kernel itself drops its own IPv4 address as a source
+                forged.append(world.node.ips[family])
+            for source in forged:
+                with world.node.agent.dropping("martian_source", COUNT):
+                    send(source)
+            capture.none(lambda p: MARK in p.frame, 0.1)
+            send(own)
+            capture.wait(lambda p: p.payload == MARK, "the stranger's own datagram")
+    finally:
+        node.sysctl(**{forwarding: before})
+        stranger.delete()
+
+
 @each_family
 def test_loopback_addresses_from_the_wire_are_dropped(world, family):
     loopback = "127.0.0.1" if family == 4 else "::1"
