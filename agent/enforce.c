@@ -666,17 +666,6 @@ struct policy_registry *enforce_registry(struct enforce *e)
 	return e->registry;
 }
 
-const struct pod_entry *enforce_pod_entry(const struct enforce *e, int ifindex, const struct object **ret_object)
-{
-	const struct enforced_pod *pod = pod_by_link(e, ifindex);
-
-	if (!pod || !pod->written)
-		return NULL;
-	if (ret_object)
-		*ret_object = object_of(e, pod);
-	return &pod->entry;
-}
-
 const char *enforce_pod_name(const struct enforce *e, const struct polder_addr *addr)
 {
 	struct pod_name *name;

@@ -50,8 +50,6 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 /* For showing. */
 const struct compiled_policy *enforce_policy(const struct enforce *enforce);
 struct policy_registry *enforce_registry(struct enforce *enforce);
-/* What holds for a local pod by its link; NULL: not in force. `*ret_object` is its Pod object or one made from its attachment. */
-const struct pod_entry *enforce_pod_entry(const struct enforce *enforce, int ifindex, const struct object **ret_object);
 /* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next pass. */
 const char *enforce_pod_name(const struct enforce *enforce, const struct polder_addr *addr);
 struct enforce_problem {

@@ -112,11 +112,6 @@ const char *reason_name(unsigned int reason)
 	return reason < REASON_COUNT ? reasons[reason].name : "unknown";
 }
 
-const char *reason_text(unsigned int reason)
-{
-	return reason < REASON_COUNT ? reasons[reason].text : "a reason of another release";
-}
-
 const char *direction_name(unsigned int direction)
 {
 	return direction < DROP_DIRECTIONS ? directions[direction] : "unknown";

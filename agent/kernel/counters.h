@@ -15,7 +15,6 @@ int counters_read_one(int map_fd, enum polder_counter which, __u64 *ret);
 
 /* Names as metrics and events have them; "unknown" for a number of a newer release. */
 const char *reason_name(unsigned int reason);
-const char *reason_text(unsigned int reason);
 const char *direction_name(unsigned int direction);
 const char *counter_name(unsigned int counter);
 const char *counter_text(unsigned int counter);
