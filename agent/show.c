@@ -95,6 +95,7 @@ static json_t *object_counts(const struct store *store)
 		[OBJECT_SERVICE] = "services",
 		[OBJECT_ENDPOINT_SLICE] = "endpointslices",
 		[OBJECT_NETWORK_POLICY] = "networkpolicies",
+		[OBJECT_CLUSTER_NETWORK_POLICY] = "clusternetworkpolicies",
 	};
 	json_t *counts = json_object();
 

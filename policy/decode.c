@@ -13,11 +13,11 @@ struct kind {
 	const char *group; /* "": the core group */
 	const char *api_version;
 	bool namespaced;
-	int (*decode)(const struct json_at *at, struct object *object); /* NULL: metadata is all */
+	int (*decode)(const struct json_at *at, struct object *object);
 };
 
 static const struct kind kinds[OBJECT_KIND_COUNT] = {
-	[OBJECT_NAMESPACE] = {"Namespace", "", "v1", false, NULL},
+	[OBJECT_NAMESPACE] = {"Namespace", "", "v1", false, decode_namespace},
 	[OBJECT_NODE] = {"Node", "", "v1", false, decode_node},
 	[OBJECT_POD] = {"Pod", "", "v1", true, decode_pod},
 	[OBJECT_SERVICE] = {"Service", "", "v1", true, decode_service},
@@ -25,6 +25,9 @@ static const struct kind kinds[OBJECT_KIND_COUNT] = {
 				   decode_slice},
 	[OBJECT_NETWORK_POLICY] = {"NetworkPolicy", "networking.k8s.io", "networking.k8s.io/v1",
 				   true, decode_network_policy},
+	[OBJECT_CLUSTER_NETWORK_POLICY] = {"ClusterNetworkPolicy", "policy.networking.k8s.io",
+					   "policy.networking.k8s.io/v1alpha2", false,
+					   decode_cluster_network_policy},
 };
 
 const char *object_kind_name(enum object_kind kind)
@@ -110,7 +113,7 @@ static int decode_object(struct decoding *d, const struct json_at *at, enum obje
 		return -ENOMEM;
 	object->kind = kind;
 	r = decode_metadata(at, kinds[kind].namespaced, object);
-	if (r == 0 && kinds[kind].decode)
+	if (r == 0)
 		r = kinds[kind].decode(at, object);
 	if (r == 0)
 		r = append(d, object);

@@ -7,11 +7,13 @@
 
 /* Each decodes the whole object at `at` into its part of `object`, which is zeroed and freed by the
  * caller, on failure too. */
+int decode_namespace(const struct json_at *at, struct object *object);
 int decode_pod(const struct json_at *at, struct object *object);
 int decode_node(const struct json_at *at, struct object *object);
 int decode_service(const struct json_at *at, struct object *object);
 int decode_slice(const struct json_at *at, struct object *object);
 int decode_network_policy(const struct json_at *at, struct object *object);
+int decode_cluster_network_policy(const struct json_at *at, struct object *object);
 
 /* metadata: name, namespace (for kinds that have one), uid, labels. */
 int decode_metadata(const struct json_at *at, bool namespaced, struct object *object);
@@ -27,7 +29,8 @@ int decode_prefix(const struct json_at *at, void *target);
 int decode_usable_addr(const struct json_at *at, void *target);
 /* A port's name of at most LIMIT_PORT_NAME bytes; char *. */
 int decode_port_name(const struct json_at *at, void *target);
-/* Takes a zeroed or half-filled one. */
+/* Take zeroed or half-filled ones. */
 void selector_clear(struct selector *selector);
+void policy_rule_clear(struct policy_rule *rule);
 /* A text that is NULL becomes `value`. 0 or -ENOMEM. */
 int decode_default_text(char **text, const char *value);

@@ -329,3 +329,11 @@ int decode_metadata(const struct json_at *at, bool namespaced, struct object *ob
 		r = decode_default_text(&object->namespace, namespaced ? "default" : "");
 	return r;
 }
+
+int decode_namespace(const struct json_at *at, struct object *object)
+{
+	struct json_at metadata = json_key(at, "metadata");
+
+	object->space.terminating = json_key(&metadata, "deletionTimestamp").value;
+	return 0;
+}

@@ -254,8 +254,10 @@ int decode_network_policy(const struct json_at *at, struct object *object)
 		{"status", json_get_skipped, 0, false},
 	};
 	struct network_policy_object *policy = &object->network_policy;
-	int r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), policy);
+	int r;
 
+	policy->tier = TIER_NETWORK_POLICY;
+	r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), policy);
 	if (r < 0)
 		return r;
 	if (!policy->isolates_ingress && !policy->isolates_egress) {

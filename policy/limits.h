@@ -21,6 +21,9 @@
 #define LIMIT_PEERS           8192 /* of one rule */
 #define LIMIT_RULE_PORTS      4096 /* of one rule */
 #define LIMIT_EXCEPTS         8192 /* of one ipBlock */
+#define LIMIT_CLUSTER_ITEMS   25   /* rules of a direction, peers, CIDRs, protocols of a cluster policy */
+#define LIMIT_PRIORITY        1000
+#define LIMIT_RULE_NAME       100
 #define LIMIT_CONTAINERS      1024
 #define LIMIT_CONTAINER_PORTS 4096
 #define LIMIT_POD_ADDRESSES   16

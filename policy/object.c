@@ -56,26 +56,29 @@ static void slice_clear(struct slice_object *slice)
 	free(slice->service);
 }
 
-static void rule_clear(struct policy_rule *rule)
+void policy_rule_clear(struct policy_rule *rule)
 {
 	for (size_t i = 0; i < rule->peer_count; i++) {
 		free(rule->peers[i].excepts);
 		selector_clear(&rule->peers[i].namespace_selector);
 		selector_clear(&rule->peers[i].pod_selector);
+		selector_clear(&rule->peers[i].node_selector);
 	}
 	for (size_t i = 0; i < rule->port_count; i++)
 		free(rule->ports[i].name);
 	free(rule->peers);
 	free(rule->ports);
+	free(rule->name);
 }
 
 static void network_policy_clear(struct network_policy_object *policy)
 {
+	selector_clear(&policy->namespace_selector);
 	selector_clear(&policy->pod_selector);
 	for (size_t i = 0; i < policy->ingress_count; i++)
-		rule_clear(&policy->ingress[i]);
+		policy_rule_clear(&policy->ingress[i]);
 	for (size_t i = 0; i < policy->egress_count; i++)
-		rule_clear(&policy->egress[i]);
+		policy_rule_clear(&policy->egress[i]);
 	free(policy->ingress);
 	free(policy->egress);
 }
@@ -97,6 +100,7 @@ static void content_clear(struct object *object)
 		slice_clear(&object->slice);
 		break;
 	case OBJECT_NETWORK_POLICY:
+	case OBJECT_CLUSTER_NETWORK_POLICY:
 		network_policy_clear(&object->network_policy);
 		break;
 	case OBJECT_NAMESPACE:

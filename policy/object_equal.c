@@ -137,7 +137,8 @@ static bool same_peers(const struct policy_peer *a, const struct policy_peer *b)
 	       a->has_namespace_selector == b->has_namespace_selector &&
 	       a->has_pod_selector == b->has_pod_selector &&
 	       same_selectors(&a->namespace_selector, &b->namespace_selector) &&
-	       same_selectors(&a->pod_selector, &b->pod_selector);
+	       same_selectors(&a->pod_selector, &b->pod_selector) &&
+	       a->is_nodes == b->is_nodes && same_selectors(&a->node_selector, &b->node_selector);
 }
 
 static bool same_ports(const struct policy_port *a, const struct policy_port *b)
@@ -152,7 +153,10 @@ static bool same_rules(const struct policy_rule *a, size_t a_count, const struct
 	if (a_count != b_count)
 		return false;
 	for (size_t i = 0; i < a_count; i++) {
-		if (a[i].peer_count != b[i].peer_count || a[i].port_count != b[i].port_count)
+		if (a[i].peer_count != b[i].peer_count || a[i].port_count != b[i].port_count ||
+		    a[i].action != b[i].action || !same_text(a[i].name, b[i].name) ||
+		    a[i].matches_nothing != b[i].matches_nothing ||
+		    a[i].fails_closed != b[i].fails_closed)
 			return false;
 		for (size_t j = 0; j < a[i].peer_count; j++)
 			if (!same_peers(&a[i].peers[j], &b[i].peers[j]))
@@ -167,7 +171,9 @@ static bool same_rules(const struct policy_rule *a, size_t a_count, const struct
 static bool same_policies(const struct network_policy_object *a,
 			  const struct network_policy_object *b)
 {
-	return same_selectors(&a->pod_selector, &b->pod_selector) &&
+	return a->tier == b->tier && a->priority == b->priority &&
+	       same_selectors(&a->namespace_selector, &b->namespace_selector) &&
+	       same_selectors(&a->pod_selector, &b->pod_selector) &&
 	       a->isolates_ingress == b->isolates_ingress &&
 	       a->isolates_egress == b->isolates_egress &&
 	       same_rules(a->ingress, a->ingress_count, b->ingress, b->ingress_count) &&
@@ -186,8 +192,10 @@ static bool same_content(const struct object *a, const struct object *b)
 	case OBJECT_ENDPOINT_SLICE:
 		return same_slices(&a->slice, &b->slice);
 	case OBJECT_NETWORK_POLICY:
+	case OBJECT_CLUSTER_NETWORK_POLICY:
 		return same_policies(&a->network_policy, &b->network_policy);
 	case OBJECT_NAMESPACE:
+		return a->space.terminating == b->space.terminating;
 	case OBJECT_KIND_COUNT:
 		break;
 	}

@@ -16,6 +16,7 @@ enum object_kind {
 	OBJECT_SERVICE,
 	OBJECT_ENDPOINT_SLICE,
 	OBJECT_NETWORK_POLICY,
+	OBJECT_CLUSTER_NETWORK_POLICY,
 	OBJECT_KIND_COUNT,
 };
 
@@ -76,6 +77,10 @@ struct pod_object {
 	bool ready;       /* condition Ready is True, or there are no conditions */
 	bool terminating; /* metadata.deletionTimestamp */
 	bool finished;    /* phase Succeeded or Failed */
+};
+
+struct namespace_object {
+	bool terminating; /* metadata.deletionTimestamp */
 };
 
 struct node_object {
@@ -147,16 +152,32 @@ struct policy_peer {
 	size_t except_count;
 	bool has_namespace_selector, has_pod_selector;
 	struct selector namespace_selector, pod_selector;
+	bool is_nodes; /* the addresses of nodes; only in egress rules of cluster policies */
+	struct selector node_selector;
 };
+
+/* A NetworkPolicy's rules accept. Pass leaves the tier. */
+enum rule_action { RULE_ACCEPT, RULE_DENY, RULE_PASS };
 
 struct policy_rule {
 	struct policy_peer *peers; /* none: every peer */
 	size_t peer_count;
 	struct policy_port *ports; /* none: every port and protocol */
 	size_t port_count;
+	enum rule_action action;
+	char *name;	      /* NULL: none */
+	bool matches_nothing; /* accepts a kind of peer or protocol that is not known */
+	bool fails_closed;    /* denies everything, for the same reason */
 };
 
+/* In the order they are asked. */
+enum policy_tier { TIER_ADMIN, TIER_NETWORK_POLICY, TIER_BASELINE };
+
+/* A NetworkPolicy, or a ClusterNetworkPolicy: that one isolates nobody. */
 struct network_policy_object {
+	enum policy_tier tier;
+	int priority;			    /* of a cluster policy: 0 to 1000, the lower is asked first */
+	struct selector namespace_selector; /* of a cluster policy: the namespaces of its subjects */
 	struct selector pod_selector;
 	bool isolates_ingress, isolates_egress;
 	struct policy_rule *ingress;
@@ -172,6 +193,7 @@ struct object {
 	char *uid; /* "" if unknown */
 	struct labels labels;
 	union {
+		struct namespace_object space;
 		struct pod_object pod;
 		struct node_object node;
 		struct service_object service;
