@@ -117,14 +117,10 @@ void agent_schedule(struct agent *agent)
 /* Services first: policy is judged on endpoints. Both end in a new generation. */
 static int apply(struct agent *agent, bool may_block, bool *ret_again)
 {
-	bool changed = false;
 	int r = 0, result;
 
-	if (services_dirty(agent->services)) {
-		r = services_apply(agent->services, &changed);
-		if (changed)
-			maps_move_generation(agent->maps, false);
-	}
+	if (services_dirty(agent->services))
+		r = services_apply(agent->services);
 	if (agent->policy_dirty && !may_block && enforce_switched(agent->enforce)) {
 		wait_begin(agent); /* and then the pass */
 	} else if (agent->policy_dirty) {
@@ -143,7 +139,6 @@ static void settle(struct agent *agent)
 {
 	agent->settled = true;
 	services_forget_unknown(agent->services);
-	maps_move_generation(agent->maps, false);
 	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services", pods_count(agent->pods),
 		 store_count(agent->store, OBJECT_NETWORK_POLICY), store_count(agent->store, OBJECT_SERVICE));
 	notify_ready();
@@ -191,23 +186,9 @@ void agent_store_changed(const struct object *object, bool deleted, void *data)
 {
 	struct agent *agent = data;
 
-	switch (object->kind) {
-	case OBJECT_POD:
-		enforce_object_changed(agent->enforce, object, deleted);
-		services_pods_changed(agent->services, object->namespace);
-		agent->policy_dirty = true;
-		break;
-	case OBJECT_NODE:
-		agent->nodes_dirty = true;
-		agent->policy_dirty = true;
-		break;
-	case OBJECT_SERVICE:
-	case OBJECT_ENDPOINT_SLICE:
-		services_object_changed(agent->services, object, deleted);
-		break;
-	default:
-		agent->policy_dirty = true;
-	}
+	agent->policy_dirty |= enforce_object_changed(agent->enforce, object, deleted);
+	services_object_changed(agent->services, object, deleted);
+	agent->nodes_dirty |= object->kind == OBJECT_NODE;
 	agent_schedule(agent);
 }
 

@@ -53,7 +53,7 @@ static int know_ruleset(const void *key, const void *value, void *data)
 static int load_state(struct enforce *e)
 {
 	json_t *state = NULL;
-	int r = state_file_read_json(e->state, STATE_MAX, &state);
+	int r = e->state ? state_file_read_json(e->state, STATE_MAX, &state) : -ENOENT;
 
 	if (r == 0) {
 		r = policy_registry_import(e->registry, state);
@@ -75,9 +75,9 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 	if (!e)
 		return -ENOMEM;
 	*e = (struct enforce){.maps = maps, .store = store, .config = config, .node = node};
-	e->state = strdup(state);
+	e->state = state ? strdup(state) : NULL;
 	e->registry = policy_registry_new();
-	r = e->state && e->registry ? shadow_open(maps, MAP_ADDRESSES, &e->addresses) : -ENOMEM;
+	r = (e->state || !state) && e->registry ? shadow_open(maps, MAP_ADDRESSES, &e->addresses) : -ENOMEM;
 	if (r == 0)
 		r = rules_open(e);
 	if (r == 0)
@@ -256,18 +256,19 @@ static int copy_ports(struct object *to, const struct object *from)
 	return 0;
 }
 
-void enforce_object_changed(struct enforce *e, const struct object *object, bool deleted)
+bool enforce_object_changed(struct enforce *e, const struct object *object, bool deleted)
 {
 	struct enforced_pod *pod;
 
-	if (object->kind != OBJECT_POD || !deleted)
-		return;
-	for (pod = e->pods; pod; pod = pod->next) {
+	if (object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE)
+		return false;
+	for (pod = e->pods; pod && object->kind == OBJECT_POD && deleted; pod = pod->next) {
 		if (strcmp(pod->object.namespace, object->namespace) != 0 || strcmp(pod->object.name, object->name) != 0)
 			continue;
 		if (copy_labels(&pod->object.labels, &object->labels) < 0 || copy_ports(&pod->object, object) < 0)
 			log_error("policy", "pod %s/%s: no memory for its labels", object->namespace, object->name);
 	}
+	return true;
 }
 
 /* The Pod object if it stands for this container, else what the attachment knows. */
@@ -459,7 +460,7 @@ static void mirror(struct enforce *e)
 /* Before a number is used in a map, it is on disk. */
 static void save_state(struct enforce *e)
 {
-	json_t *state = policy_registry_export(e->registry);
+	json_t *state = e->state ? policy_registry_export(e->registry) : NULL;
 	char *text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	int r;
 

@@ -14,7 +14,7 @@
 
 struct enforce;
 
-/* `state` is the file that keeps numbers over restarts. Reads what the maps hold. 0 or -errno. */
+/* `state` is the file that keeps numbers over restarts (NULL: none). Reads what the maps hold. 0 or -errno. */
 int enforce_open(struct maps *maps, const struct store *store, const struct config *config, const struct node *node,
 		 const char *state, struct enforce **ret);
 void enforce_close(struct enforce *enforce);
@@ -23,8 +23,11 @@ void enforce_close(struct enforce *enforce);
 int enforce_add_pod(struct enforce *enforce, const struct local_pod *pod);
 /* Its map entries go at once, its flows are judged anew (and find nobody). */
 void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
-/* Remembers the labels of a Pod object that goes while its container stays. */
-void enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
+/*
+ * To be called for each change of an object in the store: remembers the labels of a Pod object that goes while its container stays.
+ * True: policy may have changed, a pass is wanted.
+ */
+bool enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
 
 /*
  * One pass. `*ret_again` asks for another one soon (an address did not fit before others were removed). 0 or

@@ -219,6 +219,8 @@ void services_object_changed(struct services *s, const struct object *object, bo
 		mark(s, work_get(s, object->namespace, object->name));
 	else if (object->kind == OBJECT_ENDPOINT_SLICE)
 		slice_changed(s, object, deleted);
+	else if (object->kind == OBJECT_POD)
+		services_pods_changed(s, object->namespace);
 }
 
 void services_pods_changed(struct services *s, const char *namespace)
@@ -446,7 +448,7 @@ static int apply_dirty(struct services *s, bool *changed)
 	return r;
 }
 
-int services_apply(struct services *s, bool *ret_changed)
+int services_apply(struct services *s)
 {
 	bool changed = false;
 	int r;
@@ -458,7 +460,8 @@ int services_apply(struct services *s, bool *ret_changed)
 		mark_refused(s);
 		r = apply_dirty(s, &changed);
 	}
-	*ret_changed = changed;
+	if (changed)
+		maps_move_generation(s->maps, false);
 	return r;
 }
 
@@ -491,6 +494,7 @@ void services_forget_unknown(struct services *s)
 	shadow_sweep(s->services);
 	shadow_sweep(s->backends);
 	shadow_sweep(s->members);
+	maps_move_generation(s->maps, false);
 }
 
 size_t services_problems(const struct services *s, const struct service_problem **ret)

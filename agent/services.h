@@ -21,7 +21,7 @@ typedef size_t (*service_pods)(const char *namespace, const struct service_pod *
 int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret);
 void services_close(struct services *services);
 
-/* To be called for each change of a Service or EndpointSlice in the store. */
+/* To be called for each change of an object in the store. */
 void services_object_changed(struct services *services, const struct object *object, bool deleted);
 /* Pods of a namespace have changed ("" or NULL: of any): Services whose endpoints come from pods are looked at again. */
 void services_pods_changed(struct services *services, const char *namespace);
@@ -29,10 +29,10 @@ bool services_dirty(const struct services *services);
 
 /*
  * Brings the maps to what the objects ask for: new backends before what points at them; deletions are left to
- * services_sweep(), after the programs have ended that may still use them. `*ret_changed` tells if the generation must move.
+ * services_sweep(), after the programs have ended that may still use them. Flows are judged anew where that matters.
  * A Service that cannot be put into effect is told by services_problems(); the others go on. 0 or -errno (memory).
  */
-int services_apply(struct services *services, bool *ret_changed);
+int services_apply(struct services *services);
 /* services_sweep_mark() before the wait says what the next services_sweep() may take. */
 void services_sweep_mark(struct services *services);
 void services_sweep(struct services *services);

@@ -412,6 +412,21 @@ struct polder_event {
 };
 ABI_SIZE(struct polder_event, 104);
 
+/* Per-CPU array `judgements`, one in each object, one entry: what the slow path found out; zero where it did not come so far. */
+struct judgement {
+	struct polder_addr backend;
+	__be16 backend_port_be;
+	__u16 reason; /* enum polder_reason: why the flow may not pass */
+	__u32 source_identity;
+	__u32 destination_identity;
+	__u32 egress_rule;
+	__u32 ingress_rule;
+	__u32 egress_ruleset;
+	__u32 ingress_ruleset;
+	__u32 pad;
+};
+ABI_SIZE(struct judgement, 48);
+
 /* `.rodata` of every object: what cannot change while a program is loaded. */
 #define POLDER_MAX_OWN_RANGES 4
 struct polder_range {

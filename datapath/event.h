@@ -4,19 +4,6 @@
 
 #include "packet.h"
 
-/* What the slow path found out; zero where it did not come so far. */
-struct judgement {
-	struct polder_addr backend;
-	__be16 backend_port_be;
-	__u16 pad;
-	__u32 source_identity;
-	__u32 destination_identity;
-	__u32 egress_rule;
-	__u32 ingress_rule;
-	__u32 egress_ruleset;
-	__u32 ingress_ruleset;
-};
-
 /* Of the packet at hand on this CPU, valid if it was judged. */
 MAP(judgements, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct judgement, 1, 0);
 

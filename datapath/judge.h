@@ -634,6 +634,7 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 		j->backend = w->new_dst;
 		j->backend_port_be = w->new_dport_be;
 	}
+	j->reason = -result;
 	if (result) {
 		/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. */
 		if (flow->generation && !denied_by_policy(-result))

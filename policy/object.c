@@ -109,10 +109,22 @@ static void content_clear(struct object *object)
 	}
 }
 
+struct object *object_share(const struct object *object)
+{
+	struct object *shared = (struct object *)object; /* the count is no part of what it says */
+
+	shared->sharers++;
+	return shared;
+}
+
 void object_free(struct object *object)
 {
 	if (!object)
 		return;
+	if (object->sharers) {
+		object->sharers--;
+		return;
+	}
 	content_clear(object);
 	labels_clear(&object->labels);
 	free(object->namespace);

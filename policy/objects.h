@@ -187,6 +187,7 @@ struct network_policy_object {
 };
 
 struct object {
+	unsigned int sharers; /* owners beside the first one, see object_share() */
 	enum object_kind kind;
 	char *namespace; /* "" for those without; "default" where it is missing */
 	char *name;
@@ -219,6 +220,8 @@ struct object_list {
  */
 int objects_decode(const char *text, size_t length, struct object_list *ret, struct object_error *ret_error);
 
+/* One owner more of an object that nobody changes any more: each frees it. Not for several threads. */
+struct object *object_share(const struct object *object);
 /* Takes NULL. */
 void object_free(struct object *object);
 void object_list_clear(struct object_list *list);

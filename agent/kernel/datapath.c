@@ -25,15 +25,16 @@
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
 
-enum hook { FROM_POD, TO_POD, FROM_WIRE, TO_WIRE, WIRE_XDP, SOCKETS, HOOK_COUNT };
-
 static const struct {
 	const char *name;
 	const void *(*elf)(size_t *size);
-} hooks[HOOK_COUNT] = {
-	[FROM_POD] = {"from_pod", from_pod_bpf__elf_bytes},    [TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
-	[FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes}, [TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
-	[WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},    [SOCKETS] = {"socket", socket_bpf__elf_bytes},
+} hooks[DATAPATH_HOOKS] = {
+	[DATAPATH_FROM_POD] = {"from_pod", from_pod_bpf__elf_bytes},
+	[DATAPATH_TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
+	[DATAPATH_FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes},
+	[DATAPATH_TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
+	[DATAPATH_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
+	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},
 };
 
 static const struct {
@@ -51,7 +52,7 @@ static const struct {
 };
 
 struct datapath {
-	struct bpf_object *objects[HOOK_COUNT];
+	struct bpf_object *objects[DATAPATH_HOOKS];
 	struct netlink *nl;
 	const struct config *config;
 	char directory[256];
@@ -105,7 +106,7 @@ static int prepare_object(struct bpf_object *object, struct maps *maps, const st
 	return 0;
 }
 
-static int load_object(struct datapath *d, enum hook hook, struct maps *maps, const struct datapath_config *constants,
+static int load_object(struct datapath *d, enum datapath_hook hook, struct maps *maps, const struct datapath_config *constants,
 		       char *message, size_t size)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = hooks[hook].name);
@@ -129,7 +130,7 @@ static int load_object(struct datapath *d, enum hook hook, struct maps *maps, co
 	return r;
 }
 
-static int program_fd(const struct datapath *d, enum hook hook, const char *name)
+static int program_fd(const struct datapath *d, enum datapath_hook hook, const char *name)
 {
 	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
 }
@@ -166,19 +167,19 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	libbpf_set_print(silent);
 	d->nl = nl;
 	d->config = config;
-	snprintf(d->directory, sizeof(d->directory), "%s", directory);
-	if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
+	snprintf(d->directory, sizeof(d->directory), "%s", directory ? directory : "");
+	if (directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
 		r = -errno;
 		snprintf(message, size, "%s: cannot make a directory for pins: %s", directory, strerror(-r));
 	}
-	for (i = 0; i < HOOK_COUNT && r == 0; i++)
+	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
 		r = load_object(d, i, maps, constants, message, size);
 	if (r < 0) {
 		datapath_free(d);
 		return r;
 	}
-	d->features.tcx = config->attach != ATTACH_CLSACT && probe_tcx();
-	if (config->attach == ATTACH_TCX && !d->features.tcx) {
+	d->features.tcx = directory && config->attach != ATTACH_CLSACT && probe_tcx();
+	if (directory && config->attach == ATTACH_TCX && !d->features.tcx) {
 		snprintf(message, size, "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
 		datapath_free(d);
 		return -EOPNOTSUPP;
@@ -193,7 +194,7 @@ void datapath_free(struct datapath *d)
 
 	if (!d)
 		return;
-	for (i = 0; i < HOOK_COUNT; i++)
+	for (i = 0; i < DATAPATH_HOOKS; i++)
 		bpf_object__close(d->objects[i]);
 	free(d);
 }
@@ -201,6 +202,16 @@ void datapath_free(struct datapath *d)
 const struct datapath_features *datapath_features(const struct datapath *d)
 {
 	return &d->features;
+}
+
+int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
+{
+	return program_fd(d, hook, hooks[hook].name);
+}
+
+int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)
+{
+	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
 }
 
 static void link_path(const struct datapath *d, const char *kind, int ifindex, char *path, size_t size)
@@ -236,7 +247,7 @@ static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t
 }
 
 /* One direction of a link, by tcx or clsact; what the other way left behind goes afterwards. */
-static int attach_tc(struct datapath *d, int ifindex, bool egress, enum hook hook)
+static int attach_tc(struct datapath *d, int ifindex, bool egress, enum datapath_hook hook)
 {
 	char path[320], kind[32];
 	uint32_t other = 0;
@@ -265,11 +276,11 @@ static int attach_failed(const struct datapath *d, const char *what, int ifindex
 
 int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t size)
 {
-	int r = attach_tc(d, ifindex, false, FROM_POD);
+	int r = attach_tc(d, ifindex, false, DATAPATH_FROM_POD);
 
 	if (r < 0)
 		return attach_failed(d, "from_pod", ifindex, r, message, size);
-	r = attach_tc(d, ifindex, true, TO_POD);
+	r = attach_tc(d, ifindex, true, DATAPATH_TO_POD);
 	if (r < 0)
 		return attach_failed(d, "to_pod", ifindex, r, message, size);
 	return 0;
@@ -314,7 +325,7 @@ static uint32_t program_id(int fd)
 
 bool datapath_pod_attached(struct datapath *d, int ifindex)
 {
-	const enum hook both[] = {FROM_POD, TO_POD};
+	const enum datapath_hook both[] = {DATAPATH_FROM_POD, DATAPATH_TO_POD};
 	char path[320];
 	size_t i;
 
@@ -325,7 +336,7 @@ bool datapath_pod_attached(struct datapath *d, int ifindex)
 			link_path(d, hooks[both[i]].name, ifindex, path, sizeof(path));
 			if (!link_alive(path, ifindex, want))
 				return false;
-		} else if (netlink_clsact_query(d->nl, ifindex, both[i] == TO_POD, &found) < 0 || found != want) {
+		} else if (netlink_clsact_query(d->nl, ifindex, both[i] == DATAPATH_TO_POD, &found) < 0 || found != want) {
 			return false;
 		}
 	}
@@ -334,7 +345,7 @@ bool datapath_pod_attached(struct datapath *d, int ifindex)
 
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
-	int prog = program_fd(d, WIRE_XDP, "wire_xdp"), r = -EOPNOTSUPP;
+	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r = -EOPNOTSUPP;
 	char path[320];
 
 	link_path(d, "wire_xdp", ifindex, path, sizeof(path));
@@ -359,11 +370,11 @@ static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 
 int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message, size_t size)
 {
-	int r = attach_tc(d, ifindex, false, FROM_WIRE);
+	int r = attach_tc(d, ifindex, false, DATAPATH_FROM_WIRE);
 
 	if (r < 0)
 		return attach_failed(d, "from_wire", ifindex, r, message, size);
-	r = attach_tc(d, ifindex, true, TO_WIRE);
+	r = attach_tc(d, ifindex, true, DATAPATH_TO_WIRE);
 	if (r < 0)
 		return attach_failed(d, "to_wire", ifindex, r, message, size);
 	r = attach_xdp(d, ifindex, ret_xdp);
@@ -395,7 +406,7 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 	}
 	for (i = 0; i < sizeof(socket_hooks) / sizeof(socket_hooks[0]) && r == 0; i++) {
 		snprintf(path, sizeof(path), "%s/%s", d->directory, socket_hooks[i].program);
-		r = pinned_link(program_fd(d, SOCKETS, socket_hooks[i].program), cgroup, socket_hooks[i].type, 0, path);
+		r = pinned_link(program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program), cgroup, socket_hooks[i].type, 0, path);
 	}
 	close(cgroup);
 	if (r < 0)

@@ -7,6 +7,17 @@
 
 struct datapath;
 
+/* One object each. */
+enum datapath_hook {
+	DATAPATH_FROM_POD,
+	DATAPATH_TO_POD,
+	DATAPATH_FROM_WIRE,
+	DATAPATH_TO_WIRE,
+	DATAPATH_WIRE_XDP,
+	DATAPATH_SOCKETS,
+	DATAPATH_HOOKS,
+};
+
 /* What the kernel has, found by trying. */
 struct datapath_features {
 	bool tcx;
@@ -16,6 +27,7 @@ struct datapath_features {
 
 /*
  * Loads all programs on the maps. `directory` takes the pins of links (made if missing). With ATTACH_AUTO tcx is taken where the kernel has it.
+ * `directory` NULL: to be run by test-run only; then nothing can be attached, `nl` may be NULL, and the socket programs are left out.
  * 0 or -errno with `message`.
  */
 int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
@@ -23,6 +35,9 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 		  size_t size);
 void datapath_free(struct datapath *datapath); /* leaves everything attached; takes NULL */
 const struct datapath_features *datapath_features(const struct datapath *datapath);
+/* Borrowed descriptors of a hook's program (not DATAPATH_SOCKETS), and of a map that its object alone has; -ENOENT. */
+int datapath_program_fd(const struct datapath *datapath, enum datapath_hook hook);
+int datapath_map_fd(const struct datapath *datapath, enum datapath_hook hook, const char *map);
 
 /* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent atomically. */
 int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, size_t size);

@@ -2,6 +2,7 @@
 #include "agent/kernel/maps.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
@@ -180,13 +181,14 @@ static int open_map(const struct map_shape *shape, const char *directory, struct
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
 	enum bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
-	char path[320];
+	char path[320] = "";
 	int r;
 
-	snprintf(path, sizeof(path), "%s/%s", directory, shape->name);
+	if (directory)
+		snprintf(path, sizeof(path), "%s/%s", directory, shape->name);
 	info->name = shape->name;
 	info->type = type_name(shape->type);
-	info->fd = bpf_obj_get(path);
+	info->fd = directory ? bpf_obj_get(path) : -1;
 	if (info->fd < 0) {
 		info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size,
 					  shape->max_entries, &opts);
@@ -196,7 +198,7 @@ static int open_map(const struct map_shape *shape, const char *directory, struct
 				 shape->name, shape->max_entries, strerror(-r));
 			return r;
 		}
-		if (bpf_obj_pin(info->fd, path) < 0) {
+		if (directory && bpf_obj_pin(info->fd, path) < 0) {
 			r = -errno;
 			snprintf(message, size, "map %s: cannot pin it as %s: %s; is that on a bpffs?", shape->name, path,
 				 strerror(-r));
@@ -238,7 +240,7 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 	struct maps *maps;
 	int i, r;
 
-	r = prepare_directory(directory, message, size);
+	r = directory ? prepare_directory(directory, message, size) : 0;
 	if (r < 0)
 		return r;
 	maps = calloc(1, sizeof(*maps));
@@ -246,7 +248,7 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 		return -ENOMEM;
 	for (i = 0; i < MAP_COUNT; i++)
 		maps->info[i].fd = -1;
-	snprintf(maps->directory, sizeof(maps->directory), "%s", directory);
+	snprintf(maps->directory, sizeof(maps->directory), "%s", directory ? directory : "");
 	map_shapes(config, shapes);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
 		r = open_map(&shapes[i], directory, &maps->info[i], message, size);
@@ -282,11 +284,47 @@ void maps_unpin(struct maps *maps)
 	char path[320];
 	int i;
 
-	for (i = 0; i < MAP_COUNT; i++) {
+	for (i = 0; i < MAP_COUNT && maps->directory[0]; i++) {
 		snprintf(path, sizeof(path), "%s/%s", maps->directory, maps->info[i].name);
 		unlink(path);
 	}
-	rmdir(maps->directory);
+	if (maps->directory[0])
+		rmdir(maps->directory);
+}
+
+/* Arrays are written in one go, all others are dumped and deleted. */
+static int clear_array(const struct map_info *info)
+{
+	size_t value_size = (info->value_size + 7) & ~7u;
+	uint32_t *keys = calloc(info->max_entries, sizeof(*keys)), count = info->max_entries, i;
+	bool per_cpu = strncmp(info->type, "percpu", 6) == 0;
+	void *values = calloc(info->max_entries, value_size * (per_cpu ? libbpf_num_possible_cpus() : 1));
+	int r = keys && values ? 0 : -ENOMEM;
+
+	for (i = 0; keys && i < info->max_entries; i++)
+		keys[i] = i;
+	if (r == 0 && bpf_map_update_batch(info->fd, keys, values, &count, NULL) < 0)
+		r = -errno;
+	free(keys);
+	free(values);
+	return r;
+}
+
+int maps_clear(struct maps *maps, enum map_index index)
+{
+	const struct map_info *info = &maps->info[index];
+	void *keys = NULL, *values = NULL;
+	size_t count = 0, i;
+	int r;
+
+	if (strstr(info->type, "array"))
+		return clear_array(info);
+	r = maps_dump(maps, index, &keys, &values, &count);
+	for (i = 0; i < count && r == 0; i++)
+		r = maps_delete(maps, index, (char *)keys + i * info->key_size);
+	free(keys);
+	free(values);
+	return r;
 }
 
 const struct map_info *maps_get(const struct maps *maps, enum map_index index)

@@ -40,10 +40,13 @@ struct maps;
 /*
  * Opens the maps pinned below `directory` (made if missing, mode 0700; pins 0600), makes those that are missing with the sizes of `config`.
  * A pinned map keeps its size. A map of another shape is an error: its directory carries the layout's version.
+ * `directory` NULL: new maps that are pinned nowhere and go with maps_close().
  * 0 or -errno, with what, where and what to do in `message`.
  */
 int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
+/* Empties it: no element, zeros in arrays; nobody else may write meanwhile. 0 or -errno. */
+int maps_clear(struct maps *maps, enum map_index index);
 void maps_unpin(struct maps *maps); /* removes the pins */
 const struct map_info *maps_get(const struct maps *maps, enum map_index index);
 int maps_fd(const struct maps *maps, enum map_index index);
