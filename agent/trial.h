@@ -45,8 +45,11 @@ int trial_pass(struct trial *trial, bool *ret_again);
  * wanted.
  */
 bool trial_finish(struct trial *trial, bool wait);
-/* The agent ends and starts again: maps and `state` stay, the rest is opened anew. The first pass is the caller's. 0 or -errno: then only trial_close() is left. */
-int trial_restart(struct trial *trial);
+/*
+ * The agent ends (`crash`: without finishing anything) and starts again: maps and `state` stay, the rest is opened anew. The first pass is the
+ * caller's. 0 or -errno: then only trial_close() is left.
+ */
+int trial_restart(struct trial *trial, bool crash);
 /* Back to the beginning: no objects, no pods, empty maps, no state. 0 or -errno: then only trial_close() is left. */
 int trial_clear(struct trial *trial);
 

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/trial.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/kernel/flows.h"
+
+struct attachment {
+	struct local_pod pod;
+	struct attachment *next;
+};
+
+struct trial {
+	const struct config *config;
+	const struct node *node;
+	char *state; /* NULL: none */
+	struct maps *maps;
+	struct datapath *datapath;
+	struct test_run *run;
+	struct store *store;
+	struct enforce *enforce;
+	struct services *services;
+	struct flows *flows;
+	struct attachment *attachments;
+	bool policy_dirty;
+	bool settled; /* a pass has succeeded since the start */
+};
+
+struct config trial_config_small(const struct config *config, uint32_t entries)
+{
+	struct config small = *config;
+
+	small.flows_v4 = small.flows_v6 = 4096;
+	small.max_services = small.max_backends = small.max_addresses = small.max_policy_entries = entries;
+	return small;
+}
+
+static void on_change(const struct object *object, bool deleted, void *data)
+{
+	struct trial *t = data;
+
+	t->policy_dirty |= enforce_object_changed(t->enforce, object, deleted);
+	services_object_changed(t->services, object, deleted);
+}
+
+/* What an agent opens at its start; nothing of it exists yet. */
+static int start(struct trial *t)
+{
+	const struct flows_maps tables = {
+		.fd_v4 = maps_fd(t->maps, MAP_FLOWS4),
+		.fd_v6 = maps_fd(t->maps, MAP_FLOWS6),
+		.sets_v4 = maps_get(t->maps, MAP_FLOWS4)->max_entries,
+		.sets_v6 = maps_get(t->maps, MAP_FLOWS6)->max_entries,
+		.control = maps_control(t->maps),
+	};
+	const struct attachment *a;
+	int r;
+
+	t->settled = false;
+	t->policy_dirty = true;
+	t->store = store_new();
+	t->flows = flows_new(&tables);
+	if (!t->store || !t->flows)
+		return -ENOMEM;
+	r = enforce_open(t->maps, t->store, t->config, t->node, t->state, &t->enforce);
+	if (r == 0)
+		r = services_open(t->maps, t->store, enforce_service_pods, t->enforce, &t->services);
+	for (a = t->attachments; a && r == 0; a = a->next)
+		r = enforce_add_pod(t->enforce, &a->pod);
+	if (r == 0)
+		store_listen(t->store, on_change, t);
+	return r;
+}
+
+static void stop(struct trial *t)
+{
+	services_close(TAKE_PTR(t->services));
+	enforce_close(TAKE_PTR(t->enforce));
+	flows_free(TAKE_PTR(t->flows));
+	store_free(TAKE_PTR(t->store));
+}
+
+int trial_open(const struct config *config, const struct node *node, const char *state, struct trial **ret, char *message,
+	       size_t size)
+{
+	struct trial *t = calloc(1, sizeof(*t));
+	struct datapath_config constants;
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	message[0] = '\0';
+	*t = (struct trial){.config = config, .node = node, .state = state ? strdup(state) : NULL};
+	r = state && !t->state ? -ENOMEM : maps_open(config, NULL, &t->maps, message, size);
+	if (r == 0)
+		r = node_datapath_config(config, node, maps_get(t->maps, MAP_FLOWS4)->max_entries,
+					 maps_get(t->maps, MAP_FLOWS6)->max_entries, &constants);
+	if (r == 0)
+		r = datapath_load(t->maps, NULL, config, &constants, NULL, &t->datapath, message, size);
+	if (r == 0)
+		r = test_run_open(t->maps, t->datapath, true, &t->run);
+	if (r == 0)
+		r = start(t);
+	if (r < 0) {
+		if (!message[0])
+			snprintf(message, size, "a private world cannot be made: %s", strerror(-r));
+		trial_close(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+static void attachment_free(struct attachment *a)
+{
+	labels_clear(&a->pod.labels);
+	free(a->pod.container_id);
+	free(a->pod.ifname);
+	free(a->pod.network);
+	free(a->pod.namespace);
+	free(a->pod.name);
+	free(a->pod.uid);
+	free(a);
+}
+
+static void forget_attachments(struct trial *t)
+{
+	struct attachment *a, *next;
+
+	for (a = t->attachments; a; a = next) {
+		next = a->next;
+		attachment_free(a);
+	}
+	t->attachments = NULL;
+}
+
+void trial_close(struct trial *t)
+{
+	if (!t)
+		return;
+	stop(t);
+	test_run_close(t->run);
+	datapath_free(t->datapath);
+	maps_close(t->maps);
+	forget_attachments(t);
+	free(t->state);
+	free(t);
+}
+
+/* ---------------------------------------------------------------- objects */
+
+/* Each object is an origin of its own. */
+static char *origin_of(enum object_kind kind, const char *namespace, const char *name)
+{
+	char *origin;
+
+	return asprintf(&origin, "%s/%s/%s", object_kind_name(kind), namespace, name) < 0 ? NULL : origin;
+}
+
+int trial_put(struct trial *t, struct object *object)
+{
+	CLEANUP(cleanup_free) char *origin = origin_of(object->kind, object->namespace, object->name);
+	struct object_list list = {.objects = malloc(sizeof(*list.objects)), .count = 1};
+	int r = -ENOMEM;
+
+	if (!list.objects || !origin) {
+		free(list.objects);
+		object_free(object);
+		return r;
+	}
+	list.objects[0] = object;
+	r = store_replace(t->store, origin, &list);
+	object_list_clear(&list);
+	return r;
+}
+
+bool trial_delete(struct trial *t, enum object_kind kind, const char *namespace, const char *name)
+{
+	CLEANUP(cleanup_free) char *origin = origin_of(kind, namespace, name);
+	struct object_list none = {};
+
+	if (!origin || !store_get(t->store, kind, namespace, name))
+		return false;
+	return store_replace(t->store, origin, &none) == 0;
+}
+
+int trial_put_store(struct trial *t, const struct store *store)
+{
+	enum object_kind kind;
+	int r = 0;
+
+	for (kind = 0; kind < OBJECT_KIND_COUNT && r == 0; kind++) {
+		const struct object **objects = NULL;
+		size_t count = store_list(store, kind, &objects), i;
+
+		for (i = 0; i < count && r == 0; i++)
+			r = trial_put(t, object_share(objects[i]));
+		free(objects);
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- local pods */
+
+static int copy_labels(struct labels *to, const struct labels *from)
+{
+	struct labels copy = {};
+	size_t i;
+
+	for (i = 0; i < from->count; i++) {
+		if (labels_set(&copy, from->items[i].key, from->items[i].value) < 0) {
+			labels_clear(&copy);
+			return -ENOMEM;
+		}
+	}
+	labels_clear(to);
+	*to = copy;
+	return 0;
+}
+
+static int copy_pod(struct local_pod *to, const struct local_pod *from)
+{
+	*to = *from;
+	to->labels = (struct labels){};
+	to->container_id = strdup(from->container_id);
+	to->ifname = strdup(from->ifname);
+	to->network = strdup(from->network ? from->network : "");
+	to->namespace = strdup(from->namespace);
+	to->name = strdup(from->name);
+	to->uid = strdup(from->uid ? from->uid : "");
+	if (!to->container_id || !to->ifname || !to->network || !to->namespace || !to->name || !to->uid)
+		return -ENOMEM;
+	return copy_labels(&to->labels, &from->labels);
+}
+
+static struct attachment **find(struct trial *t, const char *container_id, const char *ifname)
+{
+	struct attachment **at;
+
+	for (at = &t->attachments; *at; at = &(*at)->next)
+		if (strcmp((*at)->pod.container_id, container_id) == 0 && strcmp((*at)->pod.ifname, ifname) == 0)
+			break;
+	return at;
+}
+
+int trial_attach(struct trial *t, const struct local_pod *pod)
+{
+	struct attachment *a;
+	int r;
+
+	if (*find(t, pod->container_id, pod->ifname))
+		return -EEXIST;
+	for (a = t->attachments; a; a = a->next)
+		if (a->pod.ifindex % POLDER_MAX_PODS == pod->ifindex % POLDER_MAX_PODS)
+			return -EBUSY;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	r = copy_pod(&a->pod, pod);
+	if (r == 0)
+		r = enforce_add_pod(t->enforce, &a->pod);
+	if (r < 0) {
+		attachment_free(a);
+		return r;
+	}
+	a->next = t->attachments;
+	t->attachments = a;
+	services_pods_changed(t->services, pod->namespace);
+	t->policy_dirty = true;
+	return 0;
+}
+
+int trial_detach(struct trial *t, const char *container_id, const char *ifname)
+{
+	struct attachment **at = find(t, container_id, ifname), *a = *at;
+
+	if (!a)
+		return -ENOENT;
+	*at = a->next;
+	enforce_remove_pod(t->enforce, &a->pod);
+	if (!addr_is_zero(&a->pod.ipv4))
+		flows_forget_address(t->flows, &a->pod.ipv4);
+	if (!addr_is_zero(&a->pod.ipv6))
+		flows_forget_address(t->flows, &a->pod.ipv6);
+	services_pods_changed(t->services, a->pod.namespace);
+	t->policy_dirty = true;
+	attachment_free(a);
+	return 0;
+}
+
+/* A pod whose object goes keeps its labels, over a restart too. */
+static void keep_labels(struct trial *t)
+{
+	struct attachment *a;
+
+	for (a = t->attachments; a; a = a->next) {
+		const struct object *object = store_get(t->store, OBJECT_POD, a->pod.namespace, a->pod.name);
+
+		if (object && !object->pod.finished && !object->pod.host_network)
+			copy_labels(&a->pod.labels, &object->labels);
+	}
+}
+
+/* ---------------------------------------------------------------- passes */
+
+int trial_pass(struct trial *t, bool *ret_again)
+{
+	bool again = false;
+	int r = 0;
+
+	if (services_dirty(t->services))
+		r = services_apply(t->services);
+	if (r == 0 && t->policy_dirty) {
+		t->policy_dirty = false;
+		r = enforce_apply(t->enforce, &again);
+		t->policy_dirty = again || r < 0;
+	}
+	if (r < 0)
+		return r;
+	if (!t->settled) {
+		t->settled = true;
+		services_forget_unknown(t->services);
+	}
+	*ret_again = again || services_dirty(t->services);
+	return 0;
+}
+
+bool trial_finish(struct trial *t, bool wait)
+{
+	services_sweep_mark(t->services);
+	if (wait)
+		maps_wait_for_programs();
+	services_sweep(t->services);
+	t->policy_dirty |= enforce_finish(t->enforce);
+	keep_labels(t);
+	return t->policy_dirty || services_dirty(t->services);
+}
+
+int trial_restart(struct trial *t, bool crash)
+{
+	struct store *old;
+	int r;
+
+	if (!crash)
+		enforce_finish(t->enforce);
+	old = TAKE_PTR(t->store);
+	stop(t);
+	r = start(t);
+	if (r == 0)
+		r = trial_put_store(t, old);
+	store_free(old);
+	if (r == 0)
+		services_pods_changed(t->services, NULL);
+	return r;
+}
+
+int trial_clear(struct trial *t)
+{
+	enum map_index index;
+	int r = 0;
+
+	stop(t);
+	forget_attachments(t);
+	if (t->state && unlink(t->state) < 0 && errno != ENOENT)
+		return -errno;
+	/* No socket program runs here; the ring is read to its end after each packet. */
+	for (index = 0; index < MAP_COUNT && r == 0; index++)
+		if (index != MAP_CONTROL && index != MAP_EVENTS && index != MAP_SOCKET_ORIGINS)
+			r = maps_clear(t->maps, index);
+	return r < 0 ? r : start(t);
+}
+
+/* ---------------------------------------------------------------- looking */
+
+const struct store *trial_store(const struct trial *t)
+{
+	return t->store;
+}
+
+struct enforce *trial_enforce(const struct trial *t)
+{
+	return t->enforce;
+}
+
+struct services *trial_services(const struct trial *t)
+{
+	return t->services;
+}
+
+struct maps *trial_maps(const struct trial *t)
+{
+	return t->maps;
+}
+
+struct datapath *trial_datapath(const struct trial *t)
+{
+	return t->datapath;
+}
+
+struct flows *trial_flows(const struct trial *t)
+{
+	return t->flows;
+}
+
+struct test_run *trial_run(const struct trial *t)
+{
+	return t->run;
+}
