@@ -9,90 +9,15 @@ import time
 from lib import objects, packets
 from lib.netns import inside
 from lib.objects import expression, labels, policy
+from lib.policies import (ALL_PREFIX, FULL, OPEN, OUTSIDE_PREFIX, SHUT, A, B, Matrix, egress,
+                          ingress, others, peers, six_pods, tcp)
 from lib.runner import each_family, limit
 from lib.traffic import (SOCKET_FAMILY, Capture, Connection, UdpClient, ping, reach,
                          sctp_reach, send_frame, wait_until)
 from lib.world import OUTSIDE_IP, WORLD_IP, Pod
 
 WORLD = {"nodes": 2}
-OPEN, SHUT = "open", "timeout"
-OUTSIDE_PREFIX = {4: "172.30.0.1/32", 6: "fd30::1/128"}
-ALL_PREFIX = {4: "0.0.0.0/0", 6: "::/0"}
-FULL = {4: 32, 6: 128}
-
-
-def setup(world):
-    world.n1, world.n2 = world.nodes
-    world.resources.put("namespaces", objects.namespace("x", team="red", env="test"),
-                        objects.namespace("y", team="blue"), objects.namespace("z"))
-    ports = (("serve-80", 80, "TCP"), ("serve-81", 81, "TCP"), ("serve-80-udp", 80, "UDP"),
-             ("both", 81, "TCP"), ("both", 80, "UDP"))
-    world.xa = world.pod("a", "x", labels={"pod": "a", "role": "front"}, ports=ports)
-    world.xb = world.pod("b", "x", labels={"pod": "b"}, ports=ports)
-    world.xc = world.pod("c", "x", labels={"pod": "c"}, ports=ports, node=world.n2)
-    world.ya = world.pod("a", "y", labels={"pod": "a", "role": "front"}, ports=ports)
-    world.yb = world.pod("b", "y", labels={"pod": "b"}, ports=ports, node=world.n2)
-    world.za = world.pod("a", "z", labels={"pod": "a"}, ports=ports)
-    world.everyone = [world.xa, world.xb, world.xc, world.ya, world.yb, world.za]
-    for where in world.everyone + [world.n1, world.n2, world.outside]:
-        for port, proto in ((80, "TCP"), (81, "TCP"), (80, "UDP")):
-            world.serve(where, port, proto)
-
-
-class Matrix:
-    """Verdicts in one family; expect() names who may reach whom."""
-
-    def __init__(self, world, family):
-        self.world, self.family = world, family
-
-    def address(self, target):
-        return target if isinstance(target, str) else target.ips[self.family]
-
-    def cell(self, source, target, verdict, port=80, proto="TCP"):
-        return (source, self.address(target), port, verdict, proto)
-
-    def expect(self, *cells):
-        self.world.expect(*[self.cell(*c) for c in cells])
-
-    def who(self, target, allowed, among=None, port=80, proto="TCP"):
-        """Of the pods, exactly `allowed` reach the target."""
-        sources = [p for p in (among or self.world.everyone) if p is not target]
-        self.expect(*[(p, target, OPEN if p in allowed else SHUT, port, proto) for p in sources])
-
-    def whom(self, source, allowed, port=80, proto="TCP"):
-        """Of the pods, the source reaches exactly `allowed`."""
-        targets = [p for p in self.world.everyone if p is not source]
-        self.expect(*[(source, p, OPEN if p in allowed else SHUT, port, proto) for p in targets])
-
-    def block(self, target, length=None):
-        return f"{self.address(target)}/{length or FULL[self.family]}"
-
-
-def others(world, *excluded):
-    return [p for p in world.everyone if p not in excluded]
-
-
-def ingress(name="in", pod=None, ns="x", rules=None, **spec):
-    """A policy of type Ingress; no rules: nothing may come in."""
-    return policy(name, pod, ns, policyTypes=["Ingress"], ingress=rules or [], **spec)
-
-
-def egress(name="out", pod=None, ns="x", rules=None, **spec):
-    return policy(name, pod, ns, policyTypes=["Egress"], egress=rules or [], **spec)
-
-
-def peers(*list_of_peers, ports=None, key="from"):
-    rule = {key: list(list_of_peers)}
-    if ports is not None:
-        rule["ports"] = ports
-    return rule
-
-
-def tcp(port, **more):
-    return {"protocol": "TCP", "port": port, **more}
-
-
-A, B = labels(pod="a"), labels(pod="b")
+setup = six_pods
 
 
 @each_family

@@ -2,7 +2,7 @@
 """Kubernetes objects as Python dictionaries, in the JSON that kubectl prints."""
 
 
-def namespace(name, **labels):
+def namespace(name, /, **labels):
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
@@ -79,6 +79,14 @@ def policy(name, pod_selector=None, ns="default", **spec):
         metadata["namespace"] = ns
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata,
             "spec": {"podSelector": pod_selector or {}, **spec}}
+
+
+def cluster_policy(name, subject=None, tier="Admin", priority=0, **spec):
+    """spec: ingress, egress. Without a subject: all pods of all namespaces."""
+    return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+            "metadata": {"name": name},
+            "spec": {"tier": tier, "priority": priority,
+                     "subject": subject or {"namespaces": {}}, **spec}}
 
 
 def labels(**match):

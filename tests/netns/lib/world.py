@@ -472,8 +472,8 @@ class World:
                 slow[index] = cell
             else:
                 probes[index] = Probe(source, address, port, proto)
-        all_closed = all(cell[3] == "timeout" for cell in cells)
-        run_probes(list(probes.values()), CLOSED_AFTER if all_closed else 0.5)
+        run_probes(list(probes.values()), 0.5, CLOSED_AFTER,
+                   [probe for index, probe in probes.items() if cells[index][3] == "timeout"])
         verdicts = {index: probe.verdict for index, probe in probes.items()}
         for index, (source, address, port, expected, _) in slow.items():
             target = next(p for p in self.pods if address in p.ips.values())
