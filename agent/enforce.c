@@ -283,7 +283,7 @@ static const struct object *object_of(const struct enforce *e, const struct enfo
 /* Everything the compiler reads. Local pods come first, in the order of e->pods. */
 struct input {
 	struct policy_input input;
-	const struct object **namespaces, **policies, **objects, **pods;
+	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods;
 	bool *subject;
 };
 
@@ -304,6 +304,9 @@ static int gather(const struct enforce *e, struct input *in)
 
 	in->input.namespace_count = store_list(e->store, OBJECT_NAMESPACE, &in->namespaces);
 	in->input.policy_count = store_list(e->store, OBJECT_NETWORK_POLICY, &in->policies);
+	in->input.cluster_policy_count =
+		store_list(e->store, OBJECT_CLUSTER_NETWORK_POLICY, &in->cluster_policies);
+	in->input.node_count = store_list(e->store, OBJECT_NODE, &in->nodes);
 	known = store_list(e->store, OBJECT_POD, &in->objects);
 	for (pod = e->pods; pod; pod = pod->next)
 		locals++;
@@ -319,7 +322,9 @@ static int gather(const struct enforce *e, struct input *in)
 		if (!is_local(e, in->objects[i]) || in->objects[i]->pod.host_network)
 			in->pods[n++] = in->objects[i];
 	in->input.namespaces = in->namespaces;
+	in->input.nodes = in->nodes;
 	in->input.policies = in->policies;
+	in->input.cluster_policies = in->cluster_policies;
 	in->input.pods = in->pods;
 	in->input.subject = in->subject;
 	in->input.pod_count = n;
@@ -329,7 +334,9 @@ static int gather(const struct enforce *e, struct input *in)
 static void input_clear(struct input *in)
 {
 	free(in->namespaces);
+	free(in->nodes);
 	free(in->policies);
+	free(in->cluster_policies);
 	free(in->objects);
 	free(in->pods);
 	free(in->subject);
@@ -454,6 +461,7 @@ static void mirror(struct enforce *e)
 {
 	addresses_mirror(e);
 	mirror_pods(e);
+	rules_mirror(e);
 	e->switched = false;
 }
 
@@ -490,7 +498,7 @@ static int put_in_force(struct enforce *e, const struct input *in, struct compil
 		return -ENOMEM;
 	r = e->policy ? 0 : forget_unknown_pods(e);
 	if (r == 0)
-		r = rules_write(e, policy, fits);
+		r = rules_write(e, policy, fits, &switch_slots);
 	if (r == 0) {
 		resolve_pods(e, policy, fits);
 		r = write_pods(e, &switch_slots, &changed);
@@ -500,8 +508,6 @@ static int put_in_force(struct enforce *e, const struct input *in, struct compil
 	e->misfit = false;
 	for (i = 0; i < policy->ruleset_count; i++)
 		e->misfit |= !fits[i];
-	if (r == 0)
-		r = rules_update(e, policy, fits);
 	if (r < 0) {
 		free(fits);
 		return r;

@@ -66,13 +66,13 @@ void enforce_problem_add(struct enforce *e, const char *subject, const char *for
 /* enforce_rules.c */
 int rules_open(struct enforce *e);
 void rules_close(struct enforce *e);
-/* Writes what the compiled rule sets need beside what is there. Sets that do not fit get `id` RULESET_CAPACITY in `ret_fits`. */
-int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits);
 /*
- * Sets that were in force before under the same number change in place where identities change classes (a namespace's labels):
- * to be called last before the switch, so that whatever is judged after it meets the new classes only. 0 or -errno.
+ * Writes what the compiled rule sets need beside what is there. `ret_fits` tells of each set whether it found room. Sets that are in force
+ * under the same number change for the other slot only, where identities change classes (a namespace's labels): then `*ret_switch`.
  */
-int rules_update(struct enforce *e, const struct compiled_policy *policy, const bool *fits);
+int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits, bool *ret_switch);
+/* The peers' classes alike in both slots again. */
+void rules_mirror(struct enforce *e);
 /* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was there anything? */
 bool rules_sweep(struct enforce *e);
 

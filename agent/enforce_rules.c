@@ -112,80 +112,125 @@ static bool fits(struct enforce *e, const struct compiled_ruleset *set)
 	return true;
 }
 
+/* The set at hand. */
+struct writing {
+	struct enforce *e;
+	const struct compiled_ruleset *set;
+	bool in_force; /* it may be: its peers change for the other slot only */
+	bool differs;  /* the slots do */
+};
+
+static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
+{
+	const struct ruleset_peer *present = shadow_find(w->e->rules[SHADOW_PEERS], key);
+	unsigned int slot = enforce_slot(w->e);
+	struct ruleset_peer peer = {.peer_class = {peer_class, peer_class}};
+
+	if (w->in_force)
+		peer.peer_class[slot] = present ? present->peer_class[slot] : w->set->entry.default_pod_class;
+	w->differs |= peer.peer_class[slot] != peer_class;
+	return shadow_put(w->e->rules[SHADOW_PEERS], key, &peer);
+}
+
 static int put(enum ruleset_map map, const void *key, const void *value, void *data)
 {
-	struct enforce *e = data;
+	struct writing *w = data;
 
-	return shadow_put(e->rules[map], key, value);
+	if (map == SHADOW_PEERS)
+		return put_peer(w, key, (uint16_t)*(const uint32_t *)value);
+	return shadow_put(w->e->rules[map], key, value);
 }
 
-/* A peer that stands there already keeps its class until rules_update(). */
-static int put_new(enum ruleset_map map, const void *key, const void *value, void *data)
+static const struct compiled_ruleset *ruleset_find(const struct compiled_policy *policy, uint32_t id)
 {
-	struct enforce *e = data;
-
-	if (map == SHADOW_PEERS && shadow_want(e->rules[map], key))
-		return 0;
-	return put(map, key, value, data);
-}
-
-int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits)
-{
-	size_t i;
-	int r;
-
-	shadow_begin(e->rules[SHADOW_PEERS]);
-	for (i = 0; i < policy->ruleset_count; i++) {
-		ret_fits[i] = fits(e, &policy->rulesets[i]);
-		if (!ret_fits[i])
-			continue;
-		r = each_element(&policy->rulesets[i], put_new, e);
-		if (r == -E2BIG)
-			ret_fits[i] = false;
-		else if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool is_in_policy(const void *key, const void *data)
-{
-	const struct ruleset_peer_key *peer = key;
-	const struct compiled_policy *policy = data;
 	size_t low = 0, high = policy->ruleset_count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (policy->rulesets[middle].id == peer->ruleset)
-			return true;
-		if (policy->rulesets[middle].id < peer->ruleset)
+		if (policy->rulesets[middle].id == id)
+			return &policy->rulesets[middle];
+		if (policy->rulesets[middle].id < id)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return false;
+	return NULL;
 }
 
-int rules_update(struct enforce *e, const struct compiled_policy *policy, const bool *fits)
+struct leaving {
+	struct enforce *e;
+	const struct compiled_policy *policy;
+	bool differs;
+};
+
+/* An identity that belongs to its set's default class now says so in the other slot; its peer goes with the next sweep. */
+static int leave_class(const void *key, const void *value, void *data)
 {
-	size_t i, j;
+	const struct ruleset_peer_key *peer_key = key;
+	struct leaving *leaving = data;
+	struct shadow *shadow = leaving->e->rules[SHADOW_PEERS];
+	const struct compiled_ruleset *set = ruleset_find(leaving->policy, peer_key->ruleset);
+	unsigned int slot = enforce_slot(leaving->e);
+	struct ruleset_peer peer;
 	int r;
 
+	if (!set || shadow_is_wanted(shadow, key))
+		return 0;
+	memcpy(&peer, value, sizeof(peer));
+	peer.peer_class[!slot] = set->entry.default_pod_class;
+	leaving->differs |= peer.peer_class[slot] != set->entry.default_pod_class;
+	r = shadow_put(shadow, key, &peer);
+	shadow_unwant(shadow, key);
+	return r;
+}
+
+int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits, bool *ret_switch)
+{
+	struct leaving leaving = {.e = e, .policy = policy};
+	size_t i;
+	int r;
+
+	shadow_begin(e->rules[SHADOW_PEERS]);
 	for (i = 0; i < policy->ruleset_count; i++) {
-		const struct compiled_ruleset *set = &policy->rulesets[i];
+		struct writing writing = {.e = e, .set = &policy->rulesets[i]};
 
-		for (j = 0; j < set->peer_count && fits[i]; j++) {
-			struct ruleset_peer_key key = {.ruleset = set->id, .identity = set->peers[j].identity};
-
-			r = shadow_put(e->rules[SHADOW_PEERS], &key, &set->peers[j].peer_class);
-			if (r < 0)
-				return r;
-		}
+		writing.in_force = shadow_find(e->rules[SHADOW_RULESETS], &writing.set->id);
+		ret_fits[i] = fits(e, &policy->rulesets[i]);
+		if (!ret_fits[i])
+			continue;
+		r = each_element(&policy->rulesets[i], put, &writing);
+		if (r == -E2BIG)
+			ret_fits[i] = false;
+		else if (r < 0)
+			return r;
+		*ret_switch |= writing.differs;
 	}
-	/* Identities that belong to the set's default class now. Sets that are in force no more are left to rules_sweep(). */
-	r = shadow_sweep_if(e->rules[SHADOW_PEERS], is_in_policy, policy);
-	return r < 0 ? r : 0;
+	r = shadow_each(e->rules[SHADOW_PEERS], leave_class, &leaving);
+	*ret_switch |= leaving.differs;
+	return r;
+}
+
+static int mirror_peer(const void *key, const void *value, void *data)
+{
+	struct enforce *e = data;
+	unsigned int slot = enforce_slot(e);
+	bool wanted = shadow_is_wanted(e->rules[SHADOW_PEERS], key);
+	struct ruleset_peer peer;
+
+	memcpy(&peer, value, sizeof(peer));
+	if (peer.peer_class[0] == peer.peer_class[1])
+		return 0;
+	peer.peer_class[!slot] = peer.peer_class[slot];
+	shadow_put(e->rules[SHADOW_PEERS], key, &peer);
+	if (!wanted)
+		shadow_unwant(e->rules[SHADOW_PEERS], key);
+	return 0;
+}
+
+void rules_mirror(struct enforce *e)
+{
+	shadow_each(e->rules[SHADOW_PEERS], mirror_peer, e);
 }
 
 static int want(enum ruleset_map map, const void *key, const void *value, void *data)

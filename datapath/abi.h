@@ -7,7 +7,7 @@
 #include "reasons.h"
 
 /* Part of the pin path: maps of another layout are never reused. */
-#define POLDER_LAYOUT_VERSION 1
+#define POLDER_LAYOUT_VERSION 2
 
 #ifndef __bpf__
 #include <assert.h>
@@ -218,13 +218,21 @@ struct ruleset_entry {
 	__u64 digest[2];           /* of the content: how a restarted agent knows it again */
 };
 ABI_SIZE(struct ruleset_entry, 24);
-enum ruleset_flag { RULESET_HAS_PREFIXES = 1 << 0, RULESET_HAS_PORTS = 1 << 1 };
+enum ruleset_flag {
+	RULESET_HAS_PREFIXES = 1 << 0,
+	RULESET_HAS_PORTS = 1 << 1,
+	RULESET_ISOLATES = 1 << 2, /* a NetworkPolicy selects the pod: what no rule matches is denied, else allowed */
+};
 
-/* Hash `ruleset_peers` -> __u32 peer class. */
+/* Hash `ruleset_peers`. Classes stand twice, as rule sets do in pod_entry: a namespace's labels change many at once. */
 struct ruleset_peer_key {
 	__u32 ruleset;
 	__u32 identity;
 };
+struct ruleset_peer {
+	__u16 peer_class[2]; /* by the generation's lowest bit */
+};
+ABI_SIZE(struct ruleset_peer, 4);
 
 /* LPM trie `ruleset_prefixes` -> __u32 peer class. prefixlen = 32 + bits of the 128-bit address. */
 struct ruleset_prefix_key {
@@ -247,19 +255,45 @@ struct ruleset_port_key {
 };
 ABI_SIZE(struct ruleset_port_key, 12);
 
-/* Hash `ruleset_cells`: what holds for a class of peers and a class of ports. Not there: no rule allows it. */
+/*
+ * Hash `ruleset_cells`: what holds for a class of peers and a class of ports, in each of two steps: the Admin tier, then what is asked
+ * if that one leaves it open (NetworkPolicy, or Baseline where no NetworkPolicy selects the pod). Not there: no rule matches.
+ */
 struct ruleset_cell_key {
 	__u32 ruleset;
 	__u16 peer_class;
 	__u16 port_class;
 };
 ABI_SIZE(struct ruleset_cell_key, 8);
+enum policy_step { STEP_ADMIN, STEP_REST, POLICY_STEPS };
+enum cell_verdict { CELL_NONE, CELL_ALLOW, CELL_DENY, CELL_PASS };
 struct ruleset_cell {
-	__u32 rule;  /* number of the rule that decides; never 0 */
-	__u16 rank;  /* the lower one of the identity's and the prefix's cell decides */
-	__u16 allow; /* 1 allow, 0 deny */
+	__u32 rule[POLICY_STEPS];   /* number of the rule that decides; 0: none matches */
+	__u16 rank[POLICY_STEPS];   /* the lower one of the identity's and the prefix's cell decides */
+	__u8 verdict[POLICY_STEPS]; /* enum cell_verdict; only the Admin step passes */
+	__u16 pad;
 };
-ABI_SIZE(struct ruleset_cell, 8);
+ABI_SIZE(struct ruleset_cell, 16);
+
+/*
+ * Per-CPU hash `rule_counters`: packets judged, and packets of flows that are over or have been judged anew; those of
+ * living flows stand in the flow table. Key: a rule's number, or RULE_DEFAULT and a rule set's number for what no rule matched.
+ * The agent makes the entries.
+ */
+#define RULE_DEFAULT 0x80000000u
+struct rule_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Arrays `flow_rules4` and `flow_rules6`, beside the flow table: the rules that allowed the flow in the same way of the same set. */
+struct flow_rules {
+	__u32 egress_rule; /* 0: none */
+	__u32 ingress_rule;
+};
+struct flow_rules_set {
+	struct flow_rules way[FLOW_WAYS];
+};
 
 /* ------------------------------------------------------------------ Services */
 

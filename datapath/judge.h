@@ -244,13 +244,14 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 }
 
 /* Egress of the source, ingress of the destination. 0 or -reason. */
-static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity,
+static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity, __u32 length,
 					const struct address_entry *to)
 {
 	const struct pod_entry *source = NULL, *destination = NULL;
 	const struct address_entry *from;
 	int reason;
 
+	w->question.to_itself = 0;
 	j->destination_identity = to ? to->identity[parity] : IDENTITY_WORLD;
 	if (w->fwd.zone == ZONE_HOST) {
 		j->source_identity = IDENTITY_HOST;
@@ -271,12 +272,17 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 			return -REASON_NOT_READY;
 		w->out.mtu = destination->mtu;
 		j->destination_identity = destination->identity[parity];
+		/* NP-20: a pod may always reach itself; by way of a Service only as far as NetworkPolicies go. */
 		if (destination == source) {
 			w->flags |= WORK_HAIRPIN;
 			w->new_src = w->dst;
-			return 0; /* NP-20: a pod may always reach itself */
+			if (!(w->flags & WORK_SERVICE))
+				return 0;
+			w->question.to_itself = 1;
 		}
 	}
+	w->question.slot = parity;
+	w->question.length = length;
 	w->question.proto = w->fwd.proto;
 	w->question.port_be = w->fwd.proto == IPPROTO_ICMP || w->fwd.proto == IPPROTO_ICMPV6 ? 0 : w->new_dport_be;
 	if (source) {
@@ -585,7 +591,7 @@ __noinline int judge_decide(struct packet *p, __u32 parity)
 		return result;
 	to = address_find(&w->new_dst);
 	result = judge_route(w, p, to);
-	return result ? result : judge_policy(w, j, parity & 1, to);
+	return result ? result : judge_policy(w, j, parity & 1, p->length, to);
 }
 
 /* Tells of a new flow, where somebody listens. */

@@ -10,8 +10,11 @@ struct policy_question {
 	__u32 identity; /* of the peer */
 	__be16 port_be; /* the destination's, translated */
 	__u8 proto;
-	__u8 pad;
-	__u32 rule; /* answer: number of the deciding rule, 0: none */
+	__u8 slot;      /* the generation's lowest bit */
+	__u8 to_itself; /* the pod reaches itself through a Service: NetworkPolicies do not apply */
+	__u8 pad[3];
+	__u32 length;   /* bytes of the packet, for counting */
+	__u32 rule;     /* answer: number of the deciding rule, 0: none */
 };
 
 static __always_inline const struct ruleset_cell *policy_cell(__u32 ruleset, __u32 peer_class,
@@ -30,10 +33,10 @@ static __always_inline __u32 policy_peer_class(const struct policy_question *q,
 					       const struct ruleset_entry *set)
 {
 	struct ruleset_peer_key key = {.ruleset = q->ruleset, .identity = q->identity};
-	const __u32 *class = bpf_map_lookup_elem(&ruleset_peers, &key);
+	const struct ruleset_peer *peer = bpf_map_lookup_elem(&ruleset_peers, &key);
 
-	if (class)
-		return *class;
+	if (peer)
+		return peer->peer_class[q->slot & 1];
 	return q->identity >= IDENTITY_FIRST_POD ? set->default_pod_class : set->default_world_class;
 }
 
@@ -62,13 +65,58 @@ static __always_inline __u32 policy_port_class(const struct policy_question *q,
 	return class ? *class : 0;
 }
 
+static __always_inline void policy_count(__u32 rule, __u32 packets, __u64 bytes)
+{
+	struct rule_counter *counter = bpf_map_lookup_elem(&rule_counters, &rule);
+
+	if (!counter)
+		return;
+	counter->packets += packets;
+	counter->bytes += bytes;
+}
+
+static __always_inline bool cell_speaks(const struct ruleset_cell *cell, enum policy_step step)
+{
+	return cell && cell->verdict[step] != CELL_NONE;
+}
+
+/* Of two cells, the one whose rule comes first in this step; NULL: neither has one. */
+static __always_inline const struct ruleset_cell *policy_first(const struct ruleset_cell *a,
+								const struct ruleset_cell *b, enum policy_step step)
+{
+	if (!cell_speaks(a, step))
+		return cell_speaks(b, step) ? b : NULL;
+	return cell_speaks(b, step) && b->rank[step] < a->rank[step] ? b : a;
+}
+
+/* Admin tier, then NetworkPolicy or Baseline, then what holds by default. */
+static __always_inline int policy_decide(struct policy_question *q, const struct ruleset_entry *set,
+					 const struct ruleset_cell *by_identity, const struct ruleset_cell *by_prefix)
+{
+	const struct ruleset_cell *cell = policy_first(by_identity, by_prefix, STEP_ADMIN);
+
+	if (cell && cell->verdict[STEP_ADMIN] != CELL_PASS) {
+		q->rule = cell->rule[STEP_ADMIN];
+		return cell->verdict[STEP_ADMIN];
+	}
+	if (set->flags & RULESET_ISOLATES && q->to_itself)
+		return CELL_ALLOW;
+	cell = policy_first(by_identity, by_prefix, STEP_REST);
+	if (cell) {
+		q->rule = cell->rule[STEP_REST];
+		return cell->verdict[STEP_REST];
+	}
+	return set->flags & RULESET_ISOLATES ? CELL_DENY : CELL_ALLOW;
+}
+
 /* A global function: verified once, whoever calls it. 0: allowed; a reason: not. */
 __noinline int policy_judge(struct policy_question *q)
 {
 	__u32 ruleset = q ? q->ruleset : 0; /* Linux 6.1 takes a key from the stack only */
-	const struct ruleset_cell *by_identity, *by_prefix, *cell;
+	const struct ruleset_cell *by_identity, *by_prefix;
 	const struct ruleset_entry *set;
 	__u32 port_class;
+	int verdict;
 
 	if (!q)
 		return REASON_INTERNAL;
@@ -85,11 +133,7 @@ __noinline int policy_judge(struct policy_question *q)
 	port_class = policy_port_class(q, set);
 	by_identity = policy_cell(q->ruleset, policy_peer_class(q, set), port_class);
 	by_prefix = policy_cell(q->ruleset, policy_prefix_class(q, set), port_class);
-	cell = by_identity;
-	if (by_prefix && (!cell || by_prefix->rank < cell->rank))
-		cell = by_prefix;
-	if (!cell)
-		return REASON_POLICY_EGRESS;
-	q->rule = cell->rule;
-	return cell->allow ? 0 : REASON_POLICY_EGRESS;
+	verdict = policy_decide(q, set, by_identity, by_prefix);
+	policy_count(q->rule ? q->rule : RULE_DEFAULT | ruleset, 1, q->length);
+	return verdict == CELL_ALLOW ? 0 : REASON_POLICY_EGRESS;
 }

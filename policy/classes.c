@@ -114,10 +114,18 @@ void class_table_number(struct class_table *table)
 		table->all[i]->number = (uint32_t)(i + 1);
 }
 
-long bits_first_common(const uint64_t *a, const uint64_t *b, size_t words)
+long bits_first_common(const uint64_t *a, const uint64_t *b, size_t first, size_t end)
 {
-	for (size_t i = 0; i < words; i++)
-		if (a[i] & b[i])
-			return (long)(i * 64) + __builtin_ctzll(a[i] & b[i]);
+	for (size_t i = first / 64; i * 64 < end; i++) {
+		uint64_t common = a[i] & b[i];
+
+		if (i == first / 64)
+			common &= ~0ull << (first % 64);
+		if (common) {
+			size_t bit = i * 64 + (size_t)__builtin_ctzll(common);
+
+			return bit < end ? (long)bit : -1;
+		}
+	}
 	return -1;
 }

@@ -50,5 +50,5 @@ static inline bool bits_has(const uint64_t *bits, size_t bit)
 	return bits[bit / 64] >> (bit % 64) & 1;
 }
 
-/* The first bit that both have; -1: none. */
-long bits_first_common(const uint64_t *a, const uint64_t *b, size_t words);
+/* The first bit from `first` to before `end` that both have; -1: none. */
+long bits_first_common(const uint64_t *a, const uint64_t *b, size_t first, size_t end);

@@ -3,6 +3,7 @@
 #include "policy/compile.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ struct made {
 	char *key;
 	size_t key_length;
 	uint32_t ruleset;
+	const struct compiled_selection *isolation;
 	bool lost;
 	UT_hash_handle hh;
 };
@@ -25,7 +27,7 @@ struct compilation {
 	struct made *made;
 	struct view_policy **selected; /* scratch: the policies that select a subject */
 	struct compiled_policy *result;
-	size_t ruleset_capacity;
+	size_t ruleset_capacity, selection_capacity;
 };
 
 static void made_clear(struct compilation *c)
@@ -39,6 +41,16 @@ static void made_clear(struct compilation *c)
 	}
 }
 
+static void selection_free(struct compiled_selection *selection)
+{
+	if (!selection)
+		return;
+	for (size_t i = 0; i < selection->count; i++)
+		free(selection->policies[i]);
+	free(selection->policies);
+	free(selection);
+}
+
 void compiled_policy_free(struct compiled_policy *policy)
 {
 	if (!policy)
@@ -50,36 +62,103 @@ void compiled_policy_free(struct compiled_policy *policy)
 	}
 	for (size_t i = 0; i < policy->ruleset_count; i++)
 		compiled_ruleset_clear(&policy->rulesets[i]);
+	for (size_t i = 0; i < policy->selection_count; i++)
+		selection_free(policy->selections[i]);
+	free(policy->selections);
 	free(policy->identities);
 	free(policy->rulesets);
 	free(policy->pods);
 	free(policy);
 }
 
-static size_t select_policies(struct compilation *c, const struct view_identity *subject,
-			      const struct view_namespace *namespace, enum direction direction)
+/* Whose rule sets are asked for. */
+struct subject {
+	const struct registry_identity *registered;
+	const struct view_namespace *namespace;
+	enum direction direction;
+	bool terminating;
+};
+
+static bool is_selected(const struct subject *subject, const struct view_policy *policy)
 {
-	size_t first, end, count = 0;
+	const struct network_policy_object *spec = &policy->object->network_policy;
 
-	view_policies_of(&c->view, namespace, &first, &end);
-	for (size_t i = first; i < end; i++) {
-		const struct network_policy_object *spec =
-			&c->view.policies[i].object->network_policy;
-		bool isolates =
-			direction == EGRESS ? spec->isolates_egress : spec->isolates_ingress;
+	if (policy->deleted && !subject->terminating)
+		return false;
+	if (!selector_matches(&spec->pod_selector, &subject->registered->labels))
+		return false;
+	if (spec->tier == TIER_NETWORK_POLICY)
+		return subject->direction == EGRESS ? spec->isolates_egress
+						    : spec->isolates_ingress;
+	return policy->rule_count[subject->direction] > 0 &&
+	       selector_matches(&spec->namespace_selector, &subject->namespace->labels);
+}
 
-		if (isolates && selector_matches(&spec->pod_selector, &subject->registered->labels))
+static size_t select_cluster(struct compilation *c, const struct subject *subject,
+			     enum policy_tier tier, size_t count)
+{
+	for (size_t i = 0; i < c->view.cluster_count; i++)
+		if (c->view.policies[i].object->network_policy.tier == tier &&
+		    is_selected(subject, &c->view.policies[i]))
 			c->selected[count++] = &c->view.policies[i];
-	}
 	return count;
+}
+
+/* In the order of evaluation. A NetworkPolicy is final for the pods it selects: then the Baseline
+ * tier is not asked. */
+static size_t select_policies(struct compilation *c, const struct subject *subject,
+			      size_t *ret_isolating)
+{
+	size_t count = select_cluster(c, subject, TIER_ADMIN, 0), admin = count, first, end;
+
+	view_policies_of(&c->view, subject->namespace, &first, &end);
+	for (size_t i = first; i < end; i++)
+		if (is_selected(subject, &c->view.policies[i]))
+			c->selected[count++] = &c->view.policies[i];
+	*ret_isolating = count - admin;
+	return count > admin ? count : select_cluster(c, subject, TIER_BASELINE, count);
+}
+
+/* The NetworkPolicies among the selected. */
+static int list_selection(struct compilation *c, size_t count, size_t isolating,
+			  const struct compiled_selection **ret)
+{
+	struct compiled_policy *result = c->result;
+	struct compiled_selection *selection, **grown;
+
+	if (isolating == 0)
+		return 0;
+	grown = array_grow(result->selections, result->selection_count, &c->selection_capacity,
+			   sizeof(struct compiled_selection *));
+	selection = calloc(1, sizeof(*selection));
+	if (grown)
+		result->selections = grown;
+	if (selection)
+		selection->policies = calloc(isolating, sizeof(char *));
+	if (!grown || !selection || !selection->policies) {
+		selection_free(selection);
+		return -ENOMEM;
+	}
+	result->selections[result->selection_count++] = selection;
+	for (size_t i = count - isolating; i < count; i++) {
+		const struct object *policy = c->selected[i]->object;
+		char *name;
+
+		if (asprintf(&name, "%s/%s", policy->namespace, policy->name) < 0)
+			return -ENOMEM;
+		selection->policies[selection->count++] = name;
+	}
+	*ret = selection;
+	return 0;
 }
 
 /* The key's bytes: direction, policies, and the subject's ports where they matter. The caller owns
  * it. */
-static char *made_key(const struct compilation *c, const struct view_identity *subject,
-		      enum direction direction, size_t count, size_t *ret_length)
+static char *made_key(const struct compilation *c, const struct subject *subject, size_t count,
+		      size_t *ret_length)
 {
 	const char *ports = subject->registered->key + subject->registered->ports_offset;
+	enum direction direction = subject->direction;
 	bool named = false;
 	size_t length, tail;
 	char *key;
@@ -127,12 +206,13 @@ static int list_ruleset(struct compilation *c, struct compiled_ruleset *ruleset)
 	return 0;
 }
 
-static int make_ruleset(struct compilation *c, const struct view_identity *subject,
-			enum direction direction, size_t count, uint32_t *ret)
+static int make_ruleset(struct compilation *c, const struct subject *subject, size_t count,
+			uint32_t *ret)
 {
 	struct compiled_ruleset ruleset;
 	uint64_t digest[2];
-	int r = set_compile(&c->view, direction, subject->registered, c->selected, count, &ruleset);
+	int r = set_compile(&c->view, subject->direction, subject->registered, c->selected, count,
+			    &ruleset);
 
 	if (r == -E2BIG) {
 		*ret = RULESET_CAPACITY;
@@ -151,7 +231,8 @@ static int make_ruleset(struct compilation *c, const struct view_identity *subje
 }
 
 /* Takes the key. */
-static int remember(struct compilation *c, char *key, size_t length, uint32_t ruleset)
+static int remember(struct compilation *c, char *key, size_t length, uint32_t ruleset,
+		    const struct compiled_selection *isolation)
 {
 	struct made *entry = calloc(1, sizeof(*entry));
 
@@ -159,7 +240,8 @@ static int remember(struct compilation *c, char *key, size_t length, uint32_t ru
 		free(key);
 		return -ENOMEM;
 	}
-	*entry = (struct made){.key = key, .key_length = length, .ruleset = ruleset};
+	*entry = (struct made){
+		.key = key, .key_length = length, .ruleset = ruleset, .isolation = isolation};
 	HASH_ADD_KEYPTR(hh, c->made, entry->key, (unsigned int)length, entry);
 	if (!entry->lost)
 		return 0;
@@ -168,32 +250,56 @@ static int remember(struct compilation *c, char *key, size_t length, uint32_t ru
 	return -ENOMEM;
 }
 
-static int find_ruleset(struct compilation *c, struct view_identity *subject,
-			const struct view_namespace *namespace, enum direction direction)
+/* Fills what holds for `identity` in the subject's direction. */
+static int find_ruleset(struct compilation *c, const struct subject *subject,
+			struct view_identity *identity)
 {
-	size_t count = select_policies(c, subject, namespace, direction), length;
+	enum direction direction = subject->direction;
+	size_t isolating, length;
+	size_t count = select_policies(c, subject, &isolating);
 	struct made *known;
 	char *key;
 	int r;
 
-	subject->ruleset[direction] = RULESET_OPEN;
+	identity->ruleset[direction] = RULESET_OPEN;
+	identity->isolation[direction] = NULL;
 	if (count == 0)
 		return 0;
-	key = made_key(c, subject, direction, count, &length);
+	key = made_key(c, subject, count, &length);
 	if (!key)
 		return -ENOMEM;
 	HASH_FIND(hh, c->made, key, (unsigned int)length, known);
 	if (known) {
 		free(key);
-		subject->ruleset[direction] = known->ruleset;
+		identity->ruleset[direction] = known->ruleset;
+		identity->isolation[direction] = known->isolation;
 		return 0;
 	}
-	r = make_ruleset(c, subject, direction, count, &subject->ruleset[direction]);
+	r = make_ruleset(c, subject, count, &identity->ruleset[direction]);
+	if (r == 0)
+		r = list_selection(c, count, isolating, &identity->isolation[direction]);
 	if (r < 0) {
 		free(key);
 		return r;
 	}
-	return remember(c, key, length, subject->ruleset[direction]);
+	return remember(c, key, length, identity->ruleset[direction],
+			identity->isolation[direction]);
+}
+
+static int find_both(struct compilation *c, struct view_identity *identity,
+		     const struct view_namespace *namespace, bool terminating)
+{
+	int r = 0;
+
+	for (enum direction d = INGRESS; r == 0 && d <= EGRESS; d++) {
+		const struct subject subject = {.registered = identity->registered,
+						.namespace = namespace,
+						.direction = d,
+						.terminating = terminating};
+
+		r = find_ruleset(c, &subject, identity);
+	}
+	return r;
 }
 
 static int find_rulesets(struct compilation *c)
@@ -207,9 +313,7 @@ static int find_rulesets(struct compilation *c)
 
 			if (!identity->subject)
 				continue;
-			r = find_ruleset(c, identity, namespace, INGRESS);
-			if (r == 0)
-				r = find_ruleset(c, identity, namespace, EGRESS);
+			r = find_both(c, identity, namespace, false);
 			if (r < 0)
 				return r;
 		}
@@ -267,6 +371,15 @@ static int list_identities(struct compilation *c)
 	return 0;
 }
 
+static const struct view_namespace *namespace_of(const struct view *view, size_t identity)
+{
+	const struct view_namespace *namespace = view->namespaces;
+
+	while (identity >= namespace->end)
+		namespace++;
+	return namespace;
+}
+
 /* A host-network pod has no link that a rule set could stand at; of all others without one nothing
  * passes. */
 static int list_pods(struct compilation *c, const struct policy_input *input)
@@ -281,6 +394,7 @@ static int list_pods(struct compilation *c, const struct policy_input *input)
 		size_t index = c->view.pod_identity[i];
 		struct compiled_pod *pod = &result->pods[i];
 		uint32_t none = input->pods[i]->pod.host_network ? RULESET_OPEN : RULESET_CLOSED;
+		struct view_identity identity;
 
 		*pod = (struct compiled_pod){.ingress_ruleset = none, .egress_ruleset = none};
 		if (index == NO_IDENTITY)
@@ -288,8 +402,18 @@ static int list_pods(struct compilation *c, const struct policy_input *input)
 		pod->identity = c->view.identities[index].registered->id;
 		if (!input->subject || !input->subject[i])
 			continue;
-		pod->ingress_ruleset = c->view.identities[index].ruleset[INGRESS];
-		pod->egress_ruleset = c->view.identities[index].ruleset[EGRESS];
+		identity = c->view.identities[index];
+		if (input->terminating && input->terminating[i] &&
+		    input->deleted_policy_count > 0) {
+			int r = find_both(c, &identity, namespace_of(&c->view, index), true);
+
+			if (r < 0)
+				return r;
+		}
+		pod->ingress_ruleset = identity.ruleset[INGRESS];
+		pod->egress_ruleset = identity.ruleset[EGRESS];
+		pod->ingress_isolation = identity.isolation[INGRESS];
+		pod->egress_isolation = identity.isolation[EGRESS];
 	}
 	return 0;
 }
@@ -302,8 +426,11 @@ int policy_compile(struct policy_registry *registry, const struct policy_input *
 
 	registry->compilation++;
 	c.result = calloc(1, sizeof(*c.result));
-	c.selected = calloc(input->policy_count + 1, sizeof(struct view_policy *));
-	r = c.result && c.selected ? view_build(&c.view, registry, input) : -ENOMEM;
+	r = c.result ? view_build(&c.view, registry, input) : -ENOMEM;
+	if (r == 0)
+		c.selected = calloc(c.view.policy_count + 1, sizeof(struct view_policy *));
+	if (r == 0 && !c.selected)
+		r = -ENOMEM;
 	if (r == 0)
 		r = find_rulesets(&c);
 	if (r == 0)

@@ -22,7 +22,7 @@ int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id, 
 
 /* Where a rule number comes from. Strings live as long as the registry's number does. */
 struct rule_origin {
-	const char *namespace;
+	const char *namespace; /* "": a ClusterNetworkPolicy */
 	const char *name;
 	bool egress;
 	uint32_t index; /* of the rule in spec.ingress or spec.egress */
@@ -71,11 +71,19 @@ struct compiled_ruleset {
 	size_t cell_count;
 };
 
+/* The NetworkPolicies that isolate a pod in one direction: what a default deny is due to. */
+struct compiled_selection {
+	char **policies; /* "namespace/name", sorted */
+	size_t count;
+};
+
 /* What holds for one pod of the input, in the input's order. */
 struct compiled_pod {
 	uint32_t identity;
 	uint32_t ingress_ruleset;
 	uint32_t egress_ruleset;
+	const struct compiled_selection *ingress_isolation; /* NULL: not isolated */
+	const struct compiled_selection *egress_isolation;
 };
 
 struct compiled_policy {
@@ -85,6 +93,8 @@ struct compiled_policy {
 	size_t ruleset_count;
 	struct compiled_pod *pods;
 	size_t pod_count;
+	struct compiled_selection **selections; /* what the pods' isolations point to */
+	size_t selection_count;
 };
 
 /*
@@ -96,9 +106,16 @@ struct policy_input {
 	size_t namespace_count;
 	const struct object *const *pods;
 	const bool *subject;
+	const bool *terminating; /* of each pod: deleted policies hold for it still; NULL: none */
 	size_t pod_count;
 	const struct object *const *policies;
 	size_t policy_count;
+	const struct object *const *cluster_policies;
+	size_t cluster_policy_count;
+	const struct object *const *deleted_policies; /* of both kinds: they hold for terminating pods alone */
+	size_t deleted_policy_count;
+	const struct object *const *nodes;
+	size_t node_count;
 };
 
 /*
@@ -117,8 +134,15 @@ struct policy_verdict {
 	bool allowed;
 	uint32_t rule; /* 0: default */
 };
-struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset, uint32_t identity,
-					     const struct polder_addr *peer, uint8_t proto, uint16_t port);
+/* What is asked: who stands at the other end, and the destination's port (host byte order). */
+struct ruleset_question {
+	uint32_t identity;
+	const struct polder_addr *peer;
+	uint8_t proto;
+	uint16_t port; /* 0 for protocols without ports */
+	bool to_itself; /* a pod that reaches itself through a Service: NetworkPolicies do not apply */
+};
+struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset, const struct ruleset_question *question);
 
 /* Identities, rule sets and rules that nothing used in the last two compilations are forgotten, never renumbered. */
 void policy_registry_collect(struct policy_registry *registry);

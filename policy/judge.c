@@ -70,18 +70,39 @@ static const struct ruleset_cell *find_cell(const struct compiled_ruleset *rules
 	return NULL;
 }
 
-struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,
-					     uint32_t identity, const struct polder_addr *peer,
-					     uint8_t proto, uint16_t port)
+/* Of two cells, the one whose rule comes first in this step; NULL: neither has one. */
+static const struct ruleset_cell *first_of(const struct ruleset_cell *a, const struct ruleset_cell *b,
+					   enum policy_step step)
 {
-	uint32_t ports = port_class(ruleset, proto, port);
-	const struct ruleset_cell *cell = find_cell(ruleset, peer_class(ruleset, identity), ports);
-	const struct ruleset_cell *by_prefix =
-		find_cell(ruleset, prefix_class(ruleset, peer), ports);
+	bool in_a = a && a->verdict[step] != CELL_NONE, in_b = b && b->verdict[step] != CELL_NONE;
 
-	if (by_prefix && (!cell || by_prefix->rank < cell->rank))
-		cell = by_prefix;
-	if (!cell)
-		return (struct policy_verdict){.allowed = false, .rule = 0};
-	return (struct policy_verdict){.allowed = cell->allow, .rule = cell->rule};
+	if (in_a && in_b)
+		return b->rank[step] < a->rank[step] ? b : a;
+	return in_a ? a : in_b ? b : NULL;
+}
+
+static struct policy_verdict verdict_of(const struct ruleset_cell *cell, enum policy_step step)
+{
+	return (struct policy_verdict){.allowed = cell->verdict[step] == CELL_ALLOW, .rule = cell->rule[step]};
+}
+
+struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,
+					     const struct ruleset_question *question)
+{
+	bool isolates = ruleset->entry.flags & RULESET_ISOLATES;
+	uint32_t ports = port_class(ruleset, question->proto, question->port);
+	const struct ruleset_cell *by_identity =
+		find_cell(ruleset, peer_class(ruleset, question->identity), ports);
+	const struct ruleset_cell *by_prefix =
+		find_cell(ruleset, prefix_class(ruleset, question->peer), ports);
+	const struct ruleset_cell *cell = first_of(by_identity, by_prefix, STEP_ADMIN);
+
+	if (cell && cell->verdict[STEP_ADMIN] != CELL_PASS)
+		return verdict_of(cell, STEP_ADMIN);
+	if (isolates && question->to_itself)
+		return (struct policy_verdict){.allowed = true};
+	cell = first_of(by_identity, by_prefix, STEP_REST);
+	if (cell)
+		return verdict_of(cell, STEP_REST);
+	return (struct policy_verdict){.allowed = !isolates};
 }

@@ -35,14 +35,21 @@ static int collect_rules(struct set *set, struct view_policy *const *policies, s
 {
 	size_t rules = 0;
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		rules += policies[i]->rule_count[set->direction];
+		set->isolates |=
+			policies[i]->object->network_policy.tier == TIER_NETWORK_POLICY;
+	}
 	set->rules = calloc(rules + 1, sizeof(*set->rules));
 	if (!set->rules)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
-		for (size_t j = 0; j < policies[i]->rule_count[set->direction]; j++)
-			set->rules[set->rule_count++].rule = &policies[i]->rules[set->direction][j];
+		for (size_t j = 0; j < policies[i]->rule_count[set->direction]; j++) {
+			struct view_rule *rule = &policies[i]->rules[set->direction][j];
+
+			if (!rule->source->matches_nothing)
+				set->rules[set->rule_count++].rule = rule;
+		}
 	return 0;
 }
 
@@ -176,7 +183,31 @@ static int fill_prefixes_and_ports(const struct set *set, struct compiled_rulese
 	return 0;
 }
 
-/* Where a class of peers meets a class of ports, the first allowance that both have decides. */
+static enum cell_verdict verdict_of(const struct view_rule *rule)
+{
+	if (rule->source->action == RULE_DENY)
+		return CELL_DENY;
+	/* Behind the last tier everything is allowed. */
+	return rule->source->action == RULE_PASS && rule->tier == TIER_ADMIN ? CELL_PASS
+									      : CELL_ALLOW;
+}
+
+static bool fill_step(const struct set *set, const struct class *peer, const struct class *port,
+		      enum policy_step step, struct ruleset_cell *cell)
+{
+	size_t first = step == STEP_ADMIN ? 0 : set->admin_atoms;
+	size_t end = step == STEP_ADMIN ? set->admin_atoms : set->atom_count;
+	long atom = bits_first_common(peer->bits, port->bits, first, end);
+
+	if (atom < 0)
+		return false;
+	cell->rule[step] = set->atoms[atom].rule->number;
+	cell->rank[step] = (uint16_t)atom;
+	cell->verdict[step] = (uint8_t)verdict_of(set->atoms[atom].rule);
+	return true;
+}
+
+/* Where a class of peers meets a class of ports, the first rule of a step that both have decides. */
 static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 {
 	uint64_t pairs = (uint64_t)set->peers.count * set->ports.count;
@@ -186,11 +217,14 @@ static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 		return -E2BIG;
 	for (size_t p = 0; p < set->peers.count; p++)
 		for (size_t q = 0; q < set->ports.count; q++) {
-			long atom = bits_first_common(set->peers.all[p]->bits,
-						      set->ports.all[q]->bits, set->words);
+			struct ruleset_cell cell = {};
 			struct compiled_cell *cells;
+			bool any = false;
 
-			if (atom < 0)
+			for (int step = 0; step < POLICY_STEPS; step++)
+				any |= fill_step(set, set->peers.all[p], set->ports.all[q], step,
+						 &cell);
+			if (!any)
 				continue;
 			if (ret->cell_count == RULESET_MAX_ENTRIES)
 				return -E2BIG;
@@ -201,9 +235,7 @@ static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 			cells[ret->cell_count++] = (struct compiled_cell){
 				.peer_class = (uint16_t)set->peers.all[p]->number,
 				.port_class = (uint16_t)set->ports.all[q]->number,
-				.cell = {.rule = set->atoms[atom].rule->number,
-					 .rank = 0,
-					 .allow = 1},
+				.cell = cell,
 			};
 		}
 	return 0;
@@ -248,6 +280,7 @@ static void digest_atoms(struct digest *digest, const struct set *set)
 		digest_add_number(digest, set->rules[i].rule->number);
 		digest_add(digest, set->rules[i].rule->digest, DIGEST_BYTES);
 	}
+	digest_add_number(digest, set->admin_atoms);
 	digest_add_number(digest, set->atom_count);
 	for (size_t i = 0; i < set->atom_count; i++) {
 		const struct atom *atom = &set->atoms[i];
@@ -265,7 +298,7 @@ static void digest_set(const struct set *set, struct compiled_ruleset *ruleset)
 	struct digest digest;
 
 	digest_begin(&digest);
-	digest_add_text(&digest, "polder rule set 1");
+	digest_add_text(&digest, "polder rule set 2");
 	digest_atoms(&digest, set);
 	digest_classes(&digest, &set->peers);
 	digest_classes(&digest, &set->ports);
@@ -318,7 +351,8 @@ static int fill(struct set *set, struct compiled_ruleset *ret)
 	ret->entry.default_pod_class = (uint16_t)set->all_pods_class->number;
 	ret->entry.default_world_class = (uint16_t)set->world_class->number;
 	ret->entry.flags = (ret->prefix_count ? RULESET_HAS_PREFIXES : 0) |
-			   (ret->port_count ? RULESET_HAS_PORTS : 0);
+			   (ret->port_count ? RULESET_HAS_PORTS : 0) |
+			   (set->isolates ? RULESET_ISOLATES : 0);
 	digest_set(set, ret);
 	return 0;
 }

@@ -9,7 +9,7 @@
 /*
  * The smallest thing that a rule allows: all ports it gives by number (and to everybody it names),
  * or one port that a name stands for on some pods. They are numbered in the order of policies and
- * rules, so the first one decides.
+ * rules, so the first one of a step decides.
  */
 struct atom {
 	const struct view_rule *rule;
@@ -34,6 +34,8 @@ struct set {
 	size_t rule_count;
 	struct atom *atoms;
 	size_t atom_count, atom_capacity;
+	size_t admin_atoms; /* the first so many are the Admin tier's */
+	bool isolates;
 	size_t words; /* of a set of atoms */
 	uint64_t address_tests;
 	struct class_table peers, ports;

@@ -216,6 +216,8 @@ int set_add_atoms(struct set *set)
 			r = add_named_atoms(set, entry);
 		if (r < 0)
 			return r;
+		if (entry->rule->tier == TIER_ADMIN)
+			set->admin_atoms = set->atom_count;
 	}
 	set->words = set->atom_count / 64 + 1;
 	return 0;

@@ -103,6 +103,38 @@ static int add_named_address(const struct registry_identity *identity,
 	return r;
 }
 
+static int add_nodes(struct walk *walk, const struct policy_peer *peer, size_t atom, bool v4)
+{
+	const struct view *view = walk->set->view;
+	int r = 0;
+
+	for (size_t i = 0; i < view->node_count; i++) {
+		const struct node_object *node = &view->nodes[i]->node;
+
+		if (!selector_matches(&peer->node_selector, &view->nodes[i]->labels))
+			continue;
+		for (size_t j = 0; r == 0 && j < node->address_count; j++) {
+			const struct prefix single = {.addr = node->addresses[j], .length = 128};
+
+			if (addr_is_v4(&node->addresses[j]) == v4)
+				r = add_event(walk, &single, atom, 1);
+		}
+	}
+	return r;
+}
+
+static int add_peer(struct walk *walk, const struct policy_peer *peer, size_t atom, bool v4)
+{
+	int r;
+
+	if (peer->is_nodes)
+		return add_nodes(walk, peer, atom, v4);
+	if (!peer->is_block || prefix_is_v4(&peer->block) != v4)
+		return 0;
+	r = add_event(walk, &peer->block, atom, 1);
+	return r == 0 && peer->except_count > 0 ? add_excepts(walk, peer, atom) : r;
+}
+
 static int add_blocks(struct walk *walk, bool v4)
 {
 	for (size_t i = 0; i < walk->set->rule_count; i++) {
@@ -115,13 +147,7 @@ static int add_blocks(struct walk *walk, bool v4)
 		if (entry->plain == NO_ATOM)
 			continue;
 		for (size_t j = 0; j < entry->rule->source->peer_count; j++) {
-			const struct policy_peer *peer = &entry->rule->source->peers[j];
-
-			if (!peer->is_block || prefix_is_v4(&peer->block) != v4)
-				continue;
-			r = add_event(walk, &peer->block, entry->plain, 1);
-			if (r == 0 && peer->except_count > 0)
-				r = add_excepts(walk, peer, entry->plain);
+			r = add_peer(walk, &entry->rule->source->peers[j], entry->plain, v4);
 			if (r < 0)
 				return r;
 		}

@@ -169,9 +169,20 @@ static int build_namespaces(struct view *view, const struct policy_input *input)
 static int compare_policies(const void *a, const void *b)
 {
 	const struct view_policy *x = a, *y = b;
-	int order = strcmp(x->object->namespace, y->object->namespace);
+	const struct network_policy_object *p = &x->object->network_policy;
+	const struct network_policy_object *q = &y->object->network_policy;
+	int order = (x->object->kind != OBJECT_CLUSTER_NETWORK_POLICY) -
+		    (y->object->kind != OBJECT_CLUSTER_NETWORK_POLICY);
 
-	return order ? order : strcmp(x->object->name, y->object->name);
+	if (order == 0)
+		order = (int)p->tier - (int)q->tier;
+	if (order == 0)
+		order = p->priority - q->priority;
+	if (order == 0)
+		order = strcmp(x->object->namespace, y->object->namespace);
+	if (order == 0)
+		order = strcmp(x->object->name, y->object->name);
+	return order ? order : (int)x->deleted - (int)y->deleted;
 }
 
 static const struct view_namespace *find_namespace(const struct view *view, const char *name)
@@ -210,6 +221,7 @@ static int add_rules(struct view_policy *policy, enum direction direction,
 			return r;
 		rule->source = &source[i];
 		rule->namespace = policy->namespace;
+		rule->tier = policy->object->network_policy.tier;
 		rule->everyone = source[i].peer_count == 0;
 		for (size_t j = 0; j < source[i].port_count; j++)
 			policy->named_ports[direction] |= source[i].ports[j].name != NULL;
@@ -217,22 +229,36 @@ static int add_rules(struct view_policy *policy, enum direction direction,
 	return 0;
 }
 
+static void add_policies(struct view *view, const struct object *const *objects, size_t count,
+			 bool deleted)
+{
+	for (size_t i = 0; i < count; i++) {
+		view->cluster_count += objects[i]->kind == OBJECT_CLUSTER_NETWORK_POLICY;
+		view->policies[view->policy_count++] =
+			(struct view_policy){.object = objects[i], .deleted = deleted};
+	}
+}
+
 static int build_policies(struct view *view, struct policy_registry *registry,
 			  const struct policy_input *input)
 {
-	view->policies = calloc(input->policy_count + 1, sizeof(*view->policies));
+	size_t count = input->policy_count + input->cluster_policy_count +
+		       input->deleted_policy_count;
+
+	view->policies = calloc(count + 1, sizeof(*view->policies));
 	if (!view->policies)
 		return -ENOMEM;
-	view->policy_count = input->policy_count;
-	for (size_t i = 0; i < input->policy_count; i++)
-		view->policies[i].object = input->policies[i];
+	add_policies(view, input->policies, input->policy_count, false);
+	add_policies(view, input->cluster_policies, input->cluster_policy_count, false);
+	add_policies(view, input->deleted_policies, input->deleted_policy_count, true);
 	qsort(view->policies, view->policy_count, sizeof(*view->policies), compare_policies);
 	for (size_t i = 0; i < view->policy_count; i++) {
 		struct view_policy *policy = &view->policies[i];
 		const struct network_policy_object *spec = &policy->object->network_policy;
 		int r;
 
-		policy->namespace = find_namespace(view, policy->object->namespace);
+		if (i >= view->cluster_count)
+			policy->namespace = find_namespace(view, policy->object->namespace);
 		r = add_rules(policy, INGRESS, spec->ingress, spec->ingress_count, registry);
 		if (r == 0)
 			r = add_rules(policy, EGRESS, spec->egress, spec->egress_count, registry);
@@ -249,6 +275,8 @@ int view_build(struct view *view, struct policy_registry *registry,
 
 	view->pods = input->pods;
 	view->pod_count = input->pod_count;
+	view->nodes = input->nodes;
+	view->node_count = input->node_count;
 	r = build_identities(view, registry, input);
 
 	if (r == 0)
@@ -276,7 +304,7 @@ void view_clear(struct view *view)
 void view_policies_of(const struct view *view, const struct view_namespace *namespace,
 		      size_t *ret_first, size_t *ret_end)
 {
-	size_t low = 0, high = view->policy_count;
+	size_t low = view->cluster_count, high = view->policy_count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
@@ -294,7 +322,8 @@ void view_policies_of(const struct view *view, const struct view_namespace *name
 
 static bool matches_all_pods(const struct policy_peer *peer)
 {
-	return peer->has_namespace_selector && peer->namespace_selector.count == 0 &&
+	return peer->has_namespace_selector && !peer->is_nodes &&
+	       peer->namespace_selector.count == 0 &&
 	       peer->pod_selector.count == 0;
 }
 
@@ -345,6 +374,7 @@ static void digest_rule(const struct policy_rule *rule, uint8_t ret[DIGEST_BYTES
 	struct digest digest;
 
 	digest_begin(&digest);
+	digest_add_number(&digest, rule->action);
 	digest_add_number(&digest, rule->peer_count);
 	for (size_t i = 0; i < rule->peer_count; i++) {
 		const struct policy_peer *peer = &rule->peers[i];
@@ -356,6 +386,7 @@ static void digest_rule(const struct policy_rule *rule, uint8_t ret[DIGEST_BYTES
 			digest_prefix(&digest, &peer->excepts[j]);
 		digest_selector(&digest, peer->has_namespace_selector, &peer->namespace_selector);
 		digest_selector(&digest, peer->has_pod_selector, &peer->pod_selector);
+		digest_selector(&digest, peer->is_nodes, &peer->node_selector);
 	}
 	digest_add_number(&digest, rule->port_count);
 	for (size_t i = 0; i < rule->port_count; i++) {
@@ -384,7 +415,7 @@ int view_prepare_rule(const struct view *view, struct view_rule *rule)
 		if (!rule->matches)
 			return -ENOMEM;
 		for (size_t i = 0; i < source->peer_count; i++)
-			if (!source->peers[i].is_block)
+			if (!source->peers[i].is_block && !source->peers[i].is_nodes)
 				match_peer(view, &source->peers[i], rule->namespace, rule->matches);
 	}
 	digest_rule(source, rule->digest);

@@ -11,6 +11,7 @@ struct view_identity {
 	size_t pods;
 	bool subject;	     /* one of its pods is a subject */
 	uint32_t ruleset[2]; /* ingress, egress */
+	const struct compiled_selection *isolation[2];
 };
 
 struct view_namespace {
@@ -21,7 +22,8 @@ struct view_namespace {
 
 struct view_rule {
 	const struct policy_rule *source;
-	const struct view_namespace *namespace; /* NULL: of no pod */
+	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of no pod */
+	enum policy_tier tier;
 	uint32_t number;
 	bool everyone; /* no peers: every address */
 	bool all_pods; /* every pod, whatever its labels */
@@ -32,7 +34,8 @@ struct view_rule {
 
 struct view_policy {
 	const struct object *object;
-	const struct view_namespace *namespace; /* NULL: of no pod */
+	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of no pod */
+	bool deleted; /* holds for terminating pods alone */
 	struct view_rule *rules[2];		/* ingress, egress */
 	size_t rule_count[2];
 	bool named_ports[2];
@@ -44,8 +47,12 @@ struct view {
 	struct view_identity *identities; /* by namespace, then labels and ports */
 	size_t identity_count;
 	size_t identity_words;	      /* of a set of identities */
-	struct view_policy *policies; /* by namespace, then name */
+	/* Cluster policies first: by tier, priority, name; then others by namespace, name. */
+	struct view_policy *policies;
 	size_t policy_count;
+	size_t cluster_count; /* how many of them are cluster policies */
+	const struct object *const *nodes; /* the input's */
+	size_t node_count;
 	const struct object *const *pods; /* the input's */
 	size_t pod_count;
 	size_t *pod_identity; /* of each pod; NO_IDENTITY */
@@ -60,6 +67,6 @@ int view_build(struct view *view, struct policy_registry *registry,
 void view_clear(struct view *view);
 /* Finds out whom the rule names and what it says, once. 0 or -ENOMEM. */
 int view_prepare_rule(const struct view *view, struct view_rule *rule);
-/* The policies of a namespace: first and end in view->policies. */
+/* The NetworkPolicies of a namespace: first and end in view->policies. */
 void view_policies_of(const struct view *view, const struct view_namespace *namespace,
 		      size_t *ret_first, size_t *ret_end);

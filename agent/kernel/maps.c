@@ -56,14 +56,20 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 		[MAP_ADDRESSES] = {"addresses", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct address_key),
 				   sizeof(struct address_entry), c->max_addresses, SPARSE},
 		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_HASH, 4, sizeof(struct ruleset_entry), 16384, SPARSE},
-		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key), 4, rules,
-				       SPARSE},
+		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key),
+				       sizeof(struct ruleset_peer), rules, SPARSE},
 		[MAP_RULESET_PREFIXES] = {"ruleset_prefixes", BPF_MAP_TYPE_LPM_TRIE,
 					  sizeof(struct ruleset_prefix_key), 4, rules, SPARSE},
 		[MAP_RULESET_PORTS] = {"ruleset_ports", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct ruleset_port_key), 4,
 				       rules, SPARSE},
 		[MAP_RULESET_CELLS] = {"ruleset_cells", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_cell_key),
 				       sizeof(struct ruleset_cell), rules, SPARSE},
+		[MAP_RULE_COUNTERS] = {"rule_counters", BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct rule_counter), 65536,
+				       BPF_F_NO_PREALLOC},
+		[MAP_FLOW_RULES4] = {"flow_rules4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
+				     power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
+		[MAP_FLOW_RULES6] = {"flow_rules6", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
+				     power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
 		[MAP_SERVICES] = {"services", BPF_MAP_TYPE_HASH, sizeof(struct service_key),
 				  sizeof(struct service_entry), c->max_services, SPARSE},
 		[MAP_BACKENDS] = {"backends", BPF_MAP_TYPE_HASH, sizeof(struct backend_key), sizeof(struct backend),
@@ -94,6 +100,8 @@ static const char *type_name(enum bpf_map_type type)
 		return "lru_hash";
 	case BPF_MAP_TYPE_LPM_TRIE:
 		return "lpm_trie";
+	case BPF_MAP_TYPE_PERCPU_HASH:
+		return "percpu_hash";
 	case BPF_MAP_TYPE_PERCPU_ARRAY:
 		return "percpu_array";
 	case BPF_MAP_TYPE_RINGBUF:

@@ -208,8 +208,9 @@ static double measure(struct bench *b, const struct bench_case *c, uint32_t flow
 static void set_policy(struct bench *b)
 {
 	uint32_t egress = RULESET_FIRST, ingress = RULESET_FIRST + 1, class = 1;
-	struct ruleset_entry set = {.flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS};
-	struct ruleset_cell cell = {.rule = 1, .allow = 1};
+	struct ruleset_entry set = {.flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS | RULESET_ISOLATES};
+	struct ruleset_cell cell = {.rule[STEP_REST] = 1, .verdict[STEP_REST] = CELL_ALLOW};
+	struct ruleset_peer peer_class = {.peer_class = {1, 1}};
 
 	for (uint32_t id = egress; id <= ingress; id++) {
 		struct ruleset_peer_key peer = {
@@ -221,7 +222,7 @@ static void set_policy(struct bench *b)
 		struct ruleset_cell_key key = {.ruleset = id, .peer_class = 1, .port_class = 1};
 
 		world_set(b->world, "rulesets", &id, &set);
-		world_set(b->world, "ruleset_peers", &peer, &class);
+		world_set(b->world, "ruleset_peers", &peer, &peer_class);
 		world_set(b->world, "ruleset_ports", &port, &class);
 		world_set(b->world, "ruleset_cells", &key, &cell);
 	}

@@ -7,11 +7,12 @@
 
 static uint32_t next_ruleset = RULESET_FIRST;
 
-/* A rule set without rules: nothing is allowed. */
+/* A NetworkPolicy's rule set without rules: nothing is allowed. */
 static uint32_t new_ruleset(void)
 {
 	uint32_t id = next_ruleset++;
-	struct ruleset_entry set = {.flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS};
+	struct ruleset_entry set = {.flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS |
+					     RULESET_ISOLATES};
 
 	world_set(world, "rulesets", &id, &set);
 	return id;
@@ -21,7 +22,8 @@ static void allow_peer(uint32_t ruleset, uint32_t identity, uint32_t class)
 {
 	struct ruleset_peer_key key = {.ruleset = ruleset, .identity = identity};
 
-	world_set(world, "ruleset_peers", &key, &class);
+	world_set(world, "ruleset_peers", &key,
+		  &(struct ruleset_peer){.peer_class = {(uint16_t)class, (uint16_t)class}});
 }
 
 static void allow_prefix(uint32_t ruleset, const char *text, int bits, uint32_t class)
@@ -45,7 +47,9 @@ static void set_cell(uint32_t ruleset, uint16_t peer, uint16_t port, uint32_t ru
 		     bool allow)
 {
 	struct ruleset_cell_key key = {.ruleset = ruleset, .peer_class = peer, .port_class = port};
-	struct ruleset_cell cell = {.rule = rule, .rank = rank, .allow = allow};
+	struct ruleset_cell cell = {.rule[STEP_REST] = rule,
+				    .rank[STEP_REST] = rank,
+				    .verdict[STEP_REST] = allow ? CELL_ALLOW : CELL_DENY};
 
 	world_set(world, "ruleset_cells", &key, &cell);
 }
@@ -266,7 +270,8 @@ static void lower_rank_decides(void)
 static void classes_of_unlisted_pods_and_of_the_world_differ(void)
 {
 	uint32_t rules = new_ruleset();
-	struct ruleset_entry set = {.default_pod_class = 1, .flags = RULESET_HAS_PORTS};
+	struct ruleset_entry set = {.default_pod_class = 1,
+				    .flags = RULESET_HAS_PORTS | RULESET_ISOLATES};
 	struct world_result r;
 
 	world_set(world, "rulesets", &rules, &set);

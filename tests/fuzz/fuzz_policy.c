@@ -40,6 +40,10 @@ static struct compiled_policy *compile(struct policy_registry *registry, const s
 		.pod_count = lists->count[OBJECT_POD],
 		.policies = lists->of[OBJECT_NETWORK_POLICY],
 		.policy_count = lists->count[OBJECT_NETWORK_POLICY],
+		.cluster_policies = lists->of[OBJECT_CLUSTER_NETWORK_POLICY],
+		.cluster_policy_count = lists->count[OBJECT_CLUSTER_NETWORK_POLICY],
+		.nodes = lists->of[OBJECT_NODE],
+		.node_count = lists->count[OBJECT_NODE],
 	};
 	struct compiled_policy *policy = NULL;
 

@@ -72,14 +72,22 @@ static void dump_port(const struct compiled_port *port)
 
 static void dump_cell(const struct policy_registry *registry, const struct compiled_cell *cell)
 {
+	static const char *const verdicts[] = {"none", "allow", "deny", "pass"};
 	struct rule_origin origin;
 
-	printf("  cell %u %u %s rank %u", cell->peer_class, cell->port_class,
-	       cell->cell.allow ? "allow" : "deny", cell->cell.rank);
-	if (policy_rule_origin(registry, cell->cell.rule, &origin) == 0)
-		printf(" rule %u %s/%s %s[%u]", cell->cell.rule, origin.namespace, origin.name,
-		       origin.egress ? "egress" : "ingress", origin.index);
-	printf("\n");
+	for (int step = 0; step < POLICY_STEPS; step++) {
+		const struct ruleset_cell *c = &cell->cell;
+
+		if (c->verdict[step] == CELL_NONE)
+			continue;
+		printf("  cell %u %u %s%s rank %u", cell->peer_class, cell->port_class,
+		       step == STEP_ADMIN ? "admin " : "", verdicts[c->verdict[step]],
+		       c->rank[step]);
+		if (policy_rule_origin(registry, c->rule[step], &origin) == 0)
+			printf(" rule %u %s/%s %s[%u]", c->rule[step], origin.namespace,
+			       origin.name, origin.egress ? "egress" : "ingress", origin.index);
+		printf("\n");
+	}
 }
 
 static void dump_ruleset(const struct policy_registry *registry,
@@ -87,10 +95,11 @@ static void dump_ruleset(const struct policy_registry *registry,
 {
 	char text[PREFIX_TEXT_MAX];
 
-	printf("ruleset %u default pod %u world %u%s%s\n", ruleset->id,
+	printf("ruleset %u default pod %u world %u%s%s%s\n", ruleset->id,
 	       ruleset->entry.default_pod_class, ruleset->entry.default_world_class,
 	       ruleset->entry.flags & RULESET_HAS_PREFIXES ? " prefixes" : "",
-	       ruleset->entry.flags & RULESET_HAS_PORTS ? " ports" : "");
+	       ruleset->entry.flags & RULESET_HAS_PORTS ? " ports" : "",
+	       ruleset->entry.flags & RULESET_ISOLATES ? " isolates" : "");
 	for (size_t i = 0; i < ruleset->peer_count; i++)
 		printf("  peer %u class %u\n", ruleset->peers[i].identity,
 		       ruleset->peers[i].peer_class);
@@ -115,6 +124,10 @@ static int dump(const struct lists *lists)
 		.pod_count = lists->count[OBJECT_POD],
 		.policies = lists->of[OBJECT_NETWORK_POLICY],
 		.policy_count = lists->count[OBJECT_NETWORK_POLICY],
+		.cluster_policies = lists->of[OBJECT_CLUSTER_NETWORK_POLICY],
+		.cluster_policy_count = lists->count[OBJECT_CLUSTER_NETWORK_POLICY],
+		.nodes = lists->of[OBJECT_NODE],
+		.node_count = lists->count[OBJECT_NODE],
 	};
 	struct compiled_policy *policy = NULL;
 	int r = -1;

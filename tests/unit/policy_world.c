@@ -72,6 +72,10 @@ struct world *world_new_turned(const char *items, struct policy_registry *regist
 		.pod_count = world->count[OBJECT_POD],
 		.policies = world->by_kind[OBJECT_NETWORK_POLICY],
 		.policy_count = world->count[OBJECT_NETWORK_POLICY],
+		.cluster_policies = world->by_kind[OBJECT_CLUSTER_NETWORK_POLICY],
+		.cluster_policy_count = world->count[OBJECT_CLUSTER_NETWORK_POLICY],
+		.nodes = world->by_kind[OBJECT_NODE],
+		.node_count = world->count[OBJECT_NODE],
 	};
 	if (policy_compile(world->registry, &input, &world->policy) < 0)
 		give_up("the policies do not compile", "", "");
@@ -136,7 +140,9 @@ static struct policy_verdict judge(const struct world *world, uint32_t id, uint3
 
 	if (!ruleset)
 		return (struct policy_verdict){.allowed = id == RULESET_OPEN};
-	return compiled_ruleset_judge(ruleset, identity, peer, proto, port);
+	return compiled_ruleset_judge(
+		ruleset, &(struct ruleset_question){
+				 .identity = identity, .peer = peer, .proto = proto, .port = port});
 }
 
 static const struct polder_addr *address_of(const struct world *world, const char *name, int family)

@@ -26,6 +26,10 @@ static void measure(struct world *w, const char *what)
 		.pod_count = w->count[OBJECT_POD],
 		.policies = w->by_kind[OBJECT_NETWORK_POLICY],
 		.policy_count = w->count[OBJECT_NETWORK_POLICY],
+		.cluster_policies = w->by_kind[OBJECT_CLUSTER_NETWORK_POLICY],
+		.cluster_policy_count = w->count[OBJECT_CLUSTER_NETWORK_POLICY],
+		.nodes = w->by_kind[OBJECT_NODE],
+		.node_count = w->count[OBJECT_NODE],
 	};
 	struct compiled_policy *policy;
 	struct rusage usage;
