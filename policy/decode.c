@@ -261,7 +261,7 @@ static int refuse_doubles(const struct object_list *list, const struct json_at *
  * Counts before anything is built, so that a text cannot make the tree far larger than itself. Only
  * strings need care; what is wrong otherwise the parser says.
  */
-static int check_size(const char *text, size_t length, struct object_error *error)
+int objects_check_size(const char *text, size_t length, struct object_error *error)
 {
 	struct json_at root = json_root(NULL, error);
 	size_t depth = 0, deepest = 0, values = 1;
@@ -321,7 +321,7 @@ int objects_decode(const char *text, size_t length, struct object_list *ret,
 	struct decoding d = {};
 	struct json_at at = json_root(NULL, &error);
 	json_t *value = NULL;
-	int r = check_size(text, length, &error);
+	int r = objects_check_size(text, length, &error);
 
 	if (r == 0)
 		r = parse(text, length, &value, &error);

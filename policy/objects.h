@@ -219,6 +219,8 @@ struct object_list {
  * 0, -EINVAL (what the user wrote is wrong), -EFBIG (over a limit), -ENOMEM. Free with object_list_clear().
  */
 int objects_decode(const char *text, size_t length, struct object_list *ret, struct object_error *ret_error);
+/* Would the parser's tree of this text be too large, or too deep? As objects_decode(), which asks first. */
+int objects_check_size(const char *text, size_t length, struct object_error *ret_error);
 
 /* One owner more of an object that nobody changes any more: each frees it. Not for several threads. */
 struct object *object_share(const struct object *object);

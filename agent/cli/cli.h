@@ -23,6 +23,7 @@ enum cli_option {
 	CLI_LIMIT,
 	CLI_DROPS,
 	CLI_FLOWS,
+	CLI_STRICT,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (1u << (option))
@@ -38,28 +39,42 @@ struct cli_option_spec {
 	const char *value_name;
 	const char *choices; /* with blanks between; NULL: free */
 	const char *help;
+	bool repeatable; /* its values are kept in struct cli's `lists` */
 };
 extern const struct cli_option_spec cli_options[CLI_OPTION_COUNT];
 
-/* One invocation. Strings belong to argv or the environment. */
+/* The values of an option that may stand several times, in their order. */
+struct cli_list {
+	char **items;
+	size_t count;
+};
+
+/* One invocation. Strings belong to argv or the environment; arrays are freed by cli_clear(). */
 struct cli {
 	const struct cli_command *command;
 	bool given[CLI_OPTION_COUNT];
 	const char *values[CLI_OPTION_COUNT]; /* NULL: not given, or without a value */
-	const char *argument;
+	struct cli_list lists[CLI_OPTION_COUNT];
+	const char *argument;	   /* the first one; NULL: none */
+	struct cli_list arguments; /* all of them; the array is argv's */
 	const char *socket;
 	bool json;
 	int patience_ms; /* for one answer */
 };
 
+/* How often a command takes its argument. */
+enum cli_arity { CLI_ONCE, CLI_ONCE_OR_MORE, CLI_ANY_NUMBER };
+
 struct cli_command {
 	const char *noun;
 	const char *verb;     /* NULL: the noun alone */
-	const char *argument; /* its name; NULL: none. Always required */
+	const char *argument; /* its name; NULL: none */
 	const char *choices;  /* of the argument, with blanks between; NULL: free */
 	const char *summary;
 	uint32_t options;	     /* beyond CLI_EVERYWHERE */
 	int (*run)(struct cli *cli); /* an exit code */
+	enum cli_arity arity;
+	const char *exit_status; /* what its exit status means, where it is not as for all; NULL */
 };
 extern const struct cli_command cli_commands[];
 extern const size_t cli_command_count;
@@ -67,6 +82,7 @@ extern const size_t cli_command_count;
 /* Parses and says what is wrong on standard error. CLI_OK, or CLI_USAGE. `--help` and `--version`
  * need no command. */
 int cli_parse(int argc, char **argv, struct cli *ret);
+void cli_clear(struct cli *cli); /* takes a zeroed one */
 /* Is `word` one of the blank-separated `choices`? */
 bool cli_is_choice(const char *choices, const char *word);
 
@@ -96,6 +112,7 @@ int cli_run_status(struct cli *cli);
 int cli_run_pods(struct cli *cli);
 int cli_run_services(struct cli *cli);
 int cli_run_policies(struct cli *cli);
+int cli_run_policy_check(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);

@@ -86,6 +86,35 @@ static void print_word_arms(const char *indent)
 	}
 }
 
+/* Commands whose argument is a file. `complete` is what the shell does for one. */
+static void print_file_arms(const char *indent, const char *complete)
+{
+	const struct cli_command *command;
+
+	for (size_t i = 0; i < cli_command_count; i++) {
+		command = &cli_commands[i];
+		if (!command->argument || strcmp(command->argument, "FILE"))
+			continue;
+		printf("%s'%s%s%s'*) %s ;;\n", indent, command->noun, command->verb ? " " : "",
+		       command->verb ? command->verb : "", complete);
+	}
+}
+
+/* The options whose value is a file's name, as a shell's pattern. */
+static void print_file_options(void)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < CLI_OPTION_COUNT; i++) {
+		const char *name = cli_options[i].value_name;
+
+		if (!name || (strcmp(name, "PATH") && strcmp(name, "FILE")))
+			continue;
+		printf("%s--%s", separator, cli_options[i].name);
+		separator = " | ";
+	}
+}
+
 static void print_option_arms(const char *indent)
 {
 	const struct cli_command *command;
@@ -130,8 +159,9 @@ static void print_bash(void)
 	       "\t\t-*) ;;\n"
 	       "\t\t*) words+=(\"${COMP_WORDS[i]}\") ;;\n"
 	       "\t\tesac\n\tdone\n"
-	       "\tcase $prev in\n"
-	       "\t--socket)\n"
+	       "\tcase $prev in\n\t");
+	print_file_options();
+	printf(")\n"
 	       "\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
 	       "\t\treturn\n\t\t;;\n");
 	print_choice_arms("\t");
@@ -140,6 +170,7 @@ static void print_bash(void)
 	printf("'\n\t\t\tcase \"${words[*]}\" in\n");
 	print_option_arms("\t\t\t");
 	printf("\t\t\tesac\n\t\telse\n\t\t\tcase \"${words[*]}\" in\n");
+	print_file_arms("\t\t\t", "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return");
 	print_word_arms("\t\t\t");
 	printf("\t\t\tesac\n\t\tfi\n\t\t;;\n\tesac\n"
 	       "\tmapfile -t COMPREPLY < <(compgen -W \"$choices\" -- \"$cur\")\n"
@@ -161,14 +192,16 @@ static void print_zsh(void)
 	       "\t\t(-*) ;;\n"
 	       "\t\t(*) given+=(${words[i]}) ;;\n"
 	       "\t\tesac\n\tdone\n"
-	       "\tcase $prev in\n"
-	       "\t--socket)\n\t\t_files\n\t\treturn\n\t\t;;\n");
+	       "\tcase $prev in\n\t");
+	print_file_options();
+	printf(")\n\t\t_files\n\t\treturn\n\t\t;;\n");
 	print_choice_arms("\t");
 	printf("\t*)\n\t\tif [[ $cur == -* ]]; then\n\t\t\tchoices='");
 	print_option_words(CLI_EVERYWHERE);
 	printf("'\n\t\t\tcase \"${given[*]}\" in\n");
 	print_option_arms("\t\t\t");
 	printf("\t\t\tesac\n\t\telse\n\t\t\tcase \"${given[*]}\" in\n");
+	print_file_arms("\t\t\t", "_files; return");
 	print_word_arms("\t\t\t");
 	printf("\t\t\tesac\n\t\tfi\n\t\t;;\n\tesac\n"
 	       "\tcompadd -- ${=choices}\n"

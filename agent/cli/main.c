@@ -21,17 +21,18 @@ static int finish(int code)
 
 int main(int argc, char **argv)
 {
-	struct cli cli;
+	struct cli cli = {0};
 	int code;
 
 	streams_fill();
 	signal(SIGPIPE, SIG_IGN);
 	code = cli_parse(argc, argv, &cli);
-	if (code || cli.given[CLI_HELP])
-		return finish(code);
-	if (cli.given[CLI_VERSION]) {
-		puts("polderctl " POLDER_VERSION);
-		return finish(CLI_OK);
+	if (!code && !cli.given[CLI_HELP]) {
+		if (cli.given[CLI_VERSION])
+			puts("polderctl " POLDER_VERSION);
+		else
+			code = cli.command->run(&cli);
 	}
-	return finish(cli.command->run(&cli));
+	cli_clear(&cli);
+	return finish(code);
 }

@@ -58,6 +58,26 @@ static int option_number(int value)
 	return -1;
 }
 
+static int add_to_list(struct cli_list *list, const char *value)
+{
+	char **items = reallocarray(list->items, list->count + 1, sizeof(*items));
+
+	if (!items) {
+		cli_complain("out of memory");
+		return CLI_FAILED;
+	}
+	list->items = items;
+	items[list->count++] = (char *)value;
+	return CLI_OK;
+}
+
+void cli_clear(struct cli *cli)
+{
+	for (int i = 0; i < CLI_OPTION_COUNT; i++)
+		free(cli->lists[i].items);
+	*cli = (struct cli){0};
+}
+
 static int take_option(struct cli *cli, int number, const char *value)
 {
 	const struct cli_option_spec *spec = &cli_options[number];
@@ -68,7 +88,7 @@ static int take_option(struct cli *cli, int number, const char *value)
 	}
 	cli->given[number] = true;
 	cli->values[number] = value;
-	return CLI_OK;
+	return spec->repeatable ? add_to_list(&cli->lists[number], value) : CLI_OK;
 }
 
 static int parse_options(int argc, char **argv, struct cli *cli)
@@ -128,8 +148,12 @@ static int parse_words(int count, char **words, struct cli *cli)
 		return CLI_USAGE;
 	}
 	used = command->verb ? 2 : 1;
-	if (command->argument && count > used)
-		cli->argument = words[used++];
+	if (command->argument && count > used) {
+		cli->argument = words[used];
+		cli->arguments.items = words + used;
+		cli->arguments.count = command->arity == CLI_ONCE ? 1 : (size_t)(count - used);
+		used += (int)cli->arguments.count;
+	}
 	if (count > used) {
 		cli_complain("unexpected argument \"%s\": see polderctl --help", words[used]);
 		return CLI_USAGE;
@@ -142,7 +166,7 @@ static int check_argument(const struct cli *cli)
 {
 	const struct cli_command *command = cli->command;
 
-	if (!command->argument)
+	if (!command->argument || (!cli->argument && command->arity == CLI_ANY_NUMBER))
 		return CLI_OK;
 	if (!cli->argument) {
 		cli_complain("%s is missing: see polderctl --help", command->argument);
@@ -188,8 +212,10 @@ int cli_parse(int argc, char **argv, struct cli *ret)
 	bool is_noun;
 	int r = parse_options(argc, argv, &cli);
 
-	if (r)
+	if (r) {
+		cli_clear(&cli);
 		return r;
+	}
 	fill_defaults(&cli);
 	if (cli.given[CLI_HELP]) { /* as much of the command as there is */
 		cli_print_help(
@@ -213,5 +239,7 @@ int cli_parse(int argc, char **argv, struct cli *ret)
 	}
 	if (!r)
 		*ret = cli;
+	else
+		cli_clear(&cli);
 	return r;
 }
