@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One node under test: a private world, its network namespace, and the requests of protocol.md. */
+#pragma once
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "agent/kernel/netlink.h"
+#include "agent/trial.h"
+
+#define HARNESS_ERROR 512
+/* High numbers: the links' other ends get the low ones. */
+#define HARNESS_UPLINK 8000
+#define HARNESS_OTHER 8001
+#define HARNESS_FIRST_POD 8193
+#define HARNESS_MAX_PODS 2048
+
+struct harness {
+	struct config config;
+	struct node node;
+	struct trial *trial; /* NULL: not opened */
+	struct netlink *nl;
+	uint32_t mtu;
+	int pods;
+	char error[HARNESS_ERROR];
+};
+
+/* Every operation returns 0, or -errno with `error`; `reply` takes what it has to say. */
+typedef int (*harness_op)(struct harness *h, const json_t *request, json_t *reply);
+
+/* harness_node.c: the namespace, the links, the world. */
+int harness_open(struct harness *h, const json_t *request, json_t *reply);
+void harness_close(struct harness *h);
+
+/* harness_packets.c: reads `request`'s records from `in`. The answers' buffer belongs to the caller. */
+int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers,
+		size_t *ret_size);
+
+/* harness_questions.c */
+int harness_rules(struct harness *h, const json_t *request, json_t *reply);
+int harness_counters(struct harness *h, const json_t *request, json_t *reply);
+int harness_reasons(struct harness *h, const json_t *request, json_t *reply);
+int harness_maps(struct harness *h, const json_t *request, json_t *reply);
+
+/* Writes `error` and returns `r`. */
+int harness_fail(struct harness *h, int r, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a node has around the agent: namespaces, links, addresses, a configuration. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/config_keys.h"
+#include "tests/differential/harness.h"
+
+#define STATE "/mnt/policy.json"
+
+/* Namespaces of its own; /mnt is memory that goes with the process. */
+static int enter(struct harness *h)
+{
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
+		return harness_fail(h, -errno, "cannot make namespaces: %s; run as root", strerror(errno));
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "/mnt", "tmpfs", 0, "mode=0700") < 0)
+		return harness_fail(h, -errno, "cannot mount /mnt: %s", strerror(errno));
+	if (netlink_open(-1, &h->nl) < 0)
+		return harness_fail(h, -EIO, "cannot open a netlink socket");
+	return 0;
+}
+
+static int add_link(struct harness *h, const char *name, int ifindex, int own_netns)
+{
+	struct veth_spec spec = {.name = name, .ifindex = ifindex, .peer_netns_fd = own_netns, .mtu = h->mtu};
+	char peer[IFNAMSIZ];
+	int r;
+
+	snprintf(peer, sizeof(peer), "peer%d", ifindex);
+	spec.peer_name = peer;
+	memcpy(spec.mac, pods_gateway_mac, 6);
+	memcpy(spec.peer_mac, (uint8_t[6]){2, 0, 0, 1, ifindex >> 8, ifindex}, 6);
+	r = netlink_veth_add(h->nl, &spec);
+	return r < 0 ? harness_fail(h, r, "link %s: %s", name, netlink_error(h->nl)) : 0;
+}
+
+static int add_links(struct harness *h)
+{
+	CLEANUP(cleanup_close) int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	char name[IFNAMSIZ];
+	int i, r;
+
+	if (own < 0)
+		return harness_fail(h, -errno, "/proc/self/ns/net: %s", strerror(errno));
+	r = add_link(h, "uplink", HARNESS_UPLINK, own);
+	if (r == 0)
+		r = add_link(h, "other", HARNESS_OTHER, own);
+	for (i = 0; i < h->pods && r == 0; i++) {
+		snprintf(name, sizeof(name), "pod%d", i);
+		r = add_link(h, name, HARNESS_FIRST_POD + i, own);
+	}
+	return r;
+}
+
+static int add_address(struct harness *h, const char *text)
+{
+	struct polder_addr address;
+	char plain[PREFIX_TEXT_MAX];
+	const char *slash = strchr(text, '/');
+	struct prefix prefix;
+	int r;
+
+	snprintf(plain, sizeof(plain), "%.*s", (int)(slash ? slash - text : 0), text);
+	if (addr_parse(plain, &address) < 0 || prefix_parse(text, &prefix) < 0)
+		return harness_fail(h, -EINVAL, "node_addresses: %s is no address with its prefix's length", text);
+	r = netlink_address_add(h->nl, HARNESS_UPLINK, &address, prefix.length);
+	return r < 0 ? harness_fail(h, r, "node_addresses: %s: %s", text, netlink_error(h->nl)) : 0;
+}
+
+static int add_addresses(struct harness *h, const json_t *request)
+{
+	static const char *const usual[] = {"192.168.7.1/24", "fd00:7::1/64"};
+	const json_t *given = json_object_get(request, "node_addresses"), *value;
+	size_t i;
+	int r = 0;
+
+	if (!given) {
+		for (i = 0; i < 2 && r == 0; i++)
+			r = add_address(h, usual[i]);
+		return r;
+	}
+	json_array_foreach (given, i, value) {
+		if (r == 0 && json_is_string(value))
+			r = add_address(h, json_string_value(value));
+	}
+	return r;
+}
+
+static int set_key(struct harness *h, const char *key, const char *value)
+{
+	struct config_source source = {.place = "open"};
+
+	if (config_set(&h->config, config_find_key(key), value, &source) < 0)
+		return harness_fail(h, -EINVAL, "%s", source.error);
+	return 0;
+}
+
+/* A list of texts for a key that may be repeated. */
+static int set_list(struct harness *h, const char *key, const json_t *list)
+{
+	const json_t *value;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (list, i, value) {
+		if (r == 0)
+			r = set_key(h, key, json_is_string(value) ? json_string_value(value) : "");
+	}
+	return r;
+}
+
+static int set_ranges(struct harness *h, const json_t *ranges)
+{
+	char text[2 * PREFIX_TEXT_MAX] = "10.1.0.0/24,fd00:1::/64";
+	const json_t *value;
+	size_t i;
+
+	if (ranges)
+		text[0] = '\0';
+	json_array_foreach (ranges, i, value)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? "," : "",
+			 json_is_string(value) ? json_string_value(value) : "?");
+	return text[0] ? set_key(h, "pod-cidr", text) : 0;
+}
+
+static int configure(struct harness *h, const json_t *request)
+{
+	json_int_t entries = 16384, port_min = 10240, port_max = 29999;
+	const char *node = "n1";
+	int masquerade = 1, r;
+
+	json_unpack((json_t *)request, "{s?s, s?b, s?[I,I], s?I}", "node", &node, "masquerade", &masquerade,
+		    "masquerade_ports", &port_min, &port_max, "max_policy_entries", &entries);
+	config_defaults(&h->config);
+	h->config = trial_config_small(&h->config, entries);
+	h->config.masquerade = masquerade;
+	h->config.masquerade_port_min = port_min;
+	h->config.masquerade_port_max = port_max;
+	h->config.pod_mtu = h->mtu;
+	r = set_key(h, "node-name", node);
+	if (r == 0)
+		r = set_key(h, "uplink", "uplink");
+	if (r == 0)
+		r = set_ranges(h, json_object_get(request, "pod_ranges"));
+	if (r == 0)
+		r = set_list(h, "no-masquerade", json_object_get(request, "no_masquerade"));
+	return r;
+}
+
+static void describe(const struct harness *h, json_t *reply)
+{
+	json_t *links = json_array();
+	char mac[18];
+	int i;
+
+	for (i = 0; i < h->pods; i++)
+		json_array_append_new(links, json_integer(HARNESS_FIRST_POD + i));
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", pods_gateway_mac[0], pods_gateway_mac[1],
+		 pods_gateway_mac[2], pods_gateway_mac[3], pods_gateway_mac[4], pods_gateway_mac[5]);
+	json_object_set_new(reply, "pod_links", links);
+	json_object_set_new(reply, "uplink", json_integer(HARNESS_UPLINK));
+	json_object_set_new(reply, "other", json_integer(HARNESS_OTHER));
+	json_object_set_new(reply, "gateway_mac", json_string(mac));
+	json_object_set_new(reply, "gateway_v4", json_string(PODS_GATEWAY_V4));
+	json_object_set_new(reply, "gateway_v6", json_string(PODS_GATEWAY_V6));
+}
+
+int harness_open(struct harness *h, const json_t *request, json_t *reply)
+{
+	int mtu = 1500, pods = 16, r;
+
+	if (h->trial)
+		return harness_fail(h, -EEXIST, "open: once only");
+	json_unpack((json_t *)request, "{s?i, s?i}", "mtu", &mtu, "pods", &pods);
+	if (mtu < 1280 || mtu > 9000 || pods < 1 || pods > HARNESS_MAX_PODS)
+		return harness_fail(h, -ERANGE, "open: mtu is 1280 to 9000, pods 1 to %d", HARNESS_MAX_PODS);
+	h->mtu = mtu;
+	h->pods = pods;
+	r = enter(h);
+	if (r == 0)
+		r = add_links(h);
+	if (r == 0)
+		r = add_addresses(h, request);
+	if (r == 0)
+		r = configure(h, request);
+	if (r == 0)
+		r = node_discover(&h->config, h->nl, &h->node, h->error, sizeof(h->error));
+	if (r == 0)
+		r = trial_open(&h->config, &h->node, STATE, &h->trial, h->error, sizeof(h->error));
+	if (r == 0)
+		describe(h, reply);
+	return r;
+}
+
+void harness_close(struct harness *h)
+{
+	trial_close(h->trial);
+	node_clear(&h->node);
+	netlink_close(h->nl);
+	config_clear(&h->config);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the world holds: rule numbers, counters, names, maps. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/cleanup.h"
+#include "policy/registry.h"
+#include "tests/differential/harness.h"
+
+static const char *const directions[DROP_DIRECTIONS] = {"from_pod", "to_pod", "from_wire", "to_wire", "socket"};
+static const char *const reasons[REASON_COUNT] = {
+#define X(id, name, text) name,
+	POLDER_REASONS(X)
+#undef X
+};
+static const char *const counters[COUNTER_COUNT] = {
+#define X(id, name, text) name,
+	POLDER_COUNTERS(X)
+#undef X
+};
+
+int harness_rules(struct harness *h, const json_t *request, json_t *reply)
+{
+	const struct policy_registry *registry = enforce_registry(trial_enforce(h->trial));
+	const struct registry_rule *rule;
+	struct rule_origin origin;
+	json_t *rules = json_array();
+
+	for (rule = registry->rules_by_number; rule; rule = rule->hh_number.next) {
+		if (policy_rule_origin(registry, rule->number, &origin) < 0)
+			continue;
+		json_array_append_new(rules, json_pack("{s:I, s:s, s:s, s:s, s:I}", "rule", (json_int_t)rule->number,
+						       "namespace", origin.namespace, "name", origin.name, "direction",
+						       origin.egress ? "egress" : "ingress", "index",
+						       (json_int_t)origin.index));
+	}
+	return json_object_set_new(reply, "rules", rules) < 0 ? -ENOMEM : 0;
+}
+
+int harness_counters(struct harness *h, const json_t *request, json_t *reply)
+{
+	struct maps *maps = trial_maps(h->trial);
+	int cpus = libbpf_num_possible_cpus(), cpu;
+	CLEANUP(cleanup_free) struct drop_counter *values = calloc(cpus, sizeof(*values));
+	uint64_t *words = (uint64_t *)values;
+	json_t *sums = json_object(), *drops = json_array();
+	uint32_t i;
+
+	for (i = 0; values && i < COUNTER_COUNT; i++) {
+		json_int_t sum = 0;
+
+		if (maps_find(maps, MAP_COUNTERS, &i, values) == 0)
+			for (cpu = 0; cpu < cpus; cpu++)
+				sum += words[cpu];
+		json_object_set_new(sums, counters[i], json_integer(sum));
+	}
+	for (i = 0; values && i < REASON_COUNT * DROP_DIRECTIONS; i++) {
+		json_int_t packets = 0, bytes = 0;
+
+		if (maps_find(maps, MAP_DROPS, &i, values) < 0)
+			continue;
+		for (cpu = 0; cpu < cpus; cpu++) {
+			packets += values[cpu].packets;
+			bytes += values[cpu].bytes;
+		}
+		if (packets)
+			json_array_append_new(drops, json_pack("{s:s, s:s, s:I, s:I}", "direction",
+							       directions[i % DROP_DIRECTIONS], "reason",
+							       reasons[i / DROP_DIRECTIONS], "packets", packets,
+							       "bytes", bytes));
+	}
+	json_object_set_new(reply, "counters", sums);
+	return json_object_set_new(reply, "drops", drops) < 0 ? -ENOMEM : 0;
+}
+
+static json_t *names(const char *const *list, size_t count)
+{
+	json_t *array = json_array();
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		json_array_append_new(array, json_string(list[i]));
+	return array;
+}
+
+int harness_reasons(struct harness *h, const json_t *request, json_t *reply)
+{
+	json_object_set_new(reply, "reasons", names(reasons, REASON_COUNT));
+	return json_object_set_new(reply, "directions", names(directions, DROP_DIRECTIONS)) < 0 ? -ENOMEM : 0;
+}
+
+/* Elements of a hash or trie; -1 for all others. */
+static json_int_t element_count(struct maps *maps, enum map_index index)
+{
+	const char *type = maps_get(maps, index)->type;
+	void *keys = NULL, *values = NULL;
+	size_t count = 0;
+
+	if ((strcmp(type, "hash") != 0 && strcmp(type, "lpm_trie") != 0) ||
+	    maps_dump(maps, index, &keys, &values, &count) < 0)
+		return -1;
+	free(keys);
+	free(values);
+	return count;
+}
+
+int harness_maps(struct harness *h, const json_t *request, json_t *reply)
+{
+	struct maps *maps = trial_maps(h->trial);
+	json_t *all = json_object();
+	enum map_index i;
+
+	for (i = 0; i < MAP_COUNT; i++) {
+		struct bpf_map_info info = {};
+		uint32_t length = sizeof(info);
+		json_int_t count = element_count(maps, i);
+		json_t *map;
+
+		if (bpf_obj_get_info_by_fd(maps_fd(maps, i), &info, &length) < 0)
+			continue;
+		map = json_pack("{s:I}", "id", (json_int_t)info.id);
+		if (count >= 0)
+			json_object_set_new(map, "entries", json_integer(count));
+		json_object_set_new(all, maps_get(maps, i)->name, map);
+	}
+	return json_object_set_new(reply, "maps", all) < 0 ? -ENOMEM : 0;
+}
