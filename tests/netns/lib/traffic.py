@@ -9,6 +9,8 @@ import select
 import selectors
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -526,6 +528,31 @@ def ping(netns, address, timeout=OPEN_WITHIN, size=6, ttl=None):
     finally:
         sock.close()
     return "timeout"
+
+
+class Sender:
+    """A process that sends datagrams without end: `text N`, N counting from 0, to each (source, address, port, text)."""
+
+    def __init__(self, *targets, pause=0.0005):
+        socks = [netns.socket(SOCKET_FAMILY[V6 if packets.is_v6(address) else V4],
+                              socket.SOCK_DGRAM) for netns, address, _, _ in targets]
+        path = os.path.join(os.path.dirname(__file__), "sender.py")
+        self.process = subprocess.Popen([sys.executable, path, str(pause)], text=True,
+                                        stdin=subprocess.PIPE, pass_fds=[s.fileno() for s in socks])
+        for sock, (_, address, port, text) in zip(socks, targets):
+            self.process.stdin.write(json.dumps([sock.fileno(), address, port, text]) + "\n")
+            sock.close()
+        self.process.stdin.close()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 class SctpListener:
