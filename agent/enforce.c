@@ -428,13 +428,16 @@ static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifind
 static int forget_unknown_pods(struct enforce *e)
 {
 	static const struct pod_entry none;
-	struct pod_entry entry;
+	void *values = NULL;
+	const struct pod_entry *entries;
 	uint32_t index;
-	int r = 0;
+	int r = maps_read_array(e->maps, MAP_PODS, &values);
 
+	entries = values;
 	for (index = 0; index < POLDER_MAX_PODS && r == 0; index++)
-		if (maps_find(e->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex && !pod_by_link(e, entry.ifindex))
+		if (entries[index].ifindex && !pod_by_link(e, entries[index].ifindex))
 			r = maps_put(e->maps, MAP_PODS, &index, &none);
+	free(values);
 	return r;
 }
 

@@ -36,7 +36,8 @@ struct config trial_config_small(const struct config *config, uint32_t entries)
 	struct config small = *config;
 
 	small.flows_v4 = small.flows_v6 = 4096;
-	small.max_services = small.max_backends = small.max_addresses = small.max_policy_entries = entries;
+	small.max_addresses = small.max_policy_entries = entries;
+	small.max_services = small.max_backends = entries < 1024 ? entries : 1024;
 	return small;
 }
 
@@ -361,16 +362,19 @@ int trial_restart(struct trial *t, bool crash)
 
 int trial_clear(struct trial *t)
 {
+	const struct attachment *a;
 	enum map_index index;
 	int r = 0;
 
+	for (a = t->attachments; a; a = a->next)
+		enforce_remove_pod(t->enforce, &a->pod);
 	stop(t);
 	forget_attachments(t);
 	if (t->state && unlink(t->state) < 0 && errno != ENOENT)
 		return -errno;
-	/* No socket program runs here; the ring is read to its end after each packet. */
+	/* No pod is left, no socket program runs here; the ring is read to its end after each packet. */
 	for (index = 0; index < MAP_COUNT && r == 0; index++)
-		if (index != MAP_CONTROL && index != MAP_EVENTS && index != MAP_SOCKET_ORIGINS)
+		if (index != MAP_PODS && index != MAP_CONTROL && index != MAP_EVENTS && index != MAP_SOCKET_ORIGINS)
 			r = maps_clear(t->maps, index);
 	return r < 0 ? r : start(t);
 }

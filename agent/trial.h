@@ -20,7 +20,7 @@ struct trial;
 int trial_open(const struct config *config, const struct node *node, const char *state, struct trial **ret, char *message,
 	       size_t size);
 void trial_close(struct trial *trial); /* takes NULL */
-/* A copy without ownership: maps of `entries` elements at most, small flow tables. */
+/* A copy without ownership: maps of `entries` elements at most, small flow tables. What is opened and cleared often should be small. */
 struct config trial_config_small(const struct config *config, uint32_t entries);
 
 /* Adds, or replaces the one of this kind, namespace and name. Takes the object. 0 or -ENOMEM (the object is freed). */

@@ -318,6 +318,27 @@ static int clear_array(const struct map_info *info)
 	return r;
 }
 
+int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
+{
+	const struct map_info *info = &maps->info[index];
+	uint32_t *keys = calloc(info->max_entries, sizeof(*keys)), count = info->max_entries, next = 0;
+	char *values = calloc(info->max_entries, info->value_size);
+	int r = keys && values ? 0 : -ENOMEM;
+
+	/* -ENOENT: that was the end. */
+	if (r == 0 && bpf_map_lookup_batch(info->fd, NULL, &next, keys, values, &count, NULL) < 0 && errno != ENOENT)
+		r = -errno;
+	if (r == 0 && count != info->max_entries)
+		r = -EIO;
+	free(keys);
+	if (r < 0) {
+		free(values);
+		return r;
+	}
+	*ret_values = values;
+	return 0;
+}
+
 int maps_clear(struct maps *maps, enum map_index index)
 {
 	const struct map_info *info = &maps->info[index];

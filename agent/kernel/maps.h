@@ -48,6 +48,8 @@ struct maps;
  */
 int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
+/* All values of an array (not per CPU), one behind the other; free(). 0 or -errno. */
+int maps_read_array(struct maps *maps, enum map_index index, void **ret_values);
 /* Empties it: no element, zeros in arrays; nobody else may write meanwhile. 0 or -errno. */
 int maps_clear(struct maps *maps, enum map_index index);
 void maps_unpin(struct maps *maps); /* removes the pins */

@@ -132,7 +132,7 @@ static int set_ranges(struct harness *h, const json_t *ranges)
 
 static int configure(struct harness *h, const json_t *request)
 {
-	json_int_t entries = 16384, port_min = 10240, port_max = 29999;
+	json_int_t entries = 4096, port_min = 10240, port_max = 29999;
 	const char *node = "n1";
 	int masquerade = 1, r;
 
