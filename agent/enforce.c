@@ -280,13 +280,6 @@ static const struct object *object_of(const struct enforce *e, const struct enfo
 	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
 }
 
-/* Everything the compiler reads. Local pods come first, in the order of e->pods. */
-struct input {
-	struct policy_input input;
-	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods;
-	bool *subject;
-};
-
 static bool is_local(const struct enforce *e, const struct object *object)
 {
 	const struct enforced_pod *pod;
@@ -297,7 +290,7 @@ static bool is_local(const struct enforce *e, const struct object *object)
 	return false;
 }
 
-static int gather(const struct enforce *e, struct input *in)
+int enforce_gather(const struct enforce *e, struct enforce_input *in)
 {
 	size_t known, locals = 0, n = 0, i;
 	struct enforced_pod *pod;
@@ -331,7 +324,7 @@ static int gather(const struct enforce *e, struct input *in)
 	return 0;
 }
 
-static void input_clear(struct input *in)
+void enforce_input_clear(struct enforce_input *in)
 {
 	free(in->namespaces);
 	free(in->nodes);
@@ -490,7 +483,7 @@ static void save_state(struct enforce *e)
 	e->state_text = text;
 }
 
-static int put_in_force(struct enforce *e, const struct input *in, struct compiled_policy *policy, bool *ret_again)
+static int put_in_force(struct enforce *e, const struct enforce_input *in, struct compiled_policy *policy, bool *ret_again)
 {
 	bool *fits = calloc(policy->ruleset_count + 1, sizeof(*fits));
 	bool switch_slots = false, changed = false;
@@ -527,7 +520,7 @@ static int put_in_force(struct enforce *e, const struct input *in, struct compil
 int enforce_apply(struct enforce *e, bool *ret_again)
 {
 	struct compiled_policy *policy = NULL;
-	struct input in = {};
+	struct enforce_input in = {};
 	int r;
 
 	/* The other slot is written next: nobody may still read it. */
@@ -536,7 +529,7 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	mirror(e);
 	*ret_again = false;
 	e->problem_count = 0;
-	r = gather(e, &in);
+	r = enforce_gather(e, &in);
 	if (r == 0)
 		r = policy_compile(e->registry, &in.input, &policy);
 	if (r == 0) {
@@ -551,7 +544,7 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 		compiled_policy_free(policy);
 		log_error("policy", "a pass failed: %s; what was in force stays", strerror(-r));
 	}
-	input_clear(&in);
+	enforce_input_clear(&in);
 	return r;
 }
 

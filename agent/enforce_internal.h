@@ -58,6 +58,16 @@ struct enforce {
 	size_t problem_count;
 };
 
+/* Everything the compiler reads. Local pods come first, in the order of e->pods. */
+struct enforce_input {
+	struct policy_input input;
+	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods;
+	bool *subject;
+};
+/* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */
+int enforce_gather(const struct enforce *e, struct enforce_input *in);
+void enforce_input_clear(struct enforce_input *in);
+
 /* The slot in force now. */
 unsigned int enforce_slot(const struct enforce *e);
 void enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
