@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/agent.h"
+#include "agent/rule_counts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -114,16 +115,12 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 /* The flow table's collector, the programs' events, and who is told about them. */
 static int start_observation(struct agent *agent, char *message, size_t size)
 {
-	const struct flows_maps tables = {
-		.fd_v4 = maps_fd(agent->maps, MAP_FLOWS4),
-		.fd_v6 = maps_fd(agent->maps, MAP_FLOWS6),
-		.sets_v4 = maps_get(agent->maps, MAP_FLOWS4)->max_entries,
-		.sets_v6 = maps_get(agent->maps, MAP_FLOWS6)->max_entries,
-		.control = maps_control(agent->maps),
-	};
+	const struct flows_maps tables = flows_maps_of(agent->maps);
 	int r;
 
 	agent->flows = flows_new(&tables);
+	if (agent->flows)
+		flows_on_over(agent->flows, rule_counts_over, enforce_rule_counts(agent->enforce));
 	r = agent->flows ? flows_start(agent->flows, agent->loop) : -ENOMEM;
 	agent->show = (struct show_sources){
 		.loop = agent->loop,

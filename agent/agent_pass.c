@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "agent/rule_counts.h"
 #include "agent/notify.h"
 
 /* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */
@@ -94,7 +95,10 @@ static void on_finish(uv_timer_t *timer)
 
 static void on_repair(uv_timer_t *timer)
 {
-	agent_repair(timer->data);
+	struct agent *agent = timer->data;
+
+	rule_counts_flush(enforce_rule_counts(agent->enforce));
+	agent_repair(agent);
 }
 
 int agent_pass_start(struct agent *agent)

@@ -57,8 +57,10 @@ static int load_state(struct enforce *e)
 
 	if (r == 0) {
 		r = policy_registry_import(e->registry, state);
-		if (r == 0)
+		if (r == 0) {
 			e->state_text = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS);
+			e->held_before = json_incref(json_object_get(state, "held"));
+		}
 		json_decref(state);
 	}
 	if (r < 0 && r != -ENOENT)
@@ -80,6 +82,8 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 	r = (e->state || !state) && e->registry ? shadow_open(maps, MAP_ADDRESSES, &e->addresses) : -ENOMEM;
 	if (r == 0)
 		r = rules_open(e);
+	if (r == 0)
+		r = rule_counts_open(maps, &e->counts);
 	if (r == 0)
 		r = load_state(e);
 	if (r < 0) {
@@ -125,8 +129,11 @@ void enforce_close(struct enforce *e)
 	}
 	compiled_policy_free(e->policy);
 	policy_registry_free(e->registry);
+	rule_counts_close(e->counts);
 	shadow_close(e->addresses);
 	rules_close(e);
+	deleted_policies_clear(e);
+	json_decref(e->held_before);
 	free(e->pending);
 	free(e->problems);
 	free(e->service_pods);
@@ -210,6 +217,7 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 		/* Unless it was another pod's by that number. */
 		pod->written = memcmp(&pod->entry, &pinned, sizeof(pinned)) == 0;
 	}
+	held_restore(e, pod);
 	pod->next = e->pods;
 	e->pods = pod;
 	return 0;
@@ -262,77 +270,16 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 
 	if (object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE)
 		return false;
+	if (deleted && (object->kind == OBJECT_NETWORK_POLICY || object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
+		deleted_policy_keep(e, object);
 	for (pod = e->pods; pod && object->kind == OBJECT_POD && deleted; pod = pod->next) {
 		if (strcmp(pod->object.namespace, object->namespace) != 0 || strcmp(pod->object.name, object->name) != 0)
 			continue;
 		if (copy_labels(&pod->object.labels, &object->labels) < 0 || copy_ports(&pod->object, object) < 0)
 			log_error("policy", "pod %s/%s: no memory for its labels", object->namespace, object->name);
+		pod->object_gone = true;
 	}
 	return true;
-}
-
-/* The Pod object if it stands for this container, else what the attachment knows. */
-static const struct object *object_of(const struct enforce *e, const struct enforced_pod *pod)
-{
-	const struct object *object = store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
-
-	/* A finished pod's labels are nobody's; an object with host network is another thing by that name. */
-	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
-}
-
-static bool is_local(const struct enforce *e, const struct object *object)
-{
-	const struct enforced_pod *pod;
-
-	for (pod = e->pods; pod; pod = pod->next)
-		if (strcmp(pod->object.name, object->name) == 0 && strcmp(pod->object.namespace, object->namespace) == 0)
-			return true;
-	return false;
-}
-
-int enforce_gather(const struct enforce *e, struct enforce_input *in)
-{
-	size_t known, locals = 0, n = 0, i;
-	struct enforced_pod *pod;
-
-	in->input.namespace_count = store_list(e->store, OBJECT_NAMESPACE, &in->namespaces);
-	in->input.policy_count = store_list(e->store, OBJECT_NETWORK_POLICY, &in->policies);
-	in->input.cluster_policy_count =
-		store_list(e->store, OBJECT_CLUSTER_NETWORK_POLICY, &in->cluster_policies);
-	in->input.node_count = store_list(e->store, OBJECT_NODE, &in->nodes);
-	known = store_list(e->store, OBJECT_POD, &in->objects);
-	for (pod = e->pods; pod; pod = pod->next)
-		locals++;
-	in->pods = calloc(known + locals + 1, sizeof(*in->pods));
-	in->subject = calloc(known + locals + 1, sizeof(*in->subject));
-	if (!in->pods || !in->subject)
-		return -ENOMEM;
-	for (pod = e->pods; pod; pod = pod->next) {
-		in->subject[n] = true;
-		in->pods[n++] = object_of(e, pod);
-	}
-	for (i = 0; i < known; i++)
-		if (!is_local(e, in->objects[i]) || in->objects[i]->pod.host_network)
-			in->pods[n++] = in->objects[i];
-	in->input.namespaces = in->namespaces;
-	in->input.nodes = in->nodes;
-	in->input.policies = in->policies;
-	in->input.cluster_policies = in->cluster_policies;
-	in->input.pods = in->pods;
-	in->input.subject = in->subject;
-	in->input.pod_count = n;
-	return 0;
-}
-
-void enforce_input_clear(struct enforce_input *in)
-{
-	free(in->namespaces);
-	free(in->nodes);
-	free(in->policies);
-	free(in->cluster_policies);
-	free(in->objects);
-	free(in->pods);
-	free(in->subject);
 }
 
 /* A set that found no room closes its pods; so does one that is not in the policy. */
@@ -365,6 +312,11 @@ static void resolve_pods(struct enforce *e, const struct compiled_policy *policy
 		pod->identity = policy->pods[i].identity;
 		pod->ingress = ruleset_in_force(policy, fits, policy->pods[i].ingress_ruleset);
 		pod->egress = ruleset_in_force(policy, fits, policy->pods[i].egress_ruleset);
+		/* The policies that held a pod when the agent ended are not known any more. */
+		if (pod->held_before[INGRESS_HELD])
+			pod->ingress = RULESET_CLOSED;
+		if (pod->held_before[EGRESS_HELD])
+			pod->egress = RULESET_CLOSED;
 		if (pod->ingress != RULESET_CAPACITY && pod->egress != RULESET_CAPACITY)
 			continue;
 		snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
@@ -421,16 +373,13 @@ static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifind
 static int forget_unknown_pods(struct enforce *e)
 {
 	static const struct pod_entry none;
-	void *values = NULL;
-	const struct pod_entry *entries;
+	struct pod_entry entry;
 	uint32_t index;
-	int r = maps_read_array(e->maps, MAP_PODS, &values);
+	int r = 0;
 
-	entries = values;
 	for (index = 0; index < POLDER_MAX_PODS && r == 0; index++)
-		if (entries[index].ifindex && !pod_by_link(e, entries[index].ifindex))
+		if (maps_find(e->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex && !pod_by_link(e, entry.ifindex))
 			r = maps_put(e->maps, MAP_PODS, &index, &none);
-	free(values);
 	return r;
 }
 
@@ -461,13 +410,28 @@ static void mirror(struct enforce *e)
 	e->switched = false;
 }
 
+/* Which pods on their way out are isolated by policies that went. */
+static void note_held(struct enforce *e, const struct compiled_policy *policy)
+{
+	struct enforced_pod *pod;
+	size_t i = 0;
+
+	for (pod = e->pods; pod; pod = pod->next, i++) {
+		pod->held[INGRESS_HELD] = policy->pods[i].ingress_held || pod->held_before[INGRESS_HELD];
+		pod->held[EGRESS_HELD] = policy->pods[i].egress_held || pod->held_before[EGRESS_HELD];
+	}
+}
+
 /* Before a number is used in a map, it is on disk. */
 static void save_state(struct enforce *e)
 {
 	json_t *state = e->state ? policy_registry_export(e->registry) : NULL;
-	char *text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	char *text;
 	int r;
 
+	if (state && json_object_set_new(state, "held", held_export(e)) < 0)
+		log_error("policy", "no memory to note the pods that end");
+	text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(state);
 	if (!text)
 		return;
@@ -493,6 +457,8 @@ static int put_in_force(struct enforce *e, const struct enforce_input *in, struc
 	if (!fits)
 		return -ENOMEM;
 	r = e->policy ? 0 : forget_unknown_pods(e);
+	if (r == 0)
+		r = rule_counts_prepare(e->counts, policy, e->registry);
 	if (r == 0)
 		r = rules_write(e, policy, fits, &switch_slots);
 	if (r == 0) {
@@ -529,10 +495,13 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	mirror(e);
 	*ret_again = false;
 	e->problem_count = 0;
+	e->pass++;
+	deleted_policies_settle(e);
 	r = enforce_gather(e, &in);
 	if (r == 0)
 		r = policy_compile(e->registry, &in.input, &policy);
 	if (r == 0) {
+		note_held(e, policy);
 		save_state(e);
 		e->unfinished = true;
 		r = put_in_force(e, &in, policy, ret_again);
@@ -555,6 +524,7 @@ bool enforce_finish(struct enforce *e)
 	if (!e->unfinished)
 		return false;
 	mirror(e);
+	rule_counts_flush(e->counts);
 	if (e->policy) {
 		swept = rules_sweep(e);
 		policy_registry_collect(e->registry);
@@ -633,7 +603,7 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 		return 0;
 	}
 	for (pod = e->pods; pod; pod = pod->next) {
-		const struct object *object = object_of(e, pod);
+		const struct object *object = pod_object_of(e, pod);
 
 		if (strcmp(pod->object.namespace, namespace) == 0)
 			e->service_pods[count++] = (struct service_pod){
@@ -646,7 +616,7 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 	}
 	known = store_count(e->store, OBJECT_POD);
 	for (i = 0; i < known; i++)
-		if (strcmp(objects[i]->namespace, namespace) == 0 && !is_local(e, objects[i]))
+		if (strcmp(objects[i]->namespace, namespace) == 0 && !pod_is_local(e, objects[i]))
 			e->service_pods[count++] = (struct service_pod){
 				.namespace = objects[i]->namespace,
 				.labels = &objects[i]->labels,
@@ -662,6 +632,11 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 const struct compiled_policy *enforce_policy(const struct enforce *e)
 {
 	return e->policy;
+}
+
+struct rule_counts *enforce_rule_counts(struct enforce *e)
+{
+	return e->counts;
 }
 
 struct policy_registry *enforce_registry(struct enforce *e)

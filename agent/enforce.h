@@ -53,6 +53,7 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 /* For showing. */
 const struct compiled_policy *enforce_policy(const struct enforce *enforce);
 struct policy_registry *enforce_registry(struct enforce *enforce);
+struct rule_counts *enforce_rule_counts(struct enforce *enforce);
 /* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next pass. */
 const char *enforce_pod_name(const struct enforce *enforce, const struct polder_addr *addr);
 struct enforce_problem {

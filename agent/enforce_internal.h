@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "agent/enforce.h"
+#include "agent/rule_counts.h"
 #include "agent/shadow.h"
 
 /* A local pod as the maps know it. */
@@ -16,7 +17,19 @@ struct enforced_pod {
 	struct pod_entry entry; /* as written */
 	bool written;
 	uint32_t identity, ingress, egress; /* what the present pass asks for */
+	uint64_t terminating; /* the pass that first saw it on its way out; 0: it is not */
+	bool object_gone;     /* its Pod object was there, and is not */
+	bool held[2];         /* enum held: policies that went hold for it still */
+	bool held_before[2];  /* the same, of before a restart: closed */
 	struct enforced_pod *next;
+};
+
+enum held { INGRESS_HELD, EGRESS_HELD };
+
+/* It holds for the pods that were on their way out in the pass it went in. */
+struct deleted_policy {
+	struct object *policy; /* shared */
+	uint64_t pass;
 };
 
 /* An address whose other slot has to follow. */
@@ -39,8 +52,13 @@ struct enforce {
 	const struct node *node;
 	char *state;
 	struct policy_registry *registry;
+	struct rule_counts *counts;
 	struct compiled_policy *policy;
 	char *state_text; /* as last written */
+	uint64_t pass;
+	struct deleted_policy *deleted;
+	size_t deleted_count;
+	struct json_t *held_before; /* of the state file */
 	struct shadow *addresses;
 	struct shadow *rules[RULESET_MAPS];
 	struct enforced_pod *pods;
@@ -58,20 +76,31 @@ struct enforce {
 	size_t problem_count;
 };
 
-/* Everything the compiler reads. Local pods come first, in the order of e->pods. */
-struct enforce_input {
-	struct policy_input input;
-	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods;
-	bool *subject;
-};
-/* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */
-int enforce_gather(const struct enforce *e, struct enforce_input *in);
-void enforce_input_clear(struct enforce_input *in);
-
 /* The slot in force now. */
 unsigned int enforce_slot(const struct enforce *e);
 void enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* enforce_input.c: everything the compiler reads. Local pods come first, in the order of e->pods. */
+struct enforce_input {
+	struct policy_input input;
+	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods, **deleted;
+	bool *subject;
+	uint64_t *terminating, *deleted_in_pass;
+};
+/* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */
+int enforce_gather(const struct enforce *e, struct enforce_input *in);
+void enforce_input_clear(struct enforce_input *in);
+/* The Pod object if it stands for this container, else what the attachment knows. */
+const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod);
+bool pod_is_local(const struct enforce *e, const struct object *object);
+/* Policies that went since the last pass, for the pods that are on their way out: to be called at the start of a pass. */
+void deleted_policies_settle(struct enforce *e);
+void deleted_policy_keep(struct enforce *e, const struct object *policy);
+void deleted_policies_clear(struct enforce *e);
+/* For the state file, and from it. */
+struct json_t *held_export(const struct enforce *e);
+void held_restore(const struct enforce *e, struct enforced_pod *pod);
 
 /* enforce_rules.c */
 int rules_open(struct enforce *e);

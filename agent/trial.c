@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/trial.h"
+#include "agent/rule_counts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -52,13 +53,7 @@ static void on_change(const struct object *object, bool deleted, void *data)
 /* What an agent opens at its start; nothing of it exists yet. */
 static int start(struct trial *t)
 {
-	const struct flows_maps tables = {
-		.fd_v4 = maps_fd(t->maps, MAP_FLOWS4),
-		.fd_v6 = maps_fd(t->maps, MAP_FLOWS6),
-		.sets_v4 = maps_get(t->maps, MAP_FLOWS4)->max_entries,
-		.sets_v6 = maps_get(t->maps, MAP_FLOWS6)->max_entries,
-		.control = maps_control(t->maps),
-	};
+	const struct flows_maps tables = flows_maps_of(t->maps);
 	const struct attachment *a;
 	int r;
 
@@ -71,6 +66,8 @@ static int start(struct trial *t)
 	r = enforce_open(t->maps, t->store, t->config, t->node, t->state, &t->enforce);
 	if (r == 0)
 		r = services_open(t->maps, t->store, enforce_service_pods, t->enforce, &t->services);
+	if (r == 0)
+		flows_on_over(t->flows, rule_counts_over, enforce_rule_counts(t->enforce));
 	for (a = t->attachments; a && r == 0; a = a->next)
 		r = enforce_add_pod(t->enforce, &a->pod);
 	if (r == 0)

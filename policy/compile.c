@@ -76,14 +76,14 @@ struct subject {
 	const struct registry_identity *registered;
 	const struct view_namespace *namespace;
 	enum direction direction;
-	bool terminating;
+	uint64_t terminating;
 };
 
 static bool is_selected(const struct subject *subject, const struct view_policy *policy)
 {
 	const struct network_policy_object *spec = &policy->object->network_policy;
 
-	if (policy->deleted && !subject->terminating)
+	if (policy->deleted_at && (!subject->terminating || subject->terminating > policy->deleted_at))
 		return false;
 	if (!selector_matches(&spec->pod_selector, &subject->registered->labels))
 		return false;
@@ -287,7 +287,7 @@ static int find_ruleset(struct compilation *c, const struct subject *subject,
 }
 
 static int find_both(struct compilation *c, struct view_identity *identity,
-		     const struct view_namespace *namespace, bool terminating)
+		     const struct view_namespace *namespace, uint64_t terminating)
 {
 	int r = 0;
 
@@ -313,7 +313,7 @@ static int find_rulesets(struct compilation *c)
 
 			if (!identity->subject)
 				continue;
-			r = find_both(c, identity, namespace, false);
+			r = find_both(c, identity, namespace, 0);
 			if (r < 0)
 				return r;
 		}
@@ -405,10 +405,14 @@ static int list_pods(struct compilation *c, const struct policy_input *input)
 		identity = c->view.identities[index];
 		if (input->terminating && input->terminating[i] &&
 		    input->deleted_policy_count > 0) {
-			int r = find_both(c, &identity, namespace_of(&c->view, index), true);
+			const struct view_identity *live = &c->view.identities[index];
+			int r = find_both(c, &identity, namespace_of(&c->view, index),
+					  input->terminating[i]);
 
 			if (r < 0)
 				return r;
+			pod->ingress_held = identity.ruleset[INGRESS] != live->ruleset[INGRESS];
+			pod->egress_held = identity.ruleset[EGRESS] != live->ruleset[EGRESS];
 		}
 		pod->ingress_ruleset = identity.ruleset[INGRESS];
 		pod->egress_ruleset = identity.ruleset[EGRESS];

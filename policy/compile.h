@@ -84,6 +84,7 @@ struct compiled_pod {
 	uint32_t egress_ruleset;
 	const struct compiled_selection *ingress_isolation; /* NULL: not isolated */
 	const struct compiled_selection *egress_isolation;
+	bool ingress_held, egress_held; /* deleted policies are part of it */
 };
 
 struct compiled_policy {
@@ -106,13 +107,15 @@ struct policy_input {
 	size_t namespace_count;
 	const struct object *const *pods;
 	const bool *subject;
-	const bool *terminating; /* of each pod: deleted policies hold for it still; NULL: none */
+	const uint64_t *terminating; /* of each pod: since when it is on its way out; 0: it is not; NULL: none is */
 	size_t pod_count;
 	const struct object *const *policies;
 	size_t policy_count;
 	const struct object *const *cluster_policies;
 	size_t cluster_policy_count;
-	const struct object *const *deleted_policies; /* of both kinds: they hold for terminating pods alone */
+	/* Of both kinds; they hold for pods that were on their way out by the time the policy went (both count alike). */
+	const struct object *const *deleted_policies;
+	const uint64_t *deleted_at;
 	size_t deleted_policy_count;
 	const struct object *const *nodes;
 	size_t node_count;

@@ -182,7 +182,7 @@ static int compare_policies(const void *a, const void *b)
 		order = strcmp(x->object->namespace, y->object->namespace);
 	if (order == 0)
 		order = strcmp(x->object->name, y->object->name);
-	return order ? order : (int)x->deleted - (int)y->deleted;
+	return order ? order : (x->deleted_at > y->deleted_at) - (x->deleted_at < y->deleted_at);
 }
 
 static const struct view_namespace *find_namespace(const struct view *view, const char *name)
@@ -230,12 +230,13 @@ static int add_rules(struct view_policy *policy, enum direction direction,
 }
 
 static void add_policies(struct view *view, const struct object *const *objects, size_t count,
-			 bool deleted)
+			 const uint64_t *deleted_at)
 {
 	for (size_t i = 0; i < count; i++) {
 		view->cluster_count += objects[i]->kind == OBJECT_CLUSTER_NETWORK_POLICY;
 		view->policies[view->policy_count++] =
-			(struct view_policy){.object = objects[i], .deleted = deleted};
+			(struct view_policy){.object = objects[i],
+					     .deleted_at = deleted_at ? deleted_at[i] : 0};
 	}
 }
 
@@ -248,9 +249,9 @@ static int build_policies(struct view *view, struct policy_registry *registry,
 	view->policies = calloc(count + 1, sizeof(*view->policies));
 	if (!view->policies)
 		return -ENOMEM;
-	add_policies(view, input->policies, input->policy_count, false);
-	add_policies(view, input->cluster_policies, input->cluster_policy_count, false);
-	add_policies(view, input->deleted_policies, input->deleted_policy_count, true);
+	add_policies(view, input->policies, input->policy_count, NULL);
+	add_policies(view, input->cluster_policies, input->cluster_policy_count, NULL);
+	add_policies(view, input->deleted_policies, input->deleted_policy_count, input->deleted_at);
 	qsort(view->policies, view->policy_count, sizeof(*view->policies), compare_policies);
 	for (size_t i = 0; i < view->policy_count; i++) {
 		struct view_policy *policy = &view->policies[i];

@@ -35,7 +35,7 @@ struct view_rule {
 struct view_policy {
 	const struct object *object;
 	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of no pod */
-	bool deleted; /* holds for terminating pods alone */
+	uint64_t deleted_at; /* 0: it is there */
 	struct view_rule *rules[2];		/* ingress, egress */
 	size_t rule_count[2];
 	bool named_ports[2];

@@ -3,6 +3,7 @@
 #include "agent/kernel/flows.h"
 
 #include <assert.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,9 @@ struct pass {
 struct flows {
 	struct flow_table tables[2]; /* IPv4, IPv6 */
 	const struct control *control;
+	int rules_fd[2];
+	flows_over over;
+	void *over_data;
 	struct flow_window window, twin_window;
 	struct pass pass;
 	struct stuck stuck[STUCK_MAX];
@@ -76,6 +80,25 @@ uint32_t flows_now(void)
 	return (uint32_t)(((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >> FLOW_TICK_SHIFT);
 }
 
+struct flows_maps flows_maps_of(struct maps *maps)
+{
+	return (struct flows_maps){
+		.fd_v4 = maps_fd(maps, MAP_FLOWS4),
+		.fd_v6 = maps_fd(maps, MAP_FLOWS6),
+		.sets_v4 = maps_get(maps, MAP_FLOWS4)->max_entries,
+		.sets_v6 = maps_get(maps, MAP_FLOWS6)->max_entries,
+		.control = maps_control(maps),
+		.fd_rules_v4 = maps_fd(maps, MAP_FLOW_RULES4),
+		.fd_rules_v6 = maps_fd(maps, MAP_FLOW_RULES6),
+	};
+}
+
+void flows_on_over(struct flows *flows, flows_over over, void *data)
+{
+	flows->over = over;
+	flows->over_data = data;
+}
+
 struct flows *flows_new(const struct flows_maps *maps)
 {
 	struct flows *flows = calloc(1, sizeof(*flows));
@@ -87,6 +110,8 @@ struct flows *flows_new(const struct flows_maps *maps)
 	flows->tables[0] = (struct flow_table){maps->fd_v4, FAMILY_V4, maps->sets_v4};
 	flows->tables[1] = (struct flow_table){maps->fd_v6, FAMILY_V6, maps->sets_v6};
 	flows->control = maps->control;
+	flows->rules_fd[0] = maps->fd_rules_v4;
+	flows->rules_fd[1] = maps->fd_rules_v6;
 	flows->stats.capacity_v4 = (uint64_t)maps->sets_v4 * FLOW_WAYS;
 	flows->stats.capacity_v6 = (uint64_t)maps->sets_v6 * FLOW_WAYS;
 	return flows;
@@ -220,6 +245,22 @@ static bool is_idle(const struct flow_head *head, uint32_t now, uint32_t timeout
 	return flow_age(now, __atomic_load_n(&head->last, __ATOMIC_RELAXED)) > timeout;
 }
 
+static uint32_t way_of(const struct flow_table *table, const void *entry)
+{
+	size_t set_bytes = FLOW_WAYS * FLOW_SIZE(table->family);
+
+	return (uint32_t)((uintptr_t)entry % set_bytes / FLOW_SIZE(table->family));
+}
+
+/* The rules of a set's ways; zeroes where they are not kept. */
+static void read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set, struct flow_rules_set *ret)
+{
+	int fd = flows->rules_fd[table - flows->tables];
+
+	if (fd <= 0 || bpf_map_lookup_elem(fd, &set, ret) < 0)
+		memset(ret, 0, sizeof(*ret));
+}
+
 /* Frees a claimed entry and keeps its counts. */
 static void free_side(struct flows *flows, const struct flow_table *table, const struct side *side)
 {
@@ -227,6 +268,12 @@ static void free_side(struct flows *flows, const struct flow_table *table, const
 	uint32_t packets = side->head->packets;
 	uint64_t bytes = side->head->bytes;
 
+	if (flows->over) {
+		struct flow_rules_set rules;
+
+		read_rules(flows, table, side->set, &rules);
+		flows->over(&rules.way[way_of(table, side->entry)], packets, bytes, flows->over_data);
+	}
 	flow_entry_free(table, side->entry);
 	flows->over_packets += packets;
 	flows->over_bytes += bytes;
@@ -470,13 +517,20 @@ size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr)
 
 /* ---------------------------------------------------------------- looking */
 
-static bool visit_set(const struct flow_table *table, void *set, uint32_t now, flows_visitor visit, void *data)
+static bool visit_set(const struct flows *flows, const struct flow_table *table, uint32_t number, void *set, uint32_t now,
+		      flows_visitor visit, void *data)
 {
 	struct flow_record record = {.family = table->family};
+	struct flow_rules_set rules;
+	bool rules_read = false;
 
 	for (uint32_t way = 0; way < FLOW_WAYS; way++) {
 		if (flow_snapshot(table, flow_entry(table, set, way), &record.flow) < 0)
 			continue;
+		if (!rules_read)
+			read_rules(flows, table, number, &rules);
+		rules_read = true;
+		record.rules = rules.way[way];
 		record.idle = flow_age(now, record.flow.content.last);
 		if (!visit(&record, data))
 			return false;
@@ -495,7 +549,7 @@ bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budge
 		const struct flow_table *table = &flows->tables[cursor->table];
 		void *set = flow_window_set(table, &window, cursor->set, FLOW_WINDOW_BYTES);
 
-		more = set && visit_set(table, set, now, visit, data);
+		more = set && visit_set(flows, table, cursor->set, set, now, visit, data);
 		if (++cursor->set == table->sets) {
 			flow_window_close(&window);
 			cursor->set = 0;

@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "agent/kernel/flow_table.h"
+#include "agent/kernel/maps.h"
 
 struct flows;
 
@@ -13,9 +14,14 @@ struct flows_maps {
 	int fd_v4, fd_v6;
 	uint32_t sets_v4, sets_v6; /* powers of two */
 	const struct control *control;
+	int fd_rules_v4, fd_rules_v6; /* maps flow_rules4 and flow_rules6; 0: none */
 };
+struct flows_maps flows_maps_of(struct maps *maps);
 
 struct flows *flows_new(const struct flows_maps *maps); /* NULL: no memory */
+/* Called for each entry that is freed, with the rules that allowed the flow. */
+typedef void (*flows_over)(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *data);
+void flows_on_over(struct flows *flows, flows_over over, void *data);
 /* Takes NULL. Not before the handles of flows_stop() are closed. */
 void flows_free(struct flows *flows);
 
@@ -42,6 +48,7 @@ size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr)
 struct flow_record {
 	uint8_t family;
 	struct flow_snapshot flow;
+	struct flow_rules rules; /* that allowed it; 0: none */
 	uint32_t idle; /* ticks */
 };
 /* False: no more. */

@@ -385,6 +385,132 @@ static void outside_needs_a_rule_of_an_isolated_pod(void)
 	}
 }
 
+/* What one rule set says in both steps, of everybody and every port. */
+static uint32_t tiered(uint8_t admin, uint8_t rest, uint32_t flags)
+{
+	struct ruleset_entry set = {.default_pod_class = 1,
+				    .default_world_class = 1,
+				    .flags = RULESET_HAS_PORTS | flags};
+	struct ruleset_cell cell = {.rule = {101, 102}, .verdict = {admin, rest}};
+	uint32_t id = next_ruleset++;
+	struct ruleset_cell_key key = {.ruleset = id, .peer_class = 1, .port_class = 1};
+
+	world_set(world, "rulesets", &id, &set);
+	world_set(world, "ruleset_cells", &key, &cell);
+	allow_ports(id, 0, 0, -16, 1);
+	return id;
+}
+
+static void cnp1_cnp3_the_admin_tier_decides_or_passes_on(void)
+{
+	static const struct {
+		uint8_t admin, rest;
+		uint32_t flags;
+		bool allowed;
+	} cases[] = {
+		{CELL_ALLOW, CELL_DENY, 0, true},
+		{CELL_ALLOW, CELL_NONE, RULESET_ISOLATES, true},
+		{CELL_DENY, CELL_ALLOW, RULESET_ISOLATES, false},
+		{CELL_PASS, CELL_ALLOW, RULESET_ISOLATES, true},
+		{CELL_PASS, CELL_NONE, RULESET_ISOLATES, false},
+		{CELL_PASS, CELL_NONE, 0, true},
+		{CELL_PASS, CELL_DENY, 0, false},
+		{CELL_NONE, CELL_DENY, 0, false},
+		{CELL_NONE, CELL_NONE, 0, true},
+		{CELL_NONE, CELL_NONE, RULESET_ISOLATES, false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint32_t rules = tiered(cases[i].admin, cases[i].rest, cases[i].flags);
+
+		EACH_VERSION(v)
+		{
+			struct world_result r;
+
+			open_all();
+			world_set_rules(world, 0, rules, RULESET_OPEN);
+			r = attempt(0, v, pod_text[1][v], IPPROTO_TCP, 80);
+			CU_ASSERT(cases[i].allowed ? forwarded(&r) : dropped(&r, REASON_POLICY_EGRESS));
+			open_all();
+			world_set_rules(world, 1, RULESET_OPEN, rules);
+			r = attempt(0, v, pod_text[1][v], IPPROTO_TCP, 80);
+			CU_ASSERT(cases[i].allowed ? forwarded(&r) : dropped(&r, REASON_POLICY_INGRESS));
+		}
+	}
+	open_all();
+}
+
+static void peers_classes_switch_with_the_generation(void)
+{
+	uint32_t rules = new_ruleset();
+	struct ruleset_peer_key key = {.ruleset = rules, .identity = world->pods[1].identity};
+	struct ruleset_peer peer = {};
+	struct world_result r;
+
+	peer.peer_class[!(world->control.generation & 1)] = 1;
+	world_set(world, "ruleset_peers", &key, &peer);
+	allow_ports(rules, 0, 0, -16, 1);
+	set_cell(rules, 1, 1, 7, 0, true);
+	world_set_rules(world, 0, rules, RULESET_OPEN);
+	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
+	CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
+	world_move_generation(world, 1);
+	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
+	CU_ASSERT(forwarded(&r));
+	world_move_generation(world, 1);
+	open_all();
+}
+
+static uint64_t rule_packets(uint32_t rule)
+{
+	struct rule_counter values[256] = {};
+	uint64_t sum = 0;
+
+	if (bpf_map_lookup_elem(world_map(world, "rule_counters"), &rule, values) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		sum += values[i].packets;
+	return sum;
+}
+
+static void count_rule(uint32_t rule)
+{
+	struct rule_counter none[256] = {};
+
+	CU_ASSERT_EQUAL_FATAL(bpf_map_update_elem(world_map(world, "rule_counters"), &rule, none, BPF_ANY), 0);
+}
+
+/* Judged packets are counted at once; those of a flow when it is judged anew by another rule. */
+static void packets_are_counted_for_the_rules_that_judge_them(void)
+{
+	uint32_t first = new_ruleset(), second = new_ruleset();
+	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_UDP, 4000, 53);
+
+	allow_peer(first, world->pods[1].identity, 1);
+	allow_ports(first, 0, 0, -16, 1);
+	set_cell(first, 1, 1, 901, 0, true);
+	allow_peer(second, world->pods[1].identity, 1);
+	allow_ports(second, 0, 0, -16, 1);
+	set_cell(second, 1, 1, 902, 0, true);
+	count_rule(901);
+	count_rule(902);
+	count_rule(RULE_DEFAULT | first);
+	world_set_rules(world, 0, first, RULESET_OPEN);
+	for (int i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(send_of_pod(0, &spec).verdict, TC_ACT_REDIRECT);
+	CU_ASSERT_EQUAL(rule_packets(901), 1); /* the other four stand in the flow */
+	world_set_rules(world, 0, second, RULESET_OPEN);
+	world_move_generation(world, 2);
+	CU_ASSERT_EQUAL(send_of_pod(0, &spec).verdict, TC_ACT_REDIRECT);
+	CU_ASSERT_EQUAL(rule_packets(901), 5);
+	CU_ASSERT_EQUAL(rule_packets(902), 1);
+	world_set_rules(world, 0, first, RULESET_OPEN);
+	attempt(0, V4, outside[V4], IPPROTO_TCP, 80);
+	attempt(0, V4, outside[V4], IPPROTO_TCP, 80);
+	CU_ASSERT_EQUAL(rule_packets(RULE_DEFAULT | first), 2);
+	open_all();
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -404,6 +530,9 @@ int main(void)
 		SUITE_TEST(one_word_switches_all_rulesets),
 		SUITE_TEST(node_reaches_its_pods_whatever_the_policy),
 		SUITE_TEST(outside_needs_a_rule_of_an_isolated_pod),
+		SUITE_TEST(cnp1_cnp3_the_admin_tier_decides_or_passes_on),
+		SUITE_TEST(peers_classes_switch_with_the_generation),
+		SUITE_TEST(packets_are_counted_for_the_rules_that_judge_them),
 	};
 
 	return SUITE_RUN("policy", tests);

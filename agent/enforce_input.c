@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the compiler reads; and the policies that went while pods they isolate are on their way out. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/enforce_internal.h"
+#include "agent/log.h"
+
+const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod)
+{
+	const struct object *object = store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+
+	/* A finished pod's labels are nobody's; an object with host network is another thing by that name. */
+	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
+}
+
+bool pod_is_local(const struct enforce *e, const struct object *object)
+{
+	const struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next)
+		if (strcmp(pod->object.name, object->name) == 0 && strcmp(pod->object.namespace, object->namespace) == 0)
+			return true;
+	return false;
+}
+
+/* ---------------------------------------------------------------- pods that end, policies that went */
+
+void deleted_policy_keep(struct enforce *e, const struct object *policy)
+{
+	struct deleted_policy *grown = reallocarray(e->deleted, e->deleted_count + 1, sizeof(*grown));
+
+	if (!grown) {
+		log_error("policy", "%s %s: no memory to keep it for pods that end; they are open if nothing else isolates them",
+			  object_kind_name(policy->kind), policy->name);
+		return;
+	}
+	e->deleted = grown;
+	grown[e->deleted_count++] =
+		(struct deleted_policy){.policy = object_share(policy), .pass = e->pass + 1};
+}
+
+void deleted_policies_clear(struct enforce *e)
+{
+	size_t i;
+
+	for (i = 0; i < e->deleted_count; i++)
+		object_free(e->deleted[i].policy);
+	free(e->deleted);
+	e->deleted = NULL;
+	e->deleted_count = 0;
+}
+
+/* Its object says so, or its namespace's, or the object has gone before its container. */
+static bool is_terminating(const struct enforce *e, const struct enforced_pod *pod)
+{
+	const struct object *object = store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+	const struct object *space = store_get(e->store, OBJECT_NAMESPACE, "", pod->object.namespace);
+
+	if (object ? object->pod.terminating || object->pod.finished : pod->object_gone)
+		return true;
+	return space && space->space.terminating;
+}
+
+static void mark_terminating(struct enforce *e)
+{
+	struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		if (store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name))
+			pod->object_gone = false;
+		if (!is_terminating(e, pod)) {
+			pod->terminating = 0;
+			memset(pod->held, 0, sizeof(pod->held));
+			memset(pod->held_before, 0, sizeof(pod->held_before));
+		} else if (!pod->terminating) {
+			pod->terminating = e->pass;
+		}
+	}
+}
+
+/* A policy that is back speaks for itself; one that holds for nobody is over. */
+static bool is_over(const struct enforce *e, const struct deleted_policy *deleted)
+{
+	const struct object *policy = deleted->policy;
+	const struct enforced_pod *pod;
+
+	if (store_get(e->store, policy->kind, policy->namespace, policy->name))
+		return true;
+	for (pod = e->pods; pod; pod = pod->next)
+		if (pod->terminating && pod->terminating <= deleted->pass)
+			return false;
+	return true;
+}
+
+static void drop_what_is_over(struct enforce *e)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < e->deleted_count; i++) {
+		if (is_over(e, &e->deleted[i]))
+			object_free(e->deleted[i].policy);
+		else
+			e->deleted[kept++] = e->deleted[i];
+	}
+	e->deleted_count = kept;
+}
+
+void deleted_policies_settle(struct enforce *e)
+{
+	mark_terminating(e);
+	drop_what_is_over(e);
+}
+
+/* ---------------------------------------------------------------- input */
+
+static int gather_deleted(const struct enforce *e, struct enforce_input *in)
+{
+	size_t i;
+
+	in->deleted = calloc(e->deleted_count + 1, sizeof(*in->deleted));
+	in->deleted_in_pass = calloc(e->deleted_count + 1, sizeof(*in->deleted_in_pass));
+	if (!in->deleted || !in->deleted_in_pass)
+		return -ENOMEM;
+	for (i = 0; i < e->deleted_count; i++) {
+		in->deleted[i] = e->deleted[i].policy;
+		in->deleted_in_pass[i] = e->deleted[i].pass;
+	}
+	in->input.deleted_policies = in->deleted;
+	in->input.deleted_at = in->deleted_in_pass;
+	in->input.deleted_policy_count = e->deleted_count;
+	return 0;
+}
+
+static int gather_pods(const struct enforce *e, struct enforce_input *in)
+{
+	size_t known, locals = 0, n = 0, i;
+	struct enforced_pod *pod;
+
+	known = store_list(e->store, OBJECT_POD, &in->objects);
+	for (pod = e->pods; pod; pod = pod->next)
+		locals++;
+	in->pods = calloc(known + locals + 1, sizeof(*in->pods));
+	in->subject = calloc(known + locals + 1, sizeof(*in->subject));
+	in->terminating = calloc(known + locals + 1, sizeof(*in->terminating));
+	if (!in->pods || !in->subject || !in->terminating)
+		return -ENOMEM;
+	for (pod = e->pods; pod; pod = pod->next) {
+		in->subject[n] = true;
+		in->terminating[n] = pod->terminating;
+		in->pods[n++] = pod_object_of(e, pod);
+	}
+	for (i = 0; i < known; i++)
+		if (!pod_is_local(e, in->objects[i]) || in->objects[i]->pod.host_network)
+			in->pods[n++] = in->objects[i];
+	in->input.pods = in->pods;
+	in->input.subject = in->subject;
+	in->input.terminating = in->terminating;
+	in->input.pod_count = n;
+	return 0;
+}
+
+int enforce_gather(const struct enforce *e, struct enforce_input *in)
+{
+	int r;
+
+	in->input.namespace_count = store_list(e->store, OBJECT_NAMESPACE, &in->namespaces);
+	in->input.policy_count = store_list(e->store, OBJECT_NETWORK_POLICY, &in->policies);
+	in->input.cluster_policy_count =
+		store_list(e->store, OBJECT_CLUSTER_NETWORK_POLICY, &in->cluster_policies);
+	in->input.node_count = store_list(e->store, OBJECT_NODE, &in->nodes);
+	in->input.namespaces = in->namespaces;
+	in->input.nodes = in->nodes;
+	in->input.policies = in->policies;
+	in->input.cluster_policies = in->cluster_policies;
+	r = gather_deleted(e, in);
+	return r < 0 ? r : gather_pods(e, in);
+}
+
+void enforce_input_clear(struct enforce_input *in)
+{
+	free(in->namespaces);
+	free(in->nodes);
+	free(in->policies);
+	free(in->cluster_policies);
+	free(in->objects);
+	free(in->pods);
+	free(in->subject);
+	free(in->terminating);
+	free(in->deleted);
+	free(in->deleted_in_pass);
+}
+
+/* ---------------------------------------------------------------- over a restart */
+
+json_t *held_export(const struct enforce *e)
+{
+	const struct enforced_pod *pod;
+	json_t *list = json_array();
+
+	for (pod = e->pods; pod; pod = pod->next)
+		if (pod->held[INGRESS_HELD] || pod->held[EGRESS_HELD])
+			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b}", "container", pod->container_id,
+							      "interface", pod->ifname, "ingress",
+							      pod->held[INGRESS_HELD], "egress", pod->held[EGRESS_HELD]));
+	return list;
+}
+
+void held_restore(const struct enforce *e, struct enforced_pod *pod)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach(e->held_before, i, entry) {
+		const char *container = json_string_value(json_object_get(entry, "container"));
+		const char *interface = json_string_value(json_object_get(entry, "interface"));
+
+		if (!container || !interface || strcmp(container, pod->container_id) != 0 ||
+		    strcmp(interface, pod->ifname) != 0)
+			continue;
+		pod->held_before[INGRESS_HELD] = json_is_true(json_object_get(entry, "ingress"));
+		pod->held_before[EGRESS_HELD] = json_is_true(json_object_get(entry, "egress"));
+		pod->object_gone = true; /* until its object is seen */
+	}
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/rule_counts.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+/*
+ * Programs add to a rule's own element, each CPU for itself. What the agent adds for flows that are over stands in a second element that no
+ * program knows: nobody's addition is lost to another's.
+ */
+#define RULE_OVER 0x40000000u
+
+struct rule {
+	uint32_t key;
+	struct rule_counter over;
+	bool changed; /* `over` is not in the map yet */
+	bool used;
+	bool lost;
+	UT_hash_handle hh;
+};
+
+struct rule_counts {
+	int fd; /* borrowed */
+	int cpus;
+	struct rule_counter *values; /* of all CPUs */
+	struct rule *rules;
+};
+
+static struct rule *find(struct rule_counts *c, uint32_t key)
+{
+	struct rule *rule;
+
+	HASH_FIND(hh, c->rules, &key, sizeof(key), rule);
+	return rule;
+}
+
+static struct rule *add(struct rule_counts *c, uint32_t key)
+{
+	struct rule *rule = calloc(1, sizeof(*rule));
+
+	if (!rule)
+		return NULL;
+	rule->key = key;
+	HASH_ADD(hh, c->rules, key, sizeof(rule->key), rule);
+	if (!rule->lost)
+		return rule;
+	free(rule);
+	return NULL;
+}
+
+static struct rule_counter read_sum(struct rule_counts *c, uint32_t key)
+{
+	struct rule_counter sum = {};
+	int i;
+
+	if (bpf_map_lookup_elem(c->fd, &key, c->values) < 0)
+		return sum;
+	for (i = 0; i < c->cpus; i++) {
+		sum.packets += c->values[i].packets;
+		sum.bytes += c->values[i].bytes;
+	}
+	return sum;
+}
+
+static int write_one(struct rule_counts *c, uint32_t key, const struct rule_counter *value, uint64_t flags)
+{
+	memset(c->values, 0, (size_t)c->cpus * sizeof(*c->values));
+	if (value)
+		c->values[0] = *value;
+	return bpf_map_update_elem(c->fd, &key, c->values, flags);
+}
+
+static int load(struct rule_counts *c)
+{
+	uint32_t key, next;
+	struct rule *rule;
+	int r;
+
+	for (r = bpf_map_get_next_key(c->fd, NULL, &next); r == 0; r = bpf_map_get_next_key(c->fd, &key, &next)) {
+		key = next;
+		rule = find(c, key & ~RULE_OVER);
+		if (!rule)
+			rule = add(c, key & ~RULE_OVER);
+		if (!rule)
+			return -ENOMEM;
+		if (key & RULE_OVER)
+			rule->over = read_sum(c, key);
+	}
+	return 0;
+}
+
+int rule_counts_open(struct maps *maps, struct rule_counts **ret)
+{
+	struct rule_counts *c = calloc(1, sizeof(*c));
+	int r = c ? 0 : -ENOMEM;
+
+	if (r == 0) {
+		c->fd = maps_fd(maps, MAP_RULE_COUNTERS);
+		c->cpus = libbpf_num_possible_cpus();
+		r = c->cpus < 0 ? c->cpus : 0;
+	}
+	if (r == 0) {
+		c->values = calloc((size_t)c->cpus, sizeof(*c->values));
+		r = c->values ? load(c) : -ENOMEM;
+	}
+	if (r < 0)
+		rule_counts_close(c);
+	else
+		*ret = c;
+	return r;
+}
+
+void rule_counts_close(struct rule_counts *c)
+{
+	struct rule *rule, *next;
+
+	if (!c)
+		return;
+	if (c->values)
+		rule_counts_flush(c);
+	HASH_ITER(hh, c->rules, rule, next) {
+		HASH_DEL(c->rules, rule);
+		free(rule);
+	}
+	free(c->values);
+	free(c);
+}
+
+static int use(struct rule_counts *c, uint32_t key)
+{
+	struct rule *rule = find(c, key);
+
+	if (rule) {
+		rule->used = true;
+		return 0;
+	}
+	rule = add(c, key);
+	if (!rule)
+		return -ENOMEM;
+	rule->used = true;
+	/* Full: the programs do not find it, and do not count. */
+	write_one(c, key, NULL, BPF_NOEXIST);
+	return 0;
+}
+
+static void forget(struct rule_counts *c, struct rule *rule)
+{
+	uint32_t over = rule->key | RULE_OVER;
+
+	bpf_map_delete_elem(c->fd, &rule->key);
+	bpf_map_delete_elem(c->fd, &over);
+	HASH_DEL(c->rules, rule);
+	free(rule);
+}
+
+int rule_counts_prepare(struct rule_counts *c, const struct compiled_policy *policy,
+			const struct policy_registry *registry)
+{
+	struct rule_origin origin;
+	struct rule *rule, *next;
+	size_t i, j;
+	int step, r = 0;
+
+	HASH_ITER(hh, c->rules, rule, next)
+		rule->used = !(rule->key & RULE_DEFAULT) && policy_rule_origin(registry, rule->key, &origin) == 0;
+	for (i = 0; i < policy->ruleset_count; i++) {
+		const struct compiled_ruleset *set = &policy->rulesets[i];
+
+		r = use(c, RULE_DEFAULT | set->id);
+		for (j = 0; j < set->cell_count && r == 0; j++)
+			for (step = 0; step < POLICY_STEPS && r == 0; step++)
+				if (set->cells[j].cell.rule[step])
+					r = use(c, set->cells[j].cell.rule[step]);
+		if (r < 0)
+			return r;
+	}
+	HASH_ITER(hh, c->rules, rule, next)
+		if (!rule->used)
+			forget(c, rule);
+	return 0;
+}
+
+static void add_over(struct rule_counts *c, uint32_t key, uint32_t packets, uint64_t bytes)
+{
+	struct rule *rule = key ? find(c, key) : NULL;
+
+	if (!rule)
+		return;
+	rule->over.packets += packets;
+	rule->over.bytes += bytes;
+	rule->changed = true;
+}
+
+void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *rule_counts)
+{
+	if (!packets)
+		return;
+	add_over(rule_counts, rules->egress_rule, packets, bytes);
+	add_over(rule_counts, rules->ingress_rule, packets, bytes);
+}
+
+void rule_counts_flush(struct rule_counts *c)
+{
+	struct rule *rule, *next;
+
+	HASH_ITER(hh, c->rules, rule, next)
+		if (rule->changed && write_one(c, rule->key | RULE_OVER, &rule->over, BPF_ANY) == 0)
+			rule->changed = false;
+}
+
+struct rule_counter rule_counts_get(struct rule_counts *c, uint32_t key)
+{
+	struct rule_counter counter = read_sum(c, key);
+	const struct rule *rule = find(c, key);
+
+	if (rule) {
+		counter.packets += rule->over.packets;
+		counter.bytes += rule->over.bytes;
+	}
+	return counter;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packets by rule: what programs counted, and what flows saw that are over. Those of living flows stand in the flow table. */
+#pragma once
+
+#include "agent/kernel/maps.h"
+#include "policy/compile.h"
+
+struct rule_counts;
+
+/* Reads what the pinned map holds. 0 or -errno. */
+int rule_counts_open(struct maps *maps, struct rule_counts **ret);
+void rule_counts_close(struct rule_counts *counts); /* writes what is not written yet; takes NULL */
+
+/*
+ * Makes room for the rules and rule sets of `policy` before they count, and forgets those that are neither in it nor known to `registry`.
+ * What finds no room in the map is not counted. 0 or -ENOMEM.
+ */
+int rule_counts_prepare(struct rule_counts *counts, const struct compiled_policy *policy,
+			const struct policy_registry *registry);
+/* A flow that these rules allowed is over. */
+void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *rule_counts);
+/* To the map, so that a crash loses little. */
+void rule_counts_flush(struct rule_counts *counts);
+
+/* `rule`: a number, or RULE_DEFAULT | a rule set's number. Zero for what nobody counts. Without living flows. */
+struct rule_counter rule_counts_get(struct rule_counts *counts, uint32_t rule);
