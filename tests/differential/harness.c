@@ -3,21 +3,10 @@
 #include "tests/differential/harness.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/cleanup.h"
-
-int harness_fail(struct harness *h, int r, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(h->error, sizeof(h->error), format, args);
-	va_end(args);
-	return r;
-}
 
 /* ---------------------------------------------------------------- objects */
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,6 +14,16 @@
 #include "tests/differential/harness.h"
 
 #define STATE "/mnt/policy.json"
+
+int harness_fail(struct harness *h, int r, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(h->error, sizeof(h->error), format, args);
+	va_end(args);
+	return r;
+}
 
 /* Namespaces of its own; /mnt is memory that goes with the process. */
 static int enter(struct harness *h)

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * No packet is judged by a mixture of two versions of policy. Versions are switched by the agent's own passes while other threads put
+ * packets through the loaded programs. Each scenario's two versions say the same of one packet; a mixture of them would say the
+ * contrary.
+ */
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <linux/pkt_cls.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/cleanup.h"
+#include "tests/differential/datagram.h"
+#include "tests/differential/harness.h"
+
+#define PORT 5000
+#define SPORTS 256
+#define WORLDS 4 /* a pass waits for the kernel most of the time: several do so at once */
+#define SWITCHES 10000
+
+#define NAMESPACE(name, labels)                                                                                        \
+	"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'" name "','labels':{" labels "}}}"
+#define POD(namespace, name, labels)                                                                                   \
+	"{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'" namespace "','name':'" name                        \
+	"','labels':{" labels "}}}"
+#define POLICY(namespace, name, spec)                                                                                  \
+	"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'" namespace              \
+	"','name':'" name "'},'spec':{" spec "}}"
+#define CLUSTER_POLICY(name, spec)                                                                                     \
+	"{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy','metadata':{'name':'" name    \
+	"'},'spec':{" spec "}}"
+#define ALL "'podSelector':{}"
+#define FROM_LABEL(label) "'ingress':[{'from':[{'podSelector':{'matchLabels':{" label "}}}]}]"
+#define FROM_NAMESPACE(label) "'ingress':[{'from':[{'namespaceSelector':{'matchLabels':{" label "}}}]}]"
+#define TO_NAMESPACE(label)                                                                                            \
+	"'policyTypes':['Egress'],'egress':[{'to':[{'namespaceSelector':{'matchLabels':{" label "}}}]}]"
+#define TO_PORT(port) "'policyTypes':['Egress'],'egress':[{'ports':[{'protocol':'UDP','port':" port "}]}]"
+#define FROM_BLOCKS(rest)                                                                                              \
+	"'ingress':[{'from':[{'ipBlock':{'cidr':'10.1.0.0/16'}},{'ipBlock':{'cidr':'fd00:1::/32'}}]" rest "}]"
+
+/*
+ * A packet from pod s of namespace `from` to pod d of namespace `to`. Objects of a version stand in such an order that half of
+ * them, on the other version, turn the answer about, one way of the two.
+ */
+static const struct scenario {
+	const char *name, *from, *to;
+	bool passes; /* in both versions */
+	const char *always;
+	const char *version[2][2];
+} scenarios[] = {
+	{"egress_of_one_with_ingress_of_the_other", "d1", "d2", false, NULL,
+	 {{POLICY("d1", "e", ALL "," TO_PORT("5000")), POLICY("d2", "i", ALL "," FROM_LABEL("'x':'1'"))},
+	  {POLICY("d1", "e", ALL "," TO_PORT("5001")), POLICY("d2", "i", ALL ",'ingress':[{}]")}}},
+	{"label_of_one_with_rule_of_the_other", "l1", "l1", false, NULL,
+	 {{POLICY("l1", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'0'")), POD("l1", "s", "'x':'1'")},
+	  {POLICY("l1", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'1'")), POD("l1", "s", "'x':'0'")}}},
+	{"label_that_follows_its_rule", "l2", "l2", true, NULL,
+	 {{POLICY("l2", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'0'")), POD("l2", "s", "'x':'0'")},
+	  {POLICY("l2", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'1'")), POD("l2", "s", "'x':'1'")}}},
+	{"one_namespace_relabelled_with_another", "n1", "n2", false,
+	 "[" POLICY("n1", "e", ALL "," TO_NAMESPACE("'env':'a'")) "," POLICY("n2", "i", ALL "," FROM_NAMESPACE("'role':'a'")) "]",
+	 {{NAMESPACE("n1", "'role':'b'"), NAMESPACE("n2", "'env':'a'")},
+	  {NAMESPACE("n1", "'role':'a'"), NAMESPACE("n2", "'env':'b'")}}},
+	{"namespace_of_one_with_rule_of_the_other", "m1", "m2", false, NULL,
+	 {{NAMESPACE("m1", "'env':'b'"), POLICY("m2", "i", ALL "," FROM_NAMESPACE("'env':'a'"))},
+	  {NAMESPACE("m1", "'env':'a'"), POLICY("m2", "i", ALL "," FROM_NAMESPACE("'env':'b'"))}}},
+	{"namespace_that_follows_its_rule", "f1", "f2", true, NULL,
+	 {{NAMESPACE("f1", "'env':'a'"), POLICY("f2", "i", ALL "," FROM_NAMESPACE("'env':'a'"))},
+	  {NAMESPACE("f1", "'env':'b'"), POLICY("f2", "i", ALL "," FROM_NAMESPACE("'env':'b'"))}}},
+	{"admin_tier_of_one_with_policy_of_the_other", "t1", "t2", false, NULL,
+	 {{CLUSTER_POLICY("c", "'tier':'Admin','priority':10,'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'t2'}}},"
+			       "'ingress':[{'action':'Deny','from':[{'namespaces':{}}]}]"),
+	   POLICY("t2", "i", ALL ",'ingress':[{}]")},
+	  {CLUSTER_POLICY("c", "'tier':'Admin','priority':10,'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'t2'}}},"
+			       "'ingress':[{'action':'Pass','from':[{'namespaces':{}}]}]"),
+	   POLICY("t2", "i", ALL)}}},
+	{"blocks_and_ports_of_two_versions", "b1", "b2", false, NULL,
+	 {{POLICY("b1", "e", ALL "," TO_PORT("5000")),
+	   POLICY("b2", "i", ALL "," FROM_BLOCKS(",'ports':[{'protocol':'UDP','port':5001}]"))},
+	  {POLICY("b1", "e", ALL "," TO_PORT("5001")), POLICY("b2", "i", ALL "," FROM_BLOCKS(""))}}},
+};
+#define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
+
+struct world {
+	struct trial *trial;
+	struct datagram packets[SCENARIOS][2]; /* by family */
+	struct test_result result;
+	_Atomic uint64_t contrary[SCENARIOS];
+};
+
+static struct harness node;
+static struct world worlds[WORLDS];
+static atomic_bool stop;
+static _Atomic uint64_t packets_sent;
+
+_Noreturn static void give_up(const char *what, const char *why)
+{
+	fprintf(stderr, "test_switch: %s: %s\n", what, why);
+	exit(2);
+}
+
+/* JSON with ' for ". */
+static void put(struct world *w, const char *text)
+{
+	struct object_error error = {};
+	struct object_list list = {};
+	char *json = strdup(text), *c;
+	size_t i;
+
+	for (c = json; *c; c++)
+		*c = *c == '\'' ? '"' : *c;
+	if (objects_decode(json, strlen(json), &list, &error) < 0)
+		give_up(error.path, error.reason);
+	for (i = 0; i < list.count; i++)
+		if (trial_put(w->trial, list.objects[i]) < 0)
+			give_up("put", "no memory");
+	list.count = 0;
+	object_list_clear(&list);
+	free(json);
+}
+
+static void begin_pass(struct world *w)
+{
+	bool again;
+
+	if (trial_pass(w->trial, &again) < 0)
+		give_up("pass", "it failed");
+}
+
+static void pass(struct world *w)
+{
+	begin_pass(w);
+	trial_finish(w->trial, true);
+}
+
+static void put_version(struct world *w, int version, int part)
+{
+	size_t i;
+
+	for (i = 0; i < SCENARIOS; i++)
+		put(w, scenarios[i].version[version][part]);
+}
+
+static void put_in_force(struct world *w, int version)
+{
+	put_version(w, version, 0);
+	put_version(w, version, 1);
+	pass(w);
+}
+
+static void pod_address(int number, bool v4, struct polder_addr *ret)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), v4 ? "10.1.0.%d" : "fd00:1::%d", 10 + number);
+	addr_parse(text, ret);
+}
+
+static void pod_mac(int number, uint8_t mac[6])
+{
+	memcpy(mac, (uint8_t[6]){2, 0, 0, 0, 0, 10 + number}, 6);
+}
+
+static void attach(struct world *w, int number, const char *namespace, const char *name)
+{
+	struct local_pod pod = {.namespace = (char *)namespace,
+				.name = (char *)name,
+				.ifname = "eth0",
+				.ifindex = HARNESS_FIRST_POD + number,
+				.mtu = 1500};
+	char container[16];
+
+	snprintf(container, sizeof(container), "c%d", number);
+	pod.container_id = container;
+	pod_address(number, true, &pod.ipv4);
+	pod_address(number, false, &pod.ipv6);
+	pod_mac(number, pod.mac);
+	labels_set(&pod.labels, "t", name);
+	if (trial_attach(w->trial, &pod) < 0)
+		give_up(namespace, "a pod cannot be attached");
+	labels_clear(&pod.labels);
+}
+
+static void add_scenario(struct world *w, size_t i)
+{
+	struct polder_addr source, destination;
+	uint8_t mac[6];
+	int v6;
+
+	attach(w, 2 * i, scenarios[i].from, "s");
+	attach(w, 2 * i + 1, scenarios[i].to, "d");
+	if (scenarios[i].always)
+		put(w, scenarios[i].always);
+	pod_mac(2 * i, mac);
+	for (v6 = 0; v6 < 2; v6++) {
+		pod_address(2 * i, !v6, &source);
+		pod_address(2 * i + 1, !v6, &destination);
+		datagram_make(&w->packets[i][v6], mac, pods_gateway_mac, &source, &destination, PORT);
+	}
+}
+
+/* Did the packet arrive at the pod it was sent to? */
+static bool arrives(struct world *w, size_t i, int v6, uint16_t sport)
+{
+	struct datagram *datagram = &w->packets[i][v6];
+	struct test_packet packet = {.hook = DATAPATH_FROM_POD,
+				     .link = HARNESS_FIRST_POD + 2 * i,
+				     .ingress = HARNESS_FIRST_POD + 2 * i,
+				     .frame = datagram->frame,
+				     .length = datagram->length};
+	uint8_t mac[6];
+
+	datagram_set_sport(datagram, sport);
+	if (test_run_program(trial_datapath(w->trial), &packet, &w->result) < 0)
+		give_up(scenarios[i].name, "the program cannot be run");
+	pod_mac(2 * i + 1, mac);
+	return w->result.verdict == TC_ACT_REDIRECT && memcmp(w->result.frame, mac, 6) == 0;
+}
+
+static void open_worlds(void)
+{
+	char message[HARNESS_ERROR];
+	size_t i, k;
+
+	for (k = 0; k < WORLDS; k++) {
+		/* Numbers are kept in memory only: a file of four worlds at once would be one too few. */
+		if (trial_open(&node.config, &node.node, NULL, &worlds[k].trial, message, sizeof(message)) < 0)
+			give_up("trial_open", message);
+		for (i = 0; i < SCENARIOS; i++)
+			add_scenario(&worlds[k], i);
+	}
+}
+
+/* ---------------------------------------------------------------- what a scenario can tell */
+
+static void both_versions_say_the_same(void)
+{
+	struct world *w = &worlds[0];
+	int version, v6;
+	size_t i;
+
+	for (version = 0; version < 2; version++) {
+		put_in_force(w, version);
+		for (i = 0; i < SCENARIOS; i++)
+			for (v6 = 0; v6 < 2; v6++)
+				CU_ASSERT_EQUAL(arrives(w, i, v6, 1000 + version), scenarios[i].passes);
+	}
+}
+
+/* Half of one version on the other: the answer turns about, one way at least. */
+static void a_mixture_says_the_contrary(void)
+{
+	struct world *w = &worlds[0];
+	bool contrary[SCENARIOS][2] = {};
+	int version, v6;
+	size_t i;
+
+	put_in_force(w, 0);
+	for (version = 1; version >= 0; version--) {
+		put_version(w, version, 0);
+		pass(w);
+		for (i = 0; i < SCENARIOS; i++)
+			for (v6 = 0; v6 < 2; v6++)
+				contrary[i][v6] |= arrives(w, i, v6, 1010 + version) != scenarios[i].passes;
+		put_version(w, version, 1);
+		pass(w);
+	}
+	for (i = 0; i < SCENARIOS; i++) {
+		if (!contrary[i][0] || !contrary[i][1])
+			printf("\n    %s: half of a version changes nothing\n", scenarios[i].name);
+		CU_ASSERT(contrary[i][0] && contrary[i][1]);
+	}
+}
+
+/* ---------------------------------------------------------------- under traffic */
+
+static void *send_packets(void *data)
+{
+	uint64_t sent = 0;
+	size_t i, k;
+	int v6;
+
+	(void)data;
+	while (!stop) {
+		for (k = 0; k < WORLDS; k++)
+			for (i = 0; i < SCENARIOS; i++)
+				for (v6 = 0; v6 < 2; v6++)
+					if (arrives(&worlds[k], i, v6, 2000 + sent % SPORTS) != scenarios[i].passes)
+						worlds[k].contrary[i]++;
+		sent++;
+	}
+	packets_sent = sent * WORLDS * SCENARIOS * 2;
+	return NULL;
+}
+
+struct switcher {
+	struct world *world;
+	int switches;
+	bool halves; /* in two passes: mixtures are in force in between */
+};
+
+static void *switch_versions(void *data)
+{
+	const struct switcher *s = data;
+	int i;
+
+	for (i = 0; i < s->switches; i++) {
+		put_version(s->world, i & 1, 0);
+		if (s->halves)
+			pass(s->world);
+		put_version(s->world, i & 1, 1);
+		/* Changes may come faster than passes are finished: the next one has to see to that. */
+		begin_pass(s->world);
+		if (i % 3 == 0)
+			trial_finish(s->world->trial, true);
+	}
+	return NULL;
+}
+
+/* How many packets were judged contrary to both versions, by scenario. */
+static void run_switches(int switches, bool halves, uint64_t ret_contrary[SCENARIOS])
+{
+	struct switcher switchers[WORLDS];
+	pthread_t sender, threads[WORLDS];
+	size_t i, k;
+
+	for (k = 0; k < WORLDS; k++) {
+		put_in_force(&worlds[k], 1);
+		memset(worlds[k].contrary, 0, sizeof(worlds[k].contrary));
+	}
+	stop = false;
+	if (pthread_create(&sender, NULL, send_packets, NULL) != 0)
+		give_up("pthread_create", "no thread");
+	for (k = 0; k < WORLDS; k++) {
+		switchers[k] = (struct switcher){&worlds[k], switches / WORLDS, halves};
+		if (pthread_create(&threads[k], NULL, switch_versions, &switchers[k]) != 0)
+			give_up("pthread_create", "no thread");
+	}
+	for (k = 0; k < WORLDS; k++)
+		pthread_join(threads[k], NULL);
+	stop = true;
+	pthread_join(sender, NULL);
+	for (i = 0; i < SCENARIOS; i++)
+		for (ret_contrary[i] = 0, k = 0; k < WORLDS; k++)
+			ret_contrary[i] += worlds[k].contrary[i];
+}
+
+static void versions_in_two_passes_are_seen_mixed(void)
+{
+	uint64_t contrary[SCENARIOS];
+	size_t i;
+
+	run_switches(10 * WORLDS, true, contrary);
+	for (i = 0; i < SCENARIOS; i++)
+		CU_ASSERT(contrary[i] > 0);
+}
+
+static void no_packet_meets_a_mixture_of_two_versions(void)
+{
+	uint64_t contrary[SCENARIOS];
+	size_t i;
+
+	run_switches(SWITCHES, false, contrary);
+	for (i = 0; i < SCENARIOS; i++) {
+		if (contrary[i])
+			printf("\n    %s: %llu packets met a mixture\n", scenarios[i].name, (unsigned long long)contrary[i]);
+		CU_ASSERT_EQUAL(contrary[i], 0);
+	}
+	printf("\n    %d switches, %llu packets\n", SWITCHES, (unsigned long long)packets_sent);
+	CU_ASSERT(packets_sent > 20ull * SWITCHES);
+}
+
+int main(void)
+{
+	CLEANUP(cleanup_json) json_t *request = json_pack("{s:i}", "pods", (int)(2 * SCENARIOS));
+	CLEANUP(cleanup_json) json_t *reply = json_object();
+	unsigned int failures;
+	CU_pSuite suite;
+	size_t k;
+
+	if (harness_open(&node, request, reply) < 0)
+		give_up("the node", node.error);
+	open_worlds();
+	if (CU_initialize_registry() != CUE_SUCCESS)
+		return 2;
+	suite = CU_add_suite("switch", NULL, NULL);
+	CU_ADD_TEST(suite, both_versions_say_the_same);
+	CU_ADD_TEST(suite, a_mixture_says_the_contrary);
+	CU_ADD_TEST(suite, versions_in_two_passes_are_seen_mixed);
+	CU_ADD_TEST(suite, no_packet_meets_a_mixture_of_two_versions);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures();
+	CU_cleanup_registry();
+	for (k = 0; k < WORLDS; k++)
+		trial_close(worlds[k].trial);
+	harness_close(&node);
+	return failures ? 1 : 0;
+}
