@@ -172,6 +172,69 @@ def test_np23_change_cuts_and_opens_established_flows_within_the_bound(world):
 # ------------------------------------------------------------------ NP-24
 
 
+def terminating(pod):
+    """Its object as the API server shows it from the deletion on until the kubelet is done."""
+    made = objects.pod(pod.name, pod.ns, pod.labels, pod.node.name, list(pod.ips.values()),
+                       pod.ports)
+    made["metadata"].update(deletionTimestamp="2026-01-02T03:04:05Z",
+                            deletionGracePeriodSeconds=30)
+    pod.world.resources.put(f"pod-{pod.ns}-{pod.name}", made)
+
+
+def going_pods(world):
+    """One that terminates and one that stays, in a namespace of their own."""
+    world.resources.put("leaving", objects.namespace("leaving", team="old"))
+    going, staying = (world.pod(name, "leaving", labels={"app": "db"})
+                      for name in ("going", "staying"))
+    for pod in (going, staying):
+        world.serve(pod, 80)
+    return going, staying
+
+
+def test_np24_terminating_pod_stays_isolated_when_its_policy_goes(world):
+    m = Matrix(world)
+    going, staying = going_pods(world)
+    world.resources.put("old", ingress("old", labels(app="db"), "leaving",
+                                       [peers({"namespaceSelector": labels(team="blue")})]),
+                        egress("old-out", labels(app="db"), "leaving"))
+    m.expect((world.xa, going, SHUT), (world.ya, going, OPEN), (going, world.xa, SHUT),
+             (world.xa, staying, SHUT), (staying, world.xa, SHUT))
+    terminating(going)
+    m.expect((world.xa, going, SHUT), (world.ya, going, OPEN), (going, world.xa, SHUT))
+    world.resources.delete("old")
+    m.expect((world.xa, staying, OPEN), (staying, world.xa, OPEN), (world.xa, going, SHUT),
+             (going, world.xa, SHUT), (going, OUTSIDE_IP, SHUT), (world.outside, going, SHUT))
+    world.resources.delete("pod-leaving-going")
+    world.resources.delete("leaving")
+    m.expect((world.xa, staying, OPEN), (world.xa, going, SHUT), (going, world.xa, SHUT))
+    world.n1.agent.restart()
+    m.expect((world.xa, staying, OPEN), (world.xa, going, SHUT), (going, world.xa, SHUT))
+
+
+def test_np24_pod_that_terminates_in_the_change_that_takes_its_policy_stays_isolated(world):
+    """`kubectl delete namespace`: all objects go in any order, or at once."""
+    m = Matrix(world)
+    going, staying = going_pods(world)
+    pods = ["pod-leaving-going", "pod-leaving-staying"]
+    for name in pods:
+        world.resources.delete(name)
+    pod_objects = [objects.pod(p.name, p.ns, p.labels, p.node.name, list(p.ips.values()))
+                   for p in (going, staying)]
+    deny = ingress("old", {}, "leaving")
+    world.resources.put("all", *pod_objects, deny)
+    m.expect((world.xa, going, SHUT), (world.xa, staying, SHUT))
+    with Capture(going.netns) as capture, \
+            Sender(*[(world.xa, going.ips[family], 5000, "denied") for family in BOTH]):
+        pod_objects[0]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+        world.resources.put("all", *pod_objects)
+        world.resources.delete("leaving")
+        m.expect((world.xa, staying, OPEN), (world.xa, going, SHUT))
+        world.resources.delete("all")
+        m.expect((world.xa, going, SHUT))
+        leaked = capture.matching(lambda p: count_of(p, "denied") is not None)
+        assert not leaked, f"{len(leaked)} packets came through"
+
+
 def test_np24_completed_pod_lends_its_labels_to_nobody(world):
     """Its object stays, with the address that the next pod has got."""
     m = Matrix(world)

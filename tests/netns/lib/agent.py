@@ -35,9 +35,12 @@ class Resources:
         return os.path.join(self.directory, name + ".json")
 
     def put_text(self, name, text):
+        self.put_bytes(name, text.encode())
+
+    def put_bytes(self, name, content):
         hidden = os.path.join(self.directory, f".{name}.new")
-        with open(hidden, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(hidden, "wb") as file:
+            file.write(content)
         os.rename(hidden, self.path(name))
 
     def put(self, name, *objects):
