@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/try.h"
+
 #define MESSAGE_MAX 512
 
 /* One agent for a run directory. */
@@ -165,6 +167,8 @@ static int start_services(struct agent *agent, char *message, size_t size)
 	r = agent_register_requests(agent);
 	if (r == 0)
 		r = show_register(agent->control, &agent->show);
+	if (r == 0)
+		r = try_register(agent->control, &agent->show);
 	if (r == 0 && agent->config.metrics_listen)
 		r = agent_start_http(agent, message, size);
 	return r;

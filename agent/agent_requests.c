@@ -128,6 +128,7 @@ void agent_progress(struct show_progress *ret, void *data)
 	*ret = (struct show_progress){
 		.ready = agent_ready(agent),
 		.synced = agent->synced,
+		.pending = agent->policy_dirty || agent->nodes_dirty || services_dirty(agent->services),
 		.reconciles = agent->passes,
 		.reconcile_errors = agent->failed_passes,
 		.last_reconcile_seconds = agent->last_pass_ns / 1e9,

@@ -459,6 +459,15 @@ const struct object *store_get(const struct store *store, enum object_kind kind,
 	return entry && entry->count > 0 ? entry->candidates[0].object : NULL;
 }
 
+const char *store_origin(const struct store *store, enum object_kind kind, const char *namespace,
+			 const char *name)
+{
+	CLEANUP(cleanup_free) char *key = make_key(kind, namespace, name);
+	const struct entry *entry = key ? find_entry(store, key) : NULL;
+
+	return entry && entry->count > 0 ? entry->candidates[0].origin->name : NULL;
+}
+
 size_t store_list(const struct store *store, enum object_kind kind, const struct object ***ret)
 {
 	/* Sorting changes nothing that a caller can see. */

@@ -29,6 +29,8 @@ int store_set_problem(struct store *store, const char *origin, const struct obje
 
 const struct object *store_get(const struct store *store, enum object_kind kind,
 			       const char *namespace, const char *name);
+/* The origin whose object of this name counts, or NULL. The string belongs to the store. */
+const char *store_origin(const struct store *store, enum object_kind kind, const char *namespace, const char *name);
 /* Objects of a kind in the order of namespace and name. The array belongs to the caller (free()); its elements to the store. */
 size_t store_list(const struct store *store, enum object_kind kind, const struct object ***ret);
 size_t store_count(const struct store *store, enum object_kind kind);

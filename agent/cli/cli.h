@@ -12,7 +12,7 @@
 #define CLI_DEFAULT_SOCKET "/run/polder/polder.sock"
 
 /* Exit codes. */
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_DIFFERS = 3 };
 
 enum cli_option {
 	CLI_SOCKET,
@@ -24,6 +24,9 @@ enum cli_option {
 	CLI_DROPS,
 	CLI_FLOWS,
 	CLI_STRICT,
+	CLI_FOR,
+	CLI_COMMIT,
+	CLI_DELETE,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (1u << (option))
@@ -113,6 +116,7 @@ int cli_run_pods(struct cli *cli);
 int cli_run_services(struct cli *cli);
 int cli_run_policies(struct cli *cli);
 int cli_run_policy_check(struct cli *cli);
+int cli_run_policy_try(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);

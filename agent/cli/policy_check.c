@@ -412,22 +412,22 @@ int check_together(struct check *check)
 /* ---------------------------------------------------------------- the command */
 
 /* FILE:LINE:COLUMN: warning: OBJECT: PATH: REASON, as compilers have it. */
-static void print_fault(const struct check_fault *fault)
+void check_print_fault(const struct check_fault *fault, FILE *out)
 {
-	text_print(fault->file, NULL, stdout);
+	text_print(fault->file, NULL, out);
 	if (fault->line)
-		printf(":%d:%d", fault->line, fault->column);
-	fputs(fault->warning ? ": warning: " : ": error: ", stdout);
+		fprintf(out, ":%d:%d", fault->line, fault->column);
+	fputs(fault->warning ? ": warning: " : ": error: ", out);
 	if (fault->document > 1)
-		printf("document %zu: ", fault->document);
+		fprintf(out, "document %zu: ", fault->document);
 	if (*fault->object) {
-		text_print(fault->object, NULL, stdout);
-		fputs(": ", stdout);
+		text_print(fault->object, NULL, out);
+		fputs(": ", out);
 	}
-	text_print(fault->path, NULL, stdout);
-	putchar(' ');
-	text_print(fault->reason, NULL, stdout);
-	putchar('\n');
+	text_print(fault->path, NULL, out);
+	fputc(' ', out);
+	text_print(fault->reason, NULL, out);
+	fputc('\n', out);
 }
 
 static json_t *fault_document(const struct check_fault *fault)
@@ -461,7 +461,7 @@ static const char *plural(size_t count)
 static void print_table(const struct check *check)
 {
 	for (size_t i = 0; i < check->fault_count; i++)
-		print_fault(&check->faults[i]);
+		check_print_fault(&check->faults[i], stdout);
 	printf("%zu file%s, %zu object%s good, %zu of other kinds skipped, %zu error%s, %zu "
 	       "warning%s\n",
 	       check->files, plural(check->files), check->object_count, plural(check->object_count),

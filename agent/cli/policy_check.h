@@ -2,6 +2,8 @@
 /* Faults and warnings of resource files, found without an agent. */
 #pragma once
 
+#include <stdio.h>
+
 #include "agent/cli/resources.h"
 
 /* Where and why; strings are owned. */
@@ -32,6 +34,7 @@ int check_file(struct check *check, const char *path);
 /* What only all files together show: names that stand twice, priorities that are equal. */
 int check_together(struct check *check);
 void check_clear(struct check *check);
+void check_print_fault(const struct check_fault *fault, FILE *out);
 
 /* One more warning at a path of a document. `object` is "KIND NAMESPACE/NAME". For the functions
  * that look for them. */

@@ -18,8 +18,9 @@ struct event_subscriber {
 	struct events *events; /* NULL: closed */
 	uint32_t mask;
 	uint64_t lost; /* lines that it did not get and has not heard of */
-	event_sink sink;
+	event_sink sink; /* NULL: a tap */
 	void *data;
+	struct event_tap tap;
 	struct event_subscriber *prev, *next;
 };
 
@@ -63,6 +64,12 @@ static void hand_out(struct event_subscriber *subscriber, json_t *line)
 {
 	json_t *lost;
 
+	if (!subscriber->sink) {
+		if (subscriber->lost)
+			subscriber->tap.lost(subscriber->lost, subscriber->tap.data);
+		subscriber->lost = 0;
+		return;
+	}
 	if (subscriber->lost) {
 		lost = json_pack("{s:I}", "lost", (json_int_t)subscriber->lost);
 		if (!lost || subscriber->sink(lost, subscriber->data) < 0) {
@@ -94,6 +101,10 @@ static int on_event(void *context, void *data, size_t size)
 	{
 		if (!(subscriber->mask & mask_of(event)))
 			continue;
+		if (!subscriber->sink) {
+			subscriber->tap.event(event, subscriber->tap.data);
+			continue;
+		}
 		if (!line)
 			line = event_document(event, &events->names);
 		if (line)
@@ -150,12 +161,9 @@ static void on_time(uv_timer_t *timer)
 
 /* ---------------------------------------------------------------- listening */
 
-struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink, void *data)
+/* Takes `subscriber` in. */
+static void subscribe(struct events *events, uint32_t mask, struct event_subscriber *subscriber)
 {
-	struct event_subscriber *subscriber = calloc(1, sizeof(*subscriber));
-
-	if (!subscriber)
-		return NULL;
 	if (!events->subscribers) {
 		drain(events);
 		events->lost = lost_by_programs(events);
@@ -163,10 +171,30 @@ struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, 
 	}
 	subscriber->events = events;
 	subscriber->mask = mask;
-	subscriber->sink = sink;
-	subscriber->data = data;
 	DL_APPEND(events->subscribers, subscriber);
 	set_mask(events);
+}
+
+struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink, void *data)
+{
+	struct event_subscriber *subscriber = calloc(1, sizeof(*subscriber));
+
+	if (!subscriber)
+		return NULL;
+	subscriber->sink = sink;
+	subscriber->data = data;
+	subscribe(events, mask, subscriber);
+	return subscriber;
+}
+
+struct event_subscriber *events_tap(struct events *events, uint32_t mask, const struct event_tap *tap)
+{
+	struct event_subscriber *subscriber = calloc(1, sizeof(*subscriber));
+
+	if (!subscriber)
+		return NULL;
+	subscriber->tap = *tap;
+	subscribe(events, mask, subscriber);
 	return subscriber;
 }
 

@@ -36,6 +36,13 @@ struct event_subscriber;
 typedef int (*event_sink)(json_t *line, void *data);
 /* `mask` of enum event_mask. NULL: no memory. */
 struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink, void *data);
+/* The same for a reader of the events themselves. `lost`: so many that were asked for never came (the ring was full). */
+struct event_tap {
+	void (*event)(const struct polder_event *event, void *data);
+	void (*lost)(uint64_t count, void *data);
+	void *data;
+};
+struct event_subscriber *events_tap(struct events *events, uint32_t mask, const struct event_tap *tap);
 void events_unsubscribe(struct event_subscriber *subscriber); /* takes NULL */
 
 size_t events_subscribers(const struct events *events);

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The stream of a try: the flows of the table, then new ones, each judged by what is in force and by what is staged. */
+#include "agent/try.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "agent/kernel/counters.h"
+#include "agent/try_internal.h"
+
+#define SLICE_NS    1000000
+#define SECONDS_MAX 86400
+#define LINES_MAX   1000  /* flows that are told one by one; more are counted */
+#define SEEN_MAX    65536 /* flows that are known again when they come twice */
+#define TRIES_MAX   4
+#define REBUILD_NS  200000000ull /* between two compilations, when the objects in force change meanwhile */
+
+struct flow_key {
+	struct try_question question;
+	struct polder_addr asked; /* before translation */
+	uint16_t sport, dport;
+};
+
+struct seen {
+	struct flow_key key;
+	UT_hash_handle hh;
+};
+
+struct totals {
+	uint64_t live, fresh, denied, allowed, other_rule, lost, rebuilt;
+};
+
+struct try {
+	const struct show_sources *sources;
+	struct control_request *request; /* NULL: over */
+	struct try_changes changes;
+	struct try_policy *policy;
+	uint64_t built_for, built_ns; /* the pass it was built after, and when */
+	struct flows_cursor cursor;
+	struct event_subscriber *tap;
+	struct seen *seen;
+	struct totals totals;
+	size_t lines;
+	bool walked, timed_out;
+	uv_idle_t walk;
+	uv_timer_t timer;
+	int handles;
+};
+
+static unsigned int running; /* tries of all connections */
+
+/* ---------------------------------------------------------------- documents */
+
+static json_t *end_document(const struct try_policy *policy, const struct polder_addr *addr, uint16_t port)
+{
+	const char *pod = try_policy_pod(policy, addr);
+	char text[INET6_ADDRSTRLEN];
+
+	return json_pack("{s:s, s:i, s:s}", "ip", addr_format(addr, text), "port", port, "pod", pod ? pod : "");
+}
+
+static json_t *side_document(const struct try_side *side)
+{
+	json_t *document = json_pack("{s:s, s:s}", "verdict", side->allowed ? "allow" : "deny", "basis",
+				     try_basis_names[side->basis]);
+	json_t *list;
+
+	if (side->basis == TRY_RULE) {
+		bool cluster = !*side->rule.namespace;
+
+		json_object_set_new(document, "policy",
+				    json_sprintf("%s%s%s", side->rule.namespace, cluster ? "" : "/", side->rule.name));
+		json_object_set_new(document, "rule", json_integer(side->rule.index));
+	}
+	if (side->basis == TRY_DEFAULT_DENY && side->isolation) {
+		list = json_array();
+		for (size_t i = 0; i < side->isolation->count; i++)
+			json_array_append_new(list, json_string(side->isolation->policies[i]));
+		json_object_set_new(document, "isolated_by", list);
+	}
+	return document;
+}
+
+static json_t *answer_document(const struct try_answer *answer)
+{
+	return json_pack("{s:s, s:o, s:o}", "verdict", answer->allowed ? "allow" : "deny", "egress",
+			 side_document(&answer->egress), "ingress", side_document(&answer->ingress));
+}
+
+static json_t *flow_document(const struct try *try, const struct flow_key *key, const struct try_answer *before,
+			     const struct try_answer *after)
+{
+	const struct try_question *q = &key->question;
+	bool v4 = addr_is_v4(&q->source), translated = q->through_service;
+	char proto[PROTO_NAME_MAX];
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "type", "flow", "change",
+			 after->allowed ? "allowed" : "denied", "family", v4 ? "ipv4" : "ipv6", "proto",
+			 proto_name(q->proto, proto), "source",
+			 end_document(try->policy, &q->source, key->sport), "destination",
+			 end_document(try->policy, &key->asked, key->dport), "backend",
+			 translated ? end_document(try->policy, &q->destination, q->port) : json_null(), "before",
+			 answer_document(before), "after", answer_document(after));
+}
+
+static json_t *change_document(const struct try *try, enum object_kind kind, const char *namespace, const char *name,
+			       const struct object *object)
+{
+	const struct object *present = store_get(try->sources->store, kind, namespace, name);
+	const char *change = !object                         ? "removed"
+			     : !present                      ? "new"
+			     : object_equal(present, object) ? "unchanged"
+							     : "changed";
+
+	return json_pack("{s:s, s:s, s:s, s:s}", "kind", object_kind_name(kind), "namespace", namespace, "name", name,
+			 "change", change);
+}
+
+static json_t *begin_document(const struct try *try, json_int_t seconds)
+{
+	json_t *list = json_array();
+	json_int_t ignored = 0;
+
+	for (size_t i = 0; i < try->changes.objects.count; i++) {
+		const struct object *object = try->changes.objects.objects[i];
+
+		ignored += object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE;
+		json_array_append_new(list, change_document(try, object->kind, object->namespace, object->name, object));
+	}
+	for (size_t i = 0; i < try->changes.removal_count; i++) {
+		const struct try_removal *removal = &try->changes.removals[i];
+
+		json_array_append_new(list, change_document(try, removal->kind, removal->namespace, removal->name, NULL));
+	}
+	return json_pack("{s:s, s:I, s:o, s:I}", "type", "begin", "seconds", seconds, "objects", list, "ignored",
+			 ignored);
+}
+
+static json_t *totals_document(const struct totals *totals)
+{
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "type", "end", "live_flows",
+			 (json_int_t)totals->live, "new_flows", (json_int_t)totals->fresh, "denied",
+			 (json_int_t)totals->denied, "allowed", (json_int_t)totals->allowed, "other_rule",
+			 (json_int_t)totals->other_rule, "lost", (json_int_t)totals->lost, "rebuilt",
+			 (json_int_t)totals->rebuilt);
+}
+
+/* ---------------------------------------------------------------- one flow */
+
+static bool was_seen(struct try *try, const struct flow_key *key)
+{
+	struct seen *seen;
+
+	HASH_FIND(hh, try->seen, key, sizeof(*key), seen);
+	if (seen)
+		return true;
+	seen = HASH_COUNT(try->seen) < SEEN_MAX ? calloc(1, sizeof(*seen)) : NULL;
+	if (!seen)
+		return false;
+	seen->key = *key;
+	HASH_ADD(hh, try->seen, key, sizeof(seen->key), seen);
+	return false;
+}
+
+static uint64_t passes(const struct try *try)
+{
+	struct show_progress progress = {0};
+
+	try->sources->progress(&progress, try->sources->data);
+	return progress.reconciles;
+}
+
+/* The objects in force may have changed meanwhile. */
+static void refresh(struct try *try)
+{
+	struct try_policy *fresh = NULL;
+	uint64_t now = uv_hrtime(), pass = passes(try);
+
+	if (pass == try->built_for || now - try->built_ns < REBUILD_NS)
+		return;
+	try->built_ns = now;
+	if (try_policy_new(try->sources->enforce, &try->changes, &fresh) < 0)
+		return; /* the next flow tries again */
+	try_policy_free(try->policy);
+	try->policy = fresh;
+	try->built_for = pass;
+	try->totals.rebuilt++;
+}
+
+static void send_line(struct try *try, json_t *line)
+{
+	if (try->lines++ >= LINES_MAX) {
+		json_decref(line);
+		return;
+	}
+	if (control_stream_send(try->request, line) < 0)
+		try->totals.lost++;
+}
+
+static void judge(struct try *try, const struct flow_key *key)
+{
+	struct try_answer before, after;
+
+	if (!try_policy_judge(try->policy, false, &key->question, &before) ||
+	    !try_policy_judge(try->policy, true, &key->question, &after))
+		return;
+	if (before.allowed == after.allowed) {
+		try->totals.other_rule += !try_answers_alike(&before, &after);
+		return;
+	}
+	if (after.allowed)
+		try->totals.allowed++;
+	else
+		try->totals.denied++;
+	send_line(try, flow_document(try, key, &before, &after));
+}
+
+static bool has_ports(uint8_t proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+/* ---------------------------------------------------------------- the flow table */
+
+static struct polder_addr addr_of(const __be32 *words, uint8_t family)
+{
+	struct polder_addr addr = {.words_be = {0, 0, htonl(0xffff), words[0]}};
+
+	if (family == FAMILY_V6)
+		memcpy(&addr, words, sizeof(addr));
+	return addr;
+}
+
+static void key_of_record(const struct flow_record *record, struct flow_key *key)
+{
+	const struct flow_tuple *t = &record->flow.tuple;
+	const struct flow_copy *content = &record->flow.content;
+	bool v4 = record->family == FAMILY_V4, ports = has_ports(t->proto);
+	bool translated = content->state & FLOW_TRANSLATED;
+
+	memset(key, 0, sizeof(*key)); /* it is a hash's key */
+	key->asked = addr_of(v4 ? &t->v4.daddr_be : t->v6.daddr_be, record->family);
+	key->sport = ports ? ntohs(t->sport_be) : 0;
+	key->dport = ports ? ntohs(t->dport_be) : 0;
+	key->question.source = addr_of(v4 ? &t->v4.saddr_be : t->v6.saddr_be, record->family);
+	key->question.destination = translated ? addr_of(content->new_daddr_be, record->family) : key->asked;
+	key->question.proto = t->proto;
+	key->question.zone = t->zone;
+	key->question.port = !ports ? 0 : ntohs(translated ? content->new_dport_be : t->dport_be);
+	key->question.through_service = content->state & FLOW_SERVICE;
+}
+
+static bool on_flow(const struct flow_record *record, void *data)
+{
+	struct flow_key key;
+	struct try *try = data;
+
+	/* Replies are the same flow; what is over waits for the collector. */
+	if (record->flow.content.state & FLOW_REPLY || flow_closed(record->flow.content.state) ||
+	    record->idle > flow_timeout(record->flow.tuple.proto, record->flow.content.state))
+		return true;
+	key_of_record(record, &key);
+	if (was_seen(try, &key))
+		return true;
+	try->totals.live++;
+	judge(try, &key);
+	return true;
+}
+
+static void end_if_done(struct try *try);
+
+static void on_walk(uv_idle_t *idle)
+{
+	struct try *try = idle->data;
+
+	refresh(try);
+	if (!flows_walk(try->sources->flows, &try->cursor, SLICE_NS, on_flow, try))
+		return;
+	uv_idle_stop(idle);
+	try->walked = true;
+	end_if_done(try);
+}
+
+/* ---------------------------------------------------------------- new flows */
+
+/* Judged by a policy, one way or the other? Other drops do not change with policies. */
+static bool is_judged(const struct polder_event *event)
+{
+	return event->type == EVENT_FLOW || event->reason == REASON_POLICY_EGRESS ||
+	       event->reason == REASON_POLICY_INGRESS;
+}
+
+static void on_event(const struct polder_event *event, void *data)
+{
+	bool ports = has_ports(event->proto), translated = !addr_is_zero(&event->backend);
+	struct try *try = data;
+	struct flow_key key;
+
+	if (!event->family || !is_judged(event))
+		return;
+	memset(&key, 0, sizeof(key));
+	key.asked = event->daddr;
+	key.sport = ports ? ntohs(event->sport_be) : 0;
+	key.dport = ports ? ntohs(event->dport_be) : 0;
+	key.question.source = event->saddr;
+	key.question.destination = translated ? event->backend : event->daddr;
+	key.question.proto = event->proto;
+	key.question.zone = event->zone;
+	key.question.port = !ports ? 0 : ntohs(translated ? event->backend_port_be : event->dport_be);
+	key.question.through_service = translated;
+	refresh(try);
+	if (was_seen(try, &key))
+		return;
+	try->totals.fresh++;
+	judge(try, &key);
+}
+
+static void on_lost(uint64_t count, void *data)
+{
+	struct try *try = data;
+
+	try->totals.lost += count;
+}
+
+/* ---------------------------------------------------------------- life */
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct try *try = handle->data;
+	struct seen *seen, *next;
+
+	if (--try->handles > 0)
+		return;
+	HASH_ITER(hh, try->seen, seen, next) {
+		HASH_DEL(try->seen, seen);
+		free(seen);
+	}
+	try_policy_free(try->policy);
+	try_changes_clear(&try->changes);
+	free(try);
+	running--;
+}
+
+static void stop(struct try *try)
+{
+	uv_idle_stop(&try->walk);
+	uv_timer_stop(&try->timer);
+	events_unsubscribe(try->tap);
+	try->tap = NULL;
+}
+
+/* The peer has hung up, after the end or before. */
+static void on_hang_up(struct control_request *request, void *data)
+{
+	struct try *try = data;
+
+	stop(try);
+	try->request = NULL;
+	uv_close((uv_handle_t *)&try->walk, on_closed);
+	uv_close((uv_handle_t *)&try->timer, on_closed);
+}
+
+static void end_if_done(struct try *try)
+{
+	if (!try->walked || !try->timed_out)
+		return;
+	stop(try);
+	control_stream_send(try->request, totals_document(&try->totals));
+}
+
+static void on_time(uv_timer_t *timer)
+{
+	struct try *try = timer->data;
+
+	try->timed_out = true;
+	end_if_done(try);
+}
+
+static int find_absent(const struct try *try, char *message, size_t size)
+{
+	char text[512];
+
+	for (size_t i = 0; i < try->changes.removal_count; i++) {
+		const struct try_removal *removal = &try->changes.removals[i];
+
+		if (store_get(try->sources->store, removal->kind, removal->namespace, removal->name))
+			continue;
+		try_object_text(removal->kind, removal->namespace, removal->name, text, sizeof(text));
+		snprintf(message, size, "delete: there is no %s", text);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+static int prepare(struct try *try, const json_t *args, int fd, char *message, size_t size)
+{
+	int r;
+
+	if (running >= TRIES_MAX) {
+		snprintf(message, size, "%d tries run already, which is the limit; wait for one to end", TRIES_MAX);
+		return -EBUSY;
+	}
+	r = try_read_changes(args, fd, &try->changes, message, size);
+	if (r == 0)
+		r = find_absent(try, message, size);
+	if (r < 0)
+		return r;
+	try->built_for = passes(try);
+	try->built_ns = uv_hrtime();
+	r = try_policy_new(try->sources->enforce, &try->changes, &try->policy);
+	if (r < 0)
+		snprintf(message, size, "the staged objects cannot be compiled: %s", strerror(-r));
+	return r;
+}
+
+static void begin(struct try *try, struct control_request *request, json_int_t seconds)
+{
+	const struct event_tap tap = {on_event, on_lost, try};
+
+	try->request = request;
+	uv_idle_init(try->sources->loop, &try->walk);
+	uv_timer_init(try->sources->loop, &try->timer);
+	try->walk.data = try->timer.data = try;
+	try->handles = 2;
+	try->timed_out = seconds == 0;
+	running++;
+	control_stream_begin(request, on_hang_up, try);
+	control_stream_send(request, begin_document(try, seconds));
+	if (seconds > 0)
+		try->tap = events_tap(try->sources->events, EVENT_MASK_DROPS | EVENT_MASK_FLOWS, &tap);
+	uv_idle_start(&try->walk, on_walk);
+	if (seconds > 0)
+		uv_timer_start(&try->timer, on_time, (uint64_t)seconds * 1000, 0);
+}
+
+static void on_try(struct control_request *request, const json_t *args, int fd, void *data)
+{
+	const json_t *seconds = json_object_get(args, "seconds");
+	struct try *try;
+	char message[640] = "no memory";
+	int r = -ENOMEM;
+
+	if (!json_is_integer(seconds) || json_integer_value(seconds) < 0 || json_integer_value(seconds) > SECONDS_MAX) {
+		control_fail(request, EINVAL, "seconds: expected a number from 0 to 86400", NULL);
+		return;
+	}
+	try = calloc(1, sizeof(*try));
+	if (try) {
+		try->sources = data;
+		r = prepare(try, args, fd, message, sizeof(message));
+	}
+	if (r < 0) {
+		control_fail(request, -r, message, NULL);
+		if (try)
+			try_changes_clear(&try->changes);
+		free(try);
+		return;
+	}
+	begin(try, request, json_integer_value(seconds));
+}
+
+int try_register(struct control_server *server, const struct show_sources *sources)
+{
+	int r = control_register(server, "policy.try", on_try, (void *)sources);
+
+	return r < 0 ? r : control_register(server, "policy.commit", try_commit, (void *)sources);
+}

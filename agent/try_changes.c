@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a request wants to change: objects from its descriptor, and names of objects that would go. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/try_internal.h"
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+void try_object_text(enum object_kind kind, const char *namespace, const char *name, char *buffer, size_t size)
+{
+	snprintf(buffer, size, "%s %s%s%s", object_kind_name(kind), namespace, *namespace ? "/" : "", name);
+}
+
+/* A sealed memfd is whole and stays so: reading it never waits. */
+static int read_descriptor(int fd, char **ret, size_t *ret_length, char *message, size_t size)
+{
+	CLEANUP(cleanup_free) char *text = NULL;
+	struct stat status;
+	size_t length = 0;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &status) < 0) {
+		snprintf(message, size, "the objects must come in a sealed memfd");
+		return -EINVAL;
+	}
+	if (status.st_size > TRY_TEXT_MAX) {
+		snprintf(message, size, "the objects have %lld bytes; at most %u can be tried at once",
+			 (long long)status.st_size, TRY_TEXT_MAX);
+		return -EFBIG;
+	}
+	text = malloc((size_t)status.st_size + 1);
+	if (!text)
+		return -ENOMEM;
+	while (length < (size_t)status.st_size) {
+		ssize_t got = pread(fd, text + length, (size_t)status.st_size - length, (off_t)length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return -EIO;
+		length += (size_t)got;
+	}
+	*ret = TAKE_PTR(text);
+	*ret_length = length;
+	return 0;
+}
+
+static int read_objects(int fd, struct try_changes *changes, char *message, size_t size)
+{
+	CLEANUP(cleanup_free) char *text = NULL;
+	struct object_error error = {0};
+	size_t length = 0;
+	int r;
+
+	if (fd < 0)
+		return 0;
+	r = read_descriptor(fd, &text, &length, message, size);
+	if (r < 0)
+		return r;
+	r = objects_decode(text, length, &changes->objects, &error);
+	if (r < 0)
+		snprintf(message, size, "%s %s", error.path, error.reason);
+	return r;
+}
+
+static bool is_cluster_scoped(enum object_kind kind)
+{
+	return kind == OBJECT_NAMESPACE || kind == OBJECT_NODE || kind == OBJECT_CLUSTER_NETWORK_POLICY;
+}
+
+/* KIND/NAMESPACE/NAME, or KIND/NAME of a kind without namespace. */
+static int parse_removal(const char *text, struct try_removal *ret)
+{
+	const char *slash = strchr(text, '/'), *last = strrchr(text, '/');
+	size_t kind;
+
+	for (kind = 0; slash && kind < OBJECT_KIND_COUNT; kind++) {
+		const char *name = object_kind_name((enum object_kind)kind);
+
+		if (strlen(name) == (size_t)(slash - text) && strncasecmp(name, text, strlen(name)) == 0)
+			break;
+	}
+	if (!slash || kind == OBJECT_KIND_COUNT || !last[1] ||
+	    (slash == last) != is_cluster_scoped((enum object_kind)kind))
+		return -EINVAL;
+	ret->kind = (enum object_kind)kind;
+	ret->namespace = slash == last ? strdup("") : strndup(slash + 1, (size_t)(last - slash) - 1);
+	ret->name = strdup(last + 1);
+	return ret->namespace && ret->name ? 0 : -ENOMEM;
+}
+
+static int read_removals(const json_t *list, struct try_changes *changes, char *message, size_t size)
+{
+	size_t count = json_array_size(list);
+	int r = 0;
+
+	if (count > 10000) {
+		snprintf(message, size, "delete: at most 10000 objects");
+		return -EFBIG;
+	}
+	changes->removals = calloc(count + 1, sizeof(*changes->removals));
+	if (!changes->removals)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+
+		changes->removal_count++;
+		r = text ? parse_removal(text, &changes->removals[i]) : -EINVAL;
+		if (r == -EINVAL)
+			snprintf(message, size,
+				 "delete: \"%.100s\" is no KIND/NAMESPACE/NAME of a kind that Polder reads, such as "
+				 "NetworkPolicy/demo/web or ClusterNetworkPolicy/web",
+				 text ? text : "");
+	}
+	return r;
+}
+
+int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *message, size_t size)
+{
+	struct try_changes changes = {0};
+	int r;
+
+	snprintf(message, size, "no memory");
+	r = read_objects(fd, &changes, message, size);
+	if (r == 0)
+		r = read_removals(json_object_get(args, "delete"), &changes, message, size);
+	if (r == 0 && changes.objects.count + changes.removal_count == 0) {
+		snprintf(message, size, "nothing to try: the files hold no object of a kind that Polder reads");
+		r = -EINVAL;
+	}
+	if (r < 0) {
+		try_changes_clear(&changes);
+		return r;
+	}
+	*ret = changes;
+	return 0;
+}

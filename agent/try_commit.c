@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts objects into the resources directory as a new file, and waits until they are in force. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/cleanup.h"
+#include "agent/try_internal.h"
+
+#define LOOK_MS	 20
+#define WAIT_MS	 10000
+#define NAME_MAX_BYTES 64
+
+struct commit {
+	const struct show_sources *sources;
+	struct control_request *request;
+	struct try_changes changes;
+	char *path;
+	unsigned int waited_ms;
+	uv_timer_t timer;
+};
+
+/* An object's own file is the truth: it is edited there, not overridden from another place. */
+static int check_origins(const struct commit *commit, char *message, size_t size)
+{
+	const struct store *store = commit->sources->store;
+	const char *origin;
+	char text[512];
+
+	for (size_t i = 0; i < commit->changes.objects.count; i++) {
+		const struct object *object = commit->changes.objects.objects[i];
+
+		origin = store_origin(store, object->kind, object->namespace, object->name);
+		if (!origin)
+			continue;
+		try_object_text(object->kind, object->namespace, object->name, text, sizeof(text));
+		snprintf(message, size, "%s stands in %s: change it there; nothing was written", text, origin);
+		return -EEXIST;
+	}
+	for (size_t i = 0; i < commit->changes.removal_count; i++) {
+		const struct try_removal *removal = &commit->changes.removals[i];
+
+		origin = store_origin(store, removal->kind, removal->namespace, removal->name);
+		try_object_text(removal->kind, removal->namespace, removal->name, text, sizeof(text));
+		snprintf(message, size, "%s stands in %s: remove it there; nothing was written", text,
+			 origin ? origin : "no file");
+		return -EEXIST;
+	}
+	return 0;
+}
+
+/* The file's bytes, beside and hidden from the readers of the directory; then it appears under its name. */
+static int write_file(int dir_fd, const char *name, const char *text, size_t length)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	char hidden[NAME_MAX_BYTES + 8];
+	size_t written = 0;
+	int r = 0;
+
+	snprintf(hidden, sizeof(hidden), ".%s.tmp", name);
+	fd = openat(dir_fd, hidden, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return -errno;
+	while (r == 0 && written < length) {
+		ssize_t n = write(fd, text + written, length - written);
+
+		if (n < 0 && errno != EINTR)
+			r = -errno;
+		else if (n > 0)
+			written += (size_t)n;
+	}
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	if (r == 0 && linkat(dir_fd, hidden, dir_fd, name, 0) < 0)
+		r = -errno;
+	unlinkat(dir_fd, hidden, 0);
+	if (r == 0)
+		fsync(dir_fd);
+	return r;
+}
+
+/* polder-try-20261122-221500.json, or with a number more if that is taken. */
+static int write_new_file(const char *directory, const char *text, size_t length, char **ret_path)
+{
+	CLEANUP(cleanup_close) int dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	time_t now = time(NULL);
+	char stamp[32], name[NAME_MAX_BYTES];
+	struct tm tm;
+	int r = -EEXIST;
+
+	if (dir_fd < 0)
+		return -errno;
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm);
+	for (unsigned int i = 0; r == -EEXIST && i < 100; i++) {
+		snprintf(name, sizeof(name), i ? "polder-try-%s-%u.json" : "polder-try-%s.json", stamp, i);
+		r = write_file(dir_fd, name, text, length);
+	}
+	if (r == 0 && asprintf(ret_path, "%s%s%s", directory,
+			       directory[strlen(directory) - 1] == '/' ? "" : "/", name) < 0) {
+		*ret_path = NULL;
+		return -ENOMEM;
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- in force */
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct commit *commit = handle->data;
+
+	try_changes_clear(&commit->changes);
+	free(commit->path);
+	free(commit);
+}
+
+static bool in_store(const struct commit *commit)
+{
+	for (size_t i = 0; i < commit->changes.objects.count; i++) {
+		const struct object *object = commit->changes.objects.objects[i];
+		const struct object *present =
+			store_get(commit->sources->store, object->kind, object->namespace, object->name);
+
+		if (!present || !object_equal(present, object))
+			return false;
+	}
+	return true;
+}
+
+static bool in_force(struct commit *commit)
+{
+	struct show_progress progress = {0};
+
+	commit->sources->progress(&progress, commit->sources->data);
+	return !progress.pending && in_store(commit);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	struct commit *commit = timer->data;
+	char message[512];
+
+	commit->waited_ms += LOOK_MS;
+	if (in_force(commit)) {
+		control_reply(commit->request, json_pack("{s:s, s:b}", "file", commit->path, "in_force", 1));
+	} else if (commit->waited_ms < WAIT_MS) {
+		return;
+	} else {
+		snprintf(message, sizeof(message),
+			 "%.300s is written, but not in force after %d s: polderctl status says why", commit->path,
+			 WAIT_MS / 1000);
+		control_fail(commit->request, ETIMEDOUT, message, NULL);
+	}
+	uv_close((uv_handle_t *)timer, on_closed);
+}
+
+static int read_text(int fd, char **ret, size_t *ret_length)
+{
+	off_t length = lseek(fd, 0, SEEK_END);
+	char *text = length < 0 ? NULL : malloc((size_t)length + 1);
+
+	if (!text || pread(fd, text, (size_t)length, 0) != length) {
+		free(text);
+		return -ENOMEM;
+	}
+	*ret = text;
+	*ret_length = (size_t)length;
+	return 0;
+}
+
+static int commit_write(struct commit *commit, const json_t *args, int fd, char *message, size_t size)
+{
+	const char *directory = commit->sources->config->resources;
+	CLEANUP(cleanup_free) char *text = NULL;
+	size_t length = 0;
+	int r = try_read_changes(args, fd, &commit->changes, message, size);
+
+	if (r == 0)
+		r = check_origins(commit, message, size);
+	if (r < 0)
+		return r;
+	if (!directory) {
+		snprintf(message, size, "polderd reads no resources directory: apply the objects where it reads them");
+		return -ENOTSUP;
+	}
+	r = read_text(fd, &text, &length);
+	if (r == 0)
+		r = write_new_file(directory, text, length, &commit->path);
+	if (r < 0)
+		snprintf(message, size, "%s: no file can be written there: %s", directory, strerror(-r));
+	return r;
+}
+
+void try_commit(struct control_request *request, const json_t *args, int fd, void *data)
+{
+	struct commit *commit = calloc(1, sizeof(*commit));
+	char message[640] = "no memory";
+	int r = -ENOMEM;
+
+	if (commit) {
+		commit->sources = data;
+		r = commit_write(commit, args, fd, message, sizeof(message));
+	}
+	if (r < 0) {
+		control_fail(request, -r, message, NULL);
+		if (commit)
+			try_changes_clear(&commit->changes);
+		free(commit);
+		return;
+	}
+	commit->request = request;
+	uv_timer_init(commit->sources->loop, &commit->timer);
+	commit->timer.data = commit;
+	uv_timer_start(&commit->timer, on_look, LOOK_MS, LOOK_MS);
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What policy says now, beside what it would say with other objects. */
+#include "agent/try_policy.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "agent/enforce_internal.h"
+
+const char *const try_basis_names[] = {
+	[TRY_NOT_ASKED] = "not_asked", [TRY_OPEN] = "open",     [TRY_RULE] = "rule",
+	[TRY_DEFAULT_DENY] = "default_deny", [TRY_CLOSED] = "closed",
+};
+
+/* What stands at an address, before and after. */
+struct place {
+	struct polder_addr addr;
+	struct compiled_pod now, then; /* zero: nothing but an outside address */
+	bool local;                    /* a pod of this node */
+	char *name;                    /* NULL: of no pod */
+	UT_hash_handle hh;
+};
+
+struct try_policy {
+	struct policy_registry *registry;
+	struct compiled_policy *now, *then;
+	struct place *places;
+};
+
+void try_changes_clear(struct try_changes *changes)
+{
+	object_list_clear(&changes->objects);
+	for (size_t i = 0; i < changes->removal_count; i++) {
+		free(changes->removals[i].namespace);
+		free(changes->removals[i].name);
+	}
+	free(changes->removals);
+	*changes = (struct try_changes){0};
+}
+
+/* ---------------------------------------------------------------- the overlay */
+
+static bool is_same(const struct object *object, enum object_kind kind, const char *namespace, const char *name)
+{
+	return object->kind == kind && strcmp(object->namespace, namespace) == 0 && strcmp(object->name, name) == 0;
+}
+
+static bool is_removed(const struct try_changes *changes, const struct object *object)
+{
+	for (size_t i = 0; i < changes->removal_count; i++)
+		if (is_same(object, changes->removals[i].kind, changes->removals[i].namespace,
+			    changes->removals[i].name))
+			return true;
+	return false;
+}
+
+/* The object that stands in for this one; NULL: none. */
+static const struct object *replacement(const struct try_changes *changes, const struct object *object)
+{
+	for (size_t i = 0; i < changes->objects.count; i++)
+		if (is_same(object, changes->objects.objects[i]->kind, changes->objects.objects[i]->namespace,
+			    changes->objects.objects[i]->name))
+			return changes->objects.objects[i];
+	return NULL;
+}
+
+static bool holds(const struct object *const *list, size_t count, const struct object *object)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i] == object)
+			return true;
+	return false;
+}
+
+/* A kind's list with the changes. `*list` is replaced by a larger array. 0 or -ENOMEM. */
+static int overlay_kind(const struct try_changes *changes, enum object_kind kind, const struct object ***list,
+			size_t *count)
+{
+	const struct object **old = *list, **all;
+	size_t kept = 0, i;
+
+	all = calloc(*count + changes->objects.count + 1, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	for (i = 0; i < *count; i++) {
+		const struct object *other = replacement(changes, old[i]);
+
+		if (other || !is_removed(changes, old[i]))
+			all[kept++] = other ? other : old[i];
+	}
+	for (i = 0; i < changes->objects.count; i++)
+		if (changes->objects.objects[i]->kind == kind && !holds(all, kept, changes->objects.objects[i]))
+			all[kept++] = changes->objects.objects[i];
+	free(old);
+	*list = all;
+	*count = kept;
+	return 0;
+}
+
+/*
+ * Pods keep their places: those of this node are compared one by one. A Pod object that would go leaves what it said,
+ * for its container stays; one that is new belongs to another node, or is not connected yet.
+ */
+static int overlay_pods(const struct try_changes *changes, struct enforce_input *in)
+{
+	size_t room = in->input.pod_count + changes->objects.count + 1, kept = 0, i;
+	const struct object **pods = reallocarray(in->pods, room, sizeof(*pods));
+	bool *subject;
+
+	if (!pods)
+		return -ENOMEM;
+	in->pods = pods;
+	in->input.pods = pods;
+	subject = reallocarray(in->subject, room, sizeof(*subject));
+	if (!subject)
+		return -ENOMEM;
+	in->subject = subject;
+	in->input.subject = subject;
+	for (i = 0; i < in->input.pod_count; i++) {
+		const struct object *other = replacement(changes, pods[i]);
+		bool stays = subject[i] && other && (other->pod.finished || other->pod.host_network);
+
+		if (!other && !subject[i] && is_removed(changes, pods[i]))
+			continue;
+		subject[kept] = subject[i];
+		pods[kept++] = other && !stays ? other : pods[i];
+	}
+	in->input.pod_count = kept;
+	for (i = 0; i < changes->objects.count; i++) {
+		const struct object *object = changes->objects.objects[i];
+
+		if (object->kind != OBJECT_POD || holds(pods, in->input.pod_count, object))
+			continue;
+		subject[in->input.pod_count] = false;
+		pods[in->input.pod_count++] = object;
+	}
+	return 0;
+}
+
+static int overlay(const struct try_changes *changes, struct enforce_input *in)
+{
+	int r = overlay_kind(changes, OBJECT_NAMESPACE, &in->namespaces, &in->input.namespace_count);
+
+	if (r == 0)
+		r = overlay_kind(changes, OBJECT_NODE, &in->nodes, &in->input.node_count);
+	if (r == 0)
+		r = overlay_kind(changes, OBJECT_NETWORK_POLICY, &in->policies, &in->input.policy_count);
+	if (r == 0)
+		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, &in->cluster_policies,
+				 &in->input.cluster_policy_count);
+	if (r == 0)
+		r = overlay_pods(changes, in);
+	in->input.namespaces = in->namespaces;
+	in->input.nodes = in->nodes;
+	in->input.policies = in->policies;
+	in->input.cluster_policies = in->cluster_policies;
+	return r;
+}
+
+/* ---------------------------------------------------------------- addresses */
+
+static struct place *find_place(const struct try_policy *policy, const struct polder_addr *addr)
+{
+	struct place *place;
+
+	HASH_FIND(hh, policy->places, addr, sizeof(*addr), place);
+	return place;
+}
+
+static struct place *need_place(struct try_policy *policy, const struct polder_addr *addr)
+{
+	struct place *place = find_place(policy, addr);
+
+	if (place)
+		return place;
+	place = calloc(1, sizeof(*place));
+	if (!place)
+		return NULL;
+	place->addr = *addr;
+	HASH_ADD(hh, policy->places, addr, sizeof(place->addr), place);
+	return place;
+}
+
+/* A pod's word counts unless somebody has the address already: a local pod, a node, an earlier object. */
+static int put_pod(struct try_policy *policy, const struct polder_addr *addr, const struct object *object,
+		   const struct compiled_pod *pod, bool then, bool local)
+{
+	struct place *place = need_place(policy, addr);
+	struct compiled_pod *word = place ? (then ? &place->then : &place->now) : NULL;
+
+	if (!place)
+		return -ENOMEM;
+	if (word->identity || (place->local && !local))
+		return 0;
+	*word = *pod;
+	place->local |= local;
+	if (!place->name && asprintf(&place->name, "%s/%s", object->namespace, object->name) < 0) {
+		place->name = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static bool is_own(const struct enforce *e, const struct polder_addr *addr)
+{
+	const struct config *config = e->config;
+
+	return (config->pod_cidr_v4.length && prefix_contains(&config->pod_cidr_v4, addr)) ||
+	       (config->pod_cidr_v6.length && prefix_contains(&config->pod_cidr_v6, addr));
+}
+
+static bool is_nodes(const struct enforce *e, const struct enforce_input *in, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < e->node->address_count; i++)
+		if (memcmp(&e->node->addresses[i].addr, addr, sizeof(*addr)) == 0)
+			return true;
+	for (size_t i = 0; i < in->input.node_count; i++)
+		for (size_t j = 0; j < in->nodes[i]->node.address_count; j++)
+			if (memcmp(&in->nodes[i]->node.addresses[j], addr, sizeof(*addr)) == 0)
+				return true;
+	return false;
+}
+
+static int put_remote_pod(struct try_policy *policy, const struct enforce *e, const struct enforce_input *in,
+			  const struct object *object, const struct compiled_pod *pod, bool then)
+{
+	int r = 0;
+
+	if (!pod->identity || (object->pod.node_name && strcmp(object->pod.node_name, e->config->node_name) == 0))
+		return 0;
+	for (size_t i = 0; r == 0 && i < object->pod.address_count; i++) {
+		const struct polder_addr *addr = &object->pod.addresses[i];
+
+		if (!is_own(e, addr) && !is_nodes(e, in, addr))
+			r = put_pod(policy, addr, object, pod, then, false);
+	}
+	return r;
+}
+
+/* Local pods come first in the input, in the order of the agent's list. */
+static int put_places(struct try_policy *policy, const struct enforce *e, const struct enforce_input *in,
+		      const struct compiled_policy *compiled, bool then)
+{
+	const struct enforced_pod *pod;
+	size_t i = 0;
+	int r = 0;
+
+	for (pod = e->pods; r == 0 && pod; pod = pod->next, i++)
+		for (size_t j = 0; r == 0 && j < pod->address_count; j++)
+			r = put_pod(policy, &pod->addresses[j], &pod->object, &compiled->pods[i], then, true);
+	for (; r == 0 && i < in->input.pod_count; i++)
+		r = put_remote_pod(policy, e, in, in->pods[i], &compiled->pods[i], then);
+	return r;
+}
+
+/* ---------------------------------------------------------------- both compilations */
+
+int try_policy_new(const struct enforce *e, const struct try_changes *changes, struct try_policy **ret)
+{
+	struct try_policy *policy = calloc(1, sizeof(*policy));
+	struct enforce_input in = {};
+	int r;
+
+	if (!policy)
+		return -ENOMEM;
+	policy->registry = policy_registry_new();
+	r = policy->registry ? enforce_gather(e, &in) : -ENOMEM;
+	if (r == 0)
+		r = policy_compile(policy->registry, &in.input, &policy->now);
+	if (r == 0)
+		r = put_places(policy, e, &in, policy->now, false);
+	if (r == 0)
+		r = overlay(changes, &in);
+	if (r == 0)
+		r = policy_compile(policy->registry, &in.input, &policy->then);
+	if (r == 0)
+		r = put_places(policy, e, &in, policy->then, true);
+	enforce_input_clear(&in);
+	if (r < 0) {
+		try_policy_free(policy);
+		return r;
+	}
+	*ret = policy;
+	return 0;
+}
+
+void try_policy_free(struct try_policy *policy)
+{
+	struct place *place, *next;
+
+	if (!policy)
+		return;
+	HASH_ITER(hh, policy->places, place, next) {
+		HASH_DEL(policy->places, place);
+		free(place->name);
+		free(place);
+	}
+	compiled_policy_free(policy->now);
+	compiled_policy_free(policy->then);
+	policy_registry_free(policy->registry);
+	free(policy);
+}
+
+const char *try_policy_pod(const struct try_policy *policy, const struct polder_addr *addr)
+{
+	const struct place *place = find_place(policy, addr);
+
+	return place ? place->name : NULL;
+}
+
+/* ---------------------------------------------------------------- verdicts */
+
+static const struct compiled_ruleset *find_ruleset(const struct compiled_policy *compiled, uint32_t id)
+{
+	size_t low = 0, high = compiled->ruleset_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (compiled->rulesets[middle].id == id)
+			return &compiled->rulesets[middle];
+		if (compiled->rulesets[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+static struct try_side ask(const struct try_policy *policy, const struct compiled_policy *compiled,
+			   uint32_t ruleset, const struct compiled_selection *isolation,
+			   const struct ruleset_question *question)
+{
+	const struct compiled_ruleset *set;
+	struct policy_verdict verdict;
+	struct try_side side = {.basis = TRY_OPEN, .allowed = true};
+
+	if (ruleset == RULESET_OPEN)
+		return side;
+	set = find_ruleset(compiled, ruleset);
+	if (!set)
+		return (struct try_side){.basis = TRY_CLOSED};
+	verdict = compiled_ruleset_judge(set, question);
+	side.allowed = verdict.allowed;
+	if (verdict.rule && policy_rule_origin(policy->registry, verdict.rule, &side.rule) == 0) {
+		side.basis = TRY_RULE;
+	} else if (!verdict.allowed) {
+		side.basis = TRY_DEFAULT_DENY;
+		side.isolation = isolation;
+	}
+	return side;
+}
+
+bool try_policy_judge(const struct try_policy *policy, bool staged, const struct try_question *q,
+		      struct try_answer *ret)
+{
+	static const struct compiled_pod outside = {.identity = IDENTITY_WORLD};
+	const struct compiled_policy *compiled = staged ? policy->then : policy->now;
+	const struct place *from = find_place(policy, &q->source), *to = find_place(policy, &q->destination);
+	const struct compiled_pod *source = from ? (staged ? &from->then : &from->now) : &outside;
+	const struct compiled_pod *destination = to ? (staged ? &to->then : &to->now) : &outside;
+	struct try_answer answer = {.egress.allowed = true, .ingress.allowed = true};
+	struct ruleset_question question = {.proto = q->proto, .port = q->port};
+	bool from_pod = from && from->local && q->zone == ZONE_POD, to_pod = to && to->local;
+
+	if (!from_pod && !to_pod)
+		return false;
+	answer.allowed = true;
+	/* The node's own traffic, and a pod with itself, are not asked about. */
+	question.to_itself = from_pod && to_pod && strcmp(from->name, to->name) == 0;
+	if (q->zone != ZONE_HOST && (!question.to_itself || q->through_service)) {
+		question.identity = destination->identity;
+		question.peer = &q->destination;
+		if (from_pod)
+			answer.egress = ask(policy, compiled, source->egress_ruleset, source->egress_isolation,
+					    &question);
+		question.identity = source->identity;
+		question.peer = &q->source;
+		if (to_pod)
+			answer.ingress = ask(policy, compiled, destination->ingress_ruleset,
+					     destination->ingress_isolation, &question);
+	}
+	answer.allowed = answer.egress.allowed && answer.ingress.allowed;
+	*ret = answer;
+	return true;
+}
+
+static bool sides_alike(const struct try_side *a, const struct try_side *b)
+{
+	if (a->basis != b->basis || a->allowed != b->allowed)
+		return false;
+	return a->basis != TRY_RULE || (a->rule.index == b->rule.index && strcmp(a->rule.name, b->rule.name) == 0 &&
+					strcmp(a->rule.namespace, b->rule.namespace) == 0);
+}
+
+bool try_answers_alike(const struct try_answer *a, const struct try_answer *b)
+{
+	return sides_alike(&a->egress, &b->egress) && sides_alike(&a->ingress, &b->ingress);
+}
