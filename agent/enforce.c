@@ -458,7 +458,7 @@ static int put_in_force(struct enforce *e, const struct enforce_input *in, struc
 		return -ENOMEM;
 	r = e->policy ? 0 : forget_unknown_pods(e);
 	if (r == 0)
-		r = rule_counts_prepare(e->counts, policy, e->registry);
+		r = rule_counts_prepare(e->counts, policy);
 	if (r == 0)
 		r = rules_write(e, policy, fits, &switch_slots);
 	if (r == 0) {
@@ -526,6 +526,7 @@ bool enforce_finish(struct enforce *e)
 	mirror(e);
 	rule_counts_flush(e->counts);
 	if (e->policy) {
+		rule_counts_sweep(e->counts);
 		swept = rules_sweep(e);
 		policy_registry_collect(e->registry);
 	}

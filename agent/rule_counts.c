@@ -160,16 +160,14 @@ static void forget(struct rule_counts *c, struct rule *rule)
 	free(rule);
 }
 
-int rule_counts_prepare(struct rule_counts *c, const struct compiled_policy *policy,
-			const struct policy_registry *registry)
+int rule_counts_prepare(struct rule_counts *c, const struct compiled_policy *policy)
 {
-	struct rule_origin origin;
 	struct rule *rule, *next;
 	size_t i, j;
 	int step, r = 0;
 
 	HASH_ITER(hh, c->rules, rule, next)
-		rule->used = !(rule->key & RULE_DEFAULT) && policy_rule_origin(registry, rule->key, &origin) == 0;
+		rule->used = false;
 	for (i = 0; i < policy->ruleset_count; i++) {
 		const struct compiled_ruleset *set = &policy->rulesets[i];
 
@@ -181,10 +179,16 @@ int rule_counts_prepare(struct rule_counts *c, const struct compiled_policy *pol
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+void rule_counts_sweep(struct rule_counts *c)
+{
+	struct rule *rule, *next;
+
 	HASH_ITER(hh, c->rules, rule, next)
 		if (!rule->used)
 			forget(c, rule);
-	return 0;
 }
 
 static void add_over(struct rule_counts *c, uint32_t key, uint32_t packets, uint64_t bytes)

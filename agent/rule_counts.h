@@ -11,12 +11,10 @@ struct rule_counts;
 int rule_counts_open(struct maps *maps, struct rule_counts **ret);
 void rule_counts_close(struct rule_counts *counts); /* writes what is not written yet; takes NULL */
 
-/*
- * Makes room for the rules and rule sets of `policy` before they count, and forgets those that are neither in it nor known to `registry`.
- * What finds no room in the map is not counted. 0 or -ENOMEM.
- */
-int rule_counts_prepare(struct rule_counts *counts, const struct compiled_policy *policy,
-			const struct policy_registry *registry);
+/* Makes room for the rules and rule sets of `policy` before they count. What finds no room in the map is not counted. 0 or -ENOMEM. */
+int rule_counts_prepare(struct rule_counts *counts, const struct compiled_policy *policy);
+/* Forgets those that were not in the last one prepared. */
+void rule_counts_sweep(struct rule_counts *counts);
 /* A flow that these rules allowed is over. */
 void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *rule_counts);
 /* To the map, so that a crash loses little. */
