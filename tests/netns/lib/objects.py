@@ -89,6 +89,16 @@ def cluster_policy(name, subject=None, tier="Admin", priority=0, **spec):
                      "subject": subject or {"namespaces": {}}, **spec}}
 
 
+def cluster_rule(action, *peers, egress=False, protocols=None, name=None):
+    """A rule of a ClusterNetworkPolicy; no peer: all pods of all namespaces."""
+    made = {"action": action, "to" if egress else "from": list(peers) or [{"namespaces": {}}]}
+    if protocols is not None:
+        made["protocols"] = protocols
+    if name is not None:
+        made["name"] = name
+    return made
+
+
 def labels(**match):
     return {"matchLabels": match}
 

@@ -437,11 +437,19 @@ class World:
             self.resources.delete("policies")
         self.policies_in_force()
 
+    def cluster_policies(self, *policies):
+        """These ClusterNetworkPolicies and no others of earlier calls; expect() waits for what they do."""
+        if policies:
+            self.resources.put("cluster-policies", objects.item_list(list(policies)))
+        else:
+            self.resources.delete("cluster-policies")
+
     def policies_in_force(self):
         wanted = self.policy_names()
         for node in self.nodes:
             wait_until(lambda n=node: {(p["namespace"], p["name"])
-                                       for p in n.agent.ctl_json("policy", "list")} == wanted,
+                                       for p in n.agent.ctl_json("policy", "list")
+                                       if p["namespace"]} == wanted,
                        f"{node}: policies {sorted(wanted)} in the list", 2)
 
     # ---- verdicts
