@@ -125,9 +125,12 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 		return -REASON_INTERNAL;
 	__builtin_memset(j, 0, sizeof(*j));
 	w->flags = 0;
-	/* The start of a TCP flow is its SYN. What the host's own stack sends is not doubted. */
+	/*
+	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none; what its first was refused it is
+	 * refused. What the host's own stack sends is not doubted.
+	 */
 	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
-	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN && !(p->flags & PACKET_LATER_FRAGMENT))
+	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
 		return -REASON_NO_FLOW;
 
 	w->source_link = 0;
