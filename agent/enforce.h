@@ -54,6 +54,12 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 const struct compiled_policy *enforce_policy(const struct enforce *enforce);
 struct policy_registry *enforce_registry(struct enforce *enforce);
 struct rule_counts *enforce_rule_counts(struct enforce *enforce);
+/* What stands for a local pod: its Pod object, or what its attachment and a Pod object of before said. NULL: not known. */
+const struct object *enforce_pod_object(const struct enforce *enforce, const struct local_pod *pod);
+/* The NetworkPolicies that isolate the local pod with the address; NULL: none do. Valid until the next pass. */
+const struct compiled_selection *enforce_isolation(const struct enforce *enforce, const struct polder_addr *addr, bool egress);
+/* Policies that were deleted and hold for this pod until it has ended. The array is the caller's (free()), NULL: no memory. */
+size_t enforce_held_policies(const struct enforce *enforce, const struct local_pod *pod, const struct object ***ret);
 /* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next pass. */
 const char *enforce_pod_name(const struct enforce *enforce, const struct polder_addr *addr);
 struct enforce_problem {

@@ -10,8 +10,6 @@
 
 /* A local pod as the maps know it. */
 struct enforced_pod {
-	UT_hash_handle hh; /* by `key`; two attachments of one pod have the same */
-	char *key;         /* NAMESPACE/NAME */
 	char *container_id, *ifname;
 	struct polder_addr addresses[2];
 	size_t address_count;
@@ -23,6 +21,7 @@ struct enforced_pod {
 	bool object_gone;     /* its Pod object was there, and is not */
 	bool held[2];         /* enum held: policies that went hold for it still */
 	bool held_before[2];  /* the same, of before a restart: closed */
+	const struct compiled_selection *isolation[2]; /* e->policy's: of ingress, of egress; NULL: none */
 	struct enforced_pod *next;
 };
 
@@ -57,15 +56,13 @@ struct enforce {
 	struct rule_counts *counts;
 	struct compiled_policy *policy;
 	char *state_text; /* as last written */
-	char *held_text;  /* the part of it that is not the registry's */
-	uint64_t state_revision; /* of the registry, then */
 	uint64_t pass;
 	struct deleted_policy *deleted;
 	size_t deleted_count;
 	struct json_t *held_before; /* of the state file */
 	struct shadow *addresses;
 	struct shadow *rules[RULESET_MAPS];
-	struct enforced_pod *pods, *pods_by_name;
+	struct enforced_pod *pods;
 	struct pending_address *pending;
 	size_t pending_count;
 	bool unfinished; /* old rule sets still stand */

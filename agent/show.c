@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/explain.h"
 #include "agent/exporter.h"
 #include "agent/show_internal.h"
 
@@ -224,7 +225,8 @@ int show_register(struct control_server *server, const struct show_sources *sour
 	} operations[] = {
 		{"status", show_status},     {"pods", show_pods},       {"services", show_services},
 		{"policies", show_policies}, {"flows", show_flows},     {"maps", show_maps},
-		{"metrics", show_metrics},   {"monitor", show_monitor},
+		{"metrics", show_metrics},   {"monitor", show_monitor},   {"explain", explain_request},
+		{"policy", explain_policy_request},
 	};
 	int r = 0;
 

@@ -15,8 +15,6 @@ struct policy_registry *policy_registry_new(void);
 void policy_registry_free(struct policy_registry *registry);
 /* As JSON, for the state file. The caller owns the result. NULL: no memory. */
 struct json_t *policy_registry_export(const struct policy_registry *registry);
-/* Moves when numbers were given that an older export does not keep from being given to something else. */
-uint64_t policy_registry_revision(const struct policy_registry *registry);
 /* Into an empty registry. 0, -EINVAL (content makes no sense: the registry stays empty), -ENOMEM. */
 int policy_registry_import(struct policy_registry *registry, const struct json_t *state);
 /* A rule set that the maps already hold keeps its number if the compiler makes the same content again. */
@@ -31,6 +29,8 @@ struct rule_origin {
 };
 /* -ENOENT: no such number. */
 int policy_rule_origin(const struct policy_registry *registry, uint32_t rule, struct rule_origin *ret);
+/* The other way round. 0: that rule has no number. */
+uint32_t policy_rule_number(const struct policy_registry *registry, const struct rule_origin *origin);
 
 /* One identity in use: distinct (namespace, labels, named ports). */
 struct compiled_identity {

@@ -15,6 +15,7 @@ struct asking {
 	const struct evaluate_question *question;
 	enum side side;
 	const struct object *subject;
+	const struct evaluate_end *own; /* the subject's end */
 	struct labels subject_namespace;
 	const struct evaluate_end *peer;
 	struct labels peer_namespace; /* nothing, unless the peer is a pod */
@@ -102,17 +103,24 @@ static int compare_policies(const void *a, const void *b)
 	return order ? order : strcmp(x->name, y->name);
 }
 
+static void select_from(const struct asking *asking, const struct object *const *policies, size_t count,
+			struct evaluate_direction *ret)
+{
+	for (size_t i = 0; i < count; i++)
+		if (has_a_say(policies[i], asking->side) &&
+		    is_subject(policies[i], asking->subject, &asking->subject_namespace))
+			ret->policies[ret->policy_count++] = policies[i];
+}
+
 static int select_policies(const struct asking *asking, struct evaluate_direction *ret)
 {
 	const struct evaluate_objects *objects = asking->objects;
 
-	ret->policies = calloc(objects->policy_count + 1, sizeof(*ret->policies));
+	ret->policies = calloc(objects->policy_count + asking->own->held_count + 1, sizeof(*ret->policies));
 	if (!ret->policies)
 		return -ENOMEM;
-	for (size_t i = 0; i < objects->policy_count; i++)
-		if (has_a_say(objects->policies[i], asking->side) &&
-		    is_subject(objects->policies[i], asking->subject, &asking->subject_namespace))
-			ret->policies[ret->policy_count++] = objects->policies[i];
+	select_from(asking, objects->policies, objects->policy_count, ret);
+	select_from(asking, asking->own->held, asking->own->held_count, ret);
 	if (ret->policy_count > 1)
 		qsort(ret->policies, ret->policy_count, sizeof(*ret->policies), compare_policies);
 	return 0;
@@ -279,6 +287,7 @@ static int ask_direction(const struct evaluate_objects *objects, const struct ev
 		.question = question,
 		.side = side,
 		.subject = policy_pod(end->pod),
+		.own = end,
 		.peer = side == SIDE_EGRESS ? &question->destination : &question->source,
 	};
 	bool itself = question->source.pod && question->source.pod == question->destination.pod;

@@ -11,6 +11,8 @@
 struct evaluate_end {
 	const struct object *pod; /* the pod whose address it is; NULL: of no pod */
 	struct polder_addr addr;
+	const struct object *const *held; /* deleted policies that hold for the pod while it ends (NP-24) */
+	size_t held_count;
 };
 
 struct evaluate_question {

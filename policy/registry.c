@@ -11,9 +11,6 @@
 /* Set by uthash_nonfatal_oom(): the entry is not in the table. */
 #define LOST(entry) ((entry)->used == UINT64_MAX)
 
-/* So many rule sets may come before the state has to be written again. */
-#define RULESETS_RESERVED 256
-
 struct policy_registry *policy_registry_new(void)
 {
 	struct policy_registry *registry = calloc(1, sizeof(*registry));
@@ -94,11 +91,6 @@ void policy_registry_free(struct policy_registry *registry)
 		return;
 	registry_clear(registry);
 	free(registry);
-}
-
-uint64_t policy_registry_revision(const struct policy_registry *registry)
-{
-	return registry->revision;
 }
 
 void policy_registry_collect(struct policy_registry *registry)
@@ -253,7 +245,6 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 		return -ENOMEM;
 	}
 	advance(&registry->next_identity, id);
-	registry->revision++;
 	return 0;
 }
 
@@ -276,15 +267,6 @@ int registry_take_identity(struct policy_registry *registry, const char *key,
 	entry->used = registry->compilation;
 	*ret = entry;
 	return 0;
-}
-
-static void ruleset_given(struct policy_registry *registry, uint32_t id)
-{
-	advance(&registry->next_ruleset, id);
-	if (id <= registry->reserved_rulesets)
-		return;
-	registry->reserved_rulesets = id < UINT32_MAX - RULESETS_RESERVED ? id + RULESETS_RESERVED : UINT32_MAX;
-	registry->revision++;
 }
 
 int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2])
@@ -313,7 +295,7 @@ int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const ui
 		free(entry);
 		return -ENOMEM;
 	}
-	ruleset_given(registry, id);
+	advance(&registry->next_ruleset, id);
 	return 0;
 }
 
@@ -357,7 +339,7 @@ int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id,
 		entry->used = registry->compilation;
 	}
 	if (r == -EEXIST)
-		ruleset_given(registry, id);
+		advance(&registry->next_ruleset, id);
 	return r;
 }
 
@@ -418,7 +400,6 @@ int registry_add_rule(struct policy_registry *registry, uint32_t number, const c
 		return -ENOMEM;
 	}
 	advance(&registry->next_rule, number);
-	registry->revision++;
 	return 0;
 }
 
@@ -445,6 +426,17 @@ int registry_take_rule(struct policy_registry *registry, const char *namespace, 
 	entry->used = registry->compilation;
 	*ret = entry->number;
 	return 0;
+}
+
+uint32_t policy_rule_number(const struct policy_registry *registry, const struct rule_origin *origin)
+{
+	struct registry_rule *entry = NULL;
+	char *key = rule_key(origin->namespace, origin->name, origin->egress, origin->index);
+
+	if (key)
+		HASH_FIND_STR(registry->rules, key, entry);
+	free(key);
+	return entry ? entry->number : 0;
 }
 
 int policy_rule_origin(const struct policy_registry *registry, uint32_t rule,

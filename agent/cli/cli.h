@@ -27,6 +27,12 @@ enum cli_option {
 	CLI_FOR,
 	CLI_COMMIT,
 	CLI_DELETE,
+	CLI_FROM,
+	CLI_TO,
+	CLI_PROTO,
+	CLI_PORT,
+	CLI_FAMILY,
+	CLI_WITH,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (1u << (option))
@@ -117,6 +123,8 @@ int cli_run_services(struct cli *cli);
 int cli_run_policies(struct cli *cli);
 int cli_run_policy_check(struct cli *cli);
 int cli_run_policy_try(struct cli *cli);
+int cli_run_policy_show(struct cli *cli);
+int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);

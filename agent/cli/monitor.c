@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prints drops and flows as they happen. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/cli/cli.h"
@@ -32,15 +33,29 @@ static void print_end(const json_t *end)
 		printf(" identity %lld", (long long)json_integer_value(identity));
 }
 
+/* "ingress demo/web rule 0 "from-front"", "ingress default deny demo/a,demo/b". */
 static void print_policy(const char *what, const json_t *policy)
 {
 	char rule[FORMAT_MAX];
+	char *list;
 
 	if (!json_is_object(policy))
 		return;
 	printf(" %s", what);
+	if (json_is_true(field(policy, "default_deny"))) {
+		list = format_list(field(policy, "isolated_by"), 8);
+		fputs(" default deny", stdout);
+		print_word(list);
+		free(list);
+		return;
+	}
 	print_word(field_text(policy, "policy"));
 	printf(" rule %s", format_scalar(field(policy, "rule"), rule));
+	if (*field_text(policy, "rule_name")) {
+		fputs(" \"", stdout);
+		text_print(field_text(policy, "rule_name"), NULL, stdout);
+		putchar('"');
+	}
 }
 
 static void print_event(const json_t *event)

@@ -60,14 +60,45 @@ static json_t *backend_document(const struct polder_event *event)
 			 ntohs(event->backend_port_be));
 }
 
-static json_t *policy_document(uint32_t rule, const struct event_names *names)
+static json_t *rule_document(const struct rule_origin *origin, const struct event_names *names)
 {
+	const char *name = names->rule_name(origin, names->data);
+
+	return json_pack("{s:o, s:I, s:o, s:s, s:s, s:b, s:[]}", "policy",
+			 *origin->namespace ? json_sprintf("%s/%s", origin->namespace, origin->name)
+					    : json_string(origin->name),
+			 "rule", (json_int_t)origin->index, "rule_path",
+			 json_sprintf("spec.%s[%u]", origin->egress ? "egress" : "ingress", origin->index), "rule_name",
+			 name ? name : "", "direction", origin->egress ? "egress" : "ingress", "default_deny", false,
+			 "isolated_by");
+}
+
+/* No rule matched: the policies that isolate the pod are what it is due to. */
+static json_t *default_document(const struct compiled_selection *isolation, bool egress)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < isolation->count; i++)
+		json_array_append_new(list, json_string(isolation->policies[i]));
+	return json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:o}", "policy", isolation->policies[0], "rule", "rule_path",
+			 "rule_name", "", "direction", egress ? "egress" : "ingress", "default_deny", true, "isolated_by",
+			 list);
+}
+
+/* What decided in a direction; null where nothing did. */
+static json_t *policy_document(const struct polder_event *event, bool egress, const struct event_names *names)
+{
+	uint32_t rule = egress ? event->egress_rule : event->ingress_rule;
+	const struct polder_addr *receiver = addr_is_zero(&event->backend) ? &event->daddr : &event->backend;
+	const struct compiled_selection *isolation;
 	struct rule_origin origin;
 
-	if (!rule || names->rule(rule, &origin, names->data) < 0)
+	if (rule)
+		return names->rule(rule, &origin, names->data) < 0 ? json_null() : rule_document(&origin, names);
+	if (event->reason != (egress ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS))
 		return json_null();
-	return json_pack("{s:o, s:I}", "policy", json_sprintf("%s/%s", origin.namespace, origin.name), "rule",
-			 (json_int_t)origin.index);
+	isolation = names->isolation(egress ? &event->saddr : receiver, egress, names->data);
+	return isolation && isolation->count ? default_document(isolation, egress) : json_null();
 }
 
 static const char *verdict_name(uint8_t verdict)
@@ -95,6 +126,6 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 			 "destination",
 			 end_document(&event->daddr, ports ? event->dport_be : 0, event->destination_identity, names),
 			 "backend", backend_document(event), "link", link, "length", (json_int_t)event->length,
-			 "egress_policy", policy_document(event->egress_rule, names), "ingress_policy",
-			 policy_document(event->ingress_rule, names));
+			 "egress_policy", policy_document(event, true, names), "ingress_policy",
+			 policy_document(event, false, names));
 }

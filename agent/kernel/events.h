@@ -18,6 +18,10 @@ struct event_names {
 	int (*pod)(const struct polder_addr *addr, char *buffer, size_t size, void *data);
 	int (*link)(uint32_t ifindex, char *buffer, size_t size, void *data);
 	int (*rule)(uint32_t rule, struct rule_origin *ret, void *data);
+	/* The name that the user gave the rule. Valid as long as the event is worked on. NULL: none. */
+	const char *(*rule_name)(const struct rule_origin *origin, void *data);
+	/* The policies that isolate the pod with the address; NULL: none, or it is no pod of this node. */
+	const struct compiled_selection *(*isolation)(const struct polder_addr *addr, bool egress, void *data);
 	void *data;
 };
 
@@ -44,6 +48,9 @@ struct event_tap {
 };
 struct event_subscriber *events_tap(struct events *events, uint32_t mask, const struct event_tap *tap);
 void events_unsubscribe(struct event_subscriber *subscriber); /* takes NULL */
+
+/* Takes in what is in the ring now; events for which `skip` holds are told nobody. */
+void events_read(struct events *events, bool (*skip)(const struct polder_event *event, void *data), void *data);
 
 size_t events_subscribers(const struct events *events);
 

@@ -515,6 +515,43 @@ size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr)
 	return freed;
 }
 
+static bool forget_side(struct flows *flows, const struct flow_table *table, const struct side *side)
+{
+	if (!flow_entry_claim(side->head, side->flow.seq))
+		return false;
+	free_side(flows, table, side);
+	return true;
+}
+
+/* One find at a time: the window moves with each. */
+static size_t forget_flow(struct flows *flows, const struct flow_table *table, const struct flow_tuple *tuple)
+{
+	struct side side = {0}, other = {0};
+	size_t freed = 0;
+
+	if (find_tuple(flows, table, tuple, &side) < 0)
+		return 0;
+	if (find_other_side(flows, table, &side, &other) == 0)
+		freed += forget_side(flows, table, &other);
+	if (find_tuple(flows, table, tuple, &side) == 0)
+		freed += forget_side(flows, table, &side);
+	return freed;
+}
+
+size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple)
+{
+	const struct flow_table *table = &flows->tables[family == FAMILY_V4 ? 0 : 1];
+	size_t freed = 0, more = 1;
+
+	/* A writer at the same set hides the entry for a moment. */
+	for (int i = 0; i < BUSY_TRIES && more; i++) {
+		more = forget_flow(flows, table, tuple);
+		freed += more;
+	}
+	flow_window_close(&flows->twin_window);
+	return freed;
+}
+
 /* ---------------------------------------------------------------- looking */
 
 static bool visit_set(const struct flows *flows, const struct flow_table *table, uint32_t number, void *set, uint32_t now,

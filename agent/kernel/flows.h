@@ -45,6 +45,9 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns);
  */
 size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr);
 
+/* Frees the entry of a tuple and the one of its replies. Returns how many there were. */
+size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple);
+
 struct flow_record {
 	uint8_t family;
 	struct flow_snapshot flow;

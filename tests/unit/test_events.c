@@ -53,7 +53,23 @@ static int name_rule(uint32_t rule, struct rule_origin *ret, void *data)
 	return rule == 9 ? 0 : -ENOENT;
 }
 
-static const struct event_names names = {name_pod, name_link, name_rule, NULL};
+static const char *name_of_rule(const struct rule_origin *origin, void *data)
+{
+	return strcmp(origin->name, "deny") == 0 ? "stop" : NULL;
+}
+
+/* 10.0.0.3 is isolated by two policies, in both directions. */
+static const struct compiled_selection *find_isolation(const struct polder_addr *addr, bool egress, void *data)
+{
+	static char *policies[] = {"demo/a", "demo/b"};
+	static const struct compiled_selection selection = {policies, 2};
+	struct polder_addr isolated;
+
+	addr_parse("10.0.0.3", &isolated);
+	return memcmp(addr, &isolated, sizeof(isolated)) == 0 ? &selection : NULL;
+}
+
+static const struct event_names names = {name_pod, name_link, name_rule, name_of_rule, find_isolation, NULL};
 
 static struct fixture *fixture_new(void)
 {
@@ -205,14 +221,60 @@ static void a_drop_is_told_with_all_its_names(void)
 	json_object_del(line, "time");
 	expected = json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i}, s:s, "
-		"s:i, s:n, s:{s:s, s:i}}",
+		"s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
 		"type", "drop", "verdict", "drop", "reason", "policy_denied_ingress", "direction", "from_pod", "family",
 		"ipv4", "proto", "tcp", "source", "ip", "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
 		"destination", "ip", "10.96.0.1", "port", 80, "pod", "", "identity", 301, "backend", "ip",
 		"10.0.0.3", "port", 8080, "link", "link5", "length", 74, "egress_policy", "ingress_policy", "policy",
-		"demo/deny", "rule", 2);
+		"demo/deny", "rule", 2, "rule_path", "spec.ingress[2]", "rule_name", "stop", "direction", "ingress",
+		"default_deny", false, "isolated_by");
 	CU_ASSERT(json_equal(line, expected));
 	json_decref(expected);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+static void a_default_deny_names_what_isolates(void)
+{
+	struct polder_event event = event_new(EVENT_DROP);
+	json_t *line, *expected;
+
+	event.ingress_rule = 0;
+	line = event_document(&event, &names);
+	expected = json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:[s, s]}", "policy", "demo/a", "rule", "rule_path",
+			     "rule_name", "", "direction", "ingress", "default_deny", true, "isolated_by", "demo/a", "demo/b");
+	CU_ASSERT(json_equal(json_object_get(line, "ingress_policy"), expected));
+	CU_ASSERT(json_is_null(json_object_get(line, "egress_policy")));
+	json_decref(line);
+	/* A drop for another reason is due to no policy. */
+	event.reason = REASON_NOT_READY;
+	line = event_document(&event, &names);
+	CU_ASSERT(json_is_null(json_object_get(line, "ingress_policy")));
+	json_decref(line);
+	json_decref(expected);
+}
+
+static bool is_of_link_5(const struct polder_event *event, void *data)
+{
+	++*(int *)data;
+	return event->ifindex == 5;
+}
+
+static void events_that_are_skipped_are_told_nobody(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct reader reader;
+	int seen = 0;
+
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	CU_ASSERT(emit(f, &event));
+	event.ifindex = 6;
+	CU_ASSERT(emit(f, &event));
+	events_read(f->events, is_of_link_5, &seen);
+	CU_ASSERT_EQUAL(seen, 2);
+	CU_ASSERT_EQUAL_FATAL(json_array_size(reader.lines), 1);
+	CU_ASSERT_STRING_EQUAL(text_of(&reader, 0, "link"), "link6");
 	stop_listening(&reader);
 	fixture_free(f);
 }
@@ -372,6 +434,8 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(a_drop_is_told_with_all_its_names),
+		UNIT_TEST(a_default_deny_names_what_isolates),
+		UNIT_TEST(events_that_are_skipped_are_told_nobody),
 		UNIT_TEST(programs_are_asked_only_for_what_somebody_wants),
 		UNIT_TEST(each_reader_gets_what_it_asked_for),
 		UNIT_TEST(nothing_of_before_is_told),

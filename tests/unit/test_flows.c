@@ -350,6 +350,30 @@ static void an_address_is_forgotten_wherever_it_stands(void)
 	fixture_free(f);
 }
 
+static void one_flow_is_forgotten_and_no_other(void)
+{
+	struct fixture *f = fixture_new();
+
+	for (uint8_t family = FAMILY_V4; family <= FAMILY_V6; family += 2) {
+		struct spec spec = {family, IPPROTO_TCP, FLOW_ESTABLISHED, NOW, NOW, 3999, false};
+		struct placed kept = place_flow(f, &spec);
+
+		/* Most pairs stand far apart: no window holds both. */
+		for (spec.sport = 4000; spec.sport < 4064; spec.sport++) {
+			struct placed placed = place_flow(f, &spec);
+			struct flow_tuple tuple = {0};
+
+			memcpy(tuple.words, (uint64_t *)placed.forward - FLOW_WORDS(family),
+			       FLOW_WORDS(family) * sizeof(uint64_t));
+			CU_ASSERT_EQUAL(flows_forget_flow(f->flows, family, &tuple), 2);
+			CU_ASSERT(is_free(placed.forward, family) && is_free(placed.reply, family));
+			CU_ASSERT_EQUAL(flows_forget_flow(f->flows, family, &tuple), 0);
+		}
+		CU_ASSERT(kept.forward->generation && kept.reply->generation);
+	}
+	fixture_free(f);
+}
+
 static void counts_outlive_their_flows(void)
 {
 	struct fixture *f = fixture_new();
@@ -525,6 +549,7 @@ int main(void)
 		UNIT_TEST(an_entry_whose_writer_died_is_freed),
 		UNIT_TEST(a_writer_that_moves_is_alive),
 		UNIT_TEST(an_address_is_forgotten_wherever_it_stands),
+		UNIT_TEST(one_flow_is_forgotten_and_no_other),
 		UNIT_TEST(counts_outlive_their_flows),
 		UNIT_TEST(a_pass_in_slices_does_what_one_in_one_go_does),
 		UNIT_TEST(lists_at_most_as_many_as_asked_for),

@@ -331,6 +331,25 @@ static void a_name_is_of_any_protocol_in_cluster_policies(void)
 	tear_down();
 }
 
+static void a_deleted_policy_holds_for_who_ends(void)
+{
+	struct evaluate_objects objects = {};
+	struct evaluate_question question;
+
+	set_up(PODS "," NETPOL("x", "gone", "'podSelector':{'matchLabels':{'app':'a'}}"));
+	question = (struct evaluate_question){
+		.source = end_of("y/a", false), .destination = end_of("x/a", false), .proto = TCP, .port = 80};
+	CU_ASSERT_EQUAL(policy_evaluate(&objects, &question, &answer), 0);
+	CU_ASSERT(answer.allowed);
+	evaluate_answer_clear(&answer);
+	question.destination.held = w->by_kind[OBJECT_NETWORK_POLICY];
+	question.destination.held_count = 1;
+	CU_ASSERT_EQUAL(policy_evaluate(&objects, &question, &answer), 0);
+	CU_ASSERT_EQUAL(answer.ingress.basis, EVALUATE_DEFAULT_DENY);
+	CU_ASSERT_STRING_EQUAL(answer.ingress.policies[0]->name, "gone");
+	tear_down();
+}
+
 static void selection_is_told(void)
 {
 	struct evaluate_objects objects;
@@ -369,6 +388,7 @@ int main(void)
 		UNIT_TEST(unknown_peers_fail_closed),
 		UNIT_TEST(nodes_and_networks_are_egress_peers),
 		UNIT_TEST(a_name_is_of_any_protocol_in_cluster_policies),
+		UNIT_TEST(a_deleted_policy_holds_for_who_ends),
 		UNIT_TEST(selection_is_told),
 	};
 

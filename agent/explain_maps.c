@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The second way: the entries of the maps, key by key, as the program looks them up. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/explain_internal.h"
+
+/* One judgement: what the program keeps in its scratch. */
+struct look {
+	const struct explain *explain;
+	const struct explain_path *path;
+	struct maps *maps;
+	struct explain_way *way;
+	unsigned int slot;
+	bool to_itself;
+};
+
+static int find_address(const struct look *look, const struct polder_addr *addr, struct address_entry *ret)
+{
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+
+	return maps_find(look->maps, MAP_ADDRESSES, &key, ret);
+}
+
+static bool find_pod(const struct look *look, uint32_t ifindex, struct pod_entry *ret)
+{
+	uint32_t index = ifindex % POLDER_MAX_PODS;
+
+	return maps_find(look->maps, MAP_PODS, &index, ret) == 0 && ret->ifindex == ifindex && ifindex;
+}
+
+static bool is_service_address(const struct look *look, const struct polder_addr *addr)
+{
+	struct service_key key = {.addr = *addr};
+	struct service_entry entry;
+
+	return maps_find(look->maps, MAP_SERVICES, &key, &entry) == 0;
+}
+
+/* ---------------------------------------------------------------- rule sets */
+
+struct cells {
+	struct ruleset_entry set;
+	struct ruleset_cell cell[2]; /* by the peer's identity, by its address */
+	bool found[2];
+};
+
+static void find_cell(const struct look *look, uint32_t ruleset, uint32_t peer_class, uint32_t port_class, int which,
+		      struct cells *cells)
+{
+	struct ruleset_cell_key key = {.ruleset = ruleset, .peer_class = peer_class, .port_class = port_class};
+
+	cells->found[which] =
+		peer_class && maps_find(look->maps, MAP_RULESET_CELLS, &key, &cells->cell[which]) == 0;
+}
+
+static void find_cells(const struct look *look, uint32_t ruleset, uint32_t identity, const struct polder_addr *peer,
+		       struct cells *cells)
+{
+	struct ruleset_peer_key by_identity = {.ruleset = ruleset, .identity = identity};
+	struct ruleset_prefix_key by_address = {.prefixlen = 32 + 128, .ruleset = ruleset, .addr = *peer};
+	struct ruleset_port_key by_port = {
+		.prefixlen = 64, .ruleset = ruleset, .proto = look->explain->proto, .port_be = htons(look->path->port)};
+	uint32_t prefix_class = 0, port_class = 0, peer_class;
+	struct ruleset_peer found;
+
+	if (cells->set.flags & RULESET_HAS_PORTS)
+		maps_find(look->maps, MAP_RULESET_PORTS, &by_port, &port_class);
+	if (cells->set.flags & RULESET_HAS_PREFIXES)
+		maps_find(look->maps, MAP_RULESET_PREFIXES, &by_address, &prefix_class);
+	if (maps_find(look->maps, MAP_RULESET_PEERS, &by_identity, &found) == 0)
+		peer_class = found.peer_class[look->slot];
+	else
+		peer_class = identity >= IDENTITY_FIRST_POD ? cells->set.default_pod_class
+							    : cells->set.default_world_class;
+	find_cell(look, ruleset, peer_class, port_class, 0, cells);
+	find_cell(look, ruleset, prefix_class, port_class, 1, cells);
+}
+
+/* The cell whose rule comes first in this step; NULL: none has one. */
+static const struct ruleset_cell *decide_step(const struct cells *cells, enum policy_step step)
+{
+	const struct ruleset_cell *decides = NULL;
+
+	for (int i = 0; i < 2; i++)
+		if (cells->found[i] && cells->cell[i].verdict[step] != CELL_NONE &&
+		    (!decides || cells->cell[i].rank[step] < decides->rank[step]))
+			decides = &cells->cell[i];
+	return decides;
+}
+
+void explain_name_rule(const struct explain *explain, uint32_t rule, struct explain_rule *ret)
+{
+	struct rule_origin origin;
+
+	if (!rule)
+		return;
+	ret->set = true;
+	if (policy_rule_origin(enforce_registry(explain->sources->enforce), rule, &origin) < 0) {
+		snprintf(ret->policy, sizeof(ret->policy), "(rule %u)", rule);
+		return;
+	}
+	snprintf(ret->policy, sizeof(ret->policy), "%s%s%s", origin.namespace, *origin.namespace ? "/" : "",
+		 origin.name);
+	ret->index = origin.index;
+}
+
+static unsigned int judge_cells(const struct look *look, const struct cells *cells, unsigned int denied,
+				uint32_t *ret_rule)
+{
+	const struct ruleset_cell *cell = decide_step(cells, STEP_ADMIN);
+	bool isolates = cells->set.flags & RULESET_ISOLATES;
+
+	if (cell && cell->verdict[STEP_ADMIN] != CELL_PASS) {
+		*ret_rule = cell->rule[STEP_ADMIN];
+		return cell->verdict[STEP_ADMIN] == CELL_ALLOW ? 0 : denied;
+	}
+	if (look->to_itself && isolates)
+		return 0;
+	cell = decide_step(cells, STEP_REST);
+	if (!cell)
+		return isolates ? denied : 0;
+	*ret_rule = cell->rule[STEP_REST];
+	return cell->verdict[STEP_REST] == CELL_ALLOW ? 0 : denied;
+}
+
+/* 0, or the reason of a drop. */
+static unsigned int judge(const struct look *look, enum explain_side side, uint32_t ruleset, uint32_t identity,
+			  const struct polder_addr *peer)
+{
+	unsigned int denied = side == EXPLAIN_EGRESS ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS;
+	struct cells cells = {};
+	unsigned int reason;
+	uint32_t rule = 0;
+
+	look->way->judged[side] = true;
+	look->way->ruleset[side] = ruleset;
+	if (ruleset == RULESET_OPEN)
+		return 0;
+	if (ruleset == RULESET_CLOSED)
+		return REASON_NOT_READY;
+	if (ruleset == RULESET_CAPACITY)
+		return REASON_POLICY_CAPACITY;
+	if (maps_find(look->maps, MAP_RULESETS, &ruleset, &cells.set) < 0)
+		return REASON_INTERNAL;
+	find_cells(look, ruleset, identity, peer, &cells);
+	reason = judge_cells(look, &cells, denied, &rule);
+	explain_name_rule(look->explain, rule, &look->way->rule[side]);
+	return reason;
+}
+
+/* ---------------------------------------------------------------- the way */
+
+/* The way out of a pod. 0, or the reason of a drop. */
+static unsigned int route_pod(const struct look *look, const struct address_entry *to)
+{
+	uint32_t flags = to ? to->flags : 0;
+	const struct node *node = look->explain->sources->node;
+	bool masquerade = look->explain->sources->config->masquerade &&
+			  !addr_is_zero(look->explain->family == FAMILY_V4 ? &node->ipv4 : &node->ipv6);
+
+	if (flags & ADDRESS_LOCAL && flags & (ADDRESS_POD | ADDRESS_NODE))
+		return 0;
+	if (flags & ADDRESS_POD_RANGE && flags & ADDRESS_LOCAL)
+		return REASON_UNKNOWN_POD;
+	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) && is_service_address(look, &look->path->addr))
+		return REASON_NO_SERVICE_PORT;
+	if (!(to && to->ifindex) && (!node->uplink_count || !node->uplinks[0].ifindex))
+		return REASON_NO_ROUTE;
+	return masquerade && !(flags & ~(uint32_t)ADDRESS_LOCAL) && look->explain->proto == IPPROTO_SCTP
+		       ? REASON_NAT_PROTOCOL
+		       : 0;
+}
+
+static unsigned int route_wire(const struct look *look, const struct address_entry *to, bool *ret_done)
+{
+	uint32_t flags = to ? to->flags : 0;
+
+	*ret_done = true;
+	if (flags & ADDRESS_LOCAL) {
+		*ret_done = !(flags & ADDRESS_POD);
+		return flags & (ADDRESS_POD | ADDRESS_NODE) ? 0 : REASON_UNKNOWN_POD;
+	}
+	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) && is_service_address(look, &look->path->addr))
+		return REASON_SERVICE_FROM_OUTSIDE;
+	return 0;
+}
+
+static unsigned int judge_both(struct look *look, const struct address_entry *to)
+{
+	const struct polder_addr *source_addr = explain_addr(look->explain, &look->explain->from);
+	struct pod_entry source = {}, destination = {};
+	struct address_entry from;
+	bool has_from = find_address(look, source_addr, &from) == 0, to_pod;
+	unsigned int reason = 0;
+
+	look->way->identity[0] = has_from ? from.identity[look->slot] : IDENTITY_WORLD;
+	look->way->identity[1] = to ? to->identity[look->slot] : IDENTITY_WORLD;
+	if (look->path->place == EXPLAIN_FROM_POD) {
+		if (!has_from || !find_pod(look, from.ifindex, &source))
+			return REASON_NOT_A_POD;
+		look->way->identity[0] = source.identity[look->slot];
+	}
+	to_pod = to && to->flags & ADDRESS_POD && to->flags & ADDRESS_LOCAL;
+	if (to_pod) {
+		if (!find_pod(look, to->ifindex, &destination))
+			return REASON_NOT_READY;
+		look->way->identity[1] = destination.identity[look->slot];
+		look->to_itself = source.ifindex && source.ifindex == destination.ifindex;
+	}
+	if (source.ifindex)
+		reason = judge(look, EXPLAIN_EGRESS, source.egress_rules[look->slot], look->way->identity[1],
+			       &look->path->addr);
+	if (!reason && to_pod)
+		reason = judge(look, EXPLAIN_INGRESS, destination.ingress_rules[look->slot], look->way->identity[0],
+			       source_addr);
+	return reason;
+}
+
+/* ---------------------------------------------------------------- Services */
+
+static unsigned int no_service_port(const struct look *look)
+{
+	return is_service_address(look, explain_addr(look->explain, &look->explain->to)) ? REASON_NO_SERVICE_PORT : 0;
+}
+
+/* Is the path's endpoint among those that the maps hold? 0, or the reason of a drop; -1: the Service is not there. */
+static int find_backend(const struct look *look)
+{
+	const struct service_key *wanted = &look->explain->frontend.key;
+	struct service_entry service;
+	struct backend backend;
+
+	if (maps_find(look->maps, MAP_SERVICES, wanted, &service) < 0)
+		return no_service_port(look) ? (int)REASON_NO_SERVICE_PORT : -1;
+	if (!service.backend_count)
+		return REASON_NO_ENDPOINT;
+	for (uint32_t i = 0; i < service.backend_count; i++) {
+		struct backend_key key = {.backend_set = service.backend_set, .index = i};
+
+		if (maps_find(look->maps, MAP_BACKENDS, &key, &backend) == 0 &&
+		    memcmp(&backend.addr, &look->path->addr, sizeof(backend.addr)) == 0 &&
+		    ntohs(backend.port_be) == look->path->port)
+			return 0;
+	}
+	return -1;
+}
+
+static unsigned int ask(struct look *look)
+{
+	struct address_entry entry, *to = find_address(look, &look->path->addr, &entry) == 0 ? &entry : NULL;
+	unsigned int reason;
+	bool done = false;
+
+	if (look->path->place == EXPLAIN_FROM_NODE)
+		return 0; /* proven by the path */
+	reason = look->path->place == EXPLAIN_FROM_POD ? route_pod(look, to) : route_wire(look, to, &done);
+	return reason || done ? reason : judge_both(look, to);
+}
+
+void explain_ask_maps(struct explain *explain, struct explain_path *path)
+{
+	struct explain_way *way = &path->ways[WAY_MAPS];
+	struct look look = {
+		.explain = explain,
+		.path = path,
+		.maps = explain->sources->maps,
+		.way = way,
+		.slot = maps_control(explain->sources->maps)->generation & 1,
+	};
+	int backend = 0;
+
+	if (path->itself) {
+		snprintf(way->note, sizeof(way->note), "a packet to the pod's own address does not leave the pod");
+		return;
+	}
+	if (path->place == EXPLAIN_ELSEWHERE) {
+		snprintf(way->note, sizeof(way->note), "neither end is on this node: its maps say nothing of it");
+		return;
+	}
+	if (path->place == EXPLAIN_FROM_NODE && !path->to.local && explain->to.kind != EXPLAIN_SERVICE) {
+		snprintf(way->note, sizeof(way->note), "what this node itself sends to there is judged by no map of it");
+		return;
+	}
+	way->asked = true;
+	if (explain->to.kind == EXPLAIN_SERVICE && !(path->place == EXPLAIN_FROM_WIRE && path->to.kind == EXPLAIN_SERVICE))
+		backend = find_backend(&look);
+	if (backend < 0) {
+		way->reason = REASON_ENDPOINT_GONE;
+		snprintf(way->note, sizeof(way->note), "the maps do not have this endpoint");
+	} else {
+		way->reason = backend ? (unsigned int)backend : ask(&look);
+	}
+	way->allowed = !way->reason;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The first way: the objects themselves, and what the configuration says of the way out. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/explain_internal.h"
+
+int explain_gather(struct explain *explain)
+{
+	const struct store *store = explain->sources->store;
+	const struct object **cluster = NULL, **all;
+	size_t count, more;
+
+	explain->objects.namespace_count = store_list(store, OBJECT_NAMESPACE, &explain->namespaces);
+	explain->objects.node_count = store_list(store, OBJECT_NODE, &explain->nodes);
+	count = store_list(store, OBJECT_NETWORK_POLICY, &explain->policies);
+	more = store_list(store, OBJECT_CLUSTER_NETWORK_POLICY, &cluster);
+	all = reallocarray(explain->policies, count + more + 1, sizeof(*all));
+	if (!all) {
+		free(cluster);
+		return -ENOMEM;
+	}
+	if (more)
+		memcpy(all + count, cluster, more * sizeof(*all));
+	free(cluster);
+	explain->policies = all;
+	explain->objects.namespaces = explain->namespaces;
+	explain->objects.nodes = explain->nodes;
+	explain->objects.policies = all;
+	explain->objects.policy_count = count + more;
+	return 0;
+}
+
+void explain_policy_name(const struct object *policy, char *buffer, size_t size)
+{
+	snprintf(buffer, size, "%s%s%s", policy->namespace, *policy->namespace ? "/" : "", policy->name);
+}
+
+static bool is_pod_range(const struct explain *explain, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < explain->objects.node_count; i++) {
+		const struct node_object *node = &explain->nodes[i]->node;
+
+		for (size_t j = 0; j < node->pod_range_count; j++)
+			if (prefix_contains(&node->pod_ranges[j], addr))
+				return true;
+	}
+	return false;
+}
+
+static bool is_masqueraded(const struct explain *explain, const struct explain_path *path)
+{
+	const struct config *config = explain->sources->config;
+	const struct node *node = explain->sources->node;
+
+	if (!config->masquerade || path->to.kind != EXPLAIN_ADDRESS || path->to.node ||
+	    is_pod_range(explain, &path->addr) ||
+	    addr_is_zero(explain->family == FAMILY_V4 ? &node->ipv4 : &node->ipv6))
+		return false;
+	for (size_t i = 0; i < config->no_masquerade_count; i++)
+		if (prefix_contains(&config->no_masquerade[i], &path->addr))
+			return false;
+	return true;
+}
+
+/* Why the packet has nowhere to go, whatever policy says; 0: it has. */
+static unsigned int no_way(const struct explain *explain, const struct explain_path *path)
+{
+	bool here = path->to.local || path->to.kind == EXPLAIN_THIS_NODE;
+
+	if (path->place != EXPLAIN_FROM_POD && path->place != EXPLAIN_FROM_WIRE)
+		return 0;
+	if (!here && explain_in_own_range(explain, &path->addr))
+		return REASON_UNKNOWN_POD;
+	if (path->place != EXPLAIN_FROM_POD || here)
+		return 0;
+	if (!explain->sources->node->uplink_count || !explain->sources->node->uplinks[0].ifindex)
+		return REASON_NO_ROUTE;
+	return is_masqueraded(explain, path) && explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL : 0;
+}
+
+/* ---------------------------------------------------------------- where to */
+
+struct search {
+	struct explain *explain;
+	bool failed;
+};
+
+static void path_add(struct explain *explain, const struct polder_addr *addr, uint16_t port)
+{
+	struct explain_path *path = &explain->paths[explain->path_count++];
+
+	*path = (struct explain_path){.addr = *addr, .port = port};
+	explain_find_address(explain, addr, &path->to);
+	path->place = explain_place(explain, &path->to);
+}
+
+static void take_frontend(const struct service_view *view, void *data)
+{
+	struct search *search = data;
+	struct explain *explain = search->explain;
+	size_t count = view->backend_count < EXPLAIN_BACKENDS ? view->backend_count : EXPLAIN_BACKENDS;
+
+	if (view->key.port_be != htons(explain->port) || view->key.proto != explain->proto ||
+	    memcmp(&view->key.addr, explain_addr(explain, &explain->to), sizeof(view->key.addr)) != 0)
+		return;
+	explain->frontend = (struct explain_frontend){
+		.found = true, .port_name = view->port_name, .key = view->key, .count = (uint32_t)view->backend_count};
+	explain->paths = calloc(count + 1, sizeof(*explain->paths));
+	search->failed = !explain->paths;
+	for (size_t i = 0; !search->failed && i < count; i++)
+		path_add(explain, &view->backends[i].addr, ntohs(view->backends[i].port_be));
+}
+
+/* Does the sender choose an endpoint itself: a pod or the node here, pods and nodes elsewhere? */
+static bool is_served(const struct explain *explain)
+{
+	return explain->from.local || explain->from.pod || explain->from.kind == EXPLAIN_THIS_NODE || explain->from.node;
+}
+
+static int find_endpoints(struct explain *explain)
+{
+	struct search search = {.explain = explain};
+
+	explain->frontend.key = (struct service_key){
+		.addr = *explain_addr(explain, &explain->to), .port_be = htons(explain->port), .proto = explain->proto};
+	if (is_served(explain))
+		services_each(explain->sources->services, take_frontend, &search);
+	if (search.failed)
+		return -ENOMEM;
+	if (explain->path_count)
+		return 0;
+	explain->reason = !is_served(explain) ? REASON_SERVICE_FROM_OUTSIDE
+			  : explain->frontend.found ? REASON_NO_ENDPOINT
+						    : REASON_NO_SERVICE_PORT;
+	return 0;
+}
+
+int explain_find_paths(struct explain *explain)
+{
+	struct explain_path *path;
+	int r = explain->to.kind == EXPLAIN_SERVICE ? find_endpoints(explain) : 0;
+
+	if (r < 0 || explain->path_count)
+		return r;
+	if (!explain->paths)
+		explain->paths = calloc(1, sizeof(*explain->paths));
+	if (!explain->paths)
+		return -ENOMEM;
+	path = &explain->paths[explain->path_count++];
+	*path = (struct explain_path){
+		.to = explain->to, .addr = *explain_addr(explain, &explain->to), .port = explain->port};
+	path->place = explain_place(explain, &path->to);
+	if (explain->reason == REASON_SERVICE_FROM_OUTSIDE)
+		path->place = EXPLAIN_FROM_WIRE;
+	path->itself = explain->to.local && explain->to.local == explain->from.local;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the answer */
+
+static void take_rule(const struct evaluate_direction *direction, struct explain_rule *ret)
+{
+	if (direction->basis != EVALUATE_RULE)
+		return;
+	ret->set = true;
+	explain_policy_name(direction->policy, ret->policy, sizeof(ret->policy));
+	ret->index = (uint32_t)direction->index;
+}
+
+/* What was deleted and holds for a pod of this node that ends. */
+static int hold(const struct explain *explain, const struct explain_end *end, struct evaluate_end *ret,
+		const struct object ***ret_array)
+{
+	if (!end->local)
+		return 0;
+	ret->held_count = enforce_held_policies(explain->sources->enforce, end->local, ret_array);
+	ret->held = *ret_array;
+	return *ret_array ? 0 : -ENOMEM;
+}
+
+int explain_ask_objects(struct explain *explain, struct explain_path *path)
+{
+	struct explain_way *way = &path->ways[WAY_OBJECTS];
+	struct evaluate_question question = {
+		.source = {.pod = explain->from.pod, .addr = *explain_addr(explain, &explain->from)},
+		.destination = {.pod = path->to.pod, .addr = path->addr},
+		.proto = explain->proto,
+		.port = path->port,
+		.from_own_node = explain->from.kind == EXPLAIN_THIS_NODE && path->to.local,
+		.through_service = explain->to.kind == EXPLAIN_SERVICE,
+	};
+	int r;
+
+	way->asked = true;
+	way->reason = explain->reason;
+	if (explain->reason)
+		return 0;
+	r = hold(explain, &explain->from, &question.source, &path->held[EXPLAIN_EGRESS]);
+	if (r == 0)
+		r = hold(explain, &path->to, &question.destination, &path->held[EXPLAIN_INGRESS]);
+	if (r == 0)
+		r = policy_evaluate(&explain->objects, &question, &path->answer);
+	if (r < 0)
+		return r;
+	way->judged[EXPLAIN_EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
+	way->judged[EXPLAIN_INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
+	take_rule(&path->answer.egress, &way->rule[EXPLAIN_EGRESS]);
+	take_rule(&path->answer.ingress, &way->rule[EXPLAIN_INGRESS]);
+	way->reason = no_way(explain, path);
+	if (!way->reason && !path->answer.egress.allowed)
+		way->reason = REASON_POLICY_EGRESS;
+	else if (!way->reason && !path->answer.ingress.allowed)
+		way->reason = REASON_POLICY_INGRESS;
+	way->allowed = !way->reason;
+	return 0;
+}

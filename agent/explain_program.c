@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The third way: a made packet through the loaded program. What it leaves in the maps is taken away again. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "agent/explain_frame.h"
+#include "agent/explain_internal.h"
+#include "agent/kernel/test_run.h"
+
+#define TRIED_PATHS 32 /* endpoints of a Service that are tried */
+#define TRIES	    3  /* another packet may come between on the same CPU */
+#define SERVICE_TRIES 16 /* until the program has chosen the sender itself */
+#define FLOWS_SHOWN 16
+#define FIRST_PORT  32768
+#define PORT_COUNT  28232 /* as many as the kernel gives away by default: up to 60999 */
+
+/* One flow that is there already, both directions. */
+struct seen_flow {
+	struct flow_tuple tuple;
+	struct flow_copy content;
+	uint64_t packets, bytes, reply_packets, reply_bytes;
+	uint32_t idle;
+};
+
+struct trials {
+	struct explain *explain;
+	struct test_run *run;
+	struct flow_table table;     /* for comparing tuples */
+	uint64_t used[65536 / 64];   /* ports of the sender's flows */
+	struct seen_flow seen[FLOWS_SHOWN];
+	size_t seen_count;
+	struct explain_frame *made;  /* each packet that was run */
+	size_t made_count;
+	uint8_t zone;
+	struct test_result result;
+};
+
+/* ---------------------------------------------------------------- flows that are there */
+
+static bool tuple_has(const struct trials *t, const __be32 *v4, const __be32 *v6, const struct polder_addr *addr)
+{
+	return t->table.family == FAMILY_V4 ? *v4 == addr->words_be[3] : memcmp(v6, addr, 16) == 0;
+}
+
+static bool is_asked_about(const struct trials *t, const struct flow_tuple *tuple)
+{
+	const struct explain *explain = t->explain;
+	bool ports = explain->proto != IPPROTO_ICMP && explain->proto != IPPROTO_ICMPV6;
+
+	if (tuple->proto != explain->proto || (ports && tuple->dport_be != htons(explain->port)) ||
+	    !tuple_has(t, &tuple->v4.saddr_be, tuple->v6.saddr_be, explain_addr(explain, &explain->from)))
+		return false;
+	return tuple_has(t, &tuple->v4.daddr_be, tuple->v6.daddr_be, explain_addr(explain, &explain->to));
+}
+
+static struct seen_flow *seen_add(struct trials *t, const struct flow_tuple *tuple)
+{
+	for (size_t i = 0; i < t->seen_count; i++)
+		if (flow_tuple_equal(&t->table, &t->seen[i].tuple, tuple))
+			return &t->seen[i];
+	if (t->seen_count == FLOWS_SHOWN)
+		return NULL;
+	t->seen[t->seen_count] = (struct seen_flow){.tuple = *tuple};
+	return &t->seen[t->seen_count++];
+}
+
+static void use_port(struct trials *t, __be16 port_be)
+{
+	t->used[ntohs(port_be) / 64] |= 1ull << (ntohs(port_be) % 64);
+}
+
+static bool look_at_flow(const struct flow_record *record, void *data)
+{
+	const struct flow_copy *content = &record->flow.content;
+	const struct flow_tuple *tuple = &record->flow.tuple;
+	struct flow_tuple opener = *tuple;
+	struct trials *t = data;
+	struct seen_flow *seen;
+	bool reply = content->state & FLOW_REPLY;
+
+	if (record->family != t->table.family || tuple->proto != t->explain->proto)
+		return true;
+	use_port(t, tuple->sport_be);
+	use_port(t, tuple->dport_be);
+	if (reply) {
+		opener = (struct flow_tuple){0};
+		flow_twin(tuple, content, record->family, &opener);
+	}
+	if (!is_asked_about(t, &opener))
+		return true;
+	seen = seen_add(t, &opener);
+	if (seen && reply) {
+		seen->reply_packets = record->flow.packets;
+		seen->reply_bytes = record->flow.bytes;
+	} else if (seen) {
+		seen->content = *content;
+		seen->packets = record->flow.packets;
+		seen->bytes = record->flow.bytes;
+		seen->idle = record->idle;
+	}
+	return true;
+}
+
+static void look_at_flows(struct trials *t)
+{
+	struct explain *explain = t->explain;
+
+	flows_list(explain->live_flows, 0, look_at_flow, t);
+	explain->flows = json_array();
+	for (size_t i = 0; i < t->seen_count; i++) {
+		const struct seen_flow *seen = &t->seen[i];
+
+		json_array_append_new(
+			explain->flows,
+			json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "source_port", ntohs(seen->tuple.sport_be),
+				  "packets", (json_int_t)seen->packets, "bytes", (json_int_t)seen->bytes, "reply_packets",
+				  (json_int_t)seen->reply_packets, "reply_bytes", (json_int_t)seen->reply_bytes,
+				  "idle_seconds", (json_int_t)(((uint64_t)seen->idle << FLOW_TICK_SHIFT) / 1000000000),
+				  "current", seen->content.generation == explain->live_generation, "established",
+				  !!(seen->content.state & FLOW_ESTABLISHED)));
+	}
+}
+
+/* A port that no flow of the protocol has. 0: all are taken. */
+static uint16_t free_port(struct trials *t)
+{
+	uint32_t start = 0;
+
+	if (getrandom(&start, sizeof(start), GRND_NONBLOCK) < 0)
+		start = (uint32_t)uv_hrtime();
+	for (uint32_t i = 0; i < PORT_COUNT; i++) {
+		uint16_t port = (uint16_t)(FIRST_PORT + (start + i) % PORT_COUNT);
+
+		if (t->used[port / 64] >> (port % 64) & 1)
+			continue;
+		use_port(t, htons(port));
+		return port;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the packet */
+
+static uint32_t uplink_of(const struct explain *explain)
+{
+	const struct node *node = explain->sources->node;
+
+	return node->uplink_count ? (uint32_t)node->uplinks[0].ifindex : 0;
+}
+
+/* Where the packet is put in; NULL or why it cannot be. */
+static const char *fill_packet(const struct explain *explain, const struct explain_path *path, struct test_packet *packet,
+			       struct explain_frame *frame)
+{
+	switch (path->place) {
+	case EXPLAIN_FROM_POD:
+		*packet = (struct test_packet){.hook = DATAPATH_FROM_POD, .link = (uint32_t)explain->from.local->ifindex};
+		packet->ingress = packet->link;
+		memcpy(frame->from_mac, explain->from.local->mac, 6);
+		memcpy(frame->to_mac, pods_gateway_mac, 6);
+		return NULL;
+	case EXPLAIN_FROM_NODE:
+		if (!path->to.local)
+			return "what this node itself sends to there passes none of its programs";
+		*packet = (struct test_packet){.hook = DATAPATH_TO_POD, .link = (uint32_t)path->to.local->ifindex};
+		memcpy(frame->from_mac, pods_gateway_mac, 6);
+		memcpy(frame->to_mac, path->to.local->mac, 6);
+		return NULL;
+	case EXPLAIN_FROM_WIRE:
+		*packet = (struct test_packet){.hook = DATAPATH_FROM_WIRE, .link = uplink_of(explain)};
+		packet->ingress = packet->link;
+		return packet->link ? NULL : "this node has no uplink by which the packet could come";
+	case EXPLAIN_ELSEWHERE:
+		break;
+	}
+	return "neither end is on this node: its programs see nothing of it";
+}
+
+static void take_result(const struct explain *explain, const struct test_result *result, struct explain_way *way)
+{
+	const struct judgement *j = &result->judgement;
+
+	*way = (struct explain_way){.asked = true};
+	way->allowed = result->outcome == VERDICT_ALLOW;
+	way->reason = way->allowed ? REASON_NONE : result->reason ? (unsigned int)result->reason : j->reason;
+	way->identity[0] = j->source_identity;
+	way->identity[1] = j->destination_identity;
+	way->ruleset[EXPLAIN_EGRESS] = j->egress_ruleset;
+	way->ruleset[EXPLAIN_INGRESS] = j->ingress_ruleset;
+	way->judged[EXPLAIN_EGRESS] = result->judged && j->egress_ruleset;
+	way->judged[EXPLAIN_INGRESS] = result->judged && j->ingress_ruleset;
+	explain_name_rule(explain, j->egress_rule, &way->rule[EXPLAIN_EGRESS]);
+	explain_name_rule(explain, j->ingress_rule, &way->rule[EXPLAIN_INGRESS]);
+}
+
+/* One packet; `*ret_sure`: it was this packet that was judged, by the identities that the maps have. 0 or -errno. */
+static int run_once(struct trials *t, const struct explain_path *path, const struct test_packet *where,
+		    struct explain_frame *frame, bool *ret_sure)
+{
+	const struct explain_way *maps = &path->ways[WAY_MAPS];
+	const struct judgement *j = &t->result.judgement;
+	struct test_packet packet = *where;
+	uint8_t buffer[EXPLAIN_FRAME_MAX];
+	struct flow_tuple tuple;
+	int r;
+
+	frame->source_port = free_port(t);
+	if (!frame->source_port)
+		return -EADDRINUSE;
+	packet.frame = buffer;
+	packet.length = explain_frame_make(frame, buffer);
+	t->made[t->made_count++] = *frame;
+	r = test_run(t->run, &packet, &t->result);
+	explain_frame_tuple(frame, t->zone, &tuple);
+	flows_forget_flow(t->explain->sources->flows, frame->family, &tuple);
+	*ret_sure = !t->result.judged || !maps->asked || !maps->identity[0] ||
+		    (j->source_identity == maps->identity[0] && j->destination_identity == maps->identity[1]);
+	return r;
+}
+
+/* Runs the packet to `addr` and `port`; the path says where from. */
+static void run_path(struct trials *t, struct explain_path *path, const struct polder_addr *addr, uint16_t port,
+		     struct explain_way *way)
+{
+	struct explain *explain = t->explain;
+	struct explain_frame frame = {
+		.family = explain->family,
+		.proto = explain->proto,
+		.source = *explain_addr(explain, &explain->from),
+		.destination = *addr,
+		.port = port,
+	};
+	struct test_packet packet;
+	const char *note = fill_packet(explain, path, &packet, &frame);
+	bool sure = false;
+	int r = 0;
+
+	if (path->itself)
+		note = "a packet to the pod's own address does not leave the pod";
+	if (note) {
+		snprintf(way->note, sizeof(way->note), "%s", note);
+		return;
+	}
+	t->zone = path->place == EXPLAIN_FROM_POD ? ZONE_POD : path->place == EXPLAIN_FROM_NODE ? ZONE_HOST : ZONE_WIRE;
+	for (int i = 0; i < TRIES && !sure && r == 0; i++)
+		r = run_once(t, path, &packet, &frame, &sure);
+	if (r == 0)
+		take_result(explain, &t->result, way);
+	else
+		snprintf(way->note, sizeof(way->note), "%s",
+			 r == -EADDRINUSE ? "every source port of the sender is in use" :
+			 r == -ENODEV	  ? "the link is not there"
+					  : strerror(-r));
+}
+
+/* ---------------------------------------------------------------- all paths */
+
+/* Through the Service itself: which endpoint does the program choose? */
+static void run_service(struct trials *t)
+{
+	struct explain *explain = t->explain;
+	struct explain_path from = {.place = explain->paths[0].place};
+	struct explain_way way = {};
+	const struct judgement *j = &t->result.judgement;
+
+	run_path(t, &from, explain_addr(explain, &explain->to), explain->port, &way);
+	if (!way.asked)
+		return;
+	for (size_t i = 0; i < explain->path_count; i++) {
+		struct explain_path *path = &explain->paths[i];
+
+		if (explain->reason || (memcmp(&path->addr, &j->backend, sizeof(j->backend)) == 0 &&
+					path->port == ntohs(j->backend_port_be))) {
+			explain->chosen = i;
+			explain->tried = !explain->reason;
+			path->ways[WAY_PROGRAM] = way;
+			return;
+		}
+	}
+	/* An endpoint that the objects do not name, or none. */
+	explain->paths[0].ways[WAY_PROGRAM] = way;
+}
+
+static bool is_ours(const struct polder_event *event, void *data)
+{
+	const struct trials *t = data;
+	struct flow_tuple tuple;
+
+	for (size_t i = 0; i < t->made_count; i++) {
+		explain_frame_tuple(&t->made[i], event->zone, &tuple);
+		if (event->proto == tuple.proto && event->sport_be == tuple.sport_be && event->dport_be == tuple.dport_be &&
+		    memcmp(&event->saddr, &t->made[i].source, sizeof(event->saddr)) == 0 &&
+		    memcmp(&event->daddr, &t->made[i].destination, sizeof(event->daddr)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Is the pod itself an endpoint that the program has not chosen yet? */
+static bool is_itself_untried(const struct explain *explain)
+{
+	for (size_t i = 0; !explain->reason && i < explain->path_count; i++)
+		if (explain->from.local && explain->paths[i].to.local == explain->from.local)
+			return !explain->paths[i].ways[WAY_PROGRAM].asked;
+	return false;
+}
+
+static void run_all(struct trials *t)
+{
+	struct explain *explain = t->explain;
+	size_t count = explain->path_count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct explain_way *way = &explain->paths[i].ways[WAY_PROGRAM];
+
+		if (i >= TRIED_PATHS)
+			snprintf(way->note, sizeof(way->note), "only the first %d endpoints are tried", TRIED_PATHS);
+		else if (explain->to.kind == EXPLAIN_SERVICE && explain->paths[i].to.local &&
+			 explain->paths[i].to.local == explain->from.local)
+			snprintf(way->note, sizeof(way->note), "the pod itself: reached through the Service only, whose choice was another");
+		else if (!explain->reason)
+			run_path(t, &explain->paths[i], &explain->paths[i].addr, explain->paths[i].port, way);
+	}
+	if (explain->reason || (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].place == EXPLAIN_FROM_POD))
+		for (int i = 0; i < SERVICE_TRIES && (i == 0 || is_itself_untried(explain)); i++)
+			run_service(t);
+	if (explain->sources->events && events_subscribers(explain->sources->events))
+		events_read(explain->sources->events, is_ours, t);
+}
+
+void explain_ask_program(struct explain *explain)
+{
+	struct trials *t = calloc(1, sizeof(*t));
+	struct test_run *own = NULL;
+	int r = 0;
+
+	if (!t)
+		return;
+	t->explain = explain;
+	t->table.family = explain->family;
+	t->made = calloc((explain->path_count + SERVICE_TRIES) * TRIES, sizeof(*t->made));
+	if (!explain->run)
+		r = test_run_open(explain->sources->maps, explain->sources->datapath, false, &own);
+	t->run = explain->run ? explain->run : own;
+	look_at_flows(t);
+	if (r == 0 && t->made)
+		run_all(t);
+	for (size_t i = 0; r < 0 && i < explain->path_count; i++)
+		snprintf(explain->paths[i].ways[WAY_PROGRAM].note, sizeof(explain->paths[i].ways[WAY_PROGRAM].note),
+			 "the program cannot be run: %s", strerror(-r));
+	test_run_close(own);
+	free(t->made);
+	free(t);
+}
