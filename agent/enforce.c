@@ -109,6 +109,7 @@ static void pod_free(struct enforced_pod *pod)
 	free(pod->object.uid);
 	free(pod->container_id);
 	free(pod->ifname);
+	free(pod->key);
 	free(pod);
 }
 
@@ -121,6 +122,7 @@ void enforce_close(struct enforce *e)
 		return;
 	for (pod = e->pods; pod; pod = next) {
 		next = pod->next;
+		HASH_DEL(e->pods_by_name, pod);
 		pod_free(pod);
 	}
 	HASH_ITER(hh, e->names, name, next_name) {
@@ -139,6 +141,7 @@ void enforce_close(struct enforce *e)
 	free(e->service_pods);
 	free(e->fits);
 	free(e->state_text);
+	free(e->held_text);
 	free(e->state);
 	free(e);
 }
@@ -202,7 +205,9 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	pod->object.namespace = strdup(local->namespace);
 	pod->object.name = strdup(local->name);
 	pod->object.uid = strdup(local->uid ? local->uid : "");
-	if (!pod->container_id || !pod->ifname || !pod->object.namespace || !pod->object.name || !pod->object.uid ||
+	if (asprintf(&pod->key, "%s/%s", local->namespace, local->name) < 0)
+		pod->key = NULL;
+	if (!pod->key || !pod->container_id || !pod->ifname || !pod->object.namespace || !pod->object.name || !pod->object.uid ||
 	    copy_labels(&pod->object.labels, &local->labels) < 0) {
 		pod_free(pod);
 		return -ENOMEM;
@@ -220,6 +225,7 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	held_restore(e, pod);
 	pod->next = e->pods;
 	e->pods = pod;
+	HASH_ADD_KEYPTR(hh, e->pods_by_name, pod->key, strlen(pod->key), pod);
 	return 0;
 }
 
@@ -234,6 +240,7 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 		return;
 	pod = *at;
 	*at = pod->next;
+	HASH_DEL(e->pods_by_name, pod);
 	index = pod_index(pod);
 	maps_put(e->maps, MAP_PODS, &index, &none);
 	for (i = 0; i < pod->address_count; i++) {
@@ -373,13 +380,16 @@ static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifind
 static int forget_unknown_pods(struct enforce *e)
 {
 	static const struct pod_entry none;
-	struct pod_entry entry;
+	void *values = NULL;
+	const struct pod_entry *entries;
 	uint32_t index;
-	int r = 0;
+	int r = maps_read_array(e->maps, MAP_PODS, &values);
 
+	entries = values;
 	for (index = 0; index < POLDER_MAX_PODS && r == 0; index++)
-		if (maps_find(e->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex && !pod_by_link(e, entry.ifindex))
+		if (entries[index].ifindex && !pod_by_link(e, entries[index].ifindex))
 			r = maps_put(e->maps, MAP_PODS, &index, &none);
+	free(values);
 	return r;
 }
 
@@ -422,29 +432,50 @@ static void note_held(struct enforce *e, const struct compiled_policy *policy)
 	}
 }
 
-/* Before a number is used in a map, it is on disk. */
-static void save_state(struct enforce *e)
+/* Takes the text. */
+static int write_state(struct enforce *e, char *text)
 {
-	json_t *state = e->state ? policy_registry_export(e->registry) : NULL;
-	char *text;
-	int r;
+	int r = e->state_text && strcmp(text, e->state_text) == 0 ? 0 : state_file_write(e->state, text, strlen(text));
 
-	if (state && json_object_set_new(state, "held", held_export(e)) < 0)
-		log_error("policy", "no memory to note the pods that end");
-	text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-	json_decref(state);
-	if (!text)
-		return;
-	if (e->state_text && strcmp(text, e->state_text) == 0) {
-		free(text);
-		return;
-	}
-	r = state_file_write(e->state, text, strlen(text));
 	if (r < 0)
 		log_error("policy", "%s: cannot be written: %s; after a restart identities will be numbered anew", e->state,
 			  strerror(-r));
 	free(e->state_text);
 	e->state_text = text;
+	if (r < 0) {
+		free(text);
+		e->state_text = NULL;
+	}
+	return r;
+}
+
+/* Before a number is used in a map, it is on disk. */
+static void save_state(struct enforce *e)
+{
+	uint64_t revision = policy_registry_revision(e->registry);
+	json_t *state, *held = e->state ? held_export(e) : NULL;
+	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL, *text;
+	int r;
+
+	if (!held_text || (e->held_text && e->state_revision == revision && strcmp(held_text, e->held_text) == 0)) {
+		json_decref(held);
+		free(held_text);
+		return;
+	}
+	state = policy_registry_export(e->registry);
+	if (!state || json_object_set(state, "held", held) < 0)
+		log_error("policy", "no memory to note the pods that end");
+	text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	json_decref(state);
+	json_decref(held);
+	r = text ? write_state(e, text) : -ENOMEM;
+	if (r < 0) {
+		free(held_text);
+		return;
+	}
+	free(e->held_text);
+	e->held_text = held_text;
+	e->state_revision = revision;
 }
 
 static int put_in_force(struct enforce *e, const struct enforce_input *in, struct compiled_policy *policy, bool *ret_again)

@@ -2,11 +2,13 @@
 /* What the compiler reads; and the policies that went while pods they isolate are on their way out. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/enforce_internal.h"
 #include "agent/log.h"
+#include "policy/limits.h"
 
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod)
 {
@@ -19,11 +21,11 @@ const struct object *pod_object_of(const struct enforce *e, const struct enforce
 bool pod_is_local(const struct enforce *e, const struct object *object)
 {
 	const struct enforced_pod *pod;
+	char key[LIMIT_NAMESPACE + LIMIT_NAME + 2];
 
-	for (pod = e->pods; pod; pod = pod->next)
-		if (strcmp(pod->object.name, object->name) == 0 && strcmp(pod->object.namespace, object->namespace) == 0)
-			return true;
-	return false;
+	snprintf(key, sizeof(key), "%s/%s", object->namespace, object->name);
+	HASH_FIND_STR(e->pods_by_name, key, pod);
+	return pod != NULL;
 }
 
 /* ---------------------------------------------------------------- pods that end, policies that went */

@@ -10,6 +10,8 @@
 
 /* A local pod as the maps know it. */
 struct enforced_pod {
+	UT_hash_handle hh; /* by `key`; two attachments of one pod have the same */
+	char *key;         /* NAMESPACE/NAME */
 	char *container_id, *ifname;
 	struct polder_addr addresses[2];
 	size_t address_count;
@@ -56,13 +58,15 @@ struct enforce {
 	struct rule_counts *counts;
 	struct compiled_policy *policy;
 	char *state_text; /* as last written */
+	char *held_text;  /* the part of it that is not the registry's */
+	uint64_t state_revision; /* of the registry, then */
 	uint64_t pass;
 	struct deleted_policy *deleted;
 	size_t deleted_count;
 	struct json_t *held_before; /* of the state file */
 	struct shadow *addresses;
 	struct shadow *rules[RULESET_MAPS];
-	struct enforced_pod *pods;
+	struct enforced_pod *pods, *pods_by_name;
 	struct pending_address *pending;
 	size_t pending_count;
 	bool unfinished; /* old rule sets still stand */

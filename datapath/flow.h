@@ -7,10 +7,8 @@
  */
 #pragma once
 
-#include "event.h"
 #include "flow_math.h"
 #include "packet.h"
-#include "policy.h"
 
 /* The set's first entry. `which` 0 or 1. */
 static __always_inline void *flow_set(__u64 hash, __u8 which, __u8 family)
@@ -148,7 +146,7 @@ static __always_inline struct flow_head *flow_find(struct flow_tuple *t, __u64 h
 struct flow_place {
 	struct flow_head *head;
 	__u32 seq;
-	__u32 way;    /* from FLOW_WAYS: of the second set */
+	__u32 way;    /* from FLOW_WAYS on: of the second set */
 	bool same;    /* the tuple stands there already */
 	bool evicts;  /* an unanswered flow has to go */
 };
@@ -267,44 +265,7 @@ static __always_inline void flow_release(struct flow_head *head)
 	opaque(seq);
 }
 
-/*
- * Notes the rules that the judgement at hand found beside a claimed place, and counts for the rules before them the packets that
- * the place has seen. 1: the place's counters begin anew. Global: verified once.
- */
-__noinline int flow_rules_change(__u32 set, __u32 way, __u8 family, __u32 packets, __u64 bytes)
-{
-	const struct judgement *j = judgement_get();
-	struct flow_rules_set *rules;
-	struct flow_rules *at;
-
-	rules = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_rules4, &set) : bpf_map_lookup_elem(&flow_rules6, &set);
-	if (!rules || !j)
-		return 0;
-	at = &rules->way[way & (FLOW_WAYS - 1)];
-	if (at->egress_rule == j->egress_rule && at->ingress_rule == j->ingress_rule && way < 2 * FLOW_WAYS)
-		return 0;
-	if (packets) {
-		policy_count(at->egress_rule, packets, bytes);
-		policy_count(at->ingress_rule, packets, bytes);
-	}
-	at->egress_rule = j->egress_rule;
-	at->ingress_rule = j->ingress_rule;
-	return 1;
-}
-
-static __always_inline void flow_rules_move(struct flow_place *place, __u64 hash, __u8 family)
-{
-	struct flow_head *head = place->head;
-	__u32 sets = family == FAMILY_V4 ? config.flow4_sets : config.flow6_sets;
-	__u32 packets = head->generation ? head->packets : 0;
-	/* Another tuple's packets are counted in any case. */
-	__u32 way = place->way | (place->same ? 0 : 2 * FLOW_WAYS);
-
-	if (flow_rules_change(flow_set_index(hash, place->way >= FLOW_WAYS, sets), way, family, packets, head->bytes))
-		place->same = false;
-}
-
-/* Fills a claimed place. A tuple's own entry keeps its counters while its rules stay. */
+/* Fills a claimed place. A tuple's own entry keeps its counters. */
 static __always_inline void flow_fill(struct flow_place *place, const struct flow_tuple *t,
 				      const struct flow_copy *content, __u8 family, __u32 now)
 {
@@ -338,26 +299,47 @@ static __always_inline void flow_fill(struct flow_place *place, const struct flo
 	}
 }
 
+/* Where an entry was written or removed, and what it had seen until then. */
+enum flow_was_kind { WAS_NOT_TOUCHED, WAS_THIS_FLOW, WAS_ANOTHER_FLOW };
+struct flow_was {
+	__u32 set;
+	__u32 way;
+	__u32 kind; /* enum flow_was_kind */
+	__u32 packets;
+	__u64 bytes;
+};
+
+static __always_inline void flow_remember(struct flow_was *was, const struct flow_place *place, __u64 hash, __u8 family)
+{
+	__u32 sets = family == FAMILY_V4 ? config.flow4_sets : config.flow6_sets;
+
+	was->set = flow_set_index(hash, place->way >= FLOW_WAYS, sets);
+	was->way = place->way & (FLOW_WAYS - 1);
+	was->kind = place->same ? WAS_THIS_FLOW : WAS_ANOTHER_FLOW;
+	was->packets = place->head->generation ? place->head->packets : 0;
+	was->bytes = place->head->bytes;
+}
+
 enum flow_write_result { FLOW_WRITTEN, FLOW_BUSY, FLOW_FULL };
 
 static __always_inline int flow_write(const struct flow_tuple *t, __u64 hash, const struct flow_copy *content,
-				      __u8 family, __u32 now, struct flow_place *place)
+				      __u8 family, __u32 now, struct flow_place *place, struct flow_was *was)
 {
 	flow_place_find(t, hash, family, now, place);
 	if (!place->head)
 		return FLOW_FULL;
 	if (!flow_claim(place))
 		return FLOW_BUSY;
-	flow_rules_move(place, hash, family);
+	flow_remember(was, place, hash, family);
 	flow_fill(place, t, content, family, now);
 	flow_release(place->head);
 	return FLOW_WRITTEN;
 }
 
 /* Frees the tuple's entry if it has one. */
-static __always_inline void flow_delete(struct flow_tuple *t, __u64 hash, __u8 family)
+static __always_inline void flow_delete(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_was *was)
 {
-	struct flow_place place = {};
+	struct flow_place place = {.same = true};
 	int way = flow_scan(t, hash, family);
 	void *set, *flow;
 
@@ -373,7 +355,7 @@ static __always_inline void flow_delete(struct flow_tuple *t, __u64 hash, __u8 f
 	barrier();
 	if (!flow_key_equal(flow, t, family) || !place.head->generation || !flow_claim(&place))
 		return;
-	flow_rules_move(&place, hash, family);
+	flow_remember(was, &place, hash, family);
 	place.head->generation = 0;
 	*(__u64 *)((void *)place.head - FLOW_WORDS(family) * sizeof(__u64)) = 0; /* look-ups go on behind it */
 	flow_release(place.head);

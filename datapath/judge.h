@@ -21,6 +21,7 @@ struct work {
 	struct flow_copy old;  /* fwd's translation before the change; generation 0: none */
 	struct flow_copy seen; /* for look-ups */
 	struct flow_tuple twin;
+	struct flow_was was[2]; /* fwd's and rev's entries, before they were written */
 	struct policy_question question;
 	struct polder_addr src, dst; /* fwd's, untranslated */
 	struct polder_addr new_src, new_dst;
@@ -67,30 +68,87 @@ __noinline int flow_lookup(struct flow_tuple *t, struct flow_copy *copy, __u8 fa
 __noinline int flow_store(struct flow_tuple *t, struct flow_copy *content, __u8 family)
 {
 	const struct control *control = control_get();
+	struct work *w = work_get();
 	struct flow_place place;
+	struct flow_was *was;
 	int result;
 
-	if (!t || !content || !control)
+	if (!t || !content || !control || !w)
 		return FLOW_FULL;
+	was = content->state & FLOW_REPLY ? &w->was[1] : &w->was[0];
 	if (family == FAMILY_V4)
-		result = flow_write(t, flow_hash(t, FAMILY_V4, control), content, FAMILY_V4, now_ticks(), &place);
+		result = flow_write(t, flow_hash(t, FAMILY_V4, control), content, FAMILY_V4, now_ticks(), &place, was);
 	else
-		result = flow_write(t, flow_hash(t, FAMILY_V6, control), content, FAMILY_V6, now_ticks(), &place);
+		result = flow_write(t, flow_hash(t, FAMILY_V6, control), content, FAMILY_V6, now_ticks(), &place, was);
 	if (result == FLOW_WRITTEN && place.evicts)
 		count_up(COUNTER_FLOWS_EVICTED);
 	return result;
 }
 
+/* Tells in was[0] what stood there. */
 __noinline int flow_remove(struct flow_tuple *t, __u8 family)
 {
 	const struct control *control = control_get();
+	struct work *w = work_get();
 
-	if (!t || !control)
+	if (!t || !control || !w)
 		return 0;
+	w->was[0].kind = WAS_NOT_TOUCHED;
 	if (family == FAMILY_V4)
-		flow_delete(t, flow_hash(t, FAMILY_V4, control), FAMILY_V4);
+		flow_delete(t, flow_hash(t, FAMILY_V4, control), FAMILY_V4, &w->was[0]);
 	else
-		flow_delete(t, flow_hash(t, FAMILY_V6, control), FAMILY_V6);
+		flow_delete(t, flow_hash(t, FAMILY_V6, control), FAMILY_V6, &w->was[0]);
+	return 0;
+}
+
+/*
+ * Notes the rules of this judgement beside an entry that was written, and counts for the rules that stood there the packets
+ * that were seen under them.
+ */
+static __always_inline void judge_count_flow(const struct judgement *j, struct flow_was *was, __u8 family)
+{
+	struct flow_rules_set *rules;
+	struct flow_rules *at;
+	__u32 set = was->set; /* Linux 6.1 takes a key from the stack only */
+	void *flows;
+
+	if (was->kind == WAS_NOT_TOUCHED)
+		return;
+	rules = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_rules4, &set) : bpf_map_lookup_elem(&flow_rules6, &set);
+	if (!rules)
+		return;
+	at = &rules->way[was->way & (FLOW_WAYS - 1)];
+	if (was->kind == WAS_THIS_FLOW && at->egress_rule == j->egress_rule && at->ingress_rule == j->ingress_rule)
+		return;
+	if (was->packets) {
+		policy_count(at->egress_rule, was->packets, was->bytes);
+		policy_count(at->ingress_rule, was->packets, was->bytes);
+	}
+	at->egress_rule = j->egress_rule;
+	at->ingress_rule = j->ingress_rule;
+	flows = family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &set) : bpf_map_lookup_elem(&flows6, &set);
+	if (was->kind == WAS_THIS_FLOW && flows) {
+		struct flow_head *head = flow_head_of(flow_way(flows, was->way, family), family);
+
+		head->packets -= was->packets;
+		head->bytes -= was->bytes;
+	}
+}
+
+__noinline int judge_count(__u8 family)
+{
+	struct judgement *j = judgement_get();
+	struct work *w = work_get();
+
+	if (!j || !w)
+		return 0;
+	if (family == FAMILY_V4) {
+		judge_count_flow(j, &w->was[0], FAMILY_V4);
+		judge_count_flow(j, &w->was[1], FAMILY_V4);
+	} else {
+		judge_count_flow(j, &w->was[0], FAMILY_V6);
+		judge_count_flow(j, &w->was[1], FAMILY_V6);
+	}
 	return 0;
 }
 
@@ -125,11 +183,15 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 		return -REASON_INTERNAL;
 	__builtin_memset(j, 0, sizeof(*j));
 	w->flags = 0;
-	/* The start of a TCP flow is its SYN. What the host's own stack sends is not doubted. */
+	/*
+	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none; what its first was refused it is
+	 * refused. What the host's own stack sends is not doubted.
+	 */
 	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
-	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN && !(p->flags & PACKET_LATER_FRAGMENT))
+	    (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
 		return -REASON_NO_FLOW;
 
+	w->was[0].kind = w->was[1].kind = WAS_NOT_TOUCHED;
 	w->source_link = 0;
 	w->out.mtu = 0;
 	w->old.generation = 0;
@@ -554,6 +616,7 @@ __noinline int judge_store(__u32 generation, __u8 family)
 		flow_remove(&w->rev, family);
 		return -REASON_FLOW_TABLE_FULL;
 	}
+	judge_count(family);
 	return 0;
 }
 
@@ -566,13 +629,15 @@ __noinline int judge_forget(struct packet *p, struct flow_copy *stale)
 		return 0;
 	flow_twin(&p->tuple, stale, p->family, &w->rev);
 	flow_remove(&p->tuple, p->family);
+	w->was[1] = w->was[0];
+	w->was[0].kind = WAS_NOT_TOUCHED;
 	/* The other direction may belong to a newer flow by now. */
-	if (!flow_lookup(&w->rev, &w->seen, p->family))
-		return 0;
-	flow_twin(&w->rev, &w->seen, p->family, &w->twin);
-	if (tuple_equal(&w->twin, &p->tuple, p->family))
-		flow_remove(&w->rev, p->family);
-	return 0;
+	if (flow_lookup(&w->rev, &w->seen, p->family)) {
+		flow_twin(&w->rev, &w->seen, p->family, &w->twin);
+		if (tuple_equal(&w->twin, &p->tuple, p->family))
+			flow_remove(&w->rev, p->family);
+	}
+	return judge_count(p->family);
 }
 
 /* Where to, and whether at all. 0 or -reason. `parity` of the generation. */

@@ -11,6 +11,9 @@
 /* Set by uthash_nonfatal_oom(): the entry is not in the table. */
 #define LOST(entry) ((entry)->used == UINT64_MAX)
 
+/* So many rule sets may come before the state has to be written again. */
+#define RULESETS_RESERVED 256
+
 struct policy_registry *policy_registry_new(void)
 {
 	struct policy_registry *registry = calloc(1, sizeof(*registry));
@@ -91,6 +94,11 @@ void policy_registry_free(struct policy_registry *registry)
 		return;
 	registry_clear(registry);
 	free(registry);
+}
+
+uint64_t policy_registry_revision(const struct policy_registry *registry)
+{
+	return registry->revision;
 }
 
 void policy_registry_collect(struct policy_registry *registry)
@@ -245,6 +253,7 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 		return -ENOMEM;
 	}
 	advance(&registry->next_identity, id);
+	registry->revision++;
 	return 0;
 }
 
@@ -267,6 +276,15 @@ int registry_take_identity(struct policy_registry *registry, const char *key,
 	entry->used = registry->compilation;
 	*ret = entry;
 	return 0;
+}
+
+static void ruleset_given(struct policy_registry *registry, uint32_t id)
+{
+	advance(&registry->next_ruleset, id);
+	if (id <= registry->reserved_rulesets)
+		return;
+	registry->reserved_rulesets = id < UINT32_MAX - RULESETS_RESERVED ? id + RULESETS_RESERVED : UINT32_MAX;
+	registry->revision++;
 }
 
 int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2])
@@ -295,7 +313,7 @@ int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const ui
 		free(entry);
 		return -ENOMEM;
 	}
-	advance(&registry->next_ruleset, id);
+	ruleset_given(registry, id);
 	return 0;
 }
 
@@ -339,7 +357,7 @@ int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id,
 		entry->used = registry->compilation;
 	}
 	if (r == -EEXIST)
-		advance(&registry->next_ruleset, id);
+		ruleset_given(registry, id);
 	return r;
 }
 
@@ -400,6 +418,7 @@ int registry_add_rule(struct policy_registry *registry, uint32_t number, const c
 		return -ENOMEM;
 	}
 	advance(&registry->next_rule, number);
+	registry->revision++;
 	return 0;
 }
 

@@ -85,6 +85,14 @@ static int export_rules(const struct policy_registry *registry, json_t *array)
 	return r;
 }
 
+static uint32_t next_unreserved(const struct policy_registry *registry)
+{
+	if (!registry->next_ruleset || registry->reserved_rulesets == UINT32_MAX)
+		return 0;
+	return registry->next_ruleset > registry->reserved_rulesets ? registry->next_ruleset
+								     : registry->reserved_rulesets + 1;
+}
+
 json_t *policy_registry_export(const struct policy_registry *registry)
 {
 	json_t *identities = json_array(), *rulesets = json_array(), *rules = json_array();
@@ -98,7 +106,7 @@ json_t *policy_registry_export(const struct policy_registry *registry)
 	}
 	return json_pack("{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
 			 (json_int_t)registry->next_identity, "next_ruleset",
-			 (json_int_t)registry->next_ruleset, "next_rule",
+			 (json_int_t)next_unreserved(registry), "next_rule",
 			 (json_int_t)registry->next_rule, "identities", identities, "rulesets",
 			 rulesets, "rules", rules);
 }
@@ -256,5 +264,7 @@ int policy_registry_import(struct policy_registry *registry, const json_t *state
 		r = import_next(state, "next_rule", &registry->next_rule);
 	if (r < 0)
 		registry_clear(registry);
+	else
+		registry->reserved_rulesets = registry->next_ruleset - 1;
 	return r;
 }

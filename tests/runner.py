@@ -42,6 +42,8 @@ SUITES = [
           sanitized=True),
     Suite('golden', 180, 'JSON in, map entries out', meson='golden'),
     Suite('bpf', 300, 'the loaded programs on made packets', meson='bpf'),
+    Suite('oracle', 60, 'the independent evaluation of policies, against cases made by hand'),
+    Suite('differential', 600, 'random worlds: agent and programs against the oracle, packet by packet'),
     Suite('install', 120, 'what meson install puts where'),
     Suite('netns', 1200, 'real packets between network namespaces'),
     Suite('e2e', 1200, 'podman and containerd'),
@@ -286,7 +288,7 @@ def main():
     args = arguments()
     if args.list:
         for suite in SUITES:
-            print(f'{suite.name:8} {suite.what}')
+            print(f'{suite.name:12} {suite.what}')
         return 0
     known = {suite.name: suite for suite in SUITES}
     for name in args.suite or []:
@@ -307,7 +309,7 @@ def main():
             remove_cgroups(groups)
             tally.add(suite.name, results)
             states = [state for state, _, _ in results]
-            print(f'{suite.name:8} {states.count("ok")} passed, {states.count("not ok")} failed, '
+            print(f'{suite.name:12} {states.count("ok")} passed, {states.count("not ok")} failed, '
                   f'{states.count("skip")} skipped ({time.monotonic() - began:.0f} s)', flush=True)
     else:
         tally.failures.append(('build', 'build', f'see above and {LOGS}'))

@@ -42,6 +42,11 @@ static uint32_t power_of_two(uint32_t n)
 	return p;
 }
 
+static uint32_t at_most(uint32_t n, uint32_t limit)
+{
+	return n < limit ? n : limit;
+}
+
 /* The same names, types and flags as in datapath/maps.h; sizes from the configuration. */
 static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT])
 {
@@ -55,7 +60,8 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 		[MAP_PODS] = {"pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pod_entry), POLDER_MAX_PODS, RDONLY},
 		[MAP_ADDRESSES] = {"addresses", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct address_key),
 				   sizeof(struct address_entry), c->max_addresses, SPARSE},
-		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_HASH, 4, sizeof(struct ruleset_entry), 16384, SPARSE},
+		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_HASH, 4, sizeof(struct ruleset_entry),
+				  at_most(16384, rules), SPARSE},
 		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key),
 				       sizeof(struct ruleset_peer), rules, SPARSE},
 		[MAP_RULESET_PREFIXES] = {"ruleset_prefixes", BPF_MAP_TYPE_LPM_TRIE,
@@ -64,7 +70,7 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 				       rules, SPARSE},
 		[MAP_RULESET_CELLS] = {"ruleset_cells", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_cell_key),
 				       sizeof(struct ruleset_cell), rules, SPARSE},
-		[MAP_RULE_COUNTERS] = {"rule_counters", BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct rule_counter), 65536,
+		[MAP_RULE_COUNTERS] = {"rule_counters", BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct rule_counter), at_most(65536, rules),
 				       BPF_F_NO_PREALLOC},
 		[MAP_FLOW_RULES4] = {"flow_rules4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
 				     power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
@@ -342,17 +348,20 @@ int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
 int maps_clear(struct maps *maps, enum map_index index)
 {
 	const struct map_info *info = &maps->info[index];
-	void *keys = NULL, *values = NULL;
+	char *keys = calloc(info->max_entries + 1, info->key_size);
 	size_t count = 0, i;
-	int r;
+	int r = keys ? 0 : -ENOMEM;
 
-	if (strstr(info->type, "array"))
-		return clear_array(info);
-	r = maps_dump(maps, index, &keys, &values, &count);
+	if (r == 0 && strstr(info->type, "array"))
+		r = clear_array(info);
+	else
+		while (r == 0 && count < info->max_entries &&
+		       bpf_map_get_next_key(info->fd, count ? keys + (count - 1) * info->key_size : NULL,
+					    keys + count * info->key_size) == 0)
+			count++;
 	for (i = 0; i < count && r == 0; i++)
-		r = maps_delete(maps, index, (char *)keys + i * info->key_size);
+		r = maps_delete(maps, index, keys + i * info->key_size);
 	free(keys);
-	free(values);
 	return r;
 }
 

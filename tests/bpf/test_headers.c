@@ -102,6 +102,30 @@ static void later_fragments_follow_the_first(void)
 	}
 }
 
+/* NP-26: the verdict on the first fragment holds for all. */
+static void later_fragment_of_a_refused_segment_opens_no_flow(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_segment(0, v, pod_text[1][v], 9003, 80, TCP_ACK_FLAG);
+		struct world_result r;
+
+		spec.fragment_id = 4;
+		spec.flags = FRAME_FRAGMENT | FRAME_MORE_FRAGMENTS;
+		spec.payload_length = 100;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT_EQUAL(r.reason, REASON_NO_FLOW);
+		spec.fragment_offset = 120;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_NO_FLOW));
+		spec.fragment_offset = 0;
+		spec.flags = 0;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT_EQUAL(r.reason, REASON_NO_FLOW);
+	}
+}
+
 static void first_fragment_without_whole_transport_header_is_dropped(void)
 {
 	EACH_VERSION(v)
@@ -191,6 +215,7 @@ int main(void)
 		SUITE_TEST(drops_extension_header_that_is_cut_off),
 		SUITE_TEST(later_fragment_without_first_is_dropped),
 		SUITE_TEST(later_fragments_follow_the_first),
+		SUITE_TEST(later_fragment_of_a_refused_segment_opens_no_flow),
 		SUITE_TEST(first_fragment_without_whole_transport_header_is_dropped),
 		SUITE_TEST(fragment_that_overlaps_the_transport_header_is_dropped),
 		SUITE_TEST(second_fragment_header_is_dropped),

@@ -1,0 +1,584 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one node must do with each packet: sources, flows, Services, translation and answers as docs/architecture.md says them,
+policy as the oracle says it. What the node may choose freely (an endpoint, a source port) is read from its answer, checked,
+and kept."""
+
+import frames
+from frames import ACK, ECHO, FIN, ICMP, ICMPV6, MAPPED, RST, SCTP, SYN, TCP, UDP, is_ipv4
+from labels import address, address_text
+from oracle import CLOSED
+
+POD, HOST, WIRE = 0, 1, 2
+TO_POD, TO_WIRE, TO_HOST = 1, 2, 3
+
+POLICY_REASONS = ('policy_denied_egress', 'policy_denied_ingress', 'pod_not_ready')
+REFUSED_BY_DESTINATION = ('service_without_endpoint', 'service_without_port', 'endpoint_gone', 'tcp_without_flow')
+
+
+class Entry:
+    """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress."""
+
+    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts')
+
+    def __init__(self, epoch, action, link, reply, service, closing, src, dst, sport, dport, verdicts):
+        self.epoch, self.action, self.link, self.reply, self.service = epoch, action, link, reply, service
+        self.closing, self.verdicts = closing, verdicts  # closing: of 'o', 'r' (FIN of a side), 'x' (RST)
+        self.src, self.dst, self.sport, self.dport = src, dst, sport, dport
+
+    @property
+    def closed(self):
+        return 'x' in self.closing or ('o' in self.closing and 'r' in self.closing)
+
+
+class Expected:
+    """`reason` None: let through. `frame` None: not told. `maybe`: dropping for this reason is as right. `moved`: redirected."""
+
+    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'judged', 'maybe', 'moved')
+
+    def __init__(self, reason=None, refused=False, frame=None, verdicts=(None, None)):
+        self.reason, self.refused, self.frame, self.verdicts = reason, refused, frame, verdicts
+        self.created, self.judged, self.maybe, self.moved = False, False, None, False
+
+
+def reversed_ports(proto, sport, dport):
+    if proto in ECHO:
+        request, reply = ECHO[proto]
+        kind = {request: reply, reply: request}.get(dport >> 8)
+        return (sport, dport) if kind is None else (sport, kind << 8)
+    return dport, sport
+
+
+def twin(key, entry):
+    """The other direction's key."""
+    zone = POD if entry.action == TO_POD else WIRE if entry.action == TO_WIRE else HOST
+    return (zone, key[1], entry.dst, entry.src) + reversed_ports(key[1], entry.sport, entry.dport)
+
+
+class Choice(Exception):
+    """The node chose what it may not."""
+
+
+class Node:
+    """The data path of the node. `world` is the oracle's, which the caller changes together with the node."""
+
+    def __init__(self, world, options, links):
+        self.world, self.links = world, links
+        self.ranges = [Range(text) for text in options['pod_ranges']]
+        self.own = {parse(text.split('/')[0]) for text in options['node_addresses']}
+        self.address = {is_ipv4(parse(t.split('/')[0])): parse(t.split('/')[0])
+                        for t in reversed(options['node_addresses'])}
+        self.masquerade = options.get('masquerade', True)
+        self.no_masquerade = [Range(text) for text in options.get('no_masquerade', [])]
+        self.ports = options.get('masquerade_ports', [10240, 29999])
+        self.gateway_mac = bytes(int(part, 16) for part in links['gateway_mac'].split(':'))
+        self.gateway = {True: parse(links['gateway_v4']), False: parse(links['gateway_v6'])}
+        self.node_ranges = []
+        self.flows, self.fragments = {}, {}
+        self.connected = {}   # link: Attachment
+        self.by_address = {}  # address: link
+        self.epoch = 1
+        self.tracked = 0      # first fragments
+
+    # ---------------------------------------------------------------- who is connected
+
+    def connect(self, link, pod_key, container, mac, addresses):
+        numbers = [parse(text) for text in addresses]
+        self.connected[link] = Attachment(link, pod_key, container, mac, numbers)
+        for number in numbers:
+            self.by_address[number] = link
+
+    def disconnect(self, link):
+        gone = self.connected.pop(link).addresses
+        for number in gone:
+            self.by_address.pop(number, None)
+        self.flows = {key: e for key, e in self.flows.items()
+                      if not (key[2] in gone or key[3] in gone or e.src in gone or e.dst in gone)}
+        self.epoch += 1
+
+    def pod(self, link):
+        return self.world.pod_of(self.connected[link].container)
+
+    # ---------------------------------------------------------------- the slow path
+
+    def route(self, number, service):
+        """(action, link, masqueraded) or a reason."""
+        link = self.by_address.get(number)
+        if link is not None:
+            return TO_POD, link, False
+        if number in self.own:
+            return TO_HOST, 0, False
+        if any(number in r for r in self.ranges):
+            return 'no_such_pod'
+        known = (self.world.pod_at(number) is not None or bool(self.world.nodes_at(number)) or
+                 any(number in r for r in self.node_ranges))
+        if not service and not known and self.world.service_address(number):
+            return 'service_without_port'
+        return (TO_WIRE, self.links['uplink'],
+                self.masquerade and not known and not any(number in r for r in self.no_masquerade))
+
+    def judge(self, p, key, stale, ingress, answer, seen):
+        """The entry that applies to the packet, or a reason. `seen` gets the verdicts."""
+        zone, proto = key[0], key[1]
+        if stale is None and proto == TCP and zone != HOST and (later_piece(p) or p.flags & (SYN | ACK | RST) != SYN):
+            return 'tcp_without_flow'  # the verdict on a first fragment holds for all
+        fwd, old, reply = key, stale, False
+        if stale is not None and stale.reply:
+            reply, fwd = True, twin(key, stale)
+            sport, dport = reversed_ports(proto, key[4], key[5])
+            old = Entry(0, 0, stale.link, False, stale.service, stale.closing, key[3], key[2], sport, dport, None)
+        src, dst, dport = fwd[2], fwd[3], fwd[5]
+        service = False
+        if fwd[0] == POD and proto in (TCP, UDP):
+            front = self.world.frontend(dst, proto, dport)
+            if front is None:
+                if old is not None and old.service:
+                    return 'endpoint_gone'
+            else:
+                service = True
+                where = (old.dst, old.dport) if old is not None and old.service else None
+                if where is not None and (where in front.fresh or (where in front.leaving and
+                                                                   (proto == TCP or not front.fresh))):
+                    dst, dport = where
+                else:
+                    if proto == TCP and old is not None:
+                        return 'endpoint_gone'
+                    old = None
+                    if reply:
+                        return 'endpoint_gone'
+                    if not front.fresh:
+                        return 'service_without_endpoint'
+                    dst, dport = answer.backend, answer.backend_port
+                    if (dst, dport) not in front.fresh:
+                        raise Choice(f'endpoint {address_text(dst)}:{dport} (reason {answer.reason}) is none of '
+                                     f'{[(address_text(a), n) for a, n in sorted(front.fresh)]}')
+        way = self.route(dst, service)
+        if isinstance(way, str):
+            return way
+        action, link, masquerade = way
+        masquerade = masquerade and fwd[0] == POD
+        if masquerade and (proto == SCTP or not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto]))):
+            return 'nat_unsupported_protocol'
+        reason, source_link, hairpin = self.policy(fwd, proto, src, dst, dport, action, link, seen)
+        if reason:
+            return reason
+        new_src = fwd[3] if hairpin else self.address[is_ipv4(src)] if masquerade else src
+        out = Entry(self.epoch, action, link, False, service, old.closing if old is not None else '', new_src, dst,
+                    fwd[4], dport, seen)
+        if masquerade or hairpin or not self.is_free(twin(fwd, out), fwd):
+            if proto not in (TCP, UDP, ICMP, ICMPV6):
+                return 'nat_unsupported_protocol'
+            out.sport = self.source_port(p, fwd, out, old, reply, masquerade, answer)
+        if fwd[0] == POD:
+            back = TO_POD, source_link
+        elif fwd[0] == HOST:
+            back = TO_HOST, 0
+        else:
+            back = TO_WIRE, old.link if reply else ingress
+        sport, dport = reversed_ports(proto, fwd[4], fwd[5])
+        rev = twin(fwd, out)
+        self.flows[rev] = Entry(self.epoch, back[0], back[1], True, service, out.closing, fwd[3], fwd[2], sport, dport,
+                                seen)
+        self.flows[fwd] = out
+        return self.flows[rev] if reply else out
+
+    def policy(self, fwd, proto, src, dst, dport, action, link, seen):
+        """(reason or None, the source's link, hairpin). Egress is judged on the endpoint, ingress on the sender's own address."""
+        if fwd[0] == HOST:
+            return None, 0, False
+        port = 0 if proto in ECHO else dport
+        source_link = 0
+        if fwd[0] == POD:
+            source_link = self.by_address.get(src)
+            if source_link is None:
+                return 'not_a_pod', 0, False
+        hairpin = action == TO_POD and link == source_link
+        if hairpin and dst == fwd[3]:
+            return None, source_link, True  # NP-20: its own address
+        if source_link:
+            seen[0] = self.world.judge(self.pod(source_link), 'egress', dst, proto, port, hairpin)
+            if not seen[0].allowed:
+                return 'pod_not_ready' if seen[0].tier == CLOSED else 'policy_denied_egress', 0, False
+        if action == TO_POD:
+            seen[1] = self.world.judge(self.pod(link), 'ingress', src, proto, port, hairpin)
+            if not seen[1].allowed:
+                return 'pod_not_ready' if seen[1].tier == CLOSED else 'policy_denied_ingress', 0, False
+        return None, source_link, hairpin
+
+    def is_free(self, rev, fwd):
+        entry = self.flows.get(rev)
+        return entry is None or entry.closed or twin(rev, entry) == fwd
+
+    def source_port(self, p, fwd, out, old, reply, masquerade, answer):
+        """The port that the node took must be free, in its range, and the old or the sender's own one where that can be."""
+        def free(port):
+            out.sport = port
+            return self.is_free(twin(fwd, out), fwd)
+
+        translated = old is not None and ((old.sport, old.dport, old.src, old.dst) != (fwd[4], fwd[5], fwd[2], fwd[3]))
+        if translated and (reply or free(old.sport)):
+            return old.sport
+        if not masquerade and free(fwd[4]):
+            return fwd[4]
+        if later_piece(p) or (answer.verdict != 1 and p.ttl <= 1):
+            return None  # taken, but not to be seen in this answer
+        if answer.verdict != 1:
+            raise Choice(f'no source port was found: reason {answer.reason}')
+        return self.read_port(p, fwd, answer, free)
+
+    def read_port(self, p, key, answer, free):
+        at = frames.transport_offset(p) + (4 if key[1] in ECHO else 0)
+        port = int.from_bytes(answer.frame[at:at + 2], 'big')
+        if not self.ports[0] <= port <= self.ports[1]:
+            raise Choice(f'source port {port} is out of range')
+        if not free(port):
+            raise Choice(f'source port {port} is in use')
+        return port
+
+    def learn_port(self, p, key, entry, answer):
+        """The source port of a flow whose first packet did not show it."""
+        rev = self.flows.pop(twin(key, entry))
+
+        def free(port):
+            entry.sport = port
+            return self.is_free(twin(key, entry), key)
+
+        entry.sport = self.read_port(p, key, answer, free)
+        self.flows[twin(key, entry)] = rev
+
+    def forget(self, key, stale):
+        """What can no more be lets go of both entries; the other direction may belong to a newer flow by now."""
+        other = twin(key, stale)
+        self.flows.pop(key, None)
+        entry = self.flows.get(other)
+        if entry is not None and twin(other, entry) == key:
+            self.flows.pop(other)
+
+    # ---------------------------------------------------------------- flows
+
+    def follow(self, p, frame, key, ingress, answer, hops):
+        """A packet whose source has been checked."""
+        entry = self.flows.get(key)
+        reopened = entry is not None and entry.closed and key[1] == TCP and p.flags & (SYN | ACK) == SYN
+        expected = Expected()
+        if entry is None or reopened or entry.epoch != self.epoch:
+            stale = None if reopened else entry
+            seen = [None, None]
+            result = self.judge(p, key, stale, ingress, answer, seen)
+            expected.verdicts, expected.judged = seen, True
+            if isinstance(result, str):
+                if stale is not None and result not in POLICY_REASONS:
+                    self.forget(key, stale)
+                return self.refuse(expected, result, p, frame, key[0], hops)
+            expected.created = stale is None
+            entry = result
+        else:
+            expected.verdicts = entry.verdicts
+        if entry.sport is None and answer.verdict == 1 and not later_piece(p):
+            self.learn_port(p, key, entry, answer)
+        self.track(p, key, entry)
+        return self.forward(expected, p, frame, key, entry, hops)
+
+    def track(self, p, key, entry):
+        if p.proto != TCP or not p.flags & (FIN | RST) or later_piece(p):
+            return
+        bits = ('x' if p.flags & RST else '') + (('r' if entry.reply else 'o') if p.flags & FIN else '')
+        for one in (self.flows.get(key), self.flows.get(twin(key, entry))):
+            if one is not None:
+                one.closing = ''.join(sorted(set(one.closing + bits)))
+
+    def forward(self, expected, p, frame, key, entry, hops, carried=None):
+        hop = hops and entry.action != TO_HOST
+        if hop and p.ttl <= 1:
+            return self.refuse(expected, 'ttl_expired', p, frame, key[0], hops)
+        expected.moved = entry.action != TO_HOST
+        smac = dmac = None
+        if entry.action == TO_POD:
+            if entry.link not in self.connected:
+                return self.refuse(expected, 'pod_not_ready', p, frame, key[0], hops)
+            if hops:
+                smac, dmac = self.gateway_mac, self.connected[entry.link].mac
+        expected.frame = frames.build(p, entry.src, entry.dst, entry.sport, entry.dport, p.ttl - 1 if hop else None, smac,
+                                      dmac, carried)
+        return expected
+
+    def refuse(self, expected, reason, p, frame, zone, hops):
+        """Dropped; and is the sender told? Only on the two hooks where packets come in (`hops`)."""
+        expected.reason = reason
+        if not hops or p.about is not None or later_piece(p):
+            return expected
+        if reason == 'ttl_expired':
+            source = (self.gateway if zone == POD else self.address)[is_ipv4(p.src)]
+            kinds = (11, 0), (3, 0)
+        elif reason in REFUSED_BY_DESTINATION and (reason != 'tcp_without_flow' or zone == POD):
+            if p.proto == TCP:
+                if not p.flags & RST:
+                    expected.refused, expected.frame = True, frames.reset(p, frame)
+                return expected
+            source, kinds = p.dst, ((3, 3), (1, 4))
+        else:
+            return expected
+        if len(frame) >= 14 + (28 if is_ipv4(p.src) else 48) and not (is_ipv4(p.src) and p.options):
+            expected.refused, expected.frame = True, frames.icmp_about(p, frame, source, *kinds)
+        return expected
+
+    def key_of(self, p, zone):
+        """The flow's key; for a later piece of a whole by what the first one said. None: no first one."""
+        if p.frag is None:
+            return (zone, p.proto, p.src, p.dst) + p.ports
+        place = (zone, p.src, p.dst, p.frag[3], p.proto if is_ipv4(p.src) else 0)
+        if p.frag[0] == 0:
+            if p.frag[2]:
+                self.fragments[place] = (p.proto, p.ports)
+                self.tracked += 1
+            return (zone, p.proto, p.src, p.dst) + p.ports
+        known = self.fragments.get(place)
+        return None if known is None else (zone, known[0], p.src, p.dst) + known[1]
+
+    def follow_error(self, p, frame, zone, hops):
+        """An ICMP error belongs to the flow of the packet that it carries."""
+        about = p.about
+        sport, dport = reversed_ports(about.proto, *about.ports)
+        key = (zone, about.proto, about.dst, about.src, sport, dport)
+        entry = self.flows.get(key)
+        expected = Expected()
+        if about.proto in ECHO and not about.is_echo:
+            entry = None
+        if entry is None or (zone == POD and about.dst != p.src):
+            return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
+        if entry.epoch != self.epoch:
+            # Not judged since the last change. It may be dropped; it may pass only if the flow's next packet would.
+            if not self.still_allowed(key, entry):
+                return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
+            expected.maybe = 'icmp_error_without_flow'
+        sport, dport = reversed_ports(about.proto, entry.sport, entry.dport)
+        if about.proto in ECHO:
+            dport = 0
+        carried = frames.inside(about, entry.dst, entry.src, sport, dport)
+        outer = Entry(0, entry.action, entry.link, False, False, '', entry.src if p.src == about.dst else p.src, entry.dst,
+                      0, 0, None)
+        if (entry.src, entry.dst, entry.sport, entry.dport) == key[2:]:
+            outer.src, outer.dst, carried = p.src, p.dst, None
+        return self.forward(expected, p, frame, key, outer, hops, carried)
+
+    def still_allowed(self, key, entry):
+        fwd = twin(key, entry) if entry.reply else key
+        out = self.flows.get(fwd)
+        if out is None or (fwd[0] == POD and fwd[2] not in self.by_address):
+            return False
+        reason, _, _ = self.policy(fwd, fwd[1], fwd[2], out.dst, out.dport, out.action, out.link, [None, None])
+        return reason is None
+
+    # ---------------------------------------------------------------- hooks
+
+    def from_pod(self, link, p, frame, answer):
+        at = self.connected.get(link)
+        expected = Expected()
+        if at is None:
+            expected.reason = 'not_a_pod'
+            return expected
+        if p.smac != at.mac:
+            expected.reason = 'source_mac'
+            return expected
+        reason = malformed(p, frame)
+        if reason is None and neighbourly(p):
+            reason = neighbour_message(p)
+        reason = reason or self.pod_source(at, p)
+        if reason:
+            expected.reason = reason
+            return expected
+        key = self.key_of(p, POD)
+        if key is None:
+            expected.reason = 'fragment_without_first'
+            return expected
+        if is_ipv4(p.src) and source_routed(p):
+            expected.reason = 'ip_source_route'
+            return expected
+        if p.about is not None:
+            return self.follow_error(p, frame, POD, True)
+        return self.follow(p, frame, key, link, answer, True)
+
+    def pod_source(self, at, p):
+        v4 = is_ipv4(p.src)
+        if p.src not in at.addresses:
+            if not v4 and p.src >> 118 == 0x3fa and p.dst >> 120 == 0xff:
+                return 'multicast'
+            return 'loopback' if loopback(p.src) else 'source_ip'
+        reason = impossible(p)
+        if reason:
+            return reason
+        if v4:
+            if p.proto == ICMP and p.type in (5, 9) and not later_piece(p):
+                return 'router_message'
+            return 'multicast' if multicast(p.dst) or p.dst == MAPPED else None
+        if multicast(p.dst) or p.dst >> 118 == 0x3fa or p.dst == 0:
+            return 'multicast'
+        return 'router_message' if p.proto == UDP and (p.sport, p.dport) == (547, 546) and not later_piece(p) else None
+
+    def wire_source(self, p):
+        reason = impossible(p)
+        if reason:
+            return reason
+        return 'martian_source' if p.src in self.own or any(p.src in r for r in self.ranges) else None
+
+    def for_a_pod(self, number):
+        """True: a local pod's; False: nobody's here; or a reason."""
+        way = self.route(number, False)
+        if way == 'service_without_port':
+            return 'cluster_ip_from_outside'
+        return way if isinstance(way, str) else way[0] == TO_POD
+
+    def from_wire(self, link, p, frame, answer):
+        expected = Expected()
+        expected.reason = malformed(p, frame) or self.wire_source(p)
+        if expected.reason:
+            return expected
+        expected.frame = frame  # what belongs to the node's own stack passes as it is
+        v4 = is_ipv4(p.src)
+        if multicast(p.dst) or (p.dst == MAPPED if v4 else p.dst >> 118 == 0x3fa):
+            return expected
+        if neighbourly(p):
+            return expected
+        if v4 and source_routed(p):
+            expected.reason = 'ip_source_route'
+            return expected
+        port = p.ports[0] if p.proto in ECHO else p.ports[1]
+        if (p.dst == self.address[v4] and p.about is None and not later_piece(p) and
+                not self.ports[0] <= port <= self.ports[1]):
+            return expected
+        key = self.key_of(p, WIRE)
+        local = self.for_a_pod(p.dst)
+        if key is None:
+            if local:
+                expected.reason = 'fragment_without_first'
+            return expected
+        if p.about is not None:
+            result = self.follow_error(p, frame, WIRE, True)
+            if result.reason == 'icmp_error_without_flow' and not local:
+                return expected
+            if not local and result.maybe:
+                result.maybe = 'pass'
+            return result
+        if key not in self.flows:
+            if isinstance(local, str):
+                expected.reason = local
+                return expected
+            if not local:
+                return expected
+        return self.follow(p, frame, key, link, answer, True)
+
+    def to_pod(self, link, ingress, p, frame, answer):
+        expected = Expected()
+        zone = WIRE if ingress else HOST
+        expected.reason = malformed(p, frame)
+        if expected.reason:
+            return expected
+        if neighbourly(p):
+            expected.reason = 'nd_other' if ingress else None
+            expected.frame = frame
+            return expected
+        expected.reason = self.wire_source(p) if ingress and ingress not in self.connected else impossible(p)
+        if expected.reason:
+            return expected
+        key = self.key_of(p, zone)
+        if key is None:
+            expected.reason = 'fragment_without_first'
+            return expected
+        if p.about is not None:
+            return self.follow_error(p, frame, zone, False)
+        return self.follow(p, frame, key, ingress, answer, False)
+
+    def to_wire(self, p, frame):
+        """The node's own packet: is its port that of a masqueraded flow towards the same peer?"""
+        expected = Expected(frame=frame)
+        has_ports = p.proto in frames.WITH_PORTS or p.is_echo
+        sport, dport = reversed_ports(p.proto, *p.ports)
+        entry = self.flows.get((WIRE, p.proto, p.dst, p.src, sport, dport))
+        if (has_ports and self.ports[0] <= p.ports[0] <= self.ports[1] and entry is not None and
+                entry.action == TO_POD and (entry.src, entry.dst, entry.sport, entry.dport) != (p.dst, p.src, sport, dport)):
+            expected.reason = 'port_collision'
+        return expected
+
+    def wire_xdp(self, p, frame):
+        expected = Expected(malformed(p, frame) or self.wire_source(p))
+        expected.frame = frame
+        return expected
+
+
+class Attachment:
+    def __init__(self, link, pod_key, container, mac, addresses):
+        self.link, self.pod_key, self.container, self.mac, self.addresses = link, pod_key, container, mac, addresses
+
+
+class Range:
+    """A CIDR of either family over addresses as numbers."""
+
+    def __init__(self, text):
+        base, _, bits = text.partition('/')
+        base = parse(base)
+        self.shift = (32 if is_ipv4(base) else 128) - int(bits)
+        self.ipv4 = is_ipv4(base)
+        self.base = base >> self.shift
+
+    def __contains__(self, number):
+        return number >> self.shift == self.base and is_ipv4(number) == self.ipv4
+
+
+PARSED = {}
+
+
+def parse(text):
+    number = PARSED.get(text)
+    if number is None:
+        number = PARSED[text] = address(text)
+    return number
+
+
+# ---------------------------------------------------------------- packets that can never be right
+
+def loopback(number):
+    return number >> 24 == (MAPPED | 0x7f000000) >> 24 or number == 1
+
+
+def multicast(number):
+    if is_ipv4(number):
+        return number >> 28 & 0xf == 0xe or number & 0xffffffff == 0xffffffff
+    return number >> 120 == 0xff
+
+
+def impossible(p):
+    if loopback(p.src) or loopback(p.dst):
+        return 'loopback'
+    return 'martian_source' if multicast(p.src) else None
+
+
+def malformed(p, frame):
+    if p.frag is None:
+        return None
+    if 0 < p.frag[0] < 16:
+        return 'fragment_tiny_or_overlapping'
+    if p.frag[0] == 0 and p.frag[2] and len(frame) < frames.transport_offset(p) + (20 if p.proto == TCP else 8):
+        return 'fragment_tiny_or_overlapping'
+    return None
+
+
+def source_routed(p):
+    return bool(p.options) and p.options[0] in (131, 137)
+
+
+def later_piece(p):
+    """Has no transport header."""
+    return p.frag is not None and p.frag[0] > 0
+
+
+def neighbourly(p):
+    """Neighbour discovery and its kin (RFC 4861, RFC 2710, RFC 3810)."""
+    return p.proto == ICMPV6 and 130 <= p.type <= 143 and not is_ipv4(p.src) and not later_piece(p)
+
+
+def neighbour_message(p):
+    """From a pod only a question for its gateway is answered; none of those is made here."""
+    if p.type in (134, 137):
+        return 'router_message'
+    if p.type == 136:
+        return 'nd_spoof'
+    return 'nd_other' if p.type == 133 else 'multicast'

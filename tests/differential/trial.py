@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One case: its steps are done by the harness and by the model side by side, and each packet's outcome compared.
+
+A case is JSON: {"name": ..., "story": ..., "steps": [...]}; see README.md. Packets say where they come from and where they go, or which
+packet they follow ("of"); what that means in bytes is found when they are sent, since endpoints and ports are the node's choice.
+"""
+
+import frames
+from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
+from harness import HOOKS, JUDGED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
+from labels import Unreadable, address_text
+from model import HOST, POD, WIRE, Choice, Node, parse, reversed_ports, twin
+from oracle import World
+
+OPTIONS = {'node': 'n1', 'pod_ranges': ['10.1.0.0/24', 'fd00:1::/64'],
+           'node_addresses': ['192.168.7.1/24', 'fd00:7::1/64'], 'pods': 16, 'masquerade_ports': [10240, 29999]}
+
+ROUTER_MAC = bytes.fromhex('020000000fff')
+UPLINK_MAC = bytes.fromhex('020000000f01')
+PATTERN = bytes(range(33, 127)) * 20
+COUNTED = ('flows_created', 'rejects', 'fragments_tracked')
+TEST_DIRECTION = {'from_pod': 'from_pod', 'to_pod': 'to_pod', 'from_wire': 'from_wire', 'to_wire': 'to_wire',
+                  'wire_xdp': 'from_wire'}
+
+
+class Difference(Exception):
+    """Node and model disagree. `step` and `packet` tell where."""
+
+    def __init__(self, what, step=None, packet=None):
+        super().__init__(what)
+        self.what, self.step, self.packet = what, step, packet
+
+
+class Sent:
+    """A packet that others can follow."""
+
+    __slots__ = ('key', 'spec', 'backend', 'ingress', 'link')
+
+    def __init__(self, key, spec, ingress, link):
+        self.key, self.spec, self.ingress, self.link, self.backend = key, spec, ingress, link, None
+
+
+class Trial:
+    def __init__(self, harness):
+        self.harness = harness
+        self.cases = 0
+
+    def run(self, case):
+        """Raises Difference."""
+        harness = self.harness
+        harness.ask('clear')
+        self.world = World(harness.options['node'])
+        self.node = Node(self.world, harness.options, harness.node)
+        self.sent, self.rules, self.links = {}, {}, {}
+        self.drops, self.counts = {}, dict.fromkeys(COUNTED, 0)
+        self.outcomes = []
+        self.pending = False
+        for number, step in enumerate(case['steps']):
+            try:
+                getattr(self, 'do_' + step['op'])(step)
+            except Difference as difference:
+                difference.step = number
+                raise
+            except HarnessError as error:
+                raise Difference(f'{error}', number) from error
+        try:
+            self.compare_counters()
+        except Difference as difference:
+            difference.step = len(case['steps'])
+            raise
+
+    # ---------------------------------------------------------------- what changes
+
+    def do_put(self, step):
+        refused = None
+        try:
+            self.harness.put(step['objects'])
+        except Refused as error:
+            refused = str(error)
+        if step.get('refused'):
+            if refused is None:
+                raise Difference('the node took what the API refuses')
+            return
+        if refused is not None:
+            raise Difference(f'the node refused it: {refused}')
+        for obj in step['objects']:
+            try:
+                self.world.put(obj)
+            except (Unreadable, KeyError) as error:
+                raise Difference(f'the oracle cannot read {obj["kind"]} {obj["metadata"]["name"]}: {error}') from error
+            if obj['kind'] == 'Node':
+                self.learn_nodes()
+        self.pending = True
+
+    def learn_nodes(self):
+        from model import Range
+        self.node.node_ranges = [Range(text) for obj in self.world.of_kind('Node')
+                                 if obj['metadata']['name'] != self.world.node
+                                 for text in obj['spec'].get('podCIDRs') or []]
+
+    def do_delete(self, step):
+        namespace = step.get('namespace') or ''
+        self.harness.ask('delete', kind=step['kind'], namespace=namespace, name=step['name'])
+        self.world.delete(step['kind'], namespace, step['name'])
+        if step['kind'] == 'Node':
+            self.learn_nodes()
+        self.pending = True
+
+    def do_attach(self, step):
+        container, slot = step['container'], step['slot']
+        link = self.harness.node['pod_links'][slot]
+        if link in self.node.connected or container in self.links:
+            return  # a smaller case may attach twice
+        mac = bytes((2, 0, 0, 1, slot, len(self.links) & 0xff))
+        self.harness.ask('attach', namespace=step['namespace'], name=step['name'], container=container, link=link,
+                         mac=':'.join(f'{part:02x}' for part in mac), addresses=step['addresses'],
+                         labels=step.get('labels') or {})
+        self.world.attach(container, step['namespace'], step['name'], step.get('labels') or {}, step['addresses'])
+        self.node.connect(link, (step['namespace'], step['name']), container, mac, step['addresses'])
+        self.links[container] = link
+        self.pending = True
+
+    def do_detach(self, step):
+        link = self.links.get(step['container'])
+        if link is None:
+            return
+        self.harness.ask('detach', container=step['container'])
+        self.node.disconnect(link)
+        self.world.detach(step['container'])
+        del self.links[step['container']]
+        self.pending = True
+
+    def do_pass(self, step):
+        answer = self.harness.ask('pass')
+        for _ in range(4):
+            if not answer.get('again'):
+                break
+            answer = self.harness.ask('pass')
+        if answer['problems'] and not step.get('problems'):
+            raise Difference(f'the node has a problem: {answer["problems"][0]}')
+        self.world.settle()
+        if self.pending:
+            self.node.epoch += 1
+            self.pending = False
+
+    def do_restart(self, _):
+        self.harness.ask('restart')
+        self.rules = {}
+        self.world.restart()
+        self.node.epoch += 1
+
+    # ---------------------------------------------------------------- packets
+
+    def do_run(self, step):
+        todo, records = [], []
+        for spec in step['packets']:
+            made = self.follower(spec) if 'of' in spec else self.opener(spec)
+            if made is None:
+                continue
+            hook, link, ingress, packet = made
+            frame = frames.build(packet)
+            if spec.get('broken'):
+                shorter = min(spec['broken'], len(frame) - 1)
+                if shorter < (34 if is_ipv4(packet.src) else 54):
+                    continue
+                frame = frame[:shorter]
+            records.append((HOOKS[hook], link, ingress, frame))
+            todo.append((spec, hook, link, ingress, packet, frame))
+        if not records:
+            return
+        answers = self.harness.run(records)
+        for item, answer in zip(todo, answers):
+            self.cases += 1
+            try:
+                self.compare(*item, answer)
+            except (Difference, Choice) as error:
+                spec, hook, link, ingress, packet, frame = item
+                raise Difference(f'{error}\n{self.describe(hook, packet)}\n  in  {frame.hex()}\n'
+                                 f'  out {answer.frame.hex()}', packet=spec) from error
+
+    def describe(self, hook, p):
+        sport, dport = p.ports
+        text = (f'  {hook}: {address_text(p.src)} > {address_text(p.dst)} protocol {p.proto} {sport} > {dport} flags {p.flags} '
+                f'ttl {p.ttl}')
+        if p.frag:
+            text += f' fragment {p.frag}'
+        if p.about is not None:
+            text += f' about {address_text(p.about.src)} > {address_text(p.about.dst)} protocol {p.about.proto}'
+        return text
+
+    def opener(self, spec):
+        hook, dst = spec['hook'], parse(spec['to'])
+        v4, proto = is_ipv4(dst), spec['proto']
+        ingress = 0
+        smac, dmac = ROUTER_MAC, UPLINK_MAC
+        if hook == 'from_pod':
+            at = self.node.connected.get(self.links.get(spec['from']))
+            if at is None:
+                if 'slot' not in spec:
+                    return None
+                link, src, smac = self.harness.node['pod_links'][spec['slot']], parse(spec['src']), ROUTER_MAC
+            else:
+                own = [number for number in at.addresses if is_ipv4(number) == v4]
+                if not own and 'src' not in spec:
+                    return None
+                link, smac, src = at.link, at.mac, parse(spec['src']) if 'src' in spec else own[0]
+            ingress, dmac = link, self.node.gateway_mac
+            if 'smac' in spec:
+                smac = bytes.fromhex(spec['smac'])
+        elif hook == 'to_pod':
+            link = self.node.by_address.get(dst)
+            if link is None:
+                return None
+            src = parse(spec['src'])
+            smac, dmac = self.node.gateway_mac, self.node.connected[link].mac
+            ingress = self.harness.node['other'] if spec.get('ingress') == 'other' else 0
+        else:
+            src, link = parse(spec['src']), self.harness.node['uplink']
+            ingress = 0 if hook == 'to_wire' else link
+        if is_ipv4(src) != v4:
+            return None
+        packet = Packet(src, dst, proto, smac=smac, dmac=dmac)
+        self.fill(packet, spec, spec.get('sport', 0), spec.get('dport', 0))
+        if 'about' in spec:
+            packet.about = self.made_up(spec['about'])
+        if 'id' in spec:
+            zone = POD if hook == 'from_pod' else HOST if hook == 'to_pod' and not ingress else WIRE
+            self.sent[spec['id']] = Sent((zone, proto, src, dst) + packet.ports, spec, ingress, link)
+        return hook, link, ingress, packet
+
+    @staticmethod
+    def made_up(spec):
+        packet = Packet(parse(spec['src']), parse(spec['dst']), spec['proto'], sport=spec.get('sport', 0),
+                        dport=spec.get('dport', 0), ttl=60, payload=PATTERN[:16])
+        packet.type = spec.get('type', 0)
+        return packet
+
+    @staticmethod
+    def fill(packet, spec, sport, dport):
+        packet.sport, packet.dport = sport, dport
+        packet.ttl = spec.get('ttl', 64)
+        packet.flags = spec.get('flags', 0)
+        packet.seq, packet.ack = spec.get('seq', 1000), spec.get('ack', 0)
+        packet.payload = PATTERN[:spec.get('payload', 0)]
+        packet.type, packet.code = spec.get('type', 0), spec.get('code', 0)
+        packet.no_check = spec.get('no_check', False) and is_ipv4(packet.src)
+        packet.dont_fragment = spec.get('df', False)
+        if 'frag' in spec:
+            packet.frag = tuple(spec['frag'])
+        if 'options' in spec:
+            packet.options = bytes.fromhex(spec['options'])
+
+    def follower(self, spec):
+        """A packet of the same flow as an earlier one, either way, or an ICMP error about it."""
+        first = self.sent.get(spec['of'])
+        if first is None:
+            return None
+        key = first.key
+        entry = self.node.flows.get(key)
+        ingress = first.ingress
+        if spec['way'] == 'reply':
+            ingress = 0
+            if entry is not None:
+                key = twin(key, entry)
+            else:
+                dst, dport = first.backend or (key[3], key[5])
+                sport, dport = reversed_ports(key[1], key[4], dport)
+                key = (self.zone_of(dst), key[1], dst, key[2], sport, dport)
+        zone, proto, src, dst, sport, dport = key
+        if sport is None or dport is None or ('error' in spec and entry is not None and entry.sport is None):
+            return None  # of a port that nobody has seen yet
+        kind = 0
+        if proto in ECHO:
+            kind, dport = dport >> 8, 0
+        if 'to' in spec:  # the same words to somebody else
+            dst = parse(spec['to'])
+            if is_ipv4(dst) != is_ipv4(src):
+                return None
+        way = self.way(zone, src, dst, ingress)
+        if way is None:
+            return None
+        hook, link, ingress, smac, dmac = way
+        packet = Packet(src, dst, proto, smac=smac, dmac=dmac)
+        self.fill(packet, spec, sport, dport)
+        packet.type = kind
+        if 'error' in spec:
+            back = reversed_ports(proto, *packet.ports)
+            about = Packet(dst, src, proto, sport=back[0], dport=back[1], ttl=61, payload=PATTERN[:24], seq=77)
+            if proto in ECHO:
+                about.type, about.dport = back[1] >> 8, 0
+            v4 = is_ipv4(src)
+            packet.proto, packet.about = ICMP if v4 else ICMPV6, about
+            packet.type, packet.code = ((3, 3), (11, 0), (3, 4))[spec['error']] if v4 else ((1, 4), (3, 0), (2, 0))[spec['error']]
+            packet.mtu = 1400 if spec['error'] == 2 else 0
+            packet.payload, packet.frag, packet.options = b'', None, b''
+            if zone == WIRE and 'router' in spec and is_ipv4(parse(spec['router'])) == v4:
+                packet.src = parse(spec['router'])
+        return hook, link, ingress, packet
+
+    def zone_of(self, number):
+        return POD if number in self.node.by_address else HOST if number in self.node.own else WIRE
+
+    def way(self, zone, src, dst, ingress):
+        """(hook, link, ingress, MAC addresses) of a packet of the zone; None: it cannot come about."""
+        node, links = self.node, self.harness.node
+        if zone == POD:
+            link = node.by_address.get(src)
+            if link is None:
+                return None
+            return 'from_pod', link, link, node.connected[link].mac, node.gateway_mac
+        link = node.by_address.get(dst)
+        if zone == HOST or (ingress and ingress == links['other']):
+            if link is None:
+                return None
+            return 'to_pod', link, ingress, node.gateway_mac, node.connected[link].mac
+        return 'from_wire', links['uplink'], links['uplink'], ROUTER_MAC, UPLINK_MAC
+
+    # ---------------------------------------------------------------- comparing
+
+    def expect(self, hook, link, ingress, packet, frame, answer):
+        node = self.node
+        if hook == 'from_pod':
+            return node.from_pod(link, packet, frame, answer)
+        if hook == 'from_wire':
+            return node.from_wire(link, packet, frame, answer)
+        if hook == 'to_pod':
+            return node.to_pod(link, ingress, packet, frame, answer)
+        if hook == 'to_wire':
+            return node.to_wire(packet, frame)
+        return node.wire_xdp(packet, frame)
+
+    def compare(self, spec, hook, link, ingress, packet, frame, answer):
+        if answer.result < 0:
+            raise Difference(f'the program did not run: {answer.result}')
+        if spec.get('broken'):
+            expected = self.cut(hook, link)
+        else:
+            expected = self.expect(hook, link, ingress, packet, frame, answer)
+        if 'id' in spec and answer.backend:
+            self.sent[spec['id']].backend = answer.backend, answer.backend_port
+        reason = self.harness.reasons[answer.reason]
+        wanted = expected.reason or 'none'
+        if expected.maybe and (answer.result == OK and answer.frame == frame if expected.maybe == 'pass' else
+                               reason == expected.maybe):
+            self.count(reason, hook, frame)
+            self.outcomes.append(None)
+            return
+        if reason != wanted:
+            raise Difference(f'reason {reason}, expected {wanted}{self.why(expected)}')
+        self.check_result(hook, expected, answer, frame)
+        self.count(reason, hook, frame)
+        if expected.refused:
+            self.counts['rejects'] += 1
+        if expected.created:
+            self.counts['flows_created'] += 1
+        if answer.flags & JUDGED:
+            self.check_rule('egress', expected.verdicts[0], answer.egress_rule)
+            self.check_rule('ingress', expected.verdicts[1], answer.ingress_rule)
+        elif expected.created:
+            raise Difference('a new flow was not judged')
+        self.outcomes.append(None if packet.about is not None else (reason, expected.refused))
+
+    def cut(self, hook, link):
+        """A frame that ends within its headers."""
+        from model import Expected
+        if hook == 'from_pod' and link not in self.node.connected:
+            return Expected('not_a_pod')
+        return Expected('short_packet')
+
+    @staticmethod
+    def why(expected):
+        for end, verdict in zip(('egress', 'ingress'), expected.verdicts):
+            if verdict is not None:
+                return f' ({end}: {verdict})'
+        return ''
+
+    def check_result(self, hook, expected, answer, frame):
+        if hook == 'wire_xdp':
+            if answer.result != (XDP_DROP if expected.reason else XDP_PASS):
+                raise Difference(f'result {answer.result}')
+            return
+        direction = TEST_DIRECTION[hook]
+        if expected.reason and self.harness.directions[answer.direction] != direction:
+            raise Difference(f'counted as {self.harness.directions[answer.direction]}, expected {direction}')
+        if expected.refused:
+            wanted = REDIRECT, 2
+        elif expected.reason:
+            wanted = SHOT, 0
+        else:
+            moved = hook in ('from_pod', 'from_wire') and expected.moved
+            wanted = (REDIRECT if moved else OK), 1
+        if (answer.result, answer.verdict) != wanted:
+            raise Difference(f'result and verdict {answer.result, answer.verdict}, expected {wanted}')
+        if (expected.refused or not expected.reason) and expected.frame is not None and answer.frame != expected.frame:
+            raise Difference(f'the frame is another one, expected\n      {expected.frame.hex()}')
+
+    def count(self, reason, hook, frame):
+        if reason != 'none':
+            counter = self.drops.setdefault((TEST_DIRECTION[hook], reason), [0, 0])
+            counter[0] += 1
+            counter[1] += len(frame)
+
+    def check_rule(self, end, verdict, number):
+        if verdict is None or not verdict.rules:
+            if number and (verdict is None or not verdict.allowed or self.rule(number) not in verdict.passed):
+                raise Difference(f'{end} was decided by rule {self.rule(number)}, expected none ({verdict})')
+            return
+        if not number:
+            raise Difference(f'{end} was decided by no rule, expected one of {verdict.rules}')
+        if self.rule(number) not in verdict.rules:
+            raise Difference(f'{end} was decided by rule {self.rule(number)}, expected one of {verdict.rules}')
+
+    def rule(self, number):
+        if number not in self.rules:
+            for item in self.harness.ask('rules')['rules']:
+                self.rules[item['rule']] = (item['namespace'], item['name'], item['direction'], item['index'])
+        return self.rules.get(number, number)
+
+    def compare_counters(self):
+        self.counts['fragments_tracked'] = self.node.tracked
+        answer = self.harness.ask('counters')
+        drops = {(item['direction'], item['reason']): [item['packets'], item['bytes']] for item in answer['drops']}
+        if drops != self.drops:
+            wrong = {key: (drops.get(key), self.drops.get(key)) for key in set(drops) | set(self.drops)
+                     if drops.get(key) != self.drops.get(key)}
+            raise Difference(f'drop counters (counted, expected): {wrong}')
+        for name in COUNTED:
+            if answer['counters'].get(name, 0) != self.counts[name]:
+                raise Difference(f'counter {name} is {answer["counters"].get(name, 0)}, expected {self.counts[name]}')
