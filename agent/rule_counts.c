@@ -147,6 +147,7 @@ static int use(struct rule_counts *c, uint32_t key)
 	rule->used = true;
 	/* Full: the programs do not find it, and do not count. */
 	write_one(c, key, NULL, BPF_NOEXIST);
+	write_one(c, key | RULE_OVER, NULL, BPF_NOEXIST);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "agent/cleanup.h"
 #include "agent/show_internal.h"
+#include "policy/evaluate.h"
 
 /* ---------------------------------------------------------------- pods */
 
@@ -139,44 +140,60 @@ void show_services(struct control_request *request, const json_t *args, int netn
 
 static size_t selected_pods(const struct show_sources *sources, const struct object *policy)
 {
+	CLEANUP(cleanup_free) const struct object **spaces = NULL;
+	struct evaluate_objects objects = {.namespace_count = store_list(sources->store, OBJECT_NAMESPACE, &spaces)};
 	size_t count = 0;
 
+	objects.namespaces = spaces;
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
-		const struct local_pod *pod = pods_at(sources->pods, i);
+		const struct local_pod *local = pods_at(sources->pods, i);
+		const struct object pod = {
+			.kind = OBJECT_POD, .namespace = local->namespace, .labels = *show_pod_labels(sources, local)};
 
-		count += !pod->gone && strcmp(pod->namespace, policy->namespace) == 0 &&
-			 selector_matches(&policy->network_policy.pod_selector, show_pod_labels(sources, pod));
+		count += !local->gone && policy_selects(&objects, policy, &pod);
 	}
 	return count;
 }
 
 static json_t *policy_document(const struct show_sources *sources, const struct object *object)
 {
+	static const char *const tiers[] = {
+		[TIER_ADMIN] = "Admin", [TIER_NETWORK_POLICY] = "NetworkPolicy", [TIER_BASELINE] = "Baseline"};
 	const struct network_policy_object *policy = &object->network_policy;
-	json_t *types = json_array();
+	bool cluster = object->kind == OBJECT_CLUSTER_NETWORK_POLICY;
+	json_t *types = json_array(), *document;
 	size_t rules = 0;
 
-	if (policy->isolates_ingress) {
+	if (cluster ? policy->ingress_count > 0 : policy->isolates_ingress) {
 		json_array_append_new(types, json_string("Ingress"));
 		rules += policy->ingress_count;
 	}
-	if (policy->isolates_egress) {
+	if (cluster ? policy->egress_count > 0 : policy->isolates_egress) {
 		json_array_append_new(types, json_string("Egress"));
 		rules += policy->egress_count;
 	}
-	return json_pack("{s:s, s:s, s:o, s:I, s:I}", "namespace", object->namespace, "name", object->name, "types",
-			 types, "selected_pods", (json_int_t)selected_pods(sources, object), "rules",
-			 (json_int_t)rules);
+	document = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "kind", object_kind_name(object->kind), "namespace",
+			     object->namespace, "name", object->name, "tier", tiers[policy->tier], "types", types,
+			     "selected_pods", (json_int_t)selected_pods(sources, object), "rules", (json_int_t)rules);
+	if (cluster)
+		json_object_set_new(document, "priority", json_integer(policy->priority));
+	return document;
+}
+
+static void add_policies(const struct show_sources *sources, enum object_kind kind, json_t *list)
+{
+	CLEANUP(cleanup_free) const struct object **objects = NULL;
+	size_t count = store_list(sources->store, kind, &objects);
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, policy_document(sources, objects[i]));
 }
 
 void show_policies(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
-	const struct show_sources *sources = data;
-	CLEANUP(cleanup_free) const struct object **objects = NULL;
 	json_t *list = json_array();
-	size_t count = store_list(sources->store, OBJECT_NETWORK_POLICY, &objects);
 
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, policy_document(sources, objects[i]));
+	add_policies(data, OBJECT_CLUSTER_NETWORK_POLICY, list);
+	add_policies(data, OBJECT_NETWORK_POLICY, list);
 	show_reply(request, list);
 }

@@ -149,6 +149,7 @@ int cli_run_services(struct cli *cli)
 
 static void add_policy(struct table *table, const json_t *policy)
 {
+	add_scalar(table, policy, "tier");
 	add_scalar(table, policy, "namespace");
 	add_scalar(table, policy, "name");
 	add_strings(table, field(policy, "types"));
@@ -158,7 +159,7 @@ static void add_policy(struct table *table, const json_t *policy)
 
 int cli_run_policies(struct cli *cli)
 {
-	static const char *const titles[] = {"NAMESPACE", "NAME", "TYPES", "PODS", "RULES", NULL};
+	static const char *const titles[] = {"TIER", "NAMESPACE", "NAME", "TYPES", "PODS", "RULES", NULL};
 
 	return run_list(cli, "policies", titles, add_policy);
 }
