@@ -32,5 +32,7 @@ int decode_port_name(const struct json_at *at, void *target);
 /* Take zeroed or half-filled ones. */
 void selector_clear(struct selector *selector);
 void policy_rule_clear(struct policy_rule *rule);
+/* Fills in rule->digest; when all else is decoded. */
+void policy_rule_digest(struct policy_rule *rule);
 /* A text that is NULL becomes `value`. 0 or -ENOMEM. */
 int decode_default_text(char **text, const char *value);

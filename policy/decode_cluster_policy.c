@@ -381,6 +381,8 @@ static int decode_rule(const struct json_at *at, struct policy_rule *rule, bool 
 		r = check_names(at, rule);
 	if (r == 0 && d.unknown)
 		close_rule(rule);
+	if (r == 0)
+		policy_rule_digest(rule);
 	return r;
 }
 

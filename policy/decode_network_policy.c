@@ -164,6 +164,16 @@ static int decode_ports(const struct json_at *at, void *target)
 	return r;
 }
 
+static int decode_rule(const struct json_at *at, const struct json_field *fields, size_t count,
+		       struct policy_rule *rule)
+{
+	int r = json_fields(at, FIELDS_STRICT, fields, count, rule);
+
+	if (r == 0)
+		policy_rule_digest(rule);
+	return r;
+}
+
 static int decode_ingress_rule(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
@@ -171,7 +181,7 @@ static int decode_ingress_rule(const struct json_at *at, void *target)
 		{"ports", decode_ports, 0, false},
 	};
 
-	return json_fields(at, FIELDS_STRICT, fields, COUNT(fields), target);
+	return decode_rule(at, fields, COUNT(fields), target);
 }
 
 static int decode_egress_rule(const struct json_at *at, void *target)
@@ -181,7 +191,7 @@ static int decode_egress_rule(const struct json_at *at, void *target)
 		{"ports", decode_ports, 0, false},
 	};
 
-	return json_fields(at, FIELDS_STRICT, fields, COUNT(fields), target);
+	return decode_rule(at, fields, COUNT(fields), target);
 }
 
 static int decode_ingress(const struct json_at *at, void *target)

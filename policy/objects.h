@@ -168,6 +168,7 @@ struct policy_rule {
 	char *name;	      /* NULL: none */
 	bool matches_nothing; /* accepts a kind of peer or protocol that is not known */
 	bool fails_closed;    /* denies everything, for the same reason */
+	uint8_t digest[32];   /* of what it says, but for its name */
 };
 
 /* In the order they are asked. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/digest.h"
 #include "policy/limits.h"
 
 void compiled_ruleset_clear(struct compiled_ruleset *ruleset)
@@ -278,7 +279,8 @@ static void digest_atoms(struct digest *digest, const struct set *set)
 	digest_add_number(digest, set->rule_count);
 	for (size_t i = 0; i < set->rule_count; i++) {
 		digest_add_number(digest, set->rules[i].rule->number);
-		digest_add(digest, set->rules[i].rule->digest, DIGEST_BYTES);
+		digest_add(digest, set->rules[i].rule->source->digest,
+			   sizeof(set->rules[i].rule->source->digest));
 	}
 	digest_add_number(digest, set->admin_atoms);
 	digest_add_number(digest, set->atom_count);

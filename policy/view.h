@@ -3,7 +3,6 @@
  * sorted. */
 #pragma once
 
-#include "policy/digest.h"
 #include "policy/registry.h"
 
 struct view_identity {
@@ -29,7 +28,6 @@ struct view_rule {
 	bool all_pods; /* every pod, whatever its labels */
 	bool prepared;
 	uint64_t *matches;	      /* of identities; NULL when all match (all_pods) */
-	uint8_t digest[DIGEST_BYTES]; /* of what it says */
 };
 
 struct view_policy {
