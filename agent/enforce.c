@@ -18,19 +18,21 @@ unsigned int enforce_slot(const struct enforce *e)
 	return __atomic_load_n(&maps_control(e->maps)->generation, __ATOMIC_SEQ_CST) & 1;
 }
 
-void enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
+struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
 {
 	struct enforce_problem *grown = reallocarray(e->problems, e->problem_count + 1, sizeof(*grown));
 	va_list args;
 
 	if (!grown)
-		return;
+		return NULL;
 	e->problems = grown;
 	grown = &e->problems[e->problem_count++];
+	*grown = (struct enforce_problem){};
 	snprintf(grown->subject, sizeof(grown->subject), "%s", subject);
 	va_start(args, format);
 	vsnprintf(grown->reason, sizeof(grown->reason), format, args);
 	va_end(args);
+	return grown;
 }
 
 /* A rule set of the maps: known by its content, or only its number kept from use. */
@@ -311,6 +313,7 @@ static uint32_t ruleset_in_force(const struct compiled_policy *policy, const boo
 
 static void resolve_pods(struct enforce *e, const struct compiled_policy *policy, const bool *fits)
 {
+	struct enforce_problem *problem;
 	struct enforced_pod *pod;
 	char subject[128];
 	size_t i = 0;
@@ -327,7 +330,9 @@ static void resolve_pods(struct enforce *e, const struct compiled_policy *policy
 		if (pod->ingress != RULESET_CAPACITY && pod->egress != RULESET_CAPACITY)
 			continue;
 		snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
-		enforce_problem_add(e, subject, "closed: its policies do not fit in the maps; raise --max-policy-entries");
+		problem = enforce_problem_add(e, subject, "closed: its policies do not fit in the maps; raise --max-policy-entries");
+		if (problem)
+			problem->pod_closed = true;
 	}
 }
 

@@ -65,5 +65,8 @@ const char *enforce_pod_name(const struct enforce *enforce, const struct polder_
 struct enforce_problem {
 	char subject[128]; /* "pod ns/name" */
 	char reason[192];
+	bool pod_closed;    /* the subject is a pod that passes nothing for want of room */
+	const char *map;    /* that is full; NULL: none */
+	uint64_t missing;   /* entries it has too few */
 };
 size_t enforce_problems(const struct enforce *enforce, const struct enforce_problem **ret);

@@ -83,7 +83,8 @@ struct enforce {
 
 /* The slot in force now. */
 unsigned int enforce_slot(const struct enforce *e);
-void enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
+/* NULL: no memory. */
+struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* enforce_input.c: everything the compiler reads. Local pods come first, in the order of e->pods. */

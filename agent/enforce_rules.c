@@ -95,6 +95,7 @@ static int count_new(enum ruleset_map map, const void *key, const void *value, v
 static bool fits(struct enforce *e, const struct compiled_ruleset *set)
 {
 	struct need need = {.e = e};
+	struct enforce_problem *problem;
 	int i;
 
 	each_element(set, count_new, &need);
@@ -103,8 +104,12 @@ static bool fits(struct enforce *e, const struct compiled_ruleset *set)
 
 		if (need.more[i] <= shadow_room(e->rules[i]))
 			continue;
-		enforce_problem_add(e, "policy", "map %s is full: %u entries, %zu used, %zu more needed; raise --max-policy-entries",
-				    info->name, info->max_entries, shadow_count(e->rules[i]), need.more[i]);
+		problem = enforce_problem_add(e, "policy", "map %s is full: %u entries, %zu used, %zu more needed; raise --max-policy-entries",
+					      info->name, info->max_entries, shadow_count(e->rules[i]), need.more[i]);
+		if (problem) {
+			problem->map = info->name;
+			problem->missing = need.more[i] - shadow_room(e->rules[i]);
+		}
 		log_error("policy", "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; raise --max-policy-entries",
 			  info->name, info->max_entries, shadow_count(e->rules[i]), need.more[i]);
 		return false;

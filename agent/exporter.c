@@ -144,10 +144,34 @@ static void add_pods(struct metrics *m, const struct show_sources *sources)
 	labelled_u64(m, "family", "ipv6", pool.size_v6);
 }
 
+/* What does not fit in the maps of the rule sets, and whom that closes. */
+static void add_capacity(struct metrics *m, const struct show_sources *sources)
+{
+	const struct enforce_problem *problems = NULL;
+	size_t i, j, closed = 0, count = enforce_problems(sources->enforce, &problems);
+
+	for (i = 0; i < count; i++)
+		closed += problems[i].pod_closed;
+	single_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
+		   "Pods that are closed because their policies do not fit in the maps.", closed);
+	metrics_family(m, "polder_policy_entries_missing", METRIC_GAUGE,
+		       "Elements that a map has too few for the rule sets that do not fit.");
+	for (i = 0; i < MAP_COUNT; i++) {
+		const char *name = maps_get(sources->maps, i)->name;
+		uint64_t missing = 0;
+
+		if (strncmp(name, "ruleset", strlen("ruleset")) != 0)
+			continue;
+		for (j = 0; j < count; j++)
+			if (problems[j].map && strcmp(problems[j].map, name) == 0)
+				missing += problems[j].missing;
+		labelled_u64(m, "map", name, missing);
+	}
+}
+
 static void add_objects(struct metrics *m, const struct show_sources *sources)
 {
 	const struct compiled_policy *policy = enforce_policy(sources->enforce);
-	const struct enforce_problem *closed = NULL;
 	const struct service_problem *services = NULL;
 	struct store_problem *problems = NULL;
 	struct store_conflict *conflicts = NULL;
@@ -163,9 +187,7 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 		   services_backend_count(sources->services));
 	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.", policy ? policy->identity_count : 0);
 	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.", policy ? policy->ruleset_count : 0);
-	single_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
-		   "Pods that are closed because their policies do not fit in the maps.",
-		   enforce_problems(sources->enforce, &closed));
+	add_capacity(m, sources);
 	count = store_problems(sources->store, &problems) + store_conflicts(sources->store, &conflicts) +
 		services_problems(sources->services, &services);
 	single_u64(m, "polder_source_problems", METRIC_GAUGE, "Sources and Services that were refused or contradict others.", count);

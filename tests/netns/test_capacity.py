@@ -47,18 +47,23 @@ def test_policy_that_does_not_fit_closes_its_pods_alone_and_says_so(world):
     told = over_capacity(world)
     assert any("default/big" in pod for pod in told), told
     assert not any("default/small" in pod for pod in told), told
-    text = str(told) + world.agent.log()
-    for wanted in ("ruleset_prefixes", "64 entries", "100 more needed", "--max-policy-entries"):
-        assert wanted in text, f"{wanted} is not in {told}"
-    metrics = {name: value for (name, labels_), value in world.agent.metrics().items()}
-    assert any("capacity" in name and value >= 1 for name, value in metrics.items()), \
-        [name for name in metrics if "polic" in name]
+    for text in (str(told), world.agent.log(), world.agent.ctl("status").stdout):
+        for wanted in ("ruleset_prefixes", "64 entries", "100 more needed", "--max-policy-entries"):
+            assert wanted in text, f"{wanted} is not in {text}"
+    metrics = world.agent.metrics()
+    assert metrics["polder_pods_over_capacity", ()] == 1
+    prefixes = (("map", "ruleset_prefixes"),)
+    assert metrics["polder_policy_entries_missing", prefixes] == 100 - (64 - 5)
+    assert metrics["polder_map_max_entries", prefixes] == 64
     # A smaller one opens what it allows.
     world.resources.put("big", blocks("big", "big", 65, 20))
     for family in BOTH:
         world.expect((world.client, world.big.ips[family], 8080, "open"))
     world.expect((world.client, world.big.ips[4], 8081, "timeout"))
     wait_until(lambda: not over_capacity(world), lambda: str(over_capacity(world)))
+    metrics = world.agent.metrics()
+    assert metrics["polder_pods_over_capacity", ()] == 0
+    assert metrics["polder_policy_entries_missing", prefixes] == 0
 
 
 @in_worlds("rules")
