@@ -265,11 +265,35 @@ static __always_inline int judge_service(struct work *w, const struct packet *p,
 	return 0;
 }
 
+static __always_inline struct polder_addr node_addr(__u8 family)
+{
+	struct polder_addr node = {};
+
+	if (family == FAMILY_V4)
+		return addr_from4(config.node_ipv4_be);
+	copy_addr6(node.words_be, config.node_ipv6_be);
+	return node;
+}
+
+/*
+ * Does the flow leave with the node's address? Decided by its first packet: the peer knows the flow by it, and a reply that is on its
+ * way has been sent to it. `flags` of the destination's address.
+ */
+static __always_inline bool judge_masquerades(const struct work *w, const struct packet *p, __u32 flags)
+{
+	struct polder_addr old, node = node_addr(p->family);
+
+	if (w->old.generation) {
+		old = p->family == FAMILY_V4 ? addr_from4(w->old.new_saddr_be[0]) : addr_from6(w->old.new_saddr_be);
+		return addr_equal(&old, &node);
+	}
+	return (p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) && !(flags & ~ADDRESS_LOCAL);
+}
+
 /* The way out, and whether the source has to be translated. 0 or -reason. */
 static __always_inline int judge_route(struct work *w, const struct packet *p, const struct address_entry *to)
 {
 	__u32 flags = to ? to->flags : 0;
-	bool masquerade;
 
 	if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
 		w->out.action = FLOW_TO_POD;
@@ -290,17 +314,13 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 	w->out.out_ifindex = to && to->ifindex ? to->ifindex : config.uplink_ifindex;
 	if (!w->out.out_ifindex)
 		return -REASON_NO_ROUTE;
-	masquerade = p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6;
-	if (w->fwd.zone == ZONE_POD && masquerade && !(flags & ~ADDRESS_LOCAL)) {
+	if (w->fwd.zone == ZONE_POD && judge_masquerades(w, p, flags)) {
 		w->flags |= WORK_MASQUERADE;
 		if (!(p->flags & PACKET_HAS_PORTS) && !(p->flags & PACKET_LATER_FRAGMENT))
 			return -REASON_NAT_PROTOCOL;
 		if (w->fwd.proto == IPPROTO_SCTP)
 			return -REASON_NAT_PROTOCOL; /* its CRC covers the whole packet */
-		if (p->family == FAMILY_V4)
-			w->new_src = addr_from4(config.node_ipv4_be);
-		else
-			copy_addr6(w->new_src.words_be, config.node_ipv6_be);
+		w->new_src = node_addr(p->family);
 	}
 	return 0;
 }

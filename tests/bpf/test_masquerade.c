@@ -50,6 +50,41 @@ static void keeps_the_port_of_a_flow(void)
 	CU_ASSERT_EQUAL(seen(&r).sport, port);
 }
 
+/* A peer that becomes a node's, or is one no more, still knows the flow by the address that it began with. */
+static void live_flow_keeps_its_address_when_its_peer_becomes_a_node(void)
+{
+	static const char *const peers[2] = {"203.0.113.77", "2001:db8:77::1"};
+	static const struct address_entry as_node = {{IDENTITY_REMOTE_NODE, IDENTITY_REMOTE_NODE},
+						     ADDRESS_NODE, 0},
+					  as_world = {{IDENTITY_WORLD, IDENTITY_WORLD}, 0, 0};
+
+	EACH_VERSION(v)
+	{
+		for (int was_node = 0; was_node < 2; was_node++) {
+			struct frame_spec spec = spec_of_pod(0, v, peers[v], IPPROTO_UDP, 6010 + was_node, 53), back;
+			int bits = v == V4 ? 32 : 128;
+			struct world_result r;
+			uint16_t port;
+
+			world_set_address(world, peers[v], bits, was_node ? &as_node : &as_world);
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(forwarded(&r));
+			port = seen(&r).sport;
+			CU_ASSERT_EQUAL(port == spec.sport, was_node);
+			back = spec_of_answer(-1, &r, 0);
+			world_set_address(world, peers[v], bits, was_node ? &as_world : &as_node);
+			world_move_generation(world, 2);
+			r = send_of_wire(&back);
+			CU_ASSERT(forwarded(&r));
+			CU_ASSERT(seen_ends(&r, peers[v], 53, pod_text[0][v], spec.sport));
+			world_move_generation(world, 2);
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(forwarded(&r));
+			CU_ASSERT(seen_ends(&r, was_node ? pod_text[0][v] : node[v], port, peers[v], 53));
+		}
+	}
+}
+
 static void pods_and_nodes_see_the_pods_own_address(void)
 {
 	static const char *const remote_node[2] = {"192.168.7.2", "fd00:7::2"};
@@ -193,6 +228,7 @@ int main(void)
 	static const struct suite_test tests[] = {
 		SUITE_TEST(masquerades_and_restores),
 		SUITE_TEST(keeps_the_port_of_a_flow),
+		SUITE_TEST(live_flow_keeps_its_address_when_its_peer_becomes_a_node),
 		SUITE_TEST(pods_and_nodes_see_the_pods_own_address),
 		SUITE_TEST(two_pods_get_different_ports),
 		SUITE_TEST(leaves_packets_of_the_nodes_own_sockets_alone),
