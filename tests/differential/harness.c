@@ -209,7 +209,7 @@ static const struct {
 	{"attach", op_attach},	  {"detach", op_detach},	{"pass", op_pass},
 	{"finish", op_finish},	  {"restart", op_restart},	{"clear", op_clear},
 	{"rules", harness_rules}, {"counters", harness_counters}, {"reasons", harness_reasons},
-	{"maps", harness_maps},
+	{"maps", harness_maps},	  {"rule_packets", harness_rule_packets},
 };
 
 static int perform(struct harness *h, const char *op, const json_t *request, json_t *reply)

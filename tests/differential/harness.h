@@ -38,6 +38,7 @@ int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *repl
 
 /* harness_questions.c */
 int harness_rules(struct harness *h, const json_t *request, json_t *reply);
+int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply);
 int harness_counters(struct harness *h, const json_t *request, json_t *reply);
 int harness_reasons(struct harness *h, const json_t *request, json_t *reply);
 int harness_maps(struct harness *h, const json_t *request, json_t *reply);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the world holds: rule numbers, counters, names, maps. */
+/* What the world holds: rule numbers, packets of each rule, counters, names, maps. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "agent/cleanup.h"
+#include "agent/kernel/flows.h"
+#include "agent/rule_counts.h"
 #include "policy/registry.h"
 #include "tests/differential/harness.h"
 
@@ -39,6 +41,66 @@ int harness_rules(struct harness *h, const json_t *request, json_t *reply)
 						       (json_int_t)origin.index));
 	}
 	return json_object_set_new(reply, "rules", rules) < 0 ? -ENOMEM : 0;
+}
+
+/* Packets of the flows that live, by their rules. */
+struct rule_sum {
+	uint32_t number;
+	uint64_t packets;
+	UT_hash_handle hh;
+};
+
+static void sum_add(struct rule_sum *sums, uint32_t number, uint64_t packets)
+{
+	struct rule_sum *sum;
+
+	HASH_FIND(hh, sums, &number, sizeof(number), sum);
+	if (sum)
+		sum->packets += packets;
+}
+
+static bool visit_flow(const struct flow_record *record, void *data)
+{
+	sum_add(data, record->rules.egress_rule, record->flow.packets);
+	sum_add(data, record->rules.ingress_rule, record->flow.packets);
+	return true;
+}
+
+int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply)
+{
+	const struct policy_registry *registry = enforce_registry(trial_enforce(h->trial));
+	struct rule_counts *counts = enforce_rule_counts(trial_enforce(h->trial));
+	struct rule_sum *sums = NULL, *sum, *next;
+	CLEANUP(cleanup_free) struct rule_counter *values = calloc(libbpf_num_possible_cpus(), sizeof(*values));
+	const struct registry_rule *rule;
+	json_t *all = json_array();
+	int r = values ? 0 : -ENOMEM;
+
+	for (rule = registry->rules_by_number; rule && values && r == 0; rule = rule->hh_number.next) {
+		if (maps_find(trial_maps(h->trial), MAP_RULE_COUNTERS, &rule->number, values) < 0)
+			continue; /* stands in no rule set */
+		sum = calloc(1, sizeof(*sum));
+		if (!sum) {
+			r = -ENOMEM;
+			break;
+		}
+		sum->number = rule->number;
+		sum->packets = rule_counts_get(counts, rule->number).packets;
+		HASH_ADD(hh, sums, number, sizeof(sum->number), sum);
+	}
+	if (sums)
+		flows_list(trial_flows(h->trial), 0, visit_flow, sums);
+	HASH_ITER(hh, sums, sum, next) {
+		if (sum->packets)
+			json_array_append_new(all, json_pack("[I, I]", (json_int_t)sum->number, (json_int_t)sum->packets));
+		HASH_DEL(sums, sum);
+		free(sum);
+	}
+	if (r < 0) {
+		json_decref(all);
+		return harness_fail(h, r, "rule_packets: %s", strerror(-r));
+	}
+	return json_object_set_new(reply, "packets", all) < 0 ? -ENOMEM : 0;
 }
 
 int harness_counters(struct harness *h, const json_t *request, json_t *reply)

@@ -16,7 +16,8 @@ REFUSED_BY_DESTINATION = ('service_without_endpoint', 'service_without_port', 'e
 
 
 class Entry:
-    """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress."""
+    """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress, then the numbers
+    of the rules that the node named for them."""
 
     __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts')
 
@@ -33,11 +34,11 @@ class Entry:
 class Expected:
     """`reason` None: let through. `frame` None: not told. `maybe`: dropping for this reason is as right. `moved`: redirected."""
 
-    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'judged', 'maybe', 'moved')
+    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'entry', 'maybe', 'moved')
 
     def __init__(self, reason=None, refused=False, frame=None, verdicts=(None, None)):
         self.reason, self.refused, self.frame, self.verdicts = reason, refused, frame, verdicts
-        self.created, self.judged, self.maybe, self.moved = False, False, None, False
+        self.created, self.entry, self.maybe, self.moved = False, None, None, False
 
 
 def reversed_ports(proto, sport, dport):
@@ -155,7 +156,9 @@ class Node:
         if isinstance(way, str):
             return way
         action, link, masquerade = way
-        masquerade = masquerade and fwd[0] == POD
+        if old is not None:
+            masquerade = old.src == self.address[is_ipv4(src)]  # the peer knows the flow by its address
+        masquerade = masquerade and action == TO_WIRE and fwd[0] == POD
         if masquerade and (proto == SCTP or not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto]))):
             return 'nat_unsupported_protocol'
         reason, source_link, hairpin = self.policy(fwd, proto, src, dst, dport, action, link, seen)
@@ -219,7 +222,7 @@ class Node:
             return old.sport
         if not masquerade and free(fwd[4]):
             return fwd[4]
-        if later_piece(p) or (answer.verdict != 1 and p.ttl <= 1):
+        if reply or later_piece(p) or (answer.verdict != 1 and p.ttl <= 1):
             return None  # taken, but not to be seen in this answer
         if answer.verdict != 1:
             raise Choice(f'no source port was found: reason {answer.reason}')
@@ -262,9 +265,9 @@ class Node:
         expected = Expected()
         if entry is None or reopened or entry.epoch != self.epoch:
             stale = None if reopened else entry
-            seen = [None, None]
+            seen = [None, None] + (stale.verdicts[2:] if stale is not None else [0, 0])
             result = self.judge(p, key, stale, ingress, answer, seen)
-            expected.verdicts, expected.judged = seen, True
+            expected.verdicts = seen
             if isinstance(result, str):
                 if stale is not None and result not in POLICY_REASONS:
                     self.forget(key, stale)
@@ -275,6 +278,7 @@ class Node:
             expected.verdicts = entry.verdicts
         if entry.sport is None and answer.verdict == 1 and not later_piece(p):
             self.learn_port(p, key, entry, answer)
+        expected.entry = entry
         self.track(p, key, entry)
         return self.forward(expected, p, frame, key, entry, hops)
 
@@ -350,6 +354,9 @@ class Node:
             if not self.still_allowed(key, entry):
                 return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
             expected.maybe = 'icmp_error_without_flow'
+        if entry.sport is None:
+            expected.moved = entry.action != TO_HOST
+            return expected  # what it is made into, nobody can say yet
         sport, dport = reversed_ports(about.proto, entry.sport, entry.dport)
         if about.proto in ECHO:
             dport = 0

@@ -110,7 +110,8 @@ def cluster_protocol(rng, named):
         return {'destinationNamedPort': rng.choice(PORT_NAMES)}
     proto = rng.choice(['tcp', 'tcp', 'udp', 'sctp'])
     if chance(rng, 4):
-        return {'quic': {'destinationPort': {'number': 443}}}
+        return rng.choice([{'quic': {'destinationPort': {'number': 443}}}, {'tcp': {'destinationPort': {}}},
+                           {'udp': {'sourcePort': {'number': 53}}}, {'tcp': {'destinationPort': {'set': [80, 81]}}}])
     if chance(rng, 30):
         start = rng.choice([1, 50, 80, 1024, 8000, 65534])
         return {proto: {'destinationPort': {'range': {'start': start, 'end': min(65535, start + rng.choice([1, 100, 9000]))}}}}
@@ -142,6 +143,56 @@ def cluster_policy(maker, name=None):
             spec[direction] = []
     return maker.keep({'apiVersion': 'policy.networking.k8s.io/v1alpha2', 'kind': 'ClusterNetworkPolicy',
                        'metadata': {'name': name or f'cnp{maker.number()}'}, 'spec': spec})
+
+
+# ---------------------------------------------------------------- what the API refuses
+
+def refused_network(rng):
+    """A spec of a NetworkPolicy with one thing wrong."""
+    peer = rng.choice([
+        {}, {'podSelector': {}, 'ipBlock': {'cidr': '10.0.0.0/8'}}, {'ipBlock': {'cidr': '10.0.0.0/33'}}, {'ipBlock': {}},
+        {'ipBlock': {'cidr': '10.0.0.0/8', 'except': ['11.0.0.0/8']}}, {'ipBlock': {'cidr': 'fd00::/8', 'except': ['10.0.0.0/8']}},
+        {'ipBlock': {'cidr': '10.1.0.0/16', 'except': ['10.0.0.0/8']}}, {'podSelector': {'matchLables': {}}}, {'future': {}},
+        {'podSelector': {'matchExpressions': [{'key': 'a', 'operator': 'Gt', 'values': ['1']}]}}, [],
+        {'podSelector': {'matchExpressions': [{'key': 'a', 'operator': 'In', 'values': []}]}}, {'podSelector': []},
+        {'podSelector': {'matchLabels': {'a': 1}}}])
+    port = rng.choice([{'protocol': 'ICMP'}, {'port': 80, 'endPort': 79}, {'port': 'http', 'endPort': 80}, {'endPort': 80},
+                       {'port': 0}, {'port': 65536}, {'port': -1}, {'port': 80, 'name': 'x'}, {'protocol': 6}, {'port': True}, 80])
+    return rng.choice([
+        {'podSelector': {}, 'ingress': [{'from': [{'podSelector': {}}, peer]}]}, {'podSelector': {}, 'egress': [{'to': [peer]}]},
+        {'podSelector': {}, 'ingress': [{'ports': [port]}]}, {'podSelector': {}, 'egress': [{}, {'ports': [{'port': 1}, port]}]},
+        {'podSelector': {}, 'ingress': [{'to': []}]}, {'podSelector': {}, 'Ingress': [{}]}, {'podSelector': {}, 'ingress': {}},
+        {'podSelector': {}, 'policyTypes': ['ingress']}, {'podSelector': {}, 'policyTypes': 'Ingress'},
+        {'podSelector': {}, 'ingress': ['all']}, {'podSelector': {'matchLabels': []}}])
+
+
+def refused_cluster(rng):
+    peers = [{'namespaces': {}}]
+    spec = {'tier': 'Admin', 'priority': 1, 'subject': {'namespaces': {}}}
+    port = rng.choice([{'tcp': {'destinationPort': {'range': {'start': 80, 'end': 80}}}}, {'tcp': {'destinationPort': {'number': 0}}},
+                       {'udp': {'destinationPort': {'range': {'start': 81, 'end': 80}}}}, {'tcp': {'destinationPort': {'number': 65536}}},
+                       {'sctp': {'destinationPort': {'number': 1, 'range': {'start': 1, 'end': 2}}}}])
+    change = rng.choice([
+        {'tier': 'Platform'}, {'tier': None}, {'priority': 1001}, {'priority': -1}, {'priority': '1'}, {'subject': {}},
+        {'subject': {'namespaces': {}, 'pods': {'namespaceSelector': {}, 'podSelector': {}}}}, {'subject': None},
+        {'ingress': [{'action': 'Allow', 'from': peers}]}, {'ingress': [{'from': peers}]}, {'ingress': [{'action': 'Deny', 'from': []}]},
+        {'ingress': [{'action': 'Deny'}]}, {'egress': [{'action': 'Deny', 'to': peers * 26}]},
+        {'ingress': [{'action': 'Deny', 'from': peers}] * 26}, {'egress': [{'action': 'Deny', 'to': [{'networks': ['10.0.0.0']}]}]},
+        {'egress': [{'action': 'Deny', 'to': [{'networks': []}]}]}, {'ingress': [{'action': 'Deny', 'from': peers, 'protocols': [port]}]},
+        {'egress': [{'action': 'Accept', 'to': [{'networks': ['10.0.0.0/8']}], 'protocols': [{'destinationNamedPort': 'http'}]}]},
+        {'egress': [{'action': 'Accept', 'to': [{'nodes': {}}], 'protocols': [{'destinationNamedPort': 'http'}]}]}])
+    return dict(spec, **change)
+
+
+def refused_policy(maker):
+    """Under the name of a policy that is in force, where there is one: that one has to stay so."""
+    rng, kind = maker.rng, maker.rng.choice(['NetworkPolicy', 'ClusterNetworkPolicy'])
+    present = maker.of_kind(kind)
+    meta = dict(rng.choice(present)['metadata']) if present else {'name': 'none', 'namespace': maker.namespaces[0]}
+    if kind == 'ClusterNetworkPolicy':
+        return {'apiVersion': 'policy.networking.k8s.io/v1alpha2', 'kind': kind, 'metadata': {'name': meta['name']},
+                'spec': refused_cluster(rng)}
+    return {'apiVersion': 'networking.k8s.io/v1', 'kind': kind, 'metadata': meta, 'spec': refused_network(rng)}
 
 
 # ---------------------------------------------------------------- Services

@@ -3,6 +3,7 @@
 
 import copy
 import json
+import re
 import time
 
 from trial import Difference
@@ -20,13 +21,22 @@ def differs(trial, case, tries=2):
     return None
 
 
+def kind_of(difference):
+    """What it is about, without names and numbers: a smaller case must show the same."""
+    return re.sub(r'\(.*|[0-9a-f:.]*[0-9][0-9a-f:.]*', '', difference.what.splitlines()[0])[:80]
+
+
 class Shrinker:
     def __init__(self, trial, case, seconds):
         self.trial, self.case = trial, case
         self.until = time.monotonic() + seconds
+        self.kind = None
 
     def accept(self, candidate):
-        if time.monotonic() > self.until or differs(self.trial, candidate) is None:
+        if time.monotonic() > self.until:
+            return False
+        difference = differs(self.trial, candidate)
+        if difference is None or kind_of(difference) != self.kind:
             return False
         self.case = candidate
         return True
@@ -57,6 +67,7 @@ class Shrinker:
         difference = differs(self.trial, self.case, 5)
         if difference is None:
             return None
+        self.kind = kind_of(difference)
         if difference.step is not None:
             self.accept(dict(self.case, steps=self.case['steps'][:difference.step + 1]))
         self.thin(['steps'])

@@ -4,7 +4,7 @@
 import random
 
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP
-from rules import cluster_policy, network_policy, service, slices
+from rules import cluster_policy, network_policy, refused_policy, service, slices
 from worlds import OUTSIDE, PORTS, Maker, chance, pick_labels
 
 NODES = ['192.168.7.1', '192.168.7.2', '192.168.7.3', '203.0.113.3', 'fd00:7::1', 'fd00:7::2', 'fd00:7::3']
@@ -73,6 +73,8 @@ class Timeline:
             self.rng.choice([self.change_policy, self.change_policy, self.change_policy, self.change_cluster_policy,
                              self.change_pod, self.change_pod, self.change_namespace, self.change_node, self.change_service,
                              self.change_service, self.end_pod, self.hand_over, self.forget_pod])()
+        if not self.plain and chance(self.rng, 25):
+            self.steps.append({'op': 'put', 'objects': [refused_policy(self.maker)], 'refused': True})
         self.steps.append({'op': 'pass'})
         if not self.plain and chance(self.rng, 4):
             self.steps.append({'op': 'restart'})
@@ -120,10 +122,20 @@ class Timeline:
         present = self.maker.objects.get(('Namespace', '', name))
         if present is not None and chance(self.rng, 20):
             self.delete(present)
+        elif present is not None and not self.plain and chance(self.rng, 15):
+            ending = dict(present['metadata'], deletionTimestamp='2026-01-01T00:00:00Z')
+            self.put(self.maker.keep(dict(present, metadata=ending)))
         else:
             self.put(self.maker.namespace(name))
 
     def change_node(self):
+        last = self.maker.objects.get(('Node', '', 'n3'))
+        if not self.plain and chance(self.rng, 20):
+            if last is not None:
+                self.delete(last)
+            else:
+                self.put(list(self.maker.nodes())[2])
+            return
         node = dict(self.rng.choice(self.maker.of_kind('Node')))
         node['metadata'] = dict(node['metadata'], labels=pick_labels(self.rng))
         self.put(self.maker.keep(node))

@@ -44,6 +44,7 @@ class Trial:
     def __init__(self, harness):
         self.harness = harness
         self.cases = 0
+        self.count_rules = True  # compares packets by rule after each round: takes a while
 
     def run(self, case):
         """Raises Difference."""
@@ -168,6 +169,8 @@ class Trial:
             todo.append((spec, hook, link, ingress, packet, frame))
         if not records:
             return
+        before = self.rule_packets() if self.count_rules else None
+        self.decided = {}
         answers = self.harness.run(records)
         for item, answer in zip(todo, answers):
             self.cases += 1
@@ -177,6 +180,8 @@ class Trial:
                 spec, hook, link, ingress, packet, frame = item
                 raise Difference(f'{error}\n{self.describe(hook, packet)}\n  in  {frame.hex()}\n'
                                  f'  out {answer.frame.hex()}', packet=spec) from error
+        if before is not None:
+            self.compare_rule_packets(before)
 
     def describe(self, hook, p):
         sport, dport = p.ports
@@ -353,11 +358,18 @@ class Trial:
             self.counts['rejects'] += 1
         if expected.created:
             self.counts['flows_created'] += 1
+        if reason == 'none' and expected.entry is not None and bool(answer.flags & NEW) != expected.created:
+            raise Difference(f'a new flow: {bool(answer.flags & NEW)}, expected {expected.created}')
         if answer.flags & JUDGED:
             self.check_rule('egress', expected.verdicts[0], answer.egress_rule)
             self.check_rule('ingress', expected.verdicts[1], answer.ingress_rule)
+            self.decide(answer.egress_rule, answer.ingress_rule)
+            if expected.entry is not None:
+                expected.entry.verdicts[2:] = answer.egress_rule, answer.ingress_rule
         elif expected.created:
             raise Difference('a new flow was not judged')
+        elif expected.entry is not None:
+            self.decide(*expected.entry.verdicts[2:])
         self.outcomes.append(None if packet.about is not None else (reason, expected.refused))
 
     def cut(self, hook, link):
@@ -415,6 +427,21 @@ class Trial:
             for item in self.harness.ask('rules')['rules']:
                 self.rules[item['rule']] = (item['namespace'], item['name'], item['direction'], item['index'])
         return self.rules.get(number, number)
+
+    def decide(self, *numbers):
+        for number in numbers:
+            if number:
+                self.decided[number] = self.decided.get(number, 0) + 1
+
+    def rule_packets(self):
+        return dict(self.harness.ask('rule_packets')['packets'])
+
+    def compare_rule_packets(self, before):
+        """Each packet counts for the rules that decided it, also as one of a flow that is known."""
+        for number, packets in self.rule_packets().items():
+            seen = packets - before.get(number, 0)
+            if seen != self.decided.get(number, 0):
+                raise Difference(f'rule {self.rule(number)} counted {seen} packets, expected {self.decided.get(number, 0)}')
 
     def compare_counters(self):
         self.counts['fragments_tracked'] = self.node.tracked

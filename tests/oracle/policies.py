@@ -146,6 +146,8 @@ def cluster_port(item):
         return Port(None, name=value)
     if kind not in ('tcp', 'udp', 'sctp'):
         return None
+    if set(value) != {'destinationPort'} or set(value['destinationPort']) not in ({'number'}, {'range'}):
+        return None
     proto, port = PROTOCOLS[kind.upper()], value['destinationPort']
     if 'number' in port:
         return Port(proto, port['number'], port['number'])

@@ -433,8 +433,9 @@ class ClusterPolicies(Case):
         self.assertFalse(self.out('a-web', OUTSIDE))
 
     def test_cnp6_unknown_protocols_fail_closed(self):
-        self.put(cluster(ingress=[{'action': 'Deny', 'from': [{'namespaces': match(team='none')}], 'protocols': [{'quic': {}}]}]))
-        self.assertFalse(self.into('a-web', OUTSIDE))
+        for unknown in ({'quic': {}}, {'tcp': {'sourcePort': {'number': 80}}}, {'tcp': {'destinationPort': {}}}):
+            self.put(cluster(ingress=[{'action': 'Deny', 'from': [{'namespaces': match(team='none')}], 'protocols': [unknown]}]))
+            self.assertFalse(self.into('a-web', OUTSIDE))
 
     def test_cnp7_egress_to_nodes_and_networks(self):
         self.put(cluster(egress=[{'action': 'Accept', 'to': [{'nodes': match(zone='y')}]},
