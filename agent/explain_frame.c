@@ -13,6 +13,7 @@
 #include "agent/explain_frame.h"
 
 #define TTL		 64
+#define HEADER_ALIGN	 2 /* puts what follows the Ethernet header at a multiple of 4 */
 #define SCTP_HEADER	 12
 #define SCTP_INIT	 20
 #define SCTP_CHUNK_INIT	 1
@@ -138,10 +139,9 @@ static size_t payload_length(uint8_t proto)
 size_t explain_frame_make(const struct explain_frame *frame, uint8_t buffer[EXPLAIN_FRAME_MAX])
 {
 	size_t length = payload_length(frame->proto);
-	uint8_t *at;
+	uint8_t aligned[HEADER_ALIGN + EXPLAIN_FRAME_MAX] __attribute__((aligned(8))) = {0};
+	uint8_t *begin = aligned + HEADER_ALIGN, *at = put_ip(put_ethernet(begin, frame), frame, length);
 
-	memset(buffer, 0, EXPLAIN_FRAME_MAX);
-	at = put_ip(put_ethernet(buffer, frame), frame, length);
 	switch (frame->proto) {
 	case IPPROTO_TCP:
 		put_tcp((struct tcphdr *)at, frame);
@@ -155,7 +155,8 @@ size_t explain_frame_make(const struct explain_frame *frame, uint8_t buffer[EXPL
 	default:
 		put_echo(at, frame);
 	}
-	return (size_t)(at - buffer) + length;
+	memcpy(buffer, begin, EXPLAIN_FRAME_MAX);
+	return (size_t)(at - begin) + length;
 }
 
 void explain_frame_tuple(const struct explain_frame *frame, uint8_t zone, struct flow_tuple *ret)
