@@ -203,7 +203,7 @@ json_t *held_export(const struct enforce *e)
 	json_t *list = json_array();
 
 	for (pod = e->pods; pod; pod = pod->next)
-		if (pod->held[INGRESS_HELD] || pod->held[EGRESS_HELD])
+		if (pod->held[INGRESS_HELD] || pod->held[EGRESS_HELD] || pod->object_gone)
 			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b}", "container", pod->container_id,
 							      "interface", pod->ifname, "ingress",
 							      pod->held[INGRESS_HELD], "egress", pod->held[EGRESS_HELD]));
