@@ -261,7 +261,8 @@ class Node:
     def follow(self, p, frame, key, ingress, answer, hops):
         """A packet whose source has been checked."""
         entry = self.flows.get(key)
-        reopened = entry is not None and entry.closed and key[1] == TCP and p.flags & (SYN | ACK) == SYN
+        reopened = (entry is not None and entry.closed and key[1] == TCP and p.flags & (SYN | ACK) == SYN and
+                    not later_piece(p))
         expected = Expected()
         if entry is None or reopened or entry.epoch != self.epoch:
             stale = None if reopened else entry
