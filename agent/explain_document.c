@@ -168,7 +168,7 @@ static void put_decision(const struct explain *explain, const struct explain_pat
 			    decides && decides->set ? explain_rule_path(side == EXPLAIN_EGRESS, decides->index)
 						    : json_null());
 	json_object_set_new(ret, "rule_name", null_or_string(rule ? rule->name : NULL));
-	json_object_set_new(ret, "action", null_or_string(rule ? explain_action_name(policy, rule) : NULL));
+	json_object_set_new(ret, "action", null_or_string(policy && rule ? explain_action_name(policy, rule) : NULL));
 	json_object_set_new(ret, "tier", null_or_string(policy ? explain_tier_name(policy) : NULL));
 	json_object_set_new(ret, "default_deny", json_boolean(by_default));
 	json_object_set_new(ret, "isolated_by", by);
