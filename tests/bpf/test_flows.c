@@ -199,6 +199,23 @@ static void both_entries_know_the_connections_state(void)
 	}
 }
 
+static void what_is_judged_anew_keeps_the_connections_state(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10150, 80,
+							 TCP_ACK_FLAG);
+		struct states states;
+
+		open_connection(0, 1, v, pod_text[1][v], 10150, 80);
+		world_move_generation(world, 2);
+		send_of_pod(0, &spec);
+		states = states_now(v);
+		CU_ASSERT(states.count == 2 && states.all & FLOW_ESTABLISHED && states.all & FLOW_REPLIED);
+		world_forget_flows(world);
+	}
+}
+
 static void answered_datagrams_are_established(void)
 {
 	EACH_VERSION(v)
@@ -315,6 +332,7 @@ int main(void)
 		SUITE_TEST(table_full_of_established_flows_refuses_new_ones_and_keeps_old),
 		SUITE_TEST(flood_does_not_evict_established_flows),
 		SUITE_TEST(both_entries_know_the_connections_state),
+		SUITE_TEST(what_is_judged_anew_keeps_the_connections_state),
 		SUITE_TEST(answered_datagrams_are_established),
 		SUITE_TEST(counts_packets_of_both_directions),
 		SUITE_TEST(syn_on_the_ports_of_a_closed_connection_opens_a_new_one),

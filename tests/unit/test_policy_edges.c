@@ -61,6 +61,9 @@ static void np20_a_pod_reaches_itself_past_network_policies(void)
 		CU_ASSERT(itself("x/a", false).allowed);
 		CU_ASSERT_EQUAL(itself("x/a", false).rule, 0);
 	}
+	WORLD(TWO_PODS "," NETPOL("x", "open", "'podSelector':{},'ingress':[{}]") "," CNP(
+		"p", "Admin", ALL, "'ingress':[{'action':'Deny','from':[" TEAM("b") "]}]"))
+	CU_ASSERT_EQUAL(itself("x/a", false).rule, 0);
 }
 
 static void np20_cluster_policies_hold_for_a_pod_and_itself(void)
@@ -243,11 +246,10 @@ static void rule_sets_stand_in_the_order_of_their_numbers(void)
 	struct policy_registry *registry = policy_registry_new();
 
 	world_free(world_new(TWO_PODS "," NETPOL("y", "closed", "'podSelector':{}"), registry));
-	w =
-		world_new(TWO_PODS "," NETPOL("x", "one",
-					      "'podSelector':{},'ingress':[{'ports':[{'port':80}]}"
-					      "]") "," NETPOL("y", "closed", "'podSelector':{}"),
-			  registry);
+	w = world_new(TWO_PODS "," NETPOL("x", "one",
+					  "'podSelector':{},'ingress':[{'ports':[{'port':80}]}"
+					  "]") "," NETPOL("y", "closed", "'podSelector':{}"),
+		      registry);
 	CU_ASSERT_EQUAL(w->policy->ruleset_count, 2);
 	CU_ASSERT(w->policy->rulesets[0].id < w->policy->rulesets[1].id);
 	world_free(w);

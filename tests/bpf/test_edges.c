@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a judgement asks, exactly: a pod and itself, addresses after translation, the slot in force.
+ */
+#include "suite.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+
+static const char *const vip[2] = {"10.96.9.1", "fd00:96::9:1"};
+static uint32_t next_ruleset = 5000;
+
+/* A rule set that every port is of class 1 in. */
+static uint32_t new_ruleset(uint32_t flags, uint16_t default_pod_class)
+{
+	uint32_t id = next_ruleset++, class = 1;
+	struct ruleset_entry set = {.default_pod_class = default_pod_class,
+				    .flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS | flags};
+	struct ruleset_port_key key = {.prefixlen = 32, .ruleset = id};
+
+	world_set(world, "rulesets", &id, &set);
+	world_set(world, "ruleset_ports", &key, &class);
+	return id;
+}
+
+static void set_cell(uint32_t ruleset, uint16_t peer, enum policy_step step,
+		     enum cell_verdict verdict)
+{
+	struct ruleset_cell_key key = {.ruleset = ruleset, .peer_class = peer, .port_class = 1};
+	struct ruleset_cell cell = {};
+
+	cell.rule[step] = 7;
+	cell.verdict[step] = verdict;
+	world_set(world, "ruleset_cells", &key, &cell);
+}
+
+static void set_peer(uint32_t ruleset, uint32_t identity, uint16_t class)
+{
+	struct ruleset_peer_key key = {.ruleset = ruleset, .identity = identity};
+
+	world_set(world, "ruleset_peers", &key,
+		  &(struct ruleset_peer){.peer_class = {class, class}});
+}
+
+static void set_prefix(uint32_t ruleset, const char *text, uint32_t class)
+{
+	struct ruleset_prefix_key key = {
+		.prefixlen = 32 + 128, .ruleset = ruleset, .addr = addr(text)};
+
+	world_set(world, "ruleset_prefixes", &key, &class);
+}
+
+static void open_all(void)
+{
+	for (int pod = 0; pod < WORLD_PODS; pod++)
+		world_set_rules(world, pod, RULESET_OPEN, RULESET_OPEN);
+}
+
+static struct world_result attempt(int from, enum suite_version v, const char *to, uint16_t port)
+{
+	static uint16_t sport = 20000;
+	struct frame_spec spec = spec_of_pod(from, v, to, IPPROTO_TCP, sport++, port);
+
+	return send_of_pod(from, &spec);
+}
+
+static void set_service(uint32_t id, enum suite_version v, int pod)
+{
+	struct world_backend backend = {pod_text[pod][v], 8080, 0};
+
+	world_set_service(world, id + v, vip[v], IPPROTO_TCP, 80, &backend, 1);
+}
+
+static void np20_a_pod_reaches_its_own_address_whatever_the_policy(void)
+{
+	uint32_t closed = new_ruleset(RULESET_ISOLATES, 0);
+
+	world_set_rules(world, 1, closed, closed);
+	EACH_VERSION(v)
+	{
+		struct world_result r = attempt(1, v, pod_text[1][v], 80);
+
+		CU_ASSERT(forwarded(&r));
+	}
+	open_all();
+}
+
+static void np20_a_pod_reaches_itself_through_a_service_past_network_policies(void)
+{
+	uint32_t closed = new_ruleset(RULESET_ISOLATES, 0);
+
+	EACH_VERSION(v)
+	{
+		struct world_result r;
+
+		set_service(70, v, 1);
+		world_set_rules(world, 1, closed, closed);
+		r = attempt(1, v, vip[v], 80);
+		CU_ASSERT(forwarded(&r));
+		/* Another pod is another matter. */
+		r = attempt(0, v, vip[v], 80);
+		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
+		open_all();
+	}
+}
+
+static void np20_cluster_policies_hold_for_a_pod_that_reaches_itself_through_a_service(void)
+{
+	uint32_t admin = new_ruleset(RULESET_ISOLATES, 0), baseline = new_ruleset(0, 0);
+
+	set_peer(admin, world->pods[1].identity, 1);
+	set_cell(admin, 1, STEP_ADMIN, CELL_DENY);
+	set_peer(baseline, world->pods[1].identity, 1);
+	set_cell(baseline, 1, STEP_REST, CELL_DENY);
+	EACH_VERSION(v)
+	{
+		struct world_result r;
+
+		set_service(70, v, 1);
+		world_set_rules(world, 1, admin, RULESET_OPEN);
+		r = attempt(1, v, vip[v], 80);
+		CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
+		world_set_rules(world, 1, RULESET_OPEN, baseline);
+		r = attempt(1, v, vip[v], 80);
+		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
+		open_all();
+	}
+}
+
+static void np11_egress_is_judged_on_the_endpoints_address(void)
+{
+	EACH_VERSION(v)
+	{
+		uint32_t endpoint = new_ruleset(RULESET_ISOLATES, 0),
+			 service = new_ruleset(RULESET_ISOLATES, 0);
+		struct world_result r;
+
+		set_prefix(endpoint, pod_text[2][v], 1);
+		set_cell(endpoint, 1, STEP_REST, CELL_ALLOW);
+		set_prefix(service, vip[v], 1);
+		set_cell(service, 1, STEP_REST, CELL_ALLOW);
+		set_service(70, v, 2);
+		world_set_rules(world, 0, endpoint, RULESET_OPEN);
+		r = attempt(0, v, vip[v], 80);
+		CU_ASSERT(forwarded(&r));
+		world_set_rules(world, 0, service, RULESET_OPEN);
+		r = attempt(0, v, vip[v], 80);
+		CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
+		open_all();
+	}
+}
+
+static void the_senders_rule_set_is_of_the_slot_in_force(void)
+{
+	uint32_t closed = new_ruleset(RULESET_ISOLATES, 0), key = world->pods[0].link;
+	struct pod_entry entry;
+	struct world_result r;
+
+	CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "pods"), &key, &entry), 0);
+	entry.egress_rules[!(world->control.generation & 1)] = closed;
+	world_set(world, "pods", &key, &entry);
+	r = attempt(0, V4, pod_text[1][V4], 80);
+	CU_ASSERT(forwarded(&r));
+	world_move_generation(world, 1);
+	r = attempt(0, V4, pod_text[1][V4], 80);
+	CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
+	world_move_generation(world, 1);
+	open_all();
+}
+
+/* The first number of a pod is the lowest that is no reserved one. */
+static void a_remote_pods_identity_is_of_the_slot_in_force(void)
+{
+	uint32_t rules = new_ruleset(RULESET_ISOLATES, 1);
+	struct address_entry there = {.flags = ADDRESS_POD};
+	struct world_result r;
+
+	there.identity[world->control.generation & 1] = IDENTITY_FIRST_POD;
+	there.identity[!(world->control.generation & 1)] = IDENTITY_FIRST_POD - 1;
+	world_set_address(world, remote_pod[V4], 32, &there);
+	set_cell(rules, 1, STEP_REST, CELL_ALLOW);
+	world_set_rules(world, 0, rules, RULESET_OPEN);
+	r = attempt(0, V4, remote_pod[V4], 80);
+	CU_ASSERT(forwarded(&r));
+	world_move_generation(world, 1);
+	r = attempt(0, V4, remote_pod[V4], 80);
+	CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
+	world_move_generation(world, 1);
+	open_all();
+}
+
+static void datagrams_leave_an_endpoint_that_ends_if_there_is_another(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 21000, 82), back;
+		struct world_backend one = {pod_text[1][v], 8080, 0},
+				     both[2] = {{pod_text[1][v], 8080, MEMBER_TERMINATING},
+						{pod_text[2][v], 8080, 0}};
+		struct world_result r;
+
+		world_set_service(world, 80 + v, vip[v], IPPROTO_UDP, 82, &one, 1);
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 21000, pod_text[1][v], 8080));
+		back = spec_of_answer(1, &r, 0);
+		r = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&r));
+		world_set_service(world, 80 + v, vip[v], IPPROTO_UDP, 82, both, 2);
+		world_move_generation(world, 2);
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r) &&
+			  seen_ends(&r, pod_text[0][v], 21000, pod_text[2][v], 8080));
+	}
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(np20_a_pod_reaches_its_own_address_whatever_the_policy),
+		SUITE_TEST(np20_a_pod_reaches_itself_through_a_service_past_network_policies),
+		SUITE_TEST(
+			np20_cluster_policies_hold_for_a_pod_that_reaches_itself_through_a_service),
+		SUITE_TEST(np11_egress_is_judged_on_the_endpoints_address),
+		SUITE_TEST(the_senders_rule_set_is_of_the_slot_in_force),
+		SUITE_TEST(a_remote_pods_identity_is_of_the_slot_in_force),
+		SUITE_TEST(datagrams_leave_an_endpoint_that_ends_if_there_is_another),
+	};
+
+	return SUITE_RUN("edges", tests);
+}
