@@ -119,8 +119,8 @@ static char *rank_of(const json_t *value)
 	if (!kind || strcmp(kind, "ClusterNetworkPolicy") != 0 || !tier ||
 	    !json_is_integer(priority))
 		return NULL;
-	return asprintf(&text, "%s tier has priority %lld", tier,
-			(long long)json_integer_value(priority)) < 0
+	return asprintf(&text, "%lld in the %s tier",
+			(long long)json_integer_value(priority), tier) < 0
 		       ? NULL
 		       : text;
 }
@@ -385,7 +385,7 @@ static int compare_priorities(struct check *check, const struct check_object *a,
 		return 0;
 	snprintf(path, sizeof(path), "%s.spec.priority", b->path);
 	return add_pair(check, true, b, path,
-			"%.60s of the same number as %s: the name decides which comes first",
+			"%.60s is the priority of %s too: the name decides which comes first",
 			b->rank, a->text);
 }
 
