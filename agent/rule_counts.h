@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packets by rule: what programs counted, and what flows saw that are over. Those of living flows stand in the flow table. */
+/* Packets by rule: what programs denied, and what flows saw that are over. Those of living flows stand in the flow table. */
 #pragma once
 
 #include "agent/kernel/maps.h"

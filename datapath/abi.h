@@ -276,7 +276,7 @@ struct ruleset_cell {
 ABI_SIZE(struct ruleset_cell, 16);
 
 /*
- * Per-CPU hash `rule_counters`: packets judged, and packets of flows that are over or have been judged anew; those of
+ * Per-CPU hash `rule_counters`: packets denied, and packets of flows that are over or have been judged anew by other rules; those of
  * living flows stand in the flow table. Key: a rule's number, or RULE_DEFAULT and a rule set's number for what no rule matched.
  * The agent makes the entries.
  */

@@ -265,9 +265,9 @@ static __always_inline void flow_release(struct flow_head *head)
 	opaque(seq);
 }
 
-/* Fills a claimed place. A tuple's own entry keeps its counters. */
+/* Fills a claimed place. A tuple's own entry keeps its counters. `length` of the packet at hand, 0 if it goes the other way. */
 static __always_inline void flow_fill(struct flow_place *place, const struct flow_tuple *t,
-				      const struct flow_copy *content, __u8 family, __u32 now)
+				      const struct flow_copy *content, __u8 family, __u32 now, __u32 length)
 {
 	struct flow_head *head = place->head;
 	__u64 *key = (void *)head - FLOW_WORDS(family) * sizeof(__u64);
@@ -280,6 +280,8 @@ static __always_inline void flow_fill(struct flow_place *place, const struct flo
 		head->packets = 0;
 		head->bytes = 0;
 	}
+	head->packets += length != 0;
+	head->bytes += length;
 	head->generation = content->generation;
 	head->out_ifindex = content->out_ifindex;
 	head->last = now;
@@ -323,7 +325,8 @@ static __always_inline void flow_remember(struct flow_was *was, const struct flo
 enum flow_write_result { FLOW_WRITTEN, FLOW_BUSY, FLOW_FULL };
 
 static __always_inline int flow_write(const struct flow_tuple *t, __u64 hash, const struct flow_copy *content,
-				      __u8 family, __u32 now, struct flow_place *place, struct flow_was *was)
+				      __u8 family, __u32 now, __u32 length, struct flow_place *place,
+				      struct flow_was *was)
 {
 	flow_place_find(t, hash, family, now, place);
 	if (!place->head)
@@ -331,7 +334,7 @@ static __always_inline int flow_write(const struct flow_tuple *t, __u64 hash, co
 	if (!flow_claim(place))
 		return FLOW_BUSY;
 	flow_remember(was, place, hash, family);
-	flow_fill(place, t, content, family, now);
+	flow_fill(place, t, content, family, now, length);
 	flow_release(place->head);
 	return FLOW_WRITTEN;
 }

@@ -71,15 +71,19 @@ __noinline int flow_store(struct flow_tuple *t, struct flow_copy *content, __u8 
 	struct work *w = work_get();
 	struct flow_place place;
 	struct flow_was *was;
+	__u32 length;
 	int result;
 
 	if (!t || !content || !control || !w)
 		return FLOW_FULL;
 	was = content->state & FLOW_REPLY ? &w->was[1] : &w->was[0];
+	length = !(content->state & FLOW_REPLY) == !(w->flags & WORK_REPLY) ? w->question.length : 0;
 	if (family == FAMILY_V4)
-		result = flow_write(t, flow_hash(t, FAMILY_V4, control), content, FAMILY_V4, now_ticks(), &place, was);
+		result = flow_write(t, flow_hash(t, FAMILY_V4, control), content, FAMILY_V4, now_ticks(), length, &place,
+				    was);
 	else
-		result = flow_write(t, flow_hash(t, FAMILY_V6, control), content, FAMILY_V6, now_ticks(), &place, was);
+		result = flow_write(t, flow_hash(t, FAMILY_V6, control), content, FAMILY_V6, now_ticks(), length, &place,
+				    was);
 	if (result == FLOW_WRITTEN && place.evicts)
 		count_up(COUNTER_FLOWS_EVICTED);
 	return result;
@@ -126,8 +130,10 @@ static __always_inline void judge_count_flow(const struct judgement *j, struct f
 	}
 	at->egress_rule = j->egress_rule;
 	at->ingress_rule = j->ingress_rule;
+	if (was->kind != WAS_THIS_FLOW)
+		return;
 	flows = family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &set) : bpf_map_lookup_elem(&flows6, &set);
-	if (was->kind == WAS_THIS_FLOW && flows) {
+	if (flows) {
 		struct flow_head *head = flow_head_of(flow_way(flows, was->way, family), family);
 
 		head->packets -= was->packets;
@@ -192,6 +198,7 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 		return -REASON_NO_FLOW;
 
 	w->was[0].kind = w->was[1].kind = WAS_NOT_TOUCHED;
+	w->question.length = p->length;
 	w->source_link = 0;
 	w->out.mtu = 0;
 	w->old.generation = 0;
@@ -326,7 +333,7 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 }
 
 /* Egress of the source, ingress of the destination. 0 or -reason. */
-static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity, __u32 length,
+static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity,
 					const struct address_entry *to)
 {
 	const struct pod_entry *source = NULL, *destination = NULL;
@@ -364,7 +371,6 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 		}
 	}
 	w->question.slot = parity;
-	w->question.length = length;
 	w->question.proto = w->fwd.proto;
 	w->question.port_be = w->fwd.proto == IPPROTO_ICMP || w->fwd.proto == IPPROTO_ICMPV6 ? 0 : w->new_dport_be;
 	if (source) {
@@ -629,8 +635,9 @@ __noinline int judge_store(__u32 generation, __u8 family)
 
 	if (!w)
 		return -REASON_INTERNAL;
-	judge_contents(w, generation, family);
-	if (!(w->flags & WORK_SOURCE) && flow_store(&w->rev, &w->back, family) == FLOW_FULL)
+	if (w->flags & WORK_SOURCE)
+		judge_contents(w, generation, family);
+	else if (flow_store(&w->rev, &w->back, family) == FLOW_FULL)
 		return -REASON_FLOW_TABLE_FULL;
 	if (flow_store(&w->fwd, &w->out, family) == FLOW_FULL) {
 		flow_remove(&w->rev, family);
@@ -676,7 +683,7 @@ __noinline int judge_decide(struct packet *p, __u32 parity)
 		return result;
 	to = address_find(&w->new_dst);
 	result = judge_route(w, p, to);
-	return result ? result : judge_policy(w, j, parity & 1, p->length, to);
+	return result ? result : judge_policy(w, j, parity & 1, to);
 }
 
 /* Tells of a new flow, where somebody listens. */

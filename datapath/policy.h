@@ -134,6 +134,8 @@ __noinline int policy_judge(struct policy_question *q)
 	by_identity = policy_cell(q->ruleset, policy_peer_class(q, set), port_class);
 	by_prefix = policy_cell(q->ruleset, policy_prefix_class(q, set), port_class);
 	verdict = policy_decide(q, set, by_identity, by_prefix);
+	if (verdict == CELL_ALLOW)
+		return 0; /* counted in the flow */
 	policy_count(q->rule ? q->rule : RULE_DEFAULT | ruleset, 1, q->length);
-	return verdict == CELL_ALLOW ? 0 : REASON_POLICY_EGRESS;
+	return REASON_POLICY_EGRESS;
 }
