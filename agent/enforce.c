@@ -286,6 +286,8 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 			continue;
 		if (copy_labels(&pod->object.labels, &object->labels) < 0 || copy_ports(&pod->object, object) < 0)
 			log_error("policy", "pod %s/%s: no memory for its labels", object->namespace, object->name);
+		pod->object.pod.ready = object->pod.ready;
+		pod->object.pod.terminating = true; /* Services send it nothing new */
 		pod->object_gone = true;
 	}
 	return true;

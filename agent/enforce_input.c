@@ -147,11 +147,13 @@ static int gather_pods(const struct enforce *e, struct enforce_input *in)
 	in->pods = calloc(known + locals + 1, sizeof(*in->pods));
 	in->subject = calloc(known + locals + 1, sizeof(*in->subject));
 	in->terminating = calloc(known + locals + 1, sizeof(*in->terminating));
-	if (!in->pods || !in->subject || !in->terminating)
+	in->addresses = calloc(locals + 1, sizeof(*in->addresses));
+	if (!in->pods || !in->subject || !in->terminating || !in->addresses)
 		return -ENOMEM;
 	for (pod = e->pods; pod; pod = pod->next) {
 		in->subject[n] = true;
 		in->terminating[n] = pod->terminating;
+		in->addresses[n] = (struct pod_addresses){pod->addresses, pod->address_count};
 		in->pods[n++] = pod_object_of(e, pod);
 	}
 	for (i = 0; i < known; i++)
@@ -160,6 +162,8 @@ static int gather_pods(const struct enforce *e, struct enforce_input *in)
 	in->input.pods = in->pods;
 	in->input.subject = in->subject;
 	in->input.terminating = in->terminating;
+	in->input.local_addresses = in->addresses;
+	in->input.local_count = locals;
 	in->input.pod_count = n;
 	return 0;
 }
@@ -191,6 +195,7 @@ void enforce_input_clear(struct enforce_input *in)
 	free(in->pods);
 	free(in->subject);
 	free(in->terminating);
+	free(in->addresses);
 	free(in->deleted);
 	free(in->deleted_in_pass);
 }
@@ -225,5 +230,6 @@ void held_restore(const struct enforce *e, struct enforced_pod *pod)
 		pod->held_before[INGRESS_HELD] = json_is_true(json_object_get(entry, "ingress"));
 		pod->held_before[EGRESS_HELD] = json_is_true(json_object_get(entry, "egress"));
 		pod->object_gone = true; /* until its object is seen */
+		pod->object.pod.terminating = true;
 	}
 }

@@ -91,6 +91,7 @@ struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subje
 struct enforce_input {
 	struct policy_input input;
 	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods, **deleted;
+	struct pod_addresses *addresses;
 	bool *subject;
 	uint64_t *terminating, *deleted_in_pass;
 };

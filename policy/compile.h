@@ -106,6 +106,10 @@ struct compiled_policy {
  * Namespaces that no object names have only the label kubernetes.io/metadata.name. Only pods with `subject[i]` true
  * get rule sets (those of this node); the others serve as peers. Host-network and finished pods have no identity (0).
  */
+struct pod_addresses {
+	const struct polder_addr *items;
+	size_t count;
+};
 struct policy_input {
 	const struct object *const *namespaces;
 	size_t namespace_count;
@@ -113,6 +117,9 @@ struct policy_input {
 	const bool *subject;
 	const uint64_t *terminating; /* of each pod: since when it is on its way out; 0: it is not; NULL: none is */
 	size_t pod_count;
+	/* What the first `local_count` pods are connected with, whatever their objects say. */
+	const struct pod_addresses *local_addresses;
+	size_t local_count;
 	const struct object *const *policies;
 	size_t policy_count;
 	const struct object *const *cluster_policies;

@@ -124,6 +124,14 @@ static bool has_named_port(const struct policy_rule *rule)
 	return false;
 }
 
+static struct pod_addresses addresses_of(const struct view *view, size_t pod)
+{
+	const struct pod_object *object = &view->pods[pod]->pod;
+
+	return pod < view->local_count ? view->local_addresses[pod]
+				       : (struct pod_addresses){object->addresses, object->address_count};
+}
+
 int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
 		       void *data)
 {
@@ -133,14 +141,14 @@ int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_
 	if (set->direction != EGRESS || !has_named_port(rule->source))
 		return 0;
 	for (size_t i = 0; i < view->pod_count; i++) {
-		const struct pod_object *pod = &view->pods[i]->pod;
+		const struct pod_addresses pod = addresses_of(view, i);
 
 		if (view->pod_identity[i] == NO_IDENTITY)
 			continue;
-		for (size_t j = 0; r == 0 && j < pod->address_count; j++)
-			if (lies_in_block(set, rule->source, &pod->addresses[j]))
+		for (size_t j = 0; r == 0 && j < pod.count; j++)
+			if (lies_in_block(set, rule->source, &pod.items[j]))
 				r = found(view->identities[view->pod_identity[i]].registered,
-					  &pod->addresses[j], data);
+					  &pod.items[j], data);
 		if (r == 0 && set->address_tests > RULESET_MAX_ADDRESS_TESTS)
 			r = -E2BIG;
 		if (r < 0)

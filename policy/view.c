@@ -276,6 +276,8 @@ int view_build(struct view *view, struct policy_registry *registry,
 
 	view->pods = input->pods;
 	view->pod_count = input->pod_count;
+	view->local_addresses = input->local_addresses;
+	view->local_count = input->local_count;
 	view->nodes = input->nodes;
 	view->node_count = input->node_count;
 	r = build_identities(view, registry, input);

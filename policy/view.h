@@ -53,6 +53,8 @@ struct view {
 	size_t node_count;
 	const struct object *const *pods; /* the input's */
 	size_t pod_count;
+	const struct pod_addresses *local_addresses; /* of the first `local_count` pods; the input's */
+	size_t local_count;
 	size_t *pod_identity; /* of each pod; NO_IDENTITY */
 };
 #define NO_IDENTITY SIZE_MAX
