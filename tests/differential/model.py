@@ -5,6 +5,7 @@ and kept."""
 
 import frames
 from frames import ACK, ECHO, FIN, ICMP, ICMPV6, MAPPED, RST, SCTP, SYN, TCP, UDP, is_ipv4
+from harness import JUDGED
 from labels import address, address_text
 from oracle import CLOSED
 
@@ -167,6 +168,8 @@ class Node:
         new_src = fwd[3] if hairpin else self.address[is_ipv4(src)] if masquerade else src
         out = Entry(self.epoch, action, link, False, service, old.closing if old is not None else '', new_src, dst,
                     fwd[4], dport, seen)
+        if stale is not None and not answer.flags & JUDGED:
+            return self.still(stale, out, seen)
         if masquerade or hairpin or not self.is_free(twin(fwd, out), fwd):
             if proto not in (TCP, UDP, ICMP, ICMPV6):
                 return 'nat_unsupported_protocol'
@@ -183,6 +186,14 @@ class Node:
                                 seen)
         self.flows[fwd] = out
         return self.flows[rev] if reply else out
+
+    def still(self, stale, out, seen):
+        """The node saw no reason to judge the flow anew: then what is found now has to be what was found before."""
+        if not stale.reply and ((stale.action, stale.link, stale.src, stale.dst, stale.dport) !=
+                                (out.action, out.link, out.src, out.dst, out.dport)):
+            raise Choice('the flow should have been judged anew')
+        stale.epoch, stale.verdicts = self.epoch, seen
+        return stale
 
     def policy(self, fwd, proto, src, dst, dport, action, link, seen):
         """(reason or None, the source's link, hairpin). Egress is judged on the endpoint, ingress on the sender's own address."""
@@ -287,6 +298,8 @@ class Node:
         if p.proto != TCP or not p.flags & (FIN | RST) or later_piece(p):
             return
         bits = ('x' if p.flags & RST else '') + (('r' if entry.reply else 'o') if p.flags & FIN else '')
+        if all(bit in entry.closing for bit in bits):
+            return  # known: the other direction's place may be a newer flow's by now
         for one in (self.flows.get(key), self.flows.get(twin(key, entry))):
             if one is not None:
                 one.closing = ''.join(sorted(set(one.closing + bits)))

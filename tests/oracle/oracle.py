@@ -162,6 +162,8 @@ class World:
                                                       policy.isolates[direction]):
                         self.closed.setdefault(container, set()).add(direction)
         self.kept, self.ending = [], {}
+        for key, obj in self.parted.items():  # of an object that went its labels are on record, no more
+            self.parted[key] = {'metadata': obj['metadata'], 'spec': {}, 'status': {}}
         self.settle()
 
     def held(self, pod):
@@ -195,6 +197,7 @@ class World:
                 pod = Pod(namespace, name, labels, addresses)
             self.by_container[container] = pod
             pod.container = container
+            pod.terminating |= (namespace, name) in self.parted
             if obj is None or takes_part(obj):
                 for number in addresses:
                     self.by_address[number] = pod
