@@ -84,6 +84,22 @@ static void np20_a_pod_reaches_its_own_address_whatever_the_policy(void)
 	open_all();
 }
 
+static void np20_no_cluster_policy_holds_for_a_pods_own_address(void)
+{
+	uint32_t admin = new_ruleset(RULESET_ISOLATES, 0);
+
+	set_peer(admin, world->pods[1].identity, 1);
+	set_cell(admin, 1, STEP_ADMIN, CELL_DENY);
+	world_set_rules(world, 1, admin, admin);
+	EACH_VERSION(v)
+	{
+		struct world_result r = attempt(1, v, pod_text[1][v], 80);
+
+		CU_ASSERT(forwarded(&r));
+	}
+	open_all();
+}
+
 static void np20_a_pod_reaches_itself_through_a_service_past_network_policies(void)
 {
 	uint32_t closed = new_ruleset(RULESET_ISOLATES, 0);
@@ -213,10 +229,43 @@ static void datagrams_leave_an_endpoint_that_ends_if_there_is_another(void)
 	}
 }
 
+/* Nobody's address is not the address of a pod that has none. */
+static void pod_without_an_ipv4_address_sends_no_ipv4(void)
+{
+	uint32_t key = world->pods[0].link;
+	struct frame_spec spec = spec_of_pod(0, V4, outside[V4], IPPROTO_UDP, 21100, 53);
+	struct pod_entry entry, without;
+	struct world_result r;
+
+	CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "pods"), &key, &entry), 0);
+	without = entry;
+	without.ipv4_be = 0;
+	world_set(world, "pods", &key, &without);
+	spec.source = addr("0.0.0.0");
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(dropped(&r, REASON_SOURCE_IP));
+	world_set(world, "pods", &key, &entry);
+}
+
+/* ::ffff:10.1.0.12 on the wire would be the pod's IPv4 address in every map. */
+static void ipv4_addresses_do_not_come_as_ipv6(void)
+{
+	struct frame_spec spec = spec_of_wire(outside[V6], pod_text[1][V6], IPPROTO_TCP, 21200, 80);
+	struct polder_addr mapped = addr(outside[V4]);
+	struct world_result r;
+	struct frame frame;
+
+	frame_make(&frame, &spec);
+	memcpy(frame.bytes + 14 + 8, &mapped, sizeof(mapped));
+	r = world_run(world, HOOK_FROM_WIRE, WORLD_UPLINK, WORLD_UPLINK, &frame);
+	CU_ASSERT(dropped(&r, REASON_MARTIAN));
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
 		SUITE_TEST(np20_a_pod_reaches_its_own_address_whatever_the_policy),
+		SUITE_TEST(np20_no_cluster_policy_holds_for_a_pods_own_address),
 		SUITE_TEST(np20_a_pod_reaches_itself_through_a_service_past_network_policies),
 		SUITE_TEST(
 			np20_cluster_policies_hold_for_a_pod_that_reaches_itself_through_a_service),
@@ -224,6 +273,8 @@ int main(void)
 		SUITE_TEST(the_senders_rule_set_is_of_the_slot_in_force),
 		SUITE_TEST(a_remote_pods_identity_is_of_the_slot_in_force),
 		SUITE_TEST(datagrams_leave_an_endpoint_that_ends_if_there_is_another),
+		SUITE_TEST(pod_without_an_ipv4_address_sends_no_ipv4),
+		SUITE_TEST(ipv4_addresses_do_not_come_as_ipv6),
 	};
 
 	return SUITE_RUN("edges", tests);
