@@ -346,13 +346,15 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 		j->source_identity = IDENTITY_HOST;
 		return 0; /* NP-18: proven by the path, not by an address */
 	}
-	from = address_find(&w->src);
-	j->source_identity = from ? from->identity[parity] : IDENTITY_WORLD;
+	if (w->fwd.zone != ZONE_POD || !w->source_link) {
+		from = address_find(&w->src);
+		j->source_identity = from ? from->identity[parity] : IDENTITY_WORLD;
+		w->source_link = from ? from->ifindex : 0;
+	}
 	if (w->fwd.zone == ZONE_POD) {
-		source = from ? pod_of_link(from->ifindex) : NULL;
+		source = pod_of_link(w->source_link);
 		if (!source)
 			return -REASON_NOT_A_POD;
-		w->source_link = source->ifindex;
 		j->source_identity = source->identity[parity];
 	}
 	if (w->out.action == FLOW_TO_POD) {
@@ -719,6 +721,9 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 	generation = READ_ONCE(control->generation);
 	barrier();
 	result = judge_orient(p, flow);
+	/* The address of a pod's own packet has been checked: it is that of the pod behind the link. */
+	if (p->tuple.zone == ZONE_POD && !(w->flags & WORK_REPLY))
+		w->source_link = skb->ifindex;
 	if (!result)
 		result = judge_decide(p, generation & 1);
 	if (!result)
