@@ -739,6 +739,11 @@ __noinline int judge(struct __sk_buff *skb, struct packet *p, struct flow_copy *
 	}
 	j->reason = -result;
 	if (result) {
+		/* What one rule allowed has no flow to be counted in. */
+		if (result != -REASON_POLICY_EGRESS && j->egress_rule)
+			policy_count(j->egress_rule, 1, p->length);
+		if (result != -REASON_POLICY_INGRESS && j->ingress_rule)
+			policy_count(j->ingress_rule, 1, p->length);
 		/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. */
 		if (flow->generation && !denied_by_policy(-result))
 			judge_forget(p, flow);
