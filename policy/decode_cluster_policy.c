@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/array.h"
 #include "policy/decode.h"
 #include "policy/limits.h"
 
@@ -44,18 +45,13 @@ static const char *only_field(const struct json_at *at, const char *const *names
 static struct policy_peer *add_peer(struct decoding_rule *d)
 {
 	struct policy_rule *rule = d->rule;
-	struct policy_peer *peers;
+	struct policy_peer *peers =
+		array_grow(rule->peers, rule->peer_count, &d->peer_capacity, sizeof(*peers));
 
-	if (rule->peer_count == d->peer_capacity) {
-		size_t capacity = d->peer_capacity ? d->peer_capacity * 2 : 8;
-
-		peers = reallocarray(rule->peers, capacity, sizeof(*peers));
-		if (!peers)
-			return NULL;
-		rule->peers = peers;
-		d->peer_capacity = capacity;
-	}
-	peers = &rule->peers[rule->peer_count++];
+	if (!peers)
+		return NULL;
+	rule->peers = peers;
+	peers += rule->peer_count++;
 	*peers = (struct policy_peer){};
 	return peers;
 }
@@ -156,18 +152,13 @@ static int decode_peer(const struct json_at *at, struct decoding_rule *d, bool e
 static struct policy_port *add_port(struct decoding_rule *d, uint8_t proto)
 {
 	struct policy_rule *rule = d->rule;
-	struct policy_port *ports;
+	struct policy_port *ports =
+		array_grow(rule->ports, rule->port_count, &d->port_capacity, sizeof(*ports));
 
-	if (rule->port_count == d->port_capacity) {
-		size_t capacity = d->port_capacity ? d->port_capacity * 2 : 8;
-
-		ports = reallocarray(rule->ports, capacity, sizeof(*ports));
-		if (!ports)
-			return NULL;
-		rule->ports = ports;
-		d->port_capacity = capacity;
-	}
-	ports = &rule->ports[rule->port_count++];
+	if (!ports)
+		return NULL;
+	rule->ports = ports;
+	ports += rule->port_count++;
 	*ports = (struct policy_port){.proto = proto};
 	return ports;
 }

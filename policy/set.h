@@ -3,6 +3,7 @@
  * meet. */
 #pragma once
 
+#include "policy/array.h"
 #include "policy/classes.h"
 #include "policy/view.h"
 
@@ -87,7 +88,3 @@ int set_compile(const struct view *view, enum direction direction,
 		const struct registry_identity *subject, struct view_policy *const *policies,
 		size_t policy_count, struct compiled_ruleset *ret);
 void compiled_ruleset_clear(struct compiled_ruleset *ruleset);
-
-/* Room for one more in an array that doubles: the array, perhaps moved, or NULL: no memory (the old
- * one stays). */
-void *array_grow(void *items, size_t count, size_t *capacity, size_t size);

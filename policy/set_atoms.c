@@ -7,19 +7,6 @@
 #include "policy/limits.h"
 #include "policy/set.h"
 
-void *array_grow(void *items, size_t count, size_t *capacity, size_t size)
-{
-	size_t larger = *capacity ? *capacity * 2 : 32;
-	void *moved;
-
-	if (count < *capacity)
-		return items;
-	moved = reallocarray(items, larger, size);
-	if (moved)
-		*capacity = larger;
-	return moved;
-}
-
 static int add_atom(struct set *set, struct atom atom)
 {
 	struct atom *atoms;
