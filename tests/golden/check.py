@@ -15,7 +15,7 @@ def main():
         sys.exit(__doc__)
     failed, cases = 0, sorted(CASES.glob('*.yaml'))
     for case in cases:
-        result = subprocess.run([sys.argv[1], 'policy', 'check', case.name], cwd=CASES, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run([str(pathlib.Path(sys.argv[1]).absolute()), 'policy', 'check', case.name], cwd=CASES, capture_output=True, text=True, timeout=60, check=False)
         text = result.stdout + result.stderr + f'exit status {result.returncode}\n'
         expected = case.with_suffix('.said')
         if '--update' in sys.argv:
