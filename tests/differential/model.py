@@ -80,6 +80,7 @@ class Node:
         self.by_address = {}  # address: link
         self.epoch = 1
         self.tracked = 0      # first fragments
+        self.answered = None  # the reason that the node gave for the packet at hand
 
     # ---------------------------------------------------------------- who is connected
 
@@ -209,14 +210,20 @@ class Node:
         if hairpin and dst == fwd[3]:
             return None, source_link, True  # NP-20: its own address
         if source_link:
-            seen[0] = self.world.judge(self.pod(source_link), 'egress', dst, proto, port, hairpin)
+            seen[0] = self.ask(self.pod(source_link), 'egress', dst, proto, port, hairpin)
             if not seen[0].allowed:
                 return 'pod_not_ready' if seen[0].tier == CLOSED else 'policy_denied_egress', 0, False
         if action == TO_POD:
-            seen[1] = self.world.judge(self.pod(link), 'ingress', src, proto, port, hairpin)
+            seen[1] = self.ask(self.pod(link), 'ingress', src, proto, port, hairpin)
             if not seen[1].allowed:
                 return 'pod_not_ready' if seen[1].tier == CLOSED else 'policy_denied_ingress', 0, False
         return None, source_link, hairpin
+
+    def ask(self, *question):
+        verdict = self.world.judge(*question)
+        if verdict.tier == CLOSED and self.answered != 'pod_not_ready':
+            return self.world.if_open(*question) or verdict
+        return verdict
 
     def is_free(self, rev, fwd):
         entry = self.flows.get(rev)

@@ -344,6 +344,7 @@ class Trial:
         if spec.get('broken'):
             expected = self.cut(hook, link)
         else:
+            self.node.answered = self.harness.reasons[answer.reason]
             expected = self.expect(hook, link, ingress, packet, frame, answer)
         if 'id' in spec and answer.backend:
             self.sent[spec['id']].backend = answer.backend, answer.backend_port
@@ -367,9 +368,13 @@ class Trial:
         if answer.flags & JUDGED:
             self.check_rule('egress', expected.verdicts[0], answer.egress_rule)
             self.check_rule('ingress', expected.verdicts[1], answer.ingress_rule)
-            self.decide(answer.egress_rule, answer.ingress_rule)
             if expected.entry is not None:
                 expected.entry.verdicts[2:] = answer.egress_rule, answer.ingress_rule
+                self.decide(answer.egress_rule, answer.ingress_rule)
+            elif reason == 'policy_denied_egress':
+                self.decide(answer.egress_rule)
+            elif reason == 'policy_denied_ingress':
+                self.decide(answer.ingress_rule)  # that egress allows it, is told of packets that pass
         elif expected.created:
             raise Difference('a new flow was not judged')
         elif expected.entry is not None:

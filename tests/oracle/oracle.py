@@ -83,6 +83,7 @@ class World:
         self.kept = []      # (policy's key, policy, time): those that went, for pods on their way out
         self.ending = {}    # container: since when its pod is on its way out
         self.closed = {}    # container: the directions that a restart left closed
+        self.lost = {}      # container: the policies in whose stead it is
         self.time = 0
         self.changed()
 
@@ -122,6 +123,7 @@ class World:
         namespace, name = self.attached.pop(container)[:2]
         self.ending.pop(container, None)
         self.closed.pop(container, None)
+        self.lost.pop(container, None)
         if not any(at[:2] == (namespace, name) for at in self.attached.values()):
             self.parted.pop((namespace, name), None)
         self.changed()
@@ -147,6 +149,7 @@ class World:
             else:
                 self.ending.pop(container, None)
                 self.closed.pop(container, None)
+                self.lost.pop(container, None)
         first = min(self.ending.values(), default=None)
         self.kept = [item for item in self.kept
                      if item[0] not in self.policies and first is not None and first <= item[2]]
@@ -156,6 +159,7 @@ class World:
         """What was kept is lost: the pods that it held are closed in its stead."""
         for container in self.ending:
             pod = self.pod_of(container)
+            self.lost.setdefault(container, []).extend(self.held(pod))
             for policy in self.held(pod):
                 for direction in ('ingress', 'egress'):
                     if policy.selects(self, pod) and (policy.rules[direction] if policy.tier != NETWORK_POLICY else
@@ -249,18 +253,20 @@ class World:
             found = self.peers[rule, number] = any(peer.matches(self, number) for peer in rule.peers)
         return found
 
-    def subject(self, pod, direction):
+    def subject(self, pod, direction, extra=None):
         """What is asked of the pod in this direction: (Admin policies' rules, NetworkPolicies, Baseline's rules)."""
-        found = self.subjects.get((pod, direction))
+        found = self.subjects.get((pod, direction)) if extra is None else None
         if found is None:
-            policies = [policy for policy in list(self.policies.values()) + self.held(pod) if policy.selects(self, pod)]
+            policies = list(self.policies.values()) + (self.held(pod) if extra is None else extra)
+            policies = [policy for policy in policies if policy.selects(self, pod)]
             ordered = sorted((p for p in policies if p.tier != NETWORK_POLICY),
                              key=lambda p: (p.priority, p.name.encode()))
             found = ([r for p in ordered if p.tier == ADMIN for r in p.rules[direction]],
                      sorted((p for p in policies if p.tier == NETWORK_POLICY and p.isolates[direction]),
                             key=lambda p: (p.namespace, p.name)),
                      [r for p in ordered if p.tier == BASELINE for r in p.rules[direction]])
-            self.subjects[pod, direction] = found
+            if extra is None:
+                self.subjects[pod, direction] = found
         return found
 
     def judge(self, pod, direction, number, proto, port, hairpin=False):
@@ -271,10 +277,16 @@ class World:
             verdict = self.memo[question] = self.work_out(*question)
         return verdict
 
-    def work_out(self, pod, direction, number, proto, port, hairpin):
-        if direction in self.closed.get(pod.container, ()):
+    def if_open(self, *question):
+        """A pod need not be closed where what was lost changes nothing: the verdict without it, if it is the one with it."""
+        lost = self.lost.get(question[0].container, [])
+        without = self.work_out(*question, extra=[])
+        return without if without.allowed == self.work_out(*question, extra=lost).allowed else None
+
+    def work_out(self, pod, direction, number, proto, port, hairpin, extra=None):
+        if extra is None and direction in self.closed.get(pod.container, ()):
             return Verdict(False, CLOSED, (), (), ())
-        admin, network, baseline = self.subject(pod, direction)
+        admin, network, baseline = self.subject(pod, direction, extra)
         isolating = tuple((p.namespace, p.name) for p in network)
         target = pod if direction == 'ingress' else self.pod_at(number)
         passed = ()
