@@ -344,6 +344,42 @@ static void class_e_is_no_multicast(void)
 	CU_ASSERT(dropped(&r, REASON_MULTICAST));
 }
 
+/* What the node's stack forwards to a pod, come in by a link that is no pod's. */
+static struct world_result forwarded_by_the_stack(int to_pod, const struct frame_spec *spec)
+{
+	struct frame frame;
+
+	frame_make(&frame, spec);
+	return world_run(world, HOOK_TO_POD, world->pods[to_pod].link, WORLD_UPLINK, &frame);
+}
+
+static void no_pods_address_comes_by_another_link(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 21600, 80);
+		struct world_result r = forwarded_by_the_stack(1, &spec);
+
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		spec = spec_of_wire(pod_text[0][v], pod_text[1][v], IPPROTO_TCP, 21601, 80);
+		r = forwarded_by_the_stack(1, &spec);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+	}
+}
+
+static void neighbour_discovery_is_not_forwarded_to_pods(void)
+{
+	struct frame_spec spec = spec_of_wire(outside[V6], pod_text[1][V6], IPPROTO_ICMPV6, 0, 0);
+	struct world_result r;
+
+	spec.icmp_type = 139;
+	r = forwarded_by_the_stack(1, &spec);
+	CU_ASSERT(dropped(&r, REASON_ND_OTHER));
+	r = send_of_host(1, &spec); /* the node's own is between the two of them */
+	CU_ASSERT(r.verdict == TC_ACT_OK);
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -362,6 +398,8 @@ int main(void)
 		SUITE_TEST(a_later_fragment_from_the_wire_is_no_piece_of_the_nodes_packet),
 		SUITE_TEST(an_error_about_a_later_fragment_belongs_to_no_flow),
 		SUITE_TEST(class_e_is_no_multicast),
+		SUITE_TEST(no_pods_address_comes_by_another_link),
+		SUITE_TEST(neighbour_discovery_is_not_forwarded_to_pods),
 	};
 
 	return SUITE_RUN("edges", tests);
