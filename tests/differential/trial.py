@@ -368,13 +368,9 @@ class Trial:
         if answer.flags & JUDGED:
             self.check_rule('egress', expected.verdicts[0], answer.egress_rule)
             self.check_rule('ingress', expected.verdicts[1], answer.ingress_rule)
+            self.decide(answer.egress_rule, answer.ingress_rule)
             if expected.entry is not None:
                 expected.entry.verdicts[2:] = answer.egress_rule, answer.ingress_rule
-                self.decide(answer.egress_rule, answer.ingress_rule)
-            elif reason == 'policy_denied_egress':
-                self.decide(answer.egress_rule)
-            elif reason == 'policy_denied_ingress':
-                self.decide(answer.ingress_rule)  # that egress allows it, is told of packets that pass
         elif expected.created:
             raise Difference('a new flow was not judged')
         elif expected.entry is not None:
