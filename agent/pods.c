@@ -428,19 +428,23 @@ int pods_keep_labels(struct pods *pods, size_t index, const struct labels *label
 {
 	struct local_pod *pod = pods->items[index];
 	struct labels before = pod->labels, now = {};
+	bool seen = pod->object_seen;
 	int r = 0;
 
 	if (labels->count > PODS_LABELS_MAX)
 		return -E2BIG;
-	if (pod->gone || same_labels(&before, labels))
+	if (pod->gone || (seen && same_labels(&before, labels)))
 		return 0;
 	for (size_t i = 0; i < labels->count && r == 0; i++)
 		r = labels_set(&now, labels->items[i].key, labels->items[i].value);
 	pod->labels = now;
+	pod->object_seen = true;
 	if (r == 0)
 		r = pods_record_write(pods, pod);
-	if (r < 0)
+	if (r < 0) {
 		pod->labels = before;
+		pod->object_seen = seen;
+	}
 	labels_clear(r < 0 ? &now : &before);
 	return r;
 }

@@ -23,6 +23,7 @@ struct local_pod {
 	int ifindex;       /* host side; ifindex % POLDER_MAX_PODS is its place in the map */
 	char link[16];     /* host side's name */
 	int64_t created;   /* seconds since 1970 */
+	bool object_seen;  /* a Pod object has stood for it */
 	bool gone;         /* its link has vanished: to be freed by the next pass */
 };
 
@@ -63,7 +64,7 @@ void pods_link_gone(struct pods *pods, int ifindex);
 /* Puts back links' state, host routes and neighbours of all pods if somebody removed them. Idempotent. */
 int pods_repair(struct pods *pods);
 /*
- * The labels of the pod's object, to be found again when object and agent are gone but the container is not. Writes the record if they
+ * The labels of the pod's object, and that there was one, to be found again when object and agent are gone but the container is not. Writes the record if they
  * are others. 0 or -errno: then the record is as it was.
  */
 int pods_keep_labels(struct pods *pods, size_t index, const struct labels *labels);

@@ -235,6 +235,19 @@ def test_np24_pod_that_terminates_in_the_change_that_takes_its_policy_stays_isol
         assert not leaked, f"{len(leaked)} packets came through"
 
 
+def test_np24_pod_whose_object_went_while_the_agent_was_away_stays_isolated(world):
+    m = Matrix(world)
+    going, staying = going_pods(world)
+    world.resources.put("old", ingress("old", labels(app="db"), "leaving"))
+    m.expect((world.xa, going, SHUT), (world.xa, staying, SHUT))
+    world.n1.agent.stop()
+    world.resources.delete("pod-leaving-going")
+    world.n1.agent.start()
+    m.expect((world.xa, going, SHUT), (world.xa, staying, SHUT))
+    world.resources.delete("old")
+    m.expect((world.xa, staying, OPEN), (world.xa, going, SHUT))
+
+
 def test_np24_completed_pod_lends_its_labels_to_nobody(world):
     """Its object stays, with the address that the next pod has got."""
     m = Matrix(world)
