@@ -91,8 +91,21 @@ static int count_new(enum ruleset_map map, const void *key, const void *value, v
 	return 0;
 }
 
-/* Is there room beside what stands? Told before anything is touched. */
+/* Is there room beside what stands? Asked before anything is touched. */
 static bool fits(struct enforce *e, const struct compiled_ruleset *set)
+{
+	struct need need = {.e = e};
+	int i;
+
+	each_element(set, count_new, &need);
+	for (i = 0; i < RULESET_MAPS; i++)
+		if (need.more[i] > shadow_room(e->rules[i]))
+			return false;
+	return true;
+}
+
+/* Once all that fits is there: the numbers do not depend on the order of the sets. */
+static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
 {
 	struct need need = {.e = e};
 	struct enforce_problem *problem;
@@ -112,9 +125,8 @@ static bool fits(struct enforce *e, const struct compiled_ruleset *set)
 		}
 		log_error("policy", "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; raise --max-policy-entries",
 			  info->name, info->max_entries, shadow_count(e->rules[i]), need.more[i]);
-		return false;
+		return;
 	}
-	return true;
 }
 
 /* The set at hand. */
@@ -211,6 +223,9 @@ int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *r
 			return r;
 		*ret_switch |= writing.differs;
 	}
+	for (i = 0; i < policy->ruleset_count; i++)
+		if (!ret_fits[i])
+			tell_misfit(e, &policy->rulesets[i]);
 	r = shadow_each(e->rules[SHADOW_PEERS], leave_class, &leaving);
 	*ret_switch |= leaving.differs;
 	return r;
