@@ -67,6 +67,11 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 			 strerror(-r));
 		return r;
 	}
+	r = node_write_next_hops(&agent->node, agent->maps);
+	if (r < 0) {
+		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s", strerror(-r));
+		return r;
+	}
 	return datapath_load(agent->maps, agent->nl, &agent->config, &constants, links, &agent->datapath, message, size);
 }
 

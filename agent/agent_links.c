@@ -70,11 +70,28 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 
 const struct pods_hooks agent_pods_hooks = {.connect = connect_pod, .disconnect = disconnect_pod, .check = check_pod};
 
+/* The programs' way to the uplinks, with the MTUs that these have now. */
+static int write_next_hops(struct agent *agent)
+{
+	struct link_info link;
+	size_t i;
+
+	for (i = 0; i < agent->node.uplink_count; i++) {
+		struct node_uplink *uplink = &agent->node.uplinks[i];
+
+		if (uplink->ifindex && netlink_link_get_index(agent->nl, uplink->ifindex, &link) == 0)
+			uplink->mtu = link.mtu;
+	}
+	return node_write_next_hops(&agent->node, agent->maps);
+}
+
 int agent_attach_uplinks(struct agent *agent, char *message, size_t size)
 {
 	size_t i;
-	int r = 0;
+	int r = write_next_hops(agent);
 
+	if (r < 0)
+		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s", strerror(-r));
 	for (i = 0; i < agent->node.uplink_count && r == 0; i++) {
 		struct node_uplink *uplink = &agent->node.uplinks[i];
 
@@ -96,11 +113,12 @@ static void uplink_appeared(struct agent *agent, const struct link_info *link)
 		if (strcmp(uplink->name, link->name) != 0 || uplink->ifindex == link->ifindex)
 			continue;
 		uplink->ifindex = link->ifindex;
+		write_next_hops(agent);
+		maps_move_generation(agent->maps, false);
 		if (datapath_attach_uplink(agent->datapath, link->ifindex, &uplink->xdp, message, sizeof(message)) < 0)
 			log_error("links", "uplink %s: %s", link->name, message);
 		else
-			log_warning("links", "uplink %s is back as link %d: restart polderd if it is the first uplink",
-				    link->name, link->ifindex);
+			log_warning("links", "uplink %s is back as link %d", link->name, link->ifindex);
 	}
 }
 

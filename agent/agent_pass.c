@@ -148,6 +148,19 @@ static void settle(struct agent *agent)
 	notify_ready();
 }
 
+/* What each pod may have of a flow table that is nearly full. */
+static void share_flows(struct agent *agent)
+{
+	struct control *control = maps_control(agent->maps);
+	struct flows_stats stats = {};
+
+	if (!agent->flows)
+		return;
+	flows_stats(agent->flows, &stats);
+	__atomic_store_n(&control->flow_share[0], flows_share(stats.capacity_v4, pods_count(agent->pods)), __ATOMIC_RELAXED);
+	__atomic_store_n(&control->flow_share[1], flows_share(stats.capacity_v6, pods_count(agent->pods)), __ATOMIC_RELAXED);
+}
+
 static int pass(struct agent *agent, bool may_block)
 {
 	uint64_t start = now_ns();
@@ -163,6 +176,7 @@ static int pass(struct agent *agent, bool may_block)
 		agent->nodes_dirty = false;
 		node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node, agent->nl);
 	}
+	share_flows(agent);
 	r = apply(agent, may_block, &again);
 	agent->passes++;
 	agent->failed_passes += r < 0;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/kernel/maps.h"
 #include "agent/pods.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -169,6 +170,25 @@ static void own_address(struct datapath_config *c, const struct polder_addr *add
 		own_range(c, &prefix);
 }
 
+int node_write_next_hops(const struct node *node, struct maps *maps)
+{
+	uint32_t place;
+	int r = 0;
+
+	for (place = 0; place < NEXT_HOP_UPLINKS && r == 0; place++) {
+		struct next_hop old = {}, hop = {};
+
+		if (place < node->uplink_count && node->uplinks[place].ifindex)
+			hop = (struct next_hop){.claim = HOP_READY,
+						.ifindex = (uint32_t)node->uplinks[place].ifindex,
+						.mtu = (uint16_t)node->uplinks[place].mtu};
+		r = maps_find(maps, MAP_NEXT_HOPS, &place, &old);
+		if (r == 0 && (old.ifindex != hop.ifindex || old.mtu != hop.mtu))
+			r = maps_put(maps, MAP_NEXT_HOPS, &place, &hop);
+	}
+	return r;
+}
+
 int node_datapath_config(const struct config *config, const struct node *node, uint32_t flow4_sets, uint32_t flow6_sets,
 			 struct datapath_config *ret)
 {
@@ -179,14 +199,13 @@ int node_datapath_config(const struct config *config, const struct node *node, u
 		.masquerade_port_max = config->masquerade_port_max,
 		.masquerade_v4 = config->masquerade && !addr_is_zero(&node->ipv4),
 		.masquerade_v6 = config->masquerade && !addr_is_zero(&node->ipv6),
-		.uplink_ifindex = node->uplink_count ? node->uplinks[0].ifindex : 0,
 	};
 	socklen_t length = sizeof(c.netns_cookie);
 	struct polder_addr gateway;
 	int fd, r = 0;
 
 #if !defined(__x86_64__) && !defined(__i386__)
-	c.strong_order = 1;
+	c.weak_order = 1;
 #endif
 	memcpy(c.gateway_mac, pods_gateway_mac, 6);
 	c.gateway_ipv4_be = inet_addr(PODS_GATEWAY_V4);

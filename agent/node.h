@@ -6,6 +6,8 @@
 #include "agent/kernel/netlink.h"
 #include "datapath/abi.h"
 
+struct maps;
+
 struct node_uplink {
 	char name[IFNAMSIZ];
 	int ifindex; /* 0: not there at present */
@@ -29,6 +31,9 @@ int node_discover(const struct config *config, struct netlink *nl, struct node *
 /* Reads the addresses again. */
 int node_refresh_addresses(struct netlink *nl, struct node *node);
 void node_clear(struct node *node);
+/* The uplinks' places in the map next_hops, the default uplink first. Only differences are written. 0 or -errno. */
+int node_write_next_hops(const struct node *node, struct maps *maps);
+
 /* What the programs need to know; see struct datapath_config. 0 or -errno. */
 int node_datapath_config(const struct config *config, const struct node *node, uint32_t flow4_sets, uint32_t flow6_sets,
 			 struct datapath_config *ret);

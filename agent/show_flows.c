@@ -34,16 +34,16 @@ static const char *action_name(uint8_t action)
 {
 	static const char *const names[] = {
 		[FLOW_NONE] = "none", [FLOW_TO_POD] = "pod",   [FLOW_TO_WIRE] = "wire",
-		[FLOW_TO_HOST] = "host", [FLOW_DROP] = "drop",
+		[FLOW_TO_HOST] = "host", [FLOW_TO_STACK] = "stack", [FLOW_TO_TUNNEL] = "tunnel",
 	};
 
 	return action < sizeof(names) / sizeof(*names) ? names[action] : "unknown";
 }
 
-static json_t *state_document(uint8_t state)
+static json_t *state_document(uint16_t state)
 {
 	static const struct {
-		uint8_t bit;
+		uint16_t bit;
 		const char *name;
 	} names[] = {
 		{FLOW_REPLIED, "replied"},     {FLOW_ESTABLISHED, "established"}, {FLOW_FIN_ORIG, "fin_orig"},
@@ -87,13 +87,31 @@ static void add_translations(json_t *document, const struct flow_record *record)
 			translated ? content->new_dport_be : t->dport_be);
 }
 
-static json_t *flow_document(const struct flow_record *record, uint32_t generation)
+/* Link and MTU of the way out; 0: the node's own stack, or it is gone. */
+static void way_out(struct maps *maps, const struct flow_copy *content, uint32_t *ret_ifindex, uint32_t *ret_mtu)
+{
+	uint32_t place = content->hop;
+	struct pod_entry pod = {};
+	struct next_hop hop = {};
+
+	if (content->action == FLOW_TO_POD && maps_find(maps, MAP_PODS, &place, &pod) == 0)
+		*ret_mtu = pod.mtu;
+	else if (content->action == FLOW_TO_WIRE && maps_find(maps, MAP_NEXT_HOPS, &place, &hop) == 0)
+		*ret_mtu = hop.mtu;
+	else
+		*ret_mtu = 0;
+	*ret_ifindex = content->action == FLOW_TO_POD ? pod.ifindex : hop.ifindex;
+}
+
+static json_t *flow_document(struct maps *maps, const struct flow_record *record, uint32_t generation)
 {
 	const struct flow_snapshot *flow = &record->flow;
 	const struct flow_copy *content = &flow->content;
 	char proto[PROTO_NAME_MAX];
+	uint32_t ifindex, mtu;
 	json_t *document;
 
+	way_out(maps, content, &ifindex, &mtu);
 	document = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o, s:b, s:I, s:b, s:I, s:I, s:o, s:I, s:i}", "family",
 			     family_name(record->family), "proto", proto_name(flow->tuple.proto, proto), "zone",
 			     flow->tuple.zone, "source_port", ntohs(flow->tuple.sport_be), "destination_port",
@@ -102,7 +120,7 @@ static json_t *flow_document(const struct flow_record *record, uint32_t generati
 			     (json_int_t)content->generation, "current", content->generation == generation,
 			     "idle_seconds", (json_int_t)(((uint64_t)record->idle << FLOW_TICK_SHIFT) / 1000000000),
 			     "packets", (json_int_t)flow->packets, "bytes", show_u64(flow->bytes), "out_ifindex",
-			     (json_int_t)content->out_ifindex, "mtu", content->mtu);
+			     (json_int_t)ifindex, "mtu", (int)mtu);
 	if (document)
 		add_translations(document, record);
 	return document;
@@ -113,7 +131,7 @@ static bool add_flow(const struct flow_record *record, void *data)
 	struct walk *walk = data;
 	uint32_t generation = maps_control(walk->sources->maps)->generation;
 
-	return json_array_append_new(walk->list, flow_document(record, generation)) == 0 &&
+	return json_array_append_new(walk->list, flow_document(walk->sources->maps, record, generation)) == 0 &&
 	       json_array_size(walk->list) < walk->limit;
 }
 

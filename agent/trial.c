@@ -99,6 +99,8 @@ int trial_open(const struct config *config, const struct node *node, const char 
 		r = node_datapath_config(config, node, maps_get(t->maps, MAP_FLOWS4)->max_entries,
 					 maps_get(t->maps, MAP_FLOWS6)->max_entries, &constants);
 	if (r == 0)
+		r = node_write_next_hops(node, t->maps);
+	if (r == 0)
 		r = datapath_load(t->maps, NULL, config, &constants, NULL, &t->datapath, message, size);
 	if (r == 0)
 		r = test_run_open(t->maps, t->datapath, true, &t->run);

@@ -7,7 +7,7 @@
 #include "reasons.h"
 
 /* Part of the pin path: maps of another layout are never reused. */
-#define POLDER_LAYOUT_VERSION 2
+#define POLDER_LAYOUT_VERSION 3
 
 #ifndef __bpf__
 #include <assert.h>
@@ -30,7 +30,7 @@ ABI_SIZE(struct polder_addr, 16);
 enum polder_family { FAMILY_V4 = 4, FAMILY_V6 = 6 };
 
 /* Where a packet enters Polder. Part of a flow's key: a spoofed packet from the wire never meets a pod's flow. */
-enum polder_zone { ZONE_POD = 0, ZONE_HOST = 1, ZONE_WIRE = 2 };
+enum polder_zone { ZONE_POD = 0, ZONE_HOST = 1, ZONE_WIRE = 2, ZONE_TUNNEL = 3 };
 
 /*
  * Identities below IDENTITY_FIRST_POD are reserved. Numbers are local to the node.
@@ -80,43 +80,58 @@ ABI_SIZE(struct flow_tuple, 40);
 
 enum flow_action {
 	FLOW_NONE = 0,
-	FLOW_TO_POD = 1,  /* out_ifindex is the pod's host-side link: redirect into its namespace */
-	FLOW_TO_WIRE = 2, /* out_ifindex is an uplink: neighbour look-up, then out */
-	FLOW_TO_HOST = 3, /* the node's own stack */
-	FLOW_DROP = 4,    /* reserved */
+	FLOW_TO_POD = 1,    /* hop is the pod's place in `pods`: redirect into its namespace */
+	FLOW_TO_WIRE = 2,   /* hop is a place in `next_hops` */
+	FLOW_TO_HOST = 3,   /* the node's own stack */
+	FLOW_TO_STACK = 4,  /* through the node's stack: it translated the flow, so the replies go back by it */
+	FLOW_TO_TUNNEL = 5, /* hop is a place in `next_hops` that names the tunnel's other end */
 };
 
 /* flow_head.state. The side that opened the flow is the originator. */
 enum flow_state {
 	FLOW_REPLY = 1 << 0,       /* this entry is the reply direction */
 	FLOW_REPLIED = 1 << 1,     /* the other side has answered */
-	FLOW_ESTABLISHED = 1 << 2, /* never evicted: TCP handshake done, or both sides have sent */
+	FLOW_ESTABLISHED = 1 << 2, /* never evicted: TCP handshake done; datagrams that go on after an answer */
 	FLOW_FIN_ORIG = 1 << 3,
 	FLOW_FIN_REPLY = 1 << 4,
 	FLOW_RESET = 1 << 5,
 	FLOW_TRANSLATED = 1 << 6, /* addresses or ports are rewritten */
 	FLOW_SERVICE = 1 << 7,    /* the destination was chosen by a Service */
+	FLOW_RULED = 1 << 8,      /* rules allowed it: they stand in `flow_rules4` or `flow_rules6` */
+	FLOW_AGAIN = 1 << 9,      /* datagrams: the originator has sent in a later tick than the first answer */
 };
 
 /*
  * Written under `seq`: even when stable, odd while one writer (a CPU or the agent's collector), who won it by
- * compare-and-swap, fills the entry. A reader copies what it needs and compares seq again. `last`, `packets`, `bytes` and
- * `state` change in place.
+ * compare-and-swap, fills the entry. A reader copies what it needs and compares seq again; one that meets a writer tries
+ * again. A judgement with the same outcome moves `generation` alone, by a compare-and-swap of `stamp`. `last`, `packets`,
+ * `bytes` and `state` change in place.
  */
 struct flow_head {
-	__u32 seq;
-	__u32 generation;   /* of the judgement; 0: the place is free */
-	__u32 out_ifindex;
+	union {
+		struct {
+			__u32 seq;
+			__u32 generation; /* of the judgement; 0: the place is free */
+		};
+		__u64 stamp; /* both: little-endian hosts only, as everything that runs these programs */
+	};
 	__u32 last;         /* last use, in ticks: the coarse monotonic clock / 2^30 ns */
 	__u32 packets;
-	__u16 mtu;          /* of the way out, bytes of IP; 0: no limit to check */
-	__u8 action;        /* enum flow_action */
-	__u8 state;         /* enum flow_state bits */
+	__u64 bytes;
+	union {
+		struct {
+			__u16 state;  /* enum flow_state bits */
+			__u8 action;  /* enum flow_action */
+			__u8 pad;
+		};
+		__u32 state_word; /* for atomic changes of `state` */
+	};
+	__u16 hop;          /* a place in `pods` or `next_hops`, by action */
+	__u16 owner;        /* the place in `pods` of the pod that the entry counts for, see struct flow_usage */
 	__u16 addr_diff;    /* checksum difference of the addresses, folded (RFC 1624), as bpf_csum_diff gives it */
 	__u16 port_diff;    /* the same of the ports */
 	__be16 new_sport_be;
 	__be16 new_dport_be;
-	__u64 bytes;
 };
 ABI_SIZE(struct flow_head, 40);
 
@@ -147,16 +162,29 @@ struct flow6_set {
 };
 
 /*
- * Idle time-outs, ticks of 2^30 ns (1.07 s: a shift is cheaper than a division). The programs use them to find a place,
- * the agent's collector to free it.
+ * Arrays `flow_tags4` and `flow_tags6`, beside the flow table: for each set a word with a byte for each way, 8 bits of the
+ * hash of the tuple that stands there, 0 if the way is free. A hint: the entry's key and seq decide. Written while the
+ * entry is held.
+ */
+#define FLOW_TAG_FREE 0
+
+/*
+ * Idle time-outs, ticks of 2^30 ns (1.07 s: a shift is cheaper than a division). The programs use them to find a place and to
+ * tell that a flow is over, the agent's collector to free it. A flow is over when both its directions have been idle for so
+ * long. After net.netfilter.nf_conntrack_*_timeout, except that an established TCP connection is kept for 6.4 hours.
  */
 #define FLOW_TICK_SHIFT 30
 #define FLOW_TIMEOUT_TCP_ESTABLISHED 21600
-#define FLOW_TIMEOUT_TCP_NEW 60
-#define FLOW_TIMEOUT_TCP_CLOSED 10
-#define FLOW_TIMEOUT_UDP_ESTABLISHED 180
-#define FLOW_TIMEOUT_UDP_NEW 30
-#define FLOW_TIMEOUT_OTHER 30
+#define FLOW_TIMEOUT_TCP_NEW 56
+#define FLOW_TIMEOUT_TCP_WAIT 112  /* both sides have sent FIN */
+#define FLOW_TIMEOUT_TCP_RESET 10
+#define FLOW_TIMEOUT_STREAM 112    /* datagrams that go on after an answer */
+#define FLOW_TIMEOUT_DATAGRAM 28   /* the others, ICMP too */
+#define FLOW_TIMEOUT_SCTP_NEW 28
+#define FLOW_TIMEOUT_SCTP_ESTABLISHED 21600
+#define FLOW_TIMEOUT_OTHER 559     /* GRE, ESP and whatever has no ports */
+/* No time-out is shorter: an entry that was used since is not over, whatever it is. */
+#define FLOW_TIMEOUT_LEAST 10
 
 /* ------------------------------------------------------------------ pods and addresses */
 
@@ -295,6 +323,45 @@ struct flow_rules_set {
 	struct flow_rules way[FLOW_WAYS];
 };
 
+/*
+ * Array `flow_usage`, beside `pods` and with one element more, the last, for all of them: entries of the flow tables that
+ * count for the pod.
+ */
+struct flow_usage {
+	__u32 entries[2]; /* IPv4, IPv6 */
+};
+ABI_SIZE(struct flow_usage, 8);
+
+/* ------------------------------------------------------------------ next hops */
+
+/*
+ * Array `next_hops`. The first places are the uplinks' own, written by the agent: the default uplink is 0; the neighbour is
+ * for the kernel to find. The others are made by the programs from what the kernel's routes and neighbours say, each for one
+ * (link, MAC addresses, MTU), and never change while something uses them: what was not used for NEXT_HOP_IDLE ticks
+ * may become another.
+ */
+#define NEXT_HOP_UPLINKS 16
+#define NEXT_HOPS 4096
+#define NEXT_HOP_IDLE 60
+struct next_hop {
+	__u32 claim;       /* 0: free, 1: being written, 2: may be read */
+	__u32 ifindex;     /* 0: none */
+	__u16 mtu;         /* bytes of IP; 0: not known */
+	__u8 mac[6];       /* of the neighbour; all 0: found by the kernel for each packet */
+	__u8 source_mac[6];
+	__u16 pad;
+	__u32 used;        /* ticks */
+	__u32 tunnel;      /* number of the tunnel's other end; 0: none */
+};
+ABI_SIZE(struct next_hop, 32);
+enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
+
+/*
+ * Array `nat_full`: for a hash of a peer (address, port, protocol) the tick in which no source port towards it was found. The
+ * search is short for the rest of that tick.
+ */
+#define NAT_FULL_SLOTS 1024
+
 /* ------------------------------------------------------------------ Services */
 
 /* Hash `services`. Port 0 and protocol 0: the address is a Service's, whatever the port. */
@@ -380,10 +447,11 @@ struct control {
 	__u32 generation;      /* moved by 2: judge every flow anew; by 1: switch to the other rule sets as well */
 	__u32 events;          /* enum event_mask: what somebody listens to */
 	__u32 events_per_second; /* for each CPU; 0: no limit */
+	__u32 flow_share[2];   /* entries (IPv4, IPv6) that a pod may have once the table is over three quarters full; 0: no limit */
 	__u32 pad;
 	__u64 hash_seed[2];    /* drawn when the map is made; never changed, flows are placed by it */
 };
-ABI_SIZE(struct control, 32);
+ABI_SIZE(struct control, 40);
 enum event_mask { EVENT_MASK_DROPS = 1 << 0, EVENT_MASK_FLOWS = 1 << 1 };
 
 /* Per-CPU array `drops`, index reason * DROP_DIRECTIONS + direction. */
@@ -405,7 +473,10 @@ struct drop_counter {
 	X(NAT_RETRIES, "nat_port_retries", "Source ports that were taken when tried")              \
 	X(REJECTS, "rejects", "Refusals sent to the sender (RST, ICMP)")                           \
 	X(SOCKET_TRANSLATED, "socket_translations", "Connects and sends of the node sent to an endpoint") \
-	X(FRAGMENTS_TRACKED, "fragments_tracked", "First fragments remembered")
+	X(FRAGMENTS_TRACKED, "fragments_tracked", "First fragments remembered")                    \
+	X(FLOWS_RESTAMPED, "flows_restamped", "Flows that were judged again with the same outcome") \
+	X(FLOWS_DOUBLED, "flows_doubled", "Judgements given up because another CPU had the same flow") \
+	X(NEXT_HOPS_MADE, "next_hops_made", "Next hops learnt from the kernel's routes and neighbours")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,
@@ -480,8 +551,7 @@ struct datapath_config {
 	__be32 gateway_ipv6_be[4];
 	__be32 node_ipv6_be[4];
 	__u64 netns_cookie; /* of the node: sockets of other namespaces are left alone */
-	__u32 uplink_ifindex; /* of the default uplink; 0: none */
 	__u32 own_range_count; /* the node's own pod ranges and addresses: sources that never come from the wire */
-	__u32 strong_order; /* 1: the CPU may reorder loads (not x86) */
+	__u32 weak_order; /* 1: the CPU may reorder loads (not x86) */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

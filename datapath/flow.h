@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The flow table: an array of sets of eight entries. A tuple's hash names two sets and a first way, so an established packet
- * reads one or two cache lines. See struct flow_head for how readers and writers meet.
+ * reads one or two cache lines; the sets' tags say which. See struct flow_head for how readers and writers meet.
  *
  * Functions with a `family` argument are inlined with a constant: one source, two shapes.
  */
@@ -10,17 +10,21 @@
 #include "flow_math.h"
 #include "packet.h"
 
-/* The set's first entry. `which` 0 or 1. */
-static __always_inline void *flow_set(__u64 hash, __u8 which, __u8 family)
+/* The first entry of the set numbered `index`. */
+static __always_inline void *flow_set(__u32 index, __u8 family)
 {
-	__u32 index;
+	return family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &index) : bpf_map_lookup_elem(&flows6, &index);
+}
 
-	if (family == FAMILY_V4) {
-		index = flow_set_index(hash, which, config.flow4_sets);
-		return bpf_map_lookup_elem(&flows4, &index);
-	}
-	index = flow_set_index(hash, which, config.flow6_sets);
-	return bpf_map_lookup_elem(&flows6, &index);
+/* The tags of the set numbered `index`: a byte for each way. */
+static __always_inline __u64 *flow_tags(__u32 index, __u8 family)
+{
+	return family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_tags4, &index) : bpf_map_lookup_elem(&flow_tags6, &index);
+}
+
+static __always_inline __u32 flow_sets(__u8 family)
+{
+	return family == FAMILY_V4 ? config.flow4_sets : config.flow6_sets;
 }
 
 static __always_inline void *flow_way(void *set, __u32 way, __u8 family)
@@ -33,6 +37,11 @@ static __always_inline struct flow_head *flow_head_of(void *flow, __u8 family)
 	return flow + FLOW_WORDS(family) * sizeof(__u64);
 }
 
+static __always_inline __u64 *flow_key_of(struct flow_head *head, __u8 family)
+{
+	return (void *)head - FLOW_WORDS(family) * sizeof(__u64);
+}
+
 static __always_inline bool flow_key_equal(const void *flow, const struct flow_tuple *t, __u8 family)
 {
 	const __u64 *key = flow;
@@ -43,31 +52,51 @@ static __always_inline bool flow_key_equal(const void *flow, const struct flow_t
 	       (key[2] == t->words[2] && key[3] == t->words[3] && key[4] == t->words[4]);
 }
 
-/* A full barrier where loads may pass loads; nothing on x86. */
-static __always_inline void load_barrier(struct flow_head *head)
+static __always_inline bool tuple_equal(const struct flow_tuple *a, const struct flow_tuple *b, __u8 family)
 {
-	barrier();
-	if (config.strong_order)
-		__sync_fetch_and_add(&head->seq, 0);
+	return flow_key_equal(a, b, family);
 }
 
-/* Copies an entry if it is the tuple's and no writer is at it. */
-static __always_inline bool flow_read(void *flow, const struct flow_tuple *t, __u8 family,
-				      struct flow_copy *copy)
+/* What was written before is seen by whoever sees what is written after, on every CPU: a full barrier. */
+static __always_inline void full_barrier(void)
+{
+	__u64 word = 0, before;
+
+	before = __sync_fetch_and_add(&word, 1); /* with its result: ordered on all sides */
+	opaque(before);
+	barrier();
+}
+
+/* Loads before it are done before those behind it. x86 does so by itself; the compiler has to be told. */
+static __always_inline void load_barrier(void)
+{
+	barrier();
+	if (config.weak_order)
+		full_barrier();
+}
+
+enum flow_outcome { FLOW_ABSENT = 0, FLOW_FOUND = 1, FLOW_BUSY = 2 };
+
+/*
+ * Copies an entry if it is the tuple's. Its seq is read before its key, and again behind the content: nothing in between is
+ * another flow's. FLOW_BUSY: a writer is at it, or was meanwhile.
+ */
+static __always_inline int flow_read(void *flow, const struct flow_tuple *t, __u8 family, struct flow_copy *copy)
 {
 	struct flow_head *head = flow_head_of(flow, family);
 	const __be32 *addrs = (void *)(head + 1);
-	__u32 seq = READ_ONCE(head->seq);
+	__u64 stamp = READ_ONCE(head->stamp);
 
+	load_barrier();
 	if (!flow_key_equal(flow, t, family))
-		return false;
-	load_barrier(head);
-	copy->generation = head->generation;
-	copy->out_ifindex = head->out_ifindex;
+		return FLOW_ABSENT;
+	copy->seq = stamp;
+	copy->generation = stamp >> 32;
 	copy->last = head->last;
-	copy->mtu = head->mtu;
-	copy->action = head->action;
 	copy->state = head->state;
+	copy->action = head->action;
+	copy->hop = head->hop;
+	copy->owner = head->owner;
 	copy->addr_diff = head->addr_diff;
 	copy->port_diff = head->port_diff;
 	copy->new_sport_be = head->new_sport_be;
@@ -79,303 +108,147 @@ static __always_inline bool flow_read(void *flow, const struct flow_tuple *t, __
 		__builtin_memcpy(copy->new_saddr_be, addrs, 16);
 		__builtin_memcpy(copy->new_daddr_be, addrs + 4, 16);
 	}
-	load_barrier(head);
-	return !(seq & 1) && READ_ONCE(head->seq) == seq && copy->generation;
-}
-
-static __always_inline int flow_scan_sets(const struct flow_tuple *t, __u64 hash, __u8 family)
-{
-	void *set = flow_set(hash, 0, family);
-	int i;
-
-	if (!set)
-		return -1;
-	for (i = 0; i < 2 * FLOW_WAYS; i++) {
-		if (i == FLOW_WAYS) {
-			set = flow_set(hash, 1, family);
-			if (!set)
-				return -1;
-		}
-		if (flow_key_equal(flow_way(set, i, family), t, family))
-			return i;
-	}
-	return -1;
-}
-
-/* The number of the way that holds the tuple, those of the second set from FLOW_WAYS; -1: none. Global: verified once. */
-__noinline int flow_scan(struct flow_tuple *t, __u64 hash, __u8 family)
-{
-	if (!t)
-		return -1;
-	return family == FAMILY_V4 ? flow_scan_sets(t, hash, FAMILY_V4) : flow_scan_sets(t, hash, FAMILY_V6);
-}
-
-/*
- * The tuple's entry, or NULL. Each set's first way is tried before all the others: nearly every look-up ends there,
- * with one or two cache lines read.
- */
-static __always_inline struct flow_head *flow_find(struct flow_tuple *t, __u64 hash, __u8 family,
-						   struct flow_copy *copy)
-{
-	void *set = flow_set(hash, 0, family);
-	void *flow;
-	int i;
-
-	if (!set)
-		return NULL;
-	flow = flow_way(set, flow_first_way(hash, 0), family);
-	if (unlikely(!flow_key_equal(flow, t, family))) {
-		set = flow_set(hash, 1, family);
-		if (!set)
-			return NULL;
-		flow = flow_way(set, flow_first_way(hash, 1), family);
-		if (!flow_key_equal(flow, t, family)) {
-			i = flow_scan(t, hash, family);
-			if (i < 0)
-				return NULL;
-			set = flow_set(hash, i >= FLOW_WAYS, family);
-			if (!set)
-				return NULL;
-			flow = flow_way(set, i, family);
-		}
-	}
-	return flow_read(flow, t, family, copy) ? flow_head_of(flow, family) : NULL;
-}
-
-/* Where a new entry may go. */
-struct flow_place {
-	struct flow_head *head;
-	__u32 seq;
-	__u32 way;    /* from FLOW_WAYS on: of the second set */
-	bool same;    /* the tuple stands there already */
-	bool evicts;  /* an unanswered flow has to go */
-};
-
-static __always_inline __u8 flow_proto(const void *flow)
-{
-	return ((const struct flow_tuple *)flow)->proto;
-}
-
-/* How good a way is as the place of a tuple: one of these from bit 40 up, then what decides among equals, then its number. */
-enum flow_rank { RANK_NONE, RANK_UNANSWERED, RANK_FREE, RANK_FREE_SECOND, RANK_FREE_FIRST };
-
-/* All bits set if `x` is 0, else none. */
-static __always_inline __u64 mask_if_zero(__u64 x)
-{
-	x |= -x;
-	opaque(x);
-	return (x >> 63) - 1;
-}
-
-/* All bits set if a < b; both below 2^63. */
-static __always_inline __u64 mask_if_less(__u64 a, __u64 b)
-{
-	__s64 difference = a - b;
-
-	opaque(difference);
-	return difference >> 63;
-}
-
-/*
- * The rank of the way numbered `i`, which does not hold the tuple. `free` counts the free ways of its set so far: so the last one of the
- * emptier set ranks highest. No branches: all ways are alike to the verifier, and to the CPU.
- */
-static __always_inline __u64 flow_way_rank(const struct flow_head *head, __u64 hash, __u32 i, __u32 age, __u64 timeout,
-					   __u64 *free)
-{
-	__u64 usable = mask_if_zero(READ_ONCE(head->seq) & 1);
-	__u64 unanswered = mask_if_zero(head->state & FLOW_ESTABLISHED);
-	__u64 is_free, class;
-
-	is_free = mask_if_zero(head->generation) | mask_if_less(timeout, age);
-	class = RANK_FREE + (mask_if_zero(i ^ flow_first_way(hash, 0)) & (RANK_FREE_FIRST - RANK_FREE)) +
-		(mask_if_zero(i ^ (flow_first_way(hash, 1) + FLOW_WAYS)) & (RANK_FREE_SECOND - RANK_FREE));
-	*free += is_free & usable & 1;
-	return (((is_free & (class << 40 | *free << 8)) |
-		 (~is_free & unanswered & ((__u64)RANK_UNANSWERED << 40 | (__u64)age << 8))) &
-		usable) | i;
-}
-
-/*
- * Looks at all ways of both sets: the tuple's own entry, else a free one (the first ways before the others, the emptier
- * set before the fuller), else the longest unused flow that nobody answered. Established flows are never taken.
- * NULL head: no place.
- */
-static __always_inline void flow_place_find(const struct flow_tuple *t, __u64 hash, __u8 family, __u32 now,
-					    struct flow_place *place)
-{
-	void *set = flow_set(hash, 0, family);
-	__u64 best = 0, best_seq = 0, free = 0, timeout, rank, better;
-	struct flow_head *head;
-	__u32 i, seq;
-	void *flow;
-
-	place->head = NULL;
-	for (i = 0; i < 2 * FLOW_WAYS; i++) {
-		if (i == FLOW_WAYS) {
-			set = flow_set(hash, 1, family);
-			free = 0;
-		}
-		if (!set)
-			return;
-		flow = flow_way(set, i, family);
-		head = flow_head_of(flow, family);
-		seq = READ_ONCE(head->seq);
-		timeout = flow_timeout(flow_proto(flow), head->state);
-		forget(timeout, hash);
-		if (flow_key_equal(flow, t, family) && head->generation) {
-			place->head = head;
-			place->seq = seq;
-			place->way = i;
-			place->same = true;
-			place->evicts = false;
-			return;
-		}
-		rank = flow_way_rank(head, hash, i, flow_age(now, head->last), timeout, &free);
-		better = mask_if_less(best, rank);
-		best ^= (best ^ rank) & better;
-		best_seq ^= (best_seq ^ seq) & better;
-		forget(best, hash);
-		forget(best_seq, hash);
-		forget(free, hash);
-	}
-	if (!(best >> 40))
-		return;
-	set = flow_set(hash, best & FLOW_WAYS ? 1 : 0, family);
-	if (!set)
-		return;
-	place->head = flow_head_of(flow_way(set, best, family), family);
-	place->seq = best_seq;
-	place->way = best & (2 * FLOW_WAYS - 1);
-	place->same = false;
-	place->evicts = best >> 40 == RANK_UNANSWERED;
-}
-
-/* Wins the place for this CPU; false: somebody else was quicker. */
-static __always_inline bool flow_claim(struct flow_place *place)
-{
-	return !(place->seq & 1) &&
-	       __sync_val_compare_and_swap(&place->head->seq, place->seq, place->seq + 1) == place->seq;
-}
-
-static __always_inline void flow_release(struct flow_head *head)
-{
-	__u32 seq = __sync_fetch_and_add(&head->seq, 1); /* with its result: a full barrier */
-
-	opaque(seq);
-}
-
-/* Fills a claimed place. A tuple's own entry keeps its counters. `length` of the packet at hand, 0 if it goes the other way. */
-static __always_inline void flow_fill(struct flow_place *place, const struct flow_tuple *t,
-				      const struct flow_copy *content, __u8 family, __u32 now, __u32 length)
-{
-	struct flow_head *head = place->head;
-	__u64 *key = (void *)head - FLOW_WORDS(family) * sizeof(__u64);
-	__be32 *addrs = (void *)(head + 1);
-	int i;
-
-	for (i = 0; i < FLOW_WORDS(family); i++)
-		key[i] = t->words[i];
-	if (!place->same) {
-		head->packets = 0;
-		head->bytes = 0;
-	}
-	head->packets += length != 0;
-	head->bytes += length;
-	head->generation = content->generation;
-	head->out_ifindex = content->out_ifindex;
-	head->last = now;
-	head->mtu = content->mtu;
-	head->action = content->action;
-	head->state = content->state;
-	head->addr_diff = content->addr_diff;
-	head->port_diff = content->port_diff;
-	head->new_sport_be = content->new_sport_be;
-	head->new_dport_be = content->new_dport_be;
-	if (family == FAMILY_V4) {
-		addrs[0] = content->new_saddr_be[0];
-		addrs[1] = content->new_daddr_be[0];
-	} else {
-		__builtin_memcpy(addrs, content->new_saddr_be, 16);
-		__builtin_memcpy(addrs + 4, content->new_daddr_be, 16);
-	}
-}
-
-/* Where an entry was written or removed, and what it had seen until then. */
-enum flow_was_kind { WAS_NOT_TOUCHED, WAS_THIS_FLOW, WAS_ANOTHER_FLOW };
-struct flow_was {
-	__u32 set;
-	__u32 way;
-	__u32 kind; /* enum flow_was_kind */
-	__u32 packets;
-	__u64 bytes;
-};
-
-static __always_inline void flow_remember(struct flow_was *was, const struct flow_place *place, __u64 hash, __u8 family)
-{
-	__u32 sets = family == FAMILY_V4 ? config.flow4_sets : config.flow6_sets;
-
-	was->set = flow_set_index(hash, place->way >= FLOW_WAYS, sets);
-	was->way = place->way & (FLOW_WAYS - 1);
-	was->kind = place->same ? WAS_THIS_FLOW : WAS_ANOTHER_FLOW;
-	was->packets = place->head->generation ? place->head->packets : 0;
-	was->bytes = place->head->bytes;
-}
-
-enum flow_write_result { FLOW_WRITTEN, FLOW_BUSY, FLOW_FULL };
-
-static __always_inline int flow_write(const struct flow_tuple *t, __u64 hash, const struct flow_copy *content,
-				      __u8 family, __u32 now, __u32 length, struct flow_place *place,
-				      struct flow_was *was)
-{
-	flow_place_find(t, hash, family, now, place);
-	if (!place->head)
-		return FLOW_FULL;
-	if (!flow_claim(place))
+	load_barrier();
+	if (unlikely(stamp & 1 || READ_ONCE(head->seq) != (__u32)stamp))
 		return FLOW_BUSY;
-	flow_remember(was, place, hash, family);
-	flow_fill(place, t, content, family, now, length);
-	flow_release(place->head);
-	return FLOW_WRITTEN;
+	return copy->generation ? FLOW_FOUND : FLOW_ABSENT;
 }
 
-/* Frees the tuple's entry if it has one. */
-static __always_inline void flow_delete(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_was *was)
+/* The tuple's entry in the set: its tag names the ways that it may stand in. */
+static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 hash, __u8 which, __u8 family,
+					   struct flow_copy *copy)
 {
-	struct flow_place place = {.same = true};
-	int way = flow_scan(t, hash, family);
-	void *set, *flow;
+	__u32 index = flow_set_index(hash, which, flow_sets(family)), way, i;
+	__u64 *tags = flow_tags(index, family), found;
+	void *set = flow_set(index, family);
+	int outcome;
 
-	if (way < 0)
-		return;
-	set = flow_set(hash, way >= FLOW_WAYS, family);
-	if (!set)
-		return;
-	flow = flow_way(set, way, family);
-	place.head = flow_head_of(flow, family);
-	place.way = way;
-	place.seq = READ_ONCE(place.head->seq);
-	barrier();
-	if (!flow_key_equal(flow, t, family) || !place.head->generation || !flow_claim(&place))
-		return;
-	flow_remember(was, &place, hash, family);
-	place.head->generation = 0;
-	*(__u64 *)((void *)place.head - FLOW_WORDS(family) * sizeof(__u64)) = 0; /* look-ups go on behind it */
-	flow_release(place.head);
+	if (!tags || !set)
+		return FLOW_ABSENT;
+	found = flow_tags_equal(READ_ONCE(*tags), flow_tag(hash));
+	for (i = 0; i < FLOW_WAYS && found; i++) {
+		way = flow_tags_first(found);
+		outcome = flow_read(flow_way(set, way, family), t, family, copy);
+		if (outcome != FLOW_ABSENT) {
+			copy->set = index;
+			copy->way = way;
+			return outcome;
+		}
+		found &= found - 1;
+	}
+	return FLOW_ABSENT;
 }
 
-/* Sets state bits in place, atomically: mtu, action and state share one aligned word. */
-static __always_inline void flow_mark(struct flow_head *head, __u8 bits)
+/*
+ * Global functions, here and below, are verified once and not for each way that leads to them; they also keep
+ * the stack of the deepest call low.
+ *
+ * Searches both sets. enum flow_outcome.
+ */
+__noinline int flow_search(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
 {
-	__u32 *word = (__u32 *)&head->mtu;
-	union {
-		struct {
-			__u16 mtu;
-			__u8 action;
-			__u8 state;
-		};
-		__u32 word;
-	} mask = {.state = bits};
+	int outcome;
 
-	__sync_fetch_and_or(word, mask.word);
+	if (!t || !copy)
+		return FLOW_ABSENT;
+	if (family == FAMILY_V4) {
+		outcome = flow_search_set(t, hash, 0, FAMILY_V4, copy);
+		return outcome ? outcome : flow_search_set(t, hash, 1, FAMILY_V4, copy);
+	}
+	outcome = flow_search_set(t, hash, 0, FAMILY_V6, copy);
+	return outcome ? outcome : flow_search_set(t, hash, 1, FAMILY_V6, copy);
+}
+
+/* A writer needs some ten ns, each try at least as many: who holds an entry for longer is not running. */
+#define FLOW_BUSY_TRIES 64
+
+/* The same, and a writer that is met is waited for. FLOW_BUSY: in vain. */
+static __always_inline int flow_lookup(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
+{
+	int outcome = FLOW_BUSY, i;
+
+	for (i = 0; i < FLOW_BUSY_TRIES && outcome == FLOW_BUSY; i++)
+		outcome = flow_search(t, hash, copy, family);
+	return outcome;
+}
+
+static __always_inline __u64 tuple_hash(const struct flow_tuple *t, __u8 family, const struct control *control)
+{
+	return family == FAMILY_V4 ? flow_hash(t, FAMILY_V4, control) : flow_hash(t, FAMILY_V6, control);
+}
+
+/* The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends there, with one line read. */
+static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
+{
+	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
+	void *set = flow_set(index, family);
+
+	if (unlikely(!set))
+		return FLOW_ABSENT;
+	if (likely(flow_read(flow_way(set, way, family), t, family, copy) == FLOW_FOUND)) {
+		copy->set = index;
+		copy->way = way;
+		return FLOW_FOUND;
+	}
+	return flow_lookup(t, hash, copy, family);
+}
+
+/* The head of an entry by its place; NULL: no such set. */
+static __always_inline struct flow_head *flow_head_at(__u32 set, __u32 way, __u8 family)
+{
+	void *base = flow_set(set, family);
+
+	return base ? flow_head_of(flow_way(base, way, family), family) : NULL;
+}
+
+/* The same where the family is no constant. */
+static __always_inline struct flow_head *flow_head_anywhere(__u32 set, __u32 way, __u8 family)
+{
+	return family == FAMILY_V4 ? flow_head_at(set, way, FAMILY_V4) : flow_head_at(set, way, FAMILY_V6);
+}
+
+/* Changes state bits in place, atomically. */
+static __always_inline void flow_mark(struct flow_head *head, __u32 set, __u32 clear)
+{
+	if (set)
+		__sync_fetch_and_or(&head->state_word, set);
+	if (clear)
+		__sync_fetch_and_and(&head->state_word, ~clear);
+}
+
+/* Room that the stack has not: of flow_other_side() and of next_hop_follow(). */
+struct flow_scratch {
+	struct flow_tuple twin;
+	struct bpf_fib_lookup fib;
+};
+MAP(flow_scratches, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_scratch, 1, 0);
+
+static __always_inline struct flow_scratch *flow_scratch_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&flow_scratches, &zero);
+}
+
+/* The other direction's entry, if it is this flow's own. enum flow_outcome. */
+__noinline int flow_other_side(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u8 family)
+{
+	const struct control *control = control_get();
+	struct flow_scratch *scratch = flow_scratch_get();
+	int outcome;
+
+	if (!t || !copy || !other || !control || !scratch)
+		return FLOW_ABSENT;
+	if (family == FAMILY_V4)
+		flow_twin(t, copy, FAMILY_V4, &scratch->twin);
+	else
+		flow_twin(t, copy, FAMILY_V6, &scratch->twin);
+	outcome = flow_lookup(&scratch->twin, tuple_hash(&scratch->twin, family, control), other, family);
+	if (outcome != FLOW_FOUND)
+		return outcome;
+	if (family == FAMILY_V4)
+		flow_twin(&scratch->twin, other, FAMILY_V4, &scratch->twin);
+	else
+		flow_twin(&scratch->twin, other, FAMILY_V6, &scratch->twin);
+	return tuple_equal(&scratch->twin, t, family) ? FLOW_FOUND : FLOW_ABSENT;
 }

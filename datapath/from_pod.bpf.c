@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* TC, host side of a pod's link, ingress: every packet that a pod sends. */
+#include "context_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "source.h"
@@ -64,7 +65,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .direction = DROP_FROM_POD};
+	struct packet p = {.length = skb->len, .link = skb->ifindex, .direction = DROP_FROM_POD};
 	struct flow_copy flow;
 	int result;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* TC, uplink, ingress: what comes from outside, for pods or for the node's own stack. */
+#include "context_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "source.h"
@@ -29,11 +30,15 @@ static __always_inline bool may_be_masqueraded(const struct packet *p)
 }
 
 /* Not of a known flow: a local pod's packets are judged, the rest belongs to the node's stack. 1: judge. */
-static __always_inline int for_a_pod(const struct packet *p)
+__noinline int for_a_pod(struct packet *p)
 {
-	struct polder_addr to = tuple_daddr(&p->tuple, p->family);
-	const struct address_entry *entry = address_find(&to);
+	const struct address_entry *entry;
+	struct polder_addr to;
 
+	if (!p)
+		return -REASON_INTERNAL;
+	to = tuple_daddr(&p->tuple, p->family);
+	entry = address_find(&to);
 	if (entry && entry->flags & ADDRESS_LOCAL) {
 		if (entry->flags & ADDRESS_POD)
 			return 1;
@@ -48,8 +53,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 				       __u8 family)
 {
 	bool node = to_node(p, family);
-	struct flow_head *head;
-	int result;
+	int result, outcome;
 
 	if (node && !may_be_masqueraded(p))
 		return TC_ACT_OK;
@@ -65,13 +69,15 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		result = for_a_pod(p);
 		return result ? -REASON_ICMP_NO_FLOW : TC_ACT_OK;
 	}
-	head = flow_of(p, flow, family);
-	if (!head) {
+	outcome = flow_of(p, flow, family);
+	if (outcome == FLOW_FOUND && unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
+		outcome = follow_alive(p, flow);
+	if (outcome == FLOW_ABSENT) {
 		result = for_a_pod(p);
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
 	}
-	return follow_entry(skb, p, head, flow, ZONE_WIRE, family);
+	return follow_entry(skb, p, outcome, flow, ZONE_WIRE, family);
 }
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
@@ -118,7 +124,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int from_wire(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .direction = DROP_FROM_WIRE};
+	struct packet p = {.length = skb->len, .link = skb->ifindex, .direction = DROP_FROM_WIRE};
 	struct flow_copy flow;
 	int result;
 

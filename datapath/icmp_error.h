@@ -18,6 +18,7 @@ struct inner_packet {
 struct icmp_work {
 	struct inner_packet inner;
 	struct flow_tuple tuple; /* of the flow's packets that go the error's way */
+	struct flow_copy other;  /* for a look-up */
 };
 MAP(icmp_works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct icmp_work, 1, 0);
 
@@ -174,43 +175,67 @@ static __always_inline void outer_content(const struct packet *p, const struct f
 		   p->tuple.v6.saddr_be[2] != t->v6.saddr_be[2] || p->tuple.v6.saddr_be[3] != t->v6.saddr_be[3]) {
 		__builtin_memcpy(f->new_saddr_be, p->tuple.v6.saddr_be, 16);
 	}
-	f->mtu = 0;
-	f->port_diff = 0;
 	/* The tuple as if it were the packet's: no ports. */
 	content_diffs(&p->tuple, f, p->family);
 	f->port_diff = 0;
 }
 
 /*
- * Finds the flow that the error is about and translates the inner packet; `flow` then holds what forward() is to do with
- * the outer one. 0 or -reason.
+ * The flow was found by the packet inside: the outer header has to say the same. An error goes to who sent that packet, whoever sends
+ * the error; a pod speaks of its own flows only.
  */
-__noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
+static __always_inline int check_outer(const struct packet *p, const struct flow_tuple *t)
+{
+	struct polder_addr to = tuple_daddr(&p->tuple, p->family), inner_source = tuple_daddr(t, p->family);
+	struct polder_addr from = tuple_saddr(&p->tuple, p->family), inner_destination = tuple_saddr(t, p->family);
+
+	if (!addr_equal(&to, &inner_source))
+		return -REASON_ICMP_NO_FLOW;
+	return p->tuple.zone != ZONE_POD || addr_equal(&from, &inner_destination) ? 0 : -REASON_ICMP_NO_FLOW;
+}
+
+static __always_inline struct icmp_work *icmp_work_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&icmp_works, &zero);
+}
+
+/* Finds the flow that the error is about; `flow` holds its entry. 0 or -reason. */
+__noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 {
 	const struct control *control = control_get();
-	__u32 zero = 0;
-	struct icmp_work *w = bpf_map_lookup_elem(&icmp_works, &zero);
-	int result;
+	struct icmp_work *w = icmp_work_get();
+	int outcome;
 
 	if (!p || !flow || !w || !control)
 		return -REASON_INTERNAL;
-	result = inner_parse(skb, p, &w->inner);
-	if (result)
-		return result;
 	inner_reversed(&w->inner, p->tuple.zone, p->family, &w->tuple);
-	if (!flow_lookup(&w->tuple, flow, p->family) || flow->generation != READ_ONCE(control->generation))
+	outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
+	if (outcome == FLOW_BUSY)
+		return -REASON_FLOW_BUSY;
+	if (outcome == FLOW_ABSENT || flow->generation != READ_ONCE(control->generation) ||
+	    flow_idle(&w->tuple, flow, &w->other, flow_timeout(w->tuple.proto, flow->state), p->family))
 		return -REASON_ICMP_NO_FLOW;
-	/* A pod speaks of its own flows only. */
-	if (p->tuple.zone == ZONE_POD) {
-		struct polder_addr said = tuple_saddr(&w->tuple, p->family), source = tuple_saddr(&p->tuple, p->family);
+	return check_outer(p, &w->tuple);
+}
 
-		if (!addr_equal(&said, &source))
-			return -REASON_ICMP_NO_FLOW;
-	}
-	if (!(flow->state & FLOW_TRANSLATED)) {
-		flow->mtu = 0;
-		return 0;
-	}
+/* Reads the packet inside. 0 or -reason. */
+__noinline int icmp_error_parse(struct __sk_buff *skb, struct packet *p)
+{
+	struct icmp_work *w = icmp_work_get();
+
+	return p && w ? inner_parse(skb, p, &w->inner) : -REASON_INTERNAL;
+}
+
+/* Translates the packet inside; `flow` then holds what forward() is to do with the outer one. 0 or -reason. */
+__noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
+{
+	struct icmp_work *w = icmp_work_get();
+	int result;
+
+	if (!p || !flow || !w)
+		return -REASON_INTERNAL;
 	result = inner_rewrite(skb, p, &w->inner, flow);
 	if (result)
 		return result;
@@ -221,8 +246,12 @@ __noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, str
 static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
 					     __u8 zone, __u8 family)
 {
-	int result = icmp_error_translate(skb, p, flow);
+	int result = icmp_error_parse(skb, p);
 
+	if (!result)
+		result = icmp_error_find(p, flow);
+	if (!result && flow->state & FLOW_TRANSLATED)
+		result = icmp_error_translate(skb, p, flow);
 	if (result)
 		return result;
 	/* ICMPv6 sums cover the outer addresses, ICMP's do not. */

@@ -17,6 +17,11 @@ MAP(control, BPF_MAP_TYPE_ARRAY, __u32, struct control, 1, BPF_F_MMAPABLE);
 
 MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow4_set, 16384, BPF_F_MMAPABLE);
 MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow6_set, 8192, BPF_F_MMAPABLE);
+MAP(flow_tags4, BPF_MAP_TYPE_ARRAY, __u32, __u64, 16384, BPF_F_MMAPABLE);
+MAP(flow_tags6, BPF_MAP_TYPE_ARRAY, __u32, __u64, 8192, BPF_F_MMAPABLE);
+MAP(flow_usage, BPF_MAP_TYPE_ARRAY, __u32, struct flow_usage, POLDER_MAX_PODS + 1, BPF_F_MMAPABLE);
+MAP(next_hops, BPF_MAP_TYPE_ARRAY, __u32, struct next_hop, NEXT_HOPS, 0);
+MAP(nat_full, BPF_MAP_TYPE_ARRAY, __u32, __u32, NAT_FULL_SLOTS, 0);
 
 MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, POLDER_MAX_PODS, BPF_F_RDONLY_PROG);
 MAP(addresses, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct address_entry, 131072,
@@ -77,11 +82,22 @@ static __always_inline void count_up(enum polder_counter which)
 		(*counter)++;
 }
 
+/* The place in `pods` of the pod behind a host-side link. */
+static __always_inline __u16 pod_place(__u32 ifindex)
+{
+	return ifindex % POLDER_MAX_PODS;
+}
+
+/* The pod at a place; its ifindex is 0 if there is none. */
+static __always_inline const struct pod_entry *pod_at(__u32 place)
+{
+	return bpf_map_lookup_elem(&pods, &place);
+}
+
 /* The entry of the pod behind a host-side link; NULL if there is none. */
 static __always_inline const struct pod_entry *pod_of_link(__u32 ifindex)
 {
-	__u32 index = ifindex % POLDER_MAX_PODS;
-	const struct pod_entry *pod = bpf_map_lookup_elem(&pods, &index);
+	const struct pod_entry *pod = pod_at(pod_place(ifindex));
 
 	return pod && pod->ifindex == ifindex ? pod : NULL;
 }

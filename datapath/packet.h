@@ -51,6 +51,7 @@ enum packet_flag {
 struct packet {
 	struct flow_tuple tuple;
 	__u32 length;      /* of the frame */
+	__u32 link;        /* that it came in by; 0: the node made it */
 	union {
 		__be32 fragment_id_be; /* of a fragment */
 		__u32 mtu;             /* of the way out, once the packet was found too big for it */

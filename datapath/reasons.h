@@ -48,7 +48,9 @@
 	X(REWRITE, "rewrite_failed", "the kernel refused to change the packet")                    \
 	X(REJECT_FAILED, "reject_failed", "no answer could be made for the sender")                \
 	X(INTERNAL, "internal", "a map that must be there is not")                                 \
-	X(POLICY_CAPACITY, "policy_capacity", "the pod's policies do not fit in the maps: closed")
+	X(POLICY_CAPACITY, "policy_capacity", "the pod's policies do not fit in the maps: closed") \
+	X(FLOW_BUSY, "flow_busy", "another CPU kept the flow's entry for too long")                \
+	X(FLOW_SHARE, "flow_share", "the flow table is nearly full and the pod holds more than its share")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,

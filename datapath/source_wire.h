@@ -42,6 +42,15 @@ static __always_inline bool source_is_own_pod(const struct packet *p)
 	return false;
 }
 
+/* Is the source the node's own address? */
+static __always_inline bool source_is_node(const struct packet *p)
+{
+	if (p->family == FAMILY_V4)
+		return p->tuple.v4.saddr_be == config.node_ipv4_be;
+	return p->tuple.v6.saddr_be[0] == config.node_ipv6_be[0] && p->tuple.v6.saddr_be[1] == config.node_ipv6_be[1] &&
+	       p->tuple.v6.saddr_be[2] == config.node_ipv6_be[2] && p->tuple.v6.saddr_be[3] == config.node_ipv6_be[3];
+}
+
 /* A packet from the wire. 0 or -reason. */
 static __always_inline int check_wire_source(const struct packet *p)
 {

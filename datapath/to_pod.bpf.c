@@ -3,21 +3,39 @@
  * TC, host side of a pod's link, egress: what the node's own stack sends to the pod. Packets of other pods and of the wire
  * do not come by here: they are redirected into the pod's namespace.
  */
+#include "context_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "source.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/*
+ * The flow of a packet to the pod. What the node's stack forwards may be the answer to what the pod sent to the node, if the node
+ * translates that: it is the reply of a flow with the node.
+ */
+static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow, __u8 family)
+{
+	int outcome = flow_of(p, flow, family);
+
+	if (likely(outcome != FLOW_ABSENT || p->tuple.zone != ZONE_WIRE))
+		return outcome;
+	p->tuple.zone = ZONE_HOST;
+	outcome = flow_of(p, flow, family);
+	if (outcome == FLOW_BUSY || (outcome == FLOW_FOUND && flow->state & FLOW_REPLY))
+		return outcome;
+	p->tuple.zone = ZONE_WIRE;
+	return FLOW_ABSENT;
+}
+
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
 	int result;
 
-	/* What came in by a link that is no pod's is as little to be believed as what comes by an uplink. */
-	if (p->tuple.zone == ZONE_WIRE && !pod_of_link(skb->ingress_ifindex))
-		result = check_wire_source(p);
-	else
-		result = check_addresses(p);
+	result = check_addresses(p);
+	/* What came in by a link that is no pod's has no pod's address. The node's own it may have: the node may translate. */
+	if (!result && p->tuple.zone == ZONE_WIRE && source_is_own_pod(p) && !source_is_node(p) && !pod_of_link(p->link))
+		result = -REASON_MARTIAN;
 	if (result)
 		return result;
 	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
@@ -27,7 +45,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		return follow_icmp_error(skb, p, flow, ZONE_HOST, family);
-	return follow_flow(skb, p, flow, ZONE_HOST, family);
+	return follow_entry(skb, p, flow_to_pod(p, flow, family), flow, ZONE_HOST, family);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
@@ -63,7 +81,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .direction = DROP_TO_POD};
+	struct packet p = {.length = skb->len, .link = skb->ingress_ifindex, .direction = DROP_TO_POD};
 	struct flow_copy flow;
 	int result;
 

@@ -57,9 +57,10 @@ static void decode6(const struct flow6 *flow, struct flow_snapshot *ret)
 
 static void decode_head(const struct flow_head *head, struct flow_snapshot *ret)
 {
+	ret->content.seq = head->seq;
 	ret->content.generation = head->generation;
-	ret->content.out_ifindex = head->out_ifindex;
-	ret->content.mtu = head->mtu;
+	ret->content.hop = head->hop;
+	ret->content.owner = head->owner;
 	ret->content.action = head->action;
 	ret->content.state = head->state;
 	ret->content.addr_diff = head->addr_diff;
@@ -130,16 +131,31 @@ void flow_entry_release(struct flow_head *head)
 	__atomic_fetch_add(&head->seq, 1, __ATOMIC_SEQ_CST);
 }
 
-void flow_entry_free(const struct flow_table *table, void *entry)
+/* The pod has an entry less, and so has the table. */
+static void count_down(const struct flow_table *table, uint32_t owner)
+{
+	size_t family = table->family == FAMILY_V4 ? 0 : 1;
+
+	if (!table->usage)
+		return;
+	if (owner < table->usage_places - 1)
+		__atomic_fetch_sub(&table->usage[owner].entries[family], 1, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&table->usage[table->usage_places - 1].entries[family], 1, __ATOMIC_RELAXED);
+}
+
+void flow_entry_free(const struct flow_table *table, void *entry, uint32_t place)
 {
 	struct flow_head *head = flow_entry_head(table, entry);
 
+	count_down(table, head->owner);
 	__atomic_store_n(&head->generation, 0, __ATOMIC_RELAXED);
-	__atomic_store_n((uint64_t *)entry, 0, __ATOMIC_RELAXED); /* look-ups go on behind it */
+	__atomic_store_n((uint64_t *)entry, 0, __ATOMIC_RELAXED);
+	if (table->tags)
+		__atomic_store_n(&table->tags[place], FLOW_TAG_FREE, __ATOMIC_RELAXED);
 	flow_entry_release(head);
 }
 
-bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t seq)
+bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t place, uint32_t seq)
 {
 	struct flow_head *head = flow_entry_head(table, entry);
 
@@ -147,6 +163,6 @@ bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t seq
 	/* Odd all the time: nobody reads or claims it. */
 	if (!__atomic_compare_exchange_n(&head->seq, &seq, seq + 2, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		return false;
-	flow_entry_free(table, entry);
+	flow_entry_free(table, entry, place);
 	return true;
 }

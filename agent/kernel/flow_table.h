@@ -15,6 +15,9 @@ struct flow_table {
 	int fd; /* borrowed */
 	uint8_t family;
 	uint32_t sets; /* a power of two */
+	uint8_t *tags; /* the whole map of tags, a byte for each way; NULL: none are kept */
+	struct flow_usage *usage; /* the whole map; NULL: nobody counts */
+	uint32_t usage_places; /* the last one is for all */
 };
 
 /* Sets `first` to `first + count - 1`, mapped. Zeroed: nothing. */
@@ -65,6 +68,7 @@ bool flow_names(const struct flow_table *table, const struct flow_snapshot *flow
 /* Wins the entry if nobody wrote it since the copy. Then it is freed or released, at once. */
 bool flow_entry_claim(struct flow_head *head, uint32_t seq);
 void flow_entry_release(struct flow_head *head);
-void flow_entry_free(const struct flow_table *table, void *entry);
+/* `place`: set * FLOW_WAYS + way. */
+void flow_entry_free(const struct flow_table *table, void *entry, uint32_t place);
 /* Frees an entry whose writer died while it held `seq` (odd). False: the writer lives. */
-bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t seq);
+bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t place, uint32_t seq);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "policy/objects.h"
@@ -33,6 +34,7 @@ struct pass {
 	uint64_t entries[2];
 	uint64_t packets, bytes;
 	uint64_t worked_ns;
+	struct flow_usage *counted; /* what each pod's places should say; NULL: no memory, or nobody counts */
 };
 
 struct flows {
@@ -42,6 +44,8 @@ struct flows {
 	flows_over over;
 	void *over_data;
 	struct flow_window window, twin_window;
+	struct flow_usage *usage; /* mapped whole */
+	uint32_t usage_places;
 	struct pass pass;
 	struct stuck stuck[STUCK_MAX];
 	size_t stuck_count;
@@ -90,6 +94,10 @@ struct flows_maps flows_maps_of(struct maps *maps)
 		.control = maps_control(maps),
 		.fd_rules_v4 = maps_fd(maps, MAP_FLOW_RULES4),
 		.fd_rules_v6 = maps_fd(maps, MAP_FLOW_RULES6),
+		.fd_tags_v4 = maps_fd(maps, MAP_FLOW_TAGS4),
+		.fd_tags_v6 = maps_fd(maps, MAP_FLOW_TAGS6),
+		.fd_usage = maps_fd(maps, MAP_FLOW_USAGE),
+		.usage_places = maps_get(maps, MAP_FLOW_USAGE)->max_entries,
 	};
 }
 
@@ -97,6 +105,42 @@ void flows_on_over(struct flows *flows, flows_over over, void *data)
 {
 	flows->over = over;
 	flows->over_data = data;
+}
+
+uint32_t flows_share(uint64_t capacity, size_t pods)
+{
+	return pods > 1 ? (uint32_t)(capacity / pods) : 0;
+}
+
+/* An array that is small enough to stay mapped. NULL: there is none, or it cannot be mapped. */
+static void *map_whole(int fd, size_t bytes)
+{
+	void *base = fd > 0 ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+	return base == MAP_FAILED ? NULL : base;
+}
+
+static void unmap_whole(void *base, size_t bytes)
+{
+	if (base)
+		munmap(base, bytes);
+}
+
+/* Tags and usage. False: one that is there cannot be mapped. */
+static bool map_others(struct flows *flows, const struct flows_maps *maps)
+{
+	const int tags[2] = {maps->fd_tags_v4, maps->fd_tags_v6};
+
+	flows->usage_places = maps->usage_places;
+	flows->usage = map_whole(maps->fd_usage, maps->usage_places * sizeof(struct flow_usage));
+	for (size_t i = 0; i < 2; i++) {
+		flows->tables[i].tags = map_whole(tags[i], (size_t)flows->tables[i].sets * FLOW_WAYS);
+		flows->tables[i].usage = flows->usage;
+		flows->tables[i].usage_places = flows->usage_places;
+		if (tags[i] > 0 && !flows->tables[i].tags)
+			return false;
+	}
+	return flows->usage || maps->fd_usage <= 0;
 }
 
 struct flows *flows_new(const struct flows_maps *maps)
@@ -107,13 +151,17 @@ struct flows *flows_new(const struct flows_maps *maps)
 		return NULL;
 	assert(maps->sets_v4 && !(maps->sets_v4 & (maps->sets_v4 - 1)));
 	assert(maps->sets_v6 && !(maps->sets_v6 & (maps->sets_v6 - 1)));
-	flows->tables[0] = (struct flow_table){maps->fd_v4, FAMILY_V4, maps->sets_v4};
-	flows->tables[1] = (struct flow_table){maps->fd_v6, FAMILY_V6, maps->sets_v6};
+	flows->tables[0] = (struct flow_table){.fd = maps->fd_v4, .family = FAMILY_V4, .sets = maps->sets_v4};
+	flows->tables[1] = (struct flow_table){.fd = maps->fd_v6, .family = FAMILY_V6, .sets = maps->sets_v6};
 	flows->control = maps->control;
 	flows->rules_fd[0] = maps->fd_rules_v4;
 	flows->rules_fd[1] = maps->fd_rules_v6;
 	flows->stats.capacity_v4 = (uint64_t)maps->sets_v4 * FLOW_WAYS;
 	flows->stats.capacity_v6 = (uint64_t)maps->sets_v6 * FLOW_WAYS;
+	if (!map_others(flows, maps)) {
+		flows_free(flows);
+		return NULL;
+	}
 	return flows;
 }
 
@@ -124,6 +172,10 @@ void flows_free(struct flows *flows)
 	assert(flows->handles == 0);
 	flow_window_close(&flows->window);
 	flow_window_close(&flows->twin_window);
+	for (size_t i = 0; i < 2; i++)
+		unmap_whole(flows->tables[i].tags, (size_t)flows->tables[i].sets * FLOW_WAYS);
+	unmap_whole(flows->usage, flows->usage_places * sizeof(struct flow_usage));
+	free(flows->pass.counted);
 	free(flows);
 }
 
@@ -163,7 +215,7 @@ static void collect_odd(struct flows *flows, const struct flow_table *table, voi
 	if (stuck->seq != seq) {
 		stuck->seq = seq;
 		stuck->since = clock_ns();
-	} else if (clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, seq)) {
+	} else if (clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
 		flows->stats.repaired++;
 		*stuck = flows->stuck[--flows->stuck_count];
 	}
@@ -269,12 +321,13 @@ static void free_side(struct flows *flows, const struct flow_table *table, const
 	uint64_t bytes = side->head->bytes;
 
 	if (flows->over) {
-		struct flow_rules_set rules;
+		struct flow_rules_set rules = {0};
 
-		read_rules(flows, table, side->set, &rules);
+		if (side->head->state & FLOW_RULED)
+			read_rules(flows, table, side->set, &rules);
 		flows->over(&rules.way[way_of(table, side->entry)], packets, bytes, flows->over_data);
 	}
-	flow_entry_free(table, side->entry);
+	flow_entry_free(table, side->entry, side->set * FLOW_WAYS + way_of(table, side->entry));
 	flows->over_packets += packets;
 	flows->over_bytes += bytes;
 	/* Counted by this pass already: its set is behind us. */
@@ -347,6 +400,33 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 	pass->entries[pass->table]++;
 	pass->packets += head->packets;
 	pass->bytes += head->bytes;
+	if (pass->counted && head->owner < flows->usage_places - 1)
+		pass->counted[head->owner].entries[pass->table]++;
+}
+
+/* Programs and collector count exactly; what differs by more than flows come and go in a pass was left by one that died. */
+#define USAGE_SLACK 1024
+
+static void usage_mend(uint32_t *word, uint64_t counted)
+{
+	uint32_t now = __atomic_load_n(word, __ATOMIC_RELAXED);
+	int64_t off = (int64_t)(int32_t)now - (int64_t)counted;
+
+	if (off > USAGE_SLACK + (int64_t)counted / 4 || -off > USAGE_SLACK + (int64_t)counted / 4)
+		__atomic_compare_exchange_n(word, &now, (uint32_t)counted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static void usage_check(struct flows *flows)
+{
+	struct flow_usage *counted = flows->pass.counted;
+
+	for (uint32_t table = 0; table < 2 && counted; table++) {
+		for (uint32_t i = 0; i + 1 < flows->usage_places; i++)
+			usage_mend(&flows->usage[i].entries[table], counted[i].entries[table]);
+		usage_mend(&flows->usage[flows->usage_places - 1].entries[table], flows->pass.entries[table]);
+	}
+	free(counted);
+	flows->pass.counted = NULL;
 }
 
 /* ---------------------------------------------------------------- passes */
@@ -361,6 +441,10 @@ static void pass_end(struct flows *flows)
 	flow_window_close(&flows->twin_window);
 	stuck_forget(flows);
 	flows->pass.running = false;
+	if (!flows->pass.failed)
+		usage_check(flows);
+	free(flows->pass.counted);
+	flows->pass.counted = NULL;
 	if (flows->pass.failed)
 		return;
 	stats->entries_v4 = flows->pass.entries[0];
@@ -402,6 +486,8 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 
 	if (!flows->pass.running) {
 		flows->pass = (struct pass){.running = true};
+		if (flows->usage)
+			flows->pass.counted = calloc(flows->usage_places, sizeof(struct flow_usage));
 		flows->stats.passes++;
 	}
 	while (more && worked < budget_ns) {
@@ -558,16 +644,18 @@ static bool visit_set(const struct flows *flows, const struct flow_table *table,
 		      flows_visitor visit, void *data)
 {
 	struct flow_record record = {.family = table->family};
+	static const struct flow_rules none;
 	struct flow_rules_set rules;
 	bool rules_read = false;
 
 	for (uint32_t way = 0; way < FLOW_WAYS; way++) {
 		if (flow_snapshot(table, flow_entry(table, set, way), &record.flow) < 0)
 			continue;
-		if (!rules_read)
+		if (record.flow.content.state & FLOW_RULED && !rules_read) {
 			read_rules(flows, table, number, &rules);
-		rules_read = true;
-		record.rules = rules.way[way];
+			rules_read = true;
+		}
+		record.rules = record.flow.content.state & FLOW_RULED ? rules.way[way] : none;
 		record.idle = flow_age(now, record.flow.content.last);
 		if (!visit(&record, data))
 			return false;

@@ -15,6 +15,9 @@ struct flows_maps {
 	uint32_t sets_v4, sets_v6; /* powers of two */
 	const struct control *control;
 	int fd_rules_v4, fd_rules_v6; /* maps flow_rules4 and flow_rules6; 0: none */
+	int fd_tags_v4, fd_tags_v6;   /* maps flow_tags4 and flow_tags6; 0: none */
+	int fd_usage;		      /* map flow_usage; 0: none */
+	uint32_t usage_places;
 };
 struct flows_maps flows_maps_of(struct maps *maps);
 
@@ -22,6 +25,12 @@ struct flows *flows_new(const struct flows_maps *maps); /* NULL: no memory */
 /* Called for each entry that is freed, with the rules that allowed the flow. */
 typedef void (*flows_over)(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *data);
 void flows_on_over(struct flows *flows, flows_over over, void *data);
+/*
+ * Entries of each family that a pod may have while the table is nearly full: a table divided by the pods that there are. 0: one pod
+ * alone has no share to keep to.
+ */
+uint32_t flows_share(uint64_t capacity, size_t pods);
+
 /* Takes NULL. Not before the handles of flows_stop() are closed. */
 void flows_free(struct flows *flows);
 

@@ -101,12 +101,11 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	config->node_ipv4_be = addr("192.168.7.1").words_be[3];
 	words_set(config->gateway_ipv6_be, "fd00:1::1");
 	words_set(config->node_ipv6_be, "fd00:7::1");
-	config->uplink_ifindex = WORLD_UPLINK;
 	config->own_range_count = 2;
 	range_set(&config->own_range[0], "10.1.0.0", 24);
 	range_set(&config->own_range[1], "fd00:1::", 64);
 #ifndef __x86_64__
-	config->strong_order = 1;
+	config->weak_order = 1;
 #endif
 }
 
@@ -143,9 +142,9 @@ static int map_prepare(struct world *world, struct bpf_map *map,
 		if (known && bpf_map__fd(known) >= 0)
 			return bpf_map__reuse_fd(map, bpf_map__fd(known));
 	}
-	if (!strcmp(name, "flows4"))
+	if (!strcmp(name, "flows4") || !strcmp(name, "flow_tags4") || !strcmp(name, "flow_rules4"))
 		return bpf_map__set_max_entries(map, config->flow4_sets);
-	if (!strcmp(name, "flows6"))
+	if (!strcmp(name, "flows6") || !strcmp(name, "flow_tags6") || !strcmp(name, "flow_rules6"))
 		return bpf_map__set_max_entries(map, config->flow6_sets);
 	return 0;
 }
@@ -273,11 +272,16 @@ static void control_write(struct world *world)
 
 static void world_fill(struct world *world)
 {
+	struct next_hop uplink = {
+		.claim = HOP_READY, .ifindex = WORLD_UPLINK, .mtu = WORLD_UPLINK_MTU};
+	uint32_t zero = 0;
+
 	world->control = (struct control){
 		.generation = GENERATION_FIRST,
 		.hash_seed = {0x0123456789abcdefULL, 0xfedcba9876543210ULL},
 	};
 	control_write(world);
+	world_set(world, "next_hops", &zero, &uplink);
 	for (int i = 0; i < WORLD_PODS; i++)
 		add_pod(world, i);
 	add_range(world, "10.1.0.0", 24, "fd00:1::", 64, ADDRESS_POD_RANGE | ADDRESS_LOCAL,
@@ -391,6 +395,9 @@ void world_forget_flows(struct world *world)
 
 	flows_clear(world, "flows4", sizeof(struct flow4_set));
 	flows_clear(world, "flows6", sizeof(struct flow6_set));
+	flows_clear(world, "flow_tags4", sizeof(uint64_t));
+	flows_clear(world, "flow_tags6", sizeof(uint64_t));
+	flows_clear(world, "flow_usage", sizeof(struct flow_usage));
 	while (!bpf_map_get_next_key(fd, NULL, &key))
 		bpf_map_delete_elem(fd, &key);
 }

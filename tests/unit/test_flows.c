@@ -94,7 +94,7 @@ static uint64_t entries(struct fixture *f)
 
 struct spec {
 	uint8_t family, proto;
-	uint8_t state;		   /* of both directions */
+	uint16_t state;		   /* of both directions */
 	uint32_t last, reply_last; /* LONG_AGO: idle beyond every time-out */
 	uint16_t sport;
 	bool second_set; /* of its tuple's two */
@@ -206,7 +206,7 @@ static void one_direction_in_use_keeps_both(void)
 	CU_ASSERT_EQUAL(collect(f), 0);
 	CU_ASSERT(placed.forward->generation && placed.reply->generation);
 	CU_ASSERT_EQUAL(entries(f), 2);
-	placed.reply->last = NOW - FLOW_TIMEOUT_UDP_ESTABLISHED - 1;
+	placed.reply->last = NOW - FLOW_TIMEOUT_STREAM - 1;
 	CU_ASSERT_EQUAL(collect(f), 2);
 	fixture_free(f);
 }
@@ -214,15 +214,21 @@ static void one_direction_in_use_keeps_both(void)
 static void time_outs_are_those_of_the_flows_state(void)
 {
 	static const struct {
-		uint8_t proto, state;
+		uint8_t proto;
+		uint16_t state;
 		uint32_t timeout;
 	} cases[] = {
 		{IPPROTO_TCP, 0, FLOW_TIMEOUT_TCP_NEW},
 		{IPPROTO_TCP, FLOW_ESTABLISHED, FLOW_TIMEOUT_TCP_ESTABLISHED},
-		{IPPROTO_TCP, FLOW_ESTABLISHED | FLOW_RESET, FLOW_TIMEOUT_TCP_CLOSED},
+		{IPPROTO_TCP, FLOW_ESTABLISHED | FLOW_RESET, FLOW_TIMEOUT_TCP_RESET},
 		{IPPROTO_TCP, FLOW_FIN_ORIG | FLOW_ESTABLISHED, FLOW_TIMEOUT_TCP_ESTABLISHED},
-		{IPPROTO_UDP, 0, FLOW_TIMEOUT_UDP_NEW},
-		{IPPROTO_ICMP, FLOW_ESTABLISHED, FLOW_TIMEOUT_OTHER},
+		{IPPROTO_TCP, FLOW_FIN_ORIG | FLOW_FIN_REPLY, FLOW_TIMEOUT_TCP_WAIT},
+		{IPPROTO_UDP, 0, FLOW_TIMEOUT_DATAGRAM},
+		{IPPROTO_UDP, FLOW_REPLIED, FLOW_TIMEOUT_DATAGRAM},
+		{IPPROTO_UDP, FLOW_REPLIED | FLOW_ESTABLISHED, FLOW_TIMEOUT_STREAM},
+		{IPPROTO_SCTP, FLOW_REPLIED | FLOW_ESTABLISHED, FLOW_TIMEOUT_SCTP_ESTABLISHED},
+		{IPPROTO_GRE, FLOW_REPLIED, FLOW_TIMEOUT_OTHER},
+		{IPPROTO_ICMP, FLOW_REPLIED, FLOW_TIMEOUT_DATAGRAM},
 	};
 	struct fixture *f = fixture_new();
 
@@ -242,7 +248,7 @@ static void time_outs_are_those_of_the_flows_state(void)
 static void what_one_direction_knows_of_the_end_holds_for_both(void)
 {
 	struct fixture *f = fixture_new();
-	uint32_t last = NOW - FLOW_TIMEOUT_TCP_CLOSED - 1;
+	uint32_t last = NOW - FLOW_TIMEOUT_TCP_WAIT - 1;
 	struct spec spec = {FAMILY_V6, IPPROTO_TCP, FLOW_ESTABLISHED, last, last, 4000, false};
 	struct placed placed = place_flow(f, &spec);
 

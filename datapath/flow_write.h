@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Places in the flow table: taken by one CPU, filled, released; freed; and which flow gives way when there is none.
+ *
+ * A new entry's key and tag are written as soon as its place is held. Whoever then sees another entry of the same tuple gives
+ * its own back and looks the flow up again: two CPUs with one flow end with one entry.
+ */
+#pragma once
+
+#include "flow_rules.h"
+
+/* A place that this CPU holds, and what stood there. */
+enum flow_place_kind { PLACE_NONE, PLACE_FREE, PLACE_SAME, PLACE_OTHER };
+struct flow_place {
+	__u32 set;
+	__u32 way;
+	__u32 kind; /* enum flow_place_kind */
+	__u32 seq;  /* before it was taken */
+};
+
+/* One direction of the flow at hand. */
+struct flow_side {
+	struct flow_tuple tuple;
+	struct flow_copy content; /* what is to stand in the table */
+	struct flow_copy seen;    /* what stands there; generation 0: nothing */
+	__u64 hash;
+	struct flow_place place;
+	struct flow_tuple victim; /* of an entry that may have to go */
+};
+
+enum flow_take_result { TAKE_OK, TAKE_AGAIN, TAKE_FULL, TAKE_DOUBLED };
+
+/* How good a way is for being evicted: one of these, then its age. RANK_OVER only if its other side is idle too. */
+enum flow_rank { RANK_NONE, RANK_OVER, RANK_ONE_SHOT, RANK_CLOSED, RANK_UNANSWERED };
+
+/* All bits set if `x` is 0, else none. No branch: all ways are alike to the verifier, and to the CPU. */
+static __always_inline __u64 mask_if_zero(__u64 x)
+{
+	x |= -x;
+	opaque(x);
+	return (x >> 63) - 1;
+}
+
+/* All bits set if a < b; both below 2^63. */
+static __always_inline __u64 mask_if_less(__u64 a, __u64 b)
+{
+	__s64 difference = a - b;
+
+	opaque(difference);
+	return difference >> 63;
+}
+
+static __always_inline bool flow_claim(struct flow_head *head, __u32 seq)
+{
+	return !(seq & 1) && __sync_val_compare_and_swap(&head->seq, seq, seq + 1) == seq;
+}
+
+static __always_inline void flow_release(struct flow_head *head)
+{
+	__u32 seq = __sync_fetch_and_add(&head->seq, 1); /* with its result: a full barrier */
+
+	opaque(seq);
+}
+
+static __always_inline __u8 flow_proto(const void *flow)
+{
+	return ((const struct flow_tuple *)flow)->proto;
+}
+
+static __always_inline void flow_tag_write(__u32 set, __u32 way, __u8 tag, __u8 family)
+{
+	__u8 *tags = (__u8 *)flow_tags(set, family);
+
+	if (tags)
+		WRITE_ONCE(tags[way & (FLOW_WAYS - 1)], tag);
+}
+
+/* ------------------------------------------------------------------ whom entries count for */
+
+static __always_inline struct flow_usage *flow_usage_of(__u32 place)
+{
+	return bpf_map_lookup_elem(&flow_usage, &place);
+}
+
+static __always_inline void flow_usage_add(__u32 place, __s32 entries, __u8 family)
+{
+	struct flow_usage *usage = flow_usage_of(place);
+
+	if (usage)
+		__sync_fetch_and_add(&usage->entries[family == FAMILY_V6], entries);
+}
+
+/* An entry of the owner came or went. */
+static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 family)
+{
+	flow_usage_add(owner, entries, family);
+	flow_usage_add(POLDER_MAX_PODS, entries, family);
+}
+
+/* Is the table nearly full, and does the pod hold more than its share? Then it gets a place only for one of its own. */
+static __always_inline bool flow_over_share(const struct control *control, __u32 owner, __u8 family)
+{
+	__u32 share = control->flow_share[family == FAMILY_V6];
+	const struct flow_usage *all, *own;
+
+	all = flow_usage_of(POLDER_MAX_PODS);
+	if (!share || !all || all->entries[family == FAMILY_V6] < flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4))
+		return false;
+	own = flow_usage_of(owner);
+	return !own || own->entries[family == FAMILY_V6] >= share;
+}
+
+/* ------------------------------------------------------------------ freeing */
+
+/* Under a claim: the place is free again once it is released. */
+static __always_inline void flow_clear(struct flow_head *head, __u32 set, __u32 way, __u8 family)
+{
+	head->generation = 0;
+	flow_key_of(head, family)[0] = 0;
+	flow_tag_write(set, way, FLOW_TAG_FREE, family);
+	flow_release(head);
+}
+
+/* What stood in a claimed place is over: its packets go to its rules. */
+static __always_inline void flow_retire(const struct flow_head *head, __u32 set, __u32 way, __u8 family)
+{
+	if (head->state & FLOW_RULED)
+		flow_rules_retire(set, way, head->packets, head->bytes, family);
+}
+
+static __always_inline void flow_free(const struct flow_copy *copy, __u8 family)
+{
+	struct flow_head *head = flow_head_at(copy->set, copy->way, family);
+
+	if (!head || !flow_claim(head, copy->seq))
+		return;
+	flow_retire(head, copy->set, copy->way, family);
+	flow_usage_count(head->owner, -1, family);
+	flow_clear(head, copy->set, copy->way, family);
+}
+
+/* Frees the entry that `copy` is of, and the other direction's. */
+__noinline int flow_end(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u8 family)
+{
+	if (!t || !copy || !other)
+		return 0;
+	if (flow_other_side(t, copy, other, family) == FLOW_FOUND) {
+		if (family == FAMILY_V4)
+			flow_free(other, FAMILY_V4);
+		else
+			flow_free(other, FAMILY_V6);
+	}
+	if (family == FAMILY_V4)
+		flow_free(copy, FAMILY_V4);
+	else
+		flow_free(copy, FAMILY_V6);
+	return 0;
+}
+
+/*
+ * Has the flow been idle for `ticks`, in both directions? `other` is room for a copy. A direction that was not used for long is
+ * alive as long as the other one is.
+ */
+__noinline int flow_idle(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u32 ticks, __u8 family)
+{
+	__u32 now = now_ticks();
+	int outcome;
+
+	if (!t || !copy || !other || flow_age(now, copy->last) <= ticks)
+		return 0;
+	outcome = flow_other_side(t, copy, other, family);
+	if (outcome == FLOW_BUSY)
+		return 0;
+	return outcome == FLOW_ABSENT || flow_age(now, other->last) > ticks;
+}
+
+/* ------------------------------------------------------------------ taking */
+
+/* Claims a way and makes it the tuple's: from here on whoever looks for the tuple waits for this CPU. */
+static __always_inline bool flow_occupy(struct flow_side *side, __u32 set, __u32 way, __u32 seq, __u8 kind, __u8 family)
+{
+	struct flow_head *head = flow_head_at(set, way, family);
+	__u64 *key;
+	int i;
+
+	if (!head || !flow_claim(head, seq))
+		return false;
+	side->place.set = set;
+	side->place.way = way;
+	side->place.kind = kind;
+	side->place.seq = seq;
+	if (kind == PLACE_OTHER) {
+		flow_retire(head, set, way, family);
+		if (head->owner != side->content.owner) {
+			flow_usage_count(head->owner, -1, family);
+			flow_usage_count(side->content.owner, 1, family);
+		}
+		count_up(COUNTER_FLOWS_EVICTED);
+	} else {
+		flow_usage_count(side->content.owner, 1, family);
+	}
+	head->generation = 0;
+	key = flow_key_of(head, family);
+	for (i = 0; i < FLOW_WORDS(family); i++)
+		WRITE_ONCE(key[i], side->tuple.words[i]);
+	flow_tag_write(set, way, flow_tag(side->hash), family);
+	full_barrier();
+	return true;
+}
+
+/* With fewer free ways than this in set 0 the emptier set is taken: a fuller table against a second look for more flows. */
+#define FLOW_FREE_WAYS_ENOUGH 5
+
+/* A free way: of set 0, or of the emptier set; the first way before the others. */
+static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
+{
+	__u32 sets = flow_sets(family), index = flow_set_index(side->hash, 0, sets);
+	__u32 other_index = flow_set_index(side->hash, 1, sets), way = flow_first_way(side->hash, 0);
+	const __u64 *tags = flow_tags(index, family), *other_tags = flow_tags(other_index, family);
+	const struct flow_head *head;
+	__u64 free, other_free;
+	__u32 seq;
+
+	if (!tags || !other_tags)
+		return TAKE_FULL;
+	free = flow_tags_free(READ_ONCE(*tags));
+	other_free = flow_tags_free(READ_ONCE(*other_tags));
+	if (flow_tags_count(free) < FLOW_FREE_WAYS_ENOUGH && flow_tags_count(other_free) > flow_tags_count(free)) {
+		free = other_free;
+		index = other_index;
+		way = flow_first_way(side->hash, 1);
+	}
+	if (!free)
+		return TAKE_FULL;
+	if (!(free >> (way * 8 + 7) & 1))
+		way = flow_tags_first(free);
+	head = flow_head_at(index, way, family);
+	if (!head)
+		return TAKE_FULL;
+	seq = READ_ONCE(head->seq);
+	if (head->generation || !flow_occupy(side, index, way, seq, PLACE_FREE, family))
+		return TAKE_AGAIN;
+	return TAKE_OK;
+}
+
+/* The rank of a way, and its age: what nobody answered goes first, then what is closed, then what was answered once. */
+static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 owner, bool own)
+{
+	__u32 age = flow_age(now, head->last), state = head->state, timeout = flow_timeout(flow_proto(flow), state);
+	__u64 fin = FLOW_FIN_ORIG | FLOW_FIN_REPLY, rank, usable;
+
+	opaque(timeout);
+	rank = mask_if_zero(state & FLOW_REPLIED) & RANK_UNANSWERED;
+	rank |= mask_if_zero(rank) & (mask_if_zero((state & fin) ^ fin) | ~mask_if_zero(state & FLOW_RESET)) & RANK_CLOSED;
+	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) & RANK_ONE_SHOT;
+	rank |= mask_if_zero(rank) & mask_if_less(timeout, age) & RANK_OVER;
+	usable = mask_if_zero(READ_ONCE(head->seq) & 1) & ~mask_if_zero(head->generation);
+	if (own)
+		usable &= mask_if_zero(head->owner ^ owner);
+	return (rank << 40 | (__u64)age << 8) & usable & ~mask_if_zero(rank);
+}
+
+static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 now, bool own, __u8 family)
+{
+	__u32 sets = flow_sets(family), i;
+	void *set = flow_set(flow_set_index(side->hash, 0, sets), family), *flow;
+	__u64 best = 0, rank;
+
+	for (i = 0; i < 2 * FLOW_WAYS; i++) {
+		if (i == FLOW_WAYS)
+			set = flow_set(flow_set_index(side->hash, 1, sets), family);
+		if (!set)
+			return 0;
+		flow = flow_way(set, i, family);
+		rank = flow_rank(flow, flow_head_of(flow, family), now, side->content.owner, own) | i;
+		best ^= (best ^ rank) & mask_if_less(best, rank);
+		forget(best, side->hash);
+	}
+	return (best >> 40) << 8 | (best & 0xff);
+}
+
+/*
+ * The way that is missed least, of both sets; with `own` only one that counts for the same owner. 0: none; else its rank from bit 8 up
+ * and its number, from FLOW_WAYS on of the second set.
+ */
+__noinline int flow_victim(struct flow_side *side, __u32 own, __u8 family)
+{
+	__u32 now = now_ticks();
+
+	if (!side)
+		return 0;
+	return family == FAMILY_V4 ? flow_victim_of(side, now, own, FAMILY_V4) : flow_victim_of(side, now, own, FAMILY_V6);
+}
+
+/* One direction was idle for its time: is the other one too? */
+static __always_inline bool flow_over_at(void *flow, struct flow_side *side, __u8 family)
+{
+	struct flow_tuple *t = &side->victim;
+	__u32 timeout;
+	int i;
+
+	for (i = 0; i < FLOW_WORDS(family); i++)
+		t->words[i] = ((const __u64 *)flow)[i];
+	if (flow_read(flow, t, family, &side->seen) != FLOW_FOUND)
+		return false;
+	timeout = flow_timeout(t->proto, side->seen.state);
+	i = flow_other_side(t, &side->seen, &side->seen, family);
+	side->seen.generation = 0;
+	return i == FLOW_ABSENT || (i == FLOW_FOUND && flow_age(now_ticks(), side->seen.last) > timeout);
+}
+
+/* In a flood both sets are full of what nobody answered: the first way is as good a victim as any other, and at hand already. */
+static __always_inline int flow_occupy_first(struct flow_side *side, bool own, __u8 family)
+{
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0), seq;
+	const struct flow_head *head = flow_head_at(index, way, family);
+
+	if (!head)
+		return TAKE_FULL;
+	seq = READ_ONCE(head->seq);
+	if (seq & 1 || !head->generation || head->state & FLOW_REPLIED || (own && head->owner != side->content.owner))
+		return TAKE_FULL;
+	return flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
+}
+
+static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, __u8 family)
+{
+	__u32 best = flow_victim(side, own, family), way = best & (2 * FLOW_WAYS - 1), index, seq;
+	struct flow_head *head;
+
+	if (!(best >> 8))
+		return TAKE_FULL;
+	index = flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family));
+	way &= FLOW_WAYS - 1;
+	head = flow_head_at(index, way, family);
+	if (!head)
+		return TAKE_FULL;
+	seq = READ_ONCE(head->seq);
+	if (best >> 8 == RANK_OVER && !flow_over_at(flow_key_of(head, family), side, family))
+		return TAKE_FULL;
+	return head->generation && flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
+}
+
+static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 which, __u8 family)
+{
+	__u32 index = flow_set_index(side->hash, which, flow_sets(family)), i;
+	__u64 *tags = flow_tags(index, family), found;
+	void *set = flow_set(index, family);
+
+	if (!tags || !set)
+		return 0;
+	found = flow_tags_equal(READ_ONCE(*tags), flow_tag(side->hash));
+	if (index == side->place.set)
+		found &= ~(0x80ULL << (side->place.way & (FLOW_WAYS - 1)) * 8);
+	for (i = 0; i < FLOW_WAYS && found; i++) {
+		if (flow_key_equal(flow_way(set, flow_tags_first(found), family), &side->tuple, family))
+			return 1;
+		found &= found - 1;
+	}
+	return 0;
+}
+
+/* Does the tuple stand in another place of a set than the one that is held, be it half written? */
+__noinline int flow_doubled(struct flow_side *side, __u32 which, __u8 family)
+{
+	if (!side)
+		return 0;
+	return family == FAMILY_V4 ? flow_doubled_in(side, which, FAMILY_V4) : flow_doubled_in(side, which, FAMILY_V6);
+}
+
+static __always_inline void flow_give_back(struct flow_side *side, __u8 family)
+{
+	struct flow_head *head = flow_head_at(side->place.set, side->place.way, family);
+
+	if (head) {
+		flow_usage_count(side->content.owner, -1, family);
+		flow_clear(head, side->place.set, side->place.way, family);
+	}
+	side->place.kind = PLACE_NONE;
+}
+
+static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 family)
+{
+	int result = own ? TAKE_FULL : flow_occupy_free(side, family);
+
+	if (result == TAKE_FULL)
+		result = flow_occupy_first(side, own, family);
+	if (result == TAKE_FULL)
+		result = flow_occupy_victim(side, own, family);
+	return result;
+}
+
+/*
+ * The side's own entry, as it was seen, or a place for a tuple that stands nowhere; with `own` only in the place of an entry of the
+ * same owner. enum flow_take_result.
+ */
+__noinline int flow_take(struct flow_side *side, __u32 own, __u8 family)
+{
+	struct flow_head *head;
+	int result;
+
+	if (!side)
+		return TAKE_FULL;
+	side->place.kind = PLACE_NONE;
+	if (side->seen.generation) {
+		head = flow_head_anywhere(side->seen.set, side->seen.way, family);
+		if (!head || !flow_claim(head, side->seen.seq))
+			return TAKE_AGAIN;
+		side->place.set = side->seen.set;
+		side->place.way = side->seen.way;
+		side->place.kind = PLACE_SAME;
+		side->place.seq = side->seen.seq;
+		return TAKE_OK;
+	}
+	result = family == FAMILY_V4 ? flow_reserve(side, own, FAMILY_V4) : flow_reserve(side, own, FAMILY_V6);
+	if (result != TAKE_OK || (!flow_doubled(side, 0, family) && !flow_doubled(side, 1, family)))
+		return result;
+	if (family == FAMILY_V4)
+		flow_give_back(side, FAMILY_V4);
+	else
+		flow_give_back(side, FAMILY_V6);
+	count_up(COUNTER_FLOWS_DOUBLED);
+	return TAKE_DOUBLED;
+}
+
+/* Leaves a place that was taken: what was there before stays, what is new goes. */
+static __always_inline void flow_leave_in(struct flow_side *side, __u8 family)
+{
+	struct flow_head *head;
+
+	if (side->place.kind != PLACE_SAME) {
+		flow_give_back(side, family);
+		return;
+	}
+	head = flow_head_at(side->place.set, side->place.way, family);
+	if (head)
+		flow_release(head);
+	side->place.kind = PLACE_NONE;
+}
+
+__noinline int flow_leave(struct flow_side *side, __u8 family)
+{
+	if (!side || side->place.kind == PLACE_NONE)
+		return 0;
+	if (family == FAMILY_V4)
+		flow_leave_in(side, FAMILY_V4);
+	else
+		flow_leave_in(side, FAMILY_V6);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ filling */
+
+/* Bits that packets set, and that a judgement keeps. */
+#define FLOW_SEEN_BITS (FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
+
+/* A tuple's own entry keeps its counters, unless other rules allow it now: then they go to those of before. */
+static __always_inline void flow_fill_counters(struct flow_head *head, const struct flow_side *side, __u32 egress,
+					       __u32 ingress, __u8 family)
+{
+	__u32 set = side->place.set, way = side->place.way;
+	bool same = side->place.kind == PLACE_SAME, ruled = side->content.state & FLOW_RULED;
+
+	if (same && head->state & FLOW_RULED) {
+		if (flow_rules_same(set, way, egress, ingress, family))
+			return;
+		flow_retire(head, set, way, family);
+	}
+	if (!same || head->state & FLOW_RULED || ruled) {
+		head->packets = 0;
+		head->bytes = 0;
+	}
+	if (ruled)
+		flow_rules_write(set, way, egress, ingress, family);
+}
+
+/* Checksum differences of an entry: what the packet's sums grow by when `content` is applied to `t`. */
+static __always_inline void content_diffs(const struct flow_tuple *t, struct flow_copy *content, __u8 family)
+{
+	__u64 addrs = 0, ports = 0;
+	int i;
+
+	if (family == FAMILY_V4) {
+		addrs = csum_change32(t->v4.saddr_be, content->new_saddr_be[0]) +
+			csum_change32(t->v4.daddr_be, content->new_daddr_be[0]);
+	} else {
+		for (i = 0; i < 4; i++)
+			addrs += csum_change32(t->v6.saddr_be[i], content->new_saddr_be[i]) +
+				 csum_change32(t->v6.daddr_be[i], content->new_daddr_be[i]);
+	}
+	ports = csum_change16(t->sport_be, content->new_sport_be) +
+		csum_change16(t->dport_be, content->new_dport_be);
+	content->addr_diff = csum_fold16(addrs);
+	content->port_diff = csum_fold16(ports);
+}
+
+static __always_inline void flow_fill_in(struct flow_side *side, __u32 egress, __u32 ingress, __u8 family)
+{
+	struct flow_head *head = flow_head_at(side->place.set, side->place.way, family);
+	const struct flow_copy *content = &side->content;
+	__u32 state = content->state;
+	__be32 *addrs;
+
+	if (!head)
+		return;
+	addrs = (void *)(head + 1);
+	content_diffs(&side->tuple, &side->content, family);
+	flow_fill_counters(head, side, egress, ingress, family);
+	if (side->place.kind == PLACE_SAME) {
+		state |= head->state & FLOW_SEEN_BITS;
+		if (head->owner != content->owner) {
+			flow_usage_count(head->owner, -1, family);
+			flow_usage_count(content->owner, 1, family);
+		}
+	}
+	head->last = now_ticks();
+	head->state = state;
+	head->action = content->action;
+	head->hop = content->hop;
+	head->owner = content->owner;
+	head->addr_diff = content->addr_diff;
+	head->port_diff = content->port_diff;
+	head->new_sport_be = content->new_sport_be;
+	head->new_dport_be = content->new_dport_be;
+	if (family == FAMILY_V4) {
+		addrs[0] = content->new_saddr_be[0];
+		addrs[1] = content->new_daddr_be[0];
+	} else {
+		__builtin_memcpy(addrs, content->new_saddr_be, 16);
+		__builtin_memcpy(addrs + 4, content->new_daddr_be, 16);
+	}
+	head->generation = content->generation;
+	flow_release(head);
+}
+
+/* Fills the place that was taken and lets it go. The rules are those that allow the flow now. */
+__noinline int flow_fill(struct flow_side *side, __u32 egress, __u32 ingress, __u8 family)
+{
+	if (!side || side->place.kind == PLACE_NONE)
+		return 0;
+	if (family == FAMILY_V4)
+		flow_fill_in(side, egress, ingress, FAMILY_V4);
+	else
+		flow_fill_in(side, egress, ingress, FAMILY_V6);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ the same outcome */
+
+/* Says of an entry that it holds for this generation too. False: somebody has written it meanwhile. */
+static __always_inline bool flow_restamp(const struct flow_copy *seen, __u32 generation, __u8 family)
+{
+	struct flow_head *head = flow_head_anywhere(seen->set, seen->way, family);
+	__u64 old = (__u64)seen->generation << 32 | seen->seq, new = (__u64)generation << 32 | seen->seq;
+	__u64 found;
+
+	if (!head)
+		return false;
+	found = __sync_val_compare_and_swap(&head->stamp, old, new);
+	return found == old || found == new;
+}

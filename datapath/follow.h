@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From a packet whose source has been checked to its flow's entry: found, or judged. What nearly all packets need is inlined;
+ * what some need now and then is follow_with_care().
+ */
+#pragma once
+
+#include "settle.h"
+
+/* How often a judgement is begun again because the table changed under it. */
+#define FOLLOW_TRIES 4
+
+/* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare: opening, closing, first answer. */
+__noinline int follow_mark(struct flow_tuple *t, struct flow_copy *flow, __u32 bits, __u8 family)
+{
+	struct work *w = work_get();
+	struct flow_head *head;
+
+	if (!t || !flow || !w)
+		return 0;
+	head = flow_head_anywhere(flow->set, flow->way, family);
+	if (head && READ_ONCE(head->seq) == flow->seq)
+		flow_mark(head, bits & 0xffff, bits >> 16);
+	if (flow_other_side(t, flow, &w->other, family) != FLOW_FOUND)
+		return 0;
+	head = flow_head_anywhere(w->other.set, w->other.way, family);
+	if (head && READ_ONCE(head->seq) == w->other.seq)
+		flow_mark(head, bits & 0xffff, bits >> 16);
+	return 0;
+}
+
+#define CLEARS(bits) ((__u32)(bits) << 16)
+
+/* What a TCP segment adds to its flow's state, and takes from it: CLEARS(). */
+static __always_inline __u32 track_tcp(const struct packet *p, __u16 state)
+{
+	bool reply = state & FLOW_REPLY;
+	__u32 bits = 0;
+
+	if (reply)
+		bits |= FLOW_REPLIED;
+	if (!reply && state & FLOW_REPLIED && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK)
+		bits |= FLOW_ESTABLISHED;
+	if (p->tcp_flags & TCP_FIN)
+		bits |= reply ? FLOW_FIN_REPLY : FLOW_FIN_ORIG;
+	if (p->tcp_flags & TCP_RST)
+		bits |= FLOW_RESET;
+	bits &= ~state;
+	/* Who goes on was not reset: anybody can forge an RST (RFC 5961). */
+	if (state & FLOW_RESET && !(p->tcp_flags & (TCP_RST | TCP_SYN)))
+		bits |= CLEARS(FLOW_RESET);
+	return bits;
+}
+
+/*
+ * The same for all others. Datagrams are a stream when the originator goes on for a while after the first answer: in a second
+ * tick, or after two; a question and its answer are none (as in net/netfilter/nf_conntrack_proto_udp.c).
+ */
+static __always_inline __u32 track_datagram(const struct packet *p, const struct flow_copy *flow, __u32 now)
+{
+	__u16 state = flow->state;
+
+	if (p->flags & PACKET_ICMP_ERROR)
+		return 0;
+	if (state & FLOW_REPLY)
+		return FLOW_REPLIED & ~state;
+	if (!(state & FLOW_REPLIED) || state & FLOW_ESTABLISHED || p->tuple.proto == IPPROTO_ICMP ||
+	    p->tuple.proto == IPPROTO_ICMPV6)
+		return 0;
+	if (p->tuple.proto != IPPROTO_UDP)
+		return FLOW_ESTABLISHED;
+	if (flow->last == now)
+		return 0;
+	return state & FLOW_AGAIN || flow_age(now, flow->last) >= 2 ? FLOW_ESTABLISHED : FLOW_AGAIN;
+}
+
+/*
+ * A new connection on the ports of one that is closed is a new flow; from a source that cannot be forged also on those of one that was
+ * not used for longer than a SYN may wait.
+ */
+static __always_inline bool flow_reopened(const struct packet *p, const struct flow_copy *flow, __u32 now)
+{
+	if (!is_syn(p))
+		return false;
+	return flow_closed(flow->state) || (p->tuple.zone != ZONE_WIRE && !(flow->state & FLOW_REPLY) &&
+					    flow_age(now, flow->last) > FLOW_TIMEOUT_TCP_NEW);
+}
+
+/* Is the entry that was found the packet's flow no more? Then it goes, with the other direction's. */
+static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flow, struct work *w, __u32 now)
+{
+	if (!flow_reopened(p, flow, now) &&
+	    (flow_age(now, flow->last) <= FLOW_TIMEOUT_LEAST ||
+	     !flow_idle(&p->tuple, flow, &w->other, flow_timeout(p->tuple.proto, flow->state), p->family)))
+		return false;
+	flow_end(&p->tuple, flow, &w->other, p->family);
+	flow->generation = 0;
+	return true;
+}
+
+/*
+ * Nobody has answered yet: a flood of new flows may have evicted the entry that the answer needs, while this one is used again and
+ * again. Once a tick it is looked for.
+ */
+static __always_inline bool follow_half_gone(struct packet *p, struct flow_copy *flow, struct work *w, __u32 now)
+{
+	return !(flow->state & (FLOW_REPLY | FLOW_REPLIED)) && flow->last != now &&
+	       flow_other_side(&p->tuple, flow, &w->other, p->family) == FLOW_ABSENT;
+}
+
+static __always_inline bool denied_by_policy(int reason)
+{
+	return reason == REASON_POLICY_EGRESS || reason == REASON_POLICY_INGRESS || reason == REASON_NOT_READY ||
+	       reason == REASON_POLICY_CAPACITY;
+}
+
+/* What becomes of a flow that may not pass. Its packets count for the rules that would have let it. */
+__noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reason)
+{
+	struct judgement *j = judgement_get();
+	struct work *w = work_get();
+
+	if (!p || !flow || !j || !w)
+		return 0;
+	if (reason != REASON_POLICY_EGRESS && j->egress_rule)
+		policy_count(j->egress_rule, 1, p->length);
+	if (reason != REASON_POLICY_INGRESS && j->ingress_rule)
+		policy_count(j->ingress_rule, 1, p->length);
+	/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. */
+	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY)
+		flow_end(&p->tuple, flow, &w->other, p->family);
+	return 0;
+}
+
+/* Tells of a new flow, where somebody listens. */
+__noinline int follow_tell(struct packet *p)
+{
+	const struct control *control = control_get();
+
+	if (p && control && control->events & EVENT_MASK_FLOWS)
+		event_send(control, p->link, p, EVENT_FLOW, VERDICT_ALLOW, REASON_NONE);
+	return 0;
+}
+
+/*
+ * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0: none); on success it holds
+ * what applies to this packet. 0, -reason or PAIR_AGAIN; judgements[0] tells what was found.
+ */
+static __always_inline int judge(packet_context *ctx, struct packet *p, struct flow_copy *flow, const struct control *control)
+{
+	struct judgement *j = judgement_get();
+	struct work *w = work_get();
+	__u32 generation;
+	int result;
+
+	if (!j || !w)
+		return -REASON_INTERNAL;
+	/* Before any other map: what is judged by what was there before is out of date at once. */
+	generation = READ_ONCE(control->generation);
+	load_barrier();
+	result = judge_orient(p, flow);
+	if (!result)
+		result = judge_decide(p, generation);
+	if (!result)
+		result = settle(ctx, p, flow, w, generation);
+	if (result == PAIR_AGAIN)
+		return result;
+	p->judged = 1;
+	if (w->flags & WORK_SERVICE) {
+		j->backend = w->new_dst;
+		j->backend_port_be = w->new_dport_be;
+	}
+	j->reason = -result;
+	if (result) {
+		follow_refused(p, flow, -result);
+		return result;
+	}
+	count_up(flow->generation ? COUNTER_FLOWS_REJUDGED : COUNTER_FLOWS_CREATED);
+	if (!flow->generation)
+		follow_tell(p);
+	*flow = w->flags & WORK_REPLY ? w->rev.content : w->fwd.content;
+	return 0;
+}
+
+/* The packet is one of this entry's: it is counted there, and the flow's state and way followed. 0 or -reason. */
+__noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_copy *flow)
+{
+	struct flow_head *head = p && flow ? flow_head_anywhere(flow->set, flow->way, p->family) : NULL;
+	__u32 now = now_ticks(), bits;
+	int result = 0;
+
+	if (!p || !flow || !head)
+		return -REASON_INTERNAL;
+	bits = p->tuple.proto == IPPROTO_TCP ? track_tcp(p, flow->state) : track_datagram(p, flow, now);
+	if (bits)
+		follow_mark(&p->tuple, flow, bits, p->family);
+	if (flow->last && flow->last != now && flow->action == FLOW_TO_WIRE)
+		result = next_hop_follow(ctx, p, flow);
+	head->last = now;
+	head->packets++;
+	head->bytes += p->length;
+	return result;
+}
+
+/*
+ * All that is not one packet more of an established flow. `flow` and `outcome`: what the look-up gave. 0: `flow` holds what applies to
+ * the packet; or -reason.
+ */
+__noinline int follow_with_care(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome)
+{
+	const struct control *control = control_get();
+	struct work *w = work_get();
+	__u32 now = now_ticks();
+	int result, i;
+
+	if (!p || !flow || !control || !w)
+		return -REASON_INTERNAL;
+	for (i = 0; i < FOLLOW_TRIES; i++) {
+		if (outcome == FLOW_BUSY)
+			return -REASON_FLOW_BUSY;
+		if (outcome == FLOW_ABSENT)
+			flow->generation = 0;
+		else if (!follow_ended(p, flow, w, now) && flow->generation == READ_ONCE(control->generation) &&
+			 !follow_half_gone(p, flow, w, now))
+			return follow_count(ctx, p, flow);
+		result = judge(ctx, p, flow, control);
+		if (result < 0)
+			return result;
+		if (!result)
+			return follow_count(ctx, p, flow);
+		outcome = flow_lookup(&p->tuple, tuple_hash(&p->tuple, p->family, control), flow, p->family);
+	}
+	return -REASON_FLOW_BUSY;
+}
+
+/* A look-up's outcome, once a flow that is over has gone: it is nobody's then. */
+__noinline int follow_alive(struct packet *p, struct flow_copy *flow)
+{
+	struct work *w = work_get();
+
+	return p && flow && w && follow_ended(p, flow, w, now_ticks()) ? FLOW_ABSENT : FLOW_FOUND;
+}
+
+/* One packet more of a flow that nothing changes for: judged, used in this tick already, past its opening and before its end. */
+static __always_inline bool follow_plainly(const struct packet *p, const struct flow_copy *flow, __u32 generation, __u32 now)
+{
+	if (unlikely(flow->generation != generation || flow->last != now))
+		return false;
+	if (likely(p->tuple.proto == IPPROTO_TCP))
+		return flow->state & FLOW_ESTABLISHED && !flow_closed(flow->state) &&
+		       !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
+	return flow->state & FLOW_ESTABLISHED ||
+	       (p->tuple.proto == IPPROTO_UDP && (!(flow->state & FLOW_REPLY) || flow->state & FLOW_REPLIED));
+}
+
+/* `flow` is room for a copy: one for the whole program, the stack is small. `outcome`: of the look-up. 0 or -reason. */
+static __always_inline int follow_found(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome, __u8 family)
+{
+	const struct control *control = control_get();
+	struct flow_head *head;
+
+	if (!control)
+		return -REASON_INTERNAL;
+	if (unlikely(outcome != FLOW_FOUND || !follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks())))
+		return follow_with_care(ctx, p, flow, outcome);
+	head = flow_head_at(flow->set, flow->way, family);
+	if (!head)
+		return -REASON_INTERNAL;
+	head->packets++;
+	head->bytes += p->length;
+	return 0;
+}
+
+static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, __u8 family)
+{
+	const struct control *control = control_get();
+
+	return control ? flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow) : FLOW_ABSENT;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Next hops: a small number in a flow's entry says link, MAC addresses and MTU of its way to the wire. The kernel's routes and
+ * neighbours are asked once a tick for each flow; its other packets leave without asking.
+ */
+#pragma once
+
+#include "flow_write.h"
+
+static __always_inline struct next_hop *next_hop_at(__u32 place)
+{
+	return bpf_map_lookup_elem(&next_hops, &place);
+}
+
+/* The place of an uplink, of the default one for ifindex 0; -1: it is none, or there is none. */
+__noinline int uplink_hop(__u32 ifindex)
+{
+	const struct next_hop *hop;
+	int i;
+
+	for (i = 0; i < NEXT_HOP_UPLINKS; i++) {
+		hop = next_hop_at(i);
+		if (hop && hop->ifindex && (!ifindex || hop->ifindex == ifindex))
+			return i;
+	}
+	return -1;
+}
+
+static __always_inline bool next_hop_is(const struct next_hop *hop, const struct bpf_fib_lookup *fib)
+{
+	return hop->ifindex == fib->ifindex && hop->mtu == fib->mtu_result &&
+	       *(const __u32 *)hop->mac == *(const __u32 *)fib->dmac &&
+	       *(const __u16 *)(hop->mac + 4) == *(const __u16 *)(fib->dmac + 4) &&
+	       *(const __u32 *)hop->source_mac == *(const __u32 *)fib->smac &&
+	       *(const __u16 *)(hop->source_mac + 4) == *(const __u16 *)(fib->smac + 4);
+}
+
+static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf_fib_lookup *fib, __u32 now)
+{
+	hop->ifindex = fib->ifindex;
+	hop->mtu = fib->mtu_result;
+	__builtin_memcpy(hop->mac, fib->dmac, 6);
+	__builtin_memcpy(hop->source_mac, fib->smac, 6);
+	hop->tunnel = 0;
+	hop->used = now;
+	full_barrier();
+	WRITE_ONCE(hop->claim, HOP_READY);
+}
+
+#define NEXT_HOP_TRIES 4
+
+/* The place of what the kernel said, found or made; -1: all that it may stand in are in use. */
+static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32 now)
+{
+	__u32 hash = fib->ifindex * 0x9e3779b1u ^ *(const __u32 *)(fib->dmac + 2) * 0x85ebca6bu ^
+		     *(const __u16 *)fib->dmac * 0xc2b2ae35u ^ fib->mtu_result;
+	struct next_hop *hop;
+	__u32 place, claim, i;
+
+	hash ^= hash >> 15;
+	for (i = 0; i < NEXT_HOP_TRIES; i++) {
+		place = NEXT_HOP_UPLINKS + (hash + i) % (NEXT_HOPS - NEXT_HOP_UPLINKS);
+		hop = next_hop_at(place);
+		if (!hop)
+			return -1;
+		claim = READ_ONCE(hop->claim);
+		load_barrier();
+		if (claim == HOP_READY && next_hop_is(hop, fib)) {
+			hop->used = now;
+			return place;
+		}
+		if (claim == HOP_BUSY || (claim == HOP_READY && flow_age(now, hop->used) < NEXT_HOP_IDLE))
+			continue;
+		if (__sync_val_compare_and_swap(&hop->claim, claim, HOP_BUSY) != claim)
+			continue;
+		next_hop_fill(hop, fib, now);
+		count_up(COUNTER_NEXT_HOPS_MADE);
+		return place;
+	}
+	return -1;
+}
+
+/* Asks the kernel, for packets as the flow's entry makes them. 0: `fib` holds the answer; a positive BPF_FIB_LKUP_RET_*: not. */
+static __always_inline int next_hop_ask(packet_context *ctx, const struct packet *p, const struct flow_copy *flow,
+					__u32 link, struct bpf_fib_lookup *fib)
+{
+	const bool translated = flow->state & FLOW_TRANSLATED;
+
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = link;
+	fib->l4_protocol = p->tuple.proto;
+	fib->tot_len = 1; /* asks for the route's MTU */
+	if (p->family == FAMILY_V4) {
+		fib->family = 2; /* AF_INET */
+		fib->ipv4_src = translated ? flow->new_saddr_be[0] : p->tuple.v4.saddr_be;
+		fib->ipv4_dst = translated ? flow->new_daddr_be[0] : p->tuple.v4.daddr_be;
+	} else {
+		fib->family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib->ipv6_src, translated ? flow->new_saddr_be : p->tuple.v6.saddr_be, 16);
+		__builtin_memcpy(fib->ipv6_dst, translated ? flow->new_daddr_be : p->tuple.v6.daddr_be, 16);
+	}
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
+}
+
+/* Where nobody knows better: the neighbour is found for each packet. The MTU is the link's. */
+static __always_inline int next_hop_fallback(packet_context *ctx, __u32 link)
+{
+	int place = uplink_hop(link);
+	struct next_hop *hop = place < 0 ? NULL : next_hop_at(place);
+	__u32 mtu = 0;
+
+	if (!hop)
+		return -1;
+	bpf_check_mtu(ctx, link, &mtu, 0, 0);
+	if (mtu && hop->mtu != mtu)
+		WRITE_ONCE(hop->mtu, mtu);
+	return place;
+}
+
+/*
+ * Looks whether the flow's way to the wire is still what the kernel says, and writes a new one into its entry. 0, or
+ * -REASON_NO_ROUTE where the administrator's routes forbid the destination.
+ */
+__noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flow_copy *flow)
+{
+	struct next_hop *hop = flow ? next_hop_at(flow->hop) : NULL;
+	struct flow_scratch *scratch = flow_scratch_get();
+	struct bpf_fib_lookup *fib;
+	struct flow_head *head;
+	int place = -1, result;
+	__u32 link;
+
+	if (!p || !flow || !hop || !scratch)
+		return -REASON_INTERNAL;
+	fib = &scratch->fib;
+	link = hop->ifindex;
+	result = next_hop_ask(ctx, p, flow, link, fib);
+	if (result == BPF_FIB_LKUP_RET_BLACKHOLE || result == BPF_FIB_LKUP_RET_UNREACHABLE ||
+	    result == BPF_FIB_LKUP_RET_PROHIBIT)
+		return -REASON_NO_ROUTE;
+	if (!result && fib->ifindex == link && (*(__u32 *)(fib->dmac + 2) || *(__u16 *)fib->dmac))
+		place = next_hop_find(fib, now_ticks());
+	if (place < 0)
+		place = next_hop_fallback(ctx, link);
+	if (place < 0 || place == flow->hop)
+		return 0;
+	head = flow_head_anywhere(flow->set, flow->way, p->family);
+	if (head && flow_claim(head, flow->seq)) {
+		head->hop = place;
+		flow_release(head);
+		flow->seq += 2;
+	}
+	flow->hop = place;
+	return 0;
+}

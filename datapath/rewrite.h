@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A flow's translation applied to a packet: addresses, ports, TTL and the sums that cover them. */
+#pragma once
+
+#include "flow.h"
+
+/* No checksum that an address or a port changes. */
+#define L4_CHECK_NONE 0xffff
+
+static __always_inline __u32 l4_check_offset(const struct packet *p)
+{
+	switch (p->tuple.proto) {
+	case IPPROTO_TCP:
+		return p->l4 + 16;
+	case IPPROTO_UDP:
+		return p->l4 + 6;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return p->l4 + 2;
+	default:
+		return L4_CHECK_NONE;
+	}
+}
+
+/* Frames up to this size are no GSO packets, or such as carry their sum like others. */
+#define WHOLE_FRAME_MAX (ETH_HLEN + 1500)
+
+/*
+ * Is the transport's checksum in the packet complete? One that is left to a device holds the sum of the pseudo header instead
+ * (CHECKSUM_PARTIAL), and only the helpers can tell the two apart where it happens to look like that.
+ */
+static __always_inline bool check_is_whole(const struct packet *p, __u16 check, __u8 family)
+{
+	__u64 sum = bpf_htons(p->tuple.proto) + bpf_htons(p->ip_length + ETH_HLEN - p->l4) + (__u64)(__u16)~check;
+	int i;
+
+	if (family == FAMILY_V4)
+		sum += (__u64)p->tuple.v4.saddr_be + p->tuple.v4.daddr_be;
+	else
+		for (i = 0; i < 4; i++)
+			sum += (__u64)p->tuple.v6.saddr_be[i] + p->tuple.v6.daddr_be[i];
+	return csum_fold16(sum) != 0xffff;
+}
+
+/*
+ * Ports and checksum of TCP and UDP by direct writes, where the transport header stands in its usual place and its sum is complete:
+ * two calls less. What will be segmented has another sum. False: nothing was written.
+ */
+static __always_inline bool rewrite_transport_direct(struct cursor c, const struct packet *p, const struct flow_copy *f,
+						     bool segmented, __u8 family)
+{
+	const __u32 l4 = ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header));
+	__be16 *ports = c.data + l4;
+	__u16 *check, new;
+
+	if (unlikely(p->l4 != l4 || p->length > WHOLE_FRAME_MAX || segmented))
+		return false;
+	if (p->tuple.proto == IPPROTO_TCP) {
+		check = c.data + l4 + 16;
+	} else if (p->tuple.proto == IPPROTO_UDP) {
+		check = c.data + l4 + 6;
+	} else {
+		return false;
+	}
+	if ((void *)(check + 1) > c.end || !check_is_whole(p, *check, family))
+		return false;
+	if (*check || p->tuple.proto == IPPROTO_TCP) {
+		new = ~csum_fold16((__u64)(__u16)~*check + f->addr_diff + f->port_diff);
+		*check = new || p->tuple.proto == IPPROTO_TCP ? new : 0xffff; /* UDP: 0 means none (RFC 768) */
+	}
+	ports[0] = f->new_sport_be;
+	ports[1] = f->new_dport_be;
+	return true;
+}
+
+/* The same by helpers, which know about offloads, and for ICMP's identifier. 0 or -reason. */
+__noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct flow_copy *f)
+{
+	__u64 flags;
+	__be16 ports[2];
+	__u32 check;
+
+	if (!p || !f)
+		return -REASON_INTERNAL;
+	flags = p->tuple.proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	check = l4_check_offset(p);
+	ports[0] = f->new_sport_be;
+	ports[1] = f->new_dport_be;
+	if (p->tuple.proto == IPPROTO_SCTP)
+		return f->new_sport_be != p->tuple.sport_be || f->new_dport_be != p->tuple.dport_be ? -REASON_NAT_PROTOCOL : 0;
+	if (p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6) {
+		if (bpf_skb_store_bytes(skb, p->l4 + 4, ports, 2, 0))
+			return -REASON_REWRITE;
+	} else if (bpf_skb_store_bytes(skb, p->l4, ports, 4, 0)) {
+		return -REASON_REWRITE;
+	}
+	/* ICMP's sum does not cover the addresses. */
+	if (p->tuple.proto != IPPROTO_ICMP &&
+	    bpf_l4_csum_replace(skb, check, 0, f->addr_diff, BPF_F_PSEUDO_HDR | flags))
+		return -REASON_REWRITE;
+	if (f->port_diff && bpf_l4_csum_replace(skb, check, 0, f->port_diff, flags))
+		return -REASON_REWRITE;
+	return 0;
+}
+
+/* A sum over the frame that the hardware gave (CHECKSUM_COMPLETE) comes from the wire only; the stack gives it up when it forwards. */
+static __always_inline void frame_sum_update(struct __sk_buff *skb, __u8 zone, __u64 diff)
+{
+	if (zone == ZONE_WIRE)
+		bpf_csum_update(skb, csum_fold16(diff));
+}
+
+static __always_inline bool ports_rewritten(const struct packet *p, const struct flow_copy *f)
+{
+	return f->state & FLOW_TRANSLATED && p->flags & PACKET_HAS_PORTS && !(p->flags & PACKET_LATER_FRAGMENT);
+}
+
+/* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are constants of the caller. */
+static __always_inline int rewrite4(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+				    bool hop, __u8 zone)
+{
+	struct ipv4_header *ip;
+	struct cursor c;
+	__u64 sum;
+
+	opaque(skb); /* the context is read at fixed offsets only */
+	c = (struct cursor)CURSOR(skb);
+	ip = c.data + ETH_HLEN;
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_REWRITE;
+	if (!hop && !(f->state & FLOW_TRANSLATED))
+		return 0;
+	sum = (__u16)~ip->check;
+	if (f->state & FLOW_TRANSLATED) {
+		ip->saddr_be = f->new_saddr_be[0];
+		ip->daddr_be = f->new_daddr_be[0];
+		sum += f->addr_diff;
+	}
+	if (hop) {
+		ip->ttl--;
+		sum += (__u16)~bpf_htons(0x0100);
+	}
+	ip->check = ~csum_fold16(sum);
+	if (!ports_rewritten(p, f))
+		return 0;
+	if (likely(rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V4))) {
+		/* The header's own sum balances the header; the transport's has the addresses' difference as well. */
+		frame_sum_update(skb, zone, (__u16)~f->addr_diff);
+		return 0;
+	}
+	return rewrite_transport(skb, p, f);
+}
+
+static __always_inline int rewrite6(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+				    bool hop, __u8 zone)
+{
+	struct ipv6_header *ip;
+	struct cursor c;
+	__u64 hop_diff = hop ? (__u16)~bpf_htons(1) : 0;
+
+	opaque(skb);
+	c = (struct cursor)CURSOR(skb);
+	ip = c.data + ETH_HLEN;
+	if ((void *)(ip + 1) > c.end)
+		return -REASON_REWRITE;
+	if (hop)
+		ip->hops--;
+	if (f->state & FLOW_TRANSLATED) {
+		__builtin_memcpy(ip->saddr_be, f->new_saddr_be, 16);
+		__builtin_memcpy(ip->daddr_be, f->new_daddr_be, 16);
+	}
+	if (ports_rewritten(p, f) && unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
+		/* There is no header checksum to balance the addresses: the helper takes them off for the transport's. */
+		bpf_csum_update(skb, csum_fold16(hop_diff + f->addr_diff));
+		return rewrite_transport(skb, p, f);
+	}
+	frame_sum_update(skb, zone, ports_rewritten(p, f) ? hop_diff : hop_diff + f->addr_diff);
+	return 0;
+}

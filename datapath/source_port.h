@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The source port (ICMP: identifier) of a flow whose source is translated, or whose replies would be another flow's. */
+#pragma once
+
+#include "flow_pair.h"
+
+/* The second half of the tries also takes ports of flows that are closed or were answered once, see pair_reply_tuple(). */
+#define PORT_TRIES 64
+#define PORT_TRIES_WHEN_FULL 8
+/* Steps between tries: ports that lie close together tend to be taken together. */
+#define PORT_STEP 127
+/* In a range at least this large a pod gets three quarters of the ports towards a peer: which, is hashed. */
+#define PORT_RANGE_SHARED 1024
+
+/* Does a socket of the node use the port towards the same peer, or listen on it? 1: yes. */
+__noinline int node_socket_uses(packet_context *ctx, struct flow_tuple *rev, __u8 family)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+	__u32 size;
+
+	if (!rev)
+		return 0;
+	if (family == FAMILY_V4) {
+		t.ipv4.saddr = rev->v4.saddr_be;
+		t.ipv4.daddr = rev->v4.daddr_be;
+		t.ipv4.sport = rev->sport_be;
+		t.ipv4.dport = rev->dport_be;
+		size = sizeof(t.ipv4);
+	} else {
+		__builtin_memcpy(t.ipv6.saddr, rev->v6.saddr_be, 32);
+		t.ipv6.sport = rev->sport_be;
+		t.ipv6.dport = rev->dport_be;
+		size = sizeof(t.ipv6);
+	}
+	if (rev->proto == IPPROTO_TCP)
+		sk = bpf_skc_lookup_tcp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
+	else if (rev->proto == IPPROTO_UDP)
+		sk = bpf_sk_lookup_udp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		return 0;
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+/* The peer's word in `nat_full`. */
+static __always_inline __u32 *port_full_word(const struct flow_tuple *rev, __u8 family)
+{
+	__u64 hash = rev->words[0] & ~0xffff0000ULL; /* without the port that is looked for */
+	__u32 slot;
+
+	hash ^= family == FAMILY_V4 ? rev->v4.saddr_be
+				    : (__u64)(rev->v6.saddr_be[0] ^ rev->v6.saddr_be[3]) << 32 ^ rev->v6.saddr_be[1] ^
+					      rev->v6.saddr_be[2];
+	slot = (hash * 0x9e3779b97f4a7c15ULL >> 40) % NAT_FULL_SLOTS;
+	return bpf_map_lookup_elem(&nat_full, &slot);
+}
+
+/* One pod alone cannot use up a peer's ports: another one's quarter that it must leave is elsewhere. */
+static __always_inline bool port_shared(const struct work *w, __u32 port, __u32 count)
+{
+	__u32 hash = (port >> 4) * 0x9e3779b1u ^ (w->fwd.content.owner + 1) * 0x85ebca6bu;
+
+	hash *= 0xc2b2ae35u;
+	return count < PORT_RANGE_SHARED || hash >> 30;
+}
+
+/* The search for a port: what it needs from one try to the next, in works[0]. */
+static __always_inline void port_search_begin(struct work *w, __u8 family)
+{
+	const __u32 *full = port_full_word(&w->rev.tuple, family);
+
+	w->port_at = bpf_get_prandom_u32() >> 8;
+	w->port_tries = full && READ_ONCE(*full) == now_ticks() ? PORT_TRIES_WHEN_FULL : PORT_TRIES;
+}
+
+/*
+ * The contents with the port of the try numbered `i`: without masquerade the sender's own is the first choice. 0, PAIR_AGAIN: this
+ * one is not the pod's to take; -reason: all have been tried.
+ */
+__noinline int port_next(__u32 i, __u8 family)
+{
+	__u32 first = config.masquerade_port_min, count = config.masquerade_port_max - first + 1, port, *full;
+	struct work *w = work_get();
+
+	if (!w || !count)
+		return -REASON_INTERNAL;
+	if (!i)
+		port_search_begin(w, family);
+	if (i >= w->port_tries || i >= count + 1) {
+		full = port_full_word(&w->rev.tuple, family);
+		if (full)
+			WRITE_ONCE(*full, now_ticks());
+		return -REASON_NAT_PORTS;
+	}
+	port = first + (w->port_at + i * (count > PORT_TRIES ? PORT_STEP : 1)) % count;
+	if (!i && !(w->flags & WORK_MASQUERADE))
+		port = bpf_ntohs(w->fwd.tuple.sport_be);
+	else if (w->fwd.tuple.zone == ZONE_POD && !port_shared(w, port, count))
+		return PAIR_AGAIN;
+	w->port_linger = i >= w->port_tries / 2 || count <= w->port_tries;
+	w->new_sport_be = bpf_htons(port);
+	return 0;
+}
+
+/* A source port, with rev's place held. 0 or -reason. */
+static __always_inline int port_take(packet_context *ctx, struct work *w, __u8 family)
+{
+	int result;
+	__u32 i;
+
+	for (i = 0; i < PORT_TRIES + 1; i++) {
+		result = port_next(i, family);
+		if (result < 0)
+			return result;
+		if (result == PAIR_AGAIN)
+			continue;
+		pair_contents(family);
+		result = pair_reply_tuple(w, w->port_linger, family);
+		if (result == REPLY_TAKEN || result == REPLY_BUSY ||
+		    (w->flags & WORK_MASQUERADE && node_socket_uses(ctx, &w->rev.tuple, family))) {
+			count_up(COUNTER_NAT_RETRIES);
+			continue;
+		}
+		result = flow_take(&w->rev, w->flags & WORK_OVER_SHARE, family);
+		if (result == TAKE_OK) {
+			count_up(COUNTER_NAT_ALLOCATED);
+			return 0;
+		}
+		if (result == TAKE_FULL)
+			return take_failed(result, w->flags & WORK_OVER_SHARE);
+	}
+	return -REASON_NAT_PORTS;
+}
