@@ -375,6 +375,8 @@ int trial_clear(struct trial *t)
 	for (index = 0; index < MAP_COUNT && r == 0; index++)
 		if (index != MAP_PODS && index != MAP_CONTROL && index != MAP_EVENTS && index != MAP_SOCKET_ORIGINS)
 			r = maps_clear(t->maps, index);
+	if (r == 0)
+		r = node_write_next_hops(t->node, t->maps);
 	return r < 0 ? r : start(t);
 }
 

@@ -243,7 +243,7 @@ static __always_inline int judge_source(struct work *w, struct judgement *j, __u
 		from = address_find(&w->src);
 		j->source_identity = from ? from->identity[parity] : IDENTITY_WORLD;
 		/* What has an address of this node did not come from the wire. */
-		if (direction == DROP_FROM_WIRE && from && from->flags & ADDRESS_LOCAL)
+		if (direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) && from && from->flags & ADDRESS_LOCAL)
 			return -REASON_MARTIAN;
 		if (from && from->flags & ADDRESS_POD && from->flags & ADDRESS_LOCAL) {
 			w->source_link = from->ifindex;
