@@ -173,6 +173,15 @@ static const char *const reasons[REASON_COUNT] = {
 #undef X
 };
 
+enum polder_reason reason_named(const char *name)
+{
+	uint32_t reason = 0;
+
+	while (reason < REASON_COUNT && strcmp(reasons[reason], name) != 0)
+		reason++;
+	return reason;
+}
+
 static bool differs(const struct world_result *r, const char *wanted)
 {
 	printf("\n    wanted: %s; got verdict %d, %u dropped, reason %s, sums %s", wanted,

@@ -63,6 +63,9 @@ struct world_result send_of_host(int to_pod, const struct frame_spec *spec); /* 
 struct world_result open_connection(int from, int to, enum suite_version v, const char *destination,
 				    uint16_t sport, uint16_t dport);
 
+/* The drop reason of this name; REASON_COUNT: there is none. */
+enum polder_reason reason_named(const char *name);
+
 /* They print what was found if it is not so. */
 bool forwarded(const struct world_result *result); /* redirected, nothing counted, sums right */
 bool passed(const struct world_result *result);	   /* left to the node's stack */

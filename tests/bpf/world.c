@@ -494,3 +494,109 @@ int world_step(struct world *world, enum world_hook hook, uint32_t link, const s
 	return bpf_prog_test_run_opts(world->programs[hook], &options) ? -errno
 								       : (int)options.retval;
 }
+
+int world_pass(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame,
+	       struct frame *ret_out)
+{
+	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = link};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes,
+		    .data_size_in = frame->length, .data_out = ret_out->bytes,
+		    .data_size_out = sizeof(ret_out->bytes), .ctx_in = &skb,
+		    .ctx_size_in = sizeof(skb), .repeat = 1);
+
+	if (bpf_prog_test_run_opts(world->programs[hook], &options))
+		return -errno;
+	ret_out->length = options.data_size_out;
+	return options.retval;
+}
+
+uint64_t world_drops(const struct world *world, enum polder_reason reason)
+{
+	struct drop_totals totals;
+	uint64_t sum = 0;
+
+	drops_read(world, &totals);
+	for (int i = 0; i < DROP_DIRECTIONS; i++)
+		sum += totals.packets[reason * DROP_DIRECTIONS + i];
+	return sum;
+}
+
+struct flow_tuple world_tuple(const struct frame_spec *spec, enum polder_zone zone)
+{
+	struct flow_tuple tuple = {.proto = spec->proto, .zone = zone};
+	bool icmp = spec->proto == IPPROTO_ICMP || spec->proto == IPPROTO_ICMPV6;
+
+	tuple.sport_be = htons(spec->sport);
+	tuple.dport_be = htons(icmp ? spec->icmp_type << 8 : spec->dport);
+	if (addr_is_v4(&spec->source)) {
+		tuple.v4.saddr_be = spec->source.words_be[3];
+		tuple.v4.daddr_be = spec->destination.words_be[3];
+	} else {
+		memcpy(tuple.v6.saddr_be, &spec->source, 16);
+		memcpy(tuple.v6.daddr_be, &spec->destination, 16);
+	}
+	return tuple;
+}
+
+/* Both families' tables are read the same way: `each` sees the head of every entry of the tuple. */
+static size_t each_entry_of(struct world *world, const struct flow_tuple *tuple,
+			    void (*each)(struct flow_head *head, void *data), void *data)
+{
+	static const uint64_t zeros[FLOW_WORDS_V6 - FLOW_WORDS_V4];
+	bool v4 = !memcmp(tuple->words + FLOW_WORDS_V4, zeros, sizeof(zeros));
+	const char *name = v4 ? "flows4" : "flows6";
+	size_t words = v4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6;
+	size_t step = v4 ? sizeof(struct flow4) : sizeof(struct flow6), count = 0;
+	size_t ways = FLOW_WAYS * bpf_map__max_entries(bpf_object__find_map_by_name(
+					  world->objects[HOOK_FROM_POD], name));
+	uint8_t *table = mmap(NULL, ways * step, PROT_READ | PROT_WRITE, MAP_SHARED,
+			      world_map(world, name), 0);
+
+	if (table == MAP_FAILED)
+		give_up("cannot map", name, errno);
+	for (uint8_t *entry = table; entry < table + ways * step; entry += step) {
+		struct flow_head *head = (struct flow_head *)(entry + words * sizeof(uint64_t));
+
+		if (!head->generation || memcmp(entry, tuple->words, words * sizeof(uint64_t)))
+			continue;
+		if (each)
+			each(head, data);
+		count++;
+	}
+	munmap(table, ways * step);
+	return count;
+}
+
+static void head_copy(struct flow_head *head, void *data)
+{
+	*(struct flow_head *)data = *head;
+}
+
+size_t world_flow_find(struct world *world, const struct flow_tuple *tuple,
+		       struct flow_head *ret_head)
+{
+	return each_entry_of(world, tuple, ret_head ? head_copy : NULL, ret_head);
+}
+
+static void head_age(struct flow_head *head, void *data)
+{
+	head->last -= *(uint32_t *)data;
+}
+
+void world_flow_age(struct world *world, const struct flow_tuple *tuple, uint32_t ticks)
+{
+	if (!each_entry_of(world, tuple, head_age, &ticks))
+		give_up("cannot age", "a flow that is not there", ENOENT);
+}
+
+static void head_hold(struct flow_head *head, void *data)
+{
+	(void)data;
+	__atomic_fetch_or(&head->seq, 1, __ATOMIC_SEQ_CST);
+}
+
+void world_flow_hold(struct world *world, const struct flow_tuple *tuple)
+{
+	if (!each_entry_of(world, tuple, head_hold, NULL))
+		give_up("cannot hold", "a flow that is not there", ENOENT);
+}

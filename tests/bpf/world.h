@@ -113,3 +113,21 @@ struct world_result world_run_gso(struct world *world, enum world_hook hook, uin
 
 /* The same without looking at counters and output: 0 or a verdict, or -errno. */
 int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame);
+
+/* The same with the frame that the program left. For any number of threads. */
+int world_pass(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame,
+	       struct frame *ret_out);
+
+/* Packets dropped or refused for this reason, in all directions, on all CPUs. */
+uint64_t world_drops(const struct world *world, enum polder_reason reason);
+
+/* The tuple that the packet's flow stands under in the table. */
+struct flow_tuple world_tuple(const struct frame_spec *spec, enum polder_zone zone);
+
+/* How many entries of the flow table hold this tuple; the first one's head if there is one. */
+size_t world_flow_find(struct world *world, const struct flow_tuple *tuple,
+		       struct flow_head *ret_head);
+/* What follows asserts that there is such an entry. Makes it look unused for so many ticks more. */
+void world_flow_age(struct world *world, const struct flow_tuple *tuple, uint32_t ticks);
+/* Leaves it as a writer does that dies in the middle. */
+void world_flow_hold(struct world *world, const struct flow_tuple *tuple);
