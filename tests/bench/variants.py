@@ -17,19 +17,29 @@ SERVER_PORT = 8080
 SERVICE_PORT = 80
 CHANGED_PORT = 9999
 BPF_OBJ_GET, SYSCALL_BPF = 7, 321 if os.uname().machine == "x86_64" else 280
-FLOW_BYTES = {"flows4": 64}
+FLOW_TABLES = ("flows4", "flow_tags4")  # in the order they are emptied; not every layout has all of them
 
 
-def open_map(bpffs, name, length, access):
-    """A pinned map's memory: looking at it costs nothing."""
-    path = next(os.path.join(base, name) for base, _, names in os.walk(bpffs) if name in names)
+def pinned_path(bpffs, name):
+    return next((os.path.join(base, name) for base, _, names in os.walk(bpffs) if name in names), None)
+
+
+def array_length(fd):
+    """Bytes of an array's memory: elements stand at multiples of eight."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
+        info = dict(line.split(":", 1) for line in file)
+    return -(-int(info["value_size"]) // 8) * 8 * int(info["max_entries"])
+
+
+def open_array(path, access):
+    """A pinned array's memory: looking at it costs nothing."""
     text = ctypes.create_string_buffer(path.encode())
     attributes = struct.pack("QII112x", ctypes.addressof(text), 0, 0)
     fd = ctypes.CDLL(None, use_errno=True).syscall(SYSCALL_BPF, BPF_OBJ_GET, attributes, len(attributes))
     if fd < 0:
         raise OSError(ctypes.get_errno(), f"cannot open {path}")
     try:
-        return mmap.mmap(fd, length, mmap.MAP_SHARED, access)
+        return mmap.mmap(fd, -(-array_length(fd) // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.MAP_SHARED, access)
     finally:
         os.close(fd)
 
@@ -38,7 +48,7 @@ class Control:
     """The map that holds the generation."""
 
     def __init__(self, bpffs):
-        self.memory = open_map(bpffs, "control", mmap.PAGESIZE, mmap.PROT_READ)
+        self.memory = open_array(pinned_path(bpffs, "control"), mmap.PROT_READ)
 
     def generation(self):
         return struct.unpack_from("I", self.memory)[0]
@@ -178,9 +188,8 @@ class Polder(Variant):
         self.agent.start()
         self.load_seconds = time.monotonic() - begun
         self.control = Control(self.world.node.bpffs)
-        sizes = {entry["name"]: entry["max_entries"] for entry in self.agent.ctl_json("map", "list")}
-        self.tables = [open_map(self.world.node.bpffs, name, sizes[name] * size, mmap.PROT_READ | mmap.PROT_WRITE)
-                       for name, size in FLOW_BYTES.items()]
+        paths = [pinned_path(self.world.node.bpffs, name) for name in FLOW_TABLES]
+        self.tables = [open_array(path, mmap.PROT_READ | mmap.PROT_WRITE) for path in paths if path]
         self.pass_seconds = []
         self._connect_pods()
 

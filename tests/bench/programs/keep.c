@@ -31,16 +31,19 @@ static bool is_kept(const struct bpf_map *map)
 	return bpf_map__type(map) == BPF_MAP_TYPE_ARRAY && !strchr(bpf_map__name(map), '.');
 }
 
-static size_t value_room(const struct bpf_map *map)
+/* From one element to the next: in the map's own memory they are padded. */
+static size_t value_stride(const struct bpf_map *map)
 {
-	return (bpf_map__value_size(map) + 7) / 8 * 8; /* elements of an array are padded */
+	size_t size = bpf_map__value_size(map);
+
+	return bpf_map__map_flags(map) & BPF_F_MMAPABLE ? (size + 7) / 8 * 8 : size;
 }
 
 static void keep_array(struct kept_array *array, const struct bpf_map *map)
 {
 	array->fd = bpf_map__fd(map);
 	array->entries = bpf_map__max_entries(map);
-	array->size = array->entries * value_room(map);
+	array->size = array->entries * value_stride(map);
 	array->content = malloc(array->size);
 	array->keys = calloc(array->entries, sizeof(*array->keys));
 	if (!array->content || !array->keys)
@@ -53,11 +56,9 @@ static void keep_array(struct kept_array *array, const struct bpf_map *map)
 		memcpy(array->content, array->memory, array->size);
 		return;
 	}
-	if (bpf_map__value_size(map) % 8)
-		bench_fail("an array that cannot be mapped has elements of an odd size");
 	for (uint32_t i = 0; i < array->entries; i++) {
 		array->keys[i] = i;
-		if (bpf_map_lookup_elem(array->fd, &i, array->content + i * value_room(map)))
+		if (bpf_map_lookup_elem(array->fd, &i, array->content + i * value_stride(map)))
 			bench_fail("cannot read an array");
 	}
 }
