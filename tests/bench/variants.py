@@ -17,7 +17,7 @@ SERVER_PORT = 8080
 SERVICE_PORT = 80
 CHANGED_PORT = 9999
 BPF_OBJ_GET, SYSCALL_BPF = 7, 321 if os.uname().machine == "x86_64" else 280
-FLOW_TABLES = ("flows4", "flow_tags4")  # in the order they are emptied; not every layout has all of them
+FLOW_TABLES = ("flows4", "flow_tags4", "flow_usage")  # in the order they are emptied; not every layout has all of them
 
 
 def pinned_path(bpffs, name):
