@@ -75,6 +75,18 @@ static __always_inline void load_barrier(void)
 		full_barrier();
 }
 
+/* A copy of a copy; of IPv4 addresses one word each. */
+static __always_inline void flow_copy_to(struct flow_copy *to, const struct flow_copy *from, __u8 family)
+{
+	__builtin_memcpy(to, from, offsetof(struct flow_copy, new_saddr_be));
+	to->new_saddr_be[0] = from->new_saddr_be[0];
+	to->new_daddr_be[0] = from->new_daddr_be[0];
+	if (family == FAMILY_V4)
+		return;
+	__builtin_memcpy(to->new_saddr_be + 1, from->new_saddr_be + 1, 12);
+	__builtin_memcpy(to->new_daddr_be + 1, from->new_daddr_be + 1, 12);
+}
+
 enum flow_outcome { FLOW_ABSENT = 0, FLOW_FOUND = 1, FLOW_BUSY = 2 };
 
 /*
@@ -177,17 +189,24 @@ static __always_inline __u64 tuple_hash(const struct flow_tuple *t, __u8 family,
 	return family == FAMILY_V4 ? flow_hash(t, FAMILY_V4, control) : flow_hash(t, FAMILY_V6, control);
 }
 
-/* The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends there, with one line read. */
-static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
+/*
+ * The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends there, with one line read; then
+ * `ret_head` is the entry's head, else NULL.
+ */
+static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy,
+				     struct flow_head **ret_head)
 {
 	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
-	void *set = flow_set(index, family);
+	void *set = flow_set(index, family), *flow;
 
+	*ret_head = NULL;
 	if (unlikely(!set))
 		return FLOW_ABSENT;
-	if (likely(flow_read(flow_way(set, way, family), t, family, copy) == FLOW_FOUND)) {
+	flow = flow_way(set, way, family);
+	if (likely(flow_read(flow, t, family, copy) == FLOW_FOUND)) {
 		copy->set = index;
 		copy->way = way;
+		*ret_head = flow_head_of(flow, family);
 		return FLOW_FOUND;
 	}
 	return flow_lookup(t, hash, copy, family);

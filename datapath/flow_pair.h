@@ -86,7 +86,7 @@ __noinline int pair_contents(__u8 family)
 
 /* All of the contents but the checksums' differences. 0 or -reason. */
 static __always_inline int pair_prepare(struct work *w, const struct judgement *j, const struct packet *p,
-					const struct flow_copy *flow, __u32 generation)
+					const struct flow_copy *flow)
 {
 	__u16 state = w->old.generation ? w->old.state & FLOW_SEEN_BITS : 0;
 	__u16 owner = w->fwd.content.action == FLOW_TO_POD ? w->fwd.content.hop : 0;
@@ -101,7 +101,7 @@ static __always_inline int pair_prepare(struct work *w, const struct judgement *
 	if (w->old.generation)
 		w->new_sport_be = w->old.new_sport_be;
 	w->fwd.content.state = state;
-	w->fwd.content.generation = w->rev.content.generation = generation;
+	w->fwd.content.generation = w->rev.content.generation = w->generation;
 	w->fwd.content.owner = w->rev.content.owner = owner;
 	return result;
 }

@@ -55,11 +55,11 @@ static __always_inline bool flow_claim(struct flow_head *head, __u32 seq)
 	return !(seq & 1) && __sync_val_compare_and_swap(&head->seq, seq, seq + 1) == seq;
 }
 
+/* What was written under the claim is seen by whoever sees the even seq: x86 keeps stores in order. */
 static __always_inline void flow_release(struct flow_head *head)
 {
-	__u32 seq = __sync_fetch_and_add(&head->seq, 1); /* with its result: a full barrier */
-
-	opaque(seq);
+	load_barrier(); /* where it is one, it is a full one */
+	WRITE_ONCE(head->seq, head->seq + 1);
 }
 
 static __always_inline __u8 flow_proto(const void *flow)
@@ -82,19 +82,41 @@ static __always_inline struct flow_usage *flow_usage_of(__u32 place)
 	return bpf_map_lookup_elem(&flow_usage, &place);
 }
 
+/* With its result: a full barrier, too. */
 static __always_inline void flow_usage_add(__u32 place, __s32 entries, __u8 family)
 {
 	struct flow_usage *usage = flow_usage_of(place);
+	__u32 before;
 
-	if (usage)
-		__sync_fetch_and_add(&usage->entries[family == FAMILY_V6], entries);
+	if (!usage)
+		return;
+	before = __sync_fetch_and_add(&usage->entries[family == FAMILY_V6], entries);
+	opaque(before);
 }
+
+/* Each CPU tells of so many entries at once: the word for all is written by all. */
+#define FLOW_USAGE_BATCH 64
+struct flow_usage_delta {
+	__s32 entries[2];
+};
+MAP(flow_usage_deltas, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_usage_delta, 1, 0);
 
 /* An entry of the owner came or went. */
 static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 family)
 {
+	__u32 zero = 0, which = family == FAMILY_V6;
+	struct flow_usage_delta *delta = bpf_map_lookup_elem(&flow_usage_deltas, &zero);
+	__s32 sum;
+
 	flow_usage_add(owner, entries, family);
-	flow_usage_add(POLDER_MAX_PODS, entries, family);
+	if (!delta)
+		return;
+	sum = delta->entries[which] + entries;
+	if (sum >= FLOW_USAGE_BATCH || sum <= -FLOW_USAGE_BATCH) {
+		flow_usage_add(POLDER_MAX_PODS, sum, family);
+		sum = 0;
+	}
+	delta->entries[which] = sum;
 }
 
 /* Is the table nearly full, and does the pod hold more than its share? Then it gets a place only for one of its own. */
@@ -191,27 +213,30 @@ static __always_inline bool flow_occupy(struct flow_side *side, __u32 set, __u32
 	side->place.seq = seq;
 	if (kind == PLACE_OTHER) {
 		flow_retire(head, set, way, family);
-		if (head->owner != side->content.owner) {
+		if (head->owner != side->content.owner)
 			flow_usage_count(head->owner, -1, family);
-			flow_usage_count(side->content.owner, 1, family);
-		}
 		count_up(COUNTER_FLOWS_EVICTED);
-	} else {
-		flow_usage_count(side->content.owner, 1, family);
 	}
 	head->generation = 0;
 	key = flow_key_of(head, family);
 	for (i = 0; i < FLOW_WORDS(family); i++)
 		WRITE_ONCE(key[i], side->tuple.words[i]);
 	flow_tag_write(set, way, flow_tag(side->hash), family);
-	full_barrier();
+	/* Other CPUs see the tuple before this one looks for doubles of it. */
+	if (kind == PLACE_FREE || head->owner != side->content.owner)
+		flow_usage_count(side->content.owner, 1, family);
+	else
+		full_barrier();
 	return true;
 }
 
-/* With fewer free ways than this in set 0 the emptier set is taken: a fuller table against a second look for more flows. */
-#define FLOW_FREE_WAYS_ENOUGH 5
+/*
+ * With fewer free ways than this in set 0 its first way is not taken before others: the fuller the table, the more the sets have to be
+ * alike.
+ */
+#define FLOW_FREE_WAYS_ENOUGH 4
 
-/* A free way: of set 0, or of the emptier set; the first way before the others. */
+/* A free way: the first one of set 0, where a look-up begins; else one of the emptier set, its first way before the others. */
 static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 {
 	__u32 sets = flow_sets(family), index = flow_set_index(side->hash, 0, sets);
@@ -225,7 +250,8 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 		return TAKE_FULL;
 	free = flow_tags_free(READ_ONCE(*tags));
 	other_free = flow_tags_free(READ_ONCE(*other_tags));
-	if (flow_tags_count(free) < FLOW_FREE_WAYS_ENOUGH && flow_tags_count(other_free) > flow_tags_count(free)) {
+	if ((!(free >> (way * 8 + 7) & 1) || flow_tags_count(free) < FLOW_FREE_WAYS_ENOUGH) &&
+	    flow_tags_count(other_free) > flow_tags_count(free)) {
 		free = other_free;
 		index = other_index;
 		way = flow_first_way(side->hash, 1);
@@ -341,18 +367,12 @@ static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, 
 	return head->generation && flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }
 
-static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 which, __u8 family)
+static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 index, __u64 found, __u8 family)
 {
-	__u32 index = flow_set_index(side->hash, which, flow_sets(family)), i;
-	__u64 *tags = flow_tags(index, family), found;
 	void *set = flow_set(index, family);
+	__u32 i;
 
-	if (!tags || !set)
-		return 0;
-	found = flow_tags_equal(READ_ONCE(*tags), flow_tag(side->hash));
-	if (index == side->place.set)
-		found &= ~(0x80ULL << (side->place.way & (FLOW_WAYS - 1)) * 8);
-	for (i = 0; i < FLOW_WAYS && found; i++) {
+	for (i = 0; i < FLOW_WAYS && found && set; i++) {
 		if (flow_key_equal(flow_way(set, flow_tags_first(found), family), &side->tuple, family))
 			return 1;
 		found &= found - 1;
@@ -360,12 +380,34 @@ static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 w
 	return 0;
 }
 
-/* Does the tuple stand in another place of a set than the one that is held, be it half written? */
-__noinline int flow_doubled(struct flow_side *side, __u32 which, __u8 family)
+/* Does the tuple stand among these ways of a set? */
+__noinline int flow_doubled_among(struct flow_side *side, __u32 index, __u64 found, __u8 family)
 {
 	if (!side)
 		return 0;
-	return family == FAMILY_V4 ? flow_doubled_in(side, which, FAMILY_V4) : flow_doubled_in(side, which, FAMILY_V6);
+	return family == FAMILY_V4 ? flow_doubled_in(side, index, found, FAMILY_V4)
+				   : flow_doubled_in(side, index, found, FAMILY_V6);
+}
+
+/* The ways of a set, but for the one that is held, whose tag is the tuple's. */
+static __always_inline __u64 flow_others_in(const struct flow_side *side, __u32 index, __u8 family)
+{
+	const __u64 *tags = flow_tags(index, family);
+	__u64 found = tags ? flow_tags_equal(READ_ONCE(*tags), flow_tag(side->hash)) : 0;
+
+	if (index == side->place.set)
+		found &= ~(0x80ULL << (side->place.way & (FLOW_WAYS - 1)) * 8);
+	return found;
+}
+
+/* Does the tuple stand in another place than the one that is held, be it half written? */
+static __always_inline bool flow_doubled(struct flow_side *side, __u8 family)
+{
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), other = flow_set_index(side->hash, 1, flow_sets(family));
+	__u64 found = flow_others_in(side, index, family), found_other = flow_others_in(side, other, family);
+
+	return (unlikely(found) && flow_doubled_among(side, index, found, family)) ||
+	       (unlikely(found_other) && flow_doubled_among(side, other, found_other, family));
 }
 
 static __always_inline void flow_give_back(struct flow_side *side, __u8 family)
@@ -387,7 +429,11 @@ static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 f
 		result = flow_occupy_first(side, own, family);
 	if (result == TAKE_FULL)
 		result = flow_occupy_victim(side, own, family);
-	return result;
+	if (result != TAKE_OK || likely(!flow_doubled(side, family)))
+		return result;
+	flow_give_back(side, family);
+	count_up(COUNTER_FLOWS_DOUBLED);
+	return TAKE_DOUBLED;
 }
 
 /*
@@ -397,7 +443,6 @@ static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 f
 __noinline int flow_take(struct flow_side *side, __u32 own, __u8 family)
 {
 	struct flow_head *head;
-	int result;
 
 	if (!side)
 		return TAKE_FULL;
@@ -412,15 +457,7 @@ __noinline int flow_take(struct flow_side *side, __u32 own, __u8 family)
 		side->place.seq = side->seen.seq;
 		return TAKE_OK;
 	}
-	result = family == FAMILY_V4 ? flow_reserve(side, own, FAMILY_V4) : flow_reserve(side, own, FAMILY_V6);
-	if (result != TAKE_OK || (!flow_doubled(side, 0, family) && !flow_doubled(side, 1, family)))
-		return result;
-	if (family == FAMILY_V4)
-		flow_give_back(side, FAMILY_V4);
-	else
-		flow_give_back(side, FAMILY_V6);
-	count_up(COUNTER_FLOWS_DOUBLED);
-	return TAKE_DOUBLED;
+	return family == FAMILY_V4 ? flow_reserve(side, own, FAMILY_V4) : flow_reserve(side, own, FAMILY_V6);
 }
 
 /* Leaves a place that was taken: what was there before stays, what is new goes. */

@@ -8,7 +8,7 @@
 #include "settle.h"
 
 /* How often a judgement is begun again because the table changed under it. */
-#define FOLLOW_TRIES 4
+#define FOLLOW_TRIES 3
 
 /* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare: opening, closing, first answer. */
 __noinline int follow_mark(struct flow_tuple *t, struct flow_copy *flow, __u32 bits, __u8 family)
@@ -137,7 +137,7 @@ __noinline int follow_tell(struct packet *p)
 {
 	const struct control *control = control_get();
 
-	if (p && control && control->events & EVENT_MASK_FLOWS)
+	if (p && control)
 		event_send(control, p->link, p, EVENT_FLOW, VERDICT_ALLOW, REASON_NONE);
 	return 0;
 }
@@ -150,19 +150,18 @@ static __always_inline int judge(packet_context *ctx, struct packet *p, struct f
 {
 	struct judgement *j = judgement_get();
 	struct work *w = work_get();
-	__u32 generation;
 	int result;
 
 	if (!j || !w)
 		return -REASON_INTERNAL;
 	/* Before any other map: what is judged by what was there before is out of date at once. */
-	generation = READ_ONCE(control->generation);
+	w->generation = READ_ONCE(control->generation);
 	load_barrier();
 	result = judge_orient(p, flow);
 	if (!result)
-		result = judge_decide(p, generation);
+		result = judge_decide(p);
 	if (!result)
-		result = settle(ctx, p, flow, w, generation);
+		result = settle(ctx, p, flow, w);
 	if (result == PAIR_AGAIN)
 		return result;
 	p->judged = 1;
@@ -175,10 +174,9 @@ static __always_inline int judge(packet_context *ctx, struct packet *p, struct f
 		follow_refused(p, flow, -result);
 		return result;
 	}
-	count_up(flow->generation ? COUNTER_FLOWS_REJUDGED : COUNTER_FLOWS_CREATED);
-	if (!flow->generation)
+	count_up(w->flags & WORK_KNOWN ? COUNTER_FLOWS_REJUDGED : COUNTER_FLOWS_CREATED);
+	if (!(w->flags & WORK_KNOWN) && control->events & EVENT_MASK_FLOWS)
 		follow_tell(p);
-	*flow = w->flags & WORK_REPLY ? w->rev.content : w->fwd.content;
 	return 0;
 }
 
@@ -253,17 +251,21 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 	       (p->tuple.proto == IPPROTO_UDP && (!(flow->state & FLOW_REPLY) || flow->state & FLOW_REPLIED));
 }
 
-/* `flow` is room for a copy: one for the whole program, the stack is small. `outcome`: of the look-up. 0 or -reason. */
-static __always_inline int follow_found(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome, __u8 family)
+/*
+ * `flow` is room for a copy: one for the whole program, the stack is small. `outcome` and `head` (may be NULL): of the look-up. 0 or
+ * -reason.
+ */
+static __always_inline int follow_found(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome,
+					struct flow_head *head, __u8 family)
 {
 	const struct control *control = control_get();
-	struct flow_head *head;
 
 	if (!control)
 		return -REASON_INTERNAL;
 	if (unlikely(outcome != FLOW_FOUND || !follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks())))
 		return follow_with_care(ctx, p, flow, outcome);
-	head = flow_head_at(flow->set, flow->way, family);
+	if (!head)
+		head = flow_head_at(flow->set, flow->way, family);
 	if (!head)
 		return -REASON_INTERNAL;
 	head->packets++;
@@ -271,9 +273,10 @@ static __always_inline int follow_found(packet_context *ctx, struct packet *p, s
 	return 0;
 }
 
-static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, __u8 family)
+static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
 {
 	const struct control *control = control_get();
 
-	return control ? flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow) : FLOW_ABSENT;
+	*ret_head = NULL;
+	return control ? flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow, ret_head) : FLOW_ABSENT;
 }

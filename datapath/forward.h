@@ -136,9 +136,9 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, stru
 
 /* The rest of the way of a packet whose source has been checked. */
 static __always_inline int follow_entry(struct __sk_buff *skb, struct packet *p, int outcome, struct flow_copy *flow,
-					__u8 zone, __u8 family)
+					struct flow_head *head, __u8 zone, __u8 family)
 {
-	int result = follow_found(skb, p, flow, outcome, family);
+	int result = follow_found(skb, p, flow, outcome, head, family);
 
 	return result ? result : forward(skb, p, flow, zone, family);
 }
@@ -146,5 +146,8 @@ static __always_inline int follow_entry(struct __sk_buff *skb, struct packet *p,
 static __always_inline int follow_flow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 zone,
 				       __u8 family)
 {
-	return follow_entry(skb, p, flow_of(p, flow, family), flow, zone, family);
+	struct flow_head *head;
+	int outcome = flow_of(p, flow, &head, family);
+
+	return follow_entry(skb, p, outcome, flow, head, zone, family);
 }

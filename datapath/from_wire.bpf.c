@@ -53,6 +53,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 				       __u8 family)
 {
 	bool node = to_node(p, family);
+	struct flow_head *head;
 	int result, outcome;
 
 	if (node && !may_be_masqueraded(p))
@@ -69,7 +70,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		result = for_a_pod(p);
 		return result ? -REASON_ICMP_NO_FLOW : TC_ACT_OK;
 	}
-	outcome = flow_of(p, flow, family);
+	outcome = flow_of(p, flow, &head, family);
 	if (outcome == FLOW_FOUND && unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
 		outcome = follow_alive(p, flow);
 	if (outcome == FLOW_ABSENT) {
@@ -77,7 +78,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
 	}
-	return follow_entry(skb, p, outcome, flow, ZONE_WIRE, family);
+	return follow_entry(skb, p, outcome, flow, head, ZONE_WIRE, family);
 }
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)

@@ -22,6 +22,7 @@ struct work {
 	__be16 new_sport_be, new_dport_be;
 	__u32 source_link; /* of the pod that opened the flow; 0: none is known */
 	__u32 flags; /* enum work_flag */
+	__u32 generation; /* of the judgement: read before any other map */
 	__u32 port_at; /* of the search for a source port: where it began */
 	__u32 port_tries;
 	__u32 port_linger; /* ports of flows that are as good as over are taken too */
@@ -32,6 +33,7 @@ enum work_flag {
 	WORK_MASQUERADE = 1 << 1,
 	WORK_HAIRPIN = 1 << 2,
 	WORK_REPLY = 1 << 3, /* the packet at hand is a reply */
+	WORK_KNOWN = 1 << 5, /* the flow was in the table */
 	WORK_OVER_SHARE = 1 << 4, /* a new entry takes the place of one of the same pod, or none */
 };
 
@@ -89,8 +91,10 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 	w->fwd.seen.generation = w->rev.seen.generation = 0;
 	w->old.generation = 0;
 	w->old.state = 0;
-	if (stale->generation)
+	if (stale->generation) {
+		w->flags |= WORK_KNOWN;
 		w->old = *stale;
+	}
 	if (stale->generation && stale->state & FLOW_REPLY) {
 		w->flags |= WORK_REPLY;
 		w->source_link = 0;
@@ -324,8 +328,8 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 	return result || !destination ? result : judge_ingress(w, j, destination, parity);
 }
 
-/* Where to, and whether at all. 0 or -reason. `parity` of the generation. */
-__noinline int judge_decide(struct packet *p, __u32 parity)
+/* Where to, and whether at all. 0 or -reason. */
+__noinline int judge_decide(struct packet *p)
 {
 	struct judgement *j = judgement_get();
 	const struct address_entry *to;
@@ -340,5 +344,5 @@ __noinline int judge_decide(struct packet *p, __u32 parity)
 		return result;
 	to = address_find(&w->new_dst);
 	result = judge_route(w, p, to);
-	return result ? result : judge_policy(w, j, parity & 1, to, p->direction);
+	return result ? result : judge_policy(w, j, w->generation & 1, to, p->direction);
 }

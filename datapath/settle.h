@@ -4,6 +4,13 @@
 
 #include "source_port.h"
 
+/* What is to be done about a judgement. */
+enum settle_step {
+	SETTLE_SAME = 2,  /* nothing: the entries say it, and hold for this generation now */
+	SETTLE_WRITE = 3, /* both entries have to be written */
+	SETTLE_PORT = 4,  /* the same, with a source port that is to be chosen */
+};
+
 /* A new flow whose source is translated. */
 static __always_inline bool settle_chooses(const struct work *w)
 {
@@ -26,16 +33,13 @@ static __always_inline int settle_look(struct work *w, __u8 family)
 	return result;
 }
 
-/* Nothing but the generation changes: one word in each entry. 0 or PAIR_AGAIN. */
-static __always_inline int settle_restamp(struct work *w, __u32 generation, __u8 family)
+/* Nothing but the generation changes: one word in each entry. SETTLE_SAME or PAIR_AGAIN. */
+static __always_inline int settle_restamp(struct work *w, __u8 family)
 {
-	if (!flow_restamp(&w->rev.seen, generation, family) || !flow_restamp(&w->fwd.seen, generation, family))
+	if (!flow_restamp(&w->rev.seen, w->generation, family) || !flow_restamp(&w->fwd.seen, w->generation, family))
 		return PAIR_AGAIN;
-	w->fwd.content = w->fwd.seen;
-	w->rev.content = w->rev.seen;
-	w->fwd.content.generation = w->rev.content.generation = generation;
 	count_up(COUNTER_FLOWS_RESTAMPED);
-	return 0;
+	return SETTLE_SAME;
 }
 
 /* The content that was written, as a look-up would find it; `last` is that of before, 0 for a new entry. */
@@ -47,18 +51,22 @@ static __always_inline void settle_tell(struct flow_side *side)
 	side->content.last = side->place.kind == PLACE_SAME ? side->seen.last : 0;
 }
 
-/* Both places are held: they are filled, the replies' first. */
-__noinline int settle_fill(__u8 family)
+/* Both places are held: they are filled, the replies' first. `flow` gets what the packet's own entry says now. */
+__noinline int settle_fill(struct flow_copy *flow, __u8 family)
 {
 	struct judgement *j = judgement_get();
 	struct work *w = work_get();
 
-	if (!j || !w)
+	if (!flow || !j || !w)
 		return 0;
 	flow_fill(&w->rev, j->egress_rule, j->ingress_rule, family);
 	flow_fill(&w->fwd, j->egress_rule, j->ingress_rule, family);
 	settle_tell(&w->rev);
 	settle_tell(&w->fwd);
+	if (family == FAMILY_V4)
+		flow_copy_to(flow, w->flags & WORK_REPLY ? &w->rev.content : &w->fwd.content, FAMILY_V4);
+	else
+		flow_copy_to(flow, w->flags & WORK_REPLY ? &w->rev.content : &w->fwd.content, FAMILY_V6);
 	return 0;
 }
 
@@ -73,7 +81,8 @@ static __always_inline __u32 settle_own(struct work *w, __u8 family)
 }
 
 /* fwd's place first: of two CPUs with one flow only one goes on. 0, -reason or PAIR_AGAIN. */
-static __always_inline int settle_write(packet_context *ctx, struct work *w, bool new_port, __u8 family)
+static __always_inline int settle_write(packet_context *ctx, struct work *w, struct flow_copy *flow, bool new_port,
+					__u8 family)
 {
 	__u32 own = settle_own(w, family);
 	int result = flow_take(&w->fwd, own, family);
@@ -91,16 +100,14 @@ static __always_inline int settle_write(packet_context *ctx, struct work *w, boo
 		flow_leave(&w->fwd, family);
 		return result;
 	}
-	settle_fill(family);
+	settle_fill(flow, family);
 	return 0;
 }
 
 /*
- * Looks at what stands in the table of the flow in works[0]. 0: that says the same, and holds for this generation now;
- * SETTLE_WRITE, SETTLE_PORT: both entries have to be written, with a port that is to be chosen; -reason or PAIR_AGAIN.
+ * Looks at what stands in the table of the flow in works[0]. enum settle_step, -reason or PAIR_AGAIN.
  */
-enum settle_step { SETTLE_WRITE = 2, SETTLE_PORT = 3 };
-__noinline int settle_compare(__u32 reply, __u32 generation, __u8 family)
+__noinline int settle_compare(__u32 reply, __u8 family)
 {
 	struct judgement *j = judgement_get();
 	struct work *w = work_get();
@@ -112,7 +119,7 @@ __noinline int settle_compare(__u32 reply, __u32 generation, __u8 family)
 	pair_keep_hop(&w->fwd);
 	pair_keep_hop(&w->rev);
 	if (w->old.generation && reply == REPLY_OURS && pair_same(w, j, family))
-		return settle_restamp(w, generation, family);
+		return settle_restamp(w, family);
 	if (reply != REPLY_TAKEN)
 		return SETTLE_WRITE;
 	if (w->fwd.tuple.proto != IPPROTO_TCP && w->fwd.tuple.proto != IPPROTO_UDP && w->fwd.tuple.proto != IPPROTO_ICMP &&
@@ -122,7 +129,7 @@ __noinline int settle_compare(__u32 reply, __u32 generation, __u8 family)
 }
 
 /* The contents but for their sums. `flow` is the packet's own entry (generation 0: none). 0 or -reason. */
-__noinline int settle_prepare(struct packet *p, struct flow_copy *flow, __u32 generation)
+__noinline int settle_prepare(struct packet *p, struct flow_copy *flow)
 {
 	const struct control *control = control_get();
 	struct judgement *j = judgement_get();
@@ -131,30 +138,35 @@ __noinline int settle_prepare(struct packet *p, struct flow_copy *flow, __u32 ge
 
 	if (!p || !flow || !w || !j || !control)
 		return -REASON_INTERNAL;
-	result = pair_prepare(w, j, p, flow, generation);
+	result = pair_prepare(w, j, p, flow);
 	if (result)
 		return result;
 	w->fwd.hash = tuple_hash(&w->fwd.tuple, p->family, control);
-	if (!(w->flags & WORK_REPLY))
-		w->fwd.seen = *flow;
+	if (w->flags & WORK_REPLY || !flow->generation)
+		return 0;
+	if (p->family == FAMILY_V4)
+		flow_copy_to(&w->fwd.seen, flow, FAMILY_V4);
+	else
+		flow_copy_to(&w->fwd.seen, flow, FAMILY_V6);
 	return 0;
 }
 
 /*
- * Puts what works[0] holds in force for the packet's flow. `flow` is the packet's own entry (generation 0: none). 0, -reason,
- * or PAIR_AGAIN: the table has changed meanwhile.
+ * Puts what works[0] holds in force for the packet's flow. `flow` is the packet's own entry (generation 0: none), and is what it says
+ * now afterwards. 0, -reason, or PAIR_AGAIN: the table has changed meanwhile.
  */
-static __always_inline int settle(packet_context *ctx, struct packet *p, struct flow_copy *flow, struct work *w,
-				  __u32 generation)
+static __always_inline int settle(packet_context *ctx, struct packet *p, struct flow_copy *flow, struct work *w)
 {
-	int result = settle_prepare(p, flow, generation);
+	int result = settle_prepare(p, flow);
 
 	if (result)
 		return result;
 	pair_contents(p->family);
 	result = settle_look(w, p->family);
-	result = settle_compare(result, generation, p->family);
+	result = settle_compare(result, p->family);
+	if (result == SETTLE_SAME)
+		flow->generation = w->generation;
 	if (result < SETTLE_WRITE)
-		return result;
-	return settle_write(ctx, w, result == SETTLE_PORT, p->family);
+		return result == SETTLE_SAME ? 0 : result;
+	return settle_write(ctx, w, flow, result == SETTLE_PORT, p->family);
 }

@@ -14,14 +14,14 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * The flow of a packet to the pod. What the node's stack forwards may be the answer to what the pod sent to the node, if the node
  * translates that: it is the reply of a flow with the node.
  */
-static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow, __u8 family)
+static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
 {
-	int outcome = flow_of(p, flow, family);
+	int outcome = flow_of(p, flow, ret_head, family);
 
 	if (likely(outcome != FLOW_ABSENT || p->tuple.zone != ZONE_WIRE))
 		return outcome;
 	p->tuple.zone = ZONE_HOST;
-	outcome = flow_of(p, flow, family);
+	outcome = flow_of(p, flow, ret_head, family);
 	if (outcome == FLOW_BUSY || (outcome == FLOW_FOUND && flow->state & FLOW_REPLY))
 		return outcome;
 	p->tuple.zone = ZONE_WIRE;
@@ -30,6 +30,7 @@ static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow,
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
+	struct flow_head *head;
 	int result;
 
 	result = check_addresses(p);
@@ -45,7 +46,8 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		return follow_icmp_error(skb, p, flow, ZONE_HOST, family);
-	return follow_entry(skb, p, flow_to_pod(p, flow, family), flow, ZONE_HOST, family);
+	result = flow_to_pod(p, flow, &head, family);
+	return follow_entry(skb, p, result, flow, head, ZONE_HOST, family);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)

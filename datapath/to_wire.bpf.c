@@ -21,6 +21,7 @@ static __always_inline int check_collision(struct packet *p, __u8 family)
 {
 	const struct control *control = control_get();
 	struct flow_tuple answer = {.proto = p->tuple.proto, .zone = ZONE_WIRE};
+	struct flow_head *head;
 	struct flow_copy flow;
 
 	if (!control || !in_masquerade_range(p))
@@ -33,7 +34,7 @@ static __always_inline int check_collision(struct packet *p, __u8 family)
 		__builtin_memcpy(answer.v6.saddr_be, p->tuple.v6.daddr_be, 16);
 		__builtin_memcpy(answer.v6.daddr_be, p->tuple.v6.saddr_be, 16);
 	}
-	if (flow_find(&answer, flow_hash(&answer, family, control), family, &flow) != FLOW_FOUND)
+	if (flow_find(&answer, flow_hash(&answer, family, control), family, &flow, &head) != FLOW_FOUND)
 		return 0;
 	return flow.action == FLOW_TO_POD && flow.state & FLOW_TRANSLATED ? -REASON_PORT_COLLISION : 0;
 }
