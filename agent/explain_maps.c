@@ -239,9 +239,9 @@ static int find_backend(const struct look *look)
 	if (!service.backend_count)
 		return REASON_NO_ENDPOINT;
 	for (uint32_t i = 0; i < service.backend_count; i++) {
-		struct backend_key key = {.backend_set = service.backend_set, .index = i};
+		uint32_t element = service.backend_first + i;
 
-		if (maps_find(look->maps, MAP_BACKENDS, &key, &backend) == 0 &&
+		if (maps_find(look->maps, MAP_BACKENDS, &element, &backend) == 0 &&
 		    memcmp(&backend.addr, &look->path->addr, sizeof(backend.addr)) == 0 &&
 		    ntohs(backend.port_be) == look->path->port)
 			return 0;

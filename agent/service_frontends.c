@@ -14,19 +14,19 @@ void frontend_free(struct frontend *f)
 	free(f);
 }
 
-/* A backend that goes when the programs have ended that may still read it. */
-static void leave_backend(struct services *s, struct backend_key key)
+void leave_backends(struct services *s, const struct service_entry *entry)
 {
-	struct backend_key *grown;
+	struct leftover *grown;
 
-	shadow_unwant(s->backends, &key);
+	if (!entry->backend_count)
+		return;
 	if (s->leftover_count % 64 == 0) {
 		grown = reallocarray(s->leftovers, s->leftover_count + 64, sizeof(*grown));
 		if (!grown)
-			return; /* it stays until the next start */
+			return; /* they stay until the next start */
 		s->leftovers = grown;
 	}
-	s->leftovers[s->leftover_count++] = key;
+	s->leftovers[s->leftover_count++] = (struct leftover){entry->backend_first, entry->backend_count};
 }
 
 static struct member_key member_key_of(uint32_t id, const struct backend *backend)
@@ -44,15 +44,7 @@ static bool holds(const struct backend *list, size_t count, const struct backend
 	return false;
 }
 
-static void leave_backends(struct services *s, const struct service_entry *entry)
-{
-	uint32_t i;
-
-	for (i = 0; i < entry->backend_count; i++)
-		leave_backend(s, (struct backend_key){entry->backend_set, i});
-}
-
-/* Does the map already hold these backends under the set's number (after a restart)? */
+/* Do these backends stand there already (after a restart, or only others than these have changed)? */
 static bool set_holds(const struct services *s, const struct service_entry *entry, const struct endpoints *e)
 {
 	uint32_t i;
@@ -60,8 +52,7 @@ static bool set_holds(const struct services *s, const struct service_entry *entr
 	if (entry->backend_count != e->active_count)
 		return false;
 	for (i = 0; i < entry->backend_count; i++) {
-		struct backend_key key = {entry->backend_set, i};
-		const struct backend *backend = shadow_find(s->backends, &key);
+		const struct backend *backend = maps_element(s->maps, MAP_BACKENDS, entry->backend_first + i);
 
 		if (!backend || memcmp(backend, &e->active[i], sizeof(*backend)) != 0)
 			return false;
@@ -69,22 +60,20 @@ static bool set_holds(const struct services *s, const struct service_entry *entr
 	return true;
 }
 
-static int put_backends(struct services *s, uint32_t set, const struct endpoints *e)
+/* Into a range of their own, which nothing names yet. */
+static int put_backends(struct services *s, const struct endpoints *e, uint32_t *ret_first)
 {
-	size_t i;
-	int r = 0;
+	uint32_t first, i;
+	int r = ranges_take(s->backends, e->active_count, &first);
 
-	for (i = 0; i < e->active_count && r == 0; i++) {
-		struct backend_key key = {set, i};
-
-		r = shadow_put(s->backends, &key, &e->active[i]);
-	}
 	if (r < 0)
-		while (i-- > 0) {
-			struct backend_key key = {set, i};
-
-			shadow_delete(s->backends, &key);
-		}
+		return r;
+	for (i = 0; i < e->active_count && r == 0; i++)
+		r = maps_element_put(s->maps, MAP_BACKENDS, first + i, &e->active[i]);
+	if (r < 0)
+		ranges_give(s->backends, first, e->active_count);
+	else
+		*ret_first = first;
 	return r;
 }
 
@@ -129,23 +118,19 @@ static void drop_members(struct services *s, uint32_t id, const struct backend *
 }
 
 /* Takes back what a frontend that does not fit has put already. */
-static void take_back(struct services *s, const struct frontend *f, uint32_t id, uint32_t set, const struct endpoints *e)
+static void take_back(struct services *s, const struct frontend *f, const struct service_entry *entry,
+		      const struct endpoints *e)
 {
 	const struct endpoints old = {.active = f->active,
 				      .active_count = f->active_count,
 				      .terminating = f->terminating,
 				      .terminating_count = f->terminating_count};
-	uint32_t i;
 
-	for (i = 0; i < e->active_count; i++) {
-		struct backend_key key = {set, i};
-
-		shadow_delete(s->backends, &key);
-	}
+	ranges_give(s->backends, entry->backend_first, entry->backend_count);
 	/* Nobody can have a flow to an endpoint that was never in force; what stood before the agent's start stays. */
 	if (f->active || !shadow_find(s->services, &f->key)) {
-		drop_members(s, id, e->active, e->active_count, &old);
-		drop_members(s, id, e->terminating, e->terminating_count, &old);
+		drop_members(s, entry->id, e->active, e->active_count, &old);
+		drop_members(s, entry->id, e->terminating, e->terminating_count, &old);
 	}
 }
 
@@ -161,17 +146,13 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		endpoints_clear(e);
 		return 0;
 	}
-	if (present) {
+	if (present)
 		keep = set_holds(s, present, e);
-		entry.id = present->id;
-		entry.backend_set = keep ? present->backend_set : s->next_set++;
-	} else {
-		entry.id = s->next_id++;
-		entry.backend_set = s->next_set++;
-	}
+	entry.id = present ? present->id : s->next_id++;
 	*full = "backends";
-	r = put_backends(s, entry.backend_set, e);
-	if (r < 0)
+	if (keep)
+		entry.backend_first = present->backend_first;
+	else if ((r = put_backends(s, e, &entry.backend_first)) < 0)
 		return r;
 	*full = "members";
 	r = put_members(s, entry.id, e);
@@ -201,7 +182,7 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	return 0;
 undo:
 	if (!keep)
-		take_back(s, f, entry.id, entry.backend_set, e);
+		take_back(s, f, &entry, e);
 	return r;
 }
 

@@ -7,29 +7,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/log.h"
 #include "agent/services_internal.h"
-static int highest_numbers(const void *key, const void *value, void *data)
+
+
+/*
+ * An entry of before the start keeps its number and its range of backends. One whose range cannot be its own has no endpoint until
+ * the first pass has put it right.
+ */
+static int take_over(const void *key, const void *value, void *data)
 {
 	struct services *s = data;
 	const struct service_entry *entry = value;
+	struct service_entry without = *entry;
+	int r = ranges_take_at(s->backends, entry->backend_first, entry->backend_count);
 
-	(void)key;
 	if (entry->id >= s->next_id)
 		s->next_id = entry->id + 1;
-	if (entry->backend_set >= s->next_set)
-		s->next_set = entry->backend_set + 1;
-	return 0;
-}
-
-static int highest_set(const void *key, const void *value, void *data)
-{
-	struct services *s = data;
-	const struct backend_key *k = key;
-
-	(void)value;
-	if (k->backend_set >= s->next_set)
-		s->next_set = k->backend_set + 1;
-	return 0;
+	if (r != -EEXIST && r != -ERANGE)
+		return r;
+	log_error("services", "map services: Service port %u names backends %u to %llu, which are another's or beyond the map's end: "
+		  "it has no endpoint until its object has been read",
+		  entry->id, entry->backend_first, (unsigned long long)entry->backend_first + entry->backend_count - 1);
+	without.backend_first = without.backend_count = 0;
+	return shadow_put(s->services, key, &without);
 }
 
 int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret)
@@ -39,17 +40,15 @@ int services_open(struct maps *maps, const struct store *store, service_pods pod
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct services){.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1, .next_set = 1};
+	*s = (struct services){.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1};
 	if ((r = shadow_open(maps, MAP_SERVICES, &s->services)) < 0 ||
-	    (r = shadow_open(maps, MAP_BACKENDS, &s->backends)) < 0 ||
-	    (r = shadow_open(maps, MAP_MEMBERS, &s->members)) < 0) {
+	    (r = shadow_open(maps, MAP_MEMBERS, &s->members)) < 0 ||
+	    (r = ranges_new(maps_get(maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
+	    (r = shadow_each(s->services, take_over, s)) < 0) {
 		services_close(s);
 		return r;
 	}
-	shadow_each(s->services, highest_numbers, s);
-	shadow_each(s->backends, highest_set, s);
 	shadow_begin(s->services);
-	shadow_begin(s->backends);
 	shadow_begin(s->members);
 	*ret = s;
 	return 0;
@@ -98,7 +97,7 @@ void services_close(struct services *s)
 		free(c);
 	}
 	shadow_close(s->services);
-	shadow_close(s->backends);
+	ranges_free(s->backends);
 	shadow_close(s->members);
 	free(s->leftovers);
 	free(s->problems);
@@ -319,12 +318,30 @@ static struct frontend *frontend_want(struct services *s, struct service_work *w
 	return f;
 }
 
+/* What was in force stays. */
+static void tell_full(struct services *s, const struct service_work *w, const char *full, size_t active, size_t terminating)
+{
+	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS), *members = maps_get(s->maps, MAP_MEMBERS);
+	char reason[sizeof(s->problems->reason)];
+
+	if (strcmp(full, "backends") == 0)
+		snprintf(reason, sizeof(reason),
+			 "map backends is full: %u entries, %u used, %u free in a row, %zu needed; raise --max-backends",
+			 backends->max_entries, ranges_used(s->backends), ranges_longest_free(s->backends), active);
+	else if (strcmp(full, "members") == 0)
+		snprintf(reason, sizeof(reason), "map members is full: %u entries, %zu used, %zu needed; raise --max-backends",
+			 members->max_entries, shadow_count(s->members), active + terminating);
+	else
+		snprintf(reason, sizeof(reason), "map services is full: %zu entries, all used; raise --max-services",
+			 shadow_count(s->services));
+	problem_add(s, w, reason);
+}
+
 static int put_endpoints(struct services *s, struct service_work *w, const struct service_key *key,
 			 const char *port_name, struct endpoints *e, bool *changed)
 {
 	struct frontend *f = frontend_want(s, w, key, port_name);
 	const char *full = "";
-	char reason[160];
 	int r;
 
 	if (!f) {
@@ -332,13 +349,11 @@ static int put_endpoints(struct services *s, struct service_work *w, const struc
 		return 0;
 	}
 	r = frontend_apply(s, f, e, changed, &full);
-	endpoints_clear(e);
 	if (r == -E2BIG) {
-		snprintf(reason, sizeof(reason), "map %s is full: %zu entries needed more; raise --max-%s", full,
-			 e->active_count, strcmp(full, "services") == 0 ? "services" : "backends");
-		problem_add(s, w, reason);
-		return 0;
+		tell_full(s, w, full, e->active_count, e->terminating_count);
+		r = 0;
 	}
+	endpoints_clear(e);
 	return r;
 }
 
@@ -475,7 +490,7 @@ void services_sweep(struct services *s)
 	size_t i;
 
 	for (i = 0; i < s->leftover_marked; i++)
-		shadow_drop_unwanted(s->backends, &s->leftovers[i]);
+		ranges_give(s->backends, s->leftovers[i].first, s->leftovers[i].count);
 	if (!s->leftover_marked)
 		return;
 	mark_refused(s); /* there is room again */
@@ -488,11 +503,20 @@ void services_sweep(struct services *s)
 	}
 }
 
+static int leave_unknown(const void *key, const void *value, void *data)
+{
+	struct services *s = data;
+
+	if (!shadow_is_wanted(s->services, key))
+		leave_backends(s, value);
+	return 0;
+}
+
 void services_forget_unknown(struct services *s)
 {
-	/* What was put since services_open() is wanted; backends and members that were kept are wanted by being put. */
+	/* What was put since services_open() is wanted; members that were kept are wanted by being put. */
+	shadow_each(s->services, leave_unknown, s);
 	shadow_sweep(s->services);
-	shadow_sweep(s->backends);
 	shadow_sweep(s->members);
 	maps_move_generation(s->maps, false);
 }
@@ -528,6 +552,11 @@ void services_each(const struct services *s, void (*visit)(const struct service_
 size_t services_frontend_count(const struct services *s)
 {
 	return s->frontend_count;
+}
+
+size_t services_backends_used(const struct services *s)
+{
+	return ranges_used(s->backends);
 }
 
 size_t services_backend_count(const struct services *s)

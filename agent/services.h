@@ -58,3 +58,5 @@ void services_each(const struct services *services, void (*visit)(const struct s
 		   void *data);
 size_t services_frontend_count(const struct services *services);
 size_t services_backend_count(const struct services *services);
+/* Elements of map backends in use, those included that running programs may still read. */
+size_t services_backends_used(const struct services *services);

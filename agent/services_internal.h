@@ -4,6 +4,7 @@
 
 #include <uthash.h>
 
+#include "agent/ranges.h"
 #include "agent/service_endpoints.h"
 #include "agent/shadow.h"
 
@@ -51,21 +52,27 @@ struct claim {
 	size_t count;
 };
 
+/* A range of `backends` that nothing names any more, but running programs may still read. */
+struct leftover {
+	uint32_t first, count;
+};
+
 struct services {
 	struct maps *maps;
 	const struct store *store;
 	service_pods pods;
 	void *pods_data;
-	struct shadow *services, *backends, *members;
+	struct shadow *services, *members;
+	struct ranges *backends;
 	struct service_work *works;
 	struct service_work *dirty;
 	struct slice_owner *owners;
 	struct claim *claims;
-	struct backend_key *leftovers; /* unwanted, but running programs may still read them */
+	struct leftover *leftovers;
 	size_t leftover_count, leftover_marked;
 	struct service_problem *problems;
 	size_t problem_count;
-	uint32_t next_id, next_set;
+	uint32_t next_id;
 	bool freed; /* an address and port, or room: Services that were refused may be tried again */
 	size_t frontend_count, backend_count;
 };
@@ -79,6 +86,8 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 /* Out of the maps, and freed. */
 void frontend_remove(struct services *s, struct frontend *f, bool *changed);
 void frontend_free(struct frontend *f);
+/* Backends that go when the programs have ended that may still read them. */
+void leave_backends(struct services *s, const struct service_entry *entry);
 /* False: another Service has the address and port. */
 bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner);
 void claim_drop(struct services *s, const struct service_key *key);

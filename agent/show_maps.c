@@ -99,6 +99,9 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, s
 	} else if (index == MAP_PODS) {
 		ret->counted = true;
 		ret->entries = pods_count(sources->pods);
+	} else if (index == MAP_BACKENDS) {
+		ret->counted = true;
+		ret->entries = services_backends_used(sources->services);
 	} else if (is_counted_by_elements(map)) {
 		ret->counted = count_elements(map, &ret->entries) == 0;
 	} else if (strstr(map->type, "array")) {

@@ -375,17 +375,17 @@ ABI_SIZE(struct service_key, 20);
 enum service_flag { SERVICE_ADDRESS_ONLY = 1 << 0 };
 struct service_entry {
 	__u32 id;            /* number of the Service's port, stable while it exists */
-	__u32 backend_set;   /* first part of a backend_key; a new number for each change */
-	__u32 backend_count; /* 0: no endpoint, reject */
 	__u32 flags;         /* enum service_flag */
+	__u32 backend_first; /* index in `backends`; another range for each change */
+	__u32 backend_count; /* 0: no endpoint, reject */
+	__u32 reserved[4];   /* zero; room for a second range (endpoints of this node) and for affinity */
 };
-ABI_SIZE(struct service_entry, 16);
+ABI_SIZE(struct service_entry, 32);
 
-/* Hash `backends`: the endpoints that new flows may be sent to, index 0 to backend_count - 1. */
-struct backend_key {
-	__u32 backend_set;
-	__u32 index;
-};
+/*
+ * Array `backends`: the endpoints that new flows may be sent to. Those of one Service's port stand in a row; the range is written
+ * before an entry of `services` names it, and used again only when no program can still be reading it.
+ */
 struct backend {
 	struct polder_addr addr;
 	__be16 port_be;

@@ -43,8 +43,7 @@ MAP(flow_rules6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_rules_set, 8192, BPF_F_M
 
 MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service_entry, 65536,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
-MAP(backends, BPF_MAP_TYPE_HASH, struct backend_key, struct backend, 262144,
-    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 

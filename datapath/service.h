@@ -18,16 +18,16 @@ static __always_inline bool service_has_address(const struct polder_addr *addr)
 	return service_find(addr, 0, 0) != NULL;
 }
 
-/* An even choice by a random or hashed number; NULL only if the maps are being changed under us. */
+/* An even choice by a random or hashed number. NULL: none. */
 static __always_inline const struct backend *service_pick(const struct service_entry *service, __u32 random)
 {
-	struct backend_key key = {.backend_set = service->backend_set};
+	__u32 index;
 
 	if (!service->backend_count)
 		return NULL;
 	/* The high half of a product: even for every count, without a division. */
-	key.index = ((__u64)random * service->backend_count) >> 32;
-	return bpf_map_lookup_elem(&backends, &key);
+	index = service->backend_first + (((__u64)random * service->backend_count) >> 32);
+	return bpf_map_lookup_elem(&backends, &index);
 }
 
 /* May a flow that exists stay with this endpoint? 0: no; else enum member_state. */

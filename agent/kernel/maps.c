@@ -20,6 +20,7 @@
 
 struct maps {
 	struct map_info info[MAP_COUNT];
+	const char *views[MAP_COUNT]; /* arrays that are read in place; NULL: others */
 	struct control *control;
 	char directory[256];
 };
@@ -32,6 +33,7 @@ struct map_shape {
 
 #define RDONLY BPF_F_RDONLY_PROG
 #define SPARSE (BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG)
+#define VIEWED (BPF_F_MMAPABLE | BPF_F_RDONLY_PROG) /* the agent keeps no copy: it reads the map's memory */
 
 static uint32_t power_of_two(uint32_t n)
 {
@@ -86,8 +88,7 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 				     power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
 		[MAP_SERVICES] = {"services", BPF_MAP_TYPE_HASH, sizeof(struct service_key),
 				  sizeof(struct service_entry), c->max_services, SPARSE},
-		[MAP_BACKENDS] = {"backends", BPF_MAP_TYPE_HASH, sizeof(struct backend_key), sizeof(struct backend),
-				  c->max_backends, SPARSE},
+		[MAP_BACKENDS] = {"backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct backend), c->max_backends, VIEWED},
 		[MAP_MEMBERS] = {"members", BPF_MAP_TYPE_HASH, sizeof(struct member_key), 4, c->max_backends, SPARSE},
 		[MAP_SOCKET_ORIGINS] = {"socket_origins", BPF_MAP_TYPE_LRU_HASH, sizeof(struct socket_origin_key),
 					sizeof(struct socket_origin), 65536, 0},
@@ -237,6 +238,33 @@ static int open_map(const struct map_shape *shape, const char *directory, struct
 	return -EINVAL;
 }
 
+/* The kernel lays the elements of an array out in steps of 8 bytes. */
+static size_t element_step(const struct map_info *info)
+{
+	return (info->value_size + 7) & ~7u;
+}
+
+static size_t view_size(const struct map_info *info)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	return (element_step(info) * info->max_entries + page - 1) / page * page;
+}
+
+static int open_view(struct maps *maps, int index, char *message, size_t size)
+{
+	const struct map_info *info = &maps->info[index];
+	void *view = mmap(NULL, view_size(info), PROT_READ, MAP_SHARED, info->fd, 0);
+	int r = -errno;
+
+	if (view == MAP_FAILED) {
+		snprintf(message, size, "map %s: cannot be mapped into memory: %s", info->name, strerror(-r));
+		return r;
+	}
+	maps->views[index] = view;
+	return 0;
+}
+
 static int prepare_control(struct maps *maps, const struct config *config)
 {
 	struct control *control;
@@ -274,6 +302,9 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 	map_shapes(config, shapes);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
 		r = open_map(&shapes[i], directory, &maps->info[i], message, size);
+	for (i = 0; i < MAP_COUNT && r == 0; i++)
+		if (shapes[i].flags == VIEWED)
+			r = open_view(maps, i, message, size);
 	if (r == 0) {
 		r = prepare_control(maps, config);
 		if (r < 0)
@@ -295,9 +326,12 @@ void maps_close(struct maps *maps)
 		return;
 	if (maps->control)
 		munmap(maps->control, sysconf(_SC_PAGESIZE));
-	for (i = 0; i < MAP_COUNT; i++)
+	for (i = 0; i < MAP_COUNT; i++) {
+		if (maps->views[i])
+			munmap((void *)maps->views[i], view_size(&maps->info[i]));
 		if (maps->info[i].fd >= 0)
 			close(maps->info[i].fd);
+	}
 	free(maps);
 }
 
@@ -409,6 +443,22 @@ int maps_put(struct maps *maps, enum map_index index, const void *key, const voi
 	return bpf_map_update_elem(maps->info[index].fd, key, value, BPF_ANY) < 0
 		       ? (errno == ENOSPC ? -E2BIG : -errno)
 		       : 0;
+}
+
+const void *maps_element(const struct maps *maps, enum map_index index, uint32_t element)
+{
+	const struct map_info *info = &maps->info[index];
+
+	return maps->views[index] && element < info->max_entries ? maps->views[index] + element * element_step(info) : NULL;
+}
+
+int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value)
+{
+	const void *present = maps_element(maps, index, element);
+
+	if (present && memcmp(present, value, maps->info[index].value_size) == 0)
+		return 0;
+	return maps_put(maps, index, &element, value);
 }
 
 int maps_delete(struct maps *maps, enum map_index index, const void *key)

@@ -53,6 +53,13 @@ struct maps;
  */
 int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
+/*
+ * An element of an array, read in place; the agent alone writes it (`backends` and what else the programs only read). NULL: no such
+ * element. Valid as long as `maps`.
+ */
+const void *maps_element(const struct maps *maps, enum map_index index, uint32_t element);
+/* Writes an element of such an array if it differs. 0 or -errno. */
+int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value);
 /* All values of an array (not per CPU), one behind the other; free(). 0 or -errno. */
 int maps_read_array(struct maps *maps, enum map_index index, void **ret_values);
 /* Empties it: no element, zeros in arrays; nobody else may write meanwhile. 0 or -errno. */

@@ -351,19 +351,18 @@ void world_set_service(struct world *world, uint32_t id, const char *address, ui
 {
 	struct service_key key = {.addr = addr(address), .port_be = htons(port), .proto = proto};
 	struct service_key whole = {.addr = key.addr};
-	struct service_entry entry = {.id = id, .backend_set = ++world->next_backend_set};
+	struct service_entry entry = {.id = id, .backend_first = world->next_backend};
 	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY};
 
 	for (int i = 0; i < count; i++) {
-		struct backend_key at = {.backend_set = entry.backend_set,
-					 .index = entry.backend_count};
 		struct backend backend = {.addr = addr(backends[i].addr),
 					  .port_be = htons(backends[i].port)};
 
 		set_member(world, id, &backends[i]);
 		if (backends[i].state == MEMBER_TERMINATING)
 			continue;
-		world_set(world, "backends", &at, &backend);
+		world_set(world, "backends", &world->next_backend, &backend);
+		world->next_backend++;
 		entry.backend_count++;
 	}
 	world_set(world, "services", &whole, &only);

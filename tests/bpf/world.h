@@ -48,7 +48,7 @@ struct world {
 	int programs[HOOK_COUNT]; /* borrowed from objects */
 	struct world_pod pods[WORLD_PODS];
 	struct control control;
-	uint32_t next_backend_set;
+	uint32_t next_backend;
 	bool left; /* the caller's network namespace */
 };
 
@@ -88,7 +88,7 @@ struct world_backend {
 	enum member_state state; /* 0: MEMBER_ACTIVE. New flows go to active ones only */
 };
 
-/* Makes or changes the Service's port: new backend set, members replaced. */
+/* Makes or changes the Service's port: new backends, members replaced. */
 void world_set_service(struct world *world, uint32_t id, const char *addr, uint8_t proto,
 		       uint16_t port, const struct world_backend *backends, int count);
 void world_remove_member(struct world *world, uint32_t id, const char *addr, uint16_t port);

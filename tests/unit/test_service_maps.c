@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Services in the kernel's maps: where backends stand, when their places are used again, and what a restart finds. Needs root. */
+#include "agent/services.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/mount.h>
+
+#include "tests/unit/unit.h"
+
+#define ROOM 64
+
+struct world {
+	struct config config;
+	struct maps *maps;
+	struct store *store;
+	struct services *services;
+};
+
+static size_t no_pods(const char *namespace, const struct service_pod **ret, void *data)
+{
+	return 0;
+}
+
+static void on_change(const struct object *object, bool deleted, void *data)
+{
+	struct world *w = data;
+
+	services_object_changed(w->services, object, deleted);
+}
+
+static void services_start(struct world *w)
+{
+	CU_ASSERT_FATAL(services_open(w->maps, w->store, no_pods, NULL, &w->services) == 0);
+}
+
+static void begin(struct world *w)
+{
+	char message[512] = "";
+
+	*w = (struct world){.config = {.flows_v4 = 64,
+				       .flows_v6 = 64,
+				       .max_services = ROOM,
+				       .max_backends = ROOM,
+				       .max_addresses = ROOM,
+				       .max_policy_entries = ROOM}};
+	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	w->store = store_new();
+	CU_ASSERT_FATAL(w->store != NULL);
+	services_start(w);
+	store_listen(w->store, on_change, w);
+}
+
+static void end(struct world *w)
+{
+	services_close(w->services);
+	store_free(w->store);
+	maps_close(w->maps);
+}
+
+/* A Service 10.96.0.N with endpoints 10.1.HOST.1 to 10.1.HOST.COUNT; count < 0: it is deleted. */
+static void serve(struct world *w, int n, int host, int count)
+{
+	static char text[16384];
+	struct object_list list = {};
+	struct object_error error = {};
+	char origin[16];
+	size_t at = 0;
+
+	snprintf(origin, sizeof(origin), "s%d", n);
+	at += snprintf(text, sizeof(text),
+		       "[{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s%d\"},\"spec\":{"
+		       "\"clusterIP\":\"10.96.0.%d\",\"ports\":[{\"port\":80}]}},"
+		       "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"s%d\","
+		       "\"labels\":{\"kubernetes.io/service-name\":\"s%d\"}},\"addressType\":\"IPv4\","
+		       "\"ports\":[{\"port\":8080}],\"endpoints\":[",
+		       n, n, n, n);
+	for (int i = 1; i <= count; i++)
+		at += snprintf(text + at, sizeof(text) - at, "%s{\"addresses\":[\"10.1.%d.%d\"]}", i > 1 ? "," : "", host, i);
+	snprintf(text + at, sizeof(text) - at, "]}]");
+	if (count >= 0)
+		CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);
+	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
+	object_list_clear(&list);
+}
+
+static void apply(struct world *w)
+{
+	CU_ASSERT(services_apply(w->services) == 0);
+}
+
+static void sweep(struct world *w)
+{
+	services_sweep_mark(w->services);
+	services_sweep(w->services);
+}
+
+static struct service_entry entry_of(struct world *w, int n)
+{
+	struct service_key key = {.port_be = htons(80), .proto = IPPROTO_TCP};
+	struct service_entry entry = {};
+	char text[32];
+
+	snprintf(text, sizeof(text), "10.96.0.%d", n);
+	CU_ASSERT_FATAL(addr_parse(text, &key.addr) == 0);
+	CU_ASSERT(maps_find(w->maps, MAP_SERVICES, &key, &entry) == 0);
+	return entry;
+}
+
+/* Does the Service's range hold 10.1.HOST.1 to 10.1.HOST.COUNT? */
+static bool sends_to(struct world *w, int n, int host, uint32_t count)
+{
+	struct service_entry entry = entry_of(w, n);
+	char wanted[32], text[INET6_ADDRSTRLEN];
+
+	if (entry.backend_count != count)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct backend *backend = maps_element(w->maps, MAP_BACKENDS, entry.backend_first + i);
+
+		snprintf(wanted, sizeof(wanted), "10.1.%d.%u", host, i + 1);
+		if (!backend || strcmp(addr_format(&backend->addr, text), wanted) != 0 || ntohs(backend->port_be) != 8080)
+			return false;
+	}
+	return true;
+}
+
+static void endpoints_of_a_service_stand_in_a_row(void)
+{
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 3);
+	serve(&w, 2, 2, 5);
+	serve(&w, 3, 3, 0);
+	apply(&w);
+	CU_ASSERT(sends_to(&w, 1, 1, 3));
+	CU_ASSERT(sends_to(&w, 2, 2, 5));
+	CU_ASSERT(entry_of(&w, 3).backend_count == 0);
+	CU_ASSERT(services_backends_used(w.services) == 8);
+	end(&w);
+}
+
+static void a_range_is_used_again_only_after_the_sweep(void)
+{
+	struct world w;
+	uint32_t before;
+
+	begin(&w);
+	serve(&w, 1, 1, 4);
+	apply(&w);
+	before = entry_of(&w, 1).backend_first;
+	serve(&w, 1, 2, 4);
+	apply(&w);
+	CU_ASSERT(entry_of(&w, 1).backend_first != before);
+	serve(&w, 2, 3, 4);
+	apply(&w);
+	CU_ASSERT(entry_of(&w, 2).backend_first != before);
+	CU_ASSERT(services_backends_used(w.services) == 12);
+	sweep(&w);
+	CU_ASSERT(services_backends_used(w.services) == 8);
+	serve(&w, 3, 4, 4);
+	apply(&w);
+	CU_ASSERT(entry_of(&w, 3).backend_first == before);
+	CU_ASSERT(sends_to(&w, 1, 2, 4));
+	end(&w);
+}
+
+/* What leaves after the wait began may still be read by programs that began before it left. */
+static void what_leaves_during_the_wait_stays_until_the_next_one(void)
+{
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 4);
+	serve(&w, 2, 2, 4);
+	apply(&w);
+	serve(&w, 1, 3, 4);
+	apply(&w);
+	services_sweep_mark(w.services);
+	serve(&w, 2, 4, 4);
+	apply(&w);
+	services_sweep(w.services);
+	CU_ASSERT(services_backends_used(w.services) == 12);
+	sweep(&w);
+	CU_ASSERT(services_backends_used(w.services) == 8);
+	end(&w);
+}
+
+static void a_full_map_is_told_with_numbers_and_what_was_in_force_stays(void)
+{
+	const struct service_problem *problems;
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 40);
+	apply(&w);
+	serve(&w, 1, 2, 30);
+	serve(&w, 2, 3, 20);
+	apply(&w);
+	CU_ASSERT_FATAL(services_problems(w.services, &problems) == 1);
+	if (strcmp(problems[0].name, "s1") == 0) {
+		CU_ASSERT_STRING_EQUAL(problems[0].reason, "map backends is full: 64 entries, 60 used, 4 free in a row, 30 "
+							   "needed; raise --max-backends");
+	}
+	CU_ASSERT(sends_to(&w, 1, 1, 40));
+	CU_ASSERT(sends_to(&w, 2, 3, 20));
+	/* Room again: it is tried again. */
+	serve(&w, 2, 0, -1);
+	apply(&w);
+	sweep(&w);
+	serve(&w, 1, 2, 24);
+	apply(&w);
+	CU_ASSERT(services_problems(w.services, &problems) == 0);
+	CU_ASSERT(sends_to(&w, 1, 2, 24));
+	sweep(&w);
+	CU_ASSERT(services_backends_used(w.services) == 24);
+	end(&w);
+}
+
+static void a_restart_learns_the_ranges_and_keeps_them(void)
+{
+	struct service_entry before;
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 4);
+	serve(&w, 2, 2, 6);
+	serve(&w, 3, 3, 5);
+	apply(&w);
+	before = entry_of(&w, 2);
+	services_close(w.services);
+	services_start(&w);
+	CU_ASSERT(services_backends_used(w.services) == 15);
+	serve(&w, 1, 4, 4); /* changed while the agent was away */
+	serve(&w, 2, 2, 6);
+	services_object_changed(w.services, store_get(w.store, OBJECT_SERVICE, "default", "s2"), false);
+	services_object_changed(w.services, store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
+	apply(&w);
+	CU_ASSERT(sends_to(&w, 1, 4, 4));
+	CU_ASSERT(entry_of(&w, 2).backend_first == before.backend_first && entry_of(&w, 2).id == before.id);
+	/* The third has gone meanwhile. */
+	services_forget_unknown(w.services);
+	sweep(&w);
+	CU_ASSERT(services_backends_used(w.services) == 10);
+	CU_ASSERT(sends_to(&w, 2, 2, 6));
+	end(&w);
+}
+
+static void an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_right(void)
+{
+	struct service_key key = {.port_be = htons(80), .proto = IPPROTO_TCP};
+	struct service_entry broken = {.id = 77, .backend_first = ROOM - 1, .backend_count = 2};
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT_FATAL(addr_parse("10.96.0.9", &key.addr) == 0);
+	CU_ASSERT_FATAL(maps_put(w.maps, MAP_SERVICES, &key, &broken) == 0);
+	services_close(w.services);
+	services_start(&w);
+	CU_ASSERT(entry_of(&w, 9).id == 77 && entry_of(&w, 9).backend_count == 0);
+	serve(&w, 9, 9, 2);
+	apply(&w);
+	CU_ASSERT(sends_to(&w, 9, 9, 2));
+	CU_ASSERT(entry_of(&w, 9).id == 77);
+	end(&w);
+}
+
+static const struct unit_test tests[] = {
+	UNIT_TEST(endpoints_of_a_service_stand_in_a_row),
+	UNIT_TEST(a_range_is_used_again_only_after_the_sweep),
+	UNIT_TEST(what_leaves_during_the_wait_stays_until_the_next_one),
+	UNIT_TEST(a_full_map_is_told_with_numbers_and_what_was_in_force_stays),
+	UNIT_TEST(a_restart_learns_the_ranges_and_keeps_them),
+	UNIT_TEST(an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_right),
+};
+
+int main(void)
+{
+	return UNIT_RUN("service maps", tests);
+}
