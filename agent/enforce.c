@@ -83,6 +83,8 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 	e->registry = policy_registry_new();
 	r = (e->state || !state) && e->registry ? shadow_open(maps, MAP_ADDRESSES, &e->addresses) : -ENOMEM;
 	if (r == 0)
+		r = local_pods_open(maps, &e->local_pods);
+	if (r == 0)
 		r = rules_open(e);
 	if (r == 0)
 		r = rule_counts_open(maps, &e->counts);
@@ -134,6 +136,7 @@ void enforce_close(struct enforce *e)
 	compiled_policy_free(e->policy);
 	policy_registry_free(e->registry);
 	rule_counts_close(e->counts);
+	local_pods_close(e->local_pods);
 	shadow_close(e->addresses);
 	rules_close(e);
 	deleted_policies_clear(e);
@@ -247,11 +250,8 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 	HASH_DEL(e->pods_by_name, pod);
 	index = pod_index(pod);
 	maps_put(e->maps, MAP_PODS, &index, &none);
-	for (i = 0; i < pod->address_count; i++) {
-		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
-
-		shadow_delete(e->addresses, &key);
-	}
+	for (i = 0; i < pod->address_count; i++)
+		addresses_remove(e, &pod->addresses[i]);
 	maps_move_generation(e->maps, false);
 	pod_free(pod);
 }
@@ -583,6 +583,7 @@ bool enforce_finish(struct enforce *e)
 		swept = rules_sweep(e);
 		policy_registry_collect(e->registry);
 	}
+	local_pods_settle(e->local_pods);
 	e->unfinished = false;
 	return e->misfit && swept;
 }
@@ -634,7 +635,10 @@ bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local
 	for (i = 0; i < pod->address_count; i++) {
 		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
 
-		if (maps_find(e->maps, MAP_ADDRESSES, &key, &address) < 0 || address.ifindex != pod->entry.ifindex)
+		const struct address_entry *local = local_pods_find(e->maps, &pod->addresses[i]);
+
+		if (maps_find(e->maps, MAP_ADDRESSES, &key, &address) < 0 || address.ifindex != pod->entry.ifindex ||
+		    (local && local->ifindex != pod->entry.ifindex))
 			return false;
 	}
 	return true;

@@ -28,6 +28,19 @@ static int remember(struct enforce *e, const struct address_key *key)
 	return 0;
 }
 
+static bool is_local_pod(const struct address_key *key, const struct address_entry *entry)
+{
+	return key->prefixlen == 128 && entry->flags & ADDRESS_POD && entry->flags & ADDRESS_LOCAL;
+}
+
+/* In both maps. */
+static int address_put(struct enforce *e, const struct address_key *key, const struct address_entry *entry)
+{
+	int r = shadow_put(e->addresses, key, entry);
+
+	return r == 0 && is_local_pod(key, entry) ? local_pods_put(e->local_pods, &key->addr, entry) : r;
+}
+
 /* `owner` is who is told of when there is no room. */
 static void tell_full(struct pass *p, const char *owner, const struct polder_addr *addr)
 {
@@ -53,6 +66,8 @@ static void want(struct pass *p, const char *owner, const struct polder_addr *ad
 	if (present && present->flags == flags && present->ifindex == ifindex) {
 		if (present->identity[p->slot] == identity && present->identity[p->next] == identity) {
 			shadow_want(p->e->addresses, &key);
+			r = is_local_pod(&key, present) ? local_pods_put(p->e->local_pods, addr, present) : 0;
+			p->result = r < 0 ? r : p->result;
 			return;
 		}
 		entry.identity[p->slot] = present->identity[p->slot];
@@ -63,7 +78,7 @@ static void want(struct pass *p, const char *owner, const struct polder_addr *ad
 		r = 0;
 	}
 	if (r == 0)
-		r = shadow_put(p->e->addresses, &key, &entry);
+		r = address_put(p->e, &key, &entry);
 	if (r == -E2BIG)
 		tell_full(p, owner, addr);
 	else if (r < 0)
@@ -213,6 +228,15 @@ static void want_local_pod(struct pass *p, const struct enforced_pod *pod)
 	}
 }
 
+static bool is_known_pod(const struct polder_addr *addr, void *data)
+{
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+	struct enforce *e = data;
+	const struct address_entry *present = shadow_find(e->addresses, &key);
+
+	return present && is_local_pod(&key, present) && shadow_is_wanted(e->addresses, &key);
+}
+
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
 		    bool *ret_switch, bool *ret_changed, bool *ret_again)
 {
@@ -229,6 +253,8 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 	for (i = 0; i < input->pod_count; i++)
 		if (!input->subject[i] && policy->pods[i].identity)
 			want_remote_pod(&p, input->pods[i], policy->pods[i].identity);
+	if (p.result == 0 && !e->policy)
+		p.result = local_pods_forget(e->local_pods, is_known_pod, e);
 	swept = p.result < 0 ? p.result : shadow_sweep(e->addresses);
 	if (swept < 0)
 		return swept;
@@ -236,6 +262,14 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 	*ret_changed |= p.changed || swept > 0;
 	*ret_again |= p.full && swept > 0;
 	return 0;
+}
+
+void addresses_remove(struct enforce *e, const struct polder_addr *addr)
+{
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+
+	local_pods_clear(e->local_pods, addr);
+	shadow_delete(e->addresses, &key);
 }
 
 void addresses_mirror(struct enforce *e)
@@ -251,7 +285,7 @@ void addresses_mirror(struct enforce *e)
 			continue;
 		entry = *present;
 		entry.identity[!slot] = entry.identity[slot];
-		shadow_put(e->addresses, &e->pending[i].key, &entry);
+		address_put(e, &e->pending[i].key, &entry);
 	}
 	free(e->pending);
 	e->pending = NULL;

@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "agent/enforce.h"
+#include "agent/local_pods.h"
 #include "agent/rule_counts.h"
 #include "agent/shadow.h"
 
@@ -65,6 +66,7 @@ struct enforce {
 	size_t deleted_count;
 	struct json_t *held_before; /* of the state file */
 	struct shadow *addresses;
+	struct local_pods *local_pods;
 	struct shadow *rules[RULESET_MAPS];
 	struct enforced_pod *pods, *pods_by_name;
 	struct pending_address *pending;
@@ -130,3 +132,5 @@ bool rules_sweep(struct enforce *e);
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
 		    bool *ret_switch, bool *ret_changed, bool *ret_again);
 void addresses_mirror(struct enforce *e);
+/* At once, of a pod that goes. */
+void addresses_remove(struct enforce *e, const struct polder_addr *addr);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/explain_internal.h"
+#include "agent/local_pods.h"
 
 /* One judgement: what the program keeps in its scratch. */
 struct look {
@@ -21,8 +22,12 @@ struct look {
 static int find_address(const struct look *look, const struct polder_addr *addr, struct address_entry *ret)
 {
 	struct address_key key = {.prefixlen = 128, .addr = *addr};
+	const struct address_entry *local = local_pods_find(look->maps, addr);
 
-	return maps_find(look->maps, MAP_ADDRESSES, &key, ret);
+	if (!local)
+		return maps_find(look->maps, MAP_ADDRESSES, &key, ret);
+	*ret = *local;
+	return 0;
 }
 
 static bool find_pod(const struct look *look, uint32_t ifindex, struct pod_entry *ret)

@@ -147,18 +147,19 @@ void node_clear(struct node *node)
 	*node = (struct node){};
 }
 
-static void own_range(struct datapath_config *c, const struct prefix *prefix)
+static void prefix_to_range(const struct prefix *prefix, struct polder_range *ret)
 {
-	struct polder_range *range = &c->own_range[c->own_range_count];
 	int bit;
 
-	if (!prefix->length)
-		return;
-	memset(range, 0, sizeof(*range));
+	*ret = (struct polder_range){.addr = prefix->addr};
 	for (bit = 0; bit < prefix->length; bit++)
-		range->mask.bytes[bit / 8] |= 0x80 >> bit % 8;
-	range->addr = prefix->addr;
-	c->own_range_count++;
+		ret->mask.bytes[bit / 8] |= 0x80 >> bit % 8;
+}
+
+static void own_range(struct datapath_config *c, const struct prefix *prefix)
+{
+	if (prefix->length)
+		prefix_to_range(prefix, &c->own_range[c->own_range_count++]);
 }
 
 /* The node's own address comes from the node, never from the wire. */
@@ -189,12 +190,28 @@ int node_write_next_hops(const struct node *node, struct maps *maps)
 	return r;
 }
 
-int node_datapath_config(const struct config *config, const struct node *node, uint32_t flow4_sets, uint32_t flow6_sets,
+/* Where `local_pods` is worth a look. A family without range: no address is. */
+static void local_pods(struct datapath_config *c, const struct config *config, const struct maps *maps)
+{
+	struct polder_range range = {};
+
+	c->local_pods_mask = maps_local_pods_mask(maps);
+	prefix_to_range(&config->pod_cidr_v4, &range);
+	c->pod_range_ipv4_be = config->pod_cidr_v4.length ? range.addr.words_be[3] : UINT32_MAX;
+	c->pod_mask_ipv4_be = range.mask.words_be[3];
+	prefix_to_range(&config->pod_cidr_v6, &range);
+	memcpy(c->pod_range_ipv6_be, &range.addr, sizeof(c->pod_range_ipv6_be));
+	memcpy(c->pod_mask_ipv6_be, &range.mask, sizeof(c->pod_mask_ipv6_be));
+	if (!config->pod_cidr_v6.length)
+		memset(c->pod_range_ipv6_be, 0xff, sizeof(c->pod_range_ipv6_be));
+}
+
+int node_datapath_config(const struct config *config, const struct node *node, const struct maps *maps,
 			 struct datapath_config *ret)
 {
 	struct datapath_config c = {
-		.flow4_sets = flow4_sets,
-		.flow6_sets = flow6_sets,
+		.flow4_sets = maps_get(maps, MAP_FLOWS4)->max_entries,
+		.flow6_sets = maps_get(maps, MAP_FLOWS6)->max_entries,
 		.masquerade_port_min = config->masquerade_port_min,
 		.masquerade_port_max = config->masquerade_port_max,
 		.masquerade_v4 = config->masquerade && !addr_is_zero(&node->ipv4),
@@ -215,6 +232,7 @@ int node_datapath_config(const struct config *config, const struct node *node, u
 	memcpy(c.node_ipv6_be, &node->ipv6, 16);
 	own_range(&c, &config->pod_cidr_v4);
 	own_range(&c, &config->pod_cidr_v6);
+	local_pods(&c, config, maps);
 	own_address(&c, &node->ipv4);
 	own_address(&c, &node->ipv6);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

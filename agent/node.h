@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/config.h"
+#include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
 #include "datapath/abi.h"
 
@@ -35,6 +36,6 @@ void node_clear(struct node *node);
 int node_write_next_hops(const struct node *node, struct maps *maps);
 
 /* What the programs need to know; see struct datapath_config. 0 or -errno. */
-int node_datapath_config(const struct config *config, const struct node *node, uint32_t flow4_sets, uint32_t flow6_sets,
+int node_datapath_config(const struct config *config, const struct node *node, const struct maps *maps,
 			 struct datapath_config *ret);
 bool addr_is_zero(const struct polder_addr *addr);

@@ -96,8 +96,7 @@ int trial_open(const struct config *config, const struct node *node, const char 
 	*t = (struct trial){.config = config, .node = node, .state = state ? strdup(state) : NULL};
 	r = state && !t->state ? -ENOMEM : maps_open(config, NULL, &t->maps, message, size);
 	if (r == 0)
-		r = node_datapath_config(config, node, maps_get(t->maps, MAP_FLOWS4)->max_entries,
-					 maps_get(t->maps, MAP_FLOWS6)->max_entries, &constants);
+		r = node_datapath_config(config, node, t->maps, &constants);
 	if (r == 0)
 		r = node_write_next_hops(node, t->maps);
 	if (r == 0)

@@ -229,6 +229,17 @@ struct address_entry {
 };
 ABI_SIZE(struct address_entry, 16);
 
+/*
+ * Array `local_pods`: what `addresses` says of addresses of this node's pods, found without the trie. Index: the address's last bits
+ * (datapath_config.local_pods_mask), in the second half for IPv6. Asked for addresses in the node's own pod ranges; an element
+ * without flags or of another address says nothing, and the trie answers.
+ */
+struct local_pod_address {
+	struct address_entry entry;
+	struct polder_addr addr;
+};
+ABI_SIZE(struct local_pod_address, 32);
+
 /* ------------------------------------------------------------------ policy */
 
 enum ruleset_id {
@@ -553,5 +564,10 @@ struct datapath_config {
 	__u64 netns_cookie; /* of the node: sockets of other namespaces are left alone */
 	__u32 own_range_count; /* the node's own pod ranges and addresses: sources that never come from the wire */
 	__u32 weak_order; /* 1: the CPU may reorder loads (not x86) */
+	__u32 local_pods_mask; /* half the elements of `local_pods`, less one */
+	__be32 pod_range_ipv4_be; /* of the node's own pods, with its mask */
+	__be32 pod_mask_ipv4_be;
+	__be32 pod_range_ipv6_be[2]; /* its first 64 bits */
+	__be32 pod_mask_ipv6_be[2];
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

@@ -26,6 +26,7 @@ MAP(nat_full, BPF_MAP_TYPE_ARRAY, __u32, __u32, NAT_FULL_SLOTS, 0);
 MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, POLDER_MAX_PODS, BPF_F_RDONLY_PROG);
 MAP(addresses, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct address_entry, 131072,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(local_pods, BPF_MAP_TYPE_ARRAY, __u32, struct local_pod_address, 2 * 4096, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 
 MAP(rulesets, BPF_MAP_TYPE_HASH, __u32, struct ruleset_entry, 16384, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(ruleset_peers, BPF_MAP_TYPE_HASH, struct ruleset_peer_key, struct ruleset_peer, 262144,
@@ -101,9 +102,46 @@ static __always_inline const struct pod_entry *pod_of_link(__u32 ifindex)
 	return pod && pod->ifindex == ifindex ? pod : NULL;
 }
 
+static __always_inline bool is_v4_mapped(const struct polder_addr *addr)
+{
+	return !(addr->words_be[0] | addr->words_be[1] | (addr->words_be[2] ^ bpf_htonl(0xffff)));
+}
+
+/* May one of this node's pods have the address? Only then is it worth a look at the array. */
+static __always_inline bool in_pod_range(const struct polder_addr *addr, bool v4)
+{
+	const volatile struct datapath_config *c = &config;
+
+	if (v4)
+		return (addr->words_be[3] & c->pod_mask_ipv4_be) == c->pod_range_ipv4_be;
+	return (addr->words_be[0] & c->pod_mask_ipv6_be[0]) == c->pod_range_ipv6_be[0] &&
+	       (addr->words_be[1] & c->pod_mask_ipv6_be[1]) == c->pod_range_ipv6_be[1];
+}
+
+static __always_inline const struct address_entry *local_pod_find(const struct polder_addr *addr)
+{
+	__u32 mask = config.local_pods_mask, index = bpf_ntohl(addr->words_be[3]) & mask;
+	const struct local_pod_address *local;
+	bool v4 = is_v4_mapped(addr);
+
+	if (!in_pod_range(addr, v4))
+		return NULL;
+	if (!v4)
+		index += mask + 1;
+	local = bpf_map_lookup_elem(&local_pods, &index);
+	if (!local || !local->entry.flags ||
+	    (local->addr.words_be[0] ^ addr->words_be[0]) | (local->addr.words_be[1] ^ addr->words_be[1]) |
+		    (local->addr.words_be[2] ^ addr->words_be[2]) | (local->addr.words_be[3] ^ addr->words_be[3]))
+		return NULL;
+	return &local->entry;
+}
+
 static __always_inline const struct address_entry *address_find(const struct polder_addr *addr)
 {
 	struct address_key key = {.prefixlen = 128, .addr = *addr};
+	const struct address_entry *local = local_pod_find(addr);
 
+	if (local)
+		return local;
 	return bpf_map_lookup_elem(&addresses, &key);
 }

@@ -49,6 +49,15 @@ static uint32_t at_most(uint32_t n, uint32_t limit)
 	return n < limit ? n : limit;
 }
 
+/* An element for each address of the wider pod range, 65,536 at most, for both families. */
+static uint32_t local_pods_size(const struct config *c)
+{
+	uint32_t v4 = c->pod_cidr_v4.length ? 128 - c->pod_cidr_v4.length : 0;
+	uint32_t v6 = c->pod_cidr_v6.length ? 128 - c->pod_cidr_v6.length : 0;
+
+	return 2u << at_most(v4 > v6 ? v4 : v6, 16);
+}
+
 /* The same names, types and flags as in datapath/maps.h; sizes from the configuration. */
 static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT])
 {
@@ -70,6 +79,8 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 		[MAP_PODS] = {"pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pod_entry), POLDER_MAX_PODS, RDONLY},
 		[MAP_ADDRESSES] = {"addresses", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct address_key),
 				   sizeof(struct address_entry), c->max_addresses, SPARSE},
+		[MAP_LOCAL_PODS] = {"local_pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct local_pod_address), local_pods_size(c),
+				    VIEWED},
 		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_HASH, 4, sizeof(struct ruleset_entry),
 				  at_most(16384, rules), SPARSE},
 		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key),
@@ -450,6 +461,15 @@ const void *maps_element(const struct maps *maps, enum map_index index, uint32_t
 	const struct map_info *info = &maps->info[index];
 
 	return maps->views[index] && element < info->max_entries ? maps->views[index] + element * element_step(info) : NULL;
+}
+
+uint32_t maps_local_pods_mask(const struct maps *maps)
+{
+	uint32_t half = maps->info[MAP_LOCAL_PODS].max_entries / 2, size = 1;
+
+	while (2 * size <= half)
+		size *= 2;
+	return size - 1;
 }
 
 int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value)

@@ -16,6 +16,7 @@ enum map_index {
 	MAP_NAT_FULL,
 	MAP_PODS,
 	MAP_ADDRESSES,
+	MAP_LOCAL_PODS,
 	MAP_RULESETS,
 	MAP_RULESET_PEERS,
 	MAP_RULESET_PREFIXES,
@@ -58,6 +59,8 @@ void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NU
  * element. Valid as long as `maps`.
  */
 const void *maps_element(const struct maps *maps, enum map_index index, uint32_t element);
+/* Of an address: which element of each half of `local_pods` is its. */
+uint32_t maps_local_pods_mask(const struct maps *maps);
 /* Writes an element of such an array if it differs. 0 or -errno. */
 int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value);
 /* All values of an array (not per CPU), one behind the other; free(). 0 or -errno. */

@@ -380,6 +380,67 @@ static void neighbour_discovery_is_not_forwarded_to_pods(void)
 	CU_ASSERT(r.verdict == TC_ACT_OK);
 }
 
+static void unset_address(const char *text)
+{
+	struct address_key key = {.prefixlen = 128, .addr = addr(text)};
+
+	world_unset(world, "addresses", &key);
+}
+
+static void a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie(void)
+{
+	static const char *const unlisted[2] = {"10.1.0.77", "fd00:1::77"};
+
+	EACH_VERSION(v)
+	{
+		struct address_entry entry = {.flags = ADDRESS_POD | ADDRESS_LOCAL,
+					      .identity = {world->pods[1].identity, world->pods[1].identity},
+					      .ifindex = world->pods[1].link};
+		struct world_result r;
+
+		world_set_address(world, unlisted[v], v == V4 ? 32 : 128, &entry);
+		unset_address(unlisted[v]); /* the array alone */
+		r = attempt(0, v, unlisted[v], 80);
+		CU_ASSERT(forwarded(&r));
+		world->trie_only = true;
+		r = attempt(0, v, v == V4 ? "10.1.0.78" : "fd00:1::78", 80);
+		CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+		world_set_address(world, v == V4 ? "10.1.0.78" : "fd00:1::78", v == V4 ? 32 : 128, &entry);
+		r = attempt(0, v, v == V4 ? "10.1.0.78" : "fd00:1::78", 80);
+		CU_ASSERT(forwarded(&r));
+		unset_address(v == V4 ? "10.1.0.78" : "fd00:1::78");
+		world->trie_only = false;
+	}
+}
+
+/* fd00:1::1:12 ends in the same bits as pod 1's fd00:1::12; the trie says that nobody has it. */
+static void an_address_that_ends_like_a_pods_is_not_the_pods(void)
+{
+	struct world_result r = attempt(0, V6, "fd00:1::1:12", 80);
+
+	CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+	r = attempt(0, V6, "fd00:1::12", 80);
+	CU_ASSERT(forwarded(&r));
+}
+
+static void a_cleared_element_says_nothing(void)
+{
+	struct local_pod_address cleared = {.addr = addr("10.1.0.12")};
+	struct local_pod_address before;
+	uint32_t index = ntohl(cleared.addr.words_be[3]) % WORLD_LOCAL_PODS;
+	struct world_result r;
+
+	CU_ASSERT_FATAL(bpf_map_lookup_elem(world_map(world, "local_pods"), &index, &before) == 0);
+	world_set(world, "local_pods", &index, &cleared);
+	unset_address("10.1.0.12");
+	r = attempt(0, V4, "10.1.0.12", 80);
+	CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+	world_set(world, "local_pods", &index, &before);
+	world_set_address(world, "10.1.0.12", 32, &before.entry);
+	r = attempt(0, V4, "10.1.0.12", 80);
+	CU_ASSERT(forwarded(&r));
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -400,6 +461,9 @@ int main(void)
 		SUITE_TEST(class_e_is_no_multicast),
 		SUITE_TEST(no_pods_address_comes_by_another_link),
 		SUITE_TEST(neighbour_discovery_is_not_forwarded_to_pods),
+		SUITE_TEST(a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie),
+		SUITE_TEST(an_address_that_ends_like_a_pods_is_not_the_pods),
+		SUITE_TEST(a_cleared_element_says_nothing),
 	};
 
 	return SUITE_RUN("edges", tests);

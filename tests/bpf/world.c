@@ -101,6 +101,11 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	config->node_ipv4_be = addr("192.168.7.1").words_be[3];
 	words_set(config->gateway_ipv6_be, "fd00:1::1");
 	words_set(config->node_ipv6_be, "fd00:7::1");
+	config->local_pods_mask = WORLD_LOCAL_PODS - 1;
+	config->pod_range_ipv4_be = addr("10.1.0.0").words_be[3];
+	config->pod_mask_ipv4_be = htonl(0xffffff00);
+	memcpy(config->pod_range_ipv6_be, (struct polder_addr[]){addr("fd00:1::")}, 8);
+	memset(config->pod_mask_ipv6_be, 0xff, 8);
 	config->own_range_count = 2;
 	range_set(&config->own_range[0], "10.1.0.0", 24);
 	range_set(&config->own_range[1], "fd00:1::", 64);
@@ -202,6 +207,20 @@ void world_unset(struct world *world, const char *map, const void *key)
 		give_up("cannot delete from", map, errno);
 }
 
+/* As the agent keeps both maps. */
+static void set_local(struct world *world, const struct polder_addr *addr, const struct address_entry *entry)
+{
+	uint32_t index = ntohl(addr->words_be[3]) % WORLD_LOCAL_PODS;
+	struct local_pod_address local = {.addr = *addr};
+
+	if (!(entry->flags & ADDRESS_POD && entry->flags & ADDRESS_LOCAL))
+		return;
+	local.entry = *entry;
+	if (!addr_is_v4(addr))
+		index += WORLD_LOCAL_PODS;
+	world_set(world, "local_pods", &index, &local);
+}
+
 void world_set_address(struct world *world, const char *text, int bits,
 		       const struct address_entry *entry)
 {
@@ -209,6 +228,8 @@ void world_set_address(struct world *world, const char *text, int bits,
 
 	key.prefixlen = bits + (addr_is_v4(&key.addr) ? POLDER_V4_MAPPED_BITS : 0);
 	world_set(world, "addresses", &key, entry);
+	if (key.prefixlen == 128 && !world->trie_only)
+		set_local(world, &key.addr, entry);
 }
 
 static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingress)

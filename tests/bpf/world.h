@@ -32,6 +32,7 @@ struct world_pod {
 #define WORLD_UPLINK	 21
 #define WORLD_POD_MTU	 1450
 #define WORLD_UPLINK_MTU 1500
+#define WORLD_LOCAL_PODS 4096 /* of each family */
 
 /* Zero means the default. */
 struct world_options {
@@ -49,6 +50,7 @@ struct world {
 	struct world_pod pods[WORLD_PODS];
 	struct control control;
 	uint32_t next_backend;
+	bool trie_only; /* addresses of local pods stand in the trie alone */
 	bool left; /* the caller's network namespace */
 };
 
