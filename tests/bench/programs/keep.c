@@ -26,9 +26,11 @@ struct bench_kept {
 	int count;
 };
 
+/* What programs only read does not change under them. */
 static bool is_kept(const struct bpf_map *map)
 {
-	return bpf_map__type(map) == BPF_MAP_TYPE_ARRAY && !strchr(bpf_map__name(map), '.');
+	return !(bpf_map__map_flags(map) & BPF_F_RDONLY_PROG) &&
+	       bpf_map__type(map) == BPF_MAP_TYPE_ARRAY && !strchr(bpf_map__name(map), '.');
 }
 
 /* From one element to the next: in the map's own memory they are padded. */
