@@ -151,6 +151,26 @@ static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 has
 	return FLOW_ABSENT;
 }
 
+/* The first way of set 0 holds most tuples, and the next one that is written: its line is not read in vain. */
+static __always_inline int flow_search_first(const struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
+{
+	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
+	void *set = flow_set(index, family);
+
+	copy->set = index;
+	copy->way = way;
+	return set ? flow_read(flow_way(set, way, family), t, family, copy) : FLOW_ABSENT;
+}
+
+static __always_inline int flow_search_in(const struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
+{
+	int outcome = flow_search_first(t, hash, family, copy);
+
+	if (outcome == FLOW_ABSENT)
+		outcome = flow_search_set(t, hash, 0, family, copy);
+	return outcome == FLOW_ABSENT ? flow_search_set(t, hash, 1, family, copy) : outcome;
+}
+
 /*
  * Global functions, here and below, are verified once and not for each way that leads to them; they also keep
  * the stack of the deepest call low.
@@ -159,16 +179,9 @@ static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 has
  */
 __noinline int flow_search(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
 {
-	int outcome;
-
 	if (!t || !copy)
 		return FLOW_ABSENT;
-	if (family == FAMILY_V4) {
-		outcome = flow_search_set(t, hash, 0, FAMILY_V4, copy);
-		return outcome ? outcome : flow_search_set(t, hash, 1, FAMILY_V4, copy);
-	}
-	outcome = flow_search_set(t, hash, 0, FAMILY_V6, copy);
-	return outcome ? outcome : flow_search_set(t, hash, 1, FAMILY_V6, copy);
+	return family == FAMILY_V4 ? flow_search_in(t, hash, FAMILY_V4, copy) : flow_search_in(t, hash, FAMILY_V6, copy);
 }
 
 /* A writer needs some ten ns, each try at least as many: who holds an entry for longer is not running. */

@@ -8,7 +8,7 @@
 #include "settle.h"
 
 /* How often a judgement is begun again because the table changed under it. */
-#define FOLLOW_TRIES 3
+#define FOLLOW_TRIES 4
 
 /* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare: opening, closing, first answer. */
 __noinline int follow_mark(struct flow_tuple *t, struct flow_copy *flow, __u32 bits, __u8 family)
@@ -201,34 +201,28 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 }
 
 /*
- * All that is not one packet more of an established flow. `flow` and `outcome`: what the look-up gave. 0: `flow` holds what applies to
- * the packet; or -reason.
+ * All that is not one packet more of an established flow. `flow` and `outcome`: what the look-up gave; FLOW_BUSY: it is to be made again.
+ * 0: `flow` holds what applies to the packet; -reason; or PAIR_AGAIN: the table changed under the judgement.
  */
 __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome)
 {
 	const struct control *control = control_get();
 	struct work *w = work_get();
-	__u32 now = now_ticks();
-	int result, i;
+	int result;
 
 	if (!p || !flow || !control || !w)
 		return -REASON_INTERNAL;
-	for (i = 0; i < FOLLOW_TRIES; i++) {
-		if (outcome == FLOW_BUSY)
-			return -REASON_FLOW_BUSY;
-		if (outcome == FLOW_ABSENT)
-			flow->generation = 0;
-		else if (!follow_ended(p, flow, w, now) && flow->generation == READ_ONCE(control->generation) &&
-			 !follow_half_gone(p, flow, w, now))
-			return follow_count(ctx, p, flow);
-		result = judge(ctx, p, flow, control);
-		if (result < 0)
-			return result;
-		if (!result)
-			return follow_count(ctx, p, flow);
+	if (outcome == FLOW_BUSY)
 		outcome = flow_lookup(&p->tuple, tuple_hash(&p->tuple, p->family, control), flow, p->family);
-	}
-	return -REASON_FLOW_BUSY;
+	if (outcome == FLOW_BUSY)
+		return -REASON_FLOW_BUSY;
+	if (outcome == FLOW_ABSENT)
+		flow->generation = 0;
+	else if (!follow_ended(p, flow, w, now_ticks()) && flow->generation == READ_ONCE(control->generation) &&
+		 !follow_half_gone(p, flow, w, now_ticks()))
+		return follow_count(ctx, p, flow);
+	result = judge(ctx, p, flow, control);
+	return result ? result : follow_count(ctx, p, flow);
 }
 
 /* A look-up's outcome, once a flow that is over has gone: it is nobody's then. */
@@ -259,11 +253,16 @@ static __always_inline int follow_found(packet_context *ctx, struct packet *p, s
 					struct flow_head *head, __u8 family)
 {
 	const struct control *control = control_get();
+	int result, i;
 
 	if (!control)
 		return -REASON_INTERNAL;
-	if (unlikely(outcome != FLOW_FOUND || !follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks())))
-		return follow_with_care(ctx, p, flow, outcome);
+	if (unlikely(outcome != FLOW_FOUND || !follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks()))) {
+		result = follow_with_care(ctx, p, flow, outcome);
+		for (i = 1; i < FOLLOW_TRIES && unlikely(result == PAIR_AGAIN); i++)
+			result = follow_with_care(ctx, p, flow, FLOW_BUSY);
+		return result == PAIR_AGAIN ? -REASON_FLOW_BUSY : result;
+	}
 	if (!head)
 		head = flow_head_at(flow->set, flow->way, family);
 	if (!head)

@@ -216,7 +216,7 @@ static void what_is_judged_anew_keeps_the_connections_state(void)
 	}
 }
 
-static void answered_datagrams_are_established(void)
+static void a_question_and_its_answer_are_no_stream(void)
 {
 	EACH_VERSION(v)
 	{
@@ -224,10 +224,30 @@ static void answered_datagrams_are_established(void)
 				  back;
 		struct world_result r = send_of_pod(0, &spec);
 
-		CU_ASSERT(!(states_now(v).any & FLOW_ESTABLISHED));
+		CU_ASSERT(!(states_now(v).any & (FLOW_ESTABLISHED | FLOW_REPLIED)));
 		back = spec_of_answer(1, &r, 0);
 		send_of_pod(1, &back);
+		send_of_pod(0, &spec);
+		CU_ASSERT(states_now(v).all & FLOW_REPLIED);
+		CU_ASSERT(!(states_now(v).any & FLOW_ESTABLISHED));
+	}
+}
+
+static void datagrams_that_go_on_after_an_answer_are_a_stream(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 10101, 53),
+				  back;
+		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
+		struct world_result r = send_of_pod(0, &spec);
+
+		back = spec_of_answer(1, &r, 0);
+		send_of_pod(1, &back);
+		world_flow_age(world, &tuple, 2);
+		send_of_pod(0, &spec);
 		CU_ASSERT(states_now(v).all & FLOW_ESTABLISHED);
+		world_forget_flows(world);
 	}
 }
 
@@ -333,7 +353,8 @@ int main(void)
 		SUITE_TEST(flood_does_not_evict_established_flows),
 		SUITE_TEST(both_entries_know_the_connections_state),
 		SUITE_TEST(what_is_judged_anew_keeps_the_connections_state),
-		SUITE_TEST(answered_datagrams_are_established),
+		SUITE_TEST(a_question_and_its_answer_are_no_stream),
+		SUITE_TEST(datagrams_that_go_on_after_an_answer_are_a_stream),
 		SUITE_TEST(counts_packets_of_both_directions),
 		SUITE_TEST(syn_on_the_ports_of_a_closed_connection_opens_a_new_one),
 		SUITE_TEST(unanswered_opener_does_not_establish_by_itself),
