@@ -3,6 +3,7 @@
 #include "context_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
+#include "parse.h"
 #include "source.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -50,10 +51,10 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		return -REASON_L2_UNKNOWN;
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
-		result = parse_ipv4(c, p);
+		result = parse(skb, p, FAMILY_V4);
 		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
-		result = parse_ipv6(c, p);
+		result = parse(skb, p, FAMILY_V6);
 		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V6);
 	case bpf_htons(ETH_P_ARP):
 		return answer_arp(skb, pod);
@@ -70,7 +71,6 @@ int from_pod(struct __sk_buff *skb)
 	int result;
 
 	p.tuple.zone = ZONE_POD;
-	headers_pull(skb);
 	result = handle(skb, &p, &flow);
 	if (likely(result >= 0))
 		return result;

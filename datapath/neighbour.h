@@ -30,6 +30,8 @@ struct nd_message { /* solicitation or advertisement with one link-layer address
 #define ND_SOLICITATION 135
 #define ND_ADVERTISEMENT 136
 
+#define MESSAGE_PULL 128 /* an ARP packet; a solicitation with its options */
+
 static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
 {
 	return *(const __u16 *)a == *(const __u16 *)b && *(const __u16 *)(a + 2) == *(const __u16 *)(b + 2) &&
@@ -44,14 +46,27 @@ static __always_inline __be32 load32(const __u8 *bytes)
 	return word;
 }
 
+/* The parser has pulled in no more than it needs. */
+static __always_inline void pull_message(struct __sk_buff *skb)
+{
+	__u32 wanted = skb->len < MESSAGE_PULL ? skb->len : MESSAGE_PULL;
+
+	if (unlikely((void *)(long)skb->data + wanted > (void *)(long)skb->data_end))
+		bpf_skb_pull_data(skb, wanted);
+}
+
 /* Who has the gateway? Answered in place. A TC action or -reason. */
 static __always_inline int answer_arp(struct __sk_buff *skb, const struct pod_entry *pod)
 {
-	struct cursor c = CURSOR(skb);
-	struct ethhdr *eth = c.data;
-	struct arp_packet *arp = c.data + ETH_HLEN;
 	__be32 pod_ip = pod->ipv4_be, gateway = config.gateway_ipv4_be;
+	struct arp_packet *arp;
+	struct ethhdr *eth;
+	struct cursor c;
 
+	pull_message(skb);
+	c = (struct cursor)CURSOR(skb);
+	eth = c.data;
+	arp = c.data + ETH_HLEN;
 	if ((void *)(arp + 1) > c.end)
 		return -REASON_SHORT;
 	if (arp->hardware_be != bpf_htons(1) || arp->protocol_be != bpf_htons(ETH_P_IP) ||
@@ -115,9 +130,12 @@ static __always_inline bool is_gateway6(const __be32 *addr)
 /* ICMPv6 of types 130 to 143 from a pod: only asking for the gateway is of use. A TC action or -reason. */
 static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet *p, const struct pod_entry *pod)
 {
-	struct cursor c = CURSOR(skb);
-	struct nd_message *nd = c.data + ETH_HLEN + sizeof(struct ipv6_header);
+	struct nd_message *nd;
+	struct cursor c;
 
+	pull_message(skb);
+	c = (struct cursor)CURSOR(skb);
+	nd = c.data + ETH_HLEN + sizeof(struct ipv6_header);
 	if (p->icmp_type == 134 || p->icmp_type == 137)
 		return -REASON_ROUTER_MESSAGE;
 	if (p->icmp_type == ND_ADVERTISEMENT)

@@ -9,6 +9,7 @@
 #define IPV4_DONT_FRAGMENT 0x4000
 #define IPV4_OFFSET_MASK 0x1fff
 #define IPV6_MAX_EXTENSIONS 8
+#define IPV6_MAX_OFFSET 400 /* of the transport header in the frame */
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -75,17 +76,6 @@ struct cursor {
 };
 
 #define CURSOR(ctx) {(void *)(long)(ctx)->data, (void *)(long)(ctx)->data_end}
-
-/* What is read directly must lie in the packet's linear part. */
-#define HEADERS_WANTED 128
-
-static __always_inline void headers_pull(struct __sk_buff *skb)
-{
-	__u32 wanted = skb->len < HEADERS_WANTED ? skb->len : HEADERS_WANTED;
-
-	if (unlikely((void *)(long)skb->data + wanted > (void *)(long)skb->data_end))
-		bpf_skb_pull_data(skb, wanted);
-}
 
 static __always_inline bool is_loopback4(__be32 addr)
 {
@@ -248,14 +238,16 @@ static __always_inline int parse_ipv4(struct cursor c, struct packet *p)
 	return parse_transport(c, p);
 }
 
-/* RFC 8200: walks the extension headers to the transport header. */
-static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
+static __always_inline bool is_extension6(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||
+	       next == IPPROTO_DSTOPTS || next == IPPROTO_AH;
+}
+
+/* The fixed header. Returns the number of what comes next, or -reason. */
+static __always_inline int parse_ipv6_fixed(struct cursor c, struct packet *p)
 {
 	struct ipv6_header *ip = c.data + ETH_HLEN;
-	__u32 offset = ETH_HLEN + sizeof(*ip);
-	__u16 fragment;
-	__u8 next;
-	int i;
 
 	if ((void *)(ip + 1) > c.end)
 		return -REASON_SHORT;
@@ -266,42 +258,70 @@ static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 	__builtin_memcpy(p->tuple.v6.saddr_be, ip->saddr_be, 32);
 	p->ttl = ip->hops;
 	p->flags |= PACKET_DONT_FRAGMENT;
-	next = ip->next;
+	p->l4 = ETH_HLEN + sizeof(*ip);
+	return ip->next;
+}
+
+/* 1: a later fragment, the walk ends here; 0: go on; or -reason. `header` has 8 bytes. */
+static __always_inline int parse_fragment6(const __u8 *header, struct packet *p)
+{
+	__u16 fragment = bpf_ntohs(*(__be16 *)(header + 2));
+
+	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return -REASON_EXT_HEADERS;
+	p->fragment_id_be = *(__be32 *)(header + 4);
+	if (fragment & 0xfff8) {
+		if ((fragment & 0xfff8) < 16)
+			return -REASON_FRAGMENT_TINY;
+		p->flags |= PACKET_LATER_FRAGMENT;
+		return 1;
+	}
+	if (fragment & 1)
+		p->flags |= PACKET_FIRST_FRAGMENT;
+	return 0;
+}
+
+/* One extension header of the kind `next`, `i` headers into the packet. Like parse_fragment6(). */
+static __always_inline int parse_extension6(const __u8 *header, struct packet *p, __u8 next, int i)
+{
+	/* What comes behind the fragment header of a first fragment would move the transport header to where a later one can write. */
+	if (next == IPPROTO_FRAGMENT)
+		return parse_fragment6(header, p);
+	if (p->flags & PACKET_FIRST_FRAGMENT || (next == IPPROTO_HOPOPTS && i > 0))
+		return -REASON_EXT_HEADERS;
+	/* With segments left the packet is bound for somewhere else than its destination says (RFC 8200, 4.4). */
+	if (next == IPPROTO_ROUTING && (header[2] == 0 || header[3]))
+		return -REASON_IP_OPTIONS;
+	return 0;
+}
+
+/*
+ * RFC 8200: walks the extension headers to the transport header. For global functions, whose packet the verifier knows nothing of: the
+ * ways through one header then meet again behind it.
+ */
+static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
+{
+	int next = parse_ipv6_fixed(c, p), result, i;
+	__u32 offset = ETH_HLEN + sizeof(struct ipv6_header);
+
+	if (next < 0)
+		return next;
 	for (i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
 		__u8 *header = c.data + offset;
 
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_FRAGMENT &&
-		    next != IPPROTO_DSTOPTS && next != IPPROTO_AH)
+		if (!is_extension6(next))
 			break;
 		p->flags |= PACKET_IP_OPTIONS;
 		if ((void *)header + 8 > c.end)
 			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
-		if (next == IPPROTO_HOPOPTS && i > 0)
-			return -REASON_EXT_HEADERS;
-		if (next == IPPROTO_ROUTING && header[2] == 0)
-			return -REASON_IP_OPTIONS;
-		if (next == IPPROTO_FRAGMENT) {
-			if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
-				return -REASON_EXT_HEADERS;
-			fragment = bpf_ntohs(*(__be16 *)(header + 2));
-			p->fragment_id_be = *(__be32 *)(header + 4);
-			if (fragment & 0xfff8) {
-				if ((fragment & 0xfff8) < 16)
-					return -REASON_FRAGMENT_TINY;
-				p->flags |= PACKET_LATER_FRAGMENT;
-				next = header[0];
-				offset += 8;
-				break;
-			}
-			if (fragment & 1)
-				p->flags |= PACKET_FIRST_FRAGMENT;
-			next = header[0];
-			offset += 8;
-			continue;
-		}
-		offset += next == IPPROTO_AH ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		result = parse_extension6(header, p, next, i);
+		if (result < 0)
+			return result;
+		offset += next == IPPROTO_FRAGMENT ? 8 : next == IPPROTO_AH ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
 		next = header[0];
-		if (offset > 400)
+		if (result)
+			break;
+		if (offset > IPV6_MAX_OFFSET)
 			return -REASON_EXT_HEADERS;
 	}
 	if (i == IPV6_MAX_EXTENSIONS)

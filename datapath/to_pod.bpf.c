@@ -6,6 +6,7 @@
 #include "context_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
+#include "parse.h"
 #include "source.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -63,10 +64,10 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		p->tuple.zone = ZONE_WIRE;
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
-		result = parse_ipv4(c, p);
+		result = parse(skb, p, FAMILY_V4);
 		return result ? result : follow(skb, p, flow, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
-		result = parse_ipv6(c, p);
+		result = parse(skb, p, FAMILY_V6);
 		if (result)
 			return result;
 		/* Neighbour discovery is between the node itself and the pod; the stack never forwards it. */
@@ -88,7 +89,6 @@ int to_pod(struct __sk_buff *skb)
 	int result;
 
 	p.tuple.zone = ZONE_HOST;
-	headers_pull(skb);
 	result = handle(skb, &p, &flow);
 	if (result >= 0)
 		return result;

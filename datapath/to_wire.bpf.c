@@ -5,6 +5,7 @@
  */
 #include "event.h"
 #include "flow.h"
+#include "parse.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -43,18 +44,18 @@ SEC("tc")
 int to_wire(struct __sk_buff *skb)
 {
 	struct packet p = {.length = skb->len, .direction = DROP_TO_WIRE};
-	struct cursor c;
+	struct cursor c = CURSOR(skb);
 	int result = 0;
+	__be16 kind;
 
 	if (likely(skb->ingress_ifindex))
 		return TC_ACT_OK;
-	headers_pull(skb);
-	c = (struct cursor)CURSOR(skb);
 	if (c.data + ETH_HLEN > c.end)
 		return TC_ACT_OK;
-	if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IP) && !parse_ipv4(c, &p))
+	kind = ((struct ethhdr *)c.data)->h_proto; /* the parser may move the bytes */
+	if (kind == bpf_htons(ETH_P_IP) && !parse(skb, &p, FAMILY_V4))
 		result = check_collision(&p, FAMILY_V4);
-	else if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IPV6) && !parse_ipv6(c, &p))
+	else if (kind == bpf_htons(ETH_P_IPV6) && !parse(skb, &p, FAMILY_V6))
 		result = check_collision(&p, FAMILY_V6);
 	if (likely(!result))
 		return TC_ACT_OK;

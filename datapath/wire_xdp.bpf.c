@@ -5,6 +5,18 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Global: verified once. */
+__noinline int parse_xdp(struct xdp_md *xdp, struct packet *p)
+{
+	struct cursor c = CURSOR(xdp);
+
+	if (!p || c.data + ETH_HLEN > c.end)
+		return -REASON_SHORT;
+	if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IP))
+		return parse_ipv4(c, p);
+	return parse_ipv6(c, p);
+}
+
 static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
 {
 	struct cursor c = CURSOR(xdp);
@@ -13,16 +25,10 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
 
 	if ((void *)(eth + 1) > c.end)
 		return -REASON_SHORT;
-	switch (eth->h_proto) {
-	case bpf_htons(ETH_P_IP):
-		result = parse_ipv4(c, p);
-		return result ? result : check_wire_source(p);
-	case bpf_htons(ETH_P_IPV6):
-		result = parse_ipv6(c, p);
-		return result ? result : check_wire_source(p);
-	default:
+	if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return 0;
-	}
+	result = parse_xdp(xdp, p);
+	return result ? result : check_wire_source(p);
 }
 
 SEC("xdp")

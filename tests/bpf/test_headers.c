@@ -206,6 +206,59 @@ static void masquerades_fragments(void)
 	}
 }
 
+/* Only the headers of what TCP sends are linear, and those of other senders may not be. */
+static void headers_outside_the_linear_part_are_found(void)
+{
+	static const uint8_t options[16] = {IPPROTO_DSTOPTS, 0, 1, 4, 0, 0, 0, 0, 0, 0, 1, 4};
+
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 9010, 80, TCP_SYN_FLAG);
+		struct world_result r;
+		struct frame frame;
+
+		if (v == V6) {
+			spec.options = options;
+			spec.options_length = sizeof(options);
+			spec.first_next = IPPROTO_DSTOPTS;
+			spec.last_next = 8;
+		}
+		spec.payload_length = 400;
+		frame_make(&frame, &spec);
+		for (uint32_t linear = 14; linear <= 90; linear += 4) {
+			if (!world_run_linear(world, HOOK_FROM_POD, world->pods[0].link, &frame, linear, &r)) {
+				printf("(no test-run with parts outside the linear one) ");
+				return;
+			}
+			CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 9010, pod_text[1][v], 80));
+		}
+	}
+}
+
+static void drops_ipv6_routing_header_that_leads_elsewhere(void)
+{
+	uint8_t routing[8] = {0, 0, 4, 1};
+	struct world_result r = send_with_headers(IPPROTO_ROUTING, routing, sizeof(routing), 0);
+
+	CU_ASSERT(dropped(&r, REASON_IP_OPTIONS));
+	routing[2] = 0;
+	routing[3] = 0;
+	r = send_with_headers(IPPROTO_ROUTING, routing, sizeof(routing), 0);
+	CU_ASSERT(dropped(&r, REASON_IP_OPTIONS));
+	routing[2] = 4;
+	r = send_with_headers(IPPROTO_ROUTING, routing, sizeof(routing), 0);
+	CU_ASSERT(forwarded(&r));
+}
+
+/* Behind the fragment header they would move the transport header to where a later fragment may write. */
+static void drops_extension_header_behind_the_fragment_header(void)
+{
+	static const uint8_t both[16] = {IPPROTO_DSTOPTS, 0, 0, 1, 0, 0, 0, 9, 0, 0, 1, 4};
+	struct world_result r = send_with_headers(IPPROTO_FRAGMENT, both, sizeof(both), 8);
+
+	CU_ASSERT(dropped(&r, REASON_EXT_HEADERS));
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -221,6 +274,9 @@ int main(void)
 		SUITE_TEST(second_fragment_header_is_dropped),
 		SUITE_TEST(policy_holds_for_fragments),
 		SUITE_TEST(masquerades_fragments),
+		SUITE_TEST(headers_outside_the_linear_part_are_found),
+		SUITE_TEST(drops_ipv6_routing_header_that_leads_elsewhere),
+		SUITE_TEST(drops_extension_header_behind_the_fragment_header),
 	};
 
 	return SUITE_RUN("headers", tests);

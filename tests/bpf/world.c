@@ -504,6 +504,19 @@ struct world_result world_run_gso(struct world *world, enum world_hook hook, uin
 	return run(world, hook, &skb, frame);
 }
 
+bool world_run_linear(struct world *world, enum world_hook hook, uint32_t link,
+		      const struct frame *frame, uint32_t linear, struct world_result *ret_result)
+{
+	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = link, .data_end = linear};
+	LIBBPF_OPTS(bpf_test_run_opts, probe, .data_in = frame->bytes,
+		    .data_size_in = frame->length, .ctx_in = &skb, .ctx_size_in = sizeof(skb));
+
+	if (bpf_prog_test_run_opts(world->programs[hook], &probe))
+		return false;
+	*ret_result = run(world, hook, &skb, frame);
+	return true;
+}
+
 int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame)
 {
 	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = link};

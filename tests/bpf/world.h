@@ -113,6 +113,10 @@ struct world_result world_run_gso(struct world *world, enum world_hook hook, uin
 				  const struct frame *frame, uint32_t gso_segments,
 				  uint32_t gso_size);
 
+/* The same with only the first `linear` bytes where a program can read them directly. False: this kernel's test-run cannot. */
+bool world_run_linear(struct world *world, enum world_hook hook, uint32_t link,
+		      const struct frame *frame, uint32_t linear, struct world_result *ret_result);
+
 /* The same without looking at counters and output: 0 or a verdict, or -errno. */
 int world_step(struct world *world, enum world_hook hook, uint32_t link, const struct frame *frame);
 
