@@ -59,6 +59,10 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 
 	if (node && !may_be_masqueraded(p))
 		return TC_ACT_OK;
+	if (family == FAMILY_V4 && unlikely(is_router_message4(p))) {
+		result = for_a_pod(p);
+		return result > 0 ? -REASON_ROUTER_MESSAGE : result ? result : TC_ACT_OK;
+	}
 	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
 		result = fragment_track(p);
 		if (result)
@@ -101,6 +105,16 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	return follow_wire(skb, p, flow, family);
 }
 
+/* A routing header with segments left: what the node's own stack does with its own is its business (SRv6). */
+static __always_inline int routed_by_header(const struct packet *p)
+{
+	int result = check_wire_source(p);
+
+	if (result)
+		return result;
+	return for_a_pod(p) ? -REASON_IP_OPTIONS : TC_ACT_OK;
+}
+
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
 	struct cursor c = CURSOR(skb);
@@ -109,14 +123,17 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 
 	if ((void *)(eth + 1) > c.end)
 		return -REASON_SHORT;
-	if (skb->vlan_present)
-		return TC_ACT_OK; /* another network */
+	/* Another network. VLAN 0 is none: it carries a priority only, and the stack takes such a frame for an untagged one. */
+	if (skb->vlan_present && skb->vlan_tci & VLAN_ID_MASK)
+		return TC_ACT_OK;
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
 		result = parse(skb, p, FAMILY_V4);
 		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
 		result = parse(skb, p, FAMILY_V6);
+		if (unlikely(result == -REASON_IP_OPTIONS))
+			return routed_by_header(p);
 		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V6);
 	default:
 		return TC_ACT_OK;

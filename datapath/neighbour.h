@@ -136,7 +136,7 @@ static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet 
 	pull_message(skb);
 	c = (struct cursor)CURSOR(skb);
 	nd = c.data + ETH_HLEN + sizeof(struct ipv6_header);
-	if (p->icmp_type == 134 || p->icmp_type == 137)
+	if (is_router_message6(p))
 		return -REASON_ROUTER_MESSAGE;
 	if (p->icmp_type == ND_ADVERTISEMENT)
 		return -REASON_ND_SPOOF;

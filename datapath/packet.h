@@ -112,6 +112,23 @@ static __always_inline bool is_link_local6(const __be32 *a)
 	return (a[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
+#define VLAN_ID_MASK 0xfff
+
+/*
+ * Redirects and router advertisements and solicitations (RFC 792, RFC 1256): between routers and their neighbours. ICMPv6 has its own among
+ * PACKET_ND.
+ */
+static __always_inline bool is_router_message4(const struct packet *p)
+{
+	return p->tuple.proto == IPPROTO_ICMP && (p->icmp_type == 5 || p->icmp_type == 9 || p->icmp_type == 10);
+}
+
+/* Router advertisements and redirects (RFC 4861). */
+static __always_inline bool is_router_message6(const struct packet *p)
+{
+	return p->icmp_type == 134 || p->icmp_type == 137;
+}
+
 static __always_inline struct polder_addr addr_from4(__be32 addr)
 {
 	struct polder_addr a = {.words_be = {0, 0, bpf_htonl(0xffff), addr}};

@@ -18,11 +18,11 @@
 	X(ND_SPOOF, "nd_spoof", "a neighbour advertisement or solicitation the pod may not send")  \
 	X(ND_OTHER, "nd_other", "neighbour discovery for something other than the pod's gateway")  \
 	X(ROUTER_MESSAGE, "router_message",                                                        \
-	  "a router advertisement, redirect or DHCPv6 server message from a pod")                  \
+	  "a router advertisement or redirect from or to a pod, or a DHCPv6 server message from one")                  \
 	X(MARTIAN, "martian_source", "a source address that cannot come from there")               \
 	X(LOOPBACK, "loopback", "a loopback address on the wire or from a pod")                    \
 	X(MULTICAST, "multicast", "multicast and broadcast are not forwarded")                     \
-	X(IP_OPTIONS, "ip_source_route", "an IPv4 source route or an IPv6 type 0 routing header")  \
+	X(IP_OPTIONS, "ip_source_route", "an IPv4 source route or an IPv6 routing header that leads elsewhere")  \
 	X(EXT_HEADERS, "ipv6_extension_headers", "too many or misplaced IPv6 extension headers")   \
 	X(FRAGMENT_ORPHAN, "fragment_without_first", "a later fragment whose first was not seen")  \
 	X(FRAGMENT_TINY, "fragment_tiny_or_overlapping",                                           \

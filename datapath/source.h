@@ -48,8 +48,7 @@ static __always_inline int check_pod_source(const struct packet *p, const struct
 		result = check_addresses(p);
 		if (result)
 			return result;
-		/* Redirects and router advertisements (RFC 792, RFC 1256) are a router's. */
-		if (unlikely(p->tuple.proto == IPPROTO_ICMP && (p->icmp_type == 5 || p->icmp_type == 9)))
+		if (unlikely(is_router_message4(p)))
 			return -REASON_ROUTER_MESSAGE;
 		return is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be ? -REASON_MULTICAST : 0;
 	}

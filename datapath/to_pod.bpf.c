@@ -40,6 +40,8 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 		result = -REASON_MARTIAN;
 	if (result)
 		return result;
+	if (family == FAMILY_V4 && unlikely(is_router_message4(p)))
+		return -REASON_ROUTER_MESSAGE;
 	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
 		result = fragment_track(p);
 		if (result)
@@ -71,6 +73,8 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		if (result)
 			return result;
 		/* Neighbour discovery is between the node itself and the pod; the stack never forwards it. */
+		if (p->flags & PACKET_ND && is_router_message6(p))
+			return -REASON_ROUTER_MESSAGE;
 		if (p->flags & PACKET_ND)
 			return p->tuple.zone == ZONE_HOST ? TC_ACT_OK : -REASON_ND_OTHER;
 		return follow(skb, p, flow, FAMILY_V6);

@@ -2,6 +2,8 @@
 /* IPv6 extension headers, and fragments of both families. */
 #include "suite.h"
 
+#include <linux/bpf.h>
+
 static struct world_result send_with_headers(uint8_t first, const uint8_t *headers, size_t length,
 					     size_t last)
 {
@@ -250,6 +252,31 @@ static void drops_ipv6_routing_header_that_leads_elsewhere(void)
 	CU_ASSERT(forwarded(&r));
 }
 
+/* SRv6: what the node's own stack does with its own is its business. */
+static void routing_header_from_the_wire_is_for_the_nodes_stack_only(void)
+{
+	static const uint8_t routing[8] = {0, 0, 4, 1};
+	static const char *const targets[2] = {"fd00:7::1", "fd00:1::11"};
+
+	for (int pod = 0; pod < 2; pod++) {
+		struct frame_spec spec = spec_of_wire(outside[V6], targets[pod], IPPROTO_UDP, 9004, 53);
+		struct world_result r;
+		struct frame frame;
+
+		spec.options = routing;
+		spec.options_length = sizeof(routing);
+		spec.first_next = IPPROTO_ROUTING;
+		r = send_of_wire(&spec);
+		CU_ASSERT(pod ? dropped(&r, REASON_IP_OPTIONS) : passed(&r));
+		frame_make(&frame, &spec);
+		r = world_run(world, HOOK_WIRE_XDP, WORLD_UPLINK, WORLD_UPLINK, &frame);
+		CU_ASSERT(r.verdict == XDP_PASS && !r.drops);
+		spec.source = addr(pod_text[1][V6]);
+		r = send_of_wire(&spec);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+	}
+}
+
 /* Behind the fragment header they would move the transport header to where a later fragment may write. */
 static void drops_extension_header_behind_the_fragment_header(void)
 {
@@ -276,6 +303,7 @@ int main(void)
 		SUITE_TEST(masquerades_fragments),
 		SUITE_TEST(headers_outside_the_linear_part_are_found),
 		SUITE_TEST(drops_ipv6_routing_header_that_leads_elsewhere),
+		SUITE_TEST(routing_header_from_the_wire_is_for_the_nodes_stack_only),
 		SUITE_TEST(drops_extension_header_behind_the_fragment_header),
 	};
 

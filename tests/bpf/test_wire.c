@@ -158,6 +158,45 @@ static void spoofed_packet_of_the_wire_meets_no_flow_of_a_pod(void)
 	}
 }
 
+/* Redirect, router advertisement and solicitation: a pod's one router is its gateway, which sends none. */
+static void router_messages_reach_no_pod(void)
+{
+	static const uint8_t messages[] = {5, 9, 10};
+
+	for (size_t i = 0; i < sizeof(messages); i++) {
+		struct frame_spec spec =
+			spec_of_wire(outside[V4], pod_text[0][V4], IPPROTO_ICMP, 0, 0);
+		struct world_result r;
+
+		spec.icmp_type = messages[i];
+		r = send_of_wire(&spec);
+		CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
+		r = send_of_host(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
+		spec.destination = addr(node[V4]);
+		r = send_of_wire(&spec);
+		CU_ASSERT(passed(&r)); /* the node's stack has its own settings */
+		spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_ICMP, 0, 0);
+		spec.icmp_type = messages[i];
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
+	}
+}
+
+static void the_nodes_own_router_messages_reach_no_pod(void)
+{
+	static const uint8_t messages[] = {134, 137};
+
+	for (size_t i = 0; i < sizeof(messages); i++) {
+		struct frame_spec spec = spec_of_wire(gateway[V6], pod_text[0][V6], IPPROTO_ICMPV6, 0, 0);
+		struct world_result r;
+
+		spec.icmp_type = messages[i];
+		r = send_of_host(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_ROUTER_MESSAGE));
+	}
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -168,6 +207,8 @@ int main(void)
 		SUITE_TEST(reaches_a_pod_and_answers),
 		SUITE_TEST(address_without_pod_is_dropped),
 		SUITE_TEST(nodes_traffic_goes_to_its_stack),
+		SUITE_TEST(router_messages_reach_no_pod),
+		SUITE_TEST(the_nodes_own_router_messages_reach_no_pod),
 		SUITE_TEST(spoofed_packet_of_the_wire_meets_no_flow_of_a_pod),
 	};
 

@@ -255,6 +255,29 @@ def test_vlan_tagged_frames_are_dropped(world, family):
     dropped(world, frame(world.a, inner, ethertype=0x88A8), "unknown_ethertype")
 
 
+@each_family
+def test_priority_tagged_frames_from_the_wire_are_of_this_network(world, family):
+    """VLAN 0 carries a priority only: the kernel takes the tag off, and the checks hold as for a frame without one."""
+    def tagged(packet, tag):
+        inner = packets.vlan(tag, packets.ethertype_of(packet), packet)
+        return packets.ethernet(world.node.netns.mac(), world.outside.mac(), packets.ETH_VLAN, inner)
+
+    forged = datagram(world.a.ips[family], world.node.ips[family])
+    for tag in (0, 3 << 13):
+        with world.node.agent.dropping("martian_source", COUNT):
+            send_frame(world.outside, tagged(forged, tag), count=COUNT)
+    with Capture(world.b.netns) as capture:
+        send_frame(world.outside, tagged(datagram(OUTSIDE_IP[family], world.b.ips[family]), 0))
+        capture.wait(lambda p: p.payload == MARK, "the datagram with a priority tag")
+
+
+def test_icmp_redirects_from_the_wire_reach_no_pod(world):
+    quoted = datagram(world.b.ips[4], OUTSIDE_IP[4])[:28]
+    redirect = packets.icmp4(5, 1, packets.address_bytes(OUTSIDE_IP[4]) + quoted + MARK)
+    for source in (OUTSIDE_IP[4], GATEWAY[4]):
+        from_wire(world, packets.ipv4(source, world.b.ips[4], packets.ICMP, redirect), "router_message")
+
+
 def test_unknown_ethertypes_are_dropped(world):
     for ethertype in (0x88CC, 0x8864, 0x8847, 0x0006):
         dropped(world, frame(world.a, MARK * 4, ethertype=ethertype), "unknown_ethertype")
