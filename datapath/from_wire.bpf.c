@@ -106,7 +106,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 }
 
 /* A routing header with segments left: what the node's own stack does with its own is its business (SRv6). */
-static __always_inline int routed_by_header(const struct packet *p)
+static __always_inline int routed_by_header(struct packet *p)
 {
 	int result = check_wire_source(p);
 

@@ -49,7 +49,6 @@ static void configure(struct bpf_object *object)
 		.gateway_ipv6_be = { 0x80fe, 0, 0, 1 },
 		.node_ipv6_be = { 0xb80d0120, 0, 0, 1 },
 		.netns_cookie = 1,
-		.uplink_ifindex = 2,
 		/* Ranges of length 0 would hold every source, and the verifier would see nothing but that drop. */
 		.own_range_count = 2,
 		.own_range = {
