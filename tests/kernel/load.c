@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loads the datapath's objects one by one with everything switched on, and says what the verifier made of each program. */
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -33,7 +34,18 @@ static int remember(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
-/* A node with both families, masquerade and ranges: no branch is dead. */
+/* `text` is an IPv4 address mapped into IPv6, or an IPv6 address; `length` counts the bits of 128. */
+static void add_range(struct datapath_config *config, const char *text, int length)
+{
+	struct polder_range *range = &config->own_range[config->own_range_count++];
+	int bit;
+
+	inet_pton(AF_INET6, text, &range->addr);
+	for (bit = 0; bit < length; bit++)
+		range->mask.bytes[bit / 8] |= 0x80 >> bit % 8;
+}
+
+/* The node of guest-init: both families, masquerade and all ranges. The verifier takes the constants for what they are, so they must be true ones. */
 static void configure(struct bpf_object *object)
 {
 	struct datapath_config config = {
@@ -49,15 +61,13 @@ static void configure(struct bpf_object *object)
 		.gateway_ipv6_be = { 0x80fe, 0, 0, 1 },
 		.node_ipv6_be = { 0xb80d0120, 0, 0, 1 },
 		.netns_cookie = 1,
-		/* Ranges of length 0 would hold every source, and the verifier would see nothing but that drop. */
-		.own_range_count = 2,
-		.own_range = {
-			{ .addr.words_be = { 0, 0, 0xffff0000, 0x0001010a }, .mask.words_be = { ~0U, ~0U, ~0U, 0x00ffffff } },
-			{ .addr.words_be = { 0x010000fd }, .mask.words_be = { ~0U, ~0U } },
-		},
 	};
 	struct bpf_map *map;
 
+	add_range(&config, "::ffff:10.77.0.0", 120);
+	add_range(&config, "fd00:77::", 112);
+	add_range(&config, "::ffff:192.0.2.1", 128);
+	add_range(&config, "2001:db8:2::1", 128);
 	/* Objects that do not look at the configuration have none. */
 	bpf_object__for_each_map(map, object) {
 		if (strstr(bpf_map__name(map), ".rodata"))
