@@ -9,6 +9,7 @@
 
 #include "agent/cleanup.h"
 #include "agent/explain_internal.h"
+#include "agent/log.h"
 #include "agent/trial.h"
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a second. */
@@ -18,11 +19,13 @@
 #define PENDING_LOOKS	500
 
 static bool busy;
+static int run_error = -ENOEXEC; /* why the programs that live questions are put to are not loaded */
 
 static struct explain live_question(const struct show_sources *sources)
 {
 	return (struct explain){.sources = sources,
 				.live_flows = sources->flows,
+				.run_error = run_error,
 				.live_generation = maps_control(sources->maps)->generation};
 }
 
@@ -135,6 +138,53 @@ void explain_when_settled(struct control_request *request, const json_t *args, c
 	d->left = PENDING_LOOKS;
 	d->timer.data = d;
 	uv_timer_start(&d->timer, on_look, PENDING_LOOK_MS, PENDING_LOOK_MS);
+}
+
+/* Loads the programs that live questions are put to, beside the loop: the kernel verifies them. Once; two questions at once may do it twice. */
+struct loading {
+	uv_work_t work;
+	struct control_request *request;
+	const struct show_sources *sources;
+	json_t *args;
+	struct datapath *apart;
+	int result;
+	char message[512];
+};
+
+static void load(uv_work_t *work)
+{
+	struct loading *l = work->data;
+
+	l->result = datapath_load_apart(l->sources->datapath, &l->apart, l->message, sizeof(l->message));
+}
+
+static void on_loaded(uv_work_t *work, int status)
+{
+	struct loading *l = work->data;
+
+	run_error = status < 0 ? status : l->result;
+	if (l->apart)
+		datapath_keep_apart(l->sources->datapath, l->apart);
+	else
+		log_warning("explain", "the program is not asked: %s", l->message[0] ? l->message : strerror(-run_error));
+	explain_when_settled(l->request, l->args, l->sources, answer_live);
+	json_decref(l->args);
+	free(l);
+}
+
+static void explain_live(struct control_request *request, const json_t *args, const struct show_sources *sources)
+{
+	struct loading *l = datapath_apart(sources->datapath) ? NULL : calloc(1, sizeof(*l));
+
+	if (l) {
+		*l = (struct loading){.request = request, .sources = sources, .args = json_deep_copy(args)};
+		l->work.data = l;
+		if (uv_queue_work(sources->loop, &l->work, load, on_loaded) == 0)
+			return;
+		json_decref(l->args);
+		free(l);
+	}
+	explain_when_settled(request, args, sources, answer_live);
 }
 
 /* ---------------------------------------------------------------- as if these objects were there */
@@ -302,7 +352,7 @@ void explain_request(struct control_request *request, const json_t *args, int ne
 	const json_t *objects = json_object_get(args, "objects");
 
 	if (!objects || json_is_null(objects))
-		explain_when_settled(request, args, sources, answer_live);
+		explain_live(request, args, sources);
 	else if (!json_is_array(objects) && !json_is_object(objects))
 		control_fail(request, EINVAL, "objects: expected an array of Kubernetes objects", NULL);
 	else

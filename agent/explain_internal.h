@@ -85,7 +85,8 @@ struct explain {
 	unsigned int reason; /* enum polder_reason: the Service has nothing to lead to; 0: it has, or it is none */
 	const struct object **namespaces, **nodes, **policies; /* arrays are owned */
 	struct evaluate_objects objects;
-	struct test_run *run; /* borrowed: a private world's; NULL: the node's own programs are run */
+	struct test_run *run; /* borrowed: a private world's; NULL: the node's programs are run, apart from its traffic */
+	int run_error;        /* -errno: those are not loaded */
 	struct flows *live_flows; /* of the node, whatever the world */
 	uint32_t live_generation;
 	json_t *flows;        /* that exist already; NULL: not looked for */

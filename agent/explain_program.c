@@ -12,7 +12,6 @@
 #include "agent/kernel/test_run.h"
 
 #define TRIED_PATHS 32 /* endpoints of a Service that are tried */
-#define TRIES	    3  /* another packet may come between on the same CPU */
 #define SERVICE_TRIES 16 /* until the program has chosen the sender itself */
 #define FLOWS_SHOWN 16
 #define FIRST_PORT  32768
@@ -33,8 +32,6 @@ struct trials {
 	uint64_t used[65536 / 64];   /* ports of the sender's flows */
 	struct seen_flow seen[FLOWS_SHOWN];
 	size_t seen_count;
-	struct explain_frame *made;  /* each packet that was run */
-	size_t made_count;
 	uint8_t zone;
 	struct test_result result;
 };
@@ -197,12 +194,9 @@ static void take_result(const struct explain *explain, const struct test_result 
 	explain_name_rule(explain, j->ingress_rule, &way->rule[EXPLAIN_INGRESS]);
 }
 
-/* One packet; `*ret_sure`: it was this packet that was judged, by the identities that the maps have. 0 or -errno. */
-static int run_once(struct trials *t, const struct explain_path *path, const struct test_packet *where,
-		    struct explain_frame *frame, bool *ret_sure)
+/* One packet. 0 or -errno. */
+static int run_once(struct trials *t, const struct test_packet *where, struct explain_frame *frame)
 {
-	const struct explain_way *maps = &path->ways[WAY_MAPS];
-	const struct judgement *j = &t->result.judgement;
 	struct test_packet packet = *where;
 	uint8_t buffer[EXPLAIN_FRAME_MAX];
 	struct flow_tuple tuple;
@@ -213,12 +207,9 @@ static int run_once(struct trials *t, const struct explain_path *path, const str
 		return -EADDRINUSE;
 	packet.frame = buffer;
 	packet.length = explain_frame_make(frame, buffer);
-	t->made[t->made_count++] = *frame;
 	r = test_run(t->run, &packet, &t->result);
 	explain_frame_tuple(frame, t->zone, &tuple);
 	flows_forget_flow(t->explain->sources->flows, frame->family, &tuple);
-	*ret_sure = !t->result.judged || !maps->asked || !maps->identity[0] ||
-		    (j->source_identity == maps->identity[0] && j->destination_identity == maps->identity[1]);
 	return r;
 }
 
@@ -236,8 +227,7 @@ static void run_path(struct trials *t, struct explain_path *path, const struct p
 	};
 	struct test_packet packet;
 	const char *note = fill_packet(explain, path, &packet, &frame);
-	bool sure = false;
-	int r = 0;
+	int r;
 
 	if (path->itself)
 		note = "a packet to the pod's own address does not leave the pod";
@@ -246,8 +236,7 @@ static void run_path(struct trials *t, struct explain_path *path, const struct p
 		return;
 	}
 	t->zone = path->place == EXPLAIN_FROM_POD ? ZONE_POD : path->place == EXPLAIN_FROM_NODE ? ZONE_HOST : ZONE_WIRE;
-	for (int i = 0; i < TRIES && !sure && r == 0; i++)
-		r = run_once(t, path, &packet, &frame, &sure);
+	r = run_once(t, &packet, &frame);
 	if (r == 0)
 		take_result(explain, &t->result, way);
 	else
@@ -285,21 +274,6 @@ static void run_service(struct trials *t)
 	explain->paths[0].ways[WAY_PROGRAM] = way;
 }
 
-static bool is_ours(const struct polder_event *event, void *data)
-{
-	const struct trials *t = data;
-	struct flow_tuple tuple;
-
-	for (size_t i = 0; i < t->made_count; i++) {
-		explain_frame_tuple(&t->made[i], event->zone, &tuple);
-		if (event->proto == tuple.proto && event->sport_be == tuple.sport_be && event->dport_be == tuple.dport_be &&
-		    memcmp(&event->saddr, &t->made[i].source, sizeof(event->saddr)) == 0 &&
-		    memcmp(&event->daddr, &t->made[i].destination, sizeof(event->daddr)) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Is the pod itself an endpoint that the program has not chosen yet? */
 static bool is_itself_untried(const struct explain *explain)
 {
@@ -328,12 +302,18 @@ static void run_all(struct trials *t)
 	if (explain->reason || (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].place == EXPLAIN_FROM_POD))
 		for (int i = 0; i < SERVICE_TRIES && (i == 0 || is_itself_untried(explain)); i++)
 			run_service(t);
-	if (explain->sources->events && events_subscribers(explain->sources->events))
-		events_read(explain->sources->events, is_ours, t);
+}
+
+static void ask_nothing(struct explain *explain, int r)
+{
+	for (size_t i = 0; i < explain->path_count; i++)
+		snprintf(explain->paths[i].ways[WAY_PROGRAM].note, sizeof(explain->paths[i].ways[WAY_PROGRAM].note),
+			 "the program cannot be run: %s", strerror(-r));
 }
 
 void explain_ask_program(struct explain *explain)
 {
+	struct datapath *apart = datapath_apart(explain->sources->datapath);
 	struct trials *t = calloc(1, sizeof(*t));
 	struct test_run *own = NULL;
 	int r = 0;
@@ -342,17 +322,14 @@ void explain_ask_program(struct explain *explain)
 		return;
 	t->explain = explain;
 	t->table.family = explain->family;
-	t->made = calloc((explain->path_count + SERVICE_TRIES) * TRIES, sizeof(*t->made));
 	if (!explain->run)
-		r = test_run_open(explain->sources->maps, explain->sources->datapath, false, &own);
+		r = apart ? test_run_open(explain->sources->maps, apart, false, &own) : explain->run_error;
 	t->run = explain->run ? explain->run : own;
 	look_at_flows(t);
-	if (r == 0 && t->made)
+	if (r == 0)
 		run_all(t);
-	for (size_t i = 0; r < 0 && i < explain->path_count; i++)
-		snprintf(explain->paths[i].ways[WAY_PROGRAM].note, sizeof(explain->paths[i].ways[WAY_PROGRAM].note),
-			 "the program cannot be run: %s", strerror(-r));
+	else
+		ask_nothing(explain, r);
 	test_run_close(own);
-	free(t->made);
 	free(t);
 }

@@ -33,7 +33,7 @@ struct show_sources {
 	const struct services *services;
 	struct enforce *enforce;
 	struct maps *maps;
-	const struct datapath *datapath;
+	struct datapath *datapath;
 	struct flows *flows;
 	struct events *events;
 	void (*progress)(struct show_progress *ret, void *data);

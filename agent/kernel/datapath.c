@@ -53,6 +53,10 @@ static const struct {
 
 struct datapath {
 	struct bpf_object *objects[DATAPATH_HOOKS];
+	struct maps *maps;
+	struct datapath_config constants;
+	bool is_apart;
+	struct datapath *apart; /* owned; NULL: not loaded */
 	struct netlink *nl;
 	const struct config *config;
 	char directory[256];
@@ -66,48 +70,62 @@ static int silent(enum libbpf_print_level level, const char *format, va_list arg
 	return 0;
 }
 
-/* Gives an object's maps the pinned ones' descriptors, and its configuration its value. */
-static int prepare_object(struct bpf_object *object, struct maps *maps, const struct datapath_config *constants)
+/* Gives an object its configuration. A string constant may stand behind it. */
+static int set_constants(struct bpf_map *map, const struct datapath_config *constants)
 {
-	struct bpf_map *map;
 	size_t size;
-	int i, r;
+	const void *old = bpf_map__initial_value(map, &size);
+	char *value;
+	int r;
 
-	bpf_object__for_each_map(map, object) {
-		const char *name = bpf_map__name(map);
-
-		if (strstr(name, ".rodata")) {
-			/* A string constant may stand behind the configuration. */
-			const void *old = bpf_map__initial_value(map, &size);
-			char *value;
-
-			if (!old || size < sizeof(*constants))
-				continue;
-			value = malloc(size);
-			if (!value)
-				return -ENOMEM;
-			memcpy(value, old, size);
-			memcpy(value, constants, sizeof(*constants));
-			r = bpf_map__set_initial_value(map, value, size);
-			free(value);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		for (i = 0; i < MAP_COUNT; i++) {
-			if (strcmp(name, maps_get(maps, i)->name) != 0)
-				continue;
-			r = bpf_map__reuse_fd(map, maps_fd(maps, i));
-			if (r < 0)
-				return r;
-			break; /* the name has been freed */
-		}
-	}
-	return 0;
+	if (!old || size < sizeof(*constants))
+		return 0;
+	value = malloc(size);
+	if (!value)
+		return -ENOMEM;
+	memcpy(value, old, size);
+	memcpy(value, constants, sizeof(*constants));
+	r = bpf_map__set_initial_value(map, value, size);
+	free(value);
+	return r;
 }
 
-static int load_object(struct datapath *d, enum datapath_hook hook, struct maps *maps, const struct datapath_config *constants,
-		       char *message, size_t size)
+/* What tells of the traffic, and is not to tell of packets that were only tried. */
+static bool is_own_apart(enum map_index index)
+{
+	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS || index == MAP_EVENT_BUDGETS;
+}
+
+/* Gives an object's map the pinned one's descriptor, if there is one. */
+static int share_map(struct datapath *d, struct bpf_map *map)
+{
+	const char *name = bpf_map__name(map);
+	int i = 0;
+
+	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
+		i++;
+	if (i == MAP_COUNT)
+		return 0;
+	if (!d->is_apart || !is_own_apart(i))
+		return bpf_map__reuse_fd(map, maps_fd(d->maps, i));
+	/* Nobody reads its events. */
+	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
+}
+
+static int prepare_object(struct datapath *d, struct bpf_object *object)
+{
+	struct bpf_map *map;
+	int r = 0;
+
+	bpf_object__for_each_map(map, object) {
+		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants) : share_map(d, map);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
+static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = hooks[hook].name);
 	size_t length;
@@ -118,7 +136,7 @@ static int load_object(struct datapath *d, enum datapath_hook hook, struct maps 
 	if (!d->objects[hook]) {
 		r = -errno;
 	} else {
-		r = prepare_object(d->objects[hook], maps, constants);
+		r = prepare_object(d, d->objects[hook]);
 		if (r == 0)
 			r = bpf_object__load(d->objects[hook]);
 	}
@@ -165,6 +183,8 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	if (!d)
 		return -ENOMEM;
 	libbpf_set_print(silent);
+	d->maps = maps;
+	d->constants = *constants;
 	d->nl = nl;
 	d->config = config;
 	snprintf(d->directory, sizeof(d->directory), "%s", directory ? directory : "");
@@ -173,7 +193,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 		snprintf(message, size, "%s: cannot make a directory for pins: %s", directory, strerror(-r));
 	}
 	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
-		r = load_object(d, i, maps, constants, message, size);
+		r = load_object(d, i, message, size);
 	if (r < 0) {
 		datapath_free(d);
 		return r;
@@ -188,12 +208,44 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	return 0;
 }
 
+int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *message, size_t size)
+{
+	struct datapath *apart = calloc(1, sizeof(*apart));
+	int i, r = 0;
+
+	if (!apart)
+		return -ENOMEM;
+	*apart = (struct datapath){.maps = d->maps, .constants = d->constants, .is_apart = true, .config = d->config};
+	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
+		r = load_object(apart, i, message, size);
+	if (r < 0) {
+		datapath_free(apart);
+		return r;
+	}
+	*ret = apart;
+	return 0;
+}
+
+void datapath_keep_apart(struct datapath *d, struct datapath *apart)
+{
+	if (d->apart)
+		datapath_free(apart);
+	else
+		d->apart = apart;
+}
+
+struct datapath *datapath_apart(const struct datapath *d)
+{
+	return d->apart;
+}
+
 void datapath_free(struct datapath *d)
 {
 	int i;
 
 	if (!d)
 		return;
+	datapath_free(d->apart);
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		bpf_object__close(d->objects[i]);
 	free(d);

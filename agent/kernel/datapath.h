@@ -33,6 +33,16 @@ struct datapath_features {
 int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
 		  const struct datapath_config *constants, const char *directory, struct datapath **ret, char *message,
 		  size_t size);
+/*
+ * The same programs once more, on the same maps, attached to nothing: for test-run beside traffic. What they keep while a packet is at hand, what
+ * they count and what they tell lies in maps of their own. Before Linux 6.3 a packet may interrupt a test-run on its CPU and run the attached
+ * programs; in memory that both share it would leave its own addresses to a verdict about others. Takes some tenths of a second of a CPU, in any
+ * thread. 0 or -errno with `message`.
+ */
+int datapath_load_apart(const struct datapath *datapath, struct datapath **ret, char *message, size_t size);
+/* Gives them to `datapath`, which frees them with itself; if it has some already, at once. */
+void datapath_keep_apart(struct datapath *datapath, struct datapath *apart);
+struct datapath *datapath_apart(const struct datapath *datapath); /* NULL: none yet */
 void datapath_free(struct datapath *datapath); /* leaves everything attached; takes NULL */
 const struct datapath_features *datapath_features(const struct datapath *datapath);
 /* Borrowed descriptors of a hook's program (not DATAPATH_SOCKETS), and of a map that its object alone has; -ENOENT. */

@@ -31,8 +31,6 @@ struct events {
 	struct event_subscriber *subscribers;
 	uint64_t lost; /* the programs' count of events without room, as told so far */
 	int left;      /* of this turn's batch */
-	bool (*skip)(const struct polder_event *event, void *data); /* within events_read() */
-	void *skip_data;
 	uv_poll_t poll;
 	uv_timer_t timer;
 	int handles;
@@ -97,7 +95,7 @@ static int on_event(void *context, void *data, size_t size)
 	const struct polder_event *event = data;
 	json_t *line = NULL;
 
-	if (size < sizeof(*event) || (events->skip && events->skip(event, events->skip_data)))
+	if (size < sizeof(*event))
 		return --events->left > 0 ? 0 : -EAGAIN;
 	DL_FOREACH(events->subscribers, subscriber)
 	{
@@ -130,14 +128,6 @@ static void drain(struct events *events)
 	do {
 		read_batch(events);
 	} while (events->left <= 0);
-}
-
-void events_read(struct events *events, bool (*skip)(const struct polder_event *event, void *data), void *data)
-{
-	events->skip = skip;
-	events->skip_data = data;
-	drain(events);
-	events->skip = NULL;
 }
 
 static void on_readable(uv_poll_t *poll, int status, int mask)

@@ -49,9 +49,6 @@ struct event_tap {
 struct event_subscriber *events_tap(struct events *events, uint32_t mask, const struct event_tap *tap);
 void events_unsubscribe(struct event_subscriber *subscriber); /* takes NULL */
 
-/* Takes in what is in the ring now; events for which `skip` holds are told nobody. */
-void events_read(struct events *events, bool (*skip)(const struct polder_event *event, void *data), void *data);
-
 size_t events_subscribers(const struct events *events);
 
 /* The document of one event; NULL: no memory. */

@@ -7,20 +7,20 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/kernel/counters.h"
+
 /* No packet has this identity: the judgement is that of an earlier one. */
 #define IDENTITY_STALE UINT32_MAX
-#define DROP_COUNTERS (REASON_COUNT * DROP_DIRECTIONS)
 
-/* What one CPU has counted. */
+/* What an object that is apart has counted. */
 struct counts {
-	uint64_t drops[DROP_COUNTERS];
-	uint64_t created, rejudged;
+	struct drop_counter drops[DROPS_COUNT];
+	__u64 created;
 };
 
 struct test_run {
@@ -91,28 +91,34 @@ static void ring_read(struct test_run *run)
 	run->read = at;
 }
 
-/* Every event, and no judgement yet. */
-static int hear(struct test_run *run)
+/* No judgement yet. */
+static int forget_judgements(struct test_run *run)
 {
-	struct control *control = maps_control(run->maps);
 	struct judgement *stale = run->values;
 	uint32_t zero = 0;
 	int i;
 
-	control->events_per_second = 0;
-	control->events = EVENT_MASK_DROPS | EVENT_MASK_FLOWS;
 	for (i = 0; i < run->cpus; i++)
 		stale[i] = (struct judgement){.source_identity = IDENTITY_STALE};
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		if (run->judgements[i] >= 0 && bpf_map_update_elem(run->judgements[i], &zero, stale, BPF_ANY) < 0)
 			return -errno;
+	return 0;
+}
+
+static int hear_every_event(struct test_run *run)
+{
+	struct control *control = maps_control(run->maps);
+
+	control->events_per_second = 0;
+	control->events = EVENT_MASK_DROPS | EVENT_MASK_FLOWS;
 	return ring_open(run);
 }
 
 int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone, struct test_run **ret)
 {
 	struct test_run *run = calloc(1, sizeof(*run));
-	int i, r = 0;
+	int i, r;
 
 	if (!run)
 		return -ENOMEM;
@@ -120,10 +126,9 @@ int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone
 	run->values = run->cpus > 0 ? calloc(run->cpus, sizeof(struct judgement)) : NULL;
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		run->judgements[i] = datapath_map_fd(datapath, i, "judgements");
-	if (!run->values)
-		r = -ENOMEM;
-	else if (alone)
-		r = hear(run);
+	r = run->values ? forget_judgements(run) : -ENOMEM;
+	if (r == 0 && alone)
+		r = hear_every_event(run);
 	if (r < 0) {
 		test_run_close(run);
 		return r;
@@ -165,25 +170,27 @@ static bool is_drop(const struct test_packet *packet, int verdict)
 	return packet->hook == DATAPATH_WIRE_XDP ? verdict == XDP_DROP : verdict == TC_ACT_SHOT;
 }
 
-/* What the CPU that ran the program has found; on the others it is stale. */
-static struct judgement *read_judgement(struct test_run *run, enum datapath_hook hook)
+/* What the CPU that ran the program has found, if it judged this packet; on the others it is stale. */
+static int take_judgement(struct test_run *run, enum datapath_hook hook, struct test_result *result)
 {
 	struct judgement *found = run->values;
 	uint32_t zero = 0;
-	int i;
+	int i = 0;
 
 	if (run->judgements[hook] < 0 || bpf_map_lookup_elem(run->judgements[hook], &zero, run->values) < 0)
-		return NULL;
-	for (i = 0; i < run->cpus; i++)
-		if (found[i].source_identity != IDENTITY_STALE)
-			return &found[i];
-	return NULL;
+		return 0;
+	while (i < run->cpus && found[i].source_identity == IDENTITY_STALE)
+		i++;
+	if (i == run->cpus)
+		return 0;
+	result->judged = true;
+	result->judgement = found[i];
+	found[i].source_identity = IDENTITY_STALE;
+	return bpf_map_update_elem(run->judgements[hook], &zero, run->values, BPF_ANY) < 0 ? -errno : 0;
 }
 
 static int run_alone(struct test_run *run, const struct test_packet *packet, struct test_result *result)
 {
-	struct judgement *found;
-	uint32_t zero = 0;
 	int r;
 
 	run->event.type = 0;
@@ -198,49 +205,34 @@ static int run_alone(struct test_run *run, const struct test_packet *packet, str
 		result->outcome = run->event.verdict;
 	}
 	result->opened = run->event.type == EVENT_FLOW;
-	found = read_judgement(run, packet->hook);
-	if (!found)
-		return 0;
-	result->judged = true;
-	result->judgement = *found;
-	found->source_identity = IDENTITY_STALE;
-	return bpf_map_update_elem(run->judgements[packet->hook], &zero, run->values, BPF_ANY) < 0 ? -errno : 0;
+	return take_judgement(run, packet->hook, result);
 }
 
 /* ---------------------------------------------------------------- beside traffic */
 
-static int read_counts(struct test_run *run, int cpu, struct counts *ret)
+static int read_counts(const struct test_run *run, enum datapath_hook hook, struct counts *ret)
 {
-	static const enum polder_counter counters[] = {COUNTER_FLOWS_CREATED, COUNTER_FLOWS_REJUDGED};
-	uint64_t *const into[] = {&ret->created, &ret->rejudged};
-	struct drop_counter *drops = run->values;
-	uint64_t *values = run->values;
-	uint32_t i, index;
+	int r = counters_read_drops(datapath_map_fd(run->datapath, hook, "drops"), ret->drops);
 
-	static_assert(sizeof(*drops) <= sizeof(struct judgement), "`values` has room for each CPU's");
-	for (i = 0; i < DROP_COUNTERS; i++) {
-		if (maps_find(run->maps, MAP_DROPS, &i, drops) < 0)
-			return -EIO;
-		ret->drops[i] = drops[cpu].packets;
-	}
-	for (i = 0; i < 2; i++) {
-		index = counters[i];
-		if (maps_find(run->maps, MAP_COUNTERS, &index, values) < 0)
-			return -EIO;
-		*into[i] = values[cpu];
-	}
-	return 0;
+	return r < 0 ? r :
+		       counters_read_one(datapath_map_fd(run->datapath, hook, "counters"), COUNTER_FLOWS_CREATED, &ret->created);
 }
 
-/* What moved on this CPU is this packet's, if nobody else's came in the same moment. */
-static void read_moved(struct test_run *run, const struct test_packet *packet, const struct judgement *before,
-		       const struct judgement *after, struct test_result *result)
+static int run_beside(struct test_run *run, const struct test_packet *packet, struct test_result *result)
 {
 	uint32_t i;
+	int r;
 
+	r = read_counts(run, packet->hook, &run->before);
+	if (r == 0)
+		r = test_run_program(run->datapath, packet, result);
+	if (r == 0)
+		r = read_counts(run, packet->hook, &run->after);
+	if (r < 0)
+		return r;
 	result->outcome = is_drop(packet, result->verdict) ? VERDICT_DROP : VERDICT_ALLOW;
-	for (i = 0; i < DROP_COUNTERS; i++) {
-		if (run->after.drops[i] == run->before.drops[i])
+	for (i = 0; i < DROPS_COUNT; i++) {
+		if (run->after.drops[i].packets == run->before.drops[i].packets)
 			continue;
 		result->reason = i / DROP_DIRECTIONS;
 		result->direction = i % DROP_DIRECTIONS;
@@ -248,37 +240,7 @@ static void read_moved(struct test_run *run, const struct test_packet *packet, c
 			result->outcome = VERDICT_REJECT;
 	}
 	result->opened = run->after.created != run->before.created;
-	result->judged = result->opened || run->after.rejudged != run->before.rejudged ||
-			 memcmp(before, after, sizeof(*before)) != 0 || (result->reason && after->reason == result->reason);
-	if (result->judged)
-		result->judgement = *after;
-}
-
-static int run_beside(struct test_run *run, const struct test_packet *packet, struct test_result *result)
-{
-	struct judgement before = {}, after = {};
-	int map = run->judgements[packet->hook], cpu = sched_getcpu(), r;
-	const struct judgement *all = run->values;
-	cpu_set_t old, one;
-	uint32_t zero = 0;
-
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	if (sched_getaffinity(0, sizeof(old), &old) < 0 || sched_setaffinity(0, sizeof(one), &one) < 0)
-		return -errno;
-	r = read_counts(run, cpu, &run->before);
-	if (r == 0 && map >= 0 && bpf_map_lookup_elem(map, &zero, run->values) == 0)
-		before = all[cpu];
-	if (r == 0)
-		r = test_run_program(run->datapath, packet, result);
-	if (r == 0 && map >= 0 && bpf_map_lookup_elem(map, &zero, run->values) == 0)
-		after = all[cpu];
-	if (r == 0)
-		r = read_counts(run, cpu, &run->after);
-	sched_setaffinity(0, sizeof(old), &old);
-	if (r == 0)
-		read_moved(run, packet, &before, &after, result);
-	return r;
+	return take_judgement(run, packet->hook, result);
 }
 
 int test_run(struct test_run *run, const struct test_packet *packet, struct test_result *ret)

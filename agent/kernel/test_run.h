@@ -32,9 +32,8 @@ struct test_result {
 struct test_run;
 
 /*
- * `alone`: nothing but test_run() runs the programs on these maps, and nobody reads their events; then the answers are exact and cheap.
- * Else (the node's own maps) they are read beside the traffic: what another packet left on the same CPU in the same moment may be
- * taken for this one's. Check that `judgement` names the identities that were asked about, and ask again if not. `verdict` and `frame` are always this packet's own.
+ * `alone`: nothing but test_run() runs programs on these maps, and nobody reads their events; then the answers cost least. Else (the node's own
+ * maps) `datapath` is one of datapath_load_apart(): the answers are this packet's whatever passes meanwhile.
  * Maps and programs are borrowed. 0 or -errno.
  */
 int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone, struct test_run **ret);

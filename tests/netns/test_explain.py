@@ -292,6 +292,37 @@ def test_leaves_no_flow_and_no_event(world, family):
     assert not [f for f in flows if 4711 in (f["source_port"], f["destination_port"])], flows
 
 
+def programs_of(pid):
+    """The programs that a process has loaded: {number: digest of the instructions}."""
+    found = {}
+    for number in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+                fields = dict(line.split(":", 1) for line in file if ":" in line)
+        except OSError:
+            continue  # closed meanwhile
+        if "prog_id" in fields and "prog_tag" in fields:
+            found[fields["prog_id"].strip()] = fields["prog_tag"].strip()
+    return found
+
+
+def test_runs_other_programs_than_the_packets_do(world):
+    """Two loads of one program share the node's maps but not what each keeps while a packet is at hand, counts and tells."""
+    in_force(world, policy("p", {}, "a"))
+    world.n1.agent.restart()
+    attached = programs_of(world.n1.agent.process.pid)
+    assert attached
+    denied = world.n1.agent.drops_by_reason().get("policy_denied_ingress", 0)
+    for _ in range(3):
+        says(agrees(ask(world, world.cli, world.web, 4)), verdict="denied", reason="policy_denied_ingress")
+    after = programs_of(world.n1.agent.process.pid)
+    more = {number: tag for number, tag in after.items() if number not in attached}
+    assert set(attached) <= set(after), (attached, after)
+    assert len(more) == 5 and set(more.values()) <= set(attached.values()), (attached, more)
+    assert world.n1.agent.drops_by_reason().get("policy_denied_ingress", 0) == denied
+    in_force(world)
+
+
 @each_family
 def test_a_flow_that_exists_is_told_and_left_alone(world, family):
     with Connection(world.cli, world.web.ips[family], 8080) as connection:

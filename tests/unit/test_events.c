@@ -254,31 +254,6 @@ static void a_default_deny_names_what_isolates(void)
 	json_decref(expected);
 }
 
-static bool is_of_link_5(const struct polder_event *event, void *data)
-{
-	++*(int *)data;
-	return event->ifindex == 5;
-}
-
-static void events_that_are_skipped_are_told_nobody(void)
-{
-	struct fixture *f = fixture_new();
-	struct polder_event event = event_new(EVENT_DROP);
-	struct reader reader;
-	int seen = 0;
-
-	listen_to(f, &reader, EVENT_MASK_DROPS);
-	CU_ASSERT(emit(f, &event));
-	event.ifindex = 6;
-	CU_ASSERT(emit(f, &event));
-	events_read(f->events, is_of_link_5, &seen);
-	CU_ASSERT_EQUAL(seen, 2);
-	CU_ASSERT_EQUAL_FATAL(json_array_size(reader.lines), 1);
-	CU_ASSERT_STRING_EQUAL(text_of(&reader, 0, "link"), "link6");
-	stop_listening(&reader);
-	fixture_free(f);
-}
-
 static void programs_are_asked_only_for_what_somebody_wants(void)
 {
 	struct fixture *f = fixture_new();
@@ -435,7 +410,6 @@ int main(void)
 	static const struct unit_test tests[] = {
 		UNIT_TEST(a_drop_is_told_with_all_its_names),
 		UNIT_TEST(a_default_deny_names_what_isolates),
-		UNIT_TEST(events_that_are_skipped_are_told_nobody),
 		UNIT_TEST(programs_are_asked_only_for_what_somebody_wants),
 		UNIT_TEST(each_reader_gets_what_it_asked_for),
 		UNIT_TEST(nothing_of_before_is_told),
