@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/pkt_cls.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 
 #define PORT 5000
 #define SPORTS 256
-#define WORLDS 4 /* a pass waits for the kernel most of the time: several do so at once */
+#define WORLDS_MAX 4 /* a pass waits for the kernel most of the time: several do so at once */
 #define SWITCHES 10000
 
 #define NAMESPACE(name, labels)                                                                                        \
@@ -93,7 +94,9 @@ struct world {
 };
 
 static struct harness node;
-static struct world worlds[WORLDS];
+static struct world worlds[WORLDS_MAX];
+static size_t world_count = WORLDS_MAX;
+static int switch_count = SWITCHES;
 static atomic_bool stop;
 static _Atomic uint64_t packets_sent;
 
@@ -226,7 +229,7 @@ static void open_worlds(void)
 	char message[HARNESS_ERROR];
 	size_t i, k;
 
-	for (k = 0; k < WORLDS; k++) {
+	for (k = 0; k < world_count; k++) {
 		/* Numbers are kept in memory only: a file of four worlds at once would be one too few. */
 		if (trial_open(&node.config, &node.node, NULL, &worlds[k].trial, message, sizeof(message)) < 0)
 			give_up("trial_open", message);
@@ -278,6 +281,21 @@ static void a_mixture_says_the_contrary(void)
 
 /* ---------------------------------------------------------------- under traffic */
 
+/* On one CPU for itself as far as may be: on a kernel with nohz_full= the last one is a CPU that knows no tick. */
+static void take_last_cpu(void)
+{
+	cpu_set_t all, one;
+	int cpu = CPU_SETSIZE - 1;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	while (cpu > 0 && !CPU_ISSET(cpu, &all))
+		cpu--;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
 static void *send_packets(void *data)
 {
 	uint64_t sent = 0;
@@ -285,15 +303,16 @@ static void *send_packets(void *data)
 	int v6;
 
 	(void)data;
+	take_last_cpu();
 	while (!stop) {
-		for (k = 0; k < WORLDS; k++)
+		for (k = 0; k < world_count; k++)
 			for (i = 0; i < SCENARIOS; i++)
 				for (v6 = 0; v6 < 2; v6++)
 					if (arrives(&worlds[k], i, v6, 2000 + sent % SPORTS) != scenarios[i].passes)
 						worlds[k].contrary[i]++;
 		sent++;
 	}
-	packets_sent = sent * WORLDS * SCENARIOS * 2;
+	packets_sent = sent * world_count * SCENARIOS * 2;
 	return NULL;
 }
 
@@ -324,28 +343,28 @@ static void *switch_versions(void *data)
 /* How many packets were judged contrary to both versions, by scenario. */
 static void run_switches(int switches, bool halves, uint64_t ret_contrary[SCENARIOS])
 {
-	struct switcher switchers[WORLDS];
-	pthread_t sender, threads[WORLDS];
+	struct switcher switchers[WORLDS_MAX];
+	pthread_t sender, threads[WORLDS_MAX];
 	size_t i, k;
 
-	for (k = 0; k < WORLDS; k++) {
+	for (k = 0; k < world_count; k++) {
 		put_in_force(&worlds[k], 1);
 		memset(worlds[k].contrary, 0, sizeof(worlds[k].contrary));
 	}
 	stop = false;
 	if (pthread_create(&sender, NULL, send_packets, NULL) != 0)
 		give_up("pthread_create", "no thread");
-	for (k = 0; k < WORLDS; k++) {
-		switchers[k] = (struct switcher){&worlds[k], switches / WORLDS, halves};
+	for (k = 0; k < world_count; k++) {
+		switchers[k] = (struct switcher){&worlds[k], switches / (int)world_count, halves};
 		if (pthread_create(&threads[k], NULL, switch_versions, &switchers[k]) != 0)
 			give_up("pthread_create", "no thread");
 	}
-	for (k = 0; k < WORLDS; k++)
+	for (k = 0; k < world_count; k++)
 		pthread_join(threads[k], NULL);
 	stop = true;
 	pthread_join(sender, NULL);
 	for (i = 0; i < SCENARIOS; i++)
-		for (ret_contrary[i] = 0, k = 0; k < WORLDS; k++)
+		for (ret_contrary[i] = 0, k = 0; k < world_count; k++)
 			ret_contrary[i] += worlds[k].contrary[i];
 }
 
@@ -354,7 +373,7 @@ static void versions_in_two_passes_are_seen_mixed(void)
 	uint64_t contrary[SCENARIOS];
 	size_t i;
 
-	run_switches(10 * WORLDS, true, contrary);
+	run_switches(10 * (int)world_count, true, contrary);
 	for (i = 0; i < SCENARIOS; i++)
 		CU_ASSERT(contrary[i] > 0);
 }
@@ -364,17 +383,18 @@ static void no_packet_meets_a_mixture_of_two_versions(void)
 	uint64_t contrary[SCENARIOS];
 	size_t i;
 
-	run_switches(SWITCHES, false, contrary);
+	run_switches(switch_count, false, contrary);
 	for (i = 0; i < SCENARIOS; i++) {
 		if (contrary[i])
 			printf("\n    %s: %llu packets met a mixture\n", scenarios[i].name, (unsigned long long)contrary[i]);
 		CU_ASSERT_EQUAL(contrary[i], 0);
 	}
-	printf("\n    %d switches, %llu packets\n", SWITCHES, (unsigned long long)packets_sent);
-	CU_ASSERT(packets_sent > 20ull * SWITCHES);
+	printf("\n    %d switches, %llu packets\n", switch_count, (unsigned long long)packets_sent);
+	CU_ASSERT(packets_sent > 20ull * (unsigned int)switch_count);
 }
 
-int main(void)
+/* test_switch [SWITCHES [WORLDS]] */
+int main(int argc, char **argv)
 {
 	CLEANUP(cleanup_json) json_t *request = json_pack("{s:i}", "pods", (int)(2 * SCENARIOS));
 	CLEANUP(cleanup_json) json_t *reply = json_object();
@@ -382,6 +402,12 @@ int main(void)
 	CU_pSuite suite;
 	size_t k;
 
+	if (argc > 1)
+		switch_count = atoi(argv[1]);
+	if (argc > 2)
+		world_count = (size_t)atoi(argv[2]);
+	if (switch_count < 1 || world_count < 1 || world_count > WORLDS_MAX)
+		give_up("arguments", "expected SWITCHES, at least 1, and WORLDS, 1 to 4");
 	if (harness_open(&node, request, reply) < 0)
 		give_up("the node", node.error);
 	open_worlds();
@@ -396,7 +422,7 @@ int main(void)
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();
 	CU_cleanup_registry();
-	for (k = 0; k < WORLDS; k++)
+	for (k = 0; k < world_count; k++)
 		trial_close(worlds[k].trial);
 	harness_close(&node);
 	return failures ? 1 : 0;
