@@ -96,11 +96,7 @@ static int start_state(struct agent *agent, char *message, size_t size)
 
 		r = enforce_add_pod(agent->enforce, pod);
 		if (r == 0 && !pod->gone)
-			r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
-		if (r < 0 && message[0]) {
-			log_error("links", "pod %s/%s: %s", pod->namespace, pod->name, message);
-			r = 0;
-		}
+			(void)agent_attach_pod(agent, i);
 	}
 	if (r < 0)
 		snprintf(message, size, "the state of before cannot be read: %s", strerror(-r));
@@ -115,6 +111,7 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 		r = datapath_attach_sockets(agent->datapath, message, size);
 	if (r == 0)
 		datapath_remove_stale_pins(agent->datapath);
+	agent_apply_rules(agent);
 	return r;
 }
 

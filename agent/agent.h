@@ -52,6 +52,7 @@ struct agent {
 	bool synced;             /* the sources have told all they had at start */
 	bool settled;            /* a pass has succeeded since: ready */
 	bool policy_dirty, nodes_dirty, links_dirty;
+	char rules_note[200]; /* why the routing rules are not there; "": they are */
 	uint64_t started_ns;
 	uint64_t passes, failed_passes, last_pass_ns;
 	char run_lock_path[256];
@@ -73,9 +74,14 @@ int agent_pass(struct agent *agent);
 void agent_store_changed(const struct object *object, bool deleted, void *agent);
 void agent_synced(void *agent);
 bool agent_ready(const struct agent *agent);
+/* Ready, and no pod is cut off for want of its programs. */
+bool agent_well(const struct agent *agent);
 
 /* agent_links.c: pods' and uplinks' programs, links that come and go. */
 extern const struct pods_hooks agent_pods_hooks;
+/* Sets the link down, to be tried again by agent_repair(), if it cannot be. 0 or -errno. */
+int agent_attach_pod(struct agent *agent, size_t index);
+void agent_apply_rules(struct agent *agent);
 int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
 int agent_watch_links(struct agent *agent);
 void agent_repair(struct agent *agent);

@@ -173,17 +173,71 @@ int agent_watch_links(struct agent *agent)
 	return uv_poll_start(&agent->monitor_poll, UV_READABLE, on_monitor);
 }
 
-static void repair_pod(struct agent *agent, const struct local_pod *pod)
+/* A pod whose programs cannot be attached is cut off until they can. */
+int agent_attach_pod(struct agent *agent, size_t index)
 {
+	const struct local_pod *pod = pods_at(agent->pods, index);
+	bool held = pod->held_down;
 	char message[256] = "";
+	int r = datapath_attach_pod(agent->datapath, pod->ifindex, message, sizeof(message)), down;
 
-	if (datapath_pod_attached(agent->datapath, pod->ifindex))
+	if (r == 0) {
+		pods_let_up(agent->pods, index);
+		if (held)
+			log_warning(
+				"links",
+				"pod %s/%s: programs are attached to %s again: the link goes up",
+				pod->namespace, pod->name, pod->link);
+		return 0;
+	}
+	down = pods_hold_down(agent->pods, index, message);
+	if (down < 0)
+		log_error("links", "pod %s/%s: %s; and %s cannot be set down: %s", pod->namespace,
+			  pod->name, message, pod->link, strerror(-down));
+	else if (!held)
+		log_error("links", "pod %s/%s: %s; %s is down until they can be", pod->namespace,
+			  pod->name, message, pod->link);
+	return r;
+}
+
+static void repair_pod(struct agent *agent, size_t index)
+{
+	const struct local_pod *pod = pods_at(agent->pods, index);
+	bool held = pod->held_down;
+
+	if (!held && datapath_pod_attached(agent->datapath, pod->ifindex))
 		return;
-	if (datapath_attach_pod(agent->datapath, pod->ifindex, message, sizeof(message)) < 0)
-		log_error("links", "pod %s/%s: %s", pod->namespace, pod->name, message);
-	else
+	if (agent_attach_pod(agent, index) == 0 && !held)
 		log_warning("links", "pod %s/%s: programs were gone from %s: attached again", pod->namespace, pod->name,
 			    pod->link);
+}
+
+/* What closes the pods' way through the node's stack when programs are gone. */
+void agent_apply_rules(struct agent *agent)
+{
+	const struct config *config = &agent->config;
+	const bool before = agent->rules_note[0];
+	struct prefix ranges[2];
+	size_t count = 0, changed = 0;
+	int r;
+
+	if (config->pod_cidr_v4.length)
+		ranges[count++] = config->pod_cidr_v4;
+	if (config->pod_cidr_v6.length)
+		ranges[count++] = config->pod_cidr_v6;
+	r = netlink_stack_rules_apply(agent->nl, ranges, count, config->stack_mark, &changed);
+	if (r == 0) {
+		if (changed && agent->settled)
+			log_warning("links", "routing rules of Polder (protocol 80) were changed "
+					     "by others: put back");
+		agent->rules_note[0] = '\0';
+		return;
+	}
+	snprintf(agent->rules_note, sizeof(agent->rules_note), "the rules cannot be set: %s%s%s",
+		 strerror(-r), netlink_error(agent->nl)[0] ? ": " : "", netlink_error(agent->nl));
+	if (!before)
+		log_error("links", "routing rules that close pods without programs: %s",
+			  agent->rules_note);
 }
 
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */
@@ -200,12 +254,13 @@ void agent_repair(struct agent *agent)
 			pods_link_gone(agent->pods, pod->ifindex);
 			agent->links_dirty = true;
 		} else if (!pod->gone) {
-			repair_pod(agent, pod);
+			repair_pod(agent, i);
 			if (agent->synced && !enforce_pod_in_force(agent->enforce, pod))
 				agent->policy_dirty = true;
 		}
 	}
 	pods_repair(agent->pods);
+	agent_apply_rules(agent);
 	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
 		log_error("links", "%s", message);
 	if (agent->links_dirty || agent->policy_dirty || agent->nodes_dirty)

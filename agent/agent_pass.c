@@ -227,3 +227,8 @@ bool agent_ready(const struct agent *agent)
 {
 	return agent->settled;
 }
+
+bool agent_well(const struct agent *agent)
+{
+	return agent->settled && !pods_held_down(agent->pods);
+}

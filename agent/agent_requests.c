@@ -126,9 +126,11 @@ void agent_progress(struct show_progress *ret, void *data)
 	const struct agent *agent = data;
 
 	*ret = (struct show_progress){
-		.ready = agent_ready(agent),
+		.ready = agent_well(agent),
+		.rules_note = agent->rules_note,
 		.synced = agent->synced,
-		.pending = agent->policy_dirty || agent->nodes_dirty || services_dirty(agent->services),
+		.pending = agent->policy_dirty || agent->nodes_dirty ||
+			   services_dirty(agent->services),
 		.reconciles = agent->passes,
 		.reconcile_errors = agent->failed_passes,
 		.last_reconcile_seconds = agent->last_pass_ns / 1e9,
@@ -147,9 +149,13 @@ static unsigned int on_healthz(char **ret_body, size_t *ret_length, void *data)
 /* Ready: what the sources ask for is in force. */
 static unsigned int on_readyz(char **ret_body, size_t *ret_length, void *data)
 {
-	bool ready = agent_ready(data);
+	const struct agent *agent = data;
+	bool ready = agent_well(agent);
 
-	*ret_body = strdup(ready ? "ok\n" : "not ready\n");
+	*ret_body = strdup(ready ? "ok\n"
+			   : agent_ready(agent)
+				   ? "not ready: links of pods are down, see polderctl status\n"
+				   : "not ready\n");
 	*ret_length = *ret_body ? strlen(*ret_body) : 0;
 	return ready ? 200 : 503;
 }

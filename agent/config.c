@@ -51,6 +51,7 @@ void config_defaults(struct config *config)
 		.masquerade = true,
 		.masquerade_port_min = 10240,
 		.masquerade_port_max = 29999,
+		.stack_mark = 0x00400000,
 		.flows_v4 = 131072,
 		.flows_v6 = 65536,
 		.max_services = 65536,

@@ -27,6 +27,7 @@ struct config {
 	size_t no_masquerade_count;
 	uint16_t masquerade_port_min, masquerade_port_max; /* --masquerade-ports MIN-MAX, default 10240-29999 */
 	char *metrics_listen; /* --metrics-listen ADDR:PORT; NULL: none */
+	uint32_t stack_mark;  /* --stack-mark, one bit; default 0x00400000 */
 	enum attach_mode attach; /* --attach auto|tcx|clsact */
 	enum xdp_mode xdp;       /* --xdp auto|native|generic|off */
 	uint32_t flows_v4;       /* --flows-v4 N entries, rounded up to a power of two; default 131072 */

@@ -362,6 +362,20 @@ static int set_masquerade_ports(struct config *config, const char *text,
 	return 0;
 }
 
+static int set_stack_mark(struct config *config, const char *text, struct config_source *source)
+{
+	unsigned long value;
+	char *end;
+
+	errno = 0;
+	value = strtoul(text, &end, 0);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || value == 0 || value > UINT32_MAX ||
+	    (value & (value - 1)))
+		return bad(source, "a number with one bit set, such as 0x00400000, is needed");
+	config->stack_mark = (uint32_t)value;
+	return 0;
+}
+
 static int set_metrics_listen(struct config *config, const char *text, struct config_source *source)
 {
 	struct sockaddr_in6 address;
@@ -514,6 +528,9 @@ const struct config_key config_keys[] = {
 	 set_no_masquerade, clear_no_masquerade},
 	{"masquerade-ports", FORM_TEXT, "MIN-MAX", "ports for it (default 10240-29999)",
 	 set_masquerade_ports, NULL},
+	{"stack-mark", FORM_TEXT, "BIT",
+	 "of packets' marks: judged, the stack may forward it (default 0x00400000)", set_stack_mark,
+	 NULL},
 	{"metrics-listen", FORM_TEXT, "ADDR:PORT", "serve /metrics, /healthz and /readyz there",
 	 set_metrics_listen, NULL},
 	{"attach", FORM_TEXT, "auto|tcx|clsact", "how programs get onto links (default auto)",

@@ -216,6 +216,7 @@ int node_datapath_config(const struct config *config, const struct node *node, c
 		.masquerade_port_max = config->masquerade_port_max,
 		.masquerade_v4 = config->masquerade && !addr_is_zero(&node->ipv4),
 		.masquerade_v6 = config->masquerade && !addr_is_zero(&node->ipv6),
+		.stack_mark = config->stack_mark,
 	};
 	socklen_t length = sizeof(c.netns_cookie);
 	struct polder_addr gateway;

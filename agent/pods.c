@@ -25,6 +25,7 @@ void local_pod_free(struct local_pod *pod)
 	free(pod->namespace);
 	free(pod->name);
 	free(pod->uid);
+	free(pod->held_down);
 	labels_clear(&pod->labels);
 	free(pod);
 }
@@ -388,6 +389,36 @@ size_t pods_sweep(struct pods *pods)
 	return freed;
 }
 
+int pods_hold_down(struct pods *pods, size_t index, const char *why)
+{
+	struct local_pod *pod = pods->items[index];
+	char *copy = strdup(why);
+	int r;
+
+	/* Down again each time: somebody may have set it up. */
+	r = netlink_link_set_down(pods->nl, pod->ifindex);
+	if (!copy)
+		return r < 0 ? r : -ENOMEM;
+	free(pod->held_down);
+	pod->held_down = copy;
+	return r;
+}
+
+void pods_let_up(struct pods *pods, size_t index)
+{
+	free(pods->items[index]->held_down);
+	pods->items[index]->held_down = NULL;
+}
+
+size_t pods_held_down(const struct pods *pods)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < pods->count; i++)
+		count += pods->items[i]->held_down && !pods->items[i]->gone;
+	return count;
+}
+
 int pods_repair(struct pods *pods)
 {
 	char text[POD_TEXT_MAX];
@@ -398,7 +429,7 @@ int pods_repair(struct pods *pods)
 		const char *what = "";
 		int r;
 
-		if (pod->gone)
+		if (pod->gone || pod->held_down)
 			continue;
 		r = pods_link_host_up(pods, pod, &what);
 		if (r == -ENODEV) {

@@ -25,6 +25,7 @@ struct local_pod {
 	int64_t created;   /* seconds since 1970 */
 	bool object_seen;  /* a Pod object has stood for it */
 	bool gone;         /* its link has vanished: to be freed by the next pass */
+	char *held_down;   /* why its link is kept down; NULL: it is not */
 };
 
 struct pods;
@@ -61,6 +62,15 @@ const struct local_pod *pods_at(const struct pods *pods, size_t index);
 size_t pods_sweep(struct pods *pods);
 /* A link of ours has gone. */
 void pods_link_gone(struct pods *pods, int ifindex);
+/*
+ * A pod that cannot be given its programs is cut off rather than open: its link goes down and stays
+ * so, for the reason `why`, until pods_let_up(); then the next pods_repair() puts all back. 0 or
+ * -errno.
+ */
+int pods_hold_down(struct pods *pods, size_t index, const char *why);
+void pods_let_up(struct pods *pods, size_t index);
+/* How many links are held down. */
+size_t pods_held_down(const struct pods *pods);
 /* Puts back links' state, host routes and neighbours of all pods if somebody removed them. Idempotent. */
 int pods_repair(struct pods *pods);
 /*

@@ -134,6 +134,19 @@ static void add_service_problem(json_t *list, const struct service_problem *prob
 					      problem->reason));
 }
 
+static void add_held_down(json_t *list, const struct local_pod *pod)
+{
+	json_t *source, *reason;
+
+	if (!pod->held_down)
+		return;
+	source = json_sprintf("pod %s/%s", pod->namespace, pod->name);
+	reason = json_sprintf("its link %s is kept down: %s; tried again every 5 s", pod->link,
+			      pod->held_down);
+	json_array_append_new(list, json_pack("{s:o*, s:s, s:o*}", "source", source, "path", "",
+					      "reason", reason));
+}
+
 static json_t *problems(const struct show_sources *sources)
 {
 	const struct service_problem *services = NULL;
@@ -149,19 +162,30 @@ static json_t *problems(const struct show_sources *sources)
 	for (size_t i = 0; i < count; i++)
 		add_conflict(list, &conflicts[i]);
 	free(conflicts);
+	for (size_t i = 0; i < pods_count(sources->pods); i++)
+		add_held_down(list, pods_at(sources->pods, i));
 	count = services_problems(sources->services, &services);
 	for (size_t i = 0; i < count; i++)
 		add_service_problem(list, &services[i]);
 	return list;
 }
 
-static json_t *features(const struct datapath *datapath)
+static void add_feature(json_t *list, const char *name, bool available, const char *note)
+{
+	json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", name, "available",
+					      available, "note", note));
+}
+
+static json_t *features(const struct datapath *datapath, const struct show_progress *progress)
 {
 	const struct datapath_features *found = datapath_features(datapath);
+	const char *rules_note = progress->rules_note ? progress->rules_note : "";
+	json_t *list = json_array();
 
-	return json_pack("[{s:s, s:b, s:s}, {s:s, s:b, s:s}]", "name", "tcx", "available", found->tcx, "note",
-			 found->tcx ? "" : "programs are attached by clsact", "name", "socket_programs", "available",
-			 found->socket_programs, "note", found->socket_note);
+	add_feature(list, "tcx", found->tcx, found->tcx ? "" : "programs are attached by clsact");
+	add_feature(list, "socket_programs", found->socket_programs, found->socket_note);
+	add_feature(list, "stack_rules", !*rules_note, rules_note);
+	return list;
 }
 
 static json_t *policy_counts(const struct show_sources *sources)
@@ -200,7 +224,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "pods", pod_counts(sources));
 		json_object_set_new(result, "objects", object_counts(sources->store));
 		json_object_set_new(result, "problems", problems(sources));
-		json_object_set_new(result, "features", features(sources->datapath));
+		json_object_set_new(result, "features", features(sources->datapath, &progress));
 		json_object_set_new(result, "policy", policy_counts(sources));
 	}
 	show_reply(request, result);

@@ -17,6 +17,7 @@
 /* How the agent gets on. */
 struct show_progress {
 	bool ready, synced;
+	const char *rules_note; /* why the routing rules are not there; "": they are */
 	bool pending; /* a change in the store is not in force yet */
 	uint64_t reconciles, reconcile_errors;
 	double last_reconcile_seconds;

@@ -569,5 +569,7 @@ struct datapath_config {
 	__be32 pod_mask_ipv4_be;
 	__be32 pod_range_ipv6_be[2]; /* its first 64 bits */
 	__be32 pod_mask_ipv6_be[2];
+	__u32 stack_mark;   /* set on what a pod sends to the node's stack; without it the stack
+			       forwards nothing of a pod */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

@@ -29,8 +29,13 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 			return result;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
-		return follow_icmp_error(skb, p, flow, ZONE_POD, family);
-	return follow_flow(skb, p, flow, ZONE_POD, family);
+		result = follow_icmp_error(skb, p, flow, ZONE_POD, family);
+	else
+		result = follow_flow(skb, p, flow, ZONE_POD, family);
+	/* The node's stack forwards nothing from a pod but what was judged here. */
+	if (result == TC_ACT_OK)
+		skb->mark |= config.stack_mark;
+	return result;
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "closed.skel.h"
 #include "from_pod.skel.h"
 #include "from_wire.skel.h"
 #include "socket.skel.h"
@@ -24,6 +25,8 @@
 /* Newer than the headers of Debian 12 (Linux 6.6). */
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
+#define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
+#define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
 
 static const struct {
 	const char *name;
@@ -34,8 +37,31 @@ static const struct {
 	[DATAPATH_FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes},
 	[DATAPATH_TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
 	[DATAPATH_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
+	[DATAPATH_CLOSED] = {"closed", closed_bpf__elf_bytes},
 	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},
 };
+
+/* TC programs: of pods' links, then of uplinks. Those that stand behind run when those before them
+ * are gone. */
+struct tc_program {
+	enum datapath_hook hook;
+	const char *name;
+	bool egress, behind;
+};
+
+static const struct tc_program pod_programs[] = {
+	{DATAPATH_FROM_POD, "from_pod", false, false},
+	{DATAPATH_TO_POD, "to_pod", true, false},
+	{DATAPATH_CLOSED, "closed_from_pod", false, true},
+	{DATAPATH_CLOSED, "closed_to_pod", true, true},
+};
+
+static const struct tc_program wire_programs[] = {
+	{DATAPATH_FROM_WIRE, "from_wire", false, false},
+	{DATAPATH_TO_WIRE, "to_wire", true, false},
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct {
 	const char *program;
@@ -284,9 +310,10 @@ static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t
 	if (link >= 0) {
 		r = bpf_link_update(link, prog, NULL);
 		close(link);
-		if (r == 0)
-			return 0;
-		unlink(path); /* its network link or cgroup is gone */
+		/* Anything else leaves the old program where it is: better than none. */
+		if (r != -ENOLINK)
+			return r;
+		unlink(path); /* its network link or cgroup is gone, or somebody detached it */
 		r = 0;
 	}
 	link = bpf_link_create(prog, target, type, flags ? &opts : NULL);
@@ -298,24 +325,26 @@ static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t
 	return r;
 }
 
-/* One direction of a link, by tcx or clsact; what the other way left behind goes afterwards. */
-static int attach_tc(struct datapath *d, int ifindex, bool egress, enum datapath_hook hook)
+/* One program of a link, by tcx or clsact; what the other way left behind goes afterwards. */
+static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *program)
 {
-	char path[320], kind[32];
-	uint32_t other = 0;
-	int prog = program_fd(d, hook, hooks[hook].name), r;
+	enum clsact_place place = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
+	uint32_t flags = program->behind ? TCX_LAST : TCX_FIRST, other = 0;
+	int prog = program_fd(d, program->hook, program->name), r;
+	char path[320];
 
-	snprintf(kind, sizeof(kind), "%s", hooks[hook].name);
-	link_path(d, kind, ifindex, path, sizeof(path));
+	link_path(d, program->name, ifindex, path, sizeof(path));
 	if (!d->features.tcx) {
-		r = netlink_clsact_attach(d->nl, ifindex, egress, prog, hooks[hook].name);
+		r = netlink_clsact_attach(d->nl, ifindex, program->egress, place, prog,
+					  program->name);
 		if (r == 0)
 			unlink(path);
 		return r;
 	}
-	r = pinned_link(prog, ifindex, egress ? TCX_EGRESS : TCX_INGRESS, 0, path);
-	if (r == 0 && netlink_clsact_query(d->nl, ifindex, egress, &other) == 0 && other)
-		netlink_clsact_detach(d->nl, ifindex, egress);
+	r = pinned_link(prog, ifindex, program->egress ? TCX_EGRESS : TCX_INGRESS, flags, path);
+	if (r == 0 && netlink_clsact_query(d->nl, ifindex, program->egress, place, &other) == 0 &&
+	    other)
+		netlink_clsact_detach(d->nl, ifindex, program->egress, place);
 	return r;
 }
 
@@ -326,29 +355,38 @@ static int attach_failed(const struct datapath *d, const char *what, int ifindex
 	return r;
 }
 
+static int attach_all(struct datapath *d, int ifindex, const struct tc_program *programs,
+		      size_t count, char *message, size_t size)
+{
+	size_t i;
+	int r;
+
+	for (i = 0; i < count; i++) {
+		r = attach_tc(d, ifindex, &programs[i]);
+		if (r < 0)
+			return attach_failed(d, programs[i].name, ifindex, r, message, size);
+	}
+	return 0;
+}
+
 int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t size)
 {
-	int r = attach_tc(d, ifindex, false, DATAPATH_FROM_POD);
-
-	if (r < 0)
-		return attach_failed(d, "from_pod", ifindex, r, message, size);
-	r = attach_tc(d, ifindex, true, DATAPATH_TO_POD);
-	if (r < 0)
-		return attach_failed(d, "to_pod", ifindex, r, message, size);
-	return 0;
+	return attach_all(d, ifindex, pod_programs, COUNT(pod_programs), message, size);
 }
 
 void datapath_detach_pod(struct datapath *d, int ifindex)
 {
 	char path[320];
+	size_t i;
 
-	link_path(d, "from_pod", ifindex, path, sizeof(path));
-	unlink(path);
-	link_path(d, "to_pod", ifindex, path, sizeof(path));
-	unlink(path);
-	if (!d->features.tcx) {
-		netlink_clsact_detach(d->nl, ifindex, false);
-		netlink_clsact_detach(d->nl, ifindex, true);
+	for (i = 0; i < COUNT(pod_programs); i++) {
+		const struct tc_program *program = &pod_programs[i];
+
+		link_path(d, program->name, ifindex, path, sizeof(path));
+		unlink(path);
+		if (!d->features.tcx)
+			netlink_clsact_detach(d->nl, ifindex, program->egress,
+					      program->behind ? CLSACT_BEHIND : CLSACT_FIRST);
 	}
 }
 
@@ -375,23 +413,27 @@ static uint32_t program_id(int fd)
 	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
 }
 
+static bool program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
+{
+	uint32_t want = program_id(program_fd(d, program->hook, program->name)), found = 0;
+	char path[320];
+
+	if (d->features.tcx) {
+		link_path(d, program->name, ifindex, path, sizeof(path));
+		return link_alive(path, ifindex, want);
+	}
+	return netlink_clsact_query(d->nl, ifindex, program->egress,
+				    program->behind ? CLSACT_BEHIND : CLSACT_FIRST, &found) == 0 &&
+	       found == want;
+}
+
 bool datapath_pod_attached(struct datapath *d, int ifindex)
 {
-	const enum datapath_hook both[] = {DATAPATH_FROM_POD, DATAPATH_TO_POD};
-	char path[320];
 	size_t i;
 
-	for (i = 0; i < 2; i++) {
-		uint32_t want = program_id(program_fd(d, both[i], hooks[both[i]].name)), found = 0;
-
-		if (d->features.tcx) {
-			link_path(d, hooks[both[i]].name, ifindex, path, sizeof(path));
-			if (!link_alive(path, ifindex, want))
-				return false;
-		} else if (netlink_clsact_query(d->nl, ifindex, both[i] == DATAPATH_TO_POD, &found) < 0 || found != want) {
+	for (i = 0; i < COUNT(pod_programs); i++)
+		if (!program_attached(d, ifindex, &pod_programs[i]))
 			return false;
-		}
-	}
 	return true;
 }
 
@@ -422,13 +464,10 @@ static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 
 int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message, size_t size)
 {
-	int r = attach_tc(d, ifindex, false, DATAPATH_FROM_WIRE);
+	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
 
 	if (r < 0)
-		return attach_failed(d, "from_wire", ifindex, r, message, size);
-	r = attach_tc(d, ifindex, true, DATAPATH_TO_WIRE);
-	if (r < 0)
-		return attach_failed(d, "to_wire", ifindex, r, message, size);
+		return r;
 	r = attach_xdp(d, ifindex, ret_xdp);
 	if (r < 0 && d->config->xdp == XDP_AUTO) {
 		*ret_xdp = "off"; /* the TC program checks the same */

@@ -15,6 +15,7 @@ enum datapath_hook {
 	DATAPATH_TO_WIRE,
 	DATAPATH_WIRE_XDP,
 	DATAPATH_SOCKETS,
+	DATAPATH_CLOSED,
 	DATAPATH_HOOKS,
 };
 
@@ -45,14 +46,15 @@ void datapath_keep_apart(struct datapath *datapath, struct datapath *apart);
 struct datapath *datapath_apart(const struct datapath *datapath); /* NULL: none yet */
 void datapath_free(struct datapath *datapath); /* leaves everything attached; takes NULL */
 const struct datapath_features *datapath_features(const struct datapath *datapath);
-/* Borrowed descriptors of a hook's program (not DATAPATH_SOCKETS), and of a map that its object alone has; -ENOENT. */
+/* Borrowed descriptors of a hook's program (before DATAPATH_SOCKETS), and of a map that its object
+ * alone has; -ENOENT. */
 int datapath_program_fd(const struct datapath *datapath, enum datapath_hook hook);
 int datapath_map_fd(const struct datapath *datapath, enum datapath_hook hook, const char *map);
 
 /* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent atomically. */
 int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, size_t size);
 void datapath_detach_pod(struct datapath *datapath, int ifindex);
-/* Are our programs there, in both directions? */
+/* Are our programs there, in both directions, and those that close the link without them? */
 bool datapath_pod_attached(struct datapath *datapath, int ifindex);
 
 /* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic", "off". */

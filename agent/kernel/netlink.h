@@ -46,6 +46,7 @@ int netlink_link_get(struct netlink *nl, const char *name, struct link_info *ret
 int netlink_link_get_index(struct netlink *nl, int ifindex, struct link_info *ret);
 int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count);
 int netlink_link_set_up(struct netlink *nl, int ifindex);
+int netlink_link_set_down(struct netlink *nl, int ifindex);
 /*
  * Waits until the link is running: a link whose other side came up after it drops all packets until the kernel's link watch has
  * seen it. From 6.8 on asking is enough; before, it takes some milliseconds. -ETIMEDOUT.
@@ -77,15 +78,29 @@ bool netlink_route_exists(struct netlink *nl, const struct route_spec *route);
 /* The interface of the family's default route; -ENOENT. */
 int netlink_default_route(struct netlink *nl, uint8_t family, int *ret_ifindex);
 
+/*
+ * Rules by which the node's stack forwards nothing with a source in one of `ranges` (at most one of
+ * each family) unless its mark has the bit `mark`. Idempotent; other rules of Polder are deleted,
+ * so with no range all of them are. `*ret_changed`: how many were missing or too many.
+ */
+int netlink_stack_rules_apply(struct netlink *nl, const struct prefix *ranges, size_t count,
+			      uint32_t mark, size_t *ret_changed);
+
 /* A permanent entry. */
 int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct polder_addr *addr, const uint8_t mac[6]);
 int netlink_neighbour_delete(struct netlink *nl, int ifindex, const struct polder_addr *addr);
 
-/* clsact: a direct-action program on a link, replaced atomically under one handle and priority. */
-int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog_fd, const char *name);
-int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress);
+/*
+ * clsact: a direct-action program on a link, replaced atomically under one handle and priority. One
+ * behind runs when the first one is not there or leaves the packet to it.
+ */
+enum clsact_place { CLSACT_FIRST, CLSACT_BEHIND };
+int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
+			  int prog_fd, const char *name);
+int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place);
 /* The program's id, 0: none. */
-int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, uint32_t *ret_prog_id);
+int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
+			 uint32_t *ret_prog_id);
 
 /*
  * Events: a second socket joined to link and address groups. -ENOBUFS from netlink_monitor_read() means that

@@ -268,14 +268,24 @@ int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_co
 	return 0;
 }
 
-int netlink_link_set_up(struct netlink *nl, int ifindex)
+static int set_flags(struct netlink *nl, int ifindex, unsigned int flags)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWLINK, 0);
 	struct ifinfomsg *message = put_ifinfo(header, ifindex);
 
-	message->ifi_flags = IFF_UP;
+	message->ifi_flags = flags;
 	message->ifi_change = IFF_UP;
 	return netlink_talk(nl, header, NULL, NULL);
+}
+
+int netlink_link_set_up(struct netlink *nl, int ifindex)
+{
+	return set_flags(nl, ifindex, IFF_UP);
+}
+
+int netlink_link_set_down(struct netlink *nl, int ifindex)
+{
+	return set_flags(nl, ifindex, 0);
 }
 
 int netlink_link_wait_running(struct netlink *nl, int ifindex)

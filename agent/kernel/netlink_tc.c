@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* clsact: one direct-action program for each direction of a link. */
+/* clsact: direct-action programs for each direction of a link. */
 #include "agent/kernel/netlink.h"
 
 #include <arpa/inet.h>
@@ -14,7 +14,6 @@
 
 #include "agent/kernel/netlink_internal.h"
 
-#define FILTER_PRIORITY 1
 #define FILTER_HANDLE	1
 /* Stands before the program's name, so that our filter is known from others under the same handle.
  */
@@ -22,11 +21,18 @@
 #define CLSACT_HANDLE	   TC_H_MAKE(TC_H_CLSACT, 0)
 
 struct filter {
-	bool found; /* something stands at our priority and handle */
+	uint32_t priority; /* the one looked for */
+	bool found;	   /* something stands at this priority and our handle */
 	bool ours;
 	uint32_t prog_id;
 	size_t count; /* filters of the direction in all */
+	size_t own;   /* those of them that are ours */
 };
+
+static uint32_t place_priority(enum clsact_place place)
+{
+	return place == CLSACT_FIRST ? 1 : 2;
+}
 
 static uint32_t direction_parent(bool egress)
 {
@@ -46,7 +52,12 @@ static struct tcmsg *put_tc(struct nlmsghdr *header, int ifindex, uint32_t paren
 
 /* ------------------------------------------------------------ what is there */
 
-static void decode_options(const struct nlattr *nest, struct filter *filter)
+struct filter_options {
+	bool ours;
+	uint32_t prog_id;
+};
+
+static void decode_options(const struct nlattr *nest, struct filter_options *ret)
 {
 	const struct nlattr *attr;
 
@@ -55,12 +66,12 @@ static void decode_options(const struct nlattr *nest, struct filter *filter)
 		switch (mnl_attr_get_type(attr)) {
 		case TCA_BPF_NAME:
 			if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
-				filter->ours = strncmp(mnl_attr_get_str(attr), FILTER_NAME_PREFIX,
-						       strlen(FILTER_NAME_PREFIX)) == 0;
+				ret->ours = strncmp(mnl_attr_get_str(attr), FILTER_NAME_PREFIX,
+						    strlen(FILTER_NAME_PREFIX)) == 0;
 			break;
 		case TCA_BPF_ID:
 			if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
-				filter->prog_id = mnl_attr_get_u32(attr);
+				ret->prog_id = mnl_attr_get_u32(attr);
 			break;
 		default:
 			break;
@@ -72,6 +83,7 @@ static int keep_filter(const struct nlmsghdr *header, void *data)
 {
 	const struct tcmsg *message = mnl_nlmsg_get_payload(header);
 	const struct nlattr *attr, *options = NULL;
+	struct filter_options decoded = {};
 	struct filter *filter = data;
 	bool bpf = false;
 
@@ -82,9 +94,6 @@ static int keep_filter(const struct nlmsghdr *header, void *data)
 	if (message->tcm_handle == 0)
 		return 0;
 	filter->count++;
-	if (TC_H_MAJ(message->tcm_info) >> 16 != FILTER_PRIORITY ||
-	    message->tcm_handle != FILTER_HANDLE)
-		return 0;
 	mnl_attr_for_each(attr, header, sizeof(*message))
 	{
 		if (mnl_attr_get_type(attr) == TCA_KIND &&
@@ -93,22 +102,31 @@ static int keep_filter(const struct nlmsghdr *header, void *data)
 		if (mnl_attr_get_type(attr) == TCA_OPTIONS)
 			options = attr;
 	}
-	filter->found = true;
 	if (bpf && options)
-		decode_options(options, filter);
+		decode_options(options, &decoded);
+	filter->own += decoded.ours;
+	if (TC_H_MAJ(message->tcm_info) >> 16 != filter->priority ||
+	    message->tcm_handle != FILTER_HANDLE)
+		return 0;
+	filter->found = true;
+	filter->ours = decoded.ours;
+	filter->prog_id = decoded.prog_id;
 	return 0;
 }
 
 static void forget_filter(void *data)
 {
-	*(struct filter *)data = (struct filter){};
+	struct filter *filter = data;
+
+	*filter = (struct filter){.priority = filter->priority};
 }
 
 /* No qdisc: no filter. */
-static int read_filter(struct netlink *nl, int ifindex, bool egress, struct filter *ret)
+static int read_filter(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
+		       struct filter *ret)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_GETTFILTER, NLM_F_DUMP);
-	struct filter filter = {};
+	struct filter filter = {.priority = place_priority(place)};
 	int r;
 
 	put_tc(header, ifindex, direction_parent(egress), 0);
@@ -192,10 +210,10 @@ static int note_foreign(struct netlink *nl, int ifindex)
 	struct filter in, out;
 	int r;
 
-	r = read_filter(nl, ifindex, false, &in);
+	r = read_filter(nl, ifindex, false, CLSACT_FIRST, &in);
 	if (r == 0)
-		r = read_filter(nl, ifindex, true, &out);
-	if (r == 0 && !in.ours && !out.ours)
+		r = read_filter(nl, ifindex, true, CLSACT_FIRST, &out);
+	if (r == 0 && !in.own && !out.own)
 		r = remember_foreign(nl, ifindex);
 	return r;
 }
@@ -228,8 +246,8 @@ static int remove_clsact(struct netlink *nl, int ifindex)
 
 /* -------------------------------------------------------------- operations */
 
-int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog_fd,
-			  const char *name)
+int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
+			  int prog_fd, const char *name)
 {
 	char full[64];
 	struct nlmsghdr *header;
@@ -240,18 +258,18 @@ int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog
 
 	r = ensure_clsact(nl, ifindex);
 	if (r == 0)
-		r = read_filter(nl, ifindex, egress, &filter);
+		r = read_filter(nl, ifindex, egress, place, &filter);
 	if (r < 0)
 		return r;
 	if (filter.found && !filter.ours) {
-		netlink_set_error(nl, "a filter that is not Polder's has priority %d, handle %d",
-				  FILTER_PRIORITY, FILTER_HANDLE);
+		netlink_set_error(nl, "a filter that is not Polder's has priority %u, handle %d",
+				  filter.priority, FILTER_HANDLE);
 		return -EEXIST;
 	}
 	snprintf(full, sizeof(full), FILTER_NAME_PREFIX "%s", name);
 	header = netlink_begin(nl, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE);
 	message = put_tc(header, ifindex, direction_parent(egress), FILTER_HANDLE);
-	message->tcm_info = TC_H_MAKE(FILTER_PRIORITY << 16, htons(ETH_P_ALL));
+	message->tcm_info = TC_H_MAKE(filter.priority << 16, htons(ETH_P_ALL));
 	mnl_attr_put_strz(header, TCA_KIND, "bpf");
 	options = mnl_attr_nest_start(header, TCA_OPTIONS);
 	mnl_attr_put_u32(header, TCA_BPF_FD, prog_fd);
@@ -261,31 +279,31 @@ int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, int prog
 	return netlink_talk(nl, header, NULL, NULL);
 }
 
-static int delete_filter(struct netlink *nl, int ifindex, bool egress)
+static int delete_filter(struct netlink *nl, int ifindex, bool egress, uint32_t priority)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_DELTFILTER, 0);
 	struct tcmsg *message = put_tc(header, ifindex, direction_parent(egress), FILTER_HANDLE);
 	int r;
 
-	message->tcm_info = TC_H_MAKE(FILTER_PRIORITY << 16, htons(ETH_P_ALL));
+	message->tcm_info = TC_H_MAKE(priority << 16, htons(ETH_P_ALL));
 	mnl_attr_put_strz(header, TCA_KIND, "bpf");
 	r = netlink_talk(nl, header, NULL, NULL);
 	return r == -ENOENT || r == -EINVAL || r == -ENODEV ? 0 : r;
 }
 
-int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress)
+int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place)
 {
 	struct filter filter, other;
 	int r;
 
-	r = read_filter(nl, ifindex, egress, &filter);
+	r = read_filter(nl, ifindex, egress, place, &filter);
 	if (r == -ENODEV)
 		return 0;
 	if (r < 0 || !filter.ours)
 		return r;
-	r = delete_filter(nl, ifindex, egress);
+	r = delete_filter(nl, ifindex, egress, filter.priority);
 	if (r == 0)
-		r = read_filter(nl, ifindex, !egress, &other);
+		r = read_filter(nl, ifindex, !egress, place, &other);
 	if (r < 0)
 		return r == -ENODEV ? 0 : r;
 	/* Only what we would leave empty goes. */
@@ -294,12 +312,13 @@ int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress)
 	return remove_clsact(nl, ifindex);
 }
 
-int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, uint32_t *ret_prog_id)
+int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
+			 uint32_t *ret_prog_id)
 {
 	struct filter filter;
 	int r;
 
-	r = read_filter(nl, ifindex, egress, &filter);
+	r = read_filter(nl, ifindex, egress, place, &filter);
 	if (r < 0)
 		return r;
 	*ret_prog_id = filter.ours ? filter.prog_id : 0;

@@ -367,6 +367,9 @@ def test_address_of_a_pod_by_a_link_that_is_no_uplink_is_dropped(world, family):
         if family == 4:
             node.sysctl(**{"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/eth1/rp_filter": 0})
 
+        # Before Polder's own rules, which would refuse it first.
+        node.run("ip", f"-{family}", "rule", "add", "iif", "eth1", "lookup", "main", "pref", "0")
+
         def send(source):
             packet = datagram(source, world.b.ips[family])
             send_frame(stranger, packets.ethernet(node.mac("eth1"), stranger.mac(),
@@ -384,6 +387,7 @@ def test_address_of_a_pod_by_a_link_that_is_no_uplink_is_dropped(world, family):
             capture.wait(lambda p: p.payload == MARK, "the stranger's own datagram")
     finally:
         node.sysctl(**{forwarding: before})
+        node.run("ip", f"-{family}", "rule", "del", "iif", "eth1", "pref", "0", check=False)
         stranger.delete()
 
 

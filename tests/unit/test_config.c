@@ -120,6 +120,7 @@ static void defaults_hold_without_any_option(void)
 	CU_ASSERT(config.node_name[0] != '\0');
 	CU_ASSERT(config.resources == NULL && config.metrics_listen == NULL);
 	CU_ASSERT(config.masquerade);
+	CU_ASSERT(config.stack_mark == 0x00400000);
 	CU_ASSERT(config.masquerade_port_min == 10240 && config.masquerade_port_max == 29999);
 	CU_ASSERT(config.flows_v4 == 131072 && config.flows_v6 == 65536);
 	CU_ASSERT(config.max_services == 65536 && config.max_backends == 262144);
@@ -145,7 +146,7 @@ static void every_option_sets_its_field(void)
 			"--xdp", "off", "--flows-v4", "5000", "--flows-v6", "4096",
 			"--max-services", "100", "--max-backends", "200", "--max-addresses", "300",
 			"--max-policy-entries", "400", "--pod-mtu", "1400", "--events-per-second",
-			"0", "--log-level", "debug", "--tunnel", "none"));
+			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10"));
 
 	CU_ASSERT(strcmp(config.node_name, "n1") == 0);
 	CU_ASSERT(strcmp(config.resources, "/tmp") == 0);
@@ -160,6 +161,7 @@ static void every_option_sets_its_field(void)
 	CU_ASSERT(!config.masquerade);
 	CU_ASSERT(config.no_masquerade_count == 2);
 	CU_ASSERT(prefix_is(&config.no_masquerade[1], "fd00::/8"));
+	CU_ASSERT(config.stack_mark == 0x10);
 	CU_ASSERT(config.masquerade_port_min == 2000 && config.masquerade_port_max == 3000);
 	CU_ASSERT(strcmp(config.metrics_listen, "127.0.0.1:9100") == 0);
 	CU_ASSERT(config.attach == ATTACH_CLSACT && config.xdp == XDP_OFF);
@@ -270,6 +272,9 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(option_refused("--uplink", "a-name-of-16-byt", "1 to 15 characters"));
 	CU_ASSERT(option_refused("--uplink", "a/b", "name of a link"));
 	CU_ASSERT(option_refused("--masquerade", "maybe", "yes or no"));
+	CU_ASSERT(option_refused("--stack-mark", "0", "one bit set"));
+	CU_ASSERT(option_refused("--stack-mark", "0x11", "one bit set"));
+	CU_ASSERT(option_refused("--stack-mark", "-1", "one bit set"));
 	CU_ASSERT(option_refused("--masquerade-ports", "3000-2000", "the lower one first"));
 	CU_ASSERT(option_refused("--masquerade-ports", "80-2000", "from 1024 to 65535"));
 	CU_ASSERT(option_refused("--masquerade-ports", "2000-65536", "from 1024 to 65535"));

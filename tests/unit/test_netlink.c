@@ -294,22 +294,26 @@ static void clsact_attaches_replaces_and_leaves_nothing(void)
 
 	CU_ASSERT_FATAL(one >= 0 && two >= 0);
 	begin();
-	CU_ASSERT(netlink_clsact_query(nl, 70000, false, &id) == 0 && id == 0);
-	CU_ASSERT(netlink_clsact_detach(nl, 70000, false) == 0);
-	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, one, "one") == 0);
-	CU_ASSERT(netlink_clsact_query(nl, 70000, false, &id) == 0 && id == prog_id(one));
-	CU_ASSERT(netlink_clsact_query(nl, 70000, true, &id) == 0 && id == 0);
-	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, two, "two") == 0);
-	CU_ASSERT(netlink_clsact_query(nl, 70000, false, &id) == 0 && id == prog_id(two));
-	CU_ASSERT(netlink_clsact_attach(nl, 70000, true, one, "one") == 0);
-	CU_ASSERT(netlink_clsact_query(nl, 70000, true, &id) == 0 && id == prog_id(one));
-	CU_ASSERT(netlink_clsact_detach(nl, 70000, false) == 0);
-	CU_ASSERT(netlink_clsact_query(nl, 70000, true, &id) == 0 && id == prog_id(one));
-	CU_ASSERT(netlink_clsact_detach(nl, 70000, true) == 0);
+	CU_ASSERT(netlink_clsact_query(nl, 70000, false, CLSACT_FIRST, &id) == 0 && id == 0);
+	CU_ASSERT(netlink_clsact_detach(nl, 70000, false, CLSACT_FIRST) == 0);
+	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, CLSACT_FIRST, one, "one") == 0);
+	CU_ASSERT(netlink_clsact_query(nl, 70000, false, CLSACT_FIRST, &id) == 0 &&
+		  id == prog_id(one));
+	CU_ASSERT(netlink_clsact_query(nl, 70000, true, CLSACT_FIRST, &id) == 0 && id == 0);
+	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, CLSACT_FIRST, two, "two") == 0);
+	CU_ASSERT(netlink_clsact_query(nl, 70000, false, CLSACT_FIRST, &id) == 0 &&
+		  id == prog_id(two));
+	CU_ASSERT(netlink_clsact_attach(nl, 70000, true, CLSACT_FIRST, one, "one") == 0);
+	CU_ASSERT(netlink_clsact_query(nl, 70000, true, CLSACT_FIRST, &id) == 0 &&
+		  id == prog_id(one));
+	CU_ASSERT(netlink_clsact_detach(nl, 70000, false, CLSACT_FIRST) == 0);
+	CU_ASSERT(netlink_clsact_query(nl, 70000, true, CLSACT_FIRST, &id) == 0 &&
+		  id == prog_id(one));
+	CU_ASSERT(netlink_clsact_detach(nl, 70000, true, CLSACT_FIRST) == 0);
 	/* The qdisc went with the last filter, so it can be made anew. */
 	CU_ASSERT(run_tc("qdisc add dev pld0 clsact") == 0);
 	end();
-	CU_ASSERT(netlink_clsact_detach(nl, 70000, true) == 0);
+	CU_ASSERT(netlink_clsact_detach(nl, 70000, true, CLSACT_FIRST) == 0);
 	close(one);
 	close(two);
 }
@@ -322,15 +326,15 @@ static void clsact_leaves_what_others_made(void)
 	CU_ASSERT_FATAL(one >= 0);
 	begin();
 	CU_ASSERT(run_tc("qdisc add dev pld0 clsact") == 0);
-	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, one, "one") == 0);
-	CU_ASSERT(netlink_clsact_detach(nl, 70000, false) == 0);
+	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, CLSACT_FIRST, one, "one") == 0);
+	CU_ASSERT(netlink_clsact_detach(nl, 70000, false, CLSACT_FIRST) == 0);
 	CU_ASSERT(run_tc("qdisc add dev pld0 clsact") != 0);
 	/* A filter in our place that is not ours is neither replaced nor deleted. */
 	CU_ASSERT(run_tc("filter add dev pld0 ingress protocol all prio 1 handle 1 "
 			 "bpf bytecode '1,6 0 0 0,' flowid 1:1") == 0);
-	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, one, "one") == -EEXIST);
-	CU_ASSERT(netlink_clsact_query(nl, 70000, false, &id) == 0 && id == 0);
-	CU_ASSERT(netlink_clsact_detach(nl, 70000, false) == 0);
+	CU_ASSERT(netlink_clsact_attach(nl, 70000, false, CLSACT_FIRST, one, "one") == -EEXIST);
+	CU_ASSERT(netlink_clsact_query(nl, 70000, false, CLSACT_FIRST, &id) == 0 && id == 0);
+	CU_ASSERT(netlink_clsact_detach(nl, 70000, false, CLSACT_FIRST) == 0);
 	CU_ASSERT(run_tc("filter get dev pld0 ingress protocol all prio 1 handle 1 bpf") == 0);
 	end();
 	close(one);

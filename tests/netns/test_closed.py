@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pod whose programs somebody took away reaches nobody beyond its node, although the node's stack forwards; then all is put back."""
+
+import glob
+import json
+import os
+
+from lib.netns import run
+from lib.objects import labels, policy
+from lib.runner import each_family, in_worlds, limit
+from lib.traffic import Capture, reach, wait_until
+from lib.world import OUTSIDE_IP
+
+WORLDS = {
+    "": {"nodes": 2, "metrics_listen": "127.0.0.1:9180"},
+    "clsact": {"nodes": 2, "attach": "clsact", "metrics_listen": "127.0.0.1:9180"},
+}
+MARK = b"nobody judged this"
+REPAIRED = 9  # the agent looks every 5 s
+
+
+def setup(world):
+    world.n1, world.n2 = world.nodes
+    world.a = world.pod("a", labels={"app": "a"})
+    world.friend = world.pod("friend", labels={"app": "friend"})
+    world.denied = world.pod("denied")
+    world.remote = world.pod("remote", node=world.n2)
+    for where in (world.friend, world.denied, world.remote, world.outside, world.a):
+        world.serve(where, 8080)
+    world.resources.put("policies", policy("a", labels(app="a"), policyTypes=["Egress"], egress=[
+        {"to": [{"podSelector": labels(app="friend")}]}]))
+    world.policies_in_force()
+    for family in (4, 6):
+        world.expect((world.a, world.friend.ips[family], 8080, "open"),
+                     (world.a, world.denied.ips[family], 8080, "timeout"))
+
+
+def take_programs(world, pod, *names):
+    """As a foreign hand would: the links' pins with tcx, the filters with clsact."""
+    link = pod.host_link
+    ifindex = world.n1.netns.ifindex(link)
+    if world.n1.agent.options.get("attach") != "clsact":
+        for name in names or ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod"):
+            found = glob.glob(f"{world.n1.bpffs}/v*/links/{name}-{ifindex}")
+            assert found, f"no pin of {name}"
+            os.unlink(found[0])
+    elif not names:
+        world.n1.netns.run("tc", "qdisc", "del", "dev", link, "clsact")
+    for name in names if world.n1.agent.options.get("attach") == "clsact" else ():
+        hook = "ingress" if name.endswith("from_pod") else "egress"
+        priority = "2" if name.startswith("closed") else "1"
+        world.n1.netns.run("tc", "filter", "del", "dev", link, hook, "prio", priority)
+
+
+def shout(world, pod, family):
+    """Datagrams to whom policy denies, and to whom it allows: none may pass while nobody judges."""
+    sock = pod.socket(2 if family == 4 else 10, 2)
+    with sock:
+        for address in (world.denied.ips[family], world.remote.ips[family], OUTSIDE_IP[family],
+                        world.friend.ips[family]):
+            for _ in range(3):
+                try:
+                    sock.sendto(MARK, (address, 5353))
+                except OSError:
+                    pass  # the stack told of the refusal
+
+
+class Nowhere:
+    """Within the block nothing that bears the mark arrives, although the node's stack forwards."""
+
+    def __init__(self, world):
+        self.world = world
+        self.captures = [Capture(where.netns if hasattr(where, "netns") else where)
+                         for where in (world.denied, world.remote, world.outside)]
+
+    def forward(self, value):
+        self.world.n1.netns.sysctl(**{"net/ipv4/ip_forward": value,
+                                      "net/ipv6/conf/all/forwarding": value})
+
+    def __enter__(self):
+        self.forward(1)
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                for capture in self.captures:
+                    capture.none(lambda p: MARK in p.frame, 0.2)
+        finally:
+            self.forward(0)
+            for capture in self.captures:
+                capture.close()
+
+
+def repaired(world, pod, family):
+    wait_until(lambda: reach(pod, world.friend.ips[family], 8080, timeout=0.3).verdict == "open",
+               "the pod reaches its friend again", REPAIRED, 0.1)
+    world.expect((pod, world.denied.ips[family], 8080, "timeout"), within=0)
+
+
+@each_family
+@limit(30)
+def test_pod_without_from_pod_reaches_nobody_until_it_is_back(world, family):
+    with world.n1.agent.dropping("no_program"), Nowhere(world):
+        take_programs(world, world.a, "from_pod")
+        shout(world, world.a, family)
+    repaired(world, world.a, family)
+
+
+@each_family
+@limit(30)
+def test_pod_without_any_program_reaches_nobody_until_they_are_back(world, family):
+    with Nowhere(world):
+        take_programs(world, world.a)
+        shout(world, world.a, family)
+    repaired(world, world.a, family)
+
+
+@each_family
+@limit(30)
+def test_nothing_of_the_nodes_stack_reaches_a_pod_without_to_pod(world, family):
+    with world.n1.agent.dropping("no_program"), Capture(world.denied.netns) as capture:
+        take_programs(world, world.denied, "to_pod")
+        sock = world.n1.socket(2 if family == 4 else 10, 2)
+        with sock:
+            sock.sendto(MARK, (world.denied.ips[family], 5353))
+        capture.none(lambda p: MARK in p.frame, 0.2)
+    wait_until(lambda: reach(world.n1, world.denied.ips[family], 8080, timeout=0.3).verdict == "open",
+               "the node reaches the pod again", REPAIRED, 0.1)
+
+
+# ------------------------------------------------------------------ the stack's rules
+
+
+def rules(world, family):
+    shown = world.n1.netns.run("ip", "-j", f"-{family}", "rule", "show", "protocol", "80").stdout
+    return [rule for rule in json.loads(shown or "[]") if rule.get("protocol") == "80"]
+
+
+@each_family
+@limit(30)
+def test_rules_that_somebody_deleted_come_back(world, family):
+    before = rules(world, family)
+    assert {rule["priority"] for rule in before} == {1, 2, 3}, before
+    world.n1.netns.run("ip", f"-{family}", "rule", "flush", "protocol", "80")
+    assert not rules(world, family)
+    wait_until(lambda: rules(world, family) == before, lambda: f"{before}, there is {rules(world, family)}", REPAIRED, 0.1)
+
+
+@limit(40)
+def test_another_mark_replaces_the_rules(world):
+    agent = world.n1.agent
+    agent.stop()
+    agent.options["stack-mark"] = "0x10000"
+    try:
+        agent.start()
+        for family in (4, 6):
+            marks = {rule.get("fwmask") for rule in rules(world, family) if rule["priority"] == 2}
+            assert marks == {"0x10000"}, rules(world, family)
+            world.expect((world.a, world.friend.ips[family], 8080, "open"),
+                         (world.a, world.denied.ips[family], 8080, "timeout"))
+    finally:
+        agent.stop()
+        del agent.options["stack-mark"]
+        agent.start()
+
+
+@each_family
+def test_pods_without_policy_reach_the_outside_past_the_rules(world, family):
+    """The programs' own redirects ask the routing tables, too: not masqueraded towards the other node's pods."""
+    world.expect((world.denied, world.remote.ips[family], 8080, "open"),
+                 (world.denied, OUTSIDE_IP[family], 8080, "open"),
+                 (world.outside, world.denied.ips[family], 8080, "open"), within=0)
+
+
+# ------------------------------------------------------------------ programs that cannot be attached
+
+
+@in_worlds("clsact")
+@limit(60)
+def test_pod_whose_programs_cannot_be_attached_is_cut_off_and_told_until_they_can(world):
+    link = world.a.host_link
+
+    def is_up():
+        return "UP" in world.n1.netns.ip_json("link", "show", "dev", link)[0]["flags"]
+
+    world.n1.netns.run("tc", "qdisc", "del", "dev", link, "clsact")
+    world.n1.netns.run("tc", "qdisc", "add", "dev", link, "ingress")
+    wait_until(lambda: not is_up(), "the link goes down", REPAIRED, 0.1)
+    with Nowhere(world):
+        shout(world, world.a, 4)
+    status = world.n1.agent.ctl_json("status")
+    assert not status["ready"] and any(p["source"] == "pod default/a" and link in p["reason"]
+                                       for p in status["problems"]), status["problems"]
+    world.n1.agent.stop()  # at the start, too
+    world.n1.netns.run("ip", "link", "set", link, "up")
+    world.n1.agent.start(wait=False)
+    wait_until(lambda: not is_up(), "the link goes down", REPAIRED, 0.1)
+    world.n1.netns.run("tc", "qdisc", "del", "dev", link, "ingress")
+    for family in (4, 6):
+        repaired(world, world.a, family)
+    world.n1.agent.wait_ready()
+    assert not world.n1.agent.ctl_json("status")["problems"]
+
+
+def test_rules_stay_when_the_agent_ends_and_go_as_the_manual_says(world):
+    world.n1.agent.stop()
+    try:
+        for family in (4, 6):
+            assert rules(world, family)
+            run(["ip", "-n", world.n1.netns.name, f"-{family}", "rule", "flush", "protocol", "80"])
+            assert not rules(world, family)
+    finally:
+        world.n1.agent.start()
