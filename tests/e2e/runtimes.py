@@ -83,12 +83,15 @@ runtime = "runc"
         world.cleanup.callback(self.close)
         self.import_image()
 
-    def write_network(self, version):
-        """`version` of the configuration is that of the result, which podman 4.3 takes up to 1.0.0."""
+    def write_network(self, version, behind=()):
+        """
+        `version` of the configuration is that of the result, which podman 4.3 takes up to 1.0.0. Ports are offered to the
+        plugins `behind` Polder where there are any, else to Polder, which says no.
+        """
         config = {**self.node.cni_config(),
-                  "capabilities": {"portMappings": True, "ips": True, "mac": True}}
+                  "capabilities": {"portMappings": not behind, "ips": True, "mac": True}}
         config.pop("cniVersion")
-        netns_list = {"cniVersion": version, "name": config.pop("name"), "plugins": [config]}
+        netns_list = {"cniVersion": version, "name": config.pop("name"), "plugins": [config, *behind]}
         hidden = os.path.join(self.conf_dir, ".new")
         with open(hidden, "w", encoding="ascii") as file:
             json.dump(netns_list, file)
