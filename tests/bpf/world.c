@@ -441,16 +441,17 @@ struct drop_totals {
 
 static void drops_read(const struct world *world, struct drop_totals *totals)
 {
+	enum { COUNTERS = REASON_COUNT * DROP_DIRECTIONS };
 	int fd = world_map(world, "drops"), cpus = libbpf_num_possible_cpus();
-	struct drop_counter values[cpus];
+	struct drop_counter values[COUNTERS * cpus];
+	uint32_t keys[COUNTERS], next, count = COUNTERS;
 
-	for (uint32_t i = 0; i < REASON_COUNT * DROP_DIRECTIONS; i++) {
-		totals->packets[i] = 0;
-		if (bpf_map_lookup_elem(fd, &i, values))
-			give_up("cannot read", "drops", errno);
+	if (bpf_map_lookup_batch(fd, NULL, &next, keys, values, &count, NULL) && errno != ENOENT)
+		give_up("cannot read", "drops", errno);
+	memset(totals, 0, sizeof(*totals));
+	for (uint32_t i = 0; i < count; i++)
 		for (int cpu = 0; cpu < cpus; cpu++)
-			totals->packets[i] += values[cpu].packets;
-	}
+			totals->packets[keys[i]] += values[i * cpus + cpu].packets;
 }
 
 static struct world_result run(struct world *world, enum world_hook hook, struct __sk_buff *skb,
