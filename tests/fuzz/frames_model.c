@@ -197,6 +197,10 @@ static const char *check_source(struct model *model, const struct ends *in, cons
 		return NULL;
 	plain.sport = in->sport;
 	answer = answers_of(&plain, zone_behind(way));
+	/* From a pod's port to the same port of its own: question and answer could not be told
+	 * apart. */
+	if (same_ends(&answer, in))
+		return in_range(out->sport) ? NULL : "a source port that is not in the range";
 	return in_range(out->sport) && answers_taken(model, &answer, in)
 		       ? NULL
 		       : "a source port that is translated without need";
@@ -352,7 +356,12 @@ static const char *check_ends(struct model *model, const struct trial *trial,
 	while ((flow = model_find(model, in, &at))) {
 		wrong = flow_explains(model, trial, view, flow, result);
 		if (!wrong) {
+			bool again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
+
 			mark(model, view, flow);
+			/* It may be a new one all the same, whose answers go another way. */
+			if (again)
+				learn(model, trial, view, in, result);
 			return NULL;
 		}
 		closed |= flow->closed;

@@ -245,20 +245,26 @@ uint32_t view_transport_error(const struct frame *frame, const struct view *view
 	return frame_sum(frame->bytes + view->l4, length, sum) % 0xffff;
 }
 
-void ends_reverse_ports(uint8_t proto, uint16_t sport, uint16_t dport, uint16_t *ret_sport,
-			uint16_t *ret_dport)
+/* The type of an answer, as it stands in the ends of a packet. What is no question has ends that no
+ * packet has. */
+static uint16_t icmp_answer(uint8_t proto, uint16_t dport)
 {
 	uint8_t type = dport >> 8;
 
-	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
-		if (proto == IPPROTO_ICMP && (type == 8 || type == 0))
-			type ^= 8;
-		else if (proto == IPPROTO_ICMPV6 && (type == 128 || type == 129))
-			type ^= 1;
-		*ret_sport = sport;
-		*ret_dport = type << 8 | (dport & 0xff);
-		return;
-	}
-	*ret_sport = dport;
-	*ret_dport = sport;
+	if (proto == IPPROTO_ICMP && (type == 8 || type == 0))
+		return (type ^ 8) << 8;
+	if (proto == IPPROTO_ICMPV6 && (type == 128 || type == 129))
+		return (type ^ 1) << 8;
+	if (proto == IPPROTO_ICMP && type >= 13 && type <= 18)
+		return (type & 1 ? type + 1 : type - 1) << 8;
+	return dport ^ 1;
+}
+
+void ends_reverse_ports(uint8_t proto, uint16_t sport, uint16_t dport, uint16_t *ret_sport,
+			uint16_t *ret_dport)
+{
+	bool icmp = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+
+	*ret_sport = icmp ? sport : dport;
+	*ret_dport = icmp ? icmp_answer(proto, dport) : sport;
 }
