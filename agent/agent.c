@@ -137,6 +137,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.maps = agent->maps,
 		.datapath = agent->datapath,
 		.flows = agent->flows,
+		.wait_way = maps_wait_way(agent->maps),
 		.progress = agent_progress,
 		.data = agent,
 	};
@@ -244,10 +245,8 @@ void agent_stop(struct agent *agent)
 	if (agent->loop)
 		uv_run(agent->loop, UV_RUN_DEFAULT);
 	/* A switch that is not mirrored yet is finished: the next agent finds both slots alike. */
-	if (agent->enforce) {
-		maps_wait_for_programs();
+	if (agent->enforce && maps_wait_for_programs(agent->maps) == 0)
 		enforce_finish(agent->enforce);
-	}
 	flows_free(agent->flows);
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);

@@ -47,6 +47,7 @@ struct agent {
 	uv_timer_t finish_timer; /* begins to wait for the programs that ran during it */
 	uv_work_t wait;          /* waits, beside the loop: a busy machine may need seconds */
 	bool waiting, wait_again;
+	int wait_result;	 /* 0 or -errno */
 	uint64_t waiting_since;  /* enforce_switches() when the wait began */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	bool synced;             /* the sources have told all they had at start */

@@ -46,11 +46,24 @@ static void keep_labels(struct agent *agent)
 }
 
 static void wait_begin(struct agent *agent);
+static void on_finish(uv_timer_t *timer);
 
 static void wait_in_thread(uv_work_t *work)
 {
-	(void)work;
-	maps_wait_for_programs();
+	struct agent *agent = work->data;
+
+	agent->wait_result = maps_wait_for_programs(agent->maps);
+}
+
+/* Nobody knows who still reads what was there before: it stays, and so does the change of slots. */
+static void wait_failed(struct agent *agent)
+{
+	log_error("agent",
+		  "it cannot be waited for running programs: %s; what is not used any more stays "
+		  "in the maps, and the next change of "
+		  "policies waits; the kernel must allow membarrier(2) or maps of maps",
+		  strerror(-agent->wait_result));
+	uv_timer_start(&agent->finish_timer, on_finish, REPAIR_INTERVAL_MS, 0);
 }
 
 /* No program runs any more that may have seen what was there before the wait began. */
@@ -61,6 +74,10 @@ static void on_waited(uv_work_t *work, int status)
 
 	(void)status;
 	agent->waiting = false;
+	if (agent->wait_result < 0) {
+		wait_failed(agent);
+		return;
+	}
 	services_sweep(agent->services);
 	if (enforce_switches(agent->enforce) == agent->waiting_since)
 		again = enforce_finish(agent->enforce);

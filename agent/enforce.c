@@ -542,8 +542,9 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	int r;
 
 	/* The other slot is written next: nobody may still read it. */
-	if (e->switched)
-		maps_wait_for_programs();
+	r = e->switched ? maps_wait_for_programs(e->maps) : 0;
+	if (r < 0)
+		return r;
 	mirror(e);
 	*ret_again = false;
 	e->problem_count = 0;

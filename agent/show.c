@@ -176,15 +176,24 @@ static void add_feature(json_t *list, const char *name, bool available, const ch
 					      available, "note", note));
 }
 
-static json_t *features(const struct datapath *datapath, const struct show_progress *progress)
+static json_t *features(const struct show_sources *sources, const struct show_progress *progress)
 {
-	const struct datapath_features *found = datapath_features(datapath);
+	static const char *const ways[] = {
+		[PROGRAM_WAIT_MEMBARRIER] = "",
+		[PROGRAM_WAIT_MAP_UPDATE] =
+			"by updates of a map of maps: membarrier is refused (nohz_full)",
+		[PROGRAM_WAIT_WAYS] =
+			"nothing is removed from the maps: membarrier and maps of maps are refused",
+	};
+	const struct datapath_features *found = datapath_features(sources->datapath);
 	const char *rules_note = progress->rules_note ? progress->rules_note : "";
 	json_t *list = json_array();
 
 	add_feature(list, "tcx", found->tcx, found->tcx ? "" : "programs are attached by clsact");
 	add_feature(list, "socket_programs", found->socket_programs, found->socket_note);
 	add_feature(list, "stack_rules", !*rules_note, rules_note);
+	add_feature(list, "program_wait", sources->wait_way != PROGRAM_WAIT_WAYS,
+		    ways[sources->wait_way]);
 	return list;
 }
 
@@ -224,7 +233,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "pods", pod_counts(sources));
 		json_object_set_new(result, "objects", object_counts(sources->store));
 		json_object_set_new(result, "problems", problems(sources));
-		json_object_set_new(result, "features", features(sources->datapath, &progress));
+		json_object_set_new(result, "features", features(sources, &progress));
 		json_object_set_new(result, "policy", policy_counts(sources));
 	}
 	show_reply(request, result);

@@ -332,8 +332,8 @@ int trial_pass(struct trial *t, bool *ret_again)
 bool trial_finish(struct trial *t, bool wait)
 {
 	services_sweep_mark(t->services);
-	if (wait)
-		maps_wait_for_programs();
+	if (wait && maps_wait_for_programs(t->maps) < 0)
+		return false;
 	services_sweep(t->services);
 	t->policy_dirty |= enforce_finish(t->enforce);
 	keep_labels(t);

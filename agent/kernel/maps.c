@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
-#include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -22,6 +20,7 @@ struct maps {
 	struct map_info info[MAP_COUNT];
 	const char *views[MAP_COUNT]; /* arrays that are read in place; NULL: others */
 	struct control *control;
+	struct program_wait wait;
 	char directory[256];
 };
 
@@ -309,6 +308,7 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 		return -ENOMEM;
 	for (i = 0; i < MAP_COUNT; i++)
 		maps->info[i].fd = -1;
+	program_wait_open(&maps->wait);
 	snprintf(maps->directory, sizeof(maps->directory), "%s", directory ? directory : "");
 	map_shapes(config, shapes);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
@@ -343,6 +343,7 @@ void maps_close(struct maps *maps)
 		if (maps->info[i].fd >= 0)
 			close(maps->info[i].fd);
 	}
+	program_wait_close(&maps->wait);
 	free(maps);
 }
 
@@ -444,9 +445,14 @@ uint32_t maps_move_generation(struct maps *maps, bool switch_slots)
 	return next;
 }
 
-void maps_wait_for_programs(void)
+int maps_wait_for_programs(struct maps *maps)
 {
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	return program_wait(&maps->wait);
+}
+
+enum program_wait_way maps_wait_way(struct maps *maps)
+{
+	return program_wait_probe(&maps->wait);
 }
 
 int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value)

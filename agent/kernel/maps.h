@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/config.h"
+#include "agent/kernel/program_wait.h"
 #include "datapath/abi.h"
 
 enum map_index {
@@ -75,8 +76,11 @@ int maps_fd(const struct maps *maps, enum map_index index);
 struct control *maps_control(struct maps *maps);
 /* Every flow is judged anew at its next packet. `switch_slots`: the other slot of pods and addresses counts from now on. Returns the new generation. */
 uint32_t maps_move_generation(struct maps *maps, bool switch_slots);
-/* Waits until every program that started before has ended (membarrier). */
-void maps_wait_for_programs(void);
+/* Waits until every program that started before has ended; in any thread. -errno: it may still run,
+ * nothing may be removed. */
+int maps_wait_for_programs(struct maps *maps);
+/* How, found by trying. */
+enum program_wait_way maps_wait_way(struct maps *maps);
 
 /* Writes or replaces one element; 0, -E2BIG (full), -errno. */
 int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value);

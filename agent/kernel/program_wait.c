@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/kernel/program_wait.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void program_wait_open(struct program_wait *ret)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+
+	*ret = (struct program_wait){.outer = -1, .inner = -1};
+	ret->inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "wait_inner", 4, 4, 1, NULL);
+	if (ret->inner < 0)
+		return;
+	opts.inner_map_fd = ret->inner;
+	ret->outer = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "wait_outer", 4, 4, 1, &opts);
+}
+
+void program_wait_close(struct program_wait *wait)
+{
+	if (wait->outer >= 0)
+		close(wait->outer);
+	if (wait->inner >= 0)
+		close(wait->inner);
+	wait->outer = wait->inner = -1;
+}
+
+int program_wait_by(const struct program_wait *wait, enum program_wait_way way)
+{
+	const uint32_t zero = 0;
+
+	if (way == PROGRAM_WAIT_MEMBARRIER)
+		return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0 ? -errno : 0;
+	if (wait->outer < 0)
+		return -EOPNOTSUPP;
+	/* That the element is the same does not matter: the kernel waits behind every update. */
+	return bpf_map_update_elem(wait->outer, &zero, &wait->inner, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int program_wait(const struct program_wait *wait)
+{
+	enum program_wait_way way;
+	int r = -EOPNOTSUPP;
+
+	for (way = 0; way < PROGRAM_WAIT_WAYS; way++) {
+		r = program_wait_by(wait, way);
+		if (r == 0)
+			break;
+	}
+	return r;
+}
+
+enum program_wait_way program_wait_probe(const struct program_wait *wait)
+{
+	enum program_wait_way way = 0;
+
+	while (way < PROGRAM_WAIT_WAYS && program_wait_by(wait, way) < 0)
+		way++;
+	return way;
+}

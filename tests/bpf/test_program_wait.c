@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each way of waiting waits for a program that runs on another CPU. Needs root. */
+#include "agent/kernel/program_wait.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "busy.skel.h"
+#include "tests/bpf/suite.h"
+
+#define TRIES 100
+
+struct run {
+	struct bpf_object *object;
+	volatile uint64_t *marks; /* begun, ended */
+	pthread_t thread;
+	int result;
+};
+
+static void *run_busy(void *data)
+{
+	struct run *run = data;
+	char frame[64] = "";
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
+
+	run->result = bpf_prog_test_run_opts(
+		bpf_program__fd(bpf_object__find_program_by_name(run->object, "busy")), &opts);
+	return NULL;
+}
+
+static void begin(struct run *run)
+{
+	size_t size;
+	const void *elf = busy_bpf__elf_bytes(&size);
+
+	*run = (struct run){.object = bpf_object__open_mem(elf, size, NULL)};
+	CU_ASSERT_FATAL(run->object && bpf_object__load(run->object) == 0);
+	run->marks = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED,
+			  bpf_object__find_map_fd_by_name(run->object, "marks"), 0);
+	CU_ASSERT_FATAL(run->marks != MAP_FAILED);
+	CU_ASSERT_FATAL(pthread_create(&run->thread, NULL, run_busy, run) == 0);
+	while (!run->marks[0])
+		;
+}
+
+static void end(struct run *run)
+{
+	pthread_join(run->thread, NULL);
+	CU_ASSERT(run->result == 0);
+	munmap((void *)run->marks, sysconf(_SC_PAGESIZE));
+	bpf_object__close(run->object);
+}
+
+/* Without waiting, the program would still be running: else these tests prove nothing. */
+static void program_outlasts_the_moment(void)
+{
+	bool outlasted = false;
+	struct run run;
+
+	/* A machine that is busy itself may come back to this thread too late. */
+	for (int i = 0; i < TRIES && !outlasted; i++) {
+		begin(&run);
+		outlasted = !run.marks[1];
+		end(&run);
+	}
+	CU_ASSERT(outlasted);
+}
+
+static void waits(enum program_wait_way way)
+{
+	struct program_wait wait;
+	struct run run;
+
+	program_wait_open(&wait);
+	begin(&run);
+	CU_ASSERT(program_wait_by(&wait, way) == 0);
+	CU_ASSERT(run.marks[1]);
+	end(&run);
+	program_wait_close(&wait);
+}
+
+static void membarrier_waits_for_a_running_program(void)
+{
+	struct program_wait wait;
+
+	program_wait_open(&wait);
+	if (program_wait_by(&wait, PROGRAM_WAIT_MEMBARRIER) < 0) {
+		printf("membarrier is refused here (nohz_full?): the other way is taken\n");
+		CU_ASSERT(program_wait_probe(&wait) == PROGRAM_WAIT_MAP_UPDATE);
+	} else if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+		waits(PROGRAM_WAIT_MEMBARRIER);
+	}
+	program_wait_close(&wait);
+}
+
+static void map_update_waits_for_a_running_program(void)
+{
+	waits(PROGRAM_WAIT_MAP_UPDATE);
+}
+
+static void without_any_way_an_error_is_told(void)
+{
+	struct program_wait wait = {.outer = -1, .inner = -1};
+
+	CU_ASSERT(program_wait_by(&wait, PROGRAM_WAIT_MAP_UPDATE) < 0);
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(program_outlasts_the_moment),
+		SUITE_TEST(membarrier_waits_for_a_running_program),
+		SUITE_TEST(map_update_waits_for_a_running_program),
+		SUITE_TEST(without_any_way_an_error_is_told),
+	};
+
+	return SUITE_RUN("program_wait", tests);
+}
