@@ -78,9 +78,12 @@ def ask_once(pod, resolver, targets, family):
                 socks.append(sock)
             resolver.answer(len(socks))
             for sock in socks:
+                sock.settimeout(0.5)  # the link may deliver a little later
                 with contextlib.suppress(OSError):
                     answered += sock.recv(100) == b"question"
                 sock.close()
+            if answered < (start + BATCH) * 0.95 - BATCH:
+                break  # each loss costs a second: the caller has seen enough
     return answered
 
 
