@@ -10,7 +10,8 @@ from labels import address, address_text
 from oracle import CLOSED
 
 POD, HOST, WIRE = 0, 1, 2
-TO_POD, TO_WIRE, TO_HOST = 1, 2, 3
+TO_POD, TO_WIRE, TO_HOST, TO_STACK = 1, 2, 3, 4
+NO_ANSWER = 1  # in a reply's key: no packet has it
 
 POLICY_REASONS = ('policy_denied_egress', 'policy_denied_ingress', 'pod_not_ready')
 REFUSED_BY_DESTINATION = ('service_without_endpoint', 'service_without_port', 'endpoint_gone', 'tcp_without_flow')
@@ -44,15 +45,22 @@ class Expected:
 
 def reversed_ports(proto, sport, dport):
     if proto in ECHO:
-        request, reply = ECHO[proto]
-        kind = {request: reply, reply: request}.get(dport >> 8)
-        return (sport, dport) if kind is None else (sport, kind << 8)
+        answer = answering_type(proto, dport >> 8)
+        return (sport, dport ^ NO_ANSWER) if answer is None else (sport, answer << 8)
     return dport, sport
+
+
+def answering_type(proto, kind):
+    """RFC 792 and RFC 950: each question's answer has the next number. Of ICMPv6 only echo is known."""
+    request, reply = ECHO[proto]
+    if kind in (request, reply):
+        return reply if kind == request else request
+    return None if proto != ICMP or not 13 <= kind <= 18 else kind + 1 if kind & 1 else kind - 1
 
 
 def twin(key, entry):
     """The other direction's key."""
-    zone = POD if entry.action == TO_POD else WIRE if entry.action == TO_WIRE else HOST
+    zone = POD if entry.action == TO_POD else HOST if entry.action == TO_HOST else WIRE
     return (zone, key[1], entry.dst, entry.src) + reversed_ports(key[1], entry.sport, entry.dport)
 
 
@@ -81,6 +89,7 @@ class Node:
         self.epoch = 1
         self.tracked = 0      # first fragments
         self.answered = None  # the reason that the node gave for the packet at hand
+        self.by_stack = False  # the packet at hand comes from the node's stack
 
     # ---------------------------------------------------------------- who is connected
 
@@ -122,7 +131,7 @@ class Node:
     def judge(self, p, key, stale, ingress, answer, seen):
         """The entry that applies to the packet, or a reason. `seen` gets the verdicts."""
         zone, proto = key[0], key[1]
-        if stale is None and proto == TCP and zone != HOST and (later_piece(p) or p.flags & (SYN | ACK | RST) != SYN):
+        if stale is None and proto == TCP and zone != HOST and not is_syn(p):
             return 'tcp_without_flow'  # the verdict on a first fragment holds for all
         fwd, old, reply = key, stale, False
         if stale is not None and stale.reply:
@@ -139,15 +148,12 @@ class Node:
             else:
                 service = True
                 where = (old.dst, old.dport) if old is not None and old.service else None
-                if where is not None and (where in front.fresh or (where in front.leaving and
-                                                                   (proto == TCP or not front.fresh))):
+                if where is not None and (where in front.fresh or (where in front.leaving and self.stays(p, proto, reply, front))):
                     dst, dport = where
                 else:
-                    if proto == TCP and old is not None:
+                    if reply or (proto == TCP and old is not None and not is_syn(p)):
                         return 'endpoint_gone'
                     old = None
-                    if reply:
-                        return 'endpoint_gone'
                     if not front.fresh:
                         return 'service_without_endpoint'
                     dst, dport = answer.backend, answer.backend_port
@@ -179,14 +185,21 @@ class Node:
             back = TO_POD, source_link
         elif fwd[0] == HOST:
             back = TO_HOST, 0
-        else:
-            back = TO_WIRE, old.link if reply else ingress
+        elif reply:
+            back = stale.action, stale.link
+        else:  # through the stack as it came through the stack
+            back = (TO_STACK, 0) if self.by_stack else (TO_WIRE, ingress)
         sport, dport = reversed_ports(proto, fwd[4], fwd[5])
         rev = twin(fwd, out)
         self.flows[rev] = Entry(self.epoch, back[0], back[1], True, service, out.closing, fwd[3], fwd[2], sport, dport,
                                 seen)
         self.flows[fwd] = out
         return self.flows[rev] if reply else out
+
+    @staticmethod
+    def stays(p, proto, reply, front):
+        """With an endpoint that is terminating: what has begun. A SYN that is sent again has not."""
+        return reply or not is_syn(p) if proto == TCP else not front.fresh
 
     def still(self, stale, out, seen):
         """The node saw no reason to judge the flow anew: then what is found now has to be what was found before."""
@@ -206,9 +219,12 @@ class Node:
             source_link = self.by_address.get(src)
             if source_link is None:
                 return 'not_a_pod', 0, False
-        hairpin = action == TO_POD and link == source_link
-        if hairpin and dst == fwd[3]:
-            return None, source_link, True  # NP-20: its own address
+        else:  # what the stack forwards for a pod: the pod's egress holds on that way too
+            source_link = self.by_address.get(src, 0)
+        to_itself = action == TO_POD and link == source_link
+        hairpin = to_itself and fwd[0] == POD
+        if to_itself and dst == fwd[3]:
+            return None, source_link, hairpin  # NP-20: its own address
         if source_link:
             seen[0] = self.ask(self.pod(source_link), 'egress', dst, proto, port, hairpin)
             if not seen[0].allowed:
@@ -227,7 +243,7 @@ class Node:
 
     def is_free(self, rev, fwd):
         entry = self.flows.get(rev)
-        return entry is None or entry.closed or twin(rev, entry) == fwd
+        return entry is None or twin(rev, entry) == fwd  # of a closed one, one side may still speak
 
     def source_port(self, p, fwd, out, old, reply, masquerade, answer):
         """The port that the node took must be free, in its range, and the old or the sender's own one where that can be."""
@@ -279,11 +295,13 @@ class Node:
     def follow(self, p, frame, key, ingress, answer, hops):
         """A packet whose source has been checked."""
         entry = self.flows.get(key)
-        reopened = (entry is not None and entry.closed and key[1] == TCP and p.flags & (SYN | ACK) == SYN and
-                    not later_piece(p))
+        if entry is not None and entry.closed and is_syn(p):
+            self.forget(key, entry)
+            entry = None
+        self.by_stack = not hops
         expected = Expected()
-        if entry is None or reopened or entry.epoch != self.epoch:
-            stale = None if reopened else entry
+        if entry is None or entry.epoch != self.epoch:
+            stale = entry
             seen = [None, None] + (stale.verdicts[2:] if stale is not None else [0, 0])
             result = self.judge(p, key, stale, ingress, answer, seen)
             expected.verdicts = seen
@@ -302,20 +320,25 @@ class Node:
         return self.forward(expected, p, frame, key, entry, hops)
 
     def track(self, p, key, entry):
-        if p.proto != TCP or not p.flags & (FIN | RST) or later_piece(p):
+        if key[1] != TCP:
             return
-        bits = ('x' if p.flags & RST else '') + (('r' if entry.reply else 'o') if p.flags & FIN else '')
-        if all(bit in entry.closing for bit in bits):
-            return  # known: the other direction's place may be a newer flow's by now
-        for one in (self.flows.get(key), self.flows.get(twin(key, entry))):
+        flags = 0 if later_piece(p) else p.flags
+        bits = ('x' if flags & RST else '') + (('r' if entry.reply else 'o') if flags & FIN else '')
+        revived = 'x' in entry.closing and not flags & (RST | SYN)  # who goes on was not reset
+        if not revived and all(bit in entry.closing for bit in bits):
+            return
+        other = self.flows.get(twin(key, entry))
+        if other is not None and twin(twin(key, entry), other) != key:
+            other = None  # a newer flow's
+        for one in (entry, other):
             if one is not None:
-                one.closing = ''.join(sorted(set(one.closing + bits)))
+                one.closing = ''.join(sorted(set(one.closing + bits) - set('x' if revived else '')))
 
     def forward(self, expected, p, frame, key, entry, hops, carried=None):
-        hop = hops and entry.action != TO_HOST
+        hop = hops and entry.action not in (TO_HOST, TO_STACK)
         if hop and p.ttl <= 1:
             return self.refuse(expected, 'ttl_expired', p, frame, key[0], hops)
-        expected.moved = entry.action != TO_HOST
+        expected.moved = hop
         smac = dmac = None
         if entry.action == TO_POD:
             if entry.link not in self.connected:
@@ -368,7 +391,7 @@ class Node:
         expected = Expected()
         if about.proto in ECHO and not about.is_echo:
             entry = None
-        if entry is None or (zone == POD and about.dst != p.src):
+        if entry is None or about.src != p.dst or (zone == POD and about.dst != p.src):
             return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
         if entry.epoch != self.epoch:
             # Not judged since the last change. It may be dropped; it may pass only if the flow's next packet would.
@@ -376,7 +399,7 @@ class Node:
                 return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
             expected.maybe = 'icmp_error_without_flow'
         if entry.sport is None:
-            expected.moved = entry.action != TO_HOST
+            expected.moved = entry.action not in (TO_HOST, TO_STACK)
             return expected  # what it is made into, nobody can say yet
         sport, dport = reversed_ports(about.proto, entry.sport, entry.dport)
         if about.proto in ECHO:
@@ -504,7 +527,9 @@ class Node:
             expected.reason = 'nd_other' if ingress else None
             expected.frame = frame
             return expected
-        expected.reason = self.wire_source(p) if ingress and ingress not in self.connected else impossible(p)
+        # The node's own address it may have: the node may translate.
+        from_elsewhere = ingress and ingress not in self.connected and p.src != self.address[is_ipv4(p.src)]
+        expected.reason = self.wire_source(p) if from_elsewhere else impossible(p)
         if expected.reason:
             return expected
         key = self.key_of(p, zone)
@@ -513,6 +538,10 @@ class Node:
             return expected
         if p.about is not None:
             return self.follow_error(p, frame, zone, False)
+        if ingress and key not in self.flows:  # the answer to what a pod sent to the node, which the node forwarded
+            answered = self.flows.get((HOST,) + key[1:])
+            if answered is not None and answered.reply:
+                key = (HOST,) + key[1:]
         return self.follow(p, frame, key, ingress, answer, False)
 
     def to_wire(self, p, frame):
@@ -591,6 +620,11 @@ def malformed(p, frame):
 
 def source_routed(p):
     return bool(p.options) and p.options[0] in (131, 137)
+
+
+def is_syn(p):
+    """The start of a connection. A later piece shows no flags."""
+    return p.proto == TCP and not later_piece(p) and p.flags & (SYN | ACK | RST) == SYN
 
 
 def later_piece(p):

@@ -9,7 +9,7 @@ import frames
 from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
 from harness import HOOKS, JUDGED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
 from labels import Unreadable, address_text
-from model import HOST, POD, WIRE, Choice, Node, parse, reversed_ports, twin
+from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, twin
 from oracle import World
 
 OPTIONS = {'node': 'n1', 'pod_ranges': ['10.1.0.0/24', 'fd00:1::/64'],
@@ -280,6 +280,8 @@ class Trial:
             return None  # of a port that nobody has seen yet
         kind = 0
         if proto in ECHO:
+            if dport & NO_ANSWER:
+                return None
             kind, dport = dport >> 8, 0
         if 'to' in spec:  # the same words to somebody else
             dst = parse(spec['to'])
