@@ -36,17 +36,15 @@ struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subje
 }
 
 /* A rule set of the maps: known by its content, or only its number kept from use. */
-static int know_ruleset(const void *key, const void *value, void *data)
+static int know_ruleset(const struct ruleset_entry *entry, void *data)
 {
 	const struct enforce *e = data;
-	const struct ruleset_entry *entry = value;
-
 	uint64_t digest[2] = {};
 	int r;
 
 	if (e->state_text)
 		memcpy(digest, entry->digest, sizeof(digest));
-	r = policy_registry_know_ruleset(e->registry, *(const uint32_t *)key, digest);
+	r = policy_registry_know_ruleset(e->registry, entry->number, digest);
 	/* The same content under two numbers: the second goes with the next sweep. */
 	return r == -EEXIST ? 0 : r;
 }
@@ -67,7 +65,7 @@ static int load_state(struct enforce *e)
 	}
 	if (r < 0 && r != -ENOENT)
 		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew", e->state, strerror(-r));
-	return shadow_each(e->rules[SHADOW_RULESETS], know_ruleset, e);
+	return ruleset_slots_each(e->slots, know_ruleset, e);
 }
 
 int enforce_open(struct maps *maps, const struct store *store, const struct config *config, const struct node *node,
@@ -295,24 +293,19 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 	return true;
 }
 
-/* A set that found no room closes its pods; so does one that is not in the policy. */
-static uint32_t ruleset_in_force(const struct compiled_policy *policy, const bool *fits, uint32_t id)
+/* What a pod's word says. A set that found no room closes its pods; so does one that is not in the policy. */
+static uint32_t ruleset_word(const struct enforce *e, const struct compiled_policy *policy, const bool *fits, uint32_t id)
 {
-	size_t low = 0, high = policy->ruleset_count;
+	const struct compiled_ruleset *set;
+	uint32_t slot;
 
 	if (id < RULESET_FIRST)
 		return id;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if (policy->rulesets[middle].id == id)
-			return fits[middle] ? id : RULESET_CAPACITY;
-		if (policy->rulesets[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return RULESET_CLOSED;
+	set = ruleset_of_number(policy, id);
+	if (!set)
+		return RULESET_CLOSED;
+	slot = ruleset_slots_find(e->slots, id);
+	return fits[set - policy->rulesets] && slot ? slot : RULESET_CAPACITY;
 }
 
 static void resolve_pods(struct enforce *e, const struct compiled_policy *policy, const bool *fits)
@@ -324,8 +317,8 @@ static void resolve_pods(struct enforce *e, const struct compiled_policy *policy
 
 	for (pod = e->pods; pod; pod = pod->next, i++) {
 		pod->identity = policy->pods[i].identity;
-		pod->ingress = ruleset_in_force(policy, fits, policy->pods[i].ingress_ruleset);
-		pod->egress = ruleset_in_force(policy, fits, policy->pods[i].egress_ruleset);
+		pod->ingress = ruleset_word(e, policy, fits, policy->pods[i].ingress_ruleset);
+		pod->egress = ruleset_word(e, policy, fits, policy->pods[i].egress_ruleset);
 		/* The policies that held a pod when the agent ended are not known any more. */
 		if (pod->held_before[INGRESS_HELD])
 			pod->ingress = RULESET_CLOSED;
@@ -723,6 +716,16 @@ size_t enforce_held_policies(const struct enforce *e, const struct local_pod *lo
 const struct compiled_policy *enforce_policy(const struct enforce *e)
 {
 	return e->policy;
+}
+
+size_t enforce_rulesets_used(const struct enforce *e)
+{
+	return ruleset_slots_used(e->slots);
+}
+
+size_t enforce_cells_used(const struct enforce *e)
+{
+	return ruleset_slots_cells_used(e->slots);
 }
 
 struct rule_counts *enforce_rule_counts(struct enforce *e)

@@ -54,6 +54,9 @@ size_t enforce_service_pods(const char *namespace, const struct service_pod **re
 const struct compiled_policy *enforce_policy(const struct enforce *enforce);
 struct policy_registry *enforce_registry(struct enforce *enforce);
 struct rule_counts *enforce_rule_counts(struct enforce *enforce);
+/* Elements in use of the arrays rulesets and ruleset_tables. */
+size_t enforce_rulesets_used(const struct enforce *enforce);
+size_t enforce_cells_used(const struct enforce *enforce);
 /* What stands for a local pod: its Pod object, or what its attachment and a Pod object of before said. NULL: not known. */
 const struct object *enforce_pod_object(const struct enforce *enforce, const struct local_pod *pod);
 /* The NetworkPolicies that isolate the local pod with the address; NULL: none do. Valid until the next pass. */

@@ -7,6 +7,7 @@
 #include "agent/enforce.h"
 #include "agent/local_pods.h"
 #include "agent/rule_counts.h"
+#include "agent/ruleset_slots.h"
 #include "agent/shadow.h"
 
 /* A local pod as the maps know it. */
@@ -47,7 +48,8 @@ struct pod_name {
 	char name[]; /* NAMESPACE/NAME */
 };
 
-enum ruleset_map { SHADOW_RULESETS, SHADOW_PEERS, SHADOW_PREFIXES, SHADOW_PORTS, SHADOW_CELLS, RULESET_MAPS };
+/* What stands under a set's number; its header and table: struct ruleset_slots. */
+enum ruleset_map { SHADOW_PEERS, SHADOW_PREFIXES, SHADOW_PORTS, SHADOW_CELLS, RULESET_MAPS };
 
 struct enforce {
 	struct maps *maps;
@@ -68,6 +70,7 @@ struct enforce {
 	struct shadow *addresses;
 	struct local_pods *local_pods;
 	struct shadow *rules[RULESET_MAPS];
+	struct ruleset_slots *slots;
 	struct enforced_pod *pods, *pods_by_name;
 	struct pending_address *pending;
 	size_t pending_count;
@@ -119,6 +122,8 @@ void rules_close(struct enforce *e);
  * under the same number change for the other slot only, where identities change classes (a namespace's labels): then `*ret_switch`.
  */
 int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits, bool *ret_switch);
+/* NULL: it is not in the policy. */
+const struct compiled_ruleset *ruleset_of_number(const struct compiled_policy *policy, uint32_t id);
 /* The peers' classes alike in both slots again. */
 void rules_mirror(struct enforce *e);
 /* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was there anything? */

@@ -7,13 +7,15 @@
 #include "agent/log.h"
 
 static const enum map_index indexes[RULESET_MAPS] = {
-	[SHADOW_RULESETS] = MAP_RULESETS, [SHADOW_PEERS] = MAP_RULESET_PEERS, [SHADOW_PREFIXES] = MAP_RULESET_PREFIXES,
-	[SHADOW_PORTS] = MAP_RULESET_PORTS, [SHADOW_CELLS] = MAP_RULESET_CELLS,
+	[SHADOW_PEERS] = MAP_RULESET_PEERS,
+	[SHADOW_PREFIXES] = MAP_RULESET_PREFIXES,
+	[SHADOW_PORTS] = MAP_RULESET_PORTS,
+	[SHADOW_CELLS] = MAP_RULESET_CELLS,
 };
 
 int rules_open(struct enforce *e)
 {
-	int i, r = 0;
+	int i, r = ruleset_slots_open(e->maps, &e->slots);
 
 	for (i = 0; i < RULESET_MAPS && r == 0; i++)
 		r = shadow_open(e->maps, indexes[i], &e->rules[i]);
@@ -24,6 +26,7 @@ void rules_close(struct enforce *e)
 {
 	int i;
 
+	ruleset_slots_close(e->slots);
 	for (i = 0; i < RULESET_MAPS; i++)
 		shadow_close(e->rules[i]);
 }
@@ -45,10 +48,8 @@ static struct ruleset_cell_key cell_key(uint32_t id, const struct compiled_cell 
 	return (struct ruleset_cell_key){.ruleset = id, .peer_class = c->peer_class, .port_class = c->port_class};
 }
 
-/*
- * Calls for every element of a set, the header last: nothing points at a set before it is whole. Stops at a negative value.
- */
-static int each_element(const struct compiled_ruleset *set,
+/* Calls for every element that stands under the set's number; cells only if they do not stand in a table. Stops at a negative value. */
+static int each_element(const struct compiled_ruleset *set, bool table,
 			int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data)
 {
 	size_t i;
@@ -64,7 +65,7 @@ static int each_element(const struct compiled_ruleset *set,
 
 		r = visit(SHADOW_PORTS, &key, &set->ports[i].port_class, data);
 	}
-	for (i = 0; i < set->cell_count && r == 0; i++) {
+	for (i = 0; i < set->cell_count && !table && r == 0; i++) {
 		struct ruleset_cell_key key = cell_key(set->id, &set->cells[i]);
 
 		r = visit(SHADOW_CELLS, &key, &set->cells[i].cell, data);
@@ -74,7 +75,7 @@ static int each_element(const struct compiled_ruleset *set,
 
 		r = visit(SHADOW_PEERS, &key, &set->peers[i].peer_class, data);
 	}
-	return r < 0 ? r : visit(SHADOW_RULESETS, &set->id, &set->entry, data);
+	return r;
 }
 
 struct need {
@@ -91,42 +92,84 @@ static int count_new(enum ruleset_map map, const void *key, const void *value, v
 	return 0;
 }
 
-/* Is there room beside what stands? Asked before anything is touched. */
-static bool fits(struct enforce *e, const struct compiled_ruleset *set)
+/* The first map that has no room for the set beside what stands; RULESET_MAPS: all have. */
+static int map_without_room(struct enforce *e, const struct compiled_ruleset *set, bool table, size_t *ret_more)
 {
 	struct need need = {.e = e};
 	int i;
 
-	each_element(set, count_new, &need);
-	for (i = 0; i < RULESET_MAPS; i++)
-		if (need.more[i] > shadow_room(e->rules[i]))
+	each_element(set, table, count_new, &need);
+	for (i = 0; i < RULESET_MAPS; i++) {
+		if (need.more[i] <= shadow_room(e->rules[i]))
+			continue;
+		*ret_more = need.more[i];
+		break;
+	}
+	return i;
+}
+
+static bool has_table(const struct ruleset_entry *entry)
+{
+	return entry->cell_count != 0;
+}
+
+/*
+ * A place for the set, if there is room for all of it beside what stands; asked before anything is touched. A set that is there already
+ * keeps its place.
+ */
+static bool find_place(struct enforce *e, const struct compiled_ruleset *set, struct ruleset_place *ret)
+{
+	uint32_t slot = ruleset_slots_find(e->slots, set->id);
+	bool sparse = ruleset_slots_is_sparse(set);
+	size_t more;
+	int full;
+
+	if (slot) {
+		*ret = (struct ruleset_place){.slot = slot, .entry = *ruleset_slots_entry(e->slots, slot)};
+		return map_without_room(e, set, has_table(&ret->entry), &more) == RULESET_MAPS;
+	}
+	if (ruleset_slots_reserve(e->slots, set, !sparse, ret) < 0)
+		return false;
+	full = map_without_room(e, set, has_table(&ret->entry), &more);
+	if (full == SHADOW_CELLS && sparse) {
+		ruleset_slots_release(e->slots, ret);
+		if (ruleset_slots_reserve(e->slots, set, true, ret) < 0)
 			return false;
-	return true;
+		full = map_without_room(e, set, has_table(&ret->entry), &more);
+	}
+	if (full == RULESET_MAPS)
+		return true;
+	ruleset_slots_release(e->slots, ret);
+	return false;
+}
+
+static void tell_full(struct enforce *e, const struct map_info *info, size_t used, size_t more, size_t room, const char *option)
+{
+	struct enforce_problem *problem =
+		enforce_problem_add(e, "policy", "map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name,
+				    info->max_entries, used, more, option);
+
+	if (problem) {
+		problem->map = info->name;
+		problem->missing = more > room ? more - room : more;
+	}
+	log_error("policy", "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; raise %s", info->name,
+		  info->max_entries, used, more, option);
 }
 
 /* Once all that fits is there: the numbers do not depend on the order of the sets. */
 static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
 {
-	struct need need = {.e = e};
-	struct enforce_problem *problem;
-	int i;
+	uint32_t slot = ruleset_slots_find(e->slots, set->id);
+	bool table = slot && has_table(ruleset_slots_entry(e->slots, slot));
+	size_t more = 0;
+	int map = map_without_room(e, set, table, &more);
 
-	each_element(set, count_new, &need);
-	for (i = 0; i < RULESET_MAPS; i++) {
-		const struct map_info *info = maps_get(e->maps, indexes[i]);
-
-		if (need.more[i] <= shadow_room(e->rules[i]))
-			continue;
-		problem = enforce_problem_add(e, "policy", "map %s is full: %u entries, %zu used, %zu more needed; raise --max-policy-entries",
-					      info->name, info->max_entries, shadow_count(e->rules[i]), need.more[i]);
-		if (problem) {
-			problem->map = info->name;
-			problem->missing = need.more[i] - shadow_room(e->rules[i]);
-		}
-		log_error("policy", "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; raise --max-policy-entries",
-			  info->name, info->max_entries, shadow_count(e->rules[i]), need.more[i]);
-		return;
-	}
+	if (map < RULESET_MAPS)
+		tell_full(e, maps_get(e->maps, indexes[map]), shadow_count(e->rules[map]), more, shadow_room(e->rules[map]),
+			  "--max-policy-entries");
+	else if (!slot && !ruleset_slots_room(e->slots))
+		tell_full(e, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1, 0, "--max-pods");
 }
 
 /* The set at hand. */
@@ -158,7 +201,21 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 	return shadow_put(w->e->rules[map], key, value);
 }
 
-static const struct compiled_ruleset *ruleset_find(const struct compiled_policy *policy, uint32_t id)
+/* The header last: nothing points at a set before it is whole. */
+static int write_set(struct writing *w, const struct ruleset_place *place)
+{
+	int r = ruleset_slots_put_cells(w->e->slots, place, w->set);
+
+	if (r == 0)
+		r = each_element(w->set, has_table(&place->entry), put, w);
+	if (r == 0)
+		r = ruleset_slots_put(w->e->slots, place);
+	if (r < 0 && !w->in_force)
+		ruleset_slots_release(w->e->slots, place);
+	return r;
+}
+
+const struct compiled_ruleset *ruleset_of_number(const struct compiled_policy *policy, uint32_t id)
 {
 	size_t low = 0, high = policy->ruleset_count;
 
@@ -187,7 +244,7 @@ static int leave_class(const void *key, const void *value, void *data)
 	const struct ruleset_peer_key *peer_key = key;
 	struct leaving *leaving = data;
 	struct shadow *shadow = leaving->e->rules[SHADOW_PEERS];
-	const struct compiled_ruleset *set = ruleset_find(leaving->policy, peer_key->ruleset);
+	const struct compiled_ruleset *set = ruleset_of_number(leaving->policy, peer_key->ruleset);
 	unsigned int slot = enforce_slot(leaving->e);
 	struct ruleset_peer peer;
 	int r;
@@ -211,12 +268,13 @@ int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *r
 	shadow_begin(e->rules[SHADOW_PEERS]);
 	for (i = 0; i < policy->ruleset_count; i++) {
 		struct writing writing = {.e = e, .set = &policy->rulesets[i]};
+		struct ruleset_place place;
 
-		writing.in_force = shadow_find(e->rules[SHADOW_RULESETS], &writing.set->id);
-		ret_fits[i] = fits(e, &policy->rulesets[i]);
+		writing.in_force = ruleset_slots_find(e->slots, writing.set->id);
+		ret_fits[i] = find_place(e, writing.set, &place);
 		if (!ret_fits[i])
 			continue;
-		r = each_element(&policy->rulesets[i], put, &writing);
+		r = write_set(&writing, &place);
 		if (r == -E2BIG)
 			ret_fits[i] = false;
 		else if (r < 0)
@@ -262,17 +320,29 @@ static int want(enum ruleset_map map, const void *key, const void *value, void *
 	return 0;
 }
 
+static bool is_wanted(uint32_t number, const void *data)
+{
+	const struct enforce *e = data;
+	const struct compiled_ruleset *set = e->policy ? ruleset_of_number(e->policy, number) : NULL;
+
+	return set && e->fits[set - e->policy->rulesets];
+}
+
 bool rules_sweep(struct enforce *e)
 {
-	bool swept = false;
+	bool swept = ruleset_slots_sweep(e->slots, is_wanted, e) > 0;
 	size_t i;
 	int map;
 
 	for (map = 0; map < RULESET_MAPS; map++)
 		shadow_begin(e->rules[map]);
-	for (i = 0; e->policy && i < e->policy->ruleset_count; i++)
-		if (e->fits[i])
-			each_element(&e->policy->rulesets[i], want, e);
+	for (i = 0; e->policy && i < e->policy->ruleset_count; i++) {
+		const struct compiled_ruleset *set = &e->policy->rulesets[i];
+		uint32_t slot = ruleset_slots_find(e->slots, set->id);
+
+		if (e->fits[i] && slot)
+			each_element(set, has_table(ruleset_slots_entry(e->slots, slot)), want, e);
+	}
 	for (map = 0; map < RULESET_MAPS; map++)
 		swept |= shadow_sweep(e->rules[map]) > 0;
 	return swept;

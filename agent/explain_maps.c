@@ -53,18 +53,23 @@ struct cells {
 	bool found[2];
 };
 
-static void find_cell(const struct look *look, uint32_t ruleset, uint32_t peer_class, uint32_t port_class, int which,
-		      struct cells *cells)
+static void find_cell(const struct look *look, uint32_t peer_class, uint32_t port_class, int which, struct cells *cells)
 {
-	struct ruleset_cell_key key = {.ruleset = ruleset, .peer_class = peer_class, .port_class = port_class};
+	const struct ruleset_entry *set = &cells->set;
+	struct ruleset_cell_key key = {.ruleset = set->number, .peer_class = peer_class, .port_class = port_class};
+	uint32_t at = (peer_class - 1) * set->port_classes + port_class, element = set->cell_first + at;
 
-	cells->found[which] =
-		peer_class && maps_find(look->maps, MAP_RULESET_CELLS, &key, &cells->cell[which]) == 0;
+	if (!peer_class)
+		return;
+	if (!set->cell_count)
+		cells->found[which] = maps_find(look->maps, MAP_RULESET_CELLS, &key, &cells->cell[which]) == 0;
+	else if (port_class < set->port_classes && at < set->cell_count)
+		cells->found[which] = maps_find(look->maps, MAP_RULESET_TABLES, &element, &cells->cell[which]) == 0;
 }
 
-static void find_cells(const struct look *look, uint32_t ruleset, uint32_t identity, const struct polder_addr *peer,
-		       struct cells *cells)
+static void find_cells(const struct look *look, uint32_t identity, const struct polder_addr *peer, struct cells *cells)
 {
+	uint32_t ruleset = cells->set.number;
 	struct ruleset_peer_key by_identity = {.ruleset = ruleset, .identity = identity};
 	struct ruleset_prefix_key by_address = {.prefixlen = 32 + 128, .ruleset = ruleset, .addr = *peer};
 	struct ruleset_port_key by_port = {
@@ -81,8 +86,8 @@ static void find_cells(const struct look *look, uint32_t ruleset, uint32_t ident
 	else
 		peer_class = identity >= IDENTITY_FIRST_POD ? cells->set.default_pod_class
 							    : cells->set.default_world_class;
-	find_cell(look, ruleset, peer_class, port_class, 0, cells);
-	find_cell(look, ruleset, prefix_class, port_class, 1, cells);
+	find_cell(look, peer_class, port_class, 0, cells);
+	find_cell(look, prefix_class, port_class, 1, cells);
 }
 
 /* The cell whose rule comes first in this step; NULL: none has one. */
@@ -132,7 +137,7 @@ static unsigned int judge_cells(const struct look *look, const struct cells *cel
 	return cell->verdict[STEP_REST] == CELL_ALLOW ? 0 : denied;
 }
 
-/* 0, or the reason of a drop. */
+/* `ruleset` is a pod's word. 0, or the reason of a drop. */
 static unsigned int judge(const struct look *look, enum explain_side side, uint32_t ruleset, uint32_t identity,
 			  const struct polder_addr *peer)
 {
@@ -149,9 +154,10 @@ static unsigned int judge(const struct look *look, enum explain_side side, uint3
 		return REASON_NOT_READY;
 	if (ruleset == RULESET_CAPACITY)
 		return REASON_POLICY_CAPACITY;
-	if (maps_find(look->maps, MAP_RULESETS, &ruleset, &cells.set) < 0)
+	if (maps_find(look->maps, MAP_RULESETS, &ruleset, &cells.set) < 0 || !cells.set.number)
 		return REASON_INTERNAL;
-	find_cells(look, ruleset, identity, peer, &cells);
+	look->way->ruleset[side] = cells.set.number;
+	find_cells(look, identity, peer, &cells);
 	reason = judge_cells(look, &cells, denied, &rule);
 	explain_name_rule(look->explain, rule, &look->way->rule[side]);
 	return reason;

@@ -30,6 +30,16 @@ static bool is_unset(uint32_t ruleset)
 	return ruleset == RULESET_CLOSED;
 }
 
+/* The number of the set behind a pod's word. */
+static uint32_t ruleset_number(const struct show_sources *sources, uint32_t word)
+{
+	const struct ruleset_entry *entry = maps_element(sources->maps, MAP_RULESETS, word);
+
+	if (word < RULESET_FIRST)
+		return word;
+	return entry && entry->number ? entry->number : RULESET_CLOSED;
+}
+
 void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod, struct show_pod *ret)
 {
 	uint32_t slot = maps_control(sources->maps)->generation & 1;
@@ -39,8 +49,8 @@ void show_pod_lookup(const struct show_sources *sources, const struct local_pod 
 	*ret = (struct show_pod){SHOW_POD_WAITING, IDENTITY_NONE, RULESET_CLOSED, RULESET_CLOSED};
 	if (maps_find(sources->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex == (uint32_t)pod->ifindex) {
 		ret->identity = entry.identity[slot];
-		ret->ingress_ruleset = entry.ingress_rules[slot];
-		ret->egress_ruleset = entry.egress_rules[slot];
+		ret->ingress_ruleset = ruleset_number(sources, entry.ingress_rules[slot]);
+		ret->egress_ruleset = ruleset_number(sources, entry.egress_rules[slot]);
 		if (entry.flags & POD_READY && !is_unset(ret->ingress_ruleset) && !is_unset(ret->egress_ruleset))
 			ret->state = SHOW_POD_READY;
 	}

@@ -202,7 +202,7 @@ struct pod_entry {
 	__be32 ipv4_be;             /* 0: none */
 	__be32 ipv6_be[4];          /* all 0: none */
 	__u32 identity[2];
-	__u32 egress_rules[2];  /* rule set, see enum ruleset_id */
+	__u32 egress_rules[2];  /* slot of a rule set, or below RULESET_FIRST: enum ruleset_id */
 	__u32 ingress_rules[2];
 	__u32 pad;
 };
@@ -249,14 +249,21 @@ enum ruleset_id {
 	RULESET_FIRST = 16,
 };
 
-/* Hash `rulesets`, key __u32. Classes: 0 matches no rule. */
+/*
+ * Array `rulesets`. Index: a slot, RULESET_FIRST and up, as the pods' words name it; used for another set only when no program can still be
+ * using it. Classes: 0 matches no rule.
+ */
 struct ruleset_entry {
 	__u16 default_pod_class;   /* peers that are pods and not in `ruleset_peers` */
 	__u16 default_world_class; /* other peers that are not in `ruleset_peers` */
 	__u32 flags;               /* enum ruleset_flag */
 	__u64 digest[2];           /* of the content: how a restarted agent knows it again */
+	__u32 number;              /* of the set, in the keys below; never given twice. 0: the slot is free */
+	__u32 cell_first;          /* its table in `ruleset_tables` */
+	__u32 cell_count;          /* 0: its cells stand in `ruleset_cells` */
+	__u32 port_classes;        /* cells in a row of the table */
 };
-ABI_SIZE(struct ruleset_entry, 24);
+ABI_SIZE(struct ruleset_entry, 40);
 enum ruleset_flag {
 	RULESET_HAS_PREFIXES = 1 << 0,
 	RULESET_HAS_PORTS = 1 << 1,
@@ -295,8 +302,10 @@ struct ruleset_port_key {
 ABI_SIZE(struct ruleset_port_key, 12);
 
 /*
- * Hash `ruleset_cells`: what holds for a class of peers and a class of ports, in each of two steps: the Admin tier, then what is asked
- * if that one leaves it open (NetworkPolicy, or Baseline where no NetworkPolicy selects the pod). Not there: no rule matches.
+ * What holds for a class of peers and a class of ports, in each of two steps: the Admin tier, then what is asked
+ * if that one leaves it open (NetworkPolicy, or Baseline where no NetworkPolicy selects the pod). Not there, or CELL_NONE: no rule matches.
+ * Array `ruleset_tables`: the cell of peer class p (1 and up) and port class q stands at cell_first + (p - 1) * port_classes + q, in a
+ * range that is the set's own. Hash `ruleset_cells`: cells of sets whose table would be mostly holes, or found no range.
  */
 struct ruleset_cell_key {
 	__u32 ruleset;

@@ -268,8 +268,8 @@ static __always_inline int judge_egress(struct work *w, struct judgement *j, con
 	w->question.ruleset = source->egress_rules[parity];
 	w->question.identity = j->destination_identity;
 	w->question.peer = w->new_dst;
-	j->egress_ruleset = w->question.ruleset;
 	reason = policy_judge(&w->question);
+	j->egress_ruleset = w->question.ruleset; /* its number now */
 	j->egress_rule = w->question.rule;
 	return -reason;
 }
@@ -282,8 +282,8 @@ static __always_inline int judge_ingress(struct work *w, struct judgement *j, co
 	w->question.ruleset = destination->ingress_rules[parity];
 	w->question.identity = j->source_identity;
 	w->question.peer = w->src;
-	j->ingress_ruleset = w->question.ruleset;
 	reason = policy_judge(&w->question);
+	j->ingress_ruleset = w->question.ruleset; /* its number now */
 	j->ingress_rule = w->question.rule;
 	return reason == REASON_POLICY_EGRESS ? -REASON_POLICY_INGRESS : -reason;
 }

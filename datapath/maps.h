@@ -28,7 +28,7 @@ MAP(addresses, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct address_entry, 
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(local_pods, BPF_MAP_TYPE_ARRAY, __u32, struct local_pod_address, 2 * 4096, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 
-MAP(rulesets, BPF_MAP_TYPE_HASH, __u32, struct ruleset_entry, 16384, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(rulesets, BPF_MAP_TYPE_ARRAY, __u32, struct ruleset_entry, 16400, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 MAP(ruleset_peers, BPF_MAP_TYPE_HASH, struct ruleset_peer_key, struct ruleset_peer, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(ruleset_prefixes, BPF_MAP_TYPE_LPM_TRIE, struct ruleset_prefix_key, __u32, 262144,
@@ -37,6 +37,8 @@ MAP(ruleset_ports, BPF_MAP_TYPE_LPM_TRIE, struct ruleset_port_key, __u32, 262144
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(ruleset_cells, BPF_MAP_TYPE_HASH, struct ruleset_cell_key, struct ruleset_cell, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+
+MAP(ruleset_tables, BPF_MAP_TYPE_ARRAY, __u32, struct ruleset_cell, 262144, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 
 MAP(rule_counters, BPF_MAP_TYPE_PERCPU_HASH, __u32, struct rule_counter, 65536, BPF_F_NO_PREALLOC);
 MAP(flow_rules4, BPF_MAP_TYPE_ARRAY, __u32, struct flow_rules_set, 16384, BPF_F_MMAPABLE);

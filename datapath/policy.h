@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a rule set says of one peer and one port: six look-ups at most, whatever the number of rules. */
+/* What a rule set says of one peer and one port: six look-ups at most, three of them in arrays, whatever the number of rules. */
 #pragma once
 
 #include "packet.h"
 
 struct policy_question {
 	struct polder_addr peer;
-	__u32 ruleset;
+	__u32 ruleset;  /* the pod's word: a slot; afterwards the set's number */
 	__u32 identity; /* of the peer */
 	__be16 port_be; /* the destination's, translated */
 	__u8 proto;
@@ -17,16 +17,23 @@ struct policy_question {
 	__u32 rule;     /* answer: number of the deciding rule, 0: none */
 };
 
-static __always_inline const struct ruleset_cell *policy_cell(__u32 ruleset, __u32 peer_class,
+static __always_inline const struct ruleset_cell *policy_cell(const struct ruleset_entry *set, __u32 peer_class,
 							       __u32 port_class)
 {
-	struct ruleset_cell_key key = {
-		.ruleset = ruleset,
-		.peer_class = peer_class,
-		.port_class = port_class,
-	};
+	struct ruleset_cell_key key = {.peer_class = peer_class, .port_class = port_class};
+	__u32 at;
 
-	return peer_class ? bpf_map_lookup_elem(&ruleset_cells, &key) : NULL;
+	if (!peer_class)
+		return NULL;
+	if (!set->cell_count) {
+		key.ruleset = set->number;
+		return bpf_map_lookup_elem(&ruleset_cells, &key);
+	}
+	at = (peer_class - 1) * set->port_classes + port_class;
+	if (port_class >= set->port_classes || at >= set->cell_count)
+		return NULL;
+	at += set->cell_first;
+	return bpf_map_lookup_elem(&ruleset_tables, &at);
 }
 
 static __always_inline __u32 policy_peer_class(const struct policy_question *q,
@@ -113,9 +120,9 @@ static __always_inline int policy_decide(struct policy_question *q, const struct
 __noinline int policy_judge(struct policy_question *q)
 {
 	__u32 ruleset = q ? q->ruleset : 0; /* Linux 6.1 takes a key from the stack only */
-	const struct ruleset_cell *by_identity, *by_prefix;
+	const struct ruleset_cell *by_identity = NULL, *by_prefix = NULL;
+	__u32 peer_class, prefix_class, port_class;
 	const struct ruleset_entry *set;
-	__u32 port_class;
 	int verdict;
 
 	if (!q)
@@ -128,14 +135,19 @@ __noinline int policy_judge(struct policy_question *q)
 	if (q->ruleset == RULESET_CAPACITY)
 		return REASON_POLICY_CAPACITY;
 	set = bpf_map_lookup_elem(&rulesets, &ruleset);
-	if (!set)
+	if (!set || !set->number)
 		return REASON_INTERNAL;
-	port_class = policy_port_class(q, set);
-	by_identity = policy_cell(q->ruleset, policy_peer_class(q, set), port_class);
-	by_prefix = policy_cell(q->ruleset, policy_prefix_class(q, set), port_class);
+	q->ruleset = set->number;
+	peer_class = policy_peer_class(q, set);
+	prefix_class = policy_prefix_class(q, set);
+	if (peer_class | prefix_class) {
+		port_class = policy_port_class(q, set);
+		by_identity = policy_cell(set, peer_class, port_class);
+		by_prefix = policy_cell(set, prefix_class, port_class);
+	}
 	verdict = policy_decide(q, set, by_identity, by_prefix);
 	if (verdict == CELL_ALLOW)
 		return 0; /* counted in the flow */
-	policy_count(q->rule ? q->rule : RULE_DEFAULT | ruleset, 1, q->length);
+	policy_count(q->rule ? q->rule : RULE_DEFAULT | q->ruleset, 1, q->length);
 	return REASON_POLICY_EGRESS;
 }

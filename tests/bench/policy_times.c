@@ -182,7 +182,7 @@ static void pass(struct trial *trial)
 /* ---------------------------------------------------------------- many replicas under many policies */
 
 static const enum map_index measured_maps[] = {MAP_RULESETS, MAP_RULESET_PEERS, MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
-					       MAP_RULESET_CELLS, MAP_RULE_COUNTERS, MAP_ADDRESSES};
+					       MAP_RULESET_CELLS, MAP_RULESET_TABLES, MAP_RULE_COUNTERS, MAP_ADDRESSES};
 #define MEASURED_MAPS (sizeof(measured_maps) / sizeof(measured_maps[0]))
 
 /* What the kernel says the map takes. */
@@ -201,12 +201,18 @@ static long kernel_bytes(struct trial *trial, enum map_index index)
 	return bytes;
 }
 
-static size_t entry_count(const struct map_info *info)
+/* Elements; of an array those that are not zero. */
+static size_t entry_count(const struct map_info *info, struct maps *maps, enum map_index index)
 {
+	static const char zeros[64];
 	char key[64], next[64];
 	size_t count = 0;
 	bool more = bpf_map_get_next_key(info->fd, NULL, next) == 0;
 
+	for (uint32_t i = 0; maps_element(maps, index, i); i++)
+		count += memcmp(maps_element(maps, index, i), zeros, info->value_size) != 0;
+	if (maps_element(maps, index, 0))
+		return count;
 	while (more) {
 		count++;
 		memcpy(key, next, info->key_size);
@@ -222,7 +228,7 @@ static json_t *map_sizes(struct trial *trial, const long empty[MEASURED_MAPS])
 
 	for (i = 0; i < MEASURED_MAPS; i++) {
 		const struct map_info *info = maps_get(trial_maps(trial), measured_maps[i]);
-		size_t count = entry_count(info);
+		size_t count = entry_count(info, trial_maps(trial), measured_maps[i]);
 
 		json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:I}", "map", info->name, "entries", (json_int_t)count,
 						     "bytes", (json_int_t)(count * (info->key_size + info->value_size)),

@@ -13,7 +13,8 @@ static uint32_t next_ruleset = 5000;
 static uint32_t new_ruleset(uint32_t flags, uint16_t default_pod_class)
 {
 	uint32_t id = next_ruleset++, class = 1;
-	struct ruleset_entry set = {.default_pod_class = default_pod_class,
+	struct ruleset_entry set = {.number = id,
+				    .default_pod_class = default_pod_class,
 				    .flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS | flags};
 	struct ruleset_port_key key = {.prefixlen = 32, .ruleset = id};
 

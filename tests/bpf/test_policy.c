@@ -11,7 +11,8 @@ static uint32_t next_ruleset = RULESET_FIRST;
 static uint32_t new_ruleset(void)
 {
 	uint32_t id = next_ruleset++;
-	struct ruleset_entry set = {.flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS |
+	struct ruleset_entry set = {.number = id,
+				    .flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS |
 					     RULESET_ISOLATES};
 
 	world_set(world, "rulesets", &id, &set);
@@ -109,7 +110,10 @@ static void missing_ruleset_is_closed(void)
 {
 	struct world_result r;
 
-	world_set_rules(world, 0, 999999, RULESET_OPEN);
+	world_set_rules(world, 0, 999999, RULESET_OPEN); /* beyond the array */
+	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
+	CU_ASSERT(dropped(&r, REASON_INTERNAL));
+	world_set_rules(world, 0, 15000, RULESET_OPEN); /* a free slot */
 	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
 	CU_ASSERT(dropped(&r, REASON_INTERNAL));
 	open_all();
@@ -270,7 +274,8 @@ static void lower_rank_decides(void)
 static void classes_of_unlisted_pods_and_of_the_world_differ(void)
 {
 	uint32_t rules = new_ruleset();
-	struct ruleset_entry set = {.default_pod_class = 1,
+	struct ruleset_entry set = {.number = rules,
+				    .default_pod_class = 1,
 				    .flags = RULESET_HAS_PORTS | RULESET_ISOLATES};
 	struct world_result r;
 
@@ -388,11 +393,12 @@ static void outside_needs_a_rule_of_an_isolated_pod(void)
 /* What one rule set says in both steps, of everybody and every port. */
 static uint32_t tiered(uint8_t admin, uint8_t rest, uint32_t flags)
 {
-	struct ruleset_entry set = {.default_pod_class = 1,
+	uint32_t id = next_ruleset++;
+	struct ruleset_entry set = {.number = id,
+				    .default_pod_class = 1,
 				    .default_world_class = 1,
 				    .flags = RULESET_HAS_PORTS | flags};
 	struct ruleset_cell cell = {.rule = {101, 102}, .verdict = {admin, rest}};
-	uint32_t id = next_ruleset++;
 	struct ruleset_cell_key key = {.ruleset = id, .peer_class = 1, .port_class = 1};
 
 	world_set(world, "rulesets", &id, &set);
@@ -511,6 +517,39 @@ static void packets_are_counted_for_the_rules_that_judge_them(void)
 	open_all();
 }
 
+/* Two sets whose tables are neighbours: peer classes 1 and 2, port classes 0 and 1; the keys go by number, the pods by slot. */
+static void a_table_of_cells_answers_within_its_own_range(void)
+{
+	static const struct ruleset_cell allow = {.rule[STEP_REST] = 7, .verdict[STEP_REST] = CELL_ALLOW};
+	const uint32_t first = 1000, number = 70000, slot = next_ruleset++;
+	struct ruleset_entry set = {.number = number,
+				    .flags = RULESET_HAS_PORTS | RULESET_ISOLATES,
+				    .cell_first = first,
+				    .cell_count = 4,
+				    .port_classes = 2};
+	uint32_t at = first + 3, behind = first + 4, before = first - 1; /* peer class 2, port class 1 */
+	struct world_result r;
+
+	world_set(world, "rulesets", &slot, &set);
+	world_set(world, "ruleset_tables", &at, &allow);
+	world_set(world, "ruleset_tables", &behind, &allow); /* the neighbours allow everything */
+	world_set(world, "ruleset_tables", &before, &allow);
+	allow_ports(number, IPPROTO_TCP, 80, 16, 1);
+	allow_ports(number, IPPROTO_TCP, 82, 16, 2); /* a class that has no column */
+	world_set_rules(world, 0, slot, RULESET_OPEN);
+	for (uint16_t peer_class = 0; peer_class <= 3; peer_class++) {
+		allow_peer(number, world->pods[1].identity, peer_class);
+		for (uint16_t port = 80; port <= 82; port++) {
+			r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, port);
+			if (peer_class == 2 && port == 80)
+				CU_ASSERT(forwarded(&r))
+			else
+				CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS))
+		}
+	}
+	open_all();
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -533,6 +572,7 @@ int main(void)
 		SUITE_TEST(cnp1_cnp3_the_admin_tier_decides_or_passes_on),
 		SUITE_TEST(peers_classes_switch_with_the_generation),
 		SUITE_TEST(packets_are_counted_for_the_rules_that_judge_them),
+		SUITE_TEST(a_table_of_cells_answers_within_its_own_range),
 	};
 
 	return SUITE_RUN("policy", tests);

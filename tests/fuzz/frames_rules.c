@@ -129,7 +129,8 @@ static void put_cell(struct world *world, uint32_t ruleset, uint16_t peer, uint1
  * of them. */
 static void put_ruleset(struct world *world, uint32_t ruleset, int pod, bool ingress)
 {
-	struct ruleset_entry set = {.flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS |
+	struct ruleset_entry set = {.number = ruleset,
+				    .flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS |
 					     RULESET_ISOLATES};
 	struct ruleset_port_key any = {.prefixlen = 32, .ruleset = ruleset};
 	uint32_t class = PORT_CLASS_ANY;

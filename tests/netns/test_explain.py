@@ -429,13 +429,14 @@ def test_a_deleted_policy_that_holds_a_pod_that_ends_is_told(world, family):
 def test_a_change_by_hand_in_the_maps_is_told(world, family):
     in_force(world, policy("p", labels(app="web"), "a", ingress=[{"from": [{"podSelector": labels(app="cli")}]}]))
     agrees(ask(world, world.cli, world.web, family))
-    pin = next(os.path.join(base, "ruleset_cells") for base, _, files in os.walk(world.n1.bpffs)
-               if "ruleset_cells" in files)
-    dump = json.loads(run(["bpftool", "-j", "map", "dump", "pinned", pin]).stdout)
+    pin = next(os.path.join(base, "ruleset_tables") for base, _, files in os.walk(world.n1.bpffs)
+               if "ruleset_tables" in files)
+    dump = [element for element in json.loads(run(["bpftool", "-j", "map", "dump", "pinned", pin]).stdout)
+            if any(byte != "0x00" for byte in element["value"])]
     assert dump
     for element in dump:
-        run(["bpftool", "map", "delete", "pinned", pin, "key", "hex",
-             *[byte[2:] for byte in element["key"]]])
+        run(["bpftool", "map", "update", "pinned", pin, "key", "hex", *[byte[2:] for byte in element["key"]],
+             "value", "hex", *["00"] * len(element["value"])])
     answer = ask(world, world.cli, world.web, family)
     assert answer["agree"] is False and len(answer["differences"]) == 2, answer
     # What is in force counts.
