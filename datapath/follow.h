@@ -126,8 +126,8 @@ __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reas
 		policy_count(j->egress_rule, 1, p->length);
 	if (reason != REASON_POLICY_INGRESS && j->ingress_rule)
 		policy_count(j->ingress_rule, 1, p->length);
-	/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. */
-	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY)
+	/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. Nobody ends it by forging one. */
+	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY && reason != REASON_MARTIAN)
 		flow_end(&p->tuple, flow, &w->other, p->family);
 	return 0;
 }

@@ -22,11 +22,15 @@ struct icmp_work {
 };
 MAP(icmp_works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct icmp_work, 1, 0);
 
-static __always_inline int inner_transport(struct __sk_buff *skb, struct inner_packet *inner, bool v4)
+static __always_inline int inner_transport(struct __sk_buff *skb, const struct packet *p, struct inner_packet *inner)
 {
+	const bool v4 = p->family == FAMILY_V4;
 	struct flow_tuple *t = &inner->tuple;
 	__u8 head[8];
 
+	/* What lies behind the message's end is no part of it, and no sum covers it. */
+	if (inner->l4 + sizeof(head) > p->ip_length + ETH_HLEN)
+		return -REASON_SHORT;
 	if (bpf_skb_load_bytes(skb, inner->l4, head, sizeof(head)))
 		return -REASON_SHORT;
 	inner->ports = inner->l4;
@@ -70,14 +74,16 @@ static __always_inline int inner_parse(struct __sk_buff *skb, const struct packe
 		inner->tuple.v4.saddr_be = ip4.saddr_be;
 		inner->tuple.v4.daddr_be = ip4.daddr_be;
 		inner->l4 = inner->ip + (ip4.version_ihl & 0xf) * 4;
-		return inner_transport(skb, inner, true);
+		return inner_transport(skb, p, inner);
 	}
 	if (bpf_skb_load_bytes(skb, inner->ip, &ip6, sizeof(ip6)))
 		return -REASON_SHORT;
+	if (bpf_ntohl(ip6.version_class_label_be) >> 28 != 6)
+		return -REASON_ICMP_NO_FLOW;
 	inner->tuple.proto = ip6.next;
 	__builtin_memcpy(inner->tuple.v6.saddr_be, ip6.saddr_be, 32);
 	inner->l4 = inner->ip + sizeof(ip6);
-	return inner_transport(skb, inner, false);
+	return inner_transport(skb, p, inner);
 }
 
 /* The tuple of the flow's packets that go the error's way. */
@@ -212,6 +218,13 @@ __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 		return -REASON_INTERNAL;
 	inner_reversed(&w->inner, p->tuple.zone, p->family, &w->tuple);
 	outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
+	/* About what the pod sent to the node, if the node translates that: as flow_to_pod() finds its replies. */
+	if (outcome == FLOW_ABSENT && p->direction == DROP_TO_POD && p->tuple.zone == ZONE_WIRE) {
+		w->tuple.zone = ZONE_HOST;
+		outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
+		if (outcome == FLOW_FOUND && !(flow->state & FLOW_REPLY))
+			outcome = FLOW_ABSENT;
+	}
 	if (outcome == FLOW_BUSY)
 		return -REASON_FLOW_BUSY;
 	if (outcome == FLOW_ABSENT || flow->generation != READ_ONCE(control->generation) ||

@@ -196,6 +196,22 @@ static __always_inline int judge_wire(struct flow_copy *content, __u32 link)
 	return 0;
 }
 
+/* Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet. */
+static __always_inline bool has_port_to_choose(const struct flow_tuple *t)
+{
+	switch (t->proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+		return true;
+	case IPPROTO_ICMP:
+		return t->dport_be == bpf_htons(ICMP_ECHO << 8) || t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8);
+	case IPPROTO_ICMPV6:
+		return t->dport_be == bpf_htons(ICMP6_ECHO << 8) || t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8);
+	default:
+		return false;
+	}
+}
+
 /* The way out, and whether the source has to be translated. 0 or -reason. */
 static __always_inline int judge_route(struct work *w, const struct packet *p, const struct address_entry *to)
 {
@@ -222,10 +238,8 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 		return result;
 	if (w->fwd.tuple.zone == ZONE_POD && judge_masquerades(w, p, flags)) {
 		w->flags |= WORK_MASQUERADE;
-		if (!(p->flags & PACKET_HAS_PORTS) && !(p->flags & PACKET_LATER_FRAGMENT))
+		if (!has_port_to_choose(&w->fwd.tuple))
 			return -REASON_NAT_PROTOCOL;
-		if (w->fwd.tuple.proto == IPPROTO_SCTP)
-			return -REASON_NAT_PROTOCOL; /* its CRC covers the whole packet */
 		w->new_src = node_addr(p->family);
 	}
 	return 0;

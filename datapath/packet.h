@@ -159,6 +159,12 @@ static __always_inline struct polder_addr tuple_daddr(const struct flow_tuple *t
 	return family == FAMILY_V4 ? addr_from4(tuple->v4.daddr_be) : addr_from6(tuple->v6.daddr_be);
 }
 
+/* Do `size` bytes of the transport header lie in the packet, and not in what an Ethernet frame was padded with? */
+static __always_inline bool transport_has(struct cursor c, const struct packet *p, const __u8 *l4, __u32 size)
+{
+	return (void *)l4 + size <= c.end && p->l4 + size <= p->ip_length + ETH_HLEN;
+}
+
 /* Transport header at p->l4: ports, flags, ICMP type. 0 or -reason. */
 static __always_inline int parse_transport(struct cursor c, struct packet *p)
 {
@@ -173,18 +179,18 @@ static __always_inline int parse_transport(struct cursor c, struct packet *p)
 	l4 = c.data + offset;
 	switch (t->proto) {
 	case IPPROTO_TCP:
-		if ((void *)l4 + 20 > c.end)
+		if (!transport_has(c, p, l4, 20))
 			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
 		p->tcp_flags = l4[13];
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_SCTP:
-		if ((void *)l4 + 8 > c.end)
+		if (!transport_has(c, p, l4, 8))
 			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		if ((void *)l4 + 8 > c.end)
+		if (!transport_has(c, p, l4, 8))
 			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
 		p->icmp_type = l4[0];
 		if (t->proto == IPPROTO_ICMP && p->family == FAMILY_V4) {

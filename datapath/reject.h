@@ -24,8 +24,20 @@ struct icmp_header {
 	__be16 mtu_be; /* ICMPv6: the low half of the 32-bit MTU */
 };
 
-#define ICMP_INNER_V4 28 /* the header without options and 8 bytes */
+/*
+ * What an error quotes: the header without options and 8 bytes; of TCP its header. A packet whose sum is left to the device cannot be
+ * cut before the field that the sum will stand in.
+ */
+#define ICMP_INNER_V4 28
 #define ICMP_INNER_V6 48
+#define ICMP_INNER_TCP 12 /* more of TCP */
+
+struct reject_message {
+	__u8 type;
+	__u8 code;
+	__u16 mtu;
+};
+
 #define REJECT_TTL 64
 
 static __always_inline void swap_macs(struct ethhdr *eth)
@@ -128,63 +140,72 @@ static __always_inline int reject_tcp(struct __sk_buff *skb, const struct packet
 	return 0;
 }
 
-/* Cuts the packet and makes room for an IP and an ICMP header before what is left of it. */
-static __always_inline int icmp_make_room(struct __sk_buff *skb, const struct packet *p)
+/* Cuts the packet to `quote` bytes behind the Ethernet header and makes room for an IP and an ICMP header before them. */
+static __always_inline int icmp_make_room(struct __sk_buff *skb, const struct packet *p, __u32 quote)
 {
-	if (p->family == FAMILY_V4)
-		return bpf_skb_change_tail(skb, ETH_HLEN + ICMP_INNER_V4, 0) ||
-				       bpf_skb_adjust_room(skb, sizeof(struct ipv4_header) + sizeof(struct icmp_header),
-							   BPF_ADJ_ROOM_MAC, 0)
-			       ? -1
-			       : 0;
-	return bpf_skb_change_tail(skb, ETH_HLEN + ICMP_INNER_V6, 0) ||
-			       bpf_skb_adjust_room(skb, sizeof(struct ipv6_header) + sizeof(struct icmp_header),
-						   BPF_ADJ_ROOM_MAC, 0)
-		       ? -1
-		       : 0;
+	const __u32 header = p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
+
+	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0))
+		return -1;
+	return bpf_skb_adjust_room(skb, header + sizeof(struct icmp_header), BPF_ADJ_ROOM_MAC, 0) ? -1 : 0;
 }
 
-static __always_inline int reject_icmp4(struct __sk_buff *skb, const struct packet *p, __be32 source, __u8 type,
-					__u8 code, __u16 mtu)
+static __always_inline int reject_icmp4(struct __sk_buff *skb, const struct packet *p, __be32 source,
+					const struct reject_message *m, __u32 quote)
 {
 	struct icmp_header *icmp;
 	struct cursor c;
 
-	if (p->l4 != ETH_HLEN + sizeof(struct ipv4_header) || p->length < ETH_HLEN + ICMP_INNER_V4 ||
-	    icmp_make_room(skb, p))
+	if (p->l4 != ETH_HLEN + sizeof(struct ipv4_header) || p->length < ETH_HLEN + quote || icmp_make_room(skb, p, quote))
 		return -1;
 	c = (struct cursor)CURSOR(skb);
 	icmp = c.data + ETH_HLEN + sizeof(struct ipv4_header);
-	if ((void *)(icmp + 1) + ICMP_INNER_V4 > c.end)
+	if ((void *)(icmp + 1) + quote > c.end)
 		return -1;
 	swap_macs(c.data);
-	answer_header4(c.data + ETH_HLEN, p, source, IPPROTO_ICMP, sizeof(*icmp) + ICMP_INNER_V4);
-	*icmp = (struct icmp_header){.type = type, .code = code, .mtu_be = bpf_htons(mtu)};
-	icmp->check = ~csum_fold16(sum_words((__be32 *)icmp, (sizeof(*icmp) + ICMP_INNER_V4) / 4));
+	answer_header4(c.data + ETH_HLEN, p, source, IPPROTO_ICMP, sizeof(*icmp) + quote);
+	*icmp = (struct icmp_header){.type = m->type, .code = m->code, .mtu_be = bpf_htons(m->mtu)};
+	icmp->check = ~csum_fold16(sum_words((__be32 *)icmp, (sizeof(*icmp) + quote) / 4));
 	return 0;
 }
 
 static __always_inline int reject_icmp6(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
-					__u8 type, __u8 code, __u16 mtu)
+					const struct reject_message *m, __u32 quote)
 {
 	struct icmp_header *icmp;
 	struct ipv6_header *ip;
 	struct cursor c;
 
-	if (p->length < ETH_HLEN + ICMP_INNER_V6 || icmp_make_room(skb, p))
+	if (p->length < ETH_HLEN + quote || icmp_make_room(skb, p, quote))
 		return -1;
 	c = (struct cursor)CURSOR(skb);
 	ip = c.data + ETH_HLEN;
 	icmp = (void *)(ip + 1);
-	if ((void *)(icmp + 1) + ICMP_INNER_V6 > c.end)
+	if ((void *)(icmp + 1) + quote > c.end)
 		return -1;
 	swap_macs(c.data);
-	answer_header6(ip, p, source, IPPROTO_ICMPV6, sizeof(*icmp) + ICMP_INNER_V6);
-	*icmp = (struct icmp_header){.type = type, .code = code, .mtu_be = bpf_htons(mtu)};
+	answer_header6(ip, p, source, IPPROTO_ICMPV6, sizeof(*icmp) + quote);
+	*icmp = (struct icmp_header){.type = m->type, .code = m->code, .mtu_be = bpf_htons(m->mtu)};
 	icmp->check = ~csum_fold16(sum_words(ip->saddr_be, 8) + bpf_htons(IPPROTO_ICMPV6) +
-				   bpf_htons(sizeof(*icmp) + ICMP_INNER_V6) +
-				   sum_words((__be32 *)icmp, (sizeof(*icmp) + ICMP_INNER_V6) / 4));
+				   bpf_htons(sizeof(*icmp) + quote) +
+				   sum_words((__be32 *)icmp, (sizeof(*icmp) + quote) / 4));
 	return 0;
+}
+
+static __always_inline int reject_icmp4_tell(struct __sk_buff *skb, const struct packet *p, __be32 source,
+					     const struct reject_message *m)
+{
+	if (p->tuple.proto == IPPROTO_TCP)
+		return reject_icmp4(skb, p, source, m, ICMP_INNER_V4 + ICMP_INNER_TCP);
+	return reject_icmp4(skb, p, source, m, ICMP_INNER_V4);
+}
+
+static __always_inline int reject_icmp6_tell(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
+					     const struct reject_message *m)
+{
+	if (p->tuple.proto == IPPROTO_TCP && p->l4 == ETH_HLEN + sizeof(struct ipv6_header))
+		return reject_icmp6(skb, p, source, m, ICMP_INNER_V6 + ICMP_INNER_TCP);
+	return reject_icmp6(skb, p, source, m, ICMP_INNER_V6);
 }
 
 /* Which answer a reason asks for. */
@@ -236,11 +257,12 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 	if (answer.reset && p->tuple.proto == IPPROTO_TCP)
 		return reject_tcp(skb, p);
 	if (p->family == FAMILY_V4) {
+		const struct reject_message m = {answer.type4, answer.code4, mtu};
 		__be32 router = pod ? config.gateway_ipv4_be : config.node_ipv4_be;
 
-		return reject_icmp4(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be, answer.type4,
-				    answer.code4, mtu);
+		return reject_icmp4_tell(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be, &m);
 	} else {
+		const struct reject_message m = {answer.type6, answer.code6, mtu};
 		__be32 source[4];
 
 		if (!answer.from_router)
@@ -249,8 +271,7 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 			copy_addr6(source, config.gateway_ipv6_be);
 		else
 			copy_addr6(source, config.node_ipv6_be);
-		return reject_icmp6(skb, p, source, answer.type6,
-				    answer.code6, mtu);
+		return reject_icmp6_tell(skb, p, source, &m);
 	}
 }
 

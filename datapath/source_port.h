@@ -63,7 +63,10 @@ static __always_inline bool port_shared(const struct work *w, __u32 port, __u32 
 {
 	__u32 hash = (port >> 4) * 0x9e3779b1u ^ (w->fwd.content.owner + 1) * 0x85ebca6bu;
 
+	hash ^= hash >> 15;
 	hash *= 0xc2b2ae35u;
+	hash ^= hash >> 13;
+	hash *= 0x27d4eb2fu;
 	return count < PORT_RANGE_SHARED || hash >> 30;
 }
 
