@@ -440,24 +440,44 @@ ABI_SIZE(struct socket_origin, 20);
 
 /* ------------------------------------------------------------------ fragments */
 
-/* LRU hash `fragments`: the ports that a first fragment carried (RFC 791, RFC 8200 4.5). */
+/* What names the fragments of one datagram. */
 struct fragment_key {
-	struct polder_addr saddr;
-	struct polder_addr daddr;
-	__be32 id_be;
-	__u8 proto; /* 0 for IPv6: a later fragment does not tell */
-	__u8 zone;
-	__u16 pad;
+	union {
+		struct {
+			struct polder_addr saddr;
+			struct polder_addr daddr;
+			__be32 id_be;
+			__u8 proto; /* 0 for IPv6: a later fragment does not tell */
+			__u8 zone;
+			__u16 pad;
+		};
+		__u64 words[5];
+	};
 };
 ABI_SIZE(struct fragment_key, 40);
-struct fragment_ports {
+
+/*
+ * Array `fragments`: the ports that a first fragment carried (RFC 791, RFC 8200 4.5). A datagram may stand in any way of the set
+ * that its hash names. Written under `seq` like an entry of the flow table. The owner is who the datagram is held for or against: the pod
+ * that sends it, else the pod or the node that it is for. Where a set is full, who has most in it gives way.
+ */
+struct fragment_entry { /* one cache line */
+	struct fragment_key key;
+	__u32 seq;
+	__u32 ticks; /* when the first came; valid for FRAGMENT_TIMEOUT */
 	__be16 sport_be;
 	__be16 dport_be;
-	__u32 ticks; /* when the first came; valid for FRAGMENT_TIMEOUT */
+	__u16 owner; /* FRAGMENT_OWNER(); 0: the place is free */
 	__u8 proto;
-	__u8 pad[3];
+	__u8 pad[9];
 };
-ABI_SIZE(struct fragment_ports, 12);
+ABI_SIZE(struct fragment_entry, 64);
+#define FRAGMENT_WAYS 8
+struct fragment_set {
+	struct fragment_entry way[FRAGMENT_WAYS];
+};
+#define FRAGMENT_OWNER(zone, slot) ((__u16)((zone) << 13 | ((slot) + 1)))
+#define FRAGMENT_OWNER_NODE POLDER_MAX_PODS /* as a slot */
 #define FRAGMENT_TIMEOUT 30
 
 /* ------------------------------------------------------------------ control, counters, events */
@@ -496,7 +516,8 @@ struct drop_counter {
 	X(FRAGMENTS_TRACKED, "fragments_tracked", "First fragments remembered")                    \
 	X(FLOWS_RESTAMPED, "flows_restamped", "Flows that were judged again with the same outcome") \
 	X(FLOWS_DOUBLED, "flows_doubled", "Judgements given up because another CPU had the same flow") \
-	X(NEXT_HOPS_MADE, "next_hops_made", "Next hops learnt from the kernel's routes and neighbours")
+	X(NEXT_HOPS_MADE, "next_hops_made", "Next hops learnt from the kernel's routes and neighbours") \
+	X(FRAGMENTS_EVICTED, "fragments_evicted", "First fragments forgotten early for newer ones")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,
@@ -580,5 +601,6 @@ struct datapath_config {
 	__be32 pod_mask_ipv6_be[2];
 	__u32 stack_mark;   /* set on what a pod sends to the node's stack; without it the stack
 			       forwards nothing of a pod */
+	__u32 fragment_sets; /* a power of two */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

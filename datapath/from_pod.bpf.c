@@ -18,8 +18,8 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	result = check_pod_source(p, pod);
 	if (unlikely(result))
 		return result;
-	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
-		result = fragment_track(p);
+	if (unlikely(p->flags & PACKET_LATER_FRAGMENT)) {
+		result = fragment_complete(p);
 		if (result)
 			return result;
 	}
@@ -31,7 +31,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		result = follow_icmp_error(skb, p, flow, ZONE_POD, family);
 	else
-		result = follow_flow(skb, p, flow, ZONE_POD, family);
+		result = fragment_follow(skb, p, follow_flow(skb, p, flow, ZONE_POD, family));
 	/* The node's stack forwards nothing from a pod but what was judged here. */
 	if (result == TC_ACT_OK)
 		skb->mark |= config.stack_mark;

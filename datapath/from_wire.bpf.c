@@ -63,8 +63,8 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		result = for_a_pod(p);
 		return result > 0 ? -REASON_ROUTER_MESSAGE : result ? result : TC_ACT_OK;
 	}
-	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
-		result = fragment_track(p);
+	if (unlikely(p->flags & PACKET_LATER_FRAGMENT)) {
+		result = fragment_complete(p);
 		if (result)
 			return for_a_pod(p) ? result : TC_ACT_OK;
 	}
@@ -83,7 +83,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
 	}
-	return follow_entry(skb, p, outcome, flow, head, ZONE_WIRE, family);
+	return fragment_follow(skb, p, follow_entry(skb, p, outcome, flow, head, ZONE_WIRE, family));
 }
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)

@@ -51,7 +51,7 @@ MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 
 MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536, 0);
-MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_ports, 8192, 0);
+MAP(fragments, BPF_MAP_TYPE_ARRAY, __u32, struct fragment_set, 1024, 0);
 
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_counter, REASON_COUNT * DROP_DIRECTIONS, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTER_COUNT, 0);

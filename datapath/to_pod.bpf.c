@@ -31,6 +31,7 @@ static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow,
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
+	__u8 zone = p->tuple.zone;
 	struct flow_head *head;
 	int result;
 
@@ -42,15 +43,17 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 		return result;
 	if (family == FAMILY_V4 && unlikely(is_router_message4(p)))
 		return -REASON_ROUTER_MESSAGE;
-	if (unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
-		result = fragment_track(p);
+	if (unlikely(p->flags & PACKET_LATER_FRAGMENT)) {
+		result = fragment_complete(p);
 		if (result)
 			return result;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		return follow_icmp_error(skb, p, flow, ZONE_HOST, family);
 	result = flow_to_pod(p, flow, &head, family);
-	return follow_entry(skb, p, result, flow, head, ZONE_HOST, family);
+	result = follow_entry(skb, p, result, flow, head, ZONE_HOST, family);
+	p->tuple.zone = zone; /* by which the later fragments ask */
+	return fragment_follow(skb, p, result);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)

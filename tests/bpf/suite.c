@@ -24,6 +24,8 @@ static void run_next(void)
 	all_tests[next_test++ % all_count].run();
 }
 
+struct world_options suite_options;
+
 int suite_run(const char *name, const struct suite_test *tests, size_t count)
 {
 	CU_pSuite suite;
@@ -33,7 +35,7 @@ int suite_run(const char *name, const struct suite_test *tests, size_t count)
 		printf("skip %s - loading BPF programs needs root\n", name);
 		return 0;
 	}
-	r = world_open(NULL, &world);
+	r = world_open(&suite_options, &world);
 	if (r < 0) {
 		fprintf(stderr, "%s: cannot load the programs: %s\n", name, strerror(-r));
 		return 1;

@@ -23,6 +23,9 @@ struct suite_test {
 /* Of the program; opened by suite_run(), emptied of flows before each test. */
 extern struct world *world;
 
+/* Of that world; to be set before. */
+extern struct world_options suite_options;
+
 int suite_run(const char *name, const struct suite_test *tests, size_t count);
 #define SUITE_RUN(name, tests) suite_run(name, tests, sizeof(tests) / sizeof((tests)[0]))
 

@@ -271,32 +271,6 @@ static struct frame_spec fragment(struct frame_spec spec, uint16_t offset, uint3
 	return spec;
 }
 
-/* RFC 8200: what is not whole in time is forgotten. */
-static void a_first_fragment_is_remembered_for_a_while_only(void)
-{
-	EACH_VERSION(v)
-	{
-		struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v], IPPROTO_UDP, 21300, 53),
-				  piece;
-		struct fragment_ports ports;
-		struct fragment_key key;
-		struct world_result r;
-
-		piece = fragment(spec, 0, 901);
-		r = send_of_pod(0, &piece);
-		CU_ASSERT(forwarded(&r));
-		CU_ASSERT_EQUAL(bpf_map_get_next_key(world_map(world, "fragments"), NULL, &key), 0);
-		CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "fragments"), &key, &ports),
-				0);
-		ports.ticks -= FRAGMENT_TIMEOUT + 1;
-		world_set(world, "fragments", &key, &ports);
-		piece = fragment(spec, 800, 901);
-		r = send_of_pod(0, &piece);
-		CU_ASSERT(dropped(&r, REASON_FRAGMENT_ORPHAN));
-		world_forget_flows(world);
-	}
-}
-
 /* The node itself may send with any address; the wire then has no part in its packets. */
 static void a_later_fragment_from_the_wire_is_no_piece_of_the_nodes_packet(void)
 {
@@ -456,7 +430,6 @@ int main(void)
 		SUITE_TEST(datagrams_leave_an_endpoint_that_ends_if_there_is_another),
 		SUITE_TEST(pod_without_an_ipv4_address_sends_no_ipv4),
 		SUITE_TEST(ipv4_addresses_do_not_come_as_ipv6),
-		SUITE_TEST(a_first_fragment_is_remembered_for_a_while_only),
 		SUITE_TEST(a_later_fragment_from_the_wire_is_no_piece_of_the_nodes_packet),
 		SUITE_TEST(an_error_about_a_later_fragment_belongs_to_no_flow),
 		SUITE_TEST(class_e_is_no_multicast),

@@ -120,7 +120,7 @@ static void later_fragment_of_a_refused_segment_opens_no_flow(void)
 		CU_ASSERT_EQUAL(r.reason, REASON_NO_FLOW);
 		spec.fragment_offset = 120;
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(dropped(&r, REASON_NO_FLOW));
+		CU_ASSERT(dropped(&r, REASON_FRAGMENT_ORPHAN));
 		spec.fragment_offset = 0;
 		spec.flags = 0;
 		r = send_of_pod(0, &spec);
@@ -189,7 +189,7 @@ static void policy_holds_for_fragments(void)
 		r = send_fragment(v, pod_text[1][v], 5, 0, true, 792);
 		CU_ASSERT(dropped(&r, REASON_NOT_READY));
 		r = send_fragment(v, pod_text[1][v], 5, 800, false, 100);
-		CU_ASSERT(dropped(&r, REASON_NOT_READY));
+		CU_ASSERT(dropped(&r, REASON_FRAGMENT_ORPHAN)); /* only what passed is remembered */
 		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
 	}
 }

@@ -91,6 +91,7 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	memset(config, 0, sizeof(*config));
 	config->flow4_sets = options->flow4_sets ? options->flow4_sets : 1024;
 	config->flow6_sets = options->flow6_sets ? options->flow6_sets : 1024;
+	config->fragment_sets = options->fragment_sets ? options->fragment_sets : 64;
 	memcpy(config->gateway_mac, world_gateway_mac, 6);
 	config->masquerade_port_min =
 		options->masquerade_port_min ? options->masquerade_port_min : 40000;
@@ -151,6 +152,8 @@ static int map_prepare(struct world *world, struct bpf_map *map,
 		return bpf_map__set_max_entries(map, config->flow4_sets);
 	if (!strcmp(name, "flows6") || !strcmp(name, "flow_tags6") || !strcmp(name, "flow_rules6"))
 		return bpf_map__set_max_entries(map, config->flow6_sets);
+	if (!strcmp(name, "fragments"))
+		return bpf_map__set_max_entries(map, config->fragment_sets);
 	return 0;
 }
 
@@ -410,16 +413,16 @@ static void flows_clear(struct world *world, const char *name, size_t set_size)
 
 void world_forget_flows(struct world *world)
 {
-	int fd = world_map(world, "fragments");
-	struct fragment_key key;
+	static const struct fragment_set none;
+	struct bpf_map *map = bpf_object__find_map_by_name(world->objects[HOOK_FROM_POD], "fragments");
 
 	flows_clear(world, "flows4", sizeof(struct flow4_set));
 	flows_clear(world, "flows6", sizeof(struct flow6_set));
 	flows_clear(world, "flow_tags4", sizeof(uint64_t));
 	flows_clear(world, "flow_tags6", sizeof(uint64_t));
 	flows_clear(world, "flow_usage", sizeof(struct flow_usage));
-	while (!bpf_map_get_next_key(fd, NULL, &key))
-		bpf_map_delete_elem(fd, &key);
+	for (uint32_t i = 0; i < bpf_map__max_entries(map); i++)
+		world_set(world, "fragments", &i, &none);
 }
 
 uint64_t world_counter(const struct world *world, enum polder_counter which)

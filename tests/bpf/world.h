@@ -38,6 +38,7 @@ struct world_pod {
 struct world_options {
 	uint32_t flow4_sets;
 	uint32_t flow6_sets;
+	uint32_t fragment_sets;
 	uint16_t masquerade_port_min;
 	uint16_t masquerade_port_max;
 	bool no_masquerade;

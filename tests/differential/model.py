@@ -375,12 +375,16 @@ class Node:
             return (zone, p.proto, p.src, p.dst) + p.ports
         place = (zone, p.src, p.dst, p.frag[3], p.proto if is_ipv4(p.src) else 0)
         if p.frag[0] == 0:
-            if p.frag[2]:
-                self.fragments[place] = (p.proto, p.ports)
-                self.tracked += 1
             return (zone, p.proto, p.src, p.dst) + p.ports
         known = self.fragments.get(place)
         return None if known is None else (zone, known[0], p.src, p.dst) + known[1]
+
+    def remember(self, expected, p, zone):
+        """A first fragment that passed is remembered for those that follow."""
+        if expected.reason is None and p.frag is not None and p.frag[0] == 0 and p.frag[2]:
+            self.fragments[(zone, p.src, p.dst, p.frag[3], p.proto if is_ipv4(p.src) else 0)] = (p.proto, p.ports)
+            self.tracked += 1
+        return expected
 
     def follow_error(self, p, frame, zone, hops):
         """An ICMP error belongs to the flow of the packet that it carries."""
@@ -446,7 +450,7 @@ class Node:
             return expected
         if p.about is not None:
             return self.follow_error(p, frame, POD, True)
-        return self.follow(p, frame, key, link, answer, True)
+        return self.remember(self.follow(p, frame, key, link, answer, True), p, POD)
 
     def pod_source(self, at, p):
         v4 = is_ipv4(p.src)
@@ -458,7 +462,7 @@ class Node:
         if reason:
             return reason
         if v4:
-            if p.proto == ICMP and p.type in (5, 9) and not later_piece(p):
+            if p.proto == ICMP and p.type in (5, 9, 10) and not later_piece(p):
                 return 'router_message'
             return 'multicast' if multicast(p.dst) or p.dst == MAPPED else None
         if multicast(p.dst) or p.dst >> 118 == 0x3fa or p.dst == 0:
@@ -515,7 +519,7 @@ class Node:
                 return expected
             if not local:
                 return expected
-        return self.follow(p, frame, key, link, answer, True)
+        return self.remember(self.follow(p, frame, key, link, answer, True), p, WIRE)
 
     def to_pod(self, link, ingress, p, frame, answer):
         expected = Expected()
@@ -542,7 +546,7 @@ class Node:
             answered = self.flows.get((HOST,) + key[1:])
             if answered is not None and answered.reply:
                 key = (HOST,) + key[1:]
-        return self.follow(p, frame, key, ingress, answer, False)
+        return self.remember(self.follow(p, frame, key, ingress, answer, False), p, zone)
 
     def to_wire(self, p, frame):
         """The node's own packet: is its port that of a masqueraded flow towards the same peer?"""
