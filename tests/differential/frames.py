@@ -179,7 +179,7 @@ def icmp_about(p, frame, source, kind4, kind6):
     """An ICMP error of the (type, code) for the family, about the frame."""
     v4 = is_ipv4(p.src)
     kind, code = kind4 if v4 else kind6
-    quote = (28 if v4 else 48) + (12 if p.proto == TCP else 0)
+    quote = (28 if v4 else 48) + (12 if p.proto == TCP and (v4 or frame[20] == TCP) else 0)
     body = ICMP_HEADER.pack(kind, code, 0, 0, 0) + frame[14:14 + quote]
     proto = ICMP if v4 else ICMPV6
     check = checksum(body, 0 if v4 else pseudo(source, p.src, ICMPV6, len(body)))
