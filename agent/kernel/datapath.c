@@ -44,21 +44,21 @@ static const struct {
 /* TC programs: of pods' links, then of uplinks. Those that stand behind run when those before them
  * are gone. */
 struct tc_program {
-	enum datapath_hook hook;
 	const char *name;
+	enum datapath_hook hook;
 	bool egress, behind;
 };
 
 static const struct tc_program pod_programs[] = {
-	{DATAPATH_FROM_POD, "from_pod", false, false},
-	{DATAPATH_TO_POD, "to_pod", true, false},
-	{DATAPATH_CLOSED, "closed_from_pod", false, true},
-	{DATAPATH_CLOSED, "closed_to_pod", true, true},
+	{"from_pod", DATAPATH_FROM_POD, false, false},
+	{"to_pod", DATAPATH_TO_POD, true, false},
+	{"closed_from_pod", DATAPATH_CLOSED, false, true},
+	{"closed_to_pod", DATAPATH_CLOSED, true, true},
 };
 
 static const struct tc_program wire_programs[] = {
-	{DATAPATH_FROM_WIRE, "from_wire", false, false},
-	{DATAPATH_TO_WIRE, "to_wire", true, false},
+	{"from_wire", DATAPATH_FROM_WIRE, false, false},
+	{"to_wire", DATAPATH_TO_WIRE, true, false},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
