@@ -59,6 +59,7 @@ void config_defaults(struct config *config)
 		.max_addresses = 131072,
 		.max_policy_entries = 262144,
 		.events_per_second = 10000,
+		.rejects_per_second = 1000,
 		.log_level = LOG_LEVEL_INFO,
 	};
 	if (is_cgroup2("/sys/fs/cgroup/unified"))

@@ -38,6 +38,7 @@ struct config {
 	uint32_t max_policy_entries; /* --max-policy-entries (each policy map), default 262144 */
 	uint16_t pod_mtu;        /* --pod-mtu; 0: the uplink's */
 	uint32_t events_per_second; /* --events-per-second for each CPU, default 10000; 0: no limit */
+	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default 1000; 0: no limit */
 	enum log_level log_level; /* --log-level, default info */
 };
 

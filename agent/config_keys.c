@@ -472,6 +472,12 @@ static int set_pod_mtu(struct config *config, const char *text, struct config_so
 	return 0;
 }
 
+static int set_rejects_per_second(struct config *config, const char *text,
+				  struct config_source *source)
+{
+	return set_u32(&config->rejects_per_second, text, 0, 10000000, source);
+}
+
 static int set_events_per_second(struct config *config, const char *text,
 				 struct config_source *source)
 {
@@ -553,6 +559,8 @@ const struct config_key config_keys[] = {
 	 set_pod_mtu, NULL},
 	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",
 	 set_events_per_second, NULL},
+	{"rejects-per-second", FORM_NUMBER, "N", "RST and ICMP sent by each link; 0: no limit (default 1000)",
+	 set_rejects_per_second, NULL},
 	{"log-level", FORM_TEXT, "error|warning|info|debug", "what is logged (default info)",
 	 set_log_level, NULL},
 };

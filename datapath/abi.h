@@ -488,7 +488,7 @@ struct control {
 	__u32 events;          /* enum event_mask: what somebody listens to */
 	__u32 events_per_second; /* for each CPU; 0: no limit */
 	__u32 flow_share[2];   /* entries (IPv4, IPv6) that a pod may have once the table is over three quarters full; 0: no limit */
-	__u32 pad;
+	__u32 rejects_per_second; /* RST and ICMP made for each pod link and each uplink; 0: no limit */
 	__u64 hash_seed[2];    /* drawn when the map is made; never changed, flows are placed by it */
 };
 ABI_SIZE(struct control, 40);
@@ -517,7 +517,8 @@ struct drop_counter {
 	X(FLOWS_RESTAMPED, "flows_restamped", "Flows that were judged again with the same outcome") \
 	X(FLOWS_DOUBLED, "flows_doubled", "Judgements given up because another CPU had the same flow") \
 	X(NEXT_HOPS_MADE, "next_hops_made", "Next hops learnt from the kernel's routes and neighbours") \
-	X(FRAGMENTS_EVICTED, "fragments_evicted", "First fragments forgotten early for newer ones")
+	X(FRAGMENTS_EVICTED, "fragments_evicted", "First fragments forgotten early for newer ones") \
+	X(REJECTS_LIMITED, "rejects_limited", "Refusals that were not sent: more than the link may have")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,

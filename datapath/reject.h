@@ -39,6 +39,7 @@ struct reject_message {
 };
 
 #define REJECT_TTL 64
+#define REJECT_UPLINKS 64 /* budgets for uplinks, by their number */
 
 static __always_inline void swap_macs(struct ethhdr *eth)
 {
@@ -276,6 +277,40 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 }
 
 /*
+ * Array `reject_budgets`, one in each object: tokens for what is sent back by a link. Who is asked to answer forged packets without end would
+ * otherwise do so at the cost of whoever they name. CPUs share a link's tokens without a lock: one more or less is no harm.
+ */
+struct reject_budget {
+	__u64 refilled_ns;
+	__u64 tokens;
+};
+MAP(reject_budgets, BPF_MAP_TYPE_ARRAY, __u32, struct reject_budget, POLDER_MAX_PODS + REJECT_UPLINKS, 0);
+
+static __always_inline bool reject_within_budget(const struct packet *p, __u32 link)
+{
+	const struct control *control = control_get();
+	__u32 place = p->tuple.zone == ZONE_POD ? link % POLDER_MAX_PODS : POLDER_MAX_PODS + link % REJECT_UPLINKS;
+	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budgets, &place);
+	__u64 now;
+
+	if (!control || !budget)
+		return false;
+	if (!control->rejects_per_second)
+		return true;
+	now = bpf_ktime_get_ns();
+	if (now - budget->refilled_ns > 1000000000ULL) {
+		budget->refilled_ns = now;
+		budget->tokens = control->rejects_per_second;
+	}
+	if (!budget->tokens) {
+		count_up(COUNTER_REJECTS_LIMITED);
+		return false;
+	}
+	budget->tokens--;
+	return true;
+}
+
+/*
  * The one exit for what is not forwarded from a pod or the wire: count, tell the agent, answer the sender if the
  * reason asks for it.
  */
@@ -289,9 +324,8 @@ static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int r
 
 	if (reason <= 0 || reason >= REASON_COUNT)
 		reason = REASON_INTERNAL;
-	if (p->family && reject_answer_for(reason, &answer)) {
+	if (p->family && reject_answer_for(reason, &answer) && reject_within_budget(p, link))
 		told = reject_make(skb, p, reason, reason == REASON_TOO_BIG ? p->mtu : 0) == 0;
-	}
 	drop_count(link, p, reason, told ? VERDICT_REJECT : VERDICT_DROP);
 	if (!told)
 		return TC_ACT_SHOT;

@@ -289,6 +289,7 @@ static int prepare_control(struct maps *maps, const struct config *config)
 		return -EIO;
 	control->hash_seed[0] |= 1;
 	control->events_per_second = config->events_per_second;
+	control->rejects_per_second = config->rejects_per_second;
 	control->events = 0;
 	if (!control->generation)
 		__atomic_store_n(&control->generation, 2, __ATOMIC_SEQ_CST);

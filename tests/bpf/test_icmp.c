@@ -278,6 +278,40 @@ static void no_error_about_an_error(void)
 	}
 }
 
+/* Answers to forged packets are sent to whoever they name. */
+static void refusals_of_a_link_are_limited(void)
+{
+	EACH_VERSION(v)
+	{
+		uint64_t limited = world_counter(world, COUNTER_REJECTS_LIMITED);
+		struct frame_spec spec = spec_of_pod(v, v, outside[v], IPPROTO_UDP, 9100, 53), other, wire;
+		struct world_result r;
+		int sent = 0;
+
+		world->control.rejects_per_second = 10;
+		world_move_generation(world, 0);
+		spec.ttl = 1;
+		for (int i = 0; i < 100; i++) {
+			r = send_of_pod(v, &spec);
+			CU_ASSERT(r.reason == REASON_TTL_EXPIRED && r.drops == 1);
+			sent += r.verdict == TC_ACT_REDIRECT;
+		}
+		CU_ASSERT(sent >= 10 && sent <= 20); /* the second may turn over once */
+		CU_ASSERT_EQUAL(world_counter(world, COUNTER_REJECTS_LIMITED) - limited, 100 - sent);
+		/* Another pod and the wire have their own. */
+		other = spec_of_pod(2, v, outside[v], IPPROTO_UDP, 9100, 53);
+		other.ttl = 1;
+		r = send_of_pod(2, &other);
+		CU_ASSERT(told(&r, REASON_TTL_EXPIRED));
+		wire = spec_of_wire(outside[v], pod_text[0][v], IPPROTO_UDP, 9100, 53);
+		wire.ttl = 1;
+		r = send_of_wire(&wire);
+		CU_ASSERT(told(&r, REASON_TTL_EXPIRED));
+		world->control.rejects_per_second = 0;
+		world_move_generation(world, 0);
+	}
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -293,6 +327,7 @@ int main(void)
 		SUITE_TEST(too_big_is_answered_with_the_mtu),
 		SUITE_TEST(too_big_through_a_service_names_the_service),
 		SUITE_TEST(no_error_about_an_error),
+		SUITE_TEST(refusals_of_a_link_are_limited),
 	};
 
 	return SUITE_RUN("ICMP", tests);

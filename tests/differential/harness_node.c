@@ -152,6 +152,7 @@ static int configure(struct harness *h, const json_t *request)
 	config_defaults(&h->config);
 	h->config = trial_config_small(&h->config, entries);
 	h->config.masquerade = masquerade;
+	h->config.rejects_per_second = 0;
 	h->config.masquerade_port_min = port_min;
 	h->config.masquerade_port_max = port_max;
 	h->config.pod_mtu = h->mtu;

@@ -125,6 +125,7 @@ static void defaults_hold_without_any_option(void)
 	CU_ASSERT(config.flows_v4 == 131072 && config.flows_v6 == 65536);
 	CU_ASSERT(config.max_services == 65536 && config.max_backends == 262144);
 	CU_ASSERT(config.max_addresses == 131072 && config.max_policy_entries == 262144);
+	CU_ASSERT(config.rejects_per_second == 1000);
 	CU_ASSERT(config.events_per_second == 10000 && config.pod_mtu == 0);
 	CU_ASSERT(config.log_level == LOG_LEVEL_INFO);
 	CU_ASSERT(config.pod_cidr_v4.length == 0 && config.pod_cidr_v6.length == 0);
