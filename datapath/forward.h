@@ -3,6 +3,7 @@
 #pragma once
 
 #include "follow.h"
+#include "fragment_id.h"
 #include "rewrite.h"
 
 /*
@@ -104,6 +105,9 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	if (result)
 		return result;
 	result = rewrite(skb, p, f, true, zone, family);
+	if (zone == ZONE_POD && unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
+	    f->state & FLOW_TRANSLATED && !result)
+		result = fragment_id_rewrite(skb, p);
 	if (result)
 		return result;
 	known = f->hop >= NEXT_HOP_UPLINKS && f->last == now_ticks();

@@ -205,6 +205,36 @@ static void the_last_entry_of_another_is_not_taken(void)
 	}
 }
 
+static uint32_t id_of(const struct world_result *r, enum suite_version v)
+{
+	const uint8_t *at = r->out.bytes + (v == V4 ? 14 + 4 : 14 + 40 + 4);
+
+	return v == V4 ? (uint32_t)at[0] << 8 | at[1]
+		       : (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Behind the node's address the pieces of two pods' datagrams must not meet. */
+static void masqueraded_fragments_of_two_pods_keep_apart(void)
+{
+	EACH_VERSION(v)
+	{
+		struct world_result first = send_piece(0, v, outside[v], 9, 0),
+				    later = send_piece(0, v, outside[v], 9, 800),
+				    other = send_piece(1, v, outside[v], 9, 0),
+				    next = send_piece(0, v, outside[v], 10, 0);
+
+		CU_ASSERT(forwarded(&first) && forwarded(&later) && forwarded(&other) && forwarded(&next));
+		CU_ASSERT_EQUAL(id_of(&first, v), id_of(&later, v));
+		CU_ASSERT_NOT_EQUAL(id_of(&first, v), id_of(&other, v));
+		CU_ASSERT_NOT_EQUAL(id_of(&first, v), id_of(&next, v));
+		CU_ASSERT_NOT_EQUAL(id_of(&first, v), 9);
+		/* Pods' own addresses need no such thing. */
+		first = send_piece(0, v, remote_pod[v], 9, 0);
+		CU_ASSERT(forwarded(&first) && id_of(&first, v) == 9);
+		reset();
+	}
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -215,6 +245,7 @@ int main(void)
 		SUITE_TEST(a_flood_from_the_wire_leaves_the_pods_own_fragments),
 		SUITE_TEST(what_is_denied_is_not_remembered),
 		SUITE_TEST(the_last_entry_of_another_is_not_taken),
+		SUITE_TEST(masqueraded_fragments_of_two_pods_keep_apart),
 	};
 
 	suite_options.fragment_sets = TEST_SETS;

@@ -36,11 +36,12 @@ class Entry:
 class Expected:
     """`reason` None: let through. `frame` None: not told. `maybe`: dropping for this reason is as right. `moved`: redirected."""
 
-    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'entry', 'maybe', 'moved')
+    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'entry', 'maybe', 'moved', 'masked')
 
     def __init__(self, reason=None, refused=False, frame=None, verdicts=(None, None)):
         self.reason, self.refused, self.frame, self.verdicts = reason, refused, frame, verdicts
         self.created, self.entry, self.maybe, self.moved = False, None, None, False
+        self.masked = None  # a fragment whose id is the node's choice
 
 
 def reversed_ports(proto, sport, dport):
@@ -84,6 +85,7 @@ class Node:
         self.gateway = {True: parse(links['gateway_v4']), False: parse(links['gateway_v6'])}
         self.node_ranges = []
         self.flows, self.fragments = {}, {}
+        self.masks = {}       # (pod, peer): what the ids of its fragments are changed by
         self.connected = {}   # link: Attachment
         self.by_address = {}  # address: link
         self.epoch = 1
@@ -347,7 +349,17 @@ class Node:
                 smac, dmac = self.gateway_mac, self.connected[entry.link].mac
         expected.frame = frames.build(p, entry.src, entry.dst, entry.sport, entry.dport, p.ttl - 1 if hop else None, smac,
                                       dmac, carried)
+        translated = (entry.src, entry.dst, entry.sport, entry.dport) != key[2:]
+        if p.frag is not None and key[0] == POD and entry.action == TO_WIRE and translated:
+            expected.masked = p
         return expected
+
+    def unmask(self, p, frame):
+        """The frame with the id that the pod gave its fragments: the node changes it by a number that only the pod and its peer decide."""
+        seen = frames.fragment_id(p, frame)
+        given = p.frag[3] & 0xffff if is_ipv4(p.src) else p.frag[3]
+        mask = self.masks.setdefault((p.src, p.dst), seen ^ given)
+        return frames.with_fragment_id(p, frame, given) if seen ^ given == mask else frame
 
     def refuse(self, expected, reason, p, frame, zone, hops):
         """Dropped; and is the sender told? Only on the two hooks where packets come in (`hops`)."""
