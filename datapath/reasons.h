@@ -43,7 +43,7 @@
 	X(TTL_EXPIRED, "ttl_expired", "time to live or hop limit used up; the sender is told")     \
 	X(TOO_BIG, "packet_too_big", "larger than the way out allows; the sender is told")         \
 	X(ICMP_NO_FLOW, "icmp_error_without_flow", "an ICMP error about a packet of no known flow") \
-	X(UNKNOWN_POD, "no_such_pod", "an address of the node's pod range that no pod has")        \
+	X(UNKNOWN_POD, "no_such_pod", "an address of the node's pod range that no pod has; a pod is told") \
 	X(PORT_COLLISION, "port_collision", "a socket of the node uses the port of a translated flow") \
 	X(REWRITE, "rewrite_failed", "the kernel refused to change the packet")                    \
 	X(REJECT_FAILED, "reject_failed", "no answer could be made for the sender")                \

@@ -225,6 +225,9 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 	case REASON_NO_FLOW:
 		*answer = (struct reject_answer){true, false, 3, 3, 1, 4};
 		return true;
+	case REASON_UNKNOWN_POD:
+		*answer = (struct reject_answer){false, true, 3, 1, 1, 3};
+		return true;
 	case REASON_TTL_EXPIRED:
 		*answer = (struct reject_answer){false, true, 11, 0, 3, 0};
 		return true;
@@ -252,8 +255,8 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 		return -1;
 	if (reason == REASON_TOO_BIG && !(p->flags & PACKET_DONT_FRAGMENT))
 		return -1;
-	/* A pod learns at once that its connection is lost; the outside learns nothing about the node. */
-	if (reason == REASON_NO_FLOW && p->tuple.zone != ZONE_POD)
+	/* A pod learns at once that its connection is lost, or goes nowhere; the outside learns nothing about the node. */
+	if ((reason == REASON_NO_FLOW || reason == REASON_UNKNOWN_POD) && p->tuple.zone != ZONE_POD)
 		return -1;
 	if (answer.reset && p->tuple.proto == IPPROTO_TCP)
 		return reject_tcp(skb, p);

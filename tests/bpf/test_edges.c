@@ -379,7 +379,7 @@ static void a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie(void)
 		CU_ASSERT(forwarded(&r));
 		world->trie_only = true;
 		r = attempt(0, v, v == V4 ? "10.1.0.78" : "fd00:1::78", 80);
-		CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+		CU_ASSERT(told(&r, REASON_UNKNOWN_POD));
 		world_set_address(world, v == V4 ? "10.1.0.78" : "fd00:1::78", v == V4 ? 32 : 128, &entry);
 		r = attempt(0, v, v == V4 ? "10.1.0.78" : "fd00:1::78", 80);
 		CU_ASSERT(forwarded(&r));
@@ -393,7 +393,7 @@ static void an_address_that_ends_like_a_pods_is_not_the_pods(void)
 {
 	struct world_result r = attempt(0, V6, "fd00:1::1:12", 80);
 
-	CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+	CU_ASSERT(told(&r, REASON_UNKNOWN_POD));
 	r = attempt(0, V6, "fd00:1::12", 80);
 	CU_ASSERT(forwarded(&r));
 }
@@ -409,7 +409,7 @@ static void a_cleared_element_says_nothing(void)
 	world_set(world, "local_pods", &index, &cleared);
 	unset_address("10.1.0.12");
 	r = attempt(0, V4, "10.1.0.12", 80);
-	CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+	CU_ASSERT(told(&r, REASON_UNKNOWN_POD));
 	world_set(world, "local_pods", &index, &before);
 	world_set_address(world, "10.1.0.12", 32, &before.entry);
 	r = attempt(0, V4, "10.1.0.12", 80);

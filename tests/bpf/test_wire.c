@@ -122,7 +122,9 @@ static void address_without_pod_is_dropped(void)
 		CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
 		spec = spec_of_pod(0, v, v == V4 ? "10.1.0.99" : "fd00:1::99", IPPROTO_TCP, 1, 2);
 		r = send_of_pod(0, &spec);
-		CU_ASSERT(dropped(&r, REASON_UNKNOWN_POD));
+		CU_ASSERT(told(&r, REASON_UNKNOWN_POD));
+		CU_ASSERT_EQUAL(seen(&r).icmp_type, v == V4 ? 3 : 1);
+		CU_ASSERT_EQUAL(seen(&r).icmp_code, v == V4 ? 1 : 3); /* the host, the address is unreachable */
 	}
 }
 

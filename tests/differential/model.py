@@ -369,6 +369,9 @@ class Node:
         if reason == 'ttl_expired':
             source = (self.gateway if zone == POD else self.address)[is_ipv4(p.src)]
             kinds = (11, 0), (3, 0)
+        elif reason == 'no_such_pod' and zone == POD:
+            source = self.gateway[is_ipv4(p.src)]
+            kinds = (3, 1), (1, 3)
         elif reason in REFUSED_BY_DESTINATION and (reason != 'tcp_without_flow' or zone == POD):
             if p.proto == TCP:
                 if not p.flags & RST:
