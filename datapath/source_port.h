@@ -7,8 +7,8 @@
 /* The second half of the tries also takes ports of flows that are closed or were answered once, see pair_reply_tuple(). */
 #define PORT_TRIES 64
 #define PORT_TRIES_WHEN_FULL 8
-/* Steps between tries: ports that lie close together tend to be taken together. */
-#define PORT_STEP 127
+/* Small enough to try them all, one after the other. */
+#define PORT_RANGE_SMALL PORT_TRIES
 /* In a range at least this large a pod gets three quarters of the ports towards a peer: which, is hashed. */
 #define PORT_RANGE_SHARED 1024
 
@@ -80,6 +80,21 @@ static __always_inline void port_search_begin(struct work *w, __u8 family)
 }
 
 /*
+ * The place in a range of `count` ports that a try leads to. In a large range each try is anywhere: searches that step from one port to
+ * the next run into what searches before them have taken.
+ */
+static __always_inline __u32 port_place(__u32 try, __u32 count)
+{
+	if (count <= PORT_RANGE_SMALL)
+		return try % count;
+	try *= 0x9e3779b1u;
+	try ^= try >> 15;
+	try *= 0x85ebca6bu;
+	try ^= try >> 13;
+	return try % count;
+}
+
+/*
  * The contents with the port of the try numbered `i`: without masquerade the sender's own is the first choice. 0, PAIR_AGAIN: this
  * one is not the pod's to take; -reason: all have been tried.
  */
@@ -98,7 +113,7 @@ __noinline int port_next(__u32 i, __u8 family)
 			WRITE_ONCE(*full, now_ticks());
 		return -REASON_NAT_PORTS;
 	}
-	port = first + (w->port_at + i * (count > PORT_TRIES ? PORT_STEP : 1)) % count;
+	port = first + port_place(w->port_at + i, count);
 	if (!i && !(w->flags & WORK_MASQUERADE))
 		port = bpf_ntohs(w->fwd.tuple.sport_be);
 	else if (w->fwd.tuple.zone == ZONE_POD && !port_shared(w, port, count))

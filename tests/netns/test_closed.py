@@ -4,6 +4,8 @@
 import glob
 import json
 import os
+import signal
+from contextlib import contextmanager
 
 from lib.netns import run
 from lib.objects import labels, policy
@@ -35,15 +37,45 @@ def setup(world):
                      (world.a, world.denied.ips[family], 8080, "timeout"))
 
 
+# Programs at a link, tcx ingress and egress: the kernel ends a link some time after its pin went.
+COUNT = """import ctypes, sys
+libbpf, count = ctypes.CDLL("libbpf.so.1"), ctypes.c_uint32(64)
+ids, found = (ctypes.c_uint32 * 64)(), []
+for hook in (46, 47):
+    count.value = 64
+    found.append(count.value if libbpf.bpf_prog_query(int(sys.argv[1]), hook, 0, None, ids, ctypes.byref(count)) == 0 else 0)
+print(sum(found))"""
+
+
+def programs_at(world, ifindex):
+    return int(world.n1.netns.run("python3", "-c", COUNT, str(ifindex)).stdout)
+
+
+@contextmanager
+def nobody_repairs(world):
+    """The agent looks every 5 s: it sleeps until what is tried has been tried."""
+    process = world.n1.agent.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 def take_programs(world, pod, *names):
     """As a foreign hand would: the links' pins with tcx, the filters with clsact."""
     link = pod.host_link
     ifindex = world.n1.netns.ifindex(link)
+    tcx = world.n1.agent.options.get("attach") != "clsact"
+    before = programs_at(world, ifindex) if tcx else 0
     if world.n1.agent.options.get("attach") != "clsact":
         for name in names or ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod"):
             found = glob.glob(f"{world.n1.bpffs}/v*/links/{name}-{ifindex}")
             assert found, f"no pin of {name}"
             os.unlink(found[0])
+        gone = len(names or ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod"))
+        wait_until(lambda: programs_at(world, ifindex) == before - gone,
+                   lambda: f"{before - gone} programs at {link}, there are {programs_at(world, ifindex)}", 5, 0.02)
     elif not names:
         world.n1.netns.run("tc", "qdisc", "del", "dev", link, "clsact")
     for name in names if world.n1.agent.options.get("attach") == "clsact" else ():
@@ -101,7 +133,7 @@ def repaired(world, pod, family):
 @each_family
 @limit(30)
 def test_pod_without_from_pod_reaches_nobody_until_it_is_back(world, family):
-    with world.n1.agent.dropping("no_program"), Nowhere(world):
+    with world.n1.agent.dropping("no_program"), nobody_repairs(world), Nowhere(world):
         take_programs(world, world.a, "from_pod")
         shout(world, world.a, family)
     repaired(world, world.a, family)
@@ -110,7 +142,7 @@ def test_pod_without_from_pod_reaches_nobody_until_it_is_back(world, family):
 @each_family
 @limit(30)
 def test_pod_without_any_program_reaches_nobody_until_they_are_back(world, family):
-    with Nowhere(world):
+    with nobody_repairs(world), Nowhere(world):
         take_programs(world, world.a)
         shout(world, world.a, family)
     repaired(world, world.a, family)
@@ -119,7 +151,7 @@ def test_pod_without_any_program_reaches_nobody_until_they_are_back(world, famil
 @each_family
 @limit(30)
 def test_nothing_of_the_nodes_stack_reaches_a_pod_without_to_pod(world, family):
-    with world.n1.agent.dropping("no_program"), Capture(world.denied.netns) as capture:
+    with world.n1.agent.dropping("no_program"), nobody_repairs(world), Capture(world.denied.netns) as capture:
         take_programs(world, world.denied, "to_pod")
         sock = world.n1.socket(2 if family == 4 else 10, 2)
         with sock:
