@@ -254,18 +254,26 @@ static __always_inline int judge_source(struct work *w, struct judgement *j, __u
 {
 	const struct address_entry *from;
 	const struct pod_entry *pod = NULL;
+	__u32 flags = 0, link = 0;
 
 	if (w->fwd.tuple.zone == ZONE_POD && w->source_link) {
 		pod = pod_of_link(w->source_link);
 	} else {
 		from = address_find(&w->src);
-		j->source_identity = from ? from->identity[parity] : IDENTITY_WORLD;
+		j->source_identity = IDENTITY_WORLD;
+		/* Joined with other questions, "is it there?" becomes arithmetic that Linux 6.1 does not follow. */
+		if (from) {
+			j->source_identity = from->identity[parity];
+			flags = from->flags;
+			link = from->ifindex;
+		}
+		barrier();
 		/* What has an address of this node did not come from the wire. */
-		if (direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) && from && from->flags & ADDRESS_LOCAL)
+		if (direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) && flags & ADDRESS_LOCAL)
 			return -REASON_MARTIAN;
-		if (from && from->flags & ADDRESS_POD && from->flags & ADDRESS_LOCAL) {
-			w->source_link = from->ifindex;
-			pod = pod_of_link(from->ifindex);
+		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
+			w->source_link = link;
+			pod = pod_of_link(link);
 		}
 	}
 	if (pod)

@@ -17,20 +17,19 @@ static char last_words[2048];
 
 static int remember(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	char text[sizeof(last_words)];
-	size_t used = strlen(last_words), length;
+	size_t room = sizeof(last_words) - 1, used = strlen(last_words), length, kept;
+	char *text;
 
-	if (level == LIBBPF_DEBUG)
+	if (level == LIBBPF_DEBUG || vasprintf(&text, format, arguments) < 0)
 		return 0;
-	length = (size_t)vsnprintf(text, sizeof(text), format, arguments);
-	if (length >= sizeof(text))
-		length = sizeof(text) - 1;
-	if (used + length >= sizeof(last_words)) {
-		memmove(last_words, last_words + length, sizeof(last_words) - length);
-		used = used > length ? used - length : 0;
+	length = strlen(text);
+	kept = length < room ? length : room;
+	if (used + kept > room) {
+		memmove(last_words, last_words + used + kept - room, room - kept);
+		used = room - kept;
 	}
-	if (used + length < sizeof(last_words))
-		memcpy(last_words + used, text, length + 1);
+	memcpy(last_words + used, text + length - kept, kept + 1);
+	free(text);
 	return 0;
 }
 
