@@ -182,7 +182,7 @@ def only_v4(case):
             step['packets'] = [packet for packet in step['packets'] if 'of' in packet or
                                (':' not in packet['to'] and packet.get('hook') in ('from_pod', 'from_wire', 'to_pod'))]
             for packet in step['packets']:
-                if packet.get('proto') == ICMP and packet.get('type') in (13, 14, 17):
+                if packet.get('proto') == ICMP and packet.get('type') in (5, 10, 13, 14, 17, 18):
                     packet['type'] = 40  # those have answers in IPv4 alone
     return case
 

@@ -477,7 +477,7 @@ class Node:
         if reason:
             return reason
         if v4:
-            if p.proto == ICMP and p.type in (5, 9, 10) and not later_piece(p):
+            if router_message(p):
                 return 'router_message'
             return 'multicast' if multicast(p.dst) or p.dst == MAPPED else None
         if multicast(p.dst) or p.dst >> 118 == 0x3fa or p.dst == 0:
@@ -515,8 +515,11 @@ class Node:
         if (p.dst == self.address[v4] and p.about is None and not later_piece(p) and
                 not self.ports[0] <= port <= self.ports[1]):
             return expected
-        key = self.key_of(p, WIRE)
         local = self.for_a_pod(p.dst)
+        if router_message(p):
+            expected.reason = local if isinstance(local, str) else 'router_message' if local else None
+            return expected
+        key = self.key_of(p, WIRE)
         if key is None:
             if local:
                 expected.reason = 'fragment_without_first'
@@ -543,12 +546,14 @@ class Node:
         if expected.reason:
             return expected
         if neighbourly(p):
-            expected.reason = 'nd_other' if ingress else None
+            expected.reason = 'router_message' if p.type in (134, 137) else 'nd_other' if ingress else None
             expected.frame = frame
             return expected
         # The node's own address it may have: the node may translate.
         from_elsewhere = ingress and ingress not in self.connected and p.src != self.address[is_ipv4(p.src)]
         expected.reason = self.wire_source(p) if from_elsewhere else impossible(p)
+        if not expected.reason and router_message(p):
+            expected.reason = 'router_message'
         if expected.reason:
             return expected
         key = self.key_of(p, zone)
@@ -649,6 +654,11 @@ def is_syn(p):
 def later_piece(p):
     """Has no transport header."""
     return p.frag is not None and p.frag[0] > 0
+
+
+def router_message(p):
+    """Redirects, router advertisements and solicitations (RFC 792, RFC 1256)."""
+    return p.proto == ICMP and p.type in (5, 9, 10) and not later_piece(p) and is_ipv4(p.src)
 
 
 def neighbourly(p):

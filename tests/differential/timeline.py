@@ -260,7 +260,7 @@ class Timeline:
             if chance(rng, 15):
                 packet['type'] = 0 if v4 else 129
         elif kind < 0.96:
-            packet.update(proto=ICMP if v4 else ICMPV6, type=rng.choice([13, 14, 17, 40] if v4 else [127, 144, 200]))
+            packet.update(proto=ICMP if v4 else ICMPV6, type=rng.choice([5, 10, 13, 14, 17, 18, 40] if v4 else [127, 144, 200]))
         else:
             packet.update(proto=rng.choice([47, 50, 4 if v4 else 41, 253]))
         packet['payload'] = rng.choice([0, 0, 1, 12, 33, 200])
@@ -290,6 +290,9 @@ class Timeline:
                               src=self.outside_source(v4))
                 if packet['hook'] == 'to_pod':
                     packet['ingress'] = 'other'
+                    own = [text for text in local if (':' not in text) == v4]
+                    if not self.plain and own and chance(rng, 30):  # a pod's, that the node's stack has sent on
+                        packet.update(ingress='pod', src=rng.choice(own))
         self.protocol(packet, ':' not in to)
         self.flows.append([self.ids, packet['proto'], 0])
         self.oddities(packet, ':' not in to)
@@ -369,6 +372,8 @@ class Timeline:
             packet['way'] = ('reply', 'forward', 'forward', 'reply')[at % 4]
             flow[2] += 1
         packet['payload'] = rng.choice([0, 5, 100])
+        if packet['way'] == 'reply' and not self.plain and chance(rng, 4):
+            packet['stack'] = 'other'
         if kind > 0.97 and proto in (TCP, UDP):
             packet['payload'] = 400
             packet['frag'] = rng.choice([[0, 64, True, number], [64, 64, True, number], [128, 40, False, number]])

@@ -31,6 +31,11 @@ class Difference(Exception):
         self.what, self.step, self.packet = what, step, packet
 
 
+def links_of_stack(spec, links):
+    """By which link an answer came that the node's stack forwards; 0: it was the node's own, or came by the wire."""
+    return links[spec['stack']] if 'stack' in spec else 0
+
+
 class Sent:
     """A packet that others can follow."""
 
@@ -222,7 +227,9 @@ class Trial:
                 return None
             src = parse(spec['src'])
             smac, dmac = self.node.gateway_mac, self.node.connected[link].mac
-            ingress = self.harness.node['other'] if spec.get('ingress') == 'other' else 0
+            ingress = {'other': self.harness.node['other'], 'pod': self.node.by_address.get(src)}.get(spec.get('ingress'), 0)
+            if ingress is None:
+                return None
         else:
             src, link = parse(spec['src']), self.harness.node['uplink']
             ingress = 0 if hook == 'to_wire' else link
@@ -268,7 +275,7 @@ class Trial:
         entry = self.node.flows.get(key)
         ingress = first.ingress
         if spec['way'] == 'reply':
-            ingress = 0
+            ingress = links_of_stack(spec, self.harness.node)
             if entry is not None:
                 key = twin(key, entry)
             else:
@@ -320,8 +327,8 @@ class Trial:
                 return None
             return 'from_pod', link, link, node.connected[link].mac, node.gateway_mac
         link = node.by_address.get(dst)
-        if zone == HOST or (ingress and ingress == links['other']):
-            if link is None:
+        if zone == HOST or (ingress and ingress != links['uplink']):
+            if link is None or (zone == HOST and ingress and ingress not in (links['other'], links['uplink'])):
                 return None
             return 'to_pod', link, ingress, node.gateway_mac, node.connected[link].mac
         return 'from_wire', links['uplink'], links['uplink'], ROUTER_MAC, UPLINK_MAC
