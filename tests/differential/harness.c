@@ -236,6 +236,8 @@ static int answer(struct harness *h, const json_t *request)
 	json_unpack((json_t *)request, "{s?s}", "op", &op);
 	if (h->trial && strcmp(op, "run") == 0)
 		r = harness_run(h, request, stdin, reply, &bytes, &size);
+	else if (h->trial && strcmp(op, "race") == 0)
+		r = harness_race(h, request, stdin, reply, &bytes, &size);
 	else
 		r = perform(h, op, request, reply);
 	if (r < 0) {

@@ -36,6 +36,37 @@ void harness_close(struct harness *h);
 int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers,
 		size_t *ret_size);
 
+/* As protocol.md says. `flags`: of a race, the number of the CPU. */
+struct packet_record {
+	uint8_t hook;
+	uint8_t flags;
+	uint16_t length;
+	uint32_t link;
+	uint32_t ingress;
+	uint32_t mark;
+} __attribute__((packed));
+
+struct answer_record {
+	int32_t result;
+	uint8_t reason;
+	uint8_t direction;
+	uint8_t verdict;
+	uint8_t flags;
+	uint32_t egress_rule;
+	uint32_t ingress_rule;
+	uint32_t source_identity;
+	uint32_t destination_identity;
+	uint32_t egress_ruleset;
+	uint32_t ingress_ruleset;
+	struct polder_addr backend;
+	__be16 backend_port_be;
+	uint16_t length;
+} __attribute__((packed));
+
+/* harness_race.c: the same on two CPUs at once. */
+int harness_race(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers,
+		 size_t *ret_size);
+
 /* harness_questions.c */
 int harness_rules(struct harness *h, const json_t *request, json_t *reply);
 int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply);

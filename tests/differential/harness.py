@@ -75,21 +75,27 @@ class Harness:
 
     def run(self, records):
         """`records`: (hook number, link, ingress link, frame). Returns their answers."""
+        return self.run_records({'op': 'run'}, [(*record, 0) for record in records])
+
+    def race(self, records, move, delay):
+        """The same, each record with its CPU, 0 or 1. `move`: the generation changes meanwhile."""
+        return self.run_records({'op': 'race', 'move': move, 'delay': delay}, records)
+
+    def run_records(self, request, records):
         parts = []
-        for hook, link, ingress, frame in records:
-            parts.append(PACKET.pack(hook, 0, len(frame), link, ingress, 0))
+        for hook, link, ingress, frame, flags in records:
+            parts.append(PACKET.pack(hook, flags, len(frame), link, ingress, 0))
             parts.append(frame)
         data = b''.join(parts)
         try:
-            self.process.stdin.write(json.dumps({'op': 'run', 'count': len(records), 'bytes': len(data)}).encode() +
-                                     b'\n')
+            self.process.stdin.write(json.dumps(dict(request, count=len(records), bytes=len(data))).encode() + b'\n')
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError as error:
             raise HarnessError(f'the harness has ended (status {self.process.wait()})') from error
         head = self.receive()
         if not head.get('ok'):
-            raise HarnessError(f'run: {head.get("error")}')
+            raise HarnessError(f'{request["op"]}: {head.get("error")}')
         data = self.process.stdout.read(head['bytes'])
         return list(self.unpack(data, head['count']))
 

@@ -9,34 +9,8 @@
 
 #define BATCH_MAX (1u << 30)
 
-struct packet_record {
-	uint8_t hook;
-	uint8_t flags;
-	uint16_t length;
-	uint32_t link;
-	uint32_t ingress;
-	uint32_t mark;
-} __attribute__((packed));
-
 #define ANSWER_JUDGED 1
 #define ANSWER_OPENED 2
-
-struct answer_record {
-	int32_t result;
-	uint8_t reason;
-	uint8_t direction;
-	uint8_t verdict;
-	uint8_t flags;
-	uint32_t egress_rule;
-	uint32_t ingress_rule;
-	uint32_t source_identity;
-	uint32_t destination_identity;
-	uint32_t egress_ruleset;
-	uint32_t ingress_ruleset;
-	struct polder_addr backend;
-	__be16 backend_port_be;
-	uint16_t length;
-} __attribute__((packed));
 
 static_assert(sizeof(struct packet_record) == 16, "as protocol.md says");
 static_assert(sizeof(struct answer_record) == 52, "as protocol.md says");
