@@ -184,16 +184,31 @@ __noinline int flow_search(struct flow_tuple *t, __u64 hash, struct flow_copy *c
 	return family == FAMILY_V4 ? flow_search_in(t, hash, FAMILY_V4, copy) : flow_search_in(t, hash, FAMILY_V6, copy);
 }
 
-/* A writer needs some ten ns, each try at least as many: who holds an entry for longer is not running. */
 #define FLOW_BUSY_TRIES 64
+#define FLOW_BUSY_WAITS 16
 
-/* The same, and a writer that is met is waited for. FLOW_BUSY: in vain. */
-static __always_inline int flow_lookup(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
+/* Searches until the writer that was met is done. FLOW_BUSY: in vain. */
+__noinline int flow_wait(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
 {
 	int outcome = FLOW_BUSY, i;
 
+	if (!t || !copy)
+		return FLOW_ABSENT;
 	for (i = 0; i < FLOW_BUSY_TRIES && outcome == FLOW_BUSY; i++)
 		outcome = flow_search(t, hash, copy, family);
+	return outcome;
+}
+
+/*
+ * The same, and a writer that is met is waited for: it needs some ten ns, who searches for a source port about a microsecond, each try some
+ * ten ns. Who holds an entry for 1,024 of them is not running. FLOW_BUSY: in vain.
+ */
+static __always_inline int flow_lookup(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
+{
+	int outcome = flow_search(t, hash, copy, family), i;
+
+	for (i = 0; i < FLOW_BUSY_WAITS && unlikely(outcome == FLOW_BUSY); i++)
+		outcome = flow_wait(t, hash, copy, family);
 	return outcome;
 }
 
