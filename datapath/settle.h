@@ -80,24 +80,27 @@ static __always_inline __u32 settle_own(struct work *w, __u8 family)
 	return w->flags & WORK_OVER_SHARE;
 }
 
-/* fwd's place first: of two CPUs with one flow only one goes on. 0, -reason or PAIR_AGAIN. */
+/* Of two CPUs with one flow only one gets the first place, and goes on. 0, -reason or PAIR_AGAIN. */
 static __always_inline int settle_write(packet_context *ctx, struct work *w, struct flow_copy *flow, bool new_port,
 					__u8 family)
 {
 	__u32 own = settle_own(w, family);
-	int result = flow_take(&w->fwd, own, family);
+	/* Both sides of one flow may begin it at once: in one order, so that one of the two CPUs gets both places. */
+	bool reply_first = !new_port && w->rev.hash < w->fwd.hash;
+	struct flow_side *first = reply_first ? &w->rev : &w->fwd;
+	int result = flow_take(first, own, family);
 
 	if (result)
 		return take_failed(result, own);
 	if (new_port) {
 		result = port_take(ctx, w, family);
 	} else {
-		result = flow_take(&w->rev, own, family);
+		result = flow_take(reply_first ? &w->fwd : &w->rev, own, family);
 		if (result)
 			result = take_failed(result, own);
 	}
 	if (result) {
-		flow_leave(&w->fwd, family);
+		flow_leave(first, family);
 		return result;
 	}
 	settle_fill(flow, family);
