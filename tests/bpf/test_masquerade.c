@@ -199,6 +199,44 @@ static void masquerade_ports_exhausted_is_counted(void)
 	with_ports(40000, 40003, exhaust);
 }
 
+/* The only port's connection is closed, and idle for so many ticks: may another pod have it? */
+static bool next_pod_gets_the_port_after(uint16_t sport, uint32_t ticks)
+{
+	struct frame_spec spec = spec_of_pod(0, V4, outside[V4], IPPROTO_TCP, sport, 80), back;
+	struct world_result r = send_of_pod(0, &spec);
+	struct flow_tuple tuple;
+
+	CU_ASSERT(forwarded(&r));
+	back = spec_of_answer(-1, &r, TCP_FIN_FLAG | TCP_ACK_FLAG);
+	spec.tcp_flags = TCP_FIN_FLAG | TCP_ACK_FLAG;
+	r = send_of_wire(&back);
+	CU_ASSERT(forwarded(&r));
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r));
+	tuple = world_tuple(&spec, ZONE_POD);
+	world_flow_age(world, &tuple, ticks);
+	tuple = world_tuple(&back, ZONE_WIRE);
+	world_flow_age(world, &tuple, ticks);
+	spec = spec_of_pod(1, V4, outside[V4], IPPROTO_TCP, sport, 80);
+	r = send_of_pod(1, &spec);
+	CU_ASSERT(forwarded(&r) || dropped(&r, REASON_NAT_PORTS));
+	return forwarded(&r);
+}
+
+static void wait_for_closed(void)
+{
+	CU_ASSERT(!next_pod_gets_the_port_after(6300, 0));
+	world_forget_flows(world);
+	CU_ASSERT(!next_pod_gets_the_port_after(6301, FLOW_TIMEOUT_LEAST - 2));
+	world_forget_flows(world);
+	CU_ASSERT(next_pod_gets_the_port_after(6302, FLOW_TIMEOUT_LEAST + 2));
+}
+
+static void port_of_a_closed_connection_is_not_taken_at_once(void)
+{
+	with_ports(40000, 40000, wait_for_closed);
+}
+
 static void avoid_socket(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(41001)};
@@ -235,6 +273,7 @@ int main(void)
 		SUITE_TEST(sctp_cannot_be_masqueraded),
 		SUITE_TEST(nodes_socket_may_not_take_a_flows_port),
 		SUITE_TEST(masquerade_ports_exhausted_is_counted),
+		SUITE_TEST(port_of_a_closed_connection_is_not_taken_at_once),
 		SUITE_TEST(keeps_off_the_ports_of_the_nodes_sockets),
 	};
 
