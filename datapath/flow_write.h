@@ -150,32 +150,37 @@ static __always_inline void flow_retire(const struct flow_head *head, __u32 set,
 		flow_rules_retire(set, way, head->packets, head->bytes, family);
 }
 
-static __always_inline void flow_free(const struct flow_copy *copy, __u8 family)
+/* False: it is not what was seen any more. */
+static __always_inline bool flow_free(const struct flow_copy *copy, __u8 family)
 {
 	struct flow_head *head = flow_head_at(copy->set, copy->way, family);
 
 	if (!head || !flow_claim(head, copy->seq))
-		return;
+		return false;
 	flow_retire(head, copy->set, copy->way, family);
 	flow_usage_count(head->owner, -1, family);
 	flow_clear(head, copy->set, copy->way, family);
+	return true;
 }
 
-/* Frees the entry that `copy` is of, and the other direction's. */
+/*
+ * Frees the entry that `copy` is of, then the other direction's. Who finds the first one changed was not the first to end the flow: what
+ * stands in the other place may be a new one's.
+ */
 __noinline int flow_end(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u8 family)
 {
+	bool found;
+
 	if (!t || !copy || !other)
 		return 0;
-	if (flow_other_side(t, copy, other, family) == FLOW_FOUND) {
-		if (family == FAMILY_V4)
+	found = flow_other_side(t, copy, other, family) == FLOW_FOUND;
+	if (family == FAMILY_V4) {
+		if (flow_free(copy, FAMILY_V4) && found)
 			flow_free(other, FAMILY_V4);
-		else
+	} else {
+		if (flow_free(copy, FAMILY_V6) && found)
 			flow_free(other, FAMILY_V6);
 	}
-	if (family == FAMILY_V4)
-		flow_free(copy, FAMILY_V4);
-	else
-		flow_free(copy, FAMILY_V6);
 	return 0;
 }
 
