@@ -143,25 +143,6 @@ def build(p, src=None, dst=None, sport=None, dport=None, ttl=None, smac=None, dm
                          0x0800 if is_ipv4(src) else 0x86dd) + frame
 
 
-def fragment_id(p, frame):
-    if is_ipv4(p.src):
-        return int.from_bytes(frame[18:20], 'big')
-    at = transport_offset(p)
-    return int.from_bytes(frame[at - 4:at], 'big')
-
-
-def with_fragment_id(p, frame, ident):
-    """The frame with another id, and a header checksum that is as wrong or right as before."""
-    if not is_ipv4(p.src):
-        at = transport_offset(p)
-        return frame[:at - 4] + ident.to_bytes(4, 'big') + frame[at:]
-    end = transport_offset(p)
-    right = checksum(frame[14:24] + bytes(2) + frame[26:end]) == int.from_bytes(frame[24:26], 'big')
-    header = frame[14:18] + ident.to_bytes(2, 'big') + frame[20:24]
-    check = checksum(header + bytes(2) + frame[26:end]) if right else 0
-    return frame[:14] + header + check.to_bytes(2, 'big') + frame[26:]
-
-
 def transport_offset(p):
     if is_ipv4(p.src):
         return 34 + len(p.options)
@@ -198,7 +179,7 @@ def icmp_about(p, frame, source, kind4, kind6):
     """An ICMP error of the (type, code) for the family, about the frame."""
     v4 = is_ipv4(p.src)
     kind, code = kind4 if v4 else kind6
-    quote = (28 if v4 else 48) + (12 if p.proto == TCP and (v4 or frame[20] == TCP) else 0)
+    quote = (28 if v4 else 48) + (12 if p.proto == TCP and (v4 or transport_offset(p) == 54) else 0)
     body = ICMP_HEADER.pack(kind, code, 0, 0, 0) + frame[14:14 + quote]
     proto = ICMP if v4 else ICMPV6
     check = checksum(body, 0 if v4 else pseudo(source, p.src, ICMPV6, len(body)))

@@ -180,7 +180,7 @@ class Node:
         if stale is not None and not answer.flags & JUDGED:
             return self.still(stale, out, seen)
         if masquerade or hairpin or not self.is_free(twin(fwd, out), fwd):
-            if proto not in (TCP, UDP, ICMP, ICMPV6):
+            if not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
                 return 'nat_unsupported_protocol'
             out.sport = self.source_port(p, fwd, out, old, reply, masquerade, answer)
         if fwd[0] == POD:
@@ -258,7 +258,7 @@ class Node:
             return old.sport
         if not masquerade and free(fwd[4]):
             return fwd[4]
-        if reply or later_piece(p) or nameless(p) or (answer.verdict != 1 and p.ttl <= 1):
+        if reply or later_piece(p) or (answer.verdict != 1 and p.ttl <= 1):
             return None  # taken, but not to be seen in this answer
         if answer.verdict != 1:
             raise Choice(f'no source port was found: reason {answer.reason}')
@@ -315,7 +315,7 @@ class Node:
             entry = result
         else:
             expected.verdicts = entry.verdicts
-        if entry.sport is None and answer.verdict == 1 and not later_piece(p) and not nameless(p):
+        if entry.sport is None and answer.verdict == 1 and not later_piece(p):
             self.learn_port(p, key, entry, answer)
         expected.entry = entry
         self.track(p, key, entry)
@@ -659,11 +659,6 @@ def later_piece(p):
 def router_message(p):
     """Redirects, router advertisements and solicitations (RFC 792, RFC 1256)."""
     return p.proto == ICMP and p.type in (5, 9, 10) and not later_piece(p) and is_ipv4(p.src)
-
-
-def nameless(p):
-    """An ICMP message without an identifier that could be another one."""
-    return p.proto in ECHO and not p.is_echo
 
 
 def neighbourly(p):

@@ -7,7 +7,7 @@ import copy
 import frames
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, is_ipv4
 from harness import HOOKS, JUDGED, OK, REDIRECT, SHOT
-from model import Choice
+from model import HOST, POD, WIRE, Choice, is_syn, twin
 from timeline import NODES, Timeline
 from trial import Difference, Trial
 from worlds import OUTSIDE, chance
@@ -15,6 +15,7 @@ from worlds import OUTSIDE, chance
 MOST_STATES = 200  # that are followed at once
 BATCHES = 40       # of each world
 DELAYS = 1500      # turns of an empty loop: about the time of one packet
+ZONES = {'from_pod': POD, 'from_wire': WIRE, 'to_pod': HOST}
 TCP_FLAGS = [ACK, ACK, ACK, SYN | ACK, FIN | ACK, FIN | ACK, RST, SYN]
 
 
@@ -86,6 +87,7 @@ class Race(Trial):
         happened = {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)}
         self.busy += happened.pop('flow_busy', 0)
         self.cases += len(seen)
+        self.batch, self.moving = seen, bool(step.get('move'))
         self.states = self.explain(seen, happened)
         if not self.states:
             raise Difference('no order of the packets explains what became of them\n' + '\n'.join(map(self.tell, seen)) +
@@ -139,6 +141,8 @@ class Race(Trial):
         """(state, counts) behind the packet for each way in which the model gives the answer that there was."""
         for answer in one.answers(self.world):
             node = copy_of(state)
+            if self.moving and one.packet.about is not None:
+                node.epoch += 1  # it may meet a flow that is not judged anew yet
             node.answered = 'pod_not_ready' if 'pod_not_ready' in happened else None
             self.node = node
             try:
@@ -146,14 +150,27 @@ class Race(Trial):
             except Choice:
                 continue
             reason = expected.reason
+            if self.in_between(state, one, answer, happened):
+                yield state, add(counted, 'tcp_without_flow')
             if expected.maybe and answer.result == SHOT:
                 reason = expected.maybe
             elif expected.maybe == 'pass' and answer.result == OK and answer.frame == one.frame:
-                yield node, counted
+                yield state, counted
                 continue
             elif not self.fits(one, expected, answer):
                 continue
-            yield node, add(add(counted, reason), 'created' if expected.created else None)
+            yield node if one.packet.about is None else state, add(add(counted, reason), 'created' if expected.created else None)
+
+    def in_between(self, state, one, answer, happened):
+        """While the other CPU opens a closed connection anew, there is none for a moment: what still belongs to the old one is refused."""
+        if one.packet.proto != TCP or is_syn(one.packet) or answer.verdict == 1 or not happened.get('tcp_without_flow'):
+            return False
+        key = (ZONES[one.hook], TCP, one.packet.src, one.packet.dst) + one.packet.ports
+        entry = state.flows.get(key)
+        return entry is not None and entry.closed and any(
+            is_syn(other.packet) and other.cpu != one.cpu and
+            (ZONES[other.hook], TCP, other.packet.src, other.packet.dst) + other.packet.ports in (key, twin(key, entry))
+            for other in self.batch)
 
     def fits(self, one, expected, answer):
         if expected.refused:
