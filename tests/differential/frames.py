@@ -143,6 +143,25 @@ def build(p, src=None, dst=None, sport=None, dport=None, ttl=None, smac=None, dm
                          0x0800 if is_ipv4(src) else 0x86dd) + frame
 
 
+def fragment_id(p, frame):
+    if is_ipv4(p.src):
+        return int.from_bytes(frame[18:20], 'big')
+    at = transport_offset(p)
+    return int.from_bytes(frame[at - 4:at], 'big')
+
+
+def with_fragment_id(p, frame, ident):
+    """The frame with another id, and a header checksum that is as wrong or right as before."""
+    if not is_ipv4(p.src):
+        at = transport_offset(p)
+        return frame[:at - 4] + ident.to_bytes(4, 'big') + frame[at:]
+    end = transport_offset(p)
+    right = checksum(frame[14:24] + bytes(2) + frame[26:end]) == int.from_bytes(frame[24:26], 'big')
+    header = frame[14:18] + ident.to_bytes(2, 'big') + frame[20:24]
+    check = checksum(header + bytes(2) + frame[26:end]) if right else 0
+    return frame[:14] + header + check.to_bytes(2, 'big') + frame[26:]
+
+
 def transport_offset(p):
     if is_ipv4(p.src):
         return 34 + len(p.options)
