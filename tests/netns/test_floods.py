@@ -113,6 +113,12 @@ def test_many_short_questions_leave_room_for_all_new_flows(world, family):
     assert not agent.dropped_since(before).get("flow_table_full"), agent.dropped_since(before)
 
 
+def enough(answered, asked, agent, before):
+    """All but what sockets lost on a machine that is busy: Polder refused hardly any for want of a port, and none for room."""
+    dropped = agent.dropped_since(before)
+    return answered >= asked * 0.97 and dropped.get("nat_ports_exhausted", 0) <= asked * 0.001 and not dropped.get("flow_table_full")
+
+
 @each_family
 @limit(150)
 def test_more_questions_to_one_resolver_within_a_minute_than_there_are_ports(world, family):
@@ -122,7 +128,7 @@ def test_more_questions_to_one_resolver_within_a_minute_than_there_are_ports(wor
     before, begun = agent.drops_by_reason(), time.monotonic()
     try:
         first = ask_once(world.a, resolver, [(1024 + n, address, 5400) for n in range(half)], family)
-        assert first >= half * 0.999, f"{first} of {half}: {agent.dropped_since(before)}"
+        assert enough(first, half, agent, before), f"{first} of {half}: {agent.dropped_since(before)}"
 
         def over():
             """All of the first are older than 31 s: real time has to go by."""
@@ -132,7 +138,7 @@ def test_more_questions_to_one_resolver_within_a_minute_than_there_are_ports(wor
         took = time.monotonic() - begun
     finally:
         resolver.close()
-    assert second >= half * 0.999, f"{second} of {half}, {took:.0f} s: {agent.dropped_since(before)}"
+    assert enough(second, half, agent, before), f"{second} of {half}, {took:.0f} s: {agent.dropped_since(before)}"
     assert took < 60, f"the machine is too slow for this test: {took:.0f} s"
 
 
@@ -201,7 +207,8 @@ def expect_neighbours_live(world, family, process):
     finally:
         for connection in standing:
             connection.close()
-    assert len(failed) <= tried * 0.001, \
+    # Some probes are late when the flood has the processor: a thousandth is what may fail, five what cannot be told from that.
+    assert len(failed) <= max(5, tried * 0.001), \
         f"{len(failed)} of {tried} new flows failed: {failed[:3]}; dropped: {agent.dropped_since(before)}"
 
 
@@ -275,8 +282,9 @@ def test_resets_that_polder_makes_are_fewer_than_what_provokes_them(world, famil
     def is_reset(seen):
         return seen.proto == packets.TCP and (seen.sport, seen.dport) == (7, 45_000) and seen.flags & packets.RST
     with Capture(source.netns) as capture:
-        send_frame(source, frame)
-        capture.wait(is_reset, "the RST for one segment")
+        # What came before may have used up this second's RSTs.
+        wait_until(lambda: send_frame(source, frame) or capture.read() or capture.matching(is_reset),
+                   "the RST for one segment", 5, 0.2)
         for _ in range(count // 200):
             send_frame(source, frame, count=200)
             capture.read()
