@@ -282,7 +282,8 @@ __noinline int flow_other_side(struct flow_tuple *t, struct flow_copy *copy, str
 {
 	const struct control *control = control_get();
 	struct flow_scratch *scratch = flow_scratch_get();
-	int outcome;
+	int outcome = FLOW_BUSY, i;
+	__u64 hash;
 
 	if (!t || !copy || !other || !control || !scratch)
 		return FLOW_ABSENT;
@@ -290,7 +291,10 @@ __noinline int flow_other_side(struct flow_tuple *t, struct flow_copy *copy, str
 		flow_twin(t, copy, FAMILY_V4, &scratch->twin);
 	else
 		flow_twin(t, copy, FAMILY_V6, &scratch->twin);
-	outcome = flow_lookup(&scratch->twin, tuple_hash(&scratch->twin, family, control), other, family);
+	hash = tuple_hash(&scratch->twin, family, control);
+	/* Not by flow_wait(): one call more is more than the stack of Linux 6.1 has room for. */
+	for (i = 0; i < FLOW_BUSY_TRIES && outcome == FLOW_BUSY; i++)
+		outcome = flow_search(&scratch->twin, hash, other, family);
 	if (outcome != FLOW_FOUND)
 		return outcome;
 	if (family == FAMILY_V4)
