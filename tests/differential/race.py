@@ -15,8 +15,14 @@ from worlds import OUTSIDE, chance
 MOST_STATES = 200  # that are followed at once
 BATCHES = 40       # of each world
 DELAYS = 1500      # turns of an empty loop: about the time of one packet
+LOST_IN = 2000     # of so many packets one may end a world that way
+BUSY_IN = 2000     # of so many packets one may meet a writer that is not running: its CPU has an interrupt, or is the host's
 ZONES = {'from_pod': POD, 'from_wire': WIRE, 'to_pod': HOST}
 TCP_FLAGS = [ACK, ACK, ACK, SYN | ACK, FIN | ACK, FIN | ACK, RST, SYN]
+
+
+class Lost(Exception):
+    """What became of a connection that ended meanwhile is that of no order: nothing more can be said of this world."""
 
 
 class Seen:
@@ -62,7 +68,7 @@ class Race(Trial):
 
     def __init__(self, harness):
         super().__init__(harness)
-        self.busy = 0
+        self.busy, self.lost = 0, 0
 
     def run(self, case):
         self.states = None
@@ -85,10 +91,13 @@ class Race(Trial):
             one.learn(answer)
         after = self.totals()
         happened = {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)}
-        self.busy += happened.pop('flow_busy', 0)
+        self.busy += happened.get('flow_busy', 0)
         self.cases += len(seen)
         self.batch, self.moving = seen, bool(step.get('move'))
         self.states = self.explain(seen, happened)
+        if not self.states and self.ends_at_once(seen):
+            self.lost += 1
+            raise Lost()
         if not self.states:
             raise Difference('no order of the packets explains what became of them\n' + '\n'.join(map(self.tell, seen)) +
                              f'\n  counted: {happened}')
@@ -96,6 +105,14 @@ class Race(Trial):
             for state in self.states:
                 state.epoch += 1
         self.node = self.states[0]
+
+    @staticmethod
+    def ends_at_once(seen):
+        """One CPU ends or begins a connection anew while the other one goes on with it: a segment may find it half ended."""
+        tcp = [one for one in seen if one.packet.proto == TCP and one.packet.about is None]
+        return any(one.packet.flags & (SYN | FIN | RST) and one.cpu != other.cpu and
+                   (one.packet.src in (other.packet.src, other.packet.dst) or one.packet.dst in (other.packet.src, other.packet.dst))
+                   for one in tcp for other in tcp)
 
     def make(self, step):
         seen = []
@@ -150,6 +167,8 @@ class Race(Trial):
             except Choice:
                 continue
             reason = expected.reason
+            if answer.verdict == 0 and happened.get('flow_busy'):
+                yield state, add(counted, 'flow_busy')  # see BUSY_IN
             if self.in_between(state, one, answer, happened):
                 yield state, add(counted, 'tcp_without_flow')
             if expected.maybe and answer.result == SHOT:
@@ -251,6 +270,8 @@ class Races:
         if chance(rng, 75) or not local:
             packet.update(hook='from_pod', to=self.world.destination())
             packet['from'] = rng.choice(sorted(self.maker.attached))
+            if packet['to'] in self.maker.attached[packet['from']][3]:  # what a pod sends to itself stays with it
+                packet['to'] = rng.choice([text for text in OUTSIDE if (':' in text) == (':' in packet['to'])])
         else:
             to = rng.choice(local)
             sources = OUTSIDE if chance(rng, 60) else NODES[:1] + NODES[4:5]
