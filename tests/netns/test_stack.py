@@ -304,15 +304,6 @@ def test_egress_of_a_pod_holds_for_the_pod_behind_a_published_port(world, family
 
 
 @each_family
-def test_egress_of_a_pod_holds_where_the_node_masquerades(world, family):
-    to_node = peers(*blocks(world.n1), key="to")
-    with publish(world.n1, PORTS, world.b, masquerade=True):
-        world.policies(egress("out", labels(app="a"), "default", [to_node]))
-        world.expect(*published_cells(world, family, "timeout", world.a),
-                     *published_cells(world, family, "open", world.outside, world.n1))
-
-
-@each_family
 def test_node_that_masquerades_lends_its_own_right_to_nobody(world, family):
     """The node's processes always reach its pods; what it forwards under its own address does not."""
     with publish(world.n1, PORTS, world.b, masquerade=True):
