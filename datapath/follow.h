@@ -194,10 +194,13 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 		follow_mark(&p->tuple, flow, bits, p->family);
 	if (flow->last && flow->last != now && flow->action == FLOW_TO_WIRE)
 		result = next_hop_follow(ctx, p, flow);
+	/* Forbidden by a route: the next packet asks again, it does not leave by the way of before. */
+	if (result)
+		return result;
 	head->last = now;
 	head->packets++;
 	head->bytes += p->length;
-	return result;
+	return 0;
 }
 
 /*
