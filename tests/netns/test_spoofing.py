@@ -4,6 +4,8 @@
 import struct
 
 from lib import objects, packets
+from lib.objects import labels
+from lib.policies import ingress
 from lib.runner import each_family
 from lib.traffic import Capture, Connection, ping, reach, send_frame, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
@@ -18,7 +20,7 @@ COUNT = 3
 
 
 def setup(world):
-    world.a, world.b = world.pod("a"), world.pod("b")
+    world.a, world.b = world.pod("a"), world.pod("b", labels={"app": "b"})
     for where in (world.a, world.b, world.node, world.outside):
         world.serve(where, 8080)
         world.serve(where, 5353, "UDP")
@@ -353,7 +355,7 @@ STRANGER_IP = {4: "192.168.77.2", 6: "fd77:77::2"}
 
 @each_family
 def test_address_of_a_pod_by_a_link_that_is_no_uplink_is_dropped(world, family):
-    """The node forwards for a network behind another link: what comes from there is no pod."""
+    """The node forwards for a network behind another link: what comes from there is no pod, and not the node."""
     node, stranger = world.node.netns, world._namespace("stranger")
     forwarding = "net/ipv4/ip_forward" if family == 4 else "net/ipv6/conf/all/forwarding"
     before = node.sysctl_get(forwarding)
@@ -376,12 +378,15 @@ def test_address_of_a_pod_by_a_link_that_is_no_uplink_is_dropped(world, family):
                                                   packets.ethertype_of(packet), packet), count=COUNT)
 
         with Capture(world.b.netns) as capture:
-            forged = [world.a.ips[family]]
-            if family == 6:  # the kernel itself drops its own IPv4 address as a source
-                forged.append(world.node.ips[family])
-            for source in forged:
-                with world.node.agent.dropping("martian_source", COUNT):
-                    send(source)
+            with world.node.agent.dropping("martian_source", COUNT):
+                send(world.a.ips[family])
+            if family == 6:
+                # The kernel itself drops its own IPv4 address as a source. Of IPv6 it may be the node's masquerade: no right of the node's.
+                world.policies(ingress("shut", labels(app="b"), "default"))
+                world.expect((world.a, world.b.ips[6], 8080, "timeout"))
+                with world.node.agent.dropping("policy_denied_ingress", COUNT):
+                    send(world.node.ips[family])
+                world.policies()
             capture.none(lambda p: MARK in p.frame, 0.1)
             send(own)
             capture.wait(lambda p: p.payload == MARK, "the stranger's own datagram")
