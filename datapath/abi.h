@@ -345,12 +345,14 @@ struct flow_rules_set {
 
 /*
  * Array `flow_usage`, beside `pods` and with one element more, the last, for all of them: entries of the flow tables that
- * count for the pod.
+ * count for the pod. In the last one also who was the last that wanted more than its share of a table that is nearly full: its entries
+ * give way to those of others while it holds more.
  */
 struct flow_usage {
 	__u32 entries[2]; /* IPv4, IPv6 */
+	__u32 greedy[2];  /* in the last: 1 + the pod's place; 0: nobody */
 };
-ABI_SIZE(struct flow_usage, 8);
+ABI_SIZE(struct flow_usage, 16);
 
 /* ------------------------------------------------------------------ next hops */
 

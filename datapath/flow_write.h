@@ -30,8 +30,11 @@ struct flow_side {
 
 enum flow_take_result { TAKE_OK, TAKE_AGAIN, TAKE_FULL, TAKE_DOUBLED };
 
-/* How good a way is for being evicted: one of these, then its age. RANK_OVER only if its other side is idle too. */
-enum flow_rank { RANK_NONE, RANK_OVER, RANK_ONE_SHOT, RANK_CLOSED, RANK_UNANSWERED };
+/*
+ * How good a way is for being evicted: one of these, then its age. RANK_OVER only if its other side is idle too; RANK_GREEDY: a live
+ * flow of a pod that holds more than its share.
+ */
+enum flow_rank { RANK_NONE, RANK_OVER, RANK_GREEDY, RANK_ONE_SHOT, RANK_CLOSED, RANK_UNANSWERED };
 
 /* All bits set if `x` is 0, else none. No branch: all ways are alike to the verifier, and to the CPU. */
 static __always_inline __u64 mask_if_zero(__u64 x)
@@ -122,14 +125,31 @@ static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 fa
 /* Is the table nearly full, and does the pod hold more than its share? Then it gets a place only for one of its own. */
 static __always_inline bool flow_over_share(const struct control *control, __u32 owner, __u8 family)
 {
-	__u32 share = control->flow_share[family == FAMILY_V6];
-	const struct flow_usage *all, *own;
+	__u32 which = family == FAMILY_V6, share = control->flow_share[which];
+	struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS);
+	const struct flow_usage *own;
 
-	all = flow_usage_of(POLDER_MAX_PODS);
-	if (!share || !all || all->entries[family == FAMILY_V6] < flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4))
+	if (!share || !all || all->entries[which] < flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4))
 		return false;
 	own = flow_usage_of(owner);
-	return !own || own->entries[family == FAMILY_V6] >= share;
+	if (own && own->entries[which] < share)
+		return false;
+	if (all->greedy[which] != owner + 1)
+		WRITE_ONCE(all->greedy[which], owner + 1);
+	return true;
+}
+
+/* 1 + the pod whose entries give way to others' because it holds more than its share; 0: nobody does. */
+__noinline int flow_greedy(__u8 family)
+{
+	const struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS);
+	const struct control *control = control_get();
+	__u32 greedy;
+
+	if (!all || !control)
+		return 0;
+	greedy = READ_ONCE(all->greedy[family == FAMILY_V6]);
+	return greedy && flow_over_share(control, greedy - 1, family) ? greedy : 0;
 }
 
 /* ------------------------------------------------------------------ freeing */
@@ -274,8 +294,11 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 	return TAKE_OK;
 }
 
-/* The rank of a way, and its age: what nobody answered goes first, then what is closed, then what was answered once. */
-static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 owner, bool own)
+/*
+ * The rank of a way, and its age: what nobody answered goes first, then what is closed, then what was answered once. `only`, `greedy`: 1 +
+ * the one owner whose ways are asked for, and who holds too much; 0: no such.
+ */
+static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 only, __u32 greedy)
 {
 	__u32 age = flow_age(now, head->last), state = head->state, timeout = flow_timeout(flow_proto(flow), state);
 	__u64 fin = FLOW_FIN_ORIG | FLOW_FIN_REPLY, rank, usable;
@@ -284,14 +307,14 @@ static __always_inline __u64 flow_rank(const void *flow, const struct flow_head 
 	rank = mask_if_zero(state & FLOW_REPLIED) & RANK_UNANSWERED;
 	rank |= mask_if_zero(rank) & (mask_if_zero((state & fin) ^ fin) | ~mask_if_zero(state & FLOW_RESET)) & RANK_CLOSED;
 	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) & RANK_ONE_SHOT;
+	rank |= mask_if_zero(rank) & mask_if_zero((head->owner + 1) ^ greedy) & RANK_GREEDY;
 	rank |= mask_if_zero(rank) & mask_if_less(timeout, age) & RANK_OVER;
 	usable = mask_if_zero(READ_ONCE(head->seq) & 1) & ~mask_if_zero(head->generation);
-	if (own)
-		usable &= mask_if_zero(head->owner ^ owner);
+	usable &= mask_if_zero((head->owner + 1) ^ only) | mask_if_zero(only);
 	return (rank << 40 | (__u64)age << 8) & usable & ~mask_if_zero(rank);
 }
 
-static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 now, bool own, __u8 family)
+static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 now, __u32 only, __u32 greedy, __u8 family)
 {
 	__u32 sets = flow_sets(family), i;
 	void *set = flow_set(flow_set_index(side->hash, 0, sets), family), *flow;
@@ -303,7 +326,7 @@ static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 
 		if (!set)
 			return 0;
 		flow = flow_way(set, i, family);
-		rank = flow_rank(flow, flow_head_of(flow, family), now, side->content.owner, own) | i;
+		rank = flow_rank(flow, flow_head_of(flow, family), now, only, greedy) | i;
 		best ^= (best ^ rank) & mask_if_less(best, rank);
 		forget(best, side->hash);
 	}
@@ -311,16 +334,17 @@ static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 
 }
 
 /*
- * The way that is missed least, of both sets; with `own` only one that counts for the same owner. 0: none; else its rank from bit 8 up
- * and its number, from FLOW_WAYS on of the second set.
+ * The way that is missed least, of both sets; `only` and `greedy` as of flow_rank(). 0: none; else its rank from bit 8 up and its number,
+ * from FLOW_WAYS on of the second set.
  */
-__noinline int flow_victim(struct flow_side *side, __u32 own, __u8 family)
+__noinline int flow_victim(struct flow_side *side, __u32 only, __u32 greedy, __u8 family)
 {
 	__u32 now = now_ticks();
 
 	if (!side)
 		return 0;
-	return family == FAMILY_V4 ? flow_victim_of(side, now, own, FAMILY_V4) : flow_victim_of(side, now, own, FAMILY_V6);
+	return family == FAMILY_V4 ? flow_victim_of(side, now, only, greedy, FAMILY_V4)
+				   : flow_victim_of(side, now, only, greedy, FAMILY_V6);
 }
 
 /* One direction was idle for its time: is the other one too? */
@@ -356,9 +380,11 @@ static __always_inline int flow_occupy_first(struct flow_side *side, bool own, _
 
 static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, __u8 family)
 {
-	__u32 best = flow_victim(side, own, family), way = best & (2 * FLOW_WAYS - 1), index, seq;
+	__u32 only = own ? side->content.owner + 1 : 0, greedy = own ? 0 : flow_greedy(family), best, way, index, seq;
 	struct flow_head *head;
 
+	best = flow_victim(side, only, greedy, family);
+	way = best & (2 * FLOW_WAYS - 1);
 	if (!(best >> 8))
 		return TAKE_FULL;
 	index = flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family));

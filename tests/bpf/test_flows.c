@@ -74,6 +74,68 @@ static void table_full_of_established_flows_refuses_new_ones_and_keeps_old(void)
 	with_small_table(full_table);
 }
 
+/* A connection between two pods; why its first packet was refused, 0: it stands. */
+static int connection(int from, int to, enum suite_version v, uint16_t sport)
+{
+	struct frame_spec spec = spec_of_segment(from, v, pod_text[to][v], sport, 80, TCP_SYN_FLAG), back;
+	struct world_result r = send_of_pod(from, &spec), answer;
+
+	if (r.verdict != TC_ACT_REDIRECT)
+		return r.reason;
+	back = spec_of_answer(to, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+	answer = send_of_pod(to, &back);
+	CU_ASSERT(forwarded(&answer));
+	spec.tcp_flags = TCP_ACK_FLAG;
+	r = send_of_pod(from, &spec);
+	CU_ASSERT(forwarded(&r));
+	return 0;
+}
+
+/* Large enough for the count of all entries, of which each CPU tells now and then. */
+#define SHARED_SETS 256
+#define SHARED_WAYS (SHARED_SETS * FLOW_WAYS)
+#define SHARE (SHARED_WAYS / 4)
+
+static void greedy_pod(void)
+{
+	world->control.flow_share[0] = world->control.flow_share[1] = SHARE;
+	world_move_generation(world, 2);
+	EACH_VERSION(v)
+	{
+		int refused = 0, standing = 0, opened = 0, reason;
+
+		/* More than its share while there is room, then no more. */
+		for (int i = 0; i < SHARED_WAYS && !refused; i++) {
+			reason = connection(0, 1, v, 1024 + i);
+			refused = reason == REASON_FLOW_SHARE;
+			opened += !reason;
+		}
+		CU_ASSERT(refused);
+		CU_ASSERT(2 * opened > SHARE);
+		/* Whoever holds less than its share finds a place all the same, in the fullest sets too. */
+		for (int i = 0; i < SHARE / 2 - 1; i++)
+			CU_ASSERT_EQUAL(connection(2, 1, v, 1024 + i), 0);
+		for (int i = 0; i < SHARE / 2 - 1; i++) {
+			struct frame_spec spec = spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG);
+			struct world_result r = send_of_pod(2, &spec);
+
+			standing += forwarded(&r);
+		}
+		CU_ASSERT_EQUAL(standing, SHARE / 2 - 1);
+	}
+}
+
+static void flows_of_a_pod_over_its_share_give_way_to_those_of_others(void)
+{
+	struct world_options options = {.outer_namespace = true, .flow4_sets = SHARED_SETS, .flow6_sets = SHARED_SETS};
+	struct world *outer = world;
+
+	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
+	greedy_pod();
+	world_close(&world);
+	world = outer;
+}
+
 /* As a sender does: the first packet again until it is answered. The flood goes on in between. */
 static bool opens_sooner_or_later(enum suite_version v, uint16_t sport)
 {
@@ -350,6 +412,7 @@ int main(void)
 {
 	static const struct suite_test tests[] = {
 		SUITE_TEST(table_full_of_established_flows_refuses_new_ones_and_keeps_old),
+		SUITE_TEST(flows_of_a_pod_over_its_share_give_way_to_those_of_others),
 		SUITE_TEST(flood_does_not_evict_established_flows),
 		SUITE_TEST(both_entries_know_the_connections_state),
 		SUITE_TEST(what_is_judged_anew_keeps_the_connections_state),

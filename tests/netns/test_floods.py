@@ -87,11 +87,12 @@ def ask_once(pod, resolver, targets, family):
     return answered
 
 
-def new_flows_open(pod, address, count=50):
+def new_flows_open(world, pod, address, count=50):
+    before = world.node.agent.drops_by_reason()
     probes = [Probe(pod, address, 8080) for _ in range(count)] + [Probe(pod, address, 5353, "UDP") for _ in range(count)]
     run_probes(probes, 5)
     failed = [(p.proto, p.verdict) for p in probes if p.verdict != "open"]
-    assert not failed, f"{len(failed)} of {len(probes)}: {failed[:5]}"
+    assert not failed, f"{len(failed)} of {len(probes)}: {failed[:5]}; dropped: {world.node.agent.dropped_since(before)}"
 
 
 @each_family
@@ -109,7 +110,7 @@ def test_many_short_questions_leave_room_for_all_new_flows(world, family):
             resolver.close()
         asked += len(targets)
     assert answered >= asked * 0.999, f"{answered} of {asked} were answered; dropped: {agent.dropped_since(before)}"
-    new_flows_open(world.a, address)
+    new_flows_open(world, world.a, address)
     assert not agent.dropped_since(before).get("flow_table_full"), agent.dropped_since(before)
 
 
@@ -217,7 +218,7 @@ def expect_neighbours_live(world, family, process):
 def test_pod_that_completes_handshakes_without_end_leaves_its_neighbours_theirs(world, family):
     with flooding(world, family, True) as process:
         expect_neighbours_live(world, family, process)
-    new_flows_open(world.a, world.b.ips[family])
+    new_flows_open(world, world.a, world.b.ips[family])
 
 
 @each_family
@@ -225,7 +226,7 @@ def test_pod_that_completes_handshakes_without_end_leaves_its_neighbours_theirs(
 def test_pod_that_only_begins_handshakes_leaves_its_neighbours_theirs(world, family):
     with flooding(world, family, False) as process:
         expect_neighbours_live(world, family, process)
-    new_flows_open(world.a, world.b.ips[family])
+    new_flows_open(world, world.a, world.b.ips[family])
 
 
 # ------------------------------------------------------------------ fragments
