@@ -67,7 +67,10 @@ class _TcpPeer:
         if not data:
             return False
         self.input += data
-        self.work()
+        try:
+            self.work()
+        except OSError:
+            return False  # the connection was reset before the peer was asked for
         return True
 
     def work(self):
