@@ -122,21 +122,25 @@ static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 fa
 	delta->entries[which] = sum;
 }
 
-/* Is the table nearly full, and does the pod hold more than its share? Then it gets a place only for one of its own. */
+/* Is the table nearly full, and does the pod hold more than its share? Then it gets only the place of one of its own, or of what is over. */
 static __always_inline bool flow_over_share(const struct control *control, __u32 owner, __u8 family)
 {
 	__u32 which = family == FAMILY_V6, share = control->flow_share[which];
-	struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS);
-	const struct flow_usage *own;
+	const struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS), *own;
 
 	if (!share || !all || all->entries[which] < flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4))
 		return false;
 	own = flow_usage_of(owner);
-	if (own && own->entries[which] < share)
-		return false;
-	if (all->greedy[which] != owner + 1)
-		WRITE_ONCE(all->greedy[which], owner + 1);
-	return true;
+	return !own || own->entries[which] >= share;
+}
+
+/* The pod found no place because it holds more than its share. */
+static __always_inline void flow_note_greedy(__u32 owner, __u8 family)
+{
+	struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS);
+
+	if (all)
+		WRITE_ONCE(all->greedy[family == FAMILY_V6], owner + 1);
 }
 
 /* 1 + the pod whose entries give way to others' because it holds more than its share; 0: nobody does. */
@@ -296,7 +300,7 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 
 /*
  * The rank of a way, and its age: what nobody answered goes first, then what is closed, then what was answered once. `only`, `greedy`: 1 +
- * the one owner whose ways are asked for, and who holds too much; 0: no such.
+ * the owner who may have others' ways only if they are over, and the one who holds too much; 0: no such.
  */
 static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 only, __u32 greedy)
 {
@@ -310,7 +314,8 @@ static __always_inline __u64 flow_rank(const void *flow, const struct flow_head 
 	rank |= mask_if_zero(rank) & mask_if_zero((head->owner + 1) ^ greedy) & RANK_GREEDY;
 	rank |= mask_if_zero(rank) & mask_if_less(timeout, age) & RANK_OVER;
 	usable = mask_if_zero(READ_ONCE(head->seq) & 1) & ~mask_if_zero(head->generation);
-	usable &= mask_if_zero((head->owner + 1) ^ only) | mask_if_zero(only);
+	usable &= mask_if_zero((head->owner + 1) ^ only) | mask_if_zero(only) |
+		  (mask_if_less(RANK_GREEDY, rank) & mask_if_less(rank, RANK_UNANSWERED));
 	return (rank << 40 | (__u64)age << 8) & usable & ~mask_if_zero(rank);
 }
 
@@ -385,8 +390,11 @@ static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, 
 
 	best = flow_victim(side, only, greedy, family);
 	way = best & (2 * FLOW_WAYS - 1);
-	if (!(best >> 8))
+	if (!(best >> 8)) {
+		if (own)
+			flow_note_greedy(side->content.owner, family);
 		return TAKE_FULL;
+	}
 	index = flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family));
 	way &= FLOW_WAYS - 1;
 	head = flow_head_at(index, way, family);
