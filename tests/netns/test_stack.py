@@ -130,9 +130,14 @@ def test_published_port_takes_many_connections_at_once(world, family):
     with publish(world.n1, PORTS, world.b):
         probes = [Probe(source, world.n1.ips[family], port, proto) for _ in range(40)
                   for source in (world.outside, world.a, world.b, world.n1) for proto, port in BOTH_PROTOCOLS]
+        before = world.n1.agent.drops_by_reason()
         run_probes(probes, 10)
-        failed = [(p.proto, p.verdict) for p in probes if p.verdict != "open" or p.answer["server"] != "b"]
-        assert not failed, f"{len(failed)} of {len(probes)}: {failed[:5]}"
+        # A datagram is asked for once: sockets and the packet filter of a busy machine may lose it, Polder must not.
+        lost = [p for p in probes if p.proto == "UDP" and p.verdict == "timeout"]
+        dropped = {reason: count for reason, count in world.n1.agent.dropped_since(before).items() if reason.startswith(("flow", "nat"))}
+        assert len(lost) <= len(probes) // 100 and not dropped, f"{len(lost)} datagrams; dropped: {dropped}"
+        failed = [(p.proto, p.verdict) for p in probes if p not in lost and (p.verdict != "open" or p.answer["server"] != "b")]
+        assert not failed, f"{len(failed)} of {len(probes)}: {failed[:5]}; dropped: {world.n1.agent.dropped_since(before)}"
 
 
 @each_family
