@@ -4,10 +4,11 @@
 import json
 import socket
 import struct
+import time
 
 from lib import packets
 from lib.runner import each_family, in_worlds
-from lib.traffic import (SOCKET_FAMILY, V4, Connection, Probe, UdpClient, ping, reach, run_probes,
+from lib.traffic import (SOCKET_FAMILY, V4, Capture, Connection, Probe, UdpClient, ping, reach, run_probes,
                          wait_until)
 from lib.world import OUTSIDE_IP, WORLD_IP
 
@@ -24,6 +25,42 @@ def setup(world):
     world.serve(world.outside, 8080)
     world.serve(world.outside, 5353, "UDP")
     world.serve(world.outside, 5354, "UDP")
+
+
+@each_family
+@in_worlds("few-ports")
+def test_route_that_forbids_holds_for_every_packet_of_a_flow(world, family):
+    """Also for those behind the first one of a second, and it ends nothing: when it has gone, the flow goes on."""
+    node, target = world.node.netns, f"{OUTSIDE_IP[family]}/{32 if family == 4 else 128}"
+    forwarding = "net/ipv4/conf/eth0/forwarding"  # the kernel answers bpf_fib_lookup() for IPv4 only where it forwards
+    before = node.sysctl_get(forwarding)
+    node.sysctl(**{forwarding: 1})
+    try:
+        for kind in ("prohibit", "blackhole", "unreachable"):
+            with UdpClient(world.a, OUTSIDE_IP[family], 5353) as client:
+                client.ask()
+                node.run("ip", f"-{family}", "route", "add", kind, target)
+                try:
+                    wait_until(lambda: client.state(0.2) != "open", f"{kind}: the flow stops", 5)
+                    for _ in range(3):
+                        expect_forbidden(world, client, family)
+                        time.sleep(0.6)  # another part of a tick
+                finally:
+                    node.run("ip", f"-{family}", "route", "del", kind, target)
+                wait_until(lambda: client.state(0.2) == "open", f"{kind}: the flow goes on", 5)
+    finally:
+        node.sysctl(**{forwarding: before})
+
+
+def expect_forbidden(world, client, family):
+    """Nothing of a burst leaves. IPv6: the kernel drops it itself, when it is to find the neighbour."""
+    before = world.node.agent.drops("no_route")
+    with Capture(world.outside) as capture:
+        for _ in range(20):
+            client.send()
+        capture.none(lambda p: p.proto == packets.UDP and p.dport == 5353, 0.2)
+    if family == 4:
+        wait_until(lambda: world.node.agent.drops("no_route") - before >= 20, "20 drops for no_route", 1)
 
 
 @each_family
