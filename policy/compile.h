@@ -42,6 +42,7 @@ struct compiled_identity {
 	size_t pods;
 };
 
+/* IDENTITY_UNKNOWN_POD stands among them where the set denies by selector: see docs/policy.md. */
 struct compiled_peer {
 	uint32_t identity;
 	uint32_t peer_class;

@@ -21,12 +21,24 @@ struct asking {
 	struct labels peer_namespace; /* nothing, unless the peer is a pod */
 };
 
+/* Of a rule, and of its parts. Maybe: by selectors that may choose an unknown pod, by names that
+ * its ports may have. */
+enum match { MATCH_NO, MATCH_MAYBE, MATCH_YES };
+
 /* ---------------------------------------------------------------- who is selected */
 
 /* Host-network pods have their node's address, finished ones none: policy knows neither. */
 static const struct object *policy_pod(const struct object *pod)
 {
 	return pod && !pod->pod.host_network && !pod->pod.finished ? pod : NULL;
+}
+
+/* The other end, as the subject's policies know it. */
+static const struct object *peer_pod(const struct asking *asking)
+{
+	const struct evaluate_end *peer = asking->peer;
+
+	return peer->unseen || peer->unknown_pod ? NULL : policy_pod(peer->pod);
 }
 
 enum policy_tier policy_tier_of(const struct object *policy)
@@ -154,7 +166,7 @@ static bool is_node(const struct evaluate_objects *objects, const struct policy_
 
 static bool peer_matches(const struct asking *asking, const struct object *policy, const struct policy_peer *peer)
 {
-	const struct object *pod = policy_pod(asking->peer->pod);
+	const struct object *pod = peer_pod(asking);
 
 	if (peer->is_block)
 		return lies_in_block(peer, &asking->peer->addr);
@@ -175,7 +187,7 @@ static bool peer_matches(const struct asking *asking, const struct object *polic
 static bool name_matches(const struct asking *asking, const struct policy_port *port)
 {
 	const struct object *pod =
-		asking->side == SIDE_INGRESS ? asking->subject : policy_pod(asking->peer->pod);
+		asking->side == SIDE_INGRESS ? asking->subject : peer_pod(asking);
 
 	for (size_t i = 0; pod && i < pod->pod.port_count; i++) {
 		const struct named_port *named = &pod->pod.ports[i];
@@ -187,28 +199,50 @@ static bool name_matches(const struct asking *asking, const struct policy_port *
 	return false;
 }
 
-static bool port_matches(const struct asking *asking, const struct policy_port *port)
+static enum match port_matches(const struct asking *asking, const struct policy_port *port)
 {
 	uint16_t wanted = asking->question->port;
+	bool matches;
 
 	if (port->proto != asking->question->proto)
-		return false;
-	if (port->any_port)
-		return true;
-	return port->name ? name_matches(asking, port) : wanted >= port->first && wanted <= port->last;
+		return MATCH_NO;
+	if (port->name && asking->side == SIDE_EGRESS && asking->peer->unknown_pod)
+		return MATCH_MAYBE;
+	matches = port->any_port || (port->name ? name_matches(asking, port)
+						: wanted >= port->first && wanted <= port->last);
+	return matches ? MATCH_YES : MATCH_NO;
 }
 
-static bool rule_matches(const struct asking *asking, const struct object *policy, const struct policy_rule *rule)
+static enum match ports_match(const struct asking *asking, const struct policy_rule *rule)
 {
-	bool peer = rule->peer_count == 0, port = rule->port_count == 0;
+	enum match best = rule->port_count == 0 ? MATCH_YES : MATCH_NO;
 
-	if (rule->matches_nothing)
-		return false;
-	for (size_t i = 0; !peer && i < rule->peer_count; i++)
+	for (size_t i = 0; best != MATCH_YES && i < rule->port_count; i++) {
+		enum match one = port_matches(asking, &rule->ports[i]);
+
+		best = one > best ? one : best;
+	}
+	return best;
+}
+
+static bool chooses_addresses(const struct policy_peer *peer)
+{
+	return peer->is_block || peer->is_nodes;
+}
+
+static enum match rule_matches(const struct asking *asking, const struct object *policy,
+			       const struct policy_rule *rule)
+{
+	enum match ports = rule->matches_nothing ? MATCH_NO : ports_match(asking, rule);
+	bool peer = rule->peer_count == 0, may_be_peer = false;
+
+	for (size_t i = 0; ports != MATCH_NO && !peer && i < rule->peer_count; i++) {
 		peer = peer_matches(asking, policy, &rule->peers[i]);
-	for (size_t i = 0; peer && !port && i < rule->port_count; i++)
-		port = port_matches(asking, &rule->ports[i]);
-	return peer && port;
+		may_be_peer |= asking->peer->unknown_pod && !chooses_addresses(&rule->peers[i]);
+	}
+	if (peer && ports == MATCH_YES)
+		return MATCH_YES;
+	return may_be_peer && ports != MATCH_NO ? MATCH_MAYBE : MATCH_NO;
 }
 
 /* ---------------------------------------------------------------- tiers */
@@ -225,30 +259,105 @@ static void decide(struct evaluate_direction *ret, const struct object *policy, 
 	ret->allowed = policy_tier_of(policy) == TIER_NETWORK_POLICY || rule->action == RULE_ACCEPT;
 }
 
-/* The first rule that matches, in the tier's order. */
-static enum tier_result ask_tier(const struct asking *asking, enum policy_tier tier, struct evaluate_direction *ret)
+/* A rule on the way through a tier; `policy` NULL: none. */
+struct place {
+	const struct object *policy;
+	const struct policy_rule *rule;
+	size_t at, index; /* in the direction's policies, and in the policy's rules */
+};
+
+/* The first rule of the tier, or the next one. False: there is none. */
+static bool next_rule(const struct asking *asking, enum policy_tier tier,
+		      const struct evaluate_direction *direction, struct place *place)
 {
-	for (size_t i = 0; i < ret->policy_count; i++) {
-		const struct object *policy = ret->policies[i];
+	place->index = place->policy ? place->index + 1 : 0;
+	for (; place->at < direction->policy_count; place->at++, place->index = 0) {
+		const struct object *policy = direction->policies[place->at];
 		const struct network_policy_object *spec = &policy->network_policy;
 		const struct policy_rule *rules = asking->side == SIDE_EGRESS ? spec->egress : spec->ingress;
 		size_t count = asking->side == SIDE_EGRESS ? spec->egress_count : spec->ingress_count;
 
-		if (policy_tier_of(policy) != tier)
+		if (policy_tier_of(policy) != tier || place->index >= count)
 			continue;
-		for (size_t j = 0; j < count; j++) {
-			if (!rule_matches(asking, policy, &rules[j]))
-				continue;
-			if (tier != TIER_NETWORK_POLICY && rules[j].action == RULE_PASS) {
-				if (tier == TIER_ADMIN) {
-					ret->passed_by = policy;
-					ret->passed_index = j;
-				}
-				return TIER_PASSED;
-			}
-			decide(ret, policy, j, &rules[j]);
-			return TIER_DECIDED;
+		place->policy = policy;
+		place->rule = &rules[place->index];
+		return true;
+	}
+	return false;
+}
+
+static void pass(struct evaluate_direction *ret, const struct place *place)
+{
+	ret->passed_by = place->policy;
+	ret->passed_index = place->index;
+}
+
+static bool accepts_addresses(const struct asking *asking, const struct policy_rule *rule)
+{
+	if (rule->action != RULE_ACCEPT || ports_match(asking, rule) != MATCH_YES)
+		return false;
+	for (size_t i = 0; i < rule->peer_count; i++)
+		if (chooses_addresses(&rule->peers[i]))
+			return true;
+	return false;
+}
+
+static bool denies_after(const struct asking *asking, const struct evaluate_direction *direction,
+			 struct place place)
+{
+	while (next_rule(asking, TIER_ADMIN, direction, &place))
+		if (place.rule->action == RULE_DENY && ports_match(asking, place.rule) != MATCH_NO)
+			return true;
+	return false;
+}
+
+/*
+ * An Accept by address after a Pass that may choose the unknown pod: taken to choose it, the Pass
+ * leads out of the tier; taken not to, what the tier denies further on would count. One cell of a
+ * rule set cannot say both, so such a tier denies.
+ */
+static enum tier_result settle_pass(const struct asking *asking, const struct place *passing,
+				    const struct place *accept, struct evaluate_direction *ret)
+{
+	ret->presumed = true;
+	if (!denies_after(asking, ret, *accept)) {
+		pass(ret, passing);
+		return TIER_PASSED;
+	}
+	decide(ret, passing->policy, passing->index, passing->rule);
+	return TIER_DECIDED;
+}
+
+/*
+ * The first rule that matches, in the tier's order. Of an unknown pod: the first that denies it,
+ * whatever its labels are. Only its denies count as matching then, and a Pass of the Admin tier
+ * where it is stricter than what follows.
+ */
+static enum tier_result ask_tier(const struct asking *asking, enum policy_tier tier,
+				 struct evaluate_direction *ret)
+{
+	struct place place = {}, passing = {};
+
+	while (next_rule(asking, tier, ret, &place)) {
+		enum match match = rule_matches(asking, place.policy, place.rule);
+		enum rule_action action =
+			tier == TIER_NETWORK_POLICY ? RULE_ACCEPT : place.rule->action;
+
+		if (passing.policy && accepts_addresses(asking, place.rule))
+			return settle_pass(asking, &passing, &place, ret);
+		if (match == MATCH_MAYBE && action == RULE_PASS && tier == TIER_ADMIN &&
+		    !passing.policy)
+			passing = place;
+		if (match == MATCH_NO || (match == MATCH_MAYBE && action != RULE_DENY))
+			continue;
+		if (action == RULE_PASS) {
+			if (tier == TIER_ADMIN)
+				pass(ret, &place);
+			return TIER_PASSED;
 		}
+		ret->presumed |= match == MATCH_MAYBE;
+		decide(ret, place.policy, place.index, place.rule);
+		return TIER_DECIDED;
 	}
 	return TIER_NOTHING;
 }
@@ -297,7 +406,7 @@ static int ask_direction(const struct evaluate_objects *objects, const struct ev
 	if (!asking.subject || question->from_own_node || (itself && !question->through_service))
 		return 0;
 	r = evaluate_namespace_labels(objects, asking.subject->namespace, &asking.subject_namespace);
-	if (r == 0 && policy_pod(asking.peer->pod))
+	if (r == 0 && peer_pod(&asking))
 		r = evaluate_namespace_labels(objects, asking.peer->pod->namespace, &asking.peer_namespace);
 	if (r == 0)
 		r = select_policies(&asking, ret);

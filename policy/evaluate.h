@@ -10,6 +10,8 @@
 /* One end of a packet, after Service translation and before masquerade. */
 struct evaluate_end {
 	const struct object *pod; /* the pod whose address it is; NULL: of no pod */
+	bool unseen;              /* the other end does not know that pod by its address */
+	bool unknown_pod;         /* for the other end a pod that no object names: any selector may choose it */
 	struct polder_addr addr;
 	const struct object *const *held; /* deleted policies that hold for the pod while it ends (NP-24) */
 	size_t held_count;
@@ -43,7 +45,8 @@ enum evaluate_basis {
 struct evaluate_direction {
 	enum evaluate_basis basis;
 	bool allowed;
-	const struct object *policy; /* of the rule that decides; NULL: none */
+	bool presumed; /* a rule counted since it may choose an unknown pod: the one that decides, or that said Pass */
+	const struct object *policy; /* of the rule that decides; NULL: none. Denied by a Pass: presumed, see docs/policy.md */
 	size_t index;                /* in spec.ingress or spec.egress */
 	const struct policy_rule *rule;
 	const struct object *passed_by; /* of the Admin rule that said Pass; NULL: none */

@@ -143,6 +143,8 @@ static int classify_identities(struct set *set)
 	for (size_t i = 0; r == 0 && i < set->view->identity_count; i++)
 		if (bits_has(special, i))
 			r = classify_identity(set, i);
+	if (r == 0)
+		r = set_classify_unknown(set);
 	free(special);
 	return r;
 }
@@ -152,6 +154,9 @@ static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
 	ret->peers = calloc(set->view->identity_count + 1, sizeof(*ret->peers));
 	if (!ret->peers)
 		return -ENOMEM;
+	if (set->unknown_class != set->world_class)
+		ret->peers[ret->peer_count++] = (struct compiled_peer){
+			.identity = IDENTITY_UNKNOWN_POD, .peer_class = set->unknown_class->number};
 	for (size_t i = 0; i < set->view->identity_count; i++) {
 		const struct class *class = set->identity_class[i];
 
@@ -198,8 +203,11 @@ static bool fill_step(const struct set *set, const struct class *peer, const str
 {
 	size_t first = step == STEP_ADMIN ? 0 : set->admin_atoms;
 	size_t end = step == STEP_ADMIN ? set->admin_atoms : set->atom_count;
-	long atom = bits_first_common(peer->bits, port->bits, first, end);
+	long atom;
 
+	if (step == STEP_ADMIN && peer == set->unknown_class && peer != set->world_class)
+		return set_unknown_step(set, port, cell);
+	atom = bits_first_common(peer->bits, port->bits, first, end);
 	if (atom < 0)
 		return false;
 	cell->rule[step] = set->atoms[atom].rule->number;
@@ -214,7 +222,8 @@ static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 	uint64_t pairs = (uint64_t)set->peers.count * set->ports.count;
 	size_t capacity = 0;
 
-	if (pairs * set->words > RULESET_MAX_CELL_OPS)
+	/* Of unknown pods each atom is looked at. */
+	if ((pairs + 64ull * set->ports.count) * set->words > RULESET_MAX_CELL_OPS)
 		return -E2BIG;
 	for (size_t p = 0; p < set->peers.count; p++)
 		for (size_t q = 0; q < set->ports.count; q++) {

@@ -14,7 +14,7 @@
  */
 struct atom {
 	const struct view_rule *rule;
-	bool named; /* a port by name: `proto` and `port` */
+	bool named; /* a port by name: `proto` and `port` (0: any) */
 	uint8_t proto;
 	uint16_t port;
 };
@@ -24,6 +24,7 @@ struct set_rule {
 	size_t plain;	    /* its atom of ports by number; NO_ATOM */
 	size_t first_named; /* its atoms of ports by name, sorted */
 	size_t named_count;
+	size_t unknown; /* its atom of ports by name for a pod that nobody knows: any port; NO_ATOM */
 };
 #define NO_ATOM SIZE_MAX
 
@@ -44,6 +45,7 @@ struct set {
 	uint64_t *scratch;
 	const struct class **identity_class; /* of each identity; NULL: as all_pods */
 	const struct class *world_class, *all_pods_class;
+	const struct class *unknown_class; /* of pods that no object names; world_class: nothing tells them apart */
 	struct set_prefix *prefixes;
 	size_t prefix_count, prefix_capacity;
 	struct set_port *port_entries;
@@ -79,6 +81,13 @@ void set_named_atoms(const struct set *set, const struct set_rule *entry,
 int set_add_atoms(struct set *set);
 int set_classify_prefixes(struct set *set);
 int set_classify_ports(struct set *set);
+
+/* set_unknown.c. May the rule choose a pod that no object names, and would the set be stricter for it? */
+bool set_rule_may_match(const struct view_rule *rule);
+/* After the identities. 0, -ENOMEM, -E2BIG. */
+int set_classify_unknown(struct set *set);
+/* Fills the Admin step where the unknown pods' class meets the ports. False: no rule decides. */
+bool set_unknown_step(const struct set *set, const struct class *port, struct ruleset_cell *cell);
 
 /*
  * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field

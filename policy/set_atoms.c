@@ -193,7 +193,10 @@ static int add_named_atoms(struct set *set, struct set_rule *entry)
 		return r;
 	tidy_named(set, entry->first_named);
 	entry->named_count = set->atom_count - entry->first_named;
-	return 0;
+	if (!set_rule_may_match(rule))
+		return 0;
+	entry->unknown = set->atom_count;
+	return add_atom(set, (struct atom){.rule = rule, .named = true});
 }
 
 int set_add_atoms(struct set *set)
@@ -202,7 +205,7 @@ int set_add_atoms(struct set *set)
 		struct set_rule *entry = &set->rules[i];
 		int r = view_prepare_rule(set->view, entry->rule);
 
-		entry->plain = NO_ATOM;
+		entry->plain = entry->unknown = NO_ATOM;
 		if (r == 0 && has_plain_ports(set, entry->rule->source)) {
 			entry->plain = set->atom_count;
 			r = add_atom(set, (struct atom){.rule = entry->rule});
@@ -214,6 +217,6 @@ int set_add_atoms(struct set *set)
 		if (entry->rule->tier == TIER_ADMIN)
 			set->admin_atoms = set->atom_count;
 	}
-	set->words = set->atom_count / 64 + 1;
+	set->words = set->atom_count / 64 + 1; /* one bit more than there are atoms, at least */
 	return 0;
 }

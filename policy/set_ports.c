@@ -83,6 +83,9 @@ static int add_rule(struct sweep *sweep, const struct set_rule *entry)
 	     i++)
 		r = add_range(sweep, i, sweep->set->atoms[i].proto, sweep->set->atoms[i].port,
 			      sweep->set->atoms[i].port);
+	for (size_t i = 0; r == 0 && entry->unknown != NO_ATOM && i < rule->port_count; i++)
+		if (rule->ports[i].name)
+			r = add_range(sweep, entry->unknown, rule->ports[i].proto, 0, 65535);
 	return r;
 }
 

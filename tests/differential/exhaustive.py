@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every policy of a small scope: 2 namespaces x 2 pods, 2 protocols, 2 ports, at most 2 rules. Each policy is asked with a packet for each
-ordered pair of pods, protocol, port and family.
+ordered pair of pods, protocol, port and family; and each pod with an address of a pod range that no object names, both ways.
 
 NetworkPolicy: 6 kinds of peers x 6 kinds of ports are 36 rules; none, one or two of them (their order does not matter) are 703
 sections; each as ingress and as egress, for all pods of the namespace and for one: 2,812 policies. ClusterNetworkPolicy: 3 actions x
@@ -12,6 +12,7 @@ from itertools import combinations_with_replacement, product
 
 PODS = {'a/x': ['10.1.0.5', 'fd00:1::5'], 'a/y': ['10.1.0.6', 'fd00:1::6'], 'b/x': ['10.1.0.7', 'fd00:1::7'],
         'b/y': ['10.1.0.8', 'fd00:1::8']}
+STRANGER = ['10.1.1.9', 'fd00:1:0:1::9']  # a pod's of another node, whose object is late
 
 PEERS = [
     None,
@@ -32,7 +33,7 @@ PORTS = [
 CLUSTER_PEERS = {
     'ingress': [{'namespaces': {'matchLabels': {'space': 'b'}}}, {'namespaces': {}},
                 {'pods': {'namespaceSelector': {}, 'podSelector': {'matchLabels': {'pod': 'x'}}}}, {'unknown': {}}],
-    'egress': [{'namespaces': {'matchLabels': {'space': 'b'}}}, {'networks': ['10.1.0.5/32', 'fd00:1::4/126']},
+    'egress': [{'namespaces': {'matchLabels': {'space': 'b'}}}, {'networks': ['10.1.0.5/32', 'fd00:1::4/126', '10.1.1.8/31', 'fd00:1:0:1::8/125']},
                {'pods': {'namespaceSelector': {}, 'podSelector': {'matchLabels': {'pod': 'x'}}}}, {'unknown': {}}],
 }
 CLUSTER_PROTOCOLS = [None, [{'tcp': {'destinationPort': {'number': 80}}}],
@@ -45,7 +46,9 @@ ISOLATING = {'apiVersion': 'networking.k8s.io/v1', 'kind': 'NetworkPolicy', 'met
 
 def setup():
     steps = [{'op': 'put', 'objects': [{'apiVersion': 'v1', 'kind': 'Namespace', 'metadata': {'name': name, 'labels': {'space': name}}}
-                                       for name in 'ab']}]
+                                       for name in 'ab']},
+             {'op': 'put', 'objects': [{'apiVersion': 'v1', 'kind': 'Node', 'metadata': {'name': 'n2'},
+                                        'spec': {'podCIDRs': ['10.1.1.0/24', 'fd00:1:0:1::/64']}, 'status': {}}]}]
     for slot, (key, addresses) in enumerate(PODS.items()):
         namespace, name = key.split('/')
         ports = [{'name': 'named', 'containerPort': 80 if name == 'x' else 81},
@@ -61,13 +64,21 @@ def setup():
 
 def questions(turn):
     """A round of packets. Ports are taken again after some rounds: then they belong to flows that are known."""
-    packets, sport = [], 30000 + turn % 16 * 100
-    for (source, _), (_, addresses) in product(PODS.items(), PODS.items()):
-        for to, proto, dport in product(addresses, (6, 17), (80, 81)):
-            if to not in PODS[source]:
-                packets.append({'hook': 'from_pod', 'from': source, 'to': to, 'proto': proto, 'sport': sport, 'dport': dport,
-                                'flags': 2 if proto == 6 else 0})
-                sport += 1
+    packets, sport = [], 30000 + turn % 16 * 200
+
+    def ask(**ends):
+        nonlocal sport
+        for proto, dport in product((6, 17), (80, 81)):
+            packets.append({**ends, 'proto': proto, 'sport': sport, 'dport': dport, 'flags': 2 if proto == 6 else 0})
+            sport += 1
+
+    for (source, own), addresses in product(PODS.items(), [*PODS.values(), STRANGER]):
+        for to in addresses:
+            if to not in own:
+                ask(hook='from_pod', **{'from': source, 'to': to})
+    for addresses in PODS.values():
+        for source, to in zip(STRANGER, addresses):
+            ask(hook='from_wire', src=source, to=to)
     return {'op': 'run', 'packets': packets}
 
 

@@ -55,7 +55,7 @@ class Trial:
         """Raises Difference."""
         harness = self.harness
         harness.ask('clear')
-        self.world = World(harness.options['node'])
+        self.world = World(harness.options['node'], harness.options['pod_ranges'])
         self.node = Node(self.world, harness.options, harness.node)
         self.sent, self.rules, self.links = {}, {}, {}
         self.drops, self.counts = {}, dict.fromkeys(COUNTED, 0)

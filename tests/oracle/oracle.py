@@ -9,8 +9,8 @@ those leave a point open.
 
 from collections import namedtuple
 
-from labels import PROTOCOLS, address
-from policies import ADMIN, ALLOW, BASELINE, NETWORK_POLICY, PASS, ClusterNetworkPolicy, NetworkPolicy
+from labels import PROTOCOLS, Block, address
+from policies import ADMIN, ALLOW, BASELINE, DENY, NETWORK_POLICY, PASS, ClusterNetworkPolicy, NetworkPolicy
 from services import frontends
 
 # `rules`: names (namespace, policy, direction, index) of the rules that each alone explain the verdict. `tier` None: nothing
@@ -74,8 +74,9 @@ def finished(obj):
 class World:
     """All objects, and the pods that are connected to this node."""
 
-    def __init__(self, node='n1'):
+    def __init__(self, node='n1', pod_ranges=()):
         self.node = node
+        self.own_ranges = [Block(text) for text in pod_ranges]
         self.objects = {}   # (kind, namespace, name): object
         self.attached = {}  # container: (namespace, name, labels, addresses)
         self.parted = {}    # (namespace, name): the Pod object that went while the pod stayed connected
@@ -205,6 +206,8 @@ class World:
             if obj is None or takes_part(obj):
                 for number in addresses:
                     self.by_address[number] = pod
+        self.pod_ranges = self.own_ranges + [Block(text) for obj in self.of_kind('Node') if obj['metadata']['name'] != self.node
+                                             for text in (obj.get('spec') or {}).get('podCIDRs') or []]
         self.tables = frontends(self)
 
     def ready(self):
@@ -214,6 +217,11 @@ class World:
     def pod_at(self, number):
         self.ready()
         return self.by_address.get(number)
+
+    def unknown_pod(self, number):
+        """An address that only a pod can have, and no object says which."""
+        return (self.pod_at(number) is None and not self.nodes_at(number) and
+                any(number in part for part in self.pod_ranges))
 
     def pod_of(self, container):
         self.ready()
@@ -290,10 +298,10 @@ class World:
         isolating = tuple((p.namespace, p.name) for p in network)
         target = pod if direction == 'ingress' else self.pod_at(number)
         passed = ()
-        decided = self.first(admin, number, proto, port, target)
+        decided, action = self.first(ADMIN, admin, number, proto, port, target)
         if decided is not None:
-            if decided.action != PASS:
-                return Verdict(decided.action == ALLOW, ADMIN, (decided.name,), isolating, passed)
+            if action != PASS:
+                return Verdict(action == ALLOW, ADMIN, (decided.name,), isolating, passed)
             passed = decided.name,
         if network:
             if hairpin:
@@ -301,18 +309,29 @@ class World:
             allowing = tuple(rule.name for policy in network for rule in policy.rules[direction]
                              if rule.matches(self, number, proto, port, target))
             return Verdict(bool(allowing), NETWORK_POLICY, allowing, isolating, passed)
-        decided = self.first(baseline, number, proto, port, target)
+        decided, action = self.first(BASELINE, baseline, number, proto, port, target)
         if decided is not None:
-            if decided.action != PASS:
-                return Verdict(decided.action == ALLOW, BASELINE, (decided.name,), (), passed)
+            if action != PASS:
+                return Verdict(action == ALLOW, BASELINE, (decided.name,), (), passed)
             passed += decided.name,
         return Verdict(True, None, (), (), passed)
 
-    def first(self, rules, number, proto, port, target):
-        for rule in rules:
+    def first(self, tier, rules, number, proto, port, target):
+        """The rule of the tier that decides, and what it comes to; (None, None). With an unknown pod, the stricter of what its labels
+        could make of the rules: docs/policy.md says how, where a Pass is among them."""
+        unknown, passing = self.unknown_pod(number), None
+        for place, rule in enumerate(rules):
+            if passing is not None and rule.accepts_by_address(proto, port, target):
+                denied = any(later.may_deny(proto, port, target) for later in rules[place + 1:])
+                return passing, DENY if denied else PASS
             if rule.matches(self, number, proto, port, target):
-                return rule
-        return None
+                return rule, rule.action
+            if unknown and rule.may_match(proto, port, target):
+                if rule.action == DENY:
+                    return rule, DENY
+                if rule.action == PASS and tier == ADMIN and passing is None:
+                    passing = rule
+        return None, None
 
     def connection(self, source, destination, proto, port, hairpin=False):
         """Both ends of a connection between two addresses: (egress verdict, ingress verdict), None for an end that is no

@@ -25,6 +25,12 @@ class Port:
             return False
         return self.first is None or self.first <= port <= self.last
 
+    def may_match(self, proto, port, target):
+        """Of a pod that no object names, a port may have any name."""
+        if self.name is not None and target is None:
+            return proto in PROTOCOLS.values() if self.proto is None else self.proto == proto
+        return self.matches(proto, port, target)
+
 
 class Peer:
     """Who is at the other end: a pod by selectors, a node by its labels, or an address by a block."""
@@ -32,6 +38,7 @@ class Peer:
     def __init__(self, namespace=None, namespaces=None, pods=None, block=None, excepts=(), nodes=None):
         self.namespace, self.namespaces, self.pods = namespace, namespaces, pods
         self.block, self.excepts, self.nodes = block, excepts, nodes
+        self.by_address = block is not None or nodes is not None
 
     def matches(self, world, number):
         if self.block is not None:
@@ -56,6 +63,19 @@ class Rule:
         self.policy, self.direction, self.index, self.action = policy, direction, index, action
         self.peers, self.ports = peers, ports
         self.name = (policy.namespace, policy.name, direction, index)
+
+    def may_match(self, proto, port, target):
+        """Asked for a pod that no object names: does some choice of labels, and of names for its ports, make the rule match?"""
+        if self.peers is None or all(p.by_address for p in self.peers):
+            return False
+        return self.ports is None or any(p.may_match(proto, port, target) for p in self.ports)
+
+    def accepts_by_address(self, proto, port, target):
+        return (self.action == ALLOW and self.peers is not None and any(p.by_address for p in self.peers) and
+                (self.ports is None or any(p.matches(proto, port, target) for p in self.ports)))
+
+    def may_deny(self, proto, port, target):
+        return self.action == DENY and (self.ports is None or any(p.may_match(proto, port, target) for p in self.ports))
 
     def matches(self, world, number, proto, port, target):
         if self.ports is not None and not any(p.matches(proto, port, target) for p in self.ports):

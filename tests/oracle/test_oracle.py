@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The oracle against cases made by hand from the API texts. Names carry the item of the semantics: np05 is NP-05, cnp3 CNP-3."""
 
+import itertools
 import os
+import random
 import sys
 import time
 import unittest
@@ -510,6 +512,85 @@ class Services(Case):
         self.assertEqual(self.fresh(), {(address('10.1.0.6'), 8080)})
         self.slice('one', ('10.1.0.5', going), ('10.1.0.6', {'ready': False}))
         self.assertEqual(self.fresh(), {(address('10.1.0.5'), 8080)})
+
+
+class UnknownPods(Case):
+    """10.1.1.9 is in n2's pod range, and no object names it: of what its labels could make of the rules, the strictest holds."""
+
+    def setUp(self):
+        super().setUp()
+        self.put({'kind': 'Node', 'metadata': {'name': 'n2'}, 'spec': {'podCIDRs': ['10.1.1.0/24']}, 'status': {}})
+
+    def out_by(self, *rules, **more):
+        self.put(cluster(egress=[{'action': action, 'to': [peer]} for action, peer in rules]))
+        return self.out('a-web', '10.1.1.9', **more)
+
+    def test_deny_by_selector_holds(self):
+        deny = {'action': 'Deny', 'from': [{'namespaces': match(team='three')}]}
+        for tier in ('Admin', 'Baseline'):
+            self.put(cluster(tier=tier, ingress=[deny]))
+            self.assertFalse(self.into('a-web', '10.1.1.9'))
+            self.assertTrue(self.into('a-web', '10.1.1.5'))
+            self.assertTrue(self.into('a-web', OUTSIDE))
+            self.assertTrue(self.out('a-web', '10.1.1.9'))
+
+    def test_its_object_ends_it(self):
+        self.put(cluster(ingress=[{'action': 'Deny', 'from': [{'namespaces': match(team='one')}]}]))
+        self.assertFalse(self.into('b-web', '10.1.1.9'))
+        self.put(pod('late', '10.1.1.9', node='n2', space='b'))
+        self.assertTrue(self.into('b-web', '10.1.1.9'))
+
+    def test_any_port_may_have_the_name(self):
+        self.put(cluster(egress=[{'action': 'Deny', 'to': [{'namespaces': {}}], 'protocols': [{'destinationNamedPort': 'http'}]}]))
+        for proto in (TCP, UDP, SCTP):
+            self.assertFalse(self.out('a-web', '10.1.1.9', 1, proto))
+        self.assertTrue(self.out('a-web', '10.1.1.9', 0, ICMP))
+
+    def test_pass_by_selector(self):
+        ways, net, other = {'namespaces': match(team='one')}, {'networks': ['10.1.1.0/28']}, {'networks': ['10.1.0.0/16']}
+        self.assertTrue(self.out_by(('Pass', ways), ('Accept', net)))
+        self.assertFalse(self.out_by(('Pass', ways), ('Deny', ways)))
+        self.assertFalse(self.out_by(('Pass', ways), ('Accept', net), ('Deny', other)))
+        self.assertTrue(self.out_by(('Accept', net), ('Pass', ways), ('Deny', other)))
+        self.put(policy(policyTypes=['Egress']))
+        self.assertFalse(self.out_by(('Pass', ways), ('Accept', net)))
+
+    @staticmethod
+    def reading(rules, chosen, behind):
+        """What the tier comes to, if these of its rules by selector choose the pod."""
+        for place, (action, selects, addressed) in enumerate(rules):
+            if addressed or (selects and place in chosen):
+                return behind if action == 'Pass' else action == 'Accept'
+        return behind
+
+    def test_never_more_open_than_a_reading(self):
+        """And never stricter than the strictest one, unless a Pass by selector, an Accept and a Deny by address come in this order."""
+        rng = random.Random(7)
+        for _ in range(3000):
+            rules, objects = [], []
+            for _ in range(rng.randint(1, 5)):
+                action, kind = rng.choice(['Accept', 'Deny', 'Pass', 'Pass']), rng.choice(['pods', 'here', 'elsewhere', 'both'])
+                peers = [{'namespaces': match(team='none')}] if kind in ('pods', 'both') else []
+                if kind != 'pods':
+                    peers.append({'networks': ['10.1.2.0/24' if kind == 'elsewhere' else '10.1.1.0/24']})
+                rules.append((action, kind in ('pods', 'both'), kind in ('here', 'both')))
+                objects.append({'action': action, 'to': peers})
+            self.put(cluster(egress=objects))
+            behind = rng.random() < 0.5
+            if behind:
+                self.world.delete('NetworkPolicy', 'a', 'p')
+            else:
+                self.put(policy(policyTypes=['Egress']))
+            free = [place for place, rule in enumerate(rules) if rule[1]]
+            strictest = all(self.reading(rules, chosen, behind) for count in range(len(free) + 1)
+                            for chosen in itertools.combinations(free, count))
+            allowed = self.out('a-web', '10.1.1.9')
+            if not strictest:
+                self.assertFalse(allowed, (objects, behind))
+            elif not allowed:
+                order = [rule['action'] for rule in objects]
+                first = order.index('Pass')
+                self.assertIn('Deny', order[order.index('Accept', first):], (objects, behind))
 
 
 class Speed(Case):
