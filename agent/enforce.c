@@ -746,6 +746,11 @@ const char *enforce_pod_name(const struct enforce *e, const struct polder_addr *
 	return name ? name->name : NULL;
 }
 
+bool enforce_pod_without_room(const struct enforce *e, const struct polder_addr *addr)
+{
+	return enforce_pod_name(e, addr) && addresses_lacks(e, addr);
+}
+
 size_t enforce_problems(const struct enforce *e, const struct enforce_problem **ret)
 {
 	*ret = e->problems;

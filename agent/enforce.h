@@ -65,6 +65,8 @@ const struct compiled_selection *enforce_isolation(const struct enforce *enforce
 size_t enforce_held_policies(const struct enforce *enforce, const struct local_pod *pod, const struct object ***ret);
 /* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next pass. */
 const char *enforce_pod_name(const struct enforce *enforce, const struct polder_addr *addr);
+/* Is it a pod's, and found no room in the map? Then the programs do not know whose it is. */
+bool enforce_pod_without_room(const struct enforce *enforce, const struct polder_addr *addr);
 struct enforce_problem {
 	char subject[128]; /* "pod ns/name" */
 	char reason[192];

@@ -6,6 +6,7 @@
 
 #include "agent/enforce_internal.h"
 #include "agent/log.h"
+#include "policy/address.h"
 
 struct pass {
 	struct enforce *e;
@@ -144,6 +145,25 @@ static bool is_nodes(const struct enforce *e, const struct polder_addr *addr)
 	return present && present->flags & ADDRESS_NODE && shadow_is_wanted(e->addresses, &key);
 }
 
+/* Must the addresses be pods? Then no other range says what they are, also none inside. */
+static bool in_pod_range(const struct enforce *e, const struct object *const *nodes, size_t count,
+			 const struct prefix *prefix)
+{
+	const struct config *config = e->config;
+
+	if ((config->pod_cidr_v4.length &&
+	     prefix_covers(&config->pod_cidr_v4, &prefix->addr, prefix->length)) ||
+	    (config->pod_cidr_v6.length &&
+	     prefix_covers(&config->pod_cidr_v6, &prefix->addr, prefix->length)))
+		return true;
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < nodes[i]->node.pod_range_count; j++)
+			if (prefix_covers(&nodes[i]->node.pod_ranges[j], &prefix->addr,
+					  prefix->length))
+				return true;
+	return false;
+}
+
 static void want_other_node(struct pass *p, const struct object *object)
 {
 	char subject[128], text[INET6_ADDRSTRLEN];
@@ -173,19 +193,20 @@ static void want_nodes(struct pass *p)
 	const struct config *config = p->e->config;
 	const struct node *node = p->e->node;
 	const struct object **nodes;
-	size_t count, i;
+	size_t count = store_list(p->e->store, OBJECT_NODE, &nodes), i;
 
 	want_prefix(p, "this node", &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
 	want_prefix(p, "this node", &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
 	for (i = 0; i < config->no_masquerade_count; i++)
-		want_prefix(p, "this node", &config->no_masquerade[i], IDENTITY_WORLD, ADDRESS_NO_MASQ);
+		if (!in_pod_range(p->e, nodes, count, &config->no_masquerade[i]))
+			want_prefix(p, "this node", &config->no_masquerade[i], IDENTITY_WORLD,
+				    ADDRESS_NO_MASQ);
 	for (i = 0; i < node->address_count; i++)
 		want(p, "this node", &node->addresses[i].addr, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
 	if (!addr_is_zero(&node->ipv4))
 		want(p, "this node", &node->ipv4, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
 	if (!addr_is_zero(&node->ipv6))
 		want(p, "this node", &node->ipv6, 128, IDENTITY_HOST, ADDRESS_NODE | ADDRESS_LOCAL, 0);
-	count = store_list(p->e->store, OBJECT_NODE, &nodes);
 	for (i = 0; i < count; i++)
 		if (strcmp(nodes[i]->name, config->node_name) != 0)
 			want_other_node(p, nodes[i]);
@@ -262,6 +283,13 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 	*ret_changed |= p.changed || swept > 0;
 	*ret_again |= p.full && swept > 0;
 	return 0;
+}
+
+bool addresses_lacks(const struct enforce *e, const struct polder_addr *addr)
+{
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+
+	return !shadow_find(e->addresses, &key);
 }
 
 void addresses_remove(struct enforce *e, const struct polder_addr *addr)

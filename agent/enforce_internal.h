@@ -137,5 +137,7 @@ bool rules_sweep(struct enforce *e);
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
 		    bool *ret_switch, bool *ret_changed, bool *ret_again);
 void addresses_mirror(struct enforce *e);
+/* Has the map no entry for just this address? */
+bool addresses_lacks(const struct enforce *e, const struct polder_addr *addr);
 /* At once, of a pod that goes. */
 void addresses_remove(struct enforce *e, const struct polder_addr *addr);

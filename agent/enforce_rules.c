@@ -180,14 +180,23 @@ struct writing {
 	bool differs;  /* the slots do */
 };
 
+/* Of an identity that is not among the set's peers. */
+static uint16_t default_class(const struct compiled_ruleset *set, uint32_t identity)
+{
+	return identity >= IDENTITY_FIRST_POD ? set->entry.default_pod_class
+					      : set->entry.default_world_class;
+}
+
 static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
 {
 	const struct ruleset_peer *present = shadow_find(w->e->rules[SHADOW_PEERS], key);
+	const struct ruleset_peer_key *peer_key = key;
 	unsigned int slot = enforce_slot(w->e);
 	struct ruleset_peer peer = {.peer_class = {peer_class, peer_class}};
 
 	if (w->in_force)
-		peer.peer_class[slot] = present ? present->peer_class[slot] : w->set->entry.default_pod_class;
+		peer.peer_class[slot] = present ? present->peer_class[slot]
+						: default_class(w->set, peer_key->identity);
 	w->differs |= peer.peer_class[slot] != peer_class;
 	return shadow_put(w->e->rules[SHADOW_PEERS], key, &peer);
 }
@@ -247,13 +256,15 @@ static int leave_class(const void *key, const void *value, void *data)
 	const struct compiled_ruleset *set = ruleset_of_number(leaving->policy, peer_key->ruleset);
 	unsigned int slot = enforce_slot(leaving->e);
 	struct ruleset_peer peer;
+	uint16_t left;
 	int r;
 
 	if (!set || shadow_is_wanted(shadow, key))
 		return 0;
+	left = default_class(set, peer_key->identity);
 	memcpy(&peer, value, sizeof(peer));
-	peer.peer_class[!slot] = set->entry.default_pod_class;
-	leaving->differs |= peer.peer_class[slot] != set->entry.default_pod_class;
+	peer.peer_class[!slot] = left;
+	leaving->differs |= peer.peer_class[slot] != left;
 	r = shadow_put(shadow, key, &peer);
 	shadow_unwant(shadow, key);
 	return r;

@@ -209,6 +209,29 @@ static const char *basis_name(const struct evaluate_direction *direction)
 	return names[direction->basis];
 }
 
+/* Why the other end counts as nobody, and what its policies make of that. */
+static json_t *unknown_note(const struct explain_path *path, enum explain_side side)
+{
+	const struct evaluate_direction *direction =
+		side == EXPLAIN_EGRESS ? &path->answer.egress : &path->answer.ingress;
+	const struct evaluate_end *peer = &path->peer[side];
+	const char *then = direction->presumed ? "a deny by selector is taken to hold"
+					       : "no selector accepts it";
+	char addr[INET6_ADDRSTRLEN];
+
+	if (!direction->policy_count || !(peer->unseen || peer->unknown_pod))
+		return json_null();
+	if (direction->presumed && !(direction->rule && direction->rule->action == RULE_DENY))
+		then = "a Pass by selector is taken to hold";
+	addr_format(&peer->addr, addr);
+	if (peer->unseen)
+		return json_sprintf("%s found no room in the map addresses (raise "
+				    "--max-addresses), so the programs do not know whose it is: %s",
+				    addr, then);
+	return json_sprintf("%s is in a pod range, and no Pod object is known for it: %s", addr,
+			    then);
+}
+
 /* One direction, as the objects say, with what the maps hold of it. */
 static json_t *direction_document(const struct explain *explain, const struct explain_path *path, enum explain_side side)
 {
@@ -226,6 +249,8 @@ static json_t *direction_document(const struct explain *explain, const struct ex
 	put_decision(explain, path, side, &path->ways[WAY_OBJECTS].rule[side], !direction->allowed, document);
 	if (direction->passed_by)
 		explain_policy_name(direction->passed_by, name, sizeof(name));
+	json_object_set_new(document, "presumed", json_boolean(direction->presumed));
+	json_object_set_new(document, "note", unknown_note(path, side));
 	json_object_set_new(document, "passed_by", null_or_string(name));
 	json_object_set_new(document, "passed_rule",
 			    direction->passed_by ? json_integer((json_int_t)direction->passed_index) : json_null());

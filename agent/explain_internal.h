@@ -59,6 +59,7 @@ struct explain_path {
 	enum explain_place place;
 	struct evaluate_answer answer;
 	const struct object **held[EXPLAIN_SIDES]; /* arrays that `answer` was made from */
+	struct evaluate_end peer[EXPLAIN_SIDES];   /* the other end of each direction, as it was asked about */
 	struct explain_way ways[EXPLAIN_WAYS];
 	bool itself; /* the pod's own address: the packet does not leave the pod */
 };

@@ -182,12 +182,34 @@ static int hold(const struct explain *explain, const struct explain_end *end, st
 	return *ret_array ? 0 : -ENOMEM;
 }
 
+static bool may_be_a_pod(const struct explain *explain, const struct polder_addr *addr)
+{
+	return explain_in_own_range(explain, addr) || is_pod_range(explain, addr);
+}
+
+/* An end as the other one's policies see it. A pod that found no room in the map is nobody's there,
+ * however well its object is known. */
+static struct evaluate_end seen(const struct explain *explain, const struct explain_end *end,
+				const struct polder_addr *addr, bool other_is_here)
+{
+	struct evaluate_end ret = {.pod = end->pod, .addr = *addr};
+	bool nodes = end->kind == EXPLAIN_THIS_NODE || (end->kind == EXPLAIN_ADDRESS && end->node);
+
+	if (end->local || nodes)
+		return ret;
+	ret.unseen = end->pod && other_is_here &&
+		     enforce_pod_without_room(explain->sources->enforce, addr);
+	ret.unknown_pod = (!end->pod || ret.unseen) && may_be_a_pod(explain, addr);
+	return ret;
+}
+
 int explain_ask_objects(struct explain *explain, struct explain_path *path)
 {
 	struct explain_way *way = &path->ways[WAY_OBJECTS];
 	struct evaluate_question question = {
-		.source = {.pod = explain->from.pod, .addr = *explain_addr(explain, &explain->from)},
-		.destination = {.pod = path->to.pod, .addr = path->addr},
+		.source = seen(explain, &explain->from, explain_addr(explain, &explain->from),
+			       path->to.local),
+		.destination = seen(explain, &path->to, &path->addr, explain->from.local),
 		.proto = explain->proto,
 		.port = path->port,
 		.from_own_node = explain->from.kind == EXPLAIN_THIS_NODE && path->to.local,
@@ -196,6 +218,8 @@ int explain_ask_objects(struct explain *explain, struct explain_path *path)
 	int r;
 
 	way->asked = true;
+	path->peer[EXPLAIN_EGRESS] = question.destination;
+	path->peer[EXPLAIN_INGRESS] = question.source;
 	way->reason = explain->reason;
 	if (explain->reason)
 		return 0;

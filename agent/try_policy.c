@@ -25,10 +25,19 @@ struct place {
 	UT_hash_handle hh;
 };
 
+/* Where an address without an object must be a pod's all the same. */
+struct pod_space {
+	struct prefix *ranges;
+	size_t range_count;
+	struct polder_addr *nodes; /* addresses of nodes, that may lie inside */
+	size_t node_count;
+};
+
 struct try_policy {
 	struct policy_registry *registry;
 	struct compiled_policy *now, *then;
 	struct place *places;
+	struct pod_space space[2]; /* now, then */
 };
 
 void try_changes_clear(struct try_changes *changes)
@@ -235,7 +244,8 @@ static int put_remote_pod(struct try_policy *policy, const struct enforce *e, co
 	for (size_t i = 0; r == 0 && i < object->pod.address_count; i++) {
 		const struct polder_addr *addr = &object->pod.addresses[i];
 
-		if (!is_own(e, addr) && !is_nodes(e, in, addr))
+		if (!is_own(e, addr) && !is_nodes(e, in, addr) &&
+		    !enforce_pod_without_room(e, addr))
 			r = put_pod(policy, addr, object, pod, then, false);
 	}
 	return r;
@@ -257,6 +267,57 @@ static int put_places(struct try_policy *policy, const struct enforce *e, const 
 	return r;
 }
 
+/* ---------------------------------------------------------------- unknown pods */
+
+static void add_node_space(struct pod_space *space, const struct node_object *node)
+{
+	/* An array that is empty may be NULL. */
+	if (node->pod_range_count)
+		memcpy(space->ranges + space->range_count, node->pod_ranges,
+		       node->pod_range_count * sizeof(*space->ranges));
+	if (node->address_count)
+		memcpy(space->nodes + space->node_count, node->addresses,
+		       node->address_count * sizeof(*space->nodes));
+	space->range_count += node->pod_range_count;
+	space->node_count += node->address_count;
+}
+
+static int make_space(const struct enforce *e, const struct enforce_input *in,
+		      struct pod_space *ret)
+{
+	const struct prefix *own[] = {&e->config->pod_cidr_v4, &e->config->pod_cidr_v6};
+	size_t ranges = 2, nodes = e->node->address_count;
+
+	for (size_t i = 0; i < in->input.node_count; i++) {
+		ranges += in->nodes[i]->node.pod_range_count;
+		nodes += in->nodes[i]->node.address_count;
+	}
+	ret->ranges = calloc(ranges, sizeof(*ret->ranges));
+	ret->nodes = calloc(nodes + 1, sizeof(*ret->nodes));
+	if (!ret->ranges || !ret->nodes)
+		return -ENOMEM;
+	for (size_t i = 0; i < 2; i++)
+		if (own[i]->length)
+			ret->ranges[ret->range_count++] = *own[i];
+	for (size_t i = 0; i < e->node->address_count; i++)
+		ret->nodes[ret->node_count++] = e->node->addresses[i].addr;
+	for (size_t i = 0; i < in->input.node_count; i++)
+		add_node_space(ret, &in->nodes[i]->node);
+	return 0;
+}
+
+/* What the map `addresses` says of an address that no pod has. */
+static uint32_t stranger(const struct pod_space *space, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < space->node_count; i++)
+		if (memcmp(&space->nodes[i], addr, sizeof(*addr)) == 0)
+			return IDENTITY_REMOTE_NODE;
+	for (size_t i = 0; i < space->range_count; i++)
+		if (prefix_contains(&space->ranges[i], addr))
+			return IDENTITY_UNKNOWN_POD;
+	return IDENTITY_WORLD;
+}
+
 /* ---------------------------------------------------------------- both compilations */
 
 int try_policy_new(const struct enforce *e, const struct try_changes *changes, struct try_policy **ret)
@@ -274,11 +335,15 @@ int try_policy_new(const struct enforce *e, const struct try_changes *changes, s
 	if (r == 0)
 		r = put_places(policy, e, &in, policy->now, false);
 	if (r == 0)
+		r = make_space(e, &in, &policy->space[0]);
+	if (r == 0)
 		r = overlay(changes, &in);
 	if (r == 0)
 		r = policy_compile(policy->registry, &in.input, &policy->then);
 	if (r == 0)
 		r = put_places(policy, e, &in, policy->then, true);
+	if (r == 0)
+		r = make_space(e, &in, &policy->space[1]);
 	enforce_input_clear(&in);
 	if (r < 0) {
 		try_policy_free(policy);
@@ -298,6 +363,10 @@ void try_policy_free(struct try_policy *policy)
 		HASH_DEL(policy->places, place);
 		free(place->name);
 		free(place);
+	}
+	for (int i = 0; i < 2; i++) {
+		free(policy->space[i].ranges);
+		free(policy->space[i].nodes);
 	}
 	compiled_policy_free(policy->now);
 	compiled_policy_free(policy->then);
@@ -355,14 +424,20 @@ static struct try_side ask(const struct try_policy *policy, const struct compile
 	return side;
 }
 
+static uint32_t identity_at(const struct try_policy *policy, bool staged,
+			    const struct compiled_pod *pod, const struct polder_addr *addr)
+{
+	return pod->identity ? pod->identity : stranger(&policy->space[staged], addr);
+}
+
 bool try_policy_judge(const struct try_policy *policy, bool staged, const struct try_question *q,
 		      struct try_answer *ret)
 {
-	static const struct compiled_pod outside = {.identity = IDENTITY_WORLD};
+	static const struct compiled_pod nobody;
 	const struct compiled_policy *compiled = staged ? policy->then : policy->now;
 	const struct place *from = find_place(policy, &q->source), *to = find_place(policy, &q->destination);
-	const struct compiled_pod *source = from ? (staged ? &from->then : &from->now) : &outside;
-	const struct compiled_pod *destination = to ? (staged ? &to->then : &to->now) : &outside;
+	const struct compiled_pod *source = from ? (staged ? &from->then : &from->now) : &nobody;
+	const struct compiled_pod *destination = to ? (staged ? &to->then : &to->now) : &nobody;
 	struct try_answer answer = {.egress.allowed = true, .ingress.allowed = true};
 	struct ruleset_question question = {.proto = q->proto, .port = q->port};
 	bool from_pod = from && from->local && q->zone == ZONE_POD, to_pod = to && to->local;
@@ -373,12 +448,12 @@ bool try_policy_judge(const struct try_policy *policy, bool staged, const struct
 	/* The node's own traffic, and a pod with itself, are not asked about. */
 	question.to_itself = from_pod && to_pod && strcmp(from->name, to->name) == 0;
 	if (q->zone != ZONE_HOST && (!question.to_itself || q->through_service)) {
-		question.identity = destination->identity;
+		question.identity = identity_at(policy, staged, destination, &q->destination);
 		question.peer = &q->destination;
 		if (from_pod)
 			answer.egress = ask(policy, compiled, source->egress_ruleset, source->egress_isolation,
 					    &question);
-		question.identity = source->identity;
+		question.identity = identity_at(policy, staged, source, &q->source);
 		question.peer = &q->source;
 		if (to_pod)
 			answer.ingress = ask(policy, compiled, destination->ingress_ruleset,

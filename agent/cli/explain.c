@@ -138,6 +138,8 @@ static void print_direction(const char *head, const json_t *part, const char *po
 	if (*field_text(part, "passed_by"))
 		print_line("", "after Pass by %s rule %lld", field_text(part, "passed_by"),
 			   (long long)field_number(part, "passed_rule"));
+	if (*field_text(part, "note"))
+		print_line("", "%s", field_text(part, "note"));
 	if (!is_true(part, "here"))
 		print_line("", "(judged on another node)");
 	else if (ruleset)

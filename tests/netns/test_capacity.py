@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps that are too small: what does not fit is closed or refused, with the numbers; the rest works; room is used again."""
 
+import json
+
 from lib import objects
 from lib.cni import CniError
 from lib.objects import labels, policy
@@ -11,6 +13,7 @@ WORLDS = {
     "rules": {"max_policy_entries": 64},
     "services": {"max_services": 64, "max_backends": 64},
     "addresses": {"max_addresses": 64},
+    "remote": {"max_addresses": 64, "nodes": 2},
 }
 
 
@@ -203,3 +206,34 @@ def test_pod_whose_address_finds_no_room_is_refused_with_the_numbers(world):
 
 def problems_of_addresses(world):
     return {**over_capacity(world), **problems(world)}
+
+
+@in_worlds("remote")
+def test_deny_by_selector_holds_for_a_remote_pod_whose_address_finds_no_room(world):
+    """So for the one that the deny does not choose, until there is room for it."""
+    remote = {app: world.pod(app, labels={"app": app}, node=world.nodes[1], with_object=False)
+              for app in ("lost", "stray")}
+    world.resources.put("far", *strangers(0, 70))
+    wait_until(lambda: problems_of_addresses(world), "a problem", 3)
+    for pod in remote.values():
+        pod.write_object()
+    world.resources.put("deny", objects.cluster_policy(
+        "deny", {"pods": {"namespaceSelector": {}, "podSelector": labels(app="small")}},
+        ingress=[objects.cluster_rule("Deny", {"pods": {"namespaceSelector": {}, "podSelector": labels(app="lost")}})]))
+    for family in BOTH:
+        for pod in remote.values():
+            world.expect((pod, world.small.ips[family], 8080, "timeout"), (pod, world.big.ips[family], 8080, "open"))
+            said = explained(world, pod, family)
+            assert said["agree"] and said["policy"] == "deny" and said["ingress"]["presumed"], said
+            assert "--max-addresses" in said["ingress"]["note"], said["ingress"]
+        world.expect((world.client, world.small.ips[family], 8080, "open"))
+    world.resources.delete("far")
+    for family in BOTH:
+        world.expect((remote["lost"], world.small.ips[family], 8080, "timeout"),
+                     (remote["stray"], world.small.ips[family], 8080, "open"))
+        assert explained(world, remote["stray"], family)["ingress"]["note"] is None
+
+
+def explained(world, pod, family):
+    return json.loads(world.agent.ctl("-o", "json", "explain", "--from", repr(pod), "--to", "default/small", "--port", "8080",
+                                      "--family", f"ipv{family}", check=False).stdout)

@@ -426,6 +426,38 @@ def test_a_deleted_policy_that_holds_a_pod_that_ends_is_told(world, family):
 
 
 @each_family
+def test_a_deny_that_is_taken_to_hold_for_an_unknown_pod_says_why(world, family):
+    late = world.pod("late", "b", labels={"app": "late"}, node=world.n2, with_object=False)
+    world.serve(late, 8080)
+    put_cluster_policies(world, cluster_policy("p", {"namespaces": labels(team="red")}, ingress=[
+        {"action": "Deny", "from": [{"namespaces": labels(team="green")}]}], egress=[
+        {"action": "Pass", "to": [{"namespaces": labels(team="green")}]},
+        {"action": "Accept", "to": [{"networks": ["0.0.0.0/0", "::/0"]}]}]))
+    names = in_force(world, policy("q", labels(app="web"), "a", policyTypes=["Egress"]))
+    told = f"{late.ips[family]} is in a pod range, and no Pod object is known for it: "
+    answer = says(agrees(ask(world, late.ips[family], world.web, family)), verdict="denied", policy="p", rule=0,
+                  action="Deny", direction="ingress")
+    assert answer["ingress"]["presumed"] and answer["from"]["identity"] == 4, answer
+    assert answer["ingress"]["note"] == told + "a deny by selector is taken to hold", answer["ingress"]
+    assert reach(late, world.web.ips[family], 8080, timeout=0.3).verdict == "timeout"
+    text = world.n1.agent.ctl("explain", "--from", late.ips[family], "--to", "a/web", "--port", "8080", check=False).stdout
+    assert told in text, text
+    answer = says(agrees(ask(world, world.web, late.ips[family], family)), verdict="denied", policy=names[0],
+                  default_deny=True, direction="egress")
+    assert answer["egress"]["passed_by"] == "p" and answer["egress"]["presumed"], answer["egress"]
+    assert answer["egress"]["note"] == told + "a Pass by selector is taken to hold", answer["egress"]
+    assert reach(world.web, late.ips[family], 8080, timeout=0.3).verdict == "timeout"
+    # What is known of others, and once the object is there, says nothing of that.
+    for source, verdict in ((world.cli, "allowed"), (world.far, "allowed"), (world.n2, "allowed")):
+        answer = says(agrees(ask(world, source, world.web, family)), verdict=verdict)
+        assert answer["ingress"]["note"] is None and not answer["ingress"]["presumed"]
+    late.write_object()
+    wait_until(lambda: ask(world, late.ips[family], world.web, family)["verdict"] == "allowed", "the object is known")
+    assert agrees(ask(world, late, world.web, family))["ingress"]["note"] is None
+    assert reach(late, world.web.ips[family], 8080).verdict == "open"
+
+
+@each_family
 def test_a_change_by_hand_in_the_maps_is_told(world, family):
     in_force(world, policy("p", labels(app="web"), "a", ingress=[{"from": [{"podSelector": labels(app="cli")}]}]))
     agrees(ask(world, world.cli, world.web, family))

@@ -518,3 +518,66 @@ def test_cnp_other_protocols_are_denied_and_accepted_by_rules_without_protocols_
     for family in BOTH:
         wait_until(lambda f=family: ping(world.xa, world.xb.ips[f], timeout=0.1) == OPEN,
                    "echo is accepted")
+
+
+# ------------------------------------------------------------------ pods that no object names
+
+
+def late_pod(world, name, ns, app):
+    """On the second node, with a server; its Pod object is not there yet."""
+    pod = world.pod(name, ns, labels={"pod": app}, node=world.n2, with_object=False)
+    world.serve(pod, 80)
+    return pod
+
+
+def object_comes(world, pod):
+    """Until the first node knows whose address it is."""
+    pod.write_object()
+    for ip in pod.ips.values():
+        wait_until(lambda ip=ip: repr(pod) in world.n1.agent.ctl(
+            "explain", "--from", ip, "--to", "x/b", "--port", "80", check=False).stdout, f"{pod} at {ip}")
+
+
+def test_deny_by_selector_holds_for_a_pod_whose_object_is_late(world):
+    """As long as its labels are not known, any selector may choose it; x/a, for which no policy is, it reaches."""
+    m = Matrix(world)
+    chosen, other = late_pod(world, "chosen", "y", "a"), late_pod(world, "other", "z", "b")
+    for tier in (admin, baseline):
+        world.cluster_policies(tier(**rules_in(("Deny", FROM_BLUE)), **rules_out(("Deny", FROM_BLUE))))
+        m.expect(*[cell for late in (chosen, other) for cell in (
+            (late, world.xb, SHUT), (world.xb, late, SHUT), (late, world.xa, OPEN), (world.xa, late, OPEN))])
+        m.expect((world.za, world.xb, OPEN), (world.outside, world.xb, OPEN), (world.xb, OUTSIDE_IP, OPEN))
+    for late in (chosen, other):
+        object_comes(world, late)
+    m.expect((chosen, world.xb, SHUT), (world.xb, chosen, SHUT), (other, world.xb, OPEN), (world.xb, other, OPEN))
+
+
+def test_denies_by_selector_cut_what_a_pod_has_open_when_its_object_goes(world):
+    """And a policy that has no such deny leaves it open."""
+    m = Matrix(world)
+    world.cluster_policies(admin(**rules_in(("Deny", FROM_BLUE))))
+    for family in BOTH:
+        with Connection(world.xc, world.xb.ips[family], 80) as connection:
+            assert connection.ask()
+            world.resources.delete("pod-x-c")
+            m.expect((world.xc, world.xb, SHUT))
+            assert connection.state() == "timeout"
+            world.cluster_policies(admin(**rules_out(("Deny", FROM_BLUE))))
+            m.expect((world.xc, world.xb, OPEN))
+            world.xc.write_object()
+            world.cluster_policies(admin(**rules_in(("Deny", FROM_BLUE))))
+            m.expect((world.xc, world.xb, OPEN), (world.yb, world.xb, SHUT))
+
+
+def test_pass_by_selector_opens_nothing_to_a_pod_whose_object_is_late(world):
+    """What an Accept by address lets through does not count where the Pass might have chosen the pod and NetworkPolicy denies."""
+    m = Matrix(world)
+    late = late_pod(world, "other", "z", "b")
+    passing = rules_out(("Pass", FROM_BLUE), ("Accept", EVERYONE))
+    world.cluster_policies(admin(**passing))
+    m.expect((world.xb, late, OPEN), (world.xb, OUTSIDE_IP, OPEN))
+    world.policies(egress(pod=B))
+    m.expect((world.xb, late, SHUT), (world.xb, world.yb, SHUT), (world.xb, world.za, OPEN),
+             (world.xb, OUTSIDE_IP, OPEN))
+    object_comes(world, late)
+    m.expect((world.xb, late, OPEN))

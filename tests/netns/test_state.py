@@ -2,6 +2,8 @@
 """What the agent keeps on disk is cut, changed or gone: it starts, says so, and opens nothing that was denied."""
 
 import contextlib
+import ipaddress
+import json
 import os
 import signal
 
@@ -246,3 +248,55 @@ def test_namespace_that_loses_its_label_loses_its_class_at_once(world):
         world.expect((blue, world.server.ips[6], 8080, "open"))
         world.resources.put("namespaces", objects.namespace("red", team="a"),
                             objects.namespace("blue", team="a"))
+
+
+# ------------------------------------------------------------------ the node's own addresses
+
+NODE_AND_LOCAL = 1 << 2 | 1 << 3  # of the map's flags: this node's, a node's own
+
+
+def flags_in_map(world):
+    """Address: flags, of the map's entries for single addresses."""
+    pin = next(os.path.join(base, "addresses") for base, _, files in os.walk(world.node.bpffs) if "addresses" in files)
+    found = {}
+    for element in json.loads(run(["bpftool", "-j", "map", "dump", "pinned", pin]).stdout):
+        key, value = (bytes(int(byte, 16) for byte in element[part]) for part in ("key", "value"))
+        if int.from_bytes(key[:4], "little") == 128:
+            address = ipaddress.IPv6Address(key[4:20])
+            found[str(address.ipv4_mapped or address)] = int.from_bytes(value[8:12], "little")
+    return found
+
+
+def own_addresses(world):
+    """All that others might reach; the gateway's, which is the same for all pods of all nodes, is none."""
+    return {address["local"] for link in world.node.netns.ip_json("addr", "show") for address in link["addr_info"]
+            if address["scope"] == "global" and link["ifname"] != "lo" or address["local"].startswith(("192.0.2.", "2001:db8:2:"))}
+
+
+def test_all_addresses_of_the_node_are_in_the_map_whenever_they_came(world):
+    node = world.node.netns
+
+    def marked():
+        return {address for address, flags in flags_in_map(world).items() if flags & NODE_AND_LOCAL == NODE_AND_LOCAL}
+
+    def expect(*more):
+        wanted = {*world.node.ips.values(), *more}
+        assert wanted <= own_addresses(world), (wanted, own_addresses(world))
+        wait_until(lambda: own_addresses(world) <= marked(), lambda: f"missing: {own_addresses(world) - marked()}")
+
+    expect()
+    node.ip("link add more0 type veth peer more1", "link set more0 up", "link set more1 up",
+            "addr add 192.0.2.1/24 dev more0", "addr add 2001:db8:2::1/64 dev more0 nodad",
+            "addr add 192.0.2.130/25 dev more1", "addr add 2001:db8:2:1::1/64 dev more1 nodad")
+    came = ["192.0.2.1", "2001:db8:2::1", "192.0.2.130", "2001:db8:2:1::1"]
+    expect(*came)
+    node.ip("addr add 192.0.2.2/24 dev more0", "addr add 192.0.2.99/32 dev lo", "addr add 2001:db8:2:2::1/128 dev lo",
+            "addr add 192.0.2.200/32 dev eth0", "addr add 2001:db8:2:3::1/128 dev eth0 nodad")
+    came += ["192.0.2.2", "192.0.2.99", "2001:db8:2:2::1", "192.0.2.200", "2001:db8:2:3::1"]
+    expect(*came)
+    world.agent.restart()
+    expect(*came)
+    node.ip("link del more0", "addr del 192.0.2.99/32 dev lo", "addr del 2001:db8:2:2::1/128 dev lo",
+            "addr del 192.0.2.200/32 dev eth0", "addr del 2001:db8:2:3::1/128 dev eth0")
+    wait_until(lambda: not marked() & set(came), lambda: f"left: {marked() & set(came)}")
+    expect()

@@ -102,6 +102,24 @@ def test_live_flow_that_would_be_denied_is_told_and_left_alone(world, family):
 
 
 @each_family
+def test_flow_of_a_pod_whose_object_is_late_is_judged_as_an_unknown_pods(world, family):
+    late = world.pod("late", "z", labels={"pod": "late"}, node=world.n2, with_object=False)
+    path = write(world, objects.cluster_policy("deny", {"namespaces": labels(team="red")}, ingress=[
+        objects.cluster_rule("Deny", {"namespaces": labels(team="green")})]))
+    with Connection(late, world.xa.ips[family], 80) as connection, Connection(world.za, world.xa.ips[family], 80) as known:
+        connection.ask()
+        known.ask()
+        told = attempt(world, path)
+        port = connection.sock.getsockname()[1]
+        flow, = [flow for flow in told.flows if flow["source"]["port"] == port and flow["family"] == f"ipv{family}"]
+        assert flow["change"] == "denied" and flow["after"]["ingress"]["policy"] == "deny", flow
+        assert told.of(world.za, world.xa, family, known) == []
+        world.resources.put("staged", json.loads(open(path, encoding="utf-8").read()))
+        wait_until(lambda: connection.state(0.2) == "timeout", "what was told")
+        assert known.state() == "open"
+
+
+@each_family
 def test_flow_that_stays_allowed_is_not_told(world, family):
     path = write(world, ingress("let", A, rules=[peers({"namespaceSelector": labels(team="blue")}, ports=[tcp(80)])]))
     with Connection(world.ya, world.xa.ips[family], 80) as one, Connection(world.za, world.xa.ips[family], 80) as other:
