@@ -217,6 +217,7 @@ int set_add_atoms(struct set *set)
 		if (entry->rule->tier == TIER_ADMIN)
 			set->admin_atoms = set->atom_count;
 	}
-	set->words = set->atom_count / 64 + 1; /* one bit more than there are atoms, at least */
+	/* One bit more than there are atoms, at least. */
+	set->words = set->atom_count / 64 + 1;
 	return 0;
 }

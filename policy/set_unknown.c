@@ -28,9 +28,9 @@ static bool has_addresses(const struct policy_rule *rule)
 
 bool set_rule_may_match(const struct view_rule *rule)
 {
-	if (rule->tier == TIER_NETWORK_POLICY || !has_selectors(rule->source))
+	if (!has_selectors(rule->source))
 		return false;
-	/* Behind the last tier a Pass is an Accept. */
+	/* NetworkPolicies accept only. Behind the last tier a Pass is an Accept. */
 	return rule->source->action == RULE_DENY ||
 	       (rule->source->action == RULE_PASS && rule->tier == TIER_ADMIN);
 }
