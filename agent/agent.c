@@ -124,7 +124,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	agent->flows = flows_new(&tables);
 	if (agent->flows)
 		flows_on_over(agent->flows, rule_counts_over, enforce_rule_counts(agent->enforce));
-	r = agent->flows ? flows_start(agent->flows, agent->loop) : -ENOMEM;
+	agent->touched = agent->flows ? touched_new(agent->maps, agent->flows) : NULL;
+	r = agent->touched ? flows_start(agent->flows, agent->loop) : -ENOMEM;
 	agent->show = (struct show_sources){
 		.loop = agent->loop,
 		.started_ns = uv_hrtime(),
@@ -245,8 +246,16 @@ void agent_stop(struct agent *agent)
 	if (agent->loop)
 		uv_run(agent->loop, UV_RUN_DEFAULT);
 	/* A switch that is not mirrored yet is finished: the next agent finds both slots alike. */
-	if (agent->enforce && maps_wait_for_programs(agent->maps) == 0)
+	if (agent->touched) {
+		touched_look(agent->touched);
+		touched_mark(agent->touched);
+	}
+	if (agent->enforce && maps_wait_for_programs(agent->maps) == 0) {
+		if (agent->touched)
+			touched_settle(agent->touched);
 		enforce_finish(agent->enforce);
+	}
+	touched_free(agent->touched);
 	flows_free(agent->flows);
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);

@@ -19,6 +19,7 @@
 #include "agent/show.h"
 #include "agent/source_dir.h"
 #include "agent/store.h"
+#include "agent/touched.h"
 
 struct agent {
 	struct config config;
@@ -39,11 +40,13 @@ struct agent {
 	struct control_server *control;
 	struct http_server *http;
 	struct flows *flows;
+	struct touched *touched;
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
 
 	uv_timer_t pass_timer;   /* runs the pass that events asked for */
+	uv_timer_t look_timer;   /* looks through the flow table for what the turn has touched */
 	uv_timer_t finish_timer; /* begins to wait for the programs that ran during it */
 	uv_work_t wait;          /* waits, beside the loop: a busy machine may need seconds */
 	bool waiting, wait_again;
@@ -70,6 +73,8 @@ void agent_stop(struct agent *agent);
 /* agent_pass.c: events mark, the pass applies. */
 int agent_pass_start(struct agent *agent);
 void agent_schedule(struct agent *agent);
+/* At the end of the turn the flow table is looked through for what was touched in it. */
+void agent_look_soon(struct agent *agent);
 /* Now, and if it must wait for running programs, waiting; 0 or -errno. */
 int agent_pass(struct agent *agent);
 void agent_store_changed(const struct object *object, bool deleted, void *agent);

@@ -16,6 +16,7 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 		snprintf(message, size, "the objects have not been read yet: try again in a moment");
 		return -EAGAIN;
 	}
+	touched_enter(agent->touched, pod);
 	r = enforce_add_pod(agent->enforce, pod);
 	if (r == 0)
 		r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
@@ -43,11 +44,7 @@ static void disconnect_pod(const struct local_pod *pod, void *data)
 
 	datapath_detach_pod(agent->datapath, pod->ifindex);
 	enforce_remove_pod(agent->enforce, pod);
-	/* The next pod with these addresses inherits no flow. */
-	if (agent->flows && !addr_is_zero(&pod->ipv4))
-		flows_forget_address(agent->flows, &pod->ipv4);
-	if (agent->flows && !addr_is_zero(&pod->ipv6))
-		flows_forget_address(agent->flows, &pod->ipv6);
+	touched_leave(agent->touched, pod);
 	services_pods_changed(agent->services, pod->namespace);
 	agent->policy_dirty = true;
 	agent_schedule(agent);

@@ -63,6 +63,7 @@ static void wait_failed(struct agent *agent)
 		  "in the maps, and the next change of "
 		  "policies waits; the kernel must allow membarrier(2) or maps of maps",
 		  strerror(-agent->wait_result));
+	touched_give_up(agent->touched);
 	uv_timer_start(&agent->finish_timer, on_finish, REPAIR_INTERVAL_MS, 0);
 }
 
@@ -78,6 +79,7 @@ static void on_waited(uv_work_t *work, int status)
 		wait_failed(agent);
 		return;
 	}
+	touched_settle(agent->touched);
 	services_sweep(agent->services);
 	if (enforce_switches(agent->enforce) == agent->waiting_since)
 		again = enforce_finish(agent->enforce);
@@ -101,8 +103,30 @@ static void wait_begin(struct agent *agent)
 	}
 	agent->waiting_since = enforce_switches(agent->enforce);
 	services_sweep_mark(agent->services);
+	touched_mark(agent->touched);
 	agent->wait.data = agent;
 	agent->waiting = uv_queue_work(agent->loop, &agent->wait, wait_in_thread, on_waited) == 0;
+}
+
+static void finish_soon(struct agent *agent)
+{
+	/* Not put off by what comes meanwhile: under a stream of changes old rule sets would fill the maps. */
+	if (!uv_is_active((uv_handle_t *)&agent->finish_timer))
+		uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	touched_look(agent->touched);
+	finish_soon(agent);
+}
+
+void agent_look_soon(struct agent *agent)
+{
+	if (touched_owes_look(agent->touched) && !uv_is_active((uv_handle_t *)&agent->look_timer))
+		uv_timer_start(&agent->look_timer, on_look, 0, 0);
 }
 
 static void on_finish(uv_timer_t *timer)
@@ -121,9 +145,10 @@ static void on_repair(uv_timer_t *timer)
 int agent_pass_start(struct agent *agent)
 {
 	uv_timer_init(agent->loop, &agent->pass_timer);
+	uv_timer_init(agent->loop, &agent->look_timer);
 	uv_timer_init(agent->loop, &agent->finish_timer);
 	uv_timer_init(agent->loop, &agent->repair_timer);
-	agent->pass_timer.data = agent->finish_timer.data = agent->repair_timer.data = agent;
+	agent->pass_timer.data = agent->look_timer.data = agent->finish_timer.data = agent->repair_timer.data = agent;
 	uv_timer_start(&agent->repair_timer, on_repair, REPAIR_INTERVAL_MS, REPAIR_INTERVAL_MS);
 	return 0;
 }
@@ -135,7 +160,20 @@ void agent_schedule(struct agent *agent)
 		uv_timer_start(&agent->pass_timer, on_pass, 0, 0);
 }
 
-/* Services first: policy is judged on endpoints. Both end in a new generation. */
+static int apply_policy(struct agent *agent, bool *ret_again)
+{
+	const struct polder_addr *addrs;
+	size_t count, i;
+	int r = enforce_apply(agent->enforce, ret_again);
+
+	count = enforce_touched(agent->enforce, &addrs);
+	for (i = 0; i < count; i++)
+		touched_change(agent->touched, &addrs[i]);
+	agent_look_soon(agent);
+	return r;
+}
+
+/* Services first: policy is judged on endpoints. */
 static int apply(struct agent *agent, bool may_block, bool *ret_again)
 {
 	int r = 0, result;
@@ -146,7 +184,7 @@ static int apply(struct agent *agent, bool may_block, bool *ret_again)
 		wait_begin(agent); /* and then the pass */
 	} else if (agent->policy_dirty) {
 		agent->policy_dirty = false;
-		result = enforce_apply(agent->enforce, ret_again);
+		result = apply_policy(agent, ret_again);
 		if (result < 0) {
 			agent->policy_dirty = true;
 			r = result;
@@ -204,9 +242,7 @@ static int pass(struct agent *agent, bool may_block)
 	if (r == 0 && !agent->settled)
 		settle(agent);
 	agent->policy_dirty |= again;
-	/* Not put off by the next pass: under a stream of changes old rule sets would fill the maps. */
-	if (!uv_is_active((uv_handle_t *)&agent->finish_timer))
-		uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
+	finish_soon(agent);
 	if (again || r < 0)
 		uv_timer_start(&agent->pass_timer, on_pass, r < 0 ? REPAIR_INTERVAL_MS : 2 * FINISH_DELAY_MS, 0);
 	return r;

@@ -140,6 +140,7 @@ void enforce_close(struct enforce *e)
 	deleted_policies_clear(e);
 	json_decref(e->held_before);
 	free(e->pending);
+	free(e->touched);
 	free(e->problems);
 	free(e->service_pods);
 	free(e->fits);
@@ -250,7 +251,6 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 	maps_put(e->maps, MAP_PODS, &index, &none);
 	for (i = 0; i < pod->address_count; i++)
 		addresses_remove(e, &pod->addresses[i]);
-	maps_move_generation(e->maps, false);
 	pod_free(pod);
 }
 
@@ -334,10 +334,11 @@ static void resolve_pods(struct enforce *e, const struct compiled_policy *policy
 }
 
 /* The pods' words, into the other slot; a new pod has both. */
-static int write_pods(struct enforce *e, bool *ret_switch, bool *ret_changed)
+static int write_pods(struct enforce *e, bool *ret_switch)
 {
 	unsigned int slot = enforce_slot(e), next = !slot;
 	struct enforced_pod *pod;
+	size_t i;
 	int r;
 
 	for (pod = e->pods; pod; pod = pod->next) {
@@ -352,7 +353,8 @@ static int write_pods(struct enforce *e, bool *ret_switch, bool *ret_changed)
 			entry.identity[slot] = pod->identity;
 			entry.egress_rules[slot] = pod->egress;
 			entry.ingress_rules[slot] = pod->ingress;
-			*ret_changed = true;
+			for (i = 0; i < pod->address_count; i++)
+				address_touched(e, &pod->addresses[i]);
 		} else if (entry.identity[slot] != pod->identity || entry.egress_rules[slot] != pod->egress ||
 			   entry.ingress_rules[slot] != pod->ingress) {
 			*ret_switch = true;
@@ -480,10 +482,29 @@ static void save_state(struct enforce *e)
 	e->state_revision = revision;
 }
 
+/* Only if something changed that any flow may depend on. What a failed pass has written counts too. */
+static void move(struct enforce *e, bool switch_slots)
+{
+	if (!switch_slots && !e->move_owed && e->policy)
+		return;
+	maps_move_generation(e->maps, switch_slots);
+	e->move_owed = false;
+	e->touched_count = 0; /* judged anew with all others */
+}
+
+size_t enforce_touched(struct enforce *e, const struct polder_addr **ret)
+{
+	size_t count = e->touched_count;
+
+	*ret = e->touched;
+	e->touched_count = 0;
+	return count;
+}
+
 static int put_in_force(struct enforce *e, const struct enforce_input *in, struct compiled_policy *policy, bool *ret_again)
 {
 	bool *fits = calloc(policy->ruleset_count + 1, sizeof(*fits));
-	bool switch_slots = false, changed = false;
+	bool switch_slots = false;
 	size_t i;
 	int r;
 
@@ -496,10 +517,10 @@ static int put_in_force(struct enforce *e, const struct enforce_input *in, struc
 		r = rules_write(e, policy, fits, &switch_slots);
 	if (r == 0) {
 		resolve_pods(e, policy, fits);
-		r = write_pods(e, &switch_slots, &changed);
+		r = write_pods(e, &switch_slots);
 	}
 	if (r == 0)
-		r = addresses_write(e, &in->input, policy, &switch_slots, &changed, ret_again);
+		r = addresses_write(e, &in->input, policy, &switch_slots, ret_again);
 	e->misfit = false;
 	for (i = 0; i < policy->ruleset_count; i++)
 		e->misfit |= !fits[i];
@@ -507,8 +528,7 @@ static int put_in_force(struct enforce *e, const struct enforce_input *in, struc
 		free(fits);
 		return r;
 	}
-	/* Rule sets also change in place, by identities that come and go: judge anew in any case. */
-	maps_move_generation(e->maps, switch_slots);
+	move(e, switch_slots);
 	e->switched = switch_slots;
 	e->switches += switch_slots;
 	free(e->fits);
@@ -551,6 +571,7 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 		save_state(e);
 		e->unfinished = true;
 		r = put_in_force(e, &in, policy, ret_again);
+		e->half_written = r < 0;
 	}
 	if (r == 0) {
 		compiled_policy_free(e->policy);

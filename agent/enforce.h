@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From pods, namespaces, nodes and policies to the maps addresses, pods and rule sets. A pass builds what is new beside
- * what is in force, then one word (the generation) switches; what is old goes when no program can still be using it.
+ * what is in force, then one word (the generation) switches; what is old goes when no program can still be using it. A pass that changes
+ * nothing that all flows may depend on leaves the generation where it is.
  */
 #pragma once
 
@@ -21,7 +22,7 @@ void enforce_close(struct enforce *enforce);
 
 /* A local pod: known from now on; the next pass covers it. Copies what it needs. 0 or -ENOMEM. */
 int enforce_add_pod(struct enforce *enforce, const struct local_pod *pod);
-/* Its map entries go at once, its flows are judged anew (and find nobody). */
+/* Its map entries go at once; its flows are the caller's to forget. */
 void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
 /*
  * To be called for each change of an object in the store: remembers the labels of a Pod object that goes while its container stays.
@@ -34,6 +35,11 @@ bool enforce_object_changed(struct enforce *enforce, const struct object *object
  * -errno: then what was in force before stays, and new pods stay closed.
  */
 int enforce_apply(struct enforce *enforce, bool *ret_again);
+/*
+ * After each pass, whatever came of it: addresses of which the maps say something else now, while the generation has not moved. Flows that
+ * name one have to be judged anew. Told once, valid until the next pass.
+ */
+size_t enforce_touched(struct enforce *enforce, const struct polder_addr **ret);
 /*
  * Mirrors the switched slots and removes old rule sets. To be called some time after a pass, when the programs that ran during it
  * have ended (maps_wait_for_programs()). True: what did not fit may fit now, another pass is wanted.

@@ -11,7 +11,7 @@
 struct pass {
 	struct enforce *e;
 	unsigned int slot, next;
-	bool switch_slots, changed, full;
+	bool switch_slots, full;
 	int result;
 };
 
@@ -42,6 +42,32 @@ static int address_put(struct enforce *e, const struct address_key *key, const s
 	return r == 0 && is_local_pod(key, entry) ? local_pods_put(e->local_pods, &key->addr, entry) : r;
 }
 
+void address_touched(struct enforce *e, const struct polder_addr *addr)
+{
+	size_t room = e->touched_room ? 2 * e->touched_room : 64;
+	struct polder_addr *grown;
+
+	if (e->touched_count == e->touched_room) {
+		grown = reallocarray(e->touched, room, sizeof(*grown));
+		if (!grown) {
+			e->move_owed = true;
+			return;
+		}
+		e->touched = grown;
+		e->touched_room = room;
+	}
+	e->touched[e->touched_count++] = *addr;
+}
+
+/* In both slots at once. A prefix may be any flow's. */
+static void key_touched(struct enforce *e, const struct address_key *key)
+{
+	if (key->prefixlen == 128)
+		address_touched(e, &key->addr);
+	else
+		e->move_owed = true;
+}
+
 /* `owner` is who is told of when there is no room. */
 static void tell_full(struct pass *p, const char *owner, const struct polder_addr *addr)
 {
@@ -62,6 +88,7 @@ static void want(struct pass *p, const char *owner, const struct polder_addr *ad
 	struct address_key key = {.prefixlen = length, .addr = *addr};
 	struct address_entry entry = {.identity = {identity, identity}, .flags = flags, .ifindex = ifindex};
 	const struct address_entry *present = shadow_find(p->e->addresses, &key);
+	bool in_place = false;
 	int r;
 
 	if (present && present->flags == flags && present->ifindex == ifindex) {
@@ -75,11 +102,13 @@ static void want(struct pass *p, const char *owner, const struct polder_addr *ad
 		p->switch_slots = true;
 		r = remember(p->e, &key);
 	} else {
-		p->changed = true;
 		r = 0;
+		in_place = true;
 	}
 	if (r == 0)
 		r = address_put(p->e, &key, &entry);
+	if (r == 0 && in_place)
+		key_touched(p->e, &key);
 	if (r == -E2BIG)
 		tell_full(p, owner, addr);
 	else if (r < 0)
@@ -258,8 +287,18 @@ static bool is_known_pod(const struct polder_addr *addr, void *data)
 	return present && is_local_pod(&key, present) && shadow_is_wanted(e->addresses, &key);
 }
 
+static int touch_unwanted(const void *key, const void *value, void *data)
+{
+	struct enforce *e = data;
+
+	(void)value;
+	if (!shadow_is_wanted(e->addresses, key))
+		key_touched(e, key);
+	return 0;
+}
+
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
-		    bool *ret_switch, bool *ret_changed, bool *ret_again)
+		    bool *ret_switch, bool *ret_again)
 {
 	struct pass p = {.e = e, .slot = enforce_slot(e), .next = !enforce_slot(e)};
 	struct enforced_pod *pod;
@@ -276,11 +315,13 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 			want_remote_pod(&p, input->pods[i], policy->pods[i].identity);
 	if (p.result == 0 && !e->policy)
 		p.result = local_pods_forget(e->local_pods, is_known_pod, e);
-	swept = p.result < 0 ? p.result : shadow_sweep(e->addresses);
+	if (p.result < 0)
+		return p.result;
+	shadow_each(e->addresses, touch_unwanted, e);
+	swept = shadow_sweep(e->addresses);
 	if (swept < 0)
 		return swept;
 	*ret_switch |= p.switch_slots;
-	*ret_changed |= p.changed || swept > 0;
 	*ret_again |= p.full && swept > 0;
 	return 0;
 }

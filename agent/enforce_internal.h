@@ -74,6 +74,10 @@ struct enforce {
 	struct enforced_pod *pods, *pods_by_name;
 	struct pending_address *pending;
 	size_t pending_count;
+	struct polder_addr *touched; /* whose elements changed in both slots at once, and nobody has been told yet */
+	size_t touched_count, touched_room;
+	bool move_owed; /* something else changed in both slots: the generation has to move */
+	bool half_written; /* by a pass that failed: not only what `policy` names is in force */
 	bool unfinished; /* old rule sets still stand */
 	uint64_t switches;
 	bool switched;   /* the slots differ: to be mirrored before the next pass */
@@ -120,6 +124,7 @@ void rules_close(struct enforce *e);
 /*
  * Writes what the compiled rule sets need beside what is there. `ret_fits` tells of each set whether it found room. Sets that are in force
  * under the same number change for the other slot only, where identities change classes (a namespace's labels): then `*ret_switch`.
+ * An identity that comes or goes with its pods changes nothing that is in force.
  */
 int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits, bool *ret_switch);
 /* NULL: it is not in the policy. */
@@ -132,10 +137,12 @@ bool rules_sweep(struct enforce *e);
 /* enforce_addresses.c */
 /*
  * Brings `addresses` to what is wanted; identities that change are written to the other slot. `*ret_switch`: there are such;
- * `*ret_changed`: anything else changed. `*ret_again`: something did not fit, but there is room now.
+ * e->touched and e->move_owed tell what else changed. `*ret_again`: something did not fit, but there is room now.
  */
 int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
-		    bool *ret_switch, bool *ret_changed, bool *ret_again);
+		    bool *ret_switch, bool *ret_again);
+/* Flows that name the address have to be judged anew. */
+void address_touched(struct enforce *e, const struct polder_addr *addr);
 void addresses_mirror(struct enforce *e);
 /* Has the map no entry for just this address? */
 bool addresses_lacks(const struct enforce *e, const struct polder_addr *addr);

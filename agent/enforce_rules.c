@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/enforce_internal.h"
@@ -172,12 +173,35 @@ static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
 		tell_full(e, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1, 0, "--max-pods");
 }
 
+static int compare_identities(const void *a, const void *b)
+{
+	const struct compiled_identity *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Do addresses have the identity where the policy is in force? Those that are no pods' always may. */
+static bool has_addresses(const struct compiled_policy *policy, uint32_t identity)
+{
+	const struct compiled_identity key = {.id = identity};
+
+	return identity < IDENTITY_FIRST_POD ||
+	       bsearch(&key, policy->identities, policy->identity_count, sizeof(key), compare_identities);
+}
+
+/* Of the policy in force. Before the first pass has succeeded nobody knows what the maps' numbers stand for. */
+static bool is_in_use(const struct enforce *e, uint32_t identity)
+{
+	return !e->policy || e->half_written || has_addresses(e->policy, identity);
+}
+
 /* The set at hand. */
 struct writing {
 	struct enforce *e;
 	const struct compiled_ruleset *set;
 	bool in_force; /* it may be: its peers change for the other slot only */
 	bool differs;  /* the slots do */
+	uint64_t peer_writes;
 };
 
 /* Of an identity that is not among the set's peers. */
@@ -193,12 +217,17 @@ static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
 	const struct ruleset_peer_key *peer_key = key;
 	unsigned int slot = enforce_slot(w->e);
 	struct ruleset_peer peer = {.peer_class = {peer_class, peer_class}};
+	uint64_t before = maps_writes(w->e->maps);
+	int r;
 
-	if (w->in_force)
+	/* Nobody asks for an identity that no address has yet. */
+	if (w->in_force && is_in_use(w->e, peer_key->identity))
 		peer.peer_class[slot] = present ? present->peer_class[slot]
 						: default_class(w->set, peer_key->identity);
 	w->differs |= peer.peer_class[slot] != peer_class;
-	return shadow_put(w->e->rules[SHADOW_PEERS], key, &peer);
+	r = shadow_put(w->e->rules[SHADOW_PEERS], key, &peer);
+	w->peer_writes += maps_writes(w->e->maps) - before;
+	return r;
 }
 
 static int put(enum ruleset_map map, const void *key, const void *value, void *data)
@@ -210,15 +239,18 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 	return shadow_put(w->e->rules[map], key, value);
 }
 
-/* The header last: nothing points at a set before it is whole. */
+/* The header last: nothing points at a set before it is whole. Of one that is in force only the peers should differ. */
 static int write_set(struct writing *w, const struct ruleset_place *place)
 {
+	uint64_t before = maps_writes(w->e->maps);
 	int r = ruleset_slots_put_cells(w->e->slots, place, w->set);
 
 	if (r == 0)
 		r = each_element(w->set, has_table(&place->entry), put, w);
 	if (r == 0)
 		r = ruleset_slots_put(w->e->slots, place);
+	if (w->in_force && maps_writes(w->e->maps) - before != w->peer_writes)
+		w->e->move_owed = true;
 	if (r < 0 && !w->in_force)
 		ruleset_slots_release(w->e->slots, place);
 	return r;
@@ -247,7 +279,10 @@ struct leaving {
 	bool differs;
 };
 
-/* An identity that belongs to its set's default class now says so in the other slot; its peer goes with the next sweep. */
+/*
+ * An identity that belongs to its set's default class now says so in the other slot; its peer goes with the next sweep. One that went with
+ * its pods is left as it is until then: no address has it from this pass on.
+ */
 static int leave_class(const void *key, const void *value, void *data)
 {
 	const struct ruleset_peer_key *peer_key = key;
@@ -259,7 +294,8 @@ static int leave_class(const void *key, const void *value, void *data)
 	uint16_t left;
 	int r;
 
-	if (!set || shadow_is_wanted(shadow, key))
+	if (!set || shadow_is_wanted(shadow, key) ||
+	    (leaving->e->policy && !has_addresses(leaving->policy, peer_key->identity)))
 		return 0;
 	left = default_class(set, peer_key->identity);
 	memcpy(&peer, value, sizeof(peer));

@@ -90,6 +90,8 @@ static void add_flows(struct metrics *m, const struct show_sources *sources)
 		   stats.expired);
 	single_u64(m, "polder_flows_forgotten_total", METRIC_COUNTER, "Entries freed with a pod's address.",
 		   stats.forgotten);
+	single_u64(m, "polder_flows_doubted_total", METRIC_COUNTER,
+		   "Entries marked to be judged anew: the maps say something else of one of their addresses.", stats.doubted);
 	single_u64(m, "polder_flows_repaired_total", METRIC_COUNTER, "Entries freed whose writer had died.",
 		   stats.repaired);
 	single_u64(m, "polder_flow_collector_passes_total", METRIC_COUNTER, "Passes begun over the flow table.",

@@ -10,6 +10,7 @@
 
 #include "agent/cleanup.h"
 #include "agent/kernel/flows.h"
+#include "agent/touched.h"
 
 struct attachment {
 	struct local_pod pod;
@@ -27,6 +28,7 @@ struct trial {
 	struct enforce *enforce;
 	struct services *services;
 	struct flows *flows;
+	struct touched *touched;
 	struct attachment *attachments;
 	bool policy_dirty;
 	bool settled; /* a pass has succeeded since the start */
@@ -61,7 +63,8 @@ static int start(struct trial *t)
 	t->policy_dirty = true;
 	t->store = store_new();
 	t->flows = flows_new(&tables);
-	if (!t->store || !t->flows)
+	t->touched = t->flows ? touched_new(t->maps, t->flows) : NULL;
+	if (!t->store || !t->touched)
 		return -ENOMEM;
 	r = enforce_open(t->maps, t->store, t->config, t->node, t->state, &t->enforce);
 	if (r == 0)
@@ -79,6 +82,7 @@ static void stop(struct trial *t)
 {
 	services_close(TAKE_PTR(t->services));
 	enforce_close(TAKE_PTR(t->enforce));
+	touched_free(TAKE_PTR(t->touched));
 	flows_free(TAKE_PTR(t->flows));
 	store_free(TAKE_PTR(t->store));
 }
@@ -261,6 +265,7 @@ int trial_attach(struct trial *t, const struct local_pod *pod)
 	if (!a)
 		return -ENOMEM;
 	r = copy_pod(&a->pod, pod);
+	touched_enter(t->touched, pod);
 	if (r == 0)
 		r = enforce_add_pod(t->enforce, &a->pod);
 	if (r < 0) {
@@ -282,10 +287,9 @@ int trial_detach(struct trial *t, const char *container_id, const char *ifname)
 		return -ENOENT;
 	*at = a->next;
 	enforce_remove_pod(t->enforce, &a->pod);
-	if (!addr_is_zero(&a->pod.ipv4))
-		flows_forget_address(t->flows, &a->pod.ipv4);
-	if (!addr_is_zero(&a->pod.ipv6))
-		flows_forget_address(t->flows, &a->pod.ipv6);
+	touched_leave(t->touched, &a->pod);
+	touched_mark(t->touched);
+	touched_settle(t->touched);
 	services_pods_changed(t->services, a->pod.namespace);
 	t->policy_dirty = true;
 	attachment_free(a);
@@ -307,6 +311,19 @@ static void keep_labels(struct trial *t)
 
 /* ---------------------------------------------------------------- passes */
 
+static int apply_policy(struct trial *t, bool *ret_again)
+{
+	const struct polder_addr *addrs;
+	size_t count, i;
+	int r = enforce_apply(t->enforce, ret_again);
+
+	count = enforce_touched(t->enforce, &addrs);
+	for (i = 0; i < count; i++)
+		touched_change(t->touched, &addrs[i]);
+	touched_look(t->touched);
+	return r;
+}
+
 int trial_pass(struct trial *t, bool *ret_again)
 {
 	bool again = false;
@@ -316,7 +333,7 @@ int trial_pass(struct trial *t, bool *ret_again)
 		r = services_apply(t->services);
 	if (r == 0 && t->policy_dirty) {
 		t->policy_dirty = false;
-		r = enforce_apply(t->enforce, &again);
+		r = apply_policy(t, &again);
 		t->policy_dirty = again || r < 0;
 	}
 	if (r < 0)
@@ -332,8 +349,10 @@ int trial_pass(struct trial *t, bool *ret_again)
 bool trial_finish(struct trial *t, bool wait)
 {
 	services_sweep_mark(t->services);
+	touched_mark(t->touched);
 	if (wait && maps_wait_for_programs(t->maps) < 0)
 		return false;
+	touched_settle(t->touched);
 	services_sweep(t->services);
 	t->policy_dirty |= enforce_finish(t->enforce);
 	keep_labels(t);

@@ -2,6 +2,7 @@
 /* The user-space side of the protocol that struct flow_head describes. */
 #include "agent/kernel/flow_table.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -107,17 +108,35 @@ bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a
 	return memcmp(a->words, b->words, FLOW_WORDS(table->family) * sizeof(uint64_t)) == 0;
 }
 
-bool flow_names(const struct flow_table *table, const struct flow_snapshot *flow, const struct polder_addr *addr)
+static struct polder_addr mapped(__be32 v4)
+{
+	return (struct polder_addr){.words_be = {0, 0, htonl(0xffff), v4}};
+}
+
+void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow, struct polder_addr ret[FLOW_ADDRESSES])
 {
 	const struct flow_tuple *t = &flow->tuple;
 	const struct flow_copy *c = &flow->content;
-	__be32 v4 = addr->words_be[3];
 
-	if (table->family == FAMILY_V4)
-		return t->v4.saddr_be == v4 || t->v4.daddr_be == v4 || c->new_saddr_be[0] == v4 ||
-		       c->new_daddr_be[0] == v4;
-	return memcmp(t->v6.saddr_be, addr, 16) == 0 || memcmp(t->v6.daddr_be, addr, 16) == 0 ||
-	       memcmp(c->new_saddr_be, addr, 16) == 0 || memcmp(c->new_daddr_be, addr, 16) == 0;
+	if (table->family == FAMILY_V4) {
+		ret[0] = mapped(t->v4.saddr_be);
+		ret[1] = mapped(t->v4.daddr_be);
+		ret[2] = mapped(c->new_saddr_be[0]);
+		ret[3] = mapped(c->new_daddr_be[0]);
+		return;
+	}
+	memcpy(&ret[0], t->v6.saddr_be, sizeof(*ret));
+	memcpy(&ret[1], t->v6.daddr_be, sizeof(*ret));
+	memcpy(&ret[2], c->new_saddr_be, sizeof(*ret));
+	memcpy(&ret[3], c->new_daddr_be, sizeof(*ret));
+}
+
+bool flow_entry_doubt(struct flow_head *head, const struct flow_snapshot *flow)
+{
+	uint64_t old = (uint64_t)flow->content.generation << 32 | flow->seq;
+	uint64_t doubted = (uint64_t)FLOW_GENERATION_DOUBTED << 32 | flow->seq;
+
+	return __atomic_compare_exchange_n(&head->stamp, &old, doubted, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 bool flow_entry_claim(struct flow_head *head, uint32_t seq)

@@ -62,8 +62,14 @@ static inline uint8_t flow_entry_proto(const void *entry)
 int flow_snapshot(const struct flow_table *table, void *entry, struct flow_snapshot *ret);
 /* The same two tuples of the table's family? */
 bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a, const struct flow_tuple *b);
-/* Does any of the flow's addresses, before or after translation, equal this one (IPv4 as mapped)? */
-bool flow_names(const struct flow_table *table, const struct flow_snapshot *flow, const struct polder_addr *addr);
+/* All that the flow names, before and after translation (IPv4 as mapped). */
+#define FLOW_ADDRESSES 4
+void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow, struct polder_addr ret[FLOW_ADDRESSES]);
+
+/* A generation that is never in force: an entry that has it is judged anew. */
+#define FLOW_GENERATION_DOUBTED 1
+/* False: somebody has written the entry since the copy. */
+bool flow_entry_doubt(struct flow_head *head, const struct flow_snapshot *flow);
 
 /* Wins the entry if nobody wrote it since the copy. Then it is freed or released, at once. */
 bool flow_entry_claim(struct flow_head *head, uint32_t seq);

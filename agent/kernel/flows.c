@@ -551,7 +551,7 @@ void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data)
 	uv_close((uv_handle_t *)&flows->idle, on_closed);
 }
 
-/* ---------------------------------------------------------------- forgetting an address */
+/* ---------------------------------------------------------------- addresses that changed, pods that left */
 
 /* A copy even if a living writer is at it just now. As flow_snapshot(). */
 static int snapshot_patiently(const struct flow_table *table, void *entry, struct flow_snapshot *ret)
@@ -563,42 +563,143 @@ static int snapshot_patiently(const struct flow_table *table, void *entry, struc
 	return r;
 }
 
-static bool forget_entry(struct flows *flows, const struct flow_table *table, struct side *side,
-			 const struct polder_addr *addr)
+enum fate { FATE_KEEP, FATE_DOUBT, FATE_FORGET };
+
+/* Most flows name none of the addresses: a bit for each address's last word says so without a copy of the entry. */
+#define FILTER_BITS 4096
+struct filter {
+	uint64_t bits[FILTER_BITS / 64];
+};
+
+static uint32_t filter_bit(__be32 last_word)
+{
+	return (last_word * 0x9e3779b1u) >> 20;
+}
+
+static void filter_add(struct filter *filter, const struct address_set *set)
+{
+	static const struct polder_addr none;
+
+	for (size_t i = 0; i < set->size; i++) {
+		uint32_t bit = filter_bit(set->places[i].words_be[3]);
+
+		if (memcmp(&set->places[i], &none, sizeof(none)) != 0)
+			filter->bits[bit / 64] |= 1ull << bit % 64;
+	}
+}
+
+static uint64_t filter_may_hold(const struct filter *filter, __be32 last_word)
+{
+	uint32_t bit = filter_bit(last_word);
+
+	return filter->bits[bit / 64] >> bit % 64 & 1;
+}
+
+/* Read in place: what is being written meanwhile is the next look's. */
+static bool may_name(const struct flow_table *table, const void *entry, const struct filter *filter)
+{
+	const struct flow_tuple *t = entry;
+	const struct flow4 *v4 = entry;
+	const struct flow6 *v6 = entry;
+
+	if (table->family == FAMILY_V4)
+		return filter_may_hold(filter, t->v4.saddr_be) | filter_may_hold(filter, t->v4.daddr_be) |
+		       filter_may_hold(filter, v4->new_saddr_be) | filter_may_hold(filter, v4->new_daddr_be);
+	return filter_may_hold(filter, t->v6.saddr_be[3]) | filter_may_hold(filter, t->v6.daddr_be[3]) |
+	       filter_may_hold(filter, v6->new_saddr_be[3]) | filter_may_hold(filter, v6->new_daddr_be[3]);
+}
+
+/* Of the four addresses of a flow, before and after translation; those that are not translated are zero, or the same. */
+static enum fate fate_of(const struct flows *flows, const struct flow_table *table, const struct flow_snapshot *flow,
+			 const struct flows_touched *touched)
+{
+	struct polder_addr addrs[FLOW_ADDRESSES];
+	enum fate fate = FATE_KEEP;
+
+	flow_addresses(table, flow, addrs);
+	for (size_t i = 0; i < FLOW_ADDRESSES; i++) {
+		if (address_set_holds(&touched->left, &addrs[i]))
+			return FATE_FORGET;
+		if (address_set_holds(&touched->changed, &addrs[i]))
+			fate = FATE_DOUBT;
+	}
+	return flow->content.generation == flows->control->generation ? fate : FATE_KEEP;
+}
+
+static void touch_entry(struct flows *flows, const struct flow_table *table, struct side *side,
+			const struct flows_touched *touched)
 {
 	/* Each try that fails has lost against a writer who has changed the entry. */
 	for (int i = 0; i < BUSY_TRIES; i++) {
-		if (snapshot_patiently(table, side->entry, &side->flow) < 0 ||
-		    !flow_names(table, &side->flow, addr))
-			return false;
-		if (flow_entry_claim(side->head, side->flow.seq)) {
+		enum fate fate;
+
+		if (snapshot_patiently(table, side->entry, &side->flow) < 0)
+			return;
+		fate = fate_of(flows, table, &side->flow, touched);
+		if (fate == FATE_KEEP)
+			return;
+		if (fate == FATE_DOUBT && flow_entry_doubt(side->head, &side->flow)) {
+			flows->stats.doubted++;
+			return;
+		}
+		if (fate == FATE_FORGET && flow_entry_claim(side->head, side->flow.seq)) {
 			free_side(flows, table, side);
-			return true;
+			flows->stats.forgotten++;
+			return;
 		}
 	}
-	return false;
 }
 
-size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr)
+/* No way of the set is taken. Who holds one that has no tag yet writes by what he has read before now. */
+static bool is_empty(const struct flow_table *table, uint32_t set)
 {
-	const struct flow_table *table = &flows->tables[addr_is_v4(addr) ? 0 : 1];
+	return table->tags && !((const uint64_t *)table->tags)[set];
+}
+
+static bool is_taken(const struct flow_table *table, uint32_t set, uint32_t way)
+{
+	return !table->tags || table->tags[set * FLOW_WAYS + way] != FLOW_TAG_FREE;
+}
+
+static bool touch_table(struct flows *flows, const struct flow_table *table, const struct flows_touched *touched,
+			const struct filter *filter)
+{
 	struct flow_window window = {0};
-	size_t freed = 0;
+	bool whole = true;
 
 	for (uint32_t index = 0; index < table->sets; index++) {
-		void *set = flow_window_set(table, &window, index, FLOW_WINDOW_BYTES);
+		bool empty = is_empty(table, index);
+		void *set = empty ? NULL : flow_window_set(table, &window, index, FLOW_WINDOW_BYTES);
 
+		whole &= set || empty;
 		for (uint32_t way = 0; set && way < FLOW_WAYS; way++) {
 			struct side side = {.entry = flow_entry(table, set, way), .set = index};
 
+			if (!is_taken(table, index, way) || !may_name(table, side.entry, filter))
+				continue;
 			side.head = flow_entry_head(table, side.entry);
 			if (side.head->generation || side.head->seq & 1)
-				freed += forget_entry(flows, table, &side, addr);
+				touch_entry(flows, table, &side, touched);
 		}
 	}
 	flow_window_close(&window);
-	flows->stats.forgotten += freed;
-	return freed;
+	return whole;
+}
+
+bool flows_touch(struct flows *flows, const struct flows_touched *touched)
+{
+	size_t count = touched->left.count + touched->changed.count;
+	size_t v4_count = touched->left.v4_count + touched->changed.v4_count;
+	struct filter filter = {};
+	bool whole = true;
+
+	filter_add(&filter, &touched->left);
+	filter_add(&filter, &touched->changed);
+	if (v4_count)
+		whole = touch_table(flows, &flows->tables[0], touched, &filter);
+	if (count > v4_count)
+		whole &= touch_table(flows, &flows->tables[1], touched, &filter);
+	return whole;
 }
 
 static bool forget_side(struct flows *flows, const struct flow_table *table, const struct side *side)

@@ -4,6 +4,7 @@
 
 #include <uv.h>
 
+#include "agent/kernel/address_set.h"
 #include "agent/kernel/flow_table.h"
 #include "agent/kernel/maps.h"
 
@@ -48,11 +49,16 @@ void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data);
 uint32_t flows_now(void);
 bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns);
 
+/* What flows are looked through for. Zeroed: nothing. */
+struct flows_touched {
+	struct address_set left;    /* flows that name one of these are freed, before or after translation, on either side */
+	struct address_set changed; /* flows that name one of these are judged anew at their next packet */
+};
 /*
- * Frees every flow with this address on either side, before or after translation, in one pass, at once. The caller has made sure that no
- * program makes new ones. Returns how many entries were freed.
+ * One pass over the tables, at once. What a program writes meanwhile, by what it read before, is seen or not: look again when it has ended.
+ * False: a part of a table could not be mapped.
  */
-size_t flows_forget_address(struct flows *flows, const struct polder_addr *addr);
+bool flows_touch(struct flows *flows, const struct flows_touched *touched);
 
 /* Frees the entry of a tuple and the one of its replies. Returns how many there were. */
 size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple);
@@ -79,7 +85,8 @@ struct flows_stats {
 	uint64_t capacity_v4, capacity_v6; /* entries */
 	uint64_t packets, bytes;           /* of all flows, those that are over included; never less than before */
 	uint64_t expired;                  /* entries freed because nobody used them */
-	uint64_t forgotten;                /* entries freed with an address */
+	uint64_t forgotten;                /* entries freed with a pod */
+	uint64_t doubted;                  /* entries that are to be judged anew because what is known of an address changed */
 	uint64_t repaired;                 /* entries whose writer had died */
 	uint64_t passes;
 	double last_pass_seconds; /* CPU's work in the last pass */

@@ -21,6 +21,7 @@ struct maps {
 	const char *views[MAP_COUNT]; /* arrays that are read in place; NULL: others */
 	struct control *control;
 	struct program_wait wait;
+	uint64_t writes;
 	char directory[256];
 };
 
@@ -459,9 +460,15 @@ enum program_wait_way maps_wait_way(struct maps *maps)
 
 int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value)
 {
-	return bpf_map_update_elem(maps->info[index].fd, key, value, BPF_ANY) < 0
-		       ? (errno == ENOSPC ? -E2BIG : -errno)
-		       : 0;
+	if (bpf_map_update_elem(maps->info[index].fd, key, value, BPF_ANY) < 0)
+		return errno == ENOSPC ? -E2BIG : -errno;
+	maps->writes++;
+	return 0;
+}
+
+uint64_t maps_writes(const struct maps *maps)
+{
+	return maps->writes;
 }
 
 const void *maps_element(const struct maps *maps, enum map_index index, uint32_t element)
@@ -491,7 +498,10 @@ int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, 
 
 int maps_delete(struct maps *maps, enum map_index index, const void *key)
 {
-	return bpf_map_delete_elem(maps->info[index].fd, key) < 0 && errno != ENOENT ? -errno : 0;
+	if (bpf_map_delete_elem(maps->info[index].fd, key) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	maps->writes++;
+	return 0;
 }
 
 int maps_find(struct maps *maps, enum map_index index, const void *key, void *ret_value)

@@ -75,6 +75,8 @@ int maps_fd(const struct maps *maps, enum map_index index);
 
 /* The control map, mapped into memory. Never NULL. */
 struct control *maps_control(struct maps *maps);
+/* How many elements maps_put(), maps_element_put() and maps_delete() have written or removed. */
+uint64_t maps_writes(const struct maps *maps);
 /* Every flow is judged anew at its next packet. `switch_slots`: the other slot of pods and addresses counts from now on. Returns the new generation. */
 uint32_t maps_move_generation(struct maps *maps, bool switch_slots);
 /* Waits until every program that started before has ended; in any thread. -errno: it may still run,

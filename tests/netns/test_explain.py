@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import time
 
 from lib import objects
 from lib.agent import POLDERCTL
@@ -75,13 +76,21 @@ def in_force(world, *policies):
 
 
 def put_cluster_policies(world, *policies):
-    """Written, and in force: the generation has moved."""
-    def generations():
-        return [n.agent.ctl_json("status")["generation"] for n in world.nodes]
-    before = generations()
+    """Written, and in force; changes of before are not waited for in its place."""
+    wait_until(lambda: all(is_quiet(node) for node in world.nodes), "no reconcile", 2)
+    before = [reconciles(node) for node in world.nodes]
     world.resources.put("cluster-policies", objects.item_list(list(policies)))
-    wait_until(lambda: all(now > then for now, then in zip(generations(), before)),
-               "a new generation", 2)
+    wait_until(lambda: all(reconciles(node) > then for node, then in zip(world.nodes, before)), "a reconcile", 2)
+
+
+def reconciles(node):
+    return node.agent.metrics()["polder_reconciles_total", ()]
+
+
+def is_quiet(node):
+    before = reconciles(node)
+    time.sleep(0.1)
+    return reconciles(node) == before
 
 
 @each_family
@@ -418,9 +427,9 @@ def test_a_deleted_policy_that_holds_a_pod_that_ends_is_told(world, family):
     says(agrees(ask(world, world.cli, ending, family)), verdict="denied", isolated_by=names)
     pod = objects.pod("ending", "a", {"app": "ending"}, world.n1.name, list(ending.ips.values()))
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    before = world.n1.agent.ctl_json("status")["generation"]
+    before = reconciles(world.n1)
     world.resources.put("pod-a-ending", pod)
-    wait_until(lambda: world.n1.agent.ctl_json("status")["generation"] > before, "a pass", 2)
+    wait_until(lambda: reconciles(world.n1) > before, "a reconcile", 2)
     in_force(world)
     says(agrees(ask(world, world.cli, ending, family)), verdict="denied", isolated_by=names, default_deny=True)
 

@@ -27,6 +27,7 @@ struct fixture {
 	struct flows *flows;
 	struct flow4_set *v4;
 	struct flow6_set *v6;
+	uint8_t *tags[2];
 };
 
 static void *map_new(struct fixture *f, uint32_t value_size, uint32_t sets, int *ret_fd)
@@ -54,6 +55,8 @@ static struct fixture *fixture_new(void)
 	f->control = (struct control){.generation = GENERATION, .hash_seed = {0x1234, 0x5678}};
 	f->v4 = map_new(f, sizeof(struct flow4_set), SETS_V4, &f->maps.fd_v4);
 	f->v6 = map_new(f, sizeof(struct flow6_set), SETS_V6, &f->maps.fd_v6);
+	f->tags[0] = map_new(f, FLOW_WAYS, SETS_V4, &f->maps.fd_tags_v4);
+	f->tags[1] = map_new(f, FLOW_WAYS, SETS_V6, &f->maps.fd_tags_v6);
 	f->maps.sets_v4 = SETS_V4;
 	f->maps.sets_v6 = SETS_V6;
 	f->maps.control = &f->control;
@@ -66,6 +69,10 @@ static void fixture_free(struct fixture *f)
 	flows_free(f->flows);
 	munmap(f->v4, sizeof(struct flow4_set) * SETS_V4);
 	munmap(f->v6, sizeof(struct flow6_set) * SETS_V6);
+	munmap(f->tags[0], FLOW_WAYS * SETS_V4);
+	munmap(f->tags[1], FLOW_WAYS * SETS_V6);
+	close(f->maps.fd_tags_v4);
+	close(f->maps.fd_tags_v6);
 	close(f->maps.fd_v4);
 	close(f->maps.fd_v6);
 	free(f);
@@ -117,6 +124,8 @@ static struct flow_head *place(struct fixture *f, const struct flow_tuple *t, co
 	while (flow_entry_head(&table, entry)->generation)
 		entry = (uint8_t *)entry + FLOW_SIZE(spec->family);
 	head = flow_entry_head(&table, entry);
+	f->tags[spec->family == FAMILY_V6][((uint8_t *)entry - (uint8_t *)(spec->family == FAMILY_V4 ? (void *)f->v4 : f->v6)) /
+					   FLOW_SIZE(spec->family)] = flow_tag(hash);
 	memcpy(entry, t->words, FLOW_WORDS(spec->family) * sizeof(uint64_t));
 	head->generation = content->generation;
 	head->action = content->action;
@@ -145,7 +154,7 @@ static void words_of(const char *text, uint8_t family, __be32 *ret)
 }
 
 /* A pod's flow to a Service whose endpoint is another pod: 10.0.0.1 -> 10.96.0.1:80 = 10.0.0.2:8080; fd00:: for IPv6. */
-static struct placed place_flow(struct fixture *f, const struct spec *spec)
+static struct placed place_flow_of(struct fixture *f, const struct spec *spec, const char *pod)
 {
 	bool v4 = spec->family == FAMILY_V4;
 	struct flow_copy out = {.generation = GENERATION, .action = FLOW_TO_POD, .state = spec->state | FLOW_TRANSLATED};
@@ -157,21 +166,26 @@ static struct placed place_flow(struct fixture *f, const struct spec *spec)
 	t.zone = ZONE_POD;
 	t.sport_be = htons(spec->sport);
 	t.dport_be = htons(80);
-	words_of(v4 ? "10.0.0.1" : "fd00::1", spec->family, v4 ? &t.v4.saddr_be : t.v6.saddr_be);
+	words_of(pod, spec->family, v4 ? &t.v4.saddr_be : t.v6.saddr_be);
 	words_of(v4 ? "10.96.0.1" : "fd96::1", spec->family, v4 ? &t.v4.daddr_be : t.v6.daddr_be);
 	out.new_sport_be = htons(spec->sport);
 	out.new_dport_be = htons(8080);
-	words_of(v4 ? "10.0.0.1" : "fd00::1", spec->family, out.new_saddr_be);
+	words_of(pod, spec->family, out.new_saddr_be);
 	words_of(v4 ? "10.0.0.2" : "fd00::2", spec->family, out.new_daddr_be);
 	flow_twin(&t, &out, spec->family, &twin);
 	back.state |= FLOW_REPLY;
 	back.new_sport_be = htons(80);
 	back.new_dport_be = htons(spec->sport);
 	words_of(v4 ? "10.96.0.1" : "fd96::1", spec->family, back.new_saddr_be);
-	words_of(v4 ? "10.0.0.1" : "fd00::1", spec->family, back.new_daddr_be);
+	words_of(pod, spec->family, back.new_daddr_be);
 	placed.forward = place(f, &t, &out, spec, spec->last);
 	placed.reply = place(f, &twin, &back, spec, spec->reply_last);
 	return placed;
+}
+
+static struct placed place_flow(struct fixture *f, const struct spec *spec)
+{
+	return place_flow_of(f, spec, spec->family == FAMILY_V4 ? "10.0.0.1" : "fd00::1");
 }
 
 static bool is_free(const struct flow_head *head, uint8_t family)
@@ -336,6 +350,38 @@ static void a_writer_that_moves_is_alive(void)
 	fixture_free(f);
 }
 
+static uint64_t touch(struct fixture *f, const struct flows_touched *touched, bool forgotten)
+{
+	struct flows_stats before, after;
+
+	flows_stats(f->flows, &before);
+	CU_ASSERT(flows_touch(f->flows, touched));
+	flows_stats(f->flows, &after);
+	return forgotten ? after.forgotten - before.forgotten : after.doubted - before.doubted;
+}
+
+static uint64_t forget(struct fixture *f, const struct polder_addr *addr)
+{
+	struct flows_touched touched = {};
+	uint64_t freed;
+
+	CU_ASSERT_FATAL(address_set_add(&touched.left, addr) == 0);
+	freed = touch(f, &touched, true);
+	address_set_clear(&touched.left);
+	return freed;
+}
+
+static uint64_t doubt(struct fixture *f, const struct polder_addr *addr)
+{
+	struct flows_touched touched = {};
+	uint64_t doubted;
+
+	CU_ASSERT_FATAL(address_set_add(&touched.changed, addr) == 0);
+	doubted = touch(f, &touched, false);
+	address_set_clear(&touched.changed);
+	return doubted;
+}
+
 static void an_address_is_forgotten_wherever_it_stands(void)
 {
 	static const char *const named[] = {"10.0.0.1", "10.0.0.2", "10.96.0.1", "fd00::2"};
@@ -349,10 +395,76 @@ static void an_address_is_forgotten_wherever_it_stands(void)
 
 		addr_parse(named[i], &addr);
 		addr_parse(family == FAMILY_V4 ? "10.0.0.3" : "fd00::3", &other);
-		CU_ASSERT_EQUAL(flows_forget_address(f->flows, &other), 0);
-		CU_ASSERT_EQUAL(flows_forget_address(f->flows, &addr), 2);
+		CU_ASSERT_EQUAL(forget(f, &other), 0);
+		CU_ASSERT_EQUAL(forget(f, &addr), 2);
 		CU_ASSERT(is_free(placed.forward, family) && is_free(placed.reply, family));
 	}
+	fixture_free(f);
+}
+
+static void flows_of_a_changed_address_are_judged_anew_and_keep_what_they_are(void)
+{
+	static const char *const named[] = {"10.0.0.1", "10.0.0.2", "10.96.0.1", "fd00::2"};
+	struct fixture *f = fixture_new();
+
+	for (size_t i = 0; i < sizeof(named) / sizeof(*named); i++) {
+		struct polder_addr addr, other;
+		uint8_t family = strchr(named[i], ':') ? FAMILY_V6 : FAMILY_V4;
+		struct spec spec = {family, IPPROTO_TCP, FLOW_ESTABLISHED, NOW, NOW, 4000 + i, false};
+		struct placed placed = place_flow(f, &spec);
+		uint32_t seq = placed.forward->seq;
+
+		addr_parse(named[i], &addr);
+		addr_parse(family == FAMILY_V4 ? "10.0.0.3" : "fd00::3", &other);
+		CU_ASSERT_EQUAL(doubt(f, &other), 0);
+		CU_ASSERT(placed.forward->generation == GENERATION && placed.reply->generation == GENERATION);
+		CU_ASSERT_EQUAL(doubt(f, &addr), 2);
+		CU_ASSERT(placed.forward->generation == FLOW_GENERATION_DOUBTED);
+		CU_ASSERT(placed.reply->generation == FLOW_GENERATION_DOUBTED);
+		CU_ASSERT(placed.forward->state & FLOW_ESTABLISHED && placed.forward->seq == seq);
+		/* An entry that is out of date already is left alone. */
+		CU_ASSERT_EQUAL(doubt(f, &addr), 0);
+		CU_ASSERT_EQUAL(forget(f, &addr), 2);
+	}
+	fixture_free(f);
+}
+
+#define LEAVING 256
+
+/* Pods that go at once share one look; a flow between two of them is counted once. */
+static void flows_of_many_pods_are_forgotten_in_one_look_and_no_others(void)
+{
+	static char names[2][2 * LEAVING][24];
+	static struct placed placed[2][2 * LEAVING];
+	struct flows_touched touched = {};
+	struct fixture *f = fixture_new();
+
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < 2 * LEAVING; i++) {
+			struct spec spec = {v6 ? FAMILY_V6 : FAMILY_V4, IPPROTO_TCP, FLOW_ESTABLISHED, NOW, NOW, 4000 + i, i & 1};
+			struct polder_addr addr;
+
+			snprintf(names[v6][i], sizeof(names[v6][i]), v6 ? "fd00:%d::%x" : "10.%d.0.%d", 1 + i / 256, i % 256);
+			placed[v6][i] = place_flow_of(f, &spec, names[v6][i]);
+			addr_parse(names[v6][i], &addr);
+			/* Every second one leaves. */
+			if (i & 1)
+				CU_ASSERT_FATAL(address_set_add(&touched.left, &addr) == 0);
+		}
+	CU_ASSERT_EQUAL(touched.left.count, 2 * LEAVING);
+	CU_ASSERT_EQUAL(touched.left.v4_count, LEAVING);
+	CU_ASSERT_EQUAL(touch(f, &touched, true), 2 * 2 * LEAVING);
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < 2 * LEAVING; i++) {
+			uint8_t family = v6 ? FAMILY_V6 : FAMILY_V4;
+			const struct placed *p = &placed[v6][i];
+
+			if (i & 1)
+				CU_ASSERT(is_free(p->forward, family) && is_free(p->reply, family))
+			else
+				CU_ASSERT(p->forward->generation == GENERATION && p->reply->generation == GENERATION)
+		}
+	address_set_clear(&touched.left);
 	fixture_free(f);
 }
 
@@ -555,6 +667,8 @@ int main(void)
 		UNIT_TEST(an_entry_whose_writer_died_is_freed),
 		UNIT_TEST(a_writer_that_moves_is_alive),
 		UNIT_TEST(an_address_is_forgotten_wherever_it_stands),
+		UNIT_TEST(flows_of_a_changed_address_are_judged_anew_and_keep_what_they_are),
+		UNIT_TEST(flows_of_many_pods_are_forgotten_in_one_look_and_no_others),
 		UNIT_TEST(one_flow_is_forgotten_and_no_other),
 		UNIT_TEST(counts_outlive_their_flows),
 		UNIT_TEST(a_pass_in_slices_does_what_one_in_one_go_does),

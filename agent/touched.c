@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/touched.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/log.h"
+#include "agent/node.h"
+
+/* With more than so many changed addresses every flow is judged anew instead. */
+#define CHANGES_MAX 4096
+
+struct touch {
+	struct polder_addr addr;
+	uint32_t generation; /* when the maps had changed: if it moved since, all flows are judged anew already */
+	uint16_t place;	     /* of a pod that left: flows to it lead there */
+	bool left;
+};
+
+struct list {
+	struct touch *items;
+	size_t count, room;
+};
+
+struct touched {
+	struct maps *maps;
+	struct flows *flows;
+	struct list first, second; /* which look is owed */
+	size_t marked;		   /* of `second`: the wait that runs covers them */
+};
+
+struct touched *touched_new(struct maps *maps, struct flows *flows)
+{
+	struct touched *t = calloc(1, sizeof(*t));
+
+	if (t)
+		*t = (struct touched){.maps = maps, .flows = flows};
+	return t;
+}
+
+void touched_free(struct touched *t)
+{
+	if (!t)
+		return;
+	free(t->first.items);
+	free(t->second.items);
+	free(t);
+}
+
+static uint32_t generation_of(const struct touched *t)
+{
+	return maps_control(t->maps)->generation;
+}
+
+static bool append(struct list *list, const struct touch *touch)
+{
+	size_t room = list->room ? 2 * list->room : 64;
+	struct touch *grown;
+
+	if (list->count == list->room) {
+		grown = reallocarray(list->items, room, sizeof(*grown));
+		if (!grown)
+			return false;
+		list->items = grown;
+		list->room = room;
+	}
+	list->items[list->count++] = *touch;
+	return true;
+}
+
+void touched_change(struct touched *t, const struct polder_addr *addr)
+{
+	const struct touch touch = {.addr = *addr, .generation = generation_of(t)};
+
+	if (t->first.count >= CHANGES_MAX || !append(&t->first, &touch))
+		maps_move_generation(t->maps, false);
+}
+
+/* No packet can use them: they wait for the second look, which so many pods share. */
+static void leave(struct touched *t, const struct polder_addr *addr, uint16_t place)
+{
+	const struct touch touch = {.addr = *addr, .place = place, .left = true};
+
+	if (!addr_is_zero(addr) && !append(&t->second, &touch))
+		maps_move_generation(t->maps, false);
+}
+
+void touched_leave(struct touched *t, const struct local_pod *pod)
+{
+	uint16_t place = pod->ifindex % POLDER_MAX_PODS;
+
+	leave(t, &pod->ipv4, place);
+	leave(t, &pod->ipv6, place);
+}
+
+static bool is_of(const struct touch *touch, const struct local_pod *pod)
+{
+	return (touch->left && touch->place == pod->ifindex % POLDER_MAX_PODS) ||
+	       memcmp(&touch->addr, &pod->ipv4, sizeof(touch->addr)) == 0 ||
+	       memcmp(&touch->addr, &pod->ipv6, sizeof(touch->addr)) == 0;
+}
+
+/* Into what the flow table is looked through for. Changes that a new generation has overtaken are done. */
+static int collect(const struct touched *t, const struct touch *items, size_t count, struct flows_touched *ret)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < count && r == 0; i++) {
+		const struct touch *touch = &items[i];
+
+		if (touch->left)
+			r = address_set_add(&ret->left, &touch->addr);
+		else if (touch->generation == generation_of(t))
+			r = address_set_add(&ret->changed, &touch->addr);
+	}
+	return r;
+}
+
+static void look(struct touched *t, const struct touch *items, size_t count)
+{
+	struct flows_touched touched = {};
+
+	if (!count)
+		return;
+	if (collect(t, items, count, &touched) < 0 || !flows_touch(t->flows, &touched)) {
+		log_warning("flows", "no memory to look through the flow table: every flow is judged anew");
+		maps_move_generation(t->maps, false);
+	}
+	address_set_clear(&touched.left);
+	address_set_clear(&touched.changed);
+}
+
+void touched_enter(struct touched *t, const struct local_pod *pod)
+{
+	size_t i, kept = 0, marked = 0;
+
+	for (i = 0; i < t->second.count && !is_of(&t->second.items[i], pod); i++)
+		;
+	if (i == t->second.count)
+		return;
+	/* Now, since a later look would take the new pod's flows for those of the one that left. */
+	look(t, t->second.items, t->second.count);
+	for (i = 0; i < t->second.count; i++) {
+		if (is_of(&t->second.items[i], pod))
+			continue;
+		marked += i < t->marked;
+		t->second.items[kept++] = t->second.items[i];
+	}
+	t->second.count = kept;
+	t->marked = marked;
+	maps_move_generation(t->maps, false);
+}
+
+bool touched_owes_look(const struct touched *t)
+{
+	return t->first.count != 0;
+}
+
+void touched_look(struct touched *t)
+{
+	size_t i;
+
+	look(t, t->first.items, t->first.count);
+	for (i = 0; i < t->first.count; i++)
+		if (!append(&t->second, &t->first.items[i]))
+			break;
+	if (i < t->first.count)
+		maps_move_generation(t->maps, false);
+	t->first.count = 0;
+}
+
+void touched_mark(struct touched *t)
+{
+	t->marked = t->second.count;
+}
+
+void touched_settle(struct touched *t)
+{
+	if (!t->marked)
+		return;
+	look(t, t->second.items, t->marked);
+	t->second.count -= t->marked;
+	memmove(t->second.items, t->second.items + t->marked, t->second.count * sizeof(*t->second.items));
+	t->marked = 0;
+}
+
+void touched_give_up(struct touched *t)
+{
+	if (t->marked)
+		maps_move_generation(t->maps, false);
+	touched_settle(t);
+}

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which changes move the generation, which touch single addresses, and which nothing. On the kernel's maps; needs root.
+ */
+#include "agent/enforce.h"
+
+#include <errno.h>
+
+#include "agent/touched.h"
+#include "tests/unit/unit.h"
+
+#define ROOM 1024
+
+struct world {
+	struct config config;
+	struct node node;
+	struct maps *maps;
+	struct store *store;
+	struct enforce *enforce;
+	struct local_pod pod;
+};
+
+static void on_change(const struct object *object, bool deleted, void *data)
+{
+	struct world *w = data;
+
+	enforce_object_changed(w->enforce, object, deleted);
+}
+
+static struct polder_addr addr(const char *text)
+{
+	struct polder_addr addr = {};
+
+	CU_ASSERT_FATAL(addr_parse(text, &addr) == 0);
+	return addr;
+}
+
+static void put(struct world *w, const char *origin, const char *text)
+{
+	struct object_list list = {};
+	struct object_error error = {};
+
+	if (text)
+		CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);
+	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
+	object_list_clear(&list);
+}
+
+/* A pod of another node; `more` goes into its metadata. */
+static void put_remote(struct world *w, const char *name, const char *app, const char *ip, const char *more, bool ready)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\",\"labels\":"
+		 "{\"app\":\"%s\"}%s},"
+		 "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"%s\"}],"
+		 "\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"}]}}",
+		 name, app, more, ip, ready ? "True" : "False");
+	put(w, name, text);
+}
+
+static void begin(struct world *w)
+{
+	char message[512] = "";
+
+	*w = (struct world){.config = {.node_name = "here",
+				       .flows_v4 = 64,
+				       .flows_v6 = 64,
+				       .max_services = ROOM,
+				       .max_backends = ROOM,
+				       .max_addresses = ROOM,
+				       .max_policy_entries = ROOM}};
+	w->config.pod_cidr_v4 = (struct prefix){.addr = addr("10.1.0.0"), .length = 96 + 16};
+	w->node.ipv4 = addr("192.0.2.1");
+	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	w->store = store_new();
+	CU_ASSERT_FATAL(w->store != NULL);
+	CU_ASSERT_FATAL(enforce_open(w->maps, w->store, &w->config, &w->node, NULL, &w->enforce) == 0);
+	store_listen(w->store, on_change, w);
+	w->pod = (struct local_pod){
+		.container_id = "c1", .ifname = "eth0", .namespace = "x", .name = "own", .ifindex = 65536};
+	w->pod.ipv4 = addr("10.1.0.5");
+	CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &w->pod) == 0);
+	put(w, "policy",
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"x\"},"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{\"matchLabels\":{\"app\":\"a\"}}}]}"
+	    "]}}");
+	put_remote(w, "r1", "a", "10.2.0.1", "", true);
+	put_remote(w, "r2", "b", "10.2.0.2", "", true);
+}
+
+static void end(struct world *w)
+{
+	enforce_close(w->enforce);
+	store_free(w->store);
+	maps_close(w->maps);
+}
+
+static uint32_t generation(struct world *w)
+{
+	return maps_control(w->maps)->generation;
+}
+
+/* What came of a pass. */
+struct outcome {
+	uint32_t moved;
+	uint64_t writes;
+	size_t touched;
+	struct polder_addr first;
+};
+
+static struct outcome pass(struct world *w)
+{
+	struct outcome outcome = {.moved = generation(w), .writes = maps_writes(w->maps)};
+	const struct polder_addr *addrs;
+	bool again;
+
+	CU_ASSERT(enforce_apply(w->enforce, &again) == 0);
+	outcome.touched = enforce_touched(w->enforce, &addrs);
+	if (outcome.touched)
+		outcome.first = addrs[0];
+	outcome.moved = generation(w) - outcome.moved;
+	outcome.writes = maps_writes(w->maps) - outcome.writes;
+	return outcome;
+}
+
+static struct outcome pass_and_finish(struct world *w)
+{
+	struct outcome outcome = pass(w);
+
+	enforce_finish(w->enforce);
+	return outcome;
+}
+
+static void the_first_pass_moves_the_generation(void)
+{
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT(pass_and_finish(&w).moved > 0);
+	/* After a restart, too: what the agent before it had still to look at is not known. */
+	enforce_close(w.enforce);
+	CU_ASSERT_FATAL(enforce_open(w.maps, w.store, &w.config, &w.node, NULL, &w.enforce) == 0);
+	CU_ASSERT_FATAL(enforce_add_pod(w.enforce, &w.pod) == 0);
+	CU_ASSERT(pass_and_finish(&w).moved > 0);
+	end(&w);
+}
+
+static void what_no_map_tells_writes_nothing(void)
+{
+	struct outcome outcome;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.moved == 0 && outcome.writes == 0 && outcome.touched == 0);
+	for (int i = 0; i < 100; i++) {
+		char note[64];
+
+		snprintf(note, sizeof(note), ",\"annotations\":{\"n\":\"%d\"}", i);
+		put_remote(&w, "r1", "a", "10.2.0.1", note, i & 1);
+		outcome = pass_and_finish(&w);
+		CU_ASSERT(outcome.moved == 0 && outcome.writes == 0 && outcome.touched == 0);
+	}
+	end(&w);
+}
+
+static bool tells_of(const struct outcome *outcome, const char *text)
+{
+	struct polder_addr wanted = addr(text);
+
+	return outcome->moved == 0 && outcome->touched == 1 && memcmp(&outcome->first, &wanted, sizeof(wanted)) == 0;
+}
+
+/* How many peers have a class in the slot in force. */
+static size_t peers_in_force(struct world *w)
+{
+	void *keys = NULL, *values = NULL;
+	size_t count = 0, named = 0;
+	const struct ruleset_peer *peers;
+
+	CU_ASSERT_FATAL(maps_dump(w->maps, MAP_RULESET_PEERS, &keys, &values, &count) == 0);
+	peers = values;
+	for (size_t i = 0; i < count; i++)
+		named += peers[i].peer_class[generation(w) & 1] != 0;
+	free(keys);
+	free(values);
+	return named;
+}
+
+static void a_pod_elsewhere_that_comes_or_goes_touches_its_address_alone(void)
+{
+	struct outcome outcome;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	/* Of an identity that is known. */
+	put_remote(&w, "r3", "a", "10.2.0.3", "", true);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(tells_of(&outcome, "10.2.0.3"));
+	put(&w, "r3", NULL);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(tells_of(&outcome, "10.2.0.3"));
+	end(&w);
+}
+
+static void an_identity_that_is_new_is_in_force_without_a_switch(void)
+{
+	struct outcome outcome;
+	size_t before;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	before = peers_in_force(&w);
+	/* One label more: an identity of its own, which the policy's rule allows. */
+	put(&w, "r4",
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"r4\",\"namespace\":\"x\",\"labels\":{"
+	    "\"app\":\"a\",\"more\":\"1\"}},"
+	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.4\"}]}}");
+	outcome = pass(&w);
+	CU_ASSERT(tells_of(&outcome, "10.2.0.4"));
+	CU_ASSERT(peers_in_force(&w) == before + 1);
+	CU_ASSERT(!enforce_switched(w.enforce));
+	enforce_finish(w.enforce);
+	/* And goes without one; its peer is removed behind it. */
+	put(&w, "r4", NULL);
+	outcome = pass(&w);
+	CU_ASSERT(tells_of(&outcome, "10.2.0.4"));
+	CU_ASSERT(peers_in_force(&w) == before + 1);
+	enforce_finish(w.enforce);
+	CU_ASSERT(peers_in_force(&w) == before);
+	end(&w);
+}
+
+static void an_identity_that_returns_at_once_is_in_force_without_a_switch(void)
+{
+	struct outcome outcome;
+	size_t before;
+	struct world w;
+
+	begin(&w);
+	put(&w, "twin",
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"twin\",\"namespace\":\"x\",\"labels\":{\"app\":\"a\",\"more\":\"1\"}},"
+	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.4\"}]}}");
+	pass_and_finish(&w);
+	before = peers_in_force(&w);
+	/* r1 is the only one of its labels; behind a finished pass and before one. */
+	for (int i = 0; i < 8; i++) {
+		put(&w, "r1", NULL);
+		outcome = i & 1 ? pass(&w) : pass_and_finish(&w);
+		CU_ASSERT(tells_of(&outcome, "10.2.0.1"));
+		put_remote(&w, "r1", "a", "10.2.0.1", "", true);
+		outcome = pass_and_finish(&w);
+		CU_ASSERT(tells_of(&outcome, "10.2.0.1"));
+		CU_ASSERT(peers_in_force(&w) == before);
+	}
+	end(&w);
+}
+
+static void a_pod_that_changes_its_labels_moves_the_generation(void)
+{
+	struct outcome outcome;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	put_remote(&w, "r2", "a", "10.2.0.2", "", true);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.moved == 1 && outcome.touched == 0);
+	end(&w);
+}
+
+static void a_policy_that_changes_moves_the_generation(void)
+{
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	put(&w, "policy", NULL);
+	CU_ASSERT(pass_and_finish(&w).moved == 1);
+	end(&w);
+}
+
+static void a_policy_of_no_pod_of_this_node_moves_nothing(void)
+{
+	struct outcome outcome;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	put(&w, "policy2",
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
+	    "\"spec\":{\"podSelector\":{}}}");
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.moved == 0 && outcome.touched == 0);
+	end(&w);
+}
+
+static void a_pod_range_moves_the_generation(void)
+{
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	put(&w, "node",
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"podCIDRs\":[\"10.2."
+	    "0.0/16\"]}}");
+	CU_ASSERT(pass_and_finish(&w).moved == 2);
+	end(&w);
+}
+
+static void a_pod_of_this_node_touches_its_address_alone(void)
+{
+	struct local_pod more = {
+		.container_id = "c2", .ifname = "eth0", .namespace = "x", .name = "more", .ifindex = 65537};
+	struct outcome outcome;
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	more.ipv4 = addr("10.1.0.6");
+	CU_ASSERT_FATAL(enforce_add_pod(w.enforce, &more) == 0);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.moved == 0 && outcome.touched >= 1);
+	CU_ASSERT(enforce_pod_in_force(w.enforce, &more));
+	before = generation(&w);
+	enforce_remove_pod(w.enforce, &more);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(generation(&w) == before && outcome.touched == 0);
+	end(&w);
+}
+
+/* ---------------------------------------------------------------- flows of what was touched */
+
+struct touch_world {
+	struct world w;
+	struct flows *flows;
+	struct touched *touched;
+};
+
+static void touch_begin(struct touch_world *t)
+{
+	struct flows_maps tables;
+
+	begin(&t->w);
+	pass_and_finish(&t->w);
+	tables = flows_maps_of(t->w.maps);
+	t->flows = flows_new(&tables);
+	CU_ASSERT_FATAL(t->flows != NULL);
+	t->touched = touched_new(t->w.maps, t->flows);
+	CU_ASSERT_FATAL(t->touched != NULL);
+}
+
+static void touch_end(struct touch_world *t)
+{
+	touched_free(t->touched);
+	flows_free(t->flows);
+	end(&t->w);
+}
+
+/* What a program writes: a flow from the pod to an address. */
+static void place_flow(struct touch_world *t, const struct polder_addr *to)
+{
+	struct flow4_set set = {};
+	uint32_t zero = 0;
+	uint64_t tags = 0x55;
+	struct flow4 *flow = &set.way[0];
+	struct flow_tuple tuple = {.v4.saddr_be = t->w.pod.ipv4.words_be[3], .v4.daddr_be = to->words_be[3]};
+
+	tuple.proto = IPPROTO_UDP;
+	memcpy(flow->key, tuple.words, sizeof(flow->key));
+	flow->head.generation = generation(&t->w);
+	CU_ASSERT_FATAL(maps_put(t->w.maps, MAP_FLOWS4, &zero, &set) == 0);
+	CU_ASSERT_FATAL(maps_put(t->w.maps, MAP_FLOW_TAGS4, &zero, &tags) == 0);
+}
+
+static uint32_t flow_generation(struct touch_world *t)
+{
+	struct flow4_set set = {};
+	uint32_t zero = 0;
+
+	CU_ASSERT_FATAL(maps_find(t->w.maps, MAP_FLOWS4, &zero, &set) == 0);
+	return set.way[0].head.generation;
+}
+
+static void what_a_program_writes_behind_the_first_look_is_found_by_the_second(void)
+{
+	struct polder_addr changed = addr("10.2.0.1");
+	struct touch_world t;
+	uint32_t before;
+
+	touch_begin(&t);
+	before = generation(&t.w);
+	touched_change(t.touched, &changed);
+	CU_ASSERT(touched_owes_look(t.touched));
+	touched_look(t.touched);
+	CU_ASSERT(!touched_owes_look(t.touched));
+	place_flow(&t, &changed);
+	/* A wait that began before the first look does not count. */
+	touched_settle(t.touched);
+	CU_ASSERT(flow_generation(&t) == before);
+	touched_mark(t.touched);
+	touched_settle(t.touched);
+	CU_ASSERT(flow_generation(&t) == FLOW_GENERATION_DOUBTED);
+	CU_ASSERT(generation(&t.w) == before);
+	touch_end(&t);
+}
+
+static void an_address_given_again_at_once_moves_the_generation(void)
+{
+	struct local_pod gone = {.ifindex = 65540, .ipv4 = addr("10.1.0.7")},
+			 other = {.ifindex = 65541, .ipv4 = addr("10.1.0.8")};
+	struct local_pod heir = {.ifindex = 65542, .ipv4 = addr("10.1.0.7")},
+			 place = {.ifindex = 65540 + POLDER_MAX_PODS, .ipv4 = addr("10.1.0.9")};
+	struct touch_world t;
+	uint32_t before;
+
+	touch_begin(&t);
+	for (int i = 0; i < 2; i++) {
+		before = generation(&t.w);
+		touched_leave(t.touched, &gone);
+		place_flow(&t, &gone.ipv4);
+		touched_enter(t.touched, &other);
+		CU_ASSERT(generation(&t.w) == before && flow_generation(&t) == before);
+		touched_enter(t.touched, i ? &heir : &place);
+		CU_ASSERT(generation(&t.w) == before + 2);
+		CU_ASSERT(flow_generation(&t) == 0); /* forgotten before the next one is there */
+		/* Its own flows stay. */
+		place_flow(&t, &gone.ipv4);
+		touched_mark(t.touched);
+		touched_settle(t.touched);
+		CU_ASSERT(flow_generation(&t) == before + 2);
+	}
+	touch_end(&t);
+}
+
+static void without_a_wait_every_flow_is_judged_anew(void)
+{
+	struct polder_addr changed = addr("10.2.0.1");
+	struct touch_world t;
+	uint32_t before;
+
+	touch_begin(&t);
+	before = generation(&t.w);
+	touched_change(t.touched, &changed);
+	touched_look(t.touched);
+	touched_mark(t.touched);
+	touched_give_up(t.touched);
+	CU_ASSERT(generation(&t.w) == before + 2);
+	touched_give_up(t.touched);
+	CU_ASSERT(generation(&t.w) == before + 2);
+	touch_end(&t);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(the_first_pass_moves_the_generation),
+		UNIT_TEST(what_no_map_tells_writes_nothing),
+		UNIT_TEST(a_pod_elsewhere_that_comes_or_goes_touches_its_address_alone),
+		UNIT_TEST(an_identity_that_is_new_is_in_force_without_a_switch),
+		UNIT_TEST(an_identity_that_returns_at_once_is_in_force_without_a_switch),
+		UNIT_TEST(a_pod_that_changes_its_labels_moves_the_generation),
+		UNIT_TEST(a_policy_that_changes_moves_the_generation),
+		UNIT_TEST(a_policy_of_no_pod_of_this_node_moves_nothing),
+		UNIT_TEST(a_pod_range_moves_the_generation),
+		UNIT_TEST(a_pod_of_this_node_touches_its_address_alone),
+		UNIT_TEST(what_a_program_writes_behind_the_first_look_is_found_by_the_second),
+		UNIT_TEST(an_address_given_again_at_once_moves_the_generation),
+		UNIT_TEST(without_a_wait_every_flow_is_judged_anew),
+	};
+
+	return UNIT_RUN("enforce", tests);
+}
