@@ -437,28 +437,55 @@ bool datapath_pod_attached(struct datapath *d, int ifindex)
 	return true;
 }
 
+/* In which mode the pinned link's program is on the network link; "off": it is not. */
+static const char *xdp_in_force(const char *path, int ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	struct bpf_link_info info = {};
+	uint32_t length = sizeof(info);
+	int link = bpf_obj_get(path);
+	int r = link < 0 ? -errno : bpf_obj_get_info_by_fd(link, &info, &length);
+
+	if (link >= 0)
+		close(link);
+	if (r < 0 || info.xdp.ifindex != (uint32_t)ifindex || bpf_xdp_query(ifindex, 0, &query) < 0)
+		return "off";
+	if (query.drv_prog_id == info.prog_id)
+		return "native";
+	return query.skb_prog_id == info.prog_id ? "generic" : "off";
+}
+
+/* Now: a link whose pin was only unlinked is there for a while, and keeps others from the network link. */
+static void detach_pinned(const char *path)
+{
+	int link = bpf_obj_get(path);
+
+	if (link < 0)
+		return;
+	bpf_link_detach(link);
+	close(link);
+	unlink(path);
+}
+
+/*
+ * In the driver, or not at all: the generic path copies and takes apart what the card has put together, for checks that from_wire
+ * makes as well. A link keeps its mode when its program is replaced: one of another mode (of before a restart) goes first.
+ */
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
-	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r = -EOPNOTSUPP;
+	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
+	const char *wanted = d->config->xdp == XDP_GENERIC ? "generic" : "native";
 	char path[320];
 
 	link_path(d, "wire_xdp", ifindex, path, sizeof(path));
+	if (d->config->xdp == XDP_OFF || strcmp(xdp_in_force(path, ifindex), wanted) != 0)
+		detach_pinned(path);
 	if (d->config->xdp == XDP_OFF) {
-		unlink(path);
 		*ret_xdp = "off";
 		return 0;
 	}
-	if (d->config->xdp != XDP_GENERIC) {
-		r = pinned_link(prog, ifindex, BPF_XDP, XDP_FLAGS_DRV_MODE, path);
-		if (r == 0) {
-			*ret_xdp = "native";
-			return 0;
-		}
-	}
-	if (d->config->xdp != XDP_NATIVE)
-		r = pinned_link(prog, ifindex, BPF_XDP, XDP_FLAGS_SKB_MODE, path);
-	if (r == 0)
-		*ret_xdp = "generic";
+	r = pinned_link(prog, ifindex, BPF_XDP, d->config->xdp == XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE, path);
+	*ret_xdp = xdp_in_force(path, ifindex);
 	return r;
 }
 
@@ -469,10 +496,8 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 	if (r < 0)
 		return r;
 	r = attach_xdp(d, ifindex, ret_xdp);
-	if (r < 0 && d->config->xdp == XDP_AUTO) {
-		*ret_xdp = "off"; /* the TC program checks the same */
-		return 0;
-	}
+	if (r < 0 && d->config->xdp == XDP_AUTO)
+		return 0; /* the TC program checks the same */
 	if (r < 0)
 		snprintf(message, size, "wire_xdp: cannot be attached to link %d: %s; use --xdp auto", ifindex, strerror(-r));
 	return r;

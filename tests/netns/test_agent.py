@@ -485,3 +485,45 @@ def test_ping_of_everything_after_all_that(world):
     for family in BOTH:
         assert ping(world.client, world.remote.ips[family]) == "open"
         assert ping(world.client, OUTSIDE_IP[family]) == "open"
+
+
+# ------------------------------------------------------------------ XDP
+
+
+def xdp_modes(node):
+    """What the agent says of its uplinks, which is what the kernel says."""
+    told = {link["link"]: link["mode"] for link in node.agent.ctl_json("status")["xdp"]}
+    for name, mode in told.items():
+        xdp = node.netns.ip_json("link", "show", "dev", name)[0].get("xdp", {})
+        assert {0: "off", 1: "native", 2: "generic"}[xdp.get("mode", 0)] == mode, (name, mode, xdp)
+    return told
+
+
+@limit(120)
+def test_xdp_is_native_or_off_unless_generic_is_asked_for(world):
+    """Over restarts: a pinned link keeps its mode when it gets another program, and is not taken for what it is not."""
+    before = dict(world.n1.agent.options)
+    world.n1.netns.ip("link add nodrv0 type bridge", "link set nodrv0 up")
+    try:
+        for xdp, eth0, nodrv0 in ((None, "native", "off"), ("generic", "generic", "generic"), (None, "native", "off"),
+                                  ("generic", "generic", "generic"), ("off", "off", "off"), ("auto", "native", "off")):
+            world.n1.agent.options.update({"uplink": ["eth0", "nodrv0"], "xdp": xdp})
+            world.n1.agent.restart()
+            found = xdp_modes(world.n1)
+            assert found == {"eth0": eth0, "nodrv0": nodrv0}, (xdp, found)
+            for family in BOTH:
+                assert ping(world.outside, world.client.ips[family]) == "open", (xdp, family)
+        # Looked after as well: a program of another mode is not put back for ever.
+        time.sleep(5.5)
+        assert xdp_modes(world.n1) == {"eth0": "native", "nodrv0": "off"}
+        world.n1.agent.options.update({"xdp": "native"})
+        world.n1.agent.kill()
+        world.n1.agent.start(wait=False)
+        wait_until(lambda: not world.n1.agent.alive(), "no start", 10)
+        assert "use --xdp auto" in world.n1.agent.log_tail(3), world.n1.agent.log_tail(3)
+    finally:
+        world.n1.agent.kill()
+        world.n1.agent.options.clear()
+        world.n1.agent.options.update(before)
+        world.n1.netns.ip("link del nodrv0")
+        world.n1.agent.start()
