@@ -240,6 +240,18 @@ static int enable_ipv6(void *data)
 	return sysctl_link_set("ipv6", data, "disable_ipv6", "0");
 }
 
+/*
+ * The gateway is the only next hop there is, so whoever tells of a better one is wrong. IPv4 listens where either the link or all links are
+ * told to.
+ */
+static int ignore_redirects(void *data)
+{
+	(void)sysctl_link_set("ipv4", "all", "accept_redirects", "0");
+	(void)sysctl_link_set("ipv4", data, "accept_redirects", "0");
+	(void)sysctl_link_set("ipv6", data, "accept_redirects", "0");
+	return 0;
+}
+
 static int put_address(struct netlink *inside, int netns_fd, int ifindex,
 		       const struct local_pod *pod, const struct polder_addr *addr)
 {
@@ -301,6 +313,8 @@ int pods_link_container_up(struct netlink *inside, int netns_fd, const struct lo
 	if (r < 0)
 		return r;
 	*ret_what = "the container's interface";
+	/* Wanted, not needed where /proc/sys is read-only: the programs drop redirects to pods. */
+	(void)namespace_run(netns_fd, ignore_redirects, (char *)pod->ifname);
 	r = netlink_link_get(inside, pod->ifname, &info);
 	if (r == 0)
 		r = netlink_link_set_up(inside, info.ifindex);

@@ -426,6 +426,18 @@ def test_requested_address_and_mac_are_given(world):
         assert box.netns.mac() == "02:11:22:33:44:55"
 
 
+def test_container_ignores_redirects(world):
+    """The gateway is its only next hop. IPv4 listens where either the link or all links are told to."""
+    keys = ("net/ipv4/conf/eth0/accept_redirects", "net/ipv4/conf/all/accept_redirects", "net/ipv6/conf/eth0/accept_redirects")
+    with Sandbox(world) as box:
+        box.netns.sysctl(**{f"net/{family}/conf/{which}/accept_redirects": 1
+                            for family in ("ipv4", "ipv6") for which in ("all", "default")})
+        box.add()
+        assert {key: box.netns.sysctl_get(key) for key in keys} == dict.fromkeys(keys, "0")
+        # Links of others keep what they have.
+        assert box.netns.sysctl_get("net/ipv4/conf/lo/accept_redirects") == "1"
+
+
 @limit(170)
 def test_cn10_256_adds_and_dels_at_once(world):
     before = world.node.ruler()
