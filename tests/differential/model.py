@@ -17,6 +17,25 @@ POLICY_REASONS = ('policy_denied_egress', 'policy_denied_ingress', 'pod_not_read
 REFUSED_BY_DESTINATION = ('service_without_endpoint', 'service_without_port', 'endpoint_gone', 'tcp_without_flow')
 
 
+class Unseen:
+    """A source port that no frame has shown yet. Each flow has its own: what is named by the opener's key is no other flow's."""
+
+    __slots__ = ('flow',)
+
+    def __init__(self, flow):
+        self.flow = flow
+
+    def __eq__(self, other):
+        return isinstance(other, Unseen) and self.flow == other.flow
+
+    def __hash__(self):
+        return hash(self.flow)
+
+
+def unseen(port):
+    return isinstance(port, Unseen)
+
+
 class Entry:
     """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress, then the numbers
     of the rules that the node named for them."""
@@ -244,6 +263,8 @@ class Node:
         return verdict
 
     def is_free(self, rev, fwd):
+        if rev == fwd:
+            return False  # question and answer could not be told apart
         entry = self.flows.get(rev)
         return entry is None or twin(rev, entry) == fwd  # of a closed one, one side may still speak
 
@@ -259,7 +280,7 @@ class Node:
         if not masquerade and free(fwd[4]):
             return fwd[4]
         if reply or later_piece(p) or (answer.verdict != 1 and p.ttl <= 1):
-            return None  # taken, but not to be seen in this answer
+            return Unseen(fwd)  # taken, but not to be seen in this answer
         if answer.verdict != 1:
             raise Choice(f'no source port was found: reason {answer.reason}')
         return self.read_port(p, fwd, answer, free)
@@ -315,7 +336,7 @@ class Node:
             entry = result
         else:
             expected.verdicts = entry.verdicts
-        if entry.sport is None and answer.verdict == 1 and not later_piece(p):
+        if unseen(entry.sport) and answer.verdict == 1 and not later_piece(p):
             self.learn_port(p, key, entry, answer)
         expected.entry = entry
         self.track(p, key, entry)
@@ -347,7 +368,8 @@ class Node:
                 return self.refuse(expected, 'pod_not_ready', p, frame, key[0], hops)
             if hops:
                 smac, dmac = self.gateway_mac, self.connected[entry.link].mac
-        expected.frame = frames.build(p, entry.src, entry.dst, entry.sport, entry.dport, p.ttl - 1 if hop else None, smac,
+        sport = None if unseen(entry.sport) else entry.sport
+        expected.frame = frames.build(p, entry.src, entry.dst, sport, entry.dport, p.ttl - 1 if hop else None, smac,
                                       dmac, carried)
         translated = (entry.src, entry.dst, entry.sport, entry.dport) != key[2:]
         if p.frag is not None and key[0] == POD and entry.action == TO_WIRE and translated:
@@ -417,7 +439,7 @@ class Node:
             if not self.still_allowed(key, entry):
                 return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
             expected.maybe = 'icmp_error_without_flow'
-        if entry.sport is None:
+        if unseen(entry.sport):
             expected.moved = entry.action not in (TO_HOST, TO_STACK)
             return expected  # what it is made into, nobody can say yet
         sport, dport = reversed_ports(about.proto, entry.sport, entry.dport)

@@ -5,11 +5,13 @@ A case is JSON: {"name": ..., "story": ..., "steps": [...]}; see README.md. Pack
 packet they follow ("of"); what that means in bytes is found when they are sent, since endpoints and ports are the node's choice.
 """
 
+import traceback
+
 import frames
 from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
 from harness import HOOKS, JUDGED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
 from labels import Unreadable, address_text
-from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, twin
+from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, twin, unseen
 from oracle import World
 
 OPTIONS = {'node': 'n1', 'pod_ranges': ['10.1.0.0/24', 'fd00:1::/64'],
@@ -69,6 +71,8 @@ class Trial:
                 raise
             except HarnessError as error:
                 raise Difference(f'{error}', number) from error
+            except (LookupError, TypeError, ValueError, AttributeError) as error:  # this world's fault, not the run's end
+                raise Difference(f'the model failed: {traceback.format_exc()}', number) from error
         try:
             self.compare_counters()
         except Difference as difference:
@@ -283,7 +287,7 @@ class Trial:
                 sport, dport = reversed_ports(key[1], key[4], dport)
                 key = (self.zone_of(dst), key[1], dst, key[2], sport, dport)
         zone, proto, src, dst, sport, dport = key
-        if sport is None or dport is None or ('error' in spec and entry is not None and entry.sport is None):
+        if unseen(sport) or unseen(dport) or ('error' in spec and entry is not None and unseen(entry.sport)):
             return None  # of a port that nobody has seen yet
         kind = 0
         if proto in ECHO:
