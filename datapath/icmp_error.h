@@ -44,8 +44,9 @@ static __always_inline int inner_transport(struct __sk_buff *skb, const struct p
 		return 0;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
+		/* The other family's is no echo, and has no identifier. */
 		if ((v4 && head[0] != ICMP_ECHO && head[0] != ICMP_ECHO_REPLY) ||
-		    (!v4 && head[0] != ICMP6_ECHO && head[0] != ICMP6_ECHO_REPLY))
+		    (!v4 && head[0] != ICMP6_ECHO && head[0] != ICMP6_ECHO_REPLY) || v4 != (t->proto == IPPROTO_ICMP))
 			return -REASON_ICMP_NO_FLOW;
 		t->sport_be = *(__be16 *)(head + 4);
 		t->dport_be = bpf_htons(head[0] << 8);

@@ -196,17 +196,22 @@ static __always_inline int judge_wire(struct flow_copy *content, __u32 link)
 	return 0;
 }
 
-/* Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet. */
-static __always_inline bool has_port_to_choose(const struct flow_tuple *t)
+/*
+ * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other family's ICMP is a protocol without
+ * ports.
+ */
+static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 family)
 {
 	switch (t->proto) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
 		return true;
 	case IPPROTO_ICMP:
-		return t->dport_be == bpf_htons(ICMP_ECHO << 8) || t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8);
+		return family == FAMILY_V4 &&
+		       (t->dport_be == bpf_htons(ICMP_ECHO << 8) || t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8));
 	case IPPROTO_ICMPV6:
-		return t->dport_be == bpf_htons(ICMP6_ECHO << 8) || t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8);
+		return family == FAMILY_V6 &&
+		       (t->dport_be == bpf_htons(ICMP6_ECHO << 8) || t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8));
 	default:
 		return false;
 	}
@@ -238,7 +243,7 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 		return result;
 	if (w->fwd.tuple.zone == ZONE_POD && judge_masquerades(w, p, flags)) {
 		w->flags |= WORK_MASQUERADE;
-		if (!has_port_to_choose(&w->fwd.tuple))
+		if (!has_port_to_choose(&w->fwd.tuple, p->family))
 			return -REASON_NAT_PROTOCOL;
 		w->new_src = node_addr(p->family);
 	}

@@ -349,6 +349,9 @@ static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 	}
 	if (i == IPV6_MAX_EXTENSIONS)
 		return -REASON_EXT_HEADERS;
+	/* A header that says it is longer than the packet: what is behind it has no transport header to be asked for. */
+	if (offset > p->ip_length + ETH_HLEN)
+		return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
 	p->tuple.proto = next;
 	p->l4 = offset;
 	return parse_transport(c, p);

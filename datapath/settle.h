@@ -125,7 +125,7 @@ __noinline int settle_compare(__u32 reply, __u8 family)
 		return settle_restamp(w, family);
 	if (reply != REPLY_TAKEN)
 		return SETTLE_WRITE;
-	return has_port_to_choose(&w->fwd.tuple) ? SETTLE_PORT : -REASON_NAT_PROTOCOL;
+	return has_port_to_choose(&w->fwd.tuple, family) ? SETTLE_PORT : -REASON_NAT_PROTOCOL;
 }
 
 /* The contents but for their sums. `flow` is the packet's own entry (generation 0: none). 0 or -reason. */

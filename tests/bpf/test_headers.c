@@ -58,6 +58,30 @@ static void drops_extension_header_that_is_cut_off(void)
 		  (r.reason == REASON_SHORT || r.reason == REASON_EXT_HEADERS));
 }
 
+/* Whatever is said to come next: of a protocol without ports no byte would be asked for. */
+static void drops_extension_header_that_is_longer_than_its_packet(void)
+{
+	static const uint8_t longer[8] = {0, 3, 1, 4};
+	static const uint8_t first_types[] = {IPPROTO_DSTOPTS, IPPROTO_HOPOPTS, IPPROTO_AH};
+
+	for (int i = 0; i < 3; i++) {
+		struct frame_spec spec = spec_of_pod(0, V6, pod_text[1][V6], 139, 0, 0);
+		struct world_result r;
+
+		spec.options = longer;
+		spec.options_length = sizeof(longer);
+		spec.first_next = first_types[i];
+		spec.payload_length = 8;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_SHORT));
+		memcpy(spec.mac_source, world->pods[1].mac, 6);
+		spec.source = addr(outside[V6]);
+		spec.destination = addr(pod_text[0][V6]);
+		r = send_of_wire(&spec);
+		CU_ASSERT(dropped(&r, REASON_SHORT));
+	}
+}
+
 /* One fragment of a datagram of the pod; offset 0 is the first. */
 static struct world_result send_fragment(enum suite_version v, const char *to, uint32_t id,
 					 uint16_t offset, bool more, size_t length)
@@ -293,6 +317,7 @@ int main(void)
 		SUITE_TEST(drops_misplaced_extension_header),
 		SUITE_TEST(drops_too_many_extension_headers),
 		SUITE_TEST(drops_extension_header_that_is_cut_off),
+		SUITE_TEST(drops_extension_header_that_is_longer_than_its_packet),
 		SUITE_TEST(later_fragment_without_first_is_dropped),
 		SUITE_TEST(later_fragments_follow_the_first),
 		SUITE_TEST(later_fragment_of_a_refused_segment_opens_no_flow),

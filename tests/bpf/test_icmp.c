@@ -153,6 +153,24 @@ static void error_about_an_untranslated_packet_passes_unchanged(void)
 	}
 }
 
+/* What is no echo in its family has no identifier: its first bytes are not taken for one. */
+static void error_about_icmp_of_the_other_family_is_dropped(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec =
+			spec_of_pod(0, v, pod_text[1][v], icmp_of(v == V4 ? V6 : V4), 0, 0);
+		struct world_result r;
+
+		spec.icmp_type = v == V4 ? 8 : 128;
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r));
+		r = send_error(1, pod_text[1][v], pod_text[0][v], v == V4 ? 3 : 1, v == V4 ? 3 : 4,
+			       0, &r.out);
+		CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
+	}
+}
+
 static void error_about_no_known_flow_is_dropped(void)
 {
 	EACH_VERSION(v)
@@ -320,6 +338,7 @@ int main(void)
 		SUITE_TEST(error_about_a_translated_packet_is_translated_back),
 		SUITE_TEST(error_about_a_masqueraded_packet_is_translated_back),
 		SUITE_TEST(error_about_an_untranslated_packet_passes_unchanged),
+		SUITE_TEST(error_about_icmp_of_the_other_family_is_dropped),
 		SUITE_TEST(error_about_no_known_flow_is_dropped),
 		SUITE_TEST(error_of_a_stranger_is_dropped),
 		SUITE_TEST(errors_of_the_nodes_own_sockets_go_to_its_stack),

@@ -139,6 +139,25 @@ static void sctp_cannot_be_masqueraded(void)
 	CU_ASSERT(forwarded(&r));
 }
 
+/* It has no identifier that two pods' messages could be told apart by. */
+static void icmp_of_the_other_family_cannot_be_masqueraded(void)
+{
+	EACH_VERSION(v)
+	{
+		uint8_t proto = icmp_of(v == V4 ? V6 : V4);
+		uint8_t types[] = {0, 8, 128, 129};
+
+		for (int i = 0; i < 4; i++) {
+			struct frame_spec spec = spec_of_pod(0, v, outside[v], proto, 6005, 0);
+			struct world_result r;
+
+			spec.icmp_type = types[i];
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(dropped(&r, REASON_NAT_PROTOCOL));
+		}
+	}
+}
+
 /* The node's own packet on a port that a pod's flow has towards the same peer. */
 static void nodes_socket_may_not_take_a_flows_port(void)
 {
@@ -271,6 +290,7 @@ int main(void)
 		SUITE_TEST(two_pods_get_different_ports),
 		SUITE_TEST(leaves_packets_of_the_nodes_own_sockets_alone),
 		SUITE_TEST(sctp_cannot_be_masqueraded),
+		SUITE_TEST(icmp_of_the_other_family_cannot_be_masqueraded),
 		SUITE_TEST(nodes_socket_may_not_take_a_flows_port),
 		SUITE_TEST(masquerade_ports_exhausted_is_counted),
 		SUITE_TEST(port_of_a_closed_connection_is_not_taken_at_once),
