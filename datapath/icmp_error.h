@@ -69,7 +69,7 @@ static __always_inline int inner_parse(struct __sk_buff *skb, const struct packe
 	if (p->family == FAMILY_V4) {
 		if (bpf_skb_load_bytes(skb, inner->ip, &ip4, sizeof(ip4)))
 			return -REASON_SHORT;
-		if (ip4.version_ihl >> 4 != 4 || ip4.fragment_be & bpf_htons(IPV4_OFFSET_MASK))
+		if (ip4.version_ihl < 0x45 || ip4.version_ihl > 0x4f || ip4.fragment_be & bpf_htons(IPV4_OFFSET_MASK))
 			return -REASON_ICMP_NO_FLOW;
 		inner->tuple.proto = ip4.proto;
 		inner->tuple.v4.saddr_be = ip4.saddr_be;

@@ -171,6 +171,20 @@ static void error_about_icmp_of_the_other_family_is_dropped(void)
 	}
 }
 
+/* Ports would be read from what is an address. */
+static void error_whose_packet_has_no_whole_header_is_dropped(void)
+{
+	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], 4, 0, 0);
+	struct world_result r;
+
+	spec.payload_length = 8;
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r));
+	r.out.bytes[14] = 0x44;
+	r = send_error(1, pod_text[1][V4], pod_text[0][V4], 3, 2, 0, &r.out);
+	CU_ASSERT(dropped(&r, REASON_ICMP_NO_FLOW));
+}
+
 static void error_about_no_known_flow_is_dropped(void)
 {
 	EACH_VERSION(v)
@@ -339,6 +353,7 @@ int main(void)
 		SUITE_TEST(error_about_a_masqueraded_packet_is_translated_back),
 		SUITE_TEST(error_about_an_untranslated_packet_passes_unchanged),
 		SUITE_TEST(error_about_icmp_of_the_other_family_is_dropped),
+		SUITE_TEST(error_whose_packet_has_no_whole_header_is_dropped),
 		SUITE_TEST(error_about_no_known_flow_is_dropped),
 		SUITE_TEST(error_of_a_stranger_is_dropped),
 		SUITE_TEST(errors_of_the_nodes_own_sockets_go_to_its_stack),
