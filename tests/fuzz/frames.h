@@ -62,6 +62,7 @@ enum view_flag {
 	VIEW_ND = 1 << 5,    /* link-local ICMPv6 */
 	VIEW_BEHIND_END =
 		1 << 6, /* the transport header is not in what the IP header says is the packet */
+	VIEW_ROUTED = 1 << 7, /* a routing header leads elsewhere: what is behind it is not read */
 };
 
 struct view {

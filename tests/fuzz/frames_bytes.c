@@ -98,9 +98,78 @@ static bool sums_kept(const struct frame *in, const struct view *was, const stru
 	return view_transport_error(in, was) == view_transport_error(out, is);
 }
 
-const char *flow_explains(const struct model *model, const struct trial *trial,
-			  const struct view *view, const struct known_flow *flow,
-			  const struct world_result *result)
+/* ------------------------------------------------------------------ ids of fragments */
+
+/* Does the node change the fragment's id? Several pods' fragments leave with one address. What is
+ * whole behind its fragment header (RFC 6946) has nothing to be merged with. */
+static bool id_is_changed(const struct view *view, const struct known_flow *flow)
+{
+	return view->flags & (VIEW_FIRST | VIEW_LATER) && view->ends.zone == ZONE_POD &&
+	       flow->way == OUT_WIRE &&
+	       (!addr_same(&flow->in.source, &flow->out.source) ||
+		!addr_same(&flow->in.destination, &flow->out.destination) ||
+		flow->in.sport != flow->out.sport || flow->in.dport != flow->out.dport);
+}
+
+static uint32_t id_at(const struct frame *frame, const struct view *view)
+{
+	uint32_t id = 0;
+
+	memcpy(&id, frame->bytes + view->fragment_id, view->flags & VIEW_V4 ? 2 : 4);
+	return id;
+}
+
+static const struct known_mask *mask_find(const struct model *model, const struct view *view)
+{
+	for (size_t i = 0; i < model->mask_count; i++)
+		if (addr_same(&model->masks[i].source, &view->ends.source) &&
+		    addr_same(&model->masks[i].destination, &view->ends.destination))
+			return &model->masks[i];
+	return NULL;
+}
+
+/* All fragments of a pod to a peer are changed alike: then the id is foretold; the first one shows
+ * by what. */
+static void put_id(struct expected *e, const struct model *model, const struct view *view,
+		   const struct known_flow *flow)
+{
+	const struct known_mask *known;
+	uint32_t id;
+
+	if (!id_is_changed(view, flow))
+		return;
+	known = mask_find(model, view);
+	if (!known) {
+		set_free(e, view->fragment_id, view->flags & VIEW_V4 ? 2 : 4);
+		return;
+	}
+	id = id_at(&e->frame, view) ^ known->mask;
+	memcpy(e->frame.bytes + view->fragment_id, &id, view->flags & VIEW_V4 ? 2 : 4);
+}
+
+/* Learns from what left; IPv6 ids are long enough for no two pods to have the same change by
+ * chance. */
+static const char *note_id(struct model *model, const struct trial *trial, const struct view *view,
+			   const struct known_flow *flow, const struct world_result *result)
+{
+	uint32_t mask = id_at(&trial->frame, view) ^ id_at(&result->out, view);
+
+	if (!id_is_changed(view, flow) || mask_find(model, view))
+		return NULL;
+	for (size_t i = 0; i < model->mask_count && !(view->flags & VIEW_V4); i++)
+		if (addr_same(&model->masks[i].destination, &view->ends.destination) &&
+		    model->masks[i].mask == mask)
+			return "two pods' fragments to one peer have their ids changed alike";
+	if (model->mask_count < MASKS_MAX)
+		model->masks[model->mask_count++] =
+			(struct known_mask){view->ends.source, view->ends.destination, mask};
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ packets of flows */
+
+const char *flow_explains(struct model *model, const struct trial *trial, const struct view *view,
+			  const struct known_flow *flow, const struct world_result *result)
 {
 	struct expected e = {.frame = trial->frame};
 	bool v4 = view->flags & VIEW_V4,
@@ -122,17 +191,13 @@ const char *flow_explains(const struct model *model, const struct trial *trial,
 	}
 	if (view_check(view))
 		set_free(&e, view_check(view), 2);
-	/* Several pods' fragments leave with one address: their identification may be told apart.
-	 */
-	if (view->fragment_id && flow->way == OUT_WIRE &&
-	    !addr_same(&flow->in.source, &flow->out.source))
-		set_free(&e, view->fragment_id, v4 ? 2 : 4);
+	put_id(&e, model, view, flow);
 	if (!as_expected(&e, &result->out))
 		return "a packet leaves changed otherwise than by its flow's translation";
 	if (view_read(&result->out, view->ends.zone, &left) < 0)
 		return "what leaves cannot be read";
 	return sums_kept(&trial->frame, view, &result->out, &left)
-		       ? NULL
+		       ? note_id(model, trial, view, flow, result)
 		       : "a checksum is not what it was";
 }
 
@@ -265,7 +330,7 @@ static bool inner_sums_kept(const struct frame *in, const struct frame *out,
 	return inner_error(in, inner, v4) == inner_error(out, inner, v4);
 }
 
-static const char *error_explains(const struct model *model, const struct trial *trial,
+static const char *error_explains(struct model *model, const struct trial *trial,
 				  const struct view *view, const struct inner *inner,
 				  const struct known_flow *flow, const struct world_result *result)
 {
@@ -285,6 +350,7 @@ static const char *error_explains(const struct model *model, const struct trial 
 	put_address(&e.frame, view->ip, v4, true, speaks ? &flow->out.source : &view->ends.source);
 	put_address(&e.frame, view->ip, v4, false, &flow->out.destination);
 	put_inner(&e, inner, v4, flow);
+	put_id(&e, model, view, flow);
 	set_free(&e, view->l4 + 2, 2);
 	if (!as_expected(&e, &result->out))
 		return "an ICMP error leaves changed otherwise than by its flow's translation";
@@ -293,7 +359,7 @@ static const char *error_explains(const struct model *model, const struct trial 
 	if (!sums_kept(&trial->frame, view, &result->out, &left))
 		return "an ICMP error's checksum is not what it was";
 	return inner_sums_kept(&trial->frame, &result->out, inner, v4)
-		       ? NULL
+		       ? note_id(model, trial, view, flow, result)
 		       : "a checksum in an ICMP error is not what it was";
 }
 
@@ -312,7 +378,19 @@ const char *check_icmp_error(struct model *model, const struct trial *trial,
 		if (!wrong)
 			return NULL;
 	}
-	return wrong;
+	/* About what a pod sent to the node: see check_from_stack(). */
+	if (trial->hook == HOOK_TO_POD && inner.reversed.zone == ZONE_WIRE) {
+		inner.reversed.zone = ZONE_HOST;
+		at = 0;
+		while ((flow = model_find(model, &inner.reversed, &at)))
+			if (flow->reply &&
+			    !error_explains(model, trial, view, &inner, flow, result))
+				return NULL;
+		inner.reversed.zone = ZONE_WIRE;
+	}
+	return opened_in_vain(model, &inner.reversed) || given_up_answered(model, &inner.reversed)
+		       ? NULL
+		       : wrong;
 }
 
 /* ------------------------------------------------------------------ what is made for the sender */
@@ -322,7 +400,7 @@ static bool may_be_told(uint32_t reason)
 	return reason == REASON_NO_ENDPOINT || reason == REASON_NO_SERVICE_PORT ||
 	       reason == REASON_ENDPOINT_GONE || reason == REASON_NO_FLOW ||
 	       reason == REASON_TTL_EXPIRED || reason == REASON_TOO_BIG ||
-	       reason == REASON_NO_ROUTE;
+	       reason == REASON_NO_ROUTE || reason == REASON_UNKNOWN_POD;
 }
 
 static bool is_reset(const struct view *view, const struct view *answer)
@@ -333,11 +411,14 @@ static bool is_reset(const struct view *view, const struct view *answer)
 	       addr_same(&answer->ends.source, &view->ends.destination);
 }
 
-/* An ICMP error that quotes the packet as it came: the IP header and 8 bytes. */
+/* An ICMP error that quotes the packet as it came: the IP header and 8 bytes, of TCP its header
+ * where it follows. */
 static bool is_error_about(const struct frame *in, const struct view *view, const struct frame *out,
 			   const struct view *answer)
 {
-	size_t quoted = (view->flags & VIEW_V4 ? 20 : 40) + 8;
+	size_t header = view->flags & VIEW_V4 ? 20 : 40;
+	bool tcp = view->ends.proto == IPPROTO_TCP && view->l4 == view->ip + header;
+	size_t quoted = header + (tcp ? 20 : 8);
 
 	return answer->flags & VIEW_ERROR && answer->l4 + 8 + quoted == out->length &&
 	       view->ip + quoted <= in->length &&
@@ -352,7 +433,8 @@ const char *check_refusal(const struct trial *trial, const struct view *view,
 
 	if (!may_be_told(result->reason) || view->flags & (VIEW_ERROR | VIEW_LATER))
 		return "a refusal is sent that must not be";
-	if (result->reason == REASON_NO_FLOW && view->ends.zone != ZONE_POD)
+	if ((result->reason == REASON_NO_FLOW || result->reason == REASON_UNKNOWN_POD) &&
+	    view->ends.zone != ZONE_POD)
 		return "the outside is told about the node's connections";
 	if (memcmp(out->bytes, in->bytes + 6, 6) != 0 || memcmp(out->bytes + 6, in->bytes, 6) != 0)
 		return "a refusal goes to another than the sender";

@@ -29,7 +29,7 @@ void model_free(struct model *model)
 
 void model_forget(struct model *model)
 {
-	model->flow_count = model->fragment_count = model->given_up_count = 0;
+	model->flow_count = model->fragment_count = model->given_up_count = model->mask_count = 0;
 }
 
 const struct known_flow *model_any_flow(const struct model *model, struct dice *dice)
@@ -158,15 +158,17 @@ static uint8_t zone_behind(enum way_out way)
 	return way <= OUT_POD2 ? ZONE_POD : way == OUT_HOST ? ZONE_HOST : ZONE_WIRE;
 }
 
-/* Another flow whose answers have these ends. */
-static bool answers_taken(struct model *model, const struct ends *answer, const struct ends *in)
+/* Another flow whose answers have these ends. One of which a FIN or RST was seen may be over, or
+ * hold its ports still: it counts only if `closed` says so. */
+static bool answers_taken(struct model *model, const struct ends *answer, const struct ends *in,
+			  bool closed)
 {
 	struct known_flow *flow;
 	size_t at = 0;
 
 	while ((flow = model_find(model, answer, &at)))
-		if (!flow->closed) {
-			struct ends opener = answers_of(&flow->out, in->zone);
+		if (closed || !flow->closed) {
+			struct ends opener = answers_of(&flow->out, zone_behind(flow->way));
 
 			if (!same_ends(&opener, in))
 				return true;
@@ -201,7 +203,7 @@ static const char *check_source(struct model *model, const struct ends *in, cons
 	 * apart. */
 	if (same_ends(&answer, in))
 		return in_range(out->sport) ? NULL : "a source port that is not in the range";
-	return in_range(out->sport) && answers_taken(model, &answer, in)
+	return in_range(out->sport) && answers_taken(model, &answer, in, true)
 		       ? NULL
 		       : "a source port that is translated without need";
 }
@@ -279,12 +281,31 @@ static void note_given_up(struct model *model, const struct view *view, uint32_t
 		model->given_up[model->given_up_count++ % GIVEN_UP_MAX] = view->ends;
 }
 
-static bool opened_in_vain(const struct model *model, const struct ends *in)
+bool opened_in_vain(const struct model *model, const struct ends *in)
 {
 	for (size_t i = 0; i < model->given_up_count && i < GIVEN_UP_MAX; i++)
 		if (same_ends(&model->given_up[i], in))
 			return true;
 	return false;
+}
+
+/* To the pod's own address, the node's, or a Service's: what it was made into is not known. */
+const struct ends *given_up_answered(const struct model *model, const struct ends *in)
+{
+	struct polder_addr node = host_address(HOST_NODE, addr_is_v4(&in->source));
+
+	for (size_t i = 0; i < model->given_up_count && i < GIVEN_UP_MAX; i++) {
+		const struct ends *opener = &model->given_up[i];
+
+		if (opener->proto == in->proto &&
+		    (addr_same(&opener->destination, &in->source) ||
+		     is_service(&opener->destination)) &&
+		    (addr_same(&opener->source, &in->destination) ||
+		     (addr_same(&node, &in->destination) && opener->zone == ZONE_POD) ||
+		     is_service(&in->destination)))
+			return opener;
+	}
+	return NULL;
 }
 
 /*
@@ -333,7 +354,7 @@ static const char *learn(struct model *model, const struct trial *trial, const s
 	    (wrong = check_policy(in, &flow.out, flow.way)))
 		return wrong;
 	answer = answers_of(&flow.out, zone_behind(flow.way));
-	if (answers_taken(model, &answer, in))
+	if (answers_taken(model, &answer, in, false))
 		return "two live flows whose answers cannot be told apart";
 	wrong = flow_explains(model, trial, view, &flow, result);
 	if (wrong)
@@ -341,6 +362,25 @@ static const char *learn(struct model *model, const struct trial *trial, const s
 	remember(model, &flow);
 	mark(model, view, &model->flows[model->flow_count - 2]);
 	return NULL;
+}
+
+/* An answer in a flow that no frame has shown: unchanged, where its opener is not translated. */
+static bool answer_explained(struct model *model, const struct trial *trial,
+			     const struct view *view, const struct ends *in,
+			     const struct world_result *result)
+{
+	const struct ends *opener = given_up_answered(model, in);
+	struct known_flow flow = {.in = *in, .out = *in};
+
+	if (!opener)
+		return false;
+	if (is_service(&opener->destination) ||
+	    (opener->zone == ZONE_POD && outside(&opener->destination)))
+		return true;
+	flow.way = opener->zone == ZONE_POD    ? way_of(model, in, &in->destination)
+		   : opener->zone == ZONE_HOST ? OUT_HOST
+					       : OUT_BACK;
+	return !flow_explains(model, trial, view, &flow, result);
 }
 
 /* What left, of the ends `in`: as a flow that is known says, or as the first of a new one. */
@@ -368,10 +408,39 @@ static const char *check_ends(struct model *model, const struct trial *trial,
 		if (!first_wrong)
 			first_wrong = wrong;
 	}
-	/* A new connection on the ports of a closed one is a new flow. */
-	if (first_wrong && !(closed && (view->tcp_flags & 0x16) == 0x02))
+	/* A new connection on the ports of a closed one is a new flow. What the node's stack sends
+	 * needs no SYN: the other side may have begun one meanwhile, which took the closed one's
+	 * place. */
+	if (first_wrong && !(closed && (in->zone == ZONE_HOST || (view->tcp_flags & 0x16) == 0x02)))
 		return first_wrong;
-	return learn(model, trial, view, in, result);
+	wrong = learn(model, trial, view, in, result);
+	return wrong && answer_explained(model, trial, view, in, result) ? NULL : wrong;
+}
+
+/* The answer to what a pod sent to the node, which the node translated and sent on: it comes by a
+ * link, and belongs to the flow to the node. NULL: it explains the frame. */
+static const char *check_from_stack(struct model *model, const struct trial *trial,
+				    const struct view *view, const struct ends *in,
+				    const struct world_result *result)
+{
+	const char *wrong = "no flow to the node";
+	struct known_flow *flow;
+	struct ends host = *in;
+	size_t at = 0;
+
+	if (trial->hook != HOOK_TO_POD || in->zone != ZONE_WIRE)
+		return wrong;
+	host.zone = ZONE_HOST;
+	while ((flow = model_find(model, &host, &at))) {
+		if (!flow->reply)
+			continue;
+		wrong = flow_explains(model, trial, view, flow, result);
+		if (wrong)
+			continue;
+		mark(model, view, flow);
+		return NULL;
+	}
+	return wrong;
 }
 
 const char *check_flow(struct model *model, const struct trial *trial, const struct view *view,
@@ -382,8 +451,13 @@ const char *check_flow(struct model *model, const struct trial *trial, const str
 	size_t at = 0;
 
 	while (next_ends(model, view, &at, &in)) {
+		const char *other;
+
 		wrong = check_ends(model, trial, view, &in, result);
 		if (!wrong)
+			return NULL;
+		other = check_from_stack(model, trial, view, &in, result);
+		if (!other)
 			return NULL;
 	}
 	return wrong;
@@ -510,6 +584,8 @@ static const char *check_left(struct model *model, const struct trial *trial,
 		return "a broken packet is forwarded";
 	if (view->flags & VIEW_BEHIND_END)
 		return "a transport header behind the packet's end is believed";
+	if (view->flags & VIEW_ROUTED)
+		return "a packet that its routing header leads elsewhere is forwarded";
 	return view->flags & VIEW_ERROR ? check_icmp_error(model, trial, view, result)
 					: check_flow(model, trial, view, result);
 }

@@ -62,7 +62,7 @@ static int transport_read(const struct frame *frame, struct view *view)
 	const uint8_t *l4 = frame->bytes + view->l4;
 	size_t wanted = header_wanted(view->ends.proto);
 
-	if (view->flags & VIEW_LATER)
+	if (view->flags & (VIEW_LATER | VIEW_ROUTED))
 		return 0;
 	if (view->l4 + wanted > frame->length)
 		return -EINVAL;
@@ -153,8 +153,11 @@ static int read_chain(const struct frame *frame, struct view *view, uint8_t next
 			return -EINVAL;
 		if (next == IPPROTO_HOPOPTS && offset != view->ip + 40)
 			return -EINVAL; /* RFC 8200, 4.1 */
-		if (next == IPPROTO_ROUTING && header[2] == 0)
-			return -EINVAL; /* RFC 5095 */
+		/* RFC 5095, and RFC 8200, 4.4: only who it is bound for may know what to do. */
+		if (next == IPPROTO_ROUTING && (header[2] == 0 || header[3])) {
+			view->flags |= VIEW_ROUTED;
+			break;
+		}
 		if (next == IPPROTO_FRAGMENT) {
 			if (read_fragment_header(header, view, offset) < 0)
 				return -EINVAL;
