@@ -364,6 +364,18 @@ static const char *learn(struct model *model, const struct trial *trial, const s
 	return NULL;
 }
 
+/* It may be a new flow all the same, whose answers go another way; or the old one, if that was
+ * revived. */
+static void learn_perhaps(struct model *model, const struct trial *trial, const struct view *view,
+			  const struct ends *in, const struct world_result *result)
+{
+	size_t before = model->flow_count;
+
+	learn(model, trial, view, in, result);
+	for (size_t i = before; i < model->flow_count; i++)
+		model->flows[i].closed = true;
+}
+
 /* An answer in a flow that no frame has shown: unchanged, where its opener is not translated. */
 static bool answer_explained(struct model *model, const struct trial *trial,
 			     const struct view *view, const struct ends *in,
@@ -399,9 +411,8 @@ static const char *check_ends(struct model *model, const struct trial *trial,
 			bool again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
 
 			mark(model, view, flow);
-			/* It may be a new one all the same, whose answers go another way. */
 			if (again)
-				learn(model, trial, view, in, result);
+				learn_perhaps(model, trial, view, in, result);
 			return NULL;
 		}
 		closed |= flow->closed;
