@@ -3,6 +3,8 @@
 policy as the oracle says it. What the node may choose freely (an endpoint, a source port) is read from its answer, checked,
 and kept."""
 
+import itertools
+
 import frames
 from frames import ACK, ECHO, FIN, ICMP, ICMPV6, MAPPED, RST, SCTP, SYN, TCP, UDP, is_ipv4
 from harness import JUDGED
@@ -38,14 +40,16 @@ def unseen(port):
 
 class Entry:
     """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress, then the numbers
-    of the rules that the node named for them."""
+    of the rules that the node named for them. `serial` tells it from what stood under its key before."""
 
-    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts')
+    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts', 'serial')
+    serials = itertools.count()
 
     def __init__(self, epoch, action, link, reply, service, closing, src, dst, sport, dport, verdicts):
         self.epoch, self.action, self.link, self.reply, self.service = epoch, action, link, reply, service
         self.closing, self.verdicts = closing, verdicts  # closing: of 'o', 'r' (FIN of a side), 'x' (RST)
         self.src, self.dst, self.sport, self.dport = src, dst, sport, dport
+        self.serial = next(self.serials)
 
     @property
     def closed(self):
@@ -111,6 +115,8 @@ class Node:
         self.tracked = 0      # first fragments
         self.answered = None  # the reason that the node gave for the packet at hand
         self.by_stack = False  # the packet at hand comes from the node's stack
+        self.reopens = False  # the packet at hand has found a closed connection, and freed its entries
+        self.later = None     # where to put what changes entries behind the look-up, (method, arguments), instead of doing it at once
 
     # ---------------------------------------------------------------- who is connected
 
@@ -350,12 +356,29 @@ class Node:
         revived = 'x' in entry.closing and not flags & (RST | SYN)  # who goes on was not reset
         if not revived and all(bit in entry.closing for bit in bits):
             return
-        other = self.flows.get(twin(key, entry))
-        if other is not None and twin(twin(key, entry), other) != key:
-            other = None  # a newer flow's
-        for one in (entry, other):
-            if one is not None:
-                one.closing = ''.join(sorted(set(one.closing + bits) - set('x' if revived else '')))
+        steps = ('mark', (key, entry.serial, bits, revived)), ('mark_other', (twin(key, entry), key, bits, revived))
+        if self.later is not None:
+            self.later += steps
+            return
+        for name, arguments in steps:
+            getattr(self, name)(*arguments)
+
+    def mark(self, key, serial, bits, revived):
+        """The packet's own entry, if it is still the one that was found."""
+        entry = self.flows.get(key)
+        if entry is not None and entry.serial == serial:
+            entry.closing = ''.join(sorted(set(entry.closing + bits) - set('x' if revived else '')))
+
+    def mark_other(self, key, own, bits, revived):
+        """The other direction's, if it is not a newer flow's."""
+        entry = self.flows.get(key)
+        if entry is not None and twin(key, entry) == own:
+            self.mark(key, entry.serial, bits, revived)
+
+    def free(self, key, serial):
+        entry = self.flows.get(key)
+        if entry is not None and entry.serial == serial:
+            self.flows.pop(key)
 
     def forward(self, expected, p, frame, key, entry, hops, carried=None):
         hop = hops and entry.action not in (TO_HOST, TO_STACK)
@@ -553,7 +576,7 @@ class Node:
             if not local and result.maybe:
                 result.maybe = 'pass'
             return result
-        if key not in self.flows:
+        if key not in self.flows and not self.reopens:
             if isinstance(local, str):
                 expected.reason = local
                 return expected

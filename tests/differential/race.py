@@ -15,14 +15,15 @@ from worlds import OUTSIDE, chance
 MOST_STATES = 200  # that are followed at once
 BATCHES = 40       # of each world
 DELAYS = 1500      # turns of an empty loop: about the time of one packet
-LOST_IN = 2000     # of so many packets one may end a world that way
-BUSY_IN = 2000     # of so many packets one may meet a writer that is not running: its CPU has an interrupt, or is the host's
+
+# A packet that meets a writer looks some 1,100 times, about 15 us, and is then dropped as flow_busy. Writers hold an entry for 0.1 us, or 1 us while
+# they search for a port, with bottom halves off: only an interrupt that lasts longer, or the host, can stop one there. With 1,000 interrupts a
+# second one of 2,000 writers has one while it holds an entry; few last 15 us. Of 150,000 packets three were dropped so; one of these may be:
+BUSY_IN = 10000
+BUSY_ALWAYS = 2  # whatever the number of packets
 ZONES = {'from_pod': POD, 'from_wire': WIRE, 'to_pod': HOST}
 TCP_FLAGS = [ACK, ACK, ACK, SYN | ACK, FIN | ACK, FIN | ACK, RST, SYN]
-
-
-class Lost(Exception):
-    """What became of a connection that ended meanwhile is that of no order: nothing more can be said of this world."""
+OPEN = ('open', ())  # what a SYN does once the closed connection's entries are free
 
 
 class Seen:
@@ -68,7 +69,7 @@ class Race(Trial):
 
     def __init__(self, harness):
         super().__init__(harness)
-        self.busy, self.lost = 0, 0
+        self.busy = 0
 
     def run(self, case):
         self.states = None
@@ -95,9 +96,6 @@ class Race(Trial):
         self.cases += len(seen)
         self.batch, self.moving = seen, bool(step.get('move'))
         self.states = self.explain(seen, happened)
-        if not self.states and self.ends_at_once(seen):
-            self.lost += 1
-            raise Lost()
         if not self.states:
             raise Difference('no order of the packets explains what became of them\n' + '\n'.join(map(self.tell, seen)) +
                              f'\n  counted: {happened}')
@@ -105,14 +103,6 @@ class Race(Trial):
             for state in self.states:
                 state.epoch += 1
         self.node = self.states[0]
-
-    @staticmethod
-    def ends_at_once(seen):
-        """One CPU ends or begins a connection anew while the other one goes on with it: a segment may find it half ended."""
-        tcp = [one for one in seen if one.packet.proto == TCP and one.packet.about is None]
-        return any(one.packet.flags & (SYN | FIN | RST) and one.cpu != other.cpu and
-                   (one.packet.src in (other.packet.src, other.packet.dst) or one.packet.dst in (other.packet.src, other.packet.dst))
-                   for one in tcp for other in tcp)
 
     def make(self, step):
         seen = []
@@ -134,62 +124,84 @@ class Race(Trial):
         """Each race has compared its own."""
 
     def explain(self, seen, happened):
-        """The states behind all orders that explain the answers."""
+        """The states behind all orders that explain the answers. What a packet does to entries behind its look-up comes at any time before
+        its CPU's next packet: the other CPU's may come in between."""
         queues = [[one for one in seen if one.cpu == cpu] for cpu in (0, 1)]
         ends, visited = {}, set()
-        stack = [(state, 0, 0, ()) for state in self.states]
+        stack = [(state, ((0, ()), (0, ())), ()) for state in self.states]
         while stack:
-            state, first, second, counted = stack.pop()
-            mark = (first, second, counted, canonical(state))
+            state, sides, counted = stack.pop()
+            mark = (sides, counted, canonical(state))
             if mark in visited:
                 continue
             visited.add(mark)
-            if first == len(queues[0]) and second == len(queues[1]):
+            if all(at == len(queue) and not later for (at, later), queue in zip(sides, queues)):
                 if dict(counted) == happened:
-                    ends[mark[3]] = state
+                    ends[mark[2]] = state
                 continue
-            if first < len(queues[0]):
-                stack += [(new, first + 1, second, more) for new, more in self.steps(state, queues[0][first], counted, happened)]
-            if second < len(queues[1]):
-                stack += [(new, first, second + 1, more) for new, more in self.steps(state, queues[1][second], counted, happened)]
+            for cpu, (at, later) in enumerate(sides):
+                for new, more, side in self.next(state, queues[cpu], at, later, counted, happened):
+                    stack.append((new, (side, sides[1]) if cpu == 0 else (sides[0], side), more))
         return list(ends.values())[:MOST_STATES]
 
-    def steps(self, state, one, counted, happened):
-        """(state, counts) behind the packet for each way in which the model gives the answer that there was."""
+    def next(self, state, queue, at, later, counted, happened):
+        """(state, counts, where the CPU is then) for each way in which one CPU may go on."""
+        if later and later[0] == OPEN:
+            for node, more, rest in self.steps(state, queue[at], counted, happened, True):
+                yield node, more, (at + 1, rest)
+        elif later:
+            node = copy_of(state)
+            getattr(node, later[0][0])(*later[0][1])
+            yield node, counted, (at, later[1:])
+        elif at < len(queue):
+            ends = self.reopens(state, queue[at])
+            if ends:
+                yield state, counted, (at, ends)
+                return
+            for node, more, rest in self.steps(state, queue[at], counted, happened):
+                yield node, more, (at + 1, rest)
+
+    @staticmethod
+    def reopens(state, one):
+        """A SYN on the ports of a closed connection frees both entries, its own first. Then it is the first packet of a new one."""
+        if one.packet.proto != TCP or one.packet.about is not None or not is_syn(one.packet):
+            return ()
+        key = (ZONES[one.hook], TCP, one.packet.src, one.packet.dst) + one.packet.ports
+        entry = state.flows.get(key)
+        if entry is None or not entry.closed:
+            return ()
+        other = state.flows.get(twin(key, entry))
+        steps = ('free', (key, entry.serial)),
+        if other is not None and twin(twin(key, entry), other) == key:
+            steps += ('free', (twin(key, entry), other.serial)),
+        return steps + (OPEN,)
+
+    def steps(self, state, one, counted, happened, reopens=False):
+        """(state, counts, what is left to be done) behind the packet for each way in which the model gives the answer that there was."""
         for answer in one.answers(self.world):
             node = copy_of(state)
+            node.later, node.reopens = [], reopens
             if self.moving and one.packet.about is not None:
                 node.epoch += 1  # it may meet a flow that is not judged anew yet
             node.answered = 'pod_not_ready' if 'pod_not_ready' in happened else None
+            if answer.verdict == 0 and happened.get('flow_busy'):
+                yield state, add(counted, 'flow_busy'), ()  # see BUSY_IN
             self.node = node
             try:
                 expected = self.expect(one.hook, one.link, one.ingress, one.packet, one.frame, answer)
             except Choice:
                 continue
-            reason = expected.reason
-            if answer.verdict == 0 and happened.get('flow_busy'):
-                yield state, add(counted, 'flow_busy')  # see BUSY_IN
-            if self.in_between(state, one, answer, happened):
-                yield state, add(counted, 'tcp_without_flow')
+            reason, later = expected.reason, tuple(node.later)
+            node.later, node.reopens = None, False
             if expected.maybe and answer.result == SHOT:
                 reason = expected.maybe
             elif expected.maybe == 'pass' and answer.result == OK and answer.frame == one.frame:
-                yield state, counted
+                yield state, counted, ()
                 continue
             elif not self.fits(one, expected, answer):
                 continue
-            yield node if one.packet.about is None else state, add(add(counted, reason), 'created' if expected.created else None)
-
-    def in_between(self, state, one, answer, happened):
-        """While the other CPU opens a closed connection anew, there is none for a moment: what still belongs to the old one is refused."""
-        if one.packet.proto != TCP or is_syn(one.packet) or answer.verdict == 1 or not happened.get('tcp_without_flow'):
-            return False
-        key = (ZONES[one.hook], TCP, one.packet.src, one.packet.dst) + one.packet.ports
-        entry = state.flows.get(key)
-        return entry is not None and entry.closed and any(
-            is_syn(other.packet) and other.cpu != one.cpu and
-            (ZONES[other.hook], TCP, other.packet.src, other.packet.dst) + other.packet.ports in (key, twin(key, entry))
-            for other in self.batch)
+            counts = add(add(counted, reason), 'created' if expected.created else None)
+            yield node if one.packet.about is None else state, counts, later
 
     def fits(self, one, expected, answer):
         if expected.refused:
@@ -270,8 +282,6 @@ class Races:
         if chance(rng, 75) or not local:
             packet.update(hook='from_pod', to=self.world.destination())
             packet['from'] = rng.choice(sorted(self.maker.attached))
-            if packet['to'] in self.maker.attached[packet['from']][3]:  # what a pod sends to itself stays with it
-                packet['to'] = rng.choice([text for text in OUTSIDE if (':' in text) == (':' in packet['to'])])
         else:
             to = rng.choice(local)
             sources = OUTSIDE if chance(rng, 60) else NODES[:1] + NODES[4:5]
