@@ -402,14 +402,13 @@ static const char *check_ends(struct model *model, const struct trial *trial,
 {
 	const char *wrong = NULL, *first_wrong = NULL;
 	struct known_flow *flow;
-	bool closed = false;
+	bool closed = false, again;
 	size_t at = 0;
 
 	while ((flow = model_find(model, in, &at))) {
 		wrong = flow_explains(model, trial, view, flow, result);
 		if (!wrong) {
-			bool again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
-
+			again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
 			mark(model, view, flow);
 			if (again)
 				learn_perhaps(model, trial, view, in, result);
@@ -419,10 +418,12 @@ static const char *check_ends(struct model *model, const struct trial *trial,
 		if (!first_wrong)
 			first_wrong = wrong;
 	}
-	/* A new connection on the ports of a closed one is a new flow. What the node's stack sends
-	 * needs no SYN: the other side may have begun one meanwhile, which took the closed one's
-	 * place. */
-	if (first_wrong && !(closed && (in->zone == ZONE_HOST || (view->tcp_flags & 0x16) == 0x02)))
+	/* A new connection on the ports of a closed one is a new flow, also if its SYN was on its
+	 * last hop. What the node's stack sends needs no SYN: the other side may have begun one
+	 * meanwhile. */
+	again = in->zone == ZONE_HOST || (view->tcp_flags & 0x16) == 0x02 ||
+		opened_in_vain(model, in);
+	if (first_wrong && !(closed && again))
 		return first_wrong;
 	wrong = learn(model, trial, view, in, result);
 	return wrong && answer_explained(model, trial, view, in, result) ? NULL : wrong;
