@@ -277,6 +277,9 @@ static __always_inline int parse_ipv6_fixed(struct cursor c, struct packet *p)
 	p->ip_length = bpf_ntohs(ip->payload_be) + sizeof(*ip);
 	if (bpf_ntohl(ip->version_class_label_be) >> 28 != 6 || p->ip_length + ETH_HLEN > p->length)
 		return -REASON_SHORT;
+	/* With the header it was more than 16 bits hold. */
+	if (p->ip_length < sizeof(*ip))
+		return -REASON_SHORT;
 	p->family = FAMILY_V6;
 	__builtin_memcpy(p->tuple.v6.saddr_be, ip->saddr_be, 32);
 	p->ttl = ip->hops;

@@ -82,6 +82,21 @@ static void drops_extension_header_that_is_longer_than_its_packet(void)
 	}
 }
 
+/* With its header the packet would be of 65,544 bytes: of eight, to who counts by 16 bits. */
+static void drops_ipv6_packet_whose_length_overflows(void)
+{
+	struct frame_spec spec = spec_of_pod(0, V6, pod_text[1][V6], 4, 0, 0);
+	struct world_result r;
+	struct frame frame;
+
+	spec.payload_length = 100;
+	frame_make(&frame, &spec);
+	frame.bytes[18] = 0xff;
+	frame.bytes[19] = 0xe0;
+	r = world_run(world, HOOK_FROM_POD, world->pods[0].link, world->pods[0].link, &frame);
+	CU_ASSERT(dropped(&r, REASON_SHORT));
+}
+
 /* One fragment of a datagram of the pod; offset 0 is the first. */
 static struct world_result send_fragment(enum suite_version v, const char *to, uint32_t id,
 					 uint16_t offset, bool more, size_t length)
@@ -239,7 +254,8 @@ static void headers_outside_the_linear_part_are_found(void)
 
 	EACH_VERSION(v)
 	{
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 9010, 80, TCP_SYN_FLAG);
+		struct frame_spec spec =
+			spec_of_segment(0, v, pod_text[1][v], 9010, 80, TCP_SYN_FLAG);
 		struct world_result r;
 		struct frame frame;
 
@@ -252,11 +268,13 @@ static void headers_outside_the_linear_part_are_found(void)
 		spec.payload_length = 400;
 		frame_make(&frame, &spec);
 		for (uint32_t linear = 14; linear <= 90; linear += 4) {
-			if (!world_run_linear(world, HOOK_FROM_POD, world->pods[0].link, &frame, linear, &r)) {
+			if (!world_run_linear(world, HOOK_FROM_POD, world->pods[0].link, &frame,
+					      linear, &r)) {
 				printf("(no test-run with parts outside the linear one) ");
 				return;
 			}
-			CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 9010, pod_text[1][v], 80));
+			CU_ASSERT(forwarded(&r) &&
+				  seen_ends(&r, pod_text[0][v], 9010, pod_text[1][v], 80));
 		}
 	}
 }
@@ -283,7 +301,8 @@ static void routing_header_from_the_wire_is_for_the_nodes_stack_only(void)
 	static const char *const targets[2] = {"fd00:7::1", "fd00:1::11"};
 
 	for (int pod = 0; pod < 2; pod++) {
-		struct frame_spec spec = spec_of_wire(outside[V6], targets[pod], IPPROTO_UDP, 9004, 53);
+		struct frame_spec spec =
+			spec_of_wire(outside[V6], targets[pod], IPPROTO_UDP, 9004, 53);
 		struct world_result r;
 		struct frame frame;
 
@@ -301,7 +320,8 @@ static void routing_header_from_the_wire_is_for_the_nodes_stack_only(void)
 	}
 }
 
-/* Behind the fragment header they would move the transport header to where a later fragment may write. */
+/* Behind the fragment header they would move the transport header to where a later fragment may
+ * write. */
 static void drops_extension_header_behind_the_fragment_header(void)
 {
 	static const uint8_t both[16] = {IPPROTO_DSTOPTS, 0, 0, 1, 0, 0, 0, 9, 0, 0, 1, 4};
@@ -318,6 +338,7 @@ int main(void)
 		SUITE_TEST(drops_too_many_extension_headers),
 		SUITE_TEST(drops_extension_header_that_is_cut_off),
 		SUITE_TEST(drops_extension_header_that_is_longer_than_its_packet),
+		SUITE_TEST(drops_ipv6_packet_whose_length_overflows),
 		SUITE_TEST(later_fragment_without_first_is_dropped),
 		SUITE_TEST(later_fragments_follow_the_first),
 		SUITE_TEST(later_fragment_of_a_refused_segment_opens_no_flow),

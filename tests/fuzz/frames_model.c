@@ -395,36 +395,52 @@ static bool answer_explained(struct model *model, const struct trial *trial,
 	return !flow_explains(model, trial, view, &flow, result);
 }
 
-/* What left, of the ends `in`: as a flow that is known says, or as the first of a new one. */
+/* What left, of the ends `in`: is it as a flow that is known says? `ret_wrong`: why it is not as
+ * the first one says; `ret_closed`: one of them may be over. */
+static bool known_explains(struct model *model, const struct trial *trial, const struct view *view,
+			   const struct ends *in, const struct world_result *result,
+			   const char **ret_wrong, bool *ret_closed)
+{
+	struct known_flow *flow;
+	const char *wrong;
+	size_t at = 0;
+
+	*ret_wrong = NULL;
+	*ret_closed = false;
+	while ((flow = model_find(model, in, &at))) {
+		wrong = flow_explains(model, trial, view, flow, result);
+		if (!wrong) {
+			bool again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
+
+			mark(model, view, flow);
+			if (again)
+				learn_perhaps(model, trial, view, in, result);
+			return true;
+		}
+		*ret_closed |= flow->closed;
+		if (!*ret_wrong)
+			*ret_wrong = wrong;
+	}
+	return false;
+}
+
+/* As a flow that is known says, or as the first of a new one. */
 static const char *check_ends(struct model *model, const struct trial *trial,
 			      const struct view *view, const struct ends *in,
 			      const struct world_result *result)
 {
-	const char *wrong = NULL, *first_wrong = NULL;
-	struct known_flow *flow;
-	bool closed = false, again;
-	size_t at = 0;
+	const char *wrong;
+	bool closed, again;
 
-	while ((flow = model_find(model, in, &at))) {
-		wrong = flow_explains(model, trial, view, flow, result);
-		if (!wrong) {
-			again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
-			mark(model, view, flow);
-			if (again)
-				learn_perhaps(model, trial, view, in, result);
-			return NULL;
-		}
-		closed |= flow->closed;
-		if (!first_wrong)
-			first_wrong = wrong;
-	}
+	if (known_explains(model, trial, view, in, result, &wrong, &closed))
+		return NULL;
 	/* A new connection on the ports of a closed one is a new flow, also if its SYN was on its
 	 * last hop. What the node's stack sends needs no SYN: the other side may have begun one
 	 * meanwhile. */
 	again = in->zone == ZONE_HOST || (view->tcp_flags & 0x16) == 0x02 ||
 		opened_in_vain(model, in);
-	if (first_wrong && !(closed && again))
-		return first_wrong;
+	if (wrong && !(closed && again))
+		return wrong;
 	wrong = learn(model, trial, view, in, result);
 	return wrong && answer_explained(model, trial, view, in, result) ? NULL : wrong;
 }
@@ -461,7 +477,15 @@ const char *check_flow(struct model *model, const struct trial *trial, const str
 	const char *wrong = "a later fragment whose first was not seen leaves";
 	struct ends in;
 	size_t at = 0;
+	bool closed;
 
+	/* Of which first one it is, is not known if several had its id: a flow that is known goes
+	 * before a new one. */
+	while (view->flags & VIEW_LATER && next_ends(model, view, &at, &in))
+		if (known_explains(model, trial, view, &in, result, &wrong, &closed))
+			return NULL;
+	wrong = "a later fragment whose first was not seen leaves";
+	at = 0;
 	while (next_ends(model, view, &at, &in)) {
 		const char *other;
 
