@@ -60,6 +60,7 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	r = maps_open(&agent->config, directory, &agent->maps, message, size);
 	if (r < 0)
 		return r;
+	agent->config.max_pods = maps_get(agent->maps, MAP_PODS)->max_entries;
 	r = node_datapath_config(&agent->config, &agent->node, agent->maps, &constants);
 	if (r < 0) {
 		snprintf(message, size, "this network namespace's cookie cannot be read: %s; Linux 5.14 or newer is needed",

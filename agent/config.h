@@ -36,6 +36,10 @@ struct config {
 	uint32_t max_backends;   /* --max-backends, default 262144 */
 	uint32_t max_addresses;  /* --max-addresses, default 131072 */
 	uint32_t max_policy_entries; /* --max-policy-entries (each policy map), default 262144 */
+	uint32_t max_pods;       /* --max-pods, rounded up to a power of two; default 4096. Once the maps are open: what they have room for */
+	uint32_t max_fragments;  /* --max-fragments, rounded up to a power of two; default 8192 */
+	uint32_t max_socket_origins; /* --max-socket-origins, default 65536 */
+	uint32_t max_rule_counters;  /* --max-rule-counters (rules), default 32768 */
 	uint16_t pod_mtu;        /* --pod-mtu; 0: the uplink's */
 	uint32_t events_per_second; /* --events-per-second for each CPU, default 10000; 0: no limit */
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default 1000; 0: no limit */

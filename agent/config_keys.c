@@ -412,20 +412,26 @@ static int set_xdp(struct config *config, const char *text, struct config_source
 	return 0;
 }
 
-/* The flow tables' size is a power of two. */
-#define FLOWS_MIN 1024
-#define FLOWS_MAX (1u << 24)
-
-static int set_flows(uint32_t *field, const char *text, struct config_source *source)
+/* Of what is found by some bits of a number: a power of two, as `min` and `max` are. */
+static int set_power(uint32_t *field, const char *text, uint32_t min, uint32_t max,
+		     struct config_source *source)
 {
-	uint32_t size = FLOWS_MIN, wanted = 0;
+	uint32_t size = min, wanted = 0;
 
-	if (set_u32(&wanted, text, FLOWS_MIN, FLOWS_MAX, source) < 0)
+	if (set_u32(&wanted, text, min, max, source) < 0)
 		return -EINVAL;
 	while (size < wanted)
 		size *= 2;
 	*field = size;
 	return 0;
+}
+
+#define FLOWS_MIN 1024
+#define FLOWS_MAX (1u << 24)
+
+static int set_flows(uint32_t *field, const char *text, struct config_source *source)
+{
+	return set_power(field, text, FLOWS_MIN, FLOWS_MAX, source);
 }
 
 static int set_flows_v4(struct config *config, const char *text, struct config_source *source)
@@ -460,6 +466,28 @@ static int set_max_policy_entries(struct config *config, const char *text,
 				  struct config_source *source)
 {
 	return set_u32(&config->max_policy_entries, text, MAP_MIN, MAP_MAX, source);
+}
+
+static int set_max_pods(struct config *config, const char *text, struct config_source *source)
+{
+	return set_power(&config->max_pods, text, POLDER_MIN_PODS, POLDER_MAX_PODS, source);
+}
+
+static int set_max_fragments(struct config *config, const char *text, struct config_source *source)
+{
+	return set_power(&config->max_fragments, text, MAP_MIN, 1u << 20, source);
+}
+
+static int set_max_socket_origins(struct config *config, const char *text,
+				  struct config_source *source)
+{
+	return set_u32(&config->max_socket_origins, text, 1024, MAP_MAX, source);
+}
+
+static int set_max_rule_counters(struct config *config, const char *text,
+				 struct config_source *source)
+{
+	return set_u32(&config->max_rule_counters, text, MAP_MIN, MAP_MAX, source);
 }
 
 static int set_pod_mtu(struct config *config, const char *text, struct config_source *source)
@@ -555,6 +583,16 @@ const struct config_key config_keys[] = {
 	 set_max_addresses, NULL},
 	{"max-policy-entries", FORM_NUMBER, "N", "entries of each policy map (default 262144)",
 	 set_max_policy_entries, NULL},
+	{"max-pods", FORM_NUMBER, "N", "pods of this node, a power of two (default 4096)",
+	 set_max_pods, NULL},
+	{"max-rule-counters", FORM_NUMBER, "N", "rules whose packets are counted (default 32768)",
+	 set_max_rule_counters, NULL},
+	{"max-fragments", FORM_NUMBER, "N",
+	 "datagrams in fragments at a time, a power of two (default 8192)", set_max_fragments,
+	 NULL},
+	{"max-socket-origins", FORM_NUMBER, "N",
+	 "of the node's sockets that know the Service they asked for (default 65536)",
+	 set_max_socket_origins, NULL},
 	{"pod-mtu", FORM_NUMBER, "N", "MTU of pods' links; 0: the uplink's (default 0)",
 	 set_pod_mtu, NULL},
 	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",

@@ -171,9 +171,9 @@ static struct enforced_pod **pod_find(struct enforce *e, const struct local_pod 
 	return NULL;
 }
 
-static uint32_t pod_index(const struct enforced_pod *pod)
+static uint32_t pod_index(const struct enforce *e, const struct enforced_pod *pod)
 {
-	return pod->entry.ifindex % POLDER_MAX_PODS;
+	return maps_pod_place(e->maps, pod->entry.ifindex);
 }
 
 static void pod_fill(struct enforced_pod *pod, const struct local_pod *local)
@@ -216,7 +216,7 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 		pod_free(pod);
 		return -ENOMEM;
 	}
-	index = pod_index(pod);
+	index = pod_index(e, pod);
 	/* After a restart the entry is in force already. */
 	if (maps_find(e->maps, MAP_PODS, &index, &pinned) == 0 && pinned.ifindex == pod->entry.ifindex) {
 		memcpy(pod->entry.identity, pinned.identity, sizeof(pinned.identity));
@@ -247,7 +247,7 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 	pod = *at;
 	*at = pod->next;
 	HASH_DEL(e->pods_by_name, pod);
-	index = pod_index(pod);
+	index = pod_index(e, pod);
 	maps_put(e->maps, MAP_PODS, &index, &none);
 	for (i = 0; i < pod->address_count; i++)
 		addresses_remove(e, &pod->addresses[i]);
@@ -343,7 +343,7 @@ static int write_pods(struct enforce *e, bool *ret_switch)
 
 	for (pod = e->pods; pod; pod = pod->next) {
 		struct pod_entry entry = pod->entry;
-		uint32_t index = pod_index(pod);
+		uint32_t index = pod_index(e, pod);
 
 		entry.identity[next] = pod->identity;
 		entry.egress_rules[next] = pod->egress;
@@ -390,7 +390,7 @@ static int forget_unknown_pods(struct enforce *e)
 	int r = maps_read_array(e->maps, MAP_PODS, &values);
 
 	entries = values;
-	for (index = 0; index < POLDER_MAX_PODS && r == 0; index++)
+	for (index = 0; index < maps_get(e->maps, MAP_PODS)->max_entries && r == 0; index++)
 		if (entries[index].ifindex && !pod_by_link(e, entries[index].ifindex))
 			r = maps_put(e->maps, MAP_PODS, &index, &none);
 	free(values);
@@ -404,7 +404,7 @@ static void mirror_pods(struct enforce *e)
 
 	for (pod = e->pods; pod; pod = pod->next) {
 		struct pod_entry entry = pod->entry;
-		uint32_t index = pod_index(pod);
+		uint32_t index = pod_index(e, pod);
 
 		entry.identity[!slot] = entry.identity[slot];
 		entry.egress_rules[!slot] = entry.egress_rules[slot];
@@ -644,7 +644,7 @@ bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local
 
 	if (!pod || !pod->written)
 		return false;
-	index = pod_index(pod);
+	index = pod_index(e, pod);
 	if (maps_find(e->maps, MAP_PODS, &index, &entry) < 0 || memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
 		return false;
 	for (i = 0; i < pod->address_count; i++) {

@@ -213,6 +213,7 @@ int node_datapath_config(const struct config *config, const struct node *node, c
 		.flow4_sets = maps_get(maps, MAP_FLOWS4)->max_entries,
 		.flow6_sets = maps_get(maps, MAP_FLOWS6)->max_entries,
 		.fragment_sets = maps_get(maps, MAP_FRAGMENTS)->max_entries,
+		.pods_mask = maps_get(maps, MAP_PODS)->max_entries - 1,
 		.masquerade_port_min = config->masquerade_port_min,
 		.masquerade_port_max = config->masquerade_port_max,
 		.masquerade_v4 = config->masquerade && !addr_is_zero(&node->ipv4),

@@ -95,6 +95,19 @@ void pods_insert(struct pods *pods, struct local_pod *pod)
 	pods->count++;
 }
 
+uint32_t pods_place(const struct pods *pods, int ifindex)
+{
+	return (uint32_t)ifindex & (pods->config->max_pods - 1);
+}
+
+int pods_say_full(const struct pods *pods, int r, int code, struct cni_error *ret_error)
+{
+	return pods_fail(ret_error, r, code,
+			 "the node has %zu pods and room for %u: delete some, or restart polderd with a "
+			 "larger --max-pods (%d at most)",
+			 pods->count, pods->config->max_pods, POLDER_MAX_PODS);
+}
+
 void pods_release(struct pods *pods, const struct local_pod *pod)
 {
 	if (pods->v4)
@@ -102,7 +115,7 @@ void pods_release(struct pods *pods, const struct local_pod *pod)
 	if (pods->v6)
 		ipam_release(pods->v6, &pod->ipv6);
 	if (pod->ifindex)
-		pods->slot_used[pod->ifindex % POLDER_MAX_PODS] = false;
+		pods->slot_used[pods_place(pods, pod->ifindex)] = false;
 }
 
 int pods_remove(struct pods *pods, struct local_pod *pod)
@@ -159,7 +172,7 @@ static bool take_addr(struct ipam_pool *pool, const struct polder_addr *addr)
 /* Two records for one address or one place: the second is not true. */
 static int adopt(struct pods *pods, struct local_pod *pod)
 {
-	bool *slot = &pods->slot_used[pod->ifindex % POLDER_MAX_PODS];
+	bool *slot = &pods->slot_used[pods_place(pods, pod->ifindex)];
 	int r = pods_make_room(pods);
 
 	if (r < 0)

@@ -20,7 +20,7 @@ struct local_pod {
 	struct polder_addr ipv4, ipv6; /* all zero: none */
 	uint8_t mac[6];
 	uint32_t mtu;
-	int ifindex;       /* host side; ifindex % POLDER_MAX_PODS is its place in the map */
+	int ifindex;       /* host side; its last bits are its place in the map */
 	char link[16];     /* host side's name */
 	int64_t created;   /* seconds since 1970 */
 	bool object_seen;  /* a Pod object has stood for it */

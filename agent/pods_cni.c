@@ -457,10 +457,8 @@ int pods_cni_status(struct pods *pods, const json_t *args, struct cni_error *ret
 		return pods_fail(
 			ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
 			"the node has no range of pod addresses: start polderd with --pod-cidr");
-	if (pods->count >= POLDER_MAX_PODS)
-		return pods_fail(ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
-				 "the node has %d pods, and no place for more: delete some",
-				 POLDER_MAX_PODS);
+	if (pods->count >= pods->config->max_pods)
+		return pods_say_full(pods, -ENOSPC, CNI_NOT_AVAILABLE, ret_error);
 	r = check_pool(pods->v4, &pods->config->pod_cidr_v4, ret_error);
 	return r < 0 ? r : check_pool(pods->v6, &pods->config->pod_cidr_v6, ret_error);
 }

@@ -59,11 +59,11 @@ static void choose_name(struct local_pod *pod, unsigned int salt)
 /* The next number whose place in the map is free. */
 static int choose_number(struct pods *pods, int *ret)
 {
-	for (int i = 0; i < POLDER_MAX_PODS; i++) {
+	for (uint32_t i = 0; i < pods->config->max_pods; i++) {
 		int ifindex = PODS_FIRST_IFINDEX + (int)(pods->next_number % PODS_IFINDEX_COUNT);
 
 		pods->next_number++;
-		if (!pods->slot_used[ifindex % POLDER_MAX_PODS]) {
+		if (!pods->slot_used[pods_place(pods, ifindex)]) {
 			*ret = ifindex;
 			return 0;
 		}
@@ -106,13 +106,11 @@ int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd,
 		choose_name(pod, salt);
 		r = choose_number(pods, &spec.ifindex);
 		if (r < 0)
-			return pods_fail(ret_error, r, CNI_TRY_AGAIN,
-					 "the node has %d pods, and no place for more: delete some",
-					 POLDER_MAX_PODS);
+			return pods_say_full(pods, r, CNI_TRY_AGAIN, ret_error);
 		r = netlink_veth_add(pods->nl, &spec);
 		if (r == 0) {
 			pod->ifindex = spec.ifindex;
-			pods->slot_used[pod->ifindex % POLDER_MAX_PODS] = true;
+			pods->slot_used[pods_place(pods, pod->ifindex)] = true;
 			return 0;
 		}
 		if (r != -EEXIST)

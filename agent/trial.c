@@ -41,6 +41,8 @@ struct config trial_config_small(const struct config *config, uint32_t entries)
 	small.flows_v4 = small.flows_v6 = 4096;
 	small.max_addresses = small.max_policy_entries = entries;
 	small.max_services = small.max_backends = entries < 1024 ? entries : 1024;
+	small.max_rule_counters = entries < config->max_rule_counters ? entries : config->max_rule_counters;
+	small.max_socket_origins = 64;
 	return small;
 }
 
@@ -259,7 +261,7 @@ int trial_attach(struct trial *t, const struct local_pod *pod)
 	if (*find(t, pod->container_id, pod->ifname))
 		return -EEXIST;
 	for (a = t->attachments; a; a = a->next)
-		if (a->pod.ifindex % POLDER_MAX_PODS == pod->ifindex % POLDER_MAX_PODS)
+		if (maps_pod_place(t->maps, a->pod.ifindex) == maps_pod_place(t->maps, pod->ifindex))
 			return -EBUSY;
 	a = calloc(1, sizeof(*a));
 	if (!a)

@@ -189,11 +189,13 @@ struct flow6_set {
 /* ------------------------------------------------------------------ pods and addresses */
 
 /*
- * Array `pods`, indexed by ifindex % POLDER_MAX_PODS: the agent chooses the ifindex of a host-side link so that
+ * Array `pods`, indexed by the last bits of the ifindex (datapath_config.pods_mask): the agent chooses the ifindex of a host-side link so that
  * no two pods meet. Rule sets and identity stand twice: the generation's lowest bit says which one is in force, so one word
  * switches all of them at once.
  */
-#define POLDER_MAX_PODS 4096
+#define POLDER_MAX_PODS 8192 /* at most; FRAGMENT_OWNER() has room for one more */
+#define POLDER_MIN_PODS 64
+#define REJECT_UPLINKS 64 /* places for uplinks before those for pods, in `reject_budgets`; a power of two, POLDER_MIN_PODS at most */
 struct pod_entry {
 	__u32 ifindex; /* 0: free */
 	__u32 flags;   /* enum pod_flag */
@@ -478,7 +480,7 @@ ABI_SIZE(struct fragment_entry, 64);
 struct fragment_set {
 	struct fragment_entry way[FRAGMENT_WAYS];
 };
-#define FRAGMENT_OWNER(zone, slot) ((__u16)((zone) << 13 | ((slot) + 1)))
+#define FRAGMENT_OWNER(zone, slot) ((__u16)((zone) << 14 | ((slot) + 1)))
 #define FRAGMENT_OWNER_NODE POLDER_MAX_PODS /* as a slot */
 #define FRAGMENT_TIMEOUT 30
 
@@ -605,5 +607,6 @@ struct datapath_config {
 	__u32 stack_mark;   /* set on what a pod sends to the node's stack; without it the stack
 			       forwards nothing of a pod */
 	__u32 fragment_sets; /* a power of two */
+	__u32 pods_mask;     /* elements of `pods`, a power of two, less one */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

@@ -116,7 +116,7 @@ static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 fa
 		return;
 	sum = delta->entries[which] + entries;
 	if (sum >= FLOW_USAGE_BATCH || sum <= -FLOW_USAGE_BATCH) {
-		flow_usage_add(POLDER_MAX_PODS, sum, family);
+		flow_usage_add(config.pods_mask + 1, sum, family);
 		sum = 0;
 	}
 	delta->entries[which] = sum;
@@ -126,7 +126,7 @@ static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 fa
 static __always_inline bool flow_over_share(const struct control *control, __u32 owner, __u8 family)
 {
 	__u32 which = family == FAMILY_V6, share = control->flow_share[which];
-	const struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS), *own;
+	const struct flow_usage *all = flow_usage_of(config.pods_mask + 1), *own;
 
 	if (!share || !all || all->entries[which] < flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4))
 		return false;
@@ -137,7 +137,7 @@ static __always_inline bool flow_over_share(const struct control *control, __u32
 /* The pod found no place because it holds more than its share. */
 static __always_inline void flow_note_greedy(__u32 owner, __u8 family)
 {
-	struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS);
+	struct flow_usage *all = flow_usage_of(config.pods_mask + 1);
 
 	if (all)
 		WRITE_ONCE(all->greedy[family == FAMILY_V6], owner + 1);
@@ -146,7 +146,7 @@ static __always_inline void flow_note_greedy(__u32 owner, __u8 family)
 /* 1 + the pod whose entries give way to others' because it holds more than its share; 0: nobody does. */
 __noinline int flow_greedy(__u8 family)
 {
-	const struct flow_usage *all = flow_usage_of(POLDER_MAX_PODS);
+	const struct flow_usage *all = flow_usage_of(config.pods_mask + 1);
 	const struct control *control = control_get();
 	__u32 greedy;
 

@@ -19,11 +19,11 @@ MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow4_set, 16384, BPF_F_MMAPABLE);
 MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow6_set, 8192, BPF_F_MMAPABLE);
 MAP(flow_tags4, BPF_MAP_TYPE_ARRAY, __u32, __u64, 16384, BPF_F_MMAPABLE);
 MAP(flow_tags6, BPF_MAP_TYPE_ARRAY, __u32, __u64, 8192, BPF_F_MMAPABLE);
-MAP(flow_usage, BPF_MAP_TYPE_ARRAY, __u32, struct flow_usage, POLDER_MAX_PODS + 1, BPF_F_MMAPABLE);
+MAP(flow_usage, BPF_MAP_TYPE_ARRAY, __u32, struct flow_usage, 4096 + 1, BPF_F_MMAPABLE);
 MAP(next_hops, BPF_MAP_TYPE_ARRAY, __u32, struct next_hop, NEXT_HOPS, 0);
 MAP(nat_full, BPF_MAP_TYPE_ARRAY, __u32, __u32, NAT_FULL_SLOTS, 0);
 
-MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, POLDER_MAX_PODS, BPF_F_RDONLY_PROG);
+MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, 4096, BPF_F_RDONLY_PROG);
 MAP(addresses, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct address_entry, 131072,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(local_pods, BPF_MAP_TYPE_ARRAY, __u32, struct local_pod_address, 2 * 4096, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
@@ -87,7 +87,7 @@ static __always_inline void count_up(enum polder_counter which)
 /* The place in `pods` of the pod behind a host-side link. */
 static __always_inline __u16 pod_place(__u32 ifindex)
 {
-	return ifindex % POLDER_MAX_PODS;
+	return ifindex & config.pods_mask;
 }
 
 /* The pod at a place; its ifindex is 0 if there is none. */

@@ -39,7 +39,6 @@ struct reject_message {
 };
 
 #define REJECT_TTL 64
-#define REJECT_UPLINKS 64 /* budgets for uplinks, by their number */
 
 static __always_inline void swap_macs(struct ethhdr *eth)
 {
@@ -287,13 +286,13 @@ struct reject_budget {
 	__u64 refilled_ns;
 	__u64 tokens;
 };
-MAP(reject_budgets, BPF_MAP_TYPE_ARRAY, __u32, struct reject_budget, POLDER_MAX_PODS + REJECT_UPLINKS, 0);
+MAP(reject_budgets, BPF_MAP_TYPE_ARRAY, __u32, struct reject_budget, REJECT_UPLINKS + 4096, 0);
 
 static __always_inline bool reject_within_budget(const struct packet *p, __u32 link)
 {
-	const struct control *control = control_get();
-	__u32 place = p->tuple.zone == ZONE_POD ? link % POLDER_MAX_PODS : POLDER_MAX_PODS + link % REJECT_UPLINKS;
+	__u32 place = p->tuple.zone == ZONE_POD ? REJECT_UPLINKS + pod_place(link) : link % REJECT_UPLINKS;
 	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budgets, &place);
+	const struct control *control = control_get();
 	__u64 now;
 
 	if (!control || !budget)

@@ -122,6 +122,14 @@ static bool is_own_apart(enum map_index index)
 	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS || index == MAP_EVENT_BUDGETS;
 }
 
+/* What each object has for itself and is as large as `pods`: some budgets for uplinks, behind them one for each pod's link. */
+static int size_own_map(const struct datapath *d, struct bpf_map *map)
+{
+	uint32_t links = d->constants.pods_mask + 1;
+
+	return strcmp(bpf_map__name(map), "reject_budgets") == 0 ? bpf_map__set_max_entries(map, REJECT_UPLINKS + links) : 0;
+}
+
 /* Gives an object's map the pinned one's descriptor, if there is one. */
 static int share_map(struct datapath *d, struct bpf_map *map)
 {
@@ -131,7 +139,7 @@ static int share_map(struct datapath *d, struct bpf_map *map)
 	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
 		i++;
 	if (i == MAP_COUNT)
-		return 0;
+		return size_own_map(d, map);
 	if (!d->is_apart || !is_own_apart(i))
 		return bpf_map__reuse_fd(map, maps_fd(d->maps, i));
 	/* Nobody reads its events. */

@@ -61,7 +61,7 @@ static uint32_t local_pods_size(const struct config *c)
 /* The same names, types and flags as in datapath/maps.h; sizes from the configuration. */
 static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT])
 {
-	uint32_t rules = c->max_policy_entries;
+	uint32_t rules = c->max_policy_entries, pods = power_of_two(c->max_pods);
 	const struct map_shape all[MAP_COUNT] = {
 		[MAP_CONTROL] = {"control", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct control), 1, BPF_F_MMAPABLE},
 		[MAP_FLOWS4] = {"flows4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow4_set),
@@ -73,16 +73,16 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 		[MAP_FLOW_TAGS6] = {"flow_tags6", BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t),
 				    power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
 		[MAP_FLOW_USAGE] = {"flow_usage", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_usage),
-				    POLDER_MAX_PODS + 1, BPF_F_MMAPABLE},
+				    pods + 1, BPF_F_MMAPABLE},
 		[MAP_NEXT_HOPS] = {"next_hops", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct next_hop), NEXT_HOPS, 0},
 		[MAP_NAT_FULL] = {"nat_full", BPF_MAP_TYPE_ARRAY, 4, 4, NAT_FULL_SLOTS, 0},
-		[MAP_PODS] = {"pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pod_entry), POLDER_MAX_PODS, RDONLY},
+		[MAP_PODS] = {"pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pod_entry), pods, RDONLY},
 		[MAP_ADDRESSES] = {"addresses", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct address_key),
 				   sizeof(struct address_entry), c->max_addresses, SPARSE},
 		[MAP_LOCAL_PODS] = {"local_pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct local_pod_address), local_pods_size(c),
 				    VIEWED},
 		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct ruleset_entry),
-				  RULESET_FIRST + 4 * POLDER_MAX_PODS, VIEWED},
+				  RULESET_FIRST + 4 * pods, VIEWED}, /* both directions, old and new sets side by side */
 		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key),
 				       sizeof(struct ruleset_peer), rules, SPARSE},
 		[MAP_RULESET_PREFIXES] = {"ruleset_prefixes", BPF_MAP_TYPE_LPM_TRIE,
@@ -92,8 +92,8 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 		[MAP_RULESET_CELLS] = {"ruleset_cells", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_cell_key),
 				       sizeof(struct ruleset_cell), rules, SPARSE},
 		[MAP_RULESET_TABLES] = {"ruleset_tables", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct ruleset_cell), rules, VIEWED},
-		[MAP_RULE_COUNTERS] = {"rule_counters", BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct rule_counter), at_most(65536, rules),
-				       BPF_F_NO_PREALLOC},
+		[MAP_RULE_COUNTERS] = {"rule_counters", BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct rule_counter),
+				       2 * c->max_rule_counters, BPF_F_NO_PREALLOC}, /* one of the programs, one of the agent */
 		[MAP_FLOW_RULES4] = {"flow_rules4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
 				     power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
 		[MAP_FLOW_RULES6] = {"flow_rules6", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
@@ -103,9 +103,9 @@ static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT
 		[MAP_BACKENDS] = {"backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct backend), c->max_backends, VIEWED},
 		[MAP_MEMBERS] = {"members", BPF_MAP_TYPE_HASH, sizeof(struct member_key), 4, c->max_backends, SPARSE},
 		[MAP_SOCKET_ORIGINS] = {"socket_origins", BPF_MAP_TYPE_LRU_HASH, sizeof(struct socket_origin_key),
-					sizeof(struct socket_origin), 65536, 0},
+					sizeof(struct socket_origin), c->max_socket_origins, 0},
 		[MAP_FRAGMENTS] = {"fragments", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct fragment_set),
-				   8192 / FRAGMENT_WAYS, 0},
+				   power_of_two(c->max_fragments) / FRAGMENT_WAYS, 0},
 		[MAP_DROPS] = {"drops", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct drop_counter),
 			       REASON_COUNT * DROP_DIRECTIONS, 0},
 		[MAP_COUNTERS] = {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, COUNTER_COUNT, 0},
@@ -476,6 +476,11 @@ const void *maps_element(const struct maps *maps, enum map_index index, uint32_t
 	const struct map_info *info = &maps->info[index];
 
 	return maps->views[index] && element < info->max_entries ? maps->views[index] + element * element_step(info) : NULL;
+}
+
+uint32_t maps_pod_place(const struct maps *maps, uint32_t ifindex)
+{
+	return ifindex & (maps->info[MAP_PODS].max_entries - 1);
 }
 
 uint32_t maps_local_pods_mask(const struct maps *maps)

@@ -92,6 +92,7 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	config->flow4_sets = options->flow4_sets ? options->flow4_sets : 1024;
 	config->flow6_sets = options->flow6_sets ? options->flow6_sets : 1024;
 	config->fragment_sets = options->fragment_sets ? options->fragment_sets : 64;
+	config->pods_mask = 4095;
 	memcpy(config->gateway_mac, world_gateway_mac, 6);
 	config->masquerade_port_min =
 		options->masquerade_port_min ? options->masquerade_port_min : 40000;

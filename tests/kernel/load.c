@@ -51,6 +51,7 @@ static void configure(struct bpf_object *object)
 		.flow4_sets = 16384,
 		.flow6_sets = 8192,
 		.fragment_sets = 1024,
+		.pods_mask = 4095,
 		.gateway_mac = { 2, 0x70, 0x6f, 0x6c, 0x64, 0x72 },
 		.masquerade_port_min = 10240,
 		.masquerade_port_max = 29999,

@@ -125,6 +125,8 @@ static void defaults_hold_without_any_option(void)
 	CU_ASSERT(config.flows_v4 == 131072 && config.flows_v6 == 65536);
 	CU_ASSERT(config.max_services == 65536 && config.max_backends == 262144);
 	CU_ASSERT(config.max_addresses == 131072 && config.max_policy_entries == 262144);
+	CU_ASSERT(config.max_pods == 4096 && config.max_rule_counters == 32768);
+	CU_ASSERT(config.max_fragments == 8192 && config.max_socket_origins == 65536);
 	CU_ASSERT(config.rejects_per_second == 1000);
 	CU_ASSERT(config.events_per_second == 10000 && config.pod_mtu == 0);
 	CU_ASSERT(config.log_level == LOG_LEVEL_INFO);
@@ -147,7 +149,9 @@ static void every_option_sets_its_field(void)
 			"--xdp", "off", "--flows-v4", "5000", "--flows-v6", "4096",
 			"--max-services", "100", "--max-backends", "200", "--max-addresses", "300",
 			"--max-policy-entries", "400", "--pod-mtu", "1400", "--events-per-second",
-			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10"));
+			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10", "--max-pods",
+			"100", "--max-rule-counters", "500", "--max-fragments", "65",
+			"--max-socket-origins", "1025"));
 
 	CU_ASSERT(strcmp(config.node_name, "n1") == 0);
 	CU_ASSERT(strcmp(config.resources, "/tmp") == 0);
@@ -169,6 +173,8 @@ static void every_option_sets_its_field(void)
 	CU_ASSERT(config.flows_v4 == 8192 && config.flows_v6 == 4096);
 	CU_ASSERT(config.max_services == 100 && config.max_backends == 200);
 	CU_ASSERT(config.max_addresses == 300 && config.max_policy_entries == 400);
+	CU_ASSERT(config.max_pods == 128 && config.max_rule_counters == 500);
+	CU_ASSERT(config.max_fragments == 128 && config.max_socket_origins == 1025);
 	CU_ASSERT(config.pod_mtu == 1400 && config.events_per_second == 0);
 	CU_ASSERT(config.log_level == LOG_LEVEL_DEBUG);
 	config_clear(&config);
@@ -273,6 +279,8 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(option_refused("--uplink", "a-name-of-16-byt", "1 to 15 characters"));
 	CU_ASSERT(option_refused("--uplink", "a/b", "name of a link"));
 	CU_ASSERT(option_refused("--masquerade", "maybe", "yes or no"));
+	CU_ASSERT(option_refused("--max-pods", "8193", "64 to 8192"));
+	CU_ASSERT(option_refused("--max-socket-origins", "1000", "1024 to"));
 	CU_ASSERT(option_refused("--stack-mark", "0", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "0x11", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "-1", "one bit set"));

@@ -85,6 +85,8 @@ static struct fixture *fixture_new(void)
 	}
 	snprintf(pins, sizeof(pins), "%s/maps", f->directory);
 	f->config.flows_v4 = f->config.flows_v6 = 1024;
+	f->config.max_pods = f->config.max_fragments = f->config.max_socket_origins = 64;
+	f->config.max_rule_counters = 64;
 	f->config.max_services = f->config.max_backends = f->config.max_addresses = 64;
 	f->config.max_policy_entries = 64;
 	if (maps_open(&f->config, pins, &f->maps, message, sizeof(message)) < 0) {

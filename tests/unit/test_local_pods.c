@@ -16,6 +16,10 @@ static void begin(struct world *w)
 
 	*w = (struct world){.config = {.flows_v4 = 64,
 				       .flows_v6 = 64,
+				       .max_pods = 64,
+				       .max_fragments = 64,
+				       .max_socket_origins = 64,
+				       .max_rule_counters = 64,
 				       .max_services = 64,
 				       .max_backends = 64,
 				       .max_addresses = 64,

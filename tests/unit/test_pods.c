@@ -117,6 +117,7 @@ static void open_with(const char *v4, const char *v6)
 	memset(&datapath, 0, sizeof(datapath));
 	config.run_dir = run_dir;
 	config.pod_mtu = 1450;
+	config.max_pods = 4096;
 	config.pod_cidr_v4 = config.pod_cidr_v6 = (struct prefix){};
 	CU_ASSERT_FATAL(!v4 || prefix_parse(v4, &config.pod_cidr_v4) == 0);
 	CU_ASSERT_FATAL(!v6 || prefix_parse(v6, &config.pod_cidr_v6) == 0);
@@ -608,6 +609,11 @@ static void connects_256_containers_quickly(void)
 	ms = (stop.tv_sec - start.tv_sec) * 1e3 + (stop.tv_nsec - start.tv_nsec) / 1e6;
 	printf("\n    256 containers connected in %.0f ms, %.2f ms each\n", ms, ms / 256);
 	CU_ASSERT(link_count() == 256 && record_count() == 256 && pods_count(pods) == 256);
+	/* As many as there may be: one more is told so. */
+	config.max_pods = 256;
+	CU_ASSERT(add("one-more", 1) < 0);
+	CU_ASSERT(strstr(error.message, "room for 256") && strstr(error.message, "--max-pods"));
+	CU_ASSERT(pods_cni_status(pods, NULL, &error) < 0 && strstr(error.message, "room for 256"));
 	CU_ASSERT(gc("{\"network\":\"net\",\"valid\":[]}") == 0);
 	for (int i = 0; i < 256; i++)
 		close(fds[i]);

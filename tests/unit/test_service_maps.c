@@ -40,6 +40,10 @@ static void begin(struct world *w)
 
 	*w = (struct world){.config = {.flows_v4 = 64,
 				       .flows_v6 = 64,
+				       .max_pods = 64,
+				       .max_fragments = 64,
+				       .max_socket_origins = 64,
+				       .max_rule_counters = 64,
 				       .max_services = ROOM,
 				       .max_backends = ROOM,
 				       .max_addresses = ROOM,
