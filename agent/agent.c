@@ -75,23 +75,88 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	return datapath_load(agent->maps, agent->nl, &agent->config, &constants, links, &agent->datapath, message, size);
 }
 
+static int start_pods(struct agent *agent, char *message, size_t size)
+{
+	struct pods_hooks hooks = agent_pods_hooks;
+	int r;
+
+	hooks.data = agent;
+	r = pods_open(&agent->config, agent->nl, &hooks, &agent->pods);
+	if (r < 0)
+		snprintf(message, size, "the records of pods cannot be read: %s", strerror(-r));
+	return r;
+}
+
+/* What became of the sizes that were asked for. */
+static void tell_sizes(const struct agent *agent)
+{
+	uint32_t before;
+
+	for (int i = 0; i < MAP_COUNT; i++) {
+		const struct map_info *map = maps_get(agent->maps, i);
+
+		if (maps_was_moved(agent->maps, i, &before) && before != map->max_entries)
+			log_info("maps", "map %s: %u elements now, %u before", map->name, map->max_entries, before);
+		if (map->wanted && map->needed)
+			log_warning("maps", "map %s: keeps %u elements: %u were asked for, what is in it needs %llu", map->name,
+				    map->max_entries, map->wanted, (unsigned long long)map->needed);
+		else if (map->wanted)
+			log_warning("maps", "map %s: keeps %u elements: an earlier change of sizes is finished first; restart polderd once more for %u",
+				    map->name, map->max_entries, map->wanted);
+	}
+}
+
+/* Every link gets the programs that are on the new maps. Pods whose programs cannot be attached are cut off. */
+static int attach_all(struct agent *agent, char *message, size_t size)
+{
+	int r = agent_attach_uplinks(agent, message, size);
+	size_t i;
+
+	for (i = 0; i < pods_count(agent->pods); i++)
+		if (!pods_at(agent->pods, i)->gone)
+			(void)agent_attach_pod(agent, i);
+	return r < 0 ? r : datapath_attach_sockets(agent->datapath, message, size);
+}
+
+/* Maps of other sizes than those that are pinned: before anything else reads or writes them. */
+static int start_sizes(struct agent *agent, char *message, size_t size)
+{
+	uint64_t began = uv_hrtime(), held;
+	size_t left_out = 0;
+	int r;
+
+	tell_sizes(agent);
+	if (!maps_is_moving(agent->maps))
+		return 0;
+	r = maps_move_begin(agent->maps, &left_out, message, size);
+	if (r < 0)
+		return r;
+	held = uv_hrtime();
+	r = attach_all(agent, message, size);
+	if (r == 0)
+		r = maps_move_end(agent->maps, message, size);
+	if (r < 0)
+		return r;
+	if (left_out)
+		log_warning("maps", "%zu entries of flows found no place in the table of another size", left_out);
+	log_info("maps", "sizes changed in %.1f ms, links in %.1f ms of them", (double)(uv_hrtime() - began) / 1e6,
+		 (double)(uv_hrtime() - held) / 1e6);
+	return 0;
+}
+
 /* The state of before: map contents, attached pods. Nothing is changed before the sources are complete. */
 static int start_state(struct agent *agent, char *message, size_t size)
 {
-	struct pods_hooks hooks = agent_pods_hooks;
 	char state[300];
 	size_t i;
 	int r;
 
-	hooks.data = agent;
 	snprintf(state, sizeof(state), "%s/policy.json", agent->config.run_dir);
 	r = enforce_open(agent->maps, agent->store, &agent->config, &agent->node, state, &agent->enforce);
 	if (r == 0)
 		r = services_open(agent->maps, agent->store, enforce_service_pods, agent->enforce, &agent->services);
 	if (r == 0)
 		r = node_routes_new(&agent->routes);
-	if (r == 0)
-		r = pods_open(&agent->config, agent->nl, &hooks, &agent->pods);
 	for (i = 0; r == 0 && i < pods_count(agent->pods); i++) {
 		const struct local_pod *pod = pods_at(agent->pods, i);
 
@@ -199,7 +264,8 @@ static int start_sources(struct agent *agent, char *message, size_t size)
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent *agent, char *message, size_t size) = {
-		start_node, start_datapath, start_state, start_attachments, start_observation, start_services, start_sources,
+		start_node, start_datapath, start_pods, start_sizes, start_state, start_attachments,
+		start_observation, start_services, start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	struct timespec now;

@@ -493,9 +493,19 @@ struct control {
 	__u32 events_per_second; /* for each CPU; 0: no limit */
 	__u32 flow_share[2];   /* entries (IPv4, IPv6) that a pod may have once the table is over three quarters full; 0: no limit */
 	__u32 rejects_per_second; /* RST and ICMP made for each pod link and each uplink; 0: no limit */
+	__u32 moving;          /* enum moving_bit: maps are being replaced by larger or smaller ones */
+	__u32 pad;
 	__u64 hash_seed[2];    /* drawn when the map is made; never changed, flows are placed by it */
 };
-ABI_SIZE(struct control, 40);
+ABI_SIZE(struct control, 48);
+/*
+ * While programs are on different flow tables none of them writes an entry: all tables hold the same flows. Who opens a flow meanwhile sends
+ * its packet again.
+ */
+enum moving_bit {
+	MOVING_HOLD = 1 << 0, /* no entry of a flow is made or changed */
+	MOVING_NEXT = 1 << 1, /* programs have been given the maps in `next`: those count */
+};
 enum event_mask { EVENT_MASK_DROPS = 1 << 0, EVENT_MASK_FLOWS = 1 << 1 };
 
 /* Per-CPU array `drops`, index reason * DROP_DIRECTIONS + direction. */

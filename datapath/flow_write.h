@@ -481,11 +481,14 @@ static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 f
  */
 __noinline int flow_take(struct flow_side *side, __u32 own, __u8 family)
 {
+	const struct control *control = control_get();
 	struct flow_head *head;
 
-	if (!side)
+	if (!side || !control)
 		return TAKE_FULL;
 	side->place.kind = PLACE_NONE;
+	if (unlikely(control->moving & MOVING_HOLD))
+		return TAKE_AGAIN;
 	if (side->seen.generation) {
 		head = flow_head_anywhere(side->seen.set, side->seen.way, family);
 		if (!head || !flow_claim(head, side->seen.seq))

@@ -49,7 +49,7 @@
 	X(REJECT_FAILED, "reject_failed", "no answer could be made for the sender")                \
 	X(INTERNAL, "internal", "a map that must be there is not")                                 \
 	X(POLICY_CAPACITY, "policy_capacity", "the pod's policies do not fit in the maps: closed") \
-	X(FLOW_BUSY, "flow_busy", "another CPU kept the flow's entry for too long")                \
+	X(FLOW_BUSY, "flow_busy", "another CPU kept the flow's entry for too long, or the table is moved") \
 	X(FLOW_SHARE, "flow_share", "the flow table is nearly full and the pod holds more than its share") \
 	X(NO_PROGRAM, "no_program", "the link's programs are gone; closed until they are back")
 

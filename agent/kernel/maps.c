@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/kernel/maps.h"
+#include "agent/kernel/maps_internal.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -15,21 +15,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-struct maps {
-	struct map_info info[MAP_COUNT];
-	const char *views[MAP_COUNT]; /* arrays that are read in place; NULL: others */
-	struct control *control;
-	struct program_wait wait;
-	uint64_t writes;
-	char directory[256];
-};
-
-struct map_shape {
-	const char *name;
-	enum bpf_map_type type;
-	uint32_t key_size, value_size, max_entries, flags;
-};
 
 #define RDONLY BPF_F_RDONLY_PROG
 #define SPARSE (BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG)
@@ -197,7 +182,7 @@ failed:
 }
 
 /* The kernel's own record of a map; its size may differ from what the configuration asks for. */
-static int read_info(struct map_info *info, enum bpf_map_type *ret_type)
+int maps_read_info(struct map_info *info, enum bpf_map_type *ret_type)
 {
 	struct bpf_map_info kernel = {};
 	uint32_t length = sizeof(kernel);
@@ -211,36 +196,49 @@ static int read_info(struct map_info *info, enum bpf_map_type *ret_type)
 	return 0;
 }
 
-static int open_map(const struct map_shape *shape, const char *directory, struct map_info *info, char *message,
-		    size_t size)
+void maps_path(const struct maps *maps, const char *sub, const char *name, char *path, size_t size)
+{
+	snprintf(path, size, "%s%s%s%s%s", maps->directory, sub ? "/" : "", sub ? sub : "", name ? "/" : "", name ? name : "");
+}
+
+int maps_make(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
-	enum bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
-	char path[320] = "";
+	enum bpf_map_type type;
 	int r;
 
-	if (directory)
-		snprintf(path, sizeof(path), "%s/%s", directory, shape->name);
 	info->name = shape->name;
 	info->type = type_name(shape->type);
-	info->fd = directory ? bpf_obj_get(path) : -1;
+	info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size, shape->max_entries, &opts);
 	if (info->fd < 0) {
-		info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size,
-					  shape->max_entries, &opts);
-		if (info->fd < 0) {
-			r = -errno;
-			snprintf(message, size, "map %s: cannot make it with %u entries: %s; CAP_BPF is needed, or a smaller size",
-				 shape->name, shape->max_entries, strerror(-r));
-			return r;
-		}
-		if (directory && bpf_obj_pin(info->fd, path) < 0) {
-			r = -errno;
-			snprintf(message, size, "map %s: cannot pin it as %s: %s; is that on a bpffs?", shape->name, path,
-				 strerror(-r));
-			return r;
-		}
+		r = -errno;
+		snprintf(message, size, "map %s: cannot make it with %u entries: %s; CAP_BPF is needed, or a smaller size", shape->name,
+			 shape->max_entries, strerror(-r));
+		return r;
 	}
-	r = read_info(info, &type);
+	if (path && bpf_obj_pin(info->fd, path) < 0) {
+		r = -errno;
+		snprintf(message, size, "map %s: cannot pin it as %s: %s; is that on a bpffs?", shape->name, path, strerror(-r));
+		return r;
+	}
+	return maps_read_info(info, &type);
+}
+
+static int open_map(const struct map_shape *shape, const struct maps *maps, struct map_info *info, char *message, size_t size)
+{
+	enum bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
+	char path[320];
+	int r;
+
+	if (!maps->directory[0])
+		return maps_make(shape, NULL, info, message, size);
+	maps_path(maps, NULL, shape->name, path, sizeof(path));
+	info->name = shape->name;
+	info->type = type_name(shape->type);
+	info->fd = bpf_obj_get(path);
+	if (info->fd < 0)
+		return maps_make(shape, path, info, message, size);
+	r = maps_read_info(info, &type);
 	if (r < 0)
 		return r;
 	if (type == shape->type && info->key_size == shape->key_size && info->value_size == shape->value_size)
@@ -310,20 +308,22 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 	if (!maps)
 		return -ENOMEM;
 	for (i = 0; i < MAP_COUNT; i++)
-		maps->info[i].fd = -1;
+		maps->info[i].fd = maps->old[i].fd = -1;
 	program_wait_open(&maps->wait);
 	snprintf(maps->directory, sizeof(maps->directory), "%s", directory ? directory : "");
 	map_shapes(config, shapes);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
-		r = open_map(&shapes[i], directory, &maps->info[i], message, size);
-	for (i = 0; i < MAP_COUNT && r == 0; i++)
-		if (shapes[i].flags == VIEWED)
-			r = open_view(maps, i, message, size);
+		r = open_map(&shapes[i], maps, &maps->info[i], message, size);
 	if (r == 0) {
 		r = prepare_control(maps, config);
 		if (r < 0)
 			snprintf(message, size, "map control: cannot be mapped into memory: %s", strerror(-r));
 	}
+	if (r == 0)
+		r = maps_move_open(maps, shapes, message, size);
+	for (i = 0; i < MAP_COUNT && r == 0; i++)
+		if (shapes[i].flags == VIEWED)
+			r = open_view(maps, i, message, size);
 	if (r < 0) {
 		maps_close(maps);
 		return r;
@@ -338,6 +338,7 @@ void maps_close(struct maps *maps)
 
 	if (!maps)
 		return;
+	maps_move_close(maps);
 	if (maps->control)
 		munmap(maps->control, sysconf(_SC_PAGESIZE));
 	for (i = 0; i < MAP_COUNT; i++) {
@@ -381,9 +382,8 @@ static int clear_array(const struct map_info *info)
 	return r;
 }
 
-int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
+int maps_read_values(const struct map_info *info, void **ret_values)
 {
-	const struct map_info *info = &maps->info[index];
 	uint32_t *keys = calloc(info->max_entries, sizeof(*keys)), count = info->max_entries, next = 0;
 	char *values = calloc(info->max_entries, info->value_size);
 	int r = keys && values ? 0 : -ENOMEM;
@@ -400,6 +400,11 @@ int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
 	}
 	*ret_values = values;
 	return 0;
+}
+
+int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
+{
+	return maps_read_values(&maps->info[index], ret_values);
 }
 
 int maps_clear(struct maps *maps, enum map_index index)

@@ -44,17 +44,30 @@ struct map_info {
 	const char *type; /* "hash", "lpm_trie", "array", ... */
 	int fd;           /* owned by struct maps */
 	uint32_t key_size, value_size, max_entries;
+	uint32_t wanted; /* entries that were asked for and that it has not; 0: it is as asked for */
+	uint64_t needed; /* for what is in it: why it was not made smaller; 0: it waits for another start */
 };
 
 struct maps;
 
 /*
  * Opens the maps pinned below `directory` (made if missing, mode 0700; pins 0600), makes those that are missing with the sizes of `config`.
- * A pinned map keeps its size. A map of another shape is an error: its directory carries the layout's version.
+ * A pinned map of another size gets a successor if what is in it fits: maps_is_moving(). A map of another shape is an error: its directory carries the layout's version.
  * `directory` NULL: new maps that are pinned nowhere and go with maps_close().
  * 0 or -errno, with what, where and what to do in `message`.
  */
 int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size);
+/*
+ * Successors of pinned maps, empty at first, stand for them everywhere; programs are to be loaded on them. Then, before anybody reads or
+ * writes a map: maps_move_begin() fills them; all links get the new programs; maps_move_end() adds what the old programs noted, and lets
+ * go of the old maps. Between these no flow is opened. An agent that ends in between is followed by one that goes on from there.
+ * `*ret_left_out`: entries of flows that found no place. 0 or -errno with `message`.
+ */
+bool maps_is_moving(const struct maps *maps);
+int maps_move_begin(struct maps *maps, size_t *ret_left_out, char *message, size_t size);
+int maps_move_end(struct maps *maps, char *message, size_t size);
+/* Until maps_move_end(): has the map a predecessor, of how many entries? */
+bool maps_was_moved(const struct maps *maps, enum map_index index, uint32_t *ret_before);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
 /*
  * An element of an array, read in place; the agent alone writes it (`backends` and what else the programs only read). NULL: no such
