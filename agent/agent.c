@@ -95,14 +95,18 @@ static void tell_sizes(const struct agent *agent)
 	for (int i = 0; i < MAP_COUNT; i++) {
 		const struct map_info *map = maps_get(agent->maps, i);
 
-		if (maps_was_moved(agent->maps, i, &before) && before != map->max_entries)
-			log_info("maps", "map %s: %u elements now, %u before", map->name, map->max_entries, before);
+		unsigned long long entries = maps_entries(i, map->max_entries), wanted = maps_entries(i, map->wanted);
+
+		if (maps_was_moved(agent->maps, i, &before) && before != map->max_entries && maps_has_own_size(i))
+			log_info("maps", "map %s: room for %llu, for %llu before", map->name, entries,
+				 (unsigned long long)maps_entries(i, before));
 		if (map->wanted && map->needed)
-			log_warning("maps", "map %s: keeps %u elements: %u were asked for, what is in it needs %llu", map->name,
-				    map->max_entries, map->wanted, (unsigned long long)map->needed);
+			log_warning("maps", "map %s: keeps room for %llu: %llu was asked for, what is in it needs %llu", map->name, entries,
+				    wanted, (unsigned long long)maps_entries(i, map->needed));
 		else if (map->wanted)
-			log_warning("maps", "map %s: keeps %u elements: an earlier change of sizes is finished first; restart polderd once more for %u",
-				    map->name, map->max_entries, map->wanted);
+			log_warning("maps",
+				    "map %s: has room for %llu: an earlier change of sizes is finished first; restart polderd once more for %llu",
+				    map->name, entries, wanted);
 	}
 }
 

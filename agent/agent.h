@@ -56,6 +56,8 @@ struct agent {
 	bool synced;             /* the sources have told all they had at start */
 	bool settled;            /* a pass has succeeded since: ready */
 	bool policy_dirty, nodes_dirty, links_dirty;
+	uint64_t limits_told;    /* limits_log() */
+	unsigned int repairs;
 	char rules_note[200]; /* why the routing rules are not there; "": they are */
 	uint64_t started_ns;
 	uint64_t passes, failed_passes, last_pass_ns;

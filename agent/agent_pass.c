@@ -4,12 +4,15 @@
 #include <time.h>
 
 #include "agent/agent.h"
-#include "agent/rule_counts.h"
+#include "agent/map_limits.h"
 #include "agent/notify.h"
+#include "agent/rule_counts.h"
 
 /* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */
 #define FINISH_DELAY_MS 50
 #define REPAIR_INTERVAL_MS 5000
+/* Counting large maps takes some ms. */
+#define REPAIRS_PER_LIMITS 6
 
 static uint64_t now_ns(void)
 {
@@ -139,6 +142,8 @@ static void on_repair(uv_timer_t *timer)
 	struct agent *agent = timer->data;
 
 	rule_counts_flush(enforce_rule_counts(agent->enforce));
+	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
+		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);
 }
 

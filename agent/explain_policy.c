@@ -139,6 +139,14 @@ static int tally_make(const struct show_sources *sources, const struct object *p
 
 /* ---------------------------------------------------------------- parts */
 
+/* A rule without number decides nothing here: nothing is missing from its count. */
+static bool has_room(const struct show_sources *sources, uint32_t rule)
+{
+	const struct rule_counts *counts = enforce_rule_counts(sources->enforce);
+
+	return !rule || !rule_counts_uncounted(counts) || rule_counts_counted(counts, rule);
+}
+
 static void add_rules(const struct show_sources *sources, const struct object *policy, bool egress,
 		      const struct living *living, json_t *list)
 {
@@ -148,14 +156,15 @@ static void add_rules(const struct show_sources *sources, const struct object *p
 
 	for (size_t i = 0; i < count; i++) {
 		struct rule_counter counter = rule_counts_get(enforce_rule_counts(sources->enforce), living[i].rule);
-		bool counted = rules[i].action != RULE_PASS; /* the rule that decides afterwards counts */
+		bool counts = rules[i].action != RULE_PASS; /* the rule that decides afterwards counts */
+		bool counted = counts && has_room(sources, living[i].rule);
 		CLEANUP(cleanup_free) char *text = explain_rule_words(policy, &rules[i], egress);
 
 		json_array_append_new(
-			list, json_pack("{s:s, s:I, s:o, s:s, s:s, s:s, s:o, s:o}", "direction",
+			list, json_pack("{s:s, s:I, s:o, s:s, s:s, s:s, s:b, s:o, s:o}", "direction",
 					egress ? "egress" : "ingress", "rule", (json_int_t)i, "rule_path",
 					explain_rule_path(egress, i), "rule_name", rules[i].name ? rules[i].name : "", "action",
-					explain_action_name(policy, &rules[i]), "text", text ? text : "", "packets",
+					explain_action_name(policy, &rules[i]), "text", text ? text : "", "counted", counted || !counts, "packets",
 					counted ? show_u64(counter.packets + living[i].packets) : json_null(), "bytes",
 					counted ? show_u64(counter.bytes + living[i].bytes) : json_null()));
 	}
@@ -206,6 +215,7 @@ static void add_pod(struct policy_pods *pods, const struct local_pod *local)
 static json_t *default_deny(const struct policy_pods *pods, int direction, bool isolates)
 {
 	struct rule_counter sum = {};
+	bool counted = true;
 
 	if (!isolates)
 		return json_null();
@@ -213,10 +223,12 @@ static json_t *default_deny(const struct policy_pods *pods, int direction, bool 
 		struct rule_counter one = rule_counts_get(enforce_rule_counts(pods->sources->enforce),
 							  RULE_DEFAULT | pods->seen[direction][i]);
 
+		counted = counted && has_room(pods->sources, RULE_DEFAULT | pods->seen[direction][i]);
 		sum.packets += one.packets;
 		sum.bytes += one.bytes;
 	}
-	return json_pack("{s:o, s:o, s:s}", "packets", show_u64(sum.packets), "bytes", show_u64(sum.bytes), "text",
+	return json_pack("{s:b, s:o, s:o, s:s}", "counted", counted, "packets", counted ? show_u64(sum.packets) : json_null(), "bytes",
+			 counted ? show_u64(sum.bytes) : json_null(), "text",
 			 direction == EXPLAIN_EGRESS ? "what no rule of the policies that isolate these pods lets out"
 						     : "what no rule of the policies that isolate these pods lets in");
 }

@@ -11,6 +11,7 @@
 
 #include "agent/kernel/counters.h"
 #include "agent/metrics.h"
+#include "agent/rule_counts.h"
 #include "agent/show_internal.h"
 
 static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help, uint64_t value)
@@ -117,7 +118,7 @@ static void add_maps(struct metrics *m, const struct show_sources *sources)
 	metrics_family(m, "polder_map_pressure", METRIC_GAUGE, "How full a map is, 0 to 1.");
 	for (int i = 0; i < MAP_COUNT; i++) {
 		label.value = maps_get(sources->maps, i)->name;
-		if (found[i].counted && found[i].max_entries)
+		if (found[i].counted && found[i].fills && found[i].max_entries)
 			metrics_sample(m, (double)found[i].entries / (double)found[i].max_entries, &label, 1);
 	}
 }
@@ -156,6 +157,8 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 		closed += problems[i].pod_closed;
 	single_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
 		   "Pods that are closed because their policies do not fit in the maps.", closed);
+	single_u64(m, "polder_rules_not_counted", METRIC_GAUGE, "Rules and default denies whose packets are not counted, for want of room.",
+		   rule_counts_uncounted(enforce_rule_counts(sources->enforce)));
 	metrics_family(m, "polder_policy_entries_missing", METRIC_GAUGE,
 		       "Elements that a map has too few for the rule sets that do not fit.");
 	for (i = 0; i < MAP_COUNT; i++) {

@@ -22,6 +22,7 @@ struct rule {
 	struct rule_counter over;
 	bool changed; /* `over` is not in the map yet */
 	bool used;
+	bool uncounted; /* the map had no room */
 	bool lost;
 	UT_hash_handle hh;
 };
@@ -31,6 +32,7 @@ struct rule_counts {
 	int cpus;
 	struct rule_counter *values; /* of all CPUs */
 	struct rule *rules;
+	size_t uncounted;
 };
 
 static struct rule *find(struct rule_counts *c, uint32_t key)
@@ -133,21 +135,34 @@ void rule_counts_close(struct rule_counts *c)
 	free(c);
 }
 
+/* False: the map is full. The programs do not find the rule then, and do not count. */
+static bool make_elements(struct rule_counts *c, uint32_t key)
+{
+	if (write_one(c, key, NULL, BPF_NOEXIST) < 0 && errno != EEXIST)
+		return false;
+	if (write_one(c, key | RULE_OVER, NULL, BPF_NOEXIST) == 0 || errno == EEXIST)
+		return true;
+	bpf_map_delete_elem(c->fd, &key);
+	return false;
+}
+
 static int use(struct rule_counts *c, uint32_t key)
 {
 	struct rule *rule = find(c, key);
+	bool known = rule;
 
-	if (rule) {
-		rule->used = true;
-		return 0;
-	}
-	rule = add(c, key);
+	if (!known)
+		rule = add(c, key);
 	if (!rule)
 		return -ENOMEM;
 	rule->used = true;
-	/* Full: the programs do not find it, and do not count. */
-	write_one(c, key, NULL, BPF_NOEXIST);
-	write_one(c, key | RULE_OVER, NULL, BPF_NOEXIST);
+	if (known && !rule->uncounted)
+		return 0;
+	if (rule->uncounted)
+		c->uncounted--;
+	rule->uncounted = !make_elements(c, key);
+	if (rule->uncounted)
+		c->uncounted++;
 	return 0;
 }
 
@@ -155,6 +170,7 @@ static void forget(struct rule_counts *c, struct rule *rule)
 {
 	uint32_t over = rule->key | RULE_OVER;
 
+	c->uncounted -= rule->uncounted;
 	bpf_map_delete_elem(c->fd, &rule->key);
 	bpf_map_delete_elem(c->fd, &over);
 	HASH_DEL(c->rules, rule);
@@ -196,7 +212,7 @@ static void add_over(struct rule_counts *c, uint32_t key, uint32_t packets, uint
 {
 	struct rule *rule = key ? find(c, key) : NULL;
 
-	if (!rule)
+	if (!rule || rule->uncounted)
 		return;
 	rule->over.packets += packets;
 	rule->over.bytes += bytes;
@@ -230,4 +246,17 @@ struct rule_counter rule_counts_get(struct rule_counts *c, uint32_t key)
 		counter.bytes += rule->over.bytes;
 	}
 	return counter;
+}
+
+bool rule_counts_counted(const struct rule_counts *c, uint32_t key)
+{
+	struct rule *rule;
+
+	HASH_FIND(hh, c->rules, &key, sizeof(key), rule);
+	return rule && !rule->uncounted;
+}
+
+size_t rule_counts_uncounted(const struct rule_counts *c)
+{
+	return c->uncounted;
 }

@@ -22,3 +22,7 @@ void rule_counts_flush(struct rule_counts *counts);
 
 /* `rule`: a number, or RULE_DEFAULT | a rule set's number. Zero for what nobody counts. Without living flows. */
 struct rule_counter rule_counts_get(struct rule_counts *counts, uint32_t rule);
+/* False: the map has no room for the rule (or nothing asks for it); what is counted for it is not whole. */
+bool rule_counts_counted(const struct rule_counts *counts, uint32_t key);
+/* How many rules and default denies found no room. */
+size_t rule_counts_uncounted(const struct rule_counts *counts);

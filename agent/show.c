@@ -8,6 +8,7 @@
 
 #include "agent/explain.h"
 #include "agent/exporter.h"
+#include "agent/map_limits.h"
 #include "agent/show_internal.h"
 
 void show_reply(struct control_request *request, json_t *result)
@@ -170,6 +171,19 @@ static json_t *problems(const struct show_sources *sources)
 	return list;
 }
 
+static json_t *limits(const struct show_sources *sources)
+{
+	struct limit found[MAP_COUNT];
+	size_t count = limits_find(sources, found);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:s}", "map", maps_get(sources->maps, found[i].index)->name,
+						      "entries", show_u64(found[i].entries), "max_entries",
+						      show_u64(found[i].max_entries), "reason", found[i].reason));
+	return list;
+}
+
 static void add_feature(json_t *list, const char *name, bool available, const char *note)
 {
 	json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", name, "available",
@@ -235,6 +249,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "problems", problems(sources));
 		json_object_set_new(result, "features", features(sources, &progress));
 		json_object_set_new(result, "policy", policy_counts(sources));
+		json_object_set_new(result, "limits", limits(sources));
 	}
 	show_reply(request, result);
 }

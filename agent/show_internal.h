@@ -32,6 +32,7 @@ void show_pod_lookup(const struct show_sources *sources, const struct local_pod 
 
 struct show_map {
 	bool counted;
+	bool fills; /* the number says how full it is: not of arrays that are written in place */
 	uint64_t entries;
 	uint64_t max_entries;
 	uint32_t value_bytes;

@@ -51,6 +51,34 @@ static int count_elements(const struct map_info *map, uint64_t *ret)
 	return 0;
 }
 
+/* Datagrams that are remembered just now. 0; -ETIME: too many for the time; -errno. */
+static int count_fragments(const struct map_info *map, uint64_t *ret)
+{
+	CLEANUP(cleanup_free) struct fragment_set *sets = calloc(BATCH, sizeof(*sets));
+	CLEANUP(cleanup_free) uint32_t *keys = calloc(BATCH, sizeof(*keys));
+	uint64_t count = 0, deadline = clock_ns() + COUNT_NS;
+	uint32_t at = 0, got, now = flows_now();
+	int r = sets && keys ? 0 : -ENOMEM;
+
+	for (bool first = true; r == 0; first = false) {
+		if (clock_ns() > deadline)
+			return -ETIME;
+		got = BATCH;
+		r = bpf_map_lookup_batch(map->fd, first ? NULL : &at, &at, keys, sets, &got, NULL) < 0 ? -errno : 0;
+		if (r < 0 && r != -ENOENT)
+			return r;
+		for (uint32_t i = 0; i < got * FRAGMENT_WAYS; i++) {
+			const struct fragment_entry *e = &sets[i / FRAGMENT_WAYS].way[i % FRAGMENT_WAYS];
+
+			count += e->owner && flow_age(now, e->ticks) <= FRAGMENT_TIMEOUT;
+		}
+	}
+	if (r != -ENOENT)
+		return r;
+	*ret = count;
+	return 0;
+}
+
 /* What the kernel says the map takes. */
 static uint64_t memory_of(int fd)
 {
@@ -93,6 +121,7 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, s
 		.max_entries = map->max_entries,
 		.value_bytes = map->value_size,
 		.memory_bytes = memory_of(map->fd),
+		.fills = true,
 	};
 	if (index == MAP_FLOWS4 || index == MAP_FLOWS6) {
 		flow_map_lookup(sources, index == MAP_FLOWS4, ret);
@@ -108,7 +137,12 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, s
 		ret->entries = services_backends_used(sources->services);
 	} else if (is_counted_by_elements(map)) {
 		ret->counted = count_elements(map, &ret->entries) == 0;
+	} else if (index == MAP_FRAGMENTS) {
+		ret->counted = count_fragments(map, &ret->entries) == 0;
+		ret->max_entries = (uint64_t)map->max_entries * FRAGMENT_WAYS;
+		ret->value_bytes = sizeof(struct fragment_entry);
 	} else if (strstr(map->type, "array")) {
+		ret->fills = false;
 		ret->counted = true; /* all of them, always */
 		ret->entries = map->max_entries;
 	}

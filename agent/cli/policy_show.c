@@ -47,7 +47,7 @@ static void add_count(struct table *table, const json_t *item)
 {
 	char bytes[FORMAT_MAX], packets[FORMAT_MAX];
 
-	table_add(table, format_scalar(field(item, "packets"), packets));
+	table_add(table, json_is_false(field(item, "counted")) ? "not counted" : format_scalar(field(item, "packets"), packets));
 	table_add(table, json_is_number(field(item, "bytes")) ? format_bytes(field_number(item, "bytes"), bytes) : NULL);
 }
 

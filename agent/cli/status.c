@@ -132,6 +132,8 @@ static void print_status(const json_t *status)
 	static const char *const problem_keys[] = {"source", "path", "reason"};
 	static const char *const capacity_titles[] = {"POD", "REASON", NULL};
 	static const char *const capacity_keys[] = {"pod", "reason"};
+	static const char *const limit_titles[] = {"MAP", "ENTRIES", "OF", "REASON", NULL};
+	static const char *const limit_keys[] = {"map", "entries", "max_entries", "reason"};
 
 	print_head(status);
 	print_datapath(status);
@@ -141,6 +143,7 @@ static void print_status(const json_t *status)
 		      field(status, "problems"), problem_titles, problem_keys);
 	print_section("Closed pods: their policies do not fit in the maps",
 		      field(status, "policy.over_capacity"), capacity_titles, capacity_keys);
+	print_section("Limits of maps", field(status, "limits"), limit_titles, limit_keys);
 }
 
 static int64_t now_ms(void)

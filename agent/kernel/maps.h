@@ -66,6 +66,10 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 bool maps_is_moving(const struct maps *maps);
 int maps_move_begin(struct maps *maps, size_t *ret_left_out, char *message, size_t size);
 int maps_move_end(struct maps *maps, char *message, size_t size);
+/* What people count: places for flows and datagrams, of which an element holds several. */
+uint64_t maps_entries(enum map_index index, uint64_t elements);
+/* Is its size one that is asked for, and not that of another map? */
+bool maps_has_own_size(enum map_index index);
 /* Until maps_move_end(): has the map a predecessor, of how many entries? */
 bool maps_was_moved(const struct maps *maps, enum map_index index, uint32_t *ret_before);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */

@@ -146,8 +146,8 @@ static uint64_t needed(const struct maps *maps, enum map_index index)
 	}
 }
 
-/* By an option; the others follow from these, or never change. */
-static bool has_own_size(enum map_index index)
+/* The others follow from these, or never change. */
+bool maps_has_own_size(enum map_index index)
 {
 	switch (index) {
 	case MAP_FLOWS4:
@@ -178,7 +178,7 @@ static void plan(struct maps *maps, const struct map_shape shapes[MAP_COUNT], ui
 		struct map_info *info = &maps->info[i];
 
 		sizes[i] = info->max_entries;
-		if (!has_own_size(i) || shapes[i].max_entries == info->max_entries)
+		if (!maps_has_own_size(i) || shapes[i].max_entries == info->max_entries)
 			continue;
 		info->needed = shapes[i].max_entries < info->max_entries ? needed(maps, i) : 0;
 		if (info->needed <= shapes[i].max_entries)
@@ -276,7 +276,7 @@ static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], c
 				return r;
 			}
 		}
-		if (has_own_size(i) && maps->info[i].max_entries != shapes[i].max_entries)
+		if (maps_has_own_size(i) && maps->info[i].max_entries != shapes[i].max_entries)
 			maps->info[i].wanted = shapes[i].max_entries;
 	}
 	return 0;
@@ -536,6 +536,19 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 	__atomic_store_n(&maps->control->moving, 0, __ATOMIC_SEQ_CST);
 	maps_move_close(maps);
 	return 0;
+}
+
+uint64_t maps_entries(enum map_index index, uint64_t elements)
+{
+	switch (index) {
+	case MAP_FLOWS4:
+	case MAP_FLOWS6:
+		return elements * FLOW_WAYS;
+	case MAP_FRAGMENTS:
+		return elements * FRAGMENT_WAYS;
+	default:
+		return elements;
+	}
 }
 
 bool maps_was_moved(const struct maps *maps, enum map_index index, uint32_t *ret_before)

@@ -14,6 +14,7 @@ WORLDS = {
     "services": {"max_services": 64, "max_backends": 64},
     "addresses": {"max_addresses": 64},
     "remote": {"max_addresses": 64, "nodes": 2},
+    "counters": {"max_rule_counters": 64},
 }
 
 
@@ -237,3 +238,38 @@ def test_deny_by_selector_holds_for_a_remote_pod_whose_address_finds_no_room(wor
 def explained(world, pod, family):
     return json.loads(world.agent.ctl("-o", "json", "explain", "--from", repr(pod), "--to", "default/small", "--port", "8080",
                                       "--family", f"ipv{family}", check=False).stdout)
+
+
+# ------------------------------------------------------------------ counters
+
+
+@in_worlds("counters")
+def test_rules_without_a_counter_hold_and_are_told(world):
+    """A hundred rules, room to count some sixty of them."""
+    peers = [{"podSelector": labels(app="client")}]
+    many = [{"from": peers, "ports": [{"port": 8000 + n}]} for n in range(100)]
+    world.resources.put("many", policy("many", labels(app="big"), policyTypes=["Ingress"], ingress=many))
+    world.policies_in_force()
+    for family in BOTH:
+        world.expect((world.client, world.big.ips[family], 8080, "open"),
+                     (world.client, world.big.ips[family], 8081, "open"),
+                     (world.small, world.big.ips[family], 8080, "timeout"))
+    metrics = world.agent.metrics()
+    missing = metrics[("polder_rules_not_counted", ())]
+    assert 36 <= missing <= 40, missing
+    limits = {limit["map"]: limit for limit in world.agent.ctl_json("status")["limits"]}
+    assert f"{missing:.0f} rules" in limits["rule_counters"]["reason"], limits
+    assert "--max-rule-counters" in world.agent.ctl("status").stdout
+    rules = world.agent.ctl_json("policy", "show", "default/many")["rules"]
+    untold = [rule for rule in rules if not rule["counted"]]
+    assert len(rules) == 100 and 0 < len(untold) <= missing, (len(rules), len(untold), missing)
+    assert all(rule["packets"] is None for rule in untold), untold[0]
+    assert world.agent.ctl("policy", "show", "default/many").stdout.count("not counted") == len(untold)
+    # With room for all of them they are counted.
+    world.agent.stop()
+    world.agent.options["max-rule-counters"] = 256
+    world.agent.start()
+    world.policies_in_force()
+    assert world.agent.metrics()[("polder_rules_not_counted", ())] == 0
+    assert all(rule["counted"] for rule in world.agent.ctl_json("policy", "show", "default/many")["rules"])
+    assert not world.agent.ctl_json("status")["limits"], world.agent.ctl_json("status")["limits"]

@@ -155,6 +155,8 @@ def test_map_that_is_too_full_to_shrink_keeps_its_size_and_says_so(world):
         found = sizes(world)
         assert found["flows4"] == 16384 and found["flows6"] == 4096, found
         assert "map flows4: keeps" in world.agent.log_tail(60), world.agent.log_tail(20)
+        limits = {limit["map"]: limit["reason"] for limit in world.agent.ctl_json("status")["limits"]}
+        assert "--flows-v4 asks for 4096" in limits["flows4"], limits
         assert connection.state() == "open"
     world.agent.stop()
     restart_with(world, flows_v4=16384)
