@@ -408,6 +408,69 @@ static void many_flows_stay_apart(void)
 	CU_ASSERT(states_now(V4).all & FLOW_REPLIED);
 }
 
+static void hold(bool on)
+{
+	world->control.moving = on ? MOVING_HOLD : 0;
+	world_move_generation(world, 0);
+}
+
+/* A rule set whose one rule allows all: flows are counted for it. */
+static uint32_t allow_all(void)
+{
+	uint32_t slot = RULESET_FIRST;
+	struct ruleset_entry set = {
+		.number = 77, .flags = RULESET_ISOLATES, .default_pod_class = 1, .default_world_class = 1};
+	struct ruleset_cell_key key = {.ruleset = 77, .peer_class = 1};
+	struct ruleset_cell cell = {.rule[STEP_REST] = 9, .verdict[STEP_REST] = CELL_ALLOW};
+
+	world_set(world, "rulesets", &slot, &set);
+	world_set(world, "ruleset_cells", &key, &cell);
+	return slot;
+}
+
+/* While maps of other sizes take their place: the tables hold the same flows, nobody may write one in one of them alone. */
+static void while_tables_move_none_opens_a_flow_and_none_ends(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 30000, 80, TCP_SYN_FLAG), back;
+		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
+		struct world_result r = segment(v, 30000, TCP_SYN_FLAG), answer;
+		struct states before;
+		struct flow_head head;
+
+		back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		answer = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&answer));
+		r = segment(v, 30000, TCP_ACK_FLAG);
+		CU_ASSERT(forwarded(&r));
+		before = states_now(v);
+		hold(true);
+		r = segment(v, 30001, TCP_SYN_FLAG);
+		CU_ASSERT(r.verdict == TC_ACT_SHOT && r.reason == REASON_FLOW_BUSY);
+		r = segment(v, 30000, TCP_ACK_FLAG);
+		CU_ASSERT(forwarded(&r));
+		/* Judged anew with the same outcome: one word, in whichever table. */
+		world_move_generation(world, 2);
+		r = segment(v, 30000, TCP_ACK_FLAG);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(world_flow_find(world, &tuple, &head) == 1 && head.generation == world->control.generation);
+		/* Another outcome has to wait, and the flow is not over for that. */
+		world_set_rules(world, 1, RULESET_OPEN, allow_all());
+		world_move_generation(world, 2);
+		r = segment(v, 30000, TCP_ACK_FLAG);
+		CU_ASSERT(r.verdict == TC_ACT_SHOT && r.reason == REASON_FLOW_BUSY);
+		CU_ASSERT_EQUAL(states_now(v).count, before.count);
+		hold(false);
+		r = segment(v, 30000, TCP_ACK_FLAG);
+		CU_ASSERT(forwarded(&r));
+		r = segment(v, 30001, TCP_SYN_FLAG);
+		CU_ASSERT(forwarded(&r));
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
+		world_move_generation(world, 2);
+	}
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -423,6 +486,7 @@ int main(void)
 		SUITE_TEST(unanswered_opener_does_not_establish_by_itself),
 		SUITE_TEST(unanswered_flow_gets_its_reply_entry_back),
 		SUITE_TEST(many_flows_stay_apart),
+		SUITE_TEST(while_tables_move_none_opens_a_flow_and_none_ends),
 	};
 
 	return SUITE_RUN("the flow table", tests);
