@@ -382,6 +382,27 @@ int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t s
 	return attach_all(d, ifindex, pod_programs, COUNT(pod_programs), message, size);
 }
 
+bool datapath_switch_pod(struct datapath *d, int ifindex)
+{
+	char path[320];
+	size_t i;
+	int link, r;
+
+	for (i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
+		if (pod_programs[i].behind)
+			continue;
+		link_path(d, pod_programs[i].name, ifindex, path, sizeof(path));
+		link = bpf_obj_get(path);
+		if (link < 0)
+			return false;
+		r = bpf_link_update(link, program_fd(d, pod_programs[i].hook, pod_programs[i].name), NULL);
+		close(link);
+		if (r < 0)
+			return false;
+	}
+	return d->features.tcx;
+}
+
 void datapath_detach_pod(struct datapath *d, int ifindex)
 {
 	char path[320];
