@@ -85,17 +85,23 @@ static void leave(struct touched *t, const struct polder_addr *addr, uint16_t pl
 		maps_move_generation(t->maps, false);
 }
 
+/* In the map of pods, whose size is a power of two. */
+static uint16_t place_of(const struct touched *t, const struct local_pod *pod)
+{
+	return (uint32_t)pod->ifindex & (maps_get(t->maps, MAP_PODS)->max_entries - 1);
+}
+
 void touched_leave(struct touched *t, const struct local_pod *pod)
 {
-	uint16_t place = pod->ifindex % POLDER_MAX_PODS;
+	uint16_t place = place_of(t, pod);
 
 	leave(t, &pod->ipv4, place);
 	leave(t, &pod->ipv6, place);
 }
 
-static bool is_of(const struct touch *touch, const struct local_pod *pod)
+static bool is_of(const struct touched *t, const struct touch *touch, const struct local_pod *pod)
 {
-	return (touch->left && touch->place == pod->ifindex % POLDER_MAX_PODS) ||
+	return (touch->left && touch->place == place_of(t, pod)) ||
 	       memcmp(&touch->addr, &pod->ipv4, sizeof(touch->addr)) == 0 ||
 	       memcmp(&touch->addr, &pod->ipv6, sizeof(touch->addr)) == 0;
 }
@@ -135,14 +141,14 @@ void touched_enter(struct touched *t, const struct local_pod *pod)
 {
 	size_t i, kept = 0, marked = 0;
 
-	for (i = 0; i < t->second.count && !is_of(&t->second.items[i], pod); i++)
+	for (i = 0; i < t->second.count && !is_of(t, &t->second.items[i], pod); i++)
 		;
 	if (i == t->second.count)
 		return;
 	/* Now, since a later look would take the new pod's flows for those of the one that left. */
 	look(t, t->second.items, t->second.count);
 	for (i = 0; i < t->second.count; i++) {
-		if (is_of(&t->second.items[i], pod))
+		if (is_of(t, &t->second.items[i], pod))
 			continue;
 		marked += i < t->marked;
 		t->second.items[kept++] = t->second.items[i];
