@@ -16,10 +16,10 @@ MOST_STATES = 200  # that are followed at once
 BATCHES = 40       # of each world
 DELAYS = 1500      # turns of an empty loop: about the time of one packet
 
-# A packet that meets a writer looks some 1,100 times, about 15 us, and is then dropped as flow_busy. Writers hold an entry for 0.1 us, or 1 us while
-# they search for a port, with bottom halves off: only an interrupt that lasts longer, or the host, can stop one there. With 1,000 interrupts a
-# second one of 2,000 writers has one while it holds an entry; few last 15 us. Of 150,000 packets three were dropped so; one of these may be:
-BUSY_IN = 10000
+# A packet that meets a writer looks some 1,100 times, for about 15 us, and is then dropped as flow_busy. A writer holds an entry for 0.1 us, or 1 us
+# while it searches for a source port, with bottom halves off: only an interrupt that lasts longer, or the host, can stop it there. With 1,000
+# interrupts a second one writer of 2,000 has one meanwhile, and few last that long: one of 80,000 packets was dropped so.
+BUSY_IN = 10000  # of so many packets one may be
 BUSY_ALWAYS = 2  # whatever the number of packets
 ZONES = {'from_pod': POD, 'from_wire': WIRE, 'to_pod': HOST}
 TCP_FLAGS = [ACK, ACK, ACK, SYN | ACK, FIN | ACK, FIN | ACK, RST, SYN]
