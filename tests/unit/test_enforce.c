@@ -9,6 +9,7 @@
 #include "tests/unit/unit.h"
 
 #define ROOM 1024
+#define PODS 64
 
 struct world {
 	struct config config;
@@ -66,6 +67,10 @@ static void begin(struct world *w)
 	*w = (struct world){.config = {.node_name = "here",
 				       .flows_v4 = 64,
 				       .flows_v6 = 64,
+				       .max_pods = PODS,
+				       .max_fragments = ROOM,
+				       .max_rule_counters = ROOM,
+				       .max_socket_origins = ROOM,
 				       .max_services = ROOM,
 				       .max_backends = ROOM,
 				       .max_addresses = ROOM,
@@ -417,7 +422,7 @@ static void an_address_given_again_at_once_moves_the_generation(void)
 	struct local_pod gone = {.ifindex = 65540, .ipv4 = addr("10.1.0.7")},
 			 other = {.ifindex = 65541, .ipv4 = addr("10.1.0.8")};
 	struct local_pod heir = {.ifindex = 65542, .ipv4 = addr("10.1.0.7")},
-			 place = {.ifindex = 65540 + POLDER_MAX_PODS, .ipv4 = addr("10.1.0.9")};
+			 place = {.ifindex = 65540 + PODS, .ipv4 = addr("10.1.0.9")};
 	struct touch_world t;
 	uint32_t before;
 
