@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passes over the flow tables, in slices. */
-#include "agent/kernel/flows.h"
+#include "agent/kernel/flows_internal.h"
 
 #include <assert.h>
 #include <bpf/bpf.h>
@@ -16,49 +16,7 @@
 #define SETS_BEFORE_LOOK 2 /* at the clock: a set of flows that are all over takes 0.1 ms */
 /* A writer needs nanoseconds; one that is not seen to move for so long is dead. */
 #define STUCK_NS	 1000000000ull
-#define STUCK_MAX	 64
 #define BUSY_TRIES	 1000
-
-/* An entry that was odd when a pass came by. */
-struct stuck {
-	uint32_t table, set, way, seq;
-	uint64_t since;
-	uint64_t pass; /* the last one that saw it */
-};
-
-/* What one pass has counted so far. */
-struct pass {
-	bool running;
-	bool failed; /* no memory for a window: the counts are not whole */
-	uint32_t table, set; /* where it is */
-	uint64_t entries[2];
-	uint64_t packets, bytes;
-	uint64_t worked_ns;
-	struct flow_usage *counted; /* what each pod's places should say; NULL: no memory, or nobody counts */
-};
-
-struct flows {
-	struct flow_table tables[2]; /* IPv4, IPv6 */
-	const struct control *control;
-	int rules_fd[2];
-	flows_over over;
-	void *over_data;
-	struct flow_window window, twin_window;
-	struct flow_usage *usage; /* mapped whole */
-	uint32_t usage_places;
-	struct pass pass;
-	struct stuck stuck[STUCK_MAX];
-	size_t stuck_count;
-	uint64_t over_packets, over_bytes; /* of flows that were freed */
-	struct flows_stats stats;
-
-	uv_timer_t timer;
-	uv_idle_t idle;
-	uint32_t pass_now;
-	int handles;
-	void (*stopped)(void *data);
-	void *stopped_data;
-};
 
 /* One direction of a flow, and where it stands. */
 struct side {
@@ -68,7 +26,7 @@ struct side {
 	uint32_t set;
 };
 
-static uint64_t clock_ns(void)
+uint64_t flows_clock_ns(void)
 {
 	struct timespec now;
 
@@ -195,7 +153,7 @@ static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
 		.set = flows->pass.set,
 		.way = way,
 		.seq = seq,
-		.since = clock_ns(),
+		.since = flows_clock_ns(),
 		.pass = flows->stats.passes,
 	};
 }
@@ -214,8 +172,8 @@ static void collect_odd(struct flows *flows, const struct flow_table *table, voi
 	stuck->pass = flows->stats.passes;
 	if (stuck->seq != seq) {
 		stuck->seq = seq;
-		stuck->since = clock_ns();
-	} else if (clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
+		stuck->since = flows_clock_ns();
+	} else if (flows_clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
 		flows->stats.repaired++;
 		*stuck = flows->stuck[--flows->stuck_count];
 	}
@@ -305,7 +263,7 @@ static uint32_t way_of(const struct flow_table *table, const void *entry)
 }
 
 /* The rules of a set's ways; zeroes where they are not kept. */
-static void read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set, struct flow_rules_set *ret)
+void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set, struct flow_rules_set *ret)
 {
 	int fd = flows->rules_fd[table - flows->tables];
 
@@ -324,7 +282,7 @@ static void free_side(struct flows *flows, const struct flow_table *table, const
 		struct flow_rules_set rules = {0};
 
 		if (side->head->state & FLOW_RULED)
-			read_rules(flows, table, side->set, &rules);
+			flows_read_rules(flows, table, side->set, &rules);
 		flows->over(&rules.way[way_of(table, side->entry)], packets, bytes, flows->over_data);
 	}
 	flow_entry_free(table, side->entry, side->set * FLOW_WAYS + way_of(table, side->entry));
@@ -481,7 +439,7 @@ static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
 
 bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 {
-	uint64_t began = clock_ns(), worked = 0;
+	uint64_t began = flows_clock_ns(), worked = 0;
 	bool more = true;
 
 	if (!flows->pass.running) {
@@ -492,7 +450,7 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 	}
 	while (more && worked < budget_ns) {
 		more = collect_sets(flows, now, SETS_BEFORE_LOOK);
-		worked = clock_ns() - began;
+		worked = flows_clock_ns() - began;
 	}
 	flows->pass.worked_ns += worked;
 	if (!more)
@@ -737,74 +695,4 @@ size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_
 	}
 	flow_window_close(&flows->twin_window);
 	return freed;
-}
-
-/* ---------------------------------------------------------------- looking */
-
-static bool visit_set(const struct flows *flows, const struct flow_table *table, uint32_t number, void *set, uint32_t now,
-		      flows_visitor visit, void *data)
-{
-	struct flow_record record = {.family = table->family};
-	static const struct flow_rules none;
-	struct flow_rules_set rules;
-	bool rules_read = false;
-
-	for (uint32_t way = 0; way < FLOW_WAYS; way++) {
-		if (flow_snapshot(table, flow_entry(table, set, way), &record.flow) < 0)
-			continue;
-		if (record.flow.content.state & FLOW_RULED && !rules_read) {
-			read_rules(flows, table, number, &rules);
-			rules_read = true;
-		}
-		record.rules = record.flow.content.state & FLOW_RULED ? rules.way[way] : none;
-		record.idle = flow_age(now, record.flow.content.last);
-		if (!visit(&record, data))
-			return false;
-	}
-	return true;
-}
-
-bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budget_ns, flows_visitor visit, void *data)
-{
-	struct flow_window window = {0};
-	uint64_t began = clock_ns();
-	uint32_t now = flows_now();
-	bool more = true;
-
-	while (more && cursor->table < 2) {
-		const struct flow_table *table = &flows->tables[cursor->table];
-		void *set = flow_window_set(table, &window, cursor->set, FLOW_WINDOW_BYTES);
-
-		more = set && visit_set(flows, table, cursor->set, set, now, visit, data);
-		if (++cursor->set == table->sets) {
-			flow_window_close(&window);
-			cursor->set = 0;
-			cursor->table++;
-		}
-		if (cursor->set % 8 == 0 && clock_ns() - began >= budget_ns)
-			break;
-	}
-	flow_window_close(&window);
-	return !more || cursor->table == 2;
-}
-
-struct listing {
-	flows_visitor visit;
-	void *data;
-	size_t left;
-};
-
-static bool list_one(const struct flow_record *record, void *data)
-{
-	struct listing *listing = data;
-
-	return listing->visit(record, listing->data) && --listing->left > 0;
-}
-
-void flows_list(struct flows *flows, size_t limit, flows_visitor visit, void *data)
-{
-	struct listing listing = {visit, data, limit ? limit : SIZE_MAX};
-	struct flows_cursor cursor = {0};
-
-	flows_walk(flows, &cursor, UINT64_MAX, list_one, &listing);
 }

@@ -540,15 +540,9 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 
 uint64_t maps_entries(enum map_index index, uint64_t elements)
 {
-	switch (index) {
-	case MAP_FLOWS4:
-	case MAP_FLOWS6:
+	if (index == MAP_FLOWS4 || index == MAP_FLOWS6)
 		return elements * FLOW_WAYS;
-	case MAP_FRAGMENTS:
-		return elements * FRAGMENT_WAYS;
-	default:
-		return elements;
-	}
+	return index == MAP_FRAGMENTS ? elements * FRAGMENT_WAYS : elements;
 }
 
 bool maps_was_moved(const struct maps *maps, enum map_index index, uint32_t *ret_before)
