@@ -70,10 +70,9 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR)) {
 		result = follow_icmp_error(skb, p, flow, ZONE_WIRE, family);
-		if (result != -REASON_ICMP_NO_FLOW)
+		if (result != -REASON_ICMP_NO_FLOW && result != -REASON_SHORT)
 			return result;
-		result = for_a_pod(p);
-		return result ? -REASON_ICMP_NO_FLOW : TC_ACT_OK;
+		return for_a_pod(p) ? result : TC_ACT_OK;
 	}
 	outcome = flow_of(p, flow, &head, family);
 	if (outcome == FLOW_FOUND && unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))

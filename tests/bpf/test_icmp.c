@@ -233,6 +233,28 @@ static void errors_of_the_nodes_own_sockets_go_to_its_stack(void)
 	}
 }
 
+/* Of the node's own packets it is the stack that judges; for a pod nothing can be told from it. */
+static void error_with_a_short_quote_goes_to_the_stack_only(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec own = spec_of_wire(node[v], outside[v], IPPROTO_UDP, 33000, 53);
+		struct frame_spec error = spec_of_wire(router[v], node[v], v == V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
+		struct world_result r;
+		struct frame about;
+
+		frame_make(&about, &own);
+		error.icmp_type = v == V4 ? 3 : 1;
+		error.payload = about.bytes + 14;
+		error.payload_length = (v == V4 ? 20 : 40) + 4;
+		r = send_of_wire(&error);
+		CU_ASSERT(passed(&r));
+		error.destination = addr(pod_text[0][v]);
+		r = send_of_wire(&error);
+		CU_ASSERT(dropped(&r, REASON_SHORT));
+	}
+}
+
 static void expired_ttl_is_answered(void)
 {
 	EACH_VERSION(v)
@@ -357,6 +379,7 @@ int main(void)
 		SUITE_TEST(error_about_no_known_flow_is_dropped),
 		SUITE_TEST(error_of_a_stranger_is_dropped),
 		SUITE_TEST(errors_of_the_nodes_own_sockets_go_to_its_stack),
+		SUITE_TEST(error_with_a_short_quote_goes_to_the_stack_only),
 		SUITE_TEST(expired_ttl_is_answered),
 		SUITE_TEST(too_big_is_answered_with_the_mtu),
 		SUITE_TEST(too_big_through_a_service_names_the_service),
