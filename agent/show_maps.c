@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "agent/cleanup.h"
 #include "agent/show_internal.h"
@@ -27,8 +26,7 @@ static uint64_t clock_ns(void)
 static int count_elements(const struct map_info *map, uint64_t *ret)
 {
 	CLEANUP(cleanup_free) char *keys = malloc((size_t)BATCH * map->key_size);
-	/* Of a map for each CPU the kernel writes the values of all CPUs, each in whole words. */
-	CLEANUP(cleanup_free) char *values = malloc((size_t)BATCH * ((map->value_size + 7) & ~7u) * libbpf_num_possible_cpus());
+	CLEANUP(cleanup_free) char *values = malloc(BATCH * maps_value_bytes(map));
 	/* A place in a hash is a number, in a trie a key. */
 	CLEANUP(cleanup_free) char *at = malloc(map->key_size + sizeof(uint64_t));
 	uint64_t count = 0, deadline = clock_ns() + COUNT_NS;

@@ -130,7 +130,7 @@ static void look(struct touched *t, const struct touch *items, size_t count)
 	if (!count)
 		return;
 	if (collect(t, items, count, &touched) < 0 || !flows_touch(t->flows, &touched)) {
-		log_warning("flows", "no memory to look through the flow table: every flow is judged anew");
+		log_warning("flows", "the flow table could not be looked through whole (no memory, or an entry that a program does not let go of): every flow is judged anew");
 		maps_move_generation(t->maps, false);
 	}
 	address_set_clear(&touched.left);

@@ -584,28 +584,31 @@ static enum fate fate_of(const struct flows *flows, const struct flow_table *tab
 	return flow->content.generation == flows->control->generation ? fate : FATE_KEEP;
 }
 
-static void touch_entry(struct flows *flows, const struct flow_table *table, struct side *side,
+/* False: a writer is at it all the time, or has died there; what the entry says is not known. */
+static bool touch_entry(struct flows *flows, const struct flow_table *table, struct side *side,
 			const struct flows_touched *touched)
 {
 	/* Each try that fails has lost against a writer who has changed the entry. */
 	for (int i = 0; i < BUSY_TRIES; i++) {
+		int r = snapshot_patiently(table, side->entry, &side->flow);
 		enum fate fate;
 
-		if (snapshot_patiently(table, side->entry, &side->flow) < 0)
-			return;
+		if (r < 0)
+			return r == -ENOENT;
 		fate = fate_of(flows, table, &side->flow, touched);
 		if (fate == FATE_KEEP)
-			return;
+			return true;
 		if (fate == FATE_DOUBT && flow_entry_doubt(side->head, &side->flow)) {
 			flows->stats.doubted++;
-			return;
+			return true;
 		}
 		if (fate == FATE_FORGET && flow_entry_claim(side->head, side->flow.seq)) {
 			free_side(flows, table, side);
 			flows->stats.forgotten++;
-			return;
+			return true;
 		}
 	}
+	return false;
 }
 
 /* No way of the set is taken. Who holds one that has no tag yet writes by what he has read before now. */
@@ -637,7 +640,7 @@ static bool touch_table(struct flows *flows, const struct flow_table *table, con
 				continue;
 			side.head = flow_entry_head(table, side.entry);
 			if (side.head->generation || side.head->seq & 1)
-				touch_entry(flows, table, &side, touched);
+				whole &= touch_entry(flows, table, &side, touched);
 		}
 	}
 	flow_window_close(&window);

@@ -56,7 +56,7 @@ struct flows_touched {
 };
 /*
  * One pass over the tables, at once. What a program writes meanwhile, by what it read before, is seen or not: look again when it has ended.
- * False: a part of a table could not be mapped.
+ * False: not whole: a part of a table could not be mapped, or a writer did not let go of an entry. Every flow has to be judged anew then.
  */
 bool flows_touch(struct flows *flows, const struct flows_touched *touched);
 

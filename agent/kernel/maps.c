@@ -402,6 +402,13 @@ int maps_read_values(const struct map_info *info, void **ret_values)
 	return 0;
 }
 
+size_t maps_value_bytes(const struct map_info *info)
+{
+	size_t one = (info->value_size + 7) & ~(size_t)7;
+
+	return strncmp(info->type, "percpu", 6) == 0 ? one * (size_t)libbpf_num_possible_cpus() : one;
+}
+
 int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
 {
 	return maps_read_values(&maps->info[index], ret_values);

@@ -94,6 +94,9 @@ int maps_fd(const struct maps *maps, enum map_index index);
 
 /* The control map, mapped into memory. Never NULL. */
 struct control *maps_control(struct maps *maps);
+/* What the kernel writes for one element: of a map for each CPU the values of all possible CPUs, each in whole words. */
+size_t maps_value_bytes(const struct map_info *info);
+
 /* How many elements maps_put(), maps_element_put() and maps_delete() have written or removed. */
 uint64_t maps_writes(const struct maps *maps);
 /* Every flow is judged anew at its next packet. `switch_slots`: the other slot of pods and addresses counts from now on. Returns the new generation. */

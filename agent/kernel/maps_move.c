@@ -319,17 +319,10 @@ void maps_move_close(struct maps *maps)
 
 /* ---------------------------------------------------------------- copying */
 
-static size_t value_bytes(const struct map_info *info)
-{
-	size_t one = (info->value_size + 7) & ~(size_t)7;
-
-	return strncmp(info->type, "percpu", 6) == 0 ? one * (size_t)libbpf_num_possible_cpus() : one;
-}
-
 /* All elements of a hash or trie; zeros for their values with `empty`. */
 static int copy_keys(const struct map_info *from, const struct map_info *to, bool empty, uint64_t flags)
 {
-	CLEANUP(cleanup_free) char *value = calloc(1, value_bytes(from));
+	CLEANUP(cleanup_free) char *value = calloc(1, maps_value_bytes(from));
 	bool lru = strstr(from->type, "lru");
 	uint64_t left = 4ull * from->max_entries; /* a key that goes meanwhile sends the walk back to its beginning */
 	char key[64], next[64];

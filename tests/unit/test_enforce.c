@@ -369,8 +369,8 @@ static void touch_end(struct touch_world *t)
 	end(&t->w);
 }
 
-/* What a program writes: a flow from the pod to an address. */
-static void place_flow(struct touch_world *t, const struct polder_addr *to)
+/* What a program writes: a flow from the pod to an address. `seq` odd: it has not ended. */
+static void place_flow_at(struct touch_world *t, const struct polder_addr *to, uint32_t seq)
 {
 	struct flow4_set set = {};
 	uint32_t zero = 0;
@@ -380,9 +380,15 @@ static void place_flow(struct touch_world *t, const struct polder_addr *to)
 
 	tuple.proto = IPPROTO_UDP;
 	memcpy(flow->key, tuple.words, sizeof(flow->key));
+	flow->head.seq = seq;
 	flow->head.generation = generation(&t->w);
 	CU_ASSERT_FATAL(maps_put(t->w.maps, MAP_FLOWS4, &zero, &set) == 0);
 	CU_ASSERT_FATAL(maps_put(t->w.maps, MAP_FLOW_TAGS4, &zero, &tags) == 0);
+}
+
+static void place_flow(struct touch_world *t, const struct polder_addr *to)
+{
+	place_flow_at(t, to, 0);
 }
 
 static uint32_t flow_generation(struct touch_world *t)
@@ -414,6 +420,21 @@ static void what_a_program_writes_behind_the_first_look_is_found_by_the_second(v
 	touched_settle(t.touched);
 	CU_ASSERT(flow_generation(&t) == FLOW_GENERATION_DOUBTED);
 	CU_ASSERT(generation(&t.w) == before);
+	touch_end(&t);
+}
+
+static void an_entry_that_a_writer_holds_moves_the_generation(void)
+{
+	const struct polder_addr changed = addr("10.9.0.9");
+	struct touch_world t;
+	uint32_t before;
+
+	touch_begin(&t);
+	before = generation(&t.w);
+	place_flow_at(&t, &changed, 3);
+	touched_change(t.touched, &changed);
+	touched_look(t.touched);
+	CU_ASSERT(generation(&t.w) == before + 2);
 	touch_end(&t);
 }
 
@@ -477,6 +498,7 @@ int main(void)
 		UNIT_TEST(a_pod_range_moves_the_generation),
 		UNIT_TEST(a_pod_of_this_node_touches_its_address_alone),
 		UNIT_TEST(what_a_program_writes_behind_the_first_look_is_found_by_the_second),
+		UNIT_TEST(an_entry_that_a_writer_holds_moves_the_generation),
 		UNIT_TEST(an_address_given_again_at_once_moves_the_generation),
 		UNIT_TEST(without_a_wait_every_flow_is_judged_anew),
 	};
