@@ -275,10 +275,24 @@ static __always_inline int follow_found(packet_context *ctx, struct packet *p, s
 	return 0;
 }
 
+/* The first word of the tuple by one store: see joined(). */
+static __always_inline void tuple_join(struct flow_tuple *t)
+{
+	__u64 sport = t->sport_be, dport = t->dport_be, proto = t->proto, zone = t->zone;
+
+	/* Or the compiler makes one load of the four. */
+	opaque(sport);
+	opaque(dport);
+	opaque(proto);
+	opaque(zone);
+	t->words[0] = sport | dport << 16 | proto << 32 | zone << 40;
+}
+
 static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
 {
 	const struct control *control = control_get();
 
 	*ret_head = NULL;
+	tuple_join(&p->tuple);
 	return control ? flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow, ret_head) : FLOW_ABSENT;
 }

@@ -223,6 +223,15 @@ echo:
 	return 0;
 }
 
+/*
+ * Two addresses, or parts of one, as a word of the tuple. The tuple is read by words: a load that spans several smaller stores would wait
+ * until they have left the CPU's store buffer. BPF programs have the byte order of the machine, here the low byte first.
+ */
+static __always_inline __u64 joined(__be32 first, __be32 second)
+{
+	return first | (__u64)second << 32;
+}
+
 static __always_inline int parse_ipv4(struct cursor c, struct packet *p)
 {
 	struct ipv4_header *ip = c.data + ETH_HLEN;
@@ -240,8 +249,7 @@ static __always_inline int parse_ipv4(struct cursor c, struct packet *p)
 		p->flags |= PACKET_IP_OPTIONS;
 	p->family = FAMILY_V4;
 	p->tuple.proto = ip->proto;
-	p->tuple.v4.saddr_be = ip->saddr_be;
-	p->tuple.v4.daddr_be = ip->daddr_be;
+	p->tuple.words[1] = joined(ip->saddr_be, ip->daddr_be);
 	p->ttl = ip->ttl;
 	p->l4 = ETH_HLEN + header;
 	fragment = bpf_ntohs(ip->fragment_be);
@@ -281,7 +289,10 @@ static __always_inline int parse_ipv6_fixed(struct cursor c, struct packet *p)
 	if (p->ip_length < sizeof(*ip))
 		return -REASON_SHORT;
 	p->family = FAMILY_V6;
-	__builtin_memcpy(p->tuple.v6.saddr_be, ip->saddr_be, 32);
+	p->tuple.words[1] = joined(ip->saddr_be[0], ip->saddr_be[1]);
+	p->tuple.words[2] = joined(ip->saddr_be[2], ip->saddr_be[3]);
+	p->tuple.words[3] = joined(ip->daddr_be[0], ip->daddr_be[1]);
+	p->tuple.words[4] = joined(ip->daddr_be[2], ip->daddr_be[3]);
 	p->ttl = ip->hops;
 	p->flags |= PACKET_DONT_FRAGMENT;
 	p->l4 = ETH_HLEN + sizeof(*ip);
