@@ -135,6 +135,9 @@ struct flow_head {
 };
 ABI_SIZE(struct flow_head, 40);
 
+/* A generation that is never in force: an entry that has it is judged anew. */
+#define FLOW_GENERATION_DOUBTED 1
+
 struct flow4 { /* one cache line */
 	__u64 key[FLOW_WORDS_V4];
 	struct flow_head head;
@@ -532,7 +535,8 @@ struct drop_counter {
 	X(FLOWS_DOUBLED, "flows_doubled", "Judgements given up because another CPU had the same flow") \
 	X(NEXT_HOPS_MADE, "next_hops_made", "Next hops learnt from the kernel's routes and neighbours") \
 	X(FRAGMENTS_EVICTED, "fragments_evicted", "First fragments forgotten early for newer ones") \
-	X(REJECTS_LIMITED, "rejects_limited", "Refusals that were not sent: more than the link may have")
+	X(REJECTS_LIMITED, "rejects_limited", "Refusals that were not sent: more than the link may have") \
+	X(FLOWS_DISPLACED, "flows_displaced", "Flow entries that moved to their second set to make room")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,

@@ -168,7 +168,10 @@ static __always_inline int flow_search_in(const struct flow_tuple *t, __u64 hash
 
 	if (outcome == FLOW_ABSENT)
 		outcome = flow_search_set(t, hash, 0, family, copy);
-	return outcome == FLOW_ABSENT ? flow_search_set(t, hash, 1, family, copy) : outcome;
+	if (outcome != FLOW_ABSENT)
+		return outcome;
+	load_barrier(); /* what has left set 0 stands in set 1: flow_displace.h */
+	return flow_search_set(t, hash, 1, family, copy);
 }
 
 /*

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "flow_entry.h"
+#include "flow_displace.h"
 
 /* A place that this CPU holds, and what stood there. */
 enum flow_place_kind { PLACE_NONE, PLACE_FREE, PLACE_SAME, PLACE_OTHER };
@@ -194,6 +194,35 @@ static __always_inline int flow_occupy_first(struct flow_side *side, bool own, _
 	return flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }
 
+/* A way of both sets whose entry could move elsewhere, as flow_victim() numbers them; -1: none could. */
+static __always_inline int flow_displaced(const struct flow_side *side, __u8 family)
+{
+	__u32 sets = flow_sets(family), first = flow_set_index(side->hash, 0, sets), second = flow_set_index(side->hash, 1, sets);
+	__u32 i;
+
+	for (i = 0; i < 2 * FLOW_WAYS; i++)
+		if (flow_displace(i < FLOW_WAYS ? first : second, i & (FLOW_WAYS - 1), family))
+			return i;
+	return -1;
+}
+
+/* Nothing but live flows: one of them makes room by standing elsewhere. */
+static __always_inline int flow_occupy_displaced(struct flow_side *side, __u8 family)
+{
+	int way = flow_displaced(side, family);
+	const struct flow_head *head;
+	__u32 index, seq;
+
+	if (way < 0)
+		return TAKE_FULL;
+	index = flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family));
+	head = flow_head_at(index, way, family);
+	if (!head)
+		return TAKE_FULL;
+	seq = READ_ONCE(head->seq);
+	return !head->generation && flow_occupy(side, index, way & (FLOW_WAYS - 1), seq, PLACE_FREE, family) ? TAKE_OK : TAKE_AGAIN;
+}
+
 static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, __u8 family)
 {
 	__u32 only = own ? side->content.owner + 1 : 0, greedy = own ? 0 : flow_greedy(family), best, way, index, seq;
@@ -279,6 +308,8 @@ static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 f
 		result = flow_occupy_first(side, own, family);
 	if (result == TAKE_FULL)
 		result = flow_occupy_victim(side, own, family);
+	if (result == TAKE_FULL && !own)
+		result = flow_occupy_displaced(side, family);
 	if (result != TAKE_OK || likely(!flow_doubled(side, family)))
 		return result;
 	flow_give_back(side, family);

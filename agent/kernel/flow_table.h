@@ -66,8 +66,6 @@ bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a
 #define FLOW_ADDRESSES 4
 void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow, struct polder_addr ret[FLOW_ADDRESSES]);
 
-/* A generation that is never in force: an entry that has it is judged anew. */
-#define FLOW_GENERATION_DOUBTED 1
 /* False: somebody has written the entry since the copy. */
 bool flow_entry_doubt(struct flow_head *head, const struct flow_snapshot *flow);
 

@@ -4,6 +4,7 @@
 #include "suite.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/kernel/flows.h"
@@ -411,6 +412,164 @@ static void packet_never_leaves_by_another_flows_entry(void)
 	with_options((struct world_options){.flow4_sets = 2, .flow6_sets = 2}, crowd_jostles);
 }
 
+/* ------------------------------------------------------------------ entries that move to their second set */
+
+#define MOVING_SETS 64
+#define MOVING_WAYS (MOVING_SETS * FLOW_WAYS)
+#define NEWCOMER    40000
+
+/* A map's memory, and what it held when a new flow found no room unless another one moves. */
+struct kept {
+	char *memory, *content;
+	size_t size;
+};
+
+struct moving {
+	struct kept kept[2]; /* entries, tags */
+	struct frame newcomer, resident[2]; /* both directions of the connection whose entry moves */
+	int from[2];
+	struct tally tally[2];
+};
+
+static struct kept keep(const char *map, size_t size)
+{
+	struct kept kept = {.size = size, .content = malloc(size)};
+
+	kept.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, world_map(world, map), 0);
+	CU_ASSERT_FATAL(kept.memory != MAP_FAILED && kept.content != NULL);
+	memcpy(kept.content, kept.memory, size);
+	return kept;
+}
+
+static void put_back(void *data, uint64_t round)
+{
+	struct moving *m = data;
+
+	(void)round;
+	for (int i = 0; i < 2; i++)
+		memcpy(m->kept[i].memory, m->kept[i].content, m->kept[i].size);
+}
+
+static bool opens(enum suite_version v, uint16_t sport)
+{
+	struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], sport, 80, TCP_SYN_FLAG), back;
+	struct world_result r = send_of_pod(0, &spec), answer;
+
+	if (r.verdict != TC_ACT_REDIRECT)
+		return false;
+	back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+	answer = send_of_pod(1, &back);
+	spec.tcp_flags = TCP_ACK_FLAG;
+	r = send_of_pod(0, &spec);
+	return forwarded(&answer) && forwarded(&r);
+}
+
+/* Fills the table until the next connection makes entries move; how many stand then. */
+static int fill_until_one_moves(struct moving *m, enum suite_version v)
+{
+	for (int i = 0; i < MOVING_WAYS; i++) {
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], NEWCOMER + i, 80, TCP_SYN_FLAG);
+		uint64_t moved = world_counter(world, COUNTER_FLOWS_DISPLACED);
+
+		m->kept[0] = keep(v == V4 ? "flows4" : "flows6", MOVING_SETS * (v == V4 ? sizeof(struct flow4_set) : sizeof(struct flow6_set)));
+		m->kept[1] = keep(v == V4 ? "flow_tags4" : "flow_tags6", MOVING_SETS * sizeof(uint64_t));
+		CU_ASSERT_FATAL(opens(v, NEWCOMER + i));
+		if (world_counter(world, COUNTER_FLOWS_DISPLACED) > moved) {
+			frame_make(&m->newcomer, &spec);
+			return i;
+		}
+		for (int k = 0; k < 2; k++) {
+			munmap(m->kept[k].memory, m->kept[k].size);
+			free(m->kept[k].content);
+		}
+	}
+	CU_FAIL_FATAL("no entry has moved");
+	return 0;
+}
+
+/* Where a tuple's entry stands; NULL: nowhere. */
+static const char *entry_of(const char *table, size_t size, const struct flow_tuple *tuple, enum suite_version v)
+{
+	size_t step = v == V4 ? sizeof(struct flow4) : sizeof(struct flow6), words = v == V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6;
+
+	for (size_t at = 0; at < size; at += step)
+		if (!memcmp(table + at, tuple->words, words * sizeof(uint64_t)))
+			return table + at;
+	return NULL;
+}
+
+/* The connection one of whose entries stands elsewhere now. */
+static void find_who_moved(struct moving *m, enum suite_version v, int count)
+{
+	const struct kept *k = &m->kept[0];
+
+	for (int i = 0; i < count; i++) {
+		struct frame_spec spec[2] = {
+			spec_of_segment(0, v, pod_text[1][v], NEWCOMER + i, 80, TCP_ACK_FLAG),
+			spec_of_segment(1, v, pod_text[0][v], 80, NEWCOMER + i, TCP_ACK_FLAG)};
+
+		for (int way = 0; way < 2; way++) {
+			struct flow_tuple tuple = world_tuple(&spec[way], ZONE_POD);
+			const char *before = entry_of(k->content, k->size, &tuple, v),
+				   *now = entry_of(k->memory, k->size, &tuple, v);
+
+			CU_ASSERT_FATAL(before && now);
+			if (before - k->content == now - k->memory)
+				continue;
+			for (int n = 0; n < 2; n++) {
+				m->from[n] = way ? !n : n;
+				frame_make(&m->resident[n], &spec[m->from[n]]);
+			}
+			return;
+		}
+	}
+	CU_FAIL_FATAL("nobody stands elsewhere");
+}
+
+/* One side opens the connection that makes the entry move, the other one goes on with the one that it is of. */
+static void meet_who_moves(void *data, int side, uint64_t round)
+{
+	struct moving *m = data;
+	struct frame out;
+
+	(void)round;
+	if (!side) {
+		send_again(HOOK_FROM_POD, world->pods[0].link, &m->newcomer, &m->tally[0], &out);
+		return;
+	}
+	for (int i = 0; i < 4; i++) {
+		int from = m->from[i > 2];
+		int verdict = send_again(HOOK_FROM_POD, world->pods[from].link, &m->resident[i > 2], &m->tally[1], &out);
+
+		m->tally[1].reset += verdict != TC_ACT_REDIRECT || memcmp(out.bytes, world->pods[!from].mac, 6) != 0;
+	}
+}
+
+static void entry_moves(enum suite_version v)
+{
+	struct moving m = {};
+	struct duel duel = {.between = put_back, .step = meet_who_moves, .data = &m, .milliseconds = 2 * DUEL_MS};
+	uint64_t created, moved, rounds;
+
+	find_who_moved(&m, v, fill_until_one_moves(&m, v));
+	created = world_counter(world, COUNTER_FLOWS_CREATED);
+	moved = world_counter(world, COUNTER_FLOWS_DISPLACED);
+	rounds = duel_run(&duel);
+	CU_ASSERT(tallies_are_clean(m.tally, rounds));
+	/* Nobody took what moved for a flow that is not there, and opened it anew. */
+	CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_CREATED), created + rounds);
+	CU_ASSERT(world_counter(world, COUNTER_FLOWS_DISPLACED) >= moved + rounds);
+	for (int k = 0; k < 2; k++) {
+		munmap(m.kept[k].memory, m.kept[k].size);
+		free(m.kept[k].content);
+	}
+}
+
+static void an_entry_that_moves_is_found_all_the_time(void)
+{
+	with_options((struct world_options){.flow4_sets = MOVING_SETS, .flow6_sets = MOVING_SETS}, entry_moves);
+}
+
 /* ------------------------------------------------------------------ writers that died */
 
 /* Given up, and counted as such: nobody is told that the connection does not exist. */
@@ -538,6 +697,7 @@ int main(void)
 		SUITE_TEST(flow_first_seen_on_two_cpus_is_one_flow),
 		SUITE_TEST(port_taken_on_two_cpus_at_once_belongs_to_one_flow),
 		SUITE_TEST(packet_never_leaves_by_another_flows_entry),
+		SUITE_TEST(an_entry_that_moves_is_found_all_the_time),
 		SUITE_TEST(entry_in_the_making_is_waited_for_in_vain),
 		SUITE_TEST(held_answers_of_a_masqueraded_flow_are_not_the_nodes),
 		SUITE_TEST(held_answers_of_a_service_are_not_a_new_flow),

@@ -471,6 +471,84 @@ static void while_tables_move_none_opens_a_flow_and_none_ends(void)
 	}
 }
 
+static uint64_t rule_packets(uint32_t rule)
+{
+	struct rule_counter values[256] = {};
+	uint64_t sum = 0;
+
+	if (bpf_map_lookup_elem(world_map(world, "rule_counters"), &rule, values) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		sum += values[i].packets;
+	return sum;
+}
+
+/* Connections under a rule until the first is refused; how many. Ports count up from 1024. */
+static int connect_until_refused(enum suite_version v)
+{
+	for (int i = 0; i < SHARED_WAYS; i++)
+		if (connection(0, 1, v, 1024 + i))
+			return i;
+	return SHARED_WAYS;
+}
+
+static void check_displaced(enum suite_version v, int count)
+{
+	uint64_t created = world_counter(world, COUNTER_FLOWS_CREATED);
+
+	/* All of them stand, in both directions, once each. */
+	for (int i = 0; i < count; i++) {
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG), back;
+		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
+		struct world_result r = send_of_pod(0, &spec), answer;
+
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 1);
+		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
+		tuple = world_tuple(&back, ZONE_POD);
+		answer = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&answer));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 1);
+	}
+	CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_CREATED), created);
+}
+
+static void crowded_table(void)
+{
+	static const struct rule_counter none[256];
+	uint32_t rule = 9;
+
+	EACH_VERSION(v)
+	{
+		uint64_t displaced = world_counter(world, COUNTER_FLOWS_DISPLACED);
+		int count;
+
+		world_set(world, "rule_counters", &rule, none);
+		world_set_rules(world, 1, RULESET_OPEN, allow_all());
+		world_move_generation(world, 2);
+		count = connect_until_refused(v);
+		CU_ASSERT(2 * count >= SHARED_WAYS * 4 / 5);
+		CU_ASSERT(world_counter(world, COUNTER_FLOWS_DISPLACED) > displaced);
+		check_displaced(v, count);
+		/* What they have seen is their rule's, wherever they stand: five segments each, and the one that was refused. */
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
+		world_move_generation(world, 2);
+		check_displaced(v, count);
+		CU_ASSERT_EQUAL(rule_packets(rule), 5 * (uint64_t)count + 1);
+	}
+}
+
+static void new_flows_find_room_where_others_can_stand_elsewhere(void)
+{
+	struct world_options options = {.outer_namespace = true, .flow4_sets = SHARED_SETS, .flow6_sets = SHARED_SETS};
+	struct world *outer = world;
+
+	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
+	crowded_table();
+	world_close(&world);
+	world = outer;
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -486,6 +564,7 @@ int main(void)
 		SUITE_TEST(unanswered_opener_does_not_establish_by_itself),
 		SUITE_TEST(unanswered_flow_gets_its_reply_entry_back),
 		SUITE_TEST(many_flows_stay_apart),
+		SUITE_TEST(new_flows_find_room_where_others_can_stand_elsewhere),
 		SUITE_TEST(while_tables_move_none_opens_a_flow_and_none_ends),
 	};
 
