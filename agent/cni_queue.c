@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/cni_note.h"
-#include "agent/log.h"
+#include "agent/common/cni_note.h"
+#include "agent/common/log.h"
 
 #define CATEGORY  "cni"
 #define PERIOD_MS 5000

@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/config_keys.h"
 
 #define OPTIONS_MAX 256

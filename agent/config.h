@@ -2,7 +2,7 @@
 /* polderd's configuration: one file, and every key also as a long option. */
 #pragma once
 
-#include "agent/log.h"
+#include "agent/common/log.h"
 #include "policy/objects.h"
 
 #define CONFIG_MAX_UPLINKS 8

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/config_keys.h"
 
 /* Puts place and key before the reason. */

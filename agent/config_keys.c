@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/http.h"
 
 static int bad(struct config_source *source, const char *format, ...)

@@ -12,10 +12,10 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/log.h"
 #include "agent/control_message.h"
 #include "agent/control_socket.h"
-#include "agent/log.h"
 
 #define REQUEST_MAX	   (1u << 20)
 #define STREAM_WAITING_MAX (1u << 20)

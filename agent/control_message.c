@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/control.h"
 
 static int refuse(int code, char *error, size_t size, const char *format, ...)

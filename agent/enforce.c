@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/log.h"
+#include "agent/common/state_file.h"
 #include "agent/enforce_internal.h"
-#include "agent/log.h"
-#include "agent/state_file.h"
 
 #define STATE_MAX (64u << 20)
 

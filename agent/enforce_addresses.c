@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/log.h"
 #include "agent/enforce_internal.h"
-#include "agent/log.h"
 #include "policy/address.h"
 
 struct pass {

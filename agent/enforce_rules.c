@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/log.h"
 #include "agent/enforce_internal.h"
-#include "agent/log.h"
 
 static const enum map_index indexes[RULESET_MAPS] = {
 	[SHADOW_PEERS] = MAP_RULESET_PEERS,

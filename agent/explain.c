@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/log.h"
 #include "agent/explain_internal.h"
-#include "agent/log.h"
 #include "agent/trial.h"
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a second. */

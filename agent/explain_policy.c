@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/explain_internal.h"
 #include "agent/explain_words.h"
 #include "agent/rule_counts.h"

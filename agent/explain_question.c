@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/explain_internal.h"
 #include "policy/address.h"
 

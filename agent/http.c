@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 #define CONNECTIONS_MAX	  32
 #define IDLE_SECONDS	  10

@@ -13,8 +13,8 @@
 #include <unistd.h>
 #include <uthash.h>
 
-#include "agent/cleanup.h"
-#include "agent/state_file.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/state_file.h"
 #include "policy/digest.h"
 #include "policy/objects.h"
 

@@ -12,7 +12,7 @@ struct last_good;
 
 /*
  * The directory is made (0700) if it is missing; it holds these copies and nothing else. A copy is
- * a state file (see agent/state_file.h) of the origin, a zero byte and the text, named by a digest
+ * a state file (see agent/common/state_file.h) of the origin, a zero byte and the text, named by a digest
  * of the origin. 0 or -errno.
  */
 int last_good_open(const char *directory, struct last_good **ret);

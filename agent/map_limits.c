@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "agent/log.h"
+#include "agent/common/log.h"
 #include "agent/rule_counts.h"
 #include "agent/show_internal.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/log.h"
+#include "agent/common/log.h"
 
 struct installed {
 	struct route_spec route;

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
-#include "agent/log.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/log.h"
 
 /* ---------------------------------------------------------------- one pod */
 

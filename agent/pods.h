@@ -8,7 +8,7 @@
 #include "agent/kernel/netlink.h"
 #include "policy/objects.h"
 
-/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json (agent/state_file.h). */
+/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json (agent/common/state_file.h). */
 struct local_pod {
 	char *container_id;
 	char *ifname;      /* in the container */

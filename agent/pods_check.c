@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 static int missing(struct cni_error *ret_error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -9,10 +9,10 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "agent/cleanup.h"
-#include "agent/cni_note.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/cni_note.h"
+#include "agent/common/log.h"
 #include "agent/kernel/namespace.h"
-#include "agent/log.h"
 
 /* ------------------------------------------------------------- preparation */
 

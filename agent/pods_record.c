@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
-#include "agent/cni_note.h"
-#include "agent/state_file.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/cni_note.h"
+#include "agent/common/state_file.h"
 
 #define RECORD_VERSION 1
 

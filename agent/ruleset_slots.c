@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/log.h"
-#include "agent/ranges.h"
+#include "agent/common/log.h"
+#include "agent/common/ranges.h"
 
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
 #define HASH_NONFATAL_OOM 1

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/log.h"
+#include "agent/common/log.h"
 #include "agent/services_internal.h"
 
 

@@ -4,7 +4,7 @@
 
 #include <uthash.h>
 
-#include "agent/ranges.h"
+#include "agent/common/ranges.h"
 #include "agent/service_endpoints.h"
 #include "agent/shadow.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/show_internal.h"
 #include "policy/evaluate.h"
 

@@ -8,7 +8,7 @@
 
 #include <bpf/bpf.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/show_internal.h"
 
 #define BATCH	 1024

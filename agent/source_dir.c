@@ -14,9 +14,9 @@
 #include <unistd.h>
 #include <uthash.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/log.h"
 #include "agent/last_good.h"
-#include "agent/log.h"
 #include "agent/source_file.h"
 
 /* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it back. */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <uthash.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 #define LISTENERS_MAX 8
 

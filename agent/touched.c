@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/log.h"
+#include "agent/common/log.h"
 #include "agent/node.h"
 
 /* With more than so many changed addresses every flow is judged anew instead. */

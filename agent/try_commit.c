@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/try_internal.h"
 
 #define LOOK_MS	 20

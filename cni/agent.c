@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/control_client.h"
+#include "agent/common/control_client.h"
 
 #define ANSWER_MAX (4u << 20)
 #define CODE_MAX   999

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/cni_note.h"
+#include "agent/common/cni_note.h"
 #include "cni/agent.h"
 #include "cni/result.h"
 

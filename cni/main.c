@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/streams.h"
+#include "agent/common/streams.h"
 #include "cni/commands.h"
 
 #define VERSION_OF_LAST_RESORT "1.0.0"

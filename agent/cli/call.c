@@ -9,7 +9,7 @@
 
 #include "agent/cli/cli.h"
 #include "agent/cli/table.h"
-#include "agent/control_client.h"
+#include "agent/common/control_client.h"
 
 #define ANSWER_MAX (512u << 20)
 

@@ -8,7 +8,7 @@
 #include "agent/cli/format.h"
 #include "agent/cli/resources.h"
 #include "agent/cli/table.h"
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 /* Exit status: the answer. */
 enum { ALLOWED = 0, DENIED = 1, UNKNOWN = 2 };

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/cli/cli.h"
-#include "agent/streams.h"
+#include "agent/common/streams.h"
 
 /* A reader that has had enough (head) is no failure worth words; a full disk is. */
 static int finish(int code)

@@ -7,7 +7,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
-#include "agent/control_client.h"
+#include "agent/common/control_client.h"
 
 #define EVENT_MAX (1u << 20)
 #define SEND_MS	  5000

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/table.h"
+#include "agent/common/cleanup.h"
 
 /* A good object, for what concerns several of them. */
 struct check_object {

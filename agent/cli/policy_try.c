@@ -8,12 +8,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/policy_check.h"
 #include "agent/cli/table.h"
-#include "agent/control_client.h"
+#include "agent/common/cleanup.h"
+#include "agent/common/control_client.h"
 
 #define LINE_MAX_BYTES (1u << 20)
 #define SEND_MS	       5000

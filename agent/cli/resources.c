@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/yaml_text.h"
+#include "agent/common/cleanup.h"
 
 #define READ_CHUNK 65536
 

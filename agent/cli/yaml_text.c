@@ -10,8 +10,8 @@
 #include <uthash.h>
 #include <yaml.h>
 
-#include "agent/cleanup.h"
 #include "agent/cli/yaml_scalar.h"
+#include "agent/common/cleanup.h"
 #include "policy/limits.h"
 #include "policy/objects.h"
 

@@ -10,7 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 /* The kernel hands out a value of every possible CPU, each of a multiple of eight bytes. */
 static void *values_new(size_t size, int *ret_cpus)

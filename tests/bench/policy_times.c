@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "tests/bench/scatter.h"
 #include "tests/differential/datagram.h"
 #include "tests/differential/harness.h"

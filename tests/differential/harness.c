@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 /* ---------------------------------------------------------------- objects */
 

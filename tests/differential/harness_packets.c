@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "tests/differential/harness.h"
 
 #define BATCH_MAX (1u << 30)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "agent/kernel/flows.h"
 #include "agent/rule_counts.h"
 #include "policy/registry.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 #include "tests/differential/harness.h"
 
 #define RACE_PACKETS 16

@@ -2,7 +2,7 @@
 /* Notes of deferred deletions: what is taken has names that can be file names. */
 #include "tests/fuzz/fuzz.h"
 
-#include "agent/cni_note.h"
+#include "agent/common/cni_note.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/cni_note.h"
+#include "agent/common/cni_note.h"
 
 static char base[64], socket_path[96];
 static int directory;

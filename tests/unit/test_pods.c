@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/common/log.h"
 #include "agent/kernel/namespace.h"
-#include "agent/log.h"
 #include "tests/unit/unit.h"
 
 #define CONTAINERS 3

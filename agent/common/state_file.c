@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Atomic replacement and damage detection of small files. */
-#include "agent/state_file.h"
+#include "agent/common/state_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/cleanup.h"
+#include "agent/common/cleanup.h"
 
 #define STATE_MAGIC "polder-state 1"
 #define HEADER_MAX  64

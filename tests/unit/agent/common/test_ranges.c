@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who has which elements of an array. */
-#include "agent/ranges.h"
+#include "agent/common/ranges.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The asking end of the control socket: one line of JSON out, lines of JSON in, each with a
  * deadline. */
-#include "agent/control_client.h"
+#include "agent/common/control_client.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* State files: replaced whole, damage noticed. */
-#include "agent/state_file.h"
+#include "agent/common/state_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Notes of attachments to be deleted: how they are named, written whole and read back. */
-#include "agent/cni_note.h"
+#include "agent/common/cni_note.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/ranges.h"
+#include "agent/common/ranges.h"
 
 #include <assert.h>
 #include <errno.h>

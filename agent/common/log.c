@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records to standard error: `time level category: message`, or the journal's form where the
  * journal reads. */
-#include "agent/log.h"
+#include "agent/common/log.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Log records, and what the service manager is told. */
-#include "agent/log.h"
+#include "agent/common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Standard streams that a caller closed. */
-#include "agent/streams.h"
+#include "agent/common/streams.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
