@@ -5,7 +5,7 @@
 #include <uv.h>
 
 #include "agent/cni_queue.h"
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "agent/control.h"
 #include "agent/enforce.h"
 #include "agent/http.h"

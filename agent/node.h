@@ -2,7 +2,7 @@
 /* This node: its uplinks, its addresses, and the constants the programs are loaded with. */
 #pragma once
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
 #include "datapath/abi.h"

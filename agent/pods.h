@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "agent/kernel/netlink.h"
 #include "policy/objects.h"
 

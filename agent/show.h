@@ -2,7 +2,7 @@
 /* What the agent tells about itself on the control socket and to whoever scrapes it. */
 #pragma once
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "agent/control.h"
 #include "agent/enforce.h"
 #include "agent/kernel/datapath.h"

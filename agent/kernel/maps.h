@@ -2,7 +2,7 @@
 /* The pinned maps: opened or made once, then written by typed calls. Pins are the state that outlives the agent. */
 #pragma once
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "agent/kernel/program_wait.h"
 #include "datapath/abi.h"
 

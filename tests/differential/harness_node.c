@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/config_keys.h"
+#include "agent/config/config_keys.h"
 #include "tests/differential/harness.h"
 
 #define STATE "/mnt/policy.json"

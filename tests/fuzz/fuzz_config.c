@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "agent/config_keys.h"
+#include "agent/config/config_keys.h"
 
 static void check(const struct config *config)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Defaults, the command line, the file: the later ones win. */
-#include "agent/config.h"
+#include "agent/config/config.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/config_keys.h"
+#include "agent/config/config_keys.h"
 
 #define OPTIONS_MAX 256
 

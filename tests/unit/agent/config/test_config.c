@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* polderd's configuration: file, options, refusals. */
-#include "agent/config.h"
+#include "agent/config/config.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "agent/config_keys.h"
+#include "agent/config/config_keys.h"
 #include "tests/unit/unit.h"
 
 static char directory[32];

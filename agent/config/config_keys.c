@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each key's meaning: from a text to a field, with a reason when it makes no sense. */
-#include "agent/config_keys.h"
+#include "agent/config/config_keys.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

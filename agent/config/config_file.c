@@ -8,7 +8,7 @@
 #include <sys/un.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/config_keys.h"
+#include "agent/config/config_keys.h"
 
 /* Puts place and key before the reason. */
 static int explain(struct config_source *source, const char *key, const char *value)

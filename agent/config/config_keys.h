@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 
 enum config_form {
 	FORM_TEXT,   /* a string */
