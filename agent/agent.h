@@ -18,7 +18,7 @@
 #include "agent/services.h"
 #include "agent/show.h"
 #include "agent/source_dir.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 #include "agent/touched.h"
 
 struct agent {

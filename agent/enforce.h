@@ -10,7 +10,7 @@
 #include "agent/node.h"
 #include "agent/pods.h"
 #include "agent/services.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 #include "policy/compile.h"
 
 struct enforce;

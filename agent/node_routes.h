@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/node.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 struct node_routes;
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/kernel/maps.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 struct services;
 

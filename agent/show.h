@@ -12,7 +12,7 @@
 #include "agent/node.h"
 #include "agent/pods.h"
 #include "agent/services.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 /* How the agent gets on. */
 struct show_progress {

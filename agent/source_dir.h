@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 /*
  * Each file whose name ends in .json and does not begin with a dot is an origin of the store, named

@@ -2,7 +2,7 @@
 /* One file of the resources directory: from its bytes to the store. */
 #pragma once
 
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 enum file_state {
 	FILE_GOOD,	 /* its objects are in the store */

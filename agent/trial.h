@@ -8,7 +8,7 @@
 #include "agent/enforce.h"
 #include "agent/kernel/test_run.h"
 #include "agent/services.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 struct trial;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Objects by kind, namespace and name; which origin gave them; what origins could not be read. */
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store: origins, conflicts, listeners, problems. */
-#include "agent/store.h"
+#include "agent/store/store.h"
 
 #include <errno.h>
 
