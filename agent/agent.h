@@ -17,7 +17,7 @@
 #include "agent/pods.h"
 #include "agent/services.h"
 #include "agent/show.h"
-#include "agent/source_dir.h"
+#include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 #include "agent/touched.h"
 

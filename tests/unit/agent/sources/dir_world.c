@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/dir_world.h"
+#include "tests/unit/agent/sources/dir_world.h"
 
 #include <errno.h>
 #include <fcntl.h>

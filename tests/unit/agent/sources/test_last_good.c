@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copies of good resource files: kept, found, forgotten, damaged. */
-#include "agent/last_good.h"
+#include "agent/sources/last_good.h"
 
 #include <errno.h>
 #include <fcntl.h>

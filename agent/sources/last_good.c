@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/last_good.h"
+#include "agent/sources/last_good.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "tests/unit/dir_world.h"
+#include "tests/unit/agent/sources/dir_world.h"
 
 static void everything_is_read_before_it_is_synced(void)
 {

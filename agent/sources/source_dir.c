@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The watched directory: which files changed, came and went. */
-#include "agent/source_dir.h"
+#include "agent/sources/source_dir.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,8 +16,8 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
-#include "agent/last_good.h"
-#include "agent/source_file.h"
+#include "agent/sources/last_good.h"
+#include "agent/sources/source_file.h"
 
 /* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it back. */
 #define DELETION_MS 30

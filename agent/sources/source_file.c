@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading, decoding and checking one resource file. */
-#include "agent/source_file.h"
+#include "agent/sources/source_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/last_good.h"
+#include "agent/sources/last_good.h"
 
 static void explain(struct object_error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -2,7 +2,7 @@
 /* A watched directory with a store behind it, for the tests of source_dir. */
 #pragma once
 
-#include "agent/source_dir.h"
+#include "agent/sources/source_dir.h"
 #include "tests/unit/unit.h"
 
 struct world {

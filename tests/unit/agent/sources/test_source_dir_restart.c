@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "tests/unit/dir_world.h"
+#include "tests/unit/agent/sources/dir_world.h"
 
 static size_t copy_count(const struct world *world)
 {
