@@ -5,10 +5,10 @@
 #include <uthash.h>
 
 #include "agent/enforce.h"
+#include "agent/kernel/shadow.h"
 #include "agent/local_pods.h"
 #include "agent/rule_counts.h"
 #include "agent/ruleset_slots.h"
-#include "agent/shadow.h"
 
 /* A local pod as the maps know it. */
 struct enforced_pod {

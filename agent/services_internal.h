@@ -5,8 +5,8 @@
 #include <uthash.h>
 
 #include "agent/common/ranges.h"
+#include "agent/kernel/shadow.h"
 #include "agent/service_endpoints.h"
-#include "agent/shadow.h"
 
 /* One address and port of a Service, as it stands in the maps. */
 struct frontend {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/shadow.h"
+#include "agent/kernel/shadow.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The memory of a map against the kernel's real one. Needs root. */
-#include "agent/shadow.h"
+#include "agent/kernel/shadow.h"
 
 #include <errno.h>
 #include <sys/mount.h>
