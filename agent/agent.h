@@ -4,7 +4,6 @@
 
 #include <uv.h>
 
-#include "agent/cni_queue.h"
 #include "agent/config/config.h"
 #include "agent/control.h"
 #include "agent/enforce.h"
@@ -14,7 +13,8 @@
 #include "agent/kernel/netlink.h"
 #include "agent/node.h"
 #include "agent/node_routes.h"
-#include "agent/pods.h"
+#include "agent/pods/cni_queue.h"
+#include "agent/pods/pods.h"
 #include "agent/services.h"
 #include "agent/show.h"
 #include "agent/sources/source_dir.h"

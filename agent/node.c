@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "agent/kernel/maps.h"
-#include "agent/pods.h"
+#include "agent/pods/pods.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71

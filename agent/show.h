@@ -10,7 +10,7 @@
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node.h"
-#include "agent/pods.h"
+#include "agent/pods/pods.h"
 #include "agent/services.h"
 #include "agent/store/store.h"
 

@@ -11,7 +11,7 @@
 
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
-#include "agent/pods.h"
+#include "agent/pods/pods.h"
 
 struct touched;
 

@@ -4,8 +4,8 @@
 
 #include <stdarg.h>
 
-#include "agent/ipam.h"
-#include "agent/pods.h"
+#include "agent/pods/ipam.h"
+#include "agent/pods/pods.h"
 
 /* Host-side links are numbered from here on, away from the numbers that the kernel gives by itself.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One family's pool of pod addresses. */
-#include "agent/ipam.h"
+#include "agent/pods/ipam.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Containers connected, checked and disconnected on the running kernel, in network namespaces of
  * the test's own. */
-#include "agent/pods.h"
+#include "agent/pods/pods.h"
 
 #include <dirent.h>
 #include <errno.h>

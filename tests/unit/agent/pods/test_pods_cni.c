@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CNI requests, decoded and checked. */
-#include "agent/pods_internal.h"
+#include "agent/pods/pods_internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pool of pod addresses. */
-#include "agent/ipam.h"
+#include "agent/pods/ipam.h"
 
 #include <errno.h>
 #include <string.h>

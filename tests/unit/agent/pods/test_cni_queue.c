@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Notes of deletions: written whole, read with suspicion, finished once. */
-#include "agent/cni_queue.h"
+#include "agent/pods/cni_queue.h"
 
 #include <CUnit/Basic.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finishes the deletions that the CNI plugin noted while the agent was away. */
-#include "agent/cni_queue.h"
+#include "agent/pods/cni_queue.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's pair of links: made, configured on both sides, deleted. */
-#include "agent/pods_internal.h"
+#include "agent/pods/pods_internal.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of the node's pods: read from their records, swept, repaired. */
-#include "agent/pods_internal.h"
+#include "agent/pods/pods_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
