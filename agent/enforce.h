@@ -7,7 +7,7 @@
 #pragma once
 
 #include "agent/kernel/maps.h"
-#include "agent/node.h"
+#include "agent/node/node.h"
 #include "agent/pods/pods.h"
 #include "agent/services.h"
 #include "agent/store/store.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/node.h"
+#include "agent/node/node.h"
 
 struct cleared {
 	uint32_t element;

@@ -9,7 +9,7 @@
 #include "agent/kernel/events.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
-#include "agent/node.h"
+#include "agent/node/node.h"
 #include "agent/pods/pods.h"
 #include "agent/services.h"
 #include "agent/store/store.h"

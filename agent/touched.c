@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/node.h"
+#include "agent/node/node.h"
 
 /* With more than so many changed addresses every flow is judged anew instead. */
 #define CHANGES_MAX 4096

@@ -2,7 +2,7 @@
 /* Routes to other nodes' pod ranges, where the other node is a neighbour on an uplink. */
 #pragma once
 
-#include "agent/node.h"
+#include "agent/node/node.h"
 #include "agent/store/store.h"
 
 struct node_routes;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/node.h"
+#include "agent/node/node.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/node_routes.h"
+#include "agent/node/node_routes.h"
 
 #include <errno.h>
 #include <stdlib.h>
