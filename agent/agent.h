@@ -15,7 +15,7 @@
 #include "agent/node/node_routes.h"
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
-#include "agent/services.h"
+#include "agent/services/services.h"
 #include "agent/show.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"

@@ -9,7 +9,7 @@
 #include "agent/kernel/maps.h"
 #include "agent/node/node.h"
 #include "agent/pods/pods.h"
-#include "agent/services.h"
+#include "agent/services/services.h"
 #include "agent/store/store.h"
 #include "policy/compile.h"
 

@@ -11,7 +11,7 @@
 #include "agent/kernel/maps.h"
 #include "agent/node/node.h"
 #include "agent/pods/pods.h"
-#include "agent/services.h"
+#include "agent/services/services.h"
 #include "agent/store/store.h"
 
 /* How the agent gets on. */

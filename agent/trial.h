@@ -7,7 +7,7 @@
 
 #include "agent/enforce.h"
 #include "agent/kernel/test_run.h"
-#include "agent/services.h"
+#include "agent/services/services.h"
 #include "agent/store/store.h"
 
 struct trial;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/services.h"
+#include "agent/services/services.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/services_internal.h"
+#include "agent/services/services_internal.h"
 
 
 /*

@@ -2,7 +2,7 @@
 /* Which endpoints a Service's port has: from its slices, or from pods by its selector. */
 #pragma once
 
-#include "agent/services.h"
+#include "agent/services/services.h"
 
 /* For one port and one family. `active` takes new flows; `terminating` keeps those it has. Sorted, no address twice. */
 struct endpoints {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/service_endpoints.h"
+#include "agent/services/service_endpoints.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

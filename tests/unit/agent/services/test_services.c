@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which endpoints a Service's port has. */
-#include "agent/service_endpoints.h"
+#include "agent/services/service_endpoints.h"
 
 #include <arpa/inet.h>
 

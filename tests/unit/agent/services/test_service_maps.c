@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services in the kernel's maps: where backends stand, when their places are used again, and what a restart finds. Needs root. */
-#include "agent/services.h"
+#include "agent/services/services.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/services_internal.h"
+#include "agent/services/services_internal.h"
 
 void frontend_free(struct frontend *f)
 {

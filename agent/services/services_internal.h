@@ -6,7 +6,7 @@
 
 #include "agent/common/ranges.h"
 #include "agent/kernel/shadow.h"
-#include "agent/service_endpoints.h"
+#include "agent/services/service_endpoints.h"
 
 /* One address and port of a Service, as it stands in the maps. */
 struct frontend {
