@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/agent.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 
 #include <errno.h>
 #include <fcntl.h>

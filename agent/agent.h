@@ -6,7 +6,6 @@
 
 #include "agent/config/config.h"
 #include "agent/control.h"
-#include "agent/enforce.h"
 #include "agent/http.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/maps.h"
@@ -15,6 +14,7 @@
 #include "agent/node/node_routes.h"
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
+#include "agent/policy/enforce.h"
 #include "agent/services/services.h"
 #include "agent/show.h"
 #include "agent/sources/source_dir.h"

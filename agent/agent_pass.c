@@ -6,7 +6,7 @@
 #include "agent/agent.h"
 #include "agent/map_limits.h"
 #include "agent/notify.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 
 /* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */
 #define FINISH_DELAY_MS 50

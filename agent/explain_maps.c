@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "agent/explain_internal.h"
-#include "agent/local_pods.h"
+#include "agent/policy/local_pods.h"
 
 /* One judgement: what the program keeps in its scratch. */
 struct look {

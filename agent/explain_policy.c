@@ -8,7 +8,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/explain_internal.h"
 #include "agent/explain_words.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 
 #define CLUSTER_PREFIX "cluster"
 

@@ -11,7 +11,7 @@
 
 #include "agent/kernel/counters.h"
 #include "agent/metrics.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 #include "agent/show_internal.h"
 
 static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help, uint64_t value)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "agent/common/log.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 #include "agent/show_internal.h"
 
 /* The option that gives a map its size; NULL: none does. */

@@ -4,13 +4,13 @@
 
 #include "agent/config/config.h"
 #include "agent/control.h"
-#include "agent/enforce.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/events.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node/node.h"
 #include "agent/pods/pods.h"
+#include "agent/policy/enforce.h"
 #include "agent/services/services.h"
 #include "agent/store/store.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/trial.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "agent/enforce.h"
 #include "agent/kernel/test_run.h"
+#include "agent/policy/enforce.h"
 #include "agent/services/services.h"
 #include "agent/store/store.h"
 

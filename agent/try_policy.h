@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "agent/enforce.h"
+#include "agent/policy/enforce.h"
 
 /* Objects as if they were applied. */
 struct try_changes {

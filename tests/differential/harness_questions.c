@@ -9,7 +9,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/kernel/flows.h"
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 #include "policy/registry.h"
 #include "tests/differential/harness.h"
 

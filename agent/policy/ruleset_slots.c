@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/ruleset_slots.h"
+#include "agent/policy/ruleset_slots.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/enforce.h"
+#include "agent/policy/enforce.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -9,7 +9,7 @@
 
 #include "agent/common/log.h"
 #include "agent/common/state_file.h"
-#include "agent/enforce_internal.h"
+#include "agent/policy/enforce_internal.h"
 
 #define STATE_MAX (64u << 20)
 

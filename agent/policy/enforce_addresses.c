@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/enforce_internal.h"
+#include "agent/policy/enforce_internal.h"
 #include "policy/address.h"
 
 struct pass {

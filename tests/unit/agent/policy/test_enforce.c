@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which changes move the generation, which touch single addresses, and which nothing. On the kernel's maps; needs root.
  */
-#include "agent/enforce.h"
+#include "agent/policy/enforce.h"
 
 #include <errno.h>
 

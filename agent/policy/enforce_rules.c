@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/enforce_internal.h"
+#include "agent/policy/enforce_internal.h"
 
 static const enum map_index indexes[RULESET_MAPS] = {
 	[SHADOW_PEERS] = MAP_RULESET_PEERS,

@@ -4,11 +4,11 @@
 
 #include <uthash.h>
 
-#include "agent/enforce.h"
 #include "agent/kernel/shadow.h"
-#include "agent/local_pods.h"
-#include "agent/rule_counts.h"
-#include "agent/ruleset_slots.h"
+#include "agent/policy/enforce.h"
+#include "agent/policy/local_pods.h"
+#include "agent/policy/rule_counts.h"
+#include "agent/policy/ruleset_slots.h"
 
 /* A local pod as the maps know it. */
 struct enforced_pod {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where rule sets stand in the arrays, when their places are used again, and what a restart finds. Needs root. */
-#include "agent/ruleset_slots.h"
+#include "agent/policy/ruleset_slots.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/rule_counts.h"
+#include "agent/policy/rule_counts.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/local_pods.h"
+#include "agent/policy/local_pods.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/enforce_internal.h"
+#include "agent/policy/enforce_internal.h"
 #include "policy/limits.h"
 
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod)

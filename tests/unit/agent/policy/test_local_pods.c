@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which elements of `local_pods` answer for which address, and when they change hands. Needs root. */
-#include "agent/local_pods.h"
+#include "agent/policy/local_pods.h"
 
 #include "tests/unit/unit.h"
 
