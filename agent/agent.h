@@ -15,11 +15,11 @@
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/enforce.h"
+#include "agent/reconcile/touched.h"
 #include "agent/services/services.h"
 #include "agent/show.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
-#include "agent/touched.h"
 
 struct agent {
 	struct config config;

@@ -10,7 +10,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
 #include "agent/explain_internal.h"
-#include "agent/trial.h"
+#include "agent/reconcile/trial.h"
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a second. */
 #define WORLD_ENTRIES_MIN 4096

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "agent/kernel/netlink.h"
-#include "agent/trial.h"
+#include "agent/reconcile/trial.h"
 
 #define HARNESS_ERROR 512
 /* High numbers: the links' other ends get the low ones. */

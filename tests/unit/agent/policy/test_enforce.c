@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#include "agent/touched.h"
+#include "agent/reconcile/touched.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 1024

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/touched.h"
+#include "agent/reconcile/touched.h"
 
 #include <stdlib.h>
 #include <string.h>

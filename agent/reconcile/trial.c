@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/trial.h"
+#include "agent/reconcile/trial.h"
 #include "agent/policy/rule_counts.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/kernel/flows.h"
-#include "agent/touched.h"
+#include "agent/reconcile/touched.h"
 
 struct attachment {
 	struct local_pod pod;
