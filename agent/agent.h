@@ -6,12 +6,12 @@
 
 #include "agent/config/config.h"
 #include "agent/control.h"
-#include "agent/http.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
 #include "agent/node/node.h"
 #include "agent/node/node_routes.h"
+#include "agent/observe/http.h"
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/enforce.h"

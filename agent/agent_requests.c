@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
-#include "agent/exporter.h"
+#include "agent/observe/exporter.h"
 
 static void answer(struct control_request *request, int r, json_t *result, const struct cni_error *error)
 {

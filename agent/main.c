@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/agent.h"
-#include "agent/notify.h"
+#include "agent/observe/notify.h"
 
 static void on_signal(uv_signal_t *signal, int number)
 {

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/http.h"
+#include "agent/observe/http.h"
 
 static int bad(struct config_source *source, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

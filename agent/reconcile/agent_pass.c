@@ -4,8 +4,8 @@
 #include <time.h>
 
 #include "agent/agent.h"
-#include "agent/map_limits.h"
-#include "agent/notify.h"
+#include "agent/observe/map_limits.h"
+#include "agent/observe/notify.h"
 #include "agent/policy/rule_counts.h"
 
 /* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "agent/notify.h"
+#include "agent/observe/notify.h"
 #include "tests/unit/unit.h"
 
 static char record[16384];

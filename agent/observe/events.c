@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ring buffer's reader, in the loop, a batch at a time. */
-#include "agent/kernel/events.h"
+#include "agent/observe/events.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prometheus' text format, written into one growing buffer. */
-#include "agent/metrics.h"
+#include "agent/observe/metrics.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prometheus text, and the HTTP server that hands it out. */
-#include "agent/metrics.h"
+#include "agent/observe/metrics.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <math.h>
 #include <sys/socket.h>
 
-#include "agent/http.h"
+#include "agent/observe/http.h"
 #include "tests/unit/unit.h"
 
 static bool finished_as(struct metrics *metrics, const char *expected)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/map_limits.h"
+#include "agent/observe/map_limits.h"
 
 #include <stdio.h>
 

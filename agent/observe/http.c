@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libmicrohttpd without threads: its epoll descriptor is one more descriptor of the loop. */
-#include "agent/http.h"
+#include "agent/observe/http.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

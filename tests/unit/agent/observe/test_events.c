@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events from a real ring buffer, filled by a program of the kernel, to whoever listens. */
-#include "agent/kernel/events.h"
+#include "agent/observe/events.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

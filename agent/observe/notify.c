@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Datagrams to the service manager's socket. */
-#include "agent/notify.h"
+#include "agent/observe/notify.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "agent/kernel/counters.h"
-#include "agent/kernel/events.h"
+#include "agent/observe/events.h"
 
 #define NS_PER_S 1000000000ll
 

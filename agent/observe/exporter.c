@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One family after the other; the kernel is asked once for each scrape. */
-#include "agent/exporter.h"
+#include "agent/observe/exporter.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "agent/kernel/counters.h"
-#include "agent/metrics.h"
+#include "agent/observe/metrics.h"
 #include "agent/policy/rule_counts.h"
 #include "agent/show_internal.h"
 
