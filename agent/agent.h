@@ -5,7 +5,7 @@
 #include <uv.h>
 
 #include "agent/config/config.h"
-#include "agent/control.h"
+#include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"

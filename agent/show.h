@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/config/config.h"
-#include "agent/control.h"
+#include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"

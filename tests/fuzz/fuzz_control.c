@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent/control.h"
+#include "agent/control/control.h"
 
 static uv_loop_t loop;
 static struct control_server *server;

@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "agent/control_message.h"
+#include "agent/control/control_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who owns the control socket's path is decided by a lock, which dies with its process. */
-#include "agent/control_socket.h"
+#include "agent/control/control_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control socket's connections: one request after the other on each, answered now, later, or as
  * a stream. */
-#include "agent/control.h"
+#include "agent/control/control.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,8 +14,8 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
-#include "agent/control_message.h"
-#include "agent/control_socket.h"
+#include "agent/control/control_message.h"
+#include "agent/control/control_socket.h"
 
 #define REQUEST_MAX	   (1u << 20)
 #define STREAM_WAITING_MAX (1u << 20)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control socket: requests, answers, descriptors, streams, and peers that misbehave. */
-#include "agent/control.h"
+#include "agent/control/control.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests and answers of the control socket as JSON lines. */
-#include "agent/control_message.h"
+#include "agent/control/control_message.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/control.h"
+#include "agent/control/control.h"
 
 static int refuse(int code, char *error, size_t size, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
