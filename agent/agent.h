@@ -17,7 +17,7 @@
 #include "agent/policy/enforce.h"
 #include "agent/reconcile/touched.h"
 #include "agent/services/services.h"
-#include "agent/show.h"
+#include "agent/show/show.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 

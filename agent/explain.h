@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "agent/show.h"
+#include "agent/show/show.h"
 
 /* The operations "explain" and "policy"; `data` is the struct show_sources. See docs/control-protocol.md. */
 void explain_request(struct control_request *request, const json_t *args, int netns_fd, void *data);

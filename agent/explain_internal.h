@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/explain.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 #include "policy/evaluate.h"
 
 #define EXPLAIN_NAME_MAX 512 /* NAMESPACE/NAME */

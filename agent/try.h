@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "agent/show.h"
+#include "agent/show/show.h"
 
 /* `sources` is kept. 0 or -errno. */
 int try_register(struct control_server *server, const struct show_sources *sources);

@@ -2,7 +2,7 @@
 /* What the files of try share. */
 #pragma once
 
-#include "agent/show.h"
+#include "agent/show/show.h"
 #include "agent/try_policy.h"
 
 #define TRY_TEXT_MAX (8u << 20)

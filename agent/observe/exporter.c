@@ -12,7 +12,7 @@
 #include "agent/kernel/counters.h"
 #include "agent/observe/metrics.h"
 #include "agent/policy/rule_counts.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 
 static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help, uint64_t value)
 {

@@ -2,7 +2,7 @@
 /* Everything the agent counts, as Prometheus text. */
 #pragma once
 
-#include "agent/show.h"
+#include "agent/show/show.h"
 
 /* The caller frees it. NULL: no memory. */
 char *exporter_text(const struct show_sources *sources, size_t *ret_length);

@@ -5,7 +5,7 @@
 
 #include "agent/common/log.h"
 #include "agent/policy/rule_counts.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 
 /* The option that gives a map its size; NULL: none does. */
 static const char *option_of(enum map_index index)

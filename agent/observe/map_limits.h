@@ -2,7 +2,7 @@
 /* Maps that are nearly full, that leave something out, or that have not the size that was asked for: with numbers, and what to do. */
 #pragma once
 
-#include "agent/show.h"
+#include "agent/show/show.h"
 
 struct limit {
 	enum map_index index;

@@ -9,7 +9,7 @@
 #include <bpf/bpf.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 
 #define BATCH	 1024
 #define COUNT_NS 10000000 /* counting a map that takes longer is given up */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 
 /* ---------------------------------------------------------------- names */
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/kernel/counters.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 
 #define SLICE_NS   1000000
 #define FLOWS_MOST 50000 /* of one answer, whatever the limit: an answer's memory has a bound */

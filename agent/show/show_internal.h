@@ -2,7 +2,7 @@
 /* What the answers' files share. */
 #pragma once
 
-#include "agent/show.h"
+#include "agent/show/show.h"
 
 /* Operations; `data` is the struct show_sources. */
 void show_pods(struct control_request *request, const json_t *args, int netns_fd, void *data);

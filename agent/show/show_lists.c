@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 #include "policy/evaluate.h"
 
 /* ---------------------------------------------------------------- pods */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The operations that show things, and the status. */
-#include "agent/show.h"
+#include "agent/show/show.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "agent/explain.h"
 #include "agent/observe/exporter.h"
 #include "agent/observe/map_limits.h"
-#include "agent/show_internal.h"
+#include "agent/show/show_internal.h"
 
 void show_reply(struct control_request *request, json_t *result)
 {
