@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/explain.h"
+#include "agent/explain/explain.h"
 #include "agent/observe/exporter.h"
 #include "agent/observe/map_limits.h"
 #include "agent/show/show_internal.h"

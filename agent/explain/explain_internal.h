@@ -2,7 +2,7 @@
 /* What the files of explain share: a question, its ends, and the answers of the three ways. */
 #pragma once
 
-#include "agent/explain.h"
+#include "agent/explain/explain.h"
 #include "agent/show/show_internal.h"
 #include "policy/evaluate.h"
 

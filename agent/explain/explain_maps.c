@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/explain_internal.h"
+#include "agent/explain/explain_internal.h"
 #include "agent/policy/local_pods.h"
 
 /* One judgement: what the program keeps in its scratch. */

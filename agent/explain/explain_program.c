@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "agent/explain_frame.h"
-#include "agent/explain_internal.h"
+#include "agent/explain/explain_frame.h"
+#include "agent/explain/explain_internal.h"
 #include "agent/kernel/test_run.h"
 
 #define TRIED_PATHS 32 /* endpoints of a Service that are tried */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/explain_internal.h"
+#include "agent/explain/explain_internal.h"
 #include "policy/address.h"
 
 #define REFUSE(explain, ...)                                                                       \

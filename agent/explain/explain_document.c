@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/explain_internal.h"
+#include "agent/explain/explain_internal.h"
 #include "agent/kernel/counters.h"
 
 static const char *const side_names[EXPLAIN_SIDES] = {"egress", "ingress"};

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/explain_internal.h"
+#include "agent/explain/explain_internal.h"
 
 int explain_gather(struct explain *explain)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The operation "explain": on what is in force, or on a private world in which more objects are. */
-#include "agent/explain.h"
+#include "agent/explain/explain.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
-#include "agent/explain_internal.h"
+#include "agent/explain/explain_internal.h"
 #include "agent/reconcile/trial.h"
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a second. */

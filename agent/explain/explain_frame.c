@@ -10,7 +10,7 @@
 #include <netinet/udp.h>
 #include <string.h>
 
-#include "agent/explain_frame.h"
+#include "agent/explain/explain_frame.h"
 
 #define TTL		 64
 #define HEADER_ALIGN	 2 /* puts what follows the Ethernet header at a multiple of 4 */

@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include "agent/explain_frame.h"
+#include "agent/explain/explain_frame.h"
 #include "tests/unit/unit.h"
 
 #define ETHERNET 14

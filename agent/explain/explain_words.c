@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/explain_words.h"
+#include "agent/explain/explain_words.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/explain_internal.h"
-#include "agent/explain_words.h"
+#include "agent/explain/explain_internal.h"
+#include "agent/explain/explain_words.h"
 #include "agent/policy/rule_counts.h"
 
 #define CLUSTER_PREFIX "cluster"
