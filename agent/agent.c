@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/try.h"
+#include "agent/dryrun/try.h"
 
 #define MESSAGE_MAX 512
 

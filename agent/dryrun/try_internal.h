@@ -2,8 +2,8 @@
 /* What the files of try share. */
 #pragma once
 
+#include "agent/dryrun/try_policy.h"
 #include "agent/show/show.h"
-#include "agent/try_policy.h"
 
 #define TRY_TEXT_MAX (8u << 20)
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/try_internal.h"
+#include "agent/dryrun/try_internal.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 

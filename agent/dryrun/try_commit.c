@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/try_internal.h"
+#include "agent/dryrun/try_internal.h"
 
 #define LOOK_MS	 20
 #define WAIT_MS	 10000

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stream of a try: the flows of the table, then new ones, each judged by what is in force and by what is staged. */
-#include "agent/try.h"
+#include "agent/dryrun/try.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "agent/dryrun/try_internal.h"
 #include "agent/kernel/counters.h"
-#include "agent/try_internal.h"
 
 #define SLICE_NS    1000000
 #define SECONDS_MAX 86400

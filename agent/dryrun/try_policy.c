@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What policy says now, beside what it would say with other objects. */
-#include "agent/try_policy.h"
+#include "agent/dryrun/try_policy.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
