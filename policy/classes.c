@@ -10,7 +10,7 @@
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
 #include <uthash.h>
 
-#include "policy/limits.h"
+#include "policy/objects/limits.h"
 
 struct entry {
 	struct class class; /* first: a class is its entry */

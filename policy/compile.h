@@ -2,7 +2,7 @@
 /* From objects to identities and rule sets: pure, no kernel, no I/O. */
 #pragma once
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 struct json_t;
 

@@ -2,8 +2,8 @@
 /* What a rule set says of one packet, look-up by look-up as the program does it. */
 #include <string.h>
 
-#include "policy/address.h"
 #include "policy/compile.h"
+#include "policy/objects/address.h"
 
 static uint32_t peer_class(const struct compiled_ruleset *ruleset, uint32_t identity)
 {

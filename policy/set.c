@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/digest.h"
-#include "policy/limits.h"
+#include "policy/objects/digest.h"
+#include "policy/objects/limits.h"
 
 void compiled_ruleset_clear(struct compiled_ruleset *ruleset)
 {

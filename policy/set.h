@@ -3,8 +3,8 @@
  * meet. */
 #pragma once
 
-#include "policy/array.h"
 #include "policy/classes.h"
+#include "policy/objects/array.h"
 #include "policy/view.h"
 
 /*

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/limits.h"
+#include "policy/objects/limits.h"
 #include "policy/set.h"
 
 static int add_atom(struct set *set, struct atom atom)

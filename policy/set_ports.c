@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/limits.h"
+#include "policy/objects/limits.h"
 #include "policy/set.h"
 
 /* At this port an allowance begins, or has ended. */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/address.h"
-#include "policy/limits.h"
+#include "policy/objects/address.h"
+#include "policy/objects/limits.h"
 #include "policy/set.h"
 
 /* At this block an allowance begins, or ends for what lies inside. */

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 struct yaml_text;
 

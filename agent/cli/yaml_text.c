@@ -12,8 +12,8 @@
 
 #include "agent/cli/yaml_scalar.h"
 #include "agent/common/cleanup.h"
-#include "policy/limits.h"
-#include "policy/objects.h"
+#include "policy/objects/limits.h"
+#include "policy/objects/objects.h"
 
 #define OF_ALL_VALUES 8 /* bytes that each value takes beside its text, at least */
 

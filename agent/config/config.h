@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/common/log.h"
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 #define CONFIG_MAX_UPLINKS 8
 #define CONFIG_MAX_RANGES 16

@@ -2,7 +2,7 @@
 /* The first packet of a connection: TCP SYN, UDP, SCTP INIT or an ICMP echo request. */
 #pragma once
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 #define EXPLAIN_FRAME_MAX 128
 

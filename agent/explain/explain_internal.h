@@ -4,7 +4,7 @@
 
 #include "agent/explain/explain.h"
 #include "agent/show/show_internal.h"
-#include "policy/evaluate.h"
+#include "policy/objects/evaluate.h"
 
 #define EXPLAIN_NAME_MAX 512 /* NAMESPACE/NAME */
 #define EXPLAIN_BACKENDS 256 /* of one Service, at most */

@@ -2,7 +2,7 @@
 /* Policies in plain words. */
 #pragma once
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 /* Each is the caller's; NULL: no memory. */
 char *explain_subject_words(const struct object *policy);

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 struct ipam_pool;
 

@@ -6,7 +6,7 @@
 
 #include "agent/config/config.h"
 #include "agent/kernel/netlink.h"
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 /* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json (agent/common/state_file.h). */
 struct local_pod {

@@ -6,7 +6,7 @@
 
 #include "agent/common/log.h"
 #include "agent/policy/enforce_internal.h"
-#include "policy/address.h"
+#include "policy/objects/address.h"
 
 struct pass {
 	struct enforce *e;

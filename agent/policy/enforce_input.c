@@ -8,7 +8,7 @@
 
 #include "agent/common/log.h"
 #include "agent/policy/enforce_internal.h"
-#include "policy/limits.h"
+#include "policy/objects/limits.h"
 
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod)
 {

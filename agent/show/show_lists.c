@@ -7,7 +7,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/show/show_internal.h"
-#include "policy/evaluate.h"
+#include "policy/objects/evaluate.h"
 
 /* ---------------------------------------------------------------- pods */
 

@@ -15,8 +15,8 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/state_file.h"
-#include "policy/digest.h"
-#include "policy/objects.h"
+#include "policy/objects/digest.h"
+#include "policy/objects/objects.h"
 
 #define NAME_LENGTH 32 /* hexadecimal digits of the origin's digest */
 #define ASIDE	    ".bad"

@@ -2,7 +2,7 @@
 /* All objects of all sources, and what changed since the last pass. */
 #pragma once
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 struct store;
 

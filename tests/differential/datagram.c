@@ -8,7 +8,7 @@
 #include <linux/udp.h>
 #include <string.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 #define PAYLOAD 16
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 static void check_addr(const char *text)
 {

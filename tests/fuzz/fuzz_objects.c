@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

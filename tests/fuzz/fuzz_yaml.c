@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/cli/yaml_text.h"
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 /* Each value that an alias repeats was weighed with 8 bytes and its text, of which JSON makes at most 6 bytes for one. */
 #define JSON_MAX(size) (((size) * 8 + YAML_ALIASED_MAX) * 6)

@@ -2,7 +2,7 @@
 /* Rule sets: what is shared, what keeps its number, what changes it. */
 #include <netinet/in.h>
 
-#include "policy/digest.h"
+#include "policy/objects/digest.h"
 #include "tests/unit/policy_world.h"
 #include "tests/unit/unit.h"
 

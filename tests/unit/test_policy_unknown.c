@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "policy/evaluate.h"
+#include "policy/objects/evaluate.h"
 #include "tests/unit/policy_world.h"
 #include "tests/unit/unit.h"
 

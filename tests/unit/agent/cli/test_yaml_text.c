@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/cli/yaml_text.h"
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 /* The documents as one JSON text: [first, second, ...]; NULL if it is refused. */

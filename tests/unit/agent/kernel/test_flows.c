@@ -10,7 +10,7 @@
 
 #include <bpf/bpf.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 #define SETS_V4	   4096 /* two windows */

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #include "agent/kernel/flows_move.h"
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 #define SMALL 1024

@@ -2,7 +2,7 @@
 /* NetworkPolicies: what is refused, where the error points; what counts as absent. */
 #include <errno.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 /* `spec` is the inside of spec, with ' for ". */

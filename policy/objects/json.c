@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Access to JSON values that knows where it is. */
-#include "policy/json.h"
+#include "policy/objects/json.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/limits.h"
-#include "policy/objects.h"
+#include "policy/objects/limits.h"
+#include "policy/objects/objects.h"
 
 static const char *const type_names[] = {
 	[JSON_OBJECT] = "an object",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/evaluate.h"
+#include "policy/objects/evaluate.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /* Addresses and prefixes. */
 #include <errno.h>
 
-#include "policy/address.h"
-#include "policy/objects.h"
+#include "policy/objects/address.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 static struct prefix prefix(const char *text)

@@ -2,7 +2,7 @@
 /* Whether two objects say the same in every field that is kept. */
 #include <string.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 /* Both absent, or the same text. */
 static bool same_text(const char *a, const char *b)

@@ -3,7 +3,7 @@
  * API server. */
 #include <errno.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 static struct object_list list;

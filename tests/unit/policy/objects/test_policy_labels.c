@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Labels and selectors. */
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 
 static bool matches(enum selector_operator op, const char *key, const char *value,

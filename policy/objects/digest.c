@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 (FIPS 180-4). */
-#include "policy/digest.h"
+#include "policy/objects/digest.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /* Addresses and prefixes: what only the library itself needs. */
 #pragma once
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 bool prefix_is_v4(const struct prefix *prefix);
 /* Is the block of `length` bits at `addr` inside `outer`, as 128-bit strings: families are not told

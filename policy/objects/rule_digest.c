@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a rule says, as a digest: worked out once, when it is read, for a rule may hold thousands of blocks. */
-#include "policy/decode.h"
-#include "policy/digest.h"
+#include "policy/objects/decode.h"
+#include "policy/objects/digest.h"
 
 static void digest_selector(struct digest *digest, bool present, const struct selector *selector)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 /* The place of `key`, or where it belongs. */
 static size_t find(const struct labels *labels, const char *key, bool *ret_found)

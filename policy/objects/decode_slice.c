@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/decode.h"
-#include "policy/limits.h"
+#include "policy/objects/decode.h"
+#include "policy/objects/limits.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/decode.h"
-#include "policy/objects.h"
+#include "policy/objects/decode.h"
+#include "policy/objects/objects.h"
 
 void selector_clear(struct selector *selector)
 {

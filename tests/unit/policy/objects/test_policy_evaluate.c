@@ -2,7 +2,7 @@
 /* The library's answer straight from the objects: who decides, and why. */
 #include <netinet/in.h>
 
-#include "policy/evaluate.h"
+#include "policy/objects/evaluate.h"
 #include "tests/unit/policy_world.h"
 #include "tests/unit/unit.h"
 

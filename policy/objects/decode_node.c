@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/address.h"
-#include "policy/decode.h"
-#include "policy/limits.h"
+#include "policy/objects/address.h"
+#include "policy/objects/decode.h"
+#include "policy/objects/limits.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Kubernetes rules for names, labels and port names. */
-#include "policy/syntax.h"
+#include "policy/objects/syntax.h"
 
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "policy/limits.h"
+#include "policy/objects/limits.h"
 
 #define TEXT_OF(x) #x
 #define NUMBER(x)  TEXT_OF(x)

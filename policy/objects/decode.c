@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/decode.h"
-#include "policy/limits.h"
+#include "policy/objects/decode.h"
+#include "policy/objects/limits.h"
 
 struct kind {
 	const char *name;

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "policy/objects.h"
+#include "policy/objects/objects.h"
 
 /* One end of a packet, after Service translation and before masquerade. */
 struct evaluate_end {

@@ -2,8 +2,8 @@
 /* The decoders of each kind of object, and what they share. */
 #pragma once
 
-#include "policy/json.h"
-#include "policy/objects.h"
+#include "policy/objects/json.h"
+#include "policy/objects/objects.h"
 
 /* Each decodes the whole object at `at` into its part of `object`, which is zeroed and freed by the
  * caller, on failure too. */

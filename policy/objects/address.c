@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "policy/address.h"
-#include "policy/objects.h"
+#include "policy/objects/address.h"
+#include "policy/objects/objects.h"
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
