@@ -6,7 +6,7 @@
 #include <uv.h>
 
 #include "agent/kernel/maps.h"
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct events;
 

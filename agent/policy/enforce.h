@@ -11,7 +11,7 @@
 #include "agent/pods/pods.h"
 #include "agent/services/services.h"
 #include "agent/store/store.h"
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct enforce;
 

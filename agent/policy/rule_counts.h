@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/kernel/maps.h"
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct rule_counts;
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "agent/kernel/maps.h"
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct ruleset_slots;
 

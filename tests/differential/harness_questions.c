@@ -10,7 +10,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/kernel/flows.h"
 #include "agent/policy/rule_counts.h"
-#include "policy/registry.h"
+#include "policy/compile/registry.h"
 #include "tests/differential/harness.h"
 
 static const char *const directions[DROP_DIRECTIONS] = {"from_pod", "to_pod", "from_wire", "to_wire", "socket"};

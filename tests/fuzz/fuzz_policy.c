@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 #define PODS_MAX 64
 

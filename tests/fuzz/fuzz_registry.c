@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

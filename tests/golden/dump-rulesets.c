@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct lists {
 	const struct object **of[OBJECT_KIND_COUNT];

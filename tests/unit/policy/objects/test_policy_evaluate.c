@@ -3,7 +3,7 @@
 #include <netinet/in.h>
 
 #include "policy/objects/evaluate.h"
-#include "tests/unit/policy_world.h"
+#include "tests/unit/policy/compile/policy_world.h"
 #include "tests/unit/unit.h"
 
 #define TCP IPPROTO_TCP

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <jansson.h>
 
-#include "tests/unit/policy_world.h"
+#include "tests/unit/policy/compile/policy_world.h"
 #include "tests/unit/unit.h"
 
 #define ITEMS                                                                                      \

@@ -3,7 +3,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "tests/unit/policy_world.h"
+#include "tests/unit/policy/compile/policy_world.h"
 #include "tests/unit/unit.h"
 
 /* Generous: sanitizers and busy machines. What a plain build needs is printed. */

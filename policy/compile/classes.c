@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sets of allowances, each kept once and numbered. */
-#include "policy/classes.h"
+#include "policy/compile/classes.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "policy/set.h"
+#include "policy/compile/set.h"
 
 static bool has_selectors(const struct policy_rule *rule)
 {

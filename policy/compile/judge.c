@@ -2,7 +2,7 @@
 /* What a rule set says of one packet, look-up by look-up as the program does it. */
 #include <string.h>
 
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 #include "policy/objects/address.h"
 
 static uint32_t peer_class(const struct compiled_ruleset *ruleset, uint32_t identity)

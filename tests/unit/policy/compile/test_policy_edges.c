@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/policy_world.h"
+#include "tests/unit/policy/compile/policy_world.h"
 #include "tests/unit/unit.h"
 
 #define TCP IPPROTO_TCP

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/compile/set.h"
 #include "policy/objects/address.h"
 #include "policy/objects/limits.h"
-#include "policy/set.h"
 
 /* At this block an allowance begins, or ends for what lies inside. */
 struct event {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/compile/set.h"
 #include "policy/objects/limits.h"
-#include "policy/set.h"
 
 /* At this port an allowance begins, or has ended. */
 struct event {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/registry.h"
+#include "policy/compile/registry.h"
 
 #define STATE_VERSION 1
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From all objects to what holds for each pod. */
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
-#include "policy/set.h"
+#include "policy/compile/set.h"
 
 /* A rule set that was made already, by all that it depends on: the policies and, for ingress by
  * name, the subject's ports. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define uthash_nonfatal_oom(entry) ((entry)->used = UINT64_MAX)
-#include "policy/registry.h"
+#include "policy/compile/registry.h"
 
 /* Set by uthash_nonfatal_oom(): the entry is not in the table. */
 #define LOST(entry) ((entry)->used == UINT64_MAX)

@@ -2,7 +2,7 @@
 /* A cluster written as JSON, compiled, and asked who may reach whom. Every pod is a subject. */
 #pragma once
 
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct world {
 	struct object_list list;

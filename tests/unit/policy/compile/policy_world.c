@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A cluster written as JSON, compiled, and asked who may reach whom. */
-#include "tests/unit/policy_world.h"
+#include "tests/unit/policy/compile/policy_world.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/compile/set.h"
 #include "policy/objects/limits.h"
-#include "policy/set.h"
 
 static int add_atom(struct set *set, struct atom atom)
 {

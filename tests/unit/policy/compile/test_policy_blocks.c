@@ -3,7 +3,7 @@
  * word. */
 #include <netinet/in.h>
 
-#include "tests/unit/policy_world.h"
+#include "tests/unit/policy/compile/policy_world.h"
 #include "tests/unit/unit.h"
 
 #define PODS_WRITTEN 6

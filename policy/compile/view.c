@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The input, sorted: nothing after this depends on the order objects came in. */
-#include "policy/view.h"
+#include "policy/compile/view.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/classes.h"
+#include "policy/compile/classes.h"
 
 #define NAMESPACE_NAME_LABEL "kubernetes.io/metadata.name"
 

@@ -3,7 +3,7 @@
  * sorted. */
 #pragma once
 
-#include "policy/registry.h"
+#include "policy/compile/registry.h"
 
 struct view_identity {
 	const struct registry_identity *registered;

@@ -3,9 +3,9 @@
  * meet. */
 #pragma once
 
-#include "policy/classes.h"
+#include "policy/compile/classes.h"
+#include "policy/compile/view.h"
 #include "policy/objects/array.h"
-#include "policy/view.h"
 
 /*
  * The smallest thing that a rule allows: all ports it gives by number (and to everybody it names),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One rule set: from the policies that select a pod to the entries of the maps. */
-#include "policy/set.h"
+#include "policy/compile/set.h"
 
 #include <errno.h>
 #include <stdlib.h>

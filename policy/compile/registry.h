@@ -5,7 +5,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#include "policy/compile.h"
+#include "policy/compile/compile.h"
 
 struct registry_identity {
 	uint32_t id;
