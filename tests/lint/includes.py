@@ -1,0 +1,134 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Who may include whom: folders stand in an order, and none includes one above it. See docs/architecture.md."""
+
+import collections
+import os
+import re
+import sys
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# From the bottom to the top. A folder includes itself and those below it.
+ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/kernel', 'agent/config', 'agent/store',
+         'agent/sources', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
+         'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'cni']
+
+# What includes less than stands below it.
+ONLY = {
+    'agent/common': set(),
+    'agent/kernel': {'datapath', 'agent/common'},
+    'agent/cli': {'policy/objects', 'agent/common'},
+    'cni': {'agent/common'},
+}
+
+# What includes more, as it is now: this list only becomes shorter. (file, what it includes)
+EXCEPTIONS = {
+    # Prefixes and helpers of addresses are defined beside objects.
+    ('agent/kernel/address_set.c', 'policy/objects/objects.h'),
+    ('agent/kernel/flows.c', 'policy/objects/objects.h'),
+    ('agent/kernel/netlink.h', 'policy/objects/objects.h'),
+    # The sizes of maps are taken from the configuration itself.
+    ('agent/kernel/maps.h', 'agent/config/config.h'),
+    # The parser of "ADDRESS:PORT" stands beside the server that listens there.
+    ('agent/config/config_keys.c', 'agent/observe/http.h'),
+    # These work on the agent as a whole, not on what they are given.
+    ('agent/reconcile/agent_links.c', 'agent/agent.h'),
+    ('agent/reconcile/agent_pass.c', 'agent/agent.h'),
+    ('agent/control/agent_requests.c', 'agent/agent.h'),
+    # One struct holds the sources of all answers, those of metrics and of limits too.
+    ('agent/observe/exporter.c', 'agent/show/show_internal.h'),
+    ('agent/observe/exporter.h', 'agent/show/show.h'),
+    ('agent/observe/map_limits.c', 'agent/show/show_internal.h'),
+    ('agent/observe/map_limits.h', 'agent/show/show.h'),
+    # One function registers all that can be asked.
+    ('agent/show/show.c', 'agent/explain/explain.h'),
+}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+
+
+def includes(files):
+    """(file, header) of each include that names a folder."""
+    for path in files:
+        if re.match(r'(agent|cni|datapath|policy)/.*\.[ch]$', path):
+            with open(os.path.join(SOURCE, path), encoding='utf-8') as file:
+                for header in INCLUDE.findall(file.read()):
+                    if '/' in header:
+                        yield path, header
+
+
+def allowed(folder, other):
+    if folder == other:
+        return True
+    if folder not in ORDER or other not in ORDER:
+        return False
+    return other in ONLY[folder] if folder in ONLY else ORDER.index(other) < ORDER.index(folder)
+
+
+def circle(edges, first, last):
+    """The shortest way by includes from folder `first` to `last`; None: there is none."""
+    ways, seen = collections.deque([[first]]), {first}
+    while ways:
+        way = ways.popleft()
+        if way[-1] == last:
+            return way
+        for folder in sorted(edges[way[-1]] - seen):
+            seen.add(folder)
+            ways.append(way + [folder])
+    return None
+
+
+def circles(found):
+    """Circles of folders, each closed by an include that is an exception."""
+    edges = collections.defaultdict(set)
+    for path, header in found:
+        edges[os.path.dirname(path)].add(os.path.dirname(header))
+    for folder, other in sorted({(os.path.dirname(path), os.path.dirname(header)) for path, header in EXCEPTIONS}):
+        way = circle(edges, other, folder)
+        if other in edges[folder] and way:
+            yield ' -> '.join([folder] + way)
+
+
+def check_includes(files):
+    found = list(includes(files))
+    wrong = [f'{path} includes {header}' for path, header in found
+             if not allowed(os.path.dirname(path), os.path.dirname(header)) and (path, header) not in EXCEPTIONS]
+    wrong += [f'{path} does not include {header} any more: take it off the exceptions'
+              for path, header in sorted(EXCEPTIONS - set(found))]
+    for way in circles(found):
+        print(f'# circle of folders: {way}')
+    return wrong
+
+
+def check_mirror(files):
+    """The folders of tests/unit are those of what is tested."""
+    folders = {os.path.dirname(path) for path in files}
+    return sorted({f'{path}: there is no {folder}/' for path in files
+                   for folder in [os.path.dirname(path)[len('tests/unit/'):]]
+                   if re.match(r'tests/unit/.+/.*\.[ch]$', path) and folder not in folders})
+
+
+def tracked():
+    for directory in ('agent', 'cni', 'datapath', 'policy', 'tests/unit'):
+        for at, _, names in os.walk(os.path.join(SOURCE, directory)):
+            yield from (os.path.relpath(os.path.join(at, name), SOURCE) for name in names)
+
+
+CHECKS = {
+    'no_folder_includes_one_above_it': check_includes,
+    'unit_tests_stand_in_the_folders_of_what_they_test': check_mirror,
+}
+
+
+def main():
+    failed, files = 0, sorted(tracked())
+    for name, check in CHECKS.items():
+        wrong = check(files)
+        failed += bool(wrong)
+        print(f'not ok {name} - {"; ".join(wrong)}' if wrong else f'ok {name}')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
