@@ -27,7 +27,9 @@ endif
 subdir('programs')
 """
 FILLINGS = 5
-OPENINGS = 5  # where a map's pages lie decides over some percent: each case is prepared anew so many times
+# Where pages of maps and programs lie decides over some percent, and who began second is some percent slower: both sides begin anew so many
+# times, each of them first as often as the other. Even.
+OPENINGS = 6
 RR_SECONDS = "0.2"
 
 
@@ -138,13 +140,14 @@ class Process:
 class Pair:
     """Both sides, asked in turn: old new, new old, ..."""
 
-    def __init__(self, make):
-        self.make, self.turn, self.sides = make, 0, []
+    def __init__(self, make, opening=0):
+        self.make, self.turn, self.sides = make, opening, []
+        self.order = ("new", "old") if opening % 2 else ("old", "new")
 
     def __enter__(self):
         self.sides = []
         try:
-            for side in ("old", "new"):
+            for side in self.order:
                 self.sides.append(self.make(side))
         except BaseException:
             self.close()
@@ -187,8 +190,7 @@ def times_process(tree, quick):
     return make
 
 
-def measured_once(pair, number, opening, rounds, samples):
-    pair.turn = opening  # the side that is prepared first is another one each time
+def measured_once(pair, number, rounds, samples):
     pair.ask(f"open {number}")
     for _ in range(rounds):
         answers = pair.ask("round")
@@ -211,22 +213,24 @@ def times_row(samples):
 
 def compare_programs(tree, rounds, quick, only):
     """A row for each case; one that a side cannot do has "error"."""
-    with Pair(times_process(tree, quick)) as pair:
+    make = times_process(tree, quick)
+    with Pair(make) as pair:
         cases = [(number, case) for number, case in enumerate(pair.ask("cases")["new"]) if only in case["case"]]
-        samples, errors = {number: [] for number, _ in cases}, {}
-        openings = min(OPENINGS, rounds)
-        for opening in range(openings):
+    samples, errors = {number: [] for number, _ in cases}, {}
+    openings = min(OPENINGS, rounds)
+    for opening in range(openings):
+        with Pair(make, opening) as pair:
             for number, case in cases:
                 fills = case["kind"] == "fill"
                 if number in errors or (fills and opening):
                     continue
                 try:
-                    measured_once(pair, number, opening, min(FILLINGS, rounds) if fills else -(-rounds // openings), samples[number])
+                    measured_once(pair, number, min(FILLINGS, rounds) if fills else -(-rounds // openings), samples[number])
                 except Failed as failed:
                     errors[number] = str(failed)
                     say(f"  {case['case']}, {case['flows']} flows: {failed}")
                     pair.again()
-            say(f"  programs: {opening + 1} of {openings}")
+        say(f"  programs: {opening + 1} of {openings}")
     return [{**case, "error": errors[number]} if number in errors else
             {**case, **(fill_row if case["kind"] == "fill" else times_row)(samples[number])} for number, case in cases]
 
@@ -252,7 +256,7 @@ def compare_pods(tree, pairs):
     samples = []
     openings = min(OPENINGS, pairs)
     for opening in range(openings):
-        with Pair(pods_process(tree)) as pair:
+        with Pair(pods_process(tree), opening) as pair:
             samples += [pair.ask(f"rr {RR_SECONDS}") for _ in range(-(-pairs // openings))]
         say(f"  pods: {opening + 1} of {openings}")
     return compared(samples)
