@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <yaml.h>
 
 #include "agent/cli/yaml_scalar.h"
 #include "agent/common/cleanup.h"
+#include "policy/objects/hash.h"
 #include "policy/objects/limits.h"
 #include "policy/objects/objects.h"
 
@@ -189,7 +189,11 @@ static int add_anchor(struct reader *reader, const yaml_char_t *name, struct nod
 	}
 	anchor->node = node;
 	HASH_ADD_KEYPTR(hh, reader->anchors, anchor->name, strlen(anchor->name), anchor);
-	return 0;
+	if (HASH_ADDED(hh, anchor))
+		return 0;
+	free(anchor->name);
+	free(anchor);
+	return no_memory(reader);
 }
 
 static void clear_anchors(struct reader *reader)

@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "agent/dryrun/try_internal.h"
 #include "agent/kernel/counters.h"
+#include "agent/dryrun/try_internal.h"
+#include "policy/objects/hash.h"
 
 #define SLICE_NS    1000000
 #define SECONDS_MAX 86400
@@ -163,6 +164,8 @@ static bool was_seen(struct try *try, const struct flow_key *key)
 		return false;
 	seen->key = *key;
 	HASH_ADD(hh, try->seen, key, sizeof(seen->key), seen);
+	if (!HASH_ADDED(hh, seen))
+		free(seen);
 	return false;
 }
 

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "agent/policy/enforce_internal.h"
+#include "policy/objects/hash.h"
 
 const char *const try_basis_names[] = {
 	[TRY_NOT_ASKED] = "not_asked", [TRY_OPEN] = "open",     [TRY_RULE] = "rule",
@@ -191,7 +191,10 @@ static struct place *need_place(struct try_policy *policy, const struct polder_a
 		return NULL;
 	place->addr = *addr;
 	HASH_ADD(hh, policy->places, addr, sizeof(place->addr), place);
-	return place;
+	if (HASH_ADDED(hh, place))
+		return place;
+	free(place);
+	return NULL;
 }
 
 /* A pod's word counts unless somebody has the address already: a local pod, a node, an earlier object. */

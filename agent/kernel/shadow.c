@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+
+#include "policy/objects/hash.h"
 
 struct element {
 	UT_hash_handle hh;
@@ -19,7 +20,7 @@ struct shadow {
 	struct element *elements;
 };
 
-static struct element *element_new(const struct shadow *s, const void *key, const void *value)
+static struct element *element_add(struct shadow *s, const void *key, const void *value)
 {
 	struct element *e = calloc(1, sizeof(*e) + s->value_at + s->value_size);
 
@@ -27,7 +28,11 @@ static struct element *element_new(const struct shadow *s, const void *key, cons
 		return NULL;
 	memcpy(e->bytes, key, s->key_size);
 	memcpy(e->bytes + s->value_at, value, s->value_size);
-	return e;
+	HASH_ADD_KEYPTR(hh, s->elements, e->bytes, s->key_size, e);
+	if (HASH_ADDED(hh, e))
+		return e;
+	free(e);
+	return NULL;
 }
 
 int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
@@ -47,15 +52,9 @@ int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
 			     .value_at = (info->key_size + 7) & ~7u,
 			     .max_entries = info->max_entries};
 	r = maps_dump(maps, index, &keys, &values, &count);
-	for (i = 0; i < count && r == 0; i++) {
-		struct element *e =
-			element_new(s, (char *)keys + i * s->key_size, (char *)values + i * s->value_size);
-
-		if (e)
-			HASH_ADD_KEYPTR(hh, s->elements, e->bytes, s->key_size, e);
-		else
+	for (i = 0; i < count && r == 0; i++)
+		if (!element_add(s, (char *)keys + i * s->key_size, (char *)values + i * s->value_size))
 			r = -ENOMEM;
-	}
 	free(keys);
 	free(values);
 	if (r < 0) {
@@ -122,16 +121,16 @@ int shadow_put(struct shadow *s, const void *key, const void *value)
 	}
 	if (!shadow_room(s))
 		return -E2BIG;
-	e = element_new(s, key, value);
+	e = element_add(s, key, value);
 	if (!e)
 		return -ENOMEM;
 	r = maps_put(s->maps, s->index, key, value);
 	if (r < 0) {
+		HASH_DEL(s->elements, e);
 		free(e);
 		return r;
 	}
 	e->wanted = true;
-	HASH_ADD_KEYPTR(hh, s->elements, e->bytes, s->key_size, e);
 	return 0;
 }
 

@@ -226,12 +226,16 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 		/* Unless it was another pod's by that number. */
 		pod->written = memcmp(&pod->entry, &pinned, sizeof(pinned)) == 0;
 	}
+	HASH_ADD_KEYPTR(hh, e->pods_by_name, pod->key, strlen(pod->key), pod);
+	if (!HASH_ADDED(hh, pod)) {
+		pod_free(pod);
+		return -ENOMEM;
+	}
 	/* Until its object is found: it may have gone while the agent was away. */
 	pod->object_gone = local->object_seen;
 	held_restore(e, pod);
 	pod->next = e->pods;
 	e->pods = pod;
-	HASH_ADD_KEYPTR(hh, e->pods_by_name, pod->key, strlen(pod->key), pod);
 	return 0;
 }
 

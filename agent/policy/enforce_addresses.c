@@ -129,16 +129,23 @@ static bool is_wanted(struct enforce *e, const struct polder_addr *addr)
 	return name != NULL;
 }
 
-static void name_add(struct enforce *e, const struct polder_addr *addr, const char *namespace, const char *pod)
+/* Who has the address is also what keeps another pod from it: without memory for that the pass fails. */
+static void name_add(struct pass *p, const struct polder_addr *addr, const char *namespace, const char *pod)
 {
 	size_t length = strlen(namespace) + strlen(pod) + 2;
 	struct pod_name *name = calloc(1, sizeof(*name) + length);
 
-	if (!name)
+	if (!name) {
+		p->result = -ENOMEM;
 		return;
+	}
 	name->addr = *addr;
 	snprintf(name->name, length, "%s/%s", namespace, pod);
-	HASH_ADD(hh, e->names, addr, sizeof(name->addr), name);
+	HASH_ADD(hh, p->e->names, addr, sizeof(name->addr), name);
+	if (!HASH_ADDED(hh, name)) {
+		free(name);
+		p->result = -ENOMEM;
+	}
 }
 
 static void names_clear(struct enforce *e)
@@ -261,7 +268,7 @@ static void want_remote_pod(struct pass *p, const struct object *pod, uint32_t i
 					    addr_format(addr, text));
 			continue;
 		}
-		name_add(p->e, addr, pod->namespace, pod->name);
+		name_add(p, addr, pod->namespace, pod->name);
 		want(p, subject, addr, 128, identity, ADDRESS_POD, 0);
 	}
 }
@@ -273,7 +280,7 @@ static void want_local_pod(struct pass *p, const struct enforced_pod *pod)
 
 	snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
 	for (i = 0; i < pod->address_count; i++) {
-		name_add(p->e, &pod->addresses[i], pod->object.namespace, pod->object.name);
+		name_add(p, &pod->addresses[i], pod->object.namespace, pod->object.name);
 		want(p, subject, &pod->addresses[i], 128, pod->identity, ADDRESS_POD | ADDRESS_LOCAL, pod->entry.ifindex);
 	}
 }

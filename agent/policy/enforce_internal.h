@@ -2,13 +2,12 @@
 /* What the files of enforce share. */
 #pragma once
 
-#include <uthash.h>
-
 #include "agent/kernel/shadow.h"
 #include "agent/policy/enforce.h"
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "agent/policy/ruleset_slots.h"
+#include "policy/objects/hash.h"
 
 /* A local pod as the maps know it. */
 struct enforced_pod {

@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "policy/objects/hash.h"
 
 /*
  * Programs add to a rule's own element, each CPU for itself. What the agent adds for flows that are over stands in a second element that no
@@ -23,7 +21,6 @@ struct rule {
 	bool changed; /* `over` is not in the map yet */
 	bool used;
 	bool uncounted; /* the map had no room */
-	bool lost;
 	UT_hash_handle hh;
 };
 
@@ -51,7 +48,7 @@ static struct rule *add(struct rule_counts *c, uint32_t key)
 		return NULL;
 	rule->key = key;
 	HASH_ADD(hh, c->rules, key, sizeof(rule->key), rule);
-	if (!rule->lost)
+	if (HASH_ADDED(hh, rule))
 		return rule;
 	free(rule);
 	return NULL;

@@ -8,9 +8,7 @@
 #include "agent/common/log.h"
 #include "agent/common/ranges.h"
 
-#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "policy/objects/hash.h"
 
 /* A table may have so many cells for each one that says something, and so many more. */
 #define HOLES_PER_CELL 8
@@ -19,7 +17,6 @@
 struct known {
 	uint32_t number;
 	uint32_t slot;
-	bool lost;
 	UT_hash_handle hh;
 };
 
@@ -42,7 +39,7 @@ static int know(struct ruleset_slots *s, uint32_t number, uint32_t slot)
 		return -ENOMEM;
 	*known = (struct known){.number = number, .slot = slot};
 	HASH_ADD(hh, s->known, number, sizeof(known->number), known);
-	if (!known->lost)
+	if (HASH_ADDED(hh, known))
 		return 0;
 	free(known);
 	return -ENOMEM;

@@ -200,6 +200,10 @@ bool claim_take(struct services *s, const struct service_key *key, struct servic
 		c->key = *key;
 		c->owner = owner;
 		HASH_ADD(hh, s->claims, key, sizeof(c->key), c);
+		if (!HASH_ADDED(hh, c)) {
+			free(c);
+			return false;
+		}
 	}
 	c->count++;
 	return true;

@@ -129,7 +129,10 @@ static struct service_work *work_get(struct services *s, const char *namespace, 
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, s->works, w->key, strlen(w->key), w);
-	return w;
+	if (HASH_ADDED(hh, w))
+		return w;
+	work_free(w);
+	return NULL;
 }
 
 static void mark(struct services *s, struct service_work *w)
@@ -200,7 +203,12 @@ static void slice_changed(struct services *s, const struct object *slice, bool d
 			if (owner && (owner->service = strdup(service))) {
 				owner->key = key;
 				HASH_ADD_KEYPTR(hh, s->owners, owner->key, strlen(owner->key), owner);
-				key = NULL;
+				if (HASH_ADDED(hh, owner)) {
+					key = NULL;
+				} else {
+					free(owner->service);
+					free(owner);
+				}
 			} else {
 				free(owner);
 			}

@@ -2,11 +2,10 @@
 /* What the files of services share. */
 #pragma once
 
-#include <uthash.h>
-
 #include "agent/common/ranges.h"
 #include "agent/kernel/shadow.h"
 #include "agent/services/service_endpoints.h"
+#include "policy/objects/hash.h"
 
 /* One address and port of a Service, as it stands in the maps. */
 struct frontend {

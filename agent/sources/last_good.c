@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "agent/common/cleanup.h"
 #include "agent/common/state_file.h"
 #include "policy/objects/digest.h"
+#include "policy/objects/hash.h"
 #include "policy/objects/objects.h"
 
 #define NAME_LENGTH 32 /* hexadecimal digits of the origin's digest */
@@ -78,7 +78,10 @@ static struct copy *need_copy(struct last_good *copies, const char *name)
 		return NULL;
 	snprintf(copy->name, sizeof(copy->name), "%s", name);
 	HASH_ADD_STR(copies->copies, name, copy);
-	return copy;
+	if (HASH_ADDED(hh, copy))
+		return copy;
+	free(copy);
+	return NULL;
 }
 
 static void drop_copy(struct last_good *copies, struct copy *copy)

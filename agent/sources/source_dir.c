@@ -12,12 +12,12 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
 #include "agent/sources/last_good.h"
 #include "agent/sources/source_file.h"
+#include "policy/objects/hash.h"
 
 /* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it back. */
 #define DELETION_MS 30
@@ -195,7 +195,12 @@ static struct watched_file *need_file(struct source_dir *source, const char *nam
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, source->files, file->name, strlen(file->name), file);
-	return file;
+	if (HASH_ADDED(hh, file))
+		return file;
+	free(file->origin);
+	free(file->name);
+	free(file);
+	return NULL;
 }
 
 static void unwatch_target(struct source_dir *source, struct watched_file *file)

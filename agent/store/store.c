@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "agent/common/cleanup.h"
+#include "policy/objects/hash.h"
 
 #define LISTENERS_MAX 8
 
@@ -152,7 +152,11 @@ static struct origin *need_origin(struct store *store, const char *name)
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, store->origins, origin->name, strlen(origin->name), origin);
-	return origin;
+	if (HASH_ADDED(hh, origin))
+		return origin;
+	free(origin->name);
+	free(origin);
+	return NULL;
 }
 
 /* An origin that gives nothing and has no problem is forgotten. */
@@ -244,6 +248,11 @@ static struct entry *need_entry(struct store *store, const struct object *object
 			return NULL;
 		entry->key = TAKE_PTR(key);
 		HASH_ADD_KEYPTR(hh, store->entries, entry->key, strlen(entry->key), entry);
+		if (!HASH_ADDED(hh, entry)) {
+			free(entry->key);
+			free(entry);
+			return NULL;
+		}
 	}
 	larger = reallocarray(entry->candidates, entry->count + 1, sizeof(*larger));
 	if (!larger)

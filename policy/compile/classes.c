@@ -6,15 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM	   1
-#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
-#include <uthash.h>
-
+#include "policy/objects/hash.h"
 #include "policy/objects/limits.h"
 
 struct entry {
 	struct class class; /* first: a class is its entry */
-	bool lost;
 	UT_hash_handle hh;
 	uint64_t bits[];
 };
@@ -69,10 +65,9 @@ int class_of(struct class_table *table, const uint64_t *bits, const struct class
 		return -ENOMEM;
 	memcpy(entry->bits, bits, size);
 	entry->class = (struct class){.bits = entry->bits};
-	entry->lost = false;
 	HASH_ADD_KEYPTR(hh, entries, entry->bits, size, entry);
 	table->by_bits = (struct class *)entries;
-	if (entry->lost) {
+	if (!HASH_ADDED(hh, entry)) {
 		free(entry);
 		return -ENOMEM;
 	}

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
 #include "policy/compile/set.h"
 
 /* A rule set that was made already, by all that it depends on: the policies and, for ingress by
@@ -17,7 +16,6 @@ struct made {
 	size_t key_length;
 	uint32_t ruleset;
 	const struct compiled_selection *isolation;
-	bool lost;
 	UT_hash_handle hh;
 };
 
@@ -243,7 +241,7 @@ static int remember(struct compilation *c, char *key, size_t length, uint32_t ru
 	*entry = (struct made){
 		.key = key, .key_length = length, .ruleset = ruleset, .isolation = isolation};
 	HASH_ADD_KEYPTR(hh, c->made, entry->key, (unsigned int)length, entry);
-	if (!entry->lost)
+	if (HASH_ADDED(hh, entry))
 		return 0;
 	free(key);
 	free(entry);

@@ -5,11 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_nonfatal_oom(entry) ((entry)->used = UINT64_MAX)
 #include "policy/compile/registry.h"
-
-/* Set by uthash_nonfatal_oom(): the entry is not in the table. */
-#define LOST(entry) ((entry)->used == UINT64_MAX)
 
 /* So many rule sets may come before the state has to be written again. */
 #define RULESETS_RESERVED 256
@@ -242,12 +238,12 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 		return -EEXIST;
 	}
 	HASH_ADD_KEYPTR(hh, registry->identities, entry->key, strlen(entry->key), entry);
-	if (LOST(entry)) {
+	if (!HASH_ADDED(hh, entry)) {
 		identity_free(entry);
 		return -ENOMEM;
 	}
 	HASH_ADD(hh_id, registry->identities_by_id, id, sizeof(entry->id), entry);
-	if (LOST(entry)) {
+	if (!HASH_ADDED(hh_id, entry)) {
 		HASH_DEL(registry->identities, entry);
 		identity_free(entry);
 		return -ENOMEM;
@@ -303,12 +299,12 @@ int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const ui
 	entry->id = id;
 	memcpy(entry->digest, digest, sizeof(entry->digest));
 	HASH_ADD(hh, registry->rulesets, digest, sizeof(entry->digest), entry);
-	if (LOST(entry)) {
+	if (!HASH_ADDED(hh, entry)) {
 		free(entry);
 		return -ENOMEM;
 	}
 	HASH_ADD(hh_id, registry->rulesets_by_id, id, sizeof(entry->id), entry);
-	if (LOST(entry)) {
+	if (!HASH_ADDED(hh_id, entry)) {
 		HASH_DEL(registry->rulesets, entry);
 		free(entry);
 		return -ENOMEM;
@@ -407,12 +403,12 @@ int registry_add_rule(struct policy_registry *registry, uint32_t number, const c
 		return -EEXIST;
 	}
 	HASH_ADD_KEYPTR(hh, registry->rules, entry->key, strlen(entry->key), entry);
-	if (LOST(entry)) {
+	if (!HASH_ADDED(hh, entry)) {
 		rule_free(entry);
 		return -ENOMEM;
 	}
 	HASH_ADD(hh_number, registry->rules_by_number, number, sizeof(entry->number), entry);
-	if (LOST(entry)) {
+	if (!HASH_ADDED(hh_number, entry)) {
 		HASH_DEL(registry->rules, entry);
 		rule_free(entry);
 		return -ENOMEM;

@@ -2,10 +2,8 @@
 /* The registry from within: entries and how the compiler finds or makes them. */
 #pragma once
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "policy/compile/compile.h"
+#include "policy/objects/hash.h"
 
 struct registry_identity {
 	uint32_t id;

@@ -87,6 +87,11 @@ int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply
 		sum->number = rule->number;
 		sum->packets = rule_counts_get(counts, rule->number).packets;
 		HASH_ADD(hh, sums, number, sizeof(sum->number), sum);
+		if (!HASH_ADDED(hh, sum)) {
+			free(sum);
+			r = -ENOMEM;
+			break;
+		}
 	}
 	if (sums)
 		flows_list(trial_flows(h->trial), 0, visit_flow, sums);
