@@ -85,11 +85,12 @@ static bool holds(const struct object *const *list, size_t count, const struct o
 	return false;
 }
 
-/* A kind's list with the changes. `*list` is replaced by a larger array. 0 or -ENOMEM. */
-static int overlay_kind(const struct try_changes *changes, enum object_kind kind, const struct object ***list,
-			size_t *count)
+/* A kind's list with the changes: an array of the input's own takes the place of `*list`. 0 or -ENOMEM. */
+static int overlay_kind(const struct try_changes *changes, enum object_kind kind, struct enforce_input *in,
+			const struct object *const **list, size_t *count)
 {
-	const struct object **old = *list, **all;
+	const struct object *const *old = *list;
+	const struct object **all;
 	size_t kept = 0, i;
 
 	all = calloc(*count + changes->objects.count + 1, sizeof(*all));
@@ -104,7 +105,7 @@ static int overlay_kind(const struct try_changes *changes, enum object_kind kind
 	for (i = 0; i < changes->objects.count; i++)
 		if (changes->objects.objects[i]->kind == kind && !holds(all, kept, changes->objects.objects[i]))
 			all[kept++] = changes->objects.objects[i];
-	free(old);
+	in->overlaid[kind] = all;
 	*list = all;
 	*count = kept;
 	return 0;
@@ -152,22 +153,17 @@ static int overlay_pods(const struct try_changes *changes, struct enforce_input 
 
 static int overlay(const struct try_changes *changes, struct enforce_input *in)
 {
-	int r = overlay_kind(changes, OBJECT_NAMESPACE, &in->namespaces, &in->input.namespace_count);
+	struct policy_input *input = &in->input;
+	int r = overlay_kind(changes, OBJECT_NAMESPACE, in, &input->namespaces, &input->namespace_count);
 
 	if (r == 0)
-		r = overlay_kind(changes, OBJECT_NODE, &in->nodes, &in->input.node_count);
+		r = overlay_kind(changes, OBJECT_NODE, in, &input->nodes, &input->node_count);
 	if (r == 0)
-		r = overlay_kind(changes, OBJECT_NETWORK_POLICY, &in->policies, &in->input.policy_count);
+		r = overlay_kind(changes, OBJECT_NETWORK_POLICY, in, &input->policies, &input->policy_count);
 	if (r == 0)
-		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, &in->cluster_policies,
-				 &in->input.cluster_policy_count);
-	if (r == 0)
-		r = overlay_pods(changes, in);
-	in->input.namespaces = in->namespaces;
-	in->input.nodes = in->nodes;
-	in->input.policies = in->policies;
-	in->input.cluster_policies = in->cluster_policies;
-	return r;
+		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, in, &input->cluster_policies,
+				 &input->cluster_policy_count);
+	return r < 0 ? r : overlay_pods(changes, in);
 }
 
 /* ---------------------------------------------------------------- addresses */
@@ -231,8 +227,8 @@ static bool is_nodes(const struct enforce *e, const struct enforce_input *in, co
 		if (memcmp(&e->node->addresses[i].addr, addr, sizeof(*addr)) == 0)
 			return true;
 	for (size_t i = 0; i < in->input.node_count; i++)
-		for (size_t j = 0; j < in->nodes[i]->node.address_count; j++)
-			if (memcmp(&in->nodes[i]->node.addresses[j], addr, sizeof(*addr)) == 0)
+		for (size_t j = 0; j < in->input.nodes[i]->node.address_count; j++)
+			if (memcmp(&in->input.nodes[i]->node.addresses[j], addr, sizeof(*addr)) == 0)
 				return true;
 	return false;
 }
@@ -292,8 +288,8 @@ static int make_space(const struct enforce *e, const struct enforce_input *in,
 	size_t ranges = 2, nodes = e->node->address_count;
 
 	for (size_t i = 0; i < in->input.node_count; i++) {
-		ranges += in->nodes[i]->node.pod_range_count;
-		nodes += in->nodes[i]->node.address_count;
+		ranges += in->input.nodes[i]->node.pod_range_count;
+		nodes += in->input.nodes[i]->node.address_count;
 	}
 	ret->ranges = calloc(ranges, sizeof(*ret->ranges));
 	ret->nodes = calloc(nodes + 1, sizeof(*ret->nodes));
@@ -305,7 +301,7 @@ static int make_space(const struct enforce *e, const struct enforce_input *in,
 	for (size_t i = 0; i < e->node->address_count; i++)
 		ret->nodes[ret->node_count++] = e->node->addresses[i].addr;
 	for (size_t i = 0; i < in->input.node_count; i++)
-		add_node_space(ret, &in->nodes[i]->node);
+		add_node_space(ret, &in->input.nodes[i]->node);
 	return 0;
 }
 

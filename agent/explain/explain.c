@@ -37,8 +37,6 @@ static void explain_clear(struct explain *explain)
 		free(explain->paths[i].held[EXPLAIN_INGRESS]);
 	}
 	free(explain->paths);
-	free(explain->namespaces);
-	free(explain->nodes);
 	free(explain->policies);
 	json_decref(explain->flows);
 }

@@ -84,7 +84,7 @@ struct explain {
 	size_t chosen;   /* the path that stands for all */
 	bool tried;      /* the program was run with the Service's address */
 	unsigned int reason; /* enum polder_reason: the Service has nothing to lead to; 0: it has, or it is none */
-	const struct object **namespaces, **nodes, **policies; /* arrays are owned */
+	const struct object **policies; /* the array is owned */
 	struct evaluate_objects objects;
 	struct test_run *run; /* borrowed: a private world's; NULL: the node's programs are run, apart from its traffic */
 	int run_error;        /* -errno: those are not loaded */

@@ -11,26 +11,23 @@
 int explain_gather(struct explain *explain)
 {
 	const struct store *store = explain->sources->store;
-	const struct object **cluster = NULL, **all;
+	struct evaluate_objects *objects = &explain->objects;
+	const struct object *const *policies, *const *cluster;
 	size_t count, more;
 
-	explain->objects.namespace_count = store_list(store, OBJECT_NAMESPACE, &explain->namespaces);
-	explain->objects.node_count = store_list(store, OBJECT_NODE, &explain->nodes);
-	count = store_list(store, OBJECT_NETWORK_POLICY, &explain->policies);
-	more = store_list(store, OBJECT_CLUSTER_NETWORK_POLICY, &cluster);
-	all = reallocarray(explain->policies, count + more + 1, sizeof(*all));
-	if (!all) {
-		free(cluster);
+	objects->namespaces = store_objects(store, OBJECT_NAMESPACE, &objects->namespace_count);
+	objects->nodes = store_objects(store, OBJECT_NODE, &objects->node_count);
+	policies = store_objects(store, OBJECT_NETWORK_POLICY, &count);
+	cluster = store_objects(store, OBJECT_CLUSTER_NETWORK_POLICY, &more);
+	explain->policies = calloc(count + more + 1, sizeof(*explain->policies));
+	if (!explain->policies)
 		return -ENOMEM;
-	}
-	if (more)
-		memcpy(all + count, cluster, more * sizeof(*all));
-	free(cluster);
-	explain->policies = all;
-	explain->objects.namespaces = explain->namespaces;
-	explain->objects.nodes = explain->nodes;
-	explain->objects.policies = all;
-	explain->objects.policy_count = count + more;
+	for (size_t i = 0; i < count; i++)
+		explain->policies[i] = policies[i];
+	for (size_t i = 0; i < more; i++)
+		explain->policies[count + i] = cluster[i];
+	objects->policies = explain->policies;
+	objects->policy_count = count + more;
 	return 0;
 }
 
@@ -42,7 +39,7 @@ void explain_policy_name(const struct object *policy, char *buffer, size_t size)
 static bool is_pod_range(const struct explain *explain, const struct polder_addr *addr)
 {
 	for (size_t i = 0; i < explain->objects.node_count; i++) {
-		const struct node_object *node = &explain->nodes[i]->node;
+		const struct node_object *node = &explain->objects.nodes[i]->node;
 
 		for (size_t j = 0; j < node->pod_range_count; j++)
 			if (prefix_contains(&node->pod_ranges[j], addr))

@@ -32,9 +32,9 @@ static void candidate_add(struct candidates *c, const struct object *policy)
 
 static void find_everywhere(const struct store *store, const char *name, struct candidates *c)
 {
-	CLEANUP(cleanup_free) const struct object **list = NULL;
 	const struct object *cluster = store_get(store, OBJECT_CLUSTER_NETWORK_POLICY, "", name);
-	size_t count = store_list(store, OBJECT_NETWORK_POLICY, &list);
+	size_t count;
+	const struct object *const *list = store_objects(store, OBJECT_NETWORK_POLICY, &count);
 
 	if (cluster)
 		candidate_add(c, cluster);
@@ -283,14 +283,12 @@ static void answer(struct control_request *request, const json_t *args, const st
 {
 	const char *name = json_string_value(json_object_get(args, "name"));
 	const struct object *policy = find_policy(request, sources->store, name);
-	CLEANUP(cleanup_free) const struct object **namespaces = NULL;
 	struct evaluate_objects objects = {};
 	struct tally tally = {};
 
 	if (!policy)
 		return;
-	objects.namespace_count = store_list(sources->store, OBJECT_NAMESPACE, &namespaces);
-	objects.namespaces = namespaces;
+	objects.namespaces = store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
 	if (tally_make(sources, policy, &tally) < 0)
 		show_reply(request, NULL);
 	else

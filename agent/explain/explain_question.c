@@ -97,8 +97,8 @@ static void end_set_object(const struct explain *explain, const struct object *p
 
 static const char *node_of_address(const struct explain *explain, const struct polder_addr *addr)
 {
-	CLEANUP(cleanup_free) const struct object **nodes = NULL;
-	size_t count = store_list(explain->sources->store, OBJECT_NODE, &nodes);
+	size_t count;
+	const struct object *const *nodes = store_objects(explain->sources->store, OBJECT_NODE, &count);
 
 	for (size_t i = 0; i < count; i++)
 		for (size_t j = 0; j < nodes[i]->node.address_count; j++)

@@ -120,8 +120,8 @@ static int want_node(struct node_routes *r, const struct object *other, const st
 int node_routes_apply(struct node_routes *r, const struct store *store, const struct config *config,
 		      const struct node *node, struct netlink *nl)
 {
-	const struct object **nodes;
-	size_t count = store_list(store, OBJECT_NODE, &nodes), i, kept = 0;
+	size_t count, i, kept = 0;
+	const struct object *const *nodes = store_objects(store, OBJECT_NODE, &count);
 	int first = 0, result;
 
 	for (i = 0; i < r->count; i++)
@@ -132,7 +132,6 @@ int node_routes_apply(struct node_routes *r, const struct store *store, const st
 		result = want_node(r, nodes[i], node, nl);
 		first = first ? first : result;
 	}
-	free(nodes);
 	for (i = 0; i < r->count; i++) {
 		if (r->items[i].wanted)
 			r->items[kept++] = r->items[i];

@@ -663,47 +663,41 @@ bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local
 	return true;
 }
 
-size_t enforce_service_pods(const char *namespace, const struct service_pod **ret, void *data)
+static struct service_pod service_pod_of(const struct object *object, const struct polder_addr *addresses, size_t count)
+{
+	return (struct service_pod){
+		.namespace = object->namespace,
+		.labels = &object->labels,
+		.object = object,
+		.addresses = addresses,
+		.address_count = count,
+	};
+}
+
+int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data)
 {
 	struct enforce *e = data;
-	const struct object **objects;
+	size_t known, locals = 0, count = 0, i;
+	const struct object *const *objects = store_objects_in(e->store, OBJECT_POD, namespace, &known);
+	struct service_pod *pods;
 	struct enforced_pod *pod;
-	size_t known, count = 0, i;
 
-	known = store_list(e->store, OBJECT_POD, &objects);
 	for (pod = e->pods; pod; pod = pod->next)
-		known++;
-	free(e->service_pods);
-	e->service_pods = calloc(known + 1, sizeof(*e->service_pods));
-	if (!e->service_pods) {
-		free(objects);
-		return 0;
-	}
-	for (pod = e->pods; pod; pod = pod->next) {
-		const struct object *object = pod_object_of(e, pod);
-
+		locals += strcmp(pod->object.namespace, namespace) == 0;
+	pods = calloc(locals + known + 1, sizeof(*pods));
+	if (!pods)
+		return -ENOMEM;
+	for (pod = e->pods; pod; pod = pod->next)
 		if (strcmp(pod->object.namespace, namespace) == 0)
-			e->service_pods[count++] = (struct service_pod){
-				.namespace = pod->object.namespace,
-				.labels = &object->labels,
-				.object = object,
-				.addresses = pod->addresses,
-				.address_count = pod->address_count,
-			};
-	}
-	known = store_count(e->store, OBJECT_POD);
+			pods[count++] = service_pod_of(pod_object_of(e, pod), pod->addresses, pod->address_count);
 	for (i = 0; i < known; i++)
-		if (strcmp(objects[i]->namespace, namespace) == 0 && !pod_is_local(e, objects[i]))
-			e->service_pods[count++] = (struct service_pod){
-				.namespace = objects[i]->namespace,
-				.labels = &objects[i]->labels,
-				.object = objects[i],
-				.addresses = objects[i]->pod.addresses,
-				.address_count = objects[i]->pod.address_count,
-			};
-	free(objects);
-	*ret = e->service_pods;
-	return count;
+		if (!pod_is_local(e, objects[i]))
+			pods[count++] = service_pod_of(objects[i], objects[i]->pod.addresses, objects[i]->pod.address_count);
+	free(e->service_pods);
+	e->service_pods = pods;
+	*ret = pods;
+	*ret_count = count;
+	return 0;
 }
 
 const struct object *enforce_pod_object(const struct enforce *e, const struct local_pod *local)

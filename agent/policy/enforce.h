@@ -53,8 +53,8 @@ bool enforce_switched(const struct enforce *enforce);
 const char *enforce_pod_refused(const struct enforce *enforce, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
-/* For Services with a selector. */
-size_t enforce_service_pods(const char *namespace, const struct service_pod **ret, void *enforce);
+/* For Services with a selector, see service_pods. 0 or -ENOMEM. */
+int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *enforce);
 
 /* For showing. */
 const struct compiled_policy *enforce_policy(const struct enforce *enforce);

@@ -228,8 +228,8 @@ static void want_nodes(struct pass *p)
 {
 	const struct config *config = p->e->config;
 	const struct node *node = p->e->node;
-	const struct object **nodes;
-	size_t count = store_list(p->e->store, OBJECT_NODE, &nodes), i;
+	size_t count, i;
+	const struct object *const *nodes = store_objects(p->e->store, OBJECT_NODE, &count);
 
 	want_prefix(p, "this node", &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
 	want_prefix(p, "this node", &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE | ADDRESS_LOCAL);
@@ -246,7 +246,6 @@ static void want_nodes(struct pass *p)
 	for (i = 0; i < count; i++)
 		if (strcmp(nodes[i]->name, config->node_name) != 0)
 			want_other_node(p, nodes[i]);
-	free(nodes);
 }
 
 /* Pods of other nodes. An address that a node or a local pod has, or another object had before, keeps its owner. */

@@ -139,9 +139,9 @@ static int gather_deleted(const struct enforce *e, struct enforce_input *in)
 static int gather_pods(const struct enforce *e, struct enforce_input *in)
 {
 	size_t known, locals = 0, n = 0, i;
+	const struct object *const *objects = store_objects(e->store, OBJECT_POD, &known);
 	struct enforced_pod *pod;
 
-	known = store_list(e->store, OBJECT_POD, &in->objects);
 	for (pod = e->pods; pod; pod = pod->next)
 		locals++;
 	in->pods = calloc(known + locals + 1, sizeof(*in->pods));
@@ -157,8 +157,8 @@ static int gather_pods(const struct enforce *e, struct enforce_input *in)
 		in->pods[n++] = pod_object_of(e, pod);
 	}
 	for (i = 0; i < known; i++)
-		if (!pod_is_local(e, in->objects[i]) || in->objects[i]->pod.host_network)
-			in->pods[n++] = in->objects[i];
+		if (!pod_is_local(e, objects[i]) || objects[i]->pod.host_network)
+			in->pods[n++] = objects[i];
 	in->input.pods = in->pods;
 	in->input.subject = in->subject;
 	in->input.terminating = in->terminating;
@@ -170,28 +170,21 @@ static int gather_pods(const struct enforce *e, struct enforce_input *in)
 
 int enforce_gather(const struct enforce *e, struct enforce_input *in)
 {
+	struct policy_input *input = &in->input;
 	int r;
 
-	in->input.namespace_count = store_list(e->store, OBJECT_NAMESPACE, &in->namespaces);
-	in->input.policy_count = store_list(e->store, OBJECT_NETWORK_POLICY, &in->policies);
-	in->input.cluster_policy_count =
-		store_list(e->store, OBJECT_CLUSTER_NETWORK_POLICY, &in->cluster_policies);
-	in->input.node_count = store_list(e->store, OBJECT_NODE, &in->nodes);
-	in->input.namespaces = in->namespaces;
-	in->input.nodes = in->nodes;
-	in->input.policies = in->policies;
-	in->input.cluster_policies = in->cluster_policies;
+	input->namespaces = store_objects(e->store, OBJECT_NAMESPACE, &input->namespace_count);
+	input->policies = store_objects(e->store, OBJECT_NETWORK_POLICY, &input->policy_count);
+	input->cluster_policies = store_objects(e->store, OBJECT_CLUSTER_NETWORK_POLICY, &input->cluster_policy_count);
+	input->nodes = store_objects(e->store, OBJECT_NODE, &input->node_count);
 	r = gather_deleted(e, in);
 	return r < 0 ? r : gather_pods(e, in);
 }
 
 void enforce_input_clear(struct enforce_input *in)
 {
-	free(in->namespaces);
-	free(in->nodes);
-	free(in->policies);
-	free(in->cluster_policies);
-	free(in->objects);
+	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		free(in->overlaid[kind]);
 	free(in->pods);
 	free(in->subject);
 	free(in->terminating);

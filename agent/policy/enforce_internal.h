@@ -98,7 +98,8 @@ struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subje
 /* enforce_input.c: everything the compiler reads. Local pods come first, in the order of e->pods. */
 struct enforce_input {
 	struct policy_input input;
-	const struct object **namespaces, **nodes, **policies, **cluster_policies, **objects, **pods, **deleted;
+	const struct object **pods, **deleted; /* the other lists are the store's, */
+	const struct object **overlaid[OBJECT_KIND_COUNT]; /* unless a dry run has put its own in their place */
 	struct pod_addresses *addresses;
 	bool *subject;
 	uint64_t *terminating, *deleted_in_pass;

@@ -200,12 +200,11 @@ int trial_put_store(struct trial *t, const struct store *store)
 	int r = 0;
 
 	for (kind = 0; kind < OBJECT_KIND_COUNT && r == 0; kind++) {
-		const struct object **objects = NULL;
-		size_t count = store_list(store, kind, &objects), i;
+		size_t count, i;
+		const struct object *const *objects = store_objects(store, kind, &count);
 
 		for (i = 0; i < count && r == 0; i++)
 			r = trial_put(t, object_share(objects[i]));
-		free(objects);
 	}
 	return r;
 }

@@ -386,7 +386,7 @@ static int apply_service(struct services *s, struct service_work *w, const struc
 	int r = 0;
 
 	if (!slice_count && service->service.has_selector)
-		pod_count = s->pods(w->namespace, &pods, s->pods_data);
+		r = s->pods(w->namespace, &pods, &pod_count, s->pods_data);
 	for (i = 0; i < service->service.cluster_ip_count && r == 0; i++) {
 		const struct polder_addr *addr = &service->service.cluster_ips[i];
 

@@ -15,8 +15,8 @@ struct service_pod {
 	const struct polder_addr *addresses;
 	size_t address_count;
 };
-/* Gives all pods of a namespace in a stable order; returns their number. The array is the callback's, until its next call. */
-typedef size_t (*service_pods)(const char *namespace, const struct service_pod **ret, void *data);
+/* Gives all pods of a namespace in a stable order. The array is the callback's, until its next call. 0 or -ENOMEM. */
+typedef int (*service_pods)(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data);
 
 int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret);
 void services_close(struct services *services);

@@ -150,11 +150,10 @@ void show_services(struct control_request *request, const json_t *args, int netn
 
 static size_t selected_pods(const struct show_sources *sources, const struct object *policy)
 {
-	CLEANUP(cleanup_free) const struct object **spaces = NULL;
-	struct evaluate_objects objects = {.namespace_count = store_list(sources->store, OBJECT_NAMESPACE, &spaces)};
+	struct evaluate_objects objects = {};
 	size_t count = 0;
 
-	objects.namespaces = spaces;
+	objects.namespaces = store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		const struct local_pod *local = pods_at(sources->pods, i);
 		const struct object pod = {
@@ -192,8 +191,8 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 
 static void add_policies(const struct show_sources *sources, enum object_kind kind, json_t *list)
 {
-	CLEANUP(cleanup_free) const struct object **objects = NULL;
-	size_t count = store_list(sources->store, kind, &objects);
+	size_t count;
+	const struct object *const *objects = store_objects(sources->store, kind, &count);
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, policy_document(sources, objects[i]));

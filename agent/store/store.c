@@ -10,6 +10,7 @@
 
 #include "agent/common/cleanup.h"
 #include "policy/objects/hash.h"
+#include "policy/objects/limits.h"
 
 #define LISTENERS_MAX 8
 
@@ -41,8 +42,15 @@ struct origin {
 /* Entries of a kind in the order of namespace and name; sorted when somebody asks. */
 struct index {
 	struct entry **entries;
+	const struct object **objects; /* what counts of each entry, as readers see it */
 	size_t count, size;
 	bool sorted;
+	bool listed; /* `objects` is as `entries` */
+};
+
+/* Longer than what any object may have: a name that does not fit is no object's. */
+struct key {
+	char text[16 + LIMIT_NAMESPACE + LIMIT_NAME];
 };
 
 struct store {
@@ -79,6 +87,12 @@ static void origin_free(struct store *store, struct origin *origin)
 	free(origin);
 }
 
+static void free_index(struct index *index)
+{
+	free(index->entries);
+	free(index->objects);
+}
+
 void store_free(struct store *store)
 {
 	struct origin *origin, *next_origin;
@@ -94,7 +108,7 @@ void store_free(struct store *store)
 	HASH_ITER (hh, store->origins, origin, next_origin)
 		origin_free(store, origin);
 	for (size_t i = 0; i < OBJECT_KIND_COUNT; i++)
-		free(store->kinds[i].entries);
+		free_index(&store->kinds[i]);
 	free(store);
 }
 
@@ -113,19 +127,23 @@ static void notify(struct store *store, const struct object *object, bool delete
 }
 
 /* The separator sorts before every character that a name may have, so keys sort as namespace and
- * name. NULL: no memory. */
-static char *make_key(enum object_kind kind, const char *namespace, const char *name)
+ * name. False: too long. */
+static bool make_key(enum object_kind kind, const char *namespace, const char *name, struct key *ret)
 {
-	char *key;
+	int length = snprintf(ret->text, sizeof(ret->text), "%u\001%s\001%s", kind, namespace, name);
 
-	return asprintf(&key, "%u\001%s\001%s", kind, namespace, name) < 0 ? NULL : key;
+	return length >= 0 && (size_t)length < sizeof(ret->text);
 }
 
-static struct entry *find_entry(const struct store *store, const char *key)
+static struct entry *find_entry(const struct store *store, enum object_kind kind,
+				const char *namespace, const char *name)
 {
 	struct entry *entry;
+	struct key key;
 
-	HASH_FIND_STR(store->entries, key, entry);
+	if (!make_key(kind, namespace, name, &key))
+		return NULL;
+	HASH_FIND_STR(store->entries, key.text, entry);
 	return entry;
 }
 
@@ -175,24 +193,32 @@ static int compare_entries(const void *a, const void *b)
 
 static void index_sort(struct index *index)
 {
-	if (!index->sorted && index->count > 0)
+	if (index->sorted)
+		return;
+	if (index->count > 0)
 		qsort(index->entries, index->count, sizeof(struct entry *), compare_entries);
 	index->sorted = true;
+	index->listed = false;
 }
 
 static int index_reserve(struct index *index, size_t more)
 {
 	size_t size = index->size ? index->size : 16;
-	struct entry **larger;
+	const struct object **objects;
+	struct entry **entries;
 
 	while (size < index->count + more)
 		size *= 2;
 	if (size == index->size)
 		return 0;
-	larger = reallocarray(index->entries, size, sizeof(struct entry *));
-	if (!larger)
+	entries = reallocarray(index->entries, size, sizeof(struct entry *));
+	if (!entries)
 		return -ENOMEM;
-	index->entries = larger;
+	index->entries = entries;
+	objects = reallocarray(index->objects, size, sizeof(struct object *));
+	if (!objects)
+		return -ENOMEM;
+	index->objects = objects;
 	index->size = size;
 	return 0;
 }
@@ -204,6 +230,7 @@ static void index_add(struct index *index, struct entry *entry)
 		index->count == 0 ||
 		(index->sorted && compare_entries(&index->entries[index->count - 1], &entry) < 0);
 	index->count++;
+	index->listed = false;
 }
 
 static void index_remove(struct index *index, struct entry *entry)
@@ -214,6 +241,7 @@ static void index_remove(struct index *index, struct entry *entry)
 	found = bsearch(&entry, index->entries, index->count, sizeof(struct entry *),
 			compare_entries);
 	assert(found);
+	index->listed = false;
 	index->count--;
 	memmove(found, found + 1,
 		(size_t)(index->entries + index->count - found) * sizeof(struct entry *));
@@ -235,18 +263,21 @@ static struct candidate *find_candidate(const struct entry *entry, const struct 
  * candidates is nothing to a reader. */
 static struct entry *need_entry(struct store *store, const struct object *object)
 {
-	CLEANUP(cleanup_free) char *key = make_key(object->kind, object->namespace, object->name);
+	struct entry *entry = find_entry(store, object->kind, object->namespace, object->name);
 	struct candidate *larger;
-	struct entry *entry;
+	struct key key;
 
-	if (!key)
-		return NULL;
-	entry = find_entry(store, key);
 	if (!entry) {
-		entry = calloc(1, sizeof(*entry));
+		entry = make_key(object->kind, object->namespace, object->name, &key)
+				? calloc(1, sizeof(*entry))
+				: NULL;
 		if (!entry)
 			return NULL;
-		entry->key = TAKE_PTR(key);
+		entry->key = strdup(key.text);
+		if (!entry->key) {
+			free(entry);
+			return NULL;
+		}
 		HASH_ADD_KEYPTR(hh, store->entries, entry->key, strlen(entry->key), entry);
 		if (!HASH_ADDED(hh, entry)) {
 			free(entry->key);
@@ -360,6 +391,7 @@ static void settle(struct store *store, struct entry *entry, const struct object
 	struct object *now = entry->candidates[0].object;
 
 	if (now != before) {
+		store->kinds[now->kind].listed = false;
 		if (before && object_equal(before, now)) {
 			struct object *old = keep;
 
@@ -462,8 +494,7 @@ int store_replace(struct store *store, const char *origin_name, struct object_li
 const struct object *store_get(const struct store *store, enum object_kind kind,
 			       const char *namespace, const char *name)
 {
-	CLEANUP(cleanup_free) char *key = make_key(kind, namespace, name);
-	const struct entry *entry = key ? find_entry(store, key) : NULL;
+	const struct entry *entry = find_entry(store, kind, namespace, name);
 
 	return entry && entry->count > 0 ? entry->candidates[0].object : NULL;
 }
@@ -471,25 +502,57 @@ const struct object *store_get(const struct store *store, enum object_kind kind,
 const char *store_origin(const struct store *store, enum object_kind kind, const char *namespace,
 			 const char *name)
 {
-	CLEANUP(cleanup_free) char *key = make_key(kind, namespace, name);
-	const struct entry *entry = key ? find_entry(store, key) : NULL;
+	const struct entry *entry = find_entry(store, kind, namespace, name);
 
 	return entry && entry->count > 0 ? entry->candidates[0].origin->name : NULL;
 }
 
-size_t store_list(const struct store *store, enum object_kind kind, const struct object ***ret)
+const struct object *const *store_objects(const struct store *store, enum object_kind kind,
+					  size_t *ret_count)
 {
+	static const struct object *const none[1];
 	/* Sorting changes nothing that a caller can see. */
 	struct index *index = (struct index *)&store->kinds[kind];
-	const struct object **objects = calloc(index->count + 1, sizeof(*objects));
 
-	*ret = objects;
-	if (!objects)
-		return 0;
+	*ret_count = index->count;
+	if (index->count == 0)
+		return none;
 	index_sort(index);
-	for (size_t i = 0; i < index->count; i++)
-		objects[i] = index->entries[i]->candidates[0].object;
-	return index->count;
+	for (size_t i = 0; i < index->count && !index->listed; i++)
+		index->objects[i] = index->entries[i]->candidates[0].object;
+	index->listed = true;
+	return index->objects;
+}
+
+/* The first object whose namespace is this one (`after`: comes after it), or the end. */
+static size_t find_namespace(const struct object *const *objects, size_t count,
+			     const char *namespace, bool after)
+{
+	size_t first = 0;
+
+	while (count > 0) {
+		size_t half = count / 2;
+		int order = strcmp(objects[first + half]->namespace, namespace);
+
+		if (order < 0 || (order == 0 && after)) {
+			first += half + 1;
+			count -= half + 1;
+		} else {
+			count = half;
+		}
+	}
+	return first;
+}
+
+const struct object *const *store_objects_in(const struct store *store, enum object_kind kind,
+					     const char *namespace, size_t *ret_count)
+{
+	size_t count, first;
+	const struct object *const *objects = store_objects(store, kind, &count);
+
+	first = find_namespace(objects, count, namespace, false);
+	*ret_count = find_namespace(objects, count, namespace, true) - first;
+	return objects + first;
 }
 
 size_t store_count(const struct store *store, enum object_kind kind)

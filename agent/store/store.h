@@ -31,8 +31,14 @@ const struct object *store_get(const struct store *store, enum object_kind kind,
 			       const char *namespace, const char *name);
 /* The origin whose object of this name counts, or NULL. The string belongs to the store. */
 const char *store_origin(const struct store *store, enum object_kind kind, const char *namespace, const char *name);
-/* Objects of a kind in the order of namespace and name. The array belongs to the caller (free()); its elements to the store. */
-size_t store_list(const struct store *store, enum object_kind kind, const struct object ***ret);
+/*
+ * Objects of a kind in the order of namespace and name. Array and objects belong to the store and are valid until it changes. Nothing is
+ * allocated: no objects means that there are none. Not NULL.
+ */
+const struct object *const *store_objects(const struct store *store, enum object_kind kind, size_t *ret_count);
+/* The same, of one namespace alone. */
+const struct object *const *store_objects_in(const struct store *store, enum object_kind kind, const char *namespace,
+					     size_t *ret_count);
 size_t store_count(const struct store *store, enum object_kind kind);
 
 /* One line for each object that does not count because another origin gives it too. */

@@ -17,8 +17,9 @@ struct world {
 	struct services *services;
 };
 
-static size_t no_pods(const char *namespace, const struct service_pod **ret, void *data)
+static int no_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data)
 {
+	*ret_count = 0;
 	return 0;
 }
 

@@ -148,7 +148,7 @@ static void lists_in_order_of_namespace_and_name(void)
 	static const char *const expected[] = {"a/z", "a-b/a", "a-b/b", "b/a"};
 	struct heard heard;
 	struct store *store = make_store(&heard);
-	const struct object **pods = NULL;
+	const struct object *const *pods;
 	char name[64];
 	size_t count;
 
@@ -156,13 +156,79 @@ static void lists_in_order_of_namespace_and_name(void)
 	put(store, "2", "[" POD("a-b", "b", "10.0.0.2") "," POD("a-b", "a", "10.0.0.3") "]");
 	put(store, "3", "[" POD("a", "gone", "10.0.0.4") "," POD("a", "z", "10.0.0.5") "]");
 	put(store, "3", POD("a", "z", "10.0.0.5"));
-	count = store_list(store, OBJECT_POD, &pods);
+	pods = store_objects(store, OBJECT_POD, &count);
 	CU_ASSERT_FATAL(count == 4);
 	for (size_t i = 0; i < count; i++) {
 		snprintf(name, sizeof(name), "%s/%s", pods[i]->namespace, pods[i]->name);
 		CU_ASSERT(strcmp(name, expected[i]) == 0);
 	}
-	free(pods);
+	store_free(store);
+}
+
+/* The array follows what counts: a change, another origin's object, a deletion. */
+static void list_is_of_what_counts(void)
+{
+	struct heard heard;
+	struct store *store = make_store(&heard);
+	const struct object *const *spaces;
+	size_t count;
+
+	spaces = store_objects(store, OBJECT_NAMESPACE, &count);
+	CU_ASSERT(spaces != NULL && count == 0);
+	put(store, "b", "[" NAMESPACE("one", "1") "," NAMESPACE("two", "1") "]");
+	spaces = store_objects(store, OBJECT_NAMESPACE, &count);
+	CU_ASSERT_FATAL(count == 2);
+	CU_ASSERT(spaces[0] == store_get(store, OBJECT_NAMESPACE, "", "one"));
+	CU_ASSERT(spaces == store_objects(store, OBJECT_NAMESPACE, &count));
+	put(store, "a", NAMESPACE("one", "2"));
+	spaces = store_objects(store, OBJECT_NAMESPACE, &count);
+	CU_ASSERT_FATAL(count == 2);
+	CU_ASSERT(strcmp(labels_get(&spaces[0]->labels, "l"), "2") == 0);
+	CU_ASSERT(spaces[1] == store_get(store, OBJECT_NAMESPACE, "", "two"));
+	put(store, "b", "[]");
+	spaces = store_objects(store, OBJECT_NAMESPACE, &count);
+	CU_ASSERT_FATAL(count == 1);
+	CU_ASSERT(strcmp(labels_get(&spaces[0]->labels, "l"), "2") == 0);
+	store_free(store);
+}
+
+static void lists_one_namespace_alone(void)
+{
+	struct heard heard;
+	struct store *store = make_store(&heard);
+	const struct object *const *pods;
+	size_t count;
+
+	put(store, "1", "[" POD("b", "a", "10.0.0.1") "," POD("a", "b", "10.0.0.2") "]");
+	put(store, "2", "[" POD("a", "a", "10.0.0.3") "," POD("a-b", "a", "10.0.0.4") "]");
+	pods = store_objects_in(store, OBJECT_POD, "a", &count);
+	CU_ASSERT_FATAL(count == 2);
+	CU_ASSERT(strcmp(pods[0]->name, "a") == 0 && strcmp(pods[1]->name, "b") == 0);
+	pods = store_objects_in(store, OBJECT_POD, "a-b", &count);
+	CU_ASSERT_FATAL(count == 1);
+	CU_ASSERT(strcmp(pods[0]->namespace, "a-b") == 0);
+	store_objects_in(store, OBJECT_POD, "", &count);
+	CU_ASSERT(count == 0);
+	store_objects_in(store, OBJECT_POD, "c", &count);
+	CU_ASSERT(count == 0);
+	store_objects_in(store, OBJECT_NODE, "a", &count);
+	CU_ASSERT(count == 0);
+	store_free(store);
+}
+
+/* What a user asks for may be longer than any name. */
+static void name_longer_than_any_is_nobodys(void)
+{
+	struct heard heard;
+	struct store *store = make_store(&heard);
+	char name[2000];
+
+	memset(name, 'a', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	put(store, "1", POD("a", "a", "10.0.0.1"));
+	CU_ASSERT(store_get(store, OBJECT_POD, name, name) == NULL);
+	CU_ASSERT(store_get(store, OBJECT_POD, "a", name) == NULL);
+	CU_ASSERT(store_origin(store, OBJECT_POD, name, "a") == NULL);
 	store_free(store);
 }
 
@@ -304,8 +370,9 @@ static void holds_many_objects_of_many_origins(void)
 {
 	enum { COUNT = 3000 };
 	struct store *store = store_new();
-	const struct object **pods;
+	const struct object *const *pods;
 	char origin[32], text[512];
+	size_t count;
 
 	for (int i = 0; i < COUNT; i++) {
 		int number = i * 7919 % COUNT;
@@ -317,18 +384,18 @@ static void holds_many_objects_of_many_origins(void)
 			 number);
 		CU_ASSERT(put(store, origin, text) == 0);
 	}
-	CU_ASSERT_FATAL(store_list(store, OBJECT_NAMESPACE, &pods) == COUNT);
+	pods = store_objects(store, OBJECT_NAMESPACE, &count);
+	CU_ASSERT_FATAL(count == COUNT);
 	for (int i = 0; i < COUNT; i++)
 		CU_ASSERT(atoi(pods[i]->name + 1) == i);
-	free(pods);
 	for (int i = 0; i < COUNT; i += 2) {
 		snprintf(origin, sizeof(origin), "%d.json", i);
 		CU_ASSERT(put(store, origin, "[]") == 0);
 	}
-	CU_ASSERT_FATAL(store_list(store, OBJECT_NAMESPACE, &pods) == COUNT / 2);
+	pods = store_objects(store, OBJECT_NAMESPACE, &count);
+	CU_ASSERT_FATAL(count == COUNT / 2);
 	for (int i = 0; i < COUNT / 2; i++)
 		CU_ASSERT(atoi(pods[i]->name + 1) == 2 * i + 1);
-	free(pods);
 	store_free(store);
 }
 
@@ -339,6 +406,9 @@ int main(void)
 		UNIT_TEST(is_silent_about_equal_objects),
 		UNIT_TEST(keeps_objects_of_one_name_and_different_kinds_apart),
 		UNIT_TEST(lists_in_order_of_namespace_and_name),
+		UNIT_TEST(list_is_of_what_counts),
+		UNIT_TEST(lists_one_namespace_alone),
+		UNIT_TEST(name_longer_than_any_is_nobodys),
 		UNIT_TEST(first_origin_by_name_counts),
 		UNIT_TEST(object_that_moves_between_origins_stays_in_place),
 		UNIT_TEST(hidden_candidate_changes_silently),
