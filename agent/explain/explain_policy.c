@@ -177,6 +177,7 @@ struct policy_pods {
 	json_t *list;
 	uint32_t seen[2][POLDER_MAX_PODS]; /* rule sets, by direction */
 	size_t seen_count[2];
+	bool no_memory; /* nobody knows of all pods whether they are selected */
 };
 
 static void see_ruleset(struct policy_pods *pods, int direction, uint32_t ruleset)
@@ -191,13 +192,16 @@ static void see_ruleset(struct policy_pods *pods, int direction, uint32_t rulese
 static void add_pod(struct policy_pods *pods, const struct local_pod *local)
 {
 	const struct object *object = enforce_pod_object(pods->sources->enforce, local);
-	json_t *ips = json_array();
 	struct show_pod found;
+	bool selects = false;
+	json_t *ips;
 
-	if (local->gone || !object || !policy_selects(pods->objects, pods->policy, object)) {
-		json_decref(ips);
+	if (local->gone || !object)
 		return;
-	}
+	pods->no_memory |= policy_selects(pods->objects, pods->policy, object, &selects) < 0;
+	if (!selects)
+		return;
+	ips = json_array();
 	show_pod_lookup(pods->sources, local, &found);
 	see_ruleset(pods, EXPLAIN_INGRESS, found.ingress_ruleset);
 	see_ruleset(pods, EXPLAIN_EGRESS, found.egress_ruleset);
@@ -275,6 +279,10 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 			     subject ? subject : "", "pods", pods->list, "rules", rules, "default_deny", "ingress",
 			     default_deny(pods, EXPLAIN_INGRESS, !cluster && spec->isolates_ingress), "egress",
 			     default_deny(pods, EXPLAIN_EGRESS, !cluster && spec->isolates_egress));
+	if (pods->no_memory) {
+		json_decref(document);
+		document = NULL;
+	}
 	free(pods);
 	return document;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The lists of pods, Services and policies: objects beside what the maps say. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,31 +149,40 @@ void show_services(struct control_request *request, const json_t *args, int netn
 
 /* ---------------------------------------------------------------- policies */
 
-static size_t selected_pods(const struct show_sources *sources, const struct object *policy)
+/* 0 or -ENOMEM. */
+static int count_selected_pods(const struct show_sources *sources, const struct object *policy, size_t *ret)
 {
 	struct evaluate_objects objects = {};
 	size_t count = 0;
+	int r = 0;
 
 	objects.namespaces = store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
-	for (size_t i = 0; i < pods_count(sources->pods); i++) {
+	for (size_t i = 0; i < pods_count(sources->pods) && r == 0; i++) {
 		const struct local_pod *local = pods_at(sources->pods, i);
 		const struct object pod = {
 			.kind = OBJECT_POD, .namespace = local->namespace, .labels = *show_pod_labels(sources, local)};
+		bool selects = false;
 
-		count += !local->gone && policy_selects(&objects, policy, &pod);
+		r = policy_selects(&objects, policy, &pod, &selects);
+		count += !local->gone && selects;
 	}
-	return count;
+	*ret = count;
+	return r;
 }
 
+/* NULL: no memory. */
 static json_t *policy_document(const struct show_sources *sources, const struct object *object)
 {
 	static const char *const tiers[] = {
 		[TIER_ADMIN] = "Admin", [TIER_NETWORK_POLICY] = "NetworkPolicy", [TIER_BASELINE] = "Baseline"};
 	const struct network_policy_object *policy = &object->network_policy;
 	bool cluster = object->kind == OBJECT_CLUSTER_NETWORK_POLICY;
-	json_t *types = json_array(), *document;
-	size_t rules = 0;
+	size_t rules = 0, selected = 0;
+	json_t *types, *document;
 
+	if (count_selected_pods(sources, object, &selected) < 0)
+		return NULL;
+	types = json_array();
 	if (cluster ? policy->ingress_count > 0 : policy->isolates_ingress) {
 		json_array_append_new(types, json_string("Ingress"));
 		rules += policy->ingress_count;
@@ -183,26 +193,32 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 	}
 	document = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "kind", object_kind_name(object->kind), "namespace",
 			     object->namespace, "name", object->name, "tier", tiers[policy->tier], "types", types,
-			     "selected_pods", (json_int_t)selected_pods(sources, object), "rules", (json_int_t)rules);
+			     "selected_pods", (json_int_t)selected, "rules", (json_int_t)rules);
 	if (cluster)
 		json_object_set_new(document, "priority", json_integer(policy->priority));
 	return document;
 }
 
-static void add_policies(const struct show_sources *sources, enum object_kind kind, json_t *list)
+/* 0 or -ENOMEM. */
+static int add_policies(const struct show_sources *sources, enum object_kind kind, json_t *list)
 {
 	size_t count;
 	const struct object *const *objects = store_objects(sources->store, kind, &count);
 
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, policy_document(sources, objects[i]));
+		if (json_array_append_new(list, policy_document(sources, objects[i])) < 0)
+			return -ENOMEM;
+	return 0;
 }
 
 void show_policies(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	json_t *list = json_array();
 
-	add_policies(data, OBJECT_CLUSTER_NETWORK_POLICY, list);
-	add_policies(data, OBJECT_NETWORK_POLICY, list);
+	if (add_policies(data, OBJECT_CLUSTER_NETWORK_POLICY, list) < 0 ||
+	    add_policies(data, OBJECT_NETWORK_POLICY, list) < 0) {
+		json_decref(list);
+		list = NULL;
+	}
 	show_reply(request, list);
 }

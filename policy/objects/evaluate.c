@@ -83,16 +83,17 @@ static bool is_subject(const struct object *policy, const struct object *pod, co
 	return selector_matches(&spec->pod_selector, &pod->labels);
 }
 
-bool policy_selects(const struct evaluate_objects *objects, const struct object *policy, const struct object *pod)
+int policy_selects(const struct evaluate_objects *objects, const struct object *policy, const struct object *pod,
+		   bool *ret)
 {
 	struct labels namespace = {};
-	bool selects;
+	int r = evaluate_namespace_labels(objects, pod->namespace, &namespace);
 
-	if (!policy_pod(pod) || evaluate_namespace_labels(objects, pod->namespace, &namespace) < 0)
-		return false;
-	selects = is_subject(policy, pod, &namespace);
+	if (r < 0)
+		return r;
+	*ret = policy_pod(pod) && is_subject(policy, pod, &namespace);
 	labels_clear(&namespace);
-	return selects;
+	return 0;
 }
 
 /* A NetworkPolicy counts where it isolates, a ClusterNetworkPolicy where it has rules. */

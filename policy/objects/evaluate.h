@@ -66,8 +66,9 @@ int policy_evaluate(const struct evaluate_objects *objects, const struct evaluat
 		    struct evaluate_answer *ret);
 void evaluate_answer_clear(struct evaluate_answer *answer);
 
-/* Does the policy select the pod, in whatever direction? */
-bool policy_selects(const struct evaluate_objects *objects, const struct object *policy, const struct object *pod);
+/* Does the policy select the pod, in whatever direction? 0 or -ENOMEM. */
+int policy_selects(const struct evaluate_objects *objects, const struct object *policy, const struct object *pod,
+		   bool *ret);
 /* A NetworkPolicy's tier is TIER_NETWORK_POLICY. */
 enum policy_tier policy_tier_of(const struct object *policy);
 /* Names of labels of a namespace as selectors see them: with kubernetes.io/metadata.name. 0 or -ENOMEM. */

@@ -350,6 +350,14 @@ static void a_deleted_policy_holds_for_who_ends(void)
 	tear_down();
 }
 
+static bool selects(const struct evaluate_objects *objects, const struct object *policy, const char *pod)
+{
+	bool selects = false;
+
+	CU_ASSERT(policy_selects(objects, policy, world_pod_object(w, pod), &selects) == 0);
+	return selects;
+}
+
 static void selection_is_told(void)
 {
 	struct evaluate_objects objects;
@@ -358,12 +366,11 @@ static void selection_is_told(void)
 		"c", "Admin", 1, "'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'y'}}}"));
 	objects = (struct evaluate_objects){
 		.namespaces = w->by_kind[OBJECT_NAMESPACE], .namespace_count = w->count[OBJECT_NAMESPACE]};
-	CU_ASSERT(policy_selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], world_pod_object(w, "x/a")));
-	CU_ASSERT_FALSE(policy_selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], world_pod_object(w, "x/b")));
-	CU_ASSERT_FALSE(policy_selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], world_pod_object(w, "y/a")));
-	CU_ASSERT(policy_selects(&objects, w->by_kind[OBJECT_CLUSTER_NETWORK_POLICY][0], world_pod_object(w, "y/a")));
-	CU_ASSERT_FALSE(
-		policy_selects(&objects, w->by_kind[OBJECT_CLUSTER_NETWORK_POLICY][0], world_pod_object(w, "x/a")));
+	CU_ASSERT(selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], "x/a"));
+	CU_ASSERT_FALSE(selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], "x/b"));
+	CU_ASSERT_FALSE(selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], "y/a"));
+	CU_ASSERT(selects(&objects, w->by_kind[OBJECT_CLUSTER_NETWORK_POLICY][0], "y/a"));
+	CU_ASSERT_FALSE(selects(&objects, w->by_kind[OBJECT_CLUSTER_NETWORK_POLICY][0], "x/a"));
 	tear_down();
 }
 
