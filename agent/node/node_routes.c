@@ -31,18 +31,22 @@ void node_routes_free(struct node_routes *r)
 	free(r);
 }
 
-/* The uplink on whose network the address lies. 0: none. */
+/* The uplink on whose network the address lies; 0: none. Or -errno: nobody knows. */
 static int neighbour_link(const struct node *node, struct netlink *nl, const struct polder_addr *addr)
 {
 	size_t i, j;
+	int r;
 
 	for (i = 0; i < node->uplink_count; i++) {
 		struct prefix *list = NULL;
 		size_t count = 0;
 		bool found = false;
 
-		if (!node->uplinks[i].ifindex || netlink_address_list(nl, node->uplinks[i].ifindex, &list, &count) < 0)
+		if (!node->uplinks[i].ifindex)
 			continue;
+		r = netlink_address_list(nl, node->uplinks[i].ifindex, &list, &count);
+		if (r < 0)
+			return r;
 		for (j = 0; j < count && !found; j++) {
 			struct prefix network = list[j];
 			char text[PREFIX_TEXT_MAX];
@@ -65,7 +69,8 @@ static bool route_equal(const struct route_spec *a, const struct route_spec *b)
 	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0;
 }
 
-static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route)
+/* 0 or -errno; `*ret_unsure`: it is not noted that the route is wanted. */
+static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route, bool *ret_unsure)
 {
 	struct installed *grown;
 	size_t i;
@@ -76,16 +81,40 @@ static int want(struct node_routes *r, struct netlink *nl, const struct route_sp
 			return netlink_route_exists(nl, route) ? 0 : netlink_route_replace(nl, route);
 		}
 	grown = reallocarray(r->items, r->count + 1, sizeof(*grown));
-	if (!grown)
+	if (!grown) {
+		*ret_unsure = true;
 		return -ENOMEM;
+	}
 	r->items = grown;
 	grown[r->count++] = (struct installed){.route = *route, .wanted = true};
 	return netlink_route_replace(nl, route);
 }
 
-static int want_node(struct node_routes *r, const struct object *other, const struct node *node, struct netlink *nl)
+/* The link and gateway to a range; no link: there is no route to it. */
+static int find_gateway(const struct node_object *other, const struct prefix *range, const struct node *node,
+			struct netlink *nl, struct route_spec *route)
 {
-	size_t i, j;
+	size_t i;
+	int link;
+
+	for (i = 0; i < other->internal_count && !route->ifindex; i++) {
+		const struct polder_addr *gateway = &other->addresses[i];
+
+		if (addr_is_v4(gateway) != addr_is_v4(&range->addr))
+			continue;
+		link = neighbour_link(node, nl, gateway);
+		if (link < 0)
+			return link;
+		route->ifindex = link;
+		route->gateway = *gateway;
+	}
+	return 0;
+}
+
+static int want_node(struct node_routes *r, const struct object *other, const struct node *node, struct netlink *nl,
+		     bool *ret_unsure)
+{
+	size_t i;
 	int first = 0;
 
 	for (i = 0; i < other->node.pod_range_count; i++) {
@@ -93,21 +122,16 @@ static int want_node(struct node_routes *r, const struct object *other, const st
 		struct route_spec route = {};
 		int result;
 
-		for (j = 0; j < other->node.internal_count && !route.ifindex; j++) {
-			const struct polder_addr *gateway = &other->node.addresses[j];
-
-			if (addr_is_v4(gateway) != addr_is_v4(&range->addr))
-				continue;
-			route.ifindex = neighbour_link(node, nl, gateway);
-			route.gateway = *gateway;
-		}
-		if (!route.ifindex)
+		result = find_gateway(&other->node, range, node, nl, &route);
+		if (result == 0 && !route.ifindex)
 			continue;
+		*ret_unsure |= result < 0;
 		route.destination.addr = range->addr;
 		route.destination.length = range->length;
 		route.family = addr_is_v4(&range->addr) ? FAMILY_V4 : FAMILY_V6;
 		route.has_gateway = true;
-		result = want(r, nl, &route);
+		if (result == 0)
+			result = want(r, nl, &route, ret_unsure);
 		if (result < 0) {
 			log_error("routes", "node %s: route to its pods: %s: %s", other->name, strerror(-result),
 				  netlink_error(nl));
@@ -122,6 +146,7 @@ int node_routes_apply(struct node_routes *r, const struct store *store, const st
 {
 	size_t count, i, kept = 0;
 	const struct object *const *nodes = store_objects(store, OBJECT_NODE, &count);
+	bool unsure = false;
 	int first = 0, result;
 
 	for (i = 0; i < r->count; i++)
@@ -129,11 +154,12 @@ int node_routes_apply(struct node_routes *r, const struct store *store, const st
 	for (i = 0; i < count; i++) {
 		if (strcmp(nodes[i]->name, config->node_name) == 0)
 			continue;
-		result = want_node(r, nodes[i], node, nl);
+		result = want_node(r, nodes[i], node, nl, &unsure);
 		first = first ? first : result;
 	}
+	/* A route is deleted only if it is known of all that are wanted which they are. */
 	for (i = 0; i < r->count; i++) {
-		if (r->items[i].wanted)
+		if (unsure || r->items[i].wanted)
 			r->items[kept++] = r->items[i];
 		else
 			netlink_route_delete(nl, &r->items[i].route);

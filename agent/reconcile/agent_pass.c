@@ -198,14 +198,18 @@ static int apply(struct agent *agent, bool may_block, bool *ret_again)
 	return r;
 }
 
-/* The first pass that succeeded: what the maps hold and nobody asks for goes only now. */
-static void settle(struct agent *agent)
+/* The first pass that succeeded: what the maps hold and nobody asks for goes only now. 0 or -ENOMEM. */
+static int settle(struct agent *agent)
 {
+	int r = services_forget_unknown(agent->services);
+
+	if (r < 0)
+		return r;
 	agent->settled = true;
-	services_forget_unknown(agent->services);
 	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services", pods_count(agent->pods),
 		 store_count(agent->store, OBJECT_NETWORK_POLICY), store_count(agent->store, OBJECT_SERVICE));
 	notify_ready();
+	return 0;
 }
 
 /* What each pod may have of a flow table that is nearly full. */
@@ -232,20 +236,18 @@ static int pass(struct agent *agent, bool may_block)
 		if (pods_sweep(agent->pods))
 			agent->policy_dirty = true;
 	}
-	if (agent->nodes_dirty) {
-		agent->nodes_dirty = false;
-		node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node, agent->nl);
-	}
+	if (agent->nodes_dirty)
+		agent->nodes_dirty = node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node, agent->nl) < 0;
 	share_flows(agent);
 	r = apply(agent, may_block, &again);
+	if (r == 0 && !agent->settled)
+		r = settle(agent);
 	agent->passes++;
 	agent->failed_passes += r < 0;
 	agent->last_pass_ns = now_ns() - start;
 	if (r < 0)
 		log_error("agent", "a pass failed: %s; what was in force stays, the next pass comes in %d ms", strerror(-r),
 			  REPAIR_INTERVAL_MS);
-	if (r == 0 && !agent->settled)
-		settle(agent);
 	agent->policy_dirty |= again;
 	finish_soon(agent);
 	if (again || r < 0)

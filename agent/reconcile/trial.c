@@ -339,10 +339,11 @@ int trial_pass(struct trial *t, bool *ret_again)
 	}
 	if (r < 0)
 		return r;
-	if (!t->settled) {
-		t->settled = true;
-		services_forget_unknown(t->services);
-	}
+	if (!t->settled)
+		r = services_forget_unknown(t->services);
+	if (r < 0)
+		return r;
+	t->settled = true;
 	*ret_again = again || services_dirty(t->services);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One address and port of a Service in the maps: backends first, then what points at them, then what nobody names. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,18 +15,26 @@ void frontend_free(struct frontend *f)
 	free(f);
 }
 
-void leave_backends(struct services *s, const struct service_entry *entry)
+int leave_reserve(struct services *s, size_t count)
 {
+	size_t room = s->leftover_count + count + 64;
 	struct leftover *grown;
 
+	if (s->leftover_count + count <= s->leftover_room)
+		return 0;
+	grown = reallocarray(s->leftovers, room, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	s->leftovers = grown;
+	s->leftover_room = room;
+	return 0;
+}
+
+void leave_backends(struct services *s, const struct service_entry *entry)
+{
 	if (!entry->backend_count)
 		return;
-	if (s->leftover_count % 64 == 0) {
-		grown = reallocarray(s->leftovers, s->leftover_count + 64, sizeof(*grown));
-		if (!grown)
-			return; /* they stay until the next start */
-		s->leftovers = grown;
-	}
+	assert(s->leftover_count < s->leftover_room);
 	s->leftovers[s->leftover_count++] = (struct leftover){entry->backend_first, entry->backend_count};
 }
 
@@ -146,6 +155,9 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		endpoints_clear(e);
 		return 0;
 	}
+	r = leave_reserve(s, 1);
+	if (r < 0)
+		return r;
 	if (present)
 		keep = set_holds(s, present, e);
 	entry.id = present ? present->id : s->next_id++;
@@ -186,27 +198,27 @@ undo:
 	return r;
 }
 
-bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner)
+int claim_take(struct services *s, const struct service_key *key, struct service_work *owner)
 {
 	struct claim *c;
 
 	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
 	if (c && c->owner != owner)
-		return false;
+		return -EEXIST;
 	if (!c) {
 		c = calloc(1, sizeof(*c));
 		if (!c)
-			return false;
+			return -ENOMEM;
 		c->key = *key;
 		c->owner = owner;
 		HASH_ADD(hh, s->claims, key, sizeof(c->key), c);
 		if (!HASH_ADDED(hh, c)) {
 			free(c);
-			return false;
+			return -ENOMEM;
 		}
 	}
 	c->count++;
-	return true;
+	return 0;
 }
 
 void claim_drop(struct services *s, const struct service_key *key)
@@ -223,7 +235,10 @@ void claim_drop(struct services *s, const struct service_key *key)
 
 void frontend_remove(struct services *s, struct frontend *f, bool *changed)
 {
-	leave_backends(s, &f->entry);
+	const struct service_entry *entry = shadow_find(s->services, &f->key);
+
+	if (entry)
+		leave_backends(s, entry);
 	drop_members(s, f->entry.id, f->active, f->active_count, NULL);
 	drop_members(s, f->entry.id, f->terminating, f->terminating_count, NULL);
 	shadow_delete(s->services, &f->key);

@@ -9,7 +9,7 @@
 
 #include "agent/common/log.h"
 #include "agent/services/services_internal.h"
-
+#include "policy/objects/limits.h"
 
 /*
  * An entry of before the start keeps its number and its range of backends. One whose range cannot be its own has no endpoint until
@@ -74,6 +74,13 @@ static void work_free(struct service_work *w)
 	free(w);
 }
 
+static void owner_free(struct slice_owner *owner)
+{
+	free(owner->key);
+	free(owner->service);
+	free(owner);
+}
+
 void services_close(struct services *s)
 {
 	struct service_work *w, *next;
@@ -88,9 +95,7 @@ void services_close(struct services *s)
 	}
 	HASH_ITER(hh, s->owners, o, next_owner) {
 		HASH_DEL(s->owners, o);
-		free(o->key);
-		free(o->service);
-		free(o);
+		owner_free(o);
 	}
 	HASH_ITER(hh, s->claims, c, next_claim) {
 		HASH_DEL(s->claims, c);
@@ -104,33 +109,45 @@ void services_close(struct services *s)
 	free(s);
 }
 
+struct name_key {
+	char text[LIMIT_NAMESPACE + LIMIT_NAME + 2];
+};
+
+/* NAMESPACE/NAME of an object: decoded ones have no longer names. */
+static const char *name_key(const char *namespace, const char *name, struct name_key *buffer)
+{
+	snprintf(buffer->text, sizeof(buffer->text), "%s/%s", namespace, name);
+	return buffer->text;
+}
+
+static struct service_work *work_find(const struct services *s, const char *namespace, const char *name)
+{
+	struct name_key key;
+	struct service_work *w;
+
+	HASH_FIND_STR(s->works, name_key(namespace, name, &key), w);
+	return w;
+}
+
+/* NULL: no memory. */
 static struct service_work *work_get(struct services *s, const char *namespace, const char *name)
 {
-	struct service_work *w;
-	char *key;
+	struct service_work *w = work_find(s, namespace, name);
+	struct name_key key;
 
-	if (asprintf(&key, "%s/%s", namespace, name) < 0)
-		return NULL;
-	HASH_FIND_STR(s->works, key, w);
-	if (w) {
-		free(key);
+	if (w)
 		return w;
-	}
 	w = calloc(1, sizeof(*w));
-	if (w) {
-		w->key = key;
-		w->namespace = strdup(namespace);
-		w->name = strdup(name);
-	}
-	if (!w || !w->namespace || !w->name) {
-		free(key);
-		if (w)
-			w->key = NULL, work_free(w);
+	if (!w)
 		return NULL;
+	w->key = strdup(name_key(namespace, name, &key));
+	w->namespace = strdup(namespace);
+	w->name = strdup(name);
+	if (w->key && w->namespace && w->name) {
+		HASH_ADD_KEYPTR(hh, s->works, w->key, strlen(w->key), w);
+		if (HASH_ADDED(hh, w))
+			return w;
 	}
-	HASH_ADD_KEYPTR(hh, s->works, w->key, strlen(w->key), w);
-	if (HASH_ADDED(hh, w))
-		return w;
 	work_free(w);
 	return NULL;
 }
@@ -159,75 +176,122 @@ static void slice_remove(struct service_work *w, const char *name)
 	}
 }
 
-static void slice_add(struct service_work *w, const char *name)
+static int slice_add(struct service_work *w, const char *name)
 {
-	struct slice_name *slice;
+	struct slice_name *slice = calloc(1, sizeof(*slice));
 
-	slice_remove(w, name);
-	slice = calloc(1, sizeof(*slice));
 	if (!slice || !(slice->name = strdup(name))) {
 		free(slice);
-		return;
+		return -ENOMEM;
 	}
+	slice_remove(w, name);
 	slice->next = w->slices;
 	w->slices = slice;
+	return 0;
 }
 
-/* A slice may come, go, or change the Service it names. */
-static void slice_changed(struct services *s, const struct object *slice, bool deleted)
+/* The slice is no longer its Service's. Needs no memory. */
+static void owner_drop(struct services *s, struct slice_owner *owner)
+{
+	char *slash = strchr(owner->key, '/');
+	struct service_work *w;
+
+	*slash = '\0';
+	w = work_find(s, owner->key, owner->service);
+	*slash = '/';
+	if (w)
+		slice_remove(w, slash + 1);
+	mark(s, w);
+	HASH_DEL(s->owners, owner);
+	owner_free(owner);
+}
+
+static int owner_add(struct services *s, const char *key, const char *service)
+{
+	struct slice_owner *owner = calloc(1, sizeof(*owner));
+
+	if (!owner)
+		return -ENOMEM;
+	owner->key = strdup(key);
+	owner->service = strdup(service);
+	if (owner->key && owner->service) {
+		HASH_ADD_KEYPTR(hh, s->owners, owner->key, strlen(owner->key), owner);
+		if (HASH_ADDED(hh, owner))
+			return 0;
+	}
+	owner_free(owner);
+	return -ENOMEM;
+}
+
+/* A slice may come, go, or change the Service it names. 0 or -ENOMEM. */
+static int slice_changed(struct services *s, const struct object *slice, bool deleted)
 {
 	const char *service = deleted ? NULL : slice->slice.service;
 	struct slice_owner *owner;
-	char *key;
+	struct service_work *w;
+	struct name_key key;
+	int r = 0;
 
-	if (asprintf(&key, "%s/%s", slice->namespace, slice->name) < 0)
-		return;
-	HASH_FIND_STR(s->owners, key, owner);
+	HASH_FIND_STR(s->owners, name_key(slice->namespace, slice->name, &key), owner);
 	if (owner && (!service || strcmp(owner->service, service) != 0)) {
-		struct service_work *old = work_get(s, slice->namespace, owner->service);
-
-		if (old)
-			slice_remove(old, slice->name);
-		mark(s, old);
-		HASH_DEL(s->owners, owner);
-		free(owner->key);
-		free(owner->service);
-		free(owner);
+		owner_drop(s, owner);
 		owner = NULL;
 	}
-	if (service) {
-		struct service_work *w = work_get(s, slice->namespace, service);
-
-		if (!owner) {
-			owner = calloc(1, sizeof(*owner));
-			if (owner && (owner->service = strdup(service))) {
-				owner->key = key;
-				HASH_ADD_KEYPTR(hh, s->owners, owner->key, strlen(owner->key), owner);
-				if (HASH_ADDED(hh, owner)) {
-					key = NULL;
-				} else {
-					free(owner->service);
-					free(owner);
-				}
-			} else {
-				free(owner);
-			}
-			if (w)
-				slice_add(w, slice->name);
-		}
-		mark(s, w);
+	if (!service)
+		return 0;
+	w = work_get(s, slice->namespace, service);
+	if (!w)
+		return -ENOMEM;
+	mark(s, w);
+	if (!owner) {
+		r = slice_add(w, slice->name);
+		if (r == 0)
+			r = owner_add(s, key.text, service);
 	}
-	free(key);
+	return r;
 }
 
+static int service_changed(struct services *s, const struct object *service)
+{
+	struct service_work *w = work_get(s, service->namespace, service->name);
+
+	mark(s, w);
+	return w ? 0 : -ENOMEM;
+}
+
+/* A change that finds no memory is not lost: the next services_apply() looks at all objects. */
 void services_object_changed(struct services *s, const struct object *object, bool deleted)
 {
+	int r = 0;
+
 	if (object->kind == OBJECT_SERVICE)
-		mark(s, work_get(s, object->namespace, object->name));
+		r = service_changed(s, object);
 	else if (object->kind == OBJECT_ENDPOINT_SLICE)
-		slice_changed(s, object, deleted);
+		r = slice_changed(s, object, deleted);
 	else if (object->kind == OBJECT_POD)
 		services_pods_changed(s, object->namespace);
+	s->missed |= r < 0;
+}
+
+/* After a change that was missed. 0 or -ENOMEM: then it is still to be done. */
+static int look_at_all(struct services *s)
+{
+	size_t count, i;
+	const struct object *const *services = store_objects(s->store, OBJECT_SERVICE, &count);
+	const struct object *const *slices;
+	struct service_work *w, *next;
+	int r = 0;
+
+	for (i = 0; i < count && r == 0; i++)
+		r = service_changed(s, services[i]);
+	slices = store_objects(s->store, OBJECT_ENDPOINT_SLICE, &count);
+	for (i = 0; i < count && r == 0; i++)
+		r = slice_changed(s, slices[i], false);
+	/* Those whose object has gone are known. */
+	HASH_ITER(hh, s->works, w, next)
+		mark(s, w);
+	s->missed = r < 0;
+	return r;
 }
 
 void services_pods_changed(struct services *s, const char *namespace)
@@ -247,19 +311,21 @@ void services_pods_changed(struct services *s, const char *namespace)
 
 bool services_dirty(const struct services *s)
 {
-	return s->dirty != NULL;
+	return s->dirty != NULL || s->missed;
 }
 
-static void problem_add(struct services *s, const struct service_work *w, const char *reason)
+/* A Service that is refused is tried again when something has been freed: so it must be known. 0 or -ENOMEM. */
+static int problem_add(struct services *s, const struct service_work *w, const char *reason)
 {
 	struct service_problem *grown = reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
 
 	if (!grown)
-		return;
+		return -ENOMEM;
 	s->problems = grown;
 	grown = &s->problems[s->problem_count++];
 	*grown = (struct service_problem){.namespace = w->namespace, .name = w->name};
 	snprintf(grown->reason, sizeof(grown->reason), "%s", reason);
+	return 0;
 }
 
 static void problems_clear_of(struct services *s, const struct service_work *w)
@@ -275,17 +341,10 @@ static void problems_clear_of(struct services *s, const struct service_work *w)
 /* Services that were refused are looked at again. */
 static void mark_refused(struct services *s)
 {
-	struct service_work *w;
-	char *key;
 	size_t i;
 
-	for (i = 0; i < s->problem_count; i++) {
-		if (asprintf(&key, "%s/%s", s->problems[i].namespace, s->problems[i].name) < 0)
-			continue;
-		HASH_FIND_STR(s->works, key, w);
-		free(key);
-		mark(s, w);
-	}
+	for (i = 0; i < s->problem_count; i++)
+		mark(s, work_find(s, s->problems[i].namespace, s->problems[i].name));
 }
 
 static struct frontend *frontend_get(struct service_work *w, const struct service_key *key)
@@ -298,36 +357,38 @@ static struct frontend *frontend_get(struct service_work *w, const struct servic
 	return NULL;
 }
 
-/* The wanted frontend for a key; a new one takes its claim. NULL: another Service has the address and port. */
-static struct frontend *frontend_want(struct services *s, struct service_work *w, const struct service_key *key,
-				      const char *port_name)
+/* The wanted frontend for a key; a new one takes its claim. 0; -EEXIST: another Service has the address and port; -ENOMEM. */
+static int frontend_want(struct services *s, struct service_work *w, const struct service_key *key, const char *port_name,
+			 struct frontend **ret)
 {
 	struct frontend *f = frontend_get(w, key);
+	int r;
 
 	if (f) {
 		f->wanted = true;
-		return f;
+		*ret = f;
+		return 0;
 	}
-	if (!claim_take(s, key, w)) {
-		problem_add(s, w, "another Service has the same address and port");
-		return NULL;
-	}
+	r = claim_take(s, key, w);
+	if (r < 0)
+		return r;
 	f = calloc(1, sizeof(*f));
 	if (!f || !(f->port_name = strdup(port_name))) {
 		free(f);
 		claim_drop(s, key);
-		return NULL;
+		return -ENOMEM;
 	}
 	f->key = *key;
 	f->wanted = true;
 	f->next = w->frontends;
 	w->frontends = f;
 	s->frontend_count++;
-	return f;
+	*ret = f;
+	return 0;
 }
 
-/* What was in force stays. */
-static void tell_full(struct services *s, const struct service_work *w, const char *full, size_t active, size_t terminating)
+/* What was in force stays. 0 or -ENOMEM. */
+static int tell_full(struct services *s, const struct service_work *w, const char *full, size_t active, size_t terminating)
 {
 	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS), *members = maps_get(s->maps, MAP_MEMBERS);
 	char reason[sizeof(s->problems->reason)];
@@ -342,25 +403,22 @@ static void tell_full(struct services *s, const struct service_work *w, const ch
 	else
 		snprintf(reason, sizeof(reason), "map services is full: %zu entries, all used; raise --max-services",
 			 shadow_count(s->services));
-	problem_add(s, w, reason);
+	return problem_add(s, w, reason);
 }
 
 static int put_endpoints(struct services *s, struct service_work *w, const struct service_key *key,
 			 const char *port_name, struct endpoints *e, bool *changed)
 {
-	struct frontend *f = frontend_want(s, w, key, port_name);
+	struct frontend *f;
 	const char *full = "";
-	int r;
+	int r = frontend_want(s, w, key, port_name, &f);
 
-	if (!f) {
-		endpoints_clear(e);
-		return 0;
-	}
-	r = frontend_apply(s, f, e, changed, &full);
-	if (r == -E2BIG) {
-		tell_full(s, w, full, e->active_count, e->terminating_count);
-		r = 0;
-	}
+	if (r == -EEXIST)
+		r = problem_add(s, w, "another Service has the same address and port");
+	else if (r == 0)
+		r = frontend_apply(s, f, e, changed, &full);
+	if (r == -E2BIG)
+		r = tell_full(s, w, full, e->active_count, e->terminating_count);
 	endpoints_clear(e);
 	return r;
 }
@@ -397,7 +455,7 @@ static int apply_service(struct services *s, struct service_work *w, const struc
 			struct endpoints e = {};
 
 			if (port->proto == IPPROTO_SCTP) {
-				problem_add(s, w, "SCTP ports of Services are not supported in this version");
+				r = problem_add(s, w, "SCTP ports of Services are not supported in this version");
 				continue;
 			}
 			r = endpoints_collect(service, port, addr_is_v4(addr), slices, slice_count, pods, pod_count, &e);
@@ -440,6 +498,10 @@ static int apply_work(struct services *s, struct service_work *w, bool *changed)
 	if (is_balanced(service))
 		r = apply_service(s, w, service, slices, count, changed);
 	free(slices);
+	for (count = 0, f = w->frontends; f; f = f->next)
+		count += !f->wanted;
+	if (r == 0)
+		r = leave_reserve(s, count);
 	for (at = &w->frontends; *at;) {
 		f = *at;
 		if (f->wanted || r < 0) {
@@ -477,7 +539,9 @@ int services_apply(struct services *s)
 	int r;
 
 	s->freed = false;
-	r = apply_dirty(s, &changed);
+	r = s->missed ? look_at_all(s) : 0;
+	if (r == 0)
+		r = apply_dirty(s, &changed);
 	/* An address may have changed hands in this very pass, whatever the order. */
 	if (r == 0 && s->freed) {
 		mark_refused(s);
@@ -508,6 +572,7 @@ void services_sweep(struct services *s)
 	if (!s->leftover_count) {
 		free(s->leftovers);
 		s->leftovers = NULL;
+		s->leftover_room = 0;
 	}
 }
 
@@ -520,13 +585,18 @@ static int leave_unknown(const void *key, const void *value, void *data)
 	return 0;
 }
 
-void services_forget_unknown(struct services *s)
+int services_forget_unknown(struct services *s)
 {
+	int r = leave_reserve(s, shadow_count(s->services));
+
+	if (r < 0)
+		return r;
 	/* What was put since services_open() is wanted; members that were kept are wanted by being put. */
 	shadow_each(s->services, leave_unknown, s);
 	shadow_sweep(s->services);
 	shadow_sweep(s->members);
 	maps_move_generation(s->maps, false);
+	return 0;
 }
 
 size_t services_problems(const struct services *s, const struct service_problem **ret)

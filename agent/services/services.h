@@ -36,8 +36,8 @@ int services_apply(struct services *services);
 /* services_sweep_mark() before the wait says what the next services_sweep() may take. */
 void services_sweep_mark(struct services *services);
 void services_sweep(struct services *services);
-/* First pass after a start: everything of the maps that no object asks for goes with the next sweep. */
-void services_forget_unknown(struct services *services);
+/* First pass after a start: everything of the maps that no object asks for goes with the next sweep. 0 or -ENOMEM: nothing was done. */
+int services_forget_unknown(struct services *services);
 
 struct service_problem {
 	const char *namespace, *name;

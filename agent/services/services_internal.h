@@ -68,10 +68,11 @@ struct services {
 	struct slice_owner *owners;
 	struct claim *claims;
 	struct leftover *leftovers;
-	size_t leftover_count, leftover_marked;
+	size_t leftover_count, leftover_marked, leftover_room;
 	struct service_problem *problems;
 	size_t problem_count;
 	uint32_t next_id;
+	bool missed; /* a change that there was no memory for: everything has to be looked at */
 	bool freed; /* an address and port, or room: Services that were refused may be tried again */
 	size_t frontend_count, backend_count;
 };
@@ -82,11 +83,13 @@ struct services {
  * -errno.
  */
 int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full);
-/* Out of the maps, and freed. */
+/* Out of the maps, and freed. There is room for its backends, see leave_reserve(). */
 void frontend_remove(struct services *s, struct frontend *f, bool *changed);
 void frontend_free(struct frontend *f);
+/* Room for so many more leave_backends(), which then cannot fail. 0 or -ENOMEM. */
+int leave_reserve(struct services *s, size_t count);
 /* Backends that go when the programs have ended that may still read them. */
 void leave_backends(struct services *s, const struct service_entry *entry);
-/* False: another Service has the address and port. */
-bool claim_take(struct services *s, const struct service_key *key, struct service_work *owner);
+/* 0; -EEXIST: another Service has the address and port; -ENOMEM. */
+int claim_take(struct services *s, const struct service_key *key, struct service_work *owner);
 void claim_drop(struct services *s, const struct service_key *key);
