@@ -9,7 +9,7 @@
 
 struct element {
 	UT_hash_handle hh;
-	bool wanted;
+	bool wanted, marked;
 	_Alignas(8) char bytes[]; /* key, then value at value_at */
 };
 
@@ -157,7 +157,7 @@ void shadow_begin(struct shadow *s)
 	struct element *e, *next;
 
 	HASH_ITER(hh, s->elements, e, next)
-		e->wanted = false;
+		e->wanted = e->marked = false;
 }
 
 bool shadow_want(struct shadow *s, const void *key)
@@ -189,6 +189,30 @@ int shadow_drop_unwanted(struct shadow *s, const void *key)
 	struct element *e = find(s, key);
 
 	return e && !e->wanted ? drop(s, e) : 0;
+}
+
+void shadow_mark(struct shadow *s, const void *key)
+{
+	struct element *e = find(s, key);
+
+	if (e)
+		e->marked = true;
+}
+
+bool shadow_is_marked(const struct shadow *s, const void *key)
+{
+	const struct element *e = find(s, key);
+
+	return e && e->marked;
+}
+
+void shadow_drop_marked(struct shadow *s)
+{
+	struct element *e, *next;
+
+	HASH_ITER(hh, s->elements, e, next)
+		if (e->marked)
+			drop(s, e);
 }
 
 int shadow_sweep(struct shadow *s)

@@ -100,12 +100,8 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 
 static void pod_free(struct enforced_pod *pod)
 {
-	size_t i;
-
-	for (i = 0; i < pod->object.pod.port_count; i++)
-		free(pod->object.pod.ports[i].name);
-	free(pod->object.pod.ports);
-	labels_clear(&pod->object.labels);
+	labels_clear(&pod->attached);
+	object_free(pod->gone);
 	free(pod->object.namespace);
 	free(pod->object.name);
 	free(pod->object.uid);
@@ -212,10 +208,11 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	if (asprintf(&pod->key, "%s/%s", local->namespace, local->name) < 0)
 		pod->key = NULL;
 	if (!pod->key || !pod->container_id || !pod->ifname || !pod->object.namespace || !pod->object.name || !pod->object.uid ||
-	    copy_labels(&pod->object.labels, &local->labels) < 0) {
+	    copy_labels(&pod->attached, &local->labels) < 0) {
 		pod_free(pod);
 		return -ENOMEM;
 	}
+	pod->object.labels = pod->attached;
 	index = pod_index(e, pod);
 	/* After a restart the entry is in force already. */
 	if (maps_find(e->maps, MAP_PODS, &index, &pinned) == 0 && pinned.ifindex == pod->entry.ifindex) {
@@ -258,23 +255,17 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 	pod_free(pod);
 }
 
-static int copy_ports(struct object *to, const struct object *from)
+/* From now on the object that went speaks for the pod. */
+static void take_gone(struct enforced_pod *pod, const struct object *object)
 {
-	struct named_port *ports = calloc(from->pod.port_count + 1, sizeof(*ports));
-	size_t i;
-
-	if (!ports)
-		return -ENOMEM;
-	for (i = 0; i < from->pod.port_count; i++) {
-		ports[i] = from->pod.ports[i];
-		ports[i].name = from->pod.ports[i].name ? strdup(from->pod.ports[i].name) : NULL;
-	}
-	for (i = 0; i < to->pod.port_count; i++)
-		free(to->pod.ports[i].name);
-	free(to->pod.ports);
-	to->pod.ports = ports;
-	to->pod.port_count = from->pod.port_count;
-	return 0;
+	object_free(pod->gone);
+	pod->gone = object_share(object);
+	pod->object.labels = object->labels;
+	pod->object.pod.ports = object->pod.ports;
+	pod->object.pod.port_count = object->pod.port_count;
+	pod->object.pod.ready = object->pod.ready;
+	pod->object.pod.terminating = true; /* Services send it nothing new */
+	pod->object_gone = true;
 }
 
 bool enforce_object_changed(struct enforce *e, const struct object *object, bool deleted)
@@ -286,13 +277,8 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 	if (deleted && (object->kind == OBJECT_NETWORK_POLICY || object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
 		deleted_policy_keep(e, object);
 	for (pod = e->pods; pod && object->kind == OBJECT_POD && deleted; pod = pod->next) {
-		if (strcmp(pod->object.namespace, object->namespace) != 0 || strcmp(pod->object.name, object->name) != 0)
-			continue;
-		if (copy_labels(&pod->object.labels, &object->labels) < 0 || copy_ports(&pod->object, object) < 0)
-			log_error("policy", "pod %s/%s: no memory for its labels", object->namespace, object->name);
-		pod->object.pod.ready = object->pod.ready;
-		pod->object.pod.terminating = true; /* Services send it nothing new */
-		pod->object_gone = true;
+		if (strcmp(pod->object.namespace, object->namespace) == 0 && strcmp(pod->object.name, object->name) == 0)
+			take_gone(pod, object);
 	}
 	return true;
 }
@@ -369,6 +355,7 @@ static int write_pods(struct enforce *e, bool *ret_switch)
 		if (r < 0)
 			return r;
 		pod->entry = entry;
+		pod->fresh |= !pod->written;
 		pod->written = true;
 	}
 	return 0;
@@ -428,6 +415,26 @@ static void mirror(struct enforce *e)
 	e->switched = false;
 }
 
+/*
+ * What a pass that failed has put in both slots at once: pods that are new, and pods' addresses. The policy that stays in force does not
+ * know their rule sets and identities, so they pass nothing until a pass succeeds.
+ */
+static void undo(struct enforce *e)
+{
+	static const struct pod_entry none;
+	struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		uint32_t index = pod_index(e, pod);
+
+		if (!pod->fresh)
+			continue;
+		maps_put(e->maps, MAP_PODS, &index, &none);
+		pod->written = pod->fresh = false;
+	}
+	addresses_undo(e);
+}
+
 /* Which pods on their way out are isolated by policies that went. */
 static void note_held(struct enforce *e, const struct compiled_policy *policy)
 {
@@ -457,33 +464,36 @@ static int write_state(struct enforce *e, char *text)
 	return r;
 }
 
-/* Before a number is used in a map, it is on disk. */
-static void save_state(struct enforce *e)
+/* Before a number is used in a map, it is on disk; but a disk that cannot be written does not keep policies from being in force. 0 or -ENOMEM. */
+static int save_state(struct enforce *e)
 {
 	uint64_t revision = policy_registry_revision(e->registry);
 	json_t *state, *held = e->state ? held_export(e) : NULL;
 	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL, *text;
 	int r;
 
+	if (e->state && !held_text) {
+		json_decref(held);
+		return -ENOMEM;
+	}
 	if (!held_text || (e->held_text && e->state_revision == revision && strcmp(held_text, e->held_text) == 0)) {
 		json_decref(held);
 		free(held_text);
-		return;
+		return 0;
 	}
 	state = policy_registry_export(e->registry);
-	if (!state || json_object_set(state, "held", held) < 0)
-		log_error("policy", "no memory to note the pods that end");
-	text = state ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	text = state && json_object_set(state, "held", held) == 0 ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(state);
 	json_decref(held);
 	r = text ? write_state(e, text) : -ENOMEM;
 	if (r < 0) {
 		free(held_text);
-		return;
+		return r == -ENOMEM ? r : 0;
 	}
 	free(e->held_text);
 	e->held_text = held_text;
 	e->state_revision = revision;
+	return 0;
 }
 
 /* Only if something changed that any flow may depend on. What a failed pass has written counts too. */
@@ -556,6 +566,7 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 {
 	struct compiled_policy *policy = NULL;
 	struct enforce_input in = {};
+	struct enforced_pod *pod;
 	int r;
 
 	/* The other slot is written next: nobody may still read it. */
@@ -566,16 +577,23 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	*ret_again = false;
 	e->problem_count = 0;
 	e->pass++;
-	deleted_policies_settle(e);
-	r = enforce_gather(e, &in);
+	for (pod = e->pods; pod; pod = pod->next)
+		pod->fresh = false;
+	r = deleted_policies_settle(e);
+	if (r == 0)
+		r = enforce_gather(e, &in);
 	if (r == 0)
 		r = policy_compile(e->registry, &in.input, &policy);
 	if (r == 0) {
 		note_held(e, policy);
-		save_state(e);
+		r = save_state(e);
+	}
+	if (r == 0) {
 		e->unfinished = true;
 		r = put_in_force(e, &in, policy, ret_again);
 		e->half_written = r < 0;
+		if (r < 0)
+			undo(e);
 	}
 	if (r == 0) {
 		compiled_policy_free(e->policy);
@@ -598,7 +616,8 @@ bool enforce_finish(struct enforce *e)
 	mirror(e);
 	rule_counts_flush(e->counts);
 	if (e->policy) {
-		rule_counts_sweep(e->counts);
+		if (!e->half_written) /* else nobody knows which rules are in use */
+			rule_counts_sweep(e->counts);
 		swept = rules_sweep(e);
 		policy_registry_collect(e->registry);
 	}

@@ -109,6 +109,8 @@ static void want(struct pass *p, const char *owner, const struct polder_addr *ad
 		r = address_put(p->e, &key, &entry);
 	if (r == 0 && in_place)
 		key_touched(p->e, &key);
+	if (in_place && flags & ADDRESS_POD)
+		shadow_mark(p->e->addresses, &key);
 	if (r == -E2BIG)
 		tell_full(p, owner, addr);
 	else if (r < 0)
@@ -345,6 +347,22 @@ void addresses_remove(struct enforce *e, const struct polder_addr *addr)
 
 	local_pods_clear(e->local_pods, addr);
 	shadow_delete(e->addresses, &key);
+}
+
+static int clear_marked(const void *key, const void *value, void *data)
+{
+	const struct address_key *address = key;
+	struct enforce *e = data;
+
+	if (shadow_is_marked(e->addresses, key) && is_local_pod(address, value))
+		local_pods_clear(e->local_pods, &address->addr);
+	return 0;
+}
+
+void addresses_undo(struct enforce *e)
+{
+	shadow_each(e->addresses, clear_marked, e);
+	shadow_drop_marked(e->addresses);
 }
 
 void addresses_mirror(struct enforce *e)

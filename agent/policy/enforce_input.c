@@ -30,18 +30,29 @@ bool pod_is_local(const struct enforce *e, const struct object *object)
 
 /* ---------------------------------------------------------------- pods that end, policies that went */
 
+static int reserve_deleted(struct enforce *e, size_t room)
+{
+	struct deleted_policy *grown;
+
+	if (room <= e->deleted_room)
+		return 0;
+	grown = reallocarray(e->deleted, room, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	e->deleted = grown;
+	e->deleted_room = room;
+	return 0;
+}
+
+/*
+ * There is room for each policy that was in force. What finds none came and went since the last pass, so it isolates nobody: or it
+ * was deleted twice, and what was in force is kept already.
+ */
 void deleted_policy_keep(struct enforce *e, const struct object *policy)
 {
-	struct deleted_policy *grown = reallocarray(e->deleted, e->deleted_count + 1, sizeof(*grown));
-
-	if (!grown) {
-		log_error("policy", "%s %s: no memory to keep it for pods that end; they are open if nothing else isolates them",
-			  object_kind_name(policy->kind), policy->name);
-		return;
-	}
-	e->deleted = grown;
-	grown[e->deleted_count++] =
-		(struct deleted_policy){.policy = object_share(policy), .pass = e->pass + 1};
+	if (reserve_deleted(e, e->deleted_count + 1) == 0)
+		e->deleted[e->deleted_count++] =
+			(struct deleted_policy){.policy = object_share(policy), .pass = e->pass + 1};
 }
 
 void deleted_policies_clear(struct enforce *e)
@@ -52,7 +63,7 @@ void deleted_policies_clear(struct enforce *e)
 		object_free(e->deleted[i].policy);
 	free(e->deleted);
 	e->deleted = NULL;
-	e->deleted_count = 0;
+	e->deleted_count = e->deleted_room = 0;
 }
 
 /* Its object says so, or its namespace's, or the object has gone before its container. */
@@ -110,10 +121,12 @@ static void drop_what_is_over(struct enforce *e)
 	e->deleted_count = kept;
 }
 
-void deleted_policies_settle(struct enforce *e)
+int deleted_policies_settle(struct enforce *e)
 {
 	mark_terminating(e);
 	drop_what_is_over(e);
+	return reserve_deleted(e, e->deleted_count + store_count(e->store, OBJECT_NETWORK_POLICY) +
+					  store_count(e->store, OBJECT_CLUSTER_NETWORK_POLICY));
 }
 
 /* ---------------------------------------------------------------- input */

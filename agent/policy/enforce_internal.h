@@ -16,9 +16,12 @@ struct enforced_pod {
 	char *container_id, *ifname;
 	struct polder_addr addresses[2];
 	size_t address_count;
-	struct object object; /* name and namespace; labels and ports: from the attachment, or of a Pod object that went */
+	struct object object; /* name and namespace; labels and ports are borrowed, from `attached` or from `gone` */
+	struct labels attached;
+	struct object *gone; /* the Pod object that went, shared; NULL: none did */
 	struct pod_entry entry; /* as written */
 	bool written;
+	bool fresh; /* by the pass that runs: into both slots at once */
 	uint32_t identity, ingress, egress; /* what the present pass asks for */
 	uint64_t terminating; /* the pass that first saw it on its way out; 0: it is not */
 	bool object_gone;     /* its Pod object was there, and is not */
@@ -64,7 +67,7 @@ struct enforce {
 	uint64_t state_revision; /* of the registry, then */
 	uint64_t pass;
 	struct deleted_policy *deleted;
-	size_t deleted_count;
+	size_t deleted_count, deleted_room; /* a pass makes room for all policies it puts in force */
 	struct json_t *held_before; /* of the state file */
 	struct shadow *addresses;
 	struct local_pods *local_pods;
@@ -110,8 +113,8 @@ void enforce_input_clear(struct enforce_input *in);
 /* The Pod object if it stands for this container, else what the attachment knows. */
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod);
 bool pod_is_local(const struct enforce *e, const struct object *object);
-/* Policies that went since the last pass, for the pods that are on their way out: to be called at the start of a pass. */
-void deleted_policies_settle(struct enforce *e);
+/* Policies that went since the last pass, for the pods that are on their way out: to be called at the start of a pass. 0 or -ENOMEM. */
+int deleted_policies_settle(struct enforce *e);
 void deleted_policy_keep(struct enforce *e, const struct object *policy);
 void deleted_policies_clear(struct enforce *e);
 /* For the state file, and from it. */
@@ -144,6 +147,11 @@ int addresses_write(struct enforce *e, const struct policy_input *input, const s
 /* Flows that name the address have to be judged anew. */
 void address_touched(struct enforce *e, const struct polder_addr *addr);
 void addresses_mirror(struct enforce *e);
+/*
+ * Takes pods' addresses out again that a pass which failed has written in both slots at once: the rule sets that stay in force need not
+ * know their identities.
+ */
+void addresses_undo(struct enforce *e);
 /* Has the map no entry for just this address? */
 bool addresses_lacks(const struct enforce *e, const struct polder_addr *addr);
 /* At once, of a pod that goes. */

@@ -116,32 +116,34 @@ static bool has_table(const struct ruleset_entry *entry)
 
 /*
  * A place for the set, if there is room for all of it beside what stands; asked before anything is touched. A set that is there already
- * keeps its place.
+ * keeps its place. 0; -E2BIG: no room; -ENOMEM.
  */
-static bool find_place(struct enforce *e, const struct compiled_ruleset *set, struct ruleset_place *ret)
+static int find_place(struct enforce *e, const struct compiled_ruleset *set, struct ruleset_place *ret)
 {
 	uint32_t slot = ruleset_slots_find(e->slots, set->id);
 	bool sparse = ruleset_slots_is_sparse(set);
 	size_t more;
-	int full;
+	int full, r;
 
 	if (slot) {
 		*ret = (struct ruleset_place){.slot = slot, .entry = *ruleset_slots_entry(e->slots, slot)};
-		return map_without_room(e, set, has_table(&ret->entry), &more) == RULESET_MAPS;
+		return map_without_room(e, set, has_table(&ret->entry), &more) == RULESET_MAPS ? 0 : -E2BIG;
 	}
-	if (ruleset_slots_reserve(e->slots, set, !sparse, ret) < 0)
-		return false;
+	r = ruleset_slots_reserve(e->slots, set, !sparse, ret);
+	if (r < 0)
+		return r;
 	full = map_without_room(e, set, has_table(&ret->entry), &more);
 	if (full == SHADOW_CELLS && sparse) {
 		ruleset_slots_release(e->slots, ret);
-		if (ruleset_slots_reserve(e->slots, set, true, ret) < 0)
-			return false;
+		r = ruleset_slots_reserve(e->slots, set, true, ret);
+		if (r < 0)
+			return r;
 		full = map_without_room(e, set, has_table(&ret->entry), &more);
 	}
 	if (full == RULESET_MAPS)
-		return true;
+		return 0;
 	ruleset_slots_release(e->slots, ret);
-	return false;
+	return -E2BIG;
 }
 
 static void tell_full(struct enforce *e, const struct map_info *info, size_t used, size_t more, size_t room, const char *option)
@@ -318,14 +320,12 @@ int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *r
 		struct ruleset_place place;
 
 		writing.in_force = ruleset_slots_find(e->slots, writing.set->id);
-		ret_fits[i] = find_place(e, writing.set, &place);
-		if (!ret_fits[i])
-			continue;
-		r = write_set(&writing, &place);
-		if (r == -E2BIG)
-			ret_fits[i] = false;
-		else if (r < 0)
+		r = find_place(e, writing.set, &place);
+		if (r == 0)
+			r = write_set(&writing, &place);
+		if (r < 0 && r != -E2BIG)
 			return r;
+		ret_fits[i] = r == 0;
 		*ret_switch |= writing.differs;
 	}
 	for (i = 0; i < policy->ruleset_count; i++)

@@ -31,18 +31,19 @@ const struct ruleset_entry *ruleset_slots_entry(const struct ruleset_slots *s, u
 	return maps_element(s->maps, MAP_RULESETS, slot);
 }
 
-static int know(struct ruleset_slots *s, uint32_t number, uint32_t slot)
+/* NULL: no memory. */
+static struct known *know(struct ruleset_slots *s, uint32_t number, uint32_t slot)
 {
 	struct known *known = calloc(1, sizeof(*known));
 
 	if (!known)
-		return -ENOMEM;
+		return NULL;
 	*known = (struct known){.number = number, .slot = slot};
 	HASH_ADD(hh, s->known, number, sizeof(known->number), known);
 	if (HASH_ADDED(hh, known))
-		return 0;
+		return known;
 	free(known);
-	return -ENOMEM;
+	return NULL;
 }
 
 /* A slot of before the start. What cannot be right (a damaged pin) is emptied: its pods pass nothing until the first pass. */
@@ -55,7 +56,7 @@ static int take_over(struct ruleset_slots *s, uint32_t slot)
 	if (r == 0) {
 		r = ranges_take_at(s->cells, entry->cell_first, entry->cell_count);
 		if (r == 0)
-			return know(s, entry->number, slot);
+			return know(s, entry->number, slot) ? 0 : -ENOMEM;
 		ranges_give(s->slots, slot, 1);
 	}
 	if (r == -ENOMEM)
@@ -204,10 +205,20 @@ int ruleset_slots_put_cells(struct ruleset_slots *s, const struct ruleset_place 
 
 int ruleset_slots_put(struct ruleset_slots *s, const struct ruleset_place *place)
 {
-	int r = maps_element_put(s->maps, MAP_RULESETS, place->slot, &place->entry);
+	struct known *known = NULL;
+	int r;
 
-	if (r == 0 && !ruleset_slots_find(s, place->entry.number))
-		r = know(s, place->entry.number, place->slot);
+	/* First: a header in the map that nobody knows would never be removed. */
+	if (!ruleset_slots_find(s, place->entry.number)) {
+		known = know(s, place->entry.number, place->slot);
+		if (!known)
+			return -ENOMEM;
+	}
+	r = maps_element_put(s->maps, MAP_RULESETS, place->slot, &place->entry);
+	if (r < 0 && known) {
+		HASH_DEL(s->known, known);
+		free(known);
+	}
 	return r;
 }
 
