@@ -54,7 +54,8 @@ void compiled_policy_free(struct compiled_policy *policy)
 	if (!policy)
 		return;
 	for (size_t i = 0; i < policy->identity_count; i++) {
-		labels_clear((struct labels *)policy->identities[i].labels);
+		if (policy->identities[i].labels)
+			labels_clear((struct labels *)policy->identities[i].labels);
 		free((void *)policy->identities[i].labels);
 		free((void *)policy->identities[i].namespace);
 	}
