@@ -15,7 +15,7 @@ int decode_slice(const struct json_at *at, struct object *object);
 int decode_network_policy(const struct json_at *at, struct object *object);
 int decode_cluster_network_policy(const struct json_at *at, struct object *object);
 
-/* metadata: name, namespace (for kinds that have one), uid, labels. */
+/* metadata: name, namespace (for kinds that have one), uid, resourceVersion, labels. */
 int decode_metadata(const struct json_at *at, bool namespaced, struct object *object);
 
 /* For tables: struct labels; struct selector of a map (matchLabels); of a whole label selector;

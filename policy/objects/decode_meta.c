@@ -311,11 +311,20 @@ static int decode_uid(const struct json_at *at, void *target)
 	return json_text(at, LIMIT_UID, target);
 }
 
+/* For sources that list and watch; of a file nobody asks for it, whatever it is. */
+static int decode_resource_version(const struct json_at *at, void *target)
+{
+	if (!json_is_string(at->value) || json_string_length(at->value) > LIMIT_VERSION)
+		return 0;
+	return json_text(at, LIMIT_VERSION, target);
+}
+
 int decode_metadata(const struct json_at *at, bool namespaced, struct object *object)
 {
 	static const struct json_field fields[] = {
 		{"name", decode_object_name, offsetof(struct object, name), true},
 		{"uid", decode_uid, offsetof(struct object, uid), false},
+		{"resourceVersion", decode_resource_version, offsetof(struct object, resource_version), false},
 		{"labels", decode_labels, offsetof(struct object, labels), false},
 		{"namespace", decode_namespace_name, offsetof(struct object, namespace), false},
 	};

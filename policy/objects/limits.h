@@ -9,6 +9,7 @@
 #define LIMIT_NAME            253
 #define LIMIT_NAMESPACE       63
 #define LIMIT_UID             128
+#define LIMIT_VERSION         128 /* resourceVersion */
 #define LIMIT_STRING          1024 /* any other text that is kept */
 #define LIMIT_LABELS          1024
 #define LIMIT_LABEL_PREFIX    253

@@ -130,6 +130,7 @@ void object_free(struct object *object)
 	free(object->namespace);
 	free(object->name);
 	free(object->uid);
+	free(object->resource_version);
 	free(object);
 }
 

@@ -193,6 +193,7 @@ struct object {
 	char *namespace; /* "" for those without; "default" where it is missing */
 	char *name;
 	char *uid; /* "" if unknown */
+	char *resource_version; /* metadata.resourceVersion, opaque; no part of the content. NULL: unknown */
 	struct labels labels;
 	union {
 		struct namespace_object space;

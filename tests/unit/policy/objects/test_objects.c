@@ -255,6 +255,12 @@ static void checks_metadata_and_tolerates_the_rest_of_it(void)
 	CU_ASSERT_STRING_EQUAL(list.objects[0]->namespace, "default");
 	CU_ASSERT_STRING_EQUAL(list.objects[0]->uid, "");
 	CU_ASSERT(list.objects[0]->pod.ready);
+	CU_ASSERT_PTR_NULL(list.objects[0]->resource_version);
+	/* A file's is nobody's concern, whatever it is. */
+	CU_ASSERT(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','resourceVersion':7}}") == 0);
+	CU_ASSERT_PTR_NULL(list.objects[0]->resource_version);
+	CU_ASSERT(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','resourceVersion':'7'}}") == 0);
+	CU_ASSERT_STRING_EQUAL(list.objects[0]->resource_version, "7");
 	CU_ASSERT(refuses(META("'name':''"), "$.metadata.name", "empty"));
 	CU_ASSERT(refuses(META("'name':'..'"), "$.metadata.name", "must not be"));
 	CU_ASSERT(refuses(META("'name':'a/b'"), "$.metadata.name", "must not be"));
