@@ -178,8 +178,6 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 {
 	const struct compiled_policy *policy = enforce_policy(sources->enforce);
 	const struct service_problem *services = NULL;
-	struct store_problem *problems = NULL;
-	struct store_conflict *conflicts = NULL;
 	size_t count;
 
 	metrics_family(m, "polder_objects", METRIC_GAUGE, "Objects of all sources, by kind.");
@@ -193,11 +191,9 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.", policy ? policy->identity_count : 0);
 	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.", policy ? policy->ruleset_count : 0);
 	add_capacity(m, sources);
-	count = store_problems(sources->store, &problems) + store_conflicts(sources->store, &conflicts) +
+	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);
 	single_u64(m, "polder_source_problems", METRIC_GAUGE, "Sources and Services that were refused or contradict others.", count);
-	free(problems);
-	free(conflicts);
 }
 
 static void add_agent(struct metrics *m, const struct show_sources *sources)

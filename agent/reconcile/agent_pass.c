@@ -275,7 +275,7 @@ void agent_synced(void *data)
 {
 	struct agent *agent = data;
 
-	if (agent->synced)
+	if (agent->synced || !store_synced(agent->store))
 		return;
 	agent->synced = true;
 	agent->policy_dirty = agent->nodes_dirty = agent->links_dirty = true;

@@ -159,39 +159,21 @@ void trial_close(struct trial *t)
 
 /* ---------------------------------------------------------------- objects */
 
-/* Each object is an origin of its own. */
-static char *origin_of(enum object_kind kind, const char *namespace, const char *name)
-{
-	char *origin;
-
-	return asprintf(&origin, "%s/%s/%s", object_kind_name(kind), namespace, name) < 0 ? NULL : origin;
-}
+/* The one origin of all. */
+#define ORIGIN "trial"
 
 int trial_put(struct trial *t, struct object *object)
 {
-	CLEANUP(cleanup_free) char *origin = origin_of(object->kind, object->namespace, object->name);
-	struct object_list list = {.objects = malloc(sizeof(*list.objects)), .count = 1};
-	int r = -ENOMEM;
+	int r = store_upsert(t->store, ORIGIN, object);
 
-	if (!list.objects || !origin) {
-		free(list.objects);
+	if (r < 0)
 		object_free(object);
-		return r;
-	}
-	list.objects[0] = object;
-	r = store_replace(t->store, origin, &list);
-	object_list_clear(&list);
 	return r;
 }
 
 bool trial_delete(struct trial *t, enum object_kind kind, const char *namespace, const char *name)
 {
-	CLEANUP(cleanup_free) char *origin = origin_of(kind, namespace, name);
-	struct object_list none = {};
-
-	if (!origin || !store_get(t->store, kind, namespace, name))
-		return false;
-	return store_replace(t->store, origin, &none) == 0;
+	return store_delete(t->store, ORIGIN, kind, namespace, name) == 0;
 }
 
 int trial_put_store(struct trial *t, const struct store *store)

@@ -107,8 +107,9 @@ static json_t *object_counts(const struct store *store)
 	return counts;
 }
 
-static void add_problem(json_t *list, const char *source, const struct object_error *error)
+static void add_problem(const char *source, const struct object_error *error, void *data)
 {
+	json_t *list = data;
 	json_t *reason = error->line ? json_sprintf("%s (line %d, column %d)", error->reason, error->line, error->column)
 				     : json_string(error->reason);
 
@@ -116,8 +117,9 @@ static void add_problem(json_t *list, const char *source, const struct object_er
 					      reason));
 }
 
-static void add_conflict(json_t *list, const struct store_conflict *conflict)
+static void add_conflict(const struct store_conflict *conflict, void *data)
 {
+	json_t *list = data;
 	const struct object *object = conflict->object;
 	json_t *reason = json_sprintf("%s %s%s%s is given by %s too: that one counts, remove one of them",
 				      object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
@@ -151,18 +153,11 @@ static void add_held_down(json_t *list, const struct local_pod *pod)
 static json_t *problems(const struct show_sources *sources)
 {
 	const struct service_problem *services = NULL;
-	struct store_problem *refused = NULL;
-	struct store_conflict *conflicts = NULL;
 	json_t *list = json_array();
-	size_t count = store_problems(sources->store, &refused);
+	size_t count;
 
-	for (size_t i = 0; i < count; i++)
-		add_problem(list, refused[i].origin, &refused[i].error);
-	free(refused);
-	count = store_conflicts(sources->store, &conflicts);
-	for (size_t i = 0; i < count; i++)
-		add_conflict(list, &conflicts[i]);
-	free(conflicts);
+	store_problems(sources->store, add_problem, list);
+	store_conflicts(sources->store, add_conflict, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++)
 		add_held_down(list, pods_at(sources->pods, i));
 	count = services_problems(sources->services, &services);

@@ -480,6 +480,7 @@ static void become_synced(struct source_dir *source)
 		last_good_forget_others(source->copies);
 	log_info("source", "%s: %u files read for the first time", source->path,
 		 HASH_COUNT(source->files));
+	store_set_synced(source->store, source->path);
 	/* Last: the callback may free the source. */
 	if (source->on_synced)
 		source->on_synced(source->data);
@@ -662,6 +663,8 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 		goto free_source;
 	for (size_t last = strlen(source->path); last > 1 && source->path[last - 1] == '/'; last--)
 		source->path[last - 1] = '\0';
+	if (store_expect(store, source->path) < 0)
+		goto free_source;
 	source->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (source->inotify_fd < 0) {
 		r = -errno;

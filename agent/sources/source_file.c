@@ -120,11 +120,13 @@ static enum file_state put_text(const char *text, size_t length, const char *ori
 	r = store_replace(store, origin, &list);
 	if (r == -EEXIST)
 		explain(ret_error, "an object stands in it twice");
+	else if (r == -EINVAL)
+		explain(ret_error, "an object's name is too long");
 	else if (r < 0)
 		explain(ret_error, "no memory");
 	object_list_clear(&list);
 	if (r < 0)
-		return r == -EEXIST ? FILE_BAD : FILE_UNREADABLE;
+		return r == -ENOMEM ? FILE_UNREADABLE : FILE_BAD;
 	return FILE_GOOD;
 }
 

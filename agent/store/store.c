@@ -9,60 +9,64 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/store/store_index.h"
 #include "policy/objects/hash.h"
 #include "policy/objects/limits.h"
 
 #define LISTENERS_MAX 8
 
-struct origin;
-
 /* One object as one origin gives it. */
 struct candidate {
 	struct origin *origin;
-	struct object *object;
-	uint64_t round; /* of the store_replace() that gave it last */
+	struct entry *entry;
+	struct object *object; /* NULL: only room was made */
+	uint64_t round;	       /* that named it last */
+	struct candidate *next; /* of the entry, in the order of their origins' names: the first one with an object counts */
+	struct candidate *previous_of_origin, *next_of_origin;
 };
 
-/* All objects of one kind, namespace and name, sorted by origin: the first one counts. */
+/* All objects of one kind, namespace and name. */
 struct entry {
-	char *key;
+	UT_hash_handle hh; /* by key */
+	struct index_item item;
 	struct candidate *candidates;
-	size_t count;
-	UT_hash_handle hh;
+	struct object *heard; /* shared: what counted before the batch; NULL: nothing did, or the batch has not changed it */
+	struct entry *next_changed;
+	enum object_kind kind;
+	bool changed; /* by the batch */
+	bool silent;  /* it says the same again as before the batch */
+	char key[];
 };
 
 struct origin {
-	char *name;
-	struct entry **entries; /* those with a candidate of this origin */
-	size_t entry_count;
+	UT_hash_handle hh; /* by name */
+	struct candidate *candidates, *last; /* in the order they came */
 	struct object_error *problem; /* NULL: none */
-	UT_hash_handle hh;
-};
-
-/* Entries of a kind in the order of namespace and name; sorted when somebody asks. */
-struct index {
-	struct entry **entries;
-	const struct object **objects; /* what counts of each entry, as readers see it */
-	size_t count, size;
-	bool sorted;
-	bool listed; /* `objects` is as `entries` */
-};
-
-/* Longer than what any object may have: a name that does not fit is no object's. */
-struct key {
-	char text[16 + LIMIT_NAMESPACE + LIMIT_NAME];
+	uint64_t list_round;	      /* 0: no list is on its way */
+	bool expected, synced;
+	char name[];
 };
 
 struct store {
-	struct entry *entries;	/* by key */
-	struct origin *origins; /* by name */
-	struct index kinds[OBJECT_KIND_COUNT];
+	struct entry *entries;
+	struct origin *origins;
+	struct store_index kinds[OBJECT_KIND_COUNT];
 	struct {
 		store_listener call;
 		void *data;
 	} listeners[LISTENERS_MAX];
 	size_t listener_count;
 	uint64_t round;
+	unsigned int batches; /* begun, one in the other */
+	bool telling;
+	struct entry *changed, *last_changed;
+	size_t given;	 /* candidates with an object */
+	size_t problems; /* origins with one */
+};
+
+/* Longer than what any object may have: a name that does not fit is no object's. */
+struct key {
+	char text[16 + LIMIT_NAMESPACE + LIMIT_NAME];
 };
 
 struct store *store_new(void)
@@ -73,42 +77,37 @@ struct store *store_new(void)
 static void entry_free(struct store *store, struct entry *entry)
 {
 	HASH_DEL(store->entries, entry);
-	free(entry->candidates);
-	free(entry->key);
 	free(entry);
 }
 
 static void origin_free(struct store *store, struct origin *origin)
 {
 	HASH_DEL(store->origins, origin);
-	free(origin->entries);
 	free(origin->problem);
-	free(origin->name);
 	free(origin);
-}
-
-static void free_index(struct index *index)
-{
-	free(index->entries);
-	free(index->objects);
 }
 
 void store_free(struct store *store)
 {
 	struct origin *origin, *next_origin;
 	struct entry *entry, *next_entry;
+	struct candidate *candidate;
 
 	if (!store)
 		return;
 	HASH_ITER (hh, store->entries, entry, next_entry) {
-		for (size_t i = 0; i < entry->count; i++)
-			object_free(entry->candidates[i].object);
+		while ((candidate = entry->candidates)) {
+			entry->candidates = candidate->next;
+			object_free(candidate->object);
+			free(candidate);
+		}
+		object_free(entry->heard);
 		entry_free(store, entry);
 	}
 	HASH_ITER (hh, store->origins, origin, next_origin)
 		origin_free(store, origin);
 	for (size_t i = 0; i < OBJECT_KIND_COUNT; i++)
-		free_index(&store->kinds[i]);
+		index_clear(&store->kinds[i]);
 	free(store);
 }
 
@@ -126,11 +125,11 @@ static void notify(struct store *store, const struct object *object, bool delete
 		store->listeners[i].call(object, deleted, store->listeners[i].data);
 }
 
-/* The separator sorts before every character that a name may have, so keys sort as namespace and
- * name. False: too long. */
+/* False: too long. */
 static bool make_key(enum object_kind kind, const char *namespace, const char *name, struct key *ret)
 {
-	int length = snprintf(ret->text, sizeof(ret->text), "%u\001%s\001%s", kind, namespace, name);
+	int length = snprintf(ret->text, sizeof(ret->text), "%u\001%s\001%s",
+			      (unsigned int)kind, namespace, name);
 
 	return length >= 0 && (size_t)length < sizeof(ret->text);
 }
@@ -155,404 +154,555 @@ static struct origin *find_origin(const struct store *store, const char *name)
 	return origin;
 }
 
+static struct candidate *find_candidate(const struct entry *entry, const struct origin *origin)
+{
+	struct candidate *candidate = entry->candidates;
+
+	while (candidate && candidate->origin != origin)
+		candidate = candidate->next;
+	return candidate;
+}
+
+/* What an origin gave by this name. */
+static struct candidate *find_given(const struct store *store, const char *origin_name,
+				    enum object_kind kind, const char *namespace, const char *name)
+{
+	const struct origin *origin = find_origin(store, origin_name);
+	struct entry *entry = origin ? find_entry(store, kind, namespace, name) : NULL;
+
+	return entry ? find_candidate(entry, origin) : NULL;
+}
+
+/* The candidate that counts. */
+static struct candidate *first_of(const struct entry *entry)
+{
+	struct candidate *candidate = entry->candidates;
+
+	while (candidate && !candidate->object)
+		candidate = candidate->next;
+	return candidate;
+}
+
+static struct object *counting(const struct entry *entry)
+{
+	const struct candidate *first = first_of(entry);
+
+	return first ? first->object : NULL;
+}
+
+/* NULL: no memory. */
 static struct origin *need_origin(struct store *store, const char *name)
 {
 	struct origin *origin = find_origin(store, name);
+	size_t size = strlen(name) + 1;
 
 	if (origin)
 		return origin;
-	origin = calloc(1, sizeof(*origin));
+	origin = calloc(1, sizeof(*origin) + size);
 	if (!origin)
 		return NULL;
-	origin->name = strdup(name);
-	if (!origin->name) {
-		free(origin);
-		return NULL;
-	}
-	HASH_ADD_KEYPTR(hh, store->origins, origin->name, strlen(origin->name), origin);
+	memcpy(origin->name, name, size);
+	HASH_ADD_KEYPTR(hh, store->origins, origin->name, size - 1, origin);
 	if (HASH_ADDED(hh, origin))
 		return origin;
-	free(origin->name);
 	free(origin);
 	return NULL;
 }
 
-/* An origin that gives nothing and has no problem is forgotten. */
+/* An origin that gives nothing, has no problem and is waited for by nobody is forgotten. */
 static void drop_idle_origin(struct store *store, struct origin *origin)
 {
-	if (origin && origin->entry_count == 0 && !origin->problem)
+	if (origin && !origin->candidates && !origin->problem && !origin->list_round &&
+	    !origin->expected)
 		origin_free(store, origin);
 }
 
-/* ---------------------------------------------------------------- the sorted index */
-
-static int compare_entries(const void *a, const void *b)
+static void drop_idle_entry(struct store *store, struct entry *entry)
 {
-	return strcmp((*(struct entry *const *)a)->key, (*(struct entry *const *)b)->key);
+	if (!entry->candidates && !entry->changed)
+		entry_free(store, entry);
 }
 
-static void index_sort(struct index *index)
-{
-	if (index->sorted)
-		return;
-	if (index->count > 0)
-		qsort(index->entries, index->count, sizeof(struct entry *), compare_entries);
-	index->sorted = true;
-	index->listed = false;
-}
-
-static int index_reserve(struct index *index, size_t more)
-{
-	size_t size = index->size ? index->size : 16;
-	const struct object **objects;
-	struct entry **entries;
-
-	while (size < index->count + more)
-		size *= 2;
-	if (size == index->size)
-		return 0;
-	entries = reallocarray(index->entries, size, sizeof(struct entry *));
-	if (!entries)
-		return -ENOMEM;
-	index->entries = entries;
-	objects = reallocarray(index->objects, size, sizeof(struct object *));
-	if (!objects)
-		return -ENOMEM;
-	index->objects = objects;
-	index->size = size;
-	return 0;
-}
-
-static void index_add(struct index *index, struct entry *entry)
-{
-	index->entries[index->count] = entry;
-	index->sorted =
-		index->count == 0 ||
-		(index->sorted && compare_entries(&index->entries[index->count - 1], &entry) < 0);
-	index->count++;
-	index->listed = false;
-}
-
-static void index_remove(struct index *index, struct entry *entry)
-{
-	struct entry **found;
-
-	index_sort(index);
-	found = bsearch(&entry, index->entries, index->count, sizeof(struct entry *),
-			compare_entries);
-	assert(found);
-	index->listed = false;
-	index->count--;
-	memmove(found, found + 1,
-		(size_t)(index->entries + index->count - found) * sizeof(struct entry *));
-}
-
-/* ---------------------------------------------------------------- replacing what an origin gives
- */
-
-static struct candidate *find_candidate(const struct entry *entry, const struct origin *origin)
-{
-	for (size_t i = 0; i < entry->count; i++) {
-		if (entry->candidates[i].origin == origin)
-			return &entry->candidates[i];
-	}
-	return NULL;
-}
-
-/* Makes the entry of a key with room for one candidate more. NULL: no memory. An entry without
- * candidates is nothing to a reader. */
-static struct entry *need_entry(struct store *store, const struct object *object)
+static int need_entry(struct store *store, const struct object *object, struct entry **ret)
 {
 	struct entry *entry = find_entry(store, object->kind, object->namespace, object->name);
-	struct candidate *larger;
 	struct key key;
+	size_t size;
 
-	if (!entry) {
-		entry = make_key(object->kind, object->namespace, object->name, &key)
-				? calloc(1, sizeof(*entry))
-				: NULL;
-		if (!entry)
-			return NULL;
-		entry->key = strdup(key.text);
-		if (!entry->key) {
-			free(entry);
-			return NULL;
-		}
-		HASH_ADD_KEYPTR(hh, store->entries, entry->key, strlen(entry->key), entry);
-		if (!HASH_ADDED(hh, entry)) {
-			free(entry->key);
-			free(entry);
-			return NULL;
-		}
+	if (entry) {
+		*ret = entry;
+		return 0;
 	}
-	larger = reallocarray(entry->candidates, entry->count + 1, sizeof(*larger));
-	if (!larger)
-		return NULL;
-	entry->candidates = larger;
-	return entry;
-}
-
-static void drop_empty_entries(struct store *store, struct entry **entries, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (entries[i] && entries[i]->count == 0)
-			entry_free(store, entries[i]);
+	if (!make_key(object->kind, object->namespace, object->name, &key))
+		return -EINVAL;
+	size = strlen(key.text) + 1;
+	entry = calloc(1, sizeof(*entry) + size);
+	if (!entry)
+		return -ENOMEM;
+	memcpy(entry->key, key.text, size);
+	entry->kind = object->kind;
+	entry->item.place = INDEX_NOWHERE;
+	HASH_ADD_KEYPTR(hh, store->entries, entry->key, size - 1, entry);
+	if (!HASH_ADDED(hh, entry)) {
+		free(entry);
+		return -ENOMEM;
 	}
-}
-
-static int compare_pointers(const void *a, const void *b)
-{
-	const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* The same name twice in one list: which one would count is for its author to say. */
-static bool has_duplicates(struct entry *const *entries, size_t count, bool *ret_no_memory)
-{
-	CLEANUP(cleanup_free) struct entry **sorted = calloc(count + 1, sizeof(*sorted));
-
-	*ret_no_memory = !sorted;
-	if (!sorted)
-		return false;
-	memcpy(sorted, entries, count * sizeof(*sorted));
-	qsort(sorted, count, sizeof(*sorted), compare_pointers);
-	for (size_t i = 1; i < count; i++) {
-		if (sorted[i - 1] == sorted[i])
-			return true;
-	}
-	return false;
-}
-
-/*
- * All memory that the replacement needs, before anything changes. The array has an entry for each
- * object of the list and room for nothing else; it becomes the origin's.
- */
-static int prepare(struct store *store, const struct object_list *list, struct entry ***ret)
-{
-	size_t wanted[OBJECT_KIND_COUNT] = {0};
-	struct entry **entries = calloc(list->count + 1, sizeof(*entries));
-	bool no_memory = !entries;
-	int r = -ENOMEM;
-
-	for (size_t i = 0; i < list->count && !no_memory; i++) {
-		entries[i] = need_entry(store, list->objects[i]);
-		no_memory = !entries[i];
-		wanted[list->objects[i]->kind]++;
-	}
-	for (size_t kind = 0; kind < OBJECT_KIND_COUNT && !no_memory; kind++)
-		no_memory = index_reserve(&store->kinds[kind], wanted[kind]) < 0;
-	if (!no_memory && has_duplicates(entries, list->count, &no_memory))
-		r = -EEXIST;
-	else if (!no_memory)
-		r = 0;
-	if (r < 0) {
-		CLEANUP(cleanup_free) struct entry **unique = entries;
-		size_t count = 0;
-
-		/* An entry that stands twice must be freed once. */
-		for (size_t i = 0; entries && i < list->count && entries[i]; i++)
-			count++;
-		if (count > 0)
-			qsort(entries, count, sizeof(*entries), compare_pointers);
-		for (size_t i = 1; i < count; i++) {
-			if (entries[i] == entries[i - 1])
-				entries[i - 1] = NULL;
-		}
-		drop_empty_entries(store, unique, count);
-		return r;
-	}
-	*ret = entries;
+	*ret = entry;
 	return 0;
 }
 
-/* Room was made by need_entry(). */
-static void insert_candidate(struct entry *entry, const struct candidate *candidate)
+static void link_candidate(struct candidate *candidate)
 {
-	size_t place = 0;
+	struct origin *origin = candidate->origin;
+	struct candidate **at = &candidate->entry->candidates;
 
-	while (place < entry->count &&
-	       strcmp(entry->candidates[place].origin->name, candidate->origin->name) < 0)
-		place++;
-	memmove(entry->candidates + place + 1, entry->candidates + place,
-		(entry->count - place) * sizeof(*candidate));
-	entry->candidates[place] = *candidate;
-	entry->count++;
+	while (*at && strcmp((*at)->origin->name, origin->name) < 0)
+		at = &(*at)->next;
+	candidate->next = *at;
+	*at = candidate;
+	candidate->previous_of_origin = origin->last;
+	if (origin->last)
+		origin->last->next_of_origin = candidate;
+	else
+		origin->candidates = candidate;
+	origin->last = candidate;
+}
+
+static void unlink_candidate(struct candidate *candidate)
+{
+	struct candidate **at = &candidate->entry->candidates;
+
+	while (*at != candidate)
+		at = &(*at)->next;
+	*at = candidate->next;
+	if (candidate->next_of_origin)
+		candidate->next_of_origin->previous_of_origin = candidate->previous_of_origin;
+	else
+		candidate->origin->last = candidate->previous_of_origin;
+	if (candidate->previous_of_origin)
+		candidate->previous_of_origin->next_of_origin = candidate->next_of_origin;
+	else
+		candidate->origin->candidates = candidate->next_of_origin;
+}
+
+/* The origin's place for the object: the one it has, or one without an object. */
+static int need_candidate(struct store *store, struct origin *origin, const struct object *object,
+			  struct candidate **ret)
+{
+	struct candidate *candidate;
+	struct entry *entry;
+	int r = need_entry(store, object, &entry);
+
+	if (r < 0)
+		return r;
+	candidate = find_candidate(entry, origin);
+	if (!candidate) {
+		candidate = calloc(1, sizeof(*candidate));
+		if (!candidate) {
+			drop_idle_entry(store, entry);
+			return -ENOMEM;
+		}
+		candidate->origin = origin;
+		candidate->entry = entry;
+		link_candidate(candidate);
+	}
+	*ret = candidate;
+	return 0;
+}
+
+/* What was made room for, and then given nothing. */
+static void drop_unused(struct store *store, struct candidate *candidate)
+{
+	struct entry *entry = candidate->entry;
+
+	if (candidate->object)
+		return;
+	unlink_candidate(candidate);
+	free(candidate);
+	drop_idle_entry(store, entry);
+}
+
+/* ---------------------------------------------------------------- batches */
+
+void store_batch_begin(struct store *store)
+{
+	assert(!store->telling);
+	store->batches++;
+}
+
+/* The entry is about to change. */
+static void touch(struct store *store, struct entry *entry)
+{
+	const struct object *object = counting(entry);
+
+	if (entry->changed)
+		return;
+	entry->changed = true;
+	entry->silent = false;
+	entry->heard = object ? object_share(object) : NULL;
+	entry->next_changed = NULL;
+	if (store->changed)
+		store->last_changed->next_changed = entry;
+	else
+		store->changed = entry;
+	store->last_changed = entry;
+}
+
+/* The index follows. */
+static void place(struct store *store, struct entry *entry)
+{
+	struct store_index *index = &store->kinds[entry->kind];
+	const struct object *object = counting(entry);
+
+	if (object && entry->item.place == INDEX_NOWHERE)
+		index_add(index, &entry->item, object);
+	else if (object)
+		index_set(index, &entry->item, object);
+	else if (entry->item.place != INDEX_NOWHERE)
+		index_remove(index, &entry->item);
+}
+
+/* It tells which text an object was read from: it goes with its origin, whichever memory has the content. */
+static void swap_versions(struct object *a, struct object *b)
+{
+	char *version = a->resource_version;
+
+	a->resource_version = b->resource_version;
+	b->resource_version = version;
 }
 
 /*
- * What counts may have moved from `before` (NULL: nothing did) to another candidate. Where both say
- * the same, the first one's place is taken by the old memory, so that nobody who holds a pointer
- * notices. `keep` holds `before` when no candidate does any more; it is freed here.
+ * What counts says the same as what was heard of: then the old memory takes its place, so that nobody who holds a pointer notices. It may
+ * be another candidate's by now.
  */
-static void settle(struct store *store, struct entry *entry, const struct object *before,
-		   struct object *keep)
+static void keep_memory(struct store *store, struct entry *entry)
 {
-	struct object *now = entry->candidates[0].object;
+	struct candidate *first = first_of(entry), *other = entry->candidates;
+	struct object *object = first->object;
 
-	if (now != before) {
-		store->kinds[now->kind].listed = false;
-		if (before && object_equal(before, now)) {
-			struct object *old = keep;
-
-			for (size_t i = 1; i < entry->count && !old; i++) {
-				if (entry->candidates[i].object == before) {
-					old = entry->candidates[i].object;
-					entry->candidates[i].object = now;
-					now = NULL;
-				}
-			}
-			entry->candidates[0].object = old;
-			object_free(now);
-			return;
-		}
-		notify(store, now, false);
-	}
-	object_free(keep);
-}
-
-/* Takes `object`. */
-static void put(struct store *store, struct entry *entry, struct origin *origin,
-		struct object *object)
-{
-	const struct object *before = entry->count > 0 ? entry->candidates[0].object : NULL;
-	struct candidate *candidate = find_candidate(entry, origin);
-	struct object *old = NULL;
-
-	if (candidate) {
-		candidate->round = store->round;
-		if (object_equal(candidate->object, object)) {
-			object_free(object);
-			return;
-		}
-		old = candidate->object;
-		candidate->object = object;
+	swap_versions(object, entry->heard);
+	while (other && other->object != entry->heard)
+		other = other->next;
+	first->object = entry->heard;
+	if (other) {
+		other->object = object;
 	} else {
-		insert_candidate(entry, &(struct candidate){origin, object, store->round});
-		if (entry->count == 1)
-			index_add(&store->kinds[object->kind], entry);
+		object_free(object);
+		entry->heard = NULL; /* its share is the candidate's now */
 	}
-	settle(store, entry, before, old);
+	place(store, entry);
 }
 
-/* Takes the origin's object out of the entry, which may cease to exist. */
-static void withdraw(struct store *store, struct entry *entry, struct origin *origin)
+static void compare(struct store *store, struct entry *entry)
 {
-	struct candidate *candidate = find_candidate(entry, origin);
-	const struct object *before = entry->candidates[0].object;
-	struct object *object = candidate->object;
+	const struct object *object = counting(entry);
 
-	entry->count--;
-	memmove(candidate, candidate + 1,
-		(size_t)(entry->candidates + entry->count - candidate) * sizeof(*candidate));
-	if (entry->count > 0) {
-		settle(store, entry, before, object);
+	entry->silent = object == entry->heard;
+	if (entry->silent || !object || !entry->heard || !object_equal(entry->heard, object))
+		return;
+	entry->silent = true;
+	keep_memory(store, entry);
+}
+
+/* What is new before what goes: nothing is missing in between. */
+static void tell(struct store *store)
+{
+	struct entry *entry, *next;
+
+	store->telling = true;
+	for (entry = store->changed; entry; entry = entry->next_changed)
+		compare(store, entry);
+	for (entry = store->changed; entry; entry = entry->next_changed)
+		if (!entry->silent && counting(entry))
+			notify(store, counting(entry), false);
+	for (entry = store->changed; entry; entry = entry->next_changed)
+		if (!entry->silent && !counting(entry))
+			notify(store, entry->heard, true);
+	store->telling = false;
+	for (entry = store->changed; entry; entry = next) {
+		next = entry->next_changed;
+		object_free(TAKE_PTR(entry->heard));
+		entry->changed = false;
+		drop_idle_entry(store, entry);
+	}
+	store->changed = store->last_changed = NULL;
+}
+
+void store_batch_end(struct store *store)
+{
+	assert(store->batches > 0 && !store->telling);
+	if (--store->batches == 0)
+		tell(store);
+}
+
+/* Takes the object. There is room in the index. In a batch. */
+static void put(struct store *store, struct candidate *candidate, struct object *object)
+{
+	struct object *old = candidate->object;
+
+	candidate->round = store->round;
+	if (old && object_equal(old, object)) {
+		swap_versions(old, object);
+		object_free(object);
 		return;
 	}
-	index_remove(&store->kinds[object->kind], entry);
-	entry_free(store, entry);
-	notify(store, object, true);
-	object_free(object);
+	touch(store, candidate->entry);
+	candidate->object = object;
+	store->given += !old;
+	place(store, candidate->entry);
+	object_free(old);
 }
 
-int store_replace(struct store *store, const char *origin_name, struct object_list *list)
+/* In a batch. The origin stays. */
+static void withdraw(struct store *store, struct candidate *candidate)
+{
+	struct entry *entry = candidate->entry;
+
+	touch(store, entry);
+	unlink_candidate(candidate);
+	store->given--;
+	place(store, entry);
+	object_free(candidate->object);
+	free(candidate);
+}
+
+int store_upsert(struct store *store, const char *origin_name, struct object *object)
 {
 	struct origin *origin = need_origin(store, origin_name);
-	struct entry **entries, **old;
-	size_t old_count;
-	int r;
+	struct candidate *candidate = NULL;
+	int r = origin ? need_candidate(store, origin, object, &candidate) : -ENOMEM;
 
-	if (!origin)
-		return -ENOMEM;
-	r = prepare(store, list, &entries);
+	if (r == 0 && candidate->entry->item.place == INDEX_NOWHERE)
+		r = index_reserve(&store->kinds[object->kind], 1);
 	if (r < 0) {
+		if (candidate)
+			drop_unused(store, candidate);
 		drop_idle_origin(store, origin);
 		return r;
 	}
-	old = origin->entries;
-	old_count = origin->entry_count;
-	origin->entries = entries;
-	origin->entry_count = list->count;
+	store_batch_begin(store);
+	put(store, candidate, object);
+	store_batch_end(store);
+	return 0;
+}
 
-	/* What is new before what goes: nothing is missing in between. */
-	store->round++;
-	for (size_t i = 0; i < list->count; i++)
-		put(store, entries[i], origin, TAKE_PTR(list->objects[i]));
-	for (size_t i = 0; i < old_count; i++) {
-		if (find_candidate(old[i], origin)->round != store->round)
-			withdraw(store, old[i], origin);
+int store_delete(struct store *store, const char *origin_name, enum object_kind kind,
+		 const char *namespace, const char *name)
+{
+	struct candidate *candidate = find_given(store, origin_name, kind, namespace, name);
+	struct origin *origin = candidate ? candidate->origin : NULL;
+
+	if (!candidate)
+		return -ENOENT;
+	store_batch_begin(store);
+	withdraw(store, candidate);
+	store_batch_end(store);
+	drop_idle_origin(store, origin);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- all of an origin */
+
+/* All that no round since `round` has named. In a batch. */
+static void sweep(struct store *store, struct origin *origin, uint64_t round)
+{
+	struct candidate *candidate = origin->candidates, *next;
+
+	for (; candidate; candidate = next) {
+		next = candidate->next_of_origin;
+		if (candidate->round < round)
+			withdraw(store, candidate);
 	}
-	free(old);
+}
+
+int store_list_begin(struct store *store, const char *name)
+{
+	struct origin *origin = need_origin(store, name);
+
+	if (!origin)
+		return -ENOMEM;
+	origin->list_round = ++store->round;
+	return 0;
+}
+
+int store_list_keep(struct store *store, const char *origin, enum object_kind kind,
+		    const char *namespace, const char *name)
+{
+	struct candidate *candidate = find_given(store, origin, kind, namespace, name);
+
+	if (!candidate)
+		return -ENOENT;
+	candidate->round = store->round;
+	return 0;
+}
+
+void store_list_end(struct store *store, const char *name)
+{
+	struct origin *origin = find_origin(store, name);
+
+	assert(origin && origin->list_round);
+	store_batch_begin(store);
+	sweep(store, origin, origin->list_round);
+	origin->list_round = 0;
+	origin->synced = true;
+	store_batch_end(store);
+	drop_idle_origin(store, origin);
+}
+
+void store_list_cancel(struct store *store, const char *name)
+{
+	struct origin *origin = find_origin(store, name);
+
+	if (!origin)
+		return;
+	origin->list_round = 0;
+	drop_idle_origin(store, origin);
+}
+
+/*
+ * All memory that the replacement needs, before anything changes: a place for each object of the list, each of which the present round
+ * names. `*ret_count`: so many objects have one, also on failure.
+ */
+static int prepare(struct store *store, struct origin *origin, const struct object_list *list,
+		   struct candidate **places, size_t *ret_count)
+{
+	size_t more[OBJECT_KIND_COUNT] = {0}, i;
+	int r = 0;
+
+	for (i = 0; i < list->count && r == 0; i++) {
+		r = need_candidate(store, origin, list->objects[i], &places[i]);
+		if (r < 0)
+			break;
+		if (places[i]->round == store->round) {
+			r = -EEXIST; /* its author has to say which one counts */
+			break;
+		}
+		places[i]->round = store->round;
+		more[list->objects[i]->kind]++;
+	}
+	*ret_count = i;
+	for (size_t kind = 0; kind < OBJECT_KIND_COUNT && r == 0; kind++)
+		r = index_reserve(&store->kinds[kind], more[kind]);
+	return r;
+}
+
+static void forget(struct store *store, const char *name)
+{
+	struct origin *origin = find_origin(store, name);
+
+	if (!origin)
+		return;
+	assert(!origin->list_round);
+	store_batch_begin(store);
+	sweep(store, origin, UINT64_MAX);
+	store_batch_end(store);
+	drop_idle_origin(store, origin);
+}
+
+int store_replace(struct store *store, const char *name, struct object_list *list)
+{
+	CLEANUP(cleanup_free) struct candidate **places = NULL;
+	struct origin *origin;
+	size_t count = 0;
+	int r;
+
+	if (list->count == 0) {
+		forget(store, name);
+		object_list_clear(list);
+		return 0;
+	}
+	places = calloc(list->count, sizeof(*places));
+	origin = places ? need_origin(store, name) : NULL;
+	assert(!origin || !origin->list_round);
+	store->round++;
+	r = origin ? prepare(store, origin, list, places, &count) : -ENOMEM;
+	if (r < 0) {
+		for (size_t i = 0; i < count; i++)
+			drop_unused(store, places[i]);
+		drop_idle_origin(store, origin);
+		return r;
+	}
+	store_batch_begin(store);
+	for (size_t i = 0; i < list->count; i++)
+		put(store, places[i], TAKE_PTR(list->objects[i]));
+	sweep(store, origin, store->round);
+	store_batch_end(store);
 	list->count = 0;
 	object_list_clear(list);
 	drop_idle_origin(store, origin);
 	return 0;
 }
 
-/* ---------------------------------------------------------------- questions */
+int store_expect(struct store *store, const char *source)
+{
+	struct origin *origin = need_origin(store, source);
+
+	if (!origin)
+		return -ENOMEM;
+	origin->expected = true;
+	origin->synced = false;
+	return 0;
+}
+
+void store_set_synced(struct store *store, const char *source)
+{
+	struct origin *origin = find_origin(store, source);
+
+	if (origin)
+		origin->synced = true;
+}
+
+bool store_synced(const struct store *store)
+{
+	struct origin *origin, *next;
+
+	HASH_ITER (hh, store->origins, origin, next)
+		if (origin->expected && !origin->synced)
+			return false;
+	return true;
+}
+
+/* ---------------------------------------------------------------- reading */
 
 const struct object *store_get(const struct store *store, enum object_kind kind,
 			       const char *namespace, const char *name)
 {
 	const struct entry *entry = find_entry(store, kind, namespace, name);
 
-	return entry && entry->count > 0 ? entry->candidates[0].object : NULL;
+	return entry ? counting(entry) : NULL;
+}
+
+const struct object *store_get_from(const struct store *store, const char *origin,
+				    enum object_kind kind, const char *namespace, const char *name)
+{
+	const struct candidate *candidate = find_given(store, origin, kind, namespace, name);
+
+	return candidate ? candidate->object : NULL;
 }
 
 const char *store_origin(const struct store *store, enum object_kind kind, const char *namespace,
 			 const char *name)
 {
 	const struct entry *entry = find_entry(store, kind, namespace, name);
+	const struct candidate *first = entry ? first_of(entry) : NULL;
 
-	return entry && entry->count > 0 ? entry->candidates[0].origin->name : NULL;
+	return first ? first->origin->name : NULL;
 }
 
 const struct object *const *store_objects(const struct store *store, enum object_kind kind,
 					  size_t *ret_count)
 {
-	static const struct object *const none[1];
-	/* Sorting changes nothing that a caller can see. */
-	struct index *index = (struct index *)&store->kinds[kind];
+	/* Order changes nothing that a caller can see. */
+	struct store_index *index = (struct store_index *)&store->kinds[kind];
 
 	*ret_count = index->count;
-	if (index->count == 0)
-		return none;
-	index_sort(index);
-	for (size_t i = 0; i < index->count && !index->listed; i++)
-		index->objects[i] = index->entries[i]->candidates[0].object;
-	index->listed = true;
-	return index->objects;
-}
-
-/* The first object whose namespace is this one (`after`: comes after it), or the end. */
-static size_t find_namespace(const struct object *const *objects, size_t count,
-			     const char *namespace, bool after)
-{
-	size_t first = 0;
-
-	while (count > 0) {
-		size_t half = count / 2;
-		int order = strcmp(objects[first + half]->namespace, namespace);
-
-		if (order < 0 || (order == 0 && after)) {
-			first += half + 1;
-			count -= half + 1;
-		} else {
-			count = half;
-		}
-	}
-	return first;
+	return index_objects(index);
 }
 
 const struct object *const *store_objects_in(const struct store *store, enum object_kind kind,
 					     const char *namespace, size_t *ret_count)
 {
-	size_t count, first;
-	const struct object *const *objects = store_objects(store, kind, &count);
-
-	first = find_namespace(objects, count, namespace, false);
-	*ret_count = find_namespace(objects, count, namespace, true) - first;
-	return objects + first;
+	return index_objects_in((struct store_index *)&store->kinds[kind], namespace, ret_count);
 }
 
 size_t store_count(const struct store *store, enum object_kind kind)
@@ -560,86 +710,89 @@ size_t store_count(const struct store *store, enum object_kind kind)
 	return store->kinds[kind].count;
 }
 
-size_t store_conflicts(const struct store *store, struct store_conflict **ret)
+size_t store_conflict_count(const struct store *store)
 {
-	struct store_conflict *conflicts;
-	size_t count = 0;
+	size_t count = store->given;
 
-	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
-		for (size_t i = 0; i < store->kinds[kind].count; i++)
-			count += store->kinds[kind].entries[i]->count - 1;
-	}
-	conflicts = calloc(count + 1, sizeof(*conflicts));
-	*ret = conflicts;
-	if (!conflicts)
-		return 0;
-	count = 0;
-	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
-		index_sort((struct index *)&store->kinds[kind]);
-		for (size_t i = 0; i < store->kinds[kind].count; i++) {
-			const struct entry *entry = store->kinds[kind].entries[i];
-
-			for (size_t j = 1; j < entry->count; j++)
-				conflicts[count++] = (struct store_conflict){
-					.object = entry->candidates[0].object,
-					.origin = entry->candidates[0].origin->name,
-					.ignored = entry->candidates[j].origin->name,
-				};
-		}
-	}
+	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		count -= store->kinds[kind].count;
 	return count;
 }
 
-/* ---------------------------------------------------------------- problems */
+static void visit_conflicts(const struct entry *entry,
+			    void (*visit)(const struct store_conflict *conflict, void *data),
+			    void *data)
+{
+	const struct candidate *first = first_of(entry);
+
+	for (const struct candidate *other = first->next; other; other = other->next) {
+		const struct store_conflict conflict = {.object = first->object,
+							.origin = first->origin->name,
+							.ignored = other->origin->name};
+
+		visit(&conflict, data);
+	}
+}
+
+void store_conflicts(const struct store *store,
+		     void (*visit)(const struct store_conflict *conflict, void *data), void *data)
+{
+	size_t count;
+
+	if (store_conflict_count(store) == 0)
+		return;
+	for (enum object_kind kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
+		const struct object *const *objects = store_objects(store, kind, &count);
+
+		for (size_t i = 0; i < count; i++)
+			visit_conflicts(find_entry(store, kind, objects[i]->namespace,
+						   objects[i]->name),
+					visit, data);
+	}
+}
 
 int store_set_problem(struct store *store, const char *name, const struct object_error *error)
 {
 	struct origin *origin = error ? need_origin(store, name) : find_origin(store, name);
-	struct object_error *copy;
+	struct object_error *copy = error && origin ? malloc(sizeof(*copy)) : NULL;
 
-	if (!error) {
-		if (origin) {
-			free(TAKE_PTR(origin->problem));
-			drop_idle_origin(store, origin);
-		}
-		return 0;
-	}
-	if (!origin)
-		return -ENOMEM;
-	copy = malloc(sizeof(*copy));
-	if (!copy) {
+	if (error && !copy) {
 		drop_idle_origin(store, origin);
 		return -ENOMEM;
 	}
-	*copy = *error;
+	if (!origin)
+		return 0;
+	if (copy)
+		*copy = *error;
+	store->problems += !!copy;
+	store->problems -= !!origin->problem;
 	free(origin->problem);
 	origin->problem = copy;
+	drop_idle_origin(store, origin);
 	return 0;
 }
 
-static int compare_problems(const void *a, const void *b)
+static int compare_origins(const struct origin *a, const struct origin *b)
 {
-	return strcmp(((const struct store_problem *)a)->origin,
-		      ((const struct store_problem *)b)->origin);
+	return strcmp(a->name, b->name);
 }
 
-size_t store_problems(const struct store *store, struct store_problem **ret)
+void store_problems(const struct store *store,
+		    void (*visit)(const char *origin, const struct object_error *error, void *data),
+		    void *data)
 {
-	struct store_problem *problems;
+	struct store *sorted = (struct store *)store; /* order changes nothing that a caller can see */
 	struct origin *origin, *next;
-	size_t count = 0;
 
+	if (store->problems == 0)
+		return;
+	HASH_SRT(hh, sorted->origins, compare_origins);
 	HASH_ITER (hh, store->origins, origin, next)
-		count += origin->problem != NULL;
-	problems = calloc(count + 1, sizeof(*problems));
-	*ret = problems;
-	if (!problems)
-		return 0;
-	count = 0;
-	HASH_ITER (hh, store->origins, origin, next) {
 		if (origin->problem)
-			problems[count++] = (struct store_problem){origin->name, *origin->problem};
-	}
-	qsort(problems, count, sizeof(*problems), compare_problems);
-	return count;
+			visit(origin->name, origin->problem, data);
+}
+
+size_t store_problem_count(const struct store *store)
+{
+	return store->problems;
 }

@@ -119,15 +119,28 @@ bool keeps(struct world *world, const char *name, const char *label)
 	return has_now(world);
 }
 
+struct seen_problems {
+	size_t count;
+	struct object_error first;
+};
+
+static void see_problem(const char *origin, const struct object_error *error, void *data)
+{
+	struct seen_problems *seen = data;
+
+	if (seen->count++ == 0)
+		seen->first = *error;
+}
+
 size_t problem_count(const struct world *world, struct object_error *ret)
 {
-	struct store_problem *problems;
-	size_t count = store_problems(world->store, &problems);
+	struct seen_problems seen = {};
 
-	if (count > 0 && ret)
-		*ret = problems[0].error;
-	free(problems);
-	return count;
+	store_problems(world->store, see_problem, &seen);
+	CU_ASSERT(seen.count == store_problem_count(world->store));
+	if (seen.count > 0 && ret)
+		*ret = seen.first;
+	return seen.count;
 }
 
 bool has_no_problem(void *data)
