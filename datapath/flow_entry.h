@@ -4,12 +4,16 @@
 
 #include "flow_rules.h"
 
-/* All bits set if `x` is 0, else none. No branch: all ways are alike to the verifier, and to the CPU. */
+/*
+ * All bits set if `x` is 0, else none; below 2^63. No branch: all ways are alike to the verifier, and to the
+ * CPU.
+ */
 static __always_inline __u64 mask_if_zero(__u64 x)
 {
-	x |= -x;
-	opaque(x);
-	return (x >> 63) - 1;
+	__s64 below = x - 1;
+
+	opaque(below);
+	return below >> 63;
 }
 
 /* All bits set if a < b; both below 2^63. */

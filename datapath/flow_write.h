@@ -30,11 +30,23 @@ struct flow_side {
 
 enum flow_take_result { TAKE_OK, TAKE_AGAIN, TAKE_FULL, TAKE_DOUBLED };
 
-/*
- * How good a way is for being evicted: one of these, then its age. RANK_OVER only if its other side is idle too; RANK_GREEDY: a live
- * flow of a pod that holds more than its share.
- */
-enum flow_rank { RANK_NONE, RANK_OVER, RANK_GREEDY, RANK_ONE_SHOT, RANK_CLOSED, RANK_UNANSWERED };
+/* How good a way is for being evicted: one of these, then its age. */
+enum flow_rank {
+	RANK_NONE,
+	RANK_OVER,    /* only if its other side is idle too */
+	RANK_GREEDY,  /* a live flow of a pod that holds more than its share */
+	RANK_WAITING, /* asked a moment ago: the answer is on its way */
+	RANK_ONE_SHOT,
+	RANK_CLOSED,
+	RANK_UNANSWERED, /* for longer than a moment */
+};
+/* flow_rank() makes the one of the other, and asks for two at once. */
+_Static_assert(RANK_UNANSWERED == 2 * RANK_WAITING, "a rank less its half");
+_Static_assert(RANK_ONE_SHOT >> 1 == RANK_CLOSED >> 1, "alike but for the lowest bit");
+_Static_assert(RANK_ONE_SHOT >> 1 != RANK_WAITING >> 1 && RANK_CLOSED >> 1 != RANK_UNANSWERED >> 1, "and no other is");
+
+/* From so many ticks on nobody waits for the answer. */
+#define FLOW_WAITING_TICKS 2
 
 /* ------------------------------------------------------------------ taking */
 
@@ -110,31 +122,38 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 }
 
 /*
- * The rank of a way, and its age: what nobody answered goes first, then what is closed, then what was answered once. `only`, `greedy`: 1 +
- * the owner who may have others' ways only if they are over, and the one who holds too much; 0: no such.
+ * The rank of a way, and its age: what nobody answered for a while goes first, then what is closed,
+ * then what was answered once, then what was asked just now. `only`, `greedy`: 1 + the owner who may
+ * have others' ways only if they are over and none of its own may go, and the one who holds too
+ * much; 0: no such.
  */
-static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 only, __u32 greedy)
+static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 only, __u32 greedy,
+				       __u64 anybody)
 {
 	__u32 age = flow_age(now, head->last), state = head->state, timeout = flow_timeout(flow_proto(flow), state);
-	__u64 fin = FLOW_FIN_ORIG | FLOW_FIN_REPLY, rank, usable;
+	__u64 fin = FLOW_FIN_ORIG | FLOW_FIN_REPLY, rank, usable, mine, over, waiting, odd;
 
 	opaque(timeout);
-	rank = mask_if_zero(state & FLOW_REPLIED) & RANK_UNANSWERED;
+	waiting = mask_if_less(age, FLOW_WAITING_TICKS);
+	rank = mask_if_zero(state & FLOW_REPLIED) & (RANK_UNANSWERED - (waiting & RANK_WAITING));
 	rank |= mask_if_zero(rank) & (mask_if_zero((state & fin) ^ fin) | ~mask_if_zero(state & FLOW_RESET)) & RANK_CLOSED;
 	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) & RANK_ONE_SHOT;
 	rank |= mask_if_zero(rank) & mask_if_zero((head->owner + 1) ^ greedy) & RANK_GREEDY;
 	rank |= mask_if_zero(rank) & mask_if_less(timeout, age) & RANK_OVER;
-	usable = mask_if_zero(READ_ONCE(head->seq) & 1) & ~mask_if_zero(head->generation);
-	usable &= mask_if_zero((head->owner + 1) ^ only) | mask_if_zero(only) |
-		  (mask_if_less(RANK_GREEDY, rank) & mask_if_less(rank, RANK_UNANSWERED));
-	return (rank << 40 | (__u64)age << 8) & usable & ~mask_if_zero(rank);
+	odd = READ_ONCE(head->seq) & 1;
+	opaque(odd);
+	usable = (odd - 1) & ~mask_if_zero(head->generation);
+	mine = mask_if_zero((head->owner + 1) ^ only) | anybody;
+	over = mask_if_zero((rank >> 1) ^ (RANK_ONE_SHOT >> 1));
+	rank = (rank & mine) | (RANK_GREEDY & over & ~mine);
+	return (rank << 40 | (__u64)age << 8) & usable;
 }
 
 static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 now, __u32 only, __u32 greedy, __u8 family)
 {
 	__u32 sets = flow_sets(family), i;
 	void *set = flow_set(flow_set_index(side->hash, 0, sets), family), *flow;
-	__u64 best = 0, rank;
+	__u64 best = 0, rank, anybody = mask_if_zero(only);
 
 	for (i = 0; i < 2 * FLOW_WAYS; i++) {
 		if (i == FLOW_WAYS)
@@ -142,7 +161,7 @@ static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 
 		if (!set)
 			return 0;
 		flow = flow_way(set, i, family);
-		rank = flow_rank(flow, flow_head_of(flow, family), now, only, greedy) | i;
+		rank = flow_rank(flow, flow_head_of(flow, family), now, only, greedy, anybody) | i;
 		best ^= (best ^ rank) & mask_if_less(best, rank);
 		forget(best, side->hash);
 	}
@@ -180,16 +199,22 @@ static __always_inline bool flow_over_at(void *flow, struct flow_side *side, __u
 	return i == FLOW_ABSENT || (i == FLOW_FOUND && flow_age(now_ticks(), side->seen.last) > timeout);
 }
 
-/* In a flood both sets are full of what nobody answered: the first way is as good a victim as any other, and at hand already. */
+/*
+ * In a flood both sets are full of what nobody answered: the first way is as good a victim as any
+ * other, and at hand already. It is a flood if the way beside it looks the same; one question alone
+ * may be waiting for its answer.
+ */
 static __always_inline int flow_occupy_first(struct flow_side *side, bool own, __u8 family)
 {
 	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0), seq;
 	const struct flow_head *head = flow_head_at(index, way, family);
+	const struct flow_head *beside = flow_head_at(index, way ^ 1, family);
 
-	if (!head)
+	if (!head || !beside)
 		return TAKE_FULL;
 	seq = READ_ONCE(head->seq);
-	if (seq & 1 || !head->generation || head->state & FLOW_REPLIED || (own && head->owner != side->content.owner))
+	if (seq & 1 || !head->generation || (head->state | beside->state) & FLOW_REPLIED ||
+	    (own && head->owner != side->content.owner))
 		return TAKE_FULL;
 	return flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }

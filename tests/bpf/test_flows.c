@@ -11,10 +11,9 @@
 #define SMALL_SETS 2
 #define SMALL_WAYS (SMALL_SETS * FLOW_WAYS)
 
-static void with_small_table(void (*run)(void))
+static void with_table(uint32_t sets, void (*run)(void))
 {
-	struct world_options options = {
-		.outer_namespace = true, .flow4_sets = SMALL_SETS, .flow6_sets = SMALL_SETS};
+	struct world_options options = {.outer_namespace = true, .flow4_sets = sets, .flow6_sets = sets};
 	struct world *outer = world;
 
 	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
@@ -71,7 +70,7 @@ static void full_table(void)
 
 static void table_full_of_established_flows_refuses_new_ones_and_keeps_old(void)
 {
-	with_small_table(full_table);
+	with_table(SMALL_SETS, full_table);
 }
 
 /* A connection between two pods; why its first packet was refused, 0: it stands. */
@@ -127,13 +126,88 @@ static void greedy_pod(void)
 
 static void flows_of_a_pod_over_its_share_give_way_to_those_of_others(void)
 {
-	struct world_options options = {.outer_namespace = true, .flow4_sets = SHARED_SETS, .flow6_sets = SHARED_SETS};
-	struct world *outer = world;
+	with_table(SHARED_SETS, greedy_pod);
+}
 
-	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
-	greedy_pod();
-	world_close(&world);
-	world = outer;
+/* A datagram of the pod to the outside; what the pod gets of the answer. */
+static struct world_result ask(int pod, enum suite_version v, uint16_t sport)
+{
+	struct frame_spec spec = spec_of_pod(pod, v, outside[v], IPPROTO_UDP, sport, 53);
+	struct world_result r = send_of_pod(pod, &spec);
+
+	CU_ASSERT(forwarded(&r));
+	return r;
+}
+
+static bool answered(const struct world_result *question)
+{
+	struct frame_spec back = spec_of_answer(-1, question, 0);
+	struct world_result r = send_of_wire(&back);
+
+	return r.verdict == TC_ACT_REDIRECT && !r.drops;
+}
+
+#define QUESTIONS_AT_ONCE 8
+
+static void questions_in_a_full_table(void)
+{
+	EACH_VERSION(v)
+	{
+		int lost = 0;
+
+		/* The table is full of flows that are over. */
+		for (int i = 0; i < SHARED_WAYS; i++) {
+			struct world_result question = ask(0, v, 1024 + i);
+
+			CU_ASSERT(answered(&question));
+		}
+		for (int round = 0; round < 8; round++) {
+			struct world_result questions[QUESTIONS_AT_ONCE];
+
+			for (int i = 0; i < QUESTIONS_AT_ONCE; i++)
+				questions[i] = ask(0, v, 20000 + round * QUESTIONS_AT_ONCE + i);
+			for (int i = 0; i < QUESTIONS_AT_ONCE; i++)
+				lost += !answered(&questions[i]);
+		}
+		/* Two that happen to stand side by side look like a flood. */
+		CU_ASSERT(lost <= 1);
+	}
+}
+
+static void question_that_waits_for_its_answer_outlives_those_that_were_answered(void)
+{
+	with_table(SHARED_SETS, questions_in_a_full_table);
+}
+
+/* The first pod's flood of first packets meets answered questions of the third pod. */
+static void flood_over_its_share(void)
+{
+	world->control.flow_share[0] = world->control.flow_share[1] = SHARE;
+	world_move_generation(world, 2);
+	EACH_VERSION(v)
+	{
+		struct world_result questions[SHARE / 4], r;
+		int known = 0;
+
+		for (int i = 0; i < SHARE / 4; i++) {
+			questions[i] = ask(2, v, 1024 + i);
+			CU_ASSERT(answered(&questions[i]));
+		}
+		for (int i = 0; i < 3 * SHARED_WAYS; i++) {
+			struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
+
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(r.verdict == TC_ACT_REDIRECT || r.reason == REASON_FLOW_SHARE);
+		}
+		for (int i = 0; i < SHARE / 4; i++)
+			known += answered(&questions[i]);
+		CU_ASSERT(known >= SHARE / 4 * 9 / 10);
+	}
+}
+
+static void pod_over_its_share_takes_its_own_places_before_those_of_others(void)
+{
+	with_table(SHARED_SETS, flood_over_its_share);
 }
 
 /* As a sender does: the first packet again until it is answered. The flood goes on in between. */
@@ -178,7 +252,7 @@ static void flood(void)
 
 static void flood_does_not_evict_established_flows(void)
 {
-	with_small_table(flood);
+	with_table(SMALL_SETS, flood);
 }
 
 /* Walks all entries of a family's table. */
@@ -555,6 +629,8 @@ int main(void)
 		SUITE_TEST(table_full_of_established_flows_refuses_new_ones_and_keeps_old),
 		SUITE_TEST(flows_of_a_pod_over_its_share_give_way_to_those_of_others),
 		SUITE_TEST(flood_does_not_evict_established_flows),
+		SUITE_TEST(question_that_waits_for_its_answer_outlives_those_that_were_answered),
+		SUITE_TEST(pod_over_its_share_takes_its_own_places_before_those_of_others),
 		SUITE_TEST(both_entries_know_the_connections_state),
 		SUITE_TEST(what_is_judged_anew_keeps_the_connections_state),
 		SUITE_TEST(a_question_and_its_answer_are_no_stream),
