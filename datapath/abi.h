@@ -384,10 +384,13 @@ ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
 
 /*
- * Array `nat_full`: for a hash of a peer (address, port, protocol) the tick in which no source port towards it was found. The
- * search is short for the rest of that tick.
+ * Array `nat_full`: for a hash of a peer (address, port, protocol) the tick in which no source
+ * port towards it was found, and in the lowest bits how often. From a few times on the search is
+ * short for the rest of that tick.
  */
 #define NAT_FULL_SLOTS 1024
+#define NAT_FULL_SHIFT 4
+#define NAT_FULL_FAILED ((1u << NAT_FULL_SHIFT) - 1)
 
 /* ------------------------------------------------------------------ Services */
 

@@ -6,7 +6,9 @@
 
 /* The second half of the tries also takes ports of flows that are closed or were answered once, see pair_reply_tuple(). */
 #define PORT_TRIES 64
+/* Few once so many searches towards a peer have failed in this tick: one may have been bad luck. */
 #define PORT_TRIES_WHEN_FULL 8
+#define PORT_SEARCHES_FAILED 8
 /* Small enough to try them all, one after the other. */
 #define PORT_RANGE_SMALL PORT_TRIES
 /* In a range at least this large a pod gets three quarters of the ports towards a peer: which, is hashed. */
@@ -58,6 +60,22 @@ static __always_inline __u32 *port_full_word(const struct flow_tuple *rev, __u8 
 	return bpf_map_lookup_elem(&nat_full, &slot);
 }
 
+/* How many searches for a port towards the peer have failed in this tick; NAT_FULL_FAILED: or more. */
+static __always_inline __u32 port_searches_failed(const __u32 *full)
+{
+	__u32 word = READ_ONCE(*full);
+
+	return (word ^ now_ticks() << NAT_FULL_SHIFT) > NAT_FULL_FAILED ? 0 : word & NAT_FULL_FAILED;
+}
+
+static __always_inline void port_search_failed(__u32 *full)
+{
+	__u32 failed = port_searches_failed(full);
+
+	failed += failed < NAT_FULL_FAILED;
+	WRITE_ONCE(*full, now_ticks() << NAT_FULL_SHIFT | failed);
+}
+
 /* One pod alone cannot use up a peer's ports: another one's quarter that it must leave is elsewhere. */
 static __always_inline bool port_shared(const struct work *w, __u32 port, __u32 count)
 {
@@ -76,7 +94,9 @@ static __always_inline void port_search_begin(struct work *w, __u8 family)
 	const __u32 *full = port_full_word(&w->rev.tuple, family);
 
 	w->port_at = bpf_get_prandom_u32() >> 8;
-	w->port_tries = full && READ_ONCE(*full) == now_ticks() ? PORT_TRIES_WHEN_FULL : PORT_TRIES;
+	w->port_tries = PORT_TRIES;
+	if (full && port_searches_failed(full) >= PORT_SEARCHES_FAILED)
+		w->port_tries = PORT_TRIES_WHEN_FULL;
 }
 
 /*
@@ -110,7 +130,7 @@ __noinline int port_next(__u32 i, __u8 family)
 	if (i >= w->port_tries || i >= count + 1) {
 		full = port_full_word(&w->rev.tuple, family);
 		if (full)
-			WRITE_ONCE(*full, now_ticks());
+			port_search_failed(full);
 		return -REASON_NAT_PORTS;
 	}
 	port = first + port_place(w->port_at + i, count);
