@@ -2,6 +2,8 @@
 /* Senders and expectations. */
 #include "suite.h"
 
+#include <bpf/bpf.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct world *world;
@@ -152,6 +154,13 @@ struct world_result send_of_host(int to_pod, const struct frame_spec *spec)
 	return world_run(world, HOOK_TO_POD, world->pods[to_pod].link, 0, &frame);
 }
 
+struct world_result segment(enum suite_version v, uint16_t sport, uint8_t flags)
+{
+	struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], sport, 80, flags);
+
+	return send_of_pod(0, &spec);
+}
+
 struct world_result open_connection(int from, int to, enum suite_version v, const char *destination,
 				    uint16_t sport, uint16_t dport)
 {
@@ -239,4 +248,48 @@ bool seen_ends(const struct world_result *result, const char *from, uint16_t spo
 
 	return addr_same(&spec.source, &source) && addr_same(&spec.destination, &destination) &&
 	       spec.sport == sport && spec.dport == dport;
+}
+
+void in_world_of(const struct world_options *options, void (*run)(void))
+{
+	struct world *outer = world;
+
+	CU_ASSERT_EQUAL_FATAL(world_open(options, &world), 0);
+	run();
+	world_close(&world);
+	world = outer;
+}
+
+void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data), void *data)
+{
+	uint32_t sets = v == V4 ? bpf_map__max_entries(
+					  bpf_object__find_map_by_name(world->objects[0], "flows4"))
+				: bpf_map__max_entries(bpf_object__find_map_by_name(
+					  world->objects[0], "flows6"));
+	size_t set_size = v == V4 ? sizeof(struct flow4_set) : sizeof(struct flow6_set);
+	char *table = mmap(NULL, sets * set_size, PROT_READ, MAP_SHARED,
+			   world_map(world, v == V4 ? "flows4" : "flows6"), 0);
+
+	CU_ASSERT_FATAL(table != MAP_FAILED);
+	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++) {
+		const struct flow_head *head = v == V4 ? &((struct flow4 *)table)[i].head
+						       : &((struct flow6 *)table)[i].head;
+
+		if (head->generation)
+			see(head, data);
+	}
+	munmap(table, sets * set_size);
+}
+
+uint32_t allow_all(void)
+{
+	uint32_t slot = RULESET_FIRST;
+	struct ruleset_entry set = {
+		.number = 77, .flags = RULESET_ISOLATES, .default_pod_class = 1, .default_world_class = 1};
+	struct ruleset_cell_key key = {.ruleset = 77, .peer_class = 1};
+	struct ruleset_cell cell = {.rule[STEP_REST] = 9, .verdict[STEP_REST] = CELL_ALLOW};
+
+	world_set(world, "rulesets", &slot, &set);
+	world_set(world, "ruleset_cells", &key, &cell);
+	return slot;
 }

@@ -32,6 +32,16 @@ int suite_run(const char *name, const struct suite_test *tests, size_t count);
 enum suite_version { V4, V6 };
 #define EACH_VERSION(v) for (enum suite_version v = V4; v <= V6; v++)
 
+/* Runs it in a world of its own, for options of its own. */
+void in_world_of(const struct world_options *options, void (*run)(void));
+
+/* A rule set whose one rule, number 9, allows all: flows are counted for it. */
+uint32_t allow_all(void);
+
+/* Walks all entries of a family's flow table. */
+void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data),
+		void *data);
+
 #define TCP_FIN_FLAG 0x01
 #define TCP_SYN_FLAG 0x02
 #define TCP_RST_FLAG 0x04
@@ -60,6 +70,9 @@ struct frame_spec spec_of_answer(int pod, const struct world_result *seen, uint8
 struct world_result send_of_pod(int pod, const struct frame_spec *spec);
 struct world_result send_of_wire(const struct frame_spec *spec);
 struct world_result send_of_host(int to_pod, const struct frame_spec *spec); /* the node's own */
+
+/* A TCP segment of the first pod to the second one's port 80. */
+struct world_result segment(enum suite_version v, uint16_t sport, uint8_t flags);
 
 /* SYN, SYN and ACK, ACK between two pods; what the receiver saw at last. Asserts that all passed.
  */

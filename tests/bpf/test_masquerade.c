@@ -182,14 +182,8 @@ static void nodes_socket_may_not_take_a_flows_port(void)
 /* These two need a small range of ports, and so programs of their own. */
 static void with_ports(uint16_t min, uint16_t max, void (*run)(void))
 {
-	struct world_options options = {
-		.outer_namespace = true, .masquerade_port_min = min, .masquerade_port_max = max};
-	struct world *outer = world;
-
-	CU_ASSERT_EQUAL_FATAL(world_open(&options, &world), 0);
-	run();
-	world_close(&world);
-	world = outer;
+	in_world_of(&(struct world_options){.outer_namespace = true, .masquerade_port_min = min, .masquerade_port_max = max},
+		    run);
 }
 
 static void exhaust(void)

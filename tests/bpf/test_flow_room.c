@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The flow table when it is full: what may push out what, and whom entries count for. */
+#include "suite.h"
+
+#include <bpf/bpf.h>
+#include <unistd.h>
+
+/* Two sets of eight for each family: the third flow of 8 pairs of entries already crowds it. */
+#define SMALL_SETS 2
+#define SMALL_WAYS (SMALL_SETS * FLOW_WAYS)
+
+static void with_table(uint32_t sets, void (*run)(void))
+{
+	in_world_of(&(struct world_options){.outer_namespace = true, .flow4_sets = sets, .flow6_sets = sets}, run);
+}
+
+/* Established connections until no more fit; how many. Ports count up from 10000. */
+static int fill_with_connections(enum suite_version v)
+{
+	for (int i = 0; i < SMALL_WAYS; i++) {
+		struct world_result r = segment(v, 10000 + i, TCP_SYN_FLAG), answer;
+		struct frame_spec back;
+
+		if (r.verdict != TC_ACT_REDIRECT)
+			return i;
+		back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		answer = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&answer));
+		r = segment(v, 10000 + i, TCP_ACK_FLAG);
+		CU_ASSERT(forwarded(&r));
+	}
+	return SMALL_WAYS;
+}
+
+static void full_table(void)
+{
+	EACH_VERSION(v)
+	{
+		int count = fill_with_connections(v), refused = 0;
+		struct world_result r;
+
+		/* Both entries of a flow take a place. */
+		CU_ASSERT(count >= SMALL_WAYS / 4 && count <= SMALL_WAYS / 2);
+		for (int i = 0; i < 50; i++) {
+			r = segment(v, 20000 + i, TCP_SYN_FLAG);
+			refused += r.verdict == TC_ACT_SHOT && r.reason == REASON_FLOW_TABLE_FULL;
+		}
+		CU_ASSERT(refused > 0);
+		for (int i = 0; i < count; i++) {
+			r = segment(v, 10000 + i, TCP_ACK_FLAG);
+			CU_ASSERT(forwarded(&r));
+		}
+	}
+}
+
+static void table_full_of_established_flows_refuses_new_ones_and_keeps_old(void)
+{
+	with_table(SMALL_SETS, full_table);
+}
+
+/* A connection between two pods; why its first packet was refused, 0: it stands. */
+static int connection(int from, int to, enum suite_version v, uint16_t sport)
+{
+	struct frame_spec spec = spec_of_segment(from, v, pod_text[to][v], sport, 80, TCP_SYN_FLAG), back;
+	struct world_result r = send_of_pod(from, &spec), answer;
+
+	if (r.verdict != TC_ACT_REDIRECT)
+		return r.reason;
+	back = spec_of_answer(to, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+	answer = send_of_pod(to, &back);
+	CU_ASSERT(forwarded(&answer));
+	spec.tcp_flags = TCP_ACK_FLAG;
+	r = send_of_pod(from, &spec);
+	CU_ASSERT(forwarded(&r));
+	return 0;
+}
+
+/* Large enough for the count of all entries, of which each CPU tells now and then. */
+#define SHARED_SETS 256
+#define SHARED_WAYS (SHARED_SETS * FLOW_WAYS)
+#define SHARE (SHARED_WAYS / 4)
+
+static void greedy_pod(void)
+{
+	world->control.flow_share[0] = world->control.flow_share[1] = SHARE;
+	world_move_generation(world, 2);
+	EACH_VERSION(v)
+	{
+		int refused = 0, standing = 0, opened = 0, reason;
+
+		/* More than its share while there is room, then no more. */
+		for (int i = 0; i < SHARED_WAYS && !refused; i++) {
+			reason = connection(0, 1, v, 1024 + i);
+			refused = reason == REASON_FLOW_SHARE;
+			opened += !reason;
+		}
+		CU_ASSERT(refused);
+		CU_ASSERT(2 * opened > SHARE);
+		/* Whoever holds less than its share finds a place all the same, in the fullest sets too. */
+		for (int i = 0; i < SHARE / 2 - 1; i++)
+			CU_ASSERT_EQUAL(connection(2, 1, v, 1024 + i), 0);
+		for (int i = 0; i < SHARE / 2 - 1; i++) {
+			struct frame_spec spec = spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG);
+			struct world_result r = send_of_pod(2, &spec);
+
+			standing += forwarded(&r);
+		}
+		CU_ASSERT_EQUAL(standing, SHARE / 2 - 1);
+	}
+}
+
+static void flows_of_a_pod_over_its_share_give_way_to_those_of_others(void)
+{
+	with_table(SHARED_SETS, greedy_pod);
+}
+
+/* A datagram of the pod to the outside; what the pod gets of the answer. */
+static struct world_result ask(int pod, enum suite_version v, uint16_t sport)
+{
+	struct frame_spec spec = spec_of_pod(pod, v, outside[v], IPPROTO_UDP, sport, 53);
+	struct world_result r = send_of_pod(pod, &spec);
+
+	CU_ASSERT(forwarded(&r));
+	return r;
+}
+
+static bool answered(const struct world_result *question)
+{
+	struct frame_spec back = spec_of_answer(-1, question, 0);
+	struct world_result r = send_of_wire(&back);
+
+	return r.verdict == TC_ACT_REDIRECT && !r.drops;
+}
+
+#define QUESTIONS_AT_ONCE 8
+
+static void questions_in_a_full_table(void)
+{
+	EACH_VERSION(v)
+	{
+		int lost = 0;
+
+		/* The table is full of flows that are over. */
+		for (int i = 0; i < SHARED_WAYS; i++) {
+			struct world_result question = ask(0, v, 1024 + i);
+
+			CU_ASSERT(answered(&question));
+		}
+		for (int round = 0; round < 8; round++) {
+			struct world_result questions[QUESTIONS_AT_ONCE];
+
+			for (int i = 0; i < QUESTIONS_AT_ONCE; i++)
+				questions[i] = ask(0, v, 20000 + round * QUESTIONS_AT_ONCE + i);
+			for (int i = 0; i < QUESTIONS_AT_ONCE; i++)
+				lost += !answered(&questions[i]);
+		}
+		/* Two that happen to stand side by side look like a flood. */
+		CU_ASSERT(lost <= 1);
+	}
+}
+
+static void question_that_waits_for_its_answer_outlives_those_that_were_answered(void)
+{
+	with_table(SHARED_SETS, questions_in_a_full_table);
+}
+
+/* The first pod's flood of first packets meets answered questions of the third pod. */
+static void flood_over_its_share(void)
+{
+	world->control.flow_share[0] = world->control.flow_share[1] = SHARE;
+	world_move_generation(world, 2);
+	EACH_VERSION(v)
+	{
+		struct world_result questions[SHARE / 4], r;
+		int known = 0;
+
+		for (int i = 0; i < SHARE / 4; i++) {
+			questions[i] = ask(2, v, 1024 + i);
+			CU_ASSERT(answered(&questions[i]));
+		}
+		for (int i = 0; i < 3 * SHARED_WAYS; i++) {
+			struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
+
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(r.verdict == TC_ACT_REDIRECT || r.reason == REASON_FLOW_SHARE);
+		}
+		for (int i = 0; i < SHARE / 4; i++)
+			known += answered(&questions[i]);
+		CU_ASSERT(known >= SHARE / 4 * 9 / 10);
+	}
+}
+
+static void pod_over_its_share_takes_its_own_places_before_those_of_others(void)
+{
+	with_table(SHARED_SETS, flood_over_its_share);
+}
+
+/* As a sender does: the first packet again until it is answered. The flood goes on in between. */
+static bool opens_sooner_or_later(enum suite_version v, uint16_t sport)
+{
+	for (int i = 0; i < 6; i++) {
+		struct world_result r = segment(v, sport, TCP_SYN_FLAG), answer;
+		struct frame_spec back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+		answer = send_of_pod(1, &back);
+		if (answer.verdict == TC_ACT_REDIRECT && !answer.drops)
+			return true;
+		for (int n = 0; n < SMALL_WAYS; n++)
+			segment(v, 30000 + n, TCP_SYN_FLAG);
+		usleep(1100000); /* more than a tick */
+	}
+	return false;
+}
+
+static void flood(void)
+{
+	EACH_VERSION(v)
+	{
+		uint64_t evicted;
+		struct world_result r;
+
+		/* Two connections, then many times what fits of first packets that nobody answers.
+		 */
+		for (int i = 0; i < 2; i++)
+			open_connection(0, 1, v, pod_text[1][v], 10000 + i, 80);
+		evicted = world_counter(world, COUNTER_FLOWS_EVICTED);
+		for (int i = 0; i < 40 * SMALL_WAYS; i++)
+			segment(v, 20000 + i, TCP_SYN_FLAG);
+		CU_ASSERT(world_counter(world, COUNTER_FLOWS_EVICTED) > evicted);
+		for (int i = 0; i < 2; i++) {
+			r = segment(v, 10000 + i, TCP_ACK_FLAG);
+			CU_ASSERT(forwarded(&r));
+		}
+		CU_ASSERT(opens_sooner_or_later(v, 10002));
+	}
+}
+
+static void flood_does_not_evict_established_flows(void)
+{
+	with_table(SMALL_SETS, flood);
+}
+
+static uint64_t rule_packets(uint32_t rule)
+{
+	struct rule_counter values[256] = {};
+	uint64_t sum = 0;
+
+	if (bpf_map_lookup_elem(world_map(world, "rule_counters"), &rule, values) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		sum += values[i].packets;
+	return sum;
+}
+
+/* Connections under a rule until the first is refused; how many. Ports count up from 1024. */
+static int connect_until_refused(enum suite_version v)
+{
+	for (int i = 0; i < SHARED_WAYS; i++)
+		if (connection(0, 1, v, 1024 + i))
+			return i;
+	return SHARED_WAYS;
+}
+
+static void check_displaced(enum suite_version v, int count)
+{
+	uint64_t created = world_counter(world, COUNTER_FLOWS_CREATED);
+
+	/* All of them stand, in both directions, once each. */
+	for (int i = 0; i < count; i++) {
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG), back;
+		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
+		struct world_result r = send_of_pod(0, &spec), answer;
+
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 1);
+		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
+		tuple = world_tuple(&back, ZONE_POD);
+		answer = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&answer));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 1);
+	}
+	CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_CREATED), created);
+}
+
+static void crowded_table(void)
+{
+	static const struct rule_counter none[256];
+	uint32_t rule = 9;
+
+	EACH_VERSION(v)
+	{
+		uint64_t displaced = world_counter(world, COUNTER_FLOWS_DISPLACED);
+		int count;
+
+		world_set(world, "rule_counters", &rule, none);
+		world_set_rules(world, 1, RULESET_OPEN, allow_all());
+		world_move_generation(world, 2);
+		count = connect_until_refused(v);
+		CU_ASSERT(2 * count >= SHARED_WAYS * 4 / 5);
+		CU_ASSERT(world_counter(world, COUNTER_FLOWS_DISPLACED) > displaced);
+		check_displaced(v, count);
+		/* What they have seen is their rule's, wherever they stand: five segments each, and the one that was refused. */
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
+		world_move_generation(world, 2);
+		check_displaced(v, count);
+		CU_ASSERT_EQUAL(rule_packets(rule), 5 * (uint64_t)count + 1);
+	}
+}
+
+static void new_flows_find_room_where_others_can_stand_elsewhere(void)
+{
+	with_table(SHARED_SETS, crowded_table);
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(table_full_of_established_flows_refuses_new_ones_and_keeps_old),
+		SUITE_TEST(flows_of_a_pod_over_its_share_give_way_to_those_of_others),
+		SUITE_TEST(flood_does_not_evict_established_flows),
+		SUITE_TEST(question_that_waits_for_its_answer_outlives_those_that_were_answered),
+		SUITE_TEST(pod_over_its_share_takes_its_own_places_before_those_of_others),
+		SUITE_TEST(new_flows_find_room_where_others_can_stand_elsewhere),
+	};
+
+	return SUITE_RUN("room in the flow table", tests);
+}
