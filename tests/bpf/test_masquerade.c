@@ -262,6 +262,69 @@ static void one_search_for_a_port_in_vain_does_not_cut_the_next_ones_short(void)
 	with_ports(30001, 30000 + SOME_PORTS, search_in_vain);
 }
 
+#define HUNDRED_PORTS 100
+#define TRIES 64 /* of a search */
+
+/* Retries of so many searches that find nothing. */
+static uint64_t search(enum suite_version v, int count)
+{
+	uint64_t before = world_counter(world, COUNTER_NAT_RETRIES);
+
+	for (int i = 0; i < count; i++)
+		CU_ASSERT(!gets_a_port(v, 10000 + i));
+	return world_counter(world, COUNTER_NAT_RETRIES) - before;
+}
+
+static void search_often(void)
+{
+	EACH_VERSION(v)
+	{
+		int taken = 0;
+
+		for (int i = 0; i < 100 * HUNDRED_PORTS && taken < HUNDRED_PORTS; i++)
+			taken += gets_a_port(v, 1024 + i);
+		CU_ASSERT_EQUAL_FATAL(taken, HUNDRED_PORTS);
+		begin_tick();
+		/* What was found in the tick before is forgotten. */
+		CU_ASSERT_EQUAL(search(v, 1), TRIES);
+		CU_ASSERT(search(v, 50) < 50 * TRIES / 2);
+	}
+}
+
+static void many_searches_for_a_port_in_vain_make_the_next_ones_short(void)
+{
+	with_ports(30001, 30000 + HUNDRED_PORTS, search_often);
+}
+
+#define MANY_PORTS 2048
+
+static void one_pod_takes_all(void)
+{
+	EACH_VERSION(v)
+	{
+		int taken[2] = {};
+
+		for (int pod = 0; pod < 2; pod++) {
+			for (int i = 0; i < 3 * MANY_PORTS; i++) {
+				struct frame_spec spec = spec_of_pod(pod, v, outside[v], IPPROTO_UDP, 1024 + i, 53);
+				struct frame frame;
+
+				frame_make(&frame, &spec);
+				taken[pod] += world_step(world, HOOK_FROM_POD, world->pods[pod].link, &frame) ==
+					      TC_ACT_REDIRECT;
+			}
+		}
+		/* Three quarters, as good as a hash divides; and of the others three quarters. */
+		CU_ASSERT(taken[0] > MANY_PORTS * 65 / 100 && taken[0] < MANY_PORTS * 85 / 100);
+		CU_ASSERT(taken[1] > (MANY_PORTS - taken[0]) / 2);
+	}
+}
+
+static void one_pod_leaves_ports_for_the_others(void)
+{
+	with_ports(30001, 30000 + MANY_PORTS, one_pod_takes_all);
+}
+
 /* The only port's connection is closed, and idle for so many ticks: may another pod have it? */
 static bool next_pod_gets_the_port_after(uint16_t sport, uint32_t ticks)
 {
@@ -338,6 +401,8 @@ int main(void)
 		SUITE_TEST(nodes_socket_may_not_take_a_flows_port),
 		SUITE_TEST(masquerade_ports_exhausted_is_counted),
 		SUITE_TEST(one_search_for_a_port_in_vain_does_not_cut_the_next_ones_short),
+		SUITE_TEST(many_searches_for_a_port_in_vain_make_the_next_ones_short),
+		SUITE_TEST(one_pod_leaves_ports_for_the_others),
 		SUITE_TEST(port_of_a_closed_connection_is_not_taken_at_once),
 		SUITE_TEST(keeps_off_the_ports_of_the_nodes_sockets),
 	};
