@@ -343,6 +343,22 @@ static void no_pods_address_comes_by_another_link(void)
 	}
 }
 
+/* The stack may have translated it: what answers it meets that translation again. */
+static void what_the_nodes_stack_forwards_is_answered_through_the_stack(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 21602, 80);
+		struct world_result r = forwarded_by_the_stack(1, &spec);
+
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		spec = spec_of_segment(1, v, outside[v], 80, 21602, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		r = send_of_pod(1, &spec);
+		CU_ASSERT(passed(&r));
+		CU_ASSERT(seen_ends(&r, pod_text[1][v], 80, outside[v], 21602));
+	}
+}
+
 static void neighbour_discovery_is_not_forwarded_to_pods(void)
 {
 	struct frame_spec spec = spec_of_wire(outside[V6], pod_text[1][V6], IPPROTO_ICMPV6, 0, 0);
@@ -434,6 +450,7 @@ int main(void)
 		SUITE_TEST(an_error_about_a_later_fragment_belongs_to_no_flow),
 		SUITE_TEST(class_e_is_no_multicast),
 		SUITE_TEST(no_pods_address_comes_by_another_link),
+		SUITE_TEST(what_the_nodes_stack_forwards_is_answered_through_the_stack),
 		SUITE_TEST(neighbour_discovery_is_not_forwarded_to_pods),
 		SUITE_TEST(a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie),
 		SUITE_TEST(an_address_that_ends_like_a_pods_is_not_the_pods),

@@ -85,6 +85,66 @@ static void echo_request_is_no_reply_of_an_echo_request(void)
 	}
 }
 
+struct seen_entries {
+	int count, replied;
+};
+
+static void count_entry(const struct flow_head *head, void *data)
+{
+	struct seen_entries *entries = data;
+
+	entries->count++;
+	entries->replied += (head->state & FLOW_REPLIED) != 0;
+}
+
+static struct seen_entries entries_now(enum suite_version v)
+{
+	struct seen_entries entries = {};
+
+	each_entry(v, count_entry, &entries);
+	return entries;
+}
+
+/* Timestamps, addresses' masks and the like (RFC 792, RFC 950). */
+static void queries_are_answered_by_their_replies_alone(void)
+{
+	static const uint8_t queries[] = {13, 15, 17};
+
+	for (size_t i = 0; i < sizeof(queries); i++) {
+		struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_ICMP, 4711, 0), back;
+		struct world_result r;
+
+		world_forget_flows(world);
+		spec.icmp_type = queries[i];
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&r));
+		/* The other one's own query is another flow. */
+		back = spec_of_answer(1, &r, 0);
+		back.icmp_type = queries[i];
+		r = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(entries_now(V4).count == 4 && entries_now(V4).replied == 0);
+		back.icmp_type = queries[i] + 1;
+		r = send_of_pod(1, &back);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(entries_now(V4).count == 4 && entries_now(V4).replied == 2);
+	}
+}
+
+static void queries_but_echo_cannot_be_masqueraded(void)
+{
+	static const uint8_t queries[] = {13, 15, 17};
+
+	for (size_t i = 0; i < sizeof(queries); i++) {
+		struct frame_spec spec = spec_of_pod(0, V4, outside[V4], IPPROTO_ICMP, 4711, 0);
+		struct world_result r;
+
+		spec.icmp_type = queries[i];
+		r = send_of_pod(0, &spec);
+		CU_ASSERT(dropped(&r, REASON_NAT_PROTOCOL));
+	}
+}
+
 static void error_about_a_translated_packet_is_translated_back(void)
 {
 	EACH_VERSION(v)
@@ -371,6 +431,8 @@ int main(void)
 	static const struct suite_test tests[] = {
 		SUITE_TEST(forwards_echo_and_its_reply),
 		SUITE_TEST(echo_request_is_no_reply_of_an_echo_request),
+		SUITE_TEST(queries_are_answered_by_their_replies_alone),
+		SUITE_TEST(queries_but_echo_cannot_be_masqueraded),
 		SUITE_TEST(error_about_a_translated_packet_is_translated_back),
 		SUITE_TEST(error_about_a_masqueraded_packet_is_translated_back),
 		SUITE_TEST(error_about_an_untranslated_packet_passes_unchanged),
