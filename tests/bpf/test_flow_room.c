@@ -3,6 +3,7 @@
 #include "suite.h"
 
 #include <bpf/bpf.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Two sets of eight for each family: the third flow of 8 pairs of entries already crowds it. */
@@ -147,17 +148,23 @@ static void count_owned(const struct flow_head *head, void *data)
 	owned->entries += head->owner == owned->place;
 }
 
-/* Of the connections' first pod: what is counted for it, and what stands in the table. */
+/* Is what is counted for each pod what stands in the table? */
 static bool usage_is_right(enum suite_version v)
 {
-	struct owned owned = {.place = world->pods[0].link};
-	struct flow_usage usage = {};
+	bool right = true;
 
-	each_entry(v, count_owned, &owned);
-	CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "flow_usage"), &owned.place, &usage), 0);
-	if (usage.entries[v] != owned.entries)
-		printf("\n    %u entries are counted, %u stand there", usage.entries[v], owned.entries);
-	return usage.entries[v] == owned.entries;
+	for (int pod = 0; pod < WORLD_PODS; pod++) {
+		struct owned owned = {.place = world->pods[pod].link};
+		struct flow_usage usage = {};
+
+		each_entry(v, count_owned, &owned);
+		CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "flow_usage"), &owned.place, &usage), 0);
+		if (usage.entries[v] != owned.entries)
+			printf("\n    pod %d: %u entries are counted, %u stand there", pod, usage.entries[v],
+			       owned.entries);
+		right &= usage.entries[v] == owned.entries;
+	}
+	return right;
 }
 
 static void count_usage(void)
@@ -328,19 +335,109 @@ static void question_that_waits_for_its_answer_outlives_those_that_were_answered
 	with_table(SHARED_SETS, questions_in_a_full_table);
 }
 
-/* The first pod's flood of first packets meets answered questions of the third pod. */
+struct by_state {
+	uint32_t now;
+	int answered, unanswered, old; /* old: of those answered */
+};
+
+static void count_state(const struct flow_head *head, void *data)
+{
+	struct by_state *count = data;
+
+	if (!(head->state & FLOW_REPLIED))
+		count->unanswered++;
+	else if (count->now - head->last >= 2)
+		count->old++;
+	else
+		count->answered++;
+}
+
+static struct by_state states_now(enum suite_version v)
+{
+	struct timespec now;
+	struct by_state count;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	count = (struct by_state){
+		.now = ((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >> FLOW_TICK_SHIFT};
+	each_entry(v, count_state, &count);
+	return count;
+}
+
+static void ask_and_answer(enum suite_version v, uint16_t sport, int count)
+{
+	for (int i = 0; i < count; i++) {
+		struct world_result question = ask(0, v, sport + i);
+
+		CU_ASSERT(answered(&question));
+	}
+}
+
+#define NEW_FLOWS 64
+#define SOME_FREE 8 /* places that are free still: nobody gives way there */
+
+static void questions_of_a_while_ago(void)
+{
+	struct by_state before, after;
+
+	EACH_VERSION(v)
+	{
+		ask_and_answer(v, 1024, SHARED_WAYS);
+		for (int i = 0; i < SHARED_WAYS / 4; i++)
+			ask(0, v, 10000 + i);
+	}
+	usleep(3300000); /* more than two ticks */
+	EACH_VERSION(v)
+	{
+		before = states_now(v);
+		ask_and_answer(v, 20000, NEW_FLOWS);
+		after = states_now(v);
+		CU_ASSERT(before.unanswered - after.unanswered >= 2 * NEW_FLOWS - SOME_FREE);
+	}
+}
+
+static void what_nobody_answered_for_a_while_gives_way_first(void)
+{
+	with_table(SHARED_SETS, questions_of_a_while_ago);
+}
+
+static void answers_of_a_while_ago(void)
+{
+	struct by_state before, after;
+
+	EACH_VERSION(v)
+	ask_and_answer(v, 1024, SHARED_WAYS);
+	usleep(3300000); /* more than two ticks */
+	EACH_VERSION(v)
+	{
+		ask_and_answer(v, 10000, SHARED_WAYS / 4);
+		before = states_now(v);
+		ask_and_answer(v, 20000, NEW_FLOWS);
+		after = states_now(v);
+		CU_ASSERT(before.old - after.old >= 2 * NEW_FLOWS - SOME_FREE);
+	}
+}
+
+static void of_flows_that_are_alike_the_one_idle_for_longest_gives_way(void)
+{
+	with_table(SHARED_SETS, answers_of_a_while_ago);
+}
+
+/* The first pod's flood of first packets meets questions of the third pod, answered and not. */
 static void flood_over_its_share(void)
 {
 	set_share(SHARE);
 	EACH_VERSION(v)
 	{
-		struct world_result questions[SHARE / 4], r;
-		int known = 0;
+		struct world_result questions[SHARE / 4], waiting[SHARE / 8], r;
+		int known = 0, waited = 0;
 
 		for (int i = 0; i < SHARE / 4; i++) {
 			questions[i] = ask(2, v, 1024 + i);
 			CU_ASSERT(answered(&questions[i]));
 		}
+		for (int i = 0; i < SHARE / 8; i++)
+			waiting[i] = ask(2, v, 10000 + i);
 		for (int i = 0; i < 3 * SHARED_WAYS; i++) {
 			struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
 
@@ -349,7 +446,9 @@ static void flood_over_its_share(void)
 		}
 		for (int i = 0; i < SHARE / 4; i++)
 			known += answered(&questions[i]);
-		CU_ASSERT(known >= SHARE / 4 * 9 / 10);
+		for (int i = 0; i < SHARE / 8; i++)
+			waited += answered(&waiting[i]);
+		CU_ASSERT(known >= SHARE / 4 * 9 / 10 && waited >= SHARE / 8 * 9 / 10);
 	}
 }
 
@@ -486,6 +585,8 @@ int main(void)
 		SUITE_TEST(flows_of_a_pod_over_its_share_give_way_to_those_of_others),
 		SUITE_TEST(flood_does_not_evict_established_flows),
 		SUITE_TEST(question_that_waits_for_its_answer_outlives_those_that_were_answered),
+		SUITE_TEST(what_nobody_answered_for_a_while_gives_way_first),
+		SUITE_TEST(of_flows_that_are_alike_the_one_idle_for_longest_gives_way),
 		SUITE_TEST(pod_over_its_share_takes_its_own_places_before_those_of_others),
 		SUITE_TEST(new_flows_find_room_where_others_can_stand_elsewhere),
 	};
