@@ -151,23 +151,10 @@ static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 has
 	return FLOW_ABSENT;
 }
 
-/* The first way of set 0 holds most tuples, and the next one that is written: its line is not read in vain. */
-static __always_inline int flow_search_first(const struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
-{
-	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
-	void *set = flow_set(index, family);
-
-	copy->set = index;
-	copy->way = way;
-	return set ? flow_read(flow_way(set, way, family), t, family, copy) : FLOW_ABSENT;
-}
-
 static __always_inline int flow_search_in(const struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
 {
-	int outcome = flow_search_first(t, hash, family, copy);
+	int outcome = flow_search_set(t, hash, 0, family, copy);
 
-	if (outcome == FLOW_ABSENT)
-		outcome = flow_search_set(t, hash, 0, family, copy);
 	if (outcome != FLOW_ABSENT)
 		return outcome;
 	load_barrier(); /* what has left set 0 stands in set 1: flow_displace.h */
@@ -221,24 +208,27 @@ static __always_inline __u64 tuple_hash(const struct flow_tuple *t, __u8 family,
 }
 
 /*
- * The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends there, with one line read; then
- * `ret_head` is the entry's head, else NULL.
+ * The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends there, with one line read beside the
+ * tags; then `ret_head` is the entry's head, else NULL. A line that the tags say is another's is not waited for.
  */
 static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy,
 				     struct flow_head **ret_head)
 {
 	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
+	const __u8 *tags = (const __u8 *)flow_tags(index, family);
 	void *set = flow_set(index, family), *flow;
 
 	*ret_head = NULL;
-	if (unlikely(!set))
+	if (unlikely(!set || !tags))
 		return FLOW_ABSENT;
-	flow = flow_way(set, way, family);
-	if (likely(flow_read(flow, t, family, copy) == FLOW_FOUND)) {
-		copy->set = index;
-		copy->way = way;
-		*ret_head = flow_head_of(flow, family);
-		return FLOW_FOUND;
+	if (likely(READ_ONCE(tags[way & (FLOW_WAYS - 1)]) == flow_tag(hash))) {
+		flow = flow_way(set, way, family);
+		if (likely(flow_read(flow, t, family, copy) == FLOW_FOUND)) {
+			copy->set = index;
+			copy->way = way;
+			*ret_head = flow_head_of(flow, family);
+			return FLOW_FOUND;
+		}
 	}
 	return flow_lookup(t, hash, copy, family);
 }
