@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/agent.h"
-#include "agent/policy/rule_counts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +8,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/dryrun/try.h"
@@ -152,20 +150,22 @@ static int start_sizes(struct agent *agent, char *message, size_t size)
 /* The state of before: map contents, attached pods. Nothing is changed before the sources are complete. */
 static int start_state(struct agent *agent, char *message, size_t size)
 {
-	char state[300];
+	struct reconciler_env env;
 	size_t i;
 	int r;
 
-	snprintf(state, sizeof(state), "%s/policy.json", agent->config.run_dir);
-	r = enforce_open(agent->maps, agent->store, &agent->config, &agent->node, state, &agent->enforce);
+	if (asprintf(&agent->state, "%s/policy.json", agent->config.run_dir) < 0) {
+		agent->state = NULL;
+		return -ENOMEM;
+	}
+	env = agent_reconciler_env(agent);
+	r = node_routes_new(&agent->routes);
 	if (r == 0)
-		r = services_open(agent->maps, agent->store, enforce_service_pods, agent->enforce, &agent->services);
-	if (r == 0)
-		r = node_routes_new(&agent->routes);
+		r = reconciler_open(&env, &agent->reconciler);
 	for (i = 0; r == 0 && i < pods_count(agent->pods); i++) {
 		const struct local_pod *pod = pods_at(agent->pods, i);
 
-		r = enforce_add_pod(agent->enforce, pod);
+		r = reconciler_attach(agent->reconciler, pod);
 		if (r == 0 && !pod->gone)
 			(void)agent_attach_pod(agent, i);
 	}
@@ -189,14 +189,8 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 /* The flow table's collector, the programs' events, and who is told about them. */
 static int start_observation(struct agent *agent, char *message, size_t size)
 {
-	const struct flows_maps tables = flows_maps_of(agent->maps);
-	int r;
+	int r = flows_start(reconciler_flows(agent->reconciler), agent->loop);
 
-	agent->flows = flows_new(&tables);
-	if (agent->flows)
-		flows_on_over(agent->flows, rule_counts_over, enforce_rule_counts(agent->enforce));
-	agent->touched = agent->flows ? touched_new(agent->maps, agent->flows) : NULL;
-	r = agent->touched ? flows_start(agent->flows, agent->loop) : -ENOMEM;
 	agent->show = (struct show_sources){
 		.loop = agent->loop,
 		.started_ns = uv_hrtime(),
@@ -204,11 +198,11 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.node = &agent->node,
 		.store = agent->store,
 		.pods = agent->pods,
-		.services = agent->services,
-		.enforce = agent->enforce,
+		.services = reconciler_services(agent->reconciler),
+		.enforce = reconciler_policy(agent->reconciler),
 		.maps = agent->maps,
 		.datapath = agent->datapath,
-		.flows = agent->flows,
+		.flows = reconciler_flows(agent->reconciler),
 		.wait_way = maps_wait_way(agent->maps),
 		.progress = agent_progress,
 		.data = agent,
@@ -253,7 +247,6 @@ static int start_sources(struct agent *agent, char *message, size_t size)
 	char last_good[300];
 	int r = 0;
 
-	store_listen(agent->store, agent_store_changed, agent);
 	if (!agent->config.resources) {
 		agent_synced(agent);
 		return 0;
@@ -273,13 +266,10 @@ int agent_start(struct agent *agent, uv_loop_t *loop)
 		start_observation, start_services, start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
-	struct timespec now;
 	size_t i;
 	int r;
 
 	agent->loop = loop;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	agent->started_ns = now.tv_sec * 1000000000ULL + now.tv_nsec;
 	r = lock_run_dir(agent);
 	if (r < 0)
 		return r;
@@ -310,29 +300,20 @@ void agent_stop(struct agent *agent)
 	http_server_free(agent->http);
 	source_dir_free(agent->source);
 	events_close(agent->events);
-	if (agent->flows)
-		flows_stop(agent->flows, NULL, NULL);
+	if (agent->reconciler)
+		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);
 	cni_queue_free(agent->cni_queue);
 	if (agent->loop)
 		uv_walk(agent->loop, close_handle, NULL);
 	if (agent->loop)
 		uv_run(agent->loop, UV_RUN_DEFAULT);
 	/* A switch that is not mirrored yet is finished: the next agent finds both slots alike. */
-	if (agent->touched) {
-		touched_look(agent->touched);
-		touched_mark(agent->touched);
-	}
-	if (agent->enforce && maps_wait_for_programs(agent->maps) == 0) {
-		if (agent->touched)
-			touched_settle(agent->touched);
-		enforce_finish(agent->enforce);
-	}
-	touched_free(agent->touched);
-	flows_free(agent->flows);
+	if (agent->reconciler)
+		(void)reconciler_finish(agent->reconciler);
+	reconciler_close(agent->reconciler);
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);
-	services_close(agent->services);
-	enforce_close(agent->enforce);
+	free(agent->state);
 	datapath_free(agent->datapath);
 	maps_close(agent->maps);
 	node_clear(&agent->node);

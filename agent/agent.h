@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The running agent: its parts, in the order in which they are started; events mark, one pass applies. */
+/* The running agent: its parts, in the order in which they are started; events mark, the reconciler applies. */
 #pragma once
 
 #include <uv.h>
@@ -14,9 +14,7 @@
 #include "agent/observe/http.h"
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
-#include "agent/policy/enforce.h"
-#include "agent/reconcile/touched.h"
-#include "agent/services/services.h"
+#include "agent/reconcile/reconciler.h"
 #include "agent/show/show.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
@@ -31,36 +29,29 @@ struct agent {
 	struct node node;
 	struct maps *maps;
 	struct datapath *datapath;
-	struct enforce *enforce;
-	struct services *services;
 	struct node_routes *routes;
+	char *state; /* the reconciler's file */
+	struct reconciler *reconciler;
 	struct pods *pods;
 	struct cni_queue *cni_queue;
 	struct source_dir *source;
 	struct control_server *control;
 	struct http_server *http;
-	struct flows *flows;
-	struct touched *touched;
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
 
-	uv_timer_t pass_timer;   /* runs the pass that events asked for */
-	uv_timer_t look_timer;   /* looks through the flow table for what the turn has touched */
-	uv_timer_t finish_timer; /* begins to wait for the programs that ran during it */
-	uv_work_t wait;          /* waits, beside the loop: a busy machine may need seconds */
-	bool waiting, wait_again;
-	int wait_result;	 /* 0 or -errno */
-	uint64_t waiting_since;  /* enforce_switches() when the wait began */
+	uv_timer_t run_timer;  /* what reconciler_due() says */
+	uv_timer_t turn_timer;
+	uv_timer_t begin_timer;
+	uv_work_t wait;        /* for the programs, beside the loop: a busy machine may need seconds */
+	int wait_result;       /* 0 or -errno */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
-	bool synced;             /* the sources have told all they had at start */
-	bool settled;            /* a pass has succeeded since: ready */
-	bool policy_dirty, nodes_dirty, links_dirty;
+	bool ready;              /* it has been told that a run has succeeded */
+	bool links_dirty;        /* links of pods have gone */
 	uint64_t limits_told;    /* limits_log() */
 	unsigned int repairs;
 	char rules_note[200]; /* why the routing rules are not there; "": they are */
-	uint64_t started_ns;
-	uint64_t passes, failed_passes, last_pass_ns;
 	char run_lock_path[256];
 	int run_lock;
 };
@@ -72,15 +63,15 @@ struct agent {
 int agent_start(struct agent *agent, uv_loop_t *loop);
 void agent_stop(struct agent *agent);
 
-/* agent_pass.c: events mark, the pass applies. */
-int agent_pass_start(struct agent *agent);
-void agent_schedule(struct agent *agent);
-/* At the end of the turn the flow table is looked through for what was touched in it. */
-void agent_look_soon(struct agent *agent);
-/* Now, and if it must wait for running programs, waiting; 0 or -errno. */
+/* agent_pass.c: the reconciler's time, and what is around it. */
+void agent_pass_start(struct agent *agent);
+struct reconciler_env agent_reconciler_env(struct agent *agent);
+/* A link of a pod has gone: the pod is taken away, in a moment. */
+void agent_links_changed(struct agent *agent);
+/* Now, waiting for running programs if need be; 0 or -errno. */
 int agent_pass(struct agent *agent);
-void agent_store_changed(const struct object *object, bool deleted, void *agent);
 void agent_synced(void *agent);
+bool agent_is_synced(const struct agent *agent);
 bool agent_ready(const struct agent *agent);
 /* Ready, and no pod is cut off for want of its programs. */
 bool agent_well(const struct agent *agent);

@@ -23,7 +23,7 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 	json_t *result = NULL;
 	int r;
 
-	if (!agent->synced) {
+	if (!agent_is_synced(agent)) {
 		control_fail(request, 11, "polderd has not read all objects yet",
 			     "try again in a moment; polderctl status tells what it waits for");
 		return;
@@ -124,16 +124,17 @@ int agent_register_requests(struct agent *agent)
 void agent_progress(struct show_progress *ret, void *data)
 {
 	const struct agent *agent = data;
+	struct reconciler_progress progress;
 
+	reconciler_progress(agent->reconciler, &progress);
 	*ret = (struct show_progress){
 		.ready = agent_well(agent),
 		.rules_note = agent->rules_note,
-		.synced = agent->synced,
-		.pending = agent->policy_dirty || agent->nodes_dirty ||
-			   services_dirty(agent->services),
-		.reconciles = agent->passes,
-		.reconcile_errors = agent->failed_passes,
-		.last_reconcile_seconds = agent->last_pass_ns / 1e9,
+		.synced = progress.synced,
+		.pending = progress.pending,
+		.reconciles = progress.runs,
+		.reconcile_errors = progress.failures,
+		.last_reconcile_seconds = progress.last_ns / 1e9,
 	};
 }
 

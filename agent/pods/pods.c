@@ -468,17 +468,19 @@ static bool same_labels(const struct labels *a, const struct labels *b)
 	return true;
 }
 
-int pods_keep_labels(struct pods *pods, size_t index, const struct labels *labels)
+int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname, const struct labels *labels)
 {
-	struct local_pod *pod = pods->items[index];
-	struct labels before = pod->labels, now = {};
-	bool seen = pod->object_seen;
+	struct local_pod *pod = pods_find(pods, container_id, ifname);
+	struct labels before, now = {};
+	bool seen;
 	int r = 0;
 
+	if (!pod || pod->gone || (pod->object_seen && same_labels(&pod->labels, labels)))
+		return 0;
 	if (labels->count > PODS_LABELS_MAX)
 		return -E2BIG;
-	if (pod->gone || (seen && same_labels(&before, labels)))
-		return 0;
+	before = pod->labels;
+	seen = pod->object_seen;
 	for (size_t i = 0; i < labels->count && r == 0; i++)
 		r = labels_set(&now, labels->items[i].key, labels->items[i].value);
 	pod->labels = now;

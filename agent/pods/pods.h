@@ -75,9 +75,9 @@ size_t pods_held_down(const struct pods *pods);
 int pods_repair(struct pods *pods);
 /*
  * The labels of the pod's object, and that there was one, to be found again when object and agent are gone but the container is not. Writes the record if they
- * are others. 0 or -errno: then the record is as it was.
+ * are others. 0 or -errno: then the record is as it was. A container that is not known here needs none.
  */
-int pods_keep_labels(struct pods *pods, size_t index, const struct labels *labels);
+int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname, const struct labels *labels);
 /* Addresses of pool: used and size of each family. */
 struct pool_usage { uint64_t used_v4, size_v4, used_v6, size_v6; };
 void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);

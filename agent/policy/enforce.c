@@ -412,7 +412,6 @@ static void mirror(struct enforce *e)
 	addresses_mirror(e);
 	mirror_pods(e);
 	rules_mirror(e);
-	e->switched = false;
 }
 
 /*
@@ -515,7 +514,8 @@ size_t enforce_touched(struct enforce *e, const struct polder_addr **ret)
 	return count;
 }
 
-static int put_in_force(struct enforce *e, const struct enforce_input *in, struct compiled_policy *policy, bool *ret_again)
+static int put_in_force(struct enforce *e, const struct enforce_input *in, struct compiled_policy *policy, bool *ret_again,
+			bool *ret_switched)
 {
 	bool *fits = calloc(policy->ruleset_count + 1, sizeof(*fits));
 	bool switch_slots = false;
@@ -543,8 +543,7 @@ static int put_in_force(struct enforce *e, const struct enforce_input *in, struc
 		return r;
 	}
 	move(e, switch_slots);
-	e->switched = switch_slots;
-	e->switches += switch_slots;
+	*ret_switched = switch_slots;
 	free(e->fits);
 	e->fits = fits;
 	return 0;
@@ -562,19 +561,15 @@ static void take_isolations(struct enforce *e)
 	}
 }
 
-int enforce_apply(struct enforce *e, bool *ret_again)
+int enforce_apply(struct enforce *e, bool *ret_again, bool *ret_switched)
 {
 	struct compiled_policy *policy = NULL;
 	struct enforce_input in = {};
 	struct enforced_pod *pod;
 	int r;
 
-	/* The other slot is written next: nobody may still read it. */
-	r = e->switched ? maps_wait_for_programs(e->maps) : 0;
-	if (r < 0)
-		return r;
 	mirror(e);
-	*ret_again = false;
+	*ret_again = *ret_switched = false;
 	e->problem_count = 0;
 	e->pass++;
 	for (pod = e->pods; pod; pod = pod->next)
@@ -590,7 +585,7 @@ int enforce_apply(struct enforce *e, bool *ret_again)
 	}
 	if (r == 0) {
 		e->unfinished = true;
-		r = put_in_force(e, &in, policy, ret_again);
+		r = put_in_force(e, &in, policy, ret_again, ret_switched);
 		e->half_written = r < 0;
 		if (r < 0)
 			undo(e);
@@ -624,16 +619,6 @@ bool enforce_finish(struct enforce *e)
 	local_pods_settle(e->local_pods);
 	e->unfinished = false;
 	return e->misfit && swept;
-}
-
-uint64_t enforce_switches(const struct enforce *e)
-{
-	return e->switches;
-}
-
-bool enforce_switched(const struct enforce *e)
-{
-	return e->switched;
 }
 
 const char *enforce_pod_refused(const struct enforce *e, const struct local_pod *local)
@@ -680,6 +665,25 @@ bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local
 			return false;
 	}
 	return true;
+}
+
+size_t enforce_pod_count(const struct enforce *e)
+{
+	return HASH_COUNT(e->pods_by_name);
+}
+
+void enforce_each_labels(const struct enforce *e,
+			 void (*visit)(const char *container_id, const char *ifname, const struct labels *labels, void *data),
+			 void *data)
+{
+	const struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		const struct object *object = pod_object_of(e, pod);
+
+		if (object != &pod->object)
+			visit(pod->container_id, pod->ifname, &object->labels, data);
+	}
 }
 
 static struct service_pod service_pod_of(const struct object *object, const struct polder_addr *addresses, size_t count)

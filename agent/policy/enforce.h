@@ -31,10 +31,11 @@ void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
 bool enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
 
 /*
- * One pass. `*ret_again` asks for another one soon (an address did not fit before others were removed). 0 or
- * -errno: then what was in force before stays, and new pods stay closed.
+ * One pass, which writes the slot that is not in force: not before the programs have ended that may still read it. `*ret_switched`: it
+ * is in force now, and what was before is in the other one. `*ret_again` asks for another pass soon (an address did not fit before
+ * others were removed). 0 or -errno: then what was in force before stays, and new pods stay closed.
  */
-int enforce_apply(struct enforce *enforce, bool *ret_again);
+int enforce_apply(struct enforce *enforce, bool *ret_again, bool *ret_switched);
 /*
  * After each pass, whatever came of it: addresses of which the maps say something else now, while the generation has not moved. Flows that
  * name one have to be judged anew. Told once, valid until the next pass.
@@ -45,14 +46,16 @@ size_t enforce_touched(struct enforce *enforce, const struct polder_addr **ret);
  * have ended (maps_wait_for_programs()). True: what did not fit may fit now, another pass is wanted.
  */
 bool enforce_finish(struct enforce *enforce);
-/* How often slots were switched; and whether the last switch still waits for its mirroring, which a pass would have to wait for. */
-uint64_t enforce_switches(const struct enforce *enforce);
-bool enforce_switched(const struct enforce *enforce);
 
 /* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid until the next pass. */
 const char *enforce_pod_refused(const struct enforce *enforce, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
+size_t enforce_pod_count(const struct enforce *enforce);
+/* Tells of each pod that has an object in the store what its labels are. */
+void enforce_each_labels(const struct enforce *enforce,
+			 void (*visit)(const char *container_id, const char *ifname, const struct labels *labels, void *data),
+			 void *data);
 /* For Services with a selector, see service_pods. 0 or -ENOMEM. */
 int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *enforce);
 

@@ -81,8 +81,6 @@ struct enforce {
 	bool move_owed; /* something else changed in both slots: the generation has to move */
 	bool half_written; /* by a pass that failed: not only what `policy` names is in force */
 	bool unfinished; /* old rule sets still stand */
-	uint64_t switches;
-	bool switched;   /* the slots differ: to be mirrored before the next pass */
 	bool *fits;   /* of each set of `policy`: it stands in the maps */
 	bool misfit;  /* something did not fit in the last pass */
 	struct pod_name *names;

@@ -12,26 +12,23 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	const char *refused;
 	int r;
 
-	if (!agent->synced) {
+	if (!agent_is_synced(agent)) {
 		snprintf(message, size, "the objects have not been read yet: try again in a moment");
 		return -EAGAIN;
 	}
-	touched_enter(agent->touched, pod);
-	r = enforce_add_pod(agent->enforce, pod);
+	r = reconciler_attach(agent->reconciler, pod);
 	if (r == 0)
 		r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
 	else
 		snprintf(message, size, "%s", strerror(-r));
 	if (r < 0)
 		return r;
-	services_pods_changed(agent->services, pod->namespace);
-	agent->policy_dirty = true;
 	r = agent_pass(agent);
 	if (r < 0) {
 		snprintf(message, size, "its policies cannot be put in force: %s", strerror(-r));
 		return r;
 	}
-	refused = enforce_pod_refused(agent->enforce, pod);
+	refused = enforce_pod_refused(reconciler_policy(agent->reconciler), pod);
 	if (!refused)
 		return 0;
 	snprintf(message, size, "%s", refused);
@@ -43,11 +40,7 @@ static void disconnect_pod(const struct local_pod *pod, void *data)
 	struct agent *agent = data;
 
 	datapath_detach_pod(agent->datapath, pod->ifindex);
-	enforce_remove_pod(agent->enforce, pod);
-	touched_leave(agent->touched, pod);
-	services_pods_changed(agent->services, pod->namespace);
-	agent->policy_dirty = true;
-	agent_schedule(agent);
+	reconciler_detach(agent->reconciler, pod);
 }
 
 static int check_pod(const struct local_pod *pod, char *message, size_t size, void *data)
@@ -58,7 +51,7 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 		snprintf(message, size, "link %s: Polder's programs are not attached to it", pod->link);
 		return -ENOENT;
 	}
-	if (!enforce_pod_in_force(agent->enforce, pod)) {
+	if (!enforce_pod_in_force(reconciler_policy(agent->reconciler), pod)) {
 		snprintf(message, size, "pod %s/%s: its map entries are missing or changed", pod->namespace, pod->name);
 		return -ENOENT;
 	}
@@ -126,17 +119,14 @@ static void on_link(enum netlink_change change, const struct link_info *link, vo
 	switch (change) {
 	case NETLINK_LINK_GONE:
 		pods_link_gone(agent->pods, link->ifindex);
-		agent->links_dirty = true;
-		agent_schedule(agent);
+		agent_links_changed(agent);
 		break;
 	case NETLINK_LINK_NEW:
 		uplink_appeared(agent, link);
 		break;
 	case NETLINK_ADDRESS:
-		if (node_refresh_addresses(agent->nl, &agent->node) == 0) {
-			agent->policy_dirty = agent->nodes_dirty = true;
-			agent_schedule(agent);
-		}
+		if (node_refresh_addresses(agent->nl, &agent->node) == 0)
+			reconciler_refresh(agent->reconciler, true);
 		break;
 	}
 }
@@ -151,9 +141,9 @@ static void on_monitor(uv_poll_t *poll, int status, int events)
 	if (r == -ENOBUFS) {
 		log_warning("links", "messages of the kernel were lost: everything is read again");
 		node_refresh_addresses(agent->nl, &agent->node);
-		agent->links_dirty = agent->policy_dirty = agent->nodes_dirty = true;
+		reconciler_refresh(agent->reconciler, true);
+		agent_links_changed(agent);
 		agent_repair(agent);
-		agent_schedule(agent);
 	} else if (r < 0 && r != -EAGAIN) {
 		log_error("links", "messages of the kernel cannot be read: %s", strerror(-r));
 	}
@@ -224,7 +214,7 @@ void agent_apply_rules(struct agent *agent)
 		ranges[count++] = config->pod_cidr_v6;
 	r = netlink_stack_rules_apply(agent->nl, ranges, count, config->stack_mark, &changed);
 	if (r == 0) {
-		if (changed && agent->settled)
+		if (changed && agent_ready(agent))
 			log_warning("links", "routing rules of Polder (protocol 80) were changed "
 					     "by others: put back");
 		agent->rules_note[0] = '\0';
@@ -249,17 +239,16 @@ void agent_repair(struct agent *agent)
 
 		if (netlink_link_get_index(agent->nl, pod->ifindex, &link) == -ENODEV) {
 			pods_link_gone(agent->pods, pod->ifindex);
-			agent->links_dirty = true;
+			agent_links_changed(agent);
 		} else if (!pod->gone) {
 			repair_pod(agent, i);
-			if (agent->synced && !enforce_pod_in_force(agent->enforce, pod))
-				agent->policy_dirty = true;
+			if (agent_is_synced(agent) &&
+			    !enforce_pod_in_force(reconciler_policy(agent->reconciler), pod))
+				reconciler_refresh(agent->reconciler, false);
 		}
 	}
 	pods_repair(agent->pods);
 	agent_apply_rules(agent);
 	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
 		log_error("links", "%s", message);
-	if (agent->links_dirty || agent->policy_dirty || agent->nodes_dirty)
-		agent_schedule(agent);
 }

@@ -1,55 +1,113 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/agent.h"
 #include "agent/observe/map_limits.h"
 #include "agent/observe/notify.h"
 #include "agent/policy/rule_counts.h"
 
-/* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */
-#define FINISH_DELAY_MS 50
 #define REPAIR_INTERVAL_MS 5000
 /* Counting large maps takes some ms. */
 #define REPAIRS_PER_LIMITS 6
 
-static uint64_t now_ns(void)
+static struct reconciler_progress progress_of(const struct agent *agent)
 {
-	struct timespec now;
+	struct reconciler_progress progress = {};
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+	if (agent->reconciler)
+		reconciler_progress(agent->reconciler, &progress);
+	return progress;
 }
 
-static int pass(struct agent *agent, bool may_block);
-
-static void on_pass(uv_timer_t *timer)
+bool agent_is_synced(const struct agent *agent)
 {
-	pass(timer->data, false);
+	return progress_of(agent).synced;
 }
 
-/* A pod whose object goes keeps its labels until its container goes, over a restart too (it stays isolated). */
-static void keep_labels(struct agent *agent)
+bool agent_ready(const struct agent *agent)
 {
-	size_t i;
-	int r;
+	return agent->ready;
+}
 
-	for (i = 0; i < pods_count(agent->pods); i++) {
-		const struct local_pod *pod = pods_at(agent->pods, i);
-		const struct object *object = store_get(agent->store, OBJECT_POD, pod->namespace, pod->name);
+bool agent_well(const struct agent *agent)
+{
+	return agent->ready && !pods_held_down(agent->pods);
+}
 
-		if (!object || object->pod.finished || object->pod.host_network)
-			continue;
-		r = pods_keep_labels(agent->pods, i, &object->labels);
-		if (r < 0)
-			log_warning("pods", "pod %s/%s: its labels cannot be recorded: %s; they are forgotten if polderd restarts after the "
-				    "object is deleted", pod->namespace, pod->name, strerror(-r));
+/* ---------------------------------------------------------------- time */
+
+static void start_timer(uv_timer_t *timer, uv_timer_cb call, uint64_t due_ns)
+{
+	uint64_t now = uv_hrtime(), ms = due_ns > now ? (due_ns - now + 999999) / 1000000 : 0;
+
+	if (due_ns == RECONCILER_NEVER)
+		uv_timer_stop(timer);
+	else if (!uv_is_active((uv_handle_t *)timer) || uv_timer_get_due_in(timer) != ms)
+		uv_timer_start(timer, call, ms, 0);
+}
+
+static void on_run(uv_timer_t *timer);
+static void on_end_turn(uv_timer_t *timer);
+static void on_begin(uv_timer_t *timer);
+
+/* The timers as the reconciler wants them now. */
+static void set_timers(struct agent *agent)
+{
+	struct reconciler_due due = reconciler_due(agent->reconciler);
+
+	if (agent->links_dirty && agent_is_synced(agent))
+		due.run_ns = 0;
+	start_timer(&agent->run_timer, on_run, due.run_ns);
+	start_timer(&agent->turn_timer, on_end_turn, due.end_turn ? 0 : RECONCILER_NEVER);
+	start_timer(&agent->begin_timer, on_begin, due.begin_ns);
+}
+
+/* The first run that succeeded. */
+static void tell_ready(struct agent *agent)
+{
+	agent->ready = true;
+	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services",
+		 pods_count(agent->pods), store_count(agent->store, OBJECT_NETWORK_POLICY),
+		 store_count(agent->store, OBJECT_SERVICE));
+	notify_ready();
+}
+
+static int ran(struct agent *agent, int r)
+{
+	if (r < 0)
+		log_error("agent",
+			  "a pass failed: %s; what was in force stays, the next pass comes in %d s",
+			  strerror(-r), (int)(RECONCILER_RETRY_NS / 1000000000));
+	if (!agent->ready && progress_of(agent).settled)
+		tell_ready(agent);
+	set_timers(agent);
+	return r;
+}
+
+static void on_run(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	if (agent->links_dirty) {
+		agent->links_dirty = false;
+		pods_sweep(agent->pods);
 	}
+	ran(agent, reconciler_run(agent->reconciler));
 }
 
-static void wait_begin(struct agent *agent);
-static void on_finish(uv_timer_t *timer);
+int agent_pass(struct agent *agent)
+{
+	return ran(agent, reconciler_run_now(agent->reconciler));
+}
+
+static void on_end_turn(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	reconciler_end_turn(agent->reconciler);
+	set_timers(agent);
+}
 
 static void wait_in_thread(uv_work_t *work)
 {
@@ -58,216 +116,119 @@ static void wait_in_thread(uv_work_t *work)
 	agent->wait_result = maps_wait_for_programs(agent->maps);
 }
 
-/* Nobody knows who still reads what was there before: it stays, and so does the change of slots. */
-static void wait_failed(struct agent *agent)
-{
-	log_error("agent",
-		  "it cannot be waited for running programs: %s; what is not used any more stays "
-		  "in the maps, and the next change of "
-		  "policies waits; the kernel must allow membarrier(2) or maps of maps",
-		  strerror(-agent->wait_result));
-	touched_give_up(agent->touched);
-	uv_timer_start(&agent->finish_timer, on_finish, REPAIR_INTERVAL_MS, 0);
-}
-
-/* No program runs any more that may have seen what was there before the wait began. */
 static void on_waited(uv_work_t *work, int status)
 {
 	struct agent *agent = work->data;
-	bool again = false;
+	int r = status < 0 ? status : agent->wait_result;
 
-	(void)status;
-	agent->waiting = false;
-	if (agent->wait_result < 0) {
-		wait_failed(agent);
-		return;
-	}
-	touched_settle(agent->touched);
-	services_sweep(agent->services);
-	if (enforce_switches(agent->enforce) == agent->waiting_since)
-		again = enforce_finish(agent->enforce);
-	else
-		agent->wait_again = true; /* switched meanwhile, for a pod that could not wait */
-	if (agent->wait_again) {
-		agent->wait_again = false;
-		wait_begin(agent);
-	}
-	agent->policy_dirty |= again;
-	keep_labels(agent);
-	if (services_dirty(agent->services) || agent->policy_dirty)
-		agent_schedule(agent);
+	if (r < 0)
+		log_error("agent",
+			  "it cannot be waited for running programs: %s; what is not used any more "
+			  "stays in the maps, and the next change of policies waits; the kernel "
+			  "must allow membarrier(2) or maps of maps",
+			  strerror(-r));
+	reconciler_commit(agent->reconciler, r);
+	set_timers(agent);
 }
 
-static void wait_begin(struct agent *agent)
-{
-	if (agent->waiting) {
-		agent->wait_again = true;
-		return;
-	}
-	agent->waiting_since = enforce_switches(agent->enforce);
-	services_sweep_mark(agent->services);
-	touched_mark(agent->touched);
-	agent->wait.data = agent;
-	agent->waiting = uv_queue_work(agent->loop, &agent->wait, wait_in_thread, on_waited) == 0;
-}
-
-static void finish_soon(struct agent *agent)
-{
-	/* Not put off by what comes meanwhile: under a stream of changes old rule sets would fill the maps. */
-	if (!uv_is_active((uv_handle_t *)&agent->finish_timer))
-		uv_timer_start(&agent->finish_timer, on_finish, FINISH_DELAY_MS, 0);
-}
-
-static void on_look(uv_timer_t *timer)
+static void on_begin(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	int r;
 
-	touched_look(agent->touched);
-	finish_soon(agent);
-}
-
-void agent_look_soon(struct agent *agent)
-{
-	if (touched_owes_look(agent->touched) && !uv_is_active((uv_handle_t *)&agent->look_timer))
-		uv_timer_start(&agent->look_timer, on_look, 0, 0);
-}
-
-static void on_finish(uv_timer_t *timer)
-{
-	wait_begin(timer->data);
+	if (reconciler_begin(agent->reconciler)) {
+		agent->wait.data = agent;
+		r = uv_queue_work(agent->loop, &agent->wait, wait_in_thread, on_waited);
+		if (r < 0)
+			on_waited(&agent->wait, r);
+	}
+	set_timers(agent);
 }
 
 static void on_repair(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 
-	rule_counts_flush(enforce_rule_counts(agent->enforce));
+	rule_counts_flush(enforce_rule_counts(reconciler_policy(agent->reconciler)));
 	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
 		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);
 }
 
-int agent_pass_start(struct agent *agent)
+void agent_pass_start(struct agent *agent)
 {
-	uv_timer_init(agent->loop, &agent->pass_timer);
-	uv_timer_init(agent->loop, &agent->look_timer);
-	uv_timer_init(agent->loop, &agent->finish_timer);
+	uv_timer_init(agent->loop, &agent->run_timer);
+	uv_timer_init(agent->loop, &agent->turn_timer);
+	uv_timer_init(agent->loop, &agent->begin_timer);
 	uv_timer_init(agent->loop, &agent->repair_timer);
-	agent->pass_timer.data = agent->look_timer.data = agent->finish_timer.data = agent->repair_timer.data = agent;
+	agent->run_timer.data = agent->turn_timer.data = agent;
+	agent->begin_timer.data = agent->repair_timer.data = agent;
 	uv_timer_start(&agent->repair_timer, on_repair, REPAIR_INTERVAL_MS, REPAIR_INTERVAL_MS);
-	return 0;
 }
 
-void agent_schedule(struct agent *agent)
+void agent_links_changed(struct agent *agent)
 {
-	/* Before the sources are complete, what the pins hold stays in force. */
-	if (agent->synced && (!uv_is_active((uv_handle_t *)&agent->pass_timer) || uv_timer_get_due_in(&agent->pass_timer) > 0))
-		uv_timer_start(&agent->pass_timer, on_pass, 0, 0);
+	agent->links_dirty = true;
+	set_timers(agent);
 }
 
-static int apply_policy(struct agent *agent, bool *ret_again)
+/* ---------------------------------------------------------------- what the reconciler needs */
+
+static uint64_t now_ns(void *data)
 {
-	const struct polder_addr *addrs;
-	size_t count, i;
-	int r = enforce_apply(agent->enforce, ret_again);
-
-	count = enforce_touched(agent->enforce, &addrs);
-	for (i = 0; i < count; i++)
-		touched_change(agent->touched, &addrs[i]);
-	agent_look_soon(agent);
-	return r;
+	(void)data;
+	return uv_hrtime();
 }
 
-/* Services first: policy is judged on endpoints. */
-static int apply(struct agent *agent, bool may_block, bool *ret_again)
+static int wait_for_programs(void *data)
 {
-	int r = 0, result;
+	const struct agent *agent = data;
 
-	if (services_dirty(agent->services))
-		r = services_apply(agent->services);
-	if (agent->policy_dirty && !may_block && enforce_switched(agent->enforce)) {
-		wait_begin(agent); /* and then the pass */
-	} else if (agent->policy_dirty) {
-		agent->policy_dirty = false;
-		result = apply_policy(agent, ret_again);
-		if (result < 0) {
-			agent->policy_dirty = true;
-			r = result;
-		}
-	}
-	return r;
+	return maps_wait_for_programs(agent->maps);
 }
 
-/* The first pass that succeeded: what the maps hold and nobody asks for goes only now. 0 or -ENOMEM. */
-static int settle(struct agent *agent)
+static void on_wanted(void *data)
 {
-	int r = services_forget_unknown(agent->services);
-
-	if (r < 0)
-		return r;
-	agent->settled = true;
-	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services", pods_count(agent->pods),
-		 store_count(agent->store, OBJECT_NETWORK_POLICY), store_count(agent->store, OBJECT_SERVICE));
-	notify_ready();
-	return 0;
+	set_timers(data);
 }
 
-/* What each pod may have of a flow table that is nearly full. */
-static void share_flows(struct agent *agent)
-{
-	struct control *control = maps_control(agent->maps);
-	struct flows_stats stats = {};
-
-	if (!agent->flows)
-		return;
-	flows_stats(agent->flows, &stats);
-	__atomic_store_n(&control->flow_share[0], flows_share(stats.capacity_v4, pods_count(agent->pods)), __ATOMIC_RELAXED);
-	__atomic_store_n(&control->flow_share[1], flows_share(stats.capacity_v6, pods_count(agent->pods)), __ATOMIC_RELAXED);
-}
-
-static int pass(struct agent *agent, bool may_block)
-{
-	uint64_t start = now_ns();
-	bool again = false;
-	int r;
-
-	if (agent->links_dirty) {
-		agent->links_dirty = false;
-		if (pods_sweep(agent->pods))
-			agent->policy_dirty = true;
-	}
-	if (agent->nodes_dirty)
-		agent->nodes_dirty = node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node, agent->nl) < 0;
-	share_flows(agent);
-	r = apply(agent, may_block, &again);
-	if (r == 0 && !agent->settled)
-		r = settle(agent);
-	agent->passes++;
-	agent->failed_passes += r < 0;
-	agent->last_pass_ns = now_ns() - start;
-	if (r < 0)
-		log_error("agent", "a pass failed: %s; what was in force stays, the next pass comes in %d ms", strerror(-r),
-			  REPAIR_INTERVAL_MS);
-	agent->policy_dirty |= again;
-	finish_soon(agent);
-	if (again || r < 0)
-		uv_timer_start(&agent->pass_timer, on_pass, r < 0 ? REPAIR_INTERVAL_MS : 2 * FINISH_DELAY_MS, 0);
-	return r;
-}
-
-int agent_pass(struct agent *agent)
-{
-	return pass(agent, true);
-}
-
-void agent_store_changed(const struct object *object, bool deleted, void *data)
+static int apply_routes(void *data)
 {
 	struct agent *agent = data;
 
-	agent->policy_dirty |= enforce_object_changed(agent->enforce, object, deleted);
-	services_object_changed(agent->services, object, deleted);
-	agent->nodes_dirty |= object->kind == OBJECT_NODE;
-	agent_schedule(agent);
+	return node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node,
+				 agent->nl);
+}
+
+/* A pod whose object goes keeps its labels until its container goes, over a restart too. */
+static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
+			void *data)
+{
+	struct agent *agent = data;
+	int r = pods_keep_labels(agent->pods, container_id, ifname, labels);
+
+	if (r < 0)
+		log_warning("pods",
+			    "container %s, interface %s: its pod's labels cannot be recorded: %s; "
+			    "they are forgotten if polderd restarts after the object is deleted",
+			    container_id, ifname, strerror(-r));
+}
+
+struct reconciler_env agent_reconciler_env(struct agent *agent)
+{
+	return (struct reconciler_env){
+		.maps = agent->maps,
+		.store = agent->store,
+		.config = &agent->config,
+		.node = &agent->node,
+		.state = agent->state,
+		.now_ns = now_ns,
+		.wait_for_programs = wait_for_programs,
+		.wanted = on_wanted,
+		.apply_routes = apply_routes,
+		.keep_labels = keep_labels,
+		.data = agent,
+	};
 }
 
 /* Everything that the sources had is in the store. */
@@ -275,20 +236,9 @@ void agent_synced(void *data)
 {
 	struct agent *agent = data;
 
-	if (agent->synced || !store_synced(agent->store))
+	if (agent_is_synced(agent) || !store_synced(agent->store))
 		return;
-	agent->synced = true;
-	agent->policy_dirty = agent->nodes_dirty = agent->links_dirty = true;
-	services_pods_changed(agent->services, NULL);
+	pods_sweep(agent->pods);
+	reconciler_synced(agent->reconciler);
 	agent_pass(agent);
-}
-
-bool agent_ready(const struct agent *agent)
-{
-	return agent->settled;
-}
-
-bool agent_well(const struct agent *agent)
-{
-	return agent->settled && !pods_held_down(agent->pods);
 }

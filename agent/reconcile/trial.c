@@ -31,6 +31,7 @@ struct trial {
 	struct touched *touched;
 	struct attachment *attachments;
 	bool policy_dirty;
+	bool switched; /* a pass has switched slots, and what it left is not finished */
 	bool settled; /* a pass has succeeded since the start */
 };
 
@@ -61,7 +62,7 @@ static int start(struct trial *t)
 	const struct attachment *a;
 	int r;
 
-	t->settled = false;
+	t->settled = t->switched = false;
 	t->policy_dirty = true;
 	t->store = store_new();
 	t->flows = flows_new(&tables);
@@ -298,7 +299,11 @@ static int apply_policy(struct trial *t, bool *ret_again)
 {
 	const struct polder_addr *addrs;
 	size_t count, i;
-	int r = enforce_apply(t->enforce, ret_again);
+	int r = t->switched ? maps_wait_for_programs(t->maps) : 0;
+
+	if (r < 0)
+		return r;
+	r = enforce_apply(t->enforce, ret_again, &t->switched);
 
 	count = enforce_touched(t->enforce, &addrs);
 	for (i = 0; i < count; i++)
@@ -339,6 +344,7 @@ bool trial_finish(struct trial *t, bool wait)
 	touched_settle(t->touched);
 	services_sweep(t->services);
 	t->policy_dirty |= enforce_finish(t->enforce);
+	t->switched = false;
 	keep_labels(t);
 	return t->policy_dirty || services_dirty(t->services);
 }

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/reconcile/reconciler.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "agent/policy/rule_counts.h"
+#include "agent/reconcile/touched.h"
+
+struct reconciler {
+	struct reconciler_env env;
+	struct enforce *enforce;
+	struct services *services;
+	struct flows *flows;
+	struct touched *touched;
+	struct slots slots;
+	bool synced, settled;
+	bool policy_dirty, nodes_dirty;
+	uint64_t run_ns;       /* when the next run is due */
+	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
+	uint64_t change, held; /* the last change; the last one that is in force */
+	struct reconciler_wait *waits;
+	uint64_t runs, failures, last_ns;
+};
+
+static uint64_t now(const struct reconciler *r)
+{
+	return r->env.now_ns(r->env.data);
+}
+
+/* Something is dirty: a run is due at once. */
+static void mark(struct reconciler *r)
+{
+	r->change++;
+	r->run_ns = 0;
+	if (r->env.wanted)
+		r->env.wanted(r->env.data);
+}
+
+static void nodes_changed(struct reconciler *r)
+{
+	r->nodes_dirty = true;
+	r->routes_ns = 0;
+}
+
+static void on_object(const struct object *object, bool deleted, void *data)
+{
+	struct reconciler *r = data;
+
+	r->policy_dirty |= enforce_object_changed(r->enforce, object, deleted);
+	if (object->kind == OBJECT_NODE)
+		nodes_changed(r);
+	services_object_changed(r->services, object, deleted);
+	mark(r);
+}
+
+static int open_flows(struct reconciler *r)
+{
+	const struct flows_maps tables = flows_maps_of(r->env.maps);
+
+	r->flows = flows_new(&tables);
+	if (!r->flows)
+		return -ENOMEM;
+	flows_on_over(r->flows, rule_counts_over, enforce_rule_counts(r->enforce));
+	r->touched = touched_new(r->env.maps, r->flows);
+	return r->touched ? 0 : -ENOMEM;
+}
+
+int reconciler_open(const struct reconciler_env *env, struct reconciler **ret)
+{
+	struct reconciler *r = calloc(1, sizeof(*r));
+	int result;
+
+	if (!r)
+		return -ENOMEM;
+	*r = (struct reconciler){.env = *env, .run_ns = RECONCILER_NEVER};
+	result = enforce_open(env->maps, env->store, env->config, env->node, env->state,
+			      &r->enforce);
+	if (result == 0)
+		result = services_open(env->maps, env->store, enforce_service_pods, r->enforce,
+				       &r->services);
+	if (result == 0)
+		result = open_flows(r);
+	if (result < 0) {
+		reconciler_close(r);
+		return result;
+	}
+	store_listen(env->store, on_object, r);
+	*ret = r;
+	return 0;
+}
+
+void reconciler_close(struct reconciler *r)
+{
+	if (!r)
+		return;
+	touched_free(r->touched);
+	flows_free(r->flows);
+	services_close(r->services);
+	enforce_close(r->enforce);
+	free(r);
+}
+
+/* ---------------------------------------------------------------- what changes */
+
+void reconciler_synced(struct reconciler *r)
+{
+	r->synced = true;
+	r->policy_dirty = true;
+	nodes_changed(r);
+	services_pods_changed(r->services, NULL);
+	mark(r);
+}
+
+static void pods_changed(struct reconciler *r, const char *namespace)
+{
+	services_pods_changed(r->services, namespace);
+	r->policy_dirty = true;
+	mark(r);
+}
+
+int reconciler_attach(struct reconciler *r, const struct local_pod *pod)
+{
+	int result;
+
+	touched_enter(r->touched, pod);
+	result = enforce_add_pod(r->enforce, pod);
+	if (result == 0)
+		pods_changed(r, pod->namespace);
+	return result;
+}
+
+void reconciler_detach(struct reconciler *r, const struct local_pod *pod)
+{
+	enforce_remove_pod(r->enforce, pod);
+	touched_leave(r->touched, pod);
+	pods_changed(r, pod->namespace);
+}
+
+void reconciler_refresh(struct reconciler *r, bool node)
+{
+	r->policy_dirty = true;
+	if (node)
+		nodes_changed(r);
+	mark(r);
+}
+
+/* ---------------------------------------------------------------- a run */
+
+static int apply_policy(struct reconciler *r, bool *ret_again)
+{
+	const struct polder_addr *addrs;
+	bool switched = false;
+	size_t count, i;
+	int result;
+
+	r->policy_dirty = false;
+	result = enforce_apply(r->enforce, ret_again, &switched);
+	r->policy_dirty = result < 0 || *ret_again;
+	count = enforce_touched(r->enforce, &addrs);
+	for (i = 0; i < count; i++)
+		touched_change(r->touched, &addrs[i]);
+	slots_ran(&r->slots, switched, now(r));
+	return result;
+}
+
+/* Policy, once the other slot may be written. */
+static int apply_policy_when_writable(struct reconciler *r, bool may_wait, bool *ret_again)
+{
+	int result = 0;
+
+	if (!slots_writable(&r->slots) && !may_wait) {
+		slots_hurry(&r->slots);
+		return 0;
+	}
+	if (!slots_writable(&r->slots))
+		result = r->env.wait_for_programs(r->env.data);
+	if (result < 0)
+		return result;
+	slots_waited(&r->slots);
+	return apply_policy(r, ret_again);
+}
+
+/* Services first: policy is judged on endpoints. */
+static int apply(struct reconciler *r, bool may_wait, bool *ret_again)
+{
+	int result = 0, policy = 0;
+
+	if (services_dirty(r->services))
+		result = services_apply(r->services);
+	if (r->policy_dirty)
+		policy = apply_policy_when_writable(r, may_wait, ret_again);
+	return policy < 0 ? policy : result;
+}
+
+/* Nothing else waits for routes. */
+static void apply_routes(struct reconciler *r)
+{
+	if (!r->nodes_dirty || now(r) < r->routes_ns)
+		return;
+	r->nodes_dirty = r->env.apply_routes && r->env.apply_routes(r->env.data) < 0;
+	r->routes_ns = now(r) + RECONCILER_RETRY_NS;
+}
+
+/* What each pod may have of a flow table that is nearly full. */
+static void share_flows(struct reconciler *r)
+{
+	struct control *control = maps_control(r->env.maps);
+	size_t pods = enforce_pod_count(r->enforce);
+	struct flows_stats stats = {};
+
+	flows_stats(r->flows, &stats);
+	__atomic_store_n(&control->flow_share[0], flows_share(stats.capacity_v4, pods),
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&control->flow_share[1], flows_share(stats.capacity_v6, pods),
+			 __ATOMIC_RELAXED);
+}
+
+/* The first run that succeeded: what the maps hold and nobody asks for goes only now. 0 or -ENOMEM. */
+static int settle(struct reconciler *r)
+{
+	int result = services_forget_unknown(r->services);
+
+	r->settled = result == 0;
+	return result;
+}
+
+/* When the next run is due without a further change. */
+static uint64_t next_run(const struct reconciler *r, int result, bool again)
+{
+	uint64_t next = RECONCILER_NEVER;
+
+	if (result < 0)
+		next = now(r) + RECONCILER_RETRY_NS;
+	else if (again)
+		next = now(r) + RECONCILER_AGAIN_NS;
+	return r->nodes_dirty && r->routes_ns < next ? r->routes_ns : next;
+}
+
+static int run(struct reconciler *r, bool may_wait)
+{
+	uint64_t change = r->change, begin = now(r);
+	bool again = false;
+	int result;
+
+	if (!r->synced)
+		return -EAGAIN;
+	apply_routes(r);
+	share_flows(r);
+	result = apply(r, may_wait, &again);
+	if (result == 0 && !r->settled)
+		result = settle(r);
+	slots_ran(&r->slots, false, now(r));
+	r->runs++;
+	r->failures += result < 0;
+	r->last_ns = now(r) - begin;
+	if (result == 0 && !r->policy_dirty)
+		r->held = change;
+	r->run_ns = next_run(r, result, again);
+	return result;
+}
+
+int reconciler_run(struct reconciler *r)
+{
+	return run(r, false);
+}
+
+int reconciler_run_now(struct reconciler *r)
+{
+	return run(r, true);
+}
+
+static void look(struct reconciler *r)
+{
+	if (!touched_owes_look(r->touched))
+		return;
+	touched_look(r->touched);
+	slots_ran(&r->slots, false, now(r)); /* the second look comes with a commit */
+}
+
+static struct reconciler_wait *take_ready(struct reconciler *r)
+{
+	struct reconciler_wait **at, *wait;
+
+	for (at = &r->waits; *at; at = &(*at)->next) {
+		if ((*at)->change > r->held)
+			continue;
+		wait = *at;
+		*at = wait->next;
+		return wait;
+	}
+	return NULL;
+}
+
+void reconciler_end_turn(struct reconciler *r)
+{
+	struct reconciler_wait *wait;
+
+	look(r);
+	while ((wait = take_ready(r)))
+		wait->call(wait->data);
+}
+
+/* ---------------------------------------------------------------- after the grace period */
+
+bool reconciler_begin(struct reconciler *r)
+{
+	if (!slots_begin(&r->slots))
+		return false;
+	services_sweep_mark(r->services);
+	touched_mark(r->touched);
+	return true;
+}
+
+void reconciler_commit(struct reconciler *r, int waited)
+{
+	bool dirty = services_dirty(r->services), again = false;
+
+	if (waited < 0) {
+		/* Nobody knows who still reads what was there before: it stays. */
+		touched_give_up(r->touched);
+		slots_end(&r->slots, true, now(r));
+		return;
+	}
+	touched_settle(r->touched);
+	services_sweep(r->services);
+	if (slots_end(&r->slots, false, now(r)))
+		again = enforce_finish(r->enforce);
+	if (r->env.keep_labels)
+		enforce_each_labels(r->enforce, r->env.keep_labels, r->env.data);
+	if (again || (services_dirty(r->services) && !dirty))
+		r->change++; /* there is room for what had none */
+	r->policy_dirty |= again;
+	if (r->policy_dirty || services_dirty(r->services))
+		r->run_ns = 0;
+}
+
+int reconciler_finish(struct reconciler *r)
+{
+	int result;
+
+	look(r);
+	slots_ran(&r->slots, false, now(r));
+	if (!reconciler_begin(r))
+		return -EBUSY;
+	result = r->env.wait_for_programs(r->env.data);
+	reconciler_commit(r, result);
+	return result;
+}
+
+/* ---------------------------------------------------------------- who asks */
+
+static bool is_somebody_ready(const struct reconciler *r)
+{
+	const struct reconciler_wait *wait;
+
+	for (wait = r->waits; wait && wait->change > r->held; wait = wait->next)
+		;
+	return wait != NULL;
+}
+
+struct reconciler_due reconciler_due(const struct reconciler *r)
+{
+	return (struct reconciler_due){
+		.run_ns = r->synced ? r->run_ns : RECONCILER_NEVER,
+		.begin_ns = slots_due(&r->slots),
+		.end_turn = touched_owes_look(r->touched) || is_somebody_ready(r),
+	};
+}
+
+void reconciler_after(struct reconciler *r, struct reconciler_wait *wait)
+{
+	if (wait->change <= r->held) {
+		wait->call(wait->data);
+		return;
+	}
+	wait->next = r->waits;
+	r->waits = wait;
+}
+
+void reconciler_forget(struct reconciler *r, const struct reconciler_wait *wait)
+{
+	struct reconciler_wait **at;
+
+	for (at = &r->waits; *at; at = &(*at)->next) {
+		if (*at == wait) {
+			*at = wait->next;
+			return;
+		}
+	}
+}
+
+uint64_t reconciler_change(const struct reconciler *r)
+{
+	return r->change;
+}
+
+void reconciler_progress(const struct reconciler *r, struct reconciler_progress *ret)
+{
+	*ret = (struct reconciler_progress){
+		.synced = r->synced,
+		.settled = r->settled,
+		.pending = r->held < r->change,
+		.runs = r->runs,
+		.failures = r->failures,
+		.last_ns = r->last_ns,
+	};
+}
+
+struct enforce *reconciler_policy(const struct reconciler *r)
+{
+	return r->enforce;
+}
+
+struct services *reconciler_services(const struct reconciler *r)
+{
+	return r->services;
+}
+
+struct flows *reconciler_flows(const struct reconciler *r)
+{
+	return r->flows;
+}
