@@ -233,7 +233,7 @@ static int bring_in_force(struct hypothesis *h)
 
 	if (r == 0)
 		r = trial_pass(h->trial, &again);
-	trial_finish(h->trial, false);
+	trial_finish(h->trial);
 	if (r == 0 && again)
 		r = trial_pass(h->trial, &again);
 	if (r < 0)

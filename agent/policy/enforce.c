@@ -681,7 +681,7 @@ void enforce_each_labels(const struct enforce *e,
 	for (pod = e->pods; pod; pod = pod->next) {
 		const struct object *object = pod_object_of(e, pod);
 
-		if (object != &pod->object)
+		if (object != &pod->object || pod->object_gone)
 			visit(pod->container_id, pod->ifname, &object->labels, data);
 	}
 }

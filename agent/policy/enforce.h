@@ -52,7 +52,7 @@ const char *enforce_pod_refused(const struct enforce *enforce, const struct loca
 /* Are the pod's map entries what they should be? */
 bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
 size_t enforce_pod_count(const struct enforce *enforce);
-/* Tells of each pod that has an object in the store what its labels are. */
+/* Tells of each pod that has an object in the store, or had one, what its labels are. */
 void enforce_each_labels(const struct enforce *enforce,
 			 void (*visit)(const char *container_id, const char *ifname, const struct labels *labels, void *data),
 			 void *data);

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/reconcile/trial.h"
-#include "agent/policy/rule_counts.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/kernel/flows.h"
-#include "agent/reconcile/touched.h"
+#include "policy/objects/hash.h"
 
+/* Stands for the record that polderd keeps on disk. */
 struct attachment {
+	UT_hash_handle hh; /* by `key` */
+	char *key;         /* container id and interface */
 	struct local_pod pod;
-	struct attachment *next;
 };
 
 struct trial {
@@ -25,14 +26,9 @@ struct trial {
 	struct datapath *datapath;
 	struct test_run *run;
 	struct store *store;
-	struct enforce *enforce;
-	struct services *services;
-	struct flows *flows;
-	struct touched *touched;
+	struct reconciler *reconciler;
 	struct attachment *attachments;
-	bool policy_dirty;
-	bool switched; /* a pass has switched slots, and what it left is not finished */
-	bool settled; /* a pass has succeeded since the start */
+	bool shared; /* trial_share() */
 };
 
 struct config trial_config_small(const struct config *config, uint32_t entries)
@@ -47,46 +43,91 @@ struct config trial_config_small(const struct config *config, uint32_t entries)
 	return small;
 }
 
-static void on_change(const struct object *object, bool deleted, void *data)
-{
-	struct trial *t = data;
+/* ---------------------------------------------------------------- what is around the reconciler */
 
-	t->policy_dirty |= enforce_object_changed(t->enforce, object, deleted);
-	services_object_changed(t->services, object, deleted);
+static uint64_t now_ns(void *data)
+{
+	struct timespec now;
+
+	(void)data;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-/* What an agent opens at its start; nothing of it exists yet. */
+static int wait_for_programs(void *data)
+{
+	const struct trial *t = data;
+
+	return t->shared ? maps_wait_for_programs(t->maps) : 0;
+}
+
+/* Of a container id and an interface. */
+#define KEY_MAX 512
+static const char *key_of(const char *container_id, const char *ifname, char buffer[KEY_MAX])
+{
+	snprintf(buffer, KEY_MAX, "%s:%s", container_id, ifname);
+	return buffer;
+}
+
+static struct attachment *find(struct trial *t, const char *container_id, const char *ifname)
+{
+	struct attachment *a;
+	char buffer[KEY_MAX];
+
+	HASH_FIND_STR(t->attachments, key_of(container_id, ifname, buffer), a);
+	return a;
+}
+
+static int copy_labels(struct labels *to, const struct labels *from)
+{
+	struct labels copy = {};
+	size_t i;
+
+	for (i = 0; i < from->count; i++) {
+		if (labels_set(&copy, from->items[i].key, from->items[i].value) < 0) {
+			labels_clear(&copy);
+			return -ENOMEM;
+		}
+	}
+	labels_clear(to);
+	*to = copy;
+	return 0;
+}
+
+static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels, void *data)
+{
+	struct attachment *a = find(data, container_id, ifname);
+
+	if (a && copy_labels(&a->pod.labels, labels) == 0)
+		a->pod.object_seen = true;
+}
+
+/* On maps and records that are there already, or are not. */
 static int start(struct trial *t)
 {
-	const struct flows_maps tables = flows_maps_of(t->maps);
 	const struct attachment *a;
+	struct reconciler_env env = {.maps = t->maps,
+				     .config = t->config,
+				     .node = t->node,
+				     .state = t->state,
+				     .now_ns = now_ns,
+				     .wait_for_programs = wait_for_programs,
+				     .keep_labels = keep_labels,
+				     .data = t};
 	int r;
 
-	t->settled = t->switched = false;
-	t->policy_dirty = true;
-	t->store = store_new();
-	t->flows = flows_new(&tables);
-	t->touched = t->flows ? touched_new(t->maps, t->flows) : NULL;
-	if (!t->store || !t->touched)
+	env.store = t->store = store_new();
+	if (!t->store)
 		return -ENOMEM;
-	r = enforce_open(t->maps, t->store, t->config, t->node, t->state, &t->enforce);
-	if (r == 0)
-		r = services_open(t->maps, t->store, enforce_service_pods, t->enforce, &t->services);
-	if (r == 0)
-		flows_on_over(t->flows, rule_counts_over, enforce_rule_counts(t->enforce));
-	for (a = t->attachments; a && r == 0; a = a->next)
-		r = enforce_add_pod(t->enforce, &a->pod);
-	if (r == 0)
-		store_listen(t->store, on_change, t);
+	r = reconciler_open(&env, &t->reconciler);
+	for (a = t->attachments; a && r == 0; a = a->hh.next)
+		r = reconciler_attach(t->reconciler, &a->pod);
 	return r;
 }
 
 static void stop(struct trial *t)
 {
-	services_close(TAKE_PTR(t->services));
-	enforce_close(TAKE_PTR(t->enforce));
-	touched_free(TAKE_PTR(t->touched));
-	flows_free(TAKE_PTR(t->flows));
+	reconciler_close(TAKE_PTR(t->reconciler));
 	store_free(TAKE_PTR(t->store));
 }
 
@@ -112,6 +153,8 @@ int trial_open(const struct config *config, const struct node *node, const char 
 		r = test_run_open(t->maps, t->datapath, true, &t->run);
 	if (r == 0)
 		r = start(t);
+	if (r == 0)
+		reconciler_synced(t->reconciler);
 	if (r < 0) {
 		if (!message[0])
 			snprintf(message, size, "a private world cannot be made: %s", strerror(-r));
@@ -131,6 +174,7 @@ static void attachment_free(struct attachment *a)
 	free(a->pod.namespace);
 	free(a->pod.name);
 	free(a->pod.uid);
+	free(a->key);
 	free(a);
 }
 
@@ -138,11 +182,10 @@ static void forget_attachments(struct trial *t)
 {
 	struct attachment *a, *next;
 
-	for (a = t->attachments; a; a = next) {
-		next = a->next;
+	HASH_ITER (hh, t->attachments, a, next) {
+		HASH_DEL(t->attachments, a);
 		attachment_free(a);
 	}
-	t->attachments = NULL;
 }
 
 void trial_close(struct trial *t)
@@ -194,22 +237,6 @@ int trial_put_store(struct trial *t, const struct store *store)
 
 /* ---------------------------------------------------------------- local pods */
 
-static int copy_labels(struct labels *to, const struct labels *from)
-{
-	struct labels copy = {};
-	size_t i;
-
-	for (i = 0; i < from->count; i++) {
-		if (labels_set(&copy, from->items[i].key, from->items[i].value) < 0) {
-			labels_clear(&copy);
-			return -ENOMEM;
-		}
-	}
-	labels_clear(to);
-	*to = copy;
-	return 0;
-}
-
 static int copy_pod(struct local_pod *to, const struct local_pod *from)
 {
 	*to = *from;
@@ -225,128 +252,90 @@ static int copy_pod(struct local_pod *to, const struct local_pod *from)
 	return copy_labels(&to->labels, &from->labels);
 }
 
-static struct attachment **find(struct trial *t, const char *container_id, const char *ifname)
-{
-	struct attachment **at;
-
-	for (at = &t->attachments; *at; at = &(*at)->next)
-		if (strcmp((*at)->pod.container_id, container_id) == 0 && strcmp((*at)->pod.ifname, ifname) == 0)
-			break;
-	return at;
-}
-
 int trial_attach(struct trial *t, const struct local_pod *pod)
 {
 	struct attachment *a;
+	char buffer[KEY_MAX];
 	int r;
 
-	if (*find(t, pod->container_id, pod->ifname))
+	if (find(t, pod->container_id, pod->ifname))
 		return -EEXIST;
-	for (a = t->attachments; a; a = a->next)
+	for (a = t->attachments; a; a = a->hh.next)
 		if (maps_pod_place(t->maps, a->pod.ifindex) == maps_pod_place(t->maps, pod->ifindex))
 			return -EBUSY;
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
 	r = copy_pod(&a->pod, pod);
-	touched_enter(t->touched, pod);
+	a->key = strdup(key_of(pod->container_id, pod->ifname, buffer));
 	if (r == 0)
-		r = enforce_add_pod(t->enforce, &a->pod);
+		r = a->key ? 0 : -ENOMEM;
 	if (r < 0) {
 		attachment_free(a);
 		return r;
 	}
-	a->next = t->attachments;
-	t->attachments = a;
-	services_pods_changed(t->services, pod->namespace);
-	t->policy_dirty = true;
-	return 0;
+	HASH_ADD_KEYPTR(hh, t->attachments, a->key, strlen(a->key), a);
+	r = HASH_ADDED(hh, a) ? reconciler_attach(t->reconciler, &a->pod) : -ENOMEM;
+	if (r < 0) {
+		if (HASH_ADDED(hh, a))
+			HASH_DEL(t->attachments, a);
+		attachment_free(a);
+	}
+	return r;
 }
 
 int trial_detach(struct trial *t, const char *container_id, const char *ifname)
 {
-	struct attachment **at = find(t, container_id, ifname), *a = *at;
+	struct attachment *a = find(t, container_id, ifname);
 
 	if (!a)
 		return -ENOENT;
-	*at = a->next;
-	enforce_remove_pod(t->enforce, &a->pod);
-	touched_leave(t->touched, &a->pod);
-	touched_mark(t->touched);
-	touched_settle(t->touched);
-	services_pods_changed(t->services, a->pod.namespace);
-	t->policy_dirty = true;
+	HASH_DEL(t->attachments, a);
+	reconciler_detach(t->reconciler, &a->pod);
 	attachment_free(a);
 	return 0;
 }
 
-/* A pod whose object goes keeps its labels, over a restart too. */
-static void keep_labels(struct trial *t)
-{
-	struct attachment *a;
-
-	for (a = t->attachments; a; a = a->next) {
-		const struct object *object = store_get(t->store, OBJECT_POD, a->pod.namespace, a->pod.name);
-
-		if (object && !object->pod.finished && !object->pod.host_network)
-			copy_labels(&a->pod.labels, &object->labels);
-	}
-}
-
 /* ---------------------------------------------------------------- passes */
 
-static int apply_policy(struct trial *t, bool *ret_again)
+void trial_share(struct trial *t)
 {
-	const struct polder_addr *addrs;
-	size_t count, i;
-	int r = t->switched ? maps_wait_for_programs(t->maps) : 0;
+	t->shared = true;
+}
 
-	if (r < 0)
-		return r;
-	r = enforce_apply(t->enforce, ret_again, &t->switched);
+static bool wants_run(const struct trial *t)
+{
+	return reconciler_due(t->reconciler).run_ns != RECONCILER_NEVER;
+}
 
-	count = enforce_touched(t->enforce, &addrs);
-	for (i = 0; i < count; i++)
-		touched_change(t->touched, &addrs[i]);
-	touched_look(t->touched);
+static int end_turn(struct trial *t, int r, bool *ret_again)
+{
+	reconciler_end_turn(t->reconciler);
+	if (r == 0)
+		*ret_again = wants_run(t);
 	return r;
 }
 
+/* A grace period that begins at once is what the run had to leave policy for. */
 int trial_pass(struct trial *t, bool *ret_again)
 {
-	bool again = false;
-	int r = 0;
+	int r = reconciler_run(t->reconciler);
 
-	if (services_dirty(t->services))
-		r = services_apply(t->services);
-	if (r == 0 && t->policy_dirty) {
-		t->policy_dirty = false;
-		r = apply_policy(t, &again);
-		t->policy_dirty = again || r < 0;
-	}
-	if (r < 0)
-		return r;
-	if (!t->settled)
-		r = services_forget_unknown(t->services);
-	if (r < 0)
-		return r;
-	t->settled = true;
-	*ret_again = again || services_dirty(t->services);
-	return 0;
+	if (r == 0 && reconciler_due(t->reconciler).begin_ns == 0 && trial_finish(t))
+		r = reconciler_run(t->reconciler);
+	return end_turn(t, r, ret_again);
 }
 
-bool trial_finish(struct trial *t, bool wait)
+int trial_pass_now(struct trial *t, bool *ret_again)
 {
-	services_sweep_mark(t->services);
-	touched_mark(t->touched);
-	if (wait && maps_wait_for_programs(t->maps) < 0)
-		return false;
-	touched_settle(t->touched);
-	services_sweep(t->services);
-	t->policy_dirty |= enforce_finish(t->enforce);
-	t->switched = false;
-	keep_labels(t);
-	return t->policy_dirty || services_dirty(t->services);
+	return end_turn(t, reconciler_run_now(t->reconciler), ret_again);
+}
+
+bool trial_finish(struct trial *t)
+{
+	if (reconciler_begin(t->reconciler))
+		reconciler_commit(t->reconciler, wait_for_programs(t));
+	return wants_run(t);
 }
 
 int trial_restart(struct trial *t, bool crash)
@@ -355,7 +344,7 @@ int trial_restart(struct trial *t, bool crash)
 	int r;
 
 	if (!crash)
-		enforce_finish(t->enforce);
+		(void)reconciler_finish(t->reconciler);
 	old = TAKE_PTR(t->store);
 	stop(t);
 	r = start(t);
@@ -363,7 +352,7 @@ int trial_restart(struct trial *t, bool crash)
 		r = trial_put_store(t, old);
 	store_free(old);
 	if (r == 0)
-		services_pods_changed(t->services, NULL);
+		reconciler_synced(t->reconciler);
 	return r;
 }
 
@@ -373,8 +362,8 @@ int trial_clear(struct trial *t)
 	enum map_index index;
 	int r = 0;
 
-	for (a = t->attachments; a; a = a->next)
-		enforce_remove_pod(t->enforce, &a->pod);
+	for (a = t->attachments; a; a = a->hh.next)
+		reconciler_detach(t->reconciler, &a->pod);
 	stop(t);
 	forget_attachments(t);
 	if (t->state && unlink(t->state) < 0 && errno != ENOENT)
@@ -385,7 +374,11 @@ int trial_clear(struct trial *t)
 			r = maps_clear(t->maps, index);
 	if (r == 0)
 		r = node_write_next_hops(t->node, t->maps);
-	return r < 0 ? r : start(t);
+	if (r == 0)
+		r = start(t);
+	if (r == 0)
+		reconciler_synced(t->reconciler);
+	return r;
 }
 
 /* ---------------------------------------------------------------- looking */
@@ -395,14 +388,19 @@ const struct store *trial_store(const struct trial *t)
 	return t->store;
 }
 
+struct reconciler *trial_reconciler(const struct trial *t)
+{
+	return t->reconciler;
+}
+
 struct enforce *trial_enforce(const struct trial *t)
 {
-	return t->enforce;
+	return reconciler_policy(t->reconciler);
 }
 
 struct services *trial_services(const struct trial *t)
 {
-	return t->services;
+	return reconciler_services(t->reconciler);
 }
 
 struct maps *trial_maps(const struct trial *t)
@@ -417,7 +415,7 @@ struct datapath *trial_datapath(const struct trial *t)
 
 struct flows *trial_flows(const struct trial *t)
 {
-	return t->flows;
+	return reconciler_flows(t->reconciler);
 }
 
 struct test_run *trial_run(const struct trial *t)

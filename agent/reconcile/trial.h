@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A private world: the agent's own store, policy and Services on maps that nobody else sees, with the programs loaded and attached to
- * nothing. What would be if these objects were in force, tried with real packets.
+ * A private world: a store and the reconciler of polderd on maps that nobody else sees, with the programs loaded and
+ * attached to nothing. What would be if these objects were in force, tried with real packets. What polderd has around its
+ * reconciler is here in small: records of pods, and timers, whose turn comes when the caller says so.
  */
 #pragma once
 
 #include "agent/kernel/test_run.h"
-#include "agent/policy/enforce.h"
-#include "agent/services/services.h"
-#include "agent/store/store.h"
+#include "agent/reconcile/reconciler.h"
 
 struct trial;
 
@@ -35,16 +34,20 @@ int trial_put_store(struct trial *trial, const struct store *store);
  * programs from the next pass on. 0, -EEXIST (container and interface), -EBUSY (the link's number, or its place in the map, is another pod's), -ENOMEM.
  */
 int trial_attach(struct trial *trial, const struct local_pod *pod);
-/* Its entries and flows go at once. -ENOENT: no such attachment. */
+/* Its entries go at once, its flows with trial_finish() after a pass. -ENOENT: no such attachment. */
 int trial_detach(struct trial *trial, const char *container_id, const char *ifname);
 
-/* The agent's pass over what has changed since the last. `*ret_again`: another one would bring more in. 0 or -errno. */
-int trial_pass(struct trial *trial, bool *ret_again);
+/* Other threads run packets: whoever waits for the programs waits for theirs from now on. Before, there are none to wait for. */
+void trial_share(struct trial *trial);
 /*
- * What the agent does some time after a pass. `wait`: other threads run packets, wait for theirs as the agent does. True: another pass is
- * wanted.
+ * A run of the reconciler over what has changed since the last, and the end of its turn; before it what is left of the last one, if the
+ * run would have to wait for that. `*ret_again`: another one would bring more in. 0 or -errno.
  */
-bool trial_finish(struct trial *trial, bool wait);
+int trial_pass(struct trial *trial, bool *ret_again);
+/* The same as for a pod that is connected: the run itself waits for the programs if it must. */
+int trial_pass_now(struct trial *trial, bool *ret_again);
+/* A grace period, if one is due, and its commit. True: another pass is wanted. */
+bool trial_finish(struct trial *trial);
 /*
  * The agent ends (`crash`: without finishing anything) and starts again: maps and `state` stay, the rest is opened anew. The first pass is the
  * caller's. 0 or -errno: then only trial_close() is left.
@@ -55,6 +58,7 @@ int trial_clear(struct trial *trial);
 
 /* For looking at. Valid until the next restart or clear. */
 const struct store *trial_store(const struct trial *trial);
+struct reconciler *trial_reconciler(const struct trial *trial);
 struct enforce *trial_enforce(const struct trial *trial);
 struct services *trial_services(const struct trial *trial);
 struct maps *trial_maps(const struct trial *trial);

@@ -176,7 +176,7 @@ static void pass(struct trial *trial)
 
 	if (trial_pass(trial, &again) < 0)
 		fail("pass", "it failed");
-	trial_finish(trial, false);
+	trial_finish(trial);
 }
 
 /* ---------------------------------------------------------------- many replicas under many policies */
@@ -312,7 +312,7 @@ static json_t *time_change(struct bench *b, struct trial *trial, const char *nam
 			fail(name, "the pass failed");
 		pass_us[i] = now_us() - begin;
 		begin = now_us();
-		trial_finish(trial, false);
+		trial_finish(trial);
 		finish_us[i] = now_us() - begin;
 	}
 	return json_pack("{s:s, s:f, s:f}", "change", name, "pass_us", median(pass_us, b->rounds), "finish_us",

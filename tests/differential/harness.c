@@ -152,15 +152,15 @@ static void tell_problems(struct harness *h, json_t *reply)
 	json_object_set_new(reply, "problems", list);
 }
 
-static int pass(struct harness *h, bool finish, json_t *reply)
+static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 {
 	bool again = false;
-	int r = trial_pass(h->trial, &again);
+	int r = now ? trial_pass_now(h->trial, &again) : trial_pass(h->trial, &again);
 
 	if (r < 0)
 		return harness_fail(h, r, "pass: %s", strerror(-r));
 	if (finish)
-		again |= trial_finish(h->trial, false);
+		again = trial_finish(h->trial);
 	json_object_set_new(reply, "generation", json_integer(maps_control(trial_maps(h->trial))->generation));
 	json_object_set_new(reply, "again", json_boolean(again));
 	tell_problems(h, reply);
@@ -169,15 +169,15 @@ static int pass(struct harness *h, bool finish, json_t *reply)
 
 static int op_pass(struct harness *h, const json_t *request, json_t *reply)
 {
-	int finish = 1;
+	int now = 0, finish = 1;
 
-	json_unpack((json_t *)request, "{s?b}", "finish", &finish);
-	return pass(h, finish, reply);
+	json_unpack((json_t *)request, "{s?b, s?b}", "now", &now, "finish", &finish);
+	return pass(h, now, finish, reply);
 }
 
 static int op_finish(struct harness *h, const json_t *request, json_t *reply)
 {
-	json_object_set_new(reply, "again", json_boolean(trial_finish(h->trial, false)));
+	json_object_set_new(reply, "again", json_boolean(trial_finish(h->trial)));
 	return 0;
 }
 
@@ -189,7 +189,7 @@ static int op_restart(struct harness *h, const json_t *request, json_t *reply)
 	r = trial_restart(h->trial, crash);
 	if (r < 0)
 		return harness_fail(h, r, "restart: %s", strerror(-r));
-	return with_pass ? pass(h, true, reply) : 0;
+	return with_pass ? pass(h, true, true, reply) : 0;
 }
 
 static int op_clear(struct harness *h, const json_t *request, json_t *reply)

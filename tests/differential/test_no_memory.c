@@ -438,7 +438,7 @@ static void settle(void)
 	for (int i = 0; i < PASSES_MAX && again; i++) {
 		if (trial_pass(node.trial, &again) < 0)
 			give_up("pass", "it failed");
-		again |= trial_finish(node.trial, false);
+		again |= trial_finish(node.trial);
 	}
 }
 
@@ -502,7 +502,7 @@ static bool fail_once(const struct scene *scene, int version, size_t number, con
 	CU_ASSERT(is_between(scene, number, states, "after the pass"));
 	faults_go_on();
 	counted = faults_counted();
-	trial_finish(node.trial, false);
+	trial_finish(node.trial);
 	failed = faults_end();
 	if (number > counted)
 		CU_ASSERT(is_between(scene, number, states, "after its end"));

@@ -64,7 +64,17 @@ class Timeline:
         self.put(*objects[cut:])
         self.steps.append({'op': 'pass'})
 
+    def do_pass(self, before):
+        """As for an object, whose run leaves policy for later where it would have to wait; as for a pod that is connected,
+        whose run waits; or with what comes after the grace period left for the next one: packets come before it. (Until it
+        is over, flows of a pod that has gone lead to its link; here that link is still there.)"""
+        gone = any(step['op'] == 'detach' for step in self.steps[before:])
+        how = self.rng.choice([{}, {}, {'now': True}, {} if gone else {'finish': False},
+                               {'now': True} if gone else {'now': True, 'finish': False}])
+        self.steps.append({'op': 'pass', **how})
+
     def change(self):
+        before = len(self.steps)
         for _ in range(self.rng.choice([1, 1, 2, 3])):
             if self.plain:
                 self.rng.choice([self.change_policy, self.change_policy, self.change_cluster_policy, self.change_pod,
@@ -75,7 +85,7 @@ class Timeline:
                              self.change_service, self.end_pod, self.hand_over, self.forget_pod])()
         if not self.plain and chance(self.rng, 25):
             self.steps.append({'op': 'put', 'objects': [refused_policy(self.maker)], 'refused': True})
-        self.steps.append({'op': 'pass'})
+        self.do_pass(before)
         if not self.plain and chance(self.rng, 4):
             self.steps.append({'op': 'restart'})
 

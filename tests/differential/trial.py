@@ -143,11 +143,14 @@ class Trial:
         self.pending = True
 
     def do_pass(self, step):
-        answer = self.harness.ask('pass')
+        how = {key: step[key] for key in ('now', 'finish') if key in step}
+        answer = self.harness.ask('pass', **how)
         for _ in range(4):
             if not answer.get('again'):
                 break
             answer = self.harness.ask('pass')
+        if answer.get('again'):
+            raise Difference('the node asks for one pass after the other')
         if answer['problems'] and not step.get('problems'):
             raise Difference(f'the node has a problem: {answer["problems"][0]}')
         self.world.settle()
