@@ -198,6 +198,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.node = &agent->node,
 		.store = agent->store,
 		.pods = agent->pods,
+		.reconciler = agent->reconciler,
 		.services = reconciler_services(agent->reconciler),
 		.enforce = reconciler_policy(agent->reconciler),
 		.maps = agent->maps,

@@ -12,7 +12,6 @@
 #include "agent/common/cleanup.h"
 #include "agent/dryrun/try_internal.h"
 
-#define LOOK_MS	 20
 #define WAIT_MS	 10000
 #define NAME_MAX_BYTES 64
 
@@ -21,7 +20,7 @@ struct commit {
 	struct control_request *request;
 	struct try_changes changes;
 	char *path;
-	unsigned int waited_ms;
+	struct reconciler_wait wait;
 	uv_timer_t timer;
 };
 
@@ -133,31 +132,40 @@ static bool in_store(const struct commit *commit)
 	return true;
 }
 
-static bool in_force(struct commit *commit)
+static void commit_end(struct commit *commit)
 {
-	struct show_progress progress = {0};
-
-	commit->sources->progress(&progress, commit->sources->data);
-	return !progress.pending && in_store(commit);
+	uv_close((uv_handle_t *)&commit->timer, on_closed);
 }
 
-static void on_look(uv_timer_t *timer)
+/* With the next change that is in force the objects may be, too. */
+static void look(void *data)
+{
+	struct commit *commit = data;
+	struct reconciler *reconciler = commit->sources->reconciler;
+	struct reconciler_progress progress;
+
+	reconciler_progress(reconciler, &progress);
+	if (!progress.pending && in_store(commit)) {
+		control_reply(commit->request,
+			      json_pack("{s:s, s:b}", "file", commit->path, "in_force", 1));
+		commit_end(commit);
+		return;
+	}
+	commit->wait.change = reconciler_change(reconciler) + !progress.pending;
+	reconciler_after(reconciler, &commit->wait);
+}
+
+static void on_late(uv_timer_t *timer)
 {
 	struct commit *commit = timer->data;
 	char message[512];
 
-	commit->waited_ms += LOOK_MS;
-	if (in_force(commit)) {
-		control_reply(commit->request, json_pack("{s:s, s:b}", "file", commit->path, "in_force", 1));
-	} else if (commit->waited_ms < WAIT_MS) {
-		return;
-	} else {
-		snprintf(message, sizeof(message),
-			 "%.300s is written, but not in force after %d s: polderctl status says why", commit->path,
-			 WAIT_MS / 1000);
-		control_fail(commit->request, ETIMEDOUT, message, NULL);
-	}
-	uv_close((uv_handle_t *)timer, on_closed);
+	reconciler_forget(commit->sources->reconciler, &commit->wait);
+	snprintf(message, sizeof(message),
+		 "%.300s is written, but not in force after %d s: polderctl status says why",
+		 commit->path, WAIT_MS / 1000);
+	control_fail(commit->request, ETIMEDOUT, message, NULL);
+	commit_end(commit);
 }
 
 static int read_text(int fd, char **ret, size_t *ret_length)
@@ -217,5 +225,7 @@ void try_commit(struct control_request *request, const json_t *args, int fd, voi
 	commit->request = request;
 	uv_timer_init(commit->sources->loop, &commit->timer);
 	commit->timer.data = commit;
-	uv_timer_start(&commit->timer, on_look, LOOK_MS, LOOK_MS);
+	uv_timer_start(&commit->timer, on_late, WAIT_MS, 0);
+	commit->wait = (struct reconciler_wait){.call = look, .data = commit};
+	look(commit);
 }

@@ -14,9 +14,8 @@
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a second. */
 #define WORLD_ENTRIES_MIN 4096
-/* The pass that brings a change in force comes at once, as a rule. */
-#define PENDING_LOOK_MS 2
-#define PENDING_LOOKS	500
+/* What is read is in force at once, as a rule. A question does not wait longer. */
+#define PENDING_MS 1000
 
 static bool busy;
 static int run_error = -ENOEXEC; /* why the programs that live questions are put to are not loaded */
@@ -78,25 +77,26 @@ static void answer(struct control_request *request, const json_t *args, struct e
 
 /* ---------------------------------------------------------------- what is in force */
 
-/* A question that came between a change's reading and its pass. */
+/* A question that came between a change's reading and the run that puts it in force. */
 struct deferred {
+	struct reconciler_wait wait;
 	uv_timer_t timer;
 	struct control_request *request;
 	const struct show_sources *sources;
 	explain_answer *answer;
 	json_t *args;
-	int left; /* looks */
 };
 
 static bool is_pending(const struct show_sources *sources)
 {
-	struct show_progress progress = {0};
+	struct reconciler_progress progress;
 
-	sources->progress(&progress, sources->data);
+	reconciler_progress(sources->reconciler, &progress);
 	return progress.synced && progress.pending;
 }
 
-static void answer_live(struct control_request *request, const json_t *args, const struct show_sources *sources)
+static void answer_live(struct control_request *request, const json_t *args,
+			const struct show_sources *sources)
 {
 	struct explain explain = live_question(sources);
 
@@ -108,19 +108,28 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-static void on_look(uv_timer_t *timer)
+static void answer_deferred(struct deferred *d)
+{
+	d->answer(d->request, d->args, d->sources);
+	json_decref(d->args);
+	uv_close((uv_handle_t *)&d->timer, on_closed);
+}
+
+static void on_held(void *data)
+{
+	answer_deferred(data);
+}
+
+static void on_late(uv_timer_t *timer)
 {
 	struct deferred *d = timer->data;
 
-	if (is_pending(d->sources) && --d->left > 0)
-		return;
-	d->answer(d->request, d->args, d->sources);
-	json_decref(d->args);
-	uv_close((uv_handle_t *)timer, on_closed);
+	reconciler_forget(d->sources->reconciler, &d->wait);
+	answer_deferred(d);
 }
 
-void explain_when_settled(struct control_request *request, const json_t *args, const struct show_sources *sources,
-			  explain_answer *answer)
+void explain_when_settled(struct control_request *request, const json_t *args,
+			  const struct show_sources *sources, explain_answer *answer)
 {
 	struct deferred *d = is_pending(sources) ? calloc(1, sizeof(*d)) : NULL;
 
@@ -133,9 +142,11 @@ void explain_when_settled(struct control_request *request, const json_t *args, c
 	d->answer = answer;
 	d->sources = sources;
 	d->args = json_deep_copy(args);
-	d->left = PENDING_LOOKS;
 	d->timer.data = d;
-	uv_timer_start(&d->timer, on_look, PENDING_LOOK_MS, PENDING_LOOK_MS);
+	d->wait = (struct reconciler_wait){
+		.change = reconciler_change(sources->reconciler), .call = on_held, .data = d};
+	uv_timer_start(&d->timer, on_late, PENDING_MS, 0);
+	reconciler_after(sources->reconciler, &d->wait);
 }
 
 /* Loads the programs that live questions are put to, beside the loop: the kernel verifies them. Once; two questions at once may do it twice. */

@@ -94,7 +94,7 @@ struct explain {
 	char error[2048];
 };
 
-/* explain.c: answers at once, or, if a change that was read waits for its pass, after that. */
+/* explain.c: answers when all that was read is in force: at once, as a rule. */
 typedef void explain_answer(struct control_request *request, const json_t *args, const struct show_sources *sources);
 void explain_when_settled(struct control_request *request, const json_t *args, const struct show_sources *sources,
 			  explain_answer *answer);

@@ -94,7 +94,8 @@ static int copy_labels(struct labels *to, const struct labels *from)
 	return 0;
 }
 
-static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels, void *data)
+static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
+			void *data)
 {
 	struct attachment *a = find(data, container_id, ifname);
 

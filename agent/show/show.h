@@ -11,6 +11,7 @@
 #include "agent/observe/events.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/enforce.h"
+#include "agent/reconcile/reconciler.h"
 #include "agent/services/services.h"
 #include "agent/store/store.h"
 
@@ -31,6 +32,7 @@ struct show_sources {
 	const struct node *node;
 	const struct store *store;
 	const struct pods *pods;
+	struct reconciler *reconciler;
 	const struct services *services;
 	struct enforce *enforce;
 	struct maps *maps;
