@@ -452,8 +452,7 @@ static int write_state(struct enforce *e, char *text)
 	int r = e->state_text && strcmp(text, e->state_text) == 0 ? 0 : state_file_write(e->state, text, strlen(text));
 
 	if (r < 0)
-		log_error("policy", "%s: cannot be written: %s; after a restart identities will be numbered anew", e->state,
-			  strerror(-r));
+		log_error("policy", "%s: cannot be written: %s; changes of policy wait until it can", e->state, strerror(-r));
 	free(e->state_text);
 	e->state_text = text;
 	if (r < 0) {
@@ -463,7 +462,7 @@ static int write_state(struct enforce *e, char *text)
 	return r;
 }
 
-/* Before a number is used in a map, it is on disk; but a disk that cannot be written does not keep policies from being in force. 0 or -ENOMEM. */
+/* Before a number is used in a map, it is on disk. 0 or -errno: then it must not be used. */
 static int save_state(struct enforce *e)
 {
 	uint64_t revision = policy_registry_revision(e->registry);
@@ -471,23 +470,22 @@ static int save_state(struct enforce *e)
 	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL, *text;
 	int r;
 
-	if (e->state && !held_text) {
-		json_decref(held);
-		return -ENOMEM;
-	}
-	if (!held_text || (e->held_text && e->state_revision == revision && strcmp(held_text, e->held_text) == 0)) {
+	if (!e->state || (held_text && e->held_text && e->state_revision == revision &&
+			  strcmp(held_text, e->held_text) == 0)) {
 		json_decref(held);
 		free(held_text);
 		return 0;
 	}
-	state = policy_registry_export(e->registry);
-	text = state && json_object_set(state, "held", held) == 0 ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	state = held_text ? policy_registry_export(e->registry) : NULL;
+	text = state && json_object_set(state, "held", held) == 0
+		       ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS)
+		       : NULL;
 	json_decref(state);
 	json_decref(held);
 	r = text ? write_state(e, text) : -ENOMEM;
 	if (r < 0) {
 		free(held_text);
-		return r == -ENOMEM ? r : 0;
+		return r;
 	}
 	free(e->held_text);
 	e->held_text = held_text;
@@ -596,7 +594,6 @@ int enforce_apply(struct enforce *e, bool *ret_again, bool *ret_switched)
 		take_isolations(e);
 	} else {
 		compiled_policy_free(policy);
-		log_error("policy", "a pass failed: %s; what was in force stays", strerror(-r));
 	}
 	enforce_input_clear(&in);
 	return r;

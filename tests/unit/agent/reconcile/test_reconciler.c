@@ -4,6 +4,7 @@
 #include "agent/reconcile/reconciler.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "tests/unit/unit.h"
 
@@ -355,6 +356,30 @@ static void routes_that_failed_are_tried_again_later_and_keep_nothing_waiting(vo
 	end(&w);
 }
 
+static void numbers_that_are_not_on_disk_are_not_used(void)
+{
+	char directory[32], path[64], state[96];
+	uint32_t before;
+	struct world w;
+
+	snprintf(path, sizeof(path), "%s/later", unit_directory(directory));
+	snprintf(state, sizeof(state), "%s/policy.json", path);
+	open_world(&w, state);
+	before = maps_control(w.maps)->generation;
+	put_policy(&w, 0);
+	reconciler_synced(w.reconciler);
+	CU_ASSERT(reconciler_run(w.reconciler) == -ENOENT);
+	CU_ASSERT(rules(&w, false) == 0 && is_pending(&w));
+	CU_ASSERT(maps_control(w.maps)->generation == before);
+	CU_ASSERT(reconciler_due(w.reconciler).run_ns == w.now + RECONCILER_RETRY_NS);
+	CU_ASSERT(mkdir(path, 0700) == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(rules(&w, false) >= RULESET_FIRST && !is_pending(&w));
+	CU_ASSERT(access(state, R_OK) == 0);
+	end(&w);
+	unit_remove_directory(directory);
+}
+
 /* ---------------------------------------------------------------- who waits for a change */
 
 static void who_waits_is_called_after_the_run_that_holds_the_change(void)
@@ -472,6 +497,7 @@ int main(void)
 		UNIT_TEST(a_run_that_may_wait_does_so_itself),
 		UNIT_TEST(a_wait_that_fails_leaves_what_is_in_force),
 		UNIT_TEST(routes_that_failed_are_tried_again_later_and_keep_nothing_waiting),
+		UNIT_TEST(numbers_that_are_not_on_disk_are_not_used),
 		UNIT_TEST(who_waits_is_called_after_the_run_that_holds_the_change),
 		UNIT_TEST(who_does_not_wait_any_more_is_not_called),
 		UNIT_TEST(a_pod_is_covered_by_the_next_run_and_gone_at_once),
