@@ -14,19 +14,20 @@ void slots_ran(struct slots *s, bool switched, uint64_t now_ns)
 		assert(s->state == SLOTS_ALIKE);
 		s->state = SLOTS_SWITCHED;
 	}
-	/* Not put off by what comes meanwhile: under a stream of changes old rule sets would fill
-	 * the maps. */
 	if (s->grace == GRACE_DUE || s->grace == GRACE_OVERTAKEN)
 		return;
 	s->grace = s->grace == GRACE_IDLE ? GRACE_DUE : GRACE_OVERTAKEN;
-	s->begin_ns = now_ns + SLOTS_DELAY_NS;
+	/* Not put off by what comes meanwhile: under a stream of changes old rule sets would fill
+	 * the maps. The time that was set before a grace period came in a hurry stands, too: the
+	 * next change finds both slots alike the sooner. */
+	if (s->begin_ns <= now_ns || s->begin_ns > now_ns + SLOTS_DELAY_NS)
+		s->begin_ns = now_ns + SLOTS_DELAY_NS;
 }
 
 void slots_hurry(struct slots *s)
 {
 	assert(s->state != SLOTS_ALIKE);
-	if (s->state == SLOTS_SWITCHED)
-		s->begin_ns = 0;
+	s->hurry |= s->state == SLOTS_SWITCHED;
 }
 
 void slots_waited(struct slots *s)
@@ -36,7 +37,9 @@ void slots_waited(struct slots *s)
 
 uint64_t slots_due(const struct slots *s)
 {
-	return s->grace == GRACE_DUE ? s->begin_ns : SLOTS_NEVER;
+	if (s->grace != GRACE_DUE)
+		return SLOTS_NEVER;
+	return s->hurry ? 0 : s->begin_ns;
 }
 
 bool slots_begin(struct slots *s)
@@ -44,6 +47,7 @@ bool slots_begin(struct slots *s)
 	if (s->grace != GRACE_DUE)
 		return false;
 	s->grace = GRACE_RUNNING;
+	s->hurry = false;
 	if (s->state == SLOTS_SWITCHED)
 		s->state = SLOTS_WAITING;
 	return true;
@@ -56,6 +60,7 @@ bool slots_end(struct slots *s, bool failed, uint64_t now_ns)
 		if (s->state == SLOTS_WAITING)
 			s->state = SLOTS_SWITCHED;
 		s->grace = GRACE_DUE;
+		s->hurry = false;
 		s->begin_ns = now_ns + SLOTS_RETRY_NS;
 		return false;
 	}
@@ -63,7 +68,7 @@ bool slots_end(struct slots *s, bool failed, uint64_t now_ns)
 	/* A run that waited itself has switched meanwhile: what this one waited for is not what
 	 * stands there now. */
 	if (s->state == SLOTS_SWITCHED) {
-		s->begin_ns = 0;
+		s->hurry = true;
 		return false;
 	}
 	s->state = SLOTS_ALIKE;

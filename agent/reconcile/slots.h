@@ -51,8 +51,8 @@ enum grace_state {
 struct slots {
 	enum slots_state state;
 	enum grace_state grace;
-	uint64_t begin_ns; /* when the next grace period has to begin, unless one is running or none
-			      is due */
+	uint64_t begin_ns; /* when the next grace period has to begin, if one is due */
+	bool hurry;	   /* it has to begin as soon as it can */
 };
 
 /* May the slot that is not in force be written? */

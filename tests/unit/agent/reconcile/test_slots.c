@@ -55,6 +55,9 @@ static void a_run_that_has_to_wait_brings_the_grace_period_forward(void)
 	slots_hurry(&s);
 	CU_ASSERT(slots_end(&s, false, 101 * MS));
 	CU_ASSERT(s.grace == GRACE_IDLE);
+	/* The next one comes at the time that was set for this one. */
+	slots_ran(&s, true, 110 * MS);
+	CU_ASSERT(slots_due(&s) == 150 * MS);
 }
 
 static void what_a_grace_period_did_not_cover_gets_another_one(void)
