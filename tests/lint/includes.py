@@ -32,9 +32,7 @@ EXCEPTIONS = {
     ('agent/kernel/maps.h', 'agent/config/config.h'),
     # The parser of "ADDRESS:PORT" stands beside the server that listens there.
     ('agent/config/config_keys.c', 'agent/observe/http.h'),
-    # These work on the agent as a whole, not on what they are given.
-    ('agent/reconcile/agent_links.c', 'agent/agent.h'),
-    ('agent/reconcile/agent_pass.c', 'agent/agent.h'),
+    # It works on the agent as a whole, not on what it is given.
     ('agent/control/agent_requests.c', 'agent/agent.h'),
     # One struct holds the sources of all answers, those of metrics and of limits too.
     ('agent/observe/exporter.c', 'agent/show/show_internal.h'),
