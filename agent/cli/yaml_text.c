@@ -11,7 +11,7 @@
 
 #include "agent/cli/yaml_scalar.h"
 #include "agent/common/cleanup.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 #include "policy/objects/limits.h"
 #include "policy/objects/objects.h"
 

@@ -11,7 +11,7 @@
 #include "agent/dryrun/try_internal.h"
 #include "agent/kernel/counters.h"
 #include "agent/dryrun/try_internal.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 #define SLICE_NS    1000000
 #define SECONDS_MAX 86400

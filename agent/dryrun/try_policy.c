@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "agent/policy/enforce_internal.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 const char *const try_basis_names[] = {
 	[TRY_NOT_ASKED] = "not_asked", [TRY_OPEN] = "open",     [TRY_RULE] = "rule",

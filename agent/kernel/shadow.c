@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 struct element {
 	UT_hash_handle hh;

@@ -7,7 +7,7 @@
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "agent/policy/ruleset_slots.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 /* A local pod as the maps know it. */
 struct enforced_pod {

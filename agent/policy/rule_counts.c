@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 /*
  * Programs add to a rule's own element, each CPU for itself. What the agent adds for flows that are over stands in a second element that no

@@ -8,7 +8,7 @@
 #include "agent/common/log.h"
 #include "agent/common/ranges.h"
 
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 /* A table may have so many cells for each one that says something, and so many more. */
 #define HOLES_PER_CELL 8

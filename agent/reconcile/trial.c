@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 /* Stands for the record that polderd keeps on disk. */
 struct attachment {

@@ -5,7 +5,7 @@
 #include "agent/common/ranges.h"
 #include "agent/kernel/shadow.h"
 #include "agent/services/service_endpoints.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 /* One address and port of a Service, as it stands in the maps. */
 struct frontend {

@@ -15,7 +15,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/state_file.h"
 #include "policy/objects/digest.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 #include "policy/objects/objects.h"
 
 #define NAME_LENGTH 32 /* hexadecimal digits of the origin's digest */

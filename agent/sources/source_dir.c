@@ -17,7 +17,7 @@
 #include "agent/common/log.h"
 #include "agent/sources/last_good.h"
 #include "agent/sources/source_file.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 /* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it back. */
 #define DELETION_MS 30

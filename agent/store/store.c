@@ -10,7 +10,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/store/store_index.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 #include "policy/objects/limits.h"
 
 #define LISTENERS_MAX 8

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 #include "policy/objects/limits.h"
 
 struct entry {

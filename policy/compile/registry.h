@@ -3,7 +3,7 @@
 #pragma once
 
 #include "policy/compile/compile.h"
-#include "policy/objects/hash.h"
+#include "agent/common/hash.h"
 
 struct registry_identity {
 	uint32_t id;
