@@ -9,6 +9,7 @@
  *     cases       all cases, by number
  *     open N      prepares a case
  *     round       measures it once
+ *     lines       [address, file, line] of the programs that the case measures (tests/bench/profile)
  *     close       ends it
  */
 #include <jansson.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "lines.h"
 
 #include "restore.skel.h"
 
@@ -123,6 +125,8 @@ static json_t *step(struct bench *b, const char *line)
 	}
 	if (!strcmp(line, "round\n") && b->world)
 		return measure_once(b);
+	if (!strcmp(line, "lines\n") && b->world)
+		return lines_of(b->world->objects[b->c->path->hook]);
 	if (!strcmp(line, "close\n") && b->world) {
 		bench_close(b);
 		return json_object();
