@@ -39,7 +39,7 @@ static __always_inline struct flow_head *flow_claim_free(__u32 set, __u32 *ret_w
 	const __u64 *tags = flow_tags(set, family);
 	__u64 free = tags ? flow_tags_free(READ_ONCE(*tags)) : 0;
 	struct flow_head *head;
-	__u32 seq;
+	__u64 stamp;
 
 	if (!free)
 		return NULL;
@@ -47,10 +47,8 @@ static __always_inline struct flow_head *flow_claim_free(__u32 set, __u32 *ret_w
 	head = flow_head_at(set, *ret_way, family);
 	if (!head)
 		return NULL;
-	seq = READ_ONCE(head->seq);
-	if (head->generation || !flow_claim(head, seq))
-		return NULL;
-	return head;
+	stamp = READ_ONCE(head->stamp);
+	return !(stamp >> 32) && flow_claim(head, stamp) ? head : NULL;
 }
 
 /*

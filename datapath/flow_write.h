@@ -35,17 +35,18 @@ enum flow_rank {
 	RANK_NONE,
 	RANK_OVER,    /* only if its other side is idle too */
 	RANK_GREEDY,  /* a live flow of a pod that holds more than its share */
+	RANK_ANSWERED, /* a moment ago: a handshake, or what may become a stream */
 	RANK_WAITING, /* asked a moment ago: the answer is on its way */
-	RANK_ONE_SHOT,
+	RANK_ONE_SHOT = 6, /* answered once, longer ago */
 	RANK_CLOSED,
 	RANK_UNANSWERED, /* for longer than a moment */
 };
-/* flow_rank() makes the one of the other, and asks for two at once. */
-_Static_assert(RANK_UNANSWERED == 2 * RANK_WAITING, "a rank less its half");
+/* flow_rank() makes one of another, and asks for two at once. */
+_Static_assert(RANK_UNANSWERED == 2 * RANK_WAITING && RANK_ONE_SHOT == 2 * RANK_ANSWERED, "a rank less its half");
 _Static_assert(RANK_ONE_SHOT >> 1 == RANK_CLOSED >> 1, "alike but for the lowest bit");
 _Static_assert(RANK_ONE_SHOT >> 1 != RANK_WAITING >> 1 && RANK_CLOSED >> 1 != RANK_UNANSWERED >> 1, "and no other is");
 
-/* From so many ticks on nobody waits for the answer. */
+/* From so many ticks on nobody waits for an answer, or for what comes after it. */
 #define FLOW_WAITING_TICKS 2
 
 /* ------------------------------------------------------------------ taking */
@@ -88,15 +89,25 @@ static __always_inline bool flow_occupy(struct flow_side *side, __u32 set, __u32
  */
 #define FLOW_FREE_WAYS_ENOUGH 4
 
+/* A way that is free, or was a moment ago. */
+static __always_inline int flow_occupy_empty(struct flow_side *side, __u32 index, __u32 way, __u8 family)
+{
+	const struct flow_head *head = flow_head_at(index, way, family);
+	__u64 stamp;
+
+	if (!head)
+		return TAKE_FULL;
+	stamp = READ_ONCE(head->stamp);
+	return !(stamp >> 32) && flow_occupy(side, index, way, stamp, PLACE_FREE, family) ? TAKE_OK : TAKE_AGAIN;
+}
+
 /* A free way: the first one of set 0, where a look-up begins; else one of the emptier set, its first way before the others. */
 static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 {
 	__u32 sets = flow_sets(family), index = flow_set_index(side->hash, 0, sets);
 	__u32 other_index = flow_set_index(side->hash, 1, sets), way = flow_first_way(side->hash, 0);
 	const __u64 *tags = flow_tags(index, family), *other_tags = flow_tags(other_index, family);
-	const struct flow_head *head;
 	__u64 free, other_free;
-	__u32 seq;
 
 	if (!tags || !other_tags)
 		return TAKE_FULL;
@@ -112,18 +123,13 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 		return TAKE_FULL;
 	if (!(free >> (way * 8 + 7) & 1))
 		way = flow_tags_first(free);
-	head = flow_head_at(index, way, family);
-	if (!head)
-		return TAKE_FULL;
-	seq = READ_ONCE(head->seq);
-	if (head->generation || !flow_occupy(side, index, way, seq, PLACE_FREE, family))
-		return TAKE_AGAIN;
-	return TAKE_OK;
+	return flow_occupy_empty(side, index, way, family);
 }
 
 /*
  * The rank of a way, and its age: what nobody answered for a while goes first, then what is closed,
- * then what was answered once, then what was asked just now. `only`, `greedy`: 1 + the owner who may
+ * then what was answered once, then what was asked just now, then what was answered just now: a flood
+ * meets itself before it meets a handshake. `only`, `greedy`: 1 + the owner who may
  * have others' ways only if they are over and none of its own may go, and the one who holds too
  * much; 0: no such.
  */
@@ -137,7 +143,7 @@ static __always_inline __u64 flow_rank(const void *flow, const struct flow_head 
 	waiting = mask_if_less(age, FLOW_WAITING_TICKS);
 	rank = mask_if_zero(state & FLOW_REPLIED) & (RANK_UNANSWERED - (waiting & RANK_WAITING));
 	rank |= mask_if_zero(rank) & (mask_if_zero((state & fin) ^ fin) | ~mask_if_zero(state & FLOW_RESET)) & RANK_CLOSED;
-	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) & RANK_ONE_SHOT;
+	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) & (RANK_ONE_SHOT - (waiting & RANK_ANSWERED));
 	rank |= mask_if_zero(rank) & mask_if_zero((head->owner + 1) ^ greedy) & RANK_GREEDY;
 	rank |= mask_if_zero(rank) & mask_if_less(timeout, age) & RANK_OVER;
 	odd = READ_ONCE(head->seq) & 1;
@@ -206,17 +212,19 @@ static __always_inline bool flow_over_at(void *flow, struct flow_side *side, __u
  */
 static __always_inline int flow_occupy_first(struct flow_side *side, bool own, __u8 family)
 {
-	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0), seq;
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0);
 	const struct flow_head *head = flow_head_at(index, way, family);
 	const struct flow_head *beside = flow_head_at(index, way ^ 1, family);
+	__u64 stamp;
 
 	if (!head || !beside)
 		return TAKE_FULL;
-	seq = READ_ONCE(head->seq);
-	if (seq & 1 || !head->generation || (head->state | beside->state) & FLOW_REPLIED ||
+	stamp = READ_ONCE(head->stamp);
+	load_barrier();
+	if (stamp & 1 || !(stamp >> 32) || (head->state | beside->state) & FLOW_REPLIED ||
 	    (own && head->owner != side->content.owner))
 		return TAKE_FULL;
-	return flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
+	return flow_occupy(side, index, way, stamp, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }
 
 /* A way of both sets whose entry could move elsewhere, as flow_victim() numbers them; -1: none could. */
@@ -231,44 +239,54 @@ static __always_inline int flow_displaced(const struct flow_side *side, __u8 fam
 	return -1;
 }
 
-/* Nothing but live flows: one of them makes room by standing elsewhere. */
+/* What stands there is missed too much: another one makes room by standing elsewhere. */
 static __always_inline int flow_occupy_displaced(struct flow_side *side, __u8 family)
 {
 	int way = flow_displaced(side, family);
-	const struct flow_head *head;
-	__u32 index, seq;
 
 	if (way < 0)
 		return TAKE_FULL;
-	index = flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family));
-	head = flow_head_at(index, way, family);
-	if (!head)
-		return TAKE_FULL;
-	seq = READ_ONCE(head->seq);
-	return !head->generation && flow_occupy(side, index, way & (FLOW_WAYS - 1), seq, PLACE_FREE, family) ? TAKE_OK : TAKE_AGAIN;
+	return flow_occupy_empty(side, flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family)), way & (FLOW_WAYS - 1), family);
+}
+
+/* Is it missed more than when it was ranked: written anew, or established since? */
+static __always_inline bool flow_victim_changed(const struct flow_head *head, __u32 rank)
+{
+	return rank > RANK_GREEDY && head->state & FLOW_ESTABLISHED && !flow_closed(head->state);
 }
 
 static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, __u8 family)
 {
-	__u32 only = own ? side->content.owner + 1 : 0, greedy = own ? 0 : flow_greedy(family), best, way, index, seq;
+	__u32 only = own ? side->content.owner + 1 : 0, greedy = own ? 0 : flow_greedy(family), best, rank, way, index;
 	struct flow_head *head;
+	__u64 stamp;
+	int result;
 
 	best = flow_victim(side, only, greedy, family);
-	way = best & (2 * FLOW_WAYS - 1);
-	if (!(best >> 8)) {
+	rank = best >> 8;
+	if (!own && rank <= RANK_ANSWERED) {
+		result = flow_occupy_displaced(side, family);
+		if (result != TAKE_FULL)
+			return result;
+	}
+	if (!rank) {
 		if (own)
 			flow_note_greedy(side->content.owner, family);
 		return TAKE_FULL;
 	}
+	way = best & (2 * FLOW_WAYS - 1);
 	index = flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family));
 	way &= FLOW_WAYS - 1;
 	head = flow_head_at(index, way, family);
 	if (!head)
 		return TAKE_FULL;
-	seq = READ_ONCE(head->seq);
-	if (best >> 8 == RANK_OVER && !flow_over_at(flow_key_of(head, family), side, family))
+	stamp = READ_ONCE(head->stamp);
+	load_barrier();
+	if (rank == RANK_OVER && !flow_over_at(flow_key_of(head, family), side, family))
 		return TAKE_FULL;
-	return head->generation && flow_occupy(side, index, way, seq, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
+	if (!(stamp >> 32) || flow_victim_changed(head, rank))
+		return TAKE_AGAIN;
+	return flow_occupy(side, index, way, stamp, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }
 
 static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 index, __u64 found, __u8 family)
@@ -333,8 +351,6 @@ static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 f
 		result = flow_occupy_first(side, own, family);
 	if (result == TAKE_FULL)
 		result = flow_occupy_victim(side, own, family);
-	if (result == TAKE_FULL && !own)
-		result = flow_occupy_displaced(side, family);
 	if (result != TAKE_OK || likely(!flow_doubled(side, family)))
 		return result;
 	flow_give_back(side, family);

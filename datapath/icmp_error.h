@@ -208,6 +208,17 @@ static __always_inline struct icmp_work *icmp_work_get(void)
 	return bpf_map_lookup_elem(&icmp_works, &zero);
 }
 
+/*
+ * Is the judgement in force? An entry that moved to make room is judged anew with the next packet of its direction, which may not come
+ * before the error is heeded; the other direction's says as much. A change that concerns the flow reaches both.
+ */
+static __always_inline bool icmp_error_in_force(struct icmp_work *w, struct flow_copy *flow, __u32 generation, __u8 family)
+{
+	if (flow->generation != FLOW_GENERATION_DOUBTED)
+		return flow->generation == generation;
+	return flow_other_side(&w->tuple, flow, &w->other, family) == FLOW_FOUND && w->other.generation == generation;
+}
+
 /* Finds the flow that the error is about; `flow` holds its entry. 0 or -reason. */
 __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 {
@@ -228,7 +239,7 @@ __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 	}
 	if (outcome == FLOW_BUSY)
 		return -REASON_FLOW_BUSY;
-	if (outcome == FLOW_ABSENT || flow->generation != READ_ONCE(control->generation) ||
+	if (outcome == FLOW_ABSENT || !icmp_error_in_force(w, flow, READ_ONCE(control->generation), p->family) ||
 	    flow_idle(&w->tuple, flow, &w->other, flow_timeout(w->tuple.proto, flow->state), p->family))
 		return -REASON_ICMP_NO_FLOW;
 	return check_outer(p, &w->tuple);
