@@ -178,6 +178,20 @@ static uint32_t free_place(const struct table *t, uint64_t hash)
 	return set[which] * FLOW_WAYS + way + 1;
 }
 
+/*
+ * The same place, in a table of the same size: all entries find one, however full it is. The programs can crowd a table more than entry by
+ * entry can be done here (datapath/flow_displace.h). From 1; 0: it is not to be had.
+ */
+static uint32_t same_place(const struct table *t, uint64_t hash, uint32_t from)
+{
+	uint32_t set = from / FLOW_WAYS;
+
+	if (t->to.sets != t->from.sets || t->to.tags[from] != FLOW_TAG_FREE ||
+	    (set != flow_set_index(hash, 0, t->to.sets) && set != flow_set_index(hash, 1, t->to.sets)))
+		return 0;
+	return from + 1;
+}
+
 /* The pod's place in the new map; false: it has gone. */
 static bool new_place(const struct flows_move *m, uint16_t *place)
 {
@@ -201,7 +215,9 @@ static bool insert(struct flows_move *m, struct table *t, uint32_t from, uint64_
 		return true;
 	if (!new_place(m, &head->owner))
 		head->owner = 0;
-	place = free_place(t, hash);
+	place = same_place(t, hash, from);
+	if (!place)
+		place = free_place(t, hash);
 	if (!place)
 		return false;
 	head->seq = SEQ_COPIED;

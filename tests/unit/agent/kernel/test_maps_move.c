@@ -259,6 +259,54 @@ static void flows_go_to_larger_and_smaller_tables(void)
 	end(&w);
 }
 
+#define CANDIDATES 6000
+
+/* As full as a table gets where entries may move; who found a place. */
+static size_t crowd(struct world *w, bool stands[CANDIDATES])
+{
+	struct seen s = see(w);
+	size_t count = 0;
+
+	for (uint16_t i = 1; i < CANDIDATES; i++) {
+		struct flow_tuple t = tuple_of(i);
+		uint64_t hash = flow_hash(&t, FAMILY_V4, maps_control(w->maps));
+
+		stands[i] = flow_tags_free(s.tags[flow_set_index(hash, 0, s.count)]) ||
+			    flow_tags_free(s.tags[flow_set_index(hash, 1, s.count)]);
+		if (stands[i])
+			put(w, &s, i);
+		count += stands[i];
+	}
+	unsee(&s);
+	return count;
+}
+
+/* Of another size is the array of pods; the table of flows is made anew beside it. */
+static void a_crowded_table_keeps_all_flows_in_one_of_its_own_size(void)
+{
+	static bool stands[CANDIDATES];
+	struct pod_entry pod = {.ifindex = 64 * 3 + 5};
+	uint32_t place = 5;
+	struct world w;
+	struct seen s;
+	size_t lost = 0;
+
+	begin(&w);
+	CU_ASSERT(maps_put(w.maps, MAP_PODS, &place, &pod) == 0);
+	CU_ASSERT(crowd(&w, stands) > SMALL * 9 / 10);
+	w.config.max_pods = 128;
+	restart(&w);
+	CU_ASSERT(maps_is_moving(w.maps));
+	CU_ASSERT(move_begin(&w) == 0);
+	CU_ASSERT(move_end(&w) == 0);
+	s = see(&w);
+	for (uint16_t i = 1; i < CANDIDATES; i++)
+		lost += stands[i] && !find(&w, &s, i, NULL);
+	CU_ASSERT_EQUAL(lost, 0);
+	unsee(&s);
+	end(&w);
+}
+
 /* The old table while programs use it, opened beside the agent. */
 static void what_old_programs_note_meanwhile_is_added(void)
 {
@@ -537,6 +585,7 @@ static void counts_of_rules_are_added_to_those_that_came_meanwhile(void)
 
 static const struct unit_test tests[] = {
 	UNIT_TEST(flows_go_to_larger_and_smaller_tables),
+	UNIT_TEST(a_crowded_table_keeps_all_flows_in_one_of_its_own_size),
 	UNIT_TEST(what_old_programs_note_meanwhile_is_added),
 	UNIT_TEST(flows_that_change_while_they_are_copied_are_copied_as_they_are_then),
 	UNIT_TEST(flows_follow_their_pod_to_its_new_place),
