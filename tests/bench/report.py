@@ -284,7 +284,7 @@ def change_section(changes):
         Loading all Services: the tool's run, or the agent's start with their files in its directory until it is ready. Changing one
         endpoint: the rules of that Service alone, by the tool; for Polder from the file's rename until the new
         generation stands in the maps. Seen by a client: from the same beginning until a client that connects again and again
-        first meets the new endpoint."""), *change_table(changes), ""]
+        first meets the new endpoint. Resident: without the kernel's maps that the agent has in its address space."""), *change_table(changes), ""]
 
 
 def table(results, picture_name):
