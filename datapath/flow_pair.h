@@ -86,7 +86,8 @@ static __always_inline void pair_expect(const struct flow_side *side, __u8 famil
 static __always_inline void pair_contents_in(struct work *w, const struct control *control, __u8 family)
 {
 	pair_translate(w, control, family);
-	if (w->old.generation)
+	/* Of a port that is only tried, most likely in vain, the line is not worth reading. */
+	if (w->old.generation || w->flags & (WORK_MASQUERADE | WORK_HAIRPIN))
 		return;
 	pair_expect(&w->fwd, family);
 	pair_expect(&w->rev, family);
