@@ -293,3 +293,15 @@ uint32_t allow_all(void)
 	world_set(world, "ruleset_cells", &key, &cell);
 	return slot;
 }
+
+uint64_t rule_packets(uint32_t rule)
+{
+	struct rule_counter values[256] = {};
+	uint64_t sum = 0;
+
+	if (bpf_map_lookup_elem(world_map(world, "rule_counters"), &rule, values) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		sum += values[i].packets;
+	return sum;
+}

@@ -79,6 +79,9 @@ struct world_result segment(enum suite_version v, uint16_t sport, uint8_t flags)
 struct world_result open_connection(int from, int to, enum suite_version v, const char *destination,
 				    uint16_t sport, uint16_t dport);
 
+/* Packets that were counted for a rule, on all CPUs; 0 where it has no counter. */
+uint64_t rule_packets(uint32_t rule);
+
 /* The drop reason of this name; REASON_COUNT: there is none. */
 enum polder_reason reason_named(const char *name);
 

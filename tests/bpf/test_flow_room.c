@@ -516,18 +516,6 @@ static void flood_does_not_evict_established_flows(void)
 	with_table(SMALL_SETS, flood);
 }
 
-static uint64_t rule_packets(uint32_t rule)
-{
-	struct rule_counter values[256] = {};
-	uint64_t sum = 0;
-
-	if (bpf_map_lookup_elem(world_map(world, "rule_counters"), &rule, values) < 0)
-		return 0;
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		sum += values[i].packets;
-	return sum;
-}
-
 /* Connections under a rule until the first is refused; how many. Ports count up from 1024. */
 static int connect_until_refused(enum suite_version v)
 {

@@ -467,18 +467,6 @@ static void peers_classes_switch_with_the_generation(void)
 	open_all();
 }
 
-static uint64_t rule_packets(uint32_t rule)
-{
-	struct rule_counter values[256] = {};
-	uint64_t sum = 0;
-
-	if (bpf_map_lookup_elem(world_map(world, "rule_counters"), &rule, values) < 0)
-		return 0;
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		sum += values[i].packets;
-	return sum;
-}
-
 static void count_rule(uint32_t rule)
 {
 	struct rule_counter none[256] = {};
