@@ -44,16 +44,22 @@ static int grow(struct class_table *table)
 	return 0;
 }
 
-int class_of(struct class_table *table, const uint64_t *bits, const struct class **ret)
+struct class *class_find(const struct class_table *table, const uint64_t *bits)
+{
+	struct entry *entries = (struct entry *)table->by_bits, *entry;
+
+	HASH_FIND(hh, entries, bits, (unsigned int)(table->words * sizeof(*bits)), entry);
+	return entry ? &entry->class : NULL;
+}
+
+int class_of(struct class_table *table, const uint64_t *bits, struct class **ret)
 {
 	struct entry *entries = (struct entry *)table->by_bits, *entry;
 	unsigned int size = (unsigned int)(table->words * sizeof(*bits));
 
-	HASH_FIND(hh, entries, bits, size, entry);
-	if (entry) {
-		*ret = &entry->class;
+	*ret = class_find(table, bits);
+	if (*ret)
 		return 0;
-	}
 	/* One more than the numbers: the empty set takes none. */
 	if (table->count > RULESET_MAX_CLASSES ||
 	    (table->count + 1) * table->words > RULESET_MAX_WORDS)

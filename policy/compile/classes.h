@@ -22,13 +22,16 @@ struct class_table {
 struct class
 {
 	uint32_t number; /* 0: the empty set, or not numbered yet */
+	size_t uses;	 /* the table's user counts */
 	const uint64_t *bits;
 };
 
 void class_table_init(struct class_table *table, size_t words);
 void class_table_clear(struct class_table *table);
 /* The class of these bits. 0, -ENOMEM, -E2BIG (RULESET_MAX_CLASSES, RULESET_MAX_WORDS). */
-int class_of(struct class_table *table, const uint64_t *bits, const struct class **ret);
+int class_of(struct class_table *table, const uint64_t *bits, struct class **ret);
+/* The same, but nothing is added. NULL: there is none. */
+struct class *class_find(const struct class_table *table, const uint64_t *bits);
 /*
  * Numbers the classes 1, 2, … by their content, whatever the order they came in; afterwards
  * table->all[i] has the number i + 1, and table->count leaves out the empty set.

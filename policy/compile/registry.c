@@ -59,27 +59,115 @@ static void forget_rule(struct policy_registry *registry, struct registry_rule *
 	rule_free(entry);
 }
 
-/* Forgets what no compilation since `compilation` (inclusive) used. */
+/* ---------------------------------------------------------------- who holds what */
+
+static void unlist(struct registry_idle *list, struct registry_use *use)
+{
+	if (!use->listed)
+		return;
+	*(use->previous ? &use->previous->next : &list->first) = use->next;
+	*(use->next ? &use->next->previous : &list->last) = use->previous;
+	use->next = use->previous = NULL;
+	use->listed = false;
+}
+
+/* Nobody holds it from now on. */
+static void idle(const struct policy_registry *registry, struct registry_idle *list,
+		 struct registry_use *use)
+{
+	use->idle_since = registry->compilation;
+	use->previous = list->last;
+	*(list->last ? &list->last->next : &list->first) = use;
+	list->last = use;
+	use->listed = true;
+}
+
+static void hold(struct registry_idle *list, struct registry_use *use)
+{
+	unlist(list, use);
+	use->holders++;
+}
+
+static void release(const struct policy_registry *registry, struct registry_idle *list,
+		    struct registry_use *use)
+{
+	if (--use->holders == 0)
+		idle(registry, list, use);
+}
+
+void registry_hold_identity(struct policy_registry *registry,
+			    const struct registry_identity *identity)
+{
+	hold(&registry->idle_identities, &((struct registry_identity *)identity)->use);
+}
+
+void registry_release_identity(struct policy_registry *registry,
+			       const struct registry_identity *identity)
+{
+	release(registry, &registry->idle_identities, &((struct registry_identity *)identity)->use);
+}
+
+void registry_release_ruleset(struct policy_registry *registry, uint32_t id)
+{
+	struct registry_ruleset *entry;
+
+	HASH_FIND(hh_id, registry->rulesets_by_id, &id, sizeof(id), entry);
+	if (entry)
+		release(registry, &registry->idle_rulesets, &entry->use);
+}
+
+void registry_release_rule(struct policy_registry *registry, uint32_t number)
+{
+	struct registry_rule *entry;
+
+	HASH_FIND(hh_number, registry->rules_by_number, &number, sizeof(number), entry);
+	if (entry)
+		release(registry, &registry->idle_rules, &entry->use);
+}
+
+/* The longest idle one, if it is so since before `compilation`; it leaves the list. */
+static void *take_idle(struct registry_idle *list, uint64_t compilation)
+{
+	struct registry_use *use = list->first;
+
+	if (!use || use->idle_since >= compilation)
+		return NULL;
+	unlist(list, use);
+	return use;
+}
+
+/* Forgets what nobody holds since before `compilation`. */
 static void forget_before(struct policy_registry *registry, uint64_t compilation)
+{
+	struct registry_identity *identity;
+	struct registry_ruleset *ruleset;
+	struct registry_rule *rule;
+
+	while ((identity = take_idle(&registry->idle_identities, compilation)))
+		forget_identity(registry, identity);
+	while ((ruleset = take_idle(&registry->idle_rulesets, compilation)))
+		forget_ruleset(registry, ruleset);
+	while ((rule = take_idle(&registry->idle_rules, compilation)))
+		forget_rule(registry, rule);
+}
+
+static void forget_all(struct policy_registry *registry)
 {
 	struct registry_identity *identity, *next_identity;
 	struct registry_ruleset *ruleset, *next_ruleset;
 	struct registry_rule *rule, *next_rule;
 
 	HASH_ITER (hh, registry->identities, identity, next_identity)
-		if (identity->used < compilation)
-			forget_identity(registry, identity);
+		forget_identity(registry, identity);
 	HASH_ITER (hh, registry->rulesets, ruleset, next_ruleset)
-		if (ruleset->used < compilation)
-			forget_ruleset(registry, ruleset);
+		forget_ruleset(registry, ruleset);
 	HASH_ITER (hh, registry->rules, rule, next_rule)
-		if (rule->used < compilation)
-			forget_rule(registry, rule);
+		forget_rule(registry, rule);
 }
 
 void registry_clear(struct policy_registry *registry)
 {
-	forget_before(registry, UINT64_MAX);
+	forget_all(registry);
 	*registry = (struct policy_registry){
 		.next_identity = IDENTITY_FIRST_POD, .next_ruleset = RULESET_FIRST, .next_rule = 1};
 }
@@ -248,28 +336,42 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 		identity_free(entry);
 		return -ENOMEM;
 	}
+	idle(registry, &registry->idle_identities, &entry->use);
 	advance(&registry->next_identity, id);
 	registry->revision++;
 	return 0;
 }
 
-int registry_take_identity(struct policy_registry *registry, const char *key,
-			   const struct object *pod, const struct registry_identity **ret)
+static int find_identity(struct policy_registry *registry, const char *key,
+			 const struct object *pod, struct registry_identity **ret)
 {
-	struct registry_identity *entry;
 	int r;
 
-	HASH_FIND_STR(registry->identities, key, entry);
-	if (!entry) {
-		if (registry->next_identity == 0)
-			return -ENOSPC;
-		r = registry_add_identity(registry, registry->next_identity, pod->namespace,
-					  &pod->labels, pod->pod.ports, pod->pod.port_count);
-		if (r < 0)
-			return r;
-		HASH_FIND_STR(registry->identities, key, entry);
-	}
-	entry->used = registry->compilation;
+	HASH_FIND_STR(registry->identities, key, *ret);
+	if (*ret)
+		return 0;
+	if (registry->next_identity == 0)
+		return -ENOSPC;
+	r = registry_add_identity(registry, registry->next_identity, pod->namespace, &pod->labels,
+				  pod->pod.ports, pod->pod.port_count);
+	if (r == 0)
+		HASH_FIND_STR(registry->identities, key, *ret);
+	return r;
+}
+
+int registry_take_identity(struct policy_registry *registry, const struct object *pod,
+			   const struct registry_identity **ret)
+{
+	struct registry_identity *entry;
+	size_t ports_offset;
+	char *key = registry_identity_key(pod->namespace, &pod->labels, pod->pod.ports,
+					  pod->pod.port_count, &ports_offset);
+	int r = key ? find_identity(registry, key, pod, &entry) : -ENOMEM;
+
+	free(key);
+	if (r < 0)
+		return r;
+	hold(&registry->idle_identities, &entry->use);
 	*ret = entry;
 	return 0;
 }
@@ -279,7 +381,8 @@ static void ruleset_given(struct policy_registry *registry, uint32_t id)
 	advance(&registry->next_ruleset, id);
 	if (id <= registry->reserved_rulesets)
 		return;
-	registry->reserved_rulesets = id < UINT32_MAX - RULESETS_RESERVED ? id + RULESETS_RESERVED : UINT32_MAX;
+	registry->reserved_rulesets =
+		id < UINT32_MAX - RULESETS_RESERVED ? id + RULESETS_RESERVED : UINT32_MAX;
 	registry->revision++;
 }
 
@@ -309,6 +412,7 @@ int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const ui
 		free(entry);
 		return -ENOMEM;
 	}
+	idle(registry, &registry->idle_rulesets, &entry->use);
 	ruleset_given(registry, id);
 	return 0;
 }
@@ -327,7 +431,7 @@ int registry_take_ruleset(struct policy_registry *registry, const uint64_t diges
 			return r;
 		HASH_FIND(hh, registry->rulesets, digest, 2 * sizeof(*digest), entry);
 	}
-	entry->used = registry->compilation;
+	hold(&registry->idle_rulesets, &entry->use);
 	*ret = entry->id;
 	return 0;
 }
@@ -348,10 +452,6 @@ int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id,
 	if (entry)
 		return memcmp(entry->digest, digest, sizeof(entry->digest)) == 0 ? 0 : -EEXIST;
 	r = registry_add_ruleset(registry, id, digest);
-	if (r == 0) {
-		HASH_FIND(hh_id, registry->rulesets_by_id, &id, sizeof(id), entry);
-		entry->used = registry->compilation;
-	}
 	if (r == -EEXIST)
 		ruleset_given(registry, id);
 	return r;
@@ -413,6 +513,7 @@ int registry_add_rule(struct policy_registry *registry, uint32_t number, const c
 		rule_free(entry);
 		return -ENOMEM;
 	}
+	idle(registry, &registry->idle_rules, &entry->use);
 	advance(&registry->next_rule, number);
 	registry->revision++;
 	return 0;
@@ -438,12 +539,13 @@ int registry_take_rule(struct policy_registry *registry, const char *namespace, 
 	free(key);
 	if (r < 0)
 		return r;
-	entry->used = registry->compilation;
+	hold(&registry->idle_rules, &entry->use);
 	*ret = entry->number;
 	return 0;
 }
 
-uint32_t policy_rule_number(const struct policy_registry *registry, const struct rule_origin *origin)
+uint32_t policy_rule_number(const struct policy_registry *registry,
+			    const struct rule_origin *origin)
 {
 	struct registry_rule *entry = NULL;
 	char *key = rule_key(origin->namespace, origin->name, origin->egress, origin->index);

@@ -5,9 +5,20 @@
 #include "policy/compile/compile.h"
 #include "agent/common/hash.h"
 
+/*
+ * Who holds a number, and who does not any more: those stand in a list, the longest idle first,
+ * until policy_registry_collect().
+ */
+struct registry_use {
+	uint32_t holders;
+	uint64_t idle_since;		      /* the compilation in which the last holder let go */
+	struct registry_use *next, *previous; /* of the list */
+	bool listed;
+};
+
 struct registry_identity {
+	struct registry_use use; /* first: a use is its entry */
 	uint32_t id;
-	uint64_t used; /* the last compilation that needed it */
 	char *key;
 	size_t ports_offset; /* of the ports in `key` */
 	char *namespace;
@@ -19,16 +30,16 @@ struct registry_identity {
 };
 
 struct registry_ruleset {
+	struct registry_use use; /* first */
 	uint32_t id;
-	uint64_t used;
 	uint64_t digest[2];
 	UT_hash_handle hh;
 	UT_hash_handle hh_id;
 };
 
 struct registry_rule {
+	struct registry_use use; /* first */
 	uint32_t number;
-	uint64_t used;
 	char *key;
 	char *namespace;
 	char *name;
@@ -38,14 +49,20 @@ struct registry_rule {
 	UT_hash_handle hh_number;
 };
 
+struct registry_idle {
+	struct registry_use *first, *last;
+};
+
 struct policy_registry {
 	uint64_t compilation;
 	uint64_t revision;
-	uint32_t reserved_rulesets; /* an export says that all numbers up to here are taken: most new sets need no new one */
+	uint32_t reserved_rulesets; /* an export says that all numbers up to here are taken: most
+				       new sets need no new one */
 	uint32_t next_identity, next_ruleset, next_rule; /* 0: all numbers have been given */
 	struct registry_identity *identities, *identities_by_id;
 	struct registry_ruleset *rulesets, *rulesets_by_id;
 	struct registry_rule *rules, *rules_by_number;
+	struct registry_idle idle_identities, idle_rulesets, idle_rules;
 };
 
 /*
@@ -56,14 +73,24 @@ char *registry_identity_key(const char *namespace, const struct labels *labels,
 			    const struct named_port *ports, size_t port_count,
 			    size_t *ret_ports_offset);
 
-/* Find or make, and mark as used. 0, -ENOMEM, -ENOSPC (no number left). `ret` belongs to the
- * registry. */
-int registry_take_identity(struct policy_registry *registry, const char *key,
-			   const struct object *pod, const struct registry_identity **ret);
+/*
+ * Find or make, and hold: what nobody holds is forgotten some time after. 0, -ENOMEM, -ENOSPC (no
+ * number left). `ret` belongs to the registry.
+ */
+int registry_take_identity(struct policy_registry *registry, const struct object *pod,
+			   const struct registry_identity **ret);
 int registry_take_ruleset(struct policy_registry *registry, const uint64_t digest[2],
 			  uint32_t *ret);
 int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name,
 		       bool egress, uint32_t index, uint32_t *ret);
+/* Once more. */
+void registry_hold_identity(struct policy_registry *registry,
+			    const struct registry_identity *identity);
+/* Let go of what was taken. */
+void registry_release_identity(struct policy_registry *registry,
+			       const struct registry_identity *identity);
+void registry_release_ruleset(struct policy_registry *registry, uint32_t id);
+void registry_release_rule(struct policy_registry *registry, uint32_t number);
 
 /* With a number given from outside. 0, -ENOMEM, -EEXIST (the number or the content is there
  * already). */

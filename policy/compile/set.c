@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/objects/array.h"
 #include "policy/objects/digest.h"
 #include "policy/objects/limits.h"
 
@@ -18,18 +19,49 @@ void compiled_ruleset_clear(struct compiled_ruleset *ruleset)
 	*ruleset = (struct compiled_ruleset){};
 }
 
-static void set_clear(struct set *set)
+/* What only compiling needs. */
+static void free_scaffold(struct set *set)
 {
-	class_table_clear(&set->peers);
 	class_table_clear(&set->ports);
-	free(set->rules);
-	free(set->atoms);
 	free(set->world);
-	free(set->all_pods);
-	free(set->scratch);
-	free(set->identity_class);
+	free(set->members);
 	free(set->prefixes);
 	free(set->port_entries);
+	set->world = NULL;
+	set->members = NULL;
+	set->prefixes = NULL;
+	set->port_entries = NULL;
+	set->view = NULL;
+}
+
+void set_clear(struct set *set)
+{
+	free_scaffold(set);
+	class_table_clear(&set->peers);
+	free(set->rules);
+	free(set->atoms);
+	free(set->all_pods);
+	free(set->scratch);
+	*set = (struct set){};
+}
+
+static bool asks_nodes(const struct policy_rule *rule)
+{
+	for (size_t i = 0; i < rule->peer_count; i++)
+		if (rule->peers[i].is_nodes)
+			return true;
+	return false;
+}
+
+static bool asks_addresses(const struct policy_rule *rule)
+{
+	bool named = false, block = false;
+
+	for (size_t i = 0; i < rule->port_count; i++)
+		named |= rule->ports[i].name != NULL;
+	for (size_t i = 0; i < rule->peer_count; i++)
+		block |= rule->peers[i].is_block;
+	return named && block;
 }
 
 static int collect_rules(struct set *set, struct view_policy *const *policies, size_t count)
@@ -48,8 +80,12 @@ static int collect_rules(struct set *set, struct view_policy *const *policies, s
 		for (size_t j = 0; j < policies[i]->rule_count[set->direction]; j++) {
 			struct view_rule *rule = &policies[i]->rules[set->direction][j];
 
-			if (!rule->source->matches_nothing)
-				set->rules[set->rule_count++].rule = rule;
+			if (rule->source->matches_nothing)
+				continue;
+			set->rules[set->rule_count++].rule = rule;
+			set->asks_nodes |= asks_nodes(rule->source);
+			set->asks_addresses |= set->direction == EGRESS &&
+					       asks_addresses(rule->source);
 		}
 	return 0;
 }
@@ -59,8 +95,7 @@ static int prepare_bits(struct set *set)
 	set->world = calloc(set->words, sizeof(*set->world));
 	set->all_pods = calloc(set->words, sizeof(*set->all_pods));
 	set->scratch = calloc(set->words, sizeof(*set->scratch));
-	set->identity_class = calloc(set->view->identity_count + 1, sizeof(struct class *));
-	if (!set->world || !set->all_pods || !set->scratch || !set->identity_class)
+	if (!set->world || !set->all_pods || !set->scratch)
 		return -ENOMEM;
 	class_table_init(&set->peers, set->words);
 	class_table_init(&set->ports, set->words);
@@ -75,35 +110,15 @@ static int prepare_bits(struct set *set)
 	return 0;
 }
 
-/* The atoms of the rule that lead to the ports which its names stand for on this pod. */
-void set_named_atoms(const struct set *set, const struct set_rule *entry,
-		     const struct registry_identity *identity, uint64_t *bits)
-{
-	const struct policy_rule *rule = entry->rule->source;
-
-	for (size_t i = 0; i < identity->port_count; i++) {
-		const struct named_port *port = &identity->ports[i];
-		bool wanted = false;
-
-		for (size_t j = 0; !wanted && j < rule->port_count; j++)
-			wanted = rule->ports[j].name && rule->ports[j].proto == port->proto &&
-				 strcmp(rule->ports[j].name, port->name) == 0;
-		for (size_t j = 0; wanted && j < entry->named_count; j++) {
-			const struct atom *atom = &set->atoms[entry->first_named + j];
-
-			if (atom->proto == port->proto && atom->port == port->port)
-				bits_set(bits, entry->first_named + j);
-		}
-	}
-}
-
 /* The identities that some rule says more of than what holds for all pods. */
 static void find_special(const struct set *set, uint64_t *special)
 {
+	size_t words = view_identity_words(set->view);
+
 	for (size_t i = 0; i < set->rule_count; i++) {
 		const struct set_rule *entry = &set->rules[i];
 
-		for (size_t w = 0; w < set->view->identity_words; w++)
+		for (size_t w = 0; w < words; w++)
 			if (!entry->rule->all_pods)
 				special[w] |= entry->rule->matches[w];
 			else if (entry->named_count > 0)
@@ -111,60 +126,84 @@ static void find_special(const struct set *set, uint64_t *special)
 	}
 }
 
-static int classify_identity(struct set *set, size_t index)
+static int add_member(struct set *set, const struct view_identity *identity)
 {
-	const struct registry_identity *identity = set->view->identities[index].registered;
+	struct set_member *members = array_grow(set->members, set->member_count,
+						&set->member_capacity, sizeof(*members));
+	struct set_member *member;
 
-	memcpy(set->scratch, set->all_pods, set->words * sizeof(*set->scratch));
-	for (size_t i = 0; i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
-
-		if (!entry->rule->all_pods && !bits_has(entry->rule->matches, index))
-			continue;
-		if (entry->plain != NO_ATOM)
-			bits_set(set->scratch, entry->plain);
-		if (entry->named_count > 0)
-			set_named_atoms(set, entry, identity, set->scratch);
-	}
-	return class_of(&set->peers, set->scratch, &set->identity_class[index]);
+	if (!members)
+		return -ENOMEM;
+	set->members = members;
+	member = &members[set->member_count++];
+	member->identity = identity;
+	set_collect_atoms(set, identity, set->scratch);
+	return class_of(&set->peers, set->scratch, &member->class);
 }
 
-static int classify_identities(struct set *set)
+static int add_members(struct set *set)
 {
-	uint64_t *special = calloc(set->view->identity_words, sizeof(*special));
+	const struct view *view = set->view;
+	size_t words = view_identity_words(view);
+	uint64_t *special = calloc(words, sizeof(*special));
 	int r = special ? 0 : -ENOMEM;
 
 	if (r == 0)
-		r = class_of(&set->peers, set->world, &set->world_class);
-	if (r == 0)
-		r = class_of(&set->peers, set->all_pods, &set->all_pods_class);
-	if (r == 0)
 		find_special(set, special);
-	for (size_t i = 0; r == 0 && i < set->view->identity_count; i++)
-		if (bits_has(special, i))
-			r = classify_identity(set, i);
-	if (r == 0)
-		r = set_classify_unknown(set);
+	for (size_t w = 0; r == 0 && w < words; w++)
+		for (uint64_t left = special[w]; r == 0 && left; left &= left - 1) {
+			size_t index = w * 64 + (size_t)__builtin_ctzll(left);
+			const struct view_identity *identity =
+				index < view->identity_slots ? view->identities[index] : NULL;
+
+			if (identity && identity->pods)
+				r = add_member(set, identity);
+		}
 	free(special);
 	return r;
 }
 
+static int classify_identities(struct set *set)
+{
+	int r = class_of(&set->peers, set->world, &set->world_class);
+
+	if (r == 0)
+		r = class_of(&set->peers, set->all_pods, &set->all_pods_class);
+	if (r == 0)
+		r = add_members(set);
+	if (r == 0)
+		r = set_classify_unknown(set);
+	return r;
+}
+
+/* Which classes are there for more than the identities that happen to be there. */
+static void count_uses(struct set *set)
+{
+	set->world_class->uses++;
+	set->all_pods_class->uses++;
+	set->unknown_class->uses++;
+	for (size_t i = 0; i < set->member_count; i++)
+		set->members[i].class->uses++;
+	for (size_t i = 0; i < set->prefix_count; i++)
+		set->prefixes[i].class->uses++;
+}
+
 static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
 {
-	ret->peers = calloc(set->view->identity_count + 1, sizeof(*ret->peers));
+	ret->peers = calloc(set->member_count + 2, sizeof(*ret->peers));
 	if (!ret->peers)
 		return -ENOMEM;
 	if (set->unknown_class != set->world_class)
 		ret->peers[ret->peer_count++] = (struct compiled_peer){
 			.identity = IDENTITY_UNKNOWN_POD, .peer_class = set->unknown_class->number};
-	for (size_t i = 0; i < set->view->identity_count; i++) {
-		const struct class *class = set->identity_class[i];
+	for (size_t i = 0; i < set->member_count; i++) {
+		const struct set_member *member = &set->members[i];
 
-		if (!class || class == set->all_pods_class)
+		if (member->class == set->all_pods_class)
 			continue;
 		ret->peers[ret->peer_count++] =
-			(struct compiled_peer){.identity = set->view->identities[i].registered->id,
-					       .peer_class = class->number};
+			(struct compiled_peer){.identity = member->identity->registered->id,
+					       .peer_class = member->class->number};
 	}
 	return 0;
 }
@@ -368,27 +407,30 @@ static int fill(struct set *set, struct compiled_ruleset *ret)
 	return 0;
 }
 
-int set_compile(const struct view *view, enum direction direction,
+int set_compile(struct set *set, struct view *view, enum direction direction,
 		const struct registry_identity *subject, struct view_policy *const *policies,
 		size_t policy_count, struct compiled_ruleset *ret)
 {
-	struct set set = {.view = view, .direction = direction, .subject = subject};
 	struct compiled_ruleset ruleset = {};
-	int r = collect_rules(&set, policies, policy_count);
+	int r;
 
+	*set = (struct set){.view = view, .direction = direction, .subject = subject};
+	r = collect_rules(set, policies, policy_count);
 	if (r == 0)
-		r = set_add_atoms(&set);
+		r = set_add_atoms(set);
 	if (r == 0)
-		r = prepare_bits(&set);
+		r = prepare_bits(set);
 	if (r == 0)
-		r = classify_identities(&set);
+		r = classify_identities(set);
 	if (r == 0)
-		r = set_classify_prefixes(&set);
+		r = set_classify_prefixes(set);
 	if (r == 0)
-		r = set_classify_ports(&set);
+		r = set_classify_ports(set);
 	if (r == 0)
-		r = fill(&set, &ruleset);
-	set_clear(&set);
+		r = fill(set, &ruleset);
+	if (r == 0)
+		count_uses(set);
+	free_scaffold(set);
 	if (r < 0)
 		compiled_ruleset_clear(&ruleset);
 	else

@@ -28,8 +28,18 @@ struct set_rule {
 };
 #define NO_ATOM SIZE_MAX
 
+/* An identity of which some rule says more than what holds for all pods. */
+struct set_member {
+	const struct view_identity *identity;
+	struct class *class;
+};
+
+/*
+ * What is asked later, when identities come and go, stays: rules, how many atoms, the classes of
+ * peers. See set_update.c.
+ */
 struct set {
-	const struct view *view;
+	struct view *view; /* while it is compiled */
 	enum direction direction;
 	const struct registry_identity *subject;
 	struct set_rule *rules;
@@ -43,9 +53,12 @@ struct set {
 	struct class_table peers, ports;
 	uint64_t *world, *all_pods; /* what everybody, and what every pod, may do */
 	uint64_t *scratch;
-	const struct class **identity_class; /* of each identity; NULL: as all_pods */
-	const struct class *world_class, *all_pods_class;
-	const struct class *unknown_class; /* of pods that no object names; world_class: nothing tells them apart */
+	struct set_member *members;
+	size_t member_count, member_capacity;
+	struct class *world_class, *all_pods_class;
+	struct class *unknown_class; /* of pods that no object names; world_class: nothing tells them apart */
+	bool asks_addresses; /* a rule leads to ports by name of pods in blocks */
+	bool asks_nodes;     /* a rule names nodes */
 	struct set_prefix *prefixes;
 	size_t prefix_count, prefix_capacity;
 	struct set_port *port_entries;
@@ -54,7 +67,7 @@ struct set {
 
 struct set_prefix {
 	struct prefix prefix;
-	const struct class *class;
+	struct class *class;
 };
 
 struct set_port {
@@ -77,6 +90,9 @@ int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_
 void set_named_atoms(const struct set *set, const struct set_rule *entry,
 		     const struct registry_identity *identity, uint64_t *bits);
 
+/* The atoms that the identity may use: what makes its class. `bits`: set->words words. */
+void set_collect_atoms(const struct set *set, const struct view_identity *identity, uint64_t *bits);
+
 /* Each returns 0, -ENOMEM or -E2BIG (the set does not fit its limits). */
 int set_add_atoms(struct set *set);
 int set_classify_prefixes(struct set *set);
@@ -91,9 +107,18 @@ bool set_unknown_step(const struct set *set, const struct class *port, struct ru
 
 /*
  * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field
- * but its number. 0, -ENOMEM, -E2BIG (over a limit). Free with compiled_ruleset_clear().
+ * but its number; `set` keeps what set_update.c needs. 0, -ENOMEM, -E2BIG (over a limit): then `set`
+ * keeps only what it asks of addresses and nodes. Free with compiled_ruleset_clear() and set_clear().
  */
-int set_compile(const struct view *view, enum direction direction,
+int set_compile(struct set *set, struct view *view, enum direction direction,
 		const struct registry_identity *subject, struct view_policy *const *policies,
 		size_t policy_count, struct compiled_ruleset *ret);
+void set_clear(struct set *set);
 void compiled_ruleset_clear(struct compiled_ruleset *ruleset);
+
+/* ---------------------------------------------------------------- set_update.c */
+
+/* The class of an identity that came, in a set that is compiled. NULL: the set has none for it. */
+struct class *set_find_class(struct set *set, const struct view_identity *identity);
+/* Would the set be another one without the identity, or with it, for its ports by name? */
+bool set_asks_ports(const struct set *set, const struct view_identity *identity);

@@ -111,37 +111,34 @@ static bool has_named_port(const struct policy_rule *rule)
 	return false;
 }
 
-static struct pod_addresses addresses_of(const struct view *view, size_t pod)
+static int each_address(struct set *set, const struct view_rule *rule, const struct policy_pod *pod,
+			block_pod_found found, void *data)
 {
-	const struct pod_object *object = &view->pods[pod]->pod;
+	int r = 0;
 
-	return pod < view->local_count ? view->local_addresses[pod]
-				       : (struct pod_addresses){object->addresses, object->address_count};
+	if (!pod->identity)
+		return 0;
+	for (size_t i = 0; r == 0 && i < pod->addresses.count; i++)
+		if (lies_in_block(set, rule->source, &pod->addresses.items[i]))
+			r = found(pod->identity->registered, &pod->addresses.items[i], data);
+	if (r == 0 && set->address_tests > RULESET_MAX_ADDRESS_TESTS)
+		r = -E2BIG;
+	return r;
 }
 
 int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
 		       void *data)
 {
-	const struct view *view = set->view;
+	const struct policy_pod *lists[] = {set->view->subjects.first,
+					    set->view->pods.first}, *pod;
 	int r = 0;
 
 	if (set->direction != EGRESS || !has_named_port(rule->source))
 		return 0;
-	for (size_t i = 0; i < view->pod_count; i++) {
-		const struct pod_addresses pod = addresses_of(view, i);
-
-		if (view->pod_identity[i] == NO_IDENTITY)
-			continue;
-		for (size_t j = 0; r == 0 && j < pod.count; j++)
-			if (lies_in_block(set, rule->source, &pod.items[j]))
-				r = found(view->identities[view->pod_identity[i]].registered,
-					  &pod.items[j], data);
-		if (r == 0 && set->address_tests > RULESET_MAX_ADDRESS_TESTS)
-			r = -E2BIG;
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (int i = 0; i < 2; i++)
+		for (pod = lists[i]; pod && r == 0; pod = pod->next)
+			r = each_address(set, rule, pod, found, data);
+	return r;
 }
 
 struct naming {
@@ -181,10 +178,13 @@ static int add_named_atoms(struct set *set, struct set_rule *entry)
 	entry->first_named = set->atom_count;
 	if (!has_named_port(rule->source))
 		return 0;
-	for (size_t i = 0; i < set->view->identity_count; i++) {
-		if (!rule->all_pods && !bits_has(rule->matches, i))
+	for (size_t i = 0; i < set->view->identity_slots; i++) {
+		const struct view_identity *identity = set->view->identities[i];
+
+		if (!identity || !identity->pods ||
+		    (!rule->all_pods && !bits_has(rule->matches, i)))
 			continue;
-		r = add_names_of(set->view->identities[i].registered, NULL, &naming);
+		r = add_names_of(identity->registered, NULL, &naming);
 		if (r < 0)
 			return r;
 	}

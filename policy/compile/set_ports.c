@@ -106,7 +106,7 @@ static int emit(struct set *set, struct set_port port)
 
 /* The fewest prefixes for the ports from `first` to before `end`. */
 static int emit_range(struct set *set, uint8_t proto, uint32_t first, uint32_t end,
-		      const struct class *class)
+		      struct class *class)
 {
 	while (first < end) {
 		uint8_t length = 16;
@@ -149,9 +149,9 @@ static void apply(struct sweep *sweep, const struct event *event)
 
 /* Ranges of one class that touch become one. Where only portless rules hold, the default entry
  * serves. */
-static int sweep_ports(struct sweep *sweep, const struct class *everywhere)
+static int sweep_ports(struct sweep *sweep, struct class *everywhere)
 {
-	const struct class *class = everywhere, *pending = everywhere;
+	struct class *class = everywhere, *pending = everywhere;
 	uint32_t begin = 0;
 	int r = 0;
 
@@ -174,7 +174,7 @@ static int sweep_ports(struct sweep *sweep, const struct class *everywhere)
 int set_classify_ports(struct set *set)
 {
 	struct sweep sweep = {.set = set};
-	const struct class *everywhere;
+	struct class *everywhere;
 	bool any = false;
 	int r = 0;
 

@@ -17,7 +17,7 @@ struct event {
 
 struct open_block {
 	size_t first, end; /* its events */
-	const struct class *class;
+	struct class *class;
 };
 
 struct walk {
@@ -183,7 +183,7 @@ static void leave_blocks(struct walk *walk, const struct prefix *next)
 	}
 }
 
-static int emit(struct set *set, const struct prefix *prefix, const struct class *class)
+static int emit(struct set *set, const struct prefix *prefix, struct class *class)
 {
 	struct set_prefix *prefixes;
 
@@ -199,7 +199,7 @@ static int emit(struct set *set, const struct prefix *prefix, const struct class
 }
 
 /* A block needs an entry only where its class is not that of the block around it. */
-static int enter_block(struct walk *walk, size_t first, size_t end, const struct class *outside)
+static int enter_block(struct walk *walk, size_t first, size_t end, struct class *outside)
 {
 	const struct prefix *prefix = &walk->events[first].prefix;
 	struct open_block *block = &walk->open[walk->depth++];
@@ -216,7 +216,7 @@ static int enter_block(struct walk *walk, size_t first, size_t end, const struct
 }
 
 /* `outside` is what holds where no block of this family is. */
-static int walk_family(struct walk *walk, const struct class *outside)
+static int walk_family(struct walk *walk, struct class *outside)
 {
 	struct set *set = walk->set;
 	int r = 0;
@@ -241,9 +241,9 @@ static int walk_family(struct walk *walk, const struct class *outside)
 }
 
 /* What the IPv6 blocks would say of IPv4 addresses, which stand in the midst of them. */
-static const struct class *class_around_v4(const struct set *set)
+static struct class *class_around_v4(const struct set *set)
 {
-	const struct class *class = set->world_class;
+	struct class *class = set->world_class;
 
 	for (size_t i = 0; i < set->prefix_count; i++)
 		if (prefix_covers(&set->prefixes[i].prefix, &all_v4.addr, all_v4.length))
@@ -254,7 +254,7 @@ static const struct class *class_around_v4(const struct set *set)
 int set_classify_prefixes(struct set *set)
 {
 	struct walk walk = {.set = set};
-	const struct class *around;
+	struct class *around;
 	int r;
 
 	walk.covers = calloc(set->atom_count + 1, sizeof(*walk.covers));

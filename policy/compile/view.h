@@ -1,72 +1,134 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The input in the order the compiler works in: namespaces, identities, policies, rules; each
- * sorted. */
+/*
+ * The world as the compiler sees it: namespaces, identities, pods, policies and their rules. Kept
+ * up to date by one change after the other; what changed since the last run stands in lists. A
+ * function that fails (no memory, no number left) leaves a view that nobody may compile: it is
+ * thrown away.
+ */
 #pragma once
 
 #include "policy/compile/registry.h"
 
+enum direction { INGRESS = 0, EGRESS = 1 };
+
+struct live_set;
+
+/* Distinct (namespace, labels, named ports), of one pod or many. */
 struct view_identity {
 	const struct registry_identity *registered;
-	size_t pods;
-	bool subject;	     /* one of its pods is a subject */
-	uint32_t ruleset[2]; /* ingress, egress */
-	const struct compiled_selection *isolation[2];
+	struct view_namespace *namespace;
+	size_t index;		 /* its bit in a set of identities */
+	size_t pods;		 /* 0: it goes with the next run */
+	size_t subjects;	 /* how many of them are this node's */
+	struct live_set *set[2]; /* what holds for its pods; NULL: they are open */
+	bool listed;		 /* in view->changed */
+	bool settled;		 /* it was there in the last run: rule sets know it */
+	bool in_force;		 /* addresses may have it: policy_compiler_confirm() has seen it */
+	uint64_t selected_in;	 /* the run that last selected its policies */
+	struct view_identity *next, *previous; /* of the namespace */
+	UT_hash_handle hh;		       /* by registered->id */
 };
 
 struct view_namespace {
-	const char *name;
+	char *name;
 	struct labels labels; /* with kubernetes.io/metadata.name as it must be */
-	size_t first, end;    /* its identities */
+	bool has_object;
+	bool listed;	 /* in view->dirty */
+	bool relabelled; /* its labels are not those of the last run */
+	struct view_identity *identities;
+	struct view_policy **policies; /* its NetworkPolicies, by name */
+	size_t policy_count, policy_capacity;
+	UT_hash_handle hh; /* by name */
 };
 
 struct view_rule {
 	const struct policy_rule *source;
-	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of no pod */
+	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of a cluster policy */
 	enum policy_tier tier;
 	uint32_t number;
-	bool everyone; /* no peers: every address */
-	bool all_pods; /* every pod, whatever its labels */
-	bool prepared;
-	uint64_t *matches;	      /* of identities; NULL when all match (all_pods) */
+	bool everyone;	   /* no peers: every address */
+	bool all_pods;	   /* every pod, whatever its labels */
+	uint64_t *matches; /* of identities; while sets are compiled, see view_prepare_rule() */
+	struct view_rule *next_prepared;
 };
 
 struct view_policy {
-	const struct object *object;
-	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of no pod */
-	uint64_t deleted_at; /* 0: it is there */
-	struct view_rule *rules[2];		/* ingress, egress */
+	struct object *object; /* a share */
+	uint64_t serial;       /* no other policy has it, nor another version of this one */
+	struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of a cluster policy */
+	uint64_t deleted_at;		  /* 0: it is there */
+	struct view_rule *rules[2];	  /* ingress, egress */
 	size_t rule_count[2];
 	bool named_ports[2];
+	struct view_policy *next; /* of view->trash */
+};
+
+/* A pod. Its memory is the view's. */
+struct policy_pod {
+	struct view_identity *identity; /* NULL: none */
+	struct pod_addresses addresses; /* borrowed */
+	bool subject;			/* of this node */
+	bool host_network;
+	uint64_t terminating;		    /* since when it is on its way out; 0: it is not */
+	struct live_set *own_set[2];	    /* with `apart`: instead of its identity's */
+	bool apart;			    /* policies that went hold for it */
+	struct policy_pod *next, *previous; /* of view->pods, or view->subjects */
+};
+
+/* In the order they came. */
+struct policy_pods {
+	struct policy_pod *first, *last;
 };
 
 struct view {
-	struct view_namespace *namespaces;
-	size_t namespace_count;
-	struct view_identity *identities; /* by namespace, then labels and ports */
-	size_t identity_count;
-	size_t identity_words;	      /* of a set of identities */
-	/* Cluster policies first: by tier, priority, name; then others by namespace, name. */
-	struct view_policy *policies;
-	size_t policy_count;
-	size_t cluster_count; /* how many of them are cluster policies */
-	const struct object *const *nodes; /* the input's */
+	struct policy_registry *registry;
+	struct view_namespace *namespaces; /* by name; not only those with pods */
+	struct view_identity *by_id;
+	struct view_identity **identities; /* by index; NULL: a bit that is free */
+	size_t identity_slots, identity_capacity;
+	size_t free_from;	      /* no bit below is free */
+	struct view_policy **cluster; /* by tier, priority, name */
+	size_t cluster_count, cluster_capacity;
+	size_t deleted_count; /* of the policies: went, and hold for some pods */
+	uint64_t next_serial;
+	const struct object *const *nodes; /* borrowed, for the run */
 	size_t node_count;
-	const struct object *const *pods; /* the input's */
-	size_t pod_count;
-	const struct pod_addresses *local_addresses; /* of the first `local_count` pods; the input's */
-	size_t local_count;
-	size_t *pod_identity; /* of each pod; NO_IDENTITY */
+	struct policy_pods pods, subjects; /* of other nodes, of this node */
+	struct view_rule *prepared;
+	uint64_t run; /* that is running, or comes next */
+
+	/* Since the last run. */
+	struct view_identity **changed; /* new, gone, or another pod of this node has it */
+	size_t changed_count, changed_capacity;
+	struct view_namespace **dirty;
+	size_t dirty_count, dirty_capacity;
+	bool cluster_changed;
+	bool nodes_changed;	   /* labels or addresses of Node objects */
+	bool addresses_changed;	   /* some pod's, or whose they are */
+	struct view_policy *trash; /* what rule sets may name until the run is over */
 };
-#define NO_IDENTITY SIZE_MAX
 
-enum direction { INGRESS = 0, EGRESS = 1 };
-
-/* 0, -ENOMEM, -ENOSPC. Takes a zeroed view; clear it on failure too. */
-int view_build(struct view *view, struct policy_registry *registry,
-	       const struct policy_input *input);
 void view_clear(struct view *view);
-/* Finds out whom the rule names and what it says, once. 0 or -ENOMEM. */
-int view_prepare_rule(const struct view *view, struct view_rule *rule);
-/* The NetworkPolicies of a namespace: first and end in view->policies. */
-void view_policies_of(const struct view *view, const struct view_namespace *namespace,
-		      size_t *ret_first, size_t *ret_end);
+/* Ends the run: the lists are empty, what has gone is freed. */
+void view_settle(struct view *view);
+
+/* 0, -ENOMEM. `object` NULL: there is none, the namespace has but its name. */
+int view_set_namespace(struct view *view, const char *name, const struct object *object);
+/* 0, -ENOMEM, -ENOSPC. Takes a share. A policy of that kind, namespace and name gives way. */
+int view_set_policy(struct view *view, const struct object *object);
+int view_remove_policy(struct view *view, enum object_kind kind, const char *namespace,
+		       const char *name);
+/* Policies that went, each with when; in the place of those that were given before. */
+int view_set_deleted(struct view *view, const struct object *const *objects, const uint64_t *when,
+		     size_t count);
+
+/* 0, -ENOMEM, -ENOSPC. See policy_compiler_set_pod(). */
+int view_set_pod(struct view *view, struct policy_pod **pod, const struct object *object,
+		 const struct pod_addresses *addresses, bool subject, uint64_t terminating);
+int view_remove_pod(struct view *view, struct policy_pod *pod);
+
+/* Words of a set of identities. */
+size_t view_identity_words(const struct view *view);
+bool view_rule_matches(const struct view_rule *rule, const struct view_identity *identity);
+/* Finds out whom the rule names, once in a run. 0 or -ENOMEM. */
+int view_prepare_rule(struct view *view, struct view_rule *rule);
