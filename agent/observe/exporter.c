@@ -176,7 +176,6 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 
 static void add_objects(struct metrics *m, const struct show_sources *sources)
 {
-	const struct compiled_policy *policy = enforce_policy(sources->enforce);
 	const struct service_problem *services = NULL;
 	size_t count;
 
@@ -188,8 +187,8 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 		   services_frontend_count(sources->services));
 	single_u64(m, "polder_backends", METRIC_GAUGE, "Endpoints of the Services' ports.",
 		   services_backend_count(sources->services));
-	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.", policy ? policy->identity_count : 0);
-	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.", policy ? policy->ruleset_count : 0);
+	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.", enforce_identity_count(sources->enforce));
+	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.", enforce_ruleset_count(sources->enforce));
 	add_capacity(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);

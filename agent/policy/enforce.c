@@ -3,30 +3,29 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/common/state_file.h"
 #include "agent/policy/enforce_internal.h"
-
-#define STATE_MAX (64u << 20)
 
 unsigned int enforce_slot(const struct enforce *e)
 {
 	return __atomic_load_n(&maps_control(e->maps)->generation, __ATOMIC_SEQ_CST) & 1;
 }
 
-struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
+struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count, const char *subject,
+					    const char *format, ...)
 {
-	struct enforce_problem *grown = reallocarray(e->problems, e->problem_count + 1, sizeof(*grown));
+	struct enforce_problem *grown = reallocarray(*list, *count + 1, sizeof(*grown));
 	va_list args;
 
 	if (!grown)
 		return NULL;
-	e->problems = grown;
-	grown = &e->problems[e->problem_count++];
+	*list = grown;
+	grown = &grown[(*count)++];
 	*grown = (struct enforce_problem){};
 	snprintf(grown->subject, sizeof(grown->subject), "%s", subject);
 	va_start(args, format);
@@ -35,37 +34,16 @@ struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subje
 	return grown;
 }
 
-/* A rule set of the maps: known by its content, or only its number kept from use. */
-static int know_ruleset(const struct ruleset_entry *entry, void *data)
+static int open_addresses(struct enforce *e)
 {
-	const struct enforce *e = data;
-	uint64_t digest[2] = {};
-	int r;
+	int r = local_pods_open(e->maps, &e->local_pods);
+	const struct addresses_env env = {.maps = e->maps,
+					  .local_pods = e->local_pods,
+					  .is_own = address_is_own,
+					  .touched = address_touched,
+					  .data = e};
 
-	if (e->state_text)
-		memcpy(digest, entry->digest, sizeof(digest));
-	r = policy_registry_know_ruleset(e->registry, entry->number, digest);
-	/* The same content under two numbers: the second goes with the next sweep. */
-	return r == -EEXIST ? 0 : r;
-}
-
-/* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built beside. */
-static int load_state(struct enforce *e)
-{
-	json_t *state = NULL;
-	int r = e->state ? state_file_read_json(e->state, STATE_MAX, &state) : -ENOENT;
-
-	if (r == 0) {
-		r = policy_registry_import(e->registry, state);
-		if (r == 0) {
-			e->state_text = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS);
-			e->held_before = json_incref(json_object_get(state, "held"));
-		}
-		json_decref(state);
-	}
-	if (r < 0 && r != -ENOENT)
-		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew", e->state, strerror(-r));
-	return ruleset_slots_each(e->slots, know_ruleset, e);
+	return r < 0 ? r : addresses_open(&env, &e->addresses);
 }
 
 int enforce_open(struct maps *maps, const struct store *store, const struct config *config, const struct node *node,
@@ -76,24 +54,22 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 
 	if (!e)
 		return -ENOMEM;
-	*e = (struct enforce){.maps = maps, .store = store, .config = config, .node = node};
+	*e = (struct enforce){.maps = maps, .store = store, .config = config, .node = node, .resync = true};
 	e->state = state ? strdup(state) : NULL;
 	e->registry = policy_registry_new();
-	r = (e->state || !state) && e->registry ? shadow_open(maps, MAP_ADDRESSES, &e->addresses) : -ENOMEM;
-	if (r == 0)
-		r = local_pods_open(maps, &e->local_pods);
+	r = (e->state || !state) && e->registry ? open_addresses(e) : -ENOMEM;
 	if (r == 0)
 		r = rules_open(e);
 	if (r == 0)
 		r = rule_counts_open(maps, &e->counts);
 	if (r == 0)
-		r = load_state(e);
+		r = state_load(e);
 	if (r < 0) {
 		enforce_close(e);
 		return r;
 	}
 	/* A crash may have come between a switch and its mirroring: nothing is in force but the present slot. */
-	e->unfinished = true;
+	e->unfinished = e->mirror_all = e->sweep_all = true;
 	*ret = e;
 	return 0;
 }
@@ -114,32 +90,28 @@ static void pod_free(struct enforced_pod *pod)
 void enforce_close(struct enforce *e)
 {
 	struct enforced_pod *pod, *next;
-	struct pod_name *name, *next_name;
 
 	if (!e)
 		return;
+	enforce_forget_all(e);
 	for (pod = e->pods; pod; pod = next) {
 		next = pod->next;
 		HASH_DEL(e->pods_by_name, pod);
 		pod_free(pod);
 	}
-	HASH_ITER(hh, e->names, name, next_name) {
-		HASH_DEL(e->names, name);
-		free(name);
-	}
-	compiled_policy_free(e->policy);
 	policy_registry_free(e->registry);
 	rule_counts_close(e->counts);
+	addresses_close(e->addresses);
 	local_pods_close(e->local_pods);
-	shadow_close(e->addresses);
 	rules_close(e);
 	deleted_policies_clear(e);
 	json_decref(e->held_before);
-	free(e->pending);
+	free(e->dirty);
 	free(e->touched);
 	free(e->problems);
+	free(e->rule_problems);
+	free(e->node_problems);
 	free(e->service_pods);
-	free(e->fits);
 	free(e->state_text);
 	free(e->held_text);
 	free(e->state);
@@ -231,8 +203,10 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	/* Until its object is found: it may have gone while the agent was away. */
 	pod->object_gone = local->object_seen;
 	held_restore(e, pod);
+	pod->dirty = true;
 	pod->next = e->pods;
 	e->pods = pod;
+	enforce_note_pod(e, local->namespace, local->name);
 	return 0;
 }
 
@@ -250,9 +224,16 @@ void enforce_remove_pod(struct enforce *e, const struct local_pod *local)
 	HASH_DEL(e->pods_by_name, pod);
 	index = pod_index(e, pod);
 	maps_put(e->maps, MAP_PODS, &index, &none);
-	for (i = 0; i < pod->address_count; i++)
-		addresses_remove(e, &pod->addresses[i]);
+	for (i = 0; i < pod->address_count; i++) {
+		addresses_unclaim(e->addresses, &pod->claims[i]);
+		addresses_remove(e->addresses, &pod->addresses[i]);
+	}
+	/* If there is no memory the compiler is broken, and the next pass makes a new one. */
+	if (pod->compiled)
+		policy_compiler_remove_pod(e->compiler, pod->compiled);
 	pod_free(pod);
+	enforce_note_pod(e, local->namespace, local->name);
+	e->problems_known = false;
 }
 
 /* From now on the object that went speaks for the pod. */
@@ -274,6 +255,10 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 
 	if (object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE)
 		return false;
+	if (object->kind == OBJECT_NODE)
+		e->nodes_dirty = true;
+	else
+		enforce_note(e, object);
 	if (deleted && (object->kind == OBJECT_NETWORK_POLICY || object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
 		deleted_policy_keep(e, object);
 	for (pod = e->pods; pod && object->kind == OBJECT_POD && deleted; pod = pod->next) {
@@ -281,84 +266,6 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 			take_gone(pod, object);
 	}
 	return true;
-}
-
-/* What a pod's word says. A set that found no room closes its pods; so does one that is not in the policy. */
-static uint32_t ruleset_word(const struct enforce *e, const struct compiled_policy *policy, const bool *fits, uint32_t id)
-{
-	const struct compiled_ruleset *set;
-	uint32_t slot;
-
-	if (id < RULESET_FIRST)
-		return id;
-	set = ruleset_of_number(policy, id);
-	if (!set)
-		return RULESET_CLOSED;
-	slot = ruleset_slots_find(e->slots, id);
-	return fits[set - policy->rulesets] && slot ? slot : RULESET_CAPACITY;
-}
-
-static void resolve_pods(struct enforce *e, const struct compiled_policy *policy, const bool *fits)
-{
-	struct enforce_problem *problem;
-	struct enforced_pod *pod;
-	char subject[128];
-	size_t i = 0;
-
-	for (pod = e->pods; pod; pod = pod->next, i++) {
-		pod->identity = policy->pods[i].identity;
-		pod->ingress = ruleset_word(e, policy, fits, policy->pods[i].ingress_ruleset);
-		pod->egress = ruleset_word(e, policy, fits, policy->pods[i].egress_ruleset);
-		/* The policies that held a pod when the agent ended are not known any more. */
-		if (pod->held_before[INGRESS_HELD])
-			pod->ingress = RULESET_CLOSED;
-		if (pod->held_before[EGRESS_HELD])
-			pod->egress = RULESET_CLOSED;
-		if (pod->ingress != RULESET_CAPACITY && pod->egress != RULESET_CAPACITY)
-			continue;
-		snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
-		problem = enforce_problem_add(e, subject, "closed: its policies do not fit in the maps; raise --max-policy-entries");
-		if (problem)
-			problem->pod_closed = true;
-	}
-}
-
-/* The pods' words, into the other slot; a new pod has both. */
-static int write_pods(struct enforce *e, bool *ret_switch)
-{
-	unsigned int slot = enforce_slot(e), next = !slot;
-	struct enforced_pod *pod;
-	size_t i;
-	int r;
-
-	for (pod = e->pods; pod; pod = pod->next) {
-		struct pod_entry entry = pod->entry;
-		uint32_t index = pod_index(e, pod);
-
-		entry.identity[next] = pod->identity;
-		entry.egress_rules[next] = pod->egress;
-		entry.ingress_rules[next] = pod->ingress;
-		entry.flags = POD_READY;
-		if (!pod->written) {
-			entry.identity[slot] = pod->identity;
-			entry.egress_rules[slot] = pod->egress;
-			entry.ingress_rules[slot] = pod->ingress;
-			for (i = 0; i < pod->address_count; i++)
-				address_touched(e, &pod->addresses[i]);
-		} else if (entry.identity[slot] != pod->identity || entry.egress_rules[slot] != pod->egress ||
-			   entry.ingress_rules[slot] != pod->ingress) {
-			*ret_switch = true;
-		}
-		if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) == 0)
-			continue;
-		r = maps_put(e->maps, MAP_PODS, &index, &entry);
-		if (r < 0)
-			return r;
-		pod->entry = entry;
-		pod->fresh |= !pod->written;
-		pod->written = true;
-	}
-	return 0;
 }
 
 static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifindex)
@@ -371,132 +278,43 @@ static const struct enforced_pod *pod_by_link(const struct enforce *e, int ifind
 	return NULL;
 }
 
-/* Entries of before the start whose pods have no record any more. */
-static int forget_unknown_pods(struct enforce *e)
-{
-	static const struct pod_entry none;
-	void *values = NULL;
-	const struct pod_entry *entries;
-	uint32_t index;
-	int r = maps_read_array(e->maps, MAP_PODS, &values);
-
-	entries = values;
-	for (index = 0; index < maps_get(e->maps, MAP_PODS)->max_entries && r == 0; index++)
-		if (entries[index].ifindex && !pod_by_link(e, entries[index].ifindex))
-			r = maps_put(e->maps, MAP_PODS, &index, &none);
-	free(values);
-	return r;
-}
-
-static void mirror_pods(struct enforce *e)
-{
-	unsigned int slot = enforce_slot(e);
-	struct enforced_pod *pod;
-
-	for (pod = e->pods; pod; pod = pod->next) {
-		struct pod_entry entry = pod->entry;
-		uint32_t index = pod_index(e, pod);
-
-		entry.identity[!slot] = entry.identity[slot];
-		entry.egress_rules[!slot] = entry.egress_rules[slot];
-		entry.ingress_rules[!slot] = entry.ingress_rules[slot];
-		if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) != 0 &&
-		    maps_put(e->maps, MAP_PODS, &index, &entry) == 0)
-			pod->entry = entry;
-	}
-}
-
 /* Both slots alike again. */
 static void mirror(struct enforce *e)
 {
-	addresses_mirror(e);
-	mirror_pods(e);
+	addresses_mirror(e->addresses, enforce_slot(e));
+	pods_mirror(e);
 	rules_mirror(e);
 }
 
 /*
- * What a pass that failed has put in both slots at once: pods that are new, and pods' addresses. The policy that stays in force does not
- * know their rule sets and identities, so they pass nothing until a pass succeeds.
+ * What a pass that failed has put in both slots at once: pods that are new, and pods' addresses. What stays in force does not know
+ * their rule sets and identities, so they pass nothing until a pass succeeds.
  */
 static void undo(struct enforce *e)
 {
-	static const struct pod_entry none;
+	pods_undo(e);
+	addresses_undo(e->addresses);
+}
+
+/* Who isolates the local pods, and which of them are on their way out and isolated by policies that went. */
+static void note_policies(struct enforce *e)
+{
 	struct enforced_pod *pod;
 
 	for (pod = e->pods; pod; pod = pod->next) {
-		uint32_t index = pod_index(e, pod);
+		const struct compiled_pod compiled = policy_compiler_pod(e->compiler, pod->compiled);
 
-		if (!pod->fresh)
-			continue;
-		maps_put(e->maps, MAP_PODS, &index, &none);
-		pod->written = pod->fresh = false;
+		pod->isolation[0] = compiled.ingress_isolation;
+		pod->isolation[1] = compiled.egress_isolation;
+		pod->held[INGRESS_HELD] = compiled.ingress_held || pod->held_before[INGRESS_HELD];
+		pod->held[EGRESS_HELD] = compiled.egress_held || pod->held_before[EGRESS_HELD];
 	}
-	addresses_undo(e);
-}
-
-/* Which pods on their way out are isolated by policies that went. */
-static void note_held(struct enforce *e, const struct compiled_policy *policy)
-{
-	struct enforced_pod *pod;
-	size_t i = 0;
-
-	for (pod = e->pods; pod; pod = pod->next, i++) {
-		pod->held[INGRESS_HELD] = policy->pods[i].ingress_held || pod->held_before[INGRESS_HELD];
-		pod->held[EGRESS_HELD] = policy->pods[i].egress_held || pod->held_before[EGRESS_HELD];
-	}
-}
-
-/* Takes the text. */
-static int write_state(struct enforce *e, char *text)
-{
-	int r = e->state_text && strcmp(text, e->state_text) == 0 ? 0 : state_file_write(e->state, text, strlen(text));
-
-	if (r < 0)
-		log_error("policy", "%s: cannot be written: %s; changes of policy wait until it can", e->state, strerror(-r));
-	free(e->state_text);
-	e->state_text = text;
-	if (r < 0) {
-		free(text);
-		e->state_text = NULL;
-	}
-	return r;
-}
-
-/* Before a number is used in a map, it is on disk. 0 or -errno: then it must not be used. */
-static int save_state(struct enforce *e)
-{
-	uint64_t revision = policy_registry_revision(e->registry);
-	json_t *state, *held = e->state ? held_export(e) : NULL;
-	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL, *text;
-	int r;
-
-	if (!e->state || (held_text && e->held_text && e->state_revision == revision &&
-			  strcmp(held_text, e->held_text) == 0)) {
-		json_decref(held);
-		free(held_text);
-		return 0;
-	}
-	state = held_text ? policy_registry_export(e->registry) : NULL;
-	text = state && json_object_set(state, "held", held) == 0
-		       ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS)
-		       : NULL;
-	json_decref(state);
-	json_decref(held);
-	r = text ? write_state(e, text) : -ENOMEM;
-	if (r < 0) {
-		free(held_text);
-		return r;
-	}
-	free(e->held_text);
-	e->held_text = held_text;
-	e->state_revision = revision;
-	return 0;
 }
 
 /* Only if something changed that any flow may depend on. What a failed pass has written counts too. */
 static void move(struct enforce *e, bool switch_slots)
 {
-	if (!switch_slots && !e->move_owed && e->policy)
+	if (!switch_slots && !e->move_owed && e->in_force)
 		return;
 	maps_move_generation(e->maps, switch_slots);
 	e->move_owed = false;
@@ -512,91 +330,70 @@ size_t enforce_touched(struct enforce *e, const struct polder_addr **ret)
 	return count;
 }
 
-static int put_in_force(struct enforce *e, const struct enforce_input *in, struct compiled_policy *policy, bool *ret_again,
-			bool *ret_switched)
+static int put_in_force(struct enforce *e, bool *ret_switched)
 {
-	bool *fits = calloc(policy->ruleset_count + 1, sizeof(*fits));
 	bool switch_slots = false;
-	size_t i;
-	int r;
+	int r = e->in_force ? 0 : pods_forget_unknown(e);
 
-	if (!fits)
-		return -ENOMEM;
-	r = e->policy ? 0 : forget_unknown_pods(e);
 	if (r == 0)
-		r = rule_counts_prepare(e->counts, policy);
-	if (r == 0)
-		r = rules_write(e, policy, fits, &switch_slots);
+		r = rules_write(e, &switch_slots);
 	if (r == 0) {
-		resolve_pods(e, policy, fits);
-		r = write_pods(e, &switch_slots);
+		pods_resolve(e);
+		r = pods_write(e, &switch_slots);
 	}
 	if (r == 0)
-		r = addresses_write(e, &in->input, policy, &switch_slots, ret_again);
-	e->misfit = false;
-	for (i = 0; i < policy->ruleset_count; i++)
-		e->misfit |= !fits[i];
-	if (r < 0) {
-		free(fits);
+		r = addresses_write(e->addresses, enforce_slot(e), &switch_slots);
+	if (r < 0)
 		return r;
-	}
 	move(e, switch_slots);
 	*ret_switched = switch_slots;
-	free(e->fits);
-	e->fits = fits;
 	return 0;
 }
 
-/* What default denies are due to. The pods are those of the pass that has just ended, in their order. */
-static void take_isolations(struct enforce *e)
+/* What the store says, compiled. 0 or -errno: then a compiler that is given everything has to begin anew. */
+static int compile(struct enforce *e)
 {
-	struct enforced_pod *pod;
-	size_t i = 0;
+	int r = enforce_follow(e);
 
-	for (pod = e->pods; pod; pod = pod->next, i++) {
-		pod->isolation[0] = e->policy->pods[i].ingress_isolation;
-		pod->isolation[1] = e->policy->pods[i].egress_isolation;
-	}
+	if (r == 0)
+		r = policy_compiler_run(e->compiler);
+	if (r < 0)
+		enforce_forget_all(e);
+	return r;
 }
 
-int enforce_apply(struct enforce *e, bool *ret_again, bool *ret_switched)
+int enforce_apply(struct enforce *e, bool *ret_switched)
 {
-	struct compiled_policy *policy = NULL;
-	struct enforce_input in = {};
 	struct enforced_pod *pod;
 	int r;
 
 	mirror(e);
-	*ret_again = *ret_switched = false;
-	e->problem_count = 0;
+	*ret_switched = false;
+	e->problems_known = false;
 	e->pass++;
 	for (pod = e->pods; pod; pod = pod->next)
 		pod->fresh = false;
-	r = deleted_policies_settle(e);
-	if (r == 0)
-		r = enforce_gather(e, &in);
-	if (r == 0)
-		r = policy_compile(e->registry, &in.input, &policy);
+	r = compile(e);
 	if (r == 0) {
-		note_held(e, policy);
-		r = save_state(e);
+		note_policies(e);
+		r = state_save(e);
 	}
 	if (r == 0) {
 		e->unfinished = true;
-		r = put_in_force(e, &in, policy, ret_again, ret_switched);
-		e->half_written = r < 0;
+		r = put_in_force(e, ret_switched);
 		if (r < 0)
 			undo(e);
 	}
-	if (r == 0) {
-		compiled_policy_free(e->policy);
-		e->policy = policy;
-		take_isolations(e);
-	} else {
-		compiled_policy_free(policy);
+	e->half_written = r < 0;
+	if (r < 0) {
+		e->write_all = e->mirror_all = true;
+		return r;
 	}
-	enforce_input_clear(&in);
-	return r;
+	e->sweep_all |= e->write_all;
+	e->write_all = false;
+	e->in_force = true;
+	policy_compiler_confirm(e->compiler);
+	return 0;
 }
 
 bool enforce_finish(struct enforce *e)
@@ -607,32 +404,44 @@ bool enforce_finish(struct enforce *e)
 		return false;
 	mirror(e);
 	rule_counts_flush(e->counts);
-	if (e->policy) {
-		if (!e->half_written) /* else nobody knows which rules are in use */
-			rule_counts_sweep(e->counts);
+	/* After a pass that failed nobody knows what is in use. */
+	if (e->in_force && !e->half_written) {
 		swept = rules_sweep(e);
+		rule_counts_sweep(e->counts);
 		policy_registry_collect(e->registry);
 	}
 	local_pods_settle(e->local_pods);
 	e->unfinished = false;
-	return e->misfit && swept;
+	return e->misfits && swept;
 }
 
-const char *enforce_pod_refused(const struct enforce *e, const struct local_pod *local)
+void enforce_distrust(struct enforce *e)
+{
+	e->resync = e->mirror_all = true;
+	addresses_mark_all(e->addresses);
+}
+
+void enforce_refresh(struct enforce *e, bool node)
+{
+	if (!node)
+		return;
+	e->nodes_dirty = true;
+	addresses_mark_all(e->addresses);
+}
+
+const char *enforce_pod_refused(struct enforce *e, const struct local_pod *local)
 {
 	const struct enforced_pod *pod = pod_by_link(e, local->ifindex);
 	char subject[sizeof(e->problems->subject)];
 	size_t i;
 
-	for (i = 0; pod && i < pod->address_count; i++) {
-		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
-
-		if (!shadow_find(e->addresses, &key))
+	for (i = 0; pod && i < pod->address_count; i++)
+		if (!addresses_find(e->addresses, &pod->addresses[i]))
 			break;
-	}
 	if (!pod || i == pod->address_count)
 		return NULL;
-	snprintf(subject, sizeof(subject), "pod %s/%s", pod->object.namespace, pod->object.name);
+	snprintf(subject, sizeof(subject), "pod %s", pod->key);
+	enforce_list_problems(e);
 	for (i = 0; i < e->problem_count; i++)
 		if (strcmp(e->problems[i].subject, subject) == 0)
 			return e->problems[i].reason;
@@ -752,9 +561,14 @@ size_t enforce_held_policies(const struct enforce *e, const struct local_pod *lo
 	return count;
 }
 
-const struct compiled_policy *enforce_policy(const struct enforce *e)
+size_t enforce_identity_count(const struct enforce *e)
 {
-	return e->policy;
+	return e->compiler ? policy_compiler_identity_count(e->compiler) : 0;
+}
+
+size_t enforce_ruleset_count(const struct enforce *e)
+{
+	return e->compiler ? policy_compiler_ruleset_count(e->compiler) : 0;
 }
 
 size_t enforce_rulesets_used(const struct enforce *e)
@@ -779,19 +593,17 @@ struct policy_registry *enforce_registry(struct enforce *e)
 
 const char *enforce_pod_name(const struct enforce *e, const struct polder_addr *addr)
 {
-	struct pod_name *name;
-
-	HASH_FIND(hh, e->names, addr, sizeof(*addr), name);
-	return name ? name->name : NULL;
+	return addresses_owner(e->addresses, addr);
 }
 
 bool enforce_pod_without_room(const struct enforce *e, const struct polder_addr *addr)
 {
-	return enforce_pod_name(e, addr) && addresses_lacks(e, addr);
+	return enforce_pod_name(e, addr) && !addresses_find(e->addresses, addr);
 }
 
-size_t enforce_problems(const struct enforce *e, const struct enforce_problem **ret)
+size_t enforce_problems(struct enforce *e, const struct enforce_problem **ret)
 {
+	enforce_list_problems(e);
 	*ret = e->problems;
 	return e->problem_count;
 }

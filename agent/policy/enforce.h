@@ -30,12 +30,14 @@ void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
  */
 bool enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
 
+/* The node's addresses may have changed (`node`), or others may have changed map entries: for the next pass. */
+void enforce_refresh(struct enforce *enforce, bool node);
 /*
- * One pass, which writes the slot that is not in force: not before the programs have ended that may still read it. `*ret_switched`: it
- * is in force now, and what was before is in the other one. `*ret_again` asks for another pass soon (an address did not fit before
- * others were removed). 0 or -errno: then what was in force before stays, and new pods stay closed.
+ * One pass, which writes the slot that is not in force: not before the programs have ended that may still read it. It costs what has
+ * changed since the last one. `*ret_switched`: it is in force now, and what was before is in the other one. 0 or -errno: then what was
+ * in force before stays, new pods stay closed, and the next pass looks at everything.
  */
-int enforce_apply(struct enforce *enforce, bool *ret_again, bool *ret_switched);
+int enforce_apply(struct enforce *enforce, bool *ret_switched);
 /*
  * After each pass, whatever came of it: addresses of which the maps say something else now, while the generation has not moved. Flows that
  * name one have to be judged anew. Told once, valid until the next pass.
@@ -47,8 +49,16 @@ size_t enforce_touched(struct enforce *enforce, const struct polder_addr **ret);
  */
 bool enforce_finish(struct enforce *enforce);
 
+/*
+ * Compares what passes have followed step by step with what all objects together say. `*ret_difference` NULL: they agree; else the first
+ * difference in words, the caller's. 0, -EAGAIN (a pass is due), -ENOMEM.
+ */
+int enforce_audit(struct enforce *enforce, char **ret_difference);
+/* Trusts nothing: the next pass looks at everything. */
+void enforce_distrust(struct enforce *enforce);
+
 /* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid until the next pass. */
-const char *enforce_pod_refused(const struct enforce *enforce, const struct local_pod *pod);
+const char *enforce_pod_refused(struct enforce *enforce, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
 size_t enforce_pod_count(const struct enforce *enforce);
@@ -60,7 +70,9 @@ void enforce_each_labels(const struct enforce *enforce,
 int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *enforce);
 
 /* For showing. */
-const struct compiled_policy *enforce_policy(const struct enforce *enforce);
+/* Of the last pass. */
+size_t enforce_identity_count(const struct enforce *enforce);
+size_t enforce_ruleset_count(const struct enforce *enforce);
 struct policy_registry *enforce_registry(struct enforce *enforce);
 struct rule_counts *enforce_rule_counts(struct enforce *enforce);
 /* Elements in use of the arrays rulesets and ruleset_tables. */
@@ -83,4 +95,4 @@ struct enforce_problem {
 	const char *map;    /* that is full; NULL: none */
 	uint64_t missing;   /* entries it has too few */
 };
-size_t enforce_problems(const struct enforce *enforce, const struct enforce_problem **ret);
+size_t enforce_problems(struct enforce *enforce, const struct enforce_problem **ret);

@@ -2,36 +2,51 @@
 /* What the files of enforce share. */
 #pragma once
 
+#include "agent/common/hash.h"
 #include "agent/kernel/shadow.h"
+#include "agent/policy/addresses.h"
 #include "agent/policy/enforce.h"
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "agent/policy/ruleset_slots.h"
-#include "agent/common/hash.h"
+#include "policy/compile/compiler.h"
 
 /* A local pod as the maps know it. */
 struct enforced_pod {
 	UT_hash_handle hh; /* by `key`; two attachments of one pod have the same */
-	char *key;         /* NAMESPACE/NAME */
+	char *key;	   /* NAMESPACE/NAME */
 	char *container_id, *ifname;
 	struct polder_addr addresses[2];
 	size_t address_count;
+	struct address_claim claims[2];
 	struct object object; /* name and namespace; labels and ports are borrowed, from `attached` or from `gone` */
 	struct labels attached;
-	struct object *gone; /* the Pod object that went, shared; NULL: none did */
+	struct object *gone;	/* the Pod object that went, shared; NULL: none did */
 	struct pod_entry entry; /* as written */
 	bool written;
-	bool fresh; /* by the pass that runs: into both slots at once */
+	bool fresh;		      /* by the pass that runs: into both slots at once */
+	bool dirty;		      /* what the compiler knows of it is out of date */
+	bool closed;		      /* its rule sets found no room */
+	struct policy_pod *compiled;  /* NULL: the compiler does not know it yet */
 	uint32_t identity, ingress, egress; /* what the present pass asks for */
-	uint64_t terminating; /* the pass that first saw it on its way out; 0: it is not */
-	bool object_gone;     /* its Pod object was there, and is not */
-	bool held[2];         /* enum held: policies that went hold for it still */
-	bool held_before[2];  /* the same, of before a restart: closed */
-	const struct compiled_selection *isolation[2]; /* e->policy's: of ingress, of egress; NULL: none */
+	uint64_t terminating;	      /* the pass that first saw it on its way out; 0: it is not */
+	bool object_gone;	      /* its Pod object was there, and is not */
+	bool held[2];		      /* enum held: policies that went hold for it still */
+	bool held_before[2];	      /* the same, of before a restart: closed */
+	const struct compiled_selection *isolation[2]; /* of ingress, of egress; NULL: none */
 	struct enforced_pod *next;
 };
 
 enum held { INGRESS_HELD, EGRESS_HELD };
+
+/* A pod that is not this node's, by its object. */
+struct known_pod {
+	struct policy_pod *compiled;
+	struct object *object; /* a share: the compiler borrows its addresses */
+	struct address_claim *claims; /* one for each of its addresses */
+	UT_hash_handle hh;	      /* by `key` */
+	char key[];		      /* NAMESPACE/NAME */
+};
 
 /* It holds for the pods that were on their way out in the pass it went in. */
 struct deleted_policy {
@@ -39,19 +54,20 @@ struct deleted_policy {
 	uint64_t pass;
 };
 
-/* An address whose other slot has to follow. */
-struct pending_address {
-	struct address_key key;
-};
-
-struct pod_name {
-	UT_hash_handle hh;
-	struct polder_addr addr;
-	char name[]; /* NAMESPACE/NAME */
-};
-
 /* What stands under a set's number; its header and table: struct ruleset_slots. */
 enum ruleset_map { SHADOW_PEERS, SHADOW_PREFIXES, SHADOW_PORTS, SHADOW_CELLS, RULESET_MAPS };
+
+/* A rule set that found no room: its pods are closed. */
+struct misfit {
+	uint32_t ruleset;
+	UT_hash_handle hh;
+};
+
+/* A peer's element whose slots differ, or that nobody may name any more. */
+struct peer_list {
+	struct ruleset_peer_key *keys;
+	size_t count, capacity;
+};
 
 struct enforce {
 	struct maps *maps;
@@ -60,43 +76,54 @@ struct enforce {
 	const struct node *node;
 	char *state;
 	struct policy_registry *registry;
+	struct policy_compiler *compiler; /* NULL: one has to be made and be given everything */
 	struct rule_counts *counts;
-	struct compiled_policy *policy;
-	char *state_text; /* as last written */
-	char *held_text;  /* the part of it that is not the registry's */
+	char *state_text;	 /* as last written */
+	char *held_text;	 /* the part of it that is not the registry's */
 	uint64_t state_revision; /* of the registry, then */
 	uint64_t pass;
 	struct deleted_policy *deleted;
 	size_t deleted_count, deleted_room; /* a pass makes room for all policies it puts in force */
-	struct json_t *held_before; /* of the state file */
-	struct shadow *addresses;
+	bool deleted_changed;		    /* the compiler knows others */
+	struct json_t *held_before;	    /* of the state file */
+	struct addresses *addresses;
 	struct local_pods *local_pods;
 	struct shadow *rules[RULESET_MAPS];
 	struct ruleset_slots *slots;
 	struct enforced_pod *pods, *pods_by_name;
-	struct pending_address *pending;
-	size_t pending_count;
+	struct known_pod *known;
+
+	struct object **dirty; /* shares of objects that came, changed or went */
+	size_t dirty_count, dirty_capacity;
+	bool resync;	  /* the list does not hold all that changed: everything is looked at */
+	bool nodes_dirty; /* Node objects or the node's own addresses */
+
 	struct polder_addr *touched; /* whose elements changed in both slots at once, and nobody has been told yet */
 	size_t touched_count, touched_room;
-	bool move_owed; /* something else changed in both slots: the generation has to move */
-	bool half_written; /* by a pass that failed: not only what `policy` names is in force */
-	bool unfinished; /* old rule sets still stand */
-	bool *fits;   /* of each set of `policy`: it stands in the maps */
-	bool misfit;  /* something did not fit in the last pass */
-	struct pod_name *names;
+	bool move_owed;	   /* something else changed in both slots: the generation has to move */
+	bool in_force;	   /* a pass has succeeded: what the compiler says is what the maps say */
+	bool half_written; /* by a pass that failed: not only what was in force before is in the maps */
+	bool unfinished;   /* old rule sets still stand */
+	bool write_all;	   /* rule sets are compared with the maps one by one, not by what changed */
+	bool sweep_all;	   /* and what nobody names is looked for */
+	bool mirror_all;   /* peers whose slots differ may stand outside of the list */
+	struct misfit *misfits;
+	struct peer_list differing; /* peers whose slots differ */
+	struct peer_list leaving;   /* peers that may have to go */
 	struct service_pod *service_pods;
-	struct polder_addr *service_addrs;
-	struct enforce_problem *problems;
-	size_t problem_count;
+	struct enforce_problem *problems, *rule_problems, *node_problems;
+	size_t problem_count, rule_problem_count, node_problem_count;
+	bool problems_known; /* `problems` is of this moment */
 };
 
 /* The slot in force now. */
 unsigned int enforce_slot(const struct enforce *e);
-/* NULL: no memory. */
-struct enforce_problem *enforce_problem_add(struct enforce *e, const char *subject, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* Appends to an array of problems. NULL: no memory. */
+struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count,
+					    const char *subject, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
-/* enforce_input.c: everything the compiler reads. Local pods come first, in the order of e->pods. */
+/* enforce_input.c: everything the compiler reads, as a whole. Local pods come first, in the order of e->pods. */
 struct enforce_input {
 	struct policy_input input;
 	const struct object **pods, **deleted; /* the other lists are the store's, */
@@ -107,11 +134,23 @@ struct enforce_input {
 };
 /* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */
 int enforce_gather(const struct enforce *e, struct enforce_input *in);
+int enforce_gather_deleted(const struct enforce *e, struct enforce_input *in);
 void enforce_input_clear(struct enforce_input *in);
 /* The Pod object if it stands for this container, else what the attachment knows. */
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod);
 bool pod_is_local(const struct enforce *e, const struct object *object);
-/* Policies that went since the last pass, for the pods that are on their way out: to be called at the start of a pass. 0 or -ENOMEM. */
+
+/* enforce_follow.c: what changed, into the compiler and the claims to addresses. 0, -ENOMEM, -ENOSPC. */
+int enforce_follow(struct enforce *e);
+/* An object came, changed or went. */
+void enforce_note(struct enforce *e, const struct object *object);
+/* A pod that becomes local, or is no more: its object stands for another thing from now on. */
+void enforce_note_pod(struct enforce *e, const char *namespace, const char *name);
+void enforce_forget_all(struct enforce *e);
+/* What the compiler knows of an object that is no local pod's; NULL: nothing. */
+struct policy_pod *enforce_known_pod(const struct enforce *e, const struct object *object);
+
+/* enforce_held.c. Policies that went since the last pass, for the pods that are on their way out: to be called at the start of a pass. 0 or -ENOMEM. */
 int deleted_policies_settle(struct enforce *e);
 void deleted_policy_keep(struct enforce *e, const struct object *policy);
 void deleted_policies_clear(struct enforce *e);
@@ -119,38 +158,41 @@ void deleted_policies_clear(struct enforce *e);
 struct json_t *held_export(const struct enforce *e);
 void held_restore(const struct enforce *e, struct enforced_pod *pod);
 
+/* enforce_state.c. Numbers of before a restart; and, before one is used in a map, to the disk. 0 or -errno. */
+int state_load(struct enforce *e);
+int state_save(struct enforce *e);
+
+/* enforce_pods.c: the local pods' words in the map `pods`. */
+void pods_resolve(struct enforce *e);
+int pods_write(struct enforce *e, bool *ret_switch);
+void pods_mirror(struct enforce *e);
+/* Entries of before the start whose pods have no record any more. */
+int pods_forget_unknown(struct enforce *e);
+/* New pods' entries out again. */
+void pods_undo(struct enforce *e);
+
 /* enforce_rules.c */
 int rules_open(struct enforce *e);
 void rules_close(struct enforce *e);
 /*
- * Writes what the compiled rule sets need beside what is there. `ret_fits` tells of each set whether it found room. Sets that are in force
- * under the same number change for the other slot only, where identities change classes (a namespace's labels): then `*ret_switch`.
- * An identity that comes or goes with its pods changes nothing that is in force.
+ * Writes what the compiled rule sets need beside what is there. Sets that are in force under the same number change for the other
+ * slot only, where identities change classes (a namespace's labels): then `*ret_switch`. An identity that comes or goes with its
+ * pods changes nothing that is in force. 0 or -errno.
  */
-int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits, bool *ret_switch);
-/* NULL: it is not in the policy. */
-const struct compiled_ruleset *ruleset_of_number(const struct compiled_policy *policy, uint32_t id);
+int rules_write(struct enforce *e, bool *ret_switch);
+bool ruleset_fits(const struct enforce *e, uint32_t id);
+/* Calls for every element that stands under the set's number, but for its header and table. Stops at a value other than 0. */
+int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset *set,
+			 int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data);
 /* The peers' classes alike in both slots again. */
 void rules_mirror(struct enforce *e);
 /* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was there anything? */
 bool rules_sweep(struct enforce *e);
 
-/* enforce_addresses.c */
-/*
- * Brings `addresses` to what is wanted; identities that change are written to the other slot. `*ret_switch`: there are such;
- * e->touched and e->move_owed tell what else changed. `*ret_again`: something did not fit, but there is room now.
- */
-int addresses_write(struct enforce *e, const struct policy_input *input, const struct compiled_policy *policy,
-		    bool *ret_switch, bool *ret_again);
-/* Flows that name the address have to be judged anew. */
-void address_touched(struct enforce *e, const struct polder_addr *addr);
-void addresses_mirror(struct enforce *e);
-/*
- * Takes pods' addresses out again that a pass which failed has written in both slots at once: the rule sets that stay in force need not
- * know their identities.
- */
-void addresses_undo(struct enforce *e);
-/* Has the map no entry for just this address? */
-bool addresses_lacks(const struct enforce *e, const struct polder_addr *addr);
-/* At once, of a pod that goes. */
-void addresses_remove(struct enforce *e, const struct polder_addr *addr);
+/* enforce_addresses.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */
+int nodes_write(struct enforce *e);
+bool address_is_own(const struct polder_addr *addr, const void *enforce);
+/* Flows that name the address have to be judged anew; NULL: all. */
+void address_touched(const struct polder_addr *addr, void *enforce);
+/* Brings `problems` up to date. */
+void enforce_list_problems(struct enforce *e);

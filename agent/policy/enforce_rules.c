@@ -6,6 +6,7 @@
 
 #include "agent/common/log.h"
 #include "agent/policy/enforce_internal.h"
+#include "policy/objects/array.h"
 
 static const enum map_index indexes[RULESET_MAPS] = {
 	[SHADOW_PEERS] = MAP_RULESET_PEERS,
@@ -23,13 +24,20 @@ int rules_open(struct enforce *e)
 	return r;
 }
 
+static void drop_misfit(struct enforce *e, uint32_t id);
+
 void rules_close(struct enforce *e)
 {
+	struct misfit *misfit, *next;
 	int i;
 
 	ruleset_slots_close(e->slots);
 	for (i = 0; i < RULESET_MAPS; i++)
 		shadow_close(e->rules[i]);
+	HASH_ITER(hh, e->misfits, misfit, next)
+		drop_misfit(e, misfit->ruleset);
+	free(e->differing.keys);
+	free(e->leaving.keys);
 }
 
 static struct ruleset_prefix_key prefix_key(uint32_t id, const struct compiled_prefix *p)
@@ -79,6 +87,19 @@ static int each_element(const struct compiled_ruleset *set, bool table,
 	return r;
 }
 
+static bool has_table(const struct ruleset_entry *entry)
+{
+	return entry->cell_count != 0;
+}
+
+int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset *set,
+			 int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data)
+{
+	uint32_t slot = ruleset_slots_find(e->slots, set->id);
+
+	return each_element(set, slot && has_table(ruleset_slots_entry(e->slots, slot)), visit, data);
+}
+
 struct need {
 	const struct enforce *e;
 	size_t more[RULESET_MAPS];
@@ -107,11 +128,6 @@ static int map_without_room(struct enforce *e, const struct compiled_ruleset *se
 		break;
 	}
 	return i;
-}
-
-static bool has_table(const struct ruleset_entry *entry)
-{
-	return entry->cell_count != 0;
 }
 
 /*
@@ -148,9 +164,9 @@ static int find_place(struct enforce *e, const struct compiled_ruleset *set, str
 
 static void tell_full(struct enforce *e, const struct map_info *info, size_t used, size_t more, size_t room, const char *option)
 {
-	struct enforce_problem *problem =
-		enforce_problem_add(e, "policy", "map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name,
-				    info->max_entries, used, more, option);
+	struct enforce_problem *problem = enforce_problem_add(
+		&e->rule_problems, &e->rule_problem_count, "policy",
+		"map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name, info->max_entries, used, more, option);
 
 	if (problem) {
 		problem->map = info->name;
@@ -160,7 +176,6 @@ static void tell_full(struct enforce *e, const struct map_info *info, size_t use
 		  info->max_entries, used, more, option);
 }
 
-/* Once all that fits is there: the numbers do not depend on the order of the sets. */
 static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
 {
 	uint32_t slot = ruleset_slots_find(e->slots, set->id);
@@ -175,26 +190,89 @@ static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
 		tell_full(e, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1, 0, "--max-pods");
 }
 
-static int compare_identities(const void *a, const void *b)
+/* Once all that fits is there: the numbers do not depend on the order of the sets. */
+static void tell_misfits(struct enforce *e)
 {
-	const struct compiled_identity *x = a, *y = b;
+	const struct compiled_ruleset *set;
+	struct misfit *misfit, *next;
 
-	return (x->id > y->id) - (x->id < y->id);
+	e->rule_problem_count = 0;
+	HASH_ITER(hh, e->misfits, misfit, next) {
+		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
+		if (set)
+			tell_misfit(e, set);
+	}
 }
 
-/* Do addresses have the identity where the policy is in force? Those that are no pods' always may. */
-static bool has_addresses(const struct compiled_policy *policy, uint32_t identity)
-{
-	const struct compiled_identity key = {.id = identity};
+/* ---------------------------------------------------------------- sets without room */
 
-	return identity < IDENTITY_FIRST_POD ||
-	       bsearch(&key, policy->identities, policy->identity_count, sizeof(key), compare_identities);
+static struct misfit *find_misfit(const struct enforce *e, uint32_t id)
+{
+	struct misfit *misfit;
+
+	HASH_FIND(hh, e->misfits, &id, sizeof(id), misfit);
+	return misfit;
 }
 
-/* Of the policy in force. Before the first pass has succeeded nobody knows what the maps' numbers stand for. */
+bool ruleset_fits(const struct enforce *e, uint32_t id)
+{
+	return !find_misfit(e, id);
+}
+
+static int add_misfit(struct enforce *e, uint32_t id)
+{
+	struct misfit *misfit = find_misfit(e, id);
+
+	if (misfit)
+		return 0;
+	misfit = calloc(1, sizeof(*misfit));
+	if (!misfit)
+		return -ENOMEM;
+	misfit->ruleset = id;
+	HASH_ADD(hh, e->misfits, ruleset, sizeof(misfit->ruleset), misfit);
+	if (HASH_ADDED(hh, misfit))
+		return 0;
+	free(misfit);
+	return -ENOMEM;
+}
+
+static void drop_misfit(struct enforce *e, uint32_t id)
+{
+	struct misfit *misfit = find_misfit(e, id);
+
+	if (!misfit)
+		return;
+	HASH_DEL(e->misfits, misfit);
+	free(misfit);
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static int list_peer(struct peer_list *list, const struct ruleset_peer_key *key)
+{
+	struct ruleset_peer_key *grown = array_grow(list->keys, list->count, &list->capacity, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	list->keys = grown;
+	grown[list->count++] = *key;
+	return 0;
+}
+
+/*
+ * May an address in force have the identity? Those that are no pods' always may. Before a pass has succeeded, and after one that failed,
+ * nobody knows what the maps' numbers stand for.
+ */
 static bool is_in_use(const struct enforce *e, uint32_t identity)
 {
-	return !e->policy || e->half_written || has_addresses(e->policy, identity);
+	return !e->in_force || e->half_written || identity < IDENTITY_FIRST_POD ||
+	       policy_compiler_in_force(e->compiler, identity);
+}
+
+/* Will an address have it from this pass on? */
+static bool will_be_in_use(const struct enforce *e, uint32_t identity)
+{
+	return !e->in_force || identity < IDENTITY_FIRST_POD || policy_compiler_has_identity(e->compiler, identity);
 }
 
 /* The set at hand. */
@@ -226,9 +304,12 @@ static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
 	if (w->in_force && is_in_use(w->e, peer_key->identity))
 		peer.peer_class[slot] = present ? present->peer_class[slot]
 						: default_class(w->set, peer_key->identity);
-	w->differs |= peer.peer_class[slot] != peer_class;
 	r = shadow_put(w->e->rules[SHADOW_PEERS], key, &peer);
 	w->peer_writes += maps_writes(w->e->maps) - before;
+	if (r == 0 && peer.peer_class[slot] != peer_class) {
+		w->differs = true;
+		r = list_peer(&w->e->differing, peer_key);
+	}
 	return r;
 }
 
@@ -258,104 +339,293 @@ static int write_set(struct writing *w, const struct ruleset_place *place)
 	return r;
 }
 
-const struct compiled_ruleset *ruleset_of_number(const struct compiled_policy *policy, uint32_t id)
+/* Into the maps, as it stands now. 0 or -errno; a set that finds no room is a misfit. */
+static int put_set(struct enforce *e, const struct compiled_ruleset *set, bool *ret_switch)
 {
-	size_t low = 0, high = policy->ruleset_count;
+	struct writing writing = {.e = e, .set = set, .in_force = ruleset_slots_find(e->slots, set->id)};
+	struct ruleset_place place;
+	int r = find_place(e, set, &place);
 
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if (policy->rulesets[middle].id == id)
-			return &policy->rulesets[middle];
-		if (policy->rulesets[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	if (r == 0)
+		r = write_set(&writing, &place);
+	*ret_switch |= writing.differs;
+	if (r == -E2BIG)
+		return add_misfit(e, set->id);
+	if (r == 0)
+		drop_misfit(e, set->id);
+	return r;
 }
-
-struct leaving {
-	struct enforce *e;
-	const struct compiled_policy *policy;
-	bool differs;
-};
 
 /*
  * An identity that belongs to its set's default class now says so in the other slot; its peer goes with the next sweep. One that went with
  * its pods is left as it is until then: no address has it from this pass on.
  */
-static int leave_class(const void *key, const void *value, void *data)
+static int leave_class(struct enforce *e, const struct compiled_ruleset *set, const struct ruleset_peer_key *key, bool *ret_switch)
 {
-	const struct ruleset_peer_key *peer_key = key;
-	struct leaving *leaving = data;
-	struct shadow *shadow = leaving->e->rules[SHADOW_PEERS];
-	const struct compiled_ruleset *set = ruleset_of_number(leaving->policy, peer_key->ruleset);
-	unsigned int slot = enforce_slot(leaving->e);
+	struct shadow *shadow = e->rules[SHADOW_PEERS];
+	const struct ruleset_peer *present = shadow_find(shadow, key);
+	unsigned int slot = enforce_slot(e);
 	struct ruleset_peer peer;
-	uint16_t left;
 	int r;
 
-	if (!set || shadow_is_wanted(shadow, key) ||
-	    (leaving->e->policy && !has_addresses(leaving->policy, peer_key->identity)))
+	if (!present || !will_be_in_use(e, key->identity))
 		return 0;
-	left = default_class(set, peer_key->identity);
-	memcpy(&peer, value, sizeof(peer));
-	peer.peer_class[!slot] = left;
-	leaving->differs |= peer.peer_class[slot] != left;
+	peer = *present;
+	peer.peer_class[!slot] = default_class(set, key->identity);
+	if (peer.peer_class[!slot] != peer.peer_class[slot]) {
+		*ret_switch = true;
+		r = list_peer(&e->differing, key);
+		if (r < 0)
+			return r;
+	}
 	r = shadow_put(shadow, key, &peer);
 	shadow_unwant(shadow, key);
 	return r;
 }
 
-int rules_write(struct enforce *e, const struct compiled_policy *policy, bool *ret_fits, bool *ret_switch)
+/* ---------------------------------------------------------------- what changed */
+
+static int put_change(struct enforce *e, const struct compiled_ruleset *set, const struct peer_change *change, bool *ret_switch)
 {
-	struct leaving leaving = {.e = e, .policy = policy};
-	size_t i;
-	int r;
+	const struct ruleset_peer_key key = {.ruleset = change->ruleset, .identity = change->identity};
+	struct writing writing = {.e = e, .set = set, .in_force = true};
+	int r = put_peer(&writing, &key, change->peer_class);
 
-	shadow_begin(e->rules[SHADOW_PEERS]);
-	for (i = 0; i < policy->ruleset_count; i++) {
-		struct writing writing = {.e = e, .set = &policy->rulesets[i]};
-		struct ruleset_place place;
+	*ret_switch |= writing.differs;
+	return r == -E2BIG ? add_misfit(e, set->id) : r;
+}
 
-		writing.in_force = ruleset_slots_find(e->slots, writing.set->id);
-		r = find_place(e, writing.set, &place);
-		if (r == 0)
-			r = write_set(&writing, &place);
-		if (r < 0 && r != -E2BIG)
-			return r;
-		ret_fits[i] = r == 0;
-		*ret_switch |= writing.differs;
+static int write_change(struct enforce *e, const struct peer_change *change, bool *ret_switch)
+{
+	const struct compiled_ruleset *set = policy_compiler_ruleset(e->compiler, change->ruleset);
+	const struct ruleset_peer_key key = {.ruleset = change->ruleset, .identity = change->identity};
+	int r = 0;
+
+	if (set && find_misfit(e, set->id))
+		set = NULL; /* it is looked at as a whole */
+	if (!change->gone)
+		return set ? put_change(e, set, change, ret_switch) : 0;
+	if (set)
+		r = leave_class(e, set, &key, ret_switch);
+	return r < 0 ? r : list_peer(&e->leaving, &key);
+}
+
+/* Those that found no room, while something changes. */
+static int retry_misfits(struct enforce *e, bool *ret_switch)
+{
+	const struct compiled_ruleset *set;
+	struct misfit *misfit, *next;
+	int r = 0;
+
+	HASH_ITER(hh, e->misfits, misfit, next) {
+		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
+		if (!set)
+			drop_misfit(e, misfit->ruleset);
+		else if (r == 0)
+			r = put_set(e, set, ret_switch);
 	}
-	for (i = 0; i < policy->ruleset_count; i++)
-		if (!ret_fits[i])
-			tell_misfit(e, &policy->rulesets[i]);
-	r = shadow_each(e->rules[SHADOW_PEERS], leave_class, &leaving);
-	*ret_switch |= leaving.differs;
 	return r;
 }
 
-static int mirror_peer(const void *key, const void *value, void *data)
+static int write_changes(struct enforce *e, bool *ret_switch)
 {
-	struct enforce *e = data;
-	unsigned int slot = enforce_slot(e);
-	bool wanted = shadow_is_wanted(e->rules[SHADOW_PEERS], key);
-	struct ruleset_peer peer;
+	const struct policy_changes changes = policy_compiler_changes(e->compiler);
+	const struct compiled_ruleset *set;
+	size_t i;
+	int r = retry_misfits(e, ret_switch);
 
-	memcpy(&peer, value, sizeof(peer));
-	if (peer.peer_class[0] == peer.peer_class[1])
+	for (i = 0; i < changes.ruleset_count && r == 0; i++) {
+		set = policy_compiler_ruleset(e->compiler, changes.rulesets[i]);
+		if (!set)
+			continue;
+		r = rule_counts_hold(e->counts, set);
+		if (r == 0)
+			r = put_set(e, set, ret_switch);
+	}
+	for (i = 0; i < changes.peer_count && r == 0; i++)
+		r = write_change(e, &changes.peers[i], ret_switch);
+	return r;
+}
+
+/* ---------------------------------------------------------------- all of it */
+
+struct writing_all {
+	struct enforce *e;
+	bool *ret_switch;
+};
+
+static int write_one(const struct compiled_ruleset *set, void *data)
+{
+	struct writing_all *all = data;
+	int r = rule_counts_hold(all->e->counts, set);
+
+	return r < 0 ? r : put_set(all->e, set, all->ret_switch);
+}
+
+static int leave_unwanted(const void *key, const void *value, void *data)
+{
+	const struct ruleset_peer_key *peer_key = key;
+	struct writing_all *all = data;
+	const struct compiled_ruleset *set = policy_compiler_ruleset(all->e->compiler, peer_key->ruleset);
+
+	(void)value;
+	if (!set || shadow_is_wanted(all->e->rules[SHADOW_PEERS], key))
 		return 0;
+	return leave_class(all->e, set, peer_key, all->ret_switch);
+}
+
+/* What went before is found by the next sweep, which looks at all that stands there. */
+static int write_all(struct enforce *e, bool *ret_switch)
+{
+	struct writing_all all = {.e = e, .ret_switch = ret_switch};
+	struct misfit *misfit, *next;
+	int r;
+
+	rule_counts_release_all(e->counts);
+	policy_compiler_bury(e->compiler);
+	HASH_ITER(hh, e->misfits, misfit, next)
+		drop_misfit(e, misfit->ruleset);
+	shadow_begin(e->rules[SHADOW_PEERS]);
+	r = policy_compiler_each_ruleset(e->compiler, write_one, &all);
+	return r < 0 ? r : shadow_each(e->rules[SHADOW_PEERS], leave_unwanted, &all);
+}
+
+int rules_write(struct enforce *e, bool *ret_switch)
+{
+	int r = e->write_all ? write_all(e, ret_switch) : write_changes(e, ret_switch);
+
+	if (r == 0)
+		tell_misfits(e);
+	return r;
+}
+
+/* ---------------------------------------------------------------- both slots alike */
+
+static int mirror_peer(struct enforce *e, const struct ruleset_peer_key *key)
+{
+	struct shadow *shadow = e->rules[SHADOW_PEERS];
+	const struct ruleset_peer *present = shadow_find(shadow, key);
+	unsigned int slot = enforce_slot(e);
+	struct ruleset_peer peer;
+	bool is_wanted;
+	int r;
+
+	if (!present || present->peer_class[0] == present->peer_class[1])
+		return 0;
+	is_wanted = shadow_is_wanted(shadow, key);
+	peer = *present;
 	peer.peer_class[!slot] = peer.peer_class[slot];
-	shadow_put(e->rules[SHADOW_PEERS], key, &peer);
-	if (!wanted)
-		shadow_unwant(e->rules[SHADOW_PEERS], key);
-	return 0;
+	r = shadow_put(shadow, key, &peer);
+	if (!is_wanted)
+		shadow_unwant(shadow, key);
+	return r;
+}
+
+static int mirror_each(const void *key, const void *value, void *data)
+{
+	(void)value;
+	return mirror_peer(data, key);
 }
 
 void rules_mirror(struct enforce *e)
 {
-	shadow_each(e->rules[SHADOW_PEERS], mirror_peer, e);
+	bool failed = false;
+	size_t i;
+
+	if (e->mirror_all)
+		failed = shadow_each(e->rules[SHADOW_PEERS], mirror_each, e) < 0;
+	for (i = 0; i < e->differing.count; i++)
+		failed |= mirror_peer(e, &e->differing.keys[i]) < 0;
+	e->differing.count = 0;
+	e->mirror_all = failed;
+}
+
+/* ---------------------------------------------------------------- what nobody names any more */
+
+struct sweeping {
+	struct enforce *e;
+	size_t swept;
+	int result;
+};
+
+static int delete_element(enum ruleset_map map, const void *key, const void *value, void *data)
+{
+	struct sweeping *sweeping = data;
+
+	(void)value;
+	if (!shadow_find(sweeping->e->rules[map], key))
+		return 0;
+	sweeping->swept++;
+	return shadow_delete(sweeping->e->rules[map], key);
+}
+
+/* The header first: nothing points at what is half there. */
+static int delete_set(const struct compiled_ruleset *set, struct sweeping *sweeping)
+{
+	struct enforce *e = sweeping->e;
+	uint32_t slot = ruleset_slots_find(e->slots, set->id);
+	bool table = slot && has_table(ruleset_slots_entry(e->slots, slot));
+	int r = ruleset_slots_drop(e->slots, set->id);
+
+	sweeping->swept += slot != 0;
+	if (r == 0)
+		r = each_element(set, table, delete_element, sweeping);
+	return r;
+}
+
+static int delete_gone(const struct compiled_ruleset *set, void *data)
+{
+	struct sweeping *sweeping = data;
+
+	rule_counts_release(sweeping->e->counts, set);
+	/* One that fails does not keep others. */
+	sweeping->result |= delete_set(set, sweeping);
+	return 0;
+}
+
+static bool is_peer(const struct compiled_ruleset *set, uint32_t identity)
+{
+	size_t low = 0, high = set ? set->peer_count : 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (set->peers[middle].identity == identity)
+			return true;
+		if (set->peers[middle].identity < identity)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+static void delete_leaving(struct sweeping *sweeping)
+{
+	struct enforce *e = sweeping->e;
+
+	for (size_t i = 0; i < e->leaving.count; i++) {
+		const struct ruleset_peer_key *key = &e->leaving.keys[i];
+
+		/* It may have come back. */
+		if (!is_peer(policy_compiler_ruleset(e->compiler, key->ruleset), key->identity))
+			sweeping->result |= delete_element(SHADOW_PEERS, key, NULL, sweeping);
+	}
+	e->leaving.count = 0;
+}
+
+/* Of those that do not fit, what is left of them. */
+static void delete_misfits(struct sweeping *sweeping)
+{
+	struct enforce *e = sweeping->e;
+	const struct compiled_ruleset *set;
+	struct misfit *misfit, *next;
+
+	HASH_ITER(hh, e->misfits, misfit, next) {
+		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
+		if (set)
+			sweeping->result |= delete_set(set, sweeping);
+	}
 }
 
 static int want(enum ruleset_map map, const void *key, const void *value, void *data)
@@ -370,27 +640,48 @@ static int want(enum ruleset_map map, const void *key, const void *value, void *
 static bool is_wanted(uint32_t number, const void *data)
 {
 	const struct enforce *e = data;
-	const struct compiled_ruleset *set = e->policy ? ruleset_of_number(e->policy, number) : NULL;
 
-	return set && e->fits[set - e->policy->rulesets];
+	return policy_compiler_ruleset(e->compiler, number) && !find_misfit(e, number);
+}
+
+static int want_set(const struct compiled_ruleset *set, void *data)
+{
+	struct enforce *e = data;
+
+	if (!find_misfit(e, set->id))
+		ruleset_each_element(e, set, want, e);
+	return 0;
+}
+
+/* All that stands in the maps and is nobody's, whoever wrote it. */
+static void sweep_everything(struct sweeping *sweeping)
+{
+	struct enforce *e = sweeping->e;
+	int count = ruleset_slots_sweep(e->slots, is_wanted, e), map;
+
+	sweeping->result |= count < 0;
+	sweeping->swept += count > 0;
+	for (map = 0; map < RULESET_MAPS; map++)
+		shadow_begin(e->rules[map]);
+	policy_compiler_each_ruleset(e->compiler, want_set, e);
+	for (map = 0; map < RULESET_MAPS; map++) {
+		count = shadow_sweep(e->rules[map]);
+		sweeping->result |= count < 0;
+		sweeping->swept += count > 0;
+	}
 }
 
 bool rules_sweep(struct enforce *e)
 {
-	bool swept = ruleset_slots_sweep(e->slots, is_wanted, e) > 0;
-	size_t i;
-	int map;
+	struct sweeping sweeping = {.e = e};
 
-	for (map = 0; map < RULESET_MAPS; map++)
-		shadow_begin(e->rules[map]);
-	for (i = 0; e->policy && i < e->policy->ruleset_count; i++) {
-		const struct compiled_ruleset *set = &e->policy->rulesets[i];
-		uint32_t slot = ruleset_slots_find(e->slots, set->id);
-
-		if (e->fits[i] && slot)
-			each_element(set, has_table(ruleset_slots_entry(e->slots, slot)), want, e);
-	}
-	for (map = 0; map < RULESET_MAPS; map++)
-		swept |= shadow_sweep(e->rules[map]) > 0;
-	return swept;
+	policy_compiler_each_gone(e->compiler, delete_gone, &sweeping);
+	policy_compiler_bury(e->compiler);
+	delete_leaving(&sweeping);
+	delete_misfits(&sweeping);
+	if (e->sweep_all)
+		sweep_everything(&sweeping);
+	/* What could not be deleted is nobody's: the next one looks for it. */
+	e->sweep_all = sweeping.result != 0;
+	return sweeping.swept > 0;
 }

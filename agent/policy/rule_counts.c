@@ -19,7 +19,7 @@ struct rule {
 	uint32_t key;
 	struct rule_counter over;
 	bool changed; /* `over` is not in the map yet */
-	bool used;
+	size_t holders; /* cells of sets; 0: it goes with the next sweep */
 	bool uncounted; /* the map had no room */
 	UT_hash_handle hh;
 };
@@ -29,7 +29,8 @@ struct rule_counts {
 	int cpus;
 	struct rule_counter *values; /* of all CPUs */
 	struct rule *rules;
-	size_t uncounted;
+	size_t uncounted, idle; /* idle: without holders */
+	size_t changed;
 };
 
 static struct rule *find(struct rule_counts *c, uint32_t key)
@@ -48,8 +49,10 @@ static struct rule *add(struct rule_counts *c, uint32_t key)
 		return NULL;
 	rule->key = key;
 	HASH_ADD(hh, c->rules, key, sizeof(rule->key), rule);
-	if (HASH_ADDED(hh, rule))
+	if (HASH_ADDED(hh, rule)) {
+		c->idle++;
 		return rule;
+	}
 	free(rule);
 	return NULL;
 }
@@ -143,7 +146,14 @@ static bool make_elements(struct rule_counts *c, uint32_t key)
 	return false;
 }
 
-static int use(struct rule_counts *c, uint32_t key)
+static void make_room(struct rule_counts *c, struct rule *rule)
+{
+	c->uncounted -= rule->uncounted;
+	rule->uncounted = !make_elements(c, rule->key);
+	c->uncounted += rule->uncounted;
+}
+
+static int hold(struct rule_counts *c, uint32_t key)
 {
 	struct rule *rule = find(c, key);
 	bool known = rule;
@@ -152,14 +162,9 @@ static int use(struct rule_counts *c, uint32_t key)
 		rule = add(c, key);
 	if (!rule)
 		return -ENOMEM;
-	rule->used = true;
-	if (known && !rule->uncounted)
-		return 0;
-	if (rule->uncounted)
-		c->uncounted--;
-	rule->uncounted = !make_elements(c, key);
-	if (rule->uncounted)
-		c->uncounted++;
+	c->idle -= rule->holders++ == 0;
+	if (!known || rule->uncounted)
+		make_room(c, rule);
 	return 0;
 }
 
@@ -168,41 +173,66 @@ static void forget(struct rule_counts *c, struct rule *rule)
 	uint32_t over = rule->key | RULE_OVER;
 
 	c->uncounted -= rule->uncounted;
+	c->changed -= rule->changed;
+	c->idle--;
 	bpf_map_delete_elem(c->fd, &rule->key);
 	bpf_map_delete_elem(c->fd, &over);
 	HASH_DEL(c->rules, rule);
 	free(rule);
 }
 
-int rule_counts_prepare(struct rule_counts *c, const struct compiled_policy *policy)
+static void release(struct rule_counts *c, uint32_t key)
+{
+	struct rule *rule = find(c, key);
+
+	if (rule && rule->holders)
+		c->idle += --rule->holders == 0;
+}
+
+int rule_counts_hold(struct rule_counts *c, const struct compiled_ruleset *set)
+{
+	int r = hold(c, RULE_DEFAULT | set->id);
+
+	for (size_t i = 0; i < set->cell_count && r == 0; i++)
+		for (int step = 0; step < POLICY_STEPS && r == 0; step++)
+			if (set->cells[i].cell.rule[step])
+				r = hold(c, set->cells[i].cell.rule[step]);
+	return r;
+}
+
+void rule_counts_release(struct rule_counts *c, const struct compiled_ruleset *set)
+{
+	release(c, RULE_DEFAULT | set->id);
+	for (size_t i = 0; i < set->cell_count; i++)
+		for (int step = 0; step < POLICY_STEPS; step++)
+			if (set->cells[i].cell.rule[step])
+				release(c, set->cells[i].cell.rule[step]);
+}
+
+void rule_counts_release_all(struct rule_counts *c)
 {
 	struct rule *rule, *next;
-	size_t i, j;
-	int step, r = 0;
 
 	HASH_ITER(hh, c->rules, rule, next)
-		rule->used = false;
-	for (i = 0; i < policy->ruleset_count; i++) {
-		const struct compiled_ruleset *set = &policy->rulesets[i];
-
-		r = use(c, RULE_DEFAULT | set->id);
-		for (j = 0; j < set->cell_count && r == 0; j++)
-			for (step = 0; step < POLICY_STEPS && r == 0; step++)
-				if (set->cells[j].cell.rule[step])
-					r = use(c, set->cells[j].cell.rule[step]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+		rule->holders = 0;
+	c->idle = HASH_COUNT(c->rules);
 }
 
 void rule_counts_sweep(struct rule_counts *c)
 {
 	struct rule *rule, *next;
 
+	if (!c->idle)
+		return;
 	HASH_ITER(hh, c->rules, rule, next)
-		if (!rule->used)
+		if (!rule->holders)
 			forget(c, rule);
+	if (!c->uncounted)
+		return;
+	/* There is room now. */
+	HASH_ITER(hh, c->rules, rule, next)
+		if (rule->uncounted)
+			make_room(c, rule);
 }
 
 static void add_over(struct rule_counts *c, uint32_t key, uint32_t packets, uint64_t bytes)
@@ -213,6 +243,7 @@ static void add_over(struct rule_counts *c, uint32_t key, uint32_t packets, uint
 		return;
 	rule->over.packets += packets;
 	rule->over.bytes += bytes;
+	c->changed += !rule->changed;
 	rule->changed = true;
 }
 
@@ -228,9 +259,14 @@ void rule_counts_flush(struct rule_counts *c)
 {
 	struct rule *rule, *next;
 
-	HASH_ITER(hh, c->rules, rule, next)
-		if (rule->changed && write_one(c, rule->key | RULE_OVER, &rule->over, BPF_ANY) == 0)
-			rule->changed = false;
+	if (!c->changed)
+		return;
+	HASH_ITER(hh, c->rules, rule, next) {
+		if (!rule->changed || write_one(c, rule->key | RULE_OVER, &rule->over, BPF_ANY) < 0)
+			continue;
+		rule->changed = false;
+		c->changed--;
+	}
 }
 
 struct rule_counter rule_counts_get(struct rule_counts *c, uint32_t key)

@@ -11,9 +11,15 @@ struct rule_counts;
 int rule_counts_open(struct maps *maps, struct rule_counts **ret);
 void rule_counts_close(struct rule_counts *counts); /* writes what is not written yet; takes NULL */
 
-/* Makes room for the rules and rule sets of `policy` before they count. What finds no room in the map is not counted. 0 or -ENOMEM. */
-int rule_counts_prepare(struct rule_counts *counts, const struct compiled_policy *policy);
-/* Forgets those that were not in the last one prepared. */
+/*
+ * The set's rules and its default count from now on: before it does. What finds no room in the map is not counted. 0 or -ENOMEM.
+ */
+int rule_counts_hold(struct rule_counts *counts, const struct compiled_ruleset *set);
+/* It went, as rule_counts_hold() saw it. */
+void rule_counts_release(struct rule_counts *counts, const struct compiled_ruleset *set);
+/* All sets went: those that are there are held again after this. */
+void rule_counts_release_all(struct rule_counts *counts);
+/* Forgets what no set holds. */
 void rule_counts_sweep(struct rule_counts *counts);
 /* A flow that these rules allowed is over. */
 void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *rule_counts);

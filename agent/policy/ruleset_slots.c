@@ -236,6 +236,14 @@ static int forget(struct ruleset_slots *s, struct known *known)
 	return 0;
 }
 
+int ruleset_slots_drop(struct ruleset_slots *s, uint32_t number)
+{
+	struct known *known;
+
+	HASH_FIND(hh, s->known, &number, sizeof(number), known);
+	return known ? forget(s, known) : 0;
+}
+
 int ruleset_slots_sweep(struct ruleset_slots *s, bool (*wanted)(uint32_t number, const void *data), const void *data)
 {
 	struct known *known, *next;

@@ -140,6 +140,7 @@ void reconciler_detach(struct reconciler *r, const struct local_pod *pod)
 void reconciler_refresh(struct reconciler *r, bool node)
 {
 	r->policy_dirty = true;
+	enforce_refresh(r->enforce, node);
 	if (node)
 		nodes_changed(r);
 	mark(r);
@@ -147,7 +148,7 @@ void reconciler_refresh(struct reconciler *r, bool node)
 
 /* ---------------------------------------------------------------- a run */
 
-static int apply_policy(struct reconciler *r, bool *ret_again)
+static int apply_policy(struct reconciler *r)
 {
 	const struct polder_addr *addrs;
 	bool switched = false;
@@ -155,8 +156,8 @@ static int apply_policy(struct reconciler *r, bool *ret_again)
 	int result;
 
 	r->policy_dirty = false;
-	result = enforce_apply(r->enforce, ret_again, &switched);
-	r->policy_dirty = result < 0 || *ret_again;
+	result = enforce_apply(r->enforce, &switched);
+	r->policy_dirty = result < 0;
 	count = enforce_touched(r->enforce, &addrs);
 	for (i = 0; i < count; i++)
 		touched_change(r->touched, &addrs[i]);
@@ -165,7 +166,7 @@ static int apply_policy(struct reconciler *r, bool *ret_again)
 }
 
 /* Policy, once the other slot may be written. */
-static int apply_policy_when_writable(struct reconciler *r, bool may_wait, bool *ret_again)
+static int apply_policy_when_writable(struct reconciler *r, bool may_wait)
 {
 	int result = 0;
 
@@ -178,18 +179,18 @@ static int apply_policy_when_writable(struct reconciler *r, bool may_wait, bool 
 	if (result < 0)
 		return result;
 	slots_waited(&r->slots);
-	return apply_policy(r, ret_again);
+	return apply_policy(r);
 }
 
 /* Services first: policy is judged on endpoints. */
-static int apply(struct reconciler *r, bool may_wait, bool *ret_again)
+static int apply(struct reconciler *r, bool may_wait)
 {
 	int result = 0, policy = 0;
 
 	if (services_dirty(r->services))
 		result = services_apply(r->services);
 	if (r->policy_dirty)
-		policy = apply_policy_when_writable(r, may_wait, ret_again);
+		policy = apply_policy_when_writable(r, may_wait);
 	return policy < 0 ? policy : result;
 }
 
@@ -226,28 +227,23 @@ static int settle(struct reconciler *r)
 }
 
 /* When the next run is due without a further change. */
-static uint64_t next_run(const struct reconciler *r, int result, bool again)
+static uint64_t next_run(const struct reconciler *r, int result)
 {
-	uint64_t next = RECONCILER_NEVER;
+	uint64_t next = result < 0 ? now(r) + RECONCILER_RETRY_NS : RECONCILER_NEVER;
 
-	if (result < 0)
-		next = now(r) + RECONCILER_RETRY_NS;
-	else if (again)
-		next = now(r) + RECONCILER_AGAIN_NS;
 	return r->nodes_dirty && r->routes_ns < next ? r->routes_ns : next;
 }
 
 static int run(struct reconciler *r, bool may_wait)
 {
 	uint64_t change = r->change, begin = now(r);
-	bool again = false;
 	int result;
 
 	if (!r->synced)
 		return -EAGAIN;
 	apply_routes(r);
 	share_flows(r);
-	result = apply(r, may_wait, &again);
+	result = apply(r, may_wait);
 	if (result == 0 && !r->settled)
 		result = settle(r);
 	slots_ran(&r->slots, false, now(r));
@@ -256,7 +252,7 @@ static int run(struct reconciler *r, bool may_wait)
 	r->last_ns = now(r) - begin;
 	if (result == 0 && !r->policy_dirty)
 		r->held = change;
-	r->run_ns = next_run(r, result, again);
+	r->run_ns = next_run(r, result);
 	return result;
 }
 
@@ -346,6 +342,22 @@ int reconciler_finish(struct reconciler *r)
 	result = r->env.wait_for_programs(r->env.data);
 	reconciler_commit(r, result);
 	return result;
+}
+
+int reconciler_audit(struct reconciler *r, char **ret_difference)
+{
+	int result;
+
+	*ret_difference = NULL;
+	if (!r->synced || r->policy_dirty)
+		return -EAGAIN;
+	result = enforce_audit(r->enforce, ret_difference);
+	if (result < 0 || !*ret_difference)
+		return result;
+	enforce_distrust(r->enforce);
+	r->policy_dirty = true;
+	mark(r);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- who asks */

@@ -22,9 +22,6 @@
 #define RECONCILER_NEVER SLOTS_NEVER
 /* Until a run that failed, or routes that could not be set, are tried again. */
 #define RECONCILER_RETRY_NS 5000000000ull
-/* Until a run that would bring more in than the last one: room comes with the commit between them.
- */
-#define RECONCILER_AGAIN_NS 100000000ull
 
 struct reconciler;
 
@@ -90,6 +87,14 @@ void reconciler_end_turn(struct reconciler *reconciler);
 bool reconciler_begin(struct reconciler *reconciler);
 /* The grace period that began is over. `waited`: what wait_for_programs() said. */
 void reconciler_commit(struct reconciler *reconciler, int waited);
+
+/*
+ * Compares what runs have followed step by step with what all objects together say, and what the maps
+ * should hold with what was written. `*ret_difference` NULL: they agree; else the first difference in
+ * words, the caller's: then a run that looks at everything is due. 0, -EAGAIN (a run or a commit is due,
+ * so there is nothing to compare), -ENOMEM. Costs what the whole world costs.
+ */
+int reconciler_audit(struct reconciler *reconciler, char **ret_difference);
 
 struct reconciler_due {
 	uint64_t run_ns, begin_ns; /* times of the environment's clock; RECONCILER_NEVER */

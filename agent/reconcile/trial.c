@@ -389,6 +389,11 @@ const struct store *trial_store(const struct trial *t)
 	return t->store;
 }
 
+struct reconciler *trial_reconciler(const struct trial *t)
+{
+	return t->reconciler;
+}
+
 struct enforce *trial_enforce(const struct trial *t)
 {
 	return reconciler_policy(t->reconciler);

@@ -58,6 +58,7 @@ int trial_clear(struct trial *trial);
 
 /* For looking at. Valid until the next restart or clear. */
 const struct store *trial_store(const struct trial *trial);
+struct reconciler *trial_reconciler(const struct trial *trial);
 struct enforce *trial_enforce(const struct trial *trial);
 struct services *trial_services(const struct trial *trial);
 struct maps *trial_maps(const struct trial *trial);

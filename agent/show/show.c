@@ -208,7 +208,6 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 
 static json_t *policy_counts(const struct show_sources *sources)
 {
-	const struct compiled_policy *policy = enforce_policy(sources->enforce);
 	const struct enforce_problem *closed = NULL;
 	size_t count = enforce_problems(sources->enforce, &closed);
 	json_t *list = json_array();
@@ -216,8 +215,8 @@ static json_t *policy_counts(const struct show_sources *sources)
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, json_pack("{s:s, s:s}", "pod", closed[i].subject, "reason",
 						      closed[i].reason));
-	return json_pack("{s:I, s:I, s:o}", "identities", (json_int_t)(policy ? policy->identity_count : 0), "rulesets",
-			 (json_int_t)(policy ? policy->ruleset_count : 0), "over_capacity", list);
+	return json_pack("{s:I, s:I, s:o}", "identities", (json_int_t)enforce_identity_count(sources->enforce), "rulesets",
+			 (json_int_t)enforce_ruleset_count(sources->enforce), "over_capacity", list);
 }
 
 static void show_status(struct control_request *request, const json_t *args, int netns_fd, void *data)

@@ -152,6 +152,22 @@ static void tell_problems(struct harness *h, json_t *reply)
 	json_object_set_new(reply, "problems", list);
 }
 
+/* What runs have followed step by step is what all objects together say. */
+static int audit(struct harness *h)
+{
+	char *difference = NULL;
+	int r = reconciler_audit(trial_reconciler(h->trial), &difference);
+
+	if (r == 0 && difference)
+		r = harness_fail(h, -EBADMSG, "audit: %s", difference);
+	else if (r == -EAGAIN)
+		r = 0;
+	else if (r < 0)
+		r = harness_fail(h, r, "audit: %s", strerror(-r));
+	free(difference);
+	return r;
+}
+
 static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 {
 	bool again = false;
@@ -159,8 +175,15 @@ static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 
 	if (r < 0)
 		return harness_fail(h, r, "pass: %s", strerror(-r));
-	if (finish)
+	r = audit(h);
+	if (r < 0)
+		return r;
+	if (finish) {
 		again = trial_finish(h->trial);
+		r = audit(h);
+	}
+	if (r < 0)
+		return r;
 	json_object_set_new(reply, "generation", json_integer(maps_control(trial_maps(h->trial))->generation));
 	json_object_set_new(reply, "again", json_boolean(again));
 	tell_problems(h, reply);

@@ -393,7 +393,7 @@ static void look(struct state *state)
 	state->counts[n++] = enforce_problems(enforce, &problems);
 	state->counts[n++] = enforce_rulesets_used(enforce);
 	state->counts[n++] = enforce_cells_used(enforce);
-	state->counts[n++] = enforce_policy(enforce)->identity_count;
+	state->counts[n++] = enforce_identity_count(enforce);
 	state->counts[n++] = rule_counts_uncounted(enforce_rule_counts(enforce));
 }
 

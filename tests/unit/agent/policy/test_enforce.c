@@ -120,9 +120,8 @@ static struct outcome pass(struct world *w)
 {
 	struct outcome outcome = {.moved = generation(w), .writes = maps_writes(w->maps)};
 	const struct polder_addr *addrs;
-	bool again;
 
-	CU_ASSERT(enforce_apply(w->enforce, &again, &outcome.switched) == 0);
+	CU_ASSERT(enforce_apply(w->enforce, &outcome.switched) == 0);
 	outcome.touched = enforce_touched(w->enforce, &addrs);
 	if (outcome.touched)
 		outcome.first = addrs[0];

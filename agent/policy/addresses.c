@@ -1,0 +1,679 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/policy/addresses.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/common/hash.h"
+#include "agent/common/log.h"
+
+/* What a node or a range says of its addresses. */
+struct fixed {
+	const char *owner; /* NULL: nothing */
+	uint32_t identity, flags;
+};
+
+struct address {
+	struct address_key key;
+	struct address_entry entry;   /* as it stands in the map, if `present` */
+	struct address_claim *claims; /* in their order */
+	struct fixed fixed;
+	struct address *next_dirty, *next_pending, *next_fresh, *next_roomless, *next_fixed;
+	bool present;
+	bool dirty, pending, fresh, roomless, listed; /* in the lists; `listed`: in `fixed` */
+	bool named;				      /* since addresses_fix_begin() */
+	bool contested;				      /* a claim does not count */
+	UT_hash_handle hh;			      /* by key */
+};
+
+struct addresses {
+	struct addresses_env env;
+	struct address *all;
+	size_t present, roomless_count, contested_count;
+	uint32_t max_entries;
+	struct address *dirty;	  /* have to be looked at */
+	struct address *pending;  /* the slots differ */
+	struct address *fresh;	  /* pods' that were not there before this write */
+	struct address *roomless; /* found the map full */
+	struct address *fixed;	  /* nodes' addresses and ranges */
+	bool known;		  /* a write has succeeded since the map was read */
+};
+
+/* ---------------------------------------------------------------- the table */
+
+static struct address *find(const struct addresses *a, const struct address_key *key)
+{
+	struct address *address;
+
+	HASH_FIND(hh, a->all, key, sizeof(*key), address);
+	return address;
+}
+
+static struct address *find_addr(const struct addresses *a, const struct polder_addr *addr)
+{
+	const struct address_key key = {.prefixlen = 128, .addr = *addr};
+
+	return find(a, &key);
+}
+
+/* NULL: no memory. */
+static struct address *need(struct addresses *a, const struct address_key *key)
+{
+	struct address *address = find(a, key);
+
+	if (address)
+		return address;
+	address = calloc(1, sizeof(*address));
+	if (!address)
+		return NULL;
+	address->key = *key;
+	HASH_ADD(hh, a->all, key, sizeof(address->key), address);
+	if (HASH_ADDED(hh, address))
+		return address;
+	free(address);
+	return NULL;
+}
+
+static void mark(struct addresses *a, struct address *address)
+{
+	if (address->dirty)
+		return;
+	address->dirty = true;
+	address->next_dirty = a->dirty;
+	a->dirty = address;
+}
+
+void addresses_mark_all(struct addresses *a)
+{
+	struct address *address, *next;
+
+	HASH_ITER (hh, a->all, address, next)
+		mark(a, address);
+}
+
+static bool is_needed(const struct address *address)
+{
+	return address->present || address->claims || address->listed || address->pending ||
+	       address->fresh || address->roomless || address->dirty;
+}
+
+static void drop_if_done(struct addresses *a, struct address *address)
+{
+	if (is_needed(address))
+		return;
+	HASH_DEL(a->all, address);
+	free(address);
+}
+
+static int take_over(struct addresses *a)
+{
+	const struct map_info *info = maps_get(a->env.maps, MAP_ADDRESSES);
+	void *keys = NULL, *values = NULL;
+	struct address *address;
+	size_t count = 0, i;
+	int r = maps_dump(a->env.maps, MAP_ADDRESSES, &keys, &values, &count);
+
+	a->max_entries = info->max_entries;
+	for (i = 0; i < count && r == 0; i++) {
+		address = need(a, (struct address_key *)keys + i);
+		if (!address) {
+			r = -ENOMEM;
+			break;
+		}
+		address->entry = ((struct address_entry *)values)[i];
+		address->present = true;
+		a->present++;
+		mark(a, address);
+	}
+	free(keys);
+	free(values);
+	return r;
+}
+
+int addresses_open(const struct addresses_env *env, struct addresses **ret)
+{
+	struct addresses *a = calloc(1, sizeof(*a));
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	a->env = *env;
+	r = take_over(a);
+	if (r < 0) {
+		addresses_close(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+void addresses_close(struct addresses *a)
+{
+	struct address *address, *next;
+
+	if (!a)
+		return;
+	HASH_ITER (hh, a->all, address, next) {
+		HASH_DEL(a->all, address);
+		free(address);
+	}
+	free(a);
+}
+
+/* ---------------------------------------------------------------- claims */
+
+static int compare_claims(const struct address_claim *a, const struct address_claim *b)
+{
+	if (!a->ifindex != !b->ifindex)
+		return a->ifindex ? -1 : 1;
+	return strcmp(a->owner, b->owner);
+}
+
+int addresses_claim(struct addresses *a, struct address_claim *claim,
+		    const struct polder_addr *addr)
+{
+	const struct address_key key = {.prefixlen = 128, .addr = *addr};
+	struct address *address = need(a, &key);
+	struct address_claim **at;
+
+	if (!address)
+		return -ENOMEM;
+	for (at = &address->claims; *at && compare_claims(*at, claim) <= 0; at = &(*at)->next)
+		;
+	claim->address = address;
+	claim->next = *at;
+	*at = claim;
+	mark(a, address);
+	return 0;
+}
+
+void addresses_unclaim(struct addresses *a, struct address_claim *claim)
+{
+	struct address_claim **at;
+
+	if (!claim->address)
+		return;
+	for (at = &claim->address->claims; *at != claim; at = &(*at)->next)
+		;
+	*at = claim->next;
+	mark(a, claim->address);
+	claim->address = NULL;
+	claim->next = NULL;
+}
+
+void addresses_claim_changed(struct addresses *a, struct address_claim *claim)
+{
+	if (claim->address)
+		mark(a, claim->address);
+}
+
+static bool is_nodes(const struct address *address)
+{
+	return address->fixed.owner && address->fixed.flags & ADDRESS_NODE;
+}
+
+/* May a pod of another node have it at all? */
+static bool is_foreign(const struct addresses *a, const struct address *address)
+{
+	return !a->env.is_own(&address->key.addr, a->env.data);
+}
+
+/* The one that counts; NULL: none. */
+static const struct address_claim *winner(const struct addresses *a, const struct address *address)
+{
+	const struct address_claim *claim = address->claims;
+
+	while (claim && !claim->identity)
+		claim = claim->next;
+	if (!claim || claim->ifindex)
+		return claim;
+	return is_nodes(address) || !is_foreign(a, address) ? NULL : claim;
+}
+
+/* ---------------------------------------------------------------- nodes and ranges */
+
+void addresses_fix_begin(struct addresses *a)
+{
+	struct address *address;
+
+	for (address = a->fixed; address; address = address->next_fixed)
+		address->named = false;
+}
+
+int addresses_fix(struct addresses *a, const struct prefix *prefix, const char *owner,
+		  uint32_t identity, uint32_t flags)
+{
+	const struct address_key key = {.prefixlen = prefix->length, .addr = prefix->addr};
+	const struct fixed fixed = {.owner = owner, .identity = identity, .flags = flags};
+	struct address *address = need(a, &key);
+
+	if (!address)
+		return -ENOMEM;
+	if (!address->listed) {
+		address->listed = true;
+		address->next_fixed = a->fixed;
+		a->fixed = address;
+	}
+	address->named = true;
+	if (!address->fixed.owner || address->fixed.identity != identity ||
+	    address->fixed.flags != flags)
+		mark(a, address);
+	address->fixed = fixed;
+	return 0;
+}
+
+void addresses_fix_end(struct addresses *a)
+{
+	struct address **at = &a->fixed, *address;
+
+	while ((address = *at)) {
+		if (address->named) {
+			at = &address->next_fixed;
+			continue;
+		}
+		*at = address->next_fixed;
+		address->listed = false;
+		address->fixed = (struct fixed){};
+		mark(a, address);
+	}
+}
+
+/* ---------------------------------------------------------------- one address */
+
+/* What the map should say. False: nothing. */
+static bool wanted(const struct addresses *a, const struct address *address,
+		   struct address_entry *ret, const char **ret_owner)
+{
+	const struct address_claim *claim = winner(a, address);
+	uint32_t identity, flags, ifindex = 0;
+
+	if (claim) {
+		identity = claim->identity;
+		ifindex = claim->ifindex;
+		flags = ADDRESS_POD | (ifindex ? ADDRESS_LOCAL : 0);
+		*ret_owner = claim->owner;
+	} else if (address->fixed.owner) {
+		identity = address->fixed.identity;
+		flags = address->fixed.flags;
+		*ret_owner = address->fixed.owner;
+	} else {
+		return false;
+	}
+	*ret = (struct address_entry){
+		.identity = {identity, identity}, .flags = flags, .ifindex = ifindex};
+	return true;
+}
+
+static bool is_local_pod(const struct address *address, const struct address_entry *entry)
+{
+	return address->key.prefixlen == 128 && entry->flags & ADDRESS_POD &&
+	       entry->flags & ADDRESS_LOCAL;
+}
+
+/* Into both maps. */
+static int put(struct addresses *a, struct address *address, const struct address_entry *entry)
+{
+	bool same = address->present && memcmp(&address->entry, entry, sizeof(*entry)) == 0;
+	int r = 0;
+
+	if (!same && !address->present && a->present >= a->max_entries)
+		return -E2BIG;
+	if (!same)
+		r = maps_put(a->env.maps, MAP_ADDRESSES, &address->key, entry);
+	if (r < 0)
+		return r;
+	a->present += !address->present;
+	address->present = true;
+	address->entry = *entry;
+	return is_local_pod(address, entry)
+		       ? local_pods_put(a->env.local_pods, &address->key.addr, entry)
+		       : 0;
+}
+
+/* A range may be any flow's. */
+static void touch(struct addresses *a, const struct address *address)
+{
+	a->env.touched(address->key.prefixlen == 128 ? &address->key.addr : NULL, a->env.data);
+}
+
+static void note_pending(struct addresses *a, struct address *address)
+{
+	if (address->pending)
+		return;
+	address->pending = true;
+	address->next_pending = a->pending;
+	a->pending = address;
+}
+
+static void note_fresh(struct addresses *a, struct address *address)
+{
+	if (address->fresh)
+		return;
+	address->fresh = true;
+	address->next_fresh = a->fresh;
+	a->fresh = address;
+}
+
+/* Flags or link are others, or it is new: both slots at once. */
+static int put_both(struct addresses *a, struct address *address, const struct address_entry *entry)
+{
+	int r = put(a, address, entry);
+
+	if (r == 0)
+		touch(a, address);
+	if (r == 0 && entry->flags & ADDRESS_POD)
+		note_fresh(a, address);
+	return r;
+}
+
+/* The identity is another one: in the slot that is not in force. */
+static int put_next(struct addresses *a, struct address *address, struct address_entry *entry,
+		    unsigned int slot, bool *ret_switch)
+{
+	entry->identity[slot] = address->entry.identity[slot];
+	*ret_switch |= entry->identity[0] != entry->identity[1];
+	note_pending(a, address);
+	return put(a, address, entry);
+}
+
+static int write_one(struct addresses *a, struct address *address, struct address_entry *entry,
+		     unsigned int slot, bool *ret_switch)
+{
+	const struct address_entry *present = &address->entry;
+
+	if (!address->present || present->flags != entry->flags ||
+	    present->ifindex != entry->ifindex)
+		return put_both(a, address, entry);
+	if (memcmp(present->identity, entry->identity, sizeof(entry->identity)) == 0)
+		return put(a, address, present);
+	return put_next(a, address, entry, slot, ret_switch);
+}
+
+static void tell_full(const struct addresses *a, const struct address *address, const char *owner)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	addr_format(&address->key.addr, text);
+	log_error("addresses",
+		  "%s: no room for its address %s: map addresses has %u entries, all in use; raise "
+		  "--max-addresses",
+		  owner, text, a->max_entries);
+}
+
+static void note_roomless(struct addresses *a, struct address *address, const char *owner)
+{
+	if (address->roomless)
+		return;
+	tell_full(a, address, owner);
+	address->roomless = true;
+	address->next_roomless = a->roomless;
+	a->roomless = address;
+	a->roomless_count++;
+}
+
+static int write_wanted(struct addresses *a, struct address *address, unsigned int slot,
+			bool *ret_switch)
+{
+	struct address_entry entry;
+	const char *owner;
+	int r;
+
+	if (!wanted(a, address, &entry, &owner))
+		return 0;
+	r = write_one(a, address, &entry, slot, ret_switch);
+	if (r != -E2BIG)
+		return r;
+	note_roomless(a, address, owner);
+	return 0;
+}
+
+/* Nobody wants it, or does with other flags, which is for write_wanted(). */
+static int delete_unwanted(struct addresses *a, struct address *address)
+{
+	struct address_entry entry;
+	const char *owner;
+	int r;
+
+	if (!address->present || wanted(a, address, &entry, &owner))
+		return 0;
+	touch(a, address);
+	if (is_local_pod(address, &address->entry))
+		local_pods_clear(a->env.local_pods, &address->key.addr);
+	r = maps_delete(a->env.maps, MAP_ADDRESSES, &address->key);
+	if (r < 0)
+		return r;
+	address->present = false;
+	a->present--;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- all that is marked */
+
+/* Does the claim ask for what it does not get? What this node gives is not for others to ask for.
+ */
+static bool is_refused(const struct addresses *a, const struct address *address,
+		       const struct address_claim *claim)
+{
+	return claim != winner(a, address) && claim->identity && !claim->ifindex &&
+	       is_foreign(a, address);
+}
+
+static void count_contested(struct addresses *a, struct address *address)
+{
+	const struct address_claim *claim = address->claims;
+
+	while (claim && !is_refused(a, address, claim))
+		claim = claim->next;
+	a->contested_count += (claim != NULL) - address->contested;
+	address->contested = claim != NULL;
+}
+
+static void end_fresh(struct addresses *a)
+{
+	while (a->fresh) {
+		struct address *address = a->fresh;
+
+		a->fresh = address->next_fresh;
+		address->fresh = false;
+	}
+}
+
+/* Those that found no room before, while there is some. */
+static int retry_roomless(struct addresses *a, unsigned int slot, bool *ret_switch)
+{
+	struct address *waiting = a->roomless;
+	int r = 0;
+
+	a->roomless = NULL;
+	a->roomless_count = 0;
+	while (waiting) {
+		struct address *address = waiting, *next = address->next_roomless;
+		struct address_entry entry;
+		const char *owner;
+
+		waiting = next;
+		if (!address->present && wanted(a, address, &entry, &owner) &&
+		    (r < 0 || a->present >= a->max_entries)) {
+			address->next_roomless = a->roomless;
+			a->roomless = address;
+			a->roomless_count++;
+			continue;
+		}
+		address->roomless = false;
+		if (r == 0)
+			r = write_wanted(a, address, slot, ret_switch);
+		drop_if_done(a, address);
+	}
+	return r;
+}
+
+static bool is_known_pod(const struct polder_addr *addr, void *data)
+{
+	const struct addresses *a = data;
+	const struct address *address = find_addr(a, addr);
+	const struct address_claim *claim = address ? winner(a, address) : NULL;
+
+	return claim && claim->ifindex;
+}
+
+static int write_marked(struct addresses *a, unsigned int slot, bool *ret_switch)
+{
+	struct address *address;
+	int r = 0;
+
+	for (address = a->dirty; address && r == 0; address = address->next_dirty)
+		r = write_wanted(a, address, slot, ret_switch);
+	if (r == 0 && !a->known)
+		r = local_pods_forget(a->env.local_pods, is_known_pod, a);
+	for (address = a->dirty; address && r == 0; address = address->next_dirty)
+		r = delete_unwanted(a, address);
+	return r;
+}
+
+int addresses_write(struct addresses *a, unsigned int slot, bool *ret_switch)
+{
+	int r;
+
+	end_fresh(a);
+	r = write_marked(a, slot, ret_switch);
+	if (r == 0 && a->roomless)
+		r = retry_roomless(a, slot, ret_switch);
+	if (r < 0) {
+		addresses_mark_all(a);
+		return r;
+	}
+	a->known = true;
+	while (a->dirty) {
+		struct address *address = a->dirty;
+
+		a->dirty = address->next_dirty;
+		address->dirty = false;
+		count_contested(a, address);
+		drop_if_done(a, address);
+	}
+	return 0;
+}
+
+void addresses_mirror(struct addresses *a, unsigned int slot)
+{
+	while (a->pending) {
+		struct address *address = a->pending;
+		struct address_entry entry = address->entry;
+
+		a->pending = address->next_pending;
+		address->pending = false;
+		entry.identity[!slot] = entry.identity[slot];
+		/* What cannot be written now is looked at again. */
+		if (address->present && put(a, address, &entry) < 0)
+			mark(a, address);
+		drop_if_done(a, address);
+	}
+}
+
+void addresses_undo(struct addresses *a)
+{
+	struct address *address;
+
+	for (address = a->fresh; address; address = address->next_fresh) {
+		if (!address->present)
+			continue;
+		if (is_local_pod(address, &address->entry))
+			local_pods_clear(a->env.local_pods, &address->key.addr);
+		if (maps_delete(a->env.maps, MAP_ADDRESSES, &address->key) == 0) {
+			address->present = false;
+			a->present--;
+		}
+		mark(a, address);
+	}
+	end_fresh(a);
+}
+
+void addresses_remove(struct addresses *a, const struct polder_addr *addr)
+{
+	struct address *address = find_addr(a, addr);
+
+	local_pods_clear(a->env.local_pods, addr);
+	if (!address)
+		return;
+	if (address->present && maps_delete(a->env.maps, MAP_ADDRESSES, &address->key) == 0) {
+		address->present = false;
+		a->present--;
+	}
+	mark(a, address);
+}
+
+/* ---------------------------------------------------------------- asking */
+
+const struct address_entry *addresses_find(const struct addresses *a,
+					   const struct polder_addr *addr)
+{
+	const struct address *address = find_addr(a, addr);
+
+	return address && address->present ? &address->entry : NULL;
+}
+
+const char *addresses_owner(const struct addresses *a, const struct polder_addr *addr)
+{
+	const struct address *address = find_addr(a, addr);
+	const struct address_claim *claim = address ? winner(a, address) : NULL;
+
+	return claim ? claim->owner : NULL;
+}
+
+void addresses_problems(const struct addresses *a,
+			void (*visit)(const struct address_problem *problem, void *data),
+			void *data)
+{
+	const struct address *address, *next;
+
+	if (!a->roomless_count && !a->contested_count)
+		return;
+	HASH_ITER (hh, a->all, address, next) {
+		struct address_problem problem = {.addr = &address->key.addr};
+		const struct address_claim *claim;
+		struct address_entry entry;
+
+		problem.no_room = true;
+		if (address->roomless && !address->present &&
+		    wanted(a, address, &entry, &problem.owner)) {
+			problem.pod = entry.flags & ADDRESS_POD;
+			visit(&problem, data);
+		}
+		for (claim = address->claims; claim; claim = claim->next) {
+			problem = (struct address_problem){
+				.addr = &address->key.addr, .owner = claim->owner, .pod = true};
+			if (is_refused(a, address, claim))
+				visit(&problem, data);
+		}
+	}
+}
+
+size_t addresses_without_room(const struct addresses *a)
+{
+	return a->roomless_count;
+}
+
+void addresses_each(const struct addresses *a,
+		    void (*visit)(const struct address_key *key, const struct address_entry *entry,
+				  void *data),
+		    void *data)
+{
+	const struct address *address, *next;
+
+	HASH_ITER (hh, a->all, address, next)
+		if (address->present)
+			visit(&address->key, &address->entry, data);
+}
+
+void addresses_each_of(const struct addresses *a, uint32_t identity,
+		       void (*visit)(const struct polder_addr *addr, void *data), void *data)
+{
+	const struct address *address, *next;
+
+	HASH_ITER (hh, a->all, address, next)
+		if (address->present && address->key.prefixlen == 128 &&
+		    (address->entry.identity[0] == identity ||
+		     address->entry.identity[1] == identity))
+			visit(&address->key.addr, data);
+}

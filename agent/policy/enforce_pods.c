@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The local pods' words in the map `pods`: identity and rule sets. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/policy/enforce_internal.h"
+
+static uint32_t pod_place(const struct enforce *e, const struct enforced_pod *pod)
+{
+	return maps_pod_place(e->maps, pod->entry.ifindex);
+}
+
+/* ---------------------------------------------------------------- what they should say */
+
+/* A set that found no room closes its pods; so does one that is not there. */
+static uint32_t ruleset_word(const struct enforce *e, uint32_t id)
+{
+	uint32_t slot;
+
+	if (id < RULESET_FIRST)
+		return id;
+	if (!policy_compiler_ruleset(e->compiler, id))
+		return RULESET_CLOSED;
+	slot = ruleset_slots_find(e->slots, id);
+	return slot && ruleset_fits(e, id) ? slot : RULESET_CAPACITY;
+}
+
+static void set_identity(struct enforce *e, struct enforced_pod *pod, uint32_t identity)
+{
+	pod->identity = identity;
+	for (size_t i = 0; i < pod->address_count; i++) {
+		if (pod->claims[i].identity == identity)
+			continue;
+		pod->claims[i].identity = identity;
+		addresses_claim_changed(e->addresses, &pod->claims[i]);
+	}
+}
+
+void pods_resolve(struct enforce *e)
+{
+	struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		const struct compiled_pod compiled =
+			policy_compiler_pod(e->compiler, pod->compiled);
+
+		set_identity(e, pod, compiled.identity);
+		pod->ingress = ruleset_word(e, compiled.ingress_ruleset);
+		pod->egress = ruleset_word(e, compiled.egress_ruleset);
+		/* The policies that held a pod when the agent ended are not known any more. */
+		if (pod->held_before[INGRESS_HELD])
+			pod->ingress = RULESET_CLOSED;
+		if (pod->held_before[EGRESS_HELD])
+			pod->egress = RULESET_CLOSED;
+		pod->closed = pod->ingress == RULESET_CAPACITY || pod->egress == RULESET_CAPACITY;
+	}
+}
+
+/* ---------------------------------------------------------------- into the map */
+
+static int pod_put(struct enforce *e, struct enforced_pod *pod, const struct pod_entry *entry)
+{
+	uint32_t place = pod_place(e, pod);
+	int r = maps_put(e->maps, MAP_PODS, &place, entry);
+
+	if (r == 0)
+		pod->entry = *entry;
+	return r;
+}
+
+static void set_slot(struct pod_entry *entry, const struct enforced_pod *pod, unsigned int slot)
+{
+	entry->identity[slot] = pod->identity;
+	entry->egress_rules[slot] = pod->egress;
+	entry->ingress_rules[slot] = pod->ingress;
+}
+
+static bool differs(const struct pod_entry *entry, const struct enforced_pod *pod,
+		    unsigned int slot)
+{
+	return entry->identity[slot] != pod->identity || entry->egress_rules[slot] != pod->egress ||
+	       entry->ingress_rules[slot] != pod->ingress;
+}
+
+/* Into the slot that is not in force; a new pod has both. */
+static int pod_write(struct enforce *e, struct enforced_pod *pod, bool *ret_switch)
+{
+	unsigned int slot = enforce_slot(e);
+	struct pod_entry entry = pod->entry;
+	int r;
+
+	set_slot(&entry, pod, !slot);
+	entry.flags = POD_READY;
+	if (!pod->written) {
+		set_slot(&entry, pod, slot);
+		for (size_t i = 0; i < pod->address_count; i++)
+			address_touched(&pod->addresses[i], e);
+	} else if (differs(&entry, pod, slot)) {
+		*ret_switch = true;
+	}
+	if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) == 0)
+		return 0;
+	r = pod_put(e, pod, &entry);
+	if (r < 0)
+		return r;
+	pod->fresh |= !pod->written;
+	pod->written = true;
+	return 0;
+}
+
+int pods_write(struct enforce *e, bool *ret_switch)
+{
+	struct enforced_pod *pod;
+	int r = 0;
+
+	for (pod = e->pods; pod && r == 0; pod = pod->next)
+		r = pod_write(e, pod, ret_switch);
+	return r;
+}
+
+void pods_mirror(struct enforce *e)
+{
+	unsigned int slot = enforce_slot(e);
+	struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		struct pod_entry entry = pod->entry;
+
+		entry.identity[!slot] = entry.identity[slot];
+		entry.egress_rules[!slot] = entry.egress_rules[slot];
+		entry.ingress_rules[!slot] = entry.ingress_rules[slot];
+		if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
+			pod_put(e, pod, &entry);
+	}
+}
+
+static const struct enforced_pod *pod_by_link(const struct enforce *e, uint32_t ifindex)
+{
+	const struct enforced_pod *pod;
+
+	for (pod = e->pods; pod && pod->entry.ifindex != ifindex; pod = pod->next)
+		;
+	return pod;
+}
+
+int pods_forget_unknown(struct enforce *e)
+{
+	static const struct pod_entry none;
+	const struct pod_entry *entries;
+	void *values = NULL;
+	int r = maps_read_array(e->maps, MAP_PODS, &values);
+
+	entries = values;
+	for (uint32_t i = 0; i < maps_get(e->maps, MAP_PODS)->max_entries && r == 0; i++)
+		if (entries[i].ifindex && !pod_by_link(e, entries[i].ifindex))
+			r = maps_put(e->maps, MAP_PODS, &i, &none);
+	free(values);
+	return r;
+}
+
+void pods_undo(struct enforce *e)
+{
+	static const struct pod_entry none;
+	struct enforced_pod *pod;
+
+	for (pod = e->pods; pod; pod = pod->next) {
+		uint32_t place = pod_place(e, pod);
+
+		if (!pod->fresh)
+			continue;
+		maps_put(e->maps, MAP_PODS, &place, &none);
+		pod->written = pod->fresh = false;
+	}
+}
