@@ -91,7 +91,7 @@ def built(command, log):
         raise Failed(f"{' '.join(command)} failed: see {log}")
 
 
-def prepare(commit):
+def prepare(commit, targets=TARGETS):
     """The commit's tree with its own build directory in it."""
     base = os.path.join(BUILD, "against")
     tree, log = os.path.join(base, commit), os.path.join(base, f"{commit}.log")
@@ -102,7 +102,7 @@ def prepare(commit):
     overlay(tree)
     if not os.path.exists(os.path.join(build, "build.ninja")):
         built(["meson", "setup", build, tree], log)
-    built(["ninja", "-C", build, *TARGETS], log)
+    built(["ninja", "-C", build, *targets], log)
     return tree
 
 

@@ -351,11 +351,11 @@ def picture(traffic):
 KEPT = "<!-- What follows is written by hand; tests/bench/run keeps it. -->"
 
 
-def kept(out):
+def kept(out, mark=KEPT):
     """What was written by hand below the figures."""
     try:
         with open(out, encoding="utf-8") as file:
-            _, found, text = file.read().partition(KEPT)
+            _, found, text = file.read().partition(mark)
     except FileNotFoundError:
         return ""
     return "\n" + found + text if found else ""
