@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,17 +38,21 @@ struct watched_file {
 	char *origin;	  /* path */
 	int target_watch; /* of what a symbolic link leads to; -1: none */
 	bool is_link;
-	bool changed;		      /* to be read */
+	bool changed;		      /* to be read; in the source's list of those */
 	bool whole;		      /* and if it is bad, that is no writer's intermediate state */
 	bool retry;		      /* to be read again by the next check */
-	bool gone;		      /* was not there when it was read */
+	bool gone;		      /* was not there when it was read; in the source's list of those */
 	uint64_t gone_since;	      /* ms of the loop's clock */
 	bool seen;		      /* by the running scan */
 	bool in_force;		      /* what was read from it, now or before a restart */
 	struct object_error *problem; /* as told to the store; NULL: none */
+	TAILQ_ENTRY(watched_file) in_changed, in_gone;
 	UT_hash_handle hh;
 };
 
+TAILQ_HEAD(watched_files, watched_file);
+
+/* There may be a file for each pod of a cluster: what an event asks for is found without a look at all of them. */
 struct source_dir {
 	char *path;
 	struct store *store;
@@ -63,6 +68,8 @@ struct source_dir {
 	bool rescan;
 	bool links_changed;	      /* something that a link may lead through */
 	struct watched_file *files;   /* by name */
+	struct watched_files changed, gone;
+	size_t links, retries;	      /* files with is_link, with retry */
 	struct object_error *problem; /* of the directory */
 	uv_poll_t poll;
 	uv_timer_t check;
@@ -170,6 +177,38 @@ static void forget_copy(struct source_dir *source, const struct watched_file *fi
 
 /* ---------------------------------------------------------------- files */
 
+static void set_changed(struct source_dir *source, struct watched_file *file, bool changed)
+{
+	if (changed && !file->changed)
+		TAILQ_INSERT_TAIL(&source->changed, file, in_changed);
+	else if (!changed && file->changed)
+		TAILQ_REMOVE(&source->changed, file, in_changed);
+	file->changed = changed;
+}
+
+static void set_gone(struct source_dir *source, struct watched_file *file, bool gone)
+{
+	if (gone && !file->gone)
+		TAILQ_INSERT_TAIL(&source->gone, file, in_gone);
+	else if (!gone && file->gone)
+		TAILQ_REMOVE(&source->gone, file, in_gone);
+	file->gone = gone;
+}
+
+static void set_retry(struct source_dir *source, struct watched_file *file, bool retry)
+{
+	source->retries += retry;
+	source->retries -= file->retry;
+	file->retry = retry;
+}
+
+static void set_link(struct source_dir *source, struct watched_file *file, bool is_link)
+{
+	source->links += is_link;
+	source->links -= file->is_link;
+	file->is_link = is_link;
+}
+
 static bool eligible(const char *name)
 {
 	size_t length = strlen(name);
@@ -221,6 +260,10 @@ static void unwatch_target(struct source_dir *source, struct watched_file *file)
 static void file_free(struct source_dir *source, struct watched_file *file)
 {
 	unwatch_target(source, file);
+	set_changed(source, file, false);
+	set_gone(source, file, false);
+	set_retry(source, file, false);
+	set_link(source, file, false);
 	HASH_DEL(source->files, file);
 	free(file->problem);
 	free(file->origin);
@@ -236,8 +279,9 @@ static bool watch_target(struct source_dir *source, struct watched_file *file, i
 	struct stat status;
 	int watch;
 
-	file->is_link = fstatat(dir_fd, file->name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-			S_ISLNK(status.st_mode);
+	set_link(source, file,
+		 fstatat(dir_fd, file->name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+			 S_ISLNK(status.st_mode));
 	if (!file->is_link) {
 		unwatch_target(source, file);
 		return true;
@@ -256,7 +300,8 @@ static void delete_file(struct source_dir *source, struct watched_file *file)
 	struct object_list nothing = {0};
 
 	if (store_replace(source->store, file->origin, &nothing) < 0) {
-		file->gone = file->retry = true;
+		set_gone(source, file, true);
+		set_retry(source, file, true);
 		return;
 	}
 	log_debug("source", "%s: deleted", file->origin);
@@ -277,20 +322,22 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 	bool whole = file->whole;
 	int kept = 0;
 
-	file->changed = file->whole = false;
+	set_changed(source, file, false);
+	file->whole = false;
 	state = source_file_load(dir_fd, file->name, file->origin, source->store, source->copies,
 				 &kept, &error);
 	if (state == FILE_GONE && !file->gone)
 		file->gone_since = uv_now(source->deletion.loop);
-	file->gone = state == FILE_GONE;
-	file->retry = state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched;
+	set_gone(source, file, state == FILE_GONE);
+	set_retry(source, file,
+		  state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched);
 	if (state == FILE_GOOD) {
 		file->in_force = true;
 		tell_kept(source, file, kept);
 		clear_problem(source, file->origin, &file->problem);
 		log_debug("source", "%s: read", file->origin);
 	} else if (state == FILE_GONE) {
-		file->retry = false;
+		set_retry(source, file, false);
 		if (!uv_is_active((uv_handle_t *)&source->deletion))
 			uv_timer_start(&source->deletion, on_deletion, DELETION_MS, 0);
 	} else if (whole) {
@@ -301,12 +348,10 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 
 static void read_changed(struct source_dir *source, int dir_fd)
 {
-	struct watched_file *file, *next;
+	struct watched_file *file;
 
-	HASH_ITER (hh, source->files, file, next) {
-		if (file->changed)
-			read_file(source, file, dir_fd);
-	}
+	while ((file = TAILQ_FIRST(&source->changed)))
+		read_file(source, file, dir_fd);
 }
 
 /* ---------------------------------------------------------------- the directory */
@@ -502,23 +547,40 @@ static void attach(struct source_dir *source)
 	become_synced(source);
 }
 
+static void mark_links(struct source_dir *source)
+{
+	struct watched_file *file, *next;
+
+	if (source->links_changed && source->links) {
+		HASH_ITER (hh, source->files, file, next) {
+			if (file->is_link)
+				set_changed(source, file, true);
+		}
+	}
+	source->links_changed = false;
+}
+
 /* Reads what the events named. */
 static void process(struct source_dir *source)
 {
 	CLEANUP(cleanup_close) int fd = open_watched(source);
-	struct watched_file *file, *next;
 	int r = fd < 0 ? fd : 0;
 
 	if (r == 0 && source->rescan) {
 		r = scan(source, fd);
 	} else if (r == 0) {
-		HASH_ITER (hh, source->files, file, next)
-			file->changed |= source->links_changed && file->is_link;
-		source->links_changed = false;
+		mark_links(source);
 		read_changed(source, fd);
 	}
 	if (r < 0)
 		attach(source);
+}
+
+/* Is there anything to read? A file that is written beside its place and then renamed comes as four events, one of which counts. */
+static bool has_work(const struct source_dir *source)
+{
+	return source->rescan || !TAILQ_EMPTY(&source->changed) ||
+	       (source->links_changed && source->links);
 }
 
 static void on_deletion(uv_timer_t *timer)
@@ -533,9 +595,8 @@ static void on_deletion(uv_timer_t *timer)
 		attach(source);
 		return;
 	}
-	HASH_ITER (hh, source->files, file, next) {
-		if (!file->gone)
-			continue;
+	for (file = TAILQ_FIRST(&source->gone); file; file = next) {
+		next = TAILQ_NEXT(file, in_gone);
 		/* Each file has its own time. */
 		if (now - file->gone_since < DELETION_MS) {
 			if (!left || file->gone_since + DELETION_MS - now < left)
@@ -545,7 +606,7 @@ static void on_deletion(uv_timer_t *timer)
 		if (faccessat(fd, file->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 			delete_file(source, file);
 		else
-			file->gone = false;
+			set_gone(source, file, false);
 	}
 	if (left)
 		uv_timer_start(timer, on_deletion, left, 0);
@@ -560,9 +621,13 @@ static void on_check(uv_timer_t *timer)
 		attach(source);
 		return;
 	}
-	HASH_ITER (hh, source->files, file, next) {
-		if (file->retry)
-			file->changed = file->whole = true;
+	if (source->retries) {
+		HASH_ITER (hh, source->files, file, next) {
+			if (!file->retry)
+				continue;
+			set_changed(source, file, true);
+			file->whole = true;
+		}
 	}
 	process(source);
 }
@@ -576,7 +641,7 @@ static void mark_targets(struct source_dir *source, const struct inotify_event *
 	HASH_ITER (hh, source->files, file, next) {
 		if (file->target_watch != event->wd)
 			continue;
-		file->changed = true;
+		set_changed(source, file, true);
 		file->whole |= (event->mask & WHOLE_EVENTS) != 0;
 		if (event->mask & IN_IGNORED)
 			file->target_watch = -1;
@@ -613,7 +678,7 @@ static bool mark(struct source_dir *source, const struct inotify_event *event)
 		source->rescan = true;
 		return false;
 	}
-	file->changed = true;
+	set_changed(source, file, true);
 	file->whole |= (event->mask & WHOLE_EVENTS) != 0;
 	return false;
 }
@@ -640,7 +705,7 @@ static void on_events(uv_poll_t *poll, int status, int events)
 	}
 	if (lost)
 		attach(source);
-	else if (source->watch >= 0)
+	else if (source->watch >= 0 && has_work(source))
 		process(source);
 }
 
@@ -655,6 +720,8 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 	if (!source)
 		return -ENOMEM;
 	source->watch = -1;
+	TAILQ_INIT(&source->changed);
+	TAILQ_INIT(&source->gone);
 	source->store = store;
 	source->on_synced = on_synced;
 	source->data = data;
