@@ -115,8 +115,10 @@ static int decode_object(struct decoding *d, const struct json_at *at, enum obje
 	r = decode_metadata(at, kinds[kind].namespaced, object);
 	if (r == 0)
 		r = kinds[kind].decode(at, object);
-	if (r == 0)
+	if (r == 0) {
+		object = object_pack(object);
 		r = append(d, object);
+	}
 	if (r < 0)
 		object_free(object);
 	return r;

@@ -34,5 +34,10 @@ void selector_clear(struct selector *selector);
 void policy_rule_clear(struct policy_rule *rule);
 /* Fills in rule->digest; when all else is decoded. */
 void policy_rule_digest(struct policy_rule *rule);
+/*
+ * Pods, Services and slices, of which there are many: the same object in one piece of memory. Takes it whole, nobody else has it; where
+ * there is no memory it comes back as it is.
+ */
+struct object *object_pack(struct object *object);
 /* A text that is NULL becomes `value`. 0 or -ENOMEM. */
 int decode_default_text(char **text, const char *value);

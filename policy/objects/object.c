@@ -125,11 +125,13 @@ void object_free(struct object *object)
 		object->sharers--;
 		return;
 	}
-	content_clear(object);
-	labels_clear(&object->labels);
-	free(object->namespace);
-	free(object->name);
-	free(object->uid);
+	if (!object->is_packed) {
+		content_clear(object);
+		labels_clear(&object->labels);
+		free(object->namespace);
+		free(object->name);
+		free(object->uid);
+	}
 	free(object->resource_version);
 	free(object);
 }

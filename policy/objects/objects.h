@@ -188,7 +188,8 @@ struct network_policy_object {
 };
 
 struct object {
-	unsigned int sharers; /* owners beside the first one, see object_share() */
+	unsigned int sharers : 31;  /* owners beside the first one, see object_share() */
+	unsigned int is_packed : 1; /* all it points to, but for resource_version, is of its own piece of memory */
 	enum object_kind kind;
 	char *namespace; /* "" for those without; "default" where it is missing */
 	char *name;

@@ -2,6 +2,7 @@
 /* Reading objects: lists, kinds, metadata, pods, nodes, Services, slices; recorded answers of an
  * API server. */
 #include <errno.h>
+#include <malloc.h>
 
 #include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
@@ -76,6 +77,45 @@ static void reads_the_pods_of_an_api_server(void)
 	CU_ASSERT_STRING_EQUAL(pod->ports[1].name, "dns");
 	CU_ASSERT_EQUAL(pod->ports[1].proto, IPPROTO_UDP);
 	CU_ASSERT(pod->ready && !pod->host_network && !pod->terminating && !pod->finished);
+}
+
+static bool is_within(const struct object *object, const void *pointer)
+{
+	const char *begin = (const char *)object;
+
+	return (const char *)pointer >= begin &&
+	       (const char *)pointer < begin + malloc_usable_size((void *)object);
+}
+
+/* There may be 50,000 pods, and each piece of memory costs beside its content. */
+static void takes_one_piece_of_memory_for_a_pod(void)
+{
+	const struct object *pod;
+
+	decode_file("list-pods.json");
+	pod = list.objects[0];
+	CU_ASSERT(is_within(pod, pod->name) && is_within(pod, pod->namespace) &&
+		  is_within(pod, pod->uid));
+	CU_ASSERT_FATAL(pod->labels.count > 0);
+	for (size_t i = 0; i < pod->labels.count; i++)
+		CU_ASSERT(is_within(pod, pod->labels.items[i].key) &&
+			  is_within(pod, pod->labels.items[i].value));
+	CU_ASSERT(is_within(pod, pod->pod.addresses) && is_within(pod, pod->pod.ports[1].name));
+	CU_ASSERT(is_within(pod, pod->pod.node_name) && is_within(pod, pod->pod.phase));
+	CU_ASSERT(malloc_usable_size((void *)pod) < 640);
+}
+
+static void takes_one_piece_of_memory_for_a_slice(void)
+{
+	const struct object *slice;
+
+	decode_file("list-endpointslices.json");
+	for (size_t n = 0; n < list.count; n++) {
+		slice = list.objects[n];
+		CU_ASSERT(is_within(slice, slice->name) && is_within(slice, slice->slice.service));
+		for (size_t i = 0; i < slice->slice.endpoint_count; i++)
+			CU_ASSERT(is_within(slice, slice->slice.endpoints[i].addresses));
+	}
 }
 
 static void reads_the_services_of_an_api_server(void)
@@ -257,9 +297,11 @@ static void checks_metadata_and_tolerates_the_rest_of_it(void)
 	CU_ASSERT(list.objects[0]->pod.ready);
 	CU_ASSERT_PTR_NULL(list.objects[0]->resource_version);
 	/* A file's is nobody's concern, whatever it is. */
-	CU_ASSERT(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','resourceVersion':7}}") == 0);
+	CU_ASSERT(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','"
+			 "resourceVersion':7}}") == 0);
 	CU_ASSERT_PTR_NULL(list.objects[0]->resource_version);
-	CU_ASSERT(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','resourceVersion':'7'}}") == 0);
+	CU_ASSERT(decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','"
+			 "resourceVersion':'7'}}") == 0);
 	CU_ASSERT_STRING_EQUAL(list.objects[0]->resource_version, "7");
 	CU_ASSERT(refuses(META("'name':''"), "$.metadata.name", "empty"));
 	CU_ASSERT(refuses(META("'name':'..'"), "$.metadata.name", "must not be"));
@@ -483,6 +525,8 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(reads_the_pods_of_an_api_server),
+		UNIT_TEST(takes_one_piece_of_memory_for_a_pod),
+		UNIT_TEST(takes_one_piece_of_memory_for_a_slice),
 		UNIT_TEST(reads_the_services_of_an_api_server),
 		UNIT_TEST(reads_the_slices_of_an_api_server),
 		UNIT_TEST(reads_the_other_answers_of_an_api_server),
