@@ -1,38 +1,181 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * There may be several 100,000 elements, so each takes little more than its key and value: they
+ * stand in pieces of memory of CHUNK elements, which stay where they are, and a table of their
+ * numbers by hash finds them, by open addressing.
+ */
 #include "agent/kernel/shadow.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/common/hash.h"
+#define CHUNK	  128
+#define TABLE_MIN 64
 
 struct element {
-	UT_hash_handle hh;
-	bool wanted, marked;
-	_Alignas(8) char bytes[]; /* key, then value at value_at */
+	uint32_t hash;
+	bool present, wanted, marked;
+	_Alignas(8) char bytes[]; /* key, then value at value_at; of one that is free the next free
+				     one's number */
 };
 
 struct shadow {
 	struct maps *maps;
 	enum map_index index;
 	uint32_t key_size, value_size, value_at, max_entries;
-	struct element *elements;
+	char **chunks;
+	size_t chunk_count, chunk_room;
+	uint32_t *table;     /* numbers + 1; 0: nothing. Never more than half full */
+	uint32_t table_size; /* a power of two */
+	uint32_t used;	     /* numbers that were ever given out */
+	uint32_t free;	     /* number + 1 of the first free one below `used` */
+	uint32_t count;
 };
 
+static size_t element_size(const struct shadow *s)
+{
+	return sizeof(struct element) + s->value_at + ((s->value_size + 7) & ~7u);
+}
+
+static struct element *element_at(const struct shadow *s, uint32_t number)
+{
+	return (struct element *)(s->chunks[number / CHUNK] + number % CHUNK * element_size(s));
+}
+
+static uint32_t hash_of(const struct shadow *s, const void *key)
+{
+	uint64_t hash = s->key_size, word;
+
+	for (uint32_t i = 0; i < s->key_size; i += sizeof(word)) {
+		uint32_t left = s->key_size - i;
+
+		word = 0;
+		memcpy(&word, (const char *)key + i, left < sizeof(word) ? left : sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+		hash ^= hash >> 32;
+	}
+	return (uint32_t)hash;
+}
+
+/* The place in the table of the key, or the empty one where it belongs. There is a table. */
+static uint32_t place_of(const struct shadow *s, const void *key, uint32_t hash)
+{
+	uint32_t mask = s->table_size - 1, place = hash & mask;
+
+	for (; s->table[place]; place = (place + 1) & mask) {
+		const struct element *e = element_at(s, s->table[place] - 1);
+
+		if (e->hash == hash && memcmp(e->bytes, key, s->key_size) == 0)
+			break;
+	}
+	return place;
+}
+
+static struct element *find(const struct shadow *s, const void *key)
+{
+	uint32_t place;
+
+	if (!s->count)
+		return NULL;
+	place = place_of(s, key, hash_of(s, key));
+	return s->table[place] ? element_at(s, s->table[place] - 1) : NULL;
+}
+
+static int reserve_table(struct shadow *s)
+{
+	uint32_t size = s->table_size ? 2 * s->table_size : TABLE_MIN, place;
+	uint32_t *table;
+
+	if (2 * (s->count + 1) <= s->table_size)
+		return 0;
+	table = calloc(size, sizeof(*table));
+	if (!table)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->used; i++) {
+		const struct element *e = element_at(s, i);
+
+		if (!e->present)
+			continue;
+		for (place = e->hash & (size - 1); table[place]; place = (place + 1) & (size - 1))
+			;
+		table[place] = i + 1;
+	}
+	free(s->table);
+	s->table = table;
+	s->table_size = size;
+	return 0;
+}
+
+static int reserve_chunk(struct shadow *s)
+{
+	size_t room = s->chunk_room ? 2 * s->chunk_room : 8;
+	char **chunks;
+
+	if (s->free || s->used < s->chunk_count * CHUNK)
+		return 0;
+	if (s->chunk_count == s->chunk_room) {
+		chunks = reallocarray(s->chunks, room, sizeof(*chunks));
+		if (!chunks)
+			return -ENOMEM;
+		s->chunks = chunks;
+		s->chunk_room = room;
+	}
+	s->chunks[s->chunk_count] = malloc(CHUNK * element_size(s));
+	if (!s->chunks[s->chunk_count])
+		return -ENOMEM;
+	s->chunk_count++;
+	return 0;
+}
+
+/* A key that is not there. NULL: no memory. */
 static struct element *element_add(struct shadow *s, const void *key, const void *value)
 {
-	struct element *e = calloc(1, sizeof(*e) + s->value_at + s->value_size);
+	uint32_t number, hash = hash_of(s, key);
+	struct element *e;
 
-	if (!e)
+	if (reserve_table(s) < 0 || reserve_chunk(s) < 0)
 		return NULL;
+	number = s->free ? s->free - 1 : s->used++;
+	e = element_at(s, number);
+	if (s->free)
+		memcpy(&s->free, e->bytes, sizeof(s->free));
+	*e = (struct element){.hash = hash, .present = true};
 	memcpy(e->bytes, key, s->key_size);
 	memcpy(e->bytes + s->value_at, value, s->value_size);
-	HASH_ADD_KEYPTR(hh, s->elements, e->bytes, s->key_size, e);
-	if (HASH_ADDED(hh, e))
-		return e;
-	free(e);
-	return NULL;
+	s->table[place_of(s, key, hash)] = number + 1;
+	s->count++;
+	return e;
+}
+
+/* Those behind the place that could stand in it move up, so that no search ends before them. */
+static void close_gap(struct shadow *s, uint32_t place)
+{
+	uint32_t mask = s->table_size - 1, next = place;
+
+	for (;;) {
+		next = (next + 1) & mask;
+		if (!s->table[next])
+			break;
+		/* As far from where it belongs as the gap is, or farther. */
+		if (((next - element_at(s, s->table[next] - 1)->hash) & mask) <
+		    ((next - place) & mask))
+			continue;
+		s->table[place] = s->table[next];
+		place = next;
+	}
+	s->table[place] = 0;
+}
+
+static void element_remove(struct shadow *s, struct element *e)
+{
+	uint32_t place = place_of(s, e->bytes, e->hash), number = s->table[place] - 1;
+
+	close_gap(s, place);
+	e->present = false;
+	memcpy(e->bytes, &s->free, sizeof(s->free));
+	s->free = number + 1;
+	s->count--;
 }
 
 int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
@@ -53,7 +196,8 @@ int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
 			     .max_entries = info->max_entries};
 	r = maps_dump(maps, index, &keys, &values, &count);
 	for (i = 0; i < count && r == 0; i++)
-		if (!element_add(s, (char *)keys + i * s->key_size, (char *)values + i * s->value_size))
+		if (!element_add(s, (char *)keys + i * s->key_size,
+				 (char *)values + i * s->value_size))
 			r = -ENOMEM;
 	free(keys);
 	free(values);
@@ -67,35 +211,23 @@ int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
 
 void shadow_close(struct shadow *s)
 {
-	struct element *e, *next;
-
 	if (!s)
 		return;
-	HASH_ITER(hh, s->elements, e, next) {
-		HASH_DEL(s->elements, e);
-		free(e);
-	}
+	for (size_t i = 0; i < s->chunk_count; i++)
+		free(s->chunks[i]);
+	free(s->chunks);
+	free(s->table);
 	free(s);
 }
 
 size_t shadow_count(const struct shadow *s)
 {
-	return HASH_COUNT(s->elements);
+	return s->count;
 }
 
 size_t shadow_room(const struct shadow *s)
 {
-	size_t count = HASH_COUNT(s->elements);
-
-	return count < s->max_entries ? s->max_entries - count : 0;
-}
-
-static struct element *find(const struct shadow *s, const void *key)
-{
-	struct element *e;
-
-	HASH_FIND(hh, s->elements, key, s->key_size, e);
-	return e;
+	return s->count < s->max_entries ? s->max_entries - s->count : 0;
 }
 
 const void *shadow_find(const struct shadow *s, const void *key)
@@ -126,8 +258,7 @@ int shadow_put(struct shadow *s, const void *key, const void *value)
 		return -ENOMEM;
 	r = maps_put(s->maps, s->index, key, value);
 	if (r < 0) {
-		HASH_DEL(s->elements, e);
-		free(e);
+		element_remove(s, e);
 		return r;
 	}
 	e->wanted = true;
@@ -140,8 +271,7 @@ static int drop(struct shadow *s, struct element *e)
 
 	if (r < 0)
 		return r;
-	HASH_DEL(s->elements, e);
-	free(e);
+	element_remove(s, e);
 	return 0;
 }
 
@@ -154,10 +284,8 @@ int shadow_delete(struct shadow *s, const void *key)
 
 void shadow_begin(struct shadow *s)
 {
-	struct element *e, *next;
-
-	HASH_ITER(hh, s->elements, e, next)
-		e->wanted = e->marked = false;
+	for (uint32_t i = 0; i < s->used; i++)
+		element_at(s, i)->wanted = element_at(s, i)->marked = false;
 }
 
 bool shadow_want(struct shadow *s, const void *key)
@@ -208,11 +336,12 @@ bool shadow_is_marked(const struct shadow *s, const void *key)
 
 void shadow_drop_marked(struct shadow *s)
 {
-	struct element *e, *next;
+	for (uint32_t i = 0; i < s->used; i++) {
+		struct element *e = element_at(s, i);
 
-	HASH_ITER(hh, s->elements, e, next)
-		if (e->marked)
+		if (e->present && e->marked)
 			drop(s, e);
+	}
 }
 
 int shadow_sweep(struct shadow *s)
@@ -220,13 +349,15 @@ int shadow_sweep(struct shadow *s)
 	return shadow_sweep_if(s, NULL, NULL);
 }
 
-int shadow_sweep_if(struct shadow *s, bool (*belongs)(const void *key, const void *data), const void *data)
+int shadow_sweep_if(struct shadow *s, bool (*belongs)(const void *key, const void *data),
+		    const void *data)
 {
-	struct element *e, *next;
 	int count = 0, r;
 
-	HASH_ITER(hh, s->elements, e, next) {
-		if (e->wanted || (belongs && !belongs(e->bytes, data)))
+	for (uint32_t i = 0; i < s->used; i++) {
+		struct element *e = element_at(s, i);
+
+		if (!e->present || e->wanted || (belongs && !belongs(e->bytes, data)))
 			continue;
 		r = drop(s, e);
 		if (r < 0)
@@ -236,13 +367,13 @@ int shadow_sweep_if(struct shadow *s, bool (*belongs)(const void *key, const voi
 	return count;
 }
 
-int shadow_each(const struct shadow *s, int (*visit)(const void *key, const void *value, void *data), void *data)
+int shadow_each(const struct shadow *s,
+		int (*visit)(const void *key, const void *value, void *data), void *data)
 {
-	struct element *e, *next;
-	int r;
+	for (uint32_t i = 0; i < s->used; i++) {
+		const struct element *e = element_at(s, i);
+		int r = e->present ? visit(e->bytes, e->bytes + s->value_at, data) : 0;
 
-	HASH_ITER(hh, s->elements, e, next) {
-		r = visit(e->bytes, e->bytes + s->value_at, data);
 		if (r)
 			return r;
 	}

@@ -191,6 +191,67 @@ static void what_is_wanted_again_is_not_dropped(void)
 	end(&world);
 }
 
+/* The same with a list beside it, in an order without a pattern. */
+static void finds_what_is_there_after_many_additions_and_deletions(void)
+{
+	uint32_t values[200] = {}, count = 0, random = 1;
+	struct world world;
+
+	begin(&world);
+	for (uint32_t turn = 1; turn <= 20000; turn++) {
+		struct member_key k;
+		uint32_t number;
+
+		random = random * 1664525 + 1013904223;
+		number = (random >> 16) % 200;
+		k = key(number + 1);
+		if (random >> 31 && count < ROOM) {
+			count += !values[number];
+			values[number] = turn;
+			CU_ASSERT(put(&world, number + 1, turn) == 0);
+		} else if (!(random >> 31)) {
+			count -= !!values[number];
+			values[number] = 0;
+			CU_ASSERT(shadow_delete(world.shadow, &k) == 0);
+		}
+		CU_ASSERT(shadow_count(world.shadow) == count);
+		for (uint32_t i = 0; turn % 100 == 0 && i < 200; i++) {
+			const uint32_t *found;
+
+			k = key(i + 1);
+			found = shadow_find(world.shadow, &k);
+			CU_ASSERT((found ? *found : 0) == values[i]);
+			CU_ASSERT(kernel(&world, i + 1) == values[i]);
+		}
+	}
+	end(&world);
+}
+
+static int count_one(const void *k, const void *value, void *data)
+{
+	uint64_t *seen = data;
+
+	CU_ASSERT(((const struct member_key *)k)->service_id == *(const uint32_t *)value);
+	*seen |= 1ull << *(const uint32_t *)value;
+	return 0;
+}
+
+static void shows_each_element_once(void)
+{
+	struct member_key three = key(3);
+	struct world world;
+	uint64_t seen = 0;
+
+	begin(&world);
+	for (uint32_t i = 1; i <= 5; i++)
+		put(&world, i, i);
+	shadow_delete(world.shadow, &three);
+	put(&world, 6, 6);
+	CU_ASSERT(shadow_each(world.shadow, count_one, &seen) == 0);
+	CU_ASSERT(seen == (1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6));
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -200,6 +261,8 @@ int main(void)
 		UNIT_TEST(a_sweep_deletes_what_nobody_wants),
 		UNIT_TEST(a_sweep_of_some_leaves_the_others),
 		UNIT_TEST(what_is_wanted_again_is_not_dropped),
+		UNIT_TEST(finds_what_is_there_after_many_additions_and_deletions),
+		UNIT_TEST(shows_each_element_once),
 	};
 
 	if (geteuid() != 0) {
