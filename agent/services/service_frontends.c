@@ -43,14 +43,15 @@ static struct member_key member_key_of(uint32_t id, const struct backend *backen
 	return (struct member_key){.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
 }
 
+static int compare_backends(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct backend));
+}
+
+/* endpoints_collect() has sorted them. */
 static bool holds(const struct backend *list, size_t count, const struct backend *backend)
 {
-	size_t i;
-
-	for (i = 0; i < count; i++)
-		if (memcmp(&list[i], backend, sizeof(*backend)) == 0)
-			return true;
-	return false;
+	return count && bsearch(backend, list, count, sizeof(*list), compare_backends);
 }
 
 /* Do these backends stand there already (after a restart, or only others than these have changed)? */

@@ -68,9 +68,6 @@ static void work_free(struct service_work *w)
 		next = f->next;
 		frontend_free(f);
 	}
-	free(w->key);
-	free(w->namespace);
-	free(w->name);
 	free(w);
 }
 
@@ -85,6 +82,7 @@ void services_close(struct services *s)
 {
 	struct service_work *w, *next;
 	struct slice_owner *o, *next_owner;
+	struct service_space *space, *next_space;
 	struct claim *c, *next_claim;
 
 	if (!s)
@@ -92,6 +90,10 @@ void services_close(struct services *s)
 	HASH_ITER(hh, s->works, w, next) {
 		HASH_DEL(s->works, w);
 		work_free(w);
+	}
+	HASH_ITER (hh, s->spaces, space, next_space) {
+		HASH_DEL(s->spaces, space);
+		free(space);
 	}
 	HASH_ITER(hh, s->owners, o, next_owner) {
 		HASH_DEL(s->owners, o);
@@ -129,27 +131,114 @@ static struct service_work *work_find(const struct services *s, const char *name
 	return w;
 }
 
+static struct service_space *space_find(const struct services *s, const char *namespace)
+{
+	struct service_space *space;
+
+	HASH_FIND_STR(s->spaces, namespace, space);
+	return space;
+}
+
+/* NULL: no memory. */
+static struct service_space *space_get(struct services *s, const char *namespace)
+{
+	struct service_space *space = space_find(s, namespace);
+	size_t length = strlen(namespace);
+
+	if (space)
+		return space;
+	space = calloc(1, sizeof(*space) + length + 1);
+	if (!space)
+		return NULL;
+	memcpy(space->name, namespace, length + 1);
+	HASH_ADD_KEYPTR(hh, s->spaces, space->name, length, space);
+	if (HASH_ADDED(hh, space))
+		return space;
+	free(space);
+	return NULL;
+}
+
+/* One that no Service is left of goes. */
+static void space_drop_idle(struct services *s, struct service_space *space)
+{
+	if (space->works)
+		return;
+	HASH_DEL(s->spaces, space);
+	free(space);
+}
+
+/* Pods of its namespace concern it from now on. */
+static void sliceless_add(struct service_work *w)
+{
+	w->previous_sliceless = NULL;
+	w->next_sliceless = w->space->sliceless;
+	if (w->next_sliceless)
+		w->next_sliceless->previous_sliceless = w;
+	w->space->sliceless = w;
+}
+
+static void sliceless_remove(struct service_work *w)
+{
+	if (w->next_sliceless)
+		w->next_sliceless->previous_sliceless = w->previous_sliceless;
+	if (w->previous_sliceless)
+		w->previous_sliceless->next_sliceless = w->next_sliceless;
+	else
+		w->space->sliceless = w->next_sliceless;
+}
+
+/* NULL: no memory. */
+static struct service_work *work_new(struct services *s, struct service_space *space,
+				     const char *name)
+{
+	struct name_key key;
+	size_t length = strlen(name_key(space->name, name, &key));
+	struct service_work *w = calloc(1, sizeof(*w) + length + 1);
+
+	if (!w)
+		return NULL;
+	memcpy(w->key, key.text, length + 1);
+	w->space = space;
+	w->namespace = space->name;
+	w->name = w->key + strlen(space->name) + 1;
+	HASH_ADD_KEYPTR(hh, s->works, w->key, length, w);
+	if (!HASH_ADDED(hh, w)) {
+		free(w);
+		return NULL;
+	}
+	space->works++;
+	sliceless_add(w);
+	return w;
+}
+
 /* NULL: no memory. */
 static struct service_work *work_get(struct services *s, const char *namespace, const char *name)
 {
 	struct service_work *w = work_find(s, namespace, name);
-	struct name_key key;
+	struct service_space *space = w ? NULL : space_get(s, namespace);
 
-	if (w)
+	if (!space)
 		return w;
-	w = calloc(1, sizeof(*w));
+	w = work_new(s, space, name);
 	if (!w)
-		return NULL;
-	w->key = strdup(name_key(namespace, name, &key));
-	w->namespace = strdup(namespace);
-	w->name = strdup(name);
-	if (w->key && w->namespace && w->name) {
-		HASH_ADD_KEYPTR(hh, s->works, w->key, strlen(w->key), w);
-		if (HASH_ADDED(hh, w))
-			return w;
-	}
+		space_drop_idle(s, space);
+	return w;
+}
+
+/* A Service whose object has gone, with its slices and all that it had in the maps, is forgotten.
+ */
+static void work_drop_idle(struct services *s, struct service_work *w)
+{
+	struct service_space *space = w->space;
+
+	if (w->dirty || w->slices || w->frontends ||
+	    store_get(s->store, OBJECT_SERVICE, w->namespace, w->name))
+		return;
+	sliceless_remove(w);
+	HASH_DEL(s->works, w);
 	work_free(w);
-	return NULL;
+	space->works--;
+	space_drop_idle(s, space);
 }
 
 static void mark(struct services *s, struct service_work *w)
@@ -172,6 +261,8 @@ static void slice_remove(struct service_work *w, const char *name)
 		*at = found->next;
 		free(found->name);
 		free(found);
+		if (!w->slices)
+			sliceless_add(w);
 		return;
 	}
 }
@@ -185,6 +276,8 @@ static int slice_add(struct service_work *w, const char *name)
 		return -ENOMEM;
 	}
 	slice_remove(w, name);
+	if (!w->slices)
+		sliceless_remove(w);
 	slice->next = w->slices;
 	w->slices = slice;
 	return 0;
@@ -294,19 +387,30 @@ static int look_at_all(struct services *s)
 	return r;
 }
 
-void services_pods_changed(struct services *s, const char *namespace)
+static void pods_changed_in(struct services *s, const struct service_space *space)
 {
-	struct service_work *w, *next;
+	const struct object *service;
+	struct service_work *w;
 
-	HASH_ITER(hh, s->works, w, next) {
-		const struct object *service;
-
-		if (w->slices || (namespace && *namespace && strcmp(w->namespace, namespace) != 0))
-			continue;
+	for (w = space->sliceless; w; w = w->next_sliceless) {
 		service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
 		if (service && service->service.has_selector)
 			mark(s, w);
 	}
+}
+
+void services_pods_changed(struct services *s, const char *namespace)
+{
+	struct service_space *space, *next;
+
+	if (namespace && *namespace) {
+		space = space_find(s, namespace);
+		if (space)
+			pods_changed_in(s, space);
+		return;
+	}
+	HASH_ITER (hh, s->spaces, space, next)
+		pods_changed_in(s, space);
 }
 
 bool services_dirty(const struct services *s)
@@ -529,6 +633,7 @@ static int apply_dirty(struct services *s, bool *changed)
 			mark(s, w);
 			r = result;
 		}
+		work_drop_idle(s, w);
 	}
 	return r;
 }

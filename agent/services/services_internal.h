@@ -25,15 +25,25 @@ struct slice_name {
 	struct slice_name *next;
 };
 
+/* What is known of a namespace. */
+struct service_space {
+	UT_hash_handle hh;
+	size_t works;		       /* how many there are */
+	struct service_work *sliceless; /* those without a slice: their endpoints, if any, are pods */
+	char name[];
+};
+
 /* All about one Service; there also while only slices of it are known. */
 struct service_work {
 	UT_hash_handle hh;
-	char *key; /* NAMESPACE/NAME */
-	char *namespace, *name;
+	struct service_space *space;
+	const char *namespace, *name; /* the space's; inside the key */
 	struct slice_name *slices;
 	struct frontend *frontends;
 	bool dirty;
 	struct service_work *next_dirty;
+	struct service_work *previous_sliceless, *next_sliceless; /* without a slice */
+	char key[];					      /* NAMESPACE/NAME */
 };
 
 /* Which Service a slice belongs to, to notice when that changes. */
@@ -64,6 +74,7 @@ struct services {
 	struct shadow *services, *members;
 	struct ranges *backends;
 	struct service_work *works;
+	struct service_space *spaces;
 	struct service_work *dirty;
 	struct slice_owner *owners;
 	struct claim *claims;

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <sys/mount.h>
 
 #include "tests/unit/unit.h"
@@ -271,6 +272,82 @@ static void an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_rig
 	end(&w);
 }
 
+/* Each with a name that no other had. */
+static void come_and_go(struct world *w, int first, int last)
+{
+	for (int n = first; n <= last; n++) {
+		serve(w, n, 1, 3);
+		apply(w);
+		serve(w, n, 1, -1);
+		apply(w);
+		sweep(w);
+	}
+}
+
+static void a_deleted_service_leaves_nothing_in_memory(void)
+{
+	struct world w;
+	size_t before;
+
+	begin(&w);
+	come_and_go(&w, 1, 20);
+	before = mallinfo2().uordblks;
+	come_and_go(&w, 21, 220);
+	/* Tables may have grown; 200 Services would take 40,000 bytes. */
+	CU_ASSERT(mallinfo2().uordblks < before + 4096);
+	end(&w);
+}
+
+static void put_service(struct world *w, const char *namespace, const char *name)
+{
+	struct object_list list = {};
+	struct object_error error = {};
+	char text[512], origin[64];
+
+	snprintf(origin, sizeof(origin), "%s-%s", namespace, name);
+	snprintf(text, sizeof(text),
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\"},"
+		 "\"spec\":{\"clusterIP\":\"10.96.1.1\",\"selector\":{\"a\":\"b\"},\"ports\":[{\"port\":80}]}}",
+		 name, namespace);
+	CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);
+	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
+}
+
+static bool is_concerned(struct world *w, const char *namespace)
+{
+	bool dirty;
+
+	services_pods_changed(w->services, namespace);
+	dirty = services_dirty(w->services);
+	apply(w);
+	return dirty;
+}
+
+static void pods_concern_services_of_their_namespace_that_have_no_slice(void)
+{
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 3); /* with a slice, in "default" */
+	apply(&w);
+	CU_ASSERT(!is_concerned(&w, "default"));
+	CU_ASSERT(!is_concerned(&w, NULL));
+	put_service(&w, "default", "s2");
+	put_service(&w, "other", "s3");
+	apply(&w);
+	CU_ASSERT(is_concerned(&w, "default"));
+	CU_ASSERT(is_concerned(&w, "other"));
+	CU_ASSERT(!is_concerned(&w, "third"));
+	CU_ASSERT(is_concerned(&w, NULL));
+	serve(&w, 2, 1, 3); /* s2 gets a slice */
+	apply(&w);
+	CU_ASSERT(!is_concerned(&w, "default"));
+	serve(&w, 2, 1, -1); /* and loses it */
+	apply(&w);
+	CU_ASSERT(is_concerned(&w, "default"));
+	end(&w);
+}
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(endpoints_of_a_service_stand_in_a_row),
 	UNIT_TEST(a_range_is_used_again_only_after_the_sweep),
@@ -278,6 +355,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_full_map_is_told_with_numbers_and_what_was_in_force_stays),
 	UNIT_TEST(a_restart_learns_the_ranges_and_keeps_them),
 	UNIT_TEST(an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_right),
+	UNIT_TEST(a_deleted_service_leaves_nothing_in_memory),
+	UNIT_TEST(pods_concern_services_of_their_namespace_that_have_no_slice),
 };
 
 int main(void)
