@@ -483,6 +483,19 @@ uint64_t maps_writes(const struct maps *maps)
 	return maps->writes;
 }
 
+void maps_keep_count(struct maps *maps, enum map_index index, uint64_t count)
+{
+	maps->counts[index] = count + 1;
+}
+
+bool maps_kept_count(const struct maps *maps, enum map_index index, uint64_t *ret)
+{
+	if (!maps->counts[index])
+		return false;
+	*ret = maps->counts[index] - 1;
+	return true;
+}
+
 const void *maps_element(const struct maps *maps, enum map_index index, uint32_t element)
 {
 	const struct map_info *info = &maps->info[index];

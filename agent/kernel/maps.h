@@ -99,6 +99,12 @@ size_t maps_value_bytes(const struct map_info *info);
 
 /* How many elements maps_put(), maps_element_put() and maps_delete() have written or removed. */
 uint64_t maps_writes(const struct maps *maps);
+/*
+ * How many elements a hash or trie has that only the agent writes: to count them takes the kernel as long as the map is large. Kept by the
+ * map's shadow (shadow.h). False: nobody keeps it.
+ */
+void maps_keep_count(struct maps *maps, enum map_index index, uint64_t count);
+bool maps_kept_count(const struct maps *maps, enum map_index index, uint64_t *ret);
 /* Every flow is judged anew at its next packet. `switch_slots`: the other slot of pods and addresses counts from now on. Returns the new generation. */
 uint32_t maps_move_generation(struct maps *maps, bool switch_slots);
 /* Waits until every program that started before has ended; in any thread. -errno: it may still run,

@@ -16,6 +16,7 @@ struct maps {
 	struct control *control;
 	struct program_wait wait;
 	uint64_t writes; /* elements written or deleted, see maps_writes() */
+	uint64_t counts[MAP_COUNT]; /* elements + 1; 0: nobody keeps count */
 	char directory[256];
 };
 

@@ -144,7 +144,7 @@ static struct element *element_add(struct shadow *s, const void *key, const void
 	memcpy(e->bytes, key, s->key_size);
 	memcpy(e->bytes + s->value_at, value, s->value_size);
 	s->table[place_of(s, key, hash)] = number + 1;
-	s->count++;
+	maps_keep_count(s->maps, s->index, ++s->count);
 	return e;
 }
 
@@ -175,7 +175,7 @@ static void element_remove(struct shadow *s, struct element *e)
 	e->present = false;
 	memcpy(e->bytes, &s->free, sizeof(s->free));
 	s->free = number + 1;
-	s->count--;
+	maps_keep_count(s->maps, s->index, --s->count);
 }
 
 int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
@@ -194,6 +194,7 @@ int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
 			     .value_size = info->value_size,
 			     .value_at = (info->key_size + 7) & ~7u,
 			     .max_entries = info->max_entries};
+	maps_keep_count(maps, index, 0);
 	r = maps_dump(maps, index, &keys, &values, &count);
 	for (i = 0; i < count && r == 0; i++)
 		if (!element_add(s, (char *)keys + i * s->key_size,

@@ -107,7 +107,7 @@ static void add_maps(struct metrics *m, const struct show_sources *sources)
 	struct metric_label label = {"map", NULL};
 
 	for (int i = 0; i < MAP_COUNT; i++)
-		show_map_lookup(sources, i, &found[i]);
+		show_map_lookup(sources, i, false, &found[i]);
 	metrics_family(m, "polder_map_entries", METRIC_GAUGE, "Elements of a map.");
 	for (int i = 0; i < MAP_COUNT; i++)
 		if (found[i].counted)

@@ -46,7 +46,7 @@ static bool find_one(const struct show_sources *sources, enum map_index index, s
 
 	if (!option_of(index))
 		return false;
-	show_map_lookup(sources, index, &found);
+	show_map_lookup(sources, index, false, &found);
 	*ret = (struct limit){.index = index, .entries = found.entries, .max_entries = found.max_entries};
 	if (uncounted)
 		snprintf(ret->reason, sizeof(ret->reason),

@@ -38,4 +38,9 @@ struct show_map {
 	uint32_t value_bytes;
 	uint64_t memory_bytes; /* 0: unknown */
 };
-void show_map_lookup(const struct show_sources *sources, enum map_index index, struct show_map *ret);
+/*
+ * `exactly`: elements are counted in the kernel's map, which takes ms where it is large; else as the agent knows them, if it does. `counted`
+ * false: neither was possible in the time there is.
+ */
+void show_map_lookup(const struct show_sources *sources, enum map_index index, bool exactly,
+		     struct show_map *ret);

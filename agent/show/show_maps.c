@@ -113,7 +113,18 @@ static void flow_map_lookup(const struct show_sources *sources, bool v4, struct 
 	ret->value_bytes = v4 ? sizeof(struct flow4) : sizeof(struct flow6);
 }
 
-void show_map_lookup(const struct show_sources *sources, enum map_index index, struct show_map *ret)
+static bool count_agents_map(const struct show_sources *sources, enum map_index index, bool exactly,
+			     uint64_t *ret)
+{
+	bool is_known = maps_kept_count(sources->maps, index, ret);
+
+	if (is_known && !exactly)
+		return true;
+	return count_elements(maps_get(sources->maps, index), ret) == 0 || is_known;
+}
+
+void show_map_lookup(const struct show_sources *sources, enum map_index index, bool exactly,
+		     struct show_map *ret)
 {
 	const struct map_info *map = maps_get(sources->maps, index);
 
@@ -136,7 +147,7 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, s
 		ret->counted = true;
 		ret->entries = services_backends_used(sources->services);
 	} else if (is_counted_by_elements(map)) {
-		ret->counted = count_elements(map, &ret->entries) == 0;
+		ret->counted = count_agents_map(sources, index, exactly, &ret->entries);
 	} else if (index == MAP_FRAGMENTS) {
 		ret->counted = count_fragments(map, &ret->entries) == 0;
 		ret->max_entries = (uint64_t)map->max_entries * FRAGMENT_WAYS;
@@ -153,7 +164,7 @@ static json_t *map_document(const struct show_sources *sources, enum map_index i
 	const struct map_info *map = maps_get(sources->maps, index);
 	struct show_map found;
 
-	show_map_lookup(sources, index, &found);
+	show_map_lookup(sources, index, true, &found);
 	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:o}", "name", map->name, "type", map->type, "entries",
 			 found.counted ? show_u64(found.entries) : json_null(), "max_entries",
 			 show_u64(found.max_entries), "key_bytes", (json_int_t)map->key_size, "value_bytes",

@@ -227,6 +227,34 @@ static void finds_what_is_there_after_many_additions_and_deletions(void)
 	end(&world);
 }
 
+static uint64_t kept_count(const struct world *world)
+{
+	uint64_t count = UINT64_MAX;
+
+	CU_ASSERT(maps_kept_count(world->maps, MAP_MEMBERS, &count));
+	return count;
+}
+
+static void the_maps_know_how_many_elements_there_are(void)
+{
+	struct member_key one = key(1);
+	struct world world;
+	uint64_t count;
+
+	begin(&world);
+	CU_ASSERT(kept_count(&world) == 0);
+	CU_ASSERT(!maps_kept_count(world.maps, MAP_SOCKET_ORIGINS, &count)); /* programs write it */
+	for (uint32_t i = 1; i <= ROOM; i++)
+		put(&world, i, 1);
+	CU_ASSERT(put(&world, ROOM + 1, 1) == -E2BIG);
+	CU_ASSERT(kept_count(&world) == ROOM);
+	shadow_delete(world.shadow, &one);
+	CU_ASSERT(kept_count(&world) == ROOM - 1);
+	open_again(&world);
+	CU_ASSERT(kept_count(&world) == ROOM - 1);
+	end(&world);
+}
+
 static int count_one(const void *k, const void *value, void *data)
 {
 	uint64_t *seen = data;
@@ -263,6 +291,7 @@ int main(void)
 		UNIT_TEST(what_is_wanted_again_is_not_dropped),
 		UNIT_TEST(finds_what_is_there_after_many_additions_and_deletions),
 		UNIT_TEST(shows_each_element_once),
+		UNIT_TEST(the_maps_know_how_many_elements_there_are),
 	};
 
 	if (geteuid() != 0) {
