@@ -54,6 +54,11 @@ bool enforce_finish(struct enforce *enforce);
  * difference in words, the caller's. 0, -EAGAIN (a pass is due), -ENOMEM.
  */
 int enforce_audit(struct enforce *enforce, char **ret_difference);
+/*
+ * Writes numbers to the state file that it does not have yet. Numbers are taken there before they are used, but what they stand for comes
+ * later: without this, identities that came since are numbered anew after a restart, which is safe. 0 or -errno.
+ */
+int enforce_save(struct enforce *enforce);
 /* Trusts nothing: the next pass looks at everything. */
 void enforce_distrust(struct enforce *enforce);
 

@@ -80,7 +80,7 @@ struct enforce {
 	struct rule_counts *counts;
 	char *state_text;	 /* as last written */
 	char *held_text;	 /* the part of it that is not the registry's */
-	uint64_t state_revision; /* of the registry, then */
+	uint64_t state_revision, state_changes; /* of the registry, then */
 	uint64_t pass;
 	struct deleted_policy *deleted;
 	size_t deleted_count, deleted_room; /* a pass makes room for all policies it puts in force */

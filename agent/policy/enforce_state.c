@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/cleanup.h"
 #include "agent/common/log.h"
 #include "agent/common/state_file.h"
 #include "agent/policy/enforce_internal.h"
@@ -60,26 +61,17 @@ static int write_state(struct enforce *e, char *text)
 	return r;
 }
 
-int state_save(struct enforce *e)
+/* Takes `held_text`. */
+static int write_all(struct enforce *e, json_t *held, char *held_text)
 {
 	uint64_t revision = policy_registry_revision(e->registry);
-	json_t *state, *held = e->state ? held_export(e) : NULL;
-	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL, *text;
-	int r;
+	json_t *state = policy_registry_export(e->registry);
+	char *text = state && json_object_set(state, "held", held) == 0
+			     ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS)
+			     : NULL;
+	int r = text ? write_state(e, text) : -ENOMEM;
 
-	if (!e->state || (held_text && e->held_text && e->state_revision == revision &&
-			  strcmp(held_text, e->held_text) == 0)) {
-		json_decref(held);
-		free(held_text);
-		return 0;
-	}
-	state = held_text ? policy_registry_export(e->registry) : NULL;
-	text = state && json_object_set(state, "held", held) == 0
-		       ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS)
-		       : NULL;
 	json_decref(state);
-	json_decref(held);
-	r = text ? write_state(e, text) : -ENOMEM;
 	if (r < 0) {
 		free(held_text);
 		return r;
@@ -87,5 +79,35 @@ int state_save(struct enforce *e)
 	free(e->held_text);
 	e->held_text = held_text;
 	e->state_revision = revision;
+	e->state_changes = policy_registry_changes(e->registry);
 	return 0;
+}
+
+static int save(struct enforce *e, bool needed)
+{
+	json_t *held = e->state ? held_export(e) : NULL;
+	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL;
+	int r;
+
+	if (!e->state)
+		return 0;
+	if (!held_text)
+		r = -ENOMEM;
+	else if (!needed && e->held_text && strcmp(held_text, e->held_text) == 0)
+		r = 0;
+	else
+		r = write_all(e, held, TAKE_PTR(held_text));
+	json_decref(held);
+	free(held_text);
+	return r;
+}
+
+int state_save(struct enforce *e)
+{
+	return save(e, e->state_revision != policy_registry_revision(e->registry));
+}
+
+int enforce_save(struct enforce *e)
+{
+	return save(e, e->state_changes != policy_registry_changes(e->registry));
 }

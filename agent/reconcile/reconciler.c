@@ -335,6 +335,7 @@ int reconciler_finish(struct reconciler *r)
 {
 	int result;
 
+	enforce_save(r->enforce);
 	look(r);
 	slots_ran(&r->slots, false, now(r));
 	if (!reconciler_begin(r))

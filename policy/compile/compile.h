@@ -17,6 +17,8 @@ void policy_registry_free(struct policy_registry *registry);
 struct json_t *policy_registry_export(const struct policy_registry *registry);
 /* Moves when numbers were given that an older export does not keep from being given to something else. */
 uint64_t policy_registry_revision(const struct policy_registry *registry);
+/* Moves when any number was given: an export of before does not have it. */
+uint64_t policy_registry_changes(const struct policy_registry *registry);
 /* Into an empty registry. 0, -EINVAL (content makes no sense: the registry stays empty), -ENOMEM. */
 int policy_registry_import(struct policy_registry *registry, const struct json_t *state);
 /* A rule set that the maps already hold keeps its number if the compiler makes the same content again. */

@@ -7,8 +7,12 @@
 
 #include "policy/compile/registry.h"
 
-/* So many rule sets may come before the state has to be written again. */
-#define RULESETS_RESERVED 256
+/*
+ * So many rule sets or identities may come before the state has to be written again, and a part of what
+ * there is: writing costs what there is, so what it costs for each that comes stays the same.
+ */
+#define NUMBERS_RESERVED 256
+#define PART_RESERVED	 4
 
 struct policy_registry *policy_registry_new(void)
 {
@@ -185,6 +189,11 @@ uint64_t policy_registry_revision(const struct policy_registry *registry)
 	return registry->revision;
 }
 
+uint64_t policy_registry_changes(const struct policy_registry *registry)
+{
+	return registry->changes;
+}
+
 void policy_registry_collect(struct policy_registry *registry)
 {
 	if (registry->compilation >= 2)
@@ -308,6 +317,19 @@ static void advance(uint32_t *next, uint32_t number)
 		*next = number + 1;
 }
 
+/* An export says that all numbers up to some way behind this one are taken. */
+static void reserve(struct policy_registry *registry, uint32_t *reserved, uint32_t number,
+		    size_t count)
+{
+	uint64_t end = (uint64_t)number + NUMBERS_RESERVED + count / PART_RESERVED;
+
+	registry->changes++;
+	if (number <= *reserved)
+		return;
+	*reserved = end < UINT32_MAX ? (uint32_t)end : UINT32_MAX;
+	registry->revision++;
+}
+
 int registry_add_identity(struct policy_registry *registry, uint32_t id, const char *namespace,
 			  const struct labels *labels, const struct named_port *ports,
 			  size_t port_count)
@@ -338,7 +360,7 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 	}
 	idle(registry, &registry->idle_identities, &entry->use);
 	advance(&registry->next_identity, id);
-	registry->revision++;
+	reserve(registry, &registry->reserved_identities, id, HASH_COUNT(registry->identities));
 	return 0;
 }
 
@@ -379,11 +401,7 @@ int registry_take_identity(struct policy_registry *registry, const struct object
 static void ruleset_given(struct policy_registry *registry, uint32_t id)
 {
 	advance(&registry->next_ruleset, id);
-	if (id <= registry->reserved_rulesets)
-		return;
-	registry->reserved_rulesets =
-		id < UINT32_MAX - RULESETS_RESERVED ? id + RULESETS_RESERVED : UINT32_MAX;
-	registry->revision++;
+	reserve(registry, &registry->reserved_rulesets, id, HASH_COUNT(registry->rulesets));
 }
 
 int registry_add_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2])
@@ -515,6 +533,7 @@ int registry_add_rule(struct policy_registry *registry, uint32_t number, const c
 	}
 	idle(registry, &registry->idle_rules, &entry->use);
 	advance(&registry->next_rule, number);
+	registry->changes++;
 	registry->revision++;
 	return 0;
 }

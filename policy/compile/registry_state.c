@@ -85,12 +85,11 @@ static int export_rules(const struct policy_registry *registry, json_t *array)
 	return r;
 }
 
-static uint32_t next_unreserved(const struct policy_registry *registry)
+static uint32_t next_unreserved(uint32_t next, uint32_t reserved)
 {
-	if (!registry->next_ruleset || registry->reserved_rulesets == UINT32_MAX)
+	if (!next || reserved == UINT32_MAX)
 		return 0;
-	return registry->next_ruleset > registry->reserved_rulesets ? registry->next_ruleset
-								     : registry->reserved_rulesets + 1;
+	return next > reserved ? next : reserved + 1;
 }
 
 json_t *policy_registry_export(const struct policy_registry *registry)
@@ -105,8 +104,12 @@ json_t *policy_registry_export(const struct policy_registry *registry)
 		return NULL;
 	}
 	return json_pack("{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
-			 (json_int_t)registry->next_identity, "next_ruleset",
-			 (json_int_t)next_unreserved(registry), "next_rule",
+			 (json_int_t)next_unreserved(registry->next_identity,
+						     registry->reserved_identities),
+			 "next_ruleset",
+			 (json_int_t)next_unreserved(registry->next_ruleset,
+						     registry->reserved_rulesets),
+			 "next_rule",
 			 (json_int_t)registry->next_rule, "identities", identities, "rulesets",
 			 rulesets, "rules", rules);
 }
@@ -266,5 +269,7 @@ int policy_registry_import(struct policy_registry *registry, const json_t *state
 		registry_clear(registry);
 	else
 		registry->reserved_rulesets = registry->next_ruleset - 1;
+	if (r == 0)
+		registry->reserved_identities = registry->next_identity - 1;
 	return r;
 }

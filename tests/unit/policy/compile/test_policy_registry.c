@@ -136,12 +136,36 @@ static void what_two_compilations_did_not_use_is_forgotten_and_never_renumbered(
 	policy_registry_free(registry);
 }
 
+/* Most pods need no new state on disk, and still no number stands for two things. */
+static void an_export_keeps_numbers_from_others_that_it_does_not_have(void)
+{
+	struct policy_registry *registry = policy_registry_new(), *after = policy_registry_new();
+	struct world *first = world_new(POD("x", "a", "'app':'a'", "10.0.0.1"), registry);
+	json_t *state = policy_registry_export(registry);
+	uint64_t revision = policy_registry_revision(registry);
+	struct world *later = world_new(POD("x", "b", "'app':'b'", "10.0.0.2"), registry), *other;
+
+	CU_ASSERT_EQUAL(policy_registry_revision(registry), revision);
+	CU_ASSERT_EQUAL_FATAL(policy_registry_import(after, state), 0);
+	other = world_new(POD("x", "a", "'app':'a'", "10.0.0.1") ","
+			  POD("x", "c", "'app':'c'", "10.0.0.3"), after);
+	CU_ASSERT_EQUAL(world_pod(other, "x/a")->identity, world_pod(first, "x/a")->identity);
+	CU_ASSERT(world_pod(other, "x/c")->identity > world_pod(later, "x/b")->identity);
+	json_decref(state);
+	world_free(other);
+	world_free(later);
+	world_free(first);
+	policy_registry_free(registry);
+	policy_registry_free(after);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(numbers_survive_a_restart),
 		UNIT_TEST(damaged_state_leaves_an_empty_registry),
 		UNIT_TEST(imports_into_an_empty_registry_only),
+		UNIT_TEST(an_export_keeps_numbers_from_others_that_it_does_not_have),
 		UNIT_TEST(a_rule_set_of_the_maps_keeps_its_number),
 		UNIT_TEST(what_two_compilations_did_not_use_is_forgotten_and_never_renumbered),
 	};
