@@ -51,6 +51,8 @@ struct agent {
 	bool links_dirty;        /* links of pods have gone */
 	uint64_t limits_told;    /* limits_log() */
 	unsigned int repairs;
+	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
+	uint64_t audited_change, audited_ns;   /* of the last audit */
 	char rules_note[200]; /* why the routing rules are not there; "": they are */
 	char run_lock_path[256];
 	int run_lock;

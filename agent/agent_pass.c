@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/agent.h"
@@ -8,6 +10,9 @@
 #include "agent/policy/rule_counts.h"
 
 #define REPAIR_INTERVAL_MS 5000
+/* Nothing has changed for so long: time for what costs what the whole world costs. */
+#define QUIET_NS 30000000000ull
+#define AUDIT_INTERVAL_NS 3600000000000ull
 /* Counting large maps takes some ms. */
 #define REPAIRS_PER_LIMITS 6
 
@@ -145,6 +150,45 @@ static void on_begin(uv_timer_t *timer)
 	set_timers(agent);
 }
 
+/* Once in a while, and only if something has changed since the last time. */
+static void audit(struct agent *agent)
+{
+	uint64_t change = reconciler_change(agent->reconciler);
+	char *difference = NULL;
+	int r;
+
+	if (change == agent->audited_change || uv_hrtime() - agent->audited_ns < AUDIT_INTERVAL_NS)
+		return;
+	r = reconciler_audit(agent->reconciler, &difference);
+	if (r == -EAGAIN)
+		return;
+	agent->audited_change = change;
+	agent->audited_ns = uv_hrtime();
+	malloc_trim(0); /* it takes as much memory again */
+	if (r < 0)
+		log_warning("policy", "audit: %s", strerror(-r));
+	if (difference)
+		log_error("policy",
+			  "audit: %s; what changes have left differs from what all objects say: "
+			  "everything is brought up to date now; please report it",
+			  difference);
+	free(difference);
+	set_timers(agent);
+}
+
+static void when_quiet(struct agent *agent)
+{
+	uint64_t change = reconciler_change(agent->reconciler), now = uv_hrtime();
+
+	if (change != agent->quiet_change || !agent->ready) {
+		agent->quiet_change = change;
+		agent->quiet_since_ns = now;
+	} else if (now - agent->quiet_since_ns >= QUIET_NS) {
+		reconciler_save(agent->reconciler);
+		audit(agent);
+	}
+}
+
 static void on_repair(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
@@ -153,6 +197,7 @@ static void on_repair(uv_timer_t *timer)
 	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
 		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);
+	when_quiet(agent);
 }
 
 void agent_pass_start(struct agent *agent)
@@ -163,6 +208,7 @@ void agent_pass_start(struct agent *agent)
 	uv_timer_init(agent->loop, &agent->repair_timer);
 	agent->run_timer.data = agent->turn_timer.data = agent;
 	agent->begin_timer.data = agent->repair_timer.data = agent;
+	agent->audited_ns = uv_hrtime();
 	uv_timer_start(&agent->repair_timer, on_repair, REPAIR_INTERVAL_MS, REPAIR_INTERVAL_MS);
 }
 

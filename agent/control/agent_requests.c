@@ -135,6 +135,8 @@ void agent_progress(struct show_progress *ret, void *data)
 		.reconciles = progress.runs,
 		.reconcile_errors = progress.failures,
 		.last_reconcile_seconds = progress.last_ns / 1e9,
+		.audits = progress.audits,
+		.audit_differences = progress.differences,
 	};
 }
 

@@ -211,6 +211,10 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 		       progress.last_reconcile_seconds);
 	single_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Passes that compared desired with actual.",
 		   progress.reconciles);
+	single_u64(m, "polder_audits_total", METRIC_COUNTER, "Comparisons of all objects with what changes have left.",
+		   progress.audits);
+	single_u64(m, "polder_audit_differences_total", METRIC_COUNTER,
+		   "Audits that found a difference, and had everything brought up to date.", progress.audit_differences);
 	single_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Passes that could not apply everything.",
 		   progress.reconcile_errors);
 	single_u64(m, "polder_event_subscribers", METRIC_GAUGE, "Readers of the stream of events.",

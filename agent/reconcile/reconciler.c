@@ -21,6 +21,7 @@ struct reconciler {
 	uint64_t change, held; /* the last change; the last one that is in force */
 	struct reconciler_wait *waits;
 	uint64_t runs, failures, last_ns;
+	uint64_t audits, differences;
 };
 
 static uint64_t now(const struct reconciler *r)
@@ -345,6 +346,11 @@ int reconciler_finish(struct reconciler *r)
 	return result;
 }
 
+int reconciler_save(struct reconciler *r)
+{
+	return enforce_save(r->enforce);
+}
+
 int reconciler_audit(struct reconciler *r, char **ret_difference)
 {
 	int result;
@@ -353,8 +359,10 @@ int reconciler_audit(struct reconciler *r, char **ret_difference)
 	if (!r->synced || r->policy_dirty)
 		return -EAGAIN;
 	result = enforce_audit(r->enforce, ret_difference);
+	r->audits += result == 0;
 	if (result < 0 || !*ret_difference)
 		return result;
+	r->differences++;
 	enforce_distrust(r->enforce);
 	r->policy_dirty = true;
 	mark(r);
@@ -417,6 +425,8 @@ void reconciler_progress(const struct reconciler *r, struct reconciler_progress 
 		.runs = r->runs,
 		.failures = r->failures,
 		.last_ns = r->last_ns,
+		.audits = r->audits,
+		.differences = r->differences,
 	};
 }
 

@@ -83,6 +83,8 @@ int reconciler_run_now(struct reconciler *reconciler);
  * Calls whoever waits for changes that are in force now.
  */
 void reconciler_end_turn(struct reconciler *reconciler);
+/* When nothing happens: what the state file does not have yet. 0 or -errno. */
+int reconciler_save(struct reconciler *reconciler);
 /* False: there is nothing to wait for, or a grace period is running. Else one begins. */
 bool reconciler_begin(struct reconciler *reconciler);
 /* The grace period that began is over. `waited`: what wait_for_programs() said. */
@@ -125,6 +127,7 @@ struct reconciler_progress {
 	bool pending; /* a change is not in force yet */
 	uint64_t runs, failures;
 	uint64_t last_ns; /* how long the last run took */
+	uint64_t audits, differences; /* of reconciler_audit() */
 };
 void reconciler_progress(const struct reconciler *reconciler, struct reconciler_progress *ret);
 

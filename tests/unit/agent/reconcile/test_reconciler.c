@@ -488,6 +488,43 @@ static void an_orderly_end_leaves_both_slots_alike(void)
 	end(&w);
 }
 
+static bool audit_agrees(struct world *w)
+{
+	char *difference = NULL;
+	bool agrees = reconciler_audit(w->reconciler, &difference) == 0 && !difference;
+
+	free(difference);
+	return agrees;
+}
+
+/* An object that is another one although nobody has heard of it. */
+static void an_audit_finds_what_was_not_followed_and_the_next_run_mends_it(void)
+{
+	struct reconciler_progress progress;
+	const struct object *policy;
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT(audit_agrees(&w));
+	before = rules(&w, false);
+	policy = store_get(w.store, OBJECT_NETWORK_POLICY, "x", "p");
+	policy->network_policy.ingress[0].ports[0].first = 7;
+	policy->network_policy.ingress[0].ports[0].last = 7;
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(rules(&w, false) == before);
+	CU_ASSERT(!audit_agrees(&w));
+	CU_ASSERT(reconciler_due(w.reconciler).run_ns == 0 && is_pending(&w));
+	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+	CU_ASSERT(rules(&w, false) != before && !is_pending(&w));
+	CU_ASSERT(audit_agrees(&w));
+	commit(&w);
+	CU_ASSERT(audit_agrees(&w));
+	reconciler_progress(w.reconciler, &progress);
+	CU_ASSERT(progress.audits == 4 && progress.differences == 1);
+	end(&w);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -498,6 +535,7 @@ int main(void)
 		UNIT_TEST(a_wait_that_fails_leaves_what_is_in_force),
 		UNIT_TEST(routes_that_failed_are_tried_again_later_and_keep_nothing_waiting),
 		UNIT_TEST(numbers_that_are_not_on_disk_are_not_used),
+		UNIT_TEST(an_audit_finds_what_was_not_followed_and_the_next_run_mends_it),
 		UNIT_TEST(who_waits_is_called_after_the_run_that_holds_the_change),
 		UNIT_TEST(who_does_not_wait_any_more_is_not_called),
 		UNIT_TEST(a_pod_is_covered_by_the_next_run_and_gone_at_once),
