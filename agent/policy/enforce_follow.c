@@ -339,6 +339,23 @@ static int set_deleted(struct enforce *e)
 	return r;
 }
 
+/* Pods whose identities are made of other labels or ports than before. */
+static int regroup(struct enforce *e)
+{
+	struct known_pod *known, *next;
+	struct enforced_pod *pod;
+	int r = 0;
+
+	if (!policy_compiler_regroup(e->compiler))
+		return 0;
+	for (pod = e->pods; pod; pod = pod->next)
+		pod->dirty |= policy_compiler_concerns(e->compiler, pod_object_of(e, pod));
+	HASH_ITER(hh, e->known, known, next)
+		if (r == 0 && policy_compiler_concerns(e->compiler, known->object))
+			r = follow_known(e, known, known->object);
+	return r;
+}
+
 static int give_changes(struct enforce *e)
 {
 	struct enforced_pod *pod;
@@ -351,11 +368,13 @@ static int give_changes(struct enforce *e)
 		r = all ? follow_all(e) : follow_noted(e);
 	if (r == 0)
 		r = deleted_policies_settle(e);
+	if (r == 0 && e->deleted_changed)
+		r = set_deleted(e);
+	if (r == 0)
+		r = regroup(e);
 	for (pod = e->pods; pod && r == 0; pod = pod->next)
 		if (pod->dirty)
 			r = follow_local(e, pod);
-	if (r == 0 && e->deleted_changed)
-		r = set_deleted(e);
 	if (r == 0)
 		r = nodes_write(e);
 	if (r == 0)

@@ -141,6 +141,7 @@ static int give(struct policy_compiler *c, const struct policy_input *input,
 	if (r == 0)
 		r = policy_compiler_set_deleted(c, input->deleted_policies, input->deleted_at,
 						input->deleted_policy_count);
+	policy_compiler_regroup(c);
 	return r < 0 ? r : give_pods(c, input, pods);
 }
 

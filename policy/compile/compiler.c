@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/compile/compiler.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,16 @@ int policy_compiler_set_pod(struct policy_compiler *c, struct policy_pod **pod,
 			    bool subject, uint64_t terminating)
 {
 	return checked(c, view_set_pod(&c->view, pod, object, addresses, subject, terminating));
+}
+
+bool policy_compiler_regroup(struct policy_compiler *c)
+{
+	return view_update_words(&c->view);
+}
+
+bool policy_compiler_concerns(const struct policy_compiler *c, const struct object *pod)
+{
+	return view_words_concern(&c->view, pod);
 }
 
 static void drop_own_sets(struct policy_pod *pod)
@@ -304,6 +315,7 @@ int policy_compiler_run(struct policy_compiler *c)
 {
 	int r = c->broken ? -ENOMEM : 0;
 
+	assert(c->broken || !c->view.words_changed);
 	c->view.registry->compilation++;
 	c->fresh_count = c->peer_count = 0;
 	if (r == 0)

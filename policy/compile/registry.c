@@ -364,32 +364,25 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 	return 0;
 }
 
-static int find_identity(struct policy_registry *registry, const char *key,
-			 const struct object *pod, struct registry_identity **ret)
+int registry_take_identity(struct policy_registry *registry, const char *namespace,
+			   const struct labels *labels, const struct named_port *ports,
+			   size_t port_count, const struct registry_identity **ret)
 {
-	int r;
-
-	HASH_FIND_STR(registry->identities, key, *ret);
-	if (*ret)
-		return 0;
-	if (registry->next_identity == 0)
-		return -ENOSPC;
-	r = registry_add_identity(registry, registry->next_identity, pod->namespace, &pod->labels,
-				  pod->pod.ports, pod->pod.port_count);
-	if (r == 0)
-		HASH_FIND_STR(registry->identities, key, *ret);
-	return r;
-}
-
-int registry_take_identity(struct policy_registry *registry, const struct object *pod,
-			   const struct registry_identity **ret)
-{
-	struct registry_identity *entry;
+	struct registry_identity *entry = NULL;
 	size_t ports_offset;
-	char *key = registry_identity_key(pod->namespace, &pod->labels, pod->pod.ports,
-					  pod->pod.port_count, &ports_offset);
-	int r = key ? find_identity(registry, key, pod, &entry) : -ENOMEM;
+	char *key = registry_identity_key(namespace, labels, ports, port_count, &ports_offset);
+	int r = key ? 0 : -ENOMEM;
 
+	if (r == 0)
+		HASH_FIND_STR(registry->identities, key, entry);
+	if (r == 0 && !entry) {
+		r = registry->next_identity == 0
+			    ? -ENOSPC
+			    : registry_add_identity(registry, registry->next_identity, namespace,
+						    labels, ports, port_count);
+		if (r == 0)
+			HASH_FIND_STR(registry->identities, key, entry);
+	}
 	free(key);
 	if (r < 0)
 		return r;

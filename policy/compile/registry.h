@@ -78,8 +78,9 @@ char *registry_identity_key(const char *namespace, const struct labels *labels,
  * Find or make, and hold: what nobody holds is forgotten some time after. 0, -ENOMEM, -ENOSPC (no
  * number left). `ret` belongs to the registry.
  */
-int registry_take_identity(struct policy_registry *registry, const struct object *pod,
-			   const struct registry_identity **ret);
+int registry_take_identity(struct policy_registry *registry, const char *namespace,
+			   const struct labels *labels, const struct named_port *ports,
+			   size_t port_count, const struct registry_identity **ret);
 int registry_take_ruleset(struct policy_registry *registry, const uint64_t digest[2],
 			  uint32_t *ret);
 int registry_take_rule(struct policy_registry *registry, const char *namespace, const char *name,

@@ -222,6 +222,24 @@ static bool has_identity(const struct object *pod)
 	return pod && !pod->pod.host_network && !pod->pod.finished;
 }
 
+static int take_registered(struct view *view, const struct object *pod,
+			   const struct registry_identity **ret)
+{
+	struct named_port *ports = NULL;
+	struct labels labels = {};
+	size_t port_count = 0;
+	int r = view_take_labels(view, pod, &labels);
+
+	if (r == 0)
+		r = view_take_ports(view, pod, &ports, &port_count);
+	if (r == 0)
+		r = registry_take_identity(view->registry, pod->namespace, &labels, ports,
+					   port_count, ret);
+	free(labels.items);
+	free(ports);
+	return r;
+}
+
 /* The pod's identity; `*ret` NULL: it has none. 0, -ENOMEM, -ENOSPC. */
 static int find_identity(struct view *view, const struct object *pod, struct view_identity **ret)
 {
@@ -232,7 +250,7 @@ static int find_identity(struct view *view, const struct object *pod, struct vie
 	*ret = NULL;
 	if (!has_identity(pod))
 		return 0;
-	r = registry_take_identity(view->registry, pod, &registered);
+	r = take_registered(view, pod, &registered);
 	if (r < 0)
 		return r;
 	HASH_FIND(hh, view->by_id, &registered->id, sizeof(registered->id), identity);
@@ -376,6 +394,7 @@ void view_clear(struct view *view)
 	struct view_namespace *namespace, *next_namespace;
 
 	view_clear_policies(view);
+	view_clear_words(view);
 	free_pods(view->pods.first);
 	free_pods(view->subjects.first);
 	for (size_t i = 0; i < view->identity_slots; i++)

@@ -13,7 +13,16 @@ enum direction { INGRESS = 0, EGRESS = 1 };
 
 struct live_set;
 
-/* Distinct (namespace, labels, named ports), of one pod or many. */
+/* A key of labels, or a name of ports. */
+struct view_word {
+	size_t policies; /* uses of policies that name it */
+	bool counts;	 /* it is part of identities */
+	bool flipped;	 /* it was not, before the last view_update_words(), or was */
+	UT_hash_handle hh;
+	char text[];
+};
+
+/* Distinct (namespace, labels and named ports as far as policies name them), of one pod or many. */
 struct view_identity {
 	const struct registry_identity *registered;
 	struct view_namespace *namespace;
@@ -91,6 +100,8 @@ struct view {
 	size_t cluster_count, cluster_capacity;
 	size_t deleted_count; /* of the policies: went, and hold for some pods */
 	uint64_t next_serial;
+	struct view_word *label_keys, *port_names;
+	bool words_changed; /* what policies name is not what identities are made of */
 	const struct object *const *nodes; /* borrowed, for the run */
 	size_t node_count;
 	struct policy_pods pods, subjects; /* of other nodes, of this node */
@@ -126,6 +137,13 @@ int view_set_deleted(struct view *view, const struct object *const *objects, con
 int view_set_pod(struct view *view, struct policy_pod **pod, const struct object *object,
 		 const struct pod_addresses *addresses, bool subject, uint64_t terminating);
 int view_remove_pod(struct view *view, struct policy_pod *pod);
+
+/*
+ * Identities are made of what policies name now, from here on. True: that is another thing than before,
+ * and each pod has to be set again that view_words_concern() says yes to.
+ */
+bool view_update_words(struct view *view);
+bool view_words_concern(const struct view *view, const struct object *pod);
 
 /* Words of a set of identities. */
 size_t view_identity_words(const struct view *view);

@@ -162,6 +162,7 @@ static int take_out(struct view *view, struct list list, size_t at)
 	struct view_policy *policy = (*list.items)[at];
 
 	view->deleted_count -= policy->deleted_at != 0;
+	view_name_words(view, &policy->object->network_policy, false);
 	(*list.count)--;
 	memmove(*list.items + at, *list.items + at + 1,
 		(*list.count - at) * sizeof(struct view_policy *));
@@ -202,9 +203,11 @@ static int add(struct view *view, const struct object *object, uint64_t deleted_
 	if (r < 0)
 		return r;
 	r = insert(view, policy);
-	if (r < 0)
+	if (r < 0) {
 		policy_free(view, policy);
-	return r;
+		return r;
+	}
+	return view_name_words(view, &object->network_policy, true);
 }
 
 int view_set_policy(struct view *view, const struct object *object)

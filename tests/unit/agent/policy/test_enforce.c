@@ -91,6 +91,11 @@ static void begin(struct world *w)
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"x\"},"
 	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{\"matchLabels\":{\"app\":\"a\"}}}]}"
 	    "]}}");
+	/* Of nobody, but it makes the label part of identities. */
+	put(w, "more",
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"nobody\"},"
+	    "\"spec\":{\"podSelector\":{\"matchLabels\":{\"more\":\"1\"}}}}");
 	put_remote(w, "r1", "a", "10.2.0.1", "", true);
 	put_remote(w, "r2", "b", "10.2.0.2", "", true);
 }

@@ -136,18 +136,22 @@ static void what_two_compilations_did_not_use_is_forgotten_and_never_renumbered(
 	policy_registry_free(registry);
 }
 
+/* Makes the label part of identities. */
+#define APP NETPOL("x", "p", "'podSelector':{'matchLabels':{'app':'none'}}")
+
 /* Most pods need no new state on disk, and still no number stands for two things. */
 static void an_export_keeps_numbers_from_others_that_it_does_not_have(void)
 {
 	struct policy_registry *registry = policy_registry_new(), *after = policy_registry_new();
-	struct world *first = world_new(POD("x", "a", "'app':'a'", "10.0.0.1"), registry);
+	struct world *first = world_new(APP "," POD("x", "a", "'app':'a'", "10.0.0.1"), registry);
 	json_t *state = policy_registry_export(registry);
 	uint64_t revision = policy_registry_revision(registry);
-	struct world *later = world_new(POD("x", "b", "'app':'b'", "10.0.0.2"), registry), *other;
+	struct world *later = world_new(APP "," POD("x", "b", "'app':'b'", "10.0.0.2"), registry),
+		     *other;
 
 	CU_ASSERT_EQUAL(policy_registry_revision(registry), revision);
 	CU_ASSERT_EQUAL_FATAL(policy_registry_import(after, state), 0);
-	other = world_new(POD("x", "a", "'app':'a'", "10.0.0.1") ","
+	other = world_new(APP "," POD("x", "a", "'app':'a'", "10.0.0.1") ","
 			  POD("x", "c", "'app':'c'", "10.0.0.3"), after);
 	CU_ASSERT_EQUAL(world_pod(other, "x/a")->identity, world_pod(first, "x/a")->identity);
 	CU_ASSERT(world_pod(other, "x/c")->identity > world_pod(later, "x/b")->identity);
