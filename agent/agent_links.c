@@ -104,7 +104,7 @@ static void uplink_appeared(struct agent *agent, const struct link_info *link)
 			continue;
 		uplink->ifindex = link->ifindex;
 		write_next_hops(agent);
-		maps_move_generation(agent->maps, false);
+		maps_move_generation(agent->maps);
 		if (datapath_attach_uplink(agent->datapath, link->ifindex, &uplink->xdp, message, sizeof(message)) < 0)
 			log_error("links", "uplink %s: %s", link->name, message);
 		else

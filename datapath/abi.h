@@ -7,7 +7,7 @@
 #include "reasons.h"
 
 /* Part of the pin path: maps of another layout are never reused. */
-#define POLDER_LAYOUT_VERSION 3
+#define POLDER_LAYOUT_VERSION 4
 
 #ifndef __bpf__
 #include <assert.h>
@@ -193,8 +193,8 @@ struct flow6_set {
 
 /*
  * Array `pods`, indexed by the last bits of the ifindex (datapath_config.pods_mask): the agent chooses the ifindex of a host-side link so that
- * no two pods meet. Rule sets and identity stand twice: the generation's lowest bit says which one is in force, so one word
- * switches all of them at once.
+ * no two pods meet. Rule sets and identity stand twice: `control.slot` says which one is in force, so one word switches all of
+ * them at once.
  */
 #define POLDER_MAX_PODS 8192 /* at most; FRAGMENT_OWNER() has room for one more */
 #define POLDER_MIN_PODS 64
@@ -228,7 +228,7 @@ enum address_flag {
 	ADDRESS_NO_MASQ = 1 << 4,    /* not masqueraded for another reason */
 };
 struct address_entry {
-	__u32 identity[2]; /* by the generation's lowest bit */
+	__u32 identity[2]; /* by control.slot */
 	__u32 flags;       /* enum address_flag */
 	__u32 ifindex;     /* of a local pod's link, or of the uplink for this range; 0: the default uplink */
 };
@@ -281,7 +281,7 @@ struct ruleset_peer_key {
 	__u32 identity;
 };
 struct ruleset_peer {
-	__u16 peer_class[2]; /* by the generation's lowest bit */
+	__u16 peer_class[2]; /* by control.slot */
 };
 ABI_SIZE(struct ruleset_peer, 4);
 
@@ -494,13 +494,18 @@ struct fragment_set {
 
 /* Array `control`, one entry, mapped by the agent. */
 struct control {
-	__u32 generation;      /* moved by 2: judge every flow anew; by 1: switch to the other rule sets as well */
+	union {
+		struct {
+			__u32 generation; /* moved: every flow is judged anew; never 0 or FLOW_GENERATION_DOUBTED */
+			__u32 slot;       /* 0 or 1: of the two that pods, addresses and peers' classes stand in, the one in force */
+		};
+		__u64 in_force; /* both: a judgement reads them by one load, the agent changes them by one store */
+	};
 	__u32 events;          /* enum event_mask: what somebody listens to */
 	__u32 events_per_second; /* for each CPU; 0: no limit */
 	__u32 flow_share[2];   /* entries (IPv4, IPv6) that a pod may have once the table is over three quarters full; 0: no limit */
 	__u32 rejects_per_second; /* RST and ICMP made for each pod link and each uplink; 0: no limit */
 	__u32 moving;          /* enum moving_bit: maps are being replaced by larger or smaller ones */
-	__u32 pad;
 	__u64 hash_seed[2];    /* drawn when the map is made; never changed, flows are placed by it */
 };
 ABI_SIZE(struct control, 48);

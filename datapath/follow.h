@@ -154,8 +154,11 @@ static __always_inline int judge(packet_context *ctx, struct packet *p, struct f
 
 	if (!j || !w)
 		return -REASON_INTERNAL;
-	/* Before any other map: what is judged by what was there before is out of date at once. */
-	w->generation = READ_ONCE(control->generation);
+	/*
+	 * Before any other map: what is judged by what was there before is out of date at once. Generation and slot by one load: a slot
+	 * of before is never judged under the generation that came with the next one.
+	 */
+	w->in_force = READ_ONCE(control->in_force);
 	load_barrier();
 	result = judge_orient(p, flow);
 	if (!result)

@@ -22,7 +22,13 @@ struct work {
 	__be16 new_sport_be, new_dport_be;
 	__u32 source_link; /* of the pod that opened the flow; 0: none is known */
 	__u32 flags; /* enum work_flag */
-	__u32 generation; /* of the judgement: read before any other map */
+	union {
+		struct {
+			__u32 generation; /* of the judgement */
+			__u32 slot;       /* that it reads */
+		};
+		__u64 in_force; /* both, as control has them: read before any other map */
+	};
 	__u32 port_at; /* of the search for a source port: where it began */
 	__u32 port_tries;
 	__u32 port_linger; /* ports of flows that are as good as over are taken too */
@@ -371,5 +377,5 @@ __noinline int judge_decide(struct packet *p)
 		return result;
 	to = address_find(&w->new_dst);
 	result = judge_route(w, p, to);
-	return result ? result : judge_policy(w, j, w->generation & 1, to, p->direction);
+	return result ? result : judge_policy(w, j, w->slot & 1, to, p->direction);
 }

@@ -280,7 +280,7 @@ void explain_ask_maps(struct explain *explain, struct explain_path *path)
 		.path = path,
 		.maps = explain->sources->maps,
 		.way = way,
-		.slot = maps_control(explain->sources->maps)->generation & 1,
+		.slot = maps_slot(explain->sources->maps),
 	};
 	int backend = 0;
 

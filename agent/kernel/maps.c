@@ -291,7 +291,7 @@ static int prepare_control(struct maps *maps, const struct config *config)
 	control->rejects_per_second = config->rejects_per_second;
 	control->events = 0;
 	if (!control->generation)
-		__atomic_store_n(&control->generation, 2, __ATOMIC_SEQ_CST);
+		maps_move_generation(maps);
 	return 0;
 }
 
@@ -449,15 +449,39 @@ struct control *maps_control(struct maps *maps)
 	return maps->control;
 }
 
-uint32_t maps_move_generation(struct maps *maps, bool switch_slots)
+unsigned int maps_slot(struct maps *maps)
 {
-	uint32_t *word = &maps->control->generation, next;
+	return __atomic_load_n(&maps->control->slot, __ATOMIC_SEQ_CST) & 1;
+}
 
-	next = __atomic_load_n(word, __ATOMIC_SEQ_CST) + (switch_slots ? 1 : 2);
-	if (next < 2) /* 0 marks a free place; keep the slot's bit */
-		next += 2;
-	__atomic_store_n(word, next, __ATOMIC_SEQ_CST);
-	return next;
+/* Programs read both words by one load, so they are changed by one store; the agent alone writes them. */
+static void put_in_force(struct maps *maps, uint32_t generation, uint32_t slot)
+{
+	struct control next = {.generation = generation, .slot = slot};
+
+	__atomic_store_n(&maps->control->in_force, next.in_force, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t next_generation(const struct maps *maps)
+{
+	uint32_t next = maps->control->generation + 1;
+
+	return next > FLOW_GENERATION_DOUBTED ? next : FLOW_GENERATION_DOUBTED + 1;
+}
+
+void maps_switch_slots(struct maps *maps)
+{
+	put_in_force(maps, maps->control->generation, !maps_slot(maps));
+}
+
+void maps_move_generation(struct maps *maps)
+{
+	put_in_force(maps, next_generation(maps), maps_slot(maps));
+}
+
+void maps_switch_all(struct maps *maps)
+{
+	put_in_force(maps, next_generation(maps), !maps_slot(maps));
 }
 
 int maps_wait_for_programs(struct maps *maps)

@@ -105,8 +105,14 @@ uint64_t maps_writes(const struct maps *maps);
  */
 void maps_keep_count(struct maps *maps, enum map_index index, uint64_t count);
 bool maps_kept_count(const struct maps *maps, enum map_index index, uint64_t *ret);
-/* Every flow is judged anew at its next packet. `switch_slots`: the other slot of pods and addresses counts from now on. Returns the new generation. */
-uint32_t maps_move_generation(struct maps *maps, bool switch_slots);
+/* The slot of pods, addresses and peers' classes that is in force: 0 or 1. */
+unsigned int maps_slot(struct maps *maps);
+/* The other slot is in force from now on; each flow stays as it was judged. */
+void maps_switch_slots(struct maps *maps);
+/* Every flow is judged anew at its next packet. */
+void maps_move_generation(struct maps *maps);
+/* Both at once: every flow is judged anew, by the other slot. */
+void maps_switch_all(struct maps *maps);
 /* Waits until every program that started before has ended; in any thread. -errno: it may still run,
  * nothing may be removed. */
 int maps_wait_for_programs(struct maps *maps);

@@ -205,7 +205,7 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 	metrics_sample(m, 1, build, 1);
 	single_u64(m, "polder_ready", METRIC_GAUGE, "1: the node's pods are served.", progress.ready);
 	single_u64(m, "polder_synced", METRIC_GAUGE, "1: every source has been read whole once.", progress.synced);
-	single_u64(m, "polder_generation", METRIC_GAUGE, "The word that flows are judged under.",
+	single_u64(m, "polder_generation", METRIC_GAUGE, "The number that flows are judged under. Moved: every flow is judged anew.",
 		   maps_control(sources->maps)->generation);
 	metrics_single(m, "polder_reconcile_seconds", METRIC_GAUGE, "Length of the last pass.",
 		       progress.last_reconcile_seconds);

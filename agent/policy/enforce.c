@@ -13,7 +13,7 @@
 
 unsigned int enforce_slot(const struct enforce *e)
 {
-	return __atomic_load_n(&maps_control(e->maps)->generation, __ATOMIC_SEQ_CST) & 1;
+	return maps_slot(e->maps);
 }
 
 struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count, const char *subject,
@@ -316,7 +316,10 @@ static void move(struct enforce *e, bool switch_slots)
 {
 	if (!switch_slots && !e->move_owed && e->in_force)
 		return;
-	maps_move_generation(e->maps, switch_slots);
+	if (switch_slots)
+		maps_switch_all(e->maps);
+	else
+		maps_move_generation(e->maps);
 	e->move_owed = false;
 	e->touched_count = 0; /* judged anew with all others */
 }

@@ -73,7 +73,7 @@ void touched_change(struct touched *t, const struct polder_addr *addr)
 	const struct touch touch = {.addr = *addr, .generation = generation_of(t)};
 
 	if (t->first.count >= CHANGES_MAX || !append(&t->first, &touch))
-		maps_move_generation(t->maps, false);
+		maps_move_generation(t->maps);
 }
 
 /* No packet can use them: they wait for the second look, which so many pods share. */
@@ -82,7 +82,7 @@ static void leave(struct touched *t, const struct polder_addr *addr, uint16_t pl
 	const struct touch touch = {.addr = *addr, .place = place, .left = true};
 
 	if (!addr_is_zero(addr) && !append(&t->second, &touch))
-		maps_move_generation(t->maps, false);
+		maps_move_generation(t->maps);
 }
 
 /* In the map of pods, whose size is a power of two. */
@@ -131,7 +131,7 @@ static void look(struct touched *t, const struct touch *items, size_t count)
 		return;
 	if (collect(t, items, count, &touched) < 0 || !flows_touch(t->flows, &touched)) {
 		log_warning("flows", "the flow table could not be looked through whole (no memory, or an entry that a program does not let go of): every flow is judged anew");
-		maps_move_generation(t->maps, false);
+		maps_move_generation(t->maps);
 	}
 	address_set_clear(&touched.left);
 	address_set_clear(&touched.changed);
@@ -155,7 +155,7 @@ void touched_enter(struct touched *t, const struct local_pod *pod)
 	}
 	t->second.count = kept;
 	t->marked = marked;
-	maps_move_generation(t->maps, false);
+	maps_move_generation(t->maps);
 }
 
 bool touched_owes_look(const struct touched *t)
@@ -172,7 +172,7 @@ void touched_look(struct touched *t)
 		if (!append(&t->second, &t->first.items[i]))
 			break;
 	if (i < t->first.count)
-		maps_move_generation(t->maps, false);
+		maps_move_generation(t->maps);
 	t->first.count = 0;
 }
 
@@ -194,6 +194,6 @@ void touched_settle(struct touched *t)
 void touched_give_up(struct touched *t)
 {
 	if (t->marked)
-		maps_move_generation(t->maps, false);
+		maps_move_generation(t->maps);
 	touched_settle(t);
 }

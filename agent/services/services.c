@@ -653,7 +653,7 @@ int services_apply(struct services *s)
 		r = apply_dirty(s, &changed);
 	}
 	if (changed)
-		maps_move_generation(s->maps, false);
+		maps_move_generation(s->maps);
 	return r;
 }
 
@@ -700,7 +700,7 @@ int services_forget_unknown(struct services *s)
 	shadow_each(s->services, leave_unknown, s);
 	shadow_sweep(s->services);
 	shadow_sweep(s->members);
-	maps_move_generation(s->maps, false);
+	maps_move_generation(s->maps);
 	return 0;
 }
 

@@ -43,7 +43,7 @@ static uint32_t ruleset_number(const struct show_sources *sources, uint32_t word
 
 void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod, struct show_pod *ret)
 {
-	uint32_t slot = maps_control(sources->maps)->generation & 1;
+	uint32_t slot = maps_slot(sources->maps);
 	uint32_t index = maps_pod_place(sources->maps, (uint32_t)pod->ifindex);
 	struct pod_entry entry;
 

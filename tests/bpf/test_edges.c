@@ -173,14 +173,14 @@ static void the_senders_rule_set_is_of_the_slot_in_force(void)
 	struct world_result r;
 
 	CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "pods"), &key, &entry), 0);
-	entry.egress_rules[!(world->control.generation & 1)] = closed;
+	entry.egress_rules[!world->control.slot] = closed;
 	world_set(world, "pods", &key, &entry);
 	r = attempt(0, V4, pod_text[1][V4], 80);
 	CU_ASSERT(forwarded(&r));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	r = attempt(0, V4, pod_text[1][V4], 80);
 	CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	open_all();
 }
 
@@ -191,17 +191,17 @@ static void a_remote_pods_identity_is_of_the_slot_in_force(void)
 	struct address_entry there = {.flags = ADDRESS_POD};
 	struct world_result r;
 
-	there.identity[world->control.generation & 1] = IDENTITY_FIRST_POD;
-	there.identity[!(world->control.generation & 1)] = IDENTITY_FIRST_POD - 1;
+	there.identity[world->control.slot] = IDENTITY_FIRST_POD;
+	there.identity[!world->control.slot] = IDENTITY_FIRST_POD - 1;
 	world_set_address(world, remote_pod[V4], 32, &there);
 	set_cell(rules, 1, STEP_REST, CELL_ALLOW);
 	world_set_rules(world, 0, rules, RULESET_OPEN);
 	r = attempt(0, V4, remote_pod[V4], 80);
 	CU_ASSERT(forwarded(&r));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	r = attempt(0, V4, remote_pod[V4], 80);
 	CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	open_all();
 }
 

@@ -341,11 +341,11 @@ static void one_word_switches_all_rulesets(void)
 	struct world_result r;
 
 	CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "pods"), &key, &entry), 0);
-	entry.ingress_rules[(world->control.generation + 1) & 1] = closed;
+	entry.ingress_rules[!world->control.slot] = closed;
 	world_set(world, "pods", &key, &entry);
 	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
 	CU_ASSERT(forwarded(&r));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
 	CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
 	open_all();
@@ -446,24 +446,24 @@ static void cnp1_cnp3_the_admin_tier_decides_or_passes_on(void)
 	open_all();
 }
 
-static void peers_classes_switch_with_the_generation(void)
+static void peers_classes_switch_with_the_slot(void)
 {
 	uint32_t rules = new_ruleset();
 	struct ruleset_peer_key key = {.ruleset = rules, .identity = world->pods[1].identity};
 	struct ruleset_peer peer = {};
 	struct world_result r;
 
-	peer.peer_class[!(world->control.generation & 1)] = 1;
+	peer.peer_class[!world->control.slot] = 1;
 	world_set(world, "ruleset_peers", &key, &peer);
 	allow_ports(rules, 0, 0, -16, 1);
 	set_cell(rules, 1, 1, 7, 0, true);
 	world_set_rules(world, 0, rules, RULESET_OPEN);
 	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
 	CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	r = attempt(0, V4, pod_text[1][V4], IPPROTO_TCP, 80);
 	CU_ASSERT(forwarded(&r));
-	world_move_generation(world, 1);
+	world_switch_slots(world);
 	open_all();
 }
 
@@ -558,7 +558,7 @@ int main(void)
 		SUITE_TEST(node_reaches_its_pods_whatever_the_policy),
 		SUITE_TEST(outside_needs_a_rule_of_an_isolated_pod),
 		SUITE_TEST(cnp1_cnp3_the_admin_tier_decides_or_passes_on),
-		SUITE_TEST(peers_classes_switch_with_the_generation),
+		SUITE_TEST(peers_classes_switch_with_the_slot),
 		SUITE_TEST(packets_are_counted_for_the_rules_that_judge_them),
 		SUITE_TEST(a_table_of_cells_answers_within_its_own_range),
 	};

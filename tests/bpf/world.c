@@ -400,6 +400,12 @@ void world_move_generation(struct world *world, uint32_t by)
 	control_write(world);
 }
 
+void world_switch_slots(struct world *world)
+{
+	world->control.slot = !world->control.slot;
+	control_write(world);
+}
+
 static void flows_clear(struct world *world, const char *name, size_t set_size)
 {
 	struct bpf_map *map = bpf_object__find_map_by_name(world->objects[HOOK_FROM_POD], name);

@@ -82,7 +82,7 @@ void world_unset(struct world *world, const char *map, const void *key);
 void world_set_address(struct world *world, const char *text, int bits,
 		       const struct address_entry *entry);
 
-/* Rule sets of a pod, both generations' halves. */
+/* Rule sets of a pod, in both slots. */
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress);
 
 struct world_backend {
@@ -98,6 +98,8 @@ void world_remove_member(struct world *world, uint32_t id, const char *addr, uin
 
 /* Lets every flow be judged anew. */
 void world_move_generation(struct world *world, uint32_t by);
+/* The other slot is in force from now on; flows stay as they were judged. */
+void world_switch_slots(struct world *world);
 
 /* Empties the flow table and the memory of fragments. */
 void world_forget_flows(struct world *world);

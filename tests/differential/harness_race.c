@@ -69,13 +69,13 @@ static void *run_side(void *data)
 	return NULL;
 }
 
-/* Each flow is judged anew all the time, with the same outcome: the slot stays the same. */
+/* Each flow is judged anew all the time, with the same outcome: the slot stays what it is. */
 static void *move_generation(void *data)
 {
 	struct race *race = data;
 
 	while (atomic_load(&race->done) < RACE_CPUS) {
-		__atomic_fetch_add(&race->control->generation, 2, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&race->control->generation, 1, __ATOMIC_SEQ_CST);
 		sched_yield();
 	}
 	return NULL;

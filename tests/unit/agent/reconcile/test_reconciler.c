@@ -181,7 +181,7 @@ static void end(struct world *w)
 
 static uint32_t slot(const struct world *w)
 {
-	return maps_control(w->maps)->generation & 1;
+	return maps_slot(w->maps);
 }
 
 /* The rule set for what the pod gets: in the slot in force, or in the other one. */
