@@ -372,7 +372,10 @@ static int put_next(struct addresses *a, struct address *address, struct address
 		    unsigned int slot, bool *ret_switch)
 {
 	entry->identity[slot] = address->entry.identity[slot];
-	*ret_switch |= entry->identity[0] != entry->identity[1];
+	if (entry->identity[0] != entry->identity[1]) {
+		*ret_switch = true;
+		touch(a, address);
+	}
 	note_pending(a, address);
 	return put(a, address, entry);
 }

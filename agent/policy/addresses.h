@@ -19,7 +19,8 @@ struct addresses_env {
 	struct local_pods *local_pods; /* follows what is written of local pods */
 	/* Does this node give the address itself? Then no pod of another node has it. */
 	bool (*is_own)(const struct polder_addr *addr, const void *data);
-	/* In both slots at once the map says something else of the address now; NULL: of many. */
+	/* The map says something else of the address now, in both slots at once or from the next
+	 * switch on; NULL: of many. */
 	void (*touched)(const struct polder_addr *addr, void *data);
 	void *data;
 };

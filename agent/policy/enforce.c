@@ -311,11 +311,17 @@ static void note_policies(struct enforce *e)
 	}
 }
 
-/* Only if something changed that any flow may depend on. What a failed pass has written counts too. */
+/*
+ * The generation moves only if something changed that any flow may depend on: what a switch of slots changes for some, e->touched names.
+ * What a failed pass has written counts too.
+ */
 static void move(struct enforce *e, bool switch_slots)
 {
-	if (!switch_slots && !e->move_owed && e->in_force)
+	if (!e->move_owed && e->in_force) {
+		if (switch_slots)
+			maps_switch_slots(e->maps);
 		return;
+	}
 	if (switch_slots)
 		maps_switch_all(e->maps);
 	else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From pods, namespaces, nodes and policies to the maps addresses, pods and rule sets. A pass builds what is new beside
- * what is in force, then one word (the generation) switches; what is old goes when no program can still be using it. A pass that changes
- * nothing that all flows may depend on leaves the generation where it is.
+ * what is in force, then one word (the slot) switches; what is old goes when no program can still be using it. A pass that changes
+ * nothing that all flows may depend on leaves the generation where it is, and names the addresses whose flows it concerns.
  */
 #pragma once
 

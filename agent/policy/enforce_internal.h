@@ -98,9 +98,9 @@ struct enforce {
 	bool resync;	  /* the list does not hold all that changed: everything is looked at */
 	bool nodes_dirty; /* Node objects or the node's own addresses */
 
-	struct polder_addr *touched; /* whose elements changed in both slots at once, and nobody has been told yet */
+	struct polder_addr *touched; /* of which the maps say something else now, and nobody has been told yet */
 	size_t touched_count, touched_room;
-	bool move_owed;	   /* something else changed in both slots: the generation has to move */
+	bool move_owed;	   /* something else changed, which any flow may depend on: the generation has to move */
 	bool in_force;	   /* a pass has succeeded: what the compiler says is what the maps say */
 	bool half_written; /* by a pass that failed: not only what was in force before is in the maps */
 	bool unfinished;   /* old rule sets still stand */
@@ -186,6 +186,11 @@ int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset 
 			 int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data);
 /* The peers' classes alike in both slots again. */
 void rules_mirror(struct enforce *e);
+/*
+ * After rules_write(): of each slot of map `rulesets`, whether a peer changes its class there. Sets `*ret` to NULL if none does, else to an
+ * array that is the caller's to free. 0 or -ENOMEM.
+ */
+int rules_differing(const struct enforce *e, bool **ret);
 /* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was there anything? */
 bool rules_sweep(struct enforce *e);
 

@@ -82,8 +82,19 @@ static bool differs(const struct pod_entry *entry, const struct enforced_pod *po
 	       entry->ingress_rules[slot] != pod->ingress;
 }
 
-/* Into the slot that is not in force; a new pod has both. */
-static int pod_write(struct enforce *e, struct enforced_pod *pod, bool *ret_switch)
+/* Every flow that its rule sets or its identity have judged names one of its addresses. */
+static void touch(struct enforce *e, const struct enforced_pod *pod)
+{
+	for (size_t i = 0; i < pod->address_count; i++)
+		address_touched(&pod->addresses[i], e);
+}
+
+/*
+ * Into the slot that is not in force; a new pod has both. `changed` says of each rule set's slot
+ * whether it keeps its number while a peer's class changes; NULL: none does.
+ */
+static int pod_write(struct enforce *e, struct enforced_pod *pod, const bool *changed,
+		     bool *ret_switch)
 {
 	unsigned int slot = enforce_slot(e);
 	struct pod_entry entry = pod->entry;
@@ -93,10 +104,11 @@ static int pod_write(struct enforce *e, struct enforced_pod *pod, bool *ret_swit
 	entry.flags = POD_READY;
 	if (!pod->written) {
 		set_slot(&entry, pod, slot);
-		for (size_t i = 0; i < pod->address_count; i++)
-			address_touched(&pod->addresses[i], e);
-	} else if (differs(&entry, pod, slot)) {
+		touch(e, pod);
+	} else if (differs(&entry, pod, slot) ||
+		   (changed && (changed[pod->ingress] || changed[pod->egress]))) {
 		*ret_switch = true;
+		touch(e, pod);
 	}
 	if (pod->written && memcmp(&entry, &pod->entry, sizeof(entry)) == 0)
 		return 0;
@@ -111,10 +123,12 @@ static int pod_write(struct enforce *e, struct enforced_pod *pod, bool *ret_swit
 int pods_write(struct enforce *e, bool *ret_switch)
 {
 	struct enforced_pod *pod;
-	int r = 0;
+	bool *changed;
+	int r = rules_differing(e, &changed);
 
 	for (pod = e->pods; pod && r == 0; pod = pod->next)
-		r = pod_write(e, pod, ret_switch);
+		r = pod_write(e, pod, changed, ret_switch);
+	free(changed);
 	return r;
 }
 

@@ -499,6 +499,26 @@ int rules_write(struct enforce *e, bool *ret_switch)
 	return r;
 }
 
+int rules_differing(const struct enforce *e, bool **ret)
+{
+	bool *differs;
+
+	*ret = NULL;
+	if (!e->differing.count)
+		return 0;
+	differs = calloc(maps_get(e->maps, MAP_RULESETS)->max_entries, sizeof(*differs));
+	if (!differs)
+		return -ENOMEM;
+	for (size_t i = 0; i < e->differing.count; i++) {
+		uint32_t slot = ruleset_slots_find(e->slots, e->differing.keys[i].ruleset);
+
+		if (slot)
+			differs[slot] = true;
+	}
+	*ret = differs;
+	return 0;
+}
+
 /* ---------------------------------------------------------------- both slots alike */
 
 static int mirror_peer(struct enforce *e, const struct ruleset_peer_key *key)

@@ -72,8 +72,10 @@ void touched_change(struct touched *t, const struct polder_addr *addr)
 {
 	const struct touch touch = {.addr = *addr, .generation = generation_of(t)};
 
-	if (t->first.count >= CHANGES_MAX || !append(&t->first, &touch))
-		maps_move_generation(t->maps);
+	if (t->first.count < CHANGES_MAX && append(&t->first, &touch))
+		return;
+	maps_move_generation(t->maps);
+	t->first.count = 0; /* judged anew with all others */
 }
 
 /* No packet can use them: they wait for the second look, which so many pods share. */

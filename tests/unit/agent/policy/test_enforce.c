@@ -3,6 +3,7 @@
  */
 #include "agent/policy/enforce.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 
 #include "agent/reconcile/touched.h"
@@ -98,6 +99,16 @@ static void begin(struct world *w)
 	    "\"spec\":{\"podSelector\":{\"matchLabels\":{\"more\":\"1\"}}}}");
 	put_remote(w, "r1", "a", "10.2.0.1", "", true);
 	put_remote(w, "r2", "b", "10.2.0.2", "", true);
+}
+
+/* Of no pod of this node. The label is part of identities all the time, whatever other policies come and go. */
+static void name_app_always(struct world *w)
+{
+	put(w, "always",
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"always\",\"namespace\":\"w\"},"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{\"matchLabels\":{\"app\":\"a\"}},"
+	    "\"namespaceSelector\":{}}]}]}}");
 }
 
 static void end(struct world *w)
@@ -271,7 +282,7 @@ static void an_identity_that_returns_at_once_is_in_force_without_a_switch(void)
 	end(&w);
 }
 
-static void a_pod_that_changes_its_labels_moves_the_generation(void)
+static void a_pod_that_changes_its_labels_touches_its_address_alone(void)
 {
 	struct outcome outcome;
 	struct world w;
@@ -280,18 +291,74 @@ static void a_pod_that_changes_its_labels_moves_the_generation(void)
 	pass_and_finish(&w);
 	put_remote(&w, "r2", "a", "10.2.0.2", "", true);
 	outcome = pass_and_finish(&w);
-	CU_ASSERT(outcome.moved == 1 && outcome.touched == 0);
+	CU_ASSERT(outcome.switched && tells_of(&outcome, "10.2.0.2"));
 	end(&w);
 }
 
-static void a_policy_that_changes_moves_the_generation(void)
+/* A pod of this node that no policy of namespace x selects, with an address of each family. */
+static struct local_pod add_other(struct world *w)
 {
+	struct local_pod other = {
+		.container_id = "c2", .ifname = "eth0", .namespace = "y", .name = "other", .ifindex = 65537};
+
+	other.ipv4 = addr("10.1.0.6");
+	other.ipv6 = addr("fd00::6");
+	CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &other) == 0);
+	return other;
+}
+
+static void a_policy_that_changes_touches_the_pods_that_it_selects(void)
+{
+	struct outcome outcome;
 	struct world w;
 
 	begin(&w);
+	name_app_always(&w);
+	add_other(&w);
 	pass_and_finish(&w);
 	put(&w, "policy", NULL);
-	CU_ASSERT(pass_and_finish(&w).moved == 1);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.switched && tells_of(&outcome, "10.1.0.5"));
+	put(&w, "policy2",
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
+	    "\"spec\":{\"podSelector\":{}}}");
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 2);
+	end(&w);
+}
+
+static void put_namespace(struct world *w, const char *labels)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\",\"labels\":{%s}}}", labels);
+	put(w, "namespace", text);
+}
+
+/* The set keeps its number; only the class of the namespace's pods in it changes. */
+static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
+{
+	struct outcome outcome;
+	struct world w;
+
+	begin(&w);
+	add_other(&w);
+	put_namespace(&w, "");
+	put(&w, "policy", NULL);
+	put(&w, "policy2",
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{\"matchLabels\":{\"team\":\"a\"}}}]}"
+	    "]}}");
+	pass_and_finish(&w);
+	for (int i = 0; i < 4; i++) {
+		put_namespace(&w, i & 1 ? "" : "\"team\":\"a\"");
+		outcome = pass_and_finish(&w);
+		CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 2);
+		CU_ASSERT(outcome.first.bytes[15] == 6);
+	}
 	end(&w);
 }
 
@@ -471,6 +538,22 @@ static void an_address_given_again_at_once_moves_the_generation(void)
 	touch_end(&t);
 }
 
+static void more_changes_than_are_looked_for_move_the_generation_once(void)
+{
+	struct polder_addr changed = addr("10.3.0.0");
+	struct touch_world t;
+	uint32_t before;
+
+	touch_begin(&t);
+	before = generation(&t.w);
+	for (int i = 0; i < 5000; i++) {
+		changed.words_be[3] = htonl(0x0a030000 + i);
+		touched_change(t.touched, &changed);
+	}
+	CU_ASSERT(generation(&t.w) == before + 1);
+	touch_end(&t);
+}
+
 static void without_a_wait_every_flow_is_judged_anew(void)
 {
 	struct polder_addr changed = addr("10.2.0.1");
@@ -497,14 +580,16 @@ int main(void)
 		UNIT_TEST(a_pod_elsewhere_that_comes_or_goes_touches_its_address_alone),
 		UNIT_TEST(an_identity_that_is_new_is_in_force_without_a_switch),
 		UNIT_TEST(an_identity_that_returns_at_once_is_in_force_without_a_switch),
-		UNIT_TEST(a_pod_that_changes_its_labels_moves_the_generation),
-		UNIT_TEST(a_policy_that_changes_moves_the_generation),
+		UNIT_TEST(a_pod_that_changes_its_labels_touches_its_address_alone),
+		UNIT_TEST(a_policy_that_changes_touches_the_pods_that_it_selects),
+		UNIT_TEST(labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them),
 		UNIT_TEST(a_policy_of_no_pod_of_this_node_moves_nothing),
 		UNIT_TEST(a_pod_range_moves_the_generation),
 		UNIT_TEST(a_pod_of_this_node_touches_its_address_alone),
 		UNIT_TEST(what_a_program_writes_behind_the_first_look_is_found_by_the_second),
 		UNIT_TEST(an_entry_that_a_writer_holds_moves_the_generation),
 		UNIT_TEST(an_address_given_again_at_once_moves_the_generation),
+		UNIT_TEST(more_changes_than_are_looked_for_move_the_generation_once),
 		UNIT_TEST(without_a_wait_every_flow_is_judged_anew),
 	};
 
