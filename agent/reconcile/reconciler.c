@@ -55,6 +55,13 @@ static void on_object(const struct object *object, bool deleted, void *data)
 	mark(r);
 }
 
+static void on_services_touched(const struct polder_addr *addr, void *data)
+{
+	const struct reconciler *r = data;
+
+	touched_change(r->touched, addr);
+}
+
 static int open_flows(struct reconciler *r)
 {
 	const struct flows_maps tables = flows_maps_of(r->env.maps);
@@ -64,7 +71,10 @@ static int open_flows(struct reconciler *r)
 		return -ENOMEM;
 	flows_on_over(r->flows, rule_counts_over, enforce_rule_counts(r->enforce));
 	r->touched = touched_new(r->env.maps, r->flows);
-	return r->touched ? 0 : -ENOMEM;
+	if (!r->touched)
+		return -ENOMEM;
+	services_on_touched(r->services, on_services_touched, r);
+	return 0;
 }
 
 int reconciler_open(const struct reconciler_env *env, struct reconciler **ret)

@@ -68,10 +68,18 @@ static bool append(struct list *list, const struct touch *touch)
 	return true;
 }
 
+/* Told twice in a row, as of a Service with many ports. */
+static bool is_same(const struct touch *a, const struct touch *b)
+{
+	return a->generation == b->generation && memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0;
+}
+
 void touched_change(struct touched *t, const struct polder_addr *addr)
 {
 	const struct touch touch = {.addr = *addr, .generation = generation_of(t)};
 
+	if (t->first.count && is_same(&t->first.items[t->first.count - 1], &touch))
+		return;
 	if (t->first.count < CHANGES_MAX && append(&t->first, &touch))
 		return;
 	maps_move_generation(t->maps);

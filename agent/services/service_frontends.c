@@ -38,6 +38,12 @@ void leave_backends(struct services *s, const struct service_entry *entry)
 	s->leftovers[s->leftover_count++] = (struct leftover){entry->backend_first, entry->backend_count};
 }
 
+static void tell(const struct services *s, const struct polder_addr *addr)
+{
+	if (s->touched)
+		s->touched(addr, s->touched_data);
+}
+
 static struct member_key member_key_of(uint32_t id, const struct backend *backend)
 {
 	return (struct member_key){.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
@@ -144,12 +150,29 @@ static void take_back(struct services *s, const struct frontend *f, const struct
 	}
 }
 
+/*
+ * Of a Service whose endpoints are known: those that go, and those that take new flows no more. Whether datagrams stay with one that
+ * terminates depends on whether there is another. A flow to one that stays as it is stays where it is.
+ */
+static void tell_changed(const struct services *s, const struct frontend *f, const struct endpoints *e)
+{
+	bool others = !f->active_count != !e->active_count;
+	size_t i;
+
+	for (i = 0; i < f->active_count; i++)
+		if (!holds(e->active, e->active_count, &f->active[i]))
+			tell(s, &f->active[i].addr);
+	for (i = 0; i < f->terminating_count; i++)
+		if (others || !holds(e->terminating, e->terminating_count, &f->terminating[i]))
+			tell(s, &f->terminating[i].addr);
+}
+
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
-int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full)
+int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full)
 {
 	const struct service_entry *present = shadow_find(s->services, &f->key);
 	struct service_entry entry = {.backend_count = e->active_count}, old = {};
-	bool keep = false;
+	bool keep = false, appeared;
 	int r;
 
 	if (f->active && present && endpoints_same(f, e)) {
@@ -171,8 +194,8 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	r = put_members(s, entry.id, e);
 	if (r < 0)
 		goto undo;
-	if (!present || memcmp(present, &entry, sizeof(entry)) != 0 || f->active)
-		*changed = true;
+	/* Or it is not known which endpoints it had. */
+	appeared = !f->active && (!present || memcmp(present, &entry, sizeof(entry)) != 0);
 	*full = "services";
 	if (present)
 		old = *present;
@@ -183,6 +206,10 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		leave_backends(s, &old);
 	drop_members(s, entry.id, f->active, f->active_count, e);
 	drop_members(s, entry.id, f->terminating, f->terminating_count, e);
+	if (appeared)
+		tell(s, &f->key.addr);
+	else if (f->active)
+		tell_changed(s, f, e);
 	f->entry = entry;
 	s->backend_count += e->active_count - f->active_count;
 	free(f->active);
@@ -234,9 +261,10 @@ void claim_drop(struct services *s, const struct service_key *key)
 	s->freed = true;
 }
 
-void frontend_remove(struct services *s, struct frontend *f, bool *changed)
+void frontend_remove(struct services *s, struct frontend *f)
 {
 	const struct service_entry *entry = shadow_find(s->services, &f->key);
+	struct polder_addr addr = f->key.addr;
 
 	if (entry)
 		leave_backends(s, entry);
@@ -247,5 +275,5 @@ void frontend_remove(struct services *s, struct frontend *f, bool *changed)
 	s->frontend_count--;
 	claim_drop(s, &f->key);
 	frontend_free(f);
-	*changed = true;
+	tell(s, &addr);
 }

@@ -54,6 +54,12 @@ int services_open(struct maps *maps, const struct store *store, service_pods pod
 	return 0;
 }
 
+void services_on_touched(struct services *s, services_touched touched, void *data)
+{
+	s->touched = touched;
+	s->touched_data = data;
+}
+
 static void work_free(struct service_work *w)
 {
 	struct slice_name *slice, *next_slice;
@@ -511,7 +517,7 @@ static int tell_full(struct services *s, const struct service_work *w, const cha
 }
 
 static int put_endpoints(struct services *s, struct service_work *w, const struct service_key *key,
-			 const char *port_name, struct endpoints *e, bool *changed)
+			 const char *port_name, struct endpoints *e)
 {
 	struct frontend *f;
 	const char *full = "";
@@ -520,7 +526,7 @@ static int put_endpoints(struct services *s, struct service_work *w, const struc
 	if (r == -EEXIST)
 		r = problem_add(s, w, "another Service has the same address and port");
 	else if (r == 0)
-		r = frontend_apply(s, f, e, changed, &full);
+		r = frontend_apply(s, f, e, &full);
 	if (r == -E2BIG)
 		r = tell_full(s, w, full, e->active_count, e->terminating_count);
 	endpoints_clear(e);
@@ -528,7 +534,7 @@ static int put_endpoints(struct services *s, struct service_work *w, const struc
 }
 
 /* The address itself, whatever the port: an unknown port is refused, nothing leaves the node. */
-static int put_address(struct services *s, struct service_work *w, const struct polder_addr *addr, bool *changed)
+static int put_address(struct services *s, struct service_work *w, const struct polder_addr *addr)
 {
 	struct service_key key = {.addr = *addr};
 	struct endpoints none = {.active = calloc(1, sizeof(struct backend)), .terminating = calloc(1, sizeof(struct backend))};
@@ -537,11 +543,11 @@ static int put_address(struct services *s, struct service_work *w, const struct 
 		endpoints_clear(&none);
 		return -ENOMEM;
 	}
-	return put_endpoints(s, w, &key, "", &none, changed);
+	return put_endpoints(s, w, &key, "", &none);
 }
 
 static int apply_service(struct services *s, struct service_work *w, const struct object *service,
-			 const struct object *const *slices, size_t slice_count, bool *changed)
+			 const struct object *const *slices, size_t slice_count)
 {
 	const struct service_pod *pods = NULL;
 	size_t pod_count = 0, i, j;
@@ -552,7 +558,7 @@ static int apply_service(struct services *s, struct service_work *w, const struc
 	for (i = 0; i < service->service.cluster_ip_count && r == 0; i++) {
 		const struct polder_addr *addr = &service->service.cluster_ips[i];
 
-		r = put_address(s, w, addr, changed);
+		r = put_address(s, w, addr);
 		for (j = 0; j < service->service.port_count && r == 0; j++) {
 			const struct service_port *port = &service->service.ports[j];
 			struct service_key key = {.addr = *addr, .port_be = htons(port->port), .proto = port->proto};
@@ -564,7 +570,7 @@ static int apply_service(struct services *s, struct service_work *w, const struc
 			}
 			r = endpoints_collect(service, port, addr_is_v4(addr), slices, slice_count, pods, pod_count, &e);
 			if (r == 0)
-				r = put_endpoints(s, w, &key, port->name, &e, changed);
+				r = put_endpoints(s, w, &key, port->name, &e);
 		}
 	}
 	return r;
@@ -577,7 +583,7 @@ static bool is_balanced(const struct object *service)
 	       !labels_get(&service->labels, "service.kubernetes.io/headless");
 }
 
-static int apply_work(struct services *s, struct service_work *w, bool *changed)
+static int apply_work(struct services *s, struct service_work *w)
 {
 	const struct object *service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
 	const struct object **slices = NULL;
@@ -600,7 +606,7 @@ static int apply_work(struct services *s, struct service_work *w, bool *changed)
 	for (f = w->frontends; f; f = f->next)
 		f->wanted = false;
 	if (is_balanced(service))
-		r = apply_service(s, w, service, slices, count, changed);
+		r = apply_service(s, w, service, slices, count);
 	free(slices);
 	for (count = 0, f = w->frontends; f; f = f->next)
 		count += !f->wanted;
@@ -613,13 +619,13 @@ static int apply_work(struct services *s, struct service_work *w, bool *changed)
 			continue;
 		}
 		*at = f->next;
-		frontend_remove(s, f, changed);
+		frontend_remove(s, f);
 	}
 	return r;
 }
 
 /* What could not be done stays dirty. */
-static int apply_dirty(struct services *s, bool *changed)
+static int apply_dirty(struct services *s)
 {
 	struct service_work *w, *list = s->dirty;
 	int r = 0, result;
@@ -628,7 +634,7 @@ static int apply_dirty(struct services *s, bool *changed)
 	while ((w = list)) {
 		list = w->next_dirty;
 		w->dirty = false;
-		result = apply_work(s, w, changed);
+		result = apply_work(s, w);
 		if (result < 0) {
 			mark(s, w);
 			r = result;
@@ -640,20 +646,17 @@ static int apply_dirty(struct services *s, bool *changed)
 
 int services_apply(struct services *s)
 {
-	bool changed = false;
 	int r;
 
 	s->freed = false;
 	r = s->missed ? look_at_all(s) : 0;
 	if (r == 0)
-		r = apply_dirty(s, &changed);
+		r = apply_dirty(s);
 	/* An address may have changed hands in this very pass, whatever the order. */
 	if (r == 0 && s->freed) {
 		mark_refused(s);
-		r = apply_dirty(s, &changed);
+		r = apply_dirty(s);
 	}
-	if (changed)
-		maps_move_generation(s->maps);
 	return r;
 }
 

@@ -18,8 +18,17 @@ struct service_pod {
 /* Gives all pods of a namespace in a stable order. The array is the callback's, until its next call. 0 or -ENOMEM. */
 typedef int (*service_pods)(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data);
 
+/*
+ * What a change of Services concerns: flows that name this address have to be judged anew. Called after the maps have been written. A
+ * Service's address and port that comes or goes: its address; endpoints that a flow may have and that take no more of its flows, or go:
+ * theirs. Endpoints that come concern no flow that there is.
+ */
+typedef void (*services_touched)(const struct polder_addr *addr, void *data);
+
 int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret);
 void services_close(struct services *services);
+
+void services_on_touched(struct services *services, services_touched touched, void *data);
 
 /* To be called for each change of an object in the store. */
 void services_object_changed(struct services *services, const struct object *object, bool deleted);
@@ -29,14 +38,17 @@ bool services_dirty(const struct services *services);
 
 /*
  * Brings the maps to what the objects ask for: new backends before what points at them; deletions are left to
- * services_sweep(), after the programs have ended that may still use them. Flows are judged anew where that matters.
+ * services_sweep(), after the programs have ended that may still use them. Tells whose flows have to be judged anew, see services_touched.
  * A Service that cannot be put into effect is told by services_problems(); the others go on. 0 or -errno (memory).
  */
 int services_apply(struct services *services);
 /* services_sweep_mark() before the wait says what the next services_sweep() may take. */
 void services_sweep_mark(struct services *services);
 void services_sweep(struct services *services);
-/* First pass after a start: everything of the maps that no object asks for goes with the next sweep. 0 or -ENOMEM: nothing was done. */
+/*
+ * First pass after a start: everything of the maps that no object asks for goes with the next sweep, and every flow is judged anew. 0 or
+ * -ENOMEM: nothing was done.
+ */
 int services_forget_unknown(struct services *services);
 
 struct service_problem {

@@ -71,6 +71,8 @@ struct services {
 	const struct store *store;
 	service_pods pods;
 	void *pods_data;
+	services_touched touched; /* NULL: nobody is told */
+	void *touched_data;
 	struct shadow *services, *members;
 	struct ranges *backends;
 	struct service_work *works;
@@ -90,12 +92,12 @@ struct services {
 
 /* service_frontends.c */
 /*
- * Puts a frontend's endpoints in force and takes their arrays. 0; -E2BIG (nothing is changed, `*full` names the map);
- * -errno.
+ * Puts a frontend's endpoints in force, takes their arrays and tells whose flows that concerns. 0; -E2BIG (nothing is changed, `*full`
+ * names the map); -errno.
  */
-int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, bool *changed, const char **full);
+int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full);
 /* Out of the maps, and freed. There is room for its backends, see leave_reserve(). */
-void frontend_remove(struct services *s, struct frontend *f, bool *changed);
+void frontend_remove(struct services *s, struct frontend *f);
 void frontend_free(struct frontend *f);
 /* Room for so many more leave_backends(), which then cannot fail. 0 or -ENOMEM. */
 int leave_reserve(struct services *s, size_t count);

@@ -16,6 +16,7 @@ struct world {
 	struct maps *maps;
 	struct store *store;
 	struct services *services;
+	char told[512]; /* addresses whose flows are to be judged anew: "10.96.0.1 10.1.1.2 " */
 };
 
 static int no_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data)
@@ -31,9 +32,19 @@ static void on_change(const struct object *object, bool deleted, void *data)
 	services_object_changed(w->services, object, deleted);
 }
 
+static void on_touched(const struct polder_addr *addr, void *data)
+{
+	struct world *w = data;
+	size_t used = strlen(w->told);
+	char text[INET6_ADDRSTRLEN];
+
+	snprintf(w->told + used, sizeof(w->told) - used, "%s ", addr_format(addr, text));
+}
+
 static void services_start(struct world *w)
 {
 	CU_ASSERT_FATAL(services_open(w->maps, w->store, no_pods, NULL, &w->services) == 0);
+	services_on_touched(w->services, on_touched, w);
 }
 
 static void begin(struct world *w)
@@ -64,8 +75,8 @@ static void end(struct world *w)
 	maps_close(w->maps);
 }
 
-/* A Service 10.96.0.N with endpoints 10.1.HOST.1 to 10.1.HOST.COUNT; count < 0: it is deleted. */
-static void serve(struct world *w, int n, int host, int count)
+/* A Service 10.96.0.N with endpoints 10.1.HOST.1 to 10.1.HOST.COUNT, the last `ending` of them on their way out; count < 0: it is deleted. */
+static void serve_some(struct world *w, int n, int host, int count, int ending)
 {
 	static char text[16384];
 	struct object_list list = {};
@@ -82,12 +93,18 @@ static void serve(struct world *w, int n, int host, int count)
 		       "\"ports\":[{\"port\":8080}],\"endpoints\":[",
 		       n, n, n, n);
 	for (int i = 1; i <= count; i++)
-		at += snprintf(text + at, sizeof(text) - at, "%s{\"addresses\":[\"10.1.%d.%d\"]}", i > 1 ? "," : "", host, i);
+		at += snprintf(text + at, sizeof(text) - at, "%s{\"addresses\":[\"10.1.%d.%d\"]%s}", i > 1 ? "," : "", host, i,
+			       i > count - ending ? ",\"conditions\":{\"ready\":false,\"serving\":false,\"terminating\":true}" : "");
 	snprintf(text + at, sizeof(text) - at, "]}]");
 	if (count >= 0)
 		CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);
 	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
 	object_list_clear(&list);
+}
+
+static void serve(struct world *w, int n, int host, int count)
+{
+	serve_some(w, n, host, count, 0);
 }
 
 static void apply(struct world *w)
@@ -348,6 +365,92 @@ static void pods_concern_services_of_their_namespace_that_have_no_slice(void)
 	end(&w);
 }
 
+/* Applies, and tells whose flows that concerned. The generation stays. */
+static const char *told_by_apply(struct world *w)
+{
+	uint32_t before = maps_control(w->maps)->generation;
+
+	w->told[0] = '\0';
+	apply(w);
+	CU_ASSERT(maps_control(w->maps)->generation == before);
+	return w->told;
+}
+
+static void a_service_that_comes_or_goes_concerns_flows_to_its_address(void)
+{
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 2);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.1 10.96.0.1 "); /* the address, and its port */
+	serve(&w, 2, 2, 2);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.2 10.96.0.2 ");
+	serve(&w, 1, 0, -1);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.1 10.96.0.1 ");
+	end(&w);
+}
+
+static void endpoints_that_come_concern_no_flow_and_those_that_go_their_own(void)
+{
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 2);
+	serve(&w, 2, 2, 2);
+	apply(&w);
+	serve(&w, 1, 1, 4);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "");
+	CU_ASSERT(sends_to(&w, 1, 1, 4));
+	serve(&w, 1, 1, 3);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.1.1.4 ");
+	serve_some(&w, 1, 1, 3, 1);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.1.1.3 ");
+	serve(&w, 1, 1, 2);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.1.1.3 ");
+	serve(&w, 1, 3, 1);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.1.1.1 10.1.1.2 ");
+	end(&w);
+}
+
+/* Datagrams stay with an endpoint on its way out only while there is no other. */
+static void the_first_endpoint_for_new_flows_concerns_flows_to_those_on_their_way_out(void)
+{
+	struct world w;
+
+	begin(&w);
+	serve_some(&w, 1, 1, 2, 2);
+	apply(&w);
+	serve_some(&w, 1, 1, 2, 1);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.1.1.1 10.1.1.2 ");
+	serve_some(&w, 1, 1, 3, 2);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "");
+	serve_some(&w, 1, 1, 3, 3);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.1.1.1 10.1.1.2 10.1.1.3 ");
+	end(&w);
+}
+
+/* Which endpoints it had is not known; and the agent before this one may not have told all. */
+static void after_a_restart_a_change_concerns_the_whole_service(void)
+{
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 4);
+	serve(&w, 2, 2, 4);
+	apply(&w);
+	services_close(w.services);
+	services_start(&w);
+	serve(&w, 1, 1, 3);
+	services_object_changed(w.services, store_get(w.store, OBJECT_SERVICE, "default", "s2"), false);
+	services_object_changed(w.services, store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.1 ");
+	before = maps_control(w.maps)->generation;
+	CU_ASSERT(services_forget_unknown(w.services) == 0);
+	CU_ASSERT(maps_control(w.maps)->generation == before + 1);
+	end(&w);
+}
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(endpoints_of_a_service_stand_in_a_row),
 	UNIT_TEST(a_range_is_used_again_only_after_the_sweep),
@@ -357,6 +460,10 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_right),
 	UNIT_TEST(a_deleted_service_leaves_nothing_in_memory),
 	UNIT_TEST(pods_concern_services_of_their_namespace_that_have_no_slice),
+	UNIT_TEST(a_service_that_comes_or_goes_concerns_flows_to_its_address),
+	UNIT_TEST(endpoints_that_come_concern_no_flow_and_those_that_go_their_own),
+	UNIT_TEST(the_first_endpoint_for_new_flows_concerns_flows_to_those_on_their_way_out),
+	UNIT_TEST(after_a_restart_a_change_concerns_the_whole_service),
 };
 
 int main(void)
