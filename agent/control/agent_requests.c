@@ -134,6 +134,7 @@ void agent_progress(struct show_progress *ret, void *data)
 		.pending = progress.pending,
 		.reconciles = progress.runs,
 		.reconcile_errors = progress.failures,
+		.policy_switches = progress.switches,
 		.last_reconcile_seconds = progress.last_ns / 1e9,
 		.audits = progress.audits,
 		.audit_differences = progress.differences,

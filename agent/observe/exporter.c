@@ -215,6 +215,8 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 		   progress.audits);
 	single_u64(m, "polder_audit_differences_total", METRIC_COUNTER,
 		   "Audits that found a difference, and had everything brought up to date.", progress.audit_differences);
+	single_u64(m, "polder_policy_switches_total", METRIC_COUNTER,
+		   "Changes of policies, labels or identities that one word put in force.", progress.policy_switches);
 	single_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Passes that could not apply everything.",
 		   progress.reconcile_errors);
 	single_u64(m, "polder_event_subscribers", METRIC_GAUGE, "Readers of the stream of events.",

@@ -20,7 +20,7 @@ struct reconciler {
 	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
 	uint64_t change, held; /* the last change; the last one that is in force */
 	struct reconciler_wait *waits;
-	uint64_t runs, failures, last_ns;
+	uint64_t runs, failures, switches, last_ns;
 	uint64_t audits, differences;
 };
 
@@ -172,6 +172,7 @@ static int apply_policy(struct reconciler *r)
 	count = enforce_touched(r->enforce, &addrs);
 	for (i = 0; i < count; i++)
 		touched_change(r->touched, &addrs[i]);
+	r->switches += switched;
 	slots_ran(&r->slots, switched, now(r));
 	return result;
 }
@@ -434,6 +435,7 @@ void reconciler_progress(const struct reconciler *r, struct reconciler_progress 
 		.pending = r->held < r->change,
 		.runs = r->runs,
 		.failures = r->failures,
+		.switches = r->switches,
 		.last_ns = r->last_ns,
 		.audits = r->audits,
 		.differences = r->differences,

@@ -126,6 +126,7 @@ struct reconciler_progress {
 	bool settled; /* a run has succeeded since */
 	bool pending; /* a change is not in force yet */
 	uint64_t runs, failures;
+	uint64_t switches; /* runs that put the other slot in force */
 	uint64_t last_ns; /* how long the last run took */
 	uint64_t audits, differences; /* of reconciler_audit() */
 };

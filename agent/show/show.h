@@ -20,7 +20,7 @@ struct show_progress {
 	bool ready, synced;
 	const char *rules_note; /* why the routing rules are not there; "": they are */
 	bool pending; /* a change in the store is not in force yet */
-	uint64_t reconciles, reconcile_errors;
+	uint64_t reconciles, reconcile_errors, policy_switches;
 	uint64_t audits, audit_differences;
 	double last_reconcile_seconds;
 };

@@ -18,6 +18,7 @@ from lib.world import OUTSIDE_IP, Pod
 WORLD = {"nodes": 2}
 setup = six_pods
 SWAP_SECONDS = 20
+SWITCHES, GENERATION = ("polder_policy_switches_total", ()), ("polder_generation", ())
 EVERY = {"namespaceSelector": {}}
 
 
@@ -406,7 +407,8 @@ def test_no_packet_meets_a_mixture_of_two_versions(world):
                    (world.ya, world.xb, 5003, "mixed3"), (guest, world.xb, 5004, "mixed4"),
                    (world.za, world.xa, 5006, "mixed5"), (world.xa, world.xb, 5005, f"all{family}"))]
     seen, mixed, swaps = {4: set(), 6: set()}, [], 0
-    generation = world.n1.agent.ctl_json("status")["generation"]
+    metrics = world.n1.agent.metrics
+    switches, generation = metrics()[SWITCHES], metrics()[GENERATION]
 
     def collect():
         for place in captures:
@@ -429,11 +431,12 @@ def test_no_packet_meets_a_mixture_of_two_versions(world):
         world.resources.put("swap", *version_of(world, 0, guest))
         time.sleep(0.1)
         collect()
-    moved = world.n1.agent.ctl_json("status")["generation"] - generation
-    print(f"  {swaps} swaps, {moved} in force one after the other, {len(seen[4]) + len(seen[6])} "
+    in_force = metrics()[SWITCHES] - switches
+    print(f"  {swaps} swaps, {in_force} in force one after the other, {len(seen[4]) + len(seen[6])} "
           "packets that both versions allow")
     assert not mixed, f"{len(mixed)} packets met a mixture: {mixed[:3]} {mixed[0].payload}"
-    assert moved > SWAP_SECONDS * 5, f"only {moved} versions were in force"
+    assert in_force > SWAP_SECONDS * 5, f"only {in_force} versions were in force"
+    assert metrics()[GENERATION] == generation
     for family, numbers in seen.items():
         lost = max(numbers) - min(numbers) + 1 - len(numbers)
         assert numbers and not lost, f"v{family}: {lost} of {len(numbers)} that both allow were lost"
