@@ -17,6 +17,7 @@
 #include "agent/common/cleanup.h"
 #include "tests/differential/datagram.h"
 #include "tests/differential/harness.h"
+#include "tests/differential/trial_pods.h"
 
 #define PORT 5000
 #define SPORTS 64 /* few: in a table that is nearly full each pod is held to its share of it */
@@ -100,39 +101,13 @@ static int switch_count = SWITCHES;
 static atomic_bool stop;
 static _Atomic uint64_t packets_sent;
 
-_Noreturn static void give_up(const char *what, const char *why)
-{
-	fprintf(stderr, "test_switch: %s: %s\n", what, why);
-	exit(2);
-}
-
-/* JSON with ' for ". */
-static void put(struct world *w, const char *text)
-{
-	struct object_error error = {};
-	struct object_list list = {};
-	char *json = strdup(text), *c;
-	size_t i;
-
-	for (c = json; *c; c++)
-		*c = *c == '\'' ? '"' : *c;
-	if (objects_decode(json, strlen(json), &list, &error) < 0)
-		give_up(error.path, error.reason);
-	for (i = 0; i < list.count; i++)
-		if (trial_put(w->trial, list.objects[i]) < 0)
-			give_up("put", "no memory");
-	list.count = 0;
-	object_list_clear(&list);
-	free(json);
-}
-
 /* `now`: as for a pod that is connected, else as for an object. */
 static void begin_pass(struct world *w, bool now)
 {
 	bool again;
 
 	if ((now ? trial_pass_now(w->trial, &again) : trial_pass(w->trial, &again)) < 0)
-		give_up("pass", "it failed");
+		trial_give_up("pass", "it failed");
 }
 
 static void pass(struct world *w)
@@ -146,7 +121,7 @@ static void put_version(struct world *w, int version, int part)
 	size_t i;
 
 	for (i = 0; i < SCENARIOS; i++)
-		put(w, scenarios[i].version[version][part]);
+		trial_put_text(w->trial, scenarios[i].version[version][part]);
 }
 
 static void put_in_force(struct world *w, int version)
@@ -156,53 +131,20 @@ static void put_in_force(struct world *w, int version)
 	pass(w);
 }
 
-static void pod_address(int number, bool v4, struct polder_addr *ret)
-{
-	char text[64];
-
-	snprintf(text, sizeof(text), v4 ? "10.1.0.%d" : "fd00:1::%d", 10 + number);
-	addr_parse(text, ret);
-}
-
-static void pod_mac(int number, uint8_t mac[6])
-{
-	memcpy(mac, (uint8_t[6]){2, 0, 0, 0, 0, 10 + number}, 6);
-}
-
-static void attach(struct world *w, int number, const char *namespace, const char *name)
-{
-	struct local_pod pod = {.namespace = (char *)namespace,
-				.name = (char *)name,
-				.ifname = "eth0",
-				.ifindex = HARNESS_FIRST_POD + number,
-				.mtu = 1500};
-	char container[16];
-
-	snprintf(container, sizeof(container), "c%d", number);
-	pod.container_id = container;
-	pod_address(number, true, &pod.ipv4);
-	pod_address(number, false, &pod.ipv6);
-	pod_mac(number, pod.mac);
-	labels_set(&pod.labels, "t", name);
-	if (trial_attach(w->trial, &pod) < 0)
-		give_up(namespace, "a pod cannot be attached");
-	labels_clear(&pod.labels);
-}
-
 static void add_scenario(struct world *w, size_t i)
 {
 	struct polder_addr source, destination;
 	uint8_t mac[6];
 	int v6;
 
-	attach(w, 2 * i, scenarios[i].from, "s");
-	attach(w, 2 * i + 1, scenarios[i].to, "d");
+	trial_attach_pod(w->trial, 2 * i, scenarios[i].from, "s");
+	trial_attach_pod(w->trial, 2 * i + 1, scenarios[i].to, "d");
 	if (scenarios[i].always)
-		put(w, scenarios[i].always);
-	pod_mac(2 * i, mac);
+		trial_put_text(w->trial, scenarios[i].always);
+	trial_pod_mac(2 * i, mac);
 	for (v6 = 0; v6 < 2; v6++) {
-		pod_address(2 * i, !v6, &source);
-		pod_address(2 * i + 1, !v6, &destination);
+		trial_pod_address(2 * i, !v6, &source);
+		trial_pod_address(2 * i + 1, !v6, &destination);
 		datagram_make(&w->packets[i][v6], mac, pods_gateway_mac, &source, &destination, PORT);
 	}
 }
@@ -220,8 +162,8 @@ static bool arrives(struct world *w, size_t i, int v6, uint16_t sport)
 
 	datagram_set_sport(datagram, sport);
 	if (test_run_program(trial_datapath(w->trial), &packet, &w->result) < 0)
-		give_up(scenarios[i].name, "the program cannot be run");
-	pod_mac(2 * i + 1, mac);
+		trial_give_up(scenarios[i].name, "the program cannot be run");
+	trial_pod_mac(2 * i + 1, mac);
 	return w->result.verdict == TC_ACT_REDIRECT && memcmp(w->result.frame, mac, 6) == 0;
 }
 
@@ -233,7 +175,7 @@ static void open_worlds(void)
 	for (k = 0; k < world_count; k++) {
 		/* Numbers are kept in memory only: a file of four worlds at once would be one too few. */
 		if (trial_open(&node.config, &node.node, NULL, &worlds[k].trial, message, sizeof(message)) < 0)
-			give_up("trial_open", message);
+			trial_give_up("trial_open", message);
 		trial_share(worlds[k].trial);
 		for (i = 0; i < SCENARIOS; i++)
 			add_scenario(&worlds[k], i);
@@ -355,11 +297,11 @@ static void run_switches(int switches, bool halves, uint64_t ret_contrary[SCENAR
 	}
 	stop = false;
 	if (pthread_create(&sender, NULL, send_packets, NULL) != 0)
-		give_up("pthread_create", "no thread");
+		trial_give_up("pthread_create", "no thread");
 	for (k = 0; k < world_count; k++) {
 		switchers[k] = (struct switcher){&worlds[k], switches / (int)world_count, halves};
 		if (pthread_create(&threads[k], NULL, switch_versions, &switchers[k]) != 0)
-			give_up("pthread_create", "no thread");
+			trial_give_up("pthread_create", "no thread");
 	}
 	for (k = 0; k < world_count; k++)
 		pthread_join(threads[k], NULL);
@@ -409,9 +351,9 @@ int main(int argc, char **argv)
 	if (argc > 2)
 		world_count = (size_t)atoi(argv[2]);
 	if (switch_count < 1 || world_count < 1 || world_count > WORLDS_MAX)
-		give_up("arguments", "expected SWITCHES, at least 1, and WORLDS, 1 to 4");
+		trial_give_up("arguments", "expected SWITCHES, at least 1, and WORLDS, 1 to 4");
 	if (harness_open(&node, request, reply) < 0)
-		give_up("the node", node.error);
+		trial_give_up("the node", node.error);
 	open_worlds();
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 2;
