@@ -11,6 +11,7 @@ from lib.world import WORLD_IP
 
 WORLD = {"nodes": 2}
 REJUDGED = "polder_flows_rejudged_total"
+SWITCHES = "polder_policy_switches_total"
 PROMISED = 0.1
 
 
@@ -124,6 +125,55 @@ def test_pods_that_come_and_go_have_no_flow_of_others_judged_anew(world):
     with Flows(world) as flows:
         nothing_is_judged_anew(world, flows, local, 20, "ADD and DEL")
         nothing_is_judged_anew(world, flows, remote, 40, "pods of another node")
+
+
+def policy_of_another(number):
+    """Of peer2, a pod of this node: what it lets in changes with each call."""
+    spec = {"podSelector": labels(app="peer2")["matchLabels"] and labels(app="peer2"),
+            "ingress": [{"from": [{"podSelector": labels(app=("near", "far")[number % 2])}]}]}
+    return objects.policy("of-another", "x", spec)
+
+
+@limit(60)
+def test_policies_of_others_and_labels_of_others_have_no_flow_judged_anew(world):
+    """A policy of another pod of this node, and the labels of a pod elsewhere: each switches slots."""
+    world.pod("peer2", "x", labels={"app": "peer2"})
+    policies_in_force(world, deny_bad("others"))
+    with Flows(world) as flows:
+        switches = metric(world, SWITCHES)
+        nothing_is_judged_anew(world, flows, lambda n: world.resources.put("of-another", policy_of_another(n)), 20,
+                               "a policy of another pod")
+        in_force(world, lambda: elsewhere(world, "turncoat", app="far"))
+        nothing_is_judged_anew(world, flows, lambda n: elsewhere(world, "turncoat", app=("bad", "far")[n % 2]), 20,
+                               "labels of a pod of another node")
+        assert metric(world, SWITCHES) - switches >= 20
+    world.resources.delete("of-another")
+
+
+@limit(60)
+def test_endpoints_of_other_services_have_no_flow_judged_anew(world):
+    """Neither flows to pods nor those to a Service; those to the Service whose endpoint goes are."""
+    def service(name, number, *endpoints):
+        """Of peer2 and, at times, of the pod `near` itself."""
+        ips = [f"10.96.9.{number}", f"fd00:10:96::9:{number}"]
+        slices = [objects.endpoint_slice(f"{name}-{family}", "x", name, [{"addresses": [pod.ips[family]]} for pod in endpoints],
+                                         [{"name": "p", "port": 80, "protocol": "TCP"}], f"IPv{family}") for family in BOTH]
+        world.resources.put(name, objects.service(name, "x", ips, [{"name": "p", "port": 80, "protocol": "TCP"}]), *slices)
+        return ips
+    policies_in_force(world, deny_bad("services"))
+    in_force(world, lambda: service("busy", 2, world.peer))
+    ips = []
+    in_force(world, lambda: ips.extend(service("quiet", 1, world.peer)))
+    with Flows(world) as flows, Connection(world.near, ips[0], 80) as v4, Connection(world.near, ips[1], 80) as v6:
+        assert v4.ask() and v6.ask()
+        flows.connections += [v4, v6]
+        nothing_is_judged_anew(world, flows, lambda n: service("busy", 2, (world.peer, world.near)[n % 2]), 40,
+                               "endpoints of another Service")
+        before = metric(world, REJUDGED)
+        in_force(world, lambda: service("quiet", 1, world.near))
+        wait_until(lambda: not v4.ask() and not v6.ask(), "connections whose endpoint went are reset", 2)
+        assert metric(world, REJUDGED) >= before
+        flows.connections = flows.connections[:-2]
 
 
 @limit(60)
