@@ -48,15 +48,19 @@ def in_force(world, change):
     reconciled(world, since)
 
 
-def policies_in_force(world, *policies):
-    """With what the test before has left to be taken away."""
-    in_force(world, lambda: world.cluster_policies(*policies))
+def settled(world, change):
+    """In force, and what it or the test before has left to be done later is done: flows of before are looked at no more."""
+    in_force(world, change)
 
     def is_quiet():
         before = metric(world, "polder_reconciles_total")
         time.sleep(0.15)
         return metric(world, "polder_reconciles_total") == before
     wait_until(is_quiet, "no reconcile", 2)
+
+
+def policies_in_force(world, *policies):
+    settled(world, lambda: world.cluster_policies(*policies))
 
 
 def elsewhere(world, name, ips=("10.244.9.9",), ready=True, note="", app="far", gone=False):
@@ -128,52 +132,59 @@ def test_pods_that_come_and_go_have_no_flow_of_others_judged_anew(world):
 
 
 def policy_of_another(number):
-    """Of peer2, a pod of this node: what it lets in changes with each call."""
-    spec = {"podSelector": labels(app="peer2")["matchLabels"] and labels(app="peer2"),
-            "ingress": [{"from": [{"podSelector": labels(app=("near", "far")[number % 2])}]}]}
-    return objects.policy("of-another", "x", spec)
+    """Of peer2, a pod of this node: whom it lets in changes with each call."""
+    return objects.policy("of-another", labels(app="peer2"), "x",
+                          ingress=[{"from": [{"podSelector": labels(app=("near", "far")[number % 2])}]}])
 
 
 @limit(60)
-def test_policies_of_others_and_labels_of_others_have_no_flow_judged_anew(world):
-    """A policy of another pod of this node, and the labels of a pod elsewhere: each switches slots."""
+def test_policies_and_labels_of_other_pods_have_no_flow_judged_anew(world):
+    """A policy of another pod of this node, and the labels of a pod elsewhere: each of them switches slots."""
     world.pod("peer2", "x", labels={"app": "peer2"})
     policies_in_force(world, deny_bad("others"))
+    in_force(world, lambda: elsewhere(world, "turncoat", app="far"))
     with Flows(world) as flows:
         switches = metric(world, SWITCHES)
         nothing_is_judged_anew(world, flows, lambda n: world.resources.put("of-another", policy_of_another(n)), 20,
                                "a policy of another pod")
-        in_force(world, lambda: elsewhere(world, "turncoat", app="far"))
         nothing_is_judged_anew(world, flows, lambda n: elsewhere(world, "turncoat", app=("bad", "far")[n % 2]), 20,
                                "labels of a pod of another node")
         assert metric(world, SWITCHES) - switches >= 20
     world.resources.delete("of-another")
+    elsewhere(world, "turncoat", gone=True)
+
+
+def put_service(world, name, number, endpoint):
+    """With one endpoint of each family. Returns its addresses."""
+    ips = [f"10.96.9.{number}", f"fd96::9:{number}"]
+    slices = [objects.endpoint_slice(f"{name}-{family}", name, [objects.endpoint(endpoint.ips[family])],
+                                     [objects.slice_port(80)], "x") for family in BOTH]
+    world.resources.put(name, objects.service(name, ips, [objects.service_port(80)], ns="x"), *slices)
+    return ips
 
 
 @limit(60)
-def test_endpoints_of_other_services_have_no_flow_judged_anew(world):
-    """Neither flows to pods nor those to a Service; those to the Service whose endpoint goes are."""
-    def service(name, number, *endpoints):
-        """Of peer2 and, at times, of the pod `near` itself."""
-        ips = [f"10.96.9.{number}", f"fd00:10:96::9:{number}"]
-        slices = [objects.endpoint_slice(f"{name}-{family}", "x", name, [{"addresses": [pod.ips[family]]} for pod in endpoints],
-                                         [{"name": "p", "port": 80, "protocol": "TCP"}], f"IPv{family}") for family in BOTH]
-        world.resources.put(name, objects.service(name, "x", ips, [{"name": "p", "port": 80, "protocol": "TCP"}]), *slices)
-        return ips
+def test_endpoints_of_another_service_have_no_flow_judged_anew(world):
+    """Neither of a pod nor of a Service; when the Service's own endpoint goes, its connections are reset."""
+    extra = world.pod("extra", "x", labels={"app": "extra"})
     policies_in_force(world, deny_bad("services"))
-    in_force(world, lambda: service("busy", 2, world.peer))
+    in_force(world, lambda: put_service(world, "busy", 2, world.bad))
     ips = []
-    in_force(world, lambda: ips.extend(service("quiet", 1, world.peer)))
-    with Flows(world) as flows, Connection(world.near, ips[0], 80) as v4, Connection(world.near, ips[1], 80) as v6:
-        assert v4.ask() and v6.ask()
-        flows.connections += [v4, v6]
-        nothing_is_judged_anew(world, flows, lambda n: service("busy", 2, (world.peer, world.near)[n % 2]), 40,
+    settled(world, lambda: ips.extend(put_service(world, "quiet", 1, world.peer)))
+    with Flows(world) as flows:
+        mine = [Connection(world.near, ip, 80) for ip in ips]
+        flows.connections += mine
+        flows.used()
+        nothing_is_judged_anew(world, flows, lambda n: put_service(world, "busy", 2, (extra, world.bad)[n % 2]), 40,
                                "endpoints of another Service")
-        before = metric(world, REJUDGED)
-        in_force(world, lambda: service("quiet", 1, world.near))
-        wait_until(lambda: not v4.ask() and not v6.ask(), "connections whose endpoint went are reset", 2)
-        assert metric(world, REJUDGED) >= before
-        flows.connections = flows.connections[:-2]
+        in_force(world, lambda: put_service(world, "quiet", 1, extra))
+        assert [connection.state() for connection in mine] == ["reset", "reset"]
+        flows.connections = [connection for connection in flows.connections if connection not in mine]
+        flows.used()
+        for connection in mine:
+            connection.close()
+    for name in ("busy", "quiet"):
+        world.resources.delete(name)
 
 
 @limit(60)

@@ -432,7 +432,7 @@ def test_no_packet_meets_a_mixture_of_two_versions(world):
         time.sleep(0.1)
         collect()
     in_force = metrics()[SWITCHES] - switches
-    print(f"  {swaps} swaps, {in_force} in force one after the other, {len(seen[4]) + len(seen[6])} "
+    print(f"  {swaps} swaps, {in_force:.0f} in force one after the other, {len(seen[4]) + len(seen[6])} "
           "packets that both versions allow")
     assert not mixed, f"{len(mixed)} packets met a mixture: {mixed[:3]} {mixed[0].payload}"
     assert in_force > SWAP_SECONDS * 5, f"only {in_force} versions were in force"
