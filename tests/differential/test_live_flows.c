@@ -228,13 +228,16 @@ static void a_policy_has_flows_of_its_pods_judged_anew_and_no_others(void)
 	CU_ASSERT_EQUAL(generation(), before);
 }
 
-/* The rule sets keep their numbers: only the class of the namespace's pods changes in them. */
+/*
+ * Pods of another namespace have the label all the time: the rule sets keep their numbers, only the
+ * class of this one's pods in them changes.
+ */
 static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_judged_anew(void)
 {
 	uint32_t before;
 
 	begin();
-	put("[" NAMESPACE("a", "'env':'a'") "," NAMESPACE("b", "") "," POLICY(
+	put("[" NAMESPACE("a", "'env':'a'") "," NAMESPACE("b", "'env':'a'") "," POLICY(
 		"b", "p", SPACES("'env':'a'")) "]");
 	pass();
 	trial_finish(trial);
@@ -494,7 +497,8 @@ static void no_flow_holds_what_was_judged_by_the_slot_of_before(void)
 	atomic_store(&race.stop, true);
 	pthread_join(sender, NULL);
 	CU_ASSERT_EQUAL(stale.count, 0);
-	CU_ASSERT_EQUAL(generation(), before);
+	/* A look that meets a writer who is not let run has every flow judged anew instead. */
+	CU_ASSERT(generation() - before < RACE_ROUNDS / 10);
 	CU_ASSERT(race.sent > RACE_ROUNDS && doubted(flows) > RACE_ROUNDS);
 	printf("\n    %d switches, %llu packets, %llu entries judged anew\n", 2 * RACE_ROUNDS,
 	       (unsigned long long)race.sent, (unsigned long long)doubted(flows));

@@ -337,7 +337,7 @@ static void put_namespace(struct world *w, const char *labels)
 	put(w, "namespace", text);
 }
 
-/* The set keeps its number; only the class of the namespace's pods in it changes. */
+/* A pod of another namespace has the label all the time: the set keeps its number, only the class of x's pods in it changes. */
 static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
 {
 	struct outcome outcome;
@@ -346,6 +346,10 @@ static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
 	begin(&w);
 	add_other(&w);
 	put_namespace(&w, "");
+	put(&w, "z",
+	    "[{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"z\",\"labels\":{\"team\":\"a\"}}},"
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"z\",\"namespace\":\"z\"},"
+	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.9\"}]}}]");
 	put(&w, "policy", NULL);
 	put(&w, "policy2",
 	    "{\"apiVersion\":\"networking.k8s.io/"
@@ -388,6 +392,41 @@ static void a_pod_range_moves_the_generation(void)
 	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"podCIDRs\":[\"10.2."
 	    "0.0/16\"]}}");
 	CU_ASSERT(pass_and_finish(&w).moved == 1);
+	end(&w);
+}
+
+static void a_pod_range_with_a_policy_moves_the_generation_and_switches(void)
+{
+	struct outcome outcome;
+	struct world w;
+
+	begin(&w);
+	name_app_always(&w);
+	pass_and_finish(&w);
+	put(&w, "node",
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"podCIDRs\":[\"10.2."
+	    "0.0/16\"]}}");
+	put(&w, "policy", NULL);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.moved == 1 && outcome.switched && outcome.touched == 0);
+	/* Once: what is owed is paid. */
+	put_remote(&w, "r2", "a", "10.2.0.2", "", true);
+	outcome = pass_and_finish(&w);
+	CU_ASSERT(outcome.switched && tells_of(&outcome, "10.2.0.2"));
+	end(&w);
+}
+
+/* 0 marks a free place, 1 what is to be judged anew. */
+static void the_generation_turns_over_to_what_marks_nothing(void)
+{
+	struct world w;
+
+	begin(&w);
+	for (uint32_t i = 0; i < 3; i++) {
+		maps_control(w.maps)->generation = UINT32_MAX - 2 + i;
+		maps_move_generation(w.maps);
+		CU_ASSERT(generation(&w) == (i < 2 ? UINT32_MAX - 1 + i : 2));
+	}
 	end(&w);
 }
 
@@ -585,6 +624,8 @@ int main(void)
 		UNIT_TEST(labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them),
 		UNIT_TEST(a_policy_of_no_pod_of_this_node_moves_nothing),
 		UNIT_TEST(a_pod_range_moves_the_generation),
+		UNIT_TEST(a_pod_range_with_a_policy_moves_the_generation_and_switches),
+		UNIT_TEST(the_generation_turns_over_to_what_marks_nothing),
 		UNIT_TEST(a_pod_of_this_node_touches_its_address_alone),
 		UNIT_TEST(what_a_program_writes_behind_the_first_look_is_found_by_the_second),
 		UNIT_TEST(an_entry_that_a_writer_holds_moves_the_generation),
