@@ -282,8 +282,8 @@ def against_section(against):
 def change_section(changes):
     return ["## Changes", "", *section("""
         Loading all Services: the tool's run, or the agent's start with their files in its directory until it is ready. Changing one
-        endpoint: the rules of that Service alone, by the tool; for Polder from the file's rename until the new
-        generation stands in the maps. Seen by a client: from the same beginning until a client that connects again and again
+        endpoint: the rules of that Service alone, by the tool; for Polder from the file's rename until the
+        Service's entry in the maps names the new endpoint. Seen by a client: from the same beginning until a client that connects again and again
         first meets the new endpoint. Resident: without the kernel's maps that the agent has in its address space."""), *change_table(changes), ""]
 
 

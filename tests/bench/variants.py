@@ -4,6 +4,7 @@
 import ctypes
 import mmap
 import os
+import socket
 import struct
 import time
 
@@ -16,7 +17,7 @@ from lib.world import World
 SERVER_PORT = 8080
 SERVICE_PORT = 80
 CHANGED_PORT = 9999
-BPF_OBJ_GET, SYSCALL_BPF = 7, 321 if os.uname().machine == "x86_64" else 280
+BPF_MAP_LOOKUP_ELEM, BPF_OBJ_GET, SYSCALL_BPF = 1, 7, 321 if os.uname().machine == "x86_64" else 280
 FLOW_TABLES = ("flows4", "flow_tags4", "flow_usage")  # in the order they are emptied; not every layout has all of them
 
 
@@ -31,27 +32,44 @@ def array_length(fd):
     return -(-int(info["value_size"]) // 8) * 8 * int(info["max_entries"])
 
 
-def open_array(path, access):
-    """A pinned array's memory: looking at it costs nothing."""
+def bpf(command, attributes):
+    """-1 with errno."""
+    return ctypes.CDLL(None, use_errno=True).syscall(SYSCALL_BPF, command, attributes, len(attributes))
+
+
+def open_map(path):
     text = ctypes.create_string_buffer(path.encode())
-    attributes = struct.pack("QII112x", ctypes.addressof(text), 0, 0)
-    fd = ctypes.CDLL(None, use_errno=True).syscall(SYSCALL_BPF, BPF_OBJ_GET, attributes, len(attributes))
+    fd = bpf(BPF_OBJ_GET, struct.pack("QII112x", ctypes.addressof(text), 0, 0))
     if fd < 0:
         raise OSError(ctypes.get_errno(), f"cannot open {path}")
+    return fd
+
+
+def open_array(path, access):
+    """A pinned array's memory: looking at it costs nothing."""
+    fd = open_map(path)
     try:
         return mmap.mmap(fd, -(-array_length(fd) // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.MAP_SHARED, access)
     finally:
         os.close(fd)
 
 
-class Control:
-    """The map that holds the generation."""
+class ServiceEntry:
+    """What stands in the maps for a Service's address and port; it names another range of endpoints after each change."""
 
-    def __init__(self, bpffs):
-        self.memory = open_array(pinned_path(bpffs, "control"), mmap.PROT_READ)
+    def __init__(self, bpffs, address, port):
+        self.fd = open_map(pinned_path(bpffs, "services"))
+        mapped = bytes(10) + b"\xff\xff" + socket.inet_aton(address)
+        self.key = ctypes.create_string_buffer(struct.pack("!16sHBB", mapped, port, socket.IPPROTO_TCP, 0), 20)
+        self.value = ctypes.create_string_buffer(64)
 
-    def generation(self):
-        return struct.unpack_from("I", self.memory)[0]
+    def read(self):
+        """None: there is none."""
+        found = bpf(BPF_MAP_LOOKUP_ELEM, struct.pack("IxxxxQQQ96x", self.fd, ctypes.addressof(self.key), ctypes.addressof(self.value), 0))
+        return self.value.raw if found == 0 else None
+
+    def close(self):
+        os.close(self.fd)
 
 
 def service_ip(number):
@@ -187,7 +205,6 @@ class Polder(Variant):
         begun = time.monotonic()
         self.agent.start()
         self.load_seconds = time.monotonic() - begun
-        self.control = Control(self.world.node.bpffs)
         paths = [pinned_path(self.world.node.bpffs, name) for name in FLOW_TABLES]
         self.tables = [open_array(path, mmap.PROT_READ | mmap.PROT_WRITE) for path in paths if path]
         self.pass_seconds = []
@@ -217,33 +234,38 @@ class Polder(Variant):
         wait_until(answers, f"{self.name}: {address}:{port} reaches the server", 60, 0.2)
 
     def change_endpoint(self, turn):
-        """Seconds until the changed endpoint is in the maps: they move the generation last of all."""
+        """Seconds until the Service's entry in the maps names the changed endpoint: it is written last of all."""
         number, port = self.services // 2, other_port(turn)
         made = service_objects(number, self.endpoint, self.services, port)
         self._settle()
-        before = self.control.generation()
+        entry = ServiceEntry(self.world.node.bpffs, service_ip(number), SERVICE_PORT)
+        before = entry.read()
         begun = self.changed_at = time.monotonic()
         self.world.resources.put(f"service-{number}", *made)
-        while self.control.generation() == before:
+        while entry.read() == before:
             if time.monotonic() - begun > 10:
                 raise TimeoutError(f"{self.name}: the change of an endpoint did not reach the maps")
             time.sleep(0.0002)
         seconds = time.monotonic() - begun
+        entry.close()
         self.pass_seconds.append(self.agent.metrics()["polder_reconcile_seconds", ()])
         active = [backend["port"] for service in self.agent.ctl_json("service", "list")
                   if service["name"] == f"service-{number}" for backend in service["backends"]
                   if backend["state"] == "active"]
         if active != [port]:
-            raise RuntimeError(f"{self.name}: the generation moved, but the endpoint's port is {active}")
+            raise RuntimeError(f"{self.name}: the Service's entry changed, but the endpoint's port is {active}")
         return seconds
 
     def _settle(self):
         """What the last change left to be done later is done."""
-        since, last = time.monotonic(), self.control.generation()
+        def reconciles():
+            return self.agent.metrics()["polder_reconciles_total", ()]
+        since, last = time.monotonic(), reconciles()
         while time.monotonic() - since < 0.3:
             time.sleep(0.02)
-            if self.control.generation() != last:
-                since, last = time.monotonic(), self.control.generation()
+            now = reconciles()
+            if now != last:
+                since, last = time.monotonic(), now
 
     def forget_flows(self):
         for table in self.tables:
