@@ -191,8 +191,12 @@ static void release(struct rule_counts *c, uint32_t key)
 
 int rule_counts_hold(struct rule_counts *c, const struct compiled_ruleset *set)
 {
-	int r = hold(c, RULE_DEFAULT | set->id);
+	const struct rule *rule = find(c, RULE_DEFAULT | set->id);
+	int r;
 
+	if (rule && rule->holders)
+		return 0; /* it was about to go, and is back */
+	r = hold(c, RULE_DEFAULT | set->id);
 	for (size_t i = 0; i < set->cell_count && r == 0; i++)
 		for (int step = 0; step < POLICY_STEPS && r == 0; step++)
 			if (set->cells[i].cell.rule[step])

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include "agent/policy/rule_counts.h"
 #include "agent/reconcile/touched.h"
 #include "tests/unit/unit.h"
 
@@ -611,6 +612,34 @@ static void without_a_wait_every_flow_is_judged_anew(void)
 	touch_end(&t);
 }
 
+/* Before its entries are swept. */
+static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
+{
+	const struct rule_origin origin = {.namespace = "x", .name = "p"};
+	struct object_list list = {};
+	struct object *policy;
+	uint32_t rule;
+	struct world w;
+
+	begin(&w);
+	pass_and_finish(&w);
+	rule = policy_rule_number(enforce_registry(w.enforce), &origin);
+	CU_ASSERT(rule_counts_counted(enforce_rule_counts(w.enforce), rule));
+	policy = object_share(store_get(w.store, OBJECT_NETWORK_POLICY, "x", "p"));
+	put(&w, "policy", NULL);
+	pass(&w);
+	list = (struct object_list){.objects = calloc(1, sizeof(policy)), .count = 1};
+	list.objects[0] = policy;
+	CU_ASSERT(store_replace(w.store, "policy", &list) == 0);
+	object_list_clear(&list);
+	pass_and_finish(&w);
+	CU_ASSERT(rule_counts_counted(enforce_rule_counts(w.enforce), rule));
+	put(&w, "policy", NULL);
+	pass_and_finish(&w);
+	CU_ASSERT(!rule_counts_counted(enforce_rule_counts(w.enforce), rule));
+	end(&w);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -618,6 +647,7 @@ int main(void)
 		UNIT_TEST(what_no_map_tells_writes_nothing),
 		UNIT_TEST(a_pod_elsewhere_that_comes_or_goes_touches_its_address_alone),
 		UNIT_TEST(an_identity_that_is_new_is_in_force_without_a_switch),
+		UNIT_TEST(a_rule_that_went_and_came_back_is_not_counted_for_ever),
 		UNIT_TEST(an_identity_that_returns_at_once_is_in_force_without_a_switch),
 		UNIT_TEST(a_pod_that_changes_its_labels_touches_its_address_alone),
 		UNIT_TEST(a_policy_that_changes_touches_the_pods_that_it_selects),
