@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,6 +41,11 @@ void *flow_window_set(const struct flow_table *table, struct flow_window *window
 		*window = (struct flow_window){base, count * set_size(table), first, count};
 	}
 	return window->base + (set - window->first) * set_size(table);
+}
+
+int flow_set_copy(const struct flow_table *table, uint32_t set, void *ret)
+{
+	return bpf_map_lookup_elem(table->fd, &set, ret) < 0 ? -errno : 0;
 }
 
 static void decode4(const struct flow4 *flow, struct flow_snapshot *ret)

@@ -42,6 +42,9 @@ struct flow_snapshot {
  */
 void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set, uint32_t bytes);
 void flow_window_close(struct flow_window *window);
+/* The set as it stands there at this moment, without a window; `ret`: FLOW_SET_MAX bytes. 0 or -errno. */
+#define FLOW_SET_MAX (FLOW_WAYS * sizeof(struct flow6))
+int flow_set_copy(const struct flow_table *table, uint32_t set, void *ret);
 
 static inline void *flow_entry(const struct flow_table *table, void *set, uint32_t way)
 {

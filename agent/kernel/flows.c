@@ -525,6 +525,9 @@ enum fate { FATE_KEEP, FATE_DOUBT, FATE_FORGET };
 
 /* Most flows name none of the addresses: a bit for each address's last word says so without a copy of the entry. */
 #define FILTER_BITS 4096
+/* A page costs half of what a copy of a set does, and holds eight sets of IPv4, four of IPv6. */
+#define SPARSE_PART 16
+#define FEW_SETS    1024
 struct filter {
 	uint64_t bits[FILTER_BITS / 64];
 };
@@ -622,28 +625,72 @@ static bool is_taken(const struct flow_table *table, uint32_t set, uint32_t way)
 	return !table->tags || table->tags[set * FLOW_WAYS + way] != FLOW_TAG_FREE;
 }
 
+/* The sets that are taken, if they are so few that a copy of each costs less than to map the pages of all. Else FEW_SETS + 1. */
+static uint32_t list_few(const struct flow_table *table, uint32_t *few)
+{
+	uint32_t room = table->sets / SPARSE_PART < FEW_SETS ? table->sets / SPARSE_PART : FEW_SETS, count = 0;
+
+	for (uint32_t set = 0; set < table->sets; set++) {
+		if (is_empty(table, set))
+			continue;
+		if (count == room)
+			return FEW_SETS + 1;
+		few[count++] = set;
+	}
+	return count;
+}
+
+static bool set_may_name(const struct flow_table *table, uint32_t set, const struct filter *filter)
+{
+	_Alignas(struct flow6) uint8_t copy[FLOW_SET_MAX];
+
+	if (flow_set_copy(table, set, copy) < 0)
+		return true;
+	for (uint32_t way = 0; way < FLOW_WAYS; way++)
+		if (is_taken(table, set, way) && may_name(table, flow_entry(table, copy, way), filter))
+			return true;
+	return false;
+}
+
+/* What is looked for, and the window. */
+struct touching {
+	const struct flows_touched *touched;
+	const struct filter *filter;
+	struct flow_window window;
+};
+
+static bool touch_set(struct flows *flows, const struct flow_table *table, struct touching *touching, uint32_t index,
+		      uint32_t window_bytes)
+{
+	void *set = flow_window_set(table, &touching->window, index, window_bytes);
+	bool whole = set;
+
+	for (uint32_t way = 0; set && way < FLOW_WAYS; way++) {
+		struct side side = {.entry = flow_entry(table, set, way), .set = index};
+
+		if (!is_taken(table, index, way) || !may_name(table, side.entry, touching->filter))
+			continue;
+		side.head = flow_entry_head(table, side.entry);
+		if (side.head->generation || side.head->seq & 1)
+			whole &= touch_entry(flows, table, &side, touching->touched);
+	}
+	return whole;
+}
+
 static bool touch_table(struct flows *flows, const struct flow_table *table, const struct flows_touched *touched,
 			const struct filter *filter)
 {
-	struct flow_window window = {0};
+	struct touching touching = {.touched = touched, .filter = filter};
+	uint32_t few[FEW_SETS], count = list_few(table, few);
 	bool whole = true;
 
-	for (uint32_t index = 0; index < table->sets; index++) {
-		bool empty = is_empty(table, index);
-		void *set = empty ? NULL : flow_window_set(table, &window, index, FLOW_WINDOW_BYTES);
-
-		whole &= set || empty;
-		for (uint32_t way = 0; set && way < FLOW_WAYS; way++) {
-			struct side side = {.entry = flow_entry(table, set, way), .set = index};
-
-			if (!is_taken(table, index, way) || !may_name(table, side.entry, filter))
-				continue;
-			side.head = flow_entry_head(table, side.entry);
-			if (side.head->generation || side.head->seq & 1)
-				whole &= touch_entry(flows, table, &side, touched);
-		}
-	}
-	flow_window_close(&window);
+	for (uint32_t i = 0; count <= FEW_SETS && i < count; i++)
+		if (set_may_name(table, few[i], filter))
+			whole &= touch_set(flows, table, &touching, few[i], PAGE_BYTES);
+	for (uint32_t set = 0; count > FEW_SETS && set < table->sets; set++)
+		if (!is_empty(table, set))
+			whole &= touch_set(flows, table, &touching, set, FLOW_WINDOW_BYTES);
+	flow_window_close(&touching.window);
 	return whole;
 }
 
