@@ -112,6 +112,7 @@ struct flows *flows_new(const struct flows_maps *maps)
 	flows->tables[0] = (struct flow_table){.fd = maps->fd_v4, .family = FAMILY_V4, .sets = maps->sets_v4};
 	flows->tables[1] = (struct flow_table){.fd = maps->fd_v6, .family = FAMILY_V6, .sets = maps->sets_v6};
 	flows->control = maps->control;
+	flows->clock_ns = maps->clock_ns ? maps->clock_ns : flows_clock_ns;
 	flows->rules_fd[0] = maps->fd_rules_v4;
 	flows->rules_fd[1] = maps->fd_rules_v6;
 	flows->stats.capacity_v4 = (uint64_t)maps->sets_v4 * FLOW_WAYS;
@@ -153,7 +154,7 @@ static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
 		.set = flows->pass.set,
 		.way = way,
 		.seq = seq,
-		.since = flows_clock_ns(),
+		.since = flows->clock_ns(),
 		.pass = flows->stats.passes,
 	};
 }
@@ -172,8 +173,8 @@ static void collect_odd(struct flows *flows, const struct flow_table *table, voi
 	stuck->pass = flows->stats.passes;
 	if (stuck->seq != seq) {
 		stuck->seq = seq;
-		stuck->since = flows_clock_ns();
-	} else if (flows_clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
+		stuck->since = flows->clock_ns();
+	} else if (flows->clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
 		flows->stats.repaired++;
 		*stuck = flows->stuck[--flows->stuck_count];
 	}

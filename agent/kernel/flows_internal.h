@@ -27,6 +27,7 @@ struct pass {
 struct flows {
 	struct flow_table tables[2]; /* IPv4, IPv6 */
 	const struct control *control;
+	uint64_t (*clock_ns)(void);
 	int rules_fd[2];
 	flows_over over;
 	void *over_data;

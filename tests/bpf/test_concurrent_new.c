@@ -650,6 +650,14 @@ static void held_answers_of_a_service_are_not_a_new_flow(void)
 	}
 }
 
+/* The clock by which the collector takes a writer for dead. */
+static uint64_t clock_ns;
+
+static uint64_t clock_now(void)
+{
+	return clock_ns;
+}
+
 static struct flows *collector_new(void)
 {
 	struct flows_maps maps = {
@@ -660,6 +668,7 @@ static struct flows *collector_new(void)
 		.sets_v6 = bpf_map__max_entries(
 			bpf_object__find_map_by_name(world->objects[0], "flows6")),
 		.control = &world->control,
+		.clock_ns = clock_now,
 	};
 
 	return flows_new(&maps);
@@ -681,7 +690,7 @@ static void collector_repairs_what_a_dead_writer_left(void)
 		world_flow_hold(world, &tuple);
 	}
 	flows_collect(collector, flows_now(), UINT64_MAX);
-	usleep(1100000); /* a writer is not taken for dead sooner */
+	clock_ns += 1100000000; /* a writer is not taken for dead sooner */
 	flows_collect(collector, flows_now(), UINT64_MAX);
 	flows_stats(collector, &stats);
 	CU_ASSERT_EQUAL(stats.repaired, 2);

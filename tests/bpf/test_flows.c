@@ -187,7 +187,7 @@ static void unanswered_flow_gets_its_reply_entry_back(void)
 	wipe_replies();
 	r = send_of_pod(1, &back);
 	CU_ASSERT(told(&r, REASON_NO_FLOW));
-	usleep(1100000); /* more than a tick */
+	world_flows_age(world, 1);
 	r = segment(V4, 10105, TCP_SYN_FLAG);
 	CU_ASSERT(forwarded(&r));
 	r = send_of_pod(1, &back);

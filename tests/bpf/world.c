@@ -582,12 +582,10 @@ struct flow_tuple world_tuple(const struct frame_spec *spec, enum polder_zone zo
 	return tuple;
 }
 
-/* Both families' tables are read the same way: `each` sees the head of every entry of the tuple. */
-static size_t each_entry_of(struct world *world, const struct flow_tuple *tuple,
+/* Both families' tables are read the same way: `each` sees the head of every entry of the tuple, or with NULL of every entry. */
+static size_t each_entry_in(struct world *world, bool v4, const struct flow_tuple *tuple,
 			    void (*each)(struct flow_head *head, void *data), void *data)
 {
-	static const uint64_t zeros[FLOW_WORDS_V6 - FLOW_WORDS_V4];
-	bool v4 = !memcmp(tuple->words + FLOW_WORDS_V4, zeros, sizeof(zeros));
 	const char *name = v4 ? "flows4" : "flows6";
 	size_t words = v4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6;
 	size_t step = v4 ? sizeof(struct flow4) : sizeof(struct flow6), count = 0;
@@ -601,7 +599,8 @@ static size_t each_entry_of(struct world *world, const struct flow_tuple *tuple,
 	for (uint8_t *entry = table; entry < table + ways * step; entry += step) {
 		struct flow_head *head = (struct flow_head *)(entry + words * sizeof(uint64_t));
 
-		if (!head->generation || memcmp(entry, tuple->words, words * sizeof(uint64_t)))
+		if (!head->generation ||
+		    (tuple && memcmp(entry, tuple->words, words * sizeof(uint64_t)) != 0))
 			continue;
 		if (each)
 			each(head, data);
@@ -609,6 +608,15 @@ static size_t each_entry_of(struct world *world, const struct flow_tuple *tuple,
 	}
 	munmap(table, ways * step);
 	return count;
+}
+
+static size_t each_entry_of(struct world *world, const struct flow_tuple *tuple,
+			    void (*each)(struct flow_head *head, void *data), void *data)
+{
+	static const uint64_t zeros[FLOW_WORDS_V6 - FLOW_WORDS_V4];
+	bool v4 = !memcmp(tuple->words + FLOW_WORDS_V4, zeros, sizeof(zeros));
+
+	return each_entry_in(world, v4, tuple, each, data);
 }
 
 static void head_copy(struct flow_head *head, void *data)
@@ -631,6 +639,12 @@ void world_flow_age(struct world *world, const struct flow_tuple *tuple, uint32_
 {
 	if (!each_entry_of(world, tuple, head_age, &ticks))
 		give_up("cannot age", "a flow that is not there", ENOENT);
+}
+
+void world_flows_age(struct world *world, uint32_t ticks)
+{
+	each_entry_in(world, true, NULL, head_age, &ticks);
+	each_entry_in(world, false, NULL, head_age, &ticks);
 }
 
 static void head_hold(struct flow_head *head, void *data)

@@ -136,6 +136,8 @@ struct flow_tuple world_tuple(const struct frame_spec *spec, enum polder_zone zo
 /* How many entries of the flow table hold this tuple; the first one's head if there is one. */
 size_t world_flow_find(struct world *world, const struct flow_tuple *tuple,
 		       struct flow_head *ret_head);
+/* Makes all entries look unused for so many ticks more. */
+void world_flows_age(struct world *world, uint32_t ticks);
 /* What follows asserts that there is such an entry. Makes it look unused for so many ticks more. */
 void world_flow_age(struct world *world, const struct flow_tuple *tuple, uint32_t ticks);
 /* Leaves it as a writer does that dies in the middle. */
