@@ -130,13 +130,14 @@ def judge(text, status, program):
     """The results that one program reported, and its own failure if it had one."""
     results = parse_lines(text) or parse_cunit(text, program) or parse_unittest(text, program)
     failed = any(state == 'not ok' for state, _, _ in results)
+    skipped = status == 77 and all(state == 'skip' for state, _, _ in results)
     if status == 'timeout':
         results.append(('not ok', program, 'took longer than its time limit'))
-    elif status == 77 and not results:
+    elif skipped and not results:
         results.append(('skip', program, text.strip().splitlines()[-1] if text.strip() else 'no reason given'))
     elif not results:
         results.append(('not ok', program, f'reported no test (exit {status})'))
-    elif status != 0 and not failed:
+    elif status != 0 and not failed and not skipped:
         results.append(('not ok', program, f'exit {status} although no test failed'))
     return results
 

@@ -35,7 +35,7 @@ int suite_run(const char *name, const struct suite_test *tests, size_t count)
 
 	if (geteuid() != 0) {
 		printf("skip %s - loading BPF programs needs root\n", name);
-		return 0;
+		return 77;
 	}
 	r = world_open(&suite_options, &world);
 	if (r < 0) {
