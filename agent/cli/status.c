@@ -220,7 +220,7 @@ int cli_run_status(struct cli *cli)
 		cli_complain("polderd at %s is not ready after %d s: %s", cli->socket, seconds,
 			     json_is_true(field(status, "synced"))
 				     ? "see its log and the problems above"
-				     : "its sources (resources directory, API server) have not "
+				     : "its resources directory has not "
 				       "been read whole");
 		code = CLI_FAILED;
 	}
