@@ -519,7 +519,7 @@ def test_cn12_program_is_attached_before_the_interface_is_up(world):
                         pass
                 time.sleep(0.0002)
         thread = threading.Thread(target=shout)
-        with Capture(world.friend.netns) as capture:
+        with Capture(world.friend.netns) as capture, world.node.agent.dropping("policy_denied_egress"):
             thread.start()
             try:
                 box.add()

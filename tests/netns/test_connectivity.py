@@ -112,12 +112,17 @@ def test_masquerade_keeps_same_source_ports_of_two_pods_apart(world, family):
 @each_family
 def test_unsolicited_packet_to_a_masquerade_port_does_not_reach_the_pod(world, family):
     port = reach(world.a, OUTSIDE_IP[family], 5353, "UDP").answer["port"]
-    source, target = WORLD_IP[family], world.n1.ips[family]
-    with Capture(world.a.netns) as capture:
-        packet = packets.ip(source, target, packets.UDP,
-                            packets.udp(source, target, 9, port, b"no"))
+    target = world.n1.ips[family]
+
+    def send(source, sport, data):
+        packet = packets.ip(source, target, packets.UDP, packets.udp(source, target, sport, port, data))
         send_frame(world.outside, packets.ethernet(
             world.n1.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet))
+    with Capture(world.a.netns) as capture:
+        send(WORLD_IP[family], 9, b"no")
+        send(OUTSIDE_IP[family], 9, b"no")
+        send(OUTSIDE_IP[family], 5353, b"yes")
+        capture.wait(lambda p: p.payload == b"yes", "what the server says")
         capture.none(lambda p: p.proto == packets.UDP and p.payload == b"no")
 
 

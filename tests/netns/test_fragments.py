@@ -185,7 +185,7 @@ def test_policy_holds_for_every_fragment(world, family):
     world.expect((world.a, world.b.ips[family], 5353, "timeout", "UDP"))
     source, target, port = world.a.ips[family], world.b.ips[family], new_port()
     payload = packets.udp(source, target, port, 5353, pattern(4000))
-    with Capture(world.b.netns) as capture:
+    with Capture(world.b.netns) as capture, world.n1.agent.dropping("policy_denied_ingress", 1):
         send(world.a, *pieces(source, target, UDP, payload, [1400, 2800]))
         capture.none(lambda p: p.source == source)
 

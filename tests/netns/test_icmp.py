@@ -207,7 +207,7 @@ def test_error_forged_by_another_pod_reaches_nobody(world, family):
         quoted = packets.ip(a, b, packets.TCP, packets.tcp(a, b, port, 8080, packets.ACK))
         kind, code = (3, 3) if family == V4 else (1, 4)
         packet = icmp_error(family, thief.ips[family], a, kind, code, b"\0\0\0\0", quoted)
-        with Capture(world.a.netns) as capture:
+        with Capture(world.a.netns) as capture, world.node.agent.dropping("icmp_error_without_flow", 3):
             send_frame(thief, packets.ethernet(thief.gateway_mac(), thief.mac,
                                                packets.ethertype_of(packet), packet), count=3)
             capture.none(lambda p: p.source == thief.ips[family])
@@ -219,10 +219,12 @@ def test_error_cut_off_within_the_quoted_packet_is_dropped(world, family):
     kind, code = (3, 4) if family == V4 else (2, 0)
     for length in (0, 4, 19, 24, 40, 44):
         quoted = packets.ip(world.a.ips[family], FAR_IP[family], packets.UDP, packets.udp(
-            world.a.ips[family], FAR_IP[family], 1, 2, b""))[:length]
+            world.a.ips[family], FAR_IP[family], 1, 2, b""))
+        reason = "short_packet" if length < len(quoted) else "icmp_error_without_flow"
+        quoted = quoted[:length]
         packet = icmp_error(family, OUTSIDE_IP[family], world.a.ips[family], kind, code,
                             b"\0\0\x02\0", quoted)
-        with Capture(world.a.netns) as capture:
+        with Capture(world.a.netns) as capture, world.node.agent.dropping(reason):
             send_frame(world.outside, packets.ethernet(
                 world.node.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet))
             capture.none(lambda p: p.source == OUTSIDE_IP[family] and p.kind == kind, 0.05)
@@ -238,7 +240,7 @@ def test_echo_reply_without_a_request_is_dropped(world, family):
     packet = packets.ipv4(source, target, packets.ICMP, packets.icmp4(0, 0, rest)) if family == V4 \
         else packets.ipv6(source, target, packets.ICMP6,
                           packets.icmp6(source, target, 129, 0, rest))
-    with Capture(world.a.netns) as capture:
+    with Capture(world.a.netns) as capture, world.node.agent.dropping("policy_denied_ingress", 3):
         send_frame(world.outside, packets.ethernet(
             world.node.netns.mac(), world.outside.mac(), packets.ethertype_of(packet), packet),
             count=3)
@@ -253,7 +255,8 @@ def test_messages_of_the_link_reach_no_pod_from_outside(world):
     forwarding = world.node.netns.sysctl_get("net/ipv6/conf/all/forwarding")
     world.node.netns.sysctl(**{"net/ipv6/conf/all/forwarding": 1})
     try:
-        with Capture(world.a.netns) as capture:
+        with Capture(world.a.netns) as capture, world.node.agent.dropping("router_message", 2), \
+                world.node.agent.dropping("nd_other", 7):
             for kind in (130, 133, 134, 135, 136, 137, 139, 140, 143):
                 packet = packets.ipv6(source, target, packets.ICMP6, packets.icmp6(
                     source, target, kind, 0, bytes(4) + packets.address_bytes(target)), hop_limit=255)

@@ -399,7 +399,7 @@ def test_np16_tcp_segment_in_mid_stream_opens_nothing(world, family):
     source, target = world.za.ips[family], world.xb.ips[family]
     world.policies(ingress(pod=B))
     Matrix(world, family).expect((world.za, world.xb, SHUT))
-    with Capture(world.xb.netns) as capture:
+    with Capture(world.xb.netns) as capture, world.n1.agent.dropping("tcp_without_flow", 4):
         for flags in (packets.ACK, packets.SYN | packets.ACK, packets.RST,
                       packets.FIN | packets.ACK):
             packet = packets.ip(source, target, packets.TCP,
@@ -425,7 +425,8 @@ def test_np18_is_proven_by_the_path_not_by_the_source_address(world, family):
     node_ip, target = world.n1.ips[family], world.xb.ips[family]
     world.policies(ingress(pod={}))
     Matrix(world, family).expect((world.xa, world.xb, SHUT))
-    with Capture(world.xb.netns) as capture:
+    with Capture(world.xb.netns) as capture, world.n1.agent.dropping("source_ip", 3), \
+            world.n1.agent.dropping("martian_source", 3):
         for sender, mac_to, mac_from in (
                 (world.outside, world.n1.netns.mac(), world.outside.mac()),
                 (world.xa, world.xa.gateway_mac(), world.xa.mac)):
@@ -482,7 +483,8 @@ def test_np21_new_pod_is_isolated_from_its_first_packet(world, family):
             pod = Pod(world, world.n1, f"fresh{number}", "x", {"fresh": "yes"})
             world.pods.append(pod)
             world.cleanup.callback(pod.netns.delete)
-            with AnyLinkCapture(pod.netns) as capture, Capture(world.xb.netns) as victim:
+            with AnyLinkCapture(pod.netns) as capture, Capture(world.xb.netns) as victim, \
+                    world.n1.agent.dropping("policy_denied_egress", 20):
                 pod.add()
                 source = pod.ips[family]
                 sends = pod.socket(SOCKET_FAMILY[family], socket.SOCK_DGRAM)

@@ -222,7 +222,8 @@ def test_forged_address_of_an_allowed_peer_opens_nothing(world, family):
     for rule in (peers({"namespaceSelector": labels(team="blue")}), peers(*blocks(world.yb))):
         world.policies(ingress(pod=B, rules=[rule]))
         Matrix(world, family).expect((world.yb, target, OPEN), (world.xa, target, SHUT))
-        with Capture(target.netns) as capture:
+        with Capture(target.netns) as capture, world.n1.agent.dropping("source_ip", 3), \
+                world.n2.agent.dropping("source_ip", 3):
             for sender in (world.xa, world.xc):
                 forge(sender, sender.gateway_mac(), sender.mac, allowed, target.ips[family])
             capture.none(lambda p: p.payload == b"forged", 0.2)

@@ -393,6 +393,7 @@ def test_address_of_a_pod_by_a_link_that_is_no_uplink_is_dropped(world, family):
     finally:
         node.sysctl(**{forwarding: before})
         node.run("ip", f"-{family}", "rule", "del", "iif", "eth1", "pref", "0", check=False)
+        node.run("ip", "link", "del", "eth1", check=False)  # a namespace's links go some time after it
         stranger.delete()
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """polderctl policy try: what would change is told, nothing changes, and a commit puts it in force."""
 
+import itertools
 import json
 import os
 import subprocess
-import time
 
 from lib import objects
 from lib.agent import POLDERCTL
@@ -240,14 +240,14 @@ def test_udp_and_both_directions_of_one_flow_are_told_once(world):
 
 
 def test_change_of_the_live_objects_meanwhile_is_taken_in(world):
-    told = Try(world, write(world, ingress("open", A, rules=[{}])), seconds="3s")
+    told, ports = Try(world, write(world, ingress("open", A, rules=[{}])), seconds="3s"), itertools.count(PORT)
     world.policies(ingress("deny", A))
     Matrix(world, 4).expect((world.ya, world.xa, SHUT))
-    time.sleep(0.3)  # a try looks at the objects in force five times a second at most
-    assert reach(world.ya, world.xa.ips[4], 80, timeout=0.3, source_port=PORT).verdict == SHUT
+    while told.process.poll() is None:  # the first of them may still be compared under the objects of before
+        assert reach(world.ya, world.xa.ips[4], 80, timeout=0.3, source_port=next(ports)).verdict == SHUT
     told.finish()
     assert told.end["rebuilt"] >= 1, told.end
-    assert told.of(world.ya, world.xa, port=PORT)[0]["change"] == "allowed", told.flows
+    assert {flow["change"] for flow in told.of(world.ya, world.xa)} == {"allowed"}, told.flows
 
 
 def test_nothing_to_tell_is_0(world):

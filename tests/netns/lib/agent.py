@@ -17,6 +17,8 @@ BUILD = os.environ.get("POLDER_BUILD") or os.path.join(REPOSITORY, "build")
 POLDERD = os.path.join(BUILD, "agent", "polderd")
 POLDERCTL = os.path.join(BUILD, "agent", "cli", "polderctl")
 POLDER_CNI = os.path.join(BUILD, "cni", "polder-cni")
+# What the sanitizers write when they find something.
+SANITIZER = re.compile(r"^.*(?:ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|runtime error: ).*$", re.M)
 
 
 def missing_binaries():
@@ -89,6 +91,8 @@ class Agent:
         self.socket = os.path.join(options["run-dir"], "polder.sock")
         self.log_path = os.path.join(workdir, f"polderd-{node.label}.log")
         self.process = None
+        self.end_expected = True  # nothing runs, and a test wanted it so
+        self.checked = 0          # so much of the log has been searched
 
     def command(self):
         args = [self.binary]
@@ -105,6 +109,7 @@ class Agent:
             log.flush()
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log)
+        self.end_expected = False
         if wait:
             self.wait_ready()
 
@@ -113,6 +118,7 @@ class Agent:
         done = None
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
+                self.end_expected = True  # said here
                 raise CommandError(f"polderd ended with status {self.process.returncode}: "
                                    f"{self.log_tail(5)}")
             try:
@@ -130,6 +136,9 @@ class Agent:
         return self.process is not None and self.process.poll() is None
 
     def kill(self, number=signal.SIGKILL, timeout=10):
+        """Ends a running polderd, and returns its exit status. One that has ended by itself is an error."""
+        self.check_alive()
+        self.end_expected = True
         if self.alive():
             self.process.send_signal(number)
             try:
@@ -142,10 +151,42 @@ class Agent:
         return self.process.returncode if self.process else None
 
     def stop(self):
-        return self.kill(signal.SIGTERM)
+        """Ends polderd as a service manager does, which it has to survive with status 0."""
+        running = self.alive()
+        status = self.kill(signal.SIGTERM)
+        if running and status != 0:
+            raise CommandError(f"polderd ended with status {status} on SIGTERM: {self.log_tail(5)}")
+        return status
+
+    def wait_end(self, timeout=10):
+        """The exit status of a polderd that is expected to end by itself, as for a wrong option."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"polderd still runs after {timeout} s") from None
+        self.end_expected = True
+        return status
+
+    def check_alive(self):
+        """polderd runs, unless a test has ended it."""
+        if not self.alive() and not self.end_expected:
+            self.end_expected = True  # said once
+            raise CommandError(f"polderd ended by itself, with status {self.process.returncode}: "
+                               f"{self.log_tail(5)}")
+
+    def check_log(self):
+        """No sanitizer has found anything since the last call."""
+        text = self.log()[self.checked:]
+        self.checked += len(text)
+        found = SANITIZER.search(text)
+        if found:
+            raise CommandError(f"{found[0].strip()} (in {self.log_path})")
 
     def restart(self, number=signal.SIGTERM):
-        self.kill(number)
+        if number == signal.SIGTERM:
+            self.stop()
+        else:
+            self.kill(number)
         self.start()
 
     def log(self):

@@ -86,12 +86,22 @@ class Report:
     def __init__(self, verbose):
         self.verbose, self.failed, self.count = verbose, 0, 0
 
-    def line(self, kind, name, why="", begun=None):
+    def line(self, kind, name, why="", begun=None, agreed=()):
         self.count += 1
         self.failed += kind == "not ok"
         why = " ".join(str(why).split())
         took = f" # {time.monotonic() - begun:.2f} s" if self.verbose and begun else ""
+        if took and agreed:
+            took += f", verdicts after {max(agreed):.2f} s"
         print(f"{kind} {name}" + (f" - {why}" if why else "") + took, flush=True)
+
+    def times(self, suite, agreed):
+        """How long changes took, of {test: seconds of each}."""
+        seconds = sorted(one for some in agreed.values() for one in some)
+        if seconds:
+            slowest = max(agreed, key=lambda name: max(agreed[name], default=0))
+            print(f"# {suite}: verdicts of {len(seconds)} changes were right after {seconds[len(seconds) // 2]:.2f} s (median), "
+                  f"{seconds[-1]:.2f} s at most ({slowest})", flush=True)
 
     def details(self, text):
         if self.verbose:
@@ -103,8 +113,8 @@ def _alarm(*_):
     raise TestTimeout()
 
 
-def _attempt(report, name, action, seconds):
-    """True if it ended well."""
+def _attempt(report, name, action, seconds, agreed=()):
+    """True if it ended well. `agreed` is what expect() fills."""
     begun = time.monotonic()
     signal.alarm(seconds)
     try:
@@ -120,7 +130,7 @@ def _attempt(report, name, action, seconds):
         report.details(traceback.format_exc())
         return False
     else:
-        report.line("ok", name, "", begun)
+        report.line("ok", name, "", begun, agreed)
     finally:
         signal.alarm(0)
     return True
@@ -163,21 +173,25 @@ def run_variant(module, variant, options, selected, report, world_class):
             report.details(f"{len(selected)} tests were not run")
             return
         world = worlds[0]
-        for case in selected:
-            _run_case(case, world, report)
+        agreed = {case.name: _run_case(case, world, report) for case in selected}
+        report.times(suite, agreed)
         _leftovers(report, f"{suite}.leaves_nothing_behind", world)
+        _attempt(report, f"{suite}.agents_end_well", world.end_agents, 30)
     finally:
         for world in worlds:
             world.close()
 
 
 def _run_case(case, world, report):
+    """The seconds that the test's changes took until verdicts were right."""
+    world.agreed = agreed = []
     mark = {node: len(node.agent.log()) for node in world.nodes}
-    ended_well = _attempt(report, case.name, lambda: case.call(world), case.limit)
+    ended_well = _attempt(report, case.name, lambda: case.call(world), case.limit, agreed)
     ended_well &= _quiet(report, case.name + " (cleaning up)", world.end_of_test, 30)
     if not ended_well:
         for node, length in mark.items():
             report.details(f"polderd of {node}:\n" + node.agent.log()[length:][-4000:])
+    return agreed
 
 
 def _children(paths, arguments, jobs):

@@ -591,22 +591,36 @@ def send_sctp(netns, address, sport, dport):
         sock.close()
 
 
+class SctpProbe:
+    """One INIT chunk; `verdict` is open when it arrives at the target. Driven as a Probe is."""
+
+    def __init__(self, source, target, address, port):
+        self.listener = SctpListener(target, V6 if packets.is_v6(address) else V4)
+        self.sock, self.verdict, self.port = self.listener.sock, None, port
+        self.sport = 30000 + struct.unpack("!H", os.urandom(2))[0] % 20000
+        send_sctp(source, address, self.sport, port)
+
+    def events(self):
+        return select.POLLIN
+
+    def step(self):
+        if (self.sport, self.port) in self.listener.ports():
+            self.finish("open")
+
+    def finish(self, verdict):
+        self.verdict = verdict
+        self.listener.close()
+
+
 def sctp_reach(source, target, address, port, timeout=OPEN_WITHIN):
     """open when an INIT chunk arrives at the target; resent each 0.1 s."""
-    listener = SctpListener(target, V6 if packets.is_v6(address) else V4)
-    sport = 30000 + struct.unpack("!H", os.urandom(2))[0] % 20000
     deadline = time.monotonic() + timeout
-    try:
-        while time.monotonic() < deadline:
-            send_sctp(source, address, sport, port)
-            until = min(deadline, time.monotonic() + 0.1)
-            while time.monotonic() < until:
-                if (sport, port) in listener.ports():
-                    return "open"
-                time.sleep(0.01)
-        return "timeout"
-    finally:
-        listener.close()
+    while time.monotonic() < deadline:
+        probe = SctpProbe(source, target, address, port)
+        run_probes([probe], min(0.1, deadline - time.monotonic()))
+        if probe.verdict == "open":
+            break
+    return probe.verdict
 
 
 # ------------------------------------------------------------------ frames

@@ -9,12 +9,12 @@ import shutil
 import tempfile
 import time
 
-from . import objects
+from . import objects, verdicts
 from .agent import Agent, Resources
 from .cni import CniCall, cni_args
-from .netns import Namespace, SocketFactory, run
-from .traffic import (BOTH, CLOSED_AFTER, V4, V6, Probe, Server, ServerLoop, Timeout, run_probes,
-                      sctp_reach, wait_until)
+from .netns import CommandError, Namespace, SocketFactory, run
+from .traffic import BOTH, V4, V6, Server, ServerLoop, Timeout, wait_until
+from .verdicts import IN_FORCE, PATIENCE
 
 NODE_LINK = {V4: "172.30.0", V6: "fd30:"}
 OUTSIDE_IP = {V4: "172.30.0.1", V6: "fd30::1"}  # the router's address on the nodes' link
@@ -231,6 +231,7 @@ class World:
         self.unique = f"{os.getpid()}x{os.urandom(3).hex()}"
         self.cleanup = contextlib.ExitStack()
         self.pods, self.servers = [], []
+        self.agreed = []  # seconds that each expect() of the test took until its verdicts were right
         self.policy_round = 0
         self.test_pods_from = self.test_servers_from = 0
         try:
@@ -356,7 +357,11 @@ class World:
         self.test_pods_from, self.test_servers_from = len(self.pods), len(self.servers)
 
     def end_of_test(self):
-        """Takes away what a test made, so that the next one finds the module's state."""
+        """
+        Takes away what a test made, so that the next one finds the module's state. An error if polderd ended by itself, or if a
+        sanitizer found something in it.
+        """
+        wrong = self.agents_wrong(Agent.check_alive)
         for server in self.servers[self.test_servers_from:]:
             server.close()
         del self.servers[self.test_servers_from:]
@@ -368,6 +373,23 @@ class World:
         names = self.policy_names()
         if self.resources.restore() and names != self.policy_names():
             self.policies_in_force()
+        wrong += self.agents_wrong(Agent.check_log)
+        assert not wrong, "; ".join(wrong)
+
+    def agents_wrong(self, check):
+        """What the check says of each agent that does not pass it."""
+        wrong = []
+        for node in self.nodes:
+            try:
+                check(node.agent)
+            except CommandError as error:
+                wrong.append(f"{node}: {error}")
+        return wrong
+
+    def end_agents(self):
+        """All agents end on SIGTERM with status 0, and none has written what a sanitizer writes."""
+        wrong = self.agents_wrong(Agent.stop) + self.agents_wrong(Agent.check_log)
+        assert not wrong, "; ".join(wrong)
 
     def finish(self):
         """Deletes pods and objects; returns what differs from the time before the first pod."""
@@ -454,40 +476,24 @@ class World:
 
     # ---- verdicts
 
-    def expect(self, *cells, within=2.5):
+    def expect(self, *cells, within=IN_FORCE):
         """
-        Each cell is (source, target or address, port, verdict[, proto]) for a family's address. All are tried at
-        once, again and again until all verdicts are as expected; else AssertionError with those that differ.
+        Each cell is (source, target or address, port, verdict[, proto]) for a family's address. All are tried at once, again and
+        again until all verdicts are as expected, which has to be so `within` seconds; else AssertionError with those that
+        differ, or with the time that it took. within=0: they are so now.
         """
-        deadline = time.monotonic() + within
-        wrong = list(cells)
-        while True:
-            wrong = [(cell, got) for cell, got in zip(cells, self.verdicts(cells))
-                     if got != cell[3]]
-            if not wrong:
+        cells = [(*cell, "TCP")[:5] for cell in cells]
+        if within:
+            agreed = verdicts.Agreement(cells, self.pods, max(PATIENCE, 2 * within)).seconds
+            if agreed is not None:
+                self.agreed.append(agreed)
+                assert agreed <= within, f"the verdicts were right after {agreed:.2f} s, not within {within} s"
                 return
-            if time.monotonic() > deadline:
-                break
-        raise AssertionError("; ".join(
-            f"{cell[0]} -> {cell[1]} {cell[4] if len(cell) > 4 else 'TCP'}/{cell[2]}: {got}, "
-            f"expected {cell[3]}" for cell, got in wrong))
-
-    def verdicts(self, cells):
-        probes, slow = {}, {}
-        for index, cell in enumerate(cells):
-            source, address, port, _, proto = (*cell, "TCP")[:5]
-            if proto == "SCTP":
-                slow[index] = cell
-            else:
-                probes[index] = Probe(source, address, port, proto)
-        run_probes(list(probes.values()), 0.5, CLOSED_AFTER,
-                   [probe for index, probe in probes.items() if cells[index][3] == "timeout"])
-        verdicts = {index: probe.verdict for index, probe in probes.items()}
-        for index, (source, address, port, expected, _) in slow.items():
-            target = next(p for p in self.pods if address in p.ips.values())
-            verdicts[index] = sctp_reach(source, target, address, port,
-                                         CLOSED_AFTER if expected == "timeout" else 1.0)
-        return [verdicts[index] for index in range(len(cells))]
+        wrong = verdicts.once(cells, self.pods).differences()
+        if within and not wrong:
+            raise AssertionError(f"the verdicts were not right after {PATIENCE} s")
+        assert not wrong, "; ".join(f"{source} -> {address} {proto}/{port}: {got}, expected {expected}"
+                                    for (source, address, port, expected, proto), got in wrong)
 
 
 def _difference(before, now):
