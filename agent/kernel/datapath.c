@@ -14,32 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "closed.skel.h"
-#include "from_pod.skel.h"
-#include "from_wire.skel.h"
-#include "socket.skel.h"
-#include "to_pod.skel.h"
-#include "to_wire.skel.h"
-#include "wire_xdp.skel.h"
-
 /* Newer than the headers of Debian 12 (Linux 6.6). */
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
 #define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
 #define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
-
-static const struct {
-	const char *name;
-	const void *(*elf)(size_t *size);
-} hooks[DATAPATH_HOOKS] = {
-	[DATAPATH_FROM_POD] = {"from_pod", from_pod_bpf__elf_bytes},
-	[DATAPATH_TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
-	[DATAPATH_FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes},
-	[DATAPATH_TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
-	[DATAPATH_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
-	[DATAPATH_CLOSED] = {"closed", closed_bpf__elf_bytes},
-	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},
-};
 
 /* TC programs: of pods' links, then of uplinks. Those that stand behind run when those before them
  * are gone. */
@@ -88,13 +67,6 @@ struct datapath {
 	char directory[256];
 	struct datapath_features features;
 };
-
-static int silent(enum libbpf_print_level level, const char *format, va_list args)
-{
-	if (level == LIBBPF_WARN && getenv("POLDER_LIBBPF_DEBUG"))
-		return vfprintf(stderr, format, args);
-	return 0;
-}
 
 /* Gives an object its configuration. A string constant may stand behind it. */
 static int set_constants(struct bpf_map *map, const struct datapath_config *constants)
@@ -161,24 +133,17 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 
 static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = hooks[hook].name);
-	size_t length;
-	const void *elf = hooks[hook].elf(&length);
-	int r;
+	int r = program_object_open(hook, &d->objects[hook]);
 
-	d->objects[hook] = bpf_object__open_mem(elf, length, &opts);
-	if (!d->objects[hook]) {
-		r = -errno;
-	} else {
+	if (r == 0)
 		r = prepare_object(d, d->objects[hook]);
-		if (r == 0)
-			r = bpf_object__load(d->objects[hook]);
-	}
+	if (r == 0)
+		r = bpf_object__load(d->objects[hook]);
 	if (r == 0)
 		return 0;
 	snprintf(message, size,
 		 "program %s: the kernel does not load it: %s; Linux 6.1 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (POLDER_LIBBPF_DEBUG=1 shows the verifier's words)",
-		 hooks[hook].name, strerror(-r));
+		 program_object_name(hook), strerror(-r));
 	return r;
 }
 
@@ -216,7 +181,6 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 
 	if (!d)
 		return -ENOMEM;
-	libbpf_set_print(silent);
 	d->maps = maps;
 	d->constants = *constants;
 	d->nl = nl;
@@ -292,7 +256,7 @@ const struct datapath_features *datapath_features(const struct datapath *d)
 
 int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
 {
-	return program_fd(d, hook, hooks[hook].name);
+	return program_fd(d, hook, program_object_name(hook));
 }
 
 int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)

@@ -4,20 +4,9 @@
 
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
+#include "agent/kernel/program_object.h"
 
 struct datapath;
-
-/* One object each. */
-enum datapath_hook {
-	DATAPATH_FROM_POD,
-	DATAPATH_TO_POD,
-	DATAPATH_FROM_WIRE,
-	DATAPATH_TO_WIRE,
-	DATAPATH_WIRE_XDP,
-	DATAPATH_SOCKETS,
-	DATAPATH_CLOSED,
-	DATAPATH_HOOKS,
-};
 
 /* What the kernel has, found by trying. */
 struct datapath_features {

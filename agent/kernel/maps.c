@@ -16,90 +16,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define RDONLY BPF_F_RDONLY_PROG
-#define SPARSE (BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG)
-#define VIEWED (BPF_F_MMAPABLE | BPF_F_RDONLY_PROG) /* the agent keeps no copy: it reads the map's memory */
-
-static uint32_t power_of_two(uint32_t n)
-{
-	uint32_t p = 1;
-
-	while (p < n && p < 1u << 30)
-		p <<= 1;
-	return p;
-}
-
-static uint32_t at_most(uint32_t n, uint32_t limit)
-{
-	return n < limit ? n : limit;
-}
-
-/* An element for each address of the wider pod range, 65,536 at most, for both families. */
-static uint32_t local_pods_size(const struct config *c)
-{
-	uint32_t v4 = c->pod_cidr_v4.length ? 128 - c->pod_cidr_v4.length : 0;
-	uint32_t v6 = c->pod_cidr_v6.length ? 128 - c->pod_cidr_v6.length : 0;
-
-	return 2u << at_most(v4 > v6 ? v4 : v6, 16);
-}
-
-/* The same names, types and flags as in datapath/maps.h; sizes from the configuration. */
-static void map_shapes(const struct config *c, struct map_shape shapes[MAP_COUNT])
-{
-	uint32_t rules = c->max_policy_entries, pods = power_of_two(c->max_pods);
-	const struct map_shape all[MAP_COUNT] = {
-		[MAP_CONTROL] = {"control", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct control), 1, BPF_F_MMAPABLE},
-		[MAP_FLOWS4] = {"flows4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow4_set),
-				power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
-		[MAP_FLOWS6] = {"flows6", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow6_set),
-				power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
-		[MAP_FLOW_TAGS4] = {"flow_tags4", BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t),
-				    power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
-		[MAP_FLOW_TAGS6] = {"flow_tags6", BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t),
-				    power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
-		[MAP_FLOW_USAGE] = {"flow_usage", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_usage),
-				    pods + 1, BPF_F_MMAPABLE},
-		[MAP_NEXT_HOPS] = {"next_hops", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct next_hop), NEXT_HOPS, 0},
-		[MAP_NAT_FULL] = {"nat_full", BPF_MAP_TYPE_ARRAY, 4, 4, NAT_FULL_SLOTS, 0},
-		[MAP_PODS] = {"pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct pod_entry), pods, RDONLY},
-		[MAP_ADDRESSES] = {"addresses", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct address_key),
-				   sizeof(struct address_entry), c->max_addresses, SPARSE},
-		[MAP_LOCAL_PODS] = {"local_pods", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct local_pod_address), local_pods_size(c),
-				    VIEWED},
-		[MAP_RULESETS] = {"rulesets", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct ruleset_entry),
-				  RULESET_FIRST + 4 * pods, VIEWED}, /* both directions, old and new sets side by side */
-		[MAP_RULESET_PEERS] = {"ruleset_peers", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_peer_key),
-				       sizeof(struct ruleset_peer), rules, SPARSE},
-		[MAP_RULESET_PREFIXES] = {"ruleset_prefixes", BPF_MAP_TYPE_LPM_TRIE,
-					  sizeof(struct ruleset_prefix_key), 4, rules, SPARSE},
-		[MAP_RULESET_PORTS] = {"ruleset_ports", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct ruleset_port_key), 4,
-				       rules, SPARSE},
-		[MAP_RULESET_CELLS] = {"ruleset_cells", BPF_MAP_TYPE_HASH, sizeof(struct ruleset_cell_key),
-				       sizeof(struct ruleset_cell), rules, SPARSE},
-		[MAP_RULESET_TABLES] = {"ruleset_tables", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct ruleset_cell), rules, VIEWED},
-		[MAP_RULE_COUNTERS] = {"rule_counters", BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct rule_counter),
-				       2 * c->max_rule_counters, BPF_F_NO_PREALLOC}, /* one of the programs, one of the agent */
-		[MAP_FLOW_RULES4] = {"flow_rules4", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
-				     power_of_two(c->flows_v4) / FLOW_WAYS, BPF_F_MMAPABLE},
-		[MAP_FLOW_RULES6] = {"flow_rules6", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct flow_rules_set),
-				     power_of_two(c->flows_v6) / FLOW_WAYS, BPF_F_MMAPABLE},
-		[MAP_SERVICES] = {"services", BPF_MAP_TYPE_HASH, sizeof(struct service_key),
-				  sizeof(struct service_entry), c->max_services, SPARSE},
-		[MAP_BACKENDS] = {"backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct backend), c->max_backends, VIEWED},
-		[MAP_MEMBERS] = {"members", BPF_MAP_TYPE_HASH, sizeof(struct member_key), 4, c->max_backends, SPARSE},
-		[MAP_SOCKET_ORIGINS] = {"socket_origins", BPF_MAP_TYPE_LRU_HASH, sizeof(struct socket_origin_key),
-					sizeof(struct socket_origin), c->max_socket_origins, 0},
-		[MAP_FRAGMENTS] = {"fragments", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct fragment_set),
-				   power_of_two(c->max_fragments) / FRAGMENT_WAYS, 0},
-		[MAP_DROPS] = {"drops", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct drop_counter),
-			       REASON_COUNT * DROP_DIRECTIONS, 0},
-		[MAP_COUNTERS] = {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, COUNTER_COUNT, 0},
-		[MAP_EVENTS] = {"events", BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 20, 0},
-		[MAP_EVENT_BUDGETS] = {"event_budgets", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 16, 1, 0},
-	};
-
-	memcpy(shapes, all, sizeof(all));
-}
+/* The agent keeps no copy of such maps: it reads their memory. */
+#define VIEWED (BPF_F_MMAPABLE | BPF_F_RDONLY_PROG)
 
 static const char *type_name(enum bpf_map_type type)
 {
@@ -182,18 +100,46 @@ failed:
 }
 
 /* The kernel's own record of a map; its size may differ from what the configuration asks for. */
-int maps_read_info(struct map_info *info, enum bpf_map_type *ret_type)
+static int read_info(struct map_info *info, struct bpf_map_info *ret_kernel)
 {
-	struct bpf_map_info kernel = {};
-	uint32_t length = sizeof(kernel);
+	uint32_t length = sizeof(*ret_kernel);
 
-	if (bpf_obj_get_info_by_fd(info->fd, &kernel, &length) < 0)
+	memset(ret_kernel, 0, sizeof(*ret_kernel));
+	if (bpf_obj_get_info_by_fd(info->fd, ret_kernel, &length) < 0)
 		return -errno;
-	info->key_size = kernel.key_size;
-	info->value_size = kernel.value_size;
-	info->max_entries = kernel.max_entries;
-	*ret_type = kernel.type;
+	info->key_size = ret_kernel->key_size;
+	info->value_size = ret_kernel->value_size;
+	info->max_entries = ret_kernel->max_entries;
 	return 0;
+}
+
+/* What of a pinned map's shape is not as the programs want it; NULL: nothing. */
+static const char *difference(const struct map_shape *shape, const struct bpf_map_info *kernel)
+{
+	if (kernel->type != shape->type)
+		return "type";
+	if (kernel->key_size != shape->key_size)
+		return "key size";
+	if (kernel->value_size != shape->value_size)
+		return "value size";
+	return kernel->map_flags != shape->flags ? "set of flags" : NULL;
+}
+
+int maps_check(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size)
+{
+	struct bpf_map_info kernel;
+	const char *what;
+	int r = read_info(info, &kernel);
+
+	if (r < 0) {
+		snprintf(message, size, "map %s: cannot be read: %s", shape->name, strerror(-r));
+		return r;
+	}
+	what = difference(shape, &kernel);
+	if (!what)
+		return 0;
+	snprintf(message, size, "map %s: %s holds one with another %s; stop its owner and remove the directory", shape->name, path, what);
+	return -EINVAL;
 }
 
 void maps_path(const struct maps *maps, const char *sub, const char *name, char *path, size_t size)
@@ -204,7 +150,7 @@ void maps_path(const struct maps *maps, const char *sub, const char *name, char 
 int maps_make(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
-	enum bpf_map_type type;
+	struct bpf_map_info kernel;
 	int r;
 
 	info->name = shape->name;
@@ -221,14 +167,15 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 		snprintf(message, size, "map %s: cannot pin it as %s: %s; is that on a bpffs?", shape->name, path, strerror(-r));
 		return r;
 	}
-	return maps_read_info(info, &type);
+	r = read_info(info, &kernel);
+	if (r < 0)
+		snprintf(message, size, "map %s: cannot be read: %s", shape->name, strerror(-r));
+	return r;
 }
 
 static int open_map(const struct map_shape *shape, const struct maps *maps, struct map_info *info, char *message, size_t size)
 {
-	enum bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
 	char path[320];
-	int r;
 
 	if (!maps->directory[0])
 		return maps_make(shape, NULL, info, message, size);
@@ -238,14 +185,7 @@ static int open_map(const struct map_shape *shape, const struct maps *maps, stru
 	info->fd = bpf_obj_get(path);
 	if (info->fd < 0)
 		return maps_make(shape, path, info, message, size);
-	r = maps_read_info(info, &type);
-	if (r < 0)
-		return r;
-	if (type == shape->type && info->key_size == shape->key_size && info->value_size == shape->value_size)
-		return 0;
-	snprintf(message, size, "map %s: %s holds one of another shape; stop its owner and remove the directory", shape->name,
-		 path);
-	return -EINVAL;
+	return maps_check(shape, path, info, message, size);
 }
 
 /* The kernel lays the elements of an array out in steps of 8 bytes. */
@@ -311,7 +251,7 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 		maps->info[i].fd = maps->old[i].fd = -1;
 	program_wait_open(&maps->wait);
 	snprintf(maps->directory, sizeof(maps->directory), "%s", directory ? directory : "");
-	map_shapes(config, shapes);
+	r = maps_shapes(config, shapes, message, size);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
 		r = open_map(&shapes[i], maps, &maps->info[i], message, size);
 	if (r == 0) {

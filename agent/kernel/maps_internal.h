@@ -26,11 +26,18 @@ struct map_shape {
 	uint32_t key_size, value_size, max_entries, flags;
 };
 
+/* map_shapes.c: of the programs' object and the configuration. 0 or -errno with `message`. */
+int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COUNT], char *message, size_t size);
+
 /* maps.c */
 void maps_path(const struct maps *maps, const char *sub, const char *name, char *path, size_t size);
 /* Makes a map and pins it at `path` (NULL: nowhere). 0 or -errno with `message`. */
 int maps_make(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size);
-int maps_read_info(struct map_info *info, enum bpf_map_type *ret_type);
+/*
+ * Reads sizes of the map at info->fd, which is pinned at `path`, and compares type, sizes of key and value, and flags. 0, -EINVAL (it is
+ * another one), -errno, with `message`.
+ */
+int maps_check(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size);
 /* The programs' own copy of an array, mapped or read; free(). 0 or -errno. */
 int maps_read_values(const struct map_info *info, void **ret_values);
 

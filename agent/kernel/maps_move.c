@@ -258,7 +258,6 @@ static int begin(struct maps *maps, const struct map_shape shapes[MAP_COUNT], ch
 /* Some programs are on the maps in `next` already: all shall be. */
 static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message, size_t size)
 {
-	enum bpf_map_type type;
 	char path[320];
 	int i, r;
 
@@ -270,11 +269,9 @@ static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], c
 		if (next.fd >= 0) {
 			maps->old[i] = maps->info[i];
 			maps->info[i] = next;
-			r = maps_read_info(&maps->info[i], &type);
-			if (r < 0) {
-				snprintf(message, size, "map %s: cannot be read: %s", path, strerror(-r));
+			r = maps_check(&shapes[i], path, &maps->info[i], message, size);
+			if (r < 0)
 				return r;
-			}
 		}
 		if (maps_has_own_size(i) && maps->info[i].max_entries != shapes[i].max_entries)
 			maps->info[i].wanted = shapes[i].max_entries;

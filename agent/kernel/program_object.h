@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The programs as they were compiled: one object for each hook, with the shapes of all maps that it uses. */
+#pragma once
+
+#include <bpf/libbpf.h>
+
+enum datapath_hook {
+	DATAPATH_FROM_POD,
+	DATAPATH_TO_POD,
+	DATAPATH_FROM_WIRE,
+	DATAPATH_TO_WIRE,
+	DATAPATH_WIRE_XDP,
+	DATAPATH_SOCKETS,
+	DATAPATH_CLOSED,
+	DATAPATH_HOOKS,
+};
+
+/* Also the name of the object's program, where it has one. */
+const char *program_object_name(enum datapath_hook hook);
+/* The object, opened and not loaded; bpf_object__close() frees it. 0 or -errno. */
+int program_object_open(enum datapath_hook hook, struct bpf_object **ret);

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Maps get their shapes from the programs' objects, and a pinned map of another shape is refused. Needs root. */
+#include "agent/kernel/maps.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <sys/mount.h>
+
+#include "agent/kernel/program_object.h"
+#include "tests/unit/unit.h"
+
+struct world {
+	char top[32];
+	char directory[64];
+	struct config config;
+	struct maps *maps;
+	char message[512];
+};
+
+static int open_maps(struct world *w)
+{
+	w->message[0] = '\0';
+	return maps_open(&w->config, w->directory, &w->maps, w->message, sizeof(w->message));
+}
+
+static void begin(struct world *w)
+{
+	*w = (struct world){.config = {.flows_v4 = 1024,
+				       .flows_v6 = 1024,
+				       .max_pods = 64,
+				       .max_fragments = 64,
+				       .max_socket_origins = 1024,
+				       .max_rule_counters = 64,
+				       .max_services = 64,
+				       .max_backends = 64,
+				       .max_addresses = 64,
+				       .max_policy_entries = 64}};
+	unit_directory(w->top);
+	CU_ASSERT_FATAL(mount("bpf", w->top, "bpf", 0, NULL) == 0);
+	snprintf(w->directory, sizeof(w->directory), "%s/maps", w->top);
+}
+
+static void end(struct world *w)
+{
+	maps_close(w->maps);
+	umount(w->top);
+	rmdir(w->top);
+}
+
+static struct bpf_map_info kernel_info(int fd)
+{
+	struct bpf_map_info info = {};
+	uint32_t length = sizeof(info);
+
+	CU_ASSERT(bpf_obj_get_info_by_fd(fd, &info, &length) == 0);
+	return info;
+}
+
+/* Also of those that the programs read and the agent writes: each object was compiled by itself. */
+static void maps_look_as_every_object_wants_them(void)
+{
+	struct bpf_object *object;
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT_FATAL(open_maps(&w) == 0);
+	for (enum datapath_hook hook = 0; hook < DATAPATH_HOOKS; hook++) {
+		CU_ASSERT_FATAL(program_object_open(hook, &object) == 0);
+		for (enum map_index i = 0; i < MAP_COUNT; i++) {
+			const struct bpf_map *map = bpf_object__find_map_by_name(object, maps_get(w.maps, i)->name);
+			struct bpf_map_info info = kernel_info(maps_fd(w.maps, i));
+
+			CU_ASSERT_FATAL(map != NULL);
+			CU_ASSERT(info.type == bpf_map__type(map) && info.map_flags == bpf_map__map_flags(map));
+			CU_ASSERT(info.key_size == bpf_map__key_size(map) && info.value_size == bpf_map__value_size(map));
+		}
+		bpf_object__close(object);
+	}
+	end(&w);
+}
+
+static void sizes_are_those_that_are_asked_for_or_the_objects_own(void)
+{
+	struct world w;
+
+	begin(&w);
+	w.config.max_services = 100;
+	w.config.max_pods = 100;
+	CU_ASSERT_FATAL(open_maps(&w) == 0);
+	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_SERVICES)->max_entries, 100);
+	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_PODS)->max_entries, 128);
+	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_COUNTERS)->max_entries, COUNTER_COUNT);
+	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_EVENT_BUDGETS)->max_entries, 1);
+	end(&w);
+}
+
+/* Pins a map in the place of `services`, with some part of its shape changed. */
+static void pin_other(struct world *w, const struct bpf_map_info *shape)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->map_flags);
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/services", w->directory);
+	fd = bpf_map_create(shape->type, "services", shape->key_size, shape->value_size, 64, &opts);
+	CU_ASSERT_FATAL(fd >= 0);
+	unlink(path);
+	CU_ASSERT(bpf_obj_pin(fd, path) == 0);
+	close(fd);
+}
+
+static void check_refused(struct world *w, const struct bpf_map_info *shape, const char *what)
+{
+	pin_other(w, shape);
+	CU_ASSERT_EQUAL(open_maps(w), -EINVAL);
+	CU_ASSERT(strstr(w->message, "map services: ") && strstr(w->message, what));
+}
+
+static void a_pinned_map_of_another_shape_is_refused_and_named(void)
+{
+	struct bpf_map_info right, other;
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT_FATAL(open_maps(&w) == 0);
+	right = kernel_info(maps_fd(w.maps, MAP_SERVICES));
+	maps_close(w.maps);
+	w.maps = NULL;
+	other = right;
+	other.type = BPF_MAP_TYPE_LRU_HASH;
+	other.map_flags &= ~BPF_F_NO_PREALLOC; /* not for this type */
+	check_refused(&w, &other, "another type");
+	other = right;
+	other.key_size += 4;
+	check_refused(&w, &other, "another key size");
+	other = right;
+	other.value_size += 4;
+	check_refused(&w, &other, "another value size");
+	other = right;
+	other.map_flags &= ~BPF_F_RDONLY_PROG;
+	check_refused(&w, &other, "another set of flags");
+	pin_other(&w, &right);
+	CU_ASSERT(open_maps(&w) == 0);
+	end(&w);
+}
+
+static const struct unit_test tests[] = {
+	UNIT_TEST(maps_look_as_every_object_wants_them),
+	UNIT_TEST(sizes_are_those_that_are_asked_for_or_the_objects_own),
+	UNIT_TEST(a_pinned_map_of_another_shape_is_refused_and_named),
+};
+
+int main(void)
+{
+	if (geteuid() != 0) {
+		fprintf(stderr, "skipped: a bpffs needs root\n");
+		return 77;
+	}
+	return UNIT_RUN("maps", tests);
+}
