@@ -297,6 +297,7 @@ static void close_handle(uv_handle_t *handle, void *data)
 
 void agent_stop(struct agent *agent)
 {
+	agent_cancel_adds(agent);
 	control_server_free(agent->control);
 	http_server_free(agent->http);
 	source_dir_free(agent->source);

@@ -19,6 +19,8 @@
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 
+struct agent_add; /* agent_requests.c */
+
 struct agent {
 	struct config config;
 	uv_loop_t *loop;
@@ -47,6 +49,8 @@ struct agent {
 	uv_work_t wait;        /* for the programs, beside the loop: a busy machine may need seconds */
 	int wait_result;       /* 0 or -errno */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
+	uv_timer_t add_timer;
+	struct agent_add *adds;  /* CNI ADDs that wait for the kernel */
 	bool ready;              /* it has been told that a run has succeeded */
 	bool links_dirty;        /* links of pods have gone */
 	uint64_t limits_told;    /* limits_log() */
@@ -89,6 +93,8 @@ void agent_repair(struct agent *agent);
 
 /* agent_requests.c: the control socket and HTTP. */
 int agent_register_requests(struct agent *agent);
+/* Takes the pods away whose ADD has no answer yet, and answers. */
+void agent_cancel_adds(struct agent *agent);
 int agent_start_http(struct agent *agent, char *message, size_t size);
 void agent_progress(struct show_progress *ret, void *agent);
 int agent_cni_finish(const char *container_id, const char *ifname, void *agent);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "agent/agent.h"
 #include "agent/observe/exporter.h"
@@ -16,11 +18,61 @@ static void answer(struct control_request *request, int r, json_t *result, const
 			     error->details[0] ? error->details : NULL);
 }
 
+/* The kernel needs some milliseconds at most to bring a pod's links up; so long it has. */
+#define ADD_POLL_MS  1
+#define ADD_LIMIT_NS 1000000000ull
+
+/* A pod that is set up and whose links are not all up yet. */
+struct agent_add {
+	struct control_request *request;
+	struct pod_adding *adding;
+	uint64_t begun_ns;
+	struct agent_add *prev, *next;
+};
+
+/* Answers if it is done, and frees it. */
+static void poll_add(struct agent *agent, struct agent_add *add)
+{
+	struct cni_error error = {};
+	json_t *result = NULL;
+	int r = pods_adding_poll(add->adding, uv_hrtime() - add->begun_ns > ADD_LIMIT_NS, &result, &error);
+
+	if (r == -EAGAIN)
+		return;
+	answer(add->request, r, result, &error);
+	DL_DELETE(agent->adds, add);
+	free(add);
+}
+
+static void on_add_timer(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+	struct agent_add *add, *next;
+
+	DL_FOREACH_SAFE(agent->adds, add, next)
+	poll_add(agent, add);
+	if (!agent->adds)
+		uv_timer_stop(timer);
+}
+
+void agent_cancel_adds(struct agent *agent)
+{
+	struct agent_add *add, *next;
+
+	DL_FOREACH_SAFE(agent->adds, add, next)
+	{
+		pods_adding_cancel(add->adding);
+		control_fail(add->request, 11, "polderd is ending", "try again when it runs");
+		DL_DELETE(agent->adds, add);
+		free(add);
+	}
+}
+
 static void on_add(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
 	struct cni_error error = {};
-	json_t *result = NULL;
+	struct agent_add *add;
 	int r;
 
 	if (!agent_is_synced(agent)) {
@@ -30,8 +82,19 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 	}
 	/* A deletion noted while the agent was away comes before a new attachment of the same name. */
 	cni_queue_run(agent->cni_queue);
-	r = pods_cni_add(agent->pods, args, netns_fd, &result, &error);
-	answer(request, r, result, &error);
+	add = calloc(1, sizeof(*add));
+	r = add ? pods_cni_add(agent->pods, args, netns_fd, &add->adding, &error) : -ENOMEM;
+	if (r < 0) {
+		free(add);
+		answer(request, r, NULL, &error);
+		return;
+	}
+	add->request = request;
+	add->begun_ns = uv_hrtime();
+	DL_APPEND(agent->adds, add);
+	poll_add(agent, add);
+	if (agent->adds && !uv_is_active((uv_handle_t *)&agent->add_timer))
+		uv_timer_start(&agent->add_timer, on_add_timer, ADD_POLL_MS, ADD_POLL_MS);
 }
 
 static void on_del(struct control_request *request, const json_t *args, int netns_fd, void *data)
@@ -116,6 +179,8 @@ int agent_register_requests(struct agent *agent)
 	size_t i;
 	int r = 0;
 
+	uv_timer_init(agent->loop, &agent->add_timer);
+	agent->add_timer.data = agent;
 	for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]) && r == 0; i++)
 		r = control_register(agent->control, handlers[i].operation, handlers[i].handler, agent);
 	return r;

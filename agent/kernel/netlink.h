@@ -48,19 +48,19 @@ int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_co
 int netlink_link_set_up(struct netlink *nl, int ifindex);
 int netlink_link_set_down(struct netlink *nl, int ifindex);
 /*
- * Waits until the link is running: a link whose other side came up after it drops all packets until the kernel's link watch has
- * seen it. From 6.8 on asking is enough; before, it takes some milliseconds. -ETIMEDOUT.
+ * Is the link running? One whose other side came up after it drops all packets until the kernel's link watch has seen it. From 6.8 on
+ * asking is enough; before, it takes some milliseconds. 0 or -errno.
  */
-int netlink_link_wait_running(struct netlink *nl, int ifindex);
+int netlink_link_is_running(struct netlink *nl, int ifindex, bool *ret);
 int netlink_link_delete(struct netlink *nl, int ifindex); /* gone already: 0 */
 
 /* flags: IFA_F_NODAD for IPv6 is set always. Prefix host bits are kept. */
 int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr, uint8_t length);
 /*
- * Waits until packets to an address of this namespace are delivered: the kernel puts an IPv6 address's local route in place some
- * time after it has answered. -ETIMEDOUT.
+ * Are packets to an address of this namespace delivered? The kernel puts an IPv6 address's local route in place some time after it has
+ * answered.
  */
-int netlink_address_wait_local(struct netlink *nl, const struct polder_addr *addr);
+bool netlink_address_is_local(struct netlink *nl, const struct polder_addr *addr);
 int netlink_address_list(struct netlink *nl, int ifindex, struct prefix **ret, size_t *ret_count);
 
 struct route_spec {

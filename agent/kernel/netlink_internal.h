@@ -12,9 +12,6 @@
 #define NETLINK_SEND_SIZE    4096
 /* Dumps that a change interrupted are read again, so often. */
 #define NETLINK_DUMP_TRIES 16
-/* What the kernel finishes after it has answered is asked for again, so often and with such a pause. */
-#define NETLINK_WAIT_TRIES    10000
-#define NETLINK_WAIT_PAUSE_NS 100000
 /* Recognises Polder's routes in `ip route show proto 80`. */
 #define NETLINK_ROUTE_PROTOCOL 80
 

@@ -9,7 +9,6 @@
 #include <linux/veth.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/kernel/netlink_internal.h"
 
@@ -288,21 +287,15 @@ int netlink_link_set_down(struct netlink *nl, int ifindex)
 	return set_flags(nl, ifindex, 0);
 }
 
-int netlink_link_wait_running(struct netlink *nl, int ifindex)
+int netlink_link_is_running(struct netlink *nl, int ifindex, bool *ret)
 {
-	const struct timespec pause = {.tv_nsec = NETLINK_WAIT_PAUSE_NS};
 	struct link_info info;
+	int r = netlink_link_get_index(nl, ifindex, &info);
 
-	for (int i = 0; i < NETLINK_WAIT_TRIES; i++) {
-		int r = netlink_link_get_index(nl, ifindex, &info);
-
-		if (r < 0 || info.running)
-			return r;
-		nanosleep(&pause, NULL);
-	}
-	netlink_set_error(nl, "'%s' did not come up within %d ms", info.name,
-			  NETLINK_WAIT_TRIES / 1000 * (NETLINK_WAIT_PAUSE_NS / 1000));
-	return -ETIMEDOUT;
+	if (r < 0)
+		return r;
+	*ret = info.running;
+	return 0;
 }
 
 int netlink_link_delete(struct netlink *nl, int ifindex)

@@ -6,7 +6,6 @@
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/kernel/netlink_internal.h"
 
@@ -307,7 +306,7 @@ static int keep_local(const struct nlmsghdr *header, void *data)
 	return 0;
 }
 
-static bool is_local(struct netlink *nl, const struct polder_addr *addr)
+bool netlink_address_is_local(struct netlink *nl, const struct polder_addr *addr)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_GETROUTE, 0);
 	struct rtmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
@@ -317,19 +316,6 @@ static bool is_local(struct netlink *nl, const struct polder_addr *addr)
 	message->rtm_dst_len = addr_is_v4(addr) ? 32 : 128;
 	netlink_put_addr(header, RTA_DST, addr);
 	return netlink_talk(nl, header, keep_local, &local) == 0 && local;
-}
-
-int netlink_address_wait_local(struct netlink *nl, const struct polder_addr *addr)
-{
-	const struct timespec pause = {.tv_nsec = NETLINK_WAIT_PAUSE_NS};
-
-	for (int i = 0; i < NETLINK_WAIT_TRIES; i++) {
-		if (is_local(nl, addr))
-			return 0;
-		nanosleep(&pause, NULL);
-	}
-	netlink_set_error(nl, "the kernel did not put the address's local route in place");
-	return -ETIMEDOUT;
 }
 
 /* --------------------------------------------------------------- neighbours */

@@ -19,6 +19,8 @@ void local_pod_free(struct local_pod *pod)
 {
 	if (!pod)
 		return;
+	if (pod->adding)
+		pod->adding->pod = NULL;
 	free(pod->container_id);
 	free(pod->ifname);
 	free(pod->network);

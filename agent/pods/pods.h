@@ -8,6 +8,8 @@
 #include "agent/kernel/netlink.h"
 #include "policy/objects/objects.h"
 
+struct pod_adding;
+
 /* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json (agent/common/state_file.h). */
 struct local_pod {
 	char *container_id;
@@ -26,6 +28,7 @@ struct local_pod {
 	bool object_seen;  /* a Pod object has stood for it */
 	bool gone;         /* its link has vanished: to be freed by the next pass */
 	char *held_down;   /* why its link is kept down; NULL: it is not */
+	struct pod_adding *adding; /* its ADD has no answer yet; NULL: it has */
 };
 
 struct pods;
@@ -84,7 +87,17 @@ void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);
 
 /* The CNI operations. `ret_result` as docs/control-protocol.md says. On failure a CNI error code (> 0) and message/details. */
 struct cni_error { int code; char message[256]; char details[512]; };
-int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, json_t **ret_result, struct cni_error *ret_error);
+/*
+ * ADD makes everything and puts the pod into the table; until packets reach the pod the kernel needs a moment. 0: `*ret` is to be polled.
+ */
+int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret, struct cni_error *ret_error);
+/*
+ * 0: packets reach the pod. -EAGAIN: not yet, poll again in a moment; not if this is the `last` time. Else the ADD has failed and the pod is
+ * taken away. Frees `adding` unless it says -EAGAIN.
+ */
+int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result, struct cni_error *ret_error);
+/* Takes the pod away, and frees `adding`. */
+void pods_adding_cancel(struct pod_adding *adding);
 int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_error);
 int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct cni_error *ret_error);
 int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_error);

@@ -143,35 +143,25 @@ static int say_step(struct cni_error *ret_error, int r, const char *what, const 
 }
 
 static int configure(struct pods *pods, const struct local_pod *pod, int netns_fd,
-		     struct cni_error *ret_error)
+		     struct pod_adding *adding, struct cni_error *ret_error)
 {
-	struct netlink *inside = NULL;
 	const char *what = "";
 	int r;
 
 	r = pods_link_host_up(pods, pod, &what);
 	if (r < 0)
 		return say_step(ret_error, r, what, netlink_error(pods->nl));
-	r = netlink_open(netns_fd, &inside);
+	r = netlink_open(netns_fd, &adding->inside);
 	if (r < 0)
 		return pods_fail(ret_error, r, CNI_IO_FAILURE,
 				 "the container's network namespace cannot be entered: %s",
 				 strerror(-r));
-	r = pods_link_container_up(inside, netns_fd, pod, &what);
-	if (r < 0)
-		say_step(ret_error, r, what, netlink_error(inside));
-	netlink_close(inside);
-	if (r < 0)
-		return r;
-	/* The node's probes come at once. */
-	r = netlink_link_wait_running(pods->nl, pod->ifindex);
-	return r < 0 ? say_step(ret_error, r, "the host's side of the pair",
-				netlink_error(pods->nl))
-		     : 0;
+	r = pods_link_container_up(adding->inside, netns_fd, pod, &adding->ifindex, &what);
+	return r < 0 ? say_step(ret_error, r, what, netlink_error(adding->inside)) : 0;
 }
 
 static int attach(struct pods *pods, struct local_pod *pod, int netns_fd,
-		  struct cni_error *ret_error)
+		  struct pod_adding *adding, struct cni_error *ret_error)
 {
 	int r = pods_link_make(pods, pod, netns_fd, ret_error);
 
@@ -188,7 +178,7 @@ static int attach(struct pods *pods, struct local_pod *pod, int netns_fd,
 			  strerror(-r));
 		goto remove_record;
 	}
-	r = configure(pods, pod, netns_fd, ret_error);
+	r = configure(pods, pod, netns_fd, adding, ret_error);
 	if (r < 0)
 		goto remove_record;
 	return 0;
@@ -277,11 +267,26 @@ static int complete(struct pods *pods, const struct pod_request *request, struct
 	return take_addresses(pods, request, pod, ret_error);
 }
 
+/* NULL: no memory. */
+static struct pod_adding *adding_new(struct pods *pods, const struct local_pod *pod, const char *netns)
+{
+	struct pod_adding *adding = calloc(1, sizeof(*adding));
+
+	if (!adding)
+		return NULL;
+	adding->pods = pods;
+	adding->result = make_result(pod, netns);
+	if (adding->result)
+		return adding;
+	free(adding);
+	return NULL;
+}
+
 static int add(struct pods *pods, struct pod_request *request, const char *netns, int netns_fd,
-	       json_t **ret_result, struct cni_error *ret_error)
+	       struct pod_adding **ret, struct cni_error *ret_error)
 {
 	struct local_pod *pod = request->pod;
-	CLEANUP(cleanup_json) json_t *result = NULL;
+	struct pod_adding *adding;
 	int r = check_namespace(netns_fd, ret_error);
 
 	if (r == 0)
@@ -290,22 +295,25 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 		r = complete(pods, request, pod, ret_error);
 	if (r < 0)
 		return r;
-	result = make_result(pod, netns);
-	r = result ? attach(pods, pod, netns_fd, ret_error)
+	adding = adding_new(pods, pod, netns);
+	r = adding ? attach(pods, pod, netns_fd, adding, ret_error)
 		   : pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	if (r < 0) {
+		pods_adding_free(adding);
 		pods_release(pods, pod);
 		return r;
 	}
 	/* The host side's name is known only now. */
-	json_object_set_new(json_array_get(json_object_get(result, "interfaces"), 0), "name",
+	json_object_set_new(json_array_get(json_object_get(adding->result, "interfaces"), 0), "name",
 			    json_string(pod->link));
 	pods_insert(pods, TAKE_PTR(request->pod));
-	*ret_result = TAKE_PTR(result);
+	adding->pod = pod;
+	pod->adding = adding;
+	*ret = adding;
 	return 0;
 }
 
-int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, json_t **ret_result,
+int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret,
 		 struct cni_error *ret_error)
 {
 	const char *netns = json_string_value(json_object_get(args, "netns"));
@@ -314,7 +322,7 @@ int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, json_t **r
 
 	if (r < 0)
 		return r;
-	r = add(pods, &request, netns ? netns : "", netns_fd, ret_result, ret_error);
+	r = add(pods, &request, netns ? netns : "", netns_fd, ret, ret_error);
 	pods_request_clear(&request);
 	return r;
 }

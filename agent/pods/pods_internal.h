@@ -40,6 +40,18 @@ struct pods {
 	bool slot_used[POLDER_MAX_PODS];
 };
 
+/* ------------------------------------------------------------------ ADD (pods_cni.c, pods_adding.c) */
+
+/* An ADD that has made everything and waits for the kernel. */
+struct pod_adding {
+	struct pods *pods;
+	struct local_pod *pod;  /* in the table; NULL: taken away meanwhile */
+	struct netlink *inside; /* in the container's namespace */
+	int ifindex;		/* there */
+	json_t *result;
+};
+void pods_adding_free(struct pod_adding *adding); /* leaves the pod; takes NULL */
+
 /* ------------------------------------------------------------------ the table (pods.c) */
 
 /* NULL: none. */
@@ -112,7 +124,7 @@ bool pods_link_exists(struct pods *pods, const struct local_pod *pod);
 int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char **ret_what);
 /* The container's side: lo and interface up, addresses, gateway, default routes. */
 int pods_link_container_up(struct netlink *inside, int netns_fd, const struct local_pod *pod,
-			   const char **ret_what);
+			   int *ret_ifindex, const char **ret_what);
 /* What new pods get. */
 uint32_t pods_link_mtu(struct pods *pods);
 /* The pod's default route of a family, as the container has it. */

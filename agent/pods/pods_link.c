@@ -301,7 +301,7 @@ static int put_family(struct netlink *inside, int netns_fd, int ifindex,
 }
 
 int pods_link_container_up(struct netlink *inside, int netns_fd, const struct local_pod *pod,
-			   const char **ret_what)
+			   int *ret_ifindex, const char **ret_what)
 {
 	struct link_info info;
 	int r;
@@ -322,12 +322,8 @@ int pods_link_container_up(struct netlink *inside, int netns_fd, const struct lo
 		r = put_family(inside, netns_fd, info.ifindex, pod, &pod->ipv6, ret_what);
 	if (r < 0)
 		return r;
-	*ret_what = "the container's interface";
-	r = netlink_link_wait_running(inside, info.ifindex);
-	if (r < 0 || !pods_addr_is_set(&pod->ipv6))
-		return r;
-	*ret_what = "the container's IPv6 address";
-	return netlink_address_wait_local(inside, &pod->ipv6);
+	*ret_ifindex = info.ifindex;
+	return 0;
 }
 
 /* ------------------------------------------------------------------------ MTU */

@@ -152,19 +152,58 @@ static void end(void)
 
 /* ---------------------------------------------------------------------- requests */
 
-static int add_with(const char *id, int container, const char *config_text, json_t **ret)
+/* As the agent does, until the kernel has brought the links up. */
+static int wait_reachable(struct pod_adding *adding, json_t **ret_result)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; i < 1000 && r == -EAGAIN; i++) {
+		r = pods_adding_poll(adding, i == 999, ret_result, &error);
+		if (r == -EAGAIN)
+			usleep(1000);
+	}
+	return r;
+}
+
+static bool comes_up(struct netlink *of, int ifindex)
+{
+	bool running = false;
+
+	for (int i = 0; i < 1000 && netlink_link_is_running(of, ifindex, &running) == 0 && !running; i++)
+		usleep(1000);
+	return running;
+}
+
+static json_t *add_args(const char *id, const char *config_text)
 {
 	json_t *args = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:o}", "container_id", id, "ifname",
 				 "eth0", "netns", "/run/netns/test", "cni_args",
 				 "K8S_POD_NAMESPACE", "shop", "K8S_POD_NAME", "web", "config",
 				 json_loads(config_text, 0, NULL));
-	json_t *result = NULL;
-	int r;
 
 	CU_ASSERT_FATAL(args != NULL);
+	return args;
+}
+
+static int begin_add(const char *id, int container, const char *config_text, struct pod_adding **ret)
+{
+	json_t *args = add_args(id, config_text);
+	int r;
+
 	memset(&error, 0, sizeof(error));
-	r = pods_cni_add(pods, args, containers[container], &result, &error);
+	r = pods_cni_add(pods, args, containers[container], ret, &error);
 	json_decref(args);
+	return r;
+}
+
+static int add_with(const char *id, int container, const char *config_text, json_t **ret)
+{
+	struct pod_adding *adding = NULL;
+	json_t *result = NULL;
+	int r = begin_add(id, container, config_text, &adding);
+
+	if (r == 0)
+		r = wait_reachable(adding, &result);
 	if (ret)
 		*ret = result;
 	else
@@ -502,12 +541,54 @@ static void repairs_what_others_removed(void)
 	/* The container's side saw its carrier go and come. */
 	CU_ASSERT_FATAL(netlink_open(containers[0], &inside) == 0);
 	CU_ASSERT_FATAL(netlink_link_get(inside, "eth0", &info) == 0);
-	CU_ASSERT(netlink_link_wait_running(nl, pod->ifindex) == 0);
-	CU_ASSERT(netlink_link_wait_running(inside, info.ifindex) == 0);
+	CU_ASSERT(comes_up(nl, pod->ifindex) && comes_up(inside, info.ifindex));
 	netlink_close(inside);
 	check_exchange(AF_INET, &pod->ipv4);
 	check_exchange(AF_INET6, &pod->ipv6);
 	CU_ASSERT(del("c1") == 0);
+	end();
+}
+
+static void a_pod_taken_away_while_its_links_come_up_is_not_connected(void)
+{
+	struct pod_adding *adding = NULL;
+	json_t *result = NULL;
+
+	begin();
+	CU_ASSERT_FATAL(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == 0);
+	CU_ASSERT(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == -EEXIST);
+	CU_ASSERT(del("c1") == 0);
+	CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -ECANCELED);
+	CU_ASSERT(result == NULL && error.code == 11);
+	end();
+}
+
+static void a_cancelled_add_leaves_nothing(void)
+{
+	struct pod_adding *adding = NULL;
+
+	begin();
+	CU_ASSERT_FATAL(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == 0);
+	CU_ASSERT(pods_count(pods) == 1 && record_count() == 1);
+	pods_adding_cancel(adding);
+	end();
+}
+
+static void an_interface_that_does_not_come_up_in_time_fails_the_add(void)
+{
+	struct pod_adding *adding = NULL;
+	json_t *result = NULL;
+	char line[64];
+
+	begin();
+	CU_ASSERT_FATAL(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == 0);
+	snprintf(line, sizeof(line), "ip link set %s down", pods_at(pods, 0)->link);
+	CU_ASSERT_FATAL(system(line) == 0);
+	CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -EAGAIN);
+	CU_ASSERT_EQUAL(pods_adding_poll(adding, true, &result, &error), -ETIMEDOUT);
+	CU_ASSERT(error.code == 5 && strstr(error.message, "the container's interface"));
+	CU_ASSERT(strstr(error.details, "did not come up in time") != NULL);
+	CU_ASSERT_EQUAL(datapath.disconnected, 1);
 	end();
 }
 
@@ -634,6 +715,9 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(late_del_frees_nothing_of_another),
 	UNIT_TEST(sweeps_pods_whose_link_vanished),
 	UNIT_TEST(repairs_what_others_removed),
+	UNIT_TEST(a_pod_taken_away_while_its_links_come_up_is_not_connected),
+	UNIT_TEST(a_cancelled_add_leaves_nothing),
+	UNIT_TEST(an_interface_that_does_not_come_up_in_time_fails_the_add),
 	UNIT_TEST(check_finds_what_is_missing),
 	UNIT_TEST(gc_frees_only_what_is_surely_unknown),
 	UNIT_TEST(puts_damaged_records_aside),
