@@ -21,4 +21,4 @@ enum agent_outcome {
  */
 enum agent_outcome agent_call(const struct cni_config *config, const char *operation,
 			      const json_t *args, int fd, json_t **ret_result,
-			      struct cni_failure *ret_failure);
+			      struct error *ret_failure);

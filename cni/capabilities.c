@@ -36,7 +36,7 @@ static bool address_valid(const char *text)
 	return !*end && bits <= (v6 ? 128 : 32);
 }
 
-static int check_ips(const json_t *ips, struct cni_failure *ret_failure)
+static int check_ips(const json_t *ips, struct error *ret_failure)
 {
 	char quoted[CNI_QUOTE_MAX];
 	const char *text;
@@ -46,14 +46,15 @@ static int check_ips(const json_t *ips, struct cni_failure *ret_failure)
 	if (!ips || json_is_null(ips))
 		return 0;
 	if (!json_is_array(ips) || json_array_size(ips) > IPS_MAX)
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-				"runtimeConfig.ips is not a list of at most %d addresses", IPS_MAX);
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+				 "runtimeConfig.ips is not a list of at most %d addresses",
+				 IPS_MAX);
 	json_array_foreach (ips, index, item) {
 		text = json_string_value(item);
 		if (!text || !address_valid(text))
-			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-					"runtimeConfig.ips[%zu] \"%s\" is not an IP address", index,
-					cni_quote(text ? text : "", quoted));
+			return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+					 "runtimeConfig.ips[%zu] \"%s\" is not an IP address",
+					 index, cni_quote(text ? text : "", quoted));
 	}
 	return 0;
 }
@@ -71,16 +72,16 @@ static bool mac_valid(const char *text)
 	return !(byte[0] & 1) && (byte[0] | byte[1] | byte[2] | byte[3] | byte[4] | byte[5]);
 }
 
-static int check_mac(const json_t *mac, struct cni_failure *ret_failure)
+static int check_mac(const json_t *mac, struct error *ret_failure)
 {
 	const char *text = json_string_value(mac);
 	char quoted[CNI_QUOTE_MAX];
 
 	if (!mac || json_is_null(mac) || (text && !*text) || (text && mac_valid(text)))
 		return 0;
-	return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-			"runtimeConfig.mac \"%s\" is not a unicast MAC address",
-			cni_quote(text ? text : "", quoted));
+	return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+			 "runtimeConfig.mac \"%s\" is not a unicast MAC address",
+			 cni_quote(text ? text : "", quoted));
 }
 
 /* Empty lists and zeroes come from runtimes that were asked for nothing. */
@@ -95,29 +96,30 @@ static bool asks_for_something(const json_t *value)
 	return json_array_size(value) || json_integer_value(value);
 }
 
-static int refuse_unsupported(const json_t *runtime, struct cni_failure *ret_failure)
+static int refuse_unsupported(const json_t *runtime, struct error *ret_failure)
 {
 	if (asks_for_something(json_object_get(runtime, "portMappings"))) {
-		cni_fail(ret_failure, CNI_UNSUPPORTED_FIELD,
-			 "runtimeConfig.portMappings: polder-cni does not publish ports of the "
-			 "node");
-		cni_details(ret_failure, "remove the capability portMappings from polder-cni in "
-					 "the conflist and put the "
-					 "plugin portmap behind it, or do without published ports");
+		error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
+			  "runtimeConfig.portMappings: polder-cni does not publish ports of the "
+			  "node");
+		error_details(ret_failure,
+			      "remove the capability portMappings from polder-cni in "
+			      "the conflist and put the "
+			      "plugin portmap behind it, or do without published ports");
 		return -EINVAL;
 	}
 	if (asks_for_something(json_object_get(runtime, "bandwidth"))) {
-		cni_fail(ret_failure, CNI_UNSUPPORTED_FIELD,
-			 "runtimeConfig.bandwidth: polder-cni does not limit bandwidth");
-		cni_details(ret_failure, "remove the capability bandwidth from polder-cni in the "
-					 "conflist and put the "
-					 "plugin bandwidth behind it, or do without limits");
+		error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
+			  "runtimeConfig.bandwidth: polder-cni does not limit bandwidth");
+		error_details(ret_failure, "remove the capability bandwidth from polder-cni in the "
+					   "conflist and put the "
+					   "plugin bandwidth behind it, or do without limits");
 		return -EINVAL;
 	}
 	return 0;
 }
 
-static int check_labels(const json_t *labels, const char *path, struct cni_failure *ret_failure)
+static int check_labels(const json_t *labels, const char *path, struct error *ret_failure)
 {
 	const char *key;
 	json_t *item;
@@ -126,21 +128,21 @@ static int check_labels(const json_t *labels, const char *path, struct cni_failu
 	if (!labels || json_is_null(labels))
 		return 0;
 	if (!json_is_array(labels) || json_array_size(labels) > LABELS_MAX)
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-				"%s is not a list of at most %d {\"key\", \"value\"}", path,
-				LABELS_MAX);
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+				 "%s is not a list of at most %d {\"key\", \"value\"}", path,
+				 LABELS_MAX);
 	json_array_foreach (labels, index, item) {
 		key = json_string_value(json_object_get(item, "key"));
 		if (!key || !*key || !json_is_string(json_object_get(item, "value")))
-			return cni_fail(
-				ret_failure, CNI_INVALID_CONFIG,
+			return error_set(
+				ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 				"%s[%zu] is not a pair {\"key\": …, \"value\": …} of strings", path,
 				index);
 	}
 	return 0;
 }
 
-int cni_config_check_add(const struct cni_config *config, struct cni_failure *ret_failure)
+int cni_config_check_add(const struct cni_config *config, struct error *ret_failure)
 {
 	const json_t *runtime = json_object_get(config->root, "runtimeConfig");
 	const json_t *args = json_object_get(config->root, "args");

@@ -38,7 +38,7 @@ static json_t *request_args(const struct cni_config *config,
 
 /* The request of ADD and CHECK, which take CNI_ARGS seriously. */
 static int full_request(struct cni_config *config, const struct cni_environment *environment,
-			json_t **ret, struct cni_failure *ret_failure)
+			json_t **ret, struct error *ret_failure)
 {
 	json_t *cni_args, *args;
 	int r = cni_args_decode(environment->args ? environment->args : "", &cni_args, ret_failure);
@@ -47,15 +47,15 @@ static int full_request(struct cni_config *config, const struct cni_environment 
 		return r;
 	args = request_args(config, environment, cni_args);
 	if (!args)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_NETNS is not UTF-8, or out of memory");
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_NETNS is not UTF-8, or out of memory");
 	*ret = args;
 	return 0;
 }
 
 static enum agent_outcome ask_del(const struct cni_config *config,
 				  const struct cni_environment *environment,
-				  struct cni_failure *ret_failure)
+				  struct error *ret_failure)
 {
 	json_t *args = json_pack("{s:s, s:s, s:O}", "container_id", environment->container_id,
 				 "ifname", environment->ifname, "config", config->root);
@@ -85,14 +85,14 @@ static int leave_note(const struct cni_config *config, const struct cni_environm
 
 void cni_undo_add(const struct cni_config *config, const struct cni_environment *environment)
 {
-	struct cni_failure failure;
+	struct error failure;
 	int r;
 
 	if (ask_del(config, environment, &failure) == AGENT_OK)
 		return;
 	r = leave_note(config, environment);
 	cni_log("ADD %s %s could not be taken back at once: %s; %s", environment->container_id,
-		environment->ifname, failure.message,
+		environment->ifname, failure.text,
 		r < 0 ? "DEL or GC of the runtime will" : "polderd will when it is back");
 }
 
@@ -101,7 +101,7 @@ void cni_undo_add(const struct cni_config *config, const struct cni_environment 
  * would delete what is made now.
  */
 static int finish_note(const struct cni_config *config, const struct cni_environment *environment,
-		       struct cni_failure *ret_failure)
+		       struct error *ret_failure)
 {
 	int directory, r;
 
@@ -112,18 +112,17 @@ static int finish_note(const struct cni_config *config, const struct cni_environ
 		if (ask_del(config, environment, ret_failure) != AGENT_OK)
 			r = -EINVAL;
 		else if (cni_note_remove(directory, environment->container_id, environment->ifname))
-			r = cni_fail(ret_failure, CNI_TRY_AGAIN,
-				     "an earlier deletion of container %s is still noted "
-				     "in " CNI_NOTE_DIRECTORY " beside %s and cannot be removed",
-				     environment->container_id, config->socket);
+			r = error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN,
+				      "an earlier deletion of container %s is still noted "
+				      "in " CNI_NOTE_DIRECTORY " beside %s and cannot be removed",
+				      environment->container_id, config->socket);
 	}
 	close(directory);
 	return r;
 }
 
 static int attach(const struct cni_config *config, const struct cni_environment *environment,
-		  const json_t *args, int netns_fd, json_t **ret_output,
-		  struct cni_failure *ret_failure)
+		  const json_t *args, int netns_fd, json_t **ret_output, struct error *ret_failure)
 {
 	enum agent_outcome outcome;
 	json_t *answer;
@@ -142,7 +141,7 @@ static int attach(const struct cni_config *config, const struct cni_environment 
 }
 
 int cni_add(struct cni_config *config, const struct cni_environment *environment,
-	    json_t **ret_output, struct cni_failure *ret_failure)
+	    json_t **ret_output, struct error *ret_failure)
 {
 	json_t *args = NULL;
 	int netns_fd = -1, r;
@@ -163,7 +162,7 @@ int cni_add(struct cni_config *config, const struct cni_environment *environment
 }
 
 int cni_del(struct cni_config *config, const struct cni_environment *environment,
-	    json_t **ret_output, struct cni_failure *ret_failure)
+	    json_t **ret_output, struct error *ret_failure)
 {
 	enum agent_outcome outcome = ask_del(config, environment, ret_failure);
 	int r;
@@ -180,25 +179,26 @@ int cni_del(struct cni_config *config, const struct cni_environment *environment
 		return 0;
 	}
 	if (r < 0) {
-		cni_details(ret_failure,
-			    "and the deletion cannot be noted for later beside the socket: %s",
-			    strerror(-r));
+		error_details(ret_failure,
+			      "and the deletion cannot be noted for later beside the socket: %s",
+			      strerror(-r));
 		return -EINVAL;
 	}
 	cni_log("DEL %s %s: %s; noted, polderd finishes it when it is back",
-		environment->container_id, environment->ifname, ret_failure->message);
+		environment->container_id, environment->ifname, ret_failure->text);
 	return 0;
 }
 
 int cni_check(struct cni_config *config, const struct cni_environment *environment,
-	      json_t **ret_output, struct cni_failure *ret_failure)
+	      json_t **ret_output, struct error *ret_failure)
 {
 	json_t *args = NULL, *answer = NULL;
 	int netns_fd = -1, r;
 
 	if (!config->previous)
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-				"prevResult is missing: CHECK compares with the result of the ADD");
+		return error_set(
+			ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+			"prevResult is missing: CHECK compares with the result of the ADD");
 	r = full_request(config, environment, &args, ret_failure);
 	if (!r)
 		r = cni_netns_open(environment->netns, &netns_fd, ret_failure);
@@ -212,7 +212,7 @@ int cni_check(struct cni_config *config, const struct cni_environment *environme
 }
 
 int cni_gc(struct cni_config *config, const struct cni_environment *environment,
-	   json_t **ret_output, struct cni_failure *ret_failure)
+	   json_t **ret_output, struct error *ret_failure)
 {
 	json_t *valid, *args, *answer = NULL;
 	enum agent_outcome outcome;
@@ -230,7 +230,7 @@ int cni_gc(struct cni_config *config, const struct cni_environment *environment,
 }
 
 int cni_status(struct cni_config *config, const struct cni_environment *environment,
-	       json_t **ret_output, struct cni_failure *ret_failure)
+	       json_t **ret_output, struct error *ret_failure)
 {
 	json_t *args = json_pack("{s:O}", "config", config->root), *answer = NULL;
 	enum agent_outcome outcome =

@@ -10,15 +10,15 @@
  * standard output; it stays NULL where success is silent.
  */
 int cni_add(struct cni_config *config, const struct cni_environment *environment,
-	    json_t **ret_output, struct cni_failure *ret_failure);
+	    json_t **ret_output, struct error *ret_failure);
 int cni_del(struct cni_config *config, const struct cni_environment *environment,
-	    json_t **ret_output, struct cni_failure *ret_failure);
+	    json_t **ret_output, struct error *ret_failure);
 int cni_check(struct cni_config *config, const struct cni_environment *environment,
-	      json_t **ret_output, struct cni_failure *ret_failure);
+	      json_t **ret_output, struct error *ret_failure);
 int cni_gc(struct cni_config *config, const struct cni_environment *environment,
-	   json_t **ret_output, struct cni_failure *ret_failure);
+	   json_t **ret_output, struct error *ret_failure);
 int cni_status(struct cni_config *config, const struct cni_environment *environment,
-	       json_t **ret_output, struct cni_failure *ret_failure);
+	       json_t **ret_output, struct error *ret_failure);
 
 /* Takes back an ADD whose result did not reach the runtime. Notes it down if polderd does not
  * answer. */

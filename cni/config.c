@@ -22,29 +22,29 @@ const char *const cni_versions[CNI_VERSION_COUNT] = {
 /* The capabilities that go-cni and others may spell with a capital. */
 static const char *const capability_names[] = {"portMappings", "bandwidth", "ips", "mac"};
 
-int cni_config_parse(const char *text, size_t length, json_t **ret, struct cni_failure *ret_failure)
+int cni_config_parse(const char *text, size_t length, json_t **ret, struct error *ret_failure)
 {
 	json_error_t error;
 	json_t *root;
 	char quoted[CNI_QUOTE_MAX];
 
 	if (length > CNI_CONFIG_MAX)
-		return cni_fail(ret_failure, CNI_DECODE,
-				"the configuration on standard input has more than %u bytes",
-				CNI_CONFIG_MAX);
+		return error_set(ret_failure, -EINVAL, CNI_DECODE,
+				 "the configuration on standard input has more than %u bytes",
+				 CNI_CONFIG_MAX);
 	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
 	if (!root) {
-		cni_fail(
-			ret_failure, CNI_DECODE,
+		error_set(
+			ret_failure, -EINVAL, CNI_DECODE,
 			"the configuration on standard input is not valid JSON: line %d, column %d",
 			error.line, error.column);
-		cni_details(ret_failure, "%s", cni_quote(error.text, quoted));
+		error_details(ret_failure, "%s", cni_quote(error.text, quoted));
 		return -EINVAL;
 	}
 	if (!json_is_object(root)) {
 		json_decref(root);
-		return cni_fail(ret_failure, CNI_DECODE,
-				"the configuration on standard input is not a JSON object");
+		return error_set(ret_failure, -EINVAL, CNI_DECODE,
+				 "the configuration on standard input is not a JSON object");
 	}
 	*ret = root;
 	return 0;
@@ -57,24 +57,24 @@ const char *cni_config_version(const json_t *root)
 	return version ? json_string_value(version) : "0.1.0";
 }
 
-static int decode_version(const json_t *root, enum cni_version *ret,
-			  struct cni_failure *ret_failure)
+static int decode_version(const json_t *root, enum cni_version *ret, struct error *ret_failure)
 {
 	const char *text = cni_config_version(root);
 	char quoted[CNI_QUOTE_MAX];
 
 	if (!text)
-		return cni_fail(ret_failure, CNI_DECODE, "cniVersion is not a string");
+		return error_set(ret_failure, -EINVAL, CNI_DECODE, "cniVersion is not a string");
 	for (int i = 0; i < CNI_VERSION_COUNT; i++)
 		if (!strcmp(text, cni_versions[i])) {
 			*ret = (enum cni_version)i;
 			return 0;
 		}
-	cni_fail(ret_failure, CNI_INCOMPATIBLE_VERSION,
-		 "cniVersion \"%s\" is not supported: use 0.3.0, 0.3.1, 0.4.0, 1.0.0 or 1.1.0",
-		 cni_quote(text, quoted));
+	error_set(ret_failure, -EINVAL, CNI_INCOMPATIBLE_VERSION,
+		  "cniVersion \"%s\" is not supported: use 0.3.0, 0.3.1, 0.4.0, 1.0.0 or 1.1.0",
+		  cni_quote(text, quoted));
 	if (!json_object_get(root, "cniVersion"))
-		cni_details(ret_failure, "the configuration has no cniVersion, which means 0.1.0");
+		error_details(ret_failure,
+			      "the configuration has no cniVersion, which means 0.1.0");
 	return -EINVAL;
 }
 
@@ -87,16 +87,17 @@ static bool network_name_valid(const char *name)
 		       length;
 }
 
-static int decode_name(const json_t *root, const char **ret, struct cni_failure *ret_failure)
+static int decode_name(const json_t *root, const char **ret, struct error *ret_failure)
 {
 	const char *name = json_string_value(json_object_get(root, "name"));
 	char quoted[CNI_QUOTE_MAX];
 
 	if (!name)
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG, "name is missing or not a string");
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+				 "name is missing or not a string");
 	if (!network_name_valid(name))
-		return cni_fail(
-			ret_failure, CNI_INVALID_CONFIG,
+		return error_set(
+			ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 			"name \"%s\" is invalid: it starts with a letter or digit and goes on with "
 			"letters, digits, '_', '.' and '-'",
 			cni_quote(name, quoted));
@@ -104,44 +105,45 @@ static int decode_name(const json_t *root, const char **ret, struct cni_failure 
 	return 0;
 }
 
-static int decode_socket(const json_t *root, const char **ret, struct cni_failure *ret_failure)
+static int decode_socket(const json_t *root, const char **ret, struct error *ret_failure)
 {
 	const json_t *socket = json_object_get(root, "socket");
 	const char *path = socket ? json_string_value(socket) : CNI_DEFAULT_SOCKET;
 
 	if (!path || path[0] != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-				"socket is not an absolute path of at most %zu bytes",
-				sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+				 "socket is not an absolute path of at most %zu bytes",
+				 sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 	*ret = path;
 	return 0;
 }
 
-static int decode_timeout(const json_t *root, int *ret_ms, struct cni_failure *ret_failure)
+static int decode_timeout(const json_t *root, int *ret_ms, struct error *ret_failure)
 {
 	const json_t *timeout = json_object_get(root, "timeout");
 	json_int_t seconds = timeout ? json_integer_value(timeout) : TIMEOUT_DEFAULT;
 
 	if (seconds < 1 || seconds > TIMEOUT_MAX)
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-				"timeout is not a number of seconds from 1 to %d", TIMEOUT_MAX);
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+				 "timeout is not a number of seconds from 1 to %d", TIMEOUT_MAX);
 	*ret_ms = (int)seconds * 1000;
 	return 0;
 }
 
 /* Null counts as absent everywhere. */
 static int decode_object(const json_t *root, const char *key, const json_t **ret,
-			 struct cni_failure *ret_failure)
+			 struct error *ret_failure)
 {
 	const json_t *value = json_object_get(root, key);
 
 	if (value && !json_is_object(value) && !json_is_null(value))
-		return cni_fail(ret_failure, CNI_INVALID_CONFIG, "%s is not an object", key);
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG, "%s is not an object",
+				 key);
 	*ret = json_is_object(value) ? value : NULL;
 	return 0;
 }
 
-static int decode_previous(const json_t *root, const json_t **ret, struct cni_failure *ret_failure)
+static int decode_previous(const json_t *root, const json_t **ret, struct error *ret_failure)
 {
 	static const char *const lists[] = {"interfaces", "ips", "routes"};
 	const json_t *previous = NULL, *list, *item;
@@ -153,13 +155,13 @@ static int decode_previous(const json_t *root, const json_t **ret, struct cni_fa
 	for (size_t i = 0; previous && i < sizeof(lists) / sizeof(*lists); i++) {
 		list = json_object_get(previous, lists[i]);
 		if (list && !json_is_array(list) && !json_is_null(list))
-			return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-					"prevResult.%s is not a list", lists[i]);
+			return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+					 "prevResult.%s is not a list", lists[i]);
 		json_array_foreach (list, index, item)
 			if (!json_is_object(item))
-				return cni_fail(ret_failure, CNI_INVALID_CONFIG,
-						"prevResult.%s[%zu] is not an object", lists[i],
-						index);
+				return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+						 "prevResult.%s[%zu] is not an object", lists[i],
+						 index);
 	}
 	*ret = previous;
 	return 0;
@@ -180,7 +182,7 @@ static const char *misspelled(const json_t *object, const char *name)
 	return NULL;
 }
 
-static int correct_spelling(json_t *root, struct cni_failure *ret_failure)
+static int correct_spelling(json_t *root, struct error *ret_failure)
 {
 	json_t *runtime = json_object_get(root, "runtimeConfig");
 	const char *name, *key;
@@ -189,12 +191,12 @@ static int correct_spelling(json_t *root, struct cni_failure *ret_failure)
 		name = capability_names[i];
 		key = misspelled(runtime, name);
 		if (key && json_object_set(runtime, name, json_object_get(runtime, key)))
-			return cni_fail(ret_failure, CNI_IO, "out of memory");
+			return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE, "out of memory");
 	}
 	return 0;
 }
 
-static int decode(json_t *root, struct cni_config *ret, struct cni_failure *ret_failure)
+static int decode(json_t *root, struct cni_config *ret, struct error *ret_failure)
 {
 	const json_t *type = json_object_get(root, "type"), *runtime;
 	int r = decode_version(root, &ret->version, ret_failure);
@@ -202,7 +204,8 @@ static int decode(json_t *root, struct cni_config *ret, struct cni_failure *ret_
 	if (!r)
 		r = decode_name(root, &ret->name, ret_failure);
 	if (!r && type && (!json_is_string(type) || strchr(json_string_value(type), '/')))
-		r = cni_fail(ret_failure, CNI_INVALID_CONFIG, "type is not a plugin's name");
+		r = error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
+			      "type is not a plugin's name");
 	if (!r)
 		r = decode_socket(root, &ret->socket, ret_failure);
 	if (!r)
@@ -216,7 +219,7 @@ static int decode(json_t *root, struct cni_config *ret, struct cni_failure *ret_
 	return r;
 }
 
-int cni_config_decode(json_t *root, struct cni_config *ret, struct cni_failure *ret_failure)
+int cni_config_decode(json_t *root, struct cni_config *ret, struct error *ret_failure)
 {
 	struct cni_config config = {.root = root};
 	int r = decode(root, &config, ret_failure);

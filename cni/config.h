@@ -26,8 +26,7 @@ struct cni_config {
 };
 
 /* Parses; duplicate keys and anything that is no object are refused. 0 or -EINVAL with code 6. */
-int cni_config_parse(const char *text, size_t length, json_t **ret,
-		     struct cni_failure *ret_failure);
+int cni_config_parse(const char *text, size_t length, json_t **ret, struct error *ret_failure);
 
 /* The cniVersion that is asked for, supported or not; "0.1.0" if the key is missing, NULL if it is
  * no string. */
@@ -37,11 +36,11 @@ const char *cni_config_version(const json_t *root);
  * Checks and takes the reference of `root` (in any case). 0 or -EINVAL with code 1 or 7.
  * runtimeConfig's keys are brought to their usual spelling. Free with cni_config_clear().
  */
-int cni_config_decode(json_t *root, struct cni_config *ret, struct cni_failure *ret_failure);
+int cni_config_decode(json_t *root, struct cni_config *ret, struct error *ret_failure);
 void cni_config_clear(struct cni_config *config);
 
 /* What only an ADD looks at: capabilities and labels. 0 or -EINVAL with code 2 or 7. */
-int cni_config_check_add(const struct cni_config *config, struct cni_failure *ret_failure);
+int cni_config_check_add(const struct cni_config *config, struct error *ret_failure);
 
 /*
  * The attachments that a GC shall keep: a new list of {containerID, ifname}. False: the runtime

@@ -29,7 +29,7 @@ static const char *variable(const char *name)
 	return value && *value ? value : NULL;
 }
 
-static int read_command(enum cni_command *ret, struct cni_failure *ret_failure)
+static int read_command(enum cni_command *ret, struct error *ret_failure)
 {
 	const char *text = variable("CNI_COMMAND");
 	char quoted[CNI_QUOTE_MAX];
@@ -40,33 +40,33 @@ static int read_command(enum cni_command *ret, struct cni_failure *ret_failure)
 			return 0;
 		}
 	if (!text)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_COMMAND is not set: polder-cni is started by a container "
-				"runtime, see polder-cni(8)");
-	return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-			"CNI_COMMAND is \"%s\": expected ADD, DEL, CHECK, GC, STATUS or VERSION",
-			cni_quote(text, quoted));
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_COMMAND is not set: polder-cni is started by a container "
+				 "runtime, see polder-cni(8)");
+	return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+			 "CNI_COMMAND is \"%s\": expected ADD, DEL, CHECK, GC, STATUS or VERSION",
+			 cni_quote(text, quoted));
 }
 
-static int read_names(struct cni_environment *environment, struct cni_failure *ret_failure)
+static int read_names(struct cni_environment *environment, struct error *ret_failure)
 {
 	const char *id = variable("CNI_CONTAINERID"), *ifname = variable("CNI_IFNAME");
 	char quoted[CNI_QUOTE_MAX];
 
 	if (!id || !ifname)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"required environment variable %s is missing or empty",
-				!id ? "CNI_CONTAINERID" : "CNI_IFNAME");
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "required environment variable %s is missing or empty",
+				 !id ? "CNI_CONTAINERID" : "CNI_IFNAME");
 	if (!cni_container_id_valid(id))
-		return cni_fail(
-			ret_failure, CNI_INVALID_ENVIRONMENT,
+		return error_set(
+			ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
 			"CNI_CONTAINERID \"%s\" is invalid: it starts with a letter or digit, "
 			"goes on with letters, digits, '_', '.' and '-', and has at most %d "
 			"characters",
 			cni_quote(id, quoted), CNI_CONTAINER_ID_MAX);
 	if (!cni_ifname_valid(ifname))
-		return cni_fail(
-			ret_failure, CNI_INVALID_ENVIRONMENT,
+		return error_set(
+			ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
 			"CNI_IFNAME \"%s\" is invalid: at most %d printable characters without "
 			"'/', ':' and blanks, and not \".\" or \"..\"",
 			cni_quote(ifname, quoted), CNI_IFNAME_MAX);
@@ -75,7 +75,7 @@ static int read_names(struct cni_environment *environment, struct cni_failure *r
 	return 0;
 }
 
-int cni_environment_read(struct cni_environment *ret, struct cni_failure *ret_failure)
+int cni_environment_read(struct cni_environment *ret, struct error *ret_failure)
 {
 	struct cni_environment environment = {0};
 	int r = read_command(&environment.command, ret_failure);
@@ -92,8 +92,8 @@ int cni_environment_read(struct cni_environment *ret, struct cni_failure *ret_fa
 	}
 	if ((environment.command == CNI_ADD || environment.command == CNI_CHECK) &&
 	    !environment.netns)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"required environment variable CNI_NETNS is missing or empty");
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "required environment variable CNI_NETNS is missing or empty");
 	*ret = environment;
 	return 0;
 }
@@ -107,40 +107,40 @@ static bool has_control_characters(const char *text)
 }
 
 /* Splits "K=V" in place. */
-static int add_pair(json_t *args, char *pair, struct cni_failure *ret_failure)
+static int add_pair(json_t *args, char *pair, struct error *ret_failure)
 {
 	char *equals = strchr(pair, '='), quoted[CNI_QUOTE_MAX];
 	json_t *value;
 
 	if (!equals || equals == pair)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_ARGS: \"%s\" is not of the form KEY=VALUE",
-				cni_quote(pair, quoted));
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_ARGS: \"%s\" is not of the form KEY=VALUE",
+				 cni_quote(pair, quoted));
 	value = json_string(equals + 1);
 	*equals = '\0';
 	if (!value || json_object_set_new(args, pair, value))
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_ARGS: key or value of \"%s\" is not UTF-8",
-				cni_quote(pair, quoted));
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_ARGS: key or value of \"%s\" is not UTF-8",
+				 cni_quote(pair, quoted));
 	return 0;
 }
 
-int cni_args_decode(const char *text, json_t **ret, struct cni_failure *ret_failure)
+int cni_args_decode(const char *text, json_t **ret, struct error *ret_failure)
 {
 	char *copy, *rest, *pair;
 	json_t *args;
 	int r = 0;
 
 	if (strlen(text) > ARGS_MAX)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_ARGS has more than %d bytes", ARGS_MAX);
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_ARGS has more than %d bytes", ARGS_MAX);
 	if (has_control_characters(text))
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_ARGS has control characters");
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_ARGS has control characters");
 	args = json_object();
 	copy = rest = strdup(text);
 	if (!args || !copy)
-		r = cni_fail(ret_failure, CNI_IO, "out of memory");
+		r = error_set(ret_failure, -EINVAL, CNI_IO_FAILURE, "out of memory");
 	while (!r && (pair = strsep(&rest, ";")))
 		if (*pair)
 			r = add_pair(args, pair, ret_failure);
@@ -160,21 +160,21 @@ static bool is_our_own(int fd)
 	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
-int cni_netns_open(const char *path, int *ret_fd, struct cni_failure *ret_failure)
+int cni_netns_open(const char *path, int *ret_fd, struct error *ret_failure)
 {
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	char quoted[CNI_QUOTE_MAX];
 
 	cni_quote(path, quoted);
 	if (fd < 0)
-		return cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-				"CNI_NETNS \"%s\" cannot be opened: %s", quoted, strerror(errno));
+		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+				 "CNI_NETNS \"%s\" cannot be opened: %s", quoted, strerror(errno));
 	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
-		cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-			 "CNI_NETNS \"%s\" is not a network namespace", quoted);
+		error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+			  "CNI_NETNS \"%s\" is not a network namespace", quoted);
 	else if (is_our_own(fd))
-		cni_fail(ret_failure, CNI_INVALID_ENVIRONMENT,
-			 "CNI_NETNS \"%s\" is the node's own network namespace", quoted);
+		error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
+			  "CNI_NETNS \"%s\" is the node's own network namespace", quoted);
 	else {
 		*ret_fd = fd;
 		return 0;

@@ -18,11 +18,11 @@ struct cni_environment {
 };
 
 /* An empty variable counts as unset. 0 or -EINVAL with code 4. */
-int cni_environment_read(struct cni_environment *ret, struct cni_failure *ret_failure);
+int cni_environment_read(struct cni_environment *ret, struct error *ret_failure);
 
 /* CNI_ARGS ("K=V;K=V", any order) as an object, a new reference. 0 or -EINVAL with code 4. */
-int cni_args_decode(const char *text, json_t **ret, struct cni_failure *ret_failure);
+int cni_args_decode(const char *text, json_t **ret, struct error *ret_failure);
 
 /* Opens CNI_NETNS and makes sure that it is a network namespace other than our own. 0 or -EINVAL
  * with code 4. */
-int cni_netns_open(const char *path, int *ret_fd, struct cni_failure *ret_failure);
+int cni_netns_open(const char *path, int *ret_fd, struct error *ret_failure);

@@ -2,31 +2,7 @@
 /* The error that the plugin prints. */
 #include "cni/failure.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-int cni_fail(struct cni_failure *failure, enum cni_code code, const char *format, ...)
-{
-	va_list list;
-
-	failure->code = (int)code;
-	failure->details[0] = '\0';
-	va_start(list, format);
-	vsnprintf(failure->message, sizeof(failure->message), format, list);
-	va_end(list);
-	return -EINVAL;
-}
-
-void cni_details(struct cni_failure *failure, const char *format, ...)
-{
-	va_list list;
-
-	va_start(list, format);
-	vsnprintf(failure->details, sizeof(failure->details), format, list);
-	va_end(list);
-}
 
 const char *cni_quote(const char *text, char *buffer)
 {
@@ -42,7 +18,7 @@ const char *cni_quote(const char *text, char *buffer)
 static json_t *text_json(const char *text)
 {
 	json_t *json = json_string(text);
-	char plain[sizeof(((struct cni_failure *)0)->message)];
+	char plain[sizeof(((struct error *)0)->text)];
 	size_t i;
 
 	if (json)
@@ -53,10 +29,10 @@ static json_t *text_json(const char *text)
 	return json_string(plain);
 }
 
-json_t *cni_failure_json(const struct cni_failure *failure, const char *version)
+json_t *cni_failure_json(const struct error *failure, const char *version)
 {
 	json_t *json = json_pack("{s:s, s:i, s:o}", "cniVersion", version, "code", failure->code,
-				 "msg", text_json(failure->message));
+				 "msg", text_json(failure->text));
 
 	if (json && failure->details[0])
 		json_object_set_new(json, "details", text_json(failure->details));

@@ -16,7 +16,7 @@
 
 typedef int (*command_function)(struct cni_config *config,
 				const struct cni_environment *environment, json_t **ret_output,
-				struct cni_failure *ret_failure);
+				struct error *ret_failure);
 
 static const command_function commands[] = {
 	[CNI_ADD] = cni_add, [CNI_DEL] = cni_del,	[CNI_CHECK] = cni_check,
@@ -47,7 +47,7 @@ static int print(const json_t *output)
 }
 
 /* The caller frees `*ret`. One byte more than allowed is read, for the parser to refuse. */
-static int read_input(char **ret, size_t *ret_length, struct cni_failure *ret_failure)
+static int read_input(char **ret, size_t *ret_length, struct error *ret_failure)
 {
 	size_t used = 0, room = 0;
 	char *buffer = NULL, *larger;
@@ -59,7 +59,8 @@ static int read_input(char **ret, size_t *ret_length, struct cni_failure *ret_fa
 			larger = realloc(buffer, room);
 			if (!larger) {
 				free(buffer);
-				return cni_fail(ret_failure, CNI_IO, "out of memory");
+				return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
+						 "out of memory");
 			}
 			buffer = larger;
 		}
@@ -68,9 +69,9 @@ static int read_input(char **ret, size_t *ret_length, struct cni_failure *ret_fa
 			used += (size_t)n;
 		if (n < 0 && errno != EINTR) {
 			free(buffer);
-			return cni_fail(ret_failure, CNI_IO,
-					"the configuration on standard input cannot be read: %s",
-					strerror(errno));
+			return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
+					 "the configuration on standard input cannot be read: %s",
+					 strerror(errno));
 		}
 	}
 	*ret = buffer;
@@ -79,7 +80,7 @@ static int read_input(char **ret, size_t *ret_length, struct cni_failure *ret_fa
 }
 
 /* A person who asks for the version gives no configuration: `*ret` stays as it is. */
-static int read_config(bool may_be_empty, json_t **ret, struct cni_failure *ret_failure)
+static int read_config(bool may_be_empty, json_t **ret, struct error *ret_failure)
 {
 	char *text = NULL;
 	size_t length = 0;
@@ -102,8 +103,7 @@ static json_t *version_output(const char *version)
 }
 
 /* Takes the reference of `root`. */
-static int run(json_t *root, const struct cni_environment *environment,
-	       struct cni_failure *ret_failure)
+static int run(json_t *root, const struct cni_environment *environment, struct error *ret_failure)
 {
 	struct cni_config config;
 	json_t *output = NULL;
@@ -113,8 +113,8 @@ static int run(json_t *root, const struct cni_environment *environment,
 		return r;
 	r = commands[environment->command](&config, environment, &output, ret_failure);
 	if (!r && output && print(output) < 0) {
-		r = cni_fail(ret_failure, CNI_IO,
-			     "the result cannot be written to standard output");
+		r = error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
+			      "the result cannot be written to standard output");
 		if (environment->command == CNI_ADD)
 			cni_undo_add(&config, environment);
 	}
@@ -123,12 +123,12 @@ static int run(json_t *root, const struct cni_environment *environment,
 	return r;
 }
 
-static int report(const struct cni_failure *failure, const char *version)
+static int report(const struct error *failure, const char *version)
 {
 	json_t *error = cni_failure_json(failure, version);
 
-	cni_log("error %d: %s%s%s", failure->code, failure->message,
-		failure->details[0] ? ": " : "", failure->details);
+	cni_log("error %d: %s%s%s", failure->code, failure->text, failure->details[0] ? ": " : "",
+		failure->details);
 	if (!error || print(error) < 0)
 		cni_log("the error object cannot be written to standard output");
 	json_decref(error);
@@ -176,7 +176,7 @@ static int answer_person(const char *argument)
 
 int main(int argc, char **argv)
 {
-	struct cni_failure failure = {0}, input_failure = {0};
+	struct error failure = {0}, input_failure = {0};
 	char version[16] = VERSION_OF_LAST_RESORT;
 	struct cni_environment environment = {0};
 	json_t *root = NULL;

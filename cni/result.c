@@ -117,7 +117,7 @@ static int add_dns(const struct cni_config *config, const json_t *answer, json_t
 }
 
 int cni_result_build(const struct cni_config *config, const json_t *answer, json_t **ret,
-		     struct cni_failure *ret_failure)
+		     struct error *ret_failure)
 {
 	json_t *result = json_pack("{s:s}", "cniVersion", cni_versions[config->version]);
 	const struct list_rule *rule;
@@ -127,15 +127,15 @@ int cni_result_build(const struct cni_config *config, const json_t *answer, json
 		if (result && !add_list(config, rule, answer, result))
 			continue;
 		json_decref(result);
-		return cni_fail(
-			ret_failure, CNI_DECODE,
+		return error_set(
+			ret_failure, -EINVAL, CNI_DECODE,
 			"polderd's answer has no usable \"%s\": are polderd and polder-cni of the "
 			"same release?",
 			rule->key);
 	}
 	if (add_dns(config, answer, result)) {
 		json_decref(result);
-		return cni_fail(ret_failure, CNI_IO, "out of memory");
+		return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE, "out of memory");
 	}
 	*ret = result;
 	return 0;

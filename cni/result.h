@@ -12,4 +12,4 @@
  * code 6 the answer makes no sense.
  */
 int cni_result_build(const struct cni_config *config, const json_t *answer, json_t **ret,
-		     struct cni_failure *ret_failure);
+		     struct error *ret_failure);

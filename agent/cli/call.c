@@ -74,7 +74,7 @@ void cli_explain(const struct cli *cli, int error, char *message, size_t size)
 }
 
 static int exchange(const struct cli *cli, const char *operation, const json_t *args,
-		    json_t **ret_result, struct control_failure *ret_failure)
+		    json_t **ret_result, struct error *ret_failure)
 {
 	struct control_client *client;
 	int r;
@@ -92,13 +92,13 @@ static int exchange(const struct cli *cli, const char *operation, const json_t *
 int cli_ask_quietly(const struct cli *cli, const char *operation, const json_t *args,
 		    json_t **ret_result, char *message, size_t size)
 {
-	struct control_failure failure;
+	struct error failure;
 	int r = exchange(cli, operation, args, ret_result, &failure);
 
 	if (r == -EREMOTEIO)
 		snprintf(message, size, "polderd at %s refuses %s: %s%s%s (code %d)", cli->socket,
-			 operation, failure.message, failure.details[0] ? ": " : "",
-			 failure.details, failure.code);
+			 operation, failure.text, failure.details[0] ? ": " : "", failure.details,
+			 failure.code);
 	else if (r < 0)
 		cli_explain(cli, r, message, size);
 	return r;

@@ -104,7 +104,7 @@ static int show_event(const struct cli *cli, const json_t *event)
 
 static int follow(const struct cli *cli, struct control_client *client)
 {
-	struct control_failure failure;
+	struct error failure;
 	char message[1536];
 	json_t *event;
 	int r = 0;
@@ -122,7 +122,7 @@ static int follow(const struct cli *cli, struct control_client *client)
 		return CLI_FAILED;
 	if (r == -EREMOTEIO) {
 		cli_complain("polderd at %s refuses monitor: %s (code %d)", cli->socket,
-			     failure.message, failure.code);
+			     failure.text, failure.code);
 	} else {
 		cli_explain(cli, r, message, sizeof(message));
 		cli_complain("%s", message);

@@ -231,8 +231,8 @@ static int64_t now_ms(void)
 }
 
 /* Until the end's line: `*ret_differs` is how many flows would be judged otherwise. 0, or what control_client_receive() says. */
-static int follow(const struct cli *cli, struct control_client *client, long seconds, json_int_t *ret_differs,
-		  struct control_failure *ret_failure)
+static int follow(const struct cli *cli, struct control_client *client, long seconds,
+		  json_int_t *ret_differs, struct error *ret_failure)
 {
 	int64_t deadline = now_ms() + seconds * 1000 + GRACE_MS;
 	bool end = false;
@@ -257,15 +257,16 @@ static int follow(const struct cli *cli, struct control_client *client, long sec
 	return r;
 }
 
-static void complain(const struct cli *cli, const char *operation, int r, const struct control_failure *failure)
+static void complain(const struct cli *cli, const char *operation, int r,
+		     const struct error *failure)
 {
 	char message[1536];
 
 	if (r == -EPIPE)
 		return;
 	if (r == -EREMOTEIO) {
-		cli_complain("polderd at %s refuses %s: %s (code %d)", cli->socket, operation, failure->message,
-			     failure->code);
+		cli_complain("polderd at %s refuses %s: %s (code %d)", cli->socket, operation,
+			     failure->text, failure->code);
 		return;
 	}
 	cli_explain(cli, r, message, sizeof(message));
@@ -285,7 +286,7 @@ static json_t *arguments(const struct cli *cli, long seconds)
 static int run_try(const struct cli *cli, long seconds, int fd, json_int_t *ret_differs)
 {
 	struct control_client *client = NULL;
-	struct control_failure failure = {0};
+	struct error failure = {0};
 	json_t *args = arguments(cli, seconds);
 	int r = control_client_connect(cli->socket, LINE_MAX_BYTES, CONTROL_CLIENT_CONNECT_MS, &client);
 
@@ -303,7 +304,7 @@ static int run_try(const struct cli *cli, long seconds, int fd, json_int_t *ret_
 static int run_commit(const struct cli *cli, int fd)
 {
 	struct control_client *client = NULL;
-	struct control_failure failure = {0};
+	struct error failure = {0};
 	json_t *args = arguments(cli, 0), *result = NULL;
 	int r = control_client_connect(cli->socket, LINE_MAX_BYTES, CONTROL_CLIENT_CONNECT_MS, &client);
 

@@ -267,8 +267,7 @@ static void copy_text(const json_t *error, const char *key, char *ret, size_t si
 	ret[length] = '\0';
 }
 
-static int judge_answer(const json_t *answer, json_t **ret_result,
-			struct control_failure *ret_failure)
+static int judge_answer(const json_t *answer, json_t **ret_result, struct error *ret_failure)
 {
 	const json_t *version = json_object_get(answer, "version");
 	const json_t *ok = json_object_get(answer, "ok");
@@ -284,13 +283,13 @@ static int judge_answer(const json_t *answer, json_t **ret_result,
 	if (!json_is_false(ok) || !json_is_object(error))
 		return -EPROTO;
 	ret_failure->code = (int)json_integer_value(json_object_get(error, "code"));
-	copy_text(error, "message", ret_failure->message, sizeof(ret_failure->message));
+	copy_text(error, "message", ret_failure->text, sizeof(ret_failure->text));
 	copy_text(error, "details", ret_failure->details, sizeof(ret_failure->details));
 	return -EREMOTEIO;
 }
 
 int control_client_receive(struct control_client *client, int timeout_ms, json_t **ret_result,
-			   struct control_failure *ret_failure)
+			   struct error *ret_failure)
 {
 	const char *line;
 	size_t length;

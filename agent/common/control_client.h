@@ -6,16 +6,11 @@
 #include <jansson.h>
 #include <stddef.h>
 
+#include "agent/common/error.h"
+
 #define CONTROL_CLIENT_CONNECT_MS 5000
 
 struct control_client;
-
-/* What the agent refused, in its own words. */
-struct control_failure {
-	int code;
-	char message[512];
-	char details[512];
-};
 
 /*
  * Waits for room in the agent's queue for at most `timeout_ms`. Answers longer than `answer_max`
@@ -37,4 +32,4 @@ int control_client_send(struct control_client *client, const char *operation, co
  * -EPROTO: not an answer of this protocol; -EMSGSIZE: longer than allowed; -ENOMEM.
  */
 int control_client_receive(struct control_client *client, int timeout_ms, json_t **ret_result,
-			   struct control_failure *ret_failure);
+			   struct error *ret_failure);

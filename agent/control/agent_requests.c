@@ -6,15 +6,17 @@
 #include <utlist.h>
 
 #include "agent/agent.h"
+#include "agent/common/cni_code.h"
 #include "agent/observe/exporter.h"
 
-static void answer(struct control_request *request, int r, json_t *result, const struct cni_error *error)
+static void answer(struct control_request *request, int r, json_t *result,
+		   const struct error *error)
 {
 	if (r == 0)
 		control_reply(request, result ? result : json_object());
 	else
-		control_fail(request, error->code ? error->code : 5,
-			     error->message[0] ? error->message : strerror(r < 0 ? -r : EIO),
+		control_fail(request, error->code ? error->code : CNI_IO_FAILURE,
+			     error->text[0] ? error->text : strerror(r < 0 ? -r : EIO),
 			     error->details[0] ? error->details : NULL);
 }
 
@@ -33,7 +35,7 @@ struct agent_add {
 /* Answers if it is done, and frees it. */
 static void poll_add(struct agent *agent, struct agent_add *add)
 {
-	struct cni_error error = {};
+	struct error error = {};
 	json_t *result = NULL;
 	int r = pods_adding_poll(add->adding, uv_hrtime() - add->begun_ns > ADD_LIMIT_NS, &result, &error);
 
@@ -62,7 +64,8 @@ void agent_cancel_adds(struct agent *agent)
 	DL_FOREACH_SAFE(agent->adds, add, next)
 	{
 		pods_adding_cancel(add->adding);
-		control_fail(add->request, 11, "polderd is ending", "try again when it runs");
+		control_fail(add->request, CNI_TRY_AGAIN, "polderd is ending",
+			     "try again when it runs");
 		DL_DELETE(agent->adds, add);
 		free(add);
 	}
@@ -71,12 +74,12 @@ void agent_cancel_adds(struct agent *agent)
 static void on_add(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
-	struct cni_error error = {};
+	struct error error = {};
 	struct agent_add *add;
 	int r;
 
 	if (!agent_is_synced(agent)) {
-		control_fail(request, 11, "polderd has not read all objects yet",
+		control_fail(request, CNI_TRY_AGAIN, "polderd has not read all objects yet",
 			     "try again in a moment; polderctl status tells what it waits for");
 		return;
 	}
@@ -100,7 +103,7 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 static void on_del(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
-	struct cni_error error = {};
+	struct error error = {};
 
 	(void)netns_fd;
 	answer(request, pods_cni_del(agent->pods, args, &error), NULL, &error);
@@ -109,7 +112,7 @@ static void on_del(struct control_request *request, const json_t *args, int netn
 static void on_check(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
-	struct cni_error error = {};
+	struct error error = {};
 
 	answer(request, pods_cni_check(agent->pods, args, netns_fd, &error), NULL, &error);
 }
@@ -117,7 +120,7 @@ static void on_check(struct control_request *request, const json_t *args, int ne
 static void on_gc(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
-	struct cni_error error = {};
+	struct error error = {};
 
 	(void)netns_fd;
 	answer(request, pods_cni_gc(agent->pods, args, &error), NULL, &error);
@@ -126,11 +129,12 @@ static void on_gc(struct control_request *request, const json_t *args, int netns
 static void on_status(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
-	struct cni_error error = {};
+	struct error error = {};
 
 	(void)netns_fd;
 	if (!agent_ready(agent)) {
-		control_fail(request, 50, "polderd is not ready: its objects have not been read yet", NULL);
+		control_fail(request, CNI_NOT_AVAILABLE,
+			     "polderd is not ready: its objects have not been read yet", NULL);
 		return;
 	}
 	answer(request, pods_cni_status(agent->pods, args, &error), NULL, &error);
@@ -154,7 +158,7 @@ static void on_log_level(struct control_request *request, const json_t *args, in
 int agent_cni_finish(const char *container_id, const char *ifname, void *data)
 {
 	struct agent *agent = data;
-	struct cni_error error = {};
+	struct error error = {};
 	json_t *args = json_pack("{s:s, s:s}", "container_id", container_id, "ifname", ifname);
 	int r;
 
@@ -163,7 +167,8 @@ int agent_cni_finish(const char *container_id, const char *ifname, void *data)
 	r = pods_cni_del(agent->pods, args, &error);
 	json_decref(args);
 	if (r)
-		log_error("cni", "%s %s: a noted deletion failed: %s", container_id, ifname, error.message);
+		log_error("cni", "%s %s: a noted deletion failed: %s", container_id, ifname,
+			  error.text);
 	return r ? -EIO : 0;
 }
 

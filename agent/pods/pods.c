@@ -102,12 +102,13 @@ uint32_t pods_place(const struct pods *pods, int ifindex)
 	return (uint32_t)ifindex & (pods->config->max_pods - 1);
 }
 
-int pods_say_full(const struct pods *pods, int r, int code, struct cni_error *ret_error)
+int pods_say_full(const struct pods *pods, int r, int code, struct error *ret_error)
 {
-	return pods_fail(ret_error, r, code,
-			 "the node has %zu pods and room for %u: delete some, or restart polderd with a "
-			 "larger --max-pods (%d at most)",
-			 pods->count, pods->config->max_pods, POLDER_MAX_PODS);
+	return error_set(
+		ret_error, r, code,
+		"the node has %zu pods and room for %u: delete some, or restart polderd with a "
+		"larger --max-pods (%d at most)",
+		pods->count, pods->config->max_pods, POLDER_MAX_PODS);
 }
 
 void pods_release(struct pods *pods, const struct local_pod *pod)

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "agent/common/error.h"
 #include "agent/config/config.h"
 #include "agent/kernel/netlink.h"
 #include "policy/objects/objects.h"
@@ -85,20 +86,23 @@ int pods_keep_labels(struct pods *pods, const char *container_id, const char *if
 struct pool_usage { uint64_t used_v4, size_v4, used_v6, size_v6; };
 void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);
 
-/* The CNI operations. `ret_result` as docs/control-protocol.md says. On failure a CNI error code (> 0) and message/details. */
-struct cni_error { int code; char message[256]; char details[512]; };
+/* The CNI operations. `ret_result` as docs/control-protocol.md says. On failure a CNI error code (>
+ * 0) and message/details. */
 /*
- * ADD makes everything and puts the pod into the table; until packets reach the pod the kernel needs a moment. 0: `*ret` is to be polled.
+ * ADD makes everything and puts the pod into the table; until packets reach the pod the kernel
+ * needs a moment. 0: `*ret` is to be polled.
  */
-int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret, struct cni_error *ret_error);
+int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret,
+		 struct error *ret_error);
 /*
  * 0: packets reach the pod. -EAGAIN: not yet, poll again in a moment; not if this is the `last` time. Else the ADD has failed and the pod is
  * taken away. Frees `adding` unless it says -EAGAIN.
  */
-int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result, struct cni_error *ret_error);
+int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result,
+		     struct error *ret_error);
 /* Takes the pod away, and frees `adding`. */
 void pods_adding_cancel(struct pod_adding *adding);
-int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_error);
-int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct cni_error *ret_error);
-int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_error);
-int pods_cni_status(struct pods *pods, const json_t *args, struct cni_error *ret_error);
+int pods_cni_del(struct pods *pods, const json_t *args, struct error *ret_error);
+int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct error *ret_error);
+int pods_cni_gc(struct pods *pods, const json_t *args, struct error *ret_error);
+int pods_cni_status(struct pods *pods, const json_t *args, struct error *ret_error);

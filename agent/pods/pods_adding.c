@@ -49,12 +49,12 @@ static int pod_is_reachable(const struct pod_adding *adding, struct step *ret)
 	return link_runs(adding->pods->nl, pod->ifindex, "the host's side of the pair", ret);
 }
 
-static int fail(struct pod_adding *adding, int r, const struct step *step, struct cni_error *ret_error)
+static int fail(struct pod_adding *adding, int r, const struct step *step, struct error *ret_error)
 {
 	struct local_pod *pod = adding->pod;
 
-	pods_fail(ret_error, r, CNI_IO_FAILURE, "%s cannot be set: %s", step->what, strerror(-r));
-	pods_fail_details(ret_error, "%s", step->words);
+	error_set(ret_error, r, CNI_IO_FAILURE, "%s cannot be set: %s", step->what, strerror(-r));
+	error_details(ret_error, "%s", step->words);
 	/* What cannot be taken away counts as gone, and is tried again. */
 	(void)pods_remove(adding->pods, pod);
 	pods_adding_free(adding);
@@ -62,14 +62,14 @@ static int fail(struct pod_adding *adding, int r, const struct step *step, struc
 }
 
 int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result,
-		     struct cni_error *ret_error)
+		     struct error *ret_error)
 {
 	struct step step;
 	int r;
 
 	if (!adding->pod) {
 		pods_adding_free(adding);
-		return pods_fail(ret_error, -ECANCELED, CNI_TRY_AGAIN,
+		return error_set(ret_error, -ECANCELED, CNI_TRY_AGAIN,
 				 "the pod was taken away while it was connected");
 	}
 	r = pod_is_reachable(adding, &step);

@@ -9,10 +9,10 @@
 
 #include "agent/common/cleanup.h"
 
-static int missing(struct cni_error *ret_error, const char *format, ...)
+static int missing(struct error *ret_error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-static int missing(struct cni_error *ret_error, const char *format, ...)
+static int missing(struct error *ret_error, const char *format, ...)
 {
 	char text[200];
 	va_list list;
@@ -20,7 +20,7 @@ static int missing(struct cni_error *ret_error, const char *format, ...)
 	va_start(list, format);
 	vsnprintf(text, sizeof(text), format, list);
 	va_end(list);
-	return pods_fail(ret_error, -ENOENT, CNI_CHECK_FAILED, "%s: run DEL and ADD again", text);
+	return error_set(ret_error, -ENOENT, CNI_CHECK_FAILED, "%s: run DEL and ADD again", text);
 }
 
 /* The place of our interface in the result: the one with a sandbox and our name. -1: not there. */
@@ -67,7 +67,7 @@ static bool has_addr(const struct prefix *list, size_t count, const struct polde
 }
 
 static int check_own_addr(const struct prefix *list, size_t count, const struct polder_addr *addr,
-			  struct cni_error *ret_error)
+			  struct error *ret_error)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -77,7 +77,7 @@ static int check_own_addr(const struct prefix *list, size_t count, const struct 
 }
 
 static int check_result_addrs(const struct prefix *list, size_t count, const json_t *ips,
-			      json_int_t index, struct cni_error *ret_error)
+			      json_int_t index, struct error *ret_error)
 {
 	json_t *item;
 	size_t i;
@@ -90,7 +90,7 @@ static int check_result_addrs(const struct prefix *list, size_t count, const jso
 		if (!json_is_integer(place) || json_integer_value(place) != index)
 			continue;
 		if (parse_cidr(text, &wanted) < 0)
-			return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+			return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 					 "$.prevResult.ips[%zu].address is not an address with a "
 					 "prefix length",
 					 i);
@@ -101,14 +101,14 @@ static int check_result_addrs(const struct prefix *list, size_t count, const jso
 }
 
 static int check_addrs(struct netlink *inside, const struct local_pod *pod, int ifindex,
-		       const json_t *ips, json_int_t index, struct cni_error *ret_error)
+		       const json_t *ips, json_int_t index, struct error *ret_error)
 {
 	CLEANUP(cleanup_free) struct prefix *list = NULL;
 	size_t count = 0;
 	int r = netlink_address_list(inside, ifindex, &list, &count);
 
 	if (r < 0)
-		return pods_fail(ret_error, r, CNI_IO_FAILURE,
+		return error_set(ret_error, r, CNI_IO_FAILURE,
 				 "the container's addresses cannot be read: %s", strerror(-r));
 	r = check_own_addr(list, count, &pod->ipv4, ret_error);
 	if (r == 0)
@@ -117,7 +117,7 @@ static int check_addrs(struct netlink *inside, const struct local_pod *pod, int 
 }
 
 static int check_result_routes(struct netlink *inside, const json_t *routes,
-			       struct cni_error *ret_error)
+			       struct error *ret_error)
 {
 	json_t *item;
 	size_t i;
@@ -128,7 +128,7 @@ static int check_result_routes(struct netlink *inside, const json_t *routes,
 		struct route_spec route = {};
 
 		if (!text || prefix_parse(text, &route.destination) < 0)
-			return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+			return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 					 "$.prevResult.routes[%zu].dst is not a range of addresses",
 					 i);
 		route.family = addr_is_v4(&route.destination.addr) ? FAMILY_V4 : FAMILY_V6;
@@ -141,7 +141,7 @@ static int check_result_routes(struct netlink *inside, const json_t *routes,
 }
 
 static int check_default(struct netlink *inside, const struct polder_addr *addr, int ifindex,
-			 struct cni_error *ret_error)
+			 struct error *ret_error)
 {
 	uint8_t family = addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6;
 	struct route_spec route;
@@ -160,8 +160,7 @@ static int check_default(struct netlink *inside, const struct polder_addr *addr,
 /* A later plugin of the list may have given another MAC address: the result says which one counts.
  */
 static int check_interface(struct netlink *inside, const struct local_pod *pod,
-			   const json_t *interface, struct link_info *ret,
-			   struct cni_error *ret_error)
+			   const json_t *interface, struct link_info *ret, struct error *ret_error)
 {
 	const char *text = json_string_value(json_object_get(interface, "mac"));
 	struct link_info info;
@@ -179,7 +178,7 @@ static int check_interface(struct netlink *inside, const struct local_pod *pod,
 }
 
 static int check_container(const struct local_pod *pod, struct netlink *inside,
-			   const json_t *prev_result, struct cni_error *ret_error)
+			   const json_t *prev_result, struct error *ret_error)
 {
 	const json_t *interface = NULL;
 	struct link_info info = {};
@@ -188,7 +187,7 @@ static int check_container(const struct local_pod *pod, struct netlink *inside,
 
 	index = find_interface(json_object_get(prev_result, "interfaces"), pod->ifname, &interface);
 	if (index < 0)
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 				 "$.prevResult.interfaces has no interface '%s' with a sandbox",
 				 pod->ifname);
 	r = check_interface(inside, pod, interface, &info, ret_error);
@@ -205,7 +204,7 @@ static int check_container(const struct local_pod *pod, struct netlink *inside,
 }
 
 static int check_host_route(struct pods *pods, const struct local_pod *pod,
-			    const struct polder_addr *addr, struct cni_error *ret_error)
+			    const struct polder_addr *addr, struct error *ret_error)
 {
 	struct route_spec route = pods_host_route(addr, pod->ifindex);
 	char text[INET6_ADDRSTRLEN];
@@ -215,7 +214,7 @@ static int check_host_route(struct pods *pods, const struct local_pod *pod,
 	return missing(ret_error, "the node's route to %s is missing", addr_format(addr, text));
 }
 
-static int check_host(struct pods *pods, const struct local_pod *pod, struct cni_error *ret_error)
+static int check_host(struct pods *pods, const struct local_pod *pod, struct error *ret_error)
 {
 	struct link_info info;
 	int r;
@@ -230,7 +229,7 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct cni
 }
 
 int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result,
-		   int netns_fd, struct cni_error *ret_error)
+		   int netns_fd, struct error *ret_error)
 {
 	struct netlink *inside = NULL;
 	char message[256] = "";
@@ -240,7 +239,7 @@ int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t 
 		return r;
 	r = netlink_open(netns_fd, &inside);
 	if (r < 0)
-		return pods_fail(ret_error, r, CNI_IO_FAILURE,
+		return error_set(ret_error, r, CNI_IO_FAILURE,
 				 "the container's network namespace cannot be entered: %s",
 				 strerror(-r));
 	r = check_container(pod, inside, prev_result, ret_error);
@@ -248,5 +247,5 @@ int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t 
 	if (r < 0)
 		return r;
 	r = pods->hooks.check(pod, message, sizeof(message), pods->hooks.data);
-	return r < 0 ? pods_fail(ret_error, r, CNI_CHECK_FAILED, "%s", message) : 0;
+	return r < 0 ? error_set(ret_error, r, CNI_CHECK_FAILED, "%s", message) : 0;
 }

@@ -16,7 +16,7 @@
 
 /* ------------------------------------------------------------- preparation */
 
-static int check_namespace(int netns_fd, struct cni_error *ret_error)
+static int check_namespace(int netns_fd, struct error *ret_error)
 {
 	int r = netns_fd < 0 ? -EBADF : namespace_check(netns_fd);
 
@@ -24,15 +24,15 @@ static int check_namespace(int netns_fd, struct cni_error *ret_error)
 	case 0:
 		return 0;
 	case -EEXIST:
-		return pods_fail(ret_error, r, CNI_INVALID_ENVIRONMENT,
+		return error_set(ret_error, r, CNI_INVALID_ENVIRONMENT,
 				 "CNI_NETNS is the node's own network namespace: give the "
 				 "container one of its own");
 	case -EINVAL:
 	case -EBADF:
-		return pods_fail(ret_error, r, CNI_INVALID_ENVIRONMENT,
+		return error_set(ret_error, r, CNI_INVALID_ENVIRONMENT,
 				 "CNI_NETNS is not a network namespace");
 	default:
-		return pods_fail(ret_error, r, CNI_IO_FAILURE, "CNI_NETNS cannot be looked at: %s",
+		return error_set(ret_error, r, CNI_IO_FAILURE, "CNI_NETNS cannot be looked at: %s",
 				 strerror(-r));
 	}
 }
@@ -48,7 +48,7 @@ static int random_mac(uint8_t mac[6])
 
 static int take_wanted(struct ipam_pool *pool, const struct prefix *range,
 		       const struct polder_addr *wanted, struct polder_addr *ret,
-		       struct cni_error *ret_error)
+		       struct error *ret_error)
 {
 	char text[INET6_ADDRSTRLEN], range_text[PREFIX_TEXT_MAX];
 	int r = pool ? ipam_take(pool, wanted) : -EAFNOSUPPORT;
@@ -59,20 +59,20 @@ static int take_wanted(struct ipam_pool *pool, const struct prefix *range,
 		*ret = *wanted;
 		return 0;
 	case -EAFNOSUPPORT:
-		return pods_fail(ret_error, r, CNI_INVALID_CONFIG,
+		return error_set(ret_error, r, CNI_INVALID_CONFIG,
 				 "address %s is asked for, but the node has no pod range of its "
 				 "family (--pod-cidr)",
 				 text);
 	case -EADDRINUSE:
-		return pods_fail(
+		return error_set(
 			ret_error, r, CNI_TRY_AGAIN,
 			"address %s belongs to another pod: ask for another or delete that pod",
 			text);
 	case -EPERM:
-		return pods_fail(ret_error, r, CNI_INVALID_CONFIG,
+		return error_set(ret_error, r, CNI_INVALID_CONFIG,
 				 "address %s is reserved: ask for another", text);
 	default:
-		return pods_fail(ret_error, r, CNI_INVALID_CONFIG,
+		return error_set(ret_error, r, CNI_INVALID_CONFIG,
 				 "address %s does not lie in the node's pod range %s", text,
 				 prefix_format(range, range_text));
 	}
@@ -80,7 +80,7 @@ static int take_wanted(struct ipam_pool *pool, const struct prefix *range,
 
 static int take_address(struct ipam_pool *pool, const struct prefix *range,
 			const struct polder_addr *node_ip, const struct polder_addr *wanted,
-			struct polder_addr *ret, struct cni_error *ret_error)
+			struct polder_addr *ret, struct error *ret_error)
 {
 	char text[PREFIX_TEXT_MAX];
 	uint64_t used, size;
@@ -92,7 +92,7 @@ static int take_address(struct ipam_pool *pool, const struct prefix *range,
 	if (!pool || ipam_take_next(pool, ret) == 0)
 		return 0;
 	ipam_usage(pool, &used, &size);
-	return pods_fail(
+	return error_set(
 		ret_error, -ENOSPC, CNI_TRY_AGAIN,
 		"all %llu addresses of the pod range %s are in use: delete pods or give the node "
 		"a larger range (--pod-cidr)",
@@ -100,13 +100,13 @@ static int take_address(struct ipam_pool *pool, const struct prefix *range,
 }
 
 static int take_addresses(struct pods *pods, const struct pod_request *request,
-			  struct local_pod *pod, struct cni_error *ret_error)
+			  struct local_pod *pod, struct error *ret_error)
 {
 	const struct config *config = pods->config;
 	int r;
 
 	if (!pods->v4 && !pods->v6)
-		return pods_fail(
+		return error_set(
 			ret_error, -ENOSPC, CNI_TRY_AGAIN,
 			"the node has no range of pod addresses: start polderd with --pod-cidr");
 	r = take_address(pods->v4, &config->pod_cidr_v4, &config->node_ip_v4, &request->wanted_v4,
@@ -121,29 +121,29 @@ static int take_addresses(struct pods *pods, const struct pod_request *request,
 
 /* --------------------------------------------------------------------- ADD */
 
-static int connect_pod(struct pods *pods, const struct local_pod *pod, struct cni_error *ret_error)
+static int connect_pod(struct pods *pods, const struct local_pod *pod, struct error *ret_error)
 {
 	char message[sizeof(ret_error->details)] = "", text[POD_TEXT_MAX];
 	int r = pods->hooks.connect(pod, message, sizeof(message), pods->hooks.data);
 
 	if (r == 0)
 		return 0;
-	pods_fail(ret_error, r,
+	error_set(ret_error, r,
 		  r == -EAGAIN || r == -EBUSY || r == -ENOSPC ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
 		  "pod %.180s cannot be connected: %s", local_pod_text(pod, text), strerror(-r));
-	pods_fail_details(ret_error, "%s", message);
+	error_details(ret_error, "%s", message);
 	return r;
 }
 
-static int say_step(struct cni_error *ret_error, int r, const char *what, const char *words)
+static int say_step(struct error *ret_error, int r, const char *what, const char *words)
 {
-	pods_fail(ret_error, r, CNI_IO_FAILURE, "%s cannot be set: %s", what, strerror(-r));
-	pods_fail_details(ret_error, "%s", words);
+	error_set(ret_error, r, CNI_IO_FAILURE, "%s cannot be set: %s", what, strerror(-r));
+	error_details(ret_error, "%s", words);
 	return r;
 }
 
 static int configure(struct pods *pods, const struct local_pod *pod, int netns_fd,
-		     struct pod_adding *adding, struct cni_error *ret_error)
+		     struct pod_adding *adding, struct error *ret_error)
 {
 	const char *what = "";
 	int r;
@@ -153,15 +153,15 @@ static int configure(struct pods *pods, const struct local_pod *pod, int netns_f
 		return say_step(ret_error, r, what, netlink_error(pods->nl));
 	r = netlink_open(netns_fd, &adding->inside);
 	if (r < 0)
-		return pods_fail(ret_error, r, CNI_IO_FAILURE,
+		return error_set(ret_error, r, CNI_IO_FAILURE,
 				 "the container's network namespace cannot be entered: %s",
 				 strerror(-r));
 	r = pods_link_container_up(adding->inside, netns_fd, pod, &adding->ifindex, &what);
 	return r < 0 ? say_step(ret_error, r, what, netlink_error(adding->inside)) : 0;
 }
 
-static int attach(struct pods *pods, struct local_pod *pod, int netns_fd,
-		  struct pod_adding *adding, struct cni_error *ret_error)
+static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct pod_adding *adding,
+		  struct error *ret_error)
 {
 	int r = pods_link_make(pods, pod, netns_fd, ret_error);
 
@@ -173,7 +173,7 @@ static int attach(struct pods *pods, struct local_pod *pod, int netns_fd,
 	/* From here on a restarted agent knows the pod. */
 	r = pods_record_write(pods, pod);
 	if (r < 0) {
-		pods_fail(ret_error, r, CNI_IO_FAILURE,
+		error_set(ret_error, r, CNI_IO_FAILURE,
 			  "the pod's record in %s cannot be written: %s", pods->directory,
 			  strerror(-r));
 		goto remove_record;
@@ -192,7 +192,7 @@ disconnect:
 }
 
 /* A second ADD of what exists is an error; what a vanished container left is cleared away. */
-static int clear_old(struct pods *pods, const struct local_pod *wanted, struct cni_error *ret_error)
+static int clear_old(struct pods *pods, const struct local_pod *wanted, struct error *ret_error)
 {
 	struct local_pod *old = pods_find(pods, wanted->container_id, wanted->ifname);
 	int r;
@@ -200,12 +200,12 @@ static int clear_old(struct pods *pods, const struct local_pod *wanted, struct c
 	if (!old)
 		return 0;
 	if (!old->gone && pods_link_exists(pods, old))
-		return pods_fail(
+		return error_set(
 			ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
 			"container %.64s has the interface '%s' of Polder already: DEL it first",
 			wanted->container_id, wanted->ifname);
 	r = pods_remove(pods, old);
-	return r < 0 ? pods_fail(ret_error, r, CNI_IO_FAILURE,
+	return r < 0 ? error_set(ret_error, r, CNI_IO_FAILURE,
 				 "what an earlier attachment left cannot be cleared away: %s",
 				 strerror(-r))
 		     : 0;
@@ -249,7 +249,7 @@ static json_t *make_result(const struct local_pod *pod, const char *netns)
 
 /* Everything of the pod that the request leaves open. */
 static int complete(struct pods *pods, const struct pod_request *request, struct local_pod *pod,
-		    struct cni_error *ret_error)
+		    struct error *ret_error)
 {
 	int r = 0;
 
@@ -262,7 +262,7 @@ static int complete(struct pods *pods, const struct pod_request *request, struct
 	if (r == 0)
 		r = pods_make_room(pods);
 	if (r < 0)
-		return pods_fail(ret_error, r, CNI_TRY_AGAIN, "the pod cannot be prepared: %s",
+		return error_set(ret_error, r, CNI_TRY_AGAIN, "the pod cannot be prepared: %s",
 				 strerror(-r));
 	return take_addresses(pods, request, pod, ret_error);
 }
@@ -283,7 +283,7 @@ static struct pod_adding *adding_new(struct pods *pods, const struct local_pod *
 }
 
 static int add(struct pods *pods, struct pod_request *request, const char *netns, int netns_fd,
-	       struct pod_adding **ret, struct cni_error *ret_error)
+	       struct pod_adding **ret, struct error *ret_error)
 {
 	struct local_pod *pod = request->pod;
 	struct pod_adding *adding;
@@ -297,7 +297,7 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 		return r;
 	adding = adding_new(pods, pod, netns);
 	r = adding ? attach(pods, pod, netns_fd, adding, ret_error)
-		   : pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
+		   : error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	if (r < 0) {
 		pods_adding_free(adding);
 		pods_release(pods, pod);
@@ -314,7 +314,7 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 }
 
 int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret,
-		 struct cni_error *ret_error)
+		 struct error *ret_error)
 {
 	const char *netns = json_string_value(json_object_get(args, "netns"));
 	struct pod_request request = {};
@@ -329,7 +329,7 @@ int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod
 
 /* --------------------------------------------------------------------- DEL */
 
-int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_error)
+int pods_cni_del(struct pods *pods, const json_t *args, struct error *ret_error)
 {
 	const char *container_id, *ifname;
 	struct local_pod *pod;
@@ -341,7 +341,7 @@ int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_er
 	if (!pod)
 		return 0;
 	r = pods_remove(pods, pod);
-	return r < 0 ? pods_fail(ret_error, r, CNI_IO_FAILURE,
+	return r < 0 ? error_set(ret_error, r, CNI_IO_FAILURE,
 				 "interface '%s' of container %.64s cannot be taken away: %s",
 				 ifname, container_id, strerror(-r))
 		     : 0;
@@ -349,7 +349,7 @@ int pods_cni_del(struct pods *pods, const json_t *args, struct cni_error *ret_er
 
 /* ------------------------------------------------------------------- CHECK */
 
-int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct cni_error *ret_error)
+int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct error *ret_error)
 {
 	const json_t *prev_result = json_object_get(json_object_get(args, "config"), "prevResult");
 	const char *container_id, *ifname;
@@ -361,11 +361,11 @@ int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct c
 	if (r < 0)
 		return r;
 	if (!json_is_object(prev_result))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 				 "CHECK needs $.prevResult");
 	pod = pods_find(pods, container_id, ifname);
 	if (!pod)
-		return pods_fail(ret_error, -ENOENT, CNI_UNKNOWN_CONTAINER,
+		return error_set(ret_error, -ENOENT, CNI_UNKNOWN_CONTAINER,
 				 "container %.64s has no interface '%s' of Polder", container_id,
 				 ifname);
 	return pods_check_pod(pods, pod, prev_result, netns_fd, ret_error);
@@ -403,7 +403,7 @@ static bool list_is_good(const json_t *valid)
 	return true;
 }
 
-int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_error)
+int pods_cni_gc(struct pods *pods, const json_t *args, struct error *ret_error)
 {
 	const json_t *valid = json_object_get(args, "valid");
 	const char *network = json_string_value(json_object_get(args, "network"));
@@ -432,7 +432,7 @@ int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_err
 		failed++;
 		i++;
 	}
-	return error ? pods_fail(ret_error, error, CNI_IO_FAILURE,
+	return error ? error_set(ret_error, error, CNI_IO_FAILURE,
 				 "%d attachments cannot be freed: %s", failed, strerror(-error))
 		     : 0;
 }
@@ -440,7 +440,7 @@ int pods_cni_gc(struct pods *pods, const json_t *args, struct cni_error *ret_err
 /* ------------------------------------------------------------------ STATUS */
 
 static int check_pool(const struct ipam_pool *pool, const struct prefix *range,
-		      struct cni_error *ret_error)
+		      struct error *ret_error)
 {
 	char text[PREFIX_TEXT_MAX];
 	uint64_t used, size;
@@ -450,19 +450,19 @@ static int check_pool(const struct ipam_pool *pool, const struct prefix *range,
 	ipam_usage(pool, &used, &size);
 	if (used < size)
 		return 0;
-	return pods_fail(
+	return error_set(
 		ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
 		"all %llu addresses of the pod range %s are in use: delete pods or give the node "
 		"a larger range (--pod-cidr)",
 		(unsigned long long)size, prefix_format(range, text));
 }
 
-int pods_cni_status(struct pods *pods, const json_t *args, struct cni_error *ret_error)
+int pods_cni_status(struct pods *pods, const json_t *args, struct error *ret_error)
 {
 	int r;
 
 	if (!pods->v4 && !pods->v6)
-		return pods_fail(
+		return error_set(
 			ret_error, -ENOSPC, CNI_NOT_AVAILABLE,
 			"the node has no range of pod addresses: start polderd with --pod-cidr");
 	if (pods->count >= pods->config->max_pods)

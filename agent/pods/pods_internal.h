@@ -2,8 +2,7 @@
 /* What the sources of the pods share: the table, records, requests and the links' state. */
 #pragma once
 
-#include <stdarg.h>
-
+#include "agent/common/cni_code.h"
 #include "agent/pods/ipam.h"
 #include "agent/pods/pods.h"
 
@@ -15,18 +14,6 @@
 #define PODS_LINK_DIGITS   11
 #define PODS_RECORD_MAX	   (256 * 1024)
 #define PODS_LABELS_MAX	   256
-
-/* Error codes of the CNI specification. */
-enum cni_code {
-	CNI_UNSUPPORTED_FIELD = 2,
-	CNI_UNKNOWN_CONTAINER = 3,
-	CNI_INVALID_ENVIRONMENT = 4,
-	CNI_IO_FAILURE = 5,
-	CNI_INVALID_CONFIG = 7,
-	CNI_TRY_AGAIN = 11,
-	CNI_NOT_AVAILABLE = 50,
-	CNI_CHECK_FAILED = 100, /* ours: what CHECK found */
-};
 
 struct pods {
 	const struct config *config;
@@ -59,7 +46,7 @@ struct local_pod *pods_find(const struct pods *pods, const char *container_id, c
 /* Of a host-side link: its element in the map of pods. */
 uint32_t pods_place(const struct pods *pods, int ifindex);
 /* Says that there are as many pods as there may be. */
-int pods_say_full(const struct pods *pods, int r, int code, struct cni_error *ret_error);
+int pods_say_full(const struct pods *pods, int r, int code, struct error *ret_error);
 /* Room for one more, so that pods_insert() cannot fail. 0 or -ENOMEM. */
 int pods_make_room(struct pods *pods);
 /* Takes the pod. Its addresses and its slot are taken already. */
@@ -97,26 +84,19 @@ struct pod_request {
 	uint8_t mac[6];
 };
 
-int pods_request_decode(const json_t *args, struct pod_request *ret, struct cni_error *ret_error);
+int pods_request_decode(const json_t *args, struct pod_request *ret, struct error *ret_error);
 void pods_request_clear(struct pod_request *request);
 /* Container id and interface name, checked; borrowed from `args`. */
 int pods_request_names(const json_t *args, const char **ret_container_id, const char **ret_ifname,
-		       struct cni_error *ret_error);
+		       struct error *ret_error);
 /* 0 or -EINVAL: not a unicast address of six bytes in hexadecimal. */
 int pods_mac_parse(const char *text, uint8_t ret[6]);
 const char *pods_mac_format(const uint8_t mac[6], char buffer[18]);
 
-/* Fills the error and returns `r`, a -errno. */
-int pods_fail(struct cni_error *error, int r, enum cni_code code, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-void pods_fail_details(struct cni_error *error, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
 /* ------------------------------------------------------------------ links (pods_link.c) */
 
 /* Chooses number and name, makes the pair (down). Takes the slot. Fills pod->ifindex and link. */
-int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd,
-		   struct cni_error *ret_error);
+int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struct error *ret_error);
 /* Deletes the host side if it is still the pod's. 0 or -errno. */
 int pods_link_delete(struct pods *pods, const struct local_pod *pod);
 bool pods_link_exists(struct pods *pods, const struct local_pod *pod);
@@ -137,4 +117,4 @@ bool pods_link_name_is_ours(const char *name);
 /* ------------------------------------------------------------------ CHECK (pods_check.c) */
 
 int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result,
-		   int netns_fd, struct cni_error *ret_error);
+		   int netns_fd, struct error *ret_error);

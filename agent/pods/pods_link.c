@@ -71,9 +71,9 @@ static int choose_number(struct pods *pods, int *ret)
 	return -ENOSPC;
 }
 
-static int say_interface_exists(const struct local_pod *pod, struct cni_error *ret_error)
+static int say_interface_exists(const struct local_pod *pod, struct error *ret_error)
 {
-	return pods_fail(
+	return error_set(
 		ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
 		"the container has an interface '%s' already: choose another name, or DEL the "
 		"attachment first",
@@ -81,16 +81,15 @@ static int say_interface_exists(const struct local_pod *pod, struct cni_error *r
 }
 
 static int say_link_failed(struct pods *pods, const struct local_pod *pod, int r,
-			   struct cni_error *ret_error)
+			   struct error *ret_error)
 {
-	pods_fail(ret_error, r, CNI_IO_FAILURE, "veth pair '%s' and '%s' could not be made: %s",
+	error_set(ret_error, r, CNI_IO_FAILURE, "veth pair '%s' and '%s' could not be made: %s",
 		  pod->link, pod->ifname, strerror(-r));
-	pods_fail_details(ret_error, "%s", netlink_error(pods->nl));
+	error_details(ret_error, "%s", netlink_error(pods->nl));
 	return r;
 }
 
-int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd,
-		   struct cni_error *ret_error)
+int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struct error *ret_error)
 {
 	struct veth_spec spec = {.name = pod->link,
 				 .peer_name = pod->ifname,

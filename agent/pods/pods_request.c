@@ -15,26 +15,6 @@
 #define LABEL_KEY_MAX	317
 #define LABEL_VALUE_MAX 63
 
-int pods_fail(struct cni_error *error, int r, enum cni_code code, const char *format, ...)
-{
-	va_list list;
-
-	*error = (struct cni_error){.code = code};
-	va_start(list, format);
-	vsnprintf(error->message, sizeof(error->message), format, list);
-	va_end(list);
-	return r;
-}
-
-void pods_fail_details(struct cni_error *error, const char *format, ...)
-{
-	va_list list;
-
-	va_start(list, format);
-	vsnprintf(error->details, sizeof(error->details), format, list);
-	va_end(list);
-}
-
 const char *pods_mac_format(const uint8_t mac[6], char buffer[18])
 {
 	snprintf(buffer, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
@@ -98,19 +78,19 @@ static json_t *get(const json_t *object, const char *key)
 /* ------------------------------------------------------------------- names */
 
 int pods_request_names(const json_t *args, const char **ret_container_id, const char **ret_ifname,
-		       struct cni_error *ret_error)
+		       struct error *ret_error)
 {
 	const char *container_id = json_string_value(json_object_get(args, "container_id"));
 	const char *ifname = json_string_value(json_object_get(args, "ifname"));
 
 	if (!container_id || !cni_container_id_valid(container_id))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
+		return error_set(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
 				 "CNI_CONTAINERID must begin with a letter or digit, then have "
 				 "letters, digits, "
 				 "'_', '.' and '-', at most %d in all",
 				 CNI_CONTAINER_ID_MAX);
 	if (!ifname || !cni_ifname_valid(ifname))
-		return pods_fail(
+		return error_set(
 			ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
 			"CNI_IFNAME must be 1 to %d printable characters without '/', ':' and "
 			"blanks, and not '.' or '..'",
@@ -121,11 +101,11 @@ int pods_request_names(const json_t *args, const char **ret_container_id, const 
 }
 
 /* What the kernel would understand otherwise: a pattern, or its own names of all links. */
-static int check_new_ifname(const char *ifname, struct cni_error *ret_error)
+static int check_new_ifname(const char *ifname, struct error *ret_error)
 {
 	if (strchr(ifname, '%') || strcmp(ifname, "all") == 0 || strcmp(ifname, "default") == 0 ||
 	    strcmp(ifname, "lo") == 0)
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
+		return error_set(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
 				 "CNI_IFNAME '%s' cannot be an interface's name: choose another",
 				 ifname);
 	return 0;
@@ -145,23 +125,23 @@ static bool name_is_good(const char *text)
 }
 
 static int copy_cni_arg(const json_t *cni_args, const char *key, const char *otherwise, char **ret,
-			struct cni_error *ret_error)
+			struct error *ret_error)
 {
 	const char *text = json_string_value(json_object_get(cni_args, key));
 
 	if (!text || text[0] == '\0')
 		text = otherwise;
 	else if (!name_is_good(text))
-		return pods_fail(
+		return error_set(
 			ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
 			"CNI_ARGS: %s must be 1 to %d printable characters without '/' and blanks",
 			key, NAME_LENGTH_MAX);
 	*ret = strdup(text);
-	return *ret ? 0 : pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
+	return *ret ? 0 : error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 }
 
 static int decode_names(const json_t *args, const json_t *config, struct local_pod *pod,
-			struct cni_error *ret_error)
+			struct error *ret_error)
 {
 	const json_t *cni_args = json_object_get(args, "cni_args");
 	const char *container_id, *ifname,
@@ -173,7 +153,7 @@ static int decode_names(const json_t *args, const json_t *config, struct local_p
 	if (r < 0)
 		return r;
 	if (!network || !cni_container_id_valid(network))
-		return pods_fail(
+		return error_set(
 			ret_error, -EINVAL, CNI_INVALID_CONFIG,
 			"$.name must begin with a letter or digit, then have letters, digits, '_', "
 			"'.' and '-', at most %d in all",
@@ -182,7 +162,7 @@ static int decode_names(const json_t *args, const json_t *config, struct local_p
 	pod->ifname = strdup(ifname);
 	pod->network = strdup(network);
 	if (!pod->container_id || !pod->ifname || !pod->network)
-		return pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
+		return error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	r = copy_cni_arg(cni_args, "K8S_POD_NAMESPACE", "default", &pod->namespace, ret_error);
 	if (r == 0)
 		r = copy_cni_arg(cni_args, "K8S_POD_NAME", container_id, &pod->name, ret_error);
@@ -191,9 +171,9 @@ static int decode_names(const json_t *args, const json_t *config, struct local_p
 
 /* ------------------------------------------------------------------ labels */
 
-static int say_label(const char *path, struct cni_error *ret_error)
+static int say_label(const char *path, struct error *ret_error)
 {
-	return pods_fail(
+	return error_set(
 		ret_error, -EINVAL, CNI_INVALID_CONFIG,
 		"%s must be at most %d labels, {\"key\": …, \"value\": …} each or one object, keys "
 		"of 1 to %d and values of at most %d characters",
@@ -201,19 +181,19 @@ static int say_label(const char *path, struct cni_error *ret_error)
 }
 
 static int keep_label(struct labels *labels, const char *key, const char *value, const char *path,
-		      struct cni_error *ret_error)
+		      struct error *ret_error)
 {
 	if (!key || !value || key[0] == '\0' || strlen(key) > LABEL_KEY_MAX ||
 	    strlen(value) > LABEL_VALUE_MAX ||
 	    (labels->count >= PODS_LABELS_MAX && !labels_get(labels, key)))
 		return say_label(path, ret_error);
 	if (labels_set(labels, key, value) < 0)
-		return pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
+		return error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	return 0;
 }
 
 static int decode_labels(const json_t *value, const char *path, struct labels *labels,
-			 struct cni_error *ret_error)
+			 struct error *ret_error)
 {
 	const char *key;
 	json_t *item;
@@ -240,7 +220,7 @@ static int decode_labels(const json_t *value, const char *path, struct labels *l
 /* ------------------------------------------------------- addresses and MAC */
 
 static int keep_wanted(struct pod_request *request, const char *text, const char *where,
-		       enum cni_code code, struct cni_error *ret_error)
+		       enum cni_code code, struct error *ret_error)
 {
 	char plain[INET6_ADDRSTRLEN + 4];
 	struct polder_addr addr, *place;
@@ -250,11 +230,11 @@ static int keep_wanted(struct pod_request *request, const char *text, const char
 	plain[strcspn(plain, "/")] = '\0';
 	if (strlen(text) >= sizeof(plain) || addr_parse(plain, &addr) < 0 ||
 	    !pods_addr_is_set(&addr))
-		return pods_fail(ret_error, -EINVAL, code, "%s: '%.64s' is not an address", where,
+		return error_set(ret_error, -EINVAL, code, "%s: '%.64s' is not an address", where,
 				 text);
 	place = addr_is_v4(&addr) ? &request->wanted_v4 : &request->wanted_v6;
 	if (pods_addr_is_set(place) && memcmp(place, &addr, sizeof(addr)) != 0)
-		return pods_fail(ret_error, -EINVAL, code,
+		return error_set(ret_error, -EINVAL, code,
 				 "%s: a pod gets one address of each family, and two are asked for",
 				 where);
 	*place = addr;
@@ -262,20 +242,20 @@ static int keep_wanted(struct pod_request *request, const char *text, const char
 }
 
 static int decode_ip_list(struct pod_request *request, const json_t *list, const char *where,
-			  struct cni_error *ret_error)
+			  struct error *ret_error)
 {
 	json_t *item;
 	size_t i;
 	int r = 0;
 
 	if (list && !json_is_array(list))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 				 "%s must be a list of addresses", where);
 	json_array_foreach (list, i, item) {
 		const char *text = json_string_value(item);
 
 		if (!text)
-			return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+			return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 					 "%s must be a list of addresses", where);
 		r = keep_wanted(request, text, where, CNI_INVALID_CONFIG, ret_error);
 		if (r < 0)
@@ -285,7 +265,7 @@ static int decode_ip_list(struct pod_request *request, const json_t *list, const
 }
 
 /* "IP=10.0.0.5" or, as some runtimes do, "IP=10.0.0.5,fd00::5". */
-static int decode_ip_arg(struct pod_request *request, const char *text, struct cni_error *ret_error)
+static int decode_ip_arg(struct pod_request *request, const char *text, struct error *ret_error)
 {
 	int r = 0;
 
@@ -304,7 +284,7 @@ static int decode_ip_arg(struct pod_request *request, const char *text, struct c
 /* The conventions' order: runtimeConfig, args.cni, CNI_ARGS. The first that says anything counts.
  */
 static int decode_ips(struct pod_request *request, const json_t *runtime, const json_t *args_cni,
-		      const json_t *cni_args, struct cni_error *ret_error)
+		      const json_t *cni_args, struct error *ret_error)
 {
 	const json_t *from_runtime = get_any_case(runtime, "ips"),
 		     *from_args = get(args_cni, "ips");
@@ -325,7 +305,7 @@ static const char *text_or_null(const json_t *value)
 }
 
 static int decode_mac(struct pod_request *request, const json_t *runtime, const json_t *args_cni,
-		      const json_t *cni_args, struct cni_error *ret_error)
+		      const json_t *cni_args, struct error *ret_error)
 {
 	const char *where = "$.runtimeConfig.mac",
 		   *text = text_or_null(get_any_case(runtime, "mac"));
@@ -344,7 +324,7 @@ static int decode_mac(struct pod_request *request, const json_t *runtime, const 
 		return 0;
 	if (pods_mac_parse(text, request->mac) < 0 ||
 	    memcmp(request->mac, pods_gateway_mac, 6) == 0)
-		return pods_fail(ret_error, -EINVAL, code,
+		return error_set(ret_error, -EINVAL, code,
 				 "%s: '%.40s' is not a MAC address that a pod can have (unicast, "
 				 "xx:xx:xx:xx:xx:xx)",
 				 where, text);
@@ -372,12 +352,12 @@ static bool asks_for_ports(const json_t *value)
  */
 static int refuse_capability(const json_t *config, const json_t *runtime, const char *name,
 			     bool (*asks)(const json_t *value), const char *plugin,
-			     struct cni_error *ret_error)
+			     struct error *ret_error)
 {
 	if (!json_is_true(get(get(config, "capabilities"), name)) ||
 	    !asks(get_any_case(runtime, name)))
 		return 0;
-	return pods_fail(
+	return error_set(
 		ret_error, -EOPNOTSUPP, CNI_UNSUPPORTED_FIELD,
 		"$.runtimeConfig.%s is not supported by polder-cni: take \"%s\" out of its "
 		"capabilities and put the plugin '%s' behind it in the list",
@@ -386,7 +366,7 @@ static int refuse_capability(const json_t *config, const json_t *runtime, const 
 
 /* ------------------------------------------------------------------ whole */
 
-static int decode(const json_t *args, struct pod_request *request, struct cni_error *ret_error)
+static int decode(const json_t *args, struct pod_request *request, struct error *ret_error)
 {
 	const json_t *config = json_object_get(args, "config");
 	const json_t *cni_args = json_object_get(args, "cni_args");
@@ -395,7 +375,7 @@ static int decode(const json_t *args, struct pod_request *request, struct cni_er
 	int r;
 
 	if (!json_is_object(config))
-		return pods_fail(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
 				 "the CNI configuration must be an object");
 	r = decode_names(args, config, request->pod, ret_error);
 	if (r == 0)
@@ -417,14 +397,14 @@ static int decode(const json_t *args, struct pod_request *request, struct cni_er
 	return r;
 }
 
-int pods_request_decode(const json_t *args, struct pod_request *ret, struct cni_error *ret_error)
+int pods_request_decode(const json_t *args, struct pod_request *ret, struct error *ret_error)
 {
 	struct pod_request request = {};
 	int r;
 
 	request.pod = calloc(1, sizeof(*request.pod));
 	if (!request.pod)
-		return pods_fail(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
+		return error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	r = decode(args, &request, ret_error);
 	if (r < 0) {
 		pods_request_clear(&request);

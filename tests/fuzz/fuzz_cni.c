@@ -25,7 +25,7 @@ static void check_result(const struct cni_config *config, const json_t *result)
 
 static void build(const struct cni_config *config, const char *text, size_t length)
 {
-	struct cni_failure failure = {0};
+	struct error failure = {0};
 	json_t *answer = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL), *result = NULL;
 
 	if (!cni_result_build(config, answer, &result, &failure))
@@ -39,7 +39,7 @@ static void build(const struct cni_config *config, const char *text, size_t leng
 static void decode_args(const char *text, size_t length)
 {
 	char *copy = strndup(text, length);
-	struct cni_failure failure = {0};
+	struct error failure = {0};
 	json_t *args = NULL;
 
 	if (cni_args_decode(copy, &args, &failure) < 0)
@@ -51,7 +51,7 @@ static void decode_args(const char *text, size_t length)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data, *second = memchr(text, '\n', size), *third;
-	struct cni_failure failure = {0};
+	struct error failure = {0};
 	struct cni_config config;
 	json_t *root = NULL;
 

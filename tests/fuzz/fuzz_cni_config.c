@@ -10,7 +10,7 @@
 
 static void look_at(const struct cni_config *config)
 {
-	struct cni_failure failure = { 0 };
+	struct error failure = {0};
 	const char *why = NULL;
 	json_t *valid = NULL;
 
@@ -26,7 +26,7 @@ static void look_at(const struct cni_config *config)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct cni_failure failure = { 0 };
+	struct error failure = {0};
 	struct cni_config config = { 0 };
 	json_t *root = NULL;
 
@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	(void)cni_config_version(root);
 	if (cni_config_decode(root, &config, &failure) < 0) {
-		MUST(failure.code > 0 && failure.message[0]);
+		MUST(failure.code > 0 && failure.text[0]);
 		return 0;
 	}
 	look_at(&config);

@@ -8,7 +8,7 @@
 #include "cni/environment.h"
 #include "cni/result.h"
 
-static struct cni_failure failure;
+static struct error failure;
 
 /* A configuration made from text in which ' stands for ". */
 static int decode(const char *text, struct cni_config *ret)
@@ -142,7 +142,7 @@ static void messages_cut_in_a_character_stay_text(void)
 {
 	json_t *json;
 
-	cni_fail(&failure, CNI_IO, "cut \xc3");
+	error_set(&failure, -EINVAL, CNI_IO_FAILURE, "cut \xc3");
 	json = cni_failure_json(&failure, "1.0.0");
 	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json, "msg")), "cut ?");
 	json_decref(json);

@@ -26,7 +26,7 @@ static struct netlink *nl;
 static struct config config;
 static struct pods *pods;
 static char run_dir[] = "/tmp/polder-test-pods-XXXXXX";
-static struct cni_error error;
+static struct error error;
 
 /* ---------------------------------------------------------- what the datapath would do */
 
@@ -383,7 +383,7 @@ static void refuses_what_exists(void)
 	/* The same attachment again, and another container's in the same namespace. */
 	CU_ASSERT(add("c1", 0) == -EEXIST && error.code == 4);
 	CU_ASSERT(add("c2", 0) == -EEXIST && error.code == 4);
-	CU_ASSERT(strstr(error.message, "eth0") != NULL);
+	CU_ASSERT(strstr(error.text, "eth0") != NULL);
 	CU_ASSERT(pods_count(pods) == 1 && link_count() == 1 && record_count() == 1);
 	CU_ASSERT(del("c2") == 0 && del("c1") == 0 && del("c1") == 0);
 	end();
@@ -586,7 +586,7 @@ static void an_interface_that_does_not_come_up_in_time_fails_the_add(void)
 	CU_ASSERT_FATAL(system(line) == 0);
 	CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -EAGAIN);
 	CU_ASSERT_EQUAL(pods_adding_poll(adding, true, &result, &error), -ETIMEDOUT);
-	CU_ASSERT(error.code == 5 && strstr(error.message, "the container's interface"));
+	CU_ASSERT(error.code == 5 && strstr(error.text, "the container's interface"));
 	CU_ASSERT(strstr(error.details, "did not come up in time") != NULL);
 	CU_ASSERT_EQUAL(datapath.disconnected, 1);
 	end();
@@ -606,18 +606,18 @@ static void check_finds_what_is_missing(void)
 	CU_ASSERT(check("c1", 0, result) == 0 && datapath.checked == 1);
 	CU_ASSERT(check("c9", 0, result) < 0 && error.code == 3);
 	CU_ASSERT(check("c1", 0, json_null()) < 0 && error.code == 7);
-	CU_ASSERT(check("c1", 1, result) < 0 && strstr(error.message, "interface eth0 is missing"));
+	CU_ASSERT(check("c1", 1, result) < 0 && strstr(error.text, "interface eth0 is missing"));
 	datapath.check_result = -ENOENT;
 	CU_ASSERT(check("c1", 0, result) < 0);
-	CU_ASSERT_STRING_EQUAL(error.message, "the program is detached");
+	CU_ASSERT_STRING_EQUAL(error.text, "the program is detached");
 	datapath.check_result = 0;
 	CU_ASSERT(netlink_link_get(inside, "eth0", &info) == 0);
 	route.ifindex = info.ifindex;
 	CU_ASSERT(netlink_route_delete(inside, &route) == 0);
-	CU_ASSERT(check("c1", 0, result) < 0 && strstr(error.message, "IPv6 default route"));
+	CU_ASSERT(check("c1", 0, result) < 0 && strstr(error.text, "IPv6 default route"));
 	snprintf(line, sizeof(line), "ip link set %s down", pods_at(pods, 0)->link);
 	CU_ASSERT(system(line) == 0);
-	CU_ASSERT(check("c1", 0, result) < 0 && strstr(error.message, "is down"));
+	CU_ASSERT(check("c1", 0, result) < 0 && strstr(error.text, "is down"));
 	netlink_close(inside);
 	json_decref(result);
 	CU_ASSERT(del("c1") == 0);
@@ -693,8 +693,8 @@ static void connects_256_containers_quickly(void)
 	/* As many as there may be: one more is told so. */
 	config.max_pods = 256;
 	CU_ASSERT(add("one-more", 1) < 0);
-	CU_ASSERT(strstr(error.message, "room for 256") && strstr(error.message, "--max-pods"));
-	CU_ASSERT(pods_cni_status(pods, NULL, &error) < 0 && strstr(error.message, "room for 256"));
+	CU_ASSERT(strstr(error.text, "room for 256") && strstr(error.text, "--max-pods"));
+	CU_ASSERT(pods_cni_status(pods, NULL, &error) < 0 && strstr(error.text, "room for 256"));
 	CU_ASSERT(gc("{\"network\":\"net\",\"valid\":[]}") == 0);
 	for (int i = 0; i < 256; i++)
 		close(fds[i]);

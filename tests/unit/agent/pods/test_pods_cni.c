@@ -9,7 +9,7 @@
 #include "tests/unit/unit.h"
 
 static struct pod_request request;
-static struct cni_error error;
+static struct error error;
 
 /* The config and the CNI_ARGS are texts of JSON. */
 static int decode(const char *config, const char *cni_args)
@@ -41,7 +41,7 @@ static int names(const char *container_id, const char *ifname)
 
 static bool refused(int code, const char *word)
 {
-	return error.code == code && strstr(error.message, word) != NULL;
+	return error.code == code && strstr(error.text, word) != NULL;
 }
 
 static bool wanted_is(const struct polder_addr *addr, const char *text)

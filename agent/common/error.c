@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/common/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int error_set(struct error *error, int r, int code, const char *format, ...)
+{
+	va_list list;
+
+	error->code = code;
+	error->details[0] = '\0';
+	va_start(list, format);
+	vsnprintf(error->text, sizeof(error->text), format, list);
+	va_end(list);
+	return r;
+}
+
+void error_details(struct error *error, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(error->details, sizeof(error->details), format, list);
+	va_end(list);
+}
