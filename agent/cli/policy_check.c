@@ -207,7 +207,7 @@ static int check_value(const struct check_place *where, const json_t *whole, con
 	CLEANUP(cleanup_free) char *object = describe(value);
 	struct check_place place = *where;
 	struct object_list list = {0};
-	struct object_error error = {0};
+	struct error error = {0};
 	char real[sizeof(error.path) + 64];
 	int r;
 
@@ -219,7 +219,7 @@ static int check_value(const struct check_place *where, const json_t *whole, con
 		return r;
 	if (r < 0) {
 		rebase(error.path, envelope, path, real, sizeof(real));
-		return add_fault_at(&place, false, real, error.reason);
+		return add_fault_at(&place, false, real, error.text);
 	}
 	r = take_objects(&place, path, value, &list);
 	object_list_clear(&list);
@@ -277,14 +277,14 @@ static int check_document(const struct check_place *place)
 	return check_value(place, value, "$", "$", value);
 }
 
-static int add_file_fault(struct check *check, const char *path, const struct object_error *error)
+static int add_file_fault(struct check *check, const char *path, const struct error *error)
 {
 	struct check_fault fault = {
 		.file = strcmp(path, "-") == 0 ? "standard input" : (char *)path,
 		.line = error->line,
 		.column = error->column,
 		.path = (char *)error->path,
-		.reason = (char *)error->reason,
+		.reason = (char *)error->text,
 	};
 
 	return add_fault(check, &fault);
@@ -293,7 +293,7 @@ static int add_file_fault(struct check *check, const char *path, const struct ob
 int check_file(struct check *check, const char *path)
 {
 	struct resource_file file = {0};
-	struct object_error error = {0};
+	struct error error = {0};
 	int r = resource_file_read(path, &file, &error);
 
 	check->files++;

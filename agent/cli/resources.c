@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +17,9 @@
 
 #define READ_CHUNK 65536
 
-static int fail(struct object_error *error, int code, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(struct object_error *error, int code, const char *format, ...)
-{
-	va_list args;
-
-	*error = (struct object_error){.path = "$"};
-	va_start(args, format);
-	vsnprintf(error->reason, sizeof(error->reason), format, args);
-	va_end(args);
-	return code;
-}
-
 /* ---------------------------------------------------------------- bytes */
 
-static int read_all(int fd, char **ret, size_t *ret_length, struct object_error *error)
+static int read_all(int fd, char **ret, size_t *ret_length, struct error *error)
 {
 	CLEANUP(cleanup_free) char *text = NULL;
 	size_t length = 0, size = 0;
@@ -47,20 +32,21 @@ static int read_all(int fd, char **ret, size_t *ret_length, struct object_error 
 			size = size ? size * 2 : 2 * READ_CHUNK;
 			larger = realloc(text, size);
 			if (!larger)
-				return fail(error, -ENOMEM, "out of memory");
+				return error_at(error, -ENOMEM, "$", "out of memory");
 			text = larger;
 		}
 		got = read(fd, text + length, size - length - 1);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return fail(error, -EIO, "cannot be read: %s", strerror(errno));
+			return error_at(error, -EIO, "$", "cannot be read: %s", strerror(errno));
 		if (got == 0)
 			break;
 		length += (size_t)got;
 		if (length > OBJECT_TEXT_MAX)
-			return fail(error, -EFBIG, "has more than %u bytes, which is the limit",
-				    OBJECT_TEXT_MAX);
+			return error_at(error, -EFBIG, "$",
+					"has more than %u bytes, which is the limit",
+					OBJECT_TEXT_MAX);
 	}
 	text[length] = '\0';
 	*ret = TAKE_PTR(text);
@@ -68,7 +54,7 @@ static int read_all(int fd, char **ret, size_t *ret_length, struct object_error 
 	return 0;
 }
 
-static int read_path(const char *path, char **ret, size_t *ret_length, struct object_error *error)
+static int read_path(const char *path, char **ret, size_t *ret_length, struct error *error)
 {
 	CLEANUP(cleanup_close) int fd = -1;
 
@@ -76,7 +62,7 @@ static int read_path(const char *path, char **ret, size_t *ret_length, struct ob
 		return read_all(STDIN_FILENO, ret, ret_length, error);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
-		return fail(error, -EIO, "cannot be opened: %s", strerror(errno));
+		return error_at(error, -EIO, "$", "cannot be opened: %s", strerror(errno));
 	return read_all(fd, ret, ret_length, error);
 }
 
@@ -97,7 +83,7 @@ static bool begins_as_json(const char *text)
 
 /* The limits of polderd apply before anything is built from the text. */
 static int read_json(const char *text, size_t length, struct resource_file *file,
-		     struct object_error *error)
+		     struct error *error)
 {
 	json_error_t problem;
 	int r = objects_check_size(text, length, error);
@@ -106,20 +92,20 @@ static int read_json(const char *text, size_t length, struct resource_file *file
 		return r;
 	file->json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
 	if (!file->json) {
-		r = fail(error, -EINVAL, "not JSON: %s", problem.text);
+		r = error_at(error, -EINVAL, "$", "not JSON: %s", problem.text);
 		error->line = problem.line > 0 ? problem.line : 0;
 		error->column = problem.column > 0 ? problem.column : 0;
 		return r;
 	}
 	file->documents = calloc(1, sizeof(*file->documents));
 	if (!file->documents)
-		return fail(error, -ENOMEM, "out of memory");
+		return error_at(error, -ENOMEM, "$", "out of memory");
 	file->documents[file->count++] = (struct resource_document){file->json, 1};
 	return 0;
 }
 
 static int read_yaml(const char *text, size_t length, struct resource_file *file,
-		     struct object_error *error)
+		     struct error *error)
 {
 	int r = yaml_text_read(text, length, &file->yaml, error);
 	size_t count;
@@ -130,7 +116,7 @@ static int read_yaml(const char *text, size_t length, struct resource_file *file
 	count = yaml_text_count(file->yaml);
 	file->documents = calloc(count + 1, sizeof(*file->documents));
 	if (!file->documents)
-		return fail(error, -ENOMEM, "out of memory");
+		return error_at(error, -ENOMEM, "$", "out of memory");
 	for (size_t i = 0; i < count; i++) {
 		const json_t *value = yaml_text_value(file->yaml, i);
 
@@ -143,7 +129,7 @@ static int read_yaml(const char *text, size_t length, struct resource_file *file
 /* Names say what a file is; a name that says YAML may hold JSON, which YAML does not take in every
  * form. */
 static int read_text(const char *path, const char *text, size_t length, struct resource_file *file,
-		     struct object_error *error)
+		     struct error *error)
 {
 	bool named_yaml = ends_in(path, ".yaml") || ends_in(path, ".yml");
 	int r;
@@ -158,17 +144,17 @@ static int read_text(const char *path, const char *text, size_t length, struct r
 	return read_yaml(text, length, file, error);
 }
 
-int resource_file_read(const char *path, struct resource_file *ret, struct object_error *ret_error)
+int resource_file_read(const char *path, struct resource_file *ret, struct error *ret_error)
 {
 	CLEANUP(cleanup_free) char *text = NULL;
 	struct resource_file file = {0};
-	struct object_error error;
+	struct error error;
 	size_t length = 0;
 	int r = 0;
 
 	file.name = strdup(strcmp(path, "-") == 0 ? "standard input" : path);
 	if (!file.name)
-		r = fail(&error, -ENOMEM, "out of memory");
+		r = error_at(&error, -ENOMEM, "$", "out of memory");
 	if (r == 0)
 		r = read_path(path, &text, &length, &error);
 	if (r == 0)
@@ -273,15 +259,15 @@ void resource_paths_clear(struct resource_paths *paths)
 static int append_file(const char *path, json_t *list)
 {
 	struct resource_file file = {0};
-	struct object_error error;
+	struct error error;
 	int r = resource_file_read(path, &file, &error);
 
 	if (r < 0 && error.line) {
-		cli_complain("%s: line %d: %s", path, error.line, error.reason);
+		cli_complain("%s: line %d: %s", path, error.line, error.text);
 		return -1;
 	}
 	if (r < 0) {
-		cli_complain("%s: %s", path, error.reason);
+		cli_complain("%s: %s", path, error.text);
 		return -1;
 	}
 	for (size_t i = 0; r == 0 && i < file.count; i++)

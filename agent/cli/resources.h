@@ -31,7 +31,7 @@ struct resource_file {
  * JSON does. 0; -EINVAL or -EFBIG: what stands in it is wrong; -EIO: it cannot be read; -ENOMEM.
  * The error says why.
  */
-int resource_file_read(const char *path, struct resource_file *ret, struct object_error *ret_error);
+int resource_file_read(const char *path, struct resource_file *ret, struct error *ret_error);
 void resource_file_clear(struct resource_file *file); /* takes a zeroed one */
 /* The line of a path in a document; 0: JSON, where only syntax has lines. */
 void resource_file_place(const struct resource_file *file, size_t document, const char *path,

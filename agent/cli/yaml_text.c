@@ -56,7 +56,7 @@ struct reader {
 	struct yaml_text *text;
 	struct anchor *anchors; /* of this document */
 	size_t values, aliased;
-	struct object_error *error;
+	struct error *error;
 };
 
 static int fail(struct reader *reader, int code, const yaml_mark_t *mark, const char *format, ...)
@@ -64,16 +64,16 @@ static int fail(struct reader *reader, int code, const yaml_mark_t *mark, const 
 
 static int fail(struct reader *reader, int code, const yaml_mark_t *mark, const char *format, ...)
 {
-	struct object_error *error = reader->error;
+	struct error *error = reader->error;
 	va_list args;
 
-	*error = (struct object_error){.path = "$"};
+	*error = (struct error){.path = "$"};
 	if (mark) {
 		error->line = (int)mark->line + 1;
 		error->column = (int)mark->column + 1;
 	}
 	va_start(args, format);
-	vsnprintf(error->reason, sizeof(error->reason), format, args);
+	vsnprintf(error->text, sizeof(error->text), format, args);
 	va_end(args);
 	return code;
 }
@@ -508,10 +508,9 @@ static int read_stream(struct reader *reader)
 	}
 }
 
-int yaml_text_read(const char *text, size_t length, struct yaml_text **ret,
-		   struct object_error *ret_error)
+int yaml_text_read(const char *text, size_t length, struct yaml_text **ret, struct error *ret_error)
 {
-	struct object_error error;
+	struct error error;
 	struct reader reader = {.error = &error};
 	int r;
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct object_error;
+struct error;
 struct yaml_text;
 
 /* More is refused: values of one text, and bytes that its aliases repeat. */
@@ -18,7 +18,7 @@ struct yaml_text;
  * refused. 0; -EINVAL, -EFBIG or -ENOMEM with the error's line and reason filled.
  */
 int yaml_text_read(const char *text, size_t length, struct yaml_text **ret,
-		   struct object_error *ret_error);
+		   struct error *ret_error);
 void yaml_text_free(struct yaml_text *yaml); /* takes NULL */
 
 /* Documents that hold nothing (comments, a last "---") are null. */

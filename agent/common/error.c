@@ -8,8 +8,19 @@ int error_set(struct error *error, int r, int code, const char *format, ...)
 {
 	va_list list;
 
-	error->code = code;
-	error->details[0] = '\0';
+	*error = (struct error){.code = code};
+	va_start(list, format);
+	vsnprintf(error->text, sizeof(error->text), format, list);
+	va_end(list);
+	return r;
+}
+
+int error_at(struct error *error, int r, const char *path, const char *format, ...)
+{
+	va_list list;
+
+	*error = (struct error){.code = -r};
+	snprintf(error->path, sizeof(error->path), "%s", path);
 	va_start(list, format);
 	vsnprintf(error->text, sizeof(error->text), format, list);
 	va_end(list);

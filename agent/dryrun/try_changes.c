@@ -57,7 +57,7 @@ static int read_descriptor(int fd, char **ret, size_t *ret_length, char *message
 static int read_objects(int fd, struct try_changes *changes, char *message, size_t size)
 {
 	CLEANUP(cleanup_free) char *text = NULL;
-	struct object_error error = {0};
+	struct error error = {0};
 	size_t length = 0;
 	int r;
 
@@ -68,7 +68,7 @@ static int read_objects(int fd, struct try_changes *changes, char *message, size
 		return r;
 	r = objects_decode(text, length, &changes->objects, &error);
 	if (r < 0)
-		snprintf(message, size, "%s %s", error.path, error.reason);
+		snprintf(message, size, "%s %s", error.path, error.text);
 	return r;
 }
 

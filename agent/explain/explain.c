@@ -307,12 +307,12 @@ static int copy_node(const struct node *from, struct node *to)
 /* 0, -EINVAL with h->message, -ENOMEM. */
 static int decode_objects(struct hypothesis *h, const json_t *objects)
 {
-	struct object_error error = {};
+	struct error error = {};
 	char *text = json_dumps(objects, JSON_COMPACT);
 	int r = text ? objects_decode(text, strlen(text), &h->objects, &error) : -ENOMEM;
 
 	if (r == -EINVAL || r == -EFBIG)
-		snprintf(h->message, sizeof(h->message), "%.200s: %s", error.path, error.reason);
+		snprintf(h->message, sizeof(h->message), "%.200s: %.300s", error.path, error.text);
 	free(text);
 	return r;
 }

@@ -107,11 +107,12 @@ static json_t *object_counts(const struct store *store)
 	return counts;
 }
 
-static void add_problem(const char *source, const struct object_error *error, void *data)
+static void add_problem(const char *source, const struct error *error, void *data)
 {
 	json_t *list = data;
-	json_t *reason = error->line ? json_sprintf("%s (line %d, column %d)", error->reason, error->line, error->column)
-				     : json_string(error->reason);
+	json_t *reason = error->line ? json_sprintf("%s (line %d, column %d)", error->text,
+						    error->line, error->column)
+				     : json_string(error->text);
 
 	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", source, "path", error->path, "reason",
 					      reason));

@@ -45,7 +45,7 @@ struct watched_file {
 	uint64_t gone_since;	      /* ms of the loop's clock */
 	bool seen;		      /* by the running scan */
 	bool in_force;		      /* what was read from it, now or before a restart */
-	struct object_error *problem; /* as told to the store; NULL: none */
+	struct error *problem;	      /* as told to the store; NULL: none */
 	TAILQ_ENTRY(watched_file) in_changed, in_gone;
 	UT_hash_handle hh;
 };
@@ -70,7 +70,7 @@ struct source_dir {
 	struct watched_file *files;   /* by name */
 	struct watched_files changed, gone;
 	size_t links, retries;	      /* files with is_link, with retry */
-	struct object_error *problem; /* of the directory */
+	struct error *problem;	      /* of the directory */
 	uv_poll_t poll;
 	uv_timer_t check;
 	uv_timer_t deletion;
@@ -79,15 +79,15 @@ struct source_dir {
 
 /* ---------------------------------------------------------------- problems */
 
-static bool same_problem(const struct object_error *a, const struct object_error *b)
+static bool same_problem(const struct error *a, const struct error *b)
 {
-	return a && strcmp(a->path, b->path) == 0 && strcmp(a->reason, b->reason) == 0 &&
+	return a && strcmp(a->path, b->path) == 0 && strcmp(a->text, b->text) == 0 &&
 	       a->line == b->line && a->column == b->column;
 }
 
 /* Told once, however often it is found. `known` is where the owner keeps the last one. */
 static void set_problem(struct source_dir *source, const char *origin, bool in_force,
-			struct object_error **known, const struct object_error *error)
+			struct error **known, const struct error *error)
 {
 	const char *then = in_force ? "what was read from it before stays in force"
 				    : "nothing of it is in force";
@@ -100,15 +100,14 @@ static void set_problem(struct source_dir *source, const char *origin, bool in_f
 		**known = *error;
 	if (error->line > 0)
 		log_error("source", "%s:%d:%d: %s: %s; %s", origin, error->line, error->column,
-			  error->path, error->reason, then);
+			  error->path, error->text, then);
 	else
-		log_error("source", "%s: %s: %s; %s", origin, error->path, error->reason, then);
+		log_error("source", "%s: %s: %s; %s", origin, error->path, error->text, then);
 	if (store_set_problem(source->store, origin, error) < 0)
 		log_error("source", "%s: no memory to keep its problem", origin);
 }
 
-static void clear_problem(struct source_dir *source, const char *origin,
-			  struct object_error **known)
+static void clear_problem(struct source_dir *source, const char *origin, struct error **known)
 {
 	if (!*known)
 		return;
@@ -144,7 +143,7 @@ static void tell_kept(struct source_dir *source, const struct watched_file *file
 /* A file that is broken before anything was read from it stands for what it held last. */
 static void restore(struct source_dir *source, struct watched_file *file)
 {
-	struct object_error error;
+	struct error error;
 	int r;
 
 	if (file->in_force || source->synced || !source->copies)
@@ -160,7 +159,7 @@ static void restore(struct source_dir *source, struct watched_file *file)
 			  file->origin);
 	else if (r == -EINVAL)
 		log_error("source", "%s: its last good version cannot be used any more: %s: %s",
-			  file->origin, error.path, error.reason);
+			  file->origin, error.path, error.text);
 	else if (r != -ENOENT)
 		log_error("source", "%s: the copy of its last good version cannot be read: %s",
 			  file->origin, strerror(-r));
@@ -315,7 +314,7 @@ static void on_deletion(uv_timer_t *timer);
 
 static void read_file(struct source_dir *source, struct watched_file *file, int dir_fd)
 {
-	struct object_error error;
+	struct error error;
 	/* Watched first: a change while it is read is not missed. */
 	bool watched = watch_target(source, file, dir_fd);
 	enum file_state state;
@@ -391,10 +390,10 @@ static void detach(struct source_dir *source)
 
 static void wait_for_directory(struct source_dir *source, int error)
 {
-	struct object_error problem = {.path = "$"};
+	struct error problem = {.path = "$"};
 
 	detach(source);
-	snprintf(problem.reason, sizeof(problem.reason),
+	snprintf(problem.text, sizeof(problem.text),
 		 "the directory cannot be watched: %s; waiting for it", strerror(error));
 	set_problem(source, source->path, true, &source->problem, &problem);
 	uv_timer_start(&source->check, on_check, MISSING_MS, MISSING_MS);

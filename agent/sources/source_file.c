@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,36 +13,23 @@
 #include "agent/common/cleanup.h"
 #include "agent/sources/last_good.h"
 
-static void explain(struct object_error *error, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void explain(struct object_error *error, const char *format, ...)
-{
-	va_list arguments;
-
-	*error = (struct object_error){.path = "$"};
-	va_start(arguments, format);
-	vsnprintf(error->reason, sizeof(error->reason), format, arguments);
-	va_end(arguments);
-}
-
 /* A device or a pipe must not even be opened. */
-static enum file_state check_type(const struct stat *status, struct object_error *ret_error)
+static enum file_state check_type(const struct stat *status, struct error *ret_error)
 {
 	if (!S_ISREG(status->st_mode)) {
-		explain(ret_error, "not a regular file");
+		error_at(ret_error, -EINVAL, "$", "it is not a regular file");
 		return FILE_BAD;
 	}
 	if (status->st_size > OBJECT_TEXT_MAX) {
-		explain(ret_error, "%lld bytes; a file may have %u", (long long)status->st_size,
-			OBJECT_TEXT_MAX);
+		error_at(ret_error, -EFBIG, "$", "the file has %lld bytes; the limit is %u",
+			 (long long)status->st_size, OBJECT_TEXT_MAX);
 		return FILE_BAD;
 	}
 	return FILE_GOOD;
 }
 
 static enum file_state open_file(int dir_fd, const char *name, int *ret_fd, size_t *ret_size,
-				 struct object_error *ret_error)
+				 struct error *ret_error)
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	enum file_state state;
@@ -55,8 +41,8 @@ static enum file_state open_file(int dir_fd, const char *name, int *ret_fd, size
 
 		if (saved == ENOENT && fstatat(dir_fd, name, &link, AT_SYMLINK_NOFOLLOW) < 0)
 			return FILE_GONE;
-		explain(ret_error, "%s",
-			saved == ENOENT ? "the link leads nowhere" : strerror(saved));
+		error_at(ret_error, -saved, "$", "%s",
+			 saved == ENOENT ? "the symbolic link leads to no file" : strerror(saved));
 		return FILE_UNREADABLE;
 	}
 	state = check_type(&status, ret_error);
@@ -64,7 +50,7 @@ static enum file_state open_file(int dir_fd, const char *name, int *ret_fd, size
 		return state;
 	fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &status) < 0) {
-		explain(ret_error, "cannot be opened: %s", strerror(errno));
+		error_at(ret_error, -errno, "$", "the file cannot be opened: %s", strerror(errno));
 		return FILE_UNREADABLE;
 	}
 	state = check_type(&status, ret_error);
@@ -104,7 +90,7 @@ static int read_whole(int fd, size_t size, char **ret, size_t *ret_length)
 
 /* All or nothing, from the text to the store. */
 static enum file_state put_text(const char *text, size_t length, const char *origin,
-				struct store *store, struct object_error *ret_error)
+				struct store *store, struct error *ret_error)
 {
 	struct object_list list = {0};
 	int r;
@@ -112,18 +98,19 @@ static enum file_state put_text(const char *text, size_t length, const char *ori
 	memset(ret_error, 0, sizeof(*ret_error));
 	r = objects_decode(text, length, &list, ret_error);
 	if (r == -ENOMEM) {
-		explain(ret_error, "no memory");
+		error_at(ret_error, -ENOMEM, "$", "out of memory");
 		return FILE_UNREADABLE;
 	}
 	if (r < 0)
 		return FILE_BAD;
 	r = store_replace(store, origin, &list);
 	if (r == -EEXIST)
-		explain(ret_error, "an object stands in it twice");
+		error_at(ret_error, r, "$",
+			 "two objects in the file have the same kind, namespace and name");
 	else if (r == -EINVAL)
-		explain(ret_error, "an object's name is too long");
+		error_at(ret_error, r, "$", "the name of an object is too long");
 	else if (r < 0)
-		explain(ret_error, "no memory");
+		error_at(ret_error, -ENOMEM, "$", "out of memory");
 	object_list_clear(&list);
 	if (r < 0)
 		return r == -ENOMEM ? FILE_UNREADABLE : FILE_BAD;
@@ -132,7 +119,7 @@ static enum file_state put_text(const char *text, size_t length, const char *ori
 
 enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
 				 struct store *store, struct last_good *copies, int *ret_kept,
-				 struct object_error *ret_error)
+				 struct error *ret_error)
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	CLEANUP(cleanup_free) char *text = NULL;
@@ -146,9 +133,10 @@ enum file_state source_file_load(int dir_fd, const char *name, const char *origi
 	r = read_whole(fd, size, &text, &length);
 	if (r < 0) {
 		if (r == -EAGAIN)
-			explain(ret_error, "it grew while it was read");
+			error_at(ret_error, r, "$",
+				 "the file grew while it was read; it will be read again");
 		else
-			explain(ret_error, "cannot be read: %s", strerror(-r));
+			error_at(ret_error, r, "$", "the file cannot be read: %s", strerror(-r));
 		return FILE_UNREADABLE;
 	}
 	state = put_text(text, length, origin, store, ret_error);
@@ -158,7 +146,7 @@ enum file_state source_file_load(int dir_fd, const char *name, const char *origi
 }
 
 int source_file_restore(const char *origin, struct store *store, struct last_good *copies,
-			struct object_error *ret_error)
+			struct error *ret_error)
 {
 	CLEANUP(cleanup_free) char *text = NULL;
 	size_t length = 0;

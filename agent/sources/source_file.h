@@ -21,11 +21,11 @@ struct last_good;
  */
 enum file_state source_file_load(int dir_fd, const char *name, const char *origin,
 				 struct store *store, struct last_good *copies, int *ret_kept,
-				 struct object_error *ret_error);
+				 struct error *ret_error);
 
 /*
  * What the file held when it was good last. 0; -ENOENT: no copy; -EBADMSG: it is damaged and was
  * put aside; -EINVAL: it cannot be used any more, `*ret_error` says why; other -errno.
  */
 int source_file_restore(const char *origin, struct store *store, struct last_good *copies,
-			struct object_error *ret_error);
+			struct error *ret_error);

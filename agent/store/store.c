@@ -41,7 +41,7 @@ struct entry {
 struct origin {
 	UT_hash_handle hh; /* by name */
 	struct candidate *candidates, *last; /* in the order they came */
-	struct object_error *problem; /* NULL: none */
+	struct error *problem;		     /* NULL: none */
 	uint64_t list_round;	      /* 0: no list is on its way */
 	bool expected, synced;
 	char name[];
@@ -751,10 +751,10 @@ void store_conflicts(const struct store *store,
 	}
 }
 
-int store_set_problem(struct store *store, const char *name, const struct object_error *error)
+int store_set_problem(struct store *store, const char *name, const struct error *error)
 {
 	struct origin *origin = error ? need_origin(store, name) : find_origin(store, name);
-	struct object_error *copy = error && origin ? malloc(sizeof(*copy)) : NULL;
+	struct error *copy = error && origin ? malloc(sizeof(*copy)) : NULL;
 
 	if (error && !copy) {
 		drop_idle_origin(store, origin);
@@ -778,7 +778,7 @@ static int compare_origins(const struct origin *a, const struct origin *b)
 }
 
 void store_problems(const struct store *store,
-		    void (*visit)(const char *origin, const struct object_error *error, void *data),
+		    void (*visit)(const char *origin, const struct error *error, void *data),
 		    void *data)
 {
 	struct store *sorted = (struct store *)store; /* order changes nothing that a caller can see */

@@ -74,7 +74,7 @@ void store_set_synced(struct store *store, const char *source);
 bool store_synced(const struct store *store);
 
 /* The last refusal of an origin (a file that could not be read); NULL clears it. Kept apart from its objects. 0 or -ENOMEM. */
-int store_set_problem(struct store *store, const char *origin, const struct object_error *error);
+int store_set_problem(struct store *store, const char *origin, const struct error *error);
 
 /* ---------------------------------------------------------------- reading */
 
@@ -105,6 +105,7 @@ void store_conflicts(const struct store *store, void (*visit)(const struct store
 size_t store_conflict_count(const struct store *store);
 
 /* One call for each origin that has a problem, in the order of their names. */
-void store_problems(const struct store *store, void (*visit)(const char *origin, const struct object_error *error, void *data),
+void store_problems(const struct store *store,
+		    void (*visit)(const char *origin, const struct error *error, void *data),
 		    void *data);
 size_t store_problem_count(const struct store *store);

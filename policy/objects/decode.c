@@ -263,7 +263,7 @@ static int refuse_doubles(const struct object_list *list, const struct json_at *
  * Counts before anything is built, so that a text cannot make the tree far larger than itself. Only
  * strings need care; what is wrong otherwise the parser says.
  */
-int objects_check_size(const char *text, size_t length, struct object_error *error)
+int objects_check_size(const char *text, size_t length, struct error *error)
 {
 	struct json_at root = json_root(NULL, error);
 	size_t depth = 0, deepest = 0, values = 1;
@@ -298,7 +298,7 @@ int objects_check_size(const char *text, size_t length, struct object_error *err
 	return 0;
 }
 
-static int parse(const char *text, size_t length, json_t **ret, struct object_error *error)
+static int parse(const char *text, size_t length, json_t **ret, struct error *error)
 {
 	struct json_at root = json_root(NULL, error);
 	json_error_t problem;
@@ -317,9 +317,9 @@ static int parse(const char *text, size_t length, json_t **ret, struct object_er
 }
 
 int objects_decode(const char *text, size_t length, struct object_list *ret,
-		   struct object_error *ret_error)
+		   struct error *ret_error)
 {
-	struct object_error error = {};
+	struct error error = {};
 	struct decoding d = {};
 	struct json_at at = json_root(NULL, &error);
 	json_t *value = NULL;

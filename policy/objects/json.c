@@ -23,7 +23,7 @@ static const char *const type_names[] = {
 	[JSON_NULL] = "null",
 };
 
-struct json_at json_root(const json_t *value, struct object_error *error)
+struct json_at json_root(const json_t *value, struct error *error)
 {
 	return (struct json_at){.value = value, .error = error};
 }
@@ -92,13 +92,13 @@ static void write_path(const struct json_at *at, char *buffer, size_t size)
 
 int json_fail(const struct json_at *at, int code, const char *format, ...)
 {
-	struct object_error *error = at->error;
+	struct error *error = at->error;
 	va_list args;
 
+	*error = (struct error){.code = -code};
 	write_path(at, error->path, sizeof(error->path));
-	error->line = error->column = 0;
 	va_start(args, format);
-	vsnprintf(error->reason, sizeof(error->reason), format, args);
+	vsnprintf(error->text, sizeof(error->text), format, args);
 	va_end(args);
 	return code;
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct object_error;
+struct error;
 
 /* A value and the way to it. Lives on the stack; `parent` must outlive it. */
 struct json_at {
@@ -14,7 +14,7 @@ struct json_at {
 	const struct json_at *parent;
 	const char *key; /* NULL: `index` */
 	size_t index;
-	struct object_error *error;
+	struct error *error;
 };
 
 /* Decodes the value at `at`, which is present, into `target`. 0 or -errno with the error filled. */
@@ -35,7 +35,7 @@ struct json_items {
 	size_t count;
 };
 
-struct json_at json_root(const json_t *value, struct object_error *error);
+struct json_at json_root(const json_t *value, struct error *error);
 struct json_at json_key(const struct json_at *parent, const char *key);
 struct json_at json_item(const struct json_at *parent, size_t index);
 

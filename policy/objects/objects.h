@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/common/error.h"
 #include "datapath/abi.h"
 
 enum object_kind {
@@ -18,13 +19,6 @@ enum object_kind {
 	OBJECT_NETWORK_POLICY,
 	OBJECT_CLUSTER_NETWORK_POLICY,
 	OBJECT_KIND_COUNT,
-};
-
-/* What a user wrote wrongly: where and why. */
-struct object_error {
-	char path[256];    /* JSON path, such as $.items[3].spec.ingress[0].from[1] */
-	char reason[256];
-	int line, column;  /* of a syntax error; 0: does not apply */
 };
 
 struct label {
@@ -221,9 +215,10 @@ struct object_list {
  * no object is returned and `*ret_error` says where and why.
  * 0, -EINVAL (what the user wrote is wrong), -EFBIG (over a limit), -ENOMEM. Free with object_list_clear().
  */
-int objects_decode(const char *text, size_t length, struct object_list *ret, struct object_error *ret_error);
+int objects_decode(const char *text, size_t length, struct object_list *ret,
+		   struct error *ret_error);
 /* Would the parser's tree of this text be too large, or too deep? As objects_decode(), which asks first. */
-int objects_check_size(const char *text, size_t length, struct object_error *ret_error);
+int objects_check_size(const char *text, size_t length, struct error *ret_error);
 
 /* One owner more of an object that nobody changes any more: each frees it. Not for several threads. */
 struct object *object_share(const struct object *object);

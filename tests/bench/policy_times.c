@@ -96,7 +96,7 @@ static void objects_begin(struct objects *o, struct trial *trial)
 
 static void objects_end(struct objects *o)
 {
-	struct object_error error = {};
+	struct error error = {};
 	struct object_list list = {};
 	char *c;
 	size_t i;
@@ -106,7 +106,7 @@ static void objects_end(struct objects *o)
 	for (c = o->text; *c; c++)
 		*c = *c == '\'' ? '"' : *c;
 	if (objects_decode(o->text, o->length, &list, &error) < 0)
-		fail(error.path, error.reason);
+		fail(error.path, error.text);
 	for (i = 0; i < list.count; i++)
 		if (trial_put(o->trial, list.objects[i]) < 0)
 			fail("put", "no memory");

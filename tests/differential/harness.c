@@ -14,12 +14,12 @@
 static int put_text(struct harness *h, const char *text, size_t length, json_t *reply)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	size_t i;
 	int r = objects_decode(text, length, &list, &error);
 
 	if (r == -EINVAL || r == -EFBIG)
-		return harness_fail(h, r, "%s: %s", error.path, error.reason);
+		return harness_fail(h, r, "%s: %s", error.path, error.text);
 	json_object_set_new(reply, "count", json_integer(list.count));
 	json_object_set_new(reply, "skipped", json_integer(list.skipped));
 	for (i = 0; i < list.count && r == 0; i++)

@@ -174,14 +174,14 @@ _Noreturn static void give_up(const char *what, const char *why)
 static struct object *decode(const char *text)
 {
 	CLEANUP(cleanup_free) char *json = strdup(text);
-	struct object_error error = {};
+	struct error error = {};
 	struct object_list list = {};
 	struct object *object;
 
 	for (char *c = json; *c; c++)
 		*c = *c == '\'' ? '"' : *c;
 	if (objects_decode(json, strlen(json), &list, &error) < 0 || list.count != 1)
-		give_up(error.path, error.reason);
+		give_up(error.path, error.text);
 	object = TAKE_PTR(list.objects[0]);
 	list.count = 0;
 	object_list_clear(&list);

@@ -15,7 +15,7 @@ _Noreturn void trial_give_up(const char *what, const char *why)
 
 void trial_put_text(struct trial *trial, const char *text)
 {
-	struct object_error error = {};
+	struct error error = {};
 	struct object_list list = {};
 	char *json = strdup(text), *c;
 	size_t i;
@@ -23,7 +23,7 @@ void trial_put_text(struct trial *trial, const char *text)
 	for (c = json; *c; c++)
 		*c = *c == '\'' ? '"' : *c;
 	if (objects_decode(json, strlen(json), &list, &error) < 0)
-		trial_give_up(error.path, error.reason);
+		trial_give_up(error.path, error.text);
 	for (i = 0; i < list.count; i++)
 		if (trial_put(trial, list.objects[i]) < 0)
 			trial_give_up("put", "no memory");

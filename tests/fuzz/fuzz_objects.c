@@ -9,13 +9,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct object_list list = { 0 };
-	struct object_error error = { 0 };
+	struct error error = {0};
 	int r = objects_decode((const char *)data, size, &list, &error);
 
 	if (r < 0) {
 		MUST(list.count == 0 && !list.objects);
-		MUST(error.reason[0]);
-		MUST(memchr(error.reason, '\0', sizeof(error.reason)));
+		MUST(error.text[0]);
+		MUST(memchr(error.text, '\0', sizeof(error.text)));
 		MUST(memchr(error.path, '\0', sizeof(error.path)));
 		return 0;
 	}

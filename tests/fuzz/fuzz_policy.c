@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct policy_registry *registry;
 	struct compiled_policy *forward, *backward;
 	struct object_list list = { 0 };
-	struct object_error error = { 0 };
+	struct error error = {0};
 	struct lists lists;
 
 	if (objects_decode((const char *)data, size, &list, &error) < 0)

@@ -15,7 +15,7 @@
 static void check_value(const json_t *value, size_t size)
 {
 	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	struct object_error error = { 0 };
+	struct error error = {0};
 	struct object_list list = { 0 };
 	json_t *again;
 
@@ -26,20 +26,20 @@ static void check_value(const json_t *value, size_t size)
 	if (objects_decode(text, strlen(text), &list, &error) == 0)
 		object_list_clear(&list);
 	else
-		MUST(error.reason[0]);
+		MUST(error.text[0]);
 	free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct object_error error = { 0 };
+	struct error error = {0};
 	struct yaml_text *yaml = NULL;
 	char path[256];
 	int line, column;
 	int r = yaml_text_read((const char *)data, size, &yaml, &error);
 
 	if (r < 0) {
-		MUST(error.reason[0] && memchr(error.reason, '\0', sizeof(error.reason)));
+		MUST(error.text[0] && memchr(error.text, '\0', sizeof(error.text)));
 		MUST(error.line >= 0 && (size_t)error.line <= size + 1);
 		return 0;
 	}

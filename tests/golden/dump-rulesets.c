@@ -170,7 +170,7 @@ static char *read_file(const char *path, size_t *ret_length)
 int main(int argc, char **argv)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	struct lists lists = {};
 	size_t length;
 	char *text;
@@ -184,7 +184,7 @@ int main(int argc, char **argv)
 	r = objects_decode(text, length, &list, &error);
 	free(text);
 	if (r < 0) {
-		printf("refused %s: %s\n", error.path, error.reason);
+		printf("refused %s: %s\n", error.path, error.text);
 		return 0;
 	}
 	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++) {

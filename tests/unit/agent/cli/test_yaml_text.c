@@ -9,7 +9,7 @@
 #include "tests/unit/unit.h"
 
 /* The documents as one JSON text: [first, second, ...]; NULL if it is refused. */
-static char *as_json(const char *text, struct object_error *ret_error)
+static char *as_json(const char *text, struct error *ret_error)
 {
 	struct yaml_text *yaml = NULL;
 	json_t *list = json_array();
@@ -27,27 +27,27 @@ static char *as_json(const char *text, struct object_error *ret_error)
 
 static void expect(const char *text, const char *json)
 {
-	struct object_error error = {0};
+	struct error error = {0};
 	char *got = as_json(text, &error);
 
 	if (!got || strcmp(got, json) != 0)
 		fprintf(stderr, "%s\n  became %s, not %s (%s)\n", text, got ? got : "nothing", json,
-			error.reason);
+			error.text);
 	CU_ASSERT(got && strcmp(got, json) == 0);
 	free(got);
 }
 
 static void expect_error(const char *text, int line, const char *part)
 {
-	struct object_error error = {0};
+	struct error error = {0};
 	char *got = as_json(text, &error);
 
-	if (got || error.line != line || !strstr(error.reason, part))
+	if (got || error.line != line || !strstr(error.text, part))
 		fprintf(stderr, "%s\n  became %s; line %d: %s\n", text, got ? got : "nothing",
-			error.line, error.reason);
+			error.line, error.text);
 	CU_ASSERT(!got);
 	CU_ASSERT_EQUAL(error.line, line);
-	CU_ASSERT(strstr(error.reason, part) != NULL);
+	CU_ASSERT(strstr(error.text, part) != NULL);
 	free(got);
 }
 
@@ -205,7 +205,7 @@ static void aliases_cannot_go_around_the_depth(void)
 
 static void expect_place(const char *text, size_t document, const char *path, int line, int column)
 {
-	struct object_error error = {0};
+	struct error error = {0};
 	struct yaml_text *yaml = NULL;
 	int got_line = 0, got_column = 0;
 

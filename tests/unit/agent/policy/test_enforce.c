@@ -40,7 +40,7 @@ static struct polder_addr addr(const char *text)
 static void put(struct world *w, const char *origin, const char *text)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 
 	if (text)
 		CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);

@@ -72,7 +72,7 @@ static void on_held(void *data)
 static void put(struct world *w, const char *origin, const char *text)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	char *json = text ? strdup(text) : NULL, *c;
 
 	for (c = json; c && *c; c++)

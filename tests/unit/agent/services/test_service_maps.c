@@ -80,7 +80,7 @@ static void serve_some(struct world *w, int n, int host, int count, int ending)
 {
 	static char text[16384];
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	char origin[16];
 	size_t at = 0;
 
@@ -318,7 +318,7 @@ static void a_deleted_service_leaves_nothing_in_memory(void)
 static void put_service(struct world *w, const char *namespace, const char *name)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	char text[512], origin[64];
 
 	snprintf(origin, sizeof(origin), "%s-%s", namespace, name);

@@ -19,12 +19,12 @@ struct world {
 /* Objects in short; the Service comes first, slices and pods follow. */
 static void begin(struct world *world, const char *text)
 {
-	struct object_error error = {};
+	struct error error = {};
 	size_t i;
 
 	*world = (struct world){};
 	if (objects_decode(text, strlen(text), &world->list, &error) < 0) {
-		printf("%s: %s\n", error.path, error.reason);
+		printf("%s: %s\n", error.path, error.text);
 		CU_FAIL_FATAL("the objects cannot be decoded");
 	}
 	for (i = 0; i < world->list.count; i++) {

@@ -121,10 +121,10 @@ bool keeps(struct world *world, const char *name, const char *label)
 
 struct seen_problems {
 	size_t count;
-	struct object_error first;
+	struct error first;
 };
 
-static void see_problem(const char *origin, const struct object_error *error, void *data)
+static void see_problem(const char *origin, const struct error *error, void *data)
 {
 	struct seen_problems *seen = data;
 
@@ -132,7 +132,7 @@ static void see_problem(const char *origin, const struct object_error *error, vo
 		seen->first = *error;
 }
 
-size_t problem_count(const struct world *world, struct object_error *ret)
+size_t problem_count(const struct world *world, struct error *ret)
 {
 	struct seen_problems seen = {};
 

@@ -34,7 +34,7 @@ void delete (const struct world *world, const char *name);
 bool is_synced(void *data);
 bool has(struct world *world, const char *name, const char *label);
 bool keeps(struct world *world, const char *name, const char *label);
-size_t problem_count(const struct world *world, struct object_error *ret);
+size_t problem_count(const struct world *world, struct error *ret);
 bool has_no_problem(void *data);
 bool has_problem(void *data);
 bool becomes(struct world *world, bool (*holds)(void *data));

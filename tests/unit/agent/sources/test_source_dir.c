@@ -28,20 +28,20 @@ static void everything_is_read_before_it_is_synced(void)
 
 static void waits_for_a_directory_that_is_missing(void)
 {
-	struct object_error error;
+	struct error error;
 	struct world world;
 	char path[512];
 
 	begin_without(&world);
 	CU_ASSERT(becomes(&world, has_problem));
 	CU_ASSERT(problem_count(&world, &error) == 1);
-	CU_ASSERT(strstr(error.reason, "No such file") != NULL);
+	CU_ASSERT(strstr(error.text, "No such file") != NULL);
 	CU_ASSERT(!world.synced);
 	/* A file in its place is no directory. */
 	unit_write(world.path, "x", 1);
 	unit_wait(&world.loop, NULL, NULL, 120);
 	CU_ASSERT(problem_count(&world, &error) == 1);
-	CU_ASSERT(strstr(error.reason, "Not a directory") != NULL);
+	CU_ASSERT(strstr(error.text, "Not a directory") != NULL);
 	unlink(world.path);
 	mkdir(at(&world, "../new", path), 0700);
 	save(&world, "../new/a.json", TEXT("a", "1"));
@@ -170,7 +170,7 @@ static void half_written_file_changes_nothing(void)
 
 static void bad_file_keeps_its_last_good_version(void)
 {
-	struct object_error error;
+	struct error error;
 	struct world world;
 
 	begin(&world);
@@ -212,7 +212,7 @@ static void other_names_are_nothing(void)
 
 static void what_is_no_plain_file_is_refused(void)
 {
-	struct object_error error;
+	struct error error;
 	struct world world;
 	char path[512];
 
@@ -220,7 +220,7 @@ static void what_is_no_plain_file_is_refused(void)
 	CU_ASSERT(mkfifo(at(&world, "pipe.json", path), 0600) == 0);
 	CU_ASSERT(becomes(&world, has_problem));
 	CU_ASSERT(problem_count(&world, &error) == 1);
-	CU_ASSERT(strstr(error.reason, "not a regular file") != NULL);
+	CU_ASSERT(strstr(error.text, "not a regular file") != NULL);
 	unlink(path);
 	CU_ASSERT(becomes(&world, has_no_problem));
 	CU_ASSERT(mkdir(at(&world, "dir.json", path), 0700) == 0);
@@ -232,7 +232,7 @@ static void what_is_no_plain_file_is_refused(void)
 
 static void too_large_a_file_is_refused_with_the_numbers(void)
 {
-	struct object_error error;
+	struct error error;
 	struct world world;
 	char path[512];
 	int fd;
@@ -245,7 +245,7 @@ static void too_large_a_file_is_refused_with_the_numbers(void)
 	close(fd);
 	CU_ASSERT(becomes(&world, has_problem));
 	CU_ASSERT(problem_count(&world, &error) == 1);
-	CU_ASSERT(strstr(error.reason, "104857600") && strstr(error.reason, "67108864"));
+	CU_ASSERT(strstr(error.text, "104857600") && strstr(error.text, "67108864"));
 	CU_ASSERT(keeps(&world, "a", "1"));
 	finish(&world);
 }
@@ -310,7 +310,7 @@ static void a_hard_link_is_read(void)
 
 static void a_directory_that_goes_keeps_its_objects(void)
 {
-	struct object_error error;
+	struct error error;
 	struct world world;
 	char away[512];
 
@@ -321,7 +321,7 @@ static void a_directory_that_goes_keeps_its_objects(void)
 	CU_ASSERT(rename(world.path, at(&world, "../away", away)) == 0);
 	CU_ASSERT(becomes(&world, has_problem));
 	CU_ASSERT(problem_count(&world, &error) == 1);
-	CU_ASSERT(strstr(error.reason, "waiting") != NULL);
+	CU_ASSERT(strstr(error.text, "waiting") != NULL);
 	CU_ASSERT(keeps(&world, "a", "1"));
 	unit_remove_directory(away);
 	CU_ASSERT(keeps(&world, "b", "1"));

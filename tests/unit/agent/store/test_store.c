@@ -35,11 +35,11 @@ static struct store *make_store(struct heard *heard)
 static struct object_list decode(const char *text)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	int r = objects_decode(text, strlen(text), &list, &error);
 
 	if (r < 0)
-		printf("\n  %s: %s\n", error.path, error.reason);
+		printf("\n  %s: %s\n", error.path, error.text);
 	CU_ASSERT_FATAL(r == 0);
 	return list;
 }
@@ -350,11 +350,11 @@ static void refuses_a_list_that_names_an_object_twice(void)
 	store_free(store);
 }
 
-static void write_problem(const char *origin, const struct object_error *error, void *data)
+static void write_problem(const char *origin, const struct error *error, void *data)
 {
 	char *text = data;
 
-	snprintf(text + strlen(text), 256 - strlen(text), "%s:%s ", origin, error->reason);
+	snprintf(text + strlen(text), 256 - strlen(text), "%s:%s ", origin, error->text);
 }
 
 static bool problems_are(const struct store *store, size_t count, const char *expected)
@@ -367,14 +367,14 @@ static bool problems_are(const struct store *store, size_t count, const char *ex
 
 static void problems_are_kept_apart_from_objects(void)
 {
-	struct object_error error = {.path = "$.spec", .reason = "bad"};
+	struct error error = {.path = "$.spec", .text = "bad"};
 	struct heard heard;
 	struct store *store = make_store(&heard);
 
 	put(store, "b", NAMESPACE("one", "1"));
 	CU_ASSERT(store_set_problem(store, "b", &error) == 0);
 	CU_ASSERT(store_set_problem(store, "a", &error) == 0);
-	snprintf(error.reason, sizeof(error.reason), "worse");
+	snprintf(error.text, sizeof(error.text), "worse");
 	CU_ASSERT(store_set_problem(store, "a", &error) == 0);
 	CU_ASSERT(problems_are(store, 2, "a:worse b:bad "));
 	CU_ASSERT(store_count(store, OBJECT_NAMESPACE) == 1);

@@ -60,7 +60,7 @@ static bool heard_is(struct mirror *mirror, const char *log)
 static struct object *make(const char *name, const char *label, const char *uid, const char *version)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	struct object *object;
 	char text[512];
 

@@ -20,7 +20,7 @@ static void give_up(const char *what, const char *path, const char *reason)
 
 static void decode(struct world *world, const char *items)
 {
-	struct object_error error = {};
+	struct error error = {};
 	char *text;
 	int length = asprintf(&text, "[%s]", items);
 
@@ -28,7 +28,7 @@ static void decode(struct world *world, const char *items)
 		if (*c == '\'')
 			*c = '"';
 	if (objects_decode(text, (size_t)length, &world->list, &error) < 0)
-		give_up("the objects are wrong", error.path, error.reason);
+		give_up("the objects are wrong", error.path, error.text);
 	free(text);
 }
 

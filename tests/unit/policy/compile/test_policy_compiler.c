@@ -59,7 +59,7 @@ static struct object *decode(const char *format, ...) __attribute__((format(prin
 
 static struct object *decode(const char *format, ...)
 {
-	struct object_error error = {};
+	struct error error = {};
 	struct object_list list = {};
 	struct object *object;
 	va_list args;
@@ -73,7 +73,7 @@ static struct object *decode(const char *format, ...)
 		if (*c == '\'')
 			*c = '"';
 	if (objects_decode(text, strlen(text), &list, &error) < 0 || list.count != 1) {
-		fprintf(stderr, "%s: %s %s\n", text, error.path, error.reason);
+		fprintf(stderr, "%s: %s %s\n", text, error.path, error.text);
 		abort();
 	}
 	object = list.objects[0];

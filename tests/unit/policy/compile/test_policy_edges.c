@@ -285,7 +285,7 @@ static void cnp6_nodes_and_networks_are_no_peers_of_ingress(void)
 
 static void check_refused(const char *items, const char *part)
 {
-	struct object_error error = {0};
+	struct error error = {0};
 	struct object_list list = {0};
 	char text[2048];
 
@@ -293,7 +293,7 @@ static void check_refused(const char *items, const char *part)
 	for (char *p = text; *p; p++)
 		*p = *p == '\'' ? '"' : *p;
 	CU_ASSERT_EQUAL(objects_decode(text, strlen(text), &list, &error), -EINVAL);
-	CU_ASSERT(strstr(error.reason, part) != NULL);
+	CU_ASSERT(strstr(error.text, part) != NULL);
 	object_list_clear(&list);
 }
 

@@ -8,7 +8,7 @@
 #include "tests/unit/unit.h"
 
 static struct object_list list;
-static struct object_error error;
+static struct error error;
 
 /* With ' for ". */
 static int decode(const char *text)
@@ -17,7 +17,7 @@ static int decode(const char *text)
 	int r;
 
 	object_list_clear(&list);
-	error = (struct object_error){};
+	error = (struct error){};
 	for (char *c = copy; *c; c++)
 		if (*c == '\'')
 			*c = '"';
@@ -30,9 +30,9 @@ static bool refuses(const char *text, const char *path, const char *reason)
 {
 	int r = decode(text);
 
-	if (r < 0 && strcmp(error.path, path) == 0 && strstr(error.reason, reason) && !list.objects)
+	if (r < 0 && strcmp(error.path, path) == 0 && strstr(error.text, reason) && !list.objects)
 		return true;
-	fprintf(stderr, "\n%s: %d %s %s\n", text, r, error.path, error.reason);
+	fprintf(stderr, "\n%s: %d %s %s\n", text, r, error.path, error.text);
 	return false;
 }
 
@@ -258,16 +258,16 @@ static void refuses_texts_over_the_limits(void)
 	memset(text, ' ', length);
 	object_list_clear(&list);
 	CU_ASSERT_EQUAL(objects_decode(text, length, &list, &error), -EFBIG);
-	CU_ASSERT(strstr(error.reason, "the limit is 67108864") != NULL);
+	CU_ASSERT(strstr(error.text, "the limit is 67108864") != NULL);
 	memset(text, '[', 300);
 	memset(text + 300, ']', 300);
 	CU_ASSERT_EQUAL(objects_decode(text, 600, &list, &error), -EFBIG);
-	CU_ASSERT(strstr(error.reason, "nested 300 deep; the limit is 256") != NULL);
+	CU_ASSERT(strstr(error.text, "nested 300 deep; the limit is 256") != NULL);
 	for (size_t i = 0; i < length; i++)
 		text[i] = i % 2 ? ',' : '1';
 	text[0] = '[';
 	CU_ASSERT_EQUAL(objects_decode(text, length - 1, &list, &error), -EFBIG);
-	CU_ASSERT(strstr(error.reason, "8000000") != NULL);
+	CU_ASSERT(strstr(error.text, "8000000") != NULL);
 	CU_ASSERT_EQUAL(decode("[[[[[]]]]]"), -EINVAL);
 	free(text);
 }

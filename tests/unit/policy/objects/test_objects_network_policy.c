@@ -6,7 +6,7 @@
 #include "tests/unit/unit.h"
 
 /* `spec` is the inside of spec, with ' for ". */
-static int decode(const char *spec, struct object_list *ret, struct object_error *ret_error)
+static int decode(const char *spec, struct object_list *ret, struct error *ret_error)
 {
 	char *text;
 	int length = asprintf(&text,
@@ -34,15 +34,15 @@ static void check_refusals(const struct refusal *refusals, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct object_list list = {};
-		struct object_error error = {};
+		struct error error = {};
 		int r = decode(refusals[i].spec, &list, &error);
 		bool as_expected = r < 0 && strcmp(error.path, refusals[i].path) == 0 &&
-				   strstr(error.reason, refusals[i].reason);
+				   strstr(error.text, refusals[i].reason);
 
 		CU_ASSERT(as_expected);
 		if (!as_expected)
 			fprintf(stderr, "\n%s: %d %s %s\n", refusals[i].spec, r, error.path,
-				error.reason);
+				error.text);
 		CU_ASSERT_PTR_NULL(list.objects);
 		object_list_clear(&list);
 	}
@@ -52,12 +52,12 @@ static void check_refusals(const struct refusal *refusals, size_t count)
 static void accepts(const char *spec)
 {
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 	int r = decode(spec, &list, &error);
 
 	CU_ASSERT_EQUAL(r, 0);
 	if (r < 0)
-		fprintf(stderr, "\n%s: %s %s\n", spec, error.path, error.reason);
+		fprintf(stderr, "\n%s: %s %s\n", spec, error.path, error.text);
 	object_list_clear(&list);
 }
 
@@ -257,7 +257,7 @@ static void absent_null_and_empty_are_the_same(void)
 		"'policyTypes':['Ingress']",
 	};
 	struct object_list first = {}, other = {};
-	struct object_error error;
+	struct error error;
 
 	CU_ASSERT_EQUAL_FATAL(decode(same[0], &first, &error), 0);
 	CU_ASSERT(first.objects[0]->network_policy.isolates_ingress);
@@ -275,7 +275,7 @@ static void names_the_limit(void)
 	size_t size = 70000 * 64;
 	char *spec = malloc(size), *end = spec;
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 
 	end += sprintf(end, "'ingress':[{'from':[");
 	for (int i = 0; i < 70000; i++)
@@ -284,7 +284,7 @@ static void names_the_limit(void)
 	sprintf(end, "]}]");
 	CU_ASSERT_EQUAL(decode(spec, &list, &error), -EFBIG);
 	CU_ASSERT_STRING_EQUAL(error.path, "$.spec.ingress[0].from");
-	CU_ASSERT_STRING_EQUAL(error.reason, "has 70000 items; the limit is 8192");
+	CU_ASSERT_STRING_EQUAL(error.text, "has 70000 items; the limit is 8192");
 	free(spec);
 }
 
@@ -294,7 +294,7 @@ static void refuses_fields_beside_spec(void)
 		"{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\","
 		"\"metadata\":{\"name\":\"p\"},\"ingress\":[{}]}";
 	struct object_list list = {};
-	struct object_error error = {};
+	struct error error = {};
 
 	CU_ASSERT_EQUAL(objects_decode(text, sizeof(text) - 1, &list, &error), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(error.path, "$.ingress");
