@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What users and runtimes ask for beyond the plain attachment: addresses, MAC, labels; and what is
  * not offered. */
+#include "agent/common/mac.h"
 #include "cni/config.h"
 
 #include <arpa/inet.h>
@@ -59,25 +60,13 @@ static int check_ips(const json_t *ips, struct error *ret_failure)
 	return 0;
 }
 
-/* Six hexadecimal bytes with colons; not a group's, not zero. */
-static bool mac_valid(const char *text)
-{
-	unsigned int byte[6];
-	int length = 0, n;
-
-	n = sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3],
-		   &byte[4], &byte[5], &length);
-	if (n != 6 || length != 17 || text[length] || strspn(text, "0123456789abcdefABCDEF:") != 17)
-		return false;
-	return !(byte[0] & 1) && (byte[0] | byte[1] | byte[2] | byte[3] | byte[4] | byte[5]);
-}
-
 static int check_mac(const json_t *mac, struct error *ret_failure)
 {
 	const char *text = json_string_value(mac);
+	uint8_t bytes[6];
 	char quoted[CNI_QUOTE_MAX];
 
-	if (!mac || json_is_null(mac) || (text && !*text) || (text && mac_valid(text)))
+	if (!mac || json_is_null(mac) || (text && !*text) || (text && mac_parse(text, bytes) == 0))
 		return 0;
 	return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 			 "runtimeConfig.mac \"%s\" is not a unicast MAC address",

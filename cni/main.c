@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/common/file.h"
 #include "agent/common/streams.h"
 #include "cni/commands.h"
 
@@ -27,21 +28,14 @@ static const command_function commands[] = {
 static int print(const json_t *output)
 {
 	char *text = json_dumps(output, JSON_COMPACT);
-	size_t length, done = 0;
-	ssize_t n = 0;
-	int r = 0;
+	size_t length;
+	int r;
 
 	if (!text)
 		return -ENOMEM;
 	length = strlen(text);
 	text[length++] = '\n';
-	while (!r && done < length) {
-		n = write(STDOUT_FILENO, text + done, length - done);
-		if (n >= 0)
-			done += (size_t)n;
-		else if (errno != EINTR)
-			r = -errno;
-	}
+	r = file_write_all(STDOUT_FILENO, text, length);
 	free(text);
 	return r;
 }

@@ -13,7 +13,9 @@
 #include "agent/cli/policy_check.h"
 #include "agent/cli/table.h"
 #include "agent/common/cleanup.h"
+#include "agent/common/clock.h"
 #include "agent/common/control_client.h"
+#include "agent/common/file.h"
 
 #define LINE_MAX_BYTES (1u << 20)
 #define SEND_MS	       5000
@@ -66,19 +68,6 @@ static int check_files(const struct cli *cli)
 	return r;
 }
 
-static int write_all(int fd, const char *text, size_t length)
-{
-	while (length > 0) {
-		ssize_t n = write(fd, text, length);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		text += n > 0 ? n : 0;
-		length -= n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 /* The objects as a sealed memfd, which polderd can read without waiting for anybody. */
 static int objects_descriptor(const struct cli *cli, int *ret)
 {
@@ -91,7 +80,7 @@ static int objects_descriptor(const struct cli *cli, int *ret)
 		return -1;
 	text = json_dumps(list, JSON_INDENT(1));
 	fd = memfd_create("polder-objects", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	r = !text ? -ENOMEM : fd < 0 ? -errno : write_all(fd, text, strlen(text));
+	r = !text ? -ENOMEM : fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
 	if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		r = -errno;
 	if (r < 0) {
@@ -222,26 +211,18 @@ static void show_line(const struct cli *cli, const json_t *line)
 
 /* ---------------------------------------------------------------- the stream */
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Until the end's line: `*ret_differs` is how many flows would be judged otherwise. 0, or what control_client_receive() says. */
 static int follow(const struct cli *cli, struct control_client *client, long seconds,
 		  json_int_t *ret_differs, struct error *ret_failure)
 {
-	int64_t deadline = now_ms() + seconds * 1000 + GRACE_MS;
+	int64_t deadline = clock_monotonic_ms() + seconds * 1000 + GRACE_MS;
 	bool end = false;
 	json_t *line;
 	int r = 0;
 
 	while (!r && !end) {
 		r = control_client_receive(client, LOOK_MS, &line, ret_failure);
-		if (r == -ETIMEDOUT && now_ms() < deadline) {
+		if (r == -ETIMEDOUT && clock_monotonic_ms() < deadline) {
 			r = cli_reader_is_gone() ? -EPIPE : 0;
 			continue;
 		}

@@ -14,44 +14,20 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/yaml_text.h"
 #include "agent/common/cleanup.h"
-
-#define READ_CHUNK 65536
+#include "agent/common/file.h"
 
 /* ---------------------------------------------------------------- bytes */
 
 static int read_all(int fd, char **ret, size_t *ret_length, struct error *error)
 {
-	CLEANUP(cleanup_free) char *text = NULL;
-	size_t length = 0, size = 0;
+	int r = file_read_all(fd, OBJECT_TEXT_MAX, ret, ret_length);
 
-	for (;;) {
-		ssize_t got;
-		char *larger;
-
-		if (size - length < READ_CHUNK) {
-			size = size ? size * 2 : 2 * READ_CHUNK;
-			larger = realloc(text, size);
-			if (!larger)
-				return error_at(error, -ENOMEM, "$", "out of memory");
-			text = larger;
-		}
-		got = read(fd, text + length, size - length - 1);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return error_at(error, -EIO, "$", "cannot be read: %s", strerror(errno));
-		if (got == 0)
-			break;
-		length += (size_t)got;
-		if (length > OBJECT_TEXT_MAX)
-			return error_at(error, -EFBIG, "$",
-					"has more than %u bytes, which is the limit",
-					OBJECT_TEXT_MAX);
-	}
-	text[length] = '\0';
-	*ret = TAKE_PTR(text);
-	*ret_length = length;
-	return 0;
+	if (r == -EFBIG)
+		return error_at(error, r, "$", "has more than %u bytes, which is the limit",
+				OBJECT_TEXT_MAX);
+	if (r == -ENOMEM)
+		return error_at(error, r, "$", "out of memory");
+	return r < 0 ? error_at(error, -EIO, "$", "cannot be read: %s", strerror(-r)) : 0;
 }
 
 static int read_path(const char *path, char **ret, size_t *ret_length, struct error *error)

@@ -10,6 +10,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
+#include "agent/common/clock.h"
 
 #define WAIT_DEFAULT 60
 #define WAIT_MAX     86400
@@ -146,14 +147,6 @@ static void print_status(const json_t *status)
 	print_section("Limits of maps", field(status, "limits"), limit_titles, limit_keys);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* 0 with a status, ready or not; -errno and a message if there was none in time. */
 static int wait_for_ready(struct cli *cli, int64_t deadline, json_t **ret, char *message,
 			  size_t size)
@@ -162,7 +155,7 @@ static int wait_for_ready(struct cli *cli, int64_t deadline, json_t **ret, char 
 	int r;
 
 	for (;;) {
-		left = deadline - now_ms();
+		left = deadline - clock_monotonic_ms();
 		if (cli->given[CLI_WAIT] && left < cli->patience_ms)
 			cli->patience_ms = left > LEAST_MS ? (int)left : LEAST_MS;
 		r = cli_ask_quietly(cli, "status", NULL, ret, message, size);
@@ -170,7 +163,7 @@ static int wait_for_ready(struct cli *cli, int64_t deadline, json_t **ret, char 
 			return 0;
 		if (r == -EACCES || r == -ENAMETOOLONG || r == -EPROTO)
 			return r; /* waiting does not help */
-		if (now_ms() >= deadline)
+		if (clock_monotonic_ms() >= deadline)
 			return r;
 		if (!r)
 			json_decref(*ret);
@@ -207,7 +200,8 @@ int cli_run_status(struct cli *cli)
 			     WAIT_MAX);
 		return CLI_USAGE;
 	}
-	r = wait_for_ready(cli, now_ms() + seconds * 1000LL, &status, message, sizeof(message));
+	r = wait_for_ready(cli, clock_monotonic_ms() + seconds * 1000LL, &status, message,
+			   sizeof(message));
 	if (r < 0) {
 		cli_complain("%s", message);
 		return CLI_FAILED;

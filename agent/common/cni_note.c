@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/common/file.h"
+
 #define NOTE_VERSION  1
 #define NOTE_SIZE_MAX 4096
 #define FILE_NAME_MAX (NAME_MAX + 1)
@@ -76,21 +78,6 @@ int cni_note_open_directory(const char *socket, int *ret_fd)
 	return 0;
 }
 
-static int write_all(int fd, const char *text)
-{
-	size_t length = strlen(text), done = 0;
-	ssize_t n;
-
-	while (done < length) {
-		n = write(fd, text + done, length - done);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0)
-			done += (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
 static int write_file(int directory_fd, const char *file, const char *text)
 {
 	int fd = openat(directory_fd, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
@@ -99,7 +86,9 @@ static int write_file(int directory_fd, const char *file, const char *text)
 
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, text);
+	r = file_write_all(fd, text, strlen(text));
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
 	close(fd);
 	return r;
 }

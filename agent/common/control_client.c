@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/common/clock.h"
+
 #define PROTOCOL_VERSION 1
 #define BUFFER_FIRST	 4096
 #define RETRY_MS	 20
@@ -28,17 +30,9 @@ struct control_client {
 	size_t answer_max;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int64_t deadline_of(int timeout_ms)
 {
-	return timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	return timeout_ms < 0 ? -1 : clock_monotonic_ms() + timeout_ms;
 }
 
 /* Milliseconds for poll(): -1 for ever, 0 when the deadline has passed. */
@@ -48,7 +42,7 @@ static int time_left(int64_t deadline)
 
 	if (deadline < 0)
 		return -1;
-	left = deadline - now_ms();
+	left = deadline - clock_monotonic_ms();
 	return left < 0 ? 0 : (int)left;
 }
 

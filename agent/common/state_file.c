@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/file.h"
 
 #define STATE_MAGIC "polder-state 1"
 #define HEADER_MAX  64
@@ -41,23 +42,6 @@ static size_t format_header(char header[HEADER_MAX], const void *content, size_t
 {
 	return (size_t)snprintf(header, HEADER_MAX, STATE_MAGIC " %zu %08x\n", length,
 				crc32_of(content, length));
-}
-
-static int write_all(int fd, const void *data, size_t length)
-{
-	const char *position = data;
-
-	while (length > 0) {
-		ssize_t written = write(fd, position, length);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return -errno;
-		position += written;
-		length -= (size_t)written;
-	}
-	return 0;
 }
 
 /* Opens the directory of `path`; `*ret_name` points to the last part inside `path`. */
@@ -98,9 +82,9 @@ static int write_temporary(int dir, const char *name, const void *content, size_
 		return -errno;
 	if (fchmod(fd, 0600) < 0)
 		return -errno;
-	r = write_all(fd, header, header_length);
+	r = file_write_all(fd, header, header_length);
 	if (r == 0)
-		r = write_all(fd, content, length);
+		r = file_write_all(fd, content, length);
 	if (r == 0 && sync && fsync(fd) < 0)
 		r = -errno;
 	/* Some file systems tell of a full disk only here. */
@@ -141,41 +125,6 @@ int state_file_write_unsynced(const char *path, const void *content, size_t leng
 	return replace(path, content, length, false);
 }
 
-/* Reads at most `max` + 1 bytes, so that the caller can tell a file that is too large. */
-static int read_limited(int fd, size_t max, char **ret, size_t *ret_length)
-{
-	CLEANUP(cleanup_free) char *data = NULL;
-	size_t length = 0, size = 0;
-
-	for (;;) {
-		ssize_t got;
-
-		if (length + 1 >= size) {
-			char *larger;
-
-			size = size ? size * 2 : 4096;
-			larger = realloc(data, size);
-			if (!larger)
-				return -ENOMEM;
-			data = larger;
-		}
-		got = read(fd, data + length, size - length - 1);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		length += (size_t)got;
-		if (length > max)
-			return -EFBIG;
-	}
-	data[length] = '\0';
-	*ret = TAKE_PTR(data);
-	*ret_length = length;
-	return 0;
-}
-
 int state_file_read(const char *path, size_t max, char **ret, size_t *ret_length)
 {
 	CLEANUP(cleanup_close) int fd = -1;
@@ -193,7 +142,7 @@ int state_file_read(const char *path, size_t max, char **ret, size_t *ret_length
 		return -errno;
 	if (!S_ISREG(status.st_mode))
 		return -EBADMSG;
-	r = read_limited(fd, max + HEADER_MAX, &data, &length);
+	r = file_read_all(fd, max + HEADER_MAX, &data, &length);
 	if (r < 0)
 		return r;
 

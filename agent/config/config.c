@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/file.h"
 #include "agent/config/config_keys.h"
 
 #define OPTIONS_MAX 256
@@ -194,32 +195,14 @@ static int parse_command_line(int argc, char **argv, struct command_line *line,
 static int read_config_file(const char *path, char **ret, size_t *ret_length,
 			    struct config_source *source)
 {
-	CLEANUP(cleanup_free) char *text = malloc(CONFIG_FILE_MAX + 1);
 	CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
+	int r = fd < 0 ? -errno : file_read_all(fd, CONFIG_FILE_MAX, ret, ret_length);
 
-	if (!text)
-		return -ENOMEM;
-	while (fd >= 0 && length <= CONFIG_FILE_MAX) {
-		ssize_t got = read(fd, text + length, CONFIG_FILE_MAX + 1 - length);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got == 0) {
-			*ret = TAKE_PTR(text);
-			*ret_length = length;
-			return 0;
-		}
-		if (got < 0)
-			break;
-		length += (size_t)got;
-	}
-	if (length > CONFIG_FILE_MAX)
-		errno = EFBIG;
-	snprintf(source->error, sizeof(source->error),
-		 "%.200s: cannot be read: %s; give a JSON file of at most %u bytes", path,
-		 strerror(errno), CONFIG_FILE_MAX);
-	return -errno;
+	if (r < 0)
+		snprintf(source->error, sizeof(source->error),
+			 "%.200s: cannot be read: %s; give a JSON file of at most %u bytes", path,
+			 strerror(-r), CONFIG_FILE_MAX);
+	return r;
 }
 
 static int apply_file(struct config *config, const char *path, char *error, size_t size)

@@ -212,13 +212,6 @@ static void clear_pod_cidr(struct config *config)
 	config->pod_cidr_v4 = config->pod_cidr_v6 = (struct prefix){0};
 }
 
-static bool zero_addr(const struct polder_addr *addr)
-{
-	static const struct polder_addr zero;
-
-	return memcmp(addr, &zero, sizeof(zero)) == 0;
-}
-
 static int set_node_ip(struct config *config, const char *text, struct config_source *source)
 {
 	struct polder_addr addr, *field;
@@ -232,7 +225,7 @@ static int set_node_ip(struct config *config, const char *text, struct config_so
 		return bad(source, "%s is %s; no node has it", text, what);
 	v4 = addr_is_v4(&addr);
 	field = v4 ? &config->node_ip_v4 : &config->node_ip_v6;
-	if (!zero_addr(field))
+	if (!addr_is_zero(field))
 		return bad(source, "a second address of IPv%d; one of each family is allowed",
 			   v4 ? 4 : 6);
 	*field = addr;

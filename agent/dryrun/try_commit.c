@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/file.h"
 #include "agent/dryrun/try_internal.h"
 
 #define WAIT_MS	 10000
@@ -58,21 +59,13 @@ static int write_file(int dir_fd, const char *name, const char *text, size_t len
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	char hidden[NAME_MAX_BYTES + 8];
-	size_t written = 0;
-	int r = 0;
+	int r;
 
 	snprintf(hidden, sizeof(hidden), ".%s.tmp", name);
 	fd = openat(dir_fd, hidden, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return -errno;
-	while (r == 0 && written < length) {
-		ssize_t n = write(fd, text + written, length - written);
-
-		if (n < 0 && errno != EINTR)
-			r = -errno;
-		else if (n > 0)
-			written += (size_t)n;
-	}
+	r = file_write_all(fd, text, length);
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
 	if (r == 0 && linkat(dir_fd, hidden, dir_fd, name, 0) < 0)

@@ -7,6 +7,7 @@
 
 #include "agent/explain/explain_internal.h"
 #include "agent/kernel/counters.h"
+#include "policy/objects/json.h"
 
 static const char *const side_names[EXPLAIN_SIDES] = {"egress", "ingress"};
 static const char *const way_names[EXPLAIN_WAYS] = {"objects", "maps", "program"};
@@ -16,15 +17,6 @@ static const char *const tier_names[] = {
 json_t *explain_rule_path(bool egress, size_t index)
 {
 	return json_sprintf("spec.%s[%zu]", egress ? "egress" : "ingress", index);
-}
-
-json_t *explain_labels(const struct labels *labels)
-{
-	json_t *document = json_object();
-
-	for (size_t i = 0; i < labels->count; i++)
-		json_object_set_new(document, labels->items[i].key, json_string(labels->items[i].value));
-	return document;
 }
 
 const char *explain_action_name(const struct object *policy, const struct policy_rule *rule)
@@ -182,10 +174,12 @@ static json_t *end_document(const struct explain *explain, const struct explain_
 					    [EXPLAIN_ADDRESS] = "address", [EXPLAIN_SERVICE] = "service"};
 	const char *node = end->local || end->kind == EXPLAIN_THIS_NODE ? explain->sources->config->node_name : end->node;
 
-	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:I}", "kind", kinds[end->kind], "name", end->name, "ip",
-			 show_addr(explain_addr(explain, end)), "labels",
-			 end->pod ? explain_labels(&end->pod->labels) : json_object(), "node", null_or_string(node),
-			 "local", end->local != NULL || end->kind == EXPLAIN_THIS_NODE, "identity", (json_int_t)identity);
+	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:I}", "kind", kinds[end->kind], "name",
+			 end->name, "ip", show_addr(explain_addr(explain, end)), "labels",
+			 end->pod ? json_of_labels(&end->pod->labels) : json_object(), "node",
+			 null_or_string(node), "local",
+			 end->local != NULL || end->kind == EXPLAIN_THIS_NODE, "identity",
+			 (json_int_t)identity);
 }
 
 static json_t *policies_document(const struct evaluate_direction *direction)

@@ -127,6 +127,5 @@ void explain_name_rule(const struct explain *explain, uint32_t rule, struct expl
 json_t *explain_document(const struct explain *explain);
 /* "spec.ingress[0]". */
 json_t *explain_rule_path(bool egress, size_t index);
-json_t *explain_labels(const struct labels *labels);
 const char *explain_action_name(const struct object *policy, const struct policy_rule *rule);
 const char *explain_tier_name(const struct object *policy);

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/common/array.h"
+
 /* Newer than the headers of Debian 12 (Linux 6.6). */
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
@@ -39,8 +41,6 @@ static const struct tc_program wire_programs[] = {
 	{"from_wire", DATAPATH_FROM_WIRE, false, false},
 	{"to_wire", DATAPATH_TO_WIRE, true, false},
 };
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct {
 	const char *program;

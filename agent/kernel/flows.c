@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passes over the flow tables, in slices. */
+#include "agent/common/clock.h"
 #include "agent/kernel/flows_internal.h"
 
 #include <assert.h>
@@ -25,14 +26,6 @@ struct side {
 	struct flow_snapshot flow;
 	uint32_t set;
 };
-
-uint64_t flows_clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 uint32_t flows_now(void)
 {
@@ -112,7 +105,7 @@ struct flows *flows_new(const struct flows_maps *maps)
 	flows->tables[0] = (struct flow_table){.fd = maps->fd_v4, .family = FAMILY_V4, .sets = maps->sets_v4};
 	flows->tables[1] = (struct flow_table){.fd = maps->fd_v6, .family = FAMILY_V6, .sets = maps->sets_v6};
 	flows->control = maps->control;
-	flows->clock_ns = maps->clock_ns ? maps->clock_ns : flows_clock_ns;
+	flows->clock_ns = maps->clock_ns ? maps->clock_ns : clock_monotonic_ns;
 	flows->rules_fd[0] = maps->fd_rules_v4;
 	flows->rules_fd[1] = maps->fd_rules_v6;
 	flows->stats.capacity_v4 = (uint64_t)maps->sets_v4 * FLOW_WAYS;
@@ -440,7 +433,7 @@ static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
 
 bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 {
-	uint64_t began = flows_clock_ns(), worked = 0;
+	uint64_t began = clock_monotonic_ns(), worked = 0;
 	bool more = true;
 
 	if (!flows->pass.running) {
@@ -451,7 +444,7 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 	}
 	while (more && worked < budget_ns) {
 		more = collect_sets(flows, now, SETS_BEFORE_LOOK);
-		worked = flows_clock_ns() - began;
+		worked = clock_monotonic_ns() - began;
 	}
 	flows->pass.worked_ns += worked;
 	if (!more)

@@ -19,7 +19,8 @@ struct flows_maps {
 	int fd_tags_v4, fd_tags_v6;   /* maps flow_tags4 and flow_tags6; 0: none */
 	int fd_usage;		      /* map flow_usage; 0: none */
 	uint32_t usage_places;
-	uint64_t (*clock_ns)(void); /* by which a writer is taken for dead, as flows_clock_ns(), which NULL stands for */
+	uint64_t (*clock_ns)(void); /* by which a writer is taken for dead, as clock_monotonic_ns(),
+				       which NULL stands for */
 };
 struct flows_maps flows_maps_of(struct maps *maps);
 

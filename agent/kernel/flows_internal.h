@@ -48,8 +48,5 @@ struct flows {
 	void *stopped_data;
 };
 
-/* Nanoseconds of a clock that only goes forward. */
-uint64_t flows_clock_ns(void);
-
 /* The rules beside the entries of a set; none where they cannot be read. */
 void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set, struct flow_rules_set *ret);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looks at the flow tables, in slices: nothing is changed. */
+#include "agent/common/clock.h"
 #include "agent/kernel/flows_internal.h"
 
 static bool visit_set(const struct flows *flows, const struct flow_table *table, uint32_t number, void *set, uint32_t now,
@@ -28,7 +29,7 @@ static bool visit_set(const struct flows *flows, const struct flow_table *table,
 bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budget_ns, flows_visitor visit, void *data)
 {
 	struct flow_window window = {0};
-	uint64_t began = flows_clock_ns();
+	uint64_t began = clock_monotonic_ns();
 	uint32_t now = flows_now();
 	bool more = true;
 
@@ -42,7 +43,7 @@ bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budge
 			cursor->set = 0;
 			cursor->table++;
 		}
-		if (cursor->set % 8 == 0 && flows_clock_ns() - began >= budget_ns)
+		if (cursor->set % 8 == 0 && clock_monotonic_ns() - began >= budget_ns)
 			break;
 	}
 	flow_window_close(&window);

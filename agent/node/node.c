@@ -16,18 +16,10 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-bool addr_is_zero(const struct polder_addr *addr)
-{
-	static const struct polder_addr zero;
-
-	return memcmp(addr, &zero, sizeof(zero)) == 0;
-}
-
 static bool is_loopback(const struct polder_addr *addr)
 {
-	static const struct polder_addr v6 = {.words_be = {0, 0, 0, 0x01000000}};
-
-	return addr_is_v4(addr) ? addr->bytes[12] == 127 : memcmp(addr->bytes, v6.bytes, 16) == 0;
+	return addr_is_v4(addr) ? addr->bytes[12] == 127
+				: memcmp(addr->bytes, &in6addr_loopback, 16) == 0;
 }
 
 static bool is_link_local(const struct polder_addr *addr)

@@ -36,6 +36,5 @@ void node_clear(struct node *node);
 int node_write_next_hops(const struct node *node, struct maps *maps);
 
 /* What the programs need to know; see struct datapath_config. 0 or -errno. */
-int node_datapath_config(const struct config *config, const struct node *node, const struct maps *maps,
-			 struct datapath_config *ret);
-bool addr_is_zero(const struct polder_addr *addr);
+int node_datapath_config(const struct config *config, const struct node *node,
+			 const struct maps *maps, struct datapath_config *ret);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/common/clock.h"
 #include "agent/kernel/counters.h"
 #include "agent/observe/events.h"
 
@@ -13,27 +14,19 @@
 /* Wall-clock time of a moment of the monotonic clock, RFC 3339 in UTC. */
 static void format_time(uint64_t monotonic_ns, char *buffer, size_t size)
 {
-	struct timespec wall, monotonic;
+	struct timespec wall;
 	struct tm tm;
 	int64_t ns;
 	time_t seconds;
 	size_t length;
 
-	clock_gettime(CLOCK_MONOTONIC, &monotonic);
 	clock_gettime(CLOCK_REALTIME, &wall);
-	ns = wall.tv_sec * NS_PER_S + wall.tv_nsec - (monotonic.tv_sec * NS_PER_S + monotonic.tv_nsec) +
+	ns = wall.tv_sec * NS_PER_S + wall.tv_nsec - (int64_t)clock_monotonic_ns() +
 	     (int64_t)monotonic_ns;
 	seconds = (time_t)(ns / NS_PER_S);
 	gmtime_r(&seconds, &tm);
 	length = strftime(buffer, size, "%Y-%m-%dT%H:%M:%S", &tm);
 	snprintf(buffer + length, size - length, ".%06dZ", (int)(ns % NS_PER_S / 1000));
-}
-
-static bool addr_is_zero(const struct polder_addr *addr)
-{
-	static const struct polder_addr zero;
-
-	return memcmp(addr, &zero, sizeof(zero)) == 0;
 }
 
 /* One end of a packet. */

@@ -169,7 +169,7 @@ static int open_pools(struct pods *pods, const struct config *config)
 /* An address of another range than today's stays the pod's. */
 static bool take_addr(struct ipam_pool *pool, const struct polder_addr *addr)
 {
-	return !pool || !pods_addr_is_set(addr) || ipam_take(pool, addr) != -EADDRINUSE;
+	return !pool || addr_is_zero(addr) || ipam_take(pool, addr) != -EADDRINUSE;
 }
 
 /* Two records for one address or one place: the second is not true. */
@@ -460,36 +460,25 @@ int pods_repair(struct pods *pods)
 	return result;
 }
 
-static bool same_labels(const struct labels *a, const struct labels *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++)
-		if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
-		    strcmp(a->items[i].value, b->items[i].value) != 0)
-			return false;
-	return true;
-}
-
 int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname, const struct labels *labels)
 {
 	struct local_pod *pod = pods_find(pods, container_id, ifname);
 	struct labels before, now = {};
 	bool seen;
-	int r = 0;
+	int r;
 
-	if (!pod || pod->gone || (pod->object_seen && same_labels(&pod->labels, labels)))
+	if (!pod || pod->gone || (pod->object_seen && labels_equal(&pod->labels, labels)))
 		return 0;
 	if (labels->count > PODS_LABELS_MAX)
 		return -E2BIG;
+	r = labels_copy(labels, &now);
+	if (r < 0)
+		return r;
 	before = pod->labels;
 	seen = pod->object_seen;
-	for (size_t i = 0; i < labels->count && r == 0; i++)
-		r = labels_set(&now, labels->items[i].key, labels->items[i].value);
 	pod->labels = now;
 	pod->object_seen = true;
-	if (r == 0)
-		r = pods_record_write(pods, pod);
+	r = pods_record_write(pods, pod);
 	if (r < 0) {
 		pod->labels = before;
 		pod->object_seen = seen;

@@ -40,7 +40,7 @@ static int pod_is_reachable(const struct pod_adding *adding, struct step *ret)
 
 	if (r < 0)
 		return r;
-	if (pods_addr_is_set(&pod->ipv6) && !netlink_address_is_local(adding->inside, &pod->ipv6)) {
+	if (!addr_is_zero(&pod->ipv6) && !netlink_address_is_local(adding->inside, &pod->ipv6)) {
 		*ret = (struct step){"the container's IPv6 address",
 				     "the kernel did not put its local route in place in time"};
 		return -EAGAIN;

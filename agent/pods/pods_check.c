@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CHECK: is everything that ADD made still there? */
+#include "agent/common/mac.h"
 #include "agent/pods/pods_internal.h"
 
 #include <errno.h>
@@ -71,7 +72,7 @@ static int check_own_addr(const struct prefix *list, size_t count, const struct 
 {
 	char text[INET6_ADDRSTRLEN];
 
-	if (!pods_addr_is_set(addr) || has_addr(list, count, addr, 128))
+	if (addr_is_zero(addr) || has_addr(list, count, addr, 128))
 		return 0;
 	return missing(ret_error, "the container's address %s is missing", addr_format(addr, text));
 }
@@ -147,7 +148,7 @@ static int check_default(struct netlink *inside, const struct polder_addr *addr,
 	struct route_spec route;
 	int other;
 
-	if (!pods_addr_is_set(addr))
+	if (addr_is_zero(addr))
 		return 0;
 	route = pods_default_route(family, ifindex);
 	/* Another interface may have it: the first of a container keeps it. */
@@ -170,7 +171,7 @@ static int check_interface(struct netlink *inside, const struct local_pod *pod,
 		return missing(ret_error, "the container's interface %s is missing", pod->ifname);
 	if (!info.up)
 		return missing(ret_error, "the container's interface %s is down", pod->ifname);
-	if (text && pods_mac_parse(text, mac) == 0 && memcmp(mac, info.mac, 6) != 0)
+	if (text && mac_parse(text, mac) == 0 && memcmp(mac, info.mac, 6) != 0)
 		return missing(ret_error, "the container's interface %s has another MAC address",
 			       pod->ifname);
 	*ret = info;
@@ -209,7 +210,7 @@ static int check_host_route(struct pods *pods, const struct local_pod *pod,
 	struct route_spec route = pods_host_route(addr, pod->ifindex);
 	char text[INET6_ADDRSTRLEN];
 
-	if (!pods_addr_is_set(addr) || netlink_route_exists(pods->nl, &route))
+	if (addr_is_zero(addr) || netlink_route_exists(pods->nl, &route))
 		return 0;
 	return missing(ret_error, "the node's route to %s is missing", addr_format(addr, text));
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The CNI operations: containers connected, disconnected, checked. */
+#include "agent/common/mac.h"
 #include "agent/pods/pods_internal.h"
 
 #include <errno.h>
@@ -85,9 +86,9 @@ static int take_address(struct ipam_pool *pool, const struct prefix *range,
 	char text[PREFIX_TEXT_MAX];
 	uint64_t used, size;
 
-	if (pool && pods_addr_is_set(node_ip))
+	if (pool && !addr_is_zero(node_ip))
 		ipam_reserve(pool, node_ip);
-	if (pods_addr_is_set(wanted))
+	if (!addr_is_zero(wanted))
 		return take_wanted(pool, range, wanted, ret, ret_error);
 	if (!pool || ipam_take_next(pool, ret) == 0)
 		return 0;
@@ -236,15 +237,15 @@ static json_t *make_result(const struct local_pod *pod, const char *netns)
 	char here[18], there[18];
 
 	for (size_t i = 0; i < 2; i++) {
-		if (!pods_addr_is_set(addrs[i]))
+		if (addr_is_zero(addrs[i]))
 			continue;
 		json_array_append_new(ips, result_ip(addrs[i]));
 		json_array_append_new(routes, result_route(addrs[i]));
 	}
 	return json_pack("{s:[{s:s, s:s}, {s:s, s:s, s:s}], s:o, s:o, s:{}}", "interfaces", "name",
-			 pod->link, "mac", pods_mac_format(pods_gateway_mac, here), "name",
-			 pod->ifname, "mac", pods_mac_format(pod->mac, there), "sandbox", netns,
-			 "ips", ips, "routes", routes, "dns");
+			 pod->link, "mac", mac_format(pods_gateway_mac, here), "name", pod->ifname,
+			 "mac", mac_format(pod->mac, there), "sandbox", netns, "ips", ips, "routes",
+			 routes, "dns");
 }
 
 /* Everything of the pod that the request leaves open. */

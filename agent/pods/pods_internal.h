@@ -89,10 +89,6 @@ void pods_request_clear(struct pod_request *request);
 /* Container id and interface name, checked; borrowed from `args`. */
 int pods_request_names(const json_t *args, const char **ret_container_id, const char **ret_ifname,
 		       struct error *ret_error);
-/* 0 or -EINVAL: not a unicast address of six bytes in hexadecimal. */
-int pods_mac_parse(const char *text, uint8_t ret[6]);
-const char *pods_mac_format(const uint8_t mac[6], char buffer[18]);
-
 /* ------------------------------------------------------------------ links (pods_link.c) */
 
 /* Chooses number and name, makes the pair (down). Takes the slot. Fills pod->ifindex and link. */
@@ -110,7 +106,6 @@ uint32_t pods_link_mtu(struct pods *pods);
 /* The pod's default route of a family, as the container has it. */
 struct route_spec pods_default_route(uint8_t family, int ifindex);
 struct route_spec pods_host_route(const struct polder_addr *addr, int ifindex);
-bool pods_addr_is_set(const struct polder_addr *addr);
 /* "pld" and digits: a name that only we give. */
 bool pods_link_name_is_ours(const char *name);
 

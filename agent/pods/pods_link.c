@@ -17,13 +17,6 @@
 
 const uint8_t pods_gateway_mac[6] = {0x02, 0x70, 0x6f, 0x6c, 0x64, 0x72};
 
-bool pods_addr_is_set(const struct polder_addr *addr)
-{
-	static const struct polder_addr none;
-
-	return memcmp(addr, &none, sizeof(none)) != 0;
-}
-
 bool pods_link_name_is_ours(const char *name)
 {
 	size_t prefix = strlen(PODS_LINK_PREFIX);
@@ -163,7 +156,7 @@ static int put_host_route(struct pods *pods, const struct local_pod *pod,
 
 	if (netlink_route_exists(pods->nl, &route))
 		return 0;
-	route.has_source = pods_addr_is_set(node);
+	route.has_source = !addr_is_zero(node);
 	route.source = *node;
 	r = netlink_route_replace(pods->nl, &route);
 	/* The node's address need not be on a link yet; the kernel chooses a source then. */
@@ -179,7 +172,7 @@ static int put_host_addr(struct pods *pods, const struct local_pod *pod,
 {
 	int r;
 
-	if (!pods_addr_is_set(addr))
+	if (addr_is_zero(addr))
 		return 0;
 	r = netlink_neighbour_replace(pods->nl, pod->ifindex, addr, pod->mac);
 	if (r < 0) {
@@ -201,7 +194,7 @@ int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char
 	(void)sysctl_link_set("ipv6", pod->link, "accept_ra", "0");
 	(void)sysctl_link_set("ipv6", pod->link, "accept_redirects", "0");
 	(void)sysctl_link_set("ipv4", pod->link, "accept_redirects", "0");
-	if (pods_addr_is_set(&pod->ipv6))
+	if (!addr_is_zero(&pod->ipv6))
 		(void)sysctl_link_set("ipv6", pod->link, "disable_ipv6", "0");
 	r = netlink_link_set_up(pods->nl, pod->ifindex);
 	if (r < 0) {
@@ -289,7 +282,7 @@ static int put_family(struct netlink *inside, int netns_fd, int ifindex,
 {
 	int r;
 
-	if (!pods_addr_is_set(addr))
+	if (addr_is_zero(addr))
 		return 0;
 	*ret_what =
 		addr_is_v4(addr) ? "the container's IPv4 address" : "the container's IPv6 address";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pod's record on disk. */
+#include "agent/common/mac.h"
 #include "agent/pods/pods_internal.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/cni_note.h"
 #include "agent/common/state_file.h"
+#include "policy/objects/json.h"
 
 #define RECORD_VERSION 1
 
@@ -25,23 +27,19 @@ static char *record_path(const struct pods *pods, const struct local_pod *pod)
 
 static const char *addr_text(const struct polder_addr *addr, char *buffer)
 {
-	return pods_addr_is_set(addr) ? addr_format(addr, buffer) : "";
+	return !addr_is_zero(addr) ? addr_format(addr, buffer) : "";
 }
 
 json_t *pods_record_encode(const struct local_pod *pod)
 {
 	char v4[INET6_ADDRSTRLEN], v6[INET6_ADDRSTRLEN], mac[18];
-	json_t *labels = json_object();
 
-	for (size_t i = 0; i < pod->labels.count; i++)
-		json_object_set_new(labels, pod->labels.items[i].key,
-				    json_string(pod->labels.items[i].value));
 	return json_pack(
 		"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:b}",
 		"version", RECORD_VERSION, "containerID", pod->container_id, "ifname", pod->ifname,
 		"network", pod->network, "namespace", pod->namespace, "name", pod->name, "uid",
-		pod->uid, "labels", labels, "ipv4", addr_text(&pod->ipv4, v4), "ipv6",
-		addr_text(&pod->ipv6, v6), "mac", pods_mac_format(pod->mac, mac), "mtu",
+		pod->uid, "labels", json_of_labels(&pod->labels), "ipv4", addr_text(&pod->ipv4, v4),
+		"ipv6", addr_text(&pod->ipv6, v6), "mac", mac_format(pod->mac, mac), "mtu",
 		(int)pod->mtu, "ifindex", pod->ifindex, "link", pod->link, "created",
 		(json_int_t)pod->created, "objectSeen", pod->object_seen);
 }
@@ -99,10 +97,9 @@ static int keep_texts(struct local_pod *pod, const struct record_text *text)
 {
 	if (!cni_container_id_valid(text->container_id) || !cni_ifname_valid(text->ifname) ||
 	    !pods_link_name_is_ours(text->link) || decode_addr(text->ipv4, true, &pod->ipv4) < 0 ||
-	    decode_addr(text->ipv6, false, &pod->ipv6) < 0 ||
-	    pods_mac_parse(text->mac, pod->mac) < 0)
+	    decode_addr(text->ipv6, false, &pod->ipv6) < 0 || mac_parse(text->mac, pod->mac) < 0)
 		return -EBADMSG;
-	if (!pods_addr_is_set(&pod->ipv4) && !pods_addr_is_set(&pod->ipv6))
+	if (addr_is_zero(&pod->ipv4) && addr_is_zero(&pod->ipv6))
 		return -EBADMSG;
 	snprintf(pod->link, sizeof(pod->link), "%s", text->link);
 	pod->container_id = strdup(text->container_id);

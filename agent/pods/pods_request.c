@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the CNI plugin asks for, decoded and checked. */
+#include "agent/common/mac.h"
 #include "agent/pods/pods_internal.h"
 
 #include <errno.h>
@@ -14,44 +15,6 @@
 #define NAME_LENGTH_MAX 253
 #define LABEL_KEY_MAX	317
 #define LABEL_VALUE_MAX 63
-
-const char *pods_mac_format(const uint8_t mac[6], char buffer[18])
-{
-	snprintf(buffer, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
-		 mac[4], mac[5]);
-	return buffer;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
-}
-
-int pods_mac_parse(const char *text, uint8_t ret[6])
-{
-	uint8_t mac[6];
-	bool any = false;
-
-	if (strlen(text) != 17)
-		return -EINVAL;
-	for (int i = 0; i < 6; i++) {
-		int high = hex_digit(text[3 * i]), low = hex_digit(text[3 * i + 1]);
-		char after = text[3 * i + 2];
-
-		if (high < 0 || low < 0 || (i < 5 && after != ':' && after != '-'))
-			return -EINVAL;
-		mac[i] = high << 4 | low;
-		any |= mac[i] != 0;
-	}
-	if (!any || mac[0] & 1)
-		return -EINVAL;
-	memcpy(ret, mac, 6);
-	return 0;
-}
 
 /* ------------------------------------------------------------- JSON access */
 
@@ -228,12 +191,11 @@ static int keep_wanted(struct pod_request *request, const char *text, const char
 	snprintf(plain, sizeof(plain), "%s", text);
 	/* Some tools give the prefix as well; the pod's address stands alone. */
 	plain[strcspn(plain, "/")] = '\0';
-	if (strlen(text) >= sizeof(plain) || addr_parse(plain, &addr) < 0 ||
-	    !pods_addr_is_set(&addr))
+	if (strlen(text) >= sizeof(plain) || addr_parse(plain, &addr) < 0 || addr_is_zero(&addr))
 		return error_set(ret_error, -EINVAL, code, "%s: '%.64s' is not an address", where,
 				 text);
 	place = addr_is_v4(&addr) ? &request->wanted_v4 : &request->wanted_v6;
-	if (pods_addr_is_set(place) && memcmp(place, &addr, sizeof(addr)) != 0)
+	if (!addr_is_zero(place) && memcmp(place, &addr, sizeof(addr)) != 0)
 		return error_set(ret_error, -EINVAL, code,
 				 "%s: a pod gets one address of each family, and two are asked for",
 				 where);
@@ -322,8 +284,7 @@ static int decode_mac(struct pod_request *request, const json_t *runtime, const 
 	}
 	if (!text)
 		return 0;
-	if (pods_mac_parse(text, request->mac) < 0 ||
-	    memcmp(request->mac, pods_gateway_mac, 6) == 0)
+	if (mac_parse(text, request->mac) < 0 || memcmp(request->mac, pods_gateway_mac, 6) == 0)
 		return error_set(ret_error, -EINVAL, code,
 				 "%s: '%.40s' is not a MAC address that a pod can have (unicast, "
 				 "xx:xx:xx:xx:xx:xx)",

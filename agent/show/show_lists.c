@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/mac.h"
 #include "agent/show/show_internal.h"
 #include "policy/objects/evaluate.h"
+#include "policy/objects/json.h"
 
 /* ---------------------------------------------------------------- pods */
 
@@ -61,15 +63,6 @@ void show_pod_lookup(const struct show_sources *sources, const struct local_pod 
 		ret->state = SHOW_POD_GONE;
 }
 
-static json_t *labels_document(const struct labels *labels)
-{
-	json_t *document = json_object();
-
-	for (size_t i = 0; i < labels->count; i++)
-		json_object_set_new(document, labels->items[i].key, json_string(labels->items[i].value));
-	return document;
-}
-
 static json_t *isolation(uint32_t ruleset)
 {
 	return json_pack("{s:I, s:b}", "ruleset", (json_int_t)ruleset, "isolated", ruleset != RULESET_OPEN);
@@ -85,16 +78,17 @@ static json_t *pod_document(const struct show_sources *sources, const struct loc
 		json_array_append_new(ips, show_addr(&pod->ipv4));
 	if (!addr_is_zero(&pod->ipv6))
 		json_array_append_new(ips, show_addr(&pod->ipv6));
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", pod->mac[0], pod->mac[1], pod->mac[2], pod->mac[3],
-		 pod->mac[4], pod->mac[5]);
+	mac_format(pod->mac, mac);
 	show_pod_lookup(sources, pod, &found);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:o, s:o, s:s, s:o, s:I, s:I}", "namespace",
-			 pod->namespace, "name", pod->name, "uid", pod->uid, "container_id", pod->container_id, "ifname",
-			 pod->ifname, "link", pod->link, "ifindex", pod->ifindex, "ips", ips, "mac", mac, "identity",
-			 (json_int_t)found.identity, "ingress", isolation(found.ingress_ruleset), "egress",
-			 isolation(found.egress_ruleset), "state", show_pod_state_names[found.state], "labels",
-			 labels_document(show_pod_labels(sources, pod)), "mtu", (json_int_t)pod->mtu, "created",
-			 (json_int_t)pod->created);
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:o, s:o, s:s, s:o, s:I, s:I}",
+		"namespace", pod->namespace, "name", pod->name, "uid", pod->uid, "container_id",
+		pod->container_id, "ifname", pod->ifname, "link", pod->link, "ifindex",
+		pod->ifindex, "ips", ips, "mac", mac, "identity", (json_int_t)found.identity,
+		"ingress", isolation(found.ingress_ruleset), "egress",
+		isolation(found.egress_ruleset), "state", show_pod_state_names[found.state],
+		"labels", json_of_labels(show_pod_labels(sources, pod)), "mtu",
+		(json_int_t)pod->mtu, "created", (json_int_t)pod->created);
 }
 
 void show_pods(struct control_request *request, const json_t *args, int netns_fd, void *data)

@@ -9,18 +9,11 @@
 #include <bpf/bpf.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/clock.h"
 #include "agent/show/show_internal.h"
 
 #define BATCH	 1024
 #define COUNT_NS 10000000 /* counting a map that takes longer is given up */
-
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* The elements of a hash or trie, by batches. 0; -ETIME: too many for the time; -errno. */
 static int count_elements(const struct map_info *map, uint64_t *ret)
@@ -29,7 +22,7 @@ static int count_elements(const struct map_info *map, uint64_t *ret)
 	CLEANUP(cleanup_free) char *values = malloc(BATCH * maps_value_bytes(map));
 	/* A place in a hash is a number, in a trie a key. */
 	CLEANUP(cleanup_free) char *at = malloc(map->key_size + sizeof(uint64_t));
-	uint64_t count = 0, deadline = clock_ns() + COUNT_NS;
+	uint64_t count = 0, deadline = clock_monotonic_ns() + COUNT_NS;
 	bool first = true;
 	int r = 0;
 
@@ -42,7 +35,7 @@ static int count_elements(const struct map_info *map, uint64_t *ret)
 		first = false;
 		if (r == 0 || r == -ENOENT)
 			count += got;
-		if (r == 0 && clock_ns() > deadline)
+		if (r == 0 && clock_monotonic_ns() > deadline)
 			return -ETIME;
 	}
 	if (r != -ENOENT)
@@ -56,12 +49,12 @@ static int count_fragments(const struct map_info *map, uint64_t *ret)
 {
 	CLEANUP(cleanup_free) struct fragment_set *sets = calloc(BATCH, sizeof(*sets));
 	CLEANUP(cleanup_free) uint32_t *keys = calloc(BATCH, sizeof(*keys));
-	uint64_t count = 0, deadline = clock_ns() + COUNT_NS;
+	uint64_t count = 0, deadline = clock_monotonic_ns() + COUNT_NS;
 	uint32_t at = 0, got, now = flows_now();
 	int r = sets && keys ? 0 : -ENOMEM;
 
 	for (bool first = true; r == 0; first = false) {
-		if (clock_ns() > deadline)
+		if (clock_monotonic_ns() > deadline)
 			return -ETIME;
 		got = BATCH;
 		r = bpf_map_lookup_batch(map->fd, first ? NULL : &at, &at, keys, sets, &got, NULL) < 0 ? -errno : 0;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/file.h"
 #include "agent/sources/last_good.h"
 
 /* A device or a pipe must not even be opened. */
@@ -61,31 +62,12 @@ static enum file_state open_file(int dir_fd, const char *name, int *ret_fd, size
 	return FILE_GOOD;
 }
 
-/* The file may grow or shrink meanwhile: up to one byte more than its size is read, and a change
- * shows as -EAGAIN. */
+/* The file may grow meanwhile: that shows as -EAGAIN. */
 static int read_whole(int fd, size_t size, char **ret, size_t *ret_length)
 {
-	CLEANUP(cleanup_free) char *text = malloc(size + 1);
-	size_t length = 0;
+	int r = file_read_all(fd, size, ret, ret_length);
 
-	if (!text)
-		return -ENOMEM;
-	while (length <= size) {
-		ssize_t got = read(fd, text + length, size + 1 - length);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		length += (size_t)got;
-	}
-	if (length > size)
-		return -EAGAIN;
-	*ret = TAKE_PTR(text);
-	*ret_length = length;
-	return 0;
+	return r == -EFBIG ? -EAGAIN : r;
 }
 
 /* All or nothing, from the text to the store. */

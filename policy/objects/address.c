@@ -15,6 +15,11 @@ bool addr_is_v4(const struct polder_addr *addr)
 	return memcmp(addr->bytes, mapped, sizeof(mapped)) == 0;
 }
 
+bool addr_is_zero(const struct polder_addr *addr)
+{
+	return !(addr->words_be[0] | addr->words_be[1] | addr->words_be[2] | addr->words_be[3]);
+}
+
 /* IPv4 written as IPv6 is refused: it would stand for two different things. */
 int addr_parse(const char *text, struct polder_addr *ret)
 {

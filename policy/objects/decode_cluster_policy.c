@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/array.h"
 #include "policy/objects/array.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* A rule while it is decoded. */
 struct decoding_rule {

@@ -4,12 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/array.h"
 #include "policy/objects/address.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
 #include "policy/objects/syntax.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static int decode_excepts(const struct json_at *at, void *target)
 {

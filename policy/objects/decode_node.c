@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/array.h"
 #include "policy/objects/address.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 struct node_address {
 	char *type;

@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/array.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 struct container {
 	struct named_port *ports;

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/array.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
 #include "policy/objects/syntax.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static int decode_target_port(const struct json_at *at, void *target)
 {

@@ -276,3 +276,13 @@ int json_get_skipped(const struct json_at *at, void *target)
 {
 	return 0;
 }
+
+json_t *json_of_labels(const struct labels *labels)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < labels->count; i++)
+		json_object_set_new(object, labels->items[i].key,
+				    json_string(labels->items[i].value));
+	return object;
+}

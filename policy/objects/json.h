@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 struct error;
+struct labels;
 
 /* A value and the way to it. Lives on the stack; `parent` must outlive it. */
 struct json_at {
@@ -63,3 +64,6 @@ int json_get_bool(const struct json_at *at, void *target);
 int json_get_port(const struct json_at *at, void *target);
 int json_get_protocol(const struct json_at *at, void *target);
 int json_get_skipped(const struct json_at *at, void *target);
+
+/* {"key": "value"}; a new reference. */
+json_t *json_of_labels(const struct labels *labels);

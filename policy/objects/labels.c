@@ -83,6 +83,32 @@ void labels_clear(struct labels *labels)
 	*labels = (struct labels){};
 }
 
+int labels_copy(const struct labels *labels, struct labels *ret)
+{
+	struct labels copy = {};
+	int r = 0;
+
+	for (size_t i = 0; i < labels->count && r == 0; i++)
+		r = labels_set(&copy, labels->items[i].key, labels->items[i].value);
+	if (r < 0) {
+		labels_clear(&copy);
+		return r;
+	}
+	*ret = copy;
+	return 0;
+}
+
+bool labels_equal(const struct labels *a, const struct labels *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
+		    strcmp(a->items[i].value, b->items[i].value) != 0)
+			return false;
+	return true;
+}
+
 static bool is_one_of(const struct selector_term *term, const char *value)
 {
 	for (size_t i = 0; i < term->value_count; i++)

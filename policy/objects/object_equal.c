@@ -30,17 +30,6 @@ static bool same_prefixes(const struct prefix *a, size_t a_count, const struct p
 	return true;
 }
 
-static bool same_labels(const struct labels *a, const struct labels *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++)
-		if (strcmp(a->items[i].key, b->items[i].key) != 0 ||
-		    strcmp(a->items[i].value, b->items[i].value) != 0)
-			return false;
-	return true;
-}
-
 static bool same_terms(const struct selector_term *a, const struct selector_term *b)
 {
 	if (a->op != b->op || a->value_count != b->value_count || strcmp(a->key, b->key) != 0)
@@ -206,5 +195,5 @@ bool object_equal(const struct object *a, const struct object *b)
 {
 	return a->kind == b->kind && same_text(a->namespace, b->namespace) &&
 	       same_text(a->name, b->name) && same_text(a->uid, b->uid) &&
-	       same_labels(&a->labels, &b->labels) && same_content(a, b);
+	       labels_equal(&a->labels, &b->labels) && same_content(a, b);
 }

@@ -234,6 +234,9 @@ bool object_equal(const struct object *a, const struct object *b);
 int labels_set(struct labels *labels, const char *key, const char *value);
 const char *labels_get(const struct labels *labels, const char *key);
 void labels_clear(struct labels *labels);
+/* Into `*ret`, which holds none. 0, or -ENOMEM: then it still holds none. */
+int labels_copy(const struct labels *labels, struct labels *ret);
+bool labels_equal(const struct labels *a, const struct labels *b);
 
 bool selector_matches(const struct selector *selector, const struct labels *labels);
 
@@ -242,6 +245,8 @@ int addr_parse(const char *text, struct polder_addr *ret);
 /* Writes at most INET6_ADDRSTRLEN bytes; returns `buffer`. IPv4-mapped stands in dotted form. */
 const char *addr_format(const struct polder_addr *addr, char *buffer);
 bool addr_is_v4(const struct polder_addr *addr);
+/* Where an address may be missing, that stands for it. Not 0.0.0.0, which is IPv4-mapped. */
+bool addr_is_zero(const struct polder_addr *addr);
 /* "10.0.0.0/8"; host bits are cleared. 0 or -EINVAL. */
 int prefix_parse(const char *text, struct prefix *ret);
 /* "10.0.0.0/8" into a buffer of PREFIX_TEXT_MAX bytes. */

@@ -48,7 +48,7 @@ static bool wanted_is(const struct polder_addr *addr, const char *text)
 {
 	char buffer[INET6_ADDRSTRLEN];
 
-	return pods_addr_is_set(addr) && strcmp(addr_format(addr, buffer), text) == 0;
+	return !addr_is_zero(addr) && strcmp(addr_format(addr, buffer), text) == 0;
 }
 
 static void names_a_pod_by_cni_args(void)
@@ -62,7 +62,7 @@ static void names_a_pod_by_cni_args(void)
 	CU_ASSERT_STRING_EQUAL(request.pod->name, "web-1");
 	CU_ASSERT_STRING_EQUAL(request.pod->uid, "u-1");
 	CU_ASSERT_STRING_EQUAL(request.pod->network, "net");
-	CU_ASSERT(!request.has_mac && !pods_addr_is_set(&request.wanted_v4));
+	CU_ASSERT(!request.has_mac && addr_is_zero(&request.wanted_v4));
 }
 
 static void falls_back_to_default_and_container_id(void)
@@ -132,8 +132,7 @@ static void takes_addresses_in_the_conventions_order(void)
 		decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[]},\"args\":{\"cni\":{\"ips\":"
 		       "[\"10.0.0.6/24\"]}}}",
 		       "{\"IP\":\"10.0.0.7\"}") == 0);
-	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.6") &&
-		  !pods_addr_is_set(&request.wanted_v6));
+	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.6") && addr_is_zero(&request.wanted_v6));
 	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":null}}",
 			       "{\"IP\":\"10.0.0.7,fd00::7\"}") == 0);
 	CU_ASSERT(wanted_is(&request.wanted_v4, "10.0.0.7") &&
