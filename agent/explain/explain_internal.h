@@ -77,7 +77,6 @@ struct explain {
 	uint8_t proto;
 	uint8_t family; /* enum polder_family */
 	uint16_t port;
-	bool port_given;
 	struct explain_frontend frontend;
 	struct explain_path *paths;
 	size_t path_count;

@@ -373,12 +373,12 @@ static int parse_port(struct explain *explain, const json_t *args)
 	const json_t *given = json_object_get(args, "port");
 	const char *text = json_string_value(given);
 	json_int_t number = json_integer_value(given);
+	bool is_given = given && !json_is_null(given);
 	char *end = NULL;
 
-	explain->port_given = given && !json_is_null(given);
 	if (explain->proto == IPPROTO_ICMP || explain->proto == IPPROTO_ICMPV6)
-		return explain->port_given ? REFUSE(explain, "port: ICMP has no ports: leave it out") : 0;
-	if (!explain->port_given)
+		return is_given ? REFUSE(explain, "port: ICMP has no ports: leave it out") : 0;
+	if (!is_given)
 		return default_port(explain);
 	if (text && *text >= '0' && *text <= '9') {
 		number = strtol(text, &end, 10);

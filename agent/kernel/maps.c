@@ -291,19 +291,6 @@ void maps_close(struct maps *maps)
 	free(maps);
 }
 
-void maps_unpin(struct maps *maps)
-{
-	char path[320];
-	int i;
-
-	for (i = 0; i < MAP_COUNT && maps->directory[0]; i++) {
-		snprintf(path, sizeof(path), "%s/%s", maps->directory, maps->info[i].name);
-		unlink(path);
-	}
-	if (maps->directory[0])
-		rmdir(maps->directory);
-}
-
 /* Arrays are written in one go, all others are dumped and deleted. */
 static int clear_array(const struct map_info *info)
 {

@@ -88,7 +88,6 @@ int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, 
 int maps_read_array(struct maps *maps, enum map_index index, void **ret_values);
 /* Empties it: no element, zeros in arrays; nobody else may write meanwhile. 0 or -errno. */
 int maps_clear(struct maps *maps, enum map_index index);
-void maps_unpin(struct maps *maps); /* removes the pins */
 const struct map_info *maps_get(const struct maps *maps, enum map_index index);
 int maps_fd(const struct maps *maps, enum map_index index);
 

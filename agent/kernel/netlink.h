@@ -18,7 +18,6 @@ const char *netlink_error(const struct netlink *nl);
 
 struct link_info {
 	int ifindex;
-	int peer_ifindex; /* IFLA_LINK of a veth; 0: none */
 	char name[IFNAMSIZ];
 	uint8_t mac[6];
 	uint32_t mtu;
@@ -87,8 +86,8 @@ int netlink_stack_rules_apply(struct netlink *nl, const struct prefix *ranges, s
 			      uint32_t mark, size_t *ret_changed);
 
 /* A permanent entry. */
-int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct polder_addr *addr, const uint8_t mac[6]);
-int netlink_neighbour_delete(struct netlink *nl, int ifindex, const struct polder_addr *addr);
+int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct polder_addr *addr,
+			      const uint8_t mac[6]);
 
 /*
  * clsact: a direct-action program on a link, replaced atomically under one handle and priority. One

@@ -52,10 +52,6 @@ static void decode_attribute(const struct nlattr *attr, struct link_info *info)
 		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
 			info->mtu = mnl_attr_get_u32(attr);
 		break;
-	case IFLA_LINK:
-		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
-			info->peer_ifindex = (int)mnl_attr_get_u32(attr);
-		break;
 	case IFLA_OPERSTATE:
 		/* IFF_RUNNING says yes as long as the kernel does not know. */
 		if (mnl_attr_validate(attr, MNL_TYPE_U8) == 0)

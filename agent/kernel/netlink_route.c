@@ -320,33 +320,16 @@ bool netlink_address_is_local(struct netlink *nl, const struct polder_addr *addr
 
 /* --------------------------------------------------------------- neighbours */
 
-static struct nlmsghdr *begin_neighbour(struct netlink *nl, uint16_t type, uint16_t flags,
-					int ifindex, const struct polder_addr *addr)
+int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct polder_addr *addr,
+			      const uint8_t mac[6])
 {
-	struct nlmsghdr *header = netlink_begin(nl, type, flags);
+	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
 	struct ndmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
 
 	message->ndm_family = netlink_family(addr);
 	message->ndm_ifindex = ifindex;
 	message->ndm_state = NUD_PERMANENT;
 	netlink_put_addr(header, NDA_DST, addr);
-	return header;
-}
-
-int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct polder_addr *addr,
-			      const uint8_t mac[6])
-{
-	struct nlmsghdr *header =
-		begin_neighbour(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ifindex, addr);
-
 	mnl_attr_put(header, NDA_LLADDR, 6, mac);
 	return netlink_talk(nl, header, NULL, NULL);
-}
-
-int netlink_neighbour_delete(struct netlink *nl, int ifindex, const struct polder_addr *addr)
-{
-	struct nlmsghdr *header = begin_neighbour(nl, RTM_DELNEIGH, 0, ifindex, addr);
-	int r = netlink_talk(nl, header, NULL, NULL);
-
-	return r == -ENOENT || r == -ENODEV ? 0 : r;
 }

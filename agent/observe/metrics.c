@@ -90,7 +90,7 @@ static bool valid_name(const char *name)
 void metrics_family(struct metrics *metrics, const char *name, enum metric_type type,
 		    const char *help)
 {
-	static const char *const types[] = {"counter", "gauge", "histogram"};
+	static const char *const types[] = {"counter", "gauge"};
 
 	assert(valid_name(name));
 	snprintf(metrics->family, sizeof(metrics->family), "%s", name);
@@ -115,20 +115,16 @@ static void append_label(struct metrics *metrics, const char *name, const char *
 	append_text(metrics, "\"");
 }
 
-/* `bound` (le) is the label of a histogram's bucket; NULL: none. */
-static void append_line(struct metrics *metrics, const char *suffix,
-			const struct metric_label *labels, size_t label_count, const char *bound,
-			const char *value)
+static void append_line(struct metrics *metrics, const struct metric_label *labels,
+			size_t label_count, const char *value)
 {
+	assert(metrics->family[0]);
 	append_text(metrics, metrics->family);
-	append_text(metrics, suffix);
 	for (size_t i = 0; i < label_count; i++) {
 		assert(valid_name(labels[i].name));
 		append_label(metrics, labels[i].name, labels[i].value, i == 0);
 	}
-	if (bound)
-		append_label(metrics, "le", bound, label_count == 0);
-	if (bound || label_count > 0)
+	if (label_count > 0)
 		append_text(metrics, "}");
 	append_text(metrics, " ");
 	append_text(metrics, value);
@@ -163,8 +159,7 @@ void metrics_sample(struct metrics *metrics, double value, const struct metric_l
 {
 	char text[NUMBER_MAX];
 
-	assert(metrics->family[0] && metrics->type != METRIC_HISTOGRAM);
-	append_line(metrics, "", labels, label_count, NULL, format_double(value, text));
+	append_line(metrics, labels, label_count, format_double(value, text));
 }
 
 void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct metric_label *labels,
@@ -172,8 +167,7 @@ void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct me
 {
 	char text[NUMBER_MAX];
 
-	assert(metrics->family[0] && metrics->type != METRIC_HISTOGRAM);
-	append_line(metrics, "", labels, label_count, NULL, format_u64(value, text));
+	append_line(metrics, labels, label_count, format_u64(value, text));
 }
 
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,
@@ -181,36 +175,6 @@ void metrics_single(struct metrics *metrics, const char *name, enum metric_type 
 {
 	metrics_family(metrics, name, type, help);
 	metrics_sample(metrics, value, NULL, 0);
-}
-
-void metric_observe(struct metric_histogram *histogram, double value)
-{
-	size_t i = 0;
-
-	assert(histogram->bound_count <= METRIC_BUCKETS_MAX);
-	while (i < histogram->bound_count && value > histogram->bounds[i])
-		i++;
-	histogram->counts[i]++;
-	histogram->sum += value;
-}
-
-void metrics_histogram(struct metrics *metrics, const struct metric_histogram *histogram,
-		       const struct metric_label *labels, size_t label_count)
-{
-	char bound[NUMBER_MAX], text[NUMBER_MAX];
-	uint64_t total = 0;
-
-	assert(metrics->family[0] && metrics->type == METRIC_HISTOGRAM);
-	for (size_t i = 0; i < histogram->bound_count; i++) {
-		total += histogram->counts[i];
-		append_line(metrics, "_bucket", labels, label_count,
-			    format_double(histogram->bounds[i], bound), format_u64(total, text));
-	}
-	total += histogram->counts[histogram->bound_count];
-	append_line(metrics, "_bucket", labels, label_count, "+Inf", format_u64(total, text));
-	append_line(metrics, "_sum", labels, label_count, NULL,
-		    format_double(histogram->sum, text));
-	append_line(metrics, "_count", labels, label_count, NULL, format_u64(total, text));
 }
 
 char *metrics_finish(struct metrics *metrics, size_t *ret_length)

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE };
 
 struct metric_label {
 	const char *name;
@@ -34,19 +34,6 @@ void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct me
 /* A family of one sample without labels. */
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,
 		    const char *help, double value);
-
-/* A distribution: `counts[i]` observations of at most `bounds[i]`, the last count those above all
- * bounds. Zeroed to begin with. */
-#define METRIC_BUCKETS_MAX 16
-struct metric_histogram {
-	const double *bounds; /* ascending; lives as long as the histogram */
-	size_t bound_count;   /* at most METRIC_BUCKETS_MAX */
-	uint64_t counts[METRIC_BUCKETS_MAX + 1];
-	double sum;
-};
-void metric_observe(struct metric_histogram *histogram, double value);
-void metrics_histogram(struct metrics *metrics, const struct metric_histogram *histogram,
-		       const struct metric_label *labels, size_t label_count);
 
 /* The text, to be freed by the caller, and its length (may be NULL). NULL: no memory. The writer is
  * empty afterwards. */

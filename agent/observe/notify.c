@@ -3,7 +3,6 @@
 #include "agent/observe/notify.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,22 +50,6 @@ int notify_ready(void)
 int notify_stopping(void)
 {
 	return notify_send("STOPPING=1");
-}
-
-int notify_status(const char *format, ...)
-{
-	char text[512] = "STATUS=";
-	const size_t used = strlen(text);
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text + used, sizeof(text) - used, format, arguments);
-	va_end(arguments);
-	for (char *c = text; *c; c++) {
-		if (*c == '\n')
-			*c = ' ';
-	}
-	return notify_send(text);
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -9,8 +9,6 @@
 int notify_send(const char *text);
 int notify_ready(void);
 int notify_stopping(void);
-/* Line feeds become spaces. */
-int notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
  * WATCHDOG=1 from the loop, at half the time that the service manager asks for: a loop that hangs

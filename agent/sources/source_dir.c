@@ -782,8 +782,3 @@ void source_dir_free(struct source_dir *source)
 	uv_close((uv_handle_t *)&source->deletion, on_closed);
 	close(source->inotify_fd);
 }
-
-bool source_dir_synced(const struct source_dir *source)
-{
-	return source->synced;
-}

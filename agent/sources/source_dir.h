@@ -33,4 +33,3 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 		   void (*on_synced)(void *data), void *data, struct source_dir **ret);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void source_dir_free(struct source_dir *source);
-bool source_dir_synced(const struct source_dir *source);

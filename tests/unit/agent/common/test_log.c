@@ -145,7 +145,6 @@ static void tells_the_service_manager(void)
 	snprintf(name, sizeof(name), "%s/notify", directory);
 	fd = listen_at(name);
 	CU_ASSERT(notify_ready() == 0 && told(fd, "READY=1"));
-	CU_ASSERT(notify_status("%d pods\nREADY=0", 3) == 0 && told(fd, "STATUS=3 pods READY=0"));
 	CU_ASSERT(notify_stopping() == 0 && told(fd, "STOPPING=1"));
 	close(fd);
 	CU_ASSERT(notify_ready() == -ECONNREFUSED);

@@ -84,7 +84,6 @@ static void makes_a_pair_with_chosen_number_and_names(void)
 	CU_ASSERT(memcmp(here.mac, mac_host, 6) == 0);
 	CU_ASSERT(netlink_link_get(other, "eth0", &there) == 0);
 	CU_ASSERT(there.mtu == 1400 && memcmp(there.mac, mac_pod, 6) == 0 && !there.up);
-	CU_ASSERT(here.peer_ifindex == there.ifindex);
 	CU_ASSERT(netlink_link_get_index(nl, 70000, &here) == 0);
 	end();
 	CU_ASSERT(netlink_link_get(nl, "pld0", &here) == -ENODEV);
@@ -241,8 +240,6 @@ static void neighbours_are_idempotent(void)
 	for (size_t i = 0; i < 2; i++) {
 		CU_ASSERT(netlink_neighbour_replace(nl, 70000, &list[i], mac_pod) == 0);
 		CU_ASSERT(netlink_neighbour_replace(nl, 70000, &list[i], mac_host) == 0);
-		CU_ASSERT(netlink_neighbour_delete(nl, 70000, &list[i]) == 0);
-		CU_ASSERT(netlink_neighbour_delete(nl, 70000, &list[i]) == 0);
 	}
 	end();
 }

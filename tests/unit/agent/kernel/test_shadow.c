@@ -51,7 +51,6 @@ static void open_again(struct world *world)
 static void end(struct world *world)
 {
 	shadow_close(world->shadow);
-	maps_unpin(world->maps);
 	maps_close(world->maps);
 	umount(world->top);
 	rmdir(world->top);

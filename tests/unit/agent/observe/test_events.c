@@ -102,7 +102,6 @@ static void fixture_free(struct fixture *f)
 {
 	events_close(f->events);
 	unit_end_loop(&f->loop);
-	maps_unpin(f->maps);
 	maps_close(f->maps);
 	umount2(f->directory, MNT_DETACH);
 	rmdir(f->directory);

@@ -69,26 +69,6 @@ static void writes_numbers_that_read_back(void)
 				       "x 0.3333333333333333\nx 1e+09\n"));
 }
 
-static void histogram_is_cumulative(void)
-{
-	static const double bounds[] = {0.001, 0.1};
-	const struct metric_label label = {"op", "add"};
-	struct metric_histogram histogram = {.bounds = bounds, .bound_count = 2};
-	struct metrics *metrics = metrics_new();
-
-	metric_observe(&histogram, 0.001);
-	metric_observe(&histogram, 0.05);
-	metric_observe(&histogram, 7);
-	metrics_family(metrics, "t_seconds", METRIC_HISTOGRAM, "Time.");
-	metrics_histogram(metrics, &histogram, &label, 1);
-	CU_ASSERT(finished_as(metrics, "# HELP t_seconds Time.\n# TYPE t_seconds histogram\n"
-				       "t_seconds_bucket{op=\"add\",le=\"0.001\"} 1\n"
-				       "t_seconds_bucket{op=\"add\",le=\"0.1\"} 2\n"
-				       "t_seconds_bucket{op=\"add\",le=\"+Inf\"} 3\n"
-				       "t_seconds_sum{op=\"add\"} 7.051\n"
-				       "t_seconds_count{op=\"add\"} 3\n"));
-}
-
 static void grows_without_limit(void)
 {
 	struct metrics *metrics = metrics_new();
@@ -280,10 +260,9 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(writes_help_type_and_samples),  UNIT_TEST(escapes_labels_and_help),
-		UNIT_TEST(writes_numbers_that_read_back), UNIT_TEST(histogram_is_cumulative),
-		UNIT_TEST(grows_without_limit),		  UNIT_TEST(reads_listen_addresses),
-		UNIT_TEST(serves_get_and_head_only),	  UNIT_TEST(tells_that_a_port_is_taken),
-		UNIT_TEST(ends_with_clients_still_there),
+		UNIT_TEST(writes_numbers_that_read_back), UNIT_TEST(grows_without_limit),
+		UNIT_TEST(reads_listen_addresses),	  UNIT_TEST(serves_get_and_head_only),
+		UNIT_TEST(tells_that_a_port_is_taken),	  UNIT_TEST(ends_with_clients_still_there),
 	};
 
 	return UNIT_RUN("metrics", tests);

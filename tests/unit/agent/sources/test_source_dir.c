@@ -17,7 +17,7 @@ static void everything_is_read_before_it_is_synced(void)
 	save(&world, "a.json", TEXT("a", "1"));
 	save(&world, "b.json", TEXT("b", "1"));
 	save(&world, "bad.json", "{");
-	CU_ASSERT(!source_dir_synced(world.source));
+	CU_ASSERT(!world.synced);
 	CU_ASSERT(unit_wait(&world.loop, is_synced, &world, 2000));
 	CU_ASSERT(store_count(world.store, OBJECT_NAMESPACE) == 2);
 	CU_ASSERT(problem_count(&world, NULL) == 1);
