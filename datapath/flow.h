@@ -75,6 +75,13 @@ static __always_inline void load_barrier(void)
 		full_barrier();
 }
 
+_Static_assert(offsetof(struct flow_head, state_word) % 8 == 0 &&
+		       offsetof(struct flow_copy, hop) - offsetof(struct flow_copy, state) ==
+			       offsetof(struct flow_head, hop) - offsetof(struct flow_head, state) &&
+		       offsetof(struct flow_copy, new_dport_be) - offsetof(struct flow_copy, state) ==
+			       offsetof(struct flow_head, new_dport_be) - offsetof(struct flow_head, state),
+	       "a copy's words are those of an entry");
+
 /* A copy of a copy; of IPv4 addresses one word each. */
 static __always_inline void flow_copy_to(struct flow_copy *to, const struct flow_copy *from, __u8 family)
 {
@@ -96,34 +103,30 @@ enum flow_outcome { FLOW_ABSENT = 0, FLOW_FOUND = 1, FLOW_BUSY = 2 };
 static __always_inline int flow_read(void *flow, const struct flow_tuple *t, __u8 family, struct flow_copy *copy)
 {
 	struct flow_head *head = flow_head_of(flow, family);
-	const __be32 *addrs = (void *)(head + 1);
+	const __u64 *way = (const void *)&head->state_word;
+	const void *addrs = head + 1;
 	__u64 stamp = READ_ONCE(head->stamp);
 
 	load_barrier();
 	if (!flow_key_equal(flow, t, family))
 		return FLOW_ABSENT;
-	copy->seq = stamp;
-	copy->generation = stamp >> 32;
+	copy->stamp = stamp;
 	copy->last = head->last;
-	copy->state = head->state;
-	copy->action = head->action;
-	copy->hop = head->hop;
-	copy->owner = head->owner;
-	copy->addr_diff = head->addr_diff;
-	copy->port_diff = head->port_diff;
-	copy->new_sport_be = head->new_sport_be;
-	copy->new_dport_be = head->new_dport_be;
+	copy->way_words[0] = way[0];
+	copy->way_words[1] = way[1];
 	if (family == FAMILY_V4) {
-		copy->new_saddr_be[0] = addrs[0];
-		copy->new_daddr_be[0] = addrs[1];
+		copy->new_saddr_be[0] = ((const __be32 *)addrs)[0];
+		copy->new_daddr_be[0] = ((const __be32 *)addrs)[1];
 	} else {
-		__builtin_memcpy(copy->new_saddr_be, addrs, 16);
-		__builtin_memcpy(copy->new_daddr_be, addrs + 4, 16);
+		copy->addr_words[0] = ((const __u64 *)addrs)[0];
+		copy->addr_words[1] = ((const __u64 *)addrs)[1];
+		copy->addr_words[2] = ((const __u64 *)addrs)[2];
+		copy->addr_words[3] = ((const __u64 *)addrs)[3];
 	}
 	load_barrier();
 	if (unlikely(stamp & 1 || READ_ONCE(head->seq) != (__u32)stamp))
 		return FLOW_BUSY;
-	return copy->generation ? FLOW_FOUND : FLOW_ABSENT;
+	return stamp >> 32 ? FLOW_FOUND : FLOW_ABSENT;
 }
 
 /* The tuple's entry in the set: its tag names the ways that it may stand in. */

@@ -25,23 +25,41 @@
 #define FLOW_SIZE(family) ((family) == FAMILY_V4 ? sizeof(struct flow4) : sizeof(struct flow6))
 #define FLOW_WORDS(family) ((family) == FAMILY_V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6)
 
-/* A stable copy of an entry, and where it stands. Addresses of IPv4 stand in the first word. */
+/*
+ * A stable copy of an entry, and where it stands. Addresses of IPv4 stand in the first word. What is next to each other in an entry is
+ * so here: it is copied by words.
+ */
 struct flow_copy {
-	__u32 seq;
-	__u32 generation;
+	union {
+		struct {
+			__u32 seq;
+			__u32 generation;
+		};
+		__u64 stamp;
+	};
 	__u32 last;
 	__u32 set;
-	__u16 state;
-	__u8 action;
-	__u8 way;
-	__u16 hop;
-	__u16 owner;
-	__u16 addr_diff;
-	__u16 port_diff;
-	__be16 new_sport_be;
-	__be16 new_dport_be;
-	__be32 new_saddr_be[4];
-	__be32 new_daddr_be[4];
+	union {
+		struct { /* as in struct flow_head, from `state` on */
+			__u16 state;
+			__u8 action;
+			__u8 way; /* nothing in an entry */
+			__u16 hop;
+			__u16 owner;
+			__u16 addr_diff;
+			__u16 port_diff;
+			__be16 new_sport_be;
+			__be16 new_dport_be;
+		};
+		__u64 way_words[2];
+	};
+	union {
+		struct {
+			__be32 new_saddr_be[4];
+			__be32 new_daddr_be[4];
+		};
+		__u64 addr_words[4];
+	};
 };
 
 static __always_inline __u64 flow_hash(const struct flow_tuple *t, __u8 family, const struct control *c)
