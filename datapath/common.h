@@ -29,6 +29,13 @@
 /* Filled by the agent before loading; constant for the verifier afterwards. */
 const volatile struct datapath_config config = {};
 
+/* Between two places that are aligned to 2 bytes, or may be read and written as if they were to 4. */
+static __always_inline void copy_mac(void *to, const void *from)
+{
+	*(__u32 *)to = *(const __u32 *)from;
+	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
+}
+
 /*
  * Arrays of `config` are read through these: without volatile the compiler would take the zeros it sees here for the truth.
  */
@@ -72,6 +79,19 @@ static __always_inline __u16 csum_fold16(__u64 sum)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The same of what has no more than 32 bits. */
+static __always_inline __u16 csum_fold32(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum + (sum >> 16);
+}
+
+/* Is a sum, which is not 0, all ones when it is folded? Then 65,535 divides it: times its inverse modulo 2^64 it is small. */
+static __always_inline bool csum_is_ones(__u64 sum)
+{
+	return sum * 0xfffefffefffeffffULL <= 0x0001000100010001ULL;
 }
 
 /* Sum and difference of 32-bit words, to be folded; never negative. */

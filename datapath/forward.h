@@ -43,29 +43,31 @@ static __always_inline int check_size(struct __sk_buff *skb, struct packet *p, _
 	return -REASON_TOO_BIG;
 }
 
-/* Addresses of the frame: the pod's, or the neighbour's. */
-static __always_inline int write_macs(struct __sk_buff *skb, const __u8 *destination, const __u8 *source)
+/* Addresses of the frame: the pod's, or the neighbour's. The cursor holds a frame's header. */
+static __always_inline void write_macs(struct cursor c, const __u8 *destination, const __u8 *source)
 {
-	struct ethhdr *eth;
+	struct ethhdr *eth = c.data;
+
+	copy_mac(eth->h_dest, destination);
+	if (source)
+		copy_mac(eth->h_source, source);
+	else
+		copy_gateway_mac(eth->h_source);
+}
+
+/* `pod`: whose address the frame gets, from the gateway; NULL: it keeps its own. */
+static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+				   const struct pod_entry *pod, bool hop, __u8 zone, __u8 family)
+{
 	struct cursor c;
 
 	opaque(skb); /* the context is read at fixed offsets only */
 	c = (struct cursor)CURSOR(skb);
-	eth = c.data;
-	if ((void *)(eth + 1) > c.end)
+	if (c.data + ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header)) > c.end)
 		return -REASON_REWRITE;
-	__builtin_memcpy(eth->h_dest, destination, ETH_ALEN);
-	if (source)
-		__builtin_memcpy(eth->h_source, source, ETH_ALEN);
-	else
-		copy_gateway_mac(eth->h_source);
-	return 0;
-}
-
-static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, struct flow_copy *f, bool hop, __u8 zone,
-				   __u8 family)
-{
-	return family == FAMILY_V4 ? rewrite4(skb, p, f, hop, zone) : rewrite6(skb, p, f, hop, zone);
+	if (pod)
+		write_macs(c, pod->mac, NULL);
+	return family == FAMILY_V4 ? rewrite4(skb, c, p, f, hop, zone) : rewrite6(skb, c, p, f, hop, zone);
 }
 
 /* Into the pod's namespace; what the node's stack sends is on the pod's link already. */
@@ -82,12 +84,10 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 	if (result)
 		return result;
 	if (zone == ZONE_HOST) {
-		result = rewrite(skb, p, f, false, zone, family);
+		result = rewrite(skb, p, f, NULL, false, zone, family);
 		return result ? result : TC_ACT_OK;
 	}
-	result = write_macs(skb, pod->mac, NULL);
-	if (!result)
-		result = rewrite(skb, p, f, true, zone, family);
+	result = rewrite(skb, p, f, pod, true, zone, family);
 	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
 }
 
@@ -96,6 +96,7 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 					   __u8 family)
 {
 	const struct next_hop *hop = next_hop_at(f->hop);
+	struct cursor c;
 	bool known;
 	int result;
 
@@ -104,7 +105,7 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	result = check_size(skb, p, hop->mtu);
 	if (result)
 		return result;
-	result = rewrite(skb, p, f, true, zone, family);
+	result = rewrite(skb, p, f, NULL, true, zone, family);
 	if (zone == ZONE_POD && unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
 	    f->state & FLOW_TRANSLATED && !result)
 		result = fragment_id_rewrite(skb, p);
@@ -113,8 +114,12 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	known = f->hop >= NEXT_HOP_UPLINKS && f->last == now_ticks();
 	if (!known)
 		return bpf_redirect_neigh(hop->ifindex, NULL, 0, 0);
-	result = write_macs(skb, hop->mac, hop->source_mac);
-	return result ? result : bpf_redirect(hop->ifindex, 0);
+	opaque(skb);
+	c = (struct cursor)CURSOR(skb); /* the sums' helpers may have moved the bytes */
+	if (c.data + ETH_HLEN > c.end)
+		return -REASON_REWRITE;
+	write_macs(c, hop->mac, hop->source_mac);
+	return bpf_redirect(hop->ifindex, 0);
 }
 
 /*
@@ -123,19 +128,17 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
  */
 static __always_inline int forward(struct __sk_buff *skb, struct packet *p, struct flow_copy *f, __u8 zone, __u8 family)
 {
+	bool expired = zone != ZONE_HOST && p->ttl <= 1;
 	int result;
 
-	if (f->action == FLOW_TO_HOST || f->action == FLOW_TO_STACK) {
-		result = rewrite(skb, p, f, false, zone, family);
-		return result ? result : TC_ACT_OK;
-	}
-	if (zone != ZONE_HOST && unlikely(p->ttl <= 1))
-		return -REASON_TTL_EXPIRED;
 	if (likely(f->action == FLOW_TO_POD))
-		return forward_to_pod(skb, p, f, zone, family);
+		return unlikely(expired) ? -REASON_TTL_EXPIRED : forward_to_pod(skb, p, f, zone, family);
 	if (likely(f->action == FLOW_TO_WIRE))
-		return forward_to_wire(skb, p, f, zone, family);
-	return -REASON_INTERNAL;
+		return unlikely(expired) ? -REASON_TTL_EXPIRED : forward_to_wire(skb, p, f, zone, family);
+	if (f->action != FLOW_TO_HOST && f->action != FLOW_TO_STACK)
+		return -REASON_INTERNAL;
+	result = rewrite(skb, p, f, NULL, false, zone, family);
+	return result ? result : TC_ACT_OK;
 }
 
 /* The rest of the way of a packet whose source has been checked. */

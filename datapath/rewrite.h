@@ -39,7 +39,7 @@ static __always_inline bool check_is_whole(const struct packet *p, __u16 check, 
 	else
 		for (i = 0; i < 4; i++)
 			sum += (__u64)p->tuple.v6.saddr_be[i] + p->tuple.v6.daddr_be[i];
-	return csum_fold16(sum) != 0xffff;
+	return !csum_is_ones(sum);
 }
 
 /*
@@ -65,7 +65,7 @@ static __always_inline bool rewrite_transport_direct(struct cursor c, const stru
 	if ((void *)(check + 1) > c.end || !check_is_whole(p, *check, family))
 		return false;
 	if (*check || p->tuple.proto == IPPROTO_TCP) {
-		new = ~csum_fold16((__u64)(__u16)~*check + f->addr_diff + f->port_diff);
+		new = ~csum_fold32((__u16)~*check + f->addr_diff + f->port_diff);
 		*check = new || p->tuple.proto == IPPROTO_TCP ? new : 0xffff; /* UDP: 0 means none (RFC 768) */
 	}
 	ports[0] = f->new_sport_be;
@@ -116,18 +116,12 @@ static __always_inline bool ports_rewritten(const struct packet *p, const struct
 }
 
 /* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are constants of the caller. */
-static __always_inline int rewrite4(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, struct packet *p, struct flow_copy *f,
 				    bool hop, __u8 zone)
 {
-	struct ipv4_header *ip;
-	struct cursor c;
-	__u64 sum;
+	struct ipv4_header *ip = c.data + ETH_HLEN;
+	__u32 sum;
 
-	opaque(skb); /* the context is read at fixed offsets only */
-	c = (struct cursor)CURSOR(skb);
-	ip = c.data + ETH_HLEN;
-	if ((void *)(ip + 1) > c.end)
-		return -REASON_REWRITE;
 	if (!hop && !(f->state & FLOW_TRANSLATED))
 		return 0;
 	sum = (__u16)~ip->check;
@@ -140,7 +134,7 @@ static __always_inline int rewrite4(struct __sk_buff *skb, struct packet *p, str
 		ip->ttl--;
 		sum += (__u16)~bpf_htons(0x0100);
 	}
-	ip->check = ~csum_fold16(sum);
+	ip->check = ~csum_fold32(sum);
 	if (!ports_rewritten(p, f))
 		return 0;
 	if (likely(rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V4))) {
@@ -151,23 +145,20 @@ static __always_inline int rewrite4(struct __sk_buff *skb, struct packet *p, str
 	return rewrite_transport(skb, p, f);
 }
 
-static __always_inline int rewrite6(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+static __always_inline int rewrite6(struct __sk_buff *skb, struct cursor c, struct packet *p, struct flow_copy *f,
 				    bool hop, __u8 zone)
 {
-	struct ipv6_header *ip;
-	struct cursor c;
+	struct ipv6_header *ip = c.data + ETH_HLEN;
 	__u64 hop_diff = hop ? (__u16)~bpf_htons(1) : 0;
+	__u64 *addrs = (void *)ip->saddr_be;
 
-	opaque(skb);
-	c = (struct cursor)CURSOR(skb);
-	ip = c.data + ETH_HLEN;
-	if ((void *)(ip + 1) > c.end)
-		return -REASON_REWRITE;
 	if (hop)
 		ip->hops--;
 	if (f->state & FLOW_TRANSLATED) {
-		__builtin_memcpy(ip->saddr_be, f->new_saddr_be, 16);
-		__builtin_memcpy(ip->daddr_be, f->new_daddr_be, 16);
+		addrs[0] = f->addr_words[0];
+		addrs[1] = f->addr_words[1];
+		addrs[2] = f->addr_words[2];
+		addrs[3] = f->addr_words[3];
 	}
 	if (ports_rewritten(p, f) && unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
 		/* There is no header checksum to balance the addresses: the helper takes them off for the transport's. */
