@@ -63,9 +63,9 @@ static volatile __u64 ticks_read;
 static __always_inline __u32 now_ticks(void)
 {
 	__u64 read = ticks_read;
-	__u32 jiffy = bpf_jiffies64();
+	__u32 jiffy = bpf_jiffies64(), read_jiffy = read >> 32;
 
-	if (unlikely(read >> 32 != jiffy)) {
+	if (unlikely(read_jiffy != jiffy)) {
 		read = (__u64)jiffy << 32 | (__u32)(bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT);
 		ticks_read = read;
 	}

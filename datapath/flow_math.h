@@ -97,9 +97,10 @@ static __always_inline __u32 flow_first_way(__u64 hash, __u8 which)
 /* Never FLOW_TAG_FREE. */
 static __always_inline __u8 flow_tag(__u64 hash)
 {
-	__u8 tag = hash >> 48;
+	__u64 tag = hash >> 48 & 0xff, before = tag - 1;
 
-	return tag ? tag : 1;
+	asm volatile("" : "+r"(before)); /* no branch */
+	return tag | before >> 63;
 }
 
 #define TAG_ONES 0x0101010101010101ULL

@@ -245,25 +245,22 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 	if (unlikely(flow->generation != generation || flow->last != now))
 		return false;
 	if (likely(p->tuple.proto == IPPROTO_TCP))
-		return flow->state & FLOW_ESTABLISHED && !flow_closed(flow->state) &&
+		return (flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED && !flow_closed(flow->state) &&
 		       !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
 	return flow->state & FLOW_ESTABLISHED ||
 	       (p->tuple.proto == IPPROTO_UDP && (!(flow->state & FLOW_REPLY) || flow->state & FLOW_REPLIED));
 }
 
 /*
- * `flow` is room for a copy: one for the whole program, the stack is small. `outcome` and `head` (may be NULL): of the look-up. 0 or
- * -reason.
+ * Counts a packet in its flow's entry, once the flow is judged. `flow` is room for a copy: one for the whole program, the stack is
+ * small. `outcome` and `head` (may be NULL): what flow_of() gave. 0 or -reason.
  */
 static __always_inline int follow_found(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome,
 					struct flow_head *head, __u8 family)
 {
-	const struct control *control = control_get();
 	int result, i;
 
-	if (!control)
-		return -REASON_INTERNAL;
-	if (unlikely(outcome != FLOW_FOUND || !follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks()))) {
+	if (unlikely(outcome != FLOW_PLAIN)) {
 		result = follow_with_care(ctx, p, flow, outcome);
 		for (i = 1; i < FOLLOW_TRIES && unlikely(result == PAIR_AGAIN); i++)
 			result = follow_with_care(ctx, p, flow, FLOW_BUSY);
@@ -278,24 +275,19 @@ static __always_inline int follow_found(packet_context *ctx, struct packet *p, s
 	return 0;
 }
 
-/* The first word of the tuple by one store: see joined(). */
-static __always_inline void tuple_join(struct flow_tuple *t)
-{
-	__u64 sport = t->sport_be, dport = t->dport_be, proto = t->proto, zone = t->zone;
-
-	/* Or the compiler makes one load of the four. */
-	opaque(sport);
-	opaque(dport);
-	opaque(proto);
-	opaque(zone);
-	t->words[0] = sport | dport << 16 | proto << 32 | zone << 40;
-}
-
+/* Looks the packet's flow up. enum flow_outcome; FLOW_PLAIN: found, and there is nothing to be done but to count the packet. */
 static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
 {
 	const struct control *control = control_get();
+	int outcome;
 
 	*ret_head = NULL;
-	tuple_join(&p->tuple);
-	return control ? flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow, ret_head) : FLOW_ABSENT;
+	if (unlikely(!control)) {
+		__builtin_memset(flow, 0, sizeof(*flow)); /* others read it */
+		return FLOW_ABSENT;
+	}
+	outcome = flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow, ret_head);
+	if (likely(outcome == FLOW_FOUND && follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks())))
+		return FLOW_PLAIN;
+	return outcome;
 }

@@ -8,6 +8,16 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* What has to be known of a later fragment, and of IP options, before the flow is looked up. 0 or -reason. */
+static __always_inline int follow_rare(struct __sk_buff *skb, struct packet *p, __u8 family)
+{
+	int result = p->flags & PACKET_LATER_FRAGMENT ? fragment_complete(p) : 0;
+
+	if (!result && family == FAMILY_V4 && p->flags & PACKET_IP_OPTIONS)
+		result = ipv4_options_judge(skb, p);
+	return result;
+}
+
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
 				  const struct pod_entry *pod, __u8 family)
 {
@@ -15,23 +25,20 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 
 	if (family == FAMILY_V6 && unlikely(p->flags & PACKET_ND))
 		return answer_nd(skb, p, pod);
-	result = check_pod_source(p, pod);
+	result = check_pod_source(p, pod, family);
 	if (unlikely(result))
 		return result;
-	if (unlikely(p->flags & PACKET_LATER_FRAGMENT)) {
-		result = fragment_complete(p);
+	if (unlikely(p->flags & (PACKET_LATER_FRAGMENT | PACKET_IP_OPTIONS | PACKET_ICMP_ERROR))) {
+		result = follow_rare(skb, p, family);
 		if (result)
 			return result;
+		if (p->flags & PACKET_ICMP_ERROR) {
+			result = follow_icmp_error(skb, p, flow, ZONE_POD, family);
+			goto marked;
+		}
 	}
-	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
-		result = ipv4_options_judge(skb, p);
-		if (result)
-			return result;
-	}
-	if (unlikely(p->flags & PACKET_ICMP_ERROR))
-		result = follow_icmp_error(skb, p, flow, ZONE_POD, family);
-	else
-		result = fragment_follow(skb, p, follow_flow(skb, p, flow, ZONE_POD, family));
+	result = fragment_follow(skb, p, follow_flow(skb, p, flow, ZONE_POD, family));
+marked:
 	/* The node's stack forwards nothing from a pod but what was judged here. */
 	if (result == TC_ACT_OK)
 		skb->mark |= config.stack_mark;
@@ -43,6 +50,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	struct cursor c = CURSOR(skb);
 	const struct pod_entry *pod;
 	struct ethhdr *eth = c.data;
+	__be16 kind;
 	int result;
 
 	if ((void *)(eth + 1) > c.end)
@@ -55,18 +63,16 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	/* A priority tag (VLAN 0) as well: pods have no use for one, and it would leave on the wire as it came. */
 	if (unlikely(skb->vlan_present))
 		return -REASON_L2_UNKNOWN;
-	switch (eth->h_proto) {
-	case bpf_htons(ETH_P_IP):
-		result = parse(skb, p, FAMILY_V4);
+	kind = frame_kind(eth);
+	if (likely(kind == bpf_htons(ETH_P_IP))) {
+		result = parse(skb, p, c, FAMILY_V4);
 		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V4);
-	case bpf_htons(ETH_P_IPV6):
-		result = parse(skb, p, FAMILY_V6);
-		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V6);
-	case bpf_htons(ETH_P_ARP):
-		return answer_arp(skb, pod);
-	default:
-		return -REASON_L2_UNKNOWN;
 	}
+	if (likely(kind == bpf_htons(ETH_P_IPV6))) {
+		result = parse(skb, p, c, FAMILY_V6);
+		return unlikely(result) ? result : follow(skb, p, flow, pod, FAMILY_V6);
+	}
+	return kind == bpf_htons(ETH_P_ARP) ? answer_arp(skb, pod) : -REASON_L2_UNKNOWN;
 }
 
 SEC("tc")

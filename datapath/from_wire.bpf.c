@@ -75,9 +75,9 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		return for_a_pod(p) ? result : TC_ACT_OK;
 	}
 	outcome = flow_of(p, flow, &head, family);
-	if (outcome == FLOW_FOUND && unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
+	if (unlikely(outcome == FLOW_FOUND) && unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
 		outcome = follow_alive(p, flow);
-	if (outcome == FLOW_ABSENT) {
+	if (unlikely(outcome == FLOW_ABSENT)) {
 		result = for_a_pod(p);
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
@@ -87,7 +87,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
 {
-	int result = check_wire_source(p);
+	int result = check_wire_source(p, family);
 
 	if (unlikely(result))
 		return result;
@@ -107,7 +107,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 /* A routing header with segments left: what the node's own stack does with its own is its business (SRv6). */
 static __always_inline int routed_by_header(struct packet *p)
 {
-	int result = check_wire_source(p);
+	int result = check_wire_source(p, FAMILY_V6);
 
 	if (result)
 		return result;
@@ -118,6 +118,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 {
 	struct cursor c = CURSOR(skb);
 	struct ethhdr *eth = c.data;
+	__be16 kind;
 	int result;
 
 	if ((void *)(eth + 1) > c.end)
@@ -125,18 +126,17 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	/* Another network. VLAN 0 is none: it carries a priority only, and the stack takes such a frame for an untagged one. */
 	if (skb->vlan_present && skb->vlan_tci & VLAN_ID_MASK)
 		return TC_ACT_OK;
-	switch (eth->h_proto) {
-	case bpf_htons(ETH_P_IP):
-		result = parse(skb, p, FAMILY_V4);
+	kind = frame_kind(eth);
+	if (likely(kind == bpf_htons(ETH_P_IP))) {
+		result = parse(skb, p, c, FAMILY_V4);
 		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V4);
-	case bpf_htons(ETH_P_IPV6):
-		result = parse(skb, p, FAMILY_V6);
-		if (unlikely(result == -REASON_IP_OPTIONS))
-			return routed_by_header(p);
-		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V6);
-	default:
-		return TC_ACT_OK;
 	}
+	if (kind != bpf_htons(ETH_P_IPV6))
+		return TC_ACT_OK;
+	result = parse(skb, p, c, FAMILY_V6);
+	if (unlikely(result == -REASON_IP_OPTIONS))
+		return routed_by_header(p);
+	return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V6);
 }
 
 SEC("tc")

@@ -273,6 +273,8 @@ static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packe
 {
 	int result = icmp_error_parse(skb, p);
 
+	/* What is handed to a global function has to be written to. */
+	__builtin_memset(flow, 0, sizeof(*flow));
 	if (!result)
 		result = icmp_error_find(p, flow);
 	if (!result && flow->state & FLOW_TRANSLATED)

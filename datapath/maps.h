@@ -99,7 +99,7 @@ static __always_inline const struct pod_entry *pod_at(__u32 place)
 /* The entry of the pod behind a host-side link; NULL if there is none. */
 static __always_inline const struct pod_entry *pod_of_link(__u32 ifindex)
 {
-	const struct pod_entry *pod = pod_at(pod_place(ifindex));
+	const struct pod_entry *pod = pod_at(ifindex & config.pods_mask);
 
 	return pod && pod->ifindex == ifindex ? pod : NULL;
 }

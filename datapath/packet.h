@@ -69,6 +69,12 @@ struct packet {
 	__u8 pad;
 };
 
+/* What the frame carries. struct ethhdr is packed: the compiler would read the word byte by byte. */
+static __always_inline __be16 frame_kind(const void *frame)
+{
+	return *(const __be16 *)(frame + 2 * ETH_ALEN);
+}
+
 /* The packet's bytes; the same for struct __sk_buff and struct xdp_md. */
 struct cursor {
 	void *data;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The parser for socket buffers, whose headers may lie outside their linear part. */
+/*
+ * The parser for socket buffers, whose headers may lie outside their linear part: short and inlined for TCP and UDP behind a plain
+ * header, the one of packet.h for all others.
+ */
 #pragma once
 
 #include "packet.h"
@@ -7,80 +10,122 @@
 /* Holds every header that the parser reads: the furthest transport header and what of it is read. */
 #define PARSE_PULL (IPV6_MAX_OFFSET + 20)
 
-/*
- * What the inlined parser leaves: extension headers, and headers outside the linear part. Those are pulled in here and nowhere else: TCP
- * keeps no more than its headers linear, and what it sends is a clone, so to ask for more would copy the head of each
- * segment.
- */
-__noinline int parse_again(struct __sk_buff *skb, struct packet *p)
+/* The headers as far as they are in the linear part. Global: verified once. 0 or -reason. */
+__noinline int parse_linear(struct __sk_buff *skb, struct packet *p)
 {
-	__u32 wanted = skb->len < PARSE_PULL ? skb->len : PARSE_PULL;
-	struct cursor c;
+	struct cursor c = CURSOR(skb);
 
 	if (!p)
 		return -REASON_INTERNAL;
-	if ((void *)(long)skb->data + wanted > (void *)(long)skb->data_end)
-		bpf_skb_pull_data(skb, wanted);
-	c = (struct cursor)CURSOR(skb);
 	if (c.data + ETH_HLEN > c.end)
 		return -REASON_SHORT;
 	p->flags = 0;
 	p->family = 0;
-	if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IP))
+	if (frame_kind(c.data) == bpf_htons(ETH_P_IP))
 		return parse_ipv4(c, p);
 	return parse_ipv6(c, p);
 }
 
-/* Is the result worth another try with all headers in the linear part? */
-static __always_inline bool parse_was_short(struct __sk_buff *skb, int result)
+/*
+ * What the inlined parser leaves. Headers outside the linear part are pulled in here and nowhere else: TCP keeps no more than its headers
+ * linear, and what it sends is a clone, so to ask for more would copy the head of each segment. 0 or -reason.
+ */
+__noinline int parse_any(struct __sk_buff *skb, struct packet *p)
 {
-	return (result == -REASON_SHORT || result == -REASON_FRAGMENT_TINY) &&
-	       (__u32)(skb->data_end - skb->data) < skb->len;
+	__u32 wanted = skb->len < PARSE_PULL ? skb->len : PARSE_PULL;
+	int result = p ? parse_linear(skb, p) : -REASON_INTERNAL;
+
+	if ((result != -REASON_SHORT && result != -REASON_FRAGMENT_TINY) || (__u32)(skb->data_end - skb->data) >= skb->len)
+		return result;
+	if ((void *)(long)skb->data + wanted > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, wanted);
+	return parse_linear(skb, p);
 }
 
-/* Headers in their usual places. 0, 1 for extension headers, or -reason. */
-static __always_inline int parse_usual(struct cursor c, struct packet *p, __u8 family)
+/*
+ * 0 that the verifier does not know. Else it would carry each way through the parser through all that follows; `unknown`: anything that
+ * it knows nothing of.
+ */
+static __always_inline __u8 zero_of(__u64 unknown)
 {
-	int next;
+	__u64 same = unknown;
 
-	if (family == FAMILY_V4)
-		return parse_ipv4(c, p);
-	next = parse_ipv6_fixed(c, p);
-	if (next < 0)
-		return next;
-	if (unlikely(is_extension6(next)))
-		return 1;
-	p->tuple.proto = next;
-	return parse_transport(c, p);
+	opaque(same);
+	asm volatile("%0 ^= %1" : "+r"(unknown) : "r"(same));
+	return unknown;
 }
 
-/* The verifier would carry each way through the parser through all that follows. */
-static __always_inline void parse_forget(struct packet *p)
+/*
+ * What the IP header says is in order; the transport header begins with ports at `l4`. The first word of the tuple is written at
+ * once: it is read at once, and a load that spans several smaller stores waits for them.
+ */
+static __always_inline bool parse_plain_transport(struct cursor c, struct packet *p, __u8 proto, __u32 l4)
 {
-	__u64 flags = p->flags, proto = p->tuple.proto, icmp_type = p->icmp_type, tcp_flags = p->tcp_flags, l4 = p->l4;
-	__u64 unknown = p->ip_length;
+	const __u32 *ports = c.data + l4;
+	__u32 end = p->ip_length + ETH_HLEN;
 
-	forget(flags, unknown);
-	forget(proto, unknown);
-	forget(icmp_type, unknown);
-	forget(tcp_flags, unknown);
-	forget(l4, unknown);
-	p->flags = flags;
-	p->tuple.proto = proto;
-	p->icmp_type = icmp_type;
-	p->tcp_flags = tcp_flags;
+	p->tcp_flags = p->icmp_type = zero_of(end);
+	if (likely(proto == IPPROTO_TCP)) {
+		if (c.data + l4 + 20 > c.end || end < l4 + 20)
+			return false;
+		p->tcp_flags = ((const __u8 *)ports)[13];
+	} else if (proto != IPPROTO_UDP || end < l4 + 8) {
+		return false;
+	}
+	p->tuple.words[0] = *ports | (__u64)proto << 32 | (__u64)p->tuple.zone << 40;
 	p->l4 = l4;
+	return true;
 }
 
-/* 0 or -reason. The packet's bytes may have moved. */
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p, __u8 family)
+/* TCP or UDP behind an IPv4 header without options, no fragment. False: not such a packet, or not in order. */
+static __always_inline bool parse_plain4(struct cursor c, struct packet *p)
 {
-	struct cursor c = CURSOR(skb);
-	int result = parse_usual(c, p, family);
+	const __u32 l4 = ETH_HLEN + sizeof(struct ipv4_header);
+	const struct ipv4_header *ip = c.data + ETH_HLEN;
+	const void *addrs = &ip->saddr_be;
 
-	if (unlikely(result > 0 || parse_was_short(skb, result)))
-		result = parse_again(skb, p);
-	if (!result)
-		parse_forget(p);
-	return result;
+	if (c.data + l4 + 8 > c.end || ip->version_ihl != 0x45)
+		return false;
+	if (ip->fragment_be & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
+		return false;
+	p->ip_length = bpf_ntohs(ip->length_be);
+	if (p->ip_length + ETH_HLEN > p->length)
+		return false;
+	p->family = FAMILY_V4;
+	p->ttl = ip->ttl;
+	p->flags = PACKET_HAS_PORTS | (ip->fragment_be & bpf_htons(IPV4_DONT_FRAGMENT) ? PACKET_DONT_FRAGMENT : 0);
+	p->tuple.words[1] = *(const __u64 *)addrs;
+	return parse_plain_transport(c, p, ip->proto, l4);
+}
+
+/* The same behind an IPv6 header without extension headers. */
+static __always_inline bool parse_plain6(struct cursor c, struct packet *p)
+{
+	const __u32 l4 = ETH_HLEN + sizeof(struct ipv6_header);
+	const struct ipv6_header *ip = c.data + ETH_HLEN;
+	const __u64 *addrs = (const void *)ip->saddr_be;
+	__u32 length;
+
+	if (c.data + l4 + 8 > c.end || (ip->version_class_label_be & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+		return false;
+	length = bpf_ntohs(ip->payload_be) + sizeof(*ip);
+	if (length > 0xffff || length + ETH_HLEN > p->length)
+		return false;
+	p->ip_length = length;
+	p->family = FAMILY_V6;
+	p->ttl = ip->hops;
+	p->flags = PACKET_HAS_PORTS | PACKET_DONT_FRAGMENT;
+	p->tuple.words[1] = addrs[0];
+	p->tuple.words[2] = addrs[1];
+	p->tuple.words[3] = addrs[2];
+	p->tuple.words[4] = addrs[3];
+	return parse_plain_transport(c, p, ip->next, l4);
+}
+
+/* `c`: the packet's bytes, which may have moved afterwards. 0 or -reason. */
+static __always_inline int parse(struct __sk_buff *skb, struct packet *p, struct cursor c, __u8 family)
+{
+	if (likely(family == FAMILY_V4 ? parse_plain4(c, p) : parse_plain6(c, p)))
+		return 0;
+	return parse_any(skb, p);
 }

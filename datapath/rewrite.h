@@ -110,9 +110,10 @@ static __always_inline void frame_sum_update(struct __sk_buff *skb, __u8 zone, _
 		bpf_csum_update(skb, csum_fold16(diff));
 }
 
-static __always_inline bool ports_rewritten(const struct packet *p, const struct flow_copy *f)
+/* Are there ports to be rewritten? */
+static __always_inline bool ports_rewritten(const struct packet *p)
 {
-	return f->state & FLOW_TRANSLATED && p->flags & PACKET_HAS_PORTS && !(p->flags & PACKET_LATER_FRAGMENT);
+	return (p->flags & (PACKET_HAS_PORTS | PACKET_LATER_FRAGMENT)) == PACKET_HAS_PORTS;
 }
 
 /* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are constants of the caller. */
@@ -120,22 +121,21 @@ static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, stru
 				    bool hop, __u8 zone)
 {
 	struct ipv4_header *ip = c.data + ETH_HLEN;
-	__u32 sum;
+	__u32 sum = (__u16)~ip->check;
 
-	if (!hop && !(f->state & FLOW_TRANSLATED))
-		return 0;
-	sum = (__u16)~ip->check;
-	if (f->state & FLOW_TRANSLATED) {
-		ip->saddr_be = f->new_saddr_be[0];
-		ip->daddr_be = f->new_daddr_be[0];
-		sum += f->addr_diff;
-	}
 	if (hop) {
 		ip->ttl--;
 		sum += (__u16)~bpf_htons(0x0100);
 	}
-	ip->check = ~csum_fold32(sum);
-	if (!ports_rewritten(p, f))
+	if (!(f->state & FLOW_TRANSLATED)) {
+		if (hop)
+			ip->check = ~csum_fold32(sum);
+		return 0;
+	}
+	ip->saddr_be = f->new_saddr_be[0];
+	ip->daddr_be = f->new_daddr_be[0];
+	ip->check = ~csum_fold32(sum + f->addr_diff);
+	if (!ports_rewritten(p))
 		return 0;
 	if (likely(rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V4))) {
 		/* The header's own sum balances the header; the transport's has the addresses' difference as well. */
@@ -154,17 +154,19 @@ static __always_inline int rewrite6(struct __sk_buff *skb, struct cursor c, stru
 
 	if (hop)
 		ip->hops--;
-	if (f->state & FLOW_TRANSLATED) {
-		addrs[0] = f->addr_words[0];
-		addrs[1] = f->addr_words[1];
-		addrs[2] = f->addr_words[2];
-		addrs[3] = f->addr_words[3];
+	if (!(f->state & FLOW_TRANSLATED)) {
+		frame_sum_update(skb, zone, hop_diff);
+		return 0;
 	}
-	if (ports_rewritten(p, f) && unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
+	addrs[0] = f->addr_words[0];
+	addrs[1] = f->addr_words[1];
+	addrs[2] = f->addr_words[2];
+	addrs[3] = f->addr_words[3];
+	if (ports_rewritten(p) && unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
 		/* There is no header checksum to balance the addresses: the helper takes them off for the transport's. */
 		bpf_csum_update(skb, csum_fold16(hop_diff + f->addr_diff));
 		return rewrite_transport(skb, p, f);
 	}
-	frame_sum_update(skb, zone, ports_rewritten(p, f) ? hop_diff : hop_diff + f->addr_diff);
+	frame_sum_update(skb, zone, ports_rewritten(p) ? hop_diff : hop_diff + f->addr_diff);
 	return 0;
 }

@@ -38,14 +38,14 @@ __noinline int ipv4_options_judge(struct __sk_buff *skb, struct packet *p)
 }
 
 /* A packet from a pod: its own address, its own MAC (checked by the caller), nothing that only a router may send. */
-static __always_inline int check_pod_source(const struct packet *p, const struct pod_entry *pod)
+static __always_inline int check_pod_source(const struct packet *p, const struct pod_entry *pod, __u8 family)
 {
 	int result;
 
-	if (p->family == FAMILY_V4) {
+	if (family == FAMILY_V4) {
 		if (!pod->ipv4_be || p->tuple.v4.saddr_be != pod->ipv4_be)
 			return is_loopback4(p->tuple.v4.saddr_be) ? -REASON_LOOPBACK : -REASON_SOURCE_IP;
-		result = check_addresses(p);
+		result = check_addresses(p, family);
 		if (result)
 			return result;
 		if (unlikely(is_router_message4(p)))
@@ -59,7 +59,7 @@ static __always_inline int check_pod_source(const struct packet *p, const struct
 			return -REASON_MULTICAST;
 		return is_loopback6(p->tuple.v6.saddr_be) ? -REASON_LOOPBACK : -REASON_SOURCE_IP;
 	}
-	result = check_addresses(p);
+	result = check_addresses(p, family);
 	if (result)
 		return result;
 	if (is_multicast6(p->tuple.v6.daddr_be) || is_link_local6(p->tuple.v6.daddr_be) ||

@@ -4,10 +4,10 @@
 
 #include "packet.h"
 
-/* Addresses that never cross a link of the node. 0 or -reason. */
-static __always_inline int check_addresses(const struct packet *p)
+/* Addresses that never cross a link of the node. 0 or -reason. `family`, here and below: the packet's, a constant where that is known. */
+static __always_inline int check_addresses(const struct packet *p, __u8 family)
 {
-	if (p->family == FAMILY_V4) {
+	if (family == FAMILY_V4) {
 		if (is_loopback4(p->tuple.v4.saddr_be) || is_loopback4(p->tuple.v4.daddr_be))
 			return -REASON_LOOPBACK;
 		if (is_multicast4(p->tuple.v4.saddr_be))
@@ -23,9 +23,9 @@ static __always_inline int check_addresses(const struct packet *p)
 }
 
 /* Does the node's own pod range hold the source? Then it did not come from the wire. */
-static __always_inline bool source_is_own_pod(const struct packet *p)
+static __always_inline bool source_is_own_pod(const struct packet *p, __u8 family)
 {
-	struct polder_addr source = tuple_saddr(&p->tuple, p->family);
+	struct polder_addr source = tuple_saddr(&p->tuple, family);
 	__u32 i;
 
 	for (i = 0; i < POLDER_MAX_OWN_RANGES; i++) {
@@ -33,30 +33,31 @@ static __always_inline bool source_is_own_pod(const struct packet *p)
 
 		if (i >= config.own_range_count)
 			break;
-		if ((source.words_be[0] & range->mask.words_be[0]) == range->addr.words_be[0] &&
+		/* The last word first: of an IPv4 address it is the one that tells. */
+		if ((source.words_be[3] & range->mask.words_be[3]) == range->addr.words_be[3] &&
+		    (source.words_be[0] & range->mask.words_be[0]) == range->addr.words_be[0] &&
 		    (source.words_be[1] & range->mask.words_be[1]) == range->addr.words_be[1] &&
-		    (source.words_be[2] & range->mask.words_be[2]) == range->addr.words_be[2] &&
-		    (source.words_be[3] & range->mask.words_be[3]) == range->addr.words_be[3])
+		    (source.words_be[2] & range->mask.words_be[2]) == range->addr.words_be[2])
 			return true;
 	}
 	return false;
 }
 
 /* Is the source the node's own address? */
-static __always_inline bool source_is_node(const struct packet *p)
+static __always_inline bool source_is_node(const struct packet *p, __u8 family)
 {
-	if (p->family == FAMILY_V4)
+	if (family == FAMILY_V4)
 		return p->tuple.v4.saddr_be == config.node_ipv4_be;
 	return p->tuple.v6.saddr_be[0] == config.node_ipv6_be[0] && p->tuple.v6.saddr_be[1] == config.node_ipv6_be[1] &&
 	       p->tuple.v6.saddr_be[2] == config.node_ipv6_be[2] && p->tuple.v6.saddr_be[3] == config.node_ipv6_be[3];
 }
 
 /* A packet from the wire. 0 or -reason. */
-static __always_inline int check_wire_source(const struct packet *p)
+static __always_inline int check_wire_source(const struct packet *p, __u8 family)
 {
-	int result = check_addresses(p);
+	int result = check_addresses(p, family);
 
 	if (result)
 		return result;
-	return source_is_own_pod(p) ? -REASON_MARTIAN : 0;
+	return source_is_own_pod(p, family) ? -REASON_MARTIAN : 0;
 }

@@ -23,7 +23,7 @@ static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow,
 		return outcome;
 	p->tuple.zone = ZONE_HOST;
 	outcome = flow_of(p, flow, ret_head, family);
-	if (outcome == FLOW_BUSY || (outcome == FLOW_FOUND && flow->state & FLOW_REPLY))
+	if (outcome == FLOW_BUSY || (outcome != FLOW_ABSENT && flow->state & FLOW_REPLY))
 		return outcome;
 	p->tuple.zone = ZONE_WIRE;
 	return FLOW_ABSENT;
@@ -35,9 +35,9 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	struct flow_head *head;
 	int result;
 
-	result = check_addresses(p);
+	result = check_addresses(p, family);
 	/* What came in by a link that is no pod's has no pod's address. The node's own it may have: the node may translate. */
-	if (!result && p->tuple.zone == ZONE_WIRE && source_is_own_pod(p) && !source_is_node(p) && !pod_of_link(p->link))
+	if (!result && p->tuple.zone == ZONE_WIRE && source_is_own_pod(p, family) && !source_is_node(p, family) && !pod_of_link(p->link))
 		result = -REASON_MARTIAN;
 	if (result)
 		return result;
@@ -67,12 +67,12 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	/* What the stack forwards has come in by a link; what it made itself has not. */
 	if (skb->ingress_ifindex)
 		p->tuple.zone = ZONE_WIRE;
-	switch (eth->h_proto) {
+	switch (frame_kind(eth)) {
 	case bpf_htons(ETH_P_IP):
-		result = parse(skb, p, FAMILY_V4);
+		result = parse(skb, p, c, FAMILY_V4);
 		return result ? result : follow(skb, p, flow, FAMILY_V4);
 	case bpf_htons(ETH_P_IPV6):
-		result = parse(skb, p, FAMILY_V6);
+		result = parse(skb, p, c, FAMILY_V6);
 		if (result)
 			return result;
 		/* Neighbour discovery is between the node itself and the pod; the stack never forwards it. */

@@ -52,10 +52,10 @@ int to_wire(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	if (c.data + ETH_HLEN > c.end)
 		return TC_ACT_OK;
-	kind = ((struct ethhdr *)c.data)->h_proto; /* the parser may move the bytes */
-	if (kind == bpf_htons(ETH_P_IP) && !parse(skb, &p, FAMILY_V4))
+	kind = frame_kind(c.data); /* the parser may move the bytes */
+	if (kind == bpf_htons(ETH_P_IP) && !parse(skb, &p, c, FAMILY_V4))
 		result = check_collision(&p, FAMILY_V4);
-	else if (kind == bpf_htons(ETH_P_IPV6) && !parse(skb, &p, FAMILY_V6))
+	else if (kind == bpf_htons(ETH_P_IPV6) && !parse(skb, &p, c, FAMILY_V6))
 		result = check_collision(&p, FAMILY_V6);
 	if (likely(!result))
 		return TC_ACT_OK;

@@ -12,7 +12,7 @@ __noinline int parse_xdp(struct xdp_md *xdp, struct packet *p)
 
 	if (!p || c.data + ETH_HLEN > c.end)
 		return -REASON_SHORT;
-	if (((struct ethhdr *)c.data)->h_proto == bpf_htons(ETH_P_IP))
+	if (frame_kind(c.data) == bpf_htons(ETH_P_IP))
 		return parse_ipv4(c, p);
 	return parse_ipv6(c, p);
 }
@@ -29,7 +29,7 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
 		return 0;
 	result = parse_xdp(xdp, p);
 	/* A routing header that leads elsewhere may be meant for the node's own stack: the TC program knows. */
-	return result && result != -REASON_IP_OPTIONS ? result : check_wire_source(p);
+	return result && result != -REASON_IP_OPTIONS ? result : check_wire_source(p, p->family);
 }
 
 SEC("xdp")
