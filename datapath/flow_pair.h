@@ -71,15 +71,32 @@ static __always_inline void pair_translate(struct work *w, const struct control 
 }
 
 /*
- * Begins to read the line that a new entry will most likely be written to, for both directions at once: each by itself would be waited
- * for when it is claimed.
+ * Begins to read the lines that a new entry will most likely need, for both directions at once: each
+ * by itself would be waited for. The entry that it is written to; the rules beside it; in a full
+ * set the way by which flow_occupy_first() tells a flood.
  */
 static __always_inline void pair_expect(const struct flow_side *side, __u8 family)
 {
-	__u32 index = flow_set_index(side->hash, 0, flow_sets(family));
-	const struct flow_head *head = flow_head_at(index, flow_first_way(side->hash, 0), family);
-	__u32 seq = head ? READ_ONCE(head->seq) : 0;
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0), seq;
+	const struct flow_head *head = flow_head_at(index, way, family);
+	const __u64 *tags = flow_tags(index, family);
+	const struct flow_rules *rules;
 
+	if (!head || !tags)
+		return;
+	seq = READ_ONCE(head->seq);
+	opaque(seq);
+	if (side->content.state & FLOW_RULED) {
+		rules = flow_rules_at(index, way, family);
+		seq = rules ? READ_ONCE(rules->egress_rule) : 0;
+		opaque(seq);
+	}
+	if (flow_tags_free(READ_ONCE(*tags)))
+		return;
+	head = flow_head_at(index, way ^ 1, family);
+	if (!head)
+		return;
+	seq = READ_ONCE(head->seq);
 	opaque(seq);
 }
 
