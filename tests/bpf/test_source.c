@@ -29,6 +29,32 @@ static void drops_short_packet(void)
 	}
 }
 
+/* What an Ethernet frame was padded with belongs to no packet. */
+static void drops_packet_whose_transport_header_lies_in_the_padding(void)
+{
+	static const struct {
+		uint8_t proto;
+		uint8_t header;
+	} transports[] = {{IPPROTO_TCP, 20}, {IPPROTO_UDP, 8}};
+
+	EACH_VERSION(v)
+	{
+		for (int i = 0; i < 2; i++) {
+			struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v],
+							     transports[i].proto, 1000, 80);
+			uint8_t whole = transports[i].header + (v == V4 ? 20 : 0);
+			struct world_result r;
+			struct frame frame;
+
+			frame_make(&frame, &spec);
+			frame.bytes[v == V4 ? 16 : 18] = 0;
+			frame.bytes[v == V4 ? 17 : 19] = whole - 1;
+			r = run_bytes(&frame);
+			CU_ASSERT(dropped(&r, REASON_SHORT));
+		}
+	}
+}
+
 static void drops_unknown_ethertype(void)
 {
 	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_UDP, 1000, 80);
@@ -339,6 +365,7 @@ int main(void)
 {
 	static const struct suite_test tests[] = {
 		SUITE_TEST(drops_short_packet),
+		SUITE_TEST(drops_packet_whose_transport_header_lies_in_the_padding),
 		SUITE_TEST(drops_unknown_ethertype),
 		SUITE_TEST(drops_vlan_tagged),
 		SUITE_TEST(drops_packet_of_a_link_without_pod),
