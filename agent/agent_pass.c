@@ -72,6 +72,7 @@ static void set_timers(struct agent *agent)
 static void tell_ready(struct agent *agent)
 {
 	agent->ready = true;
+	malloc_trim(0); /* of what reading everything took */
 	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services",
 		 pods_count(agent->pods), store_count(agent->store, OBJECT_NETWORK_POLICY),
 		 store_count(agent->store, OBJECT_SERVICE));

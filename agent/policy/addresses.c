@@ -5,49 +5,63 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/common/hash.h"
+#include "policy/objects/array.h"
 #include "agent/common/log.h"
-
-/* What a node or a range says of its addresses. */
-struct fixed {
-	const char *owner; /* NULL: nothing */
-	uint32_t identity, flags;
-};
+#include "agent/common/table.h"
 
 struct address {
 	struct address_key key;
 	struct address_entry entry;   /* as it stands in the map, if `present` */
 	struct address_claim *claims; /* in their order */
-	struct fixed fixed;
-	struct address *next_dirty, *next_pending, *next_fresh, *next_roomless, *next_fixed;
+	struct fixed *fixed;	      /* NULL: no node or range says anything */
+	struct address *next_dirty;
 	bool present;
-	bool dirty, pending, fresh, roomless, listed; /* in the lists; `listed`: in `fixed` */
-	bool named;				      /* since addresses_fix_begin() */
-	bool contested;				      /* a claim does not count */
-	UT_hash_handle hh;			      /* by key */
+	bool dirty, pending, fresh, roomless; /* in the lists */
+	bool contested;			      /* a claim does not count */
+};
+
+/* What a node or a range says of its addresses. */
+struct fixed {
+	struct address *address;
+	const char *owner;
+	uint32_t identity, flags;
+	bool named; /* since addresses_fix_begin() */
+	struct fixed *next;
+};
+
+struct list {
+	struct address **items;
+	size_t count, capacity;
 };
 
 struct addresses {
 	struct addresses_env env;
-	struct address *all;
-	size_t present, roomless_count, contested_count;
+	struct table all;
+	size_t present, contested_count;
 	uint32_t max_entries;
-	struct address *dirty;	  /* have to be looked at */
-	struct address *pending;  /* the slots differ */
-	struct address *fresh;	  /* pods' that were not there before this write */
-	struct address *roomless; /* found the map full */
-	struct address *fixed;	  /* nodes' addresses and ranges */
-	bool known;		  /* a write has succeeded since the map was read */
+	struct address *dirty; /* have to be looked at: a list that needs no memory */
+	struct list pending;   /* the slots differ */
+	struct list fresh;     /* pods' that were not there before this write */
+	struct list roomless;  /* found the map full */
+	struct fixed *fixed;   /* nodes' addresses and ranges */
+	bool known;	       /* a write has succeeded since the map was read */
 };
 
 /* ---------------------------------------------------------------- the table */
 
+static uint64_t hash_of(const void *item)
+{
+	return table_hash_bytes(&((const struct address *)item)->key, sizeof(struct address_key));
+}
+
+static bool is_of_key(const void *item, const void *key)
+{
+	return memcmp(&((const struct address *)item)->key, key, sizeof(struct address_key)) == 0;
+}
+
 static struct address *find(const struct addresses *a, const struct address_key *key)
 {
-	struct address *address;
-
-	HASH_FIND(hh, a->all, key, sizeof(*key), address);
-	return address;
+	return table_find(&a->all, table_hash_bytes(key, sizeof(*key)), is_of_key, key);
 }
 
 static struct address *find_addr(const struct addresses *a, const struct polder_addr *addr)
@@ -68,8 +82,7 @@ static struct address *need(struct addresses *a, const struct address_key *key)
 	if (!address)
 		return NULL;
 	address->key = *key;
-	HASH_ADD(hh, a->all, key, sizeof(address->key), address);
-	if (HASH_ADDED(hh, address))
+	if (table_add(&a->all, address, hash_of) == 0)
 		return address;
 	free(address);
 	return NULL;
@@ -86,15 +99,15 @@ static void mark(struct addresses *a, struct address *address)
 
 void addresses_mark_all(struct addresses *a)
 {
-	struct address *address, *next;
+	struct address *address;
 
-	HASH_ITER (hh, a->all, address, next)
+	for (size_t at = 0; (address = table_next(&a->all, &at));)
 		mark(a, address);
 }
 
 static bool is_needed(const struct address *address)
 {
-	return address->present || address->claims || address->listed || address->pending ||
+	return address->present || address->claims || address->fixed || address->pending ||
 	       address->fresh || address->roomless || address->dirty;
 }
 
@@ -102,8 +115,27 @@ static void drop_if_done(struct addresses *a, struct address *address)
 {
 	if (is_needed(address))
 		return;
-	HASH_DEL(a->all, address);
+	table_remove(&a->all, address, hash_of);
 	free(address);
+}
+
+static int append(struct list *list, struct address *address)
+{
+	struct address **grown =
+		array_grow(list->items, list->count, &list->capacity, sizeof(struct address *));
+
+	if (!grown)
+		return -ENOMEM;
+	list->items = grown;
+	grown[list->count++] = address;
+	return 0;
+}
+
+/* Keeps how many elements the map has. */
+static void count_present(struct addresses *a, int more)
+{
+	a->present += more;
+	maps_keep_count(a->env.maps, MAP_ADDRESSES, a->present);
 }
 
 static int take_over(struct addresses *a)
@@ -126,6 +158,7 @@ static int take_over(struct addresses *a)
 		a->present++;
 		mark(a, address);
 	}
+	count_present(a, 0);
 	free(keys);
 	free(values);
 	return r;
@@ -150,14 +183,18 @@ int addresses_open(const struct addresses_env *env, struct addresses **ret)
 
 void addresses_close(struct addresses *a)
 {
-	struct address *address, *next;
+	struct address *address;
 
 	if (!a)
 		return;
-	HASH_ITER (hh, a->all, address, next) {
-		HASH_DEL(a->all, address);
+	for (size_t at = 0; (address = table_next(&a->all, &at));) {
+		free(address->fixed);
 		free(address);
 	}
+	table_clear(&a->all);
+	free(a->pending.items);
+	free(a->fresh.items);
+	free(a->roomless.items);
 	free(a);
 }
 
@@ -210,7 +247,7 @@ void addresses_claim_changed(struct addresses *a, struct address_claim *claim)
 
 static bool is_nodes(const struct address *address)
 {
-	return address->fixed.owner && address->fixed.flags & ADDRESS_NODE;
+	return address->fixed && address->fixed->flags & ADDRESS_NODE;
 }
 
 /* May a pod of another node have it at all? */
@@ -235,47 +272,59 @@ static const struct address_claim *winner(const struct addresses *a, const struc
 
 void addresses_fix_begin(struct addresses *a)
 {
-	struct address *address;
+	struct fixed *fixed;
 
-	for (address = a->fixed; address; address = address->next_fixed)
-		address->named = false;
+	for (fixed = a->fixed; fixed; fixed = fixed->next)
+		fixed->named = false;
+}
+
+/* NULL: no memory. */
+static struct fixed *need_fixed(struct addresses *a, const struct address_key *key)
+{
+	struct address *address = need(a, key);
+	struct fixed *fixed = address ? address->fixed : NULL;
+
+	if (fixed || !address)
+		return fixed;
+	mark(a, address);
+	fixed = calloc(1, sizeof(*fixed));
+	if (!fixed)
+		return NULL;
+	*fixed = (struct fixed){.address = address, .next = a->fixed};
+	a->fixed = address->fixed = fixed;
+	return fixed;
 }
 
 int addresses_fix(struct addresses *a, const struct prefix *prefix, const char *owner,
 		  uint32_t identity, uint32_t flags)
 {
 	const struct address_key key = {.prefixlen = prefix->length, .addr = prefix->addr};
-	const struct fixed fixed = {.owner = owner, .identity = identity, .flags = flags};
-	struct address *address = need(a, &key);
+	struct fixed *fixed = need_fixed(a, &key);
 
-	if (!address)
+	if (!fixed)
 		return -ENOMEM;
-	if (!address->listed) {
-		address->listed = true;
-		address->next_fixed = a->fixed;
-		a->fixed = address;
-	}
-	address->named = true;
-	if (!address->fixed.owner || address->fixed.identity != identity ||
-	    address->fixed.flags != flags)
-		mark(a, address);
-	address->fixed = fixed;
+	if (fixed->identity != identity || fixed->flags != flags)
+		mark(a, fixed->address);
+	fixed->named = true;
+	fixed->owner = owner;
+	fixed->identity = identity;
+	fixed->flags = flags;
 	return 0;
 }
 
 void addresses_fix_end(struct addresses *a)
 {
-	struct address **at = &a->fixed, *address;
+	struct fixed **at = &a->fixed, *fixed;
 
-	while ((address = *at)) {
-		if (address->named) {
-			at = &address->next_fixed;
+	while ((fixed = *at)) {
+		if (fixed->named) {
+			at = &fixed->next;
 			continue;
 		}
-		*at = address->next_fixed;
-		address->listed = false;
-		address->fixed = (struct fixed){};
-		mark(a, address);
+		*at = fixed->next;
+		mark(a, fixed->address);
+		fixed->address->fixed = NULL;
+		free(fixed);
 	}
 }
 
@@ -293,10 +342,10 @@ static bool wanted(const struct addresses *a, const struct address *address,
 		ifindex = claim->ifindex;
 		flags = ADDRESS_POD | (ifindex ? ADDRESS_LOCAL : 0);
 		*ret_owner = claim->owner;
-	} else if (address->fixed.owner) {
-		identity = address->fixed.identity;
-		flags = address->fixed.flags;
-		*ret_owner = address->fixed.owner;
+	} else if (address->fixed) {
+		identity = address->fixed->identity;
+		flags = address->fixed->flags;
+		*ret_owner = address->fixed->owner;
 	} else {
 		return false;
 	}
@@ -323,7 +372,8 @@ static int put(struct addresses *a, struct address *address, const struct addres
 		r = maps_put(a->env.maps, MAP_ADDRESSES, &address->key, entry);
 	if (r < 0)
 		return r;
-	a->present += !address->present;
+	if (!address->present)
+		count_present(a, 1);
 	address->present = true;
 	address->entry = *entry;
 	return is_local_pod(address, entry)
@@ -337,33 +387,32 @@ static void touch(struct addresses *a, const struct address *address)
 	a->env.touched(address->key.prefixlen == 128 ? &address->key.addr : NULL, a->env.data);
 }
 
-static void note_pending(struct addresses *a, struct address *address)
+static int note_pending(struct addresses *a, struct address *address)
 {
-	if (address->pending)
-		return;
+	if (!address->pending && append(&a->pending, address) < 0)
+		return -ENOMEM;
 	address->pending = true;
-	address->next_pending = a->pending;
-	a->pending = address;
+	return 0;
 }
 
-static void note_fresh(struct addresses *a, struct address *address)
+static int note_fresh(struct addresses *a, struct address *address)
 {
-	if (address->fresh)
-		return;
+	if (!address->fresh && append(&a->fresh, address) < 0)
+		return -ENOMEM;
 	address->fresh = true;
-	address->next_fresh = a->fresh;
-	a->fresh = address;
+	return 0;
 }
 
-/* Flags or link are others, or it is new: both slots at once. */
+/* Flags or link are others, or it is new: both slots at once. Noted first, so that it can be
+ * undone. */
 static int put_both(struct addresses *a, struct address *address, const struct address_entry *entry)
 {
-	int r = put(a, address, entry);
+	int r = entry->flags & ADDRESS_POD ? note_fresh(a, address) : 0;
 
 	if (r == 0)
+		r = put(a, address, entry);
+	if (r == 0)
 		touch(a, address);
-	if (r == 0 && entry->flags & ADDRESS_POD)
-		note_fresh(a, address);
 	return r;
 }
 
@@ -371,12 +420,15 @@ static int put_both(struct addresses *a, struct address *address, const struct a
 static int put_next(struct addresses *a, struct address *address, struct address_entry *entry,
 		    unsigned int slot, bool *ret_switch)
 {
+	int r = note_pending(a, address);
+
+	if (r < 0)
+		return r;
 	entry->identity[slot] = address->entry.identity[slot];
 	if (entry->identity[0] != entry->identity[1]) {
 		*ret_switch = true;
 		touch(a, address);
 	}
-	note_pending(a, address);
 	return put(a, address, entry);
 }
 
@@ -404,15 +456,15 @@ static void tell_full(const struct addresses *a, const struct address *address, 
 		  owner, text, a->max_entries);
 }
 
-static void note_roomless(struct addresses *a, struct address *address, const char *owner)
+static int note_roomless(struct addresses *a, struct address *address, const char *owner)
 {
 	if (address->roomless)
-		return;
-	tell_full(a, address, owner);
+		return 0;
+	if (append(&a->roomless, address) < 0)
+		return -ENOMEM;
 	address->roomless = true;
-	address->next_roomless = a->roomless;
-	a->roomless = address;
-	a->roomless_count++;
+	tell_full(a, address, owner);
+	return 0;
 }
 
 static int write_wanted(struct addresses *a, struct address *address, unsigned int slot,
@@ -425,10 +477,7 @@ static int write_wanted(struct addresses *a, struct address *address, unsigned i
 	if (!wanted(a, address, &entry, &owner))
 		return 0;
 	r = write_one(a, address, &entry, slot, ret_switch);
-	if (r != -E2BIG)
-		return r;
-	note_roomless(a, address, owner);
-	return 0;
+	return r == -E2BIG ? note_roomless(a, address, owner) : r;
 }
 
 /* Nobody wants it, or does with other flags, which is for write_wanted(). */
@@ -447,7 +496,7 @@ static int delete_unwanted(struct addresses *a, struct address *address)
 	if (r < 0)
 		return r;
 	address->present = false;
-	a->present--;
+	count_present(a, -1);
 	return 0;
 }
 
@@ -474,40 +523,36 @@ static void count_contested(struct addresses *a, struct address *address)
 
 static void end_fresh(struct addresses *a)
 {
-	while (a->fresh) {
-		struct address *address = a->fresh;
+	while (a->fresh.count) {
+		struct address *address = a->fresh.items[--a->fresh.count];
 
-		a->fresh = address->next_fresh;
 		address->fresh = false;
+		drop_if_done(a, address);
 	}
 }
 
 /* Those that found no room before, while there is some. */
 static int retry_roomless(struct addresses *a, unsigned int slot, bool *ret_switch)
 {
-	struct address *waiting = a->roomless;
+	size_t kept = 0, i;
 	int r = 0;
 
-	a->roomless = NULL;
-	a->roomless_count = 0;
-	while (waiting) {
-		struct address *address = waiting, *next = address->next_roomless;
+	for (i = 0; i < a->roomless.count; i++) {
+		struct address *address = a->roomless.items[i];
 		struct address_entry entry;
 		const char *owner;
 
-		waiting = next;
 		if (!address->present && wanted(a, address, &entry, &owner) &&
 		    (r < 0 || a->present >= a->max_entries)) {
-			address->next_roomless = a->roomless;
-			a->roomless = address;
-			a->roomless_count++;
+			a->roomless.items[kept++] = address;
 			continue;
 		}
+		if (r == 0 && wanted(a, address, &entry, &owner))
+			r = write_one(a, address, &entry, slot, ret_switch);
 		address->roomless = false;
-		if (r == 0)
-			r = write_wanted(a, address, slot, ret_switch);
 		drop_if_done(a, address);
 	}
+	a->roomless.count = kept;
 	return r;
 }
 
@@ -540,7 +585,7 @@ int addresses_write(struct addresses *a, unsigned int slot, bool *ret_switch)
 
 	end_fresh(a);
 	r = write_marked(a, slot, ret_switch);
-	if (r == 0 && a->roomless)
+	if (r == 0 && a->roomless.count)
 		r = retry_roomless(a, slot, ret_switch);
 	if (r < 0) {
 		addresses_mark_all(a);
@@ -560,11 +605,10 @@ int addresses_write(struct addresses *a, unsigned int slot, bool *ret_switch)
 
 void addresses_mirror(struct addresses *a, unsigned int slot)
 {
-	while (a->pending) {
-		struct address *address = a->pending;
+	while (a->pending.count) {
+		struct address *address = a->pending.items[--a->pending.count];
 		struct address_entry entry = address->entry;
 
-		a->pending = address->next_pending;
 		address->pending = false;
 		entry.identity[!slot] = entry.identity[slot];
 		/* What cannot be written now is looked at again. */
@@ -576,16 +620,16 @@ void addresses_mirror(struct addresses *a, unsigned int slot)
 
 void addresses_undo(struct addresses *a)
 {
-	struct address *address;
+	for (size_t i = 0; i < a->fresh.count; i++) {
+		struct address *address = a->fresh.items[i];
 
-	for (address = a->fresh; address; address = address->next_fresh) {
 		if (!address->present)
 			continue;
 		if (is_local_pod(address, &address->entry))
 			local_pods_clear(a->env.local_pods, &address->key.addr);
 		if (maps_delete(a->env.maps, MAP_ADDRESSES, &address->key) == 0) {
 			address->present = false;
-			a->present--;
+			count_present(a, -1);
 		}
 		mark(a, address);
 	}
@@ -601,7 +645,7 @@ void addresses_remove(struct addresses *a, const struct polder_addr *addr)
 		return;
 	if (address->present && maps_delete(a->env.maps, MAP_ADDRESSES, &address->key) == 0) {
 		address->present = false;
-		a->present--;
+		count_present(a, -1);
 	}
 	mark(a, address);
 }
@@ -628,11 +672,11 @@ void addresses_problems(const struct addresses *a,
 			void (*visit)(const struct address_problem *problem, void *data),
 			void *data)
 {
-	const struct address *address, *next;
+	const struct address *address;
 
-	if (!a->roomless_count && !a->contested_count)
+	if (!a->roomless.count && !a->contested_count)
 		return;
-	HASH_ITER (hh, a->all, address, next) {
+	for (size_t at = 0; (address = table_next(&a->all, &at));) {
 		struct address_problem problem = {.addr = &address->key.addr};
 		const struct address_claim *claim;
 		struct address_entry entry;
@@ -654,7 +698,7 @@ void addresses_problems(const struct addresses *a,
 
 size_t addresses_without_room(const struct addresses *a)
 {
-	return a->roomless_count;
+	return a->roomless.count;
 }
 
 void addresses_each(const struct addresses *a,
@@ -662,9 +706,9 @@ void addresses_each(const struct addresses *a,
 				  void *data),
 		    void *data)
 {
-	const struct address *address, *next;
+	const struct address *address;
 
-	HASH_ITER (hh, a->all, address, next)
+	for (size_t at = 0; (address = table_next(&a->all, &at));)
 		if (address->present)
 			visit(&address->key, &address->entry, data);
 }
@@ -672,9 +716,9 @@ void addresses_each(const struct addresses *a,
 void addresses_each_of(const struct addresses *a, uint32_t identity,
 		       void (*visit)(const struct polder_addr *addr, void *data), void *data)
 {
-	const struct address *address, *next;
+	const struct address *address;
 
-	HASH_ITER (hh, a->all, address, next)
+	for (size_t at = 0; (address = table_next(&a->all, &at));)
 		if (address->present && address->key.prefixlen == 128 &&
 		    (address->entry.identity[0] == identity ||
 		     address->entry.identity[1] == identity))

@@ -26,15 +26,25 @@ void enforce_note(struct enforce *e, const struct object *object)
 	e->dirty[e->dirty_count++] = object_share(object);
 }
 
+static uint64_t hash_of(const void *item)
+{
+	const char *key = ((const struct known_pod *)item)->key;
+
+	return table_hash_bytes(key, strlen(key));
+}
+
+static bool is_of_key(const void *item, const void *key)
+{
+	return strcmp(((const struct known_pod *)item)->key, key) == 0;
+}
+
 static struct known_pod *find_known(const struct enforce *e, const char *namespace,
 				    const char *name)
 {
-	struct known_pod *known;
 	char key[KEY_SIZE];
 
 	snprintf(key, sizeof(key), "%s/%s", namespace, name);
-	HASH_FIND_STR(e->known, key, known);
-	return known;
+	return table_find(&e->known, table_hash_bytes(key, strlen(key)), is_of_key, key);
 }
 
 struct policy_pod *enforce_known_pod(const struct enforce *e, const struct object *object)
@@ -70,7 +80,6 @@ static void known_free(struct enforce *e, struct known_pod *known)
 
 	for (size_t i = 0; i < count; i++)
 		addresses_unclaim(e->addresses, &known->claims[i]);
-	HASH_DEL(e->known, known);
 	object_free(known->object);
 	free(known->claims);
 	free(known);
@@ -80,6 +89,7 @@ static int forget_pod(struct enforce *e, struct known_pod *known)
 {
 	int r = policy_compiler_remove_pod(e->compiler, known->compiled);
 
+	table_remove(&e->known, known, hash_of);
 	known_free(e, known);
 	return r;
 }
@@ -93,13 +103,12 @@ static struct known_pod *known_new(struct enforce *e, const struct object *objec
 	if (!known)
 		return NULL;
 	snprintf(known->key, size, "%s/%s", object->namespace, object->name);
-	HASH_ADD_KEYPTR(hh, e->known, known->key, size - 1, known);
-	if (HASH_ADDED(hh, known)) {
-		known->object = object_share(object);
-		return known;
+	if (table_add(&e->known, known, hash_of) < 0) {
+		free(known);
+		return NULL;
 	}
-	free(known);
-	return NULL;
+	known->object = object_share(object);
+	return known;
 }
 
 static bool same_addresses(const struct object *a, const struct object *b)
@@ -124,7 +133,7 @@ static int take_object(struct enforce *e, struct known_pod *known, struct object
 		known->object = object;
 		return 0;
 	}
-	claims = calloc(count + 1, sizeof(*claims));
+	claims = calloc(count ? count : 1, sizeof(*claims));
 	if (!claims) {
 		object_free(object);
 		return -ENOMEM;
@@ -285,7 +294,7 @@ static int follow_all(struct enforce *e)
 /* The compiler and all that it borrows. */
 void enforce_forget_all(struct enforce *e)
 {
-	struct known_pod *known, *next;
+	struct known_pod *known;
 	struct enforced_pod *pod;
 
 	for (pod = e->pods; pod; pod = pod->next) {
@@ -294,8 +303,9 @@ void enforce_forget_all(struct enforce *e)
 	}
 	policy_compiler_free(e->compiler);
 	e->compiler = NULL;
-	HASH_ITER (hh, e->known, known, next)
+	for (size_t at = 0; (known = table_next(&e->known, &at));)
 		known_free(e, known);
+	table_clear(&e->known);
 	clear_noted(e);
 	e->resync = true;
 }
@@ -342,16 +352,16 @@ static int set_deleted(struct enforce *e)
 /* Pods whose identities are made of other labels or ports than before. */
 static int regroup(struct enforce *e)
 {
-	struct known_pod *known, *next;
 	struct enforced_pod *pod;
+	struct known_pod *known;
 	int r = 0;
 
 	if (!policy_compiler_regroup(e->compiler))
 		return 0;
 	for (pod = e->pods; pod; pod = pod->next)
 		pod->dirty |= policy_compiler_concerns(e->compiler, pod_object_of(e, pod));
-	HASH_ITER(hh, e->known, known, next)
-		if (r == 0 && policy_compiler_concerns(e->compiler, known->object))
+	for (size_t at = 0; r == 0 && (known = table_next(&e->known, &at));)
+		if (policy_compiler_concerns(e->compiler, known->object))
 			r = follow_known(e, known, known->object);
 	return r;
 }

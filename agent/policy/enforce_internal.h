@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/common/hash.h"
+#include "agent/common/table.h"
 #include "agent/kernel/shadow.h"
 #include "agent/policy/addresses.h"
 #include "agent/policy/enforce.h"
@@ -44,7 +45,6 @@ struct known_pod {
 	struct policy_pod *compiled;
 	struct object *object; /* a share: the compiler borrows its addresses */
 	struct address_claim *claims; /* one for each of its addresses */
-	UT_hash_handle hh;	      /* by `key` */
 	char key[];		      /* NAMESPACE/NAME */
 };
 
@@ -91,7 +91,7 @@ struct enforce {
 	struct shadow *rules[RULESET_MAPS];
 	struct ruleset_slots *slots;
 	struct enforced_pod *pods, *pods_by_name;
-	struct known_pod *known;
+	struct table known; /* struct known_pod, by key */
 
 	struct object **dirty; /* shares of objects that came, changed or went */
 	size_t dirty_count, dirty_capacity;

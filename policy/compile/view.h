@@ -78,9 +78,9 @@ struct policy_pod {
 	struct pod_addresses addresses; /* borrowed */
 	bool subject;			/* of this node */
 	bool host_network;
+	bool apart;			/* policies that went hold for it */
 	uint64_t terminating;		    /* since when it is on its way out; 0: it is not */
 	struct live_set *own_set[2];	    /* with `apart`: instead of its identity's */
-	bool apart;			    /* policies that went hold for it */
 	struct policy_pod *next, *previous; /* of view->pods, or view->subjects */
 };
 
