@@ -29,7 +29,8 @@ static int lock_run_dir(struct agent *agent)
 	if (agent->run_lock < 0 || flock(agent->run_lock, LOCK_EX | LOCK_NB) < 0) {
 		r = -errno;
 		log_error("agent", "--run-dir %s: %s", agent->config.run_dir,
-			  r == -EWOULDBLOCK ? "another polderd uses it: stop that one, or give this one its own --run-dir and --bpffs"
+			  r == -EWOULDBLOCK ? "another polderd uses it; stop that one, or give "
+					      "this one its own --run-dir and --bpffs"
 					    : strerror(-r));
 		return r;
 	}
@@ -96,14 +97,18 @@ static void tell_sizes(const struct agent *agent)
 		unsigned long long entries = maps_entries(i, map->max_entries), wanted = maps_entries(i, map->wanted);
 
 		if (maps_was_moved(agent->maps, i, &before) && before != map->max_entries && maps_has_own_size(i))
-			log_info("maps", "map %s: room for %llu, for %llu before", map->name, entries,
-				 (unsigned long long)maps_entries(i, before));
+			log_info("maps", "map %s: resized to %llu elements from %llu", map->name,
+				 entries, (unsigned long long)maps_entries(i, before));
 		if (map->wanted && map->needed)
-			log_warning("maps", "map %s: keeps room for %llu: %llu was asked for, what is in it needs %llu", map->name, entries,
-				    wanted, (unsigned long long)maps_entries(i, map->needed));
+			log_warning("maps",
+				    "map %s: keeps its size of %llu elements: %llu is configured, "
+				    "but %llu are in use",
+				    map->name, entries, wanted,
+				    (unsigned long long)maps_entries(i, map->needed));
 		else if (map->wanted)
 			log_warning("maps",
-				    "map %s: has room for %llu: an earlier change of sizes is finished first; restart polderd once more for %llu",
+				    "map %s: has %llu elements: an earlier resize was finished "
+				    "first; restart polderd again for %llu",
 				    map->name, entries, wanted);
 	}
 }
@@ -141,9 +146,13 @@ static int start_sizes(struct agent *agent, char *message, size_t size)
 	if (r < 0)
 		return r;
 	if (left_out)
-		log_warning("maps", "%zu entries of flows found no place in the table of another size", left_out);
-	log_info("maps", "sizes changed: %.1f ms to copy, %.1f ms for the links, %.1f ms to add what was noted meanwhile",
-		 (double)(held - began) / 1e6, (double)(switched - held) / 1e6, (double)(uv_hrtime() - switched) / 1e6);
+		log_warning("maps", "%zu flow entries did not fit in the resized flow table",
+			    left_out);
+	log_info("maps",
+		 "maps resized: %.1f ms to copy, %.1f ms to switch links, %.1f ms to merge what "
+		 "changed meanwhile",
+		 (double)(held - began) / 1e6, (double)(switched - held) / 1e6,
+		 (double)(uv_hrtime() - switched) / 1e6);
 	return 0;
 }
 
@@ -170,7 +179,8 @@ static int start_state(struct agent *agent, char *message, size_t size)
 			(void)agent_attach_pod(agent, i);
 	}
 	if (r < 0)
-		snprintf(message, size, "the state of before cannot be read: %s", strerror(-r));
+		snprintf(message, size, "the saved state in the run directory cannot be read: %s",
+			 strerror(-r));
 	return r;
 }
 
@@ -217,7 +227,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
-/* Everybody who may ask something comes last. */
+/* Requests are accepted last, when everything can be answered. */
 static int start_services(struct agent *agent, char *message, size_t size)
 {
 	int r = agent_watch_links(agent);

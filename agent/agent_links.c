@@ -13,7 +13,8 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	int r;
 
 	if (!agent_is_synced(agent)) {
-		snprintf(message, size, "the objects have not been read yet: try again in a moment");
+		snprintf(message, size,
+			 "the objects have not been read yet; try again in a moment");
 		return -EAGAIN;
 	}
 	r = reconciler_attach(agent->reconciler, pod);
@@ -25,7 +26,7 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 		return r;
 	r = agent_pass(agent);
 	if (r < 0) {
-		snprintf(message, size, "its policies cannot be put in force: %s", strerror(-r));
+		snprintf(message, size, "its policies cannot be applied: %s", strerror(-r));
 		return r;
 	}
 	refused = enforce_pod_refused(reconciler_policy(agent->reconciler), pod);
@@ -139,13 +140,14 @@ static void on_monitor(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	if (r == -ENOBUFS) {
-		log_warning("links", "messages of the kernel were lost: everything is read again");
+		log_warning("links",
+			    "kernel messages were lost; the state of all links is read again");
 		node_refresh_addresses(agent->nl, &agent->node);
 		reconciler_refresh(agent->reconciler, true);
 		agent_links_changed(agent);
 		agent_repair(agent);
 	} else if (r < 0 && r != -EAGAIN) {
-		log_error("links", "messages of the kernel cannot be read: %s", strerror(-r));
+		log_error("links", "kernel messages cannot be read: %s", strerror(-r));
 	}
 }
 
@@ -173,7 +175,7 @@ int agent_attach_pod(struct agent *agent, size_t index)
 		if (held)
 			log_warning(
 				"links",
-				"pod %s/%s: programs are attached to %s again: the link goes up",
+				"pod %s/%s: programs are attached to %s again; the link is set up",
 				pod->namespace, pod->name, pod->link);
 		return 0;
 	}
@@ -182,8 +184,8 @@ int agent_attach_pod(struct agent *agent, size_t index)
 		log_error("links", "pod %s/%s: %s; and %s cannot be set down: %s", pod->namespace,
 			  pod->name, message, pod->link, strerror(-down));
 	else if (!held)
-		log_error("links", "pod %s/%s: %s; %s is down until they can be", pod->namespace,
-			  pod->name, message, pod->link);
+		log_error("links", "pod %s/%s: %s; %s stays down until they can be attached",
+			  pod->namespace, pod->name, message, pod->link);
 	return r;
 }
 
@@ -195,8 +197,8 @@ static void repair_pod(struct agent *agent, size_t index)
 	if (!held && datapath_pod_attached(agent->datapath, pod->ifindex))
 		return;
 	if (agent_attach_pod(agent, index) == 0 && !held)
-		log_warning("links", "pod %s/%s: programs were gone from %s: attached again", pod->namespace, pod->name,
-			    pod->link);
+		log_warning("links", "pod %s/%s: programs were missing from %s; attached again",
+			    pod->namespace, pod->name, pod->link);
 }
 
 /* What closes the pods' way through the node's stack when programs are gone. */
@@ -216,14 +218,14 @@ void agent_apply_rules(struct agent *agent)
 	if (r == 0) {
 		if (changed && agent_ready(agent))
 			log_warning("links", "routing rules of Polder (protocol 80) were changed "
-					     "by others: put back");
+					     "by others; restored");
 		agent->rules_note[0] = '\0';
 		return;
 	}
 	snprintf(agent->rules_note, sizeof(agent->rules_note), "the rules cannot be set: %s%s%s",
 		 strerror(-r), netlink_error(agent->nl)[0] ? ": " : "", netlink_error(agent->nl));
 	if (!before)
-		log_error("links", "routing rules that close pods without programs: %s",
+		log_error("links", "routing rules that isolate pods without programs: %s",
 			  agent->rules_note);
 }
 

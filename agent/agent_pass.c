@@ -83,7 +83,8 @@ static int ran(struct agent *agent, int r)
 {
 	if (r < 0)
 		log_error("agent",
-			  "a pass failed: %s; what was in force stays, the next pass comes in %d s",
+			  "reconcile failed: %s; the previous state stays in force, next attempt "
+			  "in %d s",
 			  strerror(-r), (int)(RECONCILER_RETRY_NS / 1000000000));
 	if (!agent->ready && progress_of(agent).settled)
 		tell_ready(agent);
@@ -129,8 +130,9 @@ static void on_waited(uv_work_t *work, int status)
 
 	if (r < 0)
 		log_error("agent",
-			  "it cannot be waited for running programs: %s; what is not used any more "
-			  "stays in the maps, and the next change of policies waits; the kernel "
+			  "waiting for running programs failed: %s; map entries that are no longer "
+			  "used "
+			  "stay, and the next change of policies has to wait; the kernel "
 			  "must allow membarrier(2) or maps of maps",
 			  strerror(-r));
 	reconciler_commit(agent->reconciler, r);
@@ -170,8 +172,8 @@ static void audit(struct agent *agent)
 		log_warning("policy", "audit: %s", strerror(-r));
 	if (difference)
 		log_error("policy",
-			  "audit: %s; what changes have left differs from what all objects say: "
-			  "everything is brought up to date now; please report it",
+			  "audit: %s; the incremental state differs from what the objects ask for; "
+			  "everything is compiled again now; please report this",
 			  difference);
 	free(difference);
 	set_timers(agent);
@@ -255,10 +257,11 @@ static void keep_labels(const char *container_id, const char *ifname, const stru
 	int r = pods_keep_labels(agent->pods, container_id, ifname, labels);
 
 	if (r < 0)
-		log_warning("pods",
-			    "container %s, interface %s: its pod's labels cannot be recorded: %s; "
-			    "they are forgotten if polderd restarts after the object is deleted",
-			    container_id, ifname, strerror(-r));
+		log_warning(
+			"pods",
+			"container %s, interface %s: the labels of its pod cannot be saved: %s; "
+			"they are lost if polderd restarts after the object is deleted",
+			container_id, ifname, strerror(-r));
 }
 
 struct reconciler_env agent_reconciler_env(struct agent *agent)

@@ -9,7 +9,7 @@
 
 static void on_signal(uv_signal_t *signal, int number)
 {
-	log_info("agent", "signal %d: ending; pods and Services go on without the agent", number);
+	log_info("agent", "received signal %d, exiting; pods and Services keep working", number);
 	uv_stop(signal->loop);
 }
 

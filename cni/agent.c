@@ -30,13 +30,13 @@ static void explain_away(const char *socket, int error, struct error *ret_failur
 		return;
 	case ETIMEDOUT:
 		error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN,
-			  "polderd at %s takes no more connections", socket);
+			  "polderd at %s accepts no more connections", socket);
 		error_details(ret_failure,
 			      "it is stuck or overloaded: see its log; then try again");
 		return;
 	default:
-		error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN, "polderd at %s cannot be asked: %s",
-			  socket, strerror(-error));
+		error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN,
+			  "the request to polderd at %s failed: %s", socket, strerror(-error));
 		return;
 	}
 }
@@ -53,14 +53,14 @@ static void explain_silence(const struct cni_config *config, int error, struct e
 		return;
 	case ECONNRESET:
 		error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN,
-			  "polderd at %s hung up without an answer", config->socket);
+			  "polderd at %s closed the connection without an answer", config->socket);
 		error_details(ret_failure,
 			      "it was stopped or crashed: see its log; then try again");
 		return;
 	case EPROTO:
 	case EMSGSIZE:
 		error_set(ret_failure, -EINVAL, CNI_DECODE,
-			  "the answer of polderd at %s makes no sense", config->socket);
+			  "the answer of polderd at %s cannot be understood", config->socket);
 		error_details(ret_failure, "are polderd and polder-cni of the same release?");
 		return;
 	default:
@@ -76,7 +76,8 @@ static void pass_on(const struct error *theirs, struct error *ret_failure)
 	bool sensible = theirs->code > 0 && theirs->code <= CODE_MAX;
 
 	error_set(ret_failure, -EINVAL, sensible ? (enum cni_code)theirs->code : CNI_IO_FAILURE,
-		  "%s", theirs->text[0] ? theirs->text : "polderd refused without saying why");
+		  "%s",
+		  theirs->text[0] ? theirs->text : "polderd refused the request without a reason");
 	error_details(ret_failure, "%s", theirs->details);
 }
 

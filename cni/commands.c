@@ -91,7 +91,7 @@ void cni_undo_add(const struct cni_config *config, const struct cni_environment 
 	if (ask_del(config, environment, &failure) == AGENT_OK)
 		return;
 	r = leave_note(config, environment);
-	cni_log("ADD %s %s could not be taken back at once: %s; %s", environment->container_id,
+	cni_log("ADD %s %s could not be undone at once: %s; %s", environment->container_id,
 		environment->ifname, failure.text,
 		r < 0 ? "DEL or GC of the runtime will" : "polderd will when it is back");
 }
@@ -174,17 +174,17 @@ int cni_del(struct cni_config *config, const struct cni_environment *environment
 		return -EINVAL;
 	r = leave_note(config, environment);
 	if (r == -ENOENT) {
-		cni_log("DEL %s %s: polderd has no state on this node, nothing to delete",
+		cni_log("DEL %s %s: polderd has no state on this node; nothing to delete",
 			environment->container_id, environment->ifname);
 		return 0;
 	}
 	if (r < 0) {
 		error_details(ret_failure,
-			      "and the deletion cannot be noted for later beside the socket: %s",
+			      "and the deletion cannot be queued next to the socket: %s",
 			      strerror(-r));
 		return -EINVAL;
 	}
-	cni_log("DEL %s %s: %s; noted, polderd finishes it when it is back",
+	cni_log("DEL %s %s: %s; queued, polderd finishes it when it is back",
 		environment->container_id, environment->ifname, ret_failure->text);
 	return 0;
 }

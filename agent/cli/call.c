@@ -45,8 +45,8 @@ void cli_explain(const struct cli *cli, int error, char *message, size_t size)
 			 socket);
 		return;
 	case ENAMETOOLONG:
-		snprintf(message, size, "%s is too long for a socket's path: at most 107 bytes",
-			 socket);
+		snprintf(message, size,
+			 "%s is too long for the path of a socket: the limit is 107 bytes", socket);
 		return;
 	case ETIMEDOUT:
 		snprintf(message, size,
@@ -56,18 +56,18 @@ void cli_explain(const struct cli *cli, int error, char *message, size_t size)
 	case ECONNRESET:
 	case EPIPE:
 		snprintf(message, size,
-			 "polderd at %s hung up: it was stopped, or refuses users other than root",
+			 "polderd at %s closed the connection: it was stopped, or you are not root",
 			 socket);
 		return;
 	case EPROTO:
-		snprintf(
-			message, size,
-			"the answer from %s makes no sense: is polderd listening there, and of the "
-			"same release?",
-			socket);
+		snprintf(message, size,
+			 "the answer from %s cannot be understood: is it polderd that listens "
+			 "there, of the "
+			 "same release?",
+			 socket);
 		return;
 	default:
-		snprintf(message, size, "polderd at %s cannot be asked: %s", socket,
+		snprintf(message, size, "the request to polderd at %s failed: %s", socket,
 			 strerror(-error));
 		return;
 	}
@@ -96,7 +96,7 @@ int cli_ask_quietly(const struct cli *cli, const char *operation, const json_t *
 	int r = exchange(cli, operation, args, ret_result, &failure);
 
 	if (r == -EREMOTEIO)
-		snprintf(message, size, "polderd at %s refuses %s: %s%s%s (code %d)", cli->socket,
+		snprintf(message, size, "polderd at %s refused %s: %s%s%s (code %d)", cli->socket,
 			 operation, failure.text, failure.details[0] ? ": " : "", failure.details,
 			 failure.code);
 	else if (r < 0)

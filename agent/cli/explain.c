@@ -126,7 +126,7 @@ static void print_direction(const char *head, const json_t *part, const char *po
 	json_int_t ruleset = field_number(part, "ruleset");
 
 	if (strcmp(basis, "not_asked") == 0) {
-		print_line(head, "no policy is asked here");
+		print_line(head, "no policy applies here");
 		return;
 	}
 	if (strcmp(basis, "open") == 0)
@@ -141,7 +141,7 @@ static void print_direction(const char *head, const json_t *part, const char *po
 	if (*field_text(part, "note"))
 		print_line("", "%s", field_text(part, "note"));
 	if (!is_true(part, "here"))
-		print_line("", "(judged on another node)");
+		print_line("", "(decided on another node)");
 	else if (ruleset)
 		print_line("", "rule set %lld", (long long)ruleset);
 }
@@ -156,7 +156,7 @@ static void print_ways(const json_t *answer)
 		const char *reason = field_text(way, "reason");
 
 		if (!is_true(way, "asked"))
-			print_line(names[i], "not asked: %s", field_text(way, "note"));
+			print_line(names[i], "not available: %s", field_text(way, "note"));
 		else
 			print_line(names[i], "%s%s%s%s", field_text(way, "verdict"), strcmp(reason, "none") ? " (" : "",
 				   strcmp(reason, "none") ? reason : "", strcmp(reason, "none") ? ")" : "");
@@ -187,12 +187,17 @@ static void print_flows(const json_t *answer)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *flow = json_array_get(list, i);
 
-		print_line(i ? "" : "flow exists", "from port %lld: %lld packets, %lld bytes; replies %lld, %lld; idle %lld s%s%s",
-			   (long long)field_number(flow, "source_port"), (long long)field_number(flow, "packets"),
-			   (long long)field_number(flow, "bytes"), (long long)field_number(flow, "reply_packets"),
-			   (long long)field_number(flow, "reply_bytes"), (long long)field_number(flow, "idle_seconds"),
+		print_line(i ? "" : "flow exists",
+			   "from port %lld: %lld packets, %lld bytes; replies %lld, %lld; idle "
+			   "%lld s%s%s",
+			   (long long)field_number(flow, "source_port"),
+			   (long long)field_number(flow, "packets"),
+			   (long long)field_number(flow, "bytes"),
+			   (long long)field_number(flow, "reply_packets"),
+			   (long long)field_number(flow, "reply_bytes"),
+			   (long long)field_number(flow, "idle_seconds"),
 			   is_true(flow, "established") ? ", established" : "",
-			   is_true(flow, "current") ? "" : ", its next packet is judged anew");
+			   is_true(flow, "current") ? "" : ", re-evaluated at its next packet");
 	}
 }
 
@@ -214,7 +219,7 @@ static void print_headline(const json_t *answer)
 		printf(" (%s)", field_text(answer, "reason"));
 	puts(is_true(answer, "hypothetical") ? ", if these objects were in force" : "");
 	if (is_true(answer, "mixed"))
-		print_line("", "it depends on the endpoint: one that is denied is shown");
+		print_line("", "the verdict depends on the endpoint; a denied one is shown");
 }
 
 static void print_answer(const json_t *answer)

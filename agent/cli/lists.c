@@ -243,7 +243,8 @@ int cli_run_flows(struct cli *cli)
 		return code;
 	code = show_list(cli, list, titles, add_flow);
 	if (limit && json_array_size(list) >= (size_t)limit)
-		cli_complain("only the first %lld flows are shown: --limit N for more, 0 for all",
+		cli_complain("only the first %lld flows are shown: use --limit N for more, --limit "
+			     "0 for all",
 			     (long long)limit);
 	json_decref(list);
 	return code;

@@ -121,7 +121,7 @@ static int follow(const struct cli *cli, struct control_client *client)
 	if (r == -EPIPE)
 		return CLI_FAILED;
 	if (r == -EREMOTEIO) {
-		cli_complain("polderd at %s refuses monitor: %s (code %d)", cli->socket,
+		cli_complain("polderd at %s refused monitor: %s (code %d)", cli->socket,
 			     failure.text, failure.code);
 	} else {
 		cli_explain(cli, r, message, sizeof(message));

@@ -109,7 +109,8 @@ static int parse_options(int argc, char **argv, struct cli *cli)
 			cli_complain("option %s needs a value: see polderctl --help",
 				     argv[optind - 1]);
 		else
-			cli_complain("unknown or misused option %s: see polderctl --help",
+			cli_complain("unknown option %s, or one that takes no value: see polderctl "
+				     "--help",
 				     argv[optind - 1]);
 		r = CLI_USAGE;
 	}
@@ -141,7 +142,8 @@ static int parse_words(int count, char **words, struct cli *cli)
 	command = find_command(words[0], count > 1 ? words[1] : NULL, &is_noun);
 	if (!command) {
 		if (is_noun && count < 2)
-			cli_complain("%s what? See polderctl %s --help", words[0], words[0]);
+			cli_complain("missing subcommand after \"%s\": see polderctl %s --help",
+				     words[0], words[0]);
 		else
 			cli_complain("unknown command \"%s%s%s\": see polderctl --help", words[0],
 				     is_noun ? " " : "", is_noun ? words[1] : "");
@@ -186,7 +188,7 @@ static int check_options(const struct cli *cli)
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (cli->given[i] && !(allowed & CLI_BIT(i))) {
-			cli_complain("option --%s does not belong to this command: see "
+			cli_complain("option --%s is not valid for this command: see "
 				     "polderctl --help",
 				     cli_options[i].name);
 			return CLI_USAGE;

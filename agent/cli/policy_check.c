@@ -369,9 +369,9 @@ static int compare_twins(struct check *check, const struct check_object *a,
 		return 0;
 	if (a->file_number == b->file_number)
 		return add_pair(check, false, b, b->path,
-				"stands twice in this file (see document %zu)", a->document);
+				"is defined twice in this file (see document %zu)", a->document);
 	return add_pair(check, true, b, b->path,
-			"stands in %s too: in a resources directory, the file whose name sorts "
+			"is defined in %s too: in a resources directory, the file whose name sorts "
 			"first counts",
 			a->file);
 }
@@ -385,8 +385,8 @@ static int compare_priorities(struct check *check, const struct check_object *a,
 		return 0;
 	snprintf(path, sizeof(path), "%s.spec.priority", b->path);
 	return add_pair(check, true, b, path,
-			"%.60s is the priority of %s too: the name decides which comes first",
-			b->rank, a->text);
+			"%.60s is also the priority of %s: their names decide the order", b->rank,
+			a->text);
 }
 
 int check_together(struct check *check)
@@ -488,7 +488,7 @@ static int check_words(struct check *check, const struct cli *cli)
 	if (r == 0)
 		r = check_together(check);
 	if (r == 0 && paths.count == 0 && !check->unreadable) {
-		cli_complain("no file ends in .json, .yaml or .yml there");
+		cli_complain("the directory has no file that ends in .json, .yaml or .yml");
 		check->unreadable = true;
 	}
 	resource_paths_clear(&paths);

@@ -61,7 +61,7 @@ static int check_files(const struct cli *cli)
 	if (r < 0)
 		cli_complain("the files cannot be read: %s", strerror(-r));
 	else if (check.errors)
-		cli_complain("nothing was tried: %zu objects are refused", check.errors);
+		cli_complain("nothing was tried: %zu objects are invalid", check.errors);
 	r = r < 0 || check.errors ? -1 : 0;
 	check_clear(&check);
 	resource_paths_clear(&paths);
@@ -84,7 +84,7 @@ static int objects_descriptor(const struct cli *cli, int *ret)
 	if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		r = -errno;
 	if (r < 0) {
-		cli_complain("the objects cannot be handed over: %s", strerror(-r));
+		cli_complain("the objects cannot be passed to polderd: %s", strerror(-r));
 		return -1;
 	}
 	*ret = TAKE_FD(fd);
@@ -108,7 +108,7 @@ static void print_side(const char *direction, const json_t *side)
 		text_print(*list ? list : "its policies", NULL, stdout);
 		free(list);
 	} else if (!strcmp(basis, "closed")) {
-		printf(" %s closed: over the limits of a rule set", direction);
+		printf(" %s isolated: the rule set exceeds its limits", direction);
 	}
 }
 
@@ -155,9 +155,9 @@ static void print_flow(const json_t *flow)
 		fputs(" via ", stdout);
 		print_end(field(flow, "backend"));
 	}
-	fputs("\n    now   ", stdout);
+	fputs("\n    current  ", stdout);
 	print_answer(field(flow, "before"));
-	fputs("\n    then  ", stdout);
+	fputs("\n    staged   ", stdout);
 	print_answer(field(flow, "after"));
 	putchar('\n');
 }
@@ -178,19 +178,22 @@ static void print_begin(const json_t *begin)
 		putchar('\n');
 	}
 	if (field_number(begin, "ignored"))
-		printf("%lld Services and EndpointSlices are not tried: endpoints stay as they are\n",
+		printf("%lld Services and EndpointSlices are ignored: endpoints do not change in a "
+		       "try\n",
 		       (long long)field_number(begin, "ignored"));
 }
 
 static void print_totals(const json_t *end)
 {
-	printf("%lld flows and %lld new ones looked at: %lld would be denied, %lld would be allowed, %lld would be "
-	       "judged the same by another rule\n",
-	       (long long)field_number(end, "live_flows"), (long long)field_number(end, "new_flows"),
-	       (long long)field_number(end, "denied"), (long long)field_number(end, "allowed"),
-	       (long long)field_number(end, "other_rule"));
+	printf("%lld existing and %lld new flows: %lld would be denied, %lld would be allowed, "
+	       "%lld would "
+	       "keep their verdict by another rule\n",
+	       (long long)field_number(end, "live_flows"),
+	       (long long)field_number(end, "new_flows"), (long long)field_number(end, "denied"),
+	       (long long)field_number(end, "allowed"), (long long)field_number(end, "other_rule"));
 	if (field_number(end, "lost"))
-		printf("%lld events or lines were lost: there may be more\n", (long long)field_number(end, "lost"));
+		printf("%lld events or lines were lost: there may be more flows\n",
+		       (long long)field_number(end, "lost"));
 }
 
 static void show_line(const struct cli *cli, const json_t *line)
@@ -246,7 +249,7 @@ static void complain(const struct cli *cli, const char *operation, int r,
 	if (r == -EPIPE)
 		return;
 	if (r == -EREMOTEIO) {
-		cli_complain("polderd at %s refuses %s: %s (code %d)", cli->socket, operation,
+		cli_complain("polderd at %s refused %s: %s (code %d)", cli->socket, operation,
 			     failure->text, failure->code);
 		return;
 	}

@@ -70,7 +70,7 @@ static int warn_block(const struct spot *block)
 		if (r == 0 && json_is_string(except.value) &&
 		    prefix_parse(json_string_value(except.value), &part) == 0 &&
 		    part.length == whole.length)
-			r = warn(&except, "takes out the whole block: the peer matches nothing");
+			r = warn(&except, "excludes the whole block: the peer matches nothing");
 	}
 	return r;
 }
@@ -94,10 +94,9 @@ static int warn_peers(const struct spot *peers, bool egress, bool named)
 			continue;
 		r = warn_block(&block);
 		if (r == 0 && egress && named)
-			r = warn(
-				&block,
-				"stands beside a port by name, which addresses outside the cluster "
-				"do not have: it matches only pods inside the block");
+			r = warn(&block, "is combined with a named port, which addresses outside "
+					 "the cluster "
+					 "do not have: it matches only pods inside the block");
 	}
 	return r;
 }
@@ -106,13 +105,13 @@ static int warn_empty(const struct spot *list, const char *means)
 {
 	if (!json_is_array(list->value) || json_array_size(list->value) > 0)
 		return 0;
-	return warn(list, "is empty, which means %s; leave it out if that is meant", means);
+	return warn(list, "is empty, which means %s; omit it if that is intended", means);
 }
 
 static int warn_rule(const struct spot *rule, bool egress)
 {
 	struct spot peers = spot_key(rule, egress ? "to" : "from"), ports = spot_key(rule, "ports");
-	int r = warn_empty(&peers, "everybody");
+	int r = warn_empty(&peers, "all peers");
 
 	if (r == 0)
 		r = warn_empty(&ports, "all ports of all protocols");
@@ -156,7 +155,7 @@ static int warn_network_policy(const struct spot *spec)
 	if (!selector.value || json_is_null(selector.value))
 		r = warn(spec, "has no podSelector, which means every pod of the namespace; write "
 			       "podSelector: {} if "
-			       "that is meant");
+			       "that is intended");
 	if (r == 0)
 		r = warn_direction(spec, false);
 	return r < 0 ? r : warn_direction(spec, true);
@@ -194,12 +193,12 @@ static int warn_unknown(const struct spot *list, const json_t *rule, const char 
 		json_object_foreach ((json_t *)item.value, key, value) {
 			if (is_one_of(key, known))
 				continue;
-			r = warn(&item, "%.40s is a %s that Polder does not serve: %s", key, what,
+			r = warn(&item, "%.40s is a %s that Polder does not support: %s", key, what,
 				 closed(rule));
 			break;
 		}
 		if (r == 0 && json_is_object(item.value) && json_object_size(item.value) == 0)
-			r = warn(&item, "names no %s that is known: %s", what, closed(rule));
+			r = warn(&item, "names no known %s: %s", what, closed(rule));
 	}
 	return r;
 }

@@ -23,7 +23,7 @@ static int read_all(int fd, char **ret, size_t *ret_length, struct error *error)
 	int r = file_read_all(fd, OBJECT_TEXT_MAX, ret, ret_length);
 
 	if (r == -EFBIG)
-		return error_at(error, r, "$", "has more than %u bytes, which is the limit",
+		return error_at(error, r, "$", "has more than the limit of %u bytes",
 				OBJECT_TEXT_MAX);
 	if (r == -ENOMEM)
 		return error_at(error, r, "$", "out of memory");

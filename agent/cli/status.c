@@ -140,11 +140,11 @@ static void print_status(const json_t *status)
 	print_datapath(status);
 	print_counts(status);
 	print_section("Features", field(status, "features"), feature_titles, feature_keys);
-	print_section("Problems: refused, the last good version stays in force",
+	print_section("Problems: rejected; the last valid version stays in force",
 		      field(status, "problems"), problem_titles, problem_keys);
-	print_section("Closed pods: their policies do not fit in the maps",
+	print_section("Isolated pods: their policies do not fit in the maps",
 		      field(status, "policy.over_capacity"), capacity_titles, capacity_keys);
-	print_section("Limits of maps", field(status, "limits"), limit_titles, limit_keys);
+	print_section("Map limits", field(status, "limits"), limit_titles, limit_keys);
 }
 
 /* 0 with a status, ready or not; -errno and a message if there was none in time. */

@@ -163,7 +163,8 @@ static int check_tag(struct reader *reader, const yaml_event_t *event)
 	if (!tag)
 		return 0;
 	return fail(reader, -EINVAL, &event->start_mark,
-		    "has the tag %.80s: tags are not taken; quotes make a string, their absence a "
+		    "has the tag %.80s, and tags are not supported; a quoted value is a string, an "
+		    "unquoted one a "
 		    "number "
 		    "or truth",
 		    (const char *)tag);
@@ -216,17 +217,18 @@ static int read_alias(struct reader *reader, const yaml_event_t *event, unsigned
 	HASH_FIND_STR(reader->anchors, name, anchor);
 	if (!anchor)
 		return fail(reader, -EINVAL, &event->start_mark,
-			    "there is no anchor &%.80s before this", name);
+			    "no anchor &%.80s is defined before this", name);
 	if (!anchor->node->complete)
-		return fail(reader, -EINVAL, &event->start_mark, "*%.80s would hold itself", name);
+		return fail(reader, -EINVAL, &event->start_mark, "*%.80s would contain itself",
+			    name);
 	if (depth + anchor->node->height > LIMIT_DEPTH)
 		return fail(reader, -EFBIG, &event->start_mark,
-			    "*%.80s is nested too deep here; the limit is %d", name, LIMIT_DEPTH);
+			    "*%.80s is nested too deeply here; the limit is %d levels", name,
+			    LIMIT_DEPTH);
 	reader->aliased += anchor->node->weight;
 	if (reader->aliased > YAML_ALIASED_MAX)
 		return fail(reader, -EFBIG, &event->start_mark,
-			    "aliases repeat more than %u bytes, which is the limit",
-			    YAML_ALIASED_MAX);
+			    "aliases expand to more than the limit of %u bytes", YAML_ALIASED_MAX);
 	*ret = anchor->node;
 	return 0;
 }
@@ -238,7 +240,8 @@ static int read_scalar(struct reader *reader, const yaml_event_t *event, struct 
 	int r;
 
 	if (memchr(text, '\0', length))
-		return fail(reader, -EINVAL, &event->start_mark, "must not hold the character NUL");
+		return fail(reader, -EINVAL, &event->start_mark,
+			    "must not contain the character NUL");
 	node->plain = event->data.scalar.plain_implicit;
 	node->weight += length;
 	if (!node->plain) {
@@ -324,11 +327,11 @@ static int merge_one(struct reader *reader, const json_t *own, json_t *merged, j
 		return fail(reader, -EINVAL, mark, "<< takes a mapping or a list of mappings");
 	json_object_foreach (from, key, value)
 		if (json_object_get(own, key))
-			return fail(
-				reader, -EINVAL, mark,
-				"<< brings the key %.80s, which stands above it: parsers differ on "
-				"which one counts; write << first",
-				key);
+			return fail(reader, -EINVAL, mark,
+				    "<< merges the key %.80s, which is already set above: parsers "
+				    "differ on "
+				    "which one counts; write << first",
+				    key);
 	return json_object_update_missing(merged, from) < 0 ? no_memory(reader) : 0;
 }
 
@@ -352,11 +355,12 @@ static int add_entry(struct reader *reader, struct node *node, json_t *merged,
 
 	for (size_t i = 0; child->merge && i + 1 < node->count; i++)
 		if (node->children[i].merge)
-			return fail(reader, -EINVAL, mark, "<< stands twice; give it a list");
+			return fail(reader, -EINVAL, mark,
+				    "<< is given twice; use one << with a list");
 	if (child->merge)
 		return merge(reader, node->json, merged, child);
 	if (json_object_get(node->json, child->key))
-		return fail(reader, -EINVAL, mark, "the key %.80s stands twice", child->key);
+		return fail(reader, -EINVAL, mark, "the key %.80s is given twice", child->key);
 	return json_object_set(node->json, child->key, child->value->json) < 0 ? no_memory(reader)
 									       : 0;
 }
@@ -438,11 +442,11 @@ static int read_node(struct reader *reader, const yaml_event_t *event, unsigned 
 	if (event->type == YAML_ALIAS_EVENT)
 		return read_alias(reader, event, depth, ret);
 	if (depth > LIMIT_DEPTH)
-		return fail(reader, -EFBIG, &event->start_mark, "nested too deep; the limit is %d",
-			    LIMIT_DEPTH);
+		return fail(reader, -EFBIG, &event->start_mark,
+			    "is nested too deeply; the limit is %d levels", LIMIT_DEPTH);
 	if (++reader->values > YAML_VALUES_MAX)
 		return fail(reader, -EFBIG, &event->start_mark,
-			    "more than %d values, which is the limit; as JSON it may have more",
+			    "has more than the limit of %d values; JSON files may have more",
 			    YAML_VALUES_MAX);
 	r = check_tag(reader, event);
 	if (r < 0)

@@ -92,9 +92,9 @@ static void print_help(void)
 	printf("Usage: polderd [--config FILE] [OPTION]...\n"
 	       "The node agent of Polder: container networking with eBPF.\n\n"
 	       "  --config FILE                  JSON object whose keys are the options below\n"
-	       "  --help                         this text\n"
-	       "  --version                      the version\n\n"
-	       "Each of these is also a key of the file; the command line wins:\n");
+	       "  --help                         show this help\n"
+	       "  --version                      show the version\n\n"
+	       "Each of these is also a key of the file; the command line takes precedence:\n");
 	for (size_t i = 0; i < config_key_count; i++) {
 		char option[64];
 
@@ -115,8 +115,8 @@ static int add_given(struct command_line *line, const struct config_key *key, co
 	for (size_t i = 0; i < line->count && key->form != FORM_LIST; i++) {
 		if (line->given[i].key != key)
 			continue;
-		snprintf(source->error, sizeof(source->error), "--%s is given twice; give it once",
-			 key->name);
+		snprintf(source->error, sizeof(source->error),
+			 "--%s is given twice, but can be given only once", key->name);
 		return -EINVAL;
 	}
 	if (line->count == OPTIONS_MAX) {
@@ -145,7 +145,7 @@ static int read_options(int argc, char **argv, const struct option *options,
 			line->version = true;
 		} else if (option == OPTION_CONFIG && line->file) {
 			snprintf(source->error, sizeof(source->error),
-				 "--config is given twice; give it once");
+				 "--config is given twice, but can be given only once");
 			return -EINVAL;
 		} else if (option == OPTION_CONFIG) {
 			line->file = optarg;
@@ -155,8 +155,7 @@ static int read_options(int argc, char **argv, const struct option *options,
 			return -EINVAL;
 		} else if (option == '?') {
 			snprintf(source->error, sizeof(source->error),
-				 "%.100s is no option, or not a clear one; see polderd --help",
-				 word);
+				 "unknown or ambiguous option %.100s; see polderd --help", word);
 			return -EINVAL;
 		} else {
 			r = add_given(line, &config_keys[option], optarg ? optarg : "yes", source);
@@ -166,7 +165,7 @@ static int read_options(int argc, char **argv, const struct option *options,
 	}
 	if (optind < argc) {
 		snprintf(source->error, sizeof(source->error),
-			 "\"%.100s\" is no option; see polderd --help", argv[optind]);
+			 "unexpected argument \"%.100s\"; see polderd --help", argv[optind]);
 		return -EINVAL;
 	}
 	return 0;

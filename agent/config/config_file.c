@@ -35,7 +35,7 @@ static int set_pair(struct config *config, const struct config_key *key, const c
 	if (!comma)
 		return key->set(config, text, source);
 	if (comma - text >= (ptrdiff_t)sizeof(first)) {
-		snprintf(source->error, sizeof(source->error), "%s is needed", key->value);
+		snprintf(source->error, sizeof(source->error), "%s is required", key->value);
 		return -EINVAL;
 	}
 	snprintf(first, sizeof(first), "%.*s", (int)(comma - text), text);
@@ -69,7 +69,7 @@ static int wrong_type(const struct config_key *key, const json_t *value,
 		[JSON_FALSE] = "false",	     [JSON_NULL] = "null",
 	};
 
-	snprintf(source->error, sizeof(source->error), "%s is needed, not %s", wanted[key->form],
+	snprintf(source->error, sizeof(source->error), "%s is required, not %s", wanted[key->form],
 		 found[json_typeof(value)]);
 	return explain(source, key->name, NULL);
 }
@@ -125,8 +125,8 @@ int config_apply_text(struct config *config, const char *text, size_t length,
 	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
 	if (!root) {
 		snprintf(source->error, sizeof(source->error),
-			 "%.200s:%d:%d: %.200s; a JSON object is needed", source->place, error.line,
-			 error.column, error.text);
+			 "%.200s:%d:%d: %.200s; a JSON object is required", source->place,
+			 error.line, error.column, error.text);
 		return -EINVAL;
 	}
 	if (!json_is_object(root)) {
@@ -162,8 +162,8 @@ static int check_overlap(const struct prefix *range, const struct polder_addr *n
 	if (range->length == 0 || !prefix_contains(range, node))
 		return 0;
 	snprintf(source->error, sizeof(source->error),
-		 "--node-ip %s lies in --pod-cidr %s; a node's address cannot be a pod's: "
-		 "give another range",
+		 "--node-ip %s is in --pod-cidr %s; the address of a node cannot be that of a pod: "
+		 "use another range",
 		 addr_format(node, node_text), prefix_format(range, range_text));
 	return -EINVAL;
 }
@@ -186,7 +186,7 @@ int config_check(const struct config *config, struct config_source *source)
 	}
 	if (config->resources && strcmp(config->resources, config->run_dir) == 0) {
 		snprintf(source->error, sizeof(source->error),
-			 "--resources and --run-dir are the same directory, %.200s; give two",
+			 "--resources and --run-dir are the same directory, %.200s; use two",
 			 config->run_dir);
 		return -EINVAL;
 	}

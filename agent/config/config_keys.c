@@ -34,7 +34,7 @@ static int replace_text(char **field, const char *text, struct config_source *so
 	char *copy = strdup(text);
 
 	if (!copy)
-		return bad(source, "no memory");
+		return bad(source, "out of memory");
 	free(*field);
 	*field = copy;
 	return 0;
@@ -70,19 +70,20 @@ static int set_path(char **field, const char *text, struct config_source *source
 	int r;
 
 	if (!text[0])
-		return bad(source, "a path is needed");
+		return bad(source, "a path is required");
 	if (text[0] == '/')
 		r = snprintf(path, sizeof(path), "%s", text);
 	else if (source->file)
-		return bad(source, "an absolute path is needed");
+		return bad(source, "an absolute path is required");
 	else if (!getcwd(directory, sizeof(directory)))
-		return bad(source, "the current directory has no path: %s", strerror(errno));
+		return bad(source, "the current directory cannot be determined: %s",
+			   strerror(errno));
 	else
 		r = snprintf(path, sizeof(path), "%s/%s", directory, text);
 	if (r < 0 || (size_t)r >= sizeof(path))
 		return bad(source, "a path has at most %d bytes", PATH_MAX - 1);
 	if (normalise(path) < 0)
-		return bad(source, "a path without \"..\" is needed");
+		return bad(source, "a path without \"..\" is required");
 	if (!path[0])
 		return bad(source, "the root directory cannot be used");
 	return replace_text(field, path, source);
@@ -112,7 +113,7 @@ static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *
 	errno = 0;
 	value = strtoull(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end || errno || value < min || value > max)
-		return bad(source, "a whole number from %llu to %llu is needed",
+		return bad(source, "a whole number from %llu to %llu is required",
 			   (unsigned long long)min, (unsigned long long)max);
 	*ret = value;
 	return 0;
@@ -147,7 +148,7 @@ static int choose(const struct choice *choices, size_t count, const char *text, 
 		strcat(names, i == 0 ? "" : i + 1 < count ? ", " : " or ");
 		strcat(names, choices[i].name);
 	}
-	return bad(source, "%s is needed", names);
+	return bad(source, "%s is required", names);
 }
 #define CHOOSE(choices, ...) choose(choices, sizeof(choices) / sizeof((choices)[0]), __VA_ARGS__)
 
@@ -190,15 +191,16 @@ static int set_pod_cidr(struct config *config, const char *text, struct config_s
 	bool v4;
 
 	if (prefix_parse(text, &prefix) < 0)
-		return bad(source, "a range such as 10.244.1.0/24 or fd00:10:244:1::/64 is needed");
+		return bad(source,
+			   "a range such as 10.244.1.0/24 or fd00:10:244:1::/64 is required");
 	v4 = addr_is_v4(&prefix.addr) && prefix.length >= POLDER_V4_MAPPED_BITS;
 	what = reserved(&prefix.addr);
 	if (what)
-		return bad(source, "%s is %s; pods cannot live there", text, what);
+		return bad(source, "%s is %s, which pods cannot use", text, what);
 	if (v4 && (prefix.length < 96 + 8 || prefix.length > 96 + 30))
-		return bad(source, "an IPv4 range from /8 to /30 is needed");
+		return bad(source, "an IPv4 range from /8 to /30 is required");
 	if (!v4 && (prefix.length < 16 || prefix.length > 126))
-		return bad(source, "an IPv6 range from /16 to /126 is needed");
+		return bad(source, "an IPv6 range from /16 to /126 is required");
 	field = v4 ? &config->pod_cidr_v4 : &config->pod_cidr_v6;
 	if (!zero_prefix(field))
 		return bad(source, "a second range of IPv%d; one of each family is allowed",
@@ -219,10 +221,10 @@ static int set_node_ip(struct config *config, const char *text, struct config_so
 	bool v4;
 
 	if (addr_parse(text, &addr) < 0)
-		return bad(source, "an address such as 192.0.2.1 or 2001:db8::1 is needed");
+		return bad(source, "an address such as 192.0.2.1 or 2001:db8::1 is required");
 	what = reserved(&addr);
 	if (what)
-		return bad(source, "%s is %s; no node has it", text, what);
+		return bad(source, "%s is %s, which no node can have", text, what);
 	v4 = addr_is_v4(&addr);
 	field = v4 ? &config->node_ip_v4 : &config->node_ip_v6;
 	if (!addr_is_zero(field))
@@ -242,7 +244,7 @@ static int set_no_masquerade(struct config *config, const char *text, struct con
 	struct prefix prefix;
 
 	if (prefix_parse(text, &prefix) < 0)
-		return bad(source, "a range such as 10.0.0.0/8 or 2001:db8::/32 is needed");
+		return bad(source, "a range such as 10.0.0.0/8 or 2001:db8::/32 is required");
 	if (config->no_masquerade_count == CONFIG_MAX_RANGES)
 		return bad(source, "at most %d ranges are allowed", CONFIG_MAX_RANGES);
 	config->no_masquerade[config->no_masquerade_count++] = prefix;
@@ -264,8 +266,9 @@ static int set_node_name(struct config *config, const char *text, struct config_
 	if (length == 0 || length > 253 ||
 	    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-") != length || text[0] == '-' ||
 	    text[0] == '.' || text[length - 1] == '-' || text[length - 1] == '.')
-		return bad(source, "1 to 253 of a-z, 0-9, '-' and '.' are needed, "
-				   "first and last a letter or digit");
+		return bad(source,
+			   "a name of 1 to 253 characters a-z, 0-9, '-' and '.' is required, "
+			   "which begins and ends with a letter or digit");
 	return replace_text(&config->node_name, text, source);
 }
 
@@ -295,7 +298,8 @@ static int set_cgroup(struct config *config, const char *text, struct config_sou
 	if (set_directory(&config->cgroup, text, source) < 0)
 		return -EINVAL;
 	if (stat(config->cgroup, &status) < 0)
-		return bad(source, "%s: %s; a directory of a cgroup2 mount, or \"none\", is needed",
+		return bad(source,
+			   "%s: %s; a directory of a cgroup2 mount, or \"none\", is required",
 			   config->cgroup, strerror(errno));
 	return 0;
 }
@@ -306,11 +310,11 @@ static int set_uplink(struct config *config, const char *text, struct config_sou
 
 	if (length == 0 || length >= IFNAMSIZ || strpbrk(text, "/: \t\n") ||
 	    strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
-		return bad(source, "the name of a link, 1 to %d characters, is needed",
+		return bad(source, "the name of a link, 1 to %d characters, is required",
 			   IFNAMSIZ - 1);
 	for (size_t i = 0; i < config->uplink_count; i++) {
 		if (strcmp(config->uplinks[i], text) == 0)
-			return bad(source, "the link is named twice");
+			return bad(source, "the link is given twice");
 	}
 	if (config->uplink_count == CONFIG_MAX_UPLINKS)
 		return bad(source, "at most %d uplinks are allowed", CONFIG_MAX_UPLINKS);
@@ -349,7 +353,7 @@ static int set_masquerade_ports(struct config *config, const char *text,
 	    sscanf(text, "%5u-%5u%c", &min, &max, &rest) != 2 || min < 1024 || max > UINT16_MAX ||
 	    min > max)
 		return bad(source, "a range of ports from 1024 to 65535, the lower one first, such "
-				   "as 10240-29999, is needed");
+				   "as 10240-29999, is required");
 	config->masquerade_port_min = (uint16_t)min;
 	config->masquerade_port_max = (uint16_t)max;
 	return 0;
@@ -364,7 +368,7 @@ static int set_stack_mark(struct config *config, const char *text, struct config
 	value = strtoul(text, &end, 0);
 	if (text[0] < '0' || text[0] > '9' || *end || errno || value == 0 || value > UINT32_MAX ||
 	    (value & (value - 1)))
-		return bad(source, "a number with one bit set, such as 0x00400000, is needed");
+		return bad(source, "a number with one bit set, such as 0x00400000, is required");
 	config->stack_mark = (uint32_t)value;
 	return 0;
 }
@@ -375,7 +379,7 @@ static int set_metrics_listen(struct config *config, const char *text, struct co
 
 	if (http_address_parse(text, &address) < 0 || address.sin6_port == 0)
 		return bad(source, "an address with port such as 127.0.0.1:9100, [::1]:9100 or "
-				   ":9100 is needed");
+				   ":9100 is required");
 	return replace_text(&config->metrics_listen, text, source);
 }
 
@@ -488,7 +492,7 @@ static int set_pod_mtu(struct config *config, const char *text, struct config_so
 	uint32_t value = 0;
 
 	if (set_u32(&value, text, 0, UINT16_MAX, source) < 0 || (value > 0 && value < 1280))
-		return bad(source, "0 (the uplink's) or a number from 1280 to 65535 is needed");
+		return bad(source, "0 (the uplink's) or a number from 1280 to 65535 is required");
 	config->pod_mtu = (uint16_t)value;
 	return 0;
 }
@@ -508,15 +512,15 @@ static int set_events_per_second(struct config *config, const char *text,
 static int set_log_level(struct config *config, const char *text, struct config_source *source)
 {
 	if (log_level_parse(text, &config->log_level) < 0)
-		return bad(source, "error, warning, info or debug is needed");
+		return bad(source, "error, warning, info or debug is required");
 	return 0;
 }
 
 static int set_tunnel(struct config *config, const char *text, struct config_source *source)
 {
 	if (strcmp(text, "vxlan") == 0)
-		return bad(source, "tunnels are not supported in this version; only none is");
-	return strcmp(text, "none") == 0 ? 0 : bad(source, "none is needed");
+		return bad(source, "tunnels are not supported in this version; use none");
+	return strcmp(text, "none") == 0 ? 0 : bad(source, "none is required");
 }
 
 static int set_api_server(struct config *config, const char *text, struct config_source *source)
@@ -535,33 +539,31 @@ const struct config_key config_keys[] = {
 	 set_resources, NULL},
 	{"kubeconfig", FORM_TEXT, "FILE", "not supported in this version", set_api_server, NULL},
 	{"in-cluster", FORM_FLAG, NULL, "not supported in this version", set_api_server, NULL},
-	{"run-dir", FORM_TEXT, "DIR", "control socket and state (default /run/polder)", set_run_dir,
-	 NULL},
-	{"bpffs", FORM_TEXT, "DIR", "pinned maps and links (default /sys/fs/bpf/polder)", set_bpffs,
-	 NULL},
+	{"run-dir", FORM_TEXT, "DIR", "directory of control socket and state (default /run/polder)",
+	 set_run_dir, NULL},
+	{"bpffs", FORM_TEXT, "DIR",
+	 "directory of pinned maps and links (default /sys/fs/bpf/polder)", set_bpffs, NULL},
 	{"cgroup", FORM_TEXT, "DIR|none",
 	 "cgroup2 directory for socket programs (default: its mount)", set_cgroup, NULL},
 	{"pod-cidr", FORM_PAIR, "V4,V6", "ranges of this node's pods, one or both families",
 	 set_pod_cidr, clear_pod_cidr},
 	{"node-ip", FORM_PAIR, "V4,V6", "this node's addresses (default: the first uplink's)",
 	 set_node_ip, clear_node_ip},
-	{"uplink", FORM_LIST, "IF",
-	 "link to the outside, repeatable (default: of the default route)", set_uplink,
-	 clear_uplinks},
+	{"uplink", FORM_LIST, "IF", "uplink, repeatable (default: the link of the default route)",
+	 set_uplink, clear_uplinks},
 	{"tunnel", FORM_TEXT, "none", "how other nodes' pods are reached", set_tunnel, NULL},
-	{"masquerade", FORM_YES_NO, "yes|no",
-	 "pods reach the outside with the node's address (default yes)", set_masquerade, NULL},
-	{"no-masquerade", FORM_LIST, "CIDR", "not masqueraded towards this range, repeatable",
+	{"masquerade", FORM_YES_NO, "yes|no", "masquerade pod traffic to the outside (default yes)",
+	 set_masquerade, NULL},
+	{"no-masquerade", FORM_LIST, "CIDR", "do not masquerade traffic to this range, repeatable",
 	 set_no_masquerade, clear_no_masquerade},
-	{"masquerade-ports", FORM_TEXT, "MIN-MAX", "ports for it (default 10240-29999)",
-	 set_masquerade_ports, NULL},
+	{"masquerade-ports", FORM_TEXT, "MIN-MAX",
+	 "source ports for masquerading (default 10240-29999)", set_masquerade_ports, NULL},
 	{"stack-mark", FORM_TEXT, "BIT",
-	 "of packets' marks: judged, the stack may forward it (default 0x00400000)", set_stack_mark,
-	 NULL},
-	{"metrics-listen", FORM_TEXT, "ADDR:PORT", "serve /metrics, /healthz and /readyz there",
-	 set_metrics_listen, NULL},
-	{"attach", FORM_TEXT, "auto|tcx|clsact", "how programs get onto links (default auto)",
-	 set_attach, NULL},
+	 "mark of packets that the stack may forward (default 0x00400000)", set_stack_mark, NULL},
+	{"metrics-listen", FORM_TEXT, "ADDR:PORT",
+	 "serve /metrics, /healthz and /readyz at this address", set_metrics_listen, NULL},
+	{"attach", FORM_TEXT, "auto|tcx|clsact",
+	 "how programs are attached to links (default auto)", set_attach, NULL},
 	{"xdp", FORM_TEXT, "auto|native|generic|off", "XDP on the uplinks (default auto)", set_xdp,
 	 NULL},
 	{"flows-v4", FORM_NUMBER, "N", "IPv4 flow entries, a power of two (default 131072)",
@@ -572,7 +574,7 @@ const struct config_key config_keys[] = {
 	 NULL},
 	{"max-backends", FORM_NUMBER, "N", "endpoints of Services (default 262144)",
 	 set_max_backends, NULL},
-	{"max-addresses", FORM_NUMBER, "N", "addresses and ranges known (default 131072)",
+	{"max-addresses", FORM_NUMBER, "N", "known addresses and ranges (default 131072)",
 	 set_max_addresses, NULL},
 	{"max-policy-entries", FORM_NUMBER, "N", "entries of each policy map (default 262144)",
 	 set_max_policy_entries, NULL},
@@ -581,18 +583,17 @@ const struct config_key config_keys[] = {
 	{"max-rule-counters", FORM_NUMBER, "N", "rules whose packets are counted (default 32768)",
 	 set_max_rule_counters, NULL},
 	{"max-fragments", FORM_NUMBER, "N",
-	 "datagrams in fragments at a time, a power of two (default 8192)", set_max_fragments,
-	 NULL},
+	 "concurrent fragmented datagrams, a power of two (default 8192)", set_max_fragments, NULL},
 	{"max-socket-origins", FORM_NUMBER, "N",
-	 "of the node's sockets that know the Service they asked for (default 65536)",
-	 set_max_socket_origins, NULL},
+	 "node sockets connected to Services (default 65536)", set_max_socket_origins, NULL},
 	{"pod-mtu", FORM_NUMBER, "N", "MTU of pods' links; 0: the uplink's (default 0)",
 	 set_pod_mtu, NULL},
 	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",
 	 set_events_per_second, NULL},
-	{"rejects-per-second", FORM_NUMBER, "N", "RST and ICMP sent by each link; 0: no limit (default 1000)",
-	 set_rejects_per_second, NULL},
-	{"log-level", FORM_TEXT, "error|warning|info|debug", "what is logged (default info)",
+	{"rejects-per-second", FORM_NUMBER, "N",
+	 "RST and ICMP sent by each link; 0: no limit (default 1000)", set_rejects_per_second,
+	 NULL},
+	{"log-level", FORM_TEXT, "error|warning|info|debug", "log level (default info)",
 	 set_log_level, NULL},
 };
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);

@@ -64,8 +64,8 @@ void agent_cancel_adds(struct agent *agent)
 	DL_FOREACH_SAFE(agent->adds, add, next)
 	{
 		pods_adding_cancel(add->adding);
-		control_fail(add->request, CNI_TRY_AGAIN, "polderd is ending",
-			     "try again when it runs");
+		control_fail(add->request, CNI_TRY_AGAIN, "polderd is shutting down",
+			     "try again when polderd runs");
 		DL_DELETE(agent->adds, add);
 		free(add);
 	}
@@ -80,7 +80,7 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 
 	if (!agent_is_synced(agent)) {
 		control_fail(request, CNI_TRY_AGAIN, "polderd has not read all objects yet",
-			     "try again in a moment; polderctl status tells what it waits for");
+			     "try again in a moment; polderctl status shows what it waits for");
 		return;
 	}
 	/* A deletion noted while the agent was away comes before a new attachment of the same name. */
@@ -167,7 +167,7 @@ int agent_cni_finish(const char *container_id, const char *ifname, void *data)
 	r = pods_cni_del(agent->pods, args, &error);
 	json_decref(args);
 	if (r)
-		log_error("cni", "%s %s: a noted deletion failed: %s", container_id, ifname,
+		log_error("cni", "%s %s: a queued deletion failed: %s", container_id, ifname,
 			  error.text);
 	return r ? -EIO : 0;
 }
@@ -226,10 +226,11 @@ static unsigned int on_readyz(char **ret_body, size_t *ret_length, void *data)
 	const struct agent *agent = data;
 	bool ready = agent_well(agent);
 
-	*ret_body = strdup(ready ? "ok\n"
-			   : agent_ready(agent)
-				   ? "not ready: links of pods are down, see polderctl status\n"
-				   : "not ready\n");
+	*ret_body =
+		strdup(ready ? "ok\n"
+		       : agent_ready(agent)
+			       ? "not ready: links of pods are held down, see polderctl status\n"
+			       : "not ready\n");
 	*ret_length = *ret_body ? strlen(*ret_body) : 0;
 	return ready ? 200 : 503;
 }

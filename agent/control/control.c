@@ -342,8 +342,7 @@ static void run_operation(struct connection *connection, const struct control_me
 
 	operation = find_operation(connection->server, message->operation);
 	if (!operation) {
-		snprintf(text, sizeof(text), "this agent knows no operation \"%.100s\"",
-			 message->operation);
+		snprintf(text, sizeof(text), "unknown operation \"%.100s\"", message->operation);
 		refuse(connection, CONTROL_UNKNOWN_OPERATION, text);
 		return;
 	}
@@ -532,7 +531,7 @@ static int add_connection(struct control_server *server, int fd)
 static void pause_accepting(struct control_server *server, const char *why)
 {
 	if (!server->paused)
-		log_warning("control", "no more connections are taken for the moment: %s", why);
+		log_warning("control", "no new connections are accepted at the moment: %s", why);
 	server->paused = true;
 	uv_poll_stop(&server->poll);
 }

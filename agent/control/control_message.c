@@ -98,7 +98,7 @@ static char *format_line(json_t *root, size_t *ret_length)
 char *control_format_result(json_t *result, size_t *ret_length)
 {
 	if (!result)
-		return control_format_error(12, "no memory for the answer", NULL, ret_length);
+		return control_format_error(12, "out of memory", NULL, ret_length);
 	return format_line(json_pack("{s:i, s:b, s:o}", "version", CONTROL_PROTOCOL_VERSION, "ok",
 				     1, "result", result),
 			   ret_length);

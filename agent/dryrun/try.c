@@ -393,7 +393,7 @@ static int find_absent(const struct try *try, char *message, size_t size)
 		if (store_get(try->sources->store, removal->kind, removal->namespace, removal->name))
 			continue;
 		try_object_text(removal->kind, removal->namespace, removal->name, text, sizeof(text));
-		snprintf(message, size, "delete: there is no %s", text);
+		snprintf(message, size, "delete: %s not found", text);
 		return -ENOENT;
 	}
 	return 0;
@@ -404,7 +404,9 @@ static int prepare(struct try *try, const json_t *args, int fd, char *message, s
 	int r;
 
 	if (running >= TRIES_MAX) {
-		snprintf(message, size, "%d tries run already, which is the limit; wait for one to end", TRIES_MAX);
+		snprintf(message, size,
+			 "%d tries are running, which is the limit; wait for one to end",
+			 TRIES_MAX);
 		return -EBUSY;
 	}
 	r = try_read_changes(args, fd, &try->changes, message, size);

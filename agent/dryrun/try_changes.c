@@ -29,11 +29,11 @@ static int read_descriptor(int fd, char **ret, size_t *ret_length, char *message
 	int seals = fcntl(fd, F_GET_SEALS);
 
 	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &status) < 0) {
-		snprintf(message, size, "the objects must come in a sealed memfd");
+		snprintf(message, size, "the objects must be passed in a sealed memfd");
 		return -EINVAL;
 	}
 	if (status.st_size > TRY_TEXT_MAX) {
-		snprintf(message, size, "the objects have %lld bytes; at most %u can be tried at once",
+		snprintf(message, size, "the objects have %lld bytes; the limit is %u",
 			 (long long)status.st_size, TRY_TEXT_MAX);
 		return -EFBIG;
 	}
@@ -104,7 +104,7 @@ static int read_removals(const json_t *list, struct try_changes *changes, char *
 	int r = 0;
 
 	if (count > 10000) {
-		snprintf(message, size, "delete: at most 10000 objects");
+		snprintf(message, size, "delete: more than 10000 objects");
 		return -EFBIG;
 	}
 	changes->removals = calloc(count + 1, sizeof(*changes->removals));
@@ -117,7 +117,8 @@ static int read_removals(const json_t *list, struct try_changes *changes, char *
 		r = text ? parse_removal(text, &changes->removals[i]) : -EINVAL;
 		if (r == -EINVAL)
 			snprintf(message, size,
-				 "delete: \"%.100s\" is no KIND/NAMESPACE/NAME of a kind that Polder reads, such as "
+				 "delete: \"%.100s\" is not KIND/NAMESPACE/NAME of a kind that "
+				 "Polder supports, such as "
 				 "NetworkPolicy/demo/web or ClusterNetworkPolicy/web",
 				 text ? text : "");
 	}
@@ -134,7 +135,9 @@ int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *
 	if (r == 0)
 		r = read_removals(json_object_get(args, "delete"), &changes, message, size);
 	if (r == 0 && changes.objects.count + changes.removal_count == 0) {
-		snprintf(message, size, "nothing to try: the files hold no object of a kind that Polder reads");
+		snprintf(message, size,
+			 "nothing to try: the files contain no object of a kind that Polder "
+			 "supports");
 		r = -EINVAL;
 	}
 	if (r < 0) {

@@ -39,7 +39,8 @@ static int check_origins(const struct commit *commit, char *message, size_t size
 		if (!origin)
 			continue;
 		try_object_text(object->kind, object->namespace, object->name, text, sizeof(text));
-		snprintf(message, size, "%s stands in %s: change it there; nothing was written", text, origin);
+		snprintf(message, size, "%s is defined in %s; edit that file. Nothing was written",
+			 text, origin);
 		return -EEXIST;
 	}
 	for (size_t i = 0; i < commit->changes.removal_count; i++) {
@@ -47,8 +48,8 @@ static int check_origins(const struct commit *commit, char *message, size_t size
 
 		origin = store_origin(store, removal->kind, removal->namespace, removal->name);
 		try_object_text(removal->kind, removal->namespace, removal->name, text, sizeof(text));
-		snprintf(message, size, "%s stands in %s: remove it there; nothing was written", text,
-			 origin ? origin : "no file");
+		snprintf(message, size, "%s is defined in %s; delete it there. Nothing was written",
+			 text, origin ? origin : "no file");
 		return -EEXIST;
 	}
 	return 0;
@@ -155,7 +156,7 @@ static void on_late(uv_timer_t *timer)
 
 	reconciler_forget(commit->sources->reconciler, &commit->wait);
 	snprintf(message, sizeof(message),
-		 "%.300s is written, but not in force after %d s: polderctl status says why",
+		 "%.300s was written, but is not in force after %d s; see polderctl status",
 		 commit->path, WAIT_MS / 1000);
 	control_fail(commit->request, ETIMEDOUT, message, NULL);
 	commit_end(commit);
@@ -187,14 +188,17 @@ static int commit_write(struct commit *commit, const json_t *args, int fd, char 
 	if (r < 0)
 		return r;
 	if (!directory) {
-		snprintf(message, size, "polderd reads no resources directory: apply the objects where it reads them");
+		snprintf(
+			message, size,
+			"polderd has no resources directory (--resources) to write the objects to");
 		return -ENOTSUP;
 	}
 	r = read_text(fd, &text, &length);
 	if (r == 0)
 		r = write_new_file(directory, text, length, &commit->path);
 	if (r < 0)
-		snprintf(message, size, "%s: no file can be written there: %s", directory, strerror(-r));
+		snprintf(message, size, "%s: cannot write a file in the directory: %s", directory,
+			 strerror(-r));
 	return r;
 }
 

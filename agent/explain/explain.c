@@ -175,7 +175,8 @@ static void on_loaded(uv_work_t *work, int status)
 	if (l->apart)
 		datapath_keep_apart(l->sources->datapath, l->apart);
 	else
-		log_warning("explain", "the program is not asked: %s", l->message[0] ? l->message : strerror(-run_error));
+		log_warning("explain", "the loaded program cannot be run: %s",
+			    l->message[0] ? l->message : strerror(-run_error));
 	explain_when_settled(l->request, l->args, l->sources, answer_live);
 	json_decref(l->args);
 	free(l);
@@ -334,7 +335,9 @@ static void begin_hypothesis(struct control_request *request, const json_t *args
 
 	if (busy || !h) {
 		control_fail(request, busy ? EBUSY : ENOMEM,
-			     busy ? "another hypothetical question is being answered: ask again in a moment" : "no memory",
+			     busy ? "another question with --with is being answered; try again in "
+				    "a moment"
+				  : "no memory",
 			     NULL);
 		return;
 	}

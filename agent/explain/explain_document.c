@@ -209,21 +209,20 @@ static json_t *unknown_note(const struct explain_path *path, enum explain_side s
 	const struct evaluate_direction *direction =
 		side == EXPLAIN_EGRESS ? &path->answer.egress : &path->answer.ingress;
 	const struct evaluate_end *peer = &path->peer[side];
-	const char *then = direction->presumed ? "a deny by selector is taken to hold"
-					       : "no selector accepts it";
+	const char *then =
+		direction->presumed ? "denies by selector apply to it" : "no selector allows it";
 	char addr[INET6_ADDRSTRLEN];
 
 	if (!direction->policy_count || !(peer->unseen || peer->unknown_pod))
 		return json_null();
 	if (direction->presumed && !(direction->rule && direction->rule->action == RULE_DENY))
-		then = "a Pass by selector is taken to hold";
+		then = "a Pass by selector applies to it";
 	addr_format(&peer->addr, addr);
 	if (peer->unseen)
 		return json_sprintf("%s found no room in the map addresses (raise "
-				    "--max-addresses), so the programs do not know whose it is: %s",
+				    "--max-addresses), so the programs do not know its pod: %s",
 				    addr, then);
-	return json_sprintf("%s is in a pod range, and no Pod object is known for it: %s", addr,
-			    then);
+	return json_sprintf("%s is in a pod range and has no known Pod object: %s", addr, then);
 }
 
 /* One direction, as the objects say, with what the maps hold of it. */
@@ -302,7 +301,7 @@ static void compare(const struct explain *explain, const struct explain_path *pa
 		const struct explain_way *way = &path->ways[i];
 		bool ingress = way->reason != REASON_POLICY_EGRESS && objects.reason != REASON_POLICY_EGRESS;
 
-		/* Where there is no way at all, nobody looks for a rule. */
+		/* Without a route no rule is looked up. */
 		if (!way->asked || (way->reason == objects.reason &&
 				    (explain->reason || (way->reason && deciding_side(way) < 0) ||
 				     (same_rule(&way->rule[EXPLAIN_EGRESS], &objects.rule[EXPLAIN_EGRESS]) &&

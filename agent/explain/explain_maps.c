@@ -289,11 +289,13 @@ void explain_ask_maps(struct explain *explain, struct explain_path *path)
 		return;
 	}
 	if (path->place == EXPLAIN_ELSEWHERE) {
-		snprintf(way->note, sizeof(way->note), "neither end is on this node: its maps say nothing of it");
+		snprintf(way->note, sizeof(way->note),
+			 "neither end is on this node: its maps do not decide");
 		return;
 	}
 	if (path->place == EXPLAIN_FROM_NODE && !path->to.local && explain->to.kind != EXPLAIN_SERVICE) {
-		snprintf(way->note, sizeof(way->note), "what this node itself sends to there is judged by no map of it");
+		snprintf(way->note, sizeof(way->note),
+			 "packets of this node to that destination are not subject to its maps");
 		return;
 	}
 	way->asked = true;

@@ -75,10 +75,11 @@ static const struct object *find_policy(struct control_request *request, const s
 	if (candidates.count == 1)
 		return candidates.found;
 	if (candidates.count)
-		snprintf(message, sizeof(message), "%.200s names %zu policies: say which: %s", text, candidates.count,
-			 candidates.names);
+		snprintf(message, sizeof(message), "%.200s names %zu policies; give one of: %s",
+			 text, candidates.count, candidates.names);
 	else
-		snprintf(message, sizeof(message), "no policy %.500s is known: polderctl policy list shows what is", text);
+		snprintf(message, sizeof(message),
+			 "policy %.500s not found; polderctl policy list shows all policies", text);
 	control_fail(request, candidates.count ? EINVAL : ENOENT, message, NULL);
 	return NULL;
 }
@@ -231,10 +232,13 @@ static json_t *default_deny(const struct policy_pods *pods, int direction, bool 
 		sum.packets += one.packets;
 		sum.bytes += one.bytes;
 	}
-	return json_pack("{s:b, s:o, s:o, s:s}", "counted", counted, "packets", counted ? show_u64(sum.packets) : json_null(), "bytes",
-			 counted ? show_u64(sum.bytes) : json_null(), "text",
-			 direction == EXPLAIN_EGRESS ? "what no rule of the policies that isolate these pods lets out"
-						     : "what no rule of the policies that isolate these pods lets in");
+	return json_pack(
+		"{s:b, s:o, s:o, s:s}", "counted", counted, "packets",
+		counted ? show_u64(sum.packets) : json_null(), "bytes",
+		counted ? show_u64(sum.bytes) : json_null(), "text",
+		direction == EXPLAIN_EGRESS
+			? "egress that no rule of the policies that isolate these pods allows"
+			: "ingress that no rule of the policies that isolate these pods allows");
 }
 
 static json_t *types_document(const struct object *policy)

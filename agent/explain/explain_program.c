@@ -162,7 +162,7 @@ static const char *fill_packet(const struct explain *explain, const struct expla
 		return NULL;
 	case EXPLAIN_FROM_NODE:
 		if (!path->to.local)
-			return "what this node itself sends to there passes none of its programs";
+			return "packets of this node to that destination pass none of its programs";
 		*packet = (struct test_packet){.hook = DATAPATH_TO_POD, .link = (uint32_t)path->to.local->ifindex};
 		memcpy(frame->from_mac, pods_gateway_mac, 6);
 		memcpy(frame->to_mac, path->to.local->mac, 6);
@@ -170,11 +170,12 @@ static const char *fill_packet(const struct explain *explain, const struct expla
 	case EXPLAIN_FROM_WIRE:
 		*packet = (struct test_packet){.hook = DATAPATH_FROM_WIRE, .link = uplink_of(explain)};
 		packet->ingress = packet->link;
-		return packet->link ? NULL : "this node has no uplink by which the packet could come";
+		return packet->link ? NULL
+				    : "this node has no uplink on which the packet could arrive";
 	case EXPLAIN_ELSEWHERE:
 		break;
 	}
-	return "neither end is on this node: its programs see nothing of it";
+	return "neither end is on this node: its programs do not see the packet";
 }
 
 static void take_result(const struct explain *explain, const struct test_result *result, struct explain_way *way)
@@ -241,8 +242,8 @@ static void run_path(struct trials *t, struct explain_path *path, const struct p
 		take_result(explain, &t->result, way);
 	else
 		snprintf(way->note, sizeof(way->note), "%s",
-			 r == -EADDRINUSE ? "every source port of the sender is in use" :
-			 r == -ENODEV	  ? "the link is not there"
+			 r == -EADDRINUSE ? "every source port of the sender is in use"
+			 : r == -ENODEV	  ? "the link does not exist"
 					  : strerror(-r));
 }
 
@@ -295,7 +296,9 @@ static void run_all(struct trials *t)
 			snprintf(way->note, sizeof(way->note), "only the first %d endpoints are tried", TRIED_PATHS);
 		else if (explain->to.kind == EXPLAIN_SERVICE && explain->paths[i].to.local &&
 			 explain->paths[i].to.local == explain->from.local)
-			snprintf(way->note, sizeof(way->note), "the pod itself: reached through the Service only, whose choice was another");
+			snprintf(way->note, sizeof(way->note),
+				 "the endpoint is the pod itself, which it reaches only through "
+				 "the Service; the Service chose another");
 		else if (!explain->reason)
 			run_path(t, &explain->paths[i], &explain->paths[i].addr, explain->paths[i].port, way);
 	}

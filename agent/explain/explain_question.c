@@ -175,7 +175,9 @@ static int find_by_address(struct explain *explain, const char *key, const char 
 	const char *nonsense = addr_nonsense(addr);
 
 	if (nonsense)
-		return REFUSE(explain, "%s %s: %s is not forwarded: name a pod, a Service, or an address of theirs or of outside",
+		return REFUSE(explain,
+			      "%s %s: %s is never forwarded; give a pod, a Service, or an address "
+			      "of a pod, Service or outside host",
 			      key, text, nonsense);
 	explain_find_address(explain, addr, ret);
 	if (ret->kind != EXPLAIN_ADDRESS)
@@ -192,18 +194,26 @@ static int find_by_address(struct explain *explain, const char *key, const char 
 static int check_service(struct explain *explain, const char *key, const char *text, const struct object *service)
 {
 	if (strcmp(service->service.type, "ExternalName") == 0)
-		return REFUSE(explain, "%s %s: an ExternalName Service has no address: name where it leads to", key, text);
+		return REFUSE(explain,
+			      "%s %s: an ExternalName Service has no address; give its target", key,
+			      text);
 	if (service->service.headless || !service->service.cluster_ip_count)
-		return REFUSE(explain, "%s %s: a Service without ClusterIP: name one of its pods", key, text);
+		return REFUSE(explain, "%s %s: the Service has no ClusterIP; give one of its pods",
+			      key, text);
 	return 0;
 }
 
 static int check_pod(struct explain *explain, const char *key, const char *text, const struct object *pod)
 {
 	if (pod->pod.finished)
-		return REFUSE(explain, "%s %s: the pod is finished, its addresses are not its own any more", key, text);
+		return REFUSE(
+			explain,
+			"%s %s: the pod has completed; its addresses may belong to another pod",
+			key, text);
 	if (!pod->pod.address_count)
-		return REFUSE(explain, "%s %s: the pod has no address yet (status.podIPs): is it connected? polderctl pod list",
+		return REFUSE(explain,
+			      "%s %s: the pod has no address yet (status.podIPs); polderctl pod "
+			      "list shows whether it is connected",
 			      key, text);
 	return 0;
 }
@@ -254,13 +264,22 @@ static int find_by_name(struct explain *explain, const char *key, const char *te
 	if (!pods)
 		found.service = store_get(store, OBJECT_SERVICE, namespace, slash + 1);
 	if ((found.local || found.pod) && found.service && is_target)
-		return REFUSE(explain, "%s %s is both a pod and a Service: write pod:%s or service:%s", key, text, full, full);
+		return REFUSE(explain,
+			      "%s %s is both a pod and a Service; write pod:%s or service:%s", key,
+			      text, full, full);
 	if (found.local || found.pod || (found.service && is_target))
 		return take_candidate(explain, key, text, &found, ret);
 	if (found.service)
-		return REFUSE(explain, "%s %s: a Service sends nothing: name a pod or an address", key, text);
-	return REFUSE(explain, "%s %s: no %s of that name is known: polderctl pod list and service list show what is", key, full,
-		      services ? "Service" : pods || !is_target ? "pod" : "pod and no Service");
+		return REFUSE(explain,
+			      "%s %s: a Service cannot be the source; give a pod or an address",
+			      key, text);
+	return REFUSE(
+		explain,
+		"%s %s: no such %s; polderctl pod list and polderctl service list show what exists",
+		key, full,
+		services	     ? "Service"
+		: pods || !is_target ? "pod"
+				     : "pod or Service");
 }
 
 static int parse_end(struct explain *explain, const json_t *args, const char *key, struct explain_end *ret)
@@ -277,7 +296,10 @@ static int parse_end(struct explain *explain, const json_t *args, const char *ke
 		return find_by_name(explain, key, text, ret);
 	r = find_by_address(explain, key, text, &addr, ret);
 	if (r == 0 && ret->kind == EXPLAIN_SERVICE && strcmp(key, "to") != 0)
-		return REFUSE(explain, "%s %s: the address of the Service %s, which sends nothing", key, text, ret->name);
+		return REFUSE(
+			explain,
+			"%s %s: the address belongs to Service %s, which cannot be the source", key,
+			text, ret->name);
 	return r;
 }
 
@@ -320,7 +342,8 @@ static int parse_family(struct explain *explain, const json_t *args)
 	else
 		explain->family = FAMILY_V4;
 	if (!has_family(explain, explain->family))
-		return REFUSE(explain, "from and to have no %s address both%s", family_text(explain->family),
+		return REFUSE(explain, "source and destination do not both have an %s address%s",
+			      family_text(explain->family),
 			      text ? "" : ": they share no address family");
 	if (explain->proto == IPPROTO_ICMP || explain->proto == IPPROTO_ICMPV6)
 		explain->proto = explain->family == FAMILY_V6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
@@ -350,8 +373,8 @@ static int find_port(struct explain *explain, const char *name)
 			explain->port = pod->pod.ports[i].port;
 	if (explain->port)
 		return 0;
-	return REFUSE(explain, "port %s: %s has no port of that name and protocol: give its number", name,
-		      *explain->to.name ? explain->to.name : "an address");
+	return REFUSE(explain, "port %s: %s has no port of that name and protocol; give a number",
+		      name, *explain->to.name ? explain->to.name : "an address");
 }
 
 /* Without a port: the Service's only one. */
@@ -377,7 +400,7 @@ static int parse_port(struct explain *explain, const json_t *args)
 	char *end = NULL;
 
 	if (explain->proto == IPPROTO_ICMP || explain->proto == IPPROTO_ICMPV6)
-		return is_given ? REFUSE(explain, "port: ICMP has no ports: leave it out") : 0;
+		return is_given ? REFUSE(explain, "port: ICMP has no ports; omit --port") : 0;
 	if (!is_given)
 		return default_port(explain);
 	if (text && *text >= '0' && *text <= '9') {
@@ -404,7 +427,8 @@ int explain_parse(struct explain *explain, const json_t *args)
 		r = parse_family(explain, args);
 	if (r == 0 && explain->from.kind == EXPLAIN_ADDRESS &&
 	    explain_in_own_range(explain, explain_addr(explain, &explain->from)))
-		r = REFUSE(explain, "from: the address is of this node's pod range, but no pod has it: nothing can come from it");
+		r = REFUSE(explain,
+			   "from: the address is in this node's pod range, but no pod has it");
 	return r < 0 ? r : parse_port(explain, args);
 }
 

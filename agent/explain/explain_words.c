@@ -29,15 +29,15 @@ static void put_term(FILE *out, const struct selector_term *term)
 		fputc(')', out);
 		break;
 	case SELECTOR_EXISTS:
-		fprintf(out, "%s is there", term->key);
+		fprintf(out, "%s exists", term->key);
 		break;
 	case SELECTOR_DOES_NOT_EXIST:
-		fprintf(out, "%s is not there", term->key);
+		fprintf(out, "%s does not exist", term->key);
 		break;
 	}
 }
 
-/* "all pods", "pods with app=web and tier is there". */
+/* "all pods", "pods with app=web and tier exists". */
 static void put_selected(FILE *out, const char *what, const struct selector *selector)
 {
 	fprintf(out, selector->count ? "%s with " : "all %s", what);
@@ -92,14 +92,14 @@ static void put_port(FILE *out, const struct policy_port *port)
 static void put_rule(FILE *out, const struct object *policy, const struct policy_rule *rule, bool egress)
 {
 	if (rule->matches_nothing) {
-		fputs("nothing: it accepts a kind of peer or protocol that is not known", out);
+		fputs("nothing: it accepts an unknown kind of peer or protocol", out);
 		return;
 	}
 	if (rule->fails_closed)
-		fputs("(a kind of peer or protocol is not known: closed) ", out);
+		fputs("(an unknown kind of peer or protocol: fails closed) ", out);
 	fputs(egress ? "to " : "from ", out);
 	if (!rule->peer_count)
-		fputs("everybody", out);
+		fputs("every peer", out);
 	for (size_t i = 0; i < rule->peer_count; i++) {
 		fputs(i ? "; or " : "", out);
 		put_peer(out, policy, &rule->peers[i]);

@@ -142,7 +142,9 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 	if (r == 0)
 		return 0;
 	snprintf(message, size,
-		 "program %s: the kernel does not load it: %s; Linux 6.1 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (POLDER_LIBBPF_DEBUG=1 shows the verifier's words)",
+		 "program %s: the kernel refused to load it: %s; Linux 6.1 or newer, CAP_BPF, "
+		 "CAP_NET_ADMIN and CAP_PERFMON are required (POLDER_LIBBPF_DEBUG=1 shows the "
+		 "verifier's log)",
 		 program_object_name(hook), strerror(-r));
 	return r;
 }
@@ -188,7 +190,8 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	snprintf(d->directory, sizeof(d->directory), "%s", directory ? directory : "");
 	if (directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
 		r = -errno;
-		snprintf(message, size, "%s: cannot make a directory for pins: %s", directory, strerror(-r));
+		snprintf(message, size, "%s: cannot create a directory for pins: %s", directory,
+			 strerror(-r));
 	}
 	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
 		r = load_object(d, i, message, size);

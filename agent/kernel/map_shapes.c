@@ -140,7 +140,8 @@ int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COU
 			continue;
 		}
 		r = -ENOENT;
-		snprintf(message, size, "map %s: the programs of this build do not have it", names[i]);
+		snprintf(message, size, "map %s: the programs of this build do not define it",
+			 names[i]);
 	}
 	bpf_object__close(object);
 	return r;

@@ -94,7 +94,9 @@ static int prepare_directory(const char *directory, char *message, size_t size)
 	if (r == 0)
 		return 0;
 failed:
-	snprintf(message, size, "%s: cannot make a directory for pins on a bpffs: %s; mount one (mount -t bpf bpf %s) or set --bpffs",
+	snprintf(message, size,
+		 "%s: cannot create a directory for pins on a bpffs: %s; mount one (mount -t bpf "
+		 "bpf %s) or set --bpffs",
 		 directory, strerror(-r), system_bpffs);
 	return r;
 }
@@ -138,7 +140,10 @@ int maps_check(const struct map_shape *shape, const char *path, struct map_info 
 	what = difference(shape, &kernel);
 	if (!what)
 		return 0;
-	snprintf(message, size, "map %s: %s holds one with another %s; stop its owner and remove the directory", shape->name, path, what);
+	snprintf(message, size,
+		 "map %s: the map pinned at %s has another %s; stop its owner and delete the "
+		 "directory",
+		 shape->name, path, what);
 	return -EINVAL;
 }
 
@@ -158,13 +163,16 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 	info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size, shape->max_entries, &opts);
 	if (info->fd < 0) {
 		r = -errno;
-		snprintf(message, size, "map %s: cannot make it with %u entries: %s; CAP_BPF is needed, or a smaller size", shape->name,
-			 shape->max_entries, strerror(-r));
+		snprintf(message, size,
+			 "map %s: cannot be created with %u entries: %s; CAP_BPF or a smaller size "
+			 "is required",
+			 shape->name, shape->max_entries, strerror(-r));
 		return r;
 	}
 	if (path && bpf_obj_pin(info->fd, path) < 0) {
 		r = -errno;
-		snprintf(message, size, "map %s: cannot pin it as %s: %s; is that on a bpffs?", shape->name, path, strerror(-r));
+		snprintf(message, size, "map %s: cannot be pinned at %s: %s; is that on a bpffs?",
+			 shape->name, path, strerror(-r));
 		return r;
 	}
 	r = read_info(info, &kernel);

@@ -241,7 +241,9 @@ static int begin(struct maps *maps, const struct map_shape shapes[MAP_COUNT], ch
 	if (!any)
 		return 0;
 	if (program_wait_probe(&maps->wait) == PROGRAM_WAIT_WAYS) {
-		snprintf(message, size, "maps cannot get other sizes: this kernel has no way to wait for running programs; give the sizes of before");
+		snprintf(message, size,
+			 "maps cannot be resized: this kernel has no way to wait for running "
+			 "programs; use the previous sizes");
 		return -EOPNOTSUPP;
 	}
 	maps_path(maps, NEXT, NULL, path, sizeof(path));
@@ -450,8 +452,10 @@ int maps_move_begin(struct maps *maps, size_t *ret_left_out, char *message, size
 			continue;
 		r = copy_map(maps, i);
 		if (r < 0)
-			snprintf(message, size, "map %s: cannot be copied to one of %u entries: %s; the old one stays", maps->info[i].name,
-				 maps->info[i].max_entries, strerror(-r));
+			snprintf(message, size,
+				 "map %s: cannot be copied to a map of %u entries: %s; the old map "
+				 "stays",
+				 maps->info[i].name, maps->info[i].max_entries, strerror(-r));
 	}
 	if (r == 0 && maps->flows)
 		r = copy_flows(maps, ret_left_out);
@@ -503,7 +507,8 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 	int i, r = maps_wait_for_programs(maps);
 
 	if (r < 0) {
-		snprintf(message, size, "programs on the maps of before may still run: %s", strerror(-r));
+		snprintf(message, size, "programs that use the old maps may still run: %s",
+			 strerror(-r));
 		return r;
 	}
 	__atomic_store_n(&maps->control->moving, MOVING_NEXT, __ATOMIC_SEQ_CST);
@@ -518,7 +523,8 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 		if (is_moved(maps, i))
 			r = take_place(maps, i);
 	if (r < 0) {
-		snprintf(message, size, "map %s: its pin cannot take the place of the old one: %s", maps->info[i - 1].name, strerror(-r));
+		snprintf(message, size, "map %s: its pin cannot replace the old one: %s",
+			 maps->info[i - 1].name, strerror(-r));
 		return r;
 	}
 	maps_path(maps, NEXT, NULL, path, sizeof(path));

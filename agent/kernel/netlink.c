@@ -23,7 +23,7 @@ static int open_socket(void *data)
 		return -errno;
 	if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return -errno;
-	/* Wanted, not needed: every kernel since 4.12 has both. */
+	/* Failure is ignored: every kernel since 4.12 has both. */
 	(void)mnl_socket_setsockopt(nl->socket, NETLINK_EXT_ACK, &one, sizeof(one));
 	(void)mnl_socket_setsockopt(nl->socket, NETLINK_CAP_ACK, &one, sizeof(one));
 	nl->port = mnl_socket_get_portid(nl->socket);

@@ -138,7 +138,7 @@ static void explain_taken(struct netlink *nl, const struct veth_spec *spec)
 		netlink_set_error(nl, "interface name '%s' is taken by number %d", spec->name,
 				  info.ifindex);
 	else
-		netlink_set_error(nl, "the container has an interface '%s' already",
+		netlink_set_error(nl, "the container already has an interface '%s'",
 				  spec->peer_name);
 }
 

@@ -45,7 +45,7 @@ int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_add
 			memcmp(&list[i].addr, addr, sizeof(*addr)) == 0 && list[i].length == length;
 	free(list);
 	if (!found)
-		netlink_set_error(nl, "the address stands with another prefix length");
+		netlink_set_error(nl, "the address exists with another prefix length");
 	return found ? 0 : -EEXIST;
 }
 

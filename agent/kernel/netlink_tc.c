@@ -199,7 +199,7 @@ static int check_kind(struct netlink *nl, int ifindex)
 	if (r < 0)
 		return r;
 	if (!clsact)
-		netlink_set_error(nl, "another qdisc than clsact stands at the link's ingress");
+		netlink_set_error(nl, "the link's ingress has another qdisc than clsact");
 	return clsact ? 0 : -EEXIST;
 }
 

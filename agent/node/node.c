@@ -35,7 +35,9 @@ static int find_uplinks(const struct config *config, struct netlink *nl, struct 
 
 	for (i = 0; i < config->uplink_count; i++) {
 		if (netlink_link_get(nl, config->uplinks[i], &link) < 0) {
-			snprintf(message, size, "--uplink %s: there is no such link; `ip link` lists them", config->uplinks[i]);
+			snprintf(message, size,
+				 "--uplink %s: no such link; `ip link` lists all links",
+				 config->uplinks[i]);
 			return -ENODEV;
 		}
 		node->uplinks[i] = (struct node_uplink){.ifindex = link.ifindex, .mtu = link.mtu, .xdp = "off"};

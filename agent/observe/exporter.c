@@ -33,10 +33,10 @@ static void drop_family(struct metrics *m, const struct drop_counter *drops, boo
 {
 	if (bytes)
 		metrics_family(m, "polder_drop_bytes_total", METRIC_COUNTER,
-			       "Bytes of packets dropped or refused, by reason and where it was seen.");
+			       "Bytes of packets dropped or rejected, by reason and hook.");
 	else
 		metrics_family(m, "polder_drop_packets_total", METRIC_COUNTER,
-			       "Packets dropped or refused, by reason and where it was seen.");
+			       "Packets dropped or rejected, by reason and hook.");
 	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++)
 		for (unsigned int direction = 0; direction < DROP_DIRECTIONS; direction++) {
 			const struct drop_counter *drop = &drops[reason * DROP_DIRECTIONS + direction];
@@ -77,28 +77,32 @@ static void add_flows(struct metrics *m, const struct show_sources *sources)
 	struct flows_stats stats;
 
 	flows_stats(sources->flows, &stats);
-	metrics_family(m, "polder_flows", METRIC_GAUGE, "Entries of the flow table, two for each flow.");
+	metrics_family(m, "polder_flows", METRIC_GAUGE,
+		       "Entries in the flow table, two for each flow.");
 	labelled_u64(m, "family", "ipv4", stats.entries_v4);
 	labelled_u64(m, "family", "ipv6", stats.entries_v6);
-	metrics_family(m, "polder_flows_max", METRIC_GAUGE, "Places of the flow table.");
+	metrics_family(m, "polder_flows_max", METRIC_GAUGE, "Size of the flow table in entries.");
 	labelled_u64(m, "family", "ipv4", stats.capacity_v4);
 	labelled_u64(m, "family", "ipv6", stats.capacity_v6);
 	single_u64(m, "polder_flow_packets_total", METRIC_COUNTER,
-		   "Packets forwarded by entries of the flow table, as of the collector's last pass.", stats.packets);
+		   "Packets forwarded by flow table entries, as of the last collector scan.",
+		   stats.packets);
 	single_u64(m, "polder_flow_bytes_total", METRIC_COUNTER,
-		   "Bytes forwarded by entries of the flow table, as of the collector's last pass.", stats.bytes);
-	single_u64(m, "polder_flows_expired_total", METRIC_COUNTER, "Entries freed because their flow was over.",
-		   stats.expired);
-	single_u64(m, "polder_flows_forgotten_total", METRIC_COUNTER, "Entries freed with a pod's address.",
-		   stats.forgotten);
+		   "Bytes forwarded by flow table entries, as of the last collector scan.",
+		   stats.bytes);
+	single_u64(m, "polder_flows_expired_total", METRIC_COUNTER,
+		   "Flow entries deleted because their flow expired.", stats.expired);
+	single_u64(m, "polder_flows_forgotten_total", METRIC_COUNTER,
+		   "Flow entries deleted because their pod was deleted.", stats.forgotten);
 	single_u64(m, "polder_flows_doubted_total", METRIC_COUNTER,
-		   "Entries marked to be judged anew: the maps say something else of one of their addresses.", stats.doubted);
-	single_u64(m, "polder_flows_repaired_total", METRIC_COUNTER, "Entries freed whose writer had died.",
-		   stats.repaired);
-	single_u64(m, "polder_flow_collector_passes_total", METRIC_COUNTER, "Passes begun over the flow table.",
-		   stats.passes);
-	metrics_single(m, "polder_flow_collector_pass_seconds", METRIC_GAUGE, "Work of the last whole pass.",
-		       stats.last_pass_seconds);
+		   "Flow entries marked for re-evaluation because one of their addresses changed.",
+		   stats.doubted);
+	single_u64(m, "polder_flows_repaired_total", METRIC_COUNTER,
+		   "Flow entries deleted because their writer died.", stats.repaired);
+	single_u64(m, "polder_flow_collector_passes_total", METRIC_COUNTER,
+		   "Collector scans of the flow table that were started.", stats.passes);
+	metrics_single(m, "polder_flow_collector_pass_seconds", METRIC_GAUGE,
+		       "CPU time of the last whole collector scan.", stats.last_pass_seconds);
 }
 
 static void add_maps(struct metrics *m, const struct show_sources *sources)
@@ -108,14 +112,14 @@ static void add_maps(struct metrics *m, const struct show_sources *sources)
 
 	for (int i = 0; i < MAP_COUNT; i++)
 		show_map_lookup(sources, i, false, &found[i]);
-	metrics_family(m, "polder_map_entries", METRIC_GAUGE, "Elements of a map.");
+	metrics_family(m, "polder_map_entries", METRIC_GAUGE, "Elements in a map.");
 	for (int i = 0; i < MAP_COUNT; i++)
 		if (found[i].counted)
 			labelled_u64(m, "map", maps_get(sources->maps, i)->name, found[i].entries);
-	metrics_family(m, "polder_map_max_entries", METRIC_GAUGE, "Elements that a map has room for.");
+	metrics_family(m, "polder_map_max_entries", METRIC_GAUGE, "Size of a map in elements.");
 	for (int i = 0; i < MAP_COUNT; i++)
 		labelled_u64(m, "map", maps_get(sources->maps, i)->name, found[i].max_entries);
-	metrics_family(m, "polder_map_pressure", METRIC_GAUGE, "How full a map is, 0 to 1.");
+	metrics_family(m, "polder_map_pressure", METRIC_GAUGE, "Used share of a map, 0 to 1.");
 	for (int i = 0; i < MAP_COUNT; i++) {
 		label.value = maps_get(sources->maps, i)->name;
 		if (found[i].counted && found[i].fills && found[i].max_entries)
@@ -139,10 +143,10 @@ static void add_pods(struct metrics *m, const struct show_sources *sources)
 	for (int i = 0; i < SHOW_POD_STATES; i++)
 		labelled_u64(m, "state", show_pod_state_names[i], counts[i]);
 	pods_pool_usage(sources->pods, &pool);
-	metrics_family(m, "polder_pool_addresses_used", METRIC_GAUGE, "Addresses of the pool that are given out.");
+	metrics_family(m, "polder_pool_addresses_used", METRIC_GAUGE, "Pod addresses in use.");
 	labelled_u64(m, "family", "ipv4", pool.used_v4);
 	labelled_u64(m, "family", "ipv6", pool.used_v6);
-	metrics_family(m, "polder_pool_addresses", METRIC_GAUGE, "Addresses of the pool.");
+	metrics_family(m, "polder_pool_addresses", METRIC_GAUGE, "Size of the pod address pool.");
 	labelled_u64(m, "family", "ipv4", pool.size_v4);
 	labelled_u64(m, "family", "ipv6", pool.size_v6);
 }
@@ -156,11 +160,12 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 	for (i = 0; i < count; i++)
 		closed += problems[i].pod_closed;
 	single_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
-		   "Pods that are closed because their policies do not fit in the maps.", closed);
-	single_u64(m, "polder_rules_not_counted", METRIC_GAUGE, "Rules and default denies whose packets are not counted, for want of room.",
+		   "Pods that are isolated because their policies do not fit in the maps.", closed);
+	single_u64(m, "polder_rules_not_counted", METRIC_GAUGE,
+		   "Rules and default denies without a counter because the map is full.",
 		   rule_counts_uncounted(enforce_rule_counts(sources->enforce)));
 	metrics_family(m, "polder_policy_entries_missing", METRIC_GAUGE,
-		       "Elements that a map has too few for the rule sets that do not fit.");
+		       "Elements that a map lacks for the rule sets that do not fit.");
 	for (i = 0; i < MAP_COUNT; i++) {
 		const char *name = maps_get(sources->maps, i)->name;
 		uint64_t missing = 0;
@@ -179,7 +184,7 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 	const struct service_problem *services = NULL;
 	size_t count;
 
-	metrics_family(m, "polder_objects", METRIC_GAUGE, "Objects of all sources, by kind.");
+	metrics_family(m, "polder_objects", METRIC_GAUGE, "Objects by kind.");
 	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
 		labelled_u64(m, "kind", object_kind_name(kind), store_count(sources->store, kind));
 	single_u64(m, "polder_services", METRIC_GAUGE, "Services.", store_count(sources->store, OBJECT_SERVICE));
@@ -192,7 +197,8 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 	add_capacity(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);
-	single_u64(m, "polder_source_problems", METRIC_GAUGE, "Sources and Services that were refused or contradict others.", count);
+	single_u64(m, "polder_source_problems", METRIC_GAUGE,
+		   "Files and Services that were rejected or conflict with others.", count);
 }
 
 static void add_agent(struct metrics *m, const struct show_sources *sources)
@@ -201,25 +207,29 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 	const struct metric_label build[] = {{"version", POLDER_VERSION}};
 
 	sources->progress(&progress, sources->data);
-	metrics_family(m, "polder_build_info", METRIC_GAUGE, "The release that runs; always 1.");
+	metrics_family(m, "polder_build_info", METRIC_GAUGE, "Version of polderd; always 1.");
 	metrics_sample(m, 1, build, 1);
-	single_u64(m, "polder_ready", METRIC_GAUGE, "1: the node's pods are served.", progress.ready);
-	single_u64(m, "polder_synced", METRIC_GAUGE, "1: every source has been read whole once.", progress.synced);
-	single_u64(m, "polder_generation", METRIC_GAUGE, "The number that flows are judged under. Moved: every flow is judged anew.",
+	single_u64(m, "polder_ready", METRIC_GAUGE, "1 if polderd is ready.", progress.ready);
+	single_u64(m, "polder_synced", METRIC_GAUGE, "1 if all objects have been read once.",
+		   progress.synced);
+	single_u64(m, "polder_generation", METRIC_GAUGE,
+		   "Flow generation; flows cached under an older one are re-evaluated.",
 		   maps_control(sources->maps)->generation);
-	metrics_single(m, "polder_reconcile_seconds", METRIC_GAUGE, "Length of the last pass.",
-		       progress.last_reconcile_seconds);
-	single_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Passes that compared desired with actual.",
+	metrics_single(m, "polder_reconcile_seconds", METRIC_GAUGE,
+		       "Duration of the last reconcile.", progress.last_reconcile_seconds);
+	single_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Reconciles.",
 		   progress.reconciles);
-	single_u64(m, "polder_audits_total", METRIC_COUNTER, "Comparisons of all objects with what changes have left.",
-		   progress.audits);
+	single_u64(m, "polder_audits_total", METRIC_COUNTER,
+		   "Comparisons of the incremental state with a full compile.", progress.audits);
 	single_u64(m, "polder_audit_differences_total", METRIC_COUNTER,
-		   "Audits that found a difference, and had everything brought up to date.", progress.audit_differences);
+		   "Audits that found a difference and forced a full reconcile.",
+		   progress.audit_differences);
 	single_u64(m, "polder_policy_switches_total", METRIC_COUNTER,
-		   "Changes of policies, labels or identities that one word put in force.", progress.policy_switches);
-	single_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Passes that could not apply everything.",
+		   "Changes of policies, labels or identities that took effect.",
+		   progress.policy_switches);
+	single_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Reconciles that failed.",
 		   progress.reconcile_errors);
-	single_u64(m, "polder_event_subscribers", METRIC_GAUGE, "Readers of the stream of events.",
+	single_u64(m, "polder_event_subscribers", METRIC_GAUGE, "Subscribers of the event stream.",
 		   events_subscribers(sources->events));
 }
 

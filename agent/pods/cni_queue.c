@@ -44,15 +44,14 @@ static void put_aside(struct cni_queue *queue, const char *file)
 
 	if (n < (int)sizeof(aside) &&
 	    !renameat(queue->directory_fd, file, queue->directory_fd, aside)) {
-		log_warning(
-			CATEGORY,
-			"note %s/%s is damaged: put aside as %s; if its container still holds an "
-			"address, CNI GC frees it",
-			CNI_NOTE_DIRECTORY, file, aside);
+		log_warning(CATEGORY,
+			    "note %s/%s is damaged; renamed to %s. If its container still has an "
+			    "address, CNI GC frees it",
+			    CNI_NOTE_DIRECTORY, file, aside);
 		return;
 	}
 	unlinkat(queue->directory_fd, file, 0);
-	log_warning(CATEGORY, "note %s/%s is damaged and could not be put aside: removed",
+	log_warning(CATEGORY, "note %s/%s is damaged and cannot be renamed; deleted",
 		    CNI_NOTE_DIRECTORY, file);
 }
 
@@ -61,8 +60,8 @@ static void complain(struct cni_queue *queue, const char *file, int error, const
 	if (!strcmp(queue->complained, file))
 		return;
 	snprintf(queue->complained, sizeof(queue->complained), "%s", file);
-	log_warning(CATEGORY, "note %s/%s: %s: %s; tried again every %d s", CNI_NOTE_DIRECTORY,
-		    file, what, strerror(-error), PERIOD_MS / 1000);
+	log_warning(CATEGORY, "note %s/%s: %s: %s; retried every %d s", CNI_NOTE_DIRECTORY, file,
+		    what, strerror(-error), PERIOD_MS / 1000);
 }
 
 static bool finish_note(struct cni_queue *queue, const char *file)
@@ -91,7 +90,8 @@ static bool finish_note(struct cni_queue *queue, const char *file)
 		return false;
 	}
 	log_info(CATEGORY,
-		 "container %s interface %s: the deletion left while the agent was away is done",
+		 "container %s interface %s: finished the deletion that was queued while polderd "
+		 "was down",
 		 note.container_id, note.ifname);
 	return true;
 }
@@ -149,7 +149,7 @@ static int start(struct cni_queue *queue, uv_loop_t *loop)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", queue->directory_fd);
 	r = uv_fs_event_start(&queue->watch, on_change, path, 0);
 	if (r < 0)
-		log_warning(CATEGORY, "%s cannot be watched: %s; it is read every %d s instead",
+		log_warning(CATEGORY, "%s cannot be watched: %s; polled every %d s instead",
 			    CNI_NOTE_DIRECTORY, uv_strerror(r), PERIOD_MS / 1000);
 	return uv_timer_start(&queue->timer, on_timer, PERIOD_MS, PERIOD_MS);
 }

@@ -201,12 +201,12 @@ static void put_aside(const struct pods *pods, const char *file, int r)
 	if (asprintf(&to, "%s/%s.bad", pods->directory, file) < 0)
 		to = NULL;
 	if (!from || !to || rename(from, to) < 0)
-		log_error("pods", "record %s/%s is damaged and cannot be put aside: %s",
+		log_error("pods", "record %s/%s is damaged and cannot be renamed: %s",
 			  pods->directory, file, strerror(errno));
 	else
 		log_warning(
 			"pods",
-			"record %s is damaged (%s) and put aside as %s.bad; its pod is cut off: "
+			"record %s is damaged (%s) and renamed to %s.bad; its pod has no network: "
 			"restart it",
 			from, strerror(-r), file);
 }
@@ -394,12 +394,13 @@ size_t pods_sweep(struct pods *pods)
 		local_pod_text(pod, text);
 		r = pods_remove(pods, pod);
 		if (r < 0) {
-			log_error("pods", "%s: its link is gone, but it cannot be freed: %s", text,
-				  strerror(-r));
+			log_error("pods",
+				  "%s: its link is gone, but its resources cannot be freed: %s",
+				  text, strerror(-r));
 			i++;
 			continue;
 		}
-		log_info("pods", "%s: its link is gone, freed", text);
+		log_info("pods", "%s: its link is gone; its resources are freed", text);
 		freed++;
 	}
 	return freed;
@@ -451,7 +452,7 @@ int pods_repair(struct pods *pods)
 		if (r == -ENODEV) {
 			pod->gone = true;
 		} else if (r < 0) {
-			log_error("pods", "%s: %s cannot be put back: %s %s",
+			log_error("pods", "%s: %s cannot be restored: %s %s",
 				  local_pod_text(pod, text), what, strerror(-r),
 				  netlink_error(pods->nl));
 			result = r;

@@ -70,7 +70,7 @@ int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result,
 	if (!adding->pod) {
 		pods_adding_free(adding);
 		return error_set(ret_error, -ECANCELED, CNI_TRY_AGAIN,
-				 "the pod was taken away while it was connected");
+				 "the pod was deleted while it was being connected");
 	}
 	r = pod_is_reachable(adding, &step);
 	if (r == -EAGAIN && !last)

@@ -33,7 +33,7 @@ static int check_namespace(int netns_fd, struct error *ret_error)
 		return error_set(ret_error, r, CNI_INVALID_ENVIRONMENT,
 				 "CNI_NETNS is not a network namespace");
 	default:
-		return error_set(ret_error, r, CNI_IO_FAILURE, "CNI_NETNS cannot be looked at: %s",
+		return error_set(ret_error, r, CNI_IO_FAILURE, "CNI_NETNS cannot be inspected: %s",
 				 strerror(-r));
 	}
 }
@@ -61,20 +61,20 @@ static int take_wanted(struct ipam_pool *pool, const struct prefix *range,
 		return 0;
 	case -EAFNOSUPPORT:
 		return error_set(ret_error, r, CNI_INVALID_CONFIG,
-				 "address %s is asked for, but the node has no pod range of its "
+				 "address %s is requested, but the node has no pod range of its "
 				 "family (--pod-cidr)",
 				 text);
 	case -EADDRINUSE:
-		return error_set(
-			ret_error, r, CNI_TRY_AGAIN,
-			"address %s belongs to another pod: ask for another or delete that pod",
-			text);
+		return error_set(ret_error, r, CNI_TRY_AGAIN,
+				 "address %s is in use by another pod; request another one or "
+				 "delete that pod",
+				 text);
 	case -EPERM:
 		return error_set(ret_error, r, CNI_INVALID_CONFIG,
-				 "address %s is reserved: ask for another", text);
+				 "address %s is reserved; request another one", text);
 	default:
 		return error_set(ret_error, r, CNI_INVALID_CONFIG,
-				 "address %s does not lie in the node's pod range %s", text,
+				 "address %s is not in the node's pod range %s", text,
 				 prefix_format(range, range_text));
 	}
 }
@@ -203,11 +203,11 @@ static int clear_old(struct pods *pods, const struct local_pod *wanted, struct e
 	if (!old->gone && pods_link_exists(pods, old))
 		return error_set(
 			ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
-			"container %.64s has the interface '%s' of Polder already: DEL it first",
+			"container %.64s already has the interface '%s' of Polder; DEL it first",
 			wanted->container_id, wanted->ifname);
 	r = pods_remove(pods, old);
 	return r < 0 ? error_set(ret_error, r, CNI_IO_FAILURE,
-				 "what an earlier attachment left cannot be cleared away: %s",
+				 "the remains of an earlier attachment cannot be deleted: %s",
 				 strerror(-r))
 		     : 0;
 }
@@ -343,8 +343,8 @@ int pods_cni_del(struct pods *pods, const json_t *args, struct error *ret_error)
 		return 0;
 	r = pods_remove(pods, pod);
 	return r < 0 ? error_set(ret_error, r, CNI_IO_FAILURE,
-				 "interface '%s' of container %.64s cannot be taken away: %s",
-				 ifname, container_id, strerror(-r))
+				 "interface '%s' of container %.64s cannot be deleted: %s", ifname,
+				 container_id, strerror(-r))
 		     : 0;
 }
 
@@ -425,7 +425,8 @@ int pods_cni_gc(struct pods *pods, const json_t *args, struct error *ret_error)
 		local_pod_text(pod, text);
 		r = pods_remove(pods, pod);
 		if (r == 0) {
-			log_info("pods", "%s: freed, the runtime knows it no more", text);
+			log_info("pods", "%s: freed, because the runtime does not list it any more",
+				 text);
 			continue;
 		}
 		log_error("pods", "%s: cannot be freed: %s", text, strerror(-r));

@@ -68,7 +68,7 @@ static int say_interface_exists(const struct local_pod *pod, struct error *ret_e
 {
 	return error_set(
 		ret_error, -EEXIST, CNI_INVALID_ENVIRONMENT,
-		"the container has an interface '%s' already: choose another name, or DEL the "
+		"the container already has an interface '%s'; choose another name, or DEL the "
 		"attachment first",
 		pod->ifname);
 }
@@ -189,7 +189,7 @@ int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char
 {
 	int r;
 
-	/* Wanted, not needed where /proc/sys is read-only: the pod's programs drop router
+	/* Failure is ignored where /proc/sys is read-only: the pod's programs drop router
 	 * advertisements anyway. */
 	(void)sysctl_link_set("ipv6", pod->link, "accept_ra", "0");
 	(void)sysctl_link_set("ipv6", pod->link, "accept_redirects", "0");
@@ -303,7 +303,7 @@ int pods_link_container_up(struct netlink *inside, int netns_fd, const struct lo
 	if (r < 0)
 		return r;
 	*ret_what = "the container's interface";
-	/* Wanted, not needed where /proc/sys is read-only: the programs drop redirects to pods. */
+	/* Failure is ignored where /proc/sys is read-only: the programs drop redirects to pods. */
 	(void)namespace_run(netns_fd, ignore_redirects, (char *)pod->ifname);
 	r = netlink_link_get(inside, pod->ifname, &info);
 	if (r == 0)

@@ -69,7 +69,7 @@ static int check_new_ifname(const char *ifname, struct error *ret_error)
 	if (strchr(ifname, '%') || strcmp(ifname, "all") == 0 || strcmp(ifname, "default") == 0 ||
 	    strcmp(ifname, "lo") == 0)
 		return error_set(ret_error, -EINVAL, CNI_INVALID_ENVIRONMENT,
-				 "CNI_IFNAME '%s' cannot be an interface's name: choose another",
+				 "CNI_IFNAME '%s' is not a valid interface name; choose another",
 				 ifname);
 	return 0;
 }
@@ -196,9 +196,10 @@ static int keep_wanted(struct pod_request *request, const char *text, const char
 				 text);
 	place = addr_is_v4(&addr) ? &request->wanted_v4 : &request->wanted_v6;
 	if (!addr_is_zero(place) && memcmp(place, &addr, sizeof(addr)) != 0)
-		return error_set(ret_error, -EINVAL, code,
-				 "%s: a pod gets one address of each family, and two are asked for",
-				 where);
+		return error_set(
+			ret_error, -EINVAL, code,
+			"%s: two addresses of one family are requested; a pod has one of each",
+			where);
 	*place = addr;
 	return 0;
 }
@@ -286,7 +287,7 @@ static int decode_mac(struct pod_request *request, const json_t *runtime, const 
 		return 0;
 	if (mac_parse(text, request->mac) < 0 || memcmp(request->mac, pods_gateway_mac, 6) == 0)
 		return error_set(ret_error, -EINVAL, code,
-				 "%s: '%.40s' is not a MAC address that a pod can have (unicast, "
+				 "%s: '%.40s' is not a usable MAC address (unicast, "
 				 "xx:xx:xx:xx:xx:xx)",
 				 where, text);
 	request->has_mac = true;

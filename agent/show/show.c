@@ -16,7 +16,7 @@ void show_reply(struct control_request *request, json_t *result)
 	if (result)
 		control_reply(request, result);
 	else
-		control_fail(request, ENOMEM, "polderd could not make the answer: no memory", NULL);
+		control_fail(request, ENOMEM, "polderd is out of memory", NULL);
 }
 
 json_t *show_u64(uint64_t value)
@@ -122,9 +122,10 @@ static void add_conflict(const struct store_conflict *conflict, void *data)
 {
 	json_t *list = data;
 	const struct object *object = conflict->object;
-	json_t *reason = json_sprintf("%s %s%s%s is given by %s too: that one counts, remove one of them",
-				      object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
-				      object->name, conflict->origin);
+	json_t *reason = json_sprintf(
+		"%s %s%s%s is also defined in %s, which takes precedence; remove one of them",
+		object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
+		object->name, conflict->origin);
 
 	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", conflict->ignored, "path", "", "reason",
 					      reason));
@@ -145,7 +146,7 @@ static void add_held_down(json_t *list, const struct local_pod *pod)
 	if (!pod->held_down)
 		return;
 	source = json_sprintf("pod %s/%s", pod->namespace, pod->name);
-	reason = json_sprintf("its link %s is kept down: %s; tried again every 5 s", pod->link,
+	reason = json_sprintf("its link %s is held down: %s; retried every 5 s", pod->link,
 			      pod->held_down);
 	json_array_append_new(list, json_pack("{s:o*, s:s, s:o*}", "source", source, "path", "",
 					      "reason", reason));
@@ -191,9 +192,9 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 	static const char *const ways[] = {
 		[PROGRAM_WAIT_MEMBARRIER] = "",
 		[PROGRAM_WAIT_MAP_UPDATE] =
-			"by updates of a map of maps: membarrier is refused (nohz_full)",
-		[PROGRAM_WAIT_WAYS] =
-			"nothing is removed from the maps: membarrier and maps of maps are refused",
+			"by updating a map of maps: the kernel refuses membarrier (nohz_full)",
+		[PROGRAM_WAIT_WAYS] = "map entries are never deleted: the kernel refuses "
+				      "membarrier and maps of maps",
 	};
 	const struct datapath_features *found = datapath_features(sources->datapath);
 	const char *rules_note = progress->rules_note ? progress->rules_note : "";

@@ -104,7 +104,9 @@ static void set_problem(struct source_dir *source, const char *origin, bool in_f
 	else
 		log_error("source", "%s: %s: %s; %s", origin, error->path, error->text, then);
 	if (store_set_problem(source->store, origin, error) < 0)
-		log_error("source", "%s: no memory to keep its problem", origin);
+		log_error("source",
+			  "%s: out of memory; the problem with this file is not in the status",
+			  origin);
 }
 
 static void clear_problem(struct source_dir *source, const char *origin, struct error **known)
@@ -113,7 +115,7 @@ static void clear_problem(struct source_dir *source, const char *origin, struct 
 		return;
 	free(TAKE_PTR(*known));
 	store_set_problem(source->store, origin, NULL);
-	log_info("source", "%s: can be used again", origin);
+	log_info("source", "%s: valid again", origin);
 }
 
 /* ---------------------------------------------------------------- copies of good files */
@@ -123,20 +125,20 @@ static void open_copies(struct source_dir *source, const char *directory)
 	int r = directory ? last_good_open(directory, &source->copies) : 0;
 
 	if (r < 0)
-		log_error(
-			"source",
-			"%s: copies of good files cannot be kept there: %s; a file that is broken "
-			"when polderd starts has nothing to stand for it",
-			directory, strerror(-r));
+		log_error("source",
+			  "%s: copies of valid files cannot be kept: %s; a file that is invalid "
+			  "when polderd starts has no last valid version",
+			  directory, strerror(-r));
 }
 
 static void tell_kept(struct source_dir *source, const struct watched_file *file, int kept)
 {
 	if (kept < 0 && !source->keep_failed)
-		log_error("source",
-			  "%s: no copy of it can be kept: %s; were it broken when polderd starts, "
-			  "an older copy or nothing would stand for it",
-			  file->origin, strerror(-kept));
+		log_error(
+			"source",
+			"%s: no copy can be kept: %s; if the file is invalid when polderd starts, "
+			"an older copy or nothing is used instead",
+			file->origin, strerror(-kept));
 	source->keep_failed = kept < 0;
 }
 
@@ -151,17 +153,18 @@ static void restore(struct source_dir *source, struct watched_file *file)
 	r = source_file_restore(file->origin, source->store, source->copies, &error);
 	file->in_force = r == 0;
 	if (r == 0)
-		log_warning("source", "%s: its last good version, of before the start, is in force",
+		log_warning("source",
+			    "%s: the last valid version, from before the start, is in force",
 			    file->origin);
 	else if (r == -EBADMSG)
 		log_error("source",
-			  "%s: the copy of its last good version is damaged and put aside (.bad)",
+			  "%s: the copy of its last valid version is damaged; renamed to .bad",
 			  file->origin);
 	else if (r == -EINVAL)
-		log_error("source", "%s: its last good version cannot be used any more: %s: %s",
+		log_error("source", "%s: the last valid version can no longer be used: %s: %s",
 			  file->origin, error.path, error.text);
 	else if (r != -ENOENT)
-		log_error("source", "%s: the copy of its last good version cannot be read: %s",
+		log_error("source", "%s: the copy of its last valid version cannot be read: %s",
 			  file->origin, strerror(-r));
 }
 
@@ -170,8 +173,8 @@ static void forget_copy(struct source_dir *source, const struct watched_file *fi
 	int r = source->copies ? last_good_forget(source->copies, file->origin) : 0;
 
 	if (r < 0)
-		log_warning("source", "%s is deleted, but its copy cannot be: %s", file->origin,
-			    strerror(-r));
+		log_warning("source", "%s is deleted, but its copy cannot be deleted: %s",
+			    file->origin, strerror(-r));
 }
 
 /* ---------------------------------------------------------------- files */
@@ -522,7 +525,7 @@ static void become_synced(struct source_dir *source)
 	/* What is not there was deleted while nobody watched. */
 	if (source->copies)
 		last_good_forget_others(source->copies);
-	log_info("source", "%s: %u files read for the first time", source->path,
+	log_info("source", "%s: initial read of %u files done", source->path,
 		 HASH_COUNT(source->files));
 	store_set_synced(source->store, source->path);
 	/* Last: the callback may free the source. */
@@ -653,7 +656,8 @@ static bool mark(struct source_dir *source, const struct inotify_event *event)
 	struct watched_file *file;
 
 	if (event->mask & IN_Q_OVERFLOW) {
-		log_warning("source", "%s: more changes than the kernel keeps; reading it anew",
+		log_warning("source",
+			    "%s: the kernel dropped change events; reading the directory again",
 			    source->path);
 		source->rescan = true;
 		return false;

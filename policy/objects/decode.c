@@ -74,15 +74,15 @@ static int find_kind(const struct json_at *at, const struct type *type, enum obj
 		    strncmp(kind->name, type->kind, type->kind_length) != 0)
 			continue;
 		if (!type->api_version)
-			return json_fail(&version, -EINVAL, "is missing; %s belongs to %s",
-					 kind->name, kind->api_version);
+			return json_fail(&version, -EINVAL, "is missing; a %s has %s", kind->name,
+					 kind->api_version);
 		if (strcmp(type->api_version, kind->api_version) == 0) {
 			*ret = (enum object_kind)i;
 			return 0;
 		}
 		if (is_foreign(kind, type->api_version))
 			return -ENOENT;
-		return json_fail(&version, -EINVAL, "%.64s has no %s that can be used; write %s",
+		return json_fail(&version, -EINVAL, "%.64s has no supported %s; use %s",
 				 type->api_version, kind->name, kind->api_version);
 	}
 	return -ENOENT;
@@ -129,7 +129,7 @@ static int decode_array(struct decoding *d, const struct json_at *at, const stru
 	int r = 0;
 
 	if (d->nesting == LIMIT_LIST_NESTING)
-		return json_fail(at, -EFBIG, "lists stand in lists more than %d deep",
+		return json_fail(at, -EFBIG, "lists are nested more than %d deep",
 				 LIMIT_LIST_NESTING);
 	d->nesting++;
 	for (size_t i = 0; r == 0 && i < json_array_size(at->value); i++) {
@@ -252,7 +252,7 @@ static int refuse_doubles(const struct object_list *list, const struct json_at *
 	qsort(sorted, list->count, sizeof(struct object *), compare_names);
 	for (size_t i = 1; r == 0 && i < list->count; i++)
 		if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
-			r = json_fail(root, -EINVAL, "%s %.63s%s%.120s stands twice",
+			r = json_fail(root, -EINVAL, "%s %.63s%s%.120s is defined twice",
 				      kinds[sorted[i]->kind].name, sorted[i]->namespace,
 				      sorted[i]->namespace[0] ? "/" : "", sorted[i]->name);
 	free(sorted);
@@ -293,7 +293,7 @@ int objects_check_size(const char *text, size_t length, struct error *error)
 		return json_fail(&root, -EFBIG, "nested %zu deep; the limit is %d", deepest,
 				 LIMIT_DEPTH);
 	if (values > LIMIT_VALUES)
-		return json_fail(&root, -EFBIG, "has more than %d values, which is the limit",
+		return json_fail(&root, -EFBIG, "has more than the limit of %d values",
 				 LIMIT_VALUES);
 	return 0;
 }

@@ -94,7 +94,7 @@ static int decode_networks(const struct json_at *at, struct decoding_rule *d)
 		return r;
 	count = json_array_size(at->value);
 	if (count == 0 || count > LIMIT_CLUSTER_ITEMS)
-		return json_fail(at, -EINVAL, "must hold 1 to %d CIDRs, not %zu",
+		return json_fail(at, -EINVAL, "must have 1 to %d CIDRs, not %zu",
 				 LIMIT_CLUSTER_ITEMS, count);
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		struct json_at item = json_item(at, i);
@@ -135,7 +135,7 @@ static int decode_peer(const struct json_at *at, struct decoding_rule *d, bool e
 		return r;
 	field = only_field(at, names, egress ? 4 : 2, &known);
 	if (known > 1)
-		return json_fail(at, -EINVAL, "must hold one kind of peer, not %zu", known);
+		return json_fail(at, -EINVAL, "must have one kind of peer, not %zu", known);
 	if (!field) {
 		d->unknown = true;
 		return 0;
@@ -208,7 +208,7 @@ static int decode_destination_port(const struct json_at *at, struct decoding_rul
 		return r;
 	field = only_field(at, names, COUNT(names), &known);
 	if (known > 1)
-		return json_fail(at, -EINVAL, "must hold number or range, not both");
+		return json_fail(at, -EINVAL, "must have number or range, not both");
 	if (!field) {
 		d->unknown = true;
 		return 0;
@@ -234,7 +234,7 @@ static int decode_transport(const struct json_at *at, struct decoding_rule *d, u
 	if (r < 0)
 		return r;
 	if (json_object_size(at->value) == 0)
-		return json_fail(at, -EINVAL, "must not be empty; leave protocols out for all of them");
+		return json_fail(at, -EINVAL, "must not be empty; omit protocols for all of them");
 	if (!only_field(at, names, 1, &known)) {
 		d->unknown = true;
 		return 0;
@@ -256,7 +256,7 @@ static int decode_protocol(const struct json_at *at, struct decoding_rule *d)
 		return r;
 	field = only_field(at, names, COUNT(names), &known);
 	if (known > 1)
-		return json_fail(at, -EINVAL, "must hold one kind of protocol, not %zu", known);
+		return json_fail(at, -EINVAL, "must have one kind of protocol, not %zu", known);
 	if (!field) {
 		d->unknown = true;
 		return 0;
@@ -278,7 +278,7 @@ static int decode_items(const struct json_at *at, struct decoding_rule *d, bool 
 		return r;
 	count = json_array_size(at->value);
 	if (count == 0 || count > LIMIT_CLUSTER_ITEMS)
-		return json_fail(at, -EINVAL, "must hold 1 to %d items, not %zu",
+		return json_fail(at, -EINVAL, "must have 1 to %d items, not %zu",
 				 LIMIT_CLUSTER_ITEMS, count);
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		struct json_at item = json_item(at, i);
@@ -325,7 +325,7 @@ static int check_names(const struct json_at *at, const struct policy_rule *rule)
 		addresses |= rule->peers[i].is_block || rule->peers[i].is_nodes;
 	if (named && addresses)
 		return json_fail(at, -EINVAL,
-				 "destinationNamedPort has no meaning for networks and nodes");
+				 "destinationNamedPort cannot be combined with networks or nodes");
 	return 0;
 }
 
@@ -452,7 +452,7 @@ static int decode_subject(const struct json_at *at, void *target)
 	if (r < 0)
 		return r;
 	if (!namespaces.value == !both.value)
-		return json_fail(at, -EINVAL, "must hold either namespaces or pods");
+		return json_fail(at, -EINVAL, "must have either namespaces or pods");
 	if (namespaces.value)
 		return decode_selector(&namespaces, &policy->namespace_selector);
 	r = decode_namespaced_pods(&both, &pods);

@@ -190,7 +190,7 @@ static int decode_term(const struct json_at *at, void *target)
 	values = json_key(at, "values");
 	wants_values = term->op == SELECTOR_IN || term->op == SELECTOR_NOT_IN;
 	if (wants_values && term->value_count == 0)
-		return json_fail(&values, -EINVAL, "must hold a value for In and NotIn");
+		return json_fail(&values, -EINVAL, "must have a value for In and NotIn");
 	if (!wants_values && term->value_count > 0)
 		return json_fail(&values, -EINVAL, "must be empty for Exists and DoesNotExist");
 	return 0;

@@ -81,11 +81,10 @@ static int decode_peer(const struct json_at *at, void *target)
 	if (r < 0)
 		return r;
 	if (peer->is_block && selects)
-		return json_fail(at, -EINVAL,
-				 "ipBlock stands alone: a selector beside it has no meaning");
+		return json_fail(at, -EINVAL, "ipBlock cannot be combined with a selector");
 	if (!peer->is_block && !selects)
 		return json_fail(at, -EINVAL,
-				 "must hold ipBlock, podSelector or namespaceSelector");
+				 "must have ipBlock, podSelector or namespaceSelector");
 	return 0;
 }
 
@@ -129,9 +128,9 @@ static int decode_end_port(const struct json_at *at, void *target)
 	if (r < 0)
 		return r;
 	if (port->any_port)
-		return json_fail(at, -EINVAL, "needs a port where the range begins");
+		return json_fail(at, -EINVAL, "needs a port, the start of the range");
 	if (port->name)
-		return json_fail(at, -EINVAL, "needs a port by number, not by name");
+		return json_fail(at, -EINVAL, "needs a numeric port, not a name");
 	if (last < port->first)
 		return json_fail(at, -EINVAL, "must not be less than port: %u < %u", last,
 				 port->first);

@@ -73,7 +73,7 @@ static int refuse_double_ports(const struct json_at *at, const struct service_ob
 		struct json_at item = json_item(at, i);
 
 		if (seen[row * 65536 + port->port]++)
-			r = json_fail(&item, -EINVAL, "port %u of this protocol stands twice",
+			r = json_fail(&item, -EINVAL, "port %u of this protocol is defined twice",
 				      port->port);
 	}
 	free(seen);

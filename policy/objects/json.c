@@ -106,7 +106,7 @@ int json_fail(const struct json_at *at, int code, const char *format, ...)
 int json_expect(const struct json_at *at, json_type type)
 {
 	if (!at->value)
-		return json_fail(at, -EINVAL, "is missing; %s belongs here", type_names[type]);
+		return json_fail(at, -EINVAL, "is missing; %s is required", type_names[type]);
 	if (json_typeof(at->value) != type)
 		return json_fail(at, -EINVAL, "must be %s, not %s", type_names[type],
 				 type_names[json_typeof(at->value)]);
@@ -125,7 +125,7 @@ static int refuse_unknown(const struct json_at *at, const struct json_field *fie
 		for (i = 0; i < count && strcmp(fields[i].name, key) != 0; i++)
 			;
 		if (i == count)
-			return json_fail(&child, -EINVAL, "is not a field that is known here");
+			return json_fail(&child, -EINVAL, "is an unknown field");
 	}
 	return 0;
 }

@@ -99,14 +99,14 @@ int syntax_port_name(const char *text, const char **ret_reason)
 	size_t length = strlen(text);
 
 	if (length == 0 || length > 15)
-		return refuse(-EINVAL, "a port's name has 1 to 15 bytes", ret_reason);
+		return refuse(-EINVAL, "a port name has 1 to 15 characters", ret_reason);
 	if (!has_only(text, length, LOWER DIGIT "-") || text[strcspn(text, LOWER)] == '\0')
 		return refuse(
 			-EINVAL,
-			"a port's name has lower-case letters, at least one, digits and - only",
+			"a port name has lower-case letters (at least one), digits and - only",
 			ret_reason);
 	if (text[0] == '-' || text[length - 1] == '-' || strstr(text, "--"))
-		return refuse(-EINVAL, "a port's name has no - at its ends and no -- within",
+		return refuse(-EINVAL, "a port name cannot begin or end with -, or contain --",
 			      ret_reason);
 	return 0;
 }
@@ -116,10 +116,11 @@ int syntax_name(const char *text, const char **ret_reason)
 	if (text[0] == '\0')
 		return refuse(-EINVAL, "must not be empty", ret_reason);
 	if (strcmp(text, ".") == 0 || strcmp(text, "..") == 0 || strpbrk(text, "/%"))
-		return refuse(-EINVAL, "must not be . or .. nor hold / or %", ret_reason);
+		return refuse(-EINVAL, "must not be . or .., or contain / or %", ret_reason);
 	for (const char *c = text; *c; c++)
 		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
-			return refuse(-EINVAL, "must hold printable ASCII only, no blanks",
+			return refuse(-EINVAL,
+				      "must have printable ASCII characters only, no blanks",
 				      ret_reason);
 	return 0;
 }

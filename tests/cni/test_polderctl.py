@@ -202,7 +202,7 @@ class Errors(Case):
             self.assertIn("unknown operation \\x1b", err)
 
     def test_hanging_up_and_nonsense_are_told_apart(self):
-        for answer, part in [(HANG_UP, "hung up"), (Raw(b"SSH-2.0\n"), "makes no sense"), (Raw(b'{"version":9}\n'), "makes no sense")]:
+        for answer, part in [(HANG_UP, "closed the connection"), (Raw(b"SSH-2.0\n"), "cannot be understood"), (Raw(b'{"version":9}\n'), "cannot be understood")]:
             recorder = Recorder(self.socket, lambda operation, args, answer=answer: answer)
             code, _, err = self.run_ctl("status")
             self.assertEqual(code, 1)
@@ -250,7 +250,7 @@ class Monitor(Case):
         self.serve(lambda operation, args: Stream([DROP, {"lost": 3}], ends=True))
         code, out, err = self.run_ctl("monitor")
         self.assertEqual(code, 1)
-        self.assertIn("hung up", err)
+        self.assertIn("closed the connection", err)
         lines = out.splitlines()
         self.assertEqual(len(lines), 2)
         for part in ["2026-11-22T10:00:00.000001Z", "policy_denied_ingress", "demo/cli\\x0a 10.244.0.5:40000 -> 10.244.0.6:80",

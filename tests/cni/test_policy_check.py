@@ -93,7 +93,7 @@ class Files(Case):
         self.assertEqual(self.run_check()[0], 2)
         code, _, err = self.run_check(self.directory)
         self.assertEqual(code, 2)
-        self.assertIn("no file ends in", err)
+        self.assertIn("has no file that ends in", err)
         # It wins over what is refused elsewhere, which is told all the same.
         code, out, _ = self.run_check("/nowhere/x.yaml", self.write("bad.json", "{"))
         self.assertEqual(code, 2)
@@ -104,7 +104,7 @@ class Files(Case):
         code, out, _ = self.run_check(path)
         self.assertEqual(code, 1)
         self.assertEqual(out.splitlines()[0], f"{path}:14:7: error: document 2: NetworkPolicy demo/bad: "
-                         "$.spec.ingress[0].from[0].podSelectr is not a field that is known here")
+                         "$.spec.ingress[0].from[0].podSelectr is an unknown field")
         fault = self.check(path)[1]["faults"][0]
         self.assertEqual((fault["file"], fault["document"], fault["line"], fault["column"], fault["object"], fault["path"]),
                          (path, 2, 14, 7, "NetworkPolicy demo/bad", "$.spec.ingress[0].from[0].podSelectr"))
@@ -164,7 +164,7 @@ class Together(Case):
     def test_a_name_twice_in_one_file_is_refused(self):
         fault = self.one_fault(GOOD + "---\n" + GOOD, "error")
         self.assertEqual((fault["document"], fault["object"]), (2, "NetworkPolicy demo/web"))
-        self.assertIn("stands twice", fault["reason"])
+        self.assertIn("is defined twice", fault["reason"])
 
     def test_a_name_in_two_files_is_a_warning(self):
         code, document = self.check(self.write("a.yaml", GOOD), self.write("b.yaml", GOOD))
@@ -201,14 +201,14 @@ class Warnings(Case):
 
     def test_a_port_by_name_beside_a_block(self):
         lines = ["- DIRECTION:", "  - ipBlock: {cidr: 10.0.0.0/8}", "  ports: [{port: http}]"]
-        self.warned("$.spec.egress[0].to[0].ipBlock", 8, "port by name", "podSelector: {}", "egress:",
+        self.warned("$.spec.egress[0].to[0].ipBlock", 8, "named port", "podSelector: {}", "egress:",
                     *[line.replace("DIRECTION", "to") for line in lines])
         # The subject's own ports have names, whoever calls.
         text = policy("x", "podSelector: {}", "ingress:", *[line.replace("DIRECTION", "from") for line in lines])
         self.assertEqual(self.check("-", text=text)[1]["faults"], [])
 
     def test_empty_lists_of_peers_and_ports(self):
-        self.warned("$.spec.ingress[0].from", 7, "means everybody", "podSelector: {}", "ingress:", "- from: []")
+        self.warned("$.spec.ingress[0].from", 7, "means all peers", "podSelector: {}", "ingress:", "- from: []")
         self.warned("$.spec.ingress[0].ports", 7, "all ports", "podSelector: {}", "ingress:", "- ports: []")
 
     def test_no_pod_selector(self):

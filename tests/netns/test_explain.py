@@ -443,18 +443,18 @@ def test_a_deny_that_is_taken_to_hold_for_an_unknown_pod_says_why(world, family)
         {"action": "Pass", "to": [{"namespaces": labels(team="green")}]},
         {"action": "Accept", "to": [{"networks": ["0.0.0.0/0", "::/0"]}]}]))
     names = in_force(world, policy("q", labels(app="web"), "a", policyTypes=["Egress"]))
-    told = f"{late.ips[family]} is in a pod range, and no Pod object is known for it: "
+    told = f"{late.ips[family]} is in a pod range and has no known Pod object: "
     answer = says(agrees(ask(world, late.ips[family], world.web, family)), verdict="denied", policy="p", rule=0,
                   action="Deny", direction="ingress")
     assert answer["ingress"]["presumed"] and answer["from"]["identity"] == 4, answer
-    assert answer["ingress"]["note"] == told + "a deny by selector is taken to hold", answer["ingress"]
+    assert answer["ingress"]["note"] == told + "denies by selector apply to it", answer["ingress"]
     assert reach(late, world.web.ips[family], 8080, timeout=0.3).verdict == "timeout"
     text = world.n1.agent.ctl("explain", "--from", late.ips[family], "--to", "a/web", "--port", "8080", check=False).stdout
     assert told in text, text
     answer = says(agrees(ask(world, world.web, late.ips[family], family)), verdict="denied", policy=names[0],
                   default_deny=True, direction="egress")
     assert answer["egress"]["passed_by"] == "p" and answer["egress"]["presumed"], answer["egress"]
-    assert answer["egress"]["note"] == told + "a Pass by selector is taken to hold", answer["egress"]
+    assert answer["egress"]["note"] == told + "a Pass by selector applies to it", answer["egress"]
     assert reach(world.web, late.ips[family], 8080, timeout=0.3).verdict == "timeout"
     # What is known of others, and once the object is there, says nothing of that.
     for source, verdict in ((world.cli, "allowed"), (world.far, "allowed"), (world.n2, "allowed")):
@@ -524,13 +524,13 @@ def test_what_cannot_be_told_has_status_2(world):
                "Service a/cli", 2)
     for args, words in (
             (["--from", "a/nope", "--to", "a/web", "--port", "1"], "a/nope"),
-            (["--from", "a/cli", "--to", "a/nope", "--port", "1"], "no pod and no Service"),
+            (["--from", "a/cli", "--to", "a/nope", "--port", "1"], "no such pod or Service"),
             (["--from", "b/cli", "--to", "a/cli", "--port", "80"], "both a pod and a Service"),
             (["--from", "a/cli", "--to", "a/web", "--port", "0"], "1 to 65535"),
             (["--from", "a/cli", "--to", "pod:a/web"], "port is missing"),
             (["--from", "a/cli", "--to", "127.0.0.1", "--port", "1"], "loopback"),
             (["--from", "a/cli", "--to", "2001:db8::1", "--port", "1", "--family", "ipv4"], "IPv4"),
-            (["--from", "service:a/front", "--to", "a/cli", "--port", "1"], "a Service sends nothing"),
+            (["--from", "service:a/front", "--to", "a/cli", "--port", "1"], "a Service cannot be the source"),
             (["--from", "a/cli", "--to", "pod:a/web", "--proto", "icmp", "--port", "1"], "no ports"),
             (["--from", "a/cli", "--to", "pod:a/web", "--port", "nosuch"], "nosuch"),
             (["--from", "a/cli", "--port", "1"], "--to"),

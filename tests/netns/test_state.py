@@ -74,7 +74,7 @@ def test_policy_file_that_is_broken_at_start_keeps_its_last_good_version(world):
         check(world)
         problems = world.agent.ctl_json("status")["problems"]
         assert [p for p in problems if "policies.json" in p["source"]], problems
-    assert "last good version" in world.agent.log()
+    assert "last valid version" in world.agent.log()
     # Whole again, it counts again.
     world.resources.put("policies", policy("open", labels(app="server"), policyTypes=["Ingress"],
                                            ingress=[{}]))
@@ -202,7 +202,7 @@ def test_directories_that_cannot_be_written_stop_no_start(world):
             raise AssertionError("a pod that no restarted agent would know was connected")
         world.resources.put("more", policy("more", labels(app="client"), policyTypes=["Egress"]))
         world.expect((world.client, OUTSIDE_IP[4], 8080, "timeout"))
-        assert "no copy of it can be kept" in world.agent.log()
+        assert "no copy can be kept" in world.agent.log()
         world.resources.delete("more")
         world.expect((world.client, OUTSIDE_IP[4], 8080, "open"))
         world.agent.stop()

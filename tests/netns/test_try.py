@@ -264,7 +264,7 @@ def test_people_read_what_would_change(world):
         done = world.n1.agent.ctl("policy", "try", path, "--for", "0", check=False)
     assert done.returncode == 3, done.stderr
     assert done.stdout.startswith("new       NetworkPolicy x/deny\n"), done.stdout
-    assert "    now   allow: no policy\n    then  deny: ingress default deny of x/deny\n" in done.stdout, done.stdout
+    assert "    current  allow: no policy\n    staged   deny: ingress default deny of x/deny\n" in done.stdout, done.stdout
     assert " would be denied, 0 would be allowed," in done.stdout, done.stdout
 
 
@@ -281,10 +281,10 @@ def test_yaml_is_taken(world):
 def test_what_is_wrong_is_refused_before_anything_is_tried(world):
     bad = ingress("bad", A)
     bad["spec"]["ingres"] = []
-    for words, part in [([write(world, bad, name="bad.json")], "$.items[0].spec.ingres is not a field"),
-                        (["--delete", "NetworkPolicy/x/nobody"], "there is no NetworkPolicy x/nobody"),
-                        (["--delete", "NetworkPolicy/x"], "is no KIND/NAMESPACE/NAME"),
-                        (["--delete", "Deployment/x/y"], "of a kind that Polder reads"),
+    for words, part in [([write(world, bad, name="bad.json")], "$.items[0].spec.ingres is an unknown field"),
+                        (["--delete", "NetworkPolicy/x/nobody"], "NetworkPolicy x/nobody not found"),
+                        (["--delete", "NetworkPolicy/x"], "is not KIND/NAMESPACE/NAME"),
+                        (["--delete", "Deployment/x/y"], "of a kind that Polder supports"),
                         ([write(world, name="empty.json")], "nothing to try"),
                         (["/nowhere/x.yaml"], "No such file")]:
         told = attempt(world, *words)
@@ -302,7 +302,7 @@ def test_client_that_goes_away_ends_the_try(world):
     several = [Try(world, path, seconds="1h") for _ in range(4)]
     try:
         refused = attempt(world, path)
-        assert refused.code == 1 and "tries run already" in refused.error, refused.error
+        assert refused.code == 1 and "tries are running" in refused.error, refused.error
     finally:
         for told in several:
             told.kill()
@@ -320,7 +320,7 @@ def test_commit_puts_the_objects_in_force(world, family):
     assert reach(world.ya, world.xa.ips[family], 80, timeout=0.3, source_port=PORT).verdict == SHUT
     # The same again: it has a file now, and that one is the truth.
     again = attempt(world, write(world, ingress(f"deny-{family}", A)), "--commit")
-    assert again.code == 1 and f"NetworkPolicy x/deny-{family} stands in {world.resources.path(made)}" in again.error, again.error
+    assert again.code == 1 and f"NetworkPolicy x/deny-{family} is defined in {world.resources.path(made)}" in again.error, again.error
     assert world.resources.files() == before | {made}
 
 
@@ -330,7 +330,7 @@ def test_commit_never_overrides_another_file(world):
     before = world.resources.files()
     for words in [(write(world, ingress("fresh", A), ingress(name, A, rules=[{}])),), ("--delete", f"NetworkPolicy/x/{name}")]:
         told = attempt(world, *words, "--commit")
-        assert told.code == 1 and f"stands in {world.resources.path('policies')}" in told.error, told.error
-        assert "nothing was written" in told.error
+        assert told.code == 1 and f"is defined in {world.resources.path('policies')}" in told.error, told.error
+        assert "Nothing was written" in told.error
     assert world.resources.files() == before
     Matrix(world, 4).expect((world.ya, world.xa, SHUT))

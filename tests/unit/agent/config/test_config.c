@@ -247,17 +247,17 @@ static void refuses_a_file_that_is_not_an_object_of_known_keys(void)
 static void refuses_wrong_types(void)
 {
 	CU_ASSERT(file_refused("{\"flows-v4\": \"2048\"}",
-			       "flows-v4: a whole number is needed, not a string"));
+			       "flows-v4: a whole number is required, not a string"));
 	CU_ASSERT(file_refused("{\"flows-v4\": 2048.0}", "not a fraction"));
 	CU_ASSERT(file_refused("{\"node-name\": 5}", "not a number"));
 	CU_ASSERT(file_refused("{\"node-name\": null}", "not null"));
-	CU_ASSERT(file_refused("{\"masquerade\": 1}", "true or false is needed"));
+	CU_ASSERT(file_refused("{\"masquerade\": 1}", "true or false is required"));
 	CU_ASSERT(file_refused("{\"uplink\": [\"eth0\", 1]}", "an array of strings"));
 	CU_ASSERT(file_refused("{\"uplink\": {}}", "not an object"));
 	CU_ASSERT(file_refused("{\"pod-cidr\": []}", "one or two strings"));
 	CU_ASSERT(file_refused("{\"pod-cidr\": [[]]}", "not an array"));
 	CU_ASSERT(file_refused("{\"in-cluster\": \"yes\"}", "true or false"));
-	CU_ASSERT(file_refused("{\"resources\": [\"/a\"]}", "a string is needed"));
+	CU_ASSERT(file_refused("{\"resources\": [\"/a\"]}", "a string is required"));
 }
 
 static void refuses_bad_values_and_says_what_is_allowed(void)
@@ -271,7 +271,7 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(option_refused("--pod-cidr", "10.0.0.0/24,fd00::/64,fd01::/64", "a range"));
 	CU_ASSERT(option_refused("--pod-cidr", "127.0.0.0/8", "loopback"));
 	CU_ASSERT(option_refused("--pod-cidr", "fe80::/64", "link-local"));
-	CU_ASSERT(option_refused("--pod-cidr", "0.0.0.0/0", "pods cannot live there"));
+	CU_ASSERT(option_refused("--pod-cidr", "0.0.0.0/0", "which pods cannot use"));
 	CU_ASSERT(option_refused("--node-ip", "224.0.0.1", "multicast"));
 	CU_ASSERT(option_refused("--node-ip", "::", "unspecified"));
 	CU_ASSERT(option_refused("--node-ip", "10.0.0.1/8", "an address such as"));
@@ -313,7 +313,7 @@ static void names_what_is_not_supported_yet(void)
 	CU_ASSERT(refused(NULL, OPTIONS("--in-cluster"),
 			  OPTIONS("--in-cluster", "not supported in this version")));
 	CU_ASSERT(file_refused("{\"in-cluster\": true}", "not supported in this version"));
-	CU_ASSERT(option_refused("--tunnel", "gre", "none is needed"));
+	CU_ASSERT(option_refused("--tunnel", "gre", "none is required"));
 }
 
 static void refuses_what_makes_no_sense_together(void)
@@ -324,7 +324,7 @@ static void refuses_what_makes_no_sense_together(void)
 			  OPTIONS("fd00::5", "fd00::/64")));
 	CU_ASSERT(refused(NULL, OPTIONS("--resources", directory, "--run-dir", directory),
 			  OPTIONS("same directory")));
-	CU_ASSERT(refused(NULL, OPTIONS("--uplink", "a", "--uplink", "a"), OPTIONS("named twice")));
+	CU_ASSERT(refused(NULL, OPTIONS("--uplink", "a", "--uplink", "a"), OPTIONS("given twice")));
 }
 
 static void refuses_options_that_are_none(void)
@@ -346,7 +346,7 @@ static void refuses_paths_that_cannot_be(void)
 	unit_write(plain, "x", 1);
 	CU_ASSERT(option_refused("--resources", plain, "is not a directory"));
 	CU_ASSERT(option_refused("--run-dir", "/", "root directory"));
-	CU_ASSERT(option_refused("--run-dir", "", "a path is needed"));
+	CU_ASSERT(option_refused("--run-dir", "", "a path is required"));
 	CU_ASSERT(option_refused("--run-dir", "/./", "root directory"));
 	CU_ASSERT(option_refused("--run-dir", "/..", "without \"..\""));
 	CU_ASSERT(option_refused("--bpffs", "/sys/../x", "without \"..\""));

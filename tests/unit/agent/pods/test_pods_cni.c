@@ -139,7 +139,7 @@ static void takes_addresses_in_the_conventions_order(void)
 		  wanted_is(&request.wanted_v6, "fd00::7"));
 	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[\"10.0.0.5\",\"10.0.0.6\"]}}",
 			 "{}") == -EINVAL);
-	CU_ASSERT(refused(7, "one address of each family"));
+	CU_ASSERT(refused(7, "two addresses of one family"));
 	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":[5]}}", "{}") == -EINVAL);
 	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"ips\":\"10.0.0.5\"}}", "{}") ==
 		  -EINVAL);

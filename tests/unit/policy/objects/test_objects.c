@@ -226,11 +226,11 @@ static void skips_kinds_it_has_no_use_for(void)
 static void refuses_its_own_kinds_in_versions_it_does_not_know(void)
 {
 	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'networking.k8s.io/v1beta1'}",
-			  "$.apiVersion", "write networking.k8s.io/v1"));
+			  "$.apiVersion", "use networking.k8s.io/v1"));
 	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'extensions/v1beta1'}",
-			  "$.apiVersion", "write networking.k8s.io/v1"));
+			  "$.apiVersion", "use networking.k8s.io/v1"));
 	CU_ASSERT(refuses("{'kind':'NetworkPolicy','apiVersion':'v1'}", "$.apiVersion",
-			  "write networking.k8s.io/v1"));
+			  "use networking.k8s.io/v1"));
 	CU_ASSERT(refuses("{'kind':'Pod'}", "$.apiVersion", "is missing"));
 	CU_ASSERT(refuses("{'apiVersion':'v1'}", "$.kind", "is missing"));
 	CU_ASSERT(refuses("{'apiVersion':'v1','kind':7}", "$.kind", "must be a string"));
@@ -274,8 +274,8 @@ static void refuses_texts_over_the_limits(void)
 
 static void refuses_an_object_that_stands_twice(void)
 {
-	CU_ASSERT(
-		refuses("[" NS("a") "," NS("b") "," NS("a") "]", "$", "Namespace a stands twice"));
+	CU_ASSERT(refuses("[" NS("a") "," NS("b") "," NS("a") "]", "$",
+			  "Namespace a is defined twice"));
 }
 
 static void all_or_nothing(void)

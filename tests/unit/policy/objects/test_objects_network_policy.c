@@ -64,19 +64,19 @@ static void accepts(const char *spec)
 static void refuses_unknown_fields(void)
 {
 	static const struct refusal list[] = {
-		{"'podSelectors':{}", "$.spec.podSelectors", "not a field"},
-		{"'podSelector':{'app':'a'}", "$.spec.podSelector.app", "not a field"},
+		{"'podSelectors':{}", "$.spec.podSelectors", "unknown field"},
+		{"'podSelector':{'app':'a'}", "$.spec.podSelector.app", "unknown field"},
 		{"'podSelector':{'matchExpressions':[{'key':'a','operator':'Exists','value':'x'}]}",
-		 "$.spec.podSelector.matchExpressions[0].value", "not a field"},
-		{"'ingress':[{'to':[]}]", "$.spec.ingress[0].to", "not a field"},
-		{"'egress':[{'from':[]}]", "$.spec.egress[0].from", "not a field"},
+		 "$.spec.podSelector.matchExpressions[0].value", "unknown field"},
+		{"'ingress':[{'to':[]}]", "$.spec.ingress[0].to", "unknown field"},
+		{"'egress':[{'from':[]}]", "$.spec.egress[0].from", "unknown field"},
 		{"'ingress':[{'from':[{'serviceSelector':{}}]}]",
-		 "$.spec.ingress[0].from[0].serviceSelector", "not a field"},
+		 "$.spec.ingress[0].from[0].serviceSelector", "unknown field"},
 		{"'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','excepts':[]}}]}]",
-		 "$.spec.ingress[0].from[0].ipBlock.excepts", "not a field"},
+		 "$.spec.ingress[0].from[0].ipBlock.excepts", "unknown field"},
 		{"'ingress':[{'ports':[{'port':1,'name':'x'}]}]", "$.spec.ingress[0].ports[0].name",
-		 "not a field"},
-		{"'odd.name':1", "$.spec[\"odd.name\"]", "not a field"},
+		 "unknown field"},
+		{"'odd.name':1", "$.spec[\"odd.name\"]", "unknown field"},
 	};
 
 	CHECK_REFUSALS(list);
@@ -119,14 +119,14 @@ static void refuses_wrong_types(void)
 static void refuses_peers_that_would_widen(void)
 {
 	static const struct refusal list[] = {
-		{"'ingress':[{'from':[{}]}]", "$.spec.ingress[0].from[0]", "must hold"},
+		{"'ingress':[{'from':[{}]}]", "$.spec.ingress[0].from[0]", "must have"},
 		{"'ingress':[{'from':[{'podSelector':null}]}]", "$.spec.ingress[0].from[0]",
-		 "must hold"},
+		 "must have"},
 		{"'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8'},'podSelector':{}}]}]",
-		 "$.spec.ingress[0].from[0]", "stands alone"},
+		 "$.spec.ingress[0].from[0]", "cannot be combined"},
 		{"'egress':[{'to':[{'podSelector':{}},{'ipBlock':{'cidr':'::/"
 		 "0'},'namespaceSelector':{}}]}]",
-		 "$.spec.egress[0].to[1]", "stands alone"},
+		 "$.spec.egress[0].to[1]", "cannot be combined"},
 		{"'ingress':[{'from':[{'ipBlock':{}}]}]", "$.spec.ingress[0].from[0].ipBlock.cidr",
 		 "is missing"},
 	};
@@ -175,7 +175,7 @@ static void refuses_wrong_ports(void)
 		{PORT_OF("'port':80,'endPort':79"), PORT_AT "endPort", "79 < 80"},
 		{PORT_OF("'port':80,'endPort':70000"), PORT_AT "endPort", "65535"},
 		{PORT_OF("'endPort':80"), PORT_AT "endPort", "needs a port"},
-		{PORT_OF("'port':'web','endPort':80"), PORT_AT "endPort", "by number"},
+		{PORT_OF("'port':'web','endPort':80"), PORT_AT "endPort", "numeric port"},
 		{PORT_OF("'protocol':'tcp'"), PORT_AT "protocol", "TCP, UDP or SCTP"},
 		{PORT_OF("'protocol':'ICMP'"), PORT_AT "protocol", "TCP, UDP or SCTP"},
 	};
@@ -195,11 +195,11 @@ static void refuses_wrong_selectors(void)
 		{TERM("'key':'a','operator':'in'"), TERM_AT "operator", "must be In"},
 		{TERM("'key':'a','operator':'Gt','values':['1']"), TERM_AT "operator",
 		 "must be In"},
-		{TERM("'key':'a','operator':'In'"), TERM_AT "values", "must hold a value"},
+		{TERM("'key':'a','operator':'In'"), TERM_AT "values", "must have a value"},
 		{TERM("'key':'a','operator':'In','values':[]"), TERM_AT "values",
-		 "must hold a value"},
+		 "must have a value"},
 		{TERM("'key':'a','operator':'NotIn','values':null"), TERM_AT "values",
-		 "must hold a value"},
+		 "must have a value"},
 		{TERM("'key':'a','operator':'Exists','values':['x']"), TERM_AT "values",
 		 "must be empty"},
 		{TERM("'key':'a','operator':'DoesNotExist','values':['x']"), TERM_AT "values",
