@@ -4,8 +4,11 @@ Verdicts of many packets at once, and how long after a change they are as expect
 
 All cells are tried together, in rounds that overlap: a round with an answer that is not expected is over at once, one that
 waits for an answer stays, and others begin beside it. So the time that is found is that of the change, not of a timeout.
+How long the agents, and this process, were ready to run and had no CPU is known to the kernel, and is not counted.
 """
 
+import contextlib
+import os
 import select
 import time
 
@@ -17,11 +20,24 @@ ANSWERED = 0.5   # seconds within which an answer comes on a busy machine
 SOON, LATE = 0.02, (0.05, 0.1, 0.2)  # seconds from one round to the next: after a wrong answer, while answers are waited for
 
 
+def waited_for_cpu(pids):
+    """Seconds that this process and each of these have been ready to run and had no CPU; 0 where the kernel does not tell."""
+    def of(pid):
+        seconds = 0
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                    seconds += int(file.read().split()[1]) / 1e9
+        return seconds
+    return [of(pid) for pid in [os.getpid(), *pids]]
+
+
 class Round:
     """One attempt of each cell. A cell is (source, address, port, verdict, protocol)."""
 
-    def __init__(self, cells, pods):
+    def __init__(self, cells, pods, pids=()):
         self.cells, self.begun = cells, time.monotonic()
+        self.waited = waited_for_cpu(pids)
         self.probes = [_probe(cell, pods) for cell in cells]
 
     def waiting(self, closed):
@@ -64,11 +80,15 @@ def once(cells, pods):
 
 
 class Agreement:
-    """Rounds until one is as expected. `seconds` is then the time from the first to that one's begin, else None."""
+    """
+    Rounds until one is as expected. `seconds` is then the time from the first to that one's begin, and `waited` how much of it
+    agents and this process had no CPU; else None.
+    """
 
-    def __init__(self, cells, pods, patience):
-        self.cells, self.pods, self.rounds, self.late = cells, pods, [], 0
-        self.begun = time.monotonic()
+    def __init__(self, cells, pods, pids, patience):
+        self.cells, self.pods, self.pids, self.rounds, self.late = cells, pods, pids, [], 0
+        self.begun, self.waited_before = time.monotonic(), waited_for_cpu(pids)
+        self.waited = 0
         self.seconds = None
         while time.monotonic() - self.begun <= patience and self.seconds is None:
             self._begin_rounds()
@@ -81,7 +101,7 @@ class Agreement:
         last = self.rounds[-1] if self.rounds else None
         if not last or (last.age() >= LATE[min(self.late, 2)] and last.waiting(closed=False)):
             self.late += bool(last)
-            self.rounds.append(Round(self.cells, self.pods))
+            self.rounds.append(Round(self.cells, self.pods, self.pids))
 
     def _poll(self):
         """Until something comes, or it is time to look at the rounds again."""
@@ -99,6 +119,7 @@ class Agreement:
             self.rounds.remove(tried)
         right = next((tried for tried in self.rounds if tried.is_right()), None)
         if right:
-            self.seconds = right.begun - self.begun
+            own, *agents = [now - before for now, before in zip(right.waited, self.waited_before)]
+            self.seconds, self.waited = right.begun - self.begun, own + max(agents, default=0)
         elif not self.rounds:
             time.sleep(SOON)
