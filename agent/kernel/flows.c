@@ -328,13 +328,24 @@ static size_t expire(struct flows *flows, const struct flow_table *table, struct
 	return other.head ? 2 : 1;
 }
 
-static void collect_entry(struct flows *flows, const struct flow_table *table, void *set, uint32_t way, uint32_t now)
+/* 0: it is not over, or somebody is at it. Else how many entries were freed. */
+static size_t collect_idle(struct flows *flows, const struct flow_table *table, void *entry,
+			   struct flow_head *head, uint32_t now)
+{
+	struct side side = {.entry = entry, .head = head, .set = flows->pass.set};
+
+	if (flow_snapshot(table, entry, &side.flow) < 0)
+		return 0;
+	return expire(flows, table, &side, now);
+}
+
+static void collect_entry(struct flows *flows, const struct flow_table *table, void *set,
+			  uint32_t way, uint32_t now)
 {
 	struct pass *pass = &flows->pass;
 	void *entry = flow_entry(table, set, way);
 	struct flow_head *head = flow_entry_head(table, entry);
 	uint32_t seq = __atomic_load_n(&head->seq, __ATOMIC_ACQUIRE);
-	struct side side = {.entry = entry, .head = head, .set = pass->set};
 	size_t freed = 0;
 
 	if (seq & 1) {
@@ -343,9 +354,8 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 	}
 	if (!head->generation)
 		return;
-	if (is_idle(head, now, flow_timeout(flow_entry_proto(entry), head->state)) &&
-	    flow_snapshot(table, entry, &side.flow) == 0)
-		freed = expire(flows, table, &side, now);
+	if (is_idle(head, now, flow_timeout(flow_entry_proto(entry), head->state)))
+		freed = collect_idle(flows, table, entry, head, now);
 	flows->stats.expired += freed;
 	if (freed)
 		return;
