@@ -11,6 +11,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/store/store_index.h"
 #include "agent/common/hash.h"
+#include "agent/common/hash_table.h"
 #include "policy/objects/limits.h"
 
 #define LISTENERS_MAX 8
@@ -27,14 +28,15 @@ struct candidate {
 
 /* All objects of one kind, namespace and name. */
 struct entry {
-	UT_hash_handle hh; /* by key */
-	struct index_item item;
-	struct candidate *candidates;
-	struct object *heard; /* shared: what counted before the batch; NULL: nothing did, or the batch has not changed it */
-	struct entry *next_changed;
-	enum object_kind kind;
+	struct hash_table_item by_key; /* first: the table gives it back */
+	uint8_t kind;
 	bool changed; /* by the batch */
 	bool silent;  /* it says the same again as before the batch */
+	struct index_item item;
+	struct candidate *candidates;
+	struct candidate only; /* of which there is mostly one; origin NULL: not in use */
+	struct object *heard;  /* shared: what counted before the batch; NULL: nothing did, or the batch has not changed it */
+	struct entry *next_changed;
 	char key[];
 };
 
@@ -48,7 +50,7 @@ struct origin {
 };
 
 struct store {
-	struct entry *entries;
+	struct hash_table entries;
 	struct origin *origins;
 	struct store_index kinds[OBJECT_KIND_COUNT];
 	struct {
@@ -74,9 +76,17 @@ struct store *store_new(void)
 	return calloc(1, sizeof(struct store));
 }
 
+static void candidate_free(struct candidate *candidate)
+{
+	if (candidate == &candidate->entry->only)
+		candidate->origin = NULL;
+	else
+		free(candidate);
+}
+
 static void entry_free(struct store *store, struct entry *entry)
 {
-	HASH_DEL(store->entries, entry);
+	hash_table_remove(&store->entries, &entry->by_key);
 	free(entry);
 }
 
@@ -90,20 +100,24 @@ static void origin_free(struct store *store, struct origin *origin)
 void store_free(struct store *store)
 {
 	struct origin *origin, *next_origin;
-	struct entry *entry, *next_entry;
+	struct hash_table_item *item, *next;
 	struct candidate *candidate;
+	struct entry *entry;
 
 	if (!store)
 		return;
-	HASH_ITER (hh, store->entries, entry, next_entry) {
+	for (item = hash_table_first(&store->entries); item; item = next) {
+		next = hash_table_next(&store->entries, item);
+		entry = (struct entry *)item;
 		while ((candidate = entry->candidates)) {
 			entry->candidates = candidate->next;
 			object_free(candidate->object);
-			free(candidate);
+			candidate_free(candidate);
 		}
 		object_free(entry->heard);
-		entry_free(store, entry);
+		free(entry);
 	}
+	hash_table_clear(&store->entries);
 	HASH_ITER (hh, store->origins, origin, next_origin)
 		origin_free(store, origin);
 	for (size_t i = 0; i < OBJECT_KIND_COUNT; i++)
@@ -137,13 +151,17 @@ static bool make_key(enum object_kind kind, const char *namespace, const char *n
 static struct entry *find_entry(const struct store *store, enum object_kind kind,
 				const char *namespace, const char *name)
 {
-	struct entry *entry;
+	struct hash_table_item *item;
 	struct key key;
+	size_t length;
 
 	if (!make_key(kind, namespace, name, &key))
 		return NULL;
-	HASH_FIND_STR(store->entries, key.text, entry);
-	return entry;
+	length = strlen(key.text);
+	item = hash_table_find(&store->entries, hash_table_hash_of(key.text, length));
+	while (item && strcmp(((struct entry *)item)->key, key.text) != 0)
+		item = hash_table_find_next(item);
+	return (struct entry *)item;
 }
 
 static struct origin *find_origin(const struct store *store, const char *name)
@@ -242,8 +260,7 @@ static int need_entry(struct store *store, const struct object *object, struct e
 	memcpy(entry->key, key.text, size);
 	entry->kind = object->kind;
 	entry->item.place = INDEX_NOWHERE;
-	HASH_ADD_KEYPTR(hh, store->entries, entry->key, size - 1, entry);
-	if (!HASH_ADDED(hh, entry)) {
+	if (hash_table_add(&store->entries, &entry->by_key, hash_table_hash_of(key.text, size - 1)) < 0) {
 		free(entry);
 		return -ENOMEM;
 	}
@@ -297,13 +314,12 @@ static int need_candidate(struct store *store, struct origin *origin, const stru
 		return r;
 	candidate = find_candidate(entry, origin);
 	if (!candidate) {
-		candidate = calloc(1, sizeof(*candidate));
+		candidate = entry->only.origin ? malloc(sizeof(*candidate)) : &entry->only;
 		if (!candidate) {
 			drop_idle_entry(store, entry);
 			return -ENOMEM;
 		}
-		candidate->origin = origin;
-		candidate->entry = entry;
+		*candidate = (struct candidate){.origin = origin, .entry = entry};
 		link_candidate(candidate);
 	}
 	*ret = candidate;
@@ -318,7 +334,7 @@ static void drop_unused(struct store *store, struct candidate *candidate)
 	if (candidate->object)
 		return;
 	unlink_candidate(candidate);
-	free(candidate);
+	candidate_free(candidate);
 	drop_idle_entry(store, entry);
 }
 
@@ -463,7 +479,7 @@ static void withdraw(struct store *store, struct candidate *candidate)
 	store->given--;
 	place(store, entry);
 	object_free(candidate->object);
-	free(candidate);
+	candidate_free(candidate);
 }
 
 int store_upsert(struct store *store, const char *origin_name, struct object *object)
