@@ -107,11 +107,16 @@ static int compare(const void *a, const void *b)
 }
 
 /* SV-06: ready ones; if there are none, those that still serve while they terminate. Nobody else gets new flows. */
+static bool takes_new(const struct candidate *candidate, bool any_ready)
+{
+	return candidate->ready || (!any_ready && candidate->serving);
+}
+
 static int split(struct candidates *c, struct endpoints *ret)
 {
 	struct endpoints e = {};
 	bool any_ready = false;
-	size_t i, unique = 0;
+	size_t i, unique = 0, active = 0;
 
 	if (c->count)
 		qsort(c->items, c->count, sizeof(*c->items), compare);
@@ -121,14 +126,16 @@ static int split(struct candidates *c, struct endpoints *ret)
 		c->items[unique++] = c->items[i];
 		any_ready |= c->items[i].ready;
 	}
-	e.active = calloc(unique + 1, sizeof(*e.active));
-	e.terminating = calloc(unique + 1, sizeof(*e.terminating));
+	for (i = 0; i < unique; i++)
+		active += takes_new(&c->items[i], any_ready);
+	e.active = calloc(active + 1, sizeof(*e.active));
+	e.terminating = calloc(unique - active + 1, sizeof(*e.terminating));
 	if (!e.active || !e.terminating) {
 		endpoints_clear(&e);
 		return -ENOMEM;
 	}
 	for (i = 0; i < unique; i++) {
-		if (c->items[i].ready || (!any_ready && c->items[i].serving))
+		if (takes_new(&c->items[i], any_ready))
 			e.active[e.active_count++] = c->items[i].backend;
 		else
 			e.terminating[e.terminating_count++] = c->items[i].backend;
