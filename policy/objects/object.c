@@ -127,11 +127,14 @@ void object_free(struct object *object)
 	}
 	if (!object->is_packed) {
 		content_clear(object);
-		labels_clear(&object->labels);
+		if (!object->shares_labels)
+			labels_clear(&object->labels);
 		free(object->namespace);
 		free(object->name);
 		free(object->uid);
 	}
+	if (object->shares_labels)
+		labels_unshare(&object->labels);
 	free(object->resource_version);
 	free(object);
 }

@@ -101,7 +101,8 @@ static void pack_slice(struct packing *p, struct slice_object *slice)
 /* resource_version stays a piece of its own: the store passes it from one object to the other. */
 static void pack(struct packing *p, struct object *object)
 {
-	pack_labels(p, &object->labels);
+	if (!object->shares_labels)
+		pack_labels(p, &object->labels);
 	if (object->kind == OBJECT_POD)
 		pack_pod(p, &object->pod);
 	else if (object->kind == OBJECT_SERVICE)
@@ -121,6 +122,9 @@ struct object *object_pack(struct object *object)
 	if (object->kind != OBJECT_POD && object->kind != OBJECT_SERVICE &&
 	    object->kind != OBJECT_ENDPOINT_SLICE)
 		return object;
+	/* Each Service and slice has its own. */
+	if (object->kind == OBJECT_POD && object->labels.count)
+		object->shares_labels = labels_share(&object->labels) == 0;
 	pack(&p, object);
 	packed = malloc(p.used);
 	if (!packed)

@@ -182,8 +182,9 @@ struct network_policy_object {
 };
 
 struct object {
-	unsigned int sharers : 31;  /* owners beside the first one, see object_share() */
-	unsigned int is_packed : 1; /* all it points to, but for resource_version, is of its own piece of memory */
+	unsigned int sharers : 30;	/* owners beside the first one, see object_share() */
+	unsigned int is_packed : 1;	/* all it points to, but for resource_version, is of its own piece of memory */
+	unsigned int shares_labels : 1; /* but these, which are others' as well */
 	enum object_kind kind;
 	char *namespace; /* "" for those without; "default" where it is missing */
 	char *name;

@@ -96,13 +96,29 @@ static void takes_one_piece_of_memory_for_a_pod(void)
 	pod = list.objects[0];
 	CU_ASSERT(is_within(pod, pod->name) && is_within(pod, pod->namespace) &&
 		  is_within(pod, pod->uid));
-	CU_ASSERT_FATAL(pod->labels.count > 0);
-	for (size_t i = 0; i < pod->labels.count; i++)
-		CU_ASSERT(is_within(pod, pod->labels.items[i].key) &&
-			  is_within(pod, pod->labels.items[i].value));
 	CU_ASSERT(is_within(pod, pod->pod.addresses) && is_within(pod, pod->pod.ports[1].name));
 	CU_ASSERT(is_within(pod, pod->pod.node_name) && is_within(pod, pod->pod.phase));
 	CU_ASSERT(malloc_usable_size((void *)pod) < 640);
+}
+
+static void pods_with_the_same_labels_share_them(void)
+{
+	struct object *pods[3];
+
+	CU_ASSERT_FATAL(decode("[{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a','labels':{'"
+			       "app':'x','z':'1'}}},"
+			       " {'apiVersion':'v1','kind':'Pod','metadata':{'name':'b','labels':{'"
+			       "z':'1','app':'x'}}},"
+			       " {'apiVersion':'v1','kind':'Pod','metadata':{'name':'c','labels':{'"
+			       "app':'x','z':'2'}}}]") == 0);
+	for (size_t i = 0; i < 3; i++)
+		pods[i] = list.objects[i];
+	CU_ASSERT(pods[0]->labels.items == pods[1]->labels.items);
+	CU_ASSERT(pods[0]->labels.items != pods[2]->labels.items);
+	object_free(pods[0]);
+	list.objects[0] = list.objects[--list.count];
+	CU_ASSERT_STRING_EQUAL(labels_get(&pods[1]->labels, "z"), "1");
+	CU_ASSERT_STRING_EQUAL(labels_get(&pods[2]->labels, "z"), "2");
 }
 
 static void takes_one_piece_of_memory_for_a_slice(void)
@@ -526,6 +542,7 @@ int main(void)
 	static const struct unit_test tests[] = {
 		UNIT_TEST(reads_the_pods_of_an_api_server),
 		UNIT_TEST(takes_one_piece_of_memory_for_a_pod),
+		UNIT_TEST(pods_with_the_same_labels_share_them),
 		UNIT_TEST(takes_one_piece_of_memory_for_a_slice),
 		UNIT_TEST(reads_the_services_of_an_api_server),
 		UNIT_TEST(reads_the_slices_of_an_api_server),
