@@ -29,7 +29,7 @@
 /* Filled by the agent before loading; constant for the verifier afterwards. */
 const volatile struct datapath_config config = {};
 
-/* Between two places that are aligned to 2 bytes, or may be read and written as if they were to 4. */
+/* Both places may be read and written as if they were aligned to 4 bytes. */
 static __always_inline void copy_mac(void *to, const void *from)
 {
 	*(__u32 *)to = *(const __u32 *)from;
@@ -88,7 +88,10 @@ static __always_inline __u16 csum_fold32(__u32 sum)
 	return sum + (sum >> 16);
 }
 
-/* Is a sum, which is not 0, all ones when it is folded? Then 65,535 divides it: times its inverse modulo 2^64 it is small. */
+/*
+ * Is a sum, which is not 0, all ones when it is folded? Then 65,535 divides it: times the inverse of
+ * 65,535 modulo 2^64 it is small.
+ */
 static __always_inline bool csum_is_ones(__u64 sum)
 {
 	return sum * 0xfffefffefffeffffULL <= 0x0001000100010001ULL;

@@ -75,11 +75,11 @@ static __always_inline void load_barrier(void)
 		full_barrier();
 }
 
-_Static_assert(offsetof(struct flow_head, state_word) % 8 == 0 &&
-		       offsetof(struct flow_copy, hop) - offsetof(struct flow_copy, state) ==
-			       offsetof(struct flow_head, hop) - offsetof(struct flow_head, state) &&
-		       offsetof(struct flow_copy, new_dport_be) - offsetof(struct flow_copy, state) ==
-			       offsetof(struct flow_head, new_dport_be) - offsetof(struct flow_head, state),
+/* Bytes from an entry's state word to one of its fields. */
+#define BEHIND_STATE(type, field) (offsetof(struct type, field) - offsetof(struct type, state))
+_Static_assert(BEHIND_STATE(flow_copy, hop) == BEHIND_STATE(flow_head, hop) &&
+		       BEHIND_STATE(flow_copy, new_dport_be) == BEHIND_STATE(flow_head, new_dport_be) &&
+		       offsetof(struct flow_head, state_word) % 8 == 0,
 	       "a copy's words are those of an entry");
 
 /* A copy of a copy; of IPv4 addresses one word each. */
@@ -94,7 +94,12 @@ static __always_inline void flow_copy_to(struct flow_copy *to, const struct flow
 	__builtin_memcpy(to->new_daddr_be + 1, from->new_daddr_be + 1, 12);
 }
 
-enum flow_outcome { FLOW_ABSENT = 0, FLOW_FOUND = 1, FLOW_BUSY = 2, FLOW_PLAIN = 3 /* of flow_of() */ };
+enum flow_outcome {
+	FLOW_ABSENT = 0,
+	FLOW_FOUND = 1,
+	FLOW_BUSY = 2,
+	FLOW_PLAIN = 3 /* of flow_of() */
+};
 
 /*
  * Copies an entry if it is the tuple's. Its seq is read before its key, and again behind the content: nothing in between is
@@ -218,11 +223,14 @@ static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 fami
 				     struct flow_head **ret_head)
 {
 	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
-	const __u8 *tags = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_tags4, &index) : bpf_map_lookup_elem(&flow_tags6, &index);
-	void *set = family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &index) : bpf_map_lookup_elem(&flows6, &index), *flow;
+	const __u8 *tags = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_tags4, &index)
+					       : bpf_map_lookup_elem(&flow_tags6, &index);
+	void *flow, *set = family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &index)
+					       : bpf_map_lookup_elem(&flows6, &index);
 
 	*ret_head = NULL;
-	if (likely(set && tags) && likely(READ_ONCE(tags[way & (FLOW_WAYS - 1)]) == flow_tag(hash))) {
+	if (likely(set && tags) &&
+	    likely(READ_ONCE(tags[way & (FLOW_WAYS - 1)]) == flow_tag(hash))) {
 		flow = flow_way(set, way, family);
 		if (likely(flow_read(flow, t, family, copy) == FLOW_FOUND)) {
 			copy->set = index;

@@ -26,8 +26,8 @@
 #define FLOW_WORDS(family) ((family) == FAMILY_V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6)
 
 /*
- * A stable copy of an entry, and where it stands. Addresses of IPv4 stand in the first word. What is next to each other in an entry is
- * so here: it is copied by words.
+ * A stable copy of an entry, and where it stands. Addresses of IPv4 stand in the first word. What
+ * is next to each other in an entry is so here: it is copied by words.
  */
 struct flow_copy {
 	union {

@@ -71,13 +71,14 @@ static __always_inline void pair_translate(struct work *w, const struct control 
 }
 
 /*
- * Begins to read the lines that a new entry will most likely need, for both directions at once: each
- * by itself would be waited for. The entry that it is written to; the rules beside it; in a full
- * set the way by which flow_occupy_first() tells a flood.
+ * Begins to read the lines that a new entry will most likely need, for both directions at once:
+ * each by itself would be waited for. The entry that it is written to; the rules beside it; in a
+ * full set the way by which flow_occupy_first() tells a flood.
  */
 static __always_inline void pair_expect(const struct flow_side *side, __u8 family)
 {
-	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0), seq;
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)),
+	      way = flow_first_way(side->hash, 0), seq;
 	const struct flow_head *head = flow_head_at(index, way, family);
 	const __u64 *tags = flow_tags(index, family);
 	const struct flow_rules *rules;

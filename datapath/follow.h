@@ -245,15 +245,16 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 	if (unlikely(flow->generation != generation || flow->last != now))
 		return false;
 	if (likely(p->tuple.proto == IPPROTO_TCP))
-		return (flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED && !flow_closed(flow->state) &&
-		       !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
+		return (flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED &&
+		       !flow_closed(flow->state) && !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
 	return flow->state & FLOW_ESTABLISHED ||
 	       (p->tuple.proto == IPPROTO_UDP && (!(flow->state & FLOW_REPLY) || flow->state & FLOW_REPLIED));
 }
 
 /*
- * Counts a packet in its flow's entry, once the flow is judged. `flow` is room for a copy: one for the whole program, the stack is
- * small. `outcome` and `head` (may be NULL): what flow_of() gave. 0 or -reason.
+ * Counts a packet in its flow's entry, once the flow is judged. `flow` is room for a copy: one for
+ * the whole program, the stack is small. `outcome` and `head` (may be NULL): what flow_of() gave.
+ * 0 or -reason.
  */
 static __always_inline int follow_found(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome,
 					struct flow_head *head, __u8 family)
@@ -275,10 +276,11 @@ static __always_inline int follow_found(packet_context *ctx, struct packet *p, s
 	return 0;
 }
 
-/* Looks the packet's flow up. enum flow_outcome; FLOW_PLAIN: found, and there is nothing to be done but to count the packet. */
+/* enum flow_outcome of the packet's flow; FLOW_PLAIN: all that is to be done is to count the packet. */
 static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
 {
 	const struct control *control = control_get();
+	__u64 hash;
 	int outcome;
 
 	*ret_head = NULL;
@@ -286,8 +288,10 @@ static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, str
 		__builtin_memset(flow, 0, sizeof(*flow)); /* others read it */
 		return FLOW_ABSENT;
 	}
-	outcome = flow_find(&p->tuple, flow_hash(&p->tuple, family, control), family, flow, ret_head);
-	if (likely(outcome == FLOW_FOUND && follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks())))
+	hash = flow_hash(&p->tuple, family, control);
+	outcome = flow_find(&p->tuple, hash, family, flow, ret_head);
+	if (likely(outcome == FLOW_FOUND &&
+		   follow_plainly(p, flow, READ_ONCE(control->generation), now_ticks())))
 		return FLOW_PLAIN;
 	return outcome;
 }

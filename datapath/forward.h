@@ -59,15 +59,17 @@ static __always_inline void write_macs(struct cursor c, const __u8 *destination,
 static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
 				   const struct pod_entry *pod, bool hop, __u8 zone, __u8 family)
 {
+	const __u32 header = family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
 	struct cursor c;
 
 	opaque(skb); /* the context is read at fixed offsets only */
 	c = (struct cursor)CURSOR(skb);
-	if (c.data + ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header)) > c.end)
+	if (c.data + ETH_HLEN + header > c.end)
 		return -REASON_REWRITE;
 	if (pod)
 		write_macs(c, pod->mac, NULL);
-	return family == FAMILY_V4 ? rewrite4(skb, c, p, f, hop, zone) : rewrite6(skb, c, p, f, hop, zone);
+	return family == FAMILY_V4 ? rewrite4(skb, c, p, f, hop, zone)
+				   : rewrite6(skb, c, p, f, hop, zone);
 }
 
 /* Into the pod's namespace; what the node's stack sends is on the pod's link already. */
@@ -132,9 +134,11 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, stru
 	int result;
 
 	if (likely(f->action == FLOW_TO_POD))
-		return unlikely(expired) ? -REASON_TTL_EXPIRED : forward_to_pod(skb, p, f, zone, family);
+		return unlikely(expired) ? -REASON_TTL_EXPIRED
+					 : forward_to_pod(skb, p, f, zone, family);
 	if (likely(f->action == FLOW_TO_WIRE))
-		return unlikely(expired) ? -REASON_TTL_EXPIRED : forward_to_wire(skb, p, f, zone, family);
+		return unlikely(expired) ? -REASON_TTL_EXPIRED
+					 : forward_to_wire(skb, p, f, zone, family);
 	if (f->action != FLOW_TO_HOST && f->action != FLOW_TO_STACK)
 		return -REASON_INTERNAL;
 	result = rewrite(skb, p, f, NULL, false, zone, family);

@@ -8,7 +8,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* What has to be known of a later fragment, and of IP options, before the flow is looked up. 0 or -reason. */
+/* Of a later fragment, and of IP options, before the flow is looked up. 0 or -reason. */
 static __always_inline int follow_rare(struct __sk_buff *skb, struct packet *p, __u8 family)
 {
 	int result = p->flags & PACKET_LATER_FRAGMENT ? fragment_complete(p) : 0;

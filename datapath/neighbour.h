@@ -34,7 +34,8 @@ struct nd_message { /* solicitation or advertisement with one link-layer address
 
 static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
 {
-	return *(const __u32 *)a == *(const __u32 *)b && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+	return *(const __u32 *)a == *(const __u32 *)b &&
+	       *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
 }
 
 static __always_inline __be32 load32(const __u8 *bytes)

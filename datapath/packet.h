@@ -69,7 +69,7 @@ struct packet {
 	__u8 pad;
 };
 
-/* What the frame carries. struct ethhdr is packed: the compiler would read the word byte by byte. */
+/* What the frame carries. struct ethhdr is packed: of it the compiler reads single bytes. */
 static __always_inline __be16 frame_kind(const void *frame)
 {
 	return *(const __be16 *)(frame + 2 * ETH_ALEN);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The parser for socket buffers, whose headers may lie outside their linear part: short and inlined for TCP and UDP behind a plain
- * header, the one of packet.h for all others.
+ * The parser for socket buffers, whose headers may lie outside their linear part: short and inlined
+ * for TCP and UDP behind a plain header, the one of packet.h for all others.
  */
 #pragma once
 
@@ -27,15 +27,17 @@ __noinline int parse_linear(struct __sk_buff *skb, struct packet *p)
 }
 
 /*
- * What the inlined parser leaves. Headers outside the linear part are pulled in here and nowhere else: TCP keeps no more than its headers
- * linear, and what it sends is a clone, so to ask for more would copy the head of each segment. 0 or -reason.
+ * What the inlined parser leaves. Headers outside the linear part are pulled in here and nowhere
+ * else: TCP keeps no more than its headers linear, and what it sends is a clone, so to ask for more
+ * would copy the head of each segment. 0 or -reason.
  */
 __noinline int parse_any(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 wanted = skb->len < PARSE_PULL ? skb->len : PARSE_PULL;
 	int result = p ? parse_linear(skb, p) : -REASON_INTERNAL;
 
-	if ((result != -REASON_SHORT && result != -REASON_FRAGMENT_TINY) || (__u32)(skb->data_end - skb->data) >= skb->len)
+	if ((result != -REASON_SHORT && result != -REASON_FRAGMENT_TINY) ||
+	    (__u32)(skb->data_end - skb->data) >= skb->len)
 		return result;
 	if ((void *)(long)skb->data + wanted > (void *)(long)skb->data_end)
 		bpf_skb_pull_data(skb, wanted);
@@ -43,8 +45,8 @@ __noinline int parse_any(struct __sk_buff *skb, struct packet *p)
 }
 
 /*
- * 0 that the verifier does not know. Else it would carry each way through the parser through all that follows; `unknown`: anything that
- * it knows nothing of.
+ * 0 that the verifier does not know. Else it would carry each way through the parser through all
+ * that follows; `unknown`: anything that it knows nothing of.
  */
 static __always_inline __u8 zero_of(__u64 unknown)
 {
@@ -56,10 +58,12 @@ static __always_inline __u8 zero_of(__u64 unknown)
 }
 
 /*
- * What the IP header says is in order; the transport header begins with ports at `l4`. The first word of the tuple is written at
- * once: it is read at once, and a load that spans several smaller stores waits for them.
+ * What the IP header says is in order; the transport header begins with ports at `l4`. The first
+ * word of the tuple is written at once: it is read at once, and a load that spans several smaller
+ * stores waits for them.
  */
-static __always_inline bool parse_plain_transport(struct cursor c, struct packet *p, __u8 proto, __u32 l4)
+static __always_inline bool parse_plain_transport(struct cursor c, struct packet *p, __u8 proto,
+						  __u32 l4)
 {
 	const __u32 *ports = c.data + l4;
 	__u32 end = p->ip_length + ETH_HLEN;
@@ -77,7 +81,7 @@ static __always_inline bool parse_plain_transport(struct cursor c, struct packet
 	return true;
 }
 
-/* TCP or UDP behind an IPv4 header without options, no fragment. False: not such a packet, or not in order. */
+/* TCP or UDP behind a plain IPv4 header, no fragment. False: no such packet, or not in order. */
 static __always_inline bool parse_plain4(struct cursor c, struct packet *p)
 {
 	const __u32 l4 = ETH_HLEN + sizeof(struct ipv4_header);
@@ -93,7 +97,8 @@ static __always_inline bool parse_plain4(struct cursor c, struct packet *p)
 		return false;
 	p->family = FAMILY_V4;
 	p->ttl = ip->ttl;
-	p->flags = PACKET_HAS_PORTS | (ip->fragment_be & bpf_htons(IPV4_DONT_FRAGMENT) ? PACKET_DONT_FRAGMENT : 0);
+	p->flags = PACKET_HAS_PORTS |
+		   (ip->fragment_be & bpf_htons(IPV4_DONT_FRAGMENT) ? PACKET_DONT_FRAGMENT : 0);
 	p->tuple.words[1] = *(const __u64 *)addrs;
 	return parse_plain_transport(c, p, ip->proto, l4);
 }
@@ -106,7 +111,8 @@ static __always_inline bool parse_plain6(struct cursor c, struct packet *p)
 	const __u64 *addrs = (const void *)ip->saddr_be;
 	__u32 length;
 
-	if (c.data + l4 + 8 > c.end || (ip->version_class_label_be & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+	if (c.data + l4 + 8 > c.end ||
+	    (ip->version_class_label_be & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
 		return false;
 	length = bpf_ntohs(ip->payload_be) + sizeof(*ip);
 	if (length > 0xffff || length + ETH_HLEN > p->length)
@@ -123,7 +129,8 @@ static __always_inline bool parse_plain6(struct cursor c, struct packet *p)
 }
 
 /* `c`: the packet's bytes, which may have moved afterwards. 0 or -reason. */
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p, struct cursor c, __u8 family)
+static __always_inline int parse(struct __sk_buff *skb, struct packet *p, struct cursor c,
+				 __u8 family)
 {
 	if (likely(family == FAMILY_V4 ? parse_plain4(c, p) : parse_plain6(c, p)))
 		return 0;

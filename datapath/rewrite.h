@@ -117,8 +117,8 @@ static __always_inline bool ports_rewritten(const struct packet *p)
 }
 
 /* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are constants of the caller. */
-static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, struct packet *p, struct flow_copy *f,
-				    bool hop, __u8 zone)
+static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, struct packet *p,
+				    struct flow_copy *f, bool hop, __u8 zone)
 {
 	struct ipv4_header *ip = c.data + ETH_HLEN;
 	__u32 sum = (__u16)~ip->check;
@@ -145,8 +145,8 @@ static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, stru
 	return rewrite_transport(skb, p, f);
 }
 
-static __always_inline int rewrite6(struct __sk_buff *skb, struct cursor c, struct packet *p, struct flow_copy *f,
-				    bool hop, __u8 zone)
+static __always_inline int rewrite6(struct __sk_buff *skb, struct cursor c, struct packet *p,
+				    struct flow_copy *f, bool hop, __u8 zone)
 {
 	struct ipv6_header *ip = c.data + ETH_HLEN;
 	__u64 hop_diff = hop ? (__u16)~bpf_htons(1) : 0;
@@ -162,7 +162,8 @@ static __always_inline int rewrite6(struct __sk_buff *skb, struct cursor c, stru
 	addrs[1] = f->addr_words[1];
 	addrs[2] = f->addr_words[2];
 	addrs[3] = f->addr_words[3];
-	if (ports_rewritten(p) && unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
+	if (ports_rewritten(p) &&
+	    unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
 		/* There is no header checksum to balance the addresses: the helper takes them off for the transport's. */
 		bpf_csum_update(skb, csum_fold16(hop_diff + f->addr_diff));
 		return rewrite_transport(skb, p, f);

@@ -38,7 +38,8 @@ __noinline int ipv4_options_judge(struct __sk_buff *skb, struct packet *p)
 }
 
 /* A packet from a pod: its own address, its own MAC (checked by the caller), nothing that only a router may send. */
-static __always_inline int check_pod_source(const struct packet *p, const struct pod_entry *pod, __u8 family)
+static __always_inline int check_pod_source(const struct packet *p, const struct pod_entry *pod,
+					    __u8 family)
 {
 	int result;
 
