@@ -64,7 +64,7 @@ static void set_timers(struct agent *agent)
 	if (agent->links_dirty && agent_is_synced(agent))
 		due.run_ns = 0;
 	start_timer(&agent->run_timer, on_run, due.run_ns);
-	start_timer(&agent->turn_timer, on_end_turn, due.end_turn ? 0 : RECONCILER_NEVER);
+	start_timer(&agent->turn_timer, on_end_turn, due.turn_ns);
 	start_timer(&agent->begin_timer, on_begin, due.begin_ns);
 }
 

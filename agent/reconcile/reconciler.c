@@ -19,6 +19,7 @@ struct reconciler {
 	uint64_t run_ns;       /* when the next run is due */
 	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
 	uint64_t change, held; /* the last change; the last one that is in force */
+	uint64_t look_ns; /* not before: when the next look through the flow table is due */
 	struct reconciler_wait *waits;
 	uint64_t runs, failures, switches, last_ns;
 	uint64_t audits, differences;
@@ -280,9 +281,15 @@ int reconciler_run_now(struct reconciler *r)
 
 static void look(struct reconciler *r)
 {
+	uint64_t begin = now(r), apart;
+
 	if (!touched_owes_look(r->touched))
 		return;
 	touched_look(r->touched);
+	apart = RECONCILER_LOOK_PARTS * (now(r) - begin);
+	if (apart < RECONCILER_LOOK_NS)
+		apart = RECONCILER_LOOK_NS;
+	r->look_ns = now(r) + (apart < RECONCILER_LOOK_MAX_NS ? apart : RECONCILER_LOOK_MAX_NS);
 	slots_ran(&r->slots, false, now(r)); /* the second look comes with a commit */
 }
 
@@ -391,12 +398,20 @@ static bool is_somebody_ready(const struct reconciler *r)
 	return wait != NULL;
 }
 
+static uint64_t turn_due(const struct reconciler *r)
+{
+	/* Who waits for a change waits for its look, too. */
+	if (touched_owes_look(r->touched))
+		return r->look_ns;
+	return is_somebody_ready(r) ? 0 : RECONCILER_NEVER;
+}
+
 struct reconciler_due reconciler_due(const struct reconciler *r)
 {
 	return (struct reconciler_due){
 		.run_ns = r->synced ? r->run_ns : RECONCILER_NEVER,
 		.begin_ns = slots_due(&r->slots),
-		.end_turn = touched_owes_look(r->touched) || is_somebody_ready(r),
+		.turn_ns = turn_due(r),
 	};
 }
 

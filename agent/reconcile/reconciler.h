@@ -79,6 +79,13 @@ int reconciler_run(struct reconciler *reconciler);
  */
 int reconciler_run_now(struct reconciler *reconciler);
 /*
+ * Looks through the flow table are so far apart, and ten times as long as one takes: a stream of changes
+ * shares them. The first one after a while comes at once.
+ */
+#define RECONCILER_LOOK_NS     20000000ull
+#define RECONCILER_LOOK_MAX_NS 80000000ull
+#define RECONCILER_LOOK_PARTS  10
+/*
  * To be called at the end of the turn, so that many runs share one look through the flow table.
  * Calls whoever waits for changes that are in force now.
  */
@@ -100,7 +107,7 @@ int reconciler_audit(struct reconciler *reconciler, char **ret_difference);
 
 struct reconciler_due {
 	uint64_t run_ns, begin_ns; /* times of the environment's clock; RECONCILER_NEVER */
-	bool end_turn;		   /* reconciler_end_turn() has something to do */
+	uint64_t turn_ns; /* reconciler_end_turn() has something to do; RECONCILER_NEVER */
 };
 struct reconciler_due reconciler_due(const struct reconciler *reconciler);
 

@@ -397,14 +397,14 @@ static void who_waits_is_called_after_the_run_that_holds_the_change(void)
 	later.change = wait.change + 1;
 	reconciler_after(w.reconciler, &wait);
 	reconciler_after(w.reconciler, &later);
-	CU_ASSERT(!reconciler_due(w.reconciler).end_turn);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == RECONCILER_NEVER);
 	reconciler_end_turn(w.reconciler);
 	CU_ASSERT(w.called == 1);
 	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(reconciler_due(w.reconciler).end_turn);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns <= w.now);
 	reconciler_end_turn(w.reconciler);
 	CU_ASSERT(w.called == 2);
-	CU_ASSERT(!reconciler_due(w.reconciler).end_turn);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == RECONCILER_NEVER);
 	/* The next change is in the store, but its run has to wait. */
 	put_policy(&w, 2);
 	CU_ASSERT(reconciler_run(w.reconciler) == 0);
@@ -414,6 +414,43 @@ static void who_waits_is_called_after_the_run_that_holds_the_change(void)
 	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	reconciler_end_turn(w.reconciler);
 	CU_ASSERT(w.called == 3);
+	end(&w);
+}
+
+/* A pod of another node at an address of its own: what flows name changes. */
+static void put_pod(struct world *w, int number)
+{
+	char origin[16], text[256];
+
+	snprintf(origin, sizeof(origin), "pod%d", number);
+	snprintf(text, sizeof(text),
+		 "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'p%d','namespace':'x'},'spec':"
+		 "{'nodeName':'n2'},'status':{'podIPs':[{'ip':'10.2.0.%d'}]}}",
+		 number, number);
+	put(w, origin, text);
+}
+
+static void looks_through_the_flow_table_are_apart_in_a_stream_of_changes(void)
+{
+	struct world w;
+
+	begin(&w);
+	reconciler_end_turn(w.reconciler);
+	w.now += RECONCILER_LOOK_MAX_NS;
+	put_pod(&w, 1);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns <= w.now);
+	reconciler_end_turn(w.reconciler);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == RECONCILER_NEVER);
+	put_pod(&w, 2);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == w.now + RECONCILER_LOOK_NS);
+	w.now += RECONCILER_LOOK_NS / 2;
+	put_pod(&w, 3);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == w.now + RECONCILER_LOOK_NS / 2);
+	reconciler_end_turn(w.reconciler);
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == RECONCILER_NEVER);
 	end(&w);
 }
 
@@ -537,6 +574,7 @@ int main(void)
 		UNIT_TEST(numbers_that_are_not_on_disk_are_not_used),
 		UNIT_TEST(an_audit_finds_what_was_not_followed_and_the_next_run_mends_it),
 		UNIT_TEST(who_waits_is_called_after_the_run_that_holds_the_change),
+		UNIT_TEST(looks_through_the_flow_table_are_apart_in_a_stream_of_changes),
 		UNIT_TEST(who_does_not_wait_any_more_is_not_called),
 		UNIT_TEST(a_pod_is_covered_by_the_next_run_and_gone_at_once),
 		UNIT_TEST(labels_of_a_pods_object_are_told_to_be_kept),
