@@ -368,7 +368,11 @@ static int put(struct addresses *a, struct address *address, const struct addres
 
 	if (!same && !address->present && a->present >= a->max_entries)
 		return -E2BIG;
-	if (!same)
+	/* The array answers before the trie does: it must not keep what was this node's. */
+	if (address->present && is_local_pod(address, &address->entry) &&
+	    !is_local_pod(address, entry))
+		r = local_pods_clear(a->env.local_pods, &address->key.addr);
+	if (r == 0 && !same)
 		r = maps_put(a->env.maps, MAP_ADDRESSES, &address->key, entry);
 	if (r < 0)
 		return r;
