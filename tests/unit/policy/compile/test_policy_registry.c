@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <jansson.h>
 
+#include "policy/compile/registry.h"
 #include "tests/unit/policy/compile/policy_world.h"
 #include "tests/unit/unit.h"
 
@@ -163,6 +164,54 @@ static void an_export_keeps_numbers_from_others_that_it_does_not_have(void)
 	policy_registry_free(after);
 }
 
+static const struct registry_identity *take(struct policy_registry *registry, const char *namespace)
+{
+	const struct registry_identity *identity = NULL;
+	const struct labels none = {};
+
+	CU_ASSERT_EQUAL_FATAL(
+		registry_take_identity(registry, namespace, &none, NULL, 0, &identity), 0);
+	return identity;
+}
+
+/* Before a number may stand in a map, it is on disk: a block of them, or a rule. */
+static void a_new_block_and_a_new_rule_have_to_be_written(void)
+{
+	struct policy_registry *registry = policy_registry_new();
+	uint64_t revision = policy_registry_revision(registry), changes;
+	uint32_t rule;
+
+	take(registry, "a");
+	CU_ASSERT(policy_registry_revision(registry) > revision);
+	revision = policy_registry_revision(registry);
+	changes = policy_registry_changes(registry);
+	take(registry, "b");
+	CU_ASSERT_EQUAL(policy_registry_revision(registry), revision);
+	CU_ASSERT(policy_registry_changes(registry) > changes);
+	CU_ASSERT_EQUAL(registry_take_rule(registry, "a", "p", false, 0, &rule), 0);
+	CU_ASSERT(policy_registry_revision(registry) > revision);
+	policy_registry_free(registry);
+}
+
+/* Others keep their place among those that nobody holds. */
+static void what_is_held_twice_keeps_nothing_else_from_being_forgotten(void)
+{
+	struct policy_registry *registry = policy_registry_new();
+	const struct registry_identity *first = take(registry, "a"), *second;
+	uint32_t number = first->id;
+
+	registry_release_identity(registry, first);
+	second = take(registry, "b");
+	registry_release_identity(registry, second);
+	take(registry, "b");
+	take(registry, "b");
+	registry->compilation = 9;
+	policy_registry_collect(registry);
+	CU_ASSERT(take(registry, "a")->id > number);
+	CU_ASSERT_EQUAL(take(registry, "b")->id, number + 1);
+	policy_registry_free(registry);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -171,6 +220,8 @@ int main(void)
 		UNIT_TEST(imports_into_an_empty_registry_only),
 		UNIT_TEST(an_export_keeps_numbers_from_others_that_it_does_not_have),
 		UNIT_TEST(a_rule_set_of_the_maps_keeps_its_number),
+		UNIT_TEST(a_new_block_and_a_new_rule_have_to_be_written),
+		UNIT_TEST(what_is_held_twice_keeps_nothing_else_from_being_forgotten),
 		UNIT_TEST(what_two_compilations_did_not_use_is_forgotten_and_never_renumbered),
 	};
 
