@@ -399,15 +399,48 @@ static int write_change(struct enforce *e, const struct peer_change *change, boo
 {
 	const struct compiled_ruleset *set = policy_compiler_ruleset(e->compiler, change->ruleset);
 	const struct ruleset_peer_key key = {.ruleset = change->ruleset, .identity = change->identity};
-	int r = 0;
 
 	if (set && find_misfit(e, set->id))
 		set = NULL; /* it is looked at as a whole */
-	if (!change->gone)
-		return set ? put_change(e, set, change, ret_switch) : 0;
-	if (set)
-		r = leave_class(e, set, &key, ret_switch);
-	return r < 0 ? r : list_peer(&e->leaving, &key);
+	if (change->gone)
+		return list_peer(&e->leaving, &key);
+	return set ? put_change(e, set, change, ret_switch) : 0;
+}
+
+static bool is_peer(const struct compiled_ruleset *set, uint32_t identity)
+{
+	size_t low = 0, high = set ? set->peer_count : 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (set->peers[middle].identity == identity)
+			return true;
+		if (set->peers[middle].identity < identity)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+/*
+ * What waits for the sweep, of sets that stand: one that goes now, and one whose identity or set went before and is back, while the identity
+ * belongs to the default class this time.
+ */
+static int leave_classes(struct enforce *e, bool *ret_switch)
+{
+	const struct compiled_ruleset *set;
+	int r = 0;
+
+	for (size_t i = 0; i < e->leaving.count && r == 0; i++) {
+		const struct ruleset_peer_key *key = &e->leaving.keys[i];
+
+		set = policy_compiler_ruleset(e->compiler, key->ruleset);
+		if (set && !find_misfit(e, set->id) && !is_peer(set, key->identity))
+			r = leave_class(e, set, key, ret_switch);
+	}
+	return r;
 }
 
 /* Those that found no room, while something changes. */
@@ -444,7 +477,7 @@ static int write_changes(struct enforce *e, bool *ret_switch)
 	}
 	for (i = 0; i < changes.peer_count && r == 0; i++)
 		r = write_change(e, &changes.peers[i], ret_switch);
-	return r;
+	return r < 0 ? r : leave_classes(e, ret_switch);
 }
 
 /* ---------------------------------------------------------------- all of it */
@@ -601,23 +634,6 @@ static int delete_gone(const struct compiled_ruleset *set, void *data)
 	/* One that fails does not keep others. */
 	sweeping->result |= delete_set(set, sweeping);
 	return 0;
-}
-
-static bool is_peer(const struct compiled_ruleset *set, uint32_t identity)
-{
-	size_t low = 0, high = set ? set->peer_count : 0;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (set->peers[middle].identity == identity)
-			return true;
-		if (set->peers[middle].identity < identity)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
 }
 
 static void delete_leaving(struct sweeping *sweeping)

@@ -283,6 +283,52 @@ static void an_identity_that_returns_at_once_is_in_force_without_a_switch(void)
 	end(&w);
 }
 
+/* A namespace with one label and one pod in it, of another node. */
+static void put_namespace_with_pod(struct world *w, const char *name, const char *team, const char *ip)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":["
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"team\":\"%s\"}}},"
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"r\",\"namespace\":\"%s\"},"
+		 "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"%s\"}]}}]}",
+		 name, team, name, ip);
+	put(w, name, text);
+}
+
+static void put_team_policy(struct world *w)
+{
+	put(w, "team",
+	    "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"team\",\"namespace\":\"x\"},"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{\"matchLabels\":{\"team\":\"a\"}}}]}]}}");
+}
+
+static void an_identity_that_returns_with_another_class_has_it_at_once(void)
+{
+	struct outcome outcome;
+	size_t before;
+	struct world w;
+
+	begin(&w);
+	put_team_policy(&w);
+	put_namespace_with_pod(&w, "y", "a", "10.2.0.5");
+	put_namespace_with_pod(&w, "z", "a", "10.2.0.6");
+	pass_and_finish(&w);
+	before = peers_in_force(&w);
+	/* It goes, and what it had stands until the next finish. */
+	put(&w, "y", NULL);
+	pass(&w);
+	CU_ASSERT(peers_in_force(&w) == before);
+	put_namespace_with_pod(&w, "y", "b", "10.2.0.5");
+	outcome = pass(&w);
+	CU_ASSERT(peers_in_force(&w) == before - 1);
+	CU_ASSERT(outcome.moved == 0 && outcome.touched > 0);
+	enforce_finish(w.enforce);
+	CU_ASSERT(peers_in_force(&w) == before - 1);
+	end(&w);
+}
+
 static void a_pod_that_changes_its_labels_touches_its_address_alone(void)
 {
 	struct outcome outcome;
@@ -649,6 +695,7 @@ int main(void)
 		UNIT_TEST(an_identity_that_is_new_is_in_force_without_a_switch),
 		UNIT_TEST(a_rule_that_went_and_came_back_is_not_counted_for_ever),
 		UNIT_TEST(an_identity_that_returns_at_once_is_in_force_without_a_switch),
+		UNIT_TEST(an_identity_that_returns_with_another_class_has_it_at_once),
 		UNIT_TEST(a_pod_that_changes_its_labels_touches_its_address_alone),
 		UNIT_TEST(a_policy_that_changes_touches_the_pods_that_it_selects),
 		UNIT_TEST(labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them),
