@@ -141,6 +141,9 @@ static int insert(struct view *view, struct view_policy *policy)
 	if (!grown)
 		return -ENOMEM;
 	*list.items = grown;
+	/* First: what fails leaves the policy to the caller. */
+	if (mark(view, policy->namespace) < 0)
+		return -ENOMEM;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
@@ -153,7 +156,7 @@ static int insert(struct view *view, struct view_policy *policy)
 	grown[low] = policy;
 	(*list.count)++;
 	view->deleted_count += policy->deleted_at != 0;
-	return mark(view, policy->namespace);
+	return 0;
 }
 
 /* Out of the array, into the trash. */
