@@ -585,16 +585,16 @@ static int write_marked(struct addresses *a, unsigned int slot, bool *ret_switch
 
 int addresses_write(struct addresses *a, unsigned int slot, bool *ret_switch)
 {
-	int r;
+	int r = write_marked(a, slot, ret_switch);
 
-	end_fresh(a);
-	r = write_marked(a, slot, ret_switch);
 	if (r == 0 && a->roomless.count)
 		r = retry_roomless(a, slot, ret_switch);
 	if (r < 0) {
 		addresses_mark_all(a);
 		return r;
 	}
+	/* In force with the pass, of which this is the last part that may fail. */
+	end_fresh(a);
 	a->known = true;
 	while (a->dirty) {
 		struct address *address = a->dirty;

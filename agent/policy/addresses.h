@@ -72,8 +72,8 @@ int addresses_write(struct addresses *addresses, unsigned int slot, bool *ret_sw
 /* Identities alike in both slots again, as they stand in `slot`. */
 void addresses_mirror(struct addresses *addresses, unsigned int slot);
 /*
- * Takes pods' addresses out again that the last addresses_write() has written in both slots at
- * once: what stays in force need not know their identities.
+ * Takes pods' addresses out again that an addresses_write() which failed has written in both slots
+ * at once: what stays in force need not know their identities.
  */
 void addresses_undo(struct addresses *addresses);
 /* At once, of a pod that goes. */
