@@ -88,27 +88,31 @@ int view_name_words(struct view *view, const struct network_policy_object *polic
 
 /* ---------------------------------------------------------------- from one set of words to the next */
 
-static void update(struct view_word **words)
+static bool update(struct view_word **words)
 {
 	struct view_word *word, *next;
+	bool changed = false;
 
 	HASH_ITER (hh, *words, word, next) {
 		word->flipped = (word->policies > 0) != word->counts;
 		word->counts = word->policies > 0;
+		changed |= word->flipped;
 		if (word->counts || word->flipped)
 			continue;
 		HASH_DEL(*words, word);
 		free(word);
 	}
+	return changed;
 }
 
+/* A policy that gave way to another version of itself names most words again. */
 bool view_update_words(struct view *view)
 {
-	bool changed = view->words_changed;
+	bool changed = false;
 
-	if (changed) {
-		update(&view->label_keys);
-		update(&view->port_names);
+	if (view->words_changed) {
+		changed = update(&view->label_keys);
+		changed |= update(&view->port_names);
 	}
 	view->words_changed = false;
 	return changed;
