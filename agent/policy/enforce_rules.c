@@ -424,22 +424,38 @@ static bool is_peer(const struct compiled_ruleset *set, uint32_t identity)
 	return false;
 }
 
+struct writing_all {
+	struct enforce *e;
+	bool *ret_switch;
+};
+
+/* A peer that its set does not have: what stands there is of before. */
+static int leave_stranger(const void *key, const void *value, void *data)
+{
+	const struct ruleset_peer_key *peer_key = key;
+	struct writing_all *all = data;
+	const struct compiled_ruleset *set = policy_compiler_ruleset(all->e->compiler, peer_key->ruleset);
+
+	(void)value;
+	if (!set || find_misfit(all->e, set->id) || is_peer(set, peer_key->identity))
+		return 0;
+	return leave_class(all->e, set, peer_key, all->ret_switch);
+}
+
 /*
  * What waits for the sweep, of sets that stand: one that goes now, and one whose identity or set went before and is back, while the identity
- * belongs to the default class this time.
+ * belongs to the default class this time. The list does not hold what was there before all was looked at: until the sweep after that each
+ * element may be such a one.
  */
 static int leave_classes(struct enforce *e, bool *ret_switch)
 {
-	const struct compiled_ruleset *set;
+	struct writing_all all = {.e = e, .ret_switch = ret_switch};
 	int r = 0;
 
-	for (size_t i = 0; i < e->leaving.count && r == 0; i++) {
-		const struct ruleset_peer_key *key = &e->leaving.keys[i];
-
-		set = policy_compiler_ruleset(e->compiler, key->ruleset);
-		if (set && !find_misfit(e, set->id) && !is_peer(set, key->identity))
-			r = leave_class(e, set, key, ret_switch);
-	}
+	for (size_t i = 0; i < e->leaving.count && r == 0; i++)
+		r = leave_stranger(&e->leaving.keys[i], NULL, &all);
+	if (r == 0 && e->sweep_all)
+		r = shadow_each(e->rules[SHADOW_PEERS], leave_stranger, &all);
 	return r;
 }
 
@@ -482,29 +498,12 @@ static int write_changes(struct enforce *e, bool *ret_switch)
 
 /* ---------------------------------------------------------------- all of it */
 
-struct writing_all {
-	struct enforce *e;
-	bool *ret_switch;
-};
-
 static int write_one(const struct compiled_ruleset *set, void *data)
 {
 	struct writing_all *all = data;
 	int r = rule_counts_hold(all->e->counts, set);
 
 	return r < 0 ? r : put_set(all->e, set, all->ret_switch);
-}
-
-static int leave_unwanted(const void *key, const void *value, void *data)
-{
-	const struct ruleset_peer_key *peer_key = key;
-	struct writing_all *all = data;
-	const struct compiled_ruleset *set = policy_compiler_ruleset(all->e->compiler, peer_key->ruleset);
-
-	(void)value;
-	if (!set || shadow_is_wanted(all->e->rules[SHADOW_PEERS], key))
-		return 0;
-	return leave_class(all->e, set, peer_key, all->ret_switch);
 }
 
 /* What went before is found by the next sweep, which looks at all that stands there. */
@@ -518,9 +517,8 @@ static int write_all(struct enforce *e, bool *ret_switch)
 	policy_compiler_bury(e->compiler);
 	HASH_ITER(hh, e->misfits, misfit, next)
 		drop_misfit(e, misfit->ruleset);
-	shadow_begin(e->rules[SHADOW_PEERS]);
 	r = policy_compiler_each_ruleset(e->compiler, write_one, &all);
-	return r < 0 ? r : shadow_each(e->rules[SHADOW_PEERS], leave_unwanted, &all);
+	return r < 0 ? r : shadow_each(e->rules[SHADOW_PEERS], leave_stranger, &all);
 }
 
 int rules_write(struct enforce *e, bool *ret_switch)

@@ -329,6 +329,51 @@ static void an_identity_that_returns_with_another_class_has_it_at_once(void)
 	end(&w);
 }
 
+/* The class of an address in the rule set for what the own pod gets, in the slot in force; -1: the default one. */
+static int class_in_force(struct world *w, const char *text)
+{
+	const struct address_key key = {.prefixlen = 128, .addr = addr(text)};
+	uint32_t place = maps_pod_place(w->maps, w->pod.ifindex);
+	struct ruleset_peer_key peer_key = {};
+	const struct ruleset_entry *set;
+	struct address_entry address;
+	struct ruleset_peer peer;
+	struct pod_entry pod;
+
+	CU_ASSERT_FATAL(maps_find(w->maps, MAP_ADDRESSES, &key, &address) == 0);
+	CU_ASSERT_FATAL(maps_find(w->maps, MAP_PODS, &place, &pod) == 0);
+	set = maps_element(w->maps, MAP_RULESETS, pod.ingress_rules[maps_slot(w->maps)]);
+	peer_key.ruleset = set->number;
+	peer_key.identity = address.identity[maps_slot(w->maps)];
+	return maps_find(w->maps, MAP_RULESET_PEERS, &peer_key, &peer) < 0 ||
+			       peer.peer_class[maps_slot(w->maps)] == set->default_pod_class
+		       ? -1
+		       : peer.peer_class[maps_slot(w->maps)];
+}
+
+static void a_rule_set_that_returns_before_the_sweep_finds_nothing_of_before(void)
+{
+	struct world w;
+
+	begin(&w);
+	put_team_policy(&w);
+	put_namespace_with_pod(&w, "y", "a", "10.2.0.5");
+	put_namespace_with_pod(&w, "z", "a", "10.2.0.6");
+	pass_and_finish(&w);
+	CU_ASSERT(class_in_force(&w, "10.2.0.5") > 0);
+	/* It goes in a pass that looks at everything, so nobody has a list of its elements. */
+	put(&w, "team", NULL);
+	enforce_distrust(w.enforce);
+	pass(&w);
+	put_namespace_with_pod(&w, "y", "b", "10.2.0.5");
+	put_team_policy(&w);
+	pass(&w);
+	CU_ASSERT(class_in_force(&w, "10.2.0.5") < 0 && class_in_force(&w, "10.2.0.6") > 0);
+	enforce_finish(w.enforce);
+	CU_ASSERT(class_in_force(&w, "10.2.0.5") < 0 && class_in_force(&w, "10.2.0.6") > 0);
+	end(&w);
+}
+
 static void a_pod_that_changes_its_labels_touches_its_address_alone(void)
 {
 	struct outcome outcome;
@@ -696,6 +741,7 @@ int main(void)
 		UNIT_TEST(a_rule_that_went_and_came_back_is_not_counted_for_ever),
 		UNIT_TEST(an_identity_that_returns_at_once_is_in_force_without_a_switch),
 		UNIT_TEST(an_identity_that_returns_with_another_class_has_it_at_once),
+		UNIT_TEST(a_rule_set_that_returns_before_the_sweep_finds_nothing_of_before),
 		UNIT_TEST(a_pod_that_changes_its_labels_touches_its_address_alone),
 		UNIT_TEST(a_policy_that_changes_touches_the_pods_that_it_selects),
 		UNIT_TEST(labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them),
