@@ -66,18 +66,18 @@ class Cluster:
     def local_policy(self, turn):
         """Selects the ten pods of this node; each turn it says something else."""
         peer = [{"podSelector": objects.labels(app="a-1")}]
-        rules = [{"from": peer, "ports": [{"protocol": "TCP", "port": 9000 + turn}]}]
-        if self.serials:
-            rules.append({"from": [{"podSelector": objects.expression("serial", "Exists")}], "ports": [{"protocol": "TCP", "port": 7000}]})
-        return objects.policy("local", objects.labels(**LOCAL), namespace(0), policyTypes=["Ingress"], ingress=rules)
+        return objects.policy("local", objects.labels(**LOCAL), namespace(0), policyTypes=["Ingress"],
+                              ingress=[{"from": peer, "ports": [{"protocol": "TCP", "port": 9000 + turn}]}])
 
     def own_policies(self):
         """Those of client and server, which are isolated both ways and may do what they do; and the local pods' one."""
         def peer(app):
             return [{"podSelector": objects.labels(app=app)}]
         port = [{"protocol": "TCP", "port": 8080}]
-        return [objects.policy("server", objects.labels(app="server"), namespace(0), policyTypes=["Ingress", "Egress"],
-                               ingress=[{"from": peer("client"), "ports": port}]),
+        rules = [{"from": peer("client"), "ports": port}]
+        if self.serials:
+            rules.append({"from": [{"podSelector": objects.expression("serial", "Exists")}], "ports": [{"protocol": "TCP", "port": 7000}]})
+        return [objects.policy("server", objects.labels(app="server"), namespace(0), policyTypes=["Ingress", "Egress"], ingress=rules),
                 objects.policy("client", objects.labels(app="client"), namespace(0), policyTypes=["Ingress", "Egress"],
                                egress=[{"to": peer("server"), "ports": port}])]
 
