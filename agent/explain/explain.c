@@ -32,8 +32,8 @@ static void explain_clear(struct explain *explain)
 {
 	for (size_t i = 0; i < explain->path_count; i++) {
 		evaluate_answer_clear(&explain->paths[i].answer);
-		free(explain->paths[i].held[EXPLAIN_EGRESS]);
-		free(explain->paths[i].held[EXPLAIN_INGRESS]);
+		free(explain->paths[i].held[EGRESS]);
+		free(explain->paths[i].held[INGRESS]);
 	}
 	free(explain->paths);
 	free(explain->policies);

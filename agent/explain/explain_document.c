@@ -9,7 +9,7 @@
 #include "agent/kernel/counters.h"
 #include "policy/objects/json.h"
 
-static const char *const side_names[EXPLAIN_SIDES] = {"egress", "ingress"};
+static const char *const side_names[DIRECTIONS] = {[INGRESS] = "ingress", [EGRESS] = "egress"};
 static const char *const way_names[EXPLAIN_WAYS] = {"objects", "maps", "program"};
 static const char *const tier_names[] = {
 	[TIER_ADMIN] = "Admin", [TIER_NETWORK_POLICY] = "NetworkPolicy", [TIER_BASELINE] = "Baseline"};
@@ -38,9 +38,9 @@ static json_t *null_or_string(const char *text)
 
 /* ---------------------------------------------------------------- the conclusion */
 
-static bool is_judged_here(const struct explain *explain, const struct explain_path *path, enum explain_side side)
+static bool is_judged_here(const struct explain *explain, const struct explain_path *path, enum direction side)
 {
-	if (side == EXPLAIN_EGRESS)
+	if (side == EGRESS)
 		return path->place == EXPLAIN_FROM_POD;
 	return path->to.local && (path->place == EXPLAIN_FROM_POD || path->place == EXPLAIN_FROM_WIRE);
 }
@@ -49,12 +49,12 @@ static bool is_judged_here(const struct explain *explain, const struct explain_p
 static void objects_here(const struct explain *explain, const struct explain_path *path, struct explain_way *ret)
 {
 	*ret = path->ways[WAY_OBJECTS];
-	for (int side = 0; side < EXPLAIN_SIDES; side++)
+	for (int side = 0; side < DIRECTIONS; side++)
 		if (!is_judged_here(explain, path, side))
 			ret->rule[side].set = false;
-	if (ret->reason == REASON_POLICY_EGRESS && !is_judged_here(explain, path, EXPLAIN_EGRESS))
+	if (ret->reason == REASON_POLICY_EGRESS && !is_judged_here(explain, path, EGRESS))
 		ret->reason = path->answer.ingress.allowed ? 0 : REASON_POLICY_INGRESS;
-	if (ret->reason == REASON_POLICY_INGRESS && !is_judged_here(explain, path, EXPLAIN_INGRESS))
+	if (ret->reason == REASON_POLICY_INGRESS && !is_judged_here(explain, path, INGRESS))
 		ret->reason = 0;
 	ret->allowed = !ret->reason;
 }
@@ -72,14 +72,14 @@ static void conclude(const struct explain *explain, const struct explain_path *p
 	const struct explain_way *objects = &path->ways[WAY_OBJECTS];
 
 	*ret = *in_force(path);
-	for (int side = 0; side < EXPLAIN_SIDES; side++)
+	for (int side = 0; side < DIRECTIONS; side++)
 		if (!is_judged_here(explain, path, side))
 			ret->rule[side] = objects->rule[side];
 	if (!ret->allowed || explain->reason)
 		return;
-	if (!is_judged_here(explain, path, EXPLAIN_EGRESS) && !path->answer.egress.allowed)
+	if (!is_judged_here(explain, path, EGRESS) && !path->answer.egress.allowed)
 		ret->reason = REASON_POLICY_EGRESS;
-	else if (!is_judged_here(explain, path, EXPLAIN_INGRESS) && !path->answer.ingress.allowed)
+	else if (!is_judged_here(explain, path, INGRESS) && !path->answer.ingress.allowed)
 		ret->reason = REASON_POLICY_INGRESS;
 	ret->allowed = !ret->reason;
 }
@@ -88,14 +88,14 @@ static void conclude(const struct explain *explain, const struct explain_path *p
 static int deciding_side(const struct explain_way *way)
 {
 	if (way->reason == REASON_POLICY_EGRESS)
-		return EXPLAIN_EGRESS;
+		return EGRESS;
 	if (way->reason == REASON_POLICY_INGRESS)
-		return EXPLAIN_INGRESS;
+		return INGRESS;
 	if (way->reason)
 		return -1;
-	if (way->rule[EXPLAIN_INGRESS].set)
-		return EXPLAIN_INGRESS;
-	return way->rule[EXPLAIN_EGRESS].set ? EXPLAIN_EGRESS : -1;
+	if (way->rule[INGRESS].set)
+		return INGRESS;
+	return way->rule[EGRESS].set ? EGRESS : -1;
 }
 
 /* ---------------------------------------------------------------- rules */
@@ -116,11 +116,11 @@ static const struct object *find_policy(const struct explain *explain, const str
 	return NULL;
 }
 
-static const struct policy_rule *find_rule(const struct object *policy, enum explain_side side, size_t index)
+static const struct policy_rule *find_rule(const struct object *policy, enum direction side, size_t index)
 {
 	const struct network_policy_object *spec = &policy->network_policy;
 
-	if (side == EXPLAIN_EGRESS)
+	if (side == EGRESS)
 		return index < spec->egress_count ? &spec->egress[index] : NULL;
 	return index < spec->ingress_count ? &spec->ingress[index] : NULL;
 }
@@ -145,7 +145,7 @@ static void put_decision(const struct explain *explain, const struct explain_pat
 			 const struct explain_rule *decides, bool denied, json_t *ret)
 {
 	const struct evaluate_direction *direction =
-		side == EXPLAIN_EGRESS ? &path->answer.egress : &path->answer.ingress;
+		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
 	const struct object *policy = decides && decides->set ? find_policy(explain, direction, decides->policy) : NULL;
 	const struct policy_rule *rule = policy ? find_rule(policy, side, decides->index) : NULL;
 	bool by_default = side >= 0 && denied && !(decides && decides->set);
@@ -157,7 +157,7 @@ static void put_decision(const struct explain *explain, const struct explain_pat
 		json_object_set(ret, "policy", json_array_get(by, 0));
 	json_object_set_new(ret, "rule", decides && decides->set ? json_integer(decides->index) : json_null());
 	json_object_set_new(ret, "rule_path",
-			    decides && decides->set ? explain_rule_path(side == EXPLAIN_EGRESS, decides->index)
+			    decides && decides->set ? explain_rule_path(side == EGRESS, decides->index)
 						    : json_null());
 	json_object_set_new(ret, "rule_name", null_or_string(rule ? rule->name : NULL));
 	json_object_set_new(ret, "action", null_or_string(policy && rule ? explain_action_name(policy, rule) : NULL));
@@ -204,10 +204,10 @@ static const char *basis_name(const struct evaluate_direction *direction)
 }
 
 /* Why the other end counts as nobody, and what its policies make of that. */
-static json_t *unknown_note(const struct explain_path *path, enum explain_side side)
+static json_t *unknown_note(const struct explain_path *path, enum direction side)
 {
 	const struct evaluate_direction *direction =
-		side == EXPLAIN_EGRESS ? &path->answer.egress : &path->answer.ingress;
+		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
 	const struct evaluate_end *peer = &path->peer[side];
 	const char *then =
 		direction->presumed ? "denies by selector apply to it" : "no selector allows it";
@@ -226,10 +226,10 @@ static json_t *unknown_note(const struct explain_path *path, enum explain_side s
 }
 
 /* One direction, as the objects say, with what the maps hold of it. */
-static json_t *direction_document(const struct explain *explain, const struct explain_path *path, enum explain_side side)
+static json_t *direction_document(const struct explain *explain, const struct explain_path *path, enum direction side)
 {
 	const struct evaluate_direction *direction =
-		side == EXPLAIN_EGRESS ? &path->answer.egress : &path->answer.ingress;
+		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
 	const struct explain_way *maps = &path->ways[WAY_MAPS];
 	char name[EXPLAIN_NAME_MAX] = "";
 	json_t *document = json_pack("{s:b, s:s, s:b, s:o, s:o}", "allowed", direction->allowed, "basis",
@@ -258,13 +258,13 @@ static json_t *way_document(const struct explain_way *way)
 		return json_pack("{s:b, s:s}", "asked", false, "note", way->note);
 	document = json_pack("{s:b, s:s, s:s, s:s}", "asked", true, "verdict", way->allowed ? "allowed" : "denied",
 			     "reason", reason_name(way->reason), "note", way->note);
-	for (int side = 0; document && side < EXPLAIN_SIDES; side++) {
+	for (int side = 0; document && side < DIRECTIONS; side++) {
 		const struct explain_rule *rule = &way->rule[side];
 
 		json_object_set_new(document, side_names[side],
 				    rule->set ? json_pack("{s:s, s:I, s:o}", "policy", rule->policy, "rule",
 							  (json_int_t)rule->index, "rule_path",
-							  explain_rule_path(side == EXPLAIN_EGRESS, rule->index))
+							  explain_rule_path(side == EGRESS, rule->index))
 					      : json_null());
 	}
 	return document;
@@ -280,7 +280,7 @@ static bool same_rule(const struct explain_rule *a, const struct explain_rule *b
 static void describe(const struct explain_way *way, char *buffer, size_t size)
 {
 	const struct explain_rule *rules = way->rule;
-	int side = way->reason == REASON_POLICY_EGRESS || !rules[EXPLAIN_INGRESS].set ? EXPLAIN_EGRESS : EXPLAIN_INGRESS;
+	int side = way->reason == REASON_POLICY_EGRESS || !rules[INGRESS].set ? EGRESS : INGRESS;
 
 	if (rules[side].set)
 		snprintf(buffer, size, "%s by %s spec.%s[%u]", way->allowed ? "allowed" : "denied", rules[side].policy,
@@ -304,8 +304,8 @@ static void compare(const struct explain *explain, const struct explain_path *pa
 		/* Without a route no rule is looked up. */
 		if (!way->asked || (way->reason == objects.reason &&
 				    (explain->reason || (way->reason && deciding_side(way) < 0) ||
-				     (same_rule(&way->rule[EXPLAIN_EGRESS], &objects.rule[EXPLAIN_EGRESS]) &&
-				      (!ingress || same_rule(&way->rule[EXPLAIN_INGRESS], &objects.rule[EXPLAIN_INGRESS]))))))
+				     (same_rule(&way->rule[EGRESS], &objects.rule[EGRESS]) &&
+				      (!ingress || same_rule(&way->rule[INGRESS], &objects.rule[INGRESS]))))))
 			continue;
 		describe(&objects, ours, sizeof(ours));
 		describe(way, theirs, sizeof(theirs));
@@ -416,8 +416,8 @@ json_t *explain_document(const struct explain *explain)
 	json_object_set_new(document, "service", service_document(explain));
 	json_object_set_new(document, "chosen", json_string(explain->tried ? "program" : "first"));
 	json_object_set_new(document, "backends", backends_document(explain));
-	json_object_set_new(document, "egress", direction_document(explain, path, EXPLAIN_EGRESS));
-	json_object_set_new(document, "ingress", direction_document(explain, path, EXPLAIN_INGRESS));
+	json_object_set_new(document, "egress", direction_document(explain, path, EGRESS));
+	json_object_set_new(document, "ingress", direction_document(explain, path, INGRESS));
 	for (int i = 0; i < EXPLAIN_WAYS; i++)
 		json_object_set_new(ways, way_names[i], way_document(&path->ways[i]));
 	json_object_set_new(document, "ways", ways);

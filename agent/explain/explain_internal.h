@@ -29,7 +29,6 @@ enum explain_place {
 	EXPLAIN_ELSEWHERE, /* this node's programs judge nothing of it */
 };
 
-enum explain_side { EXPLAIN_EGRESS, EXPLAIN_INGRESS, EXPLAIN_SIDES };
 
 /* The rule that decides in one direction. */
 struct explain_rule {
@@ -44,9 +43,9 @@ struct explain_way {
 	char note[256]; /* why it was not asked */
 	bool allowed;
 	unsigned int reason; /* enum polder_reason */
-	bool judged[EXPLAIN_SIDES];
-	struct explain_rule rule[EXPLAIN_SIDES];
-	uint32_t ruleset[EXPLAIN_SIDES];
+	bool judged[DIRECTIONS];
+	struct explain_rule rule[DIRECTIONS];
+	uint32_t ruleset[DIRECTIONS];
 	uint32_t identity[2]; /* source, destination; 0: not found out */
 };
 enum explain_ways { WAY_OBJECTS, WAY_MAPS, WAY_PROGRAM, EXPLAIN_WAYS };
@@ -58,8 +57,8 @@ struct explain_path {
 	uint16_t port;
 	enum explain_place place;
 	struct evaluate_answer answer;
-	const struct object **held[EXPLAIN_SIDES]; /* arrays that `answer` was made from */
-	struct evaluate_end peer[EXPLAIN_SIDES];   /* the other end of each direction, as it was asked about */
+	const struct object **held[DIRECTIONS]; /* arrays that `answer` was made from */
+	struct evaluate_end peer[DIRECTIONS];   /* the other end of each direction, as it was asked about */
 	struct explain_way ways[EXPLAIN_WAYS];
 	bool itself; /* the pod's own address: the packet does not leave the pod */
 };

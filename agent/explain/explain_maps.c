@@ -138,10 +138,10 @@ static unsigned int judge_cells(const struct look *look, const struct cells *cel
 }
 
 /* `ruleset` is a pod's word. 0, or the reason of a drop. */
-static unsigned int judge(const struct look *look, enum explain_side side, uint32_t ruleset, uint32_t identity,
+static unsigned int judge(const struct look *look, enum direction side, uint32_t ruleset, uint32_t identity,
 			  const struct polder_addr *peer)
 {
-	unsigned int denied = side == EXPLAIN_EGRESS ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS;
+	unsigned int denied = side == EGRESS ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS;
 	struct cells cells = {};
 	unsigned int reason;
 	uint32_t rule = 0;
@@ -223,10 +223,10 @@ static unsigned int judge_both(struct look *look, const struct address_entry *to
 		look->to_itself = source.ifindex && source.ifindex == destination.ifindex;
 	}
 	if (source.ifindex)
-		reason = judge(look, EXPLAIN_EGRESS, source.egress_rules[look->slot], look->way->identity[1],
+		reason = judge(look, EGRESS, source.egress_rules[look->slot], look->way->identity[1],
 			       &look->path->addr);
 	if (!reason && to_pod)
-		reason = judge(look, EXPLAIN_INGRESS, destination.ingress_rules[look->slot], look->way->identity[0],
+		reason = judge(look, INGRESS, destination.ingress_rules[look->slot], look->way->identity[0],
 			       source_addr);
 	return reason;
 }

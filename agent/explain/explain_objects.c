@@ -215,22 +215,22 @@ int explain_ask_objects(struct explain *explain, struct explain_path *path)
 	int r;
 
 	way->asked = true;
-	path->peer[EXPLAIN_EGRESS] = question.destination;
-	path->peer[EXPLAIN_INGRESS] = question.source;
+	path->peer[EGRESS] = question.destination;
+	path->peer[INGRESS] = question.source;
 	way->reason = explain->reason;
 	if (explain->reason)
 		return 0;
-	r = hold(explain, &explain->from, &question.source, &path->held[EXPLAIN_EGRESS]);
+	r = hold(explain, &explain->from, &question.source, &path->held[EGRESS]);
 	if (r == 0)
-		r = hold(explain, &path->to, &question.destination, &path->held[EXPLAIN_INGRESS]);
+		r = hold(explain, &path->to, &question.destination, &path->held[INGRESS]);
 	if (r == 0)
 		r = policy_evaluate(&explain->objects, &question, &path->answer);
 	if (r < 0)
 		return r;
-	way->judged[EXPLAIN_EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
-	way->judged[EXPLAIN_INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
-	take_rule(&path->answer.egress, &way->rule[EXPLAIN_EGRESS]);
-	take_rule(&path->answer.ingress, &way->rule[EXPLAIN_INGRESS]);
+	way->judged[EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
+	way->judged[INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
+	take_rule(&path->answer.egress, &way->rule[EGRESS]);
+	take_rule(&path->answer.ingress, &way->rule[INGRESS]);
 	way->reason = no_way(explain, path);
 	if (!way->reason && !path->answer.egress.allowed)
 		way->reason = REASON_POLICY_EGRESS;

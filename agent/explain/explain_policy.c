@@ -204,8 +204,8 @@ static void add_pod(struct policy_pods *pods, const struct local_pod *local)
 		return;
 	ips = json_array();
 	show_pod_lookup(pods->sources, local, &found);
-	see_ruleset(pods, EXPLAIN_INGRESS, found.ingress_ruleset);
-	see_ruleset(pods, EXPLAIN_EGRESS, found.egress_ruleset);
+	see_ruleset(pods, INGRESS, found.ingress_ruleset);
+	see_ruleset(pods, EGRESS, found.egress_ruleset);
 	if (!addr_is_zero(&local->ipv4))
 		json_array_append_new(ips, show_addr(&local->ipv4));
 	if (!addr_is_zero(&local->ipv6))
@@ -236,7 +236,7 @@ static json_t *default_deny(const struct policy_pods *pods, int direction, bool 
 		"{s:b, s:o, s:o, s:s}", "counted", counted, "packets",
 		counted ? show_u64(sum.packets) : json_null(), "bytes",
 		counted ? show_u64(sum.bytes) : json_null(), "text",
-		direction == EXPLAIN_EGRESS
+		direction == EGRESS
 			? "egress that no rule of the policies that isolate these pods allows"
 			: "ingress that no rule of the policies that isolate these pods allows");
 }
@@ -281,8 +281,8 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 			     policy->name, "tier", explain_tier_name(policy), "priority",
 			     cluster ? json_integer(spec->priority) : json_null(), "types", types_document(policy), "subject",
 			     subject ? subject : "", "pods", pods->list, "rules", rules, "default_deny", "ingress",
-			     default_deny(pods, EXPLAIN_INGRESS, !cluster && spec->isolates_ingress), "egress",
-			     default_deny(pods, EXPLAIN_EGRESS, !cluster && spec->isolates_egress));
+			     default_deny(pods, INGRESS, !cluster && spec->isolates_ingress), "egress",
+			     default_deny(pods, EGRESS, !cluster && spec->isolates_egress));
 	if (pods->no_memory) {
 		json_decref(document);
 		document = NULL;

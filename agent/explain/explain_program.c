@@ -187,12 +187,12 @@ static void take_result(const struct explain *explain, const struct test_result 
 	way->reason = way->allowed ? REASON_NONE : result->reason ? (unsigned int)result->reason : j->reason;
 	way->identity[0] = j->source_identity;
 	way->identity[1] = j->destination_identity;
-	way->ruleset[EXPLAIN_EGRESS] = j->egress_ruleset;
-	way->ruleset[EXPLAIN_INGRESS] = j->ingress_ruleset;
-	way->judged[EXPLAIN_EGRESS] = result->judged && j->egress_ruleset;
-	way->judged[EXPLAIN_INGRESS] = result->judged && j->ingress_ruleset;
-	explain_name_rule(explain, j->egress_rule, &way->rule[EXPLAIN_EGRESS]);
-	explain_name_rule(explain, j->ingress_rule, &way->rule[EXPLAIN_INGRESS]);
+	way->ruleset[EGRESS] = j->egress_ruleset;
+	way->ruleset[INGRESS] = j->ingress_ruleset;
+	way->judged[EGRESS] = result->judged && j->egress_ruleset;
+	way->judged[INGRESS] = result->judged && j->ingress_ruleset;
+	explain_name_rule(explain, j->egress_rule, &way->rule[EGRESS]);
+	explain_name_rule(explain, j->ingress_rule, &way->rule[INGRESS]);
 }
 
 /* One packet. 0 or -errno. */

@@ -306,8 +306,8 @@ static void note_policies(struct enforce *e)
 
 		pod->isolation[0] = compiled.ingress_isolation;
 		pod->isolation[1] = compiled.egress_isolation;
-		pod->held[INGRESS_HELD] = compiled.ingress_held || pod->held_before[INGRESS_HELD];
-		pod->held[EGRESS_HELD] = compiled.egress_held || pod->held_before[EGRESS_HELD];
+		pod->held[INGRESS] = compiled.ingress_held || pod->held_before[INGRESS];
+		pod->held[EGRESS] = compiled.egress_held || pod->held_before[EGRESS];
 	}
 }
 

@@ -121,10 +121,10 @@ json_t *held_export(const struct enforce *e)
 	json_t *list = json_array();
 
 	for (pod = e->pods; pod; pod = pod->next)
-		if (pod->held[INGRESS_HELD] || pod->held[EGRESS_HELD] || pod->object_gone)
+		if (pod->held[INGRESS] || pod->held[EGRESS] || pod->object_gone)
 			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b}", "container", pod->container_id,
 							      "interface", pod->ifname, "ingress",
-							      pod->held[INGRESS_HELD], "egress", pod->held[EGRESS_HELD]));
+							      pod->held[INGRESS], "egress", pod->held[EGRESS]));
 	return list;
 }
 
@@ -140,8 +140,8 @@ void held_restore(const struct enforce *e, struct enforced_pod *pod)
 		if (!container || !interface || strcmp(container, pod->container_id) != 0 ||
 		    strcmp(interface, pod->ifname) != 0)
 			continue;
-		pod->held_before[INGRESS_HELD] = json_is_true(json_object_get(entry, "ingress"));
-		pod->held_before[EGRESS_HELD] = json_is_true(json_object_get(entry, "egress"));
+		pod->held_before[INGRESS] = json_is_true(json_object_get(entry, "ingress"));
+		pod->held_before[EGRESS] = json_is_true(json_object_get(entry, "egress"));
 		pod->object_gone = true; /* until its object is seen */
 		pod->object.pod.terminating = true;
 	}

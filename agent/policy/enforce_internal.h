@@ -32,13 +32,12 @@ struct enforced_pod {
 	uint32_t identity, ingress, egress; /* what the present pass asks for */
 	uint64_t terminating;	      /* the pass that first saw it on its way out; 0: it is not */
 	bool object_gone;	      /* its Pod object was there, and is not */
-	bool held[2];		      /* enum held: policies that went hold for it still */
+	bool held[2];		      /* by enum direction: policies that went hold for it still */
 	bool held_before[2];	      /* the same, of before a restart: closed */
 	const struct compiled_selection *isolation[2]; /* of ingress, of egress; NULL: none */
 	struct enforced_pod *next;
 };
 
-enum held { INGRESS_HELD, EGRESS_HELD };
 
 /* A pod that is not this node's, by its object. */
 struct known_pod {

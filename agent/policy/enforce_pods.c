@@ -48,9 +48,9 @@ void pods_resolve(struct enforce *e)
 		pod->ingress = ruleset_word(e, compiled.ingress_ruleset);
 		pod->egress = ruleset_word(e, compiled.egress_ruleset);
 		/* The policies that held a pod when the agent ended are not known any more. */
-		if (pod->held_before[INGRESS_HELD])
+		if (pod->held_before[INGRESS])
 			pod->ingress = RULESET_CLOSED;
-		if (pod->held_before[EGRESS_HELD])
+		if (pod->held_before[EGRESS])
 			pod->egress = RULESET_CLOSED;
 		pod->closed = pod->ingress == RULESET_CAPACITY || pod->egress == RULESET_CAPACITY;
 	}

@@ -9,7 +9,6 @@
 
 #include "policy/compile/registry.h"
 
-enum direction { INGRESS = 0, EGRESS = 1 };
 
 struct live_set;
 

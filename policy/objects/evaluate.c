@@ -7,13 +7,12 @@
 
 #define NAMESPACE_NAME_LABEL "kubernetes.io/metadata.name"
 
-enum side { SIDE_EGRESS, SIDE_INGRESS };
 
 /* What one direction's question is made of: the pod whose policies are asked, and the other end. */
 struct asking {
 	const struct evaluate_objects *objects;
 	const struct evaluate_question *question;
-	enum side side;
+	enum direction side;
 	const struct object *subject;
 	const struct evaluate_end *own; /* the subject's end */
 	struct labels subject_namespace;
@@ -97,13 +96,13 @@ int policy_selects(const struct evaluate_objects *objects, const struct object *
 }
 
 /* A NetworkPolicy counts where it isolates, a ClusterNetworkPolicy where it has rules. */
-static bool has_a_say(const struct object *policy, enum side side)
+static bool has_a_say(const struct object *policy, enum direction side)
 {
 	const struct network_policy_object *spec = &policy->network_policy;
 
 	if (policy->kind == OBJECT_NETWORK_POLICY)
-		return side == SIDE_EGRESS ? spec->isolates_egress : spec->isolates_ingress;
-	return side == SIDE_EGRESS ? spec->egress_count > 0 : spec->ingress_count > 0;
+		return side == EGRESS ? spec->isolates_egress : spec->isolates_ingress;
+	return side == EGRESS ? spec->egress_count > 0 : spec->ingress_count > 0;
 }
 
 static int compare_policies(const void *a, const void *b)
@@ -188,7 +187,7 @@ static bool peer_matches(const struct asking *asking, const struct object *polic
 static bool name_matches(const struct asking *asking, const struct policy_port *port)
 {
 	const struct object *pod =
-		asking->side == SIDE_INGRESS ? asking->subject : peer_pod(asking);
+		asking->side == INGRESS ? asking->subject : peer_pod(asking);
 
 	for (size_t i = 0; pod && i < pod->pod.port_count; i++) {
 		const struct named_port *named = &pod->pod.ports[i];
@@ -207,7 +206,7 @@ static enum match port_matches(const struct asking *asking, const struct policy_
 
 	if (port->proto != asking->question->proto)
 		return MATCH_NO;
-	if (port->name && asking->side == SIDE_EGRESS && asking->peer->unknown_pod)
+	if (port->name && asking->side == EGRESS && asking->peer->unknown_pod)
 		return MATCH_MAYBE;
 	matches = port->any_port || (port->name ? name_matches(asking, port)
 						: wanted >= port->first && wanted <= port->last);
@@ -275,8 +274,8 @@ static bool next_rule(const struct asking *asking, enum policy_tier tier,
 	for (; place->at < direction->policy_count; place->at++, place->index = 0) {
 		const struct object *policy = direction->policies[place->at];
 		const struct network_policy_object *spec = &policy->network_policy;
-		const struct policy_rule *rules = asking->side == SIDE_EGRESS ? spec->egress : spec->ingress;
-		size_t count = asking->side == SIDE_EGRESS ? spec->egress_count : spec->ingress_count;
+		const struct policy_rule *rules = asking->side == EGRESS ? spec->egress : spec->ingress;
+		size_t count = asking->side == EGRESS ? spec->egress_count : spec->ingress_count;
 
 		if (policy_tier_of(policy) != tier || place->index >= count)
 			continue;
@@ -389,16 +388,16 @@ static void ask_tiers(const struct asking *asking, bool itself, struct evaluate_
 /* ---------------------------------------------------------------- both directions */
 
 static int ask_direction(const struct evaluate_objects *objects, const struct evaluate_question *question,
-			 enum side side, struct evaluate_direction *ret)
+			 enum direction side, struct evaluate_direction *ret)
 {
-	const struct evaluate_end *end = side == SIDE_EGRESS ? &question->source : &question->destination;
+	const struct evaluate_end *end = side == EGRESS ? &question->source : &question->destination;
 	struct asking asking = {
 		.objects = objects,
 		.question = question,
 		.side = side,
 		.subject = policy_pod(end->pod),
 		.own = end,
-		.peer = side == SIDE_EGRESS ? &question->destination : &question->source,
+		.peer = side == EGRESS ? &question->destination : &question->source,
 	};
 	bool itself = question->source.pod && question->source.pod == question->destination.pod;
 	int r;
@@ -422,10 +421,10 @@ int policy_evaluate(const struct evaluate_objects *objects, const struct evaluat
 		    struct evaluate_answer *ret)
 {
 	struct evaluate_answer answer = {};
-	int r = ask_direction(objects, question, SIDE_EGRESS, &answer.egress);
+	int r = ask_direction(objects, question, EGRESS, &answer.egress);
 
 	if (r == 0)
-		r = ask_direction(objects, question, SIDE_INGRESS, &answer.ingress);
+		r = ask_direction(objects, question, INGRESS, &answer.ingress);
 	if (r < 0) {
 		evaluate_answer_clear(&answer);
 		return r;

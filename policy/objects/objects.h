@@ -165,6 +165,9 @@ struct policy_rule {
 	uint8_t digest[32];   /* of what it says, but for its name */
 };
 
+/* Of policy, as the pod sees it. */
+enum direction { INGRESS, EGRESS, DIRECTIONS };
+
 /* In the order they are asked. */
 enum policy_tier { TIER_ADMIN, TIER_NETWORK_POLICY, TIER_BASELINE };
 
