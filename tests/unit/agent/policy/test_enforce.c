@@ -703,6 +703,62 @@ static void without_a_wait_every_flow_is_judged_anew(void)
 	touch_end(&t);
 }
 
+static void a_wait_covers_what_had_its_first_look_when_it_began(void)
+{
+	struct polder_addr early = addr("10.2.0.1"), late = addr("10.2.0.2");
+	struct touch_world t;
+	uint32_t before;
+
+	touch_begin(&t);
+	before = generation(&t.w);
+	touched_change(t.touched, &early);
+	touched_look(t.touched);
+	touched_mark(t.touched);
+	touched_change(t.touched, &late);
+	touched_look(t.touched);
+	place_flow(&t, &late);
+	touched_settle(t.touched);
+	CU_ASSERT(flow_generation(&t) == before);
+	touched_mark(t.touched);
+	touched_settle(t.touched);
+	CU_ASSERT(flow_generation(&t) == FLOW_GENERATION_DOUBTED);
+	touch_end(&t);
+}
+
+/* A flow of the new generation is another one than those that it has overtaken. */
+static void an_address_told_again_behind_a_new_generation_is_looked_for(void)
+{
+	struct polder_addr changed = addr("10.2.0.1");
+	struct touch_world t;
+
+	touch_begin(&t);
+	touched_change(t.touched, &changed);
+	maps_move_generation(t.w.maps);
+	place_flow(&t, &changed);
+	touched_change(t.touched, &changed);
+	touched_look(t.touched);
+	CU_ASSERT(flow_generation(&t) == FLOW_GENERATION_DOUBTED);
+	touch_end(&t);
+}
+
+static void an_address_given_again_leaves_others_to_the_wait_that_runs(void)
+{
+	struct local_pod gone = {.ifindex = 65540, .ipv4 = addr("10.1.0.7")},
+			 other = {.ifindex = 65541, .ipv4 = addr("10.1.0.8")},
+			 heir = {.ifindex = 65542, .ipv4 = addr("10.1.0.7")};
+	struct touch_world t;
+
+	touch_begin(&t);
+	touched_leave(t.touched, &gone);
+	touched_leave(t.touched, &other);
+	touched_mark(t.touched);
+	touched_enter(t.touched, &heir);
+	place_flow(&t, &other.ipv4);
+	touched_settle(t.touched);
+	CU_ASSERT(flow_generation(&t) == 0);
+	touch_end(&t);
+}
+
 /* Before its entries are swept. */
 static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
 {
@@ -755,6 +811,9 @@ int main(void)
 		UNIT_TEST(an_address_given_again_at_once_moves_the_generation),
 		UNIT_TEST(more_changes_than_are_looked_for_move_the_generation_once),
 		UNIT_TEST(without_a_wait_every_flow_is_judged_anew),
+		UNIT_TEST(a_wait_covers_what_had_its_first_look_when_it_began),
+		UNIT_TEST(an_address_told_again_behind_a_new_generation_is_looked_for),
+		UNIT_TEST(an_address_given_again_leaves_others_to_the_wait_that_runs),
 	};
 
 	return UNIT_RUN("enforce", tests);

@@ -101,6 +101,9 @@ static void what_no_set_has_held_again_goes(void)
 	CU_ASSERT(rule_counts_hold(w.counts, &second) == 0);
 	rule_counts_sweep(w.counts);
 	CU_ASSERT(!is_counted(&w, 1) && is_counted(&w, 2));
+	rule_counts_release_all(w.counts);
+	rule_counts_sweep(w.counts);
+	CU_ASSERT(!is_counted(&w, 2));
 	end(&w);
 }
 

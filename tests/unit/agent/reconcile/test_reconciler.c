@@ -126,8 +126,10 @@ static void start(struct world *w)
 	CU_ASSERT_FATAL(reconciler_attach(w->reconciler, &w->pod) == 0);
 }
 
+/* Takes a world that is zero, or says how many entries of policy it has room for. */
 static void open_world(struct world *w, const char *state)
 {
+	uint32_t entries = w->config.max_policy_entries ? w->config.max_policy_entries : ROOM;
 	char message[512] = "";
 
 	*w = (struct world){.config = {.node_name = "here",
@@ -140,7 +142,7 @@ static void open_world(struct world *w, const char *state)
 				       .max_services = ROOM,
 				       .max_backends = ROOM,
 				       .max_addresses = ROOM,
-				       .max_policy_entries = ROOM},
+				       .max_policy_entries = entries},
 			    .state = state,
 			    .now = 1000 * MS};
 	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
@@ -164,6 +166,7 @@ static void commit(struct world *w)
 /* Synced, one policy in force, everything committed. */
 static void begin(struct world *w)
 {
+	*w = (struct world){};
 	open_world(w, NULL);
 	put_policy(w, 0);
 	reconciler_synced(w->reconciler);
@@ -208,7 +211,7 @@ static void nothing_is_changed_before_all_objects_are_read(void)
 {
 	struct reconciler_progress progress;
 	uint32_t before;
-	struct world w;
+	struct world w = {};
 
 	open_world(&w, NULL);
 	before = maps_control(w.maps)->generation;
@@ -360,7 +363,7 @@ static void numbers_that_are_not_on_disk_are_not_used(void)
 {
 	char directory[32], path[64], state[96];
 	uint32_t before;
-	struct world w;
+	struct world w = {};
 
 	snprintf(path, sizeof(path), "%s/later", unit_directory(directory));
 	snprintf(state, sizeof(state), "%s/policy.json", path);
@@ -562,6 +565,207 @@ static void an_audit_finds_what_was_not_followed_and_the_next_run_mends_it(void)
 	end(&w);
 }
 
+/* ---------------------------------------------------------------- what else a run has to do */
+
+static void a_service_that_changes_hides_no_policy_that_did(void)
+{
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	before = rules(&w, false);
+	put_policy(&w, 1);
+	put(&w, "service",
+	    "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','namespace':'x'},"
+	    "'spec':{'clusterIP':'10.96.0.1','ports':[{'port':80}]}}");
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(rules(&w, false) != before && !is_pending(&w));
+	end(&w);
+}
+
+/* What it has left behind goes with one. */
+static void a_run_without_a_switch_wants_its_grace_period_too(void)
+{
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT(reconciler_due(w.reconciler).begin_ns == SLOTS_NEVER);
+	put(&w, "service",
+	    "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','namespace':'x'},"
+	    "'spec':{'clusterIP':'10.96.0.1','ports':[{'port':80}]}}");
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_due(w.reconciler).begin_ns == w.now + SLOTS_DELAY_NS);
+	end(&w);
+}
+
+static uint32_t generation(const struct world *w)
+{
+	return maps_control(w->maps)->generation;
+}
+
+/* A first look that comes while a grace period runs. */
+static void a_look_wants_a_grace_period_of_its_own(void)
+{
+	struct world w;
+
+	begin(&w);
+	put_policy(&w, 1);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_begin(w.reconciler));
+	CU_ASSERT(reconciler_due(w.reconciler).turn_ns <= w.now);
+	reconciler_end_turn(w.reconciler);
+	reconciler_commit(w.reconciler, 0);
+	CU_ASSERT(reconciler_due(w.reconciler).begin_ns != SLOTS_NEVER);
+	end(&w);
+}
+
+static void flows_are_judged_anew_when_a_wait_for_their_second_look_fails(void)
+{
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	before = generation(&w);
+	put_policy(&w, 1);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	reconciler_end_turn(w.reconciler);
+	CU_ASSERT(generation(&w) == before);
+	CU_ASSERT(reconciler_begin(w.reconciler));
+	reconciler_commit(w.reconciler, -EPERM);
+	CU_ASSERT(generation(&w) == before + 1);
+	commit(&w);
+	end(&w);
+}
+
+static void a_second_look_that_was_taken_is_not_owed_any_more(void)
+{
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	put_policy(&w, 1);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	reconciler_end_turn(w.reconciler);
+	commit(&w);
+	before = generation(&w);
+	reconciler_synced(w.reconciler); /* a run that touches nothing */
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_begin(w.reconciler));
+	reconciler_commit(w.reconciler, -EPERM);
+	CU_ASSERT(generation(&w) == before);
+	end(&w);
+}
+
+static void a_pod_inherits_no_flows_of_one_that_just_left(void)
+{
+	uint32_t before;
+	struct world w;
+
+	begin(&w);
+	before = generation(&w);
+	reconciler_detach(w.reconciler, &w.pod);
+	CU_ASSERT(generation(&w) == before);
+	CU_ASSERT(reconciler_attach(w.reconciler, &w.pod) == 0);
+	CU_ASSERT(generation(&w) == before + 1);
+	end(&w);
+}
+
+static void put_ports(struct world *w, const char *namespace, int first)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'name':"
+		 "'p','namespace':'%s'},'spec':{'podSelector':{},'ingress':[{'ports':[{'port':%d},"
+		 "{'port':%d},{'port':%d},{'port':%d},{'port':%d}]}]}}",
+		 namespace, first, first + 2, first + 4, first + 6, first + 8);
+	put(w, namespace, text);
+}
+
+static void room_that_a_sweep_makes_is_used_by_a_run_of_its_own(void)
+{
+	struct local_pod more = {.container_id = "c2",
+				 .ifname = "eth0",
+				 .namespace = "y",
+				 .name = "more",
+				 .ifindex = 65537};
+	struct world w = {.config = {.max_policy_entries = 8}};
+
+	open_world(&w, NULL);
+	CU_ASSERT_FATAL(addr_parse("10.1.0.6", &more.ipv4) == 0);
+	CU_ASSERT(reconciler_attach(w.reconciler, &more) == 0);
+	put_ports(&w, "y", 1001);
+	reconciler_synced(w.reconciler);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	commit(&w);
+	put_ports(&w, "x", 2001);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	commit(&w);
+	CU_ASSERT(rules(&w, false) == RULESET_CAPACITY && !is_pending(&w));
+	put(&w, "y", NULL);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(!is_pending(&w));
+	commit(&w);
+	CU_ASSERT(is_pending(&w) && reconciler_due(w.reconciler).run_ns == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(rules(&w, false) >= RULESET_FIRST && !is_pending(&w));
+	end(&w);
+}
+
+static size_t backends(const struct world *w)
+{
+	return services_backends_used(reconciler_services(w->reconciler));
+}
+
+static void services_follow_the_pods_of_this_node(void)
+{
+	struct world w;
+
+	begin(&w);
+	put(&w, "service",
+	    "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','namespace':'x'},"
+	    "'spec':{'clusterIP':'10.96.0.1','ports':[{'port':80}],'selector':{'app':'a'}}}");
+	put(&w, "own",
+	    "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'own','namespace':'x',"
+	    "'labels':{'app':'a'}},'spec':{'nodeName':'here'},'status':{'conditions':["
+	    "{'type':'Ready','status':'True'}]}}");
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	commit(&w);
+	CU_ASSERT(backends(&w) == 1);
+	reconciler_detach(w.reconciler, &w.pod);
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+		commit(&w);
+	}
+	CU_ASSERT(backends(&w) == 0);
+	CU_ASSERT(reconciler_attach(w.reconciler, &w.pod) == 0);
+	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+	CU_ASSERT(backends(&w) == 1);
+	end(&w);
+}
+
+static void an_orderly_end_writes_the_numbers_that_were_given(void)
+{
+	struct stat before = {}, after = {};
+	char directory[32], state[64];
+	struct world w = {};
+
+	snprintf(state, sizeof(state), "%s/policy.json", unit_directory(directory));
+	open_world(&w, state);
+	put_policy(&w, 0);
+	reconciler_synced(w.reconciler);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	commit(&w);
+	put_policy(&w, 1);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(stat(state, &before) == 0);
+	CU_ASSERT(reconciler_finish(w.reconciler) == 0);
+	CU_ASSERT(stat(state, &after) == 0);
+	CU_ASSERT(after.st_size > before.st_size);
+	end(&w);
+	unit_remove_directory(directory);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -579,6 +783,15 @@ int main(void)
 		UNIT_TEST(a_pod_is_covered_by_the_next_run_and_gone_at_once),
 		UNIT_TEST(labels_of_a_pods_object_are_told_to_be_kept),
 		UNIT_TEST(an_orderly_end_leaves_both_slots_alike),
+		UNIT_TEST(a_service_that_changes_hides_no_policy_that_did),
+		UNIT_TEST(a_run_without_a_switch_wants_its_grace_period_too),
+		UNIT_TEST(a_look_wants_a_grace_period_of_its_own),
+		UNIT_TEST(flows_are_judged_anew_when_a_wait_for_their_second_look_fails),
+		UNIT_TEST(a_second_look_that_was_taken_is_not_owed_any_more),
+		UNIT_TEST(a_pod_inherits_no_flows_of_one_that_just_left),
+		UNIT_TEST(room_that_a_sweep_makes_is_used_by_a_run_of_its_own),
+		UNIT_TEST(services_follow_the_pods_of_this_node),
+		UNIT_TEST(an_orderly_end_writes_the_numbers_that_were_given),
 	};
 
 	return UNIT_RUN("reconciler", tests);

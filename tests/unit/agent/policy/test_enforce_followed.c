@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a change has to bring about in the maps: of pods, words, rule sets without room, passes that
+ * fail. On the kernel's maps; needs root. */
+#include <bpf/bpf.h>
+#include <errno.h>
+
+#include "agent/policy/local_pods.h"
+#include "agent/policy/rule_counts.h"
+#include "policy/compile/registry.h"
+#include "tests/unit/agent/policy/enforce_world.h"
+#include "tests/unit/unit.h"
+
+#define HERE	 "'nodeName':'here'"
+#define THERE	 "'nodeName':'there'"
+#define IP(ip)	 "'podIPs':[{'ip':'" ip "'}]"
+#define APP(app) ",'labels':{'app':'" app "'}"
+#define CLOSING	 "'podSelector':{},'ingress':[]"
+
+static bool is_open(const struct enforce_world *w, const struct local_pod *pod)
+{
+	return enforce_world_ingress(w, pod) == RULESET_OPEN;
+}
+
+static bool agrees(struct enforce_world *w)
+{
+	char *difference = NULL;
+	bool agrees = enforce_audit(w->enforce, &difference) == 0 && !difference;
+
+	if (difference)
+		printf("\n    %s ", difference);
+	free(difference);
+	return agrees;
+}
+
+static void begin(struct enforce_world *w)
+{
+	*w = (struct enforce_world){};
+	enforce_world_begin(w, NULL);
+}
+
+static bool is_known(const struct enforce_world *w, const char *addr)
+{
+	return enforce_world_identity(w, addr, false) != 0;
+}
+
+/* ---------------------------------------------------------------- pods and their addresses */
+
+static void a_pod_elsewhere_takes_its_new_address_and_leaves_the_old_one(void)
+{
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put_pod(&w, "r", "", THERE, IP("10.2.0.1"));
+	enforce_world_settle(&w);
+	CU_ASSERT(is_known(&w, "10.2.0.1"));
+	enforce_world_put_pod(&w, "r", "", THERE, IP("10.2.0.2"));
+	enforce_world_settle(&w);
+	CU_ASSERT(!is_known(&w, "10.2.0.1") && is_known(&w, "10.2.0.2"));
+	enforce_world_end(&w);
+}
+
+static void an_object_of_this_node_claims_nothing(void)
+{
+	struct enforce_world w;
+
+	begin(&w);
+	/* Not attached; and attached, which the attachment speaks for. */
+	enforce_world_put_pod(&w, "late", "", HERE, IP("10.2.0.1"));
+	enforce_world_put_pod(&w, "own", "", "", IP("10.2.0.2"));
+	enforce_world_settle(&w);
+	CU_ASSERT(!is_known(&w, "10.2.0.1") && !is_known(&w, "10.2.0.2"));
+	CU_ASSERT(agrees(&w));
+	enforce_world_end(&w);
+}
+
+static void an_object_stands_for_another_thing_while_its_pod_is_here(void)
+{
+	struct local_pod late;
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put_pod(&w, "late", "", "", IP("10.2.0.1"));
+	enforce_world_settle(&w);
+	CU_ASSERT(is_known(&w, "10.2.0.1"));
+	late = enforce_world_add(&w, "late", 65537, "10.1.0.6");
+	enforce_world_settle(&w);
+	CU_ASSERT(!is_known(&w, "10.2.0.1") && is_known(&w, "10.1.0.6") && agrees(&w));
+	enforce_remove_pod(w.enforce, &late);
+	CU_ASSERT(!is_known(&w, "10.1.0.6"));
+	enforce_world_settle(&w);
+	CU_ASSERT(is_known(&w, "10.2.0.1") && agrees(&w));
+	enforce_world_end(&w);
+}
+
+static void the_identity_of_a_pod_that_went_goes(void)
+{
+	struct local_pod late;
+	struct enforce_world w;
+	size_t before;
+
+	begin(&w);
+	enforce_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[]");
+	enforce_world_settle(&w);
+	before = enforce_identity_count(w.enforce);
+	late = enforce_world_add(&w, "late", 65537, "10.1.0.6");
+	enforce_world_put_pod(&w, "late", APP("a"), HERE, "");
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_identity_count(w.enforce) == before + 1);
+	enforce_world_put(&w, "late", NULL);
+	enforce_remove_pod(w.enforce, &late);
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_identity_count(w.enforce) == before && agrees(&w));
+	enforce_world_end(&w);
+}
+
+static void an_element_of_the_array_is_free_two_waits_later(void)
+{
+	struct polder_addr next = enforce_world_addr("10.9.0.5");
+	struct local_pod pod;
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_settle(&w);
+	enforce_remove_pod(w.enforce, &w.pod);
+	for (int i = 0; i < 2; i++) {
+		enforce_world_put_policy(&w, "p", i ? NULL : CLOSING);
+		enforce_world_settle(&w);
+	}
+	pod = enforce_world_add(&w, "next", 65537, "10.9.0.5");
+	enforce_world_settle(&w);
+	CU_ASSERT_FATAL(local_pods_find(w.maps, &next) != NULL);
+	CU_ASSERT(local_pods_find(w.maps, &next)->ifindex == (uint32_t)pod.ifindex);
+	enforce_world_end(&w);
+}
+
+static void entries_of_before_the_start_go_with_the_first_pass(void)
+{
+	struct pod_entry entry = {.ifindex = 65599};
+	struct enforce_world w;
+	uint32_t place;
+
+	begin(&w);
+	place = maps_pod_place(w.maps, entry.ifindex);
+	CU_ASSERT(maps_put(w.maps, MAP_PODS, &place, &entry) == 0);
+	enforce_world_settle(&w);
+	CU_ASSERT(maps_find(w.maps, MAP_PODS, &place, &entry) == 0 && entry.ifindex == 0);
+	enforce_world_end(&w);
+}
+
+/* ---------------------------------------------------------------- both slots */
+
+static bool alike(const struct enforce_world *w, enum pod_word word)
+{
+	return enforce_world_word(w, &w->pod, word, false) ==
+	       enforce_world_word(w, &w->pod, word, true);
+}
+
+static void all_that_a_switch_changes_of_a_pod_is_mirrored(void)
+{
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put_policy(&w, "q",
+				 "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[],"
+				 "'egress':[],'policyTypes':['Ingress','Egress']");
+	enforce_world_put_pod(&w, "own", "", HERE, "");
+	enforce_world_settle(&w);
+	enforce_world_put_pod(&w, "own", APP("a"), HERE, "");
+	CU_ASSERT(enforce_world_apply(&w));
+	CU_ASSERT(!alike(&w, WORD_IDENTITY) && !alike(&w, WORD_INGRESS) && !alike(&w, WORD_EGRESS));
+	CU_ASSERT(enforce_world_identity(&w, "10.1.0.5", false) ==
+		  enforce_world_word(&w, &w.pod, WORD_IDENTITY, false));
+	CU_ASSERT(enforce_world_identity(&w, "10.1.0.5", true) ==
+		  enforce_world_word(&w, &w.pod, WORD_IDENTITY, true));
+	enforce_finish(w.enforce);
+	CU_ASSERT(alike(&w, WORD_IDENTITY) && alike(&w, WORD_INGRESS) && alike(&w, WORD_EGRESS));
+	CU_ASSERT(!is_open(&w, &w.pod));
+	enforce_world_end(&w);
+}
+
+/* The slot that the second switch puts in force knows what the first one has. */
+static void a_switch_behind_another_brings_nothing_old_back(void)
+{
+	uint32_t identity;
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put_policy(&w, "q", "'podSelector':{'matchLabels':{'app':'none'}}");
+	enforce_world_put_pod(&w, "r", APP("a"), THERE, IP("10.2.0.1"));
+	enforce_world_settle(&w);
+	enforce_world_put_pod(&w, "r", APP("b"), THERE, IP("10.2.0.1"));
+	CU_ASSERT(enforce_world_apply(&w));
+	identity = enforce_world_identity(&w, "10.2.0.1", false);
+	CU_ASSERT(identity != enforce_world_identity(&w, "10.2.0.1", true));
+	enforce_world_put_policy(&w, "p", CLOSING);
+	CU_ASSERT(enforce_world_apply(&w));
+	CU_ASSERT(enforce_world_identity(&w, "10.2.0.1", false) == identity);
+	enforce_world_end(&w);
+}
+
+/* ---------------------------------------------------------------- words, namespaces, nodes */
+
+static void pods_of_this_node_are_grouped_by_what_policies_come_to_name(void)
+{
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put_pod(&w, "own", APP("a"), HERE, "");
+	enforce_world_settle(&w);
+	CU_ASSERT(is_open(&w, &w.pod));
+	enforce_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[]");
+	enforce_world_settle(&w);
+	CU_ASSERT(!is_open(&w, &w.pod) && agrees(&w));
+	/* And follow their objects. */
+	enforce_world_put_pod(&w, "own", APP("b"), HERE, "");
+	enforce_world_settle(&w);
+	CU_ASSERT(is_open(&w, &w.pod) && agrees(&w));
+	enforce_world_end(&w);
+}
+
+static void a_namespace_that_went_has_no_labels(void)
+{
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put(&w, "cluster",
+			  "{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':"
+			  "'ClusterNetworkPolicy','metadata':{'name':'c'},'spec':{'tier':'Admin',"
+			  "'priority':1,'subject':{'namespaces':{'matchLabels':{'team':'a'}}},"
+			  "'ingress':[{'action':'Deny','from':[{'namespaces':{}}]}]}}");
+	enforce_world_put(&w, "x",
+			  "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'x',"
+			  "'labels':{'team':'a'}}}");
+	enforce_world_settle(&w);
+	CU_ASSERT(!is_open(&w, &w.pod));
+	enforce_world_put(&w, "x", NULL);
+	enforce_world_settle(&w);
+	CU_ASSERT(is_open(&w, &w.pod) && agrees(&w));
+	enforce_world_end(&w);
+}
+
+static void put_node(struct enforce_world *w, const char *role)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "{'apiVersion':'v1','kind':'Node','metadata':{'name':'n2','labels':{'role':'%s'}},"
+		 "'status':{'addresses':[{'type':'InternalIP','address':'192.0.2.2'}]}}",
+		 role);
+	enforce_world_put(w, "node", text);
+}
+
+static void rule_sets_follow_the_labels_of_nodes(void)
+{
+	uint32_t first;
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_put(&w, "cluster",
+			  "{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':"
+			  "'ClusterNetworkPolicy','metadata':{'name':'c'},'spec':{'tier':'Admin',"
+			  "'priority':1,'subject':{'namespaces':{}},'egress':[{'action':'Deny',"
+			  "'to':[{'nodes':{'matchLabels':{'role':'a'}}}]}]}}");
+	put_node(&w, "b");
+	enforce_world_settle(&w);
+	first = enforce_world_word(&w, &w.pod, WORD_EGRESS, false);
+	put_node(&w, "a");
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_world_word(&w, &w.pod, WORD_EGRESS, false) != first);
+	CU_ASSERT(agrees(&w));
+	enforce_world_end(&w);
+}
+
+/* ---------------------------------------------------------------- peers */
+
+/* Peers without a class in one of the slots. */
+static size_t peers_without_class(const struct enforce_world *w)
+{
+	void *keys = NULL, *values = NULL;
+	size_t count = 0, without = 0;
+	const struct ruleset_peer *peers;
+
+	CU_ASSERT_FATAL(maps_dump(w->maps, MAP_RULESET_PEERS, &keys, &values, &count) == 0);
+	peers = values;
+	for (size_t i = 0; i < count; i++)
+		without += peers[i].peer_class[0] == 0 || peers[i].peer_class[1] == 0;
+	free(keys);
+	free(values);
+	return without;
+}
+
+#define TEAM(space, team)                                                                          \
+	"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'" space                         \
+	"','labels':{'team':'" team "'}}}"
+#define OF_TEAM                                                                                    \
+	"'podSelector':{},'ingress':[{'from':[{'namespaceSelector':{}}],'ports':[{'port':80}]},"   \
+	"{'from':[{'namespaceSelector':{'matchLabels':{'team':'a'}}}]}]"
+
+/* x/own and z/z, which keeps the class of the team in the set. */
+static void begin_teams(struct enforce_world *w, const char *policy)
+{
+	begin(w);
+	enforce_world_put(w, "x", TEAM("x", "b"));
+	enforce_world_put(w, "z", TEAM("z", "a"));
+	enforce_world_put(w, "pod-z",
+			  "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'z','namespace':'z'},"
+			  "'spec':{" THERE "},'status':{" IP("10.2.0.9") "}}");
+	enforce_world_put_policy(w, "p", policy);
+	enforce_world_settle(w);
+}
+
+/* It was what pods are by default, and is so in the slot before the switch. */
+static void a_pod_that_gets_a_class_had_that_of_pods_before(void)
+{
+	struct enforce_world w;
+
+	begin_teams(&w, OF_TEAM);
+	CU_ASSERT(peers_without_class(&w) == 0);
+	enforce_world_put(&w, "x", TEAM("x", "a"));
+	CU_ASSERT(enforce_world_apply(&w));
+	CU_ASSERT(peers_without_class(&w) == 0);
+	enforce_world_end(&w);
+}
+
+static size_t count_peers(const struct enforce_world *w)
+{
+	void *keys = NULL, *values = NULL;
+	size_t count = 0;
+
+	CU_ASSERT_FATAL(maps_dump(w->maps, MAP_RULESET_PEERS, &keys, &values, &count) == 0);
+	free(keys);
+	free(values);
+	return count;
+}
+
+/* By a compiler that begins anew, which knows no peers that went. */
+static void a_class_that_was_lost_while_nobody_followed_is_lost_in_the_maps(void)
+{
+	struct enforce_world w;
+	size_t before;
+
+	begin_teams(&w, "'podSelector':{},'ingress':[{'from':[{'namespaceSelector':{'matchLabels':"
+			"{'team':'a'}}}]}]");
+	before = count_peers(&w);
+	enforce_world_put(&w, "x", TEAM("x", "a"));
+	enforce_world_settle(&w);
+	CU_ASSERT(count_peers(&w) == before + 1);
+	enforce_world_put(&w, "x", TEAM("x", "b"));
+	enforce_distrust(w.enforce);
+	CU_ASSERT(enforce_world_apply(&w));
+	CU_ASSERT(peers_without_class(&w) == 1);
+	enforce_finish(w.enforce);
+	CU_ASSERT(count_peers(&w) == before);
+	enforce_world_end(&w);
+}
+
+/* ---------------------------------------------------------------- rules that are counted */
+
+static bool is_counted(struct enforce_world *w, const char *policy)
+{
+	const struct rule_origin origin = {.namespace = "x", .name = policy};
+	uint32_t rule = policy_rule_number(enforce_registry(w->enforce), &origin);
+
+	return rule && rule_counts_counted(enforce_rule_counts(w->enforce), rule);
+}
+
+#define ONE_PORT "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]"
+
+static void rules_are_counted_while_a_set_has_them(void)
+{
+	struct local_pod more;
+	struct enforce_world w;
+
+	begin(&w);
+	enforce_world_settle(&w);
+	enforce_world_put_policy(&w, "p", ONE_PORT);
+	enforce_world_settle(&w);
+	CU_ASSERT(is_counted(&w, "p"));
+	/* Two sets have it; one goes, and further passes take nothing from the other. */
+	more = enforce_world_add(&w, "more", 65537, "10.1.0.6");
+	enforce_world_put_pod(&w, "more", APP("a"), HERE, "");
+	enforce_world_put_policy(
+		&w, "q",
+		"'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'ports':[{'port':81}]}]");
+	enforce_world_settle(&w);
+	CU_ASSERT(is_counted(&w, "p") && is_counted(&w, "q"));
+	enforce_remove_pod(w.enforce, &more);
+	for (int i = 0; i < 3; i++)
+		enforce_world_settle(&w);
+	CU_ASSERT(is_counted(&w, "p") && !is_counted(&w, "q"));
+	/* A policy that goes while a compiler begins anew leaves none. */
+	enforce_world_put_policy(&w, "p", NULL);
+	enforce_distrust(w.enforce);
+	enforce_world_settle(&w);
+	CU_ASSERT(!is_counted(&w, "p"));
+	enforce_world_end(&w);
+}
+
+/* ---------------------------------------------------------------- room */
+
+#define PORTS(a)                                                                                   \
+	"'ingress':[{'ports':[{'port':" a "1},{'port':" a "3},{'port':" a "5},{'port':" a          \
+	"7},{'port':" a "9}]}]"
+
+static void a_set_without_room_closes_its_pods_until_another_goes(void)
+{
+	struct enforce_world w = {.config = {.max_policy_entries = 8}};
+	struct local_pod more;
+
+	enforce_world_begin(&w, NULL);
+	more = enforce_world_add(&w, "more", 65537, "10.1.0.6");
+	enforce_world_put_pod(&w, "more", APP("a"), HERE, "");
+	enforce_world_put_pod(&w, "own", APP("b"), HERE, "");
+	enforce_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}}," PORTS("10"));
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_world_ingress(&w, &more) >= RULESET_FIRST);
+	enforce_world_put_policy(&w, "q", "'podSelector':{'matchLabels':{'app':'b'}}," PORTS("20"));
+	CU_ASSERT(!enforce_world_settle(&w));
+	CU_ASSERT(enforce_world_ingress(&w, &w.pod) == RULESET_CAPACITY);
+	enforce_world_put_policy(&w, "p", NULL);
+	CU_ASSERT(enforce_world_settle(&w)); /* what is swept makes room */
+	CU_ASSERT(enforce_world_ingress(&w, &w.pod) == RULESET_CAPACITY);
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_world_ingress(&w, &w.pod) >= RULESET_FIRST);
+	CU_ASSERT(is_open(&w, &more));
+	enforce_world_end(&w);
+}
+
+/* ---------------------------------------------------------------- passes that fail */
+
+/* The map of addresses takes nothing any more. */
+static void a_pass_that_fails_takes_new_pods_out_again(void)
+{
+	struct local_pod more;
+	struct enforce_world w;
+	bool switched;
+
+	begin(&w);
+	enforce_world_settle(&w);
+	more = enforce_world_add(&w, "more", 65537, "10.1.0.6");
+	CU_ASSERT_FATAL(bpf_map_freeze(maps_fd(w.maps, MAP_ADDRESSES)) == 0);
+	CU_ASSERT(enforce_apply(w.enforce, &switched) < 0);
+	CU_ASSERT(!enforce_pod_in_force(w.enforce, &more));
+	CU_ASSERT(enforce_world_word(&w, &more, WORD_IDENTITY, false) == 0);
+	CU_ASSERT(enforce_world_word(&w, &w.pod, WORD_IDENTITY, false) != 0);
+	enforce_world_end(&w);
+}
+
+/* Numbers of identities have run out, and the pod that wanted one goes. */
+static void a_compiler_that_failed_is_not_asked_again(void)
+{
+	const struct labels none = {};
+	struct enforce_world w;
+	bool switched;
+
+	begin(&w);
+	enforce_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[]");
+	enforce_world_settle(&w);
+	CU_ASSERT(registry_add_identity(enforce_registry(w.enforce), UINT32_MAX, "other", &none,
+					NULL, 0) == 0);
+	enforce_world_put_pod(&w, "r", APP("a"), THERE, IP("10.2.0.1"));
+	CU_ASSERT(enforce_apply(w.enforce, &switched) == -ENOSPC);
+	enforce_world_put(&w, "r", NULL);
+	enforce_world_settle(&w);
+	CU_ASSERT(agrees(&w));
+	enforce_world_end(&w);
+}
+
+int main(void)
+{
+	static const struct unit_test tests[] = {
+		UNIT_TEST(a_pod_elsewhere_takes_its_new_address_and_leaves_the_old_one),
+		UNIT_TEST(an_object_of_this_node_claims_nothing),
+		UNIT_TEST(an_object_stands_for_another_thing_while_its_pod_is_here),
+		UNIT_TEST(the_identity_of_a_pod_that_went_goes),
+		UNIT_TEST(an_element_of_the_array_is_free_two_waits_later),
+		UNIT_TEST(entries_of_before_the_start_go_with_the_first_pass),
+		UNIT_TEST(all_that_a_switch_changes_of_a_pod_is_mirrored),
+		UNIT_TEST(a_switch_behind_another_brings_nothing_old_back),
+		UNIT_TEST(pods_of_this_node_are_grouped_by_what_policies_come_to_name),
+		UNIT_TEST(a_namespace_that_went_has_no_labels),
+		UNIT_TEST(rule_sets_follow_the_labels_of_nodes),
+		UNIT_TEST(a_pod_that_gets_a_class_had_that_of_pods_before),
+		UNIT_TEST(a_class_that_was_lost_while_nobody_followed_is_lost_in_the_maps),
+		UNIT_TEST(rules_are_counted_while_a_set_has_them),
+		UNIT_TEST(a_set_without_room_closes_its_pods_until_another_goes),
+		UNIT_TEST(a_pass_that_fails_takes_new_pods_out_again),
+		UNIT_TEST(a_compiler_that_failed_is_not_asked_again),
+	};
+
+	return UNIT_RUN("enforce, followed", tests);
+}
