@@ -426,6 +426,48 @@ static void a_set_without_room_closes_its_pods_until_another_goes(void)
 	enforce_world_end(&w);
 }
 
+static void put_peer(struct enforce_world *w, int n)
+{
+	char name[16], labels[64], status[64];
+
+	snprintf(name, sizeof(name), "r%d", n);
+	snprintf(labels, sizeof(labels), ",'labels':{'app':'a','n':'%d'}", n);
+	snprintf(status, sizeof(status), "'podIPs':[{'ip':'10.2.0.%d'}]", n);
+	enforce_world_put_pod(w, name, labels, THERE, status);
+}
+
+/* What is left of it is nobody's, and goes. */
+static void a_set_that_grows_out_of_the_map_closes_its_pods(void)
+{
+	struct enforce_world w = {.config = {.max_policy_entries = 8}};
+
+	enforce_world_begin(&w, NULL);
+	enforce_world_put_policy(&w, "n", "'podSelector':{'matchLabels':{'n':'none'}}");
+	enforce_world_put_policy(&w, "p",
+				 "'podSelector':{},'ingress':[{'from':[{'podSelector':{"
+				 "'matchLabels':{'app':'a'}}}]}]");
+	for (int i = 1; i <= 5; i++)
+		put_peer(&w, i);
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_world_ingress(&w, &w.pod) >= RULESET_FIRST);
+	CU_ASSERT(count_peers(&w) >= 5);
+	for (int i = 6; i <= 10; i++)
+		put_peer(&w, i);
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_world_ingress(&w, &w.pod) == RULESET_CAPACITY);
+	CU_ASSERT(count_peers(&w) == 0);
+	/* And comes back when it fits again. */
+	for (int i = 1; i <= 5; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "r%d", i);
+		enforce_world_put(&w, name, NULL);
+	}
+	enforce_world_settle(&w);
+	CU_ASSERT(enforce_world_ingress(&w, &w.pod) >= RULESET_FIRST);
+	enforce_world_end(&w);
+}
+
 /* ---------------------------------------------------------------- passes that fail */
 
 /* The map of addresses takes nothing any more. */
@@ -484,6 +526,7 @@ int main(void)
 		UNIT_TEST(a_class_that_was_lost_while_nobody_followed_is_lost_in_the_maps),
 		UNIT_TEST(rules_are_counted_while_a_set_has_them),
 		UNIT_TEST(a_set_without_room_closes_its_pods_until_another_goes),
+		UNIT_TEST(a_set_that_grows_out_of_the_map_closes_its_pods),
 		UNIT_TEST(a_pass_that_fails_takes_new_pods_out_again),
 		UNIT_TEST(a_compiler_that_failed_is_not_asked_again),
 	};
