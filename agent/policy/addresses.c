@@ -7,9 +7,10 @@
 
 #include "policy/objects/array.h"
 #include "agent/common/log.h"
-#include "agent/common/table.h"
+#include "agent/common/hash_table.h"
 
 struct address {
+	struct hash_table_item by_key; /* first: the table gives it back */
 	struct address_key key;
 	struct address_entry entry;   /* as it stands in the map, if `present` */
 	struct address_claim *claims; /* in their order */
@@ -36,7 +37,7 @@ struct list {
 
 struct addresses {
 	struct addresses_env env;
-	struct table all;
+	struct hash_table all; /* by key */
 	size_t present, contested_count;
 	uint32_t max_entries;
 	struct address *dirty; /* have to be looked at: a list that needs no memory */
@@ -49,19 +50,25 @@ struct addresses {
 
 /* ---------------------------------------------------------------- the table */
 
-static uint64_t hash_of(const void *item)
+static uint32_t hash_of(const struct address_key *key)
 {
-	return table_hash_bytes(&((const struct address *)item)->key, sizeof(struct address_key));
-}
-
-static bool is_of_key(const void *item, const void *key)
-{
-	return memcmp(&((const struct address *)item)->key, key, sizeof(struct address_key)) == 0;
+	return hash_table_hash_of(key, sizeof(*key));
 }
 
 static struct address *find(const struct addresses *a, const struct address_key *key)
 {
-	return table_find(&a->all, table_hash_bytes(key, sizeof(*key)), is_of_key, key);
+	struct hash_table_item *item = hash_table_find(&a->all, hash_of(key));
+
+	while (item && memcmp(&((struct address *)item)->key, key, sizeof(*key)) != 0)
+		item = hash_table_find_next(item);
+	return (struct address *)item;
+}
+
+/* All of them: the first one after NULL. */
+static struct address *next_of(const struct addresses *a, const struct address *address)
+{
+	return (struct address *)(address ? hash_table_next(&a->all, &address->by_key)
+					  : hash_table_first(&a->all));
 }
 
 static struct address *find_addr(const struct addresses *a, const struct polder_addr *addr)
@@ -82,7 +89,7 @@ static struct address *need(struct addresses *a, const struct address_key *key)
 	if (!address)
 		return NULL;
 	address->key = *key;
-	if (table_add(&a->all, address, hash_of) == 0)
+	if (hash_table_add(&a->all, &address->by_key, hash_of(key)) == 0)
 		return address;
 	free(address);
 	return NULL;
@@ -101,7 +108,7 @@ void addresses_mark_all(struct addresses *a)
 {
 	struct address *address;
 
-	for (size_t at = 0; (address = table_next(&a->all, &at));)
+	for (address = next_of(a, NULL); address; address = next_of(a, address))
 		mark(a, address);
 }
 
@@ -115,7 +122,7 @@ static void drop_if_done(struct addresses *a, struct address *address)
 {
 	if (is_needed(address))
 		return;
-	table_remove(&a->all, address, hash_of);
+	hash_table_remove(&a->all, &address->by_key);
 	free(address);
 }
 
@@ -183,15 +190,16 @@ int addresses_open(const struct addresses_env *env, struct addresses **ret)
 
 void addresses_close(struct addresses *a)
 {
-	struct address *address;
+	struct address *address, *next;
 
 	if (!a)
 		return;
-	for (size_t at = 0; (address = table_next(&a->all, &at));) {
+	for (address = next_of(a, NULL); address; address = next) {
+		next = next_of(a, address);
 		free(address->fixed);
 		free(address);
 	}
-	table_clear(&a->all);
+	hash_table_clear(&a->all);
 	free(a->pending.items);
 	free(a->fresh.items);
 	free(a->roomless.items);
@@ -680,7 +688,7 @@ void addresses_problems(const struct addresses *a,
 
 	if (!a->roomless.count && !a->contested_count)
 		return;
-	for (size_t at = 0; (address = table_next(&a->all, &at));) {
+	for (address = next_of(a, NULL); address; address = next_of(a, address)) {
 		struct address_problem problem = {.addr = &address->key.addr};
 		const struct address_claim *claim;
 		struct address_entry entry;
@@ -712,7 +720,7 @@ void addresses_each(const struct addresses *a,
 {
 	const struct address *address;
 
-	for (size_t at = 0; (address = table_next(&a->all, &at));)
+	for (address = next_of(a, NULL); address; address = next_of(a, address))
 		if (address->present)
 			visit(&address->key, &address->entry, data);
 }
@@ -722,7 +730,7 @@ void addresses_each_of(const struct addresses *a, uint32_t identity,
 {
 	const struct address *address;
 
-	for (size_t at = 0; (address = table_next(&a->all, &at));)
+	for (address = next_of(a, NULL); address; address = next_of(a, address))
 		if (address->present && address->key.prefixlen == 128 &&
 		    (address->entry.identity[0] == identity ||
 		     address->entry.identity[1] == identity))

@@ -26,25 +26,29 @@ void enforce_note(struct enforce *e, const struct object *object)
 	e->dirty[e->dirty_count++] = object_share(object);
 }
 
-static uint64_t hash_of(const void *item)
+static uint32_t hash_of(const char *key)
 {
-	const char *key = ((const struct known_pod *)item)->key;
-
-	return table_hash_bytes(key, strlen(key));
-}
-
-static bool is_of_key(const void *item, const void *key)
-{
-	return strcmp(((const struct known_pod *)item)->key, key) == 0;
+	return hash_table_hash_of(key, strlen(key));
 }
 
 static struct known_pod *find_known(const struct enforce *e, const char *namespace,
 				    const char *name)
 {
+	struct hash_table_item *item;
 	char key[KEY_SIZE];
 
 	snprintf(key, sizeof(key), "%s/%s", namespace, name);
-	return table_find(&e->known, table_hash_bytes(key, strlen(key)), is_of_key, key);
+	item = hash_table_find(&e->known, hash_of(key));
+	while (item && strcmp(((struct known_pod *)item)->key, key) != 0)
+		item = hash_table_find_next(item);
+	return (struct known_pod *)item;
+}
+
+/* All of them: the first one after NULL. */
+static struct known_pod *next_known(const struct enforce *e, const struct known_pod *known)
+{
+	return (struct known_pod *)(known ? hash_table_next(&e->known, &known->by_key)
+					  : hash_table_first(&e->known));
 }
 
 struct policy_pod *enforce_known_pod(const struct enforce *e, const struct object *object)
@@ -89,7 +93,7 @@ static int forget_pod(struct enforce *e, struct known_pod *known)
 {
 	int r = policy_compiler_remove_pod(e->compiler, known->compiled);
 
-	table_remove(&e->known, known, hash_of);
+	hash_table_remove(&e->known, &known->by_key);
 	known_free(e, known);
 	return r;
 }
@@ -103,7 +107,7 @@ static struct known_pod *known_new(struct enforce *e, const struct object *objec
 	if (!known)
 		return NULL;
 	snprintf(known->key, size, "%s/%s", object->namespace, object->name);
-	if (table_add(&e->known, known, hash_of) < 0) {
+	if (hash_table_add(&e->known, &known->by_key, hash_of(known->key)) < 0) {
 		free(known);
 		return NULL;
 	}
@@ -294,7 +298,7 @@ static int follow_all(struct enforce *e)
 /* The compiler and all that it borrows. */
 void enforce_forget_all(struct enforce *e)
 {
-	struct known_pod *known;
+	struct known_pod *known, *next;
 	struct enforced_pod *pod;
 
 	for (pod = e->pods; pod; pod = pod->next) {
@@ -303,9 +307,11 @@ void enforce_forget_all(struct enforce *e)
 	}
 	policy_compiler_free(e->compiler);
 	e->compiler = NULL;
-	for (size_t at = 0; (known = table_next(&e->known, &at));)
+	for (known = next_known(e, NULL); known; known = next) {
+		next = next_known(e, known);
 		known_free(e, known);
-	table_clear(&e->known);
+	}
+	hash_table_clear(&e->known);
 	clear_noted(e);
 	e->resync = true;
 }
@@ -360,7 +366,7 @@ static int regroup(struct enforce *e)
 		return 0;
 	for (pod = e->pods; pod; pod = pod->next)
 		pod->dirty |= policy_compiler_concerns(e->compiler, pod_object_of(e, pod));
-	for (size_t at = 0; r == 0 && (known = table_next(&e->known, &at));)
+	for (known = next_known(e, NULL); known && r == 0; known = next_known(e, known))
 		if (policy_compiler_concerns(e->compiler, known->object))
 			r = follow_known(e, known, known->object);
 	return r;

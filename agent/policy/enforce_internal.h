@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/common/hash.h"
-#include "agent/common/table.h"
+#include "agent/common/hash_table.h"
 #include "agent/kernel/shadow.h"
 #include "agent/policy/addresses.h"
 #include "agent/policy/enforce.h"
@@ -41,6 +41,7 @@ struct enforced_pod {
 
 /* A pod that is not this node's, by its object. */
 struct known_pod {
+	struct hash_table_item by_key; /* first: the table gives it back */
 	struct policy_pod *compiled;
 	struct object *object; /* a share: the compiler borrows its addresses */
 	struct address_claim *claims; /* one for each of its addresses */
@@ -90,7 +91,7 @@ struct enforce {
 	struct shadow *rules[RULESET_MAPS];
 	struct ruleset_slots *slots;
 	struct enforced_pod *pods, *pods_by_name;
-	struct table known; /* struct known_pod, by key */
+	struct hash_table known; /* struct known_pod, by key */
 
 	struct object **dirty; /* shares of objects that came, changed or went */
 	size_t dirty_count, dirty_capacity;

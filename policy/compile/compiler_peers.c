@@ -242,6 +242,7 @@ int compiler_replace_peers(struct policy_compiler *c, struct numbered_set *numbe
 	while (r == 0 && (old < set->peer_count || new < from->peer_count)) {
 		struct peer_change change = {.ruleset = set->id};
 		bool has_old = old < set->peer_count, has_new = new < from->peer_count;
+		bool is_same;
 
 		if (has_old && (!has_new || set->peers[old].identity < from->peers[new].identity)) {
 			change.identity = set->peers[old++].identity;
@@ -251,11 +252,11 @@ int compiler_replace_peers(struct policy_compiler *c, struct numbered_set *numbe
 		}
 		change.identity = from->peers[new].identity;
 		change.peer_class = (uint16_t)from->peers[new].peer_class;
-		if (!has_old || set->peers[old].identity != change.identity)
+		is_same = has_old && set->peers[old].identity == change.identity;
+		if (!is_same || set->peers[old].peer_class != change.peer_class)
 			r = compiler_tell_peer(c, &change);
-		else if (set->peers[old++].peer_class != change.peer_class)
-			r = compiler_tell_peer(c, &change);
-		new ++;
+		old += is_same;
+		new += 1;
 	}
 	if (r < 0)
 		return r;
