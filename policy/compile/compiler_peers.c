@@ -133,14 +133,30 @@ static int update_namespace(struct policy_compiler *c, struct live_set *live,
 	return r;
 }
 
+/* What is over a limit stays so while identities only come. */
+static bool may_have_shrunk(const struct view *view)
+{
+	for (size_t i = 0; i < view->dirty_count; i++)
+		if (view->dirty[i]->relabelled)
+			return true;
+	for (size_t i = 0; i < view->changed_count; i++)
+		if (view->changed[i]->settled && !view->changed[i]->pods)
+			return true;
+	return false;
+}
+
 static int update_set(struct policy_compiler *c, struct live_set *live)
 {
 	const struct view *view = &c->view;
 	int r = 0;
 
 	if ((view->nodes_changed && live->set.asks_nodes) ||
-	    (view->addresses_changed && live->set.asks_addresses) || !live->numbered)
+	    (view->addresses_changed && live->set.asks_addresses))
 		live->stale = true;
+	if (!live->numbered) {
+		live->stale |= !live->set.hopeless && may_have_shrunk(view);
+		return 0;
+	}
 	for (size_t i = 0; i < view->dirty_count && r == 0 && !live->stale; i++)
 		if (view->dirty[i]->relabelled)
 			r = update_namespace(c, live, view->dirty[i]);

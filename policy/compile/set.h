@@ -59,6 +59,7 @@ struct set {
 	struct class *unknown_class; /* of pods that no object names; world_class: nothing tells them apart */
 	bool asks_addresses; /* a rule leads to ports by name of pods in blocks */
 	bool asks_nodes;     /* a rule names nodes */
+	bool hopeless;	     /* it is over a limit whatever identities there are */
 	struct set_prefix *prefixes;
 	size_t prefix_count, prefix_capacity;
 	struct set_port *port_entries;

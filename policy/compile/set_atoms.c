@@ -199,8 +199,21 @@ static int add_named_atoms(struct set *set, struct set_rule *entry)
 	return add_atom(set, (struct atom){.rule = rule, .named = true});
 }
 
+/* Asked before anybody looks whom the rules name, which costs the most. */
+static bool is_hopeless(const struct set *set)
+{
+	size_t plain = 0;
+
+	for (size_t i = 0; i < set->rule_count; i++)
+		plain += has_plain_ports(set, set->rules[i].rule->source);
+	return plain > RULESET_MAX_ATOMS;
+}
+
 int set_add_atoms(struct set *set)
 {
+	set->hopeless = is_hopeless(set);
+	if (set->hopeless)
+		return -E2BIG;
 	for (size_t i = 0; i < set->rule_count; i++) {
 		struct set_rule *entry = &set->rules[i];
 		int r = view_prepare_rule(set->view, entry->rule);

@@ -168,10 +168,12 @@ static void link_identity(struct view_identity *identity)
 	if (identity->next)
 		identity->next->previous = identity;
 	namespace->identities = identity;
+	namespace->identity_count++;
 }
 
 static void unlink_identity(struct view_identity *identity)
 {
+	identity->namespace->identity_count--;
 	if (identity->next)
 		identity->next->previous = identity->previous;
 	if (identity->previous)
@@ -183,6 +185,7 @@ static void unlink_identity(struct view_identity *identity)
 static void identity_free(struct view *view, struct view_identity *identity)
 {
 	unlink_identity(identity);
+	view_unlist_labels(view, identity);
 	HASH_DELETE(hh, view->by_id, identity);
 	view->identities[identity->index] = NULL;
 	if (identity->index < view->free_from)
@@ -213,7 +216,14 @@ static struct view_identity *identity_new(struct view *view,
 		return NULL;
 	}
 	link_identity(identity);
-	return identity;
+	if (view_list_labels(view, identity) == 0)
+		return identity;
+	unlink_identity(identity);
+	HASH_DELETE(hh, view->by_id, identity);
+	view->identities[identity->index] = NULL;
+	view->free_from = identity->index;
+	free(identity);
+	return NULL;
 }
 
 /* Host-network pods have their node's address, finished ones none that is theirs. */
@@ -402,6 +412,7 @@ void view_clear(struct view *view)
 			identity_free(view, view->identities[i]);
 	HASH_ITER (hh, view->namespaces, namespace, next_namespace)
 		namespace_free(view, namespace);
+	view_clear_labels(view);
 	free(view->identities);
 	free(view->changed);
 	free(view->dirty);

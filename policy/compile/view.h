@@ -9,7 +9,6 @@
 
 #include "policy/compile/registry.h"
 
-
 struct live_set;
 
 /* A key of labels, or a name of ports. */
@@ -37,6 +36,15 @@ struct view_identity {
 	UT_hash_handle hh;		       /* by registered->id */
 };
 
+/* The identities that have a label. */
+struct view_label {
+	struct view_identity **identities;
+	size_t count, capacity;
+	UT_hash_handle hh; /* by `text` */
+	size_t length;
+	char text[]; /* key, NUL, value */
+};
+
 struct view_namespace {
 	char *name;
 	struct labels labels; /* with kubernetes.io/metadata.name as it must be */
@@ -44,6 +52,7 @@ struct view_namespace {
 	bool listed;	 /* in view->dirty */
 	bool relabelled; /* its labels are not those of the last run */
 	struct view_identity *identities;
+	size_t identity_count;
 	struct view_policy **policies; /* its NetworkPolicies, by name */
 	size_t policy_count, policy_capacity;
 	UT_hash_handle hh; /* by name */
@@ -77,7 +86,7 @@ struct policy_pod {
 	struct pod_addresses addresses; /* borrowed */
 	bool subject;			/* of this node */
 	bool host_network;
-	bool apart;			/* policies that went hold for it */
+	bool apart;			    /* policies that went hold for it */
 	uint64_t terminating;		    /* since when it is on its way out; 0: it is not */
 	struct live_set *own_set[2];	    /* with `apart`: instead of its identity's */
 	struct policy_pod *next, *previous; /* of view->pods, or view->subjects */
@@ -95,6 +104,7 @@ struct view {
 	struct view_identity **identities; /* by index; NULL: a bit that is free */
 	size_t identity_slots, identity_capacity;
 	size_t free_from;	      /* no bit below is free */
+	struct view_label *labels;    /* of identities */
 	struct view_policy **cluster; /* by tier, priority, name */
 	size_t cluster_count, cluster_capacity;
 	size_t deleted_count; /* of the policies: went, and hold for some pods */
@@ -138,8 +148,8 @@ int view_set_pod(struct view *view, struct policy_pod **pod, const struct object
 int view_remove_pod(struct view *view, struct policy_pod *pod);
 
 /*
- * Identities are made of what policies name now, from here on. True: that is another thing than before,
- * and each pod has to be set again that view_words_concern() says yes to.
+ * Identities are made of what policies name now, from here on. True: that is another thing than
+ * before, and each pod has to be set again that view_words_concern() says yes to.
  */
 bool view_update_words(struct view *view);
 bool view_words_concern(const struct view *view, const struct object *pod);

@@ -326,11 +326,36 @@ static void match_namespace(const struct policy_peer *peer, const struct view_na
 			bits_set(matches, identity->index);
 }
 
+/* Those that have one of the term's labels. */
+static void match_few(const struct view *view, const struct policy_peer *peer,
+		      const struct view_namespace *own, const struct selector_term *term,
+		      uint64_t *matches)
+{
+	for (size_t i = 0; i < term->value_count; i++) {
+		const struct view_label *label = view_find_label(view, term->key, term->values[i]);
+
+		for (size_t j = 0; label && j < label->count; j++)
+			if (label->identities[j]->pods &&
+			    peer_matches(peer, own, label->identities[j]))
+				bits_set(matches, label->identities[j]->index);
+	}
+}
+
 static void match_peer(const struct view *view, const struct policy_peer *peer,
 		       const struct view_namespace *own, uint64_t *matches)
 {
 	const struct view_namespace *namespace, *next;
+	const struct selector_term *term = NULL;
+	size_t few = SIZE_MAX, all = own ? own->identity_count : 0;
 
+	if (peer->has_namespace_selector)
+		all = HASH_COUNT(view->by_id);
+	if (peer->has_pod_selector)
+		few = view_rarest_term(view, &peer->pod_selector, &term);
+	if (term && few < all) {
+		match_few(view, peer, own, term, matches);
+		return;
+	}
 	if (!peer->has_namespace_selector) {
 		if (own)
 			match_namespace(peer, own, matches);
