@@ -21,10 +21,12 @@ static int lock_run_dir(struct agent *agent)
 
 	if (mkdir(agent->config.run_dir, 0700) < 0 && errno != EEXIST) {
 		r = -errno;
-		log_error("agent", "--run-dir %s: cannot be made: %s", agent->config.run_dir, strerror(-r));
+		log_error("agent", "--run-dir %s: cannot be made: %s", agent->config.run_dir,
+			  strerror(-r));
 		return r;
 	}
-	snprintf(agent->run_lock_path, sizeof(agent->run_lock_path), "%s/lock", agent->config.run_dir);
+	snprintf(agent->run_lock_path, sizeof(agent->run_lock_path), "%s/lock",
+		 agent->config.run_dir);
 	agent->run_lock = open(agent->run_lock_path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	if (agent->run_lock < 0 || flock(agent->run_lock, LOCK_EX | LOCK_NB) < 0) {
 		r = -errno;
@@ -54,7 +56,8 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	char directory[300], links[320];
 	int r;
 
-	snprintf(directory, sizeof(directory), "%s/v%d", agent->config.bpffs, POLDER_LAYOUT_VERSION);
+	snprintf(directory, sizeof(directory), "%s/v%d", agent->config.bpffs,
+		 POLDER_LAYOUT_VERSION);
 	snprintf(links, sizeof(links), "%s/links", directory);
 	r = maps_open(&agent->config, directory, &agent->maps, message, size);
 	if (r < 0)
@@ -62,16 +65,20 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	agent->config.max_pods = maps_get(agent->maps, MAP_PODS)->max_entries;
 	r = node_datapath_config(&agent->config, &agent->node, agent->maps, &constants);
 	if (r < 0) {
-		snprintf(message, size, "this network namespace's cookie cannot be read: %s; Linux 5.14 or newer is needed",
+		snprintf(message, size,
+			 "this network namespace's cookie cannot be read: %s; Linux 5.14 or newer "
+			 "is needed",
 			 strerror(-r));
 		return r;
 	}
 	r = node_write_next_hops(&agent->node, agent->maps);
 	if (r < 0) {
-		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s", strerror(-r));
+		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s",
+			 strerror(-r));
 		return r;
 	}
-	return datapath_load(agent->maps, agent->nl, &agent->config, &constants, links, &agent->datapath, message, size);
+	return datapath_load(agent->maps, agent->nl, &agent->config, &constants, links,
+			     &agent->datapath, message, size);
 }
 
 static int start_pods(struct agent *agent, char *message, size_t size)
@@ -94,9 +101,11 @@ static void tell_sizes(const struct agent *agent)
 	for (int i = 0; i < MAP_COUNT; i++) {
 		const struct map_info *map = maps_get(agent->maps, i);
 
-		unsigned long long entries = maps_entries(i, map->max_entries), wanted = maps_entries(i, map->wanted);
+		unsigned long long entries = maps_entries(i, map->max_entries),
+				   wanted = maps_entries(i, map->wanted);
 
-		if (maps_was_moved(agent->maps, i, &before) && before != map->max_entries && maps_has_own_size(i))
+		if (maps_was_moved(agent->maps, i, &before) && before != map->max_entries &&
+		    maps_has_own_size(i))
 			log_info("maps", "map %s: resized to %llu elements from %llu", map->name,
 				 entries, (unsigned long long)maps_entries(i, before));
 		if (map->wanted && map->needed)
@@ -113,14 +122,16 @@ static void tell_sizes(const struct agent *agent)
 	}
 }
 
-/* Every link gets the programs that are on the new maps. Pods whose programs cannot be attached are cut off. */
+/* Every link gets the programs that are on the new maps. Pods whose programs cannot be attached are
+ * cut off. */
 static int attach_all(struct agent *agent, char *message, size_t size)
 {
 	int r = agent_attach_uplinks(agent, message, size);
 	size_t i;
 
 	for (i = 0; i < pods_count(agent->pods); i++)
-		if (!pods_at(agent->pods, i)->gone && !datapath_switch_pod(agent->datapath, pods_at(agent->pods, i)->ifindex))
+		if (!pods_at(agent->pods, i)->gone &&
+		    !datapath_switch_pod(agent->datapath, pods_at(agent->pods, i)->ifindex))
 			(void)agent_attach_pod(agent, i);
 	return r < 0 ? r : datapath_attach_sockets(agent->datapath, message, size);
 }
@@ -156,7 +167,8 @@ static int start_sizes(struct agent *agent, char *message, size_t size)
 	return 0;
 }
 
-/* The state of before: map contents, attached pods. Nothing is changed before the sources are complete. */
+/* The state of before: map contents, attached pods. Nothing is changed before the sources are
+ * complete. */
 static int start_state(struct agent *agent, char *message, size_t size)
 {
 	struct reconciler_env env;
@@ -233,14 +245,16 @@ static int start_services(struct agent *agent, char *message, size_t size)
 	int r = agent_watch_links(agent);
 
 	if (r == 0)
-		r = cni_queue_new(agent->loop, agent->config.socket, agent_cni_finish, agent, &agent->cni_queue);
+		r = cni_queue_new(agent->loop, agent->config.socket, agent_cni_finish, agent,
+				  &agent->cni_queue);
 	if (r < 0) {
 		snprintf(message, size, "%s", strerror(-r));
 		return r;
 	}
 	r = control_server_new(agent->loop, agent->config.socket, &agent->control);
 	if (r < 0) {
-		snprintf(message, size, "control socket %s: %s", agent->config.socket, strerror(-r));
+		snprintf(message, size, "control socket %s: %s", agent->config.socket,
+			 strerror(-r));
 		return r;
 	}
 	r = agent_register_requests(agent);
@@ -263,18 +277,19 @@ static int start_sources(struct agent *agent, char *message, size_t size)
 		return 0;
 	}
 	snprintf(last_good, sizeof(last_good), "%s/last-good", agent->config.run_dir);
-	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store, agent_synced, agent,
-			   &agent->source);
+	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
+			   agent_synced, agent, &agent->source);
 	if (r < 0)
-		snprintf(message, size, "--resources %s: cannot be watched: %s", agent->config.resources, strerror(-r));
+		snprintf(message, size, "--resources %s: cannot be watched: %s",
+			 agent->config.resources, strerror(-r));
 	return r;
 }
 
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
-	static int (*const stages[])(struct agent *agent, char *message, size_t size) = {
-		start_node, start_datapath, start_pods, start_sizes, start_state, start_attachments,
-		start_observation, start_services, start_sources,
+	static int (*const stages[])(struct agent * agent, char *message, size_t size) = {
+		start_node,	   start_datapath,    start_pods,     start_sizes,   start_state,
+		start_attachments, start_observation, start_services, start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	size_t i;

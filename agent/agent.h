@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The running agent: its parts, in the order in which they are started; events mark, the reconciler applies. */
+/* The running agent: its parts, in the order in which they are started; events mark, the reconciler
+ * applies. */
 #pragma once
 
 #include <uv.h>
@@ -43,17 +44,17 @@ struct agent {
 	struct show_sources show;
 	struct event_names event_names;
 
-	uv_timer_t run_timer;  /* what reconciler_due() says */
+	uv_timer_t run_timer; /* what reconciler_due() says */
 	uv_timer_t turn_timer;
 	uv_timer_t begin_timer;
-	uv_work_t wait;        /* for the programs, beside the loop: a busy machine may need seconds */
-	int wait_result;       /* 0 or -errno */
+	uv_work_t wait;	 /* for the programs, beside the loop: a busy machine may need seconds */
+	int wait_result; /* 0 or -errno */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
-	struct agent_add *adds;  /* CNI ADDs that wait for the kernel */
-	bool ready;              /* it has been told that a run has succeeded */
-	bool links_dirty;        /* links of pods have gone */
-	uint64_t limits_told;    /* limits_log() */
+	struct agent_add *adds; /* CNI ADDs that wait for the kernel */
+	bool ready;		/* it has been told that a run has succeeded */
+	bool links_dirty;	/* links of pods have gone */
+	uint64_t limits_told;	/* limits_log() */
 	unsigned int repairs;
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
@@ -63,8 +64,9 @@ struct agent {
 };
 
 /*
- * Starts everything: nothing passes that the maps of before did not allow. On failure logs what is wrong and what to do.
- * 0 or -errno. agent_stop() is safe after either; it leaves programs, maps and pins where they are.
+ * Starts everything: nothing passes that the maps of before did not allow. On failure logs what is
+ * wrong and what to do. 0 or -errno. agent_stop() is safe after either; it leaves programs, maps
+ * and pins where they are.
  */
 int agent_start(struct agent *agent, uv_loop_t *loop);
 void agent_stop(struct agent *agent);

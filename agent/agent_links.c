@@ -49,17 +49,20 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 	struct agent *agent = data;
 
 	if (!datapath_pod_attached(agent->datapath, pod->ifindex)) {
-		snprintf(message, size, "link %s: Polder's programs are not attached to it", pod->link);
+		snprintf(message, size, "link %s: Polder's programs are not attached to it",
+			 pod->link);
 		return -ENOENT;
 	}
 	if (!enforce_pod_in_force(reconciler_policy(agent->reconciler), pod)) {
-		snprintf(message, size, "pod %s/%s: its map entries are missing or changed", pod->namespace, pod->name);
+		snprintf(message, size, "pod %s/%s: its map entries are missing or changed",
+			 pod->namespace, pod->name);
 		return -ENOENT;
 	}
 	return 0;
 }
 
-const struct pods_hooks agent_pods_hooks = {.connect = connect_pod, .disconnect = disconnect_pod, .check = check_pod};
+const struct pods_hooks agent_pods_hooks = {
+	.connect = connect_pod, .disconnect = disconnect_pod, .check = check_pod};
 
 /* The programs' way to the uplinks, with the MTUs that these have now. */
 static int write_next_hops(struct agent *agent)
@@ -70,7 +73,8 @@ static int write_next_hops(struct agent *agent)
 	for (i = 0; i < agent->node.uplink_count; i++) {
 		struct node_uplink *uplink = &agent->node.uplinks[i];
 
-		if (uplink->ifindex && netlink_link_get_index(agent->nl, uplink->ifindex, &link) == 0)
+		if (uplink->ifindex &&
+		    netlink_link_get_index(agent->nl, uplink->ifindex, &link) == 0)
 			uplink->mtu = link.mtu;
 	}
 	return node_write_next_hops(&agent->node, agent->maps);
@@ -82,12 +86,14 @@ int agent_attach_uplinks(struct agent *agent, char *message, size_t size)
 	int r = write_next_hops(agent);
 
 	if (r < 0)
-		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s", strerror(-r));
+		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s",
+			 strerror(-r));
 	for (i = 0; i < agent->node.uplink_count && r == 0; i++) {
 		struct node_uplink *uplink = &agent->node.uplinks[i];
 
 		if (uplink->ifindex)
-			r = datapath_attach_uplink(agent->datapath, uplink->ifindex, &uplink->xdp, message, size);
+			r = datapath_attach_uplink(agent->datapath, uplink->ifindex, &uplink->xdp,
+						   message, size);
 	}
 	return r;
 }
@@ -106,10 +112,12 @@ static void uplink_appeared(struct agent *agent, const struct link_info *link)
 		uplink->ifindex = link->ifindex;
 		write_next_hops(agent);
 		maps_move_generation(agent->maps);
-		if (datapath_attach_uplink(agent->datapath, link->ifindex, &uplink->xdp, message, sizeof(message)) < 0)
+		if (datapath_attach_uplink(agent->datapath, link->ifindex, &uplink->xdp, message,
+					   sizeof(message)) < 0)
 			log_error("links", "uplink %s: %s", link->name, message);
 		else
-			log_warning("links", "uplink %s is back as link %d", link->name, link->ifindex);
+			log_warning("links", "uplink %s is back as link %d", link->name,
+				    link->ifindex);
 	}
 }
 

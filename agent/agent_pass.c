@@ -11,7 +11,7 @@
 
 #define REPAIR_INTERVAL_MS 5000
 /* Nothing has changed for so long: time for what costs what the whole world costs. */
-#define QUIET_NS 30000000000ull
+#define QUIET_NS	  30000000000ull
 #define AUDIT_INTERVAL_NS 3600000000000ull
 /* Counting large maps takes some ms. */
 #define REPAIRS_PER_LIMITS 6

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* polderd: the node agent. Start: what is pinned, then the links, then the sources. End: everything stays as it is. */
+/* polderd: the node agent. Start: what is pinned, then the links, then the sources. End: everything
+ * stays as it is. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -29,7 +29,8 @@ ABI_SIZE(struct polder_addr, 16);
 
 enum polder_family { FAMILY_V4 = 4, FAMILY_V6 = 6 };
 
-/* Where a packet enters Polder. Part of a flow's key: a spoofed packet from the wire never meets a pod's flow. */
+/* Where a packet enters Polder. Part of a flow's key: a spoofed packet from the wire never meets a
+ * pod's flow. */
 enum polder_zone { ZONE_POD = 0, ZONE_HOST = 1, ZONE_WIRE = 2, ZONE_TUNNEL = 3 };
 
 /*
@@ -37,8 +38,8 @@ enum polder_zone { ZONE_POD = 0, ZONE_HOST = 1, ZONE_WIRE = 2, ZONE_TUNNEL = 3 }
  */
 enum polder_identity {
 	IDENTITY_NONE = 0,
-	IDENTITY_HOST = 1,        /* this node */
-	IDENTITY_WORLD = 2,       /* everything outside */
+	IDENTITY_HOST = 1,	  /* this node */
+	IDENTITY_WORLD = 2,	  /* everything outside */
 	IDENTITY_REMOTE_NODE = 3, /* other nodes and their host-network pods */
 	IDENTITY_UNKNOWN_POD = 4, /* in a pod range, but no object names it */
 	IDENTITY_FIRST_POD = 256,
@@ -48,9 +49,9 @@ enum polder_identity {
 
 /*
  * What names a packet's flow in one direction. For ICMP echo, sport is the identifier and dport the
- * type (8 and 0, 128 and 129) in its high byte, so that a request is never the reply of a request; for protocols without
- * ports both are 0.
- * IPv4 uses the first 16 bytes only. Addresses and ports are in network byte order.
+ * type (8 and 0, 128 and 129) in its high byte, so that a request is never the reply of a request;
+ * for protocols without ports both are 0. IPv4 uses the first 16 bytes only. Addresses and ports
+ * are in network byte order.
  */
 struct flow_tuple {
 	union {
@@ -83,29 +84,34 @@ enum flow_action {
 	FLOW_TO_POD = 1,    /* hop is the pod's place in `pods`: redirect into its namespace */
 	FLOW_TO_WIRE = 2,   /* hop is a place in `next_hops` */
 	FLOW_TO_HOST = 3,   /* the node's own stack */
-	FLOW_TO_STACK = 4,  /* through the node's stack: it translated the flow, so the replies go back by it */
+	FLOW_TO_STACK = 4,  /* through the node's stack: it translated the flow, so the replies go
+			       back by it */
 	FLOW_TO_TUNNEL = 5, /* hop is a place in `next_hops` that names the tunnel's other end */
 };
 
 /* flow_head.state. The side that opened the flow is the originator. */
 enum flow_state {
-	FLOW_REPLY = 1 << 0,       /* this entry is the reply direction */
-	FLOW_REPLIED = 1 << 1,     /* the other side has answered */
-	FLOW_ESTABLISHED = 1 << 2, /* never evicted: TCP handshake done; datagrams that go on after an answer */
+	FLOW_REPLY = 1 << 0,   /* this entry is the reply direction */
+	FLOW_REPLIED = 1 << 1, /* the other side has answered */
+	FLOW_ESTABLISHED =
+		1
+		<< 2, /* never evicted: TCP handshake done; datagrams that go on after an answer */
 	FLOW_FIN_ORIG = 1 << 3,
 	FLOW_FIN_REPLY = 1 << 4,
 	FLOW_RESET = 1 << 5,
 	FLOW_TRANSLATED = 1 << 6, /* addresses or ports are rewritten */
-	FLOW_SERVICE = 1 << 7,    /* the destination was chosen by a Service */
-	FLOW_RULED = 1 << 8,      /* rules allowed it: they stand in `flow_rules4` or `flow_rules6` */
-	FLOW_AGAIN = 1 << 9,      /* datagrams: the originator has sent in a later tick than the first answer */
+	FLOW_SERVICE = 1 << 7,	  /* the destination was chosen by a Service */
+	FLOW_RULED = 1 << 8, /* rules allowed it: they stand in `flow_rules4` or `flow_rules6` */
+	FLOW_AGAIN =
+		1
+		<< 9, /* datagrams: the originator has sent in a later tick than the first answer */
 };
 
 /*
- * Written under `seq`: even when stable, odd while one writer (a CPU or the agent's collector), who won it by
- * compare-and-swap, fills the entry. A reader copies what it needs and compares seq again; one that meets a writer tries
- * again. A judgement with the same outcome moves `generation` alone, by a compare-and-swap of `stamp`. `last`, `packets`,
- * `bytes` and `state` change in place.
+ * Written under `seq`: even when stable, odd while one writer (a CPU or the agent's collector), who
+ * won it by compare-and-swap, fills the entry. A reader copies what it needs and compares seq
+ * again; one that meets a writer tries again. A judgement with the same outcome moves `generation`
+ * alone, by a compare-and-swap of `stamp`. `last`, `packets`, `bytes` and `state` change in place.
  */
 struct flow_head {
 	union {
@@ -113,23 +119,26 @@ struct flow_head {
 			__u32 seq;
 			__u32 generation; /* of the judgement; 0: the place is free */
 		};
-		__u64 stamp; /* both: little-endian hosts only, as everything that runs these programs */
+		__u64 stamp; /* both: little-endian hosts only, as everything that runs these
+				programs */
 	};
-	__u32 last;         /* last use, in ticks: the coarse monotonic clock / 2^30 ns */
+	__u32 last; /* last use, in ticks: the coarse monotonic clock / 2^30 ns */
 	__u32 packets;
 	__u64 bytes;
 	union {
 		struct {
-			__u16 state;  /* enum flow_state bits */
-			__u8 action;  /* enum flow_action */
+			__u16 state; /* enum flow_state bits */
+			__u8 action; /* enum flow_action */
 			__u8 pad;
 		};
 		__u32 state_word; /* for atomic changes of `state` */
 	};
-	__u16 hop;          /* a place in `pods` or `next_hops`, by action */
-	__u16 owner;        /* the place in `pods` of the pod that the entry counts for, see struct flow_usage */
-	__u16 addr_diff;    /* checksum difference of the addresses, folded (RFC 1624), as bpf_csum_diff gives it */
-	__u16 port_diff;    /* the same of the ports */
+	__u16 hop;	 /* a place in `pods` or `next_hops`, by action */
+	__u16 owner;	 /* the place in `pods` of the pod that the entry counts for, see struct
+			    flow_usage */
+	__u16 addr_diff; /* checksum difference of the addresses, folded (RFC 1624), as
+			    bpf_csum_diff gives it */
+	__u16 port_diff; /* the same of the ports */
 	__be16 new_sport_be;
 	__be16 new_dport_be;
 };
@@ -165,49 +174,53 @@ struct flow6_set {
 };
 
 /*
- * Arrays `flow_tags4` and `flow_tags6`, beside the flow table: for each set a word with a byte for each way, 8 bits of the
- * hash of the tuple that stands there, 0 if the way is free. A hint: the entry's key and seq decide. Written while the
- * entry is held.
+ * Arrays `flow_tags4` and `flow_tags6`, beside the flow table: for each set a word with a byte for
+ * each way, 8 bits of the hash of the tuple that stands there, 0 if the way is free. A hint: the
+ * entry's key and seq decide. Written while the entry is held.
  */
 #define FLOW_TAG_FREE 0
 
 /*
- * Idle time-outs, ticks of 2^30 ns (1.07 s: a shift is cheaper than a division). The programs use them to find a place and to
- * tell that a flow is over, the agent's collector to free it. A flow is over when both its directions have been idle for so
- * long. After net.netfilter.nf_conntrack_*_timeout, except that an established TCP connection is kept for 6.4 hours.
+ * Idle time-outs, ticks of 2^30 ns (1.07 s: a shift is cheaper than a division). The programs use
+ * them to find a place and to tell that a flow is over, the agent's collector to free it. A flow is
+ * over when both its directions have been idle for so long. After
+ * net.netfilter.nf_conntrack_*_timeout, except that an established TCP connection is kept for 6.4
+ * hours.
  */
-#define FLOW_TICK_SHIFT 30
-#define FLOW_TIMEOUT_TCP_ESTABLISHED 21600
-#define FLOW_TIMEOUT_TCP_NEW 56
-#define FLOW_TIMEOUT_TCP_WAIT 112  /* both sides have sent FIN */
-#define FLOW_TIMEOUT_TCP_RESET 10
-#define FLOW_TIMEOUT_STREAM 112    /* datagrams that go on after an answer */
-#define FLOW_TIMEOUT_DATAGRAM 28   /* the others, ICMP too */
-#define FLOW_TIMEOUT_SCTP_NEW 28
+#define FLOW_TICK_SHIFT		      30
+#define FLOW_TIMEOUT_TCP_ESTABLISHED  21600
+#define FLOW_TIMEOUT_TCP_NEW	      56
+#define FLOW_TIMEOUT_TCP_WAIT	      112 /* both sides have sent FIN */
+#define FLOW_TIMEOUT_TCP_RESET	      10
+#define FLOW_TIMEOUT_STREAM	      112 /* datagrams that go on after an answer */
+#define FLOW_TIMEOUT_DATAGRAM	      28  /* the others, ICMP too */
+#define FLOW_TIMEOUT_SCTP_NEW	      28
 #define FLOW_TIMEOUT_SCTP_ESTABLISHED 21600
-#define FLOW_TIMEOUT_OTHER 559     /* GRE, ESP and whatever has no ports */
+#define FLOW_TIMEOUT_OTHER	      559 /* GRE, ESP and whatever has no ports */
 /* No time-out is shorter: an entry that was used since is not over, whatever it is. */
 #define FLOW_TIMEOUT_LEAST 10
 
 /* ------------------------------------------------------------------ pods and addresses */
 
 /*
- * Array `pods`, indexed by the last bits of the ifindex (datapath_config.pods_mask): the agent chooses the ifindex of a host-side link so that
- * no two pods meet. Rule sets and identity stand twice: `control.slot` says which one is in force, so one word switches all of
- * them at once.
+ * Array `pods`, indexed by the last bits of the ifindex (datapath_config.pods_mask): the agent
+ * chooses the ifindex of a host-side link so that no two pods meet. Rule sets and identity stand
+ * twice: `control.slot` says which one is in force, so one word switches all of them at once.
  */
 #define POLDER_MAX_PODS 8192 /* at most; FRAGMENT_OWNER() has room for one more */
 #define POLDER_MIN_PODS 64
-#define REJECT_UPLINKS 64 /* places for uplinks before those for pods, in `reject_budgets`; a power of two, POLDER_MIN_PODS at most */
+#define REJECT_UPLINKS                                                                             \
+	64 /* places for uplinks before those for pods, in `reject_budgets`; a power of two,       \
+	      POLDER_MIN_PODS at most */
 struct pod_entry {
 	__u32 ifindex; /* 0: free */
 	__u32 flags;   /* enum pod_flag */
 	__u8 mac[6];
 	__u16 mtu;
-	__be32 ipv4_be;             /* 0: none */
-	__be32 ipv6_be[4];          /* all 0: none */
+	__be32 ipv4_be;	   /* 0: none */
+	__be32 ipv6_be[4]; /* all 0: none */
 	__u32 identity[2];
-	__u32 egress_rules[2];  /* slot of a rule set, or below RULESET_FIRST: enum ruleset_id */
+	__u32 egress_rules[2]; /* slot of a rule set, or below RULESET_FIRST: enum ruleset_id */
 	__u32 ingress_rules[2];
 	__u32 pad;
 };
@@ -221,23 +234,25 @@ struct address_key {
 };
 ABI_SIZE(struct address_key, 20);
 enum address_flag {
-	ADDRESS_POD = 1 << 0,        /* one pod's address */
-	ADDRESS_POD_RANGE = 1 << 1,  /* a range pods get their addresses from: never masqueraded */
-	ADDRESS_LOCAL = 1 << 2,      /* of this node */
-	ADDRESS_NODE = 1 << 3,       /* a node's own address */
-	ADDRESS_NO_MASQ = 1 << 4,    /* not masqueraded for another reason */
+	ADDRESS_POD = 1 << 0,	    /* one pod's address */
+	ADDRESS_POD_RANGE = 1 << 1, /* a range pods get their addresses from: never masqueraded */
+	ADDRESS_LOCAL = 1 << 2,	    /* of this node */
+	ADDRESS_NODE = 1 << 3,	    /* a node's own address */
+	ADDRESS_NO_MASQ = 1 << 4,   /* not masqueraded for another reason */
 };
 struct address_entry {
 	__u32 identity[2]; /* by control.slot */
-	__u32 flags;       /* enum address_flag */
-	__u32 ifindex;     /* of a local pod's link, or of the uplink for this range; 0: the default uplink */
+	__u32 flags;	   /* enum address_flag */
+	__u32 ifindex;	   /* of a local pod's link, or of the uplink for this range; 0: the default
+			      uplink */
 };
 ABI_SIZE(struct address_entry, 16);
 
 /*
- * Array `local_pods`: what `addresses` says of addresses of this node's pods, found without the trie. Index: the address's last bits
- * (datapath_config.local_pods_mask), in the second half for IPv6. Asked for addresses in the node's own pod ranges; an element
- * without flags or of another address says nothing, and the trie answers.
+ * Array `local_pods`: what `addresses` says of addresses of this node's pods, found without the
+ * trie. Index: the address's last bits (datapath_config.local_pods_mask), in the second half for
+ * IPv6. Asked for addresses in the node's own pod ranges; an element without flags or of another
+ * address says nothing, and the trie answers.
  */
 struct local_pod_address {
 	struct address_entry entry;
@@ -255,27 +270,29 @@ enum ruleset_id {
 };
 
 /*
- * Array `rulesets`. Index: a slot, RULESET_FIRST and up, as the pods' words name it; used for another set only when no program can still be
- * using it. Classes: 0 matches no rule.
+ * Array `rulesets`. Index: a slot, RULESET_FIRST and up, as the pods' words name it; used for
+ * another set only when no program can still be using it. Classes: 0 matches no rule.
  */
 struct ruleset_entry {
 	__u16 default_pod_class;   /* peers that are pods and not in `ruleset_peers` */
 	__u16 default_world_class; /* other peers that are not in `ruleset_peers` */
-	__u32 flags;               /* enum ruleset_flag */
-	__u64 digest[2];           /* of the content: how a restarted agent knows it again */
-	__u32 number;              /* of the set, in the keys below; never given twice. 0: the slot is free */
-	__u32 cell_first;          /* its table in `ruleset_tables` */
-	__u32 cell_count;          /* 0: its cells stand in `ruleset_cells` */
-	__u32 port_classes;        /* cells in a row of the table */
+	__u32 flags;		   /* enum ruleset_flag */
+	__u64 digest[2];	   /* of the content: how a restarted agent knows it again */
+	__u32 number; /* of the set, in the keys below; never given twice. 0: the slot is free */
+	__u32 cell_first;   /* its table in `ruleset_tables` */
+	__u32 cell_count;   /* 0: its cells stand in `ruleset_cells` */
+	__u32 port_classes; /* cells in a row of the table */
 };
 ABI_SIZE(struct ruleset_entry, 40);
 enum ruleset_flag {
 	RULESET_HAS_PREFIXES = 1 << 0,
 	RULESET_HAS_PORTS = 1 << 1,
-	RULESET_ISOLATES = 1 << 2, /* a NetworkPolicy selects the pod: what no rule matches is denied, else allowed */
+	RULESET_ISOLATES = 1 << 2, /* a NetworkPolicy selects the pod: what no rule matches is
+				      denied, else allowed */
 };
 
-/* Hash `ruleset_peers`. Classes stand twice, as rule sets do in pod_entry: a namespace's labels change many at once. */
+/* Hash `ruleset_peers`. Classes stand twice, as rule sets do in pod_entry: a namespace's labels
+ * change many at once. */
 struct ruleset_peer_key {
 	__u32 ruleset;
 	__u32 identity;
@@ -294,8 +311,8 @@ struct ruleset_prefix_key {
 ABI_SIZE(struct ruleset_prefix_key, 24);
 
 /*
- * LPM trie `ruleset_ports` -> __u32 port class. prefixlen = 32: any protocol and port; 48: any port of the protocol;
- * 48 + n: the ports whose first n bits (network order) are these.
+ * LPM trie `ruleset_ports` -> __u32 port class. prefixlen = 32: any protocol and port; 48: any port
+ * of the protocol; 48 + n: the ports whose first n bits (network order) are these.
  */
 struct ruleset_port_key {
 	__u32 prefixlen;
@@ -307,10 +324,12 @@ struct ruleset_port_key {
 ABI_SIZE(struct ruleset_port_key, 12);
 
 /*
- * What holds for a class of peers and a class of ports, in each of two steps: the Admin tier, then what is asked
- * if that one leaves it open (NetworkPolicy, or Baseline where no NetworkPolicy selects the pod). Not there, or CELL_NONE: no rule matches.
- * Array `ruleset_tables`: the cell of peer class p (1 and up) and port class q stands at cell_first + (p - 1) * port_classes + q, in a
- * range that is the set's own. Hash `ruleset_cells`: cells of sets whose table would be mostly holes, or found no range.
+ * What holds for a class of peers and a class of ports, in each of two steps: the Admin tier, then
+ * what is asked if that one leaves it open (NetworkPolicy, or Baseline where no NetworkPolicy
+ * selects the pod). Not there, or CELL_NONE: no rule matches. Array `ruleset_tables`: the cell of
+ * peer class p (1 and up) and port class q stands at cell_first + (p - 1) * port_classes + q, in a
+ * range that is the set's own. Hash `ruleset_cells`: cells of sets whose table would be mostly
+ * holes, or found no range.
  */
 struct ruleset_cell_key {
 	__u32 ruleset;
@@ -322,16 +341,17 @@ enum policy_step { STEP_ADMIN, STEP_REST, POLICY_STEPS };
 enum cell_verdict { CELL_NONE, CELL_ALLOW, CELL_DENY, CELL_PASS };
 struct ruleset_cell {
 	__u32 rule[POLICY_STEPS];   /* number of the rule that decides; 0: none matches */
-	__u16 rank[POLICY_STEPS];   /* the lower one of the identity's and the prefix's cell decides */
+	__u16 rank[POLICY_STEPS];   /* the lower one of the identity's and the prefix's cell decides
+				     */
 	__u8 verdict[POLICY_STEPS]; /* enum cell_verdict; only the Admin step passes */
 	__u16 pad;
 };
 ABI_SIZE(struct ruleset_cell, 16);
 
 /*
- * Per-CPU hash `rule_counters`: packets denied, and packets of flows that are over or have been judged anew by other rules; those of
- * living flows stand in the flow table. Key: a rule's number, or RULE_DEFAULT and a rule set's number for what no rule matched.
- * The agent makes the entries.
+ * Per-CPU hash `rule_counters`: packets denied, and packets of flows that are over or have been
+ * judged anew by other rules; those of living flows stand in the flow table. Key: a rule's number,
+ * or RULE_DEFAULT and a rule set's number for what no rule matched. The agent makes the entries.
  */
 #define RULE_DEFAULT 0x80000000u
 struct rule_counter {
@@ -339,7 +359,8 @@ struct rule_counter {
 	__u64 bytes;
 };
 
-/* Arrays `flow_rules4` and `flow_rules6`, beside the flow table: the rules that allowed the flow in the same way of the same set. */
+/* Arrays `flow_rules4` and `flow_rules6`, beside the flow table: the rules that allowed the flow in
+ * the same way of the same set. */
 struct flow_rules {
 	__u32 egress_rule; /* 0: none */
 	__u32 ingress_rule;
@@ -349,9 +370,10 @@ struct flow_rules_set {
 };
 
 /*
- * Array `flow_usage`, beside `pods` and with one element more, the last, for all of them: entries of the flow tables that
- * count for the pod. In the last one also who was the last that wanted more than its share of a table that is nearly full: its entries
- * give way to those of others while it holds more.
+ * Array `flow_usage`, beside `pods` and with one element more, the last, for all of them: entries
+ * of the flow tables that count for the pod. In the last one also who was the last that wanted more
+ * than its share of a table that is nearly full: its entries give way to those of others while it
+ * holds more.
  */
 struct flow_usage {
 	__u32 entries[2]; /* IPv4, IPv6 */
@@ -362,23 +384,23 @@ ABI_SIZE(struct flow_usage, 16);
 /* ------------------------------------------------------------------ next hops */
 
 /*
- * Array `next_hops`. The first places are the uplinks' own, written by the agent: the default uplink is 0; the neighbour is
- * for the kernel to find. The others are made by the programs from what the kernel's routes and neighbours say, each for one
- * (link, MAC addresses, MTU), and never change while something uses them: what was not used for NEXT_HOP_IDLE ticks
- * may become another.
+ * Array `next_hops`. The first places are the uplinks' own, written by the agent: the default
+ * uplink is 0; the neighbour is for the kernel to find. The others are made by the programs from
+ * what the kernel's routes and neighbours say, each for one (link, MAC addresses, MTU), and never
+ * change while something uses them: what was not used for NEXT_HOP_IDLE ticks may become another.
  */
 #define NEXT_HOP_UPLINKS 16
-#define NEXT_HOPS 4096
-#define NEXT_HOP_IDLE 60
+#define NEXT_HOPS	 4096
+#define NEXT_HOP_IDLE	 60
 struct next_hop {
-	__u32 claim;       /* 0: free, 1: being written, 2: may be read */
-	__u32 ifindex;     /* 0: none */
-	__u16 mtu;         /* bytes of IP; 0: not known */
-	__u8 mac[6];       /* of the neighbour; all 0: found by the kernel for each packet */
+	__u32 claim;   /* 0: free, 1: being written, 2: may be read */
+	__u32 ifindex; /* 0: none */
+	__u16 mtu;     /* bytes of IP; 0: not known */
+	__u8 mac[6];   /* of the neighbour; all 0: found by the kernel for each packet */
 	__u8 source_mac[6];
 	__u16 pad;
-	__u32 used;        /* ticks */
-	__u32 tunnel;      /* number of the tunnel's other end; 0: none */
+	__u32 used;   /* ticks */
+	__u32 tunnel; /* number of the tunnel's other end; 0: none */
 };
 ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
@@ -388,8 +410,8 @@ enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
  * port towards it was found, and in the lowest bits how often. From a few times on the search is
  * short for the rest of that tick.
  */
-#define NAT_FULL_SLOTS 1024
-#define NAT_FULL_SHIFT 4
+#define NAT_FULL_SLOTS	1024
+#define NAT_FULL_SHIFT	4
 #define NAT_FULL_FAILED ((1u << NAT_FULL_SHIFT) - 1)
 
 /* ------------------------------------------------------------------ Services */
@@ -404,17 +426,19 @@ struct service_key {
 ABI_SIZE(struct service_key, 20);
 enum service_flag { SERVICE_ADDRESS_ONLY = 1 << 0 };
 struct service_entry {
-	__u32 id;            /* number of the Service's port, stable while it exists */
-	__u32 flags;         /* enum service_flag */
+	__u32 id;	     /* number of the Service's port, stable while it exists */
+	__u32 flags;	     /* enum service_flag */
 	__u32 backend_first; /* index in `backends`; another range for each change */
 	__u32 backend_count; /* 0: no endpoint, reject */
-	__u32 reserved[4];   /* zero; room for a second range (endpoints of this node) and for affinity */
+	__u32 reserved[4];   /* zero; room for a second range (endpoints of this node) and for
+				affinity */
 };
 ABI_SIZE(struct service_entry, 32);
 
 /*
- * Array `backends`: the endpoints that new flows may be sent to. Those of one Service's port stand in a row; the range is written
- * before an entry of `services` names it, and used again only when no program can still be reading it.
+ * Array `backends`: the endpoints that new flows may be sent to. Those of one Service's port stand
+ * in a row; the range is written before an entry of `services` names it, and used again only when
+ * no program can still be reading it.
  */
 struct backend {
 	struct polder_addr addr;
@@ -433,7 +457,8 @@ struct member_key {
 ABI_SIZE(struct member_key, 24);
 enum member_state { MEMBER_ACTIVE = 1, MEMBER_TERMINATING = 2 };
 
-/* LRU hash `socket_origins`: what a socket of the node asked for before the translation at the socket. */
+/* LRU hash `socket_origins`: what a socket of the node asked for before the translation at the
+ * socket. */
 struct socket_origin_key {
 	__u64 cookie;
 	struct polder_addr addr; /* of the endpoint */
@@ -467,9 +492,10 @@ struct fragment_key {
 ABI_SIZE(struct fragment_key, 40);
 
 /*
- * Array `fragments`: the ports that a first fragment carried (RFC 791, RFC 8200 4.5). A datagram may stand in any way of the set
- * that its hash names. Written under `seq` like an entry of the flow table. The owner is who the datagram is held for or against: the pod
- * that sends it, else the pod or the node that it is for. Where a set is full, who has most in it gives way.
+ * Array `fragments`: the ports that a first fragment carried (RFC 791, RFC 8200 4.5). A datagram
+ * may stand in any way of the set that its hash names. Written under `seq` like an entry of the
+ * flow table. The owner is who the datagram is held for or against: the pod that sends it, else the
+ * pod or the node that it is for. Where a set is full, who has most in it gives way.
  */
 struct fragment_entry { /* one cache line */
 	struct fragment_key key;
@@ -487,8 +513,8 @@ struct fragment_set {
 	struct fragment_entry way[FRAGMENT_WAYS];
 };
 #define FRAGMENT_OWNER(zone, slot) ((__u16)((zone) << 14 | ((slot) + 1)))
-#define FRAGMENT_OWNER_NODE POLDER_MAX_PODS /* as a slot */
-#define FRAGMENT_TIMEOUT 30
+#define FRAGMENT_OWNER_NODE	   POLDER_MAX_PODS /* as a slot */
+#define FRAGMENT_TIMEOUT	   30
 
 /* ------------------------------------------------------------------ control, counters, events */
 
@@ -496,22 +522,27 @@ struct fragment_set {
 struct control {
 	union {
 		struct {
-			__u32 generation; /* moved: every flow is judged anew; never 0 or FLOW_GENERATION_DOUBTED */
-			__u32 slot;       /* 0 or 1: of the two that pods, addresses and peers' classes stand in, the one in force */
+			__u32 generation; /* moved: every flow is judged anew; never 0 or
+					     FLOW_GENERATION_DOUBTED */
+			__u32 slot; /* 0 or 1: of the two that pods, addresses and peers' classes
+				       stand in, the one in force */
 		};
-		__u64 in_force; /* both: a judgement reads them by one load, the agent changes them by one store */
+		__u64 in_force; /* both: a judgement reads them by one load, the agent changes them
+				   by one store */
 	};
-	__u32 events;          /* enum event_mask: what somebody listens to */
-	__u32 events_per_second; /* for each CPU; 0: no limit */
-	__u32 flow_share[2];   /* entries (IPv4, IPv6) that a pod may have once the table is over three quarters full; 0: no limit */
-	__u32 rejects_per_second; /* RST and ICMP made for each pod link and each uplink; 0: no limit */
-	__u32 moving;          /* enum moving_bit: maps are being replaced by larger or smaller ones */
-	__u64 hash_seed[2];    /* drawn when the map is made; never changed, flows are placed by it */
+	__u32 events;		  /* enum event_mask: what somebody listens to */
+	__u32 events_per_second;  /* for each CPU; 0: no limit */
+	__u32 flow_share[2];	  /* entries (IPv4, IPv6) that a pod may have once the table is over
+				     three quarters full; 0: no limit */
+	__u32 rejects_per_second; /* RST and ICMP made for each pod link and each uplink; 0: no
+				     limit */
+	__u32 moving;	    /* enum moving_bit: maps are being replaced by larger or smaller ones */
+	__u64 hash_seed[2]; /* drawn when the map is made; never changed, flows are placed by it */
 };
 ABI_SIZE(struct control, 48);
 /*
- * While programs are on different flow tables none of them writes an entry: all tables hold the same flows. Who opens a flow meanwhile sends
- * its packet again.
+ * While programs are on different flow tables none of them writes an entry: all tables hold the
+ * same flows. Who opens a flow meanwhile sends its packet again.
  */
 enum moving_bit {
 	MOVING_HOLD = 1 << 0, /* no entry of a flow is made or changed */
@@ -520,7 +551,14 @@ enum moving_bit {
 enum event_mask { EVENT_MASK_DROPS = 1 << 0, EVENT_MASK_FLOWS = 1 << 1 };
 
 /* Per-CPU array `drops`, index reason * DROP_DIRECTIONS + direction. */
-enum drop_direction { DROP_FROM_POD, DROP_TO_POD, DROP_FROM_WIRE, DROP_TO_WIRE, DROP_SOCKET, DROP_DIRECTIONS };
+enum drop_direction {
+	DROP_FROM_POD,
+	DROP_TO_POD,
+	DROP_FROM_WIRE,
+	DROP_TO_WIRE,
+	DROP_SOCKET,
+	DROP_DIRECTIONS
+};
 struct drop_counter {
 	__u64 packets;
 	__u64 bytes;
@@ -537,14 +575,21 @@ struct drop_counter {
 	X(NAT_ALLOCATED, "nat_ports_allocated", "Source ports chosen for translated flows")        \
 	X(NAT_RETRIES, "nat_port_retries", "Source ports that were taken when tried")              \
 	X(REJECTS, "rejects", "Refusals sent to the sender (RST, ICMP)")                           \
-	X(SOCKET_TRANSLATED, "socket_translations", "Connects and sends of the node sent to an endpoint") \
+	X(SOCKET_TRANSLATED, "socket_translations",                                                \
+	  "Connects and sends of the node sent to an endpoint")                                    \
 	X(FRAGMENTS_TRACKED, "fragments_tracked", "First fragments remembered")                    \
-	X(FLOWS_RESTAMPED, "flows_restamped", "Flows that were judged again with the same outcome") \
-	X(FLOWS_DOUBLED, "flows_doubled", "Judgements given up because another CPU had the same flow") \
-	X(NEXT_HOPS_MADE, "next_hops_made", "Next hops learnt from the kernel's routes and neighbours") \
-	X(FRAGMENTS_EVICTED, "fragments_evicted", "First fragments forgotten early for newer ones") \
-	X(REJECTS_LIMITED, "rejects_limited", "Refusals that were not sent: more than the link may have") \
-	X(FLOWS_DISPLACED, "flows_displaced", "Flow entries that moved to their second set to make room")
+	X(FLOWS_RESTAMPED, "flows_restamped",                                                      \
+	  "Flows that were judged again with the same outcome")                                    \
+	X(FLOWS_DOUBLED, "flows_doubled",                                                          \
+	  "Judgements given up because another CPU had the same flow")                             \
+	X(NEXT_HOPS_MADE, "next_hops_made",                                                        \
+	  "Next hops learnt from the kernel's routes and neighbours")                              \
+	X(FRAGMENTS_EVICTED, "fragments_evicted",                                                  \
+	  "First fragments forgotten early for newer ones")                                        \
+	X(REJECTS_LIMITED, "rejects_limited",                                                      \
+	  "Refusals that were not sent: more than the link may have")                              \
+	X(FLOWS_DISPLACED, "flows_displaced",                                                      \
+	  "Flow entries that moved to their second set to make room")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,
@@ -558,34 +603,35 @@ enum event_verdict { VERDICT_DROP = 0, VERDICT_ALLOW = 1, VERDICT_REJECT = 2 };
 
 /* Ring buffer `events`. */
 struct polder_event {
-	__u64 time_ns; /* monotonic clock */
-	__u8 type;     /* enum event_type */
-	__u8 verdict;  /* enum event_verdict */
-	__u8 reason;   /* enum polder_reason */
+	__u64 time_ns;	/* monotonic clock */
+	__u8 type;	/* enum event_type */
+	__u8 verdict;	/* enum event_verdict */
+	__u8 reason;	/* enum polder_reason */
 	__u8 direction; /* enum drop_direction: where it was seen */
-	__u8 family;   /* enum polder_family; 0: not IP */
+	__u8 family;	/* enum polder_family; 0: not IP */
 	__u8 proto;
 	__u8 zone;
 	__u8 tcp_flags;
 	struct polder_addr saddr;
-	struct polder_addr daddr; /* before translation */
+	struct polder_addr daddr;   /* before translation */
 	struct polder_addr backend; /* after translation; all 0: none */
 	__be16 sport_be;
 	__be16 dport_be;
 	__be16 backend_port_be;
 	__u16 pad;
-	__u32 ifindex;          /* the link the packet came in by */
-	__u32 length;           /* bytes, with the Ethernet header */
+	__u32 ifindex; /* the link the packet came in by */
+	__u32 length;  /* bytes, with the Ethernet header */
 	__u32 source_identity;
 	__u32 destination_identity;
-	__u32 egress_rule;      /* number of the deciding rule; 0: none */
+	__u32 egress_rule; /* number of the deciding rule; 0: none */
 	__u32 ingress_rule;
 	__u32 egress_ruleset;
 	__u32 ingress_ruleset;
 };
 ABI_SIZE(struct polder_event, 104);
 
-/* Per-CPU array `judgements`, one in each object, one entry: what the slow path found out; zero where it did not come so far. */
+/* Per-CPU array `judgements`, one in each object, one entry: what the slow path found out; zero
+ * where it did not come so far. */
 struct judgement {
 	struct polder_addr backend;
 	__be16 backend_port_be;
@@ -609,7 +655,7 @@ struct polder_range {
 struct datapath_config {
 	__u32 flow4_sets; /* powers of two */
 	__u32 flow6_sets;
-	__u8 gateway_mac[6]; /* of every host-side link */
+	__u8 gateway_mac[6];	   /* of every host-side link */
 	__u16 masquerade_port_min; /* host byte order */
 	__u16 masquerade_port_max;
 	__u8 masquerade_v4; /* 1: pods' packets to the outside leave with node_ipv4_be */
@@ -618,16 +664,17 @@ struct datapath_config {
 	__be32 node_ipv4_be; /* 0: none */
 	__be32 gateway_ipv6_be[4];
 	__be32 node_ipv6_be[4];
-	__u64 netns_cookie; /* of the node: sockets of other namespaces are left alone */
-	__u32 own_range_count; /* the node's own pod ranges and addresses: sources that never come from the wire */
-	__u32 weak_order; /* 1: the CPU may reorder loads (not x86) */
+	__u64 netns_cookie;    /* of the node: sockets of other namespaces are left alone */
+	__u32 own_range_count; /* the node's own pod ranges and addresses: sources that never come
+				  from the wire */
+	__u32 weak_order;      /* 1: the CPU may reorder loads (not x86) */
 	__u32 local_pods_mask; /* half the elements of `local_pods`, less one */
 	__be32 pod_range_ipv4_be; /* of the node's own pods, with its mask */
 	__be32 pod_mask_ipv4_be;
 	__be32 pod_range_ipv6_be[2]; /* its first 64 bits */
 	__be32 pod_mask_ipv6_be[2];
-	__u32 stack_mark;   /* set on what a pod sends to the node's stack; without it the stack
-			       forwards nothing of a pod */
+	__u32 stack_mark;    /* set on what a pod sends to the node's stack; without it the stack
+				forwards nothing of a pod */
 	__u32 fragment_sets; /* a power of two */
 	__u32 pods_mask;     /* elements of `pods`, a power of two, less one */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];

@@ -16,15 +16,16 @@
 
 #include "abi.h"
 
-#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
-#define barrier() asm volatile("" ::: "memory")
+#define barrier()	     asm volatile("" ::: "memory")
 /* Keeps a bound that the compiler knows visible to the verifier. */
 #define opaque(x) asm volatile("" : "+r"(x))
-/* Keeps a 64-bit variable's value but lets the verifier forget what it knows of it. `unknown`: anything it knows nothing of. */
+/* Keeps a 64-bit variable's value but lets the verifier forget what it knows of it. `unknown`:
+ * anything it knows nothing of. */
 #define forget(x, unknown) asm volatile("%0 ^= %1\n%0 ^= %1" : "+r"(x) : "r"(unknown))
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)	   __builtin_expect(!!(x), 1)
+#define unlikely(x)	   __builtin_expect(!!(x), 0)
 
 /* Filled by the agent before loading; constant for the verifier afterwards. */
 const volatile struct datapath_config config = {};
@@ -37,7 +38,8 @@ static __always_inline void copy_mac(void *to, const void *from)
 }
 
 /*
- * Arrays of `config` are read through these: without volatile the compiler would take the zeros it sees here for the truth.
+ * Arrays of `config` are read through these: without volatile the compiler would take the zeros it
+ * sees here for the truth.
  */
 static __always_inline void copy_gateway_mac(void *to)
 {
@@ -57,8 +59,9 @@ static __always_inline void copy_addr6(__be32 *to, const volatile __be32 *from)
 static volatile __u64 ticks_read;
 
 /*
- * The coarse clock stands still within a jiffy, so it is asked once in each: jiffies are read without a call, and every call of a helper
- * costs several ns where the CPU's returns have to be guarded.
+ * The coarse clock stands still within a jiffy, so it is asked once in each: jiffies are read
+ * without a call, and every call of a helper costs several ns where the CPU's returns have to be
+ * guarded.
  */
 static __always_inline __u32 now_ticks(void)
 {
@@ -89,8 +92,8 @@ static __always_inline __u16 csum_fold32(__u32 sum)
 }
 
 /*
- * Is a sum, which is not 0, all ones when it is folded? Then 65,535 divides it: times the inverse of
- * 65,535 modulo 2^64 it is small.
+ * Is a sum, which is not 0, all ones when it is folded? Then 65,535 divides it: times the inverse
+ * of 65,535 modulo 2^64 it is small.
  */
 static __always_inline bool csum_is_ones(__u64 sum)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Counting drops and telling the agent about packets, with a limit and an exact count of what was not told. */
+/* Counting drops and telling the agent about packets, with a limit and an exact count of what was
+ * not told. */
 #pragma once
 
 #include "packet.h"
@@ -65,8 +66,8 @@ static __always_inline void event_fill(struct polder_event *e, const struct pack
 	e->ingress_ruleset = j->ingress_ruleset;
 }
 
-static __always_inline void event_send(const struct control *control, __u32 ifindex, const struct packet *p,
-				       __u8 type, __u8 verdict, __u8 reason)
+static __always_inline void event_send(const struct control *control, __u32 ifindex,
+				       const struct packet *p, __u8 type, __u8 verdict, __u8 reason)
 {
 	struct polder_event *e;
 
@@ -90,7 +91,8 @@ static __always_inline void event_send(const struct control *control, __u32 ifin
 }
 
 /* The one place where a packet is given up: counted always, told when somebody listens. */
-static __always_inline void drop_count(__u32 ifindex, const struct packet *p, int reason, __u8 verdict)
+static __always_inline void drop_count(__u32 ifindex, const struct packet *p, int reason,
+				       __u8 verdict)
 {
 	__u32 index = reason * DROP_DIRECTIONS + p->direction;
 	struct drop_counter *counter = bpf_map_lookup_elem(&drops, &index);

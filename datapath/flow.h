@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flow table: an array of sets of eight entries. A tuple's hash names two sets and a first way, so an established packet
- * reads one or two cache lines; the sets' tags say which. See struct flow_head for how readers and writers meet.
+ * The flow table: an array of sets of eight entries. A tuple's hash names two sets and a first way,
+ * so an established packet reads one or two cache lines; the sets' tags say which. See struct
+ * flow_head for how readers and writers meet.
  *
  * Functions with a `family` argument are inlined with a constant: one source, two shapes.
  */
@@ -13,13 +14,15 @@
 /* The first entry of the set numbered `index`. */
 static __always_inline void *flow_set(__u32 index, __u8 family)
 {
-	return family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &index) : bpf_map_lookup_elem(&flows6, &index);
+	return family == FAMILY_V4 ? bpf_map_lookup_elem(&flows4, &index)
+				   : bpf_map_lookup_elem(&flows6, &index);
 }
 
 /* The tags of the set numbered `index`: a byte for each way. */
 static __always_inline __u64 *flow_tags(__u32 index, __u8 family)
 {
-	return family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_tags4, &index) : bpf_map_lookup_elem(&flow_tags6, &index);
+	return family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_tags4, &index)
+				   : bpf_map_lookup_elem(&flow_tags6, &index);
 }
 
 static __always_inline __u32 flow_sets(__u8 family)
@@ -42,7 +45,8 @@ static __always_inline __u64 *flow_key_of(struct flow_head *head, __u8 family)
 	return (void *)head - FLOW_WORDS(family) * sizeof(__u64);
 }
 
-static __always_inline bool flow_key_equal(const void *flow, const struct flow_tuple *t, __u8 family)
+static __always_inline bool flow_key_equal(const void *flow, const struct flow_tuple *t,
+					   __u8 family)
 {
 	const __u64 *key = flow;
 
@@ -52,12 +56,14 @@ static __always_inline bool flow_key_equal(const void *flow, const struct flow_t
 	       (key[2] == t->words[2] && key[3] == t->words[3] && key[4] == t->words[4]);
 }
 
-static __always_inline bool tuple_equal(const struct flow_tuple *a, const struct flow_tuple *b, __u8 family)
+static __always_inline bool tuple_equal(const struct flow_tuple *a, const struct flow_tuple *b,
+					__u8 family)
 {
 	return flow_key_equal(a, b, family);
 }
 
-/* What was written before is seen by whoever sees what is written after, on every CPU: a full barrier. */
+/* What was written before is seen by whoever sees what is written after, on every CPU: a full
+ * barrier. */
 static __always_inline void full_barrier(void)
 {
 	__u64 word = 0, before;
@@ -67,7 +73,8 @@ static __always_inline void full_barrier(void)
 	barrier();
 }
 
-/* Loads before it are done before those behind it. x86 does so by itself; the compiler has to be told. */
+/* Loads before it are done before those behind it. x86 does so by itself; the compiler has to be
+ * told. */
 static __always_inline void load_barrier(void)
 {
 	barrier();
@@ -78,12 +85,14 @@ static __always_inline void load_barrier(void)
 /* Bytes from an entry's state word to one of its fields. */
 #define BEHIND_STATE(type, field) (offsetof(struct type, field) - offsetof(struct type, state))
 _Static_assert(BEHIND_STATE(flow_copy, hop) == BEHIND_STATE(flow_head, hop) &&
-		       BEHIND_STATE(flow_copy, new_dport_be) == BEHIND_STATE(flow_head, new_dport_be) &&
+		       BEHIND_STATE(flow_copy, new_dport_be) ==
+			       BEHIND_STATE(flow_head, new_dport_be) &&
 		       offsetof(struct flow_head, state_word) % 8 == 0,
 	       "a copy's words are those of an entry");
 
 /* A copy of a copy; of IPv4 addresses one word each. */
-static __always_inline void flow_copy_to(struct flow_copy *to, const struct flow_copy *from, __u8 family)
+static __always_inline void flow_copy_to(struct flow_copy *to, const struct flow_copy *from,
+					 __u8 family)
 {
 	__builtin_memcpy(to, from, offsetof(struct flow_copy, new_saddr_be));
 	to->new_saddr_be[0] = from->new_saddr_be[0];
@@ -102,10 +111,11 @@ enum flow_outcome {
 };
 
 /*
- * Copies an entry if it is the tuple's. Its seq is read before its key, and again behind the content: nothing in between is
- * another flow's. FLOW_BUSY: a writer is at it, or was meanwhile.
+ * Copies an entry if it is the tuple's. Its seq is read before its key, and again behind the
+ * content: nothing in between is another flow's. FLOW_BUSY: a writer is at it, or was meanwhile.
  */
-static __always_inline int flow_read(void *flow, const struct flow_tuple *t, __u8 family, struct flow_copy *copy)
+static __always_inline int flow_read(void *flow, const struct flow_tuple *t, __u8 family,
+				     struct flow_copy *copy)
 {
 	struct flow_head *head = flow_head_of(flow, family);
 	const __u64 *way = (const void *)&head->state_word;
@@ -135,8 +145,8 @@ static __always_inline int flow_read(void *flow, const struct flow_tuple *t, __u
 }
 
 /* The tuple's entry in the set: its tag names the ways that it may stand in. */
-static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 hash, __u8 which, __u8 family,
-					   struct flow_copy *copy)
+static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 hash, __u8 which,
+					   __u8 family, struct flow_copy *copy)
 {
 	__u32 index = flow_set_index(hash, which, flow_sets(family)), way, i;
 	__u64 *tags = flow_tags(index, family), found;
@@ -159,7 +169,8 @@ static __always_inline int flow_search_set(const struct flow_tuple *t, __u64 has
 	return FLOW_ABSENT;
 }
 
-static __always_inline int flow_search_in(const struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy)
+static __always_inline int flow_search_in(const struct flow_tuple *t, __u64 hash, __u8 family,
+					  struct flow_copy *copy)
 {
 	int outcome = flow_search_set(t, hash, 0, family, copy);
 
@@ -170,8 +181,8 @@ static __always_inline int flow_search_in(const struct flow_tuple *t, __u64 hash
 }
 
 /*
- * Global functions, here and below, are verified once and not for each way that leads to them; they also keep
- * the stack of the deepest call low.
+ * Global functions, here and below, are verified once and not for each way that leads to them; they
+ * also keep the stack of the deepest call low.
  *
  * Searches both sets. enum flow_outcome.
  */
@@ -179,7 +190,8 @@ __noinline int flow_search(struct flow_tuple *t, __u64 hash, struct flow_copy *c
 {
 	if (!t || !copy)
 		return FLOW_ABSENT;
-	return family == FAMILY_V4 ? flow_search_in(t, hash, FAMILY_V4, copy) : flow_search_in(t, hash, FAMILY_V6, copy);
+	return family == FAMILY_V4 ? flow_search_in(t, hash, FAMILY_V4, copy)
+				   : flow_search_in(t, hash, FAMILY_V6, copy);
 }
 
 #define FLOW_BUSY_TRIES 64
@@ -198,10 +210,12 @@ __noinline int flow_wait(struct flow_tuple *t, __u64 hash, struct flow_copy *cop
 }
 
 /*
- * The same, and a writer that is met is waited for: it needs some ten ns, who searches for a source port about a microsecond, each try some
- * ten ns. Who holds an entry for 1,024 of them is not running. FLOW_BUSY: in vain.
+ * The same, and a writer that is met is waited for: it needs some ten ns, who searches for a source
+ * port about a microsecond, each try some ten ns. Who holds an entry for 1,024 of them is not
+ * running. FLOW_BUSY: in vain.
  */
-static __always_inline int flow_lookup(struct flow_tuple *t, __u64 hash, struct flow_copy *copy, __u8 family)
+static __always_inline int flow_lookup(struct flow_tuple *t, __u64 hash, struct flow_copy *copy,
+				       __u8 family)
 {
 	int outcome = flow_search(t, hash, copy, family), i;
 
@@ -210,17 +224,20 @@ static __always_inline int flow_lookup(struct flow_tuple *t, __u64 hash, struct 
 	return outcome;
 }
 
-static __always_inline __u64 tuple_hash(const struct flow_tuple *t, __u8 family, const struct control *control)
+static __always_inline __u64 tuple_hash(const struct flow_tuple *t, __u8 family,
+					const struct control *control)
 {
-	return family == FAMILY_V4 ? flow_hash(t, FAMILY_V4, control) : flow_hash(t, FAMILY_V6, control);
+	return family == FAMILY_V4 ? flow_hash(t, FAMILY_V4, control)
+				   : flow_hash(t, FAMILY_V6, control);
 }
 
 /*
- * The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends there, with one line read beside the
- * tags; then `ret_head` is the entry's head, else NULL. A line that the tags say is another's is not waited for.
+ * The tuple's entry. The first way of set 0 is tried before all others: nearly every look-up ends
+ * there, with one line read beside the tags; then `ret_head` is the entry's head, else NULL. A line
+ * that the tags say is another's is not waited for.
  */
-static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 family, struct flow_copy *copy,
-				     struct flow_head **ret_head)
+static __always_inline int flow_find(struct flow_tuple *t, __u64 hash, __u8 family,
+				     struct flow_copy *copy, struct flow_head **ret_head)
 {
 	__u32 index = flow_set_index(hash, 0, flow_sets(family)), way = flow_first_way(hash, 0);
 	const __u8 *tags = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_tags4, &index)
@@ -253,7 +270,8 @@ static __always_inline struct flow_head *flow_head_at(__u32 set, __u32 way, __u8
 /* The same where the family is no constant. */
 static __always_inline struct flow_head *flow_head_anywhere(__u32 set, __u32 way, __u8 family)
 {
-	return family == FAMILY_V4 ? flow_head_at(set, way, FAMILY_V4) : flow_head_at(set, way, FAMILY_V6);
+	return family == FAMILY_V4 ? flow_head_at(set, way, FAMILY_V4)
+				   : flow_head_at(set, way, FAMILY_V6);
 }
 
 /* Changes state bits in place, atomically. */
@@ -280,7 +298,8 @@ static __always_inline struct flow_scratch *flow_scratch_get(void)
 }
 
 /* The other direction's entry, if it is this flow's own. enum flow_outcome. */
-__noinline int flow_other_side(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u8 family)
+__noinline int flow_other_side(struct flow_tuple *t, struct flow_copy *copy,
+			       struct flow_copy *other, __u8 family)
 {
 	const struct control *control = control_get();
 	struct flow_scratch *scratch = flow_scratch_get();

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Room in two sets that are full of live flows: an entry that stands in its first set moves to its second one, if that has room.
+ * Room in two sets that are full of live flows: an entry that stands in its first set moves to its
+ * second one, if that has room.
  *
- * Only this way about: a look-up reads a tuple's first set, then its second one, so it meets the entry in one of them. Both places are
- * held meanwhile. Never the other way, where it could read the first set before the entry comes and the second one after it left.
+ * Only this way about: a look-up reads a tuple's first set, then its second one, so it meets the
+ * entry in one of them. Both places are held meanwhile. Never the other way, where it could read
+ * the first set before the entry comes and the second one after it left.
  */
 #pragma once
 
@@ -21,8 +23,8 @@ static __always_inline void flow_move(void *to, const void *from, __u8 family)
 			new[i] = old[i];
 }
 
-static __always_inline void flow_move_rules(const struct flow_head *head, __u32 set, __u32 way, __u32 new_set, __u32 new_way,
-					    __u8 family)
+static __always_inline void flow_move_rules(const struct flow_head *head, __u32 set, __u32 way,
+					    __u32 new_set, __u32 new_way, __u8 family)
 {
 	const struct flow_rules *rules;
 
@@ -52,10 +54,11 @@ static __always_inline struct flow_head *flow_claim_free(__u32 set, __u32 *ret_w
 }
 
 /*
- * Who walks the table meanwhile may miss the entry, and with it that the flow has to be judged anew: so it is. The place of before is
- * free then.
+ * Who walks the table meanwhile may miss the entry, and with it that the flow has to be judged
+ * anew: so it is. The place of before is free then.
  */
-static __always_inline int flow_displace_in(const struct control *control, __u32 set, __u32 way, __u8 family)
+static __always_inline int flow_displace_in(const struct control *control, __u32 set, __u32 way,
+					    __u8 family)
 {
 	struct flow_head *head = flow_head_at(set, way, family), *to;
 	__u32 seq, new_set, new_way;
@@ -67,7 +70,8 @@ static __always_inline int flow_displace_in(const struct control *control, __u32
 	load_barrier();
 	hash = flow_hash((const struct flow_tuple *)flow_key_of(head, family), family, control);
 	new_set = flow_set_index(hash, 1, flow_sets(family));
-	if (!head->generation || flow_set_index(hash, 0, flow_sets(family)) != set || new_set == set)
+	if (!head->generation || flow_set_index(hash, 0, flow_sets(family)) != set ||
+	    new_set == set)
 		return 0;
 	to = flow_claim_free(new_set, &new_way, family);
 	if (!to)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* One entry of the flow table: claimed and released, its tag, whom it counts for, and how it is freed. */
+/* One entry of the flow table: claimed and released, its tag, whom it counts for, and how it is
+ * freed. */
 #pragma once
 
 #include "flow_rules.h"
 
 /*
- * All bits set if `x` is 0, else none; below 2^63. No branch: all ways are alike to the verifier, and to the
- * CPU.
+ * All bits set if `x` is 0, else none; below 2^63. No branch: all ways are alike to the verifier,
+ * and to the CPU.
  */
 static __always_inline __u64 mask_if_zero(__u64 x)
 {
@@ -30,7 +31,8 @@ static __always_inline bool flow_claim(struct flow_head *head, __u32 seq)
 	return !(seq & 1) && __sync_val_compare_and_swap(&head->seq, seq, seq + 1) == seq;
 }
 
-/* What was written under the claim is seen by whoever sees the even seq: x86 keeps stores in order. */
+/* What was written under the claim is seen by whoever sees the even seq: x86 keeps stores in order.
+ */
 static __always_inline void flow_release(struct flow_head *head)
 {
 	load_barrier(); /* where it is one, it is a full one */
@@ -94,7 +96,8 @@ static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 fa
 	delta->entries[which] = sum;
 }
 
-/* Is the table nearly full, and does the pod hold more than its share? Then it gets only the place of one of its own, or of what is over. */
+/* Is the table nearly full, and does the pod hold more than its share? Then it gets only the place
+ * of one of its own, or of what is over. */
 static __always_inline bool flow_over_share(const struct control *control, __u32 owner, __u8 family)
 {
 	__u32 which = family == FAMILY_V6, share = control->flow_share[which];
@@ -115,7 +118,8 @@ static __always_inline void flow_note_greedy(__u32 owner, __u8 family)
 		WRITE_ONCE(all->greedy[family == FAMILY_V6], owner + 1);
 }
 
-/* 1 + the pod whose entries give way to others' because it holds more than its share; 0: nobody does. */
+/* 1 + the pod whose entries give way to others' because it holds more than its share; 0: nobody
+ * does. */
 __noinline int flow_greedy(__u8 family)
 {
 	const struct flow_usage *all = flow_usage_of(config.pods_mask + 1);
@@ -140,7 +144,8 @@ static __always_inline void flow_clear(struct flow_head *head, __u32 set, __u32 
 }
 
 /* What stood in a claimed place is over: its packets go to its rules. */
-static __always_inline void flow_retire(const struct flow_head *head, __u32 set, __u32 way, __u8 family)
+static __always_inline void flow_retire(const struct flow_head *head, __u32 set, __u32 way,
+					__u8 family)
 {
 	if (head->state & FLOW_RULED)
 		flow_rules_retire(set, way, head->packets, head->bytes, family);
@@ -160,10 +165,11 @@ static __always_inline bool flow_free(const struct flow_copy *copy, __u8 family)
 }
 
 /*
- * Frees the entry that `copy` is of, then the other direction's. Who finds the first one changed was not the first to end the flow: what
- * stands in the other place may be a new one's.
+ * Frees the entry that `copy` is of, then the other direction's. Who finds the first one changed
+ * was not the first to end the flow: what stands in the other place may be a new one's.
  */
-__noinline int flow_end(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u8 family)
+__noinline int flow_end(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other,
+			__u8 family)
 {
 	bool found;
 
@@ -181,10 +187,11 @@ __noinline int flow_end(struct flow_tuple *t, struct flow_copy *copy, struct flo
 }
 
 /*
- * Has the flow been idle for `ticks`, in both directions? `other` is room for a copy. A direction that was not used for long is
- * alive as long as the other one is.
+ * Has the flow been idle for `ticks`, in both directions? `other` is room for a copy. A direction
+ * that was not used for long is alive as long as the other one is.
  */
-__noinline int flow_idle(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other, __u32 ticks, __u8 family)
+__noinline int flow_idle(struct flow_tuple *t, struct flow_copy *copy, struct flow_copy *other,
+			 __u32 ticks, __u8 family)
 {
 	__u32 now = now_ticks();
 	int outcome;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flow table's arithmetic, without helpers or maps: where a tuple stands, how long it may be idle, what the other
- * direction is called. Programs and the agent's collector share it.
+ * The flow table's arithmetic, without helpers or maps: where a tuple stands, how long it may be
+ * idle, what the other direction is called. Programs and the agent's collector share it.
  */
 #pragma once
 
@@ -17,12 +17,12 @@
 
 #include "abi.h"
 
-#define ICMP_ECHO 8
-#define ICMP_ECHO_REPLY 0
-#define ICMP6_ECHO 128
+#define ICMP_ECHO	 8
+#define ICMP_ECHO_REPLY	 0
+#define ICMP6_ECHO	 128
 #define ICMP6_ECHO_REPLY 129
 
-#define FLOW_SIZE(family) ((family) == FAMILY_V4 ? sizeof(struct flow4) : sizeof(struct flow6))
+#define FLOW_SIZE(family)  ((family) == FAMILY_V4 ? sizeof(struct flow4) : sizeof(struct flow6))
 #define FLOW_WORDS(family) ((family) == FAMILY_V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6)
 
 /*
@@ -62,7 +62,8 @@ struct flow_copy {
 	};
 };
 
-static __always_inline __u64 flow_hash(const struct flow_tuple *t, __u8 family, const struct control *c)
+static __always_inline __u64 flow_hash(const struct flow_tuple *t, __u8 family,
+				       const struct control *c)
 {
 	__u64 h = (t->words[0] ^ c->hash_seed[0]) * 0x9e3779b97f4a7c15ULL;
 
@@ -103,7 +104,7 @@ static __always_inline __u8 flow_tag(__u64 hash)
 	return tag | before >> 63;
 }
 
-#define TAG_ONES 0x0101010101010101ULL
+#define TAG_ONES  0x0101010101010101ULL
 #define TAG_HIGHS 0x8080808080808080ULL
 
 /* The high bit of each byte of a set's tags that is free. */
@@ -145,9 +146,11 @@ static __always_inline __u32 flow_timeout(__u8 proto, __u16 state)
 			return FLOW_TIMEOUT_TCP_RESET;
 		if (flow_closed(state))
 			return FLOW_TIMEOUT_TCP_WAIT;
-		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_TCP_ESTABLISHED : FLOW_TIMEOUT_TCP_NEW;
+		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_TCP_ESTABLISHED
+						: FLOW_TIMEOUT_TCP_NEW;
 	case IPPROTO_SCTP:
-		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_SCTP_ESTABLISHED : FLOW_TIMEOUT_SCTP_NEW;
+		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_SCTP_ESTABLISHED
+						: FLOW_TIMEOUT_SCTP_NEW;
 	case IPPROTO_UDP:
 		return state & FLOW_ESTABLISHED ? FLOW_TIMEOUT_STREAM : FLOW_TIMEOUT_DATAGRAM;
 	case IPPROTO_ICMP:
@@ -186,10 +189,10 @@ static __always_inline __be16 icmp_answer(__u8 proto, __be16 type_be)
 	__u8 type = bpf_ntohs(type_be) >> 8, answer;
 
 	if (proto == IPPROTO_ICMP)
-		answer = type == ICMP_ECHO	   ? ICMP_ECHO_REPLY
-			 : type == ICMP_ECHO_REPLY ? ICMP_ECHO
+		answer = type == ICMP_ECHO	    ? ICMP_ECHO_REPLY
+			 : type == ICMP_ECHO_REPLY  ? ICMP_ECHO
 			 : type >= 13 && type <= 18 ? ((type - 1) ^ 1) + 1
-						   : type;
+						    : type;
 	else
 		answer = type == ICMP6_ECHO	    ? ICMP6_ECHO_REPLY
 			 : type == ICMP6_ECHO_REPLY ? ICMP6_ECHO
@@ -199,7 +202,8 @@ static __always_inline __be16 icmp_answer(__u8 proto, __be16 type_be)
 	return type_be ^ bpf_htons(ICMP_NO_ANSWER);
 }
 
-/* The ports of a reply: they change sides; an echo keeps its identifier, request and reply types change places. */
+/* The ports of a reply: they change sides; an echo keeps its identifier, request and reply types
+ * change places. */
 static __always_inline struct port_pair ports_reversed(__u8 proto, __be16 sport, __be16 dport)
 {
 	struct port_pair pair = {.sport_be = dport, .dport_be = sport};
@@ -211,7 +215,8 @@ static __always_inline struct port_pair ports_reversed(__u8 proto, __be16 sport,
 	return pair;
 }
 
-static __always_inline void tuple_set_reversed_ports(struct flow_tuple *t, __be16 sport, __be16 dport)
+static __always_inline void tuple_set_reversed_ports(struct flow_tuple *t, __be16 sport,
+						     __be16 dport)
 {
 	struct port_pair pair = ports_reversed(t->proto, sport, dport);
 
@@ -236,8 +241,8 @@ static __always_inline __u8 flow_zone_behind(__u8 action)
 }
 
 /* The other direction's tuple, from an entry's tuple and its content. Both may be the same room. */
-static __always_inline void flow_twin(const struct flow_tuple *t, const struct flow_copy *content, __u8 family,
-				      struct flow_tuple *twin)
+static __always_inline void flow_twin(const struct flow_tuple *t, const struct flow_copy *content,
+				      __u8 family, struct flow_tuple *twin)
 {
 	__u8 proto = t->proto;
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Both entries of a flow, from what was judged: their contents, and how they get into the table as one. */
+/* Both entries of a flow, from what was judged: their contents, and how they get into the table as
+ * one. */
 #pragma once
 
 #include "judge.h"
 
-/* What the functions that write a pair return beside 0 and -reason: the table has changed meanwhile, look the flow up again. */
+/* What the functions that write a pair return beside 0 and -reason: the table has changed
+ * meanwhile, look the flow up again. */
 #define PAIR_AGAIN 1
 
 static __always_inline void copy_set_addrs(struct flow_copy *c, const struct polder_addr *src,
@@ -19,8 +21,10 @@ static __always_inline void copy_set_addrs(struct flow_copy *c, const struct pol
 	}
 }
 
-/* Where the replies go. What came through the node's stack goes back through it: the stack may have translated it. */
-static __always_inline int pair_way_back(struct work *w, const struct packet *p, const struct flow_copy *flow)
+/* Where the replies go. What came through the node's stack goes back through it: the stack may have
+ * translated it. */
+static __always_inline int pair_way_back(struct work *w, const struct packet *p,
+					 const struct flow_copy *flow)
 {
 	struct flow_copy *back = &w->rev.content;
 
@@ -46,8 +50,10 @@ static __always_inline int pair_way_back(struct work *w, const struct packet *p,
 	return judge_wire(back, p->link);
 }
 
-/* rev's tuple and both entries' translations, from fwd and what its source and destination become. */
-static __always_inline void pair_translate(struct work *w, const struct control *control, __u8 family)
+/* rev's tuple and both entries' translations, from fwd and what its source and destination become.
+ */
+static __always_inline void pair_translate(struct work *w, const struct control *control,
+					   __u8 family)
 {
 	struct flow_copy *out = &w->fwd.content, *back = &w->rev.content;
 	const struct flow_tuple *fwd = &w->fwd.tuple;
@@ -63,8 +69,8 @@ static __always_inline void pair_translate(struct work *w, const struct control 
 	back->new_sport_be = ports.sport_be;
 	back->new_dport_be = ports.dport_be;
 	copy_set_addrs(back, &w->dst, &w->src, family);
-	if (w->new_sport_be != fwd->sport_be || w->new_dport_be != fwd->dport_be || !addr_equal(&w->new_src, &w->src) ||
-	    !addr_equal(&w->new_dst, &w->dst))
+	if (w->new_sport_be != fwd->sport_be || w->new_dport_be != fwd->dport_be ||
+	    !addr_equal(&w->new_src, &w->src) || !addr_equal(&w->new_dst, &w->dst))
 		state |= FLOW_TRANSLATED;
 	out->state = state;
 	back->state = state | FLOW_REPLY;
@@ -101,7 +107,8 @@ static __always_inline void pair_expect(const struct flow_side *side, __u8 famil
 	opaque(seq);
 }
 
-static __always_inline void pair_contents_in(struct work *w, const struct control *control, __u8 family)
+static __always_inline void pair_contents_in(struct work *w, const struct control *control,
+					     __u8 family)
 {
 	pair_translate(w, control, family);
 	/* Of a port that is only tried, most likely in vain, the line is not worth reading. */
@@ -126,8 +133,8 @@ __noinline int pair_contents(__u8 family)
 }
 
 /* All of the contents but the checksums' differences. 0 or -reason. */
-static __always_inline int pair_prepare(struct work *w, const struct judgement *j, const struct packet *p,
-					const struct flow_copy *flow)
+static __always_inline int pair_prepare(struct work *w, const struct judgement *j,
+					const struct packet *p, const struct flow_copy *flow)
 {
 	__u16 state = w->old.generation ? w->old.state & FLOW_SEEN_BITS : 0;
 	__u16 owner = w->fwd.content.action == FLOW_TO_POD ? w->fwd.content.hop : 0;
@@ -149,7 +156,8 @@ static __always_inline int pair_prepare(struct work *w, const struct judgement *
 
 enum reply_tuple { REPLY_FREE, REPLY_OURS, REPLY_TAKEN, REPLY_BUSY };
 
-/* Has a flow whose reply tuple is wanted ended? `linger`: what is closed, or was answered once, ends sooner. */
+/* Has a flow whose reply tuple is wanted ended? `linger`: what is closed, or was answered once,
+ * ends sooner. */
 static __always_inline __u32 reply_timeout(const struct flow_tuple *t, __u16 state, bool linger)
 {
 	if (linger && (flow_closed(state) || flow_one_shot(t->proto, state)))
@@ -158,8 +166,8 @@ static __always_inline __u32 reply_timeout(const struct flow_tuple *t, __u16 sta
 }
 
 /*
- * Whose is the replies' tuple? A port is free only when no side of the flow that had it can still speak; that flow's entries go then,
- * both of them. Fills rev.seen if it is ours.
+ * Whose is the replies' tuple? A port is free only when no side of the flow that had it can still
+ * speak; that flow's entries go then, both of them. Fills rev.seen if it is ours.
  */
 __noinline int pair_reply_tuple(struct work *w, __u32 linger, __u8 family)
 {
@@ -182,7 +190,9 @@ __noinline int pair_reply_tuple(struct work *w, __u32 linger, __u8 family)
 		}
 	}
 	w->rev.seen.generation = 0;
-	return outcome == FLOW_ABSENT ? REPLY_FREE : outcome == FLOW_FOUND ? REPLY_TAKEN : REPLY_BUSY;
+	return outcome == FLOW_ABSENT  ? REPLY_FREE
+	       : outcome == FLOW_FOUND ? REPLY_TAKEN
+				       : REPLY_BUSY;
 }
 
 /* The way to the wire that the kernel has said stays as long as it is by the same uplink. */
@@ -190,11 +200,12 @@ static __always_inline void pair_keep_hop(struct flow_side *side)
 {
 	const struct next_hop *new, *old;
 
-	if (!side->seen.generation || side->content.action != FLOW_TO_WIRE || side->seen.action != FLOW_TO_WIRE)
+	if (!side->seen.generation || side->content.action != FLOW_TO_WIRE ||
+	    side->seen.action != FLOW_TO_WIRE)
 		return;
 	new = next_hop_at(side->content.hop);
 	old = next_hop_at(side->seen.hop);
-	if (new && old && new->ifindex == old->ifindex)
+	if (new &&old &&new->ifindex == old->ifindex)
 		side->content.hop = side->seen.hop;
 }
 
@@ -202,15 +213,19 @@ static __always_inline bool side_same(const struct flow_side *side, __u8 family)
 {
 	const struct flow_copy *new = &side->content, *old = &side->seen;
 
-	if (!old->generation || new->action != old->action || new->hop != old->hop || new->owner != old->owner ||
-	    new->new_sport_be != old->new_sport_be || new->new_dport_be != old->new_dport_be ||
+	if (!old->generation || new->action != old->action || new->hop != old->hop ||
+	    new->owner != old->owner || new->new_sport_be != old->new_sport_be ||
+	    new->new_dport_be != old->new_dport_be ||
 	    (new->state ^ old->state) & (FLOW_TRANSLATED | FLOW_SERVICE | FLOW_RULED) ||
-	    new->new_saddr_be[0] != old->new_saddr_be[0] || new->new_daddr_be[0] != old->new_daddr_be[0])
+	    new->new_saddr_be[0] != old->new_saddr_be[0] ||
+	    new->new_daddr_be[0] != old->new_daddr_be[0])
 		return false;
-	return family == FAMILY_V4 ||
-	       (new->new_saddr_be[1] == old->new_saddr_be[1] && new->new_saddr_be[2] == old->new_saddr_be[2] &&
-		new->new_saddr_be[3] == old->new_saddr_be[3] && new->new_daddr_be[1] == old->new_daddr_be[1] &&
-		new->new_daddr_be[2] == old->new_daddr_be[2] && new->new_daddr_be[3] == old->new_daddr_be[3]);
+	return family == FAMILY_V4 || (new->new_saddr_be[1] == old->new_saddr_be[1] &&
+				       new->new_saddr_be[2] == old->new_saddr_be[2] &&
+				       new->new_saddr_be[3] == old->new_saddr_be[3] &&
+				       new->new_daddr_be[1] == old->new_daddr_be[1] &&
+				       new->new_daddr_be[2] == old->new_daddr_be[2] &&
+				       new->new_daddr_be[3] == old->new_daddr_be[3]);
 }
 
 /* Does the judgement say what both entries say already? */
@@ -221,8 +236,10 @@ static __always_inline bool pair_same(const struct work *w, const struct judgeme
 	if (!(w->fwd.content.state & FLOW_RULED))
 		return true;
 	if (family == FAMILY_V4)
-		return flow_rules_same(w->fwd.seen.set, w->fwd.seen.way, j->egress_rule, j->ingress_rule, FAMILY_V4);
-	return flow_rules_same(w->fwd.seen.set, w->fwd.seen.way, j->egress_rule, j->ingress_rule, FAMILY_V6);
+		return flow_rules_same(w->fwd.seen.set, w->fwd.seen.way, j->egress_rule,
+				       j->ingress_rule, FAMILY_V4);
+	return flow_rules_same(w->fwd.seen.set, w->fwd.seen.way, j->egress_rule, j->ingress_rule,
+			       FAMILY_V6);
 }
 
 static __always_inline int take_failed(int result, bool own)

@@ -9,19 +9,22 @@ static __always_inline struct flow_rules *flow_rules_at(__u32 set, __u32 way, __
 {
 	struct flow_rules_set *rules;
 
-	rules = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_rules4, &set) : bpf_map_lookup_elem(&flow_rules6, &set);
+	rules = family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_rules4, &set)
+				    : bpf_map_lookup_elem(&flow_rules6, &set);
 	return rules ? &rules->way[way & (FLOW_WAYS - 1)] : NULL;
 }
 
 /* Do these rules stand beside the entry? */
-static __always_inline bool flow_rules_same(__u32 set, __u32 way, __u32 egress, __u32 ingress, __u8 family)
+static __always_inline bool flow_rules_same(__u32 set, __u32 way, __u32 egress, __u32 ingress,
+					    __u8 family)
 {
 	const struct flow_rules *at = flow_rules_at(set, way, family);
 
 	return at && at->egress_rule == egress && at->ingress_rule == ingress;
 }
 
-static __always_inline void flow_rules_write(__u32 set, __u32 way, __u32 egress, __u32 ingress, __u8 family)
+static __always_inline void flow_rules_write(__u32 set, __u32 way, __u32 egress, __u32 ingress,
+					     __u8 family)
 {
 	struct flow_rules *at = flow_rules_at(set, way, family);
 
@@ -32,7 +35,8 @@ static __always_inline void flow_rules_write(__u32 set, __u32 way, __u32 egress,
 }
 
 /* What an entry has seen is counted for the rules beside it, once they are its rules no more. */
-static __always_inline void flow_rules_retire(__u32 set, __u32 way, __u32 packets, __u64 bytes, __u8 family)
+static __always_inline void flow_rules_retire(__u32 set, __u32 way, __u32 packets, __u64 bytes,
+					      __u8 family)
 {
 	const struct flow_rules *at = flow_rules_at(set, way, family);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Places in the flow table: taken by one CPU, filled, released; and which flow gives way when there is none.
+ * Places in the flow table: taken by one CPU, filled, released; and which flow gives way when there
+ * is none.
  *
- * A new entry's key and tag are written as soon as its place is held. Whoever then sees another entry of the same tuple gives
- * its own back and looks the flow up again: two CPUs with one flow end with one entry.
+ * A new entry's key and tag are written as soon as its place is held. Whoever then sees another
+ * entry of the same tuple gives its own back and looks the flow up again: two CPUs with one flow
+ * end with one entry.
  */
 #pragma once
 
@@ -22,7 +24,7 @@ struct flow_place {
 struct flow_side {
 	struct flow_tuple tuple;
 	struct flow_copy content; /* what is to stand in the table */
-	struct flow_copy seen;    /* what stands there; generation 0: nothing */
+	struct flow_copy seen;	  /* what stands there; generation 0: nothing */
 	__u64 hash;
 	struct flow_place place;
 	struct flow_tuple victim; /* of an entry that may have to go */
@@ -33,26 +35,30 @@ enum flow_take_result { TAKE_OK, TAKE_AGAIN, TAKE_FULL, TAKE_DOUBLED };
 /* How good a way is for being evicted: one of these, then its age. */
 enum flow_rank {
 	RANK_NONE,
-	RANK_OVER,    /* only if its other side is idle too */
-	RANK_GREEDY,  /* a live flow of a pod that holds more than its share */
-	RANK_ANSWERED, /* a moment ago: a handshake, or what may become a stream */
-	RANK_WAITING, /* asked a moment ago: the answer is on its way */
+	RANK_OVER,	   /* only if its other side is idle too */
+	RANK_GREEDY,	   /* a live flow of a pod that holds more than its share */
+	RANK_ANSWERED,	   /* a moment ago: a handshake, or what may become a stream */
+	RANK_WAITING,	   /* asked a moment ago: the answer is on its way */
 	RANK_ONE_SHOT = 6, /* answered once, longer ago */
 	RANK_CLOSED,
 	RANK_UNANSWERED, /* for longer than a moment */
 };
 /* flow_rank() makes one of another, and asks for two at once. */
-_Static_assert(RANK_UNANSWERED == 2 * RANK_WAITING && RANK_ONE_SHOT == 2 * RANK_ANSWERED, "a rank less its half");
+_Static_assert(RANK_UNANSWERED == 2 * RANK_WAITING && RANK_ONE_SHOT == 2 * RANK_ANSWERED,
+	       "a rank less its half");
 _Static_assert(RANK_ONE_SHOT >> 1 == RANK_CLOSED >> 1, "alike but for the lowest bit");
-_Static_assert(RANK_ONE_SHOT >> 1 != RANK_WAITING >> 1 && RANK_CLOSED >> 1 != RANK_UNANSWERED >> 1, "and no other is");
+_Static_assert(RANK_ONE_SHOT >> 1 != RANK_WAITING >> 1 && RANK_CLOSED >> 1 != RANK_UNANSWERED >> 1,
+	       "and no other is");
 
 /* From so many ticks on nobody waits for an answer, or for what comes after it. */
 #define FLOW_WAITING_TICKS 2
 
 /* ------------------------------------------------------------------ taking */
 
-/* Claims a way and makes it the tuple's: from here on whoever looks for the tuple waits for this CPU. */
-static __always_inline bool flow_occupy(struct flow_side *side, __u32 set, __u32 way, __u32 seq, __u8 kind, __u8 family)
+/* Claims a way and makes it the tuple's: from here on whoever looks for the tuple waits for this
+ * CPU. */
+static __always_inline bool flow_occupy(struct flow_side *side, __u32 set, __u32 way, __u32 seq,
+					__u8 kind, __u8 family)
 {
 	struct flow_head *head = flow_head_at(set, way, family);
 	__u64 *key;
@@ -84,13 +90,14 @@ static __always_inline bool flow_occupy(struct flow_side *side, __u32 set, __u32
 }
 
 /*
- * With fewer free ways than this in set 0 its first way is not taken before others: the fuller the table, the more the sets have to be
- * alike.
+ * With fewer free ways than this in set 0 its first way is not taken before others: the fuller the
+ * table, the more the sets have to be alike.
  */
 #define FLOW_FREE_WAYS_ENOUGH 4
 
 /* A way that is free, or was a moment ago. */
-static __always_inline int flow_occupy_empty(struct flow_side *side, __u32 index, __u32 way, __u8 family)
+static __always_inline int flow_occupy_empty(struct flow_side *side, __u32 index, __u32 way,
+					     __u8 family)
 {
 	const struct flow_head *head = flow_head_at(index, way, family);
 	__u64 stamp;
@@ -98,14 +105,18 @@ static __always_inline int flow_occupy_empty(struct flow_side *side, __u32 index
 	if (!head)
 		return TAKE_FULL;
 	stamp = READ_ONCE(head->stamp);
-	return !(stamp >> 32) && flow_occupy(side, index, way, stamp, PLACE_FREE, family) ? TAKE_OK : TAKE_AGAIN;
+	return !(stamp >> 32) && flow_occupy(side, index, way, stamp, PLACE_FREE, family)
+		       ? TAKE_OK
+		       : TAKE_AGAIN;
 }
 
-/* A free way: the first one of set 0, where a look-up begins; else one of the emptier set, its first way before the others. */
+/* A free way: the first one of set 0, where a look-up begins; else one of the emptier set, its
+ * first way before the others. */
 static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 {
 	__u32 sets = flow_sets(family), index = flow_set_index(side->hash, 0, sets);
-	__u32 other_index = flow_set_index(side->hash, 1, sets), way = flow_first_way(side->hash, 0);
+	__u32 other_index = flow_set_index(side->hash, 1, sets),
+	      way = flow_first_way(side->hash, 0);
 	const __u64 *tags = flow_tags(index, family), *other_tags = flow_tags(other_index, family);
 	__u64 free, other_free;
 
@@ -128,22 +139,26 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 
 /*
  * The rank of a way, and its age: what nobody answered for a while goes first, then what is closed,
- * then what was answered once, then what was asked just now, then what was answered just now: a flood
- * meets itself before it meets a handshake. `only`, `greedy`: 1 + the owner who may
- * have others' ways only if they are over and none of its own may go, and the one who holds too
- * much; 0: no such.
+ * then what was answered once, then what was asked just now, then what was answered just now: a
+ * flood meets itself before it meets a handshake. `only`, `greedy`: 1 + the owner who may have
+ * others' ways only if they are over and none of its own may go, and the one who holds too much; 0:
+ * no such.
  */
-static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now, __u32 only, __u32 greedy,
-				       __u64 anybody)
+static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now,
+				       __u32 only, __u32 greedy, __u64 anybody)
 {
-	__u32 age = flow_age(now, head->last), state = head->state, timeout = flow_timeout(flow_proto(flow), state);
+	__u32 age = flow_age(now, head->last), state = head->state,
+	      timeout = flow_timeout(flow_proto(flow), state);
 	__u64 fin = FLOW_FIN_ORIG | FLOW_FIN_REPLY, rank, usable, mine, over, waiting, odd;
 
 	opaque(timeout);
 	waiting = mask_if_less(age, FLOW_WAITING_TICKS);
 	rank = mask_if_zero(state & FLOW_REPLIED) & (RANK_UNANSWERED - (waiting & RANK_WAITING));
-	rank |= mask_if_zero(rank) & (mask_if_zero((state & fin) ^ fin) | ~mask_if_zero(state & FLOW_RESET)) & RANK_CLOSED;
-	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) & (RANK_ONE_SHOT - (waiting & RANK_ANSWERED));
+	rank |= mask_if_zero(rank) &
+		(mask_if_zero((state & fin) ^ fin) | ~mask_if_zero(state & FLOW_RESET)) &
+		RANK_CLOSED;
+	rank |= mask_if_zero(rank) & mask_if_zero(state & FLOW_ESTABLISHED) &
+		(RANK_ONE_SHOT - (waiting & RANK_ANSWERED));
 	rank |= mask_if_zero(rank) & mask_if_zero((head->owner + 1) ^ greedy) & RANK_GREEDY;
 	rank |= mask_if_zero(rank) & mask_if_less(timeout, age) & RANK_OVER;
 	odd = READ_ONCE(head->seq) & 1;
@@ -155,7 +170,8 @@ static __always_inline __u64 flow_rank(const void *flow, const struct flow_head 
 	return (rank << 40 | (__u64)age << 8) & usable;
 }
 
-static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 now, __u32 only, __u32 greedy, __u8 family)
+static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 now, __u32 only,
+					    __u32 greedy, __u8 family)
 {
 	__u32 sets = flow_sets(family), i;
 	void *set = flow_set(flow_set_index(side->hash, 0, sets), family), *flow;
@@ -175,8 +191,8 @@ static __always_inline __u32 flow_victim_of(const struct flow_side *side, __u32 
 }
 
 /*
- * The way that is missed least, of both sets; `only` and `greedy` as of flow_rank(). 0: none; else its rank from bit 8 up and its number,
- * from FLOW_WAYS on of the second set.
+ * The way that is missed least, of both sets; `only` and `greedy` as of flow_rank(). 0: none; else
+ * its rank from bit 8 up and its number, from FLOW_WAYS on of the second set.
  */
 __noinline int flow_victim(struct flow_side *side, __u32 only, __u32 greedy, __u8 family)
 {
@@ -202,7 +218,8 @@ static __always_inline bool flow_over_at(void *flow, struct flow_side *side, __u
 	timeout = flow_timeout(t->proto, side->seen.state);
 	i = flow_other_side(t, &side->seen, &side->seen, family);
 	side->seen.generation = 0;
-	return i == FLOW_ABSENT || (i == FLOW_FOUND && flow_age(now_ticks(), side->seen.last) > timeout);
+	return i == FLOW_ABSENT ||
+	       (i == FLOW_FOUND && flow_age(now_ticks(), side->seen.last) > timeout);
 }
 
 /*
@@ -212,7 +229,8 @@ static __always_inline bool flow_over_at(void *flow, struct flow_side *side, __u
  */
 static __always_inline int flow_occupy_first(struct flow_side *side, bool own, __u8 family)
 {
-	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), way = flow_first_way(side->hash, 0);
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)),
+	      way = flow_first_way(side->hash, 0);
 	const struct flow_head *head = flow_head_at(index, way, family);
 	const struct flow_head *beside = flow_head_at(index, way ^ 1, family);
 	__u64 stamp;
@@ -227,10 +245,12 @@ static __always_inline int flow_occupy_first(struct flow_side *side, bool own, _
 	return flow_occupy(side, index, way, stamp, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }
 
-/* A way of both sets whose entry could move elsewhere, as flow_victim() numbers them; -1: none could. */
+/* A way of both sets whose entry could move elsewhere, as flow_victim() numbers them; -1: none
+ * could. */
 static __always_inline int flow_displaced(const struct flow_side *side, __u8 family)
 {
-	__u32 sets = flow_sets(family), first = flow_set_index(side->hash, 0, sets), second = flow_set_index(side->hash, 1, sets);
+	__u32 sets = flow_sets(family), first = flow_set_index(side->hash, 0, sets),
+	      second = flow_set_index(side->hash, 1, sets);
 	__u32 i;
 
 	for (i = 0; i < 2 * FLOW_WAYS; i++)
@@ -246,7 +266,9 @@ static __always_inline int flow_occupy_displaced(struct flow_side *side, __u8 fa
 
 	if (way < 0)
 		return TAKE_FULL;
-	return flow_occupy_empty(side, flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family)), way & (FLOW_WAYS - 1), family);
+	return flow_occupy_empty(side,
+				 flow_set_index(side->hash, way >= FLOW_WAYS, flow_sets(family)),
+				 way & (FLOW_WAYS - 1), family);
 }
 
 /* Is it missed more than when it was ranked: written anew, or established since? */
@@ -257,7 +279,8 @@ static __always_inline bool flow_victim_changed(const struct flow_head *head, __
 
 static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, __u8 family)
 {
-	__u32 only = own ? side->content.owner + 1 : 0, greedy = own ? 0 : flow_greedy(family), best, rank, way, index;
+	__u32 only = own ? side->content.owner + 1 : 0, greedy = own ? 0 : flow_greedy(family),
+	      best, rank, way, index;
 	struct flow_head *head;
 	__u64 stamp;
 	int result;
@@ -289,13 +312,15 @@ static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, 
 	return flow_occupy(side, index, way, stamp, PLACE_OTHER, family) ? TAKE_OK : TAKE_AGAIN;
 }
 
-static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 index, __u64 found, __u8 family)
+static __always_inline int flow_doubled_in(const struct flow_side *side, __u32 index, __u64 found,
+					   __u8 family)
 {
 	void *set = flow_set(index, family);
 	__u32 i;
 
 	for (i = 0; i < FLOW_WAYS && found && set; i++) {
-		if (flow_key_equal(flow_way(set, flow_tags_first(found), family), &side->tuple, family))
+		if (flow_key_equal(flow_way(set, flow_tags_first(found), family), &side->tuple,
+				   family))
 			return 1;
 		found &= found - 1;
 	}
@@ -325,8 +350,10 @@ static __always_inline __u64 flow_others_in(const struct flow_side *side, __u32 
 /* Does the tuple stand in another place than the one that is held, be it half written? */
 static __always_inline bool flow_doubled(struct flow_side *side, __u8 family)
 {
-	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)), other = flow_set_index(side->hash, 1, flow_sets(family));
-	__u64 found = flow_others_in(side, index, family), found_other = flow_others_in(side, other, family);
+	__u32 index = flow_set_index(side->hash, 0, flow_sets(family)),
+	      other = flow_set_index(side->hash, 1, flow_sets(family));
+	__u64 found = flow_others_in(side, index, family),
+	      found_other = flow_others_in(side, other, family);
 
 	return (unlikely(found) && flow_doubled_among(side, index, found, family)) ||
 	       (unlikely(found_other) && flow_doubled_among(side, other, found_other, family));
@@ -359,8 +386,8 @@ static __always_inline int flow_reserve(struct flow_side *side, bool own, __u8 f
 }
 
 /*
- * The side's own entry, as it was seen, or a place for a tuple that stands nowhere; with `own` only in the place of an entry of the
- * same owner. enum flow_take_result.
+ * The side's own entry, as it was seen, or a place for a tuple that stands nowhere; with `own` only
+ * in the place of an entry of the same owner. enum flow_take_result.
  */
 __noinline int flow_take(struct flow_side *side, __u32 own, __u8 family)
 {
@@ -382,7 +409,8 @@ __noinline int flow_take(struct flow_side *side, __u32 own, __u8 family)
 		side->place.seq = side->seen.seq;
 		return TAKE_OK;
 	}
-	return family == FAMILY_V4 ? flow_reserve(side, own, FAMILY_V4) : flow_reserve(side, own, FAMILY_V6);
+	return family == FAMILY_V4 ? flow_reserve(side, own, FAMILY_V4)
+				   : flow_reserve(side, own, FAMILY_V6);
 }
 
 /* Leaves a place that was taken: what was there before stays, what is new goes. */
@@ -414,11 +442,13 @@ __noinline int flow_leave(struct flow_side *side, __u8 family)
 /* ------------------------------------------------------------------ filling */
 
 /* Bits that packets set, and that a judgement keeps. */
-#define FLOW_SEEN_BITS (FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
+#define FLOW_SEEN_BITS                                                                             \
+	(FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
 
-/* A tuple's own entry keeps its counters, unless other rules allow it now: then they go to those of before. */
-static __always_inline void flow_fill_counters(struct flow_head *head, const struct flow_side *side, __u32 egress,
-					       __u32 ingress, __u8 family)
+/* A tuple's own entry keeps its counters, unless other rules allow it now: then they go to those of
+ * before. */
+static __always_inline void flow_fill_counters(struct flow_head *head, const struct flow_side *side,
+					       __u32 egress, __u32 ingress, __u8 family)
 {
 	__u32 set = side->place.set, way = side->place.way;
 	bool same = side->place.kind == PLACE_SAME, ruled = side->content.state & FLOW_RULED;
@@ -436,8 +466,10 @@ static __always_inline void flow_fill_counters(struct flow_head *head, const str
 		flow_rules_write(set, way, egress, ingress, family);
 }
 
-/* Checksum differences of an entry: what the packet's sums grow by when `content` is applied to `t`. */
-static __always_inline void content_diffs(const struct flow_tuple *t, struct flow_copy *content, __u8 family)
+/* Checksum differences of an entry: what the packet's sums grow by when `content` is applied to
+ * `t`. */
+static __always_inline void content_diffs(const struct flow_tuple *t, struct flow_copy *content,
+					  __u8 family)
 {
 	__u64 addrs = 0, ports = 0;
 	int i;
@@ -456,7 +488,8 @@ static __always_inline void content_diffs(const struct flow_tuple *t, struct flo
 	content->port_diff = csum_fold16(ports);
 }
 
-static __always_inline void flow_fill_in(struct flow_side *side, __u32 egress, __u32 ingress, __u8 family)
+static __always_inline void flow_fill_in(struct flow_side *side, __u32 egress, __u32 ingress,
+					 __u8 family)
 {
 	struct flow_head *head = flow_head_at(side->place.set, side->place.way, family);
 	const struct flow_copy *content = &side->content;
@@ -509,11 +542,14 @@ __noinline int flow_fill(struct flow_side *side, __u32 egress, __u32 ingress, __
 
 /* ------------------------------------------------------------------ the same outcome */
 
-/* Says of an entry that it holds for this generation too. False: somebody has written it meanwhile. */
-static __always_inline bool flow_restamp(const struct flow_copy *seen, __u32 generation, __u8 family)
+/* Says of an entry that it holds for this generation too. False: somebody has written it meanwhile.
+ */
+static __always_inline bool flow_restamp(const struct flow_copy *seen, __u32 generation,
+					 __u8 family)
 {
 	struct flow_head *head = flow_head_anywhere(seen->set, seen->way, family);
-	__u64 old = (__u64)seen->generation << 32 | seen->seq, new = (__u64)generation << 32 | seen->seq;
+	__u64 old = (__u64)seen->generation << 32 | seen->seq,
+	      new = (__u64)generation << 32 | seen->seq;
 	__u64 found;
 
 	if (!head)

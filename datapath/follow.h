@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From a packet whose source has been checked to its flow's entry: found, or judged. What nearly all packets need is inlined;
- * what some need now and then is follow_with_care().
+ * From a packet whose source has been checked to its flow's entry: found, or judged. What nearly
+ * all packets need is inlined; what some need now and then is follow_with_care().
  */
 #pragma once
 
@@ -10,7 +10,8 @@
 /* How often a judgement is begun again because the table changed under it. */
 #define FOLLOW_TRIES 4
 
-/* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare: opening, closing, first answer. */
+/* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare:
+ * opening, closing, first answer. */
 __noinline int follow_mark(struct flow_tuple *t, struct flow_copy *flow, __u32 bits, __u8 family)
 {
 	struct work *w = work_get();
@@ -53,10 +54,12 @@ static __always_inline __u32 track_tcp(const struct packet *p, __u16 state)
 }
 
 /*
- * The same for all others. Datagrams are a stream when the originator goes on for a while after the first answer: in a second
- * tick, or after two; a question and its answer are none (as in net/netfilter/nf_conntrack_proto_udp.c).
+ * The same for all others. Datagrams are a stream when the originator goes on for a while after the
+ * first answer: in a second tick, or after two; a question and its answer are none (as in
+ * net/netfilter/nf_conntrack_proto_udp.c).
  */
-static __always_inline __u32 track_datagram(const struct packet *p, const struct flow_copy *flow, __u32 now)
+static __always_inline __u32 track_datagram(const struct packet *p, const struct flow_copy *flow,
+					    __u32 now)
 {
 	__u16 state = flow->state;
 
@@ -75,23 +78,28 @@ static __always_inline __u32 track_datagram(const struct packet *p, const struct
 }
 
 /*
- * A new connection on the ports of one that is closed is a new flow; from a source that cannot be forged also on those of one that was
- * not used for longer than a SYN may wait.
+ * A new connection on the ports of one that is closed is a new flow; from a source that cannot be
+ * forged also on those of one that was not used for longer than a SYN may wait.
  */
-static __always_inline bool flow_reopened(const struct packet *p, const struct flow_copy *flow, __u32 now)
+static __always_inline bool flow_reopened(const struct packet *p, const struct flow_copy *flow,
+					  __u32 now)
 {
 	if (!is_syn(p))
 		return false;
-	return flow_closed(flow->state) || (p->tuple.zone != ZONE_WIRE && !(flow->state & FLOW_REPLY) &&
-					    flow_age(now, flow->last) > FLOW_TIMEOUT_TCP_NEW);
+	return flow_closed(flow->state) ||
+	       (p->tuple.zone != ZONE_WIRE && !(flow->state & FLOW_REPLY) &&
+		flow_age(now, flow->last) > FLOW_TIMEOUT_TCP_NEW);
 }
 
-/* Is the entry that was found the packet's flow no more? Then it goes, with the other direction's. */
-static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flow, struct work *w, __u32 now)
+/* Is the entry that was found the packet's flow no more? Then it goes, with the other direction's.
+ */
+static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flow, struct work *w,
+					 __u32 now)
 {
 	if (!flow_reopened(p, flow, now) &&
 	    (flow_age(now, flow->last) <= FLOW_TIMEOUT_LEAST ||
-	     !flow_idle(&p->tuple, flow, &w->other, flow_timeout(p->tuple.proto, flow->state), p->family)))
+	     !flow_idle(&p->tuple, flow, &w->other, flow_timeout(p->tuple.proto, flow->state),
+			p->family)))
 		return false;
 	flow_end(&p->tuple, flow, &w->other, p->family);
 	flow->generation = 0;
@@ -99,10 +107,11 @@ static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flo
 }
 
 /*
- * Nobody has answered yet: a flood of new flows may have evicted the entry that the answer needs, while this one is used again and
- * again. Once a tick it is looked for.
+ * Nobody has answered yet: a flood of new flows may have evicted the entry that the answer needs,
+ * while this one is used again and again. Once a tick it is looked for.
  */
-static __always_inline bool follow_half_gone(struct packet *p, struct flow_copy *flow, struct work *w, __u32 now)
+static __always_inline bool follow_half_gone(struct packet *p, struct flow_copy *flow,
+					     struct work *w, __u32 now)
 {
 	return !(flow->state & (FLOW_REPLY | FLOW_REPLIED)) && flow->last != now &&
 	       flow_other_side(&p->tuple, flow, &w->other, p->family) == FLOW_ABSENT;
@@ -110,11 +119,12 @@ static __always_inline bool follow_half_gone(struct packet *p, struct flow_copy 
 
 static __always_inline bool denied_by_policy(int reason)
 {
-	return reason == REASON_POLICY_EGRESS || reason == REASON_POLICY_INGRESS || reason == REASON_NOT_READY ||
-	       reason == REASON_POLICY_CAPACITY;
+	return reason == REASON_POLICY_EGRESS || reason == REASON_POLICY_INGRESS ||
+	       reason == REASON_NOT_READY || reason == REASON_POLICY_CAPACITY;
 }
 
-/* What becomes of a flow that may not pass. Its packets count for the rules that would have let it. */
+/* What becomes of a flow that may not pass. Its packets count for the rules that would have let it.
+ */
 __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reason)
 {
 	struct judgement *j = judgement_get();
@@ -126,8 +136,10 @@ __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reas
 		policy_count(j->egress_rule, 1, p->length);
 	if (reason != REASON_POLICY_INGRESS && j->ingress_rule)
 		policy_count(j->ingress_rule, 1, p->length);
-	/* What policy denies now it may allow again: the flow stays known, to be judged at every packet. Nobody ends it by forging one. */
-	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY && reason != REASON_MARTIAN)
+	/* What policy denies now it may allow again: the flow stays known, to be judged at every
+	 * packet. Nobody ends it by forging one. */
+	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY &&
+	    reason != REASON_MARTIAN)
 		flow_end(&p->tuple, flow, &w->other, p->family);
 	return 0;
 }
@@ -143,10 +155,12 @@ __noinline int follow_tell(struct packet *p)
 }
 
 /*
- * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0: none); on success it holds
- * what applies to this packet. 0, -reason or PAIR_AGAIN; judgements[0] tells what was found.
+ * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0:
+ * none); on success it holds what applies to this packet. 0, -reason or PAIR_AGAIN; judgements[0]
+ * tells what was found.
  */
-static __always_inline int judge(packet_context *ctx, struct packet *p, struct flow_copy *flow, const struct control *control)
+static __always_inline int judge(packet_context *ctx, struct packet *p, struct flow_copy *flow,
+				 const struct control *control)
 {
 	struct judgement *j = judgement_get();
 	struct work *w = work_get();
@@ -155,8 +169,9 @@ static __always_inline int judge(packet_context *ctx, struct packet *p, struct f
 	if (!j || !w)
 		return -REASON_INTERNAL;
 	/*
-	 * Before any other map: what is judged by what was there before is out of date at once. Generation and slot by one load: a slot
-	 * of before is never judged under the generation that came with the next one.
+	 * Before any other map: what is judged by what was there before is out of date at once.
+	 * Generation and slot by one load: a slot of before is never judged under the generation
+	 * that came with the next one.
 	 */
 	w->in_force = READ_ONCE(control->in_force);
 	load_barrier();
@@ -183,21 +198,25 @@ static __always_inline int judge(packet_context *ctx, struct packet *p, struct f
 	return 0;
 }
 
-/* The packet is one of this entry's: it is counted there, and the flow's state and way followed. 0 or -reason. */
+/* The packet is one of this entry's: it is counted there, and the flow's state and way followed. 0
+ * or -reason. */
 __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_copy *flow)
 {
-	struct flow_head *head = p && flow ? flow_head_anywhere(flow->set, flow->way, p->family) : NULL;
+	struct flow_head *head =
+		p && flow ? flow_head_anywhere(flow->set, flow->way, p->family) : NULL;
 	__u32 now = now_ticks(), bits;
 	int result = 0;
 
 	if (!p || !flow || !head)
 		return -REASON_INTERNAL;
-	bits = p->tuple.proto == IPPROTO_TCP ? track_tcp(p, flow->state) : track_datagram(p, flow, now);
+	bits = p->tuple.proto == IPPROTO_TCP ? track_tcp(p, flow->state)
+					     : track_datagram(p, flow, now);
 	if (bits)
 		follow_mark(&p->tuple, flow, bits, p->family);
 	if (flow->last && flow->last != now && flow->action == FLOW_TO_WIRE)
 		result = next_hop_follow(ctx, p, flow);
-	/* Forbidden by a route: the next packet asks again, it does not leave by the way of before. */
+	/* Forbidden by a route: the next packet asks again, it does not leave by the way of before.
+	 */
 	if (result)
 		return result;
 	head->last = now;
@@ -207,10 +226,12 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 }
 
 /*
- * All that is not one packet more of an established flow. `flow` and `outcome`: what the look-up gave; FLOW_BUSY: it is to be made again.
- * 0: `flow` holds what applies to the packet; -reason; or PAIR_AGAIN: the table changed under the judgement.
+ * All that is not one packet more of an established flow. `flow` and `outcome`: what the look-up
+ * gave; FLOW_BUSY: it is to be made again. 0: `flow` holds what applies to the packet; -reason; or
+ * PAIR_AGAIN: the table changed under the judgement.
  */
-__noinline int follow_with_care(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome)
+__noinline int follow_with_care(packet_context *ctx, struct packet *p, struct flow_copy *flow,
+				int outcome)
 {
 	const struct control *control = control_get();
 	struct work *w = work_get();
@@ -219,12 +240,14 @@ __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct fl
 	if (!p || !flow || !control || !w)
 		return -REASON_INTERNAL;
 	if (outcome == FLOW_BUSY)
-		outcome = flow_lookup(&p->tuple, tuple_hash(&p->tuple, p->family, control), flow, p->family);
+		outcome = flow_lookup(&p->tuple, tuple_hash(&p->tuple, p->family, control), flow,
+				      p->family);
 	if (outcome == FLOW_BUSY)
 		return -REASON_FLOW_BUSY;
 	if (outcome == FLOW_ABSENT)
 		flow->generation = 0;
-	else if (!follow_ended(p, flow, w, now_ticks()) && flow->generation == READ_ONCE(control->generation) &&
+	else if (!follow_ended(p, flow, w, now_ticks()) &&
+		 flow->generation == READ_ONCE(control->generation) &&
 		 !follow_half_gone(p, flow, w, now_ticks()))
 		return follow_count(ctx, p, flow);
 	result = judge(ctx, p, flow, control);
@@ -239,8 +262,10 @@ __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 	return p && flow && w && follow_ended(p, flow, w, now_ticks()) ? FLOW_ABSENT : FLOW_FOUND;
 }
 
-/* One packet more of a flow that nothing changes for: judged, used in this tick already, past its opening and before its end. */
-static __always_inline bool follow_plainly(const struct packet *p, const struct flow_copy *flow, __u32 generation, __u32 now)
+/* One packet more of a flow that nothing changes for: judged, used in this tick already, past its
+ * opening and before its end. */
+static __always_inline bool follow_plainly(const struct packet *p, const struct flow_copy *flow,
+					   __u32 generation, __u32 now)
 {
 	if (unlikely(flow->generation != generation || flow->last != now))
 		return false;
@@ -248,7 +273,8 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 		return (flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED &&
 		       !flow_closed(flow->state) && !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
 	return flow->state & FLOW_ESTABLISHED ||
-	       (p->tuple.proto == IPPROTO_UDP && (!(flow->state & FLOW_REPLY) || flow->state & FLOW_REPLIED));
+	       (p->tuple.proto == IPPROTO_UDP &&
+		(!(flow->state & FLOW_REPLY) || flow->state & FLOW_REPLIED));
 }
 
 /*
@@ -256,8 +282,9 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
  * the whole program, the stack is small. `outcome` and `head` (may be NULL): what flow_of() gave.
  * 0 or -reason.
  */
-static __always_inline int follow_found(packet_context *ctx, struct packet *p, struct flow_copy *flow, int outcome,
-					struct flow_head *head, __u8 family)
+static __always_inline int follow_found(packet_context *ctx, struct packet *p,
+					struct flow_copy *flow, int outcome, struct flow_head *head,
+					__u8 family)
 {
 	int result, i;
 
@@ -276,8 +303,10 @@ static __always_inline int follow_found(packet_context *ctx, struct packet *p, s
 	return 0;
 }
 
-/* enum flow_outcome of the packet's flow; FLOW_PLAIN: all that is to be done is to count the packet. */
-static __always_inline int flow_of(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
+/* enum flow_outcome of the packet's flow; FLOW_PLAIN: all that is to be done is to count the
+ * packet. */
+static __always_inline int flow_of(struct packet *p, struct flow_copy *flow,
+				   struct flow_head **ret_head, __u8 family)
 {
 	const struct control *control = control_get();
 	__u64 hash;

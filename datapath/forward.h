@@ -7,8 +7,8 @@
 #include "rewrite.h"
 
 /*
- * The largest IP packet that a GSO packet is cut into. Its transport header is repeated in each; segments of SCTP
- * say their own sizes (GSO_BY_FRAGS), nobody knows them here.
+ * The largest IP packet that a GSO packet is cut into. Its transport header is repeated in each;
+ * segments of SCTP say their own sizes (GSO_BY_FRAGS), nobody knows them here.
  */
 static __always_inline __u32 segment_size(struct __sk_buff *skb, const struct packet *p)
 {
@@ -26,7 +26,8 @@ static __always_inline __u32 segment_size(struct __sk_buff *skb, const struct pa
 	}
 }
 
-/* 1: a packet, or one of the segments that it will be cut into, is larger than the way out allows. */
+/* 1: a packet, or one of the segments that it will be cut into, is larger than the way out allows.
+ */
 __noinline int larger_than(struct __sk_buff *skb, struct packet *p, __u32 mtu)
 {
 	if (!p)
@@ -59,7 +60,8 @@ static __always_inline void write_macs(struct cursor c, const __u8 *destination,
 static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
 				   const struct pod_entry *pod, bool hop, __u8 zone, __u8 family)
 {
-	const __u32 header = family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
+	const __u32 header =
+		family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
 	struct cursor c;
 
 	opaque(skb); /* the context is read at fixed offsets only */
@@ -73,8 +75,8 @@ static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, stru
 }
 
 /* Into the pod's namespace; what the node's stack sends is on the pod's link already. */
-static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *p, struct flow_copy *f, __u8 zone,
-					  __u8 family)
+static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *p,
+					  struct flow_copy *f, __u8 zone, __u8 family)
 {
 	const struct pod_entry *pod = pod_at(f->hop);
 	int result;
@@ -93,9 +95,10 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
 }
 
-/* In the first packet of a tick the kernel finds the neighbour, and sees that it is in use; the others know it. */
-static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet *p, struct flow_copy *f, __u8 zone,
-					   __u8 family)
+/* In the first packet of a tick the kernel finds the neighbour, and sees that it is in use; the
+ * others know it. */
+static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet *p,
+					   struct flow_copy *f, __u8 zone, __u8 family)
 {
 	const struct next_hop *hop = next_hop_at(f->hop);
 	struct cursor c;
@@ -108,7 +111,8 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	if (result)
 		return result;
 	result = rewrite(skb, p, f, NULL, true, zone, family);
-	if (zone == ZONE_POD && unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
+	if (zone == ZONE_POD &&
+	    unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
 	    f->state & FLOW_TRANSLATED && !result)
 		result = fragment_id_rewrite(skb, p);
 	if (result)
@@ -125,10 +129,12 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 }
 
 /*
- * Applies a flow's entry. Returns a TC action or -reason. TTL and size are looked at first: nothing is changed in a
- * packet that will be answered with an ICMP error. `zone` and `family` are constants of the caller.
+ * Applies a flow's entry. Returns a TC action or -reason. TTL and size are looked at first: nothing
+ * is changed in a packet that will be answered with an ICMP error. `zone` and `family` are
+ * constants of the caller.
  */
-static __always_inline int forward(struct __sk_buff *skb, struct packet *p, struct flow_copy *f, __u8 zone, __u8 family)
+static __always_inline int forward(struct __sk_buff *skb, struct packet *p, struct flow_copy *f,
+				   __u8 zone, __u8 family)
 {
 	bool expired = zone != ZONE_HOST && p->ttl <= 1;
 	int result;
@@ -146,16 +152,17 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, stru
 }
 
 /* The rest of the way of a packet whose source has been checked. */
-static __always_inline int follow_entry(struct __sk_buff *skb, struct packet *p, int outcome, struct flow_copy *flow,
-					struct flow_head *head, __u8 zone, __u8 family)
+static __always_inline int follow_entry(struct __sk_buff *skb, struct packet *p, int outcome,
+					struct flow_copy *flow, struct flow_head *head, __u8 zone,
+					__u8 family)
 {
 	int result = follow_found(skb, p, flow, outcome, head, family);
 
 	return result ? result : forward(skb, p, flow, zone, family);
 }
 
-static __always_inline int follow_flow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 zone,
-				       __u8 family)
+static __always_inline int follow_flow(struct __sk_buff *skb, struct packet *p,
+				       struct flow_copy *flow, __u8 zone, __u8 family)
 {
 	struct flow_head *head;
 	int outcome = flow_of(p, flow, &head, family);

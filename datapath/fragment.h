@@ -18,7 +18,8 @@ static __always_inline void fragment_key_of(const struct packet *p, struct fragm
 	key->zone = p->tuple.zone;
 }
 
-static __always_inline struct fragment_set *fragment_set_of(const struct fragment_key *key, const struct control *control)
+static __always_inline struct fragment_set *fragment_set_of(const struct fragment_key *key,
+							    const struct control *control)
 {
 	__u64 h = control->hash_seed[0];
 	__u32 index, i;
@@ -33,7 +34,8 @@ static __always_inline struct fragment_set *fragment_set_of(const struct fragmen
 	return bpf_map_lookup_elem(&fragments, &index);
 }
 
-static __always_inline bool fragment_key_equal(const struct fragment_entry *e, const struct fragment_key *key)
+static __always_inline bool fragment_key_equal(const struct fragment_entry *e,
+					       const struct fragment_key *key)
 {
 	__u64 difference = (e->key.words[0] ^ key->words[0]) | (e->key.words[1] ^ key->words[1]) |
 			   (e->key.words[2] ^ key->words[2]) | (e->key.words[3] ^ key->words[3]) |
@@ -44,10 +46,11 @@ static __always_inline bool fragment_key_equal(const struct fragment_entry *e, c
 }
 
 /*
- * 1: copied; 0: not this datagram's; -1: a writer is at it. Global functions, here and below, are verified once and not for each way of
- * the set.
+ * 1: copied; 0: not this datagram's; -1: a writer is at it. Global functions, here and below, are
+ * verified once and not for each way of the set.
  */
-__noinline int fragment_read(struct fragment_entry *e, struct fragment_key *key, __u32 now, struct packet *p)
+__noinline int fragment_read(struct fragment_entry *e, struct fragment_key *key, __u32 now,
+			     struct packet *p)
 {
 	__be16 sport_be, dport_be;
 	__u32 seq, ticks;
@@ -107,7 +110,8 @@ __noinline int fragment_complete(struct packet *p)
 /* Who a first fragment is held for. */
 static __always_inline __u16 fragment_owner(struct __sk_buff *skb, const struct packet *p)
 {
-	__u32 link = skb->ifindex, slot = FRAGMENT_OWNER_NODE; /* of the hook; p->link is where it came in */
+	__u32 link = skb->ifindex,
+	      slot = FRAGMENT_OWNER_NODE; /* of the hook; p->link is where it came in */
 	const struct address_entry *to;
 	struct polder_addr daddr;
 
@@ -130,10 +134,12 @@ static __always_inline bool fragment_is_free(const struct fragment_entry *e, __u
 #define FRAGMENT_RANK_FREE (1ULL << 56)
 
 /*
- * How good the way numbered `i` is as the place; 0: not at all. Behind the datagram's own and the free ones it is the oldest of who has most
- * in the set, so a flood finds its own entries; an owner that has one alone keeps it from all but itself.
+ * How good the way numbered `i` is as the place; 0: not at all. Behind the datagram's own and the
+ * free ones it is the oldest of who has most in the set, so a flood finds its own entries; an owner
+ * that has one alone keeps it from all but itself.
  */
-__noinline __u64 fragment_rank(struct fragment_set *set, struct fragment_key *key, __u32 i, __u32 owner, __u32 now)
+__noinline __u64 fragment_rank(struct fragment_set *set, struct fragment_key *key, __u32 i,
+			       __u32 owner, __u32 now)
 {
 	struct fragment_entry *e;
 	__u64 count = 0, age;
@@ -157,7 +163,8 @@ __noinline __u64 fragment_rank(struct fragment_set *set, struct fragment_key *ke
 }
 
 /* The number of the way for a new entry; -1: none. */
-static __always_inline int fragment_place(struct fragment_set *set, struct fragment_key *key, __u32 owner, __u32 now)
+static __always_inline int fragment_place(struct fragment_set *set, struct fragment_key *key,
+					  __u32 owner, __u32 now)
 {
 	__u64 best = 0, unknown = now, rank;
 	__u32 i;
@@ -171,8 +178,8 @@ static __always_inline int fragment_place(struct fragment_set *set, struct fragm
 	return best ? (int)(best & (FRAGMENT_WAYS - 1)) : -1;
 }
 
-static __always_inline void fragment_fill(struct fragment_entry *e, const struct fragment_key *key, const struct packet *p,
-					  __u16 owner, __u32 now)
+static __always_inline void fragment_fill(struct fragment_entry *e, const struct fragment_key *key,
+					  const struct packet *p, __u16 owner, __u32 now)
 {
 	if (!fragment_is_free(e, now) && !fragment_key_equal(e, key))
 		count_up(COUNTER_FRAGMENTS_EVICTED);

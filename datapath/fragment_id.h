@@ -6,12 +6,14 @@
 #include "packet.h"
 
 /*
- * What a pod's ids are changed by towards one peer: the same for all fragments of a datagram, another for each pod, known to none.
- * Otherwise a pod could send the later fragments of another one's datagram.
+ * What a pod's ids are changed by towards one peer: the same for all fragments of a datagram,
+ * another for each pod, known to none. Otherwise a pod could send the later fragments of another
+ * one's datagram.
  */
 static __always_inline __u32 fragment_id_mix(const struct control *control, const struct packet *p)
 {
-	struct polder_addr ends[2] = {tuple_saddr(&p->tuple, p->family), tuple_daddr(&p->tuple, p->family)};
+	struct polder_addr ends[2] = {tuple_saddr(&p->tuple, p->family),
+				      tuple_daddr(&p->tuple, p->family)};
 	__u64 h = control->hash_seed[1];
 	int i;
 
@@ -25,7 +27,8 @@ static __always_inline __u32 fragment_id_mix(const struct control *control, cons
 	return h >> 32;
 }
 
-/* 0 or -reason. The IPv6 fragment header is the last before the transport's. `p` is as it came. Global: verified once. */
+/* 0 or -reason. The IPv6 fragment header is the last before the transport's. `p` is as it came.
+ * Global: verified once. */
 __noinline int fragment_id_rewrite(struct __sk_buff *skb, struct packet *p)
 {
 	const struct control *control = control_get();
@@ -39,13 +42,17 @@ __noinline int fragment_id_rewrite(struct __sk_buff *skb, struct packet *p)
 		if (bpf_skb_load_bytes(skb, p->l4 - 4, &id, sizeof(id)))
 			return -REASON_REWRITE;
 		id ^= mix;
-		return bpf_skb_store_bytes(skb, p->l4 - 4, &id, sizeof(id), 0) ? -REASON_REWRITE : 0;
+		return bpf_skb_store_bytes(skb, p->l4 - 4, &id, sizeof(id), 0) ? -REASON_REWRITE
+									       : 0;
 	}
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv4_header, id_be), &old, sizeof(old)))
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv4_header, id_be), &old,
+			       sizeof(old)))
 		return -REASON_REWRITE;
 	new = old ^ (__u16)mix;
-	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct ipv4_header, check), old, new, sizeof(new)) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv4_header, id_be), &new, sizeof(new), 0))
+	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct ipv4_header, check), old, new,
+				sizeof(new)) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct ipv4_header, id_be), &new,
+				sizeof(new), 0))
 		return -REASON_REWRITE;
 	return 0;
 }

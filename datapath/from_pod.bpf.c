@@ -60,7 +60,8 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		return -REASON_NOT_A_POD;
 	if (unlikely(!mac_equal(eth->h_source, pod->mac)))
 		return -REASON_SOURCE_MAC;
-	/* A priority tag (VLAN 0) as well: pods have no use for one, and it would leave on the wire as it came. */
+	/* A priority tag (VLAN 0) as well: pods have no use for one, and it would leave on the wire
+	 * as it came. */
 	if (unlikely(skb->vlan_present))
 		return -REASON_L2_UNKNOWN;
 	kind = frame_kind(eth);

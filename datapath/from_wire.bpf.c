@@ -18,7 +18,8 @@ static __always_inline bool to_node(const struct packet *p, __u8 family)
 	       p->tuple.v6.daddr_be[3] == config.node_ipv6_be[3];
 }
 
-/* Only replies to masqueraded packets are not the node's own: their port (ICMP: identifier) is in the range. */
+/* Only replies to masqueraded packets are not the node's own: their port (ICMP: identifier) is in
+ * the range. */
 static __always_inline bool may_be_masqueraded(const struct packet *p)
 {
 	__u16 port = bpf_ntohs(p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6
@@ -30,7 +31,8 @@ static __always_inline bool may_be_masqueraded(const struct packet *p)
 	       p->flags & PACKET_LATER_FRAGMENT;
 }
 
-/* Not of a known flow: a local pod's packets are judged, the rest belongs to the node's stack. 1: judge. */
+/* Not of a known flow: a local pod's packets are judged, the rest belongs to the node's stack. 1:
+ * judge. */
 __noinline int for_a_pod(struct packet *p)
 {
 	const struct address_entry *entry;
@@ -45,13 +47,14 @@ __noinline int for_a_pod(struct packet *p)
 			return 1;
 		return entry->flags & ADDRESS_NODE ? 0 : -REASON_UNKNOWN_POD;
 	}
-	if (!(entry && entry->flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) && service_has_address(&to))
+	if (!(entry && entry->flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
+	    service_has_address(&to))
 		return -REASON_SERVICE_FROM_OUTSIDE;
 	return 0;
 }
 
-static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
-				       __u8 family)
+static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p,
+				       struct flow_copy *flow, __u8 family)
 {
 	bool node = to_node(p, family);
 	struct flow_head *head;
@@ -83,10 +86,12 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p, 
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
 	}
-	return fragment_follow(skb, p, follow_entry(skb, p, outcome, flow, head, ZONE_WIRE, family));
+	return fragment_follow(skb, p,
+			       follow_entry(skb, p, outcome, flow, head, ZONE_WIRE, family));
 }
 
-static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
+				  __u8 family)
 {
 	int result = check_wire_source(p, family);
 
@@ -94,8 +99,8 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 		return result;
 	if (family == FAMILY_V4 && (is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be))
 		return TC_ACT_OK;
-	if (family == FAMILY_V6 && (is_multicast6(p->tuple.v6.daddr_be) || is_link_local6(p->tuple.v6.daddr_be) ||
-				    p->flags & PACKET_ND))
+	if (family == FAMILY_V6 && (is_multicast6(p->tuple.v6.daddr_be) ||
+				    is_link_local6(p->tuple.v6.daddr_be) || p->flags & PACKET_ND))
 		return TC_ACT_OK;
 	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
 		result = ipv4_options_judge(skb, p);
@@ -105,7 +110,8 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	return follow_wire(skb, p, flow, family);
 }
 
-/* A routing header with segments left: what the node's own stack does with its own is its business (SRv6). */
+/* A routing header with segments left: what the node's own stack does with its own is its business
+ * (SRv6). */
 static __always_inline int routed_by_header(struct packet *p)
 {
 	int result = check_wire_source(p, FAMILY_V6);
@@ -124,7 +130,8 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 
 	if ((void *)(eth + 1) > c.end)
 		return -REASON_SHORT;
-	/* Another network. VLAN 0 is none: it carries a priority only, and the stack takes such a frame for an untagged one. */
+	/* Another network. VLAN 0 is none: it carries a priority only, and the stack takes such a
+	 * frame for an untagged one. */
 	if (skb->vlan_present && skb->vlan_tci & VLAN_ID_MASK)
 		return TC_ACT_OK;
 	kind = frame_kind(eth);

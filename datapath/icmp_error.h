@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ICMP errors about packets of known flows: outer and inner headers are translated back (RFC 5508, RFC 4884). */
+/* ICMP errors about packets of known flows: outer and inner headers are translated back (RFC 5508,
+ * RFC 4884). */
 #pragma once
 
 #include "forward.h"
 
-/* The packet inside an ICMP error: the tuple as its sender's side saw it, and where its parts stand. */
+/* The packet inside an ICMP error: the tuple as its sender's side saw it, and where its parts
+ * stand. */
 struct inner_packet {
 	struct flow_tuple tuple;
-	__u16 ip;       /* offset of its IP header */
+	__u16 ip; /* offset of its IP header */
 	__u16 l4;
-	__u16 ports;    /* offset of what a translation changes */
+	__u16 ports;	/* offset of what a translation changes */
 	__u8 has_check; /* its transport checksum is there */
 	__u8 pad;
 };
@@ -18,11 +20,12 @@ struct inner_packet {
 struct icmp_work {
 	struct inner_packet inner;
 	struct flow_tuple tuple; /* of the flow's packets that go the error's way */
-	struct flow_copy other;  /* for a look-up */
+	struct flow_copy other;	 /* for a look-up */
 };
 MAP(icmp_works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct icmp_work, 1, 0);
 
-static __always_inline int inner_transport(struct __sk_buff *skb, const struct packet *p, struct inner_packet *inner)
+static __always_inline int inner_transport(struct __sk_buff *skb, const struct packet *p,
+					   struct inner_packet *inner)
 {
 	const bool v4 = p->family == FAMILY_V4;
 	struct flow_tuple *t = &inner->tuple;
@@ -46,7 +49,8 @@ static __always_inline int inner_transport(struct __sk_buff *skb, const struct p
 	case IPPROTO_ICMPV6:
 		/* The other family's is no echo, and has no identifier. */
 		if ((v4 && head[0] != ICMP_ECHO && head[0] != ICMP_ECHO_REPLY) ||
-		    (!v4 && head[0] != ICMP6_ECHO && head[0] != ICMP6_ECHO_REPLY) || v4 != (t->proto == IPPROTO_ICMP))
+		    (!v4 && head[0] != ICMP6_ECHO && head[0] != ICMP6_ECHO_REPLY) ||
+		    v4 != (t->proto == IPPROTO_ICMP))
 			return -REASON_ICMP_NO_FLOW;
 		t->sport_be = *(__be16 *)(head + 4);
 		t->dport_be = bpf_htons(head[0] << 8);
@@ -59,7 +63,8 @@ static __always_inline int inner_transport(struct __sk_buff *skb, const struct p
 }
 
 /* Extension headers inside are not followed: a router cuts after 8 bytes of what comes next. */
-static __always_inline int inner_parse(struct __sk_buff *skb, const struct packet *p, struct inner_packet *inner)
+static __always_inline int inner_parse(struct __sk_buff *skb, const struct packet *p,
+				       struct inner_packet *inner)
 {
 	struct ipv4_header ip4;
 	struct ipv6_header ip6;
@@ -69,7 +74,8 @@ static __always_inline int inner_parse(struct __sk_buff *skb, const struct packe
 	if (p->family == FAMILY_V4) {
 		if (bpf_skb_load_bytes(skb, inner->ip, &ip4, sizeof(ip4)))
 			return -REASON_SHORT;
-		if (ip4.version_ihl < 0x45 || ip4.version_ihl > 0x4f || ip4.fragment_be & bpf_htons(IPV4_OFFSET_MASK))
+		if (ip4.version_ihl < 0x45 || ip4.version_ihl > 0x4f ||
+		    ip4.fragment_be & bpf_htons(IPV4_OFFSET_MASK))
 			return -REASON_ICMP_NO_FLOW;
 		inner->tuple.proto = ip4.proto;
 		inner->tuple.v4.saddr_be = ip4.saddr_be;
@@ -105,8 +111,8 @@ static __always_inline void inner_reversed(const struct inner_packet *inner, __u
 }
 
 /* Stores bytes inside the ICMP message and keeps its checksum right. `size` 2, 4 or 16. */
-static __always_inline int icmp_store(struct __sk_buff *skb, __u32 check, __u32 offset, const void *from,
-				      const void *to, __u32 size)
+static __always_inline int icmp_store(struct __sk_buff *skb, __u32 check, __u32 offset,
+				      const void *from, const void *to, __u32 size)
 {
 	__u64 diff;
 	__u32 i;
@@ -124,7 +130,8 @@ static __always_inline int icmp_store(struct __sk_buff *skb, __u32 check, __u32 
 }
 
 /* Adds `diff` to a 16-bit checksum field inside the ICMP message. */
-static __always_inline int inner_check_add(struct __sk_buff *skb, __u32 check, __u32 offset, __u16 diff)
+static __always_inline int inner_check_add(struct __sk_buff *skb, __u32 check, __u32 offset,
+					   __u16 diff)
 {
 	__u16 old, new;
 
@@ -136,50 +143,66 @@ static __always_inline int inner_check_add(struct __sk_buff *skb, __u32 check, _
 
 /* The inner packet as the flow's other side knows it: the entry's translation, turned round. */
 static __always_inline int inner_rewrite(struct __sk_buff *skb, const struct packet *p,
-					 const struct inner_packet *inner, const struct flow_copy *f)
+					 const struct inner_packet *inner,
+					 const struct flow_copy *f)
 {
-	struct port_pair ports = ports_reversed(inner->tuple.proto, f->new_sport_be, f->new_dport_be);
+	struct port_pair ports =
+		ports_reversed(inner->tuple.proto, f->new_sport_be, f->new_dport_be);
 	__u32 check = p->l4 + 2;
 	__u16 addr_diff = f->addr_diff, port_diff;
 	int result;
 
-	port_diff = csum_fold16(csum_change16(inner->tuple.sport_be, ports.sport_be) +
-				(inner->tuple.proto == IPPROTO_ICMP || inner->tuple.proto == IPPROTO_ICMPV6
-					 ? 0
-					 : csum_change16(inner->tuple.dport_be, ports.dport_be)));
+	port_diff = csum_fold16(
+		csum_change16(inner->tuple.sport_be, ports.sport_be) +
+		(inner->tuple.proto == IPPROTO_ICMP || inner->tuple.proto == IPPROTO_ICMPV6
+			 ? 0
+			 : csum_change16(inner->tuple.dport_be, ports.dport_be)));
 	if (p->family == FAMILY_V4) {
-		if ((result = icmp_store(skb, check, inner->ip + 12, &inner->tuple.v4.saddr_be, &f->new_daddr_be[0], 4)) ||
-		    (result = icmp_store(skb, check, inner->ip + 16, &inner->tuple.v4.daddr_be, &f->new_saddr_be[0], 4)) ||
+		if ((result = icmp_store(skb, check, inner->ip + 12, &inner->tuple.v4.saddr_be,
+					 &f->new_daddr_be[0], 4)) ||
+		    (result = icmp_store(skb, check, inner->ip + 16, &inner->tuple.v4.daddr_be,
+					 &f->new_saddr_be[0], 4)) ||
 		    (result = inner_check_add(skb, check, inner->ip + 10, addr_diff)))
 			return result;
 	} else {
-		if ((result = icmp_store(skb, check, inner->ip + 8, inner->tuple.v6.saddr_be, f->new_daddr_be, 16)) ||
-		    (result = icmp_store(skb, check, inner->ip + 24, inner->tuple.v6.daddr_be, f->new_saddr_be, 16)))
+		if ((result = icmp_store(skb, check, inner->ip + 8, inner->tuple.v6.saddr_be,
+					 f->new_daddr_be, 16)) ||
+		    (result = icmp_store(skb, check, inner->ip + 24, inner->tuple.v6.daddr_be,
+					 f->new_saddr_be, 16)))
 			return result;
 	}
 	if (inner->tuple.proto == IPPROTO_ICMP || inner->tuple.proto == IPPROTO_ICMPV6) {
-		if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be, &ports.sport_be, 2)))
+		if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be,
+					 &ports.sport_be, 2)))
 			return result;
 		if (inner->tuple.proto == IPPROTO_ICMP)
 			addr_diff = 0;
-		return inner_check_add(skb, check, inner->l4 + 2, csum_fold16((__u64)addr_diff + port_diff));
+		return inner_check_add(skb, check, inner->l4 + 2,
+				       csum_fold16((__u64)addr_diff + port_diff));
 	}
-	if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be, &ports.sport_be, 2)) ||
-	    (result = icmp_store(skb, check, inner->ports + 2, &inner->tuple.dport_be, &ports.dport_be, 2)))
+	if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be, &ports.sport_be,
+				 2)) ||
+	    (result = icmp_store(skb, check, inner->ports + 2, &inner->tuple.dport_be,
+				 &ports.dport_be, 2)))
 		return result;
 	if (inner->has_check)
-		return inner_check_add(skb, check, inner->l4 + 6, csum_fold16((__u64)addr_diff + port_diff));
+		return inner_check_add(skb, check, inner->l4 + 6,
+				       csum_fold16((__u64)addr_diff + port_diff));
 	return 0;
 }
 
-/* The outer header: to the flow's other side; from the endpoint only if the endpoint itself speaks. */
-static __always_inline void outer_content(const struct packet *p, const struct flow_tuple *t, struct flow_copy *f)
+/* The outer header: to the flow's other side; from the endpoint only if the endpoint itself speaks.
+ */
+static __always_inline void outer_content(const struct packet *p, const struct flow_tuple *t,
+					  struct flow_copy *f)
 {
 	if (p->family == FAMILY_V4) {
 		if (p->tuple.v4.saddr_be != t->v4.saddr_be)
 			f->new_saddr_be[0] = p->tuple.v4.saddr_be;
-	} else if (p->tuple.v6.saddr_be[0] != t->v6.saddr_be[0] || p->tuple.v6.saddr_be[1] != t->v6.saddr_be[1] ||
-		   p->tuple.v6.saddr_be[2] != t->v6.saddr_be[2] || p->tuple.v6.saddr_be[3] != t->v6.saddr_be[3]) {
+	} else if (p->tuple.v6.saddr_be[0] != t->v6.saddr_be[0] ||
+		   p->tuple.v6.saddr_be[1] != t->v6.saddr_be[1] ||
+		   p->tuple.v6.saddr_be[2] != t->v6.saddr_be[2] ||
+		   p->tuple.v6.saddr_be[3] != t->v6.saddr_be[3]) {
 		__builtin_memcpy(f->new_saddr_be, p->tuple.v6.saddr_be, 16);
 	}
 	/* The tuple as if it were the packet's: no ports. */
@@ -188,17 +211,21 @@ static __always_inline void outer_content(const struct packet *p, const struct f
 }
 
 /*
- * The flow was found by the packet inside: the outer header has to say the same. An error goes to who sent that packet, whoever sends
- * the error; a pod speaks of its own flows only.
+ * The flow was found by the packet inside: the outer header has to say the same. An error goes to
+ * who sent that packet, whoever sends the error; a pod speaks of its own flows only.
  */
 static __always_inline int check_outer(const struct packet *p, const struct flow_tuple *t)
 {
-	struct polder_addr to = tuple_daddr(&p->tuple, p->family), inner_source = tuple_daddr(t, p->family);
-	struct polder_addr from = tuple_saddr(&p->tuple, p->family), inner_destination = tuple_saddr(t, p->family);
+	struct polder_addr to = tuple_daddr(&p->tuple, p->family),
+			   inner_source = tuple_daddr(t, p->family);
+	struct polder_addr from = tuple_saddr(&p->tuple, p->family),
+			   inner_destination = tuple_saddr(t, p->family);
 
 	if (!addr_equal(&to, &inner_source))
 		return -REASON_ICMP_NO_FLOW;
-	return p->tuple.zone != ZONE_POD || addr_equal(&from, &inner_destination) ? 0 : -REASON_ICMP_NO_FLOW;
+	return p->tuple.zone != ZONE_POD || addr_equal(&from, &inner_destination)
+		       ? 0
+		       : -REASON_ICMP_NO_FLOW;
 }
 
 static __always_inline struct icmp_work *icmp_work_get(void)
@@ -209,14 +236,17 @@ static __always_inline struct icmp_work *icmp_work_get(void)
 }
 
 /*
- * Is the judgement in force? An entry that moved to make room is judged anew with the next packet of its direction, which may not come
- * before the error is heeded; the other direction's says as much. A change that concerns the flow reaches both.
+ * Is the judgement in force? An entry that moved to make room is judged anew with the next packet
+ * of its direction, which may not come before the error is heeded; the other direction's says as
+ * much. A change that concerns the flow reaches both.
  */
-static __always_inline bool icmp_error_in_force(struct icmp_work *w, struct flow_copy *flow, __u32 generation, __u8 family)
+static __always_inline bool icmp_error_in_force(struct icmp_work *w, struct flow_copy *flow,
+						__u32 generation, __u8 family)
 {
 	if (flow->generation != FLOW_GENERATION_DOUBTED)
 		return flow->generation == generation;
-	return flow_other_side(&w->tuple, flow, &w->other, family) == FLOW_FOUND && w->other.generation == generation;
+	return flow_other_side(&w->tuple, flow, &w->other, family) == FLOW_FOUND &&
+	       w->other.generation == generation;
 }
 
 /* Finds the flow that the error is about; `flow` holds its entry. 0 or -reason. */
@@ -229,18 +259,23 @@ __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 	if (!p || !flow || !w || !control)
 		return -REASON_INTERNAL;
 	inner_reversed(&w->inner, p->tuple.zone, p->family, &w->tuple);
-	outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
-	/* About what the pod sent to the node, if the node translates that: as flow_to_pod() finds its replies. */
+	outcome =
+		flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
+	/* About what the pod sent to the node, if the node translates that: as flow_to_pod() finds
+	 * its replies. */
 	if (outcome == FLOW_ABSENT && p->direction == DROP_TO_POD && p->tuple.zone == ZONE_WIRE) {
 		w->tuple.zone = ZONE_HOST;
-		outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
+		outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow,
+				      p->family);
 		if (outcome == FLOW_FOUND && !(flow->state & FLOW_REPLY))
 			outcome = FLOW_ABSENT;
 	}
 	if (outcome == FLOW_BUSY)
 		return -REASON_FLOW_BUSY;
-	if (outcome == FLOW_ABSENT || !icmp_error_in_force(w, flow, READ_ONCE(control->generation), p->family) ||
-	    flow_idle(&w->tuple, flow, &w->other, flow_timeout(w->tuple.proto, flow->state), p->family))
+	if (outcome == FLOW_ABSENT ||
+	    !icmp_error_in_force(w, flow, READ_ONCE(control->generation), p->family) ||
+	    flow_idle(&w->tuple, flow, &w->other, flow_timeout(w->tuple.proto, flow->state),
+		      p->family))
 		return -REASON_ICMP_NO_FLOW;
 	return check_outer(p, &w->tuple);
 }
@@ -253,7 +288,8 @@ __noinline int icmp_error_parse(struct __sk_buff *skb, struct packet *p)
 	return p && w ? inner_parse(skb, p, &w->inner) : -REASON_INTERNAL;
 }
 
-/* Translates the packet inside; `flow` then holds what forward() is to do with the outer one. 0 or -reason. */
+/* Translates the packet inside; `flow` then holds what forward() is to do with the outer one. 0 or
+ * -reason. */
 __noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
 	struct icmp_work *w = icmp_work_get();
@@ -268,8 +304,8 @@ __noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, str
 	return 0;
 }
 
-static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
-					     __u8 zone, __u8 family)
+static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p,
+					     struct flow_copy *flow, __u8 zone, __u8 family)
 {
 	int result = icmp_error_parse(skb, p);
 

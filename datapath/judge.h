@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The slow path, once per flow and change: which way the packet goes in its flow, Service, endpoint, way out, identities, rule
- * sets. What comes of it is put in force by flow_pair.h.
+ * The slow path, once per flow and change: which way the packet goes in its flow, Service,
+ * endpoint, way out, identities, rule sets. What comes of it is put in force by flow_pair.h.
  */
 #pragma once
 
@@ -11,9 +11,9 @@
 
 /* Scratch of one judgement: too large for the stack of a program. */
 struct work {
-	struct flow_side fwd; /* the originator's packets, as they enter */
-	struct flow_side rev; /* the replies, as they enter */
-	struct flow_copy old; /* fwd's translation before the change; generation 0: none */
+	struct flow_side fwd;	/* the originator's packets, as they enter */
+	struct flow_side rev;	/* the replies, as they enter */
+	struct flow_copy old;	/* fwd's translation before the change; generation 0: none */
 	struct flow_copy other; /* for look-ups */
 	struct flow_tuple twin;
 	struct policy_question question;
@@ -21,11 +21,11 @@ struct work {
 	struct polder_addr new_src, new_dst;
 	__be16 new_sport_be, new_dport_be;
 	__u32 source_link; /* of the pod that opened the flow; 0: none is known */
-	__u32 flags; /* enum work_flag */
+	__u32 flags;	   /* enum work_flag */
 	union {
 		struct {
 			__u32 generation; /* of the judgement */
-			__u32 slot;       /* that it reads */
+			__u32 slot;	  /* that it reads */
 		};
 		__u64 in_force; /* both, as control has them: read before any other map */
 	};
@@ -38,8 +38,8 @@ enum work_flag {
 	WORK_SERVICE = 1 << 0,
 	WORK_MASQUERADE = 1 << 1,
 	WORK_HAIRPIN = 1 << 2,
-	WORK_REPLY = 1 << 3, /* the packet at hand is a reply */
-	WORK_KNOWN = 1 << 5, /* the flow was in the table */
+	WORK_REPLY = 1 << 3,	  /* the packet at hand is a reply */
+	WORK_KNOWN = 1 << 5,	  /* the flow was in the table */
 	WORK_OVER_SHARE = 1 << 4, /* a new entry takes the place of one of the same pod, or none */
 };
 
@@ -59,9 +59,11 @@ static __always_inline bool is_syn(const struct packet *p)
 }
 
 /* fwd's translation before the change, from the entry of its replies. */
-static __always_inline void old_from_reply(struct work *w, const struct packet *p, const struct flow_copy *stale)
+static __always_inline void old_from_reply(struct work *w, const struct packet *p,
+					   const struct flow_copy *stale)
 {
-	struct port_pair reversed = ports_reversed(p->tuple.proto, p->tuple.sport_be, p->tuple.dport_be);
+	struct port_pair reversed =
+		ports_reversed(p->tuple.proto, p->tuple.sport_be, p->tuple.dport_be);
 
 	flow_twin(&p->tuple, stale, p->family, &w->fwd.tuple);
 	w->old.new_sport_be = reversed.sport_be;
@@ -75,7 +77,8 @@ static __always_inline void old_from_reply(struct work *w, const struct packet *
 	}
 }
 
-/* Which way does the packet at hand go in its flow, and what did the flow's entry say before the change? 0 or -reason. */
+/* Which way does the packet at hand go in its flow, and what did the flow's entry say before the
+ * change? 0 or -reason. */
 __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 {
 	struct judgement *j = judgement_get();
@@ -86,10 +89,11 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 	__builtin_memset(j, 0, sizeof(*j));
 	w->flags = 0;
 	/*
-	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none; what its first was refused it is
-	 * refused. What the host's own stack sends is not doubted.
+	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none;
+	 * what its first was refused it is refused. What the host's own stack sends is not doubted.
 	 */
-	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST && !is_syn(p))
+	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
+	    !is_syn(p))
 		return -REASON_NO_FLOW;
 	w->question.length = p->length;
 	w->source_link = p->tuple.zone == ZONE_POD ? p->link : 0;
@@ -117,8 +121,10 @@ __noinline int judge_orient(struct packet *p, struct flow_copy *stale)
 	return 0;
 }
 
-/* May the flow stay with the endpoint it has? A connection that only begins goes to one that takes new ones. */
-static __always_inline bool judge_stays(const struct work *w, const struct packet *p, const struct service_entry *service,
+/* May the flow stay with the endpoint it has? A connection that only begins goes to one that takes
+ * new ones. */
+static __always_inline bool judge_stays(const struct work *w, const struct packet *p,
+					const struct service_entry *service,
 					const struct polder_addr *endpoint)
 {
 	__u32 member = service_member(service->id, endpoint, w->old.new_dport_be);
@@ -127,7 +133,8 @@ static __always_inline bool judge_stays(const struct work *w, const struct packe
 		return true;
 	if (member != MEMBER_TERMINATING)
 		return false;
-	return w->fwd.tuple.proto == IPPROTO_TCP ? w->flags & WORK_REPLY || !is_syn(p) : !service->backend_count;
+	return w->fwd.tuple.proto == IPPROTO_TCP ? w->flags & WORK_REPLY || !is_syn(p)
+						 : !service->backend_count;
 }
 
 /* Endpoint of a flow that goes to a Service. 0 or -reason. */
@@ -153,7 +160,8 @@ static __always_inline int judge_service(struct work *w, const struct packet *p,
 			return 0;
 		}
 	}
-	/* TCP never moves in mid-stream; a datagram's next one, and a SYN that nobody answered, may go elsewhere. */
+	/* TCP never moves in mid-stream; a datagram's next one, and a SYN that nobody answered, may
+	 * go elsewhere. */
 	if (w->flags & WORK_REPLY || (t->proto == IPPROTO_TCP && w->old.generation && !is_syn(p)))
 		return -REASON_ENDPOINT_GONE;
 	w->old.generation = 0;
@@ -176,21 +184,25 @@ static __always_inline struct polder_addr node_addr(__u8 family)
 }
 
 /*
- * Does the flow leave with the node's address? Decided by its first packet: the peer knows the flow by it, and a reply that is on its
- * way has been sent to it. `flags` of the destination's address.
+ * Does the flow leave with the node's address? Decided by its first packet: the peer knows the flow
+ * by it, and a reply that is on its way has been sent to it. `flags` of the destination's address.
  */
-static __always_inline bool judge_masquerades(const struct work *w, const struct packet *p, __u32 flags)
+static __always_inline bool judge_masquerades(const struct work *w, const struct packet *p,
+					      __u32 flags)
 {
 	struct polder_addr old, node = node_addr(p->family);
 
 	if (w->old.generation) {
-		old = p->family == FAMILY_V4 ? addr_from4(w->old.new_saddr_be[0]) : addr_from6(w->old.new_saddr_be);
+		old = p->family == FAMILY_V4 ? addr_from4(w->old.new_saddr_be[0])
+					     : addr_from6(w->old.new_saddr_be);
 		return addr_equal(&old, &node);
 	}
-	return (p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) && !(flags & ~ADDRESS_LOCAL);
+	return (p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) &&
+	       !(flags & ~ADDRESS_LOCAL);
 }
 
-/* To the wire: the uplink, until the kernel has said more. The way of before stays if it is by the same uplink. 0 or -reason. */
+/* To the wire: the uplink, until the kernel has said more. The way of before stays if it is by the
+ * same uplink. 0 or -reason. */
 static __always_inline int judge_wire(struct flow_copy *content, __u32 link)
 {
 	int place = uplink_hop(link);
@@ -203,8 +215,8 @@ static __always_inline int judge_wire(struct flow_copy *content, __u32 link)
 }
 
 /*
- * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other family's ICMP is a protocol without
- * ports.
+ * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other
+ * family's ICMP is a protocol without ports.
  */
 static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 family)
 {
@@ -213,18 +225,19 @@ static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 
 	case IPPROTO_UDP:
 		return true;
 	case IPPROTO_ICMP:
-		return family == FAMILY_V4 &&
-		       (t->dport_be == bpf_htons(ICMP_ECHO << 8) || t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8));
+		return family == FAMILY_V4 && (t->dport_be == bpf_htons(ICMP_ECHO << 8) ||
+					       t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8));
 	case IPPROTO_ICMPV6:
-		return family == FAMILY_V6 &&
-		       (t->dport_be == bpf_htons(ICMP6_ECHO << 8) || t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8));
+		return family == FAMILY_V6 && (t->dport_be == bpf_htons(ICMP6_ECHO << 8) ||
+					       t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8));
 	default:
 		return false;
 	}
 }
 
 /* The way out, and whether the source has to be translated. 0 or -reason. */
-static __always_inline int judge_route(struct work *w, const struct packet *p, const struct address_entry *to)
+static __always_inline int judge_route(struct work *w, const struct packet *p,
+				       const struct address_entry *to)
 {
 	__u32 flags = to ? to->flags : 0;
 	int result;
@@ -241,7 +254,8 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 	}
 	if (flags & ADDRESS_POD_RANGE && flags & ADDRESS_LOCAL)
 		return -REASON_UNKNOWN_POD;
-	if (!(w->flags & WORK_SERVICE) && !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
+	if (!(w->flags & WORK_SERVICE) &&
+	    !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
 	    service_has_address(&w->dst))
 		return -REASON_NO_SERVICE_PORT;
 	result = judge_wire(&w->fwd.content, to ? to->ifindex : 0);
@@ -257,11 +271,11 @@ static __always_inline int judge_route(struct work *w, const struct packet *p, c
 }
 
 /*
- * The pod that opened the flow, and its identity. What the node's stack forwards from a pod's link keeps the pod's address: its egress
- * holds on that way too. 0 or -reason.
+ * The pod that opened the flow, and its identity. What the node's stack forwards from a pod's link
+ * keeps the pod's address: its egress holds on that way too. 0 or -reason.
  */
-static __always_inline int judge_source(struct work *w, struct judgement *j, __u32 parity, __u8 direction,
-					const struct pod_entry **ret)
+static __always_inline int judge_source(struct work *w, struct judgement *j, __u32 parity,
+					__u8 direction, const struct pod_entry **ret)
 {
 	const struct address_entry *from;
 	const struct pod_entry *pod = NULL;
@@ -272,7 +286,8 @@ static __always_inline int judge_source(struct work *w, struct judgement *j, __u
 	} else {
 		from = address_find(&w->src);
 		j->source_identity = IDENTITY_WORLD;
-		/* Joined with other questions, "is it there?" becomes arithmetic that Linux 6.1 does not follow. */
+		/* Joined with other questions, "is it there?" becomes arithmetic that Linux 6.1
+		 * does not follow. */
 		if (from) {
 			j->source_identity = from->identity[parity];
 			flags = from->flags;
@@ -280,7 +295,8 @@ static __always_inline int judge_source(struct work *w, struct judgement *j, __u
 		}
 		barrier();
 		/* What has an address of this node did not come from the wire. */
-		if (direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) && flags & ADDRESS_LOCAL)
+		if (direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) &&
+		    flags & ADDRESS_LOCAL)
 			return -REASON_MARTIAN;
 		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
 			w->source_link = link;
@@ -294,7 +310,8 @@ static __always_inline int judge_source(struct work *w, struct judgement *j, __u
 }
 
 /* 0 or -reason. */
-static __always_inline int judge_egress(struct work *w, struct judgement *j, const struct pod_entry *source, __u32 parity)
+static __always_inline int judge_egress(struct work *w, struct judgement *j,
+					const struct pod_entry *source, __u32 parity)
 {
 	int reason;
 
@@ -307,8 +324,8 @@ static __always_inline int judge_egress(struct work *w, struct judgement *j, con
 	return -reason;
 }
 
-static __always_inline int judge_ingress(struct work *w, struct judgement *j, const struct pod_entry *destination,
-					 __u32 parity)
+static __always_inline int judge_ingress(struct work *w, struct judgement *j,
+					 const struct pod_entry *destination, __u32 parity)
 {
 	int reason;
 
@@ -322,8 +339,8 @@ static __always_inline int judge_ingress(struct work *w, struct judgement *j, co
 }
 
 /* Egress of the source, ingress of the destination. 0 or -reason. */
-static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity, const struct address_entry *to,
-					__u8 direction)
+static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity,
+					const struct address_entry *to, __u8 direction)
 {
 	const struct pod_entry *source = NULL, *destination = NULL;
 	int result;
@@ -343,7 +360,8 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 	result = judge_source(w, j, parity, direction, &source);
 	if (result)
 		return result;
-	/* NP-20: a pod may always reach itself; by way of a Service only as far as NetworkPolicies go. */
+	/* NP-20: a pod may always reach itself; by way of a Service only as far as NetworkPolicies
+	 * go. */
 	if (source && destination == source) {
 		if (w->fwd.tuple.zone == ZONE_POD) {
 			w->flags |= WORK_HAIRPIN;
@@ -355,8 +373,10 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 	}
 	w->question.slot = parity;
 	w->question.proto = w->fwd.tuple.proto;
-	w->question.port_be = w->fwd.tuple.proto == IPPROTO_ICMP || w->fwd.tuple.proto == IPPROTO_ICMPV6 ? 0
-													 : w->new_dport_be;
+	w->question.port_be =
+		w->fwd.tuple.proto == IPPROTO_ICMP || w->fwd.tuple.proto == IPPROTO_ICMPV6
+			? 0
+			: w->new_dport_be;
 	result = source ? judge_egress(w, j, source, parity) : 0;
 	return result || !destination ? result : judge_ingress(w, j, destination, parity);
 }

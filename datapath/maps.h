@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The maps that programs share by their pins, and the plain look-ups in them. Sizes are set by the agent. */
+/* The maps that programs share by their pins, and the plain look-ups in them. Sizes are set by the
+ * agent. */
 #pragma once
 
 #include "common.h"
@@ -26,9 +27,11 @@ MAP(nat_full, BPF_MAP_TYPE_ARRAY, __u32, __u32, NAT_FULL_SLOTS, 0);
 MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, 4096, BPF_F_RDONLY_PROG);
 MAP(addresses, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct address_entry, 131072,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
-MAP(local_pods, BPF_MAP_TYPE_ARRAY, __u32, struct local_pod_address, 2 * 4096, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
+MAP(local_pods, BPF_MAP_TYPE_ARRAY, __u32, struct local_pod_address, 2 * 4096,
+    BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 
-MAP(rulesets, BPF_MAP_TYPE_ARRAY, __u32, struct ruleset_entry, 16400, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
+MAP(rulesets, BPF_MAP_TYPE_ARRAY, __u32, struct ruleset_entry, 16400,
+    BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 MAP(ruleset_peers, BPF_MAP_TYPE_HASH, struct ruleset_peer_key, struct ruleset_peer, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(ruleset_prefixes, BPF_MAP_TYPE_LPM_TRIE, struct ruleset_prefix_key, __u32, 262144,
@@ -38,7 +41,8 @@ MAP(ruleset_ports, BPF_MAP_TYPE_LPM_TRIE, struct ruleset_port_key, __u32, 262144
 MAP(ruleset_cells, BPF_MAP_TYPE_HASH, struct ruleset_cell_key, struct ruleset_cell, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 
-MAP(ruleset_tables, BPF_MAP_TYPE_ARRAY, __u32, struct ruleset_cell, 262144, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
+MAP(ruleset_tables, BPF_MAP_TYPE_ARRAY, __u32, struct ruleset_cell, 262144,
+    BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 
 MAP(rule_counters, BPF_MAP_TYPE_PERCPU_HASH, __u32, struct rule_counter, 65536, BPF_F_NO_PREALLOC);
 MAP(flow_rules4, BPF_MAP_TYPE_ARRAY, __u32, struct flow_rules_set, 16384, BPF_F_MMAPABLE);
@@ -46,14 +50,16 @@ MAP(flow_rules6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_rules_set, 8192, BPF_F_M
 
 MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service_entry, 65536,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
-MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
+MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144,
+    BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 
-MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536, 0);
+MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536,
+    0);
 MAP(fragments, BPF_MAP_TYPE_ARRAY, __u32, struct fragment_set, 1024, 0);
 
-MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_counter, REASON_COUNT * DROP_DIRECTIONS, 0);
+MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_counter, REASON_COUNT *DROP_DIRECTIONS, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTER_COUNT, 0);
 
 struct {
@@ -132,8 +138,10 @@ static __always_inline const struct address_entry *local_pod_find(const struct p
 		index += mask + 1;
 	local = bpf_map_lookup_elem(&local_pods, &index);
 	if (!local || !local->entry.flags ||
-	    (local->addr.words_be[0] ^ addr->words_be[0]) | (local->addr.words_be[1] ^ addr->words_be[1]) |
-		    (local->addr.words_be[2] ^ addr->words_be[2]) | (local->addr.words_be[3] ^ addr->words_be[3]))
+	    (local->addr.words_be[0] ^ addr->words_be[0]) |
+		    (local->addr.words_be[1] ^ addr->words_be[1]) |
+		    (local->addr.words_be[2] ^ addr->words_be[2]) |
+		    (local->addr.words_be[3] ^ addr->words_be[3]))
 		return NULL;
 	return &local->entry;
 }

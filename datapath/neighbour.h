@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ARP (RFC 826) and neighbour discovery (RFC 4861) between a pod and its gateway, answered in the program. */
+/* ARP (RFC 826) and neighbour discovery (RFC 4861) between a pod and its gateway, answered in the
+ * program. */
 #pragma once
 
 #include "reject.h"
@@ -27,7 +28,7 @@ struct nd_message { /* solicitation or advertisement with one link-layer address
 	__u8 option_mac[6];
 };
 
-#define ND_SOLICITATION 135
+#define ND_SOLICITATION	 135
 #define ND_ADVERTISEMENT 136
 
 #define MESSAGE_PULL 128 /* an ARP packet; a solicitation with its options */
@@ -127,8 +128,10 @@ static __always_inline bool is_gateway6(const __be32 *addr)
 	       addr[2] == config.gateway_ipv6_be[2] && addr[3] == config.gateway_ipv6_be[3];
 }
 
-/* ICMPv6 of types 130 to 143 from a pod: only asking for the gateway is of use. A TC action or -reason. */
-static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet *p, const struct pod_entry *pod)
+/* ICMPv6 of types 130 to 143 from a pod: only asking for the gateway is of use. A TC action or
+ * -reason. */
+static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet *p,
+				     const struct pod_entry *pod)
 {
 	struct nd_message *nd;
 	struct cursor c;

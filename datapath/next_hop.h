@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Next hops: a small number in a flow's entry says link, MAC addresses and MTU of its way to the wire. The kernel's routes and
- * neighbours are asked once a tick for each flow; its other packets leave without asking.
+ * Next hops: a small number in a flow's entry says link, MAC addresses and MTU of its way to the
+ * wire. The kernel's routes and neighbours are asked once a tick for each flow; its other packets
+ * leave without asking.
  */
 #pragma once
 
@@ -26,7 +27,8 @@ __noinline int uplink_hop(__u32 ifindex)
 	return -1;
 }
 
-static __always_inline bool next_hop_is(const struct next_hop *hop, const struct bpf_fib_lookup *fib)
+static __always_inline bool next_hop_is(const struct next_hop *hop,
+					const struct bpf_fib_lookup *fib)
 {
 	return hop->ifindex == fib->ifindex && hop->mtu == fib->mtu_result &&
 	       *(const __u32 *)hop->mac == *(const __u32 *)fib->dmac &&
@@ -35,7 +37,8 @@ static __always_inline bool next_hop_is(const struct next_hop *hop, const struct
 	       *(const __u16 *)(hop->source_mac + 4) == *(const __u16 *)(fib->smac + 4);
 }
 
-static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf_fib_lookup *fib, __u32 now)
+static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf_fib_lookup *fib,
+					  __u32 now)
 {
 	hop->ifindex = fib->ifindex;
 	hop->mtu = fib->mtu_result;
@@ -69,7 +72,8 @@ static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32
 			hop->used = now;
 			return place;
 		}
-		if (claim == HOP_BUSY || (claim == HOP_READY && flow_age(now, hop->used) < NEXT_HOP_IDLE))
+		if (claim == HOP_BUSY ||
+		    (claim == HOP_READY && flow_age(now, hop->used) < NEXT_HOP_IDLE))
 			continue;
 		if (__sync_val_compare_and_swap(&hop->claim, claim, HOP_BUSY) != claim)
 			continue;
@@ -80,9 +84,11 @@ static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32
 	return -1;
 }
 
-/* Asks the kernel, for packets as the flow's entry makes them. 0: `fib` holds the answer; a positive BPF_FIB_LKUP_RET_*: not. */
-static __always_inline int next_hop_ask(packet_context *ctx, const struct packet *p, const struct flow_copy *flow,
-					__u32 link, struct bpf_fib_lookup *fib)
+/* Asks the kernel, for packets as the flow's entry makes them. 0: `fib` holds the answer; a
+ * positive BPF_FIB_LKUP_RET_*: not. */
+static __always_inline int next_hop_ask(packet_context *ctx, const struct packet *p,
+					const struct flow_copy *flow, __u32 link,
+					struct bpf_fib_lookup *fib)
 {
 	const bool translated = flow->state & FLOW_TRANSLATED;
 
@@ -96,8 +102,10 @@ static __always_inline int next_hop_ask(packet_context *ctx, const struct packet
 		fib->ipv4_dst = translated ? flow->new_daddr_be[0] : p->tuple.v4.daddr_be;
 	} else {
 		fib->family = 10; /* AF_INET6 */
-		__builtin_memcpy(fib->ipv6_src, translated ? flow->new_saddr_be : p->tuple.v6.saddr_be, 16);
-		__builtin_memcpy(fib->ipv6_dst, translated ? flow->new_daddr_be : p->tuple.v6.daddr_be, 16);
+		__builtin_memcpy(fib->ipv6_src,
+				 translated ? flow->new_saddr_be : p->tuple.v6.saddr_be, 16);
+		__builtin_memcpy(fib->ipv6_dst,
+				 translated ? flow->new_daddr_be : p->tuple.v6.daddr_be, 16);
 	}
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
 }
@@ -118,8 +126,8 @@ static __always_inline int next_hop_fallback(packet_context *ctx, __u32 link)
 }
 
 /*
- * Looks whether the flow's way to the wire is still what the kernel says, and writes a new one into its entry. 0, or
- * -REASON_NO_ROUTE where the administrator's routes forbid the destination.
+ * Looks whether the flow's way to the wire is still what the kernel says, and writes a new one into
+ * its entry. 0, or -REASON_NO_ROUTE where the administrator's routes forbid the destination.
  */
 __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flow_copy *flow)
 {

@@ -6,10 +6,10 @@
 #include "maps.h"
 
 #define IPV4_MORE_FRAGMENTS 0x2000
-#define IPV4_DONT_FRAGMENT 0x4000
-#define IPV4_OFFSET_MASK 0x1fff
+#define IPV4_DONT_FRAGMENT  0x4000
+#define IPV4_OFFSET_MASK    0x1fff
 #define IPV6_MAX_EXTENSIONS 8
-#define IPV6_MAX_OFFSET 400 /* of the transport header in the frame */
+#define IPV6_MAX_OFFSET	    400 /* of the transport header in the frame */
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -42,7 +42,7 @@ enum packet_flag {
 	PACKET_FIRST_FRAGMENT = 1 << 0,
 	PACKET_LATER_FRAGMENT = 1 << 1, /* has no transport header */
 	PACKET_ICMP_ERROR = 1 << 2,
-	PACKET_ND = 1 << 3,    /* neighbour discovery and other link-local ICMPv6 (types 130 to 143) */
+	PACKET_ND = 1 << 3, /* neighbour discovery and other link-local ICMPv6 (types 130 to 143) */
 	PACKET_DONT_FRAGMENT = 1 << 4,
 	PACKET_HAS_PORTS = 1 << 5, /* TCP, UDP, SCTP, ICMP echo: the tuple's ports mean something */
 	PACKET_IP_OPTIONS = 1 << 6, /* IPv4 options or IPv6 extension headers */
@@ -51,21 +51,21 @@ enum packet_flag {
 
 struct packet {
 	struct flow_tuple tuple;
-	__u32 length;      /* of the frame */
-	__u32 link;        /* that it came in by; 0: the node made it */
+	__u32 length; /* of the frame */
+	__u32 link;   /* that it came in by; 0: the node made it */
 	union {
 		__be32 fragment_id_be; /* of a fragment */
-		__u32 mtu;             /* of the way out, once the packet was found too big for it */
+		__u32 mtu; /* of the way out, once the packet was found too big for it */
 	};
-	__u16 l4;          /* offset of the transport header */
-	__u16 ip_length;   /* what the IP header says, with the header */
-	__u8 family;       /* enum polder_family; 0: not IP */
-	__u8 flags;        /* enum packet_flag */
+	__u16 l4;	 /* offset of the transport header */
+	__u16 ip_length; /* what the IP header says, with the header */
+	__u8 family;	 /* enum polder_family; 0: not IP */
+	__u8 flags;	 /* enum packet_flag */
 	__u8 tcp_flags;
 	__u8 ttl;
 	__u8 icmp_type;
-	__u8 direction;    /* enum drop_direction */
-	__u8 judged;       /* the slow path has left its findings in `judgements` */
+	__u8 direction; /* enum drop_direction */
+	__u8 judged;	/* the slow path has left its findings in `judgements` */
 	__u8 pad;
 };
 
@@ -81,7 +81,10 @@ struct cursor {
 	void *end;
 };
 
-#define CURSOR(ctx) {(void *)(long)(ctx)->data, (void *)(long)(ctx)->data_end}
+#define CURSOR(ctx)                                                                                \
+	{                                                                                          \
+		(void *)(long)(ctx)->data, (void *)(long)(ctx)->data_end                           \
+	}
 
 static __always_inline bool is_loopback4(__be32 addr)
 {
@@ -121,12 +124,13 @@ static __always_inline bool is_link_local6(const __be32 *a)
 #define VLAN_ID_MASK 0xfff
 
 /*
- * Redirects and router advertisements and solicitations (RFC 792, RFC 1256): between routers and their neighbours. ICMPv6 has its own among
- * PACKET_ND.
+ * Redirects and router advertisements and solicitations (RFC 792, RFC 1256): between routers and
+ * their neighbours. ICMPv6 has its own among PACKET_ND.
  */
 static __always_inline bool is_router_message4(const struct packet *p)
 {
-	return p->tuple.proto == IPPROTO_ICMP && (p->icmp_type == 5 || p->icmp_type == 9 || p->icmp_type == 10);
+	return p->tuple.proto == IPPROTO_ICMP &&
+	       (p->icmp_type == 5 || p->icmp_type == 9 || p->icmp_type == 10);
 }
 
 /* Router advertisements and redirects (RFC 4861). */
@@ -157,16 +161,20 @@ static __always_inline bool addr_equal(const struct polder_addr *a, const struct
 
 static __always_inline struct polder_addr tuple_saddr(const struct flow_tuple *tuple, __u8 family)
 {
-	return family == FAMILY_V4 ? addr_from4(tuple->v4.saddr_be) : addr_from6(tuple->v6.saddr_be);
+	return family == FAMILY_V4 ? addr_from4(tuple->v4.saddr_be)
+				   : addr_from6(tuple->v6.saddr_be);
 }
 
 static __always_inline struct polder_addr tuple_daddr(const struct flow_tuple *tuple, __u8 family)
 {
-	return family == FAMILY_V4 ? addr_from4(tuple->v4.daddr_be) : addr_from6(tuple->v6.daddr_be);
+	return family == FAMILY_V4 ? addr_from4(tuple->v4.daddr_be)
+				   : addr_from6(tuple->v6.daddr_be);
 }
 
-/* Do `size` bytes of the transport header lie in the packet, and not in what an Ethernet frame was padded with? */
-static __always_inline bool transport_has(struct cursor c, const struct packet *p, const __u8 *l4, __u32 size)
+/* Do `size` bytes of the transport header lie in the packet, and not in what an Ethernet frame was
+ * padded with? */
+static __always_inline bool transport_has(struct cursor c, const struct packet *p, const __u8 *l4,
+					  __u32 size)
 {
 	return (void *)l4 + size <= c.end && p->l4 + size <= p->ip_length + ETH_HLEN;
 }
@@ -186,18 +194,21 @@ static __always_inline int parse_transport(struct cursor c, struct packet *p)
 	switch (t->proto) {
 	case IPPROTO_TCP:
 		if (!transport_has(c, p, l4, 20))
-			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY
+								: -REASON_SHORT;
 		p->tcp_flags = l4[13];
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_SCTP:
 		if (!transport_has(c, p, l4, 8))
-			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY
+								: -REASON_SHORT;
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		if (!transport_has(c, p, l4, 8))
-			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY
+								: -REASON_SHORT;
 		p->icmp_type = l4[0];
 		if (t->proto == IPPROTO_ICMP && p->family == FAMILY_V4) {
 			if (l4[0] == ICMP_ECHO || l4[0] == ICMP_ECHO_REPLY)
@@ -230,8 +241,9 @@ echo:
 }
 
 /*
- * Two addresses, or parts of one, as a word of the tuple. The tuple is read by words: a load that spans several smaller stores would wait
- * until they have left the CPU's store buffer. BPF programs have the byte order of the machine, here the low byte first.
+ * Two addresses, or parts of one, as a word of the tuple. The tuple is read by words: a load that
+ * spans several smaller stores would wait until they have left the CPU's store buffer. BPF programs
+ * have the byte order of the machine, here the low byte first.
  */
 static __always_inline __u64 joined(__be32 first, __be32 second)
 {
@@ -264,7 +276,8 @@ static __always_inline int parse_ipv4(struct cursor c, struct packet *p)
 	if (unlikely(fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))) {
 		p->fragment_id_be = ip->id_be;
 		if (fragment & IPV4_OFFSET_MASK) {
-			/* RFC 1858: nothing may overwrite the first 16 bytes of the transport header. */
+			/* RFC 1858: nothing may overwrite the first 16 bytes of the transport
+			 * header. */
 			if ((fragment & IPV4_OFFSET_MASK) < 2)
 				return -REASON_FRAGMENT_TINY;
 			p->flags |= PACKET_LATER_FRAGMENT;
@@ -327,20 +340,22 @@ static __always_inline int parse_fragment6(const __u8 *header, struct packet *p)
 /* One extension header of the kind `next`, `i` headers into the packet. Like parse_fragment6(). */
 static __always_inline int parse_extension6(const __u8 *header, struct packet *p, __u8 next, int i)
 {
-	/* What comes behind the fragment header of a first fragment would move the transport header to where a later one can write. */
+	/* What comes behind the fragment header of a first fragment would move the transport header
+	 * to where a later one can write. */
 	if (next == IPPROTO_FRAGMENT)
 		return parse_fragment6(header, p);
 	if (p->flags & PACKET_FIRST_FRAGMENT || (next == IPPROTO_HOPOPTS && i > 0))
 		return -REASON_EXT_HEADERS;
-	/* With segments left the packet is bound for somewhere else than its destination says (RFC 8200, 4.4). */
+	/* With segments left the packet is bound for somewhere else than its destination says (RFC
+	 * 8200, 4.4). */
 	if (next == IPPROTO_ROUTING && (header[2] == 0 || header[3]))
 		return -REASON_IP_OPTIONS;
 	return 0;
 }
 
 /*
- * RFC 8200: walks the extension headers to the transport header. For global functions, whose packet the verifier knows nothing of: the
- * ways through one header then meet again behind it.
+ * RFC 8200: walks the extension headers to the transport header. For global functions, whose packet
+ * the verifier knows nothing of: the ways through one header then meet again behind it.
  */
 static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 {
@@ -356,11 +371,14 @@ static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 			break;
 		p->flags |= PACKET_IP_OPTIONS;
 		if ((void *)header + 8 > c.end)
-			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
+			return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY
+								: -REASON_SHORT;
 		result = parse_extension6(header, p, next, i);
 		if (result < 0)
 			return result;
-		offset += next == IPPROTO_FRAGMENT ? 8 : next == IPPROTO_AH ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		offset += next == IPPROTO_FRAGMENT ? 8
+			  : next == IPPROTO_AH	   ? (header[1] + 2) * 4
+						   : (header[1] + 1) * 8;
 		next = header[0];
 		if (result)
 			break;
@@ -369,7 +387,8 @@ static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 	}
 	if (i == IPV6_MAX_EXTENSIONS)
 		return -REASON_EXT_HEADERS;
-	/* A header that says it is longer than the packet: what is behind it has no transport header to be asked for. */
+	/* A header that says it is longer than the packet: what is behind it has no transport
+	 * header to be asked for. */
 	if (offset > p->ip_length + ETH_HLEN)
 		return p->flags & PACKET_FIRST_FRAGMENT ? -REASON_FRAGMENT_TINY : -REASON_SHORT;
 	p->tuple.proto = next;

@@ -7,7 +7,8 @@
 
 #include "packet.h"
 
-/* Holds every header that the parser reads: the furthest transport header and what of it is read. */
+/* Holds every header that the parser reads: the furthest transport header and what of it is read.
+ */
 #define PARSE_PULL (IPV6_MAX_OFFSET + 20)
 
 /* The headers as far as they are in the linear part. Global: verified once. 0 or -reason. */

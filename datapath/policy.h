@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a rule set says of one peer and one port: six look-ups at most, three of them in arrays, whatever the number of rules. */
+/* What a rule set says of one peer and one port: six look-ups at most, three of them in arrays,
+ * whatever the number of rules. */
 #pragma once
 
 #include "packet.h"
 
 struct policy_question {
 	struct polder_addr peer;
-	__u32 ruleset;  /* the pod's word: a slot; afterwards the set's number */
+	__u32 ruleset;	/* the pod's word: a slot; afterwards the set's number */
 	__u32 identity; /* of the peer */
 	__be16 port_be; /* the destination's, translated */
 	__u8 proto;
-	__u8 slot;      /* in force for this judgement */
+	__u8 slot;	/* in force for this judgement */
 	__u8 to_itself; /* the pod reaches itself through a Service: NetworkPolicies do not apply */
 	__u8 pad[3];
-	__u32 length;   /* bytes of the packet, for counting */
-	__u32 rule;     /* answer: number of the deciding rule, 0: none */
+	__u32 length; /* bytes of the packet, for counting */
+	__u32 rule;   /* answer: number of the deciding rule, 0: none */
 };
 
-static __always_inline const struct ruleset_cell *policy_cell(const struct ruleset_entry *set, __u32 peer_class,
-							       __u32 port_class)
+static __always_inline const struct ruleset_cell *policy_cell(const struct ruleset_entry *set,
+							      __u32 peer_class, __u32 port_class)
 {
 	struct ruleset_cell_key key = {.peer_class = peer_class, .port_class = port_class};
 	__u32 at;
@@ -44,13 +45,15 @@ static __always_inline __u32 policy_peer_class(const struct policy_question *q,
 
 	if (peer)
 		return peer->peer_class[q->slot & 1];
-	return q->identity >= IDENTITY_FIRST_POD ? set->default_pod_class : set->default_world_class;
+	return q->identity >= IDENTITY_FIRST_POD ? set->default_pod_class
+						 : set->default_world_class;
 }
 
 static __always_inline __u32 policy_prefix_class(const struct policy_question *q,
 						 const struct ruleset_entry *set)
 {
-	struct ruleset_prefix_key key = {.prefixlen = 32 + 128, .ruleset = q->ruleset, .addr = q->peer};
+	struct ruleset_prefix_key key = {
+		.prefixlen = 32 + 128, .ruleset = q->ruleset, .addr = q->peer};
 	const __u32 *class;
 
 	if (!(set->flags & RULESET_HAS_PREFIXES))
@@ -88,8 +91,8 @@ static __always_inline bool cell_speaks(const struct ruleset_cell *cell, enum po
 }
 
 /* Of two cells, the one whose rule comes first in this step; NULL: neither has one. */
-static __always_inline const struct ruleset_cell *policy_first(const struct ruleset_cell *a,
-								const struct ruleset_cell *b, enum policy_step step)
+static __always_inline const struct ruleset_cell *
+policy_first(const struct ruleset_cell *a, const struct ruleset_cell *b, enum policy_step step)
 {
 	if (!cell_speaks(a, step))
 		return cell_speaks(b, step) ? b : NULL;
@@ -98,7 +101,8 @@ static __always_inline const struct ruleset_cell *policy_first(const struct rule
 
 /* Admin tier, then NetworkPolicy or Baseline, then what holds by default. */
 static __always_inline int policy_decide(struct policy_question *q, const struct ruleset_entry *set,
-					 const struct ruleset_cell *by_identity, const struct ruleset_cell *by_prefix)
+					 const struct ruleset_cell *by_identity,
+					 const struct ruleset_cell *by_prefix)
 {
 	const struct ruleset_cell *cell = policy_first(by_identity, by_prefix, STEP_ADMIN);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Telling the sender: TCP RST (RFC 9293, 3.10.7), ICMP unreachable, time exceeded, too big (RFC 792, RFC 1191, RFC 4443). */
+/* Telling the sender: TCP RST (RFC 9293, 3.10.7), ICMP unreachable, time exceeded, too big (RFC
+ * 792, RFC 1191, RFC 4443). */
 #pragma once
 
 #include "event.h"
@@ -25,11 +26,11 @@ struct icmp_header {
 };
 
 /*
- * What an error quotes: the header without options and 8 bytes; of TCP its header. A packet whose sum is left to the device cannot be
- * cut before the field that the sum will stand in.
+ * What an error quotes: the header without options and 8 bytes; of TCP its header. A packet whose
+ * sum is left to the device cannot be cut before the field that the sum will stand in.
  */
-#define ICMP_INNER_V4 28
-#define ICMP_INNER_V6 48
+#define ICMP_INNER_V4  28
+#define ICMP_INNER_V6  48
 #define ICMP_INNER_TCP 12 /* more of TCP */
 
 struct reject_message {
@@ -67,8 +68,8 @@ static __always_inline __u64 sum_addrs(const struct packet *p)
 }
 
 /* An IP header for the answer: source and destination change places. `payload` bytes follow. */
-static __always_inline void answer_header4(struct ipv4_header *ip, const struct packet *p, __be32 source,
-					   __u8 proto, __u16 payload)
+static __always_inline void answer_header4(struct ipv4_header *ip, const struct packet *p,
+					   __be32 source, __u8 proto, __u16 payload)
 {
 	__builtin_memset(ip, 0, sizeof(*ip));
 	ip->version_ihl = 0x45;
@@ -81,8 +82,8 @@ static __always_inline void answer_header4(struct ipv4_header *ip, const struct 
 	ip->check = ~csum_fold16(sum_words((__be32 *)ip, sizeof(*ip) / 4));
 }
 
-static __always_inline void answer_header6(struct ipv6_header *ip, const struct packet *p, const __be32 *source,
-					   __u8 proto, __u16 payload)
+static __always_inline void answer_header6(struct ipv6_header *ip, const struct packet *p,
+					   const __be32 *source, __u8 proto, __u16 payload)
 {
 	ip->version_class_label_be = bpf_htonl(0x60000000);
 	ip->payload_be = bpf_htons(payload);
@@ -92,8 +93,8 @@ static __always_inline void answer_header6(struct ipv6_header *ip, const struct 
 	__builtin_memcpy(ip->daddr_be, p->tuple.v6.saddr_be, 16);
 }
 
-static __always_inline void answer_rst(struct tcp_header *tcp, const struct packet *p, __be32 seq, __be32 ack,
-				       __u16 payload)
+static __always_inline void answer_rst(struct tcp_header *tcp, const struct packet *p, __be32 seq,
+				       __be32 ack, __u16 payload)
 {
 	__builtin_memset(tcp, 0, sizeof(*tcp));
 	tcp->sport_be = p->tuple.dport_be;
@@ -113,8 +114,9 @@ static __always_inline void answer_rst(struct tcp_header *tcp, const struct pack
 
 static __always_inline int reject_tcp(struct __sk_buff *skb, const struct packet *p)
 {
-	__u32 size = ETH_HLEN + sizeof(struct tcp_header) +
-		     (p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header));
+	__u32 size =
+		ETH_HLEN + sizeof(struct tcp_header) +
+		(p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header));
 	struct tcp_header old;
 	struct cursor c;
 	__u16 payload;
@@ -129,34 +131,43 @@ static __always_inline int reject_tcp(struct __sk_buff *skb, const struct packet
 		return -1;
 	swap_macs(c.data);
 	if (p->family == FAMILY_V4) {
-		answer_header4(c.data + ETH_HLEN, p, p->tuple.v4.daddr_be, IPPROTO_TCP, sizeof(old));
-		answer_rst(c.data + ETH_HLEN + sizeof(struct ipv4_header), p, old.seq_be, old.ack_be, payload);
+		answer_header4(c.data + ETH_HLEN, p, p->tuple.v4.daddr_be, IPPROTO_TCP,
+			       sizeof(old));
+		answer_rst(c.data + ETH_HLEN + sizeof(struct ipv4_header), p, old.seq_be,
+			   old.ack_be, payload);
 		return 0;
 	}
 	if (c.data + ETH_HLEN + sizeof(struct ipv6_header) + sizeof(old) > c.end)
 		return -1;
 	answer_header6(c.data + ETH_HLEN, p, p->tuple.v6.daddr_be, IPPROTO_TCP, sizeof(old));
-	answer_rst(c.data + ETH_HLEN + sizeof(struct ipv6_header), p, old.seq_be, old.ack_be, payload);
+	answer_rst(c.data + ETH_HLEN + sizeof(struct ipv6_header), p, old.seq_be, old.ack_be,
+		   payload);
 	return 0;
 }
 
-/* Cuts the packet to `quote` bytes behind the Ethernet header and makes room for an IP and an ICMP header before them. */
-static __always_inline int icmp_make_room(struct __sk_buff *skb, const struct packet *p, __u32 quote)
+/* Cuts the packet to `quote` bytes behind the Ethernet header and makes room for an IP and an ICMP
+ * header before them. */
+static __always_inline int icmp_make_room(struct __sk_buff *skb, const struct packet *p,
+					  __u32 quote)
 {
-	const __u32 header = p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
+	const __u32 header =
+		p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
 
 	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0))
 		return -1;
-	return bpf_skb_adjust_room(skb, header + sizeof(struct icmp_header), BPF_ADJ_ROOM_MAC, 0) ? -1 : 0;
+	return bpf_skb_adjust_room(skb, header + sizeof(struct icmp_header), BPF_ADJ_ROOM_MAC, 0)
+		       ? -1
+		       : 0;
 }
 
-static __always_inline int reject_icmp4(struct __sk_buff *skb, const struct packet *p, __be32 source,
-					const struct reject_message *m, __u32 quote)
+static __always_inline int reject_icmp4(struct __sk_buff *skb, const struct packet *p,
+					__be32 source, const struct reject_message *m, __u32 quote)
 {
 	struct icmp_header *icmp;
 	struct cursor c;
 
-	if (p->l4 != ETH_HLEN + sizeof(struct ipv4_header) || p->length < ETH_HLEN + quote || icmp_make_room(skb, p, quote))
+	if (p->l4 != ETH_HLEN + sizeof(struct ipv4_header) || p->length < ETH_HLEN + quote ||
+	    icmp_make_room(skb, p, quote))
 		return -1;
 	c = (struct cursor)CURSOR(skb);
 	icmp = c.data + ETH_HLEN + sizeof(struct ipv4_header);
@@ -169,8 +180,9 @@ static __always_inline int reject_icmp4(struct __sk_buff *skb, const struct pack
 	return 0;
 }
 
-static __always_inline int reject_icmp6(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
-					const struct reject_message *m, __u32 quote)
+static __always_inline int reject_icmp6(struct __sk_buff *skb, const struct packet *p,
+					const __be32 *source, const struct reject_message *m,
+					__u32 quote)
 {
 	struct icmp_header *icmp;
 	struct ipv6_header *ip;
@@ -192,16 +204,16 @@ static __always_inline int reject_icmp6(struct __sk_buff *skb, const struct pack
 	return 0;
 }
 
-static __always_inline int reject_icmp4_tell(struct __sk_buff *skb, const struct packet *p, __be32 source,
-					     const struct reject_message *m)
+static __always_inline int reject_icmp4_tell(struct __sk_buff *skb, const struct packet *p,
+					     __be32 source, const struct reject_message *m)
 {
 	if (p->tuple.proto == IPPROTO_TCP)
 		return reject_icmp4(skb, p, source, m, ICMP_INNER_V4 + ICMP_INNER_TCP);
 	return reject_icmp4(skb, p, source, m, ICMP_INNER_V4);
 }
 
-static __always_inline int reject_icmp6_tell(struct __sk_buff *skb, const struct packet *p, const __be32 *source,
-					     const struct reject_message *m)
+static __always_inline int reject_icmp6_tell(struct __sk_buff *skb, const struct packet *p,
+					     const __be32 *source, const struct reject_message *m)
 {
 	if (p->tuple.proto == IPPROTO_TCP && p->l4 == ETH_HLEN + sizeof(struct ipv6_header))
 		return reject_icmp6(skb, p, source, m, ICMP_INNER_V6 + ICMP_INNER_TCP);
@@ -210,7 +222,7 @@ static __always_inline int reject_icmp6_tell(struct __sk_buff *skb, const struct
 
 /* Which answer a reason asks for. */
 struct reject_answer {
-	bool reset; /* TCP: RST */
+	bool reset;	  /* TCP: RST */
 	bool from_router; /* the gateway speaks, not the destination */
 	__u8 type4, code4, type6, code6;
 };
@@ -242,19 +254,21 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 }
 
 /*
- * Turns the packet into its refusal. 0: done, to be sent back the way it came; -1: none to be sent (never about
- * ICMP errors, fragments, multicast: RFC 1122, 3.2.2).
+ * Turns the packet into its refusal. 0: done, to be sent back the way it came; -1: none to be sent
+ * (never about ICMP errors, fragments, multicast: RFC 1122, 3.2.2).
  */
 __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, __u32 mtu)
 {
 	const struct pod_entry *pod = pod_of_link(skb->ifindex);
 	struct reject_answer answer = {};
 
-	if (!p || !reject_answer_for(reason, &answer) || p->flags & (PACKET_ICMP_ERROR | PACKET_LATER_FRAGMENT))
+	if (!p || !reject_answer_for(reason, &answer) ||
+	    p->flags & (PACKET_ICMP_ERROR | PACKET_LATER_FRAGMENT))
 		return -1;
 	if (reason == REASON_TOO_BIG && !(p->flags & PACKET_DONT_FRAGMENT))
 		return -1;
-	/* A pod learns at once that its connection is lost, or goes nowhere; the outside learns nothing about the node. */
+	/* A pod learns at once that its connection is lost, or goes nowhere; the outside learns
+	 * nothing about the node. */
 	if ((reason == REASON_NO_FLOW || reason == REASON_UNKNOWN_POD) && p->tuple.zone != ZONE_POD)
 		return -1;
 	if (answer.reset && p->tuple.proto == IPPROTO_TCP)
@@ -263,7 +277,8 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 		const struct reject_message m = {answer.type4, answer.code4, mtu};
 		__be32 router = pod ? config.gateway_ipv4_be : config.node_ipv4_be;
 
-		return reject_icmp4_tell(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be, &m);
+		return reject_icmp4_tell(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be,
+					 &m);
 	} else {
 		const struct reject_message m = {answer.type6, answer.code6, mtu};
 		__be32 source[4];
@@ -279,8 +294,9 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 }
 
 /*
- * Array `reject_budgets`, one in each object: tokens for what is sent back by a link. Who is asked to answer forged packets without end would
- * otherwise do so at the cost of whoever they name. CPUs share a link's tokens without a lock: one more or less is no harm.
+ * Array `reject_budgets`, one in each object: tokens for what is sent back by a link. Who is asked
+ * to answer forged packets without end would otherwise do so at the cost of whoever they name. CPUs
+ * share a link's tokens without a lock: one more or less is no harm.
  */
 struct reject_budget {
 	__u64 refilled_ns;
@@ -290,7 +306,8 @@ MAP(reject_budgets, BPF_MAP_TYPE_ARRAY, __u32, struct reject_budget, REJECT_UPLI
 
 static __always_inline bool reject_within_budget(const struct packet *p, __u32 link)
 {
-	__u32 place = p->tuple.zone == ZONE_POD ? REJECT_UPLINKS + pod_place(link) : link % REJECT_UPLINKS;
+	__u32 place = p->tuple.zone == ZONE_POD ? REJECT_UPLINKS + pod_place(link)
+						: link % REJECT_UPLINKS;
 	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budgets, &place);
 	const struct control *control = control_get();
 	__u64 now;
@@ -313,8 +330,8 @@ static __always_inline bool reject_within_budget(const struct packet *p, __u32 l
 }
 
 /*
- * The one exit for what is not forwarded from a pod or the wire: count, tell the agent, answer the sender if the
- * reason asks for it.
+ * The one exit for what is not forwarded from a pod or the wire: count, tell the agent, answer the
+ * sender if the reason asks for it.
  */
 static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int reason)
 {

@@ -26,12 +26,14 @@ static __always_inline __u32 l4_check_offset(const struct packet *p)
 #define WHOLE_FRAME_MAX (ETH_HLEN + 1500)
 
 /*
- * Is the transport's checksum in the packet complete? One that is left to a device holds the sum of the pseudo header instead
- * (CHECKSUM_PARTIAL), and only the helpers can tell the two apart where it happens to look like that.
+ * Is the transport's checksum in the packet complete? One that is left to a device holds the sum of
+ * the pseudo header instead (CHECKSUM_PARTIAL), and only the helpers can tell the two apart where
+ * it happens to look like that.
  */
 static __always_inline bool check_is_whole(const struct packet *p, __u16 check, __u8 family)
 {
-	__u64 sum = bpf_htons(p->tuple.proto) + bpf_htons(p->ip_length + ETH_HLEN - p->l4) + (__u64)(__u16)~check;
+	__u64 sum = bpf_htons(p->tuple.proto) + bpf_htons(p->ip_length + ETH_HLEN - p->l4) +
+		    (__u64)(__u16)~check;
 	int i;
 
 	if (family == FAMILY_V4)
@@ -43,13 +45,16 @@ static __always_inline bool check_is_whole(const struct packet *p, __u16 check, 
 }
 
 /*
- * Ports and checksum of TCP and UDP by direct writes, where the transport header stands in its usual place and its sum is complete:
- * two calls less. What will be segmented has another sum. False: nothing was written.
+ * Ports and checksum of TCP and UDP by direct writes, where the transport header stands in its
+ * usual place and its sum is complete: two calls less. What will be segmented has another sum.
+ * False: nothing was written.
  */
-static __always_inline bool rewrite_transport_direct(struct cursor c, const struct packet *p, const struct flow_copy *f,
-						     bool segmented, __u8 family)
+static __always_inline bool rewrite_transport_direct(struct cursor c, const struct packet *p,
+						     const struct flow_copy *f, bool segmented,
+						     __u8 family)
 {
-	const __u32 l4 = ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header));
+	const __u32 l4 = ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header)
+							 : sizeof(struct ipv6_header));
 	__be16 *ports = c.data + l4;
 	__u16 *check, new;
 
@@ -65,8 +70,10 @@ static __always_inline bool rewrite_transport_direct(struct cursor c, const stru
 	if ((void *)(check + 1) > c.end || !check_is_whole(p, *check, family))
 		return false;
 	if (*check || p->tuple.proto == IPPROTO_TCP) {
-		new = ~csum_fold32((__u16)~*check + f->addr_diff + f->port_diff);
-		*check = new || p->tuple.proto == IPPROTO_TCP ? new : 0xffff; /* UDP: 0 means none (RFC 768) */
+		new = ~csum_fold32((__u16) ~*check + f->addr_diff + f->port_diff);
+		*check = new || p->tuple.proto == IPPROTO_TCP
+				 ? new
+				 : 0xffff; /* UDP: 0 means none (RFC 768) */
 	}
 	ports[0] = f->new_sport_be;
 	ports[1] = f->new_dport_be;
@@ -87,7 +94,9 @@ __noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct
 	ports[0] = f->new_sport_be;
 	ports[1] = f->new_dport_be;
 	if (p->tuple.proto == IPPROTO_SCTP)
-		return f->new_sport_be != p->tuple.sport_be || f->new_dport_be != p->tuple.dport_be ? -REASON_NAT_PROTOCOL : 0;
+		return f->new_sport_be != p->tuple.sport_be || f->new_dport_be != p->tuple.dport_be
+			       ? -REASON_NAT_PROTOCOL
+			       : 0;
 	if (p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6) {
 		if (bpf_skb_store_bytes(skb, p->l4 + 4, ports, 2, 0))
 			return -REASON_REWRITE;
@@ -103,7 +112,8 @@ __noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct
 	return 0;
 }
 
-/* A sum over the frame that the hardware gave (CHECKSUM_COMPLETE) comes from the wire only; the stack gives it up when it forwards. */
+/* A sum over the frame that the hardware gave (CHECKSUM_COMPLETE) comes from the wire only; the
+ * stack gives it up when it forwards. */
 static __always_inline void frame_sum_update(struct __sk_buff *skb, __u8 zone, __u64 diff)
 {
 	if (zone == ZONE_WIRE)
@@ -116,7 +126,8 @@ static __always_inline bool ports_rewritten(const struct packet *p)
 	return (p->flags & (PACKET_HAS_PORTS | PACKET_LATER_FRAGMENT)) == PACKET_HAS_PORTS;
 }
 
-/* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are constants of the caller. */
+/* Addresses and TTL, then what the transport carries. 0 or -reason. `zone` and `family` are
+ * constants of the caller. */
 static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, struct packet *p,
 				    struct flow_copy *f, bool hop, __u8 zone)
 {
@@ -138,7 +149,8 @@ static __always_inline int rewrite4(struct __sk_buff *skb, struct cursor c, stru
 	if (!ports_rewritten(p))
 		return 0;
 	if (likely(rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V4))) {
-		/* The header's own sum balances the header; the transport's has the addresses' difference as well. */
+		/* The header's own sum balances the header; the transport's has the addresses'
+		 * difference as well. */
 		frame_sum_update(skb, zone, (__u16)~f->addr_diff);
 		return 0;
 	}
@@ -164,7 +176,8 @@ static __always_inline int rewrite6(struct __sk_buff *skb, struct cursor c, stru
 	addrs[3] = f->addr_words[3];
 	if (ports_rewritten(p) &&
 	    unlikely(!rewrite_transport_direct(c, p, f, skb->gso_size, FAMILY_V6))) {
-		/* There is no header checksum to balance the addresses: the helper takes them off for the transport's. */
+		/* There is no header checksum to balance the addresses: the helper takes them off
+		 * for the transport's. */
 		bpf_csum_update(skb, csum_fold16(hop_diff + f->addr_diff));
 		return rewrite_transport(skb, p, f);
 	}

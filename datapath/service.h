@@ -4,8 +4,8 @@
 
 #include "packet.h"
 
-static __always_inline const struct service_entry *service_find(const struct polder_addr *addr, __be16 port_be,
-								__u8 proto)
+static __always_inline const struct service_entry *service_find(const struct polder_addr *addr,
+								__be16 port_be, __u8 proto)
 {
 	struct service_key key = {.addr = *addr, .port_be = port_be, .proto = proto};
 
@@ -19,7 +19,8 @@ static __always_inline bool service_has_address(const struct polder_addr *addr)
 }
 
 /* An even choice by a random or hashed number. NULL: none. */
-static __always_inline const struct backend *service_pick(const struct service_entry *service, __u32 random)
+static __always_inline const struct backend *service_pick(const struct service_entry *service,
+							  __u32 random)
 {
 	__u32 index;
 
@@ -31,7 +32,8 @@ static __always_inline const struct backend *service_pick(const struct service_e
 }
 
 /* May a flow that exists stay with this endpoint? 0: no; else enum member_state. */
-static __always_inline __u32 service_member(__u32 service_id, const struct polder_addr *addr, __be16 port_be)
+static __always_inline __u32 service_member(__u32 service_id, const struct polder_addr *addr,
+					    __be16 port_be)
 {
 	struct member_key key = {.service_id = service_id, .addr = *addr, .port_be = port_be};
 	const __u32 *state = bpf_map_lookup_elem(&members, &key);

@@ -28,7 +28,8 @@ static __always_inline int settle_look(struct work *w, __u8 family)
 	result = pair_reply_tuple(w, 0, family);
 	if (!(w->flags & WORK_REPLY))
 		return result;
-	if (result == REPLY_OURS && flow_lookup(&w->fwd.tuple, w->fwd.hash, &w->fwd.seen, family) == FLOW_BUSY)
+	if (result == REPLY_OURS &&
+	    flow_lookup(&w->fwd.tuple, w->fwd.hash, &w->fwd.seen, family) == FLOW_BUSY)
 		return REPLY_BUSY;
 	return result;
 }
@@ -36,13 +37,15 @@ static __always_inline int settle_look(struct work *w, __u8 family)
 /* Nothing but the generation changes: one word in each entry. SETTLE_SAME or PAIR_AGAIN. */
 static __always_inline int settle_restamp(struct work *w, __u8 family)
 {
-	if (!flow_restamp(&w->rev.seen, w->generation, family) || !flow_restamp(&w->fwd.seen, w->generation, family))
+	if (!flow_restamp(&w->rev.seen, w->generation, family) ||
+	    !flow_restamp(&w->fwd.seen, w->generation, family))
 		return PAIR_AGAIN;
 	count_up(COUNTER_FLOWS_RESTAMPED);
 	return SETTLE_SAME;
 }
 
-/* The content that was written, as a look-up would find it; `last` is that of before, 0 for a new entry. */
+/* The content that was written, as a look-up would find it; `last` is that of before, 0 for a new
+ * entry. */
 static __always_inline void settle_tell(struct flow_side *side)
 {
 	side->content.set = side->place.set;
@@ -51,7 +54,8 @@ static __always_inline void settle_tell(struct flow_side *side)
 	side->content.last = side->place.kind == PLACE_SAME ? side->seen.last : 0;
 }
 
-/* Both places are held: they are filled, the replies' first. `flow` gets what the packet's own entry says now. */
+/* Both places are held: they are filled, the replies' first. `flow` gets what the packet's own
+ * entry says now. */
 __noinline int settle_fill(struct flow_copy *flow, __u8 family)
 {
 	struct judgement *j = judgement_get();
@@ -64,9 +68,11 @@ __noinline int settle_fill(struct flow_copy *flow, __u8 family)
 	settle_tell(&w->rev);
 	settle_tell(&w->fwd);
 	if (family == FAMILY_V4)
-		flow_copy_to(flow, w->flags & WORK_REPLY ? &w->rev.content : &w->fwd.content, FAMILY_V4);
+		flow_copy_to(flow, w->flags & WORK_REPLY ? &w->rev.content : &w->fwd.content,
+			     FAMILY_V4);
 	else
-		flow_copy_to(flow, w->flags & WORK_REPLY ? &w->rev.content : &w->fwd.content, FAMILY_V6);
+		flow_copy_to(flow, w->flags & WORK_REPLY ? &w->rev.content : &w->fwd.content,
+			     FAMILY_V6);
 	return 0;
 }
 
@@ -75,17 +81,20 @@ static __always_inline __u32 settle_own(struct work *w, __u8 family)
 {
 	const struct control *control = control_get();
 
-	if (control && !w->fwd.seen.generation && flow_over_share(control, w->fwd.content.owner, family))
+	if (control && !w->fwd.seen.generation &&
+	    flow_over_share(control, w->fwd.content.owner, family))
 		w->flags |= WORK_OVER_SHARE;
 	return w->flags & WORK_OVER_SHARE;
 }
 
-/* Of two CPUs with one flow only one gets the first place, and goes on. 0, -reason or PAIR_AGAIN. */
-static __always_inline int settle_write(packet_context *ctx, struct work *w, struct flow_copy *flow, bool new_port,
-					__u8 family)
+/* Of two CPUs with one flow only one gets the first place, and goes on. 0, -reason or PAIR_AGAIN.
+ */
+static __always_inline int settle_write(packet_context *ctx, struct work *w, struct flow_copy *flow,
+					bool new_port, __u8 family)
 {
 	__u32 own = settle_own(w, family);
-	/* Both sides of one flow may begin it at once: in one order, so that one of the two CPUs gets both places. */
+	/* Both sides of one flow may begin it at once: in one order, so that one of the two CPUs
+	 * gets both places. */
 	bool reply_first = !new_port && w->rev.hash < w->fwd.hash;
 	struct flow_side *first = reply_first ? &w->rev : &w->fwd;
 	int result = flow_take(first, own, family);
@@ -108,7 +117,8 @@ static __always_inline int settle_write(packet_context *ctx, struct work *w, str
 }
 
 /*
- * Looks at what stands in the table of the flow in works[0]. enum settle_step, -reason or PAIR_AGAIN.
+ * Looks at what stands in the table of the flow in works[0]. enum settle_step, -reason or
+ * PAIR_AGAIN.
  */
 __noinline int settle_compare(__u32 reply, __u8 family)
 {
@@ -128,7 +138,8 @@ __noinline int settle_compare(__u32 reply, __u8 family)
 	return has_port_to_choose(&w->fwd.tuple, family) ? SETTLE_PORT : -REASON_NAT_PROTOCOL;
 }
 
-/* The contents but for their sums. `flow` is the packet's own entry (generation 0: none). 0 or -reason. */
+/* The contents but for their sums. `flow` is the packet's own entry (generation 0: none). 0 or
+ * -reason. */
 __noinline int settle_prepare(struct packet *p, struct flow_copy *flow)
 {
 	const struct control *control = control_get();
@@ -152,10 +163,12 @@ __noinline int settle_prepare(struct packet *p, struct flow_copy *flow)
 }
 
 /*
- * Puts what works[0] holds in force for the packet's flow. `flow` is the packet's own entry (generation 0: none), and is what it says
- * now afterwards. 0, -reason, or PAIR_AGAIN: the table has changed meanwhile.
+ * Puts what works[0] holds in force for the packet's flow. `flow` is the packet's own entry
+ * (generation 0: none), and is what it says now afterwards. 0, -reason, or PAIR_AGAIN: the table
+ * has changed meanwhile.
  */
-static __always_inline int settle(packet_context *ctx, struct packet *p, struct flow_copy *flow, struct work *w)
+static __always_inline int settle(packet_context *ctx, struct packet *p, struct flow_copy *flow,
+				  struct work *w)
 {
 	int result = settle_prepare(p, flow);
 

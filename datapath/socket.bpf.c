@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The node's own sockets: a Service's address is exchanged for an endpoint's at connect and sendmsg, and back at
- * recvmsg and getpeername. Sockets of other network namespaces (pods) are left alone: for them the packet path decides.
+ * The node's own sockets: a Service's address is exchanged for an endpoint's at connect and
+ * sendmsg, and back at recvmsg and getpeername. Sockets of other network namespaces (pods) are left
+ * alone: for them the packet path decides.
  */
 #include "event.h"
 #include "service.h"
@@ -9,8 +10,8 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define SOCKET_REFUSE 0
-#define SOCKET_ALLOW 1
-#define ECONNREFUSED 111
+#define SOCKET_ALLOW  1
+#define ECONNREFUSED  111
 
 /* Address and port of a socket call, of either family. */
 struct socket_name {
@@ -74,7 +75,8 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, const struct soc
 	struct socket_origin origin = {.addr = asked->addr, .port_be = asked->port_be};
 	const struct socket_origin *known = bpf_map_lookup_elem(&socket_origins, &key);
 
-	/* A socket that sends on and on says the same each time, and a look is far cheaper than an insertion. */
+	/* A socket that sends on and on says the same each time, and a look is far cheaper than an
+	 * insertion. */
 	if (known && addr_equal(&known->addr, &origin.addr) && known->port_be == origin.port_be)
 		return;
 	bpf_map_update_elem(&socket_origins, &key, &origin, BPF_ANY);

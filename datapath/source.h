@@ -25,7 +25,8 @@ static __always_inline int check_ipv4_options(struct __sk_buff *skb, const struc
 		}
 		if (option[0] == 131 || option[0] == 137)
 			return -REASON_IP_OPTIONS;
-		if (offset + 1 >= p->l4 || bpf_skb_load_bytes(skb, offset + 1, &option[1], 1) || option[1] < 2)
+		if (offset + 1 >= p->l4 || bpf_skb_load_bytes(skb, offset + 1, &option[1], 1) ||
+		    option[1] < 2)
 			return -REASON_SHORT;
 		offset += option[1];
 	}
@@ -37,7 +38,8 @@ __noinline int ipv4_options_judge(struct __sk_buff *skb, struct packet *p)
 	return p ? check_ipv4_options(skb, p) : -REASON_INTERNAL;
 }
 
-/* A packet from a pod: its own address, its own MAC (checked by the caller), nothing that only a router may send. */
+/* A packet from a pod: its own address, its own MAC (checked by the caller), nothing that only a
+ * router may send. */
 static __always_inline int check_pod_source(const struct packet *p, const struct pod_entry *pod,
 					    __u8 family)
 {
@@ -45,16 +47,20 @@ static __always_inline int check_pod_source(const struct packet *p, const struct
 
 	if (family == FAMILY_V4) {
 		if (!pod->ipv4_be || p->tuple.v4.saddr_be != pod->ipv4_be)
-			return is_loopback4(p->tuple.v4.saddr_be) ? -REASON_LOOPBACK : -REASON_SOURCE_IP;
+			return is_loopback4(p->tuple.v4.saddr_be) ? -REASON_LOOPBACK
+								  : -REASON_SOURCE_IP;
 		result = check_addresses(p, family);
 		if (result)
 			return result;
 		if (unlikely(is_router_message4(p)))
 			return -REASON_ROUTER_MESSAGE;
-		return is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be ? -REASON_MULTICAST : 0;
+		return is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be
+			       ? -REASON_MULTICAST
+			       : 0;
 	}
 	if (is_zero6(pod->ipv6_be) || p->tuple.v6.saddr_be[0] != pod->ipv6_be[0] ||
-	    p->tuple.v6.saddr_be[1] != pod->ipv6_be[1] || p->tuple.v6.saddr_be[2] != pod->ipv6_be[2] ||
+	    p->tuple.v6.saddr_be[1] != pod->ipv6_be[1] ||
+	    p->tuple.v6.saddr_be[2] != pod->ipv6_be[2] ||
 	    p->tuple.v6.saddr_be[3] != pod->ipv6_be[3]) {
 		if (is_link_local6(p->tuple.v6.saddr_be) && is_multicast6(p->tuple.v6.daddr_be))
 			return -REASON_MULTICAST;

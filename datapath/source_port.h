@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The source port (ICMP: identifier) of a flow whose source is translated, or whose replies would be another flow's. */
+/* The source port (ICMP: identifier) of a flow whose source is translated, or whose replies would
+ * be another flow's. */
 #pragma once
 
 #include "flow_pair.h"
 
-/* The second half of the tries also takes ports of flows that are closed or were answered once, see pair_reply_tuple(). */
+/* The second half of the tries also takes ports of flows that are closed or were answered once, see
+ * pair_reply_tuple(). */
 #define PORT_TRIES 64
 /* Few once so many searches towards a peer have failed in this tick: one may have been bad luck. */
 #define PORT_TRIES_WHEN_FULL 8
 #define PORT_SEARCHES_FAILED 8
 /* Small enough to try them all, one after the other. */
 #define PORT_RANGE_SMALL PORT_TRIES
-/* In a range at least this large a pod gets three quarters of the ports towards a peer: which, is hashed. */
+/* In a range at least this large a pod gets three quarters of the ports towards a peer: which, is
+ * hashed. */
 #define PORT_RANGE_SHARED 1024
 
 /* Does a socket of the node use the port towards the same peer, or listen on it? 1: yes. */
@@ -54,18 +57,20 @@ static __always_inline __u32 *port_full_word(const struct flow_tuple *rev, __u8 
 	__u32 slot;
 
 	hash ^= family == FAMILY_V4 ? rev->v4.saddr_be
-				    : (__u64)(rev->v6.saddr_be[0] ^ rev->v6.saddr_be[3]) << 32 ^ rev->v6.saddr_be[1] ^
-					      rev->v6.saddr_be[2];
+				    : (__u64)(rev->v6.saddr_be[0] ^ rev->v6.saddr_be[3]) << 32 ^
+					      rev->v6.saddr_be[1] ^ rev->v6.saddr_be[2];
 	slot = (hash * 0x9e3779b97f4a7c15ULL >> 40) % NAT_FULL_SLOTS;
 	return bpf_map_lookup_elem(&nat_full, &slot);
 }
 
-/* How many searches for a port towards the peer have failed in this tick; NAT_FULL_FAILED: or more. */
+/* How many searches for a port towards the peer have failed in this tick; NAT_FULL_FAILED: or more.
+ */
 static __always_inline __u32 port_searches_failed(const __u32 *full)
 {
 	__u32 word = READ_ONCE(*full);
 
-	return (word ^ now_ticks() << NAT_FULL_SHIFT) > NAT_FULL_FAILED ? 0 : word & NAT_FULL_FAILED;
+	return (word ^ now_ticks() << NAT_FULL_SHIFT) > NAT_FULL_FAILED ? 0
+									: word & NAT_FULL_FAILED;
 }
 
 static __always_inline void port_search_failed(__u32 *full)
@@ -76,7 +81,8 @@ static __always_inline void port_search_failed(__u32 *full)
 	WRITE_ONCE(*full, now_ticks() << NAT_FULL_SHIFT | failed);
 }
 
-/* One pod alone cannot use up a peer's ports: another one's quarter that it must leave is elsewhere. */
+/* One pod alone cannot use up a peer's ports: another one's quarter that it must leave is
+ * elsewhere. */
 static __always_inline bool port_shared(const struct work *w, __u32 port, __u32 count)
 {
 	__u32 hash = (port >> 4) * 0x9e3779b1u ^ (w->fwd.content.owner + 1) * 0x85ebca6bu;
@@ -100,8 +106,8 @@ static __always_inline void port_search_begin(struct work *w, __u8 family)
 }
 
 /*
- * The place in a range of `count` ports that a try leads to. In a large range each try is anywhere: searches that step from one port to
- * the next run into what searches before them have taken.
+ * The place in a range of `count` ports that a try leads to. In a large range each try is anywhere:
+ * searches that step from one port to the next run into what searches before them have taken.
  */
 static __always_inline __u32 port_place(__u32 try, __u32 count)
 {
@@ -115,12 +121,13 @@ static __always_inline __u32 port_place(__u32 try, __u32 count)
 }
 
 /*
- * The contents with the port of the try numbered `i`: without masquerade the sender's own is the first choice. 0, PAIR_AGAIN: this
- * one is not the pod's to take; -reason: all have been tried.
+ * The contents with the port of the try numbered `i`: without masquerade the sender's own is the
+ * first choice. 0, PAIR_AGAIN: this one is not the pod's to take; -reason: all have been tried.
  */
 __noinline int port_next(__u32 i, __u8 family)
 {
-	__u32 first = config.masquerade_port_min, count = config.masquerade_port_max - first + 1, port, *full;
+	__u32 first = config.masquerade_port_min, count = config.masquerade_port_max - first + 1,
+	      port, *full;
 	struct work *w = work_get();
 
 	if (!w || !count)

@@ -4,7 +4,8 @@
 
 #include "packet.h"
 
-/* Addresses that never cross a link of the node. 0 or -reason. `family`, here and below: the packet's, a constant where that is known. */
+/* Addresses that never cross a link of the node. 0 or -reason. `family`, here and below: the
+ * packet's, a constant where that is known. */
 static __always_inline int check_addresses(const struct packet *p, __u8 family)
 {
 	if (family == FAMILY_V4) {
@@ -48,8 +49,10 @@ static __always_inline bool source_is_node(const struct packet *p, __u8 family)
 {
 	if (family == FAMILY_V4)
 		return p->tuple.v4.saddr_be == config.node_ipv4_be;
-	return p->tuple.v6.saddr_be[0] == config.node_ipv6_be[0] && p->tuple.v6.saddr_be[1] == config.node_ipv6_be[1] &&
-	       p->tuple.v6.saddr_be[2] == config.node_ipv6_be[2] && p->tuple.v6.saddr_be[3] == config.node_ipv6_be[3];
+	return p->tuple.v6.saddr_be[0] == config.node_ipv6_be[0] &&
+	       p->tuple.v6.saddr_be[1] == config.node_ipv6_be[1] &&
+	       p->tuple.v6.saddr_be[2] == config.node_ipv6_be[2] &&
+	       p->tuple.v6.saddr_be[3] == config.node_ipv6_be[3];
 }
 
 /* A packet from the wire. 0 or -reason. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * TC, host side of a pod's link, egress: what the node's own stack sends to the pod. Packets of other pods and of the wire
- * do not come by here: they are redirected into the pod's namespace.
+ * TC, host side of a pod's link, egress: what the node's own stack sends to the pod. Packets of
+ * other pods and of the wire do not come by here: they are redirected into the pod's namespace.
  */
 #include "context_tc.h"
 #include "fragment.h"
@@ -12,10 +12,11 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * The flow of a packet to the pod. What the node's stack forwards may be the answer to what the pod sent to the node, if the node
- * translates that: it is the reply of a flow with the node.
+ * The flow of a packet to the pod. What the node's stack forwards may be the answer to what the pod
+ * sent to the node, if the node translates that: it is the reply of a flow with the node.
  */
-static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow, struct flow_head **ret_head, __u8 family)
+static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow,
+				       struct flow_head **ret_head, __u8 family)
 {
 	int outcome = flow_of(p, flow, ret_head, family);
 
@@ -29,15 +30,18 @@ static __always_inline int flow_to_pod(struct packet *p, struct flow_copy *flow,
 	return FLOW_ABSENT;
 }
 
-static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow, __u8 family)
+static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
+				  __u8 family)
 {
 	__u8 zone = p->tuple.zone;
 	struct flow_head *head;
 	int result;
 
 	result = check_addresses(p, family);
-	/* What came in by a link that is no pod's has no pod's address. The node's own it may have: the node may translate. */
-	if (!result && p->tuple.zone == ZONE_WIRE && source_is_own_pod(p, family) && !source_is_node(p, family) && !pod_of_link(p->link))
+	/* What came in by a link that is no pod's has no pod's address. The node's own it may have:
+	 * the node may translate. */
+	if (!result && p->tuple.zone == ZONE_WIRE && source_is_own_pod(p, family) &&
+	    !source_is_node(p, family) && !pod_of_link(p->link))
 		result = -REASON_MARTIAN;
 	if (result)
 		return result;
@@ -75,7 +79,8 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		result = parse(skb, p, c, FAMILY_V6);
 		if (result)
 			return result;
-		/* Neighbour discovery is between the node itself and the pod; the stack never forwards it. */
+		/* Neighbour discovery is between the node itself and the pod; the stack never
+		 * forwards it. */
 		if (p->flags & PACKET_ND && is_router_message6(p))
 			return -REASON_ROUTER_MESSAGE;
 		if (p->flags & PACKET_ND)
@@ -91,7 +96,8 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .link = skb->ingress_ifindex, .direction = DROP_TO_POD};
+	struct packet p = {
+		.length = skb->len, .link = skb->ingress_ifindex, .direction = DROP_TO_POD};
 	struct flow_copy flow;
 	int result;
 

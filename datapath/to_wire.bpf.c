@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * TC, uplink, egress: a packet of the node's own sockets must not use a port that a masqueraded flow has towards the same
- * peer: the answer would go to the pod. Forwarded packets pass untouched.
+ * TC, uplink, egress: a packet of the node's own sockets must not use a port that a masqueraded
+ * flow has towards the same peer: the answer would go to the pod. Forwarded packets pass untouched.
  */
 #include "event.h"
 #include "flow.h"
@@ -35,9 +35,11 @@ static __always_inline int check_collision(struct packet *p, __u8 family)
 		__builtin_memcpy(answer.v6.saddr_be, p->tuple.v6.daddr_be, 16);
 		__builtin_memcpy(answer.v6.daddr_be, p->tuple.v6.saddr_be, 16);
 	}
-	if (flow_find(&answer, flow_hash(&answer, family, control), family, &flow, &head) != FLOW_FOUND)
+	if (flow_find(&answer, flow_hash(&answer, family, control), family, &flow, &head) !=
+	    FLOW_FOUND)
 		return 0;
-	return flow.action == FLOW_TO_POD && flow.state & FLOW_TRANSLATED ? -REASON_PORT_COLLISION : 0;
+	return flow.action == FLOW_TO_POD && flow.state & FLOW_TRANSLATED ? -REASON_PORT_COLLISION
+									  : 0;
 }
 
 SEC("tc")

@@ -28,7 +28,8 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
 	if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return 0;
 	result = parse_xdp(xdp, p);
-	/* A routing header that leads elsewhere may be meant for the node's own stack: the TC program knows. */
+	/* A routing header that leads elsewhere may be meant for the node's own stack: the TC
+	 * program knows. */
 	return result && result != -REASON_IP_OPTIONS ? result : check_wire_source(p, p->family);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Allocations that fail. The program is linked with --wrap for each function of faults.c, so that every allocation of the project's own
- * code is counted, and one of them fails; jansson's are added by faults_take_jansson().
+ * Allocations that fail. The program is linked with --wrap for each function of faults.c, so that
+ * every allocation of the project's own code is counted, and one of them fails; jansson's are added
+ * by faults_take_jansson().
  */
 #pragma once
 

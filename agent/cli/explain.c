@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* polderctl explain: who may reach whom, and why; for people the way of the decision from sender to receiver. */
+/* polderctl explain: who may reach whom, and why; for people the way of the decision from sender to
+ * receiver. */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ enum { ALLOWED = 0, DENIED = 1, UNKNOWN = 2 };
 #define HEAD_WIDTH 13
 
 /* "  egress       ", then the words; what comes from outside is made harmless. */
-static void print_line(const char *head, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void print_line(const char *head, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 static void print_line(const char *head, const char *format, ...)
 {
 	char *text = NULL;
@@ -75,11 +77,13 @@ static void print_end(const char *head, const json_t *end)
 	if (strcmp(kind, "node") == 0)
 		print_line(head, "this node, %s%s", field_text(end, "ip"), number);
 	else if (strcmp(kind, "pod") == 0)
-		print_line(head, "pod %s %s on %s%s%s%s", field_text(end, "name"), field_text(end, "ip"),
-			   is_true(end, "local") ? "this node" : "node ", is_true(end, "local") ? "" : or_(node, "(unknown)"),
-			   number, labels ? labels : "");
+		print_line(head, "pod %s %s on %s%s%s%s", field_text(end, "name"),
+			   field_text(end, "ip"), is_true(end, "local") ? "this node" : "node ",
+			   is_true(end, "local") ? "" : or_(node, "(unknown)"), number,
+			   labels ? labels : "");
 	else
-		print_line(head, "%s%s%s%s", field_text(end, "ip"), *node ? ", node " : "", node, number);
+		print_line(head, "%s%s%s%s", field_text(end, "ip"), *node ? ", node " : "", node,
+			   number);
 }
 
 static void print_service(const json_t *answer)
@@ -95,8 +99,8 @@ static void print_service(const json_t *answer)
 		return;
 	}
 	format_endpoint(field_text(backend, "ip"), field_number(backend, "port"), to);
-	print_line("Service", "%s %s -> %s%s%s%s, %s of %lld", field_text(service, "name"), from, to,
-		   *field_text(backend, "pod") ? " (" : "", field_text(backend, "pod"),
+	print_line("Service", "%s %s -> %s%s%s%s, %s of %lld", field_text(service, "name"), from,
+		   to, *field_text(backend, "pod") ? " (" : "", field_text(backend, "pod"),
 		   *field_text(backend, "pod") ? ")" : "",
 		   strcmp(field_text(answer, "chosen"), "program") == 0 && !is_true(answer, "mixed")
 			   ? "the program's choice"
@@ -112,11 +116,16 @@ static void print_decided(const char *head, const json_t *part)
 	if (*field_text(part, "rule_name"))
 		snprintf(rule, sizeof(rule), " \"%.100s\"", field_text(part, "rule_name"));
 	if (*field_text(part, "rule_path"))
-		print_line(head, "%s by %s %s%s (%s%s%s)", is_true(part, "allowed") ? "allowed" : "denied",
-			   field_text(part, "policy"), field_text(part, "rule_path"), rule, or_(field_text(part, "tier"), "?"),
+		print_line(head, "%s by %s %s%s (%s%s%s)",
+			   is_true(part, "allowed") ? "allowed" : "denied",
+			   field_text(part, "policy"), field_text(part, "rule_path"), rule,
+			   or_(field_text(part, "tier"), "?"),
 			   *field_text(part, "action") ? ", " : "", field_text(part, "action"));
 	else
-		print_line(head, "denied by default: no rule of the policies that isolate the pod matches: %s", isolating);
+		print_line(head,
+			   "denied by default: no rule of the policies that isolate the pod "
+			   "matches: %s",
+			   isolating);
 }
 
 /* Which policies were asked, and what they came to. */
@@ -130,8 +139,10 @@ static void print_direction(const char *head, const json_t *part, const char *po
 		return;
 	}
 	if (strcmp(basis, "open") == 0)
-		print_line(head, "open: %s%s", json_array_size(field(part, "policies")) ? "no rule matches, and nothing isolates " :
-											  "no policy selects ",
+		print_line(head, "open: %s%s",
+			   json_array_size(field(part, "policies"))
+				   ? "no rule matches, and nothing isolates "
+				   : "no policy selects ",
 			   pod);
 	else
 		print_decided(head, part);
@@ -158,8 +169,10 @@ static void print_ways(const json_t *answer)
 		if (!is_true(way, "asked"))
 			print_line(names[i], "not available: %s", field_text(way, "note"));
 		else
-			print_line(names[i], "%s%s%s%s", field_text(way, "verdict"), strcmp(reason, "none") ? " (" : "",
-				   strcmp(reason, "none") ? reason : "", strcmp(reason, "none") ? ")" : "");
+			print_line(names[i], "%s%s%s%s", field_text(way, "verdict"),
+				   strcmp(reason, "none") ? " (" : "",
+				   strcmp(reason, "none") ? reason : "",
+				   strcmp(reason, "none") ? ")" : "");
 	}
 	for (size_t i = 0; i < json_array_size(differences); i++)
 		print_line("DIFFERENT", "%s", json_string_value(json_array_get(differences, i)));
@@ -172,11 +185,13 @@ static void print_backends(const json_t *answer)
 
 	for (size_t i = 0; json_array_size(list) > 1 && i < json_array_size(list); i++) {
 		const json_t *backend = json_array_get(list, i);
-		const char *policy = field_text(backend, "policy"), *path = field_text(backend, "rule_path");
+		const char *policy = field_text(backend, "policy"),
+			   *path = field_text(backend, "rule_path");
 
 		format_endpoint(field_text(backend, "ip"), field_number(backend, "port"), endpoint);
-		print_line(i ? "" : "endpoints", "%s %s %s%s%s%s%s", endpoint, field_text(backend, "pod"),
-			   field_text(backend, "verdict"), *policy ? " by " : "", policy, *path ? " " : "", path);
+		print_line(i ? "" : "endpoints", "%s %s %s%s%s%s%s", endpoint,
+			   field_text(backend, "pod"), field_text(backend, "verdict"),
+			   *policy ? " by " : "", policy, *path ? " " : "", path);
 	}
 }
 
@@ -205,10 +220,13 @@ static void print_headline(const json_t *answer)
 {
 	bool allowed = strcmp(field_text(answer, "verdict"), "allowed") == 0;
 	char from[FORMAT_MAX], to[FORMAT_MAX];
-	const json_t *target = json_is_object(field(answer, "service")) ? field(answer, "service") : field(answer, "to");
-	const char *addr = json_is_object(field(answer, "service")) ? field_text(target, "address") : field_text(target, "ip");
+	const json_t *target = json_is_object(field(answer, "service")) ? field(answer, "service")
+									: field(answer, "to");
+	const char *addr = json_is_object(field(answer, "service")) ? field_text(target, "address")
+								    : field_text(target, "ip");
 
-	snprintf(from, sizeof(from), "%.120s", or_(field_text(answer, "from.name"), field_text(answer, "from.ip")));
+	snprintf(from, sizeof(from), "%.120s",
+		 or_(field_text(answer, "from.name"), field_text(answer, "from.ip")));
 	format_endpoint(addr, field_number(answer, "port"), to);
 	fputs(allowed ? "ALLOWED  " : "DENIED  ", stdout);
 	text_print(from, NULL, stdout);
@@ -228,8 +246,10 @@ static void print_answer(const json_t *answer)
 	print_service(answer);
 	print_end("from", field(answer, "from"));
 	print_end("to", field(answer, "to"));
-	print_direction("egress", field(answer, "egress"), or_(field_text(answer, "from.name"), "it"));
-	print_direction("ingress", field(answer, "ingress"), or_(field_text(answer, "to.name"), "it"));
+	print_direction("egress", field(answer, "egress"),
+			or_(field_text(answer, "from.name"), "it"));
+	print_direction("ingress", field(answer, "ingress"),
+			or_(field_text(answer, "to.name"), "it"));
 	print_backends(answer);
 	print_flows(answer);
 	print_ways(answer);
@@ -247,9 +267,9 @@ static int require(const struct cli *cli, enum cli_option option)
 
 static json_t *make_args(const struct cli *cli)
 {
-	json_t *args = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "from", cli->values[CLI_FROM], "to", cli->values[CLI_TO],
-				 "proto", cli->values[CLI_PROTO], "port", cli->values[CLI_PORT], "family",
-				 cli->values[CLI_FAMILY]);
+	json_t *args = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "from", cli->values[CLI_FROM],
+				 "to", cli->values[CLI_TO], "proto", cli->values[CLI_PROTO], "port",
+				 cli->values[CLI_PORT], "family", cli->values[CLI_FAMILY]);
 	const struct cli_list *with = &cli->lists[CLI_WITH];
 	json_t *objects;
 
@@ -281,7 +301,9 @@ int cli_run_explain(struct cli *cli)
 	if (r < 0)
 		return UNKNOWN;
 	verdict = field_text(answer, "verdict");
-	r = strcmp(verdict, "allowed") == 0 ? ALLOWED : strcmp(verdict, "denied") == 0 ? DENIED : UNKNOWN;
+	r = strcmp(verdict, "allowed") == 0  ? ALLOWED
+	    : strcmp(verdict, "denied") == 0 ? DENIED
+					     : UNKNOWN;
 	if (cli->json)
 		cli_print_json(answer);
 	else

@@ -159,7 +159,8 @@ static void add_policy(struct table *table, const json_t *policy)
 
 int cli_run_policies(struct cli *cli)
 {
-	static const char *const titles[] = {"TIER", "NAMESPACE", "NAME", "TYPES", "PODS", "RULES", NULL};
+	static const char *const titles[] = {"TIER", "NAMESPACE", "NAME", "TYPES",
+					     "PODS", "RULES",	  NULL};
 
 	return run_list(cli, "policies", titles, add_policy);
 }

@@ -119,8 +119,8 @@ static char *rank_of(const json_t *value)
 	if (!kind || strcmp(kind, "ClusterNetworkPolicy") != 0 || !tier ||
 	    !json_is_integer(priority))
 		return NULL;
-	return asprintf(&text, "%lld in the %s tier",
-			(long long)json_integer_value(priority), tier) < 0
+	return asprintf(&text, "%lld in the %s tier", (long long)json_integer_value(priority),
+			tier) < 0
 		       ? NULL
 		       : text;
 }

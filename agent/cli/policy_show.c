@@ -47,8 +47,12 @@ static void add_count(struct table *table, const json_t *item)
 {
 	char bytes[FORMAT_MAX], packets[FORMAT_MAX];
 
-	table_add(table, json_is_false(field(item, "counted")) ? "not counted" : format_scalar(field(item, "packets"), packets));
-	table_add(table, json_is_number(field(item, "bytes")) ? format_bytes(field_number(item, "bytes"), bytes) : NULL);
+	table_add(table, json_is_false(field(item, "counted"))
+				 ? "not counted"
+				 : format_scalar(field(item, "packets"), packets));
+	table_add(table, json_is_number(field(item, "bytes"))
+				 ? format_bytes(field_number(item, "bytes"), bytes)
+				 : NULL);
 }
 
 static void add_rule(struct table *table, const json_t *rule)
@@ -75,7 +79,8 @@ static void add_default(struct table *table, const json_t *policy, const char *d
 
 static int print_rules(const json_t *policy)
 {
-	static const char *const titles[] = {"RULE", "NAME", "ACTION", "PACKETS", "BYTES", "WHAT", NULL};
+	static const char *const titles[] = {"RULE",  "NAME", "ACTION", "PACKETS",
+					     "BYTES", "WHAT", NULL};
 	struct table *table = table_new(titles);
 	const json_t *rules = field(policy, "rules");
 

@@ -19,7 +19,7 @@
 
 #define LINE_MAX_BYTES (1u << 20)
 #define SEND_MS	       5000
-#define LOOK_MS	       500 /* how often to look whether anybody still reads */
+#define LOOK_MS	       500   /* how often to look whether anybody still reads */
 #define GRACE_MS       30000 /* for the flows of the table, beyond the time asked for */
 #define DEFAULT_FOR    30
 #define FOR_MAX	       86400
@@ -76,12 +76,14 @@ static int objects_descriptor(const struct cli *cli, int *ret)
 	CLEANUP(cleanup_free) char *text = NULL;
 	int r;
 
-	if (check_files(cli) < 0 || resources_read(cli->arguments.items, cli->arguments.count, &list) < 0)
+	if (check_files(cli) < 0 ||
+	    resources_read(cli->arguments.items, cli->arguments.count, &list) < 0)
 		return -1;
 	text = json_dumps(list, JSON_INDENT(1));
 	fd = memfd_create("polder-objects", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	r = !text ? -ENOMEM : fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
-	if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+	if (r == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		r = -errno;
 	if (r < 0) {
 		cli_complain("the objects cannot be passed to polderd: %s", strerror(-r));
@@ -116,7 +118,8 @@ static void print_side(const char *direction, const json_t *side)
 static void print_answer(const json_t *answer)
 {
 	const json_t *egress = field(answer, "egress"), *ingress = field(answer, "ingress");
-	bool open = strcmp(field_text(egress, "basis"), "rule") && strcmp(field_text(ingress, "basis"), "rule");
+	bool open = strcmp(field_text(egress, "basis"), "rule") &&
+		    strcmp(field_text(ingress, "basis"), "rule");
 
 	text_print(field_text(answer, "verdict"), NULL, stdout);
 	putchar(':');
@@ -141,7 +144,8 @@ static void print_end(const json_t *end)
 		text_print(field_text(end, "pod"), NULL, stdout);
 		putchar(' ');
 	}
-	text_print(format_endpoint(field_text(end, "ip"), field_number(end, "port"), endpoint), NULL, stdout);
+	text_print(format_endpoint(field_text(end, "ip"), field_number(end, "port"), endpoint),
+		   NULL, stdout);
 }
 
 static void print_flow(const json_t *flow)
@@ -214,7 +218,8 @@ static void show_line(const struct cli *cli, const json_t *line)
 
 /* ---------------------------------------------------------------- the stream */
 
-/* Until the end's line: `*ret_differs` is how many flows would be judged otherwise. 0, or what control_client_receive() says. */
+/* Until the end's line: `*ret_differs` is how many flows would be judged otherwise. 0, or what
+ * control_client_receive() says. */
 static int follow(const struct cli *cli, struct control_client *client, long seconds,
 		  json_int_t *ret_differs, struct error *ret_failure)
 {
@@ -272,7 +277,8 @@ static int run_try(const struct cli *cli, long seconds, int fd, json_int_t *ret_
 	struct control_client *client = NULL;
 	struct error failure = {0};
 	json_t *args = arguments(cli, seconds);
-	int r = control_client_connect(cli->socket, LINE_MAX_BYTES, CONTROL_CLIENT_CONNECT_MS, &client);
+	int r = control_client_connect(cli->socket, LINE_MAX_BYTES, CONTROL_CLIENT_CONNECT_MS,
+				       &client);
 
 	if (!r)
 		r = control_client_send(client, "policy.try", args, fd, SEND_MS);
@@ -290,7 +296,8 @@ static int run_commit(const struct cli *cli, int fd)
 	struct control_client *client = NULL;
 	struct error failure = {0};
 	json_t *args = arguments(cli, 0), *result = NULL;
-	int r = control_client_connect(cli->socket, LINE_MAX_BYTES, CONTROL_CLIENT_CONNECT_MS, &client);
+	int r = control_client_connect(cli->socket, LINE_MAX_BYTES, CONTROL_CLIENT_CONNECT_MS,
+				       &client);
 
 	if (!r)
 		r = control_client_send(client, "policy.commit", args, fd, SEND_MS);
@@ -319,11 +326,13 @@ int cli_run_policy_try(struct cli *cli)
 	json_int_t differs = 0;
 
 	if (seconds < 0) {
-		cli_complain("--for %s: expected a time such as 30s, 5m, 1h or 0, at most 24h", cli->values[CLI_FOR]);
+		cli_complain("--for %s: expected a time such as 30s, 5m, 1h or 0, at most 24h",
+			     cli->values[CLI_FOR]);
 		return CLI_USAGE;
 	}
 	if (!cli->arguments.count && !cli->lists[CLI_DELETE].count) {
-		cli_complain("nothing to try: name files, or objects with --delete; see polderctl policy try --help");
+		cli_complain("nothing to try: name files, or objects with --delete; see polderctl "
+			     "policy try --help");
 		return CLI_USAGE;
 	}
 	if (objects_descriptor(cli, &fd) < 0)

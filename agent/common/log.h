@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One record, one line, to standard error; outside strings are escaped. Only daemon functions log, libraries return. */
+/* One record, one line, to standard error; outside strings are escaped. Only daemon functions log,
+ * libraries return. */
 #pragma once
 
 #include <stdarg.h>
@@ -14,7 +15,7 @@ enum log_level log_get_level(void);
 /* "error", "warning", "info", "debug"; 0 or -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret);
 
-#define log_error(category, ...) log_write(LOG_LEVEL_ERROR, category, __VA_ARGS__)
+#define log_error(category, ...)   log_write(LOG_LEVEL_ERROR, category, __VA_ARGS__)
 #define log_warning(category, ...) log_write(LOG_LEVEL_WARNING, category, __VA_ARGS__)
-#define log_info(category, ...) log_write(LOG_LEVEL_INFO, category, __VA_ARGS__)
-#define log_debug(category, ...) log_write(LOG_LEVEL_DEBUG, category, __VA_ARGS__)
+#define log_info(category, ...)	   log_write(LOG_LEVEL_INFO, category, __VA_ARGS__)
+#define log_debug(category, ...)   log_write(LOG_LEVEL_DEBUG, category, __VA_ARGS__)

@@ -44,7 +44,8 @@ void ranges_free(struct ranges *r)
 	free(r);
 }
 
-/* Room for the gaps that one more range can leave between the others: giving back then needs no memory. */
+/* Room for the gaps that one more range can leave between the others: giving back then needs no
+ * memory. */
 static int reserve(struct ranges *r)
 {
 	struct gap *grown;
@@ -77,7 +78,8 @@ static void gap_remove(struct ranges *r, size_t at)
 static void gap_cut(struct ranges *r, size_t at, uint32_t first, uint32_t count)
 {
 	struct gap *gap = &r->gaps[at];
-	struct gap behind = {.first = first + count, .count = gap->first + gap->count - (first + count)};
+	struct gap behind = {.first = first + count,
+			     .count = gap->first + gap->count - (first + count)};
 
 	gap->count = first - gap->first;
 	if (gap->count && behind.count)
@@ -138,7 +140,8 @@ int ranges_take_at(struct ranges *r, uint32_t first, uint32_t count)
 	if (reserve(r) < 0)
 		return -ENOMEM;
 	at = gap_behind(r, first);
-	if (at == r->count || r->gaps[at].first > first || r->gaps[at].count - (first - r->gaps[at].first) < count)
+	if (at == r->count || r->gaps[at].first > first ||
+	    r->gaps[at].count - (first - r->gaps[at].first) < count)
 		return -EEXIST;
 	gap_cut(r, at, first, count);
 	return 0;

@@ -6,50 +6,58 @@
 #include "policy/objects/objects.h"
 
 #define CONFIG_MAX_UPLINKS 8
-#define CONFIG_MAX_RANGES 16
+#define CONFIG_MAX_RANGES  16
 
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 enum xdp_mode { XDP_AUTO, XDP_NATIVE, XDP_GENERIC, XDP_OFF };
 
 struct config {
-	char *node_name;     /* --node-name; default: the host's name */
-	char *resources;     /* --resources DIR; NULL: none */
-	char *run_dir;       /* --run-dir, default /run/polder */
-	char *socket;        /* run_dir/polder.sock */
-	char *bpffs;         /* --bpffs DIR, default /sys/fs/bpf/polder */
-	char *cgroup;        /* --cgroup DIR; NULL: no socket programs. Default: the first of /sys/fs/cgroup/unified, /sys/fs/cgroup that is cgroup2 */
+	char *node_name; /* --node-name; default: the host's name */
+	char *resources; /* --resources DIR; NULL: none */
+	char *run_dir;	 /* --run-dir, default /run/polder */
+	char *socket;	 /* run_dir/polder.sock */
+	char *bpffs;	 /* --bpffs DIR, default /sys/fs/bpf/polder */
+	char *cgroup;	 /* --cgroup DIR; NULL: no socket programs. Default: the first of
+			    /sys/fs/cgroup/unified, /sys/fs/cgroup that is cgroup2 */
 	struct prefix pod_cidr_v4, pod_cidr_v6; /* --pod-cidr v4[,v6]; length 0: none */
-	struct polder_addr node_ip_v4, node_ip_v6; /* --node-ip; all zero: taken from the first uplink */
-	char *uplinks[CONFIG_MAX_UPLINKS]; /* --uplink IF, repeatable; none: the link of the default route, if any */
+	struct polder_addr node_ip_v4,
+		node_ip_v6;		   /* --node-ip; all zero: taken from the first uplink */
+	char *uplinks[CONFIG_MAX_UPLINKS]; /* --uplink IF, repeatable; none: the link of the default
+					      route, if any */
 	size_t uplink_count;
-	bool masquerade;     /* --masquerade yes|no, default yes */
+	bool masquerade;				/* --masquerade yes|no, default yes */
 	struct prefix no_masquerade[CONFIG_MAX_RANGES]; /* --no-masquerade CIDR, repeatable */
 	size_t no_masquerade_count;
-	uint16_t masquerade_port_min, masquerade_port_max; /* --masquerade-ports MIN-MAX, default 10240-29999 */
-	char *metrics_listen; /* --metrics-listen ADDR:PORT; NULL: none */
-	uint32_t stack_mark;  /* --stack-mark, one bit; default 0x00400000 */
-	enum attach_mode attach; /* --attach auto|tcx|clsact */
-	enum xdp_mode xdp;       /* --xdp auto|native|generic|off */
-	uint32_t flows_v4;       /* --flows-v4 N entries, rounded up to a power of two; default 131072 */
-	uint32_t flows_v6;       /* --flows-v6 N, default 65536 */
-	uint32_t max_services;   /* --max-services (ports of Services), default 65536 */
-	uint32_t max_backends;   /* --max-backends, default 262144 */
-	uint32_t max_addresses;  /* --max-addresses, default 131072 */
+	uint16_t masquerade_port_min,
+		masquerade_port_max; /* --masquerade-ports MIN-MAX, default 10240-29999 */
+	char *metrics_listen;	     /* --metrics-listen ADDR:PORT; NULL: none */
+	uint32_t stack_mark;	     /* --stack-mark, one bit; default 0x00400000 */
+	enum attach_mode attach;     /* --attach auto|tcx|clsact */
+	enum xdp_mode xdp;	     /* --xdp auto|native|generic|off */
+	uint32_t flows_v4; /* --flows-v4 N entries, rounded up to a power of two; default 131072 */
+	uint32_t flows_v6; /* --flows-v6 N, default 65536 */
+	uint32_t max_services;	     /* --max-services (ports of Services), default 65536 */
+	uint32_t max_backends;	     /* --max-backends, default 262144 */
+	uint32_t max_addresses;	     /* --max-addresses, default 131072 */
 	uint32_t max_policy_entries; /* --max-policy-entries (each policy map), default 262144 */
-	uint32_t max_pods;       /* --max-pods, rounded up to a power of two; default 4096. Once the maps are open: what they have room for */
-	uint32_t max_fragments;  /* --max-fragments, rounded up to a power of two; default 8192 */
+	uint32_t max_pods; /* --max-pods, rounded up to a power of two; default 4096. Once the maps
+			      are open: what they have room for */
+	uint32_t max_fragments; /* --max-fragments, rounded up to a power of two; default 8192 */
 	uint32_t max_socket_origins; /* --max-socket-origins, default 65536 */
 	uint32_t max_rule_counters;  /* --max-rule-counters (rules), default 32768 */
-	uint16_t pod_mtu;        /* --pod-mtu; 0: the uplink's */
-	uint32_t events_per_second; /* --events-per-second for each CPU, default 10000; 0: no limit */
-	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default 1000; 0: no limit */
-	enum log_level log_level; /* --log-level, default info */
+	uint16_t pod_mtu;	     /* --pod-mtu; 0: the uplink's */
+	uint32_t events_per_second;  /* --events-per-second for each CPU, default 10000; 0: no limit
+				      */
+	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default
+					1000; 0: no limit */
+	enum log_level log_level;    /* --log-level, default info */
 };
 
 /*
- * Reads `--config FILE` (JSON object; keys are the long options' names, repeatable ones take an array) and the options,
- * which win. Prints --help and --version itself (*ret_exit is then true). On error prints what, where and what to do to
- * standard error. 0 or -errno. config_clear() frees; takes a zeroed struct.
+ * Reads `--config FILE` (JSON object; keys are the long options' names, repeatable ones take an
+ * array) and the options, which win. Prints --help and --version itself (*ret_exit is then true).
+ * On error prints what, where and what to do to standard error. 0 or -errno. config_clear() frees;
+ * takes a zeroed struct.
  */
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
 void config_clear(struct config *config);

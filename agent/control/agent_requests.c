@@ -37,7 +37,8 @@ static void poll_add(struct agent *agent, struct agent_add *add)
 {
 	struct error error = {};
 	json_t *result = NULL;
-	int r = pods_adding_poll(add->adding, uv_hrtime() - add->begun_ns > ADD_LIMIT_NS, &result, &error);
+	int r = pods_adding_poll(add->adding, uv_hrtime() - add->begun_ns > ADD_LIMIT_NS, &result,
+				 &error);
 
 	if (r == -EAGAIN)
 		return;
@@ -83,7 +84,8 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 			     "try again in a moment; polderctl status shows what it waits for");
 		return;
 	}
-	/* A deletion noted while the agent was away comes before a new attachment of the same name. */
+	/* A deletion noted while the agent was away comes before a new attachment of the same name.
+	 */
 	cni_queue_run(agent->cni_queue);
 	add = calloc(1, sizeof(*add));
 	r = add ? pods_cni_add(agent->pods, args, netns_fd, &add->adding, &error) : -ENOMEM;
@@ -140,7 +142,8 @@ static void on_status(struct control_request *request, const json_t *args, int n
 	answer(request, pods_cni_status(agent->pods, args, &error), NULL, &error);
 }
 
-static void on_log_level(struct control_request *request, const json_t *args, int netns_fd, void *data)
+static void on_log_level(struct control_request *request, const json_t *args, int netns_fd,
+			 void *data)
 {
 	const char *text = json_string_value(json_object_get(args, "level"));
 	enum log_level level;
@@ -178,7 +181,7 @@ int agent_register_requests(struct agent *agent)
 		const char *operation;
 		control_handler handler;
 	} handlers[] = {
-		{"cni.add", on_add}, {"cni.del", on_del},       {"cni.check", on_check},
+		{"cni.add", on_add}, {"cni.del", on_del},	{"cni.check", on_check},
 		{"cni.gc", on_gc},   {"cni.status", on_status}, {"log.level", on_log_level},
 	};
 	size_t i;
@@ -187,7 +190,8 @@ int agent_register_requests(struct agent *agent)
 	uv_timer_init(agent->loop, &agent->add_timer);
 	agent->add_timer.data = agent;
 	for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]) && r == 0; i++)
-		r = control_register(agent->control, handlers[i].operation, handlers[i].handler, agent);
+		r = control_register(agent->control, handlers[i].operation, handlers[i].handler,
+				     agent);
 	return r;
 }
 
@@ -240,12 +244,14 @@ int agent_start_http(struct agent *agent, char *message, size_t size)
 	int r = http_server_new(agent->loop, agent->config.metrics_listen, &agent->http);
 
 	if (r == 0)
-		r = http_route(agent->http, "/metrics", HTTP_TYPE_METRICS, exporter_answer, &agent->show);
+		r = http_route(agent->http, "/metrics", HTTP_TYPE_METRICS, exporter_answer,
+			       &agent->show);
 	if (r == 0)
 		r = http_route(agent->http, "/healthz", HTTP_TYPE_TEXT, on_healthz, agent);
 	if (r == 0)
 		r = http_route(agent->http, "/readyz", HTTP_TYPE_TEXT, on_readyz, agent);
 	if (r < 0)
-		snprintf(message, size, "--metrics-listen %s: %s", agent->config.metrics_listen, strerror(-r));
+		snprintf(message, size, "--metrics-listen %s: %s", agent->config.metrics_listen,
+			 strerror(-r));
 	return r;
 }

@@ -13,30 +13,36 @@ struct control_server;
 struct control_request; /* one request; lives until it is answered */
 
 /*
- * `args` is borrowed until the handler returns (an object, never NULL). `netns_fd` is a descriptor that the peer sent along, -1 for none; it is closed after the
- * handler returns, dup() to keep. The handler answers now or later, exactly once, or streams.
+ * `args` is borrowed until the handler returns (an object, never NULL). `netns_fd` is a descriptor
+ * that the peer sent along, -1 for none; it is closed after the handler returns, dup() to keep. The
+ * handler answers now or later, exactly once, or streams.
  */
-typedef void (*control_handler)(struct control_request *request, const json_t *args, int netns_fd, void *data);
+typedef void (*control_handler)(struct control_request *request, const json_t *args, int netns_fd,
+				void *data);
 
 /*
- * 0600; the directory is made (0700) if it is missing. Peers other than uid 0 are refused (SO_PEERCRED). 0 or -errno: -EADDRINUSE (a live
- * agent holds the socket), -EPERM (others may write to the directory), -EEXIST (a file that is no socket is in the way).
+ * 0600; the directory is made (0700) if it is missing. Peers other than uid 0 are refused
+ * (SO_PEERCRED). 0 or -errno: -EADDRINUSE (a live agent holds the socket), -EPERM (others may write
+ * to the directory), -EEXIST (a file that is no socket is in the way).
  */
 int control_server_new(uv_loop_t *loop, const char *path, struct control_server **ret);
-/* Takes NULL; removes the socket and ends the streams. Requests that wait for their answer must still get it, which goes nowhere. */
+/* Takes NULL; removes the socket and ends the streams. Requests that wait for their answer must
+ * still get it, which goes nowhere. */
 void control_server_free(struct control_server *server);
 /* 0, -EEXIST or -ENOMEM. */
-int control_register(struct control_server *server, const char *operation, control_handler handler, void *data);
+int control_register(struct control_server *server, const char *operation, control_handler handler,
+		     void *data);
 
 /* Each takes the reference of `result`. Code: errno-like or a CNI code; `details` may be NULL. */
 void control_reply(struct control_request *request, json_t *result);
-void control_fail(struct control_request *request, int code, const char *message, const char *details);
+void control_fail(struct control_request *request, int code, const char *message,
+		  const char *details);
 
 /*
- * A stream: any number of lines, until the peer hangs up or the server ends. `closed` runs exactly once.
- * control_stream_send() takes the reference of `line`; it drops the line and returns -ENOBUFS when the peer does not read (1 MiB waiting).
- * The request ends after `closed`.
+ * A stream: any number of lines, until the peer hangs up or the server ends. `closed` runs exactly
+ * once. control_stream_send() takes the reference of `line`; it drops the line and returns -ENOBUFS
+ * when the peer does not read (1 MiB waiting). The request ends after `closed`.
  */
-void control_stream_begin(struct control_request *request, void (*closed)(struct control_request *request, void *data),
-			  void *data);
+void control_stream_begin(struct control_request *request,
+			  void (*closed)(struct control_request *request, void *data), void *data);
 int control_stream_send(struct control_request *request, json_t *line);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The stream of a try: the flows of the table, then new ones, each judged by what is in force and by what is staged. */
+/* The stream of a try: the flows of the table, then new ones, each judged by what is in force and
+ * by what is staged. */
 #include "agent/dryrun/try.h"
 
 #include <arpa/inet.h>
@@ -18,7 +19,8 @@
 #define LINES_MAX   1000  /* flows that are told one by one; more are counted */
 #define SEEN_MAX    65536 /* flows that are known again when they come twice */
 #define TRIES_MAX   4
-#define REBUILD_NS  200000000ull /* between two compilations, when the objects in force change meanwhile */
+#define REBUILD_NS                                                                                 \
+	200000000ull /* between two compilations, when the objects in force change meanwhile */
 
 struct flow_key {
 	struct try_question question;
@@ -35,7 +37,8 @@ struct totals {
 	uint64_t live, fresh, denied, allowed, other_rule, lost, rebuilt;
 };
 
-struct try {
+struct
+try {
 	const struct show_sources *sources;
 	struct control_request *request; /* NULL: over */
 	struct try_changes changes;
@@ -56,25 +59,28 @@ static unsigned int running; /* tries of all connections */
 
 /* ---------------------------------------------------------------- documents */
 
-static json_t *end_document(const struct try_policy *policy, const struct polder_addr *addr, uint16_t port)
+static json_t *end_document(const struct try_policy *policy, const struct polder_addr *addr,
+			    uint16_t port)
 {
 	const char *pod = try_policy_pod(policy, addr);
 	char text[INET6_ADDRSTRLEN];
 
-	return json_pack("{s:s, s:i, s:s}", "ip", addr_format(addr, text), "port", port, "pod", pod ? pod : "");
+	return json_pack("{s:s, s:i, s:s}", "ip", addr_format(addr, text), "port", port, "pod",
+			 pod ? pod : "");
 }
 
 static json_t *side_document(const struct try_side *side)
 {
-	json_t *document = json_pack("{s:s, s:s}", "verdict", side->allowed ? "allow" : "deny", "basis",
-				     try_basis_names[side->basis]);
+	json_t *document = json_pack("{s:s, s:s}", "verdict", side->allowed ? "allow" : "deny",
+				     "basis", try_basis_names[side->basis]);
 	json_t *list;
 
 	if (side->basis == TRY_RULE) {
 		bool cluster = !*side->rule.namespace;
 
 		json_object_set_new(document, "policy",
-				    json_sprintf("%s%s%s", side->rule.namespace, cluster ? "" : "/", side->rule.name));
+				    json_sprintf("%s%s%s", side->rule.namespace, cluster ? "" : "/",
+						 side->rule.name));
 		json_object_set_new(document, "rule", json_integer(side->rule.index));
 	}
 	if (side->basis == TRY_DEFAULT_DENY && side->isolation) {
@@ -89,36 +95,38 @@ static json_t *side_document(const struct try_side *side)
 static json_t *answer_document(const struct try_answer *answer)
 {
 	return json_pack("{s:s, s:o, s:o}", "verdict", answer->allowed ? "allow" : "deny", "egress",
-			 side_document(&answer->egress), "ingress", side_document(&answer->ingress));
+			 side_document(&answer->egress), "ingress",
+			 side_document(&answer->ingress));
 }
 
-static json_t *flow_document(const struct try *try, const struct flow_key *key, const struct try_answer *before,
-			     const struct try_answer *after)
+static json_t *flow_document(const struct try *try, const struct flow_key *key,
+			     const struct try_answer *before, const struct try_answer *after)
 {
 	const struct try_question *q = &key->question;
 	bool v4 = addr_is_v4(&q->source), translated = q->through_service;
 	char proto[PROTO_NAME_MAX];
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "type", "flow", "change",
-			 after->allowed ? "allowed" : "denied", "family", v4 ? "ipv4" : "ipv6", "proto",
-			 proto_name(q->proto, proto), "source",
+			 after->allowed ? "allowed" : "denied", "family", v4 ? "ipv4" : "ipv6",
+			 "proto", proto_name(q->proto, proto), "source",
 			 end_document(try->policy, &q->source, key->sport), "destination",
 			 end_document(try->policy, &key->asked, key->dport), "backend",
-			 translated ? end_document(try->policy, &q->destination, q->port) : json_null(), "before",
-			 answer_document(before), "after", answer_document(after));
+			 translated ? end_document(try->policy, &q->destination, q->port)
+				    : json_null(),
+			 "before", answer_document(before), "after", answer_document(after));
 }
 
-static json_t *change_document(const struct try *try, enum object_kind kind, const char *namespace, const char *name,
-			       const struct object *object)
+static json_t *change_document(const struct try *try, enum object_kind kind, const char *namespace,
+			       const char *name, const struct object *object)
 {
 	const struct object *present = store_get(try->sources->store, kind, namespace, name);
-	const char *change = !object                         ? "removed"
-			     : !present                      ? "new"
+	const char *change = !object			     ? "removed"
+			     : !present			     ? "new"
 			     : object_equal(present, object) ? "unchanged"
 							     : "changed";
 
-	return json_pack("{s:s, s:s, s:s, s:s}", "kind", object_kind_name(kind), "namespace", namespace, "name", name,
-			 "change", change);
+	return json_pack("{s:s, s:s, s:s, s:s}", "kind", object_kind_name(kind), "namespace",
+			 namespace, "name", name, "change", change);
 }
 
 static json_t *begin_document(const struct try *try, json_int_t seconds)
@@ -130,24 +138,26 @@ static json_t *begin_document(const struct try *try, json_int_t seconds)
 		const struct object *object = try->changes.objects.objects[i];
 
 		ignored += object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE;
-		json_array_append_new(list, change_document(try, object->kind, object->namespace, object->name, object));
+		json_array_append_new(list, change_document(try, object->kind, object->namespace,
+							    object->name, object));
 	}
 	for (size_t i = 0; i < try->changes.removal_count; i++) {
 		const struct try_removal *removal = &try->changes.removals[i];
 
-		json_array_append_new(list, change_document(try, removal->kind, removal->namespace, removal->name, NULL));
+		json_array_append_new(list, change_document(try, removal->kind, removal->namespace,
+							    removal->name, NULL));
 	}
-	return json_pack("{s:s, s:I, s:o, s:I}", "type", "begin", "seconds", seconds, "objects", list, "ignored",
-			 ignored);
+	return json_pack("{s:s, s:I, s:o, s:I}", "type", "begin", "seconds", seconds, "objects",
+			 list, "ignored", ignored);
 }
 
 static json_t *totals_document(const struct totals *totals)
 {
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "type", "end", "live_flows",
 			 (json_int_t)totals->live, "new_flows", (json_int_t)totals->fresh, "denied",
-			 (json_int_t)totals->denied, "allowed", (json_int_t)totals->allowed, "other_rule",
-			 (json_int_t)totals->other_rule, "lost", (json_int_t)totals->lost, "rebuilt",
-			 (json_int_t)totals->rebuilt);
+			 (json_int_t)totals->denied, "allowed", (json_int_t)totals->allowed,
+			 "other_rule", (json_int_t)totals->other_rule, "lost",
+			 (json_int_t)totals->lost, "rebuilt", (json_int_t)totals->rebuilt);
 }
 
 /* ---------------------------------------------------------------- one flow */
@@ -250,7 +260,8 @@ static void key_of_record(const struct flow_record *record, struct flow_key *key
 	key->sport = ports ? ntohs(t->sport_be) : 0;
 	key->dport = ports ? ntohs(t->dport_be) : 0;
 	key->question.source = addr_of(v4 ? &t->v4.saddr_be : t->v6.saddr_be, record->family);
-	key->question.destination = translated ? addr_of(content->new_daddr_be, record->family) : key->asked;
+	key->question.destination =
+		translated ? addr_of(content->new_daddr_be, record->family) : key->asked;
 	key->question.proto = t->proto;
 	key->question.zone = t->zone;
 	key->question.port = !ports ? 0 : ntohs(translated ? content->new_dport_be : t->dport_be);
@@ -313,7 +324,8 @@ static void on_event(const struct polder_event *event, void *data)
 	key.question.destination = translated ? event->backend : event->daddr;
 	key.question.proto = event->proto;
 	key.question.zone = event->zone;
-	key.question.port = !ports ? 0 : ntohs(translated ? event->backend_port_be : event->dport_be);
+	key.question.port =
+		!ports ? 0 : ntohs(translated ? event->backend_port_be : event->dport_be);
 	key.question.through_service = translated;
 	refresh(try);
 	if (was_seen(try, &key))
@@ -338,7 +350,7 @@ static void on_closed(uv_handle_t *handle)
 
 	if (--try->handles > 0)
 		return;
-	HASH_ITER(hh, try->seen, seen, next) {
+	HASH_ITER (hh, try->seen, seen, next) {
 		HASH_DEL(try->seen, seen);
 		free(seen);
 	}
@@ -390,9 +402,11 @@ static int find_absent(const struct try *try, char *message, size_t size)
 	for (size_t i = 0; i < try->changes.removal_count; i++) {
 		const struct try_removal *removal = &try->changes.removals[i];
 
-		if (store_get(try->sources->store, removal->kind, removal->namespace, removal->name))
+		if (store_get(try->sources->store, removal->kind, removal->namespace,
+			      removal->name))
 			continue;
-		try_object_text(removal->kind, removal->namespace, removal->name, text, sizeof(text));
+		try_object_text(removal->kind, removal->namespace, removal->name, text,
+				sizeof(text));
 		snprintf(message, size, "delete: %s not found", text);
 		return -ENOENT;
 	}
@@ -436,7 +450,8 @@ static void begin(struct try *try, struct control_request *request, json_int_t s
 	control_stream_begin(request, on_hang_up, try);
 	control_stream_send(request, begin_document(try, seconds));
 	if (seconds > 0)
-		try->tap = events_tap(try->sources->events, EVENT_MASK_DROPS | EVENT_MASK_FLOWS, &tap);
+		try->tap =
+			events_tap(try->sources->events, EVENT_MASK_DROPS | EVENT_MASK_FLOWS, &tap);
 	uv_idle_start(&try->walk, on_walk);
 	if (seconds > 0)
 		uv_timer_start(&try->timer, on_time, (uint64_t)seconds * 1000, 0);
@@ -449,7 +464,8 @@ static void on_try(struct control_request *request, const json_t *args, int fd, 
 	char message[640] = "no memory";
 	int r = -ENOMEM;
 
-	if (!json_is_integer(seconds) || json_integer_value(seconds) < 0 || json_integer_value(seconds) > SECONDS_MAX) {
+	if (!json_is_integer(seconds) || json_integer_value(seconds) < 0 ||
+	    json_integer_value(seconds) > SECONDS_MAX) {
 		control_fail(request, EINVAL, "seconds: expected a number from 0 to 86400", NULL);
 		return;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a request wants to change: objects from its descriptor, and names of objects that would go. */
+/* What a request wants to change: objects from its descriptor, and names of objects that would go.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,9 +16,11 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-void try_object_text(enum object_kind kind, const char *namespace, const char *name, char *buffer, size_t size)
+void try_object_text(enum object_kind kind, const char *namespace, const char *name, char *buffer,
+		     size_t size)
 {
-	snprintf(buffer, size, "%s %s%s%s", object_kind_name(kind), namespace, *namespace ? "/" : "", name);
+	snprintf(buffer, size, "%s %s%s%s", object_kind_name(kind), namespace,
+		 *namespace ? "/" : "", name);
 }
 
 /* A sealed memfd is whole and stays so: reading it never waits. */
@@ -41,7 +44,8 @@ static int read_descriptor(int fd, char **ret, size_t *ret_length, char *message
 	if (!text)
 		return -ENOMEM;
 	while (length < (size_t)status.st_size) {
-		ssize_t got = pread(fd, text + length, (size_t)status.st_size - length, (off_t)length);
+		ssize_t got =
+			pread(fd, text + length, (size_t)status.st_size - length, (off_t)length);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -74,7 +78,8 @@ static int read_objects(int fd, struct try_changes *changes, char *message, size
 
 static bool is_cluster_scoped(enum object_kind kind)
 {
-	return kind == OBJECT_NAMESPACE || kind == OBJECT_NODE || kind == OBJECT_CLUSTER_NETWORK_POLICY;
+	return kind == OBJECT_NAMESPACE || kind == OBJECT_NODE ||
+	       kind == OBJECT_CLUSTER_NETWORK_POLICY;
 }
 
 /* KIND/NAMESPACE/NAME, or KIND/NAME of a kind without namespace. */
@@ -86,19 +91,22 @@ static int parse_removal(const char *text, struct try_removal *ret)
 	for (kind = 0; slash && kind < OBJECT_KIND_COUNT; kind++) {
 		const char *name = object_kind_name((enum object_kind)kind);
 
-		if (strlen(name) == (size_t)(slash - text) && strncasecmp(name, text, strlen(name)) == 0)
+		if (strlen(name) == (size_t)(slash - text) &&
+		    strncasecmp(name, text, strlen(name)) == 0)
 			break;
 	}
 	if (!slash || kind == OBJECT_KIND_COUNT || !last[1] ||
 	    (slash == last) != is_cluster_scoped((enum object_kind)kind))
 		return -EINVAL;
 	ret->kind = (enum object_kind)kind;
-	ret->namespace = slash == last ? strdup("") : strndup(slash + 1, (size_t)(last - slash) - 1);
+	ret->namespace =
+		slash == last ? strdup("") : strndup(slash + 1, (size_t)(last - slash) - 1);
 	ret->name = strdup(last + 1);
 	return ret->namespace && ret->name ? 0 : -ENOMEM;
 }
 
-static int read_removals(const json_t *list, struct try_changes *changes, char *message, size_t size)
+static int read_removals(const json_t *list, struct try_changes *changes, char *message,
+			 size_t size)
 {
 	size_t count = json_array_size(list);
 	int r = 0;
@@ -125,7 +133,8 @@ static int read_removals(const json_t *list, struct try_changes *changes, char *
 	return r;
 }
 
-int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *message, size_t size)
+int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *message,
+		     size_t size)
 {
 	struct try_changes changes = {0};
 	int r;

@@ -13,7 +13,7 @@
 #include "agent/common/file.h"
 #include "agent/dryrun/try_internal.h"
 
-#define WAIT_MS	 10000
+#define WAIT_MS	       10000
 #define NAME_MAX_BYTES 64
 
 struct commit {
@@ -47,7 +47,8 @@ static int check_origins(const struct commit *commit, char *message, size_t size
 		const struct try_removal *removal = &commit->changes.removals[i];
 
 		origin = store_origin(store, removal->kind, removal->namespace, removal->name);
-		try_object_text(removal->kind, removal->namespace, removal->name, text, sizeof(text));
+		try_object_text(removal->kind, removal->namespace, removal->name, text,
+				sizeof(text));
 		snprintf(message, size, "%s is defined in %s; delete it there. Nothing was written",
 			 text, origin ? origin : "no file");
 		return -EEXIST;
@@ -55,7 +56,8 @@ static int check_origins(const struct commit *commit, char *message, size_t size
 	return 0;
 }
 
-/* The file's bytes, beside and hidden from the readers of the directory; then it appears under its name. */
+/* The file's bytes, beside and hidden from the readers of the directory; then it appears under its
+ * name. */
 static int write_file(int dir_fd, const char *name, const char *text, size_t length)
 {
 	CLEANUP(cleanup_close) int fd = -1;
@@ -91,7 +93,8 @@ static int write_new_file(const char *directory, const char *text, size_t length
 	gmtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm);
 	for (unsigned int i = 0; r == -EEXIST && i < 100; i++) {
-		snprintf(name, sizeof(name), i ? "polder-try-%s-%u.json" : "polder-try-%s.json", stamp, i);
+		snprintf(name, sizeof(name), i ? "polder-try-%s-%u.json" : "polder-try-%s.json",
+			 stamp, i);
 		r = write_file(dir_fd, name, text, length);
 	}
 	if (r == 0 && asprintf(ret_path, "%s%s%s", directory,
@@ -117,8 +120,8 @@ static bool in_store(const struct commit *commit)
 {
 	for (size_t i = 0; i < commit->changes.objects.count; i++) {
 		const struct object *object = commit->changes.objects.objects[i];
-		const struct object *present =
-			store_get(commit->sources->store, object->kind, object->namespace, object->name);
+		const struct object *present = store_get(commit->sources->store, object->kind,
+							 object->namespace, object->name);
 
 		if (!present || !object_equal(present, object))
 			return false;
@@ -176,7 +179,8 @@ static int read_text(int fd, char **ret, size_t *ret_length)
 	return 0;
 }
 
-static int commit_write(struct commit *commit, const json_t *args, int fd, char *message, size_t size)
+static int commit_write(struct commit *commit, const json_t *args, int fd, char *message,
+			size_t size)
 {
 	const char *directory = commit->sources->config->resources;
 	CLEANUP(cleanup_free) char *text = NULL;

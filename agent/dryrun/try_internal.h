@@ -8,11 +8,14 @@
 #define TRY_TEXT_MAX (8u << 20)
 
 /*
- * The request's objects, from its descriptor (a sealed memfd with a JSON array; -1: none), and its removals (args.delete,
- * "KIND/NAMESPACE/NAME"). 0, or -EINVAL, -EFBIG, -ENOMEM with a message of what is wrong.
+ * The request's objects, from its descriptor (a sealed memfd with a JSON array; -1: none), and its
+ * removals (args.delete, "KIND/NAMESPACE/NAME"). 0, or -EINVAL, -EFBIG, -ENOMEM with a message of
+ * what is wrong.
  */
-int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *message, size_t size);
+int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *message,
+		     size_t size);
 /* KIND NAMESPACE/NAME. */
-void try_object_text(enum object_kind kind, const char *namespace, const char *name, char *buffer, size_t size);
+void try_object_text(enum object_kind kind, const char *namespace, const char *name, char *buffer,
+		     size_t size);
 
 void try_commit(struct control_request *request, const json_t *args, int fd, void *data);

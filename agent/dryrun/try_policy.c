@@ -12,7 +12,7 @@
 #include "agent/common/hash.h"
 
 const char *const try_basis_names[] = {
-	[TRY_NOT_ASKED] = "not_asked", [TRY_OPEN] = "open",     [TRY_RULE] = "rule",
+	[TRY_NOT_ASKED] = "not_asked",	     [TRY_OPEN] = "open",     [TRY_RULE] = "rule",
 	[TRY_DEFAULT_DENY] = "default_deny", [TRY_CLOSED] = "closed",
 };
 
@@ -20,8 +20,8 @@ const char *const try_basis_names[] = {
 struct place {
 	struct polder_addr addr;
 	struct compiled_pod now, then; /* zero: nothing but an outside address */
-	bool local;                    /* a pod of this node */
-	char *name;                    /* NULL: of no pod */
+	bool local;		       /* a pod of this node */
+	char *name;		       /* NULL: of no pod */
 	UT_hash_handle hh;
 };
 
@@ -53,9 +53,11 @@ void try_changes_clear(struct try_changes *changes)
 
 /* ---------------------------------------------------------------- the overlay */
 
-static bool is_same(const struct object *object, enum object_kind kind, const char *namespace, const char *name)
+static bool is_same(const struct object *object, enum object_kind kind, const char *namespace,
+		    const char *name)
 {
-	return object->kind == kind && strcmp(object->namespace, namespace) == 0 && strcmp(object->name, name) == 0;
+	return object->kind == kind && strcmp(object->namespace, namespace) == 0 &&
+	       strcmp(object->name, name) == 0;
 }
 
 static bool is_removed(const struct try_changes *changes, const struct object *object)
@@ -68,10 +70,12 @@ static bool is_removed(const struct try_changes *changes, const struct object *o
 }
 
 /* The object that stands in for this one; NULL: none. */
-static const struct object *replacement(const struct try_changes *changes, const struct object *object)
+static const struct object *replacement(const struct try_changes *changes,
+					const struct object *object)
 {
 	for (size_t i = 0; i < changes->objects.count; i++)
-		if (is_same(object, changes->objects.objects[i]->kind, changes->objects.objects[i]->namespace,
+		if (is_same(object, changes->objects.objects[i]->kind,
+			    changes->objects.objects[i]->namespace,
 			    changes->objects.objects[i]->name))
 			return changes->objects.objects[i];
 	return NULL;
@@ -85,9 +89,10 @@ static bool holds(const struct object *const *list, size_t count, const struct o
 	return false;
 }
 
-/* A kind's list with the changes: an array of the input's own takes the place of `*list`. 0 or -ENOMEM. */
-static int overlay_kind(const struct try_changes *changes, enum object_kind kind, struct enforce_input *in,
-			const struct object *const **list, size_t *count)
+/* A kind's list with the changes: an array of the input's own takes the place of `*list`. 0 or
+ * -ENOMEM. */
+static int overlay_kind(const struct try_changes *changes, enum object_kind kind,
+			struct enforce_input *in, const struct object *const **list, size_t *count)
 {
 	const struct object *const *old = *list;
 	const struct object **all;
@@ -103,7 +108,8 @@ static int overlay_kind(const struct try_changes *changes, enum object_kind kind
 			all[kept++] = other ? other : old[i];
 	}
 	for (i = 0; i < changes->objects.count; i++)
-		if (changes->objects.objects[i]->kind == kind && !holds(all, kept, changes->objects.objects[i]))
+		if (changes->objects.objects[i]->kind == kind &&
+		    !holds(all, kept, changes->objects.objects[i]))
 			all[kept++] = changes->objects.objects[i];
 	in->overlaid[kind] = all;
 	*list = all;
@@ -112,8 +118,9 @@ static int overlay_kind(const struct try_changes *changes, enum object_kind kind
 }
 
 /*
- * Pods keep their places: those of this node are compared one by one. A Pod object that would go leaves what it said,
- * for its container stays; one that is new belongs to another node, or is not connected yet.
+ * Pods keep their places: those of this node are compared one by one. A Pod object that would go
+ * leaves what it said, for its container stays; one that is new belongs to another node, or is not
+ * connected yet.
  */
 static int overlay_pods(const struct try_changes *changes, struct enforce_input *in)
 {
@@ -132,7 +139,8 @@ static int overlay_pods(const struct try_changes *changes, struct enforce_input 
 	in->input.subject = subject;
 	for (i = 0; i < in->input.pod_count; i++) {
 		const struct object *other = replacement(changes, pods[i]);
-		bool stays = subject[i] && other && (other->pod.finished || other->pod.host_network);
+		bool stays =
+			subject[i] && other && (other->pod.finished || other->pod.host_network);
 
 		if (!other && !subject[i] && is_removed(changes, pods[i]))
 			continue;
@@ -154,15 +162,17 @@ static int overlay_pods(const struct try_changes *changes, struct enforce_input 
 static int overlay(const struct try_changes *changes, struct enforce_input *in)
 {
 	struct policy_input *input = &in->input;
-	int r = overlay_kind(changes, OBJECT_NAMESPACE, in, &input->namespaces, &input->namespace_count);
+	int r = overlay_kind(changes, OBJECT_NAMESPACE, in, &input->namespaces,
+			     &input->namespace_count);
 
 	if (r == 0)
 		r = overlay_kind(changes, OBJECT_NODE, in, &input->nodes, &input->node_count);
 	if (r == 0)
-		r = overlay_kind(changes, OBJECT_NETWORK_POLICY, in, &input->policies, &input->policy_count);
+		r = overlay_kind(changes, OBJECT_NETWORK_POLICY, in, &input->policies,
+				 &input->policy_count);
 	if (r == 0)
-		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, in, &input->cluster_policies,
-				 &input->cluster_policy_count);
+		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, in,
+				 &input->cluster_policies, &input->cluster_policy_count);
 	return r < 0 ? r : overlay_pods(changes, in);
 }
 
@@ -193,9 +203,11 @@ static struct place *need_place(struct try_policy *policy, const struct polder_a
 	return NULL;
 }
 
-/* A pod's word counts unless somebody has the address already: a local pod, a node, an earlier object. */
-static int put_pod(struct try_policy *policy, const struct polder_addr *addr, const struct object *object,
-		   const struct compiled_pod *pod, bool then, bool local)
+/* A pod's word counts unless somebody has the address already: a local pod, a node, an earlier
+ * object. */
+static int put_pod(struct try_policy *policy, const struct polder_addr *addr,
+		   const struct object *object, const struct compiled_pod *pod, bool then,
+		   bool local)
 {
 	struct place *place = need_place(policy, addr);
 	struct compiled_pod *word = place ? (then ? &place->then : &place->now) : NULL;
@@ -221,24 +233,28 @@ static bool is_own(const struct enforce *e, const struct polder_addr *addr)
 	       (config->pod_cidr_v6.length && prefix_contains(&config->pod_cidr_v6, addr));
 }
 
-static bool is_nodes(const struct enforce *e, const struct enforce_input *in, const struct polder_addr *addr)
+static bool is_nodes(const struct enforce *e, const struct enforce_input *in,
+		     const struct polder_addr *addr)
 {
 	for (size_t i = 0; i < e->node->address_count; i++)
 		if (memcmp(&e->node->addresses[i].addr, addr, sizeof(*addr)) == 0)
 			return true;
 	for (size_t i = 0; i < in->input.node_count; i++)
 		for (size_t j = 0; j < in->input.nodes[i]->node.address_count; j++)
-			if (memcmp(&in->input.nodes[i]->node.addresses[j], addr, sizeof(*addr)) == 0)
+			if (memcmp(&in->input.nodes[i]->node.addresses[j], addr, sizeof(*addr)) ==
+			    0)
 				return true;
 	return false;
 }
 
-static int put_remote_pod(struct try_policy *policy, const struct enforce *e, const struct enforce_input *in,
-			  const struct object *object, const struct compiled_pod *pod, bool then)
+static int put_remote_pod(struct try_policy *policy, const struct enforce *e,
+			  const struct enforce_input *in, const struct object *object,
+			  const struct compiled_pod *pod, bool then)
 {
 	int r = 0;
 
-	if (!pod->identity || (object->pod.node_name && strcmp(object->pod.node_name, e->config->node_name) == 0))
+	if (!pod->identity ||
+	    (object->pod.node_name && strcmp(object->pod.node_name, e->config->node_name) == 0))
 		return 0;
 	for (size_t i = 0; r == 0 && i < object->pod.address_count; i++) {
 		const struct polder_addr *addr = &object->pod.addresses[i];
@@ -251,8 +267,9 @@ static int put_remote_pod(struct try_policy *policy, const struct enforce *e, co
 }
 
 /* Local pods come first in the input, in the order of the agent's list. */
-static int put_places(struct try_policy *policy, const struct enforce *e, const struct enforce_input *in,
-		      const struct compiled_policy *compiled, bool then)
+static int put_places(struct try_policy *policy, const struct enforce *e,
+		      const struct enforce_input *in, const struct compiled_policy *compiled,
+		      bool then)
 {
 	const struct enforced_pod *pod;
 	size_t i = 0;
@@ -260,7 +277,8 @@ static int put_places(struct try_policy *policy, const struct enforce *e, const 
 
 	for (pod = e->pods; r == 0 && pod; pod = pod->next, i++)
 		for (size_t j = 0; r == 0 && j < pod->address_count; j++)
-			r = put_pod(policy, &pod->addresses[j], &pod->object, &compiled->pods[i], then, true);
+			r = put_pod(policy, &pod->addresses[j], &pod->object, &compiled->pods[i],
+				    then, true);
 	for (; r == 0 && i < in->input.pod_count; i++)
 		r = put_remote_pod(policy, e, in, in->pods[i], &compiled->pods[i], then);
 	return r;
@@ -319,7 +337,8 @@ static uint32_t stranger(const struct pod_space *space, const struct polder_addr
 
 /* ---------------------------------------------------------------- both compilations */
 
-int try_policy_new(const struct enforce *e, const struct try_changes *changes, struct try_policy **ret)
+int try_policy_new(const struct enforce *e, const struct try_changes *changes,
+		   struct try_policy **ret)
 {
 	struct try_policy *policy = calloc(1, sizeof(*policy));
 	struct enforce_input in = {};
@@ -358,7 +377,7 @@ void try_policy_free(struct try_policy *policy)
 
 	if (!policy)
 		return;
-	HASH_ITER(hh, policy->places, place, next) {
+	HASH_ITER (hh, policy->places, place, next) {
 		HASH_DEL(policy->places, place);
 		free(place->name);
 		free(place);
@@ -382,7 +401,8 @@ const char *try_policy_pod(const struct try_policy *policy, const struct polder_
 
 /* ---------------------------------------------------------------- verdicts */
 
-static const struct compiled_ruleset *find_ruleset(const struct compiled_policy *compiled, uint32_t id)
+static const struct compiled_ruleset *find_ruleset(const struct compiled_policy *compiled,
+						   uint32_t id)
 {
 	size_t low = 0, high = compiled->ruleset_count;
 
@@ -434,7 +454,8 @@ bool try_policy_judge(const struct try_policy *policy, bool staged, const struct
 {
 	static const struct compiled_pod nobody;
 	const struct compiled_policy *compiled = staged ? policy->then : policy->now;
-	const struct place *from = find_place(policy, &q->source), *to = find_place(policy, &q->destination);
+	const struct place *from = find_place(policy, &q->source),
+			   *to = find_place(policy, &q->destination);
 	const struct compiled_pod *source = from ? (staged ? &from->then : &from->now) : &nobody;
 	const struct compiled_pod *destination = to ? (staged ? &to->then : &to->now) : &nobody;
 	struct try_answer answer = {.egress.allowed = true, .ingress.allowed = true};
@@ -450,8 +471,8 @@ bool try_policy_judge(const struct try_policy *policy, bool staged, const struct
 		question.identity = identity_at(policy, staged, destination, &q->destination);
 		question.peer = &q->destination;
 		if (from_pod)
-			answer.egress = ask(policy, compiled, source->egress_ruleset, source->egress_isolation,
-					    &question);
+			answer.egress = ask(policy, compiled, source->egress_ruleset,
+					    source->egress_isolation, &question);
 		question.identity = identity_at(policy, staged, source, &q->source);
 		question.peer = &q->source;
 		if (to_pod)
@@ -467,8 +488,9 @@ static bool sides_alike(const struct try_side *a, const struct try_side *b)
 {
 	if (a->basis != b->basis || a->allowed != b->allowed)
 		return false;
-	return a->basis != TRY_RULE || (a->rule.index == b->rule.index && strcmp(a->rule.name, b->rule.name) == 0 &&
-					strcmp(a->rule.namespace, b->rule.namespace) == 0);
+	return a->basis != TRY_RULE ||
+	       (a->rule.index == b->rule.index && strcmp(a->rule.name, b->rule.name) == 0 &&
+		strcmp(a->rule.namespace, b->rule.namespace) == 0);
 }
 
 bool try_answers_alike(const struct try_answer *a, const struct try_answer *b)

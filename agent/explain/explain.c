@@ -12,13 +12,15 @@
 #include "agent/explain/explain_internal.h"
 #include "agent/reconcile/trial.h"
 
-/* A private world for one question at a time: it takes memory and a CPU for some tenths of a second. */
+/* A private world for one question at a time: it takes memory and a CPU for some tenths of a
+ * second. */
 #define WORLD_ENTRIES_MIN 4096
 /* What is read is in force at once, as a rule. A question does not wait longer. */
 #define PENDING_MS 1000
 
 static bool busy;
-static int run_error = -ENOEXEC; /* why the programs that live questions are put to are not loaded */
+static int run_error =
+	-ENOEXEC; /* why the programs that live questions are put to are not loaded */
 
 static struct explain live_question(const struct show_sources *sources)
 {
@@ -149,7 +151,8 @@ void explain_when_settled(struct control_request *request, const json_t *args,
 	reconciler_after(sources->reconciler, &d->wait);
 }
 
-/* Loads the programs that live questions are put to, beside the loop: the kernel verifies them. Once; two questions at once may do it twice. */
+/* Loads the programs that live questions are put to, beside the loop: the kernel verifies them.
+ * Once; two questions at once may do it twice. */
 struct loading {
 	uv_work_t work;
 	struct control_request *request;
@@ -164,7 +167,8 @@ static void load(uv_work_t *work)
 {
 	struct loading *l = work->data;
 
-	l->result = datapath_load_apart(l->sources->datapath, &l->apart, l->message, sizeof(l->message));
+	l->result = datapath_load_apart(l->sources->datapath, &l->apart, l->message,
+					sizeof(l->message));
 }
 
 static void on_loaded(uv_work_t *work, int status)
@@ -182,12 +186,14 @@ static void on_loaded(uv_work_t *work, int status)
 	free(l);
 }
 
-static void explain_live(struct control_request *request, const json_t *args, const struct show_sources *sources)
+static void explain_live(struct control_request *request, const json_t *args,
+			 const struct show_sources *sources)
 {
 	struct loading *l = datapath_apart(sources->datapath) ? NULL : calloc(1, sizeof(*l));
 
 	if (l) {
-		*l = (struct loading){.request = request, .sources = sources, .args = json_deep_copy(args)};
+		*l = (struct loading){
+			.request = request, .sources = sources, .args = json_deep_copy(args)};
 		l->work.data = l;
 		if (uv_queue_work(sources->loop, &l->work, load, on_loaded) == 0)
 			return;
@@ -197,7 +203,8 @@ static void explain_live(struct control_request *request, const json_t *args, co
 	explain_when_settled(request, args, sources, answer_live);
 }
 
-/* ---------------------------------------------------------------- as if these objects were there */
+/* ---------------------------------------------------------------- as if these objects were there
+ */
 
 struct hypothesis {
 	uv_work_t work;
@@ -249,7 +256,8 @@ static int bring_in_force(struct hypothesis *h)
 	if (r == 0 && again)
 		r = trial_pass(h->trial, &again);
 	if (r < 0)
-		snprintf(h->message, sizeof(h->message), "the objects cannot be tried: %s", strerror(-r));
+		snprintf(h->message, sizeof(h->message), "the objects cannot be tried: %s",
+			 strerror(-r));
 	return r;
 }
 
@@ -277,7 +285,8 @@ static void make_world(uv_work_t *work)
 {
 	struct hypothesis *h = work->data;
 
-	h->result = trial_open(&h->config, &h->node, NULL, &h->trial, h->message, sizeof(h->message));
+	h->result =
+		trial_open(&h->config, &h->node, NULL, &h->trial, h->message, sizeof(h->message));
 }
 
 static void on_world(uv_work_t *work, int status)
@@ -321,14 +330,16 @@ static int decode_objects(struct hypothesis *h, const json_t *objects)
 static uint32_t world_entries(const struct show_sources *sources)
 {
 	uint32_t entries = WORLD_ENTRIES_MIN;
-	size_t count = store_count(sources->store, OBJECT_POD) + store_count(sources->store, OBJECT_NODE);
+	size_t count =
+		store_count(sources->store, OBJECT_POD) + store_count(sources->store, OBJECT_NODE);
 
 	while (entries < 8 * count || entries < sources->config->max_policy_entries)
 		entries *= 2;
 	return entries;
 }
 
-static void begin_hypothesis(struct control_request *request, const json_t *args, const struct show_sources *sources)
+static void begin_hypothesis(struct control_request *request, const json_t *args,
+			     const struct show_sources *sources)
 {
 	struct hypothesis *h = busy ? NULL : calloc(1, sizeof(*h));
 	int r;
@@ -366,7 +377,8 @@ void explain_request(struct control_request *request, const json_t *args, int ne
 	if (!objects || json_is_null(objects))
 		explain_live(request, args, sources);
 	else if (!json_is_array(objects) && !json_is_object(objects))
-		control_fail(request, EINVAL, "objects: expected an array of Kubernetes objects", NULL);
+		control_fail(request, EINVAL, "objects: expected an array of Kubernetes objects",
+			     NULL);
 	else
 		begin_hypothesis(request, args, sources);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The answer as JSON: the conclusion first, then what each way said. See docs/control-protocol.md. */
+/* The answer as JSON: the conclusion first, then what each way said. See docs/control-protocol.md.
+ */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,9 @@
 
 static const char *const side_names[DIRECTIONS] = {[INGRESS] = "ingress", [EGRESS] = "egress"};
 static const char *const way_names[EXPLAIN_WAYS] = {"objects", "maps", "program"};
-static const char *const tier_names[] = {
-	[TIER_ADMIN] = "Admin", [TIER_NETWORK_POLICY] = "NetworkPolicy", [TIER_BASELINE] = "Baseline"};
+static const char *const tier_names[] = {[TIER_ADMIN] = "Admin",
+					 [TIER_NETWORK_POLICY] = "NetworkPolicy",
+					 [TIER_BASELINE] = "Baseline"};
 
 json_t *explain_rule_path(bool egress, size_t index)
 {
@@ -21,7 +23,8 @@ json_t *explain_rule_path(bool egress, size_t index)
 
 const char *explain_action_name(const struct object *policy, const struct policy_rule *rule)
 {
-	static const char *const names[] = {[RULE_ACCEPT] = "Accept", [RULE_DENY] = "Deny", [RULE_PASS] = "Pass"};
+	static const char *const names[] = {
+		[RULE_ACCEPT] = "Accept", [RULE_DENY] = "Deny", [RULE_PASS] = "Pass"};
 
 	return policy_tier_of(policy) == TIER_NETWORK_POLICY ? "Allow" : names[rule->action];
 }
@@ -38,15 +41,18 @@ static json_t *null_or_string(const char *text)
 
 /* ---------------------------------------------------------------- the conclusion */
 
-static bool is_judged_here(const struct explain *explain, const struct explain_path *path, enum direction side)
+static bool is_judged_here(const struct explain *explain, const struct explain_path *path,
+			   enum direction side)
 {
 	if (side == EGRESS)
 		return path->place == EXPLAIN_FROM_POD;
-	return path->to.local && (path->place == EXPLAIN_FROM_POD || path->place == EXPLAIN_FROM_WIRE);
+	return path->to.local &&
+	       (path->place == EXPLAIN_FROM_POD || path->place == EXPLAIN_FROM_WIRE);
 }
 
 /* What the objects say of what this node judges: the rest is another node's. */
-static void objects_here(const struct explain *explain, const struct explain_path *path, struct explain_way *ret)
+static void objects_here(const struct explain *explain, const struct explain_path *path,
+			 struct explain_way *ret)
 {
 	*ret = path->ways[WAY_OBJECTS];
 	for (int side = 0; side < DIRECTIONS; side++)
@@ -67,7 +73,8 @@ static const struct explain_way *in_force(const struct explain_path *path)
 }
 
 /* What is in force here, and what another node will say. */
-static void conclude(const struct explain *explain, const struct explain_path *path, struct explain_way *ret)
+static void conclude(const struct explain *explain, const struct explain_path *path,
+		     struct explain_way *ret)
 {
 	const struct explain_way *objects = &path->ways[WAY_OBJECTS];
 
@@ -100,7 +107,8 @@ static int deciding_side(const struct explain_way *way)
 
 /* ---------------------------------------------------------------- rules */
 
-static const struct object *find_policy(const struct explain *explain, const struct evaluate_direction *direction,
+static const struct object *find_policy(const struct explain *explain,
+					const struct evaluate_direction *direction,
 					const char *name)
 {
 	const struct object *const *lists[] = {direction->policies, explain->policies};
@@ -116,7 +124,8 @@ static const struct object *find_policy(const struct explain *explain, const str
 	return NULL;
 }
 
-static const struct policy_rule *find_rule(const struct object *policy, enum direction side, size_t index)
+static const struct policy_rule *find_rule(const struct object *policy, enum direction side,
+					   size_t index)
 {
 	const struct network_policy_object *spec = &policy->network_policy;
 
@@ -140,27 +149,34 @@ static json_t *isolating(const struct evaluate_direction *direction)
 	return list;
 }
 
-/* The keys policy, rule, rule_path, rule_name, action, tier, default_deny and isolated_by of a decision. */
+/* The keys policy, rule, rule_path, rule_name, action, tier, default_deny and isolated_by of a
+ * decision. */
 static void put_decision(const struct explain *explain, const struct explain_path *path, int side,
 			 const struct explain_rule *decides, bool denied, json_t *ret)
 {
 	const struct evaluate_direction *direction =
 		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
-	const struct object *policy = decides && decides->set ? find_policy(explain, direction, decides->policy) : NULL;
+	const struct object *policy =
+		decides && decides->set ? find_policy(explain, direction, decides->policy) : NULL;
 	const struct policy_rule *rule = policy ? find_rule(policy, side, decides->index) : NULL;
 	bool by_default = side >= 0 && denied && !(decides && decides->set);
 	json_t *by = by_default ? isolating(direction) : json_array();
 
-	json_object_set_new(ret, "policy", decides && decides->set ? json_string(decides->policy) : json_null());
+	json_object_set_new(ret, "policy",
+			    decides && decides->set ? json_string(decides->policy) : json_null());
 	/* A default deny is due to policies, not to a rule. */
 	if (by_default && json_array_size(by))
 		json_object_set(ret, "policy", json_array_get(by, 0));
-	json_object_set_new(ret, "rule", decides && decides->set ? json_integer(decides->index) : json_null());
+	json_object_set_new(ret, "rule",
+			    decides && decides->set ? json_integer(decides->index) : json_null());
 	json_object_set_new(ret, "rule_path",
-			    decides && decides->set ? explain_rule_path(side == EGRESS, decides->index)
-						    : json_null());
+			    decides && decides->set
+				    ? explain_rule_path(side == EGRESS, decides->index)
+				    : json_null());
 	json_object_set_new(ret, "rule_name", null_or_string(rule ? rule->name : NULL));
-	json_object_set_new(ret, "action", null_or_string(policy && rule ? explain_action_name(policy, rule) : NULL));
+	json_object_set_new(
+		ret, "action",
+		null_or_string(policy && rule ? explain_action_name(policy, rule) : NULL));
 	json_object_set_new(ret, "tier", null_or_string(policy ? explain_tier_name(policy) : NULL));
 	json_object_set_new(ret, "default_deny", json_boolean(by_default));
 	json_object_set_new(ret, "isolated_by", by);
@@ -168,11 +184,16 @@ static void put_decision(const struct explain *explain, const struct explain_pat
 
 /* ---------------------------------------------------------------- parts */
 
-static json_t *end_document(const struct explain *explain, const struct explain_end *end, uint32_t identity)
+static json_t *end_document(const struct explain *explain, const struct explain_end *end,
+			    uint32_t identity)
 {
-	static const char *const kinds[] = {[EXPLAIN_POD] = "pod", [EXPLAIN_THIS_NODE] = "node",
-					    [EXPLAIN_ADDRESS] = "address", [EXPLAIN_SERVICE] = "service"};
-	const char *node = end->local || end->kind == EXPLAIN_THIS_NODE ? explain->sources->config->node_name : end->node;
+	static const char *const kinds[] = {[EXPLAIN_POD] = "pod",
+					    [EXPLAIN_THIS_NODE] = "node",
+					    [EXPLAIN_ADDRESS] = "address",
+					    [EXPLAIN_SERVICE] = "service"};
+	const char *node = end->local || end->kind == EXPLAIN_THIS_NODE
+				   ? explain->sources->config->node_name
+				   : end->node;
 
 	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:I}", "kind", kinds[end->kind], "name",
 			 end->name, "ip", show_addr(explain_addr(explain, end)), "labels",
@@ -197,8 +218,10 @@ static json_t *policies_document(const struct evaluate_direction *direction)
 
 static const char *basis_name(const struct evaluate_direction *direction)
 {
-	static const char *const names[] = {[EVALUATE_NOT_ASKED] = "not_asked", [EVALUATE_OPEN] = "open",
-					    [EVALUATE_RULE] = "rule", [EVALUATE_DEFAULT_DENY] = "default_deny"};
+	static const char *const names[] = {[EVALUATE_NOT_ASKED] = "not_asked",
+					    [EVALUATE_OPEN] = "open",
+					    [EVALUATE_RULE] = "rule",
+					    [EVALUATE_DEFAULT_DENY] = "default_deny"};
 
 	return names[direction->basis];
 }
@@ -226,27 +249,31 @@ static json_t *unknown_note(const struct explain_path *path, enum direction side
 }
 
 /* One direction, as the objects say, with what the maps hold of it. */
-static json_t *direction_document(const struct explain *explain, const struct explain_path *path, enum direction side)
+static json_t *direction_document(const struct explain *explain, const struct explain_path *path,
+				  enum direction side)
 {
 	const struct evaluate_direction *direction =
 		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
 	const struct explain_way *maps = &path->ways[WAY_MAPS];
 	char name[EXPLAIN_NAME_MAX] = "";
-	json_t *document = json_pack("{s:b, s:s, s:b, s:o, s:o}", "allowed", direction->allowed, "basis",
-				     basis_name(direction), "here", is_judged_here(explain, path, side), "policies",
-				     policies_document(direction), "ruleset",
-				     maps->judged[side] ? json_integer(maps->ruleset[side]) : json_null());
+	json_t *document =
+		json_pack("{s:b, s:s, s:b, s:o, s:o}", "allowed", direction->allowed, "basis",
+			  basis_name(direction), "here", is_judged_here(explain, path, side),
+			  "policies", policies_document(direction), "ruleset",
+			  maps->judged[side] ? json_integer(maps->ruleset[side]) : json_null());
 
 	if (!document)
 		return NULL;
-	put_decision(explain, path, side, &path->ways[WAY_OBJECTS].rule[side], !direction->allowed, document);
+	put_decision(explain, path, side, &path->ways[WAY_OBJECTS].rule[side], !direction->allowed,
+		     document);
 	if (direction->passed_by)
 		explain_policy_name(direction->passed_by, name, sizeof(name));
 	json_object_set_new(document, "presumed", json_boolean(direction->presumed));
 	json_object_set_new(document, "note", unknown_note(path, side));
 	json_object_set_new(document, "passed_by", null_or_string(name));
 	json_object_set_new(document, "passed_rule",
-			    direction->passed_by ? json_integer((json_int_t)direction->passed_index) : json_null());
+			    direction->passed_by ? json_integer((json_int_t)direction->passed_index)
+						 : json_null());
 	return document;
 }
 
@@ -256,16 +283,18 @@ static json_t *way_document(const struct explain_way *way)
 
 	if (!way->asked)
 		return json_pack("{s:b, s:s}", "asked", false, "note", way->note);
-	document = json_pack("{s:b, s:s, s:s, s:s}", "asked", true, "verdict", way->allowed ? "allowed" : "denied",
-			     "reason", reason_name(way->reason), "note", way->note);
+	document = json_pack("{s:b, s:s, s:s, s:s}", "asked", true, "verdict",
+			     way->allowed ? "allowed" : "denied", "reason",
+			     reason_name(way->reason), "note", way->note);
 	for (int side = 0; document && side < DIRECTIONS; side++) {
 		const struct explain_rule *rule = &way->rule[side];
 
-		json_object_set_new(document, side_names[side],
-				    rule->set ? json_pack("{s:s, s:I, s:o}", "policy", rule->policy, "rule",
-							  (json_int_t)rule->index, "rule_path",
-							  explain_rule_path(side == EGRESS, rule->index))
-					      : json_null());
+		json_object_set_new(
+			document, side_names[side],
+			rule->set ? json_pack("{s:s, s:I, s:o}", "policy", rule->policy, "rule",
+					      (json_int_t)rule->index, "rule_path",
+					      explain_rule_path(side == EGRESS, rule->index))
+				  : json_null());
 	}
 	return document;
 }
@@ -274,7 +303,8 @@ static json_t *way_document(const struct explain_way *way)
 
 static bool same_rule(const struct explain_rule *a, const struct explain_rule *b)
 {
-	return a->set == b->set && (!a->set || (a->index == b->index && strcmp(a->policy, b->policy) == 0));
+	return a->set == b->set &&
+	       (!a->set || (a->index == b->index && strcmp(a->policy, b->policy) == 0));
 }
 
 static void describe(const struct explain_way *way, char *buffer, size_t size)
@@ -283,15 +313,17 @@ static void describe(const struct explain_way *way, char *buffer, size_t size)
 	int side = way->reason == REASON_POLICY_EGRESS || !rules[INGRESS].set ? EGRESS : INGRESS;
 
 	if (rules[side].set)
-		snprintf(buffer, size, "%s by %s spec.%s[%u]", way->allowed ? "allowed" : "denied", rules[side].policy,
-			 side_names[side], rules[side].index);
+		snprintf(buffer, size, "%s by %s spec.%s[%u]", way->allowed ? "allowed" : "denied",
+			 rules[side].policy, side_names[side], rules[side].index);
 	else
-		snprintf(buffer, size, "%s%s%s%s", way->allowed ? "allowed" : "denied", way->allowed ? "" : " (",
-			 way->allowed ? "" : reason_name(way->reason), way->allowed ? "" : ")");
+		snprintf(buffer, size, "%s%s%s%s", way->allowed ? "allowed" : "denied",
+			 way->allowed ? "" : " (", way->allowed ? "" : reason_name(way->reason),
+			 way->allowed ? "" : ")");
 }
 
 /* Appends a line for each way that differs from the objects. */
-static void compare(const struct explain *explain, const struct explain_path *path, json_t *differences)
+static void compare(const struct explain *explain, const struct explain_path *path,
+		    json_t *differences)
 {
 	char ours[EXPLAIN_NAME_MAX + 64], theirs[EXPLAIN_NAME_MAX + 64], addr[INET6_ADDRSTRLEN];
 	struct explain_way objects;
@@ -299,20 +331,23 @@ static void compare(const struct explain *explain, const struct explain_path *pa
 	objects_here(explain, path, &objects);
 	for (int i = WAY_MAPS; i < EXPLAIN_WAYS; i++) {
 		const struct explain_way *way = &path->ways[i];
-		bool ingress = way->reason != REASON_POLICY_EGRESS && objects.reason != REASON_POLICY_EGRESS;
+		bool ingress = way->reason != REASON_POLICY_EGRESS &&
+			       objects.reason != REASON_POLICY_EGRESS;
 
 		/* Without a route no rule is looked up. */
-		if (!way->asked || (way->reason == objects.reason &&
-				    (explain->reason || (way->reason && deciding_side(way) < 0) ||
-				     (same_rule(&way->rule[EGRESS], &objects.rule[EGRESS]) &&
-				      (!ingress || same_rule(&way->rule[INGRESS], &objects.rule[INGRESS]))))))
+		if (!way->asked ||
+		    (way->reason == objects.reason &&
+		     (explain->reason || (way->reason && deciding_side(way) < 0) ||
+		      (same_rule(&way->rule[EGRESS], &objects.rule[EGRESS]) &&
+		       (!ingress || same_rule(&way->rule[INGRESS], &objects.rule[INGRESS]))))))
 			continue;
 		describe(&objects, ours, sizeof(ours));
 		describe(way, theirs, sizeof(theirs));
 		json_array_append_new(differences,
-				      json_sprintf("%s, port %u: the %s say: %s; the %s: %s%s%s", addr_format(&path->addr, addr),
-						   path->port, way_names[WAY_OBJECTS], ours, way_names[i], theirs,
-						   *way->note ? "; " : "", way->note));
+				      json_sprintf("%s, port %u: the %s say: %s; the %s: %s%s%s",
+						   addr_format(&path->addr, addr), path->port,
+						   way_names[WAY_OBJECTS], ours, way_names[i],
+						   theirs, *way->note ? "; " : "", way->note));
 	}
 }
 
@@ -322,8 +357,8 @@ static json_t *backend_document(const struct explain *explain, const struct expl
 {
 	char addr[INET6_ADDRSTRLEN];
 
-	return json_pack("{s:s, s:i, s:o}", "ip", addr_format(&path->addr, addr), "port", path->port, "pod",
-			 null_or_string(path->to.name));
+	return json_pack("{s:s, s:i, s:o}", "ip", addr_format(&path->addr, addr), "port",
+			 path->port, "pod", null_or_string(path->to.name));
 }
 
 static json_t *backends_document(const struct explain *explain)
@@ -338,10 +373,13 @@ static json_t *backends_document(const struct explain *explain)
 
 		conclude(explain, path, &final);
 		side = deciding_side(&final);
-		json_object_set_new(document, "verdict", json_string(final.allowed ? "allowed" : "denied"));
+		json_object_set_new(document, "verdict",
+				    json_string(final.allowed ? "allowed" : "denied"));
 		json_object_set_new(document, "reason", json_string(reason_name(final.reason)));
-		json_object_set_new(document, "direction", null_or_string(side >= 0 ? side_names[side] : NULL));
-		put_decision(explain, path, side, side >= 0 ? &final.rule[side] : NULL, !final.allowed, document);
+		json_object_set_new(document, "direction",
+				    null_or_string(side >= 0 ? side_names[side] : NULL));
+		put_decision(explain, path, side, side >= 0 ? &final.rule[side] : NULL,
+			     !final.allowed, document);
 		json_array_append_new(list, document);
 	}
 	return list;
@@ -352,12 +390,14 @@ static json_t *service_document(const struct explain *explain)
 	if (explain->to.kind != EXPLAIN_SERVICE)
 		return json_null();
 	return json_pack("{s:s, s:o, s:i, s:s, s:I}", "name", explain->to.name, "address",
-			 show_addr(explain_addr(explain, &explain->to)), "port", explain->port, "port_name",
-			 explain->frontend.port_name ? explain->frontend.port_name : "", "endpoints",
-			 (json_int_t)explain->frontend.count);
+			 show_addr(explain_addr(explain, &explain->to)), "port", explain->port,
+			 "port_name",
+			 explain->frontend.port_name ? explain->frontend.port_name : "",
+			 "endpoints", (json_int_t)explain->frontend.count);
 }
 
-/* The path that stands for all: one that is denied, the program's choice, or the first. `*ret_mixed`: they differ. */
+/* The path that stands for all: one that is denied, the program's choice, or the first.
+ * `*ret_mixed`: they differ. */
 static const struct explain_path *representative(const struct explain *explain, bool *ret_mixed)
 {
 	size_t allowed = 0, denied = SIZE_MAX;
@@ -382,7 +422,8 @@ static uint32_t identity_of(const struct explain_path *path, int end)
 	return way->identity[end] ? way->identity[end] : path->ways[WAY_MAPS].identity[end];
 }
 
-static void put_conclusion(const struct explain *explain, const struct explain_path *path, json_t *ret)
+static void put_conclusion(const struct explain *explain, const struct explain_path *path,
+			   json_t *ret)
 {
 	struct explain_way final;
 	int side;
@@ -392,7 +433,8 @@ static void put_conclusion(const struct explain *explain, const struct explain_p
 	json_object_set_new(ret, "verdict", json_string(final.allowed ? "allowed" : "denied"));
 	json_object_set_new(ret, "reason", json_string(reason_name(final.reason)));
 	json_object_set_new(ret, "direction", null_or_string(side >= 0 ? side_names[side] : NULL));
-	put_decision(explain, path, side, side >= 0 ? &final.rule[side] : NULL, !final.allowed, ret);
+	put_decision(explain, path, side, side >= 0 ? &final.rule[side] : NULL, !final.allowed,
+		     ret);
 }
 
 json_t *explain_document(const struct explain *explain)
@@ -406,9 +448,11 @@ json_t *explain_document(const struct explain *explain)
 		compare(explain, &explain->paths[i], differences);
 	put_conclusion(explain, path, document);
 	json_object_set_new(document, "backend",
-			    service && !explain->reason ? backend_document(explain, path) : json_null());
+			    service && !explain->reason ? backend_document(explain, path)
+							: json_null());
 	json_object_set_new(document, "mixed", json_boolean(mixed));
-	json_object_set_new(document, "from", end_document(explain, &explain->from, identity_of(path, 0)));
+	json_object_set_new(document, "from",
+			    end_document(explain, &explain->from, identity_of(path, 0)));
 	json_object_set_new(document, "to", end_document(explain, &path->to, identity_of(path, 1)));
 	json_object_set_new(document, "family", json_string(family_name(explain->family)));
 	json_object_set_new(document, "proto", json_string(proto_name(explain->proto, proto)));
@@ -423,6 +467,7 @@ json_t *explain_document(const struct explain *explain)
 	json_object_set_new(document, "ways", ways);
 	json_object_set_new(document, "agree", json_boolean(json_array_size(differences) == 0));
 	json_object_set_new(document, "differences", differences);
-	json_object_set_new(document, "flows", explain->flows ? json_incref(explain->flows) : json_array());
+	json_object_set_new(document, "flows",
+			    explain->flows ? json_incref(explain->flows) : json_array());
 	return document;
 }

@@ -12,12 +12,12 @@
 
 #include "agent/explain/explain_frame.h"
 
-#define TTL		 64
-#define HEADER_ALIGN	 2 /* puts what follows the Ethernet header at a multiple of 4 */
-#define SCTP_HEADER	 12
-#define SCTP_INIT	 20
-#define SCTP_CHUNK_INIT	 1
-#define TCP_SYN_WINDOW	 64240
+#define TTL		64
+#define HEADER_ALIGN	2 /* puts what follows the Ethernet header at a multiple of 4 */
+#define SCTP_HEADER	12
+#define SCTP_INIT	20
+#define SCTP_CHUNK_INIT 1
+#define TCP_SYN_WINDOW	64240
 
 static uint64_t sum(const void *data, size_t length, uint64_t sum)
 {
@@ -71,7 +71,8 @@ static uint8_t *put_ip(uint8_t *at, const struct explain_frame *frame, size_t pa
 	return at + sizeof(*v4);
 }
 
-/* Addresses, protocol and length, as TCP, UDP and ICMPv6 sum them up (RFC 9293, 3.1; RFC 8200, 8.1). */
+/* Addresses, protocol and length, as TCP, UDP and ICMPv6 sum them up (RFC 9293, 3.1; RFC
+ * 8200, 8.1). */
 static uint64_t pseudo(const struct explain_frame *frame, size_t length)
 {
 	size_t skip = frame->family == FAMILY_V4 ? 12 : 0;
@@ -103,7 +104,8 @@ static void put_udp(struct udphdr *udp, const struct explain_frame *frame)
 
 static void put_sctp(uint8_t *at, const struct explain_frame *frame)
 {
-	uint16_t ports[2] = {htons(frame->source_port), htons(frame->port)}, length = htons(SCTP_INIT);
+	uint16_t ports[2] = {htons(frame->source_port), htons(frame->port)},
+		 length = htons(SCTP_INIT);
 
 	memcpy(at, ports, sizeof(ports));
 	at[SCTP_HEADER] = SCTP_CHUNK_INIT;
@@ -140,7 +142,8 @@ size_t explain_frame_make(const struct explain_frame *frame, uint8_t buffer[EXPL
 {
 	size_t length = payload_length(frame->proto);
 	uint8_t aligned[HEADER_ALIGN + EXPLAIN_FRAME_MAX] __attribute__((aligned(8))) = {0};
-	uint8_t *begin = aligned + HEADER_ALIGN, *at = put_ip(put_ethernet(begin, frame), frame, length);
+	uint8_t *begin = aligned + HEADER_ALIGN,
+		*at = put_ip(put_ethernet(begin, frame), frame, length);
 
 	switch (frame->proto) {
 	case IPPROTO_TCP:

@@ -12,7 +12,7 @@ struct explain_frame {
 	uint8_t proto;
 	struct polder_addr source, destination;
 	uint16_t source_port; /* of an echo: its identifier */
-	uint16_t port;        /* host byte order */
+	uint16_t port;	      /* host byte order */
 };
 
 /* With headers and checksums (but SCTP's, which no program reads). Returns the length. */

@@ -17,7 +17,7 @@ struct explain_end {
 	char name[EXPLAIN_NAME_MAX];   /* of a pod or a Service; "" */
 	const struct object *pod;      /* as policy sees it; NULL: no pod */
 	const struct local_pod *local; /* connected to this node; NULL */
-	const char *node;              /* its node's name; NULL: this one, or none */
+	const char *node;	       /* its node's name; NULL: this one, or none */
 	struct polder_addr addr[2];    /* IPv4, IPv6; all zero: none */
 };
 
@@ -29,11 +29,11 @@ enum explain_place {
 	EXPLAIN_ELSEWHERE, /* this node's programs judge nothing of it */
 };
 
-
 /* The rule that decides in one direction. */
 struct explain_rule {
 	bool set;
-	char policy[EXPLAIN_NAME_MAX]; /* NAMESPACE/NAME, or the name alone: a ClusterNetworkPolicy */
+	char policy[EXPLAIN_NAME_MAX]; /* NAMESPACE/NAME, or the name alone: a ClusterNetworkPolicy
+					*/
 	uint32_t index;
 };
 
@@ -58,7 +58,8 @@ struct explain_path {
 	enum explain_place place;
 	struct evaluate_answer answer;
 	const struct object **held[DIRECTIONS]; /* arrays that `answer` was made from */
-	struct evaluate_end peer[DIRECTIONS];   /* the other end of each direction, as it was asked about */
+	struct evaluate_end
+		peer[DIRECTIONS]; /* the other end of each direction, as it was asked about */
 	struct explain_way ways[EXPLAIN_WAYS];
 	bool itself; /* the pod's own address: the packet does not leave the pod */
 };
@@ -79,29 +80,34 @@ struct explain {
 	struct explain_frontend frontend;
 	struct explain_path *paths;
 	size_t path_count;
-	size_t chosen;   /* the path that stands for all */
-	bool tried;      /* the program was run with the Service's address */
-	unsigned int reason; /* enum polder_reason: the Service has nothing to lead to; 0: it has, or it is none */
+	size_t chosen;	     /* the path that stands for all */
+	bool tried;	     /* the program was run with the Service's address */
+	unsigned int reason; /* enum polder_reason: the Service has nothing to lead to; 0: it has,
+				or it is none */
 	const struct object **policies; /* the array is owned */
 	struct evaluate_objects objects;
-	struct test_run *run; /* borrowed: a private world's; NULL: the node's programs are run, apart from its traffic */
-	int run_error;        /* -errno: those are not loaded */
+	struct test_run *run;	  /* borrowed: a private world's; NULL: the node's programs are run,
+				     apart from its traffic */
+	int run_error;		  /* -errno: those are not loaded */
 	struct flows *live_flows; /* of the node, whatever the world */
 	uint32_t live_generation;
-	json_t *flows;        /* that exist already; NULL: not looked for */
+	json_t *flows; /* that exist already; NULL: not looked for */
 	char error[2048];
 };
 
 /* explain.c: answers when all that was read is in force: at once, as a rule. */
-typedef void explain_answer(struct control_request *request, const json_t *args, const struct show_sources *sources);
-void explain_when_settled(struct control_request *request, const json_t *args, const struct show_sources *sources,
-			  explain_answer *answer);
+typedef void explain_answer(struct control_request *request, const json_t *args,
+			    const struct show_sources *sources);
+void explain_when_settled(struct control_request *request, const json_t *args,
+			  const struct show_sources *sources, explain_answer *answer);
 
 /* explain_question.c. -EINVAL with `error`, -ENOMEM. */
 int explain_parse(struct explain *explain, const json_t *args);
 /* The end that has the address. */
-void explain_find_address(const struct explain *explain, const struct polder_addr *addr, struct explain_end *ret);
-const struct polder_addr *explain_addr(const struct explain *explain, const struct explain_end *end);
+void explain_find_address(const struct explain *explain, const struct polder_addr *addr,
+			  struct explain_end *ret);
+const struct polder_addr *explain_addr(const struct explain *explain,
+				       const struct explain_end *end);
 bool explain_in_own_range(const struct explain *explain, const struct polder_addr *addr);
 enum explain_place explain_place(const struct explain *explain, const struct explain_end *to);
 
@@ -116,7 +122,8 @@ void explain_policy_name(const struct object *policy, char *buffer, size_t size)
 /* explain_maps.c */
 void explain_ask_maps(struct explain *explain, struct explain_path *path);
 
-/* explain_program.c: runs made packets through the loaded programs and takes their traces away again. */
+/* explain_program.c: runs made packets through the loaded programs and takes their traces away
+ * again. */
 void explain_ask_program(struct explain *explain);
 /* The rule behind a number; it may be forgotten already. */
 void explain_name_rule(const struct explain *explain, uint32_t rule, struct explain_rule *ret);

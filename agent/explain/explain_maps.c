@@ -19,7 +19,8 @@ struct look {
 	bool to_itself;
 };
 
-static int find_address(const struct look *look, const struct polder_addr *addr, struct address_entry *ret)
+static int find_address(const struct look *look, const struct polder_addr *addr,
+			struct address_entry *ret)
 {
 	struct address_key key = {.prefixlen = 128, .addr = *addr};
 	const struct address_entry *local = local_pods_find(look->maps, addr);
@@ -34,7 +35,8 @@ static bool find_pod(const struct look *look, uint32_t ifindex, struct pod_entry
 {
 	uint32_t index = maps_pod_place(look->maps, ifindex);
 
-	return maps_find(look->maps, MAP_PODS, &index, ret) == 0 && ret->ifindex == ifindex && ifindex;
+	return maps_find(look->maps, MAP_PODS, &index, ret) == 0 && ret->ifindex == ifindex &&
+	       ifindex;
 }
 
 static bool is_service_address(const struct look *look, const struct polder_addr *addr)
@@ -53,27 +55,36 @@ struct cells {
 	bool found[2];
 };
 
-static void find_cell(const struct look *look, uint32_t peer_class, uint32_t port_class, int which, struct cells *cells)
+static void find_cell(const struct look *look, uint32_t peer_class, uint32_t port_class, int which,
+		      struct cells *cells)
 {
 	const struct ruleset_entry *set = &cells->set;
-	struct ruleset_cell_key key = {.ruleset = set->number, .peer_class = peer_class, .port_class = port_class};
-	uint32_t at = (peer_class - 1) * set->port_classes + port_class, element = set->cell_first + at;
+	struct ruleset_cell_key key = {
+		.ruleset = set->number, .peer_class = peer_class, .port_class = port_class};
+	uint32_t at = (peer_class - 1) * set->port_classes + port_class,
+		 element = set->cell_first + at;
 
 	if (!peer_class)
 		return;
 	if (!set->cell_count)
-		cells->found[which] = maps_find(look->maps, MAP_RULESET_CELLS, &key, &cells->cell[which]) == 0;
+		cells->found[which] =
+			maps_find(look->maps, MAP_RULESET_CELLS, &key, &cells->cell[which]) == 0;
 	else if (port_class < set->port_classes && at < set->cell_count)
-		cells->found[which] = maps_find(look->maps, MAP_RULESET_TABLES, &element, &cells->cell[which]) == 0;
+		cells->found[which] = maps_find(look->maps, MAP_RULESET_TABLES, &element,
+						&cells->cell[which]) == 0;
 }
 
-static void find_cells(const struct look *look, uint32_t identity, const struct polder_addr *peer, struct cells *cells)
+static void find_cells(const struct look *look, uint32_t identity, const struct polder_addr *peer,
+		       struct cells *cells)
 {
 	uint32_t ruleset = cells->set.number;
 	struct ruleset_peer_key by_identity = {.ruleset = ruleset, .identity = identity};
-	struct ruleset_prefix_key by_address = {.prefixlen = 32 + 128, .ruleset = ruleset, .addr = *peer};
-	struct ruleset_port_key by_port = {
-		.prefixlen = 64, .ruleset = ruleset, .proto = look->explain->proto, .port_be = htons(look->path->port)};
+	struct ruleset_prefix_key by_address = {
+		.prefixlen = 32 + 128, .ruleset = ruleset, .addr = *peer};
+	struct ruleset_port_key by_port = {.prefixlen = 64,
+					   .ruleset = ruleset,
+					   .proto = look->explain->proto,
+					   .port_be = htons(look->path->port)};
 	uint32_t prefix_class = 0, port_class = 0, peer_class;
 	struct ruleset_peer found;
 
@@ -113,13 +124,13 @@ void explain_name_rule(const struct explain *explain, uint32_t rule, struct expl
 		snprintf(ret->policy, sizeof(ret->policy), "(rule %u)", rule);
 		return;
 	}
-	snprintf(ret->policy, sizeof(ret->policy), "%s%s%s", origin.namespace, *origin.namespace ? "/" : "",
-		 origin.name);
+	snprintf(ret->policy, sizeof(ret->policy), "%s%s%s", origin.namespace,
+		 *origin.namespace ? "/" : "", origin.name);
 	ret->index = origin.index;
 }
 
-static unsigned int judge_cells(const struct look *look, const struct cells *cells, unsigned int denied,
-				uint32_t *ret_rule)
+static unsigned int judge_cells(const struct look *look, const struct cells *cells,
+				unsigned int denied, uint32_t *ret_rule)
 {
 	const struct ruleset_cell *cell = decide_step(cells, STEP_ADMIN);
 	bool isolates = cells->set.flags & RULESET_ISOLATES;
@@ -138,8 +149,8 @@ static unsigned int judge_cells(const struct look *look, const struct cells *cel
 }
 
 /* `ruleset` is a pod's word. 0, or the reason of a drop. */
-static unsigned int judge(const struct look *look, enum direction side, uint32_t ruleset, uint32_t identity,
-			  const struct polder_addr *peer)
+static unsigned int judge(const struct look *look, enum direction side, uint32_t ruleset,
+			  uint32_t identity, const struct polder_addr *peer)
 {
 	unsigned int denied = side == EGRESS ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS;
 	struct cells cells = {};
@@ -170,23 +181,27 @@ static unsigned int route_pod(const struct look *look, const struct address_entr
 {
 	uint32_t flags = to ? to->flags : 0;
 	const struct node *node = look->explain->sources->node;
-	bool masquerade = look->explain->sources->config->masquerade &&
-			  !addr_is_zero(look->explain->family == FAMILY_V4 ? &node->ipv4 : &node->ipv6);
+	bool masquerade =
+		look->explain->sources->config->masquerade &&
+		!addr_is_zero(look->explain->family == FAMILY_V4 ? &node->ipv4 : &node->ipv6);
 
 	if (flags & ADDRESS_LOCAL && flags & (ADDRESS_POD | ADDRESS_NODE))
 		return 0;
 	if (flags & ADDRESS_POD_RANGE && flags & ADDRESS_LOCAL)
 		return REASON_UNKNOWN_POD;
-	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) && is_service_address(look, &look->path->addr))
+	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
+	    is_service_address(look, &look->path->addr))
 		return REASON_NO_SERVICE_PORT;
 	if (!(to && to->ifindex) && (!node->uplink_count || !node->uplinks[0].ifindex))
 		return REASON_NO_ROUTE;
-	return masquerade && !(flags & ~(uint32_t)ADDRESS_LOCAL) && look->explain->proto == IPPROTO_SCTP
+	return masquerade && !(flags & ~(uint32_t)ADDRESS_LOCAL) &&
+			       look->explain->proto == IPPROTO_SCTP
 		       ? REASON_NAT_PROTOCOL
 		       : 0;
 }
 
-static unsigned int route_wire(const struct look *look, const struct address_entry *to, bool *ret_done)
+static unsigned int route_wire(const struct look *look, const struct address_entry *to,
+			       bool *ret_done)
 {
 	uint32_t flags = to ? to->flags : 0;
 
@@ -195,7 +210,8 @@ static unsigned int route_wire(const struct look *look, const struct address_ent
 		*ret_done = !(flags & ADDRESS_POD);
 		return flags & (ADDRESS_POD | ADDRESS_NODE) ? 0 : REASON_UNKNOWN_POD;
 	}
-	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) && is_service_address(look, &look->path->addr))
+	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
+	    is_service_address(look, &look->path->addr))
 		return REASON_SERVICE_FROM_OUTSIDE;
 	return 0;
 }
@@ -223,11 +239,11 @@ static unsigned int judge_both(struct look *look, const struct address_entry *to
 		look->to_itself = source.ifindex && source.ifindex == destination.ifindex;
 	}
 	if (source.ifindex)
-		reason = judge(look, EGRESS, source.egress_rules[look->slot], look->way->identity[1],
-			       &look->path->addr);
+		reason = judge(look, EGRESS, source.egress_rules[look->slot],
+			       look->way->identity[1], &look->path->addr);
 	if (!reason && to_pod)
-		reason = judge(look, INGRESS, destination.ingress_rules[look->slot], look->way->identity[0],
-			       source_addr);
+		reason = judge(look, INGRESS, destination.ingress_rules[look->slot],
+			       look->way->identity[0], source_addr);
 	return reason;
 }
 
@@ -235,10 +251,13 @@ static unsigned int judge_both(struct look *look, const struct address_entry *to
 
 static unsigned int no_service_port(const struct look *look)
 {
-	return is_service_address(look, explain_addr(look->explain, &look->explain->to)) ? REASON_NO_SERVICE_PORT : 0;
+	return is_service_address(look, explain_addr(look->explain, &look->explain->to))
+		       ? REASON_NO_SERVICE_PORT
+		       : 0;
 }
 
-/* Is the path's endpoint among those that the maps hold? 0, or the reason of a drop; -1: the Service is not there. */
+/* Is the path's endpoint among those that the maps hold? 0, or the reason of a drop; -1: the
+ * Service is not there. */
 static int find_backend(const struct look *look)
 {
 	const struct service_key *wanted = &look->explain->frontend.key;
@@ -262,13 +281,15 @@ static int find_backend(const struct look *look)
 
 static unsigned int ask(struct look *look)
 {
-	struct address_entry entry, *to = find_address(look, &look->path->addr, &entry) == 0 ? &entry : NULL;
+	struct address_entry entry,
+		*to = find_address(look, &look->path->addr, &entry) == 0 ? &entry : NULL;
 	unsigned int reason;
 	bool done = false;
 
 	if (look->path->place == EXPLAIN_FROM_NODE)
 		return 0; /* proven by the path */
-	reason = look->path->place == EXPLAIN_FROM_POD ? route_pod(look, to) : route_wire(look, to, &done);
+	reason = look->path->place == EXPLAIN_FROM_POD ? route_pod(look, to)
+						       : route_wire(look, to, &done);
 	return reason || done ? reason : judge_both(look, to);
 }
 
@@ -285,7 +306,8 @@ void explain_ask_maps(struct explain *explain, struct explain_path *path)
 	int backend = 0;
 
 	if (path->itself) {
-		snprintf(way->note, sizeof(way->note), "a packet to the pod's own address does not leave the pod");
+		snprintf(way->note, sizeof(way->note),
+			 "a packet to the pod's own address does not leave the pod");
 		return;
 	}
 	if (path->place == EXPLAIN_ELSEWHERE) {
@@ -293,13 +315,15 @@ void explain_ask_maps(struct explain *explain, struct explain_path *path)
 			 "neither end is on this node: its maps do not decide");
 		return;
 	}
-	if (path->place == EXPLAIN_FROM_NODE && !path->to.local && explain->to.kind != EXPLAIN_SERVICE) {
+	if (path->place == EXPLAIN_FROM_NODE && !path->to.local &&
+	    explain->to.kind != EXPLAIN_SERVICE) {
 		snprintf(way->note, sizeof(way->note),
 			 "packets of this node to that destination are not subject to its maps");
 		return;
 	}
 	way->asked = true;
-	if (explain->to.kind == EXPLAIN_SERVICE && !(path->place == EXPLAIN_FROM_WIRE && path->to.kind == EXPLAIN_SERVICE))
+	if (explain->to.kind == EXPLAIN_SERVICE &&
+	    !(path->place == EXPLAIN_FROM_WIRE && path->to.kind == EXPLAIN_SERVICE))
 		backend = find_backend(&look);
 	if (backend < 0) {
 		way->reason = REASON_ENDPOINT_GONE;

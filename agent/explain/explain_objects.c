@@ -33,7 +33,8 @@ int explain_gather(struct explain *explain)
 
 void explain_policy_name(const struct object *policy, char *buffer, size_t size)
 {
-	snprintf(buffer, size, "%s%s%s", policy->namespace, *policy->namespace ? "/" : "", policy->name);
+	snprintf(buffer, size, "%s%s%s", policy->namespace, *policy->namespace ? "/" : "",
+		 policy->name);
 }
 
 static bool is_pod_range(const struct explain *explain, const struct polder_addr *addr)
@@ -76,7 +77,8 @@ static unsigned int no_way(const struct explain *explain, const struct explain_p
 		return 0;
 	if (!explain->sources->node->uplink_count || !explain->sources->node->uplinks[0].ifindex)
 		return REASON_NO_ROUTE;
-	return is_masqueraded(explain, path) && explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL : 0;
+	return is_masqueraded(explain, path) && explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL
+									       : 0;
 }
 
 /* ---------------------------------------------------------------- where to */
@@ -99,13 +101,17 @@ static void take_frontend(const struct service_view *view, void *data)
 {
 	struct search *search = data;
 	struct explain *explain = search->explain;
-	size_t count = view->backend_count < EXPLAIN_BACKENDS ? view->backend_count : EXPLAIN_BACKENDS;
+	size_t count =
+		view->backend_count < EXPLAIN_BACKENDS ? view->backend_count : EXPLAIN_BACKENDS;
 
 	if (view->key.port_be != htons(explain->port) || view->key.proto != explain->proto ||
-	    memcmp(&view->key.addr, explain_addr(explain, &explain->to), sizeof(view->key.addr)) != 0)
+	    memcmp(&view->key.addr, explain_addr(explain, &explain->to), sizeof(view->key.addr)) !=
+		    0)
 		return;
-	explain->frontend = (struct explain_frontend){
-		.found = true, .port_name = view->port_name, .key = view->key, .count = (uint32_t)view->backend_count};
+	explain->frontend = (struct explain_frontend){.found = true,
+						      .port_name = view->port_name,
+						      .key = view->key,
+						      .count = (uint32_t)view->backend_count};
 	explain->paths = calloc(count + 1, sizeof(*explain->paths));
 	search->failed = !explain->paths;
 	for (size_t i = 0; !search->failed && i < count; i++)
@@ -115,22 +121,24 @@ static void take_frontend(const struct service_view *view, void *data)
 /* Does the sender choose an endpoint itself: a pod or the node here, pods and nodes elsewhere? */
 static bool is_served(const struct explain *explain)
 {
-	return explain->from.local || explain->from.pod || explain->from.kind == EXPLAIN_THIS_NODE || explain->from.node;
+	return explain->from.local || explain->from.pod ||
+	       explain->from.kind == EXPLAIN_THIS_NODE || explain->from.node;
 }
 
 static int find_endpoints(struct explain *explain)
 {
 	struct search search = {.explain = explain};
 
-	explain->frontend.key = (struct service_key){
-		.addr = *explain_addr(explain, &explain->to), .port_be = htons(explain->port), .proto = explain->proto};
+	explain->frontend.key = (struct service_key){.addr = *explain_addr(explain, &explain->to),
+						     .port_be = htons(explain->port),
+						     .proto = explain->proto};
 	if (is_served(explain))
 		services_each(explain->sources->services, take_frontend, &search);
 	if (search.failed)
 		return -ENOMEM;
 	if (explain->path_count)
 		return 0;
-	explain->reason = !is_served(explain) ? REASON_SERVICE_FROM_OUTSIDE
+	explain->reason = !is_served(explain)	    ? REASON_SERVICE_FROM_OUTSIDE
 			  : explain->frontend.found ? REASON_NO_ENDPOINT
 						    : REASON_NO_SERVICE_PORT;
 	return 0;
@@ -148,8 +156,9 @@ int explain_find_paths(struct explain *explain)
 	if (!explain->paths)
 		return -ENOMEM;
 	path = &explain->paths[explain->path_count++];
-	*path = (struct explain_path){
-		.to = explain->to, .addr = *explain_addr(explain, &explain->to), .port = explain->port};
+	*path = (struct explain_path){.to = explain->to,
+				      .addr = *explain_addr(explain, &explain->to),
+				      .port = explain->port};
 	path->place = explain_place(explain, &path->to);
 	if (explain->reason == REASON_SERVICE_FROM_OUTSIDE)
 		path->place = EXPLAIN_FROM_WIRE;
@@ -169,8 +178,8 @@ static void take_rule(const struct evaluate_direction *direction, struct explain
 }
 
 /* What was deleted and holds for a pod of this node that ends. */
-static int hold(const struct explain *explain, const struct explain_end *end, struct evaluate_end *ret,
-		const struct object ***ret_array)
+static int hold(const struct explain *explain, const struct explain_end *end,
+		struct evaluate_end *ret, const struct object ***ret_array)
 {
 	if (!end->local)
 		return 0;

@@ -43,12 +43,14 @@ static void find_everywhere(const struct store *store, const char *name, struct 
 			candidate_add(c, list[i]);
 }
 
-static void find_in(const struct store *store, const char *namespace, const char *name, struct candidates *c)
+static void find_in(const struct store *store, const char *namespace, const char *name,
+		    struct candidates *c)
 {
 	const struct object *policy = store_get(store, OBJECT_NETWORK_POLICY, namespace, name);
-	const struct object *cluster = strcmp(namespace, CLUSTER_PREFIX) == 0
-					       ? store_get(store, OBJECT_CLUSTER_NETWORK_POLICY, "", name)
-					       : NULL;
+	const struct object *cluster =
+		strcmp(namespace, CLUSTER_PREFIX) == 0
+			? store_get(store, OBJECT_CLUSTER_NETWORK_POLICY, "", name)
+			: NULL;
 
 	if (cluster)
 		candidate_add(c, cluster);
@@ -57,7 +59,8 @@ static void find_in(const struct store *store, const char *namespace, const char
 }
 
 /* NULL after an answer that says why. */
-static const struct object *find_policy(struct control_request *request, const struct store *store, const char *text)
+static const struct object *find_policy(struct control_request *request, const struct store *store,
+					const char *text)
 {
 	const char *slash = text ? strchr(text, '/') : NULL;
 	CLEANUP(cleanup_free) char *namespace = slash ? strndup(text, slash - text) : NULL;
@@ -65,7 +68,10 @@ static const struct object *find_policy(struct control_request *request, const s
 	char message[1536];
 
 	if (!text || !*text) {
-		control_fail(request, EINVAL, "name is missing: NAMESPACE/NAME, or the name of a ClusterNetworkPolicy", NULL);
+		control_fail(
+			request, EINVAL,
+			"name is missing: NAMESPACE/NAME, or the name of a ClusterNetworkPolicy",
+			NULL);
 		return NULL;
 	}
 	if (namespace)
@@ -115,15 +121,19 @@ static bool tally_flow(const struct flow_record *record, void *data)
 	return true;
 }
 
-static uint32_t rule_number(const struct show_sources *sources, const struct object *policy, bool egress, size_t index)
+static uint32_t rule_number(const struct show_sources *sources, const struct object *policy,
+			    bool egress, size_t index)
 {
-	struct rule_origin origin = {
-		.namespace = policy->namespace, .name = policy->name, .egress = egress, .index = (uint32_t)index};
+	struct rule_origin origin = {.namespace = policy->namespace,
+				     .name = policy->name,
+				     .egress = egress,
+				     .index = (uint32_t)index};
 
 	return policy_rule_number(enforce_registry(sources->enforce), &origin);
 }
 
-static int tally_make(const struct show_sources *sources, const struct object *policy, struct tally *ret)
+static int tally_make(const struct show_sources *sources, const struct object *policy,
+		      struct tally *ret)
 {
 	const struct network_policy_object *spec = &policy->network_policy;
 
@@ -156,18 +166,25 @@ static void add_rules(const struct show_sources *sources, const struct object *p
 	size_t count = egress ? spec->egress_count : spec->ingress_count;
 
 	for (size_t i = 0; i < count; i++) {
-		struct rule_counter counter = rule_counts_get(enforce_rule_counts(sources->enforce), living[i].rule);
-		bool counts = rules[i].action != RULE_PASS; /* the rule that decides afterwards counts */
+		struct rule_counter counter =
+			rule_counts_get(enforce_rule_counts(sources->enforce), living[i].rule);
+		bool counts =
+			rules[i].action != RULE_PASS; /* the rule that decides afterwards counts */
 		bool counted = counts && has_room(sources, living[i].rule);
 		CLEANUP(cleanup_free) char *text = explain_rule_words(policy, &rules[i], egress);
 
 		json_array_append_new(
-			list, json_pack("{s:s, s:I, s:o, s:s, s:s, s:s, s:b, s:o, s:o}", "direction",
-					egress ? "egress" : "ingress", "rule", (json_int_t)i, "rule_path",
-					explain_rule_path(egress, i), "rule_name", rules[i].name ? rules[i].name : "", "action",
-					explain_action_name(policy, &rules[i]), "text", text ? text : "", "counted", counted || !counts, "packets",
-					counted ? show_u64(counter.packets + living[i].packets) : json_null(), "bytes",
-					counted ? show_u64(counter.bytes + living[i].bytes) : json_null()));
+			list, json_pack("{s:s, s:I, s:o, s:s, s:s, s:s, s:b, s:o, s:o}",
+					"direction", egress ? "egress" : "ingress", "rule",
+					(json_int_t)i, "rule_path", explain_rule_path(egress, i),
+					"rule_name", rules[i].name ? rules[i].name : "", "action",
+					explain_action_name(policy, &rules[i]), "text",
+					text ? text : "", "counted", counted || !counts, "packets",
+					counted ? show_u64(counter.packets + living[i].packets)
+						: json_null(),
+					"bytes",
+					counted ? show_u64(counter.bytes + living[i].bytes)
+						: json_null()));
 	}
 }
 
@@ -210,13 +227,15 @@ static void add_pod(struct policy_pods *pods, const struct local_pod *local)
 		json_array_append_new(ips, show_addr(&local->ipv4));
 	if (!addr_is_zero(&local->ipv6))
 		json_array_append_new(ips, show_addr(&local->ipv6));
-	json_array_append_new(pods->list, json_pack("{s:o, s:o, s:I, s:I}", "pod",
-						    json_sprintf("%s/%s", local->namespace, local->name), "ips", ips,
-						    "ingress_ruleset", (json_int_t)found.ingress_ruleset, "egress_ruleset",
-						    (json_int_t)found.egress_ruleset));
+	json_array_append_new(pods->list,
+			      json_pack("{s:o, s:o, s:I, s:I}", "pod",
+					json_sprintf("%s/%s", local->namespace, local->name), "ips",
+					ips, "ingress_ruleset", (json_int_t)found.ingress_ruleset,
+					"egress_ruleset", (json_int_t)found.egress_ruleset));
 }
 
-/* Packets that no rule of all policies that isolate these pods matched; null: the policy does not isolate. */
+/* Packets that no rule of all policies that isolate these pods matched; null: the policy does not
+ * isolate. */
 static json_t *default_deny(const struct policy_pods *pods, int direction, bool isolates)
 {
 	struct rule_counter sum = {};
@@ -225,10 +244,12 @@ static json_t *default_deny(const struct policy_pods *pods, int direction, bool 
 	if (!isolates)
 		return json_null();
 	for (size_t i = 0; i < pods->seen_count[direction]; i++) {
-		struct rule_counter one = rule_counts_get(enforce_rule_counts(pods->sources->enforce),
-							  RULE_DEFAULT | pods->seen[direction][i]);
+		struct rule_counter one =
+			rule_counts_get(enforce_rule_counts(pods->sources->enforce),
+					RULE_DEFAULT | pods->seen[direction][i]);
 
-		counted = counted && has_room(pods->sources, RULE_DEFAULT | pods->seen[direction][i]);
+		counted =
+			counted && has_room(pods->sources, RULE_DEFAULT | pods->seen[direction][i]);
 		sum.packets += one.packets;
 		sum.bytes += one.bytes;
 	}
@@ -254,8 +275,9 @@ static json_t *types_document(const struct object *policy)
 	return types;
 }
 
-static json_t *policy_document(const struct show_sources *sources, const struct evaluate_objects *objects,
-			       const struct object *policy, const struct tally *tally)
+static json_t *policy_document(const struct show_sources *sources,
+			       const struct evaluate_objects *objects, const struct object *policy,
+			       const struct tally *tally)
 {
 	const struct network_policy_object *spec = &policy->network_policy;
 	bool cluster = policy->kind == OBJECT_CLUSTER_NETWORK_POLICY;
@@ -268,7 +290,8 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 		json_decref(rules);
 		return NULL;
 	}
-	*pods = (struct policy_pods){.sources = sources, .objects = objects, .policy = policy, .list = json_array()};
+	*pods = (struct policy_pods){
+		.sources = sources, .objects = objects, .policy = policy, .list = json_array()};
 	for (size_t i = 0; i < pods_count(sources->pods); i++)
 		add_pod(pods, pods_at(sources->pods, i));
 	if (cluster || spec->isolates_ingress)
@@ -276,13 +299,15 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 	if (cluster || spec->isolates_egress)
 		add_rules(sources, policy, true, tally->rules + spec->ingress_count, rules);
 	explain_policy_name(policy, name, sizeof(name));
-	document = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o}}", "kind",
-			     object_kind_name(policy->kind), "policy", name, "namespace", policy->namespace, "name",
-			     policy->name, "tier", explain_tier_name(policy), "priority",
-			     cluster ? json_integer(spec->priority) : json_null(), "types", types_document(policy), "subject",
-			     subject ? subject : "", "pods", pods->list, "rules", rules, "default_deny", "ingress",
-			     default_deny(pods, INGRESS, !cluster && spec->isolates_ingress), "egress",
-			     default_deny(pods, EGRESS, !cluster && spec->isolates_egress));
+	document = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o}}", "kind",
+		object_kind_name(policy->kind), "policy", name, "namespace", policy->namespace,
+		"name", policy->name, "tier", explain_tier_name(policy), "priority",
+		cluster ? json_integer(spec->priority) : json_null(), "types",
+		types_document(policy), "subject", subject ? subject : "", "pods", pods->list,
+		"rules", rules, "default_deny", "ingress",
+		default_deny(pods, INGRESS, !cluster && spec->isolates_ingress), "egress",
+		default_deny(pods, EGRESS, !cluster && spec->isolates_egress));
 	if (pods->no_memory) {
 		json_decref(document);
 		document = NULL;
@@ -291,7 +316,8 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 	return document;
 }
 
-static void answer(struct control_request *request, const json_t *args, const struct show_sources *sources)
+static void answer(struct control_request *request, const json_t *args,
+		   const struct show_sources *sources)
 {
 	const char *name = json_string_value(json_object_get(args, "name"));
 	const struct object *policy = find_policy(request, sources->store, name);
@@ -300,7 +326,8 @@ static void answer(struct control_request *request, const json_t *args, const st
 
 	if (!policy)
 		return;
-	objects.namespaces = store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
+	objects.namespaces =
+		store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
 	if (tally_make(sources, policy, &tally) < 0)
 		show_reply(request, NULL);
 	else
@@ -308,7 +335,8 @@ static void answer(struct control_request *request, const json_t *args, const st
 	free(tally.rules);
 }
 
-void explain_policy_request(struct control_request *request, const json_t *args, int netns_fd, void *data)
+void explain_policy_request(struct control_request *request, const json_t *args, int netns_fd,
+			    void *data)
 {
 	explain_when_settled(request, args, data, answer);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The third way: a made packet through the loaded program. What it leaves in the maps is taken away again. */
+/* The third way: a made packet through the loaded program. What it leaves in the maps is taken away
+ * again. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,11 +12,11 @@
 #include "agent/explain/explain_internal.h"
 #include "agent/kernel/test_run.h"
 
-#define TRIED_PATHS 32 /* endpoints of a Service that are tried */
+#define TRIED_PATHS   32 /* endpoints of a Service that are tried */
 #define SERVICE_TRIES 16 /* until the program has chosen the sender itself */
-#define FLOWS_SHOWN 16
-#define FIRST_PORT  32768
-#define PORT_COUNT  28232 /* as many as the kernel gives away by default: up to 60999 */
+#define FLOWS_SHOWN   16
+#define FIRST_PORT    32768
+#define PORT_COUNT    28232 /* as many as the kernel gives away by default: up to 60999 */
 
 /* One flow that is there already, both directions. */
 struct seen_flow {
@@ -28,8 +29,8 @@ struct seen_flow {
 struct trials {
 	struct explain *explain;
 	struct test_run *run;
-	struct flow_table table;     /* for comparing tuples */
-	uint64_t used[65536 / 64];   /* ports of the sender's flows */
+	struct flow_table table;   /* for comparing tuples */
+	uint64_t used[65536 / 64]; /* ports of the sender's flows */
 	struct seen_flow seen[FLOWS_SHOWN];
 	size_t seen_count;
 	uint8_t zone;
@@ -38,7 +39,8 @@ struct trials {
 
 /* ---------------------------------------------------------------- flows that are there */
 
-static bool tuple_has(const struct trials *t, const __be32 *v4, const __be32 *v6, const struct polder_addr *addr)
+static bool tuple_has(const struct trials *t, const __be32 *v4, const __be32 *v6,
+		      const struct polder_addr *addr)
 {
 	return t->table.family == FAMILY_V4 ? *v4 == addr->words_be[3] : memcmp(v6, addr, 16) == 0;
 }
@@ -49,9 +51,11 @@ static bool is_asked_about(const struct trials *t, const struct flow_tuple *tupl
 	bool ports = explain->proto != IPPROTO_ICMP && explain->proto != IPPROTO_ICMPV6;
 
 	if (tuple->proto != explain->proto || (ports && tuple->dport_be != htons(explain->port)) ||
-	    !tuple_has(t, &tuple->v4.saddr_be, tuple->v6.saddr_be, explain_addr(explain, &explain->from)))
+	    !tuple_has(t, &tuple->v4.saddr_be, tuple->v6.saddr_be,
+		       explain_addr(explain, &explain->from)))
 		return false;
-	return tuple_has(t, &tuple->v4.daddr_be, tuple->v6.daddr_be, explain_addr(explain, &explain->to));
+	return tuple_has(t, &tuple->v4.daddr_be, tuple->v6.daddr_be,
+			 explain_addr(explain, &explain->to));
 }
 
 static struct seen_flow *seen_add(struct trials *t, const struct flow_tuple *tuple)
@@ -113,12 +117,15 @@ static void look_at_flows(struct trials *t)
 
 		json_array_append_new(
 			explain->flows,
-			json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "source_port", ntohs(seen->tuple.sport_be),
-				  "packets", (json_int_t)seen->packets, "bytes", (json_int_t)seen->bytes, "reply_packets",
-				  (json_int_t)seen->reply_packets, "reply_bytes", (json_int_t)seen->reply_bytes,
-				  "idle_seconds", (json_int_t)(((uint64_t)seen->idle << FLOW_TICK_SHIFT) / 1000000000),
-				  "current", seen->content.generation == explain->live_generation, "established",
-				  !!(seen->content.state & FLOW_ESTABLISHED)));
+			json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "source_port",
+				  ntohs(seen->tuple.sport_be), "packets", (json_int_t)seen->packets,
+				  "bytes", (json_int_t)seen->bytes, "reply_packets",
+				  (json_int_t)seen->reply_packets, "reply_bytes",
+				  (json_int_t)seen->reply_bytes, "idle_seconds",
+				  (json_int_t)(((uint64_t)seen->idle << FLOW_TICK_SHIFT) /
+					       1000000000),
+				  "current", seen->content.generation == explain->live_generation,
+				  "established", !!(seen->content.state & FLOW_ESTABLISHED)));
 	}
 }
 
@@ -150,12 +157,13 @@ static uint32_t uplink_of(const struct explain *explain)
 }
 
 /* Where the packet is put in; NULL or why it cannot be. */
-static const char *fill_packet(const struct explain *explain, const struct explain_path *path, struct test_packet *packet,
-			       struct explain_frame *frame)
+static const char *fill_packet(const struct explain *explain, const struct explain_path *path,
+			       struct test_packet *packet, struct explain_frame *frame)
 {
 	switch (path->place) {
 	case EXPLAIN_FROM_POD:
-		*packet = (struct test_packet){.hook = DATAPATH_FROM_POD, .link = (uint32_t)explain->from.local->ifindex};
+		*packet = (struct test_packet){.hook = DATAPATH_FROM_POD,
+					       .link = (uint32_t)explain->from.local->ifindex};
 		packet->ingress = packet->link;
 		memcpy(frame->from_mac, explain->from.local->mac, 6);
 		memcpy(frame->to_mac, pods_gateway_mac, 6);
@@ -163,12 +171,14 @@ static const char *fill_packet(const struct explain *explain, const struct expla
 	case EXPLAIN_FROM_NODE:
 		if (!path->to.local)
 			return "packets of this node to that destination pass none of its programs";
-		*packet = (struct test_packet){.hook = DATAPATH_TO_POD, .link = (uint32_t)path->to.local->ifindex};
+		*packet = (struct test_packet){.hook = DATAPATH_TO_POD,
+					       .link = (uint32_t)path->to.local->ifindex};
 		memcpy(frame->from_mac, pods_gateway_mac, 6);
 		memcpy(frame->to_mac, path->to.local->mac, 6);
 		return NULL;
 	case EXPLAIN_FROM_WIRE:
-		*packet = (struct test_packet){.hook = DATAPATH_FROM_WIRE, .link = uplink_of(explain)};
+		*packet = (struct test_packet){.hook = DATAPATH_FROM_WIRE,
+					       .link = uplink_of(explain)};
 		packet->ingress = packet->link;
 		return packet->link ? NULL
 				    : "this node has no uplink on which the packet could arrive";
@@ -178,13 +188,16 @@ static const char *fill_packet(const struct explain *explain, const struct expla
 	return "neither end is on this node: its programs do not see the packet";
 }
 
-static void take_result(const struct explain *explain, const struct test_result *result, struct explain_way *way)
+static void take_result(const struct explain *explain, const struct test_result *result,
+			struct explain_way *way)
 {
 	const struct judgement *j = &result->judgement;
 
 	*way = (struct explain_way){.asked = true};
 	way->allowed = result->outcome == VERDICT_ALLOW;
-	way->reason = way->allowed ? REASON_NONE : result->reason ? (unsigned int)result->reason : j->reason;
+	way->reason = way->allowed     ? REASON_NONE
+		      : result->reason ? (unsigned int)result->reason
+				       : j->reason;
 	way->identity[0] = j->source_identity;
 	way->identity[1] = j->destination_identity;
 	way->ruleset[EGRESS] = j->egress_ruleset;
@@ -215,8 +228,8 @@ static int run_once(struct trials *t, const struct test_packet *where, struct ex
 }
 
 /* Runs the packet to `addr` and `port`; the path says where from. */
-static void run_path(struct trials *t, struct explain_path *path, const struct polder_addr *addr, uint16_t port,
-		     struct explain_way *way)
+static void run_path(struct trials *t, struct explain_path *path, const struct polder_addr *addr,
+		     uint16_t port, struct explain_way *way)
 {
 	struct explain *explain = t->explain;
 	struct explain_frame frame = {
@@ -236,7 +249,9 @@ static void run_path(struct trials *t, struct explain_path *path, const struct p
 		snprintf(way->note, sizeof(way->note), "%s", note);
 		return;
 	}
-	t->zone = path->place == EXPLAIN_FROM_POD ? ZONE_POD : path->place == EXPLAIN_FROM_NODE ? ZONE_HOST : ZONE_WIRE;
+	t->zone = path->place == EXPLAIN_FROM_POD    ? ZONE_POD
+		  : path->place == EXPLAIN_FROM_NODE ? ZONE_HOST
+						     : ZONE_WIRE;
 	r = run_once(t, &packet, &frame);
 	if (r == 0)
 		take_result(explain, &t->result, way);
@@ -293,16 +308,19 @@ static void run_all(struct trials *t)
 		struct explain_way *way = &explain->paths[i].ways[WAY_PROGRAM];
 
 		if (i >= TRIED_PATHS)
-			snprintf(way->note, sizeof(way->note), "only the first %d endpoints are tried", TRIED_PATHS);
+			snprintf(way->note, sizeof(way->note),
+				 "only the first %d endpoints are tried", TRIED_PATHS);
 		else if (explain->to.kind == EXPLAIN_SERVICE && explain->paths[i].to.local &&
 			 explain->paths[i].to.local == explain->from.local)
 			snprintf(way->note, sizeof(way->note),
 				 "the endpoint is the pod itself, which it reaches only through "
 				 "the Service; the Service chose another");
 		else if (!explain->reason)
-			run_path(t, &explain->paths[i], &explain->paths[i].addr, explain->paths[i].port, way);
+			run_path(t, &explain->paths[i], &explain->paths[i].addr,
+				 explain->paths[i].port, way);
 	}
-	if (explain->reason || (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].place == EXPLAIN_FROM_POD))
+	if (explain->reason ||
+	    (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].place == EXPLAIN_FROM_POD))
 		for (int i = 0; i < SERVICE_TRIES && (i == 0 || is_itself_untried(explain)); i++)
 			run_service(t);
 }
@@ -310,7 +328,8 @@ static void run_all(struct trials *t)
 static void ask_nothing(struct explain *explain, int r)
 {
 	for (size_t i = 0; i < explain->path_count; i++)
-		snprintf(explain->paths[i].ways[WAY_PROGRAM].note, sizeof(explain->paths[i].ways[WAY_PROGRAM].note),
+		snprintf(explain->paths[i].ways[WAY_PROGRAM].note,
+			 sizeof(explain->paths[i].ways[WAY_PROGRAM].note),
 			 "the program cannot be run: %s", strerror(-r));
 }
 
@@ -326,7 +345,8 @@ void explain_ask_program(struct explain *explain)
 	t->explain = explain;
 	t->table.family = explain->family;
 	if (!explain->run)
-		r = apart ? test_run_open(explain->sources->maps, apart, false, &own) : explain->run_error;
+		r = apart ? test_run_open(explain->sources->maps, apart, false, &own)
+			  : explain->run_error;
 	t->run = explain->run ? explain->run : own;
 	look_at_flows(t);
 	if (r == 0)

@@ -43,7 +43,8 @@ static void end_add_addr(struct explain_end *end, const struct polder_addr *addr
 /* ---------------------------------------------------------------- pods */
 
 /* The container that stands for a pod now: of several by one name, the youngest. */
-static const struct local_pod *find_local(const struct explain *explain, const char *namespace, const char *name)
+static const struct local_pod *find_local(const struct explain *explain, const char *namespace,
+					  const char *name)
 {
 	const struct pods *pods = explain->sources->pods;
 	const struct local_pod *found = NULL;
@@ -51,14 +52,15 @@ static const struct local_pod *find_local(const struct explain *explain, const c
 	for (size_t i = 0; i < pods_count(pods); i++) {
 		const struct local_pod *pod = pods_at(pods, i);
 
-		if (!pod->gone && strcmp(pod->namespace, namespace) == 0 && strcmp(pod->name, name) == 0 &&
-		    (!found || pod->created > found->created))
+		if (!pod->gone && strcmp(pod->namespace, namespace) == 0 &&
+		    strcmp(pod->name, name) == 0 && (!found || pod->created > found->created))
 			found = pod;
 	}
 	return found;
 }
 
-static void end_set_local(const struct explain *explain, const struct local_pod *local, struct explain_end *ret)
+static void end_set_local(const struct explain *explain, const struct local_pod *local,
+			  struct explain_end *ret)
 {
 	*ret = (struct explain_end){
 		.kind = EXPLAIN_POD,
@@ -76,10 +78,12 @@ static bool is_own_address(const struct explain *explain, const struct polder_ad
 	for (size_t i = 0; i < node->address_count; i++)
 		if (memcmp(&node->addresses[i].addr, addr, sizeof(*addr)) == 0)
 			return true;
-	return memcmp(&node->ipv4, addr, sizeof(*addr)) == 0 || memcmp(&node->ipv6, addr, sizeof(*addr)) == 0;
+	return memcmp(&node->ipv4, addr, sizeof(*addr)) == 0 ||
+	       memcmp(&node->ipv6, addr, sizeof(*addr)) == 0;
 }
 
-static void end_set_object(const struct explain *explain, const struct object *pod, struct explain_end *ret)
+static void end_set_object(const struct explain *explain, const struct object *pod,
+			   struct explain_end *ret)
 {
 	*ret = (struct explain_end){.kind = EXPLAIN_POD, .pod = pod, .node = pod->pod.node_name};
 	for (size_t i = 0; i < pod->pod.address_count; i++)
@@ -98,7 +102,8 @@ static void end_set_object(const struct explain *explain, const struct object *p
 static const char *node_of_address(const struct explain *explain, const struct polder_addr *addr)
 {
 	size_t count;
-	const struct object *const *nodes = store_objects(explain->sources->store, OBJECT_NODE, &count);
+	const struct object *const *nodes =
+		store_objects(explain->sources->store, OBJECT_NODE, &count);
 
 	for (size_t i = 0; i < count; i++)
 		for (size_t j = 0; j < nodes[i]->node.address_count; j++)
@@ -108,15 +113,19 @@ static const char *node_of_address(const struct explain *explain, const struct p
 }
 
 /* The pod that policy finds at the address; names in the order of the store, as for the map. */
-static const struct object *find_remote(const struct explain *explain, const struct polder_addr *addr)
+static const struct object *find_remote(const struct explain *explain,
+					const struct polder_addr *addr)
 {
-	const char *name = enforce_pod_name(explain->sources->enforce, addr), *slash = name ? strchr(name, '/') : NULL;
+	const char *name = enforce_pod_name(explain->sources->enforce, addr),
+		   *slash = name ? strchr(name, '/') : NULL;
 	CLEANUP(cleanup_free) char *namespace = slash ? strndup(name, slash - name) : NULL;
 
-	return namespace ? store_get(explain->sources->store, OBJECT_POD, namespace, slash + 1) : NULL;
+	return namespace ? store_get(explain->sources->store, OBJECT_POD, namespace, slash + 1)
+			 : NULL;
 }
 
-void explain_find_address(const struct explain *explain, const struct polder_addr *addr, struct explain_end *ret)
+void explain_find_address(const struct explain *explain, const struct polder_addr *addr,
+			  struct explain_end *ret)
 {
 	const struct pods *pods = explain->sources->pods;
 	const struct object *object;
@@ -168,8 +177,8 @@ static void end_set_service(const struct object *service, struct explain_end *re
 		end_add_addr(ret, &service->service.cluster_ips[i]);
 }
 
-static int find_by_address(struct explain *explain, const char *key, const char *text, const struct polder_addr *addr,
-			   struct explain_end *ret)
+static int find_by_address(struct explain *explain, const char *key, const char *text,
+			   const struct polder_addr *addr, struct explain_end *ret)
 {
 	struct service_search search = {.addr = addr};
 	const char *nonsense = addr_nonsense(addr);
@@ -191,7 +200,8 @@ static int find_by_address(struct explain *explain, const char *key, const char 
 	return 0;
 }
 
-static int check_service(struct explain *explain, const char *key, const char *text, const struct object *service)
+static int check_service(struct explain *explain, const char *key, const char *text,
+			 const struct object *service)
 {
 	if (strcmp(service->service.type, "ExternalName") == 0)
 		return REFUSE(explain,
@@ -203,7 +213,8 @@ static int check_service(struct explain *explain, const char *key, const char *t
 	return 0;
 }
 
-static int check_pod(struct explain *explain, const char *key, const char *text, const struct object *pod)
+static int check_pod(struct explain *explain, const char *key, const char *text,
+		     const struct object *pod)
 {
 	if (pod->pod.finished)
 		return REFUSE(
@@ -224,8 +235,8 @@ struct candidates {
 	const struct object *pod, *service;
 };
 
-static int take_candidate(struct explain *explain, const char *key, const char *text, const struct candidates *found,
-			  struct explain_end *ret)
+static int take_candidate(struct explain *explain, const char *key, const char *text,
+			  const struct candidates *found, struct explain_end *ret)
 {
 	int r;
 
@@ -233,7 +244,8 @@ static int take_candidate(struct explain *explain, const char *key, const char *
 		end_set_local(explain, found->local, ret);
 		return 0;
 	}
-	r = found->pod ? check_pod(explain, key, text, found->pod) : check_service(explain, key, text, found->service);
+	r = found->pod ? check_pod(explain, key, text, found->pod)
+		       : check_service(explain, key, text, found->service);
 	if (r < 0)
 		return r;
 	if (found->pod)
@@ -243,7 +255,8 @@ static int take_candidate(struct explain *explain, const char *key, const char *
 	return 0;
 }
 
-static int find_by_name(struct explain *explain, const char *key, const char *text, struct explain_end *ret)
+static int find_by_name(struct explain *explain, const char *key, const char *text,
+			struct explain_end *ret)
 {
 	bool pods = strncmp(text, "pod:", 4) == 0, services = strncmp(text, "service:", 8) == 0;
 	const char *full = pods ? text + 4 : services ? text + 8 : text, *slash = strchr(full, '/');
@@ -282,7 +295,8 @@ static int find_by_name(struct explain *explain, const char *key, const char *te
 				     : "pod or Service");
 }
 
-static int parse_end(struct explain *explain, const json_t *args, const char *key, struct explain_end *ret)
+static int parse_end(struct explain *explain, const json_t *args, const char *key,
+		     struct explain_end *ret)
 {
 	const char *text = json_string_value(json_object_get(args, key));
 	struct polder_addr addr;
@@ -310,8 +324,9 @@ static int parse_proto(struct explain *explain, const json_t *args)
 	static const struct {
 		const char *name;
 		uint8_t proto;
-	} protos[] = {{"tcp", IPPROTO_TCP},   {"udp", IPPROTO_UDP},       {"sctp", IPPROTO_SCTP},
-		      {"icmp", IPPROTO_ICMP}, {"icmpv6", IPPROTO_ICMPV6}, {"icmp6", IPPROTO_ICMPV6}};
+	} protos[] = {{"tcp", IPPROTO_TCP},	  {"udp", IPPROTO_UDP},
+		      {"sctp", IPPROTO_SCTP},	  {"icmp", IPPROTO_ICMP},
+		      {"icmpv6", IPPROTO_ICMPV6}, {"icmp6", IPPROTO_ICMPV6}};
 	const json_t *given = json_object_get(args, "proto");
 	const char *text = given ? json_string_value(given) : "tcp";
 
@@ -353,19 +368,24 @@ static int parse_family(struct explain *explain, const json_t *args)
 static const struct object *service_of(const struct explain *explain)
 {
 	const char *slash = strchr(explain->to.name, '/');
-	CLEANUP(cleanup_free) char *namespace = strndup(explain->to.name, slash ? slash - explain->to.name : 0);
+	CLEANUP(cleanup_free)
+	char *namespace = strndup(explain->to.name, slash ? slash - explain->to.name : 0);
 
-	return namespace && slash ? store_get(explain->sources->store, OBJECT_SERVICE, namespace, slash + 1) : NULL;
+	return namespace && slash
+		       ? store_get(explain->sources->store, OBJECT_SERVICE, namespace, slash + 1)
+		       : NULL;
 }
 
 /* A name, as the destination pod's containers or the Service's ports have it. */
 static int find_port(struct explain *explain, const char *name)
 {
-	const struct object *service = explain->to.kind == EXPLAIN_SERVICE ? service_of(explain) : NULL;
+	const struct object *service =
+		explain->to.kind == EXPLAIN_SERVICE ? service_of(explain) : NULL;
 	const struct object *pod = explain->to.pod;
 
 	for (size_t i = 0; service && i < service->service.port_count; i++)
-		if (service->service.ports[i].proto == explain->proto && strcmp(service->service.ports[i].name, name) == 0)
+		if (service->service.ports[i].proto == explain->proto &&
+		    strcmp(service->service.ports[i].name, name) == 0)
 			explain->port = service->service.ports[i].port;
 	for (size_t i = 0; pod && i < pod->pod.port_count; i++)
 		if (pod->pod.ports[i].name && pod->pod.ports[i].proto == explain->proto &&
@@ -380,7 +400,8 @@ static int find_port(struct explain *explain, const char *name)
 /* Without a port: the Service's only one. */
 static int default_port(struct explain *explain)
 {
-	const struct object *service = explain->to.kind == EXPLAIN_SERVICE ? service_of(explain) : NULL;
+	const struct object *service =
+		explain->to.kind == EXPLAIN_SERVICE ? service_of(explain) : NULL;
 	size_t found = 0;
 
 	for (size_t i = 0; service && i < service->service.port_count; i++)
@@ -408,9 +429,11 @@ static int parse_port(struct explain *explain, const json_t *args)
 		text = *end ? text : NULL;
 	}
 	if (text)
-		return *text ? find_port(explain, text) : REFUSE(explain, "port is empty: 1 to 65535, or a name");
+		return *text ? find_port(explain, text)
+			     : REFUSE(explain, "port is empty: 1 to 65535, or a name");
 	if (number < 1 || number > UINT16_MAX)
-		return REFUSE(explain, "port %lld: expected 1 to 65535, or a name", (long long)number);
+		return REFUSE(explain, "port %lld: expected 1 to 65535, or a name",
+			      (long long)number);
 	explain->port = (uint16_t)number;
 	return 0;
 }
@@ -446,10 +469,13 @@ enum explain_place explain_place(const struct explain *explain, const struct exp
 		return EXPLAIN_FROM_POD;
 	if (explain->from.kind == EXPLAIN_THIS_NODE)
 		return EXPLAIN_FROM_NODE;
-	/* A pod of this node that is not connected, or a neighbour's pod and somebody else: nothing comes by here. */
-	if (explain->from.kind == EXPLAIN_POD && explain_in_own_range(explain, explain_addr(explain, &explain->from)))
+	/* A pod of this node that is not connected, or a neighbour's pod and somebody else: nothing
+	 * comes by here. */
+	if (explain->from.kind == EXPLAIN_POD &&
+	    explain_in_own_range(explain, explain_addr(explain, &explain->from)))
 		return EXPLAIN_ELSEWHERE;
-	return to->local || to->kind == EXPLAIN_THIS_NODE || explain_in_own_range(explain, explain_addr(explain, to))
+	return to->local || to->kind == EXPLAIN_THIS_NODE ||
+			       explain_in_own_range(explain, explain_addr(explain, to))
 		       ? EXPLAIN_FROM_WIRE
 		       : EXPLAIN_ELSEWHERE;
 }

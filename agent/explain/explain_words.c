@@ -89,7 +89,8 @@ static void put_port(FILE *out, const struct policy_port *port)
 		fprintf(out, "%s %u-%u", proto_word(port->proto), port->first, port->last);
 }
 
-static void put_rule(FILE *out, const struct object *policy, const struct policy_rule *rule, bool egress)
+static void put_rule(FILE *out, const struct object *policy, const struct policy_rule *rule,
+		     bool egress)
 {
 	if (rule->matches_nothing) {
 		fputs("nothing: it accepts an unknown kind of peer or protocol", out);

@@ -21,7 +21,8 @@ static size_t find(const struct polder_addr *places, size_t size, const struct p
 	uint64_t hash = addr->words_be[3] ^ (uint64_t)addr->words_be[2] << 32;
 	size_t at;
 
-	hash = (hash ^ ((uint64_t)addr->words_be[1] << 32 | addr->words_be[0]) * 0x9e3779b97f4a7c15) *
+	hash = (hash ^
+		((uint64_t)addr->words_be[1] << 32 | addr->words_be[0]) * 0x9e3779b97f4a7c15) *
 	       0x9e3779b97f4a7c15;
 	for (at = hash >> 32 & (size - 1); !is_zero(&places[at]); at = (at + 1) & (size - 1))
 		if (memcmp(&places[at], addr, sizeof(*addr)) == 0)
@@ -72,5 +73,6 @@ int address_set_add(struct address_set *set, const struct polder_addr *addr)
 
 bool address_set_holds(const struct address_set *set, const struct polder_addr *addr)
 {
-	return set->count && !is_zero(addr) && !is_zero(&set->places[find(set->places, set->size, addr)]);
+	return set->count && !is_zero(addr) &&
+	       !is_zero(&set->places[find(set->places, set->size, addr)]);
 }

@@ -5,8 +5,8 @@
 #include "datapath/abi.h"
 
 /*
- * Each fills an array: DROPS_COUNT sums, index reason * DROP_DIRECTIONS + direction; COUNTER_COUNT sums. What a map of
- * an older release does not have is 0. 0 or -errno.
+ * Each fills an array: DROPS_COUNT sums, index reason * DROP_DIRECTIONS + direction; COUNTER_COUNT
+ * sums. What a map of an older release does not have is 0. 0 or -errno.
  */
 #define DROPS_COUNT (REASON_COUNT * DROP_DIRECTIONS)
 int counters_read_drops(int map_fd, struct drop_counter *ret);

@@ -18,7 +18,7 @@
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
 #define TCX_INGRESS 46
-#define TCX_EGRESS 47
+#define TCX_EGRESS  47
 #define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
 #define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
 
@@ -91,15 +91,19 @@ static int set_constants(struct bpf_map *map, const struct datapath_config *cons
 /* What tells of the traffic, and is not to tell of packets that were only tried. */
 static bool is_own_apart(enum map_index index)
 {
-	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS || index == MAP_EVENT_BUDGETS;
+	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS ||
+	       index == MAP_EVENT_BUDGETS;
 }
 
-/* What each object has for itself and is as large as `pods`: some budgets for uplinks, behind them one for each pod's link. */
+/* What each object has for itself and is as large as `pods`: some budgets for uplinks, behind them
+ * one for each pod's link. */
 static int size_own_map(const struct datapath *d, struct bpf_map *map)
 {
 	uint32_t links = d->constants.pods_mask + 1;
 
-	return strcmp(bpf_map__name(map), "reject_budgets") == 0 ? bpf_map__set_max_entries(map, REJECT_UPLINKS + links) : 0;
+	return strcmp(bpf_map__name(map), "reject_budgets") == 0
+		       ? bpf_map__set_max_entries(map, REJECT_UPLINKS + links)
+		       : 0;
 }
 
 /* Gives an object's map the pinned one's descriptor, if there is one. */
@@ -123,8 +127,10 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 	struct bpf_map *map;
 	int r = 0;
 
-	bpf_object__for_each_map(map, object) {
-		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants) : share_map(d, map);
+	bpf_object__for_each_map(map, object)
+	{
+		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
+							  : share_map(d, map);
 		if (r < 0)
 			break;
 	}
@@ -175,8 +181,8 @@ static bool probe_tcx(void)
 }
 
 int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
-		  const struct datapath_config *constants, const char *directory, struct datapath **ret, char *message,
-		  size_t size)
+		  const struct datapath_config *constants, const char *directory,
+		  struct datapath **ret, char *message, size_t size)
 {
 	struct datapath *d = calloc(1, sizeof(*d));
 	int i, r = 0;
@@ -201,7 +207,8 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	}
 	d->features.tcx = directory && config->attach != ATTACH_CLSACT && probe_tcx();
 	if (directory && config->attach == ATTACH_TCX && !d->features.tcx) {
-		snprintf(message, size, "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
+		snprintf(message, size,
+			 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
 		datapath_free(d);
 		return -EOPNOTSUPP;
 	}
@@ -216,7 +223,8 @@ int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *m
 
 	if (!apart)
 		return -ENOMEM;
-	*apart = (struct datapath){.maps = d->maps, .constants = d->constants, .is_apart = true, .config = d->config};
+	*apart = (struct datapath){
+		.maps = d->maps, .constants = d->constants, .is_apart = true, .config = d->config};
 	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
 		r = load_object(apart, i, message, size);
 	if (r < 0) {
@@ -267,16 +275,18 @@ int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const cha
 	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
 }
 
-static void link_path(const struct datapath *d, const char *kind, int ifindex, char *path, size_t size)
+static void link_path(const struct datapath *d, const char *kind, int ifindex, char *path,
+		      size_t size)
 {
 	snprintf(path, size, "%s/%s-%d", d->directory, kind, ifindex);
 }
 
 /*
- * A pinned link: an existing one gets the new program in one step, so that no packet passes without. `target` is an
- * ifindex or a cgroup's descriptor.
+ * A pinned link: an existing one gets the new program in one step, so that no packet passes
+ * without. `target` is an ifindex or a cgroup's descriptor.
  */
-static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t flags, const char *path)
+static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t flags,
+		       const char *path)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
 	int link, r = 0;
@@ -323,10 +333,12 @@ static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *p
 	return r;
 }
 
-static int attach_failed(const struct datapath *d, const char *what, int ifindex, int r, char *message, size_t size)
+static int attach_failed(const struct datapath *d, const char *what, int ifindex, int r,
+			 char *message, size_t size)
 {
-	snprintf(message, size, "%s: cannot be attached to link %d: %s%s%s", what, ifindex, strerror(-r),
-		 d->features.tcx ? "" : "; the kernel says: ", d->features.tcx ? "" : netlink_error(d->nl));
+	snprintf(message, size, "%s: cannot be attached to link %d: %s%s%s", what, ifindex,
+		 strerror(-r), d->features.tcx ? "" : "; the kernel says: ",
+		 d->features.tcx ? "" : netlink_error(d->nl));
 	return r;
 }
 
@@ -362,7 +374,8 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 		link = bpf_obj_get(path);
 		if (link < 0)
 			return false;
-		r = bpf_link_update(link, program_fd(d, pod_programs[i].hook, pod_programs[i].name), NULL);
+		r = bpf_link_update(link, program_fd(d, pod_programs[i].hook, pod_programs[i].name),
+				    NULL);
 		close(link);
 		if (r < 0)
 			return false;
@@ -391,7 +404,8 @@ static bool link_alive(const char *path, int ifindex, uint32_t program)
 {
 	struct bpf_link_info info = {};
 	uint32_t length = sizeof(info);
-	/* struct bpf_link_info.tcx of Linux 6.6 has ifindex first, where .xdp has it in the headers of Debian 12. */
+	/* struct bpf_link_info.tcx of Linux 6.6 has ifindex first, where .xdp has it in the headers
+	 * of Debian 12. */
 	int link = bpf_obj_get(path);
 	bool alive = link >= 0 && bpf_obj_get_info_by_fd(link, &info, &length) == 0 &&
 		     info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
@@ -451,7 +465,8 @@ static const char *xdp_in_force(const char *path, int ifindex)
 	return query.skb_prog_id == info.prog_id ? "generic" : "off";
 }
 
-/* Now: a link whose pin was only unlinked is there for a while, and keeps others from the network link. */
+/* Now: a link whose pin was only unlinked is there for a while, and keeps others from the network
+ * link. */
 static void detach_pinned(const char *path)
 {
 	int link = bpf_obj_get(path);
@@ -464,8 +479,9 @@ static void detach_pinned(const char *path)
 }
 
 /*
- * In the driver, or not at all: the generic path copies and takes apart what the card has put together, for checks that from_wire
- * makes as well. A link keeps its mode when its program is replaced: one of another mode (of before a restart) goes first.
+ * In the driver, or not at all: the generic path copies and takes apart what the card has put
+ * together, for checks that from_wire makes as well. A link keeps its mode when its program is
+ * replaced: one of another mode (of before a restart) goes first.
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
@@ -480,12 +496,15 @@ static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 		*ret_xdp = "off";
 		return 0;
 	}
-	r = pinned_link(prog, ifindex, BPF_XDP, d->config->xdp == XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE, path);
+	r = pinned_link(prog, ifindex, BPF_XDP,
+			d->config->xdp == XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE,
+			path);
 	*ret_xdp = xdp_in_force(path, ifindex);
 	return r;
 }
 
-int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message, size_t size)
+int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message,
+			   size_t size)
 {
 	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
 
@@ -495,7 +514,9 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 	if (r < 0 && d->config->xdp == XDP_AUTO)
 		return 0; /* the TC program checks the same */
 	if (r < 0)
-		snprintf(message, size, "wire_xdp: cannot be attached to link %d: %s; use --xdp auto", ifindex, strerror(-r));
+		snprintf(message, size,
+			 "wire_xdp: cannot be attached to link %d: %s; use --xdp auto", ifindex,
+			 strerror(-r));
 	return r;
 }
 
@@ -507,7 +528,8 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 
 	d->features.socket_programs = false;
 	if (!d->config->cgroup) {
-		snprintf(d->features.socket_note, sizeof(d->features.socket_note), "no cgroup2 found; set --cgroup");
+		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
+			 "no cgroup2 found; set --cgroup");
 		return 0;
 	}
 	cgroup = open(d->config->cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
@@ -518,11 +540,13 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 	}
 	for (i = 0; i < sizeof(socket_hooks) / sizeof(socket_hooks[0]) && r == 0; i++) {
 		snprintf(path, sizeof(path), "%s/%s", d->directory, socket_hooks[i].program);
-		r = pinned_link(program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program), cgroup, socket_hooks[i].type, 0, path);
+		r = pinned_link(program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program), cgroup,
+				socket_hooks[i].type, 0, path);
 	}
 	close(cgroup);
 	if (r < 0)
-		snprintf(message, size, "%s: cannot be attached to %s: %s; is it a cgroup2 directory?",
+		snprintf(message, size,
+			 "%s: cannot be attached to %s: %s; is it a cgroup2 directory?",
 			 socket_hooks[i - 1].program, d->config->cgroup, strerror(-r));
 	else
 		d->features.socket_programs = true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The programs: loaded once with the configuration, attached to links and to the cgroup, replaced in place. */
+/* The programs: loaded once with the configuration, attached to links and to the cgroup, replaced
+ * in place. */
 #pragma once
 
 #include "agent/kernel/maps.h"
@@ -11,25 +12,28 @@ struct datapath;
 /* What the kernel has, found by trying. */
 struct datapath_features {
 	bool tcx;
-	bool socket_programs; /* attached */
+	bool socket_programs;  /* attached */
 	char socket_note[160]; /* why not */
 };
 
 /*
- * Loads all programs on the maps. `directory` takes the pins of links (made if missing). With ATTACH_AUTO tcx is taken where the kernel has it.
- * `directory` NULL: to be run by test-run only; then nothing can be attached, `nl` may be NULL, and the socket programs are left out.
- * 0 or -errno with `message`.
+ * Loads all programs on the maps. `directory` takes the pins of links (made if missing). With
+ * ATTACH_AUTO tcx is taken where the kernel has it. `directory` NULL: to be run by test-run only;
+ * then nothing can be attached, `nl` may be NULL, and the socket programs are left out. 0 or -errno
+ * with `message`.
  */
 int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
-		  const struct datapath_config *constants, const char *directory, struct datapath **ret, char *message,
-		  size_t size);
+		  const struct datapath_config *constants, const char *directory,
+		  struct datapath **ret, char *message, size_t size);
 /*
- * The same programs once more, on the same maps, attached to nothing: for test-run beside traffic. What they keep while a packet is at hand, what
- * they count and what they tell lies in maps of their own. Before Linux 6.3 a packet may interrupt a test-run on its CPU and run the attached
- * programs; in memory that both share it would leave its own addresses to a verdict about others. Takes some tenths of a second of a CPU, in any
- * thread. 0 or -errno with `message`.
+ * The same programs once more, on the same maps, attached to nothing: for test-run beside traffic.
+ * What they keep while a packet is at hand, what they count and what they tell lies in maps of
+ * their own. Before Linux 6.3 a packet may interrupt a test-run on its CPU and run the attached
+ * programs; in memory that both share it would leave its own addresses to a verdict about others.
+ * Takes some tenths of a second of a CPU, in any thread. 0 or -errno with `message`.
  */
-int datapath_load_apart(const struct datapath *datapath, struct datapath **ret, char *message, size_t size);
+int datapath_load_apart(const struct datapath *datapath, struct datapath **ret, char *message,
+			size_t size);
 /* Gives them to `datapath`, which frees them with itself; if it has some already, at once. */
 void datapath_keep_apart(struct datapath *datapath, struct datapath *apart);
 struct datapath *datapath_apart(const struct datapath *datapath); /* NULL: none yet */
@@ -40,16 +44,20 @@ const struct datapath_features *datapath_features(const struct datapath *datapat
 int datapath_program_fd(const struct datapath *datapath, enum datapath_hook hook);
 int datapath_map_fd(const struct datapath *datapath, enum datapath_hook hook, const char *map);
 
-/* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent atomically. */
+/* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent
+ * atomically. */
 int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, size_t size);
-/* Only replaces the programs of an earlier agent that judge, as quickly as can be; else false: datapath_attach_pod() says why. */
+/* Only replaces the programs of an earlier agent that judge, as quickly as can be; else false:
+ * datapath_attach_pod() says why. */
 bool datapath_switch_pod(struct datapath *datapath, int ifindex);
 void datapath_detach_pod(struct datapath *datapath, int ifindex);
 /* Are our programs there, in both directions, and those that close the link without them? */
 bool datapath_pod_attached(struct datapath *datapath, int ifindex);
 
-/* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic", "off". */
-int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp, char *message, size_t size);
+/* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic",
+ * "off". */
+int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp,
+			   char *message, size_t size);
 /* The socket programs at the configured cgroup. */
 int datapath_attach_sockets(struct datapath *datapath, char *message, size_t size);
 /* Links pinned by an earlier agent whose network link is gone. */

@@ -23,7 +23,8 @@ void flow_window_close(struct flow_window *window)
 	*window = (struct flow_window){0};
 }
 
-void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set, uint32_t bytes)
+void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set,
+		      uint32_t bytes)
 {
 	uint32_t count = bytes / set_size(table), first;
 	void *base;
@@ -34,8 +35,8 @@ void *flow_window_set(const struct flow_table *table, struct flow_window *window
 		if (count > table->sets - first)
 			count = table->sets - first;
 		flow_window_close(window);
-		base = mmap(NULL, count * set_size(table), PROT_READ | PROT_WRITE, MAP_SHARED, table->fd,
-			    (off_t)(first * set_size(table)));
+		base = mmap(NULL, count * set_size(table), PROT_READ | PROT_WRITE, MAP_SHARED,
+			    table->fd, (off_t)(first * set_size(table)));
 		if (base == MAP_FAILED)
 			return NULL;
 		*window = (struct flow_window){base, count * set_size(table), first, count};
@@ -109,7 +110,8 @@ int flow_snapshot(const struct flow_table *table, void *entry, struct flow_snaps
 	return 0;
 }
 
-bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a, const struct flow_tuple *b)
+bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a,
+		      const struct flow_tuple *b)
 {
 	return memcmp(a->words, b->words, FLOW_WORDS(table->family) * sizeof(uint64_t)) == 0;
 }
@@ -119,7 +121,8 @@ static struct polder_addr mapped(__be32 v4)
 	return (struct polder_addr){.words_be = {0, 0, htonl(0xffff), v4}};
 }
 
-void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow, struct polder_addr ret[FLOW_ADDRESSES])
+void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow,
+		    struct polder_addr ret[FLOW_ADDRESSES])
 {
 	const struct flow_tuple *t = &flow->tuple;
 	const struct flow_copy *c = &flow->content;
@@ -142,13 +145,14 @@ bool flow_entry_doubt(struct flow_head *head, const struct flow_snapshot *flow)
 	uint64_t old = (uint64_t)flow->content.generation << 32 | flow->seq;
 	uint64_t doubted = (uint64_t)FLOW_GENERATION_DOUBTED << 32 | flow->seq;
 
-	return __atomic_compare_exchange_n(&head->stamp, &old, doubted, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(&head->stamp, &old, doubted, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_RELAXED);
 }
 
 bool flow_entry_claim(struct flow_head *head, uint32_t seq)
 {
-	return !(seq & 1) &&
-	       __atomic_compare_exchange_n(&head->seq, &seq, seq + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return !(seq & 1) && __atomic_compare_exchange_n(&head->seq, &seq, seq + 1, false,
+							 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 void flow_entry_release(struct flow_head *head)
@@ -165,7 +169,8 @@ static void count_down(const struct flow_table *table, uint32_t owner)
 		return;
 	if (owner < table->usage_places - 1)
 		__atomic_fetch_sub(&table->usage[owner].entries[family], 1, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&table->usage[table->usage_places - 1].entries[family], 1, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&table->usage[table->usage_places - 1].entries[family], 1,
+			   __ATOMIC_RELAXED);
 }
 
 void flow_entry_free(const struct flow_table *table, void *entry, uint32_t place)
@@ -186,7 +191,8 @@ bool flow_entry_repair(const struct flow_table *table, void *entry, uint32_t pla
 
 	assert(seq & 1);
 	/* Odd all the time: nobody reads or claims it. */
-	if (!__atomic_compare_exchange_n(&head->seq, &seq, seq + 2, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&head->seq, &seq, seq + 2, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_RELAXED))
 		return false;
 	flow_entry_free(table, entry, place);
 	return true;

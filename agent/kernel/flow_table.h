@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One family's flow table seen from user space: windows of the map, stable copies, claims. The programs write at the same time. */
+/* One family's flow table seen from user space: windows of the map, stable copies, claims. The
+ * programs write at the same time. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +18,7 @@ struct flow_table {
 	uint32_t sets; /* a power of two */
 	uint8_t *tags; /* the whole map of tags, a byte for each way; NULL: none are kept */
 	struct flow_usage *usage; /* the whole map; NULL: nobody counts */
-	uint32_t usage_places; /* the last one is for all */
+	uint32_t usage_places;	  /* the last one is for all */
 };
 
 /* Sets `first` to `first + count - 1`, mapped. Zeroed: nothing. */
@@ -37,12 +38,14 @@ struct flow_snapshot {
 };
 
 /*
- * The set's first entry, from a window of at most `bytes` (a power of two, a page at least) that is moved if need be.
- * NULL: it could not be mapped.
+ * The set's first entry, from a window of at most `bytes` (a power of two, a page at least) that is
+ * moved if need be. NULL: it could not be mapped.
  */
-void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set, uint32_t bytes);
+void *flow_window_set(const struct flow_table *table, struct flow_window *window, uint32_t set,
+		      uint32_t bytes);
 void flow_window_close(struct flow_window *window);
-/* The set as it stands there at this moment, without a window; `ret`: FLOW_SET_MAX bytes. 0 or -errno. */
+/* The set as it stands there at this moment, without a window; `ret`: FLOW_SET_MAX bytes. 0 or
+ * -errno. */
 #define FLOW_SET_MAX (FLOW_WAYS * sizeof(struct flow6))
 int flow_set_copy(const struct flow_table *table, uint32_t set, void *ret);
 
@@ -64,10 +67,12 @@ static inline uint8_t flow_entry_proto(const void *entry)
 /* 0; -ENOENT: the place is free; -EBUSY: a writer is at it. */
 int flow_snapshot(const struct flow_table *table, void *entry, struct flow_snapshot *ret);
 /* The same two tuples of the table's family? */
-bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a, const struct flow_tuple *b);
+bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a,
+		      const struct flow_tuple *b);
 /* All that the flow names, before and after translation (IPv4 as mapped). */
 #define FLOW_ADDRESSES 4
-void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow, struct polder_addr ret[FLOW_ADDRESSES]);
+void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow,
+		    struct polder_addr ret[FLOW_ADDRESSES]);
 
 /* False: somebody has written the entry since the copy. */
 bool flow_entry_doubt(struct flow_head *head, const struct flow_snapshot *flow);

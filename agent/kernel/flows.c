@@ -16,8 +16,8 @@
 #define PAGE_BYTES	 4096
 #define SETS_BEFORE_LOOK 2 /* at the clock: a set of flows that are all over takes 0.1 ms */
 /* A writer needs nanoseconds; one that is not seen to move for so long is dead. */
-#define STUCK_NS	 1000000000ull
-#define BUSY_TRIES	 1000
+#define STUCK_NS   1000000000ull
+#define BUSY_TRIES 1000
 
 /* One direction of a flow, and where it stands. */
 struct side {
@@ -32,7 +32,8 @@ uint32_t flows_now(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint32_t)(((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >> FLOW_TICK_SHIFT);
+	return (uint32_t)(((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >>
+			  FLOW_TICK_SHIFT);
 }
 
 struct flows_maps flows_maps_of(struct maps *maps)
@@ -66,7 +67,8 @@ uint32_t flows_share(uint64_t capacity, size_t pods)
 /* An array that is small enough to stay mapped. NULL: there is none, or it cannot be mapped. */
 static void *map_whole(int fd, size_t bytes)
 {
-	void *base = fd > 0 ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	void *base =
+		fd > 0 ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
 
 	return base == MAP_FAILED ? NULL : base;
 }
@@ -85,7 +87,8 @@ static bool map_others(struct flows *flows, const struct flows_maps *maps)
 	flows->usage_places = maps->usage_places;
 	flows->usage = map_whole(maps->fd_usage, maps->usage_places * sizeof(struct flow_usage));
 	for (size_t i = 0; i < 2; i++) {
-		flows->tables[i].tags = map_whole(tags[i], (size_t)flows->tables[i].sets * FLOW_WAYS);
+		flows->tables[i].tags =
+			map_whole(tags[i], (size_t)flows->tables[i].sets * FLOW_WAYS);
 		flows->tables[i].usage = flows->usage;
 		flows->tables[i].usage_places = flows->usage_places;
 		if (tags[i] > 0 && !flows->tables[i].tags)
@@ -102,8 +105,10 @@ struct flows *flows_new(const struct flows_maps *maps)
 		return NULL;
 	assert(maps->sets_v4 && !(maps->sets_v4 & (maps->sets_v4 - 1)));
 	assert(maps->sets_v6 && !(maps->sets_v6 & (maps->sets_v6 - 1)));
-	flows->tables[0] = (struct flow_table){.fd = maps->fd_v4, .family = FAMILY_V4, .sets = maps->sets_v4};
-	flows->tables[1] = (struct flow_table){.fd = maps->fd_v6, .family = FAMILY_V6, .sets = maps->sets_v6};
+	flows->tables[0] =
+		(struct flow_table){.fd = maps->fd_v4, .family = FAMILY_V4, .sets = maps->sets_v4};
+	flows->tables[1] =
+		(struct flow_table){.fd = maps->fd_v6, .family = FAMILY_V6, .sets = maps->sets_v6};
 	flows->control = maps->control;
 	flows->clock_ns = maps->clock_ns ? maps->clock_ns : clock_monotonic_ns;
 	flows->rules_fd[0] = maps->fd_rules_v4;
@@ -153,11 +158,13 @@ static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
 }
 
 /* An odd entry: remembered; repaired when it has not moved since a pass at least STUCK_NS ago. */
-static void collect_odd(struct flows *flows, const struct flow_table *table, void *entry, uint32_t way, uint32_t seq)
+static void collect_odd(struct flows *flows, const struct flow_table *table, void *entry,
+			uint32_t way, uint32_t seq)
 {
 	struct stuck *stuck = flows->stuck, *end = stuck + flows->stuck_count;
 
-	while (stuck < end && (stuck->table != flows->pass.table || stuck->set != flows->pass.set || stuck->way != way))
+	while (stuck < end && (stuck->table != flows->pass.table || stuck->set != flows->pass.set ||
+			       stuck->way != way))
 		stuck++;
 	if (stuck == end) {
 		stuck_add(flows, way, seq);
@@ -167,7 +174,8 @@ static void collect_odd(struct flows *flows, const struct flow_table *table, voi
 	if (stuck->seq != seq) {
 		stuck->seq = seq;
 		stuck->since = flows->clock_ns();
-	} else if (flows->clock_ns() - stuck->since >= STUCK_NS && flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
+	} else if (flows->clock_ns() - stuck->since >= STUCK_NS &&
+		   flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
 		flows->stats.repaired++;
 		*stuck = flows->stuck[--flows->stuck_count];
 	}
@@ -190,9 +198,10 @@ static void *set_for_twin(struct flows *flows, const struct flow_table *table, u
 	return flow_window_set(table, &flows->twin_window, set, PAGE_BYTES);
 }
 
-/* The entry of a tuple. 0, -ENOENT, -EBUSY (a writer is at a set it may stand in: not to be told now), -ENOMEM. */
-static int find_tuple(struct flows *flows, const struct flow_table *table, const struct flow_tuple *tuple,
-		      struct side *ret)
+/* The entry of a tuple. 0, -ENOENT, -EBUSY (a writer is at a set it may stand in: not to be told
+ * now), -ENOMEM. */
+static int find_tuple(struct flows *flows, const struct flow_table *table,
+		      const struct flow_tuple *tuple, struct side *ret)
 {
 	uint64_t hash = flow_hash(tuple, table->family, flows->control);
 	int result = -ENOENT;
@@ -220,11 +229,11 @@ static int find_tuple(struct flows *flows, const struct flow_table *table, const
 }
 
 /*
- * The other direction, if it is this flow's own. 0; -ENOENT: there is none, or it belongs to a newer flow; others as
- * find_tuple().
+ * The other direction, if it is this flow's own. 0; -ENOENT: there is none, or it belongs to a
+ * newer flow; others as find_tuple().
  */
-static int find_other_side(struct flows *flows, const struct flow_table *table, const struct side *side,
-			   struct side *ret)
+static int find_other_side(struct flows *flows, const struct flow_table *table,
+			   const struct side *side, struct side *ret)
 {
 	struct flow_tuple twin = {0}, back = {0};
 	struct side other;
@@ -257,7 +266,8 @@ static uint32_t way_of(const struct flow_table *table, const void *entry)
 }
 
 /* The rules of a set's ways; zeroes where they are not kept. */
-void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set, struct flow_rules_set *ret)
+void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set,
+		      struct flow_rules_set *ret)
 {
 	int fd = flows->rules_fd[table - flows->tables];
 
@@ -277,7 +287,8 @@ static void free_side(struct flows *flows, const struct flow_table *table, const
 
 		if (side->head->state & FLOW_RULED)
 			flows_read_rules(flows, table, side->set, &rules);
-		flows->over(&rules.way[way_of(table, side->entry)], packets, bytes, flows->over_data);
+		flows->over(&rules.way[way_of(table, side->entry)], packets, bytes,
+			    flows->over_data);
 	}
 	flow_entry_free(table, side->entry, side->set * FLOW_WAYS + way_of(table, side->entry));
 	flows->over_packets += packets;
@@ -291,8 +302,10 @@ static void free_side(struct flows *flows, const struct flow_table *table, const
 	}
 }
 
-/* Both directions, or the one that is there, if both have been idle for the flow's time. The number of entries freed. */
-static size_t expire(struct flows *flows, const struct flow_table *table, struct side *side, uint32_t now)
+/* Both directions, or the one that is there, if both have been idle for the flow's time. The number
+ * of entries freed. */
+static size_t expire(struct flows *flows, const struct flow_table *table, struct side *side,
+		     uint32_t now)
 {
 	struct side other = {0};
 	uint8_t state = side->flow.content.state;
@@ -306,7 +319,8 @@ static size_t expire(struct flows *flows, const struct flow_table *table, struct
 		state |= other.flow.content.state;
 	/* What one direction has seen of the connection's end or beginning holds for both. */
 	timeout = flow_timeout(side->flow.tuple.proto, state);
-	if (!is_idle(side->head, now, timeout) || (other.head && !is_idle(other.head, now, timeout)))
+	if (!is_idle(side->head, now, timeout) ||
+	    (other.head && !is_idle(other.head, now, timeout)))
 		return 0;
 	if (!flow_entry_claim(side->head, side->flow.seq))
 		return 0;
@@ -315,7 +329,8 @@ static size_t expire(struct flows *flows, const struct flow_table *table, struct
 		return 0;
 	}
 	/* A packet may have come between the look and the claim. */
-	idle = is_idle(side->head, now, timeout) && (!other.head || is_idle(other.head, now, timeout));
+	idle = is_idle(side->head, now, timeout) &&
+	       (!other.head || is_idle(other.head, now, timeout));
 	if (!idle) {
 		flow_entry_release(side->head);
 		if (other.head)
@@ -366,7 +381,8 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 		pass->counted[head->owner].entries[pass->table]++;
 }
 
-/* Programs and collector count exactly; what differs by more than flows come and go in a pass was left by one that died. */
+/* Programs and collector count exactly; what differs by more than flows come and go in a pass was
+ * left by one that died. */
 #define USAGE_SLACK 1024
 
 static void usage_mend(uint32_t *word, uint64_t counted)
@@ -375,7 +391,8 @@ static void usage_mend(uint32_t *word, uint64_t counted)
 	int64_t off = (int64_t)(int32_t)now - (int64_t)counted;
 
 	if (off > USAGE_SLACK + (int64_t)counted / 4 || -off > USAGE_SLACK + (int64_t)counted / 4)
-		__atomic_compare_exchange_n(word, &now, (uint32_t)counted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		__atomic_compare_exchange_n(word, &now, (uint32_t)counted, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 }
 
 static void usage_check(struct flows *flows)
@@ -385,7 +402,8 @@ static void usage_check(struct flows *flows)
 	for (uint32_t table = 0; table < 2 && counted; table++) {
 		for (uint32_t i = 0; i + 1 < flows->usage_places; i++)
 			usage_mend(&flows->usage[i].entries[table], counted[i].entries[table]);
-		usage_mend(&flows->usage[flows->usage_places - 1].entries[table], flows->pass.entries[table]);
+		usage_mend(&flows->usage[flows->usage_places - 1].entries[table],
+			   flows->pass.entries[table]);
 	}
 	free(counted);
 	flows->pass.counted = NULL;
@@ -449,7 +467,8 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 	if (!flows->pass.running) {
 		flows->pass = (struct pass){.running = true};
 		if (flows->usage)
-			flows->pass.counted = calloc(flows->usage_places, sizeof(struct flow_usage));
+			flows->pass.counted =
+				calloc(flows->usage_places, sizeof(struct flow_usage));
 		flows->stats.passes++;
 	}
 	while (more && worked < budget_ns) {
@@ -513,10 +532,12 @@ void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data)
 	uv_close((uv_handle_t *)&flows->idle, on_closed);
 }
 
-/* ---------------------------------------------------------------- addresses that changed, pods that left */
+/* ---------------------------------------------------------------- addresses that changed, pods
+ * that left */
 
 /* A copy even if a living writer is at it just now. As flow_snapshot(). */
-static int snapshot_patiently(const struct flow_table *table, void *entry, struct flow_snapshot *ret)
+static int snapshot_patiently(const struct flow_table *table, void *entry,
+			      struct flow_snapshot *ret)
 {
 	int r = -EBUSY;
 
@@ -527,7 +548,8 @@ static int snapshot_patiently(const struct flow_table *table, void *entry, struc
 
 enum fate { FATE_KEEP, FATE_DOUBT, FATE_FORGET };
 
-/* Most flows name none of the addresses: a bit for each address's last word says so without a copy of the entry. */
+/* Most flows name none of the addresses: a bit for each address's last word says so without a copy
+ * of the entry. */
 #define FILTER_BITS 4096
 /* A page costs half of what a copy of a set does, and holds eight sets of IPv4, four of IPv6. */
 #define SPARSE_PART 16
@@ -568,15 +590,20 @@ static bool may_name(const struct flow_table *table, const void *entry, const st
 	const struct flow6 *v6 = entry;
 
 	if (table->family == FAMILY_V4)
-		return filter_may_hold(filter, t->v4.saddr_be) | filter_may_hold(filter, t->v4.daddr_be) |
-		       filter_may_hold(filter, v4->new_saddr_be) | filter_may_hold(filter, v4->new_daddr_be);
-	return filter_may_hold(filter, t->v6.saddr_be[3]) | filter_may_hold(filter, t->v6.daddr_be[3]) |
-	       filter_may_hold(filter, v6->new_saddr_be[3]) | filter_may_hold(filter, v6->new_daddr_be[3]);
+		return filter_may_hold(filter, t->v4.saddr_be) |
+		       filter_may_hold(filter, t->v4.daddr_be) |
+		       filter_may_hold(filter, v4->new_saddr_be) |
+		       filter_may_hold(filter, v4->new_daddr_be);
+	return filter_may_hold(filter, t->v6.saddr_be[3]) |
+	       filter_may_hold(filter, t->v6.daddr_be[3]) |
+	       filter_may_hold(filter, v6->new_saddr_be[3]) |
+	       filter_may_hold(filter, v6->new_daddr_be[3]);
 }
 
-/* Of the four addresses of a flow, before and after translation; those that are not translated are zero, or the same. */
-static enum fate fate_of(const struct flows *flows, const struct flow_table *table, const struct flow_snapshot *flow,
-			 const struct flows_touched *touched)
+/* Of the four addresses of a flow, before and after translation; those that are not translated are
+ * zero, or the same. */
+static enum fate fate_of(const struct flows *flows, const struct flow_table *table,
+			 const struct flow_snapshot *flow, const struct flows_touched *touched)
 {
 	struct polder_addr addrs[FLOW_ADDRESSES];
 	enum fate fate = FATE_KEEP;
@@ -618,7 +645,8 @@ static bool touch_entry(struct flows *flows, const struct flow_table *table, str
 	return false;
 }
 
-/* No way of the set is taken. Who holds one that has no tag yet writes by what he has read before now. */
+/* No way of the set is taken. Who holds one that has no tag yet writes by what he has read before
+ * now. */
 static bool is_empty(const struct flow_table *table, uint32_t set)
 {
 	return table->tags && !((const uint64_t *)table->tags)[set];
@@ -629,10 +657,12 @@ static bool is_taken(const struct flow_table *table, uint32_t set, uint32_t way)
 	return !table->tags || table->tags[set * FLOW_WAYS + way] != FLOW_TAG_FREE;
 }
 
-/* The sets that are taken, if they are so few that a copy of each costs less than to map the pages of all. Else FEW_SETS + 1. */
+/* The sets that are taken, if they are so few that a copy of each costs less than to map the pages
+ * of all. Else FEW_SETS + 1. */
 static uint32_t list_few(const struct flow_table *table, uint32_t *few)
 {
-	uint32_t room = table->sets / SPARSE_PART < FEW_SETS ? table->sets / SPARSE_PART : FEW_SETS, count = 0;
+	uint32_t room = table->sets / SPARSE_PART < FEW_SETS ? table->sets / SPARSE_PART : FEW_SETS,
+		 count = 0;
 
 	for (uint32_t set = 0; set < table->sets; set++) {
 		if (is_empty(table, set))
@@ -651,7 +681,8 @@ static bool set_may_name(const struct flow_table *table, uint32_t set, const str
 	if (flow_set_copy(table, set, copy) < 0)
 		return true;
 	for (uint32_t way = 0; way < FLOW_WAYS; way++)
-		if (is_taken(table, set, way) && may_name(table, flow_entry(table, copy, way), filter))
+		if (is_taken(table, set, way) &&
+		    may_name(table, flow_entry(table, copy, way), filter))
 			return true;
 	return false;
 }
@@ -663,8 +694,8 @@ struct touching {
 	struct flow_window window;
 };
 
-static bool touch_set(struct flows *flows, const struct flow_table *table, struct touching *touching, uint32_t index,
-		      uint32_t window_bytes)
+static bool touch_set(struct flows *flows, const struct flow_table *table,
+		      struct touching *touching, uint32_t index, uint32_t window_bytes)
 {
 	void *set = flow_window_set(table, &touching->window, index, window_bytes);
 	bool whole = set;
@@ -684,8 +715,8 @@ static bool touch_set(struct flows *flows, const struct flow_table *table, struc
 	return whole;
 }
 
-static bool touch_table(struct flows *flows, const struct flow_table *table, const struct flows_touched *touched,
-			const struct filter *filter)
+static bool touch_table(struct flows *flows, const struct flow_table *table,
+			const struct flows_touched *touched, const struct filter *filter)
 {
 	struct touching touching = {.touched = touched, .filter = filter};
 	uint32_t few[FEW_SETS], count = list_few(table, few);
@@ -717,7 +748,8 @@ bool flows_touch(struct flows *flows, const struct flows_touched *touched)
 	return whole;
 }
 
-static bool forget_side(struct flows *flows, const struct flow_table *table, const struct side *side)
+static bool forget_side(struct flows *flows, const struct flow_table *table,
+			const struct side *side)
 {
 	if (!flow_entry_claim(side->head, side->flow.seq))
 		return false;
@@ -726,7 +758,8 @@ static bool forget_side(struct flows *flows, const struct flow_table *table, con
 }
 
 /* One find at a time: the window moves with each. */
-static size_t forget_flow(struct flows *flows, const struct flow_table *table, const struct flow_tuple *tuple)
+static size_t forget_flow(struct flows *flows, const struct flow_table *table,
+			  const struct flow_tuple *tuple)
 {
 	struct side side = {0}, other = {0};
 	size_t freed = 0;

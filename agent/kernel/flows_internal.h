@@ -16,12 +16,13 @@ struct stuck {
 /* What one pass has counted so far. */
 struct pass {
 	bool running;
-	bool failed; /* no memory for a window: the counts are not whole */
+	bool failed;	     /* no memory for a window: the counts are not whole */
 	uint32_t table, set; /* where it is */
 	uint64_t entries[2];
 	uint64_t packets, bytes;
 	uint64_t worked_ns;
-	struct flow_usage *counted; /* what each pod's places should say; NULL: no memory, or nobody counts */
+	struct flow_usage
+		*counted; /* what each pod's places should say; NULL: no memory, or nobody counts */
 };
 
 struct flows {
@@ -49,4 +50,5 @@ struct flows {
 };
 
 /* The rules beside the entries of a set; none where they cannot be read. */
-void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set, struct flow_rules_set *ret);
+void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set,
+		      struct flow_rules_set *ret);

@@ -11,7 +11,8 @@
 /* The seq of an entry that was copied and that no program has written since. */
 #define SEQ_COPIED 2
 /* What programs note in `state` beside what was judged. */
-#define SEEN_BITS (FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
+#define SEEN_BITS                                                                                  \
+	(FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
 
 /* An entry of the old table: as it was seen last, and where its copy stands. */
 struct copied {
@@ -65,8 +66,8 @@ static int table_open(struct table *t, int from_rules, int to_rules, int to_tags
 	t->from_rules = map_all(from_rules, rules_bytes(&t->from));
 	t->to_rules = map_all(to_rules, rules_bytes(&t->to));
 	t->to.tags = map_all(to_tags, (size_t)t->to.sets * FLOW_WAYS);
-	if (t->from_base == MAP_FAILED || t->to_base == MAP_FAILED || t->from_rules == MAP_FAILED || t->to_rules == MAP_FAILED ||
-	    t->to.tags == MAP_FAILED)
+	if (t->from_base == MAP_FAILED || t->to_base == MAP_FAILED || t->from_rules == MAP_FAILED ||
+	    t->to_rules == MAP_FAILED || t->to.tags == MAP_FAILED)
 		return -ENOMEM;
 	return 0;
 }
@@ -81,8 +82,9 @@ static void table_close(struct table *t)
 	free(t->copied);
 }
 
-int flows_move_open(const struct flows_maps *from, const struct flows_maps *to, const uint32_t *links, uint32_t link_count,
-		    uint32_t pods, struct flows_move **ret)
+int flows_move_open(const struct flows_maps *from, const struct flows_maps *to,
+		    const uint32_t *links, uint32_t link_count, uint32_t pods,
+		    struct flows_move **ret)
 {
 	struct flows_move *m = calloc(1, sizeof(*m));
 	int r;
@@ -95,10 +97,14 @@ int flows_move_open(const struct flows_maps *from, const struct flows_maps *to, 
 	m->pods = pods;
 	m->usage_places = to->usage_places;
 	m->usage = map_all(to->fd_usage, to->usage_places * sizeof(struct flow_usage));
-	m->tables[0].from = (struct flow_table){.fd = from->fd_v4, .family = FAMILY_V4, .sets = from->sets_v4};
-	m->tables[0].to = (struct flow_table){.fd = to->fd_v4, .family = FAMILY_V4, .sets = to->sets_v4};
-	m->tables[1].from = (struct flow_table){.fd = from->fd_v6, .family = FAMILY_V6, .sets = from->sets_v6};
-	m->tables[1].to = (struct flow_table){.fd = to->fd_v6, .family = FAMILY_V6, .sets = to->sets_v6};
+	m->tables[0].from =
+		(struct flow_table){.fd = from->fd_v4, .family = FAMILY_V4, .sets = from->sets_v4};
+	m->tables[0].to =
+		(struct flow_table){.fd = to->fd_v4, .family = FAMILY_V4, .sets = to->sets_v4};
+	m->tables[1].from =
+		(struct flow_table){.fd = from->fd_v6, .family = FAMILY_V6, .sets = from->sets_v6};
+	m->tables[1].to =
+		(struct flow_table){.fd = to->fd_v6, .family = FAMILY_V6, .sets = to->sets_v6};
 	r = m->usage == MAP_FAILED ? -ENOMEM : 0;
 	if (r == 0)
 		r = table_open(&m->tables[0], from->fd_rules_v4, to->fd_rules_v4, to->fd_tags_v4);
@@ -132,7 +138,8 @@ static void *to_entry(const struct table *t, uint32_t place)
 	return t->to_base + (size_t)place * FLOW_SIZE(t->to.family);
 }
 
-/* ---------------------------------------------------------------- copying: nobody else is at the new table */
+/* ---------------------------------------------------------------- copying: nobody else is at the
+ * new table */
 
 static void count(struct flows_move *m, const struct table *t, uint32_t owner, int32_t entries)
 {
@@ -162,14 +169,18 @@ static uint64_t tags_of(const struct table *t, uint32_t set)
 	return tags;
 }
 
-/* A free place for the tuple, as the programs would choose: the first way of set 0, else one of the emptier set. From 1; 0: none. */
+/* A free place for the tuple, as the programs would choose: the first way of set 0, else one of the
+ * emptier set. From 1; 0: none. */
 static uint32_t free_place(const struct table *t, uint64_t hash)
 {
-	uint32_t set[2] = {flow_set_index(hash, 0, t->to.sets), flow_set_index(hash, 1, t->to.sets)}, which, way;
+	uint32_t set[2] = {flow_set_index(hash, 0, t->to.sets),
+			   flow_set_index(hash, 1, t->to.sets)},
+		 which, way;
 	uint64_t free[2] = {flow_tags_free(tags_of(t, set[0])), flow_tags_free(tags_of(t, set[1]))};
 
 	way = flow_first_way(hash, 0);
-	which = !(free[0] >> (way * 8 + 7) & 1) && flow_tags_count(free[1]) > flow_tags_count(free[0]);
+	which = !(free[0] >> (way * 8 + 7) & 1) &&
+		flow_tags_count(free[1]) > flow_tags_count(free[0]);
 	if (!free[which])
 		return 0;
 	way = flow_first_way(hash, which);
@@ -179,15 +190,17 @@ static uint32_t free_place(const struct table *t, uint64_t hash)
 }
 
 /*
- * The same place, in a table of the same size: all entries find one, however full it is. The programs can crowd a table more than entry by
- * entry can be done here (datapath/flow_displace.h). From 1; 0: it is not to be had.
+ * The same place, in a table of the same size: all entries find one, however full it is. The
+ * programs can crowd a table more than entry by entry can be done here (datapath/flow_displace.h).
+ * From 1; 0: it is not to be had.
  */
 static uint32_t same_place(const struct table *t, uint64_t hash, uint32_t from)
 {
 	uint32_t set = from / FLOW_WAYS;
 
 	if (t->to.sets != t->from.sets || t->to.tags[from] != FLOW_TAG_FREE ||
-	    (set != flow_set_index(hash, 0, t->to.sets) && set != flow_set_index(hash, 1, t->to.sets)))
+	    (set != flow_set_index(hash, 0, t->to.sets) &&
+	     set != flow_set_index(hash, 1, t->to.sets)))
 		return 0;
 	return from + 1;
 }
@@ -204,7 +217,8 @@ static bool new_place(const struct flows_move *m, uint16_t *place)
 }
 
 /* `raw` is a stable copy. False: no place. */
-static bool insert(struct flows_move *m, struct table *t, uint32_t from, uint64_t *raw, struct copied *copied)
+static bool insert(struct flows_move *m, struct table *t, uint32_t from, uint64_t *raw,
+		   struct copied *copied)
 {
 	struct flow_head *head = flow_entry_head(&t->to, raw);
 	uint64_t hash = flow_hash((struct flow_tuple *)raw, t->to.family, m->control);
@@ -282,7 +296,8 @@ int flows_move_copy(struct flows_move *m, size_t *ret_left_out)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- merging: the programs are at the new table */
+/* ---------------------------------------------------------------- merging: the programs are at the
+ * new table */
 
 static bool same_key(const struct table *t, const void *entry, const struct flow_tuple *tuple)
 {
@@ -295,7 +310,8 @@ static bool same_key(const struct table *t, const void *entry, const struct flow
 }
 
 /* The tuple's entry in a set, claimed; `*ret_seq` is that of before. */
-static struct flow_head *claim_in_set(const struct table *t, uint32_t set, const struct flow_tuple *tuple, uint32_t *ret_seq)
+static struct flow_head *claim_in_set(const struct table *t, uint32_t set,
+				      const struct flow_tuple *tuple, uint32_t *ret_seq)
 {
 	for (uint32_t way = 0; way < FLOW_WAYS; way++) {
 		void *entry = to_entry(t, set * FLOW_WAYS + way);
@@ -352,7 +368,8 @@ void flows_move_merge(struct flows_move *m)
 	for (size_t i = 0; i < 2; i++) {
 		struct table *t = &m->tables[i];
 
-		for (uint32_t place = 0; t->from_base && t->to_base && place < t->from.sets * FLOW_WAYS; place++)
+		for (uint32_t place = 0;
+		     t->from_base && t->to_base && place < t->from.sets * FLOW_WAYS; place++)
 			merge_entry(m, t, place);
 	}
 }
@@ -366,7 +383,8 @@ int flows_move_count(int fd, uint8_t family, uint32_t sets, uint64_t *ret)
 	if (!base || base == MAP_FAILED)
 		return -ENOMEM;
 	for (uint32_t place = 0; place < sets * FLOW_WAYS; place++)
-		found += flow_entry_head(&table, base + (size_t)place * FLOW_SIZE(family))->generation != 0;
+		found += flow_entry_head(&table, base + (size_t)place * FLOW_SIZE(family))
+				 ->generation != 0;
 	munmap(base, table_bytes(&table));
 	*ret = found;
 	return 0;

@@ -3,8 +3,8 @@
 #include "agent/common/clock.h"
 #include "agent/kernel/flows_internal.h"
 
-static bool visit_set(const struct flows *flows, const struct flow_table *table, uint32_t number, void *set, uint32_t now,
-		      flows_visitor visit, void *data)
+static bool visit_set(const struct flows *flows, const struct flow_table *table, uint32_t number,
+		      void *set, uint32_t now, flows_visitor visit, void *data)
 {
 	struct flow_record record = {.family = table->family};
 	static const struct flow_rules none;
@@ -26,7 +26,8 @@ static bool visit_set(const struct flows *flows, const struct flow_table *table,
 	return true;
 }
 
-bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budget_ns, flows_visitor visit, void *data)
+bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budget_ns,
+		flows_visitor visit, void *data)
 {
 	struct flow_window window = {0};
 	uint64_t began = clock_monotonic_ns();

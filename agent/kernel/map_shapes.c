@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the maps look like. Types, keys, values and flags are those of datapath/maps.h: the programs' objects have them. So
- * are the sizes that do not depend on the configuration.
+ * What the maps look like. Types, keys, values and flags are those of datapath/maps.h: the
+ * programs' objects have them. So are the sizes that do not depend on the configuration.
  */
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -122,14 +122,16 @@ static struct map_shape shape_of(const struct bpf_map *map, const char *name, ui
 	};
 }
 
-int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COUNT], char *message, size_t size)
+int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COUNT], char *message,
+		size_t size)
 {
 	struct bpf_object *object;
 	/* All objects have all shared maps; this one is small, and opened in 0.1 ms. */
 	int r = program_object_open(DATAPATH_CLOSED, &object);
 
 	if (r < 0) {
-		snprintf(message, size, "program closed: its object cannot be read: %s", strerror(-r));
+		snprintf(message, size, "program closed: its object cannot be read: %s",
+			 strerror(-r));
 		return r;
 	}
 	for (int i = 0; i < MAP_COUNT && r == 0; i++) {

@@ -127,7 +127,8 @@ static const char *difference(const struct map_shape *shape, const struct bpf_ma
 	return kernel->map_flags != shape->flags ? "set of flags" : NULL;
 }
 
-int maps_check(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size)
+int maps_check(const struct map_shape *shape, const char *path, struct map_info *info,
+	       char *message, size_t size)
 {
 	struct bpf_map_info kernel;
 	const char *what;
@@ -149,10 +150,12 @@ int maps_check(const struct map_shape *shape, const char *path, struct map_info 
 
 void maps_path(const struct maps *maps, const char *sub, const char *name, char *path, size_t size)
 {
-	snprintf(path, size, "%s%s%s%s%s", maps->directory, sub ? "/" : "", sub ? sub : "", name ? "/" : "", name ? name : "");
+	snprintf(path, size, "%s%s%s%s%s", maps->directory, sub ? "/" : "", sub ? sub : "",
+		 name ? "/" : "", name ? name : "");
 }
 
-int maps_make(const struct map_shape *shape, const char *path, struct map_info *info, char *message, size_t size)
+int maps_make(const struct map_shape *shape, const char *path, struct map_info *info, char *message,
+	      size_t size)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
 	struct bpf_map_info kernel;
@@ -160,7 +163,8 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 
 	info->name = shape->name;
 	info->type = type_name(shape->type);
-	info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size, shape->max_entries, &opts);
+	info->fd = bpf_map_create(shape->type, shape->name, shape->key_size, shape->value_size,
+				  shape->max_entries, &opts);
 	if (info->fd < 0) {
 		r = -errno;
 		snprintf(message, size,
@@ -181,7 +185,8 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 	return r;
 }
 
-static int open_map(const struct map_shape *shape, const struct maps *maps, struct map_info *info, char *message, size_t size)
+static int open_map(const struct map_shape *shape, const struct maps *maps, struct map_info *info,
+		    char *message, size_t size)
 {
 	char path[320];
 
@@ -216,7 +221,8 @@ static int open_view(struct maps *maps, int index, char *message, size_t size)
 	int r = -errno;
 
 	if (view == MAP_FAILED) {
-		snprintf(message, size, "map %s: cannot be mapped into memory: %s", info->name, strerror(-r));
+		snprintf(message, size, "map %s: cannot be mapped into memory: %s", info->name,
+			 strerror(-r));
 		return r;
 	}
 	maps->views[index] = view;
@@ -227,12 +233,13 @@ static int prepare_control(struct maps *maps, const struct config *config)
 {
 	struct control *control;
 
-	control = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED, maps->info[MAP_CONTROL].fd, 0);
+	control = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED,
+		       maps->info[MAP_CONTROL].fd, 0);
 	if (control == MAP_FAILED)
 		return -errno;
 	maps->control = control;
-	if (!control->hash_seed[0] &&
-	    getrandom(control->hash_seed, sizeof(control->hash_seed), 0) != sizeof(control->hash_seed))
+	if (!control->hash_seed[0] && getrandom(control->hash_seed, sizeof(control->hash_seed),
+						0) != sizeof(control->hash_seed))
 		return -EIO;
 	control->hash_seed[0] |= 1;
 	control->events_per_second = config->events_per_second;
@@ -243,7 +250,8 @@ static int prepare_control(struct maps *maps, const struct config *config)
 	return 0;
 }
 
-int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size)
+int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message,
+	      size_t size)
 {
 	struct map_shape shapes[MAP_COUNT];
 	struct maps *maps;
@@ -265,7 +273,8 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 	if (r == 0) {
 		r = prepare_control(maps, config);
 		if (r < 0)
-			snprintf(message, size, "map control: cannot be mapped into memory: %s", strerror(-r));
+			snprintf(message, size, "map control: cannot be mapped into memory: %s",
+				 strerror(-r));
 	}
 	if (r == 0)
 		r = maps_move_open(maps, shapes, message, size);
@@ -305,7 +314,8 @@ static int clear_array(const struct map_info *info)
 	size_t value_size = (info->value_size + 7) & ~7u;
 	uint32_t *keys = calloc(info->max_entries, sizeof(*keys)), count = info->max_entries, i;
 	bool per_cpu = strncmp(info->type, "percpu", 6) == 0;
-	void *values = calloc(info->max_entries, value_size * (per_cpu ? libbpf_num_possible_cpus() : 1));
+	void *values =
+		calloc(info->max_entries, value_size * (per_cpu ? libbpf_num_possible_cpus() : 1));
 	int r = keys && values ? 0 : -ENOMEM;
 
 	for (i = 0; keys && i < info->max_entries; i++)
@@ -319,12 +329,14 @@ static int clear_array(const struct map_info *info)
 
 int maps_read_values(const struct map_info *info, void **ret_values)
 {
-	uint32_t *keys = calloc(info->max_entries, sizeof(*keys)), count = info->max_entries, next = 0;
+	uint32_t *keys = calloc(info->max_entries, sizeof(*keys)), count = info->max_entries,
+		 next = 0;
 	char *values = calloc(info->max_entries, info->value_size);
 	int r = keys && values ? 0 : -ENOMEM;
 
 	/* -ENOENT: that was the end. */
-	if (r == 0 && bpf_map_lookup_batch(info->fd, NULL, &next, keys, values, &count, NULL) < 0 && errno != ENOENT)
+	if (r == 0 && bpf_map_lookup_batch(info->fd, NULL, &next, keys, values, &count, NULL) < 0 &&
+	    errno != ENOENT)
 		r = -errno;
 	if (r == 0 && count != info->max_entries)
 		r = -EIO;
@@ -341,7 +353,8 @@ size_t maps_value_bytes(const struct map_info *info)
 {
 	size_t one = (info->value_size + 7) & ~(size_t)7;
 
-	return strncmp(info->type, "percpu", 6) == 0 ? one * (size_t)libbpf_num_possible_cpus() : one;
+	return strncmp(info->type, "percpu", 6) == 0 ? one * (size_t)libbpf_num_possible_cpus()
+						     : one;
 }
 
 int maps_read_array(struct maps *maps, enum map_index index, void **ret_values)
@@ -360,7 +373,8 @@ int maps_clear(struct maps *maps, enum map_index index)
 		r = clear_array(info);
 	else
 		while (r == 0 && count < info->max_entries &&
-		       bpf_map_get_next_key(info->fd, count ? keys + (count - 1) * info->key_size : NULL,
+		       bpf_map_get_next_key(info->fd,
+					    count ? keys + (count - 1) * info->key_size : NULL,
 					    keys + count * info->key_size) == 0)
 			count++;
 	for (i = 0; i < count && r == 0; i++)
@@ -389,7 +403,8 @@ unsigned int maps_slot(struct maps *maps)
 	return __atomic_load_n(&maps->control->slot, __ATOMIC_SEQ_CST) & 1;
 }
 
-/* Programs read both words by one load, so they are changed by one store; the agent alone writes them. */
+/* Programs read both words by one load, so they are changed by one store; the agent alone writes
+ * them. */
 static void put_in_force(struct maps *maps, uint32_t generation, uint32_t slot)
 {
 	struct control next = {.generation = generation, .slot = slot};
@@ -459,7 +474,9 @@ const void *maps_element(const struct maps *maps, enum map_index index, uint32_t
 {
 	const struct map_info *info = &maps->info[index];
 
-	return maps->views[index] && element < info->max_entries ? maps->views[index] + element * element_step(info) : NULL;
+	return maps->views[index] && element < info->max_entries
+		       ? maps->views[index] + element * element_step(info)
+		       : NULL;
 }
 
 uint32_t maps_pod_place(const struct maps *maps, uint32_t ifindex)
@@ -525,7 +542,8 @@ static int dump_reserve(struct dump *d, const struct map_info *info, size_t more
 	return 0;
 }
 
-int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **ret_values, size_t *ret_count)
+int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **ret_values,
+	      size_t *ret_count)
 {
 	const struct map_info *info = &maps->info[index];
 	struct dump d = {};
@@ -539,7 +557,8 @@ int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **r
 		r = dump_reserve(&d, info, 1);
 		if (r < 0)
 			break;
-		if (bpf_map_lookup_elem(info->fd, key, d.values + d.count * info->value_size) == 0) {
+		if (bpf_map_lookup_elem(info->fd, key, d.values + d.count * info->value_size) ==
+		    0) {
 			memcpy(d.keys + d.count * info->key_size, key, info->key_size);
 			d.count++;
 		}

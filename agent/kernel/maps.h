@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pinned maps: opened or made once, then written by typed calls. Pins are the state that outlives the agent. */
+/* The pinned maps: opened or made once, then written by typed calls. Pins are the state that
+ * outlives the agent. */
 #pragma once
 
 #include "agent/config/config.h"
@@ -42,25 +43,31 @@ enum map_index {
 struct map_info {
 	const char *name;
 	const char *type; /* "hash", "lpm_trie", "array", ... */
-	int fd;           /* owned by struct maps */
+	int fd;		  /* owned by struct maps */
 	uint32_t key_size, value_size, max_entries;
-	uint32_t wanted; /* entries that were asked for and that it has not; 0: it is as asked for */
-	uint64_t needed; /* for what is in it: why it was not made smaller; 0: it waits for another start */
+	uint32_t
+		wanted; /* entries that were asked for and that it has not; 0: it is as asked for */
+	uint64_t needed; /* for what is in it: why it was not made smaller; 0: it waits for another
+			    start */
 };
 
 struct maps;
 
 /*
- * Opens the maps pinned below `directory` (made if missing, mode 0700; pins 0600), makes those that are missing with the sizes of `config`.
- * A pinned map of another size gets a successor if what is in it fits: maps_is_moving(). A map of another shape is an error: its directory carries the layout's version.
- * `directory` NULL: new maps that are pinned nowhere and go with maps_close().
- * 0 or -errno, with what, where and what to do in `message`.
+ * Opens the maps pinned below `directory` (made if missing, mode 0700; pins 0600), makes those that
+ * are missing with the sizes of `config`. A pinned map of another size gets a successor if what is
+ * in it fits: maps_is_moving(). A map of another shape is an error: its directory carries the
+ * layout's version. `directory` NULL: new maps that are pinned nowhere and go with maps_close(). 0
+ * or -errno, with what, where and what to do in `message`.
  */
-int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message, size_t size);
+int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message,
+	      size_t size);
 /*
- * Successors of pinned maps, empty at first, stand for them everywhere; programs are to be loaded on them. Then, before anybody reads or
- * writes a map: maps_move_begin() fills them; all links get the new programs; maps_move_end() adds what the old programs noted, and lets
- * go of the old maps. Between these no flow is opened. An agent that ends in between is followed by one that goes on from there.
+ * Successors of pinned maps, empty at first, stand for them everywhere; programs are to be loaded
+ * on them. Then, before anybody reads or writes a map: maps_move_begin() fills them; all links get
+ * the new programs; maps_move_end() adds what the old programs noted, and lets go of the old maps.
+ * Between these no flow is opened. An agent that ends in between is followed by one that goes on
+ * from there.
  * `*ret_left_out`: entries of flows that found no place. 0 or -errno with `message`.
  */
 bool maps_is_moving(const struct maps *maps);
@@ -74,8 +81,8 @@ bool maps_has_own_size(enum map_index index);
 bool maps_was_moved(const struct maps *maps, enum map_index index, uint32_t *ret_before);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
 /*
- * An element of an array, read in place; the agent alone writes it (`backends` and what else the programs only read). NULL: no such
- * element. Valid as long as `maps`.
+ * An element of an array, read in place; the agent alone writes it (`backends` and what else the
+ * programs only read). NULL: no such element. Valid as long as `maps`.
  */
 const void *maps_element(const struct maps *maps, enum map_index index, uint32_t element);
 /* Of an address: which element of each half of `local_pods` is its. */
@@ -93,14 +100,15 @@ int maps_fd(const struct maps *maps, enum map_index index);
 
 /* The control map, mapped into memory. Never NULL. */
 struct control *maps_control(struct maps *maps);
-/* What the kernel writes for one element: of a map for each CPU the values of all possible CPUs, each in whole words. */
+/* What the kernel writes for one element: of a map for each CPU the values of all possible CPUs,
+ * each in whole words. */
 size_t maps_value_bytes(const struct map_info *info);
 
 /* How many elements maps_put(), maps_element_put() and maps_delete() have written or removed. */
 uint64_t maps_writes(const struct maps *maps);
 /*
- * How many elements a hash or trie has that only the agent writes: to count them takes the kernel as long as the map is large. Kept by the
- * map's shadow (shadow.h). False: nobody keeps it.
+ * How many elements a hash or trie has that only the agent writes: to count them takes the kernel
+ * as long as the map is large. Kept by the map's shadow (shadow.h). False: nobody keeps it.
  */
 void maps_keep_count(struct maps *maps, enum map_index index, uint64_t count);
 bool maps_kept_count(const struct maps *maps, enum map_index index, uint64_t *ret);
@@ -121,9 +129,11 @@ enum program_wait_way maps_wait_way(struct maps *maps);
 /* Writes or replaces one element; 0, -E2BIG (full), -errno. */
 int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value);
 int maps_delete(struct maps *maps, enum map_index index, const void *key); /* not there: 0 */
-int maps_find(struct maps *maps, enum map_index index, const void *key, void *ret_value); /* -ENOENT */
+int maps_find(struct maps *maps, enum map_index index, const void *key,
+	      void *ret_value); /* -ENOENT */
 /*
- * All elements of a hash or trie, read one by one. Keys and values lie one behind the other; arrays belong to the
- * caller (free()).
+ * All elements of a hash or trie, read one by one. Keys and values lie one behind the other; arrays
+ * belong to the caller (free()).
  */
-int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **ret_values, size_t *ret_count);
+int maps_dump(struct maps *maps, enum map_index index, void **ret_keys, void **ret_values,
+	      size_t *ret_count);

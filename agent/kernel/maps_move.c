@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Maps of other sizes, under traffic. The new ones are made beside the old ones and pinned in `next`; what stands in the old ones is
- * copied; programs are replaced by such on the new ones, link by link; what the old programs have noted meanwhile is added; the new pins
- * take the place of the old ones. As long as programs are on both, none writes a flow's entry (control.moving), so both flow tables
- * hold the same flows. See docs/architecture.md.
+ * Maps of other sizes, under traffic. The new ones are made beside the old ones and pinned in
+ * `next`; what stands in the old ones is copied; programs are replaced by such on the new ones,
+ * link by link; what the old programs have noted meanwhile is added; the new pins take the place of
+ * the old ones. As long as programs are on both, none writes a flow's entry (control.moving), so
+ * both flow tables hold the same flows. See docs/architecture.md.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -22,7 +23,8 @@
 
 /* They stand or fall together: places in one of them are places in the others. */
 static const enum map_index flow_maps[] = {
-	MAP_FLOWS4, MAP_FLOWS6, MAP_FLOW_TAGS4, MAP_FLOW_TAGS6, MAP_FLOW_RULES4, MAP_FLOW_RULES6, MAP_FLOW_USAGE,
+	MAP_FLOWS4,	 MAP_FLOWS6,	  MAP_FLOW_TAGS4, MAP_FLOW_TAGS6,
+	MAP_FLOW_RULES4, MAP_FLOW_RULES6, MAP_FLOW_USAGE,
 };
 #define FLOW_MAPS (sizeof(flow_maps) / sizeof(flow_maps[0]))
 
@@ -65,7 +67,8 @@ static uint32_t backends_end(const struct maps *maps)
 	bool more = bpf_map_get_next_key(info->fd, NULL, &key) == 0;
 
 	while (more) {
-		if (bpf_map_lookup_elem(info->fd, &key, &entry) == 0 && entry.backend_first + entry.backend_count > end)
+		if (bpf_map_lookup_elem(info->fd, &key, &entry) == 0 &&
+		    entry.backend_first + entry.backend_count > end)
 			end = entry.backend_first + entry.backend_count;
 		more = bpf_map_get_next_key(info->fd, &key, &key) == 0;
 	}
@@ -95,7 +98,8 @@ static uint64_t flows_used(const struct maps *maps, enum map_index index)
 	const struct map_info *info = &maps->info[index];
 	uint64_t used = 0;
 
-	if (flows_move_count(info->fd, index == MAP_FLOWS4 ? FAMILY_V4 : FAMILY_V6, info->max_entries, &used) < 0)
+	if (flows_move_count(info->fd, index == MAP_FLOWS4 ? FAMILY_V4 : FAMILY_V6,
+			     info->max_entries, &used) < 0)
 		return UINT32_MAX;
 	/* A table that is more than half full may have no place for one of them. */
 	return (2 * used + FLOW_WAYS - 1) / FLOW_WAYS;
@@ -172,7 +176,8 @@ bool maps_has_own_size(enum map_index index)
 	}
 }
 
-static void plan(struct maps *maps, const struct map_shape shapes[MAP_COUNT], uint32_t sizes[MAP_COUNT])
+static void plan(struct maps *maps, const struct map_shape shapes[MAP_COUNT],
+		 uint32_t sizes[MAP_COUNT])
 {
 	for (int i = 0; i < MAP_COUNT; i++) {
 		struct map_info *info = &maps->info[i];
@@ -205,8 +210,8 @@ static void remove_next(const struct maps *maps)
 	rmdir(path);
 }
 
-static int make_next(struct maps *maps, enum map_index index, const struct map_shape *shape, uint32_t entries, char *message,
-		     size_t size)
+static int make_next(struct maps *maps, enum map_index index, const struct map_shape *shape,
+		     uint32_t entries, char *message, size_t size)
 {
 	struct map_info next = {.fd = -1};
 	struct map_shape other = *shape;
@@ -225,7 +230,8 @@ static int make_next(struct maps *maps, enum map_index index, const struct map_s
 	return 0;
 }
 
-static int begin(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message, size_t size)
+static int begin(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message,
+		 size_t size)
 {
 	uint32_t sizes[MAP_COUNT];
 	bool other[MAP_COUNT], flows, any = false;
@@ -258,7 +264,8 @@ static int begin(struct maps *maps, const struct map_shape shapes[MAP_COUNT], ch
 }
 
 /* Some programs are on the maps in `next` already: all shall be. */
-static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message, size_t size)
+static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message,
+		  size_t size)
 {
 	char path[320];
 	int i, r;
@@ -281,7 +288,8 @@ static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], c
 	return 0;
 }
 
-int maps_move_open(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message, size_t size)
+int maps_move_open(struct maps *maps, const struct map_shape shapes[MAP_COUNT], char *message,
+		   size_t size)
 {
 	if (!maps->directory[0])
 		return 0;
@@ -319,11 +327,13 @@ void maps_move_close(struct maps *maps)
 /* ---------------------------------------------------------------- copying */
 
 /* All elements of a hash or trie; zeros for their values with `empty`. */
-static int copy_keys(const struct map_info *from, const struct map_info *to, bool empty, uint64_t flags)
+static int copy_keys(const struct map_info *from, const struct map_info *to, bool empty,
+		     uint64_t flags)
 {
 	CLEANUP(cleanup_free) char *value = calloc(1, maps_value_bytes(from));
 	bool lru = strstr(from->type, "lru");
-	uint64_t left = 4ull * from->max_entries; /* a key that goes meanwhile sends the walk back to its beginning */
+	uint64_t left = 4ull * from->max_entries; /* a key that goes meanwhile sends the walk back
+						     to its beginning */
 	char key[64], next[64];
 	int r = value ? 0 : -ENOMEM;
 	bool more = value && bpf_map_get_next_key(from->fd, NULL, next) == 0;
@@ -350,7 +360,9 @@ static int copy_array(struct maps *maps, enum map_index index)
 	for (i = 0; i < from->max_entries && r == 0; i++) {
 		const char *value = values + (size_t)i * from->value_size;
 
-		place = index == MAP_PODS ? ((const struct pod_entry *)value)->ifindex & (to->max_entries - 1) : i;
+		place = index == MAP_PODS
+				? ((const struct pod_entry *)value)->ifindex & (to->max_entries - 1)
+				: i;
 		if (memcmp(value, zero, from->value_size) == 0 || place >= to->max_entries)
 			continue; /* beyond its end nothing is in use */
 		r = bpf_map_update_elem(to->fd, &place, value, BPF_ANY) < 0 ? -errno : 0;
@@ -377,7 +389,8 @@ static int copy_map(struct maps *maps, enum map_index index)
 	return copy_keys(from, to, index == MAP_RULE_COUNTERS, BPF_ANY);
 }
 
-static struct flows_maps tables_of(const struct maps *maps, const struct map_info *const info[MAP_COUNT])
+static struct flows_maps tables_of(const struct maps *maps,
+				   const struct map_info *const info[MAP_COUNT])
 {
 	return (struct flows_maps){
 		.fd_v4 = info[MAP_FLOWS4]->fd,
@@ -425,7 +438,9 @@ static int open_flows(struct maps *maps)
 	from = tables_of(maps, old);
 	to = tables_of(maps, new);
 	r = read_links(maps);
-	return r < 0 ? r : flows_move_open(&from, &to, maps->links, maps->old[MAP_PODS].max_entries, maps->info[MAP_PODS].max_entries, &maps->flows);
+	return r < 0 ? r
+		     : flows_move_open(&from, &to, maps->links, maps->old[MAP_PODS].max_entries,
+				       maps->info[MAP_PODS].max_entries, &maps->flows);
 }
 
 static int copy_flows(struct maps *maps, size_t *ret_left_out)
@@ -460,10 +475,12 @@ int maps_move_begin(struct maps *maps, size_t *ret_left_out, char *message, size
 	if (r == 0 && maps->flows)
 		r = copy_flows(maps, ret_left_out);
 	if (r == 0)
-		__atomic_store_n(&maps->control->moving, MOVING_HOLD | MOVING_NEXT, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&maps->control->moving, MOVING_HOLD | MOVING_NEXT,
+				 __ATOMIC_SEQ_CST);
 out:
 	if (r < 0 && !message[0])
-		snprintf(message, size, "flow tables cannot be copied: %s; the old ones stay", strerror(-r));
+		snprintf(message, size, "flow tables cannot be copied: %s; the old ones stay",
+			 strerror(-r));
 	return r;
 }
 
@@ -473,13 +490,16 @@ out:
 static void add_rule_counts(const struct map_info *from, const struct map_info *to)
 {
 	int cpus = libbpf_num_possible_cpus();
-	CLEANUP(cleanup_free) struct rule_counter *old = calloc((size_t)cpus, sizeof(*old)), *new = calloc((size_t)cpus, sizeof(*new)),
-				     *zero = calloc((size_t)cpus, sizeof(*zero));
+	CLEANUP(cleanup_free)
+	struct rule_counter *old = calloc((size_t)cpus, sizeof(*old)),
+			    *new = calloc((size_t)cpus, sizeof(*new)),
+			    *zero = calloc((size_t)cpus, sizeof(*zero));
 	uint32_t key;
-	bool more = old && new && zero && bpf_map_get_next_key(from->fd, NULL, &key) == 0;
+	bool more = old && new &&zero &&bpf_map_get_next_key(from->fd, NULL, &key) == 0;
 
 	for (; more; more = bpf_map_get_next_key(from->fd, &key, &key) == 0) {
-		if (bpf_map_lookup_elem(from->fd, &key, old) < 0 || memcmp(old, zero, (size_t)cpus * sizeof(*old)) == 0 ||
+		if (bpf_map_lookup_elem(from->fd, &key, old) < 0 ||
+		    memcmp(old, zero, (size_t)cpus * sizeof(*old)) == 0 ||
 		    bpf_map_lookup_elem(to->fd, &key, new) < 0)
 			continue;
 		for (int i = 0; i < cpus; i++) {
@@ -518,7 +538,8 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 		add_rule_counts(&maps->old[MAP_RULE_COUNTERS], &maps->info[MAP_RULE_COUNTERS]);
 	/* What sockets asked for while the programs were replaced. */
 	if (is_moved(maps, MAP_SOCKET_ORIGINS))
-		copy_keys(&maps->old[MAP_SOCKET_ORIGINS], &maps->info[MAP_SOCKET_ORIGINS], false, BPF_NOEXIST);
+		copy_keys(&maps->old[MAP_SOCKET_ORIGINS], &maps->info[MAP_SOCKET_ORIGINS], false,
+			  BPF_NOEXIST);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
 		if (is_moved(maps, i))
 			r = take_place(maps, i);

@@ -10,7 +10,8 @@
 
 struct netlink; /* one route socket in one network namespace */
 
-/* `netns_fd` -1: the current namespace; else the socket is opened in that one (setns and back). 0 or -errno. */
+/* `netns_fd` -1: the current namespace; else the socket is opened in that one (setns and back). 0
+ * or -errno. */
 int netlink_open(int netns_fd, struct netlink **ret);
 void netlink_close(struct netlink *nl); /* takes NULL */
 /* The kernel's words on the last error (extended ACK), "" if none. */
@@ -22,14 +23,16 @@ struct link_info {
 	uint8_t mac[6];
 	uint32_t mtu;
 	bool up;
-	bool running; /* operational state UP: carrier, and the kernel sends on it. Never of links without carrier (lo, dummy). */
+	bool running; /* operational state UP: carrier, and the kernel sends on it. Never of links
+			 without carrier (lo, dummy). */
 	bool is_veth;
 	uint32_t xdp_prog_id; /* 0: none */
 };
 
 /*
- * Makes a veth pair: `name` with `ifindex` and `mac` here, `peer_name` with `peer_mac` in the namespace `peer_netns_fd`;
- * both down, host side with no IPv6 address generation. -EEXIST: a name or index is taken (netlink_error() tells which side).
+ * Makes a veth pair: `name` with `ifindex` and `mac` here, `peer_name` with `peer_mac` in the
+ * namespace `peer_netns_fd`; both down, host side with no IPv6 address generation. -EEXIST: a name
+ * or index is taken (netlink_error() tells which side).
  */
 struct veth_spec {
 	const char *name;
@@ -47,24 +50,26 @@ int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_co
 int netlink_link_set_up(struct netlink *nl, int ifindex);
 int netlink_link_set_down(struct netlink *nl, int ifindex);
 /*
- * Is the link running? One whose other side came up after it drops all packets until the kernel's link watch has seen it. From 6.8 on
- * asking is enough; before, it takes some milliseconds. 0 or -errno.
+ * Is the link running? One whose other side came up after it drops all packets until the kernel's
+ * link watch has seen it. From 6.8 on asking is enough; before, it takes some milliseconds. 0 or
+ * -errno.
  */
 int netlink_link_is_running(struct netlink *nl, int ifindex, bool *ret);
 int netlink_link_delete(struct netlink *nl, int ifindex); /* gone already: 0 */
 
 /* flags: IFA_F_NODAD for IPv6 is set always. Prefix host bits are kept. */
-int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr, uint8_t length);
+int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr,
+			uint8_t length);
 /*
- * Are packets to an address of this namespace delivered? The kernel puts an IPv6 address's local route in place some time after it has
- * answered.
+ * Are packets to an address of this namespace delivered? The kernel puts an IPv6 address's local
+ * route in place some time after it has answered.
  */
 bool netlink_address_is_local(struct netlink *nl, const struct polder_addr *addr);
 int netlink_address_list(struct netlink *nl, int ifindex, struct prefix **ret, size_t *ret_count);
 
 struct route_spec {
 	struct prefix destination; /* length 0 or 96 with a zero address: default route */
-	uint8_t family;            /* enum polder_family */
+	uint8_t family;		   /* enum polder_family */
 	bool has_gateway;
 	struct polder_addr gateway; /* on-link */
 	int ifindex;
@@ -102,12 +107,13 @@ int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, enum clsa
 			 uint32_t *ret_prog_id);
 
 /*
- * Events: a second socket joined to link and address groups. -ENOBUFS from netlink_monitor_read() means that
- * messages were lost: read everything anew.
+ * Events: a second socket joined to link and address groups. -ENOBUFS from netlink_monitor_read()
+ * means that messages were lost: read everything anew.
  */
 struct netlink_monitor;
 enum netlink_change { NETLINK_LINK_NEW, NETLINK_LINK_GONE, NETLINK_ADDRESS };
-typedef void (*netlink_listener)(enum netlink_change change, const struct link_info *link, void *data);
+typedef void (*netlink_listener)(enum netlink_change change, const struct link_info *link,
+				 void *data);
 int netlink_monitor_open(struct netlink_monitor **ret);
 void netlink_monitor_close(struct netlink_monitor *monitor);
 int netlink_monitor_fd(const struct netlink_monitor *monitor);

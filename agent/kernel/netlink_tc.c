@@ -14,7 +14,7 @@
 
 #include "agent/kernel/netlink_internal.h"
 
-#define FILTER_HANDLE	1
+#define FILTER_HANDLE 1
 /* Stands before the program's name, so that our filter is known from others under the same handle.
  */
 #define FILTER_NAME_PREFIX "polder:"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The programs as they were compiled: one object for each hook, with the shapes of all maps that it uses. */
+/* The programs as they were compiled: one object for each hook, with the shapes of all maps that it
+ * uses. */
 #pragma once
 
 #include <bpf/libbpf.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a hash or trie map holds, kept in memory: only differences reach the kernel. Read from the pinned map at start. */
+/* What a hash or trie map holds, kept in memory: only differences reach the kernel. Read from the
+ * pinned map at start. */
 #pragma once
 
 #include "agent/kernel/maps.h"
@@ -19,21 +20,26 @@ int shadow_put(struct shadow *shadow, const void *key, const void *value);
 int shadow_delete(struct shadow *shadow, const void *key);
 
 /*
- * A sweep: after shadow_begin() all elements count as unwanted until they are put or wanted; shadow_sweep() deletes those that still are.
- * Returns how many were deleted, or -errno.
+ * A sweep: after shadow_begin() all elements count as unwanted until they are put or wanted;
+ * shadow_sweep() deletes those that still are. Returns how many were deleted, or -errno.
  */
 void shadow_begin(struct shadow *shadow);
 bool shadow_want(struct shadow *shadow, const void *key); /* false: not there */
 bool shadow_is_wanted(const struct shadow *shadow, const void *key);
 int shadow_sweep(struct shadow *shadow);
 /* The same for those that `belongs` says yes to. */
-int shadow_sweep_if(struct shadow *shadow, bool (*belongs)(const void *key, const void *data), const void *data);
-/* Still there, but nobody's; shadow_drop_unwanted() deletes it unless it has been put again meanwhile. */
+int shadow_sweep_if(struct shadow *shadow, bool (*belongs)(const void *key, const void *data),
+		    const void *data);
+/* Still there, but nobody's; shadow_drop_unwanted() deletes it unless it has been put again
+ * meanwhile. */
 void shadow_unwant(struct shadow *shadow, const void *key);
 int shadow_drop_unwanted(struct shadow *shadow, const void *key);
-/* A mark lasts until the next shadow_begin(). Deletes all that have it; what cannot be deleted stays. */
+/* A mark lasts until the next shadow_begin(). Deletes all that have it; what cannot be deleted
+ * stays. */
 void shadow_mark(struct shadow *shadow, const void *key);
 bool shadow_is_marked(const struct shadow *shadow, const void *key);
 void shadow_drop_marked(struct shadow *shadow);
-/* Calls for each element; stops at a value other than 0 and returns it. The element must not be deleted meanwhile. */
-int shadow_each(const struct shadow *shadow, int (*visit)(const void *key, const void *value, void *data), void *data);
+/* Calls for each element; stops at a value other than 0 and returns it. The element must not be
+ * deleted meanwhile. */
+int shadow_each(const struct shadow *shadow,
+		int (*visit)(const void *key, const void *value, void *data), void *data);

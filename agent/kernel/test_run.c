@@ -28,20 +28,20 @@ struct test_run {
 	const struct datapath *datapath;
 	bool alone;
 	int judgements[DATAPATH_HOOKS]; /* the object's own map; negative: it judges nothing */
-	unsigned long *consumer;        /* alone: the ring of events, mapped */
+	unsigned long *consumer;	/* alone: the ring of events, mapped */
 	const unsigned long *producer;
 	const uint8_t *records;
 	size_t ring_size;
-	unsigned long read; /* so far */
-	struct polder_event event;      /* the last one; type 0: none since it was looked at */
+	unsigned long read;	   /* so far */
+	struct polder_event event; /* the last one; type 0: none since it was looked at */
 	int cpus;
 	void *values; /* one value for each possible CPU */
 	struct counts before, after;
 };
 
 /*
- * The ring is read by hand: where the consumer stands just behind the producer the kernel raises an interrupt for each record, which costs
- * more than the packet. So it always lags by one record.
+ * The ring is read by hand: where the consumer stands just behind the producer the kernel raises an
+ * interrupt for each record, which costs more than the packet. So it always lags by one record.
  */
 static int ring_open(struct test_run *run)
 {
@@ -101,7 +101,8 @@ static int forget_judgements(struct test_run *run)
 	for (i = 0; i < run->cpus; i++)
 		stale[i] = (struct judgement){.source_identity = IDENTITY_STALE};
 	for (i = 0; i < DATAPATH_HOOKS; i++)
-		if (run->judgements[i] >= 0 && bpf_map_update_elem(run->judgements[i], &zero, stale, BPF_ANY) < 0)
+		if (run->judgements[i] >= 0 &&
+		    bpf_map_update_elem(run->judgements[i], &zero, stale, BPF_ANY) < 0)
 			return -errno;
 	return 0;
 }
@@ -115,14 +116,18 @@ static int hear_every_event(struct test_run *run)
 	return ring_open(run);
 }
 
-int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone, struct test_run **ret)
+int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone,
+		  struct test_run **ret)
 {
 	struct test_run *run = calloc(1, sizeof(*run));
 	int i, r;
 
 	if (!run)
 		return -ENOMEM;
-	*run = (struct test_run){.maps = maps, .datapath = datapath, .alone = alone, .cpus = libbpf_num_possible_cpus()};
+	*run = (struct test_run){.maps = maps,
+				 .datapath = datapath,
+				 .alone = alone,
+				 .cpus = libbpf_num_possible_cpus()};
 	run->values = run->cpus > 0 ? calloc(run->cpus, sizeof(struct judgement)) : NULL;
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		run->judgements[i] = datapath_map_fd(datapath, i, "judgements");
@@ -146,17 +151,21 @@ void test_run_close(struct test_run *run)
 	free(run);
 }
 
-int test_run_program(const struct datapath *datapath, const struct test_packet *packet, struct test_result *result)
+int test_run_program(const struct datapath *datapath, const struct test_packet *packet,
+		     struct test_result *result)
 {
-	struct __sk_buff skb = {.ifindex = packet->link, .ingress_ifindex = packet->ingress, .mark = packet->mark};
+	struct __sk_buff skb = {
+		.ifindex = packet->link, .ingress_ifindex = packet->ingress, .mark = packet->mark};
 	struct xdp_md xdp = {.data_end = packet->length, .ingress_ifindex = packet->link};
 	bool is_xdp = packet->hook == DATAPATH_WIRE_XDP;
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet->frame, .data_size_in = packet->length,
-		    .data_out = result->frame, .data_size_out = sizeof(result->frame),
-		    .ctx_in = is_xdp ? (void *)&xdp : (void *)&skb, .ctx_size_in = is_xdp ? sizeof(xdp) : sizeof(skb),
-		    .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet->frame,
+		    .data_size_in = packet->length, .data_out = result->frame,
+		    .data_size_out = sizeof(result->frame),
+		    .ctx_in = is_xdp ? (void *)&xdp : (void *)&skb,
+		    .ctx_size_in = is_xdp ? sizeof(xdp) : sizeof(skb), .repeat = 1);
 
-	if (packet->hook >= DATAPATH_SOCKETS || packet->length < TEST_FRAME_MIN || packet->length > TEST_FRAME_MAX)
+	if (packet->hook >= DATAPATH_SOCKETS || packet->length < TEST_FRAME_MIN ||
+	    packet->length > TEST_FRAME_MAX)
 		return -EINVAL;
 	if (bpf_prog_test_run_opts(datapath_program_fd(datapath, packet->hook), &options) < 0)
 		return -errno;
@@ -170,14 +179,16 @@ static bool is_drop(const struct test_packet *packet, int verdict)
 	return packet->hook == DATAPATH_WIRE_XDP ? verdict == XDP_DROP : verdict == TC_ACT_SHOT;
 }
 
-/* What the CPU that ran the program has found, if it judged this packet; on the others it is stale. */
+/* What the CPU that ran the program has found, if it judged this packet; on the others it is stale.
+ */
 static int take_judgement(struct test_run *run, enum datapath_hook hook, struct test_result *result)
 {
 	struct judgement *found = run->values;
 	uint32_t zero = 0;
 	int i = 0;
 
-	if (run->judgements[hook] < 0 || bpf_map_lookup_elem(run->judgements[hook], &zero, run->values) < 0)
+	if (run->judgements[hook] < 0 ||
+	    bpf_map_lookup_elem(run->judgements[hook], &zero, run->values) < 0)
 		return 0;
 	while (i < run->cpus && found[i].source_identity == IDENTITY_STALE)
 		i++;
@@ -186,10 +197,12 @@ static int take_judgement(struct test_run *run, enum datapath_hook hook, struct 
 	result->judged = true;
 	result->judgement = found[i];
 	found[i].source_identity = IDENTITY_STALE;
-	return bpf_map_update_elem(run->judgements[hook], &zero, run->values, BPF_ANY) < 0 ? -errno : 0;
+	return bpf_map_update_elem(run->judgements[hook], &zero, run->values, BPF_ANY) < 0 ? -errno
+											   : 0;
 }
 
-static int run_alone(struct test_run *run, const struct test_packet *packet, struct test_result *result)
+static int run_alone(struct test_run *run, const struct test_packet *packet,
+		     struct test_result *result)
 {
 	int r;
 
@@ -214,11 +227,13 @@ static int read_counts(const struct test_run *run, enum datapath_hook hook, stru
 {
 	int r = counters_read_drops(datapath_map_fd(run->datapath, hook, "drops"), ret->drops);
 
-	return r < 0 ? r :
-		       counters_read_one(datapath_map_fd(run->datapath, hook, "counters"), COUNTER_FLOWS_CREATED, &ret->created);
+	return r < 0 ? r
+		     : counters_read_one(datapath_map_fd(run->datapath, hook, "counters"),
+					 COUNTER_FLOWS_CREATED, &ret->created);
 }
 
-static int run_beside(struct test_run *run, const struct test_packet *packet, struct test_result *result)
+static int run_beside(struct test_run *run, const struct test_packet *packet,
+		      struct test_result *result)
 {
 	uint32_t i;
 	int r;

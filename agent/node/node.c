@@ -27,7 +27,8 @@ static bool is_link_local(const struct polder_addr *addr)
 	return !addr_is_v4(addr) && addr->bytes[0] == 0xfe && (addr->bytes[1] & 0xc0) == 0x80;
 }
 
-static int find_uplinks(const struct config *config, struct netlink *nl, struct node *node, char *message, size_t size)
+static int find_uplinks(const struct config *config, struct netlink *nl, struct node *node,
+			char *message, size_t size)
 {
 	struct link_info link;
 	int ifindex;
@@ -40,17 +41,20 @@ static int find_uplinks(const struct config *config, struct netlink *nl, struct 
 				 config->uplinks[i]);
 			return -ENODEV;
 		}
-		node->uplinks[i] = (struct node_uplink){.ifindex = link.ifindex, .mtu = link.mtu, .xdp = "off"};
+		node->uplinks[i] = (struct node_uplink){
+			.ifindex = link.ifindex, .mtu = link.mtu, .xdp = "off"};
 		memcpy(node->uplinks[i].name, link.name, IFNAMSIZ);
 		node->uplink_count++;
 	}
 	if (node->uplink_count)
 		return 0;
-	if (netlink_default_route(nl, FAMILY_V4, &ifindex) < 0 && netlink_default_route(nl, FAMILY_V6, &ifindex) < 0)
+	if (netlink_default_route(nl, FAMILY_V4, &ifindex) < 0 &&
+	    netlink_default_route(nl, FAMILY_V6, &ifindex) < 0)
 		return 0;
 	if (netlink_link_get_index(nl, ifindex, &link) < 0)
 		return 0;
-	node->uplinks[0] = (struct node_uplink){.ifindex = link.ifindex, .mtu = link.mtu, .xdp = "off"};
+	node->uplinks[0] =
+		(struct node_uplink){.ifindex = link.ifindex, .mtu = link.mtu, .xdp = "off"};
 	memcpy(node->uplinks[0].name, link.name, IFNAMSIZ);
 	node->uplink_count = 1;
 	return 0;
@@ -107,7 +111,8 @@ int node_refresh_addresses(struct netlink *nl, struct node *node)
 	return 0;
 }
 
-int node_discover(const struct config *config, struct netlink *nl, struct node *ret, char *message, size_t size)
+int node_discover(const struct config *config, struct netlink *nl, struct node *ret, char *message,
+		  size_t size)
 {
 	struct node node = {};
 	struct prefix *list = NULL;
@@ -119,7 +124,8 @@ int node_discover(const struct config *config, struct netlink *nl, struct node *
 		return r;
 	node.ipv4 = config->node_ip_v4;
 	node.ipv6 = config->node_ip_v6;
-	if (node.uplink_count && netlink_address_list(nl, node.uplinks[0].ifindex, &list, &count) == 0) {
+	if (node.uplink_count &&
+	    netlink_address_list(nl, node.uplinks[0].ifindex, &list, &count) == 0) {
 		if (addr_is_zero(&node.ipv4))
 			pick_address(list, count, true, &node.ipv4);
 		if (addr_is_zero(&node.ipv6))
@@ -185,7 +191,8 @@ int node_write_next_hops(const struct node *node, struct maps *maps)
 }
 
 /* Where `local_pods` is worth a look. A family without range: no address is. */
-static void local_pods(struct datapath_config *c, const struct config *config, const struct maps *maps)
+static void local_pods(struct datapath_config *c, const struct config *config,
+		       const struct maps *maps)
 {
 	struct polder_range range = {};
 
@@ -200,8 +207,8 @@ static void local_pods(struct datapath_config *c, const struct config *config, c
 		memset(c->pod_range_ipv6_be, 0xff, sizeof(c->pod_range_ipv6_be));
 }
 
-int node_datapath_config(const struct config *config, const struct node *node, const struct maps *maps,
-			 struct datapath_config *ret)
+int node_datapath_config(const struct config *config, const struct node *node,
+			 const struct maps *maps, struct datapath_config *ret)
 {
 	struct datapath_config c = {
 		.flow4_sets = maps_get(maps, MAP_FLOWS4)->max_entries,

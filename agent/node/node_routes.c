@@ -32,7 +32,8 @@ void node_routes_free(struct node_routes *r)
 }
 
 /* The uplink on whose network the address lies; 0: none. Or -errno: nobody knows. */
-static int neighbour_link(const struct node *node, struct netlink *nl, const struct polder_addr *addr)
+static int neighbour_link(const struct node *node, struct netlink *nl,
+			  const struct polder_addr *addr)
 {
 	size_t i, j;
 	int r;
@@ -53,7 +54,8 @@ static int neighbour_link(const struct node *node, struct netlink *nl, const str
 
 			/* The list keeps host bits; a parsed prefix has none. */
 			found = prefix_parse(prefix_format(&network, text), &network) == 0 &&
-				addr_is_v4(&network.addr) == addr_is_v4(addr) && prefix_contains(&network, addr);
+				addr_is_v4(&network.addr) == addr_is_v4(addr) &&
+				prefix_contains(&network, addr);
 		}
 		free(list);
 		if (found)
@@ -65,12 +67,14 @@ static int neighbour_link(const struct node *node, struct netlink *nl, const str
 static bool route_equal(const struct route_spec *a, const struct route_spec *b)
 {
 	return a->ifindex == b->ifindex && a->destination.length == b->destination.length &&
-	       memcmp(&a->destination.addr, &b->destination.addr, sizeof(a->destination.addr)) == 0 &&
+	       memcmp(&a->destination.addr, &b->destination.addr, sizeof(a->destination.addr)) ==
+		       0 &&
 	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0;
 }
 
 /* 0 or -errno; `*ret_unsure`: it is not noted that the route is wanted. */
-static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route, bool *ret_unsure)
+static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route,
+		bool *ret_unsure)
 {
 	struct installed *grown;
 	size_t i;
@@ -78,7 +82,8 @@ static int want(struct node_routes *r, struct netlink *nl, const struct route_sp
 	for (i = 0; i < r->count; i++)
 		if (route_equal(&r->items[i].route, route)) {
 			r->items[i].wanted = true;
-			return netlink_route_exists(nl, route) ? 0 : netlink_route_replace(nl, route);
+			return netlink_route_exists(nl, route) ? 0
+							       : netlink_route_replace(nl, route);
 		}
 	grown = reallocarray(r->items, r->count + 1, sizeof(*grown));
 	if (!grown) {
@@ -91,8 +96,8 @@ static int want(struct node_routes *r, struct netlink *nl, const struct route_sp
 }
 
 /* The link and gateway to a range; no link: there is no route to it. */
-static int find_gateway(const struct node_object *other, const struct prefix *range, const struct node *node,
-			struct netlink *nl, struct route_spec *route)
+static int find_gateway(const struct node_object *other, const struct prefix *range,
+			const struct node *node, struct netlink *nl, struct route_spec *route)
 {
 	size_t i;
 	int link;
@@ -111,8 +116,8 @@ static int find_gateway(const struct node_object *other, const struct prefix *ra
 	return 0;
 }
 
-static int want_node(struct node_routes *r, const struct object *other, const struct node *node, struct netlink *nl,
-		     bool *ret_unsure)
+static int want_node(struct node_routes *r, const struct object *other, const struct node *node,
+		     struct netlink *nl, bool *ret_unsure)
 {
 	size_t i;
 	int first = 0;
@@ -133,8 +138,8 @@ static int want_node(struct node_routes *r, const struct object *other, const st
 		if (result == 0)
 			result = want(r, nl, &route, ret_unsure);
 		if (result < 0) {
-			log_error("routes", "node %s: route to its pods: %s: %s", other->name, strerror(-result),
-				  netlink_error(nl));
+			log_error("routes", "node %s: route to its pods: %s: %s", other->name,
+				  strerror(-result), netlink_error(nl));
 			first = first ? first : result;
 		}
 	}

@@ -39,8 +39,8 @@ static json_t *end_document(const struct polder_addr *addr, __be16 port_be, uint
 		addr_format(addr, text);
 	if (!*text || names->pod(addr, pod, sizeof(pod), names->data) < 0)
 		pod[0] = '\0';
-	return json_pack("{s:s, s:i, s:s, s:I}", "ip", text, "port", ntohs(port_be), "pod", pod, "identity",
-			 (json_int_t)identity);
+	return json_pack("{s:s, s:i, s:s, s:I}", "ip", text, "port", ntohs(port_be), "pod", pod,
+			 "identity", (json_int_t)identity);
 }
 
 static json_t *backend_document(const struct polder_event *event)
@@ -57,13 +57,14 @@ static json_t *rule_document(const struct rule_origin *origin, const struct even
 {
 	const char *name = names->rule_name(origin, names->data);
 
-	return json_pack("{s:o, s:I, s:o, s:s, s:s, s:b, s:[]}", "policy",
-			 *origin->namespace ? json_sprintf("%s/%s", origin->namespace, origin->name)
-					    : json_string(origin->name),
-			 "rule", (json_int_t)origin->index, "rule_path",
-			 json_sprintf("spec.%s[%u]", origin->egress ? "egress" : "ingress", origin->index), "rule_name",
-			 name ? name : "", "direction", origin->egress ? "egress" : "ingress", "default_deny", false,
-			 "isolated_by");
+	return json_pack(
+		"{s:o, s:I, s:o, s:s, s:s, s:b, s:[]}", "policy",
+		*origin->namespace ? json_sprintf("%s/%s", origin->namespace, origin->name)
+				   : json_string(origin->name),
+		"rule", (json_int_t)origin->index, "rule_path",
+		json_sprintf("spec.%s[%u]", origin->egress ? "egress" : "ingress", origin->index),
+		"rule_name", name ? name : "", "direction", origin->egress ? "egress" : "ingress",
+		"default_deny", false, "isolated_by");
 }
 
 /* No rule matched: the policies that isolate the pod are what it is due to. */
@@ -73,21 +74,24 @@ static json_t *default_document(const struct compiled_selection *isolation, bool
 
 	for (size_t i = 0; i < isolation->count; i++)
 		json_array_append_new(list, json_string(isolation->policies[i]));
-	return json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:o}", "policy", isolation->policies[0], "rule", "rule_path",
-			 "rule_name", "", "direction", egress ? "egress" : "ingress", "default_deny", true, "isolated_by",
-			 list);
+	return json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:o}", "policy", isolation->policies[0],
+			 "rule", "rule_path", "rule_name", "", "direction",
+			 egress ? "egress" : "ingress", "default_deny", true, "isolated_by", list);
 }
 
 /* What decided in a direction; null where nothing did. */
-static json_t *policy_document(const struct polder_event *event, bool egress, const struct event_names *names)
+static json_t *policy_document(const struct polder_event *event, bool egress,
+			       const struct event_names *names)
 {
 	uint32_t rule = egress ? event->egress_rule : event->ingress_rule;
-	const struct polder_addr *receiver = addr_is_zero(&event->backend) ? &event->daddr : &event->backend;
+	const struct polder_addr *receiver =
+		addr_is_zero(&event->backend) ? &event->daddr : &event->backend;
 	const struct compiled_selection *isolation;
 	struct rule_origin origin;
 
 	if (rule)
-		return names->rule(rule, &origin, names->data) < 0 ? json_null() : rule_document(&origin, names);
+		return names->rule(rule, &origin, names->data) < 0 ? json_null()
+								   : rule_document(&origin, names);
 	if (event->reason != (egress ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS))
 		return json_null();
 	isolation = names->isolation(egress ? &event->saddr : receiver, egress, names->data);
@@ -106,19 +110,24 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 {
 	char time[40], proto[PROTO_NAME_MAX], link[64];
 	/* A protocol's ports: an echo's stand for its identifier and type. */
-	bool ports = event->proto == IPPROTO_TCP || event->proto == IPPROTO_UDP || event->proto == IPPROTO_SCTP;
+	bool ports = event->proto == IPPROTO_TCP || event->proto == IPPROTO_UDP ||
+		     event->proto == IPPROTO_SCTP;
 
 	format_time(event->time_ns, time, sizeof(time));
 	if (!event->ifindex || names->link(event->ifindex, link, sizeof(link), names->data) < 0)
 		link[0] = '\0';
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "time", time, "type",
-			 event->type == EVENT_FLOW ? "flow" : "drop", "verdict", verdict_name(event->verdict), "reason",
-			 reason_name(event->reason), "direction", direction_name(event->direction), "family",
-			 family_name(event->family), "proto", event->family ? proto_name(event->proto, proto) : "", "source",
-			 end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity, names),
-			 "destination",
-			 end_document(&event->daddr, ports ? event->dport_be : 0, event->destination_identity, names),
-			 "backend", backend_document(event), "link", link, "length", (json_int_t)event->length,
-			 "egress_policy", policy_document(event, true, names), "ingress_policy",
-			 policy_document(event, false, names));
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "time",
+		time, "type", event->type == EVENT_FLOW ? "flow" : "drop", "verdict",
+		verdict_name(event->verdict), "reason", reason_name(event->reason), "direction",
+		direction_name(event->direction), "family", family_name(event->family), "proto",
+		event->family ? proto_name(event->proto, proto) : "", "source",
+		end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity,
+			     names),
+		"destination",
+		end_document(&event->daddr, ports ? event->dport_be : 0,
+			     event->destination_identity, names),
+		"backend", backend_document(event), "link", link, "length",
+		(json_int_t)event->length, "egress_policy", policy_document(event, true, names),
+		"ingress_policy", policy_document(event, false, names));
 }

@@ -17,7 +17,7 @@
 struct event_subscriber {
 	struct events *events; /* NULL: closed */
 	uint32_t mask;
-	uint64_t lost; /* lines that it did not get and has not heard of */
+	uint64_t lost;	 /* lines that it did not get and has not heard of */
 	event_sink sink; /* NULL: a tap */
 	void *data;
 	struct event_tap tap;
@@ -175,7 +175,8 @@ static void subscribe(struct events *events, uint32_t mask, struct event_subscri
 	set_mask(events);
 }
 
-struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink, void *data)
+struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink,
+					  void *data)
 {
 	struct event_subscriber *subscriber = calloc(1, sizeof(*subscriber));
 
@@ -187,7 +188,8 @@ struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, 
 	return subscriber;
 }
 
-struct event_subscriber *events_tap(struct events *events, uint32_t mask, const struct event_tap *tap)
+struct event_subscriber *events_tap(struct events *events, uint32_t mask,
+				    const struct event_tap *tap)
 {
 	struct event_subscriber *subscriber = calloc(1, sizeof(*subscriber));
 
@@ -211,7 +213,8 @@ void events_unsubscribe(struct event_subscriber *subscriber)
 	free(subscriber);
 }
 
-int events_open(uv_loop_t *loop, struct maps *maps, const struct event_names *names, struct events **ret)
+int events_open(uv_loop_t *loop, struct maps *maps, const struct event_names *names,
+		struct events **ret)
 {
 	struct events *events = calloc(1, sizeof(*events));
 	int r;

@@ -14,13 +14,15 @@
 #include "agent/policy/rule_counts.h"
 #include "agent/show/show_internal.h"
 
-static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help, uint64_t value)
+static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help,
+		       uint64_t value)
 {
 	metrics_family(m, name, type, help);
 	metrics_sample_u64(m, value, NULL, 0);
 }
 
-static void labelled_u64(struct metrics *m, const char *label, const char *label_value, uint64_t value)
+static void labelled_u64(struct metrics *m, const char *label, const char *label_value,
+			 uint64_t value)
 {
 	const struct metric_label labels[] = {{label, label_value}};
 
@@ -39,9 +41,11 @@ static void drop_family(struct metrics *m, const struct drop_counter *drops, boo
 			       "Packets dropped or rejected, by reason and hook.");
 	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++)
 		for (unsigned int direction = 0; direction < DROP_DIRECTIONS; direction++) {
-			const struct drop_counter *drop = &drops[reason * DROP_DIRECTIONS + direction];
-			const struct metric_label labels[] = {{"reason", reason_name(reason)},
-							      {"direction", direction_name(direction)}};
+			const struct drop_counter *drop =
+				&drops[reason * DROP_DIRECTIONS + direction];
+			const struct metric_label labels[] = {
+				{"reason", reason_name(reason)},
+				{"direction", direction_name(direction)}};
 
 			metrics_sample_u64(m, bytes ? drop->bytes : drop->packets, labels, 2);
 		}
@@ -123,7 +127,8 @@ static void add_maps(struct metrics *m, const struct show_sources *sources)
 	for (int i = 0; i < MAP_COUNT; i++) {
 		label.value = maps_get(sources->maps, i)->name;
 		if (found[i].counted && found[i].fills && found[i].max_entries)
-			metrics_sample(m, (double)found[i].entries / (double)found[i].max_entries, &label, 1);
+			metrics_sample(m, (double)found[i].entries / (double)found[i].max_entries,
+				       &label, 1);
 	}
 }
 
@@ -187,13 +192,16 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 	metrics_family(m, "polder_objects", METRIC_GAUGE, "Objects by kind.");
 	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
 		labelled_u64(m, "kind", object_kind_name(kind), store_count(sources->store, kind));
-	single_u64(m, "polder_services", METRIC_GAUGE, "Services.", store_count(sources->store, OBJECT_SERVICE));
+	single_u64(m, "polder_services", METRIC_GAUGE, "Services.",
+		   store_count(sources->store, OBJECT_SERVICE));
 	single_u64(m, "polder_frontends", METRIC_GAUGE, "Addresses and ports of Services.",
 		   services_frontend_count(sources->services));
 	single_u64(m, "polder_backends", METRIC_GAUGE, "Endpoints of the Services' ports.",
 		   services_backend_count(sources->services));
-	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.", enforce_identity_count(sources->enforce));
-	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.", enforce_ruleset_count(sources->enforce));
+	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.",
+		   enforce_identity_count(sources->enforce));
+	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.",
+		   enforce_ruleset_count(sources->enforce));
 	add_capacity(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);
@@ -254,7 +262,8 @@ static bool read_process(struct process *ret)
 	rest = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
 	fclose(file);
 	found = rest && sscanf(rest + 1,
-			       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu %*u %ld",
+			       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d "
+			       "%*d %*d %*d %llu %*u %ld",
 			       &ret->utime, &ret->stime, &ret->start, &ret->pages) == 4;
 	return found;
 }
@@ -300,8 +309,10 @@ static void add_process(struct metrics *m)
 		       (double)(process.utime + process.stime) / ticks);
 	single_u64(m, "process_resident_memory_bytes", METRIC_GAUGE, "Resident memory.",
 		   (uint64_t)process.pages * (uint64_t)sysconf(_SC_PAGESIZE));
-	single_u64(m, "process_open_fds", METRIC_GAUGE, "Open file descriptors.", open_descriptors());
-	metrics_single(m, "process_start_time_seconds", METRIC_GAUGE, "Start of the process, seconds since 1970.",
+	single_u64(m, "process_open_fds", METRIC_GAUGE, "Open file descriptors.",
+		   open_descriptors());
+	metrics_single(m, "process_start_time_seconds", METRIC_GAUGE,
+		       "Start of the process, seconds since 1970.",
 		       (double)boot_time() + (double)process.start / ticks);
 }
 

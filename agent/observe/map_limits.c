@@ -32,7 +32,8 @@ static const char *option_of(enum map_index index)
 	return options[index];
 }
 
-/* Percent of its elements from which on a map counts as nearly full: flow tables begin to refuse at seventy. */
+/* Percent of its elements from which on a map counts as nearly full: flow tables begin to refuse at
+ * seventy. */
 static uint64_t percent_of(enum map_index index)
 {
 	return index == MAP_FLOWS4 || index == MAP_FLOWS6 ? 70 : 90;
@@ -41,24 +42,32 @@ static uint64_t percent_of(enum map_index index)
 static bool find_one(const struct show_sources *sources, enum map_index index, struct limit *ret)
 {
 	const struct map_info *map = maps_get(sources->maps, index);
-	size_t uncounted = index == MAP_RULE_COUNTERS ? rule_counts_uncounted(enforce_rule_counts(sources->enforce)) : 0;
+	size_t uncounted = index == MAP_RULE_COUNTERS
+				   ? rule_counts_uncounted(enforce_rule_counts(sources->enforce))
+				   : 0;
 	struct show_map found;
 
 	if (!option_of(index))
 		return false;
 	show_map_lookup(sources, index, false, &found);
-	*ret = (struct limit){.index = index, .entries = found.entries, .max_entries = found.max_entries};
+	*ret = (struct limit){
+		.index = index, .entries = found.entries, .max_entries = found.max_entries};
 	if (uncounted)
 		snprintf(ret->reason, sizeof(ret->reason),
-			 "%zu rules and default denies are not counted, they hold all the same; restart polderd with a larger %s", uncounted,
-			 option_of(index));
+			 "%zu rules and default denies are not counted, they hold all the same; "
+			 "restart polderd with a larger %s",
+			 uncounted, option_of(index));
 	else if (found.counted && found.entries * 100 >= found.max_entries * percent_of(index))
-		snprintf(ret->reason, sizeof(ret->reason), "nearly full; restart polderd with a larger %s", option_of(index));
+		snprintf(ret->reason, sizeof(ret->reason),
+			 "nearly full; restart polderd with a larger %s", option_of(index));
 	else if (map->wanted && map->needed)
-		snprintf(ret->reason, sizeof(ret->reason), "%s asks for %llu; what is in it needs %llu", option_of(index),
-			 (unsigned long long)maps_entries(index, map->wanted), (unsigned long long)maps_entries(index, map->needed));
+		snprintf(ret->reason, sizeof(ret->reason),
+			 "%s asks for %llu; what is in it needs %llu", option_of(index),
+			 (unsigned long long)maps_entries(index, map->wanted),
+			 (unsigned long long)maps_entries(index, map->needed));
 	else if (map->wanted)
-		snprintf(ret->reason, sizeof(ret->reason), "%s asks for %llu; restart polderd once more", option_of(index),
+		snprintf(ret->reason, sizeof(ret->reason),
+			 "%s asks for %llu; restart polderd once more", option_of(index),
 			 (unsigned long long)maps_entries(index, map->wanted));
 	return ret->reason[0];
 }
@@ -83,8 +92,10 @@ void limits_log(const struct show_sources *sources, uint64_t *told)
 
 		now |= bit;
 		if (!(*told & bit))
-			log_warning("maps", "map %s: %llu of %llu elements are in use: %s", maps_get(sources->maps, found[i].index)->name,
-				    (unsigned long long)found[i].entries, (unsigned long long)found[i].max_entries, found[i].reason);
+			log_warning("maps", "map %s: %llu of %llu elements are in use: %s",
+				    maps_get(sources->maps, found[i].index)->name,
+				    (unsigned long long)found[i].entries,
+				    (unsigned long long)found[i].max_entries, found[i].reason);
 	}
 	*told = now;
 }

@@ -14,10 +14,10 @@ struct cni_queue;
 typedef int (*cni_queue_finish)(const char *container_id, const char *ifname, void *data);
 
 /*
- * The directory lies beside `socket` (see agent/common/cni_note.h), whose directory must exist. Works off
- * what is there before it returns: call it after the pods are known and before the control socket
- * listens, so that a new attachment of the same name never meets the note of an old one. Then
- * watches. 0 or -errno.
+ * The directory lies beside `socket` (see agent/common/cni_note.h), whose directory must exist.
+ * Works off what is there before it returns: call it after the pods are known and before the
+ * control socket listens, so that a new attachment of the same name never meets the note of an old
+ * one. Then watches. 0 or -errno.
  */
 int cni_queue_new(uv_loop_t *loop, const char *socket, cni_queue_finish finish, void *data,
 		  struct cni_queue **ret);

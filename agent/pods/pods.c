@@ -461,7 +461,8 @@ int pods_repair(struct pods *pods)
 	return result;
 }
 
-int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname, const struct labels *labels)
+int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname,
+		     const struct labels *labels)
 {
 	struct local_pod *pod = pods_find(pods, container_id, ifname);
 	struct labels before, now = {};

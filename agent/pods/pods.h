@@ -11,34 +11,37 @@
 
 struct pod_adding;
 
-/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json (agent/common/state_file.h). */
+/* One attachment: one interface of one container. On disk in run_dir/pods/CONTAINERID:IFNAME.json
+ * (agent/common/state_file.h). */
 struct local_pod {
 	char *container_id;
-	char *ifname;      /* in the container */
-	char *network;     /* the CNI configuration's name */
-	char *namespace;   /* K8S_POD_NAMESPACE, else "default" */
-	char *name;        /* K8S_POD_NAME, else the container id */
-	char *uid;         /* "" if unknown */
-	struct labels labels;   /* from the configuration, when no Pod object is there */
+	char *ifname;		       /* in the container */
+	char *network;		       /* the CNI configuration's name */
+	char *namespace;	       /* K8S_POD_NAMESPACE, else "default" */
+	char *name;		       /* K8S_POD_NAME, else the container id */
+	char *uid;		       /* "" if unknown */
+	struct labels labels;	       /* from the configuration, when no Pod object is there */
 	struct polder_addr ipv4, ipv6; /* all zero: none */
 	uint8_t mac[6];
 	uint32_t mtu;
-	int ifindex;       /* host side; its last bits are its place in the map */
-	char link[16];     /* host side's name */
-	int64_t created;   /* seconds since 1970 */
-	bool object_seen;  /* a Pod object has stood for it */
-	bool gone;         /* its link has vanished: to be freed by the next pass */
-	char *held_down;   /* why its link is kept down; NULL: it is not */
+	int ifindex;		   /* host side; its last bits are its place in the map */
+	char link[16];		   /* host side's name */
+	int64_t created;	   /* seconds since 1970 */
+	bool object_seen;	   /* a Pod object has stood for it */
+	bool gone;		   /* its link has vanished: to be freed by the next pass */
+	char *held_down;	   /* why its link is kept down; NULL: it is not */
 	struct pod_adding *adding; /* its ADD has no answer yet; NULL: it has */
 };
 
 struct pods;
 
 /*
- * What the pods need of the rest. Each returns 0 or -errno and fills `message` (what, where, what to do) on failure.
+ * What the pods need of the rest. Each returns 0 or -errno and fills `message` (what, where, what
+ * to do) on failure.
  */
 struct pods_hooks {
-	/* Writes the pod's map entries and attaches its programs. Called before the links are up. When it returns, the first packet will be judged by all policies known. */
+	/* Writes the pod's map entries and attaches its programs. Called before the links are up.
+	 * When it returns, the first packet will be judged by all policies known. */
 	int (*connect)(const struct local_pod *pod, char *message, size_t size, void *data);
 	/* Takes its map entries and programs away; must succeed for pods half connected. */
 	void (*disconnect)(const struct local_pod *pod, void *data);
@@ -53,10 +56,11 @@ extern const uint8_t pods_gateway_mac[6]; /* 02:70:6f:6c:64:72 */
 #define PODS_GATEWAY_V6 "fe80::1"
 
 /*
- * Reads the records of run_dir; damaged ones are put aside (renamed .bad) with a warning. Marks those whose link is no more as gone.
- * Does not call hooks.
+ * Reads the records of run_dir; damaged ones are put aside (renamed .bad) with a warning. Marks
+ * those whose link is no more as gone. Does not call hooks.
  */
-int pods_open(const struct config *config, struct netlink *nl, const struct pods_hooks *hooks, struct pods **ret);
+int pods_open(const struct config *config, struct netlink *nl, const struct pods_hooks *hooks,
+	      struct pods **ret);
 void pods_close(struct pods *pods);
 
 size_t pods_count(const struct pods *pods);
@@ -75,15 +79,20 @@ int pods_hold_down(struct pods *pods, size_t index, const char *why);
 void pods_let_up(struct pods *pods, size_t index);
 /* How many links are held down. */
 size_t pods_held_down(const struct pods *pods);
-/* Puts back links' state, host routes and neighbours of all pods if somebody removed them. Idempotent. */
+/* Puts back links' state, host routes and neighbours of all pods if somebody removed them.
+ * Idempotent. */
 int pods_repair(struct pods *pods);
 /*
- * The labels of the pod's object, and that there was one, to be found again when object and agent are gone but the container is not. Writes the record if they
- * are others. 0 or -errno: then the record is as it was. A container that is not known here needs none.
+ * The labels of the pod's object, and that there was one, to be found again when object and agent
+ * are gone but the container is not. Writes the record if they are others. 0 or -errno: then the
+ * record is as it was. A container that is not known here needs none.
  */
-int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname, const struct labels *labels);
+int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname,
+		     const struct labels *labels);
 /* Addresses of pool: used and size of each family. */
-struct pool_usage { uint64_t used_v4, size_v4, used_v6, size_v6; };
+struct pool_usage {
+	uint64_t used_v4, size_v4, used_v6, size_v6;
+};
 void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);
 
 /* The CNI operations. `ret_result` as docs/control-protocol.md says. On failure a CNI error code (>
@@ -95,8 +104,8 @@ void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);
 int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret,
 		 struct error *ret_error);
 /*
- * 0: packets reach the pod. -EAGAIN: not yet, poll again in a moment; not if this is the `last` time. Else the ADD has failed and the pod is
- * taken away. Frees `adding` unless it says -EAGAIN.
+ * 0: packets reach the pod. -EAGAIN: not yet, poll again in a moment; not if this is the `last`
+ * time. Else the ADD has failed and the pod is taken away. Frees `adding` unless it says -EAGAIN.
  */
 int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result,
 		     struct error *ret_error);

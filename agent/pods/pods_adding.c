@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The end of an ADD: the kernel brings links up, and addresses into force, a moment after they are set. Nobody waits for it here. */
+/* The end of an ADD: the kernel brings links up, and addresses into force, a moment after they are
+ * set. Nobody waits for it here. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

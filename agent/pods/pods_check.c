@@ -152,7 +152,8 @@ static int check_default(struct netlink *inside, const struct polder_addr *addr,
 		return 0;
 	route = pods_default_route(family, ifindex);
 	/* Another interface may have it: the first of a container keeps it. */
-	if (netlink_route_exists(inside, &route) || netlink_default_route(inside, family, &other) == 0)
+	if (netlink_route_exists(inside, &route) ||
+	    netlink_default_route(inside, family, &other) == 0)
 		return 0;
 	return missing(ret_error, "the container's %s default route is missing",
 		       addr_is_v4(addr) ? "IPv4" : "IPv6");

@@ -269,7 +269,8 @@ static int complete(struct pods *pods, const struct pod_request *request, struct
 }
 
 /* NULL: no memory. */
-static struct pod_adding *adding_new(struct pods *pods, const struct local_pod *pod, const char *netns)
+static struct pod_adding *adding_new(struct pods *pods, const struct local_pod *pod,
+				     const char *netns)
 {
 	struct pod_adding *adding = calloc(1, sizeof(*adding));
 
@@ -305,8 +306,8 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 		return r;
 	}
 	/* The host side's name is known only now. */
-	json_object_set_new(json_array_get(json_object_get(adding->result, "interfaces"), 0), "name",
-			    json_string(pod->link));
+	json_object_set_new(json_array_get(json_object_get(adding->result, "interfaces"), 0),
+			    "name", json_string(pod->link));
 	pods_insert(pods, TAKE_PTR(request->pod));
 	adding->pod = pod;
 	pod->adding = adding;

@@ -27,12 +27,13 @@ struct pods {
 	bool slot_used[POLDER_MAX_PODS];
 };
 
-/* ------------------------------------------------------------------ ADD (pods_cni.c, pods_adding.c) */
+/* ------------------------------------------------------------------ ADD (pods_cni.c,
+ * pods_adding.c) */
 
 /* An ADD that has made everything and waits for the kernel. */
 struct pod_adding {
 	struct pods *pods;
-	struct local_pod *pod;  /* in the table; NULL: taken away meanwhile */
+	struct local_pod *pod;	/* in the table; NULL: taken away meanwhile */
 	struct netlink *inside; /* in the container's namespace */
 	int ifindex;		/* there */
 	json_t *result;

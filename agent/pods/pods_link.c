@@ -231,8 +231,8 @@ static int enable_ipv6(void *data)
 }
 
 /*
- * The gateway is the only next hop there is, so whoever tells of a better one is wrong. IPv4 listens where either the link or all links are
- * told to.
+ * The gateway is the only next hop there is, so whoever tells of a better one is wrong. IPv4
+ * listens where either the link or all links are told to.
  */
 static int ignore_redirects(void *data)
 {

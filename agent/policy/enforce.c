@@ -16,8 +16,8 @@ unsigned int enforce_slot(const struct enforce *e)
 	return maps_slot(e->maps);
 }
 
-struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count, const char *subject,
-					    const char *format, ...)
+struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count,
+					    const char *subject, const char *format, ...)
 {
 	struct enforce_problem *grown = reallocarray(*list, *count + 1, sizeof(*grown));
 	va_list args;
@@ -46,15 +46,16 @@ static int open_addresses(struct enforce *e)
 	return r < 0 ? r : addresses_open(&env, &e->addresses);
 }
 
-int enforce_open(struct maps *maps, const struct store *store, const struct config *config, const struct node *node,
-		 const char *state, struct enforce **ret)
+int enforce_open(struct maps *maps, const struct store *store, const struct config *config,
+		 const struct node *node, const char *state, struct enforce **ret)
 {
 	struct enforce *e = calloc(1, sizeof(*e));
 	int r;
 
 	if (!e)
 		return -ENOMEM;
-	*e = (struct enforce){.maps = maps, .store = store, .config = config, .node = node, .resync = true};
+	*e = (struct enforce){
+		.maps = maps, .store = store, .config = config, .node = node, .resync = true};
 	e->state = state ? strdup(state) : NULL;
 	e->registry = policy_registry_new();
 	r = (e->state || !state) && e->registry ? open_addresses(e) : -ENOMEM;
@@ -68,7 +69,8 @@ int enforce_open(struct maps *maps, const struct store *store, const struct conf
 		enforce_close(e);
 		return r;
 	}
-	/* A crash may have come between a switch and its mirroring: nothing is in force but the present slot. */
+	/* A crash may have come between a switch and its mirroring: nothing is in force but the
+	 * present slot. */
 	e->unfinished = e->mirror_all = e->sweep_all = true;
 	*ret = e;
 	return 0;
@@ -134,7 +136,8 @@ static struct enforced_pod **pod_find(struct enforce *e, const struct local_pod 
 	struct enforced_pod **at;
 
 	for (at = &e->pods; *at; at = &(*at)->next)
-		if (strcmp((*at)->container_id, local->container_id) == 0 && strcmp((*at)->ifname, local->ifname) == 0)
+		if (strcmp((*at)->container_id, local->container_id) == 0 &&
+		    strcmp((*at)->ifname, local->ifname) == 0)
 			return at;
 	return NULL;
 }
@@ -179,7 +182,8 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	pod->object.uid = strdup(local->uid ? local->uid : "");
 	if (asprintf(&pod->key, "%s/%s", local->namespace, local->name) < 0)
 		pod->key = NULL;
-	if (!pod->key || !pod->container_id || !pod->ifname || !pod->object.namespace || !pod->object.name || !pod->object.uid ||
+	if (!pod->key || !pod->container_id || !pod->ifname || !pod->object.namespace ||
+	    !pod->object.name || !pod->object.uid ||
 	    copy_labels(&pod->attached, &local->labels) < 0) {
 		pod_free(pod);
 		return -ENOMEM;
@@ -187,10 +191,12 @@ int enforce_add_pod(struct enforce *e, const struct local_pod *local)
 	pod->object.labels = pod->attached;
 	index = pod_index(e, pod);
 	/* After a restart the entry is in force already. */
-	if (maps_find(e->maps, MAP_PODS, &index, &pinned) == 0 && pinned.ifindex == pod->entry.ifindex) {
+	if (maps_find(e->maps, MAP_PODS, &index, &pinned) == 0 &&
+	    pinned.ifindex == pod->entry.ifindex) {
 		memcpy(pod->entry.identity, pinned.identity, sizeof(pinned.identity));
 		memcpy(pod->entry.egress_rules, pinned.egress_rules, sizeof(pinned.egress_rules));
-		memcpy(pod->entry.ingress_rules, pinned.ingress_rules, sizeof(pinned.ingress_rules));
+		memcpy(pod->entry.ingress_rules, pinned.ingress_rules,
+		       sizeof(pinned.ingress_rules));
 		pod->entry.flags = pinned.flags;
 		/* Unless it was another pod's by that number. */
 		pod->written = memcmp(&pod->entry, &pinned, sizeof(pinned)) == 0;
@@ -259,10 +265,12 @@ bool enforce_object_changed(struct enforce *e, const struct object *object, bool
 		e->nodes_dirty = true;
 	else
 		enforce_note(e, object);
-	if (deleted && (object->kind == OBJECT_NETWORK_POLICY || object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
+	if (deleted && (object->kind == OBJECT_NETWORK_POLICY ||
+			object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
 		deleted_policy_keep(e, object);
 	for (pod = e->pods; pod && object->kind == OBJECT_POD && deleted; pod = pod->next) {
-		if (strcmp(pod->object.namespace, object->namespace) == 0 && strcmp(pod->object.name, object->name) == 0)
+		if (strcmp(pod->object.namespace, object->namespace) == 0 &&
+		    strcmp(pod->object.name, object->name) == 0)
 			take_gone(pod, object);
 	}
 	return true;
@@ -287,8 +295,9 @@ static void mirror(struct enforce *e)
 }
 
 /*
- * What a pass that failed has put in both slots at once: pods that are new, and pods' addresses. What stays in force does not know
- * their rule sets and identities, so they pass nothing until a pass succeeds.
+ * What a pass that failed has put in both slots at once: pods that are new, and pods' addresses.
+ * What stays in force does not know their rule sets and identities, so they pass nothing until a
+ * pass succeeds.
  */
 static void undo(struct enforce *e)
 {
@@ -296,13 +305,15 @@ static void undo(struct enforce *e)
 	addresses_undo(e->addresses);
 }
 
-/* Who isolates the local pods, and which of them are on their way out and isolated by policies that went. */
+/* Who isolates the local pods, and which of them are on their way out and isolated by policies that
+ * went. */
 static void note_policies(struct enforce *e)
 {
 	struct enforced_pod *pod;
 
 	for (pod = e->pods; pod; pod = pod->next) {
-		const struct compiled_pod compiled = policy_compiler_pod(e->compiler, pod->compiled);
+		const struct compiled_pod compiled =
+			policy_compiler_pod(e->compiler, pod->compiled);
 
 		pod->isolation[0] = compiled.ingress_isolation;
 		pod->isolation[1] = compiled.egress_isolation;
@@ -312,8 +323,8 @@ static void note_policies(struct enforce *e)
 }
 
 /*
- * The generation moves only if something changed that any flow may depend on: what a switch of slots changes for some, e->touched names.
- * What a failed pass has written counts too.
+ * The generation moves only if something changed that any flow may depend on: what a switch of
+ * slots changes for some, e->touched names. What a failed pass has written counts too.
  */
 static void move(struct enforce *e, bool switch_slots)
 {
@@ -359,7 +370,8 @@ static int put_in_force(struct enforce *e, bool *ret_switched)
 	return 0;
 }
 
-/* What the store says, compiled. 0 or -errno: then a compiler that is given everything has to begin anew. */
+/* What the store says, compiled. 0 or -errno: then a compiler that is given everything has to begin
+ * anew. */
 static int compile(struct enforce *e)
 {
 	int r = enforce_follow(e);
@@ -468,14 +480,16 @@ bool enforce_pod_in_force(const struct enforce *e, const struct local_pod *local
 	if (!pod || !pod->written)
 		return false;
 	index = pod_index(e, pod);
-	if (maps_find(e->maps, MAP_PODS, &index, &entry) < 0 || memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
+	if (maps_find(e->maps, MAP_PODS, &index, &entry) < 0 ||
+	    memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
 		return false;
 	for (i = 0; i < pod->address_count; i++) {
 		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
 
 		const struct address_entry *local = local_pods_find(e->maps, &pod->addresses[i]);
 
-		if (maps_find(e->maps, MAP_ADDRESSES, &key, &address) < 0 || address.ifindex != pod->entry.ifindex ||
+		if (maps_find(e->maps, MAP_ADDRESSES, &key, &address) < 0 ||
+		    address.ifindex != pod->entry.ifindex ||
 		    (local && local->ifindex != pod->entry.ifindex))
 			return false;
 	}
@@ -488,7 +502,8 @@ size_t enforce_pod_count(const struct enforce *e)
 }
 
 void enforce_each_labels(const struct enforce *e,
-			 void (*visit)(const char *container_id, const char *ifname, const struct labels *labels, void *data),
+			 void (*visit)(const char *container_id, const char *ifname,
+				       const struct labels *labels, void *data),
 			 void *data)
 {
 	const struct enforced_pod *pod;
@@ -501,7 +516,8 @@ void enforce_each_labels(const struct enforce *e,
 	}
 }
 
-static struct service_pod service_pod_of(const struct object *object, const struct polder_addr *addresses, size_t count)
+static struct service_pod service_pod_of(const struct object *object,
+					 const struct polder_addr *addresses, size_t count)
 {
 	return (struct service_pod){
 		.namespace = object->namespace,
@@ -512,11 +528,13 @@ static struct service_pod service_pod_of(const struct object *object, const stru
 	};
 }
 
-int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data)
+int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count,
+			 void *data)
 {
 	struct enforce *e = data;
 	size_t known, locals = 0, count = 0, i;
-	const struct object *const *objects = store_objects_in(e->store, OBJECT_POD, namespace, &known);
+	const struct object *const *objects =
+		store_objects_in(e->store, OBJECT_POD, namespace, &known);
 	struct service_pod *pods;
 	struct enforced_pod *pod;
 
@@ -527,10 +545,12 @@ int enforce_service_pods(const char *namespace, const struct service_pod **ret, 
 		return -ENOMEM;
 	for (pod = e->pods; pod; pod = pod->next)
 		if (strcmp(pod->object.namespace, namespace) == 0)
-			pods[count++] = service_pod_of(pod_object_of(e, pod), pod->addresses, pod->address_count);
+			pods[count++] = service_pod_of(pod_object_of(e, pod), pod->addresses,
+						       pod->address_count);
 	for (i = 0; i < known; i++)
 		if (!pod_is_local(e, objects[i]))
-			pods[count++] = service_pod_of(objects[i], objects[i]->pod.addresses, objects[i]->pod.address_count);
+			pods[count++] = service_pod_of(objects[i], objects[i]->pod.addresses,
+						       objects[i]->pod.address_count);
 	free(e->service_pods);
 	e->service_pods = pods;
 	*ret = pods;
@@ -545,7 +565,8 @@ const struct object *enforce_pod_object(const struct enforce *e, const struct lo
 	return pod ? pod_object_of(e, pod) : NULL;
 }
 
-const struct compiled_selection *enforce_isolation(const struct enforce *e, const struct polder_addr *addr, bool egress)
+const struct compiled_selection *enforce_isolation(const struct enforce *e,
+						   const struct polder_addr *addr, bool egress)
 {
 	const struct enforced_pod *pod;
 	size_t i;
@@ -557,7 +578,8 @@ const struct compiled_selection *enforce_isolation(const struct enforce *e, cons
 	return NULL;
 }
 
-size_t enforce_held_policies(const struct enforce *e, const struct local_pod *local, const struct object ***ret)
+size_t enforce_held_policies(const struct enforce *e, const struct local_pod *local,
+			     const struct object ***ret)
 {
 	const struct enforced_pod *pod = pod_by_link(e, local->ifindex);
 	const struct object **held = calloc(e->deleted_count + 1, sizeof(*held));

@@ -7,7 +7,8 @@
 
 #include "agent/policy/enforce_internal.h"
 
-/* ---------------------------------------------------------------- pods that end, policies that went */
+/* ---------------------------------------------------------------- pods that end, policies that
+ * went */
 
 static int reserve_deleted(struct enforce *e, size_t room)
 {
@@ -24,8 +25,8 @@ static int reserve_deleted(struct enforce *e, size_t room)
 }
 
 /*
- * There is room for each policy that was in force. What finds none came and went since the last pass, so it isolates nobody: or it
- * was deleted twice, and what was in force is kept already.
+ * There is room for each policy that was in force. What finds none came and went since the last
+ * pass, so it isolates nobody: or it was deleted twice, and what was in force is kept already.
  */
 void deleted_policy_keep(struct enforce *e, const struct object *policy)
 {
@@ -50,8 +51,10 @@ void deleted_policies_clear(struct enforce *e)
 /* Its object says so, or its namespace's, or the object has gone before its container. */
 static bool is_terminating(const struct enforce *e, const struct enforced_pod *pod)
 {
-	const struct object *object = store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
-	const struct object *space = store_get(e->store, OBJECT_NAMESPACE, "", pod->object.namespace);
+	const struct object *object =
+		store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+	const struct object *space =
+		store_get(e->store, OBJECT_NAMESPACE, "", pod->object.namespace);
 
 	if (object ? object->pod.terminating || object->pod.finished : pod->object_gone)
 		return true;
@@ -122,9 +125,11 @@ json_t *held_export(const struct enforce *e)
 
 	for (pod = e->pods; pod; pod = pod->next)
 		if (pod->held[INGRESS] || pod->held[EGRESS] || pod->object_gone)
-			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b}", "container", pod->container_id,
-							      "interface", pod->ifname, "ingress",
-							      pod->held[INGRESS], "egress", pod->held[EGRESS]));
+			json_array_append_new(list,
+					      json_pack("{s:s, s:s, s:b, s:b}", "container",
+							pod->container_id, "interface", pod->ifname,
+							"ingress", pod->held[INGRESS], "egress",
+							pod->held[EGRESS]));
 	return list;
 }
 
@@ -133,7 +138,7 @@ void held_restore(const struct enforce *e, struct enforced_pod *pod)
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach(e->held_before, i, entry) {
+	json_array_foreach (e->held_before, i, entry) {
 		const char *container = json_string_value(json_object_get(entry, "container"));
 		const char *interface = json_string_value(json_object_get(entry, "interface"));
 

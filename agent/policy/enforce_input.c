@@ -10,9 +10,11 @@
 
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod)
 {
-	const struct object *object = store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+	const struct object *object =
+		store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
 
-	/* A finished pod's labels are nobody's; an object with host network is another thing by that name. */
+	/* A finished pod's labels are nobody's; an object with host network is another thing by
+	 * that name. */
 	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
 }
 
@@ -85,7 +87,8 @@ int enforce_gather(const struct enforce *e, struct enforce_input *in)
 
 	input->namespaces = store_objects(e->store, OBJECT_NAMESPACE, &input->namespace_count);
 	input->policies = store_objects(e->store, OBJECT_NETWORK_POLICY, &input->policy_count);
-	input->cluster_policies = store_objects(e->store, OBJECT_CLUSTER_NETWORK_POLICY, &input->cluster_policy_count);
+	input->cluster_policies = store_objects(e->store, OBJECT_CLUSTER_NETWORK_POLICY,
+						&input->cluster_policy_count);
 	input->nodes = store_objects(e->store, OBJECT_NODE, &input->node_count);
 	r = enforce_gather_deleted(e, in);
 	return r < 0 ? r : gather_pods(e, in);

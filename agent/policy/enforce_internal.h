@@ -20,30 +20,30 @@ struct enforced_pod {
 	struct polder_addr addresses[2];
 	size_t address_count;
 	struct address_claim claims[2];
-	struct object object; /* name and namespace; labels and ports are borrowed, from `attached` or from `gone` */
+	struct object object; /* name and namespace; labels and ports are borrowed, from `attached`
+				 or from `gone` */
 	struct labels attached;
 	struct object *gone;	/* the Pod object that went, shared; NULL: none did */
 	struct pod_entry entry; /* as written */
 	bool written;
-	bool fresh;		      /* by the pass that runs: into both slots at once */
-	bool dirty;		      /* what the compiler knows of it is out of date */
-	bool closed;		      /* its rule sets found no room */
-	struct policy_pod *compiled;  /* NULL: the compiler does not know it yet */
+	bool fresh;			    /* by the pass that runs: into both slots at once */
+	bool dirty;			    /* what the compiler knows of it is out of date */
+	bool closed;			    /* its rule sets found no room */
+	struct policy_pod *compiled;	    /* NULL: the compiler does not know it yet */
 	uint32_t identity, ingress, egress; /* what the present pass asks for */
-	uint64_t terminating;	      /* the pass that first saw it on its way out; 0: it is not */
-	bool object_gone;	      /* its Pod object was there, and is not */
-	bool held[2];		      /* by enum direction: policies that went hold for it still */
-	bool held_before[2];	      /* the same, of before a restart: closed */
+	uint64_t terminating; /* the pass that first saw it on its way out; 0: it is not */
+	bool object_gone;     /* its Pod object was there, and is not */
+	bool held[2];	      /* by enum direction: policies that went hold for it still */
+	bool held_before[2];  /* the same, of before a restart: closed */
 	const struct compiled_selection *isolation[2]; /* of ingress, of egress; NULL: none */
 	struct enforced_pod *next;
 };
-
 
 /* A pod that is not this node's, by its object. */
 struct known_pod {
 	struct hash_table_item by_key; /* first: the table gives it back */
 	struct policy_pod *compiled;
-	struct object *object; /* a share: the compiler borrows its addresses */
+	struct object *object;	      /* a share: the compiler borrows its addresses */
 	struct address_claim *claims; /* one for each of its addresses */
 	char key[];		      /* NAMESPACE/NAME */
 };
@@ -78,14 +78,15 @@ struct enforce {
 	struct policy_registry *registry;
 	struct policy_compiler *compiler; /* NULL: one has to be made and be given everything */
 	struct rule_counts *counts;
-	char *state_text;	 /* as last written */
-	char *held_text;	 /* the part of it that is not the registry's */
+	char *state_text;			/* as last written */
+	char *held_text;			/* the part of it that is not the registry's */
 	uint64_t state_revision, state_changes; /* of the registry, then */
 	uint64_t pass;
 	struct deleted_policy *deleted;
-	size_t deleted_count, deleted_room; /* a pass makes room for all policies it puts in force */
-	bool deleted_changed;		    /* the compiler knows others */
-	struct json_t *held_before;	    /* of the state file */
+	size_t deleted_count,
+		deleted_room;	    /* a pass makes room for all policies it puts in force */
+	bool deleted_changed;	    /* the compiler knows others */
+	struct json_t *held_before; /* of the state file */
 	struct addresses *addresses;
 	struct local_pods *local_pods;
 	struct shadow *rules[RULESET_MAPS];
@@ -98,15 +99,18 @@ struct enforce {
 	bool resync;	  /* the list does not hold all that changed: everything is looked at */
 	bool nodes_dirty; /* Node objects or the node's own addresses */
 
-	struct polder_addr *touched; /* of which the maps say something else now, and nobody has been told yet */
+	struct polder_addr *touched; /* of which the maps say something else now, and nobody has
+					been told yet */
 	size_t touched_count, touched_room;
-	bool move_owed;	   /* something else changed, which any flow may depend on: the generation has to move */
-	bool in_force;	   /* a pass has succeeded: what the compiler says is what the maps say */
-	bool half_written; /* by a pass that failed: not only what was in force before is in the maps */
+	bool move_owed; /* something else changed, which any flow may depend on: the generation has
+			   to move */
+	bool in_force;	/* a pass has succeeded: what the compiler says is what the maps say */
+	bool half_written; /* by a pass that failed: not only what was in force before is in the
+			      maps */
 	bool unfinished;   /* old rule sets still stand */
-	bool write_all;	   /* rule sets are compared with the maps one by one, not by what changed */
-	bool sweep_all;	   /* and what nobody names is looked for */
-	bool mirror_all;   /* peers whose slots differ may stand outside of the list */
+	bool write_all;	 /* rule sets are compared with the maps one by one, not by what changed */
+	bool sweep_all;	 /* and what nobody names is looked for */
+	bool mirror_all; /* peers whose slots differ may stand outside of the list */
 	struct misfit *misfits;
 	struct peer_list differing; /* peers whose slots differ */
 	struct peer_list leaving;   /* peers that may have to go */
@@ -123,11 +127,13 @@ struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_
 					    const char *subject, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* enforce_input.c: everything the compiler reads, as a whole. Local pods come first, in the order of e->pods. */
+/* enforce_input.c: everything the compiler reads, as a whole. Local pods come first, in the order
+ * of e->pods. */
 struct enforce_input {
 	struct policy_input input;
 	const struct object **pods, **deleted; /* the other lists are the store's, */
-	const struct object **overlaid[OBJECT_KIND_COUNT]; /* unless a dry run has put its own in their place */
+	const struct object *
+		*overlaid[OBJECT_KIND_COUNT]; /* unless a dry run has put its own in their place */
 	struct pod_addresses *addresses;
 	bool *subject;
 	uint64_t *terminating, *deleted_in_pass;
@@ -140,7 +146,8 @@ void enforce_input_clear(struct enforce_input *in);
 const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod);
 bool pod_is_local(const struct enforce *e, const struct object *object);
 
-/* enforce_follow.c: what changed, into the compiler and the claims to addresses. 0, -ENOMEM, -ENOSPC. */
+/* enforce_follow.c: what changed, into the compiler and the claims to addresses. 0, -ENOMEM,
+ * -ENOSPC. */
 int enforce_follow(struct enforce *e);
 /* An object came, changed or went. */
 void enforce_note(struct enforce *e, const struct object *object);
@@ -150,7 +157,8 @@ void enforce_forget_all(struct enforce *e);
 /* What the compiler knows of an object that is no local pod's; NULL: nothing. */
 struct policy_pod *enforce_known_pod(const struct enforce *e, const struct object *object);
 
-/* enforce_held.c. Policies that went since the last pass, for the pods that are on their way out: to be called at the start of a pass. 0 or -ENOMEM. */
+/* enforce_held.c. Policies that went since the last pass, for the pods that are on their way out:
+ * to be called at the start of a pass. 0 or -ENOMEM. */
 int deleted_policies_settle(struct enforce *e);
 void deleted_policy_keep(struct enforce *e, const struct object *policy);
 void deleted_policies_clear(struct enforce *e);
@@ -158,7 +166,8 @@ void deleted_policies_clear(struct enforce *e);
 struct json_t *held_export(const struct enforce *e);
 void held_restore(const struct enforce *e, struct enforced_pod *pod);
 
-/* enforce_state.c. Numbers of before a restart; and, before one is used in a map, to the disk. 0 or -errno. */
+/* enforce_state.c. Numbers of before a restart; and, before one is used in a map, to the disk. 0 or
+ * -errno. */
 int state_load(struct enforce *e);
 int state_save(struct enforce *e);
 
@@ -175,23 +184,28 @@ void pods_undo(struct enforce *e);
 int rules_open(struct enforce *e);
 void rules_close(struct enforce *e);
 /*
- * Writes what the compiled rule sets need beside what is there. Sets that are in force under the same number change for the other
- * slot only, where identities change classes (a namespace's labels): then `*ret_switch`. An identity that comes or goes with its
- * pods changes nothing that is in force. 0 or -errno.
+ * Writes what the compiled rule sets need beside what is there. Sets that are in force under the
+ * same number change for the other slot only, where identities change classes (a namespace's
+ * labels): then `*ret_switch`. An identity that comes or goes with its pods changes nothing that is
+ * in force. 0 or -errno.
  */
 int rules_write(struct enforce *e, bool *ret_switch);
 bool ruleset_fits(const struct enforce *e, uint32_t id);
-/* Calls for every element that stands under the set's number, but for its header and table. Stops at a value other than 0. */
+/* Calls for every element that stands under the set's number, but for its header and table. Stops
+ * at a value other than 0. */
 int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset *set,
-			 int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data);
+			 int (*visit)(enum ruleset_map map, const void *key, const void *value,
+				      void *data),
+			 void *data);
 /* The peers' classes alike in both slots again. */
 void rules_mirror(struct enforce *e);
 /*
- * After rules_write(): of each slot of map `rulesets`, whether a peer changes its class there. Sets `*ret` to NULL if none does, else to an
- * array that is the caller's to free. 0 or -ENOMEM.
+ * After rules_write(): of each slot of map `rulesets`, whether a peer changes its class there. Sets
+ * `*ret` to NULL if none does, else to an array that is the caller's to free. 0 or -ENOMEM.
  */
 int rules_differing(const struct enforce *e, bool **ret);
-/* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was there anything? */
+/* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was
+ * there anything? */
 bool rules_sweep(struct enforce *e);
 
 /* enforce_addresses.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */

@@ -34,7 +34,7 @@ void rules_close(struct enforce *e)
 	ruleset_slots_close(e->slots);
 	for (i = 0; i < RULESET_MAPS; i++)
 		shadow_close(e->rules[i]);
-	HASH_ITER(hh, e->misfits, misfit, next)
+	HASH_ITER (hh, e->misfits, misfit, next)
 		drop_misfit(e, misfit->ruleset);
 	free(e->differing.keys);
 	free(e->leaving.keys);
@@ -48,18 +48,24 @@ static struct ruleset_prefix_key prefix_key(uint32_t id, const struct compiled_p
 
 static struct ruleset_port_key port_key(uint32_t id, const struct compiled_port *p)
 {
-	return (struct ruleset_port_key){
-		.prefixlen = 32 + p->length, .ruleset = id, .proto = p->proto, .port_be = htons(p->port)};
+	return (struct ruleset_port_key){.prefixlen = 32 + p->length,
+					 .ruleset = id,
+					 .proto = p->proto,
+					 .port_be = htons(p->port)};
 }
 
 static struct ruleset_cell_key cell_key(uint32_t id, const struct compiled_cell *c)
 {
-	return (struct ruleset_cell_key){.ruleset = id, .peer_class = c->peer_class, .port_class = c->port_class};
+	return (struct ruleset_cell_key){
+		.ruleset = id, .peer_class = c->peer_class, .port_class = c->port_class};
 }
 
-/* Calls for every element that stands under the set's number; cells only if they do not stand in a table. Stops at a negative value. */
+/* Calls for every element that stands under the set's number; cells only if they do not stand in a
+ * table. Stops at a negative value. */
 static int each_element(const struct compiled_ruleset *set, bool table,
-			int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data)
+			int (*visit)(enum ruleset_map map, const void *key, const void *value,
+				     void *data),
+			void *data)
 {
 	size_t i;
 	int r = 0;
@@ -80,7 +86,8 @@ static int each_element(const struct compiled_ruleset *set, bool table,
 		r = visit(SHADOW_CELLS, &key, &set->cells[i].cell, data);
 	}
 	for (i = 0; i < set->peer_count && r == 0; i++) {
-		struct ruleset_peer_key key = {.ruleset = set->id, .identity = set->peers[i].identity};
+		struct ruleset_peer_key key = {.ruleset = set->id,
+					       .identity = set->peers[i].identity};
 
 		r = visit(SHADOW_PEERS, &key, &set->peers[i].peer_class, data);
 	}
@@ -93,11 +100,14 @@ static bool has_table(const struct ruleset_entry *entry)
 }
 
 int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset *set,
-			 int (*visit)(enum ruleset_map map, const void *key, const void *value, void *data), void *data)
+			 int (*visit)(enum ruleset_map map, const void *key, const void *value,
+				      void *data),
+			 void *data)
 {
 	uint32_t slot = ruleset_slots_find(e->slots, set->id);
 
-	return each_element(set, slot && has_table(ruleset_slots_entry(e->slots, slot)), visit, data);
+	return each_element(set, slot && has_table(ruleset_slots_entry(e->slots, slot)), visit,
+			    data);
 }
 
 struct need {
@@ -115,7 +125,8 @@ static int count_new(enum ruleset_map map, const void *key, const void *value, v
 }
 
 /* The first map that has no room for the set beside what stands; RULESET_MAPS: all have. */
-static int map_without_room(struct enforce *e, const struct compiled_ruleset *set, bool table, size_t *ret_more)
+static int map_without_room(struct enforce *e, const struct compiled_ruleset *set, bool table,
+			    size_t *ret_more)
 {
 	struct need need = {.e = e};
 	int i;
@@ -131,10 +142,11 @@ static int map_without_room(struct enforce *e, const struct compiled_ruleset *se
 }
 
 /*
- * A place for the set, if there is room for all of it beside what stands; asked before anything is touched. A set that is there already
- * keeps its place. 0; -E2BIG: no room; -ENOMEM.
+ * A place for the set, if there is room for all of it beside what stands; asked before anything is
+ * touched. A set that is there already keeps its place. 0; -E2BIG: no room; -ENOMEM.
  */
-static int find_place(struct enforce *e, const struct compiled_ruleset *set, struct ruleset_place *ret)
+static int find_place(struct enforce *e, const struct compiled_ruleset *set,
+		      struct ruleset_place *ret)
 {
 	uint32_t slot = ruleset_slots_find(e->slots, set->id);
 	bool sparse = ruleset_slots_is_sparse(set);
@@ -142,8 +154,11 @@ static int find_place(struct enforce *e, const struct compiled_ruleset *set, str
 	int full, r;
 
 	if (slot) {
-		*ret = (struct ruleset_place){.slot = slot, .entry = *ruleset_slots_entry(e->slots, slot)};
-		return map_without_room(e, set, has_table(&ret->entry), &more) == RULESET_MAPS ? 0 : -E2BIG;
+		*ret = (struct ruleset_place){.slot = slot,
+					      .entry = *ruleset_slots_entry(e->slots, slot)};
+		return map_without_room(e, set, has_table(&ret->entry), &more) == RULESET_MAPS
+			       ? 0
+			       : -E2BIG;
 	}
 	r = ruleset_slots_reserve(e->slots, set, !sparse, ret);
 	if (r < 0)
@@ -162,18 +177,22 @@ static int find_place(struct enforce *e, const struct compiled_ruleset *set, str
 	return -E2BIG;
 }
 
-static void tell_full(struct enforce *e, const struct map_info *info, size_t used, size_t more, size_t room, const char *option)
+static void tell_full(struct enforce *e, const struct map_info *info, size_t used, size_t more,
+		      size_t room, const char *option)
 {
 	struct enforce_problem *problem = enforce_problem_add(
 		&e->rule_problems, &e->rule_problem_count, "policy",
-		"map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name, info->max_entries, used, more, option);
+		"map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name,
+		info->max_entries, used, more, option);
 
 	if (problem) {
 		problem->map = info->name;
 		problem->missing = more > room ? more - room : more;
 	}
-	log_error("policy", "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; raise %s", info->name,
-		  info->max_entries, used, more, option);
+	log_error("policy",
+		  "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; "
+		  "raise %s",
+		  info->name, info->max_entries, used, more, option);
 }
 
 static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
@@ -184,10 +203,11 @@ static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
 	int map = map_without_room(e, set, table, &more);
 
 	if (map < RULESET_MAPS)
-		tell_full(e, maps_get(e->maps, indexes[map]), shadow_count(e->rules[map]), more, shadow_room(e->rules[map]),
-			  "--max-policy-entries");
+		tell_full(e, maps_get(e->maps, indexes[map]), shadow_count(e->rules[map]), more,
+			  shadow_room(e->rules[map]), "--max-policy-entries");
 	else if (!slot && !ruleset_slots_room(e->slots))
-		tell_full(e, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1, 0, "--max-pods");
+		tell_full(e, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1, 0,
+			  "--max-pods");
 }
 
 /* Once all that fits is there: the numbers do not depend on the order of the sets. */
@@ -197,7 +217,7 @@ static void tell_misfits(struct enforce *e)
 	struct misfit *misfit, *next;
 
 	e->rule_problem_count = 0;
-	HASH_ITER(hh, e->misfits, misfit, next) {
+	HASH_ITER (hh, e->misfits, misfit, next) {
 		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
 		if (set)
 			tell_misfit(e, set);
@@ -250,7 +270,8 @@ static void drop_misfit(struct enforce *e, uint32_t id)
 
 static int list_peer(struct peer_list *list, const struct ruleset_peer_key *key)
 {
-	struct ruleset_peer_key *grown = array_grow(list->keys, list->count, &list->capacity, sizeof(*grown));
+	struct ruleset_peer_key *grown =
+		array_grow(list->keys, list->count, &list->capacity, sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
@@ -260,8 +281,8 @@ static int list_peer(struct peer_list *list, const struct ruleset_peer_key *key)
 }
 
 /*
- * May an address in force have the identity? Those that are no pods' always may. Before a pass has succeeded, and after one that failed,
- * nobody knows what the maps' numbers stand for.
+ * May an address in force have the identity? Those that are no pods' always may. Before a pass has
+ * succeeded, and after one that failed, nobody knows what the maps' numbers stand for.
  */
 static bool is_in_use(const struct enforce *e, uint32_t identity)
 {
@@ -272,7 +293,8 @@ static bool is_in_use(const struct enforce *e, uint32_t identity)
 /* Will an address have it from this pass on? */
 static bool will_be_in_use(const struct enforce *e, uint32_t identity)
 {
-	return !e->in_force || identity < IDENTITY_FIRST_POD || policy_compiler_has_identity(e->compiler, identity);
+	return !e->in_force || identity < IDENTITY_FIRST_POD ||
+	       policy_compiler_has_identity(e->compiler, identity);
 }
 
 /* The set at hand. */
@@ -318,11 +340,12 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 	struct writing *w = data;
 
 	if (map == SHADOW_PEERS)
-		return put_peer(w, key, (uint16_t)*(const uint32_t *)value);
+		return put_peer(w, key, (uint16_t) * (const uint32_t *)value);
 	return shadow_put(w->e->rules[map], key, value);
 }
 
-/* The header last: nothing points at a set before it is whole. Of one that is in force only the peers should differ. */
+/* The header last: nothing points at a set before it is whole. Of one that is in force only the
+ * peers should differ. */
 static int write_set(struct writing *w, const struct ruleset_place *place)
 {
 	uint64_t before = maps_writes(w->e->maps);
@@ -342,7 +365,8 @@ static int write_set(struct writing *w, const struct ruleset_place *place)
 /* Into the maps, as it stands now. 0 or -errno; a set that finds no room is a misfit. */
 static int put_set(struct enforce *e, const struct compiled_ruleset *set, bool *ret_switch)
 {
-	struct writing writing = {.e = e, .set = set, .in_force = ruleset_slots_find(e->slots, set->id)};
+	struct writing writing = {
+		.e = e, .set = set, .in_force = ruleset_slots_find(e->slots, set->id)};
 	struct ruleset_place place;
 	int r = find_place(e, set, &place);
 
@@ -357,10 +381,12 @@ static int put_set(struct enforce *e, const struct compiled_ruleset *set, bool *
 }
 
 /*
- * An identity that belongs to its set's default class now says so in the other slot; its peer goes with the next sweep. One that went with
- * its pods is left as it is until then: no address has it from this pass on.
+ * An identity that belongs to its set's default class now says so in the other slot; its peer goes
+ * with the next sweep. One that went with its pods is left as it is until then: no address has it
+ * from this pass on.
  */
-static int leave_class(struct enforce *e, const struct compiled_ruleset *set, const struct ruleset_peer_key *key, bool *ret_switch)
+static int leave_class(struct enforce *e, const struct compiled_ruleset *set,
+		       const struct ruleset_peer_key *key, bool *ret_switch)
 {
 	struct shadow *shadow = e->rules[SHADOW_PEERS];
 	const struct ruleset_peer *present = shadow_find(shadow, key);
@@ -385,9 +411,11 @@ static int leave_class(struct enforce *e, const struct compiled_ruleset *set, co
 
 /* ---------------------------------------------------------------- what changed */
 
-static int put_change(struct enforce *e, const struct compiled_ruleset *set, const struct peer_change *change, bool *ret_switch)
+static int put_change(struct enforce *e, const struct compiled_ruleset *set,
+		      const struct peer_change *change, bool *ret_switch)
 {
-	const struct ruleset_peer_key key = {.ruleset = change->ruleset, .identity = change->identity};
+	const struct ruleset_peer_key key = {.ruleset = change->ruleset,
+					     .identity = change->identity};
 	struct writing writing = {.e = e, .set = set, .in_force = true};
 	int r = put_peer(&writing, &key, change->peer_class);
 
@@ -398,7 +426,8 @@ static int put_change(struct enforce *e, const struct compiled_ruleset *set, con
 static int write_change(struct enforce *e, const struct peer_change *change, bool *ret_switch)
 {
 	const struct compiled_ruleset *set = policy_compiler_ruleset(e->compiler, change->ruleset);
-	const struct ruleset_peer_key key = {.ruleset = change->ruleset, .identity = change->identity};
+	const struct ruleset_peer_key key = {.ruleset = change->ruleset,
+					     .identity = change->identity};
 
 	if (set && find_misfit(e, set->id))
 		set = NULL; /* it is looked at as a whole */
@@ -434,7 +463,8 @@ static int leave_stranger(const void *key, const void *value, void *data)
 {
 	const struct ruleset_peer_key *peer_key = key;
 	struct writing_all *all = data;
-	const struct compiled_ruleset *set = policy_compiler_ruleset(all->e->compiler, peer_key->ruleset);
+	const struct compiled_ruleset *set =
+		policy_compiler_ruleset(all->e->compiler, peer_key->ruleset);
 
 	(void)value;
 	if (!set || find_misfit(all->e, set->id) || is_peer(set, peer_key->identity))
@@ -443,9 +473,10 @@ static int leave_stranger(const void *key, const void *value, void *data)
 }
 
 /*
- * What waits for the sweep, of sets that stand: one that goes now, and one whose identity or set went before and is back, while the identity
- * belongs to the default class this time. The list does not hold what was there before all was looked at: until the sweep after that each
- * element may be such a one.
+ * What waits for the sweep, of sets that stand: one that goes now, and one whose identity or set
+ * went before and is back, while the identity belongs to the default class this time. The list does
+ * not hold what was there before all was looked at: until the sweep after that each element may be
+ * such a one.
  */
 static int leave_classes(struct enforce *e, bool *ret_switch)
 {
@@ -466,7 +497,7 @@ static int retry_misfits(struct enforce *e, bool *ret_switch)
 	struct misfit *misfit, *next;
 	int r = 0;
 
-	HASH_ITER(hh, e->misfits, misfit, next) {
+	HASH_ITER (hh, e->misfits, misfit, next) {
 		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
 		if (!set)
 			drop_misfit(e, misfit->ruleset);
@@ -515,7 +546,7 @@ static int write_all(struct enforce *e, bool *ret_switch)
 
 	rule_counts_release_all(e->counts);
 	policy_compiler_bury(e->compiler);
-	HASH_ITER(hh, e->misfits, misfit, next)
+	HASH_ITER (hh, e->misfits, misfit, next)
 		drop_misfit(e, misfit->ruleset);
 	r = policy_compiler_each_ruleset(e->compiler, write_one, &all);
 	return r < 0 ? r : shadow_each(e->rules[SHADOW_PEERS], leave_stranger, &all);
@@ -655,7 +686,7 @@ static void delete_misfits(struct sweeping *sweeping)
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
 
-	HASH_ITER(hh, e->misfits, misfit, next) {
+	HASH_ITER (hh, e->misfits, misfit, next) {
 		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
 		if (set)
 			sweeping->result |= delete_set(set, sweeping);

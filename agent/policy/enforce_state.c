@@ -26,7 +26,8 @@ static int know_ruleset(const struct ruleset_entry *entry, void *data)
 	return r == -EEXIST ? 0 : r;
 }
 
-/* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built beside. */
+/* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built
+ * beside. */
 int state_load(struct enforce *e)
 {
 	json_t *state = NULL;
@@ -41,17 +42,22 @@ int state_load(struct enforce *e)
 		json_decref(state);
 	}
 	if (r < 0 && r != -ENOENT)
-		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew", e->state, strerror(-r));
+		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew",
+			    e->state, strerror(-r));
 	return ruleset_slots_each(e->slots, know_ruleset, e);
 }
 
 /* Takes the text. */
 static int write_state(struct enforce *e, char *text)
 {
-	int r = e->state_text && strcmp(text, e->state_text) == 0 ? 0 : state_file_write(e->state, text, strlen(text));
+	int r = e->state_text && strcmp(text, e->state_text) == 0
+			? 0
+			: state_file_write(e->state, text, strlen(text));
 
 	if (r < 0)
-		log_error("policy", "%s: cannot be written: %s; changes of policy wait until it can", e->state, strerror(-r));
+		log_error("policy",
+			  "%s: cannot be written: %s; changes of policy wait until it can",
+			  e->state, strerror(-r));
 	free(e->state_text);
 	e->state_text = text;
 	if (r < 0) {

@@ -51,13 +51,15 @@ void local_pods_close(struct local_pods *pods)
 	free(pods);
 }
 
-int local_pods_put(struct local_pods *pods, const struct polder_addr *addr, const struct address_entry *entry)
+int local_pods_put(struct local_pods *pods, const struct polder_addr *addr,
+		   const struct address_entry *entry)
 {
 	const struct local_pod_address wanted = {.entry = *entry, .addr = *addr};
 	uint32_t element = element_of(pods->maps, addr);
 	const struct local_pod_address *present = element_at(pods->maps, element);
 
-	if (!present || (!addr_is_zero(&present->addr) && memcmp(&present->addr, addr, sizeof(*addr)) != 0))
+	if (!present ||
+	    (!addr_is_zero(&present->addr) && memcmp(&present->addr, addr, sizeof(*addr)) != 0))
 		return 0;
 	return maps_element_put(pods->maps, MAP_LOCAL_PODS, element, &wanted);
 }
@@ -77,16 +79,19 @@ static int clear_element(struct local_pods *pods, uint32_t element)
 			return 0; /* it stays this address's until the next start */
 		pods->cleared = grown;
 	}
-	pods->cleared[pods->cleared_count++] = (struct cleared){.element = element, .settled = pods->settled};
+	pods->cleared[pods->cleared_count++] =
+		(struct cleared){.element = element, .settled = pods->settled};
 	return 0;
 }
 
 int local_pods_clear(struct local_pods *pods, const struct polder_addr *addr)
 {
-	return local_pods_find(pods->maps, addr) ? clear_element(pods, element_of(pods->maps, addr)) : 0;
+	return local_pods_find(pods->maps, addr) ? clear_element(pods, element_of(pods->maps, addr))
+						 : 0;
 }
 
-int local_pods_forget(struct local_pods *pods, bool (*known)(const struct polder_addr *addr, void *data), void *data)
+int local_pods_forget(struct local_pods *pods,
+		      bool (*known)(const struct polder_addr *addr, void *data), void *data)
 {
 	uint32_t count = maps_get(pods->maps, MAP_LOCAL_PODS)->max_entries, i;
 	int r = 0;

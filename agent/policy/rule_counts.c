@@ -10,15 +10,15 @@
 #include "agent/common/hash.h"
 
 /*
- * Programs add to a rule's own element, each CPU for itself. What the agent adds for flows that are over stands in a second element that no
- * program knows: nobody's addition is lost to another's.
+ * Programs add to a rule's own element, each CPU for itself. What the agent adds for flows that are
+ * over stands in a second element that no program knows: nobody's addition is lost to another's.
  */
 #define RULE_OVER 0x40000000u
 
 struct rule {
 	uint32_t key;
 	struct rule_counter over;
-	bool changed; /* `over` is not in the map yet */
+	bool changed;	/* `over` is not in the map yet */
 	size_t holders; /* cells of sets; 0: it goes with the next sweep */
 	bool uncounted; /* the map had no room */
 	UT_hash_handle hh;
@@ -71,7 +71,8 @@ static struct rule_counter read_sum(struct rule_counts *c, uint32_t key)
 	return sum;
 }
 
-static int write_one(struct rule_counts *c, uint32_t key, const struct rule_counter *value, uint64_t flags)
+static int write_one(struct rule_counts *c, uint32_t key, const struct rule_counter *value,
+		     uint64_t flags)
 {
 	memset(c->values, 0, (size_t)c->cpus * sizeof(*c->values));
 	if (value)
@@ -85,7 +86,8 @@ static int load(struct rule_counts *c)
 	struct rule *rule;
 	int r;
 
-	for (r = bpf_map_get_next_key(c->fd, NULL, &next); r == 0; r = bpf_map_get_next_key(c->fd, &key, &next)) {
+	for (r = bpf_map_get_next_key(c->fd, NULL, &next); r == 0;
+	     r = bpf_map_get_next_key(c->fd, &key, &next)) {
 		key = next;
 		rule = find(c, key & ~RULE_OVER);
 		if (!rule)
@@ -127,7 +129,7 @@ void rule_counts_close(struct rule_counts *c)
 		return;
 	if (c->values)
 		rule_counts_flush(c);
-	HASH_ITER(hh, c->rules, rule, next) {
+	HASH_ITER (hh, c->rules, rule, next) {
 		HASH_DEL(c->rules, rule);
 		free(rule);
 	}
@@ -217,7 +219,7 @@ void rule_counts_release_all(struct rule_counts *c)
 {
 	struct rule *rule, *next;
 
-	HASH_ITER(hh, c->rules, rule, next)
+	HASH_ITER (hh, c->rules, rule, next)
 		rule->holders = 0;
 	c->idle = HASH_COUNT(c->rules);
 }
@@ -228,13 +230,13 @@ void rule_counts_sweep(struct rule_counts *c)
 
 	if (!c->idle)
 		return;
-	HASH_ITER(hh, c->rules, rule, next)
+	HASH_ITER (hh, c->rules, rule, next)
 		if (!rule->holders)
 			forget(c, rule);
 	if (!c->uncounted)
 		return;
 	/* There is room now. */
-	HASH_ITER(hh, c->rules, rule, next)
+	HASH_ITER (hh, c->rules, rule, next)
 		if (rule->uncounted)
 			make_room(c, rule);
 }
@@ -251,7 +253,8 @@ static void add_over(struct rule_counts *c, uint32_t key, uint32_t packets, uint
 	rule->changed = true;
 }
 
-void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes, void *rule_counts)
+void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes,
+		      void *rule_counts)
 {
 	if (!packets)
 		return;
@@ -265,7 +268,7 @@ void rule_counts_flush(struct rule_counts *c)
 
 	if (!c->changed)
 		return;
-	HASH_ITER(hh, c->rules, rule, next) {
+	HASH_ITER (hh, c->rules, rule, next) {
 		if (!rule->changed || write_one(c, rule->key | RULE_OVER, &rule->over, BPF_ANY) < 0)
 			continue;
 		rule->changed = false;

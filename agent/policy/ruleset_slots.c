@@ -12,7 +12,7 @@
 
 /* A table may have so many cells for each one that says something, and so many more. */
 #define HOLES_PER_CELL 8
-#define SMALL_TABLE 64
+#define SMALL_TABLE    64
 
 struct known {
 	uint32_t number;
@@ -46,7 +46,8 @@ static struct known *know(struct ruleset_slots *s, uint32_t number, uint32_t slo
 	return NULL;
 }
 
-/* A slot of before the start. What cannot be right (a damaged pin) is emptied: its pods pass nothing until the first pass. */
+/* A slot of before the start. What cannot be right (a damaged pin) is emptied: its pods pass
+ * nothing until the first pass. */
 static int take_over(struct ruleset_slots *s, uint32_t slot)
 {
 	static const struct ruleset_entry none;
@@ -61,8 +62,11 @@ static int take_over(struct ruleset_slots *s, uint32_t slot)
 	}
 	if (r == -ENOMEM)
 		return r;
-	log_error("policy", "map rulesets: element %u (rule set %u) cannot be right: its number or its cells are another's; it is emptied, its "
-		  "pods pass nothing until policies have been read", slot, entry->number);
+	log_error("policy",
+		  "map rulesets: element %u (rule set %u) cannot be right: its number or its cells "
+		  "are another's; it is emptied, its "
+		  "pods pass nothing until policies have been read",
+		  slot, entry->number);
 	return maps_element_put(s->maps, MAP_RULESETS, slot, &none);
 }
 
@@ -97,7 +101,7 @@ void ruleset_slots_close(struct ruleset_slots *s)
 
 	if (!s)
 		return;
-	HASH_ITER(hh, s->known, known, next) {
+	HASH_ITER (hh, s->known, known, next) {
 		HASH_DEL(s->known, known);
 		free(known);
 	}
@@ -129,7 +133,8 @@ uint32_t ruleset_slots_cells_used(const struct ruleset_slots *s)
 	return ranges_used(s->cells);
 }
 
-/* A row for each class of peers but 0, a column for each class of ports. Returns the number of cells. */
+/* A row for each class of peers but 0, a column for each class of ports. Returns the number of
+ * cells. */
 static uint64_t table_size(const struct compiled_ruleset *set, uint32_t *ret_columns)
 {
 	uint32_t rows = 0, columns = 0;
@@ -152,7 +157,8 @@ bool ruleset_slots_is_sparse(const struct compiled_ruleset *set)
 	return table_size(set, &columns) > HOLES_PER_CELL * set->cell_count + SMALL_TABLE;
 }
 
-int ruleset_slots_reserve(struct ruleset_slots *s, const struct compiled_ruleset *set, bool table, struct ruleset_place *ret)
+int ruleset_slots_reserve(struct ruleset_slots *s, const struct compiled_ruleset *set, bool table,
+			  struct ruleset_place *ret)
 {
 	struct ruleset_place place = {.entry = set->entry};
 	uint32_t columns;
@@ -182,7 +188,8 @@ void ruleset_slots_release(struct ruleset_slots *s, const struct ruleset_place *
 	ranges_give(s->slots, place->slot, 1);
 }
 
-int ruleset_slots_put_cells(struct ruleset_slots *s, const struct ruleset_place *place, const struct compiled_ruleset *set)
+int ruleset_slots_put_cells(struct ruleset_slots *s, const struct ruleset_place *place,
+			    const struct compiled_ruleset *set)
 {
 	const struct ruleset_entry *entry = &place->entry;
 	struct ruleset_cell *cells = calloc(entry->cell_count + 1, sizeof(*cells));
@@ -225,7 +232,8 @@ int ruleset_slots_put(struct ruleset_slots *s, const struct ruleset_place *place
 static int forget(struct ruleset_slots *s, struct known *known)
 {
 	static const struct ruleset_entry none;
-	const struct ruleset_place place = {.slot = known->slot, .entry = *ruleset_slots_entry(s, known->slot)};
+	const struct ruleset_place place = {.slot = known->slot,
+					    .entry = *ruleset_slots_entry(s, known->slot)};
 	int r = maps_element_put(s->maps, MAP_RULESETS, known->slot, &none);
 
 	if (r < 0)
@@ -244,12 +252,13 @@ int ruleset_slots_drop(struct ruleset_slots *s, uint32_t number)
 	return known ? forget(s, known) : 0;
 }
 
-int ruleset_slots_sweep(struct ruleset_slots *s, bool (*wanted)(uint32_t number, const void *data), const void *data)
+int ruleset_slots_sweep(struct ruleset_slots *s, bool (*wanted)(uint32_t number, const void *data),
+			const void *data)
 {
 	struct known *known, *next;
 	int count = 0, r;
 
-	HASH_ITER(hh, s->known, known, next) {
+	HASH_ITER (hh, s->known, known, next) {
 		if (wanted(known->number, data))
 			continue;
 		r = forget(s, known);
@@ -260,12 +269,13 @@ int ruleset_slots_sweep(struct ruleset_slots *s, bool (*wanted)(uint32_t number,
 	return count;
 }
 
-int ruleset_slots_each(const struct ruleset_slots *s, int (*visit)(const struct ruleset_entry *entry, void *data), void *data)
+int ruleset_slots_each(const struct ruleset_slots *s,
+		       int (*visit)(const struct ruleset_entry *entry, void *data), void *data)
 {
 	struct known *known, *next;
 	int r;
 
-	HASH_ITER(hh, s->known, known, next) {
+	HASH_ITER (hh, s->known, known, next) {
 		r = visit(ruleset_slots_entry(s, known->slot), data);
 		if (r)
 			return r;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where rule sets stand in the arrays: each has a slot in `rulesets`, which the pods' words name, and most have a table of their cells,
- * a range of `ruleset_tables`. A set's number is never given twice; slots and ranges are, once no program can still be using them.
+ * Where rule sets stand in the arrays: each has a slot in `rulesets`, which the pods' words name,
+ * and most have a table of their cells, a range of `ruleset_tables`. A set's number is never given
+ * twice; slots and ranges are, once no program can still be using them.
  */
 #pragma once
 
@@ -28,11 +29,11 @@ struct ruleset_place {
 	struct ruleset_entry entry; /* cell_count 0: its cells go to the hash */
 };
 /*
- * A slot, and a table if `table` and there is a range for it. The caller writes the cells, then ruleset_slots_put(), or gives the place
- * back. 0; -E2BIG: no slot is free; -ENOMEM.
+ * A slot, and a table if `table` and there is a range for it. The caller writes the cells, then
+ * ruleset_slots_put(), or gives the place back. 0; -E2BIG: no slot is free; -ENOMEM.
  */
-int ruleset_slots_reserve(struct ruleset_slots *slots, const struct compiled_ruleset *set, bool table,
-			  struct ruleset_place *ret);
+int ruleset_slots_reserve(struct ruleset_slots *slots, const struct compiled_ruleset *set,
+			  bool table, struct ruleset_place *ret);
 void ruleset_slots_release(struct ruleset_slots *slots, const struct ruleset_place *place);
 /* Writes a table's cells, all of the range. 0 or -errno. */
 int ruleset_slots_put_cells(struct ruleset_slots *slots, const struct ruleset_place *place,
@@ -45,7 +46,8 @@ bool ruleset_slots_is_sparse(const struct compiled_ruleset *set);
 /* Frees the slot and the range of a set. 0 (also if it has none) or -errno. */
 int ruleset_slots_drop(struct ruleset_slots *slots, uint32_t number);
 /* Frees the slots and ranges of all sets that `wanted` says no to. Returns how many, or -errno. */
-int ruleset_slots_sweep(struct ruleset_slots *slots, bool (*wanted)(uint32_t number, const void *data), const void *data);
+int ruleset_slots_sweep(struct ruleset_slots *slots,
+			bool (*wanted)(uint32_t number, const void *data), const void *data);
 /* Calls for each set; stops at a value other than 0 and returns it. */
 int ruleset_slots_each(const struct ruleset_slots *slots,
 		       int (*visit)(const struct ruleset_entry *entry, void *data), void *data);

@@ -19,7 +19,7 @@ struct reconciler {
 	uint64_t run_ns;       /* when the next run is due */
 	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
 	uint64_t change, held; /* the last change; the last one that is in force */
-	uint64_t look_ns; /* not before: when the next look through the flow table is due */
+	uint64_t look_ns;      /* not before: when the next look through the flow table is due */
 	struct reconciler_wait *waits;
 	uint64_t runs, failures, switches, last_ns;
 	uint64_t audits, differences;
@@ -230,7 +230,8 @@ static void share_flows(struct reconciler *r)
 			 __ATOMIC_RELAXED);
 }
 
-/* The first run that succeeded: what the maps hold and nobody asks for goes only now. 0 or -ENOMEM. */
+/* The first run that succeeded: what the maps hold and nobody asks for goes only now. 0 or -ENOMEM.
+ */
 static int settle(struct reconciler *r)
 {
 	int result = services_forget_unknown(r->services);

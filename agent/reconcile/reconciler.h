@@ -79,8 +79,8 @@ int reconciler_run(struct reconciler *reconciler);
  */
 int reconciler_run_now(struct reconciler *reconciler);
 /*
- * Looks through the flow table are so far apart, and ten times as long as one takes: a stream of changes
- * shares them. The first one after a while comes at once.
+ * Looks through the flow table are so far apart, and ten times as long as one takes: a stream of
+ * changes shares them. The first one after a while comes at once.
  */
 #define RECONCILER_LOOK_NS     20000000ull
 #define RECONCILER_LOOK_MAX_NS 80000000ull
@@ -98,16 +98,16 @@ bool reconciler_begin(struct reconciler *reconciler);
 void reconciler_commit(struct reconciler *reconciler, int waited);
 
 /*
- * Compares what runs have followed step by step with what all objects together say, and what the maps
- * should hold with what was written. `*ret_difference` NULL: they agree; else the first difference in
- * words, the caller's: then a run that looks at everything is due. 0, -EAGAIN (a run or a commit is due,
- * so there is nothing to compare), -ENOMEM. Costs what the whole world costs.
+ * Compares what runs have followed step by step with what all objects together say, and what the
+ * maps should hold with what was written. `*ret_difference` NULL: they agree; else the first
+ * difference in words, the caller's: then a run that looks at everything is due. 0, -EAGAIN (a run
+ * or a commit is due, so there is nothing to compare), -ENOMEM. Costs what the whole world costs.
  */
 int reconciler_audit(struct reconciler *reconciler, char **ret_difference);
 
 struct reconciler_due {
 	uint64_t run_ns, begin_ns; /* times of the environment's clock; RECONCILER_NEVER */
-	uint64_t turn_ns; /* reconciler_end_turn() has something to do; RECONCILER_NEVER */
+	uint64_t turn_ns;	   /* reconciler_end_turn() has something to do; RECONCILER_NEVER */
 };
 struct reconciler_due reconciler_due(const struct reconciler *reconciler);
 
@@ -133,8 +133,8 @@ struct reconciler_progress {
 	bool settled; /* a run has succeeded since */
 	bool pending; /* a change is not in force yet */
 	uint64_t runs, failures;
-	uint64_t switches; /* runs that put the other slot in force */
-	uint64_t last_ns; /* how long the last run took */
+	uint64_t switches;	      /* runs that put the other slot in force */
+	uint64_t last_ns;	      /* how long the last run took */
 	uint64_t audits, differences; /* of reconciler_audit() */
 };
 void reconciler_progress(const struct reconciler *reconciler, struct reconciler_progress *ret);

@@ -12,7 +12,8 @@
 
 struct touch {
 	struct polder_addr addr;
-	uint32_t generation; /* when the maps had changed: if it moved since, all flows are judged anew already */
+	uint32_t generation; /* when the maps had changed: if it moved since, all flows are judged
+				anew already */
 	uint16_t place;	     /* of a pod that left: flows to it lead there */
 	bool left;
 };
@@ -116,8 +117,10 @@ static bool is_of(const struct touched *t, const struct touch *touch, const stru
 	       memcmp(&touch->addr, &pod->ipv6, sizeof(touch->addr)) == 0;
 }
 
-/* Into what the flow table is looked through for. Changes that a new generation has overtaken are done. */
-static int collect(const struct touched *t, const struct touch *items, size_t count, struct flows_touched *ret)
+/* Into what the flow table is looked through for. Changes that a new generation has overtaken are
+ * done. */
+static int collect(const struct touched *t, const struct touch *items, size_t count,
+		   struct flows_touched *ret)
 {
 	size_t i;
 	int r = 0;
@@ -140,7 +143,9 @@ static void look(struct touched *t, const struct touch *items, size_t count)
 	if (!count)
 		return;
 	if (collect(t, items, count, &touched) < 0 || !flows_touch(t->flows, &touched)) {
-		log_warning("flows", "the flow table could not be looked through whole (no memory, or an entry that a program does not let go of): every flow is judged anew");
+		log_warning("flows",
+			    "the flow table could not be looked through whole (no memory, or an "
+			    "entry that a program does not let go of): every flow is judged anew");
 		maps_move_generation(t->maps);
 	}
 	address_set_clear(&touched.left);
@@ -197,7 +202,8 @@ void touched_settle(struct touched *t)
 		return;
 	look(t, t->second.items, t->marked);
 	t->second.count -= t->marked;
-	memmove(t->second.items, t->second.items + t->marked, t->second.count * sizeof(*t->second.items));
+	memmove(t->second.items, t->second.items + t->marked,
+		t->second.count * sizeof(*t->second.items));
 	t->marked = 0;
 }
 

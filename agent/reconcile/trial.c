@@ -14,7 +14,7 @@
 /* Stands for the record that polderd keeps on disk. */
 struct attachment {
 	UT_hash_handle hh; /* by `key` */
-	char *key;         /* container id and interface */
+	char *key;	   /* container id and interface */
 	struct local_pod pod;
 };
 
@@ -38,7 +38,8 @@ struct config trial_config_small(const struct config *config, uint32_t entries)
 	small.flows_v4 = small.flows_v6 = 4096;
 	small.max_addresses = small.max_policy_entries = entries;
 	small.max_services = small.max_backends = entries < 1024 ? entries : 1024;
-	small.max_rule_counters = entries < config->max_rule_counters ? entries : config->max_rule_counters;
+	small.max_rule_counters =
+		entries < config->max_rule_counters ? entries : config->max_rule_counters;
 	small.max_socket_origins = 64;
 	return small;
 }
@@ -132,8 +133,8 @@ static void stop(struct trial *t)
 	store_free(TAKE_PTR(t->store));
 }
 
-int trial_open(const struct config *config, const struct node *node, const char *state, struct trial **ret, char *message,
-	       size_t size)
+int trial_open(const struct config *config, const struct node *node, const char *state,
+	       struct trial **ret, char *message, size_t size)
 {
 	struct trial *t = calloc(1, sizeof(*t));
 	struct datapath_config constants;
@@ -149,7 +150,8 @@ int trial_open(const struct config *config, const struct node *node, const char 
 	if (r == 0)
 		r = node_write_next_hops(node, t->maps);
 	if (r == 0)
-		r = datapath_load(t->maps, NULL, config, &constants, NULL, &t->datapath, message, size);
+		r = datapath_load(t->maps, NULL, config, &constants, NULL, &t->datapath, message,
+				  size);
 	if (r == 0)
 		r = test_run_open(t->maps, t->datapath, true, &t->run);
 	if (r == 0)
@@ -248,7 +250,8 @@ static int copy_pod(struct local_pod *to, const struct local_pod *from)
 	to->namespace = strdup(from->namespace);
 	to->name = strdup(from->name);
 	to->uid = strdup(from->uid ? from->uid : "");
-	if (!to->container_id || !to->ifname || !to->network || !to->namespace || !to->name || !to->uid)
+	if (!to->container_id || !to->ifname || !to->network || !to->namespace || !to->name ||
+	    !to->uid)
 		return -ENOMEM;
 	return copy_labels(&to->labels, &from->labels);
 }
@@ -262,7 +265,8 @@ int trial_attach(struct trial *t, const struct local_pod *pod)
 	if (find(t, pod->container_id, pod->ifname))
 		return -EEXIST;
 	for (a = t->attachments; a; a = a->hh.next)
-		if (maps_pod_place(t->maps, a->pod.ifindex) == maps_pod_place(t->maps, pod->ifindex))
+		if (maps_pod_place(t->maps, a->pod.ifindex) ==
+		    maps_pod_place(t->maps, pod->ifindex))
 			return -EBUSY;
 	a = calloc(1, sizeof(*a));
 	if (!a)
@@ -369,9 +373,11 @@ int trial_clear(struct trial *t)
 	forget_attachments(t);
 	if (t->state && unlink(t->state) < 0 && errno != ENOENT)
 		return -errno;
-	/* No pod is left, no socket program runs here; the ring is read to its end after each packet. */
+	/* No pod is left, no socket program runs here; the ring is read to its end after each
+	 * packet. */
 	for (index = 0; index < MAP_COUNT && r == 0; index++)
-		if (index != MAP_PODS && index != MAP_CONTROL && index != MAP_EVENTS && index != MAP_SOCKET_ORIGINS)
+		if (index != MAP_PODS && index != MAP_CONTROL && index != MAP_EVENTS &&
+		    index != MAP_SOCKET_ORIGINS)
 			r = maps_clear(t->maps, index);
 	if (r == 0)
 		r = node_write_next_hops(t->node, t->maps);

@@ -17,7 +17,8 @@ struct candidates {
 	size_t count;
 };
 
-static int add(struct candidates *c, const struct polder_addr *addr, uint16_t port, bool ready, bool serving)
+static int add(struct candidates *c, const struct polder_addr *addr, uint16_t port, bool ready,
+	       bool serving)
 {
 	struct candidate *grown = reallocarray(c->items, c->count + 1, sizeof(*grown));
 
@@ -38,13 +39,14 @@ static uint16_t slice_port(const struct slice_object *slice, const struct servic
 	size_t i;
 
 	for (i = 0; i < slice->port_count; i++)
-		if (slice->ports[i].proto == port->proto && strcmp(slice->ports[i].name, port->name) == 0)
+		if (slice->ports[i].proto == port->proto &&
+		    strcmp(slice->ports[i].name, port->name) == 0)
 			return slice->ports[i].port;
 	return 0;
 }
 
-static int from_slice(struct candidates *c, const struct object *service, const struct service_port *port, bool v4,
-		      const struct slice_object *slice)
+static int from_slice(struct candidates *c, const struct object *service,
+		      const struct service_port *port, bool v4, const struct slice_object *slice)
 {
 	uint16_t number = slice_port(slice, port);
 	size_t i, j;
@@ -80,8 +82,8 @@ static uint16_t pod_port(const struct service_port *port, const struct object *p
 	return 0;
 }
 
-static int from_pod(struct candidates *c, const struct object *service, const struct service_port *port, bool v4,
-		    const struct service_pod *pod)
+static int from_pod(struct candidates *c, const struct object *service,
+		    const struct service_port *port, bool v4, const struct service_pod *pod)
 {
 	const struct object *o = pod->object;
 	bool terminating = o && o->pod.terminating;
@@ -89,7 +91,8 @@ static int from_pod(struct candidates *c, const struct object *service, const st
 	uint16_t number = pod_port(port, o);
 	size_t i;
 
-	if (!number || (o && o->pod.finished) || !selector_matches(&service->service.selector, pod->labels))
+	if (!number || (o && o->pod.finished) ||
+	    !selector_matches(&service->service.selector, pod->labels))
 		return 0;
 	for (i = 0; i < pod->address_count; i++)
 		if (addr_is_v4(&pod->addresses[i]) == v4)
@@ -106,7 +109,8 @@ static int compare(const void *a, const void *b)
 	return order ? order : (y->ready * 2 + y->serving) - (x->ready * 2 + x->serving);
 }
 
-/* SV-06: ready ones; if there are none, those that still serve while they terminate. Nobody else gets new flows. */
+/* SV-06: ready ones; if there are none, those that still serve while they terminate. Nobody else
+ * gets new flows. */
 static bool takes_new(const struct candidate *candidate, bool any_ready)
 {
 	return candidate->ready || (!any_ready && candidate->serving);
@@ -121,7 +125,8 @@ static int split(struct candidates *c, struct endpoints *ret)
 	if (c->count)
 		qsort(c->items, c->count, sizeof(*c->items), compare);
 	for (i = 0; i < c->count; i++) {
-		if (unique && memcmp(&c->items[unique - 1].backend, &c->items[i].backend, sizeof(struct backend)) == 0)
+		if (unique && memcmp(&c->items[unique - 1].backend, &c->items[i].backend,
+				     sizeof(struct backend)) == 0)
 			continue;
 		c->items[unique++] = c->items[i];
 		any_ready |= c->items[i].ready;
@@ -145,8 +150,8 @@ static int split(struct candidates *c, struct endpoints *ret)
 }
 
 int endpoints_collect(const struct object *service, const struct service_port *port, bool v4,
-		      const struct object *const *slices, size_t slice_count, const struct service_pod *pods,
-		      size_t pod_count, struct endpoints *ret)
+		      const struct object *const *slices, size_t slice_count,
+		      const struct service_pod *pods, size_t pod_count, struct endpoints *ret)
 {
 	struct candidates c = {};
 	size_t i;

@@ -4,7 +4,8 @@
 
 #include "agent/services/services.h"
 
-/* For one port and one family. `active` takes new flows; `terminating` keeps those it has. Sorted, no address twice. */
+/* For one port and one family. `active` takes new flows; `terminating` keeps those it has. Sorted,
+ * no address twice. */
 struct endpoints {
 	struct backend *active;
 	size_t active_count;
@@ -12,8 +13,9 @@ struct endpoints {
 	size_t terminating_count;
 };
 
-/* `slices`: those of the Service. Without any, and with a selector, the pods count. 0 or -ENOMEM; free with endpoints_clear(). */
+/* `slices`: those of the Service. Without any, and with a selector, the pods count. 0 or -ENOMEM;
+ * free with endpoints_clear(). */
 int endpoints_collect(const struct object *service, const struct service_port *port, bool v4,
-		      const struct object *const *slices, size_t slice_count, const struct service_pod *pods,
-		      size_t pod_count, struct endpoints *ret);
+		      const struct object *const *slices, size_t slice_count,
+		      const struct service_pod *pods, size_t pod_count, struct endpoints *ret);
 void endpoints_clear(struct endpoints *endpoints);

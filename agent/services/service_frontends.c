@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One address and port of a Service in the maps: backends first, then what points at them, then what nobody names. */
+/* One address and port of a Service in the maps: backends first, then what points at them, then
+ * what nobody names. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +36,8 @@ void leave_backends(struct services *s, const struct service_entry *entry)
 	if (!entry->backend_count)
 		return;
 	assert(s->leftover_count < s->leftover_room);
-	s->leftovers[s->leftover_count++] = (struct leftover){entry->backend_first, entry->backend_count};
+	s->leftovers[s->leftover_count++] =
+		(struct leftover){entry->backend_first, entry->backend_count};
 }
 
 static void tell(const struct services *s, const struct polder_addr *addr)
@@ -46,7 +48,8 @@ static void tell(const struct services *s, const struct polder_addr *addr)
 
 static struct member_key member_key_of(uint32_t id, const struct backend *backend)
 {
-	return (struct member_key){.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
+	return (struct member_key){
+		.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
 }
 
 static int compare_backends(const void *a, const void *b)
@@ -60,15 +63,18 @@ static bool holds(const struct backend *list, size_t count, const struct backend
 	return count && bsearch(backend, list, count, sizeof(*list), compare_backends);
 }
 
-/* Do these backends stand there already (after a restart, or only others than these have changed)? */
-static bool set_holds(const struct services *s, const struct service_entry *entry, const struct endpoints *e)
+/* Do these backends stand there already (after a restart, or only others than these have changed)?
+ */
+static bool set_holds(const struct services *s, const struct service_entry *entry,
+		      const struct endpoints *e)
 {
 	uint32_t i;
 
 	if (entry->backend_count != e->active_count)
 		return false;
 	for (i = 0; i < entry->backend_count; i++) {
-		const struct backend *backend = maps_element(s->maps, MAP_BACKENDS, entry->backend_first + i);
+		const struct backend *backend =
+			maps_element(s->maps, MAP_BACKENDS, entry->backend_first + i);
 
 		if (!backend || memcmp(backend, &e->active[i], sizeof(*backend)) != 0)
 			return false;
@@ -115,7 +121,8 @@ static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 {
 	return f->active_count == e->active_count && f->terminating_count == e->terminating_count &&
 	       memcmp(f->active, e->active, e->active_count * sizeof(*e->active)) == 0 &&
-	       memcmp(f->terminating, e->terminating, e->terminating_count * sizeof(*e->terminating)) == 0;
+	       memcmp(f->terminating, e->terminating,
+		      e->terminating_count * sizeof(*e->terminating)) == 0;
 }
 
 static void drop_members(struct services *s, uint32_t id, const struct backend *list, size_t count,
@@ -134,8 +141,8 @@ static void drop_members(struct services *s, uint32_t id, const struct backend *
 }
 
 /* Takes back what a frontend that does not fit has put already. */
-static void take_back(struct services *s, const struct frontend *f, const struct service_entry *entry,
-		      const struct endpoints *e)
+static void take_back(struct services *s, const struct frontend *f,
+		      const struct service_entry *entry, const struct endpoints *e)
 {
 	const struct endpoints old = {.active = f->active,
 				      .active_count = f->active_count,
@@ -143,7 +150,8 @@ static void take_back(struct services *s, const struct frontend *f, const struct
 				      .terminating_count = f->terminating_count};
 
 	ranges_give(s->backends, entry->backend_first, entry->backend_count);
-	/* Nobody can have a flow to an endpoint that was never in force; what stood before the agent's start stays. */
+	/* Nobody can have a flow to an endpoint that was never in force; what stood before the
+	 * agent's start stays. */
 	if (f->active || !shadow_find(s->services, &f->key)) {
 		drop_members(s, entry->id, e->active, e->active_count, &old);
 		drop_members(s, entry->id, e->terminating, e->terminating_count, &old);
@@ -151,10 +159,12 @@ static void take_back(struct services *s, const struct frontend *f, const struct
 }
 
 /*
- * Of a Service whose endpoints are known: those that go, and those that take new flows no more. Whether datagrams stay with one that
- * terminates depends on whether there is another. A flow to one that stays as it is stays where it is.
+ * Of a Service whose endpoints are known: those that go, and those that take new flows no more.
+ * Whether datagrams stay with one that terminates depends on whether there is another. A flow to
+ * one that stays as it is stays where it is.
  */
-static void tell_changed(const struct services *s, const struct frontend *f, const struct endpoints *e)
+static void tell_changed(const struct services *s, const struct frontend *f,
+			 const struct endpoints *e)
 {
 	bool others = !f->active_count != !e->active_count;
 	size_t i;

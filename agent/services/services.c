@@ -12,8 +12,8 @@
 #include "policy/objects/limits.h"
 
 /*
- * An entry of before the start keeps its number and its range of backends. One whose range cannot be its own has no endpoint until
- * the first pass has put it right.
+ * An entry of before the start keeps its number and its range of backends. One whose range cannot
+ * be its own has no endpoint until the first pass has put it right.
  */
 static int take_over(const void *key, const void *value, void *data)
 {
@@ -26,21 +26,26 @@ static int take_over(const void *key, const void *value, void *data)
 		s->next_id = entry->id + 1;
 	if (r != -EEXIST && r != -ERANGE)
 		return r;
-	log_error("services", "map services: Service port %u names backends %u to %llu, which are another's or beyond the map's end: "
+	log_error("services",
+		  "map services: Service port %u names backends %u to %llu, which are another's or "
+		  "beyond the map's end: "
 		  "it has no endpoint until its object has been read",
-		  entry->id, entry->backend_first, (unsigned long long)entry->backend_first + entry->backend_count - 1);
+		  entry->id, entry->backend_first,
+		  (unsigned long long)entry->backend_first + entry->backend_count - 1);
 	without.backend_first = without.backend_count = 0;
 	return shadow_put(s->services, key, &without);
 }
 
-int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data, struct services **ret)
+int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data,
+		  struct services **ret)
 {
 	struct services *s = calloc(1, sizeof(*s));
 	int r;
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct services){.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1};
+	*s = (struct services){
+		.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1};
 	if ((r = shadow_open(maps, MAP_SERVICES, &s->services)) < 0 ||
 	    (r = shadow_open(maps, MAP_MEMBERS, &s->members)) < 0 ||
 	    (r = ranges_new(maps_get(maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
@@ -93,7 +98,7 @@ void services_close(struct services *s)
 
 	if (!s)
 		return;
-	HASH_ITER(hh, s->works, w, next) {
+	HASH_ITER (hh, s->works, w, next) {
 		HASH_DEL(s->works, w);
 		work_free(w);
 	}
@@ -101,11 +106,11 @@ void services_close(struct services *s)
 		HASH_DEL(s->spaces, space);
 		free(space);
 	}
-	HASH_ITER(hh, s->owners, o, next_owner) {
+	HASH_ITER (hh, s->owners, o, next_owner) {
 		HASH_DEL(s->owners, o);
 		owner_free(o);
 	}
-	HASH_ITER(hh, s->claims, c, next_claim) {
+	HASH_ITER (hh, s->claims, c, next_claim) {
 		HASH_DEL(s->claims, c);
 		free(c);
 	}
@@ -128,7 +133,8 @@ static const char *name_key(const char *namespace, const char *name, struct name
 	return buffer->text;
 }
 
-static struct service_work *work_find(const struct services *s, const char *namespace, const char *name)
+static struct service_work *work_find(const struct services *s, const char *namespace,
+				      const char *name)
 {
 	struct name_key key;
 	struct service_work *w;
@@ -387,7 +393,7 @@ static int look_at_all(struct services *s)
 	for (i = 0; i < count && r == 0; i++)
 		r = slice_changed(s, slices[i], false);
 	/* Those whose object has gone are known. */
-	HASH_ITER(hh, s->works, w, next)
+	HASH_ITER (hh, s->works, w, next)
 		mark(s, w);
 	s->missed = r < 0;
 	return r;
@@ -424,10 +430,12 @@ bool services_dirty(const struct services *s)
 	return s->dirty != NULL || s->missed;
 }
 
-/* A Service that is refused is tried again when something has been freed: so it must be known. 0 or -ENOMEM. */
+/* A Service that is refused is tried again when something has been freed: so it must be known. 0 or
+ * -ENOMEM. */
 static int problem_add(struct services *s, const struct service_work *w, const char *reason)
 {
-	struct service_problem *grown = reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
+	struct service_problem *grown =
+		reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
@@ -467,9 +475,10 @@ static struct frontend *frontend_get(struct service_work *w, const struct servic
 	return NULL;
 }
 
-/* The wanted frontend for a key; a new one takes its claim. 0; -EEXIST: another Service has the address and port; -ENOMEM. */
-static int frontend_want(struct services *s, struct service_work *w, const struct service_key *key, const char *port_name,
-			 struct frontend **ret)
+/* The wanted frontend for a key; a new one takes its claim. 0; -EEXIST: another Service has the
+ * address and port; -ENOMEM. */
+static int frontend_want(struct services *s, struct service_work *w, const struct service_key *key,
+			 const char *port_name, struct frontend **ret)
 {
 	struct frontend *f = frontend_get(w, key);
 	int r;
@@ -498,20 +507,27 @@ static int frontend_want(struct services *s, struct service_work *w, const struc
 }
 
 /* What was in force stays. 0 or -ENOMEM. */
-static int tell_full(struct services *s, const struct service_work *w, const char *full, size_t active, size_t terminating)
+static int tell_full(struct services *s, const struct service_work *w, const char *full,
+		     size_t active, size_t terminating)
 {
-	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS), *members = maps_get(s->maps, MAP_MEMBERS);
+	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS),
+			      *members = maps_get(s->maps, MAP_MEMBERS);
 	char reason[sizeof(s->problems->reason)];
 
 	if (strcmp(full, "backends") == 0)
 		snprintf(reason, sizeof(reason),
-			 "map backends is full: %u entries, %u used, %u free in a row, %zu needed; raise --max-backends",
-			 backends->max_entries, ranges_used(s->backends), ranges_longest_free(s->backends), active);
+			 "map backends is full: %u entries, %u used, %u free in a row, %zu needed; "
+			 "raise --max-backends",
+			 backends->max_entries, ranges_used(s->backends),
+			 ranges_longest_free(s->backends), active);
 	else if (strcmp(full, "members") == 0)
-		snprintf(reason, sizeof(reason), "map members is full: %u entries, %zu used, %zu needed; raise --max-backends",
+		snprintf(reason, sizeof(reason),
+			 "map members is full: %u entries, %zu used, %zu needed; raise "
+			 "--max-backends",
 			 members->max_entries, shadow_count(s->members), active + terminating);
 	else
-		snprintf(reason, sizeof(reason), "map services is full: %zu entries, all used; raise --max-services",
+		snprintf(reason, sizeof(reason),
+			 "map services is full: %zu entries, all used; raise --max-services",
 			 shadow_count(s->services));
 	return problem_add(s, w, reason);
 }
@@ -537,7 +553,8 @@ static int put_endpoints(struct services *s, struct service_work *w, const struc
 static int put_address(struct services *s, struct service_work *w, const struct polder_addr *addr)
 {
 	struct service_key key = {.addr = *addr};
-	struct endpoints none = {.active = calloc(1, sizeof(struct backend)), .terminating = calloc(1, sizeof(struct backend))};
+	struct endpoints none = {.active = calloc(1, sizeof(struct backend)),
+				 .terminating = calloc(1, sizeof(struct backend))};
 
 	if (!none.active || !none.terminating) {
 		endpoints_clear(&none);
@@ -561,14 +578,18 @@ static int apply_service(struct services *s, struct service_work *w, const struc
 		r = put_address(s, w, addr);
 		for (j = 0; j < service->service.port_count && r == 0; j++) {
 			const struct service_port *port = &service->service.ports[j];
-			struct service_key key = {.addr = *addr, .port_be = htons(port->port), .proto = port->proto};
+			struct service_key key = {
+				.addr = *addr, .port_be = htons(port->port), .proto = port->proto};
 			struct endpoints e = {};
 
 			if (port->proto == IPPROTO_SCTP) {
-				r = problem_add(s, w, "SCTP ports of Services are not supported in this version");
+				r = problem_add(
+					s, w,
+					"SCTP ports of Services are not supported in this version");
 				continue;
 			}
-			r = endpoints_collect(service, port, addr_is_v4(addr), slices, slice_count, pods, pod_count, &e);
+			r = endpoints_collect(service, port, addr_is_v4(addr), slices, slice_count,
+					      pods, pod_count, &e);
 			if (r == 0)
 				r = put_endpoints(s, w, &key, port->name, &e);
 		}
@@ -578,7 +599,8 @@ static int apply_service(struct services *s, struct service_work *w, const struc
 
 static bool is_balanced(const struct object *service)
 {
-	return service && !service->service.headless && strcmp(service->service.type, "ExternalName") != 0 &&
+	return service && !service->service.headless &&
+	       strcmp(service->service.type, "ExternalName") != 0 &&
 	       !labels_get(&service->labels, "service.kubernetes.io/service-proxy-name") &&
 	       !labels_get(&service->labels, "service.kubernetes.io/headless");
 }
@@ -600,7 +622,8 @@ static int apply_work(struct services *s, struct service_work *w)
 		return -ENOMEM;
 	count = 0;
 	for (slice = w->slices; slice; slice = slice->next) {
-		slices[count] = store_get(s->store, OBJECT_ENDPOINT_SLICE, w->namespace, slice->name);
+		slices[count] =
+			store_get(s->store, OBJECT_ENDPOINT_SLICE, w->namespace, slice->name);
 		count += slices[count] != NULL;
 	}
 	for (f = w->frontends; f; f = f->next)
@@ -675,7 +698,8 @@ void services_sweep(struct services *s)
 		return;
 	mark_refused(s); /* there is room again */
 	s->leftover_count -= s->leftover_marked;
-	memmove(s->leftovers, s->leftovers + s->leftover_marked, s->leftover_count * sizeof(*s->leftovers));
+	memmove(s->leftovers, s->leftovers + s->leftover_marked,
+		s->leftover_count * sizeof(*s->leftovers));
 	s->leftover_marked = 0;
 	if (!s->leftover_count) {
 		free(s->leftovers);
@@ -699,7 +723,8 @@ int services_forget_unknown(struct services *s)
 
 	if (r < 0)
 		return r;
-	/* What was put since services_open() is wanted; members that were kept are wanted by being put. */
+	/* What was put since services_open() is wanted; members that were kept are wanted by being
+	 * put. */
 	shadow_each(s->services, leave_unknown, s);
 	shadow_sweep(s->services);
 	shadow_sweep(s->members);
@@ -713,12 +738,13 @@ size_t services_problems(const struct services *s, const struct service_problem 
 	return s->problem_count;
 }
 
-void services_each(const struct services *s, void (*visit)(const struct service_view *view, void *data), void *data)
+void services_each(const struct services *s,
+		   void (*visit)(const struct service_view *view, void *data), void *data)
 {
 	struct service_work *w, *next;
 	struct frontend *f;
 
-	HASH_ITER(hh, s->works, w, next) {
+	HASH_ITER (hh, s->works, w, next) {
 		for (f = w->frontends; f; f = f->next) {
 			struct service_view view = {.namespace = w->namespace,
 						    .name = w->name,

@@ -28,8 +28,9 @@ struct slice_name {
 /* What is known of a namespace. */
 struct service_space {
 	UT_hash_handle hh;
-	size_t works;		       /* how many there are */
-	struct service_work *sliceless; /* those without a slice: their endpoints, if any, are pods */
+	size_t works; /* how many there are */
+	struct service_work
+		*sliceless; /* those without a slice: their endpoints, if any, are pods */
 	char name[];
 };
 
@@ -43,7 +44,7 @@ struct service_work {
 	bool dirty;
 	struct service_work *next_dirty;
 	struct service_work *previous_sliceless, *next_sliceless; /* without a slice */
-	char key[];					      /* NAMESPACE/NAME */
+	char key[];						  /* NAMESPACE/NAME */
 };
 
 /* Which Service a slice belongs to, to notice when that changes. */
@@ -86,14 +87,15 @@ struct services {
 	size_t problem_count;
 	uint32_t next_id;
 	bool missed; /* a change that there was no memory for: everything has to be looked at */
-	bool freed; /* an address and port, or room: Services that were refused may be tried again */
+	bool freed;  /* an address and port, or room: Services that were refused may be tried again
+		      */
 	size_t frontend_count, backend_count;
 };
 
 /* service_frontends.c */
 /*
- * Puts a frontend's endpoints in force, takes their arrays and tells whose flows that concerns. 0; -E2BIG (nothing is changed, `*full`
- * names the map); -errno.
+ * Puts a frontend's endpoints in force, takes their arrays and tells whose flows that concerns. 0;
+ * -E2BIG (nothing is changed, `*full` names the map); -errno.
  */
 int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full);
 /* Out of the maps, and freed. There is room for its backends, see leave_reserve(). */

@@ -61,8 +61,9 @@ static json_t *xdp_links(const struct node *node)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < node->uplink_count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "link", node->uplinks[i].name, "mode",
-						      node->uplinks[i].xdp ? node->uplinks[i].xdp : "off"));
+		json_array_append_new(
+			list, json_pack("{s:s, s:s}", "link", node->uplinks[i].name, "mode",
+					node->uplinks[i].xdp ? node->uplinks[i].xdp : "off"));
 	return list;
 }
 
@@ -71,9 +72,9 @@ static json_t *pool(const struct pods *pods)
 	struct pool_usage usage = {0};
 
 	pods_pool_usage(pods, &usage);
-	return json_pack("{s:{s:o, s:o}, s:{s:o, s:o}}", "ipv4", "used", show_u64(usage.used_v4), "size",
-			 show_u64(usage.size_v4), "ipv6", "used", show_u64(usage.used_v6), "size",
-			 show_u64(usage.size_v6));
+	return json_pack("{s:{s:o, s:o}, s:{s:o, s:o}}", "ipv4", "used", show_u64(usage.used_v4),
+			 "size", show_u64(usage.size_v4), "ipv6", "used", show_u64(usage.used_v6),
+			 "size", show_u64(usage.size_v6));
 }
 
 static json_t *pod_counts(const struct show_sources *sources)
@@ -103,7 +104,8 @@ static json_t *object_counts(const struct store *store)
 
 	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
 		if (names[kind])
-			json_object_set_new(counts, names[kind], show_u64(store_count(store, kind)));
+			json_object_set_new(counts, names[kind],
+					    show_u64(store_count(store, kind)));
 	return counts;
 }
 
@@ -114,8 +116,8 @@ static void add_problem(const char *source, const struct error *error, void *dat
 						    error->line, error->column)
 				     : json_string(error->text);
 
-	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", source, "path", error->path, "reason",
-					      reason));
+	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", source, "path",
+					      error->path, "reason", reason));
 }
 
 static void add_conflict(const struct store_conflict *conflict, void *data)
@@ -127,16 +129,16 @@ static void add_conflict(const struct store_conflict *conflict, void *data)
 		object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
 		object->name, conflict->origin);
 
-	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", conflict->ignored, "path", "", "reason",
-					      reason));
+	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", conflict->ignored,
+					      "path", "", "reason", reason));
 }
 
 static void add_service_problem(json_t *list, const struct service_problem *problem)
 {
 	json_t *source = json_sprintf("Service %s/%s", problem->namespace, problem->name);
 
-	json_array_append_new(list, json_pack("{s:o*, s:s, s:s}", "source", source, "path", "", "reason",
-					      problem->reason));
+	json_array_append_new(list, json_pack("{s:o*, s:s, s:s}", "source", source, "path", "",
+					      "reason", problem->reason));
 }
 
 static void add_held_down(json_t *list, const struct local_pod *pod)
@@ -175,9 +177,11 @@ static json_t *limits(const struct show_sources *sources)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:s}", "map", maps_get(sources->maps, found[i].index)->name,
-						      "entries", show_u64(found[i].entries), "max_entries",
-						      show_u64(found[i].max_entries), "reason", found[i].reason));
+		json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:s}", "map",
+						      maps_get(sources->maps, found[i].index)->name,
+						      "entries", show_u64(found[i].entries),
+						      "max_entries", show_u64(found[i].max_entries),
+						      "reason", found[i].reason));
 	return list;
 }
 
@@ -215,13 +219,16 @@ static json_t *policy_counts(const struct show_sources *sources)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "pod", closed[i].subject, "reason",
-						      closed[i].reason));
-	return json_pack("{s:I, s:I, s:o}", "identities", (json_int_t)enforce_identity_count(sources->enforce), "rulesets",
-			 (json_int_t)enforce_ruleset_count(sources->enforce), "over_capacity", list);
+		json_array_append_new(list, json_pack("{s:s, s:s}", "pod", closed[i].subject,
+						      "reason", closed[i].reason));
+	return json_pack("{s:I, s:I, s:o}", "identities",
+			 (json_int_t)enforce_identity_count(sources->enforce), "rulesets",
+			 (json_int_t)enforce_ruleset_count(sources->enforce), "over_capacity",
+			 list);
 }
 
-static void show_status(struct control_request *request, const json_t *args, int netns_fd, void *data)
+static void show_status(struct control_request *request, const json_t *args, int netns_fd,
+			void *data)
 {
 	const struct show_sources *sources = data;
 	const struct datapath_features *found = datapath_features(sources->datapath);
@@ -229,12 +236,13 @@ static void show_status(struct control_request *request, const json_t *args, int
 	json_t *result;
 
 	sources->progress(&progress, sources->data);
-	result = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:s, s:b}", "version", POLDER_VERSION, "node",
-			   sources->config->node_name ? sources->config->node_name : "", "ready", progress.ready,
-			   "synced", progress.synced, "uptime_seconds",
-			   (json_int_t)((uv_hrtime() - sources->started_ns) / 1000000000), "generation",
-			   (json_int_t)maps_control(sources->maps)->generation, "attach", found->tcx ? "tcx" : "clsact",
-			   "socket_programs", found->socket_programs);
+	result = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:s, s:b}", "version", POLDER_VERSION,
+			   "node", sources->config->node_name ? sources->config->node_name : "",
+			   "ready", progress.ready, "synced", progress.synced, "uptime_seconds",
+			   (json_int_t)((uv_hrtime() - sources->started_ns) / 1000000000),
+			   "generation", (json_int_t)maps_control(sources->maps)->generation,
+			   "attach", found->tcx ? "tcx" : "clsact", "socket_programs",
+			   found->socket_programs);
 	if (result) {
 		json_object_set_new(result, "xdp", xdp_links(sources->node));
 		json_object_set_new(result, "node_ips", node_ips(sources->node));
@@ -252,7 +260,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 
 /* ---------------------------------------------------------------- metrics */
 
-static void show_metrics(struct control_request *request, const json_t *args, int netns_fd, void *data)
+static void show_metrics(struct control_request *request, const json_t *args, int netns_fd,
+			 void *data)
 {
 	size_t length = 0;
 	char *text = exporter_text(data, &length);
@@ -267,14 +276,16 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		const char *name;
 		control_handler handler;
 	} operations[] = {
-		{"status", show_status},     {"pods", show_pods},       {"services", show_services},
-		{"policies", show_policies}, {"flows", show_flows},     {"maps", show_maps},
-		{"metrics", show_metrics},   {"monitor", show_monitor},   {"explain", explain_request},
-		{"policy", explain_policy_request},
+		{"status", show_status},      {"pods", show_pods},
+		{"services", show_services},  {"policies", show_policies},
+		{"flows", show_flows},	      {"maps", show_maps},
+		{"metrics", show_metrics},    {"monitor", show_monitor},
+		{"explain", explain_request}, {"policy", explain_policy_request},
 	};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof(operations) / sizeof(*operations); i++)
-		r = control_register(server, operations[i].name, operations[i].handler, (void *)sources);
+		r = control_register(server, operations[i].name, operations[i].handler,
+				     (void *)sources);
 	return r;
 }

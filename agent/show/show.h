@@ -19,7 +19,7 @@
 struct show_progress {
 	bool ready, synced;
 	const char *rules_note; /* why the routing rules are not there; "": they are */
-	bool pending; /* a change in the store is not in force yet */
+	bool pending;		/* a change in the store is not in force yet */
 	uint64_t reconciles, reconcile_errors, policy_switches;
 	uint64_t audits, audit_differences;
 	double last_reconcile_seconds;
@@ -46,8 +46,8 @@ struct show_sources {
 };
 
 /*
- * Registers status, pods, services, policies, flows, maps, metrics and monitor. `sources` is kept. 0 or
- * -errno.
+ * Registers status, pods, services, policies, flows, maps, metrics and monitor. `sources` is kept.
+ * 0 or -errno.
  */
 int show_register(struct control_server *server, const struct show_sources *sources);
 

@@ -33,7 +33,7 @@ static json_t *addr_document(const __be32 *words, uint8_t family)
 static const char *action_name(uint8_t action)
 {
 	static const char *const names[] = {
-		[FLOW_NONE] = "none", [FLOW_TO_POD] = "pod",   [FLOW_TO_WIRE] = "wire",
+		[FLOW_NONE] = "none",	 [FLOW_TO_POD] = "pod",	    [FLOW_TO_WIRE] = "wire",
 		[FLOW_TO_HOST] = "host", [FLOW_TO_STACK] = "stack", [FLOW_TO_TUNNEL] = "tunnel",
 	};
 
@@ -46,8 +46,9 @@ static json_t *state_document(uint16_t state)
 		uint16_t bit;
 		const char *name;
 	} names[] = {
-		{FLOW_REPLIED, "replied"},     {FLOW_ESTABLISHED, "established"}, {FLOW_FIN_ORIG, "fin_orig"},
-		{FLOW_FIN_REPLY, "fin_reply"}, {FLOW_RESET, "reset"},		  {FLOW_TRANSLATED, "translated"},
+		{FLOW_REPLIED, "replied"},   {FLOW_ESTABLISHED, "established"},
+		{FLOW_FIN_ORIG, "fin_orig"}, {FLOW_FIN_REPLY, "fin_reply"},
+		{FLOW_RESET, "reset"},	     {FLOW_TRANSLATED, "translated"},
 		{FLOW_SERVICE, "service"},
 	};
 	json_t *list = json_array();
@@ -59,13 +60,15 @@ static json_t *state_document(uint16_t state)
 }
 
 /* What a source or destination becomes: address "" and port 0 if it stays as it is. */
-static void add_translation(json_t *flow, const char *address_key, const char *port_key, uint8_t family,
-			    const __be32 *addr, const __be32 *new_addr, __be16 port_be, __be16 new_port_be)
+static void add_translation(json_t *flow, const char *address_key, const char *port_key,
+			    uint8_t family, const __be32 *addr, const __be32 *new_addr,
+			    __be16 port_be, __be16 new_port_be)
 {
 	size_t size = family == FAMILY_V4 ? 4 : 16;
 	bool changed = memcmp(addr, new_addr, size) != 0 || port_be != new_port_be;
 
-	json_object_set_new(flow, address_key, changed ? addr_document(new_addr, family) : json_string(""));
+	json_object_set_new(flow, address_key,
+			    changed ? addr_document(new_addr, family) : json_string(""));
 	json_object_set_new(flow, port_key, json_integer(changed ? ntohs(new_port_be) : 0));
 }
 
@@ -88,7 +91,8 @@ static void add_translations(json_t *document, const struct flow_record *record)
 }
 
 /* Link and MTU of the way out; 0: the node's own stack, or it is gone. */
-static void way_out(struct maps *maps, const struct flow_copy *content, uint32_t *ret_ifindex, uint32_t *ret_mtu)
+static void way_out(struct maps *maps, const struct flow_copy *content, uint32_t *ret_ifindex,
+		    uint32_t *ret_mtu)
 {
 	uint32_t place = content->hop;
 	struct pod_entry pod = {};
@@ -96,14 +100,16 @@ static void way_out(struct maps *maps, const struct flow_copy *content, uint32_t
 
 	if (content->action == FLOW_TO_POD && maps_find(maps, MAP_PODS, &place, &pod) == 0)
 		*ret_mtu = pod.mtu;
-	else if (content->action == FLOW_TO_WIRE && maps_find(maps, MAP_NEXT_HOPS, &place, &hop) == 0)
+	else if (content->action == FLOW_TO_WIRE &&
+		 maps_find(maps, MAP_NEXT_HOPS, &place, &hop) == 0)
 		*ret_mtu = hop.mtu;
 	else
 		*ret_mtu = 0;
 	*ret_ifindex = content->action == FLOW_TO_POD ? pod.ifindex : hop.ifindex;
 }
 
-static json_t *flow_document(struct maps *maps, const struct flow_record *record, uint32_t generation)
+static json_t *flow_document(struct maps *maps, const struct flow_record *record,
+			     uint32_t generation)
 {
 	const struct flow_snapshot *flow = &record->flow;
 	const struct flow_copy *content = &flow->content;
@@ -112,15 +118,18 @@ static json_t *flow_document(struct maps *maps, const struct flow_record *record
 	json_t *document;
 
 	way_out(maps, content, &ifindex, &mtu);
-	document = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o, s:b, s:I, s:b, s:I, s:I, s:o, s:I, s:i}", "family",
-			     family_name(record->family), "proto", proto_name(flow->tuple.proto, proto), "zone",
-			     flow->tuple.zone, "source_port", ntohs(flow->tuple.sport_be), "destination_port",
-			     ntohs(flow->tuple.dport_be), "action", action_name(content->action), "state",
-			     state_document(content->state), "reply", !!(content->state & FLOW_REPLY), "generation",
-			     (json_int_t)content->generation, "current", content->generation == generation,
-			     "idle_seconds", (json_int_t)(((uint64_t)record->idle << FLOW_TICK_SHIFT) / 1000000000),
-			     "packets", (json_int_t)flow->packets, "bytes", show_u64(flow->bytes), "out_ifindex",
-			     (json_int_t)ifindex, "mtu", (int)mtu);
+	document = json_pack(
+		"{s:s, s:s, s:i, s:i, s:i, s:s, s:o, s:b, s:I, s:b, s:I, s:I, s:o, s:I, s:i}",
+		"family", family_name(record->family), "proto",
+		proto_name(flow->tuple.proto, proto), "zone", flow->tuple.zone, "source_port",
+		ntohs(flow->tuple.sport_be), "destination_port", ntohs(flow->tuple.dport_be),
+		"action", action_name(content->action), "state", state_document(content->state),
+		"reply", !!(content->state & FLOW_REPLY), "generation",
+		(json_int_t)content->generation, "current", content->generation == generation,
+		"idle_seconds",
+		(json_int_t)(((uint64_t)record->idle << FLOW_TICK_SHIFT) / 1000000000), "packets",
+		(json_int_t)flow->packets, "bytes", show_u64(flow->bytes), "out_ifindex",
+		(json_int_t)ifindex, "mtu", (int)mtu);
 	if (document)
 		add_translations(document, record);
 	return document;
@@ -131,7 +140,8 @@ static bool add_flow(const struct flow_record *record, void *data)
 	struct walk *walk = data;
 	uint32_t generation = maps_control(walk->sources->maps)->generation;
 
-	return json_array_append_new(walk->list, flow_document(walk->sources->maps, record, generation)) == 0 &&
+	return json_array_append_new(walk->list,
+				     flow_document(walk->sources->maps, record, generation)) == 0 &&
 	       json_array_size(walk->list) < walk->limit;
 }
 

@@ -19,16 +19,24 @@ json_t *show_u64(uint64_t value);
 /* The address, or "" if it is all zero. */
 json_t *show_addr(const struct polder_addr *addr);
 /* The labels policy sees: those of the Pod object, else what the configuration gave. */
-const struct labels *show_pod_labels(const struct show_sources *sources, const struct local_pod *pod);
+const struct labels *show_pod_labels(const struct show_sources *sources,
+				     const struct local_pod *pod);
 
-enum show_pod_state { SHOW_POD_READY, SHOW_POD_WAITING, SHOW_POD_CLOSED, SHOW_POD_GONE, SHOW_POD_STATES };
+enum show_pod_state {
+	SHOW_POD_READY,
+	SHOW_POD_WAITING,
+	SHOW_POD_CLOSED,
+	SHOW_POD_GONE,
+	SHOW_POD_STATES
+};
 extern const char *const show_pod_state_names[SHOW_POD_STATES];
 struct show_pod {
 	enum show_pod_state state;
 	uint32_t identity, ingress_ruleset, egress_ruleset;
 };
 /* What the maps say of a pod, under the present generation. */
-void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod, struct show_pod *ret);
+void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod,
+		     struct show_pod *ret);
 
 struct show_map {
 	bool counted;
@@ -39,8 +47,8 @@ struct show_map {
 	uint64_t memory_bytes; /* 0: unknown */
 };
 /*
- * `exactly`: elements are counted in the kernel's map, which takes ms where it is large; else as the agent knows them, if it does. `counted`
- * false: neither was possible in the time there is.
+ * `exactly`: elements are counted in the kernel's map, which takes ms where it is large; else as
+ * the agent knows them, if it does. `counted` false: neither was possible in the time there is.
  */
 void show_map_lookup(const struct show_sources *sources, enum map_index index, bool exactly,
 		     struct show_map *ret);

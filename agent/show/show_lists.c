@@ -21,9 +21,11 @@ const char *const show_pod_state_names[SHOW_POD_STATES] = {
 	[SHOW_POD_GONE] = "gone",
 };
 
-const struct labels *show_pod_labels(const struct show_sources *sources, const struct local_pod *pod)
+const struct labels *show_pod_labels(const struct show_sources *sources,
+				     const struct local_pod *pod)
 {
-	const struct object *object = store_get(sources->store, OBJECT_POD, pod->namespace, pod->name);
+	const struct object *object =
+		store_get(sources->store, OBJECT_POD, pod->namespace, pod->name);
 
 	return object ? &object->labels : &pod->labels;
 }
@@ -43,18 +45,21 @@ static uint32_t ruleset_number(const struct show_sources *sources, uint32_t word
 	return entry && entry->number ? entry->number : RULESET_CLOSED;
 }
 
-void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod, struct show_pod *ret)
+void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod,
+		     struct show_pod *ret)
 {
 	uint32_t slot = maps_slot(sources->maps);
 	uint32_t index = maps_pod_place(sources->maps, (uint32_t)pod->ifindex);
 	struct pod_entry entry;
 
 	*ret = (struct show_pod){SHOW_POD_WAITING, IDENTITY_NONE, RULESET_CLOSED, RULESET_CLOSED};
-	if (maps_find(sources->maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex == (uint32_t)pod->ifindex) {
+	if (maps_find(sources->maps, MAP_PODS, &index, &entry) == 0 &&
+	    entry.ifindex == (uint32_t)pod->ifindex) {
 		ret->identity = entry.identity[slot];
 		ret->ingress_ruleset = ruleset_number(sources, entry.ingress_rules[slot]);
 		ret->egress_ruleset = ruleset_number(sources, entry.egress_rules[slot]);
-		if (entry.flags & POD_READY && !is_unset(ret->ingress_ruleset) && !is_unset(ret->egress_ruleset))
+		if (entry.flags & POD_READY && !is_unset(ret->ingress_ruleset) &&
+		    !is_unset(ret->egress_ruleset))
 			ret->state = SHOW_POD_READY;
 	}
 	if (ret->ingress_ruleset == RULESET_CAPACITY || ret->egress_ruleset == RULESET_CAPACITY)
@@ -65,7 +70,8 @@ void show_pod_lookup(const struct show_sources *sources, const struct local_pod 
 
 static json_t *isolation(uint32_t ruleset)
 {
-	return json_pack("{s:I, s:b}", "ruleset", (json_int_t)ruleset, "isolated", ruleset != RULESET_OPEN);
+	return json_pack("{s:I, s:b}", "ruleset", (json_int_t)ruleset, "isolated",
+			 ruleset != RULESET_OPEN);
 }
 
 static json_t *pod_document(const struct show_sources *sources, const struct local_pod *pod)
@@ -103,7 +109,8 @@ void show_pods(struct control_request *request, const json_t *args, int netns_fd
 
 /* ---------------------------------------------------------------- Services */
 
-static void add_backends(json_t *list, const struct backend *backends, size_t count, const char *state)
+static void add_backends(json_t *list, const struct backend *backends, size_t count,
+			 const char *state)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -115,7 +122,10 @@ static void add_backends(json_t *list, const struct backend *backends, size_t co
 
 static const char *protocol(uint8_t proto)
 {
-	return proto == IPPROTO_TCP ? "TCP" : proto == IPPROTO_UDP ? "UDP" : proto == IPPROTO_SCTP ? "SCTP" : "";
+	return proto == IPPROTO_TCP    ? "TCP"
+	       : proto == IPPROTO_UDP  ? "UDP"
+	       : proto == IPPROTO_SCTP ? "SCTP"
+				       : "";
 }
 
 /* The endpoints for new flows, then those that only finish what they have. */
@@ -125,11 +135,12 @@ static void add_service(const struct service_view *view, void *data)
 
 	add_backends(backends, view->backends, view->backend_count, "active");
 	add_backends(backends, view->terminating, view->terminating_count, "terminating");
-	json_array_append_new(data, json_pack("{s:s, s:s, s:o, s:i, s:s, s:s, s:o}", "namespace", view->namespace,
-					      "name", view->name, "address", show_addr(&view->key.addr), "port",
-					      ntohs(view->key.port_be), "protocol", protocol(view->key.proto),
-					      "port_name", view->port_name ? view->port_name : "", "backends",
-					      backends));
+	json_array_append_new(
+		data, json_pack("{s:s, s:s, s:o, s:i, s:s, s:s, s:o}", "namespace", view->namespace,
+				"name", view->name, "address", show_addr(&view->key.addr), "port",
+				ntohs(view->key.port_be), "protocol", protocol(view->key.proto),
+				"port_name", view->port_name ? view->port_name : "", "backends",
+				backends));
 }
 
 void show_services(struct control_request *request, const json_t *args, int netns_fd, void *data)
@@ -144,17 +155,20 @@ void show_services(struct control_request *request, const json_t *args, int netn
 /* ---------------------------------------------------------------- policies */
 
 /* 0 or -ENOMEM. */
-static int count_selected_pods(const struct show_sources *sources, const struct object *policy, size_t *ret)
+static int count_selected_pods(const struct show_sources *sources, const struct object *policy,
+			       size_t *ret)
 {
 	struct evaluate_objects objects = {};
 	size_t count = 0;
 	int r = 0;
 
-	objects.namespaces = store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
+	objects.namespaces =
+		store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
 	for (size_t i = 0; i < pods_count(sources->pods) && r == 0; i++) {
 		const struct local_pod *local = pods_at(sources->pods, i);
-		const struct object pod = {
-			.kind = OBJECT_POD, .namespace = local->namespace, .labels = *show_pod_labels(sources, local)};
+		const struct object pod = {.kind = OBJECT_POD,
+					   .namespace = local->namespace,
+					   .labels = *show_pod_labels(sources, local)};
 		bool selects = false;
 
 		r = policy_selects(&objects, policy, &pod, &selects);
@@ -167,8 +181,9 @@ static int count_selected_pods(const struct show_sources *sources, const struct 
 /* NULL: no memory. */
 static json_t *policy_document(const struct show_sources *sources, const struct object *object)
 {
-	static const char *const tiers[] = {
-		[TIER_ADMIN] = "Admin", [TIER_NETWORK_POLICY] = "NetworkPolicy", [TIER_BASELINE] = "Baseline"};
+	static const char *const tiers[] = {[TIER_ADMIN] = "Admin",
+					    [TIER_NETWORK_POLICY] = "NetworkPolicy",
+					    [TIER_BASELINE] = "Baseline"};
 	const struct network_policy_object *policy = &object->network_policy;
 	bool cluster = object->kind == OBJECT_CLUSTER_NETWORK_POLICY;
 	size_t rules = 0, selected = 0;
@@ -185,8 +200,9 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 		json_array_append_new(types, json_string("Egress"));
 		rules += policy->egress_count;
 	}
-	document = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "kind", object_kind_name(object->kind), "namespace",
-			     object->namespace, "name", object->name, "tier", tiers[policy->tier], "types", types,
+	document = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "kind",
+			     object_kind_name(object->kind), "namespace", object->namespace, "name",
+			     object->name, "tier", tiers[policy->tier], "types", types,
 			     "selected_pods", (json_int_t)selected, "rules", (json_int_t)rules);
 	if (cluster)
 		json_object_set_new(document, "priority", json_integer(policy->priority));

@@ -57,11 +57,15 @@ static int count_fragments(const struct map_info *map, uint64_t *ret)
 		if (clock_monotonic_ns() > deadline)
 			return -ETIME;
 		got = BATCH;
-		r = bpf_map_lookup_batch(map->fd, first ? NULL : &at, &at, keys, sets, &got, NULL) < 0 ? -errno : 0;
+		r = bpf_map_lookup_batch(map->fd, first ? NULL : &at, &at, keys, sets, &got, NULL) <
+				    0
+			    ? -errno
+			    : 0;
 		if (r < 0 && r != -ENOENT)
 			return r;
 		for (uint32_t i = 0; i < got * FRAGMENT_WAYS; i++) {
-			const struct fragment_entry *e = &sets[i / FRAGMENT_WAYS].way[i % FRAGMENT_WAYS];
+			const struct fragment_entry *e =
+				&sets[i / FRAGMENT_WAYS].way[i % FRAGMENT_WAYS];
 
 			count += e->owner && flow_age(now, e->ticks) <= FRAGMENT_TIMEOUT;
 		}
@@ -158,10 +162,11 @@ static json_t *map_document(const struct show_sources *sources, enum map_index i
 	struct show_map found;
 
 	show_map_lookup(sources, index, true, &found);
-	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:o}", "name", map->name, "type", map->type, "entries",
+	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:o}", "name", map->name, "type",
+			 map->type, "entries",
 			 found.counted ? show_u64(found.entries) : json_null(), "max_entries",
-			 show_u64(found.max_entries), "key_bytes", (json_int_t)map->key_size, "value_bytes",
-			 (json_int_t)found.value_bytes, "memory_bytes",
+			 show_u64(found.max_entries), "key_bytes", (json_int_t)map->key_size,
+			 "value_bytes", (json_int_t)found.value_bytes, "memory_bytes",
 			 found.memory_bytes ? show_u64(found.memory_bytes) : json_null());
 }
 

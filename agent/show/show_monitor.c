@@ -49,17 +49,21 @@ static int name_rule(uint32_t rule, struct rule_origin *ret, void *data)
 static const char *name_of_rule(const struct rule_origin *origin, void *data)
 {
 	const struct show_sources *sources = data;
-	enum object_kind kind = *origin->namespace ? OBJECT_NETWORK_POLICY : OBJECT_CLUSTER_NETWORK_POLICY;
-	const struct object *policy = store_get(sources->store, kind, origin->namespace, origin->name);
+	enum object_kind kind =
+		*origin->namespace ? OBJECT_NETWORK_POLICY : OBJECT_CLUSTER_NETWORK_POLICY;
+	const struct object *policy =
+		store_get(sources->store, kind, origin->namespace, origin->name);
 	const struct network_policy_object *spec = policy ? &policy->network_policy : NULL;
 	size_t count = !spec ? 0 : origin->egress ? spec->egress_count : spec->ingress_count;
 
 	if (origin->index >= count)
 		return NULL;
-	return origin->egress ? spec->egress[origin->index].name : spec->ingress[origin->index].name;
+	return origin->egress ? spec->egress[origin->index].name
+			      : spec->ingress[origin->index].name;
 }
 
-static const struct compiled_selection *find_isolation(const struct polder_addr *addr, bool egress, void *data)
+static const struct compiled_selection *find_isolation(const struct polder_addr *addr, bool egress,
+						       void *data)
 {
 	const struct show_sources *sources = data;
 
@@ -68,8 +72,8 @@ static const struct compiled_selection *find_isolation(const struct polder_addr 
 
 void show_event_names(const struct show_sources *sources, struct event_names *ret)
 {
-	*ret = (struct event_names){name_pod,	   name_link,	   name_rule,
-				      name_of_rule, find_isolation, (void *)sources};
+	*ret = (struct event_names){name_pod,	  name_link,	  name_rule,
+				    name_of_rule, find_isolation, (void *)sources};
 }
 
 /* ---------------------------------------------------------------- monitor */

@@ -12,8 +12,8 @@ struct last_good;
 
 /*
  * The directory is made (0700) if it is missing; it holds these copies and nothing else. A copy is
- * a state file (see agent/common/state_file.h) of the origin, a zero byte and the text, named by a digest
- * of the origin. 0 or -errno.
+ * a state file (see agent/common/state_file.h) of the origin, a zero byte and the text, named by a
+ * digest of the origin. 0 or -errno.
  */
 int last_good_open(const char *directory, struct last_good **ret);
 void last_good_close(struct last_good *copies); /* takes NULL; the copies stay */

@@ -20,7 +20,8 @@
 #include "agent/sources/source_file.h"
 #include "agent/common/hash.h"
 
-/* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it back. */
+/* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it
+ * back. */
 #define DELETION_MS 30
 /* While the directory is missing, and while it is there (for what inotify cannot tell). */
 #define MISSING_MS 50
@@ -38,21 +39,22 @@ struct watched_file {
 	char *origin;	  /* path */
 	int target_watch; /* of what a symbolic link leads to; -1: none */
 	bool is_link;
-	bool changed;		      /* to be read; in the source's list of those */
-	bool whole;		      /* and if it is bad, that is no writer's intermediate state */
-	bool retry;		      /* to be read again by the next check */
-	bool gone;		      /* was not there when it was read; in the source's list of those */
-	uint64_t gone_since;	      /* ms of the loop's clock */
-	bool seen;		      /* by the running scan */
-	bool in_force;		      /* what was read from it, now or before a restart */
-	struct error *problem;	      /* as told to the store; NULL: none */
+	bool changed;	       /* to be read; in the source's list of those */
+	bool whole;	       /* and if it is bad, that is no writer's intermediate state */
+	bool retry;	       /* to be read again by the next check */
+	bool gone;	       /* was not there when it was read; in the source's list of those */
+	uint64_t gone_since;   /* ms of the loop's clock */
+	bool seen;	       /* by the running scan */
+	bool in_force;	       /* what was read from it, now or before a restart */
+	struct error *problem; /* as told to the store; NULL: none */
 	TAILQ_ENTRY(watched_file) in_changed, in_gone;
 	UT_hash_handle hh;
 };
 
 TAILQ_HEAD(watched_files, watched_file);
 
-/* There may be a file for each pod of a cluster: what an event asks for is found without a look at all of them. */
+/* There may be a file for each pod of a cluster: what an event asks for is found without a look at
+ * all of them. */
 struct source_dir {
 	char *path;
 	struct store *store;
@@ -66,11 +68,11 @@ struct source_dir {
 	dev_t device;
 	ino_t inode;
 	bool rescan;
-	bool links_changed;	      /* something that a link may lead through */
-	struct watched_file *files;   /* by name */
+	bool links_changed;	    /* something that a link may lead through */
+	struct watched_file *files; /* by name */
 	struct watched_files changed, gone;
-	size_t links, retries;	      /* files with is_link, with retry */
-	struct error *problem;	      /* of the directory */
+	size_t links, retries; /* files with is_link, with retry */
+	struct error *problem; /* of the directory */
 	uv_poll_t poll;
 	uv_timer_t check;
 	uv_timer_t deletion;
@@ -578,7 +580,8 @@ static void process(struct source_dir *source)
 		attach(source);
 }
 
-/* Is there anything to read? A file that is written beside its place and then renamed comes as four events, one of which counts. */
+/* Is there anything to read? A file that is written beside its place and then renamed comes as four
+ * events, one of which counts. */
 static bool has_work(const struct source_dir *source)
 {
 	return source->rescan || !TAILQ_EMPTY(&source->changed) ||

@@ -24,9 +24,9 @@ struct source_dir;
 
 /*
  * The directory may be missing: it is waited for. `last_good` is the directory for the copies of
- * good files (see agent/sources/last_good.h); NULL, or one that cannot be used (the log says so): none are
- * kept. `on_synced` (may be NULL) runs once, from the loop, when every file has been read for the
- * first time, bad ones included. 0 or -errno (-EMFILE: no inotify instance left, see
+ * good files (see agent/sources/last_good.h); NULL, or one that cannot be used (the log says so):
+ * none are kept. `on_synced` (may be NULL) runs once, from the loop, when every file has been read
+ * for the first time, bad ones included. 0 or -errno (-EMFILE: no inotify instance left, see
  * fs.inotify.max_user_instances).
  */
 int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, struct store *store,

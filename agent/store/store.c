@@ -86,10 +86,11 @@ static void notify(struct store *store, const struct object *object, bool delete
 }
 
 /* False: too long. */
-static bool make_key(enum object_kind kind, const char *namespace, const char *name, struct key *ret)
+static bool make_key(enum object_kind kind, const char *namespace, const char *name,
+		     struct key *ret)
 {
-	int length = snprintf(ret->text, sizeof(ret->text), "%u\001%s\001%s",
-			      (unsigned int)kind, namespace, name);
+	int length = snprintf(ret->text, sizeof(ret->text), "%u\001%s\001%s", (unsigned int)kind,
+			      namespace, name);
 
 	return length >= 0 && (size_t)length < sizeof(ret->text);
 }
@@ -206,7 +207,8 @@ static int need_entry(struct store *store, const struct object *object, struct e
 	memcpy(entry->key, key.text, size);
 	entry->kind = object->kind;
 	entry->item.place = INDEX_NOWHERE;
-	if (hash_table_add(&store->entries, &entry->by_key, hash_table_hash_of(key.text, size - 1)) < 0) {
+	if (hash_table_add(&store->entries, &entry->by_key,
+			   hash_table_hash_of(key.text, size - 1)) < 0) {
 		free(entry);
 		return -ENOMEM;
 	}
@@ -324,7 +326,8 @@ static void place(struct store *store, struct entry *entry)
 		index_remove(index, &entry->item);
 }
 
-/* It tells which text an object was read from: it goes with its origin, whichever memory has the content. */
+/* It tells which text an object was read from: it goes with its origin, whichever memory has the
+ * content. */
 static void swap_versions(struct object *a, struct object *b)
 {
 	char *version = a->resource_version;
@@ -334,8 +337,8 @@ static void swap_versions(struct object *a, struct object *b)
 }
 
 /*
- * What counts says the same as what was heard of: then the old memory takes its place, so that nobody who holds a pointer notices. It may
- * be another candidate's by now.
+ * What counts says the same as what was heard of: then the old memory takes its place, so that
+ * nobody who holds a pointer notices. It may be another candidate's by now.
  */
 static void keep_memory(struct store *store, struct entry *entry)
 {
@@ -522,8 +525,9 @@ void store_list_cancel(struct store *store, const char *name)
 }
 
 /*
- * All memory that the replacement needs, before anything changes: a place for each object of the list, each of which the present round
- * names. `*ret_count`: so many objects have one, also on failure.
+ * All memory that the replacement needs, before anything changes: a place for each object of the
+ * list, each of which the present round names. `*ret_count`: so many objects have one, also on
+ * failure.
  */
 static int prepare(struct store *store, struct origin *origin, const struct object_list *list,
 		   struct candidate **places, size_t *ret_count)
@@ -707,9 +711,9 @@ void store_conflicts(const struct store *store,
 		const struct object *const *objects = store_objects(store, kind, &count);
 
 		for (size_t i = 0; i < count; i++)
-			visit_conflicts(find_entry(store, kind, objects[i]->namespace,
-						   objects[i]->name),
-					visit, data);
+			visit_conflicts(
+				find_entry(store, kind, objects[i]->namespace, objects[i]->name),
+				visit, data);
 	}
 }
 
@@ -743,7 +747,8 @@ void store_problems(const struct store *store,
 		    void (*visit)(const char *origin, const struct error *error, void *data),
 		    void *data)
 {
-	struct store *sorted = (struct store *)store; /* order changes nothing that a caller can see */
+	struct store *sorted =
+		(struct store *)store; /* order changes nothing that a caller can see */
 	struct origin *origin, *next;
 
 	if (store->problems == 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Objects of one kind in the order of namespace and name, as one array. An addition goes behind the sorted part and a removal leaves a
- * hole; the array is put in order when somebody reads it, which allocates nothing.
+ * Objects of one kind in the order of namespace and name, as one array. An addition goes behind the
+ * sorted part and a removal leaves a hole; the array is put in order when somebody reads it, which
+ * allocates nothing.
  */
 #pragma once
 
@@ -18,8 +19,8 @@ struct index_item {
 struct store_index {
 	struct index_item **items;     /* NULL: a hole */
 	const struct object **objects; /* the items', as readers see them */
-	size_t used, sorted;	       /* places, holes included; how many of the first are in order */
-	size_t count;		       /* items */
+	size_t used, sorted; /* places, holes included; how many of the first are in order */
+	size_t count;	     /* items */
 	size_t size;
 };
 
@@ -33,5 +34,6 @@ void index_remove(struct store_index *index, struct index_item *item);
 /* index->count objects in order. Valid until the next change. Not NULL. */
 const struct object *const *index_objects(struct store_index *index);
 /* Those of one namespace. */
-const struct object *const *index_objects_in(struct store_index *index, const char *namespace, size_t *ret_count);
+const struct object *const *index_objects_in(struct store_index *index, const char *namespace,
+					     size_t *ret_count);
 void index_clear(struct store_index *index);

@@ -7,22 +7,26 @@
 struct json_t;
 
 /*
- * Numbers that must not change while something refers to them: identities, rule sets and rules. Lives as long as
- * the agent; its numbers survive a restart through export and import.
+ * Numbers that must not change while something refers to them: identities, rule sets and rules.
+ * Lives as long as the agent; its numbers survive a restart through export and import.
  */
 struct policy_registry;
 struct policy_registry *policy_registry_new(void);
 void policy_registry_free(struct policy_registry *registry);
 /* As JSON, for the state file. The caller owns the result. NULL: no memory. */
 struct json_t *policy_registry_export(const struct policy_registry *registry);
-/* Moves when numbers were given that an older export does not keep from being given to something else. */
+/* Moves when numbers were given that an older export does not keep from being given to something
+ * else. */
 uint64_t policy_registry_revision(const struct policy_registry *registry);
 /* Moves when any number was given: an export of before does not have it. */
 uint64_t policy_registry_changes(const struct policy_registry *registry);
-/* Into an empty registry. 0, -EINVAL (content makes no sense: the registry stays empty), -ENOMEM. */
+/* Into an empty registry. 0, -EINVAL (content makes no sense: the registry stays empty), -ENOMEM.
+ */
 int policy_registry_import(struct policy_registry *registry, const struct json_t *state);
-/* A rule set that the maps already hold keeps its number if the compiler makes the same content again. */
-int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id, const uint64_t digest[2]);
+/* A rule set that the maps already hold keeps its number if the compiler makes the same content
+ * again. */
+int policy_registry_know_ruleset(struct policy_registry *registry, uint32_t id,
+				 const uint64_t digest[2]);
 
 /* Where a rule number comes from. Strings live as long as the registry's number does. */
 struct rule_origin {
@@ -32,9 +36,11 @@ struct rule_origin {
 	uint32_t index; /* of the rule in spec.ingress or spec.egress */
 };
 /* -ENOENT: no such number. */
-int policy_rule_origin(const struct policy_registry *registry, uint32_t rule, struct rule_origin *ret);
+int policy_rule_origin(const struct policy_registry *registry, uint32_t rule,
+		       struct rule_origin *ret);
 /* The other way round. 0: that rule has no number. */
-uint32_t policy_rule_number(const struct policy_registry *registry, const struct rule_origin *origin);
+uint32_t policy_rule_number(const struct policy_registry *registry,
+			    const struct rule_origin *origin);
 
 /* One identity in use: distinct (namespace, labels, named ports). */
 struct compiled_identity {
@@ -54,7 +60,8 @@ struct compiled_prefix {
 	uint32_t peer_class; /* 0: an except inside a wider block */
 };
 struct compiled_port {
-	uint8_t length; /* prefix bits after the rule set's number: 0, 16, or 16 + n; see ruleset_port_key */
+	uint8_t length; /* prefix bits after the rule set's number: 0, 16, or 16 + n; see
+			   ruleset_port_key */
 	uint8_t proto;
 	uint16_t port; /* host byte order */
 	uint32_t port_class;
@@ -64,7 +71,8 @@ struct compiled_cell {
 	struct ruleset_cell cell;
 };
 
-/* Rule sets RULESET_OPEN, RULESET_CLOSED and RULESET_CAPACITY are never listed. Arrays are sorted by key. */
+/* Rule sets RULESET_OPEN, RULESET_CLOSED and RULESET_CAPACITY are never listed. Arrays are sorted
+ * by key. */
 struct compiled_ruleset {
 	uint32_t id;
 	struct ruleset_entry entry;
@@ -106,8 +114,9 @@ struct compiled_policy {
 };
 
 /*
- * Namespaces that no object names have only the label kubernetes.io/metadata.name. Only pods with `subject[i]` true
- * get rule sets (those of this node); the others serve as peers. Host-network and finished pods have no identity (0).
+ * Namespaces that no object names have only the label kubernetes.io/metadata.name. Only pods with
+ * `subject[i]` true get rule sets (those of this node); the others serve as peers. Host-network and
+ * finished pods have no identity (0).
  */
 struct pod_addresses {
 	const struct polder_addr *items;
@@ -118,7 +127,8 @@ struct policy_input {
 	size_t namespace_count;
 	const struct object *const *pods;
 	const bool *subject;
-	const uint64_t *terminating; /* of each pod: since when it is on its way out; 0: it is not; NULL: none is */
+	const uint64_t *terminating; /* of each pod: since when it is on its way out; 0: it is not;
+					NULL: none is */
 	size_t pod_count;
 	/* What the first `local_count` pods are connected with, whatever their objects say. */
 	const struct pod_addresses *local_addresses;
@@ -127,7 +137,8 @@ struct policy_input {
 	size_t policy_count;
 	const struct object *const *cluster_policies;
 	size_t cluster_policy_count;
-	/* Of both kinds; they hold for pods that were on their way out by the time the policy went (both count alike). */
+	/* Of both kinds; they hold for pods that were on their way out by the time the policy went
+	 * (both count alike). */
 	const struct object *const *deleted_policies;
 	const uint64_t *deleted_at;
 	size_t deleted_policy_count;
@@ -136,11 +147,11 @@ struct policy_input {
 };
 
 /*
- * The same input and registry give the same output, whatever the order of the input's objects. A rule set's digest covers
- * prefixes, ports, cells, defaults and rule numbers, and the classes' meaning, but not which identities exist: a new identity
- * that fits an existing class adds a peer to the set and leaves its number.
- * 0, -ENOMEM, -E2BIG (more than 65,535 classes in one set: that set becomes RULESET_CAPACITY, no error).
- * Free with compiled_policy_free().
+ * The same input and registry give the same output, whatever the order of the input's objects. A
+ * rule set's digest covers prefixes, ports, cells, defaults and rule numbers, and the classes'
+ * meaning, but not which identities exist: a new identity that fits an existing class adds a peer
+ * to the set and leaves its number. 0, -ENOMEM, -E2BIG (more than 65,535 classes in one set: that
+ * set becomes RULESET_CAPACITY, no error). Free with compiled_policy_free().
  */
 int policy_compile(struct policy_registry *registry, const struct policy_input *input,
 		   struct compiled_policy **ret);
@@ -156,10 +167,13 @@ struct ruleset_question {
 	uint32_t identity;
 	const struct polder_addr *peer;
 	uint8_t proto;
-	uint16_t port; /* 0 for protocols without ports */
-	bool to_itself; /* a pod that reaches itself through a Service: NetworkPolicies do not apply */
+	uint16_t port;	/* 0 for protocols without ports */
+	bool to_itself; /* a pod that reaches itself through a Service: NetworkPolicies do not apply
+			 */
 };
-struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset, const struct ruleset_question *question);
+struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,
+					     const struct ruleset_question *question);
 
-/* Identities, rule sets and rules that nothing used in the last two compilations are forgotten, never renumbered. */
+/* Identities, rule sets and rules that nothing used in the last two compilations are forgotten,
+ * never renumbered. */
 void policy_registry_collect(struct policy_registry *registry);

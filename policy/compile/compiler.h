@@ -50,8 +50,8 @@ int policy_compiler_remove_pod(struct policy_compiler *compiler, struct policy_p
 
 /*
  * After policies, before pods and the run: identities are made of those labels and named ports that
- * policies name. True: these are others than before, and each pod that has been given has to be given
- * again if policy_compiler_concerns() says so.
+ * policies name. True: these are others than before, and each pod that has been given has to be
+ * given again if policy_compiler_concerns() says so.
  */
 bool policy_compiler_regroup(struct policy_compiler *compiler);
 bool policy_compiler_concerns(const struct policy_compiler *compiler, const struct object *pod);

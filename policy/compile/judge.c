@@ -71,8 +71,8 @@ static const struct ruleset_cell *find_cell(const struct compiled_ruleset *rules
 }
 
 /* Of two cells, the one whose rule comes first in this step; NULL: neither has one. */
-static const struct ruleset_cell *first_of(const struct ruleset_cell *a, const struct ruleset_cell *b,
-					   enum policy_step step)
+static const struct ruleset_cell *first_of(const struct ruleset_cell *a,
+					   const struct ruleset_cell *b, enum policy_step step)
 {
 	bool in_a = a && a->verdict[step] != CELL_NONE, in_b = b && b->verdict[step] != CELL_NONE;
 
@@ -83,7 +83,8 @@ static const struct ruleset_cell *first_of(const struct ruleset_cell *a, const s
 
 static struct policy_verdict verdict_of(const struct ruleset_cell *cell, enum policy_step step)
 {
-	return (struct policy_verdict){.allowed = cell->verdict[step] == CELL_ALLOW, .rule = cell->rule[step]};
+	return (struct policy_verdict){.allowed = cell->verdict[step] == CELL_ALLOW,
+				       .rule = cell->rule[step]};
 }
 
 struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,

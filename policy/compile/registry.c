@@ -8,8 +8,8 @@
 #include "policy/compile/registry.h"
 
 /*
- * So many rule sets or identities may come before the state has to be written again, and a part of what
- * there is: writing costs what there is, so what it costs for each that comes stays the same.
+ * So many rule sets or identities may come before the state has to be written again, and a part of
+ * what there is: writing costs what there is, so what it costs for each that comes stays the same.
  */
 #define NUMBERS_RESERVED 256
 #define PART_RESERVED	 4

@@ -57,7 +57,8 @@ struct policy_registry {
 	uint64_t compilation;
 	uint64_t revision;
 	uint64_t changes;
-	/* An export says that all numbers up to here are taken: most new ones need no new export. */
+	/* An export says that all numbers up to here are taken: most new ones need no new export.
+	 */
 	uint32_t reserved_rulesets, reserved_identities;
 	uint32_t next_identity, next_ruleset, next_rule; /* 0: all numbers have been given */
 	struct registry_identity *identities, *identities_by_id;

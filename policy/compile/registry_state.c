@@ -103,15 +103,13 @@ json_t *policy_registry_export(const struct policy_registry *registry)
 		json_decref(rules);
 		return NULL;
 	}
-	return json_pack("{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
-			 (json_int_t)next_unreserved(registry->next_identity,
-						     registry->reserved_identities),
-			 "next_ruleset",
-			 (json_int_t)next_unreserved(registry->next_ruleset,
-						     registry->reserved_rulesets),
-			 "next_rule",
-			 (json_int_t)registry->next_rule, "identities", identities, "rulesets",
-			 rulesets, "rules", rules);
+	return json_pack(
+		"{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
+		(json_int_t)next_unreserved(registry->next_identity, registry->reserved_identities),
+		"next_ruleset",
+		(json_int_t)next_unreserved(registry->next_ruleset, registry->reserved_rulesets),
+		"next_rule", (json_int_t)registry->next_rule, "identities", identities, "rulesets",
+		rulesets, "rules", rules);
 }
 
 static int read_number(const json_t *object, const char *key, json_int_t min, json_int_t max,

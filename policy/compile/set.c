@@ -70,8 +70,7 @@ static int collect_rules(struct set *set, struct view_policy *const *policies, s
 
 	for (size_t i = 0; i < count; i++) {
 		rules += policies[i]->rule_count[set->direction];
-		set->isolates |=
-			policies[i]->object->network_policy.tier == TIER_NETWORK_POLICY;
+		set->isolates |= policies[i]->object->network_policy.tier == TIER_NETWORK_POLICY;
 	}
 	set->rules = calloc(rules + 1, sizeof(*set->rules));
 	if (!set->rules)
@@ -84,8 +83,8 @@ static int collect_rules(struct set *set, struct view_policy *const *policies, s
 				continue;
 			set->rules[set->rule_count++].rule = rule;
 			set->asks_nodes |= asks_nodes(rule->source);
-			set->asks_addresses |= set->direction == EGRESS &&
-					       asks_addresses(rule->source);
+			set->asks_addresses |=
+				set->direction == EGRESS && asks_addresses(rule->source);
 		}
 	return 0;
 }
@@ -234,7 +233,7 @@ static enum cell_verdict verdict_of(const struct view_rule *rule)
 		return CELL_DENY;
 	/* Behind the last tier everything is allowed. */
 	return rule->source->action == RULE_PASS && rule->tier == TIER_ADMIN ? CELL_PASS
-									      : CELL_ALLOW;
+									     : CELL_ALLOW;
 }
 
 static bool fill_step(const struct set *set, const struct class *peer, const struct class *port,
@@ -255,7 +254,8 @@ static bool fill_step(const struct set *set, const struct class *peer, const str
 	return true;
 }
 
-/* Where a class of peers meets a class of ports, the first rule of a step that both have decides. */
+/* Where a class of peers meets a class of ports, the first rule of a step that both have decides.
+ */
 static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
 {
 	uint64_t pairs = (uint64_t)set->peers.count * set->ports.count;

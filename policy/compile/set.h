@@ -24,7 +24,8 @@ struct set_rule {
 	size_t plain;	    /* its atom of ports by number; NO_ATOM */
 	size_t first_named; /* its atoms of ports by name, sorted */
 	size_t named_count;
-	size_t unknown; /* its atom of ports by name for a pod that nobody knows: any port; NO_ATOM */
+	size_t unknown; /* its atom of ports by name for a pod that nobody knows: any port; NO_ATOM
+			 */
 };
 #define NO_ATOM SIZE_MAX
 
@@ -56,10 +57,11 @@ struct set {
 	struct set_member *members;
 	size_t member_count, member_capacity;
 	struct class *world_class, *all_pods_class;
-	struct class *unknown_class; /* of pods that no object names; world_class: nothing tells them apart */
-	bool asks_addresses; /* a rule leads to ports by name of pods in blocks */
-	bool asks_nodes;     /* a rule names nodes */
-	bool hopeless;	     /* it is over a limit whatever identities there are */
+	struct class *unknown_class; /* of pods that no object names; world_class: nothing tells
+					them apart */
+	bool asks_addresses;	     /* a rule leads to ports by name of pods in blocks */
+	bool asks_nodes;	     /* a rule names nodes */
+	bool hopeless;		     /* it is over a limit whatever identities there are */
 	struct set_prefix *prefixes;
 	size_t prefix_count, prefix_capacity;
 	struct set_port *port_entries;
@@ -99,7 +101,8 @@ int set_add_atoms(struct set *set);
 int set_classify_prefixes(struct set *set);
 int set_classify_ports(struct set *set);
 
-/* set_unknown.c. May the rule choose a pod that no object names, and would the set be stricter for it? */
+/* set_unknown.c. May the rule choose a pod that no object names, and would the set be stricter for
+ * it? */
 bool set_rule_may_match(const struct view_rule *rule);
 /* After the identities. 0, -ENOMEM, -E2BIG. */
 int set_classify_unknown(struct set *set);
@@ -108,8 +111,9 @@ bool set_unknown_step(const struct set *set, const struct class *port, struct ru
 
 /*
  * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field
- * but its number; `set` keeps what set_update.c needs. 0, -ENOMEM, -E2BIG (over a limit): then `set`
- * keeps only what it asks of addresses and nodes. Free with compiled_ruleset_clear() and set_clear().
+ * but its number; `set` keeps what set_update.c needs. 0, -ENOMEM, -E2BIG (over a limit): then
+ * `set` keeps only what it asks of addresses and nodes. Free with compiled_ruleset_clear() and
+ * set_clear().
  */
 int set_compile(struct set *set, struct view *view, enum direction direction,
 		const struct registry_identity *subject, struct view_policy *const *policies,

@@ -129,8 +129,7 @@ static int each_address(struct set *set, const struct view_rule *rule, const str
 int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
 		       void *data)
 {
-	const struct policy_pod *lists[] = {set->view->subjects.first,
-					    set->view->pods.first}, *pod;
+	const struct policy_pod *lists[] = {set->view->subjects.first, set->view->pods.first}, *pod;
 	int r = 0;
 
 	if (set->direction != EGRESS || !has_named_port(rule->source))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What of a pod makes its identity: labels whose keys some selector of a policy names, and ports whose
- * names some rule does. All others tell no pods apart: a label that each pod has for itself (of a
- * StatefulSet, a Job) makes no identity for each.
+ * What of a pod makes its identity: labels whose keys some selector of a policy names, and ports
+ * whose names some rule does. All others tell no pods apart: a label that each pod has for itself
+ * (of a StatefulSet, a Job) makes no identity for each.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -86,7 +86,8 @@ int view_name_words(struct view *view, const struct network_policy_object *polic
 	return r;
 }
 
-/* ---------------------------------------------------------------- from one set of words to the next */
+/* ---------------------------------------------------------------- from one set of words to the
+ * next */
 
 static bool update(struct view_word **words)
 {
@@ -131,7 +132,8 @@ bool view_words_concern(const struct view *view, const struct object *pod)
 		if (has_flipped(&view->label_keys, pod->labels.items[i].key))
 			return true;
 	for (size_t i = 0; i < pod->pod.port_count; i++)
-		if (pod->pod.ports[i].name && has_flipped(&view->port_names, pod->pod.ports[i].name))
+		if (pod->pod.ports[i].name &&
+		    has_flipped(&view->port_names, pod->pod.ports[i].name))
 			return true;
 	return false;
 }

@@ -35,14 +35,14 @@ void policy_rule_clear(struct policy_rule *rule);
 /* Fills in rule->digest; when all else is decoded. */
 void policy_rule_digest(struct policy_rule *rule);
 /*
- * Labels in memory that all who have the same share, and that labels_unshare() gives back; not to be changed. 0, -ENOMEM: they stay as
- * they are.
+ * Labels in memory that all who have the same share, and that labels_unshare() gives back; not to
+ * be changed. 0, -ENOMEM: they stay as they are.
  */
 int labels_share(struct labels *labels);
 void labels_unshare(struct labels *labels);
 /*
- * Pods, Services and slices, of which there are many: the same object in one piece of memory. Takes it whole, nobody else has it; where
- * there is no memory it comes back as it is.
+ * Pods, Services and slices, of which there are many: the same object in one piece of memory. Takes
+ * it whole, nobody else has it; where there is no memory it comes back as it is.
  */
 struct object *object_pack(struct object *object);
 /* A text that is NULL becomes `value`. 0 or -ENOMEM. */

@@ -323,7 +323,8 @@ int decode_metadata(const struct json_at *at, bool namespaced, struct object *ob
 	static const struct json_field fields[] = {
 		{"name", decode_object_name, offsetof(struct object, name), true},
 		{"uid", decode_uid, offsetof(struct object, uid), false},
-		{"resourceVersion", decode_resource_version, offsetof(struct object, resource_version), false},
+		{"resourceVersion", decode_resource_version,
+		 offsetof(struct object, resource_version), false},
 		{"labels", decode_labels, offsetof(struct object, labels), false},
 		{"namespace", decode_namespace_name, offsetof(struct object, namespace), false},
 	};

@@ -7,7 +7,6 @@
 
 #define NAMESPACE_NAME_LABEL "kubernetes.io/metadata.name"
 
-
 /* What one direction's question is made of: the pod whose policies are asked, and the other end. */
 struct asking {
 	const struct evaluate_objects *objects;
@@ -42,10 +41,12 @@ static const struct object *peer_pod(const struct asking *asking)
 
 enum policy_tier policy_tier_of(const struct object *policy)
 {
-	return policy->kind == OBJECT_NETWORK_POLICY ? TIER_NETWORK_POLICY : policy->network_policy.tier;
+	return policy->kind == OBJECT_NETWORK_POLICY ? TIER_NETWORK_POLICY
+						     : policy->network_policy.tier;
 }
 
-int evaluate_namespace_labels(const struct evaluate_objects *objects, const char *name, struct labels *ret)
+int evaluate_namespace_labels(const struct evaluate_objects *objects, const char *name,
+			      struct labels *ret)
 {
 	struct labels labels = {};
 	int r = 0;
@@ -56,7 +57,8 @@ int evaluate_namespace_labels(const struct evaluate_objects *objects, const char
 		if (strcmp(namespace->name, name) != 0)
 			continue;
 		for (size_t j = 0; r == 0 && j < namespace->labels.count; j++)
-			r = labels_set(&labels, namespace->labels.items[j].key, namespace->labels.items[j].value);
+			r = labels_set(&labels, namespace->labels.items[j].key,
+				       namespace->labels.items[j].value);
 	}
 	/* A label of the user's never stands in for the namespace's name. */
 	if (r == 0)
@@ -69,7 +71,8 @@ int evaluate_namespace_labels(const struct evaluate_objects *objects, const char
 	return 0;
 }
 
-static bool is_subject(const struct object *policy, const struct object *pod, const struct labels *namespace)
+static bool is_subject(const struct object *policy, const struct object *pod,
+		       const struct labels *namespace)
 {
 	const struct network_policy_object *spec = &policy->network_policy;
 
@@ -82,8 +85,8 @@ static bool is_subject(const struct object *policy, const struct object *pod, co
 	return selector_matches(&spec->pod_selector, &pod->labels);
 }
 
-int policy_selects(const struct evaluate_objects *objects, const struct object *policy, const struct object *pod,
-		   bool *ret)
+int policy_selects(const struct evaluate_objects *objects, const struct object *policy,
+		   const struct object *pod, bool *ret)
 {
 	struct labels namespace = {};
 	int r = evaluate_namespace_labels(objects, pod->namespace, &namespace);
@@ -107,7 +110,8 @@ static bool has_a_say(const struct object *policy, enum direction side)
 
 static int compare_policies(const void *a, const void *b)
 {
-	const struct object *x = *(const struct object *const *)a, *y = *(const struct object *const *)b;
+	const struct object *x = *(const struct object *const *)a,
+			    *y = *(const struct object *const *)b;
 	int order = (int)policy_tier_of(x) - (int)policy_tier_of(y);
 
 	if (order == 0 && policy_tier_of(x) != TIER_NETWORK_POLICY)
@@ -115,8 +119,8 @@ static int compare_policies(const void *a, const void *b)
 	return order ? order : strcmp(x->name, y->name);
 }
 
-static void select_from(const struct asking *asking, const struct object *const *policies, size_t count,
-			struct evaluate_direction *ret)
+static void select_from(const struct asking *asking, const struct object *const *policies,
+			size_t count, struct evaluate_direction *ret)
 {
 	for (size_t i = 0; i < count; i++)
 		if (has_a_say(policies[i], asking->side) &&
@@ -128,7 +132,8 @@ static int select_policies(const struct asking *asking, struct evaluate_directio
 {
 	const struct evaluate_objects *objects = asking->objects;
 
-	ret->policies = calloc(objects->policy_count + asking->own->held_count + 1, sizeof(*ret->policies));
+	ret->policies =
+		calloc(objects->policy_count + asking->own->held_count + 1, sizeof(*ret->policies));
 	if (!ret->policies)
 		return -ENOMEM;
 	select_from(asking, objects->policies, objects->policy_count, ret);
@@ -164,7 +169,8 @@ static bool is_node(const struct evaluate_objects *objects, const struct policy_
 	return false;
 }
 
-static bool peer_matches(const struct asking *asking, const struct object *policy, const struct policy_peer *peer)
+static bool peer_matches(const struct asking *asking, const struct object *policy,
+			 const struct policy_peer *peer)
 {
 	const struct object *pod = peer_pod(asking);
 
@@ -183,17 +189,17 @@ static bool peer_matches(const struct asking *asking, const struct object *polic
 	return !peer->has_pod_selector || selector_matches(&peer->pod_selector, &pod->labels);
 }
 
-/* A name stands for what the destination pod calls so: the subject for ingress, the peer for egress. */
+/* A name stands for what the destination pod calls so: the subject for ingress, the peer for
+ * egress. */
 static bool name_matches(const struct asking *asking, const struct policy_port *port)
 {
-	const struct object *pod =
-		asking->side == INGRESS ? asking->subject : peer_pod(asking);
+	const struct object *pod = asking->side == INGRESS ? asking->subject : peer_pod(asking);
 
 	for (size_t i = 0; pod && i < pod->pod.port_count; i++) {
 		const struct named_port *named = &pod->pod.ports[i];
 
-		if (named->name && named->proto == port->proto && named->port == asking->question->port &&
-		    strcmp(named->name, port->name) == 0)
+		if (named->name && named->proto == port->proto &&
+		    named->port == asking->question->port && strcmp(named->name, port->name) == 0)
 			return true;
 	}
 	return false;
@@ -274,7 +280,8 @@ static bool next_rule(const struct asking *asking, enum policy_tier tier,
 	for (; place->at < direction->policy_count; place->at++, place->index = 0) {
 		const struct object *policy = direction->policies[place->at];
 		const struct network_policy_object *spec = &policy->network_policy;
-		const struct policy_rule *rules = asking->side == EGRESS ? spec->egress : spec->ingress;
+		const struct policy_rule *rules =
+			asking->side == EGRESS ? spec->egress : spec->ingress;
 		size_t count = asking->side == EGRESS ? spec->egress_count : spec->ingress_count;
 
 		if (policy_tier_of(policy) != tier || place->index >= count)
@@ -387,10 +394,12 @@ static void ask_tiers(const struct asking *asking, bool itself, struct evaluate_
 
 /* ---------------------------------------------------------------- both directions */
 
-static int ask_direction(const struct evaluate_objects *objects, const struct evaluate_question *question,
-			 enum direction side, struct evaluate_direction *ret)
+static int ask_direction(const struct evaluate_objects *objects,
+			 const struct evaluate_question *question, enum direction side,
+			 struct evaluate_direction *ret)
 {
-	const struct evaluate_end *end = side == EGRESS ? &question->source : &question->destination;
+	const struct evaluate_end *end =
+		side == EGRESS ? &question->source : &question->destination;
 	struct asking asking = {
 		.objects = objects,
 		.question = question,
@@ -405,9 +414,11 @@ static int ask_direction(const struct evaluate_objects *objects, const struct ev
 	*ret = (struct evaluate_direction){.basis = EVALUATE_NOT_ASKED, .allowed = true};
 	if (!asking.subject || question->from_own_node || (itself && !question->through_service))
 		return 0;
-	r = evaluate_namespace_labels(objects, asking.subject->namespace, &asking.subject_namespace);
+	r = evaluate_namespace_labels(objects, asking.subject->namespace,
+				      &asking.subject_namespace);
 	if (r == 0 && peer_pod(&asking))
-		r = evaluate_namespace_labels(objects, asking.peer->pod->namespace, &asking.peer_namespace);
+		r = evaluate_namespace_labels(objects, asking.peer->pod->namespace,
+					      &asking.peer_namespace);
 	if (r == 0)
 		r = select_policies(&asking, ret);
 	if (r == 0)
@@ -417,8 +428,8 @@ static int ask_direction(const struct evaluate_objects *objects, const struct ev
 	return r;
 }
 
-int policy_evaluate(const struct evaluate_objects *objects, const struct evaluate_question *question,
-		    struct evaluate_answer *ret)
+int policy_evaluate(const struct evaluate_objects *objects,
+		    const struct evaluate_question *question, struct evaluate_answer *ret)
 {
 	struct evaluate_answer answer = {};
 	int r = ask_direction(objects, question, EGRESS, &answer.egress);

@@ -126,8 +126,8 @@ static bool same_peers(const struct policy_peer *a, const struct policy_peer *b)
 	       a->has_namespace_selector == b->has_namespace_selector &&
 	       a->has_pod_selector == b->has_pod_selector &&
 	       same_selectors(&a->namespace_selector, &b->namespace_selector) &&
-	       same_selectors(&a->pod_selector, &b->pod_selector) &&
-	       a->is_nodes == b->is_nodes && same_selectors(&a->node_selector, &b->node_selector);
+	       same_selectors(&a->pod_selector, &b->pod_selector) && a->is_nodes == b->is_nodes &&
+	       same_selectors(&a->node_selector, &b->node_selector);
 }
 
 static bool same_ports(const struct policy_port *a, const struct policy_port *b)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kubernetes objects as Polder keeps them: only the fields it needs, decoded and checked at the edge. */
+/* Kubernetes objects as Polder keeps them: only the fields it needs, decoded and checked at the
+ * edge. */
 #pragma once
 
 #include <netinet/in.h>
@@ -49,12 +50,12 @@ struct selector {
 
 struct prefix {
 	struct polder_addr addr; /* IPv4 as ::ffff:a.b.c.d; host bits cleared */
-	uint8_t length;          /* of 128: IPv4 has 96 + n */
+	uint8_t length;		 /* of 128: IPv4 has 96 + n */
 };
 
 /* A port of a container, named or not. */
 struct named_port {
-	char *name; /* NULL: unnamed */
+	char *name;    /* NULL: unnamed */
 	uint16_t port; /* host byte order */
 	uint8_t proto; /* IPPROTO_TCP, UDP, SCTP */
 };
@@ -63,14 +64,15 @@ struct named_port {
 struct pod_object {
 	struct polder_addr *addresses; /* status.podIPs (podIP), IPv4 as mapped */
 	size_t address_count;
-	struct named_port *ports; /* of containers and sidecars (init containers with restartPolicy Always) */
+	struct named_port
+		*ports; /* of containers and sidecars (init containers with restartPolicy Always) */
 	size_t port_count;
 	char *node_name; /* NULL: none */
-	char *phase;     /* "" if unknown */
+	char *phase;	 /* "" if unknown */
 	bool host_network;
-	bool ready;       /* condition Ready is True, or there are no conditions */
+	bool ready;	  /* condition Ready is True, or there are no conditions */
 	bool terminating; /* metadata.deletionTimestamp */
-	bool finished;    /* phase Succeeded or Failed */
+	bool finished;	  /* phase Succeeded or Failed */
 };
 
 struct namespace_object {
@@ -80,7 +82,8 @@ struct namespace_object {
 struct node_object {
 	struct prefix *pod_ranges; /* spec.podCIDRs (podCIDR) */
 	size_t pod_range_count;
-	struct polder_addr *addresses; /* status.addresses: InternalIP and ExternalIP, InternalIPs first */
+	struct polder_addr
+		*addresses; /* status.addresses: InternalIP and ExternalIP, InternalIPs first */
 	size_t address_count;
 	size_t internal_count; /* the first so many of `addresses` */
 };
@@ -95,7 +98,7 @@ struct service_port {
 };
 
 struct service_object {
-	char *type; /* ClusterIP, NodePort, LoadBalancer, ExternalName */
+	char *type;			 /* ClusterIP, NodePort, LoadBalancer, ExternalName */
 	struct polder_addr *cluster_ips; /* spec.clusterIPs (clusterIP) without "None" */
 	size_t cluster_ip_count;
 	bool headless;
@@ -110,21 +113,21 @@ struct service_object {
 struct slice_endpoint {
 	struct polder_addr *addresses;
 	size_t address_count;
-	bool ready;       /* null counts as true */
-	bool serving;     /* null: as ready */
+	bool ready;	  /* null counts as true */
+	bool serving;	  /* null: as ready */
 	bool terminating; /* null counts as false */
 	char *node_name;  /* NULL: none */
 	char *target_pod; /* targetRef of kind Pod: its name; NULL: none */
 };
 
 struct slice_port {
-	char *name; /* "" if none */
+	char *name;    /* "" if none */
 	uint16_t port; /* 0: null, every port (not supported, ignored) */
 	uint8_t proto;
 };
 
 struct slice_object {
-	char *service; /* label kubernetes.io/service-name; NULL: of no Service */
+	char *service;	/* label kubernetes.io/service-name; NULL: of no Service */
 	uint8_t family; /* enum polder_family */
 	struct slice_endpoint *endpoints;
 	size_t endpoint_count;
@@ -135,7 +138,7 @@ struct slice_object {
 struct policy_port {
 	uint8_t proto;
 	bool any_port;
-	char *name;        /* NULL: by number */
+	char *name;	      /* NULL: by number */
 	uint16_t first, last; /* host byte order, inclusive; when not any_port and no name */
 };
 
@@ -174,8 +177,9 @@ enum policy_tier { TIER_ADMIN, TIER_NETWORK_POLICY, TIER_BASELINE };
 /* A NetworkPolicy, or a ClusterNetworkPolicy: that one isolates nobody. */
 struct network_policy_object {
 	enum policy_tier tier;
-	int priority;			    /* of a cluster policy: 0 to 1000, the lower is asked first */
-	struct selector namespace_selector; /* of a cluster policy: the namespaces of its subjects */
+	int priority; /* of a cluster policy: 0 to 1000, the lower is asked first */
+	struct selector
+		namespace_selector; /* of a cluster policy: the namespaces of its subjects */
 	struct selector pod_selector;
 	bool isolates_ingress, isolates_egress;
 	struct policy_rule *ingress;
@@ -186,13 +190,15 @@ struct network_policy_object {
 
 struct object {
 	unsigned int sharers : 30;	/* owners beside the first one, see object_share() */
-	unsigned int is_packed : 1;	/* all it points to, but for resource_version, is of its own piece of memory */
+	unsigned int is_packed : 1;	/* all it points to, but for resource_version, is of its own
+					   piece of memory */
 	unsigned int shares_labels : 1; /* but these, which are others' as well */
 	enum object_kind kind;
 	char *namespace; /* "" for those without; "default" where it is missing */
 	char *name;
-	char *uid; /* "" if unknown */
-	char *resource_version; /* metadata.resourceVersion, opaque; no part of the content. NULL: unknown */
+	char *uid;		/* "" if unknown */
+	char *resource_version; /* metadata.resourceVersion, opaque; no part of the content. NULL:
+				   unknown */
 	struct labels labels;
 	union {
 		struct namespace_object space;
@@ -204,7 +210,8 @@ struct object {
 	};
 };
 
-/* What one text held. `skipped` counts objects of kinds Polder has no use for (ConfigMap, Deployment, ...). */
+/* What one text held. `skipped` counts objects of kinds Polder has no use for (ConfigMap,
+ * Deployment, ...). */
 struct object_list {
 	struct object **objects;
 	size_t count;
@@ -215,16 +222,18 @@ struct object_list {
 #define OBJECT_TEXT_MAX (64u << 20)
 
 /*
- * Decodes one object, a List (any *List kind; items may lack kind and apiVersion), or an array. All or nothing: on error
- * no object is returned and `*ret_error` says where and why.
- * 0, -EINVAL (what the user wrote is wrong), -EFBIG (over a limit), -ENOMEM. Free with object_list_clear().
+ * Decodes one object, a List (any *List kind; items may lack kind and apiVersion), or an array. All
+ * or nothing: on error no object is returned and `*ret_error` says where and why. 0, -EINVAL (what
+ * the user wrote is wrong), -EFBIG (over a limit), -ENOMEM. Free with object_list_clear().
  */
 int objects_decode(const char *text, size_t length, struct object_list *ret,
 		   struct error *ret_error);
-/* Would the parser's tree of this text be too large, or too deep? As objects_decode(), which asks first. */
+/* Would the parser's tree of this text be too large, or too deep? As objects_decode(), which asks
+ * first. */
 int objects_check_size(const char *text, size_t length, struct error *ret_error);
 
-/* One owner more of an object that nobody changes any more: each frees it. Not for several threads. */
+/* One owner more of an object that nobody changes any more: each frees it. Not for several threads.
+ */
 struct object *object_share(const struct object *object);
 /* Takes NULL. */
 void object_free(struct object *object);

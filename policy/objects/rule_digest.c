@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a rule says, as a digest: worked out once, when it is read, for a rule may hold thousands of blocks. */
+/* What a rule says, as a digest: worked out once, when it is read, for a rule may hold thousands of
+ * blocks. */
 #include "policy/objects/decode.h"
 #include "policy/objects/digest.h"
 
@@ -49,9 +50,8 @@ void policy_rule_digest(struct policy_rule *rule)
 
 		digest_add_text(&digest, port->name);
 		digest_add_number(&digest, port->proto);
-		digest_add_number(&digest,
-				  (uint64_t)port->any_port << 32 | (uint64_t)port->first << 16 |
-					  port->last);
+		digest_add_number(&digest, (uint64_t)port->any_port << 32 |
+						   (uint64_t)port->first << 16 | port->last);
 	}
 	digest_end(&digest, rule->digest);
 }

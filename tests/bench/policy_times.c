@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What policy costs: memory and time of a change for many replicas under many policies, and nanoseconds of a judged packet by the
- * number of identities, CIDRs and policies. Real agent code on real maps, real programs. Prints JSON.
+ * What policy costs: memory and time of a change for many replicas under many policies, and
+ * nanoseconds of a judged packet by the number of identities, CIDRs and policies. Real agent code
+ * on real maps, real programs. Prints JSON.
  *
  * bench-policy [--quick] [part of a case's name, such as "1000 identities" or "scale"]
  */
@@ -23,13 +24,13 @@
 
 #include "scatter.skel.h"
 
-#define ENTRIES 524288
-#define STATE "/mnt/numbers.json"
-#define ROUNDS_MAX 31
-#define REPLICAS 1000
-#define POLICIES 100
+#define ENTRIES	    524288
+#define STATE	    "/mnt/numbers.json"
+#define ROUNDS_MAX  31
+#define REPLICAS    1000
+#define POLICIES    100
 #define PORT_DENIED 81
-#define CHUNK 500 /* objects decoded at once */
+#define CHUNK	    500 /* objects decoded at once */
 
 struct bench {
 	struct harness node;
@@ -116,7 +117,8 @@ static void objects_end(struct objects *o)
 }
 
 /* JSON with ' for ". */
-__attribute__((format(printf, 2, 3))) static void object_add(struct objects *o, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void object_add(struct objects *o, const char *format,
+							     ...)
 {
 	va_list args;
 
@@ -137,7 +139,8 @@ __attribute__((format(printf, 2, 3))) static void object_add(struct objects *o, 
 static void policy_add(struct objects *o, const char *name, int number, const char *spec)
 {
 	object_add(o,
-		   "{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'a','name':'%s%d'},"
+		   "{'apiVersion':'networking.k8s.io/"
+		   "v1','kind':'NetworkPolicy','metadata':{'namespace':'a','name':'%s%d'},"
 		   "'spec':{%s}}",
 		   name, number, spec);
 }
@@ -146,14 +149,20 @@ static void policy_add(struct objects *o, const char *name, int number, const ch
 static void remote_pod_add(struct objects *o, uint32_t number, uint32_t kind)
 {
 	object_add(o,
-		   "{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'a','name':'p%u','labels':{'kind':'k%u','third':'%u'}},"
-		   "'spec':{'nodeName':'n2'},'status':{'podIPs':[{'ip':'10.%u.%u.%u'},{'ip':'fd00:2::%x:%x'}]}}",
-		   number, kind, kind % 3, 128 + (number >> 16), number >> 8 & 255, number & 255, number >> 16, number & 0xffff);
+		   "{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'a','name':'p%u','"
+		   "labels':{'kind':'k%u','third':'%u'}},"
+		   "'spec':{'nodeName':'n2'},'status':{'podIPs':[{'ip':'10.%u.%u.%u'},{'ip':'fd00:"
+		   "2::%x:%x'}]}}",
+		   number, kind, kind % 3, 128 + (number >> 16), number >> 8 & 255, number & 255,
+		   number >> 16, number & 0xffff);
 }
 
 static void attach(struct trial *trial, uint32_t number, int ifindex, const char *role)
 {
-	struct local_pod pod = {.namespace = "a", .ifname = "eth0", .ifindex = ifindex, .mtu = 1500,
+	struct local_pod pod = {.namespace = "a",
+				.ifname = "eth0",
+				.ifindex = ifindex,
+				.mtu = 1500,
 				.mac = {2, 0, 0, 0, number >> 8, number}};
 	char name[32], text[64];
 
@@ -179,10 +188,12 @@ static void pass(struct trial *trial)
 	trial_finish(trial);
 }
 
-/* ---------------------------------------------------------------- many replicas under many policies */
+/* ---------------------------------------------------------------- many replicas under many
+ * policies */
 
-static const enum map_index measured_maps[] = {MAP_RULESETS, MAP_RULESET_PEERS, MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
-					       MAP_RULESET_CELLS, MAP_RULESET_TABLES, MAP_RULE_COUNTERS, MAP_ADDRESSES};
+static const enum map_index measured_maps[] = {
+	MAP_RULESETS,	   MAP_RULESET_PEERS,  MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
+	MAP_RULESET_CELLS, MAP_RULESET_TABLES, MAP_RULE_COUNTERS,    MAP_ADDRESSES};
 #define MEASURED_MAPS (sizeof(measured_maps) / sizeof(measured_maps[0]))
 
 /* What the kernel says the map takes. */
@@ -230,30 +241,38 @@ static json_t *map_sizes(struct trial *trial, const long empty[MEASURED_MAPS])
 		const struct map_info *info = maps_get(trial_maps(trial), measured_maps[i]);
 		size_t count = entry_count(info, trial_maps(trial), measured_maps[i]);
 
-		json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:I}", "map", info->name, "entries", (json_int_t)count,
-						     "bytes", (json_int_t)(count * (info->key_size + info->value_size)),
-						     "kernel_bytes",
-						     (json_int_t)(kernel_bytes(trial, measured_maps[i]) - empty[i])));
+		json_array_append_new(
+			all,
+			json_pack("{s:s, s:I, s:I, s:I}", "map", info->name, "entries",
+				  (json_int_t)count, "bytes",
+				  (json_int_t)(count * (info->key_size + info->value_size)),
+				  "kernel_bytes",
+				  (json_int_t)(kernel_bytes(trial, measured_maps[i]) - empty[i])));
 	}
 	return all;
 }
 
-/* One of the hundred: half of them say who may come, half where to. `variant` is what a change changes. */
+/* One of the hundred: half of them say who may come, half where to. `variant` is what a change
+ * changes. */
 static void replica_policy(struct objects *o, int number, int variant)
 {
 	char spec[512];
 
 	if (number % 2)
 		snprintf(spec, sizeof(spec),
-			 "'podSelector':{'matchLabels':{'role':'replica'}},'policyTypes':['Ingress'],"
-			 "'ingress':[{'from':[{'podSelector':{'matchLabels':{'kind':'k%d'}}}],'ports':[{'port':%d}]}]",
+			 "'podSelector':{'matchLabels':{'role':'replica'}},'policyTypes':['Ingress'"
+			 "],"
+			 "'ingress':[{'from':[{'podSelector':{'matchLabels':{'kind':'k%d'}}}],'"
+			 "ports':[{'port':%d}]}]",
 			 number, 8000 + number + 1000 * variant);
 	else
-		snprintf(spec, sizeof(spec),
-			 "'podSelector':{'matchLabels':{'role':'replica'}},'policyTypes':['Egress'],"
-			 "'egress':[{'to':[{'ipBlock':{'cidr':'203.0.%d.0/24','except':['203.0.%d.%d/32']}}],"
-			 "'ports':[{'port':443}]}]",
-			 number, number, 1 + variant);
+		snprintf(
+			spec, sizeof(spec),
+			"'podSelector':{'matchLabels':{'role':'replica'}},'policyTypes':['Egress'],"
+			"'egress':[{'to':[{'ipBlock':{'cidr':'203.0.%d.0/"
+			"24','except':['203.0.%d.%d/32']}}],"
+			"'ports':[{'port':443}]}]",
+			number, number, 1 + variant);
 	policy_add(o, "q", number, spec);
 }
 
@@ -280,7 +299,10 @@ static void change_namespace(struct trial *trial, int round)
 	struct objects o;
 
 	objects_begin(&o, trial);
-	object_add(&o, "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','labels':{'round':'%d'}}}", round);
+	object_add(&o,
+		   "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','labels':{'round':"
+		   "'%d'}}}",
+		   round);
 	objects_end(&o);
 }
 
@@ -296,8 +318,10 @@ static void change_replica(struct trial *trial, int round)
 	attach(trial, REPLICAS / 2, 10000 + REPLICAS / 2, "replica");
 }
 
-/* Median time of the pass that puts a change in force, and of what follows later, without the wait. */
-static json_t *time_change(struct bench *b, struct trial *trial, const char *name, void (*change)(struct trial *, int))
+/* Median time of the pass that puts a change in force, and of what follows later, without the wait.
+ */
+static json_t *time_change(struct bench *b, struct trial *trial, const char *name,
+			   void (*change)(struct trial *, int))
 {
 	double pass_us[ROUNDS_MAX], finish_us[ROUNDS_MAX];
 	bool again;
@@ -315,8 +339,8 @@ static json_t *time_change(struct bench *b, struct trial *trial, const char *nam
 		trial_finish(trial);
 		finish_us[i] = now_us() - begin;
 	}
-	return json_pack("{s:s, s:f, s:f}", "change", name, "pass_us", median(pass_us, b->rounds), "finish_us",
-			 median(finish_us, b->rounds));
+	return json_pack("{s:s, s:f, s:f}", "change", name, "pass_us", median(pass_us, b->rounds),
+			 "finish_us", median(finish_us, b->rounds));
 }
 
 static json_t *measure_scale(struct bench *b)
@@ -339,19 +363,23 @@ static json_t *measure_scale(struct bench *b)
 		remote_pod_add(&o, i, i);
 	for (i = 0; i < REPLICAS; i++)
 		object_add(&o,
-			   "{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'a','name':'replica%d','labels':{'role':'replica'}},"
-			   "'spec':{'nodeName':'n1'},'status':{'podIPs':[{'ip':'10.1.%d.%d'},{'ip':'fd00:1::%x'}]}}",
+			   "{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'a','name':'"
+			   "replica%d','labels':{'role':'replica'}},"
+			   "'spec':{'nodeName':'n1'},'status':{'podIPs':[{'ip':'10.1.%d.%d'},{'ip':"
+			   "'fd00:1::%x'}]}}",
 			   i, i >> 8, i & 255, i);
 	objects_end(&o);
 	pass(trial);
 	maps = map_sizes(trial, empty);
 	json_array_append_new(changes, time_change(b, trial, "a policy's rule", change_policy));
 	json_array_append_new(changes, time_change(b, trial, "a peer's labels", change_pod));
-	json_array_append_new(changes, time_change(b, trial, "the namespace's labels", change_namespace));
+	json_array_append_new(changes,
+			      time_change(b, trial, "the namespace's labels", change_namespace));
 	json_array_append_new(changes, time_change(b, trial, "a replica comes", change_replica));
 	trial_close(trial);
-	return json_pack("{s:i, s:i, s:i, s:o, s:o}", "replicas", REPLICAS, "policies", POLICIES, "pods_bytes",
-			 (int)(REPLICAS * sizeof(struct pod_entry)), "maps", maps, "changes", changes);
+	return json_pack("{s:i, s:i, s:i, s:o, s:o}", "replicas", REPLICAS, "policies", POLICIES,
+			 "pods_bytes", (int)(REPLICAS * sizeof(struct pod_entry)), "maps", maps,
+			 "changes", changes);
 }
 
 /* ---------------------------------------------------------------- a judged packet */
@@ -362,10 +390,13 @@ struct sources {
 	uint32_t count, stride;
 };
 
-/* ns of the wrapper alone, or with the program behind it. The packet is denied by default: all look-ups are made and no flow stays. */
-static double run_once(struct bench *b, struct trial *trial, const struct sources *s, bool v6, bool with_program)
+/* ns of the wrapper alone, or with the program behind it. The packet is denied by default: all
+ * look-ups are made and no flow stays. */
+static double run_once(struct bench *b, struct trial *trial, const struct sources *s, bool v6,
+		       bool with_program)
 {
-	struct scatter *scatter = &(struct scatter){.count = s->count, .stride = s->stride, .at = 1, .v6 = v6};
+	struct scatter *scatter =
+		&(struct scatter){.count = s->count, .stride = s->stride, .at = 1, .v6 = v6};
 	int target = with_program ? datapath_program_fd(trial_datapath(trial), DATAPATH_FROM_WIRE)
 				  : bpf_program__fd(b->wrapper->progs.nobody);
 	struct __sk_buff skb = {.ifindex = HARNESS_UPLINK, .ingress_ifindex = HARNESS_UPLINK};
@@ -375,10 +406,12 @@ static double run_once(struct bench *b, struct trial *trial, const struct source
 
 	addr_parse(v6 ? s->v6 : s->v4, &source);
 	addr_parse(v6 ? "fd00:1::1" : "10.1.0.1", &destination);
-	datagram_make(&datagram, (uint8_t[6]){2, 0, 0, 0, 0, 1}, pods_gateway_mac, &source, &destination, PORT_DENIED);
+	datagram_make(&datagram, (uint8_t[6]){2, 0, 0, 0, 0, 1}, pods_gateway_mac, &source,
+		      &destination, PORT_DENIED);
 	memcpy(scatter->header, datagram.frame, v6 ? SCATTER_HEADER_V6 : SCATTER_HEADER_V4);
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = datagram.frame, .data_size_in = datagram.length, .ctx_in = &skb,
-		    .ctx_size_in = sizeof(skb), .repeat = b->repeat);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = datagram.frame,
+		    .data_size_in = datagram.length, .ctx_in = &skb, .ctx_size_in = sizeof(skb),
+		    .repeat = b->repeat);
 	if (bpf_map_update_elem(bpf_map__fd(b->wrapper->maps.scatters), &zero, scatter, BPF_ANY) ||
 	    bpf_map_update_elem(bpf_map__fd(b->wrapper->maps.measured), &zero, &target, BPF_ANY) ||
 	    bpf_prog_test_run_opts(bpf_program__fd(b->wrapper->progs.scatter), &options))
@@ -426,7 +459,8 @@ static void change_one(struct trial *trial, int round)
 
 	objects_begin(&o, trial);
 	snprintf(spec, sizeof(spec),
-		 "'podSelector':{'matchLabels':{'role':'target'}},'ingress':[{'from':[{'podSelector':{'matchLabels':{'kind':'k1'}}}],"
+		 "'podSelector':{'matchLabels':{'role':'target'}},'ingress':[{'from':[{'"
+		 "podSelector':{'matchLabels':{'kind':'k1'}}}],"
 		 "'ports':[{'protocol':'UDP','port':%d}]}]",
 		 200 + round % 2);
 	policy_add(&o, "z", 0, spec);
@@ -434,8 +468,8 @@ static void change_one(struct trial *trial, int round)
 }
 
 /* A local pod that policies isolate, and packets from `s` that they do not let in. */
-static json_t *measure_case(struct bench *b, const char *what, uint32_t number, const struct sources *s,
-			    void (*add)(struct objects *, uint32_t number))
+static json_t *measure_case(struct bench *b, const char *what, uint32_t number,
+			    const struct sources *s, void (*add)(struct objects *, uint32_t number))
 {
 	struct trial *trial = open_world(b);
 	json_t *result, *changed;
@@ -453,17 +487,19 @@ static json_t *measure_case(struct bench *b, const char *what, uint32_t number, 
 	v6 = measure_packet(b, trial, s, true);
 	changed = time_change(b, trial, "a policy", change_one);
 	trial_close(trial);
-	result = json_pack("{s:s, s:I, s:f, s:f, s:f, s:O}", "of", what, "number", (json_int_t)number, "ns_v4", v4, "ns_v6", v6,
-			   "first_pass_ms", pass_us / 1e3, "change_us", json_object_get(changed, "pass_us"));
-	fprintf(stderr, "  %7u %-12s %5.0f ns %5.0f ns, first pass %.1f ms, a change %.2f ms\n", number, what, v4, v6, pass_us / 1e3,
+	result = json_pack("{s:s, s:I, s:f, s:f, s:f, s:O}", "of", what, "number",
+			   (json_int_t)number, "ns_v4", v4, "ns_v6", v6, "first_pass_ms",
+			   pass_us / 1e3, "change_us", json_object_get(changed, "pass_us"));
+	fprintf(stderr, "  %7u %-12s %5.0f ns %5.0f ns, first pass %.1f ms, a change %.2f ms\n",
+		number, what, v4, v6, pass_us / 1e3,
 		json_real_value(json_object_get(changed, "pass_us")) / 1e3);
 	json_decref(changed);
 	return result;
 }
 
 /* One line of the table, unless another one is asked for. */
-static void add_case(struct bench *b, json_t *results, const char *what, uint32_t number, const struct sources *s,
-		     void (*add)(struct objects *, uint32_t number))
+static void add_case(struct bench *b, json_t *results, const char *what, uint32_t number,
+		     const struct sources *s, void (*add)(struct objects *, uint32_t number))
 {
 	char name[64];
 
@@ -479,8 +515,10 @@ static void add_identities(struct objects *o, uint32_t number)
 
 	policy_add(o, "i", 0,
 		   "'podSelector':{'matchLabels':{'role':'target'}},'ingress':["
-		   "{'from':[{'podSelector':{'matchLabels':{'third':'0'}}}],'ports':[{'protocol':'UDP','port':90}]},"
-		   "{'from':[{'podSelector':{'matchLabels':{'third':'1'}}}],'ports':[{'protocol':'UDP','port':91}]}]");
+		   "{'from':[{'podSelector':{'matchLabels':{'third':'0'}}}],'ports':[{'protocol':'"
+		   "UDP','port':90}]},"
+		   "{'from':[{'podSelector':{'matchLabels':{'third':'1'}}}],'ports':[{'protocol':'"
+		   "UDP','port':91}]}]");
 	for (i = 0; i < number; i++)
 		remote_pod_add(o, i, i);
 }
@@ -494,10 +532,13 @@ static void add_blocks(struct objects *o, uint32_t number)
 		size_t size;
 		FILE *out = open_memstream(&spec, &size);
 
-		fprintf(out, "'podSelector':{'matchLabels':{'role':'target'}},'ingress':[{'ports':[{'protocol':'UDP','port':90}],'from':[");
+		fprintf(out, "'podSelector':{'matchLabels':{'role':'target'}},'ingress':[{'ports':["
+			     "{'protocol':'UDP','port':90}],'from':[");
 		for (i = 0; i < 1000 && done < number; i++, done++)
-			fprintf(out, "%s{'ipBlock':{'cidr':'20.%u.%u.0/24'}},{'ipBlock':{'cidr':'fd00:20::%x:0/120'}}", i ? "," : "",
-				done >> 8, done & 255, done);
+			fprintf(out,
+				"%s{'ipBlock':{'cidr':'20.%u.%u.0/"
+				"24'}},{'ipBlock':{'cidr':'fd00:20::%x:0/120'}}",
+				i ? "," : "", done >> 8, done & 255, done);
 		fprintf(out, "]}]");
 		fclose(out);
 		policy_add(o, "b", n, spec);
@@ -513,7 +554,8 @@ static void add_policies(struct objects *o, uint32_t number)
 	for (i = 0; i < number; i++) {
 		snprintf(spec, sizeof(spec),
 			 "'podSelector':{'matchLabels':{'role':'target'}},'ingress':["
-			 "{'from':[{'podSelector':{'matchLabels':{'kind':'k%u'}}},{'ipBlock':{'cidr':'20.0.%u.0/28'}}],"
+			 "{'from':[{'podSelector':{'matchLabels':{'kind':'k%u'}}},{'ipBlock':{'"
+			 "cidr':'20.0.%u.0/28'}}],"
 			 "'ports':[{'protocol':'UDP','port':%u},{'protocol':'TCP','port':80}]}]",
 			 i, i & 255, 1000 + i);
 		policy_add(o, "p", i, spec);
@@ -524,26 +566,31 @@ static void add_policies(struct objects *o, uint32_t number)
 
 static void measure_lookups(struct bench *b, bool quick, json_t *results)
 {
-	static const uint32_t identities[] = {10, 1000, 100000}, blocks[] = {10, 100, 1000, 10000}, policies[] = {1, 10, 100, 1000};
+	static const uint32_t identities[] = {10, 1000, 100000}, blocks[] = {10, 100, 1000, 10000},
+			      policies[] = {1, 10, 100, 1000};
 	size_t i;
 
 	for (i = 0; i < (quick ? 2 : 3); i++)
 		add_case(b, results, "identities", identities[i],
-			 &(struct sources){"10.128.0.0", "fd00:2::", identities[i], 1}, add_identities);
+			 &(struct sources){"10.128.0.0", "fd00:2::", identities[i], 1},
+			 add_identities);
 	for (i = 0; i < (quick ? 2 : 4); i++)
-		add_case(b, results, "CIDRs", blocks[i], &(struct sources){"20.0.0.7", "fd00:20::7", blocks[i], 256},
-			 add_blocks);
+		add_case(b, results, "CIDRs", blocks[i],
+			 &(struct sources){"20.0.0.7", "fd00:20::7", blocks[i], 256}, add_blocks);
 	for (i = 0; i < (quick ? 2 : 4); i++)
-		add_case(b, results, "policies", policies[i], &(struct sources){"10.128.0.0", "fd00:2::", 1000, 1},
-			 add_policies);
+		add_case(b, results, "policies", policies[i],
+			 &(struct sources){"10.128.0.0", "fd00:2::", 1000, 1}, add_policies);
 }
 
 int main(int argc, char **argv)
 {
 	bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
-	struct bench b = {.only = argc > 1 + quick ? argv[1 + quick] : "", .rounds = quick ? 3 : 15, .repeat = quick ? 20000 : 200000};
-	CLEANUP(cleanup_json) json_t *request =
-		json_pack("{s:i, s:i, s:[s, s]}", "pods", 1, "max_policy_entries", ENTRIES, "pod_ranges", "10.1.0.0/16", "fd00:1::/64");
+	struct bench b = {.only = argc > 1 + quick ? argv[1 + quick] : "",
+			  .rounds = quick ? 3 : 15,
+			  .repeat = quick ? 20000 : 200000};
+	CLEANUP(cleanup_json)
+	json_t *request = json_pack("{s:i, s:i, s:[s, s]}", "pods", 1, "max_policy_entries",
+				    ENTRIES, "pod_ranges", "10.1.0.0/16", "fd00:1::/64");
 	CLEANUP(cleanup_json) json_t *result = json_object();
 	json_t *lookups = json_array();
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Writes the packet of a test-run anew, each time from another source, and hands it to the program that is measured. */
+/* Writes the packet of a test-run anew, each time from another source, and hands it to the program
+ * that is measured. */
 #include "common.h"
 
 #include "scatter.h"

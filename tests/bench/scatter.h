@@ -8,7 +8,8 @@
 #define SCATTER_HEADER_V6 62
 #define SCATTER_BITS	  20
 
-/* Packets of UDP from `count` sources, in an order that no cache foresees: source n has the last word of `header`'s + n * stride. */
+/* Packets of UDP from `count` sources, in an order that no cache foresees: source n has the last
+ * word of `header`'s + n * stride. */
 struct scatter {
 	__u8 header[64];
 	__u32 count;

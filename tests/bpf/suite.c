@@ -260,7 +260,8 @@ void in_world_of(const struct world_options *options, void (*run)(void))
 	world = outer;
 }
 
-void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data), void *data)
+void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, void *data),
+		void *data)
 {
 	uint32_t sets = v == V4 ? bpf_map__max_entries(
 					  bpf_object__find_map_by_name(world->objects[0], "flows4"))
@@ -284,8 +285,10 @@ void each_entry(enum suite_version v, void (*see)(const struct flow_head *head, 
 uint32_t allow_all(void)
 {
 	uint32_t slot = RULESET_FIRST;
-	struct ruleset_entry set = {
-		.number = 77, .flags = RULESET_ISOLATES, .default_pod_class = 1, .default_world_class = 1};
+	struct ruleset_entry set = {.number = 77,
+				    .flags = RULESET_ISOLATES,
+				    .default_pod_class = 1,
+				    .default_world_class = 1};
 	struct ruleset_cell_key key = {.ruleset = 77, .peer_class = 1};
 	struct ruleset_cell cell = {.rule[STEP_REST] = 9, .verdict[STEP_REST] = CELL_ALLOW};
 

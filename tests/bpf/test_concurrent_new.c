@@ -412,7 +412,8 @@ static void packet_never_leaves_by_another_flows_entry(void)
 	with_options((struct world_options){.flow4_sets = 2, .flow6_sets = 2}, crowd_jostles);
 }
 
-/* ------------------------------------------------------------------ entries that move to their second set */
+/* ------------------------------------------------------------------ entries that move to their
+ * second set */
 
 #define MOVING_SETS 64
 #define MOVING_WAYS (MOVING_SETS * FLOW_WAYS)
@@ -426,7 +427,8 @@ struct kept {
 
 struct moving {
 	struct kept kept[2]; /* entries, tags */
-	struct frame newcomer, resident[2]; /* both directions of the connection whose entry moves */
+	struct frame newcomer,
+		resident[2]; /* both directions of the connection whose entry moves */
 	int from[2];
 	struct tally tally[2];
 };
@@ -435,7 +437,8 @@ static struct kept keep(const char *map, size_t size)
 {
 	struct kept kept = {.size = size, .content = malloc(size)};
 
-	kept.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, world_map(world, map), 0);
+	kept.memory =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, world_map(world, map), 0);
 	CU_ASSERT_FATAL(kept.memory != MAP_FAILED && kept.content != NULL);
 	memcpy(kept.content, kept.memory, size);
 	return kept;
@@ -452,7 +455,8 @@ static void put_back(void *data, uint64_t round)
 
 static bool opens(enum suite_version v, uint16_t sport)
 {
-	struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], sport, 80, TCP_SYN_FLAG), back;
+	struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], sport, 80, TCP_SYN_FLAG),
+			  back;
 	struct world_result r = send_of_pod(0, &spec), answer;
 
 	if (r.verdict != TC_ACT_REDIRECT)
@@ -468,11 +472,15 @@ static bool opens(enum suite_version v, uint16_t sport)
 static int fill_until_one_moves(struct moving *m, enum suite_version v)
 {
 	for (int i = 0; i < MOVING_WAYS; i++) {
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], NEWCOMER + i, 80, TCP_SYN_FLAG);
+		struct frame_spec spec =
+			spec_of_segment(0, v, pod_text[1][v], NEWCOMER + i, 80, TCP_SYN_FLAG);
 		uint64_t moved = world_counter(world, COUNTER_FLOWS_DISPLACED);
 
-		m->kept[0] = keep(v == V4 ? "flows4" : "flows6", MOVING_SETS * (v == V4 ? sizeof(struct flow4_set) : sizeof(struct flow6_set)));
-		m->kept[1] = keep(v == V4 ? "flow_tags4" : "flow_tags6", MOVING_SETS * sizeof(uint64_t));
+		m->kept[0] = keep(v == V4 ? "flows4" : "flows6",
+				  MOVING_SETS * (v == V4 ? sizeof(struct flow4_set)
+							 : sizeof(struct flow6_set)));
+		m->kept[1] =
+			keep(v == V4 ? "flow_tags4" : "flow_tags6", MOVING_SETS * sizeof(uint64_t));
 		CU_ASSERT_FATAL(opens(v, NEWCOMER + i));
 		if (world_counter(world, COUNTER_FLOWS_DISPLACED) > moved) {
 			frame_make(&m->newcomer, &spec);
@@ -488,9 +496,11 @@ static int fill_until_one_moves(struct moving *m, enum suite_version v)
 }
 
 /* Where a tuple's entry stands; NULL: nowhere. */
-static const char *entry_of(const char *table, size_t size, const struct flow_tuple *tuple, enum suite_version v)
+static const char *entry_of(const char *table, size_t size, const struct flow_tuple *tuple,
+			    enum suite_version v)
 {
-	size_t step = v == V4 ? sizeof(struct flow4) : sizeof(struct flow6), words = v == V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6;
+	size_t step = v == V4 ? sizeof(struct flow4) : sizeof(struct flow6),
+	       words = v == V4 ? FLOW_WORDS_V4 : FLOW_WORDS_V6;
 
 	for (size_t at = 0; at < size; at += step)
 		if (!memcmp(table + at, tuple->words, words * sizeof(uint64_t)))
@@ -526,7 +536,8 @@ static void find_who_moved(struct moving *m, enum suite_version v, int count)
 	CU_FAIL_FATAL("nobody stands elsewhere");
 }
 
-/* One side opens the connection that makes the entry move, the other one goes on with the one that it is of. */
+/* One side opens the connection that makes the entry move, the other one goes on with the one that
+ * it is of. */
 static void meet_who_moves(void *data, int side, uint64_t round)
 {
 	struct moving *m = data;
@@ -539,16 +550,21 @@ static void meet_who_moves(void *data, int side, uint64_t round)
 	}
 	for (int i = 0; i < 4; i++) {
 		int from = m->from[i > 2];
-		int verdict = send_again(HOOK_FROM_POD, world->pods[from].link, &m->resident[i > 2], &m->tally[1], &out);
+		int verdict = send_again(HOOK_FROM_POD, world->pods[from].link, &m->resident[i > 2],
+					 &m->tally[1], &out);
 
-		m->tally[1].reset += verdict != TC_ACT_REDIRECT || memcmp(out.bytes, world->pods[!from].mac, 6) != 0;
+		m->tally[1].reset += verdict != TC_ACT_REDIRECT ||
+				     memcmp(out.bytes, world->pods[!from].mac, 6) != 0;
 	}
 }
 
 static void entry_moves(enum suite_version v)
 {
 	struct moving m = {};
-	struct duel duel = {.between = put_back, .step = meet_who_moves, .data = &m, .milliseconds = 2 * DUEL_MS};
+	struct duel duel = {.between = put_back,
+			    .step = meet_who_moves,
+			    .data = &m,
+			    .milliseconds = 2 * DUEL_MS};
 	uint64_t created, moved, rounds;
 
 	find_who_moved(&m, v, fill_until_one_moves(&m, v));
@@ -567,7 +583,8 @@ static void entry_moves(enum suite_version v)
 
 static void an_entry_that_moves_is_found_all_the_time(void)
 {
-	with_options((struct world_options){.flow4_sets = MOVING_SETS, .flow6_sets = MOVING_SETS}, entry_moves);
+	with_options((struct world_options){.flow4_sets = MOVING_SETS, .flow6_sets = MOVING_SETS},
+		     entry_moves);
 }
 
 /* ------------------------------------------------------------------ writers that died */

@@ -348,7 +348,8 @@ static void what_the_nodes_stack_forwards_is_answered_through_the_stack(void)
 {
 	EACH_VERSION(v)
 	{
-		struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 21602, 80);
+		struct frame_spec spec =
+			spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 21602, 80);
 		struct world_result r = forwarded_by_the_stack(1, &spec);
 
 		CU_ASSERT(r.verdict == TC_ACT_OK);
@@ -384,9 +385,10 @@ static void a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie(void)
 
 	EACH_VERSION(v)
 	{
-		struct address_entry entry = {.flags = ADDRESS_POD | ADDRESS_LOCAL,
-					      .identity = {world->pods[1].identity, world->pods[1].identity},
-					      .ifindex = world->pods[1].link};
+		struct address_entry entry = {
+			.flags = ADDRESS_POD | ADDRESS_LOCAL,
+			.identity = {world->pods[1].identity, world->pods[1].identity},
+			.ifindex = world->pods[1].link};
 		struct world_result r;
 
 		world_set_address(world, unlisted[v], v == V4 ? 32 : 128, &entry);
@@ -396,7 +398,8 @@ static void a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie(void)
 		world->trie_only = true;
 		r = attempt(0, v, v == V4 ? "10.1.0.78" : "fd00:1::78", 80);
 		CU_ASSERT(told(&r, REASON_UNKNOWN_POD));
-		world_set_address(world, v == V4 ? "10.1.0.78" : "fd00:1::78", v == V4 ? 32 : 128, &entry);
+		world_set_address(world, v == V4 ? "10.1.0.78" : "fd00:1::78", v == V4 ? 32 : 128,
+				  &entry);
 		r = attempt(0, v, v == V4 ? "10.1.0.78" : "fd00:1::78", 80);
 		CU_ASSERT(forwarded(&r));
 		unset_address(v == V4 ? "10.1.0.78" : "fd00:1::78");

@@ -12,7 +12,10 @@
 
 static void with_table(uint32_t sets, void (*run)(void))
 {
-	in_world_of(&(struct world_options){.outer_namespace = true, .flow4_sets = sets, .flow6_sets = sets}, run);
+	in_world_of(&(struct world_options){.outer_namespace = true,
+					    .flow4_sets = sets,
+					    .flow6_sets = sets},
+		    run);
 }
 
 /* Established connections until no more fit; how many. Ports count up from 10000. */
@@ -59,7 +62,8 @@ static void table_full_of_established_flows_refuses_new_ones_and_keeps_old(void)
 	with_table(SMALL_SETS, full_table);
 }
 
-/* A segment of the connection from the first pod's port to the second pod's 80, by either of them. */
+/* A segment of the connection from the first pod's port to the second pod's 80, by either of them.
+ */
 static bool passes(enum suite_version v, int from, uint16_t sport, uint8_t flags)
 {
 	struct frame_spec spec = from ? spec_of_segment(1, v, pod_text[0][v], 80, sport, flags)
@@ -109,8 +113,9 @@ static void connections_give_way_once_both_sides_have_ended_them(void)
 static void age_connections(enum suite_version v, int from, int count)
 {
 	for (int i = 0; i < count; i++) {
-		struct frame_spec spec = from ? spec_of_segment(1, v, pod_text[0][v], 80, 10000 + i, 0)
-					      : spec_of_segment(0, v, pod_text[1][v], 10000 + i, 80, 0);
+		struct frame_spec spec =
+			from ? spec_of_segment(1, v, pod_text[0][v], 80, 10000 + i, 0)
+			     : spec_of_segment(0, v, pod_text[1][v], 10000 + i, 80, 0);
 		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
 
 		world_flow_age(world, &tuple, FLOW_TIMEOUT_TCP_ESTABLISHED + 1);
@@ -158,10 +163,12 @@ static bool usage_is_right(enum suite_version v)
 		struct flow_usage usage = {};
 
 		each_entry(v, count_owned, &owned);
-		CU_ASSERT_EQUAL(bpf_map_lookup_elem(world_map(world, "flow_usage"), &owned.place, &usage), 0);
+		CU_ASSERT_EQUAL(
+			bpf_map_lookup_elem(world_map(world, "flow_usage"), &owned.place, &usage),
+			0);
 		if (usage.entries[v] != owned.entries)
-			printf("\n    pod %d: %u entries are counted, %u stand there", pod, usage.entries[v],
-			       owned.entries);
+			printf("\n    pod %d: %u entries are counted, %u stand there", pod,
+			       usage.entries[v], owned.entries);
 		right &= usage.entries[v] == owned.entries;
 	}
 	return right;
@@ -184,7 +191,8 @@ static void count_usage(void)
 			passes(v, 0, 10000 + i, TCP_RST_FLAG);
 		/* The third pod's take their places. */
 		for (int i = 0; i < 50; i++) {
-			struct frame_spec spec = spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
+			struct frame_spec spec =
+				spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
 
 			send_of_pod(2, &spec);
 		}
@@ -200,7 +208,8 @@ static void entries_count_for_the_pod_that_opened_their_flow(void)
 /* A connection between two pods; why its first packet was refused, 0: it stands. */
 static int connection(int from, int to, enum suite_version v, uint16_t sport)
 {
-	struct frame_spec spec = spec_of_segment(from, v, pod_text[to][v], sport, 80, TCP_SYN_FLAG), back;
+	struct frame_spec spec = spec_of_segment(from, v, pod_text[to][v], sport, 80, TCP_SYN_FLAG),
+			  back;
 	struct world_result r = send_of_pod(from, &spec), answer;
 
 	if (r.verdict != TC_ACT_REDIRECT)
@@ -217,7 +226,7 @@ static int connection(int from, int to, enum suite_version v, uint16_t sport)
 /* Large enough for the count of all entries, of which each CPU tells now and then. */
 #define SHARED_SETS 256
 #define SHARED_WAYS (SHARED_SETS * FLOW_WAYS)
-#define SHARE (SHARED_WAYS / 4)
+#define SHARE	    (SHARED_WAYS / 4)
 
 static void set_share(uint32_t share)
 {
@@ -240,11 +249,13 @@ static void greedy_pod(void)
 		}
 		CU_ASSERT(refused);
 		CU_ASSERT(2 * opened > SHARE);
-		/* Whoever holds less than its share finds a place all the same, in the fullest sets too. */
+		/* Whoever holds less than its share finds a place all the same, in the fullest sets
+		 * too. */
 		for (int i = 0; i < SHARE / 2 - 1; i++)
 			CU_ASSERT_EQUAL(connection(2, 1, v, 1024 + i), 0);
 		for (int i = 0; i < SHARE / 2 - 1; i++) {
-			struct frame_spec spec = spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG);
+			struct frame_spec spec =
+				spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG);
 			struct world_result r = send_of_pod(2, &spec);
 
 			standing += forwarded(&r);
@@ -368,7 +379,8 @@ static struct by_state states_now(enum suite_version v)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	count = (struct by_state){
-		.now = ((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >> FLOW_TICK_SHIFT};
+		.now = ((uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec) >>
+		       FLOW_TICK_SHIFT};
 	each_entry(v, count_state, &count);
 	return count;
 }
@@ -452,7 +464,8 @@ static void flood_over_its_share(void)
 		for (int i = 0; i < SHARE / 8; i++)
 			waiting[i] = ask(2, v, 10000 + i);
 		for (int i = 0; i < 3 * SHARED_WAYS; i++) {
-			struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
+			struct frame_spec spec =
+				spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_SYN_FLAG);
 			struct frame frame;
 
 			frame_make(&frame, &spec);
@@ -531,7 +544,9 @@ static void check_displaced(enum suite_version v, int count)
 
 	/* All of them stand, in both directions, once each. */
 	for (int i = 0; i < count; i++) {
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG), back;
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80,
+							 TCP_ACK_FLAG),
+				  back;
 		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
 		struct world_result r = send_of_pod(0, &spec), answer;
 
@@ -563,7 +578,8 @@ static void crowded_table(void)
 		CU_ASSERT(2 * count >= SHARED_WAYS * 4 / 5);
 		CU_ASSERT(world_counter(world, COUNTER_FLOWS_DISPLACED) > displaced);
 		check_displaced(v, count);
-		/* What they have seen is their rule's, wherever they stand: five segments each, and the one that was refused. */
+		/* What they have seen is their rule's, wherever they stand: five segments each, and
+		 * the one that was refused. */
 		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
 		world_move_generation(world, 2);
 		check_displaced(v, count);
@@ -579,7 +595,8 @@ static void new_flows_find_room_where_others_can_stand_elsewhere(void)
 /* A router behind the pod says that a segment is too big. */
 static struct world_result too_big(int from, enum suite_version v, const struct world_result *about)
 {
-	struct frame_spec spec = spec_of_wire(pod_text[from][v], pod_text[0][v], v == V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
+	struct frame_spec spec = spec_of_wire(pod_text[from][v], pod_text[0][v],
+					      v == V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
 
 	spec.icmp_type = v == V4 ? 3 : 2;
 	spec.icmp_code = v == V4 ? 4 : 0;
@@ -601,7 +618,8 @@ static void errors_in_a_crowded_table(void)
 		world_move_generation(world, 2);
 		count = connect_until_refused(v);
 		for (int i = 0; i < count; i++) {
-			struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG);
+			struct frame_spec spec =
+				spec_of_segment(0, v, pod_text[1][v], 1024 + i, 80, TCP_ACK_FLAG);
 			struct world_result r = send_of_pod(0, &spec), error;
 
 			for (int n = 0; n < 5; n++)
@@ -644,7 +662,8 @@ static void handshakes_and_a_flood(void)
 			send_of_pod(1, &back);
 		}
 		for (int i = 0; i < 3000; i++) {
-			struct frame_spec spec = spec_of_segment(2, v, pod_text[1][v], 1024 + i, 81, TCP_SYN_FLAG);
+			struct frame_spec spec =
+				spec_of_segment(2, v, pod_text[1][v], 1024 + i, 81, TCP_SYN_FLAG);
 
 			send_of_pod(2, &spec);
 		}
@@ -667,7 +686,8 @@ static void answered_handshakes_outlive_a_flood(void)
 	with_table(SHARED_SETS, handshakes_and_a_flood);
 }
 
-/* The same from the wire, all to one pod, with shares: who floods it and who connects count alike. */
+/* The same from the wire, all to one pod, with shares: who floods it and who connects count alike.
+ */
 static void flood_of_a_service(void)
 {
 	set_share(SHARE);
@@ -679,7 +699,9 @@ static void flood_of_a_service(void)
 		for (int i = 0; i < SHARED_WAYS * 35 / 100; i++)
 			connection(0, 1, v, 1024 + i);
 		for (int i = 0; i < BEGUN; i++) {
-			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 30000 + i, 80), back;
+			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v],
+							      IPPROTO_TCP, 30000 + i, 80),
+					  back;
 
 			spec.tcp_flags = TCP_SYN_FLAG;
 			q[i] = send_of_wire(&spec);
@@ -691,18 +713,21 @@ static void flood_of_a_service(void)
 			send_of_pod(1, &back);
 		}
 		for (int i = 0; i < 3000; i++) {
-			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 1024 + i, 80);
+			struct frame_spec spec =
+				spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 1024 + i, 80);
 
 			spec.tcp_flags = TCP_SYN_FLAG;
 			send_of_wire(&spec);
 		}
 		for (int i = 0; i < BEGUN; i++) {
-			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 30000 + i, 80);
+			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v],
+							      IPPROTO_TCP, 30000 + i, 80);
 
 			spec.tcp_flags = TCP_ACK_FLAG;
 			cut += send_of_wire(&spec).drops != 0;
 		}
-		/* Who is over its share has its own places only: in some sets those are all of handshakes. */
+		/* Who is over its share has its own places only: in some sets those are all of
+		 * handshakes. */
 		CU_ASSERT(cut <= BEGUN / 4);
 	}
 }

@@ -68,15 +68,16 @@ static void what_is_judged_anew_keeps_the_connections_state(void)
 {
 	EACH_VERSION(v)
 	{
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 10150, 80,
-							 TCP_ACK_FLAG);
+		struct frame_spec spec =
+			spec_of_segment(0, v, pod_text[1][v], 10150, 80, TCP_ACK_FLAG);
 		struct states states;
 
 		open_connection(0, 1, v, pod_text[1][v], 10150, 80);
 		world_move_generation(world, 2);
 		send_of_pod(0, &spec);
 		states = states_now(v);
-		CU_ASSERT(states.count == 2 && states.all & FLOW_ESTABLISHED && states.all & FLOW_REPLIED);
+		CU_ASSERT(states.count == 2 && states.all & FLOW_ESTABLISHED &&
+			  states.all & FLOW_REPLIED);
 		world_forget_flows(world);
 	}
 }
@@ -217,12 +218,15 @@ static void hold(bool on)
 	world_move_generation(world, 0);
 }
 
-/* While maps of other sizes take their place: the tables hold the same flows, nobody may write one in one of them alone. */
+/* While maps of other sizes take their place: the tables hold the same flows, nobody may write one
+ * in one of them alone. */
 static void while_tables_move_none_opens_a_flow_and_none_ends(void)
 {
 	EACH_VERSION(v)
 	{
-		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 30000, 80, TCP_SYN_FLAG), back;
+		struct frame_spec spec = spec_of_segment(0, v, pod_text[1][v], 30000, 80,
+							 TCP_SYN_FLAG),
+				  back;
 		struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
 		struct world_result r = segment(v, 30000, TCP_SYN_FLAG), answer;
 		struct states before;
@@ -243,7 +247,8 @@ static void while_tables_move_none_opens_a_flow_and_none_ends(void)
 		world_move_generation(world, 2);
 		r = segment(v, 30000, TCP_ACK_FLAG);
 		CU_ASSERT(forwarded(&r));
-		CU_ASSERT(world_flow_find(world, &tuple, &head) == 1 && head.generation == world->control.generation);
+		CU_ASSERT(world_flow_find(world, &tuple, &head) == 1 &&
+			  head.generation == world->control.generation);
 		/* Another outcome has to wait, and the flow is not over for that. */
 		world_set_rules(world, 1, RULESET_OPEN, allow_all());
 		world_move_generation(world, 2);

@@ -4,7 +4,7 @@
 
 #include <bpf/bpf.h>
 
-#define TEST_SETS 4
+#define TEST_SETS    4
 #define TEST_ENTRIES (TEST_SETS * FRAGMENT_WAYS)
 
 /* A piece of a datagram of the pod; offset 0 is the first. */
@@ -115,7 +115,8 @@ static void a_pod_that_floods_forgets_its_own_fragments_only(void)
 			r = send_piece(0, v, pod_text[2][v], id, 0);
 			CU_ASSERT_FATAL(forwarded(&r));
 		}
-		CU_ASSERT(world_counter(world, COUNTER_FRAGMENTS_EVICTED) - evicted >= 9 * TEST_ENTRIES);
+		CU_ASSERT(world_counter(world, COUNTER_FRAGMENTS_EVICTED) - evicted >=
+			  9 * TEST_ENTRIES);
 		r = send_piece(1, v, pod_text[2][v], 5, 800);
 		CU_ASSERT(forwarded(&r));
 		/* A newcomer finds room at the cost of who has most. */
@@ -134,13 +135,15 @@ static void a_flood_from_the_wire_leaves_the_pods_own_fragments(void)
 {
 	EACH_VERSION(v)
 	{
-		struct frame_spec spec = spec_of_wire(outside[v], pod_text[0][v], IPPROTO_UDP, 7000, 53);
+		struct frame_spec spec =
+			spec_of_wire(outside[v], pod_text[0][v], IPPROTO_UDP, 7000, 53);
 		struct world_result r = send_piece(0, v, pod_text[1][v], 7, 0);
 
 		CU_ASSERT(forwarded(&r));
 		spec.flags = FRAME_FRAGMENT | FRAME_MORE_FRAGMENTS;
 		spec.payload_length = 792;
-		for (spec.fragment_id = 100; spec.fragment_id < 100 + 4 * TEST_ENTRIES; spec.fragment_id++) {
+		for (spec.fragment_id = 100; spec.fragment_id < 100 + 4 * TEST_ENTRIES;
+		     spec.fragment_id++) {
 			r = send_of_wire(&spec);
 			CU_ASSERT_FATAL(forwarded(&r));
 		}
@@ -167,7 +170,8 @@ static void what_is_denied_is_not_remembered(void)
 	}
 }
 
-/* The set is full of others that have one each: they keep it. Owners that no world has are written by hand. */
+/* The set is full of others that have one each: they keep it. Owners that no world has are written
+ * by hand. */
 static uint16_t next_owner;
 static void take(struct fragment_entry *e)
 {
@@ -210,7 +214,8 @@ static uint32_t id_of(const struct world_result *r, enum suite_version v)
 	const uint8_t *at = r->out.bytes + (v == V4 ? 14 + 4 : 14 + 40 + 4);
 
 	return v == V4 ? (uint32_t)at[0] << 8 | at[1]
-		       : (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+		       : (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 |
+				 at[3];
 }
 
 /* Behind the node's address the pieces of two pods' datagrams must not meet. */
@@ -223,7 +228,8 @@ static void masqueraded_fragments_of_two_pods_keep_apart(void)
 				    other = send_piece(1, v, outside[v], 9, 0),
 				    next = send_piece(0, v, outside[v], 10, 0);
 
-		CU_ASSERT(forwarded(&first) && forwarded(&later) && forwarded(&other) && forwarded(&next));
+		CU_ASSERT(forwarded(&first) && forwarded(&later) && forwarded(&other) &&
+			  forwarded(&next));
 		CU_ASSERT_EQUAL(id_of(&first, v), id_of(&later, v));
 		CU_ASSERT_NOT_EQUAL(id_of(&first, v), id_of(&other, v));
 		CU_ASSERT_NOT_EQUAL(id_of(&first, v), id_of(&next, v));

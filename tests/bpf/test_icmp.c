@@ -111,7 +111,8 @@ static void queries_are_answered_by_their_replies_alone(void)
 	static const uint8_t queries[] = {13, 15, 17};
 
 	for (size_t i = 0; i < sizeof(queries); i++) {
-		struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_ICMP, 4711, 0), back;
+		struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_ICMP, 4711, 0),
+				  back;
 		struct world_result r;
 
 		world_forget_flows(world);
@@ -299,7 +300,8 @@ static void error_with_a_short_quote_goes_to_the_stack_only(void)
 	EACH_VERSION(v)
 	{
 		struct frame_spec own = spec_of_wire(node[v], outside[v], IPPROTO_UDP, 33000, 53);
-		struct frame_spec error = spec_of_wire(router[v], node[v], v == V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
+		struct frame_spec error = spec_of_wire(
+			router[v], node[v], v == V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, 0);
 		struct world_result r;
 		struct frame about;
 
@@ -398,7 +400,8 @@ static void refusals_of_a_link_are_limited(void)
 	EACH_VERSION(v)
 	{
 		uint64_t limited = world_counter(world, COUNTER_REJECTS_LIMITED);
-		struct frame_spec spec = spec_of_pod(v, v, outside[v], IPPROTO_UDP, 9100, 53), other, wire;
+		struct frame_spec spec = spec_of_pod(v, v, outside[v], IPPROTO_UDP, 9100, 53),
+				  other, wire;
 		struct world_result r;
 		int sent = 0;
 
@@ -411,7 +414,8 @@ static void refusals_of_a_link_are_limited(void)
 			sent += r.verdict == TC_ACT_REDIRECT;
 		}
 		CU_ASSERT(sent >= 10 && sent <= 20); /* the second may turn over once */
-		CU_ASSERT_EQUAL(world_counter(world, COUNTER_REJECTS_LIMITED) - limited, 100 - sent);
+		CU_ASSERT_EQUAL(world_counter(world, COUNTER_REJECTS_LIMITED) - limited,
+				100 - sent);
 		/* Another pod and the wire have their own. */
 		other = spec_of_pod(2, v, outside[v], IPPROTO_UDP, 9100, 53);
 		other.ttl = 1;

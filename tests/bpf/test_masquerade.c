@@ -51,18 +51,22 @@ static void keeps_the_port_of_a_flow(void)
 	CU_ASSERT_EQUAL(seen(&r).sport, port);
 }
 
-/* A peer that becomes a node's, or is one no more, still knows the flow by the address that it began with. */
+/* A peer that becomes a node's, or is one no more, still knows the flow by the address that it
+ * began with. */
 static void live_flow_keeps_its_address_when_its_peer_becomes_a_node(void)
 {
 	static const char *const peers[2] = {"203.0.113.77", "2001:db8:77::1"};
 	static const struct address_entry as_node = {{IDENTITY_REMOTE_NODE, IDENTITY_REMOTE_NODE},
-						     ADDRESS_NODE, 0},
+						     ADDRESS_NODE,
+						     0},
 					  as_world = {{IDENTITY_WORLD, IDENTITY_WORLD}, 0, 0};
 
 	EACH_VERSION(v)
 	{
 		for (int was_node = 0; was_node < 2; was_node++) {
-			struct frame_spec spec = spec_of_pod(0, v, peers[v], IPPROTO_UDP, 6010 + was_node, 53), back;
+			struct frame_spec spec = spec_of_pod(0, v, peers[v], IPPROTO_UDP,
+							     6010 + was_node, 53),
+					  back;
 			int bits = v == V4 ? 32 : 128;
 			struct world_result r;
 			uint16_t port;
@@ -81,7 +85,8 @@ static void live_flow_keeps_its_address_when_its_peer_becomes_a_node(void)
 			world_move_generation(world, 2);
 			r = send_of_pod(0, &spec);
 			CU_ASSERT(forwarded(&r));
-			CU_ASSERT(seen_ends(&r, was_node ? pod_text[0][v] : node[v], port, peers[v], 53));
+			CU_ASSERT(seen_ends(&r, was_node ? pod_text[0][v] : node[v], port, peers[v],
+					    53));
 		}
 	}
 }
@@ -182,7 +187,9 @@ static void nodes_socket_may_not_take_a_flows_port(void)
 /* These two need a small range of ports, and so programs of their own. */
 static void with_ports(uint16_t min, uint16_t max, void (*run)(void))
 {
-	in_world_of(&(struct world_options){.outer_namespace = true, .masquerade_port_min = min, .masquerade_port_max = max},
+	in_world_of(&(struct world_options){.outer_namespace = true,
+					    .masquerade_port_min = min,
+					    .masquerade_port_max = max},
 		    run);
 }
 
@@ -249,7 +256,8 @@ static void search_in_vain(void)
 		begin_tick();
 		for (int i = 0; i < 20 && gets_a_port(v, 10000 + i); i++)
 			;
-		/* Four fifths of the ports: eight tries at the end would fail for one flow in six. */
+		/* Four fifths of the ports: eight tries at the end would fail for one flow in six.
+		 */
 		world_forget_flows(world);
 		for (int i = 0; i < SOME_PORTS * 4 / 5; i++)
 			refused += !gets_a_port(v, 20000 + i);
@@ -263,7 +271,7 @@ static void one_search_for_a_port_in_vain_does_not_cut_the_next_ones_short(void)
 }
 
 #define HUNDRED_PORTS 100
-#define TRIES 64 /* of a search */
+#define TRIES	      64 /* of a search */
 
 /* Retries of so many searches that find nothing. */
 static uint64_t search(enum suite_version v, int count)
@@ -306,12 +314,14 @@ static void one_pod_takes_all(void)
 
 		for (int pod = 0; pod < 2; pod++) {
 			for (int i = 0; i < 3 * MANY_PORTS; i++) {
-				struct frame_spec spec = spec_of_pod(pod, v, outside[v], IPPROTO_UDP, 1024 + i, 53);
+				struct frame_spec spec =
+					spec_of_pod(pod, v, outside[v], IPPROTO_UDP, 1024 + i, 53);
 				struct frame frame;
 
 				frame_make(&frame, &spec);
-				taken[pod] += world_step(world, HOOK_FROM_POD, world->pods[pod].link, &frame) ==
-					      TC_ACT_REDIRECT;
+				taken[pod] +=
+					world_step(world, HOOK_FROM_POD, world->pods[pod].link,
+						   &frame) == TC_ACT_REDIRECT;
 			}
 		}
 		/* Three quarters, as good as a hash divides; and of the others three quarters. */

@@ -11,9 +11,8 @@ static uint32_t next_ruleset = RULESET_FIRST;
 static uint32_t new_ruleset(void)
 {
 	uint32_t id = next_ruleset++;
-	struct ruleset_entry set = {.number = id,
-				    .flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS |
-					     RULESET_ISOLATES};
+	struct ruleset_entry set = {
+		.number = id, .flags = RULESET_HAS_PREFIXES | RULESET_HAS_PORTS | RULESET_ISOLATES};
 
 	world_set(world, "rulesets", &id, &set);
 	return id;
@@ -24,7 +23,7 @@ static void allow_peer(uint32_t ruleset, uint32_t identity, uint32_t class)
 	struct ruleset_peer_key key = {.ruleset = ruleset, .identity = identity};
 
 	world_set(world, "ruleset_peers", &key,
-		  &(struct ruleset_peer){.peer_class = {(uint16_t)class, (uint16_t)class}});
+		  &(struct ruleset_peer){.peer_class = {(uint16_t) class, (uint16_t) class}});
 }
 
 static void allow_prefix(uint32_t ruleset, const char *text, int bits, uint32_t class)
@@ -436,11 +435,13 @@ static void cnp1_cnp3_the_admin_tier_decides_or_passes_on(void)
 			open_all();
 			world_set_rules(world, 0, rules, RULESET_OPEN);
 			r = attempt(0, v, pod_text[1][v], IPPROTO_TCP, 80);
-			CU_ASSERT(cases[i].allowed ? forwarded(&r) : dropped(&r, REASON_POLICY_EGRESS));
+			CU_ASSERT(cases[i].allowed ? forwarded(&r)
+						   : dropped(&r, REASON_POLICY_EGRESS));
 			open_all();
 			world_set_rules(world, 1, RULESET_OPEN, rules);
 			r = attempt(0, v, pod_text[1][v], IPPROTO_TCP, 80);
-			CU_ASSERT(cases[i].allowed ? forwarded(&r) : dropped(&r, REASON_POLICY_INGRESS));
+			CU_ASSERT(cases[i].allowed ? forwarded(&r)
+						   : dropped(&r, REASON_POLICY_INGRESS));
 		}
 	}
 	open_all();
@@ -471,10 +472,12 @@ static void count_rule(uint32_t rule)
 {
 	struct rule_counter none[256] = {};
 
-	CU_ASSERT_EQUAL_FATAL(bpf_map_update_elem(world_map(world, "rule_counters"), &rule, none, BPF_ANY), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		bpf_map_update_elem(world_map(world, "rule_counters"), &rule, none, BPF_ANY), 0);
 }
 
-/* What is denied is counted at once; what a flow has seen, when it is judged anew by another rule. */
+/* What is denied is counted at once; what a flow has seen, when it is judged anew by another rule.
+ */
 static void packets_are_counted_for_the_rules_that_judge_them(void)
 {
 	uint32_t first = new_ruleset(), second = new_ruleset();
@@ -505,17 +508,20 @@ static void packets_are_counted_for_the_rules_that_judge_them(void)
 	open_all();
 }
 
-/* Two sets whose tables are neighbours: peer classes 1 and 2, port classes 0 and 1; the keys go by number, the pods by slot. */
+/* Two sets whose tables are neighbours: peer classes 1 and 2, port classes 0 and 1; the keys go by
+ * number, the pods by slot. */
 static void a_table_of_cells_answers_within_its_own_range(void)
 {
-	static const struct ruleset_cell allow = {.rule[STEP_REST] = 7, .verdict[STEP_REST] = CELL_ALLOW};
+	static const struct ruleset_cell allow = {.rule[STEP_REST] = 7,
+						  .verdict[STEP_REST] = CELL_ALLOW};
 	const uint32_t first = 1000, number = 70000, slot = next_ruleset++;
 	struct ruleset_entry set = {.number = number,
 				    .flags = RULESET_HAS_PORTS | RULESET_ISOLATES,
 				    .cell_first = first,
 				    .cell_count = 4,
 				    .port_classes = 2};
-	uint32_t at = first + 3, behind = first + 4, before = first - 1; /* peer class 2, port class 1 */
+	uint32_t at = first + 3, behind = first + 4,
+		 before = first - 1; /* peer class 2, port class 1 */
 	struct world_result r;
 
 	world_set(world, "rulesets", &slot, &set);

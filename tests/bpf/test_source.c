@@ -40,8 +40,8 @@ static void drops_packet_whose_transport_header_lies_in_the_padding(void)
 	EACH_VERSION(v)
 	{
 		for (int i = 0; i < 2; i++) {
-			struct frame_spec spec = spec_of_pod(0, v, pod_text[1][v],
-							     transports[i].proto, 1000, 80);
+			struct frame_spec spec =
+				spec_of_pod(0, v, pod_text[1][v], transports[i].proto, 1000, 80);
 			uint8_t whole = transports[i].header + (v == V4 ? 20 : 0);
 			struct world_result r;
 			struct frame frame;

@@ -124,7 +124,8 @@ static void address_without_pod_is_dropped(void)
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(told(&r, REASON_UNKNOWN_POD));
 		CU_ASSERT_EQUAL(seen(&r).icmp_type, v == V4 ? 3 : 1);
-		CU_ASSERT_EQUAL(seen(&r).icmp_code, v == V4 ? 1 : 3); /* the host, the address is unreachable */
+		CU_ASSERT_EQUAL(seen(&r).icmp_code,
+				v == V4 ? 1 : 3); /* the host, the address is unreachable */
 	}
 }
 
@@ -160,7 +161,8 @@ static void spoofed_packet_of_the_wire_meets_no_flow_of_a_pod(void)
 	}
 }
 
-/* Redirect, router advertisement and solicitation: a pod's one router is its gateway, which sends none. */
+/* Redirect, router advertisement and solicitation: a pod's one router is its gateway, which sends
+ * none. */
 static void router_messages_reach_no_pod(void)
 {
 	static const uint8_t messages[] = {5, 9, 10};
@@ -190,7 +192,8 @@ static void the_nodes_own_router_messages_reach_no_pod(void)
 	static const uint8_t messages[] = {134, 137};
 
 	for (size_t i = 0; i < sizeof(messages); i++) {
-		struct frame_spec spec = spec_of_wire(gateway[V6], pod_text[0][V6], IPPROTO_ICMPV6, 0, 0);
+		struct frame_spec spec =
+			spec_of_wire(gateway[V6], pod_text[0][V6], IPPROTO_ICMPV6, 0, 0);
 		struct world_result r;
 
 		spec.icmp_type = messages[i];

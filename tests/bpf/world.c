@@ -212,7 +212,8 @@ void world_unset(struct world *world, const char *map, const void *key)
 }
 
 /* As the agent keeps both maps. */
-static void set_local(struct world *world, const struct polder_addr *addr, const struct address_entry *entry)
+static void set_local(struct world *world, const struct polder_addr *addr,
+		      const struct address_entry *entry)
 {
 	uint32_t index = ntohl(addr->words_be[3]) % WORLD_LOCAL_PODS;
 	struct local_pod_address local = {.addr = *addr};
@@ -421,7 +422,8 @@ static void flows_clear(struct world *world, const char *name, size_t set_size)
 void world_forget_flows(struct world *world)
 {
 	static const struct fragment_set none;
-	struct bpf_map *map = bpf_object__find_map_by_name(world->objects[HOOK_FROM_POD], "fragments");
+	struct bpf_map *map =
+		bpf_object__find_map_by_name(world->objects[HOOK_FROM_POD], "fragments");
 
 	flows_clear(world, "flows4", sizeof(struct flow4_set));
 	flows_clear(world, "flows6", sizeof(struct flow6_set));
@@ -582,7 +584,8 @@ struct flow_tuple world_tuple(const struct frame_spec *spec, enum polder_zone zo
 	return tuple;
 }
 
-/* Both families' tables are read the same way: `each` sees the head of every entry of the tuple, or with NULL of every entry. */
+/* Both families' tables are read the same way: `each` sees the head of every entry of the tuple, or
+ * with NULL of every entry. */
 static size_t each_entry_in(struct world *world, bool v4, const struct flow_tuple *tuple,
 			    void (*each)(struct flow_head *head, void *data), void *data)
 {

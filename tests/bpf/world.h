@@ -52,7 +52,7 @@ struct world {
 	struct control control;
 	uint32_t next_backend;
 	bool trie_only; /* addresses of local pods stand in the trie alone */
-	bool left; /* the caller's network namespace */
+	bool left;	/* the caller's network namespace */
 };
 
 /* What became of a frame. */
@@ -116,7 +116,8 @@ struct world_result world_run_gso(struct world *world, enum world_hook hook, uin
 				  const struct frame *frame, uint32_t gso_segments,
 				  uint32_t gso_size);
 
-/* The same with only the first `linear` bytes where a program can read them directly. False: this kernel's test-run cannot. */
+/* The same with only the first `linear` bytes where a program can read them directly. False: this
+ * kernel's test-run cannot. */
 bool world_run_linear(struct world *world, enum world_hook hook, uint32_t link,
 		      const struct frame *frame, uint32_t linear, struct world_result *ret_result);
 

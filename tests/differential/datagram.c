@@ -29,7 +29,8 @@ static uint16_t fold(uint32_t sum)
 	return ~sum;
 }
 
-static size_t make_ipv4(uint8_t *at, const struct polder_addr *source, const struct polder_addr *destination)
+static size_t make_ipv4(uint8_t *at, const struct polder_addr *source,
+			const struct polder_addr *destination)
 {
 	struct iphdr header = {
 		.version = 4,
@@ -46,7 +47,8 @@ static size_t make_ipv4(uint8_t *at, const struct polder_addr *source, const str
 	return sizeof(header);
 }
 
-static size_t make_ipv6(uint8_t *at, const struct polder_addr *source, const struct polder_addr *destination)
+static size_t make_ipv6(uint8_t *at, const struct polder_addr *source,
+			const struct polder_addr *destination)
 {
 	struct ipv6hdr header = {
 		.version = 6,
@@ -61,8 +63,9 @@ static size_t make_ipv6(uint8_t *at, const struct polder_addr *source, const str
 	return sizeof(header);
 }
 
-void datagram_make(struct datagram *d, const uint8_t mac_source[6], const uint8_t mac_destination[6],
-		   const struct polder_addr *source, const struct polder_addr *destination, uint16_t dport)
+void datagram_make(struct datagram *d, const uint8_t mac_source[6],
+		   const uint8_t mac_destination[6], const struct polder_addr *source,
+		   const struct polder_addr *destination, uint16_t dport)
 {
 	bool v4 = addr_is_v4(source);
 	struct udphdr udp = {.dest = htons(dport), .len = htons(sizeof(udp) + PAYLOAD)};
@@ -90,7 +93,8 @@ void datagram_set_sport(struct datagram *d, uint16_t sport)
 	if (d->udp == ETH_HLEN + sizeof(struct iphdr))
 		return;
 	/* The addresses, the length, the protocol, then the datagram (RFC 8200, 8.1). */
-	sum = add_words(htons(IPPROTO_UDP) + udp.len, d->frame + ETH_HLEN + offsetof(struct ipv6hdr, saddr), 32);
+	sum = add_words(htons(IPPROTO_UDP) + udp.len,
+			d->frame + ETH_HLEN + offsetof(struct ipv6hdr, saddr), 32);
 	udp.check = fold(add_words(sum, d->frame + d->udp, sizeof(udp) + PAYLOAD));
 	if (!udp.check)
 		udp.check = 0xffff;

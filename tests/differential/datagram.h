@@ -16,7 +16,8 @@ struct datagram {
 };
 
 /* Both addresses of one family. Checksums are right; IPv4 goes without UDP's. */
-void datagram_make(struct datagram *datagram, const uint8_t mac_source[6], const uint8_t mac_destination[6],
-		   const struct polder_addr *source, const struct polder_addr *destination, uint16_t dport);
+void datagram_make(struct datagram *datagram, const uint8_t mac_source[6],
+		   const uint8_t mac_destination[6], const struct polder_addr *source,
+		   const struct polder_addr *destination, uint16_t dport);
 /* Another source port, and the checksum with it. */
 void datagram_set_sport(struct datagram *datagram, uint16_t sport);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node under test: requests from standard input, answers on standard output. See protocol.md. */
+/* The node under test: requests from standard input, answers on standard output. See protocol.md.
+ */
 #include "tests/differential/harness.h"
 
 #include <errno.h>
@@ -30,7 +31,8 @@ static int put_text(struct harness *h, const char *text, size_t length, json_t *
 
 static int op_put(struct harness *h, const json_t *request, json_t *reply)
 {
-	const json_t *objects = json_object_get(request, "objects"), *given = json_object_get(request, "text");
+	const json_t *objects = json_object_get(request, "objects"),
+		     *given = json_object_get(request, "text");
 	CLEANUP(cleanup_free) char *text = NULL;
 
 	if (json_is_string(given))
@@ -47,7 +49,8 @@ static int op_delete(struct harness *h, const json_t *request, json_t *reply)
 	enum object_kind k = 0;
 	bool found;
 
-	json_unpack((json_t *)request, "{s?s, s?s, s?s}", "kind", &kind, "namespace", &namespace, "name", &name);
+	json_unpack((json_t *)request, "{s?s, s?s, s?s}", "kind", &kind, "namespace", &namespace,
+		    "name", &name);
 	while (k < OBJECT_KIND_COUNT && strcmp(object_kind_name(k), kind) != 0)
 		k++;
 	if (k == OBJECT_KIND_COUNT)
@@ -55,7 +58,8 @@ static int op_delete(struct harness *h, const json_t *request, json_t *reply)
 	if (namespace && *namespace)
 		found = trial_delete(h->trial, k, namespace, name);
 	else
-		found = trial_delete(h->trial, k, "", name) || trial_delete(h->trial, k, "default", name);
+		found = trial_delete(h->trial, k, "", name) ||
+			trial_delete(h->trial, k, "default", name);
 	json_object_set_new(reply, "found", json_boolean(found));
 	return 0;
 }
@@ -84,19 +88,23 @@ static int read_labels(struct harness *h, const json_t *labels, struct local_pod
 
 	json_object_foreach ((json_t *)labels, key, value)
 		if (r == 0)
-			r = json_is_string(value) ? labels_set(&pod->labels, key, json_string_value(value)) : -EINVAL;
+			r = json_is_string(value)
+				    ? labels_set(&pod->labels, key, json_string_value(value))
+				    : -EINVAL;
 	return r < 0 ? harness_fail(h, r, "attach: labels are texts by name") : 0;
 }
 
 static int op_attach(struct harness *h, const json_t *request, json_t *reply)
 {
-	const char *namespace = "default", *name = "", *container = NULL, *interface = "eth0", *mac = "";
+	const char *namespace = "default", *name = "", *container = NULL, *interface = "eth0",
+		   *mac = "";
 	struct local_pod pod = {.mtu = h->mtu};
 	char usual[256], more;
 	int r;
 
-	json_unpack((json_t *)request, "{s?s, s?s, s?s, s?s, s?s, s?i, s?i}", "namespace", &namespace, "name", &name,
-		    "container", &container, "interface", &interface, "mac", &mac, "link", &pod.ifindex, "mtu", &pod.mtu);
+	json_unpack((json_t *)request, "{s?s, s?s, s?s, s?s, s?s, s?i, s?i}", "namespace",
+		    &namespace, "name", &name, "container", &container, "interface", &interface,
+		    "mac", &mac, "link", &pod.ifindex, "mtu", &pod.mtu);
 	snprintf(usual, sizeof(usual), "%s-%s", namespace, name);
 	pod.namespace = (char *)namespace;
 	pod.name = (char *)name;
@@ -104,8 +112,8 @@ static int op_attach(struct harness *h, const json_t *request, json_t *reply)
 	pod.ifname = (char *)interface;
 	if (!*name || pod.ifindex < 1)
 		return harness_fail(h, -EINVAL, "attach: name and link are needed");
-	if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx%c", &pod.mac[0], &pod.mac[1], &pod.mac[2], &pod.mac[3],
-		   &pod.mac[4], &pod.mac[5], &more) != 6)
+	if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx%c", &pod.mac[0], &pod.mac[1], &pod.mac[2],
+		   &pod.mac[3], &pod.mac[4], &pod.mac[5], &more) != 6)
 		return harness_fail(h, -EINVAL, "attach: mac \"%s\" is no Ethernet address", mac);
 	r = read_addresses(h, json_object_get(request, "addresses"), &pod);
 	if (r == 0)
@@ -124,9 +132,11 @@ static int op_detach(struct harness *h, const json_t *request, json_t *reply)
 {
 	const char *container = "", *interface = "eth0";
 
-	json_unpack((json_t *)request, "{s?s, s?s}", "container", &container, "interface", &interface);
+	json_unpack((json_t *)request, "{s?s, s?s}", "container", &container, "interface",
+		    &interface);
 	if (trial_detach(h->trial, container, interface) < 0)
-		return harness_fail(h, -ENOENT, "detach: there is no container %s with interface %s", container,
+		return harness_fail(h, -ENOENT,
+				    "detach: there is no container %s with interface %s", container,
 				    interface);
 	return 0;
 }
@@ -142,12 +152,14 @@ static void tell_problems(struct harness *h, json_t *reply)
 	char subject[256];
 
 	for (i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "subject", problems[i].subject, "reason",
-						      problems[i].reason));
+		json_array_append_new(list, json_pack("{s:s, s:s}", "subject", problems[i].subject,
+						      "reason", problems[i].reason));
 	count = services_problems(trial_services(h->trial), &refused);
 	for (i = 0; i < count; i++) {
-		snprintf(subject, sizeof(subject), "service %s/%s", refused[i].namespace, refused[i].name);
-		json_array_append_new(list, json_pack("{s:s, s:s}", "subject", subject, "reason", refused[i].reason));
+		snprintf(subject, sizeof(subject), "service %s/%s", refused[i].namespace,
+			 refused[i].name);
+		json_array_append_new(list, json_pack("{s:s, s:s}", "subject", subject, "reason",
+						      refused[i].reason));
 	}
 	json_object_set_new(reply, "problems", list);
 }
@@ -184,7 +196,8 @@ static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 	}
 	if (r < 0)
 		return r;
-	json_object_set_new(reply, "generation", json_integer(maps_control(trial_maps(h->trial))->generation));
+	json_object_set_new(reply, "generation",
+			    json_integer(maps_control(trial_maps(h->trial))->generation));
 	json_object_set_new(reply, "again", json_boolean(again));
 	tell_problems(h, reply);
 	return 0;
@@ -228,11 +241,20 @@ static const struct {
 	const char *name;
 	harness_op run;
 } ops[] = {
-	{"open", harness_open},	  {"put", op_put},		{"delete", op_delete},
-	{"attach", op_attach},	  {"detach", op_detach},	{"pass", op_pass},
-	{"finish", op_finish},	  {"restart", op_restart},	{"clear", op_clear},
-	{"rules", harness_rules}, {"counters", harness_counters}, {"reasons", harness_reasons},
-	{"maps", harness_maps},	  {"rule_packets", harness_rule_packets},
+	{"open", harness_open},
+	{"put", op_put},
+	{"delete", op_delete},
+	{"attach", op_attach},
+	{"detach", op_detach},
+	{"pass", op_pass},
+	{"finish", op_finish},
+	{"restart", op_restart},
+	{"clear", op_clear},
+	{"rules", harness_rules},
+	{"counters", harness_counters},
+	{"reasons", harness_reasons},
+	{"maps", harness_maps},
+	{"rule_packets", harness_rule_packets},
 };
 
 static int perform(struct harness *h, const char *op, const json_t *request, json_t *reply)
@@ -265,7 +287,8 @@ static int answer(struct harness *h, const json_t *request)
 		r = perform(h, op, request, reply);
 	if (r < 0) {
 		json_object_clear(reply);
-		json_object_set_new(reply, "error", json_string(h->error[0] ? h->error : strerror(-r)));
+		json_object_set_new(reply, "error",
+				    json_string(h->error[0] ? h->error : strerror(-r)));
 	}
 	json_object_set_new(reply, "ok", json_boolean(r == 0));
 	json_dumpf(reply, stdout, JSON_COMPACT);
@@ -286,7 +309,8 @@ int main(void)
 
 	log_set_level(LOG_LEVEL_WARNING);
 	while (status == 0 && (length = getline(&line, &room, stdin)) > 0) {
-		CLEANUP(cleanup_json) json_t *request = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+		CLEANUP(cleanup_json)
+		json_t *request = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
 
 		if (!json_is_object(request)) {
 			fprintf(stderr, "harness: a line is no JSON object\n");

@@ -10,10 +10,10 @@
 
 #define HARNESS_ERROR 512
 /* High numbers: the links' other ends get the low ones. */
-#define HARNESS_UPLINK 8000
-#define HARNESS_OTHER 8001
+#define HARNESS_UPLINK	  8000
+#define HARNESS_OTHER	  8001
 #define HARNESS_FIRST_POD 8193
-#define HARNESS_MAX_PODS 2048
+#define HARNESS_MAX_PODS  2048
 
 struct harness {
 	struct config config;
@@ -32,9 +32,10 @@ typedef int (*harness_op)(struct harness *h, const json_t *request, json_t *repl
 int harness_open(struct harness *h, const json_t *request, json_t *reply);
 void harness_close(struct harness *h);
 
-/* harness_packets.c: reads `request`'s records from `in`. The answers' buffer belongs to the caller. */
-int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers,
-		size_t *ret_size);
+/* harness_packets.c: reads `request`'s records from `in`. The answers' buffer belongs to the
+ * caller. */
+int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply,
+		void **ret_answers, size_t *ret_size);
 
 /* As protocol.md says. `flags`: of a race, the number of the CPU. */
 struct packet_record {
@@ -64,8 +65,8 @@ struct answer_record {
 } __attribute__((packed));
 
 /* harness_race.c: the same on two CPUs at once. */
-int harness_race(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers,
-		 size_t *ret_size);
+int harness_race(struct harness *h, const json_t *request, FILE *in, json_t *reply,
+		 void **ret_answers, size_t *ret_size);
 
 /* harness_questions.c */
 int harness_rules(struct harness *h, const json_t *request, json_t *reply);

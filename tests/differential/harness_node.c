@@ -29,7 +29,8 @@ int harness_fail(struct harness *h, int r, const char *format, ...)
 static int enter(struct harness *h)
 {
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
-		return harness_fail(h, -errno, "cannot make namespaces: %s; run as root", strerror(errno));
+		return harness_fail(h, -errno, "cannot make namespaces: %s; run as root",
+				    strerror(errno));
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", "/mnt", "tmpfs", 0, "mode=0700") < 0)
 		return harness_fail(h, -errno, "cannot mount /mnt: %s", strerror(errno));
@@ -40,7 +41,8 @@ static int enter(struct harness *h)
 
 static int add_link(struct harness *h, const char *name, int ifindex, int own_netns)
 {
-	struct veth_spec spec = {.name = name, .ifindex = ifindex, .peer_netns_fd = own_netns, .mtu = h->mtu};
+	struct veth_spec spec = {
+		.name = name, .ifindex = ifindex, .peer_netns_fd = own_netns, .mtu = h->mtu};
 	char peer[IFNAMSIZ];
 	int r;
 
@@ -80,7 +82,9 @@ static int add_address(struct harness *h, const char *text)
 
 	snprintf(plain, sizeof(plain), "%.*s", (int)(slash ? slash - text : 0), text);
 	if (addr_parse(plain, &address) < 0 || prefix_parse(text, &prefix) < 0)
-		return harness_fail(h, -EINVAL, "node_addresses: %s is no address with its prefix's length", text);
+		return harness_fail(h, -EINVAL,
+				    "node_addresses: %s is no address with its prefix's length",
+				    text);
 	r = netlink_address_add(h->nl, HARNESS_UPLINK, &address, prefix.length);
 	return r < 0 ? harness_fail(h, r, "node_addresses: %s: %s", text, netlink_error(h->nl)) : 0;
 }
@@ -147,8 +151,9 @@ static int configure(struct harness *h, const json_t *request)
 	const char *node = "n1";
 	int masquerade = 1, r;
 
-	json_unpack((json_t *)request, "{s?s, s?b, s?[I,I], s?I}", "node", &node, "masquerade", &masquerade,
-		    "masquerade_ports", &port_min, &port_max, "max_policy_entries", &entries);
+	json_unpack((json_t *)request, "{s?s, s?b, s?[I,I], s?I}", "node", &node, "masquerade",
+		    &masquerade, "masquerade_ports", &port_min, &port_max, "max_policy_entries",
+		    &entries);
 	config_defaults(&h->config);
 	h->config = trial_config_small(&h->config, entries);
 	h->config.masquerade = masquerade;
@@ -174,8 +179,9 @@ static void describe(const struct harness *h, json_t *reply)
 
 	for (i = 0; i < h->pods; i++)
 		json_array_append_new(links, json_integer(HARNESS_FIRST_POD + i));
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", pods_gateway_mac[0], pods_gateway_mac[1],
-		 pods_gateway_mac[2], pods_gateway_mac[3], pods_gateway_mac[4], pods_gateway_mac[5]);
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", pods_gateway_mac[0],
+		 pods_gateway_mac[1], pods_gateway_mac[2], pods_gateway_mac[3], pods_gateway_mac[4],
+		 pods_gateway_mac[5]);
 	json_object_set_new(reply, "pod_links", links);
 	json_object_set_new(reply, "uplink", json_integer(HARNESS_UPLINK));
 	json_object_set_new(reply, "other", json_integer(HARNESS_OTHER));
@@ -192,7 +198,8 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 		return harness_fail(h, -EEXIST, "open: once only");
 	json_unpack((json_t *)request, "{s?i, s?i}", "mtu", &mtu, "pods", &pods);
 	if (mtu < 1280 || mtu > 9000 || pods < 1 || pods > HARNESS_MAX_PODS)
-		return harness_fail(h, -ERANGE, "open: mtu is 1280 to 9000, pods 1 to %d", HARNESS_MAX_PODS);
+		return harness_fail(h, -ERANGE, "open: mtu is 1280 to 9000, pods 1 to %d",
+				    HARNESS_MAX_PODS);
 	h->mtu = mtu;
 	h->pods = pods;
 	r = enter(h);

@@ -27,7 +27,8 @@ static void answer_fill(struct answer_record *answer, const struct test_result *
 		.reason = result->reason,
 		.direction = result->direction,
 		.verdict = result->outcome,
-		.flags = (result->judged ? ANSWER_JUDGED : 0) | (result->opened ? ANSWER_OPENED : 0),
+		.flags =
+			(result->judged ? ANSWER_JUDGED : 0) | (result->opened ? ANSWER_OPENED : 0),
 		.egress_rule = j->egress_rule,
 		.ingress_rule = j->ingress_rule,
 		.source_identity = j->source_identity,
@@ -41,7 +42,8 @@ static void answer_fill(struct answer_record *answer, const struct test_result *
 }
 
 /* Runs the packet at `*at` and moves behind it. 0 or -EINVAL: the record is cut off. */
-static int run_one(struct harness *h, const uint8_t **at, const uint8_t *end, struct test_result *result)
+static int run_one(struct harness *h, const uint8_t **at, const uint8_t *end,
+		   struct test_result *result)
 {
 	struct packet_record record;
 	struct test_packet packet;
@@ -77,16 +79,20 @@ static int run_all(struct harness *h, const uint8_t *records, size_t size, size_
 
 	for (i = 0; i < count; i++) {
 		if (run_one(h, &at, end, &result) < 0)
-			return harness_fail(h, -EINVAL, "run: record %zu of %zu is cut off", i, count);
+			return harness_fail(h, -EINVAL, "run: record %zu of %zu is cut off", i,
+					    count);
 		answer_fill(&answer, &result);
 		if (fwrite(&answer, sizeof(answer), 1, out) != 1 ||
 		    (result.length && fwrite(result.frame, result.length, 1, out) != 1))
 			return harness_fail(h, -ENOMEM, "run: no memory for the answers");
 	}
-	return at == end ? 0 : harness_fail(h, -EINVAL, "run: %zu bytes behind the last record", (size_t)(end - at));
+	return at == end ? 0
+			 : harness_fail(h, -EINVAL, "run: %zu bytes behind the last record",
+					(size_t)(end - at));
 }
 
-int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers, size_t *ret_size)
+int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply,
+		void **ret_answers, size_t *ret_size)
 {
 	CLEANUP(cleanup_free) uint8_t *records = NULL;
 	json_int_t count = -1, size = -1;
@@ -97,7 +103,8 @@ int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *repl
 
 	json_unpack((json_t *)request, "{s:I, s:I}", "count", &count, "bytes", &size);
 	if (count < 0 || size < 0 || size > BATCH_MAX)
-		return harness_fail(h, -EPROTO, "run: count and bytes (at most %u) are needed", BATCH_MAX);
+		return harness_fail(h, -EPROTO, "run: count and bytes (at most %u) are needed",
+				    BATCH_MAX);
 	records = malloc(size + 1);
 	if (!records || fread(records, 1, size, in) != (size_t)size)
 		return harness_fail(h, -EPROTO, "run: the records end too early");

@@ -13,7 +13,8 @@
 #include "policy/compile/registry.h"
 #include "tests/differential/harness.h"
 
-static const char *const directions[DROP_DIRECTIONS] = {"from_pod", "to_pod", "from_wire", "to_wire", "socket"};
+static const char *const directions[DROP_DIRECTIONS] = {"from_pod", "to_pod", "from_wire",
+							"to_wire", "socket"};
 static const char *const reasons[REASON_COUNT] = {
 #define X(id, name, text) name,
 	POLDER_REASONS(X)
@@ -35,10 +36,12 @@ int harness_rules(struct harness *h, const json_t *request, json_t *reply)
 	for (rule = registry->rules_by_number; rule; rule = rule->hh_number.next) {
 		if (policy_rule_origin(registry, rule->number, &origin) < 0)
 			continue;
-		json_array_append_new(rules, json_pack("{s:I, s:s, s:s, s:s, s:I}", "rule", (json_int_t)rule->number,
-						       "namespace", origin.namespace, "name", origin.name, "direction",
-						       origin.egress ? "egress" : "ingress", "index",
-						       (json_int_t)origin.index));
+		json_array_append_new(rules,
+				      json_pack("{s:I, s:s, s:s, s:s, s:I}", "rule",
+						(json_int_t)rule->number, "namespace",
+						origin.namespace, "name", origin.name, "direction",
+						origin.egress ? "egress" : "ingress", "index",
+						(json_int_t)origin.index));
 	}
 	return json_object_set_new(reply, "rules", rules) < 0 ? -ENOMEM : 0;
 }
@@ -71,12 +74,14 @@ int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply
 	const struct policy_registry *registry = enforce_registry(trial_enforce(h->trial));
 	struct rule_counts *counts = enforce_rule_counts(trial_enforce(h->trial));
 	struct rule_sum *sums = NULL, *sum, *next;
-	CLEANUP(cleanup_free) struct rule_counter *values = calloc(libbpf_num_possible_cpus(), sizeof(*values));
+	CLEANUP(cleanup_free)
+	struct rule_counter *values = calloc(libbpf_num_possible_cpus(), sizeof(*values));
 	const struct registry_rule *rule;
 	json_t *all = json_array();
 	int r = values ? 0 : -ENOMEM;
 
-	for (rule = registry->rules_by_number; rule && values && r == 0; rule = rule->hh_number.next) {
+	for (rule = registry->rules_by_number; rule && values && r == 0;
+	     rule = rule->hh_number.next) {
 		if (maps_find(trial_maps(h->trial), MAP_RULE_COUNTERS, &rule->number, values) < 0)
 			continue; /* stands in no rule set */
 		sum = calloc(1, sizeof(*sum));
@@ -95,9 +100,10 @@ int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply
 	}
 	if (sums)
 		flows_list(trial_flows(h->trial), 0, visit_flow, sums);
-	HASH_ITER(hh, sums, sum, next) {
+	HASH_ITER (hh, sums, sum, next) {
 		if (sum->packets)
-			json_array_append_new(all, json_pack("[I, I]", (json_int_t)sum->number, (json_int_t)sum->packets));
+			json_array_append_new(all, json_pack("[I, I]", (json_int_t)sum->number,
+							     (json_int_t)sum->packets));
 		HASH_DEL(sums, sum);
 		free(sum);
 	}
@@ -135,10 +141,11 @@ int harness_counters(struct harness *h, const json_t *request, json_t *reply)
 			bytes += values[cpu].bytes;
 		}
 		if (packets)
-			json_array_append_new(drops, json_pack("{s:s, s:s, s:I, s:I}", "direction",
-							       directions[i % DROP_DIRECTIONS], "reason",
-							       reasons[i / DROP_DIRECTIONS], "packets", packets,
-							       "bytes", bytes));
+			json_array_append_new(drops,
+					      json_pack("{s:s, s:s, s:I, s:I}", "direction",
+							directions[i % DROP_DIRECTIONS], "reason",
+							reasons[i / DROP_DIRECTIONS], "packets",
+							packets, "bytes", bytes));
 	}
 	json_object_set_new(reply, "counters", sums);
 	return json_object_set_new(reply, "drops", drops) < 0 ? -ENOMEM : 0;
@@ -157,7 +164,9 @@ static json_t *names(const char *const *list, size_t count)
 int harness_reasons(struct harness *h, const json_t *request, json_t *reply)
 {
 	json_object_set_new(reply, "reasons", names(reasons, REASON_COUNT));
-	return json_object_set_new(reply, "directions", names(directions, DROP_DIRECTIONS)) < 0 ? -ENOMEM : 0;
+	return json_object_set_new(reply, "directions", names(directions, DROP_DIRECTIONS)) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 /* Elements of a hash or trie; -1 for all others. */

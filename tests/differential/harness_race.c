@@ -11,8 +11,8 @@
 #include "tests/differential/harness.h"
 
 #define RACE_PACKETS 16
-#define RACE_BYTES (RACE_PACKETS * TEST_FRAME_MAX)
-#define RACE_CPUS 2
+#define RACE_BYTES   (RACE_PACKETS * TEST_FRAME_MAX)
+#define RACE_CPUS    2
 /* How long one side waits for the other before it lets somebody else have the CPU. */
 #define SPINS 20000
 
@@ -101,7 +101,8 @@ static int race_run(struct harness *h, struct race *race, bool move)
 }
 
 /* The records of protocol.md; the packets' frames stay where they are. */
-static int race_read(struct harness *h, struct race *race, const uint8_t *records, size_t size, size_t count)
+static int race_read(struct harness *h, struct race *race, const uint8_t *records, size_t size,
+		     size_t count)
 {
 	const uint8_t *at = records, *end = records + size;
 	struct packet_record record;
@@ -112,7 +113,9 @@ static int race_read(struct harness *h, struct race *race, const uint8_t *record
 		memcpy(&record, at, sizeof(record));
 		at += sizeof(record);
 		if (end - at < record.length || record.flags >= RACE_CPUS)
-			return harness_fail(h, -EINVAL, "race: record %zu is cut off, or its CPU is not 0 or 1", race->count);
+			return harness_fail(h, -EINVAL,
+					    "race: record %zu is cut off, or its CPU is not 0 or 1",
+					    race->count);
 		race->cpu[race->count] = record.flags;
 		race->packets[race->count] = (struct test_packet){.hook = record.hook,
 								  .link = record.link,
@@ -125,7 +128,8 @@ static int race_read(struct harness *h, struct race *race, const uint8_t *record
 	return 0;
 }
 
-static int race_answers(struct harness *h, const struct race *race, json_t *reply, void **ret_answers, size_t *ret_size)
+static int race_answers(struct harness *h, const struct race *race, json_t *reply,
+			void **ret_answers, size_t *ret_size)
 {
 	struct answer_record answer;
 	char *answers = NULL;
@@ -135,7 +139,8 @@ static int race_answers(struct harness *h, const struct race *race, json_t *repl
 	if (!out)
 		return harness_fail(h, -ENOMEM, "race: no memory");
 	for (i = 0; i < race->count; i++) {
-		answer = (struct answer_record){.result = race->results[i].verdict, .length = race->results[i].length};
+		answer = (struct answer_record){.result = race->results[i].verdict,
+						.length = race->results[i].length};
 		fwrite(&answer, sizeof(answer), 1, out);
 		fwrite(race->results[i].frame, race->results[i].length, 1, out);
 	}
@@ -150,17 +155,19 @@ static int race_answers(struct harness *h, const struct race *race, json_t *repl
 	return 0;
 }
 
-int harness_race(struct harness *h, const json_t *request, FILE *in, json_t *reply, void **ret_answers, size_t *ret_size)
+int harness_race(struct harness *h, const json_t *request, FILE *in, json_t *reply,
+		 void **ret_answers, size_t *ret_size)
 {
 	CLEANUP(cleanup_free) struct race *race = calloc(1, sizeof(*race));
 	CLEANUP(cleanup_free) uint8_t *records = NULL;
 	json_int_t count = -1, size = -1, first = 0, second = 0;
 	int move = 0, r;
 
-	json_unpack((json_t *)request, "{s:I, s:I, s?b, s?[I,I]}", "count", &count, "bytes", &size, "move", &move, "delay",
-		    &first, &second);
+	json_unpack((json_t *)request, "{s:I, s:I, s?b, s?[I,I]}", "count", &count, "bytes", &size,
+		    "move", &move, "delay", &first, &second);
 	if (!race || count < 0 || count > RACE_PACKETS || size < 0 || size > RACE_BYTES)
-		return harness_fail(h, -EPROTO, "race: count (at most %d) and bytes are needed", RACE_PACKETS);
+		return harness_fail(h, -EPROTO, "race: count (at most %d) and bytes are needed",
+				    RACE_PACKETS);
 	records = malloc(size + 1);
 	if (!records || fread(records, 1, size, in) != (size_t)size)
 		return harness_fail(h, -EPROTO, "race: the records end too early");

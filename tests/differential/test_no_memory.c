@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every allocation of a change and its pass fails once. A packet that both the world before and the world after deny is never let
- * through, one that both let through is never denied, no Service and no route is lost; and the next pass reaches the state that it
- * reaches without the failure, to the last element of each map.
+ * Every allocation of a change and its pass fails once. A packet that both the world before and the
+ * world after deny is never let through, one that both let through is never denied, no Service and
+ * no route is lost; and the next pass reaches the state that it reaches without the failure, to the
+ * last element of each map.
  */
 #include <CUnit/Basic.h>
 #include <arpa/inet.h>
@@ -19,42 +20,55 @@
 #include "tests/faults.h"
 #include "tests/differential/harness.h"
 
-#define PORT 5000
-#define SENDINGS 16 /* of all probes, until the flow table is emptied */
+#define PORT	    5000
+#define SENDINGS    16 /* of all probes, until the flow table is emptied */
 #define OBJECTS_MAX 8
-#define PASSES_MAX 5
+#define PASSES_MAX  5
 
-#define META(namespace, name, rest) "'metadata':{'namespace':'" namespace "','name':'" name "'" rest "}"
-#define NAMESPACE(name, labels)                                                                                               \
-	"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'" name "','labels':{" labels "}}}"
-#define POD(namespace, name, labels) "{'apiVersion':'v1','kind':'Pod'," META(namespace, name, ",'labels':{" labels "}") "}"
-#define ENDING_POD(namespace, name, labels)                                                                                   \
-	"{'apiVersion':'v1','kind':'Pod',"                                                                                     \
-	META(namespace, name, ",'labels':{" labels "},'deletionTimestamp':'2026-01-01T00:00:00Z'") "}"
-#define REMOTE_POD(name, labels, ip)                                                                                          \
-	"{'apiVersion':'v1','kind':'Pod'," META("d1", name, ",'labels':{" labels "}")                                          \
-	",'spec':{'nodeName':'n2'},'status':{'phase':'Running','podIPs':[{'ip':'" ip "'}]}}"
-#define POLICY(namespace, name, spec)                                                                                         \
-	"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy'," META(namespace, name, "") ",'spec':{" spec "}}"
-#define CLUSTER_POLICY(name, spec)                                                                                            \
-	"{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy','metadata':{'name':'" name           \
-	"'},'spec':{" spec "}}"
-#define NODE(name, ip, range)                                                                                                 \
-	"{'apiVersion':'v1','kind':'Node','metadata':{'name':'" name "'},'spec':{'podCIDRs':['" range "']},"                   \
+#define META(namespace, name, rest)                                                                \
+	"'metadata':{'namespace':'" namespace "','name':'" name "'" rest "}"
+#define NAMESPACE(name, labels)                                                                    \
+	"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'" name "','labels':{" labels    \
+	"}}}"
+#define POD(namespace, name, labels)                                                               \
+	"{'apiVersion':'v1','kind':'Pod'," META(namespace, name, ",'labels':{" labels "}") "}"
+#define ENDING_POD(namespace, name, labels)                                                        \
+	"{'apiVersion':'v1','kind':'Pod'," META(                                                   \
+		namespace, name,                                                                   \
+		",'labels':{" labels "},'deletionTimestamp':'2026-01-01T00:00:00Z'") "}"
+#define REMOTE_POD(name, labels, ip)                                                               \
+	"{'apiVersion':'v1','kind':'Pod'," META(                                                   \
+		"d1", name,                                                                        \
+		",'labels':{" labels                                                               \
+		"}") ",'spec':{'nodeName':'n2'},'status':{'phase':'Running','podIPs':[{'ip':'" ip  \
+		     "'}]}}"
+#define POLICY(namespace, name, spec)                                                              \
+	"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy'," META(                       \
+		namespace, name, "") ",'spec':{" spec "}}"
+#define CLUSTER_POLICY(name, spec)                                                                 \
+	"{'apiVersion':'policy.networking.k8s.io/"                                                 \
+	"v1alpha2','kind':'ClusterNetworkPolicy','metadata':{'name':'" name "'},'spec':{" spec     \
+	"}}"
+#define NODE(name, ip, range)                                                                      \
+	"{'apiVersion':'v1','kind':'Node','metadata':{'name':'" name                               \
+	"'},'spec':{'podCIDRs':['" range "']},"                                                    \
 	"'status':{'addresses':[{'type':'InternalIP','address':'" ip "'}]}}"
-#define SERVICE(name, ip, selector)                                                                                           \
-	"{'apiVersion':'v1','kind':'Service'," META("d1", name, "") ",'spec':{'clusterIP':'" ip "','selector':{" selector     \
-	"},'ports':[{'name':'p','protocol':'UDP','port':5000}]}}"
-#define SLICE(name, service, ip, more)                                                                                        \
-	"{'apiVersion':'discovery.k8s.io/v1','kind':'EndpointSlice',"                                                         \
-	META("d1", name, ",'labels':{'kubernetes.io/service-name':'" service "'}")                                             \
-	",'addressType':'IPv4','endpoints':[{'addresses':['" ip "'],'conditions':{'ready':true}}" more                        \
-	"],'ports':[{'name':'p','protocol':'UDP','port':5000}]}"
-#define ATTACHED "attached" /* no object: the pod that comes and goes is there */
-#define ALL "'podSelector':{}"
+#define SERVICE(name, ip, selector)                                                                \
+	"{'apiVersion':'v1','kind':'Service'," META(                                               \
+		"d1", name, "") ",'spec':{'clusterIP':'" ip "','selector':{" selector              \
+				"},'ports':[{'name':'p','protocol':'UDP','port':5000}]}}"
+#define SLICE(name, service, ip, more)                                                             \
+	"{'apiVersion':'discovery.k8s.io/v1','kind':'EndpointSlice'," META(                        \
+		"d1", name,                                                                        \
+		",'labels':{'kubernetes.io/service-name':'" service                                \
+		"'}") ",'addressType':'IPv4','endpoints':[{'addresses':['" ip                      \
+		      "'],'conditions':{'ready':true}}" more                                       \
+		      "],'ports':[{'name':'p','protocol':'UDP','port':5000}]}"
+#define ATTACHED       "attached" /* no object: the pod that comes and goes is there */
+#define ALL	       "'podSelector':{}"
 #define FROM(selector) "'ingress':[{'from':[" selector "]}]"
-#define PODS(label) "{'podSelector':{'matchLabels':{" label "}}}"
-#define SPACES(label) "{'namespaceSelector':{'matchLabels':{" label "}}}"
+#define PODS(label)    "{'podSelector':{'matchLabels':{" label "}}}"
+#define SPACES(label)  "{'namespaceSelector':{'matchLabels':{" label "}}}"
 
 /* What is always there. */
 static const char *const always[] = {
@@ -70,59 +84,76 @@ static const char *const always[] = {
 static const struct scene {
 	const char *name;
 	const char *version[2][OBJECTS_MAX];
-	bool hands_over; /* an address goes from one Service to another: without memory it may be nobody's until the next pass */
+	bool hands_over; /* an address goes from one Service to another: without memory it may be
+			    nobody's until the next pass */
 } scenes[] = {
-	{.name = "policy_comes_and_goes", .version = {{NULL}, {POLICY("d1", "i", ALL "," FROM(PODS("'t':'a'")))}}},
+	{.name = "policy_comes_and_goes",
+	 .version = {{NULL}, {POLICY("d1", "i", ALL "," FROM(PODS("'t':'a'")))}}},
 	{.name = "policies_go_and_others_come",
-	 .version =
-	 {{POLICY("d1", "x", ALL "," FROM(PODS("'t':'a'"))), POLICY("d1", "y", ALL ",'policyTypes':['Egress']")},
-	  {POLICY("d1", "z", ALL "," FROM(PODS("'app':'a'")))}}},
+	 .version = {{POLICY("d1", "x", ALL "," FROM(PODS("'t':'a'"))),
+		      POLICY("d1", "y", ALL ",'policyTypes':['Egress']")},
+		     {POLICY("d1", "z", ALL "," FROM(PODS("'app':'a'")))}}},
 	{.name = "namespace_is_relabelled",
-	 .version =
-	 {{NAMESPACE("d1", "'env':'a'")}, {NAMESPACE("d1", "'env':'c','more':'1'")}}},
+	 .version = {{NAMESPACE("d1", "'env':'a'")}, {NAMESPACE("d1", "'env':'c','more':'1'")}}},
 	{.name = "pod_of_another_node_comes_with_a_policy_that_denies_it",
-	 .version =
-	 {{CLUSTER_POLICY("c", "'tier':'Admin','priority':1,'subject':{'namespaces':{}},"
-			       "'ingress':[{'action':'Deny','from':[{'pods':{'podSelector':{'matchLabels':{'x':'1'}}}}]}]")},
-	  {CLUSTER_POLICY("c", "'tier':'Admin','priority':1,'subject':{'namespaces':{}},"
-			       "'ingress':[{'action':'Deny','from':[{'pods':{'podSelector':{'matchLabels':{'x':'1'}}}},"
-			       "{'pods':{'podSelector':{'matchLabels':{'x':'2'}}}}]}]"),
-	   REMOTE_POD("r2", "'x':'1','y':'1'", "10.2.0.2"), REMOTE_POD("r3", "'app':'a','y':'2'", "10.2.0.3")}}},
+	 .version = {{CLUSTER_POLICY("c", "'tier':'Admin','priority':1,'subject':{'namespaces':{}},"
+					  "'ingress':[{'action':'Deny','from':[{'pods':{'"
+					  "podSelector':{'matchLabels':{'x':'1'}}}}]}]")},
+		     {CLUSTER_POLICY("c", "'tier':'Admin','priority':1,'subject':{'namespaces':{}},"
+					  "'ingress':[{'action':'Deny','from':[{'pods':{'"
+					  "podSelector':{'matchLabels':{'x':'1'}}}},"
+					  "{'pods':{'podSelector':{'matchLabels':{'x':'2'}}}}]}]"),
+		      REMOTE_POD("r2", "'x':'1','y':'1'", "10.2.0.2"),
+		      REMOTE_POD("r3", "'app':'a','y':'2'", "10.2.0.3")}}},
 	{.name = "blocks_and_ports_change",
 	 .version =
-	 {{POLICY("d1", "e", ALL ",'policyTypes':['Egress'],'egress':[{'to':[{'ipBlock':{'cidr':'10.0.0.0/8'}}]}]")},
-	  {POLICY("d1", "e", ALL ",'policyTypes':['Egress'],'egress':[{'to':[{'ipBlock':{'cidr':'10.0.0.0/8','except':"
-				 "['10.2.0.0/16']}}],'ports':[{'protocol':'UDP','port':4000,'endPort':6000}]}]")}}},
+		 {{POLICY("d1", "e",
+			  ALL ",'policyTypes':['Egress'],'egress':[{'to':[{'ipBlock':{'cidr':'10.0."
+			      "0.0/8'}}]}]")},
+		  {POLICY("d1", "e",
+			  ALL
+			  ",'policyTypes':['Egress'],'egress':[{'to':[{'ipBlock':{'cidr':'10.0.0.0/"
+			  "8','except':"
+			  "['10.2.0.0/"
+			  "16']}}],'ports':[{'protocol':'UDP','port':4000,'endPort':6000}]}]")}}},
 	{.name = "pod_objects_give_labels",
-	 .version =
-	 {{POLICY("d1", "i", ALL "," FROM(PODS("'app':'new'")))},
-	  {POLICY("d1", "i", ALL "," FROM(PODS("'app':'new'"))), POD("d1", "a", "'app':'new'"), POD("d2", "c", "'app':'old'")}}},
+	 .version = {{POLICY("d1", "i", ALL "," FROM(PODS("'app':'new'")))},
+		     {POLICY("d1", "i", ALL "," FROM(PODS("'app':'new'"))),
+		      POD("d1", "a", "'app':'new'"), POD("d2", "c", "'app':'old'")}}},
 	{.name = "policy_goes_while_its_pod_ends",
-	 .version =
-	 {{POLICY("d1", "i", ALL "," FROM(PODS("'t':'nobody'"))), POD("d1", "b", "'t':'b'")}, {ENDING_POD("d1", "b", "'t':'b'")}}},
+	 .version = {{POLICY("d1", "i", ALL "," FROM(PODS("'t':'nobody'"))),
+		      POD("d1", "b", "'t':'b'")},
+		     {ENDING_POD("d1", "b", "'t':'b'")}}},
 	{.name = "pod_and_its_policy_go_before_its_container",
-	 .version =
-	 {{POLICY("d1", "i", ALL "," FROM(PODS("'t':'nobody'"))), POD("d1", "b", "'role':'b'")}, {NULL}}},
+	 .version = {{POLICY("d1", "i", ALL "," FROM(PODS("'t':'nobody'"))),
+		      POD("d1", "b", "'role':'b'")},
+		     {NULL}}},
 	{.name = "services_come_and_go",
-	 .version =
-	 {{NULL},
-	  {SERVICE("s1", "10.96.0.2", "'t':'a'"), SERVICE("s2", "10.96.0.3", "'t':'nobody'"),
-	   SLICE("s2-1", "s2", "10.1.0.11", ",{'addresses':['10.2.0.1'],'conditions':{'ready':false,'serving':true,'terminating':true}}")}}},
+	 .version = {{NULL},
+		     {SERVICE("s1", "10.96.0.2", "'t':'a'"),
+		      SERVICE("s2", "10.96.0.3", "'t':'nobody'"),
+		      SLICE("s2-1", "s2", "10.1.0.11",
+			    ",{'addresses':['10.2.0.1'],'conditions':{'ready':false,'serving':true,"
+			    "'terminating':true}}")}}},
 	{.name = "slice_changes_its_service",
-	 .version =
-	 {{SERVICE("s1", "10.96.0.2", "'t':'x'"), SERVICE("s2", "10.96.0.3", "'t':'x'"), SLICE("one", "s1", "10.1.0.11", ""),
-	   SLICE("two", "s2", "10.1.0.12", "")},
-	  {SERVICE("s1", "10.96.0.2", "'t':'x'"), SERVICE("s2", "10.96.0.3", "'t':'x'"), SLICE("one", "s2", "10.1.0.11", ""),
-	   SLICE("two", "s1", "10.1.0.12", ",{'addresses':['10.2.0.1'],'conditions':{'ready':false,'serving':true,'terminating':true}}")}}},
+	 .version = {{SERVICE("s1", "10.96.0.2", "'t':'x'"), SERVICE("s2", "10.96.0.3", "'t':'x'"),
+		      SLICE("one", "s1", "10.1.0.11", ""), SLICE("two", "s2", "10.1.0.12", "")},
+		     {SERVICE("s1", "10.96.0.2", "'t':'x'"), SERVICE("s2", "10.96.0.3", "'t':'x'"),
+		      SLICE("one", "s2", "10.1.0.11", ""),
+		      SLICE("two", "s1", "10.1.0.12",
+			    ",{'addresses':['10.2.0.1'],'conditions':{'ready':false,'serving':true,"
+			    "'terminating':true}}")}}},
 	{.name = "two_services_want_one_address",
-	 .version =
-	 {{SERVICE("s1", "10.96.0.2", "'t':'a'"), SERVICE("s2", "10.96.0.2", "'t':'b'")},
-	  {SERVICE("s2", "10.96.0.2", "'t':'b'"), SERVICE("s3", "10.96.0.2", "'t':'c'")}},
+	 .version = {{SERVICE("s1", "10.96.0.2", "'t':'a'"), SERVICE("s2", "10.96.0.2", "'t':'b'")},
+		     {SERVICE("s2", "10.96.0.2", "'t':'b'"),
+		      SERVICE("s3", "10.96.0.2", "'t':'c'")}},
 	 .hands_over = true},
-	{.name = "nodes_come_and_go", .version = {{NULL}, {NODE("n3", "192.168.7.3", "10.3.0.0/24"), NODE("n4", "192.168.9.4", "10.4.0.0/24")}}},
+	{.name = "nodes_come_and_go",
+	 .version = {{NULL},
+		     {NODE("n3", "192.168.7.3", "10.3.0.0/24"),
+		      NODE("n4", "192.168.9.4", "10.4.0.0/24")}}},
 	{.name = "pod_is_connected_and_a_policy_comes",
-	 .version =
-	 {{NULL}, {POLICY("d2", "i", ALL "," FROM(PODS("'t':'nobody'"))), ATTACHED}}},
+	 .version = {{NULL}, {POLICY("d2", "i", ALL "," FROM(PODS("'t':'nobody'"))), ATTACHED}}},
 };
 #define SCENES (sizeof(scenes) / sizeof(scenes[0]))
 
@@ -133,12 +164,15 @@ static const struct {
 #define LOCAL_PODS 5
 #define COMING_POD 4
 
-static const char *const targets[] = {"10.1.0.10", "10.1.0.11", "10.1.0.12", "10.1.0.13", "10.1.0.14", "10.2.0.1", "10.2.0.2",
-				      "10.2.0.3", "10.3.0.1", "192.168.7.3", "203.0.113.9", "10.96.0.1", "10.96.0.2", "10.96.0.3"};
-static const char *const wire_sources[] = {"10.2.0.1", "10.2.0.2", "10.2.0.3", "192.168.7.3", "203.0.113.9"};
-#define TARGETS (sizeof(targets) / sizeof(targets[0]))
+static const char *const targets[] = {"10.1.0.10", "10.1.0.11",	  "10.1.0.12",	 "10.1.0.13",
+				      "10.1.0.14", "10.2.0.1",	  "10.2.0.2",	 "10.2.0.3",
+				      "10.3.0.1",  "192.168.7.3", "203.0.113.9", "10.96.0.1",
+				      "10.96.0.2", "10.96.0.3"};
+static const char *const wire_sources[] = {"10.2.0.1", "10.2.0.2", "10.2.0.3", "192.168.7.3",
+					   "203.0.113.9"};
+#define TARGETS	     (sizeof(targets) / sizeof(targets[0]))
 #define WIRE_SOURCES (sizeof(wire_sources) / sizeof(wire_sources[0]))
-#define PROBES (LOCAL_PODS * TARGETS + WIRE_SOURCES * LOCAL_PODS)
+#define PROBES	     (LOCAL_PODS * TARGETS + WIRE_SOURCES * LOCAL_PODS)
 
 struct probe {
 	struct test_packet packet;
@@ -220,7 +254,8 @@ static bool names(const char *const texts[OBJECTS_MAX], const struct object *obj
 			continue;
 		other = decode(texts[i]);
 
-		found = other->kind == object->kind && strcmp(other->namespace, object->namespace) == 0 &&
+		found = other->kind == object->kind &&
+			strcmp(other->namespace, object->namespace) == 0 &&
 			strcmp(other->name, object->name) == 0;
 		object_free(other);
 	}
@@ -242,9 +277,11 @@ static int take_away(const struct scene *scene, int version)
 		faults_pause();
 		object = decode(old[i]);
 		stays = names(scene->version[version], object) ||
-			!store_get(trial_store(node.trial), object->kind, object->namespace, object->name);
+			!store_get(trial_store(node.trial), object->kind, object->namespace,
+				   object->name);
 		faults_go_on();
-		if (!stays && !trial_delete(node.trial, object->kind, object->namespace, object->name))
+		if (!stays &&
+		    !trial_delete(node.trial, object->kind, object->namespace, object->name))
 			r = -ENOMEM;
 		faults_pause();
 		object_free(object);
@@ -294,7 +331,8 @@ static int change(const struct scene *scene, int version)
 
 /* ---------------------------------------------------------------- packets */
 
-static void make_probe(struct probe *probe, const char *source, const uint8_t mac[6], const char *destination)
+static void make_probe(struct probe *probe, const char *source, const uint8_t mac[6],
+		       const char *destination)
 {
 	struct polder_addr from, to;
 
@@ -318,15 +356,17 @@ static void make_probes(void)
 
 			snprintf(text, sizeof(text), "10.1.0.%d", 10 + i);
 			pod_mac(i, mac);
-			probe->packet = (struct test_packet){.hook = DATAPATH_FROM_POD, .link = link, .ingress = link};
+			probe->packet = (struct test_packet){
+				.hook = DATAPATH_FROM_POD, .link = link, .ingress = link};
 			make_probe(probe, text, mac, targets[j]);
 		}
 	memcpy(mac, (uint8_t[6]){2, 0, 0, 1, 0, 2}, 6);
 	for (size_t i = 0; i < WIRE_SOURCES; i++)
 		for (int j = 0; j < LOCAL_PODS; j++, probe++) {
 			snprintf(text, sizeof(text), "10.1.0.%d", 10 + j);
-			probe->packet = (struct test_packet){
-				.hook = DATAPATH_FROM_WIRE, .link = HARNESS_UPLINK, .ingress = HARNESS_UPLINK};
+			probe->packet = (struct test_packet){.hook = DATAPATH_FROM_WIRE,
+							     .link = HARNESS_UPLINK,
+							     .ingress = HARNESS_UPLINK};
 			make_probe(probe, wire_sources[i], mac, text);
 		}
 }
@@ -334,7 +374,8 @@ static void make_probes(void)
 /* Each packet is of a new flow. */
 static uint16_t new_sport(void)
 {
-	static const enum map_index maps[] = {MAP_FLOWS4, MAP_FLOW_TAGS4, MAP_FLOW_USAGE, MAP_FLOW_RULES4};
+	static const enum map_index maps[] = {MAP_FLOWS4, MAP_FLOW_TAGS4, MAP_FLOW_USAGE,
+					      MAP_FLOW_RULES4};
 	static unsigned int sent;
 
 	if (sent++ % SENDINGS == 0)
@@ -354,7 +395,8 @@ static void send_probes(struct fate fates[PROBES])
 		datagram_set_sport(&probes[i].datagram, sport);
 		if (test_run(trial_run(node.trial), &probes[i].packet, &result) < 0)
 			give_up(probes[i].name, "the program cannot be run");
-		fates[i] = (struct fate){.passes = result.outcome == VERDICT_ALLOW && result.reason == REASON_NONE};
+		fates[i] = (struct fate){.passes = result.outcome == VERDICT_ALLOW &&
+						   result.reason == REASON_NONE};
 		if (result.judged)
 			fates[i].backend = result.judgement.backend;
 	}
@@ -374,8 +416,9 @@ static size_t elements(enum map_index index)
 
 static void look(struct state *state)
 {
-	static const enum map_index maps[] = {MAP_ADDRESSES,	      MAP_RULESET_PEERS, MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
-					      MAP_RULESET_CELLS, MAP_SERVICES,	 MAP_MEMBERS};
+	static const enum map_index maps[] = {
+		MAP_ADDRESSES,	   MAP_RULESET_PEERS, MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
+		MAP_RULESET_CELLS, MAP_SERVICES,      MAP_MEMBERS};
 	const struct enforce_problem *problems;
 	const struct service_problem *refused;
 	struct services *services = trial_services(node.trial);
@@ -408,7 +451,8 @@ static void tell(const struct scene *scene, size_t number, const char *what, con
 		printf("\n    %s, allocation %zu: %s: %s", scene->name, number, what, subject);
 }
 
-static bool is_state(const struct scene *scene, size_t number, const struct state *expected, const char *when)
+static bool is_state(const struct scene *scene, size_t number, const struct state *expected,
+		     const char *when)
 {
 	struct state state;
 	char text[128];
@@ -418,13 +462,15 @@ static bool is_state(const struct scene *scene, size_t number, const struct stat
 	for (size_t i = 0; i < PROBES; i++)
 		if (!fate_is(&state.fates[i], &expected->fates[i])) {
 			same = false;
-			snprintf(text, sizeof(text), "%s %s", probes[i].name, state.fates[i].passes ? "passes" : "is dropped");
+			snprintf(text, sizeof(text), "%s %s", probes[i].name,
+				 state.fates[i].passes ? "passes" : "is dropped");
 			tell(scene, number, when, text);
 		}
 	for (size_t i = 0; i < COUNTS; i++)
 		if (state.counts[i] != expected->counts[i]) {
 			same = false;
-			snprintf(text, sizeof(text), "count %zu is %zu, not %zu", i, state.counts[i], expected->counts[i]);
+			snprintf(text, sizeof(text), "count %zu is %zu, not %zu", i,
+				 state.counts[i], expected->counts[i]);
 			tell(scene, number, when, text);
 		}
 	return same;
@@ -458,18 +504,21 @@ static bool is_served(const struct fate *fate)
 	return memcmp(&fate->backend, &nobody, sizeof(nobody)) != 0;
 }
 
-static bool may_be(const struct scene *scene, const struct fate *fate, const struct fate *one, const struct fate *other)
+static bool may_be(const struct scene *scene, const struct fate *fate, const struct fate *one,
+		   const struct fate *other)
 {
 	if (fate_is(fate, one) || fate_is(fate, other))
 		return true;
 	if (scene->hands_over && is_served(one) && is_served(other) && !is_served(fate))
 		return true;
 	/* Denied, where one world denies, or has no such Service. */
-	return !fate->passes && (!one->passes || !other->passes || is_served(one) != is_served(other));
+	return !fate->passes &&
+	       (!one->passes || !other->passes || is_served(one) != is_served(other));
 }
 
 /* After a pass that may have failed: nothing that neither world says. */
-static bool is_between(const struct scene *scene, size_t number, const struct state states[2], const char *when)
+static bool is_between(const struct scene *scene, size_t number, const struct state states[2],
+		       const char *when)
 {
 	struct fate fates[PROBES];
 	char text[128];
@@ -480,14 +529,16 @@ static bool is_between(const struct scene *scene, size_t number, const struct st
 		if (may_be(scene, &fates[i], &states[0].fates[i], &states[1].fates[i]))
 			continue;
 		ok = false;
-		snprintf(text, sizeof(text), "%s %s", probes[i].name, fates[i].passes ? "passes" : "is dropped");
+		snprintf(text, sizeof(text), "%s %s", probes[i].name,
+			 fates[i].passes ? "passes" : "is dropped");
 		tell(scene, number, when, text);
 	}
 	return ok;
 }
 
 /* The change with one allocation that fails. False: it has fewer. */
-static bool fail_once(const struct scene *scene, int version, size_t number, const struct state states[2])
+static bool fail_once(const struct scene *scene, int version, size_t number,
+		      const struct state states[2])
 {
 	bool again, failed, unfinished;
 	size_t counted;
@@ -583,7 +634,8 @@ static void put_nodes(struct store *store, int version)
 
 static bool has_route(int number)
 {
-	struct route_spec route = {.family = FAMILY_V4, .ifindex = HARNESS_UPLINK, .has_gateway = true};
+	struct route_spec route = {
+		.family = FAMILY_V4, .ifindex = HARNESS_UPLINK, .has_gateway = true};
 	char text[64];
 
 	snprintf(text, sizeof(text), "10.%d.0.0/24", number);
@@ -593,7 +645,8 @@ static bool has_route(int number)
 	return netlink_route_exists(node.nl, &route);
 }
 
-/* Routes to nodes that are there in both versions never go; the others' come and go when there is memory. */
+/* Routes to nodes that are there in both versions never go; the others' come and go when there is
+ * memory. */
 static void no_route_is_lost(void)
 {
 	struct store *store = store_new();
@@ -616,7 +669,8 @@ static void no_route_is_lost(void)
 			failed = faults_end();
 			CU_ASSERT(failed == (r < 0));
 			CU_ASSERT(has_route(2) && has_route(3));
-			CU_ASSERT(node_routes_apply(routes, store, &node.config, &node.node, node.nl) == 0);
+			CU_ASSERT(node_routes_apply(routes, store, &node.config, &node.node,
+						    node.nl) == 0);
 			CU_ASSERT(has_route(2) && has_route(3) && has_route(4) == (version == 1));
 		}
 	CU_ASSERT(number > 3);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * No packet is judged by a mixture of two versions of policy. Versions are switched by the agent's own passes while other threads put
- * packets through the loaded programs. Each scenario's two versions say the same of one packet; a mixture of them would say the
- * contrary.
+ * No packet is judged by a mixture of two versions of policy. Versions are switched by the agent's
+ * own passes while other threads put packets through the loaded programs. Each scenario's two
+ * versions say the same of one packet; a mixture of them would say the contrary.
  */
 #include <CUnit/Basic.h>
 #include <errno.h>
@@ -19,34 +19,42 @@
 #include "tests/differential/harness.h"
 #include "tests/differential/trial_pods.h"
 
-#define PORT 5000
-#define SPORTS 64 /* few: in a table that is nearly full each pod is held to its share of it */
-#define WORLDS_MAX 4 /* a pass waits for the kernel most of the time: several do so at once */
-#define SWITCHES 10000
+#define PORT	   5000
+#define SPORTS	   64 /* few: in a table that is nearly full each pod is held to its share of it */
+#define WORLDS_MAX 4  /* a pass waits for the kernel most of the time: several do so at once */
+#define SWITCHES   10000
 
-#define NAMESPACE(name, labels)                                                                                        \
-	"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'" name "','labels':{" labels "}}}"
-#define POD(namespace, name, labels)                                                                                   \
-	"{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'" namespace "','name':'" name                        \
-	"','labels':{" labels "}}}"
-#define POLICY(namespace, name, spec)                                                                                  \
-	"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'namespace':'" namespace              \
-	"','name':'" name "'},'spec':{" spec "}}"
-#define CLUSTER_POLICY(name, spec)                                                                                     \
-	"{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy','metadata':{'name':'" name    \
-	"'},'spec':{" spec "}}"
-#define ALL "'podSelector':{}"
+#define NAMESPACE(name, labels)                                                                    \
+	"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'" name "','labels':{" labels    \
+	"}}}"
+#define POD(namespace, name, labels)                                                               \
+	"{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'" namespace "','name':'" name    \
+									      "','labels':"        \
+									      "{" labels "}}}"
+#define POLICY(namespace, name, spec)                                                              \
+	"{'apiVersion':'networking.k8s.io/"                                                        \
+	"v1','kind':'NetworkPolicy','metadata':{'namespace':'" namespace "','name':'" name         \
+									 "'},'spec':{" spec "}}"
+#define CLUSTER_POLICY(name, spec)                                                                 \
+	"{'apiVersion':'policy.networking.k8s.io/"                                                 \
+	"v1alpha2','kind':'ClusterNetworkPolicy','metadata':{'name':'" name "'},'spec':{" spec     \
+	"}}"
+#define ALL		  "'podSelector':{}"
 #define FROM_LABEL(label) "'ingress':[{'from':[{'podSelector':{'matchLabels':{" label "}}}]}]"
-#define FROM_NAMESPACE(label) "'ingress':[{'from':[{'namespaceSelector':{'matchLabels':{" label "}}}]}]"
-#define TO_NAMESPACE(label)                                                                                            \
-	"'policyTypes':['Egress'],'egress':[{'to':[{'namespaceSelector':{'matchLabels':{" label "}}}]}]"
-#define TO_PORT(port) "'policyTypes':['Egress'],'egress':[{'ports':[{'protocol':'UDP','port':" port "}]}]"
-#define FROM_BLOCKS(rest)                                                                                              \
-	"'ingress':[{'from':[{'ipBlock':{'cidr':'10.1.0.0/16'}},{'ipBlock':{'cidr':'fd00:1::/32'}}]" rest "}]"
+#define FROM_NAMESPACE(label)                                                                      \
+	"'ingress':[{'from':[{'namespaceSelector':{'matchLabels':{" label "}}}]}]"
+#define TO_NAMESPACE(label)                                                                        \
+	"'policyTypes':['Egress'],'egress':[{'to':[{'namespaceSelector':{'matchLabels':{" label    \
+	"}}}]}]"
+#define TO_PORT(port)                                                                              \
+	"'policyTypes':['Egress'],'egress':[{'ports':[{'protocol':'UDP','port':" port "}]}]"
+#define FROM_BLOCKS(rest)                                                                          \
+	"'ingress':[{'from':[{'ipBlock':{'cidr':'10.1.0.0/16'}},{'ipBlock':{'cidr':'fd00:1::/"     \
+	"32'}}]" rest "}]"
 
 /*
- * A packet from pod s of namespace `from` to pod d of namespace `to`. Objects of a version stand in such an order that half of
- * them, on the other version, turn the answer about, one way of the two.
+ * A packet from pod s of namespace `from` to pod d of namespace `to`. Objects of a version stand in
+ * such an order that half of them, on the other version, turn the answer about, one way of the two.
  */
 static const struct scenario {
 	const char *name, *from, *to;
@@ -54,36 +62,76 @@ static const struct scenario {
 	const char *always;
 	const char *version[2][2];
 } scenarios[] = {
-	{"egress_of_one_with_ingress_of_the_other", "d1", "d2", false, NULL,
-	 {{POLICY("d1", "e", ALL "," TO_PORT("5000")), POLICY("d2", "i", ALL "," FROM_LABEL("'x':'1'"))},
+	{"egress_of_one_with_ingress_of_the_other",
+	 "d1",
+	 "d2",
+	 false,
+	 NULL,
+	 {{POLICY("d1", "e", ALL "," TO_PORT("5000")),
+	   POLICY("d2", "i", ALL "," FROM_LABEL("'x':'1'"))},
 	  {POLICY("d1", "e", ALL "," TO_PORT("5001")), POLICY("d2", "i", ALL ",'ingress':[{}]")}}},
-	{"label_of_one_with_rule_of_the_other", "l1", "l1", false, NULL,
-	 {{POLICY("l1", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'0'")), POD("l1", "s", "'x':'1'")},
-	  {POLICY("l1", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'1'")), POD("l1", "s", "'x':'0'")}}},
-	{"label_that_follows_its_rule", "l2", "l2", true, NULL,
-	 {{POLICY("l2", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'0'")), POD("l2", "s", "'x':'0'")},
-	  {POLICY("l2", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'1'")), POD("l2", "s", "'x':'1'")}}},
-	{"one_namespace_relabelled_with_another", "n1", "n2", false,
-	 "[" POLICY("n1", "e", ALL "," TO_NAMESPACE("'env':'a'")) "," POLICY("n2", "i", ALL "," FROM_NAMESPACE("'role':'a'")) "]",
+	{"label_of_one_with_rule_of_the_other",
+	 "l1",
+	 "l1",
+	 false,
+	 NULL,
+	 {{POLICY("l1", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'0'")),
+	   POD("l1", "s", "'x':'1'")},
+	  {POLICY("l1", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'1'")),
+	   POD("l1", "s", "'x':'0'")}}},
+	{"label_that_follows_its_rule",
+	 "l2",
+	 "l2",
+	 true,
+	 NULL,
+	 {{POLICY("l2", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'0'")),
+	   POD("l2", "s", "'x':'0'")},
+	  {POLICY("l2", "i", "'podSelector':{'matchLabels':{'t':'d'}}," FROM_LABEL("'x':'1'")),
+	   POD("l2", "s", "'x':'1'")}}},
+	{"one_namespace_relabelled_with_another",
+	 "n1",
+	 "n2",
+	 false,
+	 "[" POLICY("n1", "e", ALL "," TO_NAMESPACE("'env':'a'")) "," POLICY(
+		 "n2", "i", ALL "," FROM_NAMESPACE("'role':'a'")) "]",
 	 {{NAMESPACE("n1", "'role':'b'"), NAMESPACE("n2", "'env':'a'")},
 	  {NAMESPACE("n1", "'role':'a'"), NAMESPACE("n2", "'env':'b'")}}},
-	{"namespace_of_one_with_rule_of_the_other", "m1", "m2", false, NULL,
+	{"namespace_of_one_with_rule_of_the_other",
+	 "m1",
+	 "m2",
+	 false,
+	 NULL,
 	 {{NAMESPACE("m1", "'env':'b'"), POLICY("m2", "i", ALL "," FROM_NAMESPACE("'env':'a'"))},
 	  {NAMESPACE("m1", "'env':'a'"), POLICY("m2", "i", ALL "," FROM_NAMESPACE("'env':'b'"))}}},
-	{"namespace_that_follows_its_rule", "f1", "f2", true, NULL,
+	{"namespace_that_follows_its_rule",
+	 "f1",
+	 "f2",
+	 true,
+	 NULL,
 	 {{NAMESPACE("f1", "'env':'a'"), POLICY("f2", "i", ALL "," FROM_NAMESPACE("'env':'a'"))},
 	  {NAMESPACE("f1", "'env':'b'"), POLICY("f2", "i", ALL "," FROM_NAMESPACE("'env':'b'"))}}},
-	{"admin_tier_of_one_with_policy_of_the_other", "t1", "t2", false, NULL,
-	 {{CLUSTER_POLICY("c", "'tier':'Admin','priority':10,'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'t2'}}},"
+	{"admin_tier_of_one_with_policy_of_the_other",
+	 "t1",
+	 "t2",
+	 false,
+	 NULL,
+	 {{CLUSTER_POLICY("c", "'tier':'Admin','priority':10,'subject':{'namespaces':{'matchLabels'"
+			       ":{'kubernetes.io/metadata.name':'t2'}}},"
 			       "'ingress':[{'action':'Deny','from':[{'namespaces':{}}]}]"),
 	   POLICY("t2", "i", ALL ",'ingress':[{}]")},
-	  {CLUSTER_POLICY("c", "'tier':'Admin','priority':10,'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'t2'}}},"
+	  {CLUSTER_POLICY("c", "'tier':'Admin','priority':10,'subject':{'namespaces':{'matchLabels'"
+			       ":{'kubernetes.io/metadata.name':'t2'}}},"
 			       "'ingress':[{'action':'Pass','from':[{'namespaces':{}}]}]"),
 	   POLICY("t2", "i", ALL)}}},
-	{"blocks_and_ports_of_two_versions", "b1", "b2", false, NULL,
+	{"blocks_and_ports_of_two_versions",
+	 "b1",
+	 "b2",
+	 false,
+	 NULL,
 	 {{POLICY("b1", "e", ALL "," TO_PORT("5000")),
 	   POLICY("b2", "i", ALL "," FROM_BLOCKS(",'ports':[{'protocol':'UDP','port':5001}]"))},
-	  {POLICY("b1", "e", ALL "," TO_PORT("5001")), POLICY("b2", "i", ALL "," FROM_BLOCKS(""))}}},
+	  {POLICY("b1", "e", ALL "," TO_PORT("5001")),
+	   POLICY("b2", "i", ALL "," FROM_BLOCKS(""))}}},
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
@@ -145,7 +193,8 @@ static void add_scenario(struct world *w, size_t i)
 	for (v6 = 0; v6 < 2; v6++) {
 		trial_pod_address(2 * i, !v6, &source);
 		trial_pod_address(2 * i + 1, !v6, &destination);
-		datagram_make(&w->packets[i][v6], mac, pods_gateway_mac, &source, &destination, PORT);
+		datagram_make(&w->packets[i][v6], mac, pods_gateway_mac, &source, &destination,
+			      PORT);
 	}
 }
 
@@ -173,8 +222,10 @@ static void open_worlds(void)
 	size_t i, k;
 
 	for (k = 0; k < world_count; k++) {
-		/* Numbers are kept in memory only: a file of four worlds at once would be one too few. */
-		if (trial_open(&node.config, &node.node, NULL, &worlds[k].trial, message, sizeof(message)) < 0)
+		/* Numbers are kept in memory only: a file of four worlds at once would be one too
+		 * few. */
+		if (trial_open(&node.config, &node.node, NULL, &worlds[k].trial, message,
+			       sizeof(message)) < 0)
 			trial_give_up("trial_open", message);
 		trial_share(worlds[k].trial);
 		for (i = 0; i < SCENARIOS; i++)
@@ -194,7 +245,8 @@ static void both_versions_say_the_same(void)
 		put_in_force(w, version);
 		for (i = 0; i < SCENARIOS; i++)
 			for (v6 = 0; v6 < 2; v6++)
-				CU_ASSERT_EQUAL(arrives(w, i, v6, 1000 + version), scenarios[i].passes);
+				CU_ASSERT_EQUAL(arrives(w, i, v6, 1000 + version),
+						scenarios[i].passes);
 	}
 }
 
@@ -212,7 +264,8 @@ static void a_mixture_says_the_contrary(void)
 		pass(w);
 		for (i = 0; i < SCENARIOS; i++)
 			for (v6 = 0; v6 < 2; v6++)
-				contrary[i][v6] |= arrives(w, i, v6, 1010 + version) != scenarios[i].passes;
+				contrary[i][v6] |=
+					arrives(w, i, v6, 1010 + version) != scenarios[i].passes;
 		put_version(w, version, 1);
 		pass(w);
 	}
@@ -225,7 +278,8 @@ static void a_mixture_says_the_contrary(void)
 
 /* ---------------------------------------------------------------- under traffic */
 
-/* On one CPU for itself as far as may be: on a kernel with nohz_full= the last one is a CPU that knows no tick. */
+/* On one CPU for itself as far as may be: on a kernel with nohz_full= the last one is a CPU that
+ * knows no tick. */
 static void take_last_cpu(void)
 {
 	cpu_set_t all, one;
@@ -252,7 +306,8 @@ static void *send_packets(void *data)
 		for (k = 0; k < world_count; k++)
 			for (i = 0; i < SCENARIOS; i++)
 				for (v6 = 0; v6 < 2; v6++)
-					if (arrives(&worlds[k], i, v6, 2000 + sent % SPORTS) != scenarios[i].passes)
+					if (arrives(&worlds[k], i, v6, 2000 + sent % SPORTS) !=
+					    scenarios[i].passes)
 						worlds[k].contrary[i]++;
 		sent++;
 	}
@@ -276,7 +331,8 @@ static void *switch_versions(void *data)
 		if (s->halves)
 			pass(s->world);
 		put_version(s->world, i & 1, 1);
-		/* Changes may come faster than passes are finished: the next one has to see to that. */
+		/* Changes may come faster than passes are finished: the next one has to see to
+		 * that. */
 		begin_pass(s->world, i % 2);
 		if (i % 3 == 0)
 			trial_finish(s->world->trial);
@@ -330,7 +386,8 @@ static void no_packet_meets_a_mixture_of_two_versions(void)
 	run_switches(switch_count, false, contrary);
 	for (i = 0; i < SCENARIOS; i++) {
 		if (contrary[i])
-			printf("\n    %s: %llu packets met a mixture\n", scenarios[i].name, (unsigned long long)contrary[i]);
+			printf("\n    %s: %llu packets met a mixture\n", scenarios[i].name,
+			       (unsigned long long)contrary[i]);
 		CU_ASSERT_EQUAL(contrary[i], 0);
 	}
 	printf("\n    %d switches, %llu packets\n", switch_count, (unsigned long long)packets_sent);

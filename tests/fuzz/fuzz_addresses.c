@@ -27,7 +27,8 @@ static void check_prefix(const char *text)
 	MUST(prefix.length <= 128);
 	MUST(prefix_contains(&prefix, &prefix.addr));
 	MUST(prefix_parse(prefix_format(&prefix, buffer), &again) == 0);
-	MUST(memcmp(&prefix.addr, &again.addr, sizeof(again.addr)) == 0 && prefix.length == again.length);
+	MUST(memcmp(&prefix.addr, &again.addr, sizeof(again.addr)) == 0 &&
+	     prefix.length == again.length);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -27,7 +27,7 @@ static void look_at(const struct cni_config *config)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct error failure = {0};
-	struct cni_config config = { 0 };
+	struct cni_config config = {0};
 	json_t *root = NULL;
 
 	if (cni_config_parse((const char *)data, size, &root, &failure) < 0) {

@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct control_message message = { 0 };
+	struct control_message message = {0};
 	char error[128] = "";
 	size_t length = 0;
 	char *line;

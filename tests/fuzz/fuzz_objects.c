@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct object_list list = { 0 };
+	struct object_list list = {0};
 	struct error error = {0};
 	int r = objects_decode((const char *)data, size, &list, &error);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The programs' packet parser, built for user space: it reads nothing behind the frame and says nothing that cannot be. */
+/* The programs' packet parser, built for user space: it reads nothing behind the frame and says
+ * nothing that cannot be. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
@@ -10,21 +11,24 @@
 /* What follows from a parsed packet, whatever its bytes were. */
 static void check_parsed(const struct packet *p, size_t size)
 {
-	size_t header = p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
+	size_t header =
+		p->family == FAMILY_V4 ? sizeof(struct ipv4_header) : sizeof(struct ipv6_header);
 
 	MUST(p->family == FAMILY_V4 || p->family == FAMILY_V6);
 	MUST(p->l4 >= ETH_HLEN + header);
 	MUST(p->ip_length + ETH_HLEN <= size);
 	MUST(!(p->flags & PACKET_FIRST_FRAGMENT) || !(p->flags & PACKET_LATER_FRAGMENT));
 	/* Ports are read from the frame, or not at all. */
-	MUST(!(p->flags & PACKET_HAS_PORTS) || (!(p->flags & PACKET_LATER_FRAGMENT) && p->l4 + 8u <= size));
+	MUST(!(p->flags & PACKET_HAS_PORTS) ||
+	     (!(p->flags & PACKET_LATER_FRAGMENT) && p->l4 + 8u <= size));
 	MUST(!(p->flags & PACKET_LATER_FRAGMENT) || (!p->tuple.sport_be && !p->tuple.dport_be));
 	MUST(!(p->flags & PACKET_ICMP_ERROR) || !(p->flags & PACKET_HAS_PORTS));
 }
 
 static void check_reversed(const struct packet *p)
 {
-	struct port_pair once = ports_reversed(p->tuple.proto, p->tuple.sport_be, p->tuple.dport_be);
+	struct port_pair once =
+		ports_reversed(p->tuple.proto, p->tuple.sport_be, p->tuple.dport_be);
 	struct port_pair twice = ports_reversed(p->tuple.proto, once.sport_be, once.dport_be);
 
 	MUST(twice.sport_be == p->tuple.sport_be && twice.dport_be == p->tuple.dport_be);

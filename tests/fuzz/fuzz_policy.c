@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Policies from any objects compile, and the result is the same when the objects come in another order. */
+/* Policies from any objects compile, and the result is the same when the objects come in another
+ * order. */
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>
@@ -84,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct policy_registry *registry;
 	struct compiled_policy *forward, *backward;
-	struct object_list list = { 0 };
+	struct object_list list = {0};
 	struct error error = {0};
 	struct lists lists;
 

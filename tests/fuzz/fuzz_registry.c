@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry's state file: damaged content is refused whole; what is taken is told again the same. */
+/* The registry's state file: damaged content is refused whole; what is taken is told again the
+ * same. */
 #include "tests/fuzz/fuzz.h"
 
 #include <jansson.h>
@@ -8,7 +9,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	json_t *state = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+	json_t *state = json_loadb((const char *)data, size,
+				   JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
 	struct policy_registry *registry, *second;
 	json_t *told, *told_again;
 

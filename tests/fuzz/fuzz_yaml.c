@@ -8,15 +8,16 @@
 #include "agent/cli/yaml_text.h"
 #include "policy/objects/objects.h"
 
-/* Each value that an alias repeats was weighed with 8 bytes and its text, of which JSON makes at most 6 bytes for one. */
-#define JSON_MAX(size) (((size) * 8 + YAML_ALIASED_MAX) * 6)
+/* Each value that an alias repeats was weighed with 8 bytes and its text, of which JSON makes at
+ * most 6 bytes for one. */
+#define JSON_MAX(size) (((size)*8 + YAML_ALIASED_MAX) * 6)
 
 /* What comes out is what objects_decode() may be given: text that reads back the same. */
 static void check_value(const json_t *value, size_t size)
 {
 	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 	struct error error = {0};
-	struct object_list list = { 0 };
+	struct object_list list = {0};
 	json_t *again;
 
 	MUST(text && strlen(text) <= JSON_MAX(size));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Little servers and clients for guests without libraries: a line for each TCP connection, datagrams without end, bytes in bulk. */
+/* Little servers and clients for guests without libraries: a line for each TCP connection,
+ * datagrams without end, bytes in bulk. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PACE_US 100 /* between two datagrams of a flood: the CPU that takes them has to find time for others */
+#define PACE_US                                                                                    \
+	100 /* between two datagrams of a flood: the CPU that takes them has to find time for      \
+	       others */
 
 static int complain(const char *what, const char *where)
 {
@@ -26,12 +29,14 @@ static int complain(const char *what, const char *where)
 /* A bound socket of a process in the background, -1: neither. IPv4 is served by it, too. */
 static int open_port(const char *port, int type)
 {
-	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)atoi(port)) };
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6,
+				   .sin6_port = htons((uint16_t)atoi(port))};
 	int fd = socket(AF_INET6, type, 0);
 	int on = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || (type == SOCK_STREAM && listen(fd, 16) < 0)) {
+	    bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 ||
+	    (type == SOCK_STREAM && listen(fd, 16) < 0)) {
 		complain("cannot serve port", port);
 		return -1;
 	}
@@ -58,10 +63,11 @@ static int serve(const char *port, const char *line)
 	}
 }
 
-static int parse(const char *address, const char *port, struct sockaddr_storage *ret, socklen_t *ret_length)
+static int parse(const char *address, const char *port, struct sockaddr_storage *ret,
+		 socklen_t *ret_length)
 {
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = v4.sin_port };
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
 
 	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1) {
 		memcpy(ret, &v4, sizeof(v4));
@@ -78,7 +84,7 @@ static int parse(const char *address, const char *port, struct sockaddr_storage 
 
 static int ask(const char *address, const char *port)
 {
-	struct timeval limit = { .tv_sec = 4 };
+	struct timeval limit = {.tv_sec = 4};
 	struct sockaddr_storage to;
 	char line[256];
 	socklen_t length;
@@ -114,7 +120,8 @@ static int count(const char *port, const char *path)
 	while (fd >= 0) {
 		if (recv(fd, text, sizeof(text), 0) < 0)
 			continue;
-		(void)!pwrite(file, text, (size_t)snprintf(text, sizeof(text), "%u\n", ++number), 0);
+		(void)!pwrite(file, text, (size_t)snprintf(text, sizeof(text), "%u\n", ++number),
+			      0);
 	}
 	return 1;
 }
@@ -163,7 +170,7 @@ static int sink(const char *port)
 static int bulk(const char *address, const char *port, const char *seconds)
 {
 	static char buffer[1 << 17];
-	struct timeval limit = { .tv_sec = 10 };
+	struct timeval limit = {.tv_sec = 10};
 	struct timespec began, now;
 	struct sockaddr_storage to;
 	socklen_t length;
@@ -192,7 +199,9 @@ static int bulk(const char *address, const char *port, const char *seconds)
 		return complain("no answer from", address);
 	buffer[got] = '\0';
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	printf("%lld\n", atoll(buffer) * 1000 / ((now.tv_sec - began.tv_sec) * 1000 + (now.tv_nsec - began.tv_nsec) / 1000000));
+	printf("%lld\n", atoll(buffer) * 1000 /
+				 ((now.tv_sec - began.tv_sec) * 1000 +
+				  (now.tv_nsec - began.tv_nsec) / 1000000));
 	return 0;
 }
 
@@ -223,7 +232,8 @@ int main(int argc, char **argv)
 		return bulk(argv[2], argv[3], argv[4]);
 	if (argc == 2 && strcmp(what, "membarrier") == 0)
 		return membarrier();
-	fprintf(stderr, "usage: flow serve PORT LINE | ask ADDRESS PORT | count PORT FILE | flood ADDRESS PORT |\n"
+	fprintf(stderr, "usage: flow serve PORT LINE | ask ADDRESS PORT | count PORT FILE | flood "
+			"ADDRESS PORT |\n"
 			"       sink PORT | bulk ADDRESS PORT SECONDS | membarrier\n");
 	return 2;
 }

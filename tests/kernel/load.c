@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loads the datapath's objects one by one with everything switched on, and says what the verifier made of each program. */
+/* Loads the datapath's objects one by one with everything switched on, and says what the verifier
+ * made of each program. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -33,7 +34,8 @@ static int remember(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
-/* `text` is an IPv4 address mapped into IPv6, or an IPv6 address; `length` counts the bits of 128. */
+/* `text` is an IPv4 address mapped into IPv6, or an IPv6 address; `length` counts the bits of 128.
+ */
 static void add_range(struct datapath_config *config, const char *text, int length)
 {
 	struct polder_range *range = &config->own_range[config->own_range_count++];
@@ -44,7 +46,8 @@ static void add_range(struct datapath_config *config, const char *text, int leng
 		range->mask.bytes[bit / 8] |= 0x80 >> bit % 8;
 }
 
-/* The node of guest-init: both families, masquerade and all ranges. The verifier takes the constants for what they are, so they must be true ones. */
+/* The node of guest-init: both families, masquerade and all ranges. The verifier takes the
+ * constants for what they are, so they must be true ones. */
 static void configure(struct bpf_object *object)
 {
 	struct datapath_config config = {
@@ -52,15 +55,15 @@ static void configure(struct bpf_object *object)
 		.flow6_sets = 8192,
 		.fragment_sets = 1024,
 		.pods_mask = 4095,
-		.gateway_mac = { 2, 0x70, 0x6f, 0x6c, 0x64, 0x72 },
+		.gateway_mac = {2, 0x70, 0x6f, 0x6c, 0x64, 0x72},
 		.masquerade_port_min = 10240,
 		.masquerade_port_max = 29999,
 		.masquerade_v4 = 1,
 		.masquerade_v6 = 1,
 		.gateway_ipv4_be = 0x0101fea9,
 		.node_ipv4_be = 0x010200c0,
-		.gateway_ipv6_be = { 0x80fe, 0, 0, 1 },
-		.node_ipv6_be = { 0xb80d0120, 0, 0, 1 },
+		.gateway_ipv6_be = {0x80fe, 0, 0, 1},
+		.node_ipv6_be = {0xb80d0120, 0, 0, 1},
 		.netns_cookie = 1,
 	};
 	struct bpf_map *map;
@@ -70,7 +73,8 @@ static void configure(struct bpf_object *object)
 	add_range(&config, "::ffff:192.0.2.1", 128);
 	add_range(&config, "2001:db8:2::1", 128);
 	/* Objects that do not look at the configuration have none. */
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map(map, object)
+	{
 		if (strstr(bpf_map__name(map), ".rodata"))
 			bpf_map__set_initial_value(map, &config, sizeof(config));
 	}
@@ -80,8 +84,9 @@ static void tell_programs(struct bpf_object *object)
 {
 	struct bpf_program *program;
 
-	bpf_object__for_each_program(program, object) {
-		struct bpf_prog_info info = { 0 };
+	bpf_object__for_each_program(program, object)
+	{
+		struct bpf_prog_info info = {0};
 		__u32 length = sizeof(info);
 
 		if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) < 0)

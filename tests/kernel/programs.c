@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists the loaded BPF programs with what the verifier had to look at: one line for each, for the kernel matrix. */
+/* Lists the loaded BPF programs with what the verifier had to look at: one line for each, for the
+ * kernel matrix. */
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@ static int bpf(int command, union bpf_attr *attr)
 
 static int print_program(uint32_t id)
 {
-	union bpf_attr attr = { .prog_id = id };
+	union bpf_attr attr = {.prog_id = id};
 	struct bpf_prog_info info;
 	int fd = bpf(BPF_PROG_GET_FD_BY_ID, &attr);
 	int r;
@@ -44,7 +45,7 @@ int main(void)
 	uint32_t id = 0;
 
 	for (;;) {
-		union bpf_attr attr = { .start_id = id };
+		union bpf_attr attr = {.start_id = id};
 		int r = bpf(BPF_PROG_GET_NEXT_ID, &attr);
 
 		if (r == -ENOENT)

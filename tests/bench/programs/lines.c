@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which line of the source each address of a loaded program is of: what a profiler's addresses mean. */
+/* Which line of the source each address of a loaded program is of: what a profiler's addresses
+ * mean. */
 #include "lines.h"
 
 #include <bpf/bpf.h>
@@ -22,7 +23,8 @@ static bool lines_read(int fd, struct lines *ret)
 	uint32_t size = sizeof(info), btf_id;
 
 	*ret = (struct lines){};
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) || !info.nr_jited_line_info || info.nr_jited_line_info != info.nr_line_info)
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) || !info.nr_jited_line_info ||
+	    info.nr_jited_line_info != info.nr_line_info)
 		return false;
 	ret->count = info.nr_line_info;
 	ret->sources = calloc(ret->count, sizeof(*ret->sources));
@@ -58,7 +60,10 @@ static void lines_append(const struct lines *lines, json_t *array)
 		const char *name = path ? strrchr(path, '/') : NULL;
 
 		json_array_append_new(array, json_pack("[I, s, i]", (json_int_t)lines->addresses[i],
-						       name ? name + 1 : path ? path : "", (int)(source->line_col >> 10)));
+						       name   ? name + 1
+						       : path ? path
+							      : "",
+						       (int)(source->line_col >> 10)));
 	}
 }
 

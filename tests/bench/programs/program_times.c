@@ -9,8 +9,8 @@
  *     cases       all cases, by number
  *     open N      prepares a case
  *     round       measures it once
- *     lines       [address, file, line] of the programs that the case measures (tests/bench/profile)
- *     close       ends it
+ *     lines       [address, file, line] of the programs that the case measures
+ * (tests/bench/profile) close       ends it
  */
 #include <jansson.h>
 #include <stdio.h>

@@ -125,7 +125,8 @@ static void a_thousand_steps_agree_with_a_list_of_owners(void)
 	uint32_t state = 12345, used = 0;
 
 	for (int step = 0; step < 20000; step++) {
-		uint32_t i, first = 0, at = (state = state * 1103515245 + 12345) >> 16 & (HELD - 1), run = 0;
+		uint32_t i, first = 0, at = (state = state * 1103515245 + 12345) >> 16 & (HELD - 1),
+			    run = 0;
 
 		if (held[at].count) {
 			ranges_give(r, held[at].first, held[at].count);

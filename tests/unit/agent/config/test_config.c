@@ -149,8 +149,8 @@ static void every_option_sets_its_field(void)
 			"--xdp", "off", "--flows-v4", "5000", "--flows-v6", "4096",
 			"--max-services", "100", "--max-backends", "200", "--max-addresses", "300",
 			"--max-policy-entries", "400", "--pod-mtu", "1400", "--events-per-second",
-			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10", "--max-pods",
-			"100", "--max-rule-counters", "500", "--max-fragments", "65",
+			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10",
+			"--max-pods", "100", "--max-rule-counters", "500", "--max-fragments", "65",
 			"--max-socket-origins", "1025"));
 
 	CU_ASSERT(strcmp(config.node_name, "n1") == 0);

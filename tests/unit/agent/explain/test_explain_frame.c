@@ -35,12 +35,14 @@ static uint32_t add(const uint8_t *at, size_t length, uint32_t sum)
 /* What a receiver does: everything, the checksum too, must add up to all ones. */
 static bool adds_up(const struct explain_frame *made, size_t length, bool with_addresses)
 {
-	size_t ip = made->family == FAMILY_V4 ? 20 : 40, address = made->family == FAMILY_V4 ? 4 : 16;
+	size_t ip = made->family == FAMILY_V4 ? 20 : 40,
+	       address = made->family == FAMILY_V4 ? 4 : 16;
 	size_t payload = length - ETHERNET - ip;
 	uint32_t sum = 0;
 
 	if (with_addresses)
-		sum = add(frame + ETHERNET + ip - 2 * address, 2 * address, made->proto + (uint32_t)payload);
+		sum = add(frame + ETHERNET + ip - 2 * address, 2 * address,
+			  made->proto + (uint32_t)payload);
 	return add(frame + ETHERNET + ip, payload, sum) == 0xffff;
 }
 
@@ -87,11 +89,13 @@ static void the_flow_is_the_packets_own(void)
 
 	make(IPPROTO_TCP, FAMILY_V4, &made);
 	explain_frame_tuple(&made, ZONE_POD, &tuple);
-	CU_ASSERT(tuple.sport_be == htons(40001) && tuple.dport_be == htons(443) && tuple.proto == IPPROTO_TCP);
+	CU_ASSERT(tuple.sport_be == htons(40001) && tuple.dport_be == htons(443) &&
+		  tuple.proto == IPPROTO_TCP);
 	CU_ASSERT(tuple.v4.saddr_be == htonl(0x0a000001) && tuple.v4.daddr_be == htonl(0x0a000002));
 	make(IPPROTO_ICMPV6, FAMILY_V6, &made);
 	explain_frame_tuple(&made, ZONE_WIRE, &tuple);
-	CU_ASSERT(tuple.sport_be == htons(40001) && tuple.dport_be == htons(128 << 8) && tuple.zone == ZONE_WIRE);
+	CU_ASSERT(tuple.sport_be == htons(40001) && tuple.dport_be == htons(128 << 8) &&
+		  tuple.zone == ZONE_WIRE);
 }
 
 int main(void)

@@ -35,12 +35,14 @@ static void *map_new(struct fixture *f, uint32_t value_size, uint32_t sets, int 
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
 	void *base;
 
-	*ret_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "test_flows", sizeof(uint32_t), value_size, sets, &options);
+	*ret_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "test_flows", sizeof(uint32_t), value_size,
+				 sets, &options);
 	if (*ret_fd < 0) {
 		fprintf(stderr, "no map: %s\n", strerror(errno));
 		exit(errno == EPERM ? 77 : 1);
 	}
-	base = mmap(NULL, (size_t)value_size * sets, PROT_READ | PROT_WRITE, MAP_SHARED, *ret_fd, 0);
+	base = mmap(NULL, (size_t)value_size * sets, PROT_READ | PROT_WRITE, MAP_SHARED, *ret_fd,
+		    0);
 	if (base == MAP_FAILED)
 		abort();
 	return base;
@@ -106,7 +108,8 @@ static uint64_t entries(struct fixture *f)
 	return stats.entries_v4 + stats.entries_v6;
 }
 
-/* ---------------------------------------------------------------- flows, as the programs write them */
+/* ---------------------------------------------------------------- flows, as the programs write
+ * them */
 
 struct spec {
 	uint8_t family, proto;
@@ -120,11 +123,13 @@ struct placed {
 	struct flow_head *forward, *reply;
 };
 
-static struct flow_head *place(struct fixture *f, const struct flow_tuple *t, const struct flow_copy *content,
-			       const struct spec *spec, uint32_t last)
+static struct flow_head *place(struct fixture *f, const struct flow_tuple *t,
+			       const struct flow_copy *content, const struct spec *spec,
+			       uint32_t last)
 {
 	uint64_t hash = flow_hash(t, spec->family, &f->control);
-	uint32_t set = flow_set_index(hash, spec->second_set, spec->family == FAMILY_V4 ? SETS_V4 : SETS_V6);
+	uint32_t set = flow_set_index(hash, spec->second_set,
+				      spec->family == FAMILY_V4 ? SETS_V4 : SETS_V6);
 	struct flow_table table = {.family = spec->family};
 	struct flow_head *head;
 	void *entry;
@@ -133,8 +138,10 @@ static struct flow_head *place(struct fixture *f, const struct flow_tuple *t, co
 	while (flow_entry_head(&table, entry)->generation)
 		entry = (uint8_t *)entry + FLOW_SIZE(spec->family);
 	head = flow_entry_head(&table, entry);
-	f->tags[spec->family == FAMILY_V6][((uint8_t *)entry - (uint8_t *)(spec->family == FAMILY_V4 ? (void *)f->v4 : f->v6)) /
-					   FLOW_SIZE(spec->family)] = flow_tag(hash);
+	f->tags[spec->family == FAMILY_V6]
+	       [((uint8_t *)entry -
+		 (uint8_t *)(spec->family == FAMILY_V4 ? (void *)f->v4 : f->v6)) /
+		FLOW_SIZE(spec->family)] = flow_tag(hash);
 	memcpy(entry, t->words, FLOW_WORDS(spec->family) * sizeof(uint64_t));
 	head->generation = content->generation;
 	head->action = content->action;
@@ -162,11 +169,14 @@ static void words_of(const char *text, uint8_t family, __be32 *ret)
 		memcpy(ret, &addr, sizeof(addr));
 }
 
-/* A pod's flow to a Service whose endpoint is another pod: 10.0.0.1 -> 10.96.0.1:80 = 10.0.0.2:8080; fd00:: for IPv6. */
+/* A pod's flow to a Service whose endpoint is another pod: 10.0.0.1 -> 10.96.0.1:80
+ * = 10.0.0.2:8080; fd00:: for IPv6. */
 static struct placed place_flow_of(struct fixture *f, const struct spec *spec, const char *pod)
 {
 	bool v4 = spec->family == FAMILY_V4;
-	struct flow_copy out = {.generation = GENERATION, .action = FLOW_TO_POD, .state = spec->state | FLOW_TRANSLATED};
+	struct flow_copy out = {.generation = GENERATION,
+				.action = FLOW_TO_POD,
+				.state = spec->state | FLOW_TRANSLATED};
 	struct flow_copy back = out;
 	struct flow_tuple t = {0}, twin = {0};
 	struct placed placed;
@@ -199,7 +209,8 @@ static struct placed place_flow(struct fixture *f, const struct spec *spec)
 
 static bool is_free(const struct flow_head *head, uint8_t family)
 {
-	return !head->generation && !(head->seq & 1) && !*((const uint64_t *)head - FLOW_WORDS(family));
+	return !head->generation && !(head->seq & 1) &&
+	       !*((const uint64_t *)head - FLOW_WORDS(family));
 }
 
 /* ---------------------------------------------------------------- tests */
@@ -210,7 +221,8 @@ static void both_directions_of_an_idle_flow_go_at_once(void)
 
 	for (int second = 0; second < 2; second++)
 		for (uint8_t family = FAMILY_V4; family <= FAMILY_V6; family += 2) {
-			struct spec spec = {family, IPPROTO_UDP, 0, LONG_AGO, LONG_AGO, 4000, second};
+			struct spec spec = {family,   IPPROTO_UDP, 0,	  LONG_AGO,
+					    LONG_AGO, 4000,	   second};
 			struct placed placed = place_flow(f, &spec);
 
 			CU_ASSERT_EQUAL(collect(f), 2);
@@ -223,7 +235,8 @@ static void both_directions_of_an_idle_flow_go_at_once(void)
 static void one_direction_in_use_keeps_both(void)
 {
 	struct fixture *f = fixture_new();
-	struct spec spec = {FAMILY_V4, IPPROTO_UDP, FLOW_ESTABLISHED, LONG_AGO, NOW - 10, 4000, false};
+	struct spec spec = {FAMILY_V4, IPPROTO_UDP, FLOW_ESTABLISHED, LONG_AGO, NOW - 10,
+			    4000,      false};
 	struct placed placed = place_flow(f, &spec);
 
 	CU_ASSERT_EQUAL(collect(f), 0);
@@ -257,7 +270,8 @@ static void time_outs_are_those_of_the_flows_state(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		uint32_t last = NOW - cases[i].timeout;
-		struct spec spec = {FAMILY_V4, cases[i].proto, cases[i].state, last, last, 4000, false};
+		struct spec spec = {FAMILY_V4, cases[i].proto, cases[i].state, last,
+				    last,      4000,	       false};
 		struct placed placed = place_flow(f, &spec);
 
 		CU_ASSERT_EQUAL(collect(f), 0);
@@ -298,7 +312,8 @@ static void an_entry_without_its_other_direction_goes_alone(void)
 	struct placed placed = place_flow(f, &spec);
 
 	/* The reply's tuple belongs to another flow by now. */
-	((struct flow4 *)((uint64_t *)placed.reply - FLOW_WORDS_V4))->new_daddr_be = htonl(0x0a000063);
+	((struct flow4 *)((uint64_t *)placed.reply - FLOW_WORDS_V4))->new_daddr_be =
+		htonl(0x0a000063);
 	CU_ASSERT_EQUAL(collect(f), 1);
 	CU_ASSERT(is_free(placed.forward, FAMILY_V4));
 	CU_ASSERT(placed.reply->generation == GENERATION);
@@ -419,14 +434,16 @@ static void flows_of_a_changed_address_are_judged_anew_and_keep_what_they_are(vo
 	for (size_t i = 0; i < sizeof(named) / sizeof(*named); i++) {
 		struct polder_addr addr, other;
 		uint8_t family = strchr(named[i], ':') ? FAMILY_V6 : FAMILY_V4;
-		struct spec spec = {family, IPPROTO_TCP, FLOW_ESTABLISHED, NOW, NOW, 4000 + i, false};
+		struct spec spec = {family,   IPPROTO_TCP, FLOW_ESTABLISHED, NOW, NOW,
+				    4000 + i, false};
 		struct placed placed = place_flow(f, &spec);
 		uint32_t seq = placed.forward->seq;
 
 		addr_parse(named[i], &addr);
 		addr_parse(family == FAMILY_V4 ? "10.0.0.3" : "fd00::3", &other);
 		CU_ASSERT_EQUAL(doubt(f, &other), 0);
-		CU_ASSERT(placed.forward->generation == GENERATION && placed.reply->generation == GENERATION);
+		CU_ASSERT(placed.forward->generation == GENERATION &&
+			  placed.reply->generation == GENERATION);
 		CU_ASSERT_EQUAL(doubt(f, &addr), 2);
 		CU_ASSERT(placed.forward->generation == FLOW_GENERATION_DOUBTED);
 		CU_ASSERT(placed.reply->generation == FLOW_GENERATION_DOUBTED);
@@ -450,10 +467,17 @@ static void flows_of_many_pods_are_forgotten_in_one_look_and_no_others(void)
 
 	for (int v6 = 0; v6 < 2; v6++)
 		for (int i = 0; i < 2 * LEAVING; i++) {
-			struct spec spec = {v6 ? FAMILY_V6 : FAMILY_V4, IPPROTO_TCP, FLOW_ESTABLISHED, NOW, NOW, 4000 + i, i & 1};
+			struct spec spec = {v6 ? FAMILY_V6 : FAMILY_V4,
+					    IPPROTO_TCP,
+					    FLOW_ESTABLISHED,
+					    NOW,
+					    NOW,
+					    4000 + i,
+					    i & 1};
 			struct polder_addr addr;
 
-			snprintf(names[v6][i], sizeof(names[v6][i]), v6 ? "fd00:%d::%x" : "10.%d.0.%d", 1 + i / 256, i % 256);
+			snprintf(names[v6][i], sizeof(names[v6][i]),
+				 v6 ? "fd00:%d::%x" : "10.%d.0.%d", 1 + i / 256, i % 256);
 			placed[v6][i] = place_flow_of(f, &spec, names[v6][i]);
 			addr_parse(names[v6][i], &addr);
 			/* Every second one leaves. */
@@ -471,7 +495,8 @@ static void flows_of_many_pods_are_forgotten_in_one_look_and_no_others(void)
 			if (i & 1)
 				CU_ASSERT(is_free(p->forward, family) && is_free(p->reply, family))
 			else
-				CU_ASSERT(p->forward->generation == GENERATION && p->reply->generation == GENERATION)
+				CU_ASSERT(p->forward->generation == GENERATION &&
+					  p->reply->generation == GENERATION)
 		}
 	address_set_clear(&touched.left);
 	fixture_free(f);
@@ -558,7 +583,8 @@ static void lists_at_most_as_many_as_asked_for(void)
 	size_t all = 0, some = 0;
 
 	for (uint16_t port = 1; port <= 50; port++) {
-		struct spec spec = {port & 1 ? FAMILY_V4 : FAMILY_V6, IPPROTO_UDP, 0, NOW, NOW, port, false};
+		struct spec spec = {
+			port & 1 ? FAMILY_V4 : FAMILY_V6, IPPROTO_UDP, 0, NOW, NOW, port, false};
 
 		place_flow(f, &spec);
 	}
@@ -577,7 +603,8 @@ struct writer {
 	uint64_t written;
 };
 
-/* Fills the first entry of one set again and again, as flow_write() does: all words of an entry tell one number. */
+/* Fills the first entry of one set again and again, as flow_write() does: all words of an entry
+ * tell one number. */
 static void *write_on(void *data)
 {
 	struct writer *writer = data;
@@ -613,7 +640,8 @@ static bool check_one(const struct flow_record *record, void *data)
 
 	++*(size_t *)data;
 	CU_ASSERT_FATAL(flow->tuple.v4.daddr_be == ~n && flow->content.new_saddr_be[0] == n &&
-			flow->content.new_daddr_be[0] == ~n && flow->packets == n && flow->bytes == n);
+			flow->content.new_daddr_be[0] == ~n && flow->packets == n &&
+			flow->bytes == n);
 	return true;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Maps get their shapes from the programs' objects, and a pinned map of another shape is refused. Needs root. */
+/* Maps get their shapes from the programs' objects, and a pinned map of another shape is refused.
+ * Needs root. */
 #include "agent/kernel/maps.h"
 
 #include <bpf/bpf.h>
@@ -67,12 +68,15 @@ static void maps_look_as_every_object_wants_them(void)
 	for (enum datapath_hook hook = 0; hook < DATAPATH_HOOKS; hook++) {
 		CU_ASSERT_FATAL(program_object_open(hook, &object) == 0);
 		for (enum map_index i = 0; i < MAP_COUNT; i++) {
-			const struct bpf_map *map = bpf_object__find_map_by_name(object, maps_get(w.maps, i)->name);
+			const struct bpf_map *map =
+				bpf_object__find_map_by_name(object, maps_get(w.maps, i)->name);
 			struct bpf_map_info info = kernel_info(maps_fd(w.maps, i));
 
 			CU_ASSERT_FATAL(map != NULL);
-			CU_ASSERT(info.type == bpf_map__type(map) && info.map_flags == bpf_map__map_flags(map));
-			CU_ASSERT(info.key_size == bpf_map__key_size(map) && info.value_size == bpf_map__value_size(map));
+			CU_ASSERT(info.type == bpf_map__type(map) &&
+				  info.map_flags == bpf_map__map_flags(map));
+			CU_ASSERT(info.key_size == bpf_map__key_size(map) &&
+				  info.value_size == bpf_map__value_size(map));
 		}
 		bpf_object__close(object);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pinned maps that get other sizes: what goes along, and what an agent finds that ended in between. Needs root. */
+/* Pinned maps that get other sizes: what goes along, and what an agent finds that ended in between.
+ * Needs root. */
 #include "agent/kernel/maps.h"
 
 #include <arpa/inet.h>
@@ -30,7 +31,8 @@ struct world {
 static void open_maps(struct world *w)
 {
 	w->message[0] = '\0';
-	CU_ASSERT_FATAL(maps_open(&w->config, w->directory, &w->maps, w->message, sizeof(w->message)) == 0);
+	CU_ASSERT_FATAL(
+		maps_open(&w->config, w->directory, &w->maps, w->message, sizeof(w->message)) == 0);
 }
 
 static void begin(struct world *w)
@@ -49,7 +51,8 @@ static void begin(struct world *w)
 	CU_ASSERT_FATAL(mount("bpf", w->top, "bpf", 0, NULL) == 0);
 	snprintf(w->directory, sizeof(w->directory), "%s/maps", w->top);
 	open_maps(w);
-	/* Where tuples stand is the same in each run: by chance two sets may be full at this load. */
+	/* Where tuples stand is the same in each run: by chance two sets may be full at this load.
+	 */
 	maps_control(w->maps)->hash_seed[0] = 0x0123456789abcdefULL;
 	maps_control(w->maps)->hash_seed[1] = 0xfedcba9876543210ULL;
 }
@@ -108,7 +111,8 @@ struct seen {
 static void *map_in(const struct world *w, enum map_index index, size_t step)
 {
 	const struct map_info *info = maps_get(w->maps, index);
-	void *base = mmap(NULL, info->max_entries * step, PROT_READ | PROT_WRITE, MAP_SHARED, info->fd, 0);
+	void *base = mmap(NULL, info->max_entries * step, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  info->fd, 0);
 
 	CU_ASSERT_FATAL(base != MAP_FAILED);
 	return base;
@@ -116,8 +120,9 @@ static void *map_in(const struct world *w, enum map_index index, size_t step)
 
 static struct seen see(const struct world *w)
 {
-	return (struct seen){map_in(w, MAP_FLOWS4, sizeof(struct flow4_set)), map_in(w, MAP_FLOW_TAGS4, 8),
-			     map_in(w, MAP_FLOW_RULES4, sizeof(struct flow_rules_set)), entries(w, MAP_FLOWS4)};
+	return (struct seen){
+		map_in(w, MAP_FLOWS4, sizeof(struct flow4_set)), map_in(w, MAP_FLOW_TAGS4, 8),
+		map_in(w, MAP_FLOW_RULES4, sizeof(struct flow_rules_set)), entries(w, MAP_FLOWS4)};
 }
 
 static void unsee(const struct seen *s)
@@ -140,7 +145,8 @@ static struct flow_tuple tuple_of(uint16_t number)
 }
 
 /* Where the tuple stands, by its tags as a program looks; NULL: nowhere. */
-static struct flow4 *find(struct world *w, const struct seen *s, uint16_t number, struct flow_rules **ret_rules)
+static struct flow4 *find(struct world *w, const struct seen *s, uint16_t number,
+			  struct flow_rules **ret_rules)
 {
 	struct flow_tuple t = tuple_of(number);
 	uint64_t hash = flow_hash(&t, FAMILY_V4, maps_control(w->maps));
@@ -148,11 +154,13 @@ static struct flow4 *find(struct world *w, const struct seen *s, uint16_t number
 	for (uint8_t which = 0; which < 2; which++) {
 		uint32_t set = flow_set_index(hash, which, s->count);
 
-		for (uint64_t found = flow_tags_equal(s->tags[set], flow_tag(hash)); found; found &= found - 1) {
+		for (uint64_t found = flow_tags_equal(s->tags[set], flow_tag(hash)); found;
+		     found &= found - 1) {
 			uint32_t way = flow_tags_first(found);
 			struct flow4 *flow = &s->sets[set].way[way];
 
-			if (memcmp(flow->key, t.words, sizeof(flow->key)) != 0 || !flow->head.generation)
+			if (memcmp(flow->key, t.words, sizeof(flow->key)) != 0 ||
+			    !flow->head.generation)
 				continue;
 			if (ret_rules)
 				*ret_rules = &s->rules[set].way[way];
@@ -178,8 +186,15 @@ static struct flow4 *put(struct world *w, const struct seen *s, uint16_t number)
 	way = flow_tags_first(free);
 	flow = &s->sets[set].way[way];
 	memcpy(flow->key, t.words, sizeof(flow->key));
-	flow->head = (struct flow_head){.seq = 4, .generation = 2, .last = 100, .packets = number, .bytes = number * 100u,
-					.state = FLOW_RULED | FLOW_REPLIED, .action = FLOW_TO_POD, .hop = 5, .owner = 5};
+	flow->head = (struct flow_head){.seq = 4,
+					.generation = 2,
+					.last = 100,
+					.packets = number,
+					.bytes = number * 100u,
+					.state = FLOW_RULED | FLOW_REPLIED,
+					.action = FLOW_TO_POD,
+					.hop = 5,
+					.owner = 5};
 	flow->new_saddr_be = t.v4.saddr_be;
 	flow->new_daddr_be = t.v4.daddr_be;
 	((uint8_t *)&s->tags[set])[way] = flow_tag(hash);
@@ -227,12 +242,15 @@ static void check_flows(struct world *w, uint16_t hop)
 		struct flow_rules *rules = NULL;
 		const struct flow4 *flow = find(w, &s, i, &rules);
 
-		wrong += !flow || flow->head.packets != i || flow->head.bytes != i * 100u || flow->head.hop != hop ||
-			 flow->head.owner != hop || rules->egress_rule != i || rules->ingress_rule != i + 1u ||
-			 flow->head.seq & 1 || flow->head.generation != 2 || flow->head.state != (FLOW_RULED | FLOW_REPLIED);
+		wrong += !flow || flow->head.packets != i || flow->head.bytes != i * 100u ||
+			 flow->head.hop != hop || flow->head.owner != hop ||
+			 rules->egress_rule != i || rules->ingress_rule != i + 1u ||
+			 flow->head.seq & 1 || flow->head.generation != 2 ||
+			 flow->head.state != (FLOW_RULED | FLOW_REPLIED);
 	}
 	CU_ASSERT_EQUAL(wrong, 0);
-	CU_ASSERT(maps_find(w->maps, MAP_FLOW_USAGE, &last, &usage) == 0 && usage.entries[0] == FLOWS && usage.entries[1] == 0);
+	CU_ASSERT(maps_find(w->maps, MAP_FLOW_USAGE, &last, &usage) == 0 &&
+		  usage.entries[0] == FLOWS && usage.entries[1] == 0);
 	unsee(&s);
 }
 
@@ -246,7 +264,8 @@ static void flows_go_to_larger_and_smaller_tables(void)
 		w.config.flows_v4 = size;
 		restart(&w);
 		CU_ASSERT(maps_is_moving(w.maps));
-		CU_ASSERT(entries(&w, MAP_FLOWS4) == size / FLOW_WAYS && entries(&w, MAP_FLOW_TAGS4) == size / FLOW_WAYS);
+		CU_ASSERT(entries(&w, MAP_FLOWS4) == size / FLOW_WAYS &&
+			  entries(&w, MAP_FLOW_TAGS4) == size / FLOW_WAYS);
 		CU_ASSERT(move_begin(&w) == 0);
 		CU_ASSERT(maps_control(w.maps)->moving == (MOVING_HOLD | MOVING_NEXT));
 		CU_ASSERT(move_end(&w) == 0);
@@ -372,7 +391,8 @@ static void flows_that_change_while_they_are_copied_are_copied_as_they_are_then(
 	find(&w, &old, 2, NULL)->head.hop = 9;
 	find(&w, &old, 2, NULL)->head.seq += 2;
 	CU_ASSERT(flows_move_copy(move, &left_out) == 0 && left_out == 0);
-	CU_ASSERT(!find(&w, &new, 1, NULL) && find(&w, &new, 3, NULL) && find(&w, &new, 1000, NULL));
+	CU_ASSERT(!find(&w, &new, 1, NULL) && find(&w, &new, 3, NULL) &&
+		  find(&w, &new, 1000, NULL));
 	CU_ASSERT_FATAL(find(&w, &new, 2, NULL) != NULL);
 	CU_ASSERT_EQUAL(find(&w, &new, 2, NULL)->head.hop, 9);
 	flows_move_close(move);
@@ -417,7 +437,8 @@ static void agent_that_ends_before_the_switch_leaves_all_as_it_was(void)
 	open_maps(&w);
 	maps_control(w.maps)->moving = MOVING_HOLD;
 	restart(&w);
-	CU_ASSERT(!maps_is_moving(w.maps) && !next_is_there(&w) && maps_control(w.maps)->moving == 0);
+	CU_ASSERT(!maps_is_moving(w.maps) && !next_is_there(&w) &&
+		  maps_control(w.maps)->moving == 0);
 	CU_ASSERT_EQUAL(entries(&w, MAP_FLOWS4), SMALL / FLOW_WAYS);
 	check_flows(&w, 5);
 	end(&w);
@@ -436,7 +457,8 @@ static void agent_that_ends_behind_the_switch_is_followed_by_one_that_goes_on(vo
 		restart(&w);
 		CU_ASSERT(move_begin(&w) == 0);
 		maps_control(w.maps)->moving = moving[i];
-		w.config.flows_v4 = 2 * LARGE; /* told another size meanwhile: the first change is finished */
+		w.config.flows_v4 =
+			2 * LARGE; /* told another size meanwhile: the first change is finished */
 		restart(&w);
 		CU_ASSERT(maps_is_moving(w.maps));
 		CU_ASSERT_EQUAL(entries(&w, MAP_FLOWS4), LARGE / FLOW_WAYS);
@@ -489,7 +511,9 @@ static void agent_that_ends_while_pins_change_places_is_followed_by_one_that_goe
 static void put_addresses(struct world *w, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		struct address_key key = {.prefixlen = 128, .addr.words_be = {0, 0, htonl(0xffff), htonl(0x0a000000 + i)}};
+		struct address_key key = {
+			.prefixlen = 128,
+			.addr.words_be = {0, 0, htonl(0xffff), htonl(0x0a000000 + i)}};
 		struct address_entry entry = {.identity = {i, i}, .flags = ADDRESS_POD};
 
 		CU_ASSERT(maps_put(w->maps, MAP_ADDRESSES, &key, &entry) == 0);
@@ -514,18 +538,24 @@ static void tables_of_the_agent_keep_their_content(void)
 	CU_ASSERT(maps_element_put(w.maps, MAP_RULESETS, 40, &set) == 0);
 	CU_ASSERT(maps_element_put(w.maps, MAP_RULESET_TABLES, 33, &cell) == 0);
 	for (uint32_t size = 128; size >= 64; size /= 2) {
-		w.config.max_addresses = w.config.max_services = w.config.max_backends = w.config.max_policy_entries = size;
+		w.config.max_addresses = w.config.max_services = w.config.max_backends =
+			w.config.max_policy_entries = size;
 		w.config.max_pods = size;
 		restart(&w);
 		CU_ASSERT(maps_is_moving(w.maps) && move_begin(&w) == 0 && move_end(&w) == 0);
-		CU_ASSERT(entries(&w, MAP_ADDRESSES) == size && entries(&w, MAP_BACKENDS) == size && entries(&w, MAP_RULESET_TABLES) == size);
-		CU_ASSERT(maps_dump(w.maps, MAP_ADDRESSES, &keys, &values, &count) == 0 && count == 60);
+		CU_ASSERT(entries(&w, MAP_ADDRESSES) == size && entries(&w, MAP_BACKENDS) == size &&
+			  entries(&w, MAP_RULESET_TABLES) == size);
+		CU_ASSERT(maps_dump(w.maps, MAP_ADDRESSES, &keys, &values, &count) == 0 &&
+			  count == 60);
 		free(keys);
 		free(values);
-		CU_ASSERT(maps_find(w.maps, MAP_SERVICES, &service, &found) == 0 && found.backend_first == 20);
-		CU_ASSERT(memcmp(maps_element(w.maps, MAP_BACKENDS, 22), &backend, sizeof(backend)) == 0);
+		CU_ASSERT(maps_find(w.maps, MAP_SERVICES, &service, &found) == 0 &&
+			  found.backend_first == 20);
+		CU_ASSERT(memcmp(maps_element(w.maps, MAP_BACKENDS, 22), &backend,
+				 sizeof(backend)) == 0);
 		CU_ASSERT(memcmp(maps_element(w.maps, MAP_RULESETS, 40), &set, sizeof(set)) == 0);
-		CU_ASSERT(memcmp(maps_element(w.maps, MAP_RULESET_TABLES, 33), &cell, sizeof(cell)) == 0);
+		CU_ASSERT(memcmp(maps_element(w.maps, MAP_RULESET_TABLES, 33), &cell,
+				 sizeof(cell)) == 0);
 	}
 	end(&w);
 }
@@ -544,10 +574,12 @@ static void map_that_is_too_full_keeps_its_size_and_says_how_much_it_needs(void)
 	CU_ASSERT(move_begin(&w) == 0 && move_end(&w) == 0);
 	put_addresses(&w, 100);
 	CU_ASSERT(maps_put(w.maps, MAP_SERVICES, &service, &named) == 0);
-	CU_ASSERT(maps_put(w.maps, MAP_PODS, &place[0], &pods[0]) == 0 && maps_put(w.maps, MAP_PODS, &place[1], &pods[1]) == 0);
+	CU_ASSERT(maps_put(w.maps, MAP_PODS, &place[0], &pods[0]) == 0 &&
+		  maps_put(w.maps, MAP_PODS, &place[1], &pods[1]) == 0);
 	w.config.max_addresses = w.config.max_backends = w.config.max_pods = 64;
 	restart(&w);
-	CU_ASSERT(entries(&w, MAP_ADDRESSES) == 128 && entries(&w, MAP_PODS) == 128 && entries(&w, MAP_BACKENDS) == 128);
+	CU_ASSERT(entries(&w, MAP_ADDRESSES) == 128 && entries(&w, MAP_PODS) == 128 &&
+		  entries(&w, MAP_BACKENDS) == 128);
 	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_ADDRESSES)->wanted, 64);
 	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_ADDRESSES)->needed, 100);
 	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_PODS)->needed, 128);
@@ -566,7 +598,8 @@ static void counts_of_rules_are_added_to_those_that_came_meanwhile(void)
 	CU_ASSERT_FATAL(values != NULL);
 	begin(&w);
 	values[0] = (struct rule_counter){10, 1000};
-	CU_ASSERT(bpf_map_update_elem(maps_fd(w.maps, MAP_RULE_COUNTERS), &rule, values, BPF_ANY) == 0);
+	CU_ASSERT(bpf_map_update_elem(maps_fd(w.maps, MAP_RULE_COUNTERS), &rule, values, BPF_ANY) ==
+		  0);
 	old = fcntl(maps_fd(w.maps, MAP_RULE_COUNTERS), F_DUPFD_CLOEXEC, 0);
 	w.config.max_rule_counters = 200;
 	restart(&w);
@@ -574,7 +607,8 @@ static void counts_of_rules_are_added_to_those_that_came_meanwhile(void)
 	values[0] = (struct rule_counter){11, 1100}; /* an old program's packet */
 	CU_ASSERT(bpf_map_update_elem(old, &rule, values, BPF_ANY) == 0);
 	values[0] = (struct rule_counter){2, 200}; /* and two of a new one */
-	CU_ASSERT(bpf_map_update_elem(maps_fd(w.maps, MAP_RULE_COUNTERS), &rule, values, BPF_ANY) == 0);
+	CU_ASSERT(bpf_map_update_elem(maps_fd(w.maps, MAP_RULE_COUNTERS), &rule, values, BPF_ANY) ==
+		  0);
 	CU_ASSERT(move_end(&w) == 0);
 	CU_ASSERT(bpf_map_lookup_elem(maps_fd(w.maps, MAP_RULE_COUNTERS), &rule, values) == 0);
 	CU_ASSERT(values[0].packets == 13 && values[0].bytes == 1300);

@@ -59,7 +59,8 @@ static const char *name_of_rule(const struct rule_origin *origin, void *data)
 }
 
 /* 10.0.0.3 is isolated by two policies, in both directions. */
-static const struct compiled_selection *find_isolation(const struct polder_addr *addr, bool egress, void *data)
+static const struct compiled_selection *find_isolation(const struct polder_addr *addr, bool egress,
+						       void *data)
 {
 	static char *policies[] = {"demo/a", "demo/b"};
 	static const struct compiled_selection selection = {policies, 2};
@@ -69,7 +70,8 @@ static const struct compiled_selection *find_isolation(const struct polder_addr 
 	return memcmp(addr, &isolated, sizeof(isolated)) == 0 ? &selection : NULL;
 }
 
-static const struct event_names names = {name_pod, name_link, name_rule, name_of_rule, find_isolation, NULL};
+static const struct event_names names = {name_pod,     name_link,      name_rule,
+					 name_of_rule, find_isolation, NULL};
 
 static struct fixture *fixture_new(void)
 {
@@ -108,7 +110,8 @@ static void fixture_free(struct fixture *f)
 	free(f);
 }
 
-/* A program that hands the event to the ring, as it stands on its stack. Returns whether there was room. */
+/* A program that hands the event to the ring, as it stands on its stack. Returns whether there was
+ * room. */
 static bool emit(struct fixture *f, const struct polder_event *event)
 {
 	struct bpf_insn code[2 * EVENT_WORDS + 16], *at = code;
@@ -121,16 +124,24 @@ static bool emit(struct fixture *f, const struct polder_event *event)
 	for (size_t i = 0; i < 2 * EVENT_WORDS; i++) {
 		uint32_t half = (uint32_t)(words[i / 2] >> (i % 2 * 32));
 
-		*at++ = (struct bpf_insn){.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10,
-					  .off = (int16_t)(stack + (int)i * 4), .imm = (int32_t)half};
+		*at++ = (struct bpf_insn){.code = BPF_ST | BPF_MEM | BPF_W,
+					  .dst_reg = BPF_REG_10,
+					  .off = (int16_t)(stack + (int)i * 4),
+					  .imm = (int32_t)half};
 	}
-	*at++ = (struct bpf_insn){.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD,
+	*at++ = (struct bpf_insn){.code = BPF_LD | BPF_DW | BPF_IMM,
+				  .dst_reg = BPF_REG_1,
+				  .src_reg = BPF_PSEUDO_MAP_FD,
 				  .imm = maps_fd(f->maps, MAP_EVENTS)};
 	*at++ = (struct bpf_insn){0};
-	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10};
-	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = stack};
-	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = sizeof(*event)};
-	*at++ = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_4, .imm = 0};
+	*at++ = (struct bpf_insn){
+		.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10};
+	*at++ = (struct bpf_insn){
+		.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = stack};
+	*at++ = (struct bpf_insn){
+		.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = sizeof(*event)};
+	*at++ = (struct bpf_insn){
+		.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_4, .imm = 0};
 	*at++ = (struct bpf_insn){.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ringbuf_output};
 	*at++ = (struct bpf_insn){.code = BPF_JMP | BPF_EXIT};
 	fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "emit", "GPL", code, (size_t)(at - code), NULL);
@@ -220,15 +231,17 @@ static void a_drop_is_told_with_all_its_names(void)
 	line = json_array_get(reader.lines, 0);
 	CU_ASSERT(strlen(text_of(&reader, 0, "time")) == strlen("2026-11-22T10:00:00.000001Z"));
 	json_object_del(line, "time");
-	expected = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i}, s:s, "
-		"s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
-		"type", "drop", "verdict", "drop", "reason", "policy_denied_ingress", "direction", "from_pod", "family",
-		"ipv4", "proto", "tcp", "source", "ip", "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
-		"destination", "ip", "10.96.0.1", "port", 80, "pod", "", "identity", 301, "backend", "ip",
-		"10.0.0.3", "port", 8080, "link", "link5", "length", 74, "egress_policy", "ingress_policy", "policy",
-		"demo/deny", "rule", 2, "rule_path", "spec.ingress[2]", "rule_name", "stop", "direction", "ingress",
-		"default_deny", false, "isolated_by");
+	expected = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, "
+			     "s:s, s:i}, s:{s:s, s:i}, s:s, "
+			     "s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
+			     "type", "drop", "verdict", "drop", "reason", "policy_denied_ingress",
+			     "direction", "from_pod", "family", "ipv4", "proto", "tcp", "source",
+			     "ip", "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
+			     "destination", "ip", "10.96.0.1", "port", 80, "pod", "", "identity",
+			     301, "backend", "ip", "10.0.0.3", "port", 8080, "link", "link5",
+			     "length", 74, "egress_policy", "ingress_policy", "policy", "demo/deny",
+			     "rule", 2, "rule_path", "spec.ingress[2]", "rule_name", "stop",
+			     "direction", "ingress", "default_deny", false, "isolated_by");
 	CU_ASSERT(json_equal(line, expected));
 	json_decref(expected);
 	stop_listening(&reader);
@@ -242,8 +255,9 @@ static void a_default_deny_names_what_isolates(void)
 
 	event.ingress_rule = 0;
 	line = event_document(&event, &names);
-	expected = json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:[s, s]}", "policy", "demo/a", "rule", "rule_path",
-			     "rule_name", "", "direction", "ingress", "default_deny", true, "isolated_by", "demo/a", "demo/b");
+	expected = json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:[s, s]}", "policy", "demo/a", "rule",
+			     "rule_path", "rule_name", "", "direction", "ingress", "default_deny",
+			     true, "isolated_by", "demo/a", "demo/b");
 	CU_ASSERT(json_equal(json_object_get(line, "ingress_policy"), expected));
 	CU_ASSERT(json_is_null(json_object_get(line, "egress_policy")));
 	json_decref(line);
@@ -334,8 +348,7 @@ static json_int_t lost_in(const struct reader *reader)
 	const json_t *line;
 	size_t i;
 
-	json_array_foreach(reader->lines, i, line)
-	{
+	json_array_foreach (reader->lines, i, line) {
 		lost += json_integer_value(json_object_get(line, "lost"));
 	}
 	return lost;

@@ -169,7 +169,8 @@ static bool comes_up(struct netlink *of, int ifindex)
 {
 	bool running = false;
 
-	for (int i = 0; i < 1000 && netlink_link_is_running(of, ifindex, &running) == 0 && !running; i++)
+	for (int i = 0; i < 1000 && netlink_link_is_running(of, ifindex, &running) == 0 && !running;
+	     i++)
 		usleep(1000);
 	return running;
 }
@@ -185,7 +186,8 @@ static json_t *add_args(const char *id, const char *config_text)
 	return args;
 }
 
-static int begin_add(const char *id, int container, const char *config_text, struct pod_adding **ret)
+static int begin_add(const char *id, int container, const char *config_text,
+		     struct pod_adding **ret)
 {
 	json_t *args = add_args(id, config_text);
 	int r;

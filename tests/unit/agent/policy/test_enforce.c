@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which changes move the generation, which touch single addresses, and which nothing. On the kernel's maps; needs root.
+/* Which changes move the generation, which touch single addresses, and which nothing. On the
+ * kernel's maps; needs root.
  */
 #include "agent/policy/enforce.h"
 
@@ -48,14 +49,17 @@ static void put(struct world *w, const char *origin, const char *text)
 }
 
 /* A pod of another node; `more` goes into its metadata. */
-static void put_remote(struct world *w, const char *name, const char *app, const char *ip, const char *more, bool ready)
+static void put_remote(struct world *w, const char *name, const char *app, const char *ip,
+		       const char *more, bool ready)
 {
 	char text[1024];
 
 	snprintf(text, sizeof(text),
-		 "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\",\"labels\":"
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\","
+		 "\"namespace\":\"x\",\"labels\":"
 		 "{\"app\":\"%s\"}%s},"
-		 "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"phase\":\"Running\",\"podIPs\":[{\"ip\":\"%s\"}],"
+		 "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"phase\":\"Running\",\"podIPs\":[{"
+		 "\"ip\":\"%s\"}],"
 		 "\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"}]}}",
 		 name, app, more, ip, ready ? "True" : "False");
 	put(w, name, text);
@@ -81,33 +85,42 @@ static void begin(struct world *w)
 	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
-	CU_ASSERT_FATAL(enforce_open(w->maps, w->store, &w->config, &w->node, NULL, &w->enforce) == 0);
+	CU_ASSERT_FATAL(enforce_open(w->maps, w->store, &w->config, &w->node, NULL, &w->enforce) ==
+			0);
 	store_listen(w->store, on_change, w);
-	w->pod = (struct local_pod){
-		.container_id = "c1", .ifname = "eth0", .namespace = "x", .name = "own", .ifindex = 65536};
+	w->pod = (struct local_pod){.container_id = "c1",
+				    .ifname = "eth0",
+				    .namespace = "x",
+				    .name = "own",
+				    .ifindex = 65536};
 	w->pod.ipv4 = addr("10.1.0.5");
 	CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &w->pod) == 0);
 	put(w, "policy",
 	    "{\"apiVersion\":\"networking.k8s.io/"
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"x\"},"
-	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{\"matchLabels\":{\"app\":\"a\"}}}]}"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{"
+	    "\"matchLabels\":{\"app\":\"a\"}}}]}"
 	    "]}}");
 	/* Of nobody, but it makes the label part of identities. */
 	put(w, "more",
 	    "{\"apiVersion\":\"networking.k8s.io/"
-	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"nobody\"},"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"nobody\"}"
+	    ","
 	    "\"spec\":{\"podSelector\":{\"matchLabels\":{\"more\":\"1\"}}}}");
 	put_remote(w, "r1", "a", "10.2.0.1", "", true);
 	put_remote(w, "r2", "b", "10.2.0.2", "", true);
 }
 
-/* Of no pod of this node. The label is part of identities all the time, whatever other policies come and go. */
+/* Of no pod of this node. The label is part of identities all the time, whatever other policies
+ * come and go. */
 static void name_app_always(struct world *w)
 {
 	put(w, "always",
 	    "{\"apiVersion\":\"networking.k8s.io/"
-	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"always\",\"namespace\":\"w\"},"
-	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{\"matchLabels\":{\"app\":\"a\"}},"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"always\",\"namespace\":\"w\"}"
+	    ","
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{"
+	    "\"matchLabels\":{\"app\":\"a\"}},"
 	    "\"namespaceSelector\":{}}]}]}}");
 }
 
@@ -192,7 +205,8 @@ static bool tells_of(const struct outcome *outcome, const char *text)
 {
 	struct polder_addr wanted = addr(text);
 
-	return outcome->moved == 0 && outcome->touched == 1 && memcmp(&outcome->first, &wanted, sizeof(wanted)) == 0;
+	return outcome->moved == 0 && outcome->touched == 1 &&
+	       memcmp(&outcome->first, &wanted, sizeof(wanted)) == 0;
 }
 
 /* How many peers have a class in the slot in force. */
@@ -239,7 +253,8 @@ static void an_identity_that_is_new_is_in_force_without_a_switch(void)
 	before = peers_in_force(&w);
 	/* One label more: an identity of its own, which the policy's rule allows. */
 	put(&w, "r4",
-	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"r4\",\"namespace\":\"x\",\"labels\":{"
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"r4\",\"namespace\":"
+	    "\"x\",\"labels\":{"
 	    "\"app\":\"a\",\"more\":\"1\"}},"
 	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.4\"}]}}");
 	outcome = pass(&w);
@@ -265,7 +280,8 @@ static void an_identity_that_returns_at_once_is_in_force_without_a_switch(void)
 
 	begin(&w);
 	put(&w, "twin",
-	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"twin\",\"namespace\":\"x\",\"labels\":{\"app\":\"a\",\"more\":\"1\"}},"
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"twin\",\"namespace\":"
+	    "\"x\",\"labels\":{\"app\":\"a\",\"more\":\"1\"}},"
 	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.4\"}]}}");
 	pass_and_finish(&w);
 	before = peers_in_force(&w);
@@ -283,14 +299,17 @@ static void an_identity_that_returns_at_once_is_in_force_without_a_switch(void)
 }
 
 /* A namespace with one label and one pod in it, of another node. */
-static void put_namespace_with_pod(struct world *w, const char *name, const char *team, const char *ip)
+static void put_namespace_with_pod(struct world *w, const char *name, const char *team,
+				   const char *ip)
 {
 	char text[1024];
 
 	snprintf(text, sizeof(text),
 		 "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":["
-		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"team\":\"%s\"}}},"
-		 "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"r\",\"namespace\":\"%s\"},"
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\","
+		 "\"labels\":{\"team\":\"%s\"}}},"
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"r\","
+		 "\"namespace\":\"%s\"},"
 		 "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"%s\"}]}}]}",
 		 name, team, name, ip);
 	put(w, name, text);
@@ -299,8 +318,10 @@ static void put_namespace_with_pod(struct world *w, const char *name, const char
 static void put_team_policy(struct world *w)
 {
 	put(w, "team",
-	    "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"team\",\"namespace\":\"x\"},"
-	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{\"matchLabels\":{\"team\":\"a\"}}}]}]}}");
+	    "{\"apiVersion\":\"networking.k8s.io/"
+	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"team\",\"namespace\":\"x\"},"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{"
+	    "\"matchLabels\":{\"team\":\"a\"}}}]}]}}");
 }
 
 static void an_identity_that_returns_with_another_class_has_it_at_once(void)
@@ -328,7 +349,8 @@ static void an_identity_that_returns_with_another_class_has_it_at_once(void)
 	end(&w);
 }
 
-/* The class of an address in the rule set for what the own pod gets, in the slot in force; -1: the default one. */
+/* The class of an address in the rule set for what the own pod gets, in the slot in force; -1: the
+ * default one. */
 static int class_in_force(struct world *w, const char *text)
 {
 	const struct address_key key = {.prefixlen = 128, .addr = addr(text)};
@@ -389,8 +411,11 @@ static void a_pod_that_changes_its_labels_touches_its_address_alone(void)
 /* A pod of this node that no policy of namespace x selects, with an address of each family. */
 static struct local_pod add_other(struct world *w)
 {
-	struct local_pod other = {
-		.container_id = "c2", .ifname = "eth0", .namespace = "y", .name = "other", .ifindex = 65537};
+	struct local_pod other = {.container_id = "c2",
+				  .ifname = "eth0",
+				  .namespace = "y",
+				  .name = "other",
+				  .ifindex = 65537};
 
 	other.ipv4 = addr("10.1.0.6");
 	other.ipv6 = addr("fd00::6");
@@ -424,11 +449,14 @@ static void put_namespace(struct world *w, const char *labels)
 	char text[256];
 
 	snprintf(text, sizeof(text),
-		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\",\"labels\":{%s}}}", labels);
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\","
+		 "\"labels\":{%s}}}",
+		 labels);
 	put(w, "namespace", text);
 }
 
-/* A pod of another namespace has the label all the time: the set keeps its number, only the class of x's pods in it changes. */
+/* A pod of another namespace has the label all the time: the set keeps its number, only the class
+ * of x's pods in it changes. */
 static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
 {
 	struct outcome outcome;
@@ -438,14 +466,17 @@ static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
 	add_other(&w);
 	put_namespace(&w, "");
 	put(&w, "z",
-	    "[{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"z\",\"labels\":{\"team\":\"a\"}}},"
-	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"z\",\"namespace\":\"z\"},"
+	    "[{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"z\","
+	    "\"labels\":{\"team\":\"a\"}}},"
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"z\",\"namespace\":"
+	    "\"z\"},"
 	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.9\"}]}}]");
 	put(&w, "policy", NULL);
 	put(&w, "policy2",
 	    "{\"apiVersion\":\"networking.k8s.io/"
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
-	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{\"matchLabels\":{\"team\":\"a\"}}}]}"
+	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{"
+	    "\"matchLabels\":{\"team\":\"a\"}}}]}"
 	    "]}}");
 	pass_and_finish(&w);
 	for (int i = 0; i < 4; i++) {
@@ -480,7 +511,8 @@ static void a_pod_range_moves_the_generation(void)
 	begin(&w);
 	pass_and_finish(&w);
 	put(&w, "node",
-	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"podCIDRs\":[\"10.2."
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{"
+	    "\"podCIDRs\":[\"10.2."
 	    "0.0/16\"]}}");
 	CU_ASSERT(pass_and_finish(&w).moved == 1);
 	end(&w);
@@ -495,7 +527,8 @@ static void a_pod_range_with_a_policy_moves_the_generation_and_switches(void)
 	name_app_always(&w);
 	pass_and_finish(&w);
 	put(&w, "node",
-	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"podCIDRs\":[\"10.2."
+	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{"
+	    "\"podCIDRs\":[\"10.2."
 	    "0.0/16\"]}}");
 	put(&w, "policy", NULL);
 	outcome = pass_and_finish(&w);
@@ -523,8 +556,11 @@ static void the_generation_turns_over_to_what_marks_nothing(void)
 
 static void a_pod_of_this_node_touches_its_address_alone(void)
 {
-	struct local_pod more = {
-		.container_id = "c2", .ifname = "eth0", .namespace = "x", .name = "more", .ifindex = 65537};
+	struct local_pod more = {.container_id = "c2",
+				 .ifname = "eth0",
+				 .namespace = "x",
+				 .name = "more",
+				 .ifindex = 65537};
 	struct outcome outcome;
 	uint32_t before;
 	struct world w;

@@ -28,10 +28,10 @@
 #define SIDES	   2 /* ingress, egress */
 
 /* Of pods here and elsewhere, nodes, ranges and nobody. */
-static const char *const peers[] = {"10.1.0.1", "10.1.0.2", "10.1.0.3",	   "10.1.0.4",	  "10.1.0.5",
-				    "fd01::1",	"fd01::2",  "10.2.0.1",	   "10.2.0.2",	  "10.2.0.3",
-				    "10.2.0.4", "10.2.0.9", "192.168.0.1", "192.168.0.2", "10.3.0.1",
-				    "192.0.2.1", "203.0.113.9"};
+static const char *const peers[] = {
+	"10.1.0.1",    "10.1.0.2",    "10.1.0.3", "10.1.0.4",  "10.1.0.5",   "fd01::1",
+	"fd01::2",     "10.2.0.1",    "10.2.0.2", "10.2.0.3",  "10.2.0.4",   "10.2.0.9",
+	"192.168.0.1", "192.168.0.2", "10.3.0.1", "192.0.2.1", "203.0.113.9"};
 #define PEERS (sizeof(peers) / sizeof(peers[0]))
 
 /* Worlds that were wrong once. */
@@ -119,8 +119,7 @@ static void put(struct world *w, const char *origin, const char *json)
 
 static const char *labels(struct world *w)
 {
-	return pick(w, 5) == 0 ? ""
-			       : text("'app':'a%u','tier':'t%u'", pick(w, 3), pick(w, 2));
+	return pick(w, 5) == 0 ? "" : text("'app':'a%u','tier':'t%u'", pick(w, 3), pick(w, 2));
 }
 
 static void change_pod(struct world *w)
@@ -147,13 +146,12 @@ static void change_namespace(struct world *w)
 	unsigned int i = pick(w, NAMESPACES);
 
 	put(w, text("space%u", i),
-	    pick(w, 5) == 0 ? NULL
-			    : text("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n%u',"
-				   "%s'labels':{'team':'m%u'}}}",
-				   i,
-				   pick(w, 8) ? ""
-					      : "'deletionTimestamp':'2026-01-01T00:00:00Z',",
-				   pick(w, 2)));
+	    pick(w, 5) == 0
+		    ? NULL
+		    : text("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n%u',"
+			   "%s'labels':{'team':'m%u'}}}",
+			   i, pick(w, 8) ? "" : "'deletionTimestamp':'2026-01-01T00:00:00Z',",
+			   pick(w, 2)));
 }
 
 static void change_node(struct world *w)
@@ -349,13 +347,15 @@ static bool nothing_changed_untold(struct world *w)
 				struct verdict *was = &w->verdicts[i][at][side];
 				struct verdict is = ask(w, &w->pods[i], at, side);
 
-				if (right && memcmp(was, &is, sizeof(is)) != 0 && w->pods[i].ifindex &&
-				    generation == w->generation && !is_known_change(w, i, at)) {
+				if (right && memcmp(was, &is, sizeof(is)) != 0 &&
+				    w->pods[i].ifindex && generation == w->generation &&
+				    !is_known_change(w, i, at)) {
 					printf("\n    %s: pod %zu, %s, %s: rules %u to %u, class "
 					       "%u to %u, link %u to %u, kind %u to %u ",
 					       w->step, i, peers[at], side ? "egress" : "ingress",
 					       was->rules, is.rules, was->peer_class, is.peer_class,
-					       was->link, is.link, was->identity_kind, is.identity_kind);
+					       was->link, is.link, was->identity_kind,
+					       is.identity_kind);
 					right = false;
 				}
 				*was = is;
@@ -426,8 +426,8 @@ static void attach(struct world *w)
 
 static void open_enforce(struct world *w)
 {
-	CU_ASSERT_FATAL(enforce_open(w->maps, w->store, &w->config, &w->node, w->state,
-				     &w->enforce) == 0);
+	CU_ASSERT_FATAL(
+		enforce_open(w->maps, w->store, &w->config, &w->node, w->state, &w->enforce) == 0);
 	for (size_t i = 0; i < LOCALS; i++)
 		if (w->pods[i].ifindex)
 			CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &w->pods[i]) == 0);
@@ -600,7 +600,8 @@ static void whatever_happens_the_maps_say_what_the_objects_say(void)
 
 #define CROWD 40
 
-/* A pod that came in the pass before, one of this node, and then more policies than lists have room for. */
+/* A pod that came in the pass before, one of this node, and then more policies than lists have room
+ * for. */
 static void prepare(struct world *w)
 {
 	put(w, "pod",

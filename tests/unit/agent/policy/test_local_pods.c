@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which elements of `local_pods` answer for which address, and when they change hands. Needs root. */
+/* Which elements of `local_pods` answer for which address, and when they change hands. Needs root.
+ */
 #include "agent/policy/local_pods.h"
 
 #include "tests/unit/unit.h"
@@ -73,7 +74,8 @@ static void answers_for_the_address_that_was_put_in_each_family(void)
 	struct world w;
 
 	begin(&w);
-	CU_ASSERT(maps_get(w.maps, MAP_LOCAL_PODS)->max_entries == 512 && maps_local_pods_mask(w.maps) == 255);
+	CU_ASSERT(maps_get(w.maps, MAP_LOCAL_PODS)->max_entries == 512 &&
+		  maps_local_pods_mask(w.maps) == 255);
 	put(&w, "10.1.0.7", 7);
 	put(&w, "fd00:1::7", 8);
 	put(&w, "10.1.0.255", 9);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where rule sets stand in the arrays, when their places are used again, and what a restart finds. Needs root. */
+/* Where rule sets stand in the arrays, when their places are used again, and what a restart finds.
+ * Needs root. */
 #include "agent/policy/ruleset_slots.h"
 
 #include <errno.h>
@@ -50,10 +51,13 @@ struct made {
 	struct compiled_ruleset set;
 };
 
-static const struct compiled_ruleset *make(struct made *made, uint32_t number, uint16_t peers, uint16_t ports)
+static const struct compiled_ruleset *make(struct made *made, uint32_t number, uint16_t peers,
+					   uint16_t ports)
 {
-	made->cell = (struct compiled_cell){
-		.peer_class = peers, .port_class = ports - 1, .cell.rule = {number}, .cell.verdict = {CELL_ALLOW}};
+	made->cell = (struct compiled_cell){.peer_class = peers,
+					    .port_class = ports - 1,
+					    .cell.rule = {number},
+					    .cell.verdict = {CELL_ALLOW}};
 	made->set = (struct compiled_ruleset){.id = number, .cells = &made->cell, .cell_count = 1};
 	return &made->set;
 }
@@ -112,8 +116,10 @@ static void a_range_that_is_used_again_keeps_nothing_of_the_set_before(void)
 	sweep_all_but(&w, 0);
 	CU_ASSERT(ruleset_slots_find(w.slots, 100) == 0 && ruleset_slots_cells_used(w.slots) == 0);
 	put(&w, make(&made, 101, 1, 4), true);
-	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 1))->verdict[0] == CELL_NONE);
-	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 3))->rule[0] == 101);
+	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 1))
+			  ->verdict[0] == CELL_NONE);
+	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 3))
+			  ->rule[0] == 101);
 	end(&w);
 }
 
@@ -168,7 +174,8 @@ static void no_slot_is_left_over_when_all_are_taken(void)
 	for (uint32_t i = 0; i < room; i++)
 		CU_ASSERT_FATAL(put(&w, make(&made, number++, 1, 1), false) != 0);
 	CU_ASSERT(ruleset_slots_room(w.slots) == 0);
-	CU_ASSERT(ruleset_slots_reserve(w.slots, make(&made, number, 1, 1), true, &place) == -E2BIG);
+	CU_ASSERT(ruleset_slots_reserve(w.slots, make(&made, number, 1, 1), true, &place) ==
+		  -E2BIG);
 	CU_ASSERT(ruleset_slots_cells_used(w.slots) == 0);
 	sweep_all_but(&w, 100);
 	CU_ASSERT(ruleset_slots_room(w.slots) == room - 1);
@@ -190,13 +197,15 @@ static void a_restart_learns_slots_and_ranges(void)
 	CU_ASSERT(ruleset_slots_find(w.slots, 101) == second);
 	CU_ASSERT(ruleset_slots_cells_used(w.slots) == 9);
 	CU_ASSERT(put(&w, make(&made, 102, 2, 2), true) == first);
-	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 4 + 8))->rule[0] == 101);
+	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 4 + 8))
+			  ->rule[0] == 101);
 	end(&w);
 }
 
 static void an_element_that_cannot_be_right_is_emptied(void)
 {
-	struct ruleset_entry beyond = {.number = 7, .cell_first = CELLS - 1, .cell_count = 2, .port_classes = 1};
+	struct ruleset_entry beyond = {
+		.number = 7, .cell_first = CELLS - 1, .cell_count = 2, .port_classes = 1};
 	struct ruleset_entry twice = {.number = 100};
 	struct made made;
 	struct world w;

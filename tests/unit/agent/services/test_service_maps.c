@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Services in the kernel's maps: where backends stand, when their places are used again, and what a restart finds. Needs root. */
+/* Services in the kernel's maps: where backends stand, when their places are used again, and what a
+ * restart finds. Needs root. */
 #include "agent/services/services.h"
 
 #include <arpa/inet.h>
@@ -19,7 +20,8 @@ struct world {
 	char told[512]; /* addresses whose flows are to be judged anew: "10.96.0.1 10.1.1.2 " */
 };
 
-static int no_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count, void *data)
+static int no_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count,
+		   void *data)
 {
 	*ret_count = 0;
 	return 0;
@@ -75,7 +77,8 @@ static void end(struct world *w)
 	maps_close(w->maps);
 }
 
-/* A Service 10.96.0.N with endpoints 10.1.HOST.1 to 10.1.HOST.COUNT, the last `ending` of them on their way out; count < 0: it is deleted. */
+/* A Service 10.96.0.N with endpoints 10.1.HOST.1 to 10.1.HOST.COUNT, the last `ending` of them on
+ * their way out; count < 0: it is deleted. */
 static void serve_some(struct world *w, int n, int host, int count, int ending)
 {
 	static char text[16384];
@@ -85,16 +88,22 @@ static void serve_some(struct world *w, int n, int host, int count, int ending)
 	size_t at = 0;
 
 	snprintf(origin, sizeof(origin), "s%d", n);
-	at += snprintf(text, sizeof(text),
-		       "[{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s%d\"},\"spec\":{"
-		       "\"clusterIP\":\"10.96.0.%d\",\"ports\":[{\"port\":80}]}},"
-		       "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"s%d\","
-		       "\"labels\":{\"kubernetes.io/service-name\":\"s%d\"}},\"addressType\":\"IPv4\","
-		       "\"ports\":[{\"port\":8080}],\"endpoints\":[",
-		       n, n, n, n);
+	at += snprintf(
+		text, sizeof(text),
+		"[{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s%d\"},"
+		"\"spec\":{"
+		"\"clusterIP\":\"10.96.0.%d\",\"ports\":[{\"port\":80}]}},"
+		"{\"apiVersion\":\"discovery.k8s.io/"
+		"v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"s%d\","
+		"\"labels\":{\"kubernetes.io/service-name\":\"s%d\"}},\"addressType\":\"IPv4\","
+		"\"ports\":[{\"port\":8080}],\"endpoints\":[",
+		n, n, n, n);
 	for (int i = 1; i <= count; i++)
-		at += snprintf(text + at, sizeof(text) - at, "%s{\"addresses\":[\"10.1.%d.%d\"]%s}", i > 1 ? "," : "", host, i,
-			       i > count - ending ? ",\"conditions\":{\"ready\":false,\"serving\":false,\"terminating\":true}" : "");
+		at += snprintf(text + at, sizeof(text) - at, "%s{\"addresses\":[\"10.1.%d.%d\"]%s}",
+			       i > 1 ? "," : "", host, i,
+			       i > count - ending ? ",\"conditions\":{\"ready\":false,\"serving\":"
+						    "false,\"terminating\":true}"
+						  : "");
 	snprintf(text + at, sizeof(text) - at, "]}]");
 	if (count >= 0)
 		CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);
@@ -139,10 +148,12 @@ static bool sends_to(struct world *w, int n, int host, uint32_t count)
 	if (entry.backend_count != count)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct backend *backend = maps_element(w->maps, MAP_BACKENDS, entry.backend_first + i);
+		const struct backend *backend =
+			maps_element(w->maps, MAP_BACKENDS, entry.backend_first + i);
 
 		snprintf(wanted, sizeof(wanted), "10.1.%d.%u", host, i + 1);
-		if (!backend || strcmp(addr_format(&backend->addr, text), wanted) != 0 || ntohs(backend->port_be) != 8080)
+		if (!backend || strcmp(addr_format(&backend->addr, text), wanted) != 0 ||
+		    ntohs(backend->port_be) != 8080)
 			return false;
 	}
 	return true;
@@ -223,8 +234,10 @@ static void a_full_map_is_told_with_numbers_and_what_was_in_force_stays(void)
 	apply(&w);
 	CU_ASSERT_FATAL(services_problems(w.services, &problems) == 1);
 	if (strcmp(problems[0].name, "s1") == 0) {
-		CU_ASSERT_STRING_EQUAL(problems[0].reason, "map backends is full: 64 entries, 60 used, 4 free in a row, 30 "
-							   "needed; raise --max-backends");
+		CU_ASSERT_STRING_EQUAL(
+			problems[0].reason,
+			"map backends is full: 64 entries, 60 used, 4 free in a row, 30 "
+			"needed; raise --max-backends");
 	}
 	CU_ASSERT(sends_to(&w, 1, 1, 40));
 	CU_ASSERT(sends_to(&w, 2, 3, 20));
@@ -257,11 +270,14 @@ static void a_restart_learns_the_ranges_and_keeps_them(void)
 	CU_ASSERT(services_backends_used(w.services) == 15);
 	serve(&w, 1, 4, 4); /* changed while the agent was away */
 	serve(&w, 2, 2, 6);
-	services_object_changed(w.services, store_get(w.store, OBJECT_SERVICE, "default", "s2"), false);
-	services_object_changed(w.services, store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
+	services_object_changed(w.services, store_get(w.store, OBJECT_SERVICE, "default", "s2"),
+				false);
+	services_object_changed(w.services,
+				store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
 	apply(&w);
 	CU_ASSERT(sends_to(&w, 1, 4, 4));
-	CU_ASSERT(entry_of(&w, 2).backend_first == before.backend_first && entry_of(&w, 2).id == before.id);
+	CU_ASSERT(entry_of(&w, 2).backend_first == before.backend_first &&
+		  entry_of(&w, 2).id == before.id);
 	/* The third has gone meanwhile. */
 	services_forget_unknown(w.services);
 	sweep(&w);
@@ -323,8 +339,10 @@ static void put_service(struct world *w, const char *namespace, const char *name
 
 	snprintf(origin, sizeof(origin), "%s-%s", namespace, name);
 	snprintf(text, sizeof(text),
-		 "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\"},"
-		 "\"spec\":{\"clusterIP\":\"10.96.1.1\",\"selector\":{\"a\":\"b\"},\"ports\":[{\"port\":80}]}}",
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%s\","
+		 "\"namespace\":\"%s\"},"
+		 "\"spec\":{\"clusterIP\":\"10.96.1.1\",\"selector\":{\"a\":\"b\"},\"ports\":[{"
+		 "\"port\":80}]}}",
 		 name, namespace);
 	CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0);
 	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
@@ -382,7 +400,8 @@ static void a_service_that_comes_or_goes_concerns_flows_to_its_address(void)
 
 	begin(&w);
 	serve(&w, 1, 1, 2);
-	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.1 10.96.0.1 "); /* the address, and its port */
+	CU_ASSERT_STRING_EQUAL(told_by_apply(&w),
+			       "10.96.0.1 10.96.0.1 "); /* the address, and its port */
 	serve(&w, 2, 2, 2);
 	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.2 10.96.0.2 ");
 	serve(&w, 1, 0, -1);
@@ -442,8 +461,10 @@ static void after_a_restart_a_change_concerns_the_whole_service(void)
 	services_close(w.services);
 	services_start(&w);
 	serve(&w, 1, 1, 3);
-	services_object_changed(w.services, store_get(w.store, OBJECT_SERVICE, "default", "s2"), false);
-	services_object_changed(w.services, store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
+	services_object_changed(w.services, store_get(w.store, OBJECT_SERVICE, "default", "s2"),
+				false);
+	services_object_changed(w.services,
+				store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
 	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.1 ");
 	before = maps_control(w.maps)->generation;
 	CU_ASSERT(services_forget_unknown(w.services) == 0);

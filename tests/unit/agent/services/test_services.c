@@ -120,23 +120,23 @@ static void serving_endpoints_that_terminate_step_in_when_none_is_ready(void)
 {
 	struct world world;
 
-	begin(
-		&world,
-		"[" SERVICE(PORT) "," SLICE(
-			"a", "IPv4", HTTP,
-			ENDPOINT("10.0.0.1", "\"ready\":false,\"serving\":true,\"terminating\":"
-					     "true") "," ENDPOINT(
-				"10.0.0.2",
-				"\"ready\":false,\"serving\":false,\"terminating\":true")) "]");
+	begin(&world,
+	      "[" SERVICE(PORT) "," SLICE(
+		      "a", "IPv4", HTTP,
+		      ENDPOINT("10.0.0.1",
+			       "\"ready\":false,\"serving\":true,\"terminating\":"
+			       "true") "," ENDPOINT("10.0.0.2", "\"ready\":false,\"serving\":false,"
+								"\"terminating\":true")) "]");
 	collect(&world, true);
 	ACTIVE(world, "10.0.0.1:8080");
 	TERMINATING(world, "10.0.0.2:8080");
 	end(&world);
-	begin(&world,
-	      "[" SERVICE(PORT) "," SLICE("a", "IPv4", HTTP,
-					  ENDPOINT("10.0.0.1", "\"ready\":false,\"serving\":true,"
-							       "\"terminating\":true") "," ENDPOINT(
-						  "10.0.0.2", "\"ready\":true")) "]");
+	begin(&world, "[" SERVICE(PORT) "," SLICE(
+			      "a", "IPv4", HTTP,
+			      ENDPOINT("10.0.0.1",
+				       "\"ready\":false,\"serving\":true,"
+				       "\"terminating\":true") "," ENDPOINT("10.0.0.2",
+									    "\"ready\":true")) "]");
 	collect(&world, true);
 	ACTIVE(world, "10.0.0.2:8080");
 	TERMINATING(world, "10.0.0.1:8080");

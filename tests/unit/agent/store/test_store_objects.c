@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store, one object at a time: upsert, delete, batches, lists by mark and sweep, sources that are synced; also without memory. */
+/* The store, one object at a time: upsert, delete, batches, lists by mark and sweep, sources that
+ * are synced; also without memory. */
 #include <errno.h>
 #include <time.h>
 
@@ -31,9 +32,11 @@ static void hear(const struct object *object, bool deleted, void *data)
 	size_t used = strlen(mirror->log);
 
 	mirror->calls++;
-	snprintf(mirror->log + used, sizeof(mirror->log) - used, "%c%s ", deleted ? '-' : '+', object->name);
+	snprintf(mirror->log + used, sizeof(mirror->log) - used, "%c%s ", deleted ? '-' : '+',
+		 object->name);
 	mirror->wrong |= deleted && strcmp(label, value) != 0;
-	mirror->wrong |= (store_get(mirror->store, object->kind, "", object->name) == object) == deleted;
+	mirror->wrong |=
+		(store_get(mirror->store, object->kind, "", object->name) == object) == deleted;
 	snprintf(label, 16, "%s", deleted ? "" : value);
 }
 
@@ -57,7 +60,8 @@ static bool heard_is(struct mirror *mirror, const char *log)
 	return same && !mirror->wrong;
 }
 
-static struct object *make(const char *name, const char *label, const char *uid, const char *version)
+static struct object *make(const char *name, const char *label, const char *uid,
+			   const char *version)
 {
 	struct object_list list = {};
 	struct error error = {};
@@ -65,7 +69,8 @@ static struct object *make(const char *name, const char *label, const char *uid,
 	char text[512];
 
 	snprintf(text, sizeof(text),
-		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\",\"uid\":\"%s\","
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\","
+		 "\"uid\":\"%s\","
 		 "\"resourceVersion\":\"%s\",\"labels\":{\"l\":\"%s\"}}}",
 		 name, uid, version, label);
 	CU_ASSERT_FATAL(objects_decode(text, strlen(text), &list, &error) == 0 && list.count == 1);
@@ -80,7 +85,7 @@ static void put(struct store *store, const char *origin, const char *name, const
 	CU_ASSERT(store_upsert(store, origin, make(name, label, "u", "1")) == 0);
 }
 
-static int delete(struct store *store, const char *origin, const char *name)
+static int delete (struct store *store, const char *origin, const char *name)
 {
 	return store_delete(store, origin, OBJECT_NAMESPACE, "", name);
 }
@@ -108,11 +113,12 @@ static void one_object_comes_changes_and_goes(void)
 	put(store, "a", "n2", "x");
 	put(store, "a", "n1", "y");
 	CU_ASSERT(heard_is(&mirror, "+n1 +n2 +n1 "));
-	CU_ASSERT(strcmp(label_of(store, "n1"), "y") == 0 && store_count(store, OBJECT_NAMESPACE) == 2);
-	CU_ASSERT(delete(store, "a", "n1") == 0);
+	CU_ASSERT(strcmp(label_of(store, "n1"), "y") == 0 &&
+		  store_count(store, OBJECT_NAMESPACE) == 2);
+	CU_ASSERT(delete (store, "a", "n1") == 0);
 	CU_ASSERT(heard_is(&mirror, "-n1 "));
-	CU_ASSERT(delete(store, "a", "n1") == -ENOENT);
-	CU_ASSERT(delete(store, "b", "n2") == -ENOENT);
+	CU_ASSERT(delete (store, "a", "n1") == -ENOENT);
+	CU_ASSERT(delete (store, "b", "n2") == -ENOENT);
 	CU_ASSERT(store_delete(store, "a", OBJECT_NODE, "", "n2") == -ENOENT);
 	CU_ASSERT(get(store, "n1") == NULL && store_count(store, OBJECT_NAMESPACE) == 1);
 	CU_ASSERT(heard_is(&mirror, ""));
@@ -146,11 +152,13 @@ static void each_origin_has_its_own_version(void)
 	CU_ASSERT(store_upsert(store, "b", make("n1", "x", "u", "b1")) == 0);
 	CU_ASSERT(store_upsert(store, "a", make("n1", "x", "u", "a1")) == 0);
 	CU_ASSERT(strcmp(store_origin(store, OBJECT_NAMESPACE, "", "n1"), "a") == 0);
-	CU_ASSERT(strcmp(store_get_from(store, "a", OBJECT_NAMESPACE, "", "n1")->resource_version, "a1") == 0);
-	CU_ASSERT(strcmp(store_get_from(store, "b", OBJECT_NAMESPACE, "", "n1")->resource_version, "b1") == 0);
+	CU_ASSERT(strcmp(store_get_from(store, "a", OBJECT_NAMESPACE, "", "n1")->resource_version,
+			 "a1") == 0);
+	CU_ASSERT(strcmp(store_get_from(store, "b", OBJECT_NAMESPACE, "", "n1")->resource_version,
+			 "b1") == 0);
 	CU_ASSERT(store_get_from(store, "c", OBJECT_NAMESPACE, "", "n1") == NULL);
 	CU_ASSERT(store_get_from(store, "a", OBJECT_NAMESPACE, "", "n2") == NULL);
-	CU_ASSERT(delete(store, "a", "n1") == 0);
+	CU_ASSERT(delete (store, "a", "n1") == 0);
 	CU_ASSERT(strcmp(get(store, "n1")->resource_version, "b1") == 0);
 	CU_ASSERT(heard_is(&mirror, "+n1 "));
 	store_free(store);
@@ -182,7 +190,7 @@ static void batch_is_heard_at_its_end(void)
 	put(store, "a", "n2", "x");
 	heard_is(&mirror, "+n1 +n2 ");
 	store_batch_begin(store);
-	CU_ASSERT(delete(store, "a", "n1") == 0);
+	CU_ASSERT(delete (store, "a", "n1") == 0);
 	put(store, "a", "n3", "x");
 	put(store, "a", "n2", "y");
 	put(store, "a", "n2", "z");
@@ -211,20 +219,20 @@ static void batch_is_silent_about_what_is_the_same_again(void)
 	before = get(store, "n1");
 	heard_is(&mirror, "+n1 +n2 ");
 	store_batch_begin(store);
-	delete(store, "a", "n1");
+	delete (store, "a", "n1");
 	put(store, "a", "n1", "x");
 	put(store, "a", "n2", "y");
 	put(store, "a", "n2", "x");
 	put(store, "a", "n3", "x");
-	delete(store, "a", "n3");
+	delete (store, "a", "n3");
 	store_batch_end(store);
 	CU_ASSERT(heard_is(&mirror, ""));
 	CU_ASSERT(get(store, "n1") == before);
 	CU_ASSERT(store_objects(store, OBJECT_NAMESPACE, &(size_t){0})[0] == before);
 	store_batch_begin(store);
-	delete(store, "a", "n1");
+	delete (store, "a", "n1");
 	put(store, "b", "n1", "y");
-	delete(store, "a", "n2");
+	delete (store, "a", "n2");
 	put(store, "b", "n2", "x");
 	store_batch_end(store);
 	CU_ASSERT(heard_is(&mirror, "+n1 "));
@@ -241,7 +249,7 @@ static void what_was_known_lives_until_the_batch_ends(void)
 	known = get(store, "n1");
 	store_batch_begin(store);
 	put(store, "a", "n1", "y");
-	delete(store, "a", "n1");
+	delete (store, "a", "n1");
 	CU_ASSERT(strcmp(labels_get(&known->labels, "l"), "x") == 0);
 	store_batch_end(store);
 	CU_ASSERT(heard_is(&mirror, "+n1 -n1 "));
@@ -401,7 +409,7 @@ static void change_something(struct store *store, struct model *model, bool with
 	snprintf(name, sizeof(name), "n%02u", number);
 	if (draw(3) == 0) {
 		faults_begin(1);
-		CU_ASSERT((delete(store, origins[origin], name) == 0) == (label[0] != '\0'));
+		CU_ASSERT((delete (store, origins[origin], name) == 0) == (label[0] != '\0'));
 		CU_ASSERT(!faults_end()); /* needs no memory */
 		label[0] = '\0';
 		return;
@@ -449,7 +457,8 @@ static void list_anew(struct store *store, struct model *model)
 
 		snprintf(name, sizeof(name), "n%02u", number);
 		if (draw(2)) {
-			named[number] |= store_list_keep(store, origins[origin], OBJECT_NAMESPACE, "", name) == 0;
+			named[number] |= store_list_keep(store, origins[origin], OBJECT_NAMESPACE,
+							 "", name) == 0;
 			continue;
 		}
 		snprintf(model->label[origin][number], 16, "v%u", draw(3));
@@ -516,7 +525,8 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* An order in which nothing comes sorted. Prints what it takes; what it must not be is quadratic. */
+/* An order in which nothing comes sorted. Prints what it takes; what it must not be is quadratic.
+ */
 static void fifty_thousand_objects_come_change_and_go(void)
 {
 	enum { COUNT = 50000 };
@@ -556,7 +566,8 @@ static void fifty_thousand_objects_come_change_and_go(void)
 	start = seconds();
 	for (int i = 0; i < COUNT; i++) {
 		snprintf(name, sizeof(name), "n%05d", i * 6007 % COUNT);
-		CU_ASSERT_FATAL(store_delete(store, "api/namespaces", OBJECT_NAMESPACE, "", name) == 0);
+		CU_ASSERT_FATAL(store_delete(store, "api/namespaces", OBJECT_NAMESPACE, "", name) ==
+				0);
 	}
 	printf(", go in %.1f ms\n", (seconds() - start) * 1e3);
 	CU_ASSERT(store_count(store, OBJECT_NAMESPACE) == 0);

@@ -291,13 +291,13 @@ static void ask(const struct world *world)
 	if (!ruleset)
 		return;
 	verdict = compiled_ruleset_judge(
-		ruleset, &(struct ruleset_question){
-				 .identity = q.peer ? world->policy->pods[peer].identity
-						    : IDENTITY_WORLD,
-				 .peer = &q.addr,
-				 .proto = q.proto,
-				 .port = q.port,
-			 });
+		ruleset,
+		&(struct ruleset_question){
+			.identity = q.peer ? world->policy->pods[peer].identity : IDENTITY_WORLD,
+			.peer = &q.addr,
+			.proto = q.proto,
+			.port = q.port,
+		});
 	CU_ASSERT_EQUAL(verdict.allowed, expected == 1);
 	CU_ASSERT(verdict.allowed ? named_rule_allows(world, verdict.rule, &q) : verdict.rule == 0);
 }

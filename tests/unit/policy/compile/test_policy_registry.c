@@ -152,8 +152,9 @@ static void an_export_keeps_numbers_from_others_that_it_does_not_have(void)
 
 	CU_ASSERT_EQUAL(policy_registry_revision(registry), revision);
 	CU_ASSERT_EQUAL_FATAL(policy_registry_import(after, state), 0);
-	other = world_new(APP "," POD("x", "a", "'app':'a'", "10.0.0.1") ","
-			  POD("x", "c", "'app':'c'", "10.0.0.3"), after);
+	other = world_new(APP "," POD("x", "a", "'app':'a'",
+				      "10.0.0.1") "," POD("x", "c", "'app':'c'", "10.0.0.3"),
+			  after);
 	CU_ASSERT_EQUAL(world_pod(other, "x/a")->identity, world_pod(first, "x/a")->identity);
 	CU_ASSERT(world_pod(other, "x/c")->identity > world_pod(later, "x/b")->identity);
 	json_decref(state);

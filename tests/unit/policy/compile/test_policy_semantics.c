@@ -192,17 +192,16 @@ static void np06_no_rules_deny_and_an_empty_rule_allows(void)
 
 static void np07_policies_add_up_and_both_ends_must_agree(void)
 {
-	set_up(PODS
-	       "," NETPOL("x", "p1",
-			  TO_A ",'ingress':[{'from':[{'podSelector':{'matchLabels':{'app':'b'}}}]}"
-			       "]") "," NETPOL("x", "p2",
-					       TO_A
-					       ",'ingress':[{'from':[{'podSelector':{'matchLabels':"
-					       "{'app':'c'}}}]}]") "," NETPOL("x", "p3",
-									      "'podSelector':{'"
-									      "matchLabels':{'app':"
-									      "'c'}},'policyTypes':"
-									      "['Egress']"));
+	set_up(PODS "," NETPOL(
+		"x", "p1",
+		TO_A ",'ingress':[{'from':[{'podSelector':{'matchLabels':{'app':'b'}}}]}"
+		     "]") "," NETPOL("x", "p2",
+				     TO_A ",'ingress':[{'from':[{'podSelector':{'matchLabels':"
+					  "{'app':'c'}}}]}]") "," NETPOL("x", "p3",
+									 "'podSelector':{'"
+									 "matchLabels':{'app':"
+									 "'c'}},'policyTypes':"
+									 "['Egress']"));
 	REACHES("x/b", "x/a");
 	REFUSED("x/c", "x/a");
 	REFUSED("y/b", "x/a");
@@ -596,13 +595,19 @@ static void np25_both_families_get_the_same_verdict(void)
 
 static void np28_labels_that_look_alike_make_different_identities(void)
 {
-	set_up(NETPOL("x", "p",
-		      "'podSelector':{'matchExpressions':[{'key':'a','operator':'Exists'},{'key':"
-		      "'c','operator':'DoesNotExist'}]}") "," POD("x", "a", "'a':'b','c':'d'",
-								  "10.0.0.1") "," POD(
-		"x", "b", "'a':'b-c-d'",
-		"10.0.0.2") "," POD("x-a", "c", "'a':'b','c':'d'",
-				    "10.0.0.3") "," POD("x", "d", "'c':'d','a':'b'", "10.0.0.4"));
+	set_up(NETPOL(
+		"x", "p",
+		"'podSelector':{'matchExpressions':[{'key':'a','operator':'Exists'},{'key':"
+		"'c','operator':'DoesNotExist'}]}") "," POD("x", "a", "'a':'b','c':'d'",
+							    "10.0.0.1") "," POD("x", "b",
+										"'a':'b-c-d'",
+										"10.0.0.2") "," POD("x-a",
+												    "c",
+												    "'a':'b','c':'d'",
+												    "10.0.0.3") "," POD("x",
+															"d",
+															"'c':'d','a':'b'",
+															"10.0.0.4"));
 	CU_ASSERT_NOT_EQUAL(world_pod(w, "x/a")->identity, world_pod(w, "x/b")->identity);
 	CU_ASSERT_NOT_EQUAL(world_pod(w, "x/a")->identity, world_pod(w, "x-a/c")->identity);
 	CU_ASSERT_EQUAL(world_pod(w, "x/a")->identity, world_pod(w, "x/d")->identity);
@@ -613,16 +618,44 @@ static void np28_labels_that_look_alike_make_different_identities(void)
 /* A label that each pod has for itself, and a port by name that no rule names. */
 static void what_no_policy_names_makes_no_identity(void)
 {
-	set_up(NETPOL("x", "p",
-		      TO_A ",'egress':[{'to':[{'namespaceSelector':{'matchLabels':{'team':'x'}},"
-			   "'podSelector':{'matchLabels':{'role':'db'}}}],'ports':[{'port':'sql'}]}"
-			   "],'policyTypes':['Egress']") "," POD_SPEC(
-		"y", "a", "'role':'db','serial':'1'", IP("10.0.0.1"),
-		PORTS(PORT("sql", 3306, "TCP") "," PORT("metrics", 9090, "TCP"))) "," POD_SPEC(
-		"y", "b", "'role':'db','serial':'2'", IP("10.0.0.2"),
-		PORTS(PORT("sql", 3306, "TCP") "," PORT("metrics", 9091, "TCP"))) "," POD_SPEC(
-		"y", "c", "'role':'db','serial':'3'", IP("10.0.0.3"),
-		PORTS(PORT("sql", 3307, "TCP"))) "," POD("y", "d", "'role':'web'", "10.0.0.4"));
+	set_up(NETPOL(
+		"x", "p",
+		TO_A
+		",'egress':[{'to':[{'namespaceSelector':{'matchLabels':{'team':'x'}},"
+		"'podSelector':{'matchLabels':{'role':'db'}}}],'ports':[{'port':'sql'}]}"
+		"],'policyTypes':['Egress']") "," POD_SPEC("y", "a", "'role':'db','serial':'1'",
+							   IP("10.0.0.1"),
+							   PORTS(PORT("sql", 3306, "TCP") "," PORT(
+								   "metrics", 9090,
+								   "TCP"))) "," POD_SPEC("y", "b",
+											 "'role':'"
+											 "db','"
+											 "serial':'"
+											 "2'",
+											 IP("10.0."
+											    "0.2"),
+											 PORTS(PORT("sql", 3306, "TCP") "," PORT(
+												 "m"
+												 "e"
+												 "t"
+												 "r"
+												 "i"
+												 "c"
+												 "s",
+												 9091,
+												 "T"
+												 "C"
+												 "P"))) "," POD_SPEC("y",
+														     "c",
+														     "'role':'db','serial':'3'",
+														     IP("10.0.0.3"),
+														     PORTS(PORT(
+															     "sql",
+															     3307,
+															     "TCP"))) "," POD("y",
+																	      "d",
+																	      "'role':'web'",
+																	      "10.0.0.4"));
 	CU_ASSERT_EQUAL(world_pod(w, "y/a")->identity, world_pod(w, "y/b")->identity);
 	CU_ASSERT_NOT_EQUAL(world_pod(w, "y/a")->identity, world_pod(w, "y/c")->identity);
 	CU_ASSERT_NOT_EQUAL(world_pod(w, "y/a")->identity, world_pod(w, "y/d")->identity);

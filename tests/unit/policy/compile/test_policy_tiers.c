@@ -20,10 +20,10 @@
 	"{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy',"         \
 	"'metadata':{'name':'" name "'},'spec':{'tier':'" tier "','priority':" #priority           \
 	",'subject':{'namespaces':{'matchLabels':{'team':'a'}}}," spec "}}"
-#define ANY	     "{'namespaces':{}}"
-#define FROM(action, peers)	  "{'action':'" action "','from':[" peers "]}"
-#define TO(action, peers)	  "{'action':'" action "','to':[" peers "]}"
-#define TO_PORTS(action, peers, ports) \
+#define ANY		    "{'namespaces':{}}"
+#define FROM(action, peers) "{'action':'" action "','from':[" peers "]}"
+#define TO(action, peers)   "{'action':'" action "','to':[" peers "]}"
+#define TO_PORTS(action, peers, ports)                                                             \
 	"{'action':'" action "','to':[" peers "],'protocols':[" ports "]}"
 #define TCP_PORT(n) "{'tcp':{'destinationPort':{'number':" #n "}}}"
 #define CLOSED(ns)  NETPOL(ns, "closed", "'podSelector':{}")
@@ -32,8 +32,7 @@
 static struct world *w;
 
 /* Each case is a world of its own. */
-#define WORLD(items)                                                                               \
-	for (w = world_new(PODS "," items, NULL); w; world_free(w), w = NULL)
+#define WORLD(items)	  for (w = world_new(PODS "," items, NULL); w; world_free(w), w = NULL)
 #define REACHES(from, to) CU_ASSERT(world_reaches(w, from, to, TCP, 80))
 #define REFUSED(from, to) CU_ASSERT_FALSE(world_reaches(w, from, to, TCP, 80))
 
@@ -48,48 +47,49 @@ static const char *deciding(const char *pod, bool egress, uint32_t identity, con
 static void cnp1_admin_comes_before_network_policy_and_that_before_baseline(void)
 {
 	WORLD(CLOSED("x") "," CNP("p", "Admin", 1, "'ingress':[" FROM("Accept", ANY) "]"))
-		REACHES("y/a", "x/a");
+	REACHES("y/a", "x/a");
 	WORLD(OPEN("x") "," CNP("p", "Admin", 1, "'ingress':[" FROM("Deny", ANY) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	WORLD(OPEN("x") "," CNP("p", "Baseline", 1, "'ingress':[" FROM("Deny", ANY) "]"))
-		REACHES("y/a", "x/a");
+	REACHES("y/a", "x/a");
 	WORLD(CLOSED("x") "," CNP("p", "Baseline", 1, "'ingress':[" FROM("Accept", ANY) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 }
 
 static void cnp2_the_lower_priority_number_and_the_earlier_rule_decide(void)
 {
 	WORLD(CNP("a", "Admin", 7, "'ingress':[" FROM("Accept", ANY) "]") "," CNP(
 		"b", "Admin", 3, "'ingress':[" FROM("Deny", ANY) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	WORLD(CNP("a", "Admin", 3, "'ingress':[" FROM("Accept", ANY) "]") "," CNP(
 		"b", "Admin", 7, "'ingress':[" FROM("Deny", ANY) "]"))
-		REACHES("y/a", "x/a");
+	REACHES("y/a", "x/a");
 	WORLD(CNP("a", "Admin", 3, "'ingress':[" FROM("Deny", ANY) "," FROM("Accept", ANY) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	WORLD(CNP("a", "Baseline", 3, "'ingress':[" FROM("Accept", ANY) "," FROM("Deny", ANY) "]"))
-		REACHES("y/a", "x/a");
+	REACHES("y/a", "x/a");
 }
 
 static void cnp3_pass_leaves_the_tier(void)
 {
 #define PASS_THEN_ACCEPT "'ingress':[" FROM("Pass", ANY) "," FROM("Accept", ANY) "]"
 	WORLD(CLOSED("x") "," CNP("p", "Admin", 1, PASS_THEN_ACCEPT))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	WORLD(CNP("p", "Admin", 1, "'ingress':[" FROM("Pass", ANY) "]") "," CNP(
-		"q", "Admin", 2, "'ingress':[" FROM("Deny", ANY) "]") "," CNP(
-		"r", "Baseline", 0, "'ingress':[" FROM("Accept", ANY) "]"))
-		REACHES("y/a", "x/a");
+		"q", "Admin", 2,
+		"'ingress':[" FROM("Deny", ANY) "]") "," CNP("r", "Baseline", 0,
+							     "'ingress':[" FROM("Accept", ANY) "]"))
+	REACHES("y/a", "x/a");
 	WORLD(CNP("r", "Baseline", 0, "'ingress':[" FROM("Pass", ANY) "," FROM("Deny", ANY) "]"))
-		REACHES("y/a", "x/a");
+	REACHES("y/a", "x/a");
 	/* A pass that finds the peer by one way skips what another way finds later in the tier. */
-	WORLD(CLOSED("x") "," CNP("p", "Admin", 1,
-				  "'egress':[" TO("Pass", ANY) "," TO(
-					  "Deny", "{'networks':['10.0.1.0/24']}") "]"))
-		REACHES("x/a", "y/a");
+	WORLD(CLOSED("x") "," CNP(
+		"p", "Admin", 1,
+		"'egress':[" TO("Pass", ANY) "," TO("Deny", "{'networks':['10.0.1.0/24']}") "]"))
+	REACHES("x/a", "y/a");
 	WORLD(CNP("p", "Admin", 1,
 		  "'egress':[" TO("Deny", "{'networks':['10.0.1.0/24']}") "," TO("Pass", ANY) "]"))
-		REFUSED("x/a", "y/a");
+	REFUSED("x/a", "y/a");
 }
 
 static void cnp4_baseline_serves_only_pods_that_no_network_policy_selects(void)
@@ -102,7 +102,7 @@ static void cnp4_baseline_serves_only_pods_that_no_network_policy_selects(void)
 	}
 	/* For each direction by itself. */
 	WORLD(FOR_A "," CNP("p", "Baseline", 1, "'egress':[" TO("Deny", ANY) "]"))
-		REFUSED("x/a", "y/a");
+	REFUSED("x/a", "y/a");
 }
 
 static void cnp5_a_cluster_policy_isolates_nobody(void)
@@ -119,29 +119,36 @@ static void cnp6_unknown_kinds_fail_closed(void)
 {
 #define UNKNOWN "{'somethingNew':{'a':1}}"
 	WORLD(CLOSED("x") "," CNP("p", "Admin", 1, "'ingress':[" FROM("Accept", UNKNOWN) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	/* Of a rule that accepts, nothing is left, not even the peers that are known. */
-	WORLD(CLOSED("x") "," CNP("p", "Admin", 1, "'ingress':[" FROM("Accept", ANY "," UNKNOWN) "]"))
-		REFUSED("y/a", "x/a");
+	WORLD(CLOSED("x") "," CNP("p", "Admin", 1,
+				  "'ingress':[" FROM("Accept", ANY "," UNKNOWN) "]"))
+	REFUSED("y/a", "x/a");
 	WORLD(CNP("p", "Admin", 1, "'ingress':[" FROM("Deny", UNKNOWN) "]"))
 	{
 		REFUSED("y/a", "x/a");
 		CU_ASSERT_FALSE(world_takes(w, "x/a", "192.0.2.1", UDP, 9));
 	}
 	WORLD(CNP("p", "Admin", 1, "'ingress':[" FROM("Pass", UNKNOWN) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	WORLD(CNP("p", "Admin", 1, "'egress':[" TO("Deny", "{'domainNames':['a.example']}") "]"))
-		REFUSED("x/a", "y/a");
-	WORLD(CLOSED("y") "," CNP("p", "Admin", 1, "'egress':[" TO_PORTS("Deny", ANY, "{'icmp':{}}") "]"))
-		CU_ASSERT_FALSE(world_sends(w, "x/a", "10.0.1.1", TCP, 80));
+	REFUSED("x/a", "y/a");
+	WORLD(CLOSED("y") "," CNP("p", "Admin", 1,
+				  "'egress':[" TO_PORTS("Deny", ANY, "{'icmp':{}}") "]"))
+	CU_ASSERT_FALSE(world_sends(w, "x/a", "10.0.1.1", TCP, 80));
 }
 
 static void cnp7_egress_to_nodes_and_networks(void)
 {
-	WORLD(NODE("n1", "'zone':'a'", "192.168.0.1") "," NODE("n2", "'zone':'b'", "192.168.0.2") ","
-	      CNP("p", "Admin", 1,
-		  "'egress':[" TO("Accept", "{'nodes':{'matchLabels':{'zone':'a'}}}") "," TO(
-			  "Deny", "{'networks':['192.168.0.0/24','10.0.1.0/24']}") "]"))
+	WORLD(NODE("n1", "'zone':'a'", "192.168.0.1") "," NODE(
+		"n2", "'zone':'b'",
+		"192.168.0.2") "," CNP("p", "Admin", 1,
+				       "'egress':[" TO("Accept",
+						       "{'nodes':{'matchLabels':{'zone':'"
+						       "a'}}}") "," TO("Deny",
+								       "{'networks':['192.168.0.0/"
+								       "24','10.0.1.0/"
+								       "24']}") "]"))
 	{
 		CU_ASSERT(world_sends(w, "x/a", "192.168.0.1", TCP, 80));
 		CU_ASSERT_FALSE(world_sends(w, "x/a", "192.168.0.2", TCP, 80));
@@ -154,12 +161,16 @@ static void cnp7_egress_to_nodes_and_networks(void)
 
 static void cnp8_ports_by_number_range_and_name(void)
 {
-	WORLD(POD_SPEC("y", "n", "'app':'n'", IP("10.0.1.9"), PORTS(PORT("web", 8443, "TCP") "," PORT("web", 53, "UDP")))
-	      "," CNP("p", "Admin", 1,
-		      "'egress':[" TO_PORTS("Accept", ANY,
-					    "{'destinationNamedPort':'web'},"
-					    "{'udp':{'destinationPort':{'range':{'start':100,'end':200}}}}") ","
-		      TO("Deny", ANY) "]"))
+	WORLD(POD_SPEC(
+		"y", "n", "'app':'n'", IP("10.0.1.9"),
+		PORTS(PORT("web", 8443, "TCP") "," PORT(
+			"web", 53,
+			"UDP"))) "," CNP("p", "Admin", 1,
+					 "'egress':[" TO_PORTS(
+						 "Accept", ANY,
+						 "{'destinationNamedPort':'web'},"
+						 "{'udp':{'destinationPort':{'range':{'start':100,'"
+						 "end':200}}}}") "," TO("Deny", ANY) "]"))
 	{
 		CU_ASSERT(world_reaches(w, "x/a", "y/n", TCP, 8443));
 		CU_ASSERT(world_reaches(w, "x/a", "y/n", UDP, 53));
@@ -174,16 +185,18 @@ static void cnp9_equal_priorities_are_decided_by_name(void)
 {
 	WORLD(CNP("b", "Admin", 5, "'ingress':[" FROM("Accept", ANY) "]") "," CNP(
 		"a", "Admin", 5, "'ingress':[" FROM("Deny", ANY) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 	WORLD(CNP("a", "Admin", 5, "'ingress':[" FROM("Deny", ANY) "]") "," CNP(
 		"b", "Admin", 5, "'ingress':[" FROM("Accept", ANY) "]"))
-		REFUSED("y/a", "x/a");
+	REFUSED("y/a", "x/a");
 }
 
 static void a_namespaces_labels_and_the_pods_choose_the_subjects(void)
 {
-	WORLD("{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy','metadata':"
-	      "{'name':'p'},'spec':{'tier':'Admin','priority':0,'subject':{'pods':{'namespaceSelector':"
+	WORLD("{'apiVersion':'policy.networking.k8s.io/"
+	      "v1alpha2','kind':'ClusterNetworkPolicy','metadata':"
+	      "{'name':'p'},'spec':{'tier':'Admin','priority':0,'subject':{'pods':{'"
+	      "namespaceSelector':"
 	      "{'matchLabels':{'team':'a'}},'podSelector':{'matchLabels':{'app':'b'}}}},"
 	      "'ingress':[" FROM("Deny", ANY) "]}}")
 	{
@@ -194,7 +207,8 @@ static void a_namespaces_labels_and_the_pods_choose_the_subjects(void)
 
 static void a_default_deny_names_the_policies_that_isolate(void)
 {
-	WORLD(CLOSED("x") "," OPEN("y") "," CNP("p", "Admin", 1, "'ingress':[" FROM("Pass", ANY) "]"))
+	WORLD(CLOSED("x") "," OPEN("y") "," CNP("p", "Admin", 1,
+						"'ingress':[" FROM("Pass", ANY) "]"))
 	{
 		const struct compiled_selection *isolation = world_pod(w, "x/a")->ingress_isolation;
 

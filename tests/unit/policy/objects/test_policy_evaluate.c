@@ -14,20 +14,32 @@
 	"}},'status':{'addresses':[{'type':'InternalIP','address':'" ip "'}]}}"
 #define CNP(name, tier, priority, spec)                                                            \
 	"{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy',"         \
-	"'metadata':{'name':'" name "'},'spec':{'tier':'" tier "','priority':" #priority "," spec "}}"
-#define ALL_SUBJECTS "'subject':{'namespaces':{}}"
-#define FROM_ALL     "'from':[{'namespaces':{}}]"
+	"'metadata':{'name':'" name "'},'spec':{'tier':'" tier "','priority':" #priority "," spec  \
+	"}}"
+#define ALL_SUBJECTS	   "'subject':{'namespaces':{}}"
+#define FROM_ALL	   "'from':[{'namespaces':{}}]"
 #define RULE(action, rest) "{'name':'" action "-it','action':'" action "'," rest "}"
 
-#define PODS                                                                                       \
-	NAMESPACE("x", "'team':'a'")                                                               \
-	"," NAMESPACE("y", "'team':'b'") "," POD_SPEC(                                             \
-		"x", "a", "'app':'a'", IP("10.0.0.1") "," IP("fd00::1"),                           \
-		PORTS(PORT("web", 8080, "TCP") "," PORT("web", 5353, "UDP"))) "," POD("x", "b",    \
-										    "'app':'b'",   \
-										    "10.0.0.2")    \
-	"," POD_SPEC("y", "a", "'app':'a'", IP("10.0.1.1"), PORTS(PORT("web", 9090, "TCP"))) ","   \
-	NODE("n1", "'zone':'1'", "192.168.0.1") "," NODE("n2", "'zone':'2'", "192.168.0.2")
+#define PODS                                                                                                              \
+	NAMESPACE("x", "'team':'a'")                                                                                      \
+	"," NAMESPACE("y", "'team':'b'") "," POD_SPEC(                                                                    \
+		"x", "a", "'app':'a'", IP("10.0.0.1") "," IP("fd00::1"),                                                  \
+		PORTS(PORT("web", 8080, "TCP") "," PORT(                                                                  \
+			"web", 5353,                                                                                      \
+			"UDP"))) "," POD("x", "b", "'app':'b'",                                                           \
+					 "10.0.0.2") "," POD_SPEC("y", "a", "'app':'a'",                                  \
+								  IP("10.0.1.1"),                                         \
+								  PORTS(PORT(                                             \
+									  "web", 9090,                                    \
+									  "TCP"))) "," NODE("n1",                         \
+											    "'zon"                        \
+											    "e':'"                        \
+											    "1'",                         \
+											    "192."                        \
+											    "168."                        \
+											    "0.1") "," NODE("n2",         \
+													    "'zone':'2'", \
+													    "192.168.0.2")
 
 static struct world *w;
 static struct evaluate_answer answer;
@@ -63,7 +75,8 @@ static size_t policies(const struct object **ret)
 {
 	size_t count = 0;
 
-	for (enum object_kind kind = OBJECT_NETWORK_POLICY; kind <= OBJECT_CLUSTER_NETWORK_POLICY; kind++)
+	for (enum object_kind kind = OBJECT_NETWORK_POLICY; kind <= OBJECT_CLUSTER_NETWORK_POLICY;
+	     kind++)
 		for (size_t i = 0; i < w->count[kind]; i++)
 			ret[count++] = w->by_kind[kind][i];
 	return count;
@@ -127,8 +140,9 @@ static void outside_addresses_have_no_policies(void)
 static void default_deny_names_all_that_isolate(void)
 {
 	set_up(PODS "," NETPOL("x", "q", "'podSelector':{}") "," NETPOL(
-		"x", "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'podSelector':{}}]}]")
-	       "," NETPOL("x", "r", "'podSelector':{'matchLabels':{'app':'b'}}"));
+		"x", "p",
+		"'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{'from':[{'podSelector':{}}]}"
+		"]") "," NETPOL("x", "r", "'podSelector':{'matchLabels':{'app':'b'}}"));
 	DENIED("y/a", "x/a", TCP, 80);
 	CU_ASSERT_EQUAL(answer.ingress.basis, EVALUATE_DEFAULT_DENY);
 	CU_ASSERT_EQUAL_FATAL(answer.ingress.policy_count, 2);
@@ -141,8 +155,10 @@ static void default_deny_names_all_that_isolate(void)
 
 static void both_directions_are_needed(void)
 {
-	set_up(PODS "," NETPOL("x", "out", "'podSelector':{},'policyTypes':['Egress'],'egress':[{'to':[{"
-					   "'namespaceSelector':{'matchLabels':{'team':'b'}}}],'ports':[{'port':80}]}]"));
+	set_up(PODS "," NETPOL(
+		"x", "out",
+		"'podSelector':{},'policyTypes':['Egress'],'egress':[{'to':[{"
+		"'namespaceSelector':{'matchLabels':{'team':'b'}}}],'ports':[{'port':80}]}]"));
 	ALLOWED("x/a", "y/a", TCP, 80);
 	CU_ASSERT(decides(&answer.egress, "out", 0));
 	CU_ASSERT_EQUAL(answer.ingress.basis, EVALUATE_OPEN);
@@ -155,9 +171,10 @@ static void both_directions_are_needed(void)
 
 static void the_second_rule_is_named(void)
 {
-	set_up(PODS "," NETPOL("x", "p",
-			       "'podSelector':{},'ingress':[{'from':[{'podSelector':{}}]},{'ports':[{'port':443},"
-			       "{'port':7000,'endPort':7010}]}]"));
+	set_up(PODS "," NETPOL(
+		"x", "p",
+		"'podSelector':{},'ingress':[{'from':[{'podSelector':{}}]},{'ports':[{'port':443},"
+		"{'port':7000,'endPort':7010}]}]"));
 	ALLOWED("y/a", "x/a", TCP, 443);
 	CU_ASSERT(decides(&answer.ingress, "p", 1));
 	ALLOWED("y/a", "x/a", TCP, 7010);
@@ -167,9 +184,10 @@ static void the_second_rule_is_named(void)
 
 static void blocks_match_pods_and_outside(void)
 {
-	set_up(PODS "," NETPOL("x", "p",
-			       "'podSelector':{},'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','except':["
-			       "'10.0.0.0/24']}},{'ipBlock':{'cidr':'2001:db8::/32'}}]}]"));
+	set_up(PODS "," NETPOL(
+		"x", "p",
+		"'podSelector':{},'ingress':[{'from':[{'ipBlock':{'cidr':'10.0.0.0/8','except':["
+		"'10.0.0.0/24']}},{'ipBlock':{'cidr':'2001:db8::/32'}}]}]"));
 	ALLOWED("y/a", "x/a", TCP, 80);
 	ALLOWED("10.9.9.9", "x/a", TCP, 80);
 	DENIED("x/b", "x/a", TCP, 80);
@@ -180,9 +198,17 @@ static void blocks_match_pods_and_outside(void)
 
 static void names_are_those_of_the_destination(void)
 {
-	set_up(PODS "," NETPOL("x", "in", "'podSelector':{},'ingress':[{'ports':[{'port':'web'}]}]") "," NETPOL(
-		"y", "out",
-		"'podSelector':{},'policyTypes':['Egress'],'egress':[{'ports':[{'port':'web'}]}]"));
+	set_up(PODS "," NETPOL(
+		"x", "in",
+		"'podSelector':{},'ingress':[{'ports':[{'port':'web'}]}]") "," NETPOL("y", "out",
+										      "'podSelector"
+										      "':{},'"
+										      "policyTypes'"
+										      ":['Egress'],"
+										      "'egress':[{'"
+										      "ports':[{'"
+										      "port':'web'}"
+										      "]}]"));
 	ALLOWED("y/a", "x/a", TCP, 8080);
 	DENIED("y/a", "x/a", UDP, 5353);
 	DENIED("y/a", "x/a", TCP, 9090);
@@ -193,9 +219,10 @@ static void names_are_those_of_the_destination(void)
 
 static void other_protocols_need_a_rule_without_ports(void)
 {
-	set_up(PODS "," NETPOL("x", "p",
-			       "'podSelector':{},'ingress':[{'ports':[{'port':80}]},{'from':[{'podSelector':{"
-			       "'matchLabels':{'app':'b'}}}]}]"));
+	set_up(PODS "," NETPOL(
+		"x", "p",
+		"'podSelector':{},'ingress':[{'ports':[{'port':80}]},{'from':[{'podSelector':{"
+		"'matchLabels':{'app':'b'}}}]}]"));
 	DENIED("y/a", "x/a", IPPROTO_ICMP, 0);
 	ALLOWED("x/b", "x/a", IPPROTO_ICMP, 0);
 	CU_ASSERT(decides(&answer.ingress, "p", 1));
@@ -231,8 +258,11 @@ static void a_pod_and_itself_is_for_cluster_policies_only(void)
 
 static void host_network_and_finished_pods_are_nobody(void)
 {
-	set_up(PODS "," POD_SPEC("x", "h", "'app':'a'", IP("192.168.0.1"), "'hostNetwork':true,'containers':[]")
-	       "," NETPOL("x", "p", "'podSelector':{},'ingress':[{'from':[{'podSelector':{}}]}]"));
+	set_up(PODS "," POD_SPEC(
+		"x", "h", "'app':'a'", IP("192.168.0.1"),
+		"'hostNetwork':true,'containers':[]") "," NETPOL("x", "p",
+								 "'podSelector':{},'ingress':[{'"
+								 "from':[{'podSelector':{}}]}]"));
 	DENIED("x/h", "x/a", TCP, 80);
 	ALLOWED("y/a", "x/h", TCP, 80);
 	tear_down();
@@ -240,11 +270,18 @@ static void host_network_and_finished_pods_are_nobody(void)
 
 static void admin_comes_before_network_policy(void)
 {
-	set_up(PODS "," CNP("late", "Admin", 10, ALL_SUBJECTS ",'ingress':[" RULE("Accept", FROM_ALL) "]") "," CNP(
-		"early", "Admin", 9,
-		"'subject':{'pods':{'podSelector':{'matchLabels':{'app':'b'}}}},'ingress':[" RULE(
-			"Deny", "'from':[{'namespaces':{'matchLabels':{'team':'b'}}}]") "]")
-	       "," NETPOL("x", "p", "'podSelector':{}"));
+	set_up(PODS "," CNP(
+		"late", "Admin", 10,
+		ALL_SUBJECTS ",'ingress':[" RULE(
+			"Accept",
+			FROM_ALL) "]") "," CNP("early", "Admin", 9,
+					       "'subject':{'pods':{'podSelector':{'matchLabels':{'"
+					       "app':'b'}}}},'ingress':[" RULE(
+						       "Deny",
+						       "'from':[{'namespaces':{'matchLabels':{'"
+						       "team':'b'}}}]") "]") "," NETPOL("x", "p",
+											"'podSelect"
+											"or':{}"));
 	ALLOWED("y/a", "x/a", TCP, 80);
 	CU_ASSERT(decides(&answer.ingress, "late", 0));
 	DENIED("y/a", "x/b", TCP, 80);
@@ -258,8 +295,12 @@ static void admin_comes_before_network_policy(void)
 
 static void equal_priorities_go_by_name(void)
 {
-	set_up(PODS "," CNP("b", "Admin", 1, ALL_SUBJECTS ",'ingress':[" RULE("Deny", FROM_ALL) "]") "," CNP(
-		"a", "Admin", 1, ALL_SUBJECTS ",'ingress':[" RULE("Accept", FROM_ALL) "]"));
+	set_up(PODS
+	       "," CNP("b", "Admin", 1,
+		       ALL_SUBJECTS ",'ingress':[" RULE(
+			       "Deny", FROM_ALL) "]") "," CNP("a", "Admin", 1,
+							      ALL_SUBJECTS ",'ingress':[" RULE(
+								      "Accept", FROM_ALL) "]"));
 	ALLOWED("y/a", "x/a", TCP, 80);
 	CU_ASSERT(decides(&answer.ingress, "a", 0));
 	tear_down();
@@ -267,10 +308,22 @@ static void equal_priorities_go_by_name(void)
 
 static void pass_leaves_the_tier(void)
 {
-	set_up(PODS "," CNP("a", "Admin", 1, ALL_SUBJECTS ",'ingress':[" RULE("Pass", FROM_ALL) "," RULE(
-		"Deny", FROM_ALL) "]") "," CNP("b", "Admin", 2, ALL_SUBJECTS ",'ingress':[" RULE("Deny", FROM_ALL) "]")
-	       "," CNP("base", "Baseline", 1, ALL_SUBJECTS ",'ingress':[" RULE("Deny", FROM_ALL) "]") "," NETPOL(
-		       "x", "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[{}]"));
+	set_up(PODS
+	       "," CNP("a", "Admin", 1, ALL_SUBJECTS ",'ingress':[" RULE("Pass", FROM_ALL) "," RULE("Deny", FROM_ALL) "]") "," CNP(
+		       "b", "Admin", 2,
+		       ALL_SUBJECTS ",'ingress':[" RULE(
+			       "Deny",
+			       FROM_ALL) "]") "," CNP("base", "Baseline", 1,
+						      ALL_SUBJECTS ",'ingress':[" RULE(
+							      "Deny",
+							      FROM_ALL) "]") "," NETPOL("x", "p",
+											"'podSelect"
+											"or':{'"
+											"matchLabel"
+											"s':{'app':"
+											"'a'}},'"
+											"ingress':["
+											"{}]"));
 	ALLOWED("y/a", "x/a", TCP, 80);
 	CU_ASSERT(decides(&answer.ingress, "p", 0));
 	CU_ASSERT_STRING_EQUAL(answer.ingress.passed_by->name, "a");
@@ -282,8 +335,12 @@ static void pass_leaves_the_tier(void)
 
 static void baseline_serves_only_who_is_not_isolated(void)
 {
-	set_up(PODS "," CNP("base", "Baseline", 1, ALL_SUBJECTS ",'ingress':[" RULE("Accept", FROM_ALL) "]")
-	       "," NETPOL("x", "p", "'podSelector':{'matchLabels':{'app':'a'}}"));
+	set_up(PODS "," CNP(
+		"base", "Baseline", 1,
+		ALL_SUBJECTS ",'ingress':[" RULE(
+			"Accept",
+			FROM_ALL) "]") "," NETPOL("x", "p",
+						  "'podSelector':{'matchLabels':{'app':'a'}}"));
 	DENIED("y/a", "x/a", TCP, 80);
 	CU_ASSERT_EQUAL(answer.ingress.basis, EVALUATE_DEFAULT_DENY);
 	ALLOWED("y/a", "x/b", TCP, 80);
@@ -296,10 +353,14 @@ static void baseline_serves_only_who_is_not_isolated(void)
 
 static void unknown_peers_fail_closed(void)
 {
-	set_up(PODS "," CNP("a", "Admin", 1,
-			    ALL_SUBJECTS ",'egress':[" RULE("Accept", "'to':[{'domainNames':['example.org']},"
-								      "{'namespaces':{}}]") "," RULE(
-				    "Deny", "'to':[{'later':{}}],'protocols':[{'tcp':{'destinationPort':{'number':1}}}]") "]"));
+	set_up(PODS "," CNP(
+		"a", "Admin", 1,
+		ALL_SUBJECTS ",'egress':[" RULE(
+			"Accept",
+			"'to':[{'domainNames':['example.org']},"
+			"{'namespaces':{}}]") "," RULE("Deny",
+						       "'to':[{'later':{}}],'protocols':[{'tcp':{'"
+						       "destinationPort':{'number':1}}}]") "]"));
 	DENIED("x/a", "8.8.8.8", UDP, 53);
 	CU_ASSERT(decides(&answer.egress, "a", 1));
 	DENIED("x/a", "y/a", TCP, 80);
@@ -308,10 +369,16 @@ static void unknown_peers_fail_closed(void)
 
 static void nodes_and_networks_are_egress_peers(void)
 {
-	set_up(PODS "," CNP("a", "Admin", 1,
-			    ALL_SUBJECTS ",'egress':[" RULE("Deny", "'to':[{'nodes':{'matchLabels':{'zone':'2'}}}]") "," RULE(
-				    "Deny", "'to':[{'networks':['10.0.1.0/24']}],'protocols':[{'tcp':{'destinationPort':{"
-					    "'range':{'start':80,'end':90}}}}]") "]"));
+	set_up(PODS "," CNP(
+		"a", "Admin", 1,
+		ALL_SUBJECTS ",'egress':[" RULE(
+			"Deny",
+			"'to':[{'nodes':{'matchLabels':"
+			"{'zone':'2'}}}]") "," RULE("Deny",
+						    "'to':[{'networks':['10.0.1.0/"
+						    "24']}],'protocols':[{'tcp':{'destinationPort':"
+						    "{"
+						    "'range':{'start':80,'end':90}}}}]") "]"));
 	DENIED("x/a", "192.168.0.2", TCP, 22);
 	ALLOWED("x/a", "192.168.0.1", TCP, 22);
 	DENIED("x/a", "y/a", TCP, 90);
@@ -323,8 +390,9 @@ static void nodes_and_networks_are_egress_peers(void)
 static void a_name_is_of_any_protocol_in_cluster_policies(void)
 {
 	set_up(PODS "," CNP("a", "Admin", 1,
-			    ALL_SUBJECTS ",'ingress':[" RULE("Deny", FROM_ALL ",'protocols':[{'destinationNamedPort':"
-									      "'web'}]") "]"));
+			    ALL_SUBJECTS ",'ingress':[" RULE(
+				    "Deny", FROM_ALL ",'protocols':[{'destinationNamedPort':"
+						     "'web'}]") "]"));
 	DENIED("y/a", "x/a", TCP, 8080);
 	DENIED("y/a", "x/a", UDP, 5353);
 	ALLOWED("y/a", "x/a", TCP, 5353);
@@ -337,8 +405,10 @@ static void a_deleted_policy_holds_for_who_ends(void)
 	struct evaluate_question question;
 
 	set_up(PODS "," NETPOL("x", "gone", "'podSelector':{'matchLabels':{'app':'a'}}"));
-	question = (struct evaluate_question){
-		.source = end_of("y/a", false), .destination = end_of("x/a", false), .proto = TCP, .port = 80};
+	question = (struct evaluate_question){.source = end_of("y/a", false),
+					      .destination = end_of("x/a", false),
+					      .proto = TCP,
+					      .port = 80};
 	CU_ASSERT_EQUAL(policy_evaluate(&objects, &question, &answer), 0);
 	CU_ASSERT(answer.allowed);
 	evaluate_answer_clear(&answer);
@@ -350,7 +420,8 @@ static void a_deleted_policy_holds_for_who_ends(void)
 	tear_down();
 }
 
-static bool selects(const struct evaluate_objects *objects, const struct object *policy, const char *pod)
+static bool selects(const struct evaluate_objects *objects, const struct object *policy,
+		    const char *pod)
 {
 	bool selects = false;
 
@@ -363,9 +434,10 @@ static void selection_is_told(void)
 	struct evaluate_objects objects;
 
 	set_up(PODS "," NETPOL("x", "p", "'podSelector':{'matchLabels':{'app':'a'}}") "," CNP(
-		"c", "Admin", 1, "'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'y'}}}"));
-	objects = (struct evaluate_objects){
-		.namespaces = w->by_kind[OBJECT_NAMESPACE], .namespace_count = w->count[OBJECT_NAMESPACE]};
+		"c", "Admin", 1,
+		"'subject':{'namespaces':{'matchLabels':{'kubernetes.io/metadata.name':'y'}}}"));
+	objects = (struct evaluate_objects){.namespaces = w->by_kind[OBJECT_NAMESPACE],
+					    .namespace_count = w->count[OBJECT_NAMESPACE]};
 	CU_ASSERT(selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], "x/a"));
 	CU_ASSERT_FALSE(selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], "x/b"));
 	CU_ASSERT_FALSE(selects(&objects, w->by_kind[OBJECT_NETWORK_POLICY][0], "y/a"));
