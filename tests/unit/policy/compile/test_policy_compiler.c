@@ -142,9 +142,16 @@ static struct object *make_node(struct world *w, unsigned int i)
 
 static const char *pod_selector(struct world *w)
 {
-	switch (pick(w, 4)) {
+	switch (pick(w, 6)) {
 	case 0:
 		return "{}";
+	case 4:
+		return text(
+			"{'matchLabels':{'tier':'t%u'},'matchExpressions':[{'key':'app','operator':"
+			"'In','values':['a%u','a%u']}]}",
+			pick(w, 2), pick(w, 3), pick(w, 3));
+	case 5:
+		return "{'matchExpressions':[{'key':'app','operator':'Exists'}]}";
 	case 1:
 		return text("{'matchLabels':{'tier':'t%u'}}", pick(w, 2));
 	case 2:
