@@ -73,6 +73,7 @@ static void unlist(struct registry_idle *list, struct registry_use *use)
 	*(use->next ? &use->next->previous : &list->last) = use->previous;
 	use->next = use->previous = NULL;
 	use->listed = false;
+	list->count--;
 }
 
 /* Nobody holds it from now on. */
@@ -84,6 +85,7 @@ static void idle(const struct policy_registry *registry, struct registry_idle *l
 	*(list->last ? &list->last->next : &list->first) = use;
 	list->last = use;
 	use->listed = true;
+	list->count++;
 }
 
 static void hold(struct registry_idle *list, struct registry_use *use)
@@ -140,6 +142,21 @@ static void *take_idle(struct registry_idle *list, uint64_t compilation)
 	return use;
 }
 
+/*
+ * So many identities that nobody has may wait for their return, and as many as somebody has. A
+ * policy that comes and goes with a label that every pod has makes all identities anew each time:
+ * without this each time would use up as many numbers, and there are four billion.
+ */
+#define IDENTITIES_KEPT 4096
+
+static bool may_forget_identities(const struct policy_registry *registry)
+{
+	size_t idle_count = registry->idle_identities.count;
+
+	return idle_count > IDENTITIES_KEPT &&
+	       idle_count > HASH_COUNT(registry->identities) - idle_count;
+}
+
 /* Forgets what nobody holds since before `compilation`. */
 static void forget_before(struct policy_registry *registry, uint64_t compilation)
 {
@@ -147,7 +164,8 @@ static void forget_before(struct policy_registry *registry, uint64_t compilation
 	struct registry_ruleset *ruleset;
 	struct registry_rule *rule;
 
-	while ((identity = take_idle(&registry->idle_identities, compilation)))
+	while (may_forget_identities(registry) &&
+	       (identity = take_idle(&registry->idle_identities, compilation)))
 		forget_identity(registry, identity);
 	while ((ruleset = take_idle(&registry->idle_rulesets, compilation)))
 		forget_ruleset(registry, ruleset);

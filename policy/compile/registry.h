@@ -51,6 +51,7 @@ struct registry_rule {
 
 struct registry_idle {
 	struct registry_use *first, *last;
+	size_t count;
 };
 
 struct policy_registry {

@@ -131,8 +131,50 @@ static void what_two_compilations_did_not_use_is_forgotten_and_never_renumbered(
 	world_free(world_new(POD("y", "z", "", "10.0.0.9"), registry));
 	policy_registry_collect(registry);
 	CU_ASSERT_EQUAL(policy_rule_origin(registry, rule, &origin), -ENOENT);
+	/* But an identity waits for its return. */
 	w = world_new(ITEMS, registry);
-	CU_ASSERT(world_pod(w, "x/a")->identity > identity);
+	CU_ASSERT(world_pod(w, "x/a")->identity == identity);
+	CU_ASSERT(world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule >
+		  rule);
+	world_free(w);
+	policy_registry_free(registry);
+}
+
+#define MANY 9000
+
+/* Pods of so many identities, and the policy that tells them apart. */
+static struct world *world_of_many(struct policy_registry *registry)
+{
+	struct world *world;
+	size_t size;
+	char *text;
+	FILE *out = open_memstream(&text, &size);
+
+	fprintf(out, "%s", NETPOL("y", "p", "'podSelector':{'matchLabels':{'serial':'none'}}"));
+	for (int i = 0; i < MANY; i++)
+		fprintf(out, "," POD("x", "p%d", "'serial':'%d'", "10.1.%d.%d"), i, i, i / 250,
+			1 + i % 250);
+	fclose(out);
+	world = world_new(text, registry);
+	free(text);
+	return world;
+}
+
+static void identities_that_nobody_has_are_forgotten_when_there_are_many(void)
+{
+	struct policy_registry *registry = policy_registry_new();
+	struct world *w = world_of_many(registry);
+	uint32_t oldest = world_pod(w, "x/p0")->identity,
+		 newest = world_pod(w, "x/p8999")->identity;
+
+	world_free(w);
+	for (int i = 0; i < 3; i++) {
+		world_free(world_new(POD("y", "z", "", "10.0.0.9"), registry));
+		policy_registry_collect(registry);
+	}
+	w = world_of_many(registry);
+	CU_ASSERT(world_pod(w, "x/p0")->identity > oldest);
+	CU_ASSERT(world_pod(w, "x/p8999")->identity == newest);
 	world_free(w);
 	policy_registry_free(registry);
 }
@@ -197,19 +239,22 @@ static void a_new_block_and_a_new_rule_have_to_be_written(void)
 /* Others keep their place among those that nobody holds. */
 static void what_is_held_twice_keeps_nothing_else_from_being_forgotten(void)
 {
+	static const uint64_t a[2] = {1}, b[2] = {2};
 	struct policy_registry *registry = policy_registry_new();
-	const struct registry_identity *first = take(registry, "a"), *second;
-	uint32_t number = first->id;
+	uint32_t first, second, again;
 
-	registry_release_identity(registry, first);
-	second = take(registry, "b");
-	registry_release_identity(registry, second);
-	take(registry, "b");
-	take(registry, "b");
+	CU_ASSERT_EQUAL(registry_take_ruleset(registry, a, &first), 0);
+	registry_release_ruleset(registry, first);
+	CU_ASSERT_EQUAL(registry_take_ruleset(registry, b, &second), 0);
+	registry_release_ruleset(registry, second);
+	registry_take_ruleset(registry, b, &again);
+	registry_take_ruleset(registry, b, &again);
 	registry->compilation = 9;
 	policy_registry_collect(registry);
-	CU_ASSERT(take(registry, "a")->id > number);
-	CU_ASSERT_EQUAL(take(registry, "b")->id, number + 1);
+	CU_ASSERT_EQUAL(registry_take_ruleset(registry, a, &again), 0);
+	CU_ASSERT(again > second);
+	CU_ASSERT_EQUAL(registry_take_ruleset(registry, b, &again), 0);
+	CU_ASSERT_EQUAL(again, second);
 	policy_registry_free(registry);
 }
 
@@ -224,6 +269,7 @@ int main(void)
 		UNIT_TEST(a_new_block_and_a_new_rule_have_to_be_written),
 		UNIT_TEST(what_is_held_twice_keeps_nothing_else_from_being_forgotten),
 		UNIT_TEST(what_two_compilations_did_not_use_is_forgotten_and_never_renumbered),
+		UNIT_TEST(identities_that_nobody_has_are_forgotten_when_there_are_many),
 	};
 
 	return UNIT_RUN("policy/registry", tests);
