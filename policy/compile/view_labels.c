@@ -15,10 +15,10 @@ static size_t make_text(const char *key, const char *value, char text[TEXT_MAX])
 {
 	size_t key_length = strlen(key), value_length = strlen(value);
 
-	if (key_length + 1 + value_length > TEXT_MAX)
+	if (key_length + 1 + value_length >= TEXT_MAX)
 		return 0;
 	memcpy(text, key, key_length + 1);
-	memcpy(text + key_length + 1, value, value_length);
+	memcpy(text + key_length + 1, value, value_length + 1);
 	return key_length + 1 + value_length;
 }
 
