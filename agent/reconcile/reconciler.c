@@ -20,6 +20,8 @@ struct reconciler {
 	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
 	uint64_t change, held; /* the last change; the last one that is in force */
 	uint64_t look_ns;      /* not before: when the next look through the flow table is due */
+	uint64_t looked_ns;    /* when the last one had ended */
+	int64_t look_credit_ns;
 	struct reconciler_wait *waits;
 	uint64_t runs, failures, switches, last_ns;
 	uint64_t audits, differences;
@@ -280,17 +282,32 @@ int reconciler_run_now(struct reconciler *r)
 	return run(r, true);
 }
 
+/* When the next look may come. */
+static void charge_look(struct reconciler *r, uint64_t begin, uint64_t end)
+{
+	int64_t credit =
+		r->look_credit_ns + (int64_t)((begin - r->looked_ns) / RECONCILER_LOOK_PARTS);
+	int64_t wait;
+
+	if (credit > RECONCILER_LOOK_CREDIT_NS)
+		credit = RECONCILER_LOOK_CREDIT_NS;
+	credit -= (int64_t)(end - begin);
+	wait = credit < 0 ? -credit * RECONCILER_LOOK_PARTS : 0;
+	if (wait > RECONCILER_LOOK_MAX_NS)
+		wait = RECONCILER_LOOK_MAX_NS;
+	r->look_credit_ns = credit;
+	r->looked_ns = end;
+	r->look_ns = wait ? end + (uint64_t)wait : 0;
+}
+
 static void look(struct reconciler *r)
 {
-	uint64_t begin = now(r), apart;
+	uint64_t begin = now(r);
 
 	if (!touched_owes_look(r->touched))
 		return;
 	touched_look(r->touched);
-	apart = RECONCILER_LOOK_PARTS * (now(r) - begin);
-	if (apart < RECONCILER_LOOK_NS)
-		apart = RECONCILER_LOOK_NS;
-	r->look_ns = now(r) + (apart < RECONCILER_LOOK_MAX_NS ? apart : RECONCILER_LOOK_MAX_NS);
+	charge_look(r, begin, now(r));
 	slots_ran(&r->slots, false, now(r)); /* the second look comes with a commit */
 }
 

@@ -79,12 +79,13 @@ int reconciler_run(struct reconciler *reconciler);
  */
 int reconciler_run_now(struct reconciler *reconciler);
 /*
- * Looks through the flow table are so far apart, and ten times as long as one takes: a stream of
- * changes shares them. The first one after a while comes at once.
+ * A look through the flow table comes at once, as long as looks take less than a tenth of the time;
+ * as much as LOOK_CREDIT of it may be saved. In a stream of changes with a large table they share
+ * looks, which then wait, but never longer than LOOK_MAX.
  */
-#define RECONCILER_LOOK_NS     20000000ull
-#define RECONCILER_LOOK_MAX_NS 80000000ull
-#define RECONCILER_LOOK_PARTS  10
+#define RECONCILER_LOOK_PARTS	  10
+#define RECONCILER_LOOK_CREDIT_NS 20000000ll
+#define RECONCILER_LOOK_MAX_NS	  80000000ll
 /*
  * To be called at the end of the turn, so that many runs share one look through the flow table.
  * Calls whoever waits for changes that are in force now.

@@ -19,7 +19,7 @@ struct world {
 	struct reconciler *reconciler;
 	struct local_pod pod;
 	const char *state;
-	uint64_t now;
+	uint64_t now, tick;	   /* each asking for the time takes a tick */
 	int waits, wait_result;	   /* for programs */
 	int routes, routes_result; /* calls */
 	int wanted, called;
@@ -30,7 +30,9 @@ struct world {
 
 static uint64_t now_ns(void *data)
 {
-	return ((struct world *)data)->now;
+	struct world *w = data;
+
+	return w->now += w->tick;
 }
 
 static int wait_for_programs(void *data)
@@ -420,7 +422,6 @@ static void who_waits_is_called_after_the_run_that_holds_the_change(void)
 	end(&w);
 }
 
-/* A pod of another node at an address of its own: what flows name changes. */
 static void put_pod(struct world *w, int number)
 {
 	char origin[16], text[256];
@@ -433,27 +434,28 @@ static void put_pod(struct world *w, int number)
 	put(w, origin, text);
 }
 
-static void looks_through_the_flow_table_are_apart_in_a_stream_of_changes(void)
+static uint64_t turn_after_a_pod(struct world *w, int number)
+{
+	put_pod(w, number);
+	CU_ASSERT(reconciler_run(w->reconciler) == 0);
+	return reconciler_due(w->reconciler).turn_ns;
+}
+
+static void looks_that_take_long_are_apart_in_a_stream_of_changes(void)
 {
 	struct world w;
 
 	begin(&w);
-	reconciler_end_turn(w.reconciler);
-	w.now += RECONCILER_LOOK_MAX_NS;
-	put_pod(&w, 1);
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(reconciler_due(w.reconciler).turn_ns <= w.now);
-	reconciler_end_turn(w.reconciler);
-	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == RECONCILER_NEVER);
-	put_pod(&w, 2);
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == w.now + RECONCILER_LOOK_NS);
-	w.now += RECONCILER_LOOK_NS / 2;
-	put_pod(&w, 3);
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == w.now + RECONCILER_LOOK_NS / 2);
-	reconciler_end_turn(w.reconciler);
-	CU_ASSERT(reconciler_due(w.reconciler).turn_ns == RECONCILER_NEVER);
+	w.now += 1000 * MS;
+	for (int i = 1; i < 6; i++) {
+		CU_ASSERT(turn_after_a_pod(&w, i) <= w.now);
+		w.tick = i < 4 ? 0 : 15 * MS;
+		reconciler_end_turn(w.reconciler);
+		w.tick = 0;
+	}
+	w.now += 10 * MS;
+	CU_ASSERT(turn_after_a_pod(&w, 6) > w.now);
+	CU_ASSERT(turn_after_a_pod(&w, 7) <= w.now - 10 * MS + RECONCILER_LOOK_MAX_NS);
 	end(&w);
 }
 
@@ -778,7 +780,7 @@ int main(void)
 		UNIT_TEST(numbers_that_are_not_on_disk_are_not_used),
 		UNIT_TEST(an_audit_finds_what_was_not_followed_and_the_next_run_mends_it),
 		UNIT_TEST(who_waits_is_called_after_the_run_that_holds_the_change),
-		UNIT_TEST(looks_through_the_flow_table_are_apart_in_a_stream_of_changes),
+		UNIT_TEST(looks_that_take_long_are_apart_in_a_stream_of_changes),
 		UNIT_TEST(who_does_not_wait_any_more_is_not_called),
 		UNIT_TEST(a_pod_is_covered_by_the_next_run_and_gone_at_once),
 		UNIT_TEST(labels_of_a_pods_object_are_told_to_be_kept),
