@@ -42,11 +42,12 @@ class Entry:
     """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress, then the numbers
     of the rules that the node named for them. `serial` tells it from what stood under its key before."""
 
-    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts', 'serial')
+    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts', 'serial', 'looked')
     serials = itertools.count()
 
     def __init__(self, epoch, action, link, reply, service, closing, src, dst, sport, dport, verdicts):
         self.epoch, self.action, self.link, self.reply, self.service = epoch, action, link, reply, service
+        self.looked = False  # a run or a commit has come since it was judged
         self.closing, self.verdicts = closing, verdicts  # closing: of 'o', 'r' (FIN of a side), 'x' (RST)
         self.src, self.dst, self.sport, self.dport = src, dst, sport, dport
         self.serial = next(self.serials)
@@ -233,7 +234,7 @@ class Node:
         if not stale.reply and ((stale.action, stale.link, stale.src, stale.dst, stale.dport) !=
                                 (out.action, out.link, out.src, out.dst, out.dport)):
             raise Choice('the flow should have been judged anew')
-        stale.epoch, stale.verdicts = self.epoch, seen
+        stale.epoch, stale.verdicts, stale.looked = self.epoch, seen, False
         return stale
 
     def policy(self, fwd, proto, src, dst, dport, action, link, seen):
@@ -457,8 +458,9 @@ class Node:
             entry = None
         if entry is None or about.src != p.dst or (zone == POD and about.dst != p.src):
             return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
-        if entry.epoch != self.epoch:
-            # Not judged since the last change. It may be dropped; it may pass only if the flow's next packet would.
+        if entry.epoch != self.epoch or entry.looked:
+            # Not judged since the last change, or since its commit has looked through the flows once more. It may be dropped; it may
+            # pass only if the flow's next packet would.
             if not self.still_allowed(key, entry):
                 return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
             expected.maybe = 'icmp_error_without_flow'

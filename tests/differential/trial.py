@@ -106,7 +106,7 @@ class Trial:
         from model import Range
         self.node.node_ranges = [Range(text) for obj in self.world.of_kind('Node')
                                  if obj['metadata']['name'] != self.world.node
-                                 for text in obj['spec'].get('podCIDRs') or []]
+                                 for text in (obj.get('spec') or {}).get('podCIDRs') or []]
 
     def do_delete(self, step):
         namespace = step.get('namespace') or ''
@@ -152,6 +152,8 @@ class Trial:
         if answer['problems'] and not step.get('problems'):
             raise Difference(f'the node has a problem: {answer["problems"][0]}')
         self.world.settle()
+        for entry in self.node.flows.values():
+            entry.looked = True
         if self.pending:
             self.node.epoch += 1
             self.pending = False
