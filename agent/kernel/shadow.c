@@ -15,7 +15,7 @@
 
 struct element {
 	uint32_t hash;
-	bool present, wanted, marked;
+	bool present, wanted;
 	_Alignas(8) char bytes[]; /* key, then value at value_at; of one that is free the next free
 				     one's number */
 };
@@ -286,7 +286,7 @@ int shadow_delete(struct shadow *s, const void *key)
 void shadow_begin(struct shadow *s)
 {
 	for (uint32_t i = 0; i < s->used; i++)
-		element_at(s, i)->wanted = element_at(s, i)->marked = false;
+		element_at(s, i)->wanted = false;
 }
 
 bool shadow_want(struct shadow *s, const void *key)
@@ -318,31 +318,6 @@ int shadow_drop_unwanted(struct shadow *s, const void *key)
 	struct element *e = find(s, key);
 
 	return e && !e->wanted ? drop(s, e) : 0;
-}
-
-void shadow_mark(struct shadow *s, const void *key)
-{
-	struct element *e = find(s, key);
-
-	if (e)
-		e->marked = true;
-}
-
-bool shadow_is_marked(const struct shadow *s, const void *key)
-{
-	const struct element *e = find(s, key);
-
-	return e && e->marked;
-}
-
-void shadow_drop_marked(struct shadow *s)
-{
-	for (uint32_t i = 0; i < s->used; i++) {
-		struct element *e = element_at(s, i);
-
-		if (e->present && e->marked)
-			drop(s, e);
-	}
 }
 
 int shadow_sweep(struct shadow *s)

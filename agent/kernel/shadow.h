@@ -34,11 +34,6 @@ int shadow_sweep_if(struct shadow *shadow, bool (*belongs)(const void *key, cons
  * meanwhile. */
 void shadow_unwant(struct shadow *shadow, const void *key);
 int shadow_drop_unwanted(struct shadow *shadow, const void *key);
-/* A mark lasts until the next shadow_begin(). Deletes all that have it; what cannot be deleted
- * stays. */
-void shadow_mark(struct shadow *shadow, const void *key);
-bool shadow_is_marked(const struct shadow *shadow, const void *key);
-void shadow_drop_marked(struct shadow *shadow);
 /* Calls for each element; stops at a value other than 0 and returns it. The element must not be
  * deleted meanwhile. */
 int shadow_each(const struct shadow *shadow,

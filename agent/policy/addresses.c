@@ -724,15 +724,3 @@ void addresses_each(const struct addresses *a,
 		if (address->present)
 			visit(&address->key, &address->entry, data);
 }
-
-void addresses_each_of(const struct addresses *a, uint32_t identity,
-		       void (*visit)(const struct polder_addr *addr, void *data), void *data)
-{
-	const struct address *address;
-
-	for (address = next_of(a, NULL); address; address = next_of(a, address))
-		if (address->present && address->key.prefixlen == 128 &&
-		    (address->entry.identity[0] == identity ||
-		     address->entry.identity[1] == identity))
-			visit(&address->key.addr, data);
-}

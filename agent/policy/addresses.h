@@ -101,6 +101,3 @@ void addresses_each(const struct addresses *addresses,
 		    void (*visit)(const struct address_key *key, const struct address_entry *entry,
 				  void *data),
 		    void *data);
-/* Calls for each address that has the identity in either slot. */
-void addresses_each_of(const struct addresses *addresses, uint32_t identity,
-		       void (*visit)(const struct polder_addr *addr, void *data), void *data);

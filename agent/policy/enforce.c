@@ -34,6 +34,16 @@ struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_
 	return grown;
 }
 
+void enforce_problem_copy(struct enforce_problem **list, size_t *count,
+			  const struct enforce_problem *problem)
+{
+	struct enforce_problem *copy =
+		enforce_problem_add(list, count, problem->subject, "%s", problem->reason);
+
+	if (copy)
+		*copy = *problem;
+}
+
 static int open_addresses(struct enforce *e)
 {
 	int r = local_pods_open(e->maps, &e->local_pods);

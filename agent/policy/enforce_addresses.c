@@ -205,13 +205,8 @@ static void list_pods(struct enforce *e)
 
 static void list_copies(struct enforce *e, const struct enforce_problem *problems, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct enforce_problem *copy = enforce_problem_add(&e->problems, &e->problem_count,
-								   problems[i].subject, "%s", "");
-
-		if (copy)
-			*copy = problems[i];
-	}
+	for (size_t i = 0; i < count; i++)
+		enforce_problem_copy(&e->problems, &e->problem_count, &problems[i]);
 }
 
 void enforce_list_problems(struct enforce *e)

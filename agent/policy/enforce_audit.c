@@ -74,22 +74,27 @@ static int compare_compiled(struct audit *audit)
 
 /* ---------------------------------------------------------------- rule sets in the maps */
 
+static const char *map_name(const struct audit *audit, enum ruleset_map map)
+{
+	return maps_get(audit->e->maps, ruleset_map_index(map))->name;
+}
+
 static int check_element(enum ruleset_map map, const void *key, const void *value, void *data)
 {
 	struct audit *audit = data;
-	const struct map_info *info = maps_get(audit->e->maps, MAP_RULESET_PEERS);
 	const void *present = shadow_find(audit->e->rules[map], key);
 	unsigned int slot = enforce_slot(audit->e);
 
 	audit->elements[map]++;
 	if (!present) {
-		differ(audit, "an element of the rule sets' maps is missing (%d)", (int)map);
+		differ(audit, "map %s: an element of a rule set is missing", map_name(audit, map));
 	} else if (map == SHADOW_PEERS) {
 		const struct ruleset_peer *peer = present;
 
 		if (peer->peer_class[slot] != *(const uint32_t *)value)
 			differ(audit, "map %s: rule set %u, identity %u: class %u, not %u",
-			       info->name, ((const struct ruleset_peer_key *)key)->ruleset,
+			       map_name(audit, map),
+			       ((const struct ruleset_peer_key *)key)->ruleset,
 			       ((const struct ruleset_peer_key *)key)->identity,
 			       peer->peer_class[slot], *(const uint32_t *)value);
 	}
@@ -115,7 +120,7 @@ static void check_rulesets(struct audit *audit)
 		return; /* what is left over goes with the commit */
 	for (int map = 0; map < RULESET_MAPS; map++)
 		if (shadow_count(audit->e->rules[map]) != audit->elements[map])
-			differ(audit, "map %d of the rule sets: %zu elements, not %zu", map,
+			differ(audit, "map %s: %zu elements, not %zu", map_name(audit, map),
 			       shadow_count(audit->e->rules[map]), audit->elements[map]);
 }
 

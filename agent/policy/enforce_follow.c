@@ -335,7 +335,6 @@ static int follow_noted(struct enforce *e)
 
 	for (size_t i = 0; i < e->dirty_count; i++)
 		mark_local(e, e->dirty[i]);
-	/* Before objects: what is local decides what an object stands for. */
 	for (size_t i = 0; i < e->dirty_count && r == 0; i++)
 		r = follow_object(e, e->dirty[i]);
 	return r;

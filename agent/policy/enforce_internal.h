@@ -60,6 +60,9 @@ enum ruleset_map { SHADOW_PEERS, SHADOW_PREFIXES, SHADOW_PORTS, SHADOW_CELLS, RU
 /* A rule set that found no room: its pods are closed. */
 struct misfit {
 	uint32_t ruleset;
+	bool told;			/* `problem` is of when it was tried last, and in the log */
+	bool swept;			/* nothing of it is left in the maps */
+	struct enforce_problem problem; /* without a reason: nothing is to be told */
 	UT_hash_handle hh;
 };
 
@@ -112,6 +115,7 @@ struct enforce {
 	bool sweep_all;	 /* and what nobody names is looked for */
 	bool mirror_all; /* peers whose slots differ may stand outside of the list */
 	struct misfit *misfits;
+	bool room;		    /* elements have been deleted since misfits were tried last */
 	struct peer_list differing; /* peers whose slots differ */
 	struct peer_list leaving;   /* peers that may have to go */
 	struct service_pod *service_pods;
@@ -126,6 +130,9 @@ unsigned int enforce_slot(const struct enforce *e);
 struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count,
 					    const char *subject, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+void enforce_problem_copy(struct enforce_problem **list, size_t *count,
+			  const struct enforce_problem *problem);
 
 /* enforce_input.c: everything the compiler reads, as a whole. Local pods come first, in the order
  * of e->pods. */
@@ -190,6 +197,7 @@ void rules_close(struct enforce *e);
  * in force. 0 or -errno.
  */
 int rules_write(struct enforce *e, bool *ret_switch);
+enum map_index ruleset_map_index(enum ruleset_map map);
 bool ruleset_fits(const struct enforce *e, uint32_t id);
 /* Calls for every element that stands under the set's number, but for its header and table. Stops
  * at a value other than 0. */

@@ -15,6 +15,11 @@ static const enum map_index indexes[RULESET_MAPS] = {
 	[SHADOW_CELLS] = MAP_RULESET_CELLS,
 };
 
+enum map_index ruleset_map_index(enum ruleset_map map)
+{
+	return indexes[map];
+}
+
 int rules_open(struct enforce *e)
 {
 	int i, r = ruleset_slots_open(e->maps, &e->slots);
@@ -177,41 +182,46 @@ static int find_place(struct enforce *e, const struct compiled_ruleset *set,
 	return -E2BIG;
 }
 
-static void tell_full(struct enforce *e, const struct map_info *info, size_t used, size_t more,
+/* Into `ret`, and the log if it is new. */
+static void tell_full(struct misfit *misfit, const struct map_info *info, size_t used, size_t more,
 		      size_t room, const char *option)
 {
-	struct enforce_problem *problem = enforce_problem_add(
-		&e->rule_problems, &e->rule_problem_count, "policy",
-		"map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name,
-		info->max_entries, used, more, option);
+	struct enforce_problem *problem = &misfit->problem;
 
-	if (problem) {
-		problem->map = info->name;
-		problem->missing = more > room ? more - room : more;
-	}
-	log_error("policy",
-		  "map %s is full: %u entries, %zu used, %zu more needed: its pods are closed; "
-		  "raise %s",
-		  info->name, info->max_entries, used, more, option);
+	*problem = (struct enforce_problem){.subject = "policy",
+					    .map = info->name,
+					    .missing = more > room ? more - room : more};
+	snprintf(problem->reason, sizeof(problem->reason),
+		 "map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name,
+		 info->max_entries, used, more, option);
+	if (!misfit->told)
+		log_error("policy",
+			  "map %s is full: %u entries, %zu used, %zu more needed: its pods are "
+			  "closed; raise %s",
+			  info->name, info->max_entries, used, more, option);
 }
 
-static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set)
+static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set,
+			struct misfit *misfit)
 {
 	uint32_t slot = ruleset_slots_find(e->slots, set->id);
 	bool table = slot && has_table(ruleset_slots_entry(e->slots, slot));
 	size_t more = 0;
 	int map = map_without_room(e, set, table, &more);
 
+	misfit->problem.reason[0] = '\0';
 	if (map < RULESET_MAPS)
-		tell_full(e, maps_get(e->maps, indexes[map]), shadow_count(e->rules[map]), more,
-			  shadow_room(e->rules[map]), "--max-policy-entries");
+		tell_full(misfit, maps_get(e->maps, indexes[map]), shadow_count(e->rules[map]),
+			  more, shadow_room(e->rules[map]), "--max-policy-entries");
 	else if (!slot && !ruleset_slots_room(e->slots))
-		tell_full(e, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1, 0,
-			  "--max-pods");
+		tell_full(misfit, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1,
+			  0, "--max-pods");
+	misfit->told = true;
 }
 
-/* Once all that fits is there: the numbers do not depend on the order of the sets. */
-static void tell_misfits(struct enforce *e)
+/* Once all that fits is there: the numbers do not depend on the order of the sets. `tried`: they
+ * are others now. */
+static void tell_misfits(struct enforce *e, bool tried)
 {
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
@@ -219,8 +229,13 @@ static void tell_misfits(struct enforce *e)
 	e->rule_problem_count = 0;
 	HASH_ITER (hh, e->misfits, misfit, next) {
 		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
-		if (set)
-			tell_misfit(e, set);
+		if (!set)
+			continue;
+		if (tried || !misfit->told)
+			tell_misfit(e, set, misfit);
+		if (misfit->problem.reason[0])
+			enforce_problem_copy(&e->rule_problems, &e->rule_problem_count,
+					     &misfit->problem);
 	}
 }
 
@@ -243,8 +258,10 @@ static int add_misfit(struct enforce *e, uint32_t id)
 {
 	struct misfit *misfit = find_misfit(e, id);
 
-	if (misfit)
+	if (misfit) {
+		misfit->swept = false;
 		return 0;
+	}
 	misfit = calloc(1, sizeof(*misfit));
 	if (!misfit)
 		return -ENOMEM;
@@ -490,7 +507,17 @@ static int leave_classes(struct enforce *e, bool *ret_switch)
 	return r;
 }
 
-/* Those that found no room, while something changes. */
+/* Has something gone since they found no room, or is one of them another set now? */
+static bool may_fit(const struct enforce *e, const struct policy_changes *changes)
+{
+	if (e->room)
+		return true;
+	for (size_t i = 0; e->misfits && i < changes->peer_count; i++)
+		if (find_misfit(e, changes->peers[i].ruleset))
+			return true;
+	return false;
+}
+
 static int retry_misfits(struct enforce *e, bool *ret_switch)
 {
 	const struct compiled_ruleset *set;
@@ -507,12 +534,16 @@ static int retry_misfits(struct enforce *e, bool *ret_switch)
 	return r;
 }
 
-static int write_changes(struct enforce *e, bool *ret_switch)
+static int write_changes(struct enforce *e, bool *ret_switch, bool *ret_tried)
 {
 	const struct policy_changes changes = policy_compiler_changes(e->compiler);
 	const struct compiled_ruleset *set;
 	size_t i;
-	int r = retry_misfits(e, ret_switch);
+	int r = 0;
+
+	*ret_tried = may_fit(e, &changes);
+	if (*ret_tried)
+		r = retry_misfits(e, ret_switch);
 
 	for (i = 0; i < changes.ruleset_count && r == 0; i++) {
 		set = policy_compiler_ruleset(e->compiler, changes.rulesets[i]);
@@ -554,11 +585,14 @@ static int write_all(struct enforce *e, bool *ret_switch)
 
 int rules_write(struct enforce *e, bool *ret_switch)
 {
-	int r = e->write_all ? write_all(e, ret_switch) : write_changes(e, ret_switch);
+	bool tried = true;
+	int r = e->write_all ? write_all(e, ret_switch) : write_changes(e, ret_switch, &tried);
 
-	if (r == 0)
-		tell_misfits(e);
-	return r;
+	if (r < 0)
+		return r;
+	e->room = false;
+	tell_misfits(e, tried);
+	return 0;
 }
 
 int rules_differing(const struct enforce *e, bool **ret)
@@ -660,6 +694,7 @@ static int delete_gone(const struct compiled_ruleset *set, void *data)
 	struct sweeping *sweeping = data;
 
 	rule_counts_release(sweeping->e->counts, set);
+	drop_misfit(sweeping->e, set->id);
 	/* One that fails does not keep others. */
 	sweeping->result |= delete_set(set, sweeping);
 	return 0;
@@ -688,8 +723,10 @@ static void delete_misfits(struct sweeping *sweeping)
 
 	HASH_ITER (hh, e->misfits, misfit, next) {
 		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
-		if (set)
-			sweeping->result |= delete_set(set, sweeping);
+		if (!set || misfit->swept)
+			continue;
+		misfit->swept = delete_set(set, sweeping) == 0;
+		sweeping->result |= !misfit->swept;
 	}
 }
 
@@ -748,5 +785,6 @@ bool rules_sweep(struct enforce *e)
 		sweep_everything(&sweeping);
 	/* What could not be deleted is nobody's: the next one looks for it. */
 	e->sweep_all = sweeping.result != 0;
+	e->room |= sweeping.swept > 0;
 	return sweeping.swept > 0;
 }
