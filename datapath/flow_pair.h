@@ -140,7 +140,7 @@ static __always_inline int pair_prepare(struct work *w, const struct judgement *
 	__u16 owner = w->fwd.content.action == FLOW_TO_POD ? w->fwd.content.hop : 0;
 	int result = pair_way_back(w, p, flow);
 
-	if (w->fwd.tuple.zone == ZONE_POD)
+	if (w->source_link)
 		owner = pod_place(w->source_link);
 	if (w->flags & WORK_SERVICE)
 		state |= FLOW_SERVICE;

@@ -271,11 +271,31 @@ static __always_inline int judge_route(struct work *w, const struct packet *p,
 }
 
 /*
- * The pod that opened the flow, and its identity. What the node's stack forwards from a pod's link
- * keeps the pod's address: its egress holds on that way too. 0 or -reason.
+ * The pod of this node whose packets the node's stack forwards to another one under an address that
+ * is no pod's: the node masquerades. Told by the link they came in by; by a reply, by the pod that
+ * the flow's entries count for, which else is the one that is sent to. NULL: it is no pod.
  */
-static __always_inline int judge_source(struct work *w, struct judgement *j, __u32 parity,
-					__u8 direction, const struct pod_entry **ret)
+static __always_inline const struct pod_entry *judge_masqueraded(const struct work *w,
+								 const struct packet *p)
+{
+	const struct pod_entry *pod = NULL;
+
+	if (w->flags & WORK_REPLY)
+		pod = pod_at(w->old.owner);
+	else if (p->direction == DROP_TO_POD)
+		pod = pod_of_link(p->link);
+	if (!pod || !pod->ifindex || w->fwd.content.action != FLOW_TO_POD ||
+	    pod_place(pod->ifindex) == w->fwd.content.hop)
+		return NULL;
+	return pod;
+}
+
+/*
+ * The pod that opened the flow, and its identity. What the node's stack forwards from a pod's link
+ * is the pod's, with its address or masqueraded: its egress holds on that way too. 0 or -reason.
+ */
+static __always_inline int judge_source(struct work *w, struct judgement *j, const struct packet *p,
+					__u32 parity, const struct pod_entry **ret)
 {
 	const struct address_entry *from;
 	const struct pod_entry *pod = NULL;
@@ -295,13 +315,15 @@ static __always_inline int judge_source(struct work *w, struct judgement *j, __u
 		}
 		barrier();
 		/* What has an address of this node did not come from the wire. */
-		if (direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) &&
+		if (p->direction == DROP_FROM_WIRE && !(w->flags & WORK_REPLY) &&
 		    flags & ADDRESS_LOCAL)
 			return -REASON_MARTIAN;
-		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
-			w->source_link = link;
+		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL)
 			pod = pod_of_link(link);
-		}
+		else if (w->fwd.tuple.zone == ZONE_WIRE)
+			pod = judge_masqueraded(w, p);
+		if (pod)
+			w->source_link = pod->ifindex;
 	}
 	if (pod)
 		j->source_identity = pod->identity[parity];
@@ -324,14 +346,21 @@ static __always_inline int judge_egress(struct work *w, struct judgement *j,
 	return -reason;
 }
 
+/* Asked about the sender as it is: of a pod the address that it has, whatever the node makes of it.
+ */
 static __always_inline int judge_ingress(struct work *w, struct judgement *j,
-					 const struct pod_entry *destination, __u32 parity)
+					 const struct pod_entry *source,
+					 const struct pod_entry *destination, __u32 parity,
+					 __u8 family)
 {
 	int reason;
 
 	w->question.ruleset = destination->ingress_rules[parity];
 	w->question.identity = j->source_identity;
 	w->question.peer = w->src;
+	if (source)
+		w->question.peer = family == FAMILY_V4 ? addr_from4(source->ipv4_be)
+						       : addr_from6(source->ipv6_be);
 	reason = policy_judge(&w->question);
 	j->ingress_ruleset = w->question.ruleset; /* its number now */
 	j->ingress_rule = w->question.rule;
@@ -339,8 +368,8 @@ static __always_inline int judge_ingress(struct work *w, struct judgement *j,
 }
 
 /* Egress of the source, ingress of the destination. 0 or -reason. */
-static __always_inline int judge_policy(struct work *w, struct judgement *j, __u32 parity,
-					const struct address_entry *to, __u8 direction)
+static __always_inline int judge_policy(struct work *w, struct judgement *j, const struct packet *p,
+					__u32 parity, const struct address_entry *to)
 {
 	const struct pod_entry *source = NULL, *destination = NULL;
 	int result;
@@ -357,7 +386,7 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 		j->source_identity = IDENTITY_HOST;
 		return 0; /* NP-18: proven by the path, not by an address */
 	}
-	result = judge_source(w, j, parity, direction, &source);
+	result = judge_source(w, j, p, parity, &source);
 	if (result)
 		return result;
 	/* NP-20: a pod may always reach itself; by way of a Service only as far as NetworkPolicies
@@ -378,7 +407,8 @@ static __always_inline int judge_policy(struct work *w, struct judgement *j, __u
 			? 0
 			: w->new_dport_be;
 	result = source ? judge_egress(w, j, source, parity) : 0;
-	return result || !destination ? result : judge_ingress(w, j, destination, parity);
+	return result || !destination ? result
+				      : judge_ingress(w, j, source, destination, parity, p->family);
 }
 
 /* Where to, and whether at all. 0 or -reason. */
@@ -397,5 +427,5 @@ __noinline int judge_decide(struct packet *p)
 		return result;
 	to = address_find(&w->new_dst);
 	result = judge_route(w, p, to);
-	return result ? result : judge_policy(w, j, w->slot & 1, to, p->direction);
+	return result ? result : judge_policy(w, j, p, w->slot & 1, to);
 }

@@ -121,12 +121,24 @@ static struct polder_addr mapped(__be32 v4)
 	return (struct polder_addr){.words_be = {0, 0, htonl(0xffff), v4}};
 }
 
+struct polder_addr flow_owner_addr(uint32_t place, uint8_t family)
+{
+	struct polder_addr addr = mapped(htonl(place + 1));
+
+	if (family == FAMILY_V6) {
+		addr.words_be[0] = htonl(0x01000000);
+		addr.words_be[2] = 0;
+	}
+	return addr;
+}
+
 void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow,
 		    struct polder_addr ret[FLOW_ADDRESSES])
 {
 	const struct flow_tuple *t = &flow->tuple;
 	const struct flow_copy *c = &flow->content;
 
+	ret[4] = flow_owner_addr(c->owner, table->family);
 	if (table->family == FAMILY_V4) {
 		ret[0] = mapped(t->v4.saddr_be);
 		ret[1] = mapped(t->v4.daddr_be);

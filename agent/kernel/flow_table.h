@@ -69,8 +69,15 @@ int flow_snapshot(const struct flow_table *table, void *entry, struct flow_snaps
 /* The same two tuples of the table's family? */
 bool flow_tuple_equal(const struct flow_table *table, const struct flow_tuple *a,
 		      const struct flow_tuple *b);
-/* All that the flow names, before and after translation (IPv4 as mapped). */
-#define FLOW_ADDRESSES 4
+/*
+ * The pod that an entry counts for, by its place in `pods`, as an address that no packet has: of
+ * 0.0.0.0/8 (as mapped) or of the discard prefix 100::/64 (RFC 6666). A flow of a pod that the node
+ * masquerades names the pod in no other way.
+ */
+struct polder_addr flow_owner_addr(uint32_t place, uint8_t family);
+/* All that the flow names: its addresses before and after translation (IPv4 as mapped), its owner.
+ */
+#define FLOW_ADDRESSES 5
 void flow_addresses(const struct flow_table *table, const struct flow_snapshot *flow,
 		    struct polder_addr ret[FLOW_ADDRESSES]);
 

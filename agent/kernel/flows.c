@@ -590,18 +590,19 @@ static bool may_name(const struct flow_table *table, const void *entry, const st
 	const struct flow6 *v6 = entry;
 
 	if (table->family == FAMILY_V4)
-		return filter_may_hold(filter, t->v4.saddr_be) |
+		return filter_may_hold(filter, htonl(v4->head.owner + 1u)) |
+		       filter_may_hold(filter, t->v4.saddr_be) |
 		       filter_may_hold(filter, t->v4.daddr_be) |
 		       filter_may_hold(filter, v4->new_saddr_be) |
 		       filter_may_hold(filter, v4->new_daddr_be);
-	return filter_may_hold(filter, t->v6.saddr_be[3]) |
+	return filter_may_hold(filter, htonl(v6->head.owner + 1u)) |
+	       filter_may_hold(filter, t->v6.saddr_be[3]) |
 	       filter_may_hold(filter, t->v6.daddr_be[3]) |
 	       filter_may_hold(filter, v6->new_saddr_be[3]) |
 	       filter_may_hold(filter, v6->new_daddr_be[3]);
 }
 
-/* Of the four addresses of a flow, before and after translation; those that are not translated are
- * zero, or the same. */
+/* Of all that the flow names; addresses that are not translated are zero, or the same. */
 static enum fate fate_of(const struct flows *flows, const struct flow_table *table,
 			 const struct flow_snapshot *flow, const struct flows_touched *touched)
 {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/kernel/flow_table.h"
 #include "agent/policy/enforce_internal.h"
 
 static uint32_t pod_place(const struct enforce *e, const struct enforced_pod *pod)
@@ -82,11 +83,20 @@ static bool differs(const struct pod_entry *entry, const struct enforced_pod *po
 	       entry->ingress_rules[slot] != pod->ingress;
 }
 
-/* Every flow that its rule sets or its identity have judged names one of its addresses. */
+/* Every flow that its rule sets or its identity have judged names one of its addresses, or counts
+ * for it. */
 static void touch(struct enforce *e, const struct enforced_pod *pod)
 {
-	for (size_t i = 0; i < pod->address_count; i++)
-		address_touched(&pod->addresses[i], e);
+	uint32_t place = pod_place(e, pod);
+
+	for (size_t i = 0; i < pod->address_count; i++) {
+		const struct polder_addr *addr = &pod->addresses[i];
+		struct polder_addr owner =
+			flow_owner_addr(place, addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6);
+
+		address_touched(addr, e);
+		address_touched(&owner, e);
+	}
 }
 
 /*

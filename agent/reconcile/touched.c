@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
+#include "agent/kernel/flow_table.h"
 #include "agent/node/node.h"
 
 /* With more than so many changed addresses every flow is judged anew instead. */
@@ -106,8 +107,15 @@ void touched_leave(struct touched *t, const struct local_pod *pod)
 {
 	uint16_t place = place_of(t, pod);
 
+	struct polder_addr owner4 = flow_owner_addr(place, FAMILY_V4),
+			   owner6 = flow_owner_addr(place, FAMILY_V6);
+
 	leave(t, &pod->ipv4, place);
 	leave(t, &pod->ipv6, place);
+	if (!addr_is_zero(&pod->ipv4))
+		leave(t, &owner4, place);
+	if (!addr_is_zero(&pod->ipv6))
+		leave(t, &owner6, place);
 }
 
 static bool is_of(const struct touched *t, const struct touch *touch, const struct local_pod *pod)

@@ -141,6 +141,98 @@ static void ingress_allows_by_identity_and_port(void)
 	open_all();
 }
 
+/* From pod 0 to pod 1 by way of the node's stack, which has given it the node's address. */
+static struct world_result masqueraded_by_the_node(enum suite_version v, uint32_t ingress,
+						   uint16_t sport)
+{
+	struct frame_spec spec = spec_of_wire(node[v], pod_text[1][v], IPPROTO_TCP, sport, 80);
+	struct frame frame;
+
+	frame_make(&frame, &spec);
+	return world_run(world, HOOK_TO_POD, world->pods[1].link, ingress, &frame);
+}
+
+static void egress_of_a_pod_holds_where_the_node_masquerades(void)
+{
+	uint32_t closed = new_ruleset();
+
+	EACH_VERSION(v)
+	{
+		struct world_result r;
+
+		world_set_rules(world, 0, closed, RULESET_OPEN);
+		r = masqueraded_by_the_node(v, world->pods[0].link, 22100);
+		CU_ASSERT(dropped(&r, REASON_POLICY_EGRESS));
+		r = masqueraded_by_the_node(v, WORLD_UPLINK, 22101);
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		r = masqueraded_by_the_node(v, world->pods[1].link, 22102);
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		open_all();
+	}
+}
+
+static void a_reply_knows_whom_the_node_masquerades(void)
+{
+	uint32_t closed = new_ruleset();
+
+	EACH_VERSION(v)
+	{
+		struct world_result r = masqueraded_by_the_node(v, world->pods[0].link, 22110);
+		struct frame_spec back =
+			spec_of_segment(1, v, node[v], 80, 22110, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		r = send_of_pod(1, &back);
+		CU_ASSERT(passed(&r));
+		world_set_rules(world, 0, closed, RULESET_OPEN);
+		world_move_generation(world, 1);
+		r = send_of_pod(1, &back);
+		CU_ASSERT(r.reason == REASON_POLICY_EGRESS);
+		open_all();
+	}
+}
+
+static void ingress_knows_whom_the_node_masquerades(void)
+{
+	uint32_t rules = new_ruleset();
+
+	allow_peer(rules, world->pods[0].identity, 1);
+	allow_ports(rules, IPPROTO_TCP, 80, 16, 1);
+	set_cell(rules, 1, 1, 7, 0, true);
+	world_set_rules(world, 1, RULESET_OPEN, rules);
+	EACH_VERSION(v)
+	{
+		struct world_result r = masqueraded_by_the_node(v, world->pods[0].link, 22120);
+
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		r = masqueraded_by_the_node(v, WORLD_UPLINK, 22121);
+		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
+		r = masqueraded_by_the_node(v, world->pods[2].link, 22122);
+		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
+	}
+	open_all();
+}
+
+static void ingress_compares_whom_the_node_masquerades_by_its_own_address(void)
+{
+	uint32_t rules = new_ruleset();
+
+	allow_ports(rules, IPPROTO_TCP, 80, 16, 1);
+	set_cell(rules, 1, 1, 7, 0, true);
+	world_set_rules(world, 1, RULESET_OPEN, rules);
+	EACH_VERSION(v)
+	{
+		struct world_result r;
+
+		allow_prefix(rules, pod_text[0][v], v == V4 ? 32 : 128, 1);
+		r = masqueraded_by_the_node(v, world->pods[0].link, 22130);
+		CU_ASSERT(r.verdict == TC_ACT_OK);
+		r = masqueraded_by_the_node(v, world->pods[2].link, 22131);
+		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
+	}
+	open_all();
+}
+
 static void egress_sees_the_endpoint_of_a_service(void)
 {
 	static const char *const vip[2] = {"10.96.1.1", "fd00:96::1:1"};
@@ -551,6 +643,10 @@ int main(void)
 		SUITE_TEST(pod_without_policy_yet_is_closed),
 		SUITE_TEST(missing_ruleset_is_closed),
 		SUITE_TEST(ingress_allows_by_identity_and_port),
+		SUITE_TEST(egress_of_a_pod_holds_where_the_node_masquerades),
+		SUITE_TEST(a_reply_knows_whom_the_node_masquerades),
+		SUITE_TEST(ingress_knows_whom_the_node_masquerades),
+		SUITE_TEST(ingress_compares_whom_the_node_masquerades_by_its_own_address),
 		SUITE_TEST(egress_sees_the_endpoint_of_a_service),
 		SUITE_TEST(port_ranges_are_prefixes_of_ports),
 		SUITE_TEST(any_port_of_a_protocol_and_any_protocol),

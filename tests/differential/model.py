@@ -42,12 +42,14 @@ class Entry:
     """One direction of a flow: where its packets go, and what they are made into. `verdicts`: of egress and ingress, then the numbers
     of the rules that the node named for them. `serial` tells it from what stood under its key before."""
 
-    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts', 'serial', 'looked')
+    __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts', 'serial', 'looked',
+                 'owner')
     serials = itertools.count()
 
     def __init__(self, epoch, action, link, reply, service, closing, src, dst, sport, dport, verdicts):
         self.epoch, self.action, self.link, self.reply, self.service = epoch, action, link, reply, service
         self.looked = False  # a run or a commit has come since it was judged
+        self.owner = 0       # the pod of the node that the flow counts for, by its link
         self.closing, self.verdicts = closing, verdicts  # closing: of 'o', 'r' (FIN of a side), 'x' (RST)
         self.src, self.dst, self.sport, self.dport = src, dst, sport, dport
         self.serial = next(self.serials)
@@ -132,7 +134,7 @@ class Node:
         for number in gone:
             self.by_address.pop(number, None)
         self.flows = {key: e for key, e in self.flows.items()
-                      if not (key[2] in gone or key[3] in gone or e.src in gone or e.dst in gone)}
+                      if not (key[2] in gone or key[3] in gone or e.src in gone or e.dst in gone or e.owner == link)}
         self.epoch += 1
 
     def pod(self, link):
@@ -166,6 +168,7 @@ class Node:
             reply, fwd = True, twin(key, stale)
             sport, dport = reversed_ports(proto, key[4], key[5])
             old = Entry(0, 0, stale.link, False, stale.service, stale.closing, key[3], key[2], sport, dport, None)
+            old.owner = stale.owner
         src, dst, dport = fwd[2], fwd[3], fwd[5]
         service = False
         if fwd[0] == POD and proto in (TCP, UDP):
@@ -197,7 +200,8 @@ class Node:
         masquerade = masquerade and action == TO_WIRE and fwd[0] == POD
         if masquerade and (proto == SCTP or not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto]))):
             return 'nat_unsupported_protocol'
-        reason, source_link, hairpin = self.policy(fwd, proto, src, dst, dport, action, link, seen)
+        behind = self.masqueraded(action, link, old.owner if reply else ingress if self.by_stack else 0)
+        reason, source_link, hairpin = self.policy(fwd, proto, src, dst, dport, action, link, behind, seen)
         if reason:
             return reason
         new_src = fwd[3] if hairpin else self.address[is_ipv4(src)] if masquerade else src
@@ -219,8 +223,10 @@ class Node:
             back = (TO_STACK, 0) if self.by_stack else (TO_WIRE, ingress)
         sport, dport = reversed_ports(proto, fwd[4], fwd[5])
         rev = twin(fwd, out)
+        out.owner = source_link or (link if action == TO_POD else 0)
         self.flows[rev] = Entry(self.epoch, back[0], back[1], True, service, out.closing, fwd[3], fwd[2], sport, dport,
                                 seen)
+        self.flows[rev].owner = out.owner
         self.flows[fwd] = out
         return self.flows[rev] if reply else out
 
@@ -237,7 +243,11 @@ class Node:
         stale.epoch, stale.verdicts, stale.looked = self.epoch, seen, False
         return stale
 
-    def policy(self, fwd, proto, src, dst, dport, action, link, seen):
+    def masqueraded(self, action, link, behind):
+        """The link of the pod behind an address that is no pod's: what the node's stack forwards to another pod came in by it."""
+        return behind if action == TO_POD and behind in self.connected and behind != link else 0
+
+    def policy(self, fwd, proto, src, dst, dport, action, link, behind, seen):
         """(reason or None, the source's link, hairpin). Egress is judged on the endpoint, ingress on the sender's own address."""
         if fwd[0] == HOST:
             return None, 0, False
@@ -248,7 +258,9 @@ class Node:
             if source_link is None:
                 return 'not_a_pod', 0, False
         else:  # what the stack forwards for a pod: the pod's egress holds on that way too
-            source_link = self.by_address.get(src, 0)
+            source_link = self.by_address.get(src) or behind
+            if behind and source_link == behind:
+                src = next(number for number in self.connected[behind].addresses if is_ipv4(number) == is_ipv4(src))
         to_itself = action == TO_POD and link == source_link
         hairpin = to_itself and fwd[0] == POD
         if to_itself and dst == fwd[3]:
@@ -482,7 +494,8 @@ class Node:
         out = self.flows.get(fwd)
         if out is None or (fwd[0] == POD and fwd[2] not in self.by_address):
             return False
-        reason, _, _ = self.policy(fwd, fwd[1], fwd[2], out.dst, out.dport, out.action, out.link, [None, None])
+        reason, _, _ = self.policy(fwd, fwd[1], fwd[2], out.dst, out.dport, out.action, out.link,
+                                   self.masqueraded(out.action, out.link, out.owner), [None, None])
         return reason is None
 
     # ---------------------------------------------------------------- hooks

@@ -303,6 +303,9 @@ class Timeline:
                     own = [text for text in local if (':' not in text) == v4]
                     if not self.plain and own and chance(rng, 30):  # a pod's, that the node's stack has sent on
                         packet.update(ingress='pod', src=rng.choice(own))
+                        if chance(rng, 50):  # under the node's address, or another
+                            packet['behind'] = packet['src']
+                            packet['src'] = rng.choice([NODES[0] if v4 else NODES[4], self.outside_source(v4)])
         self.protocol(packet, ':' not in to)
         self.flows.append([self.ids, packet['proto'], 0])
         self.oddities(packet, ':' not in to)

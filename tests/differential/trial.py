@@ -234,7 +234,8 @@ class Trial:
                 return None
             src = parse(spec['src'])
             smac, dmac = self.node.gateway_mac, self.node.connected[link].mac
-            ingress = {'other': self.harness.node['other'], 'pod': self.node.by_address.get(src)}.get(spec.get('ingress'), 0)
+            behind = parse(spec.get('behind', spec['src']))  # the pod's address before the node's stack masqueraded
+            ingress = {'other': self.harness.node['other'], 'pod': self.node.by_address.get(behind)}.get(spec.get('ingress'), 0)
             if ingress is None:
                 return None
         else:

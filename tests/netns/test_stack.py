@@ -318,6 +318,46 @@ def test_node_that_masquerades_lends_its_own_right_to_nobody(world, family):
 
 
 @each_family
+def test_egress_of_a_pod_holds_where_the_node_masquerades(world, family):
+    """Under the node's address too it is the pod that sends: to the node alone is not to another pod by way of it."""
+    to_node = peers(*blocks(world.n1), key="to")
+    with publish(world.n1, PORTS, world.b, masquerade=True):
+        world.policies(egress("out", labels(app="a"), "default", [to_node]))
+        world.expect(*published_cells(world, family, "timeout", world.a),
+                     *published_cells(world, family, "open", world.outside, world.c, world.n1),
+                     (world.a, world.n1.ips[family], 8080, "open"))
+        world.policies(egress("out", labels(app="a"), "default", [
+            to_node, peers({"podSelector": labels(app="b")}, key="to")]))
+        world.expect(*published_cells(world, family, "open", world.a))
+
+
+@each_family
+def test_ingress_knows_the_pod_that_the_node_masquerades(world, family):
+    with publish(world.n1, PORTS, world.b, masquerade=True):
+        for senders in ([{"podSelector": labels(app="a")}], blocks(world.a)):
+            world.policies(ingress("from-a", labels(app="b"), "default", [peers(*senders)]))
+            world.expect(*published_cells(world, family, "open", world.a, world.n1),
+                         *published_cells(world, family, "timeout", world.outside, world.c))
+        world.policies(ingress("from-node", labels(app="b"), "default", [peers(*blocks(world.n1))]))
+        world.expect(*published_cells(world, family, "timeout", world.a),
+                     *published_cells(world, family, "open", world.outside, world.c, world.n1))
+
+
+@each_family
+def test_change_of_egress_cuts_a_connection_that_the_node_masquerades(world, family):
+    with publish(world.n1, PORTS, world.b, masquerade=True):
+        with Connection(world.a, world.n1.ips[family], TCP_PORT) as connection, \
+                Connection(world.outside, world.n1.ips[family], TCP_PORT) as other:
+            connection.ask()
+            other.ask()
+            world.policies(egress("out", labels(app="a"), "default", [peers(*blocks(world.n1), key="to")]))
+            wait_until(lambda: connection.state() != "open", "the connection is cut", 2.5)
+            other.ask()
+            world.policies()
+            world.expect(*published_cells(world, family, "open", world.a))
+
+
+@each_family
 def test_forged_answer_does_not_pass_for_one_that_the_stack_translates(world, family):
     """A pod behind a published port may answer its clients; it opens nothing with it that its egress denies."""
     with publish(world.n1, PORTS, world.b):

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include "agent/kernel/flow_table.h"
 #include "agent/policy/rule_counts.h"
 #include "tests/unit/unit.h"
 
@@ -142,7 +143,7 @@ struct outcome {
 	uint64_t writes;
 	size_t touched;
 	bool switched;
-	struct polder_addr first;
+	struct polder_addr first, second;
 };
 
 static struct outcome pass(struct world *w)
@@ -154,6 +155,8 @@ static struct outcome pass(struct world *w)
 	outcome.touched = enforce_touched(w->enforce, &addrs);
 	if (outcome.touched)
 		outcome.first = addrs[0];
+	if (outcome.touched > 1)
+		outcome.second = addrs[1];
 	outcome.moved = generation(w) - outcome.moved;
 	outcome.writes = maps_writes(w->maps) - outcome.writes;
 	return outcome;
@@ -207,6 +210,18 @@ static bool tells_of(const struct outcome *outcome, const char *text)
 
 	return outcome->moved == 0 && outcome->touched == 1 &&
 	       memcmp(&outcome->first, &wanted, sizeof(wanted)) == 0;
+}
+
+/* Of a pod with one address: flows that name it, and those that count for the pod. */
+static bool tells_of_pod(struct world *w, const struct outcome *outcome, const char *text)
+{
+	uint32_t places = maps_get(w->maps, MAP_PODS)->max_entries;
+	struct polder_addr wanted = addr(text),
+			   owner = flow_owner_addr(w->pod.ifindex % places, FAMILY_V4);
+
+	return outcome->moved == 0 && outcome->touched == 2 &&
+	       memcmp(&outcome->first, &wanted, sizeof(wanted)) == 0 &&
+	       memcmp(&outcome->second, &owner, sizeof(owner)) == 0;
 }
 
 /* How many peers have a class in the slot in force. */
@@ -434,13 +449,13 @@ static void a_policy_that_changes_touches_the_pods_that_it_selects(void)
 	pass_and_finish(&w);
 	put(&w, "policy", NULL);
 	outcome = pass_and_finish(&w);
-	CU_ASSERT(outcome.switched && tells_of(&outcome, "10.1.0.5"));
+	CU_ASSERT(outcome.switched && tells_of_pod(&w, &outcome, "10.1.0.5"));
 	put(&w, "policy2",
 	    "{\"apiVersion\":\"networking.k8s.io/"
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
 	    "\"spec\":{\"podSelector\":{}}}");
 	outcome = pass_and_finish(&w);
-	CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 2);
+	CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 4);
 	end(&w);
 }
 
@@ -482,7 +497,7 @@ static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
 	for (int i = 0; i < 4; i++) {
 		put_namespace(&w, i & 1 ? "" : "\"team\":\"a\"");
 		outcome = pass_and_finish(&w);
-		CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 2);
+		CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 4);
 		CU_ASSERT(outcome.first.bytes[15] == 6);
 	}
 	end(&w);

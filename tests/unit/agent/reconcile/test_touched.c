@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 
+#include "agent/kernel/flow_table.h"
 #include "tests/unit/agent/policy/enforce_world.h"
 #include "tests/unit/unit.h"
 
@@ -231,6 +232,34 @@ static void an_address_given_again_leaves_others_to_the_wait_that_runs(void)
 	touch_end(&t);
 }
 
+/* The pod stands behind the node's address: only by the owner is the flow known as its. */
+static void flows_that_count_for_a_pod_are_touched_with_it(void)
+{
+	struct local_pod gone = {.ifindex = 65540, .ipv4 = enforce_world_addr("10.1.0.7")};
+	uint32_t place = gone.ifindex % PODS, zero = 0;
+	struct polder_addr owner = flow_owner_addr(place, FAMILY_V4),
+			   foreign = enforce_world_addr("10.9.0.9");
+	struct touch_world t;
+	struct flow4_set set;
+
+	touch_begin(&t);
+	for (int leaves = 0; leaves < 2; leaves++) {
+		place_flow(&t, &foreign);
+		CU_ASSERT_FATAL(maps_find(t.w.maps, MAP_FLOWS4, &zero, &set) == 0);
+		set.way[0].head.owner = place;
+		CU_ASSERT_FATAL(maps_put(t.w.maps, MAP_FLOWS4, &zero, &set) == 0);
+		if (leaves)
+			touched_leave(t.touched, &gone);
+		else
+			touched_change(t.touched, &owner);
+		touched_look(t.touched);
+		touched_mark(t.touched);
+		touched_settle(t.touched);
+		CU_ASSERT(flow_generation(&t) == (leaves ? 0 : FLOW_GENERATION_DOUBTED));
+	}
+	touch_end(&t);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -242,6 +271,7 @@ int main(void)
 		UNIT_TEST(a_wait_covers_what_had_its_first_look_when_it_began),
 		UNIT_TEST(an_address_told_again_behind_a_new_generation_is_looked_for),
 		UNIT_TEST(an_address_given_again_leaves_others_to_the_wait_that_runs),
+		UNIT_TEST(flows_that_count_for_a_pod_are_touched_with_it),
 	};
 
 	return UNIT_RUN("touched", tests);
