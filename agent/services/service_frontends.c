@@ -236,7 +236,7 @@ undo:
 	return r;
 }
 
-int claim_take(struct services *s, const struct service_key *key, struct service_work *owner)
+int claim_take(struct services *s, const struct service_key *key, struct service_state *owner)
 {
 	struct claim *c;
 

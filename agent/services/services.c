@@ -65,7 +65,7 @@ void services_on_touched(struct services *s, services_touched touched, void *dat
 	s->touched_data = data;
 }
 
-static void work_free(struct service_work *w)
+static void state_free(struct service_state *w)
 {
 	struct slice_name *slice, *next_slice;
 	struct frontend *f, *next;
@@ -91,16 +91,16 @@ static void owner_free(struct slice_owner *owner)
 
 void services_close(struct services *s)
 {
-	struct service_work *w, *next;
+	struct service_state *w, *next;
 	struct slice_owner *o, *next_owner;
 	struct service_space *space, *next_space;
 	struct claim *c, *next_claim;
 
 	if (!s)
 		return;
-	HASH_ITER (hh, s->works, w, next) {
-		HASH_DEL(s->works, w);
-		work_free(w);
+	HASH_ITER (hh, s->states, w, next) {
+		HASH_DEL(s->states, w);
+		state_free(w);
 	}
 	HASH_ITER (hh, s->spaces, space, next_space) {
 		HASH_DEL(s->spaces, space);
@@ -133,13 +133,13 @@ static const char *name_key(const char *namespace, const char *name, struct name
 	return buffer->text;
 }
 
-static struct service_work *work_find(const struct services *s, const char *namespace,
-				      const char *name)
+static struct service_state *state_find(const struct services *s, const char *namespace,
+					const char *name)
 {
 	struct name_key key;
-	struct service_work *w;
+	struct service_state *w;
 
-	HASH_FIND_STR(s->works, name_key(namespace, name, &key), w);
+	HASH_FIND_STR(s->states, name_key(namespace, name, &key), w);
 	return w;
 }
 
@@ -173,14 +173,14 @@ static struct service_space *space_get(struct services *s, const char *namespace
 /* One that no Service is left of goes. */
 static void space_drop_idle(struct services *s, struct service_space *space)
 {
-	if (space->works)
+	if (space->states)
 		return;
 	HASH_DEL(s->spaces, space);
 	free(space);
 }
 
 /* Pods of its namespace concern it from now on. */
-static void sliceless_add(struct service_work *w)
+static void sliceless_add(struct service_state *w)
 {
 	w->previous_sliceless = NULL;
 	w->next_sliceless = w->space->sliceless;
@@ -189,7 +189,7 @@ static void sliceless_add(struct service_work *w)
 	w->space->sliceless = w;
 }
 
-static void sliceless_remove(struct service_work *w)
+static void sliceless_remove(struct service_state *w)
 {
 	if (w->next_sliceless)
 		w->next_sliceless->previous_sliceless = w->previous_sliceless;
@@ -200,12 +200,12 @@ static void sliceless_remove(struct service_work *w)
 }
 
 /* NULL: no memory. */
-static struct service_work *work_new(struct services *s, struct service_space *space,
-				     const char *name)
+static struct service_state *state_new(struct services *s, struct service_space *space,
+				       const char *name)
 {
 	struct name_key key;
 	size_t length = strlen(name_key(space->name, name, &key));
-	struct service_work *w = calloc(1, sizeof(*w) + length + 1);
+	struct service_state *w = calloc(1, sizeof(*w) + length + 1);
 
 	if (!w)
 		return NULL;
@@ -213,25 +213,25 @@ static struct service_work *work_new(struct services *s, struct service_space *s
 	w->space = space;
 	w->namespace = space->name;
 	w->name = w->key + strlen(space->name) + 1;
-	HASH_ADD_KEYPTR(hh, s->works, w->key, length, w);
+	HASH_ADD_KEYPTR(hh, s->states, w->key, length, w);
 	if (!HASH_ADDED(hh, w)) {
 		free(w);
 		return NULL;
 	}
-	space->works++;
+	space->states++;
 	sliceless_add(w);
 	return w;
 }
 
 /* NULL: no memory. */
-static struct service_work *work_get(struct services *s, const char *namespace, const char *name)
+static struct service_state *state_get(struct services *s, const char *namespace, const char *name)
 {
-	struct service_work *w = work_find(s, namespace, name);
+	struct service_state *w = state_find(s, namespace, name);
 	struct service_space *space = w ? NULL : space_get(s, namespace);
 
 	if (!space)
 		return w;
-	w = work_new(s, space, name);
+	w = state_new(s, space, name);
 	if (!w)
 		space_drop_idle(s, space);
 	return w;
@@ -239,7 +239,7 @@ static struct service_work *work_get(struct services *s, const char *namespace, 
 
 /* A Service whose object has gone, with its slices and all that it had in the maps, is forgotten.
  */
-static void work_drop_idle(struct services *s, struct service_work *w)
+static void state_drop_idle(struct services *s, struct service_state *w)
 {
 	struct service_space *space = w->space;
 
@@ -247,13 +247,13 @@ static void work_drop_idle(struct services *s, struct service_work *w)
 	    store_get(s->store, OBJECT_SERVICE, w->namespace, w->name))
 		return;
 	sliceless_remove(w);
-	HASH_DEL(s->works, w);
-	work_free(w);
-	space->works--;
+	HASH_DEL(s->states, w);
+	state_free(w);
+	space->states--;
 	space_drop_idle(s, space);
 }
 
-static void mark(struct services *s, struct service_work *w)
+static void mark(struct services *s, struct service_state *w)
 {
 	if (!w || w->dirty)
 		return;
@@ -262,7 +262,7 @@ static void mark(struct services *s, struct service_work *w)
 	s->dirty = w;
 }
 
-static void slice_remove(struct service_work *w, const char *name)
+static void slice_remove(struct service_state *w, const char *name)
 {
 	struct slice_name **at, *found;
 
@@ -279,7 +279,7 @@ static void slice_remove(struct service_work *w, const char *name)
 	}
 }
 
-static int slice_add(struct service_work *w, const char *name)
+static int slice_add(struct service_state *w, const char *name)
 {
 	struct slice_name *slice = calloc(1, sizeof(*slice));
 
@@ -299,10 +299,10 @@ static int slice_add(struct service_work *w, const char *name)
 static void owner_drop(struct services *s, struct slice_owner *owner)
 {
 	char *slash = strchr(owner->key, '/');
-	struct service_work *w;
+	struct service_state *w;
 
 	*slash = '\0';
-	w = work_find(s, owner->key, owner->service);
+	w = state_find(s, owner->key, owner->service);
 	*slash = '/';
 	if (w)
 		slice_remove(w, slash + 1);
@@ -333,7 +333,7 @@ static int slice_changed(struct services *s, const struct object *slice, bool de
 {
 	const char *service = deleted ? NULL : slice->slice.service;
 	struct slice_owner *owner;
-	struct service_work *w;
+	struct service_state *w;
 	struct name_key key;
 	int r = 0;
 
@@ -344,7 +344,7 @@ static int slice_changed(struct services *s, const struct object *slice, bool de
 	}
 	if (!service)
 		return 0;
-	w = work_get(s, slice->namespace, service);
+	w = state_get(s, slice->namespace, service);
 	if (!w)
 		return -ENOMEM;
 	mark(s, w);
@@ -358,7 +358,7 @@ static int slice_changed(struct services *s, const struct object *slice, bool de
 
 static int service_changed(struct services *s, const struct object *service)
 {
-	struct service_work *w = work_get(s, service->namespace, service->name);
+	struct service_state *w = state_get(s, service->namespace, service->name);
 
 	mark(s, w);
 	return w ? 0 : -ENOMEM;
@@ -384,7 +384,7 @@ static int look_at_all(struct services *s)
 	size_t count, i;
 	const struct object *const *services = store_objects(s->store, OBJECT_SERVICE, &count);
 	const struct object *const *slices;
-	struct service_work *w, *next;
+	struct service_state *w, *next;
 	int r = 0;
 
 	for (i = 0; i < count && r == 0; i++)
@@ -393,7 +393,7 @@ static int look_at_all(struct services *s)
 	for (i = 0; i < count && r == 0; i++)
 		r = slice_changed(s, slices[i], false);
 	/* Those whose object has gone are known. */
-	HASH_ITER (hh, s->works, w, next)
+	HASH_ITER (hh, s->states, w, next)
 		mark(s, w);
 	s->missed = r < 0;
 	return r;
@@ -402,7 +402,7 @@ static int look_at_all(struct services *s)
 static void pods_changed_in(struct services *s, const struct service_space *space)
 {
 	const struct object *service;
-	struct service_work *w;
+	struct service_state *w;
 
 	for (w = space->sliceless; w; w = w->next_sliceless) {
 		service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
@@ -432,7 +432,7 @@ bool services_dirty(const struct services *s)
 
 /* A Service that is refused is tried again when something has been freed: so it must be known. 0 or
  * -ENOMEM. */
-static int problem_add(struct services *s, const struct service_work *w, const char *reason)
+static int problem_add(struct services *s, const struct service_state *w, const char *reason)
 {
 	struct service_problem *grown =
 		reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
@@ -446,7 +446,7 @@ static int problem_add(struct services *s, const struct service_work *w, const c
 	return 0;
 }
 
-static void problems_clear_of(struct services *s, const struct service_work *w)
+static void problems_clear_of(struct services *s, const struct service_state *w)
 {
 	size_t i, kept = 0;
 
@@ -462,10 +462,10 @@ static void mark_refused(struct services *s)
 	size_t i;
 
 	for (i = 0; i < s->problem_count; i++)
-		mark(s, work_find(s, s->problems[i].namespace, s->problems[i].name));
+		mark(s, state_find(s, s->problems[i].namespace, s->problems[i].name));
 }
 
-static struct frontend *frontend_get(struct service_work *w, const struct service_key *key)
+static struct frontend *frontend_get(struct service_state *w, const struct service_key *key)
 {
 	struct frontend *f;
 
@@ -477,7 +477,7 @@ static struct frontend *frontend_get(struct service_work *w, const struct servic
 
 /* The wanted frontend for a key; a new one takes its claim. 0; -EEXIST: another Service has the
  * address and port; -ENOMEM. */
-static int frontend_want(struct services *s, struct service_work *w, const struct service_key *key,
+static int frontend_want(struct services *s, struct service_state *w, const struct service_key *key,
 			 const char *port_name, struct frontend **ret)
 {
 	struct frontend *f = frontend_get(w, key);
@@ -507,7 +507,7 @@ static int frontend_want(struct services *s, struct service_work *w, const struc
 }
 
 /* What was in force stays. 0 or -ENOMEM. */
-static int tell_full(struct services *s, const struct service_work *w, const char *full,
+static int tell_full(struct services *s, const struct service_state *w, const char *full,
 		     size_t active, size_t terminating)
 {
 	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS),
@@ -532,7 +532,7 @@ static int tell_full(struct services *s, const struct service_work *w, const cha
 	return problem_add(s, w, reason);
 }
 
-static int put_endpoints(struct services *s, struct service_work *w, const struct service_key *key,
+static int put_endpoints(struct services *s, struct service_state *w, const struct service_key *key,
 			 const char *port_name, struct endpoints *e)
 {
 	struct frontend *f;
@@ -550,7 +550,7 @@ static int put_endpoints(struct services *s, struct service_work *w, const struc
 }
 
 /* The address itself, whatever the port: an unknown port is refused, nothing leaves the node. */
-static int put_address(struct services *s, struct service_work *w, const struct polder_addr *addr)
+static int put_address(struct services *s, struct service_state *w, const struct polder_addr *addr)
 {
 	struct service_key key = {.addr = *addr};
 	struct endpoints none = {.active = calloc(1, sizeof(struct backend)),
@@ -563,7 +563,7 @@ static int put_address(struct services *s, struct service_work *w, const struct 
 	return put_endpoints(s, w, &key, "", &none);
 }
 
-static int apply_service(struct services *s, struct service_work *w, const struct object *service,
+static int apply_service(struct services *s, struct service_state *w, const struct object *service,
 			 const struct object *const *slices, size_t slice_count)
 {
 	const struct service_pod *pods = NULL;
@@ -605,7 +605,7 @@ static bool is_balanced(const struct object *service)
 	       !labels_get(&service->labels, "service.kubernetes.io/headless");
 }
 
-static int apply_work(struct services *s, struct service_work *w)
+static int apply_state(struct services *s, struct service_state *w)
 {
 	const struct object *service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
 	const struct object **slices = NULL;
@@ -650,19 +650,19 @@ static int apply_work(struct services *s, struct service_work *w)
 /* What could not be done stays dirty. */
 static int apply_dirty(struct services *s)
 {
-	struct service_work *w, *list = s->dirty;
+	struct service_state *w, *list = s->dirty;
 	int r = 0, result;
 
 	s->dirty = NULL;
 	while ((w = list)) {
 		list = w->next_dirty;
 		w->dirty = false;
-		result = apply_work(s, w);
+		result = apply_state(s, w);
 		if (result < 0) {
 			mark(s, w);
 			r = result;
 		}
-		work_drop_idle(s, w);
+		state_drop_idle(s, w);
 	}
 	return r;
 }
@@ -741,10 +741,10 @@ size_t services_problems(const struct services *s, const struct service_problem 
 void services_each(const struct services *s,
 		   void (*visit)(const struct service_view *view, void *data), void *data)
 {
-	struct service_work *w, *next;
+	struct service_state *w, *next;
 	struct frontend *f;
 
-	HASH_ITER (hh, s->works, w, next) {
+	HASH_ITER (hh, s->states, w, next) {
 		for (f = w->frontends; f; f = f->next) {
 			struct service_view view = {.namespace = w->namespace,
 						    .name = w->name,

@@ -28,23 +28,23 @@ struct slice_name {
 /* What is known of a namespace. */
 struct service_space {
 	UT_hash_handle hh;
-	size_t works; /* how many there are */
-	struct service_work
+	size_t states; /* how many there are */
+	struct service_state
 		*sliceless; /* those without a slice: their endpoints, if any, are pods */
 	char name[];
 };
 
 /* All about one Service; there also while only slices of it are known. */
-struct service_work {
+struct service_state {
 	UT_hash_handle hh;
 	struct service_space *space;
 	const char *namespace, *name; /* the space's; inside the key */
 	struct slice_name *slices;
 	struct frontend *frontends;
 	bool dirty;
-	struct service_work *next_dirty;
-	struct service_work *previous_sliceless, *next_sliceless; /* without a slice */
-	char key[];						  /* NAMESPACE/NAME */
+	struct service_state *next_dirty;
+	struct service_state *previous_sliceless, *next_sliceless; /* without a slice */
+	char key[];						   /* NAMESPACE/NAME */
 };
 
 /* Which Service a slice belongs to, to notice when that changes. */
@@ -58,7 +58,7 @@ struct slice_owner {
 struct claim {
 	UT_hash_handle hh;
 	struct service_key key;
-	struct service_work *owner;
+	struct service_state *owner;
 	size_t count;
 };
 
@@ -76,9 +76,9 @@ struct services {
 	void *touched_data;
 	struct shadow *services, *members;
 	struct ranges *backends;
-	struct service_work *works;
+	struct service_state *states;
 	struct service_space *spaces;
-	struct service_work *dirty;
+	struct service_state *dirty;
 	struct slice_owner *owners;
 	struct claim *claims;
 	struct leftover *leftovers;
@@ -106,5 +106,5 @@ int leave_reserve(struct services *s, size_t count);
 /* Backends that go when the programs have ended that may still read them. */
 void leave_backends(struct services *s, const struct service_entry *entry);
 /* 0; -EEXIST: another Service has the address and port; -ENOMEM. */
-int claim_take(struct services *s, const struct service_key *key, struct service_work *owner);
+int claim_take(struct services *s, const struct service_key *key, struct service_state *owner);
 void claim_drop(struct services *s, const struct service_key *key);
