@@ -570,7 +570,7 @@ struct drop_counter {
 	X(EVENTS_LOST, "events_lost", "Events lost because the ring buffer was full")              \
 	X(EVENTS_LIMITED, "events_limited", "Events withheld by the rate limit")                   \
 	X(FLOWS_CREATED, "flows_created", "Flows that were judged for the first time")             \
-	X(FLOWS_REJUDGED, "flows_rejudged", "Flows that were judged again after a change")         \
+	X(FLOWS_REEVALUATED, "flows_reevaluated", "Flows that were judged again after a change")   \
 	X(FLOWS_EVICTED, "flows_evicted", "Unanswered flows that made room for new ones")          \
 	X(NAT_ALLOCATED, "nat_ports_allocated", "Source ports chosen for translated flows")        \
 	X(NAT_RETRIES, "nat_port_retries", "Source ports that were taken when tried")              \
@@ -630,9 +630,9 @@ struct polder_event {
 };
 ABI_SIZE(struct polder_event, 104);
 
-/* Per-CPU array `judgements`, one in each object, one entry: what the slow path found out; zero
+/* Per-CPU array `flow_verdicts`, one in each object, one entry: what the slow path found out; zero
  * where it did not come so far. */
-struct judgement {
+struct flow_verdict {
 	struct polder_addr backend;
 	__be16 backend_port_be;
 	__u16 reason; /* enum polder_reason: why the flow may not pass */
@@ -644,7 +644,7 @@ struct judgement {
 	__u32 ingress_ruleset;
 	__u32 pad;
 };
-ABI_SIZE(struct judgement, 48);
+ABI_SIZE(struct flow_verdict, 48);
 
 /* `.rodata` of every object: what cannot change while a program is loaded. */
 #define POLDER_MAX_OWN_RANGES 4

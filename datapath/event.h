@@ -6,13 +6,13 @@
 #include "packet.h"
 
 /* Of the packet at hand on this CPU, valid if it was judged. */
-MAP(judgements, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct judgement, 1, 0);
+MAP(flow_verdicts, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_verdict, 1, 0);
 
-static __always_inline struct judgement *judgement_get(void)
+static __always_inline struct flow_verdict *flow_verdict_get(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&judgements, &zero);
+	return bpf_map_lookup_elem(&flow_verdicts, &zero);
 }
 
 static __always_inline bool event_within_budget(__u32 per_second)
@@ -39,7 +39,7 @@ static __always_inline bool event_within_budget(__u32 per_second)
 
 static __always_inline void event_fill(struct polder_event *e, const struct packet *p)
 {
-	const struct judgement *j = p->judged ? judgement_get() : NULL;
+	const struct flow_verdict *verdict = p->evaluated ? flow_verdict_get() : NULL;
 
 	e->time_ns = bpf_ktime_get_ns();
 	e->direction = p->direction;
@@ -54,16 +54,16 @@ static __always_inline void event_fill(struct polder_event *e, const struct pack
 	e->sport_be = p->tuple.sport_be;
 	e->dport_be = p->tuple.dport_be;
 	e->length = p->length;
-	if (!j)
+	if (!verdict)
 		return;
-	e->backend = j->backend;
-	e->backend_port_be = j->backend_port_be;
-	e->source_identity = j->source_identity;
-	e->destination_identity = j->destination_identity;
-	e->egress_rule = j->egress_rule;
-	e->ingress_rule = j->ingress_rule;
-	e->egress_ruleset = j->egress_ruleset;
-	e->ingress_ruleset = j->ingress_ruleset;
+	e->backend = verdict->backend;
+	e->backend_port_be = verdict->backend_port_be;
+	e->source_identity = verdict->source_identity;
+	e->destination_identity = verdict->destination_identity;
+	e->egress_rule = verdict->egress_rule;
+	e->ingress_rule = verdict->ingress_rule;
+	e->egress_ruleset = verdict->egress_ruleset;
+	e->ingress_ruleset = verdict->ingress_ruleset;
 }
 
 static __always_inline void event_send(const struct control *control, __u32 ifindex,

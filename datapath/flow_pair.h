@@ -3,7 +3,7 @@
  * one. */
 #pragma once
 
-#include "judge.h"
+#include "slow_path.h"
 
 /* What the functions that write a pair return beside 0 and -reason: the table has changed
  * meanwhile, look the flow up again. */
@@ -23,22 +23,22 @@ static __always_inline void copy_set_addrs(struct flow_copy *c, const struct pol
 
 /* Where the replies go. What came through the node's stack goes back through it: the stack may have
  * translated it. */
-static __always_inline int pair_way_back(struct work *w, const struct packet *p,
-					 const struct flow_copy *flow)
+static __always_inline int pair_reply_hop(struct slow_path *path, const struct packet *p,
+					  const struct flow_copy *flow)
 {
-	struct flow_copy *back = &w->rev.content;
+	struct flow_copy *back = &path->rev.content;
 
 	back->hop = 0;
-	if (w->fwd.tuple.zone == ZONE_POD) {
+	if (path->fwd.tuple.zone == ZONE_POD) {
 		back->action = FLOW_TO_POD;
-		back->hop = pod_place(w->source_link);
+		back->hop = pod_place(path->source_link);
 		return 0;
 	}
-	if (w->fwd.tuple.zone == ZONE_HOST) {
+	if (path->fwd.tuple.zone == ZONE_HOST) {
 		back->action = FLOW_TO_HOST;
 		return 0;
 	}
-	if (w->flags & WORK_REPLY) {
+	if (path->flags & SLOW_PATH_REPLY) {
 		back->action = flow->action;
 		back->hop = flow->hop;
 		return 0;
@@ -47,30 +47,30 @@ static __always_inline int pair_way_back(struct work *w, const struct packet *p,
 		back->action = FLOW_TO_STACK;
 		return 0;
 	}
-	return judge_wire(back, p->link);
+	return slow_path_wire(back, p->link);
 }
 
 /* rev's tuple and both entries' translations, from fwd and what its source and destination become.
  */
-static __always_inline void pair_translate(struct work *w, const struct control *control,
+static __always_inline void pair_translate(struct slow_path *path, const struct control *control,
 					   __u8 family)
 {
-	struct flow_copy *out = &w->fwd.content, *back = &w->rev.content;
-	const struct flow_tuple *fwd = &w->fwd.tuple;
+	struct flow_copy *out = &path->fwd.content, *back = &path->rev.content;
+	const struct flow_tuple *fwd = &path->fwd.tuple;
 	struct port_pair ports = ports_reversed(fwd->proto, fwd->sport_be, fwd->dport_be);
 	__u16 state = out->state & ~FLOW_TRANSLATED;
 
-	out->new_sport_be = w->new_sport_be;
-	out->new_dport_be = w->new_dport_be;
-	copy_set_addrs(out, &w->new_src, &w->new_dst, family);
-	flow_twin(fwd, out, family, &w->rev.tuple);
-	w->rev.hash = flow_hash(&w->rev.tuple, family, control);
+	out->new_sport_be = path->new_sport_be;
+	out->new_dport_be = path->new_dport_be;
+	copy_set_addrs(out, &path->new_src, &path->new_dst, family);
+	flow_twin(fwd, out, family, &path->rev.tuple);
+	path->rev.hash = flow_hash(&path->rev.tuple, family, control);
 	/* A reply leaves with fwd's own addresses and ports, changed about. */
 	back->new_sport_be = ports.sport_be;
 	back->new_dport_be = ports.dport_be;
-	copy_set_addrs(back, &w->dst, &w->src, family);
-	if (w->new_sport_be != fwd->sport_be || w->new_dport_be != fwd->dport_be ||
-	    !addr_equal(&w->new_src, &w->src) || !addr_equal(&w->new_dst, &w->dst))
+	copy_set_addrs(back, &path->dst, &path->src, family);
+	if (path->new_sport_be != fwd->sport_be || path->new_dport_be != fwd->dport_be ||
+	    !addr_equal(&path->new_src, &path->src) || !addr_equal(&path->new_dst, &path->dst))
 		state |= FLOW_TRANSLATED;
 	out->state = state;
 	back->state = state | FLOW_REPLY;
@@ -107,50 +107,50 @@ static __always_inline void pair_expect(const struct flow_side *side, __u8 famil
 	opaque(seq);
 }
 
-static __always_inline void pair_contents_in(struct work *w, const struct control *control,
+static __always_inline void pair_contents_in(struct slow_path *path, const struct control *control,
 					     __u8 family)
 {
-	pair_translate(w, control, family);
+	pair_translate(path, control, family);
 	/* Of a port that is only tried, most likely in vain, the line is not worth reading. */
-	if (w->old.generation || w->flags & (WORK_MASQUERADE | WORK_HAIRPIN))
+	if (path->old.generation || path->flags & (SLOW_PATH_MASQUERADE | SLOW_PATH_HAIRPIN))
 		return;
-	pair_expect(&w->fwd, family);
-	pair_expect(&w->rev, family);
+	pair_expect(&path->fwd, family);
+	pair_expect(&path->rev, family);
 }
 
 __noinline int pair_contents(__u8 family)
 {
 	const struct control *control = control_get();
-	struct work *w = work_get();
+	struct slow_path *path = slow_path_get();
 
-	if (!w || !control)
+	if (!path || !control)
 		return 0;
 	if (family == FAMILY_V4)
-		pair_contents_in(w, control, FAMILY_V4);
+		pair_contents_in(path, control, FAMILY_V4);
 	else
-		pair_contents_in(w, control, FAMILY_V6);
+		pair_contents_in(path, control, FAMILY_V6);
 	return 0;
 }
 
 /* All of the contents but the checksums' differences. 0 or -reason. */
-static __always_inline int pair_prepare(struct work *w, const struct judgement *j,
+static __always_inline int pair_prepare(struct slow_path *path, const struct flow_verdict *verdict,
 					const struct packet *p, const struct flow_copy *flow)
 {
-	__u16 state = w->old.generation ? w->old.state & FLOW_SEEN_BITS : 0;
-	__u16 owner = w->fwd.content.action == FLOW_TO_POD ? w->fwd.content.hop : 0;
-	int result = pair_way_back(w, p, flow);
+	__u16 state = path->old.generation ? path->old.state & FLOW_SEEN_BITS : 0;
+	__u16 owner = path->fwd.content.action == FLOW_TO_POD ? path->fwd.content.hop : 0;
+	int result = pair_reply_hop(path, p, flow);
 
-	if (w->source_link)
-		owner = pod_place(w->source_link);
-	if (w->flags & WORK_SERVICE)
+	if (path->source_link)
+		owner = pod_place(path->source_link);
+	if (path->flags & SLOW_PATH_SERVICE)
 		state |= FLOW_SERVICE;
-	if (j->egress_rule || j->ingress_rule)
+	if (verdict->egress_rule || verdict->ingress_rule)
 		state |= FLOW_RULED;
-	if (w->old.generation)
-		w->new_sport_be = w->old.new_sport_be;
-	w->fwd.content.state = state;
-	w->fwd.content.generation = w->rev.content.generation = w->generation;
-	w->fwd.content.owner = w->rev.content.owner = owner;
+	if (path->old.generation)
+		path->new_sport_be = path->old.new_sport_be;
+	path->fwd.content.state = state;
+	path->fwd.content.generation = path->rev.content.generation = path->generation;
+	path->fwd.content.owner = path->rev.content.owner = owner;
 	return result;
 }
 
@@ -169,27 +169,28 @@ static __always_inline __u32 reply_timeout(const struct flow_tuple *t, __u16 sta
  * Whose is the replies' tuple? A port is free only when no side of the flow that had it can still
  * speak; that flow's entries go then, both of them. Fills rev.seen if it is ours.
  */
-__noinline int pair_reply_tuple(struct work *w, __u32 linger, __u8 family)
+__noinline int pair_reply_tuple(struct slow_path *path, __u32 linger, __u8 family)
 {
 	int outcome;
 
-	if (!w)
+	if (!path)
 		return REPLY_BUSY;
-	outcome = flow_lookup(&w->rev.tuple, w->rev.hash, &w->rev.seen, family);
+	outcome = flow_lookup(&path->rev.tuple, path->rev.hash, &path->rev.seen, family);
 	if (outcome == FLOW_FOUND) {
 		if (family == FAMILY_V4)
-			flow_twin(&w->rev.tuple, &w->rev.seen, FAMILY_V4, &w->twin);
+			flow_twin(&path->rev.tuple, &path->rev.seen, FAMILY_V4, &path->twin);
 		else
-			flow_twin(&w->rev.tuple, &w->rev.seen, FAMILY_V6, &w->twin);
-		if (tuple_equal(&w->twin, &w->fwd.tuple, family))
+			flow_twin(&path->rev.tuple, &path->rev.seen, FAMILY_V6, &path->twin);
+		if (tuple_equal(&path->twin, &path->fwd.tuple, family))
 			return REPLY_OURS;
-		if (flow_idle(&w->rev.tuple, &w->rev.seen, &w->other,
-			      reply_timeout(&w->rev.tuple, w->rev.seen.state, linger), family)) {
-			flow_end(&w->rev.tuple, &w->rev.seen, &w->other, family);
+		if (flow_idle(&path->rev.tuple, &path->rev.seen, &path->other,
+			      reply_timeout(&path->rev.tuple, path->rev.seen.state, linger),
+			      family)) {
+			flow_end(&path->rev.tuple, &path->rev.seen, &path->other, family);
 			outcome = FLOW_ABSENT;
 		}
 	}
-	w->rev.seen.generation = 0;
+	path->rev.seen.generation = 0;
 	return outcome == FLOW_ABSENT  ? REPLY_FREE
 	       : outcome == FLOW_FOUND ? REPLY_TAKEN
 				       : REPLY_BUSY;
@@ -229,17 +230,18 @@ static __always_inline bool side_same(const struct flow_side *side, __u8 family)
 }
 
 /* Does the judgement say what both entries say already? */
-static __always_inline bool pair_same(const struct work *w, const struct judgement *j, __u8 family)
+static __always_inline bool pair_same(const struct slow_path *path,
+				      const struct flow_verdict *verdict, __u8 family)
 {
-	if (!side_same(&w->fwd, family) || !side_same(&w->rev, family))
+	if (!side_same(&path->fwd, family) || !side_same(&path->rev, family))
 		return false;
-	if (!(w->fwd.content.state & FLOW_RULED))
+	if (!(path->fwd.content.state & FLOW_RULED))
 		return true;
 	if (family == FAMILY_V4)
-		return flow_rules_same(w->fwd.seen.set, w->fwd.seen.way, j->egress_rule,
-				       j->ingress_rule, FAMILY_V4);
-	return flow_rules_same(w->fwd.seen.set, w->fwd.seen.way, j->egress_rule, j->ingress_rule,
-			       FAMILY_V6);
+		return flow_rules_same(path->fwd.seen.set, path->fwd.seen.way, verdict->egress_rule,
+				       verdict->ingress_rule, FAMILY_V4);
+	return flow_rules_same(path->fwd.seen.set, path->fwd.seen.way, verdict->egress_rule,
+			       verdict->ingress_rule, FAMILY_V6);
 }
 
 static __always_inline int take_failed(int result, bool own)

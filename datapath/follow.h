@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "settle.h"
+#include "flow_install.h"
 
 /* How often a judgement is begun again because the table changed under it. */
 #define FOLLOW_TRIES 4
@@ -14,18 +14,18 @@
  * opening, closing, first answer. */
 __noinline int follow_mark(struct flow_tuple *t, struct flow_copy *flow, __u32 bits, __u8 family)
 {
-	struct work *w = work_get();
+	struct slow_path *path = slow_path_get();
 	struct flow_head *head;
 
-	if (!t || !flow || !w)
+	if (!t || !flow || !path)
 		return 0;
 	head = flow_head_anywhere(flow->set, flow->way, family);
 	if (head && READ_ONCE(head->seq) == flow->seq)
 		flow_mark(head, bits & 0xffff, bits >> 16);
-	if (flow_other_side(t, flow, &w->other, family) != FLOW_FOUND)
+	if (flow_other_side(t, flow, &path->other, family) != FLOW_FOUND)
 		return 0;
-	head = flow_head_anywhere(w->other.set, w->other.way, family);
-	if (head && READ_ONCE(head->seq) == w->other.seq)
+	head = flow_head_anywhere(path->other.set, path->other.way, family);
+	if (head && READ_ONCE(head->seq) == path->other.seq)
 		flow_mark(head, bits & 0xffff, bits >> 16);
 	return 0;
 }
@@ -93,15 +93,15 @@ static __always_inline bool flow_reopened(const struct packet *p, const struct f
 
 /* Is the entry that was found the packet's flow no more? Then it goes, with the other direction's.
  */
-static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flow, struct work *w,
-					 __u32 now)
+static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flow,
+					 struct slow_path *path, __u32 now)
 {
 	if (!flow_reopened(p, flow, now) &&
 	    (flow_age(now, flow->last) <= FLOW_TIMEOUT_LEAST ||
-	     !flow_idle(&p->tuple, flow, &w->other, flow_timeout(p->tuple.proto, flow->state),
+	     !flow_idle(&p->tuple, flow, &path->other, flow_timeout(p->tuple.proto, flow->state),
 			p->family)))
 		return false;
-	flow_end(&p->tuple, flow, &w->other, p->family);
+	flow_end(&p->tuple, flow, &path->other, p->family);
 	flow->generation = 0;
 	return true;
 }
@@ -111,10 +111,10 @@ static __always_inline bool follow_ended(struct packet *p, struct flow_copy *flo
  * while this one is used again and again. Once a tick it is looked for.
  */
 static __always_inline bool follow_half_gone(struct packet *p, struct flow_copy *flow,
-					     struct work *w, __u32 now)
+					     struct slow_path *path, __u32 now)
 {
 	return !(flow->state & (FLOW_REPLY | FLOW_REPLIED)) && flow->last != now &&
-	       flow_other_side(&p->tuple, flow, &w->other, p->family) == FLOW_ABSENT;
+	       flow_other_side(&p->tuple, flow, &path->other, p->family) == FLOW_ABSENT;
 }
 
 static __always_inline bool denied_by_policy(int reason)
@@ -127,25 +127,25 @@ static __always_inline bool denied_by_policy(int reason)
  */
 __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reason)
 {
-	struct judgement *j = judgement_get();
-	struct work *w = work_get();
+	struct flow_verdict *verdict = flow_verdict_get();
+	struct slow_path *path = slow_path_get();
 
-	if (!p || !flow || !j || !w)
+	if (!p || !flow || !verdict || !path)
 		return 0;
-	if (reason != REASON_POLICY_EGRESS && j->egress_rule)
-		policy_count(j->egress_rule, 1, p->length);
-	if (reason != REASON_POLICY_INGRESS && j->ingress_rule)
-		policy_count(j->ingress_rule, 1, p->length);
+	if (reason != REASON_POLICY_EGRESS && verdict->egress_rule)
+		policy_count(verdict->egress_rule, 1, p->length);
+	if (reason != REASON_POLICY_INGRESS && verdict->ingress_rule)
+		policy_count(verdict->ingress_rule, 1, p->length);
 	/* What policy denies now it may allow again: the flow stays known, to be judged at every
 	 * packet. Nobody ends it by forging one. */
 	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY &&
 	    reason != REASON_MARTIAN)
-		flow_end(&p->tuple, flow, &w->other, p->family);
+		flow_end(&p->tuple, flow, &path->other, p->family);
 	return 0;
 }
 
 /* Tells of a new flow, where somebody listens. */
-__noinline int follow_tell(struct packet *p)
+__noinline int follow_event(struct packet *p)
 {
 	const struct control *control = control_get();
 
@@ -156,45 +156,45 @@ __noinline int follow_tell(struct packet *p)
 
 /*
  * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0:
- * none); on success it holds what applies to this packet. 0, -reason or PAIR_AGAIN; judgements[0]
- * tells what was found.
+ * none); on success it holds what applies to this packet. 0, -reason or PAIR_AGAIN;
+ * flow_verdicts[0] tells what was found.
  */
-static __always_inline int judge(packet_context *ctx, struct packet *p, struct flow_copy *flow,
-				 const struct control *control)
+static __always_inline int slow_path(packet_context *ctx, struct packet *p, struct flow_copy *flow,
+				     const struct control *control)
 {
-	struct judgement *j = judgement_get();
-	struct work *w = work_get();
+	struct flow_verdict *verdict = flow_verdict_get();
+	struct slow_path *path = slow_path_get();
 	int result;
 
-	if (!j || !w)
+	if (!verdict || !path)
 		return -REASON_INTERNAL;
 	/*
 	 * Before any other map: what is judged by what was there before is out of date at once.
 	 * Generation and slot by one load: a slot of before is never judged under the generation
 	 * that came with the next one.
 	 */
-	w->in_force = READ_ONCE(control->in_force);
+	path->in_force = READ_ONCE(control->in_force);
 	load_barrier();
-	result = judge_orient(p, flow);
+	result = slow_path_orient(p, flow);
 	if (!result)
-		result = judge_decide(p);
+		result = slow_path_decide(p);
 	if (!result)
-		result = settle(ctx, p, flow, w);
+		result = flow_install(ctx, p, flow, path);
 	if (result == PAIR_AGAIN)
 		return result;
-	p->judged = 1;
-	if (w->flags & WORK_SERVICE) {
-		j->backend = w->new_dst;
-		j->backend_port_be = w->new_dport_be;
+	p->evaluated = 1;
+	if (path->flags & SLOW_PATH_SERVICE) {
+		verdict->backend = path->new_dst;
+		verdict->backend_port_be = path->new_dport_be;
 	}
-	j->reason = -result;
+	verdict->reason = -result;
 	if (result) {
 		follow_refused(p, flow, -result);
 		return result;
 	}
-	count_up(w->flags & WORK_KNOWN ? COUNTER_FLOWS_REJUDGED : COUNTER_FLOWS_CREATED);
-	if (!(w->flags & WORK_KNOWN) && control->events & EVENT_MASK_FLOWS)
-		follow_tell(p);
+	count_up(path->flags & SLOW_PATH_KNOWN ? COUNTER_FLOWS_REEVALUATED : COUNTER_FLOWS_CREATED);
+	if (!(path->flags & SLOW_PATH_KNOWN) && control->events & EVENT_MASK_FLOWS)
+		follow_event(p);
 	return 0;
 }
 
@@ -234,10 +234,10 @@ __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct fl
 				int outcome)
 {
 	const struct control *control = control_get();
-	struct work *w = work_get();
+	struct slow_path *path = slow_path_get();
 	int result;
 
-	if (!p || !flow || !control || !w)
+	if (!p || !flow || !control || !path)
 		return -REASON_INTERNAL;
 	if (outcome == FLOW_BUSY)
 		outcome = flow_lookup(&p->tuple, tuple_hash(&p->tuple, p->family, control), flow,
@@ -246,20 +246,21 @@ __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct fl
 		return -REASON_FLOW_BUSY;
 	if (outcome == FLOW_ABSENT)
 		flow->generation = 0;
-	else if (!follow_ended(p, flow, w, now_ticks()) &&
+	else if (!follow_ended(p, flow, path, now_ticks()) &&
 		 flow->generation == READ_ONCE(control->generation) &&
-		 !follow_half_gone(p, flow, w, now_ticks()))
+		 !follow_half_gone(p, flow, path, now_ticks()))
 		return follow_count(ctx, p, flow);
-	result = judge(ctx, p, flow, control);
+	result = slow_path(ctx, p, flow, control);
 	return result ? result : follow_count(ctx, p, flow);
 }
 
 /* A look-up's outcome, once a flow that is over has gone: it is nobody's then. */
 __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 {
-	struct work *w = work_get();
+	struct slow_path *path = slow_path_get();
 
-	return p && flow && w && follow_ended(p, flow, w, now_ticks()) ? FLOW_ABSENT : FLOW_FOUND;
+	return p && flow && path && follow_ended(p, flow, path, now_ticks()) ? FLOW_ABSENT
+									     : FLOW_FOUND;
 }
 
 /* One packet more of a flow that nothing changes for: judged, used in this tick already, past its

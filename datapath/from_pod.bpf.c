@@ -14,7 +14,7 @@ static __always_inline int follow_rare(struct __sk_buff *skb, struct packet *p, 
 	int result = p->flags & PACKET_LATER_FRAGMENT ? fragment_complete(p) : 0;
 
 	if (!result && family == FAMILY_V4 && p->flags & PACKET_IP_OPTIONS)
-		result = ipv4_options_judge(skb, p);
+		result = ipv4_options_check(skb, p);
 	return result;
 }
 

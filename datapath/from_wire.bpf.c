@@ -103,7 +103,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 				    is_link_local6(p->tuple.v6.daddr_be) || p->flags & PACKET_ND))
 		return TC_ACT_OK;
 	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
-		result = ipv4_options_judge(skb, p);
+		result = ipv4_options_check(skb, p);
 		if (result)
 			return result;
 	}

@@ -17,12 +17,12 @@ struct inner_packet {
 };
 
 /* Scratch: too large for the stack of a program. */
-struct icmp_work {
+struct icmp_scratch {
 	struct inner_packet inner;
 	struct flow_tuple tuple; /* of the flow's packets that go the error's way */
 	struct flow_copy other;	 /* for a look-up */
 };
-MAP(icmp_works, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct icmp_work, 1, 0);
+MAP(icmp_scratch, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct icmp_scratch, 1, 0);
 
 static __always_inline int inner_transport(struct __sk_buff *skb, const struct packet *p,
 					   struct inner_packet *inner)
@@ -228,11 +228,11 @@ static __always_inline int check_outer(const struct packet *p, const struct flow
 		       : -REASON_ICMP_NO_FLOW;
 }
 
-static __always_inline struct icmp_work *icmp_work_get(void)
+static __always_inline struct icmp_scratch *icmp_scratch_get(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&icmp_works, &zero);
+	return bpf_map_lookup_elem(&icmp_scratch, &zero);
 }
 
 /*
@@ -240,32 +240,34 @@ static __always_inline struct icmp_work *icmp_work_get(void)
  * of its direction, which may not come before the error is heeded; the other direction's says as
  * much. A change that concerns the flow reaches both.
  */
-static __always_inline bool icmp_error_in_force(struct icmp_work *w, struct flow_copy *flow,
-						__u32 generation, __u8 family)
+static __always_inline bool icmp_error_in_force(struct icmp_scratch *scratch,
+						struct flow_copy *flow, __u32 generation,
+						__u8 family)
 {
 	if (flow->generation != FLOW_GENERATION_DOUBTED)
 		return flow->generation == generation;
-	return flow_other_side(&w->tuple, flow, &w->other, family) == FLOW_FOUND &&
-	       w->other.generation == generation;
+	return flow_other_side(&scratch->tuple, flow, &scratch->other, family) == FLOW_FOUND &&
+	       scratch->other.generation == generation;
 }
 
 /* Finds the flow that the error is about; `flow` holds its entry. 0 or -reason. */
 __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 {
 	const struct control *control = control_get();
-	struct icmp_work *w = icmp_work_get();
+	struct icmp_scratch *scratch = icmp_scratch_get();
 	int outcome;
 
-	if (!p || !flow || !w || !control)
+	if (!p || !flow || !scratch || !control)
 		return -REASON_INTERNAL;
-	inner_reversed(&w->inner, p->tuple.zone, p->family, &w->tuple);
-	outcome =
-		flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow, p->family);
+	inner_reversed(&scratch->inner, p->tuple.zone, p->family, &scratch->tuple);
+	outcome = flow_lookup(&scratch->tuple, tuple_hash(&scratch->tuple, p->family, control),
+			      flow, p->family);
 	/* About what the pod sent to the node, if the node translates that: as flow_to_pod() finds
 	 * its replies. */
 	if (outcome == FLOW_ABSENT && p->direction == DROP_TO_POD && p->tuple.zone == ZONE_WIRE) {
-		w->tuple.zone = ZONE_HOST;
-		outcome = flow_lookup(&w->tuple, tuple_hash(&w->tuple, p->family, control), flow,
+		scratch->tuple.zone = ZONE_HOST;
+		outcome = flow_lookup(&scratch->tuple,
+				      tuple_hash(&scratch->tuple, p->family, control), flow,
 				      p->family);
 		if (outcome == FLOW_FOUND && !(flow->state & FLOW_REPLY))
 			outcome = FLOW_ABSENT;
@@ -273,34 +275,34 @@ __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 	if (outcome == FLOW_BUSY)
 		return -REASON_FLOW_BUSY;
 	if (outcome == FLOW_ABSENT ||
-	    !icmp_error_in_force(w, flow, READ_ONCE(control->generation), p->family) ||
-	    flow_idle(&w->tuple, flow, &w->other, flow_timeout(w->tuple.proto, flow->state),
-		      p->family))
+	    !icmp_error_in_force(scratch, flow, READ_ONCE(control->generation), p->family) ||
+	    flow_idle(&scratch->tuple, flow, &scratch->other,
+		      flow_timeout(scratch->tuple.proto, flow->state), p->family))
 		return -REASON_ICMP_NO_FLOW;
-	return check_outer(p, &w->tuple);
+	return check_outer(p, &scratch->tuple);
 }
 
 /* Reads the packet inside. 0 or -reason. */
 __noinline int icmp_error_parse(struct __sk_buff *skb, struct packet *p)
 {
-	struct icmp_work *w = icmp_work_get();
+	struct icmp_scratch *scratch = icmp_scratch_get();
 
-	return p && w ? inner_parse(skb, p, &w->inner) : -REASON_INTERNAL;
+	return p && scratch ? inner_parse(skb, p, &scratch->inner) : -REASON_INTERNAL;
 }
 
 /* Translates the packet inside; `flow` then holds what forward() is to do with the outer one. 0 or
  * -reason. */
 __noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
-	struct icmp_work *w = icmp_work_get();
+	struct icmp_scratch *scratch = icmp_scratch_get();
 	int result;
 
-	if (!p || !flow || !w)
+	if (!p || !flow || !scratch)
 		return -REASON_INTERNAL;
-	result = inner_rewrite(skb, p, &w->inner, flow);
+	result = inner_rewrite(skb, p, &scratch->inner, flow);
 	if (result)
 		return result;
-	outer_content(p, &w->tuple, flow);
+	outer_content(p, &scratch->tuple, flow);
 	return 0;
 }
 

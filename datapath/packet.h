@@ -65,7 +65,7 @@ struct packet {
 	__u8 ttl;
 	__u8 icmp_type;
 	__u8 direction; /* enum drop_direction */
-	__u8 judged;	/* the slow path has left its findings in `judgements` */
+	__u8 evaluated; /* the slow path has left its findings in `flow_verdicts` */
 	__u8 pad;
 };
 

@@ -85,7 +85,7 @@ static __always_inline void policy_count(__u32 rule, __u32 packets, __u64 bytes)
 	counter->bytes += bytes;
 }
 
-static __always_inline bool cell_speaks(const struct ruleset_cell *cell, enum policy_step step)
+static __always_inline bool cell_decides(const struct ruleset_cell *cell, enum policy_step step)
 {
 	return cell && cell->verdict[step] != CELL_NONE;
 }
@@ -94,9 +94,9 @@ static __always_inline bool cell_speaks(const struct ruleset_cell *cell, enum po
 static __always_inline const struct ruleset_cell *
 policy_first(const struct ruleset_cell *a, const struct ruleset_cell *b, enum policy_step step)
 {
-	if (!cell_speaks(a, step))
-		return cell_speaks(b, step) ? b : NULL;
-	return cell_speaks(b, step) && b->rank[step] < a->rank[step] ? b : a;
+	if (!cell_decides(a, step))
+		return cell_decides(b, step) ? b : NULL;
+	return cell_decides(b, step) && b->rank[step] < a->rank[step] ? b : a;
 }
 
 /* Admin tier, then NetworkPolicy or Baseline, then what holds by default. */
@@ -121,7 +121,7 @@ static __always_inline int policy_decide(struct policy_question *q, const struct
 }
 
 /* A global function: verified once, whoever calls it. 0: allowed; a reason: not. */
-__noinline int policy_judge(struct policy_question *q)
+__noinline int policy_verdict(struct policy_question *q)
 {
 	__u32 ruleset = q ? q->ruleset : 0; /* Linux 6.1 takes a key from the stack only */
 	const struct ruleset_cell *by_identity = NULL, *by_prefix = NULL;

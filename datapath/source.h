@@ -33,7 +33,7 @@ static __always_inline int check_ipv4_options(struct __sk_buff *skb, const struc
 	return 0;
 }
 
-__noinline int ipv4_options_judge(struct __sk_buff *skb, struct packet *p)
+__noinline int ipv4_options_check(struct __sk_buff *skb, struct packet *p)
 {
 	return p ? check_ipv4_options(skb, p) : -REASON_INTERNAL;
 }

@@ -83,9 +83,9 @@ static __always_inline void port_search_failed(__u32 *full)
 
 /* One pod alone cannot use up a peer's ports: another one's quarter that it must leave is
  * elsewhere. */
-static __always_inline bool port_shared(const struct work *w, __u32 port, __u32 count)
+static __always_inline bool port_shared(const struct slow_path *path, __u32 port, __u32 count)
 {
-	__u32 hash = (port >> 4) * 0x9e3779b1u ^ (w->fwd.content.owner + 1) * 0x85ebca6bu;
+	__u32 hash = (port >> 4) * 0x9e3779b1u ^ (path->fwd.content.owner + 1) * 0x85ebca6bu;
 
 	hash ^= hash >> 15;
 	hash *= 0xc2b2ae35u;
@@ -95,14 +95,14 @@ static __always_inline bool port_shared(const struct work *w, __u32 port, __u32 
 }
 
 /* The search for a port: what it needs from one try to the next, in works[0]. */
-static __always_inline void port_search_begin(struct work *w, __u8 family)
+static __always_inline void port_search_begin(struct slow_path *path, __u8 family)
 {
-	const __u32 *full = port_full_word(&w->rev.tuple, family);
+	const __u32 *full = port_full_word(&path->rev.tuple, family);
 
-	w->port_at = bpf_get_prandom_u32() >> 8;
-	w->port_tries = PORT_TRIES;
+	path->port_at = bpf_get_prandom_u32() >> 8;
+	path->port_tries = PORT_TRIES;
 	if (full && port_searches_failed(full) >= PORT_SEARCHES_FAILED)
-		w->port_tries = PORT_TRIES_WHEN_FULL;
+		path->port_tries = PORT_TRIES_WHEN_FULL;
 }
 
 /*
@@ -128,30 +128,30 @@ __noinline int port_next(__u32 i, __u8 family)
 {
 	__u32 first = config.masquerade_port_min, count = config.masquerade_port_max - first + 1,
 	      port, *full;
-	struct work *w = work_get();
+	struct slow_path *path = slow_path_get();
 
-	if (!w || !count)
+	if (!path || !count)
 		return -REASON_INTERNAL;
 	if (!i)
-		port_search_begin(w, family);
-	if (i >= w->port_tries || i >= count + 1) {
-		full = port_full_word(&w->rev.tuple, family);
+		port_search_begin(path, family);
+	if (i >= path->port_tries || i >= count + 1) {
+		full = port_full_word(&path->rev.tuple, family);
 		if (full)
 			port_search_failed(full);
 		return -REASON_NAT_PORTS;
 	}
-	port = first + port_place(w->port_at + i, count);
-	if (!i && !(w->flags & WORK_MASQUERADE))
-		port = bpf_ntohs(w->fwd.tuple.sport_be);
-	else if (w->fwd.tuple.zone == ZONE_POD && !port_shared(w, port, count))
+	port = first + port_place(path->port_at + i, count);
+	if (!i && !(path->flags & SLOW_PATH_MASQUERADE))
+		port = bpf_ntohs(path->fwd.tuple.sport_be);
+	else if (path->fwd.tuple.zone == ZONE_POD && !port_shared(path, port, count))
 		return PAIR_AGAIN;
-	w->port_linger = i >= w->port_tries / 2 || count <= w->port_tries;
-	w->new_sport_be = bpf_htons(port);
+	path->port_linger = i >= path->port_tries / 2 || count <= path->port_tries;
+	path->new_sport_be = bpf_htons(port);
 	return 0;
 }
 
 /* A source port, with rev's place held. 0 or -reason. */
-static __always_inline int port_take(packet_context *ctx, struct work *w, __u8 family)
+static __always_inline int port_take(packet_context *ctx, struct slow_path *path, __u8 family)
 {
 	int result;
 	__u32 i;
@@ -163,19 +163,20 @@ static __always_inline int port_take(packet_context *ctx, struct work *w, __u8 f
 		if (result == PAIR_AGAIN)
 			continue;
 		pair_contents(family);
-		result = pair_reply_tuple(w, w->port_linger, family);
+		result = pair_reply_tuple(path, path->port_linger, family);
 		if (result == REPLY_TAKEN || result == REPLY_BUSY ||
-		    (w->flags & WORK_MASQUERADE && node_socket_uses(ctx, &w->rev.tuple, family))) {
+		    (path->flags & SLOW_PATH_MASQUERADE &&
+		     node_socket_uses(ctx, &path->rev.tuple, family))) {
 			count_up(COUNTER_NAT_RETRIES);
 			continue;
 		}
-		result = flow_take(&w->rev, w->flags & WORK_OVER_SHARE, family);
+		result = flow_take(&path->rev, path->flags & SLOW_PATH_OVER_SHARE, family);
 		if (result == TAKE_OK) {
 			count_up(COUNTER_NAT_ALLOCATED);
 			return 0;
 		}
 		if (result == TAKE_FULL)
-			return take_failed(result, w->flags & WORK_OVER_SHARE);
+			return take_failed(result, path->flags & SLOW_PATH_OVER_SHARE);
 	}
 	return -REASON_NAT_PORTS;
 }

@@ -261,7 +261,7 @@ static void copy_text(const json_t *error, const char *key, char *ret, size_t si
 	ret[length] = '\0';
 }
 
-static int judge_answer(const json_t *answer, json_t **ret_result, struct error *ret_failure)
+static int check_answer(const json_t *answer, json_t **ret_result, struct error *ret_failure)
 {
 	const json_t *version = json_object_get(answer, "version");
 	const json_t *ok = json_object_get(answer, "ok");
@@ -295,7 +295,7 @@ int control_client_receive(struct control_client *client, int timeout_ms, json_t
 	answer = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
 	if (!answer)
 		return -EPROTO;
-	r = judge_answer(answer, ret_result, ret_failure);
+	r = check_answer(answer, ret_result, ret_failure);
 	json_decref(answer);
 	return r;
 }

@@ -214,7 +214,7 @@ static void send_line(struct try *try, json_t *line)
 		try->totals.lost++;
 }
 
-static void judge(struct try *try, const struct flow_key *key)
+static void evaluate_flow(struct try *try, const struct flow_key *key)
 {
 	struct try_answer before, after;
 
@@ -281,7 +281,7 @@ static bool on_flow(const struct flow_record *record, void *data)
 	if (was_seen(try, &key))
 		return true;
 	try->totals.live++;
-	judge(try, &key);
+	evaluate_flow(try, &key);
 	return true;
 }
 
@@ -302,7 +302,7 @@ static void on_walk(uv_idle_t *idle)
 /* ---------------------------------------------------------------- new flows */
 
 /* Judged by a policy, one way or the other? Other drops do not change with policies. */
-static bool is_judged(const struct polder_event *event)
+static bool is_evaluated(const struct polder_event *event)
 {
 	return event->type == EVENT_FLOW || event->reason == REASON_POLICY_EGRESS ||
 	       event->reason == REASON_POLICY_INGRESS;
@@ -314,7 +314,7 @@ static void on_event(const struct polder_event *event, void *data)
 	struct try *try = data;
 	struct flow_key key;
 
-	if (!event->family || !is_judged(event))
+	if (!event->family || !is_evaluated(event))
 		return;
 	memset(&key, 0, sizeof(key));
 	key.asked = event->daddr;
@@ -331,7 +331,7 @@ static void on_event(const struct polder_event *event, void *data)
 	if (was_seen(try, &key))
 		return;
 	try->totals.fresh++;
-	judge(try, &key);
+	evaluate_flow(try, &key);
 }
 
 static void on_lost(uint64_t count, void *data)

@@ -432,7 +432,7 @@ static struct try_side ask(const struct try_policy *policy, const struct compile
 	set = find_ruleset(compiled, ruleset);
 	if (!set)
 		return (struct try_side){.basis = TRY_CLOSED};
-	verdict = compiled_ruleset_judge(set, question);
+	verdict = compiled_ruleset_verdict(set, question);
 	side.allowed = verdict.allowed;
 	if (verdict.rule && policy_rule_origin(policy->registry, verdict.rule, &side.rule) == 0) {
 		side.basis = TRY_RULE;

@@ -41,8 +41,8 @@ static json_t *null_or_string(const char *text)
 
 /* ---------------------------------------------------------------- the conclusion */
 
-static bool is_judged_here(const struct explain *explain, const struct explain_path *path,
-			   enum direction side)
+static bool is_evaluated_here(const struct explain *explain, const struct explain_path *path,
+			      enum direction side)
 {
 	if (side == EGRESS)
 		return path->place == EXPLAIN_FROM_POD;
@@ -56,11 +56,11 @@ static void objects_here(const struct explain *explain, const struct explain_pat
 {
 	*ret = path->ways[WAY_OBJECTS];
 	for (int side = 0; side < DIRECTIONS; side++)
-		if (!is_judged_here(explain, path, side))
+		if (!is_evaluated_here(explain, path, side))
 			ret->rule[side].set = false;
-	if (ret->reason == REASON_POLICY_EGRESS && !is_judged_here(explain, path, EGRESS))
+	if (ret->reason == REASON_POLICY_EGRESS && !is_evaluated_here(explain, path, EGRESS))
 		ret->reason = path->answer.ingress.allowed ? 0 : REASON_POLICY_INGRESS;
-	if (ret->reason == REASON_POLICY_INGRESS && !is_judged_here(explain, path, INGRESS))
+	if (ret->reason == REASON_POLICY_INGRESS && !is_evaluated_here(explain, path, INGRESS))
 		ret->reason = 0;
 	ret->allowed = !ret->reason;
 }
@@ -80,13 +80,13 @@ static void conclude(const struct explain *explain, const struct explain_path *p
 
 	*ret = *in_force(path);
 	for (int side = 0; side < DIRECTIONS; side++)
-		if (!is_judged_here(explain, path, side))
+		if (!is_evaluated_here(explain, path, side))
 			ret->rule[side] = objects->rule[side];
 	if (!ret->allowed || explain->reason)
 		return;
-	if (!is_judged_here(explain, path, EGRESS) && !path->answer.egress.allowed)
+	if (!is_evaluated_here(explain, path, EGRESS) && !path->answer.egress.allowed)
 		ret->reason = REASON_POLICY_EGRESS;
-	else if (!is_judged_here(explain, path, INGRESS) && !path->answer.ingress.allowed)
+	else if (!is_evaluated_here(explain, path, INGRESS) && !path->answer.ingress.allowed)
 		ret->reason = REASON_POLICY_INGRESS;
 	ret->allowed = !ret->reason;
 }
@@ -258,9 +258,9 @@ static json_t *direction_document(const struct explain *explain, const struct ex
 	char name[EXPLAIN_NAME_MAX] = "";
 	json_t *document =
 		json_pack("{s:b, s:s, s:b, s:o, s:o}", "allowed", direction->allowed, "basis",
-			  basis_name(direction), "here", is_judged_here(explain, path, side),
+			  basis_name(direction), "here", is_evaluated_here(explain, path, side),
 			  "policies", policies_document(direction), "ruleset",
-			  maps->judged[side] ? json_integer(maps->ruleset[side]) : json_null());
+			  maps->evaluated[side] ? json_integer(maps->ruleset[side]) : json_null());
 
 	if (!document)
 		return NULL;

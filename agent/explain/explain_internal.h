@@ -43,7 +43,7 @@ struct explain_way {
 	char note[256]; /* why it was not asked */
 	bool allowed;
 	unsigned int reason; /* enum polder_reason */
-	bool judged[DIRECTIONS];
+	bool evaluated[DIRECTIONS];
 	struct explain_rule rule[DIRECTIONS];
 	uint32_t ruleset[DIRECTIONS];
 	uint32_t identity[2]; /* source, destination; 0: not found out */

@@ -129,8 +129,8 @@ void explain_name_rule(const struct explain *explain, uint32_t rule, struct expl
 	ret->index = origin.index;
 }
 
-static unsigned int judge_cells(const struct look *look, const struct cells *cells,
-				unsigned int denied, uint32_t *ret_rule)
+static unsigned int cells_verdict(const struct look *look, const struct cells *cells,
+				  unsigned int denied, uint32_t *ret_rule)
 {
 	const struct ruleset_cell *cell = decide_step(cells, STEP_ADMIN);
 	bool isolates = cells->set.flags & RULESET_ISOLATES;
@@ -149,15 +149,15 @@ static unsigned int judge_cells(const struct look *look, const struct cells *cel
 }
 
 /* `ruleset` is a pod's word. 0, or the reason of a drop. */
-static unsigned int judge(const struct look *look, enum direction side, uint32_t ruleset,
-			  uint32_t identity, const struct polder_addr *peer)
+static unsigned int ruleset_verdict(const struct look *look, enum direction side, uint32_t ruleset,
+				    uint32_t identity, const struct polder_addr *peer)
 {
 	unsigned int denied = side == EGRESS ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS;
 	struct cells cells = {};
 	unsigned int reason;
 	uint32_t rule = 0;
 
-	look->way->judged[side] = true;
+	look->way->evaluated[side] = true;
 	look->way->ruleset[side] = ruleset;
 	if (ruleset == RULESET_OPEN)
 		return 0;
@@ -169,7 +169,7 @@ static unsigned int judge(const struct look *look, enum direction side, uint32_t
 		return REASON_INTERNAL;
 	look->way->ruleset[side] = cells.set.number;
 	find_cells(look, identity, peer, &cells);
-	reason = judge_cells(look, &cells, denied, &rule);
+	reason = cells_verdict(look, &cells, denied, &rule);
 	explain_name_rule(look->explain, rule, &look->way->rule[side]);
 	return reason;
 }
@@ -216,7 +216,7 @@ static unsigned int route_wire(const struct look *look, const struct address_ent
 	return 0;
 }
 
-static unsigned int judge_both(struct look *look, const struct address_entry *to)
+static unsigned int policy_verdicts(struct look *look, const struct address_entry *to)
 {
 	const struct polder_addr *source_addr = explain_addr(look->explain, &look->explain->from);
 	struct pod_entry source = {}, destination = {};
@@ -239,11 +239,11 @@ static unsigned int judge_both(struct look *look, const struct address_entry *to
 		look->to_itself = source.ifindex && source.ifindex == destination.ifindex;
 	}
 	if (source.ifindex)
-		reason = judge(look, EGRESS, source.egress_rules[look->slot],
-			       look->way->identity[1], &look->path->addr);
+		reason = ruleset_verdict(look, EGRESS, source.egress_rules[look->slot],
+					 look->way->identity[1], &look->path->addr);
 	if (!reason && to_pod)
-		reason = judge(look, INGRESS, destination.ingress_rules[look->slot],
-			       look->way->identity[0], source_addr);
+		reason = ruleset_verdict(look, INGRESS, destination.ingress_rules[look->slot],
+					 look->way->identity[0], source_addr);
 	return reason;
 }
 
@@ -290,7 +290,7 @@ static unsigned int ask(struct look *look)
 		return 0; /* proven by the path */
 	reason = look->path->place == EXPLAIN_FROM_POD ? route_pod(look, to)
 						       : route_wire(look, to, &done);
-	return reason || done ? reason : judge_both(look, to);
+	return reason || done ? reason : policy_verdicts(look, to);
 }
 
 void explain_ask_maps(struct explain *explain, struct explain_path *path)

@@ -236,8 +236,8 @@ int explain_ask_objects(struct explain *explain, struct explain_path *path)
 		r = policy_evaluate(&explain->objects, &question, &path->answer);
 	if (r < 0)
 		return r;
-	way->judged[EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
-	way->judged[INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
+	way->evaluated[EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
+	way->evaluated[INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
 	take_rule(&path->answer.egress, &way->rule[EGRESS]);
 	take_rule(&path->answer.ingress, &way->rule[INGRESS]);
 	way->reason = no_way(explain, path);

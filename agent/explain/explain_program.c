@@ -191,7 +191,7 @@ static const char *fill_packet(const struct explain *explain, const struct expla
 static void take_result(const struct explain *explain, const struct test_result *result,
 			struct explain_way *way)
 {
-	const struct judgement *j = &result->judgement;
+	const struct flow_verdict *j = &result->flow_verdict;
 
 	*way = (struct explain_way){.asked = true};
 	way->allowed = result->outcome == VERDICT_ALLOW;
@@ -202,8 +202,8 @@ static void take_result(const struct explain *explain, const struct test_result 
 	way->identity[1] = j->destination_identity;
 	way->ruleset[EGRESS] = j->egress_ruleset;
 	way->ruleset[INGRESS] = j->ingress_ruleset;
-	way->judged[EGRESS] = result->judged && j->egress_ruleset;
-	way->judged[INGRESS] = result->judged && j->ingress_ruleset;
+	way->evaluated[EGRESS] = result->evaluated && j->egress_ruleset;
+	way->evaluated[INGRESS] = result->evaluated && j->ingress_ruleset;
 	explain_name_rule(explain, j->egress_rule, &way->rule[EGRESS]);
 	explain_name_rule(explain, j->ingress_rule, &way->rule[INGRESS]);
 }
@@ -270,7 +270,7 @@ static void run_service(struct trials *t)
 	struct explain *explain = t->explain;
 	struct explain_path from = {.place = explain->paths[0].place};
 	struct explain_way way = {};
-	const struct judgement *j = &t->result.judgement;
+	const struct flow_verdict *j = &t->result.flow_verdict;
 
 	run_path(t, &from, explain_addr(explain, &explain->to), explain->port, &way);
 	if (!way.asked)

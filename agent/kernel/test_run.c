@@ -27,8 +27,8 @@ struct test_run {
 	struct maps *maps;
 	const struct datapath *datapath;
 	bool alone;
-	int judgements[DATAPATH_HOOKS]; /* the object's own map; negative: it judges nothing */
-	unsigned long *consumer;	/* alone: the ring of events, mapped */
+	int flow_verdicts[DATAPATH_HOOKS]; /* the object's own map; negative: it judges nothing */
+	unsigned long *consumer;	   /* alone: the ring of events, mapped */
 	const unsigned long *producer;
 	const uint8_t *records;
 	size_t ring_size;
@@ -92,17 +92,17 @@ static void ring_read(struct test_run *run)
 }
 
 /* No judgement yet. */
-static int forget_judgements(struct test_run *run)
+static int clear_flow_verdicts(struct test_run *run)
 {
-	struct judgement *stale = run->values;
+	struct flow_verdict *stale = run->values;
 	uint32_t zero = 0;
 	int i;
 
 	for (i = 0; i < run->cpus; i++)
-		stale[i] = (struct judgement){.source_identity = IDENTITY_STALE};
+		stale[i] = (struct flow_verdict){.source_identity = IDENTITY_STALE};
 	for (i = 0; i < DATAPATH_HOOKS; i++)
-		if (run->judgements[i] >= 0 &&
-		    bpf_map_update_elem(run->judgements[i], &zero, stale, BPF_ANY) < 0)
+		if (run->flow_verdicts[i] >= 0 &&
+		    bpf_map_update_elem(run->flow_verdicts[i], &zero, stale, BPF_ANY) < 0)
 			return -errno;
 	return 0;
 }
@@ -128,10 +128,10 @@ int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone
 				 .datapath = datapath,
 				 .alone = alone,
 				 .cpus = libbpf_num_possible_cpus()};
-	run->values = run->cpus > 0 ? calloc(run->cpus, sizeof(struct judgement)) : NULL;
+	run->values = run->cpus > 0 ? calloc(run->cpus, sizeof(struct flow_verdict)) : NULL;
 	for (i = 0; i < DATAPATH_HOOKS; i++)
-		run->judgements[i] = datapath_map_fd(datapath, i, "judgements");
-	r = run->values ? forget_judgements(run) : -ENOMEM;
+		run->flow_verdicts[i] = datapath_map_fd(datapath, i, "flow_verdicts");
+	r = run->values ? clear_flow_verdicts(run) : -ENOMEM;
 	if (r == 0 && alone)
 		r = hear_every_event(run);
 	if (r < 0) {
@@ -181,24 +181,26 @@ static bool is_drop(const struct test_packet *packet, int verdict)
 
 /* What the CPU that ran the program has found, if it judged this packet; on the others it is stale.
  */
-static int take_judgement(struct test_run *run, enum datapath_hook hook, struct test_result *result)
+static int take_flow_verdict(struct test_run *run, enum datapath_hook hook,
+			     struct test_result *result)
 {
-	struct judgement *found = run->values;
+	struct flow_verdict *found = run->values;
 	uint32_t zero = 0;
 	int i = 0;
 
-	if (run->judgements[hook] < 0 ||
-	    bpf_map_lookup_elem(run->judgements[hook], &zero, run->values) < 0)
+	if (run->flow_verdicts[hook] < 0 ||
+	    bpf_map_lookup_elem(run->flow_verdicts[hook], &zero, run->values) < 0)
 		return 0;
 	while (i < run->cpus && found[i].source_identity == IDENTITY_STALE)
 		i++;
 	if (i == run->cpus)
 		return 0;
-	result->judged = true;
-	result->judgement = found[i];
+	result->evaluated = true;
+	result->flow_verdict = found[i];
 	found[i].source_identity = IDENTITY_STALE;
-	return bpf_map_update_elem(run->judgements[hook], &zero, run->values, BPF_ANY) < 0 ? -errno
-											   : 0;
+	return bpf_map_update_elem(run->flow_verdicts[hook], &zero, run->values, BPF_ANY) < 0
+		       ? -errno
+		       : 0;
 }
 
 static int run_alone(struct test_run *run, const struct test_packet *packet,
@@ -218,7 +220,7 @@ static int run_alone(struct test_run *run, const struct test_packet *packet,
 		result->outcome = run->event.verdict;
 	}
 	result->opened = run->event.type == EVENT_FLOW;
-	return take_judgement(run, packet->hook, result);
+	return take_flow_verdict(run, packet->hook, result);
 }
 
 /* ---------------------------------------------------------------- beside traffic */
@@ -255,7 +257,7 @@ static int run_beside(struct test_run *run, const struct test_packet *packet,
 			result->outcome = VERDICT_REJECT;
 	}
 	result->opened = run->after.created != run->before.created;
-	return take_judgement(run, packet->hook, result);
+	return take_flow_verdict(run, packet->hook, result);
 }
 
 int test_run(struct test_run *run, const struct test_packet *packet, struct test_result *ret)
@@ -264,7 +266,7 @@ int test_run(struct test_run *run, const struct test_packet *packet, struct test
 		return -EINVAL;
 	ret->reason = REASON_NONE;
 	ret->direction = 0;
-	ret->judged = ret->opened = false;
-	memset(&ret->judgement, 0, sizeof(ret->judgement));
+	ret->evaluated = ret->opened = false;
+	memset(&ret->flow_verdict, 0, sizeof(ret->flow_verdict));
 	return run->alone ? run_alone(run, packet, ret) : run_beside(run, packet, ret);
 }

@@ -24,9 +24,9 @@ struct test_result {
 	enum event_verdict outcome;    /* VERDICT_REJECT: `frame` is the answer to the sender */
 	enum polder_reason reason;     /* of a drop; REASON_NONE: there was none */
 	enum drop_direction direction; /* with a reason: where it was counted */
-	bool judged;		       /* by this packet; else `judgement` is all 0 */
+	bool evaluated;		       /* by this packet; else `flow_verdict` is all 0 */
 	bool opened;		       /* and it is a new flow */
-	struct judgement judgement;
+	struct flow_verdict flow_verdict;
 	size_t length;
 	uint8_t frame[TEST_FRAME_MAX]; /* as the program left it, of a dropped packet too */
 };

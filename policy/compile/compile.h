@@ -171,8 +171,8 @@ struct ruleset_question {
 	bool to_itself; /* a pod that reaches itself through a Service: NetworkPolicies do not apply
 			 */
 };
-struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,
-					     const struct ruleset_question *question);
+struct policy_verdict compiled_ruleset_verdict(const struct compiled_ruleset *ruleset,
+					       const struct ruleset_question *question);
 
 /* Identities, rule sets and rules that nothing used in the last two compilations are forgotten,
  * never renumbered. */

@@ -89,7 +89,7 @@ def target_table(results):
         if values["new"] is None:
             continue
         cells = [text(values[name]) if values[name] is not None else "" for name in ("old", "new") if name in sides]
-        lines.append(f"| {what} | {goal} | {' | '.join(cells)} | {report.judgement(good(values['new']))} |")
+        lines.append(f"| {what} | {goal} | {' | '.join(cells)} | {report.rating(good(values['new']))} |")
     return lines
 
 

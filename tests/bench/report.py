@@ -221,7 +221,7 @@ def change_targets(changes):
             yield "agent's resident memory at 1,000 Services", "≤ 24 MiB", f"{size:.1f} MiB", size <= 24
 
 
-def judgement(good):
+def rating(good):
     return good if isinstance(good, str) else "reached" if good else "**not reached**"
 
 
@@ -230,7 +230,7 @@ def target_table(results):
                                   ("changes", change_targets)) if key in results for row in make(results[key])]
     rows += kernel_targets()
     return ["| aim | | measured | |", "|---|---|---|---|",
-            *(f"| {what} | {aim} | {value} | {judgement(good)} |" for what, aim, value, good in rows)]
+            *(f"| {what} | {aim} | {value} | {rating(good)} |" for what, aim, value, good in rows)]
 
 
 def machine():

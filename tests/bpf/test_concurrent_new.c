@@ -158,9 +158,9 @@ struct twice {
 	struct flow_tuple tuple;
 	struct frame out[2];
 	int verdict[2];
-	uint64_t parted;   /* not both to the same endpoint */
-	uint64_t doubled;  /* more than one entry stayed */
-	uint64_t rejudged; /* again and again */
+	uint64_t parted;      /* not both to the same endpoint */
+	uint64_t doubled;     /* more than one entry stayed */
+	uint64_t reevaluated; /* again and again */
 };
 
 static void twice_prepare(void *data, uint64_t round)
@@ -190,16 +190,16 @@ static bool same_frame(const struct frame *a, const struct frame *b)
 }
 
 /* How often 20 packets are judged once the generation has moved. */
-static uint64_t judged_of_twenty(struct twice *t)
+static uint64_t reevaluated_of_twenty(struct twice *t)
 {
 	uint64_t before;
 	struct frame out;
 
 	world_move_generation(world, 2);
-	before = world_counter(world, COUNTER_FLOWS_REJUDGED);
+	before = world_counter(world, COUNTER_FLOWS_REEVALUATED);
 	for (int i = 0; i < 20; i++)
 		world_pass(world, HOOK_FROM_POD, world->pods[0].link, &t->frame, &out);
-	return world_counter(world, COUNTER_FLOWS_REJUDGED) - before;
+	return world_counter(world, COUNTER_FLOWS_REEVALUATED) - before;
 }
 
 static void twice_check(void *data, uint64_t round)
@@ -213,7 +213,7 @@ static void twice_check(void *data, uint64_t round)
 		t->parted += t->verdict[side] != TC_ACT_SHOT &&
 			     (t->verdict[side] != verdict || !same_frame(&t->out[side], &again));
 	t->doubled += world_flow_find(world, &t->tuple, NULL) != 1;
-	t->rejudged += judged_of_twenty(t) > 2;
+	t->reevaluated += reevaluated_of_twenty(t) > 2;
 }
 
 static void see_twice(enum suite_version v)
@@ -229,14 +229,14 @@ static void see_twice(enum suite_version v)
 
 	world_set_service(world, 1, vip[v], IPPROTO_UDP, 53, backends, 2);
 	rounds = duel_run(&duel);
-	if (t.parted || t.doubled || t.rejudged)
+	if (t.parted || t.doubled || t.reevaluated)
 		printf("\n    %lu rounds: %lu packets to another endpoint, %lu flows with two "
 		       "entries, %lu judged "
 		       "again and again ",
-		       rounds, t.parted, t.doubled, t.rejudged);
+		       rounds, t.parted, t.doubled, t.reevaluated);
 	CU_ASSERT_EQUAL(t.parted, 0);
 	CU_ASSERT_EQUAL(t.doubled, 0);
-	CU_ASSERT_EQUAL(t.rejudged, 0);
+	CU_ASSERT_EQUAL(t.reevaluated, 0);
 }
 
 static void flow_first_seen_on_two_cpus_is_one_flow(void)

@@ -143,7 +143,7 @@ static void np20_cluster_policies_hold_for_a_pod_that_reaches_itself_through_a_s
 	}
 }
 
-static void np11_egress_is_judged_on_the_endpoints_address(void)
+static void np11_egress_is_evaluated_on_the_endpoints_address(void)
 {
 	EACH_VERSION(v)
 	{
@@ -443,7 +443,7 @@ int main(void)
 		SUITE_TEST(np20_a_pod_reaches_itself_through_a_service_past_network_policies),
 		SUITE_TEST(
 			np20_cluster_policies_hold_for_a_pod_that_reaches_itself_through_a_service),
-		SUITE_TEST(np11_egress_is_judged_on_the_endpoints_address),
+		SUITE_TEST(np11_egress_is_evaluated_on_the_endpoints_address),
 		SUITE_TEST(the_senders_rule_set_is_of_the_slot_in_force),
 		SUITE_TEST(a_remote_pods_identity_is_of_the_slot_in_force),
 		SUITE_TEST(datagrams_leave_an_endpoint_that_ends_if_there_is_another),

@@ -64,7 +64,7 @@ static void both_entries_know_the_connections_state(void)
 	}
 }
 
-static void what_is_judged_anew_keeps_the_connections_state(void)
+static void what_is_reevaluated_keeps_the_connections_state(void)
 {
 	EACH_VERSION(v)
 	{
@@ -269,7 +269,7 @@ int main(void)
 {
 	static const struct suite_test tests[] = {
 		SUITE_TEST(both_entries_know_the_connections_state),
-		SUITE_TEST(what_is_judged_anew_keeps_the_connections_state),
+		SUITE_TEST(what_is_reevaluated_keeps_the_connections_state),
 		SUITE_TEST(a_question_and_its_answer_are_no_stream),
 		SUITE_TEST(datagrams_that_go_on_after_an_answer_are_a_stream),
 		SUITE_TEST(counts_packets_of_both_directions),

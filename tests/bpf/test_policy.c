@@ -570,7 +570,7 @@ static void count_rule(uint32_t rule)
 
 /* What is denied is counted at once; what a flow has seen, when it is judged anew by another rule.
  */
-static void packets_are_counted_for_the_rules_that_judge_them(void)
+static void packets_are_counted_for_the_rules_that_decide(void)
 {
 	uint32_t first = new_ruleset(), second = new_ruleset();
 	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_UDP, 4000, 53);
@@ -661,7 +661,7 @@ int main(void)
 		SUITE_TEST(outside_needs_a_rule_of_an_isolated_pod),
 		SUITE_TEST(cnp1_cnp3_the_admin_tier_decides_or_passes_on),
 		SUITE_TEST(peers_classes_switch_with_the_slot),
-		SUITE_TEST(packets_are_counted_for_the_rules_that_judge_them),
+		SUITE_TEST(packets_are_counted_for_the_rules_that_decide),
 		SUITE_TEST(a_table_of_cells_answers_within_its_own_range),
 	};
 

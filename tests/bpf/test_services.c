@@ -18,10 +18,10 @@ static void set_service(uint32_t id, enum suite_version v, uint8_t proto, uint16
 	world_set_service(world, id, vip[v], proto, port, backends, count);
 }
 
-static uint64_t judged(void)
+static uint64_t slow_path_runs(void)
 {
 	return world_counter(world, COUNTER_FLOWS_CREATED) +
-	       world_counter(world, COUNTER_FLOWS_REJUDGED);
+	       world_counter(world, COUNTER_FLOWS_REEVALUATED);
 }
 
 static void translates_service_to_backend_and_reply_back(void)
@@ -252,7 +252,7 @@ static void spreads_flows_over_the_endpoints(void)
 	CU_ASSERT(counts[0] > 130 && counts[1] > 130);
 }
 
-static void established_packet_makes_no_judgement(void)
+static void established_packet_takes_no_slow_path(void)
 {
 	EACH_VERSION(v)
 	{
@@ -262,12 +262,12 @@ static void established_packet_makes_no_judgement(void)
 
 		set_service(1, v, IPPROTO_TCP, 80, 1 << 1, 0);
 		open_connection(0, 1, v, vip[v], 1130, 80);
-		before = judged();
+		before = slow_path_runs();
 		for (int i = 0; i < 20; i++) {
 			r = send_of_pod(0, &spec);
 			CU_ASSERT(forwarded(&r));
 		}
-		CU_ASSERT_EQUAL(judged(), before);
+		CU_ASSERT_EQUAL(slow_path_runs(), before);
 	}
 }
 
@@ -284,18 +284,18 @@ static void rejudges_after_generation_change(void)
 		r = open_connection(0, 1, v, vip[v], 1131, 80);
 		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
 		created = world_counter(world, COUNTER_FLOWS_CREATED);
-		again = world_counter(world, COUNTER_FLOWS_REJUDGED);
+		again = world_counter(world, COUNTER_FLOWS_REEVALUATED);
 		world_move_generation(world, 2);
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(forwarded(&r) &&
 			  seen_ends(&r, pod_text[0][v], 1131, pod_text[1][v], 8080));
-		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_REJUDGED), again + 1);
+		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_REEVALUATED), again + 1);
 		world_move_generation(world, 2);
 		r = send_of_pod(1, &back); /* the reply's side may come first */
 		CU_ASSERT(forwarded(&r) && seen_ends(&r, vip[v], 80, pod_text[0][v], 1131));
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(forwarded(&r));
-		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_REJUDGED), again + 2);
+		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_REEVALUATED), again + 2);
 		CU_ASSERT_EQUAL(world_counter(world, COUNTER_FLOWS_CREATED), created);
 	}
 }
@@ -463,7 +463,7 @@ int main(void)
 		SUITE_TEST(rejects_udp_with_port_unreachable),
 		SUITE_TEST(rejects_ports_that_the_service_has_not),
 		SUITE_TEST(spreads_flows_over_the_endpoints),
-		SUITE_TEST(established_packet_makes_no_judgement),
+		SUITE_TEST(established_packet_takes_no_slow_path),
 		SUITE_TEST(rejudges_after_generation_change),
 		SUITE_TEST(udp_leaves_removed_endpoint),
 		SUITE_TEST(tcp_to_removed_endpoint_is_reset),

@@ -11,7 +11,7 @@ PACKET = struct.Struct('<BBHIII')
 ANSWER = struct.Struct('<iBBBBIIIIII16s2sH')
 OK, SHOT, REDIRECT = 0, 2, 7
 XDP_DROP, XDP_PASS = 1, 2
-JUDGED, NEW = 1, 2
+EVALUATED, NEW = 1, 2
 
 
 class HarnessError(Exception):

@@ -9,8 +9,8 @@
 
 #define BATCH_MAX (1u << 30)
 
-#define ANSWER_JUDGED 1
-#define ANSWER_OPENED 2
+#define ANSWER_EVALUATED 1
+#define ANSWER_OPENED	 2
 
 static_assert(sizeof(struct packet_record) == 16, "as protocol.md says");
 static_assert(sizeof(struct answer_record) == 52, "as protocol.md says");
@@ -20,15 +20,15 @@ static_assert(sizeof(struct answer_record) == 52, "as protocol.md says");
 
 static void answer_fill(struct answer_record *answer, const struct test_result *result)
 {
-	const struct judgement *j = &result->judgement;
+	const struct flow_verdict *j = &result->flow_verdict;
 
 	*answer = (struct answer_record){
 		.result = result->verdict,
 		.reason = result->reason,
 		.direction = result->direction,
 		.verdict = result->outcome,
-		.flags =
-			(result->judged ? ANSWER_JUDGED : 0) | (result->opened ? ANSWER_OPENED : 0),
+		.flags = (result->evaluated ? ANSWER_EVALUATED : 0) |
+			 (result->opened ? ANSWER_OPENED : 0),
 		.egress_rule = j->egress_rule,
 		.ingress_rule = j->ingress_rule,
 		.source_identity = j->source_identity,

@@ -7,7 +7,7 @@ import itertools
 
 import frames
 from frames import ACK, ECHO, FIN, ICMP, ICMPV6, MAPPED, RST, SCTP, SYN, TCP, UDP, is_ipv4
-from harness import JUDGED
+from harness import EVALUATED
 from labels import address, address_text
 from oracle import CLOSED
 
@@ -158,7 +158,7 @@ class Node:
         return (TO_WIRE, self.links['uplink'],
                 self.masquerade and not known and not any(number in r for r in self.no_masquerade))
 
-    def judge(self, p, key, stale, ingress, answer, seen):
+    def slow_path(self, p, key, stale, ingress, answer, seen):
         """The entry that applies to the packet, or a reason. `seen` gets the verdicts."""
         zone, proto = key[0], key[1]
         if stale is None and proto == TCP and zone != HOST and not is_syn(p):
@@ -207,7 +207,7 @@ class Node:
         new_src = fwd[3] if hairpin else self.address[is_ipv4(src)] if masquerade else src
         out = Entry(self.epoch, action, link, False, service, old.closing if old is not None else '', new_src, dst,
                     fwd[4], dport, seen)
-        if stale is not None and not answer.flags & JUDGED:
+        if stale is not None and not answer.flags & EVALUATED:
             return self.still(stale, out, seen)
         if masquerade or hairpin or not self.is_free(twin(fwd, out), fwd):
             if not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
@@ -276,7 +276,7 @@ class Node:
         return None, source_link, hairpin
 
     def ask(self, *question):
-        verdict = self.world.judge(*question)
+        verdict = self.world.verdict(*question)
         if verdict.tier == CLOSED and self.answered != 'pod_not_ready':
             return self.world.if_open(*question) or verdict
         return verdict
@@ -345,7 +345,7 @@ class Node:
         if entry is None or entry.epoch != self.epoch:
             stale = entry
             seen = [None, None] + (stale.verdicts[2:] if stale is not None else [0, 0])
-            result = self.judge(p, key, stale, ingress, answer, seen)
+            result = self.slow_path(p, key, stale, ingress, answer, seen)
             expected.verdicts = seen
             if isinstance(result, str):
                 if stale is not None and result not in POLICY_REASONS:

@@ -6,7 +6,7 @@ import copy
 
 import frames
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, is_ipv4
-from harness import HOOKS, JUDGED, OK, REDIRECT, SHOT
+from harness import HOOKS, EVALUATED, OK, REDIRECT, SHOT
 from model import HOST, POD, WIRE, Choice, is_syn, twin
 from timeline import NODES, Timeline
 from trial import Difference, Trial
@@ -35,7 +35,7 @@ class Seen:
 
     def learn(self, answer):
         """The answer's verdict and, of what passed, the endpoint are read from the frame."""
-        answer.flags, answer.egress_rule, answer.ingress_rule, answer.reason = JUDGED, 0, 0, 0
+        answer.flags, answer.egress_rule, answer.ingress_rule, answer.reason = EVALUATED, 0, 0, 0
         answer.verdict = 0 if answer.result == SHOT else 2 if self.is_refusal(answer) else 1
         answer.backend = None
         if answer.verdict == 1:

@@ -142,7 +142,7 @@ static void packet_make(struct datagram *datagram, struct test_packet *packet,
 }
 
 struct outcome {
-	bool judged, passed;
+	bool evaluated, passed;
 	int pod; /* that it arrives at; -1: none */
 };
 
@@ -157,7 +157,7 @@ static struct outcome send_packet(const struct path *path, uint16_t sport)
 	packet_make(&datagram, &packet, path, sport);
 	if (test_run(trial_run(trial), &packet, &result) < 0)
 		trial_give_up("packet", "the program cannot be run");
-	outcome.judged = result.judged;
+	outcome.evaluated = result.evaluated;
 	outcome.passed = result.verdict == TC_ACT_REDIRECT;
 	for (int i = 0; i < POD_COUNT && outcome.passed; i++) {
 		trial_pod_mac(i, mac);
@@ -167,30 +167,30 @@ static struct outcome send_packet(const struct path *path, uint16_t sport)
 	return outcome;
 }
 
-static bool passes_unjudged(const struct path *path, uint16_t sport)
+static bool passes_by_fast_path(const struct path *path, uint16_t sport)
 {
 	struct outcome outcome = send_packet(path, sport);
 
-	return outcome.passed && !outcome.judged;
+	return outcome.passed && !outcome.evaluated;
 }
 
-static bool passes_judged(const struct path *path, uint16_t sport)
+static bool passes_by_slow_path(const struct path *path, uint16_t sport)
 {
 	struct outcome outcome = send_packet(path, sport);
 
-	return outcome.passed && outcome.judged;
+	return outcome.passed && outcome.evaluated;
 }
 
 /* A live flow: the first packet is judged, the next one is not. */
 static void open_flow(const struct path *path, uint16_t sport)
 {
-	CU_ASSERT(passes_judged(path, sport));
-	CU_ASSERT(passes_unjudged(path, sport));
+	CU_ASSERT(passes_by_slow_path(path, sport));
+	CU_ASSERT(passes_by_fast_path(path, sport));
 }
 
 /* ---------------------------------------------------------------- policy */
 
-static void a_policy_has_flows_of_its_pods_judged_anew_and_no_others(void)
+static void a_policy_has_flows_of_its_pods_reevaluated_and_no_others(void)
 {
 	uint32_t before;
 
@@ -210,19 +210,19 @@ static void a_policy_has_flows_of_its_pods_judged_anew_and_no_others(void)
 		put_in_force(POLICY("a", "p", PODS("'t':'client'")));
 		BOTH_LOOKS(look)
 		{
-			CU_ASSERT(passes_judged(&mine, 1000));
-			CU_ASSERT(passes_unjudged(&other, 1000));
+			CU_ASSERT(passes_by_slow_path(&mine, 1000));
+			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
 		put_in_force(POLICY("a", "p", PODS("'t':'nobody'")));
 		BOTH_LOOKS(look)
 		{
 			CU_ASSERT(!send_packet(&mine, 1000).passed);
-			CU_ASSERT(passes_unjudged(&other, 1000));
+			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
 		trial_delete(trial, OBJECT_NETWORK_POLICY, "a", "p");
 		pass();
-		CU_ASSERT(passes_judged(&mine, 1000));
-		CU_ASSERT(passes_unjudged(&other, 1000));
+		CU_ASSERT(passes_by_slow_path(&mine, 1000));
+		CU_ASSERT(passes_by_fast_path(&other, 1000));
 		trial_finish(trial);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
@@ -232,7 +232,7 @@ static void a_policy_has_flows_of_its_pods_judged_anew_and_no_others(void)
  * Pods of another namespace have the label all the time: the rule sets keep their numbers, only the
  * class of this one's pods in them changes.
  */
-static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_judged_anew(void)
+static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_reevaluated(void)
 {
 	uint32_t before;
 
@@ -253,11 +253,11 @@ static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_judged_an
 		BOTH_LOOKS(look)
 		{
 			CU_ASSERT(!send_packet(&mine, 1000).passed);
-			CU_ASSERT(passes_unjudged(&other, 1000));
+			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
 		put_in_force(NAMESPACE("a", "'env':'a'"));
-		CU_ASSERT(passes_judged(&mine, 1000));
-		CU_ASSERT(passes_unjudged(&other, 1000));
+		CU_ASSERT(passes_by_slow_path(&mine, 1000));
+		CU_ASSERT(passes_by_fast_path(&other, 1000));
 		trial_finish(trial);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
@@ -276,7 +276,7 @@ static void put_services(void)
 	trial_finish(trial);
 }
 
-static void endpoints_of_another_service_have_no_flow_judged_anew(void)
+static void endpoints_of_another_service_have_no_flow_reevaluated(void)
 {
 	uint32_t before;
 
@@ -292,7 +292,7 @@ static void endpoints_of_another_service_have_no_flow_judged_anew(void)
 			put_in_force(i & 1 ? SLICES("two", AT("10.1.0.11"), AT("fd00:1::11"))
 					   : SLICES("two", AT("10.1.0.10"), AT("fd00:1::10")));
 			BOTH_LOOKS(look)
-			CU_ASSERT(passes_unjudged(&mine, 1000));
+			CU_ASSERT(passes_by_fast_path(&mine, 1000));
 		}
 	}
 	CU_ASSERT_EQUAL(generation(), before);
@@ -300,7 +300,7 @@ static void endpoints_of_another_service_have_no_flow_judged_anew(void)
 
 #define SPREAD 32 /* flows: to each of two endpoints go some */
 
-static void an_endpoint_that_goes_has_its_own_flows_judged_anew(void)
+static void an_endpoint_that_goes_has_its_own_flows_reevaluated(void)
 {
 	uint32_t before;
 
@@ -323,20 +323,21 @@ static void an_endpoint_that_goes_has_its_own_flows_judged_anew(void)
 		for (int i = 0; i < SPREAD; i++) {
 			struct outcome outcome = send_packet(&mine, 1000 + i);
 
-			CU_ASSERT(outcome.judged == (at[i] == SECOND_B) && outcome.pod == SERVER_B);
+			CU_ASSERT(outcome.evaluated == (at[i] == SECOND_B) &&
+				  outcome.pod == SERVER_B);
 		}
 		trial_finish(trial);
 		/* One that comes concerns none. */
 		put_in_force(SLICES("one", AT("10.1.0.13") "," AT("10.1.0.14"),
 				    AT("fd00:1::13") "," AT("fd00:1::14")));
 		for (int i = 0; i < SPREAD; i++)
-			CU_ASSERT(passes_unjudged(&mine, 1000 + i));
+			CU_ASSERT(passes_by_fast_path(&mine, 1000 + i));
 		trial_finish(trial);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
 }
 
-static void a_service_that_comes_or_goes_has_flows_to_its_address_judged_anew(void)
+static void a_service_that_comes_or_goes_has_flows_to_its_address_reevaluated(void)
 {
 	uint32_t before;
 
@@ -354,12 +355,12 @@ static void a_service_that_comes_or_goes_has_flows_to_its_address_judged_anew(vo
 		BOTH_LOOKS(look)
 		{
 			CU_ASSERT_EQUAL(send_packet(&mine, 1000).pod, SERVER_A);
-			CU_ASSERT(passes_unjudged(&other, 1000));
+			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
 		trial_delete(trial, OBJECT_SERVICE, "b", "three");
 		pass();
 		CU_ASSERT(send_packet(&mine, 1000).pod != SERVER_A);
-		CU_ASSERT(passes_unjudged(&other, 1000));
+		CU_ASSERT(passes_by_fast_path(&other, 1000));
 		trial_finish(trial);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
@@ -458,7 +459,7 @@ static void open_trial(const struct config *config)
 	trial_share(trial);
 }
 
-static void no_flow_holds_what_was_judged_by_the_slot_of_before(void)
+static void no_flow_holds_what_was_evaluated_by_the_slot_of_before(void)
 {
 	static struct race race;
 	static struct config small;
@@ -519,12 +520,12 @@ int main(void)
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 2;
 	suite = CU_add_suite("live flows", NULL, NULL);
-	CU_ADD_TEST(suite, a_policy_has_flows_of_its_pods_judged_anew_and_no_others);
-	CU_ADD_TEST(suite, labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_judged_anew);
-	CU_ADD_TEST(suite, endpoints_of_another_service_have_no_flow_judged_anew);
-	CU_ADD_TEST(suite, an_endpoint_that_goes_has_its_own_flows_judged_anew);
-	CU_ADD_TEST(suite, a_service_that_comes_or_goes_has_flows_to_its_address_judged_anew);
-	CU_ADD_TEST(suite, no_flow_holds_what_was_judged_by_the_slot_of_before);
+	CU_ADD_TEST(suite, a_policy_has_flows_of_its_pods_reevaluated_and_no_others);
+	CU_ADD_TEST(suite, labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_reevaluated);
+	CU_ADD_TEST(suite, endpoints_of_another_service_have_no_flow_reevaluated);
+	CU_ADD_TEST(suite, an_endpoint_that_goes_has_its_own_flows_reevaluated);
+	CU_ADD_TEST(suite, a_service_that_comes_or_goes_has_flows_to_its_address_reevaluated);
+	CU_ADD_TEST(suite, no_flow_holds_what_was_evaluated_by_the_slot_of_before);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

@@ -397,8 +397,8 @@ static void send_probes(struct fate fates[PROBES])
 			give_up(probes[i].name, "the program cannot be run");
 		fates[i] = (struct fate){.passes = result.outcome == VERDICT_ALLOW &&
 						   result.reason == REASON_NONE};
-		if (result.judged)
-			fates[i].backend = result.judgement.backend;
+		if (result.evaluated)
+			fates[i].backend = result.flow_verdict.backend;
 	}
 }
 

@@ -9,7 +9,7 @@ import traceback
 
 import frames
 from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
-from harness import HOOKS, JUDGED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
+from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
 from labels import Unreadable, address_text
 from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, twin, unseen
 from oracle import World
@@ -382,7 +382,7 @@ class Trial:
             self.counts['flows_created'] += 1
         if reason == 'none' and expected.entry is not None and bool(answer.flags & NEW) != expected.created:
             raise Difference(f'a new flow: {bool(answer.flags & NEW)}, expected {expected.created}')
-        if answer.flags & JUDGED:
+        if answer.flags & EVALUATED:
             self.check_rule('egress', expected.verdicts[0], answer.egress_rule)
             self.check_rule('ingress', expected.verdicts[1], answer.ingress_rule)
             self.decide(answer.egress_rule, answer.ingress_rule)

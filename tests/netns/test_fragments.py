@@ -162,7 +162,7 @@ def test_fragment_that_overwrites_the_transport_header_is_dropped(world, family)
 
 
 @each_family
-def test_first_fragment_sent_twice_with_another_port_is_judged_each_time(world, family):
+def test_first_fragment_sent_twice_with_another_port_is_evaluated_each_time(world, family):
     """A denied port is not opened by an allowed first fragment of the same number."""
     world.policies(policy("in", labels(app="b"), policyTypes=["Ingress"],
                           ingress=[{"ports": [{"port": 5353, "protocol": "UDP"}]}]))

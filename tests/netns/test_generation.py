@@ -10,7 +10,7 @@ from lib.traffic import BOTH, Capture, Connection, Sender, wait_until
 from lib.world import WORLD_IP
 
 WORLD = {"nodes": 2}
-REJUDGED = "polder_flows_rejudged_total"
+REEVALUATED = "polder_flows_reevaluated_total"
 SWITCHES = "polder_policy_switches_total"
 PROMISED = 0.1
 
@@ -93,8 +93,8 @@ class Flows:
             connection.close()
 
 
-def nothing_is_judged_anew(world, flows, change, times, what):
-    before, generation = metric(world, REJUDGED), world.n1.agent.ctl_json("status")["generation"]
+def nothing_is_reevaluated(world, flows, change, times, what):
+    before, generation = metric(world, REEVALUATED), world.n1.agent.ctl_json("status")["generation"]
     for number in range(times):
         in_force(world, lambda n=number: change(n))
         flows.used()
@@ -102,21 +102,21 @@ def nothing_is_judged_anew(world, flows, change, times, what):
     time.sleep(0.2)
     flows.used()
     assert world.n1.agent.ctl_json("status")["generation"] == generation, what
-    assert metric(world, REJUDGED) == before, f"{what}: {metric(world, REJUDGED) - before} flows were judged anew"
+    assert metric(world, REEVALUATED) == before, f"{what}: {metric(world, REEVALUATED) - before} flows were judged anew"
 
 
 @limit(60)
-def test_what_no_verdict_depends_on_has_no_flow_judged_anew(world):
+def test_what_no_verdict_depends_on_has_no_flow_reevaluated(world):
     """Readiness and annotations of a pod of another node, which policies speak of."""
     policies_in_force(world, deny_bad("first"))
     in_force(world, lambda: elsewhere(world, "far"))
     with Flows(world) as flows:
-        nothing_is_judged_anew(world, flows, lambda n: elsewhere(world, "far", ready=bool(n % 2), note=str(n)), 100,
+        nothing_is_reevaluated(world, flows, lambda n: elsewhere(world, "far", ready=bool(n % 2), note=str(n)), 100,
                                "readiness and annotations")
 
 
 @limit(60)
-def test_pods_that_come_and_go_have_no_flow_of_others_judged_anew(world):
+def test_pods_that_come_and_go_have_no_flow_of_others_reevaluated(world):
     """On this node by ADD and DEL, on another one by objects alone; each has labels of its own, and so an identity."""
     def local(number):
         world.pod(f"guest{number}", "x", labels={"app": "guest", "number": str(number)}).delete()
@@ -127,8 +127,8 @@ def test_pods_that_come_and_go_have_no_flow_of_others_judged_anew(world):
         elsewhere(world, f"far{which}", (f"10.244.9.{which + 1}",), app=("far", "bad")[which % 2], gone=number % 2)
     policies_in_force(world, deny_bad("second"))
     with Flows(world) as flows:
-        nothing_is_judged_anew(world, flows, local, 20, "ADD and DEL")
-        nothing_is_judged_anew(world, flows, remote, 40, "pods of another node")
+        nothing_is_reevaluated(world, flows, local, 20, "ADD and DEL")
+        nothing_is_reevaluated(world, flows, remote, 40, "pods of another node")
 
 
 def policy_of_another(number):
@@ -138,16 +138,16 @@ def policy_of_another(number):
 
 
 @limit(60)
-def test_policies_and_labels_of_other_pods_have_no_flow_judged_anew(world):
+def test_policies_and_labels_of_other_pods_have_no_flow_reevaluated(world):
     """A policy of another pod of this node, and the labels of a pod elsewhere: each of them switches slots."""
     world.pod("peer2", "x", labels={"app": "peer2"})
     policies_in_force(world, deny_bad("others"))
     in_force(world, lambda: elsewhere(world, "turncoat", app="far"))
     with Flows(world) as flows:
         switches = metric(world, SWITCHES)
-        nothing_is_judged_anew(world, flows, lambda n: world.resources.put("of-another", policy_of_another(n)), 20,
+        nothing_is_reevaluated(world, flows, lambda n: world.resources.put("of-another", policy_of_another(n)), 20,
                                "a policy of another pod")
-        nothing_is_judged_anew(world, flows, lambda n: elsewhere(world, "turncoat", app=("bad", "far")[n % 2]), 20,
+        nothing_is_reevaluated(world, flows, lambda n: elsewhere(world, "turncoat", app=("bad", "far")[n % 2]), 20,
                                "labels of a pod of another node")
         assert metric(world, SWITCHES) - switches >= 20
     world.resources.delete("of-another")
@@ -164,7 +164,7 @@ def put_service(world, name, number, endpoint):
 
 
 @limit(60)
-def test_endpoints_of_another_service_have_no_flow_judged_anew(world):
+def test_endpoints_of_another_service_have_no_flow_reevaluated(world):
     """Neither of a pod nor of a Service; when the Service's own endpoint goes, its connections are reset."""
     extra = world.pod("extra", "x", labels={"app": "extra"})
     policies_in_force(world, deny_bad("services"))
@@ -175,7 +175,7 @@ def test_endpoints_of_another_service_have_no_flow_judged_anew(world):
         mine = [Connection(world.near, ip, 80) for ip in ips]
         flows.connections += mine
         flows.used()
-        nothing_is_judged_anew(world, flows, lambda n: put_service(world, "busy", 2, (extra, world.bad)[n % 2]), 40,
+        nothing_is_reevaluated(world, flows, lambda n: put_service(world, "busy", 2, (extra, world.bad)[n % 2]), 40,
                                "endpoints of another Service")
         in_force(world, lambda: put_service(world, "quiet", 1, extra))
         assert [connection.state() for connection in mine] == ["reset", "reset"]
@@ -199,7 +199,7 @@ def test_a_pod_elsewhere_that_comes_late_is_denied_within_100_ms_on_a_live_flow(
             capture.packets.clear()
             time.sleep(seconds)
             return {6 if ":" in p.source else 4 for p in capture.matching(lambda p: (p.payload or b"").startswith(b"tick"))}
-        before = metric(world, REJUDGED)
+        before = metric(world, REEVALUATED)
         for _ in range(5):
             wait_until(lambda: ticks(0.02) == set(BOTH), "datagrams of both families", 2, 0)
             begun = time.monotonic()
@@ -215,7 +215,7 @@ def test_a_pod_elsewhere_that_comes_late_is_denied_within_100_ms_on_a_live_flow(
         for connection in flows.connections[::2]:
             assert connection.ask()
     assert world.n1.agent.ctl_json("status")["generation"] == generation
-    assert metric(world, REJUDGED) > before
+    assert metric(world, REEVALUATED) > before
 
 
 @limit(60)

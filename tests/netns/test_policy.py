@@ -277,7 +277,7 @@ def test_np11_block_matches_addresses_of_nodes(world, family):
 
 
 @each_family
-def test_np11_egress_is_judged_after_service_translation(world, family):
+def test_np11_egress_is_evaluated_after_service_translation(world, family):
     m = Matrix(world, family)
     vip = world.service("yb", 50, [objects.service_port(8000, 80)], {"pod": "b"}, ns="y")[family]
     block = {"cidr": m.block(world.yb)}

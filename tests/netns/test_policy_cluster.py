@@ -339,7 +339,7 @@ def test_cnp7_egress_to_networks(world):
     m.expect((world.xb, OUTSIDE_IP, SHUT), (world.xb, WORLD_IP, SHUT), (world.xb, world.xa, SHUT))
 
 
-def test_cnp7_networks_are_judged_after_service_translation(world):
+def test_cnp7_networks_are_evaluated_after_service_translation(world):
     m = Matrix(world)
     vip = world.service("a", 90, [objects.service_port(8000, 80)], {"pod": "a"}, ns="z")
     endpoint = {"networks": [f"{world.za.ips[4]}/32", f"{world.za.ips[6]}/128"]}

@@ -102,7 +102,7 @@ def test_live_flow_that_would_be_denied_is_told_and_left_alone(world, family):
 
 
 @each_family
-def test_flow_of_a_pod_whose_object_is_late_is_judged_as_an_unknown_pods(world, family):
+def test_flow_of_a_pod_whose_object_is_late_is_evaluated_as_an_unknown_pods(world, family):
     late = world.pod("late", "z", labels={"pod": "late"}, node=world.n2, with_object=False)
     path = write(world, objects.cluster_policy("deny", {"namespaces": labels(team="red")}, ingress=[
         objects.cluster_rule("Deny", {"namespaces": labels(team="green")})]))
@@ -154,7 +154,7 @@ def test_new_flows_that_would_be_allowed_name_both_reasons(world, family):
 
 
 @each_family
-def test_services_are_judged_at_their_endpoint(world, family):
+def test_services_are_evaluated_at_their_endpoint(world, family):
     path = write(world, egress("out", A, ns="y", rules=[peers({"namespaceSelector": labels(team="red")}, key="to", ports=[tcp(81)])]))
     with Connection(world.ya, world.service_ip(20, family), 8000) as connection:
         connection.ask()
@@ -164,7 +164,7 @@ def test_services_are_judged_at_their_endpoint(world, family):
 
 
 @each_family
-def test_masqueraded_flow_to_the_outside_is_judged(world, family):
+def test_masqueraded_flow_to_the_outside_is_evaluated(world, family):
     path = write(world, egress("out", A, ns="y", rules=[peers({"ipBlock": {"cidr": ALL_PREFIX[family]}}, key="to", ports=[tcp(443)])]))
     with Connection(world.ya, OUTSIDE_IP[family], 80) as connection:
         connection.ask()

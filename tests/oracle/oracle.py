@@ -277,7 +277,7 @@ class World:
                 self.subjects[pod, direction] = found
         return found
 
-    def judge(self, pod, direction, number, proto, port, hairpin=False):
+    def verdict(self, pod, direction, number, proto, port, hairpin=False):
         """May `pod` send to (direction 'egress') or get from ('ingress') the address? `port` is the destination's."""
         question = (pod, direction, number, proto, port, hairpin)
         verdict = self.memo.get(question)
@@ -339,5 +339,5 @@ class World:
         self.ready()
         local = {number: pod for pod in self.by_container.values() for number in pod.addresses}
         out, into = local.get(source), local.get(destination)
-        return (out and self.judge(out, 'egress', destination, proto, port, hairpin),
-                into and self.judge(into, 'ingress', source, proto, port, hairpin))
+        return (out and self.verdict(out, 'egress', destination, proto, port, hairpin),
+                into and self.verdict(into, 'ingress', source, proto, port, hairpin))

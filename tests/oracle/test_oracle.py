@@ -71,7 +71,7 @@ class Case(unittest.TestCase):
         self.world.settle()
 
     def ask(self, direction, who, other, port=80, proto=TCP, hairpin=False):
-        return self.world.judge(self.world.pod_of(who), direction, address(other), proto, port, hairpin)
+        return self.world.verdict(self.world.pod_of(who), direction, address(other), proto, port, hairpin)
 
     def into(self, who, other, port=80, proto=TCP):
         return self.ask('ingress', who, other, port, proto).allowed
@@ -381,7 +381,7 @@ class Changes(Case):
         late.attach('a-web', 'a', 'web', {}, ['10.1.0.5'])
         for world in (self.world, late):
             world.put(policy(policyTypes=['Ingress'], ingress=[{'from': [{'podSelector': match(app='web')}]}]))
-            self.assertTrue(world.judge(world.pod_of('a-db'), 'ingress', address('10.1.0.5'), TCP, 80).allowed)
+            self.assertTrue(world.verdict(world.pod_of('a-db'), 'ingress', address('10.1.0.5'), TCP, 80).allowed)
 
 
 class ClusterPolicies(Case):
@@ -602,7 +602,7 @@ class Speed(Case):
         pod_, count = self.world.pod_of('a-web'), 20000
         began = time.process_time()
         for number in range(count):
-            self.world.judge(pod_, 'ingress', FIRST + number % 200, TCP, 80 + number % 40)
+            self.world.verdict(pod_, 'ingress', FIRST + number % 200, TCP, 80 + number % 40)
         self.assertLess((time.process_time() - began) / count, 25e-6)
 
 

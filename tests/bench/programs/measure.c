@@ -166,7 +166,7 @@ static double round_anew(struct bench *b)
 }
 
 /* Flows that a round opens or judges anew: what moved by less did something else. */
-static void check_counters(const struct bench *b, uint64_t created, uint64_t rejudged)
+static void check_counters(const struct bench *b, uint64_t created, uint64_t reevaluated)
 {
 	uint64_t fresh = b->c->kind == KIND_NEW	    ? NEW_PARTS * NEW_AT_ONCE
 			 : b->c->kind == KIND_FLOOD ? b->repeat / PARTS * PARTS
@@ -175,9 +175,9 @@ static void check_counters(const struct bench *b, uint64_t created, uint64_t rej
 
 	if (created < fresh)
 		bench_fail("packets that should open flows met flows");
-	if (rejudged < anew)
+	if (reevaluated < anew)
 		bench_fail("packets after a change were not judged anew");
-	if ((!fresh && created) || (!anew && rejudged))
+	if ((!fresh && created) || (!anew && reevaluated))
 		bench_fail("established packets were judged");
 }
 
@@ -190,10 +190,10 @@ double bench_round(struct bench *b)
 		[KIND_ANEW] = round_anew,
 	};
 	uint64_t created = world_counter(b->world, COUNTER_FLOWS_CREATED);
-	uint64_t rejudged = world_counter(b->world, COUNTER_FLOWS_REJUDGED);
+	uint64_t reevaluated = world_counter(b->world, COUNTER_FLOWS_REEVALUATED);
 	double ns = rounds[b->c->kind](b);
 
 	check_counters(b, world_counter(b->world, COUNTER_FLOWS_CREATED) - created,
-		       world_counter(b->world, COUNTER_FLOWS_REJUDGED) - rejudged);
+		       world_counter(b->world, COUNTER_FLOWS_REEVALUATED) - reevaluated);
 	return ns;
 }

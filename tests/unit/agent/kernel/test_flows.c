@@ -426,7 +426,7 @@ static void an_address_is_forgotten_wherever_it_stands(void)
 	fixture_free(f);
 }
 
-static void flows_of_a_changed_address_are_judged_anew_and_keep_what_they_are(void)
+static void flows_of_a_changed_address_are_reevaluated_and_keep_what_they_are(void)
 {
 	static const char *const named[] = {"10.0.0.1", "10.0.0.2", "10.96.0.1", "fd00::2"};
 	struct fixture *f = fixture_new();
@@ -704,7 +704,7 @@ int main(void)
 		UNIT_TEST(an_entry_whose_writer_died_is_freed),
 		UNIT_TEST(a_writer_that_moves_is_alive),
 		UNIT_TEST(an_address_is_forgotten_wherever_it_stands),
-		UNIT_TEST(flows_of_a_changed_address_are_judged_anew_and_keep_what_they_are),
+		UNIT_TEST(flows_of_a_changed_address_are_reevaluated_and_keep_what_they_are),
 		UNIT_TEST(flows_of_many_pods_are_forgotten_in_one_look_and_no_others),
 		UNIT_TEST(one_flow_is_forgotten_and_no_other),
 		UNIT_TEST(counts_outlive_their_flows),

@@ -621,7 +621,7 @@ static void a_look_wants_a_grace_period_of_its_own(void)
 	end(&w);
 }
 
-static void flows_are_judged_anew_when_a_wait_for_their_second_look_fails(void)
+static void flows_are_reevaluated_when_a_wait_for_their_second_look_fails(void)
 {
 	uint32_t before;
 	struct world w;
@@ -788,7 +788,7 @@ int main(void)
 		UNIT_TEST(a_service_that_changes_hides_no_policy_that_did),
 		UNIT_TEST(a_run_without_a_switch_wants_its_grace_period_too),
 		UNIT_TEST(a_look_wants_a_grace_period_of_its_own),
-		UNIT_TEST(flows_are_judged_anew_when_a_wait_for_their_second_look_fails),
+		UNIT_TEST(flows_are_reevaluated_when_a_wait_for_their_second_look_fails),
 		UNIT_TEST(a_second_look_that_was_taken_is_not_owed_any_more),
 		UNIT_TEST(a_pod_inherits_no_flows_of_one_that_just_left),
 		UNIT_TEST(room_that_a_sweep_makes_is_used_by_a_run_of_its_own),

@@ -157,7 +157,7 @@ static void more_changes_than_are_looked_for_move_the_generation_once(void)
 	touch_end(&t);
 }
 
-static void without_a_wait_every_flow_is_judged_anew(void)
+static void without_a_wait_every_flow_is_reevaluated(void)
 {
 	struct polder_addr changed = enforce_world_addr("10.2.0.1");
 	struct touch_world t;
@@ -267,7 +267,7 @@ int main(void)
 		UNIT_TEST(an_entry_that_a_writer_holds_moves_the_generation),
 		UNIT_TEST(an_address_given_again_at_once_moves_the_generation),
 		UNIT_TEST(more_changes_than_are_looked_for_move_the_generation_once),
-		UNIT_TEST(without_a_wait_every_flow_is_judged_anew),
+		UNIT_TEST(without_a_wait_every_flow_is_reevaluated),
 		UNIT_TEST(a_wait_covers_what_had_its_first_look_when_it_began),
 		UNIT_TEST(an_address_told_again_behind_a_new_generation_is_looked_for),
 		UNIT_TEST(an_address_given_again_leaves_others_to_the_wait_that_runs),

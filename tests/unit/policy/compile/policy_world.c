@@ -133,14 +133,15 @@ const struct compiled_ruleset *world_ruleset(const struct world *world, uint32_t
 	return NULL;
 }
 
-static struct policy_verdict judge(const struct world *world, uint32_t id, uint32_t identity,
-				   const struct polder_addr *peer, uint8_t proto, uint16_t port)
+static struct policy_verdict verdict_of(const struct world *world, uint32_t id, uint32_t identity,
+					const struct polder_addr *peer, uint8_t proto,
+					uint16_t port)
 {
 	const struct compiled_ruleset *ruleset = world_ruleset(world, id);
 
 	if (!ruleset)
 		return (struct policy_verdict){.allowed = id == RULESET_OPEN};
-	return compiled_ruleset_judge(
+	return compiled_ruleset_verdict(
 		ruleset, &(struct ruleset_question){
 				 .identity = identity, .peer = peer, .proto = proto, .port = port});
 }
@@ -161,11 +162,11 @@ bool world_reaches_family(const struct world *world, const char *from, const cha
 {
 	const struct compiled_pod *source = world_pod(world, from), *target = world_pod(world, to);
 
-	return judge(world, source->egress_ruleset, target->identity, address_of(world, to, family),
-		     proto, port)
+	return verdict_of(world, source->egress_ruleset, target->identity,
+			  address_of(world, to, family), proto, port)
 		       .allowed &&
-	       judge(world, target->ingress_ruleset, source->identity,
-		     address_of(world, from, family), proto, port)
+	       verdict_of(world, target->ingress_ruleset, source->identity,
+			  address_of(world, from, family), proto, port)
 		       .allowed;
 }
 
@@ -175,27 +176,27 @@ bool world_reaches(const struct world *world, const char *from, const char *to, 
 	return world_reaches_family(world, from, to, proto, port, 4);
 }
 
-struct policy_verdict world_judge(const struct world *world, const char *pod, bool egress,
-				  uint32_t identity, const char *address, uint8_t proto,
-				  uint16_t port)
+struct policy_verdict world_verdict(const struct world *world, const char *pod, bool egress,
+				    uint32_t identity, const char *address, uint8_t proto,
+				    uint16_t port)
 {
 	const struct compiled_pod *subject = world_pod(world, pod);
 	struct polder_addr addr;
 
 	if (addr_parse(address, &addr) < 0)
 		give_up("not an address", address, "");
-	return judge(world, egress ? subject->egress_ruleset : subject->ingress_ruleset, identity,
-		     &addr, proto, port);
+	return verdict_of(world, egress ? subject->egress_ruleset : subject->ingress_ruleset,
+			  identity, &addr, proto, port);
 }
 
 bool world_sends(const struct world *world, const char *pod, const char *address, uint8_t proto,
 		 uint16_t port)
 {
-	return world_judge(world, pod, true, IDENTITY_WORLD, address, proto, port).allowed;
+	return world_verdict(world, pod, true, IDENTITY_WORLD, address, proto, port).allowed;
 }
 
 bool world_takes(const struct world *world, const char *pod, const char *address, uint8_t proto,
 		 uint16_t port)
 {
-	return world_judge(world, pod, false, IDENTITY_WORLD, address, proto, port).allowed;
+	return world_verdict(world, pod, false, IDENTITY_WORLD, address, proto, port).allowed;
 }

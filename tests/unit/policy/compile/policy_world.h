@@ -36,9 +36,9 @@ bool world_reaches(const struct world *world, const char *from, const char *to, 
 		   uint16_t port);
 /* One direction only, for a peer of any identity: what `pod` may send to `address`, or take from
  * it. */
-struct policy_verdict world_judge(const struct world *world, const char *pod, bool egress,
-				  uint32_t identity, const char *address, uint8_t proto,
-				  uint16_t port);
+struct policy_verdict world_verdict(const struct world *world, const char *pod, bool egress,
+				    uint32_t identity, const char *address, uint8_t proto,
+				    uint16_t port);
 bool world_sends(const struct world *world, const char *pod, const char *address, uint8_t proto,
 		 uint16_t port);
 bool world_takes(const struct world *world, const char *pod, const char *address, uint8_t proto,

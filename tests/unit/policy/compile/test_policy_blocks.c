@@ -290,7 +290,7 @@ static void ask(const struct world *world)
 	CU_ASSERT_EQUAL(expected < 0, ruleset == NULL);
 	if (!ruleset)
 		return;
-	verdict = compiled_ruleset_judge(
+	verdict = compiled_ruleset_verdict(
 		ruleset,
 		&(struct ruleset_question){
 			.identity = q.peer ? world->policy->pods[peer].identity : IDENTITY_WORLD,

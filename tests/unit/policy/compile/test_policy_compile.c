@@ -114,7 +114,7 @@ static void the_first_rule_by_name_and_place_decides(void)
 			      "'podSelector':{},'ingress':[{'ports':[{'port':1}]},{'ports':[{'port'"
 			      ":80}]},{}]"),
 		      registry);
-	verdict = world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80);
+	verdict = world_verdict(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80);
 	CU_ASSERT_EQUAL(policy_rule_origin(registry, verdict.rule, &origin), 0);
 	CU_ASSERT_STRING_EQUAL(origin.namespace, "x");
 	CU_ASSERT_STRING_EQUAL(origin.name, "aa");

@@ -43,7 +43,7 @@ static struct policy_verdict itself(const char *pod, bool egress)
 						  .to_itself = true};
 	uint32_t set = egress ? compiled->egress_ruleset : compiled->ingress_ruleset;
 
-	return compiled_ruleset_judge(world_ruleset(w, set), &question);
+	return compiled_ruleset_verdict(world_ruleset(w, set), &question);
 }
 
 /* ---------------------------------------------------------------- who is selected */
@@ -114,10 +114,10 @@ static void the_first_identity_is_a_pod_like_all_others(void)
 		"x", "pods", "'podSelector':{},'ingress':[{'from':[{'namespaceSelector':{}}]}]"))
 	{
 		CU_ASSERT_EQUAL(world_pod(w, "x/a")->identity, IDENTITY_FIRST_POD);
-		CU_ASSERT(world_judge(w, "x/a", false, IDENTITY_FIRST_POD, "10.0.0.1", TCP, 80)
+		CU_ASSERT(world_verdict(w, "x/a", false, IDENTITY_FIRST_POD, "10.0.0.1", TCP, 80)
 				  .allowed);
 		CU_ASSERT_FALSE(
-			world_judge(w, "x/a", false, IDENTITY_FIRST_POD - 1, "10.0.0.1", TCP, 80)
+			world_verdict(w, "x/a", false, IDENTITY_FIRST_POD - 1, "10.0.0.1", TCP, 80)
 				.allowed);
 	}
 }

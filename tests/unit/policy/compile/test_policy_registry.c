@@ -28,8 +28,8 @@ static void numbers_survive_a_restart(void)
 	CU_ASSERT_EQUAL(world_pod(w, "x/b")->identity, world_pod(v, "x/b")->identity);
 	CU_ASSERT_EQUAL(world_pod(w, "x/a")->ingress_ruleset, world_pod(v, "x/a")->ingress_ruleset);
 	CU_ASSERT_EQUAL(
-		world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule,
-		world_judge(v, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule);
+		world_verdict(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule,
+		world_verdict(v, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule);
 	json_decref(state);
 	json_decref(again);
 	world_free(w);
@@ -122,7 +122,7 @@ static void what_two_compilations_did_not_use_is_forgotten_and_never_renumbered(
 	uint32_t identity = world_pod(w, "x/a")->identity, rule;
 	struct rule_origin origin;
 
-	rule = world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule;
+	rule = world_verdict(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule;
 	world_free(w);
 	policy_registry_collect(registry);
 	world_free(world_new(POD("y", "z", "", "10.0.0.9"), registry));
@@ -134,8 +134,9 @@ static void what_two_compilations_did_not_use_is_forgotten_and_never_renumbered(
 	/* But an identity waits for its return. */
 	w = world_new(ITEMS, registry);
 	CU_ASSERT(world_pod(w, "x/a")->identity == identity);
-	CU_ASSERT(world_judge(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule >
-		  rule);
+	CU_ASSERT(
+		world_verdict(w, "x/a", false, IDENTITY_WORLD, "192.0.2.1", IPPROTO_TCP, 80).rule >
+		rule);
 	world_free(w);
 	policy_registry_free(registry);
 }

@@ -266,10 +266,10 @@ static void np09_an_empty_selector_is_not_a_missing_one(void)
 	REACHES("x/c", "x/a");
 	REACHES("y/c", "x/a");
 	CU_ASSERT_FALSE(world_takes(w, "x/a", "8.8.8.8", TCP, 80));
-	CU_ASSERT(world_judge(w, "x/a", false, 99999, "10.0.9.9", TCP, 80).allowed);
+	CU_ASSERT(world_verdict(w, "x/a", false, 99999, "10.0.9.9", TCP, 80).allowed);
 	CU_ASSERT_FALSE(
-		world_judge(w, "x/a", false, IDENTITY_UNKNOWN_POD, "10.0.9.9", TCP, 80).allowed);
-	CU_ASSERT_FALSE(world_judge(w, "x/a", false, IDENTITY_HOST, "10.0.9.9", TCP, 80).allowed);
+		world_verdict(w, "x/a", false, IDENTITY_UNKNOWN_POD, "10.0.9.9", TCP, 80).allowed);
+	CU_ASSERT_FALSE(world_verdict(w, "x/a", false, IDENTITY_HOST, "10.0.9.9", TCP, 80).allowed);
 	tear_down();
 }
 
@@ -319,8 +319,8 @@ static void np11_a_block_matches_pods_addresses_too(void)
 				    "16','except':['10.0.1.0/24']}}]}]"));
 	REACHES("x/b", "x/a");
 	REFUSED("y/b", "x/a");
-	CU_ASSERT(
-		world_judge(w, "x/a", false, IDENTITY_REMOTE_NODE, "10.0.200.1", TCP, 80).allowed);
+	CU_ASSERT(world_verdict(w, "x/a", false, IDENTITY_REMOTE_NODE, "10.0.200.1", TCP, 80)
+			  .allowed);
 	tear_down();
 }
 
@@ -484,7 +484,7 @@ static void np18_the_nodes_address_opens_nothing_by_itself(void)
 {
 	set_up(PODS "," NETPOL("x", "p", TO_A));
 	CU_ASSERT_FALSE(
-		world_judge(w, "x/a", false, IDENTITY_HOST, "192.168.0.1", TCP, 80).allowed);
+		world_verdict(w, "x/a", false, IDENTITY_HOST, "192.168.0.1", TCP, 80).allowed);
 	tear_down();
 }
 
@@ -499,10 +499,10 @@ static void np19_host_network_pods_are_no_subjects_and_no_peers(void)
 							     "0.9/32'}}],'ports':[{'port':81}]}]"));
 	CU_ASSERT_EQUAL(world_pod(w, "x/h")->identity, IDENTITY_NONE);
 	CU_ASSERT_EQUAL(world_pod(w, "x/h")->ingress_ruleset, RULESET_OPEN);
-	CU_ASSERT_FALSE(
-		world_judge(w, "x/a", false, IDENTITY_REMOTE_NODE, "192.168.0.9", TCP, 80).allowed);
-	CU_ASSERT(
-		world_judge(w, "x/a", false, IDENTITY_REMOTE_NODE, "192.168.0.9", TCP, 81).allowed);
+	CU_ASSERT_FALSE(world_verdict(w, "x/a", false, IDENTITY_REMOTE_NODE, "192.168.0.9", TCP, 80)
+				.allowed);
+	CU_ASSERT(world_verdict(w, "x/a", false, IDENTITY_REMOTE_NODE, "192.168.0.9", TCP, 81)
+			  .allowed);
 	tear_down();
 }
 

@@ -38,7 +38,7 @@ static struct world *w;
 
 static const char *deciding(const char *pod, bool egress, uint32_t identity, const char *address)
 {
-	struct policy_verdict verdict = world_judge(w, pod, egress, identity, address, TCP, 80);
+	struct policy_verdict verdict = world_verdict(w, pod, egress, identity, address, TCP, 80);
 	static struct rule_origin origin;
 
 	return policy_rule_origin(w->registry, verdict.rule, &origin) == 0 ? origin.name : "";

@@ -81,7 +81,7 @@ static struct evaluate_answer evaluate(bool egress, const struct evaluate_end *p
 static bool asks(bool egress, uint32_t identity, const char *address, uint8_t proto, uint16_t port)
 {
 	struct policy_verdict verdict =
-		world_judge(w, "x/a", egress, identity, address, proto, port);
+		world_verdict(w, "x/a", egress, identity, address, proto, port);
 	struct evaluate_end peer = {.unknown_pod = identity == IDENTITY_UNKNOWN_POD};
 	struct evaluate_answer answer;
 	struct rule_origin origin = {.name = ""};

@@ -87,8 +87,8 @@ static struct policy_verdict verdict_of(const struct ruleset_cell *cell, enum po
 				       .rule = cell->rule[step]};
 }
 
-struct policy_verdict compiled_ruleset_judge(const struct compiled_ruleset *ruleset,
-					     const struct ruleset_question *question)
+struct policy_verdict compiled_ruleset_verdict(const struct compiled_ruleset *ruleset,
+					       const struct ruleset_question *question)
 {
 	bool isolates = ruleset->entry.flags & RULESET_ISOLATES;
 	uint32_t ports = port_class(ruleset, question->proto, question->port);

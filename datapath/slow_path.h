@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The slow path, once per flow and change: which way the packet goes in its flow, Service,
+ * endpoint, way out, identities, rule sets. What comes of it is put in force by flow_pair.h.
+ */
+#pragma once
+
+#include "event.h"
+#include "next_hop.h"
+#include "service.h"
+
+/* Scratch of one judgement: too large for the stack of a program. */
+struct slow_path {
+	struct flow_side fwd;	/* the originator's packets, as they enter */
+	struct flow_side rev;	/* the replies, as they enter */
+	struct flow_copy old;	/* fwd's translation before the change; generation 0: none */
+	struct flow_copy other; /* for look-ups */
+	struct flow_tuple twin;
+	struct policy_question question;
+	struct polder_addr src, dst; /* fwd's, untranslated */
+	struct polder_addr new_src, new_dst;
+	__be16 new_sport_be, new_dport_be;
+	__u32 source_link; /* of the pod that opened the flow; 0: none is known */
+	__u32 flags;	   /* enum slow_path_flag */
+	union {
+		struct {
+			__u32 generation; /* of the judgement */
+			__u32 slot;	  /* that it reads */
+		};
+		__u64 in_force; /* both, as control has them: read before any other map */
+	};
+	__u32 port_at; /* of the search for a source port: where it began */
+	__u32 port_tries;
+	__u32 port_linger; /* ports of flows that are as good as over are taken too */
+};
+
+enum slow_path_flag {
+	SLOW_PATH_SERVICE = 1 << 0,
+	SLOW_PATH_MASQUERADE = 1 << 1,
+	SLOW_PATH_HAIRPIN = 1 << 2,
+	SLOW_PATH_REPLY = 1 << 3, /* the packet at hand is a reply */
+	SLOW_PATH_KNOWN = 1 << 5, /* the flow was in the table */
+	SLOW_PATH_OVER_SHARE =
+		1 << 4, /* a new entry takes the place of one of the same pod, or none */
+};
+
+MAP(slow_paths, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct slow_path, 1, 0);
+
+static __always_inline struct slow_path *slow_path_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&slow_paths, &zero);
+}
+
+/* The start of a connection. */
+static __always_inline bool is_syn(const struct packet *p)
+{
+	return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* fwd's translation before the change, from the entry of its replies. */
+static __always_inline void old_from_reply(struct slow_path *path, const struct packet *p,
+					   const struct flow_copy *stale)
+{
+	struct port_pair reversed =
+		ports_reversed(p->tuple.proto, p->tuple.sport_be, p->tuple.dport_be);
+
+	flow_twin(&p->tuple, stale, p->family, &path->fwd.tuple);
+	path->old.new_sport_be = reversed.sport_be;
+	path->old.new_dport_be = reversed.dport_be;
+	if (p->family == FAMILY_V4) {
+		path->old.new_saddr_be[0] = p->tuple.v4.daddr_be;
+		path->old.new_daddr_be[0] = p->tuple.v4.saddr_be;
+	} else {
+		__builtin_memcpy(path->old.new_saddr_be, p->tuple.v6.daddr_be, 16);
+		__builtin_memcpy(path->old.new_daddr_be, p->tuple.v6.saddr_be, 16);
+	}
+}
+
+/* Which way does the packet at hand go in its flow, and what did the flow's entry say before the
+ * change? 0 or -reason. */
+__noinline int slow_path_orient(struct packet *p, struct flow_copy *stale)
+{
+	struct flow_verdict *verdict = flow_verdict_get();
+	struct slow_path *path = slow_path_get();
+
+	if (!p || !stale || !path || !verdict)
+		return -REASON_INTERNAL;
+	__builtin_memset(verdict, 0, sizeof(*verdict));
+	path->flags = 0;
+	/*
+	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none;
+	 * what its first was refused it is refused. What the host's own stack sends is not doubted.
+	 */
+	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
+	    !is_syn(p))
+		return -REASON_NO_FLOW;
+	path->question.length = p->length;
+	path->source_link = p->tuple.zone == ZONE_POD ? p->link : 0;
+	path->fwd.place.kind = path->rev.place.kind = PLACE_NONE;
+	path->fwd.seen.generation = path->rev.seen.generation = 0;
+	path->old.generation = 0;
+	path->old.state = 0;
+	if (stale->generation) {
+		path->flags |= SLOW_PATH_KNOWN;
+		path->old = *stale;
+	}
+	if (stale->generation && stale->state & FLOW_REPLY) {
+		path->flags |= SLOW_PATH_REPLY;
+		path->source_link = 0;
+		old_from_reply(path, p, stale);
+	} else {
+		path->fwd.tuple = p->tuple;
+	}
+	path->src = tuple_saddr(&path->fwd.tuple, p->family);
+	path->dst = tuple_daddr(&path->fwd.tuple, p->family);
+	path->new_src = path->src;
+	path->new_dst = path->dst;
+	path->new_sport_be = path->fwd.tuple.sport_be;
+	path->new_dport_be = path->fwd.tuple.dport_be;
+	return 0;
+}
+
+/* May the flow stay with the endpoint it has? A connection that only begins goes to one that takes
+ * new ones. */
+static __always_inline bool slow_path_stays(const struct slow_path *path, const struct packet *p,
+					    const struct service_entry *service,
+					    const struct polder_addr *endpoint)
+{
+	__u32 member = service_member(service->id, endpoint, path->old.new_dport_be);
+
+	if (member == MEMBER_ACTIVE)
+		return true;
+	if (member != MEMBER_TERMINATING)
+		return false;
+	return path->fwd.tuple.proto == IPPROTO_TCP ? path->flags & SLOW_PATH_REPLY || !is_syn(p)
+						    : !service->backend_count;
+}
+
+/* Endpoint of a flow that goes to a Service. 0 or -reason. */
+static __always_inline int slow_path_service(struct slow_path *path, const struct packet *p,
+					     __u32 random)
+{
+	const struct flow_tuple *t = &path->fwd.tuple;
+	const struct service_entry *service;
+	const struct backend *backend;
+	struct polder_addr old_dst;
+
+	if (t->proto != IPPROTO_TCP && t->proto != IPPROTO_UDP)
+		return 0;
+	service = service_find(&path->dst, t->dport_be, t->proto);
+	if (!service)
+		return path->old.state & FLOW_SERVICE ? -REASON_ENDPOINT_GONE : 0;
+	path->flags |= SLOW_PATH_SERVICE;
+	if (path->old.generation && path->old.state & FLOW_SERVICE) {
+		old_dst = p->family == FAMILY_V4 ? addr_from4(path->old.new_daddr_be[0])
+						 : addr_from6(path->old.new_daddr_be);
+		if (slow_path_stays(path, p, service, &old_dst)) {
+			path->new_dst = old_dst;
+			path->new_dport_be = path->old.new_dport_be;
+			return 0;
+		}
+	}
+	/* TCP never moves in mid-stream; a datagram's next one, and a SYN that nobody answered, may
+	 * go elsewhere. */
+	if (path->flags & SLOW_PATH_REPLY ||
+	    (t->proto == IPPROTO_TCP && path->old.generation && !is_syn(p)))
+		return -REASON_ENDPOINT_GONE;
+	path->old.generation = 0;
+	backend = service_pick(service, random);
+	if (!backend)
+		return -REASON_NO_ENDPOINT;
+	path->new_dst = backend->addr;
+	path->new_dport_be = backend->port_be;
+	return 0;
+}
+
+static __always_inline struct polder_addr node_addr(__u8 family)
+{
+	struct polder_addr node = {};
+
+	if (family == FAMILY_V4)
+		return addr_from4(config.node_ipv4_be);
+	copy_addr6(node.words_be, config.node_ipv6_be);
+	return node;
+}
+
+/*
+ * Does the flow leave with the node's address? Decided by its first packet: the peer knows the flow
+ * by it, and a reply that is on its way has been sent to it. `flags` of the destination's address.
+ */
+static __always_inline bool slow_path_masquerades(const struct slow_path *path,
+						  const struct packet *p, __u32 flags)
+{
+	struct polder_addr old, node = node_addr(p->family);
+
+	if (path->old.generation) {
+		old = p->family == FAMILY_V4 ? addr_from4(path->old.new_saddr_be[0])
+					     : addr_from6(path->old.new_saddr_be);
+		return addr_equal(&old, &node);
+	}
+	return (p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) &&
+	       !(flags & ~ADDRESS_LOCAL);
+}
+
+/* To the wire: the uplink, until the kernel has said more. The way of before stays if it is by the
+ * same uplink. 0 or -reason. */
+static __always_inline int slow_path_wire(struct flow_copy *content, __u32 link)
+{
+	int place = uplink_hop(link);
+
+	if (place < 0)
+		return -REASON_NO_ROUTE;
+	content->action = FLOW_TO_WIRE;
+	content->hop = place;
+	return 0;
+}
+
+/*
+ * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other
+ * family's ICMP is a protocol without ports.
+ */
+static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 family)
+{
+	switch (t->proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+		return true;
+	case IPPROTO_ICMP:
+		return family == FAMILY_V4 && (t->dport_be == bpf_htons(ICMP_ECHO << 8) ||
+					       t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8));
+	case IPPROTO_ICMPV6:
+		return family == FAMILY_V6 && (t->dport_be == bpf_htons(ICMP6_ECHO << 8) ||
+					       t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8));
+	default:
+		return false;
+	}
+}
+
+/* The way out, and whether the source has to be translated. 0 or -reason. */
+static __always_inline int slow_path_route(struct slow_path *path, const struct packet *p,
+					   const struct address_entry *to)
+{
+	__u32 flags = to ? to->flags : 0;
+	int result;
+
+	path->fwd.content.hop = 0;
+	if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
+		path->fwd.content.action = FLOW_TO_POD;
+		path->fwd.content.hop = pod_place(to->ifindex);
+		return 0;
+	}
+	if (flags & ADDRESS_NODE && flags & ADDRESS_LOCAL) {
+		path->fwd.content.action = FLOW_TO_HOST;
+		return 0;
+	}
+	if (flags & ADDRESS_POD_RANGE && flags & ADDRESS_LOCAL)
+		return -REASON_UNKNOWN_POD;
+	if (!(path->flags & SLOW_PATH_SERVICE) &&
+	    !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
+	    service_has_address(&path->dst))
+		return -REASON_NO_SERVICE_PORT;
+	result = slow_path_wire(&path->fwd.content, to ? to->ifindex : 0);
+	if (result)
+		return result;
+	if (path->fwd.tuple.zone == ZONE_POD && slow_path_masquerades(path, p, flags)) {
+		path->flags |= SLOW_PATH_MASQUERADE;
+		if (!has_port_to_choose(&path->fwd.tuple, p->family))
+			return -REASON_NAT_PROTOCOL;
+		path->new_src = node_addr(p->family);
+	}
+	return 0;
+}
+
+/*
+ * The pod of this node whose packets the node's stack forwards to another one under an address that
+ * is no pod's: the node masquerades. Told by the link they came in by; by a reply, by the pod that
+ * the flow's entries count for, which else is the one that is sent to. NULL: it is no pod.
+ */
+static __always_inline const struct pod_entry *judge_masqueraded(const struct slow_path *path,
+								 const struct packet *p)
+{
+	const struct pod_entry *pod = NULL;
+
+	if (path->flags & SLOW_PATH_REPLY)
+		pod = pod_at(path->old.owner);
+	else if (p->direction == DROP_TO_POD)
+		pod = pod_of_link(p->link);
+	if (!pod || !pod->ifindex || path->fwd.content.action != FLOW_TO_POD ||
+	    pod_place(pod->ifindex) == path->fwd.content.hop)
+		return NULL;
+	return pod;
+}
+
+/*
+ * The pod that opened the flow, and its identity. What the node's stack forwards from a pod's link
+ * is the pod's, with its address or masqueraded: its egress holds on that way too. 0 or -reason.
+ */
+static __always_inline int slow_path_source(struct slow_path *path, struct flow_verdict *verdict,
+					    const struct packet *p, __u32 parity,
+					    const struct pod_entry **ret)
+{
+	const struct address_entry *from;
+	const struct pod_entry *pod = NULL;
+	__u32 flags = 0, link = 0;
+
+	if (path->fwd.tuple.zone == ZONE_POD && path->source_link) {
+		pod = pod_of_link(path->source_link);
+	} else {
+		from = address_find(&path->src);
+		verdict->source_identity = IDENTITY_WORLD;
+		/* Joined with other questions, "is it there?" becomes arithmetic that Linux 6.1
+		 * does not follow. */
+		if (from) {
+			verdict->source_identity = from->identity[parity];
+			flags = from->flags;
+			link = from->ifindex;
+		}
+		barrier();
+		/* What has an address of this node did not come from the wire. */
+		if (p->direction == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY) &&
+		    flags & ADDRESS_LOCAL)
+			return -REASON_MARTIAN;
+		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL)
+			pod = pod_of_link(link);
+		else if (path->fwd.tuple.zone == ZONE_WIRE)
+			pod = judge_masqueraded(path, p);
+		if (pod)
+			path->source_link = pod->ifindex;
+	}
+	if (pod)
+		verdict->source_identity = pod->identity[parity];
+	*ret = pod;
+	return path->fwd.tuple.zone == ZONE_POD && !pod ? -REASON_NOT_A_POD : 0;
+}
+
+/* 0 or -reason. */
+static __always_inline int slow_path_egress(struct slow_path *path, struct flow_verdict *verdict,
+					    const struct pod_entry *source, __u32 parity)
+{
+	int reason;
+
+	path->question.ruleset = source->egress_rules[parity];
+	path->question.identity = verdict->destination_identity;
+	path->question.peer = path->new_dst;
+	reason = policy_verdict(&path->question);
+	verdict->egress_ruleset = path->question.ruleset; /* its number now */
+	verdict->egress_rule = path->question.rule;
+	return -reason;
+}
+
+/* Asked about the sender as it is: of a pod the address that it has, whatever the node makes of it.
+ */
+static __always_inline int slow_path_ingress(struct slow_path *path, struct flow_verdict *verdict,
+					     const struct pod_entry *source,
+					     const struct pod_entry *destination, __u32 parity,
+					     __u8 family)
+{
+	int reason;
+
+	path->question.ruleset = destination->ingress_rules[parity];
+	path->question.identity = verdict->source_identity;
+	path->question.peer = path->src;
+	if (source)
+		path->question.peer = family == FAMILY_V4 ? addr_from4(source->ipv4_be)
+							  : addr_from6(source->ipv6_be);
+	reason = policy_verdict(&path->question);
+	verdict->ingress_ruleset = path->question.ruleset; /* its number now */
+	verdict->ingress_rule = path->question.rule;
+	return reason == REASON_POLICY_EGRESS ? -REASON_POLICY_INGRESS : -reason;
+}
+
+/* Egress of the source, ingress of the destination. 0 or -reason. */
+static __always_inline int slow_path_policy(struct slow_path *path, struct flow_verdict *verdict,
+					    const struct packet *p, __u32 parity,
+					    const struct address_entry *to)
+{
+	const struct pod_entry *source = NULL, *destination = NULL;
+	int result;
+
+	path->question.to_itself = 0;
+	verdict->destination_identity = to ? to->identity[parity] : IDENTITY_WORLD;
+	if (path->fwd.content.action == FLOW_TO_POD) {
+		destination = pod_at(path->fwd.content.hop);
+		if (!destination || !destination->ifindex)
+			return -REASON_NOT_READY;
+		verdict->destination_identity = destination->identity[parity];
+	}
+	if (path->fwd.tuple.zone == ZONE_HOST) {
+		verdict->source_identity = IDENTITY_HOST;
+		return 0; /* NP-18: proven by the path, not by an address */
+	}
+	result = slow_path_source(path, verdict, p, parity, &source);
+	if (result)
+		return result;
+	/* NP-20: a pod may always reach itself; by way of a Service only as far as NetworkPolicies
+	 * go. */
+	if (source && destination == source) {
+		if (path->fwd.tuple.zone == ZONE_POD) {
+			path->flags |= SLOW_PATH_HAIRPIN;
+			path->new_src = path->dst;
+		}
+		if (!(path->flags & SLOW_PATH_SERVICE))
+			return 0;
+		path->question.to_itself = 1;
+	}
+	path->question.slot = parity;
+	path->question.proto = path->fwd.tuple.proto;
+	path->question.port_be =
+		path->fwd.tuple.proto == IPPROTO_ICMP || path->fwd.tuple.proto == IPPROTO_ICMPV6
+			? 0
+			: path->new_dport_be;
+	result = source ? slow_path_egress(path, verdict, source, parity) : 0;
+	return result || !destination
+		       ? result
+		       : slow_path_ingress(path, verdict, source, destination, parity, p->family);
+}
+
+/* Where to, and whether at all. 0 or -reason. */
+__noinline int slow_path_decide(struct packet *p)
+{
+	struct flow_verdict *verdict = flow_verdict_get();
+	const struct address_entry *to;
+	struct slow_path *path = slow_path_get();
+	int result = 0;
+
+	if (!p || !verdict || !path)
+		return -REASON_INTERNAL;
+	if (path->fwd.tuple.zone == ZONE_POD)
+		result = slow_path_service(path, p, bpf_get_prandom_u32());
+	if (result)
+		return result;
+	to = address_find(&path->new_dst);
+	result = slow_path_route(path, p, to);
+	return result ? result : slow_path_policy(path, verdict, p, path->slot & 1, to);
+}
