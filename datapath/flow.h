@@ -285,7 +285,7 @@ static __always_inline void flow_mark(struct flow_head *head, __u32 set, __u32 c
 
 /* Room that the stack has not: of flow_other_side() and of next_hop_follow(). */
 struct flow_scratch {
-	struct flow_tuple twin;
+	struct flow_tuple reply_tuple;
 	struct bpf_fib_lookup fib;
 };
 MAP(flow_scratches, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_scratch, 1, 0);
@@ -309,18 +309,18 @@ __noinline int flow_other_side(struct flow_tuple *t, struct flow_copy *copy,
 	if (!t || !copy || !other || !control || !scratch)
 		return FLOW_ABSENT;
 	if (family == FAMILY_V4)
-		flow_twin(t, copy, FAMILY_V4, &scratch->twin);
+		flow_reply_tuple(t, copy, FAMILY_V4, &scratch->reply_tuple);
 	else
-		flow_twin(t, copy, FAMILY_V6, &scratch->twin);
-	hash = tuple_hash(&scratch->twin, family, control);
+		flow_reply_tuple(t, copy, FAMILY_V6, &scratch->reply_tuple);
+	hash = tuple_hash(&scratch->reply_tuple, family, control);
 	/* Not by flow_wait(): one call more is more than the stack of Linux 6.1 has room for. */
 	for (i = 0; i < FLOW_BUSY_TRIES && outcome == FLOW_BUSY; i++)
-		outcome = flow_search(&scratch->twin, hash, other, family);
+		outcome = flow_search(&scratch->reply_tuple, hash, other, family);
 	if (outcome != FLOW_FOUND)
 		return outcome;
 	if (family == FAMILY_V4)
-		flow_twin(&scratch->twin, other, FAMILY_V4, &scratch->twin);
+		flow_reply_tuple(&scratch->reply_tuple, other, FAMILY_V4, &scratch->reply_tuple);
 	else
-		flow_twin(&scratch->twin, other, FAMILY_V6, &scratch->twin);
-	return tuple_equal(&scratch->twin, t, family) ? FLOW_FOUND : FLOW_ABSENT;
+		flow_reply_tuple(&scratch->reply_tuple, other, FAMILY_V6, &scratch->reply_tuple);
+	return tuple_equal(&scratch->reply_tuple, t, family) ? FLOW_FOUND : FLOW_ABSENT;
 }

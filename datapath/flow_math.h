@@ -241,20 +241,21 @@ static __always_inline __u8 flow_zone_behind(__u8 action)
 }
 
 /* The other direction's tuple, from an entry's tuple and its content. Both may be the same room. */
-static __always_inline void flow_twin(const struct flow_tuple *t, const struct flow_copy *content,
-				      __u8 family, struct flow_tuple *twin)
+static __always_inline void flow_reply_tuple(const struct flow_tuple *t,
+					     const struct flow_copy *content, __u8 family,
+					     struct flow_tuple *reply)
 {
 	__u8 proto = t->proto;
 
-	twin->words[0] = 0;
-	twin->proto = proto;
-	twin->zone = flow_zone_behind(content->action);
-	tuple_set_reversed_ports(twin, content->new_sport_be, content->new_dport_be);
+	reply->words[0] = 0;
+	reply->proto = proto;
+	reply->zone = flow_zone_behind(content->action);
+	tuple_set_reversed_ports(reply, content->new_sport_be, content->new_dport_be);
 	if (family == FAMILY_V4) {
-		twin->v4.saddr_be = content->new_daddr_be[0];
-		twin->v4.daddr_be = content->new_saddr_be[0];
+		reply->v4.saddr_be = content->new_daddr_be[0];
+		reply->v4.daddr_be = content->new_saddr_be[0];
 	} else {
-		__builtin_memcpy(twin->v6.saddr_be, content->new_daddr_be, 16);
-		__builtin_memcpy(twin->v6.daddr_be, content->new_saddr_be, 16);
+		__builtin_memcpy(reply->v6.saddr_be, content->new_daddr_be, 16);
+		__builtin_memcpy(reply->v6.daddr_be, content->new_saddr_be, 16);
 	}
 }

@@ -63,7 +63,7 @@ static __always_inline void pair_translate(struct slow_path *path, const struct 
 	out->new_sport_be = path->new_sport_be;
 	out->new_dport_be = path->new_dport_be;
 	copy_set_addrs(out, &path->new_src, &path->new_dst, family);
-	flow_twin(fwd, out, family, &path->rev.tuple);
+	flow_reply_tuple(fwd, out, family, &path->rev.tuple);
 	path->rev.hash = flow_hash(&path->rev.tuple, family, control);
 	/* A reply leaves with fwd's own addresses and ports, changed about. */
 	back->new_sport_be = ports.sport_be;
@@ -178,10 +178,12 @@ __noinline int pair_reply_tuple(struct slow_path *path, __u32 linger, __u8 famil
 	outcome = flow_lookup(&path->rev.tuple, path->rev.hash, &path->rev.seen, family);
 	if (outcome == FLOW_FOUND) {
 		if (family == FAMILY_V4)
-			flow_twin(&path->rev.tuple, &path->rev.seen, FAMILY_V4, &path->twin);
+			flow_reply_tuple(&path->rev.tuple, &path->rev.seen, FAMILY_V4,
+					 &path->reply_tuple);
 		else
-			flow_twin(&path->rev.tuple, &path->rev.seen, FAMILY_V6, &path->twin);
-		if (tuple_equal(&path->twin, &path->fwd.tuple, family))
+			flow_reply_tuple(&path->rev.tuple, &path->rev.seen, FAMILY_V6,
+					 &path->reply_tuple);
+		if (tuple_equal(&path->reply_tuple, &path->fwd.tuple, family))
 			return REPLY_OURS;
 		if (flow_idle(&path->rev.tuple, &path->rev.seen, &path->other,
 			      reply_timeout(&path->rev.tuple, path->rev.seen.state, linger),

@@ -15,7 +15,7 @@ struct slow_path {
 	struct flow_side rev;	/* the replies, as they enter */
 	struct flow_copy old;	/* fwd's translation before the change; generation 0: none */
 	struct flow_copy other; /* for look-ups */
-	struct flow_tuple twin;
+	struct flow_tuple reply_tuple;
 	struct policy_question question;
 	struct polder_addr src, dst; /* fwd's, untranslated */
 	struct polder_addr new_src, new_dst;
@@ -66,7 +66,7 @@ static __always_inline void old_from_reply(struct slow_path *path, const struct 
 	struct port_pair reversed =
 		ports_reversed(p->tuple.proto, p->tuple.sport_be, p->tuple.dport_be);
 
-	flow_twin(&p->tuple, stale, p->family, &path->fwd.tuple);
+	flow_reply_tuple(&p->tuple, stale, p->family, &path->fwd.tuple);
 	path->old.new_sport_be = reversed.sport_be;
 	path->old.new_dport_be = reversed.dport_be;
 	if (p->family == FAMILY_V4) {

@@ -362,8 +362,8 @@ static int add_pair(struct check *check, bool warning, const struct check_object
 	return r;
 }
 
-static int compare_twins(struct check *check, const struct check_object *a,
-			 const struct check_object *b)
+static int compare_duplicates(struct check *check, const struct check_object *a,
+			      const struct check_object *b)
 {
 	if (strcmp(a->key, b->key) != 0)
 		return 0;
@@ -401,7 +401,7 @@ int check_together(struct check *check)
 	if (r == 0)
 		qsort(sorted, count, sizeof(*sorted), compare_keys);
 	for (size_t i = 1; r == 0 && i < count; i++)
-		r = compare_twins(check, sorted[i - 1], sorted[i]);
+		r = compare_duplicates(check, sorted[i - 1], sorted[i]);
 	if (r == 0)
 		qsort(sorted, count, sizeof(*sorted), compare_ranks);
 	for (size_t i = 1; r == 0 && i < count; i++)

@@ -89,7 +89,7 @@ static bool look_at_flow(const struct flow_record *record, void *data)
 	use_port(t, tuple->dport_be);
 	if (reply) {
 		opener = (struct flow_tuple){0};
-		flow_twin(tuple, content, record->family, &opener);
+		flow_reply_tuple(tuple, content, record->family, &opener);
 	}
 	if (!is_asked_about(t, &opener))
 		return true;

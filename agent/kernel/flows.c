@@ -128,7 +128,7 @@ void flows_free(struct flows *flows)
 		return;
 	assert(flows->handles == 0);
 	flow_window_close(&flows->window);
-	flow_window_close(&flows->twin_window);
+	flow_window_close(&flows->reply_window);
 	for (size_t i = 0; i < 2; i++)
 		unmap_whole(flows->tables[i].tags, (size_t)flows->tables[i].sets * FLOW_WAYS);
 	unmap_whole(flows->usage, flows->usage_places * sizeof(struct flow_usage));
@@ -191,11 +191,11 @@ static void stuck_forget(struct flows *flows)
 
 /* ---------------------------------------------------------------- flows that are over */
 
-static void *set_for_twin(struct flows *flows, const struct flow_table *table, uint32_t set)
+static void *set_for_reply(struct flows *flows, const struct flow_table *table, uint32_t set)
 {
 	if (set >= flows->window.first && set - flows->window.first < flows->window.count)
 		return flow_window_set(table, &flows->window, set, FLOW_WINDOW_BYTES);
-	return flow_window_set(table, &flows->twin_window, set, PAGE_BYTES);
+	return flow_window_set(table, &flows->reply_window, set, PAGE_BYTES);
 }
 
 /* The entry of a tuple. 0, -ENOENT, -EBUSY (a writer is at a set it may stand in: not to be told
@@ -208,7 +208,7 @@ static int find_tuple(struct flows *flows, const struct flow_table *table,
 
 	for (uint8_t which = 0; which < 2; which++) {
 		uint32_t set = flow_set_index(hash, which, table->sets);
-		void *base = set_for_twin(flows, table, set);
+		void *base = set_for_reply(flows, table, set);
 
 		if (!base)
 			return -ENOMEM;
@@ -235,17 +235,17 @@ static int find_tuple(struct flows *flows, const struct flow_table *table,
 static int find_other_side(struct flows *flows, const struct flow_table *table,
 			   const struct side *side, struct side *ret)
 {
-	struct flow_tuple twin = {0}, back = {0};
+	struct flow_tuple reply = {0}, back = {0};
 	struct side other;
 	int r;
 
-	flow_twin(&side->flow.tuple, &side->flow.content, table->family, &twin);
-	if (flow_tuple_equal(table, &twin, &side->flow.tuple))
+	flow_reply_tuple(&side->flow.tuple, &side->flow.content, table->family, &reply);
+	if (flow_tuple_equal(table, &reply, &side->flow.tuple))
 		return -ENOENT;
-	r = find_tuple(flows, table, &twin, &other);
+	r = find_tuple(flows, table, &reply, &other);
 	if (r < 0)
 		return r;
-	flow_twin(&other.flow.tuple, &other.flow.content, table->family, &back);
+	flow_reply_tuple(&other.flow.tuple, &other.flow.content, table->family, &back);
 	if (!flow_tuple_equal(table, &back, &side->flow.tuple))
 		return -ENOENT;
 	*ret = other;
@@ -418,7 +418,7 @@ static void pass_end(struct flows *flows)
 	uint64_t bytes = flows->over_bytes + flows->pass.bytes;
 
 	flow_window_close(&flows->window);
-	flow_window_close(&flows->twin_window);
+	flow_window_close(&flows->reply_window);
 	stuck_forget(flows);
 	flows->pass.running = false;
 	if (!flows->pass.failed)
@@ -454,7 +454,7 @@ static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
 	if (pass->set < table->sets)
 		return true;
 	flow_window_close(&flows->window);
-	flow_window_close(&flows->twin_window);
+	flow_window_close(&flows->reply_window);
 	pass->set = 0;
 	return ++pass->table < 2;
 }
@@ -784,6 +784,6 @@ size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_
 		more = forget_flow(flows, table, tuple);
 		freed += more;
 	}
-	flow_window_close(&flows->twin_window);
+	flow_window_close(&flows->reply_window);
 	return freed;
 }

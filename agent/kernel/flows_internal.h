@@ -32,7 +32,7 @@ struct flows {
 	int rules_fd[2];
 	flows_over over;
 	void *over_data;
-	struct flow_window window, twin_window;
+	struct flow_window window, reply_window;
 	struct flow_usage *usage; /* mapped whole */
 	uint32_t usage_places;
 	struct pass pass;

@@ -85,7 +85,7 @@ def answering_type(proto, kind):
     return None if proto != ICMP or not 13 <= kind <= 18 else kind + 1 if kind & 1 else kind - 1
 
 
-def twin(key, entry):
+def reply_tuple(key, entry):
     """The other direction's key."""
     zone = POD if entry.action == TO_POD else HOST if entry.action == TO_HOST else WIRE
     return (zone, key[1], entry.dst, entry.src) + reversed_ports(key[1], entry.sport, entry.dport)
@@ -165,7 +165,7 @@ class Node:
             return 'tcp_without_flow'  # the verdict on a first fragment holds for all
         fwd, old, reply = key, stale, False
         if stale is not None and stale.reply:
-            reply, fwd = True, twin(key, stale)
+            reply, fwd = True, reply_tuple(key, stale)
             sport, dport = reversed_ports(proto, key[4], key[5])
             old = Entry(0, 0, stale.link, False, stale.service, stale.closing, key[3], key[2], sport, dport, None)
             old.owner = stale.owner
@@ -209,7 +209,7 @@ class Node:
                     fwd[4], dport, seen)
         if stale is not None and not answer.flags & EVALUATED:
             return self.still(stale, out, seen)
-        if masquerade or hairpin or not self.is_free(twin(fwd, out), fwd):
+        if masquerade or hairpin or not self.is_free(reply_tuple(fwd, out), fwd):
             if not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
                 return 'nat_unsupported_protocol'
             out.sport = self.source_port(p, fwd, out, old, reply, masquerade, answer)
@@ -222,7 +222,7 @@ class Node:
         else:  # through the stack as it came through the stack
             back = (TO_STACK, 0) if self.by_stack else (TO_WIRE, ingress)
         sport, dport = reversed_ports(proto, fwd[4], fwd[5])
-        rev = twin(fwd, out)
+        rev = reply_tuple(fwd, out)
         out.owner = source_link or (link if action == TO_POD else 0)
         self.flows[rev] = Entry(self.epoch, back[0], back[1], True, service, out.closing, fwd[3], fwd[2], sport, dport,
                                 seen)
@@ -285,13 +285,13 @@ class Node:
         if rev == fwd:
             return False  # question and answer could not be told apart
         entry = self.flows.get(rev)
-        return entry is None or twin(rev, entry) == fwd  # of a closed one, one side may still speak
+        return entry is None or reply_tuple(rev, entry) == fwd  # of a closed one, one side may still speak
 
     def source_port(self, p, fwd, out, old, reply, masquerade, answer):
         """The port that the node took must be free, in its range, and the old or the sender's own one where that can be."""
         def free(port):
             out.sport = port
-            return self.is_free(twin(fwd, out), fwd)
+            return self.is_free(reply_tuple(fwd, out), fwd)
 
         translated = old is not None and ((old.sport, old.dport, old.src, old.dst) != (fwd[4], fwd[5], fwd[2], fwd[3]))
         if translated and (reply or free(old.sport)):
@@ -315,21 +315,21 @@ class Node:
 
     def learn_port(self, p, key, entry, answer):
         """The source port of a flow whose first packet did not show it."""
-        rev = self.flows.pop(twin(key, entry))
+        rev = self.flows.pop(reply_tuple(key, entry))
 
         def free(port):
             entry.sport = port
-            return self.is_free(twin(key, entry), key)
+            return self.is_free(reply_tuple(key, entry), key)
 
         entry.sport = self.read_port(p, key, answer, free)
-        self.flows[twin(key, entry)] = rev
+        self.flows[reply_tuple(key, entry)] = rev
 
     def forget(self, key, stale):
         """What can no more be lets go of both entries; the other direction may belong to a newer flow by now."""
-        other = twin(key, stale)
+        other = reply_tuple(key, stale)
         self.flows.pop(key, None)
         entry = self.flows.get(other)
-        if entry is not None and twin(other, entry) == key:
+        if entry is not None and reply_tuple(other, entry) == key:
             self.flows.pop(other)
 
     # ---------------------------------------------------------------- flows
@@ -369,7 +369,7 @@ class Node:
         revived = 'x' in entry.closing and not flags & (RST | SYN)  # who goes on was not reset
         if not revived and all(bit in entry.closing for bit in bits):
             return
-        steps = ('mark', (key, entry.serial, bits, revived)), ('mark_other', (twin(key, entry), key, bits, revived))
+        steps = ('mark', (key, entry.serial, bits, revived)), ('mark_other', (reply_tuple(key, entry), key, bits, revived))
         if self.later is not None:
             self.later += steps
             return
@@ -385,7 +385,7 @@ class Node:
     def mark_other(self, key, own, bits, revived):
         """The other direction's, if it is not a newer flow's."""
         entry = self.flows.get(key)
-        if entry is not None and twin(key, entry) == own:
+        if entry is not None and reply_tuple(key, entry) == own:
             self.mark(key, entry.serial, bits, revived)
 
     def free(self, key, serial):
@@ -490,7 +490,7 @@ class Node:
         return self.forward(expected, p, frame, key, outer, hops, carried)
 
     def still_allowed(self, key, entry):
-        fwd = twin(key, entry) if entry.reply else key
+        fwd = reply_tuple(key, entry) if entry.reply else key
         out = self.flows.get(fwd)
         if out is None or (fwd[0] == POD and fwd[2] not in self.by_address):
             return False

@@ -7,7 +7,7 @@ import copy
 import frames
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, is_ipv4
 from harness import HOOKS, EVALUATED, OK, REDIRECT, SHOT
-from model import HOST, POD, WIRE, Choice, is_syn, twin
+from model import HOST, POD, WIRE, Choice, is_syn, reply_tuple
 from timeline import NODES, Timeline
 from trial import Difference, Trial
 from worlds import OUTSIDE, chance
@@ -170,10 +170,10 @@ class Race(Trial):
         entry = state.flows.get(key)
         if entry is None or not entry.closed:
             return ()
-        other = state.flows.get(twin(key, entry))
+        other = state.flows.get(reply_tuple(key, entry))
         steps = ('free', (key, entry.serial)),
-        if other is not None and twin(twin(key, entry), other) == key:
-            steps += ('free', (twin(key, entry), other.serial)),
+        if other is not None and reply_tuple(reply_tuple(key, entry), other) == key:
+            steps += ('free', (reply_tuple(key, entry), other.serial)),
         return steps + (OPEN,)
 
     def steps(self, state, one, counted, happened, reopens=False):

@@ -11,7 +11,7 @@ import frames
 from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
 from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
 from labels import Unreadable, address_text
-from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, twin, unseen
+from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, reply_tuple, unseen
 from oracle import World
 
 OPTIONS = {'node': 'n1', 'pod_ranges': ['10.1.0.0/24', 'fd00:1::/64'],
@@ -285,7 +285,7 @@ class Trial:
         if spec['way'] == 'reply':
             ingress = links_of_stack(spec, self.harness.node)
             if entry is not None:
-                key = twin(key, entry)
+                key = reply_tuple(key, entry)
             else:
                 dst, dport = first.backend or (key[3], key[5])
                 sport, dport = reversed_ports(key[1], key[4], dport)

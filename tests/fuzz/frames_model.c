@@ -242,36 +242,36 @@ static const char *check_policy(const struct ends *in, const struct ends *out, e
 
 static void remember(struct model *model, const struct known_flow *flow)
 {
-	struct known_flow *twin;
+	struct known_flow *reply;
 	size_t at = 0;
 
 	if (model->flow_count + 2 > FLOWS_MAX)
 		abort(); /* a story is too short for that */
-	while ((twin = model_find(model, &flow->in, &at)))
-		twin->closed = true; /* it is over: this one has taken its place */
+	while ((reply = model_find(model, &flow->in, &at)))
+		reply->closed = true; /* it is over: this one has taken its place */
 	model->flows[model->flow_count++] = *flow;
-	twin = &model->flows[model->flow_count++];
-	*twin = (struct known_flow){
+	reply = &model->flows[model->flow_count++];
+	*reply = (struct known_flow){
 		.in = answers_of(&flow->out, zone_behind(flow->way)),
 		.way = flow->in.zone == ZONE_POD    ? way_of(model, &flow->out, &flow->in.source)
 		       : flow->in.zone == ZONE_HOST ? OUT_HOST
 						    : OUT_BACK,
 		.reply = true,
 	};
-	twin->out = answers_of(&flow->in, flow->in.zone);
+	reply->out = answers_of(&flow->in, flow->in.zone);
 }
 
 static void mark(struct model *model, const struct view *view, struct known_flow *flow)
 {
 	struct ends answer = answers_of(&flow->out, zone_behind(flow->way));
-	struct known_flow *twin;
+	struct known_flow *reply;
 	size_t at = 0;
 
 	if (view->ends.proto != IPPROTO_TCP || !(view->tcp_flags & 0x05))
 		return;
 	flow->closed = true;
-	while ((twin = model_find(model, &answer, &at)))
-		twin->closed = true;
+	while ((reply = model_find(model, &answer, &at)))
+		reply->closed = true;
 }
 
 /* Policy has allowed it, but it was too big or on its last hop. */

@@ -67,7 +67,7 @@ static void compare(const struct compiled_policy *one, const struct compiled_pol
 }
 
 /* Objects of one kind and name twice never reach the compiler: the store keeps one. */
-static bool has_twins(const struct object_list *list)
+static bool has_duplicates(const struct object_list *list)
 {
 	for (size_t i = 0; i < list->count; i++) {
 		for (size_t j = i + 1; j < list->count; j++) {
@@ -91,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (objects_decode((const char *)data, size, &list, &error) < 0)
 		return 0;
-	if (list.count <= PODS_MAX && !has_twins(&list)) {
+	if (list.count <= PODS_MAX && !has_duplicates(&list)) {
 		registry = policy_registry_new();
 		MUST(registry);
 		sort_out(&list, false, &lists);

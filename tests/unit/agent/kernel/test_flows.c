@@ -178,7 +178,7 @@ static struct placed place_flow_of(struct fixture *f, const struct spec *spec, c
 				.action = FLOW_TO_POD,
 				.state = spec->state | FLOW_TRANSLATED};
 	struct flow_copy back = out;
-	struct flow_tuple t = {0}, twin = {0};
+	struct flow_tuple t = {0}, reply = {0};
 	struct placed placed;
 
 	t.proto = spec->proto;
@@ -191,14 +191,14 @@ static struct placed place_flow_of(struct fixture *f, const struct spec *spec, c
 	out.new_dport_be = htons(8080);
 	words_of(pod, spec->family, out.new_saddr_be);
 	words_of(v4 ? "10.0.0.2" : "fd00::2", spec->family, out.new_daddr_be);
-	flow_twin(&t, &out, spec->family, &twin);
+	flow_reply_tuple(&t, &out, spec->family, &reply);
 	back.state |= FLOW_REPLY;
 	back.new_sport_be = htons(80);
 	back.new_dport_be = htons(spec->sport);
 	words_of(v4 ? "10.96.0.1" : "fd96::1", spec->family, back.new_saddr_be);
 	words_of(pod, spec->family, back.new_daddr_be);
 	placed.forward = place(f, &t, &out, spec, spec->last);
-	placed.reply = place(f, &twin, &back, spec, spec->reply_last);
+	placed.reply = place(f, &reply, &back, spec, spec->reply_last);
 	return placed;
 }
 
