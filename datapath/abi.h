@@ -447,15 +447,15 @@ struct backend {
 };
 ABI_SIZE(struct backend, 20);
 
-/* Hash `members`: endpoints a flow that exists may stay with -> __u32 enum member_state. */
-struct member_key {
+/* Hash `backend_states`: endpoints a flow that exists may stay with -> __u32 enum backend_state. */
+struct backend_state_key {
 	__u32 service_id;
 	struct polder_addr addr;
 	__be16 port_be;
 	__u16 pad;
 };
-ABI_SIZE(struct member_key, 24);
-enum member_state { MEMBER_ACTIVE = 1, MEMBER_TERMINATING = 2 };
+ABI_SIZE(struct backend_state_key, 24);
+enum backend_state { BACKEND_ACTIVE = 1, BACKEND_TERMINATING = 2 };
 
 /* LRU hash `socket_origins`: what a socket of the node asked for before the translation at the
  * socket. */

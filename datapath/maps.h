@@ -52,7 +52,7 @@ MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service_entry, 65536
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144,
     BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
-MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144,
+MAP(backend_states, BPF_MAP_TYPE_HASH, struct backend_state_key, __u32, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 
 MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536,

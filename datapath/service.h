@@ -31,12 +31,13 @@ static __always_inline const struct backend *service_pick(const struct service_e
 	return bpf_map_lookup_elem(&backends, &index);
 }
 
-/* May a flow that exists stay with this endpoint? 0: no; else enum member_state. */
-static __always_inline __u32 service_member(__u32 service_id, const struct polder_addr *addr,
-					    __be16 port_be)
+/* May a flow that exists stay with this endpoint? 0: no; else enum backend_state. */
+static __always_inline __u32 service_backend_state(__u32 service_id, const struct polder_addr *addr,
+						   __be16 port_be)
 {
-	struct member_key key = {.service_id = service_id, .addr = *addr, .port_be = port_be};
-	const __u32 *state = bpf_map_lookup_elem(&members, &key);
+	struct backend_state_key key = {
+		.service_id = service_id, .addr = *addr, .port_be = port_be};
+	const __u32 *state = bpf_map_lookup_elem(&backend_states, &key);
 
 	return state ? *state : 0;
 }

@@ -128,11 +128,11 @@ static __always_inline bool slow_path_stays(const struct slow_path *path, const 
 					    const struct service_entry *service,
 					    const struct polder_addr *endpoint)
 {
-	__u32 member = service_member(service->id, endpoint, path->old.new_dport_be);
+	__u32 state = service_backend_state(service->id, endpoint, path->old.new_dport_be);
 
-	if (member == MEMBER_ACTIVE)
+	if (state == BACKEND_ACTIVE)
 		return true;
-	if (member != MEMBER_TERMINATING)
+	if (state != BACKEND_TERMINATING)
 		return false;
 	return path->fwd.tuple.proto == IPPROTO_TCP ? path->flags & SLOW_PATH_REPLY || !is_syn(p)
 						    : !service->backend_count;

@@ -34,7 +34,7 @@ static const char *const names[MAP_COUNT] = {
 	[MAP_FLOW_RULES6] = "flow_rules6",
 	[MAP_SERVICES] = "services",
 	[MAP_BACKENDS] = "backends",
-	[MAP_MEMBERS] = "members",
+	[MAP_BACKEND_STATES] = "backend_states",
 	[MAP_SOCKET_ORIGINS] = "socket_origins",
 	[MAP_FRAGMENTS] = "fragments",
 	[MAP_DROPS] = "drops",
@@ -99,7 +99,7 @@ static uint32_t configured_size(const struct config *c, enum map_index index)
 	case MAP_SERVICES:
 		return c->max_services;
 	case MAP_BACKENDS:
-	case MAP_MEMBERS:
+	case MAP_BACKEND_STATES:
 		return c->max_backends;
 	case MAP_SOCKET_ORIGINS:
 		return c->max_socket_origins;

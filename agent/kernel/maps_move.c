@@ -167,7 +167,7 @@ bool maps_has_own_size(enum map_index index)
 	case MAP_RULE_COUNTERS:
 	case MAP_SERVICES:
 	case MAP_BACKENDS:
-	case MAP_MEMBERS:
+	case MAP_BACKEND_STATES:
 	case MAP_SOCKET_ORIGINS:
 	case MAP_FRAGMENTS:
 		return true;

@@ -24,7 +24,7 @@ static const char *option_of(enum map_index index)
 		[MAP_RULE_COUNTERS] = "--max-rule-counters",
 		[MAP_SERVICES] = "--max-services",
 		[MAP_BACKENDS] = "--max-backends",
-		[MAP_MEMBERS] = "--max-backends",
+		[MAP_BACKEND_STATES] = "--max-backends",
 		[MAP_SOCKET_ORIGINS] = "--max-socket-origins",
 		[MAP_FRAGMENTS] = "--max-fragments",
 	};

@@ -46,9 +46,9 @@ static void tell(const struct services *s, const struct polder_addr *addr)
 		s->touched(addr, s->touched_data);
 }
 
-static struct member_key member_key_of(uint32_t id, const struct backend *backend)
+static struct backend_state_key backend_state_key_of(uint32_t id, const struct backend *backend)
 {
-	return (struct member_key){
+	return (struct backend_state_key){
 		.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
 }
 
@@ -99,20 +99,20 @@ static int put_backends(struct services *s, const struct endpoints *e, uint32_t 
 	return r;
 }
 
-static int put_members(struct services *s, uint32_t id, const struct endpoints *e)
+static int put_backend_states(struct services *s, uint32_t id, const struct endpoints *e)
 {
-	const uint32_t active = MEMBER_ACTIVE, terminating = MEMBER_TERMINATING;
-	struct member_key key;
+	const uint32_t active = BACKEND_ACTIVE, terminating = BACKEND_TERMINATING;
+	struct backend_state_key key;
 	size_t i;
 	int r = 0;
 
 	for (i = 0; i < e->active_count && r == 0; i++) {
-		key = member_key_of(id, &e->active[i]);
-		r = shadow_put(s->members, &key, &active);
+		key = backend_state_key_of(id, &e->active[i]);
+		r = shadow_put(s->backend_states, &key, &active);
 	}
 	for (i = 0; i < e->terminating_count && r == 0; i++) {
-		key = member_key_of(id, &e->terminating[i]);
-		r = shadow_put(s->members, &key, &terminating);
+		key = backend_state_key_of(id, &e->terminating[i]);
+		r = shadow_put(s->backend_states, &key, &terminating);
 	}
 	return r;
 }
@@ -125,18 +125,18 @@ static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 		      e->terminating_count * sizeof(*e->terminating)) == 0;
 }
 
-static void drop_members(struct services *s, uint32_t id, const struct backend *list, size_t count,
-			 const struct endpoints *keep)
+static void drop_backend_states(struct services *s, uint32_t id, const struct backend *list,
+				size_t count, const struct endpoints *keep)
 {
-	struct member_key key;
+	struct backend_state_key key;
 	size_t i;
 
 	for (i = 0; i < count; i++) {
 		if (keep && (holds(keep->active, keep->active_count, &list[i]) ||
 			     holds(keep->terminating, keep->terminating_count, &list[i])))
 			continue;
-		key = member_key_of(id, &list[i]);
-		shadow_delete(s->members, &key);
+		key = backend_state_key_of(id, &list[i]);
+		shadow_delete(s->backend_states, &key);
 	}
 }
 
@@ -153,8 +153,8 @@ static void take_back(struct services *s, const struct frontend *f,
 	/* Nobody can have a flow to an endpoint that was never in force; what stood before the
 	 * agent's start stays. */
 	if (f->active || !shadow_find(s->services, &f->key)) {
-		drop_members(s, entry->id, e->active, e->active_count, &old);
-		drop_members(s, entry->id, e->terminating, e->terminating_count, &old);
+		drop_backend_states(s, entry->id, e->active, e->active_count, &old);
+		drop_backend_states(s, entry->id, e->terminating, e->terminating_count, &old);
 	}
 }
 
@@ -200,8 +200,8 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		entry.backend_first = present->backend_first;
 	else if ((r = put_backends(s, e, &entry.backend_first)) < 0)
 		return r;
-	*full = "members";
-	r = put_members(s, entry.id, e);
+	*full = "backend_states";
+	r = put_backend_states(s, entry.id, e);
 	if (r < 0)
 		goto undo;
 	/* Or it is not known which endpoints it had. */
@@ -214,8 +214,8 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		goto undo;
 	if (present && !keep)
 		leave_backends(s, &old);
-	drop_members(s, entry.id, f->active, f->active_count, e);
-	drop_members(s, entry.id, f->terminating, f->terminating_count, e);
+	drop_backend_states(s, entry.id, f->active, f->active_count, e);
+	drop_backend_states(s, entry.id, f->terminating, f->terminating_count, e);
 	if (appeared)
 		tell(s, &f->key.addr);
 	else if (f->active)
@@ -278,8 +278,8 @@ void frontend_remove(struct services *s, struct frontend *f)
 
 	if (entry)
 		leave_backends(s, entry);
-	drop_members(s, f->entry.id, f->active, f->active_count, NULL);
-	drop_members(s, f->entry.id, f->terminating, f->terminating_count, NULL);
+	drop_backend_states(s, f->entry.id, f->active, f->active_count, NULL);
+	drop_backend_states(s, f->entry.id, f->terminating, f->terminating_count, NULL);
 	shadow_delete(s->services, &f->key);
 	s->backend_count -= f->active_count;
 	s->frontend_count--;

@@ -47,14 +47,14 @@ int services_open(struct maps *maps, const struct store *store, service_pods pod
 	*s = (struct services){
 		.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1};
 	if ((r = shadow_open(maps, MAP_SERVICES, &s->services)) < 0 ||
-	    (r = shadow_open(maps, MAP_MEMBERS, &s->members)) < 0 ||
+	    (r = shadow_open(maps, MAP_BACKEND_STATES, &s->backend_states)) < 0 ||
 	    (r = ranges_new(maps_get(maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
 	    (r = shadow_each(s->services, take_over, s)) < 0) {
 		services_close(s);
 		return r;
 	}
 	shadow_begin(s->services);
-	shadow_begin(s->members);
+	shadow_begin(s->backend_states);
 	*ret = s;
 	return 0;
 }
@@ -116,7 +116,7 @@ void services_close(struct services *s)
 	}
 	shadow_close(s->services);
 	ranges_free(s->backends);
-	shadow_close(s->members);
+	shadow_close(s->backend_states);
 	free(s->leftovers);
 	free(s->problems);
 	free(s);
@@ -511,7 +511,7 @@ static int tell_full(struct services *s, const struct service_state *w, const ch
 		     size_t active, size_t terminating)
 {
 	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS),
-			      *members = maps_get(s->maps, MAP_MEMBERS);
+			      *backend_states = maps_get(s->maps, MAP_BACKEND_STATES);
 	char reason[sizeof(s->problems->reason)];
 
 	if (strcmp(full, "backends") == 0)
@@ -520,11 +520,12 @@ static int tell_full(struct services *s, const struct service_state *w, const ch
 			 "raise --max-backends",
 			 backends->max_entries, ranges_used(s->backends),
 			 ranges_longest_free(s->backends), active);
-	else if (strcmp(full, "members") == 0)
+	else if (strcmp(full, "backend_states") == 0)
 		snprintf(reason, sizeof(reason),
-			 "map members is full: %u entries, %zu used, %zu needed; raise "
+			 "map backend_states is full: %u entries, %zu used, %zu needed; raise "
 			 "--max-backends",
-			 members->max_entries, shadow_count(s->members), active + terminating);
+			 backend_states->max_entries, shadow_count(s->backend_states),
+			 active + terminating);
 	else
 		snprintf(reason, sizeof(reason),
 			 "map services is full: %zu entries, all used; raise --max-services",
@@ -727,7 +728,7 @@ int services_forget_unknown(struct services *s)
 	 * put. */
 	shadow_each(s->services, leave_unknown, s);
 	shadow_sweep(s->services);
-	shadow_sweep(s->members);
+	shadow_sweep(s->backend_states);
 	maps_move_generation(s->maps);
 	return 0;
 }

@@ -74,7 +74,7 @@ struct services {
 	void *pods_data;
 	services_touched touched; /* NULL: nobody is told */
 	void *touched_data;
-	struct shadow *services, *members;
+	struct shadow *services, *backend_states;
 	struct ranges *backends;
 	struct service_state *states;
 	struct service_space *spaces;

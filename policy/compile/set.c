@@ -140,7 +140,7 @@ static int add_member(struct set *set, const struct view_identity *identity)
 	return class_of(&set->peers, set->scratch, &member->class);
 }
 
-static int add_members(struct set *set)
+static int add_backend_states(struct set *set)
 {
 	const struct view *view = set->view;
 	size_t words = view_identity_words(view);
@@ -169,7 +169,7 @@ static int classify_identities(struct set *set)
 	if (r == 0)
 		r = class_of(&set->peers, set->all_pods, &set->all_pods_class);
 	if (r == 0)
-		r = add_members(set);
+		r = add_backend_states(set);
 	if (r == 0)
 		r = set_classify_unknown(set);
 	return r;

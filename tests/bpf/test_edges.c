@@ -211,7 +211,7 @@ static void datagrams_leave_an_endpoint_that_ends_if_there_is_another(void)
 	{
 		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 21000, 82), back;
 		struct world_backend one = {pod_text[1][v], 8080, 0},
-				     both[2] = {{pod_text[1][v], 8080, MEMBER_TERMINATING},
+				     both[2] = {{pod_text[1][v], 8080, BACKEND_TERMINATING},
 						{pod_text[2][v], 8080, 0}};
 		struct world_result r;
 

@@ -7,7 +7,7 @@ static const char *const vip[2] = {"10.96.0.1", "fd00:96::1"};
 /* A Service of the test's own: number, port. Its endpoints are pods 12 and 13 by `mask`, port 8080.
  */
 static void set_service(uint32_t id, enum suite_version v, uint8_t proto, uint16_t port, int mask,
-			enum member_state state)
+			enum backend_state state)
 {
 	struct world_backend backends[2];
 	int count = 0;
@@ -315,12 +315,12 @@ static void udp_leaves_removed_endpoint(void)
 		r = send_of_pod(1, &back);
 		CU_ASSERT(forwarded(&r));
 		set_service(4, v, IPPROTO_UDP, 82, 1 << 2, 0);
-		world_remove_member(world, 4, pod_text[1][v], 8080);
+		world_remove_backend_state(world, 4, pod_text[1][v], 8080);
 		world_move_generation(world, 2);
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(forwarded(&r) &&
 			  seen_ends(&r, pod_text[0][v], 1140, pod_text[2][v], 8080));
-		world_remove_member(world, 4, pod_text[2][v], 8080);
+		world_remove_backend_state(world, 4, pod_text[2][v], 8080);
 	}
 }
 
@@ -334,7 +334,7 @@ static void tcp_to_removed_endpoint_is_reset(void)
 		set_service(5, v, IPPROTO_TCP, 83, 1 << 1, 0);
 		open_connection(0, 1, v, vip[v], 1141, 83);
 		set_service(5, v, IPPROTO_TCP, 83, 1 << 2, 0);
-		world_remove_member(world, 5, pod_text[1][v], 8080);
+		world_remove_backend_state(world, 5, pod_text[1][v], 8080);
 		world_move_generation(world, 2);
 		spec.ack = 4711;
 		r = send_of_pod(0, &spec);
@@ -347,7 +347,7 @@ static void tcp_to_removed_endpoint_is_reset(void)
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(forwarded(&r) &&
 			  seen_ends(&r, pod_text[0][v], 1141, pod_text[2][v], 8080));
-		world_remove_member(world, 5, pod_text[2][v], 8080);
+		world_remove_backend_state(world, 5, pod_text[2][v], 8080);
 	}
 }
 
@@ -356,7 +356,7 @@ static void terminating_endpoint_keeps_tcp(void)
 	EACH_VERSION(v)
 	{
 		struct frame_spec spec = spec_of_segment(0, v, vip[v], 1142, 84, TCP_ACK_FLAG);
-		struct world_backend backends[2] = {{pod_text[1][v], 8080, MEMBER_TERMINATING},
+		struct world_backend backends[2] = {{pod_text[1][v], 8080, BACKEND_TERMINATING},
 						    {pod_text[2][v], 8080, 0}};
 		struct world_result r;
 

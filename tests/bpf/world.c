@@ -356,20 +356,22 @@ void world_close(struct world **world)
 	*world = NULL;
 }
 
-static void set_member(struct world *world, uint32_t id, const struct world_backend *backend)
+static void set_backend_state(struct world *world, uint32_t id, const struct world_backend *backend)
 {
-	struct member_key key = {
+	struct backend_state_key key = {
 		.service_id = id, .addr = addr(backend->addr), .port_be = htons(backend->port)};
-	uint32_t state = backend->state ? backend->state : MEMBER_ACTIVE;
+	uint32_t state = backend->state ? backend->state : BACKEND_ACTIVE;
 
-	world_set(world, "members", &key, &state);
+	world_set(world, "backend_states", &key, &state);
 }
 
-void world_remove_member(struct world *world, uint32_t id, const char *address, uint16_t port)
+void world_remove_backend_state(struct world *world, uint32_t id, const char *address,
+				uint16_t port)
 {
-	struct member_key key = {.service_id = id, .addr = addr(address), .port_be = htons(port)};
+	struct backend_state_key key = {
+		.service_id = id, .addr = addr(address), .port_be = htons(port)};
 
-	world_unset(world, "members", &key);
+	world_unset(world, "backend_states", &key);
 }
 
 void world_set_service(struct world *world, uint32_t id, const char *address, uint8_t proto,
@@ -384,8 +386,8 @@ void world_set_service(struct world *world, uint32_t id, const char *address, ui
 		struct backend backend = {.addr = addr(backends[i].addr),
 					  .port_be = htons(backends[i].port)};
 
-		set_member(world, id, &backends[i]);
-		if (backends[i].state == MEMBER_TERMINATING)
+		set_backend_state(world, id, &backends[i]);
+		if (backends[i].state == BACKEND_TERMINATING)
 			continue;
 		world_set(world, "backends", &world->next_backend, &backend);
 		world->next_backend++;

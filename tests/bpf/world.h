@@ -88,13 +88,13 @@ void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ing
 struct world_backend {
 	const char *addr;
 	uint16_t port;
-	enum member_state state; /* 0: MEMBER_ACTIVE. New flows go to active ones only */
+	enum backend_state state; /* 0: BACKEND_ACTIVE. New flows go to active ones only */
 };
 
 /* Makes or changes the Service's port: new backends, members replaced. */
 void world_set_service(struct world *world, uint32_t id, const char *addr, uint8_t proto,
 		       uint16_t port, const struct world_backend *backends, int count);
-void world_remove_member(struct world *world, uint32_t id, const char *addr, uint16_t port);
+void world_remove_backend_state(struct world *world, uint32_t id, const char *addr, uint16_t port);
 
 /* Lets every flow be judged anew. */
 void world_move_generation(struct world *world, uint32_t by);

@@ -418,7 +418,7 @@ static void look(struct state *state)
 {
 	static const enum map_index maps[] = {
 		MAP_ADDRESSES,	   MAP_RULESET_PEERS, MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
-		MAP_RULESET_CELLS, MAP_SERVICES,      MAP_MEMBERS};
+		MAP_RULESET_CELLS, MAP_SERVICES,      MAP_BACKEND_STATES};
 	const struct enforce_problem *problems;
 	const struct service_problem *refused;
 	struct services *services = trial_services(node.trial);

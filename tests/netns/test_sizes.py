@@ -86,7 +86,7 @@ def test_other_maps_grow_and_shrink_under_traffic(world):
             found = sizes(world)
             assert found["pods"] == OTHERS["max-pods"][which], found
             assert found["rulesets"] == 16 + 4 * OTHERS["max-pods"][which], found
-            for name, key in (("addresses", "max-addresses"), ("services", "max-services"), ("members", "max-backends"),
+            for name, key in (("addresses", "max-addresses"), ("services", "max-services"), ("backend_states", "max-backends"),
                               ("ruleset_peers", "max-policy-entries"), ("socket_origins", "max-socket-origins")):
                 assert found[name] == OTHERS[key][which], (name, found[name])
             traffic.wait_round()

@@ -39,13 +39,13 @@ static void begin(struct world *world)
 	snprintf(world->directory, sizeof(world->directory), "%s/maps", world->top);
 	CU_ASSERT_FATAL(maps_open(&world->config, world->directory, &world->maps, message,
 				  sizeof(message)) == 0);
-	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_MEMBERS, &world->shadow) == 0);
+	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_BACKEND_STATES, &world->shadow) == 0);
 }
 
 static void open_again(struct world *world)
 {
 	shadow_close(world->shadow);
-	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_MEMBERS, &world->shadow) == 0);
+	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_BACKEND_STATES, &world->shadow) == 0);
 }
 
 static void end(struct world *world)
@@ -56,14 +56,14 @@ static void end(struct world *world)
 	rmdir(world->top);
 }
 
-static struct member_key key(uint32_t number)
+static struct backend_state_key key(uint32_t number)
 {
-	return (struct member_key){.service_id = number};
+	return (struct backend_state_key){.service_id = number};
 }
 
 static int put(struct world *world, uint32_t number, uint32_t value)
 {
-	struct member_key k = key(number);
+	struct backend_state_key k = key(number);
 
 	return shadow_put(world->shadow, &k, &value);
 }
@@ -71,15 +71,15 @@ static int put(struct world *world, uint32_t number, uint32_t value)
 /* What the kernel's map has; 0: nothing. */
 static uint32_t kernel(struct world *world, uint32_t number)
 {
-	struct member_key k = key(number);
+	struct backend_state_key k = key(number);
 	uint32_t value = 0;
 
-	return maps_find(world->maps, MAP_MEMBERS, &k, &value) == 0 ? value : 0;
+	return maps_find(world->maps, MAP_BACKEND_STATES, &k, &value) == 0 ? value : 0;
 }
 
 static void writes_what_is_put_and_deletes_what_is_deleted(void)
 {
-	struct member_key k = key(1);
+	struct backend_state_key k = key(1);
 	struct world world;
 
 	begin(&world);
@@ -106,7 +106,7 @@ static void knows_what_stood_there_before(void)
 	CU_ASSERT(shadow_count(world.shadow) == 50);
 	CU_ASSERT(shadow_room(world.shadow) == ROOM - 50);
 	for (uint32_t i = 1; i <= 50; i++) {
-		struct member_key k = key(i);
+		struct backend_state_key k = key(i);
 
 		CU_ASSERT(*(const uint32_t *)shadow_find(world.shadow, &k) == i);
 	}
@@ -115,7 +115,7 @@ static void knows_what_stood_there_before(void)
 
 static void a_full_map_refuses_and_stays_true(void)
 {
-	struct member_key k = key(1);
+	struct backend_state_key k = key(1);
 	struct world world;
 
 	begin(&world);
@@ -134,7 +134,7 @@ static void a_full_map_refuses_and_stays_true(void)
 
 static void a_sweep_deletes_what_nobody_wants(void)
 {
-	struct member_key two = key(2), nine = key(9);
+	struct backend_state_key two = key(2), nine = key(9);
 	struct world world;
 
 	begin(&world);
@@ -155,7 +155,7 @@ static void a_sweep_deletes_what_nobody_wants(void)
 static bool is_odd(const void *k, const void *data)
 {
 	(void)data;
-	return ((const struct member_key *)k)->service_id % 2;
+	return ((const struct backend_state_key *)k)->service_id % 2;
 }
 
 static void a_sweep_of_some_leaves_the_others(void)
@@ -175,7 +175,7 @@ static void a_sweep_of_some_leaves_the_others(void)
 
 static void what_is_wanted_again_is_not_dropped(void)
 {
-	struct member_key one = key(1), two = key(2);
+	struct backend_state_key one = key(1), two = key(2);
 	struct world world;
 
 	begin(&world);
@@ -198,7 +198,7 @@ static void finds_what_is_there_after_many_additions_and_deletions(void)
 
 	begin(&world);
 	for (uint32_t turn = 1; turn <= 20000; turn++) {
-		struct member_key k;
+		struct backend_state_key k;
 		uint32_t number;
 
 		random = random * 1664525 + 1013904223;
@@ -230,13 +230,13 @@ static uint64_t kept_count(const struct world *world)
 {
 	uint64_t count = UINT64_MAX;
 
-	CU_ASSERT(maps_kept_count(world->maps, MAP_MEMBERS, &count));
+	CU_ASSERT(maps_kept_count(world->maps, MAP_BACKEND_STATES, &count));
 	return count;
 }
 
 static void the_maps_know_how_many_elements_there_are(void)
 {
-	struct member_key one = key(1);
+	struct backend_state_key one = key(1);
 	struct world world;
 	uint64_t count;
 
@@ -258,14 +258,14 @@ static int count_one(const void *k, const void *value, void *data)
 {
 	uint64_t *seen = data;
 
-	CU_ASSERT(((const struct member_key *)k)->service_id == *(const uint32_t *)value);
+	CU_ASSERT(((const struct backend_state_key *)k)->service_id == *(const uint32_t *)value);
 	*seen |= 1ull << *(const uint32_t *)value;
 	return 0;
 }
 
 static void shows_each_element_once(void)
 {
-	struct member_key three = key(3);
+	struct backend_state_key three = key(3);
 	struct world world;
 	uint64_t seen = 0;
 
