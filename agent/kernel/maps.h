@@ -108,7 +108,7 @@ size_t maps_value_bytes(const struct map_info *info);
 uint64_t maps_writes(const struct maps *maps);
 /*
  * How many elements a hash or trie has that only the agent writes: to count them takes the kernel
- * as long as the map is large. Kept by the map's shadow (shadow.h). False: nobody keeps it.
+ * as long as the map is large. Kept by the map's cache (map_cache.h). False: nobody keeps it.
  */
 void maps_keep_count(struct maps *maps, enum map_index index, uint64_t count);
 bool maps_kept_count(const struct maps *maps, enum map_index index, uint64_t *ret);

@@ -82,13 +82,13 @@ static const char *map_name(const struct audit *audit, enum ruleset_map map)
 static int check_element(enum ruleset_map map, const void *key, const void *value, void *data)
 {
 	struct audit *audit = data;
-	const void *present = shadow_find(audit->e->rules[map], key);
+	const void *present = map_cache_find(audit->e->rules[map], key);
 	unsigned int slot = enforce_slot(audit->e);
 
 	audit->elements[map]++;
 	if (!present) {
 		differ(audit, "map %s: an element of a rule set is missing", map_name(audit, map));
-	} else if (map == SHADOW_PEERS) {
+	} else if (map == CACHE_PEERS) {
 		const struct ruleset_peer *peer = present;
 
 		if (peer->peer_class[slot] != *(const uint32_t *)value)
@@ -119,9 +119,9 @@ static void check_rulesets(struct audit *audit)
 	if (audit->e->unfinished)
 		return; /* what is left over goes with the commit */
 	for (int map = 0; map < RULESET_MAPS; map++)
-		if (shadow_count(audit->e->rules[map]) != audit->elements[map])
+		if (map_cache_count(audit->e->rules[map]) != audit->elements[map])
 			differ(audit, "map %s: %zu elements, not %zu", map_name(audit, map),
-			       shadow_count(audit->e->rules[map]), audit->elements[map]);
+			       map_cache_count(audit->e->rules[map]), audit->elements[map]);
 }
 
 /* ---------------------------------------------------------------- addresses */

@@ -4,7 +4,7 @@
 
 #include "agent/common/hash.h"
 #include "agent/common/hash_table.h"
-#include "agent/kernel/shadow.h"
+#include "agent/kernel/map_cache.h"
 #include "agent/policy/addresses.h"
 #include "agent/policy/enforce.h"
 #include "agent/policy/local_pods.h"
@@ -55,7 +55,7 @@ struct deleted_policy {
 };
 
 /* What stands under a set's number; its header and table: struct ruleset_slots. */
-enum ruleset_map { SHADOW_PEERS, SHADOW_PREFIXES, SHADOW_PORTS, SHADOW_CELLS, RULESET_MAPS };
+enum ruleset_map { CACHE_PEERS, CACHE_PREFIXES, CACHE_PORTS, CACHE_CELLS, RULESET_MAPS };
 
 /* A rule set that found no room: its pods are closed. */
 struct misfit {
@@ -92,7 +92,7 @@ struct enforce {
 	struct json_t *held_before; /* of the state file */
 	struct addresses *addresses;
 	struct local_pods *local_pods;
-	struct shadow *rules[RULESET_MAPS];
+	struct map_cache *rules[RULESET_MAPS];
 	struct ruleset_slots *slots;
 	struct enforced_pod *pods, *pods_by_name;
 	struct hash_table known; /* struct known_pod, by key */

@@ -9,10 +9,10 @@
 #include "policy/objects/array.h"
 
 static const enum map_index indexes[RULESET_MAPS] = {
-	[SHADOW_PEERS] = MAP_RULESET_PEERS,
-	[SHADOW_PREFIXES] = MAP_RULESET_PREFIXES,
-	[SHADOW_PORTS] = MAP_RULESET_PORTS,
-	[SHADOW_CELLS] = MAP_RULESET_CELLS,
+	[CACHE_PEERS] = MAP_RULESET_PEERS,
+	[CACHE_PREFIXES] = MAP_RULESET_PREFIXES,
+	[CACHE_PORTS] = MAP_RULESET_PORTS,
+	[CACHE_CELLS] = MAP_RULESET_CELLS,
 };
 
 enum map_index ruleset_map_index(enum ruleset_map map)
@@ -25,7 +25,7 @@ int rules_open(struct enforce *e)
 	int i, r = ruleset_slots_open(e->maps, &e->slots);
 
 	for (i = 0; i < RULESET_MAPS && r == 0; i++)
-		r = shadow_open(e->maps, indexes[i], &e->rules[i]);
+		r = map_cache_open(e->maps, indexes[i], &e->rules[i]);
 	return r;
 }
 
@@ -38,7 +38,7 @@ void rules_close(struct enforce *e)
 
 	ruleset_slots_close(e->slots);
 	for (i = 0; i < RULESET_MAPS; i++)
-		shadow_close(e->rules[i]);
+		map_cache_close(e->rules[i]);
 	HASH_ITER (hh, e->misfits, misfit, next)
 		drop_misfit(e, misfit->ruleset);
 	free(e->differing.keys);
@@ -78,23 +78,23 @@ static int each_element(const struct compiled_ruleset *set, bool table,
 	for (i = 0; i < set->prefix_count && r == 0; i++) {
 		struct ruleset_prefix_key key = prefix_key(set->id, &set->prefixes[i]);
 
-		r = visit(SHADOW_PREFIXES, &key, &set->prefixes[i].peer_class, data);
+		r = visit(CACHE_PREFIXES, &key, &set->prefixes[i].peer_class, data);
 	}
 	for (i = 0; i < set->port_count && r == 0; i++) {
 		struct ruleset_port_key key = port_key(set->id, &set->ports[i]);
 
-		r = visit(SHADOW_PORTS, &key, &set->ports[i].port_class, data);
+		r = visit(CACHE_PORTS, &key, &set->ports[i].port_class, data);
 	}
 	for (i = 0; i < set->cell_count && !table && r == 0; i++) {
 		struct ruleset_cell_key key = cell_key(set->id, &set->cells[i]);
 
-		r = visit(SHADOW_CELLS, &key, &set->cells[i].cell, data);
+		r = visit(CACHE_CELLS, &key, &set->cells[i].cell, data);
 	}
 	for (i = 0; i < set->peer_count && r == 0; i++) {
 		struct ruleset_peer_key key = {.ruleset = set->id,
 					       .identity = set->peers[i].identity};
 
-		r = visit(SHADOW_PEERS, &key, &set->peers[i].peer_class, data);
+		r = visit(CACHE_PEERS, &key, &set->peers[i].peer_class, data);
 	}
 	return r;
 }
@@ -125,7 +125,7 @@ static int count_new(enum ruleset_map map, const void *key, const void *value, v
 	struct need *need = data;
 
 	(void)value;
-	need->more[map] += shadow_find(need->e->rules[map], key) == NULL;
+	need->more[map] += map_cache_find(need->e->rules[map], key) == NULL;
 	return 0;
 }
 
@@ -138,7 +138,7 @@ static int map_without_room(struct enforce *e, const struct compiled_ruleset *se
 
 	each_element(set, table, count_new, &need);
 	for (i = 0; i < RULESET_MAPS; i++) {
-		if (need.more[i] <= shadow_room(e->rules[i]))
+		if (need.more[i] <= map_cache_room(e->rules[i]))
 			continue;
 		*ret_more = need.more[i];
 		break;
@@ -169,7 +169,7 @@ static int find_place(struct enforce *e, const struct compiled_ruleset *set,
 	if (r < 0)
 		return r;
 	full = map_without_room(e, set, has_table(&ret->entry), &more);
-	if (full == SHADOW_CELLS && sparse) {
+	if (full == CACHE_CELLS && sparse) {
 		ruleset_slots_release(e->slots, ret);
 		r = ruleset_slots_reserve(e->slots, set, true, ret);
 		if (r < 0)
@@ -211,8 +211,8 @@ static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set,
 
 	misfit->problem.reason[0] = '\0';
 	if (map < RULESET_MAPS)
-		tell_full(misfit, maps_get(e->maps, indexes[map]), shadow_count(e->rules[map]),
-			  more, shadow_room(e->rules[map]), "--max-policy-entries");
+		tell_full(misfit, maps_get(e->maps, indexes[map]), map_cache_count(e->rules[map]),
+			  more, map_cache_room(e->rules[map]), "--max-policy-entries");
 	else if (!slot && !ruleset_slots_room(e->slots))
 		tell_full(misfit, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1,
 			  0, "--max-pods");
@@ -332,7 +332,7 @@ static uint16_t default_class(const struct compiled_ruleset *set, uint32_t ident
 
 static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
 {
-	const struct ruleset_peer *present = shadow_find(w->e->rules[SHADOW_PEERS], key);
+	const struct ruleset_peer *present = map_cache_find(w->e->rules[CACHE_PEERS], key);
 	const struct ruleset_peer_key *peer_key = key;
 	unsigned int slot = enforce_slot(w->e);
 	struct ruleset_peer peer = {.peer_class = {peer_class, peer_class}};
@@ -343,7 +343,7 @@ static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
 	if (w->in_force && is_in_use(w->e, peer_key->identity))
 		peer.peer_class[slot] = present ? present->peer_class[slot]
 						: default_class(w->set, peer_key->identity);
-	r = shadow_put(w->e->rules[SHADOW_PEERS], key, &peer);
+	r = map_cache_put(w->e->rules[CACHE_PEERS], key, &peer);
 	w->peer_writes += maps_writes(w->e->maps) - before;
 	if (r == 0 && peer.peer_class[slot] != peer_class) {
 		w->differs = true;
@@ -356,9 +356,9 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 {
 	struct writing *w = data;
 
-	if (map == SHADOW_PEERS)
+	if (map == CACHE_PEERS)
 		return put_peer(w, key, (uint16_t) * (const uint32_t *)value);
-	return shadow_put(w->e->rules[map], key, value);
+	return map_cache_put(w->e->rules[map], key, value);
 }
 
 /* The header last: nothing points at a set before it is whole. Of one that is in force only the
@@ -405,8 +405,8 @@ static int put_set(struct enforce *e, const struct compiled_ruleset *set, bool *
 static int leave_class(struct enforce *e, const struct compiled_ruleset *set,
 		       const struct ruleset_peer_key *key, bool *ret_switch)
 {
-	struct shadow *shadow = e->rules[SHADOW_PEERS];
-	const struct ruleset_peer *present = shadow_find(shadow, key);
+	struct map_cache *cache = e->rules[CACHE_PEERS];
+	const struct ruleset_peer *present = map_cache_find(cache, key);
 	unsigned int slot = enforce_slot(e);
 	struct ruleset_peer peer;
 	int r;
@@ -421,8 +421,8 @@ static int leave_class(struct enforce *e, const struct compiled_ruleset *set,
 		if (r < 0)
 			return r;
 	}
-	r = shadow_put(shadow, key, &peer);
-	shadow_unwant(shadow, key);
+	r = map_cache_put(cache, key, &peer);
+	map_cache_unwant(cache, key);
 	return r;
 }
 
@@ -503,7 +503,7 @@ static int leave_classes(struct enforce *e, bool *ret_switch)
 	for (size_t i = 0; i < e->leaving.count && r == 0; i++)
 		r = leave_stranger(&e->leaving.keys[i], NULL, &all);
 	if (r == 0 && e->sweep_all)
-		r = shadow_each(e->rules[SHADOW_PEERS], leave_stranger, &all);
+		r = map_cache_each(e->rules[CACHE_PEERS], leave_stranger, &all);
 	return r;
 }
 
@@ -580,7 +580,7 @@ static int write_all(struct enforce *e, bool *ret_switch)
 	HASH_ITER (hh, e->misfits, misfit, next)
 		drop_misfit(e, misfit->ruleset);
 	r = policy_compiler_each_ruleset(e->compiler, write_one, &all);
-	return r < 0 ? r : shadow_each(e->rules[SHADOW_PEERS], leave_stranger, &all);
+	return r < 0 ? r : map_cache_each(e->rules[CACHE_PEERS], leave_stranger, &all);
 }
 
 int rules_write(struct enforce *e, bool *ret_switch)
@@ -619,8 +619,8 @@ int rules_differing(const struct enforce *e, bool **ret)
 
 static int mirror_peer(struct enforce *e, const struct ruleset_peer_key *key)
 {
-	struct shadow *shadow = e->rules[SHADOW_PEERS];
-	const struct ruleset_peer *present = shadow_find(shadow, key);
+	struct map_cache *cache = e->rules[CACHE_PEERS];
+	const struct ruleset_peer *present = map_cache_find(cache, key);
 	unsigned int slot = enforce_slot(e);
 	struct ruleset_peer peer;
 	bool is_wanted;
@@ -628,12 +628,12 @@ static int mirror_peer(struct enforce *e, const struct ruleset_peer_key *key)
 
 	if (!present || present->peer_class[0] == present->peer_class[1])
 		return 0;
-	is_wanted = shadow_is_wanted(shadow, key);
+	is_wanted = map_cache_is_wanted(cache, key);
 	peer = *present;
 	peer.peer_class[!slot] = peer.peer_class[slot];
-	r = shadow_put(shadow, key, &peer);
+	r = map_cache_put(cache, key, &peer);
 	if (!is_wanted)
-		shadow_unwant(shadow, key);
+		map_cache_unwant(cache, key);
 	return r;
 }
 
@@ -649,7 +649,7 @@ void rules_mirror(struct enforce *e)
 	size_t i;
 
 	if (e->mirror_all)
-		failed = shadow_each(e->rules[SHADOW_PEERS], mirror_each, e) < 0;
+		failed = map_cache_each(e->rules[CACHE_PEERS], mirror_each, e) < 0;
 	for (i = 0; i < e->differing.count; i++)
 		failed |= mirror_peer(e, &e->differing.keys[i]) < 0;
 	e->differing.count = 0;
@@ -669,10 +669,10 @@ static int delete_element(enum ruleset_map map, const void *key, const void *val
 	struct sweeping *sweeping = data;
 
 	(void)value;
-	if (!shadow_find(sweeping->e->rules[map], key))
+	if (!map_cache_find(sweeping->e->rules[map], key))
 		return 0;
 	sweeping->swept++;
-	return shadow_delete(sweeping->e->rules[map], key);
+	return map_cache_delete(sweeping->e->rules[map], key);
 }
 
 /* The header first: nothing points at what is half there. */
@@ -709,7 +709,7 @@ static void delete_leaving(struct sweeping *sweeping)
 
 		/* It may have come back. */
 		if (!is_peer(policy_compiler_ruleset(e->compiler, key->ruleset), key->identity))
-			sweeping->result |= delete_element(SHADOW_PEERS, key, NULL, sweeping);
+			sweeping->result |= delete_element(CACHE_PEERS, key, NULL, sweeping);
 	}
 	e->leaving.count = 0;
 }
@@ -735,7 +735,7 @@ static int want(enum ruleset_map map, const void *key, const void *value, void *
 	struct enforce *e = data;
 
 	(void)value;
-	shadow_want(e->rules[map], key);
+	map_cache_want(e->rules[map], key);
 	return 0;
 }
 
@@ -764,10 +764,10 @@ static void sweep_everything(struct sweeping *sweeping)
 	sweeping->result |= count < 0;
 	sweeping->swept += count > 0;
 	for (map = 0; map < RULESET_MAPS; map++)
-		shadow_begin(e->rules[map]);
+		map_cache_begin(e->rules[map]);
 	policy_compiler_each_ruleset(e->compiler, want_set, e);
 	for (map = 0; map < RULESET_MAPS; map++) {
-		count = shadow_sweep(e->rules[map]);
+		count = map_cache_prune(e->rules[map]);
 		sweeping->result |= count < 0;
 		sweeping->swept += count > 0;
 	}

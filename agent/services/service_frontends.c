@@ -108,11 +108,11 @@ static int put_backend_states(struct services *s, uint32_t id, const struct endp
 
 	for (i = 0; i < e->active_count && r == 0; i++) {
 		key = backend_state_key_of(id, &e->active[i]);
-		r = shadow_put(s->backend_states, &key, &active);
+		r = map_cache_put(s->backend_states, &key, &active);
 	}
 	for (i = 0; i < e->terminating_count && r == 0; i++) {
 		key = backend_state_key_of(id, &e->terminating[i]);
-		r = shadow_put(s->backend_states, &key, &terminating);
+		r = map_cache_put(s->backend_states, &key, &terminating);
 	}
 	return r;
 }
@@ -136,7 +136,7 @@ static void drop_backend_states(struct services *s, uint32_t id, const struct ba
 			     holds(keep->terminating, keep->terminating_count, &list[i])))
 			continue;
 		key = backend_state_key_of(id, &list[i]);
-		shadow_delete(s->backend_states, &key);
+		map_cache_delete(s->backend_states, &key);
 	}
 }
 
@@ -152,7 +152,7 @@ static void take_back(struct services *s, const struct frontend *f,
 	ranges_give(s->backends, entry->backend_first, entry->backend_count);
 	/* Nobody can have a flow to an endpoint that was never in force; what stood before the
 	 * agent's start stays. */
-	if (f->active || !shadow_find(s->services, &f->key)) {
+	if (f->active || !map_cache_find(s->services, &f->key)) {
 		drop_backend_states(s, entry->id, e->active, e->active_count, &old);
 		drop_backend_states(s, entry->id, e->terminating, e->terminating_count, &old);
 	}
@@ -180,7 +180,7 @@ static void tell_changed(const struct services *s, const struct frontend *f,
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
 int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full)
 {
-	const struct service_entry *present = shadow_find(s->services, &f->key);
+	const struct service_entry *present = map_cache_find(s->services, &f->key);
 	struct service_entry entry = {.backend_count = e->active_count}, old = {};
 	bool keep = false, appeared;
 	int r;
@@ -209,7 +209,7 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	*full = "services";
 	if (present)
 		old = *present;
-	r = shadow_put(s->services, &f->key, &entry);
+	r = map_cache_put(s->services, &f->key, &entry);
 	if (r < 0)
 		goto undo;
 	if (present && !keep)
@@ -273,14 +273,14 @@ void claim_drop(struct services *s, const struct service_key *key)
 
 void frontend_remove(struct services *s, struct frontend *f)
 {
-	const struct service_entry *entry = shadow_find(s->services, &f->key);
+	const struct service_entry *entry = map_cache_find(s->services, &f->key);
 	struct polder_addr addr = f->key.addr;
 
 	if (entry)
 		leave_backends(s, entry);
 	drop_backend_states(s, f->entry.id, f->active, f->active_count, NULL);
 	drop_backend_states(s, f->entry.id, f->terminating, f->terminating_count, NULL);
-	shadow_delete(s->services, &f->key);
+	map_cache_delete(s->services, &f->key);
 	s->backend_count -= f->active_count;
 	s->frontend_count--;
 	claim_drop(s, &f->key);

@@ -33,7 +33,7 @@ static int take_over(const void *key, const void *value, void *data)
 		  entry->id, entry->backend_first,
 		  (unsigned long long)entry->backend_first + entry->backend_count - 1);
 	without.backend_first = without.backend_count = 0;
-	return shadow_put(s->services, key, &without);
+	return map_cache_put(s->services, key, &without);
 }
 
 int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data,
@@ -46,15 +46,15 @@ int services_open(struct maps *maps, const struct store *store, service_pods pod
 		return -ENOMEM;
 	*s = (struct services){
 		.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1};
-	if ((r = shadow_open(maps, MAP_SERVICES, &s->services)) < 0 ||
-	    (r = shadow_open(maps, MAP_BACKEND_STATES, &s->backend_states)) < 0 ||
+	if ((r = map_cache_open(maps, MAP_SERVICES, &s->services)) < 0 ||
+	    (r = map_cache_open(maps, MAP_BACKEND_STATES, &s->backend_states)) < 0 ||
 	    (r = ranges_new(maps_get(maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
-	    (r = shadow_each(s->services, take_over, s)) < 0) {
+	    (r = map_cache_each(s->services, take_over, s)) < 0) {
 		services_close(s);
 		return r;
 	}
-	shadow_begin(s->services);
-	shadow_begin(s->backend_states);
+	map_cache_begin(s->services);
+	map_cache_begin(s->backend_states);
 	*ret = s;
 	return 0;
 }
@@ -114,9 +114,9 @@ void services_close(struct services *s)
 		HASH_DEL(s->claims, c);
 		free(c);
 	}
-	shadow_close(s->services);
+	map_cache_close(s->services);
 	ranges_free(s->backends);
-	shadow_close(s->backend_states);
+	map_cache_close(s->backend_states);
 	free(s->leftovers);
 	free(s->problems);
 	free(s);
@@ -524,12 +524,12 @@ static int tell_full(struct services *s, const struct service_state *w, const ch
 		snprintf(reason, sizeof(reason),
 			 "map backend_states is full: %u entries, %zu used, %zu needed; raise "
 			 "--max-backends",
-			 backend_states->max_entries, shadow_count(s->backend_states),
+			 backend_states->max_entries, map_cache_count(s->backend_states),
 			 active + terminating);
 	else
 		snprintf(reason, sizeof(reason),
 			 "map services is full: %zu entries, all used; raise --max-services",
-			 shadow_count(s->services));
+			 map_cache_count(s->services));
 	return problem_add(s, w, reason);
 }
 
@@ -713,22 +713,22 @@ static int leave_unknown(const void *key, const void *value, void *data)
 {
 	struct services *s = data;
 
-	if (!shadow_is_wanted(s->services, key))
+	if (!map_cache_is_wanted(s->services, key))
 		leave_backends(s, value);
 	return 0;
 }
 
 int services_forget_unknown(struct services *s)
 {
-	int r = leave_reserve(s, shadow_count(s->services));
+	int r = leave_reserve(s, map_cache_count(s->services));
 
 	if (r < 0)
 		return r;
 	/* What was put since services_open() is wanted; members that were kept are wanted by being
 	 * put. */
-	shadow_each(s->services, leave_unknown, s);
-	shadow_sweep(s->services);
-	shadow_sweep(s->backend_states);
+	map_cache_each(s->services, leave_unknown, s);
+	map_cache_prune(s->services);
+	map_cache_prune(s->backend_states);
 	maps_move_generation(s->maps);
 	return 0;
 }

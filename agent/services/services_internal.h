@@ -3,7 +3,7 @@
 #pragma once
 
 #include "agent/common/ranges.h"
-#include "agent/kernel/shadow.h"
+#include "agent/kernel/map_cache.h"
 #include "agent/services/service_endpoints.h"
 #include "agent/common/hash.h"
 
@@ -74,7 +74,7 @@ struct services {
 	void *pods_data;
 	services_touched touched; /* NULL: nobody is told */
 	void *touched_data;
-	struct shadow *services, *backend_states;
+	struct map_cache *services, *backend_states;
 	struct ranges *backends;
 	struct service_state *states;
 	struct service_space *spaces;

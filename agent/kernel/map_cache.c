@@ -4,7 +4,7 @@
  * stand in pieces of memory of CHUNK elements, which stay where they are, and a table of their
  * numbers by hash finds them, by open addressing.
  */
-#include "agent/kernel/shadow.h"
+#include "agent/kernel/map_cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ struct element {
 				     one's number */
 };
 
-struct shadow {
+struct map_cache {
 	struct maps *maps;
 	enum map_index index;
 	uint32_t key_size, value_size, value_at, max_entries;
@@ -33,17 +33,17 @@ struct shadow {
 	uint32_t count;
 };
 
-static size_t element_size(const struct shadow *s)
+static size_t element_size(const struct map_cache *s)
 {
 	return sizeof(struct element) + s->value_at + ((s->value_size + 7) & ~7u);
 }
 
-static struct element *element_at(const struct shadow *s, uint32_t number)
+static struct element *element_at(const struct map_cache *s, uint32_t number)
 {
 	return (struct element *)(s->chunks[number / CHUNK] + number % CHUNK * element_size(s));
 }
 
-static uint32_t hash_of(const struct shadow *s, const void *key)
+static uint32_t hash_of(const struct map_cache *s, const void *key)
 {
 	uint64_t hash = s->key_size, word;
 
@@ -59,7 +59,7 @@ static uint32_t hash_of(const struct shadow *s, const void *key)
 }
 
 /* The place in the table of the key, or the empty one where it belongs. There is a table. */
-static uint32_t place_of(const struct shadow *s, const void *key, uint32_t hash)
+static uint32_t place_of(const struct map_cache *s, const void *key, uint32_t hash)
 {
 	uint32_t mask = s->table_size - 1, place = hash & mask;
 
@@ -72,7 +72,7 @@ static uint32_t place_of(const struct shadow *s, const void *key, uint32_t hash)
 	return place;
 }
 
-static struct element *find(const struct shadow *s, const void *key)
+static struct element *find(const struct map_cache *s, const void *key)
 {
 	uint32_t place;
 
@@ -82,7 +82,7 @@ static struct element *find(const struct shadow *s, const void *key)
 	return s->table[place] ? element_at(s, s->table[place] - 1) : NULL;
 }
 
-static int reserve_table(struct shadow *s)
+static int reserve_table(struct map_cache *s)
 {
 	uint32_t size = s->table_size ? 2 * s->table_size : TABLE_MIN, place;
 	uint32_t *table;
@@ -107,7 +107,7 @@ static int reserve_table(struct shadow *s)
 	return 0;
 }
 
-static int reserve_chunk(struct shadow *s)
+static int reserve_chunk(struct map_cache *s)
 {
 	size_t room = s->chunk_room ? 2 * s->chunk_room : 8;
 	char **chunks;
@@ -129,7 +129,7 @@ static int reserve_chunk(struct shadow *s)
 }
 
 /* A key that is not there. NULL: no memory. */
-static struct element *element_add(struct shadow *s, const void *key, const void *value)
+static struct element *element_add(struct map_cache *s, const void *key, const void *value)
 {
 	uint32_t number, hash = hash_of(s, key);
 	struct element *e;
@@ -149,7 +149,7 @@ static struct element *element_add(struct shadow *s, const void *key, const void
 }
 
 /* Those behind the place that could stand in it move up, so that no search ends before them. */
-static void close_gap(struct shadow *s, uint32_t place)
+static void close_gap(struct map_cache *s, uint32_t place)
 {
 	uint32_t mask = s->table_size - 1, next = place;
 
@@ -167,7 +167,7 @@ static void close_gap(struct shadow *s, uint32_t place)
 	s->table[place] = 0;
 }
 
-static void element_remove(struct shadow *s, struct element *e)
+static void element_remove(struct map_cache *s, struct element *e)
 {
 	uint32_t place = place_of(s, e->bytes, e->hash), number = s->table[place] - 1;
 
@@ -178,22 +178,22 @@ static void element_remove(struct shadow *s, struct element *e)
 	maps_keep_count(s->maps, s->index, --s->count);
 }
 
-int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
+int map_cache_open(struct maps *maps, enum map_index index, struct map_cache **ret)
 {
 	const struct map_info *info = maps_get(maps, index);
-	struct shadow *s = calloc(1, sizeof(*s));
+	struct map_cache *s = calloc(1, sizeof(*s));
 	void *keys = NULL, *values = NULL;
 	size_t count = 0, i;
 	int r;
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct shadow){.maps = maps,
-			     .index = index,
-			     .key_size = info->key_size,
-			     .value_size = info->value_size,
-			     .value_at = (info->key_size + 7) & ~7u,
-			     .max_entries = info->max_entries};
+	*s = (struct map_cache){.maps = maps,
+				.index = index,
+				.key_size = info->key_size,
+				.value_size = info->value_size,
+				.value_at = (info->key_size + 7) & ~7u,
+				.max_entries = info->max_entries};
 	maps_keep_count(maps, index, 0);
 	r = maps_dump(maps, index, &keys, &values, &count);
 	for (i = 0; i < count && r == 0; i++)
@@ -203,14 +203,14 @@ int shadow_open(struct maps *maps, enum map_index index, struct shadow **ret)
 	free(keys);
 	free(values);
 	if (r < 0) {
-		shadow_close(s);
+		map_cache_close(s);
 		return r;
 	}
 	*ret = s;
 	return 0;
 }
 
-void shadow_close(struct shadow *s)
+void map_cache_close(struct map_cache *s)
 {
 	if (!s)
 		return;
@@ -221,24 +221,24 @@ void shadow_close(struct shadow *s)
 	free(s);
 }
 
-size_t shadow_count(const struct shadow *s)
+size_t map_cache_count(const struct map_cache *s)
 {
 	return s->count;
 }
 
-size_t shadow_room(const struct shadow *s)
+size_t map_cache_room(const struct map_cache *s)
 {
 	return s->count < s->max_entries ? s->max_entries - s->count : 0;
 }
 
-const void *shadow_find(const struct shadow *s, const void *key)
+const void *map_cache_find(const struct map_cache *s, const void *key)
 {
 	const struct element *e = find(s, key);
 
 	return e ? e->bytes + s->value_at : NULL;
 }
 
-int shadow_put(struct shadow *s, const void *key, const void *value)
+int map_cache_put(struct map_cache *s, const void *key, const void *value)
 {
 	struct element *e = find(s, key);
 	int r;
@@ -252,7 +252,7 @@ int shadow_put(struct shadow *s, const void *key, const void *value)
 			memcpy(e->bytes + s->value_at, value, s->value_size);
 		return r;
 	}
-	if (!shadow_room(s))
+	if (!map_cache_room(s))
 		return -E2BIG;
 	e = element_add(s, key, value);
 	if (!e)
@@ -266,7 +266,7 @@ int shadow_put(struct shadow *s, const void *key, const void *value)
 	return 0;
 }
 
-static int drop(struct shadow *s, struct element *e)
+static int drop(struct map_cache *s, struct element *e)
 {
 	int r = maps_delete(s->maps, s->index, e->bytes);
 
@@ -276,20 +276,20 @@ static int drop(struct shadow *s, struct element *e)
 	return 0;
 }
 
-int shadow_delete(struct shadow *s, const void *key)
+int map_cache_delete(struct map_cache *s, const void *key)
 {
 	struct element *e = find(s, key);
 
 	return e ? drop(s, e) : 0;
 }
 
-void shadow_begin(struct shadow *s)
+void map_cache_begin(struct map_cache *s)
 {
 	for (uint32_t i = 0; i < s->used; i++)
 		element_at(s, i)->wanted = false;
 }
 
-bool shadow_want(struct shadow *s, const void *key)
+bool map_cache_want(struct map_cache *s, const void *key)
 {
 	struct element *e = find(s, key);
 
@@ -298,14 +298,14 @@ bool shadow_want(struct shadow *s, const void *key)
 	return e != NULL;
 }
 
-bool shadow_is_wanted(const struct shadow *s, const void *key)
+bool map_cache_is_wanted(const struct map_cache *s, const void *key)
 {
 	const struct element *e = find(s, key);
 
 	return e && e->wanted;
 }
 
-void shadow_unwant(struct shadow *s, const void *key)
+void map_cache_unwant(struct map_cache *s, const void *key)
 {
 	struct element *e = find(s, key);
 
@@ -313,20 +313,20 @@ void shadow_unwant(struct shadow *s, const void *key)
 		e->wanted = false;
 }
 
-int shadow_drop_unwanted(struct shadow *s, const void *key)
+int map_cache_drop_unwanted(struct map_cache *s, const void *key)
 {
 	struct element *e = find(s, key);
 
 	return e && !e->wanted ? drop(s, e) : 0;
 }
 
-int shadow_sweep(struct shadow *s)
+int map_cache_prune(struct map_cache *s)
 {
-	return shadow_sweep_if(s, NULL, NULL);
+	return map_cache_prune_if(s, NULL, NULL);
 }
 
-int shadow_sweep_if(struct shadow *s, bool (*belongs)(const void *key, const void *data),
-		    const void *data)
+int map_cache_prune_if(struct map_cache *s, bool (*belongs)(const void *key, const void *data),
+		       const void *data)
 {
 	int count = 0, r;
 
@@ -343,8 +343,8 @@ int shadow_sweep_if(struct shadow *s, bool (*belongs)(const void *key, const voi
 	return count;
 }
 
-int shadow_each(const struct shadow *s,
-		int (*visit)(const void *key, const void *value, void *data), void *data)
+int map_cache_each(const struct map_cache *s,
+		   int (*visit)(const void *key, const void *value, void *data), void *data)
 {
 	for (uint32_t i = 0; i < s->used; i++) {
 		const struct element *e = element_at(s, i);

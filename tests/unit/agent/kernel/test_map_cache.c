@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The memory of a map against the kernel's real one. Needs root. */
-#include "agent/kernel/shadow.h"
+#include "agent/kernel/map_cache.h"
 
 #include <errno.h>
 #include <sys/mount.h>
@@ -14,7 +14,7 @@ struct world {
 	char directory[64];
 	struct config config;
 	struct maps *maps;
-	struct shadow *shadow;
+	struct map_cache *cache;
 };
 
 static bool mounted;
@@ -39,18 +39,18 @@ static void begin(struct world *world)
 	snprintf(world->directory, sizeof(world->directory), "%s/maps", world->top);
 	CU_ASSERT_FATAL(maps_open(&world->config, world->directory, &world->maps, message,
 				  sizeof(message)) == 0);
-	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_BACKEND_STATES, &world->shadow) == 0);
+	CU_ASSERT_FATAL(map_cache_open(world->maps, MAP_BACKEND_STATES, &world->cache) == 0);
 }
 
 static void open_again(struct world *world)
 {
-	shadow_close(world->shadow);
-	CU_ASSERT_FATAL(shadow_open(world->maps, MAP_BACKEND_STATES, &world->shadow) == 0);
+	map_cache_close(world->cache);
+	CU_ASSERT_FATAL(map_cache_open(world->maps, MAP_BACKEND_STATES, &world->cache) == 0);
 }
 
 static void end(struct world *world)
 {
-	shadow_close(world->shadow);
+	map_cache_close(world->cache);
 	maps_close(world->maps);
 	umount(world->top);
 	rmdir(world->top);
@@ -65,7 +65,7 @@ static int put(struct world *world, uint32_t number, uint32_t value)
 {
 	struct backend_state_key k = key(number);
 
-	return shadow_put(world->shadow, &k, &value);
+	return map_cache_put(world->cache, &k, &value);
 }
 
 /* What the kernel's map has; 0: nothing. */
@@ -87,11 +87,11 @@ static void writes_what_is_put_and_deletes_what_is_deleted(void)
 	CU_ASSERT(kernel(&world, 1) == 10);
 	CU_ASSERT(put(&world, 1, 11) == 0);
 	CU_ASSERT(kernel(&world, 1) == 11);
-	CU_ASSERT(*(const uint32_t *)shadow_find(world.shadow, &k) == 11);
-	CU_ASSERT(shadow_delete(world.shadow, &k) == 0);
-	CU_ASSERT(shadow_delete(world.shadow, &k) == 0);
+	CU_ASSERT(*(const uint32_t *)map_cache_find(world.cache, &k) == 11);
+	CU_ASSERT(map_cache_delete(world.cache, &k) == 0);
+	CU_ASSERT(map_cache_delete(world.cache, &k) == 0);
 	CU_ASSERT(kernel(&world, 1) == 0);
-	CU_ASSERT(shadow_find(world.shadow, &k) == NULL);
+	CU_ASSERT(map_cache_find(world.cache, &k) == NULL);
 	end(&world);
 }
 
@@ -103,12 +103,12 @@ static void knows_what_stood_there_before(void)
 	for (uint32_t i = 1; i <= 50; i++)
 		CU_ASSERT(put(&world, i, i) == 0);
 	open_again(&world);
-	CU_ASSERT(shadow_count(world.shadow) == 50);
-	CU_ASSERT(shadow_room(world.shadow) == ROOM - 50);
+	CU_ASSERT(map_cache_count(world.cache) == 50);
+	CU_ASSERT(map_cache_room(world.cache) == ROOM - 50);
 	for (uint32_t i = 1; i <= 50; i++) {
 		struct backend_state_key k = key(i);
 
-		CU_ASSERT(*(const uint32_t *)shadow_find(world.shadow, &k) == i);
+		CU_ASSERT(*(const uint32_t *)map_cache_find(world.cache, &k) == i);
 	}
 	end(&world);
 }
@@ -121,13 +121,13 @@ static void a_full_map_refuses_and_stays_true(void)
 	begin(&world);
 	for (uint32_t i = 1; i <= ROOM; i++)
 		CU_ASSERT(put(&world, i, 1) == 0);
-	CU_ASSERT(shadow_room(world.shadow) == 0);
+	CU_ASSERT(map_cache_room(world.cache) == 0);
 	CU_ASSERT(put(&world, ROOM + 1, 1) == -E2BIG);
 	CU_ASSERT(kernel(&world, ROOM + 1) == 0);
 	/* What is there can be changed nevertheless. */
 	CU_ASSERT(put(&world, 5, 2) == 0);
 	CU_ASSERT(kernel(&world, 5) == 2);
-	shadow_delete(world.shadow, &k);
+	map_cache_delete(world.cache, &k);
 	CU_ASSERT(put(&world, ROOM + 1, 1) == 0);
 	end(&world);
 }
@@ -140,15 +140,15 @@ static void a_sweep_deletes_what_nobody_wants(void)
 	begin(&world);
 	for (uint32_t i = 1; i <= 4; i++)
 		put(&world, i, i);
-	shadow_begin(world.shadow);
+	map_cache_begin(world.cache);
 	put(&world, 1, 1);
-	CU_ASSERT(shadow_want(world.shadow, &two));
-	CU_ASSERT(!shadow_want(world.shadow, &nine));
-	CU_ASSERT(shadow_is_wanted(world.shadow, &two));
-	CU_ASSERT(shadow_sweep(world.shadow) == 2);
+	CU_ASSERT(map_cache_want(world.cache, &two));
+	CU_ASSERT(!map_cache_want(world.cache, &nine));
+	CU_ASSERT(map_cache_is_wanted(world.cache, &two));
+	CU_ASSERT(map_cache_prune(world.cache) == 2);
 	CU_ASSERT(kernel(&world, 1) == 1 && kernel(&world, 2) == 2);
 	CU_ASSERT(kernel(&world, 3) == 0 && kernel(&world, 4) == 0);
-	CU_ASSERT(shadow_sweep(world.shadow) == 0);
+	CU_ASSERT(map_cache_prune(world.cache) == 0);
 	end(&world);
 }
 
@@ -165,9 +165,9 @@ static void a_sweep_of_some_leaves_the_others(void)
 	begin(&world);
 	for (uint32_t i = 1; i <= 6; i++)
 		put(&world, i, i);
-	shadow_begin(world.shadow);
+	map_cache_begin(world.cache);
 	put(&world, 1, 1);
-	CU_ASSERT(shadow_sweep_if(world.shadow, is_odd, NULL) == 2);
+	CU_ASSERT(map_cache_prune_if(world.cache, is_odd, NULL) == 2);
 	CU_ASSERT(kernel(&world, 1) == 1 && kernel(&world, 2) == 2);
 	CU_ASSERT(kernel(&world, 3) == 0 && kernel(&world, 5) == 0);
 	end(&world);
@@ -181,11 +181,11 @@ static void what_is_wanted_again_is_not_dropped(void)
 	begin(&world);
 	put(&world, 1, 1);
 	put(&world, 2, 1);
-	shadow_unwant(world.shadow, &one);
-	shadow_unwant(world.shadow, &two);
+	map_cache_unwant(world.cache, &one);
+	map_cache_unwant(world.cache, &two);
 	put(&world, 2, 1);
-	CU_ASSERT(shadow_drop_unwanted(world.shadow, &one) == 0);
-	CU_ASSERT(shadow_drop_unwanted(world.shadow, &two) == 0);
+	CU_ASSERT(map_cache_drop_unwanted(world.cache, &one) == 0);
+	CU_ASSERT(map_cache_drop_unwanted(world.cache, &two) == 0);
 	CU_ASSERT(kernel(&world, 1) == 0 && kernel(&world, 2) == 1);
 	end(&world);
 }
@@ -211,14 +211,14 @@ static void finds_what_is_there_after_many_additions_and_deletions(void)
 		} else if (!(random >> 31)) {
 			count -= !!values[number];
 			values[number] = 0;
-			CU_ASSERT(shadow_delete(world.shadow, &k) == 0);
+			CU_ASSERT(map_cache_delete(world.cache, &k) == 0);
 		}
-		CU_ASSERT(shadow_count(world.shadow) == count);
+		CU_ASSERT(map_cache_count(world.cache) == count);
 		for (uint32_t i = 0; turn % 100 == 0 && i < 200; i++) {
 			const uint32_t *found;
 
 			k = key(i + 1);
-			found = shadow_find(world.shadow, &k);
+			found = map_cache_find(world.cache, &k);
 			CU_ASSERT((found ? *found : 0) == values[i]);
 			CU_ASSERT(kernel(&world, i + 1) == values[i]);
 		}
@@ -247,7 +247,7 @@ static void the_maps_know_how_many_elements_there_are(void)
 		put(&world, i, 1);
 	CU_ASSERT(put(&world, ROOM + 1, 1) == -E2BIG);
 	CU_ASSERT(kept_count(&world) == ROOM);
-	shadow_delete(world.shadow, &one);
+	map_cache_delete(world.cache, &one);
 	CU_ASSERT(kept_count(&world) == ROOM - 1);
 	open_again(&world);
 	CU_ASSERT(kept_count(&world) == ROOM - 1);
@@ -272,9 +272,9 @@ static void shows_each_element_once(void)
 	begin(&world);
 	for (uint32_t i = 1; i <= 5; i++)
 		put(&world, i, i);
-	shadow_delete(world.shadow, &three);
+	map_cache_delete(world.cache, &three);
 	put(&world, 6, 6);
-	CU_ASSERT(shadow_each(world.shadow, count_one, &seen) == 0);
+	CU_ASSERT(map_cache_each(world.cache, count_one, &seen) == 0);
 	CU_ASSERT(seen == (1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6));
 	end(&world);
 }
@@ -297,5 +297,5 @@ int main(void)
 		printf("skip: maps need root\n");
 		return 77;
 	}
-	return UNIT_RUN("shadow", tests);
+	return UNIT_RUN("cache", tests);
 }
