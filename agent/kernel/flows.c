@@ -132,7 +132,7 @@ void flows_free(struct flows *flows)
 	for (size_t i = 0; i < 2; i++)
 		unmap_whole(flows->tables[i].tags, (size_t)flows->tables[i].sets * FLOW_WAYS);
 	unmap_whole(flows->usage, flows->usage_places * sizeof(struct flow_usage));
-	free(flows->pass.counted);
+	free(flows->scan.counted);
 	free(flows);
 }
 
@@ -148,12 +148,12 @@ static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
 	if (flows->stuck_count == STUCK_MAX)
 		return; /* a later pass sees the others again */
 	flows->stuck[flows->stuck_count++] = (struct stuck){
-		.table = flows->pass.table,
-		.set = flows->pass.set,
+		.table = flows->scan.table,
+		.set = flows->scan.set,
 		.way = way,
 		.seq = seq,
 		.since = flows->clock_ns(),
-		.pass = flows->stats.passes,
+		.scan = flows->stats.scans,
 	};
 }
 
@@ -163,19 +163,19 @@ static void collect_odd(struct flows *flows, const struct flow_table *table, voi
 {
 	struct stuck *stuck = flows->stuck, *end = stuck + flows->stuck_count;
 
-	while (stuck < end && (stuck->table != flows->pass.table || stuck->set != flows->pass.set ||
+	while (stuck < end && (stuck->table != flows->scan.table || stuck->set != flows->scan.set ||
 			       stuck->way != way))
 		stuck++;
 	if (stuck == end) {
 		stuck_add(flows, way, seq);
 		return;
 	}
-	stuck->pass = flows->stats.passes;
+	stuck->scan = flows->stats.scans;
 	if (stuck->seq != seq) {
 		stuck->seq = seq;
 		stuck->since = flows->clock_ns();
 	} else if (flows->clock_ns() - stuck->since >= STUCK_NS &&
-		   flow_entry_repair(table, entry, flows->pass.set * FLOW_WAYS + way, seq)) {
+		   flow_entry_repair(table, entry, flows->scan.set * FLOW_WAYS + way, seq)) {
 		flows->stats.repaired++;
 		*stuck = flows->stuck[--flows->stuck_count];
 	}
@@ -185,7 +185,7 @@ static void collect_odd(struct flows *flows, const struct flow_table *table, voi
 static void stuck_forget(struct flows *flows)
 {
 	for (size_t i = flows->stuck_count; i-- > 0;)
-		if (flows->stuck[i].pass != flows->stats.passes)
+		if (flows->stuck[i].scan != flows->stats.scans)
 			flows->stuck[i] = flows->stuck[--flows->stuck_count];
 }
 
@@ -278,7 +278,7 @@ void flows_read_rules(const struct flows *flows, const struct flow_table *table,
 /* Frees a claimed entry and keeps its counts. */
 static void free_side(struct flows *flows, const struct flow_table *table, const struct side *side)
 {
-	struct pass *pass = &flows->pass;
+	struct flow_scan *scan = &flows->scan;
 	uint32_t packets = side->head->packets;
 	uint64_t bytes = side->head->bytes;
 
@@ -294,11 +294,11 @@ static void free_side(struct flows *flows, const struct flow_table *table, const
 	flows->over_packets += packets;
 	flows->over_bytes += bytes;
 	/* Counted by this pass already: its set is behind us. */
-	if (pass->running && side->set < pass->set && table == &flows->tables[pass->table] &&
-	    pass->entries[pass->table] > 0) {
-		pass->entries[pass->table]--;
-		pass->packets -= packets < pass->packets ? packets : pass->packets;
-		pass->bytes -= bytes < pass->bytes ? bytes : pass->bytes;
+	if (scan->running && side->set < scan->set && table == &flows->tables[scan->table] &&
+	    scan->entries[scan->table] > 0) {
+		scan->entries[scan->table]--;
+		scan->packets -= packets < scan->packets ? packets : scan->packets;
+		scan->bytes -= bytes < scan->bytes ? bytes : scan->bytes;
 	}
 }
 
@@ -347,7 +347,7 @@ static size_t expire(struct flows *flows, const struct flow_table *table, struct
 static size_t collect_idle(struct flows *flows, const struct flow_table *table, void *entry,
 			   struct flow_head *head, uint32_t now)
 {
-	struct side side = {.entry = entry, .head = head, .set = flows->pass.set};
+	struct side side = {.entry = entry, .head = head, .set = flows->scan.set};
 
 	if (flow_snapshot(table, entry, &side.flow) < 0)
 		return 0;
@@ -357,7 +357,7 @@ static size_t collect_idle(struct flows *flows, const struct flow_table *table, 
 static void collect_entry(struct flows *flows, const struct flow_table *table, void *set,
 			  uint32_t way, uint32_t now)
 {
-	struct pass *pass = &flows->pass;
+	struct flow_scan *scan = &flows->scan;
 	void *entry = flow_entry(table, set, way);
 	struct flow_head *head = flow_entry_head(table, entry);
 	uint32_t seq = __atomic_load_n(&head->seq, __ATOMIC_ACQUIRE);
@@ -374,11 +374,11 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 	flows->stats.expired += freed;
 	if (freed)
 		return;
-	pass->entries[pass->table]++;
-	pass->packets += head->packets;
-	pass->bytes += head->bytes;
-	if (pass->counted && head->owner < flows->usage_places - 1)
-		pass->counted[head->owner].entries[pass->table]++;
+	scan->entries[scan->table]++;
+	scan->packets += head->packets;
+	scan->bytes += head->bytes;
+	if (scan->counted && head->owner < flows->usage_places - 1)
+		scan->counted[head->owner].entries[scan->table]++;
 }
 
 /* Programs and collector count exactly; what differs by more than flows come and go in a pass was
@@ -397,66 +397,66 @@ static void usage_mend(uint32_t *word, uint64_t counted)
 
 static void usage_check(struct flows *flows)
 {
-	struct flow_usage *counted = flows->pass.counted;
+	struct flow_usage *counted = flows->scan.counted;
 
 	for (uint32_t table = 0; table < 2 && counted; table++) {
 		for (uint32_t i = 0; i + 1 < flows->usage_places; i++)
 			usage_mend(&flows->usage[i].entries[table], counted[i].entries[table]);
 		usage_mend(&flows->usage[flows->usage_places - 1].entries[table],
-			   flows->pass.entries[table]);
+			   flows->scan.entries[table]);
 	}
 	free(counted);
-	flows->pass.counted = NULL;
+	flows->scan.counted = NULL;
 }
 
 /* ---------------------------------------------------------------- passes */
 
-static void pass_end(struct flows *flows)
+static void scan_end(struct flows *flows)
 {
 	struct flows_stats *stats = &flows->stats;
-	uint64_t packets = flows->over_packets + flows->pass.packets;
-	uint64_t bytes = flows->over_bytes + flows->pass.bytes;
+	uint64_t packets = flows->over_packets + flows->scan.packets;
+	uint64_t bytes = flows->over_bytes + flows->scan.bytes;
 
 	flow_window_close(&flows->window);
 	flow_window_close(&flows->reply_window);
 	stuck_forget(flows);
-	flows->pass.running = false;
-	if (!flows->pass.failed)
+	flows->scan.running = false;
+	if (!flows->scan.failed)
 		usage_check(flows);
-	free(flows->pass.counted);
-	flows->pass.counted = NULL;
-	if (flows->pass.failed)
+	free(flows->scan.counted);
+	flows->scan.counted = NULL;
+	if (flows->scan.failed)
 		return;
-	stats->entries_v4 = flows->pass.entries[0];
-	stats->entries_v6 = flows->pass.entries[1];
+	stats->entries_v4 = flows->scan.entries[0];
+	stats->entries_v6 = flows->scan.entries[1];
 	/* What was evicted took its counts along: the sum waits rather than fall. */
 	stats->packets = packets > stats->packets ? packets : stats->packets;
 	stats->bytes = bytes > stats->bytes ? bytes : stats->bytes;
-	stats->last_pass_seconds = (double)flows->pass.worked_ns / 1e9;
+	stats->last_scan_seconds = (double)flows->scan.worked_ns / 1e9;
 }
 
 /* The next sets. False: the pass is at its end. */
 static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
 {
-	struct pass *pass = &flows->pass;
-	const struct flow_table *table = &flows->tables[pass->table];
+	struct flow_scan *scan = &flows->scan;
+	const struct flow_table *table = &flows->tables[scan->table];
 
-	for (; count && pass->set < table->sets; count--, pass->set++) {
-		void *set = flow_window_set(table, &flows->window, pass->set, FLOW_WINDOW_BYTES);
+	for (; count && scan->set < table->sets; count--, scan->set++) {
+		void *set = flow_window_set(table, &flows->window, scan->set, FLOW_WINDOW_BYTES);
 
 		if (!set) {
-			pass->failed = true; /* the next pass tries again */
+			scan->failed = true; /* the next pass tries again */
 			return false;
 		}
 		for (uint32_t way = 0; way < FLOW_WAYS; way++)
 			collect_entry(flows, table, set, way, now);
 	}
-	if (pass->set < table->sets)
+	if (scan->set < table->sets)
 		return true;
 	flow_window_close(&flows->window);
 	flow_window_close(&flows->reply_window);
-	pass->set = 0;
-	return ++pass->table < 2;
+	scan->set = 0;
+	return ++scan->table < 2;
 }
 
 bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
@@ -464,20 +464,20 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 	uint64_t began = clock_monotonic_ns(), worked = 0;
 	bool more = true;
 
-	if (!flows->pass.running) {
-		flows->pass = (struct pass){.running = true};
+	if (!flows->scan.running) {
+		flows->scan = (struct flow_scan){.running = true};
 		if (flows->usage)
-			flows->pass.counted =
+			flows->scan.counted =
 				calloc(flows->usage_places, sizeof(struct flow_usage));
-		flows->stats.passes++;
+		flows->stats.scans++;
 	}
 	while (more && worked < budget_ns) {
 		more = collect_sets(flows, now, SETS_BEFORE_LOOK);
 		worked = clock_monotonic_ns() - began;
 	}
-	flows->pass.worked_ns += worked;
+	flows->scan.worked_ns += worked;
 	if (!more)
-		pass_end(flows);
+		scan_end(flows);
 	return !more;
 }
 
@@ -485,7 +485,7 @@ static void on_idle(uv_idle_t *idle)
 {
 	struct flows *flows = idle->data;
 
-	if (flows_collect(flows, flows->pass_now, FLOWS_SLICE_NS))
+	if (flows_collect(flows, flows->scan_now, FLOWS_SLICE_NS))
 		uv_idle_stop(idle);
 }
 
@@ -493,9 +493,9 @@ static void on_time(uv_timer_t *timer)
 {
 	struct flows *flows = timer->data;
 
-	if (flows->pass.running)
+	if (flows->scan.running)
 		return;
-	flows->pass_now = flows_now();
+	flows->scan_now = flows_now();
 	uv_idle_start(&flows->idle, on_idle);
 }
 

@@ -101,7 +101,7 @@ struct flows_stats {
 	uint64_t doubted;  /* entries that are to be judged anew because what is known of an address
 			      changed */
 	uint64_t repaired; /* entries whose writer had died */
-	uint64_t passes;
-	double last_pass_seconds; /* CPU's work in the last pass */
+	uint64_t scans;
+	double last_scan_seconds; /* CPU's work in the last pass */
 };
 void flows_stats(const struct flows *flows, struct flows_stats *ret);

@@ -10,11 +10,11 @@
 struct stuck {
 	uint32_t table, set, way, seq;
 	uint64_t since;
-	uint64_t pass; /* the last one that saw it */
+	uint64_t scan; /* the last one that saw it */
 };
 
 /* What one pass has counted so far. */
-struct pass {
+struct flow_scan {
 	bool running;
 	bool failed;	     /* no memory for a window: the counts are not whole */
 	uint32_t table, set; /* where it is */
@@ -35,7 +35,7 @@ struct flows {
 	struct flow_window window, reply_window;
 	struct flow_usage *usage; /* mapped whole */
 	uint32_t usage_places;
-	struct pass pass;
+	struct flow_scan scan;
 	struct stuck stuck[STUCK_MAX];
 	size_t stuck_count;
 	uint64_t over_packets, over_bytes; /* of flows that were freed */
@@ -43,7 +43,7 @@ struct flows {
 
 	uv_timer_t timer;
 	uv_idle_t idle;
-	uint32_t pass_now;
+	uint32_t scan_now;
 	int handles;
 	void (*stopped)(void *data);
 	void *stopped_data;

@@ -103,10 +103,10 @@ static void add_flows(struct metrics *m, const struct show_sources *sources)
 		   stats.doubted);
 	single_u64(m, "polder_flows_repaired_total", METRIC_COUNTER,
 		   "Flow entries deleted because their writer died.", stats.repaired);
-	single_u64(m, "polder_flow_collector_passes_total", METRIC_COUNTER,
-		   "Collector scans of the flow table that were started.", stats.passes);
-	metrics_single(m, "polder_flow_collector_pass_seconds", METRIC_GAUGE,
-		       "CPU time of the last whole collector scan.", stats.last_pass_seconds);
+	single_u64(m, "polder_flow_collector_scans_total", METRIC_COUNTER,
+		   "Collector scans of the flow table that were started.", stats.scans);
+	metrics_single(m, "polder_flow_collector_scan_seconds", METRIC_GAUGE,
+		       "CPU time of the last whole collector scan.", stats.last_scan_seconds);
 }
 
 static void add_maps(struct metrics *m, const struct show_sources *sources)

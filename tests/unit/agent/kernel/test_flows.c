@@ -675,7 +675,7 @@ static bool has_passed(void *data)
 	struct flows_stats stats;
 
 	flows_stats(data, &stats);
-	return stats.passes >= 1 && stats.last_pass_seconds > 0;
+	return stats.scans >= 1 && stats.last_scan_seconds > 0;
 }
 
 static void runs_in_the_loop_and_ends_with_it(void)
