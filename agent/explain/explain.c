@@ -10,7 +10,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
 #include "agent/explain/explain_internal.h"
-#include "agent/reconcile/trial.h"
+#include "agent/reconcile/sandbox.h"
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a
  * second. */
@@ -214,14 +214,14 @@ struct hypothesis {
 	struct object_list objects;
 	struct config config;
 	struct node node;
-	struct trial *trial;
+	struct sandbox *sandbox;
 	int result;
 	char message[512];
 };
 
 static void hypothesis_free(struct hypothesis *h)
 {
-	trial_close(h->trial);
+	sandbox_close(h->sandbox);
 	free(h->node.addresses);
 	object_list_clear(&h->objects);
 	json_decref(h->args);
@@ -231,16 +231,16 @@ static void hypothesis_free(struct hypothesis *h)
 
 static int overlay(struct hypothesis *h)
 {
-	int r = trial_put_store(h->trial, h->live->store);
+	int r = sandbox_put_store(h->sandbox, h->live->store);
 
 	for (size_t i = 0; i < h->objects.count && r == 0; i++)
-		r = trial_put(h->trial, TAKE_PTR(h->objects.objects[i]));
+		r = sandbox_put(h->sandbox, TAKE_PTR(h->objects.objects[i]));
 	h->objects.count = 0;
 	for (size_t i = 0; i < pods_count(h->live->pods) && r == 0; i++) {
 		const struct local_pod *pod = pods_at(h->live->pods, i);
 
 		if (!pod->gone)
-			r = trial_attach(h->trial, pod);
+			r = sandbox_attach(h->sandbox, pod);
 	}
 	return r;
 }
@@ -251,10 +251,10 @@ static int bring_in_force(struct hypothesis *h)
 	int r = overlay(h);
 
 	if (r == 0)
-		r = trial_pass(h->trial, &again);
-	trial_finish(h->trial);
+		r = sandbox_run(h->sandbox, &again);
+	sandbox_commit(h->sandbox);
 	if (r == 0 && again)
-		r = trial_pass(h->trial, &again);
+		r = sandbox_run(h->sandbox, &again);
 	if (r < 0)
 		snprintf(h->message, sizeof(h->message), "the objects cannot be tried: %s",
 			 strerror(-r));
@@ -267,15 +267,15 @@ static void answer_hypothesis(struct hypothesis *h)
 	struct explain explain = live_question(h->live);
 
 	explain.sources = &sources;
-	explain.run = trial_run(h->trial);
+	explain.run = sandbox_test_run(h->sandbox);
 	sources.config = &h->config;
 	sources.node = &h->node;
-	sources.store = trial_store(h->trial);
-	sources.services = trial_services(h->trial);
-	sources.enforce = trial_enforce(h->trial);
-	sources.maps = trial_maps(h->trial);
-	sources.datapath = trial_datapath(h->trial);
-	sources.flows = trial_flows(h->trial);
+	sources.store = sandbox_store(h->sandbox);
+	sources.services = sandbox_services(h->sandbox);
+	sources.enforce = sandbox_enforce(h->sandbox);
+	sources.maps = sandbox_maps(h->sandbox);
+	sources.datapath = sandbox_datapath(h->sandbox);
+	sources.flows = sandbox_flows(h->sandbox);
 	sources.events = NULL;
 	answer(h->request, h->args, &explain);
 }
@@ -285,8 +285,8 @@ static void make_world(uv_work_t *work)
 {
 	struct hypothesis *h = work->data;
 
-	h->result =
-		trial_open(&h->config, &h->node, NULL, &h->trial, h->message, sizeof(h->message));
+	h->result = sandbox_open(&h->config, &h->node, NULL, &h->sandbox, h->message,
+				 sizeof(h->message));
 }
 
 static void on_world(uv_work_t *work, int status)
@@ -356,7 +356,7 @@ static void begin_hypothesis(struct control_request *request, const json_t *args
 	h->request = request;
 	h->live = sources;
 	h->work.data = h;
-	h->config = trial_config_small(sources->config, world_entries(sources));
+	h->config = sandbox_config_small(sources->config, world_entries(sources));
 	h->args = json_deep_copy(args);
 	r = decode_objects(h, json_object_get(args, "objects"));
 	if (r == 0)

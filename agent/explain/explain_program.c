@@ -26,7 +26,7 @@ struct seen_flow {
 	uint32_t idle;
 };
 
-struct trials {
+struct probes {
 	struct explain *explain;
 	struct test_run *run;
 	struct flow_table table;   /* for comparing tuples */
@@ -39,13 +39,13 @@ struct trials {
 
 /* ---------------------------------------------------------------- flows that are there */
 
-static bool tuple_has(const struct trials *t, const __be32 *v4, const __be32 *v6,
+static bool tuple_has(const struct probes *t, const __be32 *v4, const __be32 *v6,
 		      const struct polder_addr *addr)
 {
 	return t->table.family == FAMILY_V4 ? *v4 == addr->words_be[3] : memcmp(v6, addr, 16) == 0;
 }
 
-static bool is_asked_about(const struct trials *t, const struct flow_tuple *tuple)
+static bool is_asked_about(const struct probes *t, const struct flow_tuple *tuple)
 {
 	const struct explain *explain = t->explain;
 	bool ports = explain->proto != IPPROTO_ICMP && explain->proto != IPPROTO_ICMPV6;
@@ -58,7 +58,7 @@ static bool is_asked_about(const struct trials *t, const struct flow_tuple *tupl
 			 explain_addr(explain, &explain->to));
 }
 
-static struct seen_flow *seen_add(struct trials *t, const struct flow_tuple *tuple)
+static struct seen_flow *seen_add(struct probes *t, const struct flow_tuple *tuple)
 {
 	for (size_t i = 0; i < t->seen_count; i++)
 		if (flow_tuple_equal(&t->table, &t->seen[i].tuple, tuple))
@@ -69,7 +69,7 @@ static struct seen_flow *seen_add(struct trials *t, const struct flow_tuple *tup
 	return &t->seen[t->seen_count++];
 }
 
-static void use_port(struct trials *t, __be16 port_be)
+static void use_port(struct probes *t, __be16 port_be)
 {
 	t->used[ntohs(port_be) / 64] |= 1ull << (ntohs(port_be) % 64);
 }
@@ -79,7 +79,7 @@ static bool look_at_flow(const struct flow_record *record, void *data)
 	const struct flow_copy *content = &record->flow.content;
 	const struct flow_tuple *tuple = &record->flow.tuple;
 	struct flow_tuple opener = *tuple;
-	struct trials *t = data;
+	struct probes *t = data;
 	struct seen_flow *seen;
 	bool reply = content->state & FLOW_REPLY;
 
@@ -106,7 +106,7 @@ static bool look_at_flow(const struct flow_record *record, void *data)
 	return true;
 }
 
-static void look_at_flows(struct trials *t)
+static void look_at_flows(struct probes *t)
 {
 	struct explain *explain = t->explain;
 
@@ -130,7 +130,7 @@ static void look_at_flows(struct trials *t)
 }
 
 /* A port that no flow of the protocol has. 0: all are taken. */
-static uint16_t free_port(struct trials *t)
+static uint16_t free_port(struct probes *t)
 {
 	uint32_t start = 0;
 
@@ -209,7 +209,7 @@ static void take_result(const struct explain *explain, const struct test_result 
 }
 
 /* One packet. 0 or -errno. */
-static int run_once(struct trials *t, const struct test_packet *where, struct explain_frame *frame)
+static int run_once(struct probes *t, const struct test_packet *where, struct explain_frame *frame)
 {
 	struct test_packet packet = *where;
 	uint8_t buffer[EXPLAIN_FRAME_MAX];
@@ -228,7 +228,7 @@ static int run_once(struct trials *t, const struct test_packet *where, struct ex
 }
 
 /* Runs the packet to `addr` and `port`; the path says where from. */
-static void run_path(struct trials *t, struct explain_path *path, const struct polder_addr *addr,
+static void run_path(struct probes *t, struct explain_path *path, const struct polder_addr *addr,
 		     uint16_t port, struct explain_way *way)
 {
 	struct explain *explain = t->explain;
@@ -265,7 +265,7 @@ static void run_path(struct trials *t, struct explain_path *path, const struct p
 /* ---------------------------------------------------------------- all paths */
 
 /* Through the Service itself: which endpoint does the program choose? */
-static void run_service(struct trials *t)
+static void run_service(struct probes *t)
 {
 	struct explain *explain = t->explain;
 	struct explain_path from = {.place = explain->paths[0].place};
@@ -299,7 +299,7 @@ static bool is_itself_untried(const struct explain *explain)
 	return false;
 }
 
-static void run_all(struct trials *t)
+static void run_all(struct probes *t)
 {
 	struct explain *explain = t->explain;
 	size_t count = explain->path_count;
@@ -336,7 +336,7 @@ static void ask_nothing(struct explain *explain, int r)
 void explain_ask_program(struct explain *explain)
 {
 	struct datapath *apart = datapath_apart(explain->sources->datapath);
-	struct trials *t = calloc(1, sizeof(*t));
+	struct probes *t = calloc(1, sizeof(*t));
 	struct test_run *own = NULL;
 	int r = 0;
 

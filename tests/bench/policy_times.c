@@ -67,30 +67,31 @@ static double median(double *values, int count)
 	return values[count / 2];
 }
 
-static struct trial *open_world(struct bench *b)
+static struct sandbox *open_world(struct bench *b)
 {
 	char message[HARNESS_ERROR];
-	struct trial *trial;
+	struct sandbox *sandbox;
 
 	unlink(STATE);
-	if (trial_open(&b->node.config, &b->node.node, STATE, &trial, message, sizeof(message)) < 0)
+	if (sandbox_open(&b->node.config, &b->node.node, STATE, &sandbox, message,
+			 sizeof(message)) < 0)
 		fail("a world", message);
-	return trial;
+	return sandbox;
 }
 
 /* ---------------------------------------------------------------- objects */
 
 /* Objects as text, gathered to be decoded. */
 struct objects {
-	struct trial *trial;
+	struct sandbox *sandbox;
 	char *text;
 	size_t length, count;
 	FILE *out;
 };
 
-static void objects_begin(struct objects *o, struct trial *trial)
+static void objects_begin(struct objects *o, struct sandbox *sandbox)
 {
-	*o = (struct objects){.trial = trial};
+	*o = (struct objects){.sandbox = sandbox};
 	o->out = open_memstream(&o->text, &o->length);
 	fputc('[', o->out);
 }
@@ -109,7 +110,7 @@ static void objects_end(struct objects *o)
 	if (objects_decode(o->text, o->length, &list, &error) < 0)
 		fail(error.path, error.text);
 	for (i = 0; i < list.count; i++)
-		if (trial_put(o->trial, list.objects[i]) < 0)
+		if (sandbox_put(o->sandbox, list.objects[i]) < 0)
 			fail("put", "no memory");
 	list.count = 0;
 	object_list_clear(&list);
@@ -123,10 +124,10 @@ __attribute__((format(printf, 2, 3))) static void object_add(struct objects *o, 
 	va_list args;
 
 	if (o->count && o->count % CHUNK == 0) {
-		struct trial *trial = o->trial;
+		struct sandbox *sandbox = o->sandbox;
 
 		objects_end(o);
-		objects_begin(o, trial);
+		objects_begin(o, sandbox);
 	}
 	if (o->count % CHUNK)
 		fputc(',', o->out);
@@ -157,7 +158,7 @@ static void remote_pod_add(struct objects *o, uint32_t number, uint32_t kind)
 		   number >> 16, number & 0xffff);
 }
 
-static void attach(struct trial *trial, uint32_t number, int ifindex, const char *role)
+static void attach(struct sandbox *sandbox, uint32_t number, int ifindex, const char *role)
 {
 	struct local_pod pod = {.namespace = "a",
 				.ifname = "eth0",
@@ -173,19 +174,19 @@ static void attach(struct trial *trial, uint32_t number, int ifindex, const char
 	snprintf(text, sizeof(text), "fd00:1::%x", number);
 	addr_parse(text, &pod.ipv6);
 	labels_set(&pod.labels, "role", role);
-	if (trial_attach(trial, &pod) < 0)
+	if (sandbox_attach(sandbox, &pod) < 0)
 		fail(name, "cannot be attached");
 	labels_clear(&pod.labels);
 }
 
 /* Without what the agent waits for between a pass and its end. */
-static void pass(struct trial *trial)
+static void pass(struct sandbox *sandbox)
 {
 	bool again;
 
-	if (trial_pass(trial, &again) < 0)
+	if (sandbox_run(sandbox, &again) < 0)
 		fail("pass", "it failed");
-	trial_finish(trial);
+	sandbox_commit(sandbox);
 }
 
 /* ---------------------------------------------------------------- many replicas under many
@@ -197,13 +198,13 @@ static const enum map_index measured_maps[] = {
 #define MEASURED_MAPS (sizeof(measured_maps) / sizeof(measured_maps[0]))
 
 /* What the kernel says the map takes. */
-static long kernel_bytes(struct trial *trial, enum map_index index)
+static long kernel_bytes(struct sandbox *sandbox, enum map_index index)
 {
 	char path[64], line[128];
 	long bytes = -1;
 	FILE *in;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", maps_fd(trial_maps(trial), index));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", maps_fd(sandbox_maps(sandbox), index));
 	in = fopen(path, "re");
 	while (in && fgets(line, sizeof(line), in))
 		sscanf(line, "memlock: %ld", &bytes);
@@ -232,22 +233,22 @@ static size_t entry_count(const struct map_info *info, struct maps *maps, enum m
 	return count;
 }
 
-static json_t *map_sizes(struct trial *trial, const long empty[MEASURED_MAPS])
+static json_t *map_sizes(struct sandbox *sandbox, const long empty[MEASURED_MAPS])
 {
 	json_t *all = json_array();
 	size_t i;
 
 	for (i = 0; i < MEASURED_MAPS; i++) {
-		const struct map_info *info = maps_get(trial_maps(trial), measured_maps[i]);
-		size_t count = entry_count(info, trial_maps(trial), measured_maps[i]);
+		const struct map_info *info = maps_get(sandbox_maps(sandbox), measured_maps[i]);
+		size_t count = entry_count(info, sandbox_maps(sandbox), measured_maps[i]);
 
 		json_array_append_new(
-			all,
-			json_pack("{s:s, s:I, s:I, s:I}", "map", info->name, "entries",
-				  (json_int_t)count, "bytes",
-				  (json_int_t)(count * (info->key_size + info->value_size)),
-				  "kernel_bytes",
-				  (json_int_t)(kernel_bytes(trial, measured_maps[i]) - empty[i])));
+			all, json_pack("{s:s, s:I, s:I, s:I}", "map", info->name, "entries",
+				       (json_int_t)count, "bytes",
+				       (json_int_t)(count * (info->key_size + info->value_size)),
+				       "kernel_bytes",
+				       (json_int_t)(kernel_bytes(sandbox, measured_maps[i]) -
+						    empty[i])));
 	}
 	return all;
 }
@@ -276,29 +277,29 @@ static void replica_policy(struct objects *o, int number, int variant)
 	policy_add(o, "q", number, spec);
 }
 
-static void change_policy(struct trial *trial, int round)
+static void change_policy(struct sandbox *sandbox, int round)
 {
 	struct objects o;
 
-	objects_begin(&o, trial);
+	objects_begin(&o, sandbox);
 	replica_policy(&o, 17 + round % 2, 1 + round / 2 % 2);
 	objects_end(&o);
 }
 
-static void change_pod(struct trial *trial, int round)
+static void change_pod(struct sandbox *sandbox, int round)
 {
 	struct objects o;
 
-	objects_begin(&o, trial);
+	objects_begin(&o, sandbox);
 	remote_pod_add(&o, 5, round % 2 ? 5 : 1005);
 	objects_end(&o);
 }
 
-static void change_namespace(struct trial *trial, int round)
+static void change_namespace(struct sandbox *sandbox, int round)
 {
 	struct objects o;
 
-	objects_begin(&o, trial);
+	objects_begin(&o, sandbox);
 	object_add(&o,
 		   "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'a','labels':{'round':"
 		   "'%d'}}}",
@@ -306,22 +307,22 @@ static void change_namespace(struct trial *trial, int round)
 	objects_end(&o);
 }
 
-static void change_replica(struct trial *trial, int round)
+static void change_replica(struct sandbox *sandbox, int round)
 {
 	char name[32];
 
 	(void)round;
 	snprintf(name, sizeof(name), "replica%u", REPLICAS / 2);
-	if (trial_detach(trial, name, "eth0") < 0)
+	if (sandbox_detach(sandbox, name, "eth0") < 0)
 		fail(name, "is not attached");
-	pass(trial);
-	attach(trial, REPLICAS / 2, 10000 + REPLICAS / 2, "replica");
+	pass(sandbox);
+	attach(sandbox, REPLICAS / 2, 10000 + REPLICAS / 2, "replica");
 }
 
 /* Median time of the pass that puts a change in force, and of what follows later, without the wait.
  */
-static json_t *time_change(struct bench *b, struct trial *trial, const char *name,
-			   void (*change)(struct trial *, int))
+static json_t *time_change(struct bench *b, struct sandbox *sandbox, const char *name,
+			   void (*change)(struct sandbox *, int))
 {
 	double pass_us[ROUNDS_MAX], finish_us[ROUNDS_MAX];
 	bool again;
@@ -330,13 +331,13 @@ static json_t *time_change(struct bench *b, struct trial *trial, const char *nam
 	for (i = 0; i < b->rounds; i++) {
 		double begin;
 
-		change(trial, i);
+		change(sandbox, i);
 		begin = now_us();
-		if (trial_pass(trial, &again) < 0)
+		if (sandbox_run(sandbox, &again) < 0)
 			fail(name, "the pass failed");
 		pass_us[i] = now_us() - begin;
 		begin = now_us();
-		trial_finish(trial);
+		sandbox_commit(sandbox);
 		finish_us[i] = now_us() - begin;
 	}
 	return json_pack("{s:s, s:f, s:f}", "change", name, "pass_us", median(pass_us, b->rounds),
@@ -345,7 +346,7 @@ static json_t *time_change(struct bench *b, struct trial *trial, const char *nam
 
 static json_t *measure_scale(struct bench *b)
 {
-	struct trial *trial = open_world(b);
+	struct sandbox *sandbox = open_world(b);
 	json_t *changes = json_array(), *maps;
 	long empty[MEASURED_MAPS];
 	struct objects o;
@@ -353,10 +354,10 @@ static json_t *measure_scale(struct bench *b)
 	int i;
 
 	for (m = 0; m < MEASURED_MAPS; m++)
-		empty[m] = kernel_bytes(trial, measured_maps[m]);
+		empty[m] = kernel_bytes(sandbox, measured_maps[m]);
 	for (i = 0; i < REPLICAS; i++)
-		attach(trial, i, 10000 + i, "replica");
-	objects_begin(&o, trial);
+		attach(sandbox, i, 10000 + i, "replica");
+	objects_begin(&o, sandbox);
 	for (i = 0; i < POLICIES; i++)
 		replica_policy(&o, i, 0);
 	for (i = 0; i < POLICIES; i++)
@@ -369,14 +370,14 @@ static json_t *measure_scale(struct bench *b)
 			   "'fd00:1::%x'}]}}",
 			   i, i >> 8, i & 255, i);
 	objects_end(&o);
-	pass(trial);
-	maps = map_sizes(trial, empty);
-	json_array_append_new(changes, time_change(b, trial, "a policy's rule", change_policy));
-	json_array_append_new(changes, time_change(b, trial, "a peer's labels", change_pod));
+	pass(sandbox);
+	maps = map_sizes(sandbox, empty);
+	json_array_append_new(changes, time_change(b, sandbox, "a policy's rule", change_policy));
+	json_array_append_new(changes, time_change(b, sandbox, "a peer's labels", change_pod));
 	json_array_append_new(changes,
-			      time_change(b, trial, "the namespace's labels", change_namespace));
-	json_array_append_new(changes, time_change(b, trial, "a replica comes", change_replica));
-	trial_close(trial);
+			      time_change(b, sandbox, "the namespace's labels", change_namespace));
+	json_array_append_new(changes, time_change(b, sandbox, "a replica comes", change_replica));
+	sandbox_close(sandbox);
 	return json_pack("{s:i, s:i, s:i, s:o, s:o}", "replicas", REPLICAS, "policies", POLICIES,
 			 "pods_bytes", (int)(REPLICAS * sizeof(struct pod_entry)), "maps", maps,
 			 "changes", changes);
@@ -392,13 +393,14 @@ struct sources {
 
 /* ns of the wrapper alone, or with the program behind it. The packet is denied by default: all
  * look-ups are made and no flow stays. */
-static double run_once(struct bench *b, struct trial *trial, const struct sources *s, bool v6,
+static double run_once(struct bench *b, struct sandbox *sandbox, const struct sources *s, bool v6,
 		       bool with_program)
 {
 	struct scatter *scatter =
 		&(struct scatter){.count = s->count, .stride = s->stride, .at = 1, .v6 = v6};
-	int target = with_program ? datapath_program_fd(trial_datapath(trial), DATAPATH_FROM_WIRE)
-				  : bpf_program__fd(b->wrapper->progs.nobody);
+	int target = with_program
+			     ? datapath_program_fd(sandbox_datapath(sandbox), DATAPATH_FROM_WIRE)
+			     : bpf_program__fd(b->wrapper->progs.nobody);
 	struct __sk_buff skb = {.ifindex = HARNESS_UPLINK, .ingress_ifindex = HARNESS_UPLINK};
 	struct polder_addr source, destination;
 	struct datagram datagram;
@@ -421,43 +423,44 @@ static double run_once(struct bench *b, struct trial *trial, const struct source
 	return options.duration;
 }
 
-static uint64_t denied(struct trial *trial)
+static uint64_t denied(struct sandbox *sandbox)
 {
 	uint32_t index = REASON_POLICY_INGRESS * DROP_DIRECTIONS + DROP_FROM_WIRE;
 	int cpus = libbpf_num_possible_cpus(), i;
 	struct drop_counter values[cpus];
 	uint64_t sum = 0;
 
-	if (maps_find(trial_maps(trial), MAP_DROPS, &index, values) < 0)
+	if (maps_find(sandbox_maps(sandbox), MAP_DROPS, &index, values) < 0)
 		fail("drops", "cannot be read");
 	for (i = 0; i < cpus; i++)
 		sum += values[i].packets;
 	return sum;
 }
 
-static double measure_packet(struct bench *b, struct trial *trial, const struct sources *s, bool v6)
+static double measure_packet(struct bench *b, struct sandbox *sandbox, const struct sources *s,
+			     bool v6)
 {
-	uint64_t before = denied(trial);
+	uint64_t before = denied(sandbox);
 	double net[ROUNDS_MAX];
 	int i;
 
 	for (i = 0; i < b->rounds; i++) {
-		double empty = run_once(b, trial, s, v6, false);
+		double empty = run_once(b, sandbox, s, v6, false);
 
-		net[i] = run_once(b, trial, s, v6, true) - empty;
+		net[i] = run_once(b, sandbox, s, v6, true) - empty;
 	}
-	if (denied(trial) - before != (uint64_t)b->rounds * b->repeat)
+	if (denied(sandbox) - before != (uint64_t)b->rounds * b->repeat)
 		fail("test-run", "not every packet was denied by ingress policy");
 	return median(net, b->rounds);
 }
 
 /* One more policy that says something else each time. */
-static void change_one(struct trial *trial, int round)
+static void change_one(struct sandbox *sandbox, int round)
 {
 	struct objects o;
 	char spec[256];
 
-	objects_begin(&o, trial);
+	objects_begin(&o, sandbox);
 	snprintf(spec, sizeof(spec),
 		 "'podSelector':{'matchLabels':{'role':'target'}},'ingress':[{'from':[{'"
 		 "podSelector':{'matchLabels':{'kind':'k1'}}}],"
@@ -471,22 +474,22 @@ static void change_one(struct trial *trial, int round)
 static json_t *measure_case(struct bench *b, const char *what, uint32_t number,
 			    const struct sources *s, void (*add)(struct objects *, uint32_t number))
 {
-	struct trial *trial = open_world(b);
+	struct sandbox *sandbox = open_world(b);
 	json_t *result, *changed;
 	double v4, v6, begin, pass_us;
 	struct objects o;
 
-	attach(trial, 1, HARNESS_FIRST_POD, "target");
-	objects_begin(&o, trial);
+	attach(sandbox, 1, HARNESS_FIRST_POD, "target");
+	objects_begin(&o, sandbox);
 	add(&o, number);
 	objects_end(&o);
 	begin = now_us();
-	pass(trial);
+	pass(sandbox);
 	pass_us = now_us() - begin;
-	v4 = measure_packet(b, trial, s, false);
-	v6 = measure_packet(b, trial, s, true);
-	changed = time_change(b, trial, "a policy", change_one);
-	trial_close(trial);
+	v4 = measure_packet(b, sandbox, s, false);
+	v6 = measure_packet(b, sandbox, s, true);
+	changed = time_change(b, sandbox, "a policy", change_one);
+	sandbox_close(sandbox);
 	result = json_pack("{s:s, s:I, s:f, s:f, s:f, s:O}", "of", what, "number",
 			   (json_int_t)number, "ns_v4", v4, "ns_v6", v6, "first_pass_ms",
 			   pass_us / 1e3, "change_us", json_object_get(changed, "pass_us"));
@@ -596,7 +599,7 @@ int main(int argc, char **argv)
 
 	if (harness_open(&b.node, request, result) < 0)
 		fail("the node", b.node.error);
-	trial_close(TAKE_PTR(b.node.trial)); /* each part has a world of its own */
+	sandbox_close(TAKE_PTR(b.node.sandbox)); /* each part has a world of its own */
 	b.wrapper = scatter_bpf__open_and_load();
 	if (!b.wrapper)
 		fail("the wrapper", strerror(errno));

@@ -24,7 +24,7 @@ static int put_text(struct harness *h, const char *text, size_t length, json_t *
 	json_object_set_new(reply, "count", json_integer(list.count));
 	json_object_set_new(reply, "skipped", json_integer(list.skipped));
 	for (i = 0; i < list.count && r == 0; i++)
-		r = trial_put(h->trial, TAKE_PTR(list.objects[i]));
+		r = sandbox_put(h->sandbox, TAKE_PTR(list.objects[i]));
 	object_list_clear(&list);
 	return r;
 }
@@ -56,10 +56,10 @@ static int op_delete(struct harness *h, const json_t *request, json_t *reply)
 	if (k == OBJECT_KIND_COUNT)
 		return harness_fail(h, -EINVAL, "delete: kind %s is not known", kind);
 	if (namespace && *namespace)
-		found = trial_delete(h->trial, k, namespace, name);
+		found = sandbox_delete(h->sandbox, k, namespace, name);
 	else
-		found = trial_delete(h->trial, k, "", name) ||
-			trial_delete(h->trial, k, "default", name);
+		found = sandbox_delete(h->sandbox, k, "", name) ||
+			sandbox_delete(h->sandbox, k, "default", name);
 	json_object_set_new(reply, "found", json_boolean(found));
 	return 0;
 }
@@ -119,7 +119,7 @@ static int op_attach(struct harness *h, const json_t *request, json_t *reply)
 	if (r == 0)
 		r = read_labels(h, json_object_get(request, "labels"), &pod);
 	if (r == 0) {
-		r = trial_attach(h->trial, &pod);
+		r = sandbox_attach(h->sandbox, &pod);
 		if (r < 0)
 			harness_fail(h, r, "attach %s/%s: %s", namespace, name,
 				     r == -EBUSY ? "another pod has this link" : strerror(-r));
@@ -134,7 +134,7 @@ static int op_detach(struct harness *h, const json_t *request, json_t *reply)
 
 	json_unpack((json_t *)request, "{s?s, s?s}", "container", &container, "interface",
 		    &interface);
-	if (trial_detach(h->trial, container, interface) < 0)
+	if (sandbox_detach(h->sandbox, container, interface) < 0)
 		return harness_fail(h, -ENOENT,
 				    "detach: there is no container %s with interface %s", container,
 				    interface);
@@ -147,14 +147,14 @@ static void tell_problems(struct harness *h, json_t *reply)
 {
 	const struct enforce_problem *problems;
 	const struct service_problem *refused;
-	size_t count = enforce_problems(trial_enforce(h->trial), &problems), i;
+	size_t count = enforce_problems(sandbox_enforce(h->sandbox), &problems), i;
 	json_t *list = json_array();
 	char subject[256];
 
 	for (i = 0; i < count; i++)
 		json_array_append_new(list, json_pack("{s:s, s:s}", "subject", problems[i].subject,
 						      "reason", problems[i].reason));
-	count = services_problems(trial_services(h->trial), &refused);
+	count = services_problems(sandbox_services(h->sandbox), &refused);
 	for (i = 0; i < count; i++) {
 		snprintf(subject, sizeof(subject), "service %s/%s", refused[i].namespace,
 			 refused[i].name);
@@ -168,7 +168,7 @@ static void tell_problems(struct harness *h, json_t *reply)
 static int audit(struct harness *h)
 {
 	char *difference = NULL;
-	int r = reconciler_audit(trial_reconciler(h->trial), &difference);
+	int r = reconciler_audit(sandbox_reconciler(h->sandbox), &difference);
 
 	if (r == 0 && difference)
 		r = harness_fail(h, -EBADMSG, "audit: %s", difference);
@@ -183,7 +183,7 @@ static int audit(struct harness *h)
 static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 {
 	bool again = false;
-	int r = now ? trial_pass_now(h->trial, &again) : trial_pass(h->trial, &again);
+	int r = now ? sandbox_run_now(h->sandbox, &again) : sandbox_run(h->sandbox, &again);
 
 	if (r < 0)
 		return harness_fail(h, r, "pass: %s", strerror(-r));
@@ -191,13 +191,13 @@ static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 	if (r < 0)
 		return r;
 	if (finish) {
-		again = trial_finish(h->trial);
+		again = sandbox_commit(h->sandbox);
 		r = audit(h);
 	}
 	if (r < 0)
 		return r;
 	json_object_set_new(reply, "generation",
-			    json_integer(maps_control(trial_maps(h->trial))->generation));
+			    json_integer(maps_control(sandbox_maps(h->sandbox))->generation));
 	json_object_set_new(reply, "again", json_boolean(again));
 	tell_problems(h, reply);
 	return 0;
@@ -213,7 +213,7 @@ static int op_pass(struct harness *h, const json_t *request, json_t *reply)
 
 static int op_finish(struct harness *h, const json_t *request, json_t *reply)
 {
-	json_object_set_new(reply, "again", json_boolean(trial_finish(h->trial)));
+	json_object_set_new(reply, "again", json_boolean(sandbox_commit(h->sandbox)));
 	return 0;
 }
 
@@ -222,7 +222,7 @@ static int op_restart(struct harness *h, const json_t *request, json_t *reply)
 	int with_pass = 1, crash = 0, r;
 
 	json_unpack((json_t *)request, "{s?b, s?b}", "pass", &with_pass, "crash", &crash);
-	r = trial_restart(h->trial, crash);
+	r = sandbox_restart(h->sandbox, crash);
 	if (r < 0)
 		return harness_fail(h, r, "restart: %s", strerror(-r));
 	return with_pass ? pass(h, true, true, reply) : 0;
@@ -230,7 +230,7 @@ static int op_restart(struct harness *h, const json_t *request, json_t *reply)
 
 static int op_clear(struct harness *h, const json_t *request, json_t *reply)
 {
-	int r = trial_clear(h->trial);
+	int r = sandbox_clear(h->sandbox);
 
 	return r < 0 ? harness_fail(h, r, "clear: %s", strerror(-r)) : 0;
 }
@@ -261,7 +261,7 @@ static int perform(struct harness *h, const char *op, const json_t *request, jso
 {
 	size_t i;
 
-	if (!h->trial && strcmp(op, "open") != 0)
+	if (!h->sandbox && strcmp(op, "open") != 0)
 		return harness_fail(h, -EINVAL, "%s: open comes first", op);
 	for (i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
 		if (strcmp(ops[i].name, op) == 0)
@@ -279,9 +279,9 @@ static int answer(struct harness *h, const json_t *request)
 
 	h->error[0] = '\0';
 	json_unpack((json_t *)request, "{s?s}", "op", &op);
-	if (h->trial && strcmp(op, "run") == 0)
+	if (h->sandbox && strcmp(op, "run") == 0)
 		r = harness_run(h, request, stdin, reply, &bytes, &size);
-	else if (h->trial && strcmp(op, "race") == 0)
+	else if (h->sandbox && strcmp(op, "race") == 0)
 		r = harness_race(h, request, stdin, reply, &bytes, &size);
 	else
 		r = perform(h, op, request, reply);

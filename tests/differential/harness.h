@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "agent/kernel/netlink.h"
-#include "agent/reconcile/trial.h"
+#include "agent/reconcile/sandbox.h"
 
 #define HARNESS_ERROR 512
 /* High numbers: the links' other ends get the low ones. */
@@ -18,7 +18,7 @@
 struct harness {
 	struct config config;
 	struct node node;
-	struct trial *trial; /* NULL: not opened */
+	struct sandbox *sandbox; /* NULL: not opened */
 	struct netlink *nl;
 	uint32_t mtu;
 	int pods;

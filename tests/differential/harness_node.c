@@ -155,7 +155,7 @@ static int configure(struct harness *h, const json_t *request)
 		    &masquerade, "masquerade_ports", &port_min, &port_max, "max_policy_entries",
 		    &entries);
 	config_defaults(&h->config);
-	h->config = trial_config_small(&h->config, entries);
+	h->config = sandbox_config_small(&h->config, entries);
 	h->config.masquerade = masquerade;
 	h->config.rejects_per_second = 0;
 	h->config.masquerade_port_min = port_min;
@@ -194,7 +194,7 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 {
 	int mtu = 1500, pods = 16, r;
 
-	if (h->trial)
+	if (h->sandbox)
 		return harness_fail(h, -EEXIST, "open: once only");
 	json_unpack((json_t *)request, "{s?i, s?i}", "mtu", &mtu, "pods", &pods);
 	if (mtu < 1280 || mtu > 9000 || pods < 1 || pods > HARNESS_MAX_PODS)
@@ -212,7 +212,8 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 	if (r == 0)
 		r = node_discover(&h->config, h->nl, &h->node, h->error, sizeof(h->error));
 	if (r == 0)
-		r = trial_open(&h->config, &h->node, STATE, &h->trial, h->error, sizeof(h->error));
+		r = sandbox_open(&h->config, &h->node, STATE, &h->sandbox, h->error,
+				 sizeof(h->error));
 	if (r == 0)
 		describe(h, reply);
 	return r;
@@ -220,7 +221,7 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 
 void harness_close(struct harness *h)
 {
-	trial_close(h->trial);
+	sandbox_close(h->sandbox);
 	node_clear(&h->node);
 	netlink_close(h->nl);
 	config_clear(&h->config);

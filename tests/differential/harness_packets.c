@@ -62,7 +62,7 @@ static int run_one(struct harness *h, const uint8_t **at, const uint8_t *end,
 				      .frame = *at,
 				      .length = record.length};
 	*at += record.length;
-	r = test_run(trial_run(h->trial), &packet, result);
+	r = test_run(sandbox_test_run(h->sandbox), &packet, result);
 	if (r < 0) {
 		result->verdict = r;
 		result->length = 0;

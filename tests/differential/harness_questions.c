@@ -28,7 +28,7 @@ static const char *const counters[COUNTER_COUNT] = {
 
 int harness_rules(struct harness *h, const json_t *request, json_t *reply)
 {
-	const struct policy_registry *registry = enforce_registry(trial_enforce(h->trial));
+	const struct policy_registry *registry = enforce_registry(sandbox_enforce(h->sandbox));
 	const struct registry_rule *rule;
 	struct rule_origin origin;
 	json_t *rules = json_array();
@@ -71,8 +71,8 @@ static bool visit_flow(const struct flow_record *record, void *data)
 
 int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply)
 {
-	const struct policy_registry *registry = enforce_registry(trial_enforce(h->trial));
-	struct rule_counts *counts = enforce_rule_counts(trial_enforce(h->trial));
+	const struct policy_registry *registry = enforce_registry(sandbox_enforce(h->sandbox));
+	struct rule_counts *counts = enforce_rule_counts(sandbox_enforce(h->sandbox));
 	struct rule_sum *sums = NULL, *sum, *next;
 	CLEANUP(cleanup_free)
 	struct rule_counter *values = calloc(libbpf_num_possible_cpus(), sizeof(*values));
@@ -82,7 +82,8 @@ int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply
 
 	for (rule = registry->rules_by_number; rule && values && r == 0;
 	     rule = rule->hh_number.next) {
-		if (maps_find(trial_maps(h->trial), MAP_RULE_COUNTERS, &rule->number, values) < 0)
+		if (maps_find(sandbox_maps(h->sandbox), MAP_RULE_COUNTERS, &rule->number, values) <
+		    0)
 			continue; /* stands in no rule set */
 		sum = calloc(1, sizeof(*sum));
 		if (!sum) {
@@ -99,7 +100,7 @@ int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply
 		}
 	}
 	if (sums)
-		flows_list(trial_flows(h->trial), 0, visit_flow, sums);
+		flows_list(sandbox_flows(h->sandbox), 0, visit_flow, sums);
 	HASH_ITER (hh, sums, sum, next) {
 		if (sum->packets)
 			json_array_append_new(all, json_pack("[I, I]", (json_int_t)sum->number,
@@ -116,7 +117,7 @@ int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply
 
 int harness_counters(struct harness *h, const json_t *request, json_t *reply)
 {
-	struct maps *maps = trial_maps(h->trial);
+	struct maps *maps = sandbox_maps(h->sandbox);
 	int cpus = libbpf_num_possible_cpus(), cpu;
 	CLEANUP(cleanup_free) struct drop_counter *values = calloc(cpus, sizeof(*values));
 	uint64_t *words = (uint64_t *)values;
@@ -186,7 +187,7 @@ static json_int_t element_count(struct maps *maps, enum map_index index)
 
 int harness_maps(struct harness *h, const json_t *request, json_t *reply)
 {
-	struct maps *maps = trial_maps(h->trial);
+	struct maps *maps = sandbox_maps(h->sandbox);
 	json_t *all = json_object();
 	enum map_index i;
 

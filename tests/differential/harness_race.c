@@ -171,8 +171,8 @@ int harness_race(struct harness *h, const json_t *request, FILE *in, json_t *rep
 	records = malloc(size + 1);
 	if (!records || fread(records, 1, size, in) != (size_t)size)
 		return harness_fail(h, -EPROTO, "race: the records end too early");
-	race->datapath = trial_datapath(h->trial);
-	race->control = maps_control(trial_maps(h->trial));
+	race->datapath = sandbox_datapath(h->sandbox);
+	race->control = maps_control(sandbox_maps(h->sandbox));
 	race->delay[0] = first;
 	race->delay[1] = second;
 	r = race_read(h, race, records, size, count);

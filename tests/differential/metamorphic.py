@@ -9,7 +9,7 @@ from frames import ICMP, ICMPV6
 from labels import address, is_ipv4
 from rules import cluster_policy, network_policy
 from timeline import Timeline
-from trial import OPTIONS, Difference
+from case_runner import OPTIONS, Difference
 from worlds import Maker
 
 
@@ -261,14 +261,14 @@ def world(seed, only_ipv4):
     return only_v4(case) if only_ipv4 else case
 
 
-def check(trial, name, change, seed):
+def check(runner, name, change, seed):
     """Runs a world and its other telling. Raises Difference."""
     case = world(seed, name == 'ipv6_for_ipv4')
-    trial.run(case)
-    before = trial.outcomes
-    trial.run(change(copy.deepcopy(case), random.Random(f'{seed}-{name}')))
-    if len(before) != len(trial.outcomes):
-        raise Difference(f'{len(before)} packets and {len(trial.outcomes)} in the other telling')
-    for number, (one, other) in enumerate(zip(before, trial.outcomes)):
+    runner.run(case)
+    before = runner.outcomes
+    runner.run(change(copy.deepcopy(case), random.Random(f'{seed}-{name}')))
+    if len(before) != len(runner.outcomes):
+        raise Difference(f'{len(before)} packets and {len(runner.outcomes)} in the other telling')
+    for number, (one, other) in enumerate(zip(before, runner.outcomes)):
         if one != other and one and other:  # none: an ICMP error, which a change may hold up
             raise Difference(f'packet {number}: {one} and {other} in the other telling')

@@ -9,7 +9,7 @@ from frames import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, is_ipv4
 from harness import HOOKS, EVALUATED, OK, REDIRECT, SHOT
 from model import HOST, POD, WIRE, Choice, is_syn, reply_tuple
 from timeline import NODES, Timeline
-from trial import Difference, Trial
+from case_runner import Difference, CaseRunner
 from worlds import OUTSIDE, chance
 
 MOST_STATES = 200  # that are followed at once
@@ -64,8 +64,8 @@ class Seen:
             yield answer
 
 
-class Race(Trial):
-    """A trial whose packets run on two CPUs. The node's state is every one that an order of the packets may have left."""
+class Race(CaseRunner):
+    """A runner whose packets run on two CPUs. The node's state is every one that an order of the packets may have left."""
 
     def __init__(self, harness):
         super().__init__(harness)

@@ -6,14 +6,14 @@ import json
 import re
 import time
 
-from trial import Difference
+from case_runner import Difference
 
 
-def differs(trial, case, tries=2):
+def differs(runner, case, tries=2):
     """The difference, or None. What the node chooses by chance may need more than one try."""
     for _ in range(tries):
         try:
-            trial.run(case)
+            runner.run(case)
         except Difference as difference:
             return difference
         except Exception:  # pylint: disable=broad-except
@@ -27,15 +27,15 @@ def kind_of(difference):
 
 
 class Shrinker:
-    def __init__(self, trial, case, seconds):
-        self.trial, self.case = trial, case
+    def __init__(self, runner, case, seconds):
+        self.runner, self.case = runner, case
         self.until = time.monotonic() + seconds
         self.kind = None
 
     def accept(self, candidate):
         if time.monotonic() > self.until:
             return False
-        difference = differs(self.trial, candidate)
+        difference = differs(self.runner, candidate)
         if difference is None or kind_of(difference) != self.kind:
             return False
         self.case = candidate
@@ -64,7 +64,7 @@ class Shrinker:
             self.accept(candidate)
 
     def run(self):
-        difference = differs(self.trial, self.case, 5)
+        difference = differs(self.runner, self.case, 5)
         if difference is None:
             return None
         self.kind = kind_of(difference)
@@ -82,7 +82,7 @@ class Shrinker:
             for at in range(len(step.get('packets', ()))):
                 for key in ('payload', 'no_check', 'ttl', 'options', 'frag', 'router'):
                     self.drop(['steps', number, 'packets', at], key)
-        difference = differs(self.trial, self.case, 10)
+        difference = differs(self.runner, self.case, 10)
         self.case['story'] = story(self.case, difference)
         return self.case
 

@@ -16,7 +16,7 @@
 #include "agent/reconcile/touched.h"
 #include "tests/differential/datagram.h"
 #include "tests/differential/harness.h"
-#include "tests/differential/trial_pods.h"
+#include "tests/differential/sandbox_pods.h"
 
 #define PORT	    5000
 #define RACE_ROUNDS 500
@@ -57,26 +57,26 @@ static const char *const service_one[2] = {"fd00:96::1", "10.96.0.1"};
 static const char *const outside[2] = {"2001:db8::9", "203.0.113.9"};
 
 static struct harness node;
-static struct trial *trial;
+static struct sandbox *sandbox;
 
 #define EACH_FAMILY(v4) for (int v4 = 0; v4 < 2; v4++)
 
 static uint32_t generation(void)
 {
-	return maps_control(trial_maps(trial))->generation;
+	return maps_control(sandbox_maps(sandbox))->generation;
 }
 
 static void put(const char *text)
 {
-	trial_put_text(trial, text);
+	sandbox_put_text(sandbox, text);
 }
 
 static void pass(void)
 {
 	bool again;
 
-	if (trial_pass(trial, &again) < 0)
-		trial_give_up("pass", "it failed");
+	if (sandbox_run(sandbox, &again) < 0)
+		sandbox_give_up("pass", "it failed");
 }
 
 static void put_in_force(const char *text)
@@ -88,16 +88,16 @@ static void put_in_force(const char *text)
 /* What is said of flows is said behind the first look, and again behind the second, which cannot
  * tell what the first has seen to. */
 #define BOTH_LOOKS(look)                                                                           \
-	for (int look = 0; look < 2; look++, look == 1 ? (void)trial_finish(trial) : (void)0)
+	for (int look = 0; look < 2; look++, look == 1 ? (void)sandbox_commit(sandbox) : (void)0)
 
 static void begin(void)
 {
-	if (trial_clear(trial) < 0)
-		trial_give_up("clear", "it failed");
+	if (sandbox_clear(sandbox) < 0)
+		sandbox_give_up("clear", "it failed");
 	for (int i = 0; i < POD_COUNT; i++)
-		trial_attach_pod(trial, i, pods[i].namespace, pods[i].name);
+		sandbox_attach_pod(sandbox, i, pods[i].namespace, pods[i].name);
 	pass();
-	trial_finish(trial);
+	sandbox_commit(sandbox);
 }
 
 /* ---------------------------------------------------------------- packets */
@@ -120,7 +120,7 @@ static struct path path_to_pod(enum pod from, enum pod to, bool v4)
 {
 	struct path path = {.from = from, .v4 = v4};
 
-	trial_pod_address(to, v4, &path.to);
+	sandbox_pod_address(to, v4, &path.to);
 	return path;
 }
 
@@ -130,8 +130,8 @@ static void packet_make(struct datagram *datagram, struct test_packet *packet,
 	struct polder_addr source;
 	uint8_t mac[6];
 
-	trial_pod_address(path->from, path->v4, &source);
-	trial_pod_mac(path->from, mac);
+	sandbox_pod_address(path->from, path->v4, &source);
+	sandbox_pod_mac(path->from, mac);
 	datagram_make(datagram, mac, pods_gateway_mac, &source, &path->to, PORT);
 	datagram_set_sport(datagram, sport);
 	*packet = (struct test_packet){.hook = DATAPATH_FROM_POD,
@@ -155,12 +155,12 @@ static struct outcome send_packet(const struct path *path, uint16_t sport)
 	uint8_t mac[6];
 
 	packet_make(&datagram, &packet, path, sport);
-	if (test_run(trial_run(trial), &packet, &result) < 0)
-		trial_give_up("packet", "the program cannot be run");
+	if (test_run(sandbox_test_run(sandbox), &packet, &result) < 0)
+		sandbox_give_up("packet", "the program cannot be run");
 	outcome.evaluated = result.evaluated;
 	outcome.passed = result.verdict == TC_ACT_REDIRECT;
 	for (int i = 0; i < POD_COUNT && outcome.passed; i++) {
-		trial_pod_mac(i, mac);
+		sandbox_pod_mac(i, mac);
 		if (memcmp(result.frame, mac, 6) == 0)
 			outcome.pod = i;
 	}
@@ -198,7 +198,7 @@ static void a_policy_has_flows_of_its_pods_reevaluated_and_no_others(void)
 	/* What policies name of a pod is its identity: a first one that names a label has its pods'
 	 * flows judged anew. */
 	put_in_force(ALWAYS);
-	trial_finish(trial);
+	sandbox_commit(sandbox);
 	before = generation();
 	EACH_FAMILY(v4)
 	{
@@ -219,11 +219,11 @@ static void a_policy_has_flows_of_its_pods_reevaluated_and_no_others(void)
 			CU_ASSERT(!send_packet(&mine, 1000).passed);
 			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
-		trial_delete(trial, OBJECT_NETWORK_POLICY, "a", "p");
+		sandbox_delete(sandbox, OBJECT_NETWORK_POLICY, "a", "p");
 		pass();
 		CU_ASSERT(passes_by_slow_path(&mine, 1000));
 		CU_ASSERT(passes_by_fast_path(&other, 1000));
-		trial_finish(trial);
+		sandbox_commit(sandbox);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
 }
@@ -240,7 +240,7 @@ static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_reevaluat
 	put("[" NAMESPACE("a", "'env':'a'") "," NAMESPACE("b", "'env':'a'") "," POLICY(
 		"b", "p", SPACES("'env':'a'")) "]");
 	pass();
-	trial_finish(trial);
+	sandbox_commit(sandbox);
 	before = generation();
 	EACH_FAMILY(v4)
 	{
@@ -258,7 +258,7 @@ static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_reevaluat
 		put_in_force(NAMESPACE("a", "'env':'a'"));
 		CU_ASSERT(passes_by_slow_path(&mine, 1000));
 		CU_ASSERT(passes_by_fast_path(&other, 1000));
-		trial_finish(trial);
+		sandbox_commit(sandbox);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
 }
@@ -273,7 +273,7 @@ static void put_services(void)
 		   AT("fd00:1::13") "," AT("fd00:1::14")));
 	put(SLICES("two", AT("10.1.0.11"), AT("fd00:1::11")));
 	pass();
-	trial_finish(trial);
+	sandbox_commit(sandbox);
 }
 
 static void endpoints_of_another_service_have_no_flow_reevaluated(void)
@@ -326,13 +326,13 @@ static void an_endpoint_that_goes_has_its_own_flows_reevaluated(void)
 			CU_ASSERT(outcome.evaluated == (at[i] == SECOND_B) &&
 				  outcome.pod == SERVER_B);
 		}
-		trial_finish(trial);
+		sandbox_commit(sandbox);
 		/* One that comes concerns none. */
 		put_in_force(SLICES("one", AT("10.1.0.13") "," AT("10.1.0.14"),
 				    AT("fd00:1::13") "," AT("fd00:1::14")));
 		for (int i = 0; i < SPREAD; i++)
 			CU_ASSERT(passes_by_fast_path(&mine, 1000 + i));
-		trial_finish(trial);
+		sandbox_commit(sandbox);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
 }
@@ -357,11 +357,11 @@ static void a_service_that_comes_or_goes_has_flows_to_its_address_reevaluated(vo
 			CU_ASSERT_EQUAL(send_packet(&mine, 1000).pod, SERVER_A);
 			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
-		trial_delete(trial, OBJECT_SERVICE, "b", "three");
+		sandbox_delete(sandbox, OBJECT_SERVICE, "b", "three");
 		pass();
 		CU_ASSERT(send_packet(&mine, 1000).pod != SERVER_A);
 		CU_ASSERT(passes_by_fast_path(&other, 1000));
-		trial_finish(trial);
+		sandbox_commit(sandbox);
 	}
 	CU_ASSERT_EQUAL(generation(), before);
 }
@@ -385,9 +385,9 @@ static void *open_flows(void *data)
 	for (; !atomic_load(&race->stop); race->sent++) {
 		datagram_set_sport(&race->datagrams[race->sent & 1],
 				   1024 + (race->sent >> 1) % 60000);
-		if (test_run_program(trial_datapath(trial), &race->packets[race->sent & 1],
+		if (test_run_program(sandbox_datapath(sandbox), &race->packets[race->sent & 1],
 				     &race->result) < 0)
-			trial_give_up("packet", "the program cannot be run");
+			sandbox_give_up("packet", "the program cannot be run");
 	}
 	return NULL;
 }
@@ -419,26 +419,26 @@ static bool count_stale(const struct flow_record *record, void *data)
 /* Of both slots: in the first one the pod is open, in the second it is closed. */
 static void close_in_second_slot(enum pod pod)
 {
-	uint32_t index = maps_pod_place(trial_maps(trial), HARNESS_FIRST_POD + pod);
+	uint32_t index = maps_pod_place(sandbox_maps(sandbox), HARNESS_FIRST_POD + pod);
 	struct pod_entry entry;
 
-	CU_ASSERT_FATAL(maps_find(trial_maps(trial), MAP_PODS, &index, &entry) == 0);
+	CU_ASSERT_FATAL(maps_find(sandbox_maps(sandbox), MAP_PODS, &index, &entry) == 0);
 	entry.ingress_rules[0] = RULESET_OPEN;
 	entry.ingress_rules[1] = RULESET_CLOSED;
-	CU_ASSERT_FATAL(maps_put(trial_maps(trial), MAP_PODS, &index, &entry) == 0);
-	if (maps_slot(trial_maps(trial)))
-		maps_switch_slots(trial_maps(trial));
+	CU_ASSERT_FATAL(maps_put(sandbox_maps(sandbox), MAP_PODS, &index, &entry) == 0);
+	if (maps_slot(sandbox_maps(sandbox)))
+		maps_switch_slots(sandbox_maps(sandbox));
 }
 
 /* As a pass does and what follows it, with nothing in between. */
 static void switch_and_look(struct touched *touched, const struct stale *closed)
 {
-	maps_switch_slots(trial_maps(trial));
+	maps_switch_slots(sandbox_maps(sandbox));
 	touched_change(touched, &closed->addrs[0]);
 	touched_change(touched, &closed->addrs[1]);
 	touched_look(touched);
 	touched_mark(touched);
-	CU_ASSERT_FATAL(maps_wait_for_programs(trial_maps(trial)) == 0);
+	CU_ASSERT_FATAL(maps_wait_for_programs(sandbox_maps(sandbox)) == 0);
 	touched_settle(touched);
 }
 
@@ -450,13 +450,13 @@ static uint64_t doubted(struct flows *flows)
 	return stats.doubted;
 }
 
-static void open_trial(const struct config *config)
+static void open_sandbox(const struct config *config)
 {
 	char message[HARNESS_ERROR];
 
-	if (trial_open(config, &node.node, NULL, &trial, message, sizeof(message)) < 0)
-		trial_give_up("trial_open", message);
-	trial_share(trial);
+	if (sandbox_open(config, &node.node, NULL, &sandbox, message, sizeof(message)) < 0)
+		sandbox_give_up("sandbox_open", message);
+	sandbox_share(sandbox);
 }
 
 static void no_flow_holds_what_was_evaluated_by_the_slot_of_before(void)
@@ -470,13 +470,13 @@ static void no_flow_holds_what_was_evaluated_by_the_slot_of_before(void)
 	pthread_t sender;
 	uint32_t before;
 
-	trial_close(trial);
+	sandbox_close(sandbox);
 	small = node.config;
 	small.flows_v4 = small.flows_v6 = RACE_FLOWS;
-	open_trial(&small);
-	tables = flows_maps_of(trial_maps(trial));
+	open_sandbox(&small);
+	tables = flows_maps_of(sandbox_maps(sandbox));
 	flows = flows_new(&tables);
-	touched = touched_new(trial_maps(trial), flows);
+	touched = touched_new(sandbox_maps(sandbox), flows);
 	CU_ASSERT_FATAL(flows && touched);
 	begin();
 	close_in_second_slot(SERVER_A);
@@ -489,7 +489,7 @@ static void no_flow_holds_what_was_evaluated_by_the_slot_of_before(void)
 		packet_make(&race.datagrams[v4], &race.packets[v4], &path, 1);
 	}
 	if (pthread_create(&sender, NULL, open_flows, &race) != 0)
-		trial_give_up("pthread_create", "no thread");
+		sandbox_give_up("pthread_create", "no thread");
 	for (int i = 0; i < RACE_ROUNDS && !stale.count; i++) {
 		switch_and_look(touched, &stale);
 		flows_list(flows, 0, count_stale, &stale);
@@ -515,8 +515,8 @@ int main(void)
 	CU_pSuite suite;
 
 	if (harness_open(&node, request, reply) < 0)
-		trial_give_up("the node", node.error);
-	open_trial(&node.config);
+		sandbox_give_up("the node", node.error);
+	open_sandbox(&node.config);
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 2;
 	suite = CU_add_suite("live flows", NULL, NULL);
@@ -530,7 +530,7 @@ int main(void)
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();
 	CU_cleanup_registry();
-	trial_close(trial);
+	sandbox_close(sandbox);
 	harness_close(&node);
 	return failures ? 1 : 0;
 }

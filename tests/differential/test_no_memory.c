@@ -231,7 +231,7 @@ static int put(const char *text)
 	faults_pause();
 	object = decode(text);
 	faults_go_on();
-	r = trial_put(node.trial, object);
+	r = sandbox_put(node.sandbox, object);
 	return r;
 }
 
@@ -277,11 +277,11 @@ static int take_away(const struct scene *scene, int version)
 		faults_pause();
 		object = decode(old[i]);
 		stays = names(scene->version[version], object) ||
-			!store_get(trial_store(node.trial), object->kind, object->namespace,
+			!store_get(sandbox_store(node.sandbox), object->kind, object->namespace,
 				   object->name);
 		faults_go_on();
 		if (!stays &&
-		    !trial_delete(node.trial, object->kind, object->namespace, object->name))
+		    !sandbox_delete(node.sandbox, object->kind, object->namespace, object->name))
 			r = -ENOMEM;
 		faults_pause();
 		object_free(object);
@@ -310,7 +310,7 @@ static int attach(int number)
 	snprintf(text, sizeof(text), "10.1.0.%d", 10 + number);
 	addr_parse(text, &pod.ipv4);
 	pod_mac(number, pod.mac);
-	return trial_attach(node.trial, &pod);
+	return sandbox_attach(node.sandbox, &pod);
 }
 
 /* 0 or -ENOMEM: then it is to be done again. */
@@ -324,7 +324,7 @@ static int change(const struct scene *scene, int version)
 		r = r < 0 || result == -EEXIST ? r : result;
 	}
 	if (!is_attached(texts)) {
-		trial_detach(node.trial, pods[COMING_POD].name, "eth0");
+		sandbox_detach(node.sandbox, pods[COMING_POD].name, "eth0");
 	}
 	return r;
 }
@@ -380,7 +380,7 @@ static uint16_t new_sport(void)
 
 	if (sent++ % SENDINGS == 0)
 		for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
-			if (maps_clear(trial_maps(node.trial), maps[i]) < 0)
+			if (maps_clear(sandbox_maps(node.sandbox), maps[i]) < 0)
 				give_up("flows", "cannot be cleared");
 	return 1000 + sent % SENDINGS;
 }
@@ -393,7 +393,7 @@ static void send_probes(struct fate fates[PROBES])
 		struct test_result result;
 
 		datagram_set_sport(&probes[i].datagram, sport);
-		if (test_run(trial_run(node.trial), &probes[i].packet, &result) < 0)
+		if (test_run(sandbox_test_run(node.sandbox), &probes[i].packet, &result) < 0)
 			give_up(probes[i].name, "the program cannot be run");
 		fates[i] = (struct fate){.passes = result.outcome == VERDICT_ALLOW &&
 						   result.reason == REASON_NONE};
@@ -409,7 +409,7 @@ static size_t elements(enum map_index index)
 	CLEANUP(cleanup_free) void *keys = NULL, *values = NULL;
 	size_t count;
 
-	if (maps_dump(trial_maps(node.trial), index, &keys, &values, &count) < 0)
+	if (maps_dump(sandbox_maps(node.sandbox), index, &keys, &values, &count) < 0)
 		give_up("maps", "cannot be read");
 	return count;
 }
@@ -421,8 +421,8 @@ static void look(struct state *state)
 		MAP_RULESET_CELLS, MAP_SERVICES,      MAP_BACKEND_STATES};
 	const struct enforce_problem *problems;
 	const struct service_problem *refused;
-	struct services *services = trial_services(node.trial);
-	struct enforce *enforce = trial_enforce(node.trial);
+	struct services *services = sandbox_services(node.sandbox);
+	struct enforce *enforce = sandbox_enforce(node.sandbox);
 	size_t n = 0;
 
 	*state = (struct state){};
@@ -482,9 +482,9 @@ static void settle(void)
 	bool again = true;
 
 	for (int i = 0; i < PASSES_MAX && again; i++) {
-		if (trial_pass(node.trial, &again) < 0)
+		if (sandbox_run(node.sandbox, &again) < 0)
 			give_up("pass", "it failed");
-		again |= trial_finish(node.trial);
+		again |= sandbox_commit(node.sandbox);
 	}
 }
 
@@ -548,12 +548,12 @@ static bool fail_once(const struct scene *scene, int version, size_t number,
 	unfinished = change(scene, version) < 0;
 	if (unfinished && change(scene, version) < 0)
 		give_up(scene->name, "no memory");
-	trial_pass(node.trial, &again);
+	sandbox_run(node.sandbox, &again);
 	faults_pause();
 	CU_ASSERT(is_between(scene, number, states, "after the pass"));
 	faults_go_on();
 	counted = faults_counted();
-	trial_finish(node.trial);
+	sandbox_commit(node.sandbox);
 	failed = faults_end();
 	if (number > counted)
 		CU_ASSERT(is_between(scene, number, states, "after its end"));
@@ -593,7 +593,7 @@ static void run_scene(const struct scene *scene)
 	for (size_t i = 0; i < OBJECTS_MAX && scene->version[0][i]; i++) {
 		struct object *object = decode(scene->version[0][i]); /* none of them is ATTACHED */
 
-		trial_delete(node.trial, object->kind, object->namespace, object->name);
+		sandbox_delete(node.sandbox, object->kind, object->namespace, object->name);
 		object_free(object);
 	}
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)

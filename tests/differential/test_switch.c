@@ -17,7 +17,7 @@
 #include "agent/common/cleanup.h"
 #include "tests/differential/datagram.h"
 #include "tests/differential/harness.h"
-#include "tests/differential/trial_pods.h"
+#include "tests/differential/sandbox_pods.h"
 
 #define PORT	   5000
 #define SPORTS	   64 /* few: in a table that is nearly full each pod is held to its share of it */
@@ -136,7 +136,7 @@ static const struct scenario {
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
 struct world {
-	struct trial *trial;
+	struct sandbox *sandbox;
 	struct datagram packets[SCENARIOS][2]; /* by family */
 	struct test_result result;
 	_Atomic uint64_t contrary[SCENARIOS];
@@ -154,14 +154,14 @@ static void begin_pass(struct world *w, bool now)
 {
 	bool again;
 
-	if ((now ? trial_pass_now(w->trial, &again) : trial_pass(w->trial, &again)) < 0)
-		trial_give_up("pass", "it failed");
+	if ((now ? sandbox_run_now(w->sandbox, &again) : sandbox_run(w->sandbox, &again)) < 0)
+		sandbox_give_up("pass", "it failed");
 }
 
 static void pass(struct world *w)
 {
 	begin_pass(w, false);
-	trial_finish(w->trial);
+	sandbox_commit(w->sandbox);
 }
 
 static void put_version(struct world *w, int version, int part)
@@ -169,7 +169,7 @@ static void put_version(struct world *w, int version, int part)
 	size_t i;
 
 	for (i = 0; i < SCENARIOS; i++)
-		trial_put_text(w->trial, scenarios[i].version[version][part]);
+		sandbox_put_text(w->sandbox, scenarios[i].version[version][part]);
 }
 
 static void put_in_force(struct world *w, int version)
@@ -185,14 +185,14 @@ static void add_scenario(struct world *w, size_t i)
 	uint8_t mac[6];
 	int v6;
 
-	trial_attach_pod(w->trial, 2 * i, scenarios[i].from, "s");
-	trial_attach_pod(w->trial, 2 * i + 1, scenarios[i].to, "d");
+	sandbox_attach_pod(w->sandbox, 2 * i, scenarios[i].from, "s");
+	sandbox_attach_pod(w->sandbox, 2 * i + 1, scenarios[i].to, "d");
 	if (scenarios[i].always)
-		trial_put_text(w->trial, scenarios[i].always);
-	trial_pod_mac(2 * i, mac);
+		sandbox_put_text(w->sandbox, scenarios[i].always);
+	sandbox_pod_mac(2 * i, mac);
 	for (v6 = 0; v6 < 2; v6++) {
-		trial_pod_address(2 * i, !v6, &source);
-		trial_pod_address(2 * i + 1, !v6, &destination);
+		sandbox_pod_address(2 * i, !v6, &source);
+		sandbox_pod_address(2 * i + 1, !v6, &destination);
 		datagram_make(&w->packets[i][v6], mac, pods_gateway_mac, &source, &destination,
 			      PORT);
 	}
@@ -210,9 +210,9 @@ static bool arrives(struct world *w, size_t i, int v6, uint16_t sport)
 	uint8_t mac[6];
 
 	datagram_set_sport(datagram, sport);
-	if (test_run_program(trial_datapath(w->trial), &packet, &w->result) < 0)
-		trial_give_up(scenarios[i].name, "the program cannot be run");
-	trial_pod_mac(2 * i + 1, mac);
+	if (test_run_program(sandbox_datapath(w->sandbox), &packet, &w->result) < 0)
+		sandbox_give_up(scenarios[i].name, "the program cannot be run");
+	sandbox_pod_mac(2 * i + 1, mac);
 	return w->result.verdict == TC_ACT_REDIRECT && memcmp(w->result.frame, mac, 6) == 0;
 }
 
@@ -224,10 +224,10 @@ static void open_worlds(void)
 	for (k = 0; k < world_count; k++) {
 		/* Numbers are kept in memory only: a file of four worlds at once would be one too
 		 * few. */
-		if (trial_open(&node.config, &node.node, NULL, &worlds[k].trial, message,
-			       sizeof(message)) < 0)
-			trial_give_up("trial_open", message);
-		trial_share(worlds[k].trial);
+		if (sandbox_open(&node.config, &node.node, NULL, &worlds[k].sandbox, message,
+				 sizeof(message)) < 0)
+			sandbox_give_up("sandbox_open", message);
+		sandbox_share(worlds[k].sandbox);
 		for (i = 0; i < SCENARIOS; i++)
 			add_scenario(&worlds[k], i);
 	}
@@ -335,7 +335,7 @@ static void *switch_versions(void *data)
 		 * that. */
 		begin_pass(s->world, i % 2);
 		if (i % 3 == 0)
-			trial_finish(s->world->trial);
+			sandbox_commit(s->world->sandbox);
 	}
 	return NULL;
 }
@@ -353,11 +353,11 @@ static void run_switches(int switches, bool halves, uint64_t ret_contrary[SCENAR
 	}
 	stop = false;
 	if (pthread_create(&sender, NULL, send_packets, NULL) != 0)
-		trial_give_up("pthread_create", "no thread");
+		sandbox_give_up("pthread_create", "no thread");
 	for (k = 0; k < world_count; k++) {
 		switchers[k] = (struct switcher){&worlds[k], switches / (int)world_count, halves};
 		if (pthread_create(&threads[k], NULL, switch_versions, &switchers[k]) != 0)
-			trial_give_up("pthread_create", "no thread");
+			sandbox_give_up("pthread_create", "no thread");
 	}
 	for (k = 0; k < world_count; k++)
 		pthread_join(threads[k], NULL);
@@ -408,9 +408,9 @@ int main(int argc, char **argv)
 	if (argc > 2)
 		world_count = (size_t)atoi(argv[2]);
 	if (switch_count < 1 || world_count < 1 || world_count > WORLDS_MAX)
-		trial_give_up("arguments", "expected SWITCHES, at least 1, and WORLDS, 1 to 4");
+		sandbox_give_up("arguments", "expected SWITCHES, at least 1, and WORLDS, 1 to 4");
 	if (harness_open(&node, request, reply) < 0)
-		trial_give_up("the node", node.error);
+		sandbox_give_up("the node", node.error);
 	open_worlds();
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 2;
@@ -424,7 +424,7 @@ int main(int argc, char **argv)
 	failures = CU_get_number_of_failures();
 	CU_cleanup_registry();
 	for (k = 0; k < world_count; k++)
-		trial_close(worlds[k].trial);
+		sandbox_close(worlds[k].sandbox);
 	harness_close(&node);
 	return failures ? 1 : 0;
 }

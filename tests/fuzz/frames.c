@@ -32,7 +32,7 @@ struct fuzz {
 	struct world *world;
 	struct model *model;
 	struct dice dice;
-	struct trial *story;
+	struct probe *story;
 	size_t told;
 	struct world_result last;
 	const char *wrongs[WRONGS_MAX];
@@ -53,15 +53,15 @@ static void forget(struct fuzz *fuzz)
 	fuzz->told = 0;
 }
 
-static bool drop_verdict(const struct trial *trial, int verdict)
+static bool drop_verdict(const struct probe *probe, int verdict)
 {
-	return verdict == (trial->hook == HOOK_WIRE_XDP ? 1 : 2);
+	return verdict == (probe->hook == HOOK_WIRE_XDP ? 1 : 2);
 }
 
-static void count(struct fuzz *fuzz, const struct trial *trial, const struct world_result *result)
+static void count(struct fuzz *fuzz, const struct probe *probe, const struct world_result *result)
 {
 	fuzz->frames++;
-	if (drop_verdict(trial, result->verdict))
+	if (drop_verdict(probe, result->verdict))
 		fuzz->dropped++;
 	else if (result->drops)
 		fuzz->refused++;
@@ -71,11 +71,11 @@ static void count(struct fuzz *fuzz, const struct trial *trial, const struct wor
 		fuzz->stack++;
 }
 
-static const char *put(struct fuzz *fuzz, const struct trial *trial)
+static const char *put(struct fuzz *fuzz, const struct probe *probe)
 {
-	fuzz->last = trial_run(fuzz->world, trial);
-	count(fuzz, trial, &fuzz->last);
-	return model_check(fuzz->model, trial, &fuzz->last);
+	fuzz->last = probe_run(fuzz->world, probe);
+	count(fuzz, probe, &fuzz->last);
+	return model_check(fuzz->model, probe, &fuzz->last);
 }
 
 /* ------------------------------------------------------------------ stories */
@@ -90,7 +90,7 @@ static void print_outcome(const struct fuzz *fuzz, size_t number, const char *wr
 }
 
 /* Does this go wrong when the story is told once? `as` NULL: anything. What did. */
-static const char *tell_once(struct fuzz *fuzz, const struct trial *story, size_t length,
+static const char *tell_once(struct fuzz *fuzz, const struct probe *story, size_t length,
 			     const char *as)
 {
 	forget(fuzz);
@@ -106,7 +106,7 @@ static const char *tell_once(struct fuzz *fuzz, const struct trial *story, size_
 	return NULL;
 }
 
-static const char *goes_wrong(struct fuzz *fuzz, const struct trial *story, size_t length,
+static const char *goes_wrong(struct fuzz *fuzz, const struct probe *story, size_t length,
 			      const char *as)
 {
 	const char *wrong = NULL;
@@ -117,9 +117,9 @@ static const char *goes_wrong(struct fuzz *fuzz, const struct trial *story, size
 }
 
 /* Leaves out what can be left out, halves first. The new length. */
-static size_t shorten(struct fuzz *fuzz, struct trial *story, size_t length, const char *wrong)
+static size_t shorten(struct fuzz *fuzz, struct probe *story, size_t length, const char *wrong)
 {
-	struct trial *rest = malloc(length * sizeof(*rest));
+	struct probe *rest = malloc(length * sizeof(*rest));
 
 	if (!rest)
 		abort();
@@ -148,13 +148,13 @@ static bool told_before(struct fuzz *fuzz, const char *wrong)
 	return false;
 }
 
-static void print_story(const struct fuzz *fuzz, const struct trial *story, size_t length,
+static void print_story(const struct fuzz *fuzz, const struct probe *story, size_t length,
 			const char *wrong, FILE *file)
 {
 	fprintf(file, "# %s: verdict %d, reason %s\n", wrong, fuzz->last.verdict,
 		reasons[fuzz->last.reason]);
 	for (size_t i = 0; i < length; i++)
-		trial_print(&story[i], file);
+		probe_print(&story[i], file);
 	fprintf(file, "\n");
 }
 
@@ -223,7 +223,7 @@ static int replay(struct fuzz *fuzz, const char *path)
 			end_story(fuzz, length, path, number);
 			length = 0;
 		} else if (line[0] != '#') {
-			r = length < STORY_MAX ? trial_read(&fuzz->story[length++], line) : -E2BIG;
+			r = length < STORY_MAX ? probe_read(&fuzz->story[length++], line) : -E2BIG;
 		}
 	}
 	if (r < 0)
@@ -247,11 +247,11 @@ static uint64_t now_seconds(void)
 
 static void next_frame(struct fuzz *fuzz)
 {
-	struct trial *trial = &fuzz->story[fuzz->told];
+	struct probe *probe = &fuzz->story[fuzz->told];
 	const char *wrong;
 
-	trial_make(trial, &fuzz->dice, fuzz->world, fuzz->model);
-	wrong = put(fuzz, trial);
+	probe_make(probe, &fuzz->dice, fuzz->world, fuzz->model);
+	wrong = put(fuzz, probe);
 	fuzz->told++;
 	if (wrong)
 		tell_wrong(fuzz, fuzz->told, wrong);

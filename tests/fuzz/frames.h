@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Made frames through all programs: what is put in (trials), what may come out (the model). */
+/* Made frames through all programs: what is put in (probes), what may come out (the model). */
 #pragma once
 
 #include <stdbool.h>
@@ -23,7 +23,7 @@ bool dice_percent(struct dice *dice, uint32_t percent);
 /* ------------------------------------------------------------------ frames and where they come in
  */
 
-struct trial {
+struct probe {
 	bool move; /* every flow is to be judged anew, before it */
 	enum world_hook hook;
 	uint32_t link;
@@ -33,15 +33,15 @@ struct trial {
 	struct frame frame;
 };
 
-struct world_result trial_run(struct world *world, const struct trial *trial);
+struct world_result probe_run(struct world *world, const struct probe *probe);
 /* The zone that the programs see the frame in. */
-enum polder_zone trial_zone(const struct trial *trial);
+enum polder_zone probe_zone(const struct probe *probe);
 
 /* One line of text: "move" (or "-"), hook, link, ingress, GSO segments and size (- -: none), bytes
  * in hex. */
-void trial_print(const struct trial *trial, void *file);
+void probe_print(const struct probe *probe, void *file);
 /* 0 or -EINVAL. */
-int trial_read(struct trial *trial, const char *line);
+int probe_read(struct probe *probe, const char *line);
 
 /* ------------------------------------------------------------------ what a frame says */
 
@@ -115,7 +115,7 @@ void model_fill_world(struct world *world);
 /* The flow table has been emptied. */
 void model_forget(struct model *model);
 /* NULL: all is as it must be; else what is wrong. Learns from what left. */
-const char *model_check(struct model *model, const struct trial *trial,
+const char *model_check(struct model *model, const struct probe *probe,
 			const struct world_result *result);
 /* A flow that is known, at random; NULL: there is none. */
 const struct known_flow *model_any_flow(const struct model *model, struct dice *dice);
@@ -157,5 +157,5 @@ bool service_allows(const struct ends *asked, const struct ends *got);
 
 /* The next frame: along a flow that is known, of a new one, an error about one, a fragment,
  * anything; often damaged. */
-void trial_make(struct trial *trial, struct dice *dice, const struct world *world,
+void probe_make(struct probe *probe, struct dice *dice, const struct world *world,
 		const struct model *model);

@@ -52,14 +52,14 @@ static void put_address(struct frame *frame, size_t ip, bool v4, bool source,
 
 /* One hop less, and for a pod's namespace its address. What the node's stack sends has had that
  * done. */
-static void put_hop(struct expected *e, const struct model *model, const struct trial *trial,
+static void put_hop(struct expected *e, const struct model *model, const struct probe *probe,
 		    const struct view *view, enum way_out way, bool hop)
 {
 	uint8_t *bytes = e->frame.bytes;
 
 	if (hop)
 		bytes[view->ip + (view->flags & VIEW_V4 ? 8 : 7)]--;
-	if (way <= OUT_POD2 && trial->hook != HOOK_TO_POD) {
+	if (way <= OUT_POD2 && probe->hook != HOOK_TO_POD) {
 		memcpy(bytes, model->world->pods[way - OUT_POD0].mac, 6);
 		memcpy(bytes + 6, world_gateway_mac, 6);
 	}
@@ -71,9 +71,9 @@ static void put_hop(struct expected *e, const struct model *model, const struct 
 
 /* What the verdict says of the way: 1: sent on, one hop less; 0: as the node's own or for its
  * stack; -1: not this way. */
-static int hop_of(const struct trial *trial, enum way_out way, int verdict)
+static int hop_of(const struct probe *probe, enum way_out way, int verdict)
 {
-	bool direct = trial->hook != HOOK_TO_POD && way != OUT_HOST;
+	bool direct = probe->hook != HOOK_TO_POD && way != OUT_HOST;
 
 	if (verdict == TC_ACT_REDIRECT)
 		return direct ? 1 : -1;
@@ -149,10 +149,10 @@ static void put_id(struct expected *e, const struct model *model, const struct v
 
 /* Learns from what left; IPv6 ids are long enough for no two pods to have the same change by
  * chance. */
-static const char *note_id(struct model *model, const struct trial *trial, const struct view *view,
+static const char *note_id(struct model *model, const struct probe *probe, const struct view *view,
 			   const struct known_flow *flow, const struct world_result *result)
 {
-	uint32_t mask = id_at(&trial->frame, view) ^ id_at(&result->out, view);
+	uint32_t mask = id_at(&probe->frame, view) ^ id_at(&result->out, view);
 
 	if (!id_is_changed(view, flow) || mask_find(model, view))
 		return NULL;
@@ -168,20 +168,20 @@ static const char *note_id(struct model *model, const struct trial *trial, const
 
 /* ------------------------------------------------------------------ packets of flows */
 
-const char *flow_explains(struct model *model, const struct trial *trial, const struct view *view,
+const char *flow_explains(struct model *model, const struct probe *probe, const struct view *view,
 			  const struct known_flow *flow, const struct world_result *result)
 {
-	struct expected e = {.frame = trial->frame};
+	struct expected e = {.frame = probe->frame};
 	bool v4 = view->flags & VIEW_V4,
 	     icmp = view->ends.proto == IPPROTO_ICMP || view->ends.proto == IPPROTO_ICMPV6;
-	int hop = hop_of(trial, flow->way, result->verdict);
+	int hop = hop_of(probe, flow->way, result->verdict);
 	struct view left;
 
 	if (hop < 0)
 		return "a packet goes another way than its flow";
 	if (hop && view->ttl <= 1)
 		return "a packet without a hop left is forwarded";
-	put_hop(&e, model, trial, view, flow->way, hop);
+	put_hop(&e, model, probe, view, flow->way, hop);
 	put_address(&e.frame, view->ip, v4, true, &flow->out.source);
 	put_address(&e.frame, view->ip, v4, false, &flow->out.destination);
 	if (view->flags & VIEW_PORTS) {
@@ -196,8 +196,8 @@ const char *flow_explains(struct model *model, const struct trial *trial, const 
 		return "a packet leaves changed otherwise than by its flow's translation";
 	if (view_read(&result->out, view->ends.zone, &left) < 0)
 		return "what leaves cannot be read";
-	return sums_kept(&trial->frame, view, &result->out, &left)
-		       ? note_id(model, trial, view, flow, result)
+	return sums_kept(&probe->frame, view, &result->out, &left)
+		       ? note_id(model, probe, view, flow, result)
 		       : "a checksum is not what it was";
 }
 
@@ -330,13 +330,13 @@ static bool inner_sums_kept(const struct frame *in, const struct frame *out,
 	return inner_error(in, inner, v4) == inner_error(out, inner, v4);
 }
 
-static const char *error_explains(struct model *model, const struct trial *trial,
+static const char *error_explains(struct model *model, const struct probe *probe,
 				  const struct view *view, const struct inner *inner,
 				  const struct known_flow *flow, const struct world_result *result)
 {
 	bool v4 = view->flags & VIEW_V4, speaks = addr_same(&view->ends.source, &flow->in.source);
-	int hop = hop_of(trial, flow->way, result->verdict);
-	struct expected e = {.frame = trial->frame};
+	int hop = hop_of(probe, flow->way, result->verdict);
+	struct expected e = {.frame = probe->frame};
 	struct view left;
 
 	if (!addr_same(&view->ends.destination, &flow->in.destination))
@@ -346,7 +346,7 @@ static const char *error_explains(struct model *model, const struct trial *trial
 		return "a pod speaks of another one's flow";
 	if (hop < 0)
 		return "an ICMP error goes another way than its flow";
-	put_hop(&e, model, trial, view, flow->way, hop);
+	put_hop(&e, model, probe, view, flow->way, hop);
 	put_address(&e.frame, view->ip, v4, true, speaks ? &flow->out.source : &view->ends.source);
 	put_address(&e.frame, view->ip, v4, false, &flow->out.destination);
 	put_inner(&e, inner, v4, flow);
@@ -356,14 +356,14 @@ static const char *error_explains(struct model *model, const struct trial *trial
 		return "an ICMP error leaves changed otherwise than by its flow's translation";
 	if (view_read(&result->out, view->ends.zone, &left) < 0)
 		return "what leaves cannot be read";
-	if (!sums_kept(&trial->frame, view, &result->out, &left))
+	if (!sums_kept(&probe->frame, view, &result->out, &left))
 		return "an ICMP error's checksum is not what it was";
-	return inner_sums_kept(&trial->frame, &result->out, inner, v4)
-		       ? note_id(model, trial, view, flow, result)
+	return inner_sums_kept(&probe->frame, &result->out, inner, v4)
+		       ? note_id(model, probe, view, flow, result)
 		       : "a checksum in an ICMP error is not what it was";
 }
 
-const char *check_icmp_error(struct model *model, const struct trial *trial,
+const char *check_icmp_error(struct model *model, const struct probe *probe,
 			     const struct view *view, const struct world_result *result)
 {
 	const char *wrong = "an ICMP error about no known flow leaves";
@@ -371,20 +371,20 @@ const char *check_icmp_error(struct model *model, const struct trial *trial,
 	struct inner inner;
 	size_t at = 0;
 
-	if (!inner_read(&trial->frame, view, &inner))
+	if (!inner_read(&probe->frame, view, &inner))
 		return "an ICMP error whose packet cannot be read leaves";
 	while ((flow = model_find(model, &inner.reversed, &at))) {
-		wrong = error_explains(model, trial, view, &inner, flow, result);
+		wrong = error_explains(model, probe, view, &inner, flow, result);
 		if (!wrong)
 			return NULL;
 	}
 	/* About what a pod sent to the node: see check_from_stack(). */
-	if (trial->hook == HOOK_TO_POD && inner.reversed.zone == ZONE_WIRE) {
+	if (probe->hook == HOOK_TO_POD && inner.reversed.zone == ZONE_WIRE) {
 		inner.reversed.zone = ZONE_HOST;
 		at = 0;
 		while ((flow = model_find(model, &inner.reversed, &at)))
 			if (flow->reply &&
-			    !error_explains(model, trial, view, &inner, flow, result))
+			    !error_explains(model, probe, view, &inner, flow, result))
 				return NULL;
 		inner.reversed.zone = ZONE_WIRE;
 	}
@@ -425,10 +425,10 @@ static bool is_error_about(const struct frame *in, const struct view *view, cons
 	       !memcmp(out->bytes + answer->l4 + 8, in->bytes + view->ip, quoted);
 }
 
-const char *check_refusal(const struct trial *trial, const struct view *view,
+const char *check_refusal(const struct probe *probe, const struct view *view,
 			  const struct world_result *result)
 {
-	const struct frame *in = &trial->frame, *out = &result->out;
+	const struct frame *in = &probe->frame, *out = &result->out;
 	struct view answer;
 
 	if (!may_be_told(result->reason) || view->flags & (VIEW_ERROR | VIEW_LATER))
@@ -448,15 +448,15 @@ const char *check_refusal(const struct trial *trial, const struct view *view,
 		       : "a refusal that says something else";
 }
 
-static const char *check_arp(const struct model *model, const struct trial *trial,
+static const char *check_arp(const struct model *model, const struct probe *probe,
 			     const struct world_result *result)
 {
-	const uint8_t *in = trial->frame.bytes, *out = result->out.bytes;
+	const uint8_t *in = probe->frame.bytes, *out = result->out.bytes;
 	struct polder_addr gateway = host_address(HOST_GATEWAY, true);
 	const struct world_pod *pod =
-		&model->world->pods[(trial->link - model->world->pods[0].link) % WORLD_PODS];
+		&model->world->pods[(probe->link - model->world->pods[0].link) % WORLD_PODS];
 
-	if (trial->frame.length < 42 || result->out.length != trial->frame.length)
+	if (probe->frame.length < 42 || result->out.length != probe->frame.length)
 		return "a broken ARP packet is answered";
 	if (in[21] != 1 || memcmp(in + 38, gateway.bytes + 12, 4) != 0)
 		return "ARP for another than the gateway is answered";
@@ -466,20 +466,20 @@ static const char *check_arp(const struct model *model, const struct trial *tria
 	return NULL;
 }
 
-const char *check_neighbour(const struct model *model, const struct trial *trial,
+const char *check_neighbour(const struct model *model, const struct probe *probe,
 			    const struct view *view, const struct world_result *result)
 {
 	const struct world_pod *pod =
-		&model->world->pods[(trial->link - model->world->pods[0].link) % WORLD_PODS];
+		&model->world->pods[(probe->link - model->world->pods[0].link) % WORLD_PODS];
 	struct polder_addr gateway = host_address(HOST_GATEWAY, false);
 	struct view answer;
 
 	if (result->verdict != TC_ACT_REDIRECT)
 		return "neighbour discovery of a pod is left to the node's stack";
 	if (view->ethertype == 0x0806)
-		return check_arp(model, trial, result);
+		return check_arp(model, probe, result);
 	if (view->icmp_type != 135 ||
-	    memcmp(trial->frame.bytes + view->l4 + 8, gateway.bytes, 16) != 0)
+	    memcmp(probe->frame.bytes + view->l4 + 8, gateway.bytes, 16) != 0)
 		return "neighbour discovery that asks for another than the gateway is answered";
 	if (view_read(&result->out, ZONE_POD, &answer) < 0 || answer.icmp_type != 136 ||
 	    !addr_same(&answer.ends.source, &gateway) ||

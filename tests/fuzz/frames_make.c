@@ -32,7 +32,7 @@ struct making {
 	struct dice *dice;
 	const struct world *world;
 	const struct model *model;
-	struct trial *trial;
+	struct probe *probe;
 	struct frame_spec spec;
 	bool v4;
 	uint8_t extensions[256];
@@ -224,26 +224,26 @@ static void set_hook(struct making *m, enum polder_zone zone)
 {
 	int source = pod_of_address(&m->spec.source),
 	    destination = pod_of_address(&m->spec.destination);
-	struct trial *trial = m->trial;
+	struct probe *probe = m->probe;
 
-	trial->hook = zone == ZONE_POD	  ? HOOK_FROM_POD
+	probe->hook = zone == ZONE_POD	  ? HOOK_FROM_POD
 		      : zone == ZONE_HOST ? HOOK_TO_POD
 					  : HOOK_FROM_WIRE;
 	/* What the node's stack forwards to a pod. */
 	if (zone == ZONE_WIRE && destination >= 0 && dice_percent(m->dice, 30))
-		trial->hook = HOOK_TO_POD;
-	if (zone == ZONE_WIRE && trial->hook == HOOK_FROM_WIRE && dice_percent(m->dice, 10))
-		trial->hook = HOOK_WIRE_XDP;
+		probe->hook = HOOK_TO_POD;
+	if (zone == ZONE_WIRE && probe->hook == HOOK_FROM_WIRE && dice_percent(m->dice, 10))
+		probe->hook = HOOK_WIRE_XDP;
 	if (source < 0)
 		source = dice_roll(m->dice, WORLD_PODS);
 	if (destination < 0)
 		destination = dice_roll(m->dice, WORLD_PODS);
-	trial->link = trial->hook == HOOK_FROM_POD ? m->world->pods[source].link
-		      : trial->hook == HOOK_TO_POD ? m->world->pods[destination].link
+	probe->link = probe->hook == HOOK_FROM_POD ? m->world->pods[source].link
+		      : probe->hook == HOOK_TO_POD ? m->world->pods[destination].link
 						   : WORLD_UPLINK;
-	trial->ingress = zone == ZONE_HOST	      ? 0
-			 : trial->hook == HOOK_TO_POD ? WORLD_UPLINK
-						      : trial->link;
+	probe->ingress = zone == ZONE_HOST	      ? 0
+			 : probe->hook == HOOK_TO_POD ? WORLD_UPLINK
+						      : probe->link;
 	memcpy(m->spec.mac_source, zone == ZONE_POD ? m->world->pods[source].mac : world_router_mac,
 	       6);
 	memcpy(m->spec.mac_destination,
@@ -256,12 +256,12 @@ static void set_gso(struct making *m)
 {
 	static const uint32_t sizes[] = {0, 1, 500, 1400, 1448, 1452, 0xffff};
 
-	if (m->trial->hook == HOOK_WIRE_XDP || m->trial->ingress != m->trial->link ||
+	if (m->probe->hook == HOOK_WIRE_XDP || m->probe->ingress != m->probe->link ||
 	    !dice_percent(m->dice, 6))
 		return;
-	m->trial->gso = true;
-	m->trial->gso_segments = dice_roll(m->dice, 4);
-	m->trial->gso_size = PICK(m->dice, sizes);
+	m->probe->gso = true;
+	m->probe->gso_segments = dice_roll(m->dice, 4);
+	m->probe->gso_size = PICK(m->dice, sizes);
 }
 
 /* ------------------------------------------------------------------ kinds of frames */
@@ -306,8 +306,8 @@ static void make_new(struct making *m)
 	}
 	set_hook(m, zone);
 	if (zone == ZONE_HOST && dice_percent(m->dice, 20)) {
-		m->trial->hook = HOOK_TO_WIRE;
-		m->trial->link = WORLD_UPLINK;
+		m->probe->hook = HOOK_TO_WIRE;
+		m->probe->link = WORLD_UPLINK;
 		m->spec.destination = any_address(m);
 		m->spec.sport = PORT_MIN + dice_roll(m->dice, PORT_MAX - PORT_MIN + 1);
 	}
@@ -369,18 +369,18 @@ static void put_bytes(struct frame *frame, const void *bytes, size_t length)
 
 static void make_arp(struct making *m)
 {
-	struct frame *frame = &m->trial->frame;
+	struct frame *frame = &m->probe->frame;
 	const struct world_pod *pod = &m->world->pods[dice_roll(m->dice, WORLD_PODS)];
 	struct polder_addr target =
 		dice_percent(m->dice, 60) ? host_address(HOST_GATEWAY, true) : any_address(m);
 	const uint8_t head[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, dice_percent(m->dice, 85) ? 1 : 2};
 
 	m->v4 = true;
-	m->trial->hook = dice_percent(m->dice, 80) ? HOOK_FROM_POD : dice_roll(m->dice, HOOK_COUNT);
-	m->trial->link = m->trial->hook == HOOK_FROM_POD || m->trial->hook == HOOK_TO_POD
+	m->probe->hook = dice_percent(m->dice, 80) ? HOOK_FROM_POD : dice_roll(m->dice, HOOK_COUNT);
+	m->probe->link = m->probe->hook == HOOK_FROM_POD || m->probe->hook == HOOK_TO_POD
 				 ? pod->link
 				 : WORLD_UPLINK;
-	m->trial->ingress = m->trial->link;
+	m->probe->ingress = m->probe->link;
 	frame->length = 0;
 	put_bytes(frame, "\xff\xff\xff\xff\xff\xff", 6);
 	put_bytes(frame, pod->mac, 6);
@@ -446,9 +446,9 @@ static void damage_byte(struct frame *frame, struct dice *dice)
 		frame->bytes[at] = dice_percent(dice, 50) ? PICK(dice, values) : dice_next(dice);
 }
 
-static void damage(struct trial *trial, struct dice *dice)
+static void damage(struct probe *probe, struct dice *dice)
 {
-	struct frame *frame = &trial->frame;
+	struct frame *frame = &probe->frame;
 	uint32_t roll = dice_roll(dice, 100), room = FRAME_ROOM - frame->length;
 
 	if (roll < 12) {
@@ -482,15 +482,15 @@ static void fill_up(struct frame *frame)
 		frame->length = least;
 }
 
-void trial_make(struct trial *trial, struct dice *dice, const struct world *world,
+void probe_make(struct probe *probe, struct dice *dice, const struct world *world,
 		const struct model *model)
 {
-	struct making m = {.dice = dice, .world = world, .model = model, .trial = trial};
+	struct making m = {.dice = dice, .world = world, .model = model, .probe = probe};
 	const struct known_flow *flow = model_any_flow(model, dice);
 	uint32_t roll = dice_roll(dice, 100);
 
-	memset(trial, 0, sizeof(*trial));
-	trial->move = dice_percent(dice, 1);
+	memset(probe, 0, sizeof(*probe));
+	probe->move = dice_percent(dice, 1);
 	set_any_hop(&m);
 	set_any_payload(&m);
 	if (roll < 4) {
@@ -507,12 +507,12 @@ void trial_make(struct trial *trial, struct dice *dice, const struct world *worl
 		if (dice_percent(dice, 8))
 			set_any_fragment(&m);
 		set_any_decoration(&m);
-		frame_make(&trial->frame, &m.spec);
+		frame_make(&probe->frame, &m.spec);
 	}
-	clear_tail(&trial->frame);
+	clear_tail(&probe->frame);
 	set_gso(&m);
 	if (dice_percent(dice, 20))
-		damage(trial, dice);
-	clear_tail(&trial->frame);
-	fill_up(&trial->frame);
+		damage(probe, dice);
+	clear_tail(&probe->frame);
+	fill_up(&probe->frame);
 }

@@ -324,7 +324,7 @@ static const char *check_blind(const struct ends *in, const struct known_flow *f
 }
 
 /* The frame belongs to no flow that is known, and left: it must be one that may open one. */
-static const char *learn(struct model *model, const struct trial *trial, const struct view *view,
+static const char *learn(struct model *model, const struct probe *probe, const struct view *view,
 			 const struct ends *in, const struct world_result *result)
 {
 	struct known_flow flow = {.in = *in};
@@ -356,7 +356,7 @@ static const char *learn(struct model *model, const struct trial *trial, const s
 	answer = answers_of(&flow.out, zone_behind(flow.way));
 	if (answers_taken(model, &answer, in, false))
 		return "two live flows whose answers cannot be told apart";
-	wrong = flow_explains(model, trial, view, &flow, result);
+	wrong = flow_explains(model, probe, view, &flow, result);
 	if (wrong)
 		return wrong;
 	remember(model, &flow);
@@ -366,18 +366,18 @@ static const char *learn(struct model *model, const struct trial *trial, const s
 
 /* It may be a new flow all the same, whose answers go another way; or the old one, if that was
  * revived. */
-static void learn_perhaps(struct model *model, const struct trial *trial, const struct view *view,
+static void learn_perhaps(struct model *model, const struct probe *probe, const struct view *view,
 			  const struct ends *in, const struct world_result *result)
 {
 	size_t before = model->flow_count;
 
-	learn(model, trial, view, in, result);
+	learn(model, probe, view, in, result);
 	for (size_t i = before; i < model->flow_count; i++)
 		model->flows[i].closed = true;
 }
 
 /* An answer in a flow that no frame has shown: unchanged, where its opener is not translated. */
-static bool answer_explained(struct model *model, const struct trial *trial,
+static bool answer_explained(struct model *model, const struct probe *probe,
 			     const struct view *view, const struct ends *in,
 			     const struct world_result *result)
 {
@@ -392,12 +392,12 @@ static bool answer_explained(struct model *model, const struct trial *trial,
 	flow.way = opener->zone == ZONE_POD    ? way_of(model, in, &in->destination)
 		   : opener->zone == ZONE_HOST ? OUT_HOST
 					       : OUT_BACK;
-	return !flow_explains(model, trial, view, &flow, result);
+	return !flow_explains(model, probe, view, &flow, result);
 }
 
 /* What left, of the ends `in`: is it as a flow that is known says? `ret_wrong`: why it is not as
  * the first one says; `ret_closed`: one of them may be over. */
-static bool known_explains(struct model *model, const struct trial *trial, const struct view *view,
+static bool known_explains(struct model *model, const struct probe *probe, const struct view *view,
 			   const struct ends *in, const struct world_result *result,
 			   const char **ret_wrong, bool *ret_closed)
 {
@@ -408,13 +408,13 @@ static bool known_explains(struct model *model, const struct trial *trial, const
 	*ret_wrong = NULL;
 	*ret_closed = false;
 	while ((flow = model_find(model, in, &at))) {
-		wrong = flow_explains(model, trial, view, flow, result);
+		wrong = flow_explains(model, probe, view, flow, result);
 		if (!wrong) {
 			bool again = flow->closed && (view->tcp_flags & 0x16) == 0x02;
 
 			mark(model, view, flow);
 			if (again)
-				learn_perhaps(model, trial, view, in, result);
+				learn_perhaps(model, probe, view, in, result);
 			return true;
 		}
 		*ret_closed |= flow->closed;
@@ -425,14 +425,14 @@ static bool known_explains(struct model *model, const struct trial *trial, const
 }
 
 /* As a flow that is known says, or as the first of a new one. */
-static const char *check_ends(struct model *model, const struct trial *trial,
+static const char *check_ends(struct model *model, const struct probe *probe,
 			      const struct view *view, const struct ends *in,
 			      const struct world_result *result)
 {
 	const char *wrong;
 	bool closed, again;
 
-	if (known_explains(model, trial, view, in, result, &wrong, &closed))
+	if (known_explains(model, probe, view, in, result, &wrong, &closed))
 		return NULL;
 	/* A new connection on the ports of a closed one is a new flow, also if its SYN was on its
 	 * last hop. What the node's stack sends needs no SYN: the other side may have begun one
@@ -441,13 +441,13 @@ static const char *check_ends(struct model *model, const struct trial *trial,
 		opened_in_vain(model, in);
 	if (wrong && !(closed && again))
 		return wrong;
-	wrong = learn(model, trial, view, in, result);
-	return wrong && answer_explained(model, trial, view, in, result) ? NULL : wrong;
+	wrong = learn(model, probe, view, in, result);
+	return wrong && answer_explained(model, probe, view, in, result) ? NULL : wrong;
 }
 
 /* The answer to what a pod sent to the node, which the node translated and sent on: it comes by a
  * link, and belongs to the flow to the node. NULL: it explains the frame. */
-static const char *check_from_stack(struct model *model, const struct trial *trial,
+static const char *check_from_stack(struct model *model, const struct probe *probe,
 				    const struct view *view, const struct ends *in,
 				    const struct world_result *result)
 {
@@ -456,13 +456,13 @@ static const char *check_from_stack(struct model *model, const struct trial *tri
 	struct ends host = *in;
 	size_t at = 0;
 
-	if (trial->hook != HOOK_TO_POD || in->zone != ZONE_WIRE)
+	if (probe->hook != HOOK_TO_POD || in->zone != ZONE_WIRE)
 		return wrong;
 	host.zone = ZONE_HOST;
 	while ((flow = model_find(model, &host, &at))) {
 		if (!flow->reply)
 			continue;
-		wrong = flow_explains(model, trial, view, flow, result);
+		wrong = flow_explains(model, probe, view, flow, result);
 		if (wrong)
 			continue;
 		mark(model, view, flow);
@@ -471,7 +471,7 @@ static const char *check_from_stack(struct model *model, const struct trial *tri
 	return wrong;
 }
 
-const char *check_flow(struct model *model, const struct trial *trial, const struct view *view,
+const char *check_flow(struct model *model, const struct probe *probe, const struct view *view,
 		       const struct world_result *result)
 {
 	const char *wrong = "a later fragment whose first was not seen leaves";
@@ -482,17 +482,17 @@ const char *check_flow(struct model *model, const struct trial *trial, const str
 	/* Of which first one it is, is not known if several had its id: a flow that is known goes
 	 * before a new one. */
 	while (view->flags & VIEW_LATER && next_ends(model, view, &at, &in))
-		if (known_explains(model, trial, view, &in, result, &wrong, &closed))
+		if (known_explains(model, probe, view, &in, result, &wrong, &closed))
 			return NULL;
 	wrong = "a later fragment whose first was not seen leaves";
 	at = 0;
 	while (next_ends(model, view, &at, &in)) {
 		const char *other;
 
-		wrong = check_ends(model, trial, view, &in, result);
+		wrong = check_ends(model, probe, view, &in, result);
 		if (!wrong)
 			return NULL;
-		other = check_from_stack(model, trial, view, &in, result);
+		other = check_from_stack(model, probe, view, &in, result);
 		if (!other)
 			return NULL;
 	}
@@ -545,27 +545,27 @@ static bool direction_is_right(enum world_hook hook, uint32_t direction)
 	return direction == directions[hook];
 }
 
-static bool unchanged(const struct trial *trial, const struct world_result *result)
+static bool unchanged(const struct probe *probe, const struct world_result *result)
 {
-	return trial->frame.length == result->out.length &&
-	       !memcmp(trial->frame.bytes, result->out.bytes, result->out.length);
+	return probe->frame.length == result->out.length &&
+	       !memcmp(probe->frame.bytes, result->out.bytes, result->out.length);
 }
 
 /* Left to the node's stack. */
-static const char *check_stack(const struct trial *trial, const struct view *view, bool readable,
+static const char *check_stack(const struct probe *probe, const struct view *view, bool readable,
 			       const struct world_result *result)
 {
 	bool ip = view->ethertype == 0x0800 || view->ethertype == 0x86dd;
 
-	if (!unchanged(trial, result))
+	if (!unchanged(probe, result))
 		return "what is left to the node's stack was changed";
-	if (!ip || trial->hook == HOOK_TO_WIRE)
+	if (!ip || probe->hook == HOOK_TO_WIRE)
 		return NULL;
 	if (!readable)
 		return "a broken packet is left to the node's stack";
 	if (own_range(&view->ends.source))
 		return "a packet of the node's own pods from the wire is left to the node's stack";
-	if (trial->hook == HOOK_WIRE_XDP)
+	if (probe->hook == HOOK_WIRE_XDP)
 		return NULL;
 	if (pod_of_address(&view->ends.destination) >= 0 && !(view->flags & VIEW_ND))
 		return "a packet for a pod goes round its policy by the node's stack";
@@ -576,23 +576,23 @@ static const char *check_stack(const struct trial *trial, const struct view *vie
 
 /* ------------------------------------------------------------------ everything */
 
-static bool verdict_is_drop(const struct trial *trial, int verdict)
+static bool verdict_is_drop(const struct probe *probe, int verdict)
 {
-	return trial->hook == HOOK_WIRE_XDP ? verdict == XDP_DROP : verdict == TC_ACT_SHOT;
+	return probe->hook == HOOK_WIRE_XDP ? verdict == XDP_DROP : verdict == TC_ACT_SHOT;
 }
 
-static bool verdict_is_pass(const struct trial *trial, int verdict)
+static bool verdict_is_pass(const struct probe *probe, int verdict)
 {
-	return trial->hook == HOOK_WIRE_XDP ? verdict == XDP_PASS : verdict == TC_ACT_OK;
+	return probe->hook == HOOK_WIRE_XDP ? verdict == XDP_PASS : verdict == TC_ACT_OK;
 }
 
 /* One outcome, and one counter if it is a drop. */
-static const char *check_counted(const struct trial *trial, const struct world_result *result)
+static const char *check_counted(const struct probe *probe, const struct world_result *result)
 {
-	bool drop = verdict_is_drop(trial, result->verdict),
-	     pass = verdict_is_pass(trial, result->verdict);
+	bool drop = verdict_is_drop(probe, result->verdict),
+	     pass = verdict_is_pass(probe, result->verdict);
 
-	if (!drop && !pass && (trial->hook == HOOK_WIRE_XDP || result->verdict != TC_ACT_REDIRECT))
+	if (!drop && !pass && (probe->hook == HOOK_WIRE_XDP || result->verdict != TC_ACT_REDIRECT))
 		return "a verdict that does not exist";
 	if (drop && !result->drops)
 		return "dropped without being counted";
@@ -600,63 +600,63 @@ static const char *check_counted(const struct trial *trial, const struct world_r
 		return "counted more than once";
 	if (pass && result->drops)
 		return "passed, but counted as dropped";
-	if (result->drops && !direction_is_right(trial->hook, result->direction))
+	if (result->drops && !direction_is_right(probe->hook, result->direction))
 		return "counted for another direction";
 	return NULL;
 }
 
-static const char *check_left(struct model *model, const struct trial *trial,
+static const char *check_left(struct model *model, const struct probe *probe,
 			      const struct view *view, bool readable,
 			      const struct world_result *result)
 {
-	if (trial->hook == HOOK_TO_WIRE || trial->hook == HOOK_WIRE_XDP ||
-	    (trial->hook == HOOK_FROM_WIRE && result->verdict == TC_ACT_OK))
-		return check_stack(trial, view, readable, result);
-	if (trial->hook == HOOK_FROM_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))
-		return check_neighbour(model, trial, view, result);
-	if (trial->hook == HOOK_TO_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))
-		return unchanged(trial, result) ? NULL : "neighbour discovery to a pod was changed";
+	if (probe->hook == HOOK_TO_WIRE || probe->hook == HOOK_WIRE_XDP ||
+	    (probe->hook == HOOK_FROM_WIRE && result->verdict == TC_ACT_OK))
+		return check_stack(probe, view, readable, result);
+	if (probe->hook == HOOK_FROM_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))
+		return check_neighbour(model, probe, view, result);
+	if (probe->hook == HOOK_TO_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))
+		return unchanged(probe, result) ? NULL : "neighbour discovery to a pod was changed";
 	if (!readable)
 		return "a broken packet is forwarded";
 	if (view->flags & VIEW_BEHIND_END)
 		return "a transport header behind the packet's end is believed";
 	if (view->flags & VIEW_ROUTED)
 		return "a packet that its routing header leads elsewhere is forwarded";
-	return view->flags & VIEW_ERROR ? check_icmp_error(model, trial, view, result)
-					: check_flow(model, trial, view, result);
+	return view->flags & VIEW_ERROR ? check_icmp_error(model, probe, view, result)
+					: check_flow(model, probe, view, result);
 }
 
 /* The node's own routing sends to a pod's link what is for that pod. */
-static bool misrouted(const struct model *model, const struct trial *trial, const struct view *view)
+static bool misrouted(const struct model *model, const struct probe *probe, const struct view *view)
 {
 	int pod = pod_of_address(&view->ends.destination);
 
-	return trial->hook == HOOK_TO_POD &&
-	       (pod < 0 || model->world->pods[pod].link != trial->link);
+	return probe->hook == HOOK_TO_POD &&
+	       (pod < 0 || model->world->pods[pod].link != probe->link);
 }
 
-const char *model_check(struct model *model, const struct trial *trial,
+const char *model_check(struct model *model, const struct probe *probe,
 			const struct world_result *result)
 {
-	const char *wrong = check_counted(trial, result);
+	const char *wrong = check_counted(probe, result);
 	struct view view;
-	bool readable = view_read(&trial->frame, trial_zone(trial), &view) == 0;
+	bool readable = view_read(&probe->frame, probe_zone(probe), &view) == 0;
 
 	if (wrong)
 		return wrong;
-	if (readable && trial->hook != HOOK_TO_WIRE && trial->hook != HOOK_WIRE_XDP)
+	if (readable && probe->hook != HOOK_TO_WIRE && probe->hook != HOOK_WIRE_XDP)
 		note_fragment(model, &view);
-	if (readable && misrouted(model, trial, &view))
+	if (readable && misrouted(model, probe, &view))
 		return NULL;
 	if (result->drops) {
 		if (!readable)
-			return result->verdict == TC_ACT_REDIRECT && trial->hook != HOOK_WIRE_XDP
+			return result->verdict == TC_ACT_REDIRECT && probe->hook != HOOK_WIRE_XDP
 				       ? "a refusal of a broken packet is sent"
 				       : NULL;
 		wrong = check_dropped(model, &view, result);
-		if (wrong || verdict_is_drop(trial, result->verdict))
+		if (wrong || verdict_is_drop(probe, result->verdict))
 			return wrong;
-		return check_refusal(trial, &view, result);
+		return check_refusal(probe, &view, result);
 	}
-	return check_left(model, trial, &view, readable, result);
+	return check_left(model, probe, &view, readable, result);
 }

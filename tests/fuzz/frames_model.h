@@ -43,19 +43,19 @@ bool own_range(const struct polder_addr *address);
 /* All of them: NULL, or what is wrong. */
 
 /* Is the frame that left exactly what the flow makes of it? */
-const char *flow_explains(struct model *model, const struct trial *trial, const struct view *view,
+const char *flow_explains(struct model *model, const struct probe *probe, const struct view *view,
 			  const struct known_flow *flow, const struct world_result *result);
-const char *check_flow(struct model *model, const struct trial *trial, const struct view *view,
+const char *check_flow(struct model *model, const struct probe *probe, const struct view *view,
 		       const struct world_result *result);
-const char *check_icmp_error(struct model *model, const struct trial *trial,
+const char *check_icmp_error(struct model *model, const struct probe *probe,
 			     const struct view *view, const struct world_result *result);
 /* The opener, as it came in, of a flow that no frame has shown: it did not leave. May a packet with
  * the ends `in` be an answer? NULL: no. */
 const struct ends *given_up_answered(const struct model *model, const struct ends *in);
 bool opened_in_vain(const struct model *model, const struct ends *in);
 /* RST or ICMP to who sent it. */
-const char *check_refusal(const struct trial *trial, const struct view *view,
+const char *check_refusal(const struct probe *probe, const struct view *view,
 			  const struct world_result *result);
 /* ARP and neighbour discovery of a pod. */
-const char *check_neighbour(const struct model *model, const struct trial *trial,
+const char *check_neighbour(const struct model *model, const struct probe *probe,
 			    const struct view *view, const struct world_result *result);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/differential/trial_pods.h"
+#include "tests/differential/sandbox_pods.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,13 +7,13 @@
 
 #include "tests/differential/harness.h"
 
-_Noreturn void trial_give_up(const char *what, const char *why)
+_Noreturn void sandbox_give_up(const char *what, const char *why)
 {
 	fprintf(stderr, "%s: %s\n", what, why);
 	exit(2);
 }
 
-void trial_put_text(struct trial *trial, const char *text)
+void sandbox_put_text(struct sandbox *sandbox, const char *text)
 {
 	struct error error = {};
 	struct object_list list = {};
@@ -23,16 +23,16 @@ void trial_put_text(struct trial *trial, const char *text)
 	for (c = json; *c; c++)
 		*c = *c == '\'' ? '"' : *c;
 	if (objects_decode(json, strlen(json), &list, &error) < 0)
-		trial_give_up(error.path, error.text);
+		sandbox_give_up(error.path, error.text);
 	for (i = 0; i < list.count; i++)
-		if (trial_put(trial, list.objects[i]) < 0)
-			trial_give_up("put", "no memory");
+		if (sandbox_put(sandbox, list.objects[i]) < 0)
+			sandbox_give_up("put", "no memory");
 	list.count = 0;
 	object_list_clear(&list);
 	free(json);
 }
 
-void trial_pod_address(int number, bool v4, struct polder_addr *ret)
+void sandbox_pod_address(int number, bool v4, struct polder_addr *ret)
 {
 	char text[64];
 
@@ -40,12 +40,13 @@ void trial_pod_address(int number, bool v4, struct polder_addr *ret)
 	addr_parse(text, ret);
 }
 
-void trial_pod_mac(int number, uint8_t mac[6])
+void sandbox_pod_mac(int number, uint8_t mac[6])
 {
 	memcpy(mac, (uint8_t[6]){2, 0, 0, 0, 0, 10 + number}, 6);
 }
 
-void trial_attach_pod(struct trial *trial, int number, const char *namespace, const char *name)
+void sandbox_attach_pod(struct sandbox *sandbox, int number, const char *namespace,
+			const char *name)
 {
 	struct local_pod pod = {.namespace = (char *)namespace,
 				.name = (char *)name,
@@ -56,11 +57,11 @@ void trial_attach_pod(struct trial *trial, int number, const char *namespace, co
 
 	snprintf(container, sizeof(container), "c%d", number);
 	pod.container_id = container;
-	trial_pod_address(number, true, &pod.ipv4);
-	trial_pod_address(number, false, &pod.ipv6);
-	trial_pod_mac(number, pod.mac);
+	sandbox_pod_address(number, true, &pod.ipv4);
+	sandbox_pod_address(number, false, &pod.ipv6);
+	sandbox_pod_mac(number, pod.mac);
 	labels_set(&pod.labels, "t", name);
-	if (trial_attach(trial, &pod) < 0)
-		trial_give_up(namespace, "a pod cannot be attached");
+	if (sandbox_attach(sandbox, &pod) < 0)
+		sandbox_give_up(namespace, "a pod cannot be attached");
 	labels_clear(&pod.labels);
 }

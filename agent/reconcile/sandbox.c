@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/reconcile/trial.h"
+#include "agent/reconcile/sandbox.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ struct attachment {
 	struct local_pod pod;
 };
 
-struct trial {
+struct sandbox {
 	const struct config *config;
 	const struct node *node;
 	char *state; /* NULL: none */
@@ -28,10 +28,10 @@ struct trial {
 	struct store *store;
 	struct reconciler *reconciler;
 	struct attachment *attachments;
-	bool shared; /* trial_share() */
+	bool shared; /* sandbox_share() */
 };
 
-struct config trial_config_small(const struct config *config, uint32_t entries)
+struct config sandbox_config_small(const struct config *config, uint32_t entries)
 {
 	struct config small = *config;
 
@@ -57,7 +57,7 @@ static uint64_t now_ns(void *data)
 
 static int wait_for_programs(void *data)
 {
-	const struct trial *t = data;
+	const struct sandbox *t = data;
 
 	return t->shared ? maps_wait_for_programs(t->maps) : 0;
 }
@@ -70,7 +70,7 @@ static const char *key_of(const char *container_id, const char *ifname, char buf
 	return buffer;
 }
 
-static struct attachment *find(struct trial *t, const char *container_id, const char *ifname)
+static struct attachment *find(struct sandbox *t, const char *container_id, const char *ifname)
 {
 	struct attachment *a;
 	char buffer[KEY_MAX];
@@ -105,7 +105,7 @@ static void keep_labels(const char *container_id, const char *ifname, const stru
 }
 
 /* On maps and records that are there already, or are not. */
-static int start(struct trial *t)
+static int start(struct sandbox *t)
 {
 	const struct attachment *a;
 	struct reconciler_env env = {.maps = t->maps,
@@ -127,23 +127,24 @@ static int start(struct trial *t)
 	return r;
 }
 
-static void stop(struct trial *t)
+static void stop(struct sandbox *t)
 {
 	reconciler_close(TAKE_PTR(t->reconciler));
 	store_free(TAKE_PTR(t->store));
 }
 
-int trial_open(const struct config *config, const struct node *node, const char *state,
-	       struct trial **ret, char *message, size_t size)
+int sandbox_open(const struct config *config, const struct node *node, const char *state,
+		 struct sandbox **ret, char *message, size_t size)
 {
-	struct trial *t = calloc(1, sizeof(*t));
+	struct sandbox *t = calloc(1, sizeof(*t));
 	struct datapath_config constants;
 	int r;
 
 	if (!t)
 		return -ENOMEM;
 	message[0] = '\0';
-	*t = (struct trial){.config = config, .node = node, .state = state ? strdup(state) : NULL};
+	*t = (struct sandbox){
+		.config = config, .node = node, .state = state ? strdup(state) : NULL};
 	r = state && !t->state ? -ENOMEM : maps_open(config, NULL, &t->maps, message, size);
 	if (r == 0)
 		r = node_datapath_config(config, node, t->maps, &constants);
@@ -161,7 +162,7 @@ int trial_open(const struct config *config, const struct node *node, const char 
 	if (r < 0) {
 		if (!message[0])
 			snprintf(message, size, "a private world cannot be made: %s", strerror(-r));
-		trial_close(t);
+		sandbox_close(t);
 		return r;
 	}
 	*ret = t;
@@ -181,7 +182,7 @@ static void attachment_free(struct attachment *a)
 	free(a);
 }
 
-static void forget_attachments(struct trial *t)
+static void forget_attachments(struct sandbox *t)
 {
 	struct attachment *a, *next;
 
@@ -191,7 +192,7 @@ static void forget_attachments(struct trial *t)
 	}
 }
 
-void trial_close(struct trial *t)
+void sandbox_close(struct sandbox *t)
 {
 	if (!t)
 		return;
@@ -209,7 +210,7 @@ void trial_close(struct trial *t)
 /* The one origin of all. */
 #define ORIGIN "trial"
 
-int trial_put(struct trial *t, struct object *object)
+int sandbox_put(struct sandbox *t, struct object *object)
 {
 	int r = store_upsert(t->store, ORIGIN, object);
 
@@ -218,12 +219,13 @@ int trial_put(struct trial *t, struct object *object)
 	return r;
 }
 
-bool trial_delete(struct trial *t, enum object_kind kind, const char *namespace, const char *name)
+bool sandbox_delete(struct sandbox *t, enum object_kind kind, const char *namespace,
+		    const char *name)
 {
 	return store_delete(t->store, ORIGIN, kind, namespace, name) == 0;
 }
 
-int trial_put_store(struct trial *t, const struct store *store)
+int sandbox_put_store(struct sandbox *t, const struct store *store)
 {
 	enum object_kind kind;
 	int r = 0;
@@ -233,7 +235,7 @@ int trial_put_store(struct trial *t, const struct store *store)
 		const struct object *const *objects = store_objects(store, kind, &count);
 
 		for (i = 0; i < count && r == 0; i++)
-			r = trial_put(t, object_share(objects[i]));
+			r = sandbox_put(t, object_share(objects[i]));
 	}
 	return r;
 }
@@ -256,7 +258,7 @@ static int copy_pod(struct local_pod *to, const struct local_pod *from)
 	return copy_labels(&to->labels, &from->labels);
 }
 
-int trial_attach(struct trial *t, const struct local_pod *pod)
+int sandbox_attach(struct sandbox *t, const struct local_pod *pod)
 {
 	struct attachment *a;
 	char buffer[KEY_MAX];
@@ -289,7 +291,7 @@ int trial_attach(struct trial *t, const struct local_pod *pod)
 	return r;
 }
 
-int trial_detach(struct trial *t, const char *container_id, const char *ifname)
+int sandbox_detach(struct sandbox *t, const char *container_id, const char *ifname)
 {
 	struct attachment *a = find(t, container_id, ifname);
 
@@ -303,17 +305,17 @@ int trial_detach(struct trial *t, const char *container_id, const char *ifname)
 
 /* ---------------------------------------------------------------- passes */
 
-void trial_share(struct trial *t)
+void sandbox_share(struct sandbox *t)
 {
 	t->shared = true;
 }
 
-static bool wants_run(const struct trial *t)
+static bool wants_run(const struct sandbox *t)
 {
 	return reconciler_due(t->reconciler).run_ns != RECONCILER_NEVER;
 }
 
-static int end_turn(struct trial *t, int r, bool *ret_again)
+static int end_turn(struct sandbox *t, int r, bool *ret_again)
 {
 	reconciler_end_turn(t->reconciler);
 	if (r == 0)
@@ -322,28 +324,28 @@ static int end_turn(struct trial *t, int r, bool *ret_again)
 }
 
 /* A grace period that begins at once is what the run had to leave policy for. */
-int trial_pass(struct trial *t, bool *ret_again)
+int sandbox_run(struct sandbox *t, bool *ret_again)
 {
 	int r = reconciler_run(t->reconciler);
 
-	if (r == 0 && reconciler_due(t->reconciler).begin_ns == 0 && trial_finish(t))
+	if (r == 0 && reconciler_due(t->reconciler).begin_ns == 0 && sandbox_commit(t))
 		r = reconciler_run(t->reconciler);
 	return end_turn(t, r, ret_again);
 }
 
-int trial_pass_now(struct trial *t, bool *ret_again)
+int sandbox_run_now(struct sandbox *t, bool *ret_again)
 {
 	return end_turn(t, reconciler_run_now(t->reconciler), ret_again);
 }
 
-bool trial_finish(struct trial *t)
+bool sandbox_commit(struct sandbox *t)
 {
 	if (reconciler_begin(t->reconciler))
 		reconciler_commit(t->reconciler, wait_for_programs(t));
 	return wants_run(t);
 }
 
-int trial_restart(struct trial *t, bool crash)
+int sandbox_restart(struct sandbox *t, bool crash)
 {
 	struct store *old;
 	int r;
@@ -354,14 +356,14 @@ int trial_restart(struct trial *t, bool crash)
 	stop(t);
 	r = start(t);
 	if (r == 0)
-		r = trial_put_store(t, old);
+		r = sandbox_put_store(t, old);
 	store_free(old);
 	if (r == 0)
 		reconciler_synced(t->reconciler);
 	return r;
 }
 
-int trial_clear(struct trial *t)
+int sandbox_clear(struct sandbox *t)
 {
 	const struct attachment *a;
 	enum map_index index;
@@ -390,42 +392,42 @@ int trial_clear(struct trial *t)
 
 /* ---------------------------------------------------------------- looking */
 
-const struct store *trial_store(const struct trial *t)
+const struct store *sandbox_store(const struct sandbox *t)
 {
 	return t->store;
 }
 
-struct reconciler *trial_reconciler(const struct trial *t)
+struct reconciler *sandbox_reconciler(const struct sandbox *t)
 {
 	return t->reconciler;
 }
 
-struct enforce *trial_enforce(const struct trial *t)
+struct enforce *sandbox_enforce(const struct sandbox *t)
 {
 	return reconciler_policy(t->reconciler);
 }
 
-struct services *trial_services(const struct trial *t)
+struct services *sandbox_services(const struct sandbox *t)
 {
 	return reconciler_services(t->reconciler);
 }
 
-struct maps *trial_maps(const struct trial *t)
+struct maps *sandbox_maps(const struct sandbox *t)
 {
 	return t->maps;
 }
 
-struct datapath *trial_datapath(const struct trial *t)
+struct datapath *sandbox_datapath(const struct sandbox *t)
 {
 	return t->datapath;
 }
 
-struct flows *trial_flows(const struct trial *t)
+struct flows *sandbox_flows(const struct sandbox *t)
 {
 	return reconciler_flows(t->reconciler);
 }
 
-struct test_run *trial_run(const struct trial *t)
+struct test_run *sandbox_test_run(const struct sandbox *t)
 {
 	return t->run;
 }

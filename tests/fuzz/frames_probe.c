@@ -11,38 +11,38 @@ static const char *const hook_names[HOOK_COUNT] = {
 	[HOOK_TO_WIRE] = "to_wire",   [HOOK_WIRE_XDP] = "wire_xdp",
 };
 
-struct world_result trial_run(struct world *world, const struct trial *trial)
+struct world_result probe_run(struct world *world, const struct probe *probe)
 {
-	if (trial->move)
+	if (probe->move)
 		world_move_generation(world, 2);
-	if (trial->gso)
-		return world_run_gso(world, trial->hook, trial->link, &trial->frame,
-				     trial->gso_segments, trial->gso_size);
-	return world_run(world, trial->hook, trial->link, trial->ingress, &trial->frame);
+	if (probe->gso)
+		return world_run_gso(world, probe->hook, probe->link, &probe->frame,
+				     probe->gso_segments, probe->gso_size);
+	return world_run(world, probe->hook, probe->link, probe->ingress, &probe->frame);
 }
 
-enum polder_zone trial_zone(const struct trial *trial)
+enum polder_zone probe_zone(const struct probe *probe)
 {
-	switch (trial->hook) {
+	switch (probe->hook) {
 	case HOOK_FROM_POD:
 		return ZONE_POD;
 	case HOOK_TO_POD:
-		return trial->ingress ? ZONE_WIRE : ZONE_HOST;
+		return probe->ingress ? ZONE_WIRE : ZONE_HOST;
 	default:
 		return ZONE_WIRE;
 	}
 }
 
-void trial_print(const struct trial *trial, void *file)
+void probe_print(const struct probe *probe, void *file)
 {
-	fprintf(file, "%s %s %u %u ", trial->move ? "move" : "-", hook_names[trial->hook],
-		trial->link, trial->ingress);
-	if (trial->gso)
-		fprintf(file, "%u %u ", trial->gso_segments, trial->gso_size);
+	fprintf(file, "%s %s %u %u ", probe->move ? "move" : "-", hook_names[probe->hook],
+		probe->link, probe->ingress);
+	if (probe->gso)
+		fprintf(file, "%u %u ", probe->gso_segments, probe->gso_size);
 	else
 		fprintf(file, "- - ");
-	for (size_t i = 0; i < trial->frame.length; i++)
-		fprintf(file, "%02x", trial->frame.bytes[i]);
+	for (size_t i = 0; i < probe->frame.length; i++)
+		fprintf(file, "%02x", probe->frame.bytes[i]);
 	fprintf(file, "\n");
 }
 
@@ -66,24 +66,24 @@ static int frame_read_hex(struct frame *frame, const char *hex)
 	return 0;
 }
 
-int trial_read(struct trial *trial, const char *line)
+int probe_read(struct probe *probe, const char *line)
 {
 	char move[16], hook[16], segments[16], size[16];
 	int at = 0, found;
 
-	memset(trial, 0, sizeof(*trial));
-	if (sscanf(line, "%15s %15s %u %u %15s %15s %n", move, hook, &trial->link, &trial->ingress,
+	memset(probe, 0, sizeof(*probe));
+	if (sscanf(line, "%15s %15s %u %u %15s %15s %n", move, hook, &probe->link, &probe->ingress,
 		   segments, size, &at) != 6 ||
 	    !at)
 		return -EINVAL;
 	found = hook_named(hook);
 	if (found < 0)
 		return -EINVAL;
-	trial->hook = found;
-	trial->move = !strcmp(move, "move");
-	trial->gso = segments[0] != '-';
-	if (trial->gso && (sscanf(segments, "%u", &trial->gso_segments) != 1 ||
-			   sscanf(size, "%u", &trial->gso_size) != 1))
+	probe->hook = found;
+	probe->move = !strcmp(move, "move");
+	probe->gso = segments[0] != '-';
+	if (probe->gso && (sscanf(segments, "%u", &probe->gso_segments) != 1 ||
+			   sscanf(size, "%u", &probe->gso_size) != 1))
 		return -EINVAL;
-	return frame_read_hex(&trial->frame, line + at);
+	return frame_read_hex(&probe->frame, line + at);
 }

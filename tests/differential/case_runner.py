@@ -47,7 +47,7 @@ class Sent:
         self.key, self.spec, self.ingress, self.link, self.backend = key, spec, ingress, link, None
 
 
-class Trial:
+class CaseRunner:
     def __init__(self, harness):
         self.harness = harness
         self.cases = 0
