@@ -71,13 +71,13 @@ struct agent {
 int agent_start(struct agent *agent, uv_loop_t *loop);
 void agent_stop(struct agent *agent);
 
-/* agent_pass.c: the reconciler's time, and what is around it. */
-void agent_pass_start(struct agent *agent);
+/* agent_reconcile.c: the reconciler's time, and what is around it. */
+void agent_reconcile_start(struct agent *agent);
 struct reconciler_env agent_reconciler_env(struct agent *agent);
 /* A link of a pod has gone: the pod is taken away, in a moment. */
 void agent_links_changed(struct agent *agent);
 /* Now, waiting for running programs if need be; 0 or -errno. */
-int agent_pass(struct agent *agent);
+int agent_reconcile(struct agent *agent);
 void agent_synced(void *agent);
 bool agent_is_synced(const struct agent *agent);
 bool agent_ready(const struct agent *agent);

@@ -24,7 +24,7 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 		snprintf(message, size, "%s", strerror(-r));
 	if (r < 0)
 		return r;
-	r = agent_pass(agent);
+	r = agent_reconcile(agent);
 	if (r < 0) {
 		snprintf(message, size, "its policies cannot be applied: %s", strerror(-r));
 		return r;

@@ -401,7 +401,7 @@ int enforce_apply(struct enforce *e, bool *ret_switched)
 	mirror(e);
 	*ret_switched = false;
 	e->problems_known = false;
-	e->pass++;
+	e->run++;
 	for (pod = e->pods; pod; pod = pod->next)
 		pod->fresh = false;
 	r = compile(e);
@@ -596,7 +596,7 @@ size_t enforce_held_policies(const struct enforce *e, const struct local_pod *lo
 	size_t count = 0, i;
 
 	for (i = 0; held && pod && pod->terminating && i < e->deleted_count; i++)
-		if (pod->terminating <= e->deleted[i].pass)
+		if (pod->terminating <= e->deleted[i].run)
 			held[count++] = e->deleted[i].policy;
 	*ret = held;
 	return count;

@@ -346,7 +346,7 @@ static int set_deleted(struct enforce *e)
 	int r = enforce_gather_deleted(e, &in);
 
 	if (r == 0)
-		r = policy_compiler_set_deleted(e->compiler, in.deleted, in.deleted_in_pass,
+		r = policy_compiler_set_deleted(e->compiler, in.deleted, in.deleted_in_run,
 						e->deleted_count);
 	enforce_input_clear(&in);
 	if (r == 0)

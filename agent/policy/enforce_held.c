@@ -33,7 +33,7 @@ void deleted_policy_keep(struct enforce *e, const struct object *policy)
 	if (reserve_deleted(e, e->deleted_count + 1) < 0)
 		return;
 	e->deleted[e->deleted_count++] =
-		(struct deleted_policy){.policy = object_share(policy), .pass = e->pass + 1};
+		(struct deleted_policy){.policy = object_share(policy), .run = e->run + 1};
 	e->deleted_changed = true;
 }
 
@@ -75,7 +75,7 @@ static void mark_terminating(struct enforce *e)
 			memset(pod->held, 0, sizeof(pod->held));
 			memset(pod->held_before, 0, sizeof(pod->held_before));
 		} else if (!pod->terminating) {
-			pod->terminating = e->pass;
+			pod->terminating = e->run;
 		}
 	}
 }
@@ -89,7 +89,7 @@ static bool is_over(const struct enforce *e, const struct deleted_policy *delete
 	if (store_get(e->store, policy->kind, policy->namespace, policy->name))
 		return true;
 	for (pod = e->pods; pod; pod = pod->next)
-		if (pod->terminating && pod->terminating <= deleted->pass)
+		if (pod->terminating && pod->terminating <= deleted->run)
 			return false;
 	return true;
 }

@@ -35,15 +35,15 @@ int enforce_gather_deleted(const struct enforce *e, struct enforce_input *in)
 	size_t i;
 
 	in->deleted = calloc(e->deleted_count + 1, sizeof(*in->deleted));
-	in->deleted_in_pass = calloc(e->deleted_count + 1, sizeof(*in->deleted_in_pass));
-	if (!in->deleted || !in->deleted_in_pass)
+	in->deleted_in_run = calloc(e->deleted_count + 1, sizeof(*in->deleted_in_run));
+	if (!in->deleted || !in->deleted_in_run)
 		return -ENOMEM;
 	for (i = 0; i < e->deleted_count; i++) {
 		in->deleted[i] = e->deleted[i].policy;
-		in->deleted_in_pass[i] = e->deleted[i].pass;
+		in->deleted_in_run[i] = e->deleted[i].run;
 	}
 	in->input.deleted_policies = in->deleted;
-	in->input.deleted_at = in->deleted_in_pass;
+	in->input.deleted_at = in->deleted_in_run;
 	in->input.deleted_policy_count = e->deleted_count;
 	return 0;
 }
@@ -103,5 +103,5 @@ void enforce_input_clear(struct enforce_input *in)
 	free(in->terminating);
 	free(in->addresses);
 	free(in->deleted);
-	free(in->deleted_in_pass);
+	free(in->deleted_in_run);
 }

@@ -51,7 +51,7 @@ struct known_pod {
 /* It holds for the pods that were on their way out in the pass it went in. */
 struct deleted_policy {
 	struct object *policy; /* shared */
-	uint64_t pass;
+	uint64_t run;
 };
 
 /* What stands under a set's number; its header and table: struct ruleset_slots. */
@@ -84,7 +84,7 @@ struct enforce {
 	char *state_text;			/* as last written */
 	char *held_text;			/* the part of it that is not the registry's */
 	uint64_t state_revision, state_changes; /* of the registry, then */
-	uint64_t pass;
+	uint64_t run;
 	struct deleted_policy *deleted;
 	size_t deleted_count,
 		deleted_room;	    /* a pass makes room for all policies it puts in force */
@@ -143,7 +143,7 @@ struct enforce_input {
 		*overlaid[OBJECT_KIND_COUNT]; /* unless a dry run has put its own in their place */
 	struct pod_addresses *addresses;
 	bool *subject;
-	uint64_t *terminating, *deleted_in_pass;
+	uint64_t *terminating, *deleted_in_run;
 };
 /* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */
 int enforce_gather(const struct enforce *e, struct enforce_input *in);

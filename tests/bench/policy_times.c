@@ -180,7 +180,7 @@ static void attach(struct sandbox *sandbox, uint32_t number, int ifindex, const 
 }
 
 /* Without what the agent waits for between a pass and its end. */
-static void pass(struct sandbox *sandbox)
+static void reconcile(struct sandbox *sandbox)
 {
 	bool again;
 
@@ -315,7 +315,7 @@ static void change_replica(struct sandbox *sandbox, int round)
 	snprintf(name, sizeof(name), "replica%u", REPLICAS / 2);
 	if (sandbox_detach(sandbox, name, "eth0") < 0)
 		fail(name, "is not attached");
-	pass(sandbox);
+	reconcile(sandbox);
 	attach(sandbox, REPLICAS / 2, 10000 + REPLICAS / 2, "replica");
 }
 
@@ -370,7 +370,7 @@ static json_t *measure_scale(struct bench *b)
 			   "'fd00:1::%x'}]}}",
 			   i, i >> 8, i & 255, i);
 	objects_end(&o);
-	pass(sandbox);
+	reconcile(sandbox);
 	maps = map_sizes(sandbox, empty);
 	json_array_append_new(changes, time_change(b, sandbox, "a policy's rule", change_policy));
 	json_array_append_new(changes, time_change(b, sandbox, "a peer's labels", change_pod));
@@ -484,14 +484,14 @@ static json_t *measure_case(struct bench *b, const char *what, uint32_t number,
 	add(&o, number);
 	objects_end(&o);
 	begin = now_us();
-	pass(sandbox);
+	reconcile(sandbox);
 	pass_us = now_us() - begin;
 	v4 = measure_packet(b, sandbox, s, false);
 	v6 = measure_packet(b, sandbox, s, true);
 	changed = time_change(b, sandbox, "a policy", change_one);
 	sandbox_close(sandbox);
 	result = json_pack("{s:s, s:I, s:f, s:f, s:f, s:O}", "of", what, "number",
-			   (json_int_t)number, "ns_v4", v4, "ns_v6", v6, "first_pass_ms",
+			   (json_int_t)number, "ns_v4", v4, "ns_v6", v6, "first_run_ms",
 			   pass_us / 1e3, "change_us", json_object_get(changed, "pass_us"));
 	fprintf(stderr, "  %7u %-12s %5.0f ns %5.0f ns, first pass %.1f ms, a change %.2f ms\n",
 		number, what, v4, v6, pass_us / 1e3,

@@ -140,13 +140,13 @@ class CaseRunner:
         del self.links[step['container']]
         self.pending = True
 
-    def do_pass(self, step):
+    def do_reconcile(self, step):
         how = {key: step[key] for key in ('now', 'finish') if key in step}
-        answer = self.harness.ask('pass', **how)
+        answer = self.harness.ask('reconcile', **how)
         for _ in range(4):
             if not answer.get('again'):
                 break
-            answer = self.harness.ask('pass')
+            answer = self.harness.ask('reconcile')
         if answer.get('again'):
             raise Difference('the node asks for one pass after the other')
         if answer['problems'] and not step.get('problems'):
@@ -160,7 +160,7 @@ class CaseRunner:
 
     def do_restart(self, _):
         if self.pending:
-            self.do_pass({})
+            self.do_reconcile({})
         self.harness.ask('restart')
         self.rules = {}
         self.world.restart()

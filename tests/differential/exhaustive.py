@@ -136,7 +136,7 @@ def cases(part, parts):
                 if obj['metadata']['name'] not in names:
                     steps.append({'op': 'delete', 'kind': obj['kind'], 'name': obj['metadata']['name'],
                                   'namespace': obj['metadata'].get('namespace', '')})
-            steps += [{'op': 'put', 'objects': objects}, {'op': 'pass'}, questions(count)]
+            steps += [{'op': 'put', 'objects': objects}, {'op': 'reconcile'}, questions(count)]
             before = objects
             count += 1
         if count:

@@ -180,13 +180,13 @@ static int audit(struct harness *h)
 	return r;
 }
 
-static int pass(struct harness *h, bool now, bool finish, json_t *reply)
+static int reconcile(struct harness *h, bool now, bool finish, json_t *reply)
 {
 	bool again = false;
 	int r = now ? sandbox_run_now(h->sandbox, &again) : sandbox_run(h->sandbox, &again);
 
 	if (r < 0)
-		return harness_fail(h, r, "pass: %s", strerror(-r));
+		return harness_fail(h, r, "run: %s", strerror(-r));
 	r = audit(h);
 	if (r < 0)
 		return r;
@@ -203,12 +203,12 @@ static int pass(struct harness *h, bool now, bool finish, json_t *reply)
 	return 0;
 }
 
-static int op_pass(struct harness *h, const json_t *request, json_t *reply)
+static int op_reconcile(struct harness *h, const json_t *request, json_t *reply)
 {
 	int now = 0, finish = 1;
 
 	json_unpack((json_t *)request, "{s?b, s?b}", "now", &now, "finish", &finish);
-	return pass(h, now, finish, reply);
+	return reconcile(h, now, finish, reply);
 }
 
 static int op_finish(struct harness *h, const json_t *request, json_t *reply)
@@ -219,13 +219,13 @@ static int op_finish(struct harness *h, const json_t *request, json_t *reply)
 
 static int op_restart(struct harness *h, const json_t *request, json_t *reply)
 {
-	int with_pass = 1, crash = 0, r;
+	int with_reconcile = 1, crash = 0, r;
 
-	json_unpack((json_t *)request, "{s?b, s?b}", "pass", &with_pass, "crash", &crash);
+	json_unpack((json_t *)request, "{s?b, s?b}", "reconcile", &with_reconcile, "crash", &crash);
 	r = sandbox_restart(h->sandbox, crash);
 	if (r < 0)
 		return harness_fail(h, r, "restart: %s", strerror(-r));
-	return with_pass ? pass(h, true, true, reply) : 0;
+	return with_reconcile ? reconcile(h, true, true, reply) : 0;
 }
 
 static int op_clear(struct harness *h, const json_t *request, json_t *reply)
@@ -246,7 +246,7 @@ static const struct {
 	{"delete", op_delete},
 	{"attach", op_attach},
 	{"detach", op_detach},
-	{"pass", op_pass},
+	{"reconcile", op_reconcile},
 	{"finish", op_finish},
 	{"restart", op_restart},
 	{"clear", op_clear},

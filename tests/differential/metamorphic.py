@@ -24,14 +24,14 @@ def told_in_another_order(case, rng):
             for obj in objects:
                 steps.append({'op': 'put', 'objects': [obj]})
                 if rng.random() < 0.2:
-                    steps.append({'op': 'pass'})
+                    steps.append({'op': 'reconcile'})
         else:
             steps.append(step)
     first = next(number for number, step in enumerate(steps) if step['op'] == 'run')
-    before = [step for step in steps[:first] if step['op'] != 'pass']
+    before = [step for step in steps[:first] if step['op'] != 'reconcile']
     if len({json.dumps(step) for step in before}) == len(before):
         rng.shuffle(before)
-    return {'name': case['name'], 'steps': before + [{'op': 'pass'}] + steps[first:]}
+    return {'name': case['name'], 'steps': before + [{'op': 'reconcile'}] + steps[first:]}
 
 
 SPACE = 'kubernetes.io/metadata.name'
@@ -81,10 +81,10 @@ def with_policies_that_come_and_go(case, rng):
             number += 1
             maker.namespaces = sorted({s['namespace'] for s in case['steps'] if s['op'] == 'attach'})
             extra = [cluster_policy(maker, f'extra{number}'), network_policy(maker, f'extra{number}')]
-            steps += [{'op': 'put', 'objects': extra}, {'op': 'pass'}]
+            steps += [{'op': 'put', 'objects': extra}, {'op': 'reconcile'}]
             steps += [{'op': 'delete', 'kind': obj['kind'], 'namespace': obj['metadata'].get('namespace', 'default' if obj['kind'] ==
                        'NetworkPolicy' else ''), 'name': obj['metadata']['name']} for obj in extra]
-            steps.append({'op': 'pass'})
+            steps.append({'op': 'reconcile'})
         steps.append(step)
     return {'name': case['name'], 'steps': steps}
 

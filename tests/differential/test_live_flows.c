@@ -71,18 +71,18 @@ static void put(const char *text)
 	sandbox_put_text(sandbox, text);
 }
 
-static void pass(void)
+static void reconcile(void)
 {
 	bool again;
 
 	if (sandbox_run(sandbox, &again) < 0)
-		sandbox_give_up("pass", "it failed");
+		sandbox_give_up("run", "it failed");
 }
 
 static void put_in_force(const char *text)
 {
 	put(text);
-	pass();
+	reconcile();
 }
 
 /* What is said of flows is said behind the first look, and again behind the second, which cannot
@@ -96,7 +96,7 @@ static void begin(void)
 		sandbox_give_up("clear", "it failed");
 	for (int i = 0; i < POD_COUNT; i++)
 		sandbox_attach_pod(sandbox, i, pods[i].namespace, pods[i].name);
-	pass();
+	reconcile();
 	sandbox_commit(sandbox);
 }
 
@@ -220,7 +220,7 @@ static void a_policy_has_flows_of_its_pods_reevaluated_and_no_others(void)
 			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
 		sandbox_delete(sandbox, OBJECT_NETWORK_POLICY, "a", "p");
-		pass();
+		reconcile();
 		CU_ASSERT(passes_by_slow_path(&mine, 1000));
 		CU_ASSERT(passes_by_fast_path(&other, 1000));
 		sandbox_commit(sandbox);
@@ -239,7 +239,7 @@ static void labels_of_a_namespace_have_flows_to_pods_that_ask_for_them_reevaluat
 	begin();
 	put("[" NAMESPACE("a", "'env':'a'") "," NAMESPACE("b", "'env':'a'") "," POLICY(
 		"b", "p", SPACES("'env':'a'")) "]");
-	pass();
+	reconcile();
 	sandbox_commit(sandbox);
 	before = generation();
 	EACH_FAMILY(v4)
@@ -272,7 +272,7 @@ static void put_services(void)
 	put(SLICES("one", AT("10.1.0.13") "," AT("10.1.0.14"),
 		   AT("fd00:1::13") "," AT("fd00:1::14")));
 	put(SLICES("two", AT("10.1.0.11"), AT("fd00:1::11")));
-	pass();
+	reconcile();
 	sandbox_commit(sandbox);
 }
 
@@ -358,7 +358,7 @@ static void a_service_that_comes_or_goes_has_flows_to_its_address_reevaluated(vo
 			CU_ASSERT(passes_by_fast_path(&other, 1000));
 		}
 		sandbox_delete(sandbox, OBJECT_SERVICE, "b", "three");
-		pass();
+		reconcile();
 		CU_ASSERT(send_packet(&mine, 1000).pod != SERVER_A);
 		CU_ASSERT(passes_by_fast_path(&other, 1000));
 		sandbox_commit(sandbox);

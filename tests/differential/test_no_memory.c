@@ -602,7 +602,7 @@ static void run_scene(const struct scene *scene)
 	settle();
 }
 
-static void every_allocation_of_a_pass_may_fail(void)
+static void every_allocation_of_a_run_may_fail(void)
 {
 	for (size_t i = 0; i < SCENES; i++) {
 		size_t before = allocations;
@@ -701,7 +701,7 @@ int main(int argc, char **argv)
 		return 2;
 	suite = CU_add_suite("no_memory", NULL, NULL);
 	CU_ADD_TEST(suite, no_route_is_lost);
-	CU_ADD_TEST(suite, every_allocation_of_a_pass_may_fail);
+	CU_ADD_TEST(suite, every_allocation_of_a_run_may_fail);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

@@ -150,17 +150,17 @@ static atomic_bool stop;
 static _Atomic uint64_t packets_sent;
 
 /* `now`: as for a pod that is connected, else as for an object. */
-static void begin_pass(struct world *w, bool now)
+static void begin_run(struct world *w, bool now)
 {
 	bool again;
 
 	if ((now ? sandbox_run_now(w->sandbox, &again) : sandbox_run(w->sandbox, &again)) < 0)
-		sandbox_give_up("pass", "it failed");
+		sandbox_give_up("run", "it failed");
 }
 
-static void pass(struct world *w)
+static void reconcile(struct world *w)
 {
-	begin_pass(w, false);
+	begin_run(w, false);
 	sandbox_commit(w->sandbox);
 }
 
@@ -176,7 +176,7 @@ static void put_in_force(struct world *w, int version)
 {
 	put_version(w, version, 0);
 	put_version(w, version, 1);
-	pass(w);
+	reconcile(w);
 }
 
 static void add_scenario(struct world *w, size_t i)
@@ -261,13 +261,13 @@ static void a_mixture_says_the_contrary(void)
 	put_in_force(w, 0);
 	for (version = 1; version >= 0; version--) {
 		put_version(w, version, 0);
-		pass(w);
+		reconcile(w);
 		for (i = 0; i < SCENARIOS; i++)
 			for (v6 = 0; v6 < 2; v6++)
 				contrary[i][v6] |=
 					arrives(w, i, v6, 1010 + version) != scenarios[i].passes;
 		put_version(w, version, 1);
-		pass(w);
+		reconcile(w);
 	}
 	for (i = 0; i < SCENARIOS; i++) {
 		if (!contrary[i][0] || !contrary[i][1])
@@ -329,11 +329,11 @@ static void *switch_versions(void *data)
 	for (i = 0; i < s->switches; i++) {
 		put_version(s->world, i & 1, 0);
 		if (s->halves)
-			pass(s->world);
+			reconcile(s->world);
 		put_version(s->world, i & 1, 1);
 		/* Changes may come faster than passes are finished: the next one has to see to
 		 * that. */
-		begin_pass(s->world, i % 2);
+		begin_run(s->world, i % 2);
 		if (i % 3 == 0)
 			sandbox_commit(s->world->sandbox);
 	}
@@ -368,7 +368,7 @@ static void run_switches(int switches, bool halves, uint64_t ret_contrary[SCENAR
 			ret_contrary[i] += worlds[k].contrary[i];
 }
 
-static void versions_in_two_passes_are_seen_mixed(void)
+static void versions_in_two_runs_are_seen_mixed(void)
 {
 	uint64_t contrary[SCENARIOS];
 	size_t i;
@@ -417,7 +417,7 @@ int main(int argc, char **argv)
 	suite = CU_add_suite("switch", NULL, NULL);
 	CU_ADD_TEST(suite, both_versions_say_the_same);
 	CU_ADD_TEST(suite, a_mixture_says_the_contrary);
-	CU_ADD_TEST(suite, versions_in_two_passes_are_seen_mixed);
+	CU_ADD_TEST(suite, versions_in_two_runs_are_seen_mixed);
 	CU_ADD_TEST(suite, no_packet_meets_a_mixture_of_two_versions);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

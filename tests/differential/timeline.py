@@ -62,16 +62,16 @@ class Timeline:
         for steps in local:
             self.steps += steps
         self.put(*objects[cut:])
-        self.steps.append({'op': 'pass'})
+        self.steps.append({'op': 'reconcile'})
 
-    def do_pass(self, before):
+    def do_reconcile(self, before):
         """As for an object, whose run leaves policy for later where it would have to wait; as for a pod that is connected,
         whose run waits; or with what comes after the grace period left for the next one: packets come before it. (Until it
         is over, flows of a pod that has gone lead to its link; here that link is still there.)"""
         gone = any(step['op'] == 'detach' for step in self.steps[before:])
         how = self.rng.choice([{}, {}, {'now': True}, {} if gone else {'finish': False},
                                {'now': True} if gone else {'now': True, 'finish': False}])
-        self.steps.append({'op': 'pass', **how})
+        self.steps.append({'op': 'reconcile', **how})
 
     def change(self):
         before = len(self.steps)
@@ -85,7 +85,7 @@ class Timeline:
                              self.change_service, self.end_pod, self.hand_over, self.forget_pod])()
         if not self.plain and chance(self.rng, 25):
             self.steps.append({'op': 'put', 'objects': [refused_policy(self.maker)], 'refused': True})
-        self.do_pass(before)
+        self.do_reconcile(before)
         if not self.plain and chance(self.rng, 4):
             self.steps.append({'op': 'restart'})
 

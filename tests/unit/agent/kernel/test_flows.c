@@ -295,7 +295,7 @@ static void what_one_direction_knows_of_the_end_holds_for_both(void)
 	fixture_free(f);
 }
 
-static void a_use_after_the_pass_began_is_no_use_of_long_ago(void)
+static void a_use_after_the_scan_began_is_no_use_of_long_ago(void)
 {
 	struct fixture *f = fixture_new();
 	struct spec spec = {FAMILY_V4, IPPROTO_UDP, 0, NOW + 2, NOW + 2, 4000, false};
@@ -549,7 +549,7 @@ static void counts_outlive_their_flows(void)
 	fixture_free(f);
 }
 
-static void a_pass_in_slices_does_what_one_in_one_go_does(void)
+static void a_scan_in_slices_does_what_one_in_one_go_does(void)
 {
 	struct fixture *f = fixture_new();
 	struct flows_stats stats;
@@ -698,7 +698,7 @@ int main(void)
 		UNIT_TEST(one_direction_in_use_keeps_both),
 		UNIT_TEST(time_outs_are_those_of_the_flows_state),
 		UNIT_TEST(what_one_direction_knows_of_the_end_holds_for_both),
-		UNIT_TEST(a_use_after_the_pass_began_is_no_use_of_long_ago),
+		UNIT_TEST(a_use_after_the_scan_began_is_no_use_of_long_ago),
 		UNIT_TEST(an_entry_without_its_other_direction_goes_alone),
 		UNIT_TEST(an_entry_a_writer_is_at_is_left_alone),
 		UNIT_TEST(an_entry_whose_writer_died_is_freed),
@@ -708,7 +708,7 @@ int main(void)
 		UNIT_TEST(flows_of_many_pods_are_forgotten_in_one_look_and_no_others),
 		UNIT_TEST(one_flow_is_forgotten_and_no_other),
 		UNIT_TEST(counts_outlive_their_flows),
-		UNIT_TEST(a_pass_in_slices_does_what_one_in_one_go_does),
+		UNIT_TEST(a_scan_in_slices_does_what_one_in_one_go_does),
 		UNIT_TEST(lists_at_most_as_many_as_asked_for),
 		UNIT_TEST(beside_a_writer_no_entry_is_torn_or_lost),
 		UNIT_TEST(runs_in_the_loop_and_ends_with_it),

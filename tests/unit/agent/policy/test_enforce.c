@@ -146,7 +146,7 @@ struct outcome {
 	struct polder_addr first, second;
 };
 
-static struct outcome pass(struct world *w)
+static struct outcome reconcile(struct world *w)
 {
 	struct outcome outcome = {.moved = generation(w), .writes = maps_writes(w->maps)};
 	const struct polder_addr *addrs;
@@ -162,25 +162,25 @@ static struct outcome pass(struct world *w)
 	return outcome;
 }
 
-static struct outcome pass_and_finish(struct world *w)
+static struct outcome run_and_commit(struct world *w)
 {
-	struct outcome outcome = pass(w);
+	struct outcome outcome = reconcile(w);
 
 	enforce_finish(w->enforce);
 	return outcome;
 }
 
-static void the_first_pass_moves_the_generation(void)
+static void the_first_run_moves_the_generation(void)
 {
 	struct world w;
 
 	begin(&w);
-	CU_ASSERT(pass_and_finish(&w).moved > 0);
+	CU_ASSERT(run_and_commit(&w).moved > 0);
 	/* After a restart, too: what the agent before it had still to look at is not known. */
 	enforce_close(w.enforce);
 	CU_ASSERT_FATAL(enforce_open(w.maps, w.store, &w.config, &w.node, NULL, &w.enforce) == 0);
 	CU_ASSERT_FATAL(enforce_add_pod(w.enforce, &w.pod) == 0);
-	CU_ASSERT(pass_and_finish(&w).moved > 0);
+	CU_ASSERT(run_and_commit(&w).moved > 0);
 	end(&w);
 }
 
@@ -190,15 +190,15 @@ static void what_no_map_tells_writes_nothing(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
-	outcome = pass_and_finish(&w);
+	run_and_commit(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.moved == 0 && outcome.writes == 0 && outcome.touched == 0);
 	for (int i = 0; i < 100; i++) {
 		char note[64];
 
 		snprintf(note, sizeof(note), ",\"annotations\":{\"n\":\"%d\"}", i);
 		put_remote(&w, "r1", "a", "10.2.0.1", note, i & 1);
-		outcome = pass_and_finish(&w);
+		outcome = run_and_commit(&w);
 		CU_ASSERT(outcome.moved == 0 && outcome.writes == 0 && outcome.touched == 0);
 	}
 	end(&w);
@@ -246,13 +246,13 @@ static void a_pod_elsewhere_that_comes_or_goes_touches_its_address_alone(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	/* Of an identity that is known. */
 	put_remote(&w, "r3", "a", "10.2.0.3", "", true);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(tells_of(&outcome, "10.2.0.3"));
 	put(&w, "r3", NULL);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(tells_of(&outcome, "10.2.0.3"));
 	end(&w);
 }
@@ -264,7 +264,7 @@ static void an_identity_that_is_new_is_in_force_without_a_switch(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	before = peers_in_force(&w);
 	/* One label more: an identity of its own, which the policy's rule allows. */
 	put(&w, "r4",
@@ -272,14 +272,14 @@ static void an_identity_that_is_new_is_in_force_without_a_switch(void)
 	    "\"x\",\"labels\":{"
 	    "\"app\":\"a\",\"more\":\"1\"}},"
 	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.4\"}]}}");
-	outcome = pass(&w);
+	outcome = reconcile(&w);
 	CU_ASSERT(tells_of(&outcome, "10.2.0.4"));
 	CU_ASSERT(peers_in_force(&w) == before + 1);
 	CU_ASSERT(!outcome.switched);
 	enforce_finish(w.enforce);
 	/* And goes without one; its peer is removed behind it. */
 	put(&w, "r4", NULL);
-	outcome = pass(&w);
+	outcome = reconcile(&w);
 	CU_ASSERT(tells_of(&outcome, "10.2.0.4"));
 	CU_ASSERT(peers_in_force(&w) == before + 1);
 	enforce_finish(w.enforce);
@@ -298,15 +298,15 @@ static void an_identity_that_returns_at_once_is_in_force_without_a_switch(void)
 	    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"twin\",\"namespace\":"
 	    "\"x\",\"labels\":{\"app\":\"a\",\"more\":\"1\"}},"
 	    "\"spec\":{\"nodeName\":\"other\"},\"status\":{\"podIPs\":[{\"ip\":\"10.2.0.4\"}]}}");
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	before = peers_in_force(&w);
 	/* r1 is the only one of its labels; behind a finished pass and before one. */
 	for (int i = 0; i < 8; i++) {
 		put(&w, "r1", NULL);
-		outcome = i & 1 ? pass(&w) : pass_and_finish(&w);
+		outcome = i & 1 ? reconcile(&w) : run_and_commit(&w);
 		CU_ASSERT(tells_of(&outcome, "10.2.0.1"));
 		put_remote(&w, "r1", "a", "10.2.0.1", "", true);
-		outcome = pass_and_finish(&w);
+		outcome = run_and_commit(&w);
 		CU_ASSERT(tells_of(&outcome, "10.2.0.1"));
 		CU_ASSERT(peers_in_force(&w) == before);
 	}
@@ -349,14 +349,14 @@ static void an_identity_that_returns_with_another_class_has_it_at_once(void)
 	put_team_policy(&w);
 	put_namespace_with_pod(&w, "y", "a", "10.2.0.5");
 	put_namespace_with_pod(&w, "z", "a", "10.2.0.6");
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	before = peers_in_force(&w);
 	/* It goes, and what it had stands until the next finish. */
 	put(&w, "y", NULL);
-	pass(&w);
+	reconcile(&w);
 	CU_ASSERT(peers_in_force(&w) == before);
 	put_namespace_with_pod(&w, "y", "b", "10.2.0.5");
-	outcome = pass(&w);
+	outcome = reconcile(&w);
 	CU_ASSERT(peers_in_force(&w) == before - 1);
 	CU_ASSERT(outcome.moved == 0 && outcome.touched > 0);
 	enforce_finish(w.enforce);
@@ -395,15 +395,15 @@ static void a_rule_set_that_returns_before_the_sweep_finds_nothing_of_before(voi
 	put_team_policy(&w);
 	put_namespace_with_pod(&w, "y", "a", "10.2.0.5");
 	put_namespace_with_pod(&w, "z", "a", "10.2.0.6");
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") > 0);
 	/* It goes in a pass that looks at everything, so nobody has a list of its elements. */
 	put(&w, "team", NULL);
 	enforce_distrust(w.enforce);
-	pass(&w);
+	reconcile(&w);
 	put_namespace_with_pod(&w, "y", "b", "10.2.0.5");
 	put_team_policy(&w);
-	pass(&w);
+	reconcile(&w);
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") < 0 && class_in_force(&w, "10.2.0.6") > 0);
 	enforce_finish(w.enforce);
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") < 0 && class_in_force(&w, "10.2.0.6") > 0);
@@ -416,9 +416,9 @@ static void a_pod_that_changes_its_labels_touches_its_address_alone(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	put_remote(&w, "r2", "a", "10.2.0.2", "", true);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.switched && tells_of(&outcome, "10.2.0.2"));
 	end(&w);
 }
@@ -446,15 +446,15 @@ static void a_policy_that_changes_touches_the_pods_that_it_selects(void)
 	begin(&w);
 	name_app_always(&w);
 	add_other(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	put(&w, "policy", NULL);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.switched && tells_of_pod(&w, &outcome, "10.1.0.5"));
 	put(&w, "policy2",
 	    "{\"apiVersion\":\"networking.k8s.io/"
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
 	    "\"spec\":{\"podSelector\":{}}}");
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 4);
 	end(&w);
 }
@@ -493,10 +493,10 @@ static void labels_of_a_namespace_touch_the_pods_whose_rule_sets_name_them(void)
 	    "\"spec\":{\"podSelector\":{},\"ingress\":[{\"from\":[{\"namespaceSelector\":{"
 	    "\"matchLabels\":{\"team\":\"a\"}}}]}"
 	    "]}}");
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	for (int i = 0; i < 4; i++) {
 		put_namespace(&w, i & 1 ? "" : "\"team\":\"a\"");
-		outcome = pass_and_finish(&w);
+		outcome = run_and_commit(&w);
 		CU_ASSERT(outcome.switched && outcome.moved == 0 && outcome.touched == 4);
 		CU_ASSERT(outcome.first.bytes[15] == 6);
 	}
@@ -509,12 +509,12 @@ static void a_policy_of_no_pod_of_this_node_moves_nothing(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	put(&w, "policy2",
 	    "{\"apiVersion\":\"networking.k8s.io/"
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"q\",\"namespace\":\"y\"},"
 	    "\"spec\":{\"podSelector\":{}}}");
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.moved == 0 && outcome.touched == 0);
 	end(&w);
 }
@@ -524,12 +524,12 @@ static void a_pod_range_moves_the_generation(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	put(&w, "node",
 	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{"
 	    "\"podCIDRs\":[\"10.2."
 	    "0.0/16\"]}}");
-	CU_ASSERT(pass_and_finish(&w).moved == 1);
+	CU_ASSERT(run_and_commit(&w).moved == 1);
 	end(&w);
 }
 
@@ -540,17 +540,17 @@ static void a_pod_range_with_a_policy_moves_the_generation_and_switches(void)
 
 	begin(&w);
 	name_app_always(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	put(&w, "node",
 	    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"other\"},\"spec\":{"
 	    "\"podCIDRs\":[\"10.2."
 	    "0.0/16\"]}}");
 	put(&w, "policy", NULL);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.moved == 1 && outcome.switched && outcome.touched == 0);
 	/* Once: what is owed is paid. */
 	put_remote(&w, "r2", "a", "10.2.0.2", "", true);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.switched && tells_of(&outcome, "10.2.0.2"));
 	end(&w);
 }
@@ -581,15 +581,15 @@ static void a_pod_of_this_node_touches_its_address_alone(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	more.ipv4 = addr("10.1.0.6");
 	CU_ASSERT_FATAL(enforce_add_pod(w.enforce, &more) == 0);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.moved == 0 && outcome.touched >= 1);
 	CU_ASSERT(enforce_pod_in_force(w.enforce, &more));
 	before = generation(&w);
 	enforce_remove_pod(w.enforce, &more);
-	outcome = pass_and_finish(&w);
+	outcome = run_and_commit(&w);
 	CU_ASSERT(generation(&w) == before && outcome.touched == 0);
 	end(&w);
 }
@@ -604,20 +604,20 @@ static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
 	struct world w;
 
 	begin(&w);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	rule = policy_rule_number(enforce_registry(w.enforce), &origin);
 	CU_ASSERT(rule_counts_counted(enforce_rule_counts(w.enforce), rule));
 	policy = object_share(store_get(w.store, OBJECT_NETWORK_POLICY, "x", "p"));
 	put(&w, "policy", NULL);
-	pass(&w);
+	reconcile(&w);
 	list = (struct object_list){.objects = calloc(1, sizeof(policy)), .count = 1};
 	list.objects[0] = policy;
 	CU_ASSERT(store_replace(w.store, "policy", &list) == 0);
 	object_list_clear(&list);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	CU_ASSERT(rule_counts_counted(enforce_rule_counts(w.enforce), rule));
 	put(&w, "policy", NULL);
-	pass_and_finish(&w);
+	run_and_commit(&w);
 	CU_ASSERT(!rule_counts_counted(enforce_rule_counts(w.enforce), rule));
 	end(&w);
 }
@@ -625,7 +625,7 @@ static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
 int main(void)
 {
 	static const struct unit_test tests[] = {
-		UNIT_TEST(the_first_pass_moves_the_generation),
+		UNIT_TEST(the_first_run_moves_the_generation),
 		UNIT_TEST(what_no_map_tells_writes_nothing),
 		UNIT_TEST(a_pod_elsewhere_that_comes_or_goes_touches_its_address_alone),
 		UNIT_TEST(an_identity_that_is_new_is_in_force_without_a_switch),

@@ -133,7 +133,7 @@ static void an_element_of_the_array_is_free_two_waits_later(void)
 	enforce_world_end(&w);
 }
 
-static void entries_of_before_the_start_go_with_the_first_pass(void)
+static void entries_of_before_the_start_go_with_the_first_run(void)
 {
 	struct pod_entry entry = {.ifindex = 65599};
 	struct enforce_world w;
@@ -474,7 +474,7 @@ static void a_set_that_grows_out_of_the_map_closes_its_pods(void)
 /* ---------------------------------------------------------------- passes that fail */
 
 /* The map of addresses takes nothing any more. */
-static void a_pass_that_fails_takes_new_pods_out_again(void)
+static void a_run_that_fails_takes_new_pods_out_again(void)
 {
 	struct local_pod more;
 	struct enforce_world w;
@@ -519,7 +519,7 @@ int main(void)
 		UNIT_TEST(an_object_stands_for_another_thing_while_its_pod_is_here),
 		UNIT_TEST(the_identity_of_a_pod_that_went_goes),
 		UNIT_TEST(an_element_of_the_array_is_free_two_waits_later),
-		UNIT_TEST(entries_of_before_the_start_go_with_the_first_pass),
+		UNIT_TEST(entries_of_before_the_start_go_with_the_first_run),
 		UNIT_TEST(all_that_a_switch_changes_of_a_pod_is_mirrored),
 		UNIT_TEST(a_switch_behind_another_brings_nothing_old_back),
 		UNIT_TEST(pods_of_this_node_are_grouped_by_what_policies_come_to_name),
@@ -530,7 +530,7 @@ int main(void)
 		UNIT_TEST(rules_are_counted_while_a_set_has_them),
 		UNIT_TEST(a_set_without_room_closes_its_pods_until_another_goes),
 		UNIT_TEST(a_set_that_grows_out_of_the_map_closes_its_pods),
-		UNIT_TEST(a_pass_that_fails_takes_new_pods_out_again),
+		UNIT_TEST(a_run_that_fails_takes_new_pods_out_again),
 		UNIT_TEST(a_compiler_that_failed_is_not_asked_again),
 	};
 

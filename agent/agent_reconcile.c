@@ -103,7 +103,7 @@ static void on_run(uv_timer_t *timer)
 	ran(agent, reconciler_run(agent->reconciler));
 }
 
-int agent_pass(struct agent *agent)
+int agent_reconcile(struct agent *agent)
 {
 	return ran(agent, reconciler_run_now(agent->reconciler));
 }
@@ -203,7 +203,7 @@ static void on_repair(uv_timer_t *timer)
 	when_quiet(agent);
 }
 
-void agent_pass_start(struct agent *agent)
+void agent_reconcile_start(struct agent *agent)
 {
 	uv_timer_init(agent->loop, &agent->run_timer);
 	uv_timer_init(agent->loop, &agent->turn_timer);
@@ -290,5 +290,5 @@ void agent_synced(void *data)
 		return;
 	pods_sweep(agent->pods);
 	reconciler_synced(agent->reconciler);
-	agent_pass(agent);
+	agent_reconcile(agent);
 }
