@@ -222,7 +222,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.pods = agent->pods,
 		.reconciler = agent->reconciler,
 		.services = reconciler_services(agent->reconciler),
-		.enforce = reconciler_policy(agent->reconciler),
+		.policy_sync = reconciler_policy(agent->reconciler),
 		.maps = agent->maps,
 		.datapath = agent->datapath,
 		.flows = reconciler_flows(agent->reconciler),

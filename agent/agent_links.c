@@ -29,7 +29,7 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 		snprintf(message, size, "its policies cannot be applied: %s", strerror(-r));
 		return r;
 	}
-	refused = enforce_pod_refused(reconciler_policy(agent->reconciler), pod);
+	refused = policy_sync_pod_refused(reconciler_policy(agent->reconciler), pod);
 	if (!refused)
 		return 0;
 	snprintf(message, size, "%s", refused);
@@ -53,7 +53,7 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 			 pod->link);
 		return -ENOENT;
 	}
-	if (!enforce_pod_in_force(reconciler_policy(agent->reconciler), pod)) {
+	if (!policy_sync_pod_in_force(reconciler_policy(agent->reconciler), pod)) {
 		snprintf(message, size, "pod %s/%s: its map entries are missing or changed",
 			 pod->namespace, pod->name);
 		return -ENOENT;
@@ -253,7 +253,7 @@ void agent_repair(struct agent *agent)
 		} else if (!pod->gone) {
 			repair_pod(agent, i);
 			if (agent_is_synced(agent) &&
-			    !enforce_pod_in_force(reconciler_policy(agent->reconciler), pod))
+			    !policy_sync_pod_in_force(reconciler_policy(agent->reconciler), pod))
 				reconciler_refresh(agent->reconciler, false);
 		}
 	}

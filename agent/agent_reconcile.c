@@ -196,7 +196,7 @@ static void on_repair(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 
-	rule_counts_flush(enforce_rule_counts(reconciler_policy(agent->reconciler)));
+	rule_counts_flush(policy_sync_rule_counts(reconciler_policy(agent->reconciler)));
 	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
 		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);

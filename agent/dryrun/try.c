@@ -196,7 +196,7 @@ static void refresh(struct try *try)
 	if (pass == try->built_for || now - try->built_ns < REBUILD_NS)
 		return;
 	try->built_ns = now;
-	if (try_policy_new(try->sources->enforce, &try->changes, &fresh) < 0)
+	if (try_policy_new(try->sources->policy_sync, &try->changes, &fresh) < 0)
 		return; /* the next flow tries again */
 	try_policy_free(try->policy);
 	try->policy = fresh;
@@ -430,7 +430,7 @@ static int prepare(struct try *try, const json_t *args, int fd, char *message, s
 		return r;
 	try->built_for = passes(try);
 	try->built_ns = uv_hrtime();
-	r = try_policy_new(try->sources->enforce, &try->changes, &try->policy);
+	r = try_policy_new(try->sources->policy_sync, &try->changes, &try->policy);
 	if (r < 0)
 		snprintf(message, size, "the staged objects cannot be compiled: %s", strerror(-r));
 	return r;

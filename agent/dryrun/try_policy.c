@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/policy/enforce_internal.h"
+#include "agent/policy/policy_sync_internal.h"
 #include "agent/common/hash.h"
 
 const char *const try_basis_names[] = {
@@ -92,7 +92,8 @@ static bool holds(const struct object *const *list, size_t count, const struct o
 /* A kind's list with the changes: an array of the input's own takes the place of `*list`. 0 or
  * -ENOMEM. */
 static int overlay_kind(const struct try_changes *changes, enum object_kind kind,
-			struct enforce_input *in, const struct object *const **list, size_t *count)
+			struct policy_sync_input *in, const struct object *const **list,
+			size_t *count)
 {
 	const struct object *const *old = *list;
 	const struct object **all;
@@ -122,7 +123,7 @@ static int overlay_kind(const struct try_changes *changes, enum object_kind kind
  * leaves what it said, for its container stays; one that is new belongs to another node, or is not
  * connected yet.
  */
-static int overlay_pods(const struct try_changes *changes, struct enforce_input *in)
+static int overlay_pods(const struct try_changes *changes, struct policy_sync_input *in)
 {
 	size_t room = in->input.pod_count + changes->objects.count + 1, kept = 0, i;
 	const struct object **pods = reallocarray(in->pods, room, sizeof(*pods));
@@ -159,7 +160,7 @@ static int overlay_pods(const struct try_changes *changes, struct enforce_input 
 	return 0;
 }
 
-static int overlay(const struct try_changes *changes, struct enforce_input *in)
+static int overlay(const struct try_changes *changes, struct policy_sync_input *in)
 {
 	struct policy_input *input = &in->input;
 	int r = overlay_kind(changes, OBJECT_NAMESPACE, in, &input->namespaces,
@@ -225,7 +226,7 @@ static int put_pod(struct try_policy *policy, const struct polder_addr *addr,
 	return 0;
 }
 
-static bool is_own(const struct enforce *e, const struct polder_addr *addr)
+static bool is_own(const struct policy_sync *e, const struct polder_addr *addr)
 {
 	const struct config *config = e->config;
 
@@ -233,7 +234,7 @@ static bool is_own(const struct enforce *e, const struct polder_addr *addr)
 	       (config->pod_cidr_v6.length && prefix_contains(&config->pod_cidr_v6, addr));
 }
 
-static bool is_nodes(const struct enforce *e, const struct enforce_input *in,
+static bool is_nodes(const struct policy_sync *e, const struct policy_sync_input *in,
 		     const struct polder_addr *addr)
 {
 	for (size_t i = 0; i < e->node->address_count; i++)
@@ -247,8 +248,8 @@ static bool is_nodes(const struct enforce *e, const struct enforce_input *in,
 	return false;
 }
 
-static int put_remote_pod(struct try_policy *policy, const struct enforce *e,
-			  const struct enforce_input *in, const struct object *object,
+static int put_remote_pod(struct try_policy *policy, const struct policy_sync *e,
+			  const struct policy_sync_input *in, const struct object *object,
 			  const struct compiled_pod *pod, bool then)
 {
 	int r = 0;
@@ -260,18 +261,18 @@ static int put_remote_pod(struct try_policy *policy, const struct enforce *e,
 		const struct polder_addr *addr = &object->pod.addresses[i];
 
 		if (!is_own(e, addr) && !is_nodes(e, in, addr) &&
-		    !enforce_pod_without_room(e, addr))
+		    !policy_sync_pod_without_room(e, addr))
 			r = put_pod(policy, addr, object, pod, then, false);
 	}
 	return r;
 }
 
 /* Local pods come first in the input, in the order of the agent's list. */
-static int put_places(struct try_policy *policy, const struct enforce *e,
-		      const struct enforce_input *in, const struct compiled_policy *compiled,
+static int put_places(struct try_policy *policy, const struct policy_sync *e,
+		      const struct policy_sync_input *in, const struct compiled_policy *compiled,
 		      bool then)
 {
-	const struct enforced_pod *pod;
+	const struct synced_pod *pod;
 	size_t i = 0;
 	int r = 0;
 
@@ -299,7 +300,7 @@ static void add_node_space(struct pod_space *space, const struct node_object *no
 	space->node_count += node->address_count;
 }
 
-static int make_space(const struct enforce *e, const struct enforce_input *in,
+static int make_space(const struct policy_sync *e, const struct policy_sync_input *in,
 		      struct pod_space *ret)
 {
 	const struct prefix *own[] = {&e->config->pod_cidr_v4, &e->config->pod_cidr_v6};
@@ -337,17 +338,17 @@ static uint32_t stranger(const struct pod_space *space, const struct polder_addr
 
 /* ---------------------------------------------------------------- both compilations */
 
-int try_policy_new(const struct enforce *e, const struct try_changes *changes,
+int try_policy_new(const struct policy_sync *e, const struct try_changes *changes,
 		   struct try_policy **ret)
 {
 	struct try_policy *policy = calloc(1, sizeof(*policy));
-	struct enforce_input in = {};
+	struct policy_sync_input in = {};
 	int r;
 
 	if (!policy)
 		return -ENOMEM;
 	policy->registry = policy_registry_new();
-	r = policy->registry ? enforce_gather(e, &in) : -ENOMEM;
+	r = policy->registry ? policy_sync_gather(e, &in) : -ENOMEM;
 	if (r == 0)
 		r = policy_compile(policy->registry, &in.input, &policy->now);
 	if (r == 0)
@@ -362,7 +363,7 @@ int try_policy_new(const struct enforce *e, const struct try_changes *changes,
 		r = put_places(policy, e, &in, policy->then, true);
 	if (r == 0)
 		r = make_space(e, &in, &policy->space[1]);
-	enforce_input_clear(&in);
+	policy_sync_input_clear(&in);
 	if (r < 0) {
 		try_policy_free(policy);
 		return r;

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "agent/policy/enforce.h"
+#include "agent/policy/policy_sync.h"
 
 /* Objects as if they were applied. */
 struct try_changes {
@@ -20,7 +20,7 @@ void try_changes_clear(struct try_changes *changes);
 
 struct try_policy;
 /* Of this moment. 0, -ENOMEM or what policy_compile() says. */
-int try_policy_new(const struct enforce *enforce, const struct try_changes *changes,
+int try_policy_new(const struct policy_sync *sync, const struct try_changes *changes,
 		   struct try_policy **ret);
 void try_policy_free(struct try_policy *policy); /* takes NULL */
 

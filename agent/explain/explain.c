@@ -272,7 +272,7 @@ static void answer_hypothesis(struct hypothesis *h)
 	sources.node = &h->node;
 	sources.store = sandbox_store(h->sandbox);
 	sources.services = sandbox_services(h->sandbox);
-	sources.enforce = sandbox_enforce(h->sandbox);
+	sources.policy_sync = sandbox_policy_sync(h->sandbox);
 	sources.maps = sandbox_maps(h->sandbox);
 	sources.datapath = sandbox_datapath(h->sandbox);
 	sources.flows = sandbox_flows(h->sandbox);

@@ -120,7 +120,8 @@ void explain_name_rule(const struct explain *explain, uint32_t rule, struct expl
 	if (!rule)
 		return;
 	ret->set = true;
-	if (policy_rule_origin(enforce_registry(explain->sources->enforce), rule, &origin) < 0) {
+	if (policy_rule_origin(policy_sync_registry(explain->sources->policy_sync), rule, &origin) <
+	    0) {
 		snprintf(ret->policy, sizeof(ret->policy), "(rule %u)", rule);
 		return;
 	}

@@ -183,7 +183,8 @@ static int hold(const struct explain *explain, const struct explain_end *end,
 {
 	if (!end->local)
 		return 0;
-	ret->held_count = enforce_held_policies(explain->sources->enforce, end->local, ret_array);
+	ret->held_count =
+		policy_sync_held_policies(explain->sources->policy_sync, end->local, ret_array);
 	ret->held = *ret_array;
 	return *ret_array ? 0 : -ENOMEM;
 }
@@ -204,7 +205,7 @@ static struct evaluate_end seen(const struct explain *explain, const struct expl
 	if (end->local || nodes)
 		return ret;
 	ret.unseen = end->pod && other_is_here &&
-		     enforce_pod_without_room(explain->sources->enforce, addr);
+		     policy_sync_pod_without_room(explain->sources->policy_sync, addr);
 	ret.unknown_pod = (!end->pod || ret.unseen) && may_be_a_pod(explain, addr);
 	return ret;
 }

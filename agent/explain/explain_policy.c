@@ -129,7 +129,7 @@ static uint32_t rule_number(const struct show_sources *sources, const struct obj
 				     .egress = egress,
 				     .index = (uint32_t)index};
 
-	return policy_rule_number(enforce_registry(sources->enforce), &origin);
+	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
 }
 
 static int tally_make(const struct show_sources *sources, const struct object *policy,
@@ -153,7 +153,7 @@ static int tally_make(const struct show_sources *sources, const struct object *p
 /* A rule without number decides nothing here: nothing is missing from its count. */
 static bool has_room(const struct show_sources *sources, uint32_t rule)
 {
-	const struct rule_counts *counts = enforce_rule_counts(sources->enforce);
+	const struct rule_counts *counts = policy_sync_rule_counts(sources->policy_sync);
 
 	return !rule || !rule_counts_uncounted(counts) || rule_counts_counted(counts, rule);
 }
@@ -166,8 +166,8 @@ static void add_rules(const struct show_sources *sources, const struct object *p
 	size_t count = egress ? spec->egress_count : spec->ingress_count;
 
 	for (size_t i = 0; i < count; i++) {
-		struct rule_counter counter =
-			rule_counts_get(enforce_rule_counts(sources->enforce), living[i].rule);
+		struct rule_counter counter = rule_counts_get(
+			policy_sync_rule_counts(sources->policy_sync), living[i].rule);
 		bool counts =
 			rules[i].action != RULE_PASS; /* the rule that decides afterwards counts */
 		bool counted = counts && has_room(sources, living[i].rule);
@@ -209,7 +209,7 @@ static void see_ruleset(struct policy_pods *pods, int direction, uint32_t rulese
 
 static void add_pod(struct policy_pods *pods, const struct local_pod *local)
 {
-	const struct object *object = enforce_pod_object(pods->sources->enforce, local);
+	const struct object *object = policy_sync_pod_object(pods->sources->policy_sync, local);
 	struct show_pod found;
 	bool selects = false;
 	json_t *ips;
@@ -245,7 +245,7 @@ static json_t *default_deny(const struct policy_pods *pods, int direction, bool 
 		return json_null();
 	for (size_t i = 0; i < pods->seen_count[direction]; i++) {
 		struct rule_counter one =
-			rule_counts_get(enforce_rule_counts(pods->sources->enforce),
+			rule_counts_get(policy_sync_rule_counts(pods->sources->policy_sync),
 					RULE_DEFAULT | pods->seen[direction][i]);
 
 		counted =

@@ -65,7 +65,7 @@ static void end_set_local(const struct explain *explain, const struct local_pod 
 	*ret = (struct explain_end){
 		.kind = EXPLAIN_POD,
 		.local = local,
-		.pod = enforce_pod_object(explain->sources->enforce, local),
+		.pod = policy_sync_pod_object(explain->sources->policy_sync, local),
 		.addr = {local->ipv4, local->ipv6},
 	};
 	snprintf(ret->name, sizeof(ret->name), "%s/%s", local->namespace, local->name);
@@ -116,7 +116,7 @@ static const char *node_of_address(const struct explain *explain, const struct p
 static const struct object *find_remote(const struct explain *explain,
 					const struct polder_addr *addr)
 {
-	const char *name = enforce_pod_name(explain->sources->enforce, addr),
+	const char *name = policy_sync_pod_name(explain->sources->policy_sync, addr),
 		   *slash = name ? strchr(name, '/') : NULL;
 	CLEANUP(cleanup_free) char *namespace = slash ? strndup(name, slash - name) : NULL;
 

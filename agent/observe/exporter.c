@@ -159,8 +159,8 @@ static void add_pods(struct metrics *m, const struct show_sources *sources)
 /* What does not fit in the maps of the rule sets, and whom that closes. */
 static void add_capacity(struct metrics *m, const struct show_sources *sources)
 {
-	const struct enforce_problem *problems = NULL;
-	size_t i, j, closed = 0, count = enforce_problems(sources->enforce, &problems);
+	const struct policy_sync_problem *problems = NULL;
+	size_t i, j, closed = 0, count = policy_sync_problems(sources->policy_sync, &problems);
 
 	for (i = 0; i < count; i++)
 		closed += problems[i].pod_closed;
@@ -168,7 +168,7 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 		   "Pods that are isolated because their policies do not fit in the maps.", closed);
 	single_u64(m, "polder_rules_not_counted", METRIC_GAUGE,
 		   "Rules and default denies without a counter because the map is full.",
-		   rule_counts_uncounted(enforce_rule_counts(sources->enforce)));
+		   rule_counts_uncounted(policy_sync_rule_counts(sources->policy_sync)));
 	metrics_family(m, "polder_policy_entries_missing", METRIC_GAUGE,
 		       "Elements that a map lacks for the rule sets that do not fit.");
 	for (i = 0; i < MAP_COUNT; i++) {
@@ -199,9 +199,9 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 	single_u64(m, "polder_backends", METRIC_GAUGE, "Endpoints of the Services' ports.",
 		   services_backend_count(sources->services));
 	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.",
-		   enforce_identity_count(sources->enforce));
+		   policy_sync_identity_count(sources->policy_sync));
 	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.",
-		   enforce_ruleset_count(sources->enforce));
+		   policy_sync_ruleset_count(sources->policy_sync));
 	add_capacity(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);

@@ -42,9 +42,10 @@ static uint64_t percent_of(enum map_index index)
 static bool find_one(const struct show_sources *sources, enum map_index index, struct limit *ret)
 {
 	const struct map_info *map = maps_get(sources->maps, index);
-	size_t uncounted = index == MAP_RULE_COUNTERS
-				   ? rule_counts_uncounted(enforce_rule_counts(sources->enforce))
-				   : 0;
+	size_t uncounted =
+		index == MAP_RULE_COUNTERS
+			? rule_counts_uncounted(policy_sync_rule_counts(sources->policy_sync))
+			: 0;
 	struct show_map found;
 
 	if (!option_of(index))

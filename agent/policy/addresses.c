@@ -615,7 +615,7 @@ int addresses_write(struct addresses *a, unsigned int slot, bool *ret_switch)
 	return 0;
 }
 
-void addresses_mirror(struct addresses *a, unsigned int slot)
+void addresses_sync_slots(struct addresses *a, unsigned int slot)
 {
 	while (a->pending.count) {
 		struct address *address = a->pending.items[--a->pending.count];

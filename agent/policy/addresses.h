@@ -70,7 +70,7 @@ void addresses_mark_all(struct addresses *addresses);
  */
 int addresses_write(struct addresses *addresses, unsigned int slot, bool *ret_switch);
 /* Identities alike in both slots again, as they stand in `slot`. */
-void addresses_mirror(struct addresses *addresses, unsigned int slot);
+void addresses_sync_slots(struct addresses *addresses, unsigned int slot);
 /*
  * Takes pods' addresses out again that an addresses_write() which failed has written in both slots
  * at once: what stays in force need not know their identities.

@@ -9,7 +9,7 @@
 
 struct reconciler {
 	struct reconciler_env env;
-	struct enforce *enforce;
+	struct policy_sync *policy_sync;
 	struct services *services;
 	struct flows *flows;
 	struct touched *touched;
@@ -51,7 +51,7 @@ static void on_object(const struct object *object, bool deleted, void *data)
 {
 	struct reconciler *r = data;
 
-	r->policy_dirty |= enforce_object_changed(r->enforce, object, deleted);
+	r->policy_dirty |= policy_sync_object_changed(r->policy_sync, object, deleted);
 	if (object->kind == OBJECT_NODE)
 		nodes_changed(r);
 	services_object_changed(r->services, object, deleted);
@@ -72,7 +72,7 @@ static int open_flows(struct reconciler *r)
 	r->flows = flows_new(&tables);
 	if (!r->flows)
 		return -ENOMEM;
-	flows_on_over(r->flows, rule_counts_over, enforce_rule_counts(r->enforce));
+	flows_on_over(r->flows, rule_counts_over, policy_sync_rule_counts(r->policy_sync));
 	r->touched = touched_new(r->env.maps, r->flows);
 	if (!r->touched)
 		return -ENOMEM;
@@ -88,11 +88,11 @@ int reconciler_open(const struct reconciler_env *env, struct reconciler **ret)
 	if (!r)
 		return -ENOMEM;
 	*r = (struct reconciler){.env = *env, .run_ns = RECONCILER_NEVER};
-	result = enforce_open(env->maps, env->store, env->config, env->node, env->state,
-			      &r->enforce);
+	result = policy_sync_open(env->maps, env->store, env->config, env->node, env->state,
+				  &r->policy_sync);
 	if (result == 0)
-		result = services_open(env->maps, env->store, enforce_service_pods, r->enforce,
-				       &r->services);
+		result = services_open(env->maps, env->store, policy_sync_service_pods,
+				       r->policy_sync, &r->services);
 	if (result == 0)
 		result = open_flows(r);
 	if (result < 0) {
@@ -111,7 +111,7 @@ void reconciler_close(struct reconciler *r)
 	touched_free(r->touched);
 	flows_free(r->flows);
 	services_close(r->services);
-	enforce_close(r->enforce);
+	policy_sync_close(r->policy_sync);
 	free(r);
 }
 
@@ -138,7 +138,7 @@ int reconciler_attach(struct reconciler *r, const struct local_pod *pod)
 	int result;
 
 	touched_enter(r->touched, pod);
-	result = enforce_add_pod(r->enforce, pod);
+	result = policy_sync_add_pod(r->policy_sync, pod);
 	if (result == 0)
 		pods_changed(r, pod->namespace);
 	return result;
@@ -146,7 +146,7 @@ int reconciler_attach(struct reconciler *r, const struct local_pod *pod)
 
 void reconciler_detach(struct reconciler *r, const struct local_pod *pod)
 {
-	enforce_remove_pod(r->enforce, pod);
+	policy_sync_remove_pod(r->policy_sync, pod);
 	touched_leave(r->touched, pod);
 	pods_changed(r, pod->namespace);
 }
@@ -154,7 +154,7 @@ void reconciler_detach(struct reconciler *r, const struct local_pod *pod)
 void reconciler_refresh(struct reconciler *r, bool node)
 {
 	r->policy_dirty = true;
-	enforce_refresh(r->enforce, node);
+	policy_sync_refresh(r->policy_sync, node);
 	if (node)
 		nodes_changed(r);
 	mark(r);
@@ -170,9 +170,9 @@ static int apply_policy(struct reconciler *r)
 	int result;
 
 	r->policy_dirty = false;
-	result = enforce_apply(r->enforce, &switched);
+	result = policy_sync_run(r->policy_sync, &switched);
 	r->policy_dirty = result < 0;
-	count = enforce_touched(r->enforce, &addrs);
+	count = policy_sync_touched(r->policy_sync, &addrs);
 	for (i = 0; i < count; i++)
 		touched_change(r->touched, &addrs[i]);
 	r->switches += switched;
@@ -222,7 +222,7 @@ static void apply_routes(struct reconciler *r)
 static void share_flows(struct reconciler *r)
 {
 	struct control *control = maps_control(r->env.maps);
-	size_t pods = enforce_pod_count(r->enforce);
+	size_t pods = policy_sync_pod_count(r->policy_sync);
 	struct flows_stats stats = {};
 
 	flows_stats(r->flows, &stats);
@@ -358,9 +358,9 @@ void reconciler_commit(struct reconciler *r, int waited)
 	touched_settle(r->touched);
 	services_sweep(r->services);
 	if (slots_end(&r->slots, false, now(r)))
-		again = enforce_finish(r->enforce);
+		again = policy_sync_commit(r->policy_sync);
 	if (r->env.keep_labels)
-		enforce_each_labels(r->enforce, r->env.keep_labels, r->env.data);
+		policy_sync_each_labels(r->policy_sync, r->env.keep_labels, r->env.data);
 	if (again || (services_dirty(r->services) && !dirty))
 		r->change++; /* there is room for what had none */
 	r->policy_dirty |= again;
@@ -372,7 +372,7 @@ int reconciler_finish(struct reconciler *r)
 {
 	int result;
 
-	enforce_save(r->enforce);
+	policy_sync_save(r->policy_sync);
 	look(r);
 	slots_ran(&r->slots, false, now(r));
 	if (!reconciler_begin(r))
@@ -384,7 +384,7 @@ int reconciler_finish(struct reconciler *r)
 
 int reconciler_save(struct reconciler *r)
 {
-	return enforce_save(r->enforce);
+	return policy_sync_save(r->policy_sync);
 }
 
 int reconciler_audit(struct reconciler *r, char **ret_difference)
@@ -394,12 +394,12 @@ int reconciler_audit(struct reconciler *r, char **ret_difference)
 	*ret_difference = NULL;
 	if (!r->synced || r->policy_dirty)
 		return -EAGAIN;
-	result = enforce_audit(r->enforce, ret_difference);
+	result = policy_sync_audit(r->policy_sync, ret_difference);
 	r->audits += result == 0;
 	if (result < 0 || !*ret_difference)
 		return result;
 	r->differences++;
-	enforce_distrust(r->enforce);
+	policy_sync_resync(r->policy_sync);
 	r->policy_dirty = true;
 	mark(r);
 	return 0;
@@ -475,9 +475,9 @@ void reconciler_progress(const struct reconciler *r, struct reconciler_progress 
 	};
 }
 
-struct enforce *reconciler_policy(const struct reconciler *r)
+struct policy_sync *reconciler_policy(const struct reconciler *r)
 {
-	return r->enforce;
+	return r->policy_sync;
 }
 
 struct services *reconciler_services(const struct reconciler *r)

@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "agent/policy/enforce.h"
+#include "agent/policy/policy_sync.h"
 #include "agent/kernel/flows.h"
 #include "agent/reconcile/slots.h"
 
@@ -141,6 +141,6 @@ struct reconciler_progress {
 void reconciler_progress(const struct reconciler *reconciler, struct reconciler_progress *ret);
 
 /* Its parts, for showing and asking. They live as long as it does. */
-struct enforce *reconciler_policy(const struct reconciler *reconciler);
+struct policy_sync *reconciler_policy(const struct reconciler *reconciler);
 struct services *reconciler_services(const struct reconciler *reconciler);
 struct flows *reconciler_flows(const struct reconciler *reconciler);

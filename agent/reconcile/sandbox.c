@@ -402,7 +402,7 @@ struct reconciler *sandbox_reconciler(const struct sandbox *t)
 	return t->reconciler;
 }
 
-struct enforce *sandbox_enforce(const struct sandbox *t)
+struct policy_sync *sandbox_policy_sync(const struct sandbox *t)
 {
 	return reconciler_policy(t->reconciler);
 }

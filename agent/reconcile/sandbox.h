@@ -72,7 +72,7 @@ int sandbox_clear(struct sandbox *sandbox);
 /* For looking at. Valid until the next restart or clear. */
 const struct store *sandbox_store(const struct sandbox *sandbox);
 struct reconciler *sandbox_reconciler(const struct sandbox *sandbox);
-struct enforce *sandbox_enforce(const struct sandbox *sandbox);
+struct policy_sync *sandbox_policy_sync(const struct sandbox *sandbox);
 struct services *sandbox_services(const struct sandbox *sandbox);
 struct maps *sandbox_maps(const struct sandbox *sandbox);
 struct datapath *sandbox_datapath(const struct sandbox *sandbox);

@@ -214,17 +214,17 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 
 static json_t *policy_counts(const struct show_sources *sources)
 {
-	const struct enforce_problem *closed = NULL;
-	size_t count = enforce_problems(sources->enforce, &closed);
+	const struct policy_sync_problem *closed = NULL;
+	size_t count = policy_sync_problems(sources->policy_sync, &closed);
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, json_pack("{s:s, s:s}", "pod", closed[i].subject,
 						      "reason", closed[i].reason));
 	return json_pack("{s:I, s:I, s:o}", "identities",
-			 (json_int_t)enforce_identity_count(sources->enforce), "rulesets",
-			 (json_int_t)enforce_ruleset_count(sources->enforce), "over_capacity",
-			 list);
+			 (json_int_t)policy_sync_identity_count(sources->policy_sync), "rulesets",
+			 (json_int_t)policy_sync_ruleset_count(sources->policy_sync),
+			 "over_capacity", list);
 }
 
 static void show_status(struct control_request *request, const json_t *args, int netns_fd,

@@ -10,7 +10,7 @@
 #include "agent/node/node.h"
 #include "agent/observe/events.h"
 #include "agent/pods/pods.h"
-#include "agent/policy/enforce.h"
+#include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
 #include "agent/services/services.h"
 #include "agent/store/store.h"
@@ -35,7 +35,7 @@ struct show_sources {
 	const struct pods *pods;
 	struct reconciler *reconciler;
 	const struct services *services;
-	struct enforce *enforce;
+	struct policy_sync *policy_sync;
 	struct maps *maps;
 	struct datapath *datapath;
 	struct flows *flows;

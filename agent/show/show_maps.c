@@ -138,8 +138,9 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, b
 		ret->entries = pods_count(sources->pods);
 	} else if (index == MAP_RULESETS || index == MAP_RULESET_TABLES) {
 		ret->counted = true;
-		ret->entries = index == MAP_RULESETS ? enforce_rulesets_used(sources->enforce)
-						     : enforce_cells_used(sources->enforce);
+		ret->entries = index == MAP_RULESETS
+				       ? policy_sync_rulesets_used(sources->policy_sync)
+				       : policy_sync_cells_used(sources->policy_sync);
 	} else if (index == MAP_BACKENDS) {
 		ret->counted = true;
 		ret->entries = services_backends_used(sources->services);

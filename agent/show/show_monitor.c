@@ -12,7 +12,7 @@
 static int name_pod(const struct polder_addr *addr, char *buffer, size_t size, void *data)
 {
 	const struct show_sources *sources = data;
-	const char *name = enforce_pod_name(sources->enforce, addr);
+	const char *name = policy_sync_pod_name(sources->policy_sync, addr);
 
 	if (!name)
 		return -ENOENT;
@@ -43,7 +43,7 @@ static int name_rule(uint32_t rule, struct rule_origin *ret, void *data)
 {
 	const struct show_sources *sources = data;
 
-	return policy_rule_origin(enforce_registry(sources->enforce), rule, ret);
+	return policy_rule_origin(policy_sync_registry(sources->policy_sync), rule, ret);
 }
 
 static const char *name_of_rule(const struct rule_origin *origin, void *data)
@@ -67,7 +67,7 @@ static const struct compiled_selection *find_isolation(const struct polder_addr 
 {
 	const struct show_sources *sources = data;
 
-	return enforce_isolation(sources->enforce, addr, egress);
+	return policy_sync_isolation(sources->policy_sync, addr, egress);
 }
 
 void show_event_names(const struct show_sources *sources, struct event_names *ret)

@@ -145,9 +145,9 @@ static int op_detach(struct harness *h, const json_t *request, json_t *reply)
 
 static void tell_problems(struct harness *h, json_t *reply)
 {
-	const struct enforce_problem *problems;
+	const struct policy_sync_problem *problems;
 	const struct service_problem *refused;
-	size_t count = enforce_problems(sandbox_enforce(h->sandbox), &problems), i;
+	size_t count = policy_sync_problems(sandbox_policy_sync(h->sandbox), &problems), i;
 	json_t *list = json_array();
 	char subject[256];
 

@@ -28,7 +28,8 @@ static const char *const counters[COUNTER_COUNT] = {
 
 int harness_rules(struct harness *h, const json_t *request, json_t *reply)
 {
-	const struct policy_registry *registry = enforce_registry(sandbox_enforce(h->sandbox));
+	const struct policy_registry *registry =
+		policy_sync_registry(sandbox_policy_sync(h->sandbox));
 	const struct registry_rule *rule;
 	struct rule_origin origin;
 	json_t *rules = json_array();
@@ -71,8 +72,9 @@ static bool visit_flow(const struct flow_record *record, void *data)
 
 int harness_rule_packets(struct harness *h, const json_t *request, json_t *reply)
 {
-	const struct policy_registry *registry = enforce_registry(sandbox_enforce(h->sandbox));
-	struct rule_counts *counts = enforce_rule_counts(sandbox_enforce(h->sandbox));
+	const struct policy_registry *registry =
+		policy_sync_registry(sandbox_policy_sync(h->sandbox));
+	struct rule_counts *counts = policy_sync_rule_counts(sandbox_policy_sync(h->sandbox));
 	struct rule_sum *sums = NULL, *sum, *next;
 	CLEANUP(cleanup_free)
 	struct rule_counter *values = calloc(libbpf_num_possible_cpus(), sizeof(*values));

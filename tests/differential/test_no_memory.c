@@ -419,10 +419,10 @@ static void look(struct state *state)
 	static const enum map_index maps[] = {
 		MAP_ADDRESSES,	   MAP_RULESET_PEERS, MAP_RULESET_PREFIXES, MAP_RULESET_PORTS,
 		MAP_RULESET_CELLS, MAP_SERVICES,      MAP_BACKEND_STATES};
-	const struct enforce_problem *problems;
+	const struct policy_sync_problem *problems;
 	const struct service_problem *refused;
 	struct services *services = sandbox_services(node.sandbox);
-	struct enforce *enforce = sandbox_enforce(node.sandbox);
+	struct policy_sync *policy_sync = sandbox_policy_sync(node.sandbox);
 	size_t n = 0;
 
 	*state = (struct state){};
@@ -433,11 +433,11 @@ static void look(struct state *state)
 	state->counts[n++] = services_backend_count(services);
 	state->counts[n++] = services_backends_used(services);
 	state->counts[n++] = services_problems(services, &refused);
-	state->counts[n++] = enforce_problems(enforce, &problems);
-	state->counts[n++] = enforce_rulesets_used(enforce);
-	state->counts[n++] = enforce_cells_used(enforce);
-	state->counts[n++] = enforce_identity_count(enforce);
-	state->counts[n++] = rule_counts_uncounted(enforce_rule_counts(enforce));
+	state->counts[n++] = policy_sync_problems(policy_sync, &problems);
+	state->counts[n++] = policy_sync_rulesets_used(policy_sync);
+	state->counts[n++] = policy_sync_cells_used(policy_sync);
+	state->counts[n++] = policy_sync_identity_count(policy_sync);
+	state->counts[n++] = rule_counts_uncounted(policy_sync_rule_counts(policy_sync));
 }
 
 static bool fate_is(const struct fate *a, const struct fate *b)

@@ -202,13 +202,13 @@ static void an_identity_that_changes_waits_for_the_switch(void)
 	change(&w, &a, B);
 	CU_ASSERT(write_for(&w, 0));
 	CU_ASSERT(has(&w, "10.2.0.1", A, B) && w.touched == 1);
-	addresses_mirror(w.addresses, 1);
+	addresses_sync_slots(w.addresses, 1);
 	CU_ASSERT(has(&w, "10.2.0.1", B, B));
 	/* And once more, the other way round. */
 	change(&w, &a, C);
 	CU_ASSERT(write_for(&w, 1));
 	CU_ASSERT(has(&w, "10.2.0.1", C, B) && w.touched == 1);
-	addresses_mirror(w.addresses, 0);
+	addresses_sync_slots(w.addresses, 0);
 	CU_ASSERT(has(&w, "10.2.0.1", C, C));
 	end(&w);
 }

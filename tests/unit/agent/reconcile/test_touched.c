@@ -6,18 +6,18 @@
 #include <arpa/inet.h>
 
 #include "agent/kernel/flow_table.h"
-#include "tests/unit/agent/policy/enforce_world.h"
+#include "tests/unit/agent/policy/sync_world.h"
 #include "tests/unit/unit.h"
 
 #define PODS 64
 
 struct touch_world {
-	struct enforce_world w;
+	struct sync_world w;
 	struct flows *flows;
 	struct touched *touched;
 };
 
-static uint32_t generation(const struct enforce_world *w)
+static uint32_t generation(const struct sync_world *w)
 {
 	return maps_control(w->maps)->generation;
 }
@@ -26,9 +26,9 @@ static void touch_begin(struct touch_world *t)
 {
 	struct flows_maps tables;
 
-	t->w = (struct enforce_world){};
-	enforce_world_begin(&t->w, NULL);
-	enforce_world_settle(&t->w);
+	t->w = (struct sync_world){};
+	sync_world_begin(&t->w, NULL);
+	sync_world_run_and_commit(&t->w);
 	tables = flows_maps_of(t->w.maps);
 	t->flows = flows_new(&tables);
 	CU_ASSERT_FATAL(t->flows != NULL);
@@ -40,7 +40,7 @@ static void touch_end(struct touch_world *t)
 {
 	touched_free(t->touched);
 	flows_free(t->flows);
-	enforce_world_end(&t->w);
+	sync_world_end(&t->w);
 }
 
 /* What a program writes: a flow from the pod to an address. `seq` odd: it has not ended. */
@@ -77,7 +77,7 @@ static uint32_t flow_generation(struct touch_world *t)
 
 static void what_a_program_writes_behind_the_first_look_is_found_by_the_second(void)
 {
-	struct polder_addr changed = enforce_world_addr("10.2.0.1");
+	struct polder_addr changed = sync_world_addr("10.2.0.1");
 	struct touch_world t;
 	uint32_t before;
 
@@ -100,7 +100,7 @@ static void what_a_program_writes_behind_the_first_look_is_found_by_the_second(v
 
 static void an_entry_that_a_writer_holds_moves_the_generation(void)
 {
-	const struct polder_addr changed = enforce_world_addr("10.9.0.9");
+	const struct polder_addr changed = sync_world_addr("10.9.0.9");
 	struct touch_world t;
 	uint32_t before;
 
@@ -115,10 +115,10 @@ static void an_entry_that_a_writer_holds_moves_the_generation(void)
 
 static void an_address_given_again_at_once_moves_the_generation(void)
 {
-	struct local_pod gone = {.ifindex = 65540, .ipv4 = enforce_world_addr("10.1.0.7")},
-			 other = {.ifindex = 65541, .ipv4 = enforce_world_addr("10.1.0.8")};
-	struct local_pod heir = {.ifindex = 65542, .ipv4 = enforce_world_addr("10.1.0.7")},
-			 place = {.ifindex = 65540 + PODS, .ipv4 = enforce_world_addr("10.1.0.9")};
+	struct local_pod gone = {.ifindex = 65540, .ipv4 = sync_world_addr("10.1.0.7")},
+			 other = {.ifindex = 65541, .ipv4 = sync_world_addr("10.1.0.8")};
+	struct local_pod heir = {.ifindex = 65542, .ipv4 = sync_world_addr("10.1.0.7")},
+			 place = {.ifindex = 65540 + PODS, .ipv4 = sync_world_addr("10.1.0.9")};
 	struct touch_world t;
 	uint32_t before;
 
@@ -143,7 +143,7 @@ static void an_address_given_again_at_once_moves_the_generation(void)
 
 static void more_changes_than_are_looked_for_move_the_generation_once(void)
 {
-	struct polder_addr changed = enforce_world_addr("10.3.0.0");
+	struct polder_addr changed = sync_world_addr("10.3.0.0");
 	struct touch_world t;
 	uint32_t before;
 
@@ -159,7 +159,7 @@ static void more_changes_than_are_looked_for_move_the_generation_once(void)
 
 static void without_a_wait_every_flow_is_reevaluated(void)
 {
-	struct polder_addr changed = enforce_world_addr("10.2.0.1");
+	struct polder_addr changed = sync_world_addr("10.2.0.1");
 	struct touch_world t;
 	uint32_t before;
 
@@ -177,8 +177,7 @@ static void without_a_wait_every_flow_is_reevaluated(void)
 
 static void a_wait_covers_what_had_its_first_look_when_it_began(void)
 {
-	struct polder_addr early = enforce_world_addr("10.2.0.1"),
-			   late = enforce_world_addr("10.2.0.2");
+	struct polder_addr early = sync_world_addr("10.2.0.1"), late = sync_world_addr("10.2.0.2");
 	struct touch_world t;
 	uint32_t before;
 
@@ -201,7 +200,7 @@ static void a_wait_covers_what_had_its_first_look_when_it_began(void)
 /* A flow of the new generation is another one than those that it has overtaken. */
 static void an_address_told_again_behind_a_new_generation_is_looked_for(void)
 {
-	struct polder_addr changed = enforce_world_addr("10.2.0.1");
+	struct polder_addr changed = sync_world_addr("10.2.0.1");
 	struct touch_world t;
 
 	touch_begin(&t);
@@ -216,9 +215,9 @@ static void an_address_told_again_behind_a_new_generation_is_looked_for(void)
 
 static void an_address_given_again_leaves_others_to_the_wait_that_runs(void)
 {
-	struct local_pod gone = {.ifindex = 65540, .ipv4 = enforce_world_addr("10.1.0.7")},
-			 other = {.ifindex = 65541, .ipv4 = enforce_world_addr("10.1.0.8")},
-			 heir = {.ifindex = 65542, .ipv4 = enforce_world_addr("10.1.0.7")};
+	struct local_pod gone = {.ifindex = 65540, .ipv4 = sync_world_addr("10.1.0.7")},
+			 other = {.ifindex = 65541, .ipv4 = sync_world_addr("10.1.0.8")},
+			 heir = {.ifindex = 65542, .ipv4 = sync_world_addr("10.1.0.7")};
 	struct touch_world t;
 
 	touch_begin(&t);
@@ -235,10 +234,10 @@ static void an_address_given_again_leaves_others_to_the_wait_that_runs(void)
 /* The pod stands behind the node's address: only by the owner is the flow known as its. */
 static void flows_that_count_for_a_pod_are_touched_with_it(void)
 {
-	struct local_pod gone = {.ifindex = 65540, .ipv4 = enforce_world_addr("10.1.0.7")};
+	struct local_pod gone = {.ifindex = 65540, .ipv4 = sync_world_addr("10.1.0.7")};
 	uint32_t place = gone.ifindex % PODS, zero = 0;
 	struct polder_addr owner = flow_owner_addr(place, FAMILY_V4),
-			   foreign = enforce_world_addr("10.9.0.9");
+			   foreign = sync_world_addr("10.9.0.9");
 	struct touch_world t;
 	struct flow4_set set;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/common/log.h"
-#include "agent/policy/enforce_internal.h"
+#include "agent/policy/policy_sync_internal.h"
 #include "policy/objects/array.h"
 
 static const enum map_index indexes[RULESET_MAPS] = {
@@ -20,29 +20,29 @@ enum map_index ruleset_map_index(enum ruleset_map map)
 	return indexes[map];
 }
 
-int rules_open(struct enforce *e)
+int rulesets_open(struct policy_sync *sync)
 {
-	int i, r = ruleset_slots_open(e->maps, &e->slots);
+	int i, r = ruleset_slots_open(sync->maps, &sync->slots);
 
 	for (i = 0; i < RULESET_MAPS && r == 0; i++)
-		r = map_cache_open(e->maps, indexes[i], &e->rules[i]);
+		r = map_cache_open(sync->maps, indexes[i], &sync->rules[i]);
 	return r;
 }
 
-static void drop_misfit(struct enforce *e, uint32_t id);
+static void drop_misfit(struct policy_sync *sync, uint32_t id);
 
-void rules_close(struct enforce *e)
+void rulesets_close(struct policy_sync *sync)
 {
 	struct misfit *misfit, *next;
 	int i;
 
-	ruleset_slots_close(e->slots);
+	ruleset_slots_close(sync->slots);
 	for (i = 0; i < RULESET_MAPS; i++)
-		map_cache_close(e->rules[i]);
-	HASH_ITER (hh, e->misfits, misfit, next)
-		drop_misfit(e, misfit->ruleset);
-	free(e->differing.keys);
-	free(e->leaving.keys);
+		map_cache_close(sync->rules[i]);
+	HASH_ITER (hh, sync->misfits, misfit, next)
+		drop_misfit(sync, misfit->ruleset);
+	free(sync->differing.keys);
+	free(sync->leaving.keys);
 }
 
 static struct ruleset_prefix_key prefix_key(uint32_t id, const struct compiled_prefix *p)
@@ -104,19 +104,19 @@ static bool has_table(const struct ruleset_entry *entry)
 	return entry->cell_count != 0;
 }
 
-int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset *set,
+int ruleset_each_element(const struct policy_sync *sync, const struct compiled_ruleset *set,
 			 int (*visit)(enum ruleset_map map, const void *key, const void *value,
 				      void *data),
 			 void *data)
 {
-	uint32_t slot = ruleset_slots_find(e->slots, set->id);
+	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
 
-	return each_element(set, slot && has_table(ruleset_slots_entry(e->slots, slot)), visit,
+	return each_element(set, slot && has_table(ruleset_slots_entry(sync->slots, slot)), visit,
 			    data);
 }
 
 struct need {
-	const struct enforce *e;
+	const struct policy_sync *sync;
 	size_t more[RULESET_MAPS];
 };
 
@@ -125,20 +125,20 @@ static int count_new(enum ruleset_map map, const void *key, const void *value, v
 	struct need *need = data;
 
 	(void)value;
-	need->more[map] += map_cache_find(need->e->rules[map], key) == NULL;
+	need->more[map] += map_cache_find(need->sync->rules[map], key) == NULL;
 	return 0;
 }
 
 /* The first map that has no room for the set beside what stands; RULESET_MAPS: all have. */
-static int map_without_room(struct enforce *e, const struct compiled_ruleset *set, bool table,
-			    size_t *ret_more)
+static int map_without_room(struct policy_sync *sync, const struct compiled_ruleset *set,
+			    bool table, size_t *ret_more)
 {
-	struct need need = {.e = e};
+	struct need need = {.sync = sync};
 	int i;
 
 	each_element(set, table, count_new, &need);
 	for (i = 0; i < RULESET_MAPS; i++) {
-		if (need.more[i] <= map_cache_room(e->rules[i]))
+		if (need.more[i] <= map_cache_room(sync->rules[i]))
 			continue;
 		*ret_more = need.more[i];
 		break;
@@ -150,35 +150,35 @@ static int map_without_room(struct enforce *e, const struct compiled_ruleset *se
  * A place for the set, if there is room for all of it beside what stands; asked before anything is
  * touched. A set that is there already keeps its place. 0; -E2BIG: no room; -ENOMEM.
  */
-static int find_place(struct enforce *e, const struct compiled_ruleset *set,
+static int find_place(struct policy_sync *sync, const struct compiled_ruleset *set,
 		      struct ruleset_place *ret)
 {
-	uint32_t slot = ruleset_slots_find(e->slots, set->id);
+	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
 	bool sparse = ruleset_slots_is_sparse(set);
 	size_t more;
 	int full, r;
 
 	if (slot) {
 		*ret = (struct ruleset_place){.slot = slot,
-					      .entry = *ruleset_slots_entry(e->slots, slot)};
-		return map_without_room(e, set, has_table(&ret->entry), &more) == RULESET_MAPS
+					      .entry = *ruleset_slots_entry(sync->slots, slot)};
+		return map_without_room(sync, set, has_table(&ret->entry), &more) == RULESET_MAPS
 			       ? 0
 			       : -E2BIG;
 	}
-	r = ruleset_slots_reserve(e->slots, set, !sparse, ret);
+	r = ruleset_slots_reserve(sync->slots, set, !sparse, ret);
 	if (r < 0)
 		return r;
-	full = map_without_room(e, set, has_table(&ret->entry), &more);
+	full = map_without_room(sync, set, has_table(&ret->entry), &more);
 	if (full == CACHE_CELLS && sparse) {
-		ruleset_slots_release(e->slots, ret);
-		r = ruleset_slots_reserve(e->slots, set, true, ret);
+		ruleset_slots_release(sync->slots, ret);
+		r = ruleset_slots_reserve(sync->slots, set, true, ret);
 		if (r < 0)
 			return r;
-		full = map_without_room(e, set, has_table(&ret->entry), &more);
+		full = map_without_room(sync, set, has_table(&ret->entry), &more);
 	}
 	if (full == RULESET_MAPS)
 		return 0;
-	ruleset_slots_release(e->slots, ret);
+	ruleset_slots_release(sync->slots, ret);
 	return -E2BIG;
 }
 
@@ -186,11 +186,11 @@ static int find_place(struct enforce *e, const struct compiled_ruleset *set,
 static void tell_full(struct misfit *misfit, const struct map_info *info, size_t used, size_t more,
 		      size_t room, const char *option)
 {
-	struct enforce_problem *problem = &misfit->problem;
+	struct policy_sync_problem *problem = &misfit->problem;
 
-	*problem = (struct enforce_problem){.subject = "policy",
-					    .map = info->name,
-					    .missing = more > room ? more - room : more};
+	*problem = (struct policy_sync_problem){.subject = "policy",
+						.map = info->name,
+						.missing = more > room ? more - room : more};
 	snprintf(problem->reason, sizeof(problem->reason),
 		 "map %s is full: %u entries, %zu used, %zu more needed; raise %s", info->name,
 		 info->max_entries, used, more, option);
@@ -201,62 +201,63 @@ static void tell_full(struct misfit *misfit, const struct map_info *info, size_t
 			  info->name, info->max_entries, used, more, option);
 }
 
-static void tell_misfit(struct enforce *e, const struct compiled_ruleset *set,
+static void tell_misfit(struct policy_sync *sync, const struct compiled_ruleset *set,
 			struct misfit *misfit)
 {
-	uint32_t slot = ruleset_slots_find(e->slots, set->id);
-	bool table = slot && has_table(ruleset_slots_entry(e->slots, slot));
+	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
+	bool table = slot && has_table(ruleset_slots_entry(sync->slots, slot));
 	size_t more = 0;
-	int map = map_without_room(e, set, table, &more);
+	int map = map_without_room(sync, set, table, &more);
 
 	misfit->problem.reason[0] = '\0';
 	if (map < RULESET_MAPS)
-		tell_full(misfit, maps_get(e->maps, indexes[map]), map_cache_count(e->rules[map]),
-			  more, map_cache_room(e->rules[map]), "--max-policy-entries");
-	else if (!slot && !ruleset_slots_room(e->slots))
-		tell_full(misfit, maps_get(e->maps, MAP_RULESETS), ruleset_slots_used(e->slots), 1,
-			  0, "--max-pods");
+		tell_full(misfit, maps_get(sync->maps, indexes[map]),
+			  map_cache_count(sync->rules[map]), more, map_cache_room(sync->rules[map]),
+			  "--max-policy-entries");
+	else if (!slot && !ruleset_slots_room(sync->slots))
+		tell_full(misfit, maps_get(sync->maps, MAP_RULESETS),
+			  ruleset_slots_used(sync->slots), 1, 0, "--max-pods");
 	misfit->told = true;
 }
 
 /* Once all that fits is there: the numbers do not depend on the order of the sets. `tried`: they
  * are others now. */
-static void tell_misfits(struct enforce *e, bool tried)
+static void tell_misfits(struct policy_sync *sync, bool tried)
 {
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
 
-	e->rule_problem_count = 0;
-	HASH_ITER (hh, e->misfits, misfit, next) {
-		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
+	sync->rule_problem_count = 0;
+	HASH_ITER (hh, sync->misfits, misfit, next) {
+		set = policy_compiler_ruleset(sync->compiler, misfit->ruleset);
 		if (!set)
 			continue;
 		if (tried || !misfit->told)
-			tell_misfit(e, set, misfit);
+			tell_misfit(sync, set, misfit);
 		if (misfit->problem.reason[0])
-			enforce_problem_copy(&e->rule_problems, &e->rule_problem_count,
-					     &misfit->problem);
+			policy_sync_problem_copy(&sync->rule_problems, &sync->rule_problem_count,
+						 &misfit->problem);
 	}
 }
 
 /* ---------------------------------------------------------------- sets without room */
 
-static struct misfit *find_misfit(const struct enforce *e, uint32_t id)
+static struct misfit *find_misfit(const struct policy_sync *sync, uint32_t id)
 {
 	struct misfit *misfit;
 
-	HASH_FIND(hh, e->misfits, &id, sizeof(id), misfit);
+	HASH_FIND(hh, sync->misfits, &id, sizeof(id), misfit);
 	return misfit;
 }
 
-bool ruleset_fits(const struct enforce *e, uint32_t id)
+bool ruleset_fits(const struct policy_sync *sync, uint32_t id)
 {
-	return !find_misfit(e, id);
+	return !find_misfit(sync, id);
 }
 
-static int add_misfit(struct enforce *e, uint32_t id)
+static int add_misfit(struct policy_sync *sync, uint32_t id)
 {
-	struct misfit *misfit = find_misfit(e, id);
+	struct misfit *misfit = find_misfit(sync, id);
 
 	if (misfit) {
 		misfit->swept = false;
@@ -266,20 +267,20 @@ static int add_misfit(struct enforce *e, uint32_t id)
 	if (!misfit)
 		return -ENOMEM;
 	misfit->ruleset = id;
-	HASH_ADD(hh, e->misfits, ruleset, sizeof(misfit->ruleset), misfit);
+	HASH_ADD(hh, sync->misfits, ruleset, sizeof(misfit->ruleset), misfit);
 	if (HASH_ADDED(hh, misfit))
 		return 0;
 	free(misfit);
 	return -ENOMEM;
 }
 
-static void drop_misfit(struct enforce *e, uint32_t id)
+static void drop_misfit(struct policy_sync *sync, uint32_t id)
 {
-	struct misfit *misfit = find_misfit(e, id);
+	struct misfit *misfit = find_misfit(sync, id);
 
 	if (!misfit)
 		return;
-	HASH_DEL(e->misfits, misfit);
+	HASH_DEL(sync->misfits, misfit);
 	free(misfit);
 }
 
@@ -301,22 +302,22 @@ static int list_peer(struct peer_list *list, const struct ruleset_peer_key *key)
  * May an address in force have the identity? Those that are no pods' always may. Before a pass has
  * succeeded, and after one that failed, nobody knows what the maps' numbers stand for.
  */
-static bool is_in_use(const struct enforce *e, uint32_t identity)
+static bool is_in_use(const struct policy_sync *sync, uint32_t identity)
 {
-	return !e->in_force || e->half_written || identity < IDENTITY_FIRST_POD ||
-	       policy_compiler_in_force(e->compiler, identity);
+	return !sync->in_force || sync->half_written || identity < IDENTITY_FIRST_POD ||
+	       policy_compiler_in_force(sync->compiler, identity);
 }
 
 /* Will an address have it from this pass on? */
-static bool will_be_in_use(const struct enforce *e, uint32_t identity)
+static bool will_be_in_use(const struct policy_sync *sync, uint32_t identity)
 {
-	return !e->in_force || identity < IDENTITY_FIRST_POD ||
-	       policy_compiler_has_identity(e->compiler, identity);
+	return !sync->in_force || identity < IDENTITY_FIRST_POD ||
+	       policy_compiler_has_identity(sync->compiler, identity);
 }
 
 /* The set at hand. */
 struct writing {
-	struct enforce *e;
+	struct policy_sync *sync;
 	const struct compiled_ruleset *set;
 	bool in_force; /* it may be: its peers change for the other slot only */
 	bool differs;  /* the slots do */
@@ -332,22 +333,22 @@ static uint16_t default_class(const struct compiled_ruleset *set, uint32_t ident
 
 static int put_peer(struct writing *w, const void *key, uint16_t peer_class)
 {
-	const struct ruleset_peer *present = map_cache_find(w->e->rules[CACHE_PEERS], key);
+	const struct ruleset_peer *present = map_cache_find(w->sync->rules[CACHE_PEERS], key);
 	const struct ruleset_peer_key *peer_key = key;
-	unsigned int slot = enforce_slot(w->e);
+	unsigned int slot = policy_sync_slot(w->sync);
 	struct ruleset_peer peer = {.peer_class = {peer_class, peer_class}};
-	uint64_t before = maps_writes(w->e->maps);
+	uint64_t before = maps_writes(w->sync->maps);
 	int r;
 
 	/* Nobody asks for an identity that no address has yet. */
-	if (w->in_force && is_in_use(w->e, peer_key->identity))
+	if (w->in_force && is_in_use(w->sync, peer_key->identity))
 		peer.peer_class[slot] = present ? present->peer_class[slot]
 						: default_class(w->set, peer_key->identity);
-	r = map_cache_put(w->e->rules[CACHE_PEERS], key, &peer);
-	w->peer_writes += maps_writes(w->e->maps) - before;
+	r = map_cache_put(w->sync->rules[CACHE_PEERS], key, &peer);
+	w->peer_writes += maps_writes(w->sync->maps) - before;
 	if (r == 0 && peer.peer_class[slot] != peer_class) {
 		w->differs = true;
-		r = list_peer(&w->e->differing, peer_key);
+		r = list_peer(&w->sync->differing, peer_key);
 	}
 	return r;
 }
@@ -358,42 +359,42 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 
 	if (map == CACHE_PEERS)
 		return put_peer(w, key, (uint16_t) * (const uint32_t *)value);
-	return map_cache_put(w->e->rules[map], key, value);
+	return map_cache_put(w->sync->rules[map], key, value);
 }
 
 /* The header last: nothing points at a set before it is whole. Of one that is in force only the
  * peers should differ. */
 static int write_set(struct writing *w, const struct ruleset_place *place)
 {
-	uint64_t before = maps_writes(w->e->maps);
-	int r = ruleset_slots_put_cells(w->e->slots, place, w->set);
+	uint64_t before = maps_writes(w->sync->maps);
+	int r = ruleset_slots_put_cells(w->sync->slots, place, w->set);
 
 	if (r == 0)
 		r = each_element(w->set, has_table(&place->entry), put, w);
 	if (r == 0)
-		r = ruleset_slots_put(w->e->slots, place);
-	if (w->in_force && maps_writes(w->e->maps) - before != w->peer_writes)
-		w->e->move_owed = true;
+		r = ruleset_slots_put(w->sync->slots, place);
+	if (w->in_force && maps_writes(w->sync->maps) - before != w->peer_writes)
+		w->sync->move_owed = true;
 	if (r < 0 && !w->in_force)
-		ruleset_slots_release(w->e->slots, place);
+		ruleset_slots_release(w->sync->slots, place);
 	return r;
 }
 
 /* Into the maps, as it stands now. 0 or -errno; a set that finds no room is a misfit. */
-static int put_set(struct enforce *e, const struct compiled_ruleset *set, bool *ret_switch)
+static int put_set(struct policy_sync *sync, const struct compiled_ruleset *set, bool *ret_switch)
 {
 	struct writing writing = {
-		.e = e, .set = set, .in_force = ruleset_slots_find(e->slots, set->id)};
+		.sync = sync, .set = set, .in_force = ruleset_slots_find(sync->slots, set->id)};
 	struct ruleset_place place;
-	int r = find_place(e, set, &place);
+	int r = find_place(sync, set, &place);
 
 	if (r == 0)
 		r = write_set(&writing, &place);
 	*ret_switch |= writing.differs;
 	if (r == -E2BIG)
-		return add_misfit(e, set->id);
+		return add_misfit(sync, set->id);
 	if (r == 0)
-		drop_misfit(e, set->id);
+		drop_misfit(sync, set->id);
 	return r;
 }
 
@@ -402,22 +403,22 @@ static int put_set(struct enforce *e, const struct compiled_ruleset *set, bool *
  * with the next sweep. One that went with its pods is left as it is until then: no address has it
  * from this pass on.
  */
-static int leave_class(struct enforce *e, const struct compiled_ruleset *set,
+static int leave_class(struct policy_sync *sync, const struct compiled_ruleset *set,
 		       const struct ruleset_peer_key *key, bool *ret_switch)
 {
-	struct map_cache *cache = e->rules[CACHE_PEERS];
+	struct map_cache *cache = sync->rules[CACHE_PEERS];
 	const struct ruleset_peer *present = map_cache_find(cache, key);
-	unsigned int slot = enforce_slot(e);
+	unsigned int slot = policy_sync_slot(sync);
 	struct ruleset_peer peer;
 	int r;
 
-	if (!present || !will_be_in_use(e, key->identity))
+	if (!present || !will_be_in_use(sync, key->identity))
 		return 0;
 	peer = *present;
 	peer.peer_class[!slot] = default_class(set, key->identity);
 	if (peer.peer_class[!slot] != peer.peer_class[slot]) {
 		*ret_switch = true;
-		r = list_peer(&e->differing, key);
+		r = list_peer(&sync->differing, key);
 		if (r < 0)
 			return r;
 	}
@@ -428,29 +429,31 @@ static int leave_class(struct enforce *e, const struct compiled_ruleset *set,
 
 /* ---------------------------------------------------------------- what changed */
 
-static int put_change(struct enforce *e, const struct compiled_ruleset *set,
+static int put_change(struct policy_sync *sync, const struct compiled_ruleset *set,
 		      const struct peer_change *change, bool *ret_switch)
 {
 	const struct ruleset_peer_key key = {.ruleset = change->ruleset,
 					     .identity = change->identity};
-	struct writing writing = {.e = e, .set = set, .in_force = true};
+	struct writing writing = {.sync = sync, .set = set, .in_force = true};
 	int r = put_peer(&writing, &key, change->peer_class);
 
 	*ret_switch |= writing.differs;
-	return r == -E2BIG ? add_misfit(e, set->id) : r;
+	return r == -E2BIG ? add_misfit(sync, set->id) : r;
 }
 
-static int write_change(struct enforce *e, const struct peer_change *change, bool *ret_switch)
+static int write_change(struct policy_sync *sync, const struct peer_change *change,
+			bool *ret_switch)
 {
-	const struct compiled_ruleset *set = policy_compiler_ruleset(e->compiler, change->ruleset);
+	const struct compiled_ruleset *set =
+		policy_compiler_ruleset(sync->compiler, change->ruleset);
 	const struct ruleset_peer_key key = {.ruleset = change->ruleset,
 					     .identity = change->identity};
 
-	if (set && find_misfit(e, set->id))
+	if (set && find_misfit(sync, set->id))
 		set = NULL; /* it is looked at as a whole */
 	if (change->gone)
-		return list_peer(&e->leaving, &key);
-	return set ? put_change(e, set, change, ret_switch) : 0;
+		return list_peer(&sync->leaving, &key);
+	return set ? put_change(sync, set, change, ret_switch) : 0;
 }
 
 static bool is_peer(const struct compiled_ruleset *set, uint32_t identity)
@@ -471,7 +474,7 @@ static bool is_peer(const struct compiled_ruleset *set, uint32_t identity)
 }
 
 struct writing_all {
-	struct enforce *e;
+	struct policy_sync *sync;
 	bool *ret_switch;
 };
 
@@ -481,12 +484,12 @@ static int leave_stranger(const void *key, const void *value, void *data)
 	const struct ruleset_peer_key *peer_key = key;
 	struct writing_all *all = data;
 	const struct compiled_ruleset *set =
-		policy_compiler_ruleset(all->e->compiler, peer_key->ruleset);
+		policy_compiler_ruleset(all->sync->compiler, peer_key->ruleset);
 
 	(void)value;
-	if (!set || find_misfit(all->e, set->id) || is_peer(set, peer_key->identity))
+	if (!set || find_misfit(all->sync, set->id) || is_peer(set, peer_key->identity))
 		return 0;
-	return leave_class(all->e, set, peer_key, all->ret_switch);
+	return leave_class(all->sync, set, peer_key, all->ret_switch);
 }
 
 /*
@@ -495,67 +498,67 @@ static int leave_stranger(const void *key, const void *value, void *data)
  * not hold what was there before all was looked at: until the sweep after that each element may be
  * such a one.
  */
-static int leave_classes(struct enforce *e, bool *ret_switch)
+static int leave_classes(struct policy_sync *sync, bool *ret_switch)
 {
-	struct writing_all all = {.e = e, .ret_switch = ret_switch};
+	struct writing_all all = {.sync = sync, .ret_switch = ret_switch};
 	int r = 0;
 
-	for (size_t i = 0; i < e->leaving.count && r == 0; i++)
-		r = leave_stranger(&e->leaving.keys[i], NULL, &all);
-	if (r == 0 && e->sweep_all)
-		r = map_cache_each(e->rules[CACHE_PEERS], leave_stranger, &all);
+	for (size_t i = 0; i < sync->leaving.count && r == 0; i++)
+		r = leave_stranger(&sync->leaving.keys[i], NULL, &all);
+	if (r == 0 && sync->sweep_all)
+		r = map_cache_each(sync->rules[CACHE_PEERS], leave_stranger, &all);
 	return r;
 }
 
 /* Has something gone since they found no room, or is one of them another set now? */
-static bool may_fit(const struct enforce *e, const struct policy_changes *changes)
+static bool may_fit(const struct policy_sync *sync, const struct policy_changes *changes)
 {
-	if (e->room)
+	if (sync->room)
 		return true;
-	for (size_t i = 0; e->misfits && i < changes->peer_count; i++)
-		if (find_misfit(e, changes->peers[i].ruleset))
+	for (size_t i = 0; sync->misfits && i < changes->peer_count; i++)
+		if (find_misfit(sync, changes->peers[i].ruleset))
 			return true;
 	return false;
 }
 
-static int retry_misfits(struct enforce *e, bool *ret_switch)
+static int retry_misfits(struct policy_sync *sync, bool *ret_switch)
 {
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
 	int r = 0;
 
-	HASH_ITER (hh, e->misfits, misfit, next) {
-		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
+	HASH_ITER (hh, sync->misfits, misfit, next) {
+		set = policy_compiler_ruleset(sync->compiler, misfit->ruleset);
 		if (!set)
-			drop_misfit(e, misfit->ruleset);
+			drop_misfit(sync, misfit->ruleset);
 		else if (r == 0)
-			r = put_set(e, set, ret_switch);
+			r = put_set(sync, set, ret_switch);
 	}
 	return r;
 }
 
-static int write_changes(struct enforce *e, bool *ret_switch, bool *ret_tried)
+static int write_changes(struct policy_sync *sync, bool *ret_switch, bool *ret_tried)
 {
-	const struct policy_changes changes = policy_compiler_changes(e->compiler);
+	const struct policy_changes changes = policy_compiler_changes(sync->compiler);
 	const struct compiled_ruleset *set;
 	size_t i;
 	int r = 0;
 
-	*ret_tried = may_fit(e, &changes);
+	*ret_tried = may_fit(sync, &changes);
 	if (*ret_tried)
-		r = retry_misfits(e, ret_switch);
+		r = retry_misfits(sync, ret_switch);
 
 	for (i = 0; i < changes.ruleset_count && r == 0; i++) {
-		set = policy_compiler_ruleset(e->compiler, changes.rulesets[i]);
+		set = policy_compiler_ruleset(sync->compiler, changes.rulesets[i]);
 		if (!set)
 			continue;
-		r = rule_counts_hold(e->counts, set);
+		r = rule_counts_hold(sync->counts, set);
 		if (r == 0)
-			r = put_set(e, set, ret_switch);
+			r = put_set(sync, set, ret_switch);
 	}
 	for (i = 0; i < changes.peer_count && r == 0; i++)
-		r = write_change(e, &changes.peers[i], ret_switch);
-	return r < 0 ? r : leave_classes(e, ret_switch);
+		r = write_change(sync, &changes.peers[i], ret_switch);
+	return r < 0 ? r : leave_classes(sync, ret_switch);
 }
 
 /* ---------------------------------------------------------------- all of it */
@@ -563,50 +566,51 @@ static int write_changes(struct enforce *e, bool *ret_switch, bool *ret_tried)
 static int write_one(const struct compiled_ruleset *set, void *data)
 {
 	struct writing_all *all = data;
-	int r = rule_counts_hold(all->e->counts, set);
+	int r = rule_counts_hold(all->sync->counts, set);
 
-	return r < 0 ? r : put_set(all->e, set, all->ret_switch);
+	return r < 0 ? r : put_set(all->sync, set, all->ret_switch);
 }
 
 /* What went before is found by the next sweep, which looks at all that stands there. */
-static int write_all(struct enforce *e, bool *ret_switch)
+static int write_all(struct policy_sync *sync, bool *ret_switch)
 {
-	struct writing_all all = {.e = e, .ret_switch = ret_switch};
+	struct writing_all all = {.sync = sync, .ret_switch = ret_switch};
 	struct misfit *misfit, *next;
 	int r;
 
-	rule_counts_release_all(e->counts);
-	policy_compiler_bury(e->compiler);
-	HASH_ITER (hh, e->misfits, misfit, next)
-		drop_misfit(e, misfit->ruleset);
-	r = policy_compiler_each_ruleset(e->compiler, write_one, &all);
-	return r < 0 ? r : map_cache_each(e->rules[CACHE_PEERS], leave_stranger, &all);
+	rule_counts_release_all(sync->counts);
+	policy_compiler_bury(sync->compiler);
+	HASH_ITER (hh, sync->misfits, misfit, next)
+		drop_misfit(sync, misfit->ruleset);
+	r = policy_compiler_each_ruleset(sync->compiler, write_one, &all);
+	return r < 0 ? r : map_cache_each(sync->rules[CACHE_PEERS], leave_stranger, &all);
 }
 
-int rules_write(struct enforce *e, bool *ret_switch)
+int rulesets_write(struct policy_sync *sync, bool *ret_switch)
 {
 	bool tried = true;
-	int r = e->write_all ? write_all(e, ret_switch) : write_changes(e, ret_switch, &tried);
+	int r = sync->write_all ? write_all(sync, ret_switch)
+				: write_changes(sync, ret_switch, &tried);
 
 	if (r < 0)
 		return r;
-	e->room = false;
-	tell_misfits(e, tried);
+	sync->room = false;
+	tell_misfits(sync, tried);
 	return 0;
 }
 
-int rules_differing(const struct enforce *e, bool **ret)
+int rules_differing(const struct policy_sync *sync, bool **ret)
 {
 	bool *differs;
 
 	*ret = NULL;
-	if (!e->differing.count)
+	if (!sync->differing.count)
 		return 0;
-	differs = calloc(maps_get(e->maps, MAP_RULESETS)->max_entries, sizeof(*differs));
+	differs = calloc(maps_get(sync->maps, MAP_RULESETS)->max_entries, sizeof(*differs));
 	if (!differs)
 		return -ENOMEM;
-	for (size_t i = 0; i < e->differing.count; i++) {
-		uint32_t slot = ruleset_slots_find(e->slots, e->differing.keys[i].ruleset);
+	for (size_t i = 0; i < sync->differing.count; i++) {
+		uint32_t slot = ruleset_slots_find(sync->slots, sync->differing.keys[i].ruleset);
 
 		if (slot)
 			differs[slot] = true;
@@ -617,11 +621,11 @@ int rules_differing(const struct enforce *e, bool **ret)
 
 /* ---------------------------------------------------------------- both slots alike */
 
-static int mirror_peer(struct enforce *e, const struct ruleset_peer_key *key)
+static int sync_peer_slots(struct policy_sync *sync, const struct ruleset_peer_key *key)
 {
-	struct map_cache *cache = e->rules[CACHE_PEERS];
+	struct map_cache *cache = sync->rules[CACHE_PEERS];
 	const struct ruleset_peer *present = map_cache_find(cache, key);
-	unsigned int slot = enforce_slot(e);
+	unsigned int slot = policy_sync_slot(sync);
 	struct ruleset_peer peer;
 	bool is_wanted;
 	int r;
@@ -637,29 +641,29 @@ static int mirror_peer(struct enforce *e, const struct ruleset_peer_key *key)
 	return r;
 }
 
-static int mirror_each(const void *key, const void *value, void *data)
+static int sync_each_slots(const void *key, const void *value, void *data)
 {
 	(void)value;
-	return mirror_peer(data, key);
+	return sync_peer_slots(data, key);
 }
 
-void rules_mirror(struct enforce *e)
+void rulesets_sync_slots(struct policy_sync *sync)
 {
 	bool failed = false;
 	size_t i;
 
-	if (e->mirror_all)
-		failed = map_cache_each(e->rules[CACHE_PEERS], mirror_each, e) < 0;
-	for (i = 0; i < e->differing.count; i++)
-		failed |= mirror_peer(e, &e->differing.keys[i]) < 0;
-	e->differing.count = 0;
-	e->mirror_all = failed;
+	if (sync->sync_all_slots)
+		failed = map_cache_each(sync->rules[CACHE_PEERS], sync_each_slots, sync) < 0;
+	for (i = 0; i < sync->differing.count; i++)
+		failed |= sync_peer_slots(sync, &sync->differing.keys[i]) < 0;
+	sync->differing.count = 0;
+	sync->sync_all_slots = failed;
 }
 
 /* ---------------------------------------------------------------- what nobody names any more */
 
 struct sweeping {
-	struct enforce *e;
+	struct policy_sync *sync;
 	size_t swept;
 	int result;
 };
@@ -669,19 +673,19 @@ static int delete_element(enum ruleset_map map, const void *key, const void *val
 	struct sweeping *sweeping = data;
 
 	(void)value;
-	if (!map_cache_find(sweeping->e->rules[map], key))
+	if (!map_cache_find(sweeping->sync->rules[map], key))
 		return 0;
 	sweeping->swept++;
-	return map_cache_delete(sweeping->e->rules[map], key);
+	return map_cache_delete(sweeping->sync->rules[map], key);
 }
 
 /* The header first: nothing points at what is half there. */
 static int delete_set(const struct compiled_ruleset *set, struct sweeping *sweeping)
 {
-	struct enforce *e = sweeping->e;
-	uint32_t slot = ruleset_slots_find(e->slots, set->id);
-	bool table = slot && has_table(ruleset_slots_entry(e->slots, slot));
-	int r = ruleset_slots_drop(e->slots, set->id);
+	struct policy_sync *sync = sweeping->sync;
+	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
+	bool table = slot && has_table(ruleset_slots_entry(sync->slots, slot));
+	int r = ruleset_slots_drop(sync->slots, set->id);
 
 	sweeping->swept += slot != 0;
 	if (r == 0)
@@ -693,8 +697,8 @@ static int delete_gone(const struct compiled_ruleset *set, void *data)
 {
 	struct sweeping *sweeping = data;
 
-	rule_counts_release(sweeping->e->counts, set);
-	drop_misfit(sweeping->e, set->id);
+	rule_counts_release(sweeping->sync->counts, set);
+	drop_misfit(sweeping->sync, set->id);
 	/* One that fails does not keep others. */
 	sweeping->result |= delete_set(set, sweeping);
 	return 0;
@@ -702,27 +706,27 @@ static int delete_gone(const struct compiled_ruleset *set, void *data)
 
 static void delete_leaving(struct sweeping *sweeping)
 {
-	struct enforce *e = sweeping->e;
+	struct policy_sync *sync = sweeping->sync;
 
-	for (size_t i = 0; i < e->leaving.count; i++) {
-		const struct ruleset_peer_key *key = &e->leaving.keys[i];
+	for (size_t i = 0; i < sync->leaving.count; i++) {
+		const struct ruleset_peer_key *key = &sync->leaving.keys[i];
 
 		/* It may have come back. */
-		if (!is_peer(policy_compiler_ruleset(e->compiler, key->ruleset), key->identity))
+		if (!is_peer(policy_compiler_ruleset(sync->compiler, key->ruleset), key->identity))
 			sweeping->result |= delete_element(CACHE_PEERS, key, NULL, sweeping);
 	}
-	e->leaving.count = 0;
+	sync->leaving.count = 0;
 }
 
 /* Of those that do not fit, what is left of them. */
 static void delete_misfits(struct sweeping *sweeping)
 {
-	struct enforce *e = sweeping->e;
+	struct policy_sync *sync = sweeping->sync;
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
 
-	HASH_ITER (hh, e->misfits, misfit, next) {
-		set = policy_compiler_ruleset(e->compiler, misfit->ruleset);
+	HASH_ITER (hh, sync->misfits, misfit, next) {
+		set = policy_compiler_ruleset(sync->compiler, misfit->ruleset);
 		if (!set || misfit->swept)
 			continue;
 		misfit->swept = delete_set(set, sweeping) == 0;
@@ -732,59 +736,59 @@ static void delete_misfits(struct sweeping *sweeping)
 
 static int want(enum ruleset_map map, const void *key, const void *value, void *data)
 {
-	struct enforce *e = data;
+	struct policy_sync *sync = data;
 
 	(void)value;
-	map_cache_want(e->rules[map], key);
+	map_cache_want(sync->rules[map], key);
 	return 0;
 }
 
 static bool is_wanted(uint32_t number, const void *data)
 {
-	const struct enforce *e = data;
+	const struct policy_sync *sync = data;
 
-	return policy_compiler_ruleset(e->compiler, number) && !find_misfit(e, number);
+	return policy_compiler_ruleset(sync->compiler, number) && !find_misfit(sync, number);
 }
 
 static int want_set(const struct compiled_ruleset *set, void *data)
 {
-	struct enforce *e = data;
+	struct policy_sync *sync = data;
 
-	if (!find_misfit(e, set->id))
-		ruleset_each_element(e, set, want, e);
+	if (!find_misfit(sync, set->id))
+		ruleset_each_element(sync, set, want, sync);
 	return 0;
 }
 
 /* All that stands in the maps and is nobody's, whoever wrote it. */
 static void sweep_everything(struct sweeping *sweeping)
 {
-	struct enforce *e = sweeping->e;
-	int count = ruleset_slots_sweep(e->slots, is_wanted, e), map;
+	struct policy_sync *sync = sweeping->sync;
+	int count = ruleset_slots_sweep(sync->slots, is_wanted, sync), map;
 
 	sweeping->result |= count < 0;
 	sweeping->swept += count > 0;
 	for (map = 0; map < RULESET_MAPS; map++)
-		map_cache_begin(e->rules[map]);
-	policy_compiler_each_ruleset(e->compiler, want_set, e);
+		map_cache_begin(sync->rules[map]);
+	policy_compiler_each_ruleset(sync->compiler, want_set, sync);
 	for (map = 0; map < RULESET_MAPS; map++) {
-		count = map_cache_prune(e->rules[map]);
+		count = map_cache_prune(sync->rules[map]);
 		sweeping->result |= count < 0;
 		sweeping->swept += count > 0;
 	}
 }
 
-bool rules_sweep(struct enforce *e)
+bool rules_sweep(struct policy_sync *sync)
 {
-	struct sweeping sweeping = {.e = e};
+	struct sweeping sweeping = {.sync = sync};
 
-	policy_compiler_each_gone(e->compiler, delete_gone, &sweeping);
-	policy_compiler_bury(e->compiler);
+	policy_compiler_each_gone(sync->compiler, delete_gone, &sweeping);
+	policy_compiler_bury(sync->compiler);
 	delete_leaving(&sweeping);
 	delete_misfits(&sweeping);
-	if (e->sweep_all)
+	if (sync->sweep_all)
 		sweep_everything(&sweeping);
 	/* What could not be deleted is nobody's: the next one looks for it. */
-	e->sweep_all = sweeping.result != 0;
-	e->room |= sweeping.swept > 0;
+	sync->sweep_all = sweeping.result != 0;
+	sync->room |= sweeping.swept > 0;
 	return sweeping.swept > 0;
 }

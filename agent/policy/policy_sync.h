@@ -14,107 +14,109 @@
 #include "agent/store/store.h"
 #include "policy/compile/compile.h"
 
-struct enforce;
+struct policy_sync;
 
 /* `state` is the file that keeps numbers over restarts (NULL: none). Reads what the maps hold. 0 or
  * -errno. */
-int enforce_open(struct maps *maps, const struct store *store, const struct config *config,
-		 const struct node *node, const char *state, struct enforce **ret);
-void enforce_close(struct enforce *enforce);
+int policy_sync_open(struct maps *maps, const struct store *store, const struct config *config,
+		     const struct node *node, const char *state, struct policy_sync **ret);
+void policy_sync_close(struct policy_sync *sync);
 
 /* A local pod: known from now on; the next pass covers it. Copies what it needs. 0 or -ENOMEM. */
-int enforce_add_pod(struct enforce *enforce, const struct local_pod *pod);
+int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *pod);
 /* Its map entries go at once; its flows are the caller's to forget. */
-void enforce_remove_pod(struct enforce *enforce, const struct local_pod *pod);
+void policy_sync_remove_pod(struct policy_sync *sync, const struct local_pod *pod);
 /*
  * To be called for each change of an object in the store: remembers the labels of a Pod object that
  * goes while its container stays. True: policy may have changed, a pass is wanted.
  */
-bool enforce_object_changed(struct enforce *enforce, const struct object *object, bool deleted);
+bool policy_sync_object_changed(struct policy_sync *sync, const struct object *object,
+				bool deleted);
 
 /* The node's addresses may have changed (`node`), or others may have changed map entries: for the
  * next pass. */
-void enforce_refresh(struct enforce *enforce, bool node);
+void policy_sync_refresh(struct policy_sync *sync, bool node);
 /*
  * One pass, which writes the slot that is not in force: not before the programs have ended that may
  * still read it. It costs what has changed since the last one. `*ret_switched`: it is in force now,
  * and what was before is in the other one. 0 or -errno: then what was in force before stays, new
  * pods stay closed, and the next pass looks at everything.
  */
-int enforce_apply(struct enforce *enforce, bool *ret_switched);
+int policy_sync_run(struct policy_sync *sync, bool *ret_switched);
 /*
  * After each pass, whatever came of it: addresses of which the maps say something else now, while
  * the generation has not moved. Flows that name one have to be judged anew. Told once, valid until
  * the next pass.
  */
-size_t enforce_touched(struct enforce *enforce, const struct polder_addr **ret);
+size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **ret);
 /*
  * Mirrors the switched slots and removes old rule sets. To be called some time after a pass, when
  * the programs that ran during it have ended (maps_wait_for_programs()). True: what did not fit may
  * fit now, another pass is wanted.
  */
-bool enforce_finish(struct enforce *enforce);
+bool policy_sync_commit(struct policy_sync *sync);
 
 /*
  * Compares what passes have followed step by step with what all objects together say.
  * `*ret_difference` NULL: they agree; else the first difference in words, the caller's. 0, -EAGAIN
  * (a pass is due), -ENOMEM.
  */
-int enforce_audit(struct enforce *enforce, char **ret_difference);
+int policy_sync_audit(struct policy_sync *sync, char **ret_difference);
 /*
  * Writes numbers to the state file that it does not have yet. Numbers are taken there before they
  * are used, but what they stand for comes later: without this, identities that came since are
  * numbered anew after a restart, which is safe. 0 or -errno.
  */
-int enforce_save(struct enforce *enforce);
+int policy_sync_save(struct policy_sync *sync);
 /* Trusts nothing: the next pass looks at everything. */
-void enforce_distrust(struct enforce *enforce);
+void policy_sync_resync(struct policy_sync *sync);
 
 /* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid
  * until the next pass. */
-const char *enforce_pod_refused(struct enforce *enforce, const struct local_pod *pod);
+const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
-bool enforce_pod_in_force(const struct enforce *enforce, const struct local_pod *pod);
-size_t enforce_pod_count(const struct enforce *enforce);
+bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
+size_t policy_sync_pod_count(const struct policy_sync *sync);
 /* Tells of each pod that has an object in the store, or had one, what its labels are. */
-void enforce_each_labels(const struct enforce *enforce,
-			 void (*visit)(const char *container_id, const char *ifname,
-				       const struct labels *labels, void *data),
-			 void *data);
+void policy_sync_each_labels(const struct policy_sync *sync,
+			     void (*visit)(const char *container_id, const char *ifname,
+					   const struct labels *labels, void *data),
+			     void *data);
 /* For Services with a selector, see service_pods. 0 or -ENOMEM. */
-int enforce_service_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count,
-			 void *enforce);
+int policy_sync_service_pods(const char *namespace, const struct service_pod **ret,
+			     size_t *ret_count, void *sync);
 
 /* For showing. */
 /* Of the last pass. */
-size_t enforce_identity_count(const struct enforce *enforce);
-size_t enforce_ruleset_count(const struct enforce *enforce);
-struct policy_registry *enforce_registry(struct enforce *enforce);
-struct rule_counts *enforce_rule_counts(struct enforce *enforce);
+size_t policy_sync_identity_count(const struct policy_sync *sync);
+size_t policy_sync_ruleset_count(const struct policy_sync *sync);
+struct policy_registry *policy_sync_registry(struct policy_sync *sync);
+struct rule_counts *policy_sync_rule_counts(struct policy_sync *sync);
 /* Elements in use of the arrays rulesets and ruleset_tables. */
-size_t enforce_rulesets_used(const struct enforce *enforce);
-size_t enforce_cells_used(const struct enforce *enforce);
+size_t policy_sync_rulesets_used(const struct policy_sync *sync);
+size_t policy_sync_cells_used(const struct policy_sync *sync);
 /* What stands for a local pod: its Pod object, or what its attachment and a Pod object of before
  * said. NULL: not known. */
-const struct object *enforce_pod_object(const struct enforce *enforce, const struct local_pod *pod);
+const struct object *policy_sync_pod_object(const struct policy_sync *sync,
+					    const struct local_pod *pod);
 /* The NetworkPolicies that isolate the local pod with the address; NULL: none do. Valid until the
  * next pass. */
-const struct compiled_selection *enforce_isolation(const struct enforce *enforce,
-						   const struct polder_addr *addr, bool egress);
+const struct compiled_selection *policy_sync_isolation(const struct policy_sync *sync,
+						       const struct polder_addr *addr, bool egress);
 /* Policies that were deleted and hold for this pod until it has ended. The array is the caller's
  * (free()), NULL: no memory. */
-size_t enforce_held_policies(const struct enforce *enforce, const struct local_pod *pod,
-			     const struct object ***ret);
+size_t policy_sync_held_policies(const struct policy_sync *sync, const struct local_pod *pod,
+				 const struct object ***ret);
 /* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next
  * pass. */
-const char *enforce_pod_name(const struct enforce *enforce, const struct polder_addr *addr);
+const char *policy_sync_pod_name(const struct policy_sync *sync, const struct polder_addr *addr);
 /* Is it a pod's, and found no room in the map? Then the programs do not know whose it is. */
-bool enforce_pod_without_room(const struct enforce *enforce, const struct polder_addr *addr);
-struct enforce_problem {
+bool policy_sync_pod_without_room(const struct policy_sync *sync, const struct polder_addr *addr);
+struct policy_sync_problem {
 	char subject[128]; /* "pod ns/name" */
 	char reason[192];
 	bool pod_closed;  /* the subject is a pod that passes nothing for want of room */
 	const char *map;  /* that is full; NULL: none */
 	uint64_t missing; /* entries it has too few */
 };
-size_t enforce_problems(struct enforce *enforce, const struct enforce_problem **ret);
+size_t policy_sync_problems(struct policy_sync *sync, const struct policy_sync_problem **ret);

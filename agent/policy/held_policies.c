@@ -5,22 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/policy/enforce_internal.h"
+#include "agent/policy/policy_sync_internal.h"
 
 /* ---------------------------------------------------------------- pods that end, policies that
  * went */
 
-static int reserve_deleted(struct enforce *e, size_t room)
+static int reserve_deleted(struct policy_sync *sync, size_t room)
 {
 	struct deleted_policy *grown;
 
-	if (room <= e->deleted_room)
+	if (room <= sync->deleted_room)
 		return 0;
-	grown = reallocarray(e->deleted, room, sizeof(*grown));
+	grown = reallocarray(sync->deleted, room, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
-	e->deleted = grown;
-	e->deleted_room = room;
+	sync->deleted = grown;
+	sync->deleted_room = room;
 	return 0;
 }
 
@@ -28,102 +28,103 @@ static int reserve_deleted(struct enforce *e, size_t room)
  * There is room for each policy that was in force. What finds none came and went since the last
  * pass, so it isolates nobody: or it was deleted twice, and what was in force is kept already.
  */
-void deleted_policy_keep(struct enforce *e, const struct object *policy)
+void deleted_policy_keep(struct policy_sync *sync, const struct object *policy)
 {
-	if (reserve_deleted(e, e->deleted_count + 1) < 0)
+	if (reserve_deleted(sync, sync->deleted_count + 1) < 0)
 		return;
-	e->deleted[e->deleted_count++] =
-		(struct deleted_policy){.policy = object_share(policy), .run = e->run + 1};
-	e->deleted_changed = true;
+	sync->deleted[sync->deleted_count++] =
+		(struct deleted_policy){.policy = object_share(policy), .run = sync->run + 1};
+	sync->deleted_changed = true;
 }
 
-void deleted_policies_clear(struct enforce *e)
+void deleted_policies_clear(struct policy_sync *sync)
 {
 	size_t i;
 
-	for (i = 0; i < e->deleted_count; i++)
-		object_free(e->deleted[i].policy);
-	free(e->deleted);
-	e->deleted = NULL;
-	e->deleted_count = e->deleted_room = 0;
+	for (i = 0; i < sync->deleted_count; i++)
+		object_free(sync->deleted[i].policy);
+	free(sync->deleted);
+	sync->deleted = NULL;
+	sync->deleted_count = sync->deleted_room = 0;
 }
 
 /* Its object says so, or its namespace's, or the object has gone before its container. */
-static bool is_terminating(const struct enforce *e, const struct enforced_pod *pod)
+static bool is_terminating(const struct policy_sync *sync, const struct synced_pod *pod)
 {
 	const struct object *object =
-		store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
 	const struct object *space =
-		store_get(e->store, OBJECT_NAMESPACE, "", pod->object.namespace);
+		store_get(sync->store, OBJECT_NAMESPACE, "", pod->object.namespace);
 
 	if (object ? object->pod.terminating || object->pod.finished : pod->object_gone)
 		return true;
 	return space && space->space.terminating;
 }
 
-static void mark_terminating(struct enforce *e)
+static void mark_terminating(struct policy_sync *sync)
 {
-	struct enforced_pod *pod;
+	struct synced_pod *pod;
 
-	for (pod = e->pods; pod; pod = pod->next) {
+	for (pod = sync->pods; pod; pod = pod->next) {
 		if (!pod->dirty)
 			continue;
-		if (store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name))
+		if (store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name))
 			pod->object_gone = false;
-		if (!is_terminating(e, pod)) {
+		if (!is_terminating(sync, pod)) {
 			pod->terminating = 0;
 			memset(pod->held, 0, sizeof(pod->held));
 			memset(pod->held_before, 0, sizeof(pod->held_before));
 		} else if (!pod->terminating) {
-			pod->terminating = e->run;
+			pod->terminating = sync->run;
 		}
 	}
 }
 
 /* A policy that is back speaks for itself; one that holds for nobody is over. */
-static bool is_over(const struct enforce *e, const struct deleted_policy *deleted)
+static bool is_over(const struct policy_sync *sync, const struct deleted_policy *deleted)
 {
 	const struct object *policy = deleted->policy;
-	const struct enforced_pod *pod;
+	const struct synced_pod *pod;
 
-	if (store_get(e->store, policy->kind, policy->namespace, policy->name))
+	if (store_get(sync->store, policy->kind, policy->namespace, policy->name))
 		return true;
-	for (pod = e->pods; pod; pod = pod->next)
+	for (pod = sync->pods; pod; pod = pod->next)
 		if (pod->terminating && pod->terminating <= deleted->run)
 			return false;
 	return true;
 }
 
-static void drop_what_is_over(struct enforce *e)
+static void drop_what_is_over(struct policy_sync *sync)
 {
 	size_t i, kept = 0;
 
-	for (i = 0; i < e->deleted_count; i++) {
-		if (is_over(e, &e->deleted[i]))
-			object_free(e->deleted[i].policy);
+	for (i = 0; i < sync->deleted_count; i++) {
+		if (is_over(sync, &sync->deleted[i]))
+			object_free(sync->deleted[i].policy);
 		else
-			e->deleted[kept++] = e->deleted[i];
+			sync->deleted[kept++] = sync->deleted[i];
 	}
-	e->deleted_changed |= kept != e->deleted_count;
-	e->deleted_count = kept;
+	sync->deleted_changed |= kept != sync->deleted_count;
+	sync->deleted_count = kept;
 }
 
-int deleted_policies_settle(struct enforce *e)
+int deleted_policies_update(struct policy_sync *sync)
 {
-	mark_terminating(e);
-	drop_what_is_over(e);
-	return reserve_deleted(e, e->deleted_count + store_count(e->store, OBJECT_NETWORK_POLICY) +
-					  store_count(e->store, OBJECT_CLUSTER_NETWORK_POLICY));
+	mark_terminating(sync);
+	drop_what_is_over(sync);
+	return reserve_deleted(
+		sync, sync->deleted_count + store_count(sync->store, OBJECT_NETWORK_POLICY) +
+			      store_count(sync->store, OBJECT_CLUSTER_NETWORK_POLICY));
 }
 
 /* ---------------------------------------------------------------- over a restart */
 
-json_t *held_export(const struct enforce *e)
+json_t *held_export(const struct policy_sync *sync)
 {
-	const struct enforced_pod *pod;
+	const struct synced_pod *pod;
 	json_t *list = json_array();
 
-	for (pod = e->pods; pod; pod = pod->next)
+	for (pod = sync->pods; pod; pod = pod->next)
 		if (pod->held[INGRESS] || pod->held[EGRESS] || pod->object_gone)
 			json_array_append_new(list,
 					      json_pack("{s:s, s:s, s:b, s:b}", "container",
@@ -133,12 +134,12 @@ json_t *held_export(const struct enforce *e)
 	return list;
 }
 
-void held_restore(const struct enforce *e, struct enforced_pod *pod)
+void held_restore(const struct policy_sync *sync, struct synced_pod *pod)
 {
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach (e->held_before, i, entry) {
+	json_array_foreach (sync->held_before, i, entry) {
 		const char *container = json_string_value(json_object_get(entry, "container"));
 		const char *interface = json_string_value(json_object_get(entry, "interface"));
 

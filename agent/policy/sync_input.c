@@ -5,56 +5,56 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/policy/enforce_internal.h"
+#include "agent/policy/policy_sync_internal.h"
 #include "policy/objects/limits.h"
 
-const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod)
+const struct object *pod_object_of(const struct policy_sync *sync, const struct synced_pod *pod)
 {
 	const struct object *object =
-		store_get(e->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
 
 	/* A finished pod's labels are nobody's; an object with host network is another thing by
 	 * that name. */
 	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
 }
 
-bool pod_is_local(const struct enforce *e, const struct object *object)
+bool pod_is_local(const struct policy_sync *sync, const struct object *object)
 {
-	const struct enforced_pod *pod;
+	const struct synced_pod *pod;
 	char key[LIMIT_NAMESPACE + LIMIT_NAME + 2];
 
 	snprintf(key, sizeof(key), "%s/%s", object->namespace, object->name);
-	HASH_FIND_STR(e->pods_by_name, key, pod);
+	HASH_FIND_STR(sync->pods_by_name, key, pod);
 	return pod != NULL;
 }
 
 /* ---------------------------------------------------------------- input */
 
-int enforce_gather_deleted(const struct enforce *e, struct enforce_input *in)
+int policy_sync_gather_deleted(const struct policy_sync *sync, struct policy_sync_input *in)
 {
 	size_t i;
 
-	in->deleted = calloc(e->deleted_count + 1, sizeof(*in->deleted));
-	in->deleted_in_run = calloc(e->deleted_count + 1, sizeof(*in->deleted_in_run));
+	in->deleted = calloc(sync->deleted_count + 1, sizeof(*in->deleted));
+	in->deleted_in_run = calloc(sync->deleted_count + 1, sizeof(*in->deleted_in_run));
 	if (!in->deleted || !in->deleted_in_run)
 		return -ENOMEM;
-	for (i = 0; i < e->deleted_count; i++) {
-		in->deleted[i] = e->deleted[i].policy;
-		in->deleted_in_run[i] = e->deleted[i].run;
+	for (i = 0; i < sync->deleted_count; i++) {
+		in->deleted[i] = sync->deleted[i].policy;
+		in->deleted_in_run[i] = sync->deleted[i].run;
 	}
 	in->input.deleted_policies = in->deleted;
 	in->input.deleted_at = in->deleted_in_run;
-	in->input.deleted_policy_count = e->deleted_count;
+	in->input.deleted_policy_count = sync->deleted_count;
 	return 0;
 }
 
-static int gather_pods(const struct enforce *e, struct enforce_input *in)
+static int gather_pods(const struct policy_sync *sync, struct policy_sync_input *in)
 {
 	size_t known, locals = 0, n = 0, i;
-	const struct object *const *objects = store_objects(e->store, OBJECT_POD, &known);
-	struct enforced_pod *pod;
+	const struct object *const *objects = store_objects(sync->store, OBJECT_POD, &known);
+	struct synced_pod *pod;
 
-	for (pod = e->pods; pod; pod = pod->next)
+	for (pod = sync->pods; pod; pod = pod->next)
 		locals++;
 	in->pods = calloc(known + locals + 1, sizeof(*in->pods));
 	in->subject = calloc(known + locals + 1, sizeof(*in->subject));
@@ -62,14 +62,14 @@ static int gather_pods(const struct enforce *e, struct enforce_input *in)
 	in->addresses = calloc(locals + 1, sizeof(*in->addresses));
 	if (!in->pods || !in->subject || !in->terminating || !in->addresses)
 		return -ENOMEM;
-	for (pod = e->pods; pod; pod = pod->next) {
+	for (pod = sync->pods; pod; pod = pod->next) {
 		in->subject[n] = true;
 		in->terminating[n] = pod->terminating;
 		in->addresses[n] = (struct pod_addresses){pod->addresses, pod->address_count};
-		in->pods[n++] = pod_object_of(e, pod);
+		in->pods[n++] = pod_object_of(sync, pod);
 	}
 	for (i = 0; i < known; i++)
-		if (!pod_is_local(e, objects[i]) || objects[i]->pod.host_network)
+		if (!pod_is_local(sync, objects[i]) || objects[i]->pod.host_network)
 			in->pods[n++] = objects[i];
 	in->input.pods = in->pods;
 	in->input.subject = in->subject;
@@ -80,21 +80,21 @@ static int gather_pods(const struct enforce *e, struct enforce_input *in)
 	return 0;
 }
 
-int enforce_gather(const struct enforce *e, struct enforce_input *in)
+int policy_sync_gather(const struct policy_sync *sync, struct policy_sync_input *in)
 {
 	struct policy_input *input = &in->input;
 	int r;
 
-	input->namespaces = store_objects(e->store, OBJECT_NAMESPACE, &input->namespace_count);
-	input->policies = store_objects(e->store, OBJECT_NETWORK_POLICY, &input->policy_count);
-	input->cluster_policies = store_objects(e->store, OBJECT_CLUSTER_NETWORK_POLICY,
+	input->namespaces = store_objects(sync->store, OBJECT_NAMESPACE, &input->namespace_count);
+	input->policies = store_objects(sync->store, OBJECT_NETWORK_POLICY, &input->policy_count);
+	input->cluster_policies = store_objects(sync->store, OBJECT_CLUSTER_NETWORK_POLICY,
 						&input->cluster_policy_count);
-	input->nodes = store_objects(e->store, OBJECT_NODE, &input->node_count);
-	r = enforce_gather_deleted(e, in);
-	return r < 0 ? r : gather_pods(e, in);
+	input->nodes = store_objects(sync->store, OBJECT_NODE, &input->node_count);
+	r = policy_sync_gather_deleted(sync, in);
+	return r < 0 ? r : gather_pods(sync, in);
 }
 
-void enforce_input_clear(struct enforce_input *in)
+void policy_sync_input_clear(struct policy_sync_input *in)
 {
 	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++)
 		free(in->overlaid[kind]);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/policy/enforce_internal.h"
+#include "agent/policy/policy_sync_internal.h"
 
 /* Who should have an address. */
 struct expected {
@@ -17,8 +17,8 @@ struct expected {
 };
 
 struct audit {
-	struct enforce *e;
-	struct enforce_input in;
+	struct policy_sync *sync;
+	struct policy_sync_input in;
 	struct policy_pod **pods; /* of the input, in its order */
 	struct expected *expected;
 	size_t elements[RULESET_MAPS];
@@ -48,27 +48,27 @@ static void differ(struct audit *audit, const char *format, ...)
 static int list_pods(struct audit *audit)
 {
 	const struct policy_input *input = &audit->in.input;
-	const struct enforced_pod *pod;
+	const struct synced_pod *pod;
 	size_t i = 0;
 
 	audit->pods = calloc(input->pod_count + 1, sizeof(struct policy_pod *));
 	if (!audit->pods)
 		return -ENOMEM;
-	for (pod = audit->e->pods; pod; pod = pod->next)
+	for (pod = audit->sync->pods; pod; pod = pod->next)
 		audit->pods[i++] = pod->compiled;
 	for (; i < input->pod_count; i++)
-		audit->pods[i] = enforce_known_pod(audit->e, input->pods[i]);
+		audit->pods[i] = policy_sync_known_pod(audit->sync, input->pods[i]);
 	return 0;
 }
 
 static int compare_compiled(struct audit *audit)
 {
-	int r = enforce_gather(audit->e, &audit->in);
+	int r = policy_sync_gather(audit->sync, &audit->in);
 
 	if (r == 0)
 		r = list_pods(audit);
 	return r < 0 ? r
-		     : policy_compiler_audit(audit->e->compiler, &audit->in.input, audit->pods,
+		     : policy_compiler_audit(audit->sync->compiler, &audit->in.input, audit->pods,
 					     &audit->difference);
 }
 
@@ -76,14 +76,14 @@ static int compare_compiled(struct audit *audit)
 
 static const char *map_name(const struct audit *audit, enum ruleset_map map)
 {
-	return maps_get(audit->e->maps, ruleset_map_index(map))->name;
+	return maps_get(audit->sync->maps, ruleset_map_index(map))->name;
 }
 
 static int check_element(enum ruleset_map map, const void *key, const void *value, void *data)
 {
 	struct audit *audit = data;
-	const void *present = map_cache_find(audit->e->rules[map], key);
-	unsigned int slot = enforce_slot(audit->e);
+	const void *present = map_cache_find(audit->sync->rules[map], key);
+	unsigned int slot = policy_sync_slot(audit->sync);
 
 	audit->elements[map]++;
 	if (!present) {
@@ -105,23 +105,23 @@ static int check_ruleset(const struct compiled_ruleset *set, void *data)
 {
 	struct audit *audit = data;
 
-	if (!ruleset_fits(audit->e, set->id))
+	if (!ruleset_fits(audit->sync, set->id))
 		return 0;
-	if (!ruleset_slots_find(audit->e->slots, set->id))
+	if (!ruleset_slots_find(audit->sync->slots, set->id))
 		differ(audit, "rule set %u has no slot", set->id);
-	ruleset_each_element(audit->e, set, check_element, audit);
+	ruleset_each_element(audit->sync, set, check_element, audit);
 	return 0;
 }
 
 static void check_rulesets(struct audit *audit)
 {
-	policy_compiler_each_ruleset(audit->e->compiler, check_ruleset, audit);
-	if (audit->e->unfinished)
+	policy_compiler_each_ruleset(audit->sync->compiler, check_ruleset, audit);
+	if (audit->sync->unfinished)
 		return; /* what is left over goes with the commit */
 	for (int map = 0; map < RULESET_MAPS; map++)
-		if (map_cache_count(audit->e->rules[map]) != audit->elements[map])
+		if (map_cache_count(audit->sync->rules[map]) != audit->elements[map])
 			differ(audit, "map %s: %zu elements, not %zu", map_name(audit, map),
-			       map_cache_count(audit->e->rules[map]), audit->elements[map]);
+			       map_cache_count(audit->sync->rules[map]), audit->elements[map]);
 }
 
 /* ---------------------------------------------------------------- addresses */
@@ -132,7 +132,7 @@ static bool is_nodes(const struct audit *audit, const struct polder_addr *addr)
 
 	for (size_t i = 0; i < input->node_count; i++)
 		for (size_t j = 0; j < input->nodes[i]->node.address_count; j++)
-			if (strcmp(input->nodes[i]->name, audit->e->config->node_name) != 0 &&
+			if (strcmp(input->nodes[i]->name, audit->sync->config->node_name) != 0 &&
 			    memcmp(&input->nodes[i]->node.addresses[j], addr, sizeof(*addr)) == 0)
 				return true;
 	return false;
@@ -163,23 +163,23 @@ static void expect(struct audit *audit, const struct polder_addr *addr, uint32_t
 static void expect_pods(struct audit *audit)
 {
 	const struct policy_input *input = &audit->in.input;
-	const struct enforce *e = audit->e;
-	const struct enforced_pod *pod;
+	const struct policy_sync *sync = audit->sync;
+	const struct synced_pod *pod;
 
-	for (pod = e->pods; pod; pod = pod->next)
+	for (pod = sync->pods; pod; pod = pod->next)
 		for (size_t i = 0; i < pod->address_count; i++)
 			expect(audit, &pod->addresses[i], pod->identity, pod->entry.ifindex);
 	for (size_t i = input->local_count; i < input->pod_count; i++) {
 		const struct pod_object *object = &input->pods[i]->pod;
 		const struct policy_pod *compiled = audit->pods[i];
 		uint32_t identity =
-			compiled ? policy_compiler_pod(e->compiler, compiled).identity : 0;
+			compiled ? policy_compiler_pod(sync->compiler, compiled).identity : 0;
 
 		if (!identity ||
-		    (object->node_name && strcmp(object->node_name, e->config->node_name) == 0))
+		    (object->node_name && strcmp(object->node_name, sync->config->node_name) == 0))
 			continue;
 		for (size_t j = 0; j < object->address_count; j++)
-			if (!address_is_own(&object->addresses[j], e) &&
+			if (!address_is_own(&object->addresses[j], sync) &&
 			    !is_nodes(audit, &object->addresses[j]))
 				expect(audit, &object->addresses[j], identity, 0);
 	}
@@ -194,7 +194,7 @@ static void check_address(const struct address_key *key, const struct address_en
 			  void *data)
 {
 	struct finding *finding = data;
-	unsigned int slot = enforce_slot(finding->audit->e);
+	unsigned int slot = policy_sync_slot(finding->audit->sync);
 	struct expected *expected;
 	char text[INET6_ADDRSTRLEN];
 
@@ -212,13 +212,13 @@ static void check_address(const struct address_key *key, const struct address_en
 static void check_addresses(struct audit *audit)
 {
 	struct finding finding = {.audit = audit};
-	const struct enforce *e = audit->e;
+	const struct policy_sync *sync = audit->sync;
 	size_t expected;
 
 	expect_pods(audit);
-	addresses_each(e->addresses, check_address, &finding);
+	addresses_each(sync->addresses, check_address, &finding);
 	expected = HASH_COUNT(audit->expected);
-	if (finding.pods + addresses_without_room(e->addresses) < expected ||
+	if (finding.pods + addresses_without_room(sync->addresses) < expected ||
 	    finding.pods > expected)
 		differ(audit, "%zu addresses of pods, not %zu", finding.pods, expected);
 }
@@ -227,11 +227,11 @@ static void check_addresses(struct audit *audit)
 
 static void check_words(struct audit *audit)
 {
-	const struct enforce *e = audit->e;
-	unsigned int slot = enforce_slot(e);
-	const struct enforced_pod *pod;
+	const struct policy_sync *sync = audit->sync;
+	unsigned int slot = policy_sync_slot(sync);
+	const struct synced_pod *pod;
 
-	for (pod = e->pods; pod; pod = pod->next)
+	for (pod = sync->pods; pod; pod = pod->next)
 		if (!pod->written || pod->entry.identity[slot] != pod->identity ||
 		    pod->entry.ingress_rules[slot] != pod->ingress ||
 		    pod->entry.egress_rules[slot] != pod->egress)
@@ -247,16 +247,17 @@ static void audit_clear(struct audit *audit)
 		HASH_DEL(audit->expected, expected);
 		free(expected);
 	}
-	enforce_input_clear(&audit->in);
+	policy_sync_input_clear(&audit->in);
 	free(audit->pods);
 }
 
-int enforce_audit(struct enforce *e, char **ret_difference)
+int policy_sync_audit(struct policy_sync *sync, char **ret_difference)
 {
-	struct audit audit = {.e = e};
+	struct audit audit = {.sync = sync};
 
 	*ret_difference = NULL;
-	if (!e->in_force || e->half_written || e->resync || e->dirty_count || e->nodes_dirty)
+	if (!sync->in_force || sync->half_written || sync->resync || sync->dirty_count ||
+	    sync->nodes_dirty)
 		return -EAGAIN;
 	audit.result = compare_compiled(&audit);
 	if (audit.result == 0) {

@@ -4,133 +4,133 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "tests/unit/agent/policy/enforce_world.h"
+#include "tests/unit/agent/policy/sync_world.h"
 #include "tests/unit/unit.h"
 
 #define ENDS	",'deletionTimestamp':'2026-01-01T00:00:00Z'"
 #define CLOSING "'podSelector':{},'ingress':[]"
 
-static bool is_isolated(const struct enforce_world *w, const struct local_pod *pod)
+static bool is_isolated(const struct sync_world *w, const struct local_pod *pod)
 {
-	uint32_t rules = enforce_world_ingress(w, pod);
+	uint32_t rules = sync_world_ingress(w, pod);
 
 	return rules >= RULESET_FIRST || rules == RULESET_CLOSED;
 }
 
-static bool is_open(const struct enforce_world *w, const struct local_pod *pod)
+static bool is_open(const struct sync_world *w, const struct local_pod *pod)
 {
-	return enforce_world_ingress(w, pod) == RULESET_OPEN;
+	return sync_world_ingress(w, pod) == RULESET_OPEN;
 }
 
 /* x/own and x/other isolated; only own ends, and only if it is told to. */
-static struct local_pod begin(struct enforce_world *w, const char *state)
+static struct local_pod begin(struct sync_world *w, const char *state)
 {
 	struct local_pod other;
 
-	*w = (struct enforce_world){};
-	enforce_world_begin(w, state);
-	other = enforce_world_add(w, "other", 65537, "10.1.0.6");
-	enforce_world_put_pod(w, "own", "", "'nodeName':'here'", "");
-	enforce_world_put_pod(w, "other", "", "'nodeName':'here'", "");
-	enforce_world_put_policy(w, "p", CLOSING);
-	enforce_world_settle(w);
+	*w = (struct sync_world){};
+	sync_world_begin(w, state);
+	other = sync_world_add(w, "other", 65537, "10.1.0.6");
+	sync_world_put_pod(w, "own", "", "'nodeName':'here'", "");
+	sync_world_put_pod(w, "other", "", "'nodeName':'here'", "");
+	sync_world_put_policy(w, "p", CLOSING);
+	sync_world_run_and_commit(w);
 	CU_ASSERT(is_isolated(w, &w->pod) && is_isolated(w, &other));
 	return other;
 }
 
 static void a_policy_that_goes_holds_the_pods_that_end_alone(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct local_pod other = begin(&w, NULL);
 
-	enforce_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
-	enforce_world_settle(&w);
-	enforce_world_put_policy(&w, "p", NULL);
-	enforce_world_settle(&w);
+	sync_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
+	sync_world_put_policy(&w, "p", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod) && is_open(&w, &other));
 	/* Nor does it end anew with what changes of it, nor with a compiler that begins anew. */
-	enforce_world_put_pod(&w, "own", ENDS ",'labels':{'a':'b'}", "'nodeName':'here'", "");
-	enforce_world_settle(&w);
+	sync_world_put_pod(&w, "own", ENDS ",'labels':{'a':'b'}", "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod));
-	enforce_distrust(w.enforce);
-	enforce_world_settle(&w);
+	policy_sync_resync(w.policy_sync);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod) && is_open(&w, &other));
 	/* It goes on after all. */
-	enforce_world_put_pod(&w, "own", "", "'nodeName':'here'", "");
-	enforce_world_settle(&w);
+	sync_world_put_pod(&w, "own", "", "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_open(&w, &w.pod));
-	enforce_world_end(&w);
+	sync_world_end(&w);
 }
 
 static void a_policy_that_goes_with_a_pods_end_holds_it(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct local_pod other = begin(&w, NULL);
 
-	enforce_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
-	enforce_world_put_policy(&w, "p", NULL);
-	enforce_world_settle(&w);
+	sync_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
+	sync_world_put_policy(&w, "p", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod) && is_open(&w, &other));
-	enforce_world_end(&w);
+	sync_world_end(&w);
 }
 
 static void a_pod_ends_with_its_object(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct local_pod other = begin(&w, NULL);
 
-	enforce_world_put(&w, "own", NULL);
-	enforce_world_put_policy(&w, "p", NULL);
-	enforce_world_settle(&w);
+	sync_world_put(&w, "own", NULL);
+	sync_world_put_policy(&w, "p", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod) && is_open(&w, &other));
-	enforce_world_end(&w);
+	sync_world_end(&w);
 }
 
 static void pods_end_with_their_namespace(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct local_pod other = begin(&w, NULL);
 
-	enforce_world_put(&w, "x",
-			  "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'x'" ENDS "}}");
-	enforce_world_put_policy(&w, "p", NULL);
-	enforce_world_settle(&w);
+	sync_world_put(&w, "x",
+		       "{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'x'" ENDS "}}");
+	sync_world_put_policy(&w, "p", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod) && is_isolated(&w, &other));
-	enforce_world_end(&w);
+	sync_world_end(&w);
 }
 
 /* The labels of the object that went go on choosing who selects the pod. */
 static void the_object_that_went_speaks_for_its_pod(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct local_pod other = begin(&w, NULL);
 
-	enforce_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}}");
-	enforce_world_put_pod(&w, "own", ",'labels':{'app':'a'}", "'nodeName':'here'", "");
-	enforce_world_settle(&w);
+	sync_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}}");
+	sync_world_put_pod(&w, "own", ",'labels':{'app':'a'}", "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod) && is_open(&w, &other));
-	enforce_world_put(&w, "own", NULL);
-	enforce_world_settle(&w);
+	sync_world_put(&w, "own", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod));
-	enforce_world_end(&w);
+	sync_world_end(&w);
 }
 
 static void a_policy_that_is_back_speaks_for_itself(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct local_pod other = begin(&w, NULL);
 
-	enforce_world_put_policy(&w, "p", "'podSelector':{},'ingress':[{'ports':[{'port':81}]}]");
-	enforce_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
-	enforce_world_settle(&w);
-	enforce_world_put_policy(&w, "p", NULL);
-	enforce_world_settle(&w);
+	sync_world_put_policy(&w, "p", "'podSelector':{},'ingress':[{'ports':[{'port':81}]}]");
+	sync_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
+	sync_world_put_policy(&w, "p", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod));
-	enforce_world_put_policy(&w, "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]");
-	enforce_world_settle(&w);
-	CU_ASSERT(enforce_world_ingress(&w, &w.pod) == enforce_world_ingress(&w, &other));
+	sync_world_put_policy(&w, "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]");
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(sync_world_ingress(&w, &w.pod) == sync_world_ingress(&w, &other));
 	CU_ASSERT(is_isolated(&w, &other));
-	enforce_world_end(&w);
+	sync_world_end(&w);
 }
 
 /* ---------------------------------------------------------------- over a restart */
@@ -165,46 +165,46 @@ static void disk_is_back(const struct disk *disk)
 
 static void what_holds_a_pod_outlives_the_agent(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct disk disk;
 
 	disk_begin(&disk);
 	begin(&w, disk.state);
-	enforce_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
-	enforce_world_settle(&w);
-	enforce_world_put_policy(&w, "p", NULL);
-	enforce_world_settle(&w);
+	sync_world_put_pod(&w, "own", ENDS, "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
+	sync_world_put_policy(&w, "p", NULL);
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(is_isolated(&w, &w.pod));
-	enforce_world_stop(&w);
-	enforce_world_start(&w);
-	enforce_world_settle(&w);
-	CU_ASSERT(enforce_world_ingress(&w, &w.pod) == RULESET_CLOSED);
-	enforce_world_end(&w);
+	sync_world_stop(&w);
+	sync_world_start(&w);
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(sync_world_ingress(&w, &w.pod) == RULESET_CLOSED);
+	sync_world_end(&w);
 	unit_remove_directory(disk.directory);
 }
 
 static void a_number_is_used_only_once_it_is_on_disk(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct disk disk;
 	uint32_t before;
 	bool switched;
 
 	disk_begin(&disk);
 	begin(&w, disk.state);
-	before = enforce_world_ingress(&w, &w.pod);
+	before = sync_world_ingress(&w, &w.pod);
 	disk_breaks(&disk);
-	enforce_world_put_policy(&w, "q", "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]");
+	sync_world_put_policy(&w, "q", "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]");
 	for (int i = 0; i < 3; i++) {
-		CU_ASSERT(enforce_apply(w.enforce, &switched) == -ENOENT);
-		CU_ASSERT(enforce_world_ingress(&w, &w.pod) == before);
+		CU_ASSERT(policy_sync_run(w.policy_sync, &switched) == -ENOENT);
+		CU_ASSERT(sync_world_ingress(&w, &w.pod) == before);
 	}
 	disk_is_back(&disk);
 	/* What the passes that failed were told is not lost. */
-	enforce_world_settle(&w);
-	CU_ASSERT(enforce_world_ingress(&w, &w.pod) != before);
-	CU_ASSERT(enforce_world_ingress(&w, &w.pod) >= RULESET_FIRST);
-	enforce_world_end(&w);
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(sync_world_ingress(&w, &w.pod) != before);
+	CU_ASSERT(sync_world_ingress(&w, &w.pod) >= RULESET_FIRST);
+	sync_world_end(&w);
 	unit_remove_directory(disk.directory);
 }
 
@@ -218,40 +218,40 @@ static size_t size_of(const char *path)
 
 static void an_orderly_end_writes_what_came_within_a_block(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	struct disk disk;
 	size_t before;
 
 	disk_begin(&disk);
 	begin(&w, disk.state);
-	enforce_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[]");
-	enforce_world_put_pod(&w, "own", ",'labels':{'app':'a'}", "'nodeName':'here'", "");
-	enforce_world_settle(&w);
+	sync_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'a'}},'ingress':[]");
+	sync_world_put_pod(&w, "own", ",'labels':{'app':'a'}", "'nodeName':'here'", "");
+	sync_world_run_and_commit(&w);
 	before = size_of(disk.state);
-	enforce_world_put_pod(&w, "more", ",'labels':{'app':'b'}", "'nodeName':'there'", "");
-	enforce_world_settle(&w);
+	sync_world_put_pod(&w, "more", ",'labels':{'app':'b'}", "'nodeName':'there'", "");
+	sync_world_run_and_commit(&w);
 	CU_ASSERT(size_of(disk.state) == before);
-	CU_ASSERT(enforce_save(w.enforce) == 0);
+	CU_ASSERT(policy_sync_save(w.policy_sync) == 0);
 	CU_ASSERT(size_of(disk.state) > before);
-	enforce_world_end(&w);
+	sync_world_end(&w);
 	unit_remove_directory(disk.directory);
 }
 
 /* Without a state nobody knows what they stood for: they stand in the maps all the same. */
 static void numbers_that_the_maps_know_are_not_given_again(void)
 {
-	struct enforce_world w;
+	struct sync_world w;
 	uint32_t before;
 
 	begin(&w, NULL);
-	before = enforce_world_ingress(&w, &w.pod);
-	enforce_world_stop(&w);
-	enforce_world_put_policy(&w, "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]");
-	enforce_world_start(&w);
-	enforce_world_apply(&w);
-	CU_ASSERT(enforce_world_ingress(&w, &w.pod) != before);
-	CU_ASSERT(enforce_world_ingress(&w, &w.pod) >= RULESET_FIRST);
-	enforce_world_end(&w);
+	before = sync_world_ingress(&w, &w.pod);
+	sync_world_stop(&w);
+	sync_world_put_policy(&w, "p", "'podSelector':{},'ingress':[{'ports':[{'port':80}]}]");
+	sync_world_start(&w);
+	sync_world_run(&w);
+	CU_ASSERT(sync_world_ingress(&w, &w.pod) != before);
+	CU_ASSERT(sync_world_ingress(&w, &w.pod) >= RULESET_FIRST);
+	sync_world_end(&w);
 }
 
 int main(void)
@@ -269,5 +269,5 @@ int main(void)
 		UNIT_TEST(numbers_that_the_maps_know_are_not_given_again),
 	};
 
-	return UNIT_RUN("enforce, held", tests);
+	return UNIT_RUN("policy sync, held", tests);
 }

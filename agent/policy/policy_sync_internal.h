@@ -6,14 +6,14 @@
 #include "agent/common/hash_table.h"
 #include "agent/kernel/map_cache.h"
 #include "agent/policy/addresses.h"
-#include "agent/policy/enforce.h"
+#include "agent/policy/policy_sync.h"
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "agent/policy/ruleset_slots.h"
 #include "policy/compile/compiler.h"
 
 /* A local pod as the maps know it. */
-struct enforced_pod {
+struct synced_pod {
 	UT_hash_handle hh; /* by `key`; two attachments of one pod have the same */
 	char *key;	   /* NAMESPACE/NAME */
 	char *container_id, *ifname;
@@ -36,11 +36,11 @@ struct enforced_pod {
 	bool held[2];	      /* by enum direction: policies that went hold for it still */
 	bool held_before[2];  /* the same, of before a restart: closed */
 	const struct compiled_selection *isolation[2]; /* of ingress, of egress; NULL: none */
-	struct enforced_pod *next;
+	struct synced_pod *next;
 };
 
 /* A pod that is not this node's, by its object. */
-struct known_pod {
+struct remote_pod {
 	struct hash_table_item by_key; /* first: the table gives it back */
 	struct policy_pod *compiled;
 	struct object *object;	      /* a share: the compiler borrows its addresses */
@@ -60,9 +60,9 @@ enum ruleset_map { CACHE_PEERS, CACHE_PREFIXES, CACHE_PORTS, CACHE_CELLS, RULESE
 /* A rule set that found no room: its pods are closed. */
 struct misfit {
 	uint32_t ruleset;
-	bool told;			/* `problem` is of when it was tried last, and in the log */
-	bool swept;			/* nothing of it is left in the maps */
-	struct enforce_problem problem; /* without a reason: nothing is to be told */
+	bool told;  /* `problem` is of when it was tried last, and in the log */
+	bool swept; /* nothing of it is left in the maps */
+	struct policy_sync_problem problem; /* without a reason: nothing is to be told */
 	UT_hash_handle hh;
 };
 
@@ -72,7 +72,7 @@ struct peer_list {
 	size_t count, capacity;
 };
 
-struct enforce {
+struct policy_sync {
 	struct maps *maps;
 	const struct store *store;
 	const struct config *config;
@@ -94,8 +94,8 @@ struct enforce {
 	struct local_pods *local_pods;
 	struct map_cache *rules[RULESET_MAPS];
 	struct ruleset_slots *slots;
-	struct enforced_pod *pods, *pods_by_name;
-	struct hash_table known; /* struct known_pod, by key */
+	struct synced_pod *pods, *pods_by_name;
+	struct hash_table known; /* struct remote_pod, by key */
 
 	struct object **dirty; /* shares of objects that came, changed or went */
 	size_t dirty_count, dirty_capacity;
@@ -111,32 +111,33 @@ struct enforce {
 	bool half_written; /* by a pass that failed: not only what was in force before is in the
 			      maps */
 	bool unfinished;   /* old rule sets still stand */
-	bool write_all;	 /* rule sets are compared with the maps one by one, not by what changed */
-	bool sweep_all;	 /* and what nobody names is looked for */
-	bool mirror_all; /* peers whose slots differ may stand outside of the list */
+	bool write_all; /* rule sets are compared with the maps one by one, not by what changed */
+	bool sweep_all; /* and what nobody names is looked for */
+	bool sync_all_slots; /* peers whose slots differ may stand outside of the list */
 	struct misfit *misfits;
 	bool room;		    /* elements have been deleted since misfits were tried last */
 	struct peer_list differing; /* peers whose slots differ */
 	struct peer_list leaving;   /* peers that may have to go */
 	struct service_pod *service_pods;
-	struct enforce_problem *problems, *rule_problems, *node_problems;
+	struct policy_sync_problem *problems, *rule_problems, *node_problems;
 	size_t problem_count, rule_problem_count, node_problem_count;
 	bool problems_known; /* `problems` is of this moment */
 };
 
 /* The slot in force now. */
-unsigned int enforce_slot(const struct enforce *e);
+unsigned int policy_sync_slot(const struct policy_sync *sync);
 /* Appends to an array of problems. NULL: no memory. */
-struct enforce_problem *enforce_problem_add(struct enforce_problem **list, size_t *count,
-					    const char *subject, const char *format, ...)
+struct policy_sync_problem *policy_sync_problem_add(struct policy_sync_problem **list,
+						    size_t *count, const char *subject,
+						    const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-void enforce_problem_copy(struct enforce_problem **list, size_t *count,
-			  const struct enforce_problem *problem);
+void policy_sync_problem_copy(struct policy_sync_problem **list, size_t *count,
+			      const struct policy_sync_problem *problem);
 
-/* enforce_input.c: everything the compiler reads, as a whole. Local pods come first, in the order
- * of e->pods. */
-struct enforce_input {
+/* sync_input.c: everything the compiler reads, as a whole. Local pods come first, in the order
+ * of sync->pods. */
+struct policy_sync_input {
 	struct policy_input input;
 	const struct object **pods, **deleted; /* the other lists are the store's, */
 	const struct object *
@@ -146,80 +147,82 @@ struct enforce_input {
 	uint64_t *terminating, *deleted_in_run;
 };
 /* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */
-int enforce_gather(const struct enforce *e, struct enforce_input *in);
-int enforce_gather_deleted(const struct enforce *e, struct enforce_input *in);
-void enforce_input_clear(struct enforce_input *in);
+int policy_sync_gather(const struct policy_sync *sync, struct policy_sync_input *in);
+int policy_sync_gather_deleted(const struct policy_sync *sync, struct policy_sync_input *in);
+void policy_sync_input_clear(struct policy_sync_input *in);
 /* The Pod object if it stands for this container, else what the attachment knows. */
-const struct object *pod_object_of(const struct enforce *e, const struct enforced_pod *pod);
-bool pod_is_local(const struct enforce *e, const struct object *object);
+const struct object *pod_object_of(const struct policy_sync *sync, const struct synced_pod *pod);
+bool pod_is_local(const struct policy_sync *sync, const struct object *object);
 
-/* enforce_follow.c: what changed, into the compiler and the claims to addresses. 0, -ENOMEM,
+/* sync_follow.c: what changed, into the compiler and the claims to addresses. 0, -ENOMEM,
  * -ENOSPC. */
-int enforce_follow(struct enforce *e);
+int policy_sync_follow(struct policy_sync *sync);
 /* An object came, changed or went. */
-void enforce_note(struct enforce *e, const struct object *object);
+void policy_sync_mark(struct policy_sync *sync, const struct object *object);
 /* A pod that becomes local, or is no more: its object stands for another thing from now on. */
-void enforce_note_pod(struct enforce *e, const char *namespace, const char *name);
-void enforce_forget_all(struct enforce *e);
+void policy_sync_mark_pod(struct policy_sync *sync, const char *namespace, const char *name);
+void policy_sync_clear_known(struct policy_sync *sync);
 /* What the compiler knows of an object that is no local pod's; NULL: nothing. */
-struct policy_pod *enforce_known_pod(const struct enforce *e, const struct object *object);
+struct policy_pod *policy_sync_known_pod(const struct policy_sync *sync,
+					 const struct object *object);
 
-/* enforce_held.c. Policies that went since the last pass, for the pods that are on their way out:
+/* held_policies.c. Policies that went since the last pass, for the pods that are on their way out:
  * to be called at the start of a pass. 0 or -ENOMEM. */
-int deleted_policies_settle(struct enforce *e);
-void deleted_policy_keep(struct enforce *e, const struct object *policy);
-void deleted_policies_clear(struct enforce *e);
+int deleted_policies_update(struct policy_sync *sync);
+void deleted_policy_keep(struct policy_sync *sync, const struct object *policy);
+void deleted_policies_clear(struct policy_sync *sync);
 /* For the state file, and from it. */
-struct json_t *held_export(const struct enforce *e);
-void held_restore(const struct enforce *e, struct enforced_pod *pod);
+struct json_t *held_export(const struct policy_sync *sync);
+void held_restore(const struct policy_sync *sync, struct synced_pod *pod);
 
-/* enforce_state.c. Numbers of before a restart; and, before one is used in a map, to the disk. 0 or
+/* sync_state.c. Numbers of before a restart; and, before one is used in a map, to the disk. 0 or
  * -errno. */
-int state_load(struct enforce *e);
-int state_save(struct enforce *e);
+int state_load(struct policy_sync *sync);
+int state_save(struct policy_sync *sync);
 
-/* enforce_pods.c: the local pods' words in the map `pods`. */
-void pods_resolve(struct enforce *e);
-int pods_write(struct enforce *e, bool *ret_switch);
-void pods_mirror(struct enforce *e);
+/* sync_pods.c: the local pods' words in the map `pods`. */
+void pods_resolve(struct policy_sync *sync);
+int pods_write(struct policy_sync *sync, bool *ret_switch);
+void pods_sync_slots(struct policy_sync *sync);
 /* Entries of before the start whose pods have no record any more. */
-int pods_forget_unknown(struct enforce *e);
+int pods_forget_unknown(struct policy_sync *sync);
 /* New pods' entries out again. */
-void pods_undo(struct enforce *e);
+void pods_undo(struct policy_sync *sync);
 
-/* enforce_rules.c */
-int rules_open(struct enforce *e);
-void rules_close(struct enforce *e);
+/* sync_rulesets.c */
+int rulesets_open(struct policy_sync *sync);
+void rulesets_close(struct policy_sync *sync);
 /*
  * Writes what the compiled rule sets need beside what is there. Sets that are in force under the
  * same number change for the other slot only, where identities change classes (a namespace's
  * labels): then `*ret_switch`. An identity that comes or goes with its pods changes nothing that is
  * in force. 0 or -errno.
  */
-int rules_write(struct enforce *e, bool *ret_switch);
+int rulesets_write(struct policy_sync *sync, bool *ret_switch);
 enum map_index ruleset_map_index(enum ruleset_map map);
-bool ruleset_fits(const struct enforce *e, uint32_t id);
+bool ruleset_fits(const struct policy_sync *sync, uint32_t id);
 /* Calls for every element that stands under the set's number, but for its header and table. Stops
  * at a value other than 0. */
-int ruleset_each_element(const struct enforce *e, const struct compiled_ruleset *set,
+int ruleset_each_element(const struct policy_sync *sync, const struct compiled_ruleset *set,
 			 int (*visit)(enum ruleset_map map, const void *key, const void *value,
 				      void *data),
 			 void *data);
 /* The peers' classes alike in both slots again. */
-void rules_mirror(struct enforce *e);
+void rulesets_sync_slots(struct policy_sync *sync);
 /*
- * After rules_write(): of each slot of map `rulesets`, whether a peer changes its class there. Sets
+ * After rulesets_write(): of each slot of map `rulesets`, whether a peer changes its class there.
+ * Sets
  * `*ret` to NULL if none does, else to an array that is the caller's to free. 0 or -ENOMEM.
  */
-int rules_differing(const struct enforce *e, bool **ret);
+int rules_differing(const struct policy_sync *sync, bool **ret);
 /* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was
  * there anything? */
-bool rules_sweep(struct enforce *e);
+bool rules_sweep(struct policy_sync *sync);
 
-/* enforce_addresses.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */
-int nodes_write(struct enforce *e);
-bool address_is_own(const struct polder_addr *addr, const void *enforce);
+/* sync_nodes.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */
+int nodes_write(struct policy_sync *sync);
+bool address_is_own(const struct polder_addr *addr, const void *sync);
 /* Flows that name the address have to be judged anew; NULL: all. */
-void address_touched(const struct polder_addr *addr, void *enforce);
+void address_touched(const struct polder_addr *addr, void *sync);
 /* Brings `problems` up to date. */
-void enforce_list_problems(struct enforce *e);
+void policy_sync_list_problems(struct policy_sync *sync);

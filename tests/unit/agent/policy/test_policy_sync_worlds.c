@@ -5,7 +5,7 @@
  * and no verdict has changed of which nobody was told. A world is made of its number alone; on the
  * kernel's maps, needs root.
  */
-#include "agent/policy/enforce.h"
+#include "agent/policy/policy_sync.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -51,7 +51,7 @@ struct world {
 	struct node node;
 	struct maps *maps;
 	struct store *store;
-	struct enforce *enforce;
+	struct policy_sync *policy_sync;
 	char state[64];
 	struct local_pod pods[LOCALS]; /* ifindex 0: not attached */
 	char names[LOCALS][16], spaces[LOCALS][16];
@@ -94,7 +94,7 @@ static void on_change(const struct object *object, bool deleted, void *data)
 	struct world *w = data;
 
 	faults_begin(w->faulty ? 1 + pick(w, 3) : 0);
-	enforce_object_changed(w->enforce, object, deleted);
+	policy_sync_object_changed(w->policy_sync, object, deleted);
 	faults_end();
 }
 
@@ -368,7 +368,7 @@ static bool nothing_changed_untold(struct world *w)
 static bool audit_agrees(struct world *w)
 {
 	char *difference = NULL;
-	int r = w->dirty ? -EAGAIN : enforce_audit(w->enforce, &difference);
+	int r = w->dirty ? -EAGAIN : policy_sync_audit(w->policy_sync, &difference);
 
 	if (difference)
 		printf("\n    %s: %s ", w->step, difference);
@@ -386,10 +386,10 @@ static bool apply(struct world *w, size_t failing)
 	int r;
 
 	faults_begin(failing);
-	r = enforce_apply(w->enforce, &switched);
+	r = policy_sync_run(w->policy_sync, &switched);
 	faults_end();
 	w->dirty &= r < 0;
-	count = enforce_touched(w->enforce, &addrs);
+	count = policy_sync_touched(w->policy_sync, &addrs);
 	for (size_t i = 0; i < count; i++)
 		note_touched(w, &addrs[i]);
 	if (r < 0 && !failing)
@@ -404,7 +404,7 @@ static void attach(struct world *w)
 
 	w->dirty = true;
 	if (pod->ifindex) {
-		enforce_remove_pod(w->enforce, pod);
+		policy_sync_remove_pod(w->policy_sync, pod);
 		note_touched(w, &pod->ipv4);
 		note_touched(w, &pod->ipv6);
 		*pod = (struct local_pod){};
@@ -421,16 +421,16 @@ static void attach(struct world *w)
 	pod->ipv4 = w->addrs[i];
 	if (i < 2)
 		pod->ipv6 = w->addrs[5 + i];
-	CU_ASSERT_FATAL(enforce_add_pod(w->enforce, pod) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, pod) == 0);
 }
 
-static void open_enforce(struct world *w)
+static void open_policy_sync(struct world *w)
 {
-	CU_ASSERT_FATAL(
-		enforce_open(w->maps, w->store, &w->config, &w->node, w->state, &w->enforce) == 0);
+	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, w->state,
+					 &w->policy_sync) == 0);
 	for (size_t i = 0; i < LOCALS; i++)
 		if (w->pods[i].ifindex)
-			CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &w->pods[i]) == 0);
+			CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, &w->pods[i]) == 0);
 }
 
 static bool step(struct world *w)
@@ -445,7 +445,7 @@ static bool step(struct world *w)
 	case 3:
 		w->step = "finish";
 		faults_begin(pick(w, 8) ? 0 : 1 + pick(w, 20));
-		enforce_finish(w->enforce);
+		policy_sync_commit(w->policy_sync);
 		faults_end();
 		return true;
 	case 4:
@@ -455,8 +455,8 @@ static bool step(struct world *w)
 		if (pick(w, 8))
 			return true;
 		w->step = "restart";
-		enforce_close(w->enforce);
-		open_enforce(w);
+		policy_sync_close(w->policy_sync);
+		open_policy_sync(w);
 		return true;
 	case 6:
 	case 7:
@@ -504,10 +504,10 @@ static bool nothing_is_left(struct world *w)
 	}
 	for (size_t i = 0; i < LOCALS; i++)
 		if (w->pods[i].ifindex)
-			enforce_remove_pod(w->enforce, &w->pods[i]);
+			policy_sync_remove_pod(w->policy_sync, &w->pods[i]);
 	for (int i = 0; i < 4; i++) {
 		right &= apply(w, 0);
-		enforce_finish(w->enforce);
+		policy_sync_commit(w->policy_sync);
 	}
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
 		if (elements(w, maps[i]))
@@ -517,8 +517,9 @@ static bool nothing_is_left(struct world *w)
 	}
 	/* The node's own address and range. */
 	right &= elements(w, MAP_ADDRESSES) == 2;
-	right &= enforce_rulesets_used(w->enforce) == 0 && enforce_cells_used(w->enforce) == 0;
-	right &= enforce_identity_count(w->enforce) == 0;
+	right &= policy_sync_rulesets_used(w->policy_sync) == 0 &&
+		 policy_sync_cells_used(w->policy_sync) == 0;
+	right &= policy_sync_identity_count(w->policy_sync) == 0;
 	return right;
 }
 
@@ -548,14 +549,14 @@ static void begin(struct world *w, uint64_t seed, const char *directory)
 	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
-	open_enforce(w);
+	open_policy_sync(w);
 	store_listen(w->store, on_change, w);
 	nothing_changed_untold(w);
 }
 
 static void end(struct world *w)
 {
-	enforce_close(w->enforce);
+	policy_sync_close(w->policy_sync);
 	store_free(w->store);
 	maps_close(w->maps);
 }
@@ -634,9 +635,9 @@ static void whatever_allocation_fails_what_was_in_force_stays(void)
 		w.step = "failed allocation";
 		prepare(&w);
 		faults_begin(number);
-		r = enforce_apply(w.enforce, &switched);
+		r = policy_sync_run(w.policy_sync, &switched);
 		failed = faults_end();
-		enforce_touched(w.enforce, &addrs);
+		policy_sync_touched(w.policy_sync, &addrs);
 		CU_ASSERT(r == 0 || nothing_changed_untold(&w));
 		CU_ASSERT(apply(&w, 0));
 		CU_ASSERT(audit_agrees(&w));
@@ -653,5 +654,5 @@ int main(void)
 	};
 
 	faults_take_jansson();
-	return UNIT_RUN("enforce worlds", tests);
+	return UNIT_RUN("policy sync worlds", tests);
 }

@@ -2,7 +2,7 @@
 /* Which changes move the generation, which touch single addresses, and which nothing. On the
  * kernel's maps; needs root.
  */
-#include "agent/policy/enforce.h"
+#include "agent/policy/policy_sync.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +19,7 @@ struct world {
 	struct node node;
 	struct maps *maps;
 	struct store *store;
-	struct enforce *enforce;
+	struct policy_sync *policy_sync;
 	struct local_pod pod;
 };
 
@@ -27,7 +27,7 @@ static void on_change(const struct object *object, bool deleted, void *data)
 {
 	struct world *w = data;
 
-	enforce_object_changed(w->enforce, object, deleted);
+	policy_sync_object_changed(w->policy_sync, object, deleted);
 }
 
 static struct polder_addr addr(const char *text)
@@ -86,8 +86,8 @@ static void begin(struct world *w)
 	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
-	CU_ASSERT_FATAL(enforce_open(w->maps, w->store, &w->config, &w->node, NULL, &w->enforce) ==
-			0);
+	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL,
+					 &w->policy_sync) == 0);
 	store_listen(w->store, on_change, w);
 	w->pod = (struct local_pod){.container_id = "c1",
 				    .ifname = "eth0",
@@ -95,7 +95,7 @@ static void begin(struct world *w)
 				    .name = "own",
 				    .ifindex = 65536};
 	w->pod.ipv4 = addr("10.1.0.5");
-	CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &w->pod) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, &w->pod) == 0);
 	put(w, "policy",
 	    "{\"apiVersion\":\"networking.k8s.io/"
 	    "v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"p\",\"namespace\":\"x\"},"
@@ -127,7 +127,7 @@ static void name_app_always(struct world *w)
 
 static void end(struct world *w)
 {
-	enforce_close(w->enforce);
+	policy_sync_close(w->policy_sync);
 	store_free(w->store);
 	maps_close(w->maps);
 }
@@ -151,8 +151,8 @@ static struct outcome reconcile(struct world *w)
 	struct outcome outcome = {.moved = generation(w), .writes = maps_writes(w->maps)};
 	const struct polder_addr *addrs;
 
-	CU_ASSERT(enforce_apply(w->enforce, &outcome.switched) == 0);
-	outcome.touched = enforce_touched(w->enforce, &addrs);
+	CU_ASSERT(policy_sync_run(w->policy_sync, &outcome.switched) == 0);
+	outcome.touched = policy_sync_touched(w->policy_sync, &addrs);
 	if (outcome.touched)
 		outcome.first = addrs[0];
 	if (outcome.touched > 1)
@@ -166,7 +166,7 @@ static struct outcome run_and_commit(struct world *w)
 {
 	struct outcome outcome = reconcile(w);
 
-	enforce_finish(w->enforce);
+	policy_sync_commit(w->policy_sync);
 	return outcome;
 }
 
@@ -177,9 +177,10 @@ static void the_first_run_moves_the_generation(void)
 	begin(&w);
 	CU_ASSERT(run_and_commit(&w).moved > 0);
 	/* After a restart, too: what the agent before it had still to look at is not known. */
-	enforce_close(w.enforce);
-	CU_ASSERT_FATAL(enforce_open(w.maps, w.store, &w.config, &w.node, NULL, &w.enforce) == 0);
-	CU_ASSERT_FATAL(enforce_add_pod(w.enforce, &w.pod) == 0);
+	policy_sync_close(w.policy_sync);
+	CU_ASSERT_FATAL(
+		policy_sync_open(w.maps, w.store, &w.config, &w.node, NULL, &w.policy_sync) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &w.pod) == 0);
 	CU_ASSERT(run_and_commit(&w).moved > 0);
 	end(&w);
 }
@@ -276,13 +277,13 @@ static void an_identity_that_is_new_is_in_force_without_a_switch(void)
 	CU_ASSERT(tells_of(&outcome, "10.2.0.4"));
 	CU_ASSERT(peers_in_force(&w) == before + 1);
 	CU_ASSERT(!outcome.switched);
-	enforce_finish(w.enforce);
+	policy_sync_commit(w.policy_sync);
 	/* And goes without one; its peer is removed behind it. */
 	put(&w, "r4", NULL);
 	outcome = reconcile(&w);
 	CU_ASSERT(tells_of(&outcome, "10.2.0.4"));
 	CU_ASSERT(peers_in_force(&w) == before + 1);
-	enforce_finish(w.enforce);
+	policy_sync_commit(w.policy_sync);
 	CU_ASSERT(peers_in_force(&w) == before);
 	end(&w);
 }
@@ -359,7 +360,7 @@ static void an_identity_that_returns_with_another_class_has_it_at_once(void)
 	outcome = reconcile(&w);
 	CU_ASSERT(peers_in_force(&w) == before - 1);
 	CU_ASSERT(outcome.moved == 0 && outcome.touched > 0);
-	enforce_finish(w.enforce);
+	policy_sync_commit(w.policy_sync);
 	CU_ASSERT(peers_in_force(&w) == before - 1);
 	end(&w);
 }
@@ -399,13 +400,13 @@ static void a_rule_set_that_returns_before_the_sweep_finds_nothing_of_before(voi
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") > 0);
 	/* It goes in a pass that looks at everything, so nobody has a list of its elements. */
 	put(&w, "team", NULL);
-	enforce_distrust(w.enforce);
+	policy_sync_resync(w.policy_sync);
 	reconcile(&w);
 	put_namespace_with_pod(&w, "y", "b", "10.2.0.5");
 	put_team_policy(&w);
 	reconcile(&w);
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") < 0 && class_in_force(&w, "10.2.0.6") > 0);
-	enforce_finish(w.enforce);
+	policy_sync_commit(w.policy_sync);
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") < 0 && class_in_force(&w, "10.2.0.6") > 0);
 	end(&w);
 }
@@ -434,7 +435,7 @@ static struct local_pod add_other(struct world *w)
 
 	other.ipv4 = addr("10.1.0.6");
 	other.ipv6 = addr("fd00::6");
-	CU_ASSERT_FATAL(enforce_add_pod(w->enforce, &other) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, &other) == 0);
 	return other;
 }
 
@@ -583,12 +584,12 @@ static void a_pod_of_this_node_touches_its_address_alone(void)
 	begin(&w);
 	run_and_commit(&w);
 	more.ipv4 = addr("10.1.0.6");
-	CU_ASSERT_FATAL(enforce_add_pod(w.enforce, &more) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &more) == 0);
 	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.moved == 0 && outcome.touched >= 1);
-	CU_ASSERT(enforce_pod_in_force(w.enforce, &more));
+	CU_ASSERT(policy_sync_pod_in_force(w.policy_sync, &more));
 	before = generation(&w);
-	enforce_remove_pod(w.enforce, &more);
+	policy_sync_remove_pod(w.policy_sync, &more);
 	outcome = run_and_commit(&w);
 	CU_ASSERT(generation(&w) == before && outcome.touched == 0);
 	end(&w);
@@ -605,8 +606,8 @@ static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
 
 	begin(&w);
 	run_and_commit(&w);
-	rule = policy_rule_number(enforce_registry(w.enforce), &origin);
-	CU_ASSERT(rule_counts_counted(enforce_rule_counts(w.enforce), rule));
+	rule = policy_rule_number(policy_sync_registry(w.policy_sync), &origin);
+	CU_ASSERT(rule_counts_counted(policy_sync_rule_counts(w.policy_sync), rule));
 	policy = object_share(store_get(w.store, OBJECT_NETWORK_POLICY, "x", "p"));
 	put(&w, "policy", NULL);
 	reconcile(&w);
@@ -615,10 +616,10 @@ static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
 	CU_ASSERT(store_replace(w.store, "policy", &list) == 0);
 	object_list_clear(&list);
 	run_and_commit(&w);
-	CU_ASSERT(rule_counts_counted(enforce_rule_counts(w.enforce), rule));
+	CU_ASSERT(rule_counts_counted(policy_sync_rule_counts(w.policy_sync), rule));
 	put(&w, "policy", NULL);
 	run_and_commit(&w);
-	CU_ASSERT(!rule_counts_counted(enforce_rule_counts(w.enforce), rule));
+	CU_ASSERT(!rule_counts_counted(policy_sync_rule_counts(w.policy_sync), rule));
 	end(&w);
 }
 
@@ -643,5 +644,5 @@ int main(void)
 		UNIT_TEST(a_pod_of_this_node_touches_its_address_alone),
 	};
 
-	return UNIT_RUN("enforce", tests);
+	return UNIT_RUN("policy sync", tests);
 }

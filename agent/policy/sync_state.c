@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbers and what holds for pods that end, over a restart. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/common/cleanup.h"
+#include "agent/common/log.h"
+#include "agent/common/state_file.h"
+#include "agent/policy/policy_sync_internal.h"
+
+#define STATE_MAX (64u << 20)
+
+/* A rule set of the maps: known by its content, or only its number kept from use. */
+static int know_ruleset(const struct ruleset_entry *entry, void *data)
+{
+	const struct policy_sync *sync = data;
+	uint64_t digest[2] = {};
+	int r;
+
+	if (sync->state_text)
+		memcpy(digest, entry->digest, sizeof(digest));
+	r = policy_registry_know_ruleset(sync->registry, entry->number, digest);
+	/* The same content under two numbers: the second goes with the next sweep. */
+	return r == -EEXIST ? 0 : r;
+}
+
+/* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built
+ * beside. */
+int state_load(struct policy_sync *sync)
+{
+	json_t *state = NULL;
+	int r = sync->state ? state_file_read_json(sync->state, STATE_MAX, &state) : -ENOENT;
+
+	if (r == 0) {
+		r = policy_registry_import(sync->registry, state);
+		if (r == 0) {
+			sync->state_text = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS);
+			sync->held_before = json_incref(json_object_get(state, "held"));
+		}
+		json_decref(state);
+	}
+	if (r < 0 && r != -ENOENT)
+		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew",
+			    sync->state, strerror(-r));
+	return ruleset_slots_each(sync->slots, know_ruleset, sync);
+}
+
+/* Takes the text. */
+static int write_state(struct policy_sync *sync, char *text)
+{
+	int r = sync->state_text && strcmp(text, sync->state_text) == 0
+			? 0
+			: state_file_write(sync->state, text, strlen(text));
+
+	if (r < 0)
+		log_error("policy",
+			  "%s: cannot be written: %s; changes of policy wait until it can",
+			  sync->state, strerror(-r));
+	free(sync->state_text);
+	sync->state_text = text;
+	if (r < 0) {
+		free(text);
+		sync->state_text = NULL;
+	}
+	return r;
+}
+
+/* Takes `held_text`. */
+static int write_all(struct policy_sync *sync, json_t *held, char *held_text)
+{
+	uint64_t revision = policy_registry_revision(sync->registry);
+	json_t *state = policy_registry_export(sync->registry);
+	char *text = state && json_object_set(state, "held", held) == 0
+			     ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS)
+			     : NULL;
+	int r = text ? write_state(sync, text) : -ENOMEM;
+
+	json_decref(state);
+	if (r < 0) {
+		free(held_text);
+		return r;
+	}
+	free(sync->held_text);
+	sync->held_text = held_text;
+	sync->state_revision = revision;
+	sync->state_changes = policy_registry_changes(sync->registry);
+	return 0;
+}
+
+static int save(struct policy_sync *sync, bool needed)
+{
+	json_t *held = sync->state ? held_export(sync) : NULL;
+	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL;
+	int r;
+
+	if (!sync->state)
+		return 0;
+	if (!held_text)
+		r = -ENOMEM;
+	else if (!needed && sync->held_text && strcmp(held_text, sync->held_text) == 0)
+		r = 0;
+	else
+		r = write_all(sync, held, TAKE_PTR(held_text));
+	json_decref(held);
+	free(held_text);
+	return r;
+}
+
+int state_save(struct policy_sync *sync)
+{
+	return save(sync, sync->state_revision != policy_registry_revision(sync->registry));
+}
+
+int policy_sync_save(struct policy_sync *sync)
+{
+	return save(sync, sync->state_changes != policy_registry_changes(sync->registry));
+}
