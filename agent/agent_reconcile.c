@@ -86,7 +86,7 @@ static int ran(struct agent *agent, int r)
 			  "reconcile failed: %s; the previous state stays in force, next attempt "
 			  "in %d s",
 			  strerror(-r), (int)(RECONCILER_RETRY_NS / 1000000000));
-	if (!agent->ready && progress_of(agent).settled)
+	if (!agent->ready && progress_of(agent).reconciled)
 		tell_ready(agent);
 	set_timers(agent);
 	return r;
@@ -98,7 +98,7 @@ static void on_run(uv_timer_t *timer)
 
 	if (agent->links_dirty) {
 		agent->links_dirty = false;
-		pods_sweep(agent->pods);
+		pods_prune(agent->pods);
 	}
 	ran(agent, reconciler_run(agent->reconciler));
 }
@@ -288,7 +288,7 @@ void agent_synced(void *data)
 
 	if (agent_is_synced(agent) || !store_synced(agent->store))
 		return;
-	pods_sweep(agent->pods);
+	pods_prune(agent->pods);
 	reconciler_synced(agent->reconciler);
 	agent_reconcile(agent);
 }

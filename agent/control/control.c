@@ -22,7 +22,7 @@
 #define READ_CHUNK	   16384
 #define CONNECTIONS_MAX	   256
 #define PASSED_FDS_MAX	   4
-#define SWEEP_MS	   1000
+#define IDLE_MS		   1000
 /* A peer that neither ends its request nor reads its answer is let go. */
 #define STALL_MS 30000
 
@@ -62,7 +62,7 @@ struct control_server {
 	uv_loop_t *loop;
 	struct control_socket socket;
 	uv_poll_t poll;
-	uv_timer_t sweep;
+	uv_timer_t idle_timer;
 	int handles; /* open in the loop */
 	bool paused; /* not accepting */
 	struct operation *operations;
@@ -576,7 +576,7 @@ static bool stalled(const struct connection *connection)
 	return connection->in_length > 0 && !connection->request;
 }
 
-static void on_sweep(uv_timer_t *timer)
+static void on_idle_timer(uv_timer_t *timer)
 {
 	struct control_server *server = timer->data;
 	struct connection *connection, *next_connection;
@@ -620,12 +620,12 @@ int control_server_new(uv_loop_t *loop, const char *path, struct control_server 
 	r = uv_poll_init(loop, &server->poll, server->socket.listen_fd);
 	if (r < 0)
 		goto close_socket;
-	uv_timer_init(loop, &server->sweep);
+	uv_timer_init(loop, &server->idle_timer);
 	server->handles = 2;
-	server->poll.data = server->sweep.data = server;
+	server->poll.data = server->idle_timer.data = server;
 	uv_poll_start(&server->poll, UV_READABLE, on_connect);
-	uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-	uv_unref((uv_handle_t *)&server->sweep);
+	uv_timer_start(&server->idle_timer, on_idle_timer, IDLE_MS, IDLE_MS);
+	uv_unref((uv_handle_t *)&server->idle_timer);
 	*ret = server;
 	return 0;
 
@@ -665,7 +665,7 @@ void control_server_free(struct control_server *server)
 		free(operation);
 	}
 	uv_close((uv_handle_t *)&server->poll, on_server_closed);
-	uv_close((uv_handle_t *)&server->sweep, on_server_closed);
+	uv_close((uv_handle_t *)&server->idle_timer, on_server_closed);
 	control_socket_close(&server->socket);
 }
 

@@ -157,7 +157,7 @@ static void on_late(uv_timer_t *timer)
 	struct commit *commit = timer->data;
 	char message[512];
 
-	reconciler_forget(commit->sources->reconciler, &commit->wait);
+	reconciler_cancel(commit->sources->reconciler, &commit->wait);
 	snprintf(message, sizeof(message),
 		 "%.300s was written, but is not in force after %d s; see polderctl status",
 		 commit->path, WAIT_MS / 1000);

@@ -126,12 +126,12 @@ static void on_late(uv_timer_t *timer)
 {
 	struct deferred *d = timer->data;
 
-	reconciler_forget(d->sources->reconciler, &d->wait);
+	reconciler_cancel(d->sources->reconciler, &d->wait);
 	answer_deferred(d);
 }
 
-void explain_when_settled(struct control_request *request, const json_t *args,
-			  const struct show_sources *sources, explain_answer *answer)
+void explain_when_in_force(struct control_request *request, const json_t *args,
+			   const struct show_sources *sources, explain_answer *answer)
 {
 	struct deferred *d = is_pending(sources) ? calloc(1, sizeof(*d)) : NULL;
 
@@ -181,7 +181,7 @@ static void on_loaded(uv_work_t *work, int status)
 	else
 		log_warning("explain", "the loaded program cannot be run: %s",
 			    l->message[0] ? l->message : strerror(-run_error));
-	explain_when_settled(l->request, l->args, l->sources, answer_live);
+	explain_when_in_force(l->request, l->args, l->sources, answer_live);
 	json_decref(l->args);
 	free(l);
 }
@@ -200,7 +200,7 @@ static void explain_live(struct control_request *request, const json_t *args,
 		json_decref(l->args);
 		free(l);
 	}
-	explain_when_settled(request, args, sources, answer_live);
+	explain_when_in_force(request, args, sources, answer_live);
 }
 
 /* ---------------------------------------------------------------- as if these objects were there

@@ -98,8 +98,8 @@ struct explain {
 /* explain.c: answers when all that was read is in force: at once, as a rule. */
 typedef void explain_answer(struct control_request *request, const json_t *args,
 			    const struct show_sources *sources);
-void explain_when_settled(struct control_request *request, const json_t *args,
-			  const struct show_sources *sources, explain_answer *answer);
+void explain_when_in_force(struct control_request *request, const json_t *args,
+			   const struct show_sources *sources, explain_answer *answer);
 
 /* explain_question.c. -EINVAL with `error`, -ENOMEM. */
 int explain_parse(struct explain *explain, const json_t *args);

@@ -338,5 +338,5 @@ static void answer(struct control_request *request, const json_t *args,
 void explain_policy_request(struct control_request *request, const json_t *args, int netns_fd,
 			    void *data)
 {
-	explain_when_settled(request, args, data, answer);
+	explain_when_in_force(request, args, data, answer);
 }

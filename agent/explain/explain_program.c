@@ -223,7 +223,7 @@ static int run_once(struct probes *t, const struct test_packet *where, struct ex
 	packet.length = explain_frame_make(frame, buffer);
 	r = test_run(t->run, &packet, &t->result);
 	explain_frame_tuple(frame, t->zone, &tuple);
-	flows_forget_flow(t->explain->sources->flows, frame->family, &tuple);
+	flows_delete_flow(t->explain->sources->flows, frame->family, &tuple);
 	return r;
 }
 

@@ -774,7 +774,7 @@ static size_t forget_flow(struct flows *flows, const struct flow_table *table,
 	return freed;
 }
 
-size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple)
+size_t flows_delete_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple)
 {
 	const struct flow_table *table = &flows->tables[family == FAMILY_V4 ? 0 : 1];
 	size_t freed = 0, more = 1;

@@ -70,7 +70,7 @@ struct flows_touched {
 bool flows_touch(struct flows *flows, const struct flows_touched *touched);
 
 /* Frees the entry of a tuple and the one of its replies. Returns how many there were. */
-size_t flows_forget_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple);
+size_t flows_delete_flow(struct flows *flows, uint8_t family, const struct flow_tuple *tuple);
 
 struct flow_record {
 	uint8_t family;

@@ -378,7 +378,7 @@ void pods_link_gone(struct pods *pods, int ifindex)
 			pods->items[i]->gone = true;
 }
 
-size_t pods_sweep(struct pods *pods)
+size_t pods_prune(struct pods *pods)
 {
 	size_t freed = 0, i = 0;
 	char text[POD_TEXT_MAX];

@@ -67,7 +67,7 @@ size_t pods_count(const struct pods *pods);
 /* Order of container id, interface name. */
 const struct local_pod *pods_at(const struct pods *pods, size_t index);
 /* Frees what has vanished (records, addresses, routes, hook disconnect). Returns how many. */
-size_t pods_sweep(struct pods *pods);
+size_t pods_prune(struct pods *pods);
 /* A link of ours has gone. */
 void pods_link_gone(struct pods *pods, int ifindex);
 /*

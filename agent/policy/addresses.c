@@ -585,7 +585,7 @@ static int write_marked(struct addresses *a, unsigned int slot, bool *ret_switch
 	for (address = a->dirty; address && r == 0; address = address->next_dirty)
 		r = write_wanted(a, address, slot, ret_switch);
 	if (r == 0 && !a->known)
-		r = local_pods_forget(a->env.local_pods, is_known_pod, a);
+		r = local_pods_prune(a->env.local_pods, is_known_pod, a);
 	for (address = a->dirty; address && r == 0; address = address->next_dirty)
 		r = delete_unwanted(a, address);
 	return r;

@@ -10,14 +10,14 @@
 
 struct cleared {
 	uint32_t element;
-	uint64_t settled; /* how often local_pods_settle() had been called */
+	uint64_t grace_periods; /* how often local_pods_commit() had been called */
 };
 
 struct local_pods {
 	struct maps *maps;
 	struct cleared *cleared;
 	size_t cleared_count;
-	uint64_t settled;
+	uint64_t grace_periods;
 };
 
 static uint32_t element_of(const struct maps *maps, const struct polder_addr *addr)
@@ -80,7 +80,7 @@ static int clear_element(struct local_pods *pods, uint32_t element)
 		pods->cleared = grown;
 	}
 	pods->cleared[pods->cleared_count++] =
-		(struct cleared){.element = element, .settled = pods->settled};
+		(struct cleared){.element = element, .grace_periods = pods->grace_periods};
 	return 0;
 }
 
@@ -90,8 +90,8 @@ int local_pods_clear(struct local_pods *pods, const struct polder_addr *addr)
 						 : 0;
 }
 
-int local_pods_forget(struct local_pods *pods,
-		      bool (*known)(const struct polder_addr *addr, void *data), void *data)
+int local_pods_prune(struct local_pods *pods,
+		     bool (*known)(const struct polder_addr *addr, void *data), void *data)
 {
 	uint32_t count = maps_get(pods->maps, MAP_LOCAL_PODS)->max_entries, i;
 	int r = 0;
@@ -107,7 +107,7 @@ int local_pods_forget(struct local_pods *pods,
 	return r;
 }
 
-void local_pods_settle(struct local_pods *pods)
+void local_pods_commit(struct local_pods *pods)
 {
 	static const struct local_pod_address none;
 	size_t i, kept = 0;
@@ -116,13 +116,13 @@ void local_pods_settle(struct local_pods *pods)
 	for (i = 0; i < pods->cleared_count; i++) {
 		const struct cleared *c = &pods->cleared[i];
 
-		if (c->settled == pods->settled)
+		if (c->grace_periods == pods->grace_periods)
 			pods->cleared[kept++] = *c;
 		else if (!element_at(pods->maps, c->element)->entry.flags)
 			maps_element_put(pods->maps, MAP_LOCAL_PODS, c->element, &none);
 	}
 	pods->cleared_count = kept;
-	pods->settled++;
+	pods->grace_periods++;
 	if (!kept) {
 		free(pods->cleared);
 		pods->cleared = NULL;

@@ -20,10 +20,10 @@ int local_pods_put(struct local_pods *pods, const struct polder_addr *addr,
 /* To be called before the address leaves the trie. 0 or -errno: the element may still answer. */
 int local_pods_clear(struct local_pods *pods, const struct polder_addr *addr);
 /* Clears all that `known` says no to: what a former agent has left. 0 or -errno. */
-int local_pods_forget(struct local_pods *pods,
-		      bool (*known)(const struct polder_addr *addr, void *data), void *data);
+int local_pods_prune(struct local_pods *pods,
+		     bool (*known)(const struct polder_addr *addr, void *data), void *data);
 /* Programs have ended: elements that were cleared before the last call may get another address. */
-void local_pods_settle(struct local_pods *pods);
+void local_pods_commit(struct local_pods *pods);
 
 /* What the array says; NULL: nothing, the trie answers. */
 const struct address_entry *local_pods_find(const struct maps *maps,

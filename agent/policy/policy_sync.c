@@ -82,7 +82,7 @@ int policy_sync_open(struct maps *maps, const struct store *store, const struct 
 	}
 	/* A crash may have come between a switch and its mirroring: nothing is in force but the
 	 * present slot. */
-	sync->unfinished = sync->sync_all_slots = sync->sweep_all = true;
+	sync->unfinished = sync->sync_all_slots = sync->prune_all = true;
 	*ret = sync;
 	return 0;
 }
@@ -364,7 +364,7 @@ size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **
 static int put_in_force(struct policy_sync *sync, bool *ret_switched)
 {
 	bool switch_slots = false;
-	int r = sync->in_force ? 0 : pods_forget_unknown(sync);
+	int r = sync->in_force ? 0 : pods_prune_unknown(sync);
 
 	if (r == 0)
 		r = rulesets_write(sync, &switch_slots);
@@ -421,7 +421,7 @@ int policy_sync_run(struct policy_sync *sync, bool *ret_switched)
 		sync->write_all = sync->sync_all_slots = true;
 		return r;
 	}
-	sync->sweep_all |= sync->write_all;
+	sync->prune_all |= sync->write_all;
 	sync->write_all = false;
 	sync->in_force = true;
 	policy_compiler_confirm(sync->compiler);
@@ -430,7 +430,7 @@ int policy_sync_run(struct policy_sync *sync, bool *ret_switched)
 
 bool policy_sync_commit(struct policy_sync *sync)
 {
-	bool swept = false;
+	bool deleted = false;
 
 	if (!sync->unfinished)
 		return false;
@@ -438,13 +438,13 @@ bool policy_sync_commit(struct policy_sync *sync)
 	rule_counts_flush(sync->counts);
 	/* After a pass that failed nobody knows what is in use. */
 	if (sync->in_force && !sync->half_written) {
-		swept = rules_sweep(sync);
-		rule_counts_sweep(sync->counts);
+		deleted = rulesets_prune(sync);
+		rule_counts_prune(sync->counts);
 		policy_registry_collect(sync->registry);
 	}
-	local_pods_settle(sync->local_pods);
+	local_pods_commit(sync->local_pods);
 	sync->unfinished = false;
-	return sync->misfits && swept;
+	return sync->misfits && deleted;
 }
 
 void policy_sync_resync(struct policy_sync *sync)

@@ -60,8 +60,8 @@ enum ruleset_map { CACHE_PEERS, CACHE_PREFIXES, CACHE_PORTS, CACHE_CELLS, RULESE
 /* A rule set that found no room: its pods are closed. */
 struct misfit {
 	uint32_t ruleset;
-	bool told;  /* `problem` is of when it was tried last, and in the log */
-	bool swept; /* nothing of it is left in the maps */
+	bool told;    /* `problem` is of when it was tried last, and in the log */
+	bool deleted; /* nothing of it is left in the maps */
 	struct policy_sync_problem problem; /* without a reason: nothing is to be told */
 	UT_hash_handle hh;
 };
@@ -112,7 +112,7 @@ struct policy_sync {
 			      maps */
 	bool unfinished;   /* old rule sets still stand */
 	bool write_all; /* rule sets are compared with the maps one by one, not by what changed */
-	bool sweep_all; /* and what nobody names is looked for */
+	bool prune_all; /* and what nobody names is looked for */
 	bool sync_all_slots; /* peers whose slots differ may stand outside of the list */
 	struct misfit *misfits;
 	bool room;		    /* elements have been deleted since misfits were tried last */
@@ -185,7 +185,7 @@ void pods_resolve(struct policy_sync *sync);
 int pods_write(struct policy_sync *sync, bool *ret_switch);
 void pods_sync_slots(struct policy_sync *sync);
 /* Entries of before the start whose pods have no record any more. */
-int pods_forget_unknown(struct policy_sync *sync);
+int pods_prune_unknown(struct policy_sync *sync);
 /* New pods' entries out again. */
 void pods_undo(struct policy_sync *sync);
 
@@ -217,7 +217,7 @@ void rulesets_sync_slots(struct policy_sync *sync);
 int rules_differing(const struct policy_sync *sync, bool **ret);
 /* Removes all that the policy in force does not name, and what is left of sets that do not fit. Was
  * there anything? */
-bool rules_sweep(struct policy_sync *sync);
+bool rulesets_prune(struct policy_sync *sync);
 
 /* sync_nodes.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */
 int nodes_write(struct policy_sync *sync);

@@ -224,7 +224,7 @@ void rule_counts_release_all(struct rule_counts *c)
 	c->idle = HASH_COUNT(c->rules);
 }
 
-void rule_counts_sweep(struct rule_counts *c)
+void rule_counts_prune(struct rule_counts *c)
 {
 	struct rule *rule, *next;
 

@@ -22,7 +22,7 @@ void rule_counts_release(struct rule_counts *counts, const struct compiled_rules
 /* All sets went: those that are there are held again after this. */
 void rule_counts_release_all(struct rule_counts *counts);
 /* Forgets what no set holds. */
-void rule_counts_sweep(struct rule_counts *counts);
+void rule_counts_prune(struct rule_counts *counts);
 /* A flow that these rules allowed is over. */
 void rule_counts_over(const struct flow_rules *rules, uint32_t packets, uint64_t bytes,
 		      void *rule_counts);

@@ -252,7 +252,7 @@ int ruleset_slots_drop(struct ruleset_slots *s, uint32_t number)
 	return known ? forget(s, known) : 0;
 }
 
-int ruleset_slots_sweep(struct ruleset_slots *s, bool (*wanted)(uint32_t number, const void *data),
+int ruleset_slots_prune(struct ruleset_slots *s, bool (*wanted)(uint32_t number, const void *data),
 			const void *data)
 {
 	struct known *known, *next;

@@ -46,7 +46,7 @@ bool ruleset_slots_is_sparse(const struct compiled_ruleset *set);
 /* Frees the slot and the range of a set. 0 (also if it has none) or -errno. */
 int ruleset_slots_drop(struct ruleset_slots *slots, uint32_t number);
 /* Frees the slots and ranges of all sets that `wanted` says no to. Returns how many, or -errno. */
-int ruleset_slots_sweep(struct ruleset_slots *slots,
+int ruleset_slots_prune(struct ruleset_slots *slots,
 			bool (*wanted)(uint32_t number, const void *data), const void *data);
 /* Calls for each set; stops at a value other than 0 and returns it. */
 int ruleset_slots_each(const struct ruleset_slots *slots,

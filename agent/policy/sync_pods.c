@@ -166,7 +166,7 @@ static const struct synced_pod *pod_by_link(const struct policy_sync *sync, uint
 	return pod;
 }
 
-int pods_forget_unknown(struct policy_sync *sync)
+int pods_prune_unknown(struct policy_sync *sync)
 {
 	static const struct pod_entry none;
 	const struct pod_entry *entries;

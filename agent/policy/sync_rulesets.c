@@ -260,7 +260,7 @@ static int add_misfit(struct policy_sync *sync, uint32_t id)
 	struct misfit *misfit = find_misfit(sync, id);
 
 	if (misfit) {
-		misfit->swept = false;
+		misfit->deleted = false;
 		return 0;
 	}
 	misfit = calloc(1, sizeof(*misfit));
@@ -505,7 +505,7 @@ static int leave_classes(struct policy_sync *sync, bool *ret_switch)
 
 	for (size_t i = 0; i < sync->leaving.count && r == 0; i++)
 		r = leave_stranger(&sync->leaving.keys[i], NULL, &all);
-	if (r == 0 && sync->sweep_all)
+	if (r == 0 && sync->prune_all)
 		r = map_cache_each(sync->rules[CACHE_PEERS], leave_stranger, &all);
 	return r;
 }
@@ -662,75 +662,75 @@ void rulesets_sync_slots(struct policy_sync *sync)
 
 /* ---------------------------------------------------------------- what nobody names any more */
 
-struct sweeping {
+struct pruning {
 	struct policy_sync *sync;
-	size_t swept;
+	size_t deleted;
 	int result;
 };
 
 static int delete_element(enum ruleset_map map, const void *key, const void *value, void *data)
 {
-	struct sweeping *sweeping = data;
+	struct pruning *pruning = data;
 
 	(void)value;
-	if (!map_cache_find(sweeping->sync->rules[map], key))
+	if (!map_cache_find(pruning->sync->rules[map], key))
 		return 0;
-	sweeping->swept++;
-	return map_cache_delete(sweeping->sync->rules[map], key);
+	pruning->deleted++;
+	return map_cache_delete(pruning->sync->rules[map], key);
 }
 
 /* The header first: nothing points at what is half there. */
-static int delete_set(const struct compiled_ruleset *set, struct sweeping *sweeping)
+static int delete_set(const struct compiled_ruleset *set, struct pruning *pruning)
 {
-	struct policy_sync *sync = sweeping->sync;
+	struct policy_sync *sync = pruning->sync;
 	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
 	bool table = slot && has_table(ruleset_slots_entry(sync->slots, slot));
 	int r = ruleset_slots_drop(sync->slots, set->id);
 
-	sweeping->swept += slot != 0;
+	pruning->deleted += slot != 0;
 	if (r == 0)
-		r = each_element(set, table, delete_element, sweeping);
+		r = each_element(set, table, delete_element, pruning);
 	return r;
 }
 
 static int delete_gone(const struct compiled_ruleset *set, void *data)
 {
-	struct sweeping *sweeping = data;
+	struct pruning *pruning = data;
 
-	rule_counts_release(sweeping->sync->counts, set);
-	drop_misfit(sweeping->sync, set->id);
+	rule_counts_release(pruning->sync->counts, set);
+	drop_misfit(pruning->sync, set->id);
 	/* One that fails does not keep others. */
-	sweeping->result |= delete_set(set, sweeping);
+	pruning->result |= delete_set(set, pruning);
 	return 0;
 }
 
-static void delete_leaving(struct sweeping *sweeping)
+static void delete_leaving(struct pruning *pruning)
 {
-	struct policy_sync *sync = sweeping->sync;
+	struct policy_sync *sync = pruning->sync;
 
 	for (size_t i = 0; i < sync->leaving.count; i++) {
 		const struct ruleset_peer_key *key = &sync->leaving.keys[i];
 
 		/* It may have come back. */
 		if (!is_peer(policy_compiler_ruleset(sync->compiler, key->ruleset), key->identity))
-			sweeping->result |= delete_element(CACHE_PEERS, key, NULL, sweeping);
+			pruning->result |= delete_element(CACHE_PEERS, key, NULL, pruning);
 	}
 	sync->leaving.count = 0;
 }
 
 /* Of those that do not fit, what is left of them. */
-static void delete_misfits(struct sweeping *sweeping)
+static void delete_misfits(struct pruning *pruning)
 {
-	struct policy_sync *sync = sweeping->sync;
+	struct policy_sync *sync = pruning->sync;
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
 
 	HASH_ITER (hh, sync->misfits, misfit, next) {
 		set = policy_compiler_ruleset(sync->compiler, misfit->ruleset);
-		if (!set || misfit->swept)
+		if (!set || misfit->deleted)
 			continue;
-		misfit->swept = delete_set(set, sweeping) == 0;
-		sweeping->result |= !misfit->swept;
+		misfit->deleted = delete_set(set, pruning) == 0;
+		pruning->result |= !misfit->deleted;
 	}
 }
 
@@ -760,35 +760,35 @@ static int want_set(const struct compiled_ruleset *set, void *data)
 }
 
 /* All that stands in the maps and is nobody's, whoever wrote it. */
-static void sweep_everything(struct sweeping *sweeping)
+static void prune_everything(struct pruning *pruning)
 {
-	struct policy_sync *sync = sweeping->sync;
-	int count = ruleset_slots_sweep(sync->slots, is_wanted, sync), map;
+	struct policy_sync *sync = pruning->sync;
+	int count = ruleset_slots_prune(sync->slots, is_wanted, sync), map;
 
-	sweeping->result |= count < 0;
-	sweeping->swept += count > 0;
+	pruning->result |= count < 0;
+	pruning->deleted += count > 0;
 	for (map = 0; map < RULESET_MAPS; map++)
 		map_cache_begin(sync->rules[map]);
 	policy_compiler_each_ruleset(sync->compiler, want_set, sync);
 	for (map = 0; map < RULESET_MAPS; map++) {
 		count = map_cache_prune(sync->rules[map]);
-		sweeping->result |= count < 0;
-		sweeping->swept += count > 0;
+		pruning->result |= count < 0;
+		pruning->deleted += count > 0;
 	}
 }
 
-bool rules_sweep(struct policy_sync *sync)
+bool rulesets_prune(struct policy_sync *sync)
 {
-	struct sweeping sweeping = {.sync = sync};
+	struct pruning pruning = {.sync = sync};
 
-	policy_compiler_each_gone(sync->compiler, delete_gone, &sweeping);
+	policy_compiler_each_gone(sync->compiler, delete_gone, &pruning);
 	policy_compiler_bury(sync->compiler);
-	delete_leaving(&sweeping);
-	delete_misfits(&sweeping);
-	if (sync->sweep_all)
-		sweep_everything(&sweeping);
+	delete_leaving(&pruning);
+	delete_misfits(&pruning);
+	if (sync->prune_all)
+		prune_everything(&pruning);
 	/* What could not be deleted is nobody's: the next one looks for it. */
-	sync->sweep_all = sweeping.result != 0;
-	sync->room |= sweeping.swept > 0;
-	return sweeping.swept > 0;
+	sync->prune_all = pruning.result != 0;
+	sync->room |= pruning.deleted > 0;
+	return pruning.deleted > 0;
 }

@@ -14,7 +14,7 @@ struct reconciler {
 	struct flows *flows;
 	struct touched *touched;
 	struct slots slots;
-	bool synced, settled;
+	bool synced, reconciled;
 	bool policy_dirty, nodes_dirty;
 	uint64_t run_ns;       /* when the next run is due */
 	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
@@ -234,11 +234,11 @@ static void share_flows(struct reconciler *r)
 
 /* The first run that succeeded: what the maps hold and nobody asks for goes only now. 0 or -ENOMEM.
  */
-static int settle(struct reconciler *r)
+static int first_run(struct reconciler *r)
 {
-	int result = services_forget_unknown(r->services);
+	int result = services_prune_unknown(r->services);
 
-	r->settled = result == 0;
+	r->reconciled = result == 0;
 	return result;
 }
 
@@ -260,8 +260,8 @@ static int run(struct reconciler *r, bool may_wait)
 	apply_routes(r);
 	share_flows(r);
 	result = apply(r, may_wait);
-	if (result == 0 && !r->settled)
-		result = settle(r);
+	if (result == 0 && !r->reconciled)
+		result = first_run(r);
 	slots_ran(&r->slots, false, now(r));
 	r->runs++;
 	r->failures += result < 0;
@@ -340,7 +340,7 @@ bool reconciler_begin(struct reconciler *r)
 {
 	if (!slots_begin(&r->slots))
 		return false;
-	services_sweep_mark(r->services);
+	services_prune_mark(r->services);
 	touched_mark(r->touched);
 	return true;
 }
@@ -355,8 +355,8 @@ void reconciler_commit(struct reconciler *r, int waited)
 		slots_end(&r->slots, true, now(r));
 		return;
 	}
-	touched_settle(r->touched);
-	services_sweep(r->services);
+	touched_second_look(r->touched);
+	services_prune(r->services);
 	if (slots_end(&r->slots, false, now(r)))
 		again = policy_sync_commit(r->policy_sync);
 	if (r->env.keep_labels)
@@ -443,7 +443,7 @@ void reconciler_after(struct reconciler *r, struct reconciler_wait *wait)
 	r->waits = wait;
 }
 
-void reconciler_forget(struct reconciler *r, const struct reconciler_wait *wait)
+void reconciler_cancel(struct reconciler *r, const struct reconciler_wait *wait)
 {
 	struct reconciler_wait **at;
 
@@ -464,7 +464,7 @@ void reconciler_progress(const struct reconciler *r, struct reconciler_progress 
 {
 	*ret = (struct reconciler_progress){
 		.synced = r->synced,
-		.settled = r->settled,
+		.reconciled = r->reconciled,
 		.pending = r->held < r->change,
 		.runs = r->runs,
 		.failures = r->failures,

@@ -115,7 +115,7 @@ struct reconciler_due reconciler_due(const struct reconciler *reconciler);
 /*
  * Called once, when all changes up to the number `change` are in force: from reconciler_end_turn(),
  * or from within reconciler_after() if they are already. The caller's memory, until the call or
- * reconciler_forget().
+ * reconciler_cancel().
  */
 struct reconciler_wait {
 	uint64_t change;
@@ -125,14 +125,14 @@ struct reconciler_wait {
 };
 void reconciler_after(struct reconciler *reconciler, struct reconciler_wait *wait);
 /* It may be over already. */
-void reconciler_forget(struct reconciler *reconciler, const struct reconciler_wait *wait);
+void reconciler_cancel(struct reconciler *reconciler, const struct reconciler_wait *wait);
 /* The number of the last change; the next one has the next number. */
 uint64_t reconciler_change(const struct reconciler *reconciler);
 
 struct reconciler_progress {
 	bool synced;
-	bool settled; /* a run has succeeded since */
-	bool pending; /* a change is not in force yet */
+	bool reconciled; /* a run has succeeded since */
+	bool pending;	 /* a change is not in force yet */
 	uint64_t runs, failures;
 	uint64_t switches;	      /* runs that put the other slot in force */
 	uint64_t last_ns;	      /* how long the last run took */

@@ -204,7 +204,7 @@ void touched_mark(struct touched *t)
 	t->marked = t->second.count;
 }
 
-void touched_settle(struct touched *t)
+void touched_second_look(struct touched *t)
 {
 	if (!t->marked)
 		return;
@@ -219,5 +219,5 @@ void touched_give_up(struct touched *t)
 {
 	if (t->marked)
 		maps_move_generation(t->maps);
-	touched_settle(t);
+	touched_second_look(t);
 }

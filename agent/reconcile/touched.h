@@ -34,6 +34,6 @@ void touched_look(struct touched *t);
 /* Before the wait for running programs, and after it: the second look, at what had had its first
  * one when the wait began. */
 void touched_mark(struct touched *t);
-void touched_settle(struct touched *t);
+void touched_second_look(struct touched *t);
 /* Nobody can say when the programs have ended: every flow is judged anew instead. */
 void touched_give_up(struct touched *t);

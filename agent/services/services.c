@@ -684,12 +684,12 @@ int services_apply(struct services *s)
 	return r;
 }
 
-void services_sweep_mark(struct services *s)
+void services_prune_mark(struct services *s)
 {
 	s->leftover_marked = s->leftover_count;
 }
 
-void services_sweep(struct services *s)
+void services_prune(struct services *s)
 {
 	size_t i;
 
@@ -718,7 +718,7 @@ static int leave_unknown(const void *key, const void *value, void *data)
 	return 0;
 }
 
-int services_forget_unknown(struct services *s)
+int services_prune_unknown(struct services *s)
 {
 	int r = leave_reserve(s, map_cache_count(s->services));
 

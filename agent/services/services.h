@@ -44,19 +44,19 @@ bool services_dirty(const struct services *services);
 
 /*
  * Brings the maps to what the objects ask for: new backends before what points at them; deletions
- * are left to services_sweep(), after the programs have ended that may still use them. Tells whose
+ * are left to services_prune(), after the programs have ended that may still use them. Tells whose
  * flows have to be judged anew, see services_touched. A Service that cannot be put into effect is
  * told by services_problems(); the others go on. 0 or -errno (memory).
  */
 int services_apply(struct services *services);
-/* services_sweep_mark() before the wait says what the next services_sweep() may take. */
-void services_sweep_mark(struct services *services);
-void services_sweep(struct services *services);
+/* services_prune_mark() before the wait says what the next services_prune() may take. */
+void services_prune_mark(struct services *services);
+void services_prune(struct services *services);
 /*
  * First pass after a start: everything of the maps that no object asks for goes with the next
  * sweep, and every flow is judged anew. 0 or -ENOMEM: nothing was done.
  */
-int services_forget_unknown(struct services *services);
+int services_prune_unknown(struct services *services);
 
 struct service_problem {
 	const char *namespace, *name;

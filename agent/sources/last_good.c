@@ -279,7 +279,7 @@ static int forget(struct last_good *copies, struct copy *copy)
 	return 0;
 }
 
-int last_good_forget(struct last_good *copies, const char *origin)
+int last_good_delete(struct last_good *copies, const char *origin)
 {
 	char name[NAME_LENGTH + 1];
 	struct copy *copy;
@@ -289,7 +289,7 @@ int last_good_forget(struct last_good *copies, const char *origin)
 	return copy ? forget(copies, copy) : 0;
 }
 
-size_t last_good_forget_others(struct last_good *copies)
+size_t last_good_prune(struct last_good *copies)
 {
 	struct copy *copy, *next;
 	size_t count = 0;

@@ -32,7 +32,7 @@ int last_good_find(struct last_good *copies, const char *origin, char **ret_text
 		   size_t *ret_length);
 
 /* Not there: 0. */
-int last_good_forget(struct last_good *copies, const char *origin);
+int last_good_delete(struct last_good *copies, const char *origin);
 
 /* Forgets all that nobody has kept or looked for since last_good_open(). Returns how many. */
-size_t last_good_forget_others(struct last_good *copies);
+size_t last_good_prune(struct last_good *copies);

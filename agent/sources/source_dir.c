@@ -172,7 +172,7 @@ static void restore(struct source_dir *source, struct watched_file *file)
 
 static void forget_copy(struct source_dir *source, const struct watched_file *file)
 {
-	int r = source->copies ? last_good_forget(source->copies, file->origin) : 0;
+	int r = source->copies ? last_good_delete(source->copies, file->origin) : 0;
 
 	if (r < 0)
 		log_warning("source", "%s is deleted, but its copy cannot be deleted: %s",
@@ -526,7 +526,7 @@ static void become_synced(struct source_dir *source)
 	source->synced = true;
 	/* What is not there was deleted while nobody watched. */
 	if (source->copies)
-		last_good_forget_others(source->copies);
+		last_good_prune(source->copies);
 	log_info("source", "%s: initial read of %u files done", source->path,
 		 HASH_COUNT(source->files));
 	store_set_synced(source->store, source->path);

@@ -469,7 +469,7 @@ int store_delete(struct store *store, const char *origin_name, enum object_kind 
 /* ---------------------------------------------------------------- all of an origin */
 
 /* All that no round since `round` has named. In a batch. */
-static void sweep(struct store *store, struct origin *origin, uint64_t round)
+static void remove_unlisted(struct store *store, struct origin *origin, uint64_t round)
 {
 	struct candidate *candidate = origin->candidates, *next;
 
@@ -507,7 +507,7 @@ void store_list_end(struct store *store, const char *name)
 
 	assert(origin && origin->list_round);
 	store_batch_begin(store);
-	sweep(store, origin, origin->list_round);
+	remove_unlisted(store, origin, origin->list_round);
 	origin->list_round = 0;
 	origin->synced = true;
 	store_batch_end(store);
@@ -560,7 +560,7 @@ static void forget(struct store *store, const char *name)
 		return;
 	assert(!origin->list_round);
 	store_batch_begin(store);
-	sweep(store, origin, UINT64_MAX);
+	remove_unlisted(store, origin, UINT64_MAX);
 	store_batch_end(store);
 	drop_idle_origin(store, origin);
 }
@@ -591,7 +591,7 @@ int store_replace(struct store *store, const char *name, struct object_list *lis
 	store_batch_begin(store);
 	for (size_t i = 0; i < list->count; i++)
 		put(store, places[i], TAKE_PTR(list->objects[i]));
-	sweep(store, origin, store->round);
+	remove_unlisted(store, origin, store->round);
 	store_batch_end(store);
 	list->count = 0;
 	object_list_clear(list);

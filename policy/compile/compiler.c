@@ -327,7 +327,7 @@ int policy_compiler_run(struct policy_compiler *c)
 	if (r == 0)
 		r = note_unconfirmed(c);
 	if (r == 0)
-		view_settle(&c->view);
+		view_end_run(&c->view);
 	return checked(c, r);
 }
 

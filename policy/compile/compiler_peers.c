@@ -128,7 +128,7 @@ static int update_namespace(struct policy_compiler *c, struct live_set *live,
 		live->stale = true;
 	for (identity = namespace->identities; identity && r == 0 && !live->stale;
 	     identity = identity->next)
-		if (identity->settled && identity->pods)
+		if (identity->in_last_run && identity->pods)
 			r = enter(c, live, identity);
 	return r;
 }
@@ -140,7 +140,7 @@ static bool may_have_shrunk(const struct view *view)
 		if (view->dirty[i]->relabelled)
 			return true;
 	for (size_t i = 0; i < view->changed_count; i++)
-		if (view->changed[i]->settled && !view->changed[i]->pods)
+		if (view->changed[i]->in_last_run && !view->changed[i]->pods)
 			return true;
 	return false;
 }
@@ -163,9 +163,9 @@ static int update_set(struct policy_compiler *c, struct live_set *live)
 	for (size_t i = 0; i < view->changed_count && r == 0 && !live->stale; i++) {
 		const struct view_identity *identity = view->changed[i];
 
-		if (identity->settled && !identity->pods)
+		if (identity->in_last_run && !identity->pods)
 			r = leave(c, live, identity);
-		else if (!identity->settled && identity->pods)
+		else if (!identity->in_last_run && identity->pods)
 			r = enter(c, live, identity);
 	}
 	return r;
@@ -179,7 +179,7 @@ static bool anything_changed(const struct view *view)
 		if (view->dirty[i]->relabelled)
 			return true;
 	for (size_t i = 0; i < view->changed_count; i++)
-		if (view->changed[i]->settled != (view->changed[i]->pods > 0))
+		if (view->changed[i]->in_last_run != (view->changed[i]->pods > 0))
 			return true;
 	return false;
 }

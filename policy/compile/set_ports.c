@@ -15,56 +15,56 @@ struct event {
 	int change;
 };
 
-struct sweep {
+struct scan {
 	struct set *set;
 	struct event *events;
 	size_t count, capacity;
 	uint32_t *covers;
 };
 
-static int add_event(struct sweep *sweep, struct event event)
+static int add_event(struct scan *scan, struct event event)
 {
 	struct event *events;
 
-	if (sweep->count == RULESET_MAX_BLOCKS)
+	if (scan->count == RULESET_MAX_BLOCKS)
 		return -E2BIG;
-	events = array_grow(sweep->events, sweep->count, &sweep->capacity, sizeof(*events));
+	events = array_grow(scan->events, scan->count, &scan->capacity, sizeof(*events));
 	if (!events)
 		return -ENOMEM;
-	sweep->events = events;
-	events[sweep->count++] = event;
+	scan->events = events;
+	events[scan->count++] = event;
 	return 0;
 }
 
-static int add_range(struct sweep *sweep, size_t atom, uint8_t proto, uint32_t first, uint32_t last)
+static int add_range(struct scan *scan, size_t atom, uint8_t proto, uint32_t first, uint32_t last)
 {
-	int r = add_event(sweep,
+	int r = add_event(scan,
 			  (struct event){.proto = proto, .at = first, .atom = atom, .change = 1});
 
 	if (r < 0)
 		return r;
 	return add_event(
-		sweep, (struct event){.proto = proto, .at = last + 1, .atom = atom, .change = -1});
+		scan, (struct event){.proto = proto, .at = last + 1, .atom = atom, .change = -1});
 }
 
 /* A name in an ingress rule is the subject's own port. */
-static int add_own_ports(struct sweep *sweep, size_t atom, const struct policy_port *wanted)
+static int add_own_ports(struct scan *scan, size_t atom, const struct policy_port *wanted)
 {
-	const struct registry_identity *subject = sweep->set->subject;
+	const struct registry_identity *subject = scan->set->subject;
 	int r = 0;
 
-	if (sweep->set->direction != INGRESS)
+	if (scan->set->direction != INGRESS)
 		return 0;
 	for (size_t i = 0; r == 0 && i < subject->port_count; i++) {
 		const struct named_port *port = &subject->ports[i];
 
 		if (port->proto == wanted->proto && strcmp(port->name, wanted->name) == 0)
-			r = add_range(sweep, atom, port->proto, port->port, port->port);
+			r = add_range(scan, atom, port->proto, port->port, port->port);
 	}
 	return r;
 }
 
-static int add_rule(struct sweep *sweep, const struct set_rule *entry)
+static int add_rule(struct scan *scan, const struct set_rule *entry)
 {
 	const struct policy_rule *rule = entry->rule->source;
 	int r = 0;
@@ -73,19 +73,19 @@ static int add_rule(struct sweep *sweep, const struct set_rule *entry)
 		const struct policy_port *port = &rule->ports[i];
 
 		if (port->name)
-			r = add_own_ports(sweep, entry->plain, port);
+			r = add_own_ports(scan, entry->plain, port);
 		else if (port->any_port)
-			r = add_range(sweep, entry->plain, port->proto, 0, 65535);
+			r = add_range(scan, entry->plain, port->proto, 0, 65535);
 		else
-			r = add_range(sweep, entry->plain, port->proto, port->first, port->last);
+			r = add_range(scan, entry->plain, port->proto, port->first, port->last);
 	}
 	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count;
 	     i++)
-		r = add_range(sweep, i, sweep->set->atoms[i].proto, sweep->set->atoms[i].port,
-			      sweep->set->atoms[i].port);
+		r = add_range(scan, i, scan->set->atoms[i].proto, scan->set->atoms[i].port,
+			      scan->set->atoms[i].port);
 	for (size_t i = 0; r == 0 && entry->unknown != NO_ATOM && i < rule->port_count; i++)
 		if (rule->ports[i].name)
-			r = add_range(sweep, entry->unknown, rule->ports[i].proto, 0, 65535);
+			r = add_range(scan, entry->unknown, rule->ports[i].proto, 0, 65535);
 	return r;
 }
 
@@ -138,33 +138,33 @@ static int compare_events(const void *a, const void *b)
 	return order ? order : (x->at > y->at) - (x->at < y->at);
 }
 
-static void apply(struct sweep *sweep, const struct event *event)
+static void apply(struct scan *scan, const struct event *event)
 {
-	sweep->covers[event->atom] += (uint32_t)event->change;
-	if (sweep->covers[event->atom] > 0)
-		bits_set(sweep->set->scratch, event->atom);
+	scan->covers[event->atom] += (uint32_t)event->change;
+	if (scan->covers[event->atom] > 0)
+		bits_set(scan->set->scratch, event->atom);
 	else
-		bits_reset(sweep->set->scratch, event->atom);
+		bits_reset(scan->set->scratch, event->atom);
 }
 
 /* Ranges of one class that touch become one. Where only portless rules hold, the default entry
  * serves. */
-static int sweep_ports(struct sweep *sweep, struct class *everywhere)
+static int scan_ports(struct scan *scan, struct class *everywhere)
 {
 	struct class *class = everywhere, *pending = everywhere;
 	uint32_t begin = 0;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < sweep->count;) {
-		const struct event here = sweep->events[i];
+	for (size_t i = 0; r == 0 && i < scan->count;) {
+		const struct event here = scan->events[i];
 
-		while (i < sweep->count && compare_events(&here, &sweep->events[i]) == 0)
-			apply(sweep, &sweep->events[i++]);
-		r = class_of(&sweep->set->ports, sweep->set->scratch, &class);
+		while (i < scan->count && compare_events(&here, &scan->events[i]) == 0)
+			apply(scan, &scan->events[i++]);
+		r = class_of(&scan->set->ports, scan->set->scratch, &class);
 		if (r < 0 || class == pending)
 			continue;
 		if (pending != everywhere)
-			r = emit_range(sweep->set, here.proto, begin, here.at, pending);
+			r = emit_range(scan->set, here.proto, begin, here.at, pending);
 		pending = class;
 		begin = here.at;
 	}
@@ -173,13 +173,13 @@ static int sweep_ports(struct sweep *sweep, struct class *everywhere)
 
 int set_classify_ports(struct set *set)
 {
-	struct sweep sweep = {.set = set};
+	struct scan scan = {.set = set};
 	struct class *everywhere;
 	bool any = false;
 	int r = 0;
 
-	sweep.covers = calloc(set->atom_count + 1, sizeof(*sweep.covers));
-	if (!sweep.covers)
+	scan.covers = calloc(set->atom_count + 1, sizeof(*scan.covers));
+	if (!scan.covers)
 		return -ENOMEM;
 	memset(set->scratch, 0, set->words * sizeof(*set->scratch));
 	for (size_t i = 0; r == 0 && i < set->rule_count; i++) {
@@ -189,17 +189,17 @@ int set_classify_ports(struct set *set)
 			bits_set(set->scratch, entry->plain);
 			any = true;
 		}
-		r = add_rule(&sweep, entry);
+		r = add_rule(&scan, entry);
 	}
 	if (r == 0)
 		r = class_of(&set->ports, set->scratch, &everywhere);
 	if (r == 0 && any)
 		r = emit(set, (struct set_port){.class = everywhere});
-	if (r == 0 && sweep.count > 0) {
-		qsort(sweep.events, sweep.count, sizeof(*sweep.events), compare_events);
-		r = sweep_ports(&sweep, everywhere);
+	if (r == 0 && scan.count > 0) {
+		qsort(scan.events, scan.count, sizeof(*scan.events), compare_events);
+		r = scan_ports(&scan, everywhere);
 	}
-	free(sweep.events);
-	free(sweep.covers);
+	free(scan.events);
+	free(scan.covers);
 	return r;
 }

@@ -300,7 +300,7 @@ static int pod_enters(struct view *view, struct policy_pod *pod, struct view_ide
 	identity->pods++;
 	identity->subjects += pod->subject;
 	view->addresses_changed |= pod->addresses.count > 0;
-	return !identity->settled || pod->subject ? mark_identity(view, identity) : 0;
+	return !identity->in_last_run || pod->subject ? mark_identity(view, identity) : 0;
 }
 
 static struct policy_pod *pod_new(struct view *view, bool subject)
@@ -365,7 +365,7 @@ static void drop_namespace_if_empty(struct view *view, struct view_namespace *na
 		namespace_free(view, namespace);
 }
 
-void view_settle(struct view *view)
+void view_end_run(struct view *view)
 {
 	view_free_trash(view);
 	for (size_t i = 0; i < view->changed_count; i++) {
@@ -373,7 +373,7 @@ void view_settle(struct view *view)
 		struct view_namespace *namespace = identity->namespace;
 
 		identity->listed = false;
-		identity->settled = true;
+		identity->in_last_run = true;
 		if (identity->pods)
 			continue;
 		identity_free(view, identity);

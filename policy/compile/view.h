@@ -29,7 +29,7 @@ struct view_identity {
 	size_t subjects;	 /* how many of them are this node's */
 	struct live_set *set[2]; /* what holds for its pods; NULL: they are open */
 	bool listed;		 /* in view->changed */
-	bool settled;		 /* it was there in the last run: rule sets know it */
+	bool in_last_run;	 /* it was there in the last run: rule sets know it */
 	bool in_force;		 /* addresses may have it: policy_compiler_confirm() has seen it */
 	uint64_t selected_in;	 /* the run that last selected its policies */
 	struct view_identity *next, *previous; /* of the namespace */
@@ -130,7 +130,7 @@ struct view {
 
 void view_clear(struct view *view);
 /* Ends the run: the lists are empty, what has gone is freed. */
-void view_settle(struct view *view);
+void view_end_run(struct view *view);
 
 /* 0, -ENOMEM. `object` NULL: there is none, the namespace has but its name. */
 int view_set_namespace(struct view *view, const char *name, const struct object *object);

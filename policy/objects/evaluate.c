@@ -323,8 +323,8 @@ static bool denies_after(const struct asking *asking, const struct evaluate_dire
  * leads out of the tier; taken not to, what the tier denies further on would count. One cell of a
  * rule set cannot say both, so such a tier denies.
  */
-static enum tier_result settle_pass(const struct asking *asking, const struct place *passing,
-				    const struct place *accept, struct evaluate_direction *ret)
+static enum tier_result resolve_pass(const struct asking *asking, const struct place *passing,
+				     const struct place *accept, struct evaluate_direction *ret)
 {
 	ret->presumed = true;
 	if (!denies_after(asking, ret, *accept)) {
@@ -351,7 +351,7 @@ static enum tier_result ask_tier(const struct asking *asking, enum policy_tier t
 			tier == TIER_NETWORK_POLICY ? RULE_ACCEPT : place.rule->action;
 
 		if (passing.policy && accepts_addresses(asking, place.rule))
-			return settle_pass(asking, &passing, &place, ret);
+			return resolve_pass(asking, &passing, &place, ret);
 		if (match == MATCH_MAYBE && action == RULE_PASS && tier == TIER_ADMIN &&
 		    !passing.policy)
 			passing = place;

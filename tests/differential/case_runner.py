@@ -151,7 +151,7 @@ class CaseRunner:
             raise Difference('the node asks for one pass after the other')
         if answer['problems'] and not step.get('problems'):
             raise Difference(f'the node has a problem: {answer["problems"][0]}')
-        self.world.settle()
+        self.world.in_force()
         for entry in self.node.flows.values():
             entry.looked = True
         if self.pending:

@@ -439,7 +439,7 @@ static void switch_and_look(struct touched *touched, const struct stale *closed)
 	touched_look(touched);
 	touched_mark(touched);
 	CU_ASSERT_FATAL(maps_wait_for_programs(sandbox_maps(sandbox)) == 0);
-	touched_settle(touched);
+	touched_second_look(touched);
 }
 
 static uint64_t doubted(struct flows *flows)

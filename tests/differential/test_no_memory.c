@@ -477,7 +477,7 @@ static bool is_state(const struct scene *scene, size_t number, const struct stat
 }
 
 /* Until nothing is left to do, without failure. */
-static void settle(void)
+static void run_and_commit(void)
 {
 	bool again = true;
 
@@ -493,7 +493,7 @@ static void learn(const struct scene *scene, int version, struct state *ret)
 {
 	if (change(scene, version) < 0)
 		give_up(scene->name, "no memory");
-	settle();
+	run_and_commit();
 	look(ret);
 }
 
@@ -557,7 +557,7 @@ static bool fail_once(const struct scene *scene, int version, size_t number,
 	failed = faults_end();
 	if (number > counted)
 		CU_ASSERT(is_between(scene, number, states, "after its end"));
-	settle();
+	run_and_commit();
 	CU_ASSERT(is_state(scene, number, &states[version], "after the next pass"));
 	return failed;
 }
@@ -581,14 +581,14 @@ static void run_scene(const struct scene *scene)
 			allocations += failed;
 			if (change(scene, !version) < 0)
 				give_up(scene->name, "no memory");
-			settle();
+			run_and_commit();
 			if (number % 16 == 0)
 				CU_ASSERT(is_state(scene, number, &states[!version], "back"));
 		}
 		CU_ASSERT(number > 3);
 		if (change(scene, version) < 0)
 			give_up(scene->name, "no memory");
-		settle();
+		run_and_commit();
 	}
 	for (size_t i = 0; i < OBJECTS_MAX && scene->version[0][i]; i++) {
 		struct object *object = decode(scene->version[0][i]); /* none of them is ATTACHED */
@@ -599,7 +599,7 @@ static void run_scene(const struct scene *scene)
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
 		if (put(always[i]) < 0)
 			give_up(scene->name, "no memory");
-	settle();
+	run_and_commit();
 }
 
 static void every_allocation_of_a_run_may_fail(void)
@@ -696,7 +696,7 @@ int main(int argc, char **argv)
 		if (put(always[i]) < 0)
 			give_up("objects", "no memory");
 	make_probes();
-	settle();
+	run_and_commit();
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 2;
 	suite = CU_add_suite("no_memory", NULL, NULL);

@@ -141,7 +141,7 @@ class World:
         home = self.objects.get(('Namespace', '', namespace))
         return gone or bool(home and home['metadata'].get('deletionTimestamp'))
 
-    def settle(self):
+    def in_force(self):
         """The changes so far are in force. A pod that ends keeps the policies that go from then on: with one stroke counts."""
         self.time += 1
         for container, (namespace, name, _, _) in self.attached.items():
@@ -169,7 +169,7 @@ class World:
         self.kept, self.ending = [], {}
         for key, obj in self.parted.items():  # of an object that went its labels are on record, no more
             self.parted[key] = {'metadata': obj['metadata'], 'spec': {}, 'status': {}}
-        self.settle()
+        self.in_force()
 
     def held(self, pod):
         since = self.ending.get(pod.container)

@@ -68,7 +68,7 @@ class Case(unittest.TestCase):
     def local(self, space, name, ip, labels, ports=(), **more):
         self.put(pod(name, ip, space=space, labels=labels, ports=ports, **more))
         self.world.attach(f'{space}-{name}', space, name, {}, [ip])
-        self.world.settle()
+        self.world.in_force()
 
     def ask(self, direction, who, other, port=80, proto=TCP, hairpin=False):
         return self.world.verdict(self.world.pod_of(who), direction, address(other), proto, port, hairpin)
@@ -337,7 +337,7 @@ class Changes(Case):
         self.put(namespace('a', team='two'))
         self.assertTrue(self.into('a-web', '10.1.0.6'))
         self.world.delete('NetworkPolicy', 'a', 'p')
-        self.world.settle()
+        self.world.in_force()
         self.assertTrue(self.into('a-web', OUTSIDE))
 
     def test_np24_pod_whose_object_went_keeps_its_labels(self):
@@ -349,7 +349,7 @@ class Changes(Case):
         self.put(policy(policyTypes=['Ingress']))
         self.local('a', 'web', '10.1.0.5', {'app': 'web'}, meta={'deletionTimestamp': '2026-01-01T00:00:00Z'})
         self.world.delete('NetworkPolicy', 'a', 'p')
-        self.world.settle()
+        self.world.in_force()
         self.assertFalse(self.into('a-web', OUTSIDE))
         self.assertTrue(self.into('a-db', OUTSIDE))
 
@@ -363,7 +363,7 @@ class Changes(Case):
     def test_np24_policy_that_went_before_the_pod_began_to_end_is_over(self):
         self.put(policy(policyTypes=['Ingress']))
         self.world.delete('NetworkPolicy', 'a', 'p')
-        self.world.settle()
+        self.world.in_force()
         self.local('a', 'web', '10.1.0.5', {}, meta={'deletionTimestamp': '2026-01-01T00:00:00Z'})
         self.assertTrue(self.into('a-web', OUTSIDE))
 

@@ -517,9 +517,9 @@ static void one_flow_is_forgotten_and_no_other(void)
 
 			memcpy(tuple.words, (uint64_t *)placed.forward - FLOW_WORDS(family),
 			       FLOW_WORDS(family) * sizeof(uint64_t));
-			CU_ASSERT_EQUAL(flows_forget_flow(f->flows, family, &tuple), 2);
+			CU_ASSERT_EQUAL(flows_delete_flow(f->flows, family, &tuple), 2);
 			CU_ASSERT(is_free(placed.forward, family) && is_free(placed.reply, family));
-			CU_ASSERT_EQUAL(flows_forget_flow(f->flows, family, &tuple), 0);
+			CU_ASSERT_EQUAL(flows_delete_flow(f->flows, family, &tuple), 0);
 		}
 		CU_ASSERT(kept.forward->generation && kept.reply->generation);
 	}

@@ -470,7 +470,7 @@ static void finds_its_pods_after_a_restart(void)
 	CU_ASSERT_STRING_EQUAL(address_of(0, text), "10.50.0.3");
 	CU_ASSERT_STRING_EQUAL(address_of(1, text), "10.50.0.2");
 	CU_ASSERT_STRING_EQUAL(pods_at(pods, 0)->namespace, "shop");
-	CU_ASSERT(!pods_at(pods, 0)->gone && pods_sweep(pods) == 0);
+	CU_ASSERT(!pods_at(pods, 0)->gone && pods_prune(pods) == 0);
 	/* The next one comes after those. */
 	CU_ASSERT(add("c3", 2) == 0);
 	CU_ASSERT_STRING_EQUAL(address_of(2, text), "10.50.0.4");
@@ -504,15 +504,15 @@ static void sweeps_pods_whose_link_vanished(void)
 	ifindex = pods_at(pods, 0)->ifindex;
 	/* An event about a link that is there changes nothing. */
 	pods_link_gone(pods, ifindex);
-	CU_ASSERT(pods_sweep(pods) == 0);
+	CU_ASSERT(pods_prune(pods) == 0);
 	CU_ASSERT(netlink_link_delete(nl, ifindex) == 0);
 	pods_link_gone(pods, ifindex);
 	CU_ASSERT(pods_at(pods, 0)->gone);
-	CU_ASSERT(pods_sweep(pods) == 1 && pods_count(pods) == 1 && record_count() == 1);
+	CU_ASSERT(pods_prune(pods) == 1 && pods_count(pods) == 1 && record_count() == 1);
 	/* While the agent is away. */
 	CU_ASSERT(netlink_link_delete(nl, pods_at(pods, 0)->ifindex) == 0);
 	restart();
-	CU_ASSERT(pods_count(pods) == 1 && pods_at(pods, 0)->gone && pods_sweep(pods) == 1);
+	CU_ASSERT(pods_count(pods) == 1 && pods_at(pods, 0)->gone && pods_prune(pods) == 1);
 	/* A container that comes back without DEL. */
 	CU_ASSERT_FATAL(add("c1", 0) == 0);
 	CU_ASSERT(netlink_link_delete(nl, pods_at(pods, 0)->ifindex) == 0);

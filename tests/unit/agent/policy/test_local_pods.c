@@ -112,10 +112,10 @@ static void an_element_gets_another_address_only_after_a_whole_wait(void)
 	CU_ASSERT(link_of(&w, "10.1.0.7") == 0);
 	put(&w, "10.1.1.7", 8);
 	CU_ASSERT(link_of(&w, "10.1.1.7") == 0);
-	local_pods_settle(w.pods); /* this wait may have begun before */
+	local_pods_commit(w.pods); /* this wait may have begun before */
 	put(&w, "10.1.1.7", 8);
 	CU_ASSERT(link_of(&w, "10.1.1.7") == 0);
-	local_pods_settle(w.pods);
+	local_pods_commit(w.pods);
 	put(&w, "10.1.1.7", 8);
 	CU_ASSERT(link_of(&w, "10.1.1.7") == 8);
 	end(&w);
@@ -129,8 +129,8 @@ static void an_address_that_comes_back_is_not_taken_away_by_the_wait(void)
 	put(&w, "10.1.0.7", 7);
 	clear(&w, "10.1.0.7");
 	put(&w, "10.1.0.7", 9);
-	local_pods_settle(w.pods);
-	local_pods_settle(w.pods);
+	local_pods_commit(w.pods);
+	local_pods_commit(w.pods);
 	CU_ASSERT(link_of(&w, "10.1.0.7") == 9);
 	end(&w);
 }
@@ -153,7 +153,7 @@ static void what_a_former_agent_left_is_cleared(void)
 	local_pods_close(w.pods);
 	CU_ASSERT_FATAL(local_pods_open(w.maps, &w.pods) == 0);
 	CU_ASSERT(link_of(&w, "10.1.0.8") == 8);
-	CU_ASSERT(local_pods_forget(w.pods, is_seven, NULL) == 0);
+	CU_ASSERT(local_pods_prune(w.pods, is_seven, NULL) == 0);
 	CU_ASSERT(link_of(&w, "10.1.0.7") == 7);
 	CU_ASSERT(link_of(&w, "10.1.0.8") == 0 && link_of(&w, "fd00:1::8") == 0);
 	end(&w);

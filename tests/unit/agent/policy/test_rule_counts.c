@@ -59,10 +59,10 @@ static void a_rule_is_counted_while_some_set_names_it(void)
 	CU_ASSERT(rule_counts_hold(w.counts, &second) == 0);
 	CU_ASSERT(is_counted(&w, 1) && is_counted(&w, 2) && is_counted(&w, RULE_DEFAULT | 10));
 	rule_counts_release(w.counts, &first);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(is_counted(&w, 1) && is_counted(&w, 2) && !is_counted(&w, RULE_DEFAULT | 10));
 	rule_counts_release(w.counts, &second);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(!is_counted(&w, 1) && !is_counted(&w, 2) && !is_counted(&w, RULE_DEFAULT | 11));
 	end(&w);
 }
@@ -77,12 +77,12 @@ static void a_set_that_is_back_before_the_sweep_keeps_its_rules(void)
 	CU_ASSERT(rule_counts_hold(w.counts, &set) == 0);
 	rule_counts_release(w.counts, &set);
 	CU_ASSERT(rule_counts_hold(w.counts, &set) == 0);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(is_counted(&w, 1));
 	/* Held again by one that looks at all sets: still once. */
 	CU_ASSERT(rule_counts_hold(w.counts, &set) == 0);
 	rule_counts_release(w.counts, &set);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(!is_counted(&w, 1));
 	end(&w);
 }
@@ -99,10 +99,10 @@ static void what_no_set_has_held_again_goes(void)
 	CU_ASSERT(rule_counts_hold(w.counts, &second) == 0);
 	rule_counts_release_all(w.counts);
 	CU_ASSERT(rule_counts_hold(w.counts, &second) == 0);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(!is_counted(&w, 1) && is_counted(&w, 2));
 	rule_counts_release_all(w.counts);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(!is_counted(&w, 2));
 	end(&w);
 }
@@ -121,12 +121,12 @@ static void a_rule_without_room_is_told_and_gets_the_first_that_comes(void)
 	CU_ASSERT(rule_counts_uncounted(w.counts) == 2 && !is_counted(&w, 4));
 	/* One that goes without having found any is not told any more. */
 	rule_counts_release(w.counts, &second);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(rule_counts_uncounted(w.counts) == 0);
 	CU_ASSERT(rule_counts_hold(w.counts, &second) == 0);
 	CU_ASSERT(rule_counts_uncounted(w.counts) == 2);
 	rule_counts_release(w.counts, &first);
-	rule_counts_sweep(w.counts);
+	rule_counts_prune(w.counts);
 	CU_ASSERT(rule_counts_uncounted(w.counts) == 0 && is_counted(&w, 4));
 	end(&w);
 }

@@ -79,9 +79,9 @@ static bool keeps(uint32_t number, const void *data)
 	return number == *(const uint32_t *)data;
 }
 
-static void sweep_all_but(struct world *w, uint32_t number)
+static void prune_all_but(struct world *w, uint32_t number)
 {
-	CU_ASSERT(ruleset_slots_sweep(w->slots, keeps, &number) >= 0);
+	CU_ASSERT(ruleset_slots_prune(w->slots, keeps, &number) >= 0);
 }
 
 static void cells_stand_in_rows_of_peer_classes(void)
@@ -113,7 +113,7 @@ static void a_range_that_is_used_again_keeps_nothing_of_the_set_before(void)
 
 	begin(&w);
 	put(&w, make(&made, 100, 1, 2), true); /* its cell: element 1 */
-	sweep_all_but(&w, 0);
+	prune_all_but(&w, 0);
 	CU_ASSERT(ruleset_slots_find(w.slots, 100) == 0 && ruleset_slots_cells_used(w.slots) == 0);
 	put(&w, make(&made, 101, 1, 4), true);
 	CU_ASSERT(((const struct ruleset_cell *)maps_element(w.maps, MAP_RULESET_TABLES, 1))
@@ -133,7 +133,7 @@ static void slots_are_used_again_after_the_sweep_only(void)
 	first = put(&w, make(&made, 100, 1, 1), true);
 	second = put(&w, make(&made, 101, 1, 1), true);
 	CU_ASSERT(first != second);
-	sweep_all_but(&w, 101);
+	prune_all_but(&w, 101);
 	CU_ASSERT(ruleset_slots_entry(w.slots, first)->number == 0);
 	CU_ASSERT(put(&w, make(&made, 102, 1, 1), true) == first);
 	CU_ASSERT(ruleset_slots_find(w.slots, 101) == second);
@@ -177,7 +177,7 @@ static void no_slot_is_left_over_when_all_are_taken(void)
 	CU_ASSERT(ruleset_slots_reserve(w.slots, make(&made, number, 1, 1), true, &place) ==
 		  -E2BIG);
 	CU_ASSERT(ruleset_slots_cells_used(w.slots) == 0);
-	sweep_all_but(&w, 100);
+	prune_all_but(&w, 100);
 	CU_ASSERT(ruleset_slots_room(w.slots) == room - 1);
 	end(&w);
 }
@@ -191,7 +191,7 @@ static void a_restart_learns_slots_and_ranges(void)
 	begin(&w);
 	first = put(&w, make(&made, 100, 2, 2), true);
 	second = put(&w, make(&made, 101, 3, 3), true);
-	sweep_all_but(&w, 101);
+	prune_all_but(&w, 101);
 	restart(&w);
 	CU_ASSERT(ruleset_slots_find(w.slots, 100) == 0);
 	CU_ASSERT(ruleset_slots_find(w.slots, 101) == second);

@@ -227,7 +227,7 @@ static void nothing_is_changed_before_all_objects_are_read(void)
 	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(rules(&w, false) >= RULESET_FIRST);
 	reconciler_progress(w.reconciler, &progress);
-	CU_ASSERT(progress.synced && progress.settled && !progress.pending);
+	CU_ASSERT(progress.synced && progress.reconciled && !progress.pending);
 	end(&w);
 }
 
@@ -472,11 +472,11 @@ static void who_does_not_wait_any_more_is_not_called(void)
 			.change = reconciler_change(w.reconciler), .call = on_held, .data = &w};
 		reconciler_after(w.reconciler, &waits[i]);
 	}
-	reconciler_forget(w.reconciler, &waits[1]);
+	reconciler_cancel(w.reconciler, &waits[1]);
 	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	reconciler_end_turn(w.reconciler);
 	CU_ASSERT(w.called == 2);
-	reconciler_forget(w.reconciler, &waits[0]);
+	reconciler_cancel(w.reconciler, &waits[0]);
 	end(&w);
 }
 

@@ -89,10 +89,10 @@ static void what_a_program_writes_behind_the_first_look_is_found_by_the_second(v
 	CU_ASSERT(!touched_owes_look(t.touched));
 	place_flow(&t, &changed);
 	/* A wait that began before the first look does not count. */
-	touched_settle(t.touched);
+	touched_second_look(t.touched);
 	CU_ASSERT(flow_generation(&t) == before);
 	touched_mark(t.touched);
-	touched_settle(t.touched);
+	touched_second_look(t.touched);
 	CU_ASSERT(flow_generation(&t) == FLOW_GENERATION_DOUBTED);
 	CU_ASSERT(generation(&t.w) == before);
 	touch_end(&t);
@@ -135,7 +135,7 @@ static void an_address_given_again_at_once_moves_the_generation(void)
 		/* Its own flows stay. */
 		place_flow(&t, &gone.ipv4);
 		touched_mark(t.touched);
-		touched_settle(t.touched);
+		touched_second_look(t.touched);
 		CU_ASSERT(flow_generation(&t) == before + 1);
 	}
 	touch_end(&t);
@@ -189,10 +189,10 @@ static void a_wait_covers_what_had_its_first_look_when_it_began(void)
 	touched_change(t.touched, &late);
 	touched_look(t.touched);
 	place_flow(&t, &late);
-	touched_settle(t.touched);
+	touched_second_look(t.touched);
 	CU_ASSERT(flow_generation(&t) == before);
 	touched_mark(t.touched);
-	touched_settle(t.touched);
+	touched_second_look(t.touched);
 	CU_ASSERT(flow_generation(&t) == FLOW_GENERATION_DOUBTED);
 	touch_end(&t);
 }
@@ -226,7 +226,7 @@ static void an_address_given_again_leaves_others_to_the_wait_that_runs(void)
 	touched_mark(t.touched);
 	touched_enter(t.touched, &heir);
 	place_flow(&t, &other.ipv4);
-	touched_settle(t.touched);
+	touched_second_look(t.touched);
 	CU_ASSERT(flow_generation(&t) == 0);
 	touch_end(&t);
 }
@@ -253,7 +253,7 @@ static void flows_that_count_for_a_pod_are_touched_with_it(void)
 			touched_change(t.touched, &owner);
 		touched_look(t.touched);
 		touched_mark(t.touched);
-		touched_settle(t.touched);
+		touched_second_look(t.touched);
 		CU_ASSERT(flow_generation(&t) == (leaves ? 0 : FLOW_GENERATION_DOUBTED));
 	}
 	touch_end(&t);

@@ -121,10 +121,10 @@ static void apply(struct world *w)
 	CU_ASSERT(services_apply(w->services) == 0);
 }
 
-static void sweep(struct world *w)
+static void prune(struct world *w)
 {
-	services_sweep_mark(w->services);
-	services_sweep(w->services);
+	services_prune_mark(w->services);
+	services_prune(w->services);
 }
 
 static struct service_entry entry_of(struct world *w, int n)
@@ -191,7 +191,7 @@ static void a_range_is_used_again_only_after_the_sweep(void)
 	apply(&w);
 	CU_ASSERT(entry_of(&w, 2).backend_first != before);
 	CU_ASSERT(services_backends_used(w.services) == 12);
-	sweep(&w);
+	prune(&w);
 	CU_ASSERT(services_backends_used(w.services) == 8);
 	serve(&w, 3, 4, 4);
 	apply(&w);
@@ -211,12 +211,12 @@ static void what_leaves_during_the_wait_stays_until_the_next_one(void)
 	apply(&w);
 	serve(&w, 1, 3, 4);
 	apply(&w);
-	services_sweep_mark(w.services);
+	services_prune_mark(w.services);
 	serve(&w, 2, 4, 4);
 	apply(&w);
-	services_sweep(w.services);
+	services_prune(w.services);
 	CU_ASSERT(services_backends_used(w.services) == 12);
-	sweep(&w);
+	prune(&w);
 	CU_ASSERT(services_backends_used(w.services) == 8);
 	end(&w);
 }
@@ -244,12 +244,12 @@ static void a_full_map_is_told_with_numbers_and_what_was_in_force_stays(void)
 	/* Room again: it is tried again. */
 	serve(&w, 2, 0, -1);
 	apply(&w);
-	sweep(&w);
+	prune(&w);
 	serve(&w, 1, 2, 24);
 	apply(&w);
 	CU_ASSERT(services_problems(w.services, &problems) == 0);
 	CU_ASSERT(sends_to(&w, 1, 2, 24));
-	sweep(&w);
+	prune(&w);
 	CU_ASSERT(services_backends_used(w.services) == 24);
 	end(&w);
 }
@@ -279,8 +279,8 @@ static void a_restart_learns_the_ranges_and_keeps_them(void)
 	CU_ASSERT(entry_of(&w, 2).backend_first == before.backend_first &&
 		  entry_of(&w, 2).id == before.id);
 	/* The third has gone meanwhile. */
-	services_forget_unknown(w.services);
-	sweep(&w);
+	services_prune_unknown(w.services);
+	prune(&w);
 	CU_ASSERT(services_backends_used(w.services) == 10);
 	CU_ASSERT(sends_to(&w, 2, 2, 6));
 	end(&w);
@@ -313,7 +313,7 @@ static void come_and_go(struct world *w, int first, int last)
 		apply(w);
 		serve(w, n, 1, -1);
 		apply(w);
-		sweep(w);
+		prune(w);
 	}
 }
 
@@ -467,7 +467,7 @@ static void after_a_restart_a_change_concerns_the_whole_service(void)
 				store_get(w.store, OBJECT_ENDPOINT_SLICE, "default", "s2"), false);
 	CU_ASSERT_STRING_EQUAL(told_by_apply(&w), "10.96.0.1 ");
 	before = maps_control(w.maps)->generation;
-	CU_ASSERT(services_forget_unknown(w.services) == 0);
+	CU_ASSERT(services_prune_unknown(w.services) == 0);
 	CU_ASSERT(maps_control(w.maps)->generation == before + 1);
 	end(&w);
 }

@@ -119,9 +119,9 @@ static void forgets(void)
 	struct world world;
 
 	begin(&world);
-	CU_ASSERT(last_good_forget(world.copies, "a") == 0);
+	CU_ASSERT(last_good_delete(world.copies, "a") == 0);
 	CU_ASSERT(keep(&world, "a", "1") == 0);
-	CU_ASSERT(last_good_forget(world.copies, "a") == 0);
+	CU_ASSERT(last_good_delete(world.copies, "a") == 0);
 	CU_ASSERT(find(&world, "a", "1") == -ENOENT);
 	CU_ASSERT(files(&world) == 0);
 	end(&world);
@@ -141,7 +141,7 @@ static void forgets_what_nobody_asked_for(void)
 	open_again(&world);
 	keep(&world, "kept", "1");
 	find(&world, "found", "1");
-	CU_ASSERT(last_good_forget_others(world.copies) == 1);
+	CU_ASSERT(last_good_prune(world.copies) == 1);
 	CU_ASSERT(files(&world) == 2);
 	CU_ASSERT(find(&world, "other", "1") == -ENOENT);
 	end(&world);
@@ -176,7 +176,7 @@ static void every_cut_and_every_flipped_bit_is_noticed(void)
 	unit_write(path, content, length);
 	CU_ASSERT(find(&world, "a", "{\"kind\":\"List\"}") == 0);
 	/* What was put aside goes with the copy. */
-	CU_ASSERT(last_good_forget(world.copies, "a") == 0);
+	CU_ASSERT(last_good_delete(world.copies, "a") == 0);
 	CU_ASSERT(access(aside, F_OK) < 0);
 	end(&world);
 }
@@ -190,7 +190,7 @@ static void copy_of_another_origin_is_damage(void)
 	keep(&world, "a", "1");
 	files(&world);
 	snprintf(from, sizeof(from), "%s", last);
-	last_good_forget(world.copies, "a");
+	last_good_delete(world.copies, "a");
 	keep(&world, "b", "2");
 	files(&world);
 	snprintf(to, sizeof(to), "%s", last);
@@ -216,7 +216,7 @@ static void what_has_no_room_leaves_the_older_copy(void)
 	CU_ASSERT(find(&world, "small", "1") == 0);
 	open_again(&world);
 	CU_ASSERT(last_good_keep(world.copies, "4", text, large) == -EDQUOT);
-	last_good_forget(world.copies, "0");
+	last_good_delete(world.copies, "0");
 	CU_ASSERT(last_good_keep(world.copies, "4", text, large) == 0);
 	free(text);
 	end(&world);
@@ -252,7 +252,7 @@ static void ten_thousand_files_cost_little(void)
 	written = keep_thousands(&world, 10000);
 	open_again(&world);
 	read = keep_thousands(&world, 10000);
-	CU_ASSERT(last_good_forget_others(world.copies) == 0);
+	CU_ASSERT(last_good_prune(world.copies) == 0);
 	printf(" (10,000 files: written in %.0f ms, compared in %.0f ms) ", written, read);
 	/* Synced one by one it would take minutes. */
 	CU_ASSERT(written < 20000);
