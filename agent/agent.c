@@ -226,7 +226,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.maps = agent->maps,
 		.datapath = agent->datapath,
 		.flows = reconciler_flows(agent->reconciler),
-		.wait_way = maps_wait_way(agent->maps),
+		.wait_method = maps_wait_method(agent->maps),
 		.progress = agent_progress,
 		.data = agent,
 	};

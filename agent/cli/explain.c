@@ -157,19 +157,19 @@ static void print_direction(const char *head, const json_t *part, const char *po
 		print_line("", "rule set %lld", (long long)ruleset);
 }
 
-static void print_ways(const json_t *answer)
+static void print_methods(const json_t *answer)
 {
 	static const char *const names[] = {"objects", "maps", "program"};
 	const json_t *differences = field(answer, "differences");
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		const json_t *way = json_object_get(field(answer, "ways"), names[i]);
-		const char *reason = field_text(way, "reason");
+		const json_t *method = json_object_get(field(answer, "methods"), names[i]);
+		const char *reason = field_text(method, "reason");
 
-		if (!is_true(way, "asked"))
-			print_line(names[i], "not available: %s", field_text(way, "note"));
+		if (!is_true(method, "asked"))
+			print_line(names[i], "not available: %s", field_text(method, "note"));
 		else
-			print_line(names[i], "%s%s%s%s", field_text(way, "verdict"),
+			print_line(names[i], "%s%s%s%s", field_text(method, "verdict"),
 				   strcmp(reason, "none") ? " (" : "",
 				   strcmp(reason, "none") ? reason : "",
 				   strcmp(reason, "none") ? ")" : "");
@@ -252,7 +252,7 @@ static void print_answer(const json_t *answer)
 			or_(field_text(answer, "to.name"), "it"));
 	print_backends(answer);
 	print_flows(answer);
-	print_ways(answer);
+	print_methods(answer);
 }
 
 /* ---------------------------------------------------------------- the command */

@@ -43,7 +43,7 @@ static void explain_clear(struct explain *explain)
 }
 
 /* The three ways, one after the other. 0, -ENOMEM. */
-static int ask_ways(struct explain *explain)
+static int ask_methods(struct explain *explain)
 {
 	int r = explain_gather(explain);
 
@@ -65,7 +65,7 @@ static void answer(struct control_request *request, const json_t *args, struct e
 	json_t *document = NULL;
 
 	if (r == 0)
-		r = ask_ways(explain);
+		r = ask_methods(explain);
 	if (r == 0)
 		document = explain_document(explain);
 	if (document)

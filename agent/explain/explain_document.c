@@ -11,7 +11,7 @@
 #include "policy/objects/json.h"
 
 static const char *const side_names[DIRECTIONS] = {[INGRESS] = "ingress", [EGRESS] = "egress"};
-static const char *const way_names[EXPLAIN_WAYS] = {"objects", "maps", "program"};
+static const char *const method_names[EXPLAIN_METHODS] = {"objects", "maps", "program"};
 static const char *const tier_names[] = {[TIER_ADMIN] = "Admin",
 					 [TIER_NETWORK_POLICY] = "NetworkPolicy",
 					 [TIER_BASELINE] = "Baseline"};
@@ -45,16 +45,16 @@ static bool is_evaluated_here(const struct explain *explain, const struct explai
 			      enum direction side)
 {
 	if (side == EGRESS)
-		return path->place == EXPLAIN_FROM_POD;
+		return path->vantage == EXPLAIN_FROM_POD;
 	return path->to.local &&
-	       (path->place == EXPLAIN_FROM_POD || path->place == EXPLAIN_FROM_WIRE);
+	       (path->vantage == EXPLAIN_FROM_POD || path->vantage == EXPLAIN_FROM_WIRE);
 }
 
 /* What the objects say of what this node judges: the rest is another node's. */
 static void objects_here(const struct explain *explain, const struct explain_path *path,
-			 struct explain_way *ret)
+			 struct explain_method *ret)
 {
-	*ret = path->ways[WAY_OBJECTS];
+	*ret = path->methods[METHOD_OBJECTS];
 	for (int side = 0; side < DIRECTIONS; side++)
 		if (!is_evaluated_here(explain, path, side))
 			ret->rule[side].set = false;
@@ -65,18 +65,19 @@ static void objects_here(const struct explain *explain, const struct explain_pat
 	ret->allowed = !ret->reason;
 }
 
-static const struct explain_way *in_force(const struct explain_path *path)
+static const struct explain_method *in_force(const struct explain_path *path)
 {
-	if (path->ways[WAY_PROGRAM].asked)
-		return &path->ways[WAY_PROGRAM];
-	return path->ways[WAY_MAPS].asked ? &path->ways[WAY_MAPS] : &path->ways[WAY_OBJECTS];
+	if (path->methods[METHOD_PROGRAM].asked)
+		return &path->methods[METHOD_PROGRAM];
+	return path->methods[METHOD_MAPS].asked ? &path->methods[METHOD_MAPS]
+						: &path->methods[METHOD_OBJECTS];
 }
 
 /* What is in force here, and what another node will say. */
 static void conclude(const struct explain *explain, const struct explain_path *path,
-		     struct explain_way *ret)
+		     struct explain_method *ret)
 {
-	const struct explain_way *objects = &path->ways[WAY_OBJECTS];
+	const struct explain_method *objects = &path->methods[METHOD_OBJECTS];
 
 	*ret = *in_force(path);
 	for (int side = 0; side < DIRECTIONS; side++)
@@ -92,17 +93,17 @@ static void conclude(const struct explain *explain, const struct explain_path *p
 }
 
 /* The direction that decides; -1: neither. */
-static int deciding_side(const struct explain_way *way)
+static int deciding_side(const struct explain_method *method)
 {
-	if (way->reason == REASON_POLICY_EGRESS)
+	if (method->reason == REASON_POLICY_EGRESS)
 		return EGRESS;
-	if (way->reason == REASON_POLICY_INGRESS)
+	if (method->reason == REASON_POLICY_INGRESS)
 		return INGRESS;
-	if (way->reason)
+	if (method->reason)
 		return -1;
-	if (way->rule[INGRESS].set)
+	if (method->rule[INGRESS].set)
 		return INGRESS;
-	return way->rule[EGRESS].set ? EGRESS : -1;
+	return method->rule[EGRESS].set ? EGRESS : -1;
 }
 
 /* ---------------------------------------------------------------- rules */
@@ -227,7 +228,7 @@ static const char *basis_name(const struct evaluate_direction *direction)
 }
 
 /* Why the other end counts as nobody, and what its policies make of that. */
-static json_t *unknown_note(const struct explain_path *path, enum direction side)
+static json_t *unknown_pod_text(const struct explain_path *path, enum direction side)
 {
 	const struct evaluate_direction *direction =
 		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
@@ -254,7 +255,7 @@ static json_t *direction_document(const struct explain *explain, const struct ex
 {
 	const struct evaluate_direction *direction =
 		side == EGRESS ? &path->answer.egress : &path->answer.ingress;
-	const struct explain_way *maps = &path->ways[WAY_MAPS];
+	const struct explain_method *maps = &path->methods[METHOD_MAPS];
 	char name[EXPLAIN_NAME_MAX] = "";
 	json_t *document =
 		json_pack("{s:b, s:s, s:b, s:o, s:o}", "allowed", direction->allowed, "basis",
@@ -264,12 +265,12 @@ static json_t *direction_document(const struct explain *explain, const struct ex
 
 	if (!document)
 		return NULL;
-	put_decision(explain, path, side, &path->ways[WAY_OBJECTS].rule[side], !direction->allowed,
-		     document);
+	put_decision(explain, path, side, &path->methods[METHOD_OBJECTS].rule[side],
+		     !direction->allowed, document);
 	if (direction->passed_by)
 		explain_policy_name(direction->passed_by, name, sizeof(name));
 	json_object_set_new(document, "presumed", json_boolean(direction->presumed));
-	json_object_set_new(document, "note", unknown_note(path, side));
+	json_object_set_new(document, "note", unknown_pod_text(path, side));
 	json_object_set_new(document, "passed_by", null_or_string(name));
 	json_object_set_new(document, "passed_rule",
 			    direction->passed_by ? json_integer((json_int_t)direction->passed_index)
@@ -277,17 +278,17 @@ static json_t *direction_document(const struct explain *explain, const struct ex
 	return document;
 }
 
-static json_t *way_document(const struct explain_way *way)
+static json_t *method_document(const struct explain_method *method)
 {
 	json_t *document;
 
-	if (!way->asked)
-		return json_pack("{s:b, s:s}", "asked", false, "note", way->note);
+	if (!method->asked)
+		return json_pack("{s:b, s:s}", "asked", false, "note", method->note);
 	document = json_pack("{s:b, s:s, s:s, s:s}", "asked", true, "verdict",
-			     way->allowed ? "allowed" : "denied", "reason",
-			     reason_name(way->reason), "note", way->note);
+			     method->allowed ? "allowed" : "denied", "reason",
+			     reason_name(method->reason), "note", method->note);
 	for (int side = 0; document && side < DIRECTIONS; side++) {
-		const struct explain_rule *rule = &way->rule[side];
+		const struct explain_rule *rule = &method->rule[side];
 
 		json_object_set_new(
 			document, side_names[side],
@@ -307,18 +308,20 @@ static bool same_rule(const struct explain_rule *a, const struct explain_rule *b
 	       (!a->set || (a->index == b->index && strcmp(a->policy, b->policy) == 0));
 }
 
-static void describe(const struct explain_way *way, char *buffer, size_t size)
+static void describe(const struct explain_method *method, char *buffer, size_t size)
 {
-	const struct explain_rule *rules = way->rule;
-	int side = way->reason == REASON_POLICY_EGRESS || !rules[INGRESS].set ? EGRESS : INGRESS;
+	const struct explain_rule *rules = method->rule;
+	int side = method->reason == REASON_POLICY_EGRESS || !rules[INGRESS].set ? EGRESS : INGRESS;
 
 	if (rules[side].set)
-		snprintf(buffer, size, "%s by %s spec.%s[%u]", way->allowed ? "allowed" : "denied",
-			 rules[side].policy, side_names[side], rules[side].index);
+		snprintf(buffer, size, "%s by %s spec.%s[%u]",
+			 method->allowed ? "allowed" : "denied", rules[side].policy,
+			 side_names[side], rules[side].index);
 	else
-		snprintf(buffer, size, "%s%s%s%s", way->allowed ? "allowed" : "denied",
-			 way->allowed ? "" : " (", way->allowed ? "" : reason_name(way->reason),
-			 way->allowed ? "" : ")");
+		snprintf(buffer, size, "%s%s%s%s", method->allowed ? "allowed" : "denied",
+			 method->allowed ? "" : " (",
+			 method->allowed ? "" : reason_name(method->reason),
+			 method->allowed ? "" : ")");
 }
 
 /* Appends a line for each way that differs from the objects. */
@@ -326,28 +329,29 @@ static void compare(const struct explain *explain, const struct explain_path *pa
 		    json_t *differences)
 {
 	char ours[EXPLAIN_NAME_MAX + 64], theirs[EXPLAIN_NAME_MAX + 64], addr[INET6_ADDRSTRLEN];
-	struct explain_way objects;
+	struct explain_method objects;
 
 	objects_here(explain, path, &objects);
-	for (int i = WAY_MAPS; i < EXPLAIN_WAYS; i++) {
-		const struct explain_way *way = &path->ways[i];
-		bool ingress = way->reason != REASON_POLICY_EGRESS &&
+	for (int i = METHOD_MAPS; i < EXPLAIN_METHODS; i++) {
+		const struct explain_method *method = &path->methods[i];
+		bool ingress = method->reason != REASON_POLICY_EGRESS &&
 			       objects.reason != REASON_POLICY_EGRESS;
 
 		/* Without a route no rule is looked up. */
-		if (!way->asked ||
-		    (way->reason == objects.reason &&
-		     (explain->reason || (way->reason && deciding_side(way) < 0) ||
-		      (same_rule(&way->rule[EGRESS], &objects.rule[EGRESS]) &&
-		       (!ingress || same_rule(&way->rule[INGRESS], &objects.rule[INGRESS]))))))
+		if (!method->asked ||
+		    (method->reason == objects.reason &&
+		     (explain->reason || (method->reason && deciding_side(method) < 0) ||
+		      (same_rule(&method->rule[EGRESS], &objects.rule[EGRESS]) &&
+		       (!ingress || same_rule(&method->rule[INGRESS], &objects.rule[INGRESS]))))))
 			continue;
 		describe(&objects, ours, sizeof(ours));
-		describe(way, theirs, sizeof(theirs));
+		describe(method, theirs, sizeof(theirs));
 		json_array_append_new(differences,
 				      json_sprintf("%s, port %u: the %s say: %s; the %s: %s%s%s",
 						   addr_format(&path->addr, addr), path->port,
-						   way_names[WAY_OBJECTS], ours, way_names[i],
-						   theirs, *way->note ? "; " : "", way->note));
+						   method_names[METHOD_OBJECTS], ours,
+						   method_names[i], theirs,
+						   *method->note ? "; " : "", method->note));
 	}
 }
 
@@ -368,7 +372,7 @@ static json_t *backends_document(const struct explain *explain)
 	for (size_t i = 0; !explain->reason && i < explain->path_count; i++) {
 		const struct explain_path *path = &explain->paths[i];
 		json_t *document = backend_document(explain, path);
-		struct explain_way final;
+		struct explain_method final;
 		int side;
 
 		conclude(explain, path, &final);
@@ -403,7 +407,7 @@ static const struct explain_path *representative(const struct explain *explain, 
 	size_t allowed = 0, denied = SIZE_MAX;
 
 	for (size_t i = 0; i < explain->path_count; i++) {
-		struct explain_way final;
+		struct explain_method final;
 
 		conclude(explain, &explain->paths[i], &final);
 		if (final.allowed)
@@ -417,15 +421,16 @@ static const struct explain_path *representative(const struct explain *explain, 
 
 static uint32_t identity_of(const struct explain_path *path, int end)
 {
-	const struct explain_way *way = in_force(path);
+	const struct explain_method *method = in_force(path);
 
-	return way->identity[end] ? way->identity[end] : path->ways[WAY_MAPS].identity[end];
+	return method->identity[end] ? method->identity[end]
+				     : path->methods[METHOD_MAPS].identity[end];
 }
 
 static void put_conclusion(const struct explain *explain, const struct explain_path *path,
 			   json_t *ret)
 {
-	struct explain_way final;
+	struct explain_method final;
 	int side;
 
 	conclude(explain, path, &final);
@@ -441,7 +446,7 @@ json_t *explain_document(const struct explain *explain)
 {
 	bool mixed = false, service = explain->to.kind == EXPLAIN_SERVICE;
 	const struct explain_path *path = representative(explain, &mixed);
-	json_t *document = json_object(), *ways = json_object(), *differences = json_array();
+	json_t *document = json_object(), *methods = json_object(), *differences = json_array();
 	char proto[PROTO_NAME_MAX];
 
 	for (size_t i = 0; i < explain->path_count; i++)
@@ -462,9 +467,9 @@ json_t *explain_document(const struct explain *explain)
 	json_object_set_new(document, "backends", backends_document(explain));
 	json_object_set_new(document, "egress", direction_document(explain, path, EGRESS));
 	json_object_set_new(document, "ingress", direction_document(explain, path, INGRESS));
-	for (int i = 0; i < EXPLAIN_WAYS; i++)
-		json_object_set_new(ways, way_names[i], way_document(&path->ways[i]));
-	json_object_set_new(document, "ways", ways);
+	for (int i = 0; i < EXPLAIN_METHODS; i++)
+		json_object_set_new(methods, method_names[i], method_document(&path->methods[i]));
+	json_object_set_new(document, "methods", methods);
 	json_object_set_new(document, "agree", json_boolean(json_array_size(differences) == 0));
 	json_object_set_new(document, "differences", differences);
 	json_object_set_new(document, "flows",

@@ -22,7 +22,7 @@ struct explain_end {
 };
 
 /* Which way a packet takes here. */
-enum explain_place {
+enum explain_vantage {
 	EXPLAIN_FROM_POD,  /* sent by a pod of this node */
 	EXPLAIN_FROM_NODE, /* sent by this node's own stack */
 	EXPLAIN_FROM_WIRE, /* comes in by the uplink, for a pod of this node */
@@ -38,7 +38,7 @@ struct explain_rule {
 };
 
 /* What one way says of one endpoint. */
-struct explain_way {
+struct explain_method {
 	bool asked;
 	char note[256]; /* why it was not asked */
 	bool allowed;
@@ -48,19 +48,19 @@ struct explain_way {
 	uint32_t ruleset[DIRECTIONS];
 	uint32_t identity[2]; /* source, destination; 0: not found out */
 };
-enum explain_ways { WAY_OBJECTS, WAY_MAPS, WAY_PROGRAM, EXPLAIN_WAYS };
+enum explain_methods { METHOD_OBJECTS, METHOD_MAPS, METHOD_PROGRAM, EXPLAIN_METHODS };
 
 /* One destination: the one that was asked for, or one endpoint of a Service. */
 struct explain_path {
 	struct explain_end to;
 	struct polder_addr addr;
 	uint16_t port;
-	enum explain_place place;
+	enum explain_vantage vantage;
 	struct evaluate_answer answer;
 	const struct object **held[DIRECTIONS]; /* arrays that `answer` was made from */
 	struct evaluate_end
 		peer[DIRECTIONS]; /* the other end of each direction, as it was asked about */
-	struct explain_way ways[EXPLAIN_WAYS];
+	struct explain_method methods[EXPLAIN_METHODS];
 	bool itself; /* the pod's own address: the packet does not leave the pod */
 };
 
@@ -109,7 +109,7 @@ void explain_find_address(const struct explain *explain, const struct polder_add
 const struct polder_addr *explain_addr(const struct explain *explain,
 				       const struct explain_end *end);
 bool explain_in_own_range(const struct explain *explain, const struct polder_addr *addr);
-enum explain_place explain_place(const struct explain *explain, const struct explain_end *to);
+enum explain_vantage explain_vantage(const struct explain *explain, const struct explain_end *to);
 
 /* explain_objects.c. 0 or -ENOMEM. */
 int explain_gather(struct explain *explain);

@@ -14,7 +14,7 @@ struct look {
 	const struct explain *explain;
 	const struct explain_path *path;
 	struct maps *maps;
-	struct explain_way *way;
+	struct explain_method *method;
 	unsigned int slot;
 	bool to_itself;
 };
@@ -158,8 +158,8 @@ static unsigned int ruleset_verdict(const struct look *look, enum direction side
 	unsigned int reason;
 	uint32_t rule = 0;
 
-	look->way->evaluated[side] = true;
-	look->way->ruleset[side] = ruleset;
+	look->method->evaluated[side] = true;
+	look->method->ruleset[side] = ruleset;
 	if (ruleset == RULESET_OPEN)
 		return 0;
 	if (ruleset == RULESET_CLOSED)
@@ -168,10 +168,10 @@ static unsigned int ruleset_verdict(const struct look *look, enum direction side
 		return REASON_POLICY_CAPACITY;
 	if (maps_find(look->maps, MAP_RULESETS, &ruleset, &cells.set) < 0 || !cells.set.number)
 		return REASON_INTERNAL;
-	look->way->ruleset[side] = cells.set.number;
+	look->method->ruleset[side] = cells.set.number;
 	find_cells(look, identity, peer, &cells);
 	reason = cells_verdict(look, &cells, denied, &rule);
-	explain_name_rule(look->explain, rule, &look->way->rule[side]);
+	explain_name_rule(look->explain, rule, &look->method->rule[side]);
 	return reason;
 }
 
@@ -225,26 +225,26 @@ static unsigned int policy_verdicts(struct look *look, const struct address_entr
 	bool has_from = find_address(look, source_addr, &from) == 0, to_pod;
 	unsigned int reason = 0;
 
-	look->way->identity[0] = has_from ? from.identity[look->slot] : IDENTITY_WORLD;
-	look->way->identity[1] = to ? to->identity[look->slot] : IDENTITY_WORLD;
-	if (look->path->place == EXPLAIN_FROM_POD) {
+	look->method->identity[0] = has_from ? from.identity[look->slot] : IDENTITY_WORLD;
+	look->method->identity[1] = to ? to->identity[look->slot] : IDENTITY_WORLD;
+	if (look->path->vantage == EXPLAIN_FROM_POD) {
 		if (!has_from || !find_pod(look, from.ifindex, &source))
 			return REASON_NOT_A_POD;
-		look->way->identity[0] = source.identity[look->slot];
+		look->method->identity[0] = source.identity[look->slot];
 	}
 	to_pod = to && to->flags & ADDRESS_POD && to->flags & ADDRESS_LOCAL;
 	if (to_pod) {
 		if (!find_pod(look, to->ifindex, &destination))
 			return REASON_NOT_READY;
-		look->way->identity[1] = destination.identity[look->slot];
+		look->method->identity[1] = destination.identity[look->slot];
 		look->to_itself = source.ifindex && source.ifindex == destination.ifindex;
 	}
 	if (source.ifindex)
 		reason = ruleset_verdict(look, EGRESS, source.egress_rules[look->slot],
-					 look->way->identity[1], &look->path->addr);
+					 look->method->identity[1], &look->path->addr);
 	if (!reason && to_pod)
 		reason = ruleset_verdict(look, INGRESS, destination.ingress_rules[look->slot],
-					 look->way->identity[0], source_addr);
+					 look->method->identity[0], source_addr);
 	return reason;
 }
 
@@ -287,50 +287,50 @@ static unsigned int ask(struct look *look)
 	unsigned int reason;
 	bool done = false;
 
-	if (look->path->place == EXPLAIN_FROM_NODE)
+	if (look->path->vantage == EXPLAIN_FROM_NODE)
 		return 0; /* proven by the path */
-	reason = look->path->place == EXPLAIN_FROM_POD ? route_pod(look, to)
-						       : route_wire(look, to, &done);
+	reason = look->path->vantage == EXPLAIN_FROM_POD ? route_pod(look, to)
+							 : route_wire(look, to, &done);
 	return reason || done ? reason : policy_verdicts(look, to);
 }
 
 void explain_ask_maps(struct explain *explain, struct explain_path *path)
 {
-	struct explain_way *way = &path->ways[WAY_MAPS];
+	struct explain_method *method = &path->methods[METHOD_MAPS];
 	struct look look = {
 		.explain = explain,
 		.path = path,
 		.maps = explain->sources->maps,
-		.way = way,
+		.method = method,
 		.slot = maps_slot(explain->sources->maps),
 	};
 	int backend = 0;
 
 	if (path->itself) {
-		snprintf(way->note, sizeof(way->note),
+		snprintf(method->note, sizeof(method->note),
 			 "a packet to the pod's own address does not leave the pod");
 		return;
 	}
-	if (path->place == EXPLAIN_ELSEWHERE) {
-		snprintf(way->note, sizeof(way->note),
+	if (path->vantage == EXPLAIN_ELSEWHERE) {
+		snprintf(method->note, sizeof(method->note),
 			 "neither end is on this node: its maps do not decide");
 		return;
 	}
-	if (path->place == EXPLAIN_FROM_NODE && !path->to.local &&
+	if (path->vantage == EXPLAIN_FROM_NODE && !path->to.local &&
 	    explain->to.kind != EXPLAIN_SERVICE) {
-		snprintf(way->note, sizeof(way->note),
+		snprintf(method->note, sizeof(method->note),
 			 "packets of this node to that destination are not subject to its maps");
 		return;
 	}
-	way->asked = true;
+	method->asked = true;
 	if (explain->to.kind == EXPLAIN_SERVICE &&
-	    !(path->place == EXPLAIN_FROM_WIRE && path->to.kind == EXPLAIN_SERVICE))
+	    !(path->vantage == EXPLAIN_FROM_WIRE && path->to.kind == EXPLAIN_SERVICE))
 		backend = find_backend(&look);
 	if (backend < 0) {
-		way->reason = REASON_ENDPOINT_GONE;
-		snprintf(way->note, sizeof(way->note), "the maps do not have this endpoint");
+		method->reason = REASON_ENDPOINT_GONE;
+		snprintf(method->note, sizeof(method->note), "the maps do not have this endpoint");
 	} else {
-		way->reason = backend ? (unsigned int)backend : ask(&look);
+		method->reason = backend ? (unsigned int)backend : ask(&look);
 	}
-	way->allowed = !way->reason;
+	method->allowed = !method->reason;
 }

@@ -65,15 +65,15 @@ static bool is_masqueraded(const struct explain *explain, const struct explain_p
 }
 
 /* Why the packet has nowhere to go, whatever policy says; 0: it has. */
-static unsigned int no_way(const struct explain *explain, const struct explain_path *path)
+static unsigned int route_reason(const struct explain *explain, const struct explain_path *path)
 {
 	bool here = path->to.local || path->to.kind == EXPLAIN_THIS_NODE;
 
-	if (path->place != EXPLAIN_FROM_POD && path->place != EXPLAIN_FROM_WIRE)
+	if (path->vantage != EXPLAIN_FROM_POD && path->vantage != EXPLAIN_FROM_WIRE)
 		return 0;
 	if (!here && explain_in_own_range(explain, &path->addr))
 		return REASON_UNKNOWN_POD;
-	if (path->place != EXPLAIN_FROM_POD || here)
+	if (path->vantage != EXPLAIN_FROM_POD || here)
 		return 0;
 	if (!explain->sources->node->uplink_count || !explain->sources->node->uplinks[0].ifindex)
 		return REASON_NO_ROUTE;
@@ -94,7 +94,7 @@ static void path_add(struct explain *explain, const struct polder_addr *addr, ui
 
 	*path = (struct explain_path){.addr = *addr, .port = port};
 	explain_find_address(explain, addr, &path->to);
-	path->place = explain_place(explain, &path->to);
+	path->vantage = explain_vantage(explain, &path->to);
 }
 
 static void take_frontend(const struct service_view *view, void *data)
@@ -159,9 +159,9 @@ int explain_find_paths(struct explain *explain)
 	*path = (struct explain_path){.to = explain->to,
 				      .addr = *explain_addr(explain, &explain->to),
 				      .port = explain->port};
-	path->place = explain_place(explain, &path->to);
+	path->vantage = explain_vantage(explain, &path->to);
 	if (explain->reason == REASON_SERVICE_FROM_OUTSIDE)
-		path->place = EXPLAIN_FROM_WIRE;
+		path->vantage = EXPLAIN_FROM_WIRE;
 	path->itself = explain->to.local && explain->to.local == explain->from.local;
 	return 0;
 }
@@ -212,7 +212,7 @@ static struct evaluate_end seen(const struct explain *explain, const struct expl
 
 int explain_ask_objects(struct explain *explain, struct explain_path *path)
 {
-	struct explain_way *way = &path->ways[WAY_OBJECTS];
+	struct explain_method *method = &path->methods[METHOD_OBJECTS];
 	struct evaluate_question question = {
 		.source = seen(explain, &explain->from, explain_addr(explain, &explain->from),
 			       path->to.local),
@@ -224,10 +224,10 @@ int explain_ask_objects(struct explain *explain, struct explain_path *path)
 	};
 	int r;
 
-	way->asked = true;
+	method->asked = true;
 	path->peer[EGRESS] = question.destination;
 	path->peer[INGRESS] = question.source;
-	way->reason = explain->reason;
+	method->reason = explain->reason;
 	if (explain->reason)
 		return 0;
 	r = hold(explain, &explain->from, &question.source, &path->held[EGRESS]);
@@ -237,15 +237,15 @@ int explain_ask_objects(struct explain *explain, struct explain_path *path)
 		r = policy_evaluate(&explain->objects, &question, &path->answer);
 	if (r < 0)
 		return r;
-	way->evaluated[EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
-	way->evaluated[INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
-	take_rule(&path->answer.egress, &way->rule[EGRESS]);
-	take_rule(&path->answer.ingress, &way->rule[INGRESS]);
-	way->reason = no_way(explain, path);
-	if (!way->reason && !path->answer.egress.allowed)
-		way->reason = REASON_POLICY_EGRESS;
-	else if (!way->reason && !path->answer.ingress.allowed)
-		way->reason = REASON_POLICY_INGRESS;
-	way->allowed = !way->reason;
+	method->evaluated[EGRESS] = path->answer.egress.basis != EVALUATE_NOT_ASKED;
+	method->evaluated[INGRESS] = path->answer.ingress.basis != EVALUATE_NOT_ASKED;
+	take_rule(&path->answer.egress, &method->rule[EGRESS]);
+	take_rule(&path->answer.ingress, &method->rule[INGRESS]);
+	method->reason = route_reason(explain, path);
+	if (!method->reason && !path->answer.egress.allowed)
+		method->reason = REASON_POLICY_EGRESS;
+	else if (!method->reason && !path->answer.ingress.allowed)
+		method->reason = REASON_POLICY_INGRESS;
+	method->allowed = !method->reason;
 	return 0;
 }

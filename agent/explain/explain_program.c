@@ -160,7 +160,7 @@ static uint32_t uplink_of(const struct explain *explain)
 static const char *fill_packet(const struct explain *explain, const struct explain_path *path,
 			       struct test_packet *packet, struct explain_frame *frame)
 {
-	switch (path->place) {
+	switch (path->vantage) {
 	case EXPLAIN_FROM_POD:
 		*packet = (struct test_packet){.hook = DATAPATH_FROM_POD,
 					       .link = (uint32_t)explain->from.local->ifindex};
@@ -189,23 +189,23 @@ static const char *fill_packet(const struct explain *explain, const struct expla
 }
 
 static void take_result(const struct explain *explain, const struct test_result *result,
-			struct explain_way *way)
+			struct explain_method *method)
 {
 	const struct flow_verdict *j = &result->flow_verdict;
 
-	*way = (struct explain_way){.asked = true};
-	way->allowed = result->outcome == VERDICT_ALLOW;
-	way->reason = way->allowed     ? REASON_NONE
-		      : result->reason ? (unsigned int)result->reason
-				       : j->reason;
-	way->identity[0] = j->source_identity;
-	way->identity[1] = j->destination_identity;
-	way->ruleset[EGRESS] = j->egress_ruleset;
-	way->ruleset[INGRESS] = j->ingress_ruleset;
-	way->evaluated[EGRESS] = result->evaluated && j->egress_ruleset;
-	way->evaluated[INGRESS] = result->evaluated && j->ingress_ruleset;
-	explain_name_rule(explain, j->egress_rule, &way->rule[EGRESS]);
-	explain_name_rule(explain, j->ingress_rule, &way->rule[INGRESS]);
+	*method = (struct explain_method){.asked = true};
+	method->allowed = result->outcome == VERDICT_ALLOW;
+	method->reason = method->allowed  ? REASON_NONE
+			 : result->reason ? (unsigned int)result->reason
+					  : j->reason;
+	method->identity[0] = j->source_identity;
+	method->identity[1] = j->destination_identity;
+	method->ruleset[EGRESS] = j->egress_ruleset;
+	method->ruleset[INGRESS] = j->ingress_ruleset;
+	method->evaluated[EGRESS] = result->evaluated && j->egress_ruleset;
+	method->evaluated[INGRESS] = result->evaluated && j->ingress_ruleset;
+	explain_name_rule(explain, j->egress_rule, &method->rule[EGRESS]);
+	explain_name_rule(explain, j->ingress_rule, &method->rule[INGRESS]);
 }
 
 /* One packet. 0 or -errno. */
@@ -229,7 +229,7 @@ static int run_once(struct probes *t, const struct test_packet *where, struct ex
 
 /* Runs the packet to `addr` and `port`; the path says where from. */
 static void run_path(struct probes *t, struct explain_path *path, const struct polder_addr *addr,
-		     uint16_t port, struct explain_way *way)
+		     uint16_t port, struct explain_method *method)
 {
 	struct explain *explain = t->explain;
 	struct explain_frame frame = {
@@ -246,17 +246,17 @@ static void run_path(struct probes *t, struct explain_path *path, const struct p
 	if (path->itself)
 		note = "a packet to the pod's own address does not leave the pod";
 	if (note) {
-		snprintf(way->note, sizeof(way->note), "%s", note);
+		snprintf(method->note, sizeof(method->note), "%s", note);
 		return;
 	}
-	t->zone = path->place == EXPLAIN_FROM_POD    ? ZONE_POD
-		  : path->place == EXPLAIN_FROM_NODE ? ZONE_HOST
-						     : ZONE_WIRE;
+	t->zone = path->vantage == EXPLAIN_FROM_POD    ? ZONE_POD
+		  : path->vantage == EXPLAIN_FROM_NODE ? ZONE_HOST
+						       : ZONE_WIRE;
 	r = run_once(t, &packet, &frame);
 	if (r == 0)
-		take_result(explain, &t->result, way);
+		take_result(explain, &t->result, method);
 	else
-		snprintf(way->note, sizeof(way->note), "%s",
+		snprintf(method->note, sizeof(method->note), "%s",
 			 r == -EADDRINUSE ? "every source port of the sender is in use"
 			 : r == -ENODEV	  ? "the link does not exist"
 					  : strerror(-r));
@@ -268,12 +268,12 @@ static void run_path(struct probes *t, struct explain_path *path, const struct p
 static void run_service(struct probes *t)
 {
 	struct explain *explain = t->explain;
-	struct explain_path from = {.place = explain->paths[0].place};
-	struct explain_way way = {};
+	struct explain_path from = {.vantage = explain->paths[0].vantage};
+	struct explain_method method = {};
 	const struct flow_verdict *j = &t->result.flow_verdict;
 
-	run_path(t, &from, explain_addr(explain, &explain->to), explain->port, &way);
-	if (!way.asked)
+	run_path(t, &from, explain_addr(explain, &explain->to), explain->port, &method);
+	if (!method.asked)
 		return;
 	for (size_t i = 0; i < explain->path_count; i++) {
 		struct explain_path *path = &explain->paths[i];
@@ -282,12 +282,12 @@ static void run_service(struct probes *t)
 					path->port == ntohs(j->backend_port_be))) {
 			explain->chosen = i;
 			explain->tried = !explain->reason;
-			path->ways[WAY_PROGRAM] = way;
+			path->methods[METHOD_PROGRAM] = method;
 			return;
 		}
 	}
 	/* An endpoint that the objects do not name, or none. */
-	explain->paths[0].ways[WAY_PROGRAM] = way;
+	explain->paths[0].methods[METHOD_PROGRAM] = method;
 }
 
 /* Is the pod itself an endpoint that the program has not chosen yet? */
@@ -295,7 +295,7 @@ static bool is_itself_untried(const struct explain *explain)
 {
 	for (size_t i = 0; !explain->reason && i < explain->path_count; i++)
 		if (explain->from.local && explain->paths[i].to.local == explain->from.local)
-			return !explain->paths[i].ways[WAY_PROGRAM].asked;
+			return !explain->paths[i].methods[METHOD_PROGRAM].asked;
 	return false;
 }
 
@@ -305,22 +305,22 @@ static void run_all(struct probes *t)
 	size_t count = explain->path_count;
 
 	for (size_t i = 0; i < count; i++) {
-		struct explain_way *way = &explain->paths[i].ways[WAY_PROGRAM];
+		struct explain_method *method = &explain->paths[i].methods[METHOD_PROGRAM];
 
 		if (i >= TRIED_PATHS)
-			snprintf(way->note, sizeof(way->note),
+			snprintf(method->note, sizeof(method->note),
 				 "only the first %d endpoints are tried", TRIED_PATHS);
 		else if (explain->to.kind == EXPLAIN_SERVICE && explain->paths[i].to.local &&
 			 explain->paths[i].to.local == explain->from.local)
-			snprintf(way->note, sizeof(way->note),
+			snprintf(method->note, sizeof(method->note),
 				 "the endpoint is the pod itself, which it reaches only through "
 				 "the Service; the Service chose another");
 		else if (!explain->reason)
 			run_path(t, &explain->paths[i], &explain->paths[i].addr,
-				 explain->paths[i].port, way);
+				 explain->paths[i].port, method);
 	}
 	if (explain->reason ||
-	    (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].place == EXPLAIN_FROM_POD))
+	    (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].vantage == EXPLAIN_FROM_POD))
 		for (int i = 0; i < SERVICE_TRIES && (i == 0 || is_itself_untried(explain)); i++)
 			run_service(t);
 }
@@ -328,8 +328,8 @@ static void run_all(struct probes *t)
 static void ask_nothing(struct explain *explain, int r)
 {
 	for (size_t i = 0; i < explain->path_count; i++)
-		snprintf(explain->paths[i].ways[WAY_PROGRAM].note,
-			 sizeof(explain->paths[i].ways[WAY_PROGRAM].note),
+		snprintf(explain->paths[i].methods[METHOD_PROGRAM].note,
+			 sizeof(explain->paths[i].methods[METHOD_PROGRAM].note),
 			 "the program cannot be run: %s", strerror(-r));
 }
 

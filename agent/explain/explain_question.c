@@ -463,7 +463,7 @@ bool explain_in_own_range(const struct explain *explain, const struct polder_add
 	       (config->pod_cidr_v6.length && prefix_contains(&config->pod_cidr_v6, addr));
 }
 
-enum explain_place explain_place(const struct explain *explain, const struct explain_end *to)
+enum explain_vantage explain_vantage(const struct explain *explain, const struct explain_end *to)
 {
 	if (explain->from.local)
 		return EXPLAIN_FROM_POD;

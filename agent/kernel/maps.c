@@ -439,7 +439,7 @@ int maps_wait_for_programs(struct maps *maps)
 	return program_wait(&maps->wait);
 }
 
-enum program_wait_way maps_wait_way(struct maps *maps)
+enum program_wait_method maps_wait_method(struct maps *maps)
 {
 	return program_wait_probe(&maps->wait);
 }

@@ -124,7 +124,7 @@ void maps_switch_all(struct maps *maps);
  * nothing may be removed. */
 int maps_wait_for_programs(struct maps *maps);
 /* How, found by trying. */
-enum program_wait_way maps_wait_way(struct maps *maps);
+enum program_wait_method maps_wait_method(struct maps *maps);
 
 /* Writes or replaces one element; 0, -E2BIG (full), -errno. */
 int maps_put(struct maps *maps, enum map_index index, const void *key, const void *value);

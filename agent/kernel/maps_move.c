@@ -246,7 +246,7 @@ static int begin(struct maps *maps, const struct map_shape shapes[MAP_COUNT], ch
 		other[flow_maps[i]] = flows;
 	if (!any)
 		return 0;
-	if (program_wait_probe(&maps->wait) == PROGRAM_WAIT_WAYS) {
+	if (program_wait_probe(&maps->wait) == PROGRAM_WAIT_METHODS) {
 		snprintf(message, size,
 			 "maps cannot be resized: this kernel has no way to wait for running "
 			 "programs; use the previous sizes");

@@ -30,11 +30,11 @@ void program_wait_close(struct program_wait *wait)
 	wait->outer = wait->inner = -1;
 }
 
-int program_wait_by(const struct program_wait *wait, enum program_wait_way way)
+int program_wait_by(const struct program_wait *wait, enum program_wait_method method)
 {
 	const uint32_t zero = 0;
 
-	if (way == PROGRAM_WAIT_MEMBARRIER)
+	if (method == PROGRAM_WAIT_MEMBARRIER)
 		return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0 ? -errno : 0;
 	if (wait->outer < 0)
 		return -EOPNOTSUPP;
@@ -44,22 +44,22 @@ int program_wait_by(const struct program_wait *wait, enum program_wait_way way)
 
 int program_wait(const struct program_wait *wait)
 {
-	enum program_wait_way way;
+	enum program_wait_method method;
 	int r = -EOPNOTSUPP;
 
-	for (way = 0; way < PROGRAM_WAIT_WAYS; way++) {
-		r = program_wait_by(wait, way);
+	for (method = 0; method < PROGRAM_WAIT_METHODS; method++) {
+		r = program_wait_by(wait, method);
 		if (r == 0)
 			break;
 	}
 	return r;
 }
 
-enum program_wait_way program_wait_probe(const struct program_wait *wait)
+enum program_wait_method program_wait_probe(const struct program_wait *wait)
 {
-	enum program_wait_way way = 0;
+	enum program_wait_method method = 0;
 
-	while (way < PROGRAM_WAIT_WAYS && program_wait_by(wait, way) < 0)
-		way++;
-	return way;
+	while (method < PROGRAM_WAIT_METHODS && program_wait_by(wait, method) < 0)
+		method++;
+	return method;
 }

@@ -197,8 +197,8 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 		[PROGRAM_WAIT_MEMBARRIER] = "",
 		[PROGRAM_WAIT_MAP_UPDATE] =
 			"by updating a map of maps: the kernel refuses membarrier (nohz_full)",
-		[PROGRAM_WAIT_WAYS] = "map entries are never deleted: the kernel refuses "
-				      "membarrier and maps of maps",
+		[PROGRAM_WAIT_METHODS] = "map entries are never deleted: the kernel refuses "
+					 "membarrier and maps of maps",
 	};
 	const struct datapath_features *found = datapath_features(sources->datapath);
 	const char *rules_note = progress->rules_note ? progress->rules_note : "";
@@ -207,8 +207,8 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 	add_feature(list, "tcx", found->tcx, found->tcx ? "" : "programs are attached by clsact");
 	add_feature(list, "socket_programs", found->socket_programs, found->socket_note);
 	add_feature(list, "stack_rules", !*rules_note, rules_note);
-	add_feature(list, "program_wait", sources->wait_way != PROGRAM_WAIT_WAYS,
-		    ways[sources->wait_way]);
+	add_feature(list, "program_wait", sources->wait_method != PROGRAM_WAIT_METHODS,
+		    ways[sources->wait_method]);
 	return list;
 }
 

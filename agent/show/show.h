@@ -40,7 +40,7 @@ struct show_sources {
 	struct datapath *datapath;
 	struct flows *flows;
 	struct events *events;
-	enum program_wait_way wait_way;
+	enum program_wait_method wait_method;
 	void (*progress)(struct show_progress *ret, void *data);
 	void *data;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each way of waiting waits for a program that runs on another CPU. Needs root. */
+/* Each method of waiting waits for a program that runs on another CPU. Needs root. */
 #include "agent/kernel/program_wait.h"
 
 #include <bpf/bpf.h>
@@ -71,14 +71,14 @@ static void program_outlasts_the_moment(void)
 	CU_ASSERT(outlasted);
 }
 
-static void waits(enum program_wait_way way)
+static void waits(enum program_wait_method method)
 {
 	struct program_wait wait;
 	struct run run;
 
 	program_wait_open(&wait);
 	begin(&run);
-	CU_ASSERT(program_wait_by(&wait, way) == 0);
+	CU_ASSERT(program_wait_by(&wait, method) == 0);
 	CU_ASSERT(run.marks[1]);
 	end(&run);
 	program_wait_close(&wait);

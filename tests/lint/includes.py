@@ -65,15 +65,15 @@ def allowed(folder, other):
 
 
 def circle(edges, first, last):
-    """The shortest way by includes from folder `first` to `last`; None: there is none."""
-    ways, seen = collections.deque([[first]]), {first}
-    while ways:
-        way = ways.popleft()
-        if way[-1] == last:
-            return way
-        for folder in sorted(edges[way[-1]] - seen):
+    """The shortest route by includes from folder `first` to `last`; None: there is none."""
+    routes, seen = collections.deque([[first]]), {first}
+    while routes:
+        route = routes.popleft()
+        if route[-1] == last:
+            return route
+        for folder in sorted(edges[route[-1]] - seen):
             seen.add(folder)
-            ways.append(way + [folder])
+            routes.append(route + [folder])
     return None
 
 
@@ -83,9 +83,9 @@ def circles(found):
     for path, header in found:
         edges[os.path.dirname(path)].add(os.path.dirname(header))
     for folder, other in sorted({(os.path.dirname(path), os.path.dirname(header)) for path, header in EXCEPTIONS}):
-        way = circle(edges, other, folder)
-        if other in edges[folder] and way:
-            yield ' -> '.join([folder] + way)
+        route = circle(edges, other, folder)
+        if other in edges[folder] and route:
+            yield ' -> '.join([folder] + route)
 
 
 def check_includes(files):
@@ -94,8 +94,8 @@ def check_includes(files):
              if not allowed(os.path.dirname(path), os.path.dirname(header)) and (path, header) not in EXCEPTIONS]
     wrong += [f'{path} does not include {header} any more: take it off the exceptions'
               for path, header in sorted(EXCEPTIONS - set(found))]
-    for way in circles(found):
-        print(f'# circle of folders: {way}')
+    for route in circles(found):
+        print(f'# circle of folders: {route}')
     return wrong
 
 

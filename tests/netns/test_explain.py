@@ -57,10 +57,10 @@ def ask(world, source, target, family, port=8080, proto="tcp", node=None, more=(
     return answer
 
 
-def agrees(answer, *ways):
+def agrees(answer, *methods):
     assert answer["agree"] is True and answer["differences"] == [], answer["differences"]
-    for way in ways or ("objects", "maps", "program"):
-        assert answer["ways"][way]["asked"], (way, answer["ways"][way])
+    for method in methods or ("objects", "maps", "program"):
+        assert answer["methods"][method]["asked"], (method, answer["methods"][method])
     return answer
 
 
@@ -198,14 +198,14 @@ def test_what_another_node_judges_rests_on_the_objects(world, family):
     answer = agrees(ask(world, world.cli, world.far, family))
     says(answer, verdict="denied", direction="ingress", policy=names[0], isolated_by=names)
     assert answer["ingress"]["here"] is False
-    assert answer["ways"]["program"]["verdict"] == "allowed"  # as far as this node goes
+    assert answer["methods"]["program"]["verdict"] == "allowed"  # as far as this node goes
     says(agrees(ask(world, world.other, world.far, family)), verdict="allowed", rule=0)
     # On the other node the same question is about a packet from the wire.
     answer = agrees(ask(world, world.cli, world.far, family, node=world.n2))
     says(answer, verdict="denied", direction="ingress")
     answer = agrees(ask(world, world.cli, world.web, family, node=world.n2), "objects")
     says(answer, verdict="allowed")
-    assert not answer["ways"]["maps"]["asked"] and "neither end" in answer["ways"]["maps"]["note"]
+    assert not answer["methods"]["maps"]["asked"] and "neither end" in answer["methods"]["maps"]["note"]
 
 
 @each_family
@@ -482,8 +482,8 @@ def test_a_change_by_hand_in_the_maps_is_told(world, family):
     assert answer["agree"] is False and len(answer["differences"]) == 2, answer
     # What is in force counts.
     says(answer, verdict="denied", reason="policy_denied_ingress")
-    assert answer["ways"]["objects"]["verdict"] == "allowed"
-    assert answer["ways"]["maps"]["verdict"] == answer["ways"]["program"]["verdict"] == "denied"
+    assert answer["methods"]["objects"]["verdict"] == "allowed"
+    assert answer["methods"]["maps"]["verdict"] == answer["methods"]["program"]["verdict"] == "denied"
     text = world.n1.agent.ctl("explain", "--from", "a/cli", "--to", "a/web", "--port", "8080", "--family",
                               NAMES[family], check=False).stdout
     assert "DIFFERENT" in text, text
