@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/dryrun/try.h"
+#include "agent/dryrun/dry_run.h"
 
 #define MESSAGE_MAX 512
 
@@ -261,7 +261,7 @@ static int start_services(struct agent *agent, char *message, size_t size)
 	if (r == 0)
 		r = show_register(agent->control, &agent->show);
 	if (r == 0)
-		r = try_register(agent->control, &agent->show);
+		r = dry_run_register(agent->control, &agent->show);
 	if (r == 0 && agent->config.metrics_listen)
 		r = agent_start_http(agent, message, size);
 	return r;

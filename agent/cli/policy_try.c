@@ -272,7 +272,7 @@ static json_t *arguments(const struct cli *cli, long seconds)
 	return json_pack("{s:I, s:o}", "seconds", (json_int_t)seconds, "delete", list);
 }
 
-static int run_try(const struct cli *cli, long seconds, int fd, json_int_t *ret_differs)
+static int start_dry_run(const struct cli *cli, long seconds, int fd, json_int_t *ret_differs)
 {
 	struct control_client *client = NULL;
 	struct error failure = {0};
@@ -337,7 +337,7 @@ int cli_run_policy_try(struct cli *cli)
 	}
 	if (objects_descriptor(cli, &fd) < 0)
 		return CLI_FAILED;
-	if (run_try(cli, seconds, fd, &differs))
+	if (start_dry_run(cli, seconds, fd, &differs))
 		return CLI_FAILED;
 	if (cli->given[CLI_COMMIT])
 		return run_commit(cli, fd) ? CLI_FAILED : CLI_OK;

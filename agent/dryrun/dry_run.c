@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stream of a try: the flows of the table, then new ones, each judged by what is in force and
  * by what is staged. */
-#include "agent/dryrun/try.h"
+#include "agent/dryrun/dry_run.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/dryrun/try_internal.h"
+#include "agent/dryrun/dry_run_internal.h"
 #include "agent/kernel/counters.h"
-#include "agent/dryrun/try_internal.h"
+#include "agent/dryrun/dry_run_internal.h"
 #include "agent/common/hash.h"
 
 #define SLICE_NS    1000000
@@ -23,7 +23,7 @@
 	200000000ull /* between two compilations, when the objects in force change meanwhile */
 
 struct flow_key {
-	struct try_question question;
+	struct dry_run_question question;
 	struct polder_addr asked; /* before translation */
 	uint16_t sport, dport;
 };
@@ -37,12 +37,11 @@ struct totals {
 	uint64_t live, fresh, denied, allowed, other_rule, lost, rebuilt;
 };
 
-struct
-try {
+struct dry_run {
 	const struct show_sources *sources;
 	struct control_request *request; /* NULL: over */
-	struct try_changes changes;
-	struct try_policy *policy;
+	struct dry_run_changes changes;
+	struct dry_run_policy *policy;
 	uint64_t built_for, built_ns; /* the pass it was built after, and when */
 	struct flows_cursor cursor;
 	struct event_subscriber *tap;
@@ -59,23 +58,23 @@ static unsigned int running; /* tries of all connections */
 
 /* ---------------------------------------------------------------- documents */
 
-static json_t *end_document(const struct try_policy *policy, const struct polder_addr *addr,
+static json_t *end_document(const struct dry_run_policy *policy, const struct polder_addr *addr,
 			    uint16_t port)
 {
-	const char *pod = try_policy_pod(policy, addr);
+	const char *pod = dry_run_policy_pod(policy, addr);
 	char text[INET6_ADDRSTRLEN];
 
 	return json_pack("{s:s, s:i, s:s}", "ip", addr_format(addr, text), "port", port, "pod",
 			 pod ? pod : "");
 }
 
-static json_t *side_document(const struct try_side *side)
+static json_t *side_document(const struct dry_run_side *side)
 {
 	json_t *document = json_pack("{s:s, s:s}", "verdict", side->allowed ? "allow" : "deny",
-				     "basis", try_basis_names[side->basis]);
+				     "basis", dry_run_basis_names[side->basis]);
 	json_t *list;
 
-	if (side->basis == TRY_RULE) {
+	if (side->basis == DRY_RUN_RULE) {
 		bool cluster = !*side->rule.namespace;
 
 		json_object_set_new(document, "policy",
@@ -83,7 +82,7 @@ static json_t *side_document(const struct try_side *side)
 						 side->rule.name));
 		json_object_set_new(document, "rule", json_integer(side->rule.index));
 	}
-	if (side->basis == TRY_DEFAULT_DENY && side->isolation) {
+	if (side->basis == DRY_RUN_DEFAULT_DENY && side->isolation) {
 		list = json_array();
 		for (size_t i = 0; i < side->isolation->count; i++)
 			json_array_append_new(list, json_string(side->isolation->policies[i]));
@@ -92,34 +91,35 @@ static json_t *side_document(const struct try_side *side)
 	return document;
 }
 
-static json_t *answer_document(const struct try_answer *answer)
+static json_t *answer_document(const struct dry_run_answer *answer)
 {
 	return json_pack("{s:s, s:o, s:o}", "verdict", answer->allowed ? "allow" : "deny", "egress",
 			 side_document(&answer->egress), "ingress",
 			 side_document(&answer->ingress));
 }
 
-static json_t *flow_document(const struct try *try, const struct flow_key *key,
-			     const struct try_answer *before, const struct try_answer *after)
+static json_t *flow_document(const struct dry_run *dry_run, const struct flow_key *key,
+			     const struct dry_run_answer *before,
+			     const struct dry_run_answer *after)
 {
-	const struct try_question *q = &key->question;
+	const struct dry_run_question *q = &key->question;
 	bool v4 = addr_is_v4(&q->source), translated = q->through_service;
 	char proto[PROTO_NAME_MAX];
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "type", "flow", "change",
 			 after->allowed ? "allowed" : "denied", "family", v4 ? "ipv4" : "ipv6",
 			 "proto", proto_name(q->proto, proto), "source",
-			 end_document(try->policy, &q->source, key->sport), "destination",
-			 end_document(try->policy, &key->asked, key->dport), "backend",
-			 translated ? end_document(try->policy, &q->destination, q->port)
+			 end_document(dry_run->policy, &q->source, key->sport), "destination",
+			 end_document(dry_run->policy, &key->asked, key->dport), "backend",
+			 translated ? end_document(dry_run->policy, &q->destination, q->port)
 				    : json_null(),
 			 "before", answer_document(before), "after", answer_document(after));
 }
 
-static json_t *change_document(const struct try *try, enum object_kind kind, const char *namespace,
-			       const char *name, const struct object *object)
+static json_t *change_document(const struct dry_run *dry_run, enum object_kind kind,
+			       const char *namespace, const char *name, const struct object *object)
 {
-	const struct object *present = store_get(try->sources->store, kind, namespace, name);
+	const struct object *present = store_get(dry_run->sources->store, kind, namespace, name);
 	const char *change = !object			     ? "removed"
 			     : !present			     ? "new"
 			     : object_equal(present, object) ? "unchanged"
@@ -129,23 +129,25 @@ static json_t *change_document(const struct try *try, enum object_kind kind, con
 			 namespace, "name", name, "change", change);
 }
 
-static json_t *begin_document(const struct try *try, json_int_t seconds)
+static json_t *begin_document(const struct dry_run *dry_run, json_int_t seconds)
 {
 	json_t *list = json_array();
 	json_int_t ignored = 0;
 
-	for (size_t i = 0; i < try->changes.objects.count; i++) {
-		const struct object *object = try->changes.objects.objects[i];
+	for (size_t i = 0; i < dry_run->changes.objects.count; i++) {
+		const struct object *object = dry_run->changes.objects.objects[i];
 
 		ignored += object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE;
-		json_array_append_new(list, change_document(try, object->kind, object->namespace,
-							    object->name, object));
+		json_array_append_new(list,
+				      change_document(dry_run, object->kind, object->namespace,
+						      object->name, object));
 	}
-	for (size_t i = 0; i < try->changes.removal_count; i++) {
-		const struct try_removal *removal = &try->changes.removals[i];
+	for (size_t i = 0; i < dry_run->changes.removal_count; i++) {
+		const struct dry_run_removal *removal = &dry_run->changes.removals[i];
 
-		json_array_append_new(list, change_document(try, removal->kind, removal->namespace,
-							    removal->name, NULL));
+		json_array_append_new(list,
+				      change_document(dry_run, removal->kind, removal->namespace,
+						      removal->name, NULL));
 	}
 	return json_pack("{s:s, s:I, s:o, s:I}", "type", "begin", "seconds", seconds, "objects",
 			 list, "ignored", ignored);
@@ -162,74 +164,74 @@ static json_t *totals_document(const struct totals *totals)
 
 /* ---------------------------------------------------------------- one flow */
 
-static bool was_seen(struct try *try, const struct flow_key *key)
+static bool was_seen(struct dry_run *dry_run, const struct flow_key *key)
 {
 	struct seen *seen;
 
-	HASH_FIND(hh, try->seen, key, sizeof(*key), seen);
+	HASH_FIND(hh, dry_run->seen, key, sizeof(*key), seen);
 	if (seen)
 		return true;
-	seen = HASH_COUNT(try->seen) < SEEN_MAX ? calloc(1, sizeof(*seen)) : NULL;
+	seen = HASH_COUNT(dry_run->seen) < SEEN_MAX ? calloc(1, sizeof(*seen)) : NULL;
 	if (!seen)
 		return false;
 	seen->key = *key;
-	HASH_ADD(hh, try->seen, key, sizeof(seen->key), seen);
+	HASH_ADD(hh, dry_run->seen, key, sizeof(seen->key), seen);
 	if (!HASH_ADDED(hh, seen))
 		free(seen);
 	return false;
 }
 
-static uint64_t passes(const struct try *try)
+static uint64_t runs(const struct dry_run *dry_run)
 {
 	struct show_progress progress = {0};
 
-	try->sources->progress(&progress, try->sources->data);
+	dry_run->sources->progress(&progress, dry_run->sources->data);
 	return progress.reconciles;
 }
 
 /* The objects in force may have changed meanwhile. */
-static void refresh(struct try *try)
+static void refresh(struct dry_run *dry_run)
 {
-	struct try_policy *fresh = NULL;
-	uint64_t now = uv_hrtime(), pass = passes(try);
+	struct dry_run_policy *fresh = NULL;
+	uint64_t now = uv_hrtime(), run = runs(dry_run);
 
-	if (pass == try->built_for || now - try->built_ns < REBUILD_NS)
+	if (run == dry_run->built_for || now - dry_run->built_ns < REBUILD_NS)
 		return;
-	try->built_ns = now;
-	if (try_policy_new(try->sources->policy_sync, &try->changes, &fresh) < 0)
+	dry_run->built_ns = now;
+	if (dry_run_policy_new(dry_run->sources->policy_sync, &dry_run->changes, &fresh) < 0)
 		return; /* the next flow tries again */
-	try_policy_free(try->policy);
-	try->policy = fresh;
-	try->built_for = pass;
-	try->totals.rebuilt++;
+	dry_run_policy_free(dry_run->policy);
+	dry_run->policy = fresh;
+	dry_run->built_for = run;
+	dry_run->totals.rebuilt++;
 }
 
-static void send_line(struct try *try, json_t *line)
+static void send_line(struct dry_run *dry_run, json_t *line)
 {
-	if (try->lines++ >= LINES_MAX) {
+	if (dry_run->lines++ >= LINES_MAX) {
 		json_decref(line);
 		return;
 	}
-	if (control_stream_send(try->request, line) < 0)
-		try->totals.lost++;
+	if (control_stream_send(dry_run->request, line) < 0)
+		dry_run->totals.lost++;
 }
 
-static void evaluate_flow(struct try *try, const struct flow_key *key)
+static void evaluate_flow(struct dry_run *dry_run, const struct flow_key *key)
 {
-	struct try_answer before, after;
+	struct dry_run_answer before, after;
 
-	if (!try_policy_judge(try->policy, false, &key->question, &before) ||
-	    !try_policy_judge(try->policy, true, &key->question, &after))
+	if (!dry_run_verdict(dry_run->policy, false, &key->question, &before) ||
+	    !dry_run_verdict(dry_run->policy, true, &key->question, &after))
 		return;
 	if (before.allowed == after.allowed) {
-		try->totals.other_rule += !try_answers_alike(&before, &after);
+		dry_run->totals.other_rule += !dry_run_answers_alike(&before, &after);
 		return;
 	}
 	if (after.allowed)
-		try->totals.allowed++;
+		dry_run->totals.allowed++;
 	else
-		try->totals.denied++;
-	send_line(try, flow_document(try, key, &before, &after));
+		dry_run->totals.denied++;
+	send_line(dry_run, flow_document(dry_run, key, &before, &after));
 }
 
 static bool has_ports(uint8_t proto)
@@ -271,32 +273,32 @@ static void key_of_record(const struct flow_record *record, struct flow_key *key
 static bool on_flow(const struct flow_record *record, void *data)
 {
 	struct flow_key key;
-	struct try *try = data;
+	struct dry_run *dry_run = data;
 
 	/* Replies are the same flow; what is over waits for the collector. */
 	if (record->flow.content.state & FLOW_REPLY || flow_closed(record->flow.content.state) ||
 	    record->idle > flow_timeout(record->flow.tuple.proto, record->flow.content.state))
 		return true;
 	key_of_record(record, &key);
-	if (was_seen(try, &key))
+	if (was_seen(dry_run, &key))
 		return true;
-	try->totals.live++;
-	evaluate_flow(try, &key);
+	dry_run->totals.live++;
+	evaluate_flow(dry_run, &key);
 	return true;
 }
 
-static void end_if_done(struct try *try);
+static void end_if_done(struct dry_run *dry_run);
 
 static void on_walk(uv_idle_t *idle)
 {
-	struct try *try = idle->data;
+	struct dry_run *dry_run = idle->data;
 
-	refresh(try);
-	if (!flows_walk(try->sources->flows, &try->cursor, SLICE_NS, on_flow, try))
+	refresh(dry_run);
+	if (!flows_walk(dry_run->sources->flows, &dry_run->cursor, SLICE_NS, on_flow, dry_run))
 		return;
 	uv_idle_stop(idle);
-	try->walked = true;
-	end_if_done(try);
+	dry_run->walked = true;
+	end_if_done(dry_run);
 }
 
 /* ---------------------------------------------------------------- new flows */
@@ -311,7 +313,7 @@ static bool is_evaluated(const struct polder_event *event)
 static void on_event(const struct polder_event *event, void *data)
 {
 	bool ports = has_ports(event->proto), translated = !addr_is_zero(&event->backend);
-	struct try *try = data;
+	struct dry_run *dry_run = data;
 	struct flow_key key;
 
 	if (!event->family || !is_evaluated(event))
@@ -327,93 +329,93 @@ static void on_event(const struct polder_event *event, void *data)
 	key.question.port =
 		!ports ? 0 : ntohs(translated ? event->backend_port_be : event->dport_be);
 	key.question.through_service = translated;
-	refresh(try);
-	if (was_seen(try, &key))
+	refresh(dry_run);
+	if (was_seen(dry_run, &key))
 		return;
-	try->totals.fresh++;
-	evaluate_flow(try, &key);
+	dry_run->totals.fresh++;
+	evaluate_flow(dry_run, &key);
 }
 
 static void on_lost(uint64_t count, void *data)
 {
-	struct try *try = data;
+	struct dry_run *dry_run = data;
 
-	try->totals.lost += count;
+	dry_run->totals.lost += count;
 }
 
 /* ---------------------------------------------------------------- life */
 
 static void on_closed(uv_handle_t *handle)
 {
-	struct try *try = handle->data;
+	struct dry_run *dry_run = handle->data;
 	struct seen *seen, *next;
 
-	if (--try->handles > 0)
+	if (--dry_run->handles > 0)
 		return;
-	HASH_ITER (hh, try->seen, seen, next) {
-		HASH_DEL(try->seen, seen);
+	HASH_ITER (hh, dry_run->seen, seen, next) {
+		HASH_DEL(dry_run->seen, seen);
 		free(seen);
 	}
-	try_policy_free(try->policy);
-	try_changes_clear(&try->changes);
-	free(try);
+	dry_run_policy_free(dry_run->policy);
+	dry_run_changes_clear(&dry_run->changes);
+	free(dry_run);
 	running--;
 }
 
-static void stop(struct try *try)
+static void stop(struct dry_run *dry_run)
 {
-	uv_idle_stop(&try->walk);
-	uv_timer_stop(&try->timer);
-	events_unsubscribe(try->tap);
-	try->tap = NULL;
+	uv_idle_stop(&dry_run->walk);
+	uv_timer_stop(&dry_run->timer);
+	events_unsubscribe(dry_run->tap);
+	dry_run->tap = NULL;
 }
 
 /* The peer has hung up, after the end or before. */
 static void on_hang_up(struct control_request *request, void *data)
 {
-	struct try *try = data;
+	struct dry_run *dry_run = data;
 
-	stop(try);
-	try->request = NULL;
-	uv_close((uv_handle_t *)&try->walk, on_closed);
-	uv_close((uv_handle_t *)&try->timer, on_closed);
+	stop(dry_run);
+	dry_run->request = NULL;
+	uv_close((uv_handle_t *)&dry_run->walk, on_closed);
+	uv_close((uv_handle_t *)&dry_run->timer, on_closed);
 }
 
-static void end_if_done(struct try *try)
+static void end_if_done(struct dry_run *dry_run)
 {
-	if (!try->walked || !try->timed_out)
+	if (!dry_run->walked || !dry_run->timed_out)
 		return;
-	stop(try);
-	control_stream_send(try->request, totals_document(&try->totals));
+	stop(dry_run);
+	control_stream_send(dry_run->request, totals_document(&dry_run->totals));
 }
 
 static void on_time(uv_timer_t *timer)
 {
-	struct try *try = timer->data;
+	struct dry_run *dry_run = timer->data;
 
-	try->timed_out = true;
-	end_if_done(try);
+	dry_run->timed_out = true;
+	end_if_done(dry_run);
 }
 
-static int find_absent(const struct try *try, char *message, size_t size)
+static int find_absent(const struct dry_run *dry_run, char *message, size_t size)
 {
 	char text[512];
 
-	for (size_t i = 0; i < try->changes.removal_count; i++) {
-		const struct try_removal *removal = &try->changes.removals[i];
+	for (size_t i = 0; i < dry_run->changes.removal_count; i++) {
+		const struct dry_run_removal *removal = &dry_run->changes.removals[i];
 
-		if (store_get(try->sources->store, removal->kind, removal->namespace,
+		if (store_get(dry_run->sources->store, removal->kind, removal->namespace,
 			      removal->name))
 			continue;
-		try_object_text(removal->kind, removal->namespace, removal->name, text,
-				sizeof(text));
+		dry_run_object_text(removal->kind, removal->namespace, removal->name, text,
+				    sizeof(text));
 		snprintf(message, size, "delete: %s not found", text);
 		return -ENOENT;
 	}
 	return 0;
 }
 
-static int prepare(struct try *try, const json_t *args, int fd, char *message, size_t size)
+static int prepare(struct dry_run *dry_run, const json_t *args, int fd, char *message, size_t size)
 {
 	int r;
 
@@ -423,44 +425,44 @@ static int prepare(struct try *try, const json_t *args, int fd, char *message, s
 			 TRIES_MAX);
 		return -EBUSY;
 	}
-	r = try_read_changes(args, fd, &try->changes, message, size);
+	r = dry_run_read_changes(args, fd, &dry_run->changes, message, size);
 	if (r == 0)
-		r = find_absent(try, message, size);
+		r = find_absent(dry_run, message, size);
 	if (r < 0)
 		return r;
-	try->built_for = passes(try);
-	try->built_ns = uv_hrtime();
-	r = try_policy_new(try->sources->policy_sync, &try->changes, &try->policy);
+	dry_run->built_for = runs(dry_run);
+	dry_run->built_ns = uv_hrtime();
+	r = dry_run_policy_new(dry_run->sources->policy_sync, &dry_run->changes, &dry_run->policy);
 	if (r < 0)
 		snprintf(message, size, "the staged objects cannot be compiled: %s", strerror(-r));
 	return r;
 }
 
-static void begin(struct try *try, struct control_request *request, json_int_t seconds)
+static void begin(struct dry_run *dry_run, struct control_request *request, json_int_t seconds)
 {
-	const struct event_tap tap = {on_event, on_lost, try};
+	const struct event_tap tap = {on_event, on_lost, dry_run};
 
-	try->request = request;
-	uv_idle_init(try->sources->loop, &try->walk);
-	uv_timer_init(try->sources->loop, &try->timer);
-	try->walk.data = try->timer.data = try;
-	try->handles = 2;
-	try->timed_out = seconds == 0;
+	dry_run->request = request;
+	uv_idle_init(dry_run->sources->loop, &dry_run->walk);
+	uv_timer_init(dry_run->sources->loop, &dry_run->timer);
+	dry_run->walk.data = dry_run->timer.data = dry_run;
+	dry_run->handles = 2;
+	dry_run->timed_out = seconds == 0;
 	running++;
-	control_stream_begin(request, on_hang_up, try);
-	control_stream_send(request, begin_document(try, seconds));
+	control_stream_begin(request, on_hang_up, dry_run);
+	control_stream_send(request, begin_document(dry_run, seconds));
 	if (seconds > 0)
-		try->tap =
-			events_tap(try->sources->events, EVENT_MASK_DROPS | EVENT_MASK_FLOWS, &tap);
-	uv_idle_start(&try->walk, on_walk);
+		dry_run->tap = events_tap(dry_run->sources->events,
+					  EVENT_MASK_DROPS | EVENT_MASK_FLOWS, &tap);
+	uv_idle_start(&dry_run->walk, on_walk);
 	if (seconds > 0)
-		uv_timer_start(&try->timer, on_time, (uint64_t)seconds * 1000, 0);
+		uv_timer_start(&dry_run->timer, on_time, (uint64_t)seconds * 1000, 0);
 }
 
 static void on_try(struct control_request *request, const json_t *args, int fd, void *data)
 {
 	const json_t *seconds = json_object_get(args, "seconds");
-	struct try *try;
+	struct dry_run *dry_run;
 	char message[640] = "no memory";
 	int r = -ENOMEM;
 
@@ -469,24 +471,25 @@ static void on_try(struct control_request *request, const json_t *args, int fd, 
 		control_fail(request, EINVAL, "seconds: expected a number from 0 to 86400", NULL);
 		return;
 	}
-	try = calloc(1, sizeof(*try));
-	if (try) {
-		try->sources = data;
-		r = prepare(try, args, fd, message, sizeof(message));
+	dry_run = calloc(1, sizeof(*dry_run));
+	if (dry_run) {
+		dry_run->sources = data;
+		r = prepare(dry_run, args, fd, message, sizeof(message));
 	}
 	if (r < 0) {
 		control_fail(request, -r, message, NULL);
-		if (try)
-			try_changes_clear(&try->changes);
-		free(try);
+		if (dry_run)
+			dry_run_changes_clear(&dry_run->changes);
+		free(dry_run);
 		return;
 	}
-	begin(try, request, json_integer_value(seconds));
+	begin(dry_run, request, json_integer_value(seconds));
 }
 
-int try_register(struct control_server *server, const struct show_sources *sources)
+int dry_run_register(struct control_server *server, const struct show_sources *sources)
 {
 	int r = control_register(server, "policy.try", on_try, (void *)sources);
 
-	return r < 0 ? r : control_register(server, "policy.commit", try_commit, (void *)sources);
+	return r < 0 ? r
+		     : control_register(server, "policy.commit", dry_run_commit, (void *)sources);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What policy says now, beside what it would say with other objects. */
-#include "agent/dryrun/try_policy.h"
+#include "agent/dryrun/dry_run_policy.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,9 +11,10 @@
 #include "agent/policy/policy_sync_internal.h"
 #include "agent/common/hash.h"
 
-const char *const try_basis_names[] = {
-	[TRY_NOT_ASKED] = "not_asked",	     [TRY_OPEN] = "open",     [TRY_RULE] = "rule",
-	[TRY_DEFAULT_DENY] = "default_deny", [TRY_CLOSED] = "closed",
+const char *const dry_run_basis_names[] = {
+	[DRY_RUN_NOT_ASKED] = "not_asked", [DRY_RUN_OPEN] = "open",
+	[DRY_RUN_RULE] = "rule",	   [DRY_RUN_DEFAULT_DENY] = "default_deny",
+	[DRY_RUN_CLOSED] = "closed",
 };
 
 /* What stands at an address, before and after. */
@@ -33,14 +34,14 @@ struct pod_space {
 	size_t node_count;
 };
 
-struct try_policy {
+struct dry_run_policy {
 	struct policy_registry *registry;
 	struct compiled_policy *now, *then;
 	struct place *places;
 	struct pod_space space[2]; /* now, then */
 };
 
-void try_changes_clear(struct try_changes *changes)
+void dry_run_changes_clear(struct dry_run_changes *changes)
 {
 	object_list_clear(&changes->objects);
 	for (size_t i = 0; i < changes->removal_count; i++) {
@@ -48,7 +49,7 @@ void try_changes_clear(struct try_changes *changes)
 		free(changes->removals[i].name);
 	}
 	free(changes->removals);
-	*changes = (struct try_changes){0};
+	*changes = (struct dry_run_changes){0};
 }
 
 /* ---------------------------------------------------------------- the overlay */
@@ -60,7 +61,7 @@ static bool is_same(const struct object *object, enum object_kind kind, const ch
 	       strcmp(object->name, name) == 0;
 }
 
-static bool is_removed(const struct try_changes *changes, const struct object *object)
+static bool is_removed(const struct dry_run_changes *changes, const struct object *object)
 {
 	for (size_t i = 0; i < changes->removal_count; i++)
 		if (is_same(object, changes->removals[i].kind, changes->removals[i].namespace,
@@ -70,7 +71,7 @@ static bool is_removed(const struct try_changes *changes, const struct object *o
 }
 
 /* The object that stands in for this one; NULL: none. */
-static const struct object *replacement(const struct try_changes *changes,
+static const struct object *replacement(const struct dry_run_changes *changes,
 					const struct object *object)
 {
 	for (size_t i = 0; i < changes->objects.count; i++)
@@ -91,7 +92,7 @@ static bool holds(const struct object *const *list, size_t count, const struct o
 
 /* A kind's list with the changes: an array of the input's own takes the place of `*list`. 0 or
  * -ENOMEM. */
-static int overlay_kind(const struct try_changes *changes, enum object_kind kind,
+static int overlay_kind(const struct dry_run_changes *changes, enum object_kind kind,
 			struct policy_sync_input *in, const struct object *const **list,
 			size_t *count)
 {
@@ -123,7 +124,7 @@ static int overlay_kind(const struct try_changes *changes, enum object_kind kind
  * leaves what it said, for its container stays; one that is new belongs to another node, or is not
  * connected yet.
  */
-static int overlay_pods(const struct try_changes *changes, struct policy_sync_input *in)
+static int overlay_pods(const struct dry_run_changes *changes, struct policy_sync_input *in)
 {
 	size_t room = in->input.pod_count + changes->objects.count + 1, kept = 0, i;
 	const struct object **pods = reallocarray(in->pods, room, sizeof(*pods));
@@ -160,7 +161,7 @@ static int overlay_pods(const struct try_changes *changes, struct policy_sync_in
 	return 0;
 }
 
-static int overlay(const struct try_changes *changes, struct policy_sync_input *in)
+static int overlay(const struct dry_run_changes *changes, struct policy_sync_input *in)
 {
 	struct policy_input *input = &in->input;
 	int r = overlay_kind(changes, OBJECT_NAMESPACE, in, &input->namespaces,
@@ -179,7 +180,7 @@ static int overlay(const struct try_changes *changes, struct policy_sync_input *
 
 /* ---------------------------------------------------------------- addresses */
 
-static struct place *find_place(const struct try_policy *policy, const struct polder_addr *addr)
+static struct place *find_place(const struct dry_run_policy *policy, const struct polder_addr *addr)
 {
 	struct place *place;
 
@@ -187,7 +188,7 @@ static struct place *find_place(const struct try_policy *policy, const struct po
 	return place;
 }
 
-static struct place *need_place(struct try_policy *policy, const struct polder_addr *addr)
+static struct place *need_place(struct dry_run_policy *policy, const struct polder_addr *addr)
 {
 	struct place *place = find_place(policy, addr);
 
@@ -206,7 +207,7 @@ static struct place *need_place(struct try_policy *policy, const struct polder_a
 
 /* A pod's word counts unless somebody has the address already: a local pod, a node, an earlier
  * object. */
-static int put_pod(struct try_policy *policy, const struct polder_addr *addr,
+static int put_pod(struct dry_run_policy *policy, const struct polder_addr *addr,
 		   const struct object *object, const struct compiled_pod *pod, bool then,
 		   bool local)
 {
@@ -248,7 +249,7 @@ static bool is_nodes(const struct policy_sync *e, const struct policy_sync_input
 	return false;
 }
 
-static int put_remote_pod(struct try_policy *policy, const struct policy_sync *e,
+static int put_remote_pod(struct dry_run_policy *policy, const struct policy_sync *e,
 			  const struct policy_sync_input *in, const struct object *object,
 			  const struct compiled_pod *pod, bool then)
 {
@@ -268,7 +269,7 @@ static int put_remote_pod(struct try_policy *policy, const struct policy_sync *e
 }
 
 /* Local pods come first in the input, in the order of the agent's list. */
-static int put_places(struct try_policy *policy, const struct policy_sync *e,
+static int put_places(struct dry_run_policy *policy, const struct policy_sync *e,
 		      const struct policy_sync_input *in, const struct compiled_policy *compiled,
 		      bool then)
 {
@@ -338,10 +339,10 @@ static uint32_t stranger(const struct pod_space *space, const struct polder_addr
 
 /* ---------------------------------------------------------------- both compilations */
 
-int try_policy_new(const struct policy_sync *e, const struct try_changes *changes,
-		   struct try_policy **ret)
+int dry_run_policy_new(const struct policy_sync *e, const struct dry_run_changes *changes,
+		       struct dry_run_policy **ret)
 {
-	struct try_policy *policy = calloc(1, sizeof(*policy));
+	struct dry_run_policy *policy = calloc(1, sizeof(*policy));
 	struct policy_sync_input in = {};
 	int r;
 
@@ -365,14 +366,14 @@ int try_policy_new(const struct policy_sync *e, const struct try_changes *change
 		r = make_space(e, &in, &policy->space[1]);
 	policy_sync_input_clear(&in);
 	if (r < 0) {
-		try_policy_free(policy);
+		dry_run_policy_free(policy);
 		return r;
 	}
 	*ret = policy;
 	return 0;
 }
 
-void try_policy_free(struct try_policy *policy)
+void dry_run_policy_free(struct dry_run_policy *policy)
 {
 	struct place *place, *next;
 
@@ -393,7 +394,7 @@ void try_policy_free(struct try_policy *policy)
 	free(policy);
 }
 
-const char *try_policy_pod(const struct try_policy *policy, const struct polder_addr *addr)
+const char *dry_run_policy_pod(const struct dry_run_policy *policy, const struct polder_addr *addr)
 {
 	const struct place *place = find_place(policy, addr);
 
@@ -420,38 +421,39 @@ static const struct compiled_ruleset *find_ruleset(const struct compiled_policy 
 	return NULL;
 }
 
-static struct try_side ask(const struct try_policy *policy, const struct compiled_policy *compiled,
-			   uint32_t ruleset, const struct compiled_selection *isolation,
-			   const struct ruleset_question *question)
+static struct dry_run_side ask(const struct dry_run_policy *policy,
+			       const struct compiled_policy *compiled, uint32_t ruleset,
+			       const struct compiled_selection *isolation,
+			       const struct ruleset_question *question)
 {
 	const struct compiled_ruleset *set;
 	struct policy_verdict verdict;
-	struct try_side side = {.basis = TRY_OPEN, .allowed = true};
+	struct dry_run_side side = {.basis = DRY_RUN_OPEN, .allowed = true};
 
 	if (ruleset == RULESET_OPEN)
 		return side;
 	set = find_ruleset(compiled, ruleset);
 	if (!set)
-		return (struct try_side){.basis = TRY_CLOSED};
+		return (struct dry_run_side){.basis = DRY_RUN_CLOSED};
 	verdict = compiled_ruleset_verdict(set, question);
 	side.allowed = verdict.allowed;
 	if (verdict.rule && policy_rule_origin(policy->registry, verdict.rule, &side.rule) == 0) {
-		side.basis = TRY_RULE;
+		side.basis = DRY_RUN_RULE;
 	} else if (!verdict.allowed) {
-		side.basis = TRY_DEFAULT_DENY;
+		side.basis = DRY_RUN_DEFAULT_DENY;
 		side.isolation = isolation;
 	}
 	return side;
 }
 
-static uint32_t identity_at(const struct try_policy *policy, bool staged,
+static uint32_t identity_at(const struct dry_run_policy *policy, bool staged,
 			    const struct compiled_pod *pod, const struct polder_addr *addr)
 {
 	return pod->identity ? pod->identity : stranger(&policy->space[staged], addr);
 }
 
-bool try_policy_judge(const struct try_policy *policy, bool staged, const struct try_question *q,
-		      struct try_answer *ret)
+bool dry_run_verdict(const struct dry_run_policy *policy, bool staged,
+		     const struct dry_run_question *q, struct dry_run_answer *ret)
 {
 	static const struct compiled_pod nobody;
 	const struct compiled_policy *compiled = staged ? policy->then : policy->now;
@@ -459,7 +461,7 @@ bool try_policy_judge(const struct try_policy *policy, bool staged, const struct
 			   *to = find_place(policy, &q->destination);
 	const struct compiled_pod *source = from ? (staged ? &from->then : &from->now) : &nobody;
 	const struct compiled_pod *destination = to ? (staged ? &to->then : &to->now) : &nobody;
-	struct try_answer answer = {.egress.allowed = true, .ingress.allowed = true};
+	struct dry_run_answer answer = {.egress.allowed = true, .ingress.allowed = true};
 	struct ruleset_question question = {.proto = q->proto, .port = q->port};
 	bool from_pod = from && from->local && q->zone == ZONE_POD, to_pod = to && to->local;
 
@@ -485,16 +487,16 @@ bool try_policy_judge(const struct try_policy *policy, bool staged, const struct
 	return true;
 }
 
-static bool sides_alike(const struct try_side *a, const struct try_side *b)
+static bool sides_alike(const struct dry_run_side *a, const struct dry_run_side *b)
 {
 	if (a->basis != b->basis || a->allowed != b->allowed)
 		return false;
-	return a->basis != TRY_RULE ||
+	return a->basis != DRY_RUN_RULE ||
 	       (a->rule.index == b->rule.index && strcmp(a->rule.name, b->rule.name) == 0 &&
 		strcmp(a->rule.namespace, b->rule.namespace) == 0);
 }
 
-bool try_answers_alike(const struct try_answer *a, const struct try_answer *b)
+bool dry_run_answers_alike(const struct dry_run_answer *a, const struct dry_run_answer *b)
 {
 	return sides_alike(&a->egress, &b->egress) && sides_alike(&a->ingress, &b->ingress);
 }

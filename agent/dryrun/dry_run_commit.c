@@ -11,7 +11,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/file.h"
-#include "agent/dryrun/try_internal.h"
+#include "agent/dryrun/dry_run_internal.h"
 
 #define WAIT_MS	       10000
 #define NAME_MAX_BYTES 64
@@ -19,7 +19,7 @@
 struct commit {
 	const struct show_sources *sources;
 	struct control_request *request;
-	struct try_changes changes;
+	struct dry_run_changes changes;
 	char *path;
 	struct reconciler_wait wait;
 	uv_timer_t timer;
@@ -38,17 +38,18 @@ static int check_origins(const struct commit *commit, char *message, size_t size
 		origin = store_origin(store, object->kind, object->namespace, object->name);
 		if (!origin)
 			continue;
-		try_object_text(object->kind, object->namespace, object->name, text, sizeof(text));
+		dry_run_object_text(object->kind, object->namespace, object->name, text,
+				    sizeof(text));
 		snprintf(message, size, "%s is defined in %s; edit that file. Nothing was written",
 			 text, origin);
 		return -EEXIST;
 	}
 	for (size_t i = 0; i < commit->changes.removal_count; i++) {
-		const struct try_removal *removal = &commit->changes.removals[i];
+		const struct dry_run_removal *removal = &commit->changes.removals[i];
 
 		origin = store_origin(store, removal->kind, removal->namespace, removal->name);
-		try_object_text(removal->kind, removal->namespace, removal->name, text,
-				sizeof(text));
+		dry_run_object_text(removal->kind, removal->namespace, removal->name, text,
+				    sizeof(text));
 		snprintf(message, size, "%s is defined in %s; delete it there. Nothing was written",
 			 text, origin ? origin : "no file");
 		return -EEXIST;
@@ -111,7 +112,7 @@ static void on_closed(uv_handle_t *handle)
 {
 	struct commit *commit = handle->data;
 
-	try_changes_clear(&commit->changes);
+	dry_run_changes_clear(&commit->changes);
 	free(commit->path);
 	free(commit);
 }
@@ -185,7 +186,7 @@ static int commit_write(struct commit *commit, const json_t *args, int fd, char 
 	const char *directory = commit->sources->config->resources;
 	CLEANUP(cleanup_free) char *text = NULL;
 	size_t length = 0;
-	int r = try_read_changes(args, fd, &commit->changes, message, size);
+	int r = dry_run_read_changes(args, fd, &commit->changes, message, size);
 
 	if (r == 0)
 		r = check_origins(commit, message, size);
@@ -206,7 +207,7 @@ static int commit_write(struct commit *commit, const json_t *args, int fd, char 
 	return r;
 }
 
-void try_commit(struct control_request *request, const json_t *args, int fd, void *data)
+void dry_run_commit(struct control_request *request, const json_t *args, int fd, void *data)
 {
 	struct commit *commit = calloc(1, sizeof(*commit));
 	char message[640] = "no memory";
@@ -219,7 +220,7 @@ void try_commit(struct control_request *request, const json_t *args, int fd, voi
 	if (r < 0) {
 		control_fail(request, -r, message, NULL);
 		if (commit)
-			try_changes_clear(&commit->changes);
+			dry_run_changes_clear(&commit->changes);
 		free(commit);
 		return;
 	}

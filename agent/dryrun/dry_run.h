@@ -8,4 +8,4 @@
 #include "agent/show/show.h"
 
 /* `sources` is kept. 0 or -errno. */
-int try_register(struct control_server *server, const struct show_sources *sources);
+int dry_run_register(struct control_server *server, const struct show_sources *sources);

@@ -12,12 +12,12 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/dryrun/try_internal.h"
+#include "agent/dryrun/dry_run_internal.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-void try_object_text(enum object_kind kind, const char *namespace, const char *name, char *buffer,
-		     size_t size)
+void dry_run_object_text(enum object_kind kind, const char *namespace, const char *name,
+			 char *buffer, size_t size)
 {
 	snprintf(buffer, size, "%s %s%s%s", object_kind_name(kind), namespace,
 		 *namespace ? "/" : "", name);
@@ -35,9 +35,9 @@ static int read_descriptor(int fd, char **ret, size_t *ret_length, char *message
 		snprintf(message, size, "the objects must be passed in a sealed memfd");
 		return -EINVAL;
 	}
-	if (status.st_size > TRY_TEXT_MAX) {
+	if (status.st_size > DRY_RUN_TEXT_MAX) {
 		snprintf(message, size, "the objects have %lld bytes; the limit is %u",
-			 (long long)status.st_size, TRY_TEXT_MAX);
+			 (long long)status.st_size, DRY_RUN_TEXT_MAX);
 		return -EFBIG;
 	}
 	text = malloc((size_t)status.st_size + 1);
@@ -58,7 +58,7 @@ static int read_descriptor(int fd, char **ret, size_t *ret_length, char *message
 	return 0;
 }
 
-static int read_objects(int fd, struct try_changes *changes, char *message, size_t size)
+static int read_objects(int fd, struct dry_run_changes *changes, char *message, size_t size)
 {
 	CLEANUP(cleanup_free) char *text = NULL;
 	struct error error = {0};
@@ -83,7 +83,7 @@ static bool is_cluster_scoped(enum object_kind kind)
 }
 
 /* KIND/NAMESPACE/NAME, or KIND/NAME of a kind without namespace. */
-static int parse_removal(const char *text, struct try_removal *ret)
+static int parse_removal(const char *text, struct dry_run_removal *ret)
 {
 	const char *slash = strchr(text, '/'), *last = strrchr(text, '/');
 	size_t kind;
@@ -105,7 +105,7 @@ static int parse_removal(const char *text, struct try_removal *ret)
 	return ret->namespace && ret->name ? 0 : -ENOMEM;
 }
 
-static int read_removals(const json_t *list, struct try_changes *changes, char *message,
+static int read_removals(const json_t *list, struct dry_run_changes *changes, char *message,
 			 size_t size)
 {
 	size_t count = json_array_size(list);
@@ -133,10 +133,10 @@ static int read_removals(const json_t *list, struct try_changes *changes, char *
 	return r;
 }
 
-int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *message,
-		     size_t size)
+int dry_run_read_changes(const json_t *args, int fd, struct dry_run_changes *ret, char *message,
+			 size_t size)
 {
-	struct try_changes changes = {0};
+	struct dry_run_changes changes = {0};
 	int r;
 
 	snprintf(message, size, "no memory");
@@ -150,7 +150,7 @@ int try_read_changes(const json_t *args, int fd, struct try_changes *ret, char *
 		r = -EINVAL;
 	}
 	if (r < 0) {
-		try_changes_clear(&changes);
+		dry_run_changes_clear(&changes);
 		return r;
 	}
 	*ret = changes;
