@@ -31,7 +31,7 @@ static __always_inline int pair_reply_hop(struct slow_path *path, const struct p
 	back->hop = 0;
 	if (path->fwd.tuple.zone == ZONE_POD) {
 		back->action = FLOW_TO_POD;
-		back->hop = pod_place(path->source_link);
+		back->hop = pod_index(path->source_link);
 		return 0;
 	}
 	if (path->fwd.tuple.zone == ZONE_HOST) {
@@ -141,7 +141,7 @@ static __always_inline int pair_prepare(struct slow_path *path, const struct flo
 	int result = pair_reply_hop(path, p, flow);
 
 	if (path->source_link)
-		owner = pod_place(path->source_link);
+		owner = pod_index(path->source_link);
 	if (path->flags & SLOW_PATH_SERVICE)
 		state |= FLOW_SERVICE;
 	if (verdict->egress_rule || verdict->ingress_rule)

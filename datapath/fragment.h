@@ -117,11 +117,11 @@ static __always_inline __u16 fragment_owner(struct __sk_buff *skb, const struct 
 
 	opaque(link); /* the context is read at fixed offsets only */
 	if (p->direction != DROP_FROM_WIRE)
-		return FRAGMENT_OWNER(p->tuple.zone, pod_place(link));
+		return FRAGMENT_OWNER(p->tuple.zone, pod_index(link));
 	daddr = tuple_daddr(&p->tuple, p->family);
 	to = address_find(&daddr);
 	if (to && (to->flags & (ADDRESS_POD | ADDRESS_LOCAL)) == (ADDRESS_POD | ADDRESS_LOCAL))
-		slot = pod_place(to->ifindex);
+		slot = pod_index(to->ifindex);
 	return FRAGMENT_OWNER(p->tuple.zone, slot);
 }
 

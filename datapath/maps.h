@@ -91,7 +91,7 @@ static __always_inline void count_up(enum polder_counter which)
 }
 
 /* The place in `pods` of the pod behind a host-side link. */
-static __always_inline __u16 pod_place(__u32 ifindex)
+static __always_inline __u16 pod_index(__u32 ifindex)
 {
 	return ifindex & config.pods_mask;
 }

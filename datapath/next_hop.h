@@ -8,12 +8,12 @@
 
 #include "flow_write.h"
 
-static __always_inline struct next_hop *next_hop_at(__u32 place)
+static __always_inline struct next_hop *next_hop_at(__u32 index)
 {
-	return bpf_map_lookup_elem(&next_hops, &place);
+	return bpf_map_lookup_elem(&next_hops, &index);
 }
 
-/* The place of an uplink, of the default one for ifindex 0; -1: it is none, or there is none. */
+/* The index of an uplink, of the default one for ifindex 0; -1: it is none, or there is none. */
 __noinline int uplink_hop(__u32 ifindex)
 {
 	const struct next_hop *hop;
@@ -52,25 +52,25 @@ static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf
 
 #define NEXT_HOP_TRIES 4
 
-/* The place of what the kernel said, found or made; -1: all that it may stand in are in use. */
+/* The index of what the kernel said, found or made; -1: all that it may stand in are in use. */
 static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32 now)
 {
 	__u32 hash = fib->ifindex * 0x9e3779b1u ^ *(const __u32 *)(fib->dmac + 2) * 0x85ebca6bu ^
 		     *(const __u16 *)fib->dmac * 0xc2b2ae35u ^ fib->mtu_result;
 	struct next_hop *hop;
-	__u32 place, claim, i;
+	__u32 index, claim, i;
 
 	hash ^= hash >> 15;
 	for (i = 0; i < NEXT_HOP_TRIES; i++) {
-		place = NEXT_HOP_UPLINKS + (hash + i) % (NEXT_HOPS - NEXT_HOP_UPLINKS);
-		hop = next_hop_at(place);
+		index = NEXT_HOP_UPLINKS + (hash + i) % (NEXT_HOPS - NEXT_HOP_UPLINKS);
+		hop = next_hop_at(index);
 		if (!hop)
 			return -1;
 		claim = READ_ONCE(hop->claim);
 		load_barrier();
 		if (claim == HOP_READY && next_hop_is(hop, fib)) {
 			hop->used = now;
-			return place;
+			return index;
 		}
 		if (claim == HOP_BUSY ||
 		    (claim == HOP_READY && flow_age(now, hop->used) < NEXT_HOP_IDLE))
@@ -79,7 +79,7 @@ static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32
 			continue;
 		next_hop_fill(hop, fib, now);
 		count_up(COUNTER_NEXT_HOPS_MADE);
-		return place;
+		return index;
 	}
 	return -1;
 }
@@ -113,8 +113,8 @@ static __always_inline int next_hop_ask(packet_context *ctx, const struct packet
 /* Where nobody knows better: the neighbour is found for each packet. The MTU is the link's. */
 static __always_inline int next_hop_fallback(packet_context *ctx, __u32 link)
 {
-	int place = uplink_hop(link);
-	struct next_hop *hop = place < 0 ? NULL : next_hop_at(place);
+	int index = uplink_hop(link);
+	struct next_hop *hop = index < 0 ? NULL : next_hop_at(index);
 	__u32 mtu = 0;
 
 	if (!hop)
@@ -122,7 +122,7 @@ static __always_inline int next_hop_fallback(packet_context *ctx, __u32 link)
 	bpf_check_mtu(ctx, link, &mtu, 0, 0);
 	if (mtu && hop->mtu != mtu)
 		WRITE_ONCE(hop->mtu, mtu);
-	return place;
+	return index;
 }
 
 /*
@@ -135,7 +135,7 @@ __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flo
 	struct flow_scratch *scratch = flow_scratch_get();
 	struct bpf_fib_lookup *fib;
 	struct flow_head *head;
-	int place = -1, result;
+	int index = -1, result;
 	__u32 link;
 
 	if (!p || !flow || !hop || !scratch)
@@ -147,17 +147,17 @@ __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flo
 	    result == BPF_FIB_LKUP_RET_PROHIBIT)
 		return -REASON_NO_ROUTE;
 	if (!result && fib->ifindex == link && (*(__u32 *)(fib->dmac + 2) || *(__u16 *)fib->dmac))
-		place = next_hop_find(fib, now_ticks());
-	if (place < 0)
-		place = next_hop_fallback(ctx, link);
-	if (place < 0 || place == flow->hop)
+		index = next_hop_find(fib, now_ticks());
+	if (index < 0)
+		index = next_hop_fallback(ctx, link);
+	if (index < 0 || index == flow->hop)
 		return 0;
 	head = flow_head_anywhere(flow->set, flow->way, p->family);
 	if (head && flow_claim(head, flow->seq)) {
-		head->hop = place;
+		head->hop = index;
 		flow_release(head);
 		flow->seq += 2;
 	}
-	flow->hop = place;
+	flow->hop = index;
 	return 0;
 }

@@ -306,7 +306,7 @@ MAP(reject_budgets, BPF_MAP_TYPE_ARRAY, __u32, struct reject_budget, REJECT_UPLI
 
 static __always_inline bool reject_within_budget(const struct packet *p, __u32 link)
 {
-	__u32 place = p->tuple.zone == ZONE_POD ? REJECT_UPLINKS + pod_place(link)
+	__u32 place = p->tuple.zone == ZONE_POD ? REJECT_UPLINKS + pod_index(link)
 						: link % REJECT_UPLINKS;
 	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budgets, &place);
 	const struct control *control = control_get();

@@ -208,12 +208,12 @@ static __always_inline bool slow_path_masquerades(const struct slow_path *path,
  * same uplink. 0 or -reason. */
 static __always_inline int slow_path_wire(struct flow_copy *content, __u32 link)
 {
-	int place = uplink_hop(link);
+	int index = uplink_hop(link);
 
-	if (place < 0)
+	if (index < 0)
 		return -REASON_NO_ROUTE;
 	content->action = FLOW_TO_WIRE;
-	content->hop = place;
+	content->hop = index;
 	return 0;
 }
 
@@ -248,7 +248,7 @@ static __always_inline int slow_path_route(struct slow_path *path, const struct 
 	path->fwd.content.hop = 0;
 	if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
 		path->fwd.content.action = FLOW_TO_POD;
-		path->fwd.content.hop = pod_place(to->ifindex);
+		path->fwd.content.hop = pod_index(to->ifindex);
 		return 0;
 	}
 	if (flags & ADDRESS_NODE && flags & ADDRESS_LOCAL) {
@@ -288,7 +288,7 @@ static __always_inline const struct pod_entry *judge_masqueraded(const struct sl
 	else if (p->direction == DROP_TO_POD)
 		pod = pod_of_link(p->link);
 	if (!pod || !pod->ifindex || path->fwd.content.action != FLOW_TO_POD ||
-	    pod_place(pod->ifindex) == path->fwd.content.hop)
+	    pod_index(pod->ifindex) == path->fwd.content.hop)
 		return NULL;
 	return pod;
 }

@@ -67,23 +67,24 @@ static int add_fault(struct check *check, const struct check_fault *fault)
 	return 0;
 }
 
-static int add_fault_at(const struct check_place *place, bool warning, const char *path,
+static int add_fault_at(const struct check_location *location, bool warning, const char *path,
 			char *reason)
 {
 	struct check_fault fault = {
 		.warning = warning,
-		.file = place->file->name,
-		.document = place->file->documents[place->document].number,
-		.object = (char *)place->object,
+		.file = location->file->name,
+		.document = location->file->documents[location->document].number,
+		.object = (char *)location->object,
 		.path = (char *)path,
 		.reason = reason,
 	};
 
-	resource_file_place(place->file, place->document, path, &fault.line, &fault.column);
-	return add_fault(place->check, &fault);
+	resource_file_location(location->file, location->document, path, &fault.line,
+			       &fault.column);
+	return add_fault(location->check, &fault);
 }
 
-int check_warn(const struct check_place *place, const char *path, const char *format, ...)
+int check_warn(const struct check_location *location, const char *path, const char *format, ...)
 {
 	char reason[512];
 	va_list args;
@@ -91,7 +92,7 @@ int check_warn(const struct check_place *place, const char *path, const char *fo
 	va_start(args, format);
 	vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
-	return add_fault_at(place, true, path, reason);
+	return add_fault_at(location, true, path, reason);
 }
 
 void check_clear(struct check *check)
@@ -125,10 +126,10 @@ static char *rank_of(const json_t *value)
 		       : text;
 }
 
-static int add_object(const struct check_place *place, const char *path, const json_t *value,
+static int add_object(const struct check_location *location, const char *path, const json_t *value,
 		      const struct object *object)
 {
-	struct check *check = place->check;
+	struct check *check = location->check;
 	struct check_object *objects, *entry;
 
 	objects = reallocarray(check->objects, check->object_count + 1, sizeof(*objects));
@@ -138,17 +139,18 @@ static int add_object(const struct check_place *place, const char *path, const j
 	entry = &objects[check->object_count];
 	*entry = (struct check_object){
 		.rank = rank_of(value),
-		.text = strdup(place->object),
-		.file = strdup(place->file->name),
+		.text = strdup(location->object),
+		.file = strdup(location->file->name),
 		.path = strdup(path),
 		.file_number = check->files,
-		.document = place->file->documents[place->document].number,
+		.document = location->file->documents[location->document].number,
 		.order = check->object_count,
 	};
 	if (asprintf(&entry->key, "%d\001%s\001%s", (int)object->kind, object->namespace,
 		     object->name) < 0)
 		entry->key = NULL;
-	resource_file_place(place->file, place->document, path, &entry->line, &entry->column);
+	resource_file_location(location->file, location->document, path, &entry->line,
+			       &entry->column);
 	check->object_count++;
 	return entry->key && entry->text && entry->file && entry->path ? 0 : -ENOMEM;
 }
@@ -182,17 +184,17 @@ static void rebase(const char *path, const char *envelope, const char *real, cha
 		snprintf(buffer, size, "%s", path);
 }
 
-static int take_objects(const struct check_place *place, const char *path, const json_t *value,
-			const struct object_list *list)
+static int take_objects(const struct check_location *location, const char *path,
+			const json_t *value, const struct object_list *list)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < list->count; i++)
-		r = add_object(place, path, value, list->objects[i]);
+		r = add_object(location, path, value, list->objects[i]);
 	/* A list in a list has no object of its own. */
 	if (r == 0 && list->count == 1 && !json_object_get(value, "items"))
-		r = check_object_warnings(place, path, value);
-	place->check->skipped += list->skipped;
+		r = check_object_warnings(location, path, value);
+	location->check->skipped += list->skipped;
 	return r;
 }
 
@@ -200,12 +202,12 @@ static int take_objects(const struct check_place *place, const char *path, const
  * Decodes `whole`, which is the object `value` at `path`, or an envelope around it in which it
  * stands at `envelope`.
  */
-static int check_value(const struct check_place *where, const json_t *whole, const char *envelope,
-		       const char *path, const json_t *value)
+static int check_value(const struct check_location *where, const json_t *whole,
+		       const char *envelope, const char *path, const json_t *value)
 {
 	CLEANUP(cleanup_free) char *text = json_dumps(whole, JSON_COMPACT | JSON_ENCODE_ANY);
 	CLEANUP(cleanup_free) char *object = describe(value);
-	struct check_place place = *where;
+	struct check_location location = *where;
 	struct object_list list = {0};
 	struct error error = {0};
 	char real[sizeof(error.path) + 64];
@@ -213,15 +215,15 @@ static int check_value(const struct check_place *where, const json_t *whole, con
 
 	if (!text || !object)
 		return -ENOMEM;
-	place.object = object;
+	location.object = object;
 	r = objects_decode(text, strlen(text), &list, &error);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
 		rebase(error.path, envelope, path, real, sizeof(real));
-		return add_fault_at(&place, false, real, error.text);
+		return add_fault_at(&location, false, real, error.text);
 	}
-	r = take_objects(&place, path, value, &list);
+	r = take_objects(&location, path, value, &list);
 	object_list_clear(&list);
 	return r;
 }
@@ -229,11 +231,11 @@ static int check_value(const struct check_place *where, const json_t *whole, con
 /* ---------------------------------------------------------------- one file */
 
 /* Each item in an envelope of its own: a fault of one does not hide those of others. */
-static int check_items(const struct check_place *place, const json_t *list, const json_t *items,
-		       const char *path)
+static int check_items(const struct check_location *location, const json_t *list,
+		       const json_t *items, const char *path)
 {
 	CLEANUP(cleanup_json) json_t *envelope = list ? json_copy((json_t *)list) : json_array();
-	size_t errors = place->check->errors;
+	size_t errors = location->check->errors;
 	char real[64], first[64];
 	int r = envelope ? 0 : -ENOMEM;
 
@@ -241,8 +243,8 @@ static int check_items(const struct check_place *place, const json_t *list, cons
 	if (r == 0 && list) { /* the list itself */
 		if (json_object_set_new(envelope, "items", json_array()) < 0)
 			return -ENOMEM;
-		r = check_value(place, envelope, "$", "$", list);
-		if (r < 0 || place->check->errors > errors)
+		r = check_value(location, envelope, "$", "$", list);
+		if (r < 0 || location->check->errors > errors)
 			return r;
 	}
 	for (size_t i = 0; r == 0 && i < json_array_size(items); i++) {
@@ -252,7 +254,7 @@ static int check_items(const struct check_place *place, const json_t *list, cons
 		if (json_array_clear(one) < 0 || json_array_append(one, item) < 0)
 			return -ENOMEM;
 		snprintf(real, sizeof(real), "%s[%zu]", path, i);
-		r = check_value(place, envelope, first, real, item);
+		r = check_value(location, envelope, first, real, item);
 	}
 	return r;
 }
@@ -266,15 +268,15 @@ static bool is_list(const json_t *value)
 	       json_is_array(json_object_get(value, "items"));
 }
 
-static int check_document(const struct check_place *place)
+static int check_document(const struct check_location *location)
 {
-	const json_t *value = place->file->documents[place->document].value;
+	const json_t *value = location->file->documents[location->document].value;
 
 	if (json_is_array(value))
-		return check_items(place, NULL, value, "$");
+		return check_items(location, NULL, value, "$");
 	if (is_list(value))
-		return check_items(place, value, json_object_get(value, "items"), "$.items");
-	return check_value(place, value, "$", "$", value);
+		return check_items(location, value, json_object_get(value, "items"), "$.items");
+	return check_value(location, value, "$", "$", value);
 }
 
 static int add_file_fault(struct check *check, const char *path, const struct error *error)
@@ -304,10 +306,10 @@ int check_file(struct check *check, const char *path)
 		return add_file_fault(check, path, &error);
 	}
 	for (size_t i = 0; r == 0 && i < file.count; i++) {
-		struct check_place place = {
+		struct check_location location = {
 			.check = check, .file = &file, .document = i, .object = ""};
 
-		r = check_document(&place);
+		r = check_document(&location);
 	}
 	resource_file_clear(&file);
 	return r;

@@ -38,13 +38,14 @@ void check_print_fault(const struct check_fault *fault, FILE *out);
 
 /* One more warning at a path of a document. `object` is "KIND NAMESPACE/NAME". For the functions
  * that look for them. */
-struct check_place {
+struct check_location {
 	struct check *check;
 	const struct resource_file *file;
 	size_t document; /* index in the file */
 	const char *object;
 };
-int check_warn(const struct check_place *place, const char *path, const char *format, ...)
+int check_warn(const struct check_location *location, const char *path, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* What is valid in an object and surely not meant. `value` was decoded without fault. */
-int check_object_warnings(const struct check_place *place, const char *path, const json_t *value);
+int check_object_warnings(const struct check_location *location, const char *path,
+			  const json_t *value);

@@ -10,14 +10,15 @@
 
 /* A value of the policy and the way to it. */
 struct spot {
-	const struct check_place *place;
+	const struct check_location *location;
 	const json_t *value;
 	char path[PATH_MAX_SHOWN];
 };
 
 static struct spot spot_key(const struct spot *parent, const char *key)
 {
-	struct spot spot = {.place = parent->place, .value = json_object_get(parent->value, key)};
+	struct spot spot = {.location = parent->location,
+			    .value = json_object_get(parent->value, key)};
 
 	snprintf(spot.path, sizeof(spot.path), "%.*s.%s", (int)(sizeof(spot.path) - 40),
 		 parent->path, key);
@@ -26,14 +27,15 @@ static struct spot spot_key(const struct spot *parent, const char *key)
 
 static struct spot spot_item(const struct spot *parent, size_t index)
 {
-	struct spot spot = {.place = parent->place, .value = json_array_get(parent->value, index)};
+	struct spot spot = {.location = parent->location,
+			    .value = json_array_get(parent->value, index)};
 
 	snprintf(spot.path, sizeof(spot.path), "%.*s[%zu]", (int)(sizeof(spot.path) - 24),
 		 parent->path, index);
 	return spot;
 }
 
-#define warn(spot, ...) check_warn((spot)->place, (spot)->path, __VA_ARGS__)
+#define warn(spot, ...) check_warn((spot)->location, (spot)->path, __VA_ARGS__)
 
 /* ---------------------------------------------------------------- NetworkPolicy */
 
@@ -251,17 +253,18 @@ static int warn_cluster_policy(const struct spot *spec)
 	return r;
 }
 
-int check_object_warnings(const struct check_place *place, const char *path, const json_t *value)
+int check_object_warnings(const struct check_location *location, const char *path,
+			  const json_t *value)
 {
 	const char *kind = json_string_value(json_object_get(value, "kind"));
-	struct spot root = {.place = place, .value = value}, spec;
+	struct spot root = {.location = location, .value = value}, spec;
 
 	snprintf(root.path, sizeof(root.path), "%s", path);
 	spec = spot_key(&root, "spec");
 	if (kind && strcmp(kind, "ClusterNetworkPolicy") == 0)
 		return warn_cluster_policy(&spec);
 	/* Items of a NetworkPolicyList need not say their kind. */
-	if (strncmp(place->object, "NetworkPolicy", 13) == 0 ||
+	if (strncmp(location->object, "NetworkPolicy", 13) == 0 ||
 	    (!kind && json_object_get(spec.value, "podSelector")))
 		return warn_network_policy(&spec);
 	return 0;

@@ -153,13 +153,13 @@ void resource_file_clear(struct resource_file *file)
 	*file = (struct resource_file){0};
 }
 
-void resource_file_place(const struct resource_file *file, size_t document, const char *path,
-			 int *ret_line, int *ret_column)
+void resource_file_location(const struct resource_file *file, size_t document, const char *path,
+			    int *ret_line, int *ret_column)
 {
 	*ret_line = *ret_column = 0;
 	if (file->yaml)
-		yaml_text_place(file->yaml, file->documents[document].number - 1, path, ret_line,
-				ret_column);
+		yaml_text_location(file->yaml, file->documents[document].number - 1, path, ret_line,
+				   ret_column);
 }
 
 /* ---------------------------------------------------------------- many */

@@ -34,8 +34,8 @@ struct resource_file {
 int resource_file_read(const char *path, struct resource_file *ret, struct error *ret_error);
 void resource_file_clear(struct resource_file *file); /* takes a zeroed one */
 /* The line of a path in a document; 0: JSON, where only syntax has lines. */
-void resource_file_place(const struct resource_file *file, size_t document, const char *path,
-			 int *ret_line, int *ret_column);
+void resource_file_location(const struct resource_file *file, size_t document, const char *path,
+			    int *ret_line, int *ret_column);
 
 /*
  * The files that a word of the command line stands for: itself, or those of a directory that end in

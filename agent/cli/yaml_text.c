@@ -630,8 +630,8 @@ static const struct child *take_step(const struct node *node, const char **path)
 	return &node->children[index];
 }
 
-void yaml_text_place(const struct yaml_text *yaml, size_t document, const char *path, int *ret_line,
-		     int *ret_column)
+void yaml_text_location(const struct yaml_text *yaml, size_t document, const char *path,
+			int *ret_line, int *ret_column)
 {
 	const struct node *node = yaml->documents[document];
 	const struct child *child;

@@ -29,5 +29,5 @@ json_t *yaml_text_value(const struct yaml_text *yaml, size_t document);
  * Where the value at `path` ("$.spec.ingress[0]") stands, or, if there is none, the last value on
  * the way to it. Lines and columns count from 1.
  */
-void yaml_text_place(const struct yaml_text *yaml, size_t document, const char *path, int *ret_line,
-		     int *ret_column);
+void yaml_text_location(const struct yaml_text *yaml, size_t document, const char *path,
+			int *ret_line, int *ret_column);

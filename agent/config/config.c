@@ -206,7 +206,7 @@ static int read_config_file(const char *path, char **ret, size_t *ret_length,
 
 static int apply_file(struct config *config, const char *path, char *error, size_t size)
 {
-	struct config_source source = {.place = path, .file = true};
+	struct config_source source = {.name = path, .file = true};
 	CLEANUP(cleanup_free) char *text = NULL;
 	size_t length = 0;
 	int r;
@@ -259,7 +259,7 @@ static int load(const struct command_line *line, struct config *config,
 
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit)
 {
-	struct config_source source = {.place = "command line"};
+	struct config_source source = {.name = "command line"};
 	struct command_line line = {0};
 	struct config config = {0};
 	int r;

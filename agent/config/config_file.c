@@ -18,10 +18,10 @@ static int explain(struct config_source *source, const char *key, const char *va
 	memcpy(reason, source->error, sizeof(reason));
 	if (value)
 		snprintf(source->error, sizeof(source->error), "%.150s: %s%s \"%.80s\": %.240s",
-			 source->place, source->file ? "key " : "--", key, value, reason);
+			 source->name, source->file ? "key " : "--", key, value, reason);
 	else
-		snprintf(source->error, sizeof(source->error), "%.150s: %s%s: %.240s",
-			 source->place, source->file ? "key " : "--", key, reason);
+		snprintf(source->error, sizeof(source->error), "%.150s: %s%s: %.240s", source->name,
+			 source->file ? "key " : "--", key, reason);
 	return -EINVAL;
 }
 
@@ -125,13 +125,13 @@ int config_apply_text(struct config *config, const char *text, size_t length,
 	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
 	if (!root) {
 		snprintf(source->error, sizeof(source->error),
-			 "%.200s:%d:%d: %.200s; a JSON object is required", source->place,
+			 "%.200s:%d:%d: %.200s; a JSON object is required", source->name,
 			 error.line, error.column, error.text);
 		return -EINVAL;
 	}
 	if (!json_is_object(root)) {
 		snprintf(source->error, sizeof(source->error),
-			 "%.200s: not a JSON object; write {\"key\": value, ...}", source->place);
+			 "%.200s: not a JSON object; write {\"key\": value, ...}", source->name);
 		return -EINVAL;
 	}
 	json_object_foreach (root, name, value) {
@@ -142,7 +142,7 @@ int config_apply_text(struct config *config, const char *text, size_t length,
 			snprintf(source->error, sizeof(source->error),
 				 "%.200s: unknown key \"%.100s\"; the keys are the long options of "
 				 "polderd --help",
-				 source->place, name);
+				 source->name, name);
 			return -EINVAL;
 		}
 		r = apply_value(config, key, value, source);

@@ -21,8 +21,8 @@ enum config_form {
 
 /* Where a value stands, and what is wrong with it. */
 struct config_source {
-	const char *place; /* a file's name, or "command line" */
-	bool file;	   /* paths must be absolute; else they start from the current directory */
+	const char *name; /* a file's name, or "command line" */
+	bool file;	  /* paths must be absolute; else they start from the current directory */
 	char error[CONFIG_TEXT_MAX];
 };
 

@@ -18,7 +18,7 @@ const char *const dry_run_basis_names[] = {
 };
 
 /* What stands at an address, before and after. */
-struct place {
+struct address_words {
 	struct polder_addr addr;
 	struct compiled_pod now, then; /* zero: nothing but an outside address */
 	bool local;		       /* a pod of this node */
@@ -37,7 +37,7 @@ struct pod_space {
 struct dry_run_policy {
 	struct policy_registry *registry;
 	struct compiled_policy *now, *then;
-	struct place *places;
+	struct address_words *words;
 	struct pod_space space[2]; /* now, then */
 };
 
@@ -180,28 +180,30 @@ static int overlay(const struct dry_run_changes *changes, struct policy_sync_inp
 
 /* ---------------------------------------------------------------- addresses */
 
-static struct place *find_place(const struct dry_run_policy *policy, const struct polder_addr *addr)
+static struct address_words *find_words(const struct dry_run_policy *policy,
+					const struct polder_addr *addr)
 {
-	struct place *place;
+	struct address_words *words;
 
-	HASH_FIND(hh, policy->places, addr, sizeof(*addr), place);
-	return place;
+	HASH_FIND(hh, policy->words, addr, sizeof(*addr), words);
+	return words;
 }
 
-static struct place *need_place(struct dry_run_policy *policy, const struct polder_addr *addr)
+static struct address_words *need_words(struct dry_run_policy *policy,
+					const struct polder_addr *addr)
 {
-	struct place *place = find_place(policy, addr);
+	struct address_words *words = find_words(policy, addr);
 
-	if (place)
-		return place;
-	place = calloc(1, sizeof(*place));
-	if (!place)
+	if (words)
+		return words;
+	words = calloc(1, sizeof(*words));
+	if (!words)
 		return NULL;
-	place->addr = *addr;
-	HASH_ADD(hh, policy->places, addr, sizeof(place->addr), place);
-	if (HASH_ADDED(hh, place))
-		return place;
-	free(place);
+	words->addr = *addr;
+	HASH_ADD(hh, policy->words, addr, sizeof(words->addr), words);
+	if (HASH_ADDED(hh, words))
+		return words;
+	free(words);
 	return NULL;
 }
 
@@ -211,17 +213,17 @@ static int put_pod(struct dry_run_policy *policy, const struct polder_addr *addr
 		   const struct object *object, const struct compiled_pod *pod, bool then,
 		   bool local)
 {
-	struct place *place = need_place(policy, addr);
-	struct compiled_pod *word = place ? (then ? &place->then : &place->now) : NULL;
+	struct address_words *words = need_words(policy, addr);
+	struct compiled_pod *word = words ? (then ? &words->then : &words->now) : NULL;
 
-	if (!place)
+	if (!words)
 		return -ENOMEM;
-	if (word->identity || (place->local && !local))
+	if (word->identity || (words->local && !local))
 		return 0;
 	*word = *pod;
-	place->local |= local;
-	if (!place->name && asprintf(&place->name, "%s/%s", object->namespace, object->name) < 0) {
-		place->name = NULL;
+	words->local |= local;
+	if (!words->name && asprintf(&words->name, "%s/%s", object->namespace, object->name) < 0) {
+		words->name = NULL;
 		return -ENOMEM;
 	}
 	return 0;
@@ -375,14 +377,14 @@ int dry_run_policy_new(const struct policy_sync *e, const struct dry_run_changes
 
 void dry_run_policy_free(struct dry_run_policy *policy)
 {
-	struct place *place, *next;
+	struct address_words *words, *next;
 
 	if (!policy)
 		return;
-	HASH_ITER (hh, policy->places, place, next) {
-		HASH_DEL(policy->places, place);
-		free(place->name);
-		free(place);
+	HASH_ITER (hh, policy->words, words, next) {
+		HASH_DEL(policy->words, words);
+		free(words->name);
+		free(words);
 	}
 	for (int i = 0; i < 2; i++) {
 		free(policy->space[i].ranges);
@@ -396,9 +398,9 @@ void dry_run_policy_free(struct dry_run_policy *policy)
 
 const char *dry_run_policy_pod(const struct dry_run_policy *policy, const struct polder_addr *addr)
 {
-	const struct place *place = find_place(policy, addr);
+	const struct address_words *words = find_words(policy, addr);
 
-	return place ? place->name : NULL;
+	return words ? words->name : NULL;
 }
 
 /* ---------------------------------------------------------------- verdicts */
@@ -457,8 +459,8 @@ bool dry_run_verdict(const struct dry_run_policy *policy, bool staged,
 {
 	static const struct compiled_pod nobody;
 	const struct compiled_policy *compiled = staged ? policy->then : policy->now;
-	const struct place *from = find_place(policy, &q->source),
-			   *to = find_place(policy, &q->destination);
+	const struct address_words *from = find_words(policy, &q->source),
+				   *to = find_words(policy, &q->destination);
 	const struct compiled_pod *source = from ? (staged ? &from->then : &from->now) : &nobody;
 	const struct compiled_pod *destination = to ? (staged ? &to->then : &to->now) : &nobody;
 	struct dry_run_answer answer = {.egress.allowed = true, .ingress.allowed = true};

@@ -33,7 +33,7 @@ static int find_address(const struct look *look, const struct polder_addr *addr,
 
 static bool find_pod(const struct look *look, uint32_t ifindex, struct pod_entry *ret)
 {
-	uint32_t index = maps_pod_place(look->maps, ifindex);
+	uint32_t index = maps_pod_index(look->maps, ifindex);
 
 	return maps_find(look->maps, MAP_PODS, &index, ret) == 0 && ret->ifindex == ifindex &&
 	       ifindex;

@@ -313,23 +313,23 @@ static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t
 /* One program of a link, by tcx or clsact; what the other way left behind goes afterwards. */
 static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *program)
 {
-	enum clsact_place place = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
+	enum clsact_position position = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
 	uint32_t flags = program->behind ? TCX_LAST : TCX_FIRST, other = 0;
 	int prog = program_fd(d, program->hook, program->name), r;
 	char path[320];
 
 	link_path(d, program->name, ifindex, path, sizeof(path));
 	if (!d->features.tcx) {
-		r = netlink_clsact_attach(d->nl, ifindex, program->egress, place, prog,
+		r = netlink_clsact_attach(d->nl, ifindex, program->egress, position, prog,
 					  program->name);
 		if (r == 0)
 			unlink(path);
 		return r;
 	}
 	r = pinned_link(prog, ifindex, program->egress ? TCX_EGRESS : TCX_INGRESS, flags, path);
-	if (r == 0 && netlink_clsact_query(d->nl, ifindex, program->egress, place, &other) == 0 &&
-	    other)
-		netlink_clsact_detach(d->nl, ifindex, program->egress, place);
+	if (r == 0 &&
+	    netlink_clsact_query(d->nl, ifindex, program->egress, position, &other) == 0 && other)
+		netlink_clsact_detach(d->nl, ifindex, program->egress, position);
 	return r;
 }
 

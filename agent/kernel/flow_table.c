@@ -179,9 +179,9 @@ static void count_down(const struct flow_table *table, uint32_t owner)
 
 	if (!table->usage)
 		return;
-	if (owner < table->usage_places - 1)
+	if (owner < table->usage_count - 1)
 		__atomic_fetch_sub(&table->usage[owner].entries[family], 1, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&table->usage[table->usage_places - 1].entries[family], 1,
+	__atomic_fetch_sub(&table->usage[table->usage_count - 1].entries[family], 1,
 			   __ATOMIC_RELAXED);
 }
 

@@ -18,7 +18,7 @@ struct flow_table {
 	uint32_t sets; /* a power of two */
 	uint8_t *tags; /* the whole map of tags, a byte for each way; NULL: none are kept */
 	struct flow_usage *usage; /* the whole map; NULL: nobody counts */
-	uint32_t usage_places;	  /* the last one is for all */
+	uint32_t usage_count;	  /* the last one is for all */
 };
 
 /* Sets `first` to `first + count - 1`, mapped. Zeroed: nothing. */

@@ -49,7 +49,7 @@ struct flows_maps flows_maps_of(struct maps *maps)
 		.fd_tags_v4 = maps_fd(maps, MAP_FLOW_TAGS4),
 		.fd_tags_v6 = maps_fd(maps, MAP_FLOW_TAGS6),
 		.fd_usage = maps_fd(maps, MAP_FLOW_USAGE),
-		.usage_places = maps_get(maps, MAP_FLOW_USAGE)->max_entries,
+		.usage_count = maps_get(maps, MAP_FLOW_USAGE)->max_entries,
 	};
 }
 
@@ -84,13 +84,13 @@ static bool map_others(struct flows *flows, const struct flows_maps *maps)
 {
 	const int tags[2] = {maps->fd_tags_v4, maps->fd_tags_v6};
 
-	flows->usage_places = maps->usage_places;
-	flows->usage = map_whole(maps->fd_usage, maps->usage_places * sizeof(struct flow_usage));
+	flows->usage_count = maps->usage_count;
+	flows->usage = map_whole(maps->fd_usage, maps->usage_count * sizeof(struct flow_usage));
 	for (size_t i = 0; i < 2; i++) {
 		flows->tables[i].tags =
 			map_whole(tags[i], (size_t)flows->tables[i].sets * FLOW_WAYS);
 		flows->tables[i].usage = flows->usage;
-		flows->tables[i].usage_places = flows->usage_places;
+		flows->tables[i].usage_count = flows->usage_count;
 		if (tags[i] > 0 && !flows->tables[i].tags)
 			return false;
 	}
@@ -131,7 +131,7 @@ void flows_free(struct flows *flows)
 	flow_window_close(&flows->reply_window);
 	for (size_t i = 0; i < 2; i++)
 		unmap_whole(flows->tables[i].tags, (size_t)flows->tables[i].sets * FLOW_WAYS);
-	unmap_whole(flows->usage, flows->usage_places * sizeof(struct flow_usage));
+	unmap_whole(flows->usage, flows->usage_count * sizeof(struct flow_usage));
 	free(flows->scan.counted);
 	free(flows);
 }
@@ -377,7 +377,7 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 	scan->entries[scan->table]++;
 	scan->packets += head->packets;
 	scan->bytes += head->bytes;
-	if (scan->counted && head->owner < flows->usage_places - 1)
+	if (scan->counted && head->owner < flows->usage_count - 1)
 		scan->counted[head->owner].entries[scan->table]++;
 }
 
@@ -400,9 +400,9 @@ static void usage_check(struct flows *flows)
 	struct flow_usage *counted = flows->scan.counted;
 
 	for (uint32_t table = 0; table < 2 && counted; table++) {
-		for (uint32_t i = 0; i + 1 < flows->usage_places; i++)
+		for (uint32_t i = 0; i + 1 < flows->usage_count; i++)
 			usage_mend(&flows->usage[i].entries[table], counted[i].entries[table]);
-		usage_mend(&flows->usage[flows->usage_places - 1].entries[table],
+		usage_mend(&flows->usage[flows->usage_count - 1].entries[table],
 			   flows->scan.entries[table]);
 	}
 	free(counted);
@@ -467,8 +467,7 @@ bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns)
 	if (!flows->scan.running) {
 		flows->scan = (struct flow_scan){.running = true};
 		if (flows->usage)
-			flows->scan.counted =
-				calloc(flows->usage_places, sizeof(struct flow_usage));
+			flows->scan.counted = calloc(flows->usage_count, sizeof(struct flow_usage));
 		flows->stats.scans++;
 	}
 	while (more && worked < budget_ns) {

@@ -19,7 +19,7 @@ struct flows_maps {
 	int fd_rules_v4, fd_rules_v6; /* maps flow_rules4 and flow_rules6; 0: none */
 	int fd_tags_v4, fd_tags_v6;   /* maps flow_tags4 and flow_tags6; 0: none */
 	int fd_usage;		      /* map flow_usage; 0: none */
-	uint32_t usage_places;
+	uint32_t usage_count;
 	uint64_t (*clock_ns)(void); /* by which a writer is taken for dead, as clock_monotonic_ns(),
 				       which NULL stands for */
 };

@@ -34,7 +34,7 @@ struct flows {
 	void *over_data;
 	struct flow_window window, reply_window;
 	struct flow_usage *usage; /* mapped whole */
-	uint32_t usage_places;
+	uint32_t usage_count;
 	struct flow_scan scan;
 	struct stuck stuck[STUCK_MAX];
 	size_t stuck_count;

@@ -32,7 +32,7 @@ struct flows_move {
 	struct table tables[2];
 	const struct control *control;
 	struct flow_usage *usage;
-	uint32_t usage_places;
+	uint32_t usage_count;
 	const uint32_t *links;
 	uint32_t link_count, pods;
 };
@@ -95,8 +95,8 @@ int flows_move_open(const struct flows_maps *from, const struct flows_maps *to,
 	m->links = links;
 	m->link_count = link_count;
 	m->pods = pods;
-	m->usage_places = to->usage_places;
-	m->usage = map_all(to->fd_usage, to->usage_places * sizeof(struct flow_usage));
+	m->usage_count = to->usage_count;
+	m->usage = map_all(to->fd_usage, to->usage_count * sizeof(struct flow_usage));
 	m->tables[0].from =
 		(struct flow_table){.fd = from->fd_v4, .family = FAMILY_V4, .sets = from->sets_v4};
 	m->tables[0].to =
@@ -124,7 +124,7 @@ void flows_move_close(struct flows_move *m)
 		return;
 	table_close(&m->tables[0]);
 	table_close(&m->tables[1]);
-	unmap_all(m->usage, m->usage_places * sizeof(struct flow_usage));
+	unmap_all(m->usage, m->usage_count * sizeof(struct flow_usage));
 	free(m);
 }
 
@@ -147,9 +147,9 @@ static void count(struct flows_move *m, const struct table *t, uint32_t owner, i
 
 	if (!m->usage)
 		return;
-	if (owner < m->usage_places - 1)
+	if (owner < m->usage_count - 1)
 		m->usage[owner].entries[family] += (uint32_t)entries;
-	m->usage[m->usage_places - 1].entries[family] += (uint32_t)entries;
+	m->usage[m->usage_count - 1].entries[family] += (uint32_t)entries;
 }
 
 static void remove_copy(struct flows_move *m, struct table *t, uint32_t place)

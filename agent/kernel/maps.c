@@ -479,7 +479,7 @@ const void *maps_element(const struct maps *maps, enum map_index index, uint32_t
 		       : NULL;
 }
 
-uint32_t maps_pod_place(const struct maps *maps, uint32_t ifindex)
+uint32_t maps_pod_index(const struct maps *maps, uint32_t ifindex)
 {
 	return ifindex & (maps->info[MAP_PODS].max_entries - 1);
 }

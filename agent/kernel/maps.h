@@ -88,7 +88,7 @@ const void *maps_element(const struct maps *maps, enum map_index index, uint32_t
 /* Of an address: which element of each half of `local_pods` is its. */
 uint32_t maps_local_pods_mask(const struct maps *maps);
 /* The element of `pods` behind a host-side link. */
-uint32_t maps_pod_place(const struct maps *maps, uint32_t ifindex);
+uint32_t maps_pod_index(const struct maps *maps, uint32_t ifindex);
 /* Writes an element of such an array if it differs. 0 or -errno. */
 int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value);
 /* All values of an array (not per CPU), one behind the other; free(). 0 or -errno. */

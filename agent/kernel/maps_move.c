@@ -403,7 +403,7 @@ static struct flows_maps tables_of(const struct maps *maps,
 		.fd_tags_v4 = info[MAP_FLOW_TAGS4]->fd,
 		.fd_tags_v6 = info[MAP_FLOW_TAGS6]->fd,
 		.fd_usage = info[MAP_FLOW_USAGE]->fd,
-		.usage_places = info[MAP_FLOW_USAGE]->max_entries,
+		.usage_count = info[MAP_FLOW_USAGE]->max_entries,
 	};
 }
 

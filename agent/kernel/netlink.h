@@ -98,13 +98,14 @@ int netlink_neighbour_replace(struct netlink *nl, int ifindex, const struct pold
  * clsact: a direct-action program on a link, replaced atomically under one handle and priority. One
  * behind runs when the first one is not there or leaves the packet to it.
  */
-enum clsact_place { CLSACT_FIRST, CLSACT_BEHIND };
-int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
-			  int prog_fd, const char *name);
-int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place);
+enum clsact_position { CLSACT_FIRST, CLSACT_BEHIND };
+int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress,
+			  enum clsact_position position, int prog_fd, const char *name);
+int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress,
+			  enum clsact_position position);
 /* The program's id, 0: none. */
-int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
-			 uint32_t *ret_prog_id);
+int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
+			 enum clsact_position position, uint32_t *ret_prog_id);
 
 /*
  * Events: a second socket joined to link and address groups. -ENOBUFS from netlink_monitor_read()

@@ -29,9 +29,9 @@ struct filter {
 	size_t own;   /* those of them that are ours */
 };
 
-static uint32_t place_priority(enum clsact_place place)
+static uint32_t position_priority(enum clsact_position position)
 {
-	return place == CLSACT_FIRST ? 1 : 2;
+	return position == CLSACT_FIRST ? 1 : 2;
 }
 
 static uint32_t direction_parent(bool egress)
@@ -122,11 +122,11 @@ static void forget_filter(void *data)
 }
 
 /* No qdisc: no filter. */
-static int read_filter(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
+static int read_filter(struct netlink *nl, int ifindex, bool egress, enum clsact_position position,
 		       struct filter *ret)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_GETTFILTER, NLM_F_DUMP);
-	struct filter filter = {.priority = place_priority(place)};
+	struct filter filter = {.priority = position_priority(position)};
 	int r;
 
 	put_tc(header, ifindex, direction_parent(egress), 0);
@@ -246,8 +246,8 @@ static int remove_clsact(struct netlink *nl, int ifindex)
 
 /* -------------------------------------------------------------- operations */
 
-int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
-			  int prog_fd, const char *name)
+int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress,
+			  enum clsact_position position, int prog_fd, const char *name)
 {
 	char full[64];
 	struct nlmsghdr *header;
@@ -258,7 +258,7 @@ int netlink_clsact_attach(struct netlink *nl, int ifindex, bool egress, enum cls
 
 	r = ensure_clsact(nl, ifindex);
 	if (r == 0)
-		r = read_filter(nl, ifindex, egress, place, &filter);
+		r = read_filter(nl, ifindex, egress, position, &filter);
 	if (r < 0)
 		return r;
 	if (filter.found && !filter.ours) {
@@ -291,19 +291,20 @@ static int delete_filter(struct netlink *nl, int ifindex, bool egress, uint32_t 
 	return r == -ENOENT || r == -EINVAL || r == -ENODEV ? 0 : r;
 }
 
-int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress, enum clsact_place place)
+int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress,
+			  enum clsact_position position)
 {
 	struct filter filter, other;
 	int r;
 
-	r = read_filter(nl, ifindex, egress, place, &filter);
+	r = read_filter(nl, ifindex, egress, position, &filter);
 	if (r == -ENODEV)
 		return 0;
 	if (r < 0 || !filter.ours)
 		return r;
 	r = delete_filter(nl, ifindex, egress, filter.priority);
 	if (r == 0)
-		r = read_filter(nl, ifindex, !egress, place, &other);
+		r = read_filter(nl, ifindex, !egress, position, &other);
 	if (r < 0)
 		return r == -ENODEV ? 0 : r;
 	/* Only what we would leave empty goes. */
@@ -312,13 +313,13 @@ int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress, enum cls
 	return remove_clsact(nl, ifindex);
 }
 
-int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress, enum clsact_place place,
-			 uint32_t *ret_prog_id)
+int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
+			 enum clsact_position position, uint32_t *ret_prog_id)
 {
 	struct filter filter;
 	int r;
 
-	r = read_filter(nl, ifindex, egress, place, &filter);
+	r = read_filter(nl, ifindex, egress, position, &filter);
 	if (r < 0)
 		return r;
 	*ret_prog_id = filter.ours ? filter.prog_id : 0;

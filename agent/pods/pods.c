@@ -97,7 +97,7 @@ void pods_insert(struct pods *pods, struct local_pod *pod)
 	pods->count++;
 }
 
-uint32_t pods_place(const struct pods *pods, int ifindex)
+uint32_t pods_index(const struct pods *pods, int ifindex)
 {
 	return (uint32_t)ifindex & (pods->config->max_pods - 1);
 }
@@ -118,7 +118,7 @@ void pods_release(struct pods *pods, const struct local_pod *pod)
 	if (pods->v6)
 		ipam_release(pods->v6, &pod->ipv6);
 	if (pod->ifindex)
-		pods->slot_used[pods_place(pods, pod->ifindex)] = false;
+		pods->slot_used[pods_index(pods, pod->ifindex)] = false;
 }
 
 int pods_remove(struct pods *pods, struct local_pod *pod)
@@ -175,7 +175,7 @@ static bool take_addr(struct ipam_pool *pool, const struct polder_addr *addr)
 /* Two records for one address or one place: the second is not true. */
 static int adopt(struct pods *pods, struct local_pod *pod)
 {
-	bool *slot = &pods->slot_used[pods_place(pods, pod->ifindex)];
+	bool *slot = &pods->slot_used[pods_index(pods, pod->ifindex)];
 	int r = pods_make_room(pods);
 
 	if (r < 0)

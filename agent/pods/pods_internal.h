@@ -45,7 +45,7 @@ void pods_adding_free(struct pod_adding *adding); /* leaves the pod; takes NULL 
 /* NULL: none. */
 struct local_pod *pods_find(const struct pods *pods, const char *container_id, const char *ifname);
 /* Of a host-side link: its element in the map of pods. */
-uint32_t pods_place(const struct pods *pods, int ifindex);
+uint32_t pods_index(const struct pods *pods, int ifindex);
 /* Says that there are as many pods as there may be. */
 int pods_say_full(const struct pods *pods, int r, int code, struct error *ret_error);
 /* Room for one more, so that pods_insert() cannot fail. 0 or -ENOMEM. */

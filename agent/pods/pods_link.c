@@ -56,7 +56,7 @@ static int choose_number(struct pods *pods, int *ret)
 		int ifindex = PODS_FIRST_IFINDEX + (int)(pods->next_number % PODS_IFINDEX_COUNT);
 
 		pods->next_number++;
-		if (!pods->slot_used[pods_place(pods, ifindex)]) {
+		if (!pods->slot_used[pods_index(pods, ifindex)]) {
 			*ret = ifindex;
 			return 0;
 		}
@@ -102,7 +102,7 @@ int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struc
 		r = netlink_veth_add(pods->nl, &spec);
 		if (r == 0) {
 			pod->ifindex = spec.ifindex;
-			pods->slot_used[pods_place(pods, pod->ifindex)] = true;
+			pods->slot_used[pods_index(pods, pod->ifindex)] = true;
 			return 0;
 		}
 		if (r != -EEXIST)

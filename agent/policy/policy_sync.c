@@ -155,7 +155,7 @@ static struct synced_pod **pod_find(struct policy_sync *sync, const struct local
 
 static uint32_t pod_index(const struct policy_sync *sync, const struct synced_pod *pod)
 {
-	return maps_pod_place(sync->maps, pod->entry.ifindex);
+	return maps_pod_index(sync->maps, pod->entry.ifindex);
 }
 
 static void pod_fill(struct synced_pod *pod, const struct local_pod *local)

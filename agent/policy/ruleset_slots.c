@@ -158,40 +158,40 @@ bool ruleset_slots_is_sparse(const struct compiled_ruleset *set)
 }
 
 int ruleset_slots_reserve(struct ruleset_slots *s, const struct compiled_ruleset *set, bool table,
-			  struct ruleset_place *ret)
+			  struct ruleset_reservation *ret)
 {
-	struct ruleset_place place = {.entry = set->entry};
+	struct ruleset_reservation reservation = {.entry = set->entry};
 	uint32_t columns;
 	uint64_t size = table_size(set, &columns);
-	int r = ranges_take(s->slots, 1, &place.slot);
+	int r = ranges_take(s->slots, 1, &reservation.slot);
 
 	if (r < 0)
 		return r;
-	place.entry.number = set->id;
+	reservation.entry.number = set->id;
 	if (table && size && size <= UINT32_MAX) {
-		r = ranges_take(s->cells, size, &place.entry.cell_first);
+		r = ranges_take(s->cells, size, &reservation.entry.cell_first);
 		if (r == 0) {
-			place.entry.cell_count = size;
-			place.entry.port_classes = columns;
+			reservation.entry.cell_count = size;
+			reservation.entry.port_classes = columns;
 		} else if (r != -E2BIG) {
-			ranges_give(s->slots, place.slot, 1);
+			ranges_give(s->slots, reservation.slot, 1);
 			return r;
 		}
 	}
-	*ret = place;
+	*ret = reservation;
 	return 0;
 }
 
-void ruleset_slots_release(struct ruleset_slots *s, const struct ruleset_place *place)
+void ruleset_slots_release(struct ruleset_slots *s, const struct ruleset_reservation *reservation)
 {
-	ranges_give(s->cells, place->entry.cell_first, place->entry.cell_count);
-	ranges_give(s->slots, place->slot, 1);
+	ranges_give(s->cells, reservation->entry.cell_first, reservation->entry.cell_count);
+	ranges_give(s->slots, reservation->slot, 1);
 }
 
-int ruleset_slots_put_cells(struct ruleset_slots *s, const struct ruleset_place *place,
+int ruleset_slots_put_cells(struct ruleset_slots *s, const struct ruleset_reservation *reservation,
 			    const struct compiled_ruleset *set)
 {
-	const struct ruleset_entry *entry = &place->entry;
+	const struct ruleset_entry *entry = &reservation->entry;
 	struct ruleset_cell *cells = calloc(entry->cell_count + 1, sizeof(*cells));
 	int r = cells ? 0 : -ENOMEM;
 	size_t i;
@@ -210,18 +210,18 @@ int ruleset_slots_put_cells(struct ruleset_slots *s, const struct ruleset_place 
 	return r;
 }
 
-int ruleset_slots_put(struct ruleset_slots *s, const struct ruleset_place *place)
+int ruleset_slots_put(struct ruleset_slots *s, const struct ruleset_reservation *reservation)
 {
 	struct known *known = NULL;
 	int r;
 
 	/* First: a header in the map that nobody knows would never be removed. */
-	if (!ruleset_slots_find(s, place->entry.number)) {
-		known = know(s, place->entry.number, place->slot);
+	if (!ruleset_slots_find(s, reservation->entry.number)) {
+		known = know(s, reservation->entry.number, reservation->slot);
 		if (!known)
 			return -ENOMEM;
 	}
-	r = maps_element_put(s->maps, MAP_RULESETS, place->slot, &place->entry);
+	r = maps_element_put(s->maps, MAP_RULESETS, reservation->slot, &reservation->entry);
 	if (r < 0 && known) {
 		HASH_DEL(s->known, known);
 		free(known);
@@ -232,13 +232,13 @@ int ruleset_slots_put(struct ruleset_slots *s, const struct ruleset_place *place
 static int forget(struct ruleset_slots *s, struct known *known)
 {
 	static const struct ruleset_entry none;
-	const struct ruleset_place place = {.slot = known->slot,
-					    .entry = *ruleset_slots_entry(s, known->slot)};
+	const struct ruleset_reservation reservation = {
+		.slot = known->slot, .entry = *ruleset_slots_entry(s, known->slot)};
 	int r = maps_element_put(s->maps, MAP_RULESETS, known->slot, &none);
 
 	if (r < 0)
 		return r;
-	ruleset_slots_release(s, &place);
+	ruleset_slots_release(s, &reservation);
 	HASH_DEL(s->known, known);
 	free(known);
 	return 0;

@@ -11,7 +11,7 @@
 
 struct ruleset_slots;
 
-/* Reads the pinned maps: what stands there keeps its place. 0 or -errno. */
+/* Reads the pinned maps: what stands there keeps its reservation. 0 or -errno. */
 int ruleset_slots_open(struct maps *maps, struct ruleset_slots **ret);
 void ruleset_slots_close(struct ruleset_slots *slots); /* takes NULL */
 
@@ -24,7 +24,7 @@ uint32_t ruleset_slots_used(const struct ruleset_slots *slots);
 uint32_t ruleset_slots_cells_used(const struct ruleset_slots *slots);
 
 /* A set's place before it is written. */
-struct ruleset_place {
+struct ruleset_reservation {
 	uint32_t slot;
 	struct ruleset_entry entry; /* cell_count 0: its cells go to the hash */
 };
@@ -33,13 +33,15 @@ struct ruleset_place {
  * ruleset_slots_put(), or gives the place back. 0; -E2BIG: no slot is free; -ENOMEM.
  */
 int ruleset_slots_reserve(struct ruleset_slots *slots, const struct compiled_ruleset *set,
-			  bool table, struct ruleset_place *ret);
-void ruleset_slots_release(struct ruleset_slots *slots, const struct ruleset_place *place);
+			  bool table, struct ruleset_reservation *ret);
+void ruleset_slots_release(struct ruleset_slots *slots,
+			   const struct ruleset_reservation *reservation);
 /* Writes a table's cells, all of the range. 0 or -errno. */
-int ruleset_slots_put_cells(struct ruleset_slots *slots, const struct ruleset_place *place,
+int ruleset_slots_put_cells(struct ruleset_slots *slots,
+			    const struct ruleset_reservation *reservation,
 			    const struct compiled_ruleset *set);
 /* The header, last of all: from now on pods may name the slot. 0 or -errno. */
-int ruleset_slots_put(struct ruleset_slots *slots, const struct ruleset_place *place);
+int ruleset_slots_put(struct ruleset_slots *slots, const struct ruleset_reservation *reservation);
 /* Would a table of the set's cells be mostly holes? Then the hash takes less memory. */
 bool ruleset_slots_is_sparse(const struct compiled_ruleset *set);
 

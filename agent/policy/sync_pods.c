@@ -6,9 +6,9 @@
 #include "agent/kernel/flow_table.h"
 #include "agent/policy/policy_sync_internal.h"
 
-static uint32_t pod_place(const struct policy_sync *sync, const struct synced_pod *pod)
+static uint32_t pod_index(const struct policy_sync *sync, const struct synced_pod *pod)
 {
-	return maps_pod_place(sync->maps, pod->entry.ifindex);
+	return maps_pod_index(sync->maps, pod->entry.ifindex);
 }
 
 /* ---------------------------------------------------------------- what they should say */
@@ -61,8 +61,8 @@ void pods_resolve(struct policy_sync *sync)
 
 static int pod_put(struct policy_sync *sync, struct synced_pod *pod, const struct pod_entry *entry)
 {
-	uint32_t place = pod_place(sync, pod);
-	int r = maps_put(sync->maps, MAP_PODS, &place, entry);
+	uint32_t index = pod_index(sync, pod);
+	int r = maps_put(sync->maps, MAP_PODS, &index, entry);
 
 	if (r == 0)
 		pod->entry = *entry;
@@ -86,12 +86,12 @@ static bool differs(const struct pod_entry *entry, const struct synced_pod *pod,
  * for it. */
 static void touch(struct policy_sync *sync, const struct synced_pod *pod)
 {
-	uint32_t place = pod_place(sync, pod);
+	uint32_t index = pod_index(sync, pod);
 
 	for (size_t i = 0; i < pod->address_count; i++) {
 		const struct polder_addr *addr = &pod->addresses[i];
 		struct polder_addr owner =
-			flow_owner_addr(place, addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6);
+			flow_owner_addr(index, addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6);
 
 		address_touched(addr, sync);
 		address_touched(&owner, sync);
@@ -187,11 +187,11 @@ void pods_undo(struct policy_sync *sync)
 	struct synced_pod *pod;
 
 	for (pod = sync->pods; pod; pod = pod->next) {
-		uint32_t place = pod_place(sync, pod);
+		uint32_t index = pod_index(sync, pod);
 
 		if (!pod->fresh)
 			continue;
-		maps_put(sync->maps, MAP_PODS, &place, &none);
+		maps_put(sync->maps, MAP_PODS, &index, &none);
 		pod->written = pod->fresh = false;
 	}
 }

@@ -148,10 +148,10 @@ static int map_without_room(struct policy_sync *sync, const struct compiled_rule
 
 /*
  * A place for the set, if there is room for all of it beside what stands; asked before anything is
- * touched. A set that is there already keeps its place. 0; -E2BIG: no room; -ENOMEM.
+ * touched. A set that is there already keeps its reservation. 0; -E2BIG: no room; -ENOMEM.
  */
 static int find_place(struct policy_sync *sync, const struct compiled_ruleset *set,
-		      struct ruleset_place *ret)
+		      struct ruleset_reservation *ret)
 {
 	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
 	bool sparse = ruleset_slots_is_sparse(set);
@@ -159,8 +159,8 @@ static int find_place(struct policy_sync *sync, const struct compiled_ruleset *s
 	int full, r;
 
 	if (slot) {
-		*ret = (struct ruleset_place){.slot = slot,
-					      .entry = *ruleset_slots_entry(sync->slots, slot)};
+		*ret = (struct ruleset_reservation){
+			.slot = slot, .entry = *ruleset_slots_entry(sync->slots, slot)};
 		return map_without_room(sync, set, has_table(&ret->entry), &more) == RULESET_MAPS
 			       ? 0
 			       : -E2BIG;
@@ -364,19 +364,19 @@ static int put(enum ruleset_map map, const void *key, const void *value, void *d
 
 /* The header last: nothing points at a set before it is whole. Of one that is in force only the
  * peers should differ. */
-static int write_set(struct writing *w, const struct ruleset_place *place)
+static int write_set(struct writing *w, const struct ruleset_reservation *reservation)
 {
 	uint64_t before = maps_writes(w->sync->maps);
-	int r = ruleset_slots_put_cells(w->sync->slots, place, w->set);
+	int r = ruleset_slots_put_cells(w->sync->slots, reservation, w->set);
 
 	if (r == 0)
-		r = each_element(w->set, has_table(&place->entry), put, w);
+		r = each_element(w->set, has_table(&reservation->entry), put, w);
 	if (r == 0)
-		r = ruleset_slots_put(w->sync->slots, place);
+		r = ruleset_slots_put(w->sync->slots, reservation);
 	if (w->in_force && maps_writes(w->sync->maps) - before != w->peer_writes)
 		w->sync->move_owed = true;
 	if (r < 0 && !w->in_force)
-		ruleset_slots_release(w->sync->slots, place);
+		ruleset_slots_release(w->sync->slots, reservation);
 	return r;
 }
 
@@ -385,11 +385,11 @@ static int put_set(struct policy_sync *sync, const struct compiled_ruleset *set,
 {
 	struct writing writing = {
 		.sync = sync, .set = set, .in_force = ruleset_slots_find(sync->slots, set->id)};
-	struct ruleset_place place;
-	int r = find_place(sync, set, &place);
+	struct ruleset_reservation reservation;
+	int r = find_place(sync, set, &reservation);
 
 	if (r == 0)
-		r = write_set(&writing, &place);
+		r = write_set(&writing, &reservation);
 	*ret_switch |= writing.differs;
 	if (r == -E2BIG)
 		return add_misfit(sync, set->id);

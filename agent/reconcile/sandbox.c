@@ -267,8 +267,8 @@ int sandbox_attach(struct sandbox *t, const struct local_pod *pod)
 	if (find(t, pod->container_id, pod->ifname))
 		return -EEXIST;
 	for (a = t->attachments; a; a = a->hh.next)
-		if (maps_pod_place(t->maps, a->pod.ifindex) ==
-		    maps_pod_place(t->maps, pod->ifindex))
+		if (maps_pod_index(t->maps, a->pod.ifindex) ==
+		    maps_pod_index(t->maps, pod->ifindex))
 			return -EBUSY;
 	a = calloc(1, sizeof(*a));
 	if (!a)

@@ -49,7 +49,7 @@ void show_pod_lookup(const struct show_sources *sources, const struct local_pod 
 		     struct show_pod *ret)
 {
 	uint32_t slot = maps_slot(sources->maps);
-	uint32_t index = maps_pod_place(sources->maps, (uint32_t)pod->ifindex);
+	uint32_t index = maps_pod_index(sources->maps, (uint32_t)pod->ifindex);
 	struct pod_entry entry;
 
 	*ret = (struct show_pod){SHOW_POD_WAITING, IDENTITY_NONE, RULESET_CLOSED, RULESET_CLOSED};

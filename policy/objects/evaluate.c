@@ -266,7 +266,7 @@ static void decide(struct evaluate_direction *ret, const struct object *policy, 
 }
 
 /* A rule on the way through a tier; `policy` NULL: none. */
-struct place {
+struct rule_cursor {
 	const struct object *policy;
 	const struct policy_rule *rule;
 	size_t at, index; /* in the direction's policies, and in the policy's rules */
@@ -274,29 +274,29 @@ struct place {
 
 /* The first rule of the tier, or the next one. False: there is none. */
 static bool next_rule(const struct asking *asking, enum policy_tier tier,
-		      const struct evaluate_direction *direction, struct place *place)
+		      const struct evaluate_direction *direction, struct rule_cursor *cursor)
 {
-	place->index = place->policy ? place->index + 1 : 0;
-	for (; place->at < direction->policy_count; place->at++, place->index = 0) {
-		const struct object *policy = direction->policies[place->at];
+	cursor->index = cursor->policy ? cursor->index + 1 : 0;
+	for (; cursor->at < direction->policy_count; cursor->at++, cursor->index = 0) {
+		const struct object *policy = direction->policies[cursor->at];
 		const struct network_policy_object *spec = &policy->network_policy;
 		const struct policy_rule *rules =
 			asking->side == EGRESS ? spec->egress : spec->ingress;
 		size_t count = asking->side == EGRESS ? spec->egress_count : spec->ingress_count;
 
-		if (policy_tier_of(policy) != tier || place->index >= count)
+		if (policy_tier_of(policy) != tier || cursor->index >= count)
 			continue;
-		place->policy = policy;
-		place->rule = &rules[place->index];
+		cursor->policy = policy;
+		cursor->rule = &rules[cursor->index];
 		return true;
 	}
 	return false;
 }
 
-static void pass(struct evaluate_direction *ret, const struct place *place)
+static void pass(struct evaluate_direction *ret, const struct rule_cursor *cursor)
 {
-	ret->passed_by = place->policy;
-	ret->passed_index = place->index;
+	ret->passed_by = cursor->policy;
+	ret->passed_index = cursor->index;
 }
 
 static bool accepts_addresses(const struct asking *asking, const struct policy_rule *rule)
@@ -310,10 +310,11 @@ static bool accepts_addresses(const struct asking *asking, const struct policy_r
 }
 
 static bool denies_after(const struct asking *asking, const struct evaluate_direction *direction,
-			 struct place place)
+			 struct rule_cursor cursor)
 {
-	while (next_rule(asking, TIER_ADMIN, direction, &place))
-		if (place.rule->action == RULE_DENY && ports_match(asking, place.rule) != MATCH_NO)
+	while (next_rule(asking, TIER_ADMIN, direction, &cursor))
+		if (cursor.rule->action == RULE_DENY &&
+		    ports_match(asking, cursor.rule) != MATCH_NO)
 			return true;
 	return false;
 }
@@ -323,8 +324,9 @@ static bool denies_after(const struct asking *asking, const struct evaluate_dire
  * leads out of the tier; taken not to, what the tier denies further on would count. One cell of a
  * rule set cannot say both, so such a tier denies.
  */
-static enum tier_result resolve_pass(const struct asking *asking, const struct place *passing,
-				     const struct place *accept, struct evaluate_direction *ret)
+static enum tier_result resolve_pass(const struct asking *asking, const struct rule_cursor *passing,
+				     const struct rule_cursor *accept,
+				     struct evaluate_direction *ret)
 {
 	ret->presumed = true;
 	if (!denies_after(asking, ret, *accept)) {
@@ -343,27 +345,27 @@ static enum tier_result resolve_pass(const struct asking *asking, const struct p
 static enum tier_result ask_tier(const struct asking *asking, enum policy_tier tier,
 				 struct evaluate_direction *ret)
 {
-	struct place place = {}, passing = {};
+	struct rule_cursor cursor = {}, passing = {};
 
-	while (next_rule(asking, tier, ret, &place)) {
-		enum match match = rule_matches(asking, place.policy, place.rule);
+	while (next_rule(asking, tier, ret, &cursor)) {
+		enum match match = rule_matches(asking, cursor.policy, cursor.rule);
 		enum rule_action action =
-			tier == TIER_NETWORK_POLICY ? RULE_ACCEPT : place.rule->action;
+			tier == TIER_NETWORK_POLICY ? RULE_ACCEPT : cursor.rule->action;
 
-		if (passing.policy && accepts_addresses(asking, place.rule))
-			return resolve_pass(asking, &passing, &place, ret);
+		if (passing.policy && accepts_addresses(asking, cursor.rule))
+			return resolve_pass(asking, &passing, &cursor, ret);
 		if (match == MATCH_MAYBE && action == RULE_PASS && tier == TIER_ADMIN &&
 		    !passing.policy)
-			passing = place;
+			passing = cursor;
 		if (match == MATCH_NO || (match == MATCH_MAYBE && action != RULE_DENY))
 			continue;
 		if (action == RULE_PASS) {
 			if (tier == TIER_ADMIN)
-				pass(ret, &place);
+				pass(ret, &cursor);
 			return TIER_PASSED;
 		}
 		ret->presumed |= match == MATCH_MAYBE;
-		decide(ret, place.policy, place.index, place.rule);
+		decide(ret, cursor.policy, cursor.index, cursor.rule);
 		return TIER_DECIDED;
 	}
 	return TIER_NOTHING;

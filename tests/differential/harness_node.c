@@ -110,7 +110,7 @@ static int add_addresses(struct harness *h, const json_t *request)
 
 static int set_key(struct harness *h, const char *key, const char *value)
 {
-	struct config_source source = {.place = "open"};
+	struct config_source source = {.name = "open"};
 
 	if (config_set(&h->config, config_find_key(key), value, &source) < 0)
 		return harness_fail(h, -EINVAL, "%s", source.error);

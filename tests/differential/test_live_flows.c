@@ -419,7 +419,7 @@ static bool count_stale(const struct flow_record *record, void *data)
 /* Of both slots: in the first one the pod is open, in the second it is closed. */
 static void close_in_second_slot(enum pod pod)
 {
-	uint32_t index = maps_pod_place(sandbox_maps(sandbox), HARNESS_FIRST_POD + pod);
+	uint32_t index = maps_pod_index(sandbox_maps(sandbox), HARNESS_FIRST_POD + pod);
 	struct pod_entry entry;
 
 	CU_ASSERT_FATAL(maps_find(sandbox_maps(sandbox), MAP_PODS, &index, &entry) == 0);

@@ -23,8 +23,8 @@ static void check(const struct config *config)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct config_source file = {.place = "polderd.json", .file = true};
-	struct config_source option = {.place = "command line"};
+	struct config_source file = {.name = "polderd.json", .file = true};
+	struct config_source option = {.name = "command line"};
 	struct config config = {0};
 	int r;
 

@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(path, sizeof(path), "$.%.*s", (int)(size < 200 ? size : 200), (const char *)data);
 	for (size_t i = 0; i < yaml_text_count(yaml); i++) {
 		check_value(yaml_text_value(yaml, i), size);
-		yaml_text_place(yaml, i, path, &line, &column);
+		yaml_text_location(yaml, i, path, &line, &column);
 		MUST(line >= 1 && (size_t)line <= size + 1 && column >= 1);
 	}
 	yaml_text_free(yaml);

@@ -210,7 +210,7 @@ static void expect_place(const char *text, size_t document, const char *path, in
 	int got_line = 0, got_column = 0;
 
 	CU_ASSERT_EQUAL_FATAL(yaml_text_read(text, strlen(text), &yaml, &error), 0);
-	yaml_text_place(yaml, document, path, &got_line, &got_column);
+	yaml_text_location(yaml, document, path, &got_line, &got_column);
 	if (got_line != line || got_column != column)
 		fprintf(stderr, "%s: %d:%d\n", path, got_line, got_column);
 	CU_ASSERT_EQUAL(got_line, line);

@@ -147,7 +147,7 @@ bool sync_world_run_and_commit(struct sync_world *w)
 uint32_t sync_world_word(const struct sync_world *w, const struct local_pod *pod,
 			 enum pod_word word, bool other)
 {
-	uint32_t index = maps_pod_place(w->maps, pod->ifindex);
+	uint32_t index = maps_pod_index(w->maps, pod->ifindex);
 	uint32_t slot = maps_slot(w->maps) ^ other;
 	struct pod_entry entry = {};
 

@@ -370,7 +370,7 @@ static void an_identity_that_returns_with_another_class_has_it_at_once(void)
 static int class_in_force(struct world *w, const char *text)
 {
 	const struct address_key key = {.prefixlen = 128, .addr = addr(text)};
-	uint32_t place = maps_pod_place(w->maps, w->pod.ifindex);
+	uint32_t place = maps_pod_index(w->maps, w->pod.ifindex);
 	struct ruleset_peer_key peer_key = {};
 	const struct ruleset_entry *set;
 	struct address_entry address;

@@ -140,7 +140,7 @@ static void entries_of_before_the_start_go_with_the_first_run(void)
 	uint32_t place;
 
 	begin(&w);
-	place = maps_pod_place(w.maps, entry.ifindex);
+	place = maps_pod_index(w.maps, entry.ifindex);
 	CU_ASSERT(maps_put(w.maps, MAP_PODS, &place, &entry) == 0);
 	sync_world_run_and_commit(&w);
 	CU_ASSERT(maps_find(w.maps, MAP_PODS, &place, &entry) == 0 && entry.ifindex == 0);

@@ -294,7 +294,7 @@ static bool is_touched(const struct world *w, const struct polder_addr *addr)
 /* As a program finds it, in the slot in force. */
 static struct verdict ask(struct world *w, const struct local_pod *pod, size_t at, int side)
 {
-	uint32_t place = maps_pod_place(w->maps, pod->ifindex), identity = IDENTITY_WORLD;
+	uint32_t place = maps_pod_index(w->maps, pod->ifindex), identity = IDENTITY_WORLD;
 	struct address_key key = {.prefixlen = 128, .addr = w->addrs[at]};
 	struct verdict verdict = {.peer = w->addrs[at]};
 	unsigned int slot = maps_slot(w->maps);

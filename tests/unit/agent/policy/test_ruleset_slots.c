@@ -65,13 +65,13 @@ static const struct compiled_ruleset *make(struct made *made, uint32_t number, u
 /* The slot, 0: no room. */
 static uint32_t put(struct world *w, const struct compiled_ruleset *set, bool table)
 {
-	struct ruleset_place place;
+	struct ruleset_reservation reservation;
 
-	if (ruleset_slots_reserve(w->slots, set, table, &place) < 0)
+	if (ruleset_slots_reserve(w->slots, set, table, &reservation) < 0)
 		return 0;
-	CU_ASSERT(ruleset_slots_put_cells(w->slots, &place, set) == 0);
-	CU_ASSERT(ruleset_slots_put(w->slots, &place) == 0);
-	return place.slot;
+	CU_ASSERT(ruleset_slots_put_cells(w->slots, &reservation, set) == 0);
+	CU_ASSERT(ruleset_slots_put(w->slots, &reservation) == 0);
+	return reservation.slot;
 }
 
 static bool keeps(uint32_t number, const void *data)
@@ -163,7 +163,7 @@ static void a_set_whose_table_finds_no_range_goes_to_the_hash(void)
 
 static void no_slot_is_left_over_when_all_are_taken(void)
 {
-	struct ruleset_place place;
+	struct ruleset_reservation reservation;
 	struct made made;
 	struct world w;
 	uint32_t room, number = 100;
@@ -174,7 +174,7 @@ static void no_slot_is_left_over_when_all_are_taken(void)
 	for (uint32_t i = 0; i < room; i++)
 		CU_ASSERT_FATAL(put(&w, make(&made, number++, 1, 1), false) != 0);
 	CU_ASSERT(ruleset_slots_room(w.slots) == 0);
-	CU_ASSERT(ruleset_slots_reserve(w.slots, make(&made, number, 1, 1), true, &place) ==
+	CU_ASSERT(ruleset_slots_reserve(w.slots, make(&made, number, 1, 1), true, &reservation) ==
 		  -E2BIG);
 	CU_ASSERT(ruleset_slots_cells_used(w.slots) == 0);
 	prune_all_but(&w, 100);

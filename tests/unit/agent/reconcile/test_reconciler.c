@@ -192,7 +192,7 @@ static uint32_t slot(const struct world *w)
 /* The rule set for what the pod gets: in the slot in force, or in the other one. */
 static uint32_t rules(const struct world *w, bool other)
 {
-	uint32_t index = maps_pod_place(w->maps, w->pod.ifindex);
+	uint32_t index = maps_pod_index(w->maps, w->pod.ifindex);
 	struct pod_entry entry = {};
 
 	CU_ASSERT(maps_find(w->maps, MAP_PODS, &index, &entry) == 0);
@@ -489,7 +489,7 @@ static void a_pod_is_covered_by_the_next_run_and_gone_at_once(void)
 	struct world w;
 
 	begin(&w);
-	index = maps_pod_place(w.maps, w.pod.ifindex);
+	index = maps_pod_index(w.maps, w.pod.ifindex);
 	reconciler_detach(w.reconciler, &w.pod);
 	CU_ASSERT(maps_find(w.maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex == 0);
 	CU_ASSERT(is_pending(&w) && w.wanted == 1);
