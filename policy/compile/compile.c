@@ -200,7 +200,7 @@ static int list_identities(const struct policy_compiler *c, struct compiled_poli
 /* The sets are the result's from now on. */
 static int list_rulesets(struct policy_compiler *c, struct compiled_policy *result)
 {
-	struct numbered_set *numbered, *next;
+	struct numbered_ruleset *numbered, *next;
 
 	result->rulesets = calloc(c->numbered_count + 1, sizeof(*result->rulesets));
 	if (!result->rulesets)
@@ -222,7 +222,7 @@ static int list_rulesets(struct policy_compiler *c, struct compiled_policy *resu
 /* So are the lists of names that pods point to. */
 static int list_selections(struct policy_compiler *c, struct compiled_policy *result)
 {
-	struct live_set *live, *next;
+	struct live_ruleset *live, *next;
 
 	result->selections = calloc(HASH_COUNT(c->sets) + 1, sizeof(struct compiled_selection *));
 	if (!result->selections)

@@ -17,7 +17,7 @@ struct policy_compiler *policy_compiler_new(struct policy_registry *registry)
 	return c;
 }
 
-static void numbered_free(struct policy_compiler *c, struct numbered_set *numbered)
+static void numbered_free(struct policy_compiler *c, struct numbered_ruleset *numbered)
 {
 	HASH_DEL(c->numbered, numbered);
 	registry_release_ruleset(c->view.registry, numbered->compiled.id);
@@ -27,14 +27,14 @@ static void numbered_free(struct policy_compiler *c, struct numbered_set *number
 
 void policy_compiler_free(struct policy_compiler *c)
 {
-	struct numbered_set *numbered, *next_numbered;
-	struct live_set *set, *next;
+	struct numbered_ruleset *numbered, *next_numbered;
+	struct live_ruleset *set, *next;
 
 	if (!c)
 		return;
 	HASH_ITER (hh, c->sets, set, next) {
 		HASH_DEL(c->sets, set);
-		live_set_free(c, set);
+		live_ruleset_free(c, set);
 	}
 	HASH_ITER (hh, c->numbered, numbered, next_numbered)
 		numbered_free(c, numbered);
@@ -122,16 +122,16 @@ int policy_compiler_remove_pod(struct policy_compiler *c, struct policy_pod *pod
 /* ---------------------------------------------------------------- which sets there have to be */
 
 static int find_both(struct policy_compiler *c, const struct view_identity *identity,
-		     uint64_t terminating, struct live_set **ret)
+		     uint64_t terminating, struct live_ruleset **ret)
 {
-	struct live_set *before[2] = {ret[INGRESS], ret[EGRESS]};
+	struct live_ruleset *before[2] = {ret[INGRESS], ret[EGRESS]};
 	int r = 0;
 
 	for (enum direction d = INGRESS; r == 0 && d <= EGRESS; d++) {
 		const struct subject subject = {
 			.identity = identity, .direction = d, .terminating = terminating};
 
-		r = compiler_find_set(c, &subject, &ret[d]);
+		r = compiler_find_ruleset(c, &subject, &ret[d]);
 		if (r == 0 && before[d])
 			before[d]->users--;
 	}
@@ -201,9 +201,9 @@ static int add_number(uint32_t **items, size_t *count, size_t *capacity, uint32_
 
 /* Takes the rule set, on success, and the hold of its number in any case. */
 static int numbered_new(struct policy_compiler *c, struct compiled_ruleset *ruleset,
-			struct numbered_set **ret)
+			struct numbered_ruleset **ret)
 {
-	struct numbered_set *numbered = calloc(1, sizeof(*numbered));
+	struct numbered_ruleset *numbered = calloc(1, sizeof(*numbered));
 	int r = numbered ? add_number(&c->fresh, &c->fresh_count, &c->fresh_capacity, ruleset->id)
 			 : -ENOMEM;
 
@@ -225,9 +225,10 @@ static int numbered_new(struct policy_compiler *c, struct compiled_ruleset *rule
 }
 
 /* Its number and what stands under it. Takes the rule set, on success. */
-static int name(struct policy_compiler *c, struct live_set *set, struct compiled_ruleset *ruleset)
+static int name(struct policy_compiler *c, struct live_ruleset *set,
+		struct compiled_ruleset *ruleset)
 {
-	struct numbered_set *numbered;
+	struct numbered_ruleset *numbered;
 	uint64_t digest[2];
 	int r;
 
@@ -254,15 +255,15 @@ static int name(struct policy_compiler *c, struct live_set *set, struct compiled
 	return 0;
 }
 
-static int compile_set(struct policy_compiler *c, struct live_set *live)
+static int compile_set(struct policy_compiler *c, struct live_ruleset *live)
 {
 	struct compiled_ruleset ruleset = {};
-	struct numbered_set *before = live->numbered;
+	struct numbered_ruleset *before = live->numbered;
 	int r;
 
-	set_clear(&live->set);
-	r = set_compile(&live->set, &c->view, live->key[0] ? EGRESS : INGRESS, live->subject,
-			live->policies, live->policy_count, &ruleset);
+	ruleset_clear(&live->set);
+	r = ruleset_compile(&live->set, &c->view, live->key[0] ? EGRESS : INGRESS, live->subject,
+			    live->policies, live->policy_count, &ruleset);
 	if (r < 0 && r != -E2BIG)
 		return r;
 	live->stale = false;
@@ -274,16 +275,16 @@ static int compile_set(struct policy_compiler *c, struct live_set *live)
 	compiled_ruleset_clear(&ruleset);
 	if (before) {
 		/* Only now: the same number may be its again. */
-		struct live_set old = {.numbered = before};
+		struct live_ruleset old = {.numbered = before};
 
-		live_set_unname(c, &old);
+		live_ruleset_unname(c, &old);
 	}
 	return r;
 }
 
 static int compile_sets(struct policy_compiler *c)
 {
-	struct live_set *live, *next;
+	struct live_ruleset *live, *next;
 	int r = 0;
 
 	HASH_ITER (hh, c->sets, live, next) {
@@ -291,7 +292,7 @@ static int compile_sets(struct policy_compiler *c)
 			r = compile_set(c, live);
 		if (live->users == 0) {
 			HASH_DEL(c->sets, live);
-			live_set_free(c, live);
+			live_ruleset_free(c, live);
 		}
 	}
 	return r;
@@ -319,7 +320,7 @@ int policy_compiler_run(struct policy_compiler *c)
 	c->view.registry->compilation++;
 	c->fresh_count = c->peer_count = 0;
 	if (r == 0)
-		r = compiler_update_sets(c);
+		r = compiler_update_rulesets(c);
 	if (r == 0)
 		r = select_sets(c);
 	if (r == 0)
@@ -333,7 +334,7 @@ int policy_compiler_run(struct policy_compiler *c)
 
 /* ---------------------------------------------------------------- what comes out */
 
-static const struct compiled_selection *isolation_of(const struct live_set *set)
+static const struct compiled_selection *isolation_of(const struct live_ruleset *set)
 {
 	return set ? set->isolation : NULL;
 }
@@ -345,7 +346,7 @@ struct compiled_pod policy_compiler_pod(const struct policy_compiler *c,
 {
 	const struct view_identity *identity = pod->identity;
 	const uint32_t none = pod->host_network ? RULESET_OPEN : RULESET_CLOSED;
-	struct live_set *const *sets;
+	struct live_ruleset *const *sets;
 
 	(void)c;
 	if (!identity || !pod->subject)
@@ -355,18 +356,20 @@ struct compiled_pod policy_compiler_pod(const struct policy_compiler *c,
 	sets = pod->apart ? pod->own_set : identity->set;
 	return (struct compiled_pod){
 		.identity = identity->registered->id,
-		.ingress_ruleset = live_set_id(sets[INGRESS]),
-		.egress_ruleset = live_set_id(sets[EGRESS]),
+		.ingress_ruleset = live_ruleset_id(sets[INGRESS]),
+		.egress_ruleset = live_ruleset_id(sets[EGRESS]),
 		.ingress_isolation = isolation_of(sets[INGRESS]),
 		.egress_isolation = isolation_of(sets[EGRESS]),
-		.ingress_held = live_set_id(sets[INGRESS]) != live_set_id(identity->set[INGRESS]),
-		.egress_held = live_set_id(sets[EGRESS]) != live_set_id(identity->set[EGRESS]),
+		.ingress_held =
+			live_ruleset_id(sets[INGRESS]) != live_ruleset_id(identity->set[INGRESS]),
+		.egress_held =
+			live_ruleset_id(sets[EGRESS]) != live_ruleset_id(identity->set[EGRESS]),
 	};
 }
 
 const struct compiled_ruleset *policy_compiler_ruleset(const struct policy_compiler *c, uint32_t id)
 {
-	struct numbered_set *numbered;
+	struct numbered_ruleset *numbered;
 
 	HASH_FIND(hh, c->numbered, &id, sizeof(id), numbered);
 	return numbered && numbered->sets ? &numbered->compiled : NULL;
@@ -376,7 +379,7 @@ int policy_compiler_each_ruleset(const struct policy_compiler *c,
 				 int (*visit)(const struct compiled_ruleset *ruleset, void *data),
 				 void *data)
 {
-	struct numbered_set *numbered, *next;
+	struct numbered_ruleset *numbered, *next;
 	int r = 0;
 
 	HASH_ITER (hh, c->numbered, numbered, next)
@@ -420,7 +423,7 @@ int policy_compiler_each_gone(const struct policy_compiler *c,
 			      int (*visit)(const struct compiled_ruleset *ruleset, void *data),
 			      void *data)
 {
-	const struct numbered_set *numbered;
+	const struct numbered_ruleset *numbered;
 	int r = 0;
 
 	for (numbered = c->gone; numbered && r == 0; numbered = numbered->next)
@@ -432,7 +435,7 @@ int policy_compiler_each_gone(const struct policy_compiler *c,
 void policy_compiler_bury(struct policy_compiler *c)
 {
 	while (c->gone) {
-		struct numbered_set *numbered = c->gone;
+		struct numbered_ruleset *numbered = c->gone;
 
 		c->gone = numbered->next;
 		numbered->listed = false;

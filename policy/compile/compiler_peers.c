@@ -6,7 +6,7 @@
 
 #include "policy/compile/compiler_internal.h"
 
-int compiler_tell_peer(struct policy_compiler *c, const struct peer_change *change)
+int compiler_add_peer_change(struct policy_compiler *c, const struct peer_change *change)
 {
 	struct peer_change *grown =
 		array_grow(c->peers, c->peer_count, &c->peer_capacity, sizeof(*grown));
@@ -44,7 +44,7 @@ static const struct compiled_peer *find_peer(const struct compiled_ruleset *set,
 /* ---------------------------------------------------------------- what a set says of one identity
  */
 
-static int add_edit(struct policy_compiler *c, const struct live_set *live, uint32_t identity,
+static int add_edit(struct policy_compiler *c, const struct live_ruleset *live, uint32_t identity,
 		    uint16_t peer_class, bool gone)
 {
 	struct peer_edit *grown =
@@ -62,19 +62,19 @@ static int add_edit(struct policy_compiler *c, const struct live_set *live, uint
 
 /* A class that nobody has any more would not be there: the set is another one without it. The empty
  * one has no number, and makes no difference. */
-static void let_go(struct live_set *live, uint32_t number)
+static void let_go(struct live_ruleset *live, uint32_t number)
 {
 	if (number && --live->set.peers.all[number - 1]->uses == 0)
 		live->stale = true;
 }
 
-static int leave(struct policy_compiler *c, struct live_set *live,
+static int leave(struct policy_compiler *c, struct live_ruleset *live,
 		 const struct view_identity *identity)
 {
 	const struct compiled_peer *peer =
 		find_peer(&live->numbered->compiled, identity->registered->id);
 
-	if (set_asks_ports(&live->set, identity))
+	if (ruleset_asks_ports(&live->set, identity))
 		live->stale = true;
 	if (!peer)
 		return 0;
@@ -83,18 +83,18 @@ static int leave(struct policy_compiler *c, struct live_set *live,
 }
 
 /* It came, or its namespace's labels are others. */
-static int enter(struct policy_compiler *c, struct live_set *live,
+static int enter(struct policy_compiler *c, struct live_ruleset *live,
 		 const struct view_identity *identity)
 {
 	const uint32_t id = identity->registered->id;
 	const struct compiled_peer *peer = find_peer(&live->numbered->compiled, id);
 	struct class *class;
 
-	if (set_asks_ports(&live->set, identity)) {
+	if (ruleset_asks_ports(&live->set, identity)) {
 		live->stale = true;
 		return 0;
 	}
-	class = set_find_class(&live->set, identity);
+	class = ruleset_find_class(&live->set, identity);
 	if (!class) {
 		live->stale = true;
 		return 0;
@@ -110,7 +110,7 @@ static int enter(struct policy_compiler *c, struct live_set *live,
 
 /* ---------------------------------------------------------------- all that changed, in one set */
 
-static bool has_names(const struct set *set)
+static bool has_names(const struct ruleset *set)
 {
 	for (size_t i = 0; i < set->rule_count; i++)
 		if (set->rules[i].named_count > 0 || set->rules[i].unknown != NO_ATOM)
@@ -118,7 +118,7 @@ static bool has_names(const struct set *set)
 	return false;
 }
 
-static int update_namespace(struct policy_compiler *c, struct live_set *live,
+static int update_namespace(struct policy_compiler *c, struct live_ruleset *live,
 			    const struct view_namespace *namespace)
 {
 	const struct view_identity *identity;
@@ -145,7 +145,7 @@ static bool may_have_shrunk(const struct view *view)
 	return false;
 }
 
-static int update_set(struct policy_compiler *c, struct live_set *live)
+static int update_set(struct policy_compiler *c, struct live_ruleset *live)
 {
 	const struct view *view = &c->view;
 	int r = 0;
@@ -187,7 +187,8 @@ static bool anything_changed(const struct view *view)
 /* ---------------------------------------------------------------- into what stands under a number
  */
 
-static int insert_peer(struct numbered_set *numbered, size_t at, const struct compiled_peer *peer)
+static int insert_peer(struct numbered_ruleset *numbered, size_t at,
+		       const struct compiled_peer *peer)
 {
 	struct compiled_ruleset *set = &numbered->compiled;
 	struct compiled_peer *grown =
@@ -224,15 +225,15 @@ static int apply_edit(struct policy_compiler *c, const struct peer_edit *edit)
 	}
 	if (r < 0)
 		return r;
-	return compiler_tell_peer(c, &(struct peer_change){.ruleset = set->id,
-							   .identity = edit->identity,
-							   .peer_class = edit->peer_class,
-							   .gone = edit->gone});
+	return compiler_add_peer_change(c, &(struct peer_change){.ruleset = set->id,
+								 .identity = edit->identity,
+								 .peer_class = edit->peer_class,
+								 .gone = edit->gone});
 }
 
-int compiler_update_sets(struct policy_compiler *c)
+int compiler_update_rulesets(struct policy_compiler *c)
 {
-	struct live_set *live, *next;
+	struct live_ruleset *live, *next;
 	int r = 0;
 
 	c->edit_count = 0;
@@ -248,7 +249,7 @@ int compiler_update_sets(struct policy_compiler *c)
 
 /* ---------------------------------------------------------------- all peers of a set */
 
-int compiler_replace_peers(struct policy_compiler *c, struct numbered_set *numbered,
+int compiler_replace_peers(struct policy_compiler *c, struct numbered_ruleset *numbered,
 			   struct compiled_ruleset *from)
 {
 	struct compiled_ruleset *set = &numbered->compiled;
@@ -263,14 +264,14 @@ int compiler_replace_peers(struct policy_compiler *c, struct numbered_set *numbe
 		if (has_old && (!has_new || set->peers[old].identity < from->peers[new].identity)) {
 			change.identity = set->peers[old++].identity;
 			change.gone = true;
-			r = compiler_tell_peer(c, &change);
+			r = compiler_add_peer_change(c, &change);
 			continue;
 		}
 		change.identity = from->peers[new].identity;
 		change.peer_class = (uint16_t)from->peers[new].peer_class;
 		is_same = has_old && set->peers[old].identity == change.identity;
 		if (!is_same || set->peers[old].peer_class != change.peer_class)
-			r = compiler_tell_peer(c, &change);
+			r = compiler_add_peer_change(c, &change);
 		old += is_same;
 		new += 1;
 	}

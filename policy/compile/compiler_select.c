@@ -131,9 +131,9 @@ static struct compiled_selection *list_selection(const struct policy_compiler *c
 	return selection;
 }
 
-void live_set_unname(struct policy_compiler *c, struct live_set *set)
+void live_ruleset_unname(struct policy_compiler *c, struct live_ruleset *set)
 {
-	struct numbered_set *numbered = set->numbered;
+	struct numbered_ruleset *numbered = set->numbered;
 
 	set->numbered = NULL;
 	if (!numbered || --numbered->sets)
@@ -146,12 +146,12 @@ void live_set_unname(struct policy_compiler *c, struct live_set *set)
 	c->gone = numbered;
 }
 
-void live_set_free(struct policy_compiler *c, struct live_set *set)
+void live_ruleset_free(struct policy_compiler *c, struct live_ruleset *set)
 {
-	live_set_unname(c, set);
+	live_ruleset_unname(c, set);
 	if (set->subject)
 		registry_release_identity(c->view.registry, set->subject);
-	set_clear(&set->set);
+	ruleset_clear(&set->set);
 	selection_free(set->isolation);
 	free(set->policies);
 	free(set->key);
@@ -160,27 +160,28 @@ void live_set_free(struct policy_compiler *c, struct live_set *set)
 
 /* Takes the key, also where it fails. */
 static int live_set_new(struct policy_compiler *c, const struct subject *subject, char *key,
-			size_t key_length, size_t count, size_t isolating, struct live_set **ret)
+			size_t key_length, size_t count, size_t isolating,
+			struct live_ruleset **ret)
 {
-	struct live_set *set = calloc(1, sizeof(*set));
+	struct live_ruleset *set = calloc(1, sizeof(*set));
 
 	if (!set) {
 		free(key);
 		return -ENOMEM;
 	}
-	*set = (struct live_set){
+	*set = (struct live_ruleset){
 		.key = key, .key_length = key_length, .policy_count = count, .stale = true};
 	set->policies = calloc(count, sizeof(struct view_policy *));
 	if (isolating)
 		set->isolation = list_selection(c, count, isolating);
 	if (!set->policies || (isolating && !set->isolation)) {
-		live_set_free(c, set);
+		live_ruleset_free(c, set);
 		return -ENOMEM;
 	}
 	memcpy(set->policies, c->selected, count * sizeof(struct view_policy *));
 	HASH_ADD_KEYPTR(hh, c->sets, set->key, (unsigned int)key_length, set);
 	if (!HASH_ADDED(hh, set)) {
-		live_set_free(c, set);
+		live_ruleset_free(c, set);
 		return -ENOMEM;
 	}
 	set->subject = subject->identity->registered;
@@ -189,11 +190,11 @@ static int live_set_new(struct policy_compiler *c, const struct subject *subject
 	return 0;
 }
 
-int compiler_find_set(struct policy_compiler *c, const struct subject *subject,
-		      struct live_set **ret)
+int compiler_find_ruleset(struct policy_compiler *c, const struct subject *subject,
+			  struct live_ruleset **ret)
 {
 	size_t count = 0, isolating = 0, length;
-	struct live_set *set;
+	struct live_ruleset *set;
 	char *key;
 	int r = select_policies(c, subject, &count, &isolating);
 

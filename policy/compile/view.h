@@ -9,7 +9,7 @@
 
 #include "policy/compile/registry.h"
 
-struct live_set;
+struct live_ruleset;
 
 /* A key of labels, or a name of ports. */
 struct view_word {
@@ -24,14 +24,14 @@ struct view_word {
 struct view_identity {
 	const struct registry_identity *registered;
 	struct view_namespace *namespace;
-	size_t index;		 /* its bit in a set of identities */
-	size_t pods;		 /* 0: it goes with the next run */
-	size_t subjects;	 /* how many of them are this node's */
-	struct live_set *set[2]; /* what holds for its pods; NULL: they are open */
-	bool listed;		 /* in view->changed */
-	bool in_last_run;	 /* it was there in the last run: rule sets know it */
-	bool in_force;		 /* addresses may have it: policy_compiler_confirm() has seen it */
-	uint64_t selected_in;	 /* the run that last selected its policies */
+	size_t index;		     /* its bit in a set of identities */
+	size_t pods;		     /* 0: it goes with the next run */
+	size_t subjects;	     /* how many of them are this node's */
+	struct live_ruleset *set[2]; /* what holds for its pods; NULL: they are open */
+	bool listed;		     /* in view->changed */
+	bool in_last_run;	     /* it was there in the last run: rule sets know it */
+	bool in_force;	      /* addresses may have it: policy_compiler_confirm() has seen it */
+	uint64_t selected_in; /* the run that last selected its policies */
 	struct view_identity *next, *previous; /* of the namespace */
 	UT_hash_handle hh;		       /* by registered->id */
 };
@@ -63,7 +63,7 @@ struct view_rule {
 	const struct view_namespace *namespace; /* of a NetworkPolicy; NULL: of a cluster policy */
 	enum policy_tier tier;
 	uint32_t number;
-	bool everyone;	   /* no peers: every address */
+	bool any_peer;	   /* no peers: every address */
 	bool all_pods;	   /* every pod, whatever its labels */
 	uint64_t *matches; /* of identities; while sets are compiled, see view_prepare_rule() */
 	struct view_rule *next_prepared;
@@ -88,7 +88,7 @@ struct policy_pod {
 	bool host_network;
 	bool apart;			    /* policies that went hold for it */
 	uint64_t terminating;		    /* since when it is on its way out; 0: it is not */
-	struct live_set *own_set[2];	    /* with `apart`: instead of its identity's */
+	struct live_ruleset *own_set[2];    /* with `apart`: instead of its identity's */
 	struct policy_pod *next, *previous; /* of view->pods, or view->subjects */
 };
 

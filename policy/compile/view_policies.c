@@ -68,7 +68,7 @@ static int add_rules(struct view *view, struct view_policy *policy, enum directi
 		rule->source = &source[i];
 		rule->namespace = policy->namespace;
 		rule->tier = policy->object->network_policy.tier;
-		rule->everyone = rule->all_pods = source[i].peer_count == 0;
+		rule->any_peer = rule->all_pods = source[i].peer_count == 0;
 		for (size_t j = 0; j < source[i].peer_count; j++)
 			rule->all_pods |= matches_all_pods(&source[i].peers[j]);
 		for (size_t j = 0; j < source[i].port_count; j++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One rule set: from the policies that select a pod to the entries of the maps. */
-#include "policy/compile/set.h"
+#include "policy/compile/ruleset.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ void compiled_ruleset_clear(struct compiled_ruleset *ruleset)
 }
 
 /* What only compiling needs. */
-static void free_scaffold(struct set *set)
+static void free_scaffold(struct ruleset *set)
 {
 	class_table_clear(&set->ports);
 	free(set->world);
@@ -34,7 +34,7 @@ static void free_scaffold(struct set *set)
 	set->view = NULL;
 }
 
-void set_clear(struct set *set)
+void ruleset_clear(struct ruleset *set)
 {
 	free_scaffold(set);
 	class_table_clear(&set->peers);
@@ -42,7 +42,7 @@ void set_clear(struct set *set)
 	free(set->atoms);
 	free(set->all_pods);
 	free(set->scratch);
-	*set = (struct set){};
+	*set = (struct ruleset){};
 }
 
 static bool asks_nodes(const struct policy_rule *rule)
@@ -64,7 +64,7 @@ static bool asks_addresses(const struct policy_rule *rule)
 	return named && block;
 }
 
-static int collect_rules(struct set *set, struct view_policy *const *policies, size_t count)
+static int collect_rules(struct ruleset *set, struct view_policy *const *policies, size_t count)
 {
 	size_t rules = 0;
 
@@ -89,7 +89,7 @@ static int collect_rules(struct set *set, struct view_policy *const *policies, s
 	return 0;
 }
 
-static int prepare_bits(struct set *set)
+static int prepare_bits(struct ruleset *set)
 {
 	set->world = calloc(set->words, sizeof(*set->world));
 	set->all_pods = calloc(set->words, sizeof(*set->all_pods));
@@ -99,9 +99,9 @@ static int prepare_bits(struct set *set)
 	class_table_init(&set->peers, set->words);
 	class_table_init(&set->ports, set->words);
 	for (size_t i = 0; i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
+		const struct ruleset_rule *entry = &set->rules[i];
 
-		if (entry->plain != NO_ATOM && entry->rule->everyone)
+		if (entry->plain != NO_ATOM && entry->rule->any_peer)
 			bits_set(set->world, entry->plain);
 		if (entry->plain != NO_ATOM && entry->rule->all_pods)
 			bits_set(set->all_pods, entry->plain);
@@ -110,12 +110,12 @@ static int prepare_bits(struct set *set)
 }
 
 /* The identities that some rule says more of than what holds for all pods. */
-static void find_special(const struct set *set, uint64_t *special)
+static void find_special(const struct ruleset *set, uint64_t *special)
 {
 	size_t words = view_identity_words(set->view);
 
 	for (size_t i = 0; i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
+		const struct ruleset_rule *entry = &set->rules[i];
 
 		for (size_t w = 0; w < words; w++)
 			if (!entry->rule->all_pods)
@@ -125,22 +125,22 @@ static void find_special(const struct set *set, uint64_t *special)
 	}
 }
 
-static int add_member(struct set *set, const struct view_identity *identity)
+static int add_member(struct ruleset *set, const struct view_identity *identity)
 {
-	struct set_member *members = array_grow(set->members, set->member_count,
-						&set->member_capacity, sizeof(*members));
-	struct set_member *member;
+	struct ruleset_identity *members = array_grow(set->members, set->member_count,
+						      &set->member_capacity, sizeof(*members));
+	struct ruleset_identity *member;
 
 	if (!members)
 		return -ENOMEM;
 	set->members = members;
 	member = &members[set->member_count++];
 	member->identity = identity;
-	set_collect_atoms(set, identity, set->scratch);
+	ruleset_collect_atoms(set, identity, set->scratch);
 	return class_of(&set->peers, set->scratch, &member->class);
 }
 
-static int add_backend_states(struct set *set)
+static int add_backend_states(struct ruleset *set)
 {
 	const struct view *view = set->view;
 	size_t words = view_identity_words(view);
@@ -162,7 +162,7 @@ static int add_backend_states(struct set *set)
 	return r;
 }
 
-static int classify_identities(struct set *set)
+static int classify_identities(struct ruleset *set)
 {
 	int r = class_of(&set->peers, set->world, &set->world_class);
 
@@ -171,12 +171,12 @@ static int classify_identities(struct set *set)
 	if (r == 0)
 		r = add_backend_states(set);
 	if (r == 0)
-		r = set_classify_unknown(set);
+		r = ruleset_classify_unknown(set);
 	return r;
 }
 
 /* Which classes are there for more than the identities that happen to be there. */
-static void count_uses(struct set *set)
+static void count_uses(struct ruleset *set)
 {
 	set->world_class->uses++;
 	set->all_pods_class->uses++;
@@ -187,7 +187,7 @@ static void count_uses(struct set *set)
 		set->prefixes[i].class->uses++;
 }
 
-static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
+static int fill_peers(const struct ruleset *set, struct compiled_ruleset *ret)
 {
 	ret->peers = calloc(set->member_count + 2, sizeof(*ret->peers));
 	if (!ret->peers)
@@ -196,7 +196,7 @@ static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
 		ret->peers[ret->peer_count++] = (struct compiled_peer){
 			.identity = IDENTITY_UNKNOWN_POD, .peer_class = set->unknown_class->number};
 	for (size_t i = 0; i < set->member_count; i++) {
-		const struct set_member *member = &set->members[i];
+		const struct ruleset_identity *member = &set->members[i];
 
 		if (member->class == set->all_pods_class)
 			continue;
@@ -207,7 +207,7 @@ static int fill_peers(const struct set *set, struct compiled_ruleset *ret)
 	return 0;
 }
 
-static int fill_prefixes_and_ports(const struct set *set, struct compiled_ruleset *ret)
+static int fill_prefixes_and_ports(const struct ruleset *set, struct compiled_ruleset *ret)
 {
 	ret->prefixes = calloc(set->prefix_count + 1, sizeof(*ret->prefixes));
 	ret->ports = calloc(set->port_count + 1, sizeof(*ret->ports));
@@ -236,7 +236,7 @@ static enum cell_verdict verdict_of(const struct view_rule *rule)
 									     : CELL_ALLOW;
 }
 
-static bool fill_step(const struct set *set, const struct class *peer, const struct class *port,
+static bool fill_step(const struct ruleset *set, const struct class *peer, const struct class *port,
 		      enum policy_step step, struct ruleset_cell *cell)
 {
 	size_t first = step == STEP_ADMIN ? 0 : set->admin_atoms;
@@ -244,7 +244,7 @@ static bool fill_step(const struct set *set, const struct class *peer, const str
 	long atom;
 
 	if (step == STEP_ADMIN && peer == set->unknown_class && peer != set->world_class)
-		return set_unknown_step(set, port, cell);
+		return ruleset_unknown_step(set, port, cell);
 	atom = bits_first_common(peer->bits, port->bits, first, end);
 	if (atom < 0)
 		return false;
@@ -256,7 +256,7 @@ static bool fill_step(const struct set *set, const struct class *peer, const str
 
 /* Where a class of peers meets a class of ports, the first rule of a step that both have decides.
  */
-static int fill_cells(const struct set *set, struct compiled_ruleset *ret)
+static int fill_cells(const struct ruleset *set, struct compiled_ruleset *ret)
 {
 	uint64_t pairs = (uint64_t)set->peers.count * set->ports.count;
 	size_t capacity = 0;
@@ -322,7 +322,7 @@ static void digest_classes(struct digest *digest, const struct class_table *tabl
 		digest_add(digest, table->all[i]->bits, table->words * sizeof(uint64_t));
 }
 
-static void digest_atoms(struct digest *digest, const struct set *set)
+static void digest_atoms(struct digest *digest, const struct ruleset *set)
 {
 	digest_add_number(digest, set->rule_count);
 	for (size_t i = 0; i < set->rule_count; i++) {
@@ -342,7 +342,7 @@ static void digest_atoms(struct digest *digest, const struct set *set)
 }
 
 /* All but which identities there are: see policy_compile(). */
-static void digest_set(const struct set *set, struct compiled_ruleset *ruleset)
+static void digest_set(const struct ruleset *set, struct compiled_ruleset *ruleset)
 {
 	uint8_t bytes[DIGEST_BYTES];
 	struct digest digest;
@@ -380,7 +380,7 @@ static void digest_set(const struct set *set, struct compiled_ruleset *ruleset)
 	memcpy(ruleset->entry.digest, bytes, sizeof(ruleset->entry.digest));
 }
 
-static int fill(struct set *set, struct compiled_ruleset *ret)
+static int fill(struct ruleset *set, struct compiled_ruleset *ret)
 {
 	int r;
 
@@ -407,25 +407,25 @@ static int fill(struct set *set, struct compiled_ruleset *ret)
 	return 0;
 }
 
-int set_compile(struct set *set, struct view *view, enum direction direction,
-		const struct registry_identity *subject, struct view_policy *const *policies,
-		size_t policy_count, struct compiled_ruleset *ret)
+int ruleset_compile(struct ruleset *set, struct view *view, enum direction direction,
+		    const struct registry_identity *subject, struct view_policy *const *policies,
+		    size_t policy_count, struct compiled_ruleset *ret)
 {
 	struct compiled_ruleset ruleset = {};
 	int r;
 
-	*set = (struct set){.view = view, .direction = direction, .subject = subject};
+	*set = (struct ruleset){.view = view, .direction = direction, .subject = subject};
 	r = collect_rules(set, policies, policy_count);
 	if (r == 0)
-		r = set_add_atoms(set);
+		r = ruleset_add_atoms(set);
 	if (r == 0)
 		r = prepare_bits(set);
 	if (r == 0)
 		r = classify_identities(set);
 	if (r == 0)
-		r = set_classify_prefixes(set);
+		r = ruleset_classify_prefixes(set);
 	if (r == 0)
-		r = set_classify_ports(set);
+		r = ruleset_classify_ports(set);
 	if (r == 0)
 		r = fill(set, &ruleset);
 	if (r == 0)

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "policy/compile/set.h"
+#include "policy/compile/ruleset.h"
 
 static bool has_selectors(const struct policy_rule *rule)
 {
@@ -26,7 +26,7 @@ static bool has_addresses(const struct policy_rule *rule)
 	return false;
 }
 
-bool set_rule_may_match(const struct view_rule *rule)
+bool ruleset_rule_may_match(const struct view_rule *rule)
 {
 	if (!has_selectors(rule->source))
 		return false;
@@ -42,16 +42,16 @@ static bool accepts_addresses(const struct view_rule *rule)
 }
 
 /* Is there anything that an unknown pod may not do, and an address outside may? */
-static bool is_stricter(const struct set *set)
+static bool is_stricter(const struct ruleset *set)
 {
 	bool may_pass = false;
 
 	for (size_t i = 0; i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
+		const struct ruleset_rule *entry = &set->rules[i];
 
 		if (entry->plain == NO_ATOM && entry->unknown == NO_ATOM)
 			continue;
-		if (set_rule_may_match(entry->rule)) {
+		if (ruleset_rule_may_match(entry->rule)) {
 			if (entry->rule->source->action == RULE_DENY)
 				return true;
 			may_pass = true;
@@ -62,16 +62,16 @@ static bool is_stricter(const struct set *set)
 	return false;
 }
 
-int set_classify_unknown(struct set *set)
+int ruleset_classify_unknown(struct ruleset *set)
 {
 	set->unknown_class = set->world_class;
 	if (!is_stricter(set))
 		return 0;
 	memcpy(set->scratch, set->world, set->words * sizeof(*set->scratch));
 	for (size_t i = 0; i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
+		const struct ruleset_rule *entry = &set->rules[i];
 
-		if (!set_rule_may_match(entry->rule))
+		if (!ruleset_rule_may_match(entry->rule))
 			continue;
 		if (entry->plain != NO_ATOM)
 			bits_set(set->scratch, entry->plain);
@@ -83,13 +83,13 @@ int set_classify_unknown(struct set *set)
 	return class_of(&set->peers, set->scratch, &set->unknown_class);
 }
 
-static long next_atom(const struct set *set, const struct class *port, long after)
+static long next_atom(const struct ruleset *set, const struct class *port, long after)
 {
 	return bits_first_common(port->bits, port->bits, (size_t)(after + 1), set->admin_atoms);
 }
 
 /* Does a rule after the atom deny an unknown pod, or an address that it may have? */
-static bool denies_after(const struct set *set, const struct class *port, long atom)
+static bool denies_after(const struct ruleset *set, const struct class *port, long atom)
 {
 	while ((atom = next_atom(set, port, atom)) >= 0)
 		if (set->atoms[atom].rule->source->action == RULE_DENY &&
@@ -98,7 +98,8 @@ static bool denies_after(const struct set *set, const struct class *port, long a
 	return false;
 }
 
-bool set_unknown_step(const struct set *set, const struct class *port, struct ruleset_cell *cell)
+bool ruleset_unknown_step(const struct ruleset *set, const struct class *port,
+			  struct ruleset_cell *cell)
 {
 	const struct view_rule *passing = NULL, *decides = NULL;
 	enum cell_verdict verdict = CELL_DENY;

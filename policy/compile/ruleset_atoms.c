@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/compile/set.h"
+#include "policy/compile/ruleset.h"
 #include "policy/objects/limits.h"
 
-static int add_atom(struct set *set, struct atom atom)
+static int add_atom(struct ruleset *set, struct atom atom)
 {
 	struct atom *atoms;
 
@@ -31,7 +31,7 @@ static bool has_port(const struct registry_identity *identity, const char *name,
 
 /* Has the rule ports that are the same for all peers: none (all ports), numbers, names of the
  * subject's own ports? */
-static bool has_plain_ports(const struct set *set, const struct policy_rule *rule)
+static bool has_plain_ports(const struct ruleset *set, const struct policy_rule *rule)
 {
 	for (size_t i = 0; i < rule->port_count; i++) {
 		const struct policy_port *port = &rule->ports[i];
@@ -52,7 +52,7 @@ static int compare_atoms(const void *a, const void *b)
 	return order ? order : (int)x->port - (int)y->port;
 }
 
-static int add_ports_of(struct set *set, const struct view_rule *rule,
+static int add_ports_of(struct ruleset *set, const struct view_rule *rule,
 			const struct policy_port *wanted, const struct registry_identity *identity)
 {
 	for (size_t i = 0; i < identity->port_count; i++) {
@@ -72,7 +72,7 @@ static int add_ports_of(struct set *set, const struct view_rule *rule,
 
 /* Sorts the rule's named atoms and drops doubles; keeps those not more than the limit while they
  * are collected. */
-static void tidy_named(struct set *set, size_t first)
+static void tidy_named(struct ruleset *set, size_t first)
 {
 	size_t count = set->atom_count - first, kept = 0;
 	struct atom *atoms;
@@ -87,7 +87,7 @@ static void tidy_named(struct set *set, size_t first)
 	set->atom_count = first + kept;
 }
 
-static bool lies_in_block(struct set *set, const struct policy_rule *rule,
+static bool lies_in_block(struct ruleset *set, const struct policy_rule *rule,
 			  const struct polder_addr *addr)
 {
 	for (size_t i = 0; i < rule->peer_count; i++) {
@@ -111,8 +111,8 @@ static bool has_named_port(const struct policy_rule *rule)
 	return false;
 }
 
-static int each_address(struct set *set, const struct view_rule *rule, const struct policy_pod *pod,
-			block_pod_found found, void *data)
+static int each_address(struct ruleset *set, const struct view_rule *rule,
+			const struct policy_pod *pod, block_pod_found found, void *data)
 {
 	int r = 0;
 
@@ -126,8 +126,8 @@ static int each_address(struct set *set, const struct view_rule *rule, const str
 	return r;
 }
 
-int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
-		       void *data)
+int ruleset_each_block_pod(struct ruleset *set, const struct view_rule *rule, block_pod_found found,
+			   void *data)
 {
 	const struct policy_pod *lists[] = {set->view->subjects.first, set->view->pods.first}, *pod;
 	int r = 0;
@@ -141,8 +141,8 @@ int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_
 }
 
 struct naming {
-	struct set *set;
-	struct set_rule *entry;
+	struct ruleset *set;
+	struct ruleset_rule *entry;
 };
 
 /* All ports that the rule's names stand for on one pod. */
@@ -168,7 +168,7 @@ static int add_names_of(const struct registry_identity *identity, const struct p
 }
 
 /* The ports that an egress rule's names stand for on the pods it leads to. */
-static int add_named_atoms(struct set *set, struct set_rule *entry)
+static int add_named_atoms(struct ruleset *set, struct ruleset_rule *entry)
 {
 	const struct view_rule *rule = entry->rule;
 	struct naming naming = {.set = set, .entry = entry};
@@ -187,19 +187,19 @@ static int add_named_atoms(struct set *set, struct set_rule *entry)
 		if (r < 0)
 			return r;
 	}
-	r = set_each_block_pod(set, rule, add_names_of, &naming);
+	r = ruleset_each_block_pod(set, rule, add_names_of, &naming);
 	if (r < 0)
 		return r;
 	tidy_named(set, entry->first_named);
 	entry->named_count = set->atom_count - entry->first_named;
-	if (!set_rule_may_match(rule))
+	if (!ruleset_rule_may_match(rule))
 		return 0;
 	entry->unknown = set->atom_count;
 	return add_atom(set, (struct atom){.rule = rule, .named = true});
 }
 
 /* Asked before anybody looks whom the rules name, which costs the most. */
-static bool is_hopeless(const struct set *set)
+static bool is_hopeless(const struct ruleset *set)
 {
 	size_t plain = 0;
 
@@ -208,13 +208,13 @@ static bool is_hopeless(const struct set *set)
 	return plain > RULESET_MAX_ATOMS;
 }
 
-int set_add_atoms(struct set *set)
+int ruleset_add_atoms(struct ruleset *set)
 {
 	set->hopeless = is_hopeless(set);
 	if (set->hopeless)
 		return -E2BIG;
 	for (size_t i = 0; i < set->rule_count; i++) {
-		struct set_rule *entry = &set->rules[i];
+		struct ruleset_rule *entry = &set->rules[i];
 		int r = view_prepare_rule(set->view, entry->rule);
 
 		entry->plain = entry->unknown = NO_ATOM;

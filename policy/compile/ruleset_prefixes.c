@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/compile/set.h"
+#include "policy/compile/ruleset.h"
 #include "policy/objects/address.h"
 #include "policy/objects/limits.h"
 
@@ -21,7 +21,7 @@ struct open_block {
 };
 
 struct walk {
-	struct set *set;
+	struct ruleset *set;
 	struct event *events;
 	size_t count, capacity;
 	uint32_t *covers;	     /* how many blocks allow each atom here */
@@ -78,7 +78,7 @@ static int add_excepts(struct walk *walk, const struct policy_peer *peer, size_t
 
 struct naming {
 	struct walk *walk;
-	const struct set_rule *entry;
+	const struct ruleset_rule *entry;
 	bool v4;
 };
 
@@ -87,15 +87,15 @@ static int add_named_address(const struct registry_identity *identity,
 			     const struct polder_addr *addr, void *data)
 {
 	struct naming *naming = data;
-	struct set *set = naming->walk->set;
+	struct ruleset *set = naming->walk->set;
 	const struct prefix single = {.addr = *addr, .length = 128};
-	const struct set_rule *entry = naming->entry;
+	const struct ruleset_rule *entry = naming->entry;
 	int r = 0;
 
 	if (addr_is_v4(addr) != naming->v4)
 		return 0;
 	memset(set->scratch, 0, set->words * sizeof(*set->scratch));
-	set_named_atoms(set, entry, identity, set->scratch);
+	ruleset_named_atoms(set, entry, identity, set->scratch);
 	for (size_t i = entry->first_named; r == 0 && i < entry->first_named + entry->named_count;
 	     i++)
 		if (bits_has(set->scratch, i))
@@ -138,9 +138,9 @@ static int add_peer(struct walk *walk, const struct policy_peer *peer, size_t at
 static int add_blocks(struct walk *walk, bool v4)
 {
 	for (size_t i = 0; i < walk->set->rule_count; i++) {
-		const struct set_rule *entry = &walk->set->rules[i];
+		const struct ruleset_rule *entry = &walk->set->rules[i];
 		struct naming naming = {.walk = walk, .entry = entry, .v4 = v4};
-		int r = set_each_block_pod(walk->set, entry->rule, add_named_address, &naming);
+		int r = ruleset_each_block_pod(walk->set, entry->rule, add_named_address, &naming);
 
 		if (r < 0)
 			return r;
@@ -183,9 +183,9 @@ static void leave_blocks(struct walk *walk, const struct prefix *next)
 	}
 }
 
-static int emit(struct set *set, const struct prefix *prefix, struct class *class)
+static int emit(struct ruleset *set, const struct prefix *prefix, struct class *class)
 {
-	struct set_prefix *prefixes;
+	struct ruleset_prefix *prefixes;
 
 	if (set->prefix_count == RULESET_MAX_ENTRIES)
 		return -E2BIG;
@@ -194,7 +194,7 @@ static int emit(struct set *set, const struct prefix *prefix, struct class *clas
 	if (!prefixes)
 		return -ENOMEM;
 	set->prefixes = prefixes;
-	prefixes[set->prefix_count++] = (struct set_prefix){.prefix = *prefix, .class = class};
+	prefixes[set->prefix_count++] = (struct ruleset_prefix){.prefix = *prefix, .class = class};
 	return 0;
 }
 
@@ -218,7 +218,7 @@ static int enter_block(struct walk *walk, size_t first, size_t end, struct class
 /* `outside` is what holds where no block of this family is. */
 static int walk_family(struct walk *walk, struct class *outside)
 {
-	struct set *set = walk->set;
+	struct ruleset *set = walk->set;
 	int r = 0;
 
 	qsort(walk->events, walk->count, sizeof(*walk->events), compare_prefixes);
@@ -241,7 +241,7 @@ static int walk_family(struct walk *walk, struct class *outside)
 }
 
 /* What the IPv6 blocks would say of IPv4 addresses, which stand in the midst of them. */
-static struct class *class_around_v4(const struct set *set)
+static struct class *class_around_v4(const struct ruleset *set)
 {
 	struct class *class = set->world_class;
 
@@ -251,7 +251,7 @@ static struct class *class_around_v4(const struct set *set)
 	return class;
 }
 
-int set_classify_prefixes(struct set *set)
+int ruleset_classify_prefixes(struct ruleset *set)
 {
 	struct walk walk = {.set = set};
 	struct class *around;

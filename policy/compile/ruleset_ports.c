@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/compile/set.h"
+#include "policy/compile/ruleset.h"
 #include "policy/objects/limits.h"
 
 /* At this port an allowance begins, or has ended. */
@@ -16,7 +16,7 @@ struct event {
 };
 
 struct scan {
-	struct set *set;
+	struct ruleset *set;
 	struct event *events;
 	size_t count, capacity;
 	uint32_t *covers;
@@ -64,7 +64,7 @@ static int add_own_ports(struct scan *scan, size_t atom, const struct policy_por
 	return r;
 }
 
-static int add_rule(struct scan *scan, const struct set_rule *entry)
+static int add_rule(struct scan *scan, const struct ruleset_rule *entry)
 {
 	const struct policy_rule *rule = entry->rule->source;
 	int r = 0;
@@ -89,9 +89,9 @@ static int add_rule(struct scan *scan, const struct set_rule *entry)
 	return r;
 }
 
-static int emit(struct set *set, struct set_port port)
+static int emit(struct ruleset *set, struct ruleset_port port)
 {
-	struct set_port *entries;
+	struct ruleset_port *entries;
 
 	if (set->port_count == RULESET_MAX_ENTRIES)
 		return -E2BIG;
@@ -105,7 +105,7 @@ static int emit(struct set *set, struct set_port port)
 }
 
 /* The fewest prefixes for the ports from `first` to before `end`. */
-static int emit_range(struct set *set, uint8_t proto, uint32_t first, uint32_t end,
+static int emit_range(struct ruleset *set, uint8_t proto, uint32_t first, uint32_t end,
 		      struct class *class)
 {
 	while (first < end) {
@@ -119,10 +119,10 @@ static int emit_range(struct set *set, uint8_t proto, uint32_t first, uint32_t e
 				break;
 			length--;
 		}
-		r = emit(set, (struct set_port){.length = (uint8_t)(16 + length),
-						.proto = proto,
-						.port = (uint16_t)first,
-						.class = class});
+		r = emit(set, (struct ruleset_port){.length = (uint8_t)(16 + length),
+						    .proto = proto,
+						    .port = (uint16_t)first,
+						    .class = class});
 		if (r < 0)
 			return r;
 		first += 1u << (16 - length);
@@ -171,7 +171,7 @@ static int scan_ports(struct scan *scan, struct class *everywhere)
 	return r;
 }
 
-int set_classify_ports(struct set *set)
+int ruleset_classify_ports(struct ruleset *set)
 {
 	struct scan scan = {.set = set};
 	struct class *everywhere;
@@ -183,7 +183,7 @@ int set_classify_ports(struct set *set)
 		return -ENOMEM;
 	memset(set->scratch, 0, set->words * sizeof(*set->scratch));
 	for (size_t i = 0; r == 0 && i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
+		const struct ruleset_rule *entry = &set->rules[i];
 
 		if (entry->plain != NO_ATOM && entry->rule->source->port_count == 0) {
 			bits_set(set->scratch, entry->plain);
@@ -194,7 +194,7 @@ int set_classify_ports(struct set *set)
 	if (r == 0)
 		r = class_of(&set->ports, set->scratch, &everywhere);
 	if (r == 0 && any)
-		r = emit(set, (struct set_port){.class = everywhere});
+		r = emit(set, (struct ruleset_port){.class = everywhere});
 	if (r == 0 && scan.count > 0) {
 		qsort(scan.events, scan.count, sizeof(*scan.events), compare_events);
 		r = scan_ports(&scan, everywhere);

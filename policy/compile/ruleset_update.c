@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One identity in a set: what its class is, and whether a compiled set has one for it. */
-#include "policy/compile/set.h"
+#include "policy/compile/ruleset.h"
 
 #include <string.h>
 
 /* The atoms of the rule that lead to the ports which its names stand for on this pod. */
-void set_named_atoms(const struct set *set, const struct set_rule *entry,
-		     const struct registry_identity *identity, uint64_t *bits)
+void ruleset_named_atoms(const struct ruleset *set, const struct ruleset_rule *entry,
+			 const struct registry_identity *identity, uint64_t *bits)
 {
 	const struct policy_rule *rule = entry->rule->source;
 
@@ -26,24 +26,25 @@ void set_named_atoms(const struct set *set, const struct set_rule *entry,
 	}
 }
 
-void set_collect_atoms(const struct set *set, const struct view_identity *identity, uint64_t *bits)
+void ruleset_collect_atoms(const struct ruleset *set, const struct view_identity *identity,
+			   uint64_t *bits)
 {
 	memcpy(bits, set->all_pods, set->words * sizeof(*bits));
 	for (size_t i = 0; i < set->rule_count; i++) {
-		const struct set_rule *entry = &set->rules[i];
+		const struct ruleset_rule *entry = &set->rules[i];
 
 		if (!view_rule_matches(entry->rule, identity))
 			continue;
 		if (entry->plain != NO_ATOM)
 			bits_set(bits, entry->plain);
 		if (entry->named_count > 0)
-			set_named_atoms(set, entry, identity->registered, bits);
+			ruleset_named_atoms(set, entry, identity->registered, bits);
 	}
 }
 
-struct class *set_find_class(struct set *set, const struct view_identity *identity)
+struct class *ruleset_find_class(struct ruleset *set, const struct view_identity *identity)
 {
-	set_collect_atoms(set, identity, set->scratch);
+	ruleset_collect_atoms(set, identity, set->scratch);
 	return class_find(&set->peers, set->scratch);
 }
 
@@ -58,7 +59,7 @@ static bool has_wanted_port(const struct policy_rule *rule,
 	return false;
 }
 
-bool set_asks_ports(const struct set *set, const struct view_identity *identity)
+bool ruleset_asks_ports(const struct ruleset *set, const struct view_identity *identity)
 {
 	if (set->direction != EGRESS || identity->registered->port_count == 0)
 		return false;

@@ -19,7 +19,7 @@ struct atom {
 	uint16_t port;
 };
 
-struct set_rule {
+struct ruleset_rule {
 	struct view_rule *rule;
 	size_t plain;	    /* its atom of ports by number; NO_ATOM */
 	size_t first_named; /* its atoms of ports by name, sorted */
@@ -30,20 +30,20 @@ struct set_rule {
 #define NO_ATOM SIZE_MAX
 
 /* An identity of which some rule says more than what holds for all pods. */
-struct set_member {
+struct ruleset_identity {
 	const struct view_identity *identity;
 	struct class *class;
 };
 
 /*
  * What is asked later, when identities come and go, stays: rules, how many atoms, the classes of
- * peers. See set_update.c.
+ * peers. See ruleset_update.c.
  */
-struct set {
+struct ruleset {
 	struct view *view; /* while it is compiled */
 	enum direction direction;
 	const struct registry_identity *subject;
-	struct set_rule *rules;
+	struct ruleset_rule *rules;
 	size_t rule_count;
 	struct atom *atoms;
 	size_t atom_count, atom_capacity;
@@ -54,7 +54,7 @@ struct set {
 	struct class_table peers, ports;
 	uint64_t *world, *all_pods; /* what everybody, and what every pod, may do */
 	uint64_t *scratch;
-	struct set_member *members;
+	struct ruleset_identity *members;
 	size_t member_count, member_capacity;
 	struct class *world_class, *all_pods_class;
 	struct class *unknown_class; /* of pods that no object names; world_class: nothing tells
@@ -62,18 +62,18 @@ struct set {
 	bool asks_addresses;	     /* a rule leads to ports by name of pods in blocks */
 	bool asks_nodes;	     /* a rule names nodes */
 	bool hopeless;		     /* it is over a limit whatever identities there are */
-	struct set_prefix *prefixes;
+	struct ruleset_prefix *prefixes;
 	size_t prefix_count, prefix_capacity;
-	struct set_port *port_entries;
+	struct ruleset_port *port_entries;
 	size_t port_count, port_capacity;
 };
 
-struct set_prefix {
+struct ruleset_prefix {
 	struct prefix prefix;
 	struct class *class;
 };
 
-struct set_port {
+struct ruleset_port {
 	uint8_t length, proto;
 	uint16_t port;
 	const struct class *class;
@@ -86,44 +86,46 @@ struct set_port {
  */
 typedef int (*block_pod_found)(const struct registry_identity *identity,
 			       const struct polder_addr *addr, void *data);
-int set_each_block_pod(struct set *set, const struct view_rule *rule, block_pod_found found,
-		       void *data);
+int ruleset_each_block_pod(struct ruleset *set, const struct view_rule *rule, block_pod_found found,
+			   void *data);
 
 /* Sets the bits of the atoms that the rule's names stand for on this pod. */
-void set_named_atoms(const struct set *set, const struct set_rule *entry,
-		     const struct registry_identity *identity, uint64_t *bits);
+void ruleset_named_atoms(const struct ruleset *set, const struct ruleset_rule *entry,
+			 const struct registry_identity *identity, uint64_t *bits);
 
 /* The atoms that the identity may use: what makes its class. `bits`: set->words words. */
-void set_collect_atoms(const struct set *set, const struct view_identity *identity, uint64_t *bits);
+void ruleset_collect_atoms(const struct ruleset *set, const struct view_identity *identity,
+			   uint64_t *bits);
 
 /* Each returns 0, -ENOMEM or -E2BIG (the set does not fit its limits). */
-int set_add_atoms(struct set *set);
-int set_classify_prefixes(struct set *set);
-int set_classify_ports(struct set *set);
+int ruleset_add_atoms(struct ruleset *set);
+int ruleset_classify_prefixes(struct ruleset *set);
+int ruleset_classify_ports(struct ruleset *set);
 
-/* set_unknown.c. May the rule choose a pod that no object names, and would the set be stricter for
- * it? */
-bool set_rule_may_match(const struct view_rule *rule);
+/* ruleset_unknown.c. May the rule choose a pod that no object names, and would the set be stricter
+ * for it? */
+bool ruleset_rule_may_match(const struct view_rule *rule);
 /* After the identities. 0, -ENOMEM, -E2BIG. */
-int set_classify_unknown(struct set *set);
+int ruleset_classify_unknown(struct ruleset *set);
 /* Fills the Admin step where the unknown pods' class meets the ports. False: no rule decides. */
-bool set_unknown_step(const struct set *set, const struct class *port, struct ruleset_cell *cell);
+bool ruleset_unknown_step(const struct ruleset *set, const struct class *port,
+			  struct ruleset_cell *cell);
 
 /*
  * Makes the rule set of a subject from the policies that select it, sorted. `ret` has every field
- * but its number; `set` keeps what set_update.c needs. 0, -ENOMEM, -E2BIG (over a limit): then
+ * but its number; `set` keeps what ruleset_update.c needs. 0, -ENOMEM, -E2BIG (over a limit): then
  * `set` keeps only what it asks of addresses and nodes. Free with compiled_ruleset_clear() and
- * set_clear().
+ * ruleset_clear().
  */
-int set_compile(struct set *set, struct view *view, enum direction direction,
-		const struct registry_identity *subject, struct view_policy *const *policies,
-		size_t policy_count, struct compiled_ruleset *ret);
-void set_clear(struct set *set);
+int ruleset_compile(struct ruleset *set, struct view *view, enum direction direction,
+		    const struct registry_identity *subject, struct view_policy *const *policies,
+		    size_t policy_count, struct compiled_ruleset *ret);
+void ruleset_clear(struct ruleset *set);
 void compiled_ruleset_clear(struct compiled_ruleset *ruleset);
 
-/* ---------------------------------------------------------------- set_update.c */
+/* ---------------------------------------------------------------- ruleset_update.c */
 
 /* The class of an identity that came, in a set that is compiled. NULL: the set has none for it. */
-struct class *set_find_class(struct set *set, const struct view_identity *identity);
+struct class *ruleset_find_class(struct ruleset *set, const struct view_identity *identity);
 /* Would the set be another one without the identity, or with it, for its ports by name? */
-bool set_asks_ports(const struct set *set, const struct view_identity *identity);
+bool ruleset_asks_ports(const struct ruleset *set, const struct view_identity *identity);
