@@ -94,7 +94,7 @@ static int start_pods(struct agent *agent, char *message, size_t size)
 }
 
 /* What became of the sizes that were asked for. */
-static void tell_sizes(const struct agent *agent)
+static void log_sizes(const struct agent *agent)
 {
 	uint32_t before;
 
@@ -143,7 +143,7 @@ static int start_sizes(struct agent *agent, char *message, size_t size)
 	size_t left_out = 0;
 	int r;
 
-	tell_sizes(agent);
+	log_sizes(agent);
 	if (!maps_is_moving(agent->maps))
 		return 0;
 	r = maps_move_begin(agent->maps, &left_out, message, size);

@@ -69,7 +69,7 @@ static void set_timers(struct agent *agent)
 }
 
 /* The first run that succeeded. */
-static void tell_ready(struct agent *agent)
+static void report_ready(struct agent *agent)
 {
 	agent->ready = true;
 	malloc_trim(0); /* of what reading everything took */
@@ -87,7 +87,7 @@ static int ran(struct agent *agent, int r)
 			  "in %d s",
 			  strerror(-r), (int)(RECONCILER_RETRY_NS / 1000000000));
 	if (!agent->ready && progress_of(agent).reconciled)
-		tell_ready(agent);
+		report_ready(agent);
 	set_timers(agent);
 	return r;
 }

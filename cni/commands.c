@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 #include "cni/agent.h"
 #include "cni/result.h"
 
@@ -71,14 +71,15 @@ static enum agent_outcome ask_del(const struct cni_config *config,
  * For polderd to finish when it is back. 0; -ENOENT: the agent's directory is not there, so it
  * holds no record of any container; other -errno.
  */
-static int leave_note(const struct cni_config *config, const struct cni_environment *environment)
+static int queue_deletion(const struct cni_config *config,
+			  const struct cni_environment *environment)
 {
 	int directory, r;
 
-	r = cni_note_open_directory(config->socket, &directory);
+	r = cni_deletion_open_directory(config->socket, &directory);
 	if (r < 0)
 		return r;
-	r = cni_note_write(directory, environment->container_id, environment->ifname);
+	r = cni_deletion_write(directory, environment->container_id, environment->ifname);
 	close(directory);
 	return r;
 }
@@ -90,7 +91,7 @@ void cni_undo_add(const struct cni_config *config, const struct cni_environment 
 
 	if (ask_del(config, environment, &failure) == AGENT_OK)
 		return;
-	r = leave_note(config, environment);
+	r = queue_deletion(config, environment);
 	cni_log("ADD %s %s could not be undone at once: %s; %s", environment->container_id,
 		environment->ifname, failure.text,
 		r < 0 ? "DEL or GC of the runtime will" : "polderd will when it is back");
@@ -100,21 +101,23 @@ void cni_undo_add(const struct cni_config *config, const struct cni_environment 
  * A deletion that waits in the queue is older than this ADD: it must be done first, or polderd
  * would delete what is made now.
  */
-static int finish_note(const struct cni_config *config, const struct cni_environment *environment,
-		       struct error *ret_failure)
+static int finish_deletion(const struct cni_config *config,
+			   const struct cni_environment *environment, struct error *ret_failure)
 {
 	int directory, r;
 
-	if (cni_note_open_directory(config->socket, &directory) < 0)
+	if (cni_deletion_open_directory(config->socket, &directory) < 0)
 		return 0;
 	r = 0;
-	if (cni_note_exists(directory, environment->container_id, environment->ifname)) {
+	if (cni_deletion_exists(directory, environment->container_id, environment->ifname)) {
 		if (ask_del(config, environment, ret_failure) != AGENT_OK)
 			r = -EINVAL;
-		else if (cni_note_remove(directory, environment->container_id, environment->ifname))
+		else if (cni_deletion_remove(directory, environment->container_id,
+					     environment->ifname))
 			r = error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN,
 				      "an earlier deletion of container %s is still noted "
-				      "in " CNI_NOTE_DIRECTORY " beside %s and cannot be removed",
+				      "in " CNI_DELETION_DIRECTORY
+				      " beside %s and cannot be removed",
 				      environment->container_id, config->socket);
 	}
 	close(directory);
@@ -152,7 +155,7 @@ int cni_add(struct cni_config *config, const struct cni_environment *environment
 	if (!r)
 		r = cni_netns_open(environment->netns, &netns_fd, ret_failure);
 	if (!r)
-		r = finish_note(config, environment, ret_failure);
+		r = finish_deletion(config, environment, ret_failure);
 	if (!r)
 		r = attach(config, environment, args, netns_fd, ret_output, ret_failure);
 	if (netns_fd >= 0)
@@ -172,7 +175,7 @@ int cni_del(struct cni_config *config, const struct cni_environment *environment
 		return 0;
 	if (outcome == AGENT_REFUSED && ret_failure->code != CNI_TRY_AGAIN)
 		return -EINVAL;
-	r = leave_note(config, environment);
+	r = queue_deletion(config, environment);
 	if (r == -ENOENT) {
 		cni_log("DEL %s %s: polderd has no state on this node; nothing to delete",
 			environment->container_id, environment->ifname);

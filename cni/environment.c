@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 
 #define ARGS_MAX (64 * 1024)
 

@@ -130,7 +130,7 @@ static int report(const struct error *failure, const char *version)
 }
 
 /* In the version of the configuration, as far as it has one that could be read. */
-static void note_version(const json_t *root, char *version, size_t size)
+static void read_version(const json_t *root, char *version, size_t size)
 {
 	const char *text = cni_config_version(root);
 
@@ -183,7 +183,7 @@ int main(int argc, char **argv)
 	r = cni_environment_read(&environment, &failure);
 	input = read_config(!r && environment.command == CNI_VERSION, &root, &input_failure);
 	if (root)
-		note_version(root, version, sizeof(version));
+		read_version(root, version, sizeof(version));
 	if (!r && input < 0) {
 		failure = input_failure;
 		r = input;

@@ -13,7 +13,7 @@
 
 #define ANSWER_MAX (512u << 20)
 
-void cli_complain(const char *format, ...)
+void cli_error(const char *format, ...)
 {
 	char text[2048];
 	va_list list;
@@ -110,7 +110,7 @@ int cli_ask(const struct cli *cli, const char *operation, const json_t *args, js
 	int r = cli_ask_quietly(cli, operation, args, ret_result, message, sizeof(message));
 
 	if (r < 0)
-		cli_complain("%s", message);
+		cli_error("%s", message);
 	return r;
 }
 

@@ -100,7 +100,7 @@ void cli_print_help(const char *noun, const char *verb, FILE *out);
 int cli_run_completion(struct cli *cli);
 
 /* To standard error, with the program's name and a newline; outside strings in it are escaped. */
-void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* One request, one answer. 0 and a new reference, or -errno after a complaint. `args` (may be NULL)
  * is borrowed. */

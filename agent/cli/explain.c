@@ -39,7 +39,7 @@ static bool is_true(const json_t *object, const char *path)
 	return json_is_true(field(object, path));
 }
 
-static const char *or_(const char *text, const char *other)
+static const char *text_or(const char *text, const char *other)
 {
 	return *text ? text : other;
 }
@@ -79,7 +79,7 @@ static void print_end(const char *head, const json_t *end)
 	else if (strcmp(kind, "pod") == 0)
 		print_line(head, "pod %s %s on %s%s%s%s", field_text(end, "name"),
 			   field_text(end, "ip"), is_true(end, "local") ? "this node" : "node ",
-			   is_true(end, "local") ? "" : or_(node, "(unknown)"), number,
+			   is_true(end, "local") ? "" : text_or(node, "(unknown)"), number,
 			   labels ? labels : "");
 	else
 		print_line(head, "%s%s%s%s", field_text(end, "ip"), *node ? ", node " : "", node,
@@ -119,7 +119,7 @@ static void print_decided(const char *head, const json_t *part)
 		print_line(head, "%s by %s %s%s (%s%s%s)",
 			   is_true(part, "allowed") ? "allowed" : "denied",
 			   field_text(part, "policy"), field_text(part, "rule_path"), rule,
-			   or_(field_text(part, "tier"), "?"),
+			   text_or(field_text(part, "tier"), "?"),
 			   *field_text(part, "action") ? ", " : "", field_text(part, "action"));
 	else
 		print_line(head,
@@ -226,7 +226,7 @@ static void print_headline(const json_t *answer)
 								    : field_text(target, "ip");
 
 	snprintf(from, sizeof(from), "%.120s",
-		 or_(field_text(answer, "from.name"), field_text(answer, "from.ip")));
+		 text_or(field_text(answer, "from.name"), field_text(answer, "from.ip")));
 	format_endpoint(addr, field_number(answer, "port"), to);
 	fputs(allowed ? "ALLOWED  " : "DENIED  ", stdout);
 	text_print(from, NULL, stdout);
@@ -247,9 +247,9 @@ static void print_answer(const json_t *answer)
 	print_end("from", field(answer, "from"));
 	print_end("to", field(answer, "to"));
 	print_direction("egress", field(answer, "egress"),
-			or_(field_text(answer, "from.name"), "it"));
+			text_or(field_text(answer, "from.name"), "it"));
 	print_direction("ingress", field(answer, "ingress"),
-			or_(field_text(answer, "to.name"), "it"));
+			text_or(field_text(answer, "to.name"), "it"));
 	print_backends(answer);
 	print_flows(answer);
 	print_methods(answer);
@@ -261,7 +261,7 @@ static int require(const struct cli *cli, enum cli_option option)
 {
 	if (cli->given[option])
 		return CLI_OK;
-	cli_complain("--%s is missing: see polderctl explain --help", cli_options[option].name);
+	cli_error("--%s is missing: see polderctl explain --help", cli_options[option].name);
 	return CLI_USAGE;
 }
 
@@ -274,7 +274,7 @@ static json_t *make_args(const struct cli *cli)
 	json_t *objects;
 
 	if (!args)
-		cli_complain("--from and --to: not UTF-8");
+		cli_error("--from and --to: not UTF-8");
 	if (!args || !with->count)
 		return args;
 	if (resources_read(with->items, with->count, &objects) < 0) {

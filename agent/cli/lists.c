@@ -42,9 +42,9 @@ static int show_list(const struct cli *cli, const json_t *list, const char *cons
 	else if (json_is_array(list))
 		print_list(list, titles, add_row);
 	else {
-		cli_complain("polderd at %s sent something other than a list: is it of the same "
-			     "release?",
-			     cli->socket);
+		cli_error("polderd at %s sent something other than a list: is it of the same "
+			  "release?",
+			  cli->socket);
 		return CLI_FAILED;
 	}
 	return CLI_OK;
@@ -233,8 +233,8 @@ int cli_run_flows(struct cli *cli)
 	int code;
 
 	if (cli->values[CLI_LIMIT] && parse_limit(cli->values[CLI_LIMIT], &limit) < 0) {
-		cli_complain("--limit %s: expected a number from 0 to %d", cli->values[CLI_LIMIT],
-			     LIMIT_MAX);
+		cli_error("--limit %s: expected a number from 0 to %d", cli->values[CLI_LIMIT],
+			  LIMIT_MAX);
 		return CLI_USAGE;
 	}
 	args = json_pack("{s:I}", "limit", limit);
@@ -244,9 +244,9 @@ int cli_run_flows(struct cli *cli)
 		return code;
 	code = show_list(cli, list, titles, add_flow);
 	if (limit && json_array_size(list) >= (size_t)limit)
-		cli_complain("only the first %lld flows are shown: use --limit N for more, --limit "
-			     "0 for all",
-			     (long long)limit);
+		cli_error("only the first %lld flows are shown: use --limit N for more, --limit "
+			  "0 for all",
+			  (long long)limit);
 	json_decref(list);
 	return code;
 }

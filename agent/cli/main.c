@@ -14,8 +14,8 @@ static int finish(int code)
 	if (!fflush(stdout) && !ferror(stdout))
 		return code;
 	if (!cli_reader_is_gone())
-		cli_complain("standard output cannot be written: %s",
-			     errno ? strerror(errno) : "an earlier write was refused");
+		cli_error("standard output cannot be written: %s",
+			  errno ? strerror(errno) : "an earlier write was refused");
 	return code ? code : CLI_FAILED;
 }
 

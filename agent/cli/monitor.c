@@ -121,11 +121,11 @@ static int follow(const struct cli *cli, struct control_client *client)
 	if (r == -EPIPE)
 		return CLI_FAILED;
 	if (r == -EREMOTEIO) {
-		cli_complain("polderd at %s refused monitor: %s (code %d)", cli->socket,
-			     failure.text, failure.code);
+		cli_error("polderd at %s refused monitor: %s (code %d)", cli->socket, failure.text,
+			  failure.code);
 	} else {
 		cli_explain(cli, r, message, sizeof(message));
-		cli_complain("%s", message);
+		cli_error("%s", message);
 	}
 	return CLI_FAILED;
 }
@@ -148,7 +148,7 @@ int cli_run_monitor(struct cli *cli)
 		code = follow(cli, client);
 	} else {
 		cli_explain(cli, r, message, sizeof(message));
-		cli_complain("%s", message);
+		cli_error("%s", message);
 	}
 	control_client_free(client);
 	return code;

@@ -63,7 +63,7 @@ static int add_to_list(struct cli_list *list, const char *value)
 	char **items = reallocarray(list->items, list->count + 1, sizeof(*items));
 
 	if (!items) {
-		cli_complain("out of memory");
+		cli_error("out of memory");
 		return CLI_FAILED;
 	}
 	list->items = items;
@@ -83,7 +83,7 @@ static int take_option(struct cli *cli, int number, const char *value)
 	const struct cli_option_spec *spec = &cli_options[number];
 
 	if (spec->choices && value && !cli_is_choice(spec->choices, value)) {
-		cli_complain("--%s %s: expected one of: %s", spec->name, value, spec->choices);
+		cli_error("--%s %s: expected one of: %s", spec->name, value, spec->choices);
 		return CLI_USAGE;
 	}
 	cli->given[number] = true;
@@ -106,12 +106,12 @@ static int parse_options(int argc, char **argv, struct cli *cli)
 			continue;
 		}
 		if (value == ':')
-			cli_complain("option %s needs a value: see polderctl --help",
-				     argv[optind - 1]);
+			cli_error("option %s needs a value: see polderctl --help",
+				  argv[optind - 1]);
 		else
-			cli_complain("unknown option %s, or one that takes no value: see polderctl "
-				     "--help",
-				     argv[optind - 1]);
+			cli_error("unknown option %s, or one that takes no value: see polderctl "
+				  "--help",
+				  argv[optind - 1]);
 		r = CLI_USAGE;
 	}
 	return r;
@@ -142,11 +142,11 @@ static int parse_words(int count, char **words, struct cli *cli)
 	command = find_command(words[0], count > 1 ? words[1] : NULL, &is_noun);
 	if (!command) {
 		if (is_noun && count < 2)
-			cli_complain("missing subcommand after \"%s\": see polderctl %s --help",
-				     words[0], words[0]);
+			cli_error("missing subcommand after \"%s\": see polderctl %s --help",
+				  words[0], words[0]);
 		else
-			cli_complain("unknown command \"%s%s%s\": see polderctl --help", words[0],
-				     is_noun ? " " : "", is_noun ? words[1] : "");
+			cli_error("unknown command \"%s%s%s\": see polderctl --help", words[0],
+				  is_noun ? " " : "", is_noun ? words[1] : "");
 		return CLI_USAGE;
 	}
 	used = command->verb ? 2 : 1;
@@ -157,7 +157,7 @@ static int parse_words(int count, char **words, struct cli *cli)
 		used += (int)cli->arguments.count;
 	}
 	if (count > used) {
-		cli_complain("unexpected argument \"%s\": see polderctl --help", words[used]);
+		cli_error("unexpected argument \"%s\": see polderctl --help", words[used]);
 		return CLI_USAGE;
 	}
 	cli->command = command;
@@ -171,12 +171,12 @@ static int check_argument(const struct cli *cli)
 	if (!command->argument || (!cli->argument && command->arity == CLI_ANY_NUMBER))
 		return CLI_OK;
 	if (!cli->argument) {
-		cli_complain("%s is missing: see polderctl --help", command->argument);
+		cli_error("%s is missing: see polderctl --help", command->argument);
 		return CLI_USAGE;
 	}
 	if (command->choices && !cli_is_choice(command->choices, cli->argument)) {
-		cli_complain("%s \"%s\": expected one of: %s", command->argument, cli->argument,
-			     command->choices);
+		cli_error("%s \"%s\": expected one of: %s", command->argument, cli->argument,
+			  command->choices);
 		return CLI_USAGE;
 	}
 	return CLI_OK;
@@ -188,9 +188,9 @@ static int check_options(const struct cli *cli)
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (cli->given[i] && !(allowed & CLI_BIT(i))) {
-			cli_complain("option --%s is not valid for this command: see "
-				     "polderctl --help",
-				     cli_options[i].name);
+			cli_error("option --%s is not valid for this command: see "
+				  "polderctl --help",
+				  cli_options[i].name);
 			return CLI_USAGE;
 		}
 	return CLI_OK;

@@ -479,8 +479,7 @@ static int check_words(struct check *check, const struct cli *cli)
 	for (size_t i = 0; r == 0 && i < cli->arguments.count; i++) {
 		r = resource_paths_add(&paths, cli->arguments.items[i]);
 		if (r < 0 && r != -ENOMEM) {
-			cli_complain("%s: cannot be read: %s", cli->arguments.items[i],
-				     strerror(-r));
+			cli_error("%s: cannot be read: %s", cli->arguments.items[i], strerror(-r));
 			check->unreadable = true;
 			r = 0;
 		}
@@ -490,7 +489,7 @@ static int check_words(struct check *check, const struct cli *cli)
 	if (r == 0)
 		r = check_together(check);
 	if (r == 0 && paths.count == 0 && !check->unreadable) {
-		cli_complain("the directory has no file that ends in .json, .yaml or .yml");
+		cli_error("the directory has no file that ends in .json, .yaml or .yml");
 		check->unreadable = true;
 	}
 	resource_paths_clear(&paths);
@@ -503,7 +502,7 @@ int cli_run_policy_check(struct cli *cli)
 	int code = CLI_OK;
 
 	if (check_words(&check, cli) < 0) {
-		cli_complain("out of memory");
+		cli_error("out of memory");
 		check_clear(&check);
 		return CLI_USAGE;
 	}

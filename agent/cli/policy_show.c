@@ -85,7 +85,7 @@ static int print_rules(const json_t *policy)
 	const json_t *rules = field(policy, "rules");
 
 	if (!table) {
-		cli_complain("out of memory");
+		cli_error("out of memory");
 		return CLI_FAILED;
 	}
 	for (size_t i = 0; i < json_array_size(rules); i++)
@@ -106,7 +106,7 @@ int cli_run_policy_show(struct cli *cli)
 	int r = args ? cli_ask(cli, "policy", args, &policy) : -1;
 
 	if (!args)
-		cli_complain("the name is not UTF-8");
+		cli_error("the name is not UTF-8");
 	json_decref(args);
 	if (r < 0)
 		return CLI_FAILED;

@@ -59,9 +59,9 @@ static int check_files(const struct cli *cli)
 		if (!check.faults[i].warning)
 			check_print_fault(&check.faults[i], stderr);
 	if (r < 0)
-		cli_complain("the files cannot be read: %s", strerror(-r));
+		cli_error("the files cannot be read: %s", strerror(-r));
 	else if (check.errors)
-		cli_complain("nothing was tried: %zu objects are invalid", check.errors);
+		cli_error("nothing was tried: %zu objects are invalid", check.errors);
 	r = r < 0 || check.errors ? -1 : 0;
 	check_clear(&check);
 	resource_paths_clear(&paths);
@@ -86,7 +86,7 @@ static int objects_descriptor(const struct cli *cli, int *ret)
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		r = -errno;
 	if (r < 0) {
-		cli_complain("the objects cannot be passed to polderd: %s", strerror(-r));
+		cli_error("the objects cannot be passed to polderd: %s", strerror(-r));
 		return -1;
 	}
 	*ret = TAKE_FD(fd);
@@ -246,20 +246,20 @@ static int follow(const struct cli *cli, struct control_client *client, long sec
 	return r;
 }
 
-static void complain(const struct cli *cli, const char *operation, int r,
-		     const struct error *failure)
+static void report_failure(const struct cli *cli, const char *operation, int r,
+			   const struct error *failure)
 {
 	char message[1536];
 
 	if (r == -EPIPE)
 		return;
 	if (r == -EREMOTEIO) {
-		cli_complain("polderd at %s refused %s: %s (code %d)", cli->socket, operation,
-			     failure->text, failure->code);
+		cli_error("polderd at %s refused %s: %s (code %d)", cli->socket, operation,
+			  failure->text, failure->code);
 		return;
 	}
 	cli_explain(cli, r, message, sizeof(message));
-	cli_complain("%s", message);
+	cli_error("%s", message);
 }
 
 static json_t *arguments(const struct cli *cli, long seconds)
@@ -287,7 +287,7 @@ static int start_dry_run(const struct cli *cli, long seconds, int fd, json_int_t
 	json_decref(args);
 	control_client_free(client);
 	if (r)
-		complain(cli, "policy try", r, &failure);
+		report_failure(cli, "policy try", r, &failure);
 	return r;
 }
 
@@ -306,7 +306,7 @@ static int run_commit(const struct cli *cli, int fd)
 	json_decref(args);
 	control_client_free(client);
 	if (r) {
-		complain(cli, "the commit", r, &failure);
+		report_failure(cli, "the commit", r, &failure);
 	} else if (cli->json) {
 		json_object_set_new(result, "type", json_string("commit"));
 		show_line(cli, result);
@@ -326,13 +326,13 @@ int cli_run_policy_try(struct cli *cli)
 	json_int_t differs = 0;
 
 	if (seconds < 0) {
-		cli_complain("--for %s: expected a time such as 30s, 5m, 1h or 0, at most 24h",
-			     cli->values[CLI_FOR]);
+		cli_error("--for %s: expected a time such as 30s, 5m, 1h or 0, at most 24h",
+			  cli->values[CLI_FOR]);
 		return CLI_USAGE;
 	}
 	if (!cli->arguments.count && !cli->lists[CLI_DELETE].count) {
-		cli_complain("nothing to try: name files, or objects with --delete; see polderctl "
-			     "policy try --help");
+		cli_error("nothing to try: name files, or objects with --delete; see polderctl "
+			  "policy try --help");
 		return CLI_USAGE;
 	}
 	if (objects_descriptor(cli, &fd) < 0)

@@ -239,18 +239,18 @@ static int append_file(const char *path, json_t *list)
 	int r = resource_file_read(path, &file, &error);
 
 	if (r < 0 && error.line) {
-		cli_complain("%s: line %d: %s", path, error.line, error.text);
+		cli_error("%s: line %d: %s", path, error.line, error.text);
 		return -1;
 	}
 	if (r < 0) {
-		cli_complain("%s: %s", path, error.text);
+		cli_error("%s: %s", path, error.text);
 		return -1;
 	}
 	for (size_t i = 0; r == 0 && i < file.count; i++)
 		r = json_array_append(list, (json_t *)file.documents[i].value);
 	resource_file_clear(&file);
 	if (r < 0)
-		cli_complain("%s: out of memory", path);
+		cli_error("%s: out of memory", path);
 	return r;
 }
 
@@ -263,7 +263,7 @@ int resources_read(char *const *words, size_t count, json_t **ret)
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		r = resource_paths_add(&paths, words[i]);
 		if (r < 0)
-			cli_complain("%s: cannot be read: %s", words[i], strerror(-r));
+			cli_error("%s: cannot be read: %s", words[i], strerror(-r));
 	}
 	for (size_t i = 0; r == 0 && i < paths.count; i++)
 		r = append_file(paths.items[i], list);

@@ -196,14 +196,14 @@ int cli_run_status(struct cli *cli)
 	json_t *status;
 
 	if (cli->given[CLI_WAIT] && parse_wait(cli, &seconds) < 0) {
-		cli_complain("--wait=%s: expected seconds from 0 to %d", cli->values[CLI_WAIT],
-			     WAIT_MAX);
+		cli_error("--wait=%s: expected seconds from 0 to %d", cli->values[CLI_WAIT],
+			  WAIT_MAX);
 		return CLI_USAGE;
 	}
 	r = wait_for_ready(cli, clock_monotonic_ms() + seconds * 1000LL, &status, message,
 			   sizeof(message));
 	if (r < 0) {
-		cli_complain("%s", message);
+		cli_error("%s", message);
 		return CLI_FAILED;
 	}
 	if (cli->json)
@@ -211,11 +211,11 @@ int cli_run_status(struct cli *cli)
 	else
 		print_status(status);
 	if (cli->given[CLI_WAIT] && !json_is_true(field(status, "ready"))) {
-		cli_complain("polderd at %s is not ready after %d s: %s", cli->socket, seconds,
-			     json_is_true(field(status, "synced"))
-				     ? "see its log and the problems above"
-				     : "its resources directory has not "
-				       "been read whole");
+		cli_error("polderd at %s is not ready after %d s: %s", cli->socket, seconds,
+			  json_is_true(field(status, "synced"))
+				  ? "see its log and the problems above"
+				  : "its resources directory has not "
+				    "been read whole");
 		code = CLI_FAILED;
 	}
 	json_decref(status);

@@ -181,13 +181,13 @@ static int find_by_address(struct explain *explain, const char *key, const char 
 			   const struct polder_addr *addr, struct explain_end *ret)
 {
 	struct service_search search = {.addr = addr};
-	const char *nonsense = addr_nonsense(addr);
+	const char *reserved = addr_reserved_reason(addr);
 
-	if (nonsense)
+	if (reserved)
 		return REFUSE(explain,
 			      "%s %s: %s is never forwarded; give a pod, a Service, or an address "
 			      "of a pod, Service or outside host",
-			      key, text, nonsense);
+			      key, text, reserved);
 	explain_find_address(explain, addr, ret);
 	if (ret->kind != EXPLAIN_ADDRESS)
 		return 0;

@@ -748,8 +748,8 @@ bool flows_touch(struct flows *flows, const struct flows_touched *touched)
 	return whole;
 }
 
-static bool forget_side(struct flows *flows, const struct flow_table *table,
-			const struct side *side)
+static bool release_side(struct flows *flows, const struct flow_table *table,
+			 const struct side *side)
 {
 	if (!flow_entry_claim(side->head, side->flow.seq))
 		return false;
@@ -758,8 +758,8 @@ static bool forget_side(struct flows *flows, const struct flow_table *table,
 }
 
 /* One find at a time: the window moves with each. */
-static size_t forget_flow(struct flows *flows, const struct flow_table *table,
-			  const struct flow_tuple *tuple)
+static size_t release_flow(struct flows *flows, const struct flow_table *table,
+			   const struct flow_tuple *tuple)
 {
 	struct side side = {0}, other = {0};
 	size_t freed = 0;
@@ -767,9 +767,9 @@ static size_t forget_flow(struct flows *flows, const struct flow_table *table,
 	if (find_tuple(flows, table, tuple, &side) < 0)
 		return 0;
 	if (find_other_side(flows, table, &side, &other) == 0)
-		freed += forget_side(flows, table, &other);
+		freed += release_side(flows, table, &other);
 	if (find_tuple(flows, table, tuple, &side) == 0)
-		freed += forget_side(flows, table, &side);
+		freed += release_side(flows, table, &side);
 	return freed;
 }
 
@@ -780,7 +780,7 @@ size_t flows_delete_flow(struct flows *flows, uint8_t family, const struct flow_
 
 	/* A writer at the same set hides the entry for a moment. */
 	for (int i = 0; i < BUSY_TRIES && more; i++) {
-		more = forget_flow(flows, table, tuple);
+		more = release_flow(flows, table, tuple);
 		freed += more;
 	}
 	flow_window_close(&flows->reply_window);

@@ -73,7 +73,7 @@ int netlink_monitor_fd(const struct netlink_monitor *monitor)
 	return mnl_socket_get_fd(monitor->socket);
 }
 
-static void tell(const struct nlmsghdr *header, netlink_listener listener, void *data)
+static void dispatch(const struct nlmsghdr *header, netlink_listener listener, void *data)
 {
 	struct link_info info = {};
 
@@ -118,7 +118,7 @@ int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener liste
 			return errno == ENOSPC ? -ENOBUFS : -errno;
 		left = (int)got;
 		for (; mnl_nlmsg_ok(header, left); header = mnl_nlmsg_next(header, &left))
-			tell(header, listener, data);
+			dispatch(header, listener, data);
 	}
 	return 0;
 }

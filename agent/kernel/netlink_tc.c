@@ -161,7 +161,7 @@ static int remember_foreign(struct netlink *nl, int ifindex)
 	return 0;
 }
 
-static void forget_foreign(struct netlink *nl, int ifindex)
+static void drop_foreign(struct netlink *nl, int ifindex)
 {
 	for (size_t i = 0; i < nl->foreign_qdisc_count; i++)
 		if (nl->foreign_qdiscs[i] == ifindex)
@@ -205,7 +205,7 @@ static int check_kind(struct netlink *nl, int ifindex)
 
 /* A qdisc without any filter of ours that is there before us is somebody else's: it stays when we
  * go. */
-static int note_foreign(struct netlink *nl, int ifindex)
+static int record_foreign(struct netlink *nl, int ifindex)
 {
 	struct filter in, out;
 	int r;
@@ -227,11 +227,11 @@ static int ensure_clsact(struct netlink *nl, int ifindex)
 	mnl_attr_put_strz(header, TCA_KIND, "clsact");
 	r = netlink_talk(nl, header, NULL, NULL);
 	if (r == 0)
-		forget_foreign(nl, ifindex);
+		drop_foreign(nl, ifindex);
 	if (r != -EEXIST)
 		return r;
 	r = check_kind(nl, ifindex);
-	return r < 0 ? r : note_foreign(nl, ifindex);
+	return r < 0 ? r : record_foreign(nl, ifindex);
 }
 
 static int remove_clsact(struct netlink *nl, int ifindex)

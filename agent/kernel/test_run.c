@@ -107,7 +107,7 @@ static int clear_flow_verdicts(struct test_run *run)
 	return 0;
 }
 
-static int hear_every_event(struct test_run *run)
+static int enable_every_event(struct test_run *run)
 {
 	struct control *control = maps_control(run->maps);
 
@@ -133,7 +133,7 @@ int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone
 		run->flow_verdicts[i] = datapath_map_fd(datapath, i, "flow_verdicts");
 	r = run->values ? clear_flow_verdicts(run) : -ENOMEM;
 	if (r == 0 && alone)
-		r = hear_every_event(run);
+		r = enable_every_event(run);
 	if (r < 0) {
 		test_run_close(run);
 		return r;

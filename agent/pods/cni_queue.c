@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 #include "agent/common/log.h"
 
 #define CATEGORY  "cni"
@@ -22,19 +22,19 @@ struct cni_queue {
 	int directory_fd;
 	cni_queue_finish finish;
 	void *data;
-	char complained[NAME_MAX +
-			1]; /* the note named in the last warning: one line, not one each pass */
+	char logged[NAME_MAX +
+		    1]; /* the note named in the last warning: one line, not one each pass */
 	uv_fs_event_t watch;
 	uv_timer_t timer;
 	int open_handles; /* freed with the last one */
 };
 
-static bool is_note(const char *file)
+static bool is_deletion(const char *file)
 {
-	size_t length = strlen(file), suffix = strlen(CNI_NOTE_SUFFIX);
+	size_t length = strlen(file), suffix = strlen(CNI_DELETION_SUFFIX);
 
 	return file[0] != '.' && length > suffix &&
-	       !strcmp(file + length - suffix, CNI_NOTE_SUFFIX);
+	       !strcmp(file + length - suffix, CNI_DELETION_SUFFIX);
 }
 
 static void put_aside(struct cni_queue *queue, const char *file)
@@ -47,27 +47,27 @@ static void put_aside(struct cni_queue *queue, const char *file)
 		log_warning(CATEGORY,
 			    "note %s/%s is damaged; renamed to %s. If its container still has an "
 			    "address, CNI GC frees it",
-			    CNI_NOTE_DIRECTORY, file, aside);
+			    CNI_DELETION_DIRECTORY, file, aside);
 		return;
 	}
 	unlinkat(queue->directory_fd, file, 0);
 	log_warning(CATEGORY, "note %s/%s is damaged and cannot be renamed; deleted",
-		    CNI_NOTE_DIRECTORY, file);
+		    CNI_DELETION_DIRECTORY, file);
 }
 
-static void complain(struct cni_queue *queue, const char *file, int error, const char *what)
+static void log_failure(struct cni_queue *queue, const char *file, int error, const char *what)
 {
-	if (!strcmp(queue->complained, file))
+	if (!strcmp(queue->logged, file))
 		return;
-	snprintf(queue->complained, sizeof(queue->complained), "%s", file);
-	log_warning(CATEGORY, "note %s/%s: %s: %s; retried every %d s", CNI_NOTE_DIRECTORY, file,
-		    what, strerror(-error), PERIOD_MS / 1000);
+	snprintf(queue->logged, sizeof(queue->logged), "%s", file);
+	log_warning(CATEGORY, "note %s/%s: %s: %s; retried every %d s", CNI_DELETION_DIRECTORY,
+		    file, what, strerror(-error), PERIOD_MS / 1000);
 }
 
-static bool finish_note(struct cni_queue *queue, const char *file)
+static bool finish_deletion(struct cni_queue *queue, const char *file)
 {
-	struct cni_note note;
-	int r = cni_note_read(queue->directory_fd, file, &note);
+	struct cni_deletion note;
+	int r = cni_deletion_read(queue->directory_fd, file, &note);
 
 	if (r == -ENOENT)
 		return false;
@@ -76,17 +76,17 @@ static bool finish_note(struct cni_queue *queue, const char *file)
 		return false;
 	}
 	if (r < 0) {
-		complain(queue, file, r, "cannot be read");
+		log_failure(queue, file, r, "cannot be read");
 		return false;
 	}
 	r = queue->finish(note.container_id, note.ifname, queue->data);
 	if (r < 0) {
-		complain(queue, file, r, "the attachment could not be freed");
+		log_failure(queue, file, r, "the attachment could not be freed");
 		return false;
 	}
-	r = cni_note_remove(queue->directory_fd, note.container_id, note.ifname);
+	r = cni_deletion_remove(queue->directory_fd, note.container_id, note.ifname);
 	if (r < 0) {
-		complain(queue, file, r, "is done but cannot be removed");
+		log_failure(queue, file, r, "is done but cannot be removed");
 		return false;
 	}
 	log_info(CATEGORY,
@@ -104,13 +104,13 @@ size_t cni_queue_run(struct cni_queue *queue)
 	size_t done = 0;
 
 	if (!directory) {
-		complain(queue, ".", -errno, "cannot be listed");
+		log_failure(queue, ".", -errno, "cannot be listed");
 		if (fd >= 0)
 			close(fd);
 		return 0;
 	}
 	while ((entry = readdir(directory)))
-		if (is_note(entry->d_name) && finish_note(queue, entry->d_name))
+		if (is_deletion(entry->d_name) && finish_deletion(queue, entry->d_name))
 			done++;
 	closedir(directory);
 	return done;
@@ -150,7 +150,7 @@ static int start(struct cni_queue *queue, uv_loop_t *loop)
 	r = uv_fs_event_start(&queue->watch, on_change, path, 0);
 	if (r < 0)
 		log_warning(CATEGORY, "%s cannot be watched: %s; polled every %d s instead",
-			    CNI_NOTE_DIRECTORY, uv_strerror(r), PERIOD_MS / 1000);
+			    CNI_DELETION_DIRECTORY, uv_strerror(r), PERIOD_MS / 1000);
 	return uv_timer_start(&queue->timer, on_timer, PERIOD_MS, PERIOD_MS);
 }
 
@@ -164,7 +164,7 @@ int cni_queue_new(uv_loop_t *loop, const char *socket, cni_queue_finish finish, 
 		return -ENOMEM;
 	queue->finish = finish;
 	queue->data = data;
-	r = cni_note_open_directory(socket, &queue->directory_fd);
+	r = cni_deletion_open_directory(socket, &queue->directory_fd);
 	if (r < 0) {
 		free(queue);
 		return r;

@@ -14,7 +14,7 @@ struct cni_queue;
 typedef int (*cni_queue_finish)(const char *container_id, const char *ifname, void *data);
 
 /*
- * The directory lies beside `socket` (see agent/common/cni_note.h), whose directory must exist.
+ * The directory lies beside `socket` (see agent/common/cni_deletion.h), whose directory must exist.
  * Works off what is there before it returns: call it after the pods are known and before the
  * control socket listens, so that a new attachment of the same name never meets the note of an old
  * one. Then watches. 0 or -errno.

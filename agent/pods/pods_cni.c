@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 #include "agent/common/log.h"
 #include "agent/kernel/namespace.h"
 

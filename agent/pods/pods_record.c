@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 #include "agent/common/state_file.h"
 #include "policy/objects/json.h"
 

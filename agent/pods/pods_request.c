@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 
 /* Kubernetes' own limits, and room for runtimes that name pods by their containers. */
 #define NAME_LENGTH_MAX 253

@@ -399,7 +399,7 @@ static void touch(struct addresses *a, const struct address *address)
 	a->env.touched(address->key.prefixlen == 128 ? &address->key.addr : NULL, a->env.data);
 }
 
-static int note_pending(struct addresses *a, struct address *address)
+static int mark_pending(struct addresses *a, struct address *address)
 {
 	if (!address->pending && append(&a->pending, address) < 0)
 		return -ENOMEM;
@@ -407,7 +407,7 @@ static int note_pending(struct addresses *a, struct address *address)
 	return 0;
 }
 
-static int note_fresh(struct addresses *a, struct address *address)
+static int mark_fresh(struct addresses *a, struct address *address)
 {
 	if (!address->fresh && append(&a->fresh, address) < 0)
 		return -ENOMEM;
@@ -419,7 +419,7 @@ static int note_fresh(struct addresses *a, struct address *address)
  * undone. */
 static int put_both(struct addresses *a, struct address *address, const struct address_entry *entry)
 {
-	int r = entry->flags & ADDRESS_POD ? note_fresh(a, address) : 0;
+	int r = entry->flags & ADDRESS_POD ? mark_fresh(a, address) : 0;
 
 	if (r == 0)
 		r = put(a, address, entry);
@@ -432,7 +432,7 @@ static int put_both(struct addresses *a, struct address *address, const struct a
 static int put_next(struct addresses *a, struct address *address, struct address_entry *entry,
 		    unsigned int slot, bool *ret_switch)
 {
-	int r = note_pending(a, address);
+	int r = mark_pending(a, address);
 
 	if (r < 0)
 		return r;
@@ -457,7 +457,7 @@ static int write_one(struct addresses *a, struct address *address, struct addres
 	return put_next(a, address, entry, slot, ret_switch);
 }
 
-static void tell_full(const struct addresses *a, const struct address *address, const char *owner)
+static void report_full(const struct addresses *a, const struct address *address, const char *owner)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -468,14 +468,14 @@ static void tell_full(const struct addresses *a, const struct address *address, 
 		  owner, text, a->max_entries);
 }
 
-static int note_roomless(struct addresses *a, struct address *address, const char *owner)
+static int mark_roomless(struct addresses *a, struct address *address, const char *owner)
 {
 	if (address->roomless)
 		return 0;
 	if (append(&a->roomless, address) < 0)
 		return -ENOMEM;
 	address->roomless = true;
-	tell_full(a, address, owner);
+	report_full(a, address, owner);
 	return 0;
 }
 
@@ -489,7 +489,7 @@ static int write_wanted(struct addresses *a, struct address *address, unsigned i
 	if (!wanted(a, address, &entry, &owner))
 		return 0;
 	r = write_one(a, address, &entry, slot, ret_switch);
-	return r == -E2BIG ? note_roomless(a, address, owner) : r;
+	return r == -E2BIG ? mark_roomless(a, address, owner) : r;
 }
 
 /* Nobody wants it, or does with other flags, which is for write_wanted(). */

@@ -318,7 +318,7 @@ static void undo(struct policy_sync *sync)
 
 /* Who isolates the local pods, and which of them are on their way out and isolated by policies that
  * went. */
-static void note_policies(struct policy_sync *sync)
+static void mark_policies(struct policy_sync *sync)
 {
 	struct synced_pod *pod;
 
@@ -407,7 +407,7 @@ int policy_sync_run(struct policy_sync *sync, bool *ret_switched)
 		pod->fresh = false;
 	r = compile(sync);
 	if (r == 0) {
-		note_policies(sync);
+		mark_policies(sync);
 		r = state_save(sync);
 	}
 	if (r == 0) {

@@ -90,7 +90,7 @@ static void known_free(struct policy_sync *sync, struct remote_pod *known)
 	free(known);
 }
 
-static int forget_pod(struct policy_sync *sync, struct remote_pod *known)
+static int drop_pod(struct policy_sync *sync, struct remote_pod *known)
 {
 	int r = policy_compiler_remove_pod(sync->compiler, known->compiled);
 
@@ -200,7 +200,7 @@ static int follow_pod(struct policy_sync *sync, const char *namespace, const cha
 	struct remote_pod *known = find_known(sync, namespace, name);
 
 	if (!object || (pod_is_local(sync, object) && !object->pod.host_network))
-		return known ? forget_pod(sync, known) : 0;
+		return known ? drop_pod(sync, known) : 0;
 	if (!known)
 		known = known_new(sync, object);
 	return known ? follow_known(sync, known, object) : -ENOMEM;

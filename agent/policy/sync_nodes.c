@@ -85,8 +85,8 @@ static bool in_pod_range(const struct policy_sync *sync, const struct object *co
 	return false;
 }
 
-static void tell_own(struct policy_sync *sync, const struct object *node, const char *what,
-		     const struct polder_addr *addr)
+static void report_own_address(struct policy_sync *sync, const struct object *node,
+			       const char *what, const struct polder_addr *addr)
 {
 	char subject[128], text[INET6_ADDRSTRLEN];
 
@@ -103,14 +103,14 @@ static int fix_other_node(struct policy_sync *sync, const struct object *object)
 
 	for (size_t i = 0; i < other->pod_range_count && r == 0; i++) {
 		if (address_is_own(&other->pod_ranges[i].addr, sync))
-			tell_own(sync, object, "pod range", &other->pod_ranges[i].addr);
+			report_own_address(sync, object, "pod range", &other->pod_ranges[i].addr);
 		else
 			r = fix_prefix(sync, another_node, &other->pod_ranges[i],
 				       IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
 	}
 	for (size_t i = 0; i < other->address_count && r == 0; i++) {
 		if (address_is_own(&other->addresses[i], sync))
-			tell_own(sync, object, "address", &other->addresses[i]);
+			report_own_address(sync, object, "address", &other->addresses[i]);
 		else
 			r = fix_address(sync, another_node, &other->addresses[i],
 					IDENTITY_REMOTE_NODE, ADDRESS_NODE);

@@ -183,8 +183,8 @@ static int find_place(struct policy_sync *sync, const struct compiled_ruleset *s
 }
 
 /* Into `ret`, and the log if it is new. */
-static void tell_full(struct misfit *misfit, const struct map_info *info, size_t used, size_t more,
-		      size_t room, const char *option)
+static void report_full(struct misfit *misfit, const struct map_info *info, size_t used,
+			size_t more, size_t room, const char *option)
 {
 	struct policy_sync_problem *problem = &misfit->problem;
 
@@ -201,8 +201,8 @@ static void tell_full(struct misfit *misfit, const struct map_info *info, size_t
 			  info->name, info->max_entries, used, more, option);
 }
 
-static void tell_misfit(struct policy_sync *sync, const struct compiled_ruleset *set,
-			struct misfit *misfit)
+static void report_misfit(struct policy_sync *sync, const struct compiled_ruleset *set,
+			  struct misfit *misfit)
 {
 	uint32_t slot = ruleset_slots_find(sync->slots, set->id);
 	bool table = slot && has_table(ruleset_slots_entry(sync->slots, slot));
@@ -211,18 +211,18 @@ static void tell_misfit(struct policy_sync *sync, const struct compiled_ruleset 
 
 	misfit->problem.reason[0] = '\0';
 	if (map < RULESET_MAPS)
-		tell_full(misfit, maps_get(sync->maps, indexes[map]),
-			  map_cache_count(sync->rules[map]), more, map_cache_room(sync->rules[map]),
-			  "--max-policy-entries");
+		report_full(misfit, maps_get(sync->maps, indexes[map]),
+			    map_cache_count(sync->rules[map]), more,
+			    map_cache_room(sync->rules[map]), "--max-policy-entries");
 	else if (!slot && !ruleset_slots_room(sync->slots))
-		tell_full(misfit, maps_get(sync->maps, MAP_RULESETS),
-			  ruleset_slots_used(sync->slots), 1, 0, "--max-pods");
+		report_full(misfit, maps_get(sync->maps, MAP_RULESETS),
+			    ruleset_slots_used(sync->slots), 1, 0, "--max-pods");
 	misfit->told = true;
 }
 
 /* Once all that fits is there: the numbers do not depend on the order of the sets. `tried`: they
  * are others now. */
-static void tell_misfits(struct policy_sync *sync, bool tried)
+static void report_misfits(struct policy_sync *sync, bool tried)
 {
 	const struct compiled_ruleset *set;
 	struct misfit *misfit, *next;
@@ -233,7 +233,7 @@ static void tell_misfits(struct policy_sync *sync, bool tried)
 		if (!set)
 			continue;
 		if (tried || !misfit->told)
-			tell_misfit(sync, set, misfit);
+			report_misfit(sync, set, misfit);
 		if (misfit->problem.reason[0])
 			policy_sync_problem_copy(&sync->rule_problems, &sync->rule_problem_count,
 						 &misfit->problem);
@@ -403,7 +403,7 @@ static int put_set(struct policy_sync *sync, const struct compiled_ruleset *set,
  * with the next sweep. One that went with its pods is left as it is until then: no address has it
  * from this pass on.
  */
-static int leave_class(struct policy_sync *sync, const struct compiled_ruleset *set,
+static int remove_peer(struct policy_sync *sync, const struct compiled_ruleset *set,
 		       const struct ruleset_peer_key *key, bool *ret_switch)
 {
 	struct map_cache *cache = sync->rules[CACHE_PEERS];
@@ -489,7 +489,7 @@ static int leave_stranger(const void *key, const void *value, void *data)
 	(void)value;
 	if (!set || find_misfit(all->sync, set->id) || is_peer(set, peer_key->identity))
 		return 0;
-	return leave_class(all->sync, set, peer_key, all->ret_switch);
+	return remove_peer(all->sync, set, peer_key, all->ret_switch);
 }
 
 /*
@@ -595,7 +595,7 @@ int rulesets_write(struct policy_sync *sync, bool *ret_switch)
 	if (r < 0)
 		return r;
 	sync->room = false;
-	tell_misfits(sync, tried);
+	report_misfits(sync, tried);
 	return 0;
 }
 

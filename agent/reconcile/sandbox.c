@@ -182,7 +182,7 @@ static void attachment_free(struct attachment *a)
 	free(a);
 }
 
-static void forget_attachments(struct sandbox *t)
+static void drop_attachments(struct sandbox *t)
 {
 	struct attachment *a, *next;
 
@@ -200,7 +200,7 @@ void sandbox_close(struct sandbox *t)
 	test_run_close(t->run);
 	datapath_free(t->datapath);
 	maps_close(t->maps);
-	forget_attachments(t);
+	drop_attachments(t);
 	free(t->state);
 	free(t);
 }
@@ -372,7 +372,7 @@ int sandbox_clear(struct sandbox *t)
 	for (a = t->attachments; a; a = a->hh.next)
 		reconciler_detach(t->reconciler, &a->pod);
 	stop(t);
-	forget_attachments(t);
+	drop_attachments(t);
 	if (t->state && unlink(t->state) < 0 && errno != ENOENT)
 		return -errno;
 	/* No pod is left, no socket program runs here; the ring is read to its end after each

@@ -40,7 +40,7 @@ void leave_backends(struct services *s, const struct service_entry *entry)
 		(struct leftover){entry->backend_first, entry->backend_count};
 }
 
-static void tell(const struct services *s, const struct polder_addr *addr)
+static void notify_touched(const struct services *s, const struct polder_addr *addr)
 {
 	if (s->touched)
 		s->touched(addr, s->touched_data);
@@ -141,8 +141,8 @@ static void drop_backend_states(struct services *s, uint32_t id, const struct ba
 }
 
 /* Takes back what a frontend that does not fit has put already. */
-static void take_back(struct services *s, const struct frontend *f,
-		      const struct service_entry *entry, const struct endpoints *e)
+static void undo_backend_states(struct services *s, const struct frontend *f,
+				const struct service_entry *entry, const struct endpoints *e)
 {
 	const struct endpoints old = {.active = f->active,
 				      .active_count = f->active_count,
@@ -163,18 +163,18 @@ static void take_back(struct services *s, const struct frontend *f,
  * Whether datagrams stay with one that terminates depends on whether there is another. A flow to
  * one that stays as it is stays where it is.
  */
-static void tell_changed(const struct services *s, const struct frontend *f,
-			 const struct endpoints *e)
+static void notify_changed(const struct services *s, const struct frontend *f,
+			   const struct endpoints *e)
 {
 	bool others = !f->active_count != !e->active_count;
 	size_t i;
 
 	for (i = 0; i < f->active_count; i++)
 		if (!holds(e->active, e->active_count, &f->active[i]))
-			tell(s, &f->active[i].addr);
+			notify_touched(s, &f->active[i].addr);
 	for (i = 0; i < f->terminating_count; i++)
 		if (others || !holds(e->terminating, e->terminating_count, &f->terminating[i]))
-			tell(s, &f->terminating[i].addr);
+			notify_touched(s, &f->terminating[i].addr);
 }
 
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
@@ -217,9 +217,9 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	drop_backend_states(s, entry.id, f->active, f->active_count, e);
 	drop_backend_states(s, entry.id, f->terminating, f->terminating_count, e);
 	if (appeared)
-		tell(s, &f->key.addr);
+		notify_touched(s, &f->key.addr);
 	else if (f->active)
-		tell_changed(s, f, e);
+		notify_changed(s, f, e);
 	f->entry = entry;
 	s->backend_count += e->active_count - f->active_count;
 	free(f->active);
@@ -232,7 +232,7 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	return 0;
 undo:
 	if (!keep)
-		take_back(s, f, &entry, e);
+		undo_backend_states(s, f, &entry, e);
 	return r;
 }
 
@@ -285,5 +285,5 @@ void frontend_remove(struct services *s, struct frontend *f)
 	s->frontend_count--;
 	claim_drop(s, &f->key);
 	frontend_free(f);
-	tell(s, &addr);
+	notify_touched(s, &addr);
 }

@@ -507,8 +507,8 @@ static int frontend_want(struct services *s, struct service_state *w, const stru
 }
 
 /* What was in force stays. 0 or -ENOMEM. */
-static int tell_full(struct services *s, const struct service_state *w, const char *full,
-		     size_t active, size_t terminating)
+static int report_full(struct services *s, const struct service_state *w, const char *full,
+		       size_t active, size_t terminating)
 {
 	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS),
 			      *backend_states = maps_get(s->maps, MAP_BACKEND_STATES);
@@ -545,7 +545,7 @@ static int put_endpoints(struct services *s, struct service_state *w, const stru
 	else if (r == 0)
 		r = frontend_apply(s, f, e, &full);
 	if (r == -E2BIG)
-		r = tell_full(s, w, full, e->active_count, e->terminating_count);
+		r = report_full(s, w, full, e->active_count, e->terminating_count);
 	endpoints_clear(e);
 	return r;
 }

@@ -93,7 +93,7 @@ static void drop_copy(struct last_good *copies, struct copy *copy)
 
 /* ---------------------------------------------------------------- the directory */
 
-static int note_copy(struct last_good *copies, int dir_fd, const char *name)
+static int add_copy(struct last_good *copies, int dir_fd, const char *name)
 {
 	struct stat status;
 	struct copy *copy;
@@ -109,12 +109,12 @@ static int note_copy(struct last_good *copies, int dir_fd, const char *name)
 }
 
 /* What was put aside belongs to a copy, so that it goes when the origin does. */
-static int note_entry(struct last_good *copies, int dir_fd, const char *entry)
+static int add_entry(struct last_good *copies, int dir_fd, const char *entry)
 {
 	char name[NAME_LENGTH + 1];
 
 	if (is_name(entry))
-		return note_copy(copies, dir_fd, entry);
+		return add_copy(copies, dir_fd, entry);
 	if (entry[0] == '.' && strstr(entry, ".tmp")) {
 		unlinkat(dir_fd, entry, 0);
 		return 0;
@@ -134,7 +134,7 @@ static int read_directory(struct last_good *copies)
 	if (!dir)
 		return -errno;
 	while (r == 0 && (errno = 0, entry = readdir(dir)))
-		r = note_entry(copies, dirfd(dir), entry->d_name);
+		r = add_entry(copies, dirfd(dir), entry->d_name);
 	if (r == 0 && errno)
 		r = -errno;
 	closedir(dir);

@@ -133,7 +133,7 @@ static void open_copies(struct source_dir *source, const char *directory)
 			  directory, strerror(-r));
 }
 
-static void tell_kept(struct source_dir *source, const struct watched_file *file, int kept)
+static void log_kept(struct source_dir *source, const struct watched_file *file, int kept)
 {
 	if (kept < 0 && !source->keep_failed)
 		log_error(
@@ -170,7 +170,7 @@ static void restore(struct source_dir *source, struct watched_file *file)
 			  file->origin, strerror(-r));
 }
 
-static void forget_copy(struct source_dir *source, const struct watched_file *file)
+static void delete_copy(struct source_dir *source, const struct watched_file *file)
 {
 	int r = source->copies ? last_good_delete(source->copies, file->origin) : 0;
 
@@ -309,7 +309,7 @@ static void delete_file(struct source_dir *source, struct watched_file *file)
 		return;
 	}
 	log_debug("source", "%s: deleted", file->origin);
-	forget_copy(source, file);
+	delete_copy(source, file);
 	free(TAKE_PTR(file->problem));
 	store_set_problem(source->store, file->origin, NULL);
 	file_free(source, file);
@@ -337,7 +337,7 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 		  state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched);
 	if (state == FILE_GOOD) {
 		file->in_force = true;
-		tell_kept(source, file, kept);
+		log_kept(source, file, kept);
 		clear_problem(source, file->origin, &file->problem);
 		log_debug("source", "%s: read", file->origin);
 	} else if (state == FILE_GONE) {

@@ -60,7 +60,7 @@ void store_free(struct store *store)
 			object_free(candidate->object);
 			candidate_free(candidate);
 		}
-		object_free(entry->heard);
+		object_free(entry->reported);
 		free(entry);
 	}
 	hash_table_clear(&store->entries);
@@ -303,7 +303,7 @@ static void touch(struct store *store, struct entry *entry)
 		return;
 	entry->changed = true;
 	entry->silent = false;
-	entry->heard = object ? object_share(object) : NULL;
+	entry->reported = object ? object_share(object) : NULL;
 	entry->next_changed = NULL;
 	if (store->changed)
 		store->last_changed->next_changed = entry;
@@ -345,15 +345,15 @@ static void keep_memory(struct store *store, struct entry *entry)
 	struct candidate *first = first_of(entry), *other = entry->candidates;
 	struct object *object = first->object;
 
-	swap_versions(object, entry->heard);
-	while (other && other->object != entry->heard)
+	swap_versions(object, entry->reported);
+	while (other && other->object != entry->reported)
 		other = other->next;
-	first->object = entry->heard;
+	first->object = entry->reported;
 	if (other) {
 		other->object = object;
 	} else {
 		object_free(object);
-		entry->heard = NULL; /* its share is the candidate's now */
+		entry->reported = NULL; /* its share is the candidate's now */
 	}
 	place(store, entry);
 }
@@ -362,15 +362,15 @@ static void compare(struct store *store, struct entry *entry)
 {
 	const struct object *object = counting(entry);
 
-	entry->silent = object == entry->heard;
-	if (entry->silent || !object || !entry->heard || !object_equal(entry->heard, object))
+	entry->silent = object == entry->reported;
+	if (entry->silent || !object || !entry->reported || !object_equal(entry->reported, object))
 		return;
 	entry->silent = true;
 	keep_memory(store, entry);
 }
 
 /* What is new before what goes: nothing is missing in between. */
-static void tell(struct store *store)
+static void notify_listeners(struct store *store)
 {
 	struct entry *entry, *next;
 
@@ -382,11 +382,11 @@ static void tell(struct store *store)
 			notify(store, counting(entry), false);
 	for (entry = store->changed; entry; entry = entry->next_changed)
 		if (!entry->silent && !counting(entry))
-			notify(store, entry->heard, true);
+			notify(store, entry->reported, true);
 	store->telling = false;
 	for (entry = store->changed; entry; entry = next) {
 		next = entry->next_changed;
-		object_free(TAKE_PTR(entry->heard));
+		object_free(TAKE_PTR(entry->reported));
 		entry->changed = false;
 		drop_idle_entry(store, entry);
 	}
@@ -397,7 +397,7 @@ void store_batch_end(struct store *store)
 {
 	assert(store->batches > 0 && !store->telling);
 	if (--store->batches == 0)
-		tell(store);
+		notify_listeners(store);
 }
 
 /* Takes the object. There is room in the index. In a batch. */

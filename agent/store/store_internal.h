@@ -28,9 +28,9 @@ struct entry {
 	bool silent;  /* it says the same again as before the batch */
 	struct index_item item;
 	struct candidate *candidates;
-	struct candidate only; /* of which there is mostly one; origin NULL: not in use */
-	struct object *heard;  /* shared: what counted before the batch; NULL: nothing did, or the
-				  batch has not changed it */
+	struct candidate only;	 /* of which there is mostly one; origin NULL: not in use */
+	struct object *reported; /* shared: what counted before the batch; NULL: nothing did, or the
+				 batch has not changed it */
 	struct entry *next_changed;
 	char key[];
 };

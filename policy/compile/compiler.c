@@ -300,7 +300,7 @@ static int compile_sets(struct policy_compiler *c)
 
 /* ---------------------------------------------------------------- a run */
 
-static int note_unconfirmed(struct policy_compiler *c)
+static int add_unconfirmed(struct policy_compiler *c)
 {
 	int r = 0;
 
@@ -326,7 +326,7 @@ int policy_compiler_run(struct policy_compiler *c)
 	if (r == 0)
 		r = compile_sets(c);
 	if (r == 0)
-		r = note_unconfirmed(c);
+		r = add_unconfirmed(c);
 	if (r == 0)
 		view_end_run(&c->view);
 	return checked(c, r);

@@ -42,21 +42,21 @@ static void rule_free(struct registry_rule *entry)
 	free(entry);
 }
 
-static void forget_identity(struct policy_registry *registry, struct registry_identity *entry)
+static void drop_identity(struct policy_registry *registry, struct registry_identity *entry)
 {
 	HASH_DEL(registry->identities, entry);
 	HASH_DELETE(hh_id, registry->identities_by_id, entry);
 	identity_free(entry);
 }
 
-static void forget_ruleset(struct policy_registry *registry, struct registry_ruleset *entry)
+static void drop_ruleset(struct policy_registry *registry, struct registry_ruleset *entry)
 {
 	HASH_DEL(registry->rulesets, entry);
 	HASH_DELETE(hh_id, registry->rulesets_by_id, entry);
 	free(entry);
 }
 
-static void forget_rule(struct policy_registry *registry, struct registry_rule *entry)
+static void drop_rule(struct policy_registry *registry, struct registry_rule *entry)
 {
 	HASH_DEL(registry->rules, entry);
 	HASH_DELETE(hh_number, registry->rules_by_number, entry);
@@ -158,7 +158,7 @@ static bool may_forget_identities(const struct policy_registry *registry)
 }
 
 /* Forgets what nobody holds since before `compilation`. */
-static void forget_before(struct policy_registry *registry, uint64_t compilation)
+static void drop_unused(struct policy_registry *registry, uint64_t compilation)
 {
 	struct registry_identity *identity;
 	struct registry_ruleset *ruleset;
@@ -166,30 +166,30 @@ static void forget_before(struct policy_registry *registry, uint64_t compilation
 
 	while (may_forget_identities(registry) &&
 	       (identity = take_idle(&registry->idle_identities, compilation)))
-		forget_identity(registry, identity);
+		drop_identity(registry, identity);
 	while ((ruleset = take_idle(&registry->idle_rulesets, compilation)))
-		forget_ruleset(registry, ruleset);
+		drop_ruleset(registry, ruleset);
 	while ((rule = take_idle(&registry->idle_rules, compilation)))
-		forget_rule(registry, rule);
+		drop_rule(registry, rule);
 }
 
-static void forget_all(struct policy_registry *registry)
+static void drop_all(struct policy_registry *registry)
 {
 	struct registry_identity *identity, *next_identity;
 	struct registry_ruleset *ruleset, *next_ruleset;
 	struct registry_rule *rule, *next_rule;
 
 	HASH_ITER (hh, registry->identities, identity, next_identity)
-		forget_identity(registry, identity);
+		drop_identity(registry, identity);
 	HASH_ITER (hh, registry->rulesets, ruleset, next_ruleset)
-		forget_ruleset(registry, ruleset);
+		drop_ruleset(registry, ruleset);
 	HASH_ITER (hh, registry->rules, rule, next_rule)
-		forget_rule(registry, rule);
+		drop_rule(registry, rule);
 }
 
 void registry_clear(struct policy_registry *registry)
 {
-	forget_all(registry);
+	drop_all(registry);
 	*registry = (struct policy_registry){
 		.next_identity = IDENTITY_FIRST_POD, .next_ruleset = RULESET_FIRST, .next_rule = 1};
 }
@@ -215,7 +215,7 @@ uint64_t policy_registry_changes(const struct policy_registry *registry)
 void policy_registry_collect(struct policy_registry *registry)
 {
 	if (registry->compilation >= 2)
-		forget_before(registry, registry->compilation - 1);
+		drop_unused(registry, registry->compilation - 1);
 }
 
 static size_t netstring(FILE *out, const char *text)

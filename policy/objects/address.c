@@ -145,7 +145,7 @@ int prefix_compare(const struct prefix *a, const struct prefix *b)
 	return order ? order : (int)a->length - (int)b->length;
 }
 
-const char *addr_nonsense(const struct polder_addr *addr)
+const char *addr_reserved_reason(const struct polder_addr *addr)
 {
 	static const struct polder_addr unspecified, loopback = {.bytes = {[15] = 1}};
 	const uint8_t *b = addr->bytes;

@@ -12,4 +12,4 @@ bool prefix_covers(const struct prefix *outer, const struct polder_addr *addr, u
 int prefix_compare(const struct prefix *a, const struct prefix *b);
 /* What kind of address this is if no pod, endpoint or Service can have it ("a loopback address");
  * NULL: it may be one. */
-const char *addr_nonsense(const struct polder_addr *addr);
+const char *addr_reserved_reason(const struct polder_addr *addr);

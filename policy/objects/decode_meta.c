@@ -243,15 +243,15 @@ int decode_addr(const struct json_at *at, void *target)
 
 int decode_usable_addr(const struct json_at *at, void *target)
 {
-	const char *nonsense;
+	const char *reserved;
 	int r = decode_addr(at, target);
 
 	if (r < 0)
 		return r;
-	nonsense = addr_nonsense(target);
-	if (nonsense)
+	reserved = addr_reserved_reason(target);
+	if (reserved)
 		return json_fail(at, -EINVAL, "%s is %s, which cannot be used here",
-				 json_string_value(at->value), nonsense);
+				 json_string_value(at->value), reserved);
 	return 0;
 }
 

@@ -18,14 +18,14 @@ struct node_address {
 static int decode_range(const struct json_at *at, void *target)
 {
 	struct prefix *range = target;
-	const char *nonsense;
+	const char *reserved;
 	int r = decode_prefix(at, range);
 
 	if (r < 0)
 		return r;
-	nonsense = addr_nonsense(&range->addr);
-	if (nonsense)
-		return json_fail(at, -EINVAL, "begins with %s, which no pod can have", nonsense);
+	reserved = addr_reserved_reason(&range->addr);
+	if (reserved)
+		return json_fail(at, -EINVAL, "begins with %s, which no pod can have", reserved);
 	return 0;
 }
 

@@ -143,7 +143,7 @@ static int op_detach(struct harness *h, const json_t *request, json_t *reply)
 
 /* ---------------------------------------------------------------- passes */
 
-static void tell_problems(struct harness *h, json_t *reply)
+static void add_problems(struct harness *h, json_t *reply)
 {
 	const struct policy_sync_problem *problems;
 	const struct service_problem *refused;
@@ -199,7 +199,7 @@ static int reconcile(struct harness *h, bool now, bool finish, json_t *reply)
 	json_object_set_new(reply, "generation",
 			    json_integer(maps_control(sandbox_maps(h->sandbox))->generation));
 	json_object_set_new(reply, "again", json_boolean(again));
-	tell_problems(h, reply);
+	add_problems(h, reply);
 	return 0;
 }
 

@@ -82,7 +82,7 @@ class Timeline:
                 continue
             self.rng.choice([self.change_policy, self.change_policy, self.change_policy, self.change_cluster_policy,
                              self.change_pod, self.change_pod, self.change_namespace, self.change_node, self.change_service,
-                             self.change_service, self.end_pod, self.hand_over, self.forget_pod])()
+                             self.change_service, self.end_pod, self.hand_over, self.drop_pod])()
         if not self.plain and chance(self.rng, 25):
             self.steps.append({'op': 'put', 'objects': [refused_policy(self.maker)], 'refused': True})
         self.do_reconcile(before)
@@ -206,7 +206,7 @@ class Timeline:
                 self.delete(obj)
         self.steps += self.maker.local_pod(addresses)
 
-    def forget_pod(self):
+    def drop_pod(self):
         """The object goes, the container stays."""
         container = self.some_container()
         if container is None:

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 
 static char base[64], socket_path[96];
 static int directory;
@@ -36,14 +36,14 @@ static int set_up(void)
 	if (!mkdtemp(base))
 		return 1;
 	snprintf(socket_path, sizeof(socket_path), "%s/polder.sock", base);
-	return cni_note_open_directory(socket_path, &directory) < 0;
+	return cni_deletion_open_directory(socket_path, &directory) < 0;
 }
 
 static int tear_down(void)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "%s/" CNI_NOTE_DIRECTORY, base);
+	snprintf(path, sizeof(path), "%s/" CNI_DELETION_DIRECTORY, base);
 	close(directory);
 	rmdir(path);
 	return rmdir(base) < 0;
@@ -87,26 +87,26 @@ static void stop(uv_loop_t *loop, struct cni_queue *queue)
 
 static void a_note_is_read_back(void)
 {
-	struct cni_note note;
+	struct cni_deletion note;
 
-	CU_ASSERT_EQUAL(cni_note_write(directory, "c1", "eth0"), 0);
-	CU_ASSERT(cni_note_exists(directory, "c1", "eth0"));
-	CU_ASSERT_EQUAL(cni_note_read(directory, "c1:eth0.json", &note), 0);
+	CU_ASSERT_EQUAL(cni_deletion_write(directory, "c1", "eth0"), 0);
+	CU_ASSERT(cni_deletion_exists(directory, "c1", "eth0"));
+	CU_ASSERT_EQUAL(cni_deletion_read(directory, "c1:eth0.json", &note), 0);
 	CU_ASSERT_STRING_EQUAL(note.container_id, "c1");
 	CU_ASSERT_STRING_EQUAL(note.ifname, "eth0");
-	CU_ASSERT_EQUAL(cni_note_remove(directory, "c1", "eth0"), 0);
-	CU_ASSERT_EQUAL(cni_note_remove(directory, "c1", "eth0"), 0);
-	CU_ASSERT_EQUAL(cni_note_read(directory, "c1:eth0.json", &note), -ENOENT);
+	CU_ASSERT_EQUAL(cni_deletion_remove(directory, "c1", "eth0"), 0);
+	CU_ASSERT_EQUAL(cni_deletion_remove(directory, "c1", "eth0"), 0);
+	CU_ASSERT_EQUAL(cni_deletion_read(directory, "c1:eth0.json", &note), -ENOENT);
 }
 
 static void a_note_cut_anywhere_is_damaged(void)
 {
 	const char *whole = "{\"version\":1,\"container_id\":\"c1\",\"ifname\":\"eth0\"}";
-	struct cni_note note;
+	struct cni_deletion note;
 
-	CU_ASSERT_EQUAL(cni_note_decode(whole, strlen(whole), &note), 0);
+	CU_ASSERT_EQUAL(cni_deletion_decode(whole, strlen(whole), &note), 0);
 	for (size_t length = 0; length < strlen(whole); length++)
-		CU_ASSERT_EQUAL(cni_note_decode(whole, length, &note), -EBADMSG);
+		CU_ASSERT_EQUAL(cni_deletion_decode(whole, length, &note), -EBADMSG);
 }
 
 static void names_from_outside_are_checked(void)
@@ -119,10 +119,10 @@ static void names_from_outside_are_checked(void)
 		"{\"version\":1,\"container_id\":5,\"ifname\":\"eth0\"}",
 		"{\"version\":1,\"version\":1,\"container_id\":\"c1\",\"ifname\":\"eth0\"}",
 	};
-	struct cni_note note;
+	struct cni_deletion note;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		CU_ASSERT_EQUAL(cni_note_decode(bad[i], strlen(bad[i]), &note), -EBADMSG);
+		CU_ASSERT_EQUAL(cni_deletion_decode(bad[i], strlen(bad[i]), &note), -EBADMSG);
 }
 
 static void the_first_run_finishes_what_is_there(void)
@@ -130,7 +130,7 @@ static void the_first_run_finishes_what_is_there(void)
 	struct cni_queue *queue;
 	uv_loop_t loop;
 
-	cni_note_write(directory, "c1", "eth0");
+	cni_deletion_write(directory, "c1", "eth0");
 	queue = start(&loop);
 	CU_ASSERT_EQUAL(finished.calls, 1);
 	CU_ASSERT_STRING_EQUAL(finished.last, "c1:eth0");
@@ -145,7 +145,7 @@ static void a_note_is_finished_when_it_comes(void)
 
 	queue = start(&loop);
 	CU_ASSERT_EQUAL(finished.calls, 0);
-	cni_note_write(directory, "c2", "net1");
+	cni_deletion_write(directory, "c2", "net1");
 	for (int i = 0; i < 100 && !finished.calls; i++)
 		uv_run(&loop, UV_RUN_ONCE);
 	CU_ASSERT_STRING_EQUAL(finished.last, "c2:net1");
@@ -160,7 +160,7 @@ static void what_fails_is_kept_and_tried_again(void)
 
 	queue = start(&loop);
 	finished.answer = -EBUSY;
-	cni_note_write(directory, "c1", "eth0");
+	cni_deletion_write(directory, "c1", "eth0");
 	CU_ASSERT_EQUAL(cni_queue_run(queue), 0);
 	CU_ASSERT(there("c1:eth0.json"));
 	finished.answer = 0;
@@ -198,10 +198,10 @@ static void a_directory_that_others_may_write_is_refused(void)
 	int fd = -1;
 
 	CU_ASSERT_EQUAL(fchmod(directory, 0770), 0);
-	CU_ASSERT_EQUAL(cni_note_open_directory(socket_path, &fd), -EPERM);
+	CU_ASSERT_EQUAL(cni_deletion_open_directory(socket_path, &fd), -EPERM);
 	CU_ASSERT_EQUAL(fd, -1);
 	CU_ASSERT_EQUAL(fchmod(directory, 0700), 0);
-	CU_ASSERT_EQUAL(cni_note_open_directory("/nowhere/at/all.sock", &fd), -ENOENT);
+	CU_ASSERT_EQUAL(cni_deletion_open_directory("/nowhere/at/all.sock", &fd), -ENOENT);
 }
 
 int main(void)

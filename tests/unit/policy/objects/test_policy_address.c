@@ -111,11 +111,11 @@ static void knows_addresses_that_nobody_can_have(void)
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		CU_ASSERT_EQUAL(addr_parse(wrong[i], &addr), 0);
-		CU_ASSERT_PTR_NOT_NULL(addr_nonsense(&addr));
+		CU_ASSERT_PTR_NOT_NULL(addr_reserved_reason(&addr));
 	}
 	for (size_t i = 0; i < sizeof(right) / sizeof(*right); i++) {
 		CU_ASSERT_EQUAL(addr_parse(right[i], &addr), 0);
-		CU_ASSERT_PTR_NULL(addr_nonsense(&addr));
+		CU_ASSERT_PTR_NULL(addr_reserved_reason(&addr));
 	}
 }
 

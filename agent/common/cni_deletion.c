@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Notes of attachments to be deleted: how they are named, written whole and read back. */
-#include "agent/common/cni_note.h"
+#include "agent/common/cni_deletion.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -52,19 +52,19 @@ bool cni_ifname_valid(const char *text)
 /* A colon stands in neither name, so no two attachments share a file. */
 static void file_name(const char *container_id, const char *ifname, char *ret)
 {
-	snprintf(ret, FILE_NAME_MAX, "%s:%s" CNI_NOTE_SUFFIX, container_id, ifname);
+	snprintf(ret, FILE_NAME_MAX, "%s:%s" CNI_DELETION_SUFFIX, container_id, ifname);
 }
 
-int cni_note_open_directory(const char *socket, int *ret_fd)
+int cni_deletion_open_directory(const char *socket, int *ret_fd)
 {
-	char parent[PATH_MAX], path[PATH_MAX + sizeof(CNI_NOTE_DIRECTORY)];
+	char parent[PATH_MAX], path[PATH_MAX + sizeof(CNI_DELETION_DIRECTORY)];
 	struct stat status;
 	int fd;
 
 	if (strlen(socket) >= sizeof(parent))
 		return -ENAMETOOLONG;
 	strcpy(parent, socket);
-	snprintf(path, sizeof(path), "%s/" CNI_NOTE_DIRECTORY, dirname(parent));
+	snprintf(path, sizeof(path), "%s/" CNI_DELETION_DIRECTORY, dirname(parent));
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -93,7 +93,7 @@ static int write_file(int directory_fd, const char *file, const char *text)
 	return r;
 }
 
-int cni_note_write(int directory_fd, const char *container_id, const char *ifname)
+int cni_deletion_write(int directory_fd, const char *container_id, const char *ifname)
 {
 	char file[FILE_NAME_MAX], temporary[FILE_NAME_MAX];
 	json_t *note = json_pack("{s:i, s:s, s:s}", "version", NOTE_VERSION, "container_id",
@@ -117,7 +117,7 @@ int cni_note_write(int directory_fd, const char *container_id, const char *ifnam
 	return fsync(directory_fd) < 0 ? -errno : 0;
 }
 
-bool cni_note_exists(int directory_fd, const char *container_id, const char *ifname)
+bool cni_deletion_exists(int directory_fd, const char *container_id, const char *ifname)
 {
 	char file[FILE_NAME_MAX];
 
@@ -125,7 +125,7 @@ bool cni_note_exists(int directory_fd, const char *container_id, const char *ifn
 	return !faccessat(directory_fd, file, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 
-int cni_note_remove(int directory_fd, const char *container_id, const char *ifname)
+int cni_deletion_remove(int directory_fd, const char *container_id, const char *ifname)
 {
 	char file[FILE_NAME_MAX];
 
@@ -133,7 +133,7 @@ int cni_note_remove(int directory_fd, const char *container_id, const char *ifna
 	return unlinkat(directory_fd, file, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-int cni_note_decode(const char *text, size_t length, struct cni_note *ret)
+int cni_deletion_decode(const char *text, size_t length, struct cni_deletion *ret)
 {
 	json_t *note = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
 	const char *container_id = json_string_value(json_object_get(note, "container_id"));
@@ -175,15 +175,15 @@ static int read_file(int directory_fd, const char *file, char *buffer, size_t *r
 	return r;
 }
 
-int cni_note_read(int directory_fd, const char *file, struct cni_note *ret)
+int cni_deletion_read(int directory_fd, const char *file, struct cni_deletion *ret)
 {
 	char buffer[NOTE_SIZE_MAX], expected[FILE_NAME_MAX];
-	struct cni_note note;
+	struct cni_deletion note;
 	size_t length = 0;
 	int r = read_file(directory_fd, file, buffer, &length);
 
 	if (!r)
-		r = cni_note_decode(buffer, length, &note);
+		r = cni_deletion_decode(buffer, length, &note);
 	if (r < 0)
 		return r;
 	file_name(note.container_id, note.ifname, expected);
