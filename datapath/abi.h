@@ -110,14 +110,15 @@ enum flow_state {
 /*
  * Written under `seq`: even when stable, odd while one writer (a CPU or the agent's collector), who
  * won it by compare-and-swap, fills the entry. A reader copies what it needs and compares seq
- * again; one that meets a writer tries again. A judgement with the same outcome moves `generation`
- * alone, by a compare-and-swap of `stamp`. `last`, `packets`, `bytes` and `state` change in place.
+ * again; one that meets a writer tries again. An evaluation with the same outcome moves
+ * `generation` alone, by a compare-and-swap of `stamp`. `last`, `packets`, `bytes` and `state`
+ * change in place.
  */
 struct flow_head {
 	union {
 		struct {
 			__u32 seq;
-			__u32 generation; /* of the judgement; 0: the place is free */
+			__u32 generation; /* of the verdict; 0: the place is free */
 		};
 		__u64 stamp; /* both: little-endian hosts only, as everything that runs these
 				programs */
@@ -144,7 +145,7 @@ struct flow_head {
 };
 ABI_SIZE(struct flow_head, 40);
 
-/* A generation that is never in force: an entry that has it is judged anew. */
+/* A generation that is never in force: an entry that has it is re-evaluated. */
 #define FLOW_GENERATION_DOUBTED 1
 
 struct flow4 { /* one cache line */
@@ -350,7 +351,7 @@ ABI_SIZE(struct ruleset_cell, 16);
 
 /*
  * Per-CPU hash `rule_counters`: packets denied, and packets of flows that are over or have been
- * judged anew by other rules; those of living flows stand in the flow table. Key: a rule's number,
+ * re-evaluated by other rules; those of living flows stand in the flow table. Key: a rule's number,
  * or RULE_DEFAULT and a rule set's number for what no rule matched. The agent makes the entries.
  */
 #define RULE_DEFAULT 0x80000000u
@@ -522,13 +523,13 @@ struct fragment_set {
 struct control {
 	union {
 		struct {
-			__u32 generation; /* moved: every flow is judged anew; never 0 or
+			__u32 generation; /* moved: every flow is re-evaluated; never 0 or
 					     FLOW_GENERATION_DOUBTED */
 			__u32 slot; /* 0 or 1: of the two that pods, addresses and peers' classes
 				       stand in, the one in force */
 		};
-		__u64 in_force; /* both: a judgement reads them by one load, the agent changes them
-				   by one store */
+		__u64 in_force; /* both: an evaluation reads them by one load, the agent changes
+				   them by one store */
 	};
 	__u32 events;		  /* enum event_mask: what somebody listens to */
 	__u32 events_per_second;  /* for each CPU; 0: no limit */
@@ -569,8 +570,8 @@ struct drop_counter {
 	X(EVENTS_SENT, "events_sent", "Events handed to the ring buffer")                          \
 	X(EVENTS_LOST, "events_lost", "Events lost because the ring buffer was full")              \
 	X(EVENTS_LIMITED, "events_limited", "Events withheld by the rate limit")                   \
-	X(FLOWS_CREATED, "flows_created", "Flows that were judged for the first time")             \
-	X(FLOWS_REEVALUATED, "flows_reevaluated", "Flows that were judged again after a change")   \
+	X(FLOWS_CREATED, "flows_created", "Flows that were evaluated for the first time")          \
+	X(FLOWS_REEVALUATED, "flows_reevaluated", "Flows that were re-evaluated after a change")   \
 	X(FLOWS_EVICTED, "flows_evicted", "Unanswered flows that made room for new ones")          \
 	X(NAT_ALLOCATED, "nat_ports_allocated", "Source ports chosen for translated flows")        \
 	X(NAT_RETRIES, "nat_port_retries", "Source ports that were taken when tried")              \
@@ -579,9 +580,9 @@ struct drop_counter {
 	  "Connects and sends of the node sent to an endpoint")                                    \
 	X(FRAGMENTS_TRACKED, "fragments_tracked", "First fragments remembered")                    \
 	X(FLOWS_RESTAMPED, "flows_restamped",                                                      \
-	  "Flows that were judged again with the same outcome")                                    \
+	  "Flows that were re-evaluated with the same outcome")                                    \
 	X(FLOWS_DOUBLED, "flows_doubled",                                                          \
-	  "Judgements given up because another CPU had the same flow")                             \
+	  "Evaluations given up because another CPU had the same flow")                            \
 	X(NEXT_HOPS_MADE, "next_hops_made",                                                        \
 	  "Next hops learnt from the kernel's routes and neighbours")                              \
 	X(FRAGMENTS_EVICTED, "fragments_evicted",                                                  \

@@ -5,7 +5,7 @@
 
 #include "packet.h"
 
-/* Of the packet at hand on this CPU, valid if it was judged. */
+/* Of the packet at hand on this CPU, valid if it was evaluated. */
 MAP(flow_verdicts, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_verdict, 1, 0);
 
 static __always_inline struct flow_verdict *flow_verdict_get(void)

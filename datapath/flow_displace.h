@@ -54,7 +54,7 @@ static __always_inline struct flow_head *flow_claim_free(__u32 set, __u32 *ret_w
 }
 
 /*
- * Who walks the table meanwhile may miss the entry, and with it that the flow has to be judged
+ * Who walks the table meanwhile may miss the entry, and with it that the flow has to be evaluated
  * anew: so it is. The place of before is free then.
  */
 static __always_inline int flow_displace_in(const struct control *control, __u32 set, __u32 way,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Puts a judgement in force: the entries say it already, or both are written, or neither. */
+/* Puts an evaluation in force: the entries say it already, or both are written, or neither. */
 #pragma once
 
 #include "source_port.h"
 
-/* What is to be done about a judgement. */
+/* What is to be done about an evaluation. */
 enum install_step {
 	INSTALL_SAME = 2,  /* nothing: the entries say it, and hold for this generation now */
 	INSTALL_WRITE = 3, /* both entries have to be written */

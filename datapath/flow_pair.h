@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Both entries of a flow, from what was judged: their contents, and how they get into the table as
- * one. */
+/* Both entries of a flow, from what was evaluated: their contents, and how they get into the table
+ * as one. */
 #pragma once
 
 #include "slow_path.h"
@@ -231,7 +231,7 @@ static __always_inline bool side_same(const struct flow_side *side, __u8 family)
 				       new->new_daddr_be[3] == old->new_daddr_be[3]);
 }
 
-/* Does the judgement say what both entries say already? */
+/* Does the verdict say what both entries say already? */
 static __always_inline bool pair_same(const struct slow_path *path,
 				      const struct flow_verdict *verdict, __u8 family)
 {

@@ -441,7 +441,7 @@ __noinline int flow_leave(struct flow_side *side, __u8 family)
 
 /* ------------------------------------------------------------------ filling */
 
-/* Bits that packets set, and that a judgement keeps. */
+/* Bits that packets set, and that an evaluation keeps. */
 #define FLOW_SEEN_BITS                                                                             \
 	(FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From a packet whose source has been checked to its flow's entry: found, or judged. What nearly
+ * From a packet whose source has been checked to its flow's entry: found, or evaluated. What nearly
  * all packets need is inlined; what some need now and then is follow_with_care().
  */
 #pragma once
 
 #include "flow_install.h"
 
-/* How often a judgement is begun again because the table changed under it. */
+/* How often an evaluation is begun again because the table changed under it. */
 #define FOLLOW_TRIES 4
 
 /* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare:
@@ -136,7 +136,7 @@ __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reas
 		policy_count(verdict->egress_rule, 1, p->length);
 	if (reason != REASON_POLICY_INGRESS && verdict->ingress_rule)
 		policy_count(verdict->ingress_rule, 1, p->length);
-	/* What policy denies now it may allow again: the flow stays known, to be judged at every
+	/* What policy denies now it may allow again: the flow stays known, to be evaluated at every
 	 * packet. Nobody ends it by forging one. */
 	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY &&
 	    reason != REASON_MARTIAN)
@@ -155,8 +155,8 @@ __noinline int follow_event(struct packet *p)
 }
 
 /*
- * Judges the packet's flow. `flow` holds the entry that was found and is out of date (generation 0:
- * none); on success it holds what applies to this packet. 0, -reason or PAIR_AGAIN;
+ * Evaluates the packet's flow. `flow` holds the entry that was found and is out of date (generation
+ * 0: none); on success it holds what applies to this packet. 0, -reason or PAIR_AGAIN;
  * flow_verdicts[0] tells what was found.
  */
 static __always_inline int slow_path(packet_context *ctx, struct packet *p, struct flow_copy *flow,
@@ -169,8 +169,8 @@ static __always_inline int slow_path(packet_context *ctx, struct packet *p, stru
 	if (!verdict || !path)
 		return -REASON_INTERNAL;
 	/*
-	 * Before any other map: what is judged by what was there before is out of date at once.
-	 * Generation and slot by one load: a slot of before is never judged under the generation
+	 * Before any other map: what is evaluated by what was there before is out of date at once.
+	 * Generation and slot by one load: a slot of before is never evaluated under the generation
 	 * that came with the next one.
 	 */
 	path->in_force = READ_ONCE(control->in_force);
@@ -228,7 +228,7 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 /*
  * All that is not one packet more of an established flow. `flow` and `outcome`: what the look-up
  * gave; FLOW_BUSY: it is to be made again. 0: `flow` holds what applies to the packet; -reason; or
- * PAIR_AGAIN: the table changed under the judgement.
+ * PAIR_AGAIN: the table changed under the verdict.
  */
 __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct flow_copy *flow,
 				int outcome)
@@ -263,8 +263,8 @@ __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 									     : FLOW_FOUND;
 }
 
-/* One packet more of a flow that nothing changes for: judged, used in this tick already, past its
- * opening and before its end. */
+/* One packet more of a flow that nothing changes for: evaluated, used in this tick already, past
+ * its opening and before its end. */
 static __always_inline bool follow_plainly(const struct packet *p, const struct flow_copy *flow,
 					   __u32 generation, __u32 now)
 {
@@ -279,9 +279,9 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 }
 
 /*
- * Counts a packet in its flow's entry, once the flow is judged. `flow` is room for a copy: one for
- * the whole program, the stack is small. `outcome` and `head` (may be NULL): what flow_of() gave.
- * 0 or -reason.
+ * Counts a packet in its flow's entry, once the flow is evaluated. `flow` is room for a copy: one
+ * for the whole program, the stack is small. `outcome` and `head` (may be NULL): what flow_of()
+ * gave. 0 or -reason.
  */
 static __always_inline int follow_found(packet_context *ctx, struct packet *p,
 					struct flow_copy *flow, int outcome, struct flow_head *head,

@@ -39,7 +39,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	}
 	result = fragment_follow(skb, p, follow_flow(skb, p, flow, ZONE_POD, family));
 marked:
-	/* The node's stack forwards nothing from a pod but what was judged here. */
+	/* The node's stack forwards nothing from a pod but what was evaluated here. */
 	if (result == TC_ACT_OK)
 		skb->mark |= config.stack_mark;
 	return result;

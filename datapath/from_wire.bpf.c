@@ -31,8 +31,8 @@ static __always_inline bool may_be_masqueraded(const struct packet *p)
 	       p->flags & PACKET_LATER_FRAGMENT;
 }
 
-/* Not of a known flow: a local pod's packets are judged, the rest belongs to the node's stack. 1:
- * judge. */
+/* Not of a known flow: a local pod's packets are evaluated, the rest belongs to the node's stack.
+ * 1: evaluate. */
 __noinline int for_a_pod(struct packet *p)
 {
 	const struct address_entry *entry;

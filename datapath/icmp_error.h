@@ -236,7 +236,7 @@ static __always_inline struct icmp_scratch *icmp_scratch_get(void)
 }
 
 /*
- * Is the judgement in force? An entry that moved to make room is judged anew with the next packet
+ * Is the verdict in force? An entry that moved to make room is re-evaluated with the next packet
  * of its direction, which may not come before the error is heeded; the other direction's says as
  * much. A change that concerns the flow reaches both.
  */

@@ -11,7 +11,7 @@ struct policy_question {
 	__u32 identity; /* of the peer */
 	__be16 port_be; /* the destination's, translated */
 	__u8 proto;
-	__u8 slot;	/* in force for this judgement */
+	__u8 slot;	/* in force for this verdict */
 	__u8 to_itself; /* the pod reaches itself through a Service: NetworkPolicies do not apply */
 	__u8 pad[3];
 	__u32 length; /* bytes of the packet, for counting */

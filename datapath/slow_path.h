@@ -9,7 +9,7 @@
 #include "next_hop.h"
 #include "service.h"
 
-/* Scratch of one judgement: too large for the stack of a program. */
+/* Scratch of one run of the slow path: too large for the stack of a program. */
 struct slow_path {
 	struct flow_side fwd;	/* the originator's packets, as they enter */
 	struct flow_side rev;	/* the replies, as they enter */
@@ -24,7 +24,7 @@ struct slow_path {
 	__u32 flags;	   /* enum slow_path_flag */
 	union {
 		struct {
-			__u32 generation; /* of the judgement */
+			__u32 generation; /* of the verdict */
 			__u32 slot;	  /* that it reads */
 		};
 		__u64 in_force; /* both, as control has them: read before any other map */

@@ -5,7 +5,7 @@
 #include "neighbour.h"
 #include "source_wire.h"
 
-/* Source routes let a packet go round the address that was judged (RFC 791, 3.1; RFC 5095). */
+/* Source routes let a packet go round the address that was evaluated (RFC 791, 3.1; RFC 5095). */
 static __always_inline int check_ipv4_options(struct __sk_buff *skb, const struct packet *p)
 {
 	__u32 offset = ETH_HLEN + sizeof(struct ipv4_header);

@@ -126,7 +126,7 @@ def parse_unittest(text, program):
     return results
 
 
-def judge(text, status, program):
+def evaluate(text, status, program):
     """The results that one program reported, and its own failure if it had one."""
     results = parse_lines(text) or parse_cunit(text, program) or parse_unittest(text, program)
     failed = any(state == 'not ok' for state, _, _ in results)
@@ -242,10 +242,10 @@ def run_suite(suite, env):
     for name, command, program_env, directory in programs:
         text, status = run_program(command, log, suite.limit, dict(program_env, POLDER_BUILD=build), suite.network,
                                    directory)
-        judged = judge(text, status, name)
-        if any(state == 'not ok' for state, _, _ in judged):
+        evaluated = evaluate(text, status, name)
+        if any(state == 'not ok' for state, _, _ in evaluated):
             print(f'--- output of {name} ({suite.name})\n{text.rstrip()}\n---', flush=True)
-        results += judged
+        results += evaluated
     return results
 
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* polderctl policy try: which flows would be judged otherwise, and by which rule. */
+/* polderctl policy try: which flows would be evaluated otherwise, and by which rule. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -218,7 +218,7 @@ static void show_line(const struct cli *cli, const json_t *line)
 
 /* ---------------------------------------------------------------- the stream */
 
-/* Until the end's line: `*ret_differs` is how many flows would be judged otherwise. 0, or what
+/* Until the end's line: `*ret_differs` is how many flows would be evaluated otherwise. 0, or what
  * control_client_receive() says. */
 static int follow(const struct cli *cli, struct control_client *client, long seconds,
 		  json_int_t *ret_differs, struct error *ret_failure)

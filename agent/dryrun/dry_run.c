@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The stream of a try: the flows of the table, then new ones, each judged by what is in force and
- * by what is staged. */
+/* The stream of a try: the flows of the table, then new ones, each evaluated by what is in force
+ * and by what is staged. */
 #include "agent/dryrun/dry_run.h"
 
 #include <arpa/inet.h>
@@ -303,7 +303,7 @@ static void on_walk(uv_idle_t *idle)
 
 /* ---------------------------------------------------------------- new flows */
 
-/* Judged by a policy, one way or the other? Other drops do not change with policies. */
+/* Evaluated by a policy, one way or the other? Other drops do not change with policies. */
 static bool is_evaluated(const struct polder_event *event)
 {
 	return event->type == EVENT_FLOW || event->reason == REASON_POLICY_EGRESS ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations policy.try and policy.commit: which flows would be judged otherwise if these objects
- * were applied, and putting them into the resources directory.
+ * Operations policy.try and policy.commit: which flows would be evaluated otherwise if these
+ * objects were applied, and putting them into the resources directory.
  */
 #pragma once
 

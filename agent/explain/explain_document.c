@@ -50,7 +50,7 @@ static bool is_evaluated_here(const struct explain *explain, const struct explai
 	       (path->vantage == EXPLAIN_FROM_POD || path->vantage == EXPLAIN_FROM_WIRE);
 }
 
-/* What the objects say of what this node judges: the rest is another node's. */
+/* What the objects say of what this node evaluates: the rest is another node's. */
 static void objects_here(const struct explain *explain, const struct explain_path *path,
 			 struct explain_method *ret)
 {

@@ -26,7 +26,7 @@ enum explain_vantage {
 	EXPLAIN_FROM_POD,  /* sent by a pod of this node */
 	EXPLAIN_FROM_NODE, /* sent by this node's own stack */
 	EXPLAIN_FROM_WIRE, /* comes in by the uplink, for a pod of this node */
-	EXPLAIN_ELSEWHERE, /* this node's programs judge nothing of it */
+	EXPLAIN_ELSEWHERE, /* this node's programs evaluate nothing of it */
 };
 
 /* The rule that decides in one direction. */

@@ -9,7 +9,7 @@
 #include "agent/explain/explain_internal.h"
 #include "agent/policy/local_pods.h"
 
-/* One judgement: what the program keeps in its scratch. */
+/* One verdict: what the program keeps in its scratch. */
 struct look {
 	const struct explain *explain;
 	const struct explain_path *path;

@@ -47,7 +47,7 @@ int datapath_map_fd(const struct datapath *datapath, enum datapath_hook hook, co
 /* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent
  * atomically. */
 int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, size_t size);
-/* Only replaces the programs of an earlier agent that judge, as quickly as can be; else false:
+/* Only replaces the programs of an earlier agent that evaluate, as quickly as can be; else false:
  * datapath_attach_pod() says why. */
 bool datapath_switch_pod(struct datapath *datapath, int ifindex);
 void datapath_detach_pod(struct datapath *datapath, int ifindex);

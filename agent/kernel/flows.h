@@ -60,12 +60,12 @@ struct flows_touched {
 	struct address_set left; /* flows that name one of these are freed, before or after
 				    translation, on either side */
 	struct address_set
-		changed; /* flows that name one of these are judged anew at their next packet */
+		changed; /* flows that name one of these are re-evaluated at their next packet */
 };
 /*
  * One pass over the tables, at once. What a program writes meanwhile, by what it read before, is
  * seen or not: look again when it has ended. False: not whole: a part of a table could not be
- * mapped, or a writer did not let go of an entry. Every flow has to be judged anew then.
+ * mapped, or a writer did not let go of an entry. Every flow has to be re-evaluated then.
  */
 bool flows_touch(struct flows *flows, const struct flows_touched *touched);
 
@@ -98,8 +98,8 @@ struct flows_stats {
 		bytes;	    /* of all flows, those that are over included; never less than before */
 	uint64_t expired;   /* entries freed because nobody used them */
 	uint64_t forgotten; /* entries freed with a pod */
-	uint64_t doubted;  /* entries that are to be judged anew because what is known of an address
-			      changed */
+	uint64_t doubted; /* entries that are to be re-evaluated because what is known of an address
+			     changed */
 	uint64_t repaired; /* entries whose writer had died */
 	uint64_t scans;
 	double last_scan_seconds; /* CPU's work in the last pass */

@@ -10,7 +10,7 @@
 #define CLAIM_TRIES	1000
 /* The seq of an entry that was copied and that no program has written since. */
 #define SEQ_COPIED 2
-/* What programs note in `state` beside what was judged. */
+/* What programs note in `state` beside what was evaluated. */
 #define SEEN_BITS                                                                                  \
 	(FLOW_REPLIED | FLOW_ESTABLISHED | FLOW_FIN_ORIG | FLOW_FIN_REPLY | FLOW_RESET | FLOW_AGAIN)
 

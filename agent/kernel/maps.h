@@ -114,11 +114,11 @@ void maps_keep_count(struct maps *maps, enum map_index index, uint64_t count);
 bool maps_kept_count(const struct maps *maps, enum map_index index, uint64_t *ret);
 /* The slot of pods, addresses and peers' classes that is in force: 0 or 1. */
 unsigned int maps_slot(struct maps *maps);
-/* The other slot is in force from now on; each flow stays as it was judged. */
+/* The other slot is in force from now on; each flow stays as it was evaluated. */
 void maps_switch_slots(struct maps *maps);
-/* Every flow is judged anew at its next packet. */
+/* Every flow is re-evaluated at its next packet. */
 void maps_move_generation(struct maps *maps);
-/* Both at once: every flow is judged anew, by the other slot. */
+/* Both at once: every flow is re-evaluated, by the other slot. */
 void maps_switch_all(struct maps *maps);
 /* Waits until every program that started before has ended; in any thread. -errno: it may still run,
  * nothing may be removed. */

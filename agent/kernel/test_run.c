@@ -14,7 +14,7 @@
 
 #include "agent/kernel/counters.h"
 
-/* No packet has this identity: the judgement is that of an earlier one. */
+/* No packet has this identity: the verdict is that of an earlier one. */
 #define IDENTITY_STALE UINT32_MAX
 
 /* What an object that is apart has counted. */
@@ -27,7 +27,8 @@ struct test_run {
 	struct maps *maps;
 	const struct datapath *datapath;
 	bool alone;
-	int flow_verdicts[DATAPATH_HOOKS]; /* the object's own map; negative: it judges nothing */
+	int flow_verdicts[DATAPATH_HOOKS]; /* the object's own map; negative: it evaluates nothing
+					    */
 	unsigned long *consumer;	   /* alone: the ring of events, mapped */
 	const unsigned long *producer;
 	const uint8_t *records;
@@ -91,7 +92,7 @@ static void ring_read(struct test_run *run)
 	run->read = at;
 }
 
-/* No judgement yet. */
+/* No verdict yet. */
 static int clear_flow_verdicts(struct test_run *run)
 {
 	struct flow_verdict *stale = run->values;
@@ -179,7 +180,8 @@ static bool is_drop(const struct test_packet *packet, int verdict)
 	return packet->hook == DATAPATH_WIRE_XDP ? verdict == XDP_DROP : verdict == TC_ACT_SHOT;
 }
 
-/* What the CPU that ran the program has found, if it judged this packet; on the others it is stale.
+/* What the CPU that ran the program has found, if it evaluated this packet; on the others it is
+ * stale.
  */
 static int take_flow_verdict(struct test_run *run, enum datapath_hook hook,
 			     struct test_result *result)

@@ -41,7 +41,7 @@ struct pods;
  */
 struct pods_hooks {
 	/* Writes the pod's map entries and attaches its programs. Called before the links are up.
-	 * When it returns, the first packet will be judged by all policies known. */
+	 * When it returns, the first packet will be evaluated by all policies known. */
 	int (*connect)(const struct local_pod *pod, char *message, size_t size, void *data);
 	/* Takes its map entries and programs away; must succeed for pods half connected. */
 	void (*disconnect)(const struct local_pod *pod, void *data);

@@ -349,7 +349,7 @@ static void move(struct policy_sync *sync, bool switch_slots)
 	else
 		maps_move_generation(sync->maps);
 	sync->move_owed = false;
-	sync->touched_count = 0; /* judged anew with all others */
+	sync->touched_count = 0; /* re-evaluated with all others */
 }
 
 size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **ret)

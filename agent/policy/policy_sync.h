@@ -45,7 +45,7 @@ void policy_sync_refresh(struct policy_sync *sync, bool node);
 int policy_sync_run(struct policy_sync *sync, bool *ret_switched);
 /*
  * After each pass, whatever came of it: addresses of which the maps say something else now, while
- * the generation has not moved. Flows that name one have to be judged anew. Told once, valid until
+ * the generation has not moved. Flows that name one have to be re-evaluated. Told once, valid until
  * the next pass.
  */
 size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **ret);

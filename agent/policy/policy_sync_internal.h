@@ -222,7 +222,7 @@ bool rulesets_prune(struct policy_sync *sync);
 /* sync_nodes.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */
 int nodes_write(struct policy_sync *sync);
 bool address_is_own(const struct polder_addr *addr, const void *sync);
-/* Flows that name the address have to be judged anew; NULL: all. */
+/* Flows that name the address have to be re-evaluated; NULL: all. */
 void address_touched(const struct polder_addr *addr, void *sync);
 /* Brings `problems` up to date. */
 void policy_sync_list_problems(struct policy_sync *sync);

@@ -82,8 +82,8 @@ static bool differs(const struct pod_entry *entry, const struct synced_pod *pod,
 	       entry->ingress_rules[slot] != pod->ingress;
 }
 
-/* Every flow that its rule sets or its identity have judged names one of its addresses, or counts
- * for it. */
+/* Every flow that its rule sets or its identity have evaluated names one of its addresses, or
+ * counts for it. */
 static void touch(struct policy_sync *sync, const struct synced_pod *pod)
 {
 	uint32_t index = pod_index(sync, pod);

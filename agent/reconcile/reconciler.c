@@ -197,7 +197,7 @@ static int apply_policy_when_writable(struct reconciler *r, bool may_wait)
 	return apply_policy(r);
 }
 
-/* Services first: policy is judged on endpoints. */
+/* Services first: policy is evaluated on endpoints. */
 static int apply(struct reconciler *r, bool may_wait)
 {
 	int result = 0, policy = 0;

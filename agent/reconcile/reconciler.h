@@ -8,7 +8,7 @@
  *
  *     store changes, attach, detach  ──> wanted()      reconciler_due() tells what, and when:
  *     reconciler_run()      writes beside what is in force, switches; never waits
- *     reconciler_end_turn() after runs: flows that name a changed address are judged anew, who
+ *     reconciler_end_turn() after runs: flows that name a changed address are re-evaluated, who
  *                           waits for a change is told
  *     reconciler_begin()    a grace period begins; the caller waits for the programs, in a thread
  *     reconciler_commit()   it is over: both slots alike, what is not named any more is removed

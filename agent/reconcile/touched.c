@@ -8,13 +8,13 @@
 #include "agent/kernel/flow_table.h"
 #include "agent/node/node.h"
 
-/* With more than so many changed addresses every flow is judged anew instead. */
+/* With more than so many changed addresses every flow is re-evaluated instead. */
 #define CHANGES_MAX 4096
 
 struct touch {
 	struct polder_addr addr;
-	uint32_t generation; /* when the maps had changed: if it moved since, all flows are judged
-				anew already */
+	uint32_t generation; /* when the maps had changed: if it moved since, all flows are
+				evaluated anew already */
 	uint16_t place;	     /* of a pod that left: flows to it lead there */
 	bool left;
 };
@@ -85,7 +85,7 @@ void touched_change(struct touched *t, const struct polder_addr *addr)
 	if (t->first.count < CHANGES_MAX && append(&t->first, &touch))
 		return;
 	maps_move_generation(t->maps);
-	t->first.count = 0; /* judged anew with all others */
+	t->first.count = 0; /* re-evaluated with all others */
 }
 
 /* No packet can use them: they wait for the second look, which so many pods share. */
@@ -153,7 +153,7 @@ static void look(struct touched *t, const struct touch *items, size_t count)
 	if (collect(t, items, count, &touched) < 0 || !flows_touch(t->flows, &touched)) {
 		log_warning("flows",
 			    "the flow table could not be looked through whole (no memory, or an "
-			    "entry that a program does not let go of): every flow is judged anew");
+			    "entry that a program does not let go of): every flow is re-evaluated");
 		maps_move_generation(t->maps);
 	}
 	address_set_clear(&touched.left);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses whose map entries changed while all else stays: the flows that name them are judged
- * anew or forgotten, and no others. The generation, which has every flow of the node judged anew,
+ * Addresses whose map entries changed while all else stays: the flows that name them are evaluated
+ * anew or forgotten, and no others. The generation, which has every flow of the node re-evaluated,
  * stays where it is.
  *
  * A look through the flow table finds what stands there. What a program writes afterwards, by what
@@ -35,5 +35,5 @@ void touched_look(struct touched *t);
  * one when the wait began. */
 void touched_mark(struct touched *t);
 void touched_second_look(struct touched *t);
-/* Nobody can say when the programs have ended: every flow is judged anew instead. */
+/* Nobody can say when the programs have ended: every flow is re-evaluated instead. */
 void touched_give_up(struct touched *t);

@@ -22,7 +22,7 @@ typedef int (*service_pods)(const char *namespace, const struct service_pod **re
 			    size_t *ret_count, void *data);
 
 /*
- * What a change of Services concerns: flows that name this address have to be judged anew. Called
+ * What a change of Services concerns: flows that name this address have to be re-evaluated. Called
  * after the maps have been written. A Service's address and port that comes or goes: its address;
  * endpoints that a flow may have and that take no more of its flows, or go: theirs. Endpoints that
  * come concern no flow that there is.
@@ -45,7 +45,7 @@ bool services_dirty(const struct services *services);
 /*
  * Brings the maps to what the objects ask for: new backends before what points at them; deletions
  * are left to services_prune(), after the programs have ended that may still use them. Tells whose
- * flows have to be judged anew, see services_touched. A Service that cannot be put into effect is
+ * flows have to be re-evaluated, see services_touched. A Service that cannot be put into effect is
  * told by services_problems(); the others go on. 0 or -errno (memory).
  */
 int services_apply(struct services *services);
@@ -54,7 +54,7 @@ void services_prune_mark(struct services *services);
 void services_prune(struct services *services);
 /*
  * First pass after a start: everything of the maps that no object asks for goes with the next
- * sweep, and every flow is judged anew. 0 or -ENOMEM: nothing was done.
+ * sweep, and every flow is re-evaluated. 0 or -ENOMEM: nothing was done.
  */
 int services_prune_unknown(struct services *services);
 

@@ -42,10 +42,10 @@ def rr_ratios(side):
             [made[0][key]["rr_per_cpu_s"] / made[0]["quiet"]["rr_per_cpu_s"]] * 3 for key in ("changes", "elsewhere")]
 
 
-def judged(side):
-    """Judgements of the one live flow for each change, at 5 a second."""
-    changes = sum(one["changes"] for one in side.get("judged", ()))
-    return sum(one["judged"] for one in side["judged"]) / changes if changes else None
+def evaluated(side):
+    """Evaluations of the one live flow for each change, at 5 a second."""
+    changes = sum(one["changes"] for one in side.get("evaluated", ()))
+    return sum(one["evaluated"] for one in side["evaluated"]) / changes if changes else None
 
 
 def policy_own(side):
@@ -68,7 +68,7 @@ def targets():
     return [
         ("agent CPU for one change of an unrelated pod, 10,000 pods known, 300 policies", "≤ 0.3 ms", most(0.3), of("small", slowest), ms),
         ("the same, 50,000 pods and 1,000 policies", "≤ 0.5 ms", most(0.5), of("large", slowest), ms),
-        ("judgements of a live flow for it, at 5 a second", "0", lambda value: value < 0.005, of("small", judged), "{:.2f}".format),
+        ("evaluations of a live flow for it, at 5 a second", "0", lambda value: value < 0.005, of("small", evaluated), "{:.2f}".format),
         ("request/response between two pods while 200 pods a second change, of quiet", "≥ 0.97", lambda value: value >= 0.97,
          of("small", lambda side: rr_ratios(side) and rr_ratios(side)[0][1]), "{:.3f}".format),
         ("one policy changed that selects 10 local pods, among 1,000 policies", "≤ 2 ms", most(2), of("large", policy_own), ms),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What policy costs: memory and time of a change for many replicas under many policies, and
- * nanoseconds of a judged packet by the number of identities, CIDRs and policies. Real agent code
- * on real maps, real programs. Prints JSON.
+ * nanoseconds of an evaluated packet by the number of identities, CIDRs and policies. Real agent
+ * code on real maps, real programs. Prints JSON.
  *
  * bench-policy [--quick] [part of a case's name, such as "1000 identities" or "scale"]
  */
@@ -383,7 +383,7 @@ static json_t *measure_scale(struct bench *b)
 			 "changes", changes);
 }
 
-/* ---------------------------------------------------------------- a judged packet */
+/* ---------------------------------------------------------------- an evaluated packet */
 
 /* Sources of the packets: `count` addresses, `stride` apart. */
 struct sources {

@@ -52,7 +52,7 @@ def program_tables(programs):
     for case in dict.fromkeys(row["case"] for row in established):
         rows = {row["flows"]: row["ns"] for row in established if row["case"] == case}
         lines.append(f"| {case} | " + " | ".join(f"{rows[n]:.0f}" if n in rows else "" for n in flows) + " |")
-    lines += ["", "| judged, ns a packet, net | |", "|---|---|"]
+    lines += ["", "| evaluated, ns a packet, net | |", "|---|---|"]
     lines += [f"| {row['case']} | {row['ns']:.0f} |" for row in programs if row["kind"] not in ("established", "fill")]
     lines += ["", "| percent of the entries in use at the first refusal | median | lowest | reason |", "|---|---|---|---|"]
     lines += [f"| {row['case']} | {row['percent']:.1f} | {row['lowest']:.1f} | `{row['reason']}` |" for row in programs if row["kind"] == "fill"]
@@ -155,7 +155,7 @@ def program_targets(programs):
 # Of a case's time, ratios new to old; of a filling percents.
 CASE_AIMS = {"new flow, table a quarter full": 0.50, "new flow, table a quarter full, policy": 0.60,
              "new flow in a flood": 0.45, "new flow in a flood, policy": 0.60,
-             "judged anew, same outcome": 0.55, "judged anew, same outcome, policy": 0.60}
+             "re-evaluated, same outcome": 0.55, "re-evaluated, same outcome, policy": 0.60}
 NO_WORSE = ("pod to Service to local pod", "pod to Service to local pod, IPv6")  # with established flows
 NO_WORSE_AIM, FILL_AIM, EXCHANGES_AIM = 1.0, 75, 1.03
 
@@ -263,11 +263,11 @@ def traffic_section(traffic, picture_name):
 def program_section(programs):
     return ["## Program time", "", *section("""
         By test-run: a wrapper writes the packet anew for one flow after another and calls the program; the wrapper's own time,
-        measured in turn, is taken off. Median of the rounds. Output bytes and checksums are checked, and that packets are judged where
+        measured in turn, is taken off. Median of the rounds. Output bytes and checksums are checked, and that packets are evaluated where
         they should be and nowhere else. 65,536 flows in a table of four times the default's size, all else in the default's."""),
             *section("""
         A new flow goes from a pod through a Service to a local pod. Quarter full: 14,336 established flows stay, what is opened besides is
-        taken back after each 4,096. Flood: a table full of flows that nobody answered. Judged anew: a change moved the generation, and each packet is its flow's first
+        taken back after each 4,096. Flood: a table full of flows that nobody answered. Re-evaluated: a change moved the generation, and each packet is its flow's first
         since. First refusal: three pods open connections to one another, all of them established, until the first is refused; median and lowest of
         several fillings."""), *program_tables(programs), ""]
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Live flows whose two directions are on two CPUs while every flow is judged anew, again and again.
+/* Live flows whose two directions are on two CPUs while every flow is re-evaluated, again and
+ * again.
  */
 #include "suite.h"
 

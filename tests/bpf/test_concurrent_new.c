@@ -189,7 +189,7 @@ static bool same_frame(const struct frame *a, const struct frame *b)
 	return a->length == b->length && !memcmp(a->bytes, b->bytes, a->length);
 }
 
-/* How often 20 packets are judged once the generation has moved. */
+/* How often 20 packets are evaluated once the generation has moved. */
 static uint64_t reevaluated_of_twenty(struct twice *t)
 {
 	uint64_t before;
@@ -231,7 +231,7 @@ static void see_twice(enum suite_version v)
 	rounds = duel_run(&duel);
 	if (t.parted || t.doubled || t.reevaluated)
 		printf("\n    %lu rounds: %lu packets to another endpoint, %lu flows with two "
-		       "entries, %lu judged "
+		       "entries, %lu evaluated "
 		       "again and again ",
 		       rounds, t.parted, t.doubled, t.reevaluated);
 	CU_ASSERT_EQUAL(t.parted, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a judgement asks, exactly: a pod and itself, addresses after translation, the slot in force.
+/* What an evaluation asks, exactly: a pod and itself, addresses after translation, the slot in
+ * force.
  */
 #include "suite.h"
 

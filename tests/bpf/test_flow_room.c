@@ -607,7 +607,7 @@ static struct world_result too_big(int from, enum suite_version v, const struct 
 	return send_of_pod(from, &spec);
 }
 
-/* Nothing comes from the other side meanwhile: the entry that moved is not judged anew. */
+/* Nothing comes from the other side meanwhile: the entry that moved is not re-evaluated. */
 static void errors_in_a_crowded_table(void)
 {
 	EACH_VERSION(v)

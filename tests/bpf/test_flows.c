@@ -243,7 +243,7 @@ static void while_tables_move_none_opens_a_flow_and_none_ends(void)
 		CU_ASSERT(r.verdict == TC_ACT_SHOT && r.reason == REASON_FLOW_BUSY);
 		r = segment(v, 30000, TCP_ACK_FLAG);
 		CU_ASSERT(forwarded(&r));
-		/* Judged anew with the same outcome: one word, in whichever table. */
+		/* Re-evaluated with the same outcome: one word, in whichever table. */
 		world_move_generation(world, 2);
 		r = segment(v, 30000, TCP_ACK_FLAG);
 		CU_ASSERT(forwarded(&r));

@@ -294,7 +294,8 @@ static void errors_of_the_nodes_own_sockets_go_to_its_stack(void)
 	}
 }
 
-/* Of the node's own packets it is the stack that judges; for a pod nothing can be told from it. */
+/* Of the node's own packets it is the stack that evaluates; for a pod nothing can be told from it.
+ */
 static void error_with_a_short_quote_goes_to_the_stack_only(void)
 {
 	EACH_VERSION(v)

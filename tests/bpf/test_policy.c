@@ -416,7 +416,8 @@ static void new_policy_cuts_a_live_connection(void)
 		back = spec_of_answer(1, &r, TCP_ACK_FLAG);
 		world_set_rules(world, 1, RULESET_OPEN, closed);
 		world_move_generation(world, 2);
-		r = send_of_pod(1, &back); /* the answer's direction is judged like the opener's */
+		r = send_of_pod(1,
+				&back); /* the answer's direction is evaluated like the opener's */
 		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
 		r = send_of_pod(0, &spec);
 		CU_ASSERT(r.verdict == TC_ACT_SHOT);
@@ -568,7 +569,7 @@ static void count_rule(uint32_t rule)
 		bpf_map_update_elem(world_map(world, "rule_counters"), &rule, none, BPF_ANY), 0);
 }
 
-/* What is denied is counted at once; what a flow has seen, when it is judged anew by another rule.
+/* What is denied is counted at once; what a flow has seen, when it is re-evaluated by another rule.
  */
 static void packets_are_counted_for_the_rules_that_decide(void)
 {

@@ -96,9 +96,9 @@ void world_set_service(struct world *world, uint32_t id, const char *addr, uint8
 		       uint16_t port, const struct world_backend *backends, int count);
 void world_remove_backend_state(struct world *world, uint32_t id, const char *addr, uint16_t port);
 
-/* Lets every flow be judged anew. */
+/* Lets every flow be re-evaluated. */
 void world_move_generation(struct world *world, uint32_t by);
-/* The other slot is in force from now on; flows stay as they were judged. */
+/* The other slot is in force from now on; flows stay as they were evaluated. */
 void world_switch_slots(struct world *world);
 
 /* Empties the flow table and the memory of fragments. */

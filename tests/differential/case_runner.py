@@ -389,7 +389,7 @@ class CaseRunner:
             if expected.entry is not None:
                 expected.entry.verdicts[2:] = answer.egress_rule, answer.ingress_rule
         elif expected.created:
-            raise Difference('a new flow was not judged')
+            raise Difference('a new flow was not evaluated')
         elif expected.entry is not None:
             self.decide(*expected.entry.verdicts[2:])
         self.outcomes.append(None if packet.about is not None else (reason, expected.refused))

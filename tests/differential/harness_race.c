@@ -69,7 +69,7 @@ static void *run_side(void *data)
 	return NULL;
 }
 
-/* Each flow is judged anew all the time, with the same outcome: the slot stays what it is. */
+/* Each flow is re-evaluated all the time, with the same outcome: the slot stays what it is. */
 static void *move_generation(void *data)
 {
 	struct race *race = data;

@@ -48,7 +48,7 @@ class Entry:
 
     def __init__(self, epoch, action, link, reply, service, closing, src, dst, sport, dport, verdicts):
         self.epoch, self.action, self.link, self.reply, self.service = epoch, action, link, reply, service
-        self.looked = False  # a run or a commit has come since it was judged
+        self.looked = False  # a run or a commit has come since it was evaluated
         self.owner = 0       # the pod of the node that the flow counts for, by its link
         self.closing, self.verdicts = closing, verdicts  # closing: of 'o', 'r' (FIN of a side), 'x' (RST)
         self.src, self.dst, self.sport, self.dport = src, dst, sport, dport
@@ -236,10 +236,10 @@ class Node:
         return reply or not is_syn(p) if proto == TCP else not front.fresh
 
     def still(self, stale, out, seen):
-        """The node saw no reason to judge the flow anew: then what is found now has to be what was found before."""
+        """The node saw no reason to evaluate the flow anew: then what is found now has to be what was found before."""
         if not stale.reply and ((stale.action, stale.link, stale.src, stale.dst, stale.dport) !=
                                 (out.action, out.link, out.src, out.dst, out.dport)):
-            raise Choice('the flow should have been judged anew')
+            raise Choice('the flow should have been re-evaluated')
         stale.epoch, stale.verdicts, stale.looked = self.epoch, seen, False
         return stale
 
@@ -248,7 +248,7 @@ class Node:
         return behind if action == TO_POD and behind in self.connected and behind != link else 0
 
     def policy(self, fwd, proto, src, dst, dport, action, link, behind, seen):
-        """(reason or None, the source's link, hairpin). Egress is judged on the endpoint, ingress on the sender's own address."""
+        """(reason or None, the source's link, hairpin). Egress is evaluated on the endpoint, ingress on the sender's own address."""
         if fwd[0] == HOST:
             return None, 0, False
         port = 0 if proto in ECHO else dport
@@ -471,7 +471,7 @@ class Node:
         if entry is None or about.src != p.dst or (zone == POD and about.dst != p.src):
             return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
         if entry.epoch != self.epoch or entry.looked:
-            # Not judged since the last change, or since its commit has looked through the flows once more. It may be dropped; it may
+            # Not evaluated since the last change, or since its commit has looked through the flows once more. It may be dropped; it may
             # pass only if the flow's next packet would.
             if not self.still_allowed(key, entry):
                 return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)

@@ -182,7 +182,7 @@ class Race(CaseRunner):
             node = copy_of(state)
             node.later, node.reopens = [], reopens
             if self.moving and one.packet.about is not None:
-                node.epoch += 1  # it may meet a flow that is not judged anew yet
+                node.epoch += 1  # it may meet a flow that is not re-evaluated yet
             node.answered = 'pod_not_ready' if 'pod_not_ready' in happened else None
             if answer.verdict == 0 and happened.get('flow_busy'):
                 yield state, add(counted, 'flow_busy'), ()  # see BUSY_IN

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which live flows a change has judged anew: those that it concerns, at once, and no others.
+ * Which live flows a change has re-evaluated: those that it concerns, at once, and no others.
  * Changes are put in force by the agent's own passes, packets go through the loaded programs; in
  * the last test they do so while the slots switch and the flow table is looked through.
  */
@@ -181,7 +181,7 @@ static bool passes_by_slow_path(const struct path *path, uint16_t sport)
 	return outcome.passed && outcome.evaluated;
 }
 
-/* A live flow: the first packet is judged, the next one is not. */
+/* A live flow: the first packet is evaluated, the next one is not. */
 static void open_flow(const struct path *path, uint16_t sport)
 {
 	CU_ASSERT(passes_by_slow_path(path, sport));
@@ -196,7 +196,7 @@ static void a_policy_has_flows_of_its_pods_reevaluated_and_no_others(void)
 
 	begin();
 	/* What policies name of a pod is its identity: a first one that names a label has its pods'
-	 * flows judged anew. */
+	 * flows re-evaluated. */
 	put_in_force(ALWAYS);
 	sandbox_commit(sandbox);
 	before = generation();
@@ -377,7 +377,7 @@ struct race {
 	uint64_t sent;
 };
 
-/* Each packet opens a flow, and so is judged. */
+/* Each packet opens a flow, and so is evaluated. */
 static void *open_flows(void *data)
 {
 	struct race *race = data;
@@ -498,10 +498,10 @@ static void no_flow_holds_what_was_evaluated_by_the_slot_of_before(void)
 	atomic_store(&race.stop, true);
 	pthread_join(sender, NULL);
 	CU_ASSERT_EQUAL(stale.count, 0);
-	/* A look that meets a writer who is not let run has every flow judged anew instead. */
+	/* A look that meets a writer who is not let run has every flow re-evaluated instead. */
 	CU_ASSERT(generation() - before < RACE_ROUNDS / 10);
 	CU_ASSERT(race.sent > RACE_ROUNDS && doubted(flows) > RACE_ROUNDS);
-	printf("\n    %d switches, %llu packets, %llu entries judged anew\n", 2 * RACE_ROUNDS,
+	printf("\n    %d switches, %llu packets, %llu entries re-evaluated\n", 2 * RACE_ROUNDS,
 	       (unsigned long long)race.sent, (unsigned long long)doubted(flows));
 	touched_free(touched);
 	flows_free(flows);

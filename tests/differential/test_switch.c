@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * No packet is judged by a mixture of two versions of policy. Versions are switched by the agent's
- * own passes while other threads put packets through the loaded programs. Each scenario's two
- * versions say the same of one packet; a mixture of them would say the contrary.
+ * No packet is evaluated by a mixture of two versions of policy. Versions are switched by the
+ * agent's own passes while other threads put packets through the loaded programs. Each scenario's
+ * two versions say the same of one packet; a mixture of them would say the contrary.
  */
 #include <CUnit/Basic.h>
 #include <errno.h>
@@ -340,7 +340,7 @@ static void *switch_versions(void *data)
 	return NULL;
 }
 
-/* How many packets were judged contrary to both versions, by scenario. */
+/* How many packets were evaluated contrary to both versions, by scenario. */
 static void run_switches(int switches, bool halves, uint64_t ret_contrary[SCENARIOS])
 {
 	struct switcher switchers[WORLDS_MAX];

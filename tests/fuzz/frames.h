@@ -24,7 +24,7 @@ bool dice_percent(struct dice *dice, uint32_t percent);
  */
 
 struct probe {
-	bool move; /* every flow is to be judged anew, before it */
+	bool move; /* every flow is to be re-evaluated, before it */
 	enum world_hook hook;
 	uint32_t link;
 	uint32_t ingress; /* 0: made by the node itself */

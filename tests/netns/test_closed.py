@@ -17,7 +17,7 @@ WORLDS = {
     "": {"nodes": 2, "metrics_listen": "127.0.0.1:9180"},
     "clsact": {"nodes": 2, "attach": "clsact", "metrics_listen": "127.0.0.1:9180"},
 }
-MARK = b"nobody judged this"
+MARK = b"nobody evaluated this"
 REPAIRED = 9  # the agent looks every 5 s
 
 
@@ -85,7 +85,7 @@ def take_programs(world, pod, *names):
 
 
 def shout(world, pod, family):
-    """Datagrams to whom policy denies, and to whom it allows: none may pass while nobody judges."""
+    """Datagrams to whom policy denies, and to whom it allows: none may pass while nobody evaluates."""
     sock = pod.socket(2 if family == 4 else 10, 2)
     with sock:
         for address in (world.denied.ips[family], world.remote.ips[family], OUTSIDE_IP[family],

@@ -193,7 +193,7 @@ def test_outside_and_node(world, family):
 
 
 @each_family
-def test_what_another_node_judges_rests_on_the_objects(world, family):
+def test_what_another_node_evaluates_rests_on_the_objects(world, family):
     names = in_force(world, policy("p", {}, "b", ingress=[{"from": [{"podSelector": {}}]}]))
     answer = agrees(ask(world, world.cli, world.far, family))
     says(answer, verdict="denied", direction="ingress", policy=names[0], isolated_by=names)

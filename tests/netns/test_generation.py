@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is judged anew when something changes: the flows that it can matter to, at once, and no others."""
+"""What is re-evaluated when something changes: the flows that it can matter to, at once, and no others."""
 
 import time
 
@@ -102,7 +102,7 @@ def nothing_is_reevaluated(world, flows, change, times, what):
     time.sleep(0.2)
     flows.used()
     assert world.n1.agent.ctl_json("status")["generation"] == generation, what
-    assert metric(world, REEVALUATED) == before, f"{what}: {metric(world, REEVALUATED) - before} flows were judged anew"
+    assert metric(world, REEVALUATED) == before, f"{what}: {metric(world, REEVALUATED) - before} flows were re-evaluated"
 
 
 @limit(60)
@@ -189,7 +189,7 @@ def test_endpoints_of_another_service_have_no_flow_reevaluated(world):
 
 @limit(60)
 def test_a_pod_elsewhere_that_comes_late_is_denied_within_100_ms_on_a_live_flow(world):
-    """What is known of one address changes, and the flows that name it are judged anew; the generation stays."""
+    """What is known of one address changes, and the flows that name it are re-evaluated; the generation stays."""
     policies_in_force(world, deny_bad("third"))
     generation, took = world.n1.agent.ctl_json("status")["generation"], []
     with Capture(world.outside) as capture, Flows(world) as flows, \

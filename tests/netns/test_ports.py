@@ -107,7 +107,7 @@ def test_stream_without_answers_keeps_its_port(world, family):
 
 
 def change(world, number):
-    """A change after which flows are judged anew; returns when it is in force."""
+    """A change after which flows are re-evaluated; returns when it is in force."""
     world.service(f"new-{number}", 60 + number, [objects.service_port(80, 8080)], {"app": "nobody"})
 
 

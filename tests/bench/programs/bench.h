@@ -25,7 +25,7 @@ enum bench_kind {
 	KIND_ESTABLISHED, /* packets of flows that are there */
 	KIND_NEW,	  /* each opens a flow, in a table that stays about a quarter full */
 	KIND_FLOOD,	  /* each opens a flow, in a table full of flows that nobody answered */
-	KIND_ANEW,	  /* each is its flow's first after a change, and judged as before */
+	KIND_ANEW,	  /* each is its flow's first after a change, and evaluated as before */
 	KIND_FILL,	  /* how full the table is when a new flow is first refused */
 	KIND_COUNT
 };

@@ -17,7 +17,7 @@
 
 const char *const bench_kind_names[KIND_COUNT] = {
 	[KIND_ESTABLISHED] = "established", [KIND_NEW] = "new",	  [KIND_FLOOD] = "flood",
-	[KIND_ANEW] = "judged anew",	    [KIND_FILL] = "fill",
+	[KIND_ANEW] = "re-evaluated",	    [KIND_FILL] = "fill",
 };
 
 static const struct bench_path service_v4 = {HOOK_FROM_POD, 11,		 "10.1.0.11", "10.96.0.0",
@@ -49,8 +49,8 @@ const struct bench_case bench_cases[] = {
 	{"new flow, table a quarter full, IPv6", KIND_NEW, &service_v6, STAYING_FLOWS, false},
 	{"new flow in a flood", KIND_FLOOD, &service_v4, 0, false},
 	{"new flow in a flood, policy", KIND_FLOOD, &service_v4, 0, true},
-	{"judged anew, same outcome", KIND_ANEW, &service_v4, FLOWS_16K, false},
-	{"judged anew, same outcome, policy", KIND_ANEW, &service_v4, FLOWS_16K, true},
+	{"re-evaluated, same outcome", KIND_ANEW, &service_v4, FLOWS_16K, false},
+	{"re-evaluated, same outcome, policy", KIND_ANEW, &service_v4, FLOWS_16K, true},
 	{"first refusal, IPv4", KIND_FILL, &service_v4, 0, false},
 	{"first refusal, IPv6", KIND_FILL, &service_v6, 0, false},
 };

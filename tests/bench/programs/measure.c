@@ -165,7 +165,7 @@ static double round_anew(struct bench *b)
 	return sum / ANEW_PARTS;
 }
 
-/* Flows that a round opens or judges anew: what moved by less did something else. */
+/* Flows that a round opens or re-evaluates: what moved by less did something else. */
 static void check_counters(const struct bench *b, uint64_t created, uint64_t reevaluated)
 {
 	uint64_t fresh = b->c->kind == KIND_NEW	    ? NEW_PARTS * NEW_AT_ONCE
@@ -176,9 +176,9 @@ static void check_counters(const struct bench *b, uint64_t created, uint64_t ree
 	if (created < fresh)
 		bench_fail("packets that should open flows met flows");
 	if (reevaluated < anew)
-		bench_fail("packets after a change were not judged anew");
+		bench_fail("packets after a change were not re-evaluated");
 	if ((!fresh && created) || (!anew && reevaluated))
-		bench_fail("established packets were judged");
+		bench_fail("established packets were evaluated");
 }
 
 double bench_round(struct bench *b)

@@ -556,7 +556,7 @@ static void a_pod_range_with_a_policy_moves_the_generation_and_switches(void)
 	end(&w);
 }
 
-/* 0 marks a free place, 1 what is to be judged anew. */
+/* 0 marks a free place, 1 what is to be re-evaluated. */
 static void the_generation_turns_over_to_what_marks_nothing(void)
 {
 	struct world w;

@@ -335,7 +335,7 @@ static bool is_known_change(const struct world *w, size_t pod, size_t at)
 	       is_touched(w, &w->addrs[at]);
 }
 
-/* False: a verdict has changed, and flows that it judged stay. */
+/* False: a verdict has changed, and flows that it evaluated stay. */
 static bool nothing_changed_untold(struct world *w)
 {
 	uint32_t generation = maps_control(w->maps)->generation;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Flows of addresses that were touched: which look finds them, and when all are judged anew. On the
- * kernel's maps; needs root. */
+/* Flows of addresses that were touched: which look finds them, and when all are re-evaluated. On
+ * the kernel's maps; needs root. */
 #include "agent/reconcile/touched.h"
 
 #include <arpa/inet.h>

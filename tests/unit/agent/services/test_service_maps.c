@@ -17,7 +17,7 @@ struct world {
 	struct maps *maps;
 	struct store *store;
 	struct services *services;
-	char told[512]; /* addresses whose flows are to be judged anew: "10.96.0.1 10.1.1.2 " */
+	char told[512]; /* addresses whose flows are to be re-evaluated: "10.96.0.1 10.1.1.2 " */
 };
 
 static int no_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The semantics of NetworkPolicy, judged on compiled rule sets: each test names the rule it holds.
+/* The semantics of NetworkPolicy, evaluated on compiled rule sets: each test names the rule it
+ * holds.
  */
 #include <netinet/in.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The semantics of ClusterNetworkPolicy, judged on compiled rule sets. */
+/* The semantics of ClusterNetworkPolicy, evaluated on compiled rule sets. */
 #include <netinet/in.h>
 #include <string.h>
 
