@@ -334,7 +334,7 @@ void agent_stop(struct agent *agent)
 		uv_walk(agent->loop, close_handle, NULL);
 	if (agent->loop)
 		uv_run(agent->loop, UV_RUN_DEFAULT);
-	/* A switch that is not mirrored yet is finished: the next agent finds both slots alike. */
+	/* A switch that is not synced yet is finished: the next agent finds both slots alike. */
 	if (agent->reconciler)
 		(void)reconciler_finish(agent->reconciler);
 	reconciler_close(agent->reconciler);

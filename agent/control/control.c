@@ -451,7 +451,7 @@ void control_stream_begin(struct control_request *request,
 		update_events(request->connection);
 	else if (!request->server)
 		end_stream(request);
-	/* Else the next sweep ends it: not under the caller's feet. */
+	/* Else the next tick ends it: not under the caller's feet. */
 }
 
 int control_stream_send(struct control_request *request, json_t *line)

@@ -146,7 +146,7 @@ void flows_stats(const struct flows *flows, struct flows_stats *ret)
 static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
 {
 	if (flows->stuck_count == STUCK_MAX)
-		return; /* a later pass sees the others again */
+		return; /* a later scan sees the others again */
 	flows->stuck[flows->stuck_count++] = (struct stuck){
 		.table = flows->scan.table,
 		.set = flows->scan.set,
@@ -157,7 +157,7 @@ static void stuck_add(struct flows *flows, uint32_t way, uint32_t seq)
 	};
 }
 
-/* An odd entry: remembered; repaired when it has not moved since a pass at least STUCK_NS ago. */
+/* An odd entry: remembered; repaired when it has not moved since a scan at least STUCK_NS ago. */
 static void collect_odd(struct flows *flows, const struct flow_table *table, void *entry,
 			uint32_t way, uint32_t seq)
 {
@@ -381,7 +381,7 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 		scan->counted[head->owner].entries[scan->table]++;
 }
 
-/* Programs and collector count exactly; what differs by more than flows come and go in a pass was
+/* Programs and collector count exactly; what differs by more than flows come and go in a scan was
  * left by one that died. */
 #define USAGE_SLACK 1024
 
@@ -409,7 +409,7 @@ static void usage_check(struct flows *flows)
 	flows->scan.counted = NULL;
 }
 
-/* ---------------------------------------------------------------- passes */
+/* ---------------------------------------------------------------- scans */
 
 static void scan_end(struct flows *flows)
 {
@@ -435,7 +435,7 @@ static void scan_end(struct flows *flows)
 	stats->last_scan_seconds = (double)flows->scan.worked_ns / 1e9;
 }
 
-/* The next sets. False: the pass is at its end. */
+/* The next sets. False: the scan is at its end. */
 static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
 {
 	struct flow_scan *scan = &flows->scan;
@@ -445,7 +445,7 @@ static bool collect_sets(struct flows *flows, uint32_t now, uint32_t count)
 		void *set = flow_window_set(table, &flows->window, scan->set, FLOW_WINDOW_BYTES);
 
 		if (!set) {
-			scan->failed = true; /* the next pass tries again */
+			scan->failed = true; /* the next scan tries again */
 			return false;
 		}
 		for (uint32_t way = 0; way < FLOW_WAYS; way++)

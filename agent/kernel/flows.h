@@ -39,7 +39,7 @@ uint32_t flows_share(uint64_t capacity, size_t pods);
 /* Takes NULL. Not before the handles of flows_stop() are closed. */
 void flows_free(struct flows *flows);
 
-/* A pass every FLOWS_INTERVAL_MS, in slices that leave the loop free after FLOWS_SLICE_NS. 0 or
+/* A scan every FLOWS_INTERVAL_MS, in slices that leave the loop free after FLOWS_SLICE_NS. 0 or
  * -errno. */
 #define FLOWS_INTERVAL_MS 5000
 #define FLOWS_SLICE_NS	  500000
@@ -49,8 +49,8 @@ int flows_start(struct flows *flows, uv_loop_t *loop);
 void flows_stop(struct flows *flows, void (*stopped)(void *data), void *data);
 
 /*
- * One slice of a pass at the time `now` (flows_now(); the same for a whole pass): ends after
- * `budget_ns` or with the pass. True: the pass is complete.
+ * One slice of a scan at the time `now` (flows_now(); the same for a whole scan): ends after
+ * `budget_ns` or with the scan. True: the scan is complete.
  */
 uint32_t flows_now(void);
 bool flows_collect(struct flows *flows, uint32_t now, uint64_t budget_ns);
@@ -63,7 +63,7 @@ struct flows_touched {
 		changed; /* flows that name one of these are re-evaluated at their next packet */
 };
 /*
- * One pass over the tables, at once. What a program writes meanwhile, by what it read before, is
+ * One scan over the tables, at once. What a program writes meanwhile, by what it read before, is
  * seen or not: look again when it has ended. False: not whole: a part of a table could not be
  * mapped, or a writer did not let go of an entry. Every flow has to be re-evaluated then.
  */
@@ -92,7 +92,7 @@ bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budge
 void flows_list(struct flows *flows, size_t limit, flows_visitor visit, void *data);
 
 struct flows_stats {
-	uint64_t entries_v4, entries_v6;   /* at the end of the last pass */
+	uint64_t entries_v4, entries_v6;   /* at the end of the last scan */
 	uint64_t capacity_v4, capacity_v6; /* entries */
 	uint64_t packets,
 		bytes;	    /* of all flows, those that are over included; never less than before */
@@ -102,6 +102,6 @@ struct flows_stats {
 			     changed */
 	uint64_t repaired; /* entries whose writer had died */
 	uint64_t scans;
-	double last_scan_seconds; /* CPU's work in the last pass */
+	double last_scan_seconds; /* CPU's work in the last scan */
 };
 void flows_stats(const struct flows *flows, struct flows_stats *ret);

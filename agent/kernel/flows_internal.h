@@ -6,14 +6,14 @@
 
 #define STUCK_MAX 64
 
-/* An entry that was odd when a pass came by. */
+/* An entry that was odd when a scan came by. */
 struct stuck {
 	uint32_t table, set, way, seq;
 	uint64_t since;
 	uint64_t scan; /* the last one that saw it */
 };
 
-/* What one pass has counted so far. */
+/* What one scan has counted so far. */
 struct flow_scan {
 	bool running;
 	bool failed;	     /* no memory for a window: the counts are not whole */

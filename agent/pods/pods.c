@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of the node's pods: read from their records, swept, repaired. */
+/* The table of the node's pods: read from their records, pruned, repaired. */
 #include "agent/pods/pods_internal.h"
 
 #include <dirent.h>

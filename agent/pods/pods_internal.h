@@ -54,7 +54,7 @@ int pods_make_room(struct pods *pods);
 void pods_insert(struct pods *pods, struct local_pod *pod);
 /*
  * Link, map entries, record and addresses of a pod that is in the table; frees it. On failure it
- * stays and counts as gone, so that the next pass tries again. 0 or -errno.
+ * stays and counts as gone, so that the next run tries again. 0 or -errno.
  */
 int pods_remove(struct pods *pods, struct local_pod *pod);
 /* Gives addresses and slot back. */

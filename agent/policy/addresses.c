@@ -601,7 +601,7 @@ int addresses_write(struct addresses *a, unsigned int slot, bool *ret_switch)
 		addresses_mark_all(a);
 		return r;
 	}
-	/* In force with the pass, of which this is the last part that may fail. */
+	/* In force with the run, of which this is the last part that may fail. */
 	end_fresh(a);
 	a->known = true;
 	while (a->dirty) {

@@ -80,8 +80,8 @@ int policy_sync_open(struct maps *maps, const struct store *store, const struct 
 		policy_sync_close(sync);
 		return r;
 	}
-	/* A crash may have come between a switch and its mirroring: nothing is in force but the
-	 * present slot. */
+	/* A crash may have come between a switch and its syncing the slots: nothing is in force but
+	 * the present slot. */
 	sync->unfinished = sync->sync_all_slots = sync->prune_all = true;
 	*ret = sync;
 	return 0;
@@ -306,7 +306,7 @@ static void sync_slots(struct policy_sync *sync)
 }
 
 /*
- * What a pass that failed has put in both slots at once: pods that are new, and pods' addresses.
+ * What a run that failed has put in both slots at once: pods that are new, and pods' addresses.
  * What stays in force does not know their rule sets and identities, so they pass nothing until a
  * pass succeeds.
  */
@@ -335,7 +335,7 @@ static void mark_policies(struct policy_sync *sync)
 
 /*
  * The generation moves only if something changed that any flow may depend on: what a switch of
- * slots changes for some, sync->touched names. What a failed pass has written counts too.
+ * slots changes for some, sync->touched names. What a failed run has written counts too.
  */
 static void move(struct policy_sync *sync, bool switch_slots)
 {
@@ -436,7 +436,7 @@ bool policy_sync_commit(struct policy_sync *sync)
 		return false;
 	sync_slots(sync);
 	rule_counts_flush(sync->counts);
-	/* After a pass that failed nobody knows what is in use. */
+	/* After a run that failed nobody knows what is in use. */
 	if (sync->in_force && !sync->half_written) {
 		deleted = rulesets_prune(sync);
 		rule_counts_prune(sync->counts);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From pods, namespaces, nodes and policies to the maps addresses, pods and rule sets. A pass
+ * From pods, namespaces, nodes and policies to the maps addresses, pods and rule sets. A run
  * builds what is new beside what is in force, then one word (the slot) switches; what is old goes
- * when no program can still be using it. A pass that changes nothing that all flows may depend on
+ * when no program can still be using it. A run that changes nothing that all flows may depend on
  * leaves the generation where it is, and names the addresses whose flows it concerns.
  */
 #pragma once
@@ -22,44 +22,44 @@ int policy_sync_open(struct maps *maps, const struct store *store, const struct 
 		     const struct node *node, const char *state, struct policy_sync **ret);
 void policy_sync_close(struct policy_sync *sync);
 
-/* A local pod: known from now on; the next pass covers it. Copies what it needs. 0 or -ENOMEM. */
+/* A local pod: known from now on; the next run covers it. Copies what it needs. 0 or -ENOMEM. */
 int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *pod);
 /* Its map entries go at once; its flows are the caller's to forget. */
 void policy_sync_remove_pod(struct policy_sync *sync, const struct local_pod *pod);
 /*
  * To be called for each change of an object in the store: remembers the labels of a Pod object that
- * goes while its container stays. True: policy may have changed, a pass is wanted.
+ * goes while its container stays. True: policy may have changed, a run is wanted.
  */
 bool policy_sync_object_changed(struct policy_sync *sync, const struct object *object,
 				bool deleted);
 
 /* The node's addresses may have changed (`node`), or others may have changed map entries: for the
- * next pass. */
+ * next run. */
 void policy_sync_refresh(struct policy_sync *sync, bool node);
 /*
- * One pass, which writes the slot that is not in force: not before the programs have ended that may
+ * One run, which writes the slot that is not in force: not before the programs have ended that may
  * still read it. It costs what has changed since the last one. `*ret_switched`: it is in force now,
  * and what was before is in the other one. 0 or -errno: then what was in force before stays, new
- * pods stay closed, and the next pass looks at everything.
+ * pods stay closed, and the next run looks at everything.
  */
 int policy_sync_run(struct policy_sync *sync, bool *ret_switched);
 /*
- * After each pass, whatever came of it: addresses of which the maps say something else now, while
+ * After each run, whatever came of it: addresses of which the maps say something else now, while
  * the generation has not moved. Flows that name one have to be re-evaluated. Told once, valid until
- * the next pass.
+ * the next run.
  */
 size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **ret);
 /*
- * Mirrors the switched slots and removes old rule sets. To be called some time after a pass, when
+ * Syncs the switched slots and removes old rule sets. To be called some time after a run, when
  * the programs that ran during it have ended (maps_wait_for_programs()). True: what did not fit may
- * fit now, another pass is wanted.
+ * fit now, another run is wanted.
  */
 bool policy_sync_commit(struct policy_sync *sync);
 
 /*
  * Compares what passes have followed step by step with what all objects together say.
  * `*ret_difference` NULL: they agree; else the first difference in words, the caller's. 0, -EAGAIN
- * (a pass is due), -ENOMEM.
+ * (a run is due), -ENOMEM.
  */
 int policy_sync_audit(struct policy_sync *sync, char **ret_difference);
 /*
@@ -68,11 +68,11 @@ int policy_sync_audit(struct policy_sync *sync, char **ret_difference);
  * numbered anew after a restart, which is safe. 0 or -errno.
  */
 int policy_sync_save(struct policy_sync *sync);
-/* Trusts nothing: the next pass looks at everything. */
+/* Trusts nothing: the next run looks at everything. */
 void policy_sync_resync(struct policy_sync *sync);
 
 /* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid
- * until the next pass. */
+ * until the next run. */
 const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
@@ -87,7 +87,7 @@ int policy_sync_service_pods(const char *namespace, const struct service_pod **r
 			     size_t *ret_count, void *sync);
 
 /* For showing. */
-/* Of the last pass. */
+/* Of the last run. */
 size_t policy_sync_identity_count(const struct policy_sync *sync);
 size_t policy_sync_ruleset_count(const struct policy_sync *sync);
 struct policy_registry *policy_sync_registry(struct policy_sync *sync);
@@ -100,7 +100,7 @@ size_t policy_sync_cells_used(const struct policy_sync *sync);
 const struct object *policy_sync_pod_object(const struct policy_sync *sync,
 					    const struct local_pod *pod);
 /* The NetworkPolicies that isolate the local pod with the address; NULL: none do. Valid until the
- * next pass. */
+ * next run. */
 const struct compiled_selection *policy_sync_isolation(const struct policy_sync *sync,
 						       const struct polder_addr *addr, bool egress);
 /* Policies that were deleted and hold for this pod until it has ended. The array is the caller's

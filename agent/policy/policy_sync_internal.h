@@ -26,12 +26,12 @@ struct synced_pod {
 	struct object *gone;	/* the Pod object that went, shared; NULL: none did */
 	struct pod_entry entry; /* as written */
 	bool written;
-	bool fresh;			    /* by the pass that runs: into both slots at once */
+	bool fresh;			    /* by the current run: into both slots at once */
 	bool dirty;			    /* what the compiler knows of it is out of date */
 	bool closed;			    /* its rule sets found no room */
 	struct policy_pod *compiled;	    /* NULL: the compiler does not know it yet */
-	uint32_t identity, ingress, egress; /* what the present pass asks for */
-	uint64_t terminating; /* the pass that first saw it on its way out; 0: it is not */
+	uint32_t identity, ingress, egress; /* what the present run asks for */
+	uint64_t terminating; /* the run that first saw it on its way out; 0: it is not */
 	bool object_gone;     /* its Pod object was there, and is not */
 	bool held[2];	      /* by enum direction: policies that went hold for it still */
 	bool held_before[2];  /* the same, of before a restart: closed */
@@ -107,8 +107,8 @@ struct policy_sync {
 	size_t touched_count, touched_room;
 	bool move_owed; /* something else changed, which any flow may depend on: the generation has
 			   to move */
-	bool in_force;	/* a pass has succeeded: what the compiler says is what the maps say */
-	bool half_written; /* by a pass that failed: not only what was in force before is in the
+	bool in_force;	/* a run has succeeded: what the compiler says is what the maps say */
+	bool half_written; /* by a run that failed: not only what was in force before is in the
 			      maps */
 	bool unfinished;   /* old rule sets still stand */
 	bool write_all; /* rule sets are compared with the maps one by one, not by what changed */
@@ -166,8 +166,8 @@ void policy_sync_clear_known(struct policy_sync *sync);
 struct policy_pod *policy_sync_known_pod(const struct policy_sync *sync,
 					 const struct object *object);
 
-/* held_policies.c. Policies that went since the last pass, for the pods that are on their way out:
- * to be called at the start of a pass. 0 or -ENOMEM. */
+/* held_policies.c. Policies that went since the last run, for the pods that are on their way out:
+ * to be called at the start of a run. 0 or -ENOMEM. */
 int deleted_policies_update(struct policy_sync *sync);
 void deleted_policy_keep(struct policy_sync *sync, const struct object *policy);
 void deleted_policies_clear(struct policy_sync *sync);

@@ -19,7 +19,7 @@ struct rule {
 	uint32_t key;
 	struct rule_counter over;
 	bool changed;	/* `over` is not in the map yet */
-	size_t holders; /* cells of sets; 0: it goes with the next sweep */
+	size_t holders; /* cells of sets; 0: it goes with the next pruning */
 	bool uncounted; /* the map had no room */
 	UT_hash_handle hh;
 };

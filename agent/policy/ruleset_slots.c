@@ -47,7 +47,7 @@ static struct known *know(struct ruleset_slots *s, uint32_t number, uint32_t slo
 }
 
 /* A slot of before the start. What cannot be right (a damaged pin) is emptied: its pods pass
- * nothing until the first pass. */
+ * nothing until the first run. */
 static int take_over(struct ruleset_slots *s, uint32_t slot)
 {
 	static const struct ruleset_entry none;

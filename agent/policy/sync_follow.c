@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What changed since the last pass: into the compiler, and into the claims to addresses. */
+/* What changed since the last run: into the compiler, and into the claims to addresses. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

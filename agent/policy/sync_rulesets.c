@@ -299,7 +299,7 @@ static int list_peer(struct peer_list *list, const struct ruleset_peer_key *key)
 }
 
 /*
- * May an address in force have the identity? Those that are no pods' always may. Before a pass has
+ * May an address in force have the identity? Those that are no pods' always may. Before a run has
  * succeeded, and after one that failed, nobody knows what the maps' numbers stand for.
  */
 static bool is_in_use(const struct policy_sync *sync, uint32_t identity)
@@ -400,7 +400,7 @@ static int put_set(struct policy_sync *sync, const struct compiled_ruleset *set,
 
 /*
  * An identity that belongs to its set's default class now says so in the other slot; its peer goes
- * with the next sweep. One that went with its pods is left as it is until then: no address has it
+ * with the next pruning. One that went with its pods is left as it is until then: no address has it
  * from this pass on.
  */
 static int remove_peer(struct policy_sync *sync, const struct compiled_ruleset *set,
@@ -493,10 +493,10 @@ static int leave_stranger(const void *key, const void *value, void *data)
 }
 
 /*
- * What waits for the sweep, of sets that stand: one that goes now, and one whose identity or set
+ * What waits for the pruning, of sets that stand: one that goes now, and one whose identity or set
  * went before and is back, while the identity belongs to the default class this time. The list does
- * not hold what was there before all was looked at: until the sweep after that each element may be
- * such a one.
+ * not hold what was there before all was looked at: until the pruning after that each element may
+ * be such a one.
  */
 static int leave_classes(struct policy_sync *sync, bool *ret_switch)
 {
@@ -571,7 +571,7 @@ static int write_one(const struct compiled_ruleset *set, void *data)
 	return r < 0 ? r : put_set(all->sync, set, all->ret_switch);
 }
 
-/* What went before is found by the next sweep, which looks at all that stands there. */
+/* What went before is found by the next pruning, which looks at all that stands there. */
 static int write_all(struct policy_sync *sync, bool *ret_switch)
 {
 	struct writing_all all = {.sync = sync, .ret_switch = ret_switch};

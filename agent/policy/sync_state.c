@@ -22,7 +22,7 @@ static int know_ruleset(const struct ruleset_entry *entry, void *data)
 	if (sync->state_text)
 		memcpy(digest, entry->digest, sizeof(digest));
 	r = policy_registry_know_ruleset(sync->registry, entry->number, digest);
-	/* The same content under two numbers: the second goes with the next sweep. */
+	/* The same content under two numbers: the second goes with the next pruning. */
 	return r == -EEXIST ? 0 : r;
 }
 

@@ -41,7 +41,7 @@ int sandbox_put_store(struct sandbox *sandbox, const struct store *store);
  * -ENOMEM.
  */
 int sandbox_attach(struct sandbox *sandbox, const struct local_pod *pod);
-/* Its entries go at once, its flows with sandbox_commit() after a pass. -ENOENT: no such
+/* Its entries go at once, its flows with sandbox_commit() after a run. -ENOENT: no such
  * attachment.
  */
 int sandbox_detach(struct sandbox *sandbox, const char *container_id, const char *ifname);
@@ -57,11 +57,11 @@ void sandbox_share(struct sandbox *sandbox);
 int sandbox_run(struct sandbox *sandbox, bool *ret_again);
 /* The same as for a pod that is connected: the run itself waits for the programs if it must. */
 int sandbox_run_now(struct sandbox *sandbox, bool *ret_again);
-/* A grace period, if one is due, and its commit. True: another pass is wanted. */
+/* A grace period, if one is due, and its commit. True: another run is wanted. */
 bool sandbox_commit(struct sandbox *sandbox);
 /*
  * The agent ends (`crash`: without finishing anything) and starts again: maps and `state` stay, the
- * rest is opened anew. The first pass is the caller's. 0 or -errno: then only sandbox_close() is
+ * rest is opened anew. The first run is the caller's. 0 or -errno: then only sandbox_close() is
  * left.
  */
 int sandbox_restart(struct sandbox *sandbox, bool crash);

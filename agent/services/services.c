@@ -13,7 +13,7 @@
 
 /*
  * An entry of before the start keeps its number and its range of backends. One whose range cannot
- * be its own has no endpoint until the first pass has put it right.
+ * be its own has no endpoint until the first run has put it right.
  */
 static int take_over(const void *key, const void *value, void *data)
 {

@@ -54,7 +54,7 @@ void services_prune_mark(struct services *services);
 void services_prune(struct services *services);
 /*
  * First pass after a start: everything of the maps that no object asks for goes with the next
- * sweep, and every flow is re-evaluated. 0 or -ENOMEM: nothing was done.
+ * pruning, and every flow is re-evaluated. 0 or -ENOMEM: nothing was done.
  */
 int services_prune_unknown(struct services *services);
 

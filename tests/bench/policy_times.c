@@ -179,7 +179,7 @@ static void attach(struct sandbox *sandbox, uint32_t number, int ifindex, const 
 	labels_clear(&pod.labels);
 }
 
-/* Without what the agent waits for between a pass and its end. */
+/* Without what the agent waits for between a run and its end. */
 static void reconcile(struct sandbox *sandbox)
 {
 	bool again;
@@ -319,7 +319,7 @@ static void change_replica(struct sandbox *sandbox, int round)
 	attach(sandbox, REPLICAS / 2, 10000 + REPLICAS / 2, "replica");
 }
 
-/* Median time of the pass that puts a change in force, and of what follows later, without the wait.
+/* Median time of the run that puts a change in force, and of what follows later, without the wait.
  */
 static json_t *time_change(struct bench *b, struct sandbox *sandbox, const char *name,
 			   void (*change)(struct sandbox *, int))
@@ -334,7 +334,7 @@ static json_t *time_change(struct bench *b, struct sandbox *sandbox, const char 
 		change(sandbox, i);
 		begin = now_us();
 		if (sandbox_run(sandbox, &again) < 0)
-			fail(name, "the pass failed");
+			fail(name, "the run failed");
 		pass_us[i] = now_us() - begin;
 		begin = now_us();
 		sandbox_commit(sandbox);

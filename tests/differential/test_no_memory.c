@@ -516,7 +516,7 @@ static bool may_be(const struct scene *scene, const struct fate *fate, const str
 	       (!one->passes || !other->passes || is_served(one) != is_served(other));
 }
 
-/* After a pass that may have failed: nothing that neither world says. */
+/* After a run that may have failed: nothing that neither world says. */
 static bool is_between(const struct scene *scene, size_t number, const struct state states[2],
 		       const char *when)
 {
@@ -550,7 +550,7 @@ static bool fail_once(const struct scene *scene, int version, size_t number,
 		give_up(scene->name, "no memory");
 	sandbox_run(node.sandbox, &again);
 	faults_pause();
-	CU_ASSERT(is_between(scene, number, states, "after the pass"));
+	CU_ASSERT(is_between(scene, number, states, "after the run"));
 	faults_go_on();
 	counted = faults_counted();
 	sandbox_commit(node.sandbox);
@@ -558,7 +558,7 @@ static bool fail_once(const struct scene *scene, int version, size_t number,
 	if (number > counted)
 		CU_ASSERT(is_between(scene, number, states, "after its end"));
 	run_and_commit();
-	CU_ASSERT(is_state(scene, number, &states[version], "after the next pass"));
+	CU_ASSERT(is_state(scene, number, &states[version], "after the next run"));
 	return failed;
 }
 

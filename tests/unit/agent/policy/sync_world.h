@@ -34,9 +34,9 @@ void sync_world_put_policy(struct sync_world *w, const char *name, const char *s
 struct local_pod sync_world_add(struct sync_world *w, const char *name, uint32_t ifindex,
 				const char *ipv4);
 
-/* A pass. Has it switched? */
+/* A run. Has it switched? */
 bool sync_world_run(struct sync_world *w);
-/* A pass and the end of its grace period. Does the agent have to come again? */
+/* A run and the end of its grace period. Does the agent have to come again? */
 bool sync_world_run_and_commit(struct sync_world *w);
 
 uint32_t sync_world_word(const struct sync_world *w, const struct local_pod *pod,

@@ -422,7 +422,7 @@ static void what_a_failed_pass_wrote_is_taken_back_alone(void)
 	addresses_undo(w.addresses);
 	CU_ASSERT(has(&w, "10.1.0.1", A, A) && link_of(&w, "10.1.0.1") == 7);
 	CU_ASSERT(is_gone(&w, "10.1.0.2") && link_of(&w, "10.1.0.2") == 0);
-	/* The next pass writes it again. */
+	/* The next run writes it again. */
 	addresses_fix_begin(w.addresses);
 	addresses_fix_end(w.addresses);
 	write_for(&w, 0);

@@ -137,7 +137,7 @@ static uint32_t generation(struct world *w)
 	return maps_control(w->maps)->generation;
 }
 
-/* What came of a pass. */
+/* What came of a run. */
 struct outcome {
 	uint32_t moved;
 	uint64_t writes;
@@ -398,7 +398,7 @@ static void a_rule_set_that_returns_before_the_sweep_finds_nothing_of_before(voi
 	put_namespace_with_pod(&w, "z", "a", "10.2.0.6");
 	run_and_commit(&w);
 	CU_ASSERT(class_in_force(&w, "10.2.0.5") > 0);
-	/* It goes in a pass that looks at everything, so nobody has a list of its elements. */
+	/* It goes in a run that looks at everything, so nobody has a list of its elements. */
 	put(&w, "team", NULL);
 	policy_sync_resync(w.policy_sync);
 	reconcile(&w);
@@ -595,7 +595,7 @@ static void a_pod_of_this_node_touches_its_address_alone(void)
 	end(&w);
 }
 
-/* Before its entries are swept. */
+/* Before its entries are pruned. */
 static void a_rule_that_went_and_came_back_is_not_counted_for_ever(void)
 {
 	const struct rule_origin origin = {.namespace = "x", .name = "p"};

@@ -417,7 +417,7 @@ static void a_set_without_room_closes_its_pods_until_another_goes(void)
 	CU_ASSERT(!sync_world_run_and_commit(&w));
 	CU_ASSERT(sync_world_ingress(&w, &w.pod) == RULESET_CAPACITY);
 	sync_world_put_policy(&w, "p", NULL);
-	CU_ASSERT(sync_world_run_and_commit(&w)); /* what is swept makes room */
+	CU_ASSERT(sync_world_run_and_commit(&w)); /* what is pruned makes room */
 	CU_ASSERT(sync_world_ingress(&w, &w.pod) == RULESET_CAPACITY);
 	sync_world_run_and_commit(&w);
 	CU_ASSERT(sync_world_ingress(&w, &w.pod) >= RULESET_FIRST);
