@@ -551,14 +551,14 @@ enum moving_bit {
 };
 enum event_mask { EVENT_MASK_DROPS = 1 << 0, EVENT_MASK_FLOWS = 1 << 1 };
 
-/* Per-CPU array `drops`, index reason * DROP_DIRECTIONS + direction. */
-enum drop_direction {
+/* Per-CPU array `drops`, index reason * DROP_HOOKS + hook. */
+enum drop_hook {
 	DROP_FROM_POD,
 	DROP_TO_POD,
 	DROP_FROM_WIRE,
 	DROP_TO_WIRE,
 	DROP_SOCKET,
-	DROP_DIRECTIONS
+	DROP_HOOKS
 };
 struct drop_counter {
 	__u64 packets;
@@ -604,12 +604,12 @@ enum event_verdict { VERDICT_DROP = 0, VERDICT_ALLOW = 1, VERDICT_REJECT = 2 };
 
 /* Ring buffer `events`. */
 struct polder_event {
-	__u64 time_ns;	/* monotonic clock */
-	__u8 type;	/* enum event_type */
-	__u8 verdict;	/* enum event_verdict */
-	__u8 reason;	/* enum polder_reason */
-	__u8 direction; /* enum drop_direction: where it was seen */
-	__u8 family;	/* enum polder_family; 0: not IP */
+	__u64 time_ns; /* monotonic clock */
+	__u8 type;     /* enum event_type */
+	__u8 verdict;  /* enum event_verdict */
+	__u8 reason;   /* enum polder_reason */
+	__u8 hook;     /* enum drop_hook: where it was seen */
+	__u8 family;   /* enum polder_family; 0: not IP */
 	__u8 proto;
 	__u8 zone;
 	__u8 tcp_flags;

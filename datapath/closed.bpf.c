@@ -8,9 +8,9 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline int drop(struct __sk_buff *skb, __u8 direction)
+static __always_inline int drop(struct __sk_buff *skb, __u8 hook)
 {
-	struct packet p = {.length = skb->len, .direction = direction};
+	struct packet p = {.length = skb->len, .hook = hook};
 	struct cursor c = CURSOR(skb);
 	struct ethhdr *eth = c.data;
 

@@ -42,7 +42,7 @@ static __always_inline void event_fill(struct polder_event *e, const struct pack
 	const struct flow_verdict *verdict = p->evaluated ? flow_verdict_get() : NULL;
 
 	e->time_ns = bpf_ktime_get_ns();
-	e->direction = p->direction;
+	e->hook = p->hook;
 	e->family = p->family;
 	e->proto = p->tuple.proto;
 	e->zone = p->tuple.zone;
@@ -94,7 +94,7 @@ static __always_inline void event_send(const struct control *control, __u32 ifin
 static __always_inline void drop_count(__u32 ifindex, const struct packet *p, int reason,
 				       __u8 verdict)
 {
-	__u32 index = reason * DROP_DIRECTIONS + p->direction;
+	__u32 index = reason * DROP_HOOKS + p->hook;
 	struct drop_counter *counter = bpf_map_lookup_elem(&drops, &index);
 	const struct control *control = control_get();
 

@@ -43,7 +43,7 @@ static __always_inline int pair_reply_hop(struct slow_path *path, const struct p
 		back->hop = flow->hop;
 		return 0;
 	}
-	if (p->direction == DROP_TO_POD) {
+	if (p->hook == DROP_TO_POD) {
 		back->action = FLOW_TO_STACK;
 		return 0;
 	}

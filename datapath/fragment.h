@@ -116,7 +116,7 @@ static __always_inline __u16 fragment_owner(struct __sk_buff *skb, const struct 
 	struct polder_addr daddr;
 
 	opaque(link); /* the context is read at fixed offsets only */
-	if (p->direction != DROP_FROM_WIRE)
+	if (p->hook != DROP_FROM_WIRE)
 		return FRAGMENT_OWNER(p->tuple.zone, pod_index(link));
 	daddr = tuple_daddr(&p->tuple, p->family);
 	to = address_find(&daddr);

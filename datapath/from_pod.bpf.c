@@ -79,7 +79,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .link = skb->ifindex, .direction = DROP_FROM_POD};
+	struct packet p = {.length = skb->len, .link = skb->ifindex, .hook = DROP_FROM_POD};
 	struct flow_copy flow;
 	int result;
 

@@ -150,7 +150,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int from_wire(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .link = skb->ifindex, .direction = DROP_FROM_WIRE};
+	struct packet p = {.length = skb->len, .link = skb->ifindex, .hook = DROP_FROM_WIRE};
 	struct flow_copy flow;
 	int result;
 

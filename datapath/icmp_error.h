@@ -264,7 +264,7 @@ __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 			      flow, p->family);
 	/* About what the pod sent to the node, if the node translates that: as flow_to_pod() finds
 	 * its replies. */
-	if (outcome == FLOW_ABSENT && p->direction == DROP_TO_POD && p->tuple.zone == ZONE_WIRE) {
+	if (outcome == FLOW_ABSENT && p->hook == DROP_TO_POD && p->tuple.zone == ZONE_WIRE) {
 		scratch->tuple.zone = ZONE_HOST;
 		outcome = flow_lookup(&scratch->tuple,
 				      tuple_hash(&scratch->tuple, p->family, control), flow,

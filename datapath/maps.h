@@ -59,7 +59,7 @@ MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct sock
     0);
 MAP(fragments, BPF_MAP_TYPE_ARRAY, __u32, struct fragment_set, 1024, 0);
 
-MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_counter, REASON_COUNT *DROP_DIRECTIONS, 0);
+MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_counter, REASON_COUNT *DROP_HOOKS, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTER_COUNT, 0);
 
 struct {

@@ -64,7 +64,7 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 ttl;
 	__u8 icmp_type;
-	__u8 direction; /* enum drop_direction */
+	__u8 hook;	/* enum drop_hook */
 	__u8 evaluated; /* the slow path has left its findings in `flow_verdicts` */
 	__u8 pad;
 };

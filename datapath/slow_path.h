@@ -285,7 +285,7 @@ static __always_inline const struct pod_entry *judge_masqueraded(const struct sl
 
 	if (path->flags & SLOW_PATH_REPLY)
 		pod = pod_at(path->old.owner);
-	else if (p->direction == DROP_TO_POD)
+	else if (p->hook == DROP_TO_POD)
 		pod = pod_of_link(p->link);
 	if (!pod || !pod->ifindex || path->fwd.content.action != FLOW_TO_POD ||
 	    pod_index(pod->ifindex) == path->fwd.content.hop)
@@ -319,7 +319,7 @@ static __always_inline int slow_path_source(struct slow_path *path, struct flow_
 		}
 		barrier();
 		/* What has an address of this node did not come from the wire. */
-		if (p->direction == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY) &&
+		if (p->hook == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY) &&
 		    flags & ADDRESS_LOCAL)
 			return -REASON_MARTIAN;
 		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL)

@@ -55,7 +55,7 @@ static __always_inline void name_write6(struct bpf_sock_addr *ctx, const struct 
 
 static __always_inline void refuse(int reason)
 {
-	__u32 index = reason * DROP_DIRECTIONS + DROP_SOCKET;
+	__u32 index = reason * DROP_HOOKS + DROP_SOCKET;
 	struct drop_counter *counter = bpf_map_lookup_elem(&drops, &index);
 
 	if (counter)

@@ -96,8 +96,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
-	struct packet p = {
-		.length = skb->len, .link = skb->ingress_ifindex, .direction = DROP_TO_POD};
+	struct packet p = {.length = skb->len, .link = skb->ingress_ifindex, .hook = DROP_TO_POD};
 	struct flow_copy flow;
 	int result;
 

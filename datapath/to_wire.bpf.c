@@ -45,7 +45,7 @@ static __always_inline int check_collision(struct packet *p, __u8 family)
 SEC("tc")
 int to_wire(struct __sk_buff *skb)
 {
-	struct packet p = {.length = skb->len, .direction = DROP_TO_WIRE};
+	struct packet p = {.length = skb->len, .hook = DROP_TO_WIRE};
 	struct cursor c = CURSOR(skb);
 	int result = 0;
 	__be16 kind;

@@ -36,7 +36,7 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
 SEC("xdp")
 int wire_xdp(struct xdp_md *xdp)
 {
-	struct packet p = {.length = xdp->data_end - xdp->data, .direction = DROP_FROM_WIRE};
+	struct packet p = {.length = xdp->data_end - xdp->data, .hook = DROP_FROM_WIRE};
 	int result;
 
 	p.tuple.zone = ZONE_WIRE;

@@ -72,7 +72,7 @@ static void print_event(const json_t *event)
 	print_word(field_text(event, "verdict"));
 	if (strcmp(field_text(event, "reason"), "none"))
 		print_word(field_text(event, "reason"));
-	print_word(field_text(event, "direction"));
+	print_word(field_text(event, "hook"));
 	print_word(field_text(event, "family"));
 	print_word(format_scalar(field(event, "proto"), scalar));
 	print_end(field(event, "source"));

@@ -102,7 +102,7 @@ static const struct name counters[] = {
 #undef X
 };
 
-static const char *const directions[DROP_DIRECTIONS] = {
+static const char *const hooks[DROP_HOOKS] = {
 	[DROP_FROM_POD] = "from_pod", [DROP_TO_POD] = "to_pod", [DROP_FROM_WIRE] = "from_wire",
 	[DROP_TO_WIRE] = "to_wire",   [DROP_SOCKET] = "socket",
 };
@@ -112,9 +112,9 @@ const char *reason_name(unsigned int reason)
 	return reason < REASON_COUNT ? reasons[reason].name : "unknown";
 }
 
-const char *direction_name(unsigned int direction)
+const char *hook_name(unsigned int hook)
 {
-	return direction < DROP_DIRECTIONS ? directions[direction] : "unknown";
+	return hook < DROP_HOOKS ? hooks[hook] : "unknown";
 }
 
 const char *counter_name(unsigned int counter)

@@ -218,7 +218,7 @@ static int run_alone(struct test_run *run, const struct test_packet *packet,
 	result->outcome = is_drop(packet, result->verdict) ? VERDICT_DROP : VERDICT_ALLOW;
 	if (run->event.type == EVENT_DROP) {
 		result->reason = run->event.reason;
-		result->direction = run->event.direction;
+		result->hook = run->event.hook;
 		result->outcome = run->event.verdict;
 	}
 	result->opened = run->event.type == EVENT_FLOW;
@@ -253,8 +253,8 @@ static int run_beside(struct test_run *run, const struct test_packet *packet,
 	for (i = 0; i < DROPS_COUNT; i++) {
 		if (run->after.drops[i].packets == run->before.drops[i].packets)
 			continue;
-		result->reason = i / DROP_DIRECTIONS;
-		result->direction = i % DROP_DIRECTIONS;
+		result->reason = i / DROP_HOOKS;
+		result->hook = i % DROP_HOOKS;
 		if (result->outcome == VERDICT_ALLOW)
 			result->outcome = VERDICT_REJECT;
 	}
@@ -267,7 +267,7 @@ int test_run(struct test_run *run, const struct test_packet *packet, struct test
 	if (packet->hook >= DATAPATH_SOCKETS)
 		return -EINVAL;
 	ret->reason = REASON_NONE;
-	ret->direction = 0;
+	ret->hook = 0;
 	ret->evaluated = ret->opened = false;
 	memset(&ret->flow_verdict, 0, sizeof(ret->flow_verdict));
 	return run->alone ? run_alone(run, packet, ret) : run_beside(run, packet, ret);

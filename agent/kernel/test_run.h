@@ -20,12 +20,12 @@ struct test_packet {
 };
 
 struct test_result {
-	int verdict;		       /* what the program returned: TC_ACT_*, XDP_* */
-	enum event_verdict outcome;    /* VERDICT_REJECT: `frame` is the answer to the sender */
-	enum polder_reason reason;     /* of a drop; REASON_NONE: there was none */
-	enum drop_direction direction; /* with a reason: where it was counted */
-	bool evaluated;		       /* by this packet; else `flow_verdict` is all 0 */
-	bool opened;		       /* and it is a new flow */
+	int verdict;		    /* what the program returned: TC_ACT_*, XDP_* */
+	enum event_verdict outcome; /* VERDICT_REJECT: `frame` is the answer to the sender */
+	enum polder_reason reason;  /* of a drop; REASON_NONE: there was none */
+	enum drop_hook hook;	    /* with a reason: where it was counted */
+	bool evaluated;		    /* by this packet; else `flow_verdict` is all 0 */
+	bool opened;		    /* and it is a new flow */
 	struct flow_verdict flow_verdict;
 	size_t length;
 	uint8_t frame[TEST_FRAME_MAX]; /* as the program left it, of a dropped packet too */

@@ -119,8 +119,8 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "time",
 		time, "type", event->type == EVENT_FLOW ? "flow" : "drop", "verdict",
-		verdict_name(event->verdict), "reason", reason_name(event->reason), "direction",
-		direction_name(event->direction), "family", family_name(event->family), "proto",
+		verdict_name(event->verdict), "reason", reason_name(event->reason), "hook",
+		hook_name(event->hook), "family", family_name(event->family), "proto",
 		event->family ? proto_name(event->proto, proto) : "", "source",
 		end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity,
 			     names),

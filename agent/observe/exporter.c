@@ -40,12 +40,10 @@ static void drop_family(struct metrics *m, const struct drop_counter *drops, boo
 		metrics_family(m, "polder_drop_packets_total", METRIC_COUNTER,
 			       "Packets dropped or rejected, by reason and hook.");
 	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++)
-		for (unsigned int direction = 0; direction < DROP_DIRECTIONS; direction++) {
-			const struct drop_counter *drop =
-				&drops[reason * DROP_DIRECTIONS + direction];
-			const struct metric_label labels[] = {
-				{"reason", reason_name(reason)},
-				{"direction", direction_name(direction)}};
+		for (unsigned int hook = 0; hook < DROP_HOOKS; hook++) {
+			const struct drop_counter *drop = &drops[reason * DROP_HOOKS + hook];
+			const struct metric_label labels[] = {{"reason", reason_name(reason)},
+							      {"hook", hook_name(hook)}};
 
 			metrics_sample_u64(m, bytes ? drop->bytes : drop->packets, labels, 2);
 		}

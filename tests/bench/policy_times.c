@@ -425,7 +425,7 @@ static double run_once(struct bench *b, struct sandbox *sandbox, const struct so
 
 static uint64_t denied(struct sandbox *sandbox)
 {
-	uint32_t index = REASON_POLICY_INGRESS * DROP_DIRECTIONS + DROP_FROM_WIRE;
+	uint32_t index = REASON_POLICY_INGRESS * DROP_HOOKS + DROP_FROM_WIRE;
 	int cpus = libbpf_num_possible_cpus(), i;
 	struct drop_counter values[cpus];
 	uint64_t sum = 0;

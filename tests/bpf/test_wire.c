@@ -42,7 +42,7 @@ static void martians_are_dropped_by_xdp_and_tc(void)
 			struct world_result r = send_of_wire(&spec);
 
 			CU_ASSERT(dropped(&r, martians[i].reason));
-			CU_ASSERT_EQUAL(r.direction, DROP_FROM_WIRE);
+			CU_ASSERT_EQUAL(r.hook, DROP_FROM_WIRE);
 			CU_ASSERT(xdp_dropped(&spec, martians[i].reason));
 		}
 	}

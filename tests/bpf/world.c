@@ -450,12 +450,12 @@ uint64_t world_counter(const struct world *world, enum polder_counter which)
 }
 
 struct drop_totals {
-	uint64_t packets[REASON_COUNT * DROP_DIRECTIONS];
+	uint64_t packets[REASON_COUNT * DROP_HOOKS];
 };
 
 static void drops_read(const struct world *world, struct drop_totals *totals)
 {
-	enum { COUNTERS = REASON_COUNT * DROP_DIRECTIONS };
+	enum { COUNTERS = REASON_COUNT * DROP_HOOKS };
 	int fd = world_map(world, "drops"), cpus = libbpf_num_possible_cpus();
 	struct drop_counter values[COUNTERS * cpus];
 	uint32_t keys[COUNTERS], next, count = COUNTERS;
@@ -489,11 +489,11 @@ static struct world_result run(struct world *world, enum world_hook hook, struct
 	drops_read(world, &after);
 	result.verdict = options.retval;
 	result.out.length = options.data_size_out;
-	for (uint32_t i = 0; i < REASON_COUNT * DROP_DIRECTIONS; i++) {
+	for (uint32_t i = 0; i < REASON_COUNT * DROP_HOOKS; i++) {
 		if (after.packets[i] == before.packets[i])
 			continue;
-		result.reason = i / DROP_DIRECTIONS;
-		result.direction = i % DROP_DIRECTIONS;
+		result.reason = i / DROP_HOOKS;
+		result.hook = i % DROP_HOOKS;
 		result.drops += after.packets[i] - before.packets[i];
 	}
 	return result;
@@ -564,8 +564,8 @@ uint64_t world_drops(const struct world *world, enum polder_reason reason)
 	uint64_t sum = 0;
 
 	drops_read(world, &totals);
-	for (int i = 0; i < DROP_DIRECTIONS; i++)
-		sum += totals.packets[reason * DROP_DIRECTIONS + i];
+	for (int i = 0; i < DROP_HOOKS; i++)
+		sum += totals.packets[reason * DROP_HOOKS + i];
 	return sum;
 }
 

@@ -57,10 +57,10 @@ struct world {
 
 /* What became of a frame. */
 struct world_result {
-	int verdict;	    /* TC_ACT_* or XDP_* */
-	uint32_t reason;    /* whose drop counter moved; REASON_NONE: none did */
-	uint32_t direction; /* of that counter */
-	uint32_t drops;	    /* by how many packets all of them moved */
+	int verdict;	 /* TC_ACT_* or XDP_* */
+	uint32_t reason; /* whose drop counter moved; REASON_NONE: none did */
+	uint32_t hook;	 /* of that counter */
+	uint32_t drops;	 /* by how many packets all of them moved */
 	struct frame out;
 };
 

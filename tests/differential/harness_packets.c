@@ -25,7 +25,7 @@ static void answer_fill(struct answer_record *answer, const struct test_result *
 	*answer = (struct answer_record){
 		.result = result->verdict,
 		.reason = result->reason,
-		.direction = result->direction,
+		.direction = result->hook,
 		.verdict = result->outcome,
 		.flags = (result->evaluated ? ANSWER_EVALUATED : 0) |
 			 (result->opened ? ANSWER_OPENED : 0),

@@ -13,8 +13,8 @@
 #include "policy/compile/registry.h"
 #include "tests/differential/harness.h"
 
-static const char *const directions[DROP_DIRECTIONS] = {"from_pod", "to_pod", "from_wire",
-							"to_wire", "socket"};
+static const char *const directions[DROP_HOOKS] = {"from_pod", "to_pod", "from_wire", "to_wire",
+						   "socket"};
 static const char *const reasons[REASON_COUNT] = {
 #define X(id, name, text) name,
 	POLDER_REASONS(X)
@@ -134,7 +134,7 @@ int harness_counters(struct harness *h, const json_t *request, json_t *reply)
 				sum += words[cpu];
 		json_object_set_new(sums, counters[i], json_integer(sum));
 	}
-	for (i = 0; values && i < REASON_COUNT * DROP_DIRECTIONS; i++) {
+	for (i = 0; values && i < REASON_COUNT * DROP_HOOKS; i++) {
 		json_int_t packets = 0, bytes = 0;
 
 		if (maps_find(maps, MAP_DROPS, &i, values) < 0)
@@ -144,11 +144,10 @@ int harness_counters(struct harness *h, const json_t *request, json_t *reply)
 			bytes += values[cpu].bytes;
 		}
 		if (packets)
-			json_array_append_new(drops,
-					      json_pack("{s:s, s:s, s:I, s:I}", "direction",
-							directions[i % DROP_DIRECTIONS], "reason",
-							reasons[i / DROP_DIRECTIONS], "packets",
-							packets, "bytes", bytes));
+			json_array_append_new(drops, json_pack("{s:s, s:s, s:I, s:I}", "direction",
+							       directions[i % DROP_HOOKS], "reason",
+							       reasons[i / DROP_HOOKS], "packets",
+							       packets, "bytes", bytes));
 	}
 	json_object_set_new(reply, "counters", sums);
 	return json_object_set_new(reply, "drops", drops) < 0 ? -ENOMEM : 0;
@@ -167,9 +166,8 @@ static json_t *names(const char *const *list, size_t count)
 int harness_reasons(struct harness *h, const json_t *request, json_t *reply)
 {
 	json_object_set_new(reply, "reasons", names(reasons, REASON_COUNT));
-	return json_object_set_new(reply, "directions", names(directions, DROP_DIRECTIONS)) < 0
-		       ? -ENOMEM
-		       : 0;
+	return json_object_set_new(reply, "directions", names(directions, DROP_HOOKS)) < 0 ? -ENOMEM
+											   : 0;
 }
 
 /* Elements of a hash or trie; -1 for all others. */

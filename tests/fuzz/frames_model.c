@@ -534,15 +534,15 @@ static const char *check_dropped(struct model *model, const struct view *view,
 	return known && !closed ? "a packet of a known flow is denied" : NULL;
 }
 
-static bool direction_is_right(enum world_hook hook, uint32_t direction)
+static bool hook_is_right(enum world_hook hook, uint32_t counted)
 {
-	static const uint32_t directions[HOOK_COUNT] = {
+	static const uint32_t hooks[HOOK_COUNT] = {
 		[HOOK_FROM_POD] = DROP_FROM_POD,   [HOOK_TO_POD] = DROP_TO_POD,
 		[HOOK_FROM_WIRE] = DROP_FROM_WIRE, [HOOK_TO_WIRE] = DROP_TO_WIRE,
 		[HOOK_WIRE_XDP] = DROP_FROM_WIRE,
 	};
 
-	return direction == directions[hook];
+	return counted == hooks[hook];
 }
 
 static bool unchanged(const struct probe *probe, const struct world_result *result)
@@ -600,8 +600,8 @@ static const char *check_counted(const struct probe *probe, const struct world_r
 		return "counted more than once";
 	if (pass && result->drops)
 		return "passed, but counted as dropped";
-	if (result->drops && !direction_is_right(probe->hook, result->direction))
-		return "counted for another direction";
+	if (result->drops && !hook_is_right(probe->hook, result->hook))
+		return "counted for another hook";
 	return NULL;
 }
 

@@ -162,7 +162,7 @@ static struct polder_event event_new(uint8_t type)
 		.type = type,
 		.verdict = type == EVENT_DROP ? VERDICT_DROP : VERDICT_ALLOW,
 		.reason = type == EVENT_DROP ? REASON_POLICY_INGRESS : REASON_NONE,
-		.direction = DROP_FROM_POD,
+		.hook = DROP_FROM_POD,
 		.family = FAMILY_V4,
 		.proto = IPPROTO_TCP,
 		.sport_be = htons(40000),
@@ -235,8 +235,8 @@ static void a_drop_is_told_with_all_its_names(void)
 			     "s:s, s:i}, s:{s:s, s:i}, s:s, "
 			     "s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
 			     "type", "drop", "verdict", "drop", "reason", "policy_denied_ingress",
-			     "direction", "from_pod", "family", "ipv4", "proto", "tcp", "source",
-			     "ip", "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
+			     "hook", "from_pod", "family", "ipv4", "proto", "tcp", "source", "ip",
+			     "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
 			     "destination", "ip", "10.96.0.1", "port", 80, "pod", "", "identity",
 			     301, "backend", "ip", "10.0.0.3", "port", 8080, "link", "link5",
 			     "length", 74, "egress_policy", "ingress_policy", "policy", "demo/deny",
@@ -403,7 +403,7 @@ static void what_a_slow_reader_missed_is_told_when_it_reads_again(void)
 static void counters_are_sums_over_the_cpus(void)
 {
 	struct fixture *f = fixture_new();
-	uint32_t index = REASON_MARTIAN * DROP_DIRECTIONS + DROP_FROM_WIRE;
+	uint32_t index = REASON_MARTIAN * DROP_HOOKS + DROP_FROM_WIRE;
 	int cpus = libbpf_num_possible_cpus();
 	struct drop_counter *values = calloc((size_t)cpus, sizeof(*values)), sums[DROPS_COUNT];
 

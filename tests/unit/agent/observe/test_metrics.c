@@ -26,7 +26,7 @@ static bool finished_as(struct metrics *metrics, const char *expected)
 
 static void writes_help_type_and_samples(void)
 {
-	const struct metric_label labels[] = {{"reason", "short_packet"}, {"direction", "to_pod"}};
+	const struct metric_label labels[] = {{"reason", "short_packet"}, {"hook", "to_pod"}};
 	struct metrics *metrics = metrics_new();
 
 	metrics_family(metrics, "polder_drops_total", METRIC_COUNTER, "Packets dropped.");
@@ -36,7 +36,7 @@ static void writes_help_type_and_samples(void)
 	CU_ASSERT(finished_as(metrics,
 			      "# HELP polder_drops_total Packets dropped.\n"
 			      "# TYPE polder_drops_total counter\n"
-			      "polder_drops_total{reason=\"short_packet\",direction=\"to_pod\"} "
+			      "polder_drops_total{reason=\"short_packet\",hook=\"to_pod\"} "
 			      "18446744073709551615\n"
 			      "polder_drops_total{reason=\"short_packet\"} 0\n"
 			      "# HELP polder_up_seconds Age.\n"
