@@ -7,7 +7,7 @@
 #include "reasons.h"
 
 /* Part of the pin path: maps of another layout are never reused. */
-#define POLDER_LAYOUT_VERSION 4
+#define POLDER_LAYOUT_VERSION 5
 
 #ifndef __bpf__
 #include <assert.h>
