@@ -9,7 +9,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/explain/explain_internal.h"
-#include "policy/objects/address.h"
+#include "agent/common/address.h"
 
 #define REFUSE(explain, ...)                                                                       \
 	({                                                                                         \

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/objects/objects.h"
+#include "agent/common/address.h"
 
 #define SIZE_FIRST 16
 

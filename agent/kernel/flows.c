@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "policy/objects/objects.h"
+#include "agent/common/address.h"
 
 #define PAGE_BYTES	 4096
 #define SETS_BEFORE_LOOK 2 /* at the clock: a set of flows that are all over takes 0.1 ms */

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "policy/objects/objects.h"
+#include "agent/common/address.h"
 
 struct netlink; /* one route socket in one network namespace */
 

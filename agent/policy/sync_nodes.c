@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/policy/policy_sync_internal.h"
-#include "policy/objects/address.h"
+#include "agent/common/address.h"
 
 void address_touched(const struct polder_addr *addr, void *data)
 {

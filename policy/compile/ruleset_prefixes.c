@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "policy/compile/ruleset.h"
-#include "policy/objects/address.h"
+#include "agent/common/address.h"
 #include "policy/objects/limits.h"
 
 /* At this block an allowance begins, or ends for what lies inside. */

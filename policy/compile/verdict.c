@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "policy/compile/compile.h"
-#include "policy/objects/address.h"
+#include "agent/common/address.h"
 
 static uint32_t peer_class(const struct compiled_ruleset *ruleset, uint32_t identity)
 {

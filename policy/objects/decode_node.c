@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/common/array.h"
-#include "policy/objects/address.h"
+#include "agent/common/address.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
 

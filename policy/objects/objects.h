@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/common/address.h"
 #include "agent/common/error.h"
 #include "datapath/abi.h"
 
@@ -46,11 +47,6 @@ struct selector_term {
 struct selector {
 	struct selector_term *terms;
 	size_t count;
-};
-
-struct prefix {
-	struct polder_addr addr; /* IPv4 as ::ffff:a.b.c.d; host bits cleared */
-	uint8_t length;		 /* of 128: IPv4 has 96 + n */
 };
 
 /* A port of a container, named or not. */
@@ -252,17 +248,3 @@ int labels_copy(const struct labels *labels, struct labels *ret);
 bool labels_equal(const struct labels *a, const struct labels *b);
 
 bool selector_matches(const struct selector *selector, const struct labels *labels);
-
-/* "10.0.0.1", "fd00::1". 0 or -EINVAL. */
-int addr_parse(const char *text, struct polder_addr *ret);
-/* Writes at most INET6_ADDRSTRLEN bytes; returns `buffer`. IPv4-mapped stands in dotted form. */
-const char *addr_format(const struct polder_addr *addr, char *buffer);
-bool addr_is_v4(const struct polder_addr *addr);
-/* Where an address may be missing, that stands for it. Not 0.0.0.0, which is IPv4-mapped. */
-bool addr_is_zero(const struct polder_addr *addr);
-/* "10.0.0.0/8"; host bits are cleared. 0 or -EINVAL. */
-int prefix_parse(const char *text, struct prefix *ret);
-/* "10.0.0.0/8" into a buffer of PREFIX_TEXT_MAX bytes. */
-#define PREFIX_TEXT_MAX (INET6_ADDRSTRLEN + 4)
-const char *prefix_format(const struct prefix *prefix, char *buffer);
-bool prefix_contains(const struct prefix *prefix, const struct polder_addr *addr);

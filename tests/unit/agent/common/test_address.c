@@ -2,8 +2,7 @@
 /* Addresses and prefixes. */
 #include <errno.h>
 
-#include "policy/objects/address.h"
-#include "policy/objects/objects.h"
+#include "agent/common/address.h"
 #include "tests/unit/unit.h"
 
 static struct prefix prefix(const char *text)

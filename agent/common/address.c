@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Addresses and prefixes of both families as 128 bits, IPv4 mapped. */
+#include "agent/common/address.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "policy/objects/address.h"
-#include "policy/objects/objects.h"
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
