@@ -9,7 +9,8 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
-#include "agent/explain/explain_internal.h"
+#include "agent/explain/explain_flows.h"
+#include "agent/kernel/flows_scan.h"
 #include "agent/reconcile/sandbox.h"
 
 /* A private world for one question at a time: it takes memory and a CPU for some tenths of a
@@ -21,14 +22,6 @@
 static bool busy;
 static int run_error =
 	-ENOEXEC; /* why the programs that live questions are put to are not loaded */
-
-static struct explain live_question(const struct show_sources *sources)
-{
-	return (struct explain){.sources = sources,
-				.live_flows = sources->flows,
-				.run_error = run_error,
-				.live_generation = maps_control(sources->maps)->generation};
-}
 
 static void explain_clear(struct explain *explain)
 {
@@ -59,22 +52,116 @@ static int ask_methods(struct explain *explain)
 	return r;
 }
 
-static void answer(struct control_request *request, const json_t *args, struct explain *explain)
+static void reply(struct control_request *request, int r, struct explain *explain)
 {
-	int r = explain_parse(explain, args);
-	json_t *document = NULL;
+	json_t *document = r == 0 ? explain_document(explain) : NULL;
 
-	if (r == 0)
-		r = ask_methods(explain);
-	if (r == 0)
-		document = explain_document(explain);
 	if (document)
 		json_object_set_new(document, "hypothetical", json_boolean(explain->run != NULL));
 	if (r < 0 && explain->error[0])
 		control_fail(request, -r, explain->error, NULL);
 	else
 		show_reply(request, document);
-	explain_clear(explain);
+}
+
+/* ---------------------------------------------------------------- the flows that there are */
+
+/* Between two looks at the flows a name may become another pod's; then it is looked again. */
+#define LOOKS_MAX 3
+
+/* A question whose flows are looked for beside the loop. */
+struct asking {
+	struct flows_scan scan; /* first: on_looked() is given it */
+	struct explain_flows flows;
+	struct control_request *request;
+	json_t *args;
+	struct show_sources sources; /* a private world's, or what is in force */
+	struct maps *live_maps;
+	struct test_run *run; /* NULL: the node's programs are run, apart from its traffic */
+	unsigned int looks;
+	void (*ended)(void *data); /* NULL: nobody wants to know */
+	void *data;
+};
+
+static void asking_end(struct asking *asking)
+{
+	void (*ended)(void *data) = asking->ended;
+	void *data = asking->data;
+
+	json_decref(asking->args);
+	free(asking);
+	if (ended)
+		ended(data);
+}
+
+static struct explain question_of(struct asking *asking)
+{
+	return (struct explain){.sources = &asking->sources,
+				.found = &asking->flows,
+				.run = asking->run,
+				.run_error = run_error,
+				.live_generation = maps_control(asking->live_maps)->generation};
+}
+
+static int look(struct asking *asking, const struct explain *explain)
+{
+	explain_flows_ask(&asking->flows, explain);
+	asking->looks++;
+	return flows_scan_start(asking->sources.loop, &asking->scan);
+}
+
+/* All objects may be others than when the look began: the question is parsed again. */
+static void on_looked(struct flows_scan *scan, int r)
+{
+	struct asking *asking = (struct asking *)scan;
+	struct explain explain = question_of(asking);
+
+	if (r == 0)
+		r = explain_parse(&explain, asking->args);
+	if (r == 0 && !explain_flows_are_of(&asking->flows, &explain) &&
+	    asking->looks < LOOKS_MAX && look(asking, &explain) == 0) {
+		explain_clear(&explain);
+		return;
+	}
+	if (r == 0)
+		r = ask_methods(&explain);
+	reply(asking->request, r, &explain);
+	explain_clear(&explain);
+	asking_end(asking);
+}
+
+/* Takes nothing. NULL: no memory. */
+static struct asking *asking_new(struct control_request *request, const json_t *args,
+				 const struct show_sources *live)
+{
+	struct asking *asking = calloc(1, sizeof(*asking));
+
+	if (!asking)
+		return NULL;
+	asking->request = request;
+	asking->args = json_deep_copy(args);
+	asking->sources = *live;
+	asking->live_maps = live->maps;
+	asking->scan = (struct flows_scan){.maps = flows_maps_of(live->maps),
+					   .visit = explain_flows_look,
+					   .done = on_looked,
+					   .data = &asking->flows};
+	return asking;
+}
+
+/* Answers, and frees it. */
+static void ask(struct asking *asking)
+{
+	struct explain explain = question_of(asking);
+	int r = explain_parse(&explain, asking->args);
+
+	if (r == 0)
+		r = look(asking, &explain);
+	if (r < 0) {
+		reply(asking->request, r, &explain);
+		asking_end(asking);
+	}
+	explain_clear(&explain);
 }
 
 /* ---------------------------------------------------------------- what is in force */
@@ -100,9 +187,12 @@ static bool is_pending(const struct show_sources *sources)
 static void answer_live(struct control_request *request, const json_t *args,
 			const struct show_sources *sources)
 {
-	struct explain explain = live_question(sources);
+	struct asking *asking = asking_new(request, args, sources);
 
-	answer(request, args, &explain);
+	if (asking)
+		ask(asking);
+	else
+		show_reply(request, NULL);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -211,7 +301,9 @@ struct hypothesis {
 	struct control_request *request;
 	const struct show_sources *live;
 	json_t *args;
-	struct object_list objects;
+	struct object_list objects; /* staged, */
+	struct object **shares;	    /* and those of the store at one moment */
+	size_t share_count;
 	struct config config;
 	struct node node;
 	struct sandbox *sandbox;
@@ -219,9 +311,15 @@ struct hypothesis {
 	char message[512];
 };
 
-static void hypothesis_free(struct hypothesis *h)
+/* In the loop: who gives the last share of an object back may be its thread alone. */
+static void hypothesis_free(void *data)
 {
+	struct hypothesis *h = data;
+
 	sandbox_close(h->sandbox);
+	for (size_t i = 0; i < h->share_count; i++)
+		object_free(h->shares[i]);
+	free(h->shares);
 	free(h->node.addresses);
 	object_list_clear(&h->objects);
 	json_decref(h->args);
@@ -229,26 +327,53 @@ static void hypothesis_free(struct hypothesis *h)
 	busy = false;
 }
 
-static int overlay(struct hypothesis *h)
+static void fail(struct hypothesis *h, int r)
 {
-	int r = sandbox_put_store(h->sandbox, h->live->store);
+	control_fail(h->request, -r, h->message[0] ? h->message : strerror(-r), NULL);
+	hypothesis_free(h);
+}
 
-	for (size_t i = 0; i < h->objects.count && r == 0; i++)
-		r = sandbox_put(h->sandbox, TAKE_PTR(h->objects.objects[i]));
-	h->objects.count = 0;
-	for (size_t i = 0; i < pods_count(h->live->pods) && r == 0; i++) {
-		const struct local_pod *pod = pods_at(h->live->pods, i);
+static void answer_hypothesis(struct hypothesis *h)
+{
+	struct asking *asking = asking_new(h->request, h->args, h->live);
 
-		if (!pod->gone)
-			r = sandbox_attach(h->sandbox, pod);
+	if (!asking) {
+		fail(h, -ENOMEM);
+		return;
 	}
+	asking->run = sandbox_test_run(h->sandbox);
+	asking->sources.config = &h->config;
+	asking->sources.node = &h->node;
+	asking->sources.store = sandbox_store(h->sandbox);
+	asking->sources.services = sandbox_services(h->sandbox);
+	asking->sources.policy_sync = sandbox_policy_sync(h->sandbox);
+	asking->sources.maps = sandbox_maps(h->sandbox);
+	asking->sources.datapath = sandbox_datapath(h->sandbox);
+	asking->sources.flows = sandbox_flows(h->sandbox);
+	asking->sources.events = NULL;
+	asking->ended = hypothesis_free;
+	asking->data = h;
+	ask(asking);
+}
+
+/* Shares of its own: the loop's keep all objects until hypothesis_free(). */
+static int put_objects(struct hypothesis *h)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < h->share_count && r == 0; i++)
+		r = sandbox_put(h->sandbox, object_share(h->shares[i]));
+	for (size_t i = 0; i < h->objects.count && r == 0; i++)
+		r = sandbox_put(h->sandbox, object_share(h->objects.objects[i]));
 	return r;
 }
 
-static int bring_in_force(struct hypothesis *h)
+/* Beside the loop: all objects are compiled. */
+static void bring_in_force(uv_work_t *work)
 {
+	struct hypothesis *h = work->data;
 	bool again = false;
-	int r = overlay(h);
+	int r = put_objects(h);
 
 	if (r == 0)
 		r = sandbox_run(h->sandbox, &again);
@@ -258,26 +383,50 @@ static int bring_in_force(struct hypothesis *h)
 	if (r < 0)
 		snprintf(h->message, sizeof(h->message), "the objects cannot be tried: %s",
 			 strerror(-r));
+	h->result = r;
+}
+
+static void on_in_force(uv_work_t *work, int status)
+{
+	struct hypothesis *h = work->data;
+	int r = status < 0 ? status : h->result;
+
+	if (r == 0)
+		answer_hypothesis(h);
+	else
+		fail(h, r);
+}
+
+static int attach_pods(struct hypothesis *h)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < pods_count(h->live->pods) && r == 0; i++) {
+		const struct local_pod *pod = pods_at(h->live->pods, i);
+
+		if (!pod->gone)
+			r = sandbox_attach(h->sandbox, pod);
+	}
 	return r;
 }
 
-static void answer_hypothesis(struct hypothesis *h)
+static int share_objects(struct hypothesis *h)
 {
-	struct show_sources sources = *h->live;
-	struct explain explain = live_question(h->live);
+	enum object_kind kind;
+	size_t room = 0, count, i;
 
-	explain.sources = &sources;
-	explain.run = sandbox_test_run(h->sandbox);
-	sources.config = &h->config;
-	sources.node = &h->node;
-	sources.store = sandbox_store(h->sandbox);
-	sources.services = sandbox_services(h->sandbox);
-	sources.policy_sync = sandbox_policy_sync(h->sandbox);
-	sources.maps = sandbox_maps(h->sandbox);
-	sources.datapath = sandbox_datapath(h->sandbox);
-	sources.flows = sandbox_flows(h->sandbox);
-	sources.events = NULL;
-	answer(h->request, h->args, &explain);
+	for (kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		room += store_count(h->live->store, kind);
+	h->shares = calloc(room + 1, sizeof(struct object *));
+	if (!h->shares)
+		return -ENOMEM;
+	for (kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
+		const struct object *const *objects = store_objects(h->live->store, kind, &count);
+
+		for (i = 0; i < count; i++)
+			h->shares[h->share_count++] = object_share(objects[i]);
+	}
+	return 0;
 }
 
 /* Beside the loop: the kernel verifies the programs. */
@@ -295,12 +444,13 @@ static void on_world(uv_work_t *work, int status)
 	int r = status < 0 ? status : h->result;
 
 	if (r == 0)
-		r = bring_in_force(h);
+		r = attach_pods(h);
 	if (r == 0)
-		answer_hypothesis(h);
-	else
-		control_fail(h->request, -r, h->message, NULL);
-	hypothesis_free(h);
+		r = share_objects(h);
+	if (r == 0)
+		r = uv_queue_work(h->live->loop, &h->work, bring_in_force, on_in_force);
+	if (r < 0)
+		fail(h, r);
 }
 
 /* What the world of another thread may not share with the loop. */
@@ -363,10 +513,8 @@ static void begin_hypothesis(struct control_request *request, const json_t *args
 		r = copy_node(sources->node, &h->node);
 	if (r == 0)
 		r = uv_queue_work(sources->loop, &h->work, make_world, on_world);
-	if (r < 0) {
-		control_fail(request, -r, h->message[0] ? h->message : strerror(-r), NULL);
-		hypothesis_free(h);
-	}
+	if (r < 0)
+		fail(h, r);
 }
 
 void explain_request(struct control_request *request, const json_t *args, int netns_fd, void *data)

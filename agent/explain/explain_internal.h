@@ -37,6 +37,8 @@ struct explain_rule {
 	uint32_t index;
 };
 
+struct explain_flows; /* explain_flows.h */
+
 /* What one way says of one endpoint. */
 struct explain_method {
 	bool asked;
@@ -86,10 +88,10 @@ struct explain {
 				or it is none */
 	const struct object **policies; /* the array is owned */
 	struct evaluate_objects objects;
-	struct test_run *run;	  /* borrowed: a private world's; NULL: the node's programs are run,
-				     apart from its traffic */
-	int run_error;		  /* -errno: those are not loaded */
-	struct flows *live_flows; /* of the node, whatever the world */
+	struct test_run *run; /* borrowed: a private world's; NULL: the node's programs are run,
+				 apart from its traffic */
+	int run_error;	      /* -errno: those are not loaded */
+	struct explain_flows *found; /* borrowed: flows of the node, whatever the world */
 	uint32_t live_generation;
 	json_t *flows; /* that exist already; NULL: not looked for */
 	char error[2048];

@@ -8,6 +8,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/explain/explain_internal.h"
 #include "agent/explain/explain_words.h"
+#include "agent/kernel/flows_scan.h"
 #include "agent/policy/rule_counts.h"
 
 #define CLUSTER_PREFIX "cluster"
@@ -132,6 +133,7 @@ static uint32_t rule_number(const struct show_sources *sources, const struct obj
 	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
 }
 
+/* The policy's rules, of which nothing is counted yet. 0 or -ENOMEM. */
 static int tally_make(const struct show_sources *sources, const struct object *policy,
 		      struct tally *ret)
 {
@@ -144,8 +146,15 @@ static int tally_make(const struct show_sources *sources, const struct object *p
 		ret->rules[ret->count++].rule = rule_number(sources, policy, false, i);
 	for (size_t i = 0; i < spec->egress_count; i++)
 		ret->rules[ret->count++].rule = rule_number(sources, policy, true, i);
-	flows_list(sources->flows, 0, tally_flow, ret);
 	return 0;
+}
+
+static void tally_take(struct tally *to, const struct tally *from)
+{
+	for (size_t i = 0; i < to->count; i++)
+		for (size_t j = 0; to->rules[i].rule && j < from->count; j++)
+			if (from->rules[j].rule == to->rules[i].rule)
+				to->rules[i] = from->rules[j];
 }
 
 /* ---------------------------------------------------------------- parts */
@@ -316,23 +325,83 @@ static json_t *policy_document(const struct show_sources *sources,
 	return document;
 }
 
-static void answer(struct control_request *request, const json_t *args,
-		   const struct show_sources *sources)
+/* A question whose flows are counted beside the loop. */
+struct asking {
+	struct flows_scan scan; /* first: on_counted() is given it */
+	struct control_request *request;
+	json_t *args;
+	const struct show_sources *sources;
+	struct tally tally;
+};
+
+static void asking_free(struct asking *asking)
 {
-	const char *name = json_string_value(json_object_get(args, "name"));
-	const struct object *policy = find_policy(request, sources->store, name);
+	json_decref(asking->args);
+	free(asking->tally.rules);
+	free(asking);
+}
+
+static const struct object *find_asked(const struct asking *asking)
+{
+	return find_policy(asking->request, asking->sources->store,
+			   json_string_value(json_object_get(asking->args, "name")));
+}
+
+/* The policy may have changed meanwhile, or gone. */
+static void on_counted(struct flows_scan *scan, int r)
+{
+	struct asking *asking = (struct asking *)scan;
+	const struct show_sources *sources = asking->sources;
+	const struct object *policy = find_asked(asking);
 	struct evaluate_objects objects = {};
 	struct tally tally = {};
 
-	if (!policy)
-		return;
+	if (policy && r == 0)
+		r = tally_make(sources, policy, &tally);
+	tally_take(&tally, &asking->tally);
 	objects.namespaces =
 		store_objects(sources->store, OBJECT_NAMESPACE, &objects.namespace_count);
-	if (tally_make(sources, policy, &tally) < 0)
-		show_reply(request, NULL);
-	else
-		show_reply(request, policy_document(sources, &objects, policy, &tally));
+	if (policy)
+		show_reply(asking->request,
+			   r < 0 ? NULL : policy_document(sources, &objects, policy, &tally));
 	free(tally.rules);
+	asking_free(asking);
+}
+
+/* Answers, unless the flows are being counted now. */
+static int begin(struct asking *asking)
+{
+	const struct object *policy = find_asked(asking);
+	int r;
+
+	if (!policy)
+		return -ENOENT;
+	r = tally_make(asking->sources, policy, &asking->tally);
+	if (r == 0)
+		r = flows_scan_start(asking->sources->loop, &asking->scan);
+	if (r < 0)
+		show_reply(asking->request, NULL);
+	return r;
+}
+
+static void answer(struct control_request *request, const json_t *args,
+		   const struct show_sources *sources)
+{
+	struct asking *asking = calloc(1, sizeof(*asking));
+
+	if (!asking) {
+		show_reply(request, NULL);
+		return;
+	}
+	asking->request = request;
+	asking->args = json_deep_copy(args);
+	asking->sources = sources;
+	asking->scan = (struct flows_scan){.maps = flows_maps_of(sources->maps),
+					   .visit = tally_flow,
+					   .done = on_counted,
+					   .data = &asking->tally};
+	if (begin(asking) < 0)
+		asking_free(asking);
 }
 
 void explain_policy_request(struct control_request *request, const json_t *args, int netns_fd,

@@ -8,126 +8,22 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "agent/explain/explain_flows.h"
 #include "agent/explain/explain_frame.h"
 #include "agent/explain/explain_internal.h"
 #include "agent/kernel/test_run.h"
 
 #define TRIED_PATHS   32 /* endpoints of a Service that are tried */
 #define SERVICE_TRIES 16 /* until the program has chosen the sender itself */
-#define FLOWS_SHOWN   16
 #define FIRST_PORT    32768
 #define PORT_COUNT    28232 /* as many as the kernel gives away by default: up to 60999 */
-
-/* One flow that is there already, both directions. */
-struct seen_flow {
-	struct flow_tuple tuple;
-	struct flow_copy content;
-	uint64_t packets, bytes, reply_packets, reply_bytes;
-	uint32_t idle;
-};
 
 struct probes {
 	struct explain *explain;
 	struct test_run *run;
-	struct flow_table table;   /* for comparing tuples */
-	uint64_t used[65536 / 64]; /* ports of the sender's flows */
-	struct seen_flow seen[FLOWS_SHOWN];
-	size_t seen_count;
 	uint8_t zone;
 	struct test_result result;
 };
-
-/* ---------------------------------------------------------------- flows that are there */
-
-static bool tuple_has(const struct probes *t, const __be32 *v4, const __be32 *v6,
-		      const struct polder_addr *addr)
-{
-	return t->table.family == FAMILY_V4 ? *v4 == addr->words_be[3] : memcmp(v6, addr, 16) == 0;
-}
-
-static bool is_asked_about(const struct probes *t, const struct flow_tuple *tuple)
-{
-	const struct explain *explain = t->explain;
-	bool ports = explain->proto != IPPROTO_ICMP && explain->proto != IPPROTO_ICMPV6;
-
-	if (tuple->proto != explain->proto || (ports && tuple->dport_be != htons(explain->port)) ||
-	    !tuple_has(t, &tuple->v4.saddr_be, tuple->v6.saddr_be,
-		       explain_addr(explain, &explain->from)))
-		return false;
-	return tuple_has(t, &tuple->v4.daddr_be, tuple->v6.daddr_be,
-			 explain_addr(explain, &explain->to));
-}
-
-static struct seen_flow *seen_add(struct probes *t, const struct flow_tuple *tuple)
-{
-	for (size_t i = 0; i < t->seen_count; i++)
-		if (flow_tuple_equal(&t->table, &t->seen[i].tuple, tuple))
-			return &t->seen[i];
-	if (t->seen_count == FLOWS_SHOWN)
-		return NULL;
-	t->seen[t->seen_count] = (struct seen_flow){.tuple = *tuple};
-	return &t->seen[t->seen_count++];
-}
-
-static void use_port(struct probes *t, __be16 port_be)
-{
-	t->used[ntohs(port_be) / 64] |= 1ull << (ntohs(port_be) % 64);
-}
-
-static bool look_at_flow(const struct flow_record *record, void *data)
-{
-	const struct flow_copy *content = &record->flow.content;
-	const struct flow_tuple *tuple = &record->flow.tuple;
-	struct flow_tuple opener = *tuple;
-	struct probes *t = data;
-	struct seen_flow *seen;
-	bool reply = content->state & FLOW_REPLY;
-
-	if (record->family != t->table.family || tuple->proto != t->explain->proto)
-		return true;
-	use_port(t, tuple->sport_be);
-	use_port(t, tuple->dport_be);
-	if (reply) {
-		opener = (struct flow_tuple){0};
-		flow_reply_tuple(tuple, content, record->family, &opener);
-	}
-	if (!is_asked_about(t, &opener))
-		return true;
-	seen = seen_add(t, &opener);
-	if (seen && reply) {
-		seen->reply_packets = record->flow.packets;
-		seen->reply_bytes = record->flow.bytes;
-	} else if (seen) {
-		seen->content = *content;
-		seen->packets = record->flow.packets;
-		seen->bytes = record->flow.bytes;
-		seen->idle = record->idle;
-	}
-	return true;
-}
-
-static void look_at_flows(struct probes *t)
-{
-	struct explain *explain = t->explain;
-
-	flows_list(explain->live_flows, 0, look_at_flow, t);
-	explain->flows = json_array();
-	for (size_t i = 0; i < t->seen_count; i++) {
-		const struct seen_flow *seen = &t->seen[i];
-
-		json_array_append_new(
-			explain->flows,
-			json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "source_port",
-				  ntohs(seen->tuple.sport_be), "packets", (json_int_t)seen->packets,
-				  "bytes", (json_int_t)seen->bytes, "reply_packets",
-				  (json_int_t)seen->reply_packets, "reply_bytes",
-				  (json_int_t)seen->reply_bytes, "idle_seconds",
-				  (json_int_t)(((uint64_t)seen->idle << FLOW_TICK_SHIFT) /
-					       1000000000),
-				  "current", seen->content.generation == explain->live_generation,
-				  "established", !!(seen->content.state & FLOW_ESTABLISHED)));
-	}
-}
 
 /* A port that no flow of the protocol has. 0: all are taken. */
 static uint16_t free_port(struct probes *t)
@@ -139,10 +35,8 @@ static uint16_t free_port(struct probes *t)
 	for (uint32_t i = 0; i < PORT_COUNT; i++) {
 		uint16_t port = (uint16_t)(FIRST_PORT + (start + i) % PORT_COUNT);
 
-		if (t->used[port / 64] >> (port % 64) & 1)
-			continue;
-		use_port(t, htons(port));
-		return port;
+		if (explain_flows_use_port(t->explain->found, port))
+			return port;
 	}
 	return 0;
 }
@@ -343,12 +237,11 @@ void explain_ask_program(struct explain *explain)
 	if (!t)
 		return;
 	t->explain = explain;
-	t->table.family = explain->family;
 	if (!explain->run)
 		r = apart ? test_run_open(explain->sources->maps, apart, false, &own)
 			  : explain->run_error;
 	t->run = explain->run ? explain->run : own;
-	look_at_flows(t);
+	explain->flows = explain_flows_document(explain->found, explain->live_generation);
 	if (r == 0)
 		run_all(t);
 	else

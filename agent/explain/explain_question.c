@@ -42,6 +42,12 @@ static void end_add_addr(struct explain_end *end, const struct polder_addr *addr
 
 /* ---------------------------------------------------------------- pods */
 
+/* A private world does not have pods that were connected after it was made. */
+static bool is_there(const struct explain *explain, const struct local_pod *pod)
+{
+	return !pod->gone && policy_sync_pod_object(explain->sources->policy_sync, pod);
+}
+
 /* The container that stands for a pod now: of several by one name, the youngest. */
 static const struct local_pod *find_local(const struct explain *explain, const char *namespace,
 					  const char *name)
@@ -52,8 +58,8 @@ static const struct local_pod *find_local(const struct explain *explain, const c
 	for (size_t i = 0; i < pods_count(pods); i++) {
 		const struct local_pod *pod = pods_at(pods, i);
 
-		if (!pod->gone && strcmp(pod->namespace, namespace) == 0 &&
-		    strcmp(pod->name, name) == 0 && (!found || pod->created > found->created))
+		if (strcmp(pod->namespace, namespace) == 0 && strcmp(pod->name, name) == 0 &&
+		    (!found || pod->created > found->created) && is_there(explain, pod))
 			found = pod;
 	}
 	return found;
@@ -133,8 +139,9 @@ void explain_find_address(const struct explain *explain, const struct polder_add
 	for (size_t i = 0; i < pods_count(pods); i++) {
 		const struct local_pod *pod = pods_at(pods, i);
 
-		if (pod->gone || (memcmp(&pod->ipv4, addr, sizeof(*addr)) != 0 &&
-				  memcmp(&pod->ipv6, addr, sizeof(*addr)) != 0))
+		if ((memcmp(&pod->ipv4, addr, sizeof(*addr)) != 0 &&
+		     memcmp(&pod->ipv6, addr, sizeof(*addr)) != 0) ||
+		    !is_there(explain, pod))
 			continue;
 		end_set_local(explain, pod, ret);
 		return;

@@ -15,7 +15,7 @@ struct shared_labels {
 	struct label items[]; /* point into the texts */
 };
 
-/* Of the process: who decodes objects does so in one thread, as object_share() demands. */
+/* Of the process: who decodes objects does so in one thread, which frees the last share of each. */
 static struct shared_labels *all;
 
 static size_t length_of(const struct labels *labels)

@@ -113,7 +113,7 @@ struct object *object_share(const struct object *object)
 {
 	struct object *shared = (struct object *)object; /* the count is no part of what it says */
 
-	shared->sharers++;
+	__atomic_fetch_add(&shared->sharers, 1, __ATOMIC_RELAXED);
 	return shared;
 }
 
@@ -121,10 +121,8 @@ void object_free(struct object *object)
 {
 	if (!object)
 		return;
-	if (object->sharers) {
-		object->sharers--;
+	if (__atomic_fetch_sub(&object->sharers, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	}
 	if (!object->is_packed) {
 		content_clear(object);
 		if (!object->shares_labels)

@@ -185,12 +185,12 @@ struct network_policy_object {
 };
 
 struct object {
-	unsigned int sharers : 30;	/* owners beside the first one, see object_share() */
+	unsigned int sharers; /* owners beside the first one, see object_share(); atomic */
+	enum object_kind kind : 16;
 	unsigned int is_packed : 1;	/* all it points to, but for resource_version, is of its own
 					   piece of memory */
 	unsigned int shares_labels : 1; /* but these, which are others' as well */
-	enum object_kind kind;
-	char *namespace; /* "" for those without; "default" where it is missing */
+	char *namespace;		/* "" for those without; "default" where it is missing */
 	char *name;
 	char *uid;		/* "" if unknown */
 	char *resource_version; /* metadata.resourceVersion, opaque; no part of the content. NULL:
@@ -228,7 +228,9 @@ int objects_decode(const char *text, size_t length, struct object_list *ret,
  * first. */
 int objects_check_size(const char *text, size_t length, struct error *ret_error);
 
-/* One owner more of an object that nobody changes any more: each frees it. Not for several threads.
+/*
+ * One owner more of an object that nobody changes any more: each frees it. In any thread, while
+ * another owner keeps it: the last one has to be of the thread that decodes objects.
  */
 struct object *object_share(const struct object *object);
 /* Takes NULL. */

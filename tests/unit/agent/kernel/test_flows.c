@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 
 #include "policy/objects/objects.h"
+#include "agent/kernel/flows_scan.h"
 #include "tests/unit/unit.h"
 
 #define SETS_V4	   4096 /* two windows */
@@ -595,6 +596,52 @@ static void lists_at_most_as_many_as_asked_for(void)
 	fixture_free(f);
 }
 
+struct seen {
+	uv_loop_t loop;
+	size_t count;
+	pthread_t thread;
+	int result;
+};
+
+static bool see_one(const struct flow_record *record, void *data)
+{
+	struct seen *seen = data;
+
+	(void)record;
+	seen->count++;
+	seen->thread = pthread_self();
+	return true;
+}
+
+static void on_seen(struct flows_scan *scan, int result)
+{
+	((struct seen *)scan->data)->result = result;
+}
+
+static void a_scan_sees_all_flows_in_another_thread(void)
+{
+	struct fixture *f = fixture_new();
+	struct seen seen = {.result = 1};
+	struct flows_scan scan = {
+		.maps = f->maps, .visit = see_one, .done = on_seen, .data = &seen};
+
+	for (uint16_t port = 1; port <= 50; port++) {
+		struct spec spec = {
+			port & 1 ? FAMILY_V4 : FAMILY_V6, IPPROTO_UDP, 0, NOW, NOW, port, false};
+
+		place_flow(f, &spec);
+	}
+	CU_ASSERT_FATAL(uv_loop_init(&seen.loop) == 0);
+	CU_ASSERT_FATAL(flows_scan_start(&seen.loop, &scan) == 0);
+	CU_ASSERT_EQUAL(seen.result, 1);
+	uv_run(&seen.loop, UV_RUN_DEFAULT);
+	CU_ASSERT_EQUAL(seen.result, 0);
+	CU_ASSERT_EQUAL(seen.count, 100);
+	CU_ASSERT(!pthread_equal(seen.thread, pthread_self()));
+	uv_loop_close(&seen.loop);
+	fixture_free(f);
+}
+
 /* ---------------------------------------------------------------- beside a writer */
 
 struct writer {
@@ -710,6 +757,7 @@ int main(void)
 		UNIT_TEST(counts_outlive_their_flows),
 		UNIT_TEST(a_scan_in_slices_does_what_one_in_one_go_does),
 		UNIT_TEST(lists_at_most_as_many_as_asked_for),
+		UNIT_TEST(a_scan_sees_all_flows_in_another_thread),
 		UNIT_TEST(beside_a_writer_no_entry_is_torn_or_lost),
 		UNIT_TEST(runs_in_the_loop_and_ends_with_it),
 	};
