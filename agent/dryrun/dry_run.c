@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "agent/dryrun/dry_run_internal.h"
+#include "agent/dryrun/dry_run_world.h"
 #include "agent/kernel/counters.h"
-#include "agent/dryrun/dry_run_internal.h"
 #include "agent/common/hash.h"
 
 #define SLICE_NS    1000000
@@ -19,8 +19,8 @@
 #define LINES_MAX   1000  /* flows that are told one by one; more are counted */
 #define SEEN_MAX    65536 /* flows that are known again when they come twice */
 #define TRIES_MAX   4
-#define REBUILD_NS                                                                                 \
-	200000000ull /* between two compilations, when the objects in force change meanwhile */
+/* Between two compilations, when the objects in force change meanwhile. */
+#define REBUILD_MS 200
 
 struct flow_key {
 	struct dry_run_question question;
@@ -40,9 +40,18 @@ struct totals {
 struct dry_run {
 	const struct show_sources *sources;
 	struct control_request *request; /* NULL: over */
+	json_int_t seconds;
 	struct dry_run_changes changes;
-	struct dry_run_policy *policy;
-	uint64_t built_for, built_ns; /* the pass it was built after, and when */
+	struct dry_run_policy *policy; /* NULL: the stream has not begun */
+	uv_work_t work;		       /* compiles the next one, beside the loop */
+	bool compiling;
+	struct dry_run_world world;
+	struct dry_run_policy *fresh;
+	int compiled;		       /* how that went: 0 or -errno */
+	uint64_t built_ns;	       /* when the last compilation was begun */
+	struct reconciler_wait change; /* the first one since then */
+	bool stale;		       /* it is in force */
+	uv_timer_t rebuild;
 	struct flows_cursor cursor;
 	struct event_subscriber *tap;
 	struct seen *seen;
@@ -162,6 +171,69 @@ static json_t *totals_document(const struct totals *totals)
 			 (json_int_t)totals->lost, "rebuilt", (json_int_t)totals->rebuilt);
 }
 
+/* ---------------------------------------------------------------- both compilations */
+
+static void compile_in_thread(uv_work_t *work)
+{
+	struct dry_run *dry_run = work->data;
+
+	dry_run->compiled = dry_run_policy_new(&dry_run->world, &dry_run->changes, &dry_run->fresh);
+}
+
+static void on_compiled(uv_work_t *work, int status);
+static void on_change(void *data);
+
+/* Of this moment; 0 or -errno: none is under way. */
+static int compile(struct dry_run *dry_run)
+{
+	struct reconciler *reconciler = dry_run->sources->reconciler;
+	int r = dry_run_world_take(dry_run->sources->policy_sync, &dry_run->world);
+
+	dry_run->built_ns = uv_hrtime();
+	dry_run->work.data = dry_run;
+	if (r == 0)
+		r = uv_queue_work(dry_run->sources->loop, &dry_run->work, compile_in_thread,
+				  on_compiled);
+	if (r < 0) {
+		dry_run_world_release(&dry_run->world);
+		return r;
+	}
+	dry_run->compiling = true;
+	dry_run->stale = false;
+	dry_run->change = (struct reconciler_wait){
+		.change = reconciler_change(reconciler) + 1, .call = on_change, .data = dry_run};
+	reconciler_after(reconciler, &dry_run->change);
+	return 0;
+}
+
+static void on_rebuild(uv_timer_t *timer)
+{
+	struct dry_run *dry_run = timer->data;
+
+	if (!dry_run->compiling && compile(dry_run) < 0)
+		uv_timer_start(timer, on_rebuild, REBUILD_MS, 0);
+}
+
+/* Other objects are in force: flows are evaluated by those of before until the new ones have been
+ * compiled. */
+static void rebuild(struct dry_run *dry_run)
+{
+	uint64_t past = (uv_hrtime() - dry_run->built_ns) / 1000000;
+
+	if (dry_run->stale && !dry_run->compiling)
+		uv_timer_start(&dry_run->rebuild, on_rebuild,
+			       past < REBUILD_MS ? REBUILD_MS - past : 0, 0);
+}
+
+static void on_change(void *data)
+{
+	struct dry_run *dry_run = data;
+
+	dry_run->stale = true;
+	if (dry_run->handles)
+		rebuild(dry_run);
+}
+
 /* ---------------------------------------------------------------- one flow */
 
 static bool was_seen(struct dry_run *dry_run, const struct flow_key *key)
@@ -179,31 +251,6 @@ static bool was_seen(struct dry_run *dry_run, const struct flow_key *key)
 	if (!HASH_ADDED(hh, seen))
 		free(seen);
 	return false;
-}
-
-static uint64_t runs(const struct dry_run *dry_run)
-{
-	struct show_progress progress = {0};
-
-	dry_run->sources->progress(&progress, dry_run->sources->data);
-	return progress.reconciles;
-}
-
-/* The objects in force may have changed meanwhile. */
-static void refresh(struct dry_run *dry_run)
-{
-	struct dry_run_policy *fresh = NULL;
-	uint64_t now = uv_hrtime(), run = runs(dry_run);
-
-	if (run == dry_run->built_for || now - dry_run->built_ns < REBUILD_NS)
-		return;
-	dry_run->built_ns = now;
-	if (dry_run_policy_new(dry_run->sources->policy_sync, &dry_run->changes, &fresh) < 0)
-		return; /* the next flow tries again */
-	dry_run_policy_free(dry_run->policy);
-	dry_run->policy = fresh;
-	dry_run->built_for = run;
-	dry_run->totals.rebuilt++;
 }
 
 static void send_line(struct dry_run *dry_run, json_t *line)
@@ -293,7 +340,6 @@ static void on_walk(uv_idle_t *idle)
 {
 	struct dry_run *dry_run = idle->data;
 
-	refresh(dry_run);
 	if (!flows_walk(dry_run->sources->flows, &dry_run->cursor, SLICE_NS, on_flow, dry_run))
 		return;
 	uv_idle_stop(idle);
@@ -329,7 +375,6 @@ static void on_event(const struct polder_event *event, void *data)
 	key.question.port =
 		!ports ? 0 : ntohs(translated ? event->backend_port_be : event->dport_be);
 	key.question.through_service = translated;
-	refresh(dry_run);
 	if (was_seen(dry_run, &key))
 		return;
 	dry_run->totals.fresh++;
@@ -345,13 +390,11 @@ static void on_lost(uint64_t count, void *data)
 
 /* ---------------------------------------------------------------- life */
 
-static void on_closed(uv_handle_t *handle)
+/* Nothing of it is under way any more. */
+static void try_free(struct dry_run *dry_run)
 {
-	struct dry_run *dry_run = handle->data;
 	struct seen *seen, *next;
 
-	if (--dry_run->handles > 0)
-		return;
 	HASH_ITER (hh, dry_run->seen, seen, next) {
 		HASH_DEL(dry_run->seen, seen);
 		free(seen);
@@ -362,10 +405,21 @@ static void on_closed(uv_handle_t *handle)
 	running--;
 }
 
+static void on_closed(uv_handle_t *handle)
+{
+	struct dry_run *dry_run = handle->data;
+
+	if (--dry_run->handles == 0 && !dry_run->compiling)
+		try_free(dry_run);
+}
+
 static void stop(struct dry_run *dry_run)
 {
 	uv_idle_stop(&dry_run->walk);
 	uv_timer_stop(&dry_run->timer);
+	uv_timer_stop(&dry_run->rebuild);
+	dry_run->stale = false;
+	reconciler_cancel(dry_run->sources->reconciler, &dry_run->change);
 	events_unsubscribe(dry_run->tap);
 	dry_run->tap = NULL;
 }
@@ -379,6 +433,7 @@ static void on_hang_up(struct control_request *request, void *data)
 	dry_run->request = NULL;
 	uv_close((uv_handle_t *)&dry_run->walk, on_closed);
 	uv_close((uv_handle_t *)&dry_run->timer, on_closed);
+	uv_close((uv_handle_t *)&dry_run->rebuild, on_closed);
 }
 
 static void end_if_done(struct dry_run *dry_run)
@@ -415,6 +470,11 @@ static int find_absent(const struct dry_run *dry_run, char *message, size_t size
 	return 0;
 }
 
+static void say_not_compiled(int r, char *message, size_t size)
+{
+	snprintf(message, size, "the staged objects cannot be compiled: %s", strerror(-r));
+}
+
 static int prepare(struct dry_run *dry_run, const json_t *args, int fd, char *message, size_t size)
 {
 	int r;
@@ -430,33 +490,72 @@ static int prepare(struct dry_run *dry_run, const json_t *args, int fd, char *me
 		r = find_absent(dry_run, message, size);
 	if (r < 0)
 		return r;
-	dry_run->built_for = runs(dry_run);
-	dry_run->built_ns = uv_hrtime();
-	r = dry_run_policy_new(dry_run->sources->policy_sync, &dry_run->changes, &dry_run->policy);
+	r = compile(dry_run);
 	if (r < 0)
-		snprintf(message, size, "the staged objects cannot be compiled: %s", strerror(-r));
+		say_not_compiled(r, message, size);
 	return r;
 }
 
-static void begin(struct dry_run *dry_run, struct control_request *request, json_int_t seconds)
+static void begin(struct dry_run *dry_run)
 {
 	const struct event_tap tap = {on_event, on_lost, dry_run};
+	json_int_t seconds = dry_run->seconds;
 
-	dry_run->request = request;
 	uv_idle_init(dry_run->sources->loop, &dry_run->walk);
 	uv_timer_init(dry_run->sources->loop, &dry_run->timer);
-	dry_run->walk.data = dry_run->timer.data = dry_run;
-	dry_run->handles = 2;
+	uv_timer_init(dry_run->sources->loop, &dry_run->rebuild);
+	dry_run->walk.data = dry_run->timer.data = dry_run->rebuild.data = dry_run;
+	dry_run->handles = 3;
 	dry_run->timed_out = seconds == 0;
-	running++;
-	control_stream_begin(request, on_hang_up, dry_run);
-	control_stream_send(request, begin_document(dry_run, seconds));
+	control_stream_begin(dry_run->request, on_hang_up, dry_run);
+	if (!dry_run->request)
+		return; /* nobody listens any more */
+	control_stream_send(dry_run->request, begin_document(dry_run, seconds));
 	if (seconds > 0)
 		dry_run->tap = events_tap(dry_run->sources->events,
 					  EVENT_MASK_DROPS | EVENT_MASK_FLOWS, &tap);
 	uv_idle_start(&dry_run->walk, on_walk);
 	if (seconds > 0)
 		uv_timer_start(&dry_run->timer, on_time, (uint64_t)seconds * 1000, 0);
+	rebuild(dry_run);
+}
+
+static void fail(struct dry_run *dry_run, int r)
+{
+	char message[128];
+
+	say_not_compiled(r, message, sizeof(message));
+	control_fail(dry_run->request, -r, message, NULL);
+	reconciler_cancel(dry_run->sources->reconciler, &dry_run->change);
+	try_free(dry_run);
+}
+
+static void take_fresh(struct dry_run *dry_run)
+{
+	dry_run->totals.rebuilt += dry_run->policy != NULL;
+	dry_run_policy_free(dry_run->policy);
+	dry_run->policy = dry_run->fresh;
+	dry_run->fresh = NULL;
+}
+
+static void on_compiled(uv_work_t *work, int status)
+{
+	struct dry_run *dry_run = work->data;
+	bool first = !dry_run->policy;
+	int r = status < 0 ? status : dry_run->compiled;
+
+	dry_run->compiling = false;
+	dry_run_world_release(&dry_run->world);
+	if (r == 0)
+		take_fresh(dry_run);
+	if (first && r < 0)
+		fail(dry_run, r);
+	else if (first)
+		begin(dry_run);
+	else if (!dry_run->handles)
+		try_free(dry_run); /* the peer has hung up */
+	else if (dry_run->request)
+		rebuild(dry_run);
 }
 
 static void on_try(struct control_request *request, const json_t *args, int fd, void *data)
@@ -474,16 +573,18 @@ static void on_try(struct control_request *request, const json_t *args, int fd, 
 	dry_run = calloc(1, sizeof(*dry_run));
 	if (dry_run) {
 		dry_run->sources = data;
+		dry_run->request = request;
+		dry_run->seconds = json_integer_value(seconds);
 		r = prepare(dry_run, args, fd, message, sizeof(message));
 	}
-	if (r < 0) {
-		control_fail(request, -r, message, NULL);
-		if (dry_run)
-			dry_run_changes_clear(&dry_run->changes);
-		free(dry_run);
+	if (r == 0) {
+		running++;
 		return;
 	}
-	begin(dry_run, request, json_integer_value(seconds));
+	control_fail(request, -r, message, NULL);
+	if (dry_run)
+		dry_run_changes_clear(&dry_run->changes);
+	free(dry_run);
 }
 
 int dry_run_register(struct control_server *server, const struct show_sources *sources)

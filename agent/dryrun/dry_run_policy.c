@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/policy/policy_sync_internal.h"
 #include "agent/common/hash.h"
+#include "agent/dryrun/dry_run_world.h"
 
 const char *const dry_run_basis_names[] = {
 	[DRY_RUN_NOT_ASKED] = "not_asked", [DRY_RUN_OPEN] = "open",
@@ -40,143 +40,6 @@ struct dry_run_policy {
 	struct address_words *words;
 	struct pod_space space[2]; /* now, then */
 };
-
-void dry_run_changes_clear(struct dry_run_changes *changes)
-{
-	object_list_clear(&changes->objects);
-	for (size_t i = 0; i < changes->removal_count; i++) {
-		free(changes->removals[i].namespace);
-		free(changes->removals[i].name);
-	}
-	free(changes->removals);
-	*changes = (struct dry_run_changes){0};
-}
-
-/* ---------------------------------------------------------------- the overlay */
-
-static bool is_same(const struct object *object, enum object_kind kind, const char *namespace,
-		    const char *name)
-{
-	return object->kind == kind && strcmp(object->namespace, namespace) == 0 &&
-	       strcmp(object->name, name) == 0;
-}
-
-static bool is_removed(const struct dry_run_changes *changes, const struct object *object)
-{
-	for (size_t i = 0; i < changes->removal_count; i++)
-		if (is_same(object, changes->removals[i].kind, changes->removals[i].namespace,
-			    changes->removals[i].name))
-			return true;
-	return false;
-}
-
-/* The object that stands in for this one; NULL: none. */
-static const struct object *replacement(const struct dry_run_changes *changes,
-					const struct object *object)
-{
-	for (size_t i = 0; i < changes->objects.count; i++)
-		if (is_same(object, changes->objects.objects[i]->kind,
-			    changes->objects.objects[i]->namespace,
-			    changes->objects.objects[i]->name))
-			return changes->objects.objects[i];
-	return NULL;
-}
-
-static bool holds(const struct object *const *list, size_t count, const struct object *object)
-{
-	for (size_t i = 0; i < count; i++)
-		if (list[i] == object)
-			return true;
-	return false;
-}
-
-/* A kind's list with the changes: an array of the input's own takes the place of `*list`. 0 or
- * -ENOMEM. */
-static int overlay_kind(const struct dry_run_changes *changes, enum object_kind kind,
-			struct policy_sync_input *in, const struct object *const **list,
-			size_t *count)
-{
-	const struct object *const *old = *list;
-	const struct object **all;
-	size_t kept = 0, i;
-
-	all = calloc(*count + changes->objects.count + 1, sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	for (i = 0; i < *count; i++) {
-		const struct object *other = replacement(changes, old[i]);
-
-		if (other || !is_removed(changes, old[i]))
-			all[kept++] = other ? other : old[i];
-	}
-	for (i = 0; i < changes->objects.count; i++)
-		if (changes->objects.objects[i]->kind == kind &&
-		    !holds(all, kept, changes->objects.objects[i]))
-			all[kept++] = changes->objects.objects[i];
-	in->overlaid[kind] = all;
-	*list = all;
-	*count = kept;
-	return 0;
-}
-
-/*
- * Pods keep their places: those of this node are compared one by one. A Pod object that would go
- * leaves what it said, for its container stays; one that is new belongs to another node, or is not
- * connected yet.
- */
-static int overlay_pods(const struct dry_run_changes *changes, struct policy_sync_input *in)
-{
-	size_t room = in->input.pod_count + changes->objects.count + 1, kept = 0, i;
-	const struct object **pods = reallocarray(in->pods, room, sizeof(*pods));
-	bool *subject;
-
-	if (!pods)
-		return -ENOMEM;
-	in->pods = pods;
-	in->input.pods = pods;
-	subject = reallocarray(in->subject, room, sizeof(*subject));
-	if (!subject)
-		return -ENOMEM;
-	in->subject = subject;
-	in->input.subject = subject;
-	for (i = 0; i < in->input.pod_count; i++) {
-		const struct object *other = replacement(changes, pods[i]);
-		bool stays =
-			subject[i] && other && (other->pod.finished || other->pod.host_network);
-
-		if (!other && !subject[i] && is_removed(changes, pods[i]))
-			continue;
-		subject[kept] = subject[i];
-		pods[kept++] = other && !stays ? other : pods[i];
-	}
-	in->input.pod_count = kept;
-	for (i = 0; i < changes->objects.count; i++) {
-		const struct object *object = changes->objects.objects[i];
-
-		if (object->kind != OBJECT_POD || holds(pods, in->input.pod_count, object))
-			continue;
-		subject[in->input.pod_count] = false;
-		pods[in->input.pod_count++] = object;
-	}
-	return 0;
-}
-
-static int overlay(const struct dry_run_changes *changes, struct policy_sync_input *in)
-{
-	struct policy_input *input = &in->input;
-	int r = overlay_kind(changes, OBJECT_NAMESPACE, in, &input->namespaces,
-			     &input->namespace_count);
-
-	if (r == 0)
-		r = overlay_kind(changes, OBJECT_NODE, in, &input->nodes, &input->node_count);
-	if (r == 0)
-		r = overlay_kind(changes, OBJECT_NETWORK_POLICY, in, &input->policies,
-				 &input->policy_count);
-	if (r == 0)
-		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, in,
-				 &input->cluster_policies, &input->cluster_policy_count);
-	return r < 0 ? r : overlay_pods(changes, in);
-}
 
 /* ---------------------------------------------------------------- addresses */
 
@@ -229,19 +92,19 @@ static int put_pod(struct dry_run_policy *policy, const struct polder_addr *addr
 	return 0;
 }
 
-static bool is_own(const struct policy_sync *e, const struct polder_addr *addr)
+static bool is_own(const struct dry_run_world *world, const struct polder_addr *addr)
 {
-	const struct config *config = e->config;
+	const struct config *config = world->config;
 
 	return (config->pod_cidr_v4.length && prefix_contains(&config->pod_cidr_v4, addr)) ||
 	       (config->pod_cidr_v6.length && prefix_contains(&config->pod_cidr_v6, addr));
 }
 
-static bool is_nodes(const struct policy_sync *e, const struct policy_sync_input *in,
+static bool is_nodes(const struct dry_run_world *world, const struct policy_sync_input *in,
 		     const struct polder_addr *addr)
 {
-	for (size_t i = 0; i < e->node->address_count; i++)
-		if (memcmp(&e->node->addresses[i].addr, addr, sizeof(*addr)) == 0)
+	for (size_t i = 0; i < world->node_address_count; i++)
+		if (memcmp(&world->node_addresses[i], addr, sizeof(*addr)) == 0)
 			return true;
 	for (size_t i = 0; i < in->input.node_count; i++)
 		for (size_t j = 0; j < in->input.nodes[i]->node.address_count; j++)
@@ -251,40 +114,42 @@ static bool is_nodes(const struct policy_sync *e, const struct policy_sync_input
 	return false;
 }
 
-static int put_remote_pod(struct dry_run_policy *policy, const struct policy_sync *e,
+static int put_remote_pod(struct dry_run_policy *policy, const struct dry_run_world *world,
 			  const struct policy_sync_input *in, const struct object *object,
 			  const struct compiled_pod *pod, bool then)
 {
 	int r = 0;
 
 	if (!pod->identity ||
-	    (object->pod.node_name && strcmp(object->pod.node_name, e->config->node_name) == 0))
+	    (object->pod.node_name && strcmp(object->pod.node_name, world->config->node_name) == 0))
 		return 0;
 	for (size_t i = 0; r == 0 && i < object->pod.address_count; i++) {
 		const struct polder_addr *addr = &object->pod.addresses[i];
 
-		if (!is_own(e, addr) && !is_nodes(e, in, addr) &&
-		    !policy_sync_pod_without_room(e, addr))
+		if (!is_own(world, addr) && !is_nodes(world, in, addr) &&
+		    !address_set_holds(&world->without_room, addr))
 			r = put_pod(policy, addr, object, pod, then, false);
 	}
 	return r;
 }
 
-/* Local pods come first in the input, in the order of the agent's list. */
-static int put_places(struct dry_run_policy *policy, const struct policy_sync *e,
+/* Local pods come first in the input. */
+static int put_places(struct dry_run_policy *policy, const struct dry_run_world *world,
 		      const struct policy_sync_input *in, const struct compiled_policy *compiled,
 		      bool then)
 {
-	const struct synced_pod *pod;
-	size_t i = 0;
+	size_t i;
 	int r = 0;
 
-	for (pod = e->pods; r == 0 && pod; pod = pod->next, i++)
-		for (size_t j = 0; r == 0 && j < pod->address_count; j++)
-			r = put_pod(policy, &pod->addresses[j], &pod->object, &compiled->pods[i],
+	for (i = 0; r == 0 && i < in->input.local_count; i++) {
+		const struct pod_addresses *addresses = &in->input.local_addresses[i];
+
+		for (size_t j = 0; r == 0 && j < addresses->count; j++)
+			r = put_pod(policy, &addresses->items[j], in->pods[i], &compiled->pods[i],
 				    then, true);
+	}
 	for (; r == 0 && i < in->input.pod_count; i++)
-		r = put_remote_pod(policy, e, in, in->pods[i], &compiled->pods[i], then);
+		r = put_remote_pod(policy, world, in, in->pods[i], &compiled->pods[i], then);
 	return r;
 }
 
@@ -303,11 +168,11 @@ static void add_node_space(struct pod_space *space, const struct node_object *no
 	space->node_count += node->address_count;
 }
 
-static int make_space(const struct policy_sync *e, const struct policy_sync_input *in,
+static int make_space(const struct dry_run_world *world, const struct policy_sync_input *in,
 		      struct pod_space *ret)
 {
-	const struct prefix *own[] = {&e->config->pod_cidr_v4, &e->config->pod_cidr_v6};
-	size_t ranges = 2, nodes = e->node->address_count;
+	const struct prefix *own[] = {&world->config->pod_cidr_v4, &world->config->pod_cidr_v6};
+	size_t ranges = 2, nodes = world->node_address_count;
 
 	for (size_t i = 0; i < in->input.node_count; i++) {
 		ranges += in->input.nodes[i]->node.pod_range_count;
@@ -320,8 +185,8 @@ static int make_space(const struct policy_sync *e, const struct policy_sync_inpu
 	for (size_t i = 0; i < 2; i++)
 		if (own[i]->length)
 			ret->ranges[ret->range_count++] = *own[i];
-	for (size_t i = 0; i < e->node->address_count; i++)
-		ret->nodes[ret->node_count++] = e->node->addresses[i].addr;
+	for (size_t i = 0; i < world->node_address_count; i++)
+		ret->nodes[ret->node_count++] = world->node_addresses[i];
 	for (size_t i = 0; i < in->input.node_count; i++)
 		add_node_space(ret, &in->input.nodes[i]->node);
 	return 0;
@@ -341,32 +206,34 @@ static uint32_t stranger(const struct pod_space *space, const struct polder_addr
 
 /* ---------------------------------------------------------------- both compilations */
 
-int dry_run_policy_new(const struct policy_sync *e, const struct dry_run_changes *changes,
+/* One of the two. */
+static int compile_one(struct dry_run_policy *policy, const struct dry_run_world *world,
+		       const struct policy_sync_input *in, bool then)
+{
+	struct compiled_policy **compiled = then ? &policy->then : &policy->now;
+	int r = policy_compile(policy->registry, &in->input, compiled);
+
+	if (r == 0)
+		r = put_places(policy, world, in, *compiled, then);
+	return r < 0 ? r : make_space(world, in, &policy->space[then]);
+}
+
+int dry_run_policy_new(const struct dry_run_world *world, const struct dry_run_changes *changes,
 		       struct dry_run_policy **ret)
 {
 	struct dry_run_policy *policy = calloc(1, sizeof(*policy));
-	struct policy_sync_input in = {};
+	struct policy_sync_input then = {};
 	int r;
 
 	if (!policy)
 		return -ENOMEM;
 	policy->registry = policy_registry_new();
-	r = policy->registry ? policy_sync_gather(e, &in) : -ENOMEM;
+	r = policy->registry ? compile_one(policy, world, &world->now, false) : -ENOMEM;
 	if (r == 0)
-		r = policy_compile(policy->registry, &in.input, &policy->now);
+		r = dry_run_world_change(world, changes, &then);
 	if (r == 0)
-		r = put_places(policy, e, &in, policy->now, false);
-	if (r == 0)
-		r = make_space(e, &in, &policy->space[0]);
-	if (r == 0)
-		r = overlay(changes, &in);
-	if (r == 0)
-		r = policy_compile(policy->registry, &in.input, &policy->then);
-	if (r == 0)
-		r = put_places(policy, e, &in, policy->then, true);
-	if (r == 0)
-		r = make_space(e, &in, &policy->space[1]);
-	policy_sync_input_clear(&in);
+		r = compile_one(policy, world, &then, true);
+	policy_sync_input_clear(&then);
 	if (r < 0) {
 		dry_run_policy_free(policy);
 		return r;

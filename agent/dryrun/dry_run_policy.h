@@ -19,8 +19,9 @@ struct dry_run_changes {
 void dry_run_changes_clear(struct dry_run_changes *changes);
 
 struct dry_run_policy;
-/* Of this moment. 0, -ENOMEM or what policy_compile() says. */
-int dry_run_policy_new(const struct policy_sync *sync, const struct dry_run_changes *changes,
+struct dry_run_world; /* dry_run_world.h */
+/* In any thread, while the loop holds both. 0, -ENOMEM or what policy_compile() says. */
+int dry_run_policy_new(const struct dry_run_world *world, const struct dry_run_changes *changes,
 		       struct dry_run_policy **ret);
 void dry_run_policy_free(struct dry_run_policy *policy); /* takes NULL */
 
