@@ -9,7 +9,6 @@
 static int connect_pod(const struct local_pod *pod, char *message, size_t size, void *data)
 {
 	struct agent *agent = data;
-	const char *refused;
 	int r;
 
 	if (!agent_is_synced(agent)) {
@@ -25,11 +24,24 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	if (r < 0)
 		return r;
 	r = agent_reconcile(agent);
-	if (r < 0) {
+	if (r < 0)
 		snprintf(message, size, "its policies cannot be applied: %s", strerror(-r));
-		return r;
+	return r;
+}
+
+/* The run of connect_pod() has left policy for later if the slot that it would write may still be
+ * read: then it comes with the end of the grace period that runs. */
+static int pod_in_force(const struct local_pod *pod, char *message, size_t size, void *data)
+{
+	struct agent *agent = data;
+	struct policy_sync *policy = reconciler_policy(agent->reconciler);
+	const char *refused;
+
+	if (!policy_sync_pod_written(policy, pod)) {
+		snprintf(message, size, "its policies did not come in force in time");
+		return -EAGAIN;
 	}
-	refused = policy_sync_pod_refused(reconciler_policy(agent->reconciler), pod);
+	refused = policy_sync_pod_refused(policy, pod);
 	if (!refused)
 		return 0;
 	snprintf(message, size, "%s", refused);
@@ -62,7 +74,11 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 }
 
 const struct pods_hooks agent_pods_hooks = {
-	.connect = connect_pod, .disconnect = disconnect_pod, .check = check_pod};
+	.connect = connect_pod,
+	.in_force = pod_in_force,
+	.disconnect = disconnect_pod,
+	.check = check_pod,
+};
 
 /* The programs' way to the uplinks, with the MTUs that these have now. */
 static int write_next_hops(struct agent *agent)

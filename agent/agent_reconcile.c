@@ -105,7 +105,7 @@ static void on_run(uv_timer_t *timer)
 
 int agent_reconcile(struct agent *agent)
 {
-	return ran(agent, reconciler_run_now(agent->reconciler));
+	return ran(agent, reconciler_run(agent->reconciler));
 }
 
 static void on_end_turn(uv_timer_t *timer)

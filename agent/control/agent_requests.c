@@ -24,7 +24,7 @@ static void answer(struct control_request *request, int r, json_t *result,
 #define ADD_POLL_MS  1
 #define ADD_LIMIT_NS 1000000000ull
 
-/* A pod that is set up and whose links are not all up yet. */
+/* A pod whose policies are not in force yet, or whose links are not all up. */
 struct agent_add {
 	struct control_request *request;
 	struct pod_adding *adding;
@@ -32,8 +32,8 @@ struct agent_add {
 	struct agent_add *prev, *next;
 };
 
-/* Answers if it is done, and frees it. */
-static void poll_add(struct agent *agent, struct agent_add *add)
+/* Answers if it is done, and frees it: then true. */
+static bool poll_add(struct agent *agent, struct agent_add *add)
 {
 	struct error error = {};
 	json_t *result = NULL;
@@ -41,10 +41,11 @@ static void poll_add(struct agent *agent, struct agent_add *add)
 				 &error);
 
 	if (r == -EAGAIN)
-		return;
+		return false;
 	answer(add->request, r, result, &error);
 	DL_DELETE(agent->adds, add);
 	free(add);
+	return true;
 }
 
 static void on_add_timer(uv_timer_t *timer)
@@ -53,7 +54,7 @@ static void on_add_timer(uv_timer_t *timer)
 	struct agent_add *add, *next;
 
 	DL_FOREACH_SAFE(agent->adds, add, next)
-	poll_add(agent, add);
+	(void)poll_add(agent, add);
 	if (!agent->adds)
 		uv_timer_stop(timer);
 }
@@ -97,7 +98,9 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 	add->request = request;
 	add->begun_ns = uv_hrtime();
 	DL_APPEND(agent->adds, add);
-	poll_add(agent, add);
+	/* As a rule its policies are in force by now, and its links set up by the first call. */
+	if (!poll_add(agent, add))
+		poll_add(agent, add);
 	if (agent->adds && !uv_is_active((uv_handle_t *)&agent->add_timer))
 		uv_timer_start(&agent->add_timer, on_add_timer, ADD_POLL_MS, ADD_POLL_MS);
 }

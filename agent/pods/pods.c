@@ -446,7 +446,7 @@ int pods_repair(struct pods *pods)
 		const char *what = "";
 		int r;
 
-		if (pod->gone || pod->held_down)
+		if (pod->gone || pod->held_down || pods_adding_waits(pod->adding))
 			continue;
 		r = pods_link_host_up(pods, pod, &what);
 		if (r == -ENODEV) {

@@ -40,9 +40,12 @@ struct pods;
  * to do) on failure.
  */
 struct pods_hooks {
-	/* Writes the pod's map entries and attaches its programs. Called before the links are up.
-	 * When it returns, the first packet will be evaluated by all policies known. */
+	/* Attaches the pod's programs and has its map entries written. Called before the links are
+	 * up. */
 	int (*connect)(const struct local_pod *pod, char *message, size_t size, void *data);
+	/* -EAGAIN: not all of that is in force yet, ask again in a moment. 0: the first packet will
+	 * be evaluated by all policies known at connect(). Only then the links are set up. */
+	int (*in_force)(const struct local_pod *pod, char *message, size_t size, void *data);
 	/* Takes its map entries and programs away; must succeed for pods half connected. */
 	void (*disconnect)(const struct local_pod *pod, void *data);
 	/* For CHECK: programs attached and entries right? */
@@ -98,14 +101,15 @@ void pods_pool_usage(const struct pods *pods, struct pool_usage *ret);
 /* The CNI operations. `ret_result` as docs/control-protocol.md says. On failure a CNI error code (>
  * 0) and message/details. */
 /*
- * ADD makes everything and puts the pod into the table; until packets reach the pod the kernel
- * needs a moment. 0: `*ret` is to be polled.
+ * ADD makes the pod's links and puts it into the table; until its policies are in force, and
+ * packets reach it, takes a moment. 0: `*ret` is to be polled.
  */
 int pods_cni_add(struct pods *pods, const json_t *args, int netns_fd, struct pod_adding **ret,
 		 struct error *ret_error);
 /*
- * 0: packets reach the pod. -EAGAIN: not yet, poll again in a moment; not if this is the `last`
- * time. Else the ADD has failed and the pod is taken away. Frees `adding` unless it says -EAGAIN.
+ * The next step that can be done. 0: packets reach the pod. -EAGAIN: not yet, poll again in a
+ * moment; not if this is the `last` time. Else the ADD has failed and the pod is taken away. Frees
+ * `adding` unless it says -EAGAIN.
  */
 int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result,
 		     struct error *ret_error);

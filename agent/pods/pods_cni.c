@@ -4,6 +4,7 @@
 #include "agent/pods/pods_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,45 +125,13 @@ static int take_addresses(struct pods *pods, const struct pod_request *request,
 
 static int connect_pod(struct pods *pods, const struct local_pod *pod, struct error *ret_error)
 {
-	char message[sizeof(ret_error->details)] = "", text[POD_TEXT_MAX];
+	char message[sizeof(ret_error->details)] = "";
 	int r = pods->hooks.connect(pod, message, sizeof(message), pods->hooks.data);
 
-	if (r == 0)
-		return 0;
-	error_set(ret_error, r,
-		  r == -EAGAIN || r == -EBUSY || r == -ENOSPC ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
-		  "pod %.180s cannot be connected: %s", local_pod_text(pod, text), strerror(-r));
-	error_details(ret_error, "%s", message);
-	return r;
+	return r < 0 ? pods_say_unconnected(pod, r, message, ret_error) : 0;
 }
 
-static int say_step(struct error *ret_error, int r, const char *what, const char *words)
-{
-	error_set(ret_error, r, CNI_IO_FAILURE, "%s cannot be set: %s", what, strerror(-r));
-	error_details(ret_error, "%s", words);
-	return r;
-}
-
-static int configure(struct pods *pods, const struct local_pod *pod, int netns_fd,
-		     struct pod_adding *adding, struct error *ret_error)
-{
-	const char *what = "";
-	int r;
-
-	r = pods_link_host_up(pods, pod, &what);
-	if (r < 0)
-		return say_step(ret_error, r, what, netlink_error(pods->nl));
-	r = netlink_open(netns_fd, &adding->inside);
-	if (r < 0)
-		return error_set(ret_error, r, CNI_IO_FAILURE,
-				 "the container's network namespace cannot be entered: %s",
-				 strerror(-r));
-	r = pods_link_container_up(adding->inside, netns_fd, pod, &adding->ifindex, &what);
-	return r < 0 ? say_step(ret_error, r, what, netlink_error(adding->inside)) : 0;
-}
-
-static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct pod_adding *adding,
-		  struct error *ret_error)
+static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct error *ret_error)
 {
 	int r = pods_link_make(pods, pod, netns_fd, ret_error);
 
@@ -177,14 +146,10 @@ static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct
 		error_set(ret_error, r, CNI_IO_FAILURE,
 			  "the pod's record in %s cannot be written: %s", pods->directory,
 			  strerror(-r));
-		goto remove_record;
+		(void)pods_record_remove(pods, pod);
+		goto disconnect;
 	}
-	r = configure(pods, pod, netns_fd, adding, ret_error);
-	if (r < 0)
-		goto remove_record;
 	return 0;
-remove_record:
-	(void)pods_record_remove(pods, pod);
 disconnect:
 	/* The link first, as ever: no link without its programs. */
 	(void)pods_link_delete(pods, pod);
@@ -270,17 +235,18 @@ static int complete(struct pods *pods, const struct pod_request *request, struct
 
 /* NULL: no memory. */
 static struct pod_adding *adding_new(struct pods *pods, const struct local_pod *pod,
-				     const char *netns)
+				     const char *netns, int netns_fd)
 {
 	struct pod_adding *adding = calloc(1, sizeof(*adding));
 
 	if (!adding)
 		return NULL;
 	adding->pods = pods;
+	adding->netns_fd = fcntl(netns_fd, F_DUPFD_CLOEXEC, 0);
 	adding->result = make_result(pod, netns);
-	if (adding->result)
+	if (adding->result && adding->netns_fd >= 0)
 		return adding;
-	free(adding);
+	pods_adding_free(adding);
 	return NULL;
 }
 
@@ -297,8 +263,8 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 		r = complete(pods, request, pod, ret_error);
 	if (r < 0)
 		return r;
-	adding = adding_new(pods, pod, netns);
-	r = adding ? attach(pods, pod, netns_fd, adding, ret_error)
+	adding = adding_new(pods, pod, netns, netns_fd);
+	r = adding ? attach(pods, pod, netns_fd, ret_error)
 		   : error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	if (r < 0) {
 		pods_adding_free(adding);

@@ -30,15 +30,21 @@ struct pods {
 /* ------------------------------------------------------------------ ADD (pods_cni.c,
  * pods_adding.c) */
 
-/* An ADD that has made everything and waits for the kernel. */
+/* An ADD that has made the links and waits for its policies, then for the kernel. */
 struct pod_adding {
 	struct pods *pods;
 	struct local_pod *pod;	/* in the table; NULL: taken away meanwhile */
-	struct netlink *inside; /* in the container's namespace */
+	int netns_fd;		/* the container's, until its links are set up; -1 */
+	struct netlink *inside; /* in there; NULL: they are not */
 	int ifindex;		/* there */
 	json_t *result;
 };
+/* Are the links to stay down? Takes NULL. */
+bool pods_adding_waits(const struct pod_adding *adding);
 void pods_adding_free(struct pod_adding *adding); /* leaves the pod; takes NULL */
+/* What a hook said of a pod that it could not connect. Returns `r`. */
+int pods_say_unconnected(const struct local_pod *pod, int r, const char *message,
+			 struct error *ret_error);
 
 /* ------------------------------------------------------------------ the table (pods.c) */
 

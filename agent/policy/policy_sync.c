@@ -480,6 +480,13 @@ const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local
 	return "its addresses are not in map addresses";
 }
 
+bool policy_sync_pod_written(const struct policy_sync *sync, const struct local_pod *local)
+{
+	const struct synced_pod *pod = pod_by_link(sync, local->ifindex);
+
+	return pod && pod->written;
+}
+
 bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *local)
 {
 	const struct synced_pod *pod = pod_by_link(sync, local->ifindex);

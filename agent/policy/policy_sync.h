@@ -74,6 +74,8 @@ void policy_sync_resync(struct policy_sync *sync);
 /* Why a pod that was added cannot be served (its addresses found no room); NULL: it can. Valid
  * until the next run. */
 const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local_pod *pod);
+/* Has a run that succeeded covered the pod? */
+bool policy_sync_pod_written(const struct policy_sync *sync, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
 size_t policy_sync_pod_count(const struct policy_sync *sync);

@@ -181,31 +181,23 @@ static int apply_policy(struct reconciler *r)
 }
 
 /* Policy, once the other slot may be written. */
-static int apply_policy_when_writable(struct reconciler *r, bool may_wait)
+static int apply_policy_when_writable(struct reconciler *r)
 {
-	int result = 0;
-
-	if (!slots_writable(&r->slots) && !may_wait) {
-		slots_hurry(&r->slots);
-		return 0;
-	}
-	if (!slots_writable(&r->slots))
-		result = r->env.wait_for_programs(r->env.data);
-	if (result < 0)
-		return result;
-	slots_waited(&r->slots);
-	return apply_policy(r);
+	if (slots_writable(&r->slots))
+		return apply_policy(r);
+	slots_hurry(&r->slots);
+	return 0;
 }
 
 /* Services first: policy is evaluated on endpoints. */
-static int apply(struct reconciler *r, bool may_wait)
+static int apply(struct reconciler *r)
 {
 	int result = 0, policy = 0;
 
 	if (services_dirty(r->services))
 		result = services_apply(r->services);
 	if (r->policy_dirty)
-		policy = apply_policy_when_writable(r, may_wait);
+		policy = apply_policy_when_writable(r);
 	return policy < 0 ? policy : result;
 }
 
@@ -250,7 +242,7 @@ static uint64_t next_run(const struct reconciler *r, int result)
 	return r->nodes_dirty && r->routes_ns < next ? r->routes_ns : next;
 }
 
-static int run(struct reconciler *r, bool may_wait)
+int reconciler_run(struct reconciler *r)
 {
 	uint64_t change = r->change, begin = now(r);
 	int result;
@@ -259,7 +251,7 @@ static int run(struct reconciler *r, bool may_wait)
 		return -EAGAIN;
 	apply_routes(r);
 	share_flows(r);
-	result = apply(r, may_wait);
+	result = apply(r);
 	if (result == 0 && !r->reconciled)
 		result = first_run(r);
 	slots_ran(&r->slots, false, now(r));
@@ -270,16 +262,6 @@ static int run(struct reconciler *r, bool may_wait)
 		r->held = change;
 	r->run_ns = next_run(r, result);
 	return result;
-}
-
-int reconciler_run(struct reconciler *r)
-{
-	return run(r, false);
-}
-
-int reconciler_run_now(struct reconciler *r)
-{
-	return run(r, true);
 }
 
 /* When the next look may come. */

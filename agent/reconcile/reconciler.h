@@ -34,7 +34,8 @@ struct reconciler_env {
 	const char *state; /* file that keeps numbers over restarts; NULL: none */
 	/* ns; never goes back. */
 	uint64_t (*now_ns)(void *data);
-	/* Returns when no program runs any more that ran at the call; 0 or -errno. */
+	/* Returns when no program runs any more that ran at the call; 0 or -errno. For
+	 * reconciler_finish() alone: nothing else waits. */
 	int (*wait_for_programs)(void *data);
 	/* reconciler_due() has changed: something is dirty. NULL: nobody wants to know. */
 	void (*wanted)(void *data);
@@ -75,9 +76,6 @@ void reconciler_refresh(struct reconciler *reconciler, bool node);
  * the slot that would be written may still be read.
  */
 int reconciler_run(struct reconciler *reconciler);
-/* The same, and waits for the programs itself where reconciler_run() would leave policy for later.
- */
-int reconciler_run_now(struct reconciler *reconciler);
 /*
  * A look through the flow table comes at once, as long as looks take less than a tenth of the time;
  * as much as LOOK_CREDIT of it may be saved. In a stream of changes with a large table they share

@@ -333,11 +333,6 @@ int sandbox_run(struct sandbox *t, bool *ret_again)
 	return end_turn(t, r, ret_again);
 }
 
-int sandbox_run_now(struct sandbox *t, bool *ret_again)
-{
-	return end_turn(t, reconciler_run_now(t->reconciler), ret_again);
-}
-
 bool sandbox_commit(struct sandbox *t)
 {
 	if (reconciler_begin(t->reconciler))

@@ -55,8 +55,6 @@ void sandbox_share(struct sandbox *sandbox);
  * would bring more in. 0 or -errno.
  */
 int sandbox_run(struct sandbox *sandbox, bool *ret_again);
-/* The same as for a pod that is connected: the run itself waits for the programs if it must. */
-int sandbox_run_now(struct sandbox *sandbox, bool *ret_again);
 /* A grace period, if one is due, and its commit. True: another run is wanted. */
 bool sandbox_commit(struct sandbox *sandbox);
 /*

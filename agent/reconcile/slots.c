@@ -30,11 +30,6 @@ void slots_hurry(struct slots *s)
 	s->hurry |= s->state == SLOTS_SWITCHED;
 }
 
-void slots_waited(struct slots *s)
-{
-	s->state = SLOTS_ALIKE;
-}
-
 uint64_t slots_due(const struct slots *s)
 {
 	if (s->grace != GRACE_DUE)
@@ -65,8 +60,7 @@ bool slots_end(struct slots *s, bool failed, uint64_t now_ns)
 		return false;
 	}
 	s->grace = s->grace == GRACE_OVERTAKEN ? GRACE_DUE : GRACE_IDLE;
-	/* A run that waited itself has switched meanwhile: what this one waited for is not what
-	 * stands there now. */
+	/* A run has switched meanwhile: what this one waited for is not what stands there now. */
 	if (s->state == SLOTS_SWITCHED) {
 		s->hurry = true;
 		return false;

@@ -8,7 +8,6 @@
  *     SWITCHED a grace period begins    -> WAITING
  *     WAITING  it ends                  -> ALIKE
  *     WAITING  it failed                -> SWITCHED
- *     both     a run waited by itself   -> ALIKE
  *
  * Grace periods also free what is not named any more, switch or not, so each run makes one due. One
  * runs at a time.
@@ -62,8 +61,6 @@ void slots_ran(struct slots *slots, bool switched, uint64_t now_ns);
 /* A run has to put off what it was to write: the grace period it needs begins as soon as one can.
  */
 void slots_hurry(struct slots *slots);
-/* The caller has waited for the programs itself, and makes both slots alike now. */
-void slots_waited(struct slots *slots);
 
 /* When a grace period has to begin; SLOTS_NEVER: none is due, or one is running. */
 uint64_t slots_due(const struct slots *slots);

@@ -141,7 +141,7 @@ class CaseRunner:
         self.pending = True
 
     def do_reconcile(self, step):
-        how = {key: step[key] for key in ('now', 'finish') if key in step}
+        how = {key: step[key] for key in ('finish',) if key in step}
         answer = self.harness.ask('reconcile', **how)
         for _ in range(4):
             if not answer.get('again'):

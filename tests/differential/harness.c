@@ -180,10 +180,10 @@ static int audit(struct harness *h)
 	return r;
 }
 
-static int reconcile(struct harness *h, bool now, bool finish, json_t *reply)
+static int reconcile(struct harness *h, bool finish, json_t *reply)
 {
 	bool again = false;
-	int r = now ? sandbox_run_now(h->sandbox, &again) : sandbox_run(h->sandbox, &again);
+	int r = sandbox_run(h->sandbox, &again);
 
 	if (r < 0)
 		return harness_fail(h, r, "run: %s", strerror(-r));
@@ -205,10 +205,10 @@ static int reconcile(struct harness *h, bool now, bool finish, json_t *reply)
 
 static int op_reconcile(struct harness *h, const json_t *request, json_t *reply)
 {
-	int now = 0, finish = 1;
+	int finish = 1;
 
-	json_unpack((json_t *)request, "{s?b, s?b}", "now", &now, "finish", &finish);
-	return reconcile(h, now, finish, reply);
+	json_unpack((json_t *)request, "{s?b}", "finish", &finish);
+	return reconcile(h, finish, reply);
 }
 
 static int op_finish(struct harness *h, const json_t *request, json_t *reply)
@@ -225,7 +225,7 @@ static int op_restart(struct harness *h, const json_t *request, json_t *reply)
 	r = sandbox_restart(h->sandbox, crash);
 	if (r < 0)
 		return harness_fail(h, r, "restart: %s", strerror(-r));
-	return with_reconcile ? reconcile(h, true, true, reply) : 0;
+	return with_reconcile ? reconcile(h, true, reply) : 0;
 }
 
 static int op_clear(struct harness *h, const json_t *request, json_t *reply)

@@ -149,18 +149,17 @@ static int switch_count = SWITCHES;
 static atomic_bool stop;
 static _Atomic uint64_t packets_sent;
 
-/* `now`: as for a pod that is connected, else as for an object. */
-static void begin_run(struct world *w, bool now)
+static void begin_run(struct world *w)
 {
 	bool again;
 
-	if ((now ? sandbox_run_now(w->sandbox, &again) : sandbox_run(w->sandbox, &again)) < 0)
+	if (sandbox_run(w->sandbox, &again) < 0)
 		sandbox_give_up("run", "it failed");
 }
 
 static void reconcile(struct world *w)
 {
-	begin_run(w, false);
+	begin_run(w);
 	sandbox_commit(w->sandbox);
 }
 
@@ -333,7 +332,7 @@ static void *switch_versions(void *data)
 		put_version(s->world, i & 1, 1);
 		/* Changes may come faster than passes are finished: the next one has to see to
 		 * that. */
-		begin_run(s->world, i % 2);
+		begin_run(s->world);
 		if (i % 3 == 0)
 			sandbox_commit(s->world->sandbox);
 	}

@@ -32,7 +32,7 @@ static struct error error;
 
 static struct {
 	int connected, disconnected, checked;
-	int connect_result, check_result;
+	int connect_result, in_force_result, check_result;
 	bool link_was_down;
 } datapath;
 
@@ -45,6 +45,13 @@ static int connect_hook(const struct local_pod *pod, char *message, size_t size,
 	if (datapath.connect_result < 0)
 		snprintf(message, size, "map pods is full");
 	return datapath.connect_result;
+}
+
+static int in_force_hook(const struct local_pod *pod, char *message, size_t size, void *data)
+{
+	if (datapath.in_force_result < 0)
+		snprintf(message, size, "its policies wait");
+	return datapath.in_force_result;
 }
 
 static void disconnect_hook(const struct local_pod *pod, void *data)
@@ -60,7 +67,8 @@ static int check_hook(const struct local_pod *pod, char *message, size_t size, v
 	return datapath.check_result;
 }
 
-static const struct pods_hooks hooks = {connect_hook, disconnect_hook, check_hook, NULL};
+static const struct pods_hooks hooks = {connect_hook, in_force_hook, disconnect_hook, check_hook,
+					NULL};
 
 /* ------------------------------------------------------------------------ set-up */
 
@@ -576,6 +584,41 @@ static void a_cancelled_add_leaves_nothing(void)
 	end();
 }
 
+static void links_stay_down_until_the_policies_are_in_force(void)
+{
+	struct pod_adding *adding = NULL;
+	struct link_info info = {};
+	json_t *result = NULL;
+
+	begin();
+	datapath.in_force_result = -EAGAIN;
+	CU_ASSERT_FATAL(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == 0);
+	for (int i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -EAGAIN);
+	CU_ASSERT_EQUAL(datapath.connected, 1);
+	CU_ASSERT(pods_repair(pods) == 0);
+	CU_ASSERT(netlink_link_get_index(nl, pods_at(pods, 0)->ifindex, &info) == 0 && !info.up);
+	datapath.in_force_result = 0;
+	CU_ASSERT(wait_reachable(adding, &result) == 0 && result);
+	json_decref(result);
+	CU_ASSERT(del("c1") == 0);
+	end();
+}
+
+static void policies_that_do_not_come_in_force_in_time_fail_the_add(void)
+{
+	struct pod_adding *adding = NULL;
+	json_t *result = NULL;
+
+	begin();
+	datapath.in_force_result = -EAGAIN;
+	CU_ASSERT_FATAL(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == 0);
+	CU_ASSERT_EQUAL(pods_adding_poll(adding, true, &result, &error), -EAGAIN);
+	CU_ASSERT(error.code == 11 && strstr(error.details, "its policies wait"));
+	CU_ASSERT_EQUAL(datapath.disconnected, 1);
+	end();
+}
+
 static void an_interface_that_does_not_come_up_in_time_fails_the_add(void)
 {
 	struct pod_adding *adding = NULL;
@@ -584,6 +627,7 @@ static void an_interface_that_does_not_come_up_in_time_fails_the_add(void)
 
 	begin();
 	CU_ASSERT_FATAL(begin_add("c1", 0, "{\"name\":\"net\"}", &adding) == 0);
+	CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -EAGAIN); /* set up */
 	snprintf(line, sizeof(line), "ip link set %s down", pods_at(pods, 0)->link);
 	CU_ASSERT_FATAL(system(line) == 0);
 	CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -EAGAIN);
@@ -719,6 +763,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(repairs_what_others_removed),
 	UNIT_TEST(a_pod_taken_away_while_its_links_come_up_is_not_connected),
 	UNIT_TEST(a_cancelled_add_leaves_nothing),
+	UNIT_TEST(links_stay_down_until_the_policies_are_in_force),
+	UNIT_TEST(policies_that_do_not_come_in_force_in_time_fail_the_add),
 	UNIT_TEST(an_interface_that_does_not_come_up_in_time_fails_the_add),
 	UNIT_TEST(check_finds_what_is_missing),
 	UNIT_TEST(gc_frees_only_what_is_surely_unknown),

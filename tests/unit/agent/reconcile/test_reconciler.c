@@ -78,28 +78,62 @@ static void a_run_leaves_policy_for_later_while_the_other_slot_may_be_read(void)
 	world_end(&w);
 }
 
-static void a_run_that_may_wait_does_so_itself(void)
+/* As a container that is connected: its ADD is answered later, and nothing else waits for it. */
+static void a_pod_waits_outside_of_the_run_while_the_other_slot_may_be_read(void)
 {
-	uint32_t first, second;
+	struct local_pod more = {.container_id = "c2",
+				 .ifname = "eth0",
+				 .namespace = "x",
+				 .name = "more",
+				 .ifindex = 65537};
+	struct policy_sync *policy;
 	struct world w;
 
 	world_begin(&w);
+	policy = reconciler_policy(w.reconciler);
+	CU_ASSERT_FATAL(addr_parse("10.1.0.6", &more.ipv4) == 0);
 	world_put_policy(&w, 1);
-	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
-	CU_ASSERT(w.waits == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(reconciler_attach(w.reconciler, &more) == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(!policy_sync_pod_written(policy, &more) && world_is_pending(&w));
+	/* A Service that comes meanwhile is in force at once. */
+	world_put(&w, "service",
+		  "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','namespace':'x'},"
+		  "'spec':{'clusterIP':'10.96.0.1','ports':[{'port':80}]}}");
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(services_frontend_count(reconciler_services(w.reconciler)) == 2);
+	CU_ASSERT(!policy_sync_pod_written(policy, &more));
+	CU_ASSERT(reconciler_due(w.reconciler).begin_ns == 0);
+	world_commit(&w);
+	CU_ASSERT(reconciler_due(w.reconciler).run_ns == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(policy_sync_pod_written(policy, &more) &&
+		  !policy_sync_pod_refused(policy, &more));
+	CU_ASSERT(w.waits == 0 && !world_is_pending(&w));
+	world_end(&w);
+}
+
+static void a_grace_period_that_began_before_a_switch_says_nothing_of_it(void)
+{
+	uint32_t first;
+	struct world w;
+
+	world_begin(&w);
 	first = world_rules(&w, false);
+	world_put(&w, "service",
+		  "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','namespace':'x'},"
+		  "'spec':{'clusterIP':'10.96.0.1','ports':[{'port':80}]}}");
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(reconciler_begin(w.reconciler));
 	world_put_policy(&w, 2);
-	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
-	CU_ASSERT(w.waits == 1);
-	second = world_rules(&w, false);
-	CU_ASSERT(second != first);
-	/* The grace period of the first switch says nothing of the second one. */
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	CU_ASSERT(world_rules(&w, false) != first);
 	reconciler_commit(w.reconciler, 0);
 	CU_ASSERT(world_rules(&w, true) == first);
 	CU_ASSERT(reconciler_due(w.reconciler).begin_ns == 0);
 	world_commit(&w);
-	CU_ASSERT(world_rules(&w, true) == second);
+	CU_ASSERT(world_rules(&w, true) == world_rules(&w, false));
 	world_end(&w);
 }
 
@@ -118,12 +152,11 @@ static void a_wait_that_fails_leaves_what_is_in_force(void)
 	reconciler_commit(w.reconciler, -EPERM);
 	CU_ASSERT(reconciler_due(w.reconciler).begin_ns == w.now + SLOTS_RETRY_NS);
 	world_put_policy(&w, 2);
-	w.wait_result = -EPERM;
-	CU_ASSERT(reconciler_run_now(w.reconciler) == -EPERM);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(world_rules(&w, false) == first && world_is_pending(&w));
-	CU_ASSERT(reconciler_due(w.reconciler).run_ns == w.now + RECONCILER_RETRY_NS);
-	w.wait_result = 0;
-	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+	CU_ASSERT(reconciler_due(w.reconciler).begin_ns == 0);
+	world_commit(&w);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(world_rules(&w, false) != first && !world_is_pending(&w));
 	world_end(&w);
 }
@@ -259,7 +292,7 @@ static void a_pod_is_covered_by_the_next_run_and_gone_at_once(void)
 	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(reconciler_attach(w.reconciler, &w.pod) == 0);
 	CU_ASSERT(maps_find(w.maps, MAP_PODS, &index, &entry) == 0 && entry.ifindex == 0);
-	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(world_rules(&w, false) >= RULESET_FIRST);
 	world_end(&w);
 }
@@ -320,7 +353,7 @@ static void an_audit_finds_what_was_not_followed_and_the_next_run_mends_it(void)
 	CU_ASSERT(world_rules(&w, false) == before);
 	CU_ASSERT(!audit_agrees(&w));
 	CU_ASSERT(reconciler_due(w.reconciler).run_ns == 0 && world_is_pending(&w));
-	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(world_rules(&w, false) != before && !world_is_pending(&w));
 	CU_ASSERT(audit_agrees(&w));
 	world_commit(&w);
@@ -427,12 +460,12 @@ static void services_follow_the_pods_of_this_node(void)
 	CU_ASSERT(backends(&w) == 1);
 	reconciler_detach(w.reconciler, &w.pod);
 	for (int i = 0; i < 2; i++) {
-		CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+		CU_ASSERT(reconciler_run(w.reconciler) == 0);
 		world_commit(&w);
 	}
 	CU_ASSERT(backends(&w) == 0);
 	CU_ASSERT(reconciler_attach(w.reconciler, &w.pod) == 0);
-	CU_ASSERT(reconciler_run_now(w.reconciler) == 0);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
 	CU_ASSERT(backends(&w) == 1);
 	world_end(&w);
 }
@@ -465,7 +498,8 @@ int main(void)
 		UNIT_TEST(nothing_is_changed_before_all_objects_are_read),
 		UNIT_TEST(a_change_is_due_at_once_and_in_force_after_its_run),
 		UNIT_TEST(a_run_leaves_policy_for_later_while_the_other_slot_may_be_read),
-		UNIT_TEST(a_run_that_may_wait_does_so_itself),
+		UNIT_TEST(a_pod_waits_outside_of_the_run_while_the_other_slot_may_be_read),
+		UNIT_TEST(a_grace_period_that_began_before_a_switch_says_nothing_of_it),
 		UNIT_TEST(a_wait_that_fails_leaves_what_is_in_force),
 		UNIT_TEST(routes_that_failed_are_tried_again_later_and_keep_nothing_waiting),
 		UNIT_TEST(numbers_that_are_not_on_disk_are_not_used),
