@@ -502,6 +502,44 @@ int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, 
 	return maps_put(maps, index, &element, value);
 }
 
+/* Those that differ, one behind the other. Returns how many. */
+static uint32_t gather_differing(const struct maps *maps, enum map_index index, uint32_t first,
+				 uint32_t count, const char *values, uint32_t *keys,
+				 char *differing)
+{
+	size_t size = maps->info[index].value_size;
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const void *present = maps_element(maps, index, first + i);
+
+		if (present && memcmp(present, values + i * size, size) == 0)
+			continue;
+		keys[found] = first + i;
+		memcpy(differing + found++ * size, values + i * size, size);
+	}
+	return found;
+}
+
+int maps_elements_put(struct maps *maps, enum map_index index, uint32_t first, uint32_t count,
+		      const void *values)
+{
+	const struct map_info *info = &maps->info[index];
+	uint32_t *keys = calloc(count + 1, sizeof(*keys)), found;
+	char *differing = calloc(count + 1, info->value_size);
+	int r = keys && differing ? 0 : -ENOMEM;
+
+	if (r == 0) {
+		found = gather_differing(maps, index, first, count, values, keys, differing);
+		if (found && bpf_map_update_batch(info->fd, keys, differing, &found, NULL) < 0)
+			r = -errno;
+		maps->writes += found;
+	}
+	free(keys);
+	free(differing);
+	return r;
+}
+
 int maps_delete(struct maps *maps, enum map_index index, const void *key)
 {
 	if (bpf_map_delete_elem(maps->info[index].fd, key) < 0)

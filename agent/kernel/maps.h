@@ -91,6 +91,12 @@ uint32_t maps_local_pods_mask(const struct maps *maps);
 uint32_t maps_pod_index(const struct maps *maps, uint32_t ifindex);
 /* Writes an element of such an array if it differs. 0 or -errno. */
 int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value);
+/*
+ * `count` elements from `first` on, whose values stand one behind the other: those that differ are
+ * written, in one call of the kernel. 0 or -errno: then some of them may have been.
+ */
+int maps_elements_put(struct maps *maps, enum map_index index, uint32_t first, uint32_t count,
+		      const void *values);
 /* All values of an array (not per CPU), one behind the other; free(). 0 or -errno. */
 int maps_read_array(struct maps *maps, enum map_index index, void **ret_values);
 /* Empties it: no element, zeros in arrays; nobody else may write meanwhile. 0 or -errno. */

@@ -2,9 +2,12 @@
 #include "agent/services/service_endpoints.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "policy/objects/array.h"
 
 /* ready, serving and terminating of one endpoint on one port. */
 struct candidate {
@@ -14,13 +17,13 @@ struct candidate {
 
 struct candidates {
 	struct candidate *items;
-	size_t count;
+	size_t count, capacity;
 };
 
 static int add(struct candidates *c, const struct polder_addr *addr, uint16_t port, bool ready,
 	       bool serving)
 {
-	struct candidate *grown = reallocarray(c->items, c->count + 1, sizeof(*grown));
+	struct candidate *grown = array_grow(c->items, c->count, &c->capacity, sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
@@ -100,10 +103,33 @@ static int from_pod(struct candidates *c, const struct object *service,
 	return 0;
 }
 
+struct words {
+	uint64_t high, low; /* of the address */
+};
+
+static struct words words_of(const struct polder_addr *addr)
+{
+	struct words words;
+
+	memcpy(&words, addr, sizeof(words));
+	return (struct words){be64toh(words.high), be64toh(words.low)};
+}
+
+int backend_compare(const struct backend *a, const struct backend *b)
+{
+	const struct words x = words_of(&a->addr), y = words_of(&b->addr);
+
+	if (x.high != y.high)
+		return x.high < y.high ? -1 : 1;
+	if (x.low != y.low)
+		return x.low < y.low ? -1 : 1;
+	return ntohs(a->port_be) - ntohs(b->port_be);
+}
+
 static int compare(const void *a, const void *b)
 {
 	const struct candidate *x = a, *y = b;
-	int order = memcmp(&x->backend, &y->backend, sizeof(x->backend));
+	int order = backend_compare(&x->backend, &y->backend);
 
 	/* A duplicate across slices counts as its readier copy (SV-03). */
 	return order ? order : (y->ready * 2 + y->serving) - (x->ready * 2 + x->serving);

@@ -18,4 +18,6 @@ struct endpoints {
 int endpoints_collect(const struct object *service, const struct service_port *port, bool v4,
 		      const struct object *const *slices, size_t slice_count,
 		      const struct service_pod *pods, size_t pod_count, struct endpoints *ret);
+/* The order of both lists: by address, then by port. */
+int backend_compare(const struct backend *a, const struct backend *b);
 void endpoints_clear(struct endpoints *endpoints);

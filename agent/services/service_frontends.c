@@ -54,13 +54,7 @@ static struct backend_state_key backend_state_key_of(uint32_t id, const struct b
 
 static int compare_backends(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct backend));
-}
-
-/* endpoints_collect() has sorted them. */
-static bool holds(const struct backend *list, size_t count, const struct backend *backend)
-{
-	return count && bsearch(backend, list, count, sizeof(*list), compare_backends);
+	return backend_compare(a, b);
 }
 
 /* Do these backends stand there already (after a restart, or only others than these have changed)?
@@ -85,13 +79,12 @@ static bool set_holds(const struct services *s, const struct service_entry *entr
 /* Into a range of their own, which nothing names yet. */
 static int put_backends(struct services *s, const struct endpoints *e, uint32_t *ret_first)
 {
-	uint32_t first, i;
+	uint32_t first;
 	int r = ranges_take(s->backends, e->active_count, &first);
 
 	if (r < 0)
 		return r;
-	for (i = 0; i < e->active_count && r == 0; i++)
-		r = maps_element_put(s->maps, MAP_BACKENDS, first + i, &e->active[i]);
+	r = maps_elements_put(s->maps, MAP_BACKENDS, first, e->active_count, e->active);
 	if (r < 0)
 		ranges_give(s->backends, first, e->active_count);
 	else
@@ -99,22 +92,104 @@ static int put_backends(struct services *s, const struct endpoints *e, uint32_t 
 	return r;
 }
 
-static int put_backend_states(struct services *s, uint32_t id, const struct endpoints *e)
+/* ---------------------------------------------------------------- what changes */
+
+struct backends {
+	const struct backend *items; /* sorted */
+	size_t count;
+};
+
+static bool holds(const struct backends *list, const struct backend *backend)
 {
-	const uint32_t active = BACKEND_ACTIVE, terminating = BACKEND_TERMINATING;
-	struct backend_state_key key;
-	size_t i;
+	return list->count &&
+	       bsearch(backend, list->items, list->count, sizeof(*backend), compare_backends);
+}
+
+/* The next one of `list` that `other` does not hold, in one walk over both; NULL: no more. */
+struct only {
+	struct backends list, other;
+};
+
+static const struct backend *only_next(struct only *only)
+{
+	while (only->list.count) {
+		const struct backend *item = only->list.items;
+		int order = only->other.count ? compare_backends(item, only->other.items) : -1;
+
+		if (order <= 0) {
+			only->list.items++;
+			only->list.count--;
+		}
+		if (order >= 0) {
+			only->other.items++;
+			only->other.count--;
+		}
+		if (order < 0)
+			return item;
+	}
+	return NULL;
+}
+
+/* A frontend's endpoints before and after. */
+struct change {
+	struct backends active, terminating;
+};
+
+static struct change before_of(const struct frontend *f)
+{
+	return (struct change){{f->active, f->active_count},
+			       {f->terminating, f->terminating_count}};
+}
+
+static struct change after_of(const struct endpoints *e)
+{
+	return (struct change){{e->active, e->active_count},
+			       {e->terminating, e->terminating_count}};
+}
+
+static int put_member(struct services *s, uint32_t id, const struct backend *backend,
+		      uint32_t state)
+{
+	const struct backend_state_key key = backend_state_key_of(id, backend);
+
+	return map_cache_put(s->backend_states, &key, &state);
+}
+
+/* Those that have become what they are in `to`. */
+static int put_backend_states(struct services *s, uint32_t id, const struct change *from,
+			      const struct change *to)
+{
+	struct only active = {to->active, from->active},
+		    terminating = {to->terminating, from->terminating};
+	const struct backend *backend;
 	int r = 0;
 
-	for (i = 0; i < e->active_count && r == 0; i++) {
-		key = backend_state_key_of(id, &e->active[i]);
-		r = map_cache_put(s->backend_states, &key, &active);
-	}
-	for (i = 0; i < e->terminating_count && r == 0; i++) {
-		key = backend_state_key_of(id, &e->terminating[i]);
-		r = map_cache_put(s->backend_states, &key, &terminating);
-	}
+	while (r == 0 && (backend = only_next(&active)))
+		r = put_member(s, id, backend, BACKEND_ACTIVE);
+	while (r == 0 && (backend = only_next(&terminating)))
+		r = put_member(s, id, backend, BACKEND_TERMINATING);
 	return r;
+}
+
+static void drop_from(struct services *s, uint32_t id, struct only only,
+		      const struct backends *keep)
+{
+	const struct backend *backend;
+
+	while ((backend = only_next(&only))) {
+		const struct backend_state_key key = backend_state_key_of(id, backend);
+
+		if (!holds(keep, backend))
+			map_cache_delete(s->backend_states, &key);
+	}
+}
+
+/* Those that are in `from` and nothing in `to`. */
+static void drop_backend_states(struct services *s, uint32_t id, const struct change *from,
+				const struct change *to)
+{
+	drop_from(s, id, (struct only){from->active, to->active}, &to->terminating);
+	drop_from(s, id, (struct only){from->terminating, to->terminating}, &to->active);
 }
 
 static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
@@ -125,37 +200,18 @@ static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 		      e->terminating_count * sizeof(*e->terminating)) == 0;
 }
 
-static void drop_backend_states(struct services *s, uint32_t id, const struct backend *list,
-				size_t count, const struct endpoints *keep)
-{
-	struct backend_state_key key;
-	size_t i;
-
-	for (i = 0; i < count; i++) {
-		if (keep && (holds(keep->active, keep->active_count, &list[i]) ||
-			     holds(keep->terminating, keep->terminating_count, &list[i])))
-			continue;
-		key = backend_state_key_of(id, &list[i]);
-		map_cache_delete(s->backend_states, &key);
-	}
-}
-
 /* Takes back what a frontend that does not fit has put already. */
 static void undo_backend_states(struct services *s, const struct frontend *f,
-				const struct service_entry *entry, const struct endpoints *e)
+				const struct service_entry *entry, const struct change *before,
+				const struct change *after)
 {
-	const struct endpoints old = {.active = f->active,
-				      .active_count = f->active_count,
-				      .terminating = f->terminating,
-				      .terminating_count = f->terminating_count};
-
-	ranges_give(s->backends, entry->backend_first, entry->backend_count);
 	/* Nobody can have a flow to an endpoint that was never in force; what stood before the
 	 * agent's start stays. */
-	if (f->active || !map_cache_find(s->services, &f->key)) {
-		drop_backend_states(s, entry->id, e->active, e->active_count, &old);
-		drop_backend_states(s, entry->id, e->terminating, e->terminating_count, &old);
-	}
+	if (!f->active && map_cache_find(s->services, &f->key))
+		return;
+	drop_backend_states(s, entry->id, after, before);
+	/* They stood there: no room is needed. */
+	(void)put_backend_states(s, entry->id, after, before);
 }
 
 /*
@@ -163,24 +219,42 @@ static void undo_backend_states(struct services *s, const struct frontend *f,
  * Whether datagrams stay with one that terminates depends on whether there is another. A flow to
  * one that stays as it is stays where it is.
  */
-static void notify_changed(const struct services *s, const struct frontend *f,
-			   const struct endpoints *e)
+static void notify_changed(const struct services *s, const struct change *before,
+			   const struct change *after)
 {
-	bool others = !f->active_count != !e->active_count;
-	size_t i;
+	bool others = !before->active.count != !after->active.count;
+	struct only active = {before->active, after->active},
+		    terminating = {before->terminating, after->terminating};
+	const struct backend *backend;
 
-	for (i = 0; i < f->active_count; i++)
-		if (!holds(e->active, e->active_count, &f->active[i]))
-			notify_touched(s, &f->active[i].addr);
-	for (i = 0; i < f->terminating_count; i++)
-		if (others || !holds(e->terminating, e->terminating_count, &f->terminating[i]))
-			notify_touched(s, &f->terminating[i].addr);
+	if (others)
+		terminating.other = (struct backends){};
+	while ((backend = only_next(&active)))
+		notify_touched(s, &backend->addr);
+	while ((backend = only_next(&terminating)))
+		notify_touched(s, &backend->addr);
+}
+
+/* The frontend has these from now on. */
+static void take(struct services *s, struct frontend *f, const struct service_entry *entry,
+		 struct endpoints *e)
+{
+	f->entry = *entry;
+	s->backend_count += e->active_count - f->active_count;
+	free(f->active);
+	free(f->terminating);
+	f->active = e->active;
+	f->active_count = e->active_count;
+	f->terminating = e->terminating;
+	f->terminating_count = e->terminating_count;
+	*e = (struct endpoints){};
 }
 
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
 int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full)
 {
 	const struct service_entry *present = map_cache_find(s->services, &f->key);
+	const struct change before = before_of(f), after = after_of(e);
 	struct service_entry entry = {.backend_count = e->active_count}, old = {};
 	bool keep = false, appeared;
 	int r;
@@ -201,7 +275,7 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	else if ((r = put_backends(s, e, &entry.backend_first)) < 0)
 		return r;
 	*full = "backend_states";
-	r = put_backend_states(s, entry.id, e);
+	r = put_backend_states(s, entry.id, &before, &after);
 	if (r < 0)
 		goto undo;
 	/* Or it is not known which endpoints it had. */
@@ -214,25 +288,17 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		goto undo;
 	if (present && !keep)
 		leave_backends(s, &old);
-	drop_backend_states(s, entry.id, f->active, f->active_count, e);
-	drop_backend_states(s, entry.id, f->terminating, f->terminating_count, e);
+	drop_backend_states(s, entry.id, &before, &after);
 	if (appeared)
 		notify_touched(s, &f->key.addr);
 	else if (f->active)
-		notify_changed(s, f, e);
-	f->entry = entry;
-	s->backend_count += e->active_count - f->active_count;
-	free(f->active);
-	free(f->terminating);
-	f->active = e->active;
-	f->active_count = e->active_count;
-	f->terminating = e->terminating;
-	f->terminating_count = e->terminating_count;
-	*e = (struct endpoints){};
+		notify_changed(s, &before, &after);
+	take(s, f, &entry, e);
 	return 0;
 undo:
 	if (!keep)
-		undo_backend_states(s, f, &entry, e);
+		ranges_give(s->backends, entry.backend_first, entry.backend_count);
+	undo_backend_states(s, f, &entry, &before, &after);
 	return r;
 }
 
@@ -278,8 +344,10 @@ void frontend_remove(struct services *s, struct frontend *f)
 
 	if (entry)
 		leave_backends(s, entry);
-	drop_backend_states(s, f->entry.id, f->active, f->active_count, NULL);
-	drop_backend_states(s, f->entry.id, f->terminating, f->terminating_count, NULL);
+	drop_backend_states(s, f->entry.id,
+			    &(struct change){{f->active, f->active_count},
+					     {f->terminating, f->terminating_count}},
+			    &(struct change){});
 	map_cache_delete(s->services, &f->key);
 	s->backend_count -= f->active_count;
 	s->frontend_count--;

@@ -472,6 +472,68 @@ static void after_a_restart_a_change_concerns_the_whole_service(void)
 	end(&w);
 }
 
+/* enum backend_state of 10.1.HOST.I as an endpoint of 10.96.0.N; 0: it is none. */
+static uint32_t member_of(struct world *w, int n, int host, int i)
+{
+	struct backend_state_key key = {.service_id = entry_of(w, n).id, .port_be = htons(8080)};
+	uint32_t state = 0;
+	char text[32];
+
+	snprintf(text, sizeof(text), "10.1.%d.%d", host, i);
+	CU_ASSERT_FATAL(addr_parse(text, &key.addr) == 0);
+	return maps_find(w->maps, MAP_BACKEND_STATES, &key, &state) == 0 ? state : 0;
+}
+
+/* What is written for one endpoint more, and for one that goes, does not grow with the others. */
+static void an_endpoint_that_comes_or_goes_writes_no_other_member(void)
+{
+	uint64_t before;
+	struct world w;
+
+	begin(&w);
+	for (int count = 5; count <= 20; count += 15) {
+		serve_some(&w, 1, 1, count, 1);
+		apply(&w);
+		prune(&w);
+		before = maps_writes(w.maps);
+		/* The range, the entry that names it, two members: one is active now, one came. */
+		serve_some(&w, 1, 1, count + 1, 1);
+		apply(&w);
+		prune(&w);
+		CU_ASSERT_EQUAL(maps_writes(w.maps) - before, (uint64_t)count + 3);
+		before = maps_writes(w.maps);
+		serve_some(&w, 1, 1, count, 0);
+		apply(&w);
+		prune(&w);
+		CU_ASSERT(maps_writes(w.maps) - before <= (uint64_t)count + 2);
+		CU_ASSERT_EQUAL(member_of(&w, 1, 1, count), BACKEND_ACTIVE);
+		CU_ASSERT_EQUAL(member_of(&w, 1, 1, count + 1), 0);
+	}
+	end(&w);
+}
+
+static void what_a_change_without_room_wrote_is_taken_back(void)
+{
+	const struct service_problem *problems;
+	struct world w;
+
+	begin(&w);
+	serve_some(&w, 1, 1, 20, 4);
+	serve_some(&w, 2, 2, ROOM - 24, ROOM - 24);
+	apply(&w);
+	CU_ASSERT_FATAL(services_problems(w.services, &problems) == 0);
+	/* Four more are on their way out, and eight come: there is room for four. */
+	serve_some(&w, 1, 1, 28, 16);
+	apply(&w);
+	CU_ASSERT_FATAL(services_problems(w.services, &problems) == 1);
+	CU_ASSERT(strstr(problems[0].reason, "map backend_states is full") != NULL);
+	for (int i = 1; i <= 28; i++)
+		CU_ASSERT_EQUAL(member_of(&w, 1, 1, i), i > 20	 ? 0u
+							: i > 16 ? (uint32_t)BACKEND_TERMINATING
+								 : (uint32_t)BACKEND_ACTIVE);
+	end(&w);
+}
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(endpoints_of_a_service_stand_in_a_row),
 	UNIT_TEST(a_range_is_used_again_only_after_the_sweep),
@@ -485,6 +547,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(endpoints_that_come_concern_no_flow_and_those_that_go_their_own),
 	UNIT_TEST(the_first_endpoint_for_new_flows_concerns_flows_to_those_on_their_way_out),
 	UNIT_TEST(after_a_restart_a_change_concerns_the_whole_service),
+	UNIT_TEST(an_endpoint_that_comes_or_goes_writes_no_other_member),
+	UNIT_TEST(what_a_change_without_room_wrote_is_taken_back),
 };
 
 int main(void)
