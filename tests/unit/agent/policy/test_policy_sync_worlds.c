@@ -9,11 +9,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdarg.h>
 
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "tests/faults.h"
+#include "tests/unit/policy/compile/random_objects.h"
 #include "tests/unit/unit.h"
 
 #define WORLDS	   60
@@ -65,35 +65,13 @@ struct world {
 	const char *step;
 };
 
-static uint32_t pick(struct world *w, uint32_t count)
-{
-	w->random = w->random * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(w->random >> 33) % count;
-}
-
-/* Text of its own for each of a few calls. */
-static char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static char *text(const char *format, ...)
-{
-	static char texts[64][1024];
-	static unsigned int next;
-	char *at = texts[next++ % 64];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(at, sizeof(texts[0]), format, args);
-	va_end(args);
-	return at;
-}
-
 /* ---------------------------------------------------------------- objects */
 
 static void on_change(const struct object *object, bool deleted, void *data)
 {
 	struct world *w = data;
 
-	faults_begin(w->faulty ? 1 + pick(w, 3) : 0);
+	faults_begin(w->faulty ? 1 + random_pick(&w->random, 3) : 0);
 	policy_sync_object_changed(w->policy_sync, object, deleted);
 	faults_end();
 }
@@ -112,151 +90,165 @@ static void put(struct world *w, const char *origin, const char *json)
 		abort();
 	}
 	free(copy);
-	w->faulty = pick(w, 40) == 0;
+	w->faulty = random_pick(&w->random, 40) == 0;
 	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
 	object_list_clear(&list);
 }
 
-static const char *labels(struct world *w)
-{
-	return pick(w, 5) == 0 ? "" : text("'app':'a%u','tier':'t%u'", pick(w, 3), pick(w, 2));
-}
-
 static void change_pod(struct world *w)
 {
-	unsigned int i = pick(w, PODS);
-	const char *origin = text("pod%u", i);
+	unsigned int i = random_pick(&w->random, PODS);
+	const char *origin = random_text("pod%u", i);
 
-	if (pick(w, 4) == 0) {
+	if (random_pick(&w->random, 4) == 0) {
 		put(w, origin, NULL);
 		return;
 	}
 	put(w, origin,
-	    text("{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'n%u','name':'p%u',%s"
-		 "'labels':{%s}},'spec':{'nodeName':'%s',%s'containers':[{'name':'c',%s'image':'i'"
-		 "}]},'status':{'phase':'%s','podIPs':[{'ip':'10.%u.0.%u'}]}}",
-		 i % NAMESPACES, i, pick(w, 8) ? "" : "'deletionTimestamp':'2026-01-01T00:00:00Z',",
-		 labels(w), pick(w, 4) ? "other" : "here", pick(w, 10) ? "" : "'hostNetwork':true,",
-		 pick(w, 3) ? "" : "'ports':[{'name':'web','containerPort':8080}],",
-		 pick(w, 10) ? "Running" : "Succeeded", pick(w, 8) ? 2 : 1, 1 + pick(w, 4)));
+	    random_text(
+		    "{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'n%u','name':'p%u',%s"
+		    "'labels':{%s}},'spec':{'nodeName':'%s',%s'containers':[{'name':'c',%s'image':'"
+		    "i'"
+		    "}]},'status':{'phase':'%s','podIPs':[{'ip':'10.%u.0.%u'}]}}",
+		    i % NAMESPACES, i,
+		    random_pick(&w->random, 8) ? "" : "'deletionTimestamp':'2026-01-01T00:00:00Z',",
+		    random_labels(&w->random), random_pick(&w->random, 4) ? "other" : "here",
+		    random_pick(&w->random, 10) ? "" : "'hostNetwork':true,",
+		    random_pick(&w->random, 3) ? ""
+					       : "'ports':[{'name':'web','containerPort':8080}],",
+		    random_pick(&w->random, 10) ? "Running" : "Succeeded",
+		    random_pick(&w->random, 8) ? 2 : 1, 1 + random_pick(&w->random, 4)));
 }
 
 static void change_namespace(struct world *w)
 {
-	unsigned int i = pick(w, NAMESPACES);
+	unsigned int i = random_pick(&w->random, NAMESPACES);
 
-	put(w, text("space%u", i),
-	    pick(w, 5) == 0
+	put(w, random_text("space%u", i),
+	    random_pick(&w->random, 5) == 0
 		    ? NULL
-		    : text("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n%u',"
-			   "%s'labels':{'team':'m%u'}}}",
-			   i, pick(w, 8) ? "" : "'deletionTimestamp':'2026-01-01T00:00:00Z',",
-			   pick(w, 2)));
+		    : random_text("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n%u',"
+				  "%s'labels':{'team':'m%u'}}}",
+				  i,
+				  random_pick(&w->random, 8)
+					  ? ""
+					  : "'deletionTimestamp':'2026-01-01T00:00:00Z',",
+				  random_pick(&w->random, 2)));
 }
 
 static void change_node(struct world *w)
 {
-	unsigned int i = pick(w, NODES);
+	unsigned int i = random_pick(&w->random, NODES);
 
-	put(w, text("node%u", i),
-	    pick(w, 4) == 0
+	put(w, random_text("node%u", i),
+	    random_pick(&w->random, 4) == 0
 		    ? NULL
-		    : text("{'apiVersion':'v1','kind':'Node','metadata':{'name':'node%u','labels':"
-			   "{'role':'r%u'}},'spec':{'podCIDRs':['10.%u.0.0/24']},'status':{"
-			   "'addresses':[{'type':'InternalIP','address':'%s'}]}}",
-			   i, pick(w, 2), 2 + pick(w, 2),
-			   pick(w, 6) ? text("192.168.0.%u", 1 + pick(w, 2)) : "10.2.0.1"));
+		    : random_text(
+			      "{'apiVersion':'v1','kind':'Node','metadata':{'name':'node%u','"
+			      "labels':"
+			      "{'role':'r%u'}},'spec':{'podCIDRs':['10.%u.0.0/24']},'status':{"
+			      "'addresses':[{'type':'InternalIP','address':'%s'}]}}",
+			      i, random_pick(&w->random, 2), 2 + random_pick(&w->random, 2),
+			      random_pick(&w->random, 6)
+				      ? random_text("192.168.0.%u", 1 + random_pick(&w->random, 2))
+				      : "10.2.0.1"));
 }
 
 static const char *selector(struct world *w)
 {
-	switch (pick(w, 4)) {
+	switch (random_pick(&w->random, 4)) {
 	case 0:
 		return "{}";
 	case 1:
-		return text("{'matchLabels':{'tier':'t%u'}}", pick(w, 2));
+		return random_text("{'matchLabels':{'tier':'t%u'}}", random_pick(&w->random, 2));
 	case 2:
-		return text("{'matchExpressions':[{'key':'app','operator':'NotIn','values':['a%u']}"
-			    "]}",
-			    pick(w, 3));
+		return random_text(
+			"{'matchExpressions':[{'key':'app','operator':'NotIn','values':['a%u']}"
+			"]}",
+			random_pick(&w->random, 3));
 	default:
-		return text("{'matchLabels':{'app':'a%u'}}", pick(w, 3));
+		return random_text("{'matchLabels':{'app':'a%u'}}", random_pick(&w->random, 3));
 	}
-}
-
-static const char *space_selector(struct world *w)
-{
-	return pick(w, 3) ? text("{'matchLabels':{'team':'m%u'}}", pick(w, 2)) : "{}";
 }
 
 static const char *peer(struct world *w)
 {
-	switch (pick(w, 4)) {
+	switch (random_pick(&w->random, 4)) {
 	case 0:
-		return text("{'namespaceSelector':%s}", space_selector(w));
+		return random_text("{'namespaceSelector':%s}",
+				   random_namespace_selector(&w->random));
 	case 1:
-		return text("{'namespaceSelector':%s,'podSelector':%s}", space_selector(w),
-			    selector(w));
+		return random_text("{'namespaceSelector':%s,'podSelector':%s}",
+				   random_namespace_selector(&w->random), selector(w));
 	case 2:
-		return text("{'ipBlock':{'cidr':'10.%u.0.0/%u'}}", 1 + pick(w, 3),
-			    24 + 8 * pick(w, 2));
+		return random_text("{'ipBlock':{'cidr':'10.%u.0.0/%u'}}",
+				   1 + random_pick(&w->random, 3),
+				   24 + 8 * random_pick(&w->random, 2));
 	default:
-		return text("{'podSelector':%s}", selector(w));
+		return random_text("{'podSelector':%s}", selector(w));
 	}
 }
 
 static const char *rule(struct world *w, const char *side)
 {
-	const char *ports = pick(w, 3) ? "" : "'ports':[{'port':'web'}]";
-	const char *who = pick(w, 6) ? text("'%s':[%s,%s]", side, peer(w), peer(w)) : "";
+	const char *ports = random_pick(&w->random, 3) ? "" : "'ports':[{'port':'web'}]";
+	const char *who = random_pick(&w->random, 6)
+				  ? random_text("'%s':[%s,%s]", side, peer(w), peer(w))
+				  : "";
 
-	return text("{%s%s%s}", who, *who && *ports ? "," : "", ports);
+	return random_text("{%s%s%s}", who, *who && *ports ? "," : "", ports);
 }
 
 static void change_policy(struct world *w)
 {
-	unsigned int i = pick(w, POLICIES);
-	const char *origin = text("policy%u", i);
+	unsigned int i = random_pick(&w->random, POLICIES);
+	const char *origin = random_text("policy%u", i);
 
-	if (pick(w, 3) == 0) {
+	if (random_pick(&w->random, 3) == 0) {
 		put(w, origin, NULL);
 		return;
 	}
 	put(w, origin,
-	    text("{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{"
-		 "'namespace':'n%u','name':'q%u'},'spec':{'podSelector':%s,'policyTypes':[%s],"
-		 "'ingress':[%s],'egress':[%s]}}",
-		 i % NAMESPACES, i, selector(w),
-		 pick(w, 2)   ? "'Ingress','Egress'"
-		 : pick(w, 2) ? "'Ingress'"
-			      : "'Egress'",
-		 rule(w, "from"), rule(w, "to")));
+	    random_text(
+		    "{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{"
+		    "'namespace':'n%u','name':'q%u'},'spec':{'podSelector':%s,'policyTypes':[%s],"
+		    "'ingress':[%s],'egress':[%s]}}",
+		    i % NAMESPACES, i, selector(w),
+		    random_pick(&w->random, 2)	 ? "'Ingress','Egress'"
+		    : random_pick(&w->random, 2) ? "'Ingress'"
+						 : "'Egress'",
+		    rule(w, "from"), rule(w, "to")));
 }
 
 static void change_cluster_policy(struct world *w)
 {
 	static const char *const actions[] = {"Accept", "Deny", "Pass"};
-	unsigned int i = pick(w, CLUSTER);
-	const char *origin = text("cluster%u", i);
+	unsigned int i = random_pick(&w->random, CLUSTER);
+	const char *origin = random_text("cluster%u", i);
 
-	if (pick(w, 3) == 0) {
+	if (random_pick(&w->random, 3) == 0) {
 		put(w, origin, NULL);
 		return;
 	}
 	put(w, origin,
-	    text("{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':'ClusterNetworkPolicy',"
-		 "'metadata':{'name':'c%u'},'spec':{'tier':'%s','priority':%u,'subject':{"
-		 "'namespaces':%s},'ingress':[{'action':'%s','from':[{'pods':{'namespaceSelector':%"
-		 "s,'podSelector':%s}}]}],'egress':[{'action':'%s','to':[{'nodes':{'matchLabels':{"
-		 "'role':'r%u'}}}]}]}}",
-		 i, pick(w, 2) ? "Admin" : "Baseline", pick(w, 3), space_selector(w),
-		 actions[pick(w, 3)], space_selector(w), selector(w), actions[pick(w, 3)],
-		 pick(w, 2)));
+	    random_text("{'apiVersion':'policy.networking.k8s.io/"
+			"v1alpha2','kind':'ClusterNetworkPolicy',"
+			"'metadata':{'name':'c%u'},'spec':{'tier':'%s','priority':%u,'subject':{"
+			"'namespaces':%s},'ingress':[{'action':'%s','from':[{'pods':{'"
+			"namespaceSelector':%"
+			"s,'podSelector':%s}}]}],'egress':[{'action':'%s','to':[{'nodes':{'"
+			"matchLabels':{"
+			"'role':'r%u'}}}]}]}}",
+			i, random_pick(&w->random, 2) ? "Admin" : "Baseline",
+			random_pick(&w->random, 3), random_namespace_selector(&w->random),
+			actions[random_pick(&w->random, 3)], random_namespace_selector(&w->random),
+			selector(w), actions[random_pick(&w->random, 3)],
+			random_pick(&w->random, 2)));
 }
 
 static void change_object(struct world *w)
 {
-	switch (pick(w, 8)) {
+	switch (random_pick(&w->random, 8)) {
 	case 0:
 		change_namespace(w);
 		break;
@@ -399,7 +391,7 @@ static bool apply(struct world *w, size_t failing)
 
 static void attach(struct world *w)
 {
-	unsigned int i = pick(w, LOCALS), name = pick(w, PODS);
+	unsigned int i = random_pick(&w->random, LOCALS), name = random_pick(&w->random, PODS);
 	struct local_pod *pod = &w->pods[i];
 
 	w->dirty = true;
@@ -417,7 +409,7 @@ static void attach(struct world *w)
 				  .namespace = w->spaces[i],
 				  .name = w->names[i],
 				  .ifindex = FIRST_LINK + (int)i,
-				  .object_seen = pick(w, 4) == 0};
+				  .object_seen = random_pick(&w->random, 4) == 0};
 	pod->ipv4 = w->addrs[i];
 	if (i < 2)
 		pod->ipv6 = w->addrs[5 + i];
@@ -435,7 +427,7 @@ static void open_policy_sync(struct world *w)
 
 static bool step(struct world *w)
 {
-	switch (pick(w, 16)) {
+	switch (random_pick(&w->random, 16)) {
 	case 0:
 		w->step = "attach";
 		attach(w);
@@ -444,15 +436,15 @@ static bool step(struct world *w)
 	case 2:
 	case 3:
 		w->step = "finish";
-		faults_begin(pick(w, 8) ? 0 : 1 + pick(w, 20));
+		faults_begin(random_pick(&w->random, 8) ? 0 : 1 + random_pick(&w->random, 20));
 		policy_sync_commit(w->policy_sync);
 		faults_end();
 		return true;
 	case 4:
 		w->step = "failing apply";
-		return apply(w, 1 + pick(w, 60));
+		return apply(w, 1 + random_pick(&w->random, 60));
 	case 5:
-		if (pick(w, 8))
+		if (random_pick(&w->random, 8))
 			return true;
 		w->step = "restart";
 		policy_sync_close(w->policy_sync);
@@ -467,7 +459,7 @@ static bool step(struct world *w)
 		return apply(w, 0);
 	default:
 		w->step = "objects";
-		for (unsigned int more = 1 + pick(w, 3); more > 0; more--)
+		for (unsigned int more = 1 + random_pick(&w->random, 3); more > 0; more--)
 			change_object(w);
 		return true;
 	}
@@ -494,13 +486,13 @@ static bool nothing_is_left(struct world *w)
 
 	w->step = "the end";
 	for (unsigned int i = 0; i < PODS; i++)
-		put(w, text("pod%u", i), NULL);
+		put(w, random_text("pod%u", i), NULL);
 	for (unsigned int i = 0; i < POLICIES; i++)
-		put(w, text("policy%u", i), NULL);
+		put(w, random_text("policy%u", i), NULL);
 	for (unsigned int i = 0; i < 3; i++) {
-		put(w, text("cluster%u", i), NULL);
-		put(w, text("space%u", i), NULL);
-		put(w, text("node%u", i), NULL);
+		put(w, random_text("cluster%u", i), NULL);
+		put(w, random_text("space%u", i), NULL);
+		put(w, random_text("node%u", i), NULL);
 	}
 	for (size_t i = 0; i < LOCALS; i++)
 		if (w->pods[i].ifindex)
@@ -613,10 +605,11 @@ static void prepare(struct world *w)
 	CU_ASSERT(apply(w, 0));
 	nothing_changed_untold(w);
 	for (int i = 0; i < CROWD; i++)
-		put(w, text("crowd%d", i),
-		    text("{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{"
-			 "'namespace':'%s%d','name':'q%d'},'spec':{'podSelector':{}}}",
-			 i < NAMESPACES ? "n" : "x", i, i));
+		put(w, random_text("crowd%d", i),
+		    random_text("{'apiVersion':'networking.k8s.io/"
+				"v1','kind':'NetworkPolicy','metadata':{"
+				"'namespace':'%s%d','name':'q%d'},'spec':{'podSelector':{}}}",
+				i < NAMESPACES ? "n" : "x", i, i));
 }
 
 static void whatever_allocation_fails_what_was_in_force_stays(void)

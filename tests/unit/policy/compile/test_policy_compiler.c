@@ -2,7 +2,6 @@
 /* The compiler that follows a world says what the whole world compiled anew says, and tells all
  * that changed. Each world is made of its number alone. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "policy/compile/compiler.h"
 #include "policy/compile/registry.h"
+#include "tests/unit/policy/compile/random_objects.h"
 #include "tests/unit/unit.h"
 
 #define WORLDS	   200
@@ -48,160 +48,114 @@ struct world {
 	size_t element_count, element_room;
 };
 
-static uint32_t pick(struct world *w, uint32_t count)
-{
-	w->random = w->random * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(w->random >> 33) % count;
-}
-
 /* ---------------------------------------------------------------- objects */
-
-static struct object *decode(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static struct object *decode(const char *format, ...)
-{
-	struct error error = {};
-	struct object_list list = {};
-	struct object *object;
-	va_list args;
-	char *text;
-
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		abort();
-	va_end(args);
-	for (char *c = text; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	if (objects_decode(text, strlen(text), &list, &error) < 0 || list.count != 1) {
-		fprintf(stderr, "%s: %s %s\n", text, error.path, error.text);
-		abort();
-	}
-	object = list.objects[0];
-	free(list.objects);
-	free(text);
-	return object;
-}
-
-/* Text of its own for each of a few calls. */
-static char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static char *text(const char *format, ...)
-{
-	static char texts[64][1024];
-	static unsigned int next;
-	char *at = texts[next++ % 64];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(at, sizeof(texts[0]), format, args);
-	va_end(args);
-	return at;
-}
-
-static const char *labels(struct world *w)
-{
-	return pick(w, 5) == 0 ? "" : text("'app':'a%u','tier':'t%u'", pick(w, 3), pick(w, 2));
-}
 
 static const char *ports(struct world *w)
 {
-	if (pick(w, 2))
+	if (random_pick(&w->random, 2))
 		return "";
-	return text("'ports':[{'name':'web','containerPort':%u},{'name':'dns','protocol':'UDP',"
-		    "'containerPort':53}]",
-		    8080 + pick(w, 2));
+	return random_text(
+		"'ports':[{'name':'web','containerPort':%u},{'name':'dns','protocol':'UDP',"
+		"'containerPort':53}]",
+		8080 + random_pick(&w->random, 2));
 }
 
 static struct object *make_pod(struct world *w, unsigned int i)
 {
-	return decode(
+	return random_decode(
 		"{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'n%u','name':'p%u',"
 		"'labels':{%s}},'spec':{%s'containers':[{'name':'c',%s'image':'i'}]},'status':"
 		"{'phase':'%s','podIPs':[{'ip':'10.0.%u.%u'},{'ip':'fd00::%u:%u'}]}}",
-		i % NAMESPACES, i, labels(w), pick(w, 12) ? "" : "'hostNetwork':true,",
+		i % NAMESPACES, i, random_labels(&w->random),
+		random_pick(&w->random, 12) ? "" : "'hostNetwork':true,",
 		*ports(w) ? "'ports':[{'name':'web','containerPort':8080}],"
-			  : (pick(w, 3) ? "" : "'ports':[{'name':'web','containerPort':9090}],"),
-		pick(w, 12) ? "Running" : "Succeeded", pick(w, 3), i + 1, pick(w, 3), i + 1);
+			  : (random_pick(&w->random, 3)
+				     ? ""
+				     : "'ports':[{'name':'web','containerPort':9090}],"),
+		random_pick(&w->random, 12) ? "Running" : "Succeeded", random_pick(&w->random, 3),
+		i + 1, random_pick(&w->random, 3), i + 1);
 }
 
 static struct object *make_namespace(struct world *w, unsigned int i)
 {
-	return decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n%u','labels':{"
-		      "'team':'m%u'}}}",
-		      i, pick(w, 2));
+	return random_decode(
+		"{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n%u','labels':{"
+		"'team':'m%u'}}}",
+		i, random_pick(&w->random, 2));
 }
 
 static struct object *make_node(struct world *w, unsigned int i)
 {
-	return decode("{'apiVersion':'v1','kind':'Node','metadata':{'name':'node%u','labels':{"
-		      "'role':'r%u'}},'status':{'addresses':[{'type':'InternalIP','address':"
-		      "'192.168.%u.%u'}]}}",
-		      i, pick(w, 2), pick(w, 2), i + 1);
+	return random_decode(
+		"{'apiVersion':'v1','kind':'Node','metadata':{'name':'node%u','labels':{"
+		"'role':'r%u'}},'status':{'addresses':[{'type':'InternalIP','address':"
+		"'192.168.%u.%u'}]}}",
+		i, random_pick(&w->random, 2), random_pick(&w->random, 2), i + 1);
 }
 
 static const char *pod_selector(struct world *w)
 {
-	switch (pick(w, 6)) {
+	switch (random_pick(&w->random, 6)) {
 	case 0:
 		return "{}";
 	case 4:
-		return text(
+		return random_text(
 			"{'matchLabels':{'tier':'t%u'},'matchExpressions':[{'key':'app','operator':"
 			"'In','values':['a%u','a%u']}]}",
-			pick(w, 2), pick(w, 3), pick(w, 3));
+			random_pick(&w->random, 2), random_pick(&w->random, 3),
+			random_pick(&w->random, 3));
 	case 5:
 		return "{'matchExpressions':[{'key':'app','operator':'Exists'}]}";
 	case 1:
-		return text("{'matchLabels':{'tier':'t%u'}}", pick(w, 2));
+		return random_text("{'matchLabels':{'tier':'t%u'}}", random_pick(&w->random, 2));
 	case 2:
-		return text("{'matchExpressions':[{'key':'app','operator':'NotIn','values':['a%u']}"
-			    "]}",
-			    pick(w, 3));
+		return random_text(
+			"{'matchExpressions':[{'key':'app','operator':'NotIn','values':['a%u']}"
+			"]}",
+			random_pick(&w->random, 3));
 	default:
-		return text("{'matchLabels':{'app':'a%u'}}", pick(w, 3));
+		return random_text("{'matchLabels':{'app':'a%u'}}", random_pick(&w->random, 3));
 	}
-}
-
-static const char *namespace_selector(struct world *w)
-{
-	return pick(w, 3) ? text("{'matchLabels':{'team':'m%u'}}", pick(w, 2)) : "{}";
 }
 
 static const char *peer(struct world *w)
 {
-	switch (pick(w, 4)) {
+	switch (random_pick(&w->random, 4)) {
 	case 0:
-		return text("{'namespaceSelector':%s}", namespace_selector(w));
+		return random_text("{'namespaceSelector':%s}",
+				   random_namespace_selector(&w->random));
 	case 1:
-		return text("{'namespaceSelector':%s,'podSelector':%s}", namespace_selector(w),
-			    pod_selector(w));
+		return random_text("{'namespaceSelector':%s,'podSelector':%s}",
+				   random_namespace_selector(&w->random), pod_selector(w));
 	case 2:
-		return pick(w, 2) ? text("{'ipBlock':{'cidr':'10.0.%u.0/24'}}", pick(w, 3))
-				  : "{'ipBlock':{'cidr':'10.0.0.0/16','except':['10.0.1.0/28']}}";
+		return random_pick(&w->random, 2)
+			       ? random_text("{'ipBlock':{'cidr':'10.0.%u.0/24'}}",
+					     random_pick(&w->random, 3))
+			       : "{'ipBlock':{'cidr':'10.0.0.0/16','except':['10.0.1.0/28']}}";
 	default:
-		return text("{'podSelector':%s}", pod_selector(w));
+		return random_text("{'podSelector':%s}", pod_selector(w));
 	}
 }
 
 static const char *peers(struct world *w, const char *side)
 {
-	if (pick(w, 6) == 0)
+	if (random_pick(&w->random, 6) == 0)
 		return "";
-	return pick(w, 2) ? text("'%s':[%s]", side, peer(w))
-			  : text("'%s':[%s,%s]", side, peer(w), peer(w));
+	return random_pick(&w->random, 2) ? random_text("'%s':[%s]", side, peer(w))
+					  : random_text("'%s':[%s,%s]", side, peer(w), peer(w));
 }
 
 static const char *rule_ports(struct world *w)
 {
-	switch (pick(w, 4)) {
+	switch (random_pick(&w->random, 4)) {
 	case 0:
 		return "'ports':[{'port':'web'}]";
 	case 1:
 		return "'ports':[{'port':'dns','protocol':'UDP'},{'port':80}]";
 	case 2:
-		return text("'ports':[{'port':%u,'endPort':%u}]", 1000 + pick(w, 3) * 10,
-			    1100 + pick(w, 3));
+		return random_text("'ports':[{'port':%u,'endPort':%u}]",
+				   1000 + random_pick(&w->random, 3) * 10,
+				   1100 + random_pick(&w->random, 3));
 	default:
 		return "";
 	}
@@ -211,32 +165,36 @@ static const char *rule(struct world *w, const char *side)
 {
 	const char *who = peers(w, side), *what = rule_ports(w);
 
-	return text("{%s%s%s}", who, *who && *what ? "," : "", what);
+	return random_text("{%s%s%s}", who, *who && *what ? "," : "", what);
 }
 
 static struct object *make_policy(struct world *w, unsigned int i)
 {
-	bool ingress = pick(w, 3), egress = pick(w, 2) || !ingress;
+	bool ingress = random_pick(&w->random, 3), egress = random_pick(&w->random, 2) || !ingress;
 
-	return decode("{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{"
-		      "'namespace':'n%u','name':'q%u'},'spec':{'podSelector':%s,'policyTypes':[%s%s"
-		      "%s],'ingress':[%s],'egress':[%s]}}",
-		      i % NAMESPACES, i, pod_selector(w), ingress ? "'Ingress'" : "",
-		      ingress && egress ? "," : "", egress ? "'Egress'" : "", rule(w, "from"),
-		      rule(w, "to"));
+	return random_decode(
+		"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{"
+		"'namespace':'n%u','name':'q%u'},'spec':{'podSelector':%s,'policyTypes':[%s%s"
+		"%s],'ingress':[%s],'egress':[%s]}}",
+		i % NAMESPACES, i, pod_selector(w), ingress ? "'Ingress'" : "",
+		ingress && egress ? "," : "", egress ? "'Egress'" : "", rule(w, "from"),
+		rule(w, "to"));
 }
 
 static const char *pods_peer(struct world *w)
 {
-	return pick(w, 2) ? text("{'pods':{'namespaceSelector':%s,'podSelector':%s}}",
-				 namespace_selector(w), pod_selector(w))
-			  : text("{'namespaces':%s}", namespace_selector(w));
+	return random_pick(&w->random, 2)
+		       ? random_text("{'pods':{'namespaceSelector':%s,'podSelector':%s}}",
+				     random_namespace_selector(&w->random), pod_selector(w))
+		       : random_text("{'namespaces':%s}", random_namespace_selector(&w->random));
 }
 
 static const char *address_peer(struct world *w)
 {
-	return pick(w, 2) ? text("{'networks':['10.0.%u.0/24']}", pick(w, 3))
-			  : text("{'nodes':{'matchLabels':{'role':'r%u'}}}", pick(w, 2));
+	return random_pick(&w->random, 2)
+		       ? random_text("{'networks':['10.0.%u.0/24']}", random_pick(&w->random, 3))
+		       : random_text("{'nodes':{'matchLabels':{'role':'r%u'}}}",
+				     random_pick(&w->random, 2));
 }
 
 static struct object *make_cluster(struct world *w, unsigned int i)
@@ -245,18 +203,21 @@ static struct object *make_cluster(struct world *w, unsigned int i)
 	static const char *const protocols[] = {
 		"", ",'protocols':[{'destinationNamedPort':'web'}]",
 		",'protocols':[{'tcp':{'destinationPort':{'number':80}}}]"};
-	bool by_address = pick(w, 2);
+	bool by_address = random_pick(&w->random, 2);
 	const char *to = by_address ? address_peer(w) : pods_peer(w);
 	/* Names of ports mean nothing for addresses. */
-	unsigned int protocol = by_address ? 2 * pick(w, 2) : pick(w, 3);
+	unsigned int protocol =
+		by_address ? 2 * random_pick(&w->random, 2) : random_pick(&w->random, 3);
 
-	return decode("{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':"
-		      "'ClusterNetworkPolicy','metadata':{'name':'c%u'},'spec':{'tier':'%s',"
-		      "'priority':%u,'subject':{'namespaces':%s},'ingress':[{'action':'%s','from':["
-		      "%s]%s}],'egress':[{'action':'%s','to':[%s]%s}]}}",
-		      i, pick(w, 2) ? "Admin" : "Baseline", pick(w, 3), namespace_selector(w),
-		      actions[pick(w, 3)], pods_peer(w), protocols[pick(w, 3)], actions[pick(w, 3)],
-		      to, protocols[protocol]);
+	return random_decode(
+		"{'apiVersion':'policy.networking.k8s.io/v1alpha2','kind':"
+		"'ClusterNetworkPolicy','metadata':{'name':'c%u'},'spec':{'tier':'%s',"
+		"'priority':%u,'subject':{'namespaces':%s},'ingress':[{'action':'%s','from':["
+		"%s]%s}],'egress':[{'action':'%s','to':[%s]%s}]}}",
+		i, random_pick(&w->random, 2) ? "Admin" : "Baseline", random_pick(&w->random, 3),
+		random_namespace_selector(&w->random), actions[random_pick(&w->random, 3)],
+		pods_peer(w), protocols[random_pick(&w->random, 3)],
+		actions[random_pick(&w->random, 3)], to, protocols[protocol]);
 }
 
 /* ---------------------------------------------------------------- what stands in the map */
@@ -348,8 +309,10 @@ static void set_pod(struct world *w, unsigned int i)
 	const struct pod_addresses addresses = {object->pod.addresses, object->pod.address_count};
 
 	if (!pod->handle)
-		pod->subject = pick(w, 2);
-	pod->terminating = pod->subject && pick(w, 3) == 0 ? 5 + pick(w, 10) : 0;
+		pod->subject = random_pick(&w->random, 2);
+	pod->terminating = pod->subject && random_pick(&w->random, 3) == 0
+				   ? 5 + random_pick(&w->random, 10)
+				   : 0;
 	CU_ASSERT_EQUAL(policy_compiler_set_pod(w->compiler, &pod->handle, object, &addresses,
 						pod->subject, pod->terminating),
 			0);
@@ -392,7 +355,7 @@ static void change_namespace(struct world *w, unsigned int i)
 
 	snprintf(name, sizeof(name), "n%u", i);
 	object_free(w->namespaces[i]);
-	w->namespaces[i] = pick(w, 4) ? make_namespace(w, i) : NULL;
+	w->namespaces[i] = random_pick(&w->random, 4) ? make_namespace(w, i) : NULL;
 	CU_ASSERT_EQUAL(policy_compiler_set_namespace(w->compiler, name, w->namespaces[i]), 0);
 }
 
@@ -400,11 +363,12 @@ static void change_deleted(struct world *w)
 {
 	for (size_t i = 0; i < w->deleted_count; i++)
 		object_free(w->deleted[i]);
-	w->deleted_count = pick(w, DELETED + 1);
+	w->deleted_count = random_pick(&w->random, DELETED + 1);
 	for (size_t i = 0; i < w->deleted_count; i++) {
-		w->deleted[i] = pick(w, 4) ? make_policy(w, pick(w, POLICIES))
-					   : make_cluster(w, pick(w, CLUSTER));
-		w->deleted_at[i] = 1 + i + pick(w, 14);
+		w->deleted[i] = random_pick(&w->random, 4)
+					? make_policy(w, random_pick(&w->random, POLICIES))
+					: make_cluster(w, random_pick(&w->random, CLUSTER));
+		w->deleted_at[i] = 1 + i + random_pick(&w->random, 14);
 	}
 	CU_ASSERT_EQUAL(policy_compiler_set_deleted(w->compiler,
 						    (const struct object *const *)w->deleted,
@@ -416,27 +380,27 @@ static void step(struct world *w)
 {
 	unsigned int i;
 
-	switch (pick(w, 12)) {
+	switch (random_pick(&w->random, 12)) {
 	case 0:
-		change_namespace(w, pick(w, NAMESPACES));
+		change_namespace(w, random_pick(&w->random, NAMESPACES));
 		break;
 	case 1:
-		i = pick(w, NODES);
+		i = random_pick(&w->random, NODES);
 		object_free(w->nodes[i]);
-		w->nodes[i] = pick(w, 3) ? make_node(w, i) : NULL;
+		w->nodes[i] = random_pick(&w->random, 3) ? make_node(w, i) : NULL;
 		w->nodes_changed = true;
 		break;
 	case 2:
-		i = pick(w, CLUSTER);
-		if (pick(w, 3))
+		i = random_pick(&w->random, CLUSTER);
+		if (random_pick(&w->random, 3))
 			set_policy(w, &w->cluster[i], make_cluster(w, i));
 		else
 			remove_policy(w, &w->cluster[i]);
 		break;
 	case 3:
 	case 4:
-		i = pick(w, POLICIES);
-		if (pick(w, 3))
+		i = random_pick(&w->random, POLICIES);
+		if (random_pick(&w->random, 3))
 			set_policy(w, &w->policies[i], make_policy(w, i));
 		else
 			remove_policy(w, &w->policies[i]);
@@ -446,10 +410,10 @@ static void step(struct world *w)
 		break;
 	case 6:
 	case 7:
-		remove_pod(w, pick(w, PODS));
+		remove_pod(w, random_pick(&w->random, PODS));
 		break;
 	default:
-		set_pod(w, pick(w, PODS));
+		set_pod(w, random_pick(&w->random, PODS));
 	}
 }
 
@@ -524,7 +488,7 @@ static bool run_agrees(struct world *w)
 	if (difference)
 		printf("\n    %s ", difference);
 	free(difference);
-	if (pick(w, 2)) {
+	if (random_pick(&w->random, 2)) {
 		policy_compiler_each_gone(w->compiler, bury, w);
 		policy_compiler_bury(w->compiler);
 		policy_registry_collect(w->registry);
@@ -567,8 +531,9 @@ static void whatever_changes_the_compiler_says_what_the_whole_world_says(void)
 			bool agrees;
 
 			/* Now and then several changes in one run. */
-			for (unsigned int more = pick(&w, 4) ? 1 : 1 + pick(&w, 6); more > 0;
-			     more--)
+			for (unsigned int more =
+				     random_pick(&w.random, 4) ? 1 : 1 + random_pick(&w.random, 6);
+			     more > 0; more--)
 				step(&w);
 			agrees = run_agrees(&w);
 			CU_ASSERT(agrees);
@@ -581,183 +546,11 @@ static void whatever_changes_the_compiler_says_what_the_whole_world_says(void)
 	}
 }
 
-/* ---------------------------------------------------------------- one thing at a time */
-
-/* A pod of this node in n0 that n0's policy selects, its rule naming `app` everywhere. */
-struct small {
-	struct policy_registry *registry;
-	struct policy_compiler *compiler;
-	struct object *own, *policy;
-	struct policy_pod *handle;
-};
-
-static struct object *pod_of(const char *name, const char *app)
-{
-	return decode("{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'n0','name':'%s',"
-		      "'labels':{'app':'%s'}}}",
-		      name, app);
-}
-
-static int set_small_pod(struct small *s, struct policy_pod **handle, const struct object *object,
-			 bool subject)
-{
-	static const struct pod_addresses none;
-
-	return policy_compiler_set_pod(s->compiler, handle, object, &none, subject, 0);
-}
-
-static void run_small(struct small *s)
-{
-	if (policy_compiler_regroup(s->compiler))
-		CU_ASSERT(set_small_pod(s, &s->handle, s->own, true) == 0);
-	policy_compiler_set_nodes(s->compiler, NULL, 0, false);
-	CU_ASSERT(policy_compiler_run(s->compiler) == 0);
-}
-
-static void small_begin(struct small *s)
-{
-	s->registry = policy_registry_new();
-	s->compiler = policy_compiler_new(s->registry);
-	s->own = pod_of("own", "own");
-	s->policy = decode("{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':"
-			   "{'namespace':'n0','name':'q'},'spec':{'podSelector':{},'ingress':[{"
-			   "'from':[{'namespaceSelector':{'matchLabels':{'team':'m1'}}},{"
-			   "'podSelector':{'matchLabels':{'app':'a'}}}]}]}}");
-	s->handle = NULL;
-	CU_ASSERT(policy_compiler_set_policy(s->compiler, s->policy) == 0);
-	CU_ASSERT(set_small_pod(s, &s->handle, s->own, true) == 0);
-	run_small(s);
-	policy_compiler_confirm(s->compiler);
-}
-
-static void small_end(struct small *s)
-{
-	policy_compiler_free(s->compiler);
-	policy_registry_free(s->registry);
-	object_free(s->own);
-	object_free(s->policy);
-}
-
-static uint32_t identity_of(const struct small *s, const struct policy_pod *handle)
-{
-	return policy_compiler_pod(s->compiler, handle).identity;
-}
-
-static void an_identity_is_in_force_once_it_is_confirmed(void)
-{
-	struct object *object = pod_of("p", "a");
-	struct policy_pod *pod = NULL;
-	uint32_t identity;
-	struct small s;
-
-	small_begin(&s);
-	CU_ASSERT(policy_compiler_in_force(s.compiler, identity_of(&s, s.handle)));
-	CU_ASSERT(set_small_pod(&s, &pod, object, false) == 0);
-	run_small(&s);
-	identity = identity_of(&s, pod);
-	CU_ASSERT(policy_compiler_has_identity(s.compiler, identity));
-	CU_ASSERT(!policy_compiler_in_force(s.compiler, identity));
-	/* A run that is not put in force does not change that. */
-	run_small(&s);
-	CU_ASSERT(!policy_compiler_in_force(s.compiler, identity));
-	policy_compiler_confirm(s.compiler);
-	CU_ASSERT(policy_compiler_in_force(s.compiler, identity));
-	CU_ASSERT(policy_compiler_remove_pod(s.compiler, pod) == 0);
-	run_small(&s);
-	CU_ASSERT(!policy_compiler_in_force(s.compiler, identity));
-	small_end(&s);
-	object_free(object);
-}
-
-static void a_rule_set_that_went_is_given_to_nobody(void)
-{
-	uint32_t set;
-	struct small s;
-
-	small_begin(&s);
-	set = policy_compiler_pod(s.compiler, s.handle).ingress_ruleset;
-	CU_ASSERT(policy_compiler_ruleset(s.compiler, set) != NULL);
-	CU_ASSERT(policy_compiler_remove_policy(s.compiler, OBJECT_NETWORK_POLICY, "n0", "q") == 0);
-	run_small(&s);
-	CU_ASSERT(policy_compiler_ruleset(s.compiler, set) == NULL);
-	CU_ASSERT(policy_compiler_ruleset_count(s.compiler) == 0);
-	small_end(&s);
-}
-
-/* As by two events of one object in a run. */
-static void labels_of_a_namespace_that_is_set_twice_count(void)
-{
-	struct object *space =
-		decode("{'apiVersion':'v1','kind':'Namespace','metadata':{'name':'n0'"
-		       ",'labels':{'team':'m1'}}}");
-	size_t before;
-	uint32_t set;
-	struct small s;
-
-	small_begin(&s);
-	set = policy_compiler_pod(s.compiler, s.handle).ingress_ruleset;
-	before = policy_compiler_ruleset(s.compiler, set)->peer_count;
-	CU_ASSERT(policy_compiler_set_namespace(s.compiler, "n0", space) == 0);
-	CU_ASSERT(policy_compiler_set_namespace(s.compiler, "n0", space) == 0);
-	run_small(&s);
-	set = policy_compiler_pod(s.compiler, s.handle).ingress_ruleset;
-	CU_ASSERT(policy_compiler_ruleset(s.compiler, set)->peer_count == before + 1);
-	small_end(&s);
-	object_free(space);
-}
-
-/* Numbers of identities have run out: nobody knows what of the pod has been taken. */
-static void a_compiler_that_failed_compiles_nothing_any_more(void)
-{
-	struct object *object = pod_of("p", "a");
-	struct labels none = {};
-	struct policy_pod *pod = NULL;
-	struct small s;
-
-	small_begin(&s);
-	CU_ASSERT(registry_add_identity(s.registry, UINT32_MAX, "other", &none, NULL, 0) == 0);
-	CU_ASSERT(set_small_pod(&s, &pod, object, false) == -ENOSPC);
-	policy_compiler_set_nodes(s.compiler, NULL, 0, false);
-	CU_ASSERT(policy_compiler_run(s.compiler) < 0);
-	CU_ASSERT(policy_compiler_run(s.compiler) < 0);
-	small_end(&s);
-	object_free(object);
-}
-
-/* A set that is compiled anew under its number: peers that stay are not told. */
-static void peers_that_stay_are_not_told(void)
-{
-	struct object *objects[] = {pod_of("p", "a"), pod_of("r", "b")};
-	struct policy_pod *pods[2] = {};
-	struct small s;
-
-	small_begin(&s);
-	CU_ASSERT(set_small_pod(&s, &pods[0], objects[0], false) == 0);
-	run_small(&s);
-	for (int i = 0; i < 4; i++) {
-		struct policy_changes changes;
-
-		CU_ASSERT((i & 1 ? policy_compiler_set_policy(s.compiler, s.policy)
-				 : set_small_pod(&s, &pods[1], objects[1], false)) == 0);
-		run_small(&s);
-		changes = policy_compiler_changes(s.compiler);
-		CU_ASSERT(changes.peer_count == 0);
-	}
-	small_end(&s);
-	object_free(objects[0]);
-	object_free(objects[1]);
-}
-
 int main(void)
 {
 	static const struct unit_test tests[] = {
-		UNIT_TEST(an_identity_is_in_force_once_it_is_confirmed),
-		UNIT_TEST(a_rule_set_that_went_is_given_to_nobody),
-		UNIT_TEST(labels_of_a_namespace_that_is_set_twice_count),
-		UNIT_TEST(a_compiler_that_failed_compiles_nothing_any_more),
-		UNIT_TEST(peers_that_stay_are_not_told),
 		UNIT_TEST(whatever_changes_the_compiler_says_what_the_whole_world_says),
 	};
 
-	return unit_run("policy compiler", tests, sizeof(tests) / sizeof(tests[0]));
+	return UNIT_RUN("compiler", tests);
 }
