@@ -112,6 +112,7 @@ void policy_sync_close(struct policy_sync *sync)
 		HASH_DEL(sync->pods_by_name, pod);
 		pod_free(pod);
 	}
+	policy_compiler_free(sync->successor);
 	policy_registry_free(sync->registry);
 	rule_counts_close(sync->counts);
 	addresses_close(sync->addresses);

@@ -79,7 +79,8 @@ struct policy_sync {
 	const struct node *node;
 	char *state;
 	struct policy_registry *registry;
-	struct policy_compiler *compiler; /* NULL: one has to be made and be given everything */
+	struct policy_compiler *compiler;  /* NULL: one has to be made and be given everything */
+	struct policy_compiler *successor; /* that one, if it has been made already */
 	struct rule_counts *counts;
 	char *state_text;			/* as last written */
 	char *held_text;			/* the part of it that is not the registry's */

@@ -307,6 +307,8 @@ void policy_sync_clear_known(struct policy_sync *sync)
 		pod->compiled = NULL;
 		pod->isolation[0] = pod->isolation[1] = NULL;
 	}
+	if (sync->compiler && !sync->successor)
+		sync->successor = policy_compiler_new_after(sync->compiler);
 	policy_compiler_free(sync->compiler);
 	sync->compiler = NULL;
 	for (known = next_known(sync, NULL); known; known = next) {
@@ -324,7 +326,8 @@ static int begin_anew(struct policy_sync *sync)
 	struct synced_pod *pod;
 
 	policy_sync_clear_known(sync);
-	sync->compiler = policy_compiler_new(sync->registry);
+	sync->compiler = sync->successor ? sync->successor : policy_compiler_new(sync->registry);
+	sync->successor = NULL;
 	for (pod = sync->pods; pod; pod = pod->next)
 		pod->dirty = true;
 	sync->nodes_dirty = sync->deleted_changed = sync->write_all = true;

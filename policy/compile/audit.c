@@ -118,7 +118,7 @@ int policy_compiler_audit(const struct policy_compiler *c, const struct policy_i
 {
 	struct compiled_policy *wanted = NULL;
 	struct difference difference = {};
-	int r = policy_compile(c->view.registry, input, &wanted);
+	int r = compiler_compile_like(c, input, &wanted);
 
 	if (r < 0)
 		return r;

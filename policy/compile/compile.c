@@ -266,13 +266,17 @@ static int take(struct policy_compiler *c, struct policy_pod *const *pods, size_
 	return r;
 }
 
-int policy_compile(struct policy_registry *registry, const struct policy_input *input,
-		   struct compiled_policy **ret)
+static int compile(struct policy_registry *registry, const struct policy_input *input,
+		   const struct policy_compiler *like, struct compiled_policy **ret)
 {
 	struct policy_compiler *c = policy_compiler_new(registry);
 	struct policy_pod **pods = calloc(input->pod_count + 1, sizeof(struct policy_pod *));
-	int r = c && pods ? give(c, input, pods) : -ENOMEM;
+	int r = c && pods ? 0 : -ENOMEM;
 
+	if (r == 0 && like)
+		r = view_keep_words(&c->view, &like->view);
+	if (r == 0)
+		r = give(c, input, pods);
 	if (r == 0)
 		r = policy_compiler_run(c);
 	if (r == 0)
@@ -280,4 +284,16 @@ int policy_compile(struct policy_registry *registry, const struct policy_input *
 	policy_compiler_free(c);
 	free(pods);
 	return r;
+}
+
+int policy_compile(struct policy_registry *registry, const struct policy_input *input,
+		   struct compiled_policy **ret)
+{
+	return compile(registry, input, NULL, ret);
+}
+
+int compiler_compile_like(const struct policy_compiler *c, const struct policy_input *input,
+			  struct compiled_policy **ret)
+{
+	return compile(c->view.registry, input, c, ret);
 }

@@ -13,8 +13,19 @@ struct policy_compiler *policy_compiler_new(struct policy_registry *registry)
 	struct policy_compiler *c = calloc(1, sizeof(*c));
 
 	if (c)
-		*c = (struct policy_compiler){.view = {.registry = registry, .run = 1}};
+		*c = (struct policy_compiler){
+			.view = {.registry = registry, .run = 1, .word_runs = VIEW_WORD_RUNS}};
 	return c;
+}
+
+struct policy_compiler *policy_compiler_new_after(const struct policy_compiler *before)
+{
+	struct policy_compiler *c = policy_compiler_new(before->view.registry);
+
+	if (!c || view_keep_words(&c->view, &before->view) == 0)
+		return c;
+	policy_compiler_free(c);
+	return NULL;
 }
 
 static void numbered_free(struct policy_compiler *c, struct numbered_ruleset *numbered)

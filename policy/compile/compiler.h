@@ -19,6 +19,8 @@ struct policy_pod;
 
 /* NULL: no memory. The registry is borrowed. */
 struct policy_compiler *policy_compiler_new(struct policy_registry *registry);
+/* In the place of one that is broken, or not trusted: makes identities of the same words. */
+struct policy_compiler *policy_compiler_new_after(const struct policy_compiler *before);
 void policy_compiler_free(struct policy_compiler *compiler); /* takes NULL */
 
 /* ---------------------------------------------------------------- what goes in */
@@ -51,7 +53,8 @@ int policy_compiler_remove_pod(struct policy_compiler *compiler, struct policy_p
 /*
  * After policies, before pods and the run: identities are made of those labels and named ports that
  * policies name. True: these are others than before, and each pod that has been given has to be
- * given again if policy_compiler_concerns() says so.
+ * given again if policy_compiler_concerns() says so. What policies named until a moment ago
+ * counts for a while, so that a policy that comes and goes makes them anew only once.
  */
 bool policy_compiler_regroup(struct policy_compiler *compiler);
 bool policy_compiler_concerns(const struct policy_compiler *compiler, const struct object *pod);

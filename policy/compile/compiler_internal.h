@@ -79,6 +79,10 @@ int compiler_replace_peers(struct policy_compiler *c, struct numbered_ruleset *n
 			   struct compiled_ruleset *from);
 int compiler_add_peer_change(struct policy_compiler *c, const struct peer_change *change);
 
+/* compile.c: policy_compile() in the compiler's numbers, with identities made of the same words. */
+int compiler_compile_like(const struct policy_compiler *c, const struct policy_input *input,
+			  struct compiled_policy **ret);
+
 static inline uint32_t live_ruleset_id(const struct live_ruleset *set)
 {
 	if (!set)

@@ -11,11 +11,18 @@
 
 struct live_ruleset;
 
+/* How long, and how many, words count that no policy names any more: a minute at least where 200
+ * changes come a second. */
+#define VIEW_WORD_RUNS	16384
+#define VIEW_WORDS_KEPT 32
+
 /* A key of labels, or a name of ports. */
 struct view_word {
-	size_t policies; /* uses of policies that name it */
-	bool counts;	 /* it is part of identities */
-	bool flipped;	 /* it was not, before the last view_update_words(), or was */
+	size_t policies;  /* uses of policies that name it */
+	bool kept;	  /* none does, but it counts still, */
+	uint64_t kept_in; /* since this run */
+	bool counts;	  /* it is part of identities */
+	bool flipped;	  /* it was not, before the last view_update_words(), or was */
 	UT_hash_handle hh;
 	char text[];
 };
@@ -111,6 +118,9 @@ struct view {
 	uint64_t next_serial;
 	struct view_word *label_keys, *port_names;
 	bool words_changed; /* what policies name is not what identities are made of */
+	uint64_t word_runs; /* VIEW_WORD_RUNS */
+	size_t words_kept;
+	uint64_t words_due;		   /* the run from which on one of those counts no more */
 	const struct object *const *nodes; /* borrowed, for the run */
 	size_t node_count;
 	struct policy_pods pods, subjects; /* of other nodes, of this node */
@@ -152,6 +162,8 @@ int view_remove_pod(struct view *view, struct policy_pod *pod);
  * before, and each pod has to be set again that view_words_concern() says yes to.
  */
 bool view_update_words(struct view *view);
+/* Before any policy: those that count in `from` count here too, named or not. 0 or -ENOMEM. */
+int view_keep_words(struct view *view, const struct view *from);
 bool view_words_concern(const struct view *view, const struct object *pod);
 
 /* Words of a set of identities. */

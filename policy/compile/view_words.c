@@ -3,6 +3,10 @@
  * What of a pod makes its identity: labels whose keys some selector of a policy names, and ports
  * whose names some rule does. All others tell no pods apart: a label that each pod has for itself
  * (of a StatefulSet, a Job) makes no identity for each.
+ *
+ * Another set of words makes other identities of all pods that have one of them. So a word that no
+ * policy names any more counts for VIEW_WORD_RUNS runs still: a policy that comes and goes all the
+ * time regroups its pods once. Of these there are VIEW_WORDS_KEPT at most.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -45,11 +49,14 @@ static int name_word(struct view *view, struct view_word **words, const char *te
 
 	if (!word)
 		return named ? -ENOMEM : 0;
-	if (named)
+	if (named) {
 		word->policies++;
-	else if (word->policies)
+		view->words_kept -= word->kept;
+		word->kept = false;
+	} else if (word->policies) {
 		word->policies--;
-	view->words_changed |= (word->policies > 0) != word->counts;
+	}
+	view->words_changed |= (word->policies > 0 || word->kept) != word->counts;
 	return 0;
 }
 
@@ -89,15 +96,35 @@ int view_name_words(struct view *view, const struct network_policy_object *polic
 /* ---------------------------------------------------------------- from one set of words to the
  * next */
 
-static bool update(struct view_word **words)
+/* Does it count from now on? */
+static bool decide(struct view *view, struct view_word *word, bool drop)
+{
+	if (word->policies > 0) {
+		word->kept = false;
+		return true;
+	}
+	if (!word->counts)
+		return word->kept; /* of view_keep_words() */
+	if (!word->kept)
+		word->kept_in = view->run;
+	word->kept = !drop && view->run - word->kept_in < view->word_runs;
+	return word->kept;
+}
+
+static bool update(struct view *view, struct view_word **words, bool drop)
 {
 	struct view_word *word, *next;
 	bool changed = false;
 
 	HASH_ITER (hh, *words, word, next) {
-		word->flipped = (word->policies > 0) != word->counts;
-		word->counts = word->policies > 0;
+		bool counts = decide(view, word, drop);
+
+		word->flipped = counts != word->counts;
+		word->counts = counts;
 		changed |= word->flipped;
+		view->words_kept += word->kept;
+		if (word->kept && word->kept_in + view->word_runs < view->words_due)
+			view->words_due = word->kept_in + view->word_runs;
 		if (word->counts || word->flipped)
 			continue;
 		HASH_DEL(*words, word);
@@ -106,17 +133,56 @@ static bool update(struct view_word **words)
 	return changed;
 }
 
+static size_t count_unnamed(struct view_word *const *words)
+{
+	const struct view_word *word;
+	size_t count = 0;
+
+	for (word = *words; word; word = word->hh.next)
+		count += word->policies == 0 && word->counts;
+	return count;
+}
+
 /* A policy that gave way to another version of itself names most words again. */
 bool view_update_words(struct view *view)
 {
-	bool changed = false;
+	bool drop = false, changed;
 
-	if (view->words_changed) {
-		changed = update(&view->label_keys);
-		changed |= update(&view->port_names);
-	}
+	if (!view->words_changed && (!view->words_kept || view->run < view->words_due))
+		return false;
+	drop = count_unnamed(&view->label_keys) + count_unnamed(&view->port_names) >
+	       VIEW_WORDS_KEPT;
+	view->words_kept = 0;
+	view->words_due = UINT64_MAX;
+	changed = update(view, &view->label_keys, drop);
+	changed |= update(view, &view->port_names, drop);
 	view->words_changed = false;
 	return changed;
+}
+
+static int keep(struct view *view, struct view_word **words, struct view_word *const *from)
+{
+	const struct view_word *word;
+
+	for (word = *from; word; word = word->hh.next) {
+		struct view_word *copy = word->counts ? need(words, word->text) : NULL;
+
+		if (word->counts && !copy)
+			return -ENOMEM;
+		if (!copy)
+			continue;
+		copy->kept = true;
+		view->words_kept++;
+	}
+	view->words_changed = true;
+	return 0;
+}
+
+int view_keep_words(struct view *view, const struct view *from)
+{
+	int r = keep(view, &view->label_keys, &from->label_keys);
+
+	return r < 0 ? r : keep(view, &view->port_names, &from->port_names);
 }
 
 static bool has_flipped(struct view_word *const *words, const char *text)

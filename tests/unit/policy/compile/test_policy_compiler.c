@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/compile/compiler.h"
+#include "policy/compile/compiler_internal.h"
 #include "policy/compile/registry.h"
 #include "tests/unit/policy/compile/random_objects.h"
 #include "tests/unit/unit.h"
@@ -527,6 +527,8 @@ static void whatever_changes_the_compiler_says_what_the_whole_world_says(void)
 
 		w.registry = policy_registry_new();
 		w.compiler = policy_compiler_new(w.registry);
+		if (random_pick(&w.random, 3))
+			w.compiler->view.word_runs = random_pick(&w.random, 12);
 		for (int i = 0; i < STEPS; i++) {
 			bool agrees;
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdint.h>
 
-#include "policy/compile/compiler.h"
+#include "policy/compile/compiler_internal.h"
 #include "policy/compile/registry.h"
 #include "tests/unit/policy/compile/random_objects.h"
 #include "tests/unit/unit.h"
@@ -175,6 +175,87 @@ static void peers_that_stay_are_not_told(void)
 	object_free(objects[1]);
 }
 
+/* A policy that names the label key `word`; the caller's. */
+static struct object *policy_of(unsigned int word)
+{
+	return random_decode(
+		"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{"
+		"'namespace':'n0','name':'w'},'spec':{'podSelector':{'matchLabels':{'k%u':"
+		"'v'}},'ingress':[{'ports':[{'port':'web'}]}]}}",
+		word);
+}
+
+/* Whether it comes or goes: do pods have to be given again? */
+static bool regroups(struct small *s, struct object *policy)
+{
+	bool again;
+	int r = policy ? policy_compiler_set_policy(s->compiler, policy)
+		       : policy_compiler_remove_policy(s->compiler, OBJECT_NETWORK_POLICY, "n0",
+						       "w");
+
+	CU_ASSERT(r == 0);
+	again = policy_compiler_regroup(s->compiler);
+	run_small(s);
+	return again;
+}
+
+static void a_policy_that_comes_and_goes_regroups_pods_once(void)
+{
+	struct object *policy = policy_of(1);
+	struct small s;
+	int count = 0;
+
+	small_begin(&s);
+	for (int i = 0; i < 100; i++) {
+		count += regroups(&s, policy);
+		count += regroups(&s, NULL);
+	}
+	CU_ASSERT_EQUAL(count, 1);
+	small_end(&s);
+	object_free(policy);
+}
+
+static void what_no_policy_names_for_long_tells_no_pods_apart(void)
+{
+	struct object *policy = policy_of(1);
+	struct small s;
+
+	small_begin(&s);
+	s.compiler->view.word_runs = 10;
+	CU_ASSERT(regroups(&s, policy));
+	for (int i = 0; i < 20; i++)
+		run_small(&s);
+	CU_ASSERT(!regroups(&s, NULL));
+	for (int i = 0; i < 9; i++) {
+		CU_ASSERT(!policy_compiler_regroup(s.compiler));
+		run_small(&s);
+	}
+	CU_ASSERT(policy_compiler_regroup(s.compiler));
+	run_small(&s);
+	CU_ASSERT(!policy_compiler_regroup(s.compiler));
+	/* From now on it is new again. */
+	CU_ASSERT(regroups(&s, policy));
+	small_end(&s);
+	object_free(policy);
+}
+
+static void only_so_many_words_count_that_no_policy_names(void)
+{
+	struct small s;
+
+	small_begin(&s);
+	for (unsigned int i = 1; i <= 3 * VIEW_WORDS_KEPT; i++) {
+		struct object *policy = policy_of(i);
+
+		CU_ASSERT(regroups(&s, policy));
+		regroups(&s, NULL);
+		CU_ASSERT(s.compiler->view.words_kept <= VIEW_WORDS_KEPT);
+		CU_ASSERT(HASH_COUNT(s.compiler->view.label_keys) <= VIEW_WORDS_KEPT + 2);
+		object_free(policy);
+	}
+	small_end(&s);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -183,6 +264,9 @@ int main(void)
 		UNIT_TEST(labels_of_a_namespace_that_is_set_twice_count),
 		UNIT_TEST(a_compiler_that_failed_compiles_nothing_any_more),
 		UNIT_TEST(peers_that_stay_are_not_told),
+		UNIT_TEST(a_policy_that_comes_and_goes_regroups_pods_once),
+		UNIT_TEST(what_no_policy_names_for_long_tells_no_pods_apart),
+		UNIT_TEST(only_so_many_words_count_that_no_policy_names),
 	};
 
 	return UNIT_RUN("follow", tests);
