@@ -250,8 +250,8 @@ static int apply_routes(void *data)
 }
 
 /* A pod whose object goes keeps its labels until its container goes, over a restart too. */
-static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
-			void *data)
+static int keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
+		       void *data)
 {
 	struct agent *agent = data;
 	int r = pods_keep_labels(agent->pods, container_id, ifname, labels);
@@ -262,6 +262,7 @@ static void keep_labels(const char *container_id, const char *ifname, const stru
 			"container %s, interface %s: the labels of its pod cannot be saved: %s; "
 			"they are lost if polderd restarts after the object is deleted",
 			container_id, ifname, strerror(-r));
+	return r;
 }
 
 struct reconciler_env agent_reconciler_env(struct agent *agent)

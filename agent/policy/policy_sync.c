@@ -221,7 +221,7 @@ int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *local)
 	/* Until its object is found: it may have gone while the agent was away. */
 	pod->object_gone = local->object_seen;
 	held_restore(sync, pod);
-	pod->dirty = true;
+	pod->dirty = pod->labels_due = sync->labels_due = true;
 	pod->next = sync->pods;
 	sync->pods = pod;
 	policy_sync_mark_pod(sync, local->namespace, local->name);
@@ -255,8 +255,9 @@ void policy_sync_remove_pod(struct policy_sync *sync, const struct local_pod *lo
 }
 
 /* From now on the object that went speaks for the pod. */
-static void take_gone(struct synced_pod *pod, const struct object *object)
+static void take_gone(struct policy_sync *sync, struct synced_pod *pod, const struct object *object)
 {
+	pod->labels_due = sync->labels_due = true;
 	object_free(pod->gone);
 	pod->gone = object_share(object);
 	pod->object.labels = object->labels;
@@ -280,11 +281,12 @@ bool policy_sync_object_changed(struct policy_sync *sync, const struct object *o
 	if (deleted && (object->kind == OBJECT_NETWORK_POLICY ||
 			object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
 		deleted_policy_keep(sync, object);
-	for (pod = sync->pods; pod && object->kind == OBJECT_POD && deleted; pod = pod->next) {
+	if (!deleted || object->kind != OBJECT_POD || !pod_is_local(sync, object))
+		return true;
+	for (pod = sync->pods; pod; pod = pod->next)
 		if (strcmp(pod->object.namespace, object->namespace) == 0 &&
 		    strcmp(pod->object.name, object->name) == 0)
-			take_gone(pod, object);
-	}
+			take_gone(sync, pod, object);
 	return true;
 }
 
@@ -520,19 +522,27 @@ size_t policy_sync_pod_count(const struct policy_sync *sync)
 	return HASH_COUNT(sync->pods_by_name);
 }
 
-void policy_sync_each_labels(const struct policy_sync *sync,
-			     void (*visit)(const char *container_id, const char *ifname,
-					   const struct labels *labels, void *data),
-			     void *data)
+/* True: they have been told, or there is nothing to tell. */
+static bool tell_labels(const struct policy_sync *sync, const struct synced_pod *pod,
+			policy_sync_labels_visitor visit, void *data)
 {
-	const struct synced_pod *pod;
+	const struct object *object = pod_object_of(sync, pod);
 
-	for (pod = sync->pods; pod; pod = pod->next) {
-		const struct object *object = pod_object_of(sync, pod);
+	return (object == &pod->object && !pod->object_gone) ||
+	       visit(pod->container_id, pod->ifname, &object->labels, data) == 0;
+}
 
-		if (object != &pod->object || pod->object_gone)
-			visit(pod->container_id, pod->ifname, &object->labels, data);
+void policy_sync_each_labels(struct policy_sync *sync, policy_sync_labels_visitor visit, void *data)
+{
+	struct synced_pod *pod;
+	bool due = false;
+
+	for (pod = sync->pods; pod && sync->labels_due; pod = pod->next) {
+		if (pod->labels_due)
+			pod->labels_due = !tell_labels(sync, pod, visit, data);
+		due |= pod->labels_due;
 	}
+	sync->labels_due = due;
 }
 
 static struct service_pod service_pod_of(const struct object *object,

@@ -79,10 +79,13 @@ bool policy_sync_pod_written(const struct policy_sync *sync, const struct local_
 /* Are the pod's map entries what they should be? */
 bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
 size_t policy_sync_pod_count(const struct policy_sync *sync);
-/* Tells of each pod that has an object in the store, or had one, what its labels are. */
-void policy_sync_each_labels(const struct policy_sync *sync,
-			     void (*visit)(const char *container_id, const char *ifname,
-					   const struct labels *labels, void *data),
+/*
+ * Tells of each pod that has an object in the store, or had one, what its labels are: if that may
+ * be another thing than was told last, or if the visitor gave a negative value then.
+ */
+typedef int (*policy_sync_labels_visitor)(const char *container_id, const char *ifname,
+					  const struct labels *labels, void *data);
+void policy_sync_each_labels(struct policy_sync *sync, policy_sync_labels_visitor visit,
 			     void *data);
 /* For Services with a selector, see service_pods. 0 or -ENOMEM. */
 int policy_sync_service_pods(const char *namespace, const struct service_pod **ret,

@@ -28,6 +28,7 @@ struct synced_pod {
 	bool written;
 	bool fresh;			    /* by the current run: into both slots at once */
 	bool dirty;			    /* what the compiler knows of it is out of date */
+	bool labels_due;		    /* they have not been told since its object changed */
 	bool closed;			    /* its rule sets found no room */
 	struct policy_pod *compiled;	    /* NULL: the compiler does not know it yet */
 	uint32_t identity, ingress, egress; /* what the present run asks for */
@@ -101,6 +102,7 @@ struct policy_sync {
 	struct object **dirty; /* shares of objects that came, changed or went */
 	size_t dirty_count, dirty_capacity;
 	bool resync;	  /* the list does not hold all that changed: everything is looked at */
+	bool labels_due;  /* some pod's are */
 	bool nodes_dirty; /* Node objects or the node's own addresses */
 
 	struct polder_addr *touched; /* of which the maps say something else now, and nobody has

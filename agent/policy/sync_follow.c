@@ -215,7 +215,7 @@ static void mark_pods(struct policy_sync *sync, const char *namespace, const cha
 	for (pod = sync->pods; pod; pod = pod->next)
 		if (strcmp(pod->object.namespace, namespace) == 0 &&
 		    (!name || strcmp(pod->object.name, name) == 0))
-			pod->dirty = true;
+			pod->dirty = pod->labels_due = sync->labels_due = true;
 }
 
 static void mark_local(struct policy_sync *sync, const struct object *object)
@@ -329,7 +329,7 @@ static int begin_anew(struct policy_sync *sync)
 	sync->compiler = sync->successor ? sync->successor : policy_compiler_new(sync->registry);
 	sync->successor = NULL;
 	for (pod = sync->pods; pod; pod = pod->next)
-		pod->dirty = true;
+		pod->dirty = pod->labels_due = sync->labels_due = true;
 	sync->nodes_dirty = sync->deleted_changed = sync->write_all = true;
 	return sync->compiler ? 0 : -ENOMEM;
 }

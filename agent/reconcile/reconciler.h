@@ -42,10 +42,9 @@ struct reconciler_env {
 	/* Routes to the Nodes of the store; 0 or -errno, then it is called again later. NULL: none.
 	 */
 	int (*apply_routes)(void *data);
-	/* The labels of a local pod's object, again and again: they stand for it when the object
-	 * has gone, over a restart too. */
-	void (*keep_labels)(const char *container_id, const char *ifname,
-			    const struct labels *labels, void *data);
+	/* The labels of a local pod's object when they may have changed: they stand for it when the
+	 * object has gone, over a restart too. -errno: to be told again with the next commit. */
+	policy_sync_labels_visitor keep_labels;
 	void *data;
 };
 

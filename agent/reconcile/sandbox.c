@@ -95,13 +95,15 @@ static int copy_labels(struct labels *to, const struct labels *from)
 	return 0;
 }
 
-static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
-			void *data)
+static int keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
+		       void *data)
 {
 	struct attachment *a = find(data, container_id, ifname);
+	int r = a ? copy_labels(&a->pod.labels, labels) : 0;
 
-	if (a && copy_labels(&a->pod.labels, labels) == 0)
+	if (a && r == 0)
 		a->pod.object_seen = true;
+	return r;
 }
 
 /* On maps and records that are there already, or are not. */

@@ -37,13 +37,15 @@ static int apply_routes(void *data)
 	return w->routes_result;
 }
 
-static void keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
-			void *data)
+static int keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
+		       void *data)
 {
 	const char *app = labels_get(labels, "app");
+	struct world *w = data;
 
-	snprintf(((struct world *)data)->kept, sizeof(((struct world *)data)->kept), "%s %s %s",
-		 container_id, ifname, app ? app : "");
+	w->keeps++;
+	snprintf(w->kept, sizeof(w->kept), "%s %s %s", container_id, ifname, app ? app : "");
+	return w->keep_result;
 }
 
 void world_on_held(void *data)

@@ -19,7 +19,8 @@ struct world {
 	int waits, wait_result;	   /* for programs */
 	int routes, routes_result; /* calls */
 	int wanted, called;
-	char kept[64];
+	char kept[64];		/* the last labels that were to be kept, */
+	int keeps, keep_result; /* and how often */
 };
 
 /* JSON with ' for "; NULL deletes. */

@@ -312,6 +312,30 @@ static void labels_of_a_pods_object_are_told_to_be_kept(void)
 	world_end(&w);
 }
 
+/* Commits of what concerns others do not ask for them. */
+static void labels_are_told_once_unless_they_could_not_be_kept(void)
+{
+	struct world w;
+
+	world_begin(&w);
+	world_put(&w, "own",
+		  "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'own','namespace':'x',"
+		  "'labels':{'app':'a'}}}");
+	w.keep_result = -EIO;
+	for (int i = 1; i <= 5; i++) {
+		world_put_pod(&w, i);
+		CU_ASSERT(reconciler_run(w.reconciler) == 0);
+		world_commit(&w);
+		CU_ASSERT_EQUAL(w.keeps, i < 3 ? i : 3);
+		w.keep_result = i < 2 ? -EIO : 0;
+	}
+	world_put(&w, "own", NULL);
+	CU_ASSERT(reconciler_run(w.reconciler) == 0);
+	world_commit(&w);
+	CU_ASSERT_EQUAL(w.keeps, 4);
+	world_end(&w);
+}
+
 static void an_orderly_end_leaves_both_slots_alike(void)
 {
 	struct world w;
@@ -508,6 +532,7 @@ int main(void)
 		UNIT_TEST(who_does_not_wait_any_more_is_not_called),
 		UNIT_TEST(a_pod_is_covered_by_the_next_run_and_gone_at_once),
 		UNIT_TEST(labels_of_a_pods_object_are_told_to_be_kept),
+		UNIT_TEST(labels_are_told_once_unless_they_could_not_be_kept),
 		UNIT_TEST(an_orderly_end_leaves_both_slots_alike),
 		UNIT_TEST(a_service_that_changes_hides_no_policy_that_did),
 		UNIT_TEST(a_run_without_a_switch_wants_its_grace_period_too),
