@@ -59,7 +59,7 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	snprintf(directory, sizeof(directory), "%s/v%d", agent->config.bpffs,
 		 POLDER_LAYOUT_VERSION);
 	snprintf(links, sizeof(links), "%s/links", directory);
-	r = maps_open(&agent->config, directory, &agent->maps, message, size);
+	r = maps_open(config_map_sizes(&agent->config), directory, &agent->maps, message, size);
 	if (r < 0)
 		return r;
 	agent->config.max_pods = maps_get(agent->maps, MAP_PODS)->max_entries;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/common/log.h"
+#include "agent/kernel/map_sizes.h"
 #include "policy/objects/objects.h"
 
 #define CONFIG_MAX_UPLINKS 8
@@ -61,3 +62,5 @@ struct config {
  */
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
 void config_clear(struct config *config);
+
+struct map_sizes config_map_sizes(const struct config *config);

@@ -3,6 +3,7 @@
  * in place. */
 #pragma once
 
+#include "agent/config/config.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
 #include "agent/kernel/program_object.h"

@@ -52,59 +52,45 @@ static uint32_t power_of_two(uint32_t n)
 	return p;
 }
 
-static uint32_t at_most(uint32_t n, uint32_t limit)
-{
-	return n < limit ? n : limit;
-}
-
-/* An element for each address of the wider pod range, 65,536 at most, for both families. */
-static uint32_t local_pods_size(const struct config *c)
-{
-	uint32_t v4 = c->pod_cidr_v4.length ? 128 - c->pod_cidr_v4.length : 0;
-	uint32_t v6 = c->pod_cidr_v6.length ? 128 - c->pod_cidr_v6.length : 0;
-
-	return 2u << at_most(v4 > v6 ? v4 : v6, 16);
-}
-
-/* Elements that the configuration asks for; 0: it says nothing of the map. */
-static uint32_t configured_size(const struct config *c, enum map_index index)
+/* Elements that are asked for; 0: the programs' object has the size. */
+static uint32_t wanted_size(const struct map_sizes *s, enum map_index index)
 {
 	switch (index) {
 	case MAP_FLOWS4:
 	case MAP_FLOW_TAGS4:
 	case MAP_FLOW_RULES4:
-		return power_of_two(c->flows_v4) / FLOW_WAYS;
+		return power_of_two(s->flows_v4) / FLOW_WAYS;
 	case MAP_FLOWS6:
 	case MAP_FLOW_TAGS6:
 	case MAP_FLOW_RULES6:
-		return power_of_two(c->flows_v6) / FLOW_WAYS;
+		return power_of_two(s->flows_v6) / FLOW_WAYS;
 	case MAP_FLOW_USAGE:
-		return power_of_two(c->max_pods) + 1;
+		return power_of_two(s->pods) + 1;
 	case MAP_PODS:
-		return power_of_two(c->max_pods);
+		return power_of_two(s->pods);
 	case MAP_ADDRESSES:
-		return c->max_addresses;
+		return s->addresses;
 	case MAP_LOCAL_PODS:
-		return local_pods_size(c);
+		return s->pod_addresses;
 	case MAP_RULESETS: /* both directions, old and new sets side by side */
-		return RULESET_FIRST + 4 * power_of_two(c->max_pods);
+		return RULESET_FIRST + 4 * power_of_two(s->pods);
 	case MAP_RULESET_PEERS:
 	case MAP_RULESET_PREFIXES:
 	case MAP_RULESET_PORTS:
 	case MAP_RULESET_CELLS:
 	case MAP_RULESET_TABLES:
-		return c->max_policy_entries;
+		return s->policy_entries;
 	case MAP_RULE_COUNTERS: /* one of the programs, one of the agent */
-		return 2 * c->max_rule_counters;
+		return 2 * s->rule_counters;
 	case MAP_SERVICES:
-		return c->max_services;
+		return s->services;
 	case MAP_BACKENDS:
 	case MAP_BACKEND_STATES:
-		return c->max_backends;
+		return s->backends;
 	case MAP_SOCKET_ORIGINS:
-		return c->max_socket_origins;
+		return s->socket_origins;
 	case MAP_FRAGMENTS:
-		return power_of_two(c->max_fragments) / FRAGMENT_WAYS;
+		return power_of_two(s->fragments) / FRAGMENT_WAYS;
 	default:
 		return 0;
 	}
@@ -122,8 +108,8 @@ static struct map_shape shape_of(const struct bpf_map *map, const char *name, ui
 	};
 }
 
-int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COUNT], char *message,
-		size_t size)
+int maps_shapes(const struct map_sizes *sizes, struct map_shape ret_shapes[MAP_COUNT],
+		char *message, size_t size)
 {
 	struct bpf_object *object;
 	/* All objects have all shared maps; this one is small, and opened in 0.1 ms. */
@@ -138,7 +124,7 @@ int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COU
 		const struct bpf_map *map = bpf_object__find_map_by_name(object, names[i]);
 
 		if (map) {
-			ret_shapes[i] = shape_of(map, names[i], configured_size(config, i));
+			ret_shapes[i] = shape_of(map, names[i], wanted_size(sizes, i));
 			continue;
 		}
 		r = -ENOENT;

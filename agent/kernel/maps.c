@@ -229,7 +229,7 @@ static int open_view(struct maps *maps, int index, char *message, size_t size)
 	return 0;
 }
 
-static int prepare_control(struct maps *maps, const struct config *config)
+static int prepare_control(struct maps *maps, const struct map_sizes *sizes)
 {
 	struct control *control;
 
@@ -242,15 +242,15 @@ static int prepare_control(struct maps *maps, const struct config *config)
 						0) != sizeof(control->hash_seed))
 		return -EIO;
 	control->hash_seed[0] |= 1;
-	control->events_per_second = config->events_per_second;
-	control->rejects_per_second = config->rejects_per_second;
+	control->events_per_second = sizes->events_per_second;
+	control->rejects_per_second = sizes->rejects_per_second;
 	control->events = 0;
 	if (!control->generation)
 		maps_move_generation(maps);
 	return 0;
 }
 
-int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message,
+int maps_open(struct map_sizes sizes, const char *directory, struct maps **ret, char *message,
 	      size_t size)
 {
 	struct map_shape shapes[MAP_COUNT];
@@ -267,11 +267,11 @@ int maps_open(const struct config *config, const char *directory, struct maps **
 		maps->info[i].fd = maps->old[i].fd = -1;
 	program_wait_open(&maps->wait);
 	snprintf(maps->directory, sizeof(maps->directory), "%s", directory ? directory : "");
-	r = maps_shapes(config, shapes, message, size);
+	r = maps_shapes(&sizes, shapes, message, size);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
 		r = open_map(&shapes[i], maps, &maps->info[i], message, size);
 	if (r == 0) {
-		r = prepare_control(maps, config);
+		r = prepare_control(maps, &sizes);
 		if (r < 0)
 			snprintf(message, size, "map control: cannot be mapped into memory: %s",
 				 strerror(-r));

@@ -3,7 +3,10 @@
  * outlives the agent. */
 #pragma once
 
-#include "agent/config/config.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/kernel/map_sizes.h"
 #include "agent/kernel/program_wait.h"
 #include "datapath/abi.h"
 
@@ -55,12 +58,12 @@ struct maps;
 
 /*
  * Opens the maps pinned below `directory` (made if missing, mode 0700; pins 0600), makes those that
- * are missing with the sizes of `config`. A pinned map of another size gets a successor if what is
+ * are missing with these sizes. A pinned map of another size gets a successor if what is
  * in it fits: maps_is_moving(). A map of another shape is an error: its directory carries the
  * layout's version. `directory` NULL: new maps that are pinned nowhere and go with maps_close(). 0
  * or -errno, with what, where and what to do in `message`.
  */
-int maps_open(const struct config *config, const char *directory, struct maps **ret, char *message,
+int maps_open(struct map_sizes sizes, const char *directory, struct maps **ret, char *message,
 	      size_t size);
 /*
  * Successors of pinned maps, empty at first, stand for them everywhere; programs are to be loaded

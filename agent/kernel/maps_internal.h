@@ -26,9 +26,9 @@ struct map_shape {
 	uint32_t key_size, value_size, max_entries, flags;
 };
 
-/* map_shapes.c: of the programs' object and the configuration. 0 or -errno with `message`. */
-int maps_shapes(const struct config *config, struct map_shape ret_shapes[MAP_COUNT], char *message,
-		size_t size);
+/* map_shapes.c: of the programs' object, as large as is asked for. 0 or -errno with `message`. */
+int maps_shapes(const struct map_sizes *sizes, struct map_shape ret_shapes[MAP_COUNT],
+		char *message, size_t size);
 
 /* maps.c */
 void maps_path(const struct maps *maps, const char *sub, const char *name, char *path, size_t size);

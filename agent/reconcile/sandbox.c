@@ -147,7 +147,8 @@ int sandbox_open(const struct config *config, const struct node *node, const cha
 	message[0] = '\0';
 	*t = (struct sandbox){
 		.config = config, .node = node, .state = state ? strdup(state) : NULL};
-	r = state && !t->state ? -ENOMEM : maps_open(config, NULL, &t->maps, message, size);
+	r = state && !t->state ? -ENOMEM
+			       : maps_open(config_map_sizes(config), NULL, &t->maps, message, size);
 	if (r == 0)
 		r = node_datapath_config(config, node, t->maps, &constants);
 	if (r == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The memory of a map against the kernel's real one. Needs root. */
+#include "agent/config/config.h"
 #include "agent/kernel/map_cache.h"
 
 #include <errno.h>
@@ -37,8 +38,8 @@ static void begin(struct world *world)
 	mounted = mount("bpf", world->top, "bpf", 0, NULL) == 0;
 	CU_ASSERT_FATAL(mounted);
 	snprintf(world->directory, sizeof(world->directory), "%s/maps", world->top);
-	CU_ASSERT_FATAL(maps_open(&world->config, world->directory, &world->maps, message,
-				  sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&world->config), world->directory, &world->maps,
+				  message, sizeof(message)) == 0);
 	CU_ASSERT_FATAL(map_cache_open(world->maps, MAP_BACKEND_STATES, &world->cache) == 0);
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/mount.h>
 
+#include "agent/config/config.h"
 #include "agent/kernel/program_object.h"
 #include "tests/unit/unit.h"
 
@@ -21,7 +22,8 @@ struct world {
 static int open_maps(struct world *w)
 {
 	w->message[0] = '\0';
-	return maps_open(&w->config, w->directory, &w->maps, w->message, sizeof(w->message));
+	return maps_open(config_map_sizes(&w->config), w->directory, &w->maps, w->message,
+			 sizeof(w->message));
 }
 
 static void begin(struct world *w)

@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "agent/config/config.h"
 #include "agent/kernel/flows_move.h"
 #include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
@@ -31,8 +32,8 @@ struct world {
 static void open_maps(struct world *w)
 {
 	w->message[0] = '\0';
-	CU_ASSERT_FATAL(
-		maps_open(&w->config, w->directory, &w->maps, w->message, sizeof(w->message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), w->directory, &w->maps, w->message,
+				  sizeof(w->message)) == 0);
 }
 
 static void begin(struct world *w)

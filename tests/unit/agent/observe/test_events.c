@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 
+#include "agent/config/config.h"
 #include "agent/kernel/counters.h"
 #include "tests/unit/unit.h"
 
@@ -91,7 +92,7 @@ static struct fixture *fixture_new(void)
 	f->config.max_rule_counters = 64;
 	f->config.max_services = f->config.max_backends = f->config.max_addresses = 64;
 	f->config.max_policy_entries = 64;
-	if (maps_open(&f->config, pins, &f->maps, message, sizeof(message)) < 0) {
+	if (maps_open(config_map_sizes(&f->config), pins, &f->maps, message, sizeof(message)) < 0) {
 		fprintf(stderr, "%s\n", message);
 		abort();
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/agent/policy/sync_world.h"
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 1024
@@ -55,7 +56,8 @@ void sync_world_begin(struct sync_world *w, const char *state)
 	w->config.pod_cidr_v4 =
 		(struct prefix){.addr = sync_world_addr("10.1.0.0"), .length = 96 + 16};
 	w->node.ipv4 = sync_world_addr("192.0.2.1");
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	store_listen(w->store, on_change, w);

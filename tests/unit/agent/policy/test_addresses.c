@@ -3,6 +3,7 @@
  * kernel's maps; needs root. */
 #include "agent/policy/addresses.h"
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 8
@@ -70,7 +71,8 @@ static void begin(struct world *w)
 				       .max_addresses = ROOM,
 				       .max_policy_entries = 64}};
 	CU_ASSERT_FATAL(prefix_parse("10.1.0.0/16", &w->config.pod_cidr_v4) == 0);
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	open_addresses(w);
 }
 

@@ -3,6 +3,7 @@
  */
 #include "agent/policy/local_pods.h"
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 struct world {
@@ -27,7 +28,8 @@ static void begin(struct world *w)
 				       .max_policy_entries = 64}};
 	CU_ASSERT_FATAL(prefix_parse("10.1.0.0/24", &w->config.pod_cidr_v4) == 0);
 	CU_ASSERT_FATAL(prefix_parse("fd00:1::/120", &w->config.pod_cidr_v6) == 0);
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	CU_ASSERT_FATAL(local_pods_open(w->maps, &w->pods) == 0);
 }
 

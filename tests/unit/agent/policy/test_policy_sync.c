@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include "agent/config/config.h"
 #include "agent/kernel/flow_table.h"
 #include "agent/policy/rule_counts.h"
 #include "tests/unit/unit.h"
@@ -83,7 +84,8 @@ static void begin(struct world *w)
 				       .max_policy_entries = ROOM}};
 	w->config.pod_cidr_v4 = (struct prefix){.addr = addr("10.1.0.0"), .length = 96 + 16};
 	w->node.ipv4 = addr("192.0.2.1");
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL,

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include "agent/config/config.h"
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "tests/faults.h"
@@ -538,7 +539,8 @@ static void begin(struct world *w, uint64_t seed, const char *directory)
 	w->config.pod_cidr_v4.length = 96 + 16;
 	CU_ASSERT_FATAL(addr_parse("192.0.2.1", &w->node.ipv4) == 0);
 	snprintf(w->state, sizeof(w->state), "%s/state%lu", directory, (unsigned long)seed);
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	open_policy_sync(w);

@@ -2,6 +2,7 @@
 /* Which rules have a counter, and for how long. On the kernel's maps; needs root. */
 #include "agent/policy/rule_counts.h"
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 /* Rules, and numbers of sets. */
@@ -27,7 +28,8 @@ static void begin(struct world *w)
 				       .max_backends = 64,
 				       .max_addresses = 64,
 				       .max_policy_entries = 64}};
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	CU_ASSERT_FATAL(rule_counts_open(w->maps, &w->counts) == 0);
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 #define CELLS 64
@@ -29,7 +30,8 @@ static void begin(struct world *w)
 				       .max_backends = 64,
 				       .max_addresses = 64,
 				       .max_policy_entries = CELLS}};
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	CU_ASSERT_FATAL(ruleset_slots_open(w->maps, &w->slots) == 0);
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 1024
@@ -127,7 +128,8 @@ void world_open(struct world *w, const char *state)
 				       .max_policy_entries = entries},
 			    .state = state,
 			    .now = 1000 * MS};
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	w->pod = (struct local_pod){.container_id = "c1",

@@ -8,6 +8,7 @@
 #include <malloc.h>
 #include <sys/mount.h>
 
+#include "agent/config/config.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 64
@@ -63,7 +64,8 @@ static void begin(struct world *w)
 				       .max_backends = ROOM,
 				       .max_addresses = ROOM,
 				       .max_policy_entries = ROOM}};
-	CU_ASSERT_FATAL(maps_open(&w->config, NULL, &w->maps, message, sizeof(message)) == 0);
+	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
+				  sizeof(message)) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	services_start(w);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/config/config.h"
+
+#define POD_ADDRESS_BITS_MAX 16
+
+/* An element for each address of the wider pod range, 65,536 at most, for both families. */
+static uint32_t pod_addresses(const struct config *config)
+{
+	uint32_t v4 = config->pod_cidr_v4.length ? 128 - config->pod_cidr_v4.length : 0;
+	uint32_t v6 = config->pod_cidr_v6.length ? 128 - config->pod_cidr_v6.length : 0;
+	uint32_t bits = v4 > v6 ? v4 : v6;
+
+	return 2u << (bits < POD_ADDRESS_BITS_MAX ? bits : POD_ADDRESS_BITS_MAX);
+}
+
+struct map_sizes config_map_sizes(const struct config *config)
+{
+	return (struct map_sizes){
+		.flows_v4 = config->flows_v4,
+		.flows_v6 = config->flows_v6,
+		.pods = config->max_pods,
+		.pod_addresses = pod_addresses(config),
+		.addresses = config->max_addresses,
+		.policy_entries = config->max_policy_entries,
+		.rule_counters = config->max_rule_counters,
+		.services = config->max_services,
+		.backends = config->max_backends,
+		.socket_origins = config->max_socket_origins,
+		.fragments = config->max_fragments,
+		.events_per_second = config->events_per_second,
+		.rejects_per_second = config->rejects_per_second,
+	};
+}
