@@ -1,5 +1,5 @@
-#!/ usr / bin / python3
-#SPDX - License - Identifier : Apache - 2.0
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Who may include whom: folders stand in an order, and none includes one above it. See docs/architecture.md."""
 
 import collections
@@ -9,12 +9,12 @@ import sys
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-#From the bottom to the top.A folder includes itself and those below it.
+# From the bottom to the top. A folder includes itself and those below it.
 ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/kernel', 'agent/config', 'agent/store',
          'agent/sources', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
          'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'cni']
 
-#What includes less than stands below it.
+# What includes less than stands below it.
 ONLY = {
     'agent/common': {'datapath'},
     'agent/kernel': {'datapath', 'agent/common'},
@@ -22,20 +22,18 @@ ONLY = {
     'cni': {'agent/common'},
 }
 
-#What includes more, as it is now : this list only becomes shorter.(file, what it includes)
+# What includes more, as it is now: this list only becomes shorter. (file, what it includes)
 EXCEPTIONS = {
-#How programs are attached is taken from the configuration itself.
+    # How programs are attached is taken from the configuration itself.
     ('agent/kernel/datapath.h', 'agent/config/config.h'),
-#The parser of "ADDRESS:PORT" stands beside the server that listens there.
+    # The parser of "ADDRESS:PORT" stands beside the server that listens there.
     ('agent/config/config_keys.c', 'agent/observe/http.h'),
-#It works on the agent as a whole, not on what it is given.
-    ('agent/control/agent_requests.c', 'agent/agent.h'),
-#One struct holds the sources of all answers, those of metrics and of limits too.
+    # One struct holds the sources of all answers, those of metrics and of limits too.
     ('agent/observe/exporter.c', 'agent/show/show_internal.h'),
     ('agent/observe/exporter.h', 'agent/show/show.h'),
     ('agent/observe/map_limits.c', 'agent/show/show_internal.h'),
     ('agent/observe/map_limits.h', 'agent/show/show.h'),
-#One function registers all that can be asked.
+    # One function registers all that can be asked.
     ('agent/show/show.c', 'agent/explain/explain.h'),
 }
 
@@ -62,11 +60,8 @@ def allowed(folder, other):
 
 def circle(edges, first, last):
     """The shortest route by includes from folder `first` to `last`; None: there is none."""
-    routes, seen = collections.deque([[first]]),
-{
-	first
-}
-while routes:
+    routes, seen = collections.deque([[first]]), {first}
+    while routes:
         route = routes.popleft()
         if route[-1] == last:
             return route
