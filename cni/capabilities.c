@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cni/text.h"
+
 #define IPS_MAX	   16
 #define LABELS_MAX 256
 
@@ -39,7 +41,7 @@ static bool address_valid(const char *text)
 
 static int check_ips(const json_t *ips, struct error *ret_failure)
 {
-	char quoted[CNI_QUOTE_MAX];
+	char quoted[TEXT_QUOTE_MAX];
 	const char *text;
 	json_t *item;
 	size_t index;
@@ -55,7 +57,7 @@ static int check_ips(const json_t *ips, struct error *ret_failure)
 		if (!text || !address_valid(text))
 			return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 					 "runtimeConfig.ips[%zu] \"%s\" is not an IP address",
-					 index, cni_quote(text ? text : "", quoted));
+					 index, text_quote(text ? text : "", quoted));
 	}
 	return 0;
 }
@@ -64,13 +66,13 @@ static int check_mac(const json_t *mac, struct error *ret_failure)
 {
 	const char *text = json_string_value(mac);
 	uint8_t bytes[6];
-	char quoted[CNI_QUOTE_MAX];
+	char quoted[TEXT_QUOTE_MAX];
 
 	if (!mac || json_is_null(mac) || (text && !*text) || (text && mac_parse(text, bytes) == 0))
 		return 0;
 	return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 			 "runtimeConfig.mac \"%s\" is not a unicast MAC address",
-			 cni_quote(text ? text : "", quoted));
+			 text_quote(text ? text : "", quoted));
 }
 
 /* Empty lists and zeroes come from runtimes that were asked for nothing. */

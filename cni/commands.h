@@ -23,6 +23,3 @@ int cni_status(struct cni_config *config, const struct cni_environment *environm
 /* Takes back an ADD whose result did not reach the runtime. Notes it down if polderd does not
  * answer. */
 void cni_undo_add(const struct cni_config *config, const struct cni_environment *environment);
-
-/* For humans and the runtime's log. One line. */
-void cni_log(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <sys/un.h>
 
+#include "cni/text.h"
+
 #define NAME_LENGTH_MAX	    200
 #define TIMEOUT_DEFAULT	    30
 #define TIMEOUT_MAX	    600
@@ -22,34 +24,6 @@ const char *const cni_versions[CNI_VERSION_COUNT] = {
 /* The capabilities that go-cni and others may spell with a capital. */
 static const char *const capability_names[] = {"portMappings", "bandwidth", "ips", "mac"};
 
-int cni_config_parse(const char *text, size_t length, json_t **ret, struct error *ret_failure)
-{
-	json_error_t error;
-	json_t *root;
-	char quoted[CNI_QUOTE_MAX];
-
-	if (length > CNI_CONFIG_MAX)
-		return error_set(ret_failure, -EINVAL, CNI_DECODE,
-				 "the configuration on standard input has more than %u bytes",
-				 CNI_CONFIG_MAX);
-	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-	if (!root) {
-		error_set(
-			ret_failure, -EINVAL, CNI_DECODE,
-			"the configuration on standard input is not valid JSON: line %d, column %d",
-			error.line, error.column);
-		error_details(ret_failure, "%s", cni_quote(error.text, quoted));
-		return -EINVAL;
-	}
-	if (!json_is_object(root)) {
-		json_decref(root);
-		return error_set(ret_failure, -EINVAL, CNI_DECODE,
-				 "the configuration on standard input is not a JSON object");
-	}
-	*ret = root;
-	return 0;
-}
-
 const char *cni_config_version(const json_t *root)
 {
 	const json_t *version = json_object_get(root, "cniVersion");
@@ -60,7 +34,7 @@ const char *cni_config_version(const json_t *root)
 static int decode_version(const json_t *root, enum cni_version *ret, struct error *ret_failure)
 {
 	const char *text = cni_config_version(root);
-	char quoted[CNI_QUOTE_MAX];
+	char quoted[TEXT_QUOTE_MAX];
 
 	if (!text)
 		return error_set(ret_failure, -EINVAL, CNI_DECODE, "cniVersion is not a string");
@@ -71,7 +45,7 @@ static int decode_version(const json_t *root, enum cni_version *ret, struct erro
 		}
 	error_set(ret_failure, -EINVAL, CNI_INCOMPATIBLE_VERSION,
 		  "cniVersion \"%s\" is not supported: use 0.3.0, 0.3.1, 0.4.0, 1.0.0 or 1.1.0",
-		  cni_quote(text, quoted));
+		  text_quote(text, quoted));
 	if (!json_object_get(root, "cniVersion"))
 		error_details(ret_failure,
 			      "the configuration has no cniVersion, which means 0.1.0");
@@ -90,7 +64,7 @@ static bool network_name_valid(const char *name)
 static int decode_name(const json_t *root, const char **ret, struct error *ret_failure)
 {
 	const char *name = json_string_value(json_object_get(root, "name"));
-	char quoted[CNI_QUOTE_MAX];
+	char quoted[TEXT_QUOTE_MAX];
 
 	if (!name)
 		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
@@ -100,7 +74,7 @@ static int decode_name(const json_t *root, const char **ret, struct error *ret_f
 			ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 			"name \"%s\" is invalid: it starts with a letter or digit and goes on with "
 			"letters, digits, '_', '.' and '-'",
-			cni_quote(name, quoted));
+			text_quote(name, quoted));
 	*ret = name;
 	return 0;
 }
@@ -108,7 +82,7 @@ static int decode_name(const json_t *root, const char **ret, struct error *ret_f
 static int decode_socket(const json_t *root, const char **ret, struct error *ret_failure)
 {
 	const json_t *socket = json_object_get(root, "socket");
-	const char *path = socket ? json_string_value(socket) : CNI_DEFAULT_SOCKET;
+	const char *path = socket ? json_string_value(socket) : AGENT_DEFAULT_SOCKET;
 
 	if (!path || path[0] != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
@@ -207,9 +181,9 @@ static int decode(json_t *root, struct cni_config *ret, struct error *ret_failur
 		r = error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 			      "type is not a plugin's name");
 	if (!r)
-		r = decode_socket(root, &ret->socket, ret_failure);
+		r = decode_socket(root, &ret->agent.socket, ret_failure);
 	if (!r)
-		r = decode_timeout(root, &ret->timeout_ms, ret_failure);
+		r = decode_timeout(root, &ret->agent.timeout_ms, ret_failure);
 	if (!r)
 		r = decode_object(root, "runtimeConfig", &runtime, ret_failure);
 	if (!r)

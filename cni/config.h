@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cni/agent.h"
 #include "cni/failure.h"
 
-#define CNI_CONFIG_MAX	   (768u << 10) /* what polderd takes is 1 MiB */
-#define CNI_DEFAULT_SOCKET "/run/polder/polder.sock"
+#define CNI_CONFIG_MAX (768u << 10) /* what polderd takes is 1 MiB */
 
 /* In the order of their age. */
 enum cni_version { CNI_0_3_0, CNI_0_3_1, CNI_0_4_0, CNI_1_0_0, CNI_1_1_0, CNI_VERSION_COUNT };
@@ -20,13 +20,9 @@ struct cni_config {
 	json_t *root;
 	enum cni_version version;
 	const char *name;
-	const char *socket;
-	int timeout_ms;
+	struct agent_address agent;
 	const json_t *previous; /* prevResult: an object, or NULL */
 };
-
-/* Parses; duplicate keys and anything that is no object are refused. 0 or -EINVAL with code 6. */
-int cni_config_parse(const char *text, size_t length, json_t **ret, struct error *ret_failure);
 
 /* The cniVersion that is asked for, supported or not; "0.1.0" if the key is missing, NULL if it is
  * no string. */

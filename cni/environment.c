@@ -3,17 +3,12 @@
 #include "cni/environment.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/nsfs.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/common/cni_deletion.h"
+#include "cni/text.h"
 
 #define ARGS_MAX (64 * 1024)
 
@@ -32,7 +27,7 @@ static const char *variable(const char *name)
 static int read_command(enum cni_command *ret, struct error *ret_failure)
 {
 	const char *text = variable("CNI_COMMAND");
-	char quoted[CNI_QUOTE_MAX];
+	char quoted[TEXT_QUOTE_MAX];
 
 	for (size_t i = 0; text && i < sizeof(command_names) / sizeof(*command_names); i++)
 		if (!strcmp(text, command_names[i])) {
@@ -45,13 +40,13 @@ static int read_command(enum cni_command *ret, struct error *ret_failure)
 				 "runtime, see polder-cni(8)");
 	return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
 			 "CNI_COMMAND is \"%s\": expected ADD, DEL, CHECK, GC, STATUS or VERSION",
-			 cni_quote(text, quoted));
+			 text_quote(text, quoted));
 }
 
 static int read_names(struct cni_environment *environment, struct error *ret_failure)
 {
 	const char *id = variable("CNI_CONTAINERID"), *ifname = variable("CNI_IFNAME");
-	char quoted[CNI_QUOTE_MAX];
+	char quoted[TEXT_QUOTE_MAX];
 
 	if (!id || !ifname)
 		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
@@ -63,13 +58,13 @@ static int read_names(struct cni_environment *environment, struct error *ret_fai
 			"CNI_CONTAINERID \"%s\" is invalid: it starts with a letter or digit, "
 			"goes on with letters, digits, '_', '.' and '-', and has at most %d "
 			"characters",
-			cni_quote(id, quoted), CNI_CONTAINER_ID_MAX);
+			text_quote(id, quoted), CNI_CONTAINER_ID_MAX);
 	if (!cni_ifname_valid(ifname))
 		return error_set(
 			ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
 			"CNI_IFNAME \"%s\" is invalid: at most %d printable characters without "
 			"'/', ':' and blanks, and not \".\" or \"..\"",
-			cni_quote(ifname, quoted), CNI_IFNAME_MAX);
+			text_quote(ifname, quoted), CNI_IFNAME_MAX);
 	environment->container_id = id;
 	environment->ifname = ifname;
 	return 0;
@@ -109,19 +104,19 @@ static bool has_control_characters(const char *text)
 /* Splits "K=V" in place. */
 static int add_pair(json_t *args, char *pair, struct error *ret_failure)
 {
-	char *equals = strchr(pair, '='), quoted[CNI_QUOTE_MAX];
+	char *equals = strchr(pair, '='), quoted[TEXT_QUOTE_MAX];
 	json_t *value;
 
 	if (!equals || equals == pair)
 		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
 				 "CNI_ARGS: \"%s\" is not of the form KEY=VALUE",
-				 cni_quote(pair, quoted));
+				 text_quote(pair, quoted));
 	value = json_string(equals + 1);
 	*equals = '\0';
 	if (!value || json_object_set_new(args, pair, value))
 		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
 				 "CNI_ARGS: key or value of \"%s\" is not UTF-8",
-				 cni_quote(pair, quoted));
+				 text_quote(pair, quoted));
 	return 0;
 }
 
@@ -150,35 +145,4 @@ int cni_args_decode(const char *text, json_t **ret, struct error *ret_failure)
 	else
 		*ret = args;
 	return r;
-}
-
-static bool is_our_own(int fd)
-{
-	struct stat theirs, ours;
-
-	return !fstat(fd, &theirs) && !stat("/proc/self/ns/net", &ours) &&
-	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
-}
-
-int cni_netns_open(const char *path, int *ret_fd, struct error *ret_failure)
-{
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	char quoted[CNI_QUOTE_MAX];
-
-	cni_quote(path, quoted);
-	if (fd < 0)
-		return error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
-				 "CNI_NETNS \"%s\" cannot be opened: %s", quoted, strerror(errno));
-	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
-		error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
-			  "CNI_NETNS \"%s\" is not a network namespace", quoted);
-	else if (is_our_own(fd))
-		error_set(ret_failure, -EINVAL, CNI_INVALID_ENVIRONMENT,
-			  "CNI_NETNS \"%s\" is the node's own network namespace", quoted);
-	else {
-		*ret_fd = fd;
-		return 0;
-	}
-	close(fd);
-	return -EINVAL;
 }

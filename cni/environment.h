@@ -22,7 +22,3 @@ int cni_environment_read(struct cni_environment *ret, struct error *ret_failure)
 
 /* CNI_ARGS ("K=V;K=V", any order) as an object, a new reference. 0 or -EINVAL with code 4. */
 int cni_args_decode(const char *text, json_t **ret, struct error *ret_failure);
-
-/* Opens CNI_NETNS and makes sure that it is a network namespace other than our own. 0 or -EINVAL
- * with code 4. */
-int cni_netns_open(const char *path, int *ret_fd, struct error *ret_failure);

@@ -4,15 +4,17 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "agent/common/file.h"
 #include "agent/common/streams.h"
 #include "cni/commands.h"
+#include "cni/io.h"
+#include "cni/log.h"
 
+#define OUTPUT_MAX	       SIZE_MAX
 #define VERSION_OF_LAST_RESORT "1.0.0"
 
 typedef int (*command_function)(struct cni_config *config,
@@ -24,64 +26,15 @@ static const command_function commands[] = {
 	[CNI_GC] = cni_gc,   [CNI_STATUS] = cni_status,
 };
 
-/* Whole and with a newline. 0 or -errno. */
-static int print(const json_t *output)
-{
-	char *text = json_dumps(output, JSON_COMPACT);
-	size_t length;
-	int r;
-
-	if (!text)
-		return -ENOMEM;
-	length = strlen(text);
-	text[length++] = '\n';
-	r = file_write_all(STDOUT_FILENO, text, length);
-	free(text);
-	return r;
-}
-
-/* The caller frees `*ret`. One byte more than allowed is read, for the parser to refuse. */
-static int read_input(char **ret, size_t *ret_length, struct error *ret_failure)
-{
-	size_t used = 0, room = 0;
-	char *buffer = NULL, *larger;
-	ssize_t n = 1;
-
-	while (n && used <= CNI_CONFIG_MAX) {
-		if (used == room) {
-			room = room ? room * 2 : 16384;
-			larger = realloc(buffer, room);
-			if (!larger) {
-				free(buffer);
-				return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
-						 "out of memory");
-			}
-			buffer = larger;
-		}
-		n = read(STDIN_FILENO, buffer + used, room - used);
-		if (n > 0)
-			used += (size_t)n;
-		if (n < 0 && errno != EINTR) {
-			free(buffer);
-			return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
-					 "the configuration on standard input cannot be read: %s",
-					 strerror(errno));
-		}
-	}
-	*ret = buffer;
-	*ret_length = used;
-	return 0;
-}
-
 /* A person who asks for the version gives no configuration: `*ret` stays as it is. */
 static int read_config(bool may_be_empty, json_t **ret, struct error *ret_failure)
 {
 	char *text = NULL;
 	size_t length = 0;
-	int r = read_input(&text, &length, ret_failure);
+	int r = input_read(CNI_CONFIG_MAX, &text, &length, ret_failure);
 
 	if (!r && (length || !may_be_empty))
-		r = cni_config_parse(text, length, ret, ret_failure);
+		r = input_parse(text, length, CNI_CONFIG_MAX, ret, ret_failure);
 	free(text);
 	return r;
 }
@@ -106,7 +59,7 @@ static int run(json_t *root, const struct cni_environment *environment, struct e
 	if (r < 0)
 		return r;
 	r = commands[environment->command](&config, environment, &output, ret_failure);
-	if (!r && output && print(output) < 0) {
+	if (!r && output && output_print(output, OUTPUT_MAX) < 0) {
 		r = error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
 			      "the result cannot be written to standard output");
 		if (environment->command == CNI_ADD)
@@ -121,10 +74,10 @@ static int report(const struct error *failure, const char *version)
 {
 	json_t *error = cni_failure_json(failure, version);
 
-	cni_log("error %d: %s%s%s", failure->code, failure->text, failure->details[0] ? ": " : "",
-		failure->details);
-	if (!error || print(error) < 0)
-		cni_log("the error object cannot be written to standard output");
+	plugin_log("error %d: %s%s%s", failure->code, failure->text,
+		   failure->details[0] ? ": " : "", failure->details);
+	if (!error || output_print(error, OUTPUT_MAX) < 0)
+		plugin_log("the error object cannot be written to standard output");
 	json_decref(error);
 	return EXIT_FAILURE;
 }
@@ -143,7 +96,7 @@ static int print_version(const json_t *root)
 {
 	const char *text = root ? json_string_value(json_object_get(root, "cniVersion")) : NULL;
 	json_t *output = version_output(text ? text : VERSION_OF_LAST_RESORT);
-	int r = output ? print(output) : -ENOMEM;
+	int r = output ? output_print(output, OUTPUT_MAX) : -ENOMEM;
 
 	json_decref(output);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -164,7 +117,7 @@ static int answer_person(const char *argument)
 	if (!strcmp(argument, "--version"))
 		return puts("polder-cni " POLDER_VERSION) < 0 || fflush(stdout) ? EXIT_FAILURE
 										: EXIT_SUCCESS;
-	cni_log("unknown argument %s: see polder-cni --help", argument);
+	plugin_log("unknown argument %s: see polder-cni --help", argument);
 	return 2;
 }
 

@@ -10,6 +10,7 @@
 #include "cni/config.h"
 #include "cni/environment.h"
 #include "cni/result.h"
+#include "cni/io.h"
 
 static void check_result(const struct cni_config *config, const json_t *result)
 {
@@ -61,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!third)
 		return 0;
 	decode_args(second + 1, (size_t)(third - second - 1));
-	if (cni_config_parse(text, (size_t)(second - text), &root, &failure) < 0 ||
+	if (input_parse(text, (size_t)(second - text), CNI_CONFIG_MAX, &root, &failure) < 0 ||
 	    cni_config_decode(root, &config, &failure) < 0)
 		return 0;
 	build(&config, third + 1, size - (size_t)(third + 1 - text));

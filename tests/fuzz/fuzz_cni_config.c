@@ -7,6 +7,7 @@
 
 #include "cni/config.h"
 #include "cni/failure.h"
+#include "cni/io.h"
 
 static void look_at(const struct cni_config *config)
 {
@@ -14,7 +15,7 @@ static void look_at(const struct cni_config *config)
 	const char *why = NULL;
 	json_t *valid = NULL;
 
-	MUST(config->name && config->socket && config->version < CNI_VERSION_COUNT);
+	MUST(config->name && config->agent.socket && config->version < CNI_VERSION_COUNT);
 	if (cni_config_check_add(config, &failure) < 0)
 		MUST(failure.code > 0);
 	if (cni_config_valid_attachments(config, &valid, &why))
@@ -30,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct cni_config config = {0};
 	json_t *root = NULL;
 
-	if (cni_config_parse((const char *)data, size, &root, &failure) < 0) {
+	if (input_parse((const char *)data, size, CNI_CONFIG_MAX, &root, &failure) < 0) {
 		MUST(!root && failure.code > 0);
 		return 0;
 	}

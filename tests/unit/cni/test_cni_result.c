@@ -7,6 +7,8 @@
 #include "cni/config.h"
 #include "cni/environment.h"
 #include "cni/result.h"
+#include "cni/io.h"
+#include "cni/text.h"
 
 static struct error failure;
 
@@ -20,7 +22,7 @@ static int decode(const char *text, struct cni_config *ret)
 	for (char *p = copy; *p; p++)
 		if (*p == '\'')
 			*p = '"';
-	r = cni_config_parse(copy, strlen(copy), &root, &failure);
+	r = input_parse(copy, strlen(copy), CNI_CONFIG_MAX, &root, &failure);
 	free(copy);
 	return r < 0 ? r : cni_config_decode(root, ret, &failure);
 }
@@ -61,8 +63,8 @@ static void defaults_are_filled_in(void)
 	struct cni_config config;
 
 	CU_ASSERT_EQUAL(decode("{'cniVersion':'1.1.0','name':'n'}", &config), 0);
-	CU_ASSERT_STRING_EQUAL(config.socket, CNI_DEFAULT_SOCKET);
-	CU_ASSERT_EQUAL(config.timeout_ms, 30000);
+	CU_ASSERT_STRING_EQUAL(config.agent.socket, AGENT_DEFAULT_SOCKET);
+	CU_ASSERT_EQUAL(config.agent.timeout_ms, 30000);
 	CU_ASSERT_EQUAL(config.version, CNI_1_1_0);
 	CU_ASSERT_PTR_NULL(config.previous);
 	cni_config_clear(&config);
@@ -150,11 +152,11 @@ static void messages_cut_in_a_character_stay_text(void)
 
 static void long_text_is_quoted_short(void)
 {
-	char text[500], quoted[CNI_QUOTE_MAX];
+	char text[500], quoted[TEXT_QUOTE_MAX];
 
 	memset(text, '\n', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	CU_ASSERT_EQUAL(strlen(cni_quote(text, quoted)), 67);
+	CU_ASSERT_EQUAL(strlen(text_quote(text, quoted)), 67);
 	CU_ASSERT_EQUAL(quoted[0], '?');
 }
 

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON in on standard input, JSON out on standard output. */
+#include "cni/io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/common/cni_code.h"
+#include "agent/common/file.h"
+#include "cni/text.h"
+
+#define DRAIN_MAX (64u << 20)
+
+/* Its writer may not look for an answer before it has written everything. */
+static void drain_input(void)
+{
+	char buffer[16384];
+	size_t drained = 0;
+	ssize_t n;
+
+	do {
+		n = read(STDIN_FILENO, buffer, sizeof(buffer));
+		if (n > 0)
+			drained += (size_t)n;
+	} while ((n > 0 || (n < 0 && errno == EINTR)) && drained < DRAIN_MAX);
+}
+
+int input_read(size_t max, char **ret, size_t *ret_length, struct error *ret_failure)
+{
+	size_t used = 0, room = 0;
+	char *buffer = NULL, *larger;
+	ssize_t n = 1;
+
+	while (n && used <= max) {
+		if (used == room) {
+			room = room ? room * 2 : 16384;
+			larger = realloc(buffer, room);
+			if (!larger) {
+				free(buffer);
+				return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
+						 "out of memory");
+			}
+			buffer = larger;
+		}
+		n = read(STDIN_FILENO, buffer + used, room - used);
+		if (n > 0)
+			used += (size_t)n;
+		if (n < 0 && errno != EINTR) {
+			free(buffer);
+			return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
+					 "the configuration on standard input cannot be read: %s",
+					 strerror(errno));
+		}
+	}
+	if (n)
+		drain_input();
+	*ret = buffer;
+	*ret_length = used;
+	return 0;
+}
+
+int input_parse(const char *text, size_t length, size_t max, json_t **ret,
+		struct error *ret_failure)
+{
+	json_error_t error;
+	json_t *root;
+	char quoted[TEXT_QUOTE_MAX];
+
+	if (length > max)
+		return error_set(ret_failure, -EINVAL, CNI_DECODE,
+				 "the configuration on standard input has more than %zu bytes",
+				 max);
+	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+	if (!root) {
+		error_set(
+			ret_failure, -EINVAL, CNI_DECODE,
+			"the configuration on standard input is not valid JSON: line %d, column %d",
+			error.line, error.column);
+		error_details(ret_failure, "%s", text_quote(error.text, quoted));
+		return -EINVAL;
+	}
+	if (!json_is_object(root)) {
+		json_decref(root);
+		return error_set(ret_failure, -EINVAL, CNI_DECODE,
+				 "the configuration on standard input is not a JSON object");
+	}
+	*ret = root;
+	return 0;
+}
+
+int output_print(const json_t *output, size_t max)
+{
+	char *text = json_dumps(output, JSON_COMPACT);
+	size_t length;
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	length = strlen(text);
+	text[length++] = '\n';
+	r = length > max ? -EMSGSIZE : file_write_all(STDOUT_FILENO, text, length);
+	free(text);
+	return r;
+}
