@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cni/text.h"
+#include "plugin/text.h"
 
 #define IPS_MAX	   16
 #define LABELS_MAX 256

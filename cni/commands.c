@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "cni/agent.h"
-#include "cni/attachment.h"
-#include "cni/netns.h"
+#include "plugin/agent.h"
+#include "plugin/attachment.h"
+#include "plugin/netns.h"
 #include "cni/result.h"
-#include "cni/log.h"
+#include "plugin/log.h"
 
 const char plugin_program[] = "polder-cni";
 

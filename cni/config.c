@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <sys/un.h>
 
-#include "cni/text.h"
+#include "plugin/text.h"
 
 #define NAME_LENGTH_MAX	    200
 #define TIMEOUT_DEFAULT	    30

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cni/agent.h"
+#include "plugin/agent.h"
 #include "cni/failure.h"
 
 #define CNI_CONFIG_MAX (768u << 10) /* what polderd takes is 1 MiB */

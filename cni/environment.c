@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "agent/common/cni_deletion.h"
-#include "cni/text.h"
+#include "plugin/text.h"
 
 #define ARGS_MAX (64 * 1024)
 

@@ -2,7 +2,7 @@
 /* The error that the plugin prints. */
 #include "cni/failure.h"
 
-#include "cni/text.h"
+#include "plugin/text.h"
 
 json_t *cni_failure_json(const struct error *failure, const char *version)
 {

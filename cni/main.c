@@ -11,8 +11,8 @@
 
 #include "agent/common/streams.h"
 #include "cni/commands.h"
-#include "cni/io.h"
-#include "cni/log.h"
+#include "plugin/io.h"
+#include "plugin/log.h"
 
 #define OUTPUT_MAX	       SIZE_MAX
 #define VERSION_OF_LAST_RESORT "1.0.0"

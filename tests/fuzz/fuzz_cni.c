@@ -10,7 +10,7 @@
 #include "cni/config.h"
 #include "cni/environment.h"
 #include "cni/result.h"
-#include "cni/io.h"
+#include "plugin/io.h"
 
 static void check_result(const struct cni_config *config, const json_t *result)
 {

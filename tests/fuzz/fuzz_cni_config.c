@@ -7,7 +7,7 @@
 
 #include "cni/config.h"
 #include "cni/failure.h"
-#include "cni/io.h"
+#include "plugin/io.h"
 
 static void look_at(const struct cni_config *config)
 {

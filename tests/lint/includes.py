@@ -12,14 +12,15 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 # From the bottom to the top. A folder includes itself and those below it.
 ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/kernel', 'agent/config', 'agent/store',
          'agent/sources', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
-         'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'cni']
+         'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'plugin', 'cni']
 
 # What includes less than stands below it.
 ONLY = {
     'agent/common': {'datapath'},
     'agent/kernel': {'datapath', 'agent/common'},
     'agent/cli': {'policy/objects', 'agent/common'},
-    'cni': {'agent/common'},
+    'plugin': {'agent/common'},
+    'cni': {'agent/common', 'plugin'},
 }
 
 # What includes more, as it is now: this list only becomes shorter. (file, what it includes)
@@ -43,7 +44,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 def includes(files):
     """(file, header) of each include that names a folder."""
     for path in files:
-        if re.match(r'(agent|cni|datapath|policy)/.*\.[ch]$', path):
+        if re.match(r'(agent|cni|datapath|plugin|policy)/.*\.[ch]$', path):
             with open(os.path.join(SOURCE, path), encoding='utf-8') as file:
                 for header in INCLUDE.findall(file.read()):
                     if '/' in header:
@@ -102,7 +103,7 @@ def check_mirror(files):
 
 
 def tracked():
-    for directory in ('agent', 'cni', 'datapath', 'policy', 'tests/unit'):
+    for directory in ('agent', 'cni', 'datapath', 'plugin', 'policy', 'tests/unit'):
         for at, _, names in os.walk(os.path.join(SOURCE, directory)):
             yield from (os.path.relpath(os.path.join(at, name), SOURCE) for name in names)
 

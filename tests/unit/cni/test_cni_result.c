@@ -7,8 +7,8 @@
 #include "cni/config.h"
 #include "cni/environment.h"
 #include "cni/result.h"
-#include "cni/io.h"
-#include "cni/text.h"
+#include "plugin/io.h"
+#include "plugin/text.h"
 
 static struct error failure;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Asks polderd, and says what went wrong, with a code of CNI. */
-#include "cni/agent.h"
+#include "plugin/agent.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "agent/common/cni_code.h"
 #include "agent/common/control_client.h"
-#include "cni/log.h"
+#include "plugin/log.h"
 
 #define ANSWER_MAX (4u << 20)
 #define CODE_MAX   999

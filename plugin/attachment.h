@@ -5,7 +5,7 @@
 #include <jansson.h>
 
 #include "agent/common/error.h"
-#include "cni/agent.h"
+#include "plugin/agent.h"
 
 /* All is borrowed; the names have to be valid (cni_deletion.h). */
 struct attachment {

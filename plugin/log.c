@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is written for people. */
-#include "cni/log.h"
+#include "plugin/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>

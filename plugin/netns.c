@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The container's network namespace. */
-#include "cni/netns.h"
+#include "plugin/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "agent/common/cni_code.h"
-#include "cni/text.h"
+#include "plugin/text.h"
 
 static bool is_our_own(int fd)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Text from outside. */
-#include "cni/text.h"
+#include "plugin/text.h"
 
 #include <string.h>
 

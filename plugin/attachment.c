@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A container's interface: made and deleted by polderd, and noted down where it does not answer. */
-#include "cni/attachment.h"
+#include "plugin/attachment.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 
 #include "agent/common/cni_code.h"
 #include "agent/common/cni_deletion.h"
-#include "cni/log.h"
+#include "plugin/log.h"
 
 static enum agent_outcome ask_deletion(const struct attachment *attachment,
 				       struct error *ret_failure)

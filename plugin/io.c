@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON in on standard input, JSON out on standard output. */
-#include "cni/io.h"
+#include "plugin/io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #include "agent/common/cni_code.h"
 #include "agent/common/file.h"
-#include "cni/text.h"
+#include "plugin/text.h"
 
 #define DRAIN_MAX (64u << 20)
 
