@@ -14,6 +14,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from recorder import Error, HANG, HANG_UP, Raw, Recorder  # noqa: E402
+from spaces import Namespace  # noqa: E402
 
 PLUGIN = os.path.abspath(sys.argv.pop(1))
 VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
@@ -41,21 +42,6 @@ PREVIOUS = {
 
 def good(operation, args):
     return ANSWER if operation == "cni.add" else {}
-
-
-class Namespace:
-    """A network namespace for as long as its process lives."""
-
-    def __enter__(self):
-        self.process = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE)
-        self.process.stdout.readline()
-        self.path = f"/proc/{self.process.pid}/ns/net"
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 class Case(unittest.TestCase):
