@@ -12,7 +12,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 # From the bottom to the top. A folder includes itself and those below it.
 ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/kernel', 'agent/config', 'agent/store',
          'agent/sources', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
-         'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'plugin', 'cni']
+         'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'plugin', 'cni', 'netavark']
 
 # What includes less than stands below it.
 ONLY = {
@@ -21,6 +21,7 @@ ONLY = {
     'agent/cli': {'policy/objects', 'agent/common'},
     'plugin': {'agent/common'},
     'cni': {'agent/common', 'plugin'},
+    'netavark': {'agent/common', 'plugin'},
 }
 
 # What includes more, as it is now: this list only becomes shorter. (file, what it includes)
@@ -44,7 +45,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 def includes(files):
     """(file, header) of each include that names a folder."""
     for path in files:
-        if re.match(r'(agent|cni|datapath|plugin|policy)/.*\.[ch]$', path):
+        if re.match(r'(agent|cni|datapath|netavark|plugin|policy)/.*\.[ch]$', path):
             with open(os.path.join(SOURCE, path), encoding='utf-8') as file:
                 for header in INCLUDE.findall(file.read()):
                     if '/' in header:
@@ -103,7 +104,7 @@ def check_mirror(files):
 
 
 def tracked():
-    for directory in ('agent', 'cni', 'datapath', 'plugin', 'policy', 'tests/unit'):
+    for directory in ('agent', 'cni', 'datapath', 'netavark', 'plugin', 'policy', 'tests/unit'):
         for at, _, names in os.walk(os.path.join(SOURCE, directory)):
             yield from (os.path.relpath(os.path.join(at, name), SOURCE) for name in names)
 
