@@ -213,14 +213,30 @@ static json_t *make_result(const struct local_pod *pod, const char *netns)
 			 routes, "dns");
 }
 
+/* The node's, or less: a request for more would only have packets dropped on their way out. */
+static int choose_mtu(struct pods *pods, const struct pod_request *request, struct local_pod *pod,
+		      struct error *ret_error)
+{
+	pod->mtu = pods_link_mtu(pods);
+	if (request->mtu == 0 || request->mtu >= pod->mtu)
+		return 0;
+	if (pods->v6 && request->mtu < PODS_MTU_MIN_V6)
+		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+				 "an MTU of %u is requested: IPv6 needs %d at least", request->mtu,
+				 PODS_MTU_MIN_V6);
+	pod->mtu = request->mtu;
+	return 0;
+}
+
 /* Everything of the pod that the request leaves open. */
 static int complete(struct pods *pods, const struct pod_request *request, struct local_pod *pod,
 		    struct error *ret_error)
 {
-	int r = 0;
+	int r = choose_mtu(pods, request, pod, ret_error);
 
+	if (r < 0)
+		return r;
 	pod->created = time(NULL);
-	pod->mtu = pods_link_mtu(pods);
 	if (request->has_mac)
 		memcpy(pod->mac, request->mac, sizeof(pod->mac));
 	else

@@ -89,6 +89,7 @@ struct pod_request {
 	struct polder_addr wanted_v4, wanted_v6; /* all zero: any */
 	bool has_mac;
 	uint8_t mac[6];
+	uint32_t mtu; /* bytes; 0: the node's */
 };
 
 int pods_request_decode(const json_t *args, struct pod_request *ret, struct error *ret_error);
@@ -110,6 +111,8 @@ int pods_link_container_up(struct netlink *inside, int netns_fd, const struct lo
 			   int *ret_ifindex, const char **ret_what);
 /* What new pods get. */
 uint32_t pods_link_mtu(struct pods *pods);
+#define PODS_MTU_MIN	68
+#define PODS_MTU_MIN_V6 1280
 /* The pod's default route of a family, as the container has it. */
 struct route_spec pods_default_route(uint8_t family, int ifindex);
 struct route_spec pods_host_route(const struct polder_addr *addr, int ifindex);

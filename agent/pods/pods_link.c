@@ -12,7 +12,6 @@
 /* Numbers and names that others have are passed over, so many. */
 #define LINK_TRIES	 64
 #define MTU_DEFAULT	 1500
-#define MTU_MIN_V6	 1280
 #define LOOPBACK_IFINDEX 1
 
 const uint8_t pods_gateway_mac[6] = {0x02, 0x70, 0x6f, 0x6c, 0x64, 0x72};
@@ -349,5 +348,5 @@ uint32_t pods_link_mtu(struct pods *pods)
 	/* A loopback or tunnel uplink may have more than a veth pair takes. */
 	if (mtu > 65535)
 		mtu = 65535;
-	return pods->v6 && mtu < MTU_MIN_V6 ? MTU_MIN_V6 : mtu;
+	return pods->v6 && mtu < PODS_MTU_MIN_V6 ? PODS_MTU_MIN_V6 : mtu;
 }

@@ -294,6 +294,23 @@ static int decode_mac(struct pod_request *request, const json_t *runtime, const 
 	return 0;
 }
 
+/* --------------------------------------------------------------------- MTU */
+
+/* As other plugins have it; 0 and null say nothing. */
+static int decode_mtu(struct pod_request *request, const json_t *value, struct error *ret_error)
+{
+	json_int_t mtu = json_integer_value(value);
+
+	if (!value || (json_is_integer(value) && mtu == 0))
+		return 0;
+	if (!json_is_integer(value) || mtu < PODS_MTU_MIN || mtu > UINT16_MAX)
+		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,
+				 "$.mtu must be a number of bytes from %d to %d", PODS_MTU_MIN,
+				 UINT16_MAX);
+	request->mtu = (uint32_t)mtu;
+	return 0;
+}
+
 /* ------------------------------------------------------------ capabilities */
 
 /* Rates of 0 limit nothing; a burst without a rate neither. */
@@ -350,6 +367,8 @@ static int decode(const json_t *args, struct pod_request *request, struct error 
 		r = decode_ips(request, runtime, args_cni, cni_args, ret_error);
 	if (r == 0)
 		r = decode_mac(request, runtime, args_cni, cni_args, ret_error);
+	if (r == 0)
+		r = decode_mtu(request, get(config, "mtu"), ret_error);
 	if (r == 0)
 		r = refuse_capability(config, runtime, "portMappings", asks_for_ports, "portmap",
 				      ret_error);

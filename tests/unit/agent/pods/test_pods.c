@@ -440,6 +440,25 @@ static void failed_record_takes_everything_back(void)
 	end();
 }
 
+static void honours_a_wanted_mtu_up_to_the_nodes(void)
+{
+	uint32_t node;
+
+	begin();
+	CU_ASSERT_FATAL(add("c0", 0) == 0);
+	node = pods_at(pods, 0)->mtu;
+	CU_ASSERT_FATAL(node > 1300 && node < 65535);
+	CU_ASSERT_FATAL(add_with("c1", 1, "{\"name\":\"net\",\"mtu\":1300}", NULL) == 0);
+	CU_ASSERT(pods_at(pods, 1)->mtu == 1300);
+	CU_ASSERT_FATAL(add_with("c2", 2, "{\"name\":\"net\",\"mtu\":65535}", NULL) == 0);
+	CU_ASSERT(pods_at(pods, 2)->mtu == node);
+	CU_ASSERT(del("c2") == 0);
+	CU_ASSERT(add_with("c2", 2, "{\"name\":\"net\",\"mtu\":1279}", NULL) == -EINVAL &&
+		  error.code == 7);
+	CU_ASSERT(del("c1") == 0 && del("c0") == 0);
+	end();
+}
+
 static void honours_wanted_address_and_mac(void)
 {
 	static const char text[] =
@@ -757,6 +776,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(failed_add_leaves_nothing),
 	UNIT_TEST(failed_record_takes_everything_back),
 	UNIT_TEST(honours_wanted_address_and_mac),
+	UNIT_TEST(honours_a_wanted_mtu_up_to_the_nodes),
 	UNIT_TEST(finds_its_pods_after_a_restart),
 	UNIT_TEST(late_del_frees_nothing_of_another),
 	UNIT_TEST(sweeps_pods_whose_link_vanished),

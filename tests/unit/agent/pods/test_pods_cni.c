@@ -166,6 +166,25 @@ static void takes_a_mac_address_that_a_pod_can_have(void)
 	}
 }
 
+static void takes_an_mtu_of_the_configuration(void)
+{
+	static const char *const none[] = {"0", "null"};
+	static const char *const bad[] = {"67", "65536", "-1", "\"1400\"", "1400.5", "[]"};
+	char text[64];
+
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"mtu\":1400}", "{}") == 0);
+	CU_ASSERT(request.mtu == 1400);
+	CU_ASSERT(decode("{\"name\":\"n\"}", "{}") == 0 && request.mtu == 0);
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		snprintf(text, sizeof(text), "{\"name\":\"n\",\"mtu\":%s}", none[i]);
+		CU_ASSERT(decode(text, "{}") == 0 && request.mtu == 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), "{\"name\":\"n\",\"mtu\":%s}", bad[i]);
+		CU_ASSERT(decode(text, "{}") == -EINVAL && refused(7, "$.mtu"));
+	}
+}
+
 static void refuses_ports_and_bandwidth_only_where_it_declares_them(void)
 {
 	static const char declared[] =
@@ -235,6 +254,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(takes_labels_as_list_or_object),
 	UNIT_TEST(takes_addresses_in_the_conventions_order),
 	UNIT_TEST(takes_a_mac_address_that_a_pod_can_have),
+	UNIT_TEST(takes_an_mtu_of_the_configuration),
 	UNIT_TEST(refuses_ports_and_bandwidth_only_where_it_declares_them),
 	UNIT_TEST(reads_records_back_and_refuses_damaged_ones),
 };
