@@ -14,10 +14,26 @@
 
 const char plugin_program[] = "polder-netavark";
 
+static int create(json_t *network, struct error *ret_failure)
+{
+	struct ranges_of_agent ranges = {0};
+	struct options options;
+	int r = create_convert(network, &options, ret_failure);
+
+	if (r < 0)
+		return r;
+	r = ranges_ask(&options.agent, create_needs_ranges(network), &ranges, ret_failure);
+	if (!r)
+		r = create_place(network, &ranges, ret_failure);
+	ranges_clear(&ranges);
+	options_clear(&options);
+	return r;
+}
+
 int netavark_create(json_t *input, const char *netns, json_t **ret_output,
 		    struct error *ret_failure)
 {
-	int r = create_network(input, ret_failure);
+	int r = create(input, ret_failure);
 
 	if (r < 0)
 		json_decref(input);

@@ -6,12 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/common/cleanup.h"
 #include "agent/common/cni_code.h"
 #include "agent/common/cni_deletion.h"
 #include "netavark/names.h"
-#include "netavark/options.h"
-#include "netavark/ranges.h"
 #include "plugin/text.h"
 
 static int no_memory(struct error *ret_failure)
@@ -185,7 +182,6 @@ static int check_ipam(const json_t *network, struct error *ret_failure)
 {
 	const char *driver = json_string_value(
 		json_object_get(json_object_get(network, "ipam_options"), "driver"));
-	bool has_subnets = json_array_size(json_object_get(network, "subnets"));
 	char quoted[TEXT_QUOTE_MAX];
 
 	if (!driver || !*driver || !strcmp(driver, "none"))
@@ -196,33 +192,28 @@ static int check_ipam(const json_t *network, struct error *ret_failure)
 			"ipam_options.driver \"%s\" (--ipam-driver) is not supported: leave "
 			"it out",
 			text_quote(driver, quoted));
-	if (!has_subnets)
+	if (!create_needs_ranges(network))
 		return refuse(ret_failure, "ipam_options.driver \"host-local\" (--ipam-driver)",
 			      "it needs --subnet; leave it out, and polderd gives addresses");
 	return 0;
 }
 
-static int convert_addresses(json_t *network, const struct ranges_of_agent *ranges,
-			     struct error *ret_failure)
+int create_place(json_t *network, const struct ranges_of_agent *ranges, struct error *ret_failure)
 {
-	const json_t *subnets = json_object_get(network, "subnets");
-
 	if (json_is_true(json_object_get(network, "ipv6_enabled")) && ranges->known &&
 	    !ranges->has_v6)
 		return error_set(
 			ret_failure, -EINVAL, CNI_INVALID_CONFIG,
 			"ipv6_enabled (--ipv6): polderd has no range of IPv6 pod addresses "
 			"(--pod-cidr)");
-	if (!json_array_size(subnets))
+	if (!create_needs_ranges(network))
 		return leave_to_agent(network, ranges, ret_failure);
-	return ranges_check_subnets(ranges, subnets, ret_failure);
+	return ranges_check_subnets(ranges, json_object_get(network, "subnets"), ret_failure);
 }
 
-int create_network(json_t *network, struct error *ret_failure)
+int create_convert(json_t *network, struct options *ret_options, struct error *ret_failure)
 {
-	CLEANUP(ranges_clear) struct ranges_of_agent ranges = {0};
 	json_t *options = json_object_get(network, "options");
-	struct options decoded = {0};
 	int r = check_names(network, ret_failure);
 
 	if (!r)
@@ -238,14 +229,10 @@ int create_network(json_t *network, struct error *ret_failure)
 	}
 	if (json_is_object(options))
 		r = convert_options(network, options, ret_failure);
-	if (!r)
-		r = options_decode(options, NULL, &decoded, ret_failure);
-	if (r < 0)
-		return r;
-	r = ranges_ask(&decoded.agent, json_array_size(json_object_get(network, "subnets")),
-		       &ranges, ret_failure);
-	if (!r)
-		r = convert_addresses(network, &ranges, ret_failure);
-	options_clear(&decoded);
-	return r;
+	return r < 0 ? r : options_decode(options, NULL, ret_options, ret_failure);
+}
+
+bool create_needs_ranges(const json_t *network)
+{
+	return json_array_size(json_object_get(network, "subnets"));
 }

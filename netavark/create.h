@@ -3,13 +3,22 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "agent/common/error.h"
+#include "netavark/options.h"
+#include "netavark/ranges.h"
 
 /*
- * Changes `network` in place to what podman shall keep: no name server of podman's own, addresses
- * from polderd or from subnets that lie in its ranges, labels as options. 0 or -EINVAL, then
- * `network` is of no use. Asks polderd for its ranges: subnets need its answer, without them a
- * polderd that is away is no error.
+ * Checks `network` and changes it in place to what podman shall keep: no name server of podman's
+ * own, labels as options. 0 with the options, to be freed with options_clear() and borrowing from
+ * `network`; or -EINVAL.
  */
-int create_network(json_t *network, struct error *ret_failure);
+int create_convert(json_t *network, struct options *ret_options, struct error *ret_failure);
+
+/* Has it subnets, so that nothing can be said without polderd? */
+bool create_needs_ranges(const json_t *network);
+
+/* Addresses: polderd's to give, or podman's in subnets that lie in polderd's ranges. 0 or -EINVAL.
+ */
+int create_place(json_t *network, const struct ranges_of_agent *ranges, struct error *ret_failure);

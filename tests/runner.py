@@ -48,6 +48,7 @@ SUITES = [
     Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
     Suite('netns', 1200, 'real packets between network namespaces'),
     Suite('e2e', 1200, 'podman and containerd'),
+    Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True),
     Suite('tryout', 300, 'deploy/try-out says what the example policies mean'),
     Suite('fuzz', 600, 'each parser against random input for a few seconds'),
     Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
