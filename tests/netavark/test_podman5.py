@@ -2,6 +2,7 @@
 """Containers of podman 5 live on Polder by netavark: addresses, names, policy, Services, ports, their habits, a reboot."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import shutil
 from lib import objects
 from lib.nat import forwards, publish
 from lib.objects import labels, policy
-from lib.runner import each_family, limit
+from lib.runner import limit
 from lib.traffic import BOTH, V4, V6, reach, wait_until
 from lib.world import OUTSIDE_IP
 from runtimes import IMAGE
@@ -131,21 +132,22 @@ def test_subnets_inside_of_the_pod_range_are_podmans_to_give(world):
             assert b.fetch(found[0][V4], 8080) == "a" and b.fetch(found[0][V6], 8080) == "a"
 
 
-@each_family
 @limit(90)
-def test_service_and_policy_by_labels_hold(world, family):
-    vip = world.service("web", 1, [objects.service_port(80, 8080)], {"app": "web"})[family]
+def test_service_and_policy_by_labels_hold(world):
+    vips = world.service("web", 1, [objects.service_port(80, 8080)], {"app": "web"})
     with network(world, "servers", "--label", "app=web"), network(world, "friends", "--opt", "label.role=friend"):
         with running(world, ("serve", "server", {"network": "servers"}), ("start", "friend", {"network": "friends"}),
                      ("start", "stranger")) as (server, friend, stranger):
             wait_serving(world, server)
-            for client in (friend, stranger):
-                wait_until(lambda c=client: c.fetch(vip, 80, 1) == "server", f"{client.name} reaches the Service", 5)
+            for client, vip in itertools.product((friend, stranger), vips.values()):
+                wait_until(lambda c=client, v=vip: c.fetch(v, 80, 1) == "server", f"{client.name} reaches the Service", 5)
             world.policies(policy("web", labels(app="web"), policyTypes=["Ingress"],
                                   ingress=[{"from": [{"podSelector": labels(role="friend")}], "ports": [{"port": 8080}]}]))
-            wait_until(lambda: stranger.fetch(vip, 80, 1) is None, "the stranger is shut out", 5)
-            assert stranger.fetch(server.addresses()[family], 8080, 1) is None
-            assert friend.fetch(vip, 80) == "server" and friend.fetch(server.addresses()[family], 8080) == "server"
+            for family, vip in vips.items():
+                address = server.addresses()[family]
+                wait_until(lambda v=vip: stranger.fetch(v, 80, 1) is None, "the stranger is shut out", 5)
+                assert stranger.fetch(address, 8080, 1) is None
+                assert friend.fetch(vip, 80) == "server" and friend.fetch(address, 8080) == "server"
 
 
 @limit(90)
