@@ -45,6 +45,7 @@ SUITES = [
     Suite('oracle', 60, 'the independent evaluation of policies, against cases made by hand'),
     Suite('differential', 600, 'random worlds: agent and programs against the oracle, packet by packet'),
     Suite('install', 120, 'what meson install puts where'),
+    Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
     Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
     Suite('netns', 1200, 'real packets between network namespaces'),
     Suite('e2e', 1200, 'podman and containerd'),
