@@ -74,6 +74,11 @@ static void clear_host_bits(struct polder_addr *addr, unsigned int length)
 	}
 }
 
+void prefix_clear_host_bits(struct prefix *prefix)
+{
+	clear_host_bits(&prefix->addr, prefix->length);
+}
+
 int prefix_parse(const char *text, struct prefix *ret)
 {
 	char copy[INET6_ADDRSTRLEN];

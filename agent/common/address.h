@@ -21,6 +21,7 @@ bool addr_is_v4(const struct polder_addr *addr);
 bool addr_is_zero(const struct polder_addr *addr);
 /* "10.0.0.0/8"; host bits are cleared. 0 or -EINVAL. */
 int prefix_parse(const char *text, struct prefix *ret);
+void prefix_clear_host_bits(struct prefix *prefix);
 /* "10.0.0.0/8" into a buffer of PREFIX_TEXT_MAX bytes. */
 #define PREFIX_TEXT_MAX (INET6_ADDRSTRLEN + 4)
 const char *prefix_format(const struct prefix *prefix, char *buffer);

@@ -76,6 +76,8 @@ struct route_spec {
 	bool has_source;
 	struct polder_addr source;
 };
+/* -EEXIST: there is one to this destination, whoever made it. */
+int netlink_route_add(struct netlink *nl, const struct route_spec *route);
 int netlink_route_replace(struct netlink *nl, const struct route_spec *route);
 int netlink_route_delete(struct netlink *nl, const struct route_spec *route); /* gone already: 0 */
 bool netlink_route_exists(struct netlink *nl, const struct route_spec *route);

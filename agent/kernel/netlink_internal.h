@@ -54,6 +54,10 @@ void netlink_set_error(struct netlink *nl, const char *format, ...)
 /* 0; -EINVAL for a message that does not hold a link. */
 int netlink_link_decode(const struct nlmsghdr *header, struct link_info *ret);
 
+struct kernel_route;
+/* False: the message holds no route of the main table. */
+bool netlink_kernel_route_decode(const struct nlmsghdr *header, struct kernel_route *ret);
+
 /* AF_INET or AF_INET6. */
 uint8_t netlink_family(const struct polder_addr *addr);
 /* The address's 4 or 16 bytes. */

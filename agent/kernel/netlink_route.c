@@ -150,6 +150,14 @@ int netlink_route_replace(struct netlink *nl, const struct route_spec *route)
 	return r < 0 ? r : netlink_talk(nl, header, NULL, NULL);
 }
 
+int netlink_route_add(struct netlink *nl, const struct route_spec *route)
+{
+	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+	int r = put_route(header, route);
+
+	return r < 0 ? r : netlink_talk(nl, header, NULL, NULL);
+}
+
 int netlink_route_delete(struct netlink *nl, const struct route_spec *route)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_DELROUTE, 0);

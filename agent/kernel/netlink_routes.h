@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Routes and networks of the whole host, each by one dump. */
+#pragma once
+
+#include "agent/kernel/netlink.h"
+
+/* A route of the main table as the kernel tells it. */
+struct kernel_route {
+	struct prefix destination;
+	uint8_t family;	  /* enum polder_family */
+	bool is_ours;	  /* of Polder's protocol */
+	bool has_gateway; /* of its own family, and the only next hop */
+	struct polder_addr gateway;
+	int ifindex; /* 0: none, or several next hops */
+};
+
+/* A network that a link is on: its address with the prefix's length. */
+struct link_network {
+	int ifindex;
+	struct prefix address; /* host bits are kept */
+};
+
+/*
+ * All routes of a family (enum polder_family) with Polder's protocol in the main table. The kernel
+ * leaves out those of others: 50,000 of them cost it some milliseconds. 0 or -errno; `*ret` is the
+ * caller's.
+ */
+int netlink_own_routes(struct netlink *nl, uint8_t family, struct kernel_route **ret,
+		       size_t *ret_count);
+/* The route that packets to the destination's first address take now. 0, -ENOENT (none, or one that
+ * forbids) or -errno. */
+int netlink_route_to(struct netlink *nl, const struct prefix *destination,
+		     struct kernel_route *ret);
+/* All addresses of all links. 0 or -errno; `*ret` is the caller's. */
+int netlink_networks(struct netlink *nl, struct link_network **ret, size_t *ret_count);
+
+/*
+ * What becomes of them, as the kernel tells it: a socket of its own. -ENOBUFS from
+ * netlink_watch_read(): messages were lost, everything is to be read again. It reads a bounded
+ * number of messages; the descriptor stays readable while there are more.
+ */
+struct netlink_watch;
+struct netlink_watch_calls {
+	void (*route)(const struct kernel_route *route, bool deleted, void *data);
+	void (*address)(int ifindex, void *data); /* came, went or changed */
+	void (*link)(int ifindex, void *data);	  /* the same */
+};
+int netlink_watch_open(struct netlink_watch **ret);
+void netlink_watch_close(struct netlink_watch *watch); /* takes NULL */
+int netlink_watch_fd(const struct netlink_watch *watch);
+int netlink_watch_read(struct netlink_watch *watch, const struct netlink_watch_calls *calls,
+		       void *data);
