@@ -180,7 +180,7 @@ static int start_state(struct agent *agent, char *message, size_t size)
 		return -ENOMEM;
 	}
 	env = agent_reconciler_env(agent);
-	r = node_routes_new(&agent->routes);
+	r = agent_start_routes(agent);
 	if (r == 0)
 		r = reconciler_open(&env, &agent->reconciler);
 	for (i = 0; r == 0 && i < pods_count(agent->pods); i++) {
@@ -344,6 +344,7 @@ void agent_stop(struct agent *agent)
 	datapath_free(agent->datapath);
 	maps_close(agent->maps);
 	node_clear(&agent->node);
+	netlink_watch_close(agent->watch);
 	netlink_monitor_close(agent->monitor);
 	netlink_close(agent->nl);
 	store_free(agent->store);

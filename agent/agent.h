@@ -33,7 +33,10 @@ struct agent {
 	struct maps *maps;
 	struct datapath *datapath;
 	struct node_routes *routes;
-	char *state; /* the reconciler's file */
+	struct netlink_watch *watch; /* what the routes hear of */
+	uv_poll_t watch_poll;
+	uv_timer_t routes_timer; /* what node_routes_due() says */
+	char *state;		 /* the reconciler's file */
 	struct reconciler *reconciler;
 	struct pods *pods;
 	struct cni_queue *cni_queue;
@@ -92,6 +95,9 @@ void agent_apply_rules(struct agent *agent);
 int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
 int agent_watch_links(struct agent *agent);
 void agent_repair(struct agent *agent);
+
+/* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
+int agent_start_routes(struct agent *agent);
 
 /* agent_requests.c: the control socket and HTTP. */
 int agent_register_requests(struct agent *agent);

@@ -241,14 +241,6 @@ static void on_wanted(void *data)
 	set_timers(data);
 }
 
-static int apply_routes(void *data)
-{
-	struct agent *agent = data;
-
-	return node_routes_apply(agent->routes, agent->store, &agent->config, &agent->node,
-				 agent->nl);
-}
-
 /* A pod whose object goes keeps its labels until its container goes, over a restart too. */
 static int keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
 		       void *data)
@@ -276,7 +268,6 @@ struct reconciler_env agent_reconciler_env(struct agent *agent)
 		.now_ns = now_ns,
 		.wait_for_programs = wait_for_programs,
 		.wanted = on_wanted,
-		.apply_routes = apply_routes,
 		.keep_labels = keep_labels,
 		.data = agent,
 	};
@@ -291,5 +282,6 @@ void agent_synced(void *data)
 		return;
 	pods_prune(agent->pods);
 	reconciler_synced(agent->reconciler);
+	node_routes_synced(agent->routes);
 	agent_reconcile(agent);
 }

@@ -1,174 +1,709 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What is wanted against what is there: one slice after the other. */
 #include "agent/node/node_routes.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/common/log.h"
+#include "agent/node/node_routes_internal.h"
+#include "agent/common/address.h"
 
-struct installed {
-	struct route_spec route;
-	bool wanted;
-};
+/* Lines in the log for ranges that are refused, in one slice. */
+#define LOG_MAX 8
 
-struct node_routes {
-	struct installed *items;
-	size_t count;
-};
-
-int node_routes_new(struct node_routes **ret)
+static uint64_t now(const struct node_routes *r)
 {
-	*ret = calloc(1, sizeof(**ret));
-	return *ret ? 0 : -ENOMEM;
+	return r->env.now_ns(r->env.data);
+}
+
+static void wanted(const struct node_routes *r)
+{
+	if (r->env.wanted)
+		r->env.wanted(r->env.data);
+}
+
+/* ---------------------------------------------------------------- lists */
+
+static void list_leave(struct pod_range *range)
+{
+	struct range_list *list = range->list;
+
+	if (!list)
+		return;
+	if (range->prev)
+		range->prev->next = range->next;
+	else
+		list->first = range->next;
+	if (range->next)
+		range->next->prev = range->prev;
+	else
+		list->last = range->prev;
+	range->next = range->prev = NULL;
+	range->list = NULL;
+}
+
+static void list_append(struct range_list *list, struct pod_range *range)
+{
+	list_leave(range);
+	range->list = list;
+	range->prev = list->last;
+	if (list->last)
+		list->last->next = range;
+	else
+		list->first = range;
+	list->last = range;
+}
+
+void routes_ready(struct node_routes *r, struct pod_range *range)
+{
+	range->level = 0;
+	list_append(&r->ready, range);
+}
+
+/* Those that fail are looked at too, and stay as rare as they are. */
+static void all_ready(struct node_routes *r)
+{
+	for (size_t i = 0; i < r->ranges.count; i++)
+		list_append(&r->ready, (struct pod_range *)r->ranges.items[i]);
+}
+
+/* Those that failed, at once: what kept them from succeeding may be over. */
+static void failed_ready(struct node_routes *r)
+{
+	for (unsigned int level = 0; level < NODE_ROUTES_LEVELS; level++)
+		while (r->failed[level].first)
+			routes_ready(r, r->failed[level].first);
+}
+
+/* ---------------------------------------------------------------- from outside */
+
+int node_routes_new(const struct node_routes_env *env, struct node_routes **ret)
+{
+	struct node_routes *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->env = *env;
+	*ret = r;
+	return 0;
 }
 
 void node_routes_free(struct node_routes *r)
 {
 	if (!r)
 		return;
-	free(r->items);
+	ranges_clear(r);
+	prefix_index_clear(&r->hosts);
+	free(r->host_items);
+	free(r->networks);
 	free(r);
 }
 
-/* The uplink on whose network the address lies; 0: none. Or -errno: nobody knows. */
-static int neighbour_link(const struct node *node, struct netlink *nl,
-			  const struct polder_addr *addr)
+void node_routes_object(struct node_routes *r, const struct object *object, bool deleted)
 {
-	size_t i, j;
-	int r;
-
-	for (i = 0; i < node->uplink_count; i++) {
-		struct prefix *list = NULL;
-		size_t count = 0;
-		bool found = false;
-
-		if (!node->uplinks[i].ifindex)
-			continue;
-		r = netlink_address_list(nl, node->uplinks[i].ifindex, &list, &count);
-		if (r < 0)
-			return r;
-		for (j = 0; j < count && !found; j++) {
-			struct prefix network = list[j];
-			char text[PREFIX_TEXT_MAX];
-
-			/* The list keeps host bits; a parsed prefix has none. */
-			found = prefix_parse(prefix_format(&network, text), &network) == 0 &&
-				addr_is_v4(&network.addr) == addr_is_v4(addr) &&
-				prefix_contains(&network, addr);
-		}
-		free(list);
-		if (found)
-			return node->uplinks[i].ifindex;
-	}
-	return 0;
+	if (!r->synced || object->kind != OBJECT_NODE || r->peers_dirty)
+		return;
+	if (ranges_follow(r, object, deleted) < 0)
+		r->peers_dirty = true;
+	wanted(r);
 }
 
-static bool route_equal(const struct route_spec *a, const struct route_spec *b)
+void node_routes_synced(struct node_routes *r)
 {
-	return a->ifindex == b->ifindex && a->destination.length == b->destination.length &&
-	       memcmp(&a->destination.addr, &b->destination.addr, sizeof(a->destination.addr)) ==
-		       0 &&
+	r->synced = r->peers_dirty = r->networks_dirty = true;
+	r->rescan = RESCAN_ALL;
+	wanted(r);
+}
+
+void node_routes_distrust(struct node_routes *r)
+{
+	r->networks_dirty = true;
+	r->rescan = RESCAN_ALL;
+	failed_ready(r);
+	wanted(r);
+}
+
+/* Now, or when routes were last looked at. */
+static bool is_uplink(const struct node_routes *r, int ifindex)
+{
+	const struct node *node = r->env.node;
+
+	for (size_t i = 0; i < CONFIG_MAX_UPLINKS; i++)
+		if (r->uplinks[i] == ifindex ||
+		    (i < node->uplink_count && node->uplinks[i].ifindex == ifindex))
+			return true;
+	return false;
+}
+
+void node_routes_address_changed(struct node_routes *r, int ifindex)
+{
+	/* With a link's last address its IPv4 routes go, and the kernel does not tell of them. */
+	if (is_uplink(r, ifindex))
+		node_routes_distrust(r);
+	r->networks_dirty = true;
+	wanted(r);
+}
+
+void node_routes_link_changed(struct node_routes *r, int ifindex)
+{
+	/* The same with a link that is set down. */
+	if (is_uplink(r, ifindex))
+		node_routes_distrust(r);
+}
+
+static bool same_stop(const struct next_stop *a, const struct next_stop *b)
+{
+	return a->ifindex == b->ifindex &&
 	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0;
 }
 
-/* 0 or -errno; `*ret_unsure`: it is not noted that the route is wanted. */
-static int want(struct node_routes *r, struct netlink *nl, const struct route_spec *route,
-		bool *ret_unsure)
+void node_routes_route_changed(struct node_routes *r, const struct kernel_route *route,
+			       bool deleted)
 {
-	struct installed *grown;
-	size_t i;
+	const struct next_stop stop = {.ifindex = route->ifindex, .gateway = route->gateway};
+	struct pod_range *range;
 
-	for (i = 0; i < r->count; i++)
-		if (route_equal(&r->items[i].route, route)) {
-			r->items[i].wanted = true;
-			return netlink_route_exists(nl, route) ? 0
-							       : netlink_route_replace(nl, route);
+	if (!r->synced || r->rescan & RESCAN(route->family))
+		return; /* it is seen then */
+	range = ranges_find(r, &route->destination);
+	if (!route->is_ours) {
+		/* It may have taken the place of ours, or left it. */
+		if (!range || !range->claims)
+			return;
+		range->is_foreign = range->is_there = false;
+	} else if (!route->has_gateway) {
+		return; /* to a pod */
+	} else if (deleted) {
+		if (!range || !range->is_there || !same_stop(&range->there, &stop))
+			return;
+		range->is_there = false;
+		r->removed += range->want == WANT_ROUTE;
+	} else {
+		if (range && range->is_there && same_stop(&range->there, &stop))
+			return;
+		range = ranges_get(r, &route->destination);
+		if (!range) {
+			node_routes_distrust(r);
+			return;
 		}
-	grown = reallocarray(r->items, r->count + 1, sizeof(*grown));
-	if (!grown) {
-		*ret_unsure = true;
-		return -ENOMEM;
+		range->is_there = true;
+		range->there = stop;
 	}
-	r->items = grown;
-	grown[r->count++] = (struct installed){.route = *route, .wanted = true};
-	return netlink_route_replace(nl, route);
+	routes_ready(r, range);
+	wanted(r);
 }
 
-/* The link and gateway to a range; no link: there is no route to it. */
-static int find_gateway(const struct node_object *other, const struct prefix *range,
-			const struct node *node, struct netlink *nl, struct route_spec *route)
+/* ---------------------------------------------------------------- reading */
+
+static bool same_networks(const struct node_routes *r, const struct link_network *list,
+			  size_t count)
 {
-	size_t i;
-	int link;
+	if (count != r->network_count)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (list[i].ifindex != r->networks[i].ifindex ||
+		    prefix_compare(&list[i].address, &r->networks[i].address) != 0)
+			return false;
+	return true;
+}
 
-	for (i = 0; i < other->internal_count && !route->ifindex; i++) {
-		const struct polder_addr *gateway = &other->addresses[i];
+static bool is_of_a_link(const struct link_network *network)
+{
+	return !addr_reserved_reason(&network->address.addr) && network->address.length;
+}
 
-		if (addr_is_v4(gateway) != addr_is_v4(&range->addr))
+/* The networks without host bits, each once. 0 or -ENOMEM. */
+static int index_hosts(const struct link_network *list, size_t count, struct prefix **ret_items,
+		       struct prefix_index *ret)
+{
+	struct prefix *items = calloc(count + 1, sizeof(*items));
+	struct prefix_index index = {};
+	size_t used = 0, i;
+	int result = items ? 0 : -ENOMEM;
+
+	for (i = 0; i < count && result == 0; i++) {
+		if (!is_of_a_link(&list[i]))
 			continue;
-		link = neighbour_link(node, nl, gateway);
-		if (link < 0)
-			return link;
-		route->ifindex = link;
-		route->gateway = *gateway;
+		items[used] = list[i].address;
+		prefix_clear_host_bits(&items[used]);
+		if (prefix_index_find(&index, &items[used]))
+			continue;
+		result = prefix_index_add(&index, &items[used++]);
 	}
+	if (result < 0) {
+		prefix_index_clear(&index);
+		free(items);
+		return result;
+	}
+	*ret_items = items;
+	*ret = index;
 	return 0;
 }
 
-static int want_node(struct node_routes *r, const struct object *other, const struct node *node,
-		     struct netlink *nl, bool *ret_unsure)
+/* The uplinks' numbers are others than when addresses were read. */
+static bool uplinks_differ(const struct node_routes *r)
 {
-	size_t i;
-	int first = 0;
+	const struct node *node = r->env.node;
 
-	for (i = 0; i < other->node.pod_range_count; i++) {
-		const struct prefix *range = &other->node.pod_ranges[i];
-		struct route_spec route = {};
-		int result;
-
-		result = find_gateway(&other->node, range, node, nl, &route);
-		if (result == 0 && !route.ifindex)
-			continue;
-		*ret_unsure |= result < 0;
-		route.destination.addr = range->addr;
-		route.destination.length = range->length;
-		route.family = addr_is_v4(&range->addr) ? FAMILY_V4 : FAMILY_V6;
-		route.has_gateway = true;
-		if (result == 0)
-			result = want(r, nl, &route, ret_unsure);
-		if (result < 0) {
-			log_error("routes", "node %s: route to its pods: %s: %s", other->name,
-				  strerror(-result), netlink_error(nl));
-			first = first ? first : result;
-		}
-	}
-	return first;
+	for (size_t i = 0; i < CONFIG_MAX_UPLINKS; i++)
+		if (r->uplinks[i] != (i < node->uplink_count ? node->uplinks[i].ifindex : 0))
+			return true;
+	return false;
 }
 
-int node_routes_apply(struct node_routes *r, const struct store *store, const struct config *config,
-		      const struct node *node, struct netlink *nl)
+static void keep_uplinks(struct node_routes *r)
 {
-	size_t count, i, kept = 0;
-	const struct object *const *nodes = store_objects(store, OBJECT_NODE, &count);
-	bool unsure = false;
-	int first = 0, result;
+	const struct node *node = r->env.node;
 
-	for (i = 0; i < r->count; i++)
-		r->items[i].wanted = false;
-	for (i = 0; i < count; i++) {
-		if (strcmp(nodes[i]->name, config->node_name) == 0)
+	for (size_t i = 0; i < CONFIG_MAX_UPLINKS; i++)
+		r->uplinks[i] = i < node->uplink_count ? node->uplinks[i].ifindex : 0;
+}
+
+static int read_networks(struct node_routes *r)
+{
+	struct link_network *list = NULL;
+	struct prefix_index hosts = {};
+	struct prefix *items = NULL;
+	size_t count = 0;
+	int result = netlink_networks(r->env.nl, &list, &count);
+
+	if (result == 0)
+		result = index_hosts(list, count, &items, &hosts);
+	if (result < 0) {
+		free(list);
+		return result;
+	}
+	r->networks_dirty = false;
+	r->networks_ns = now(r) + NODE_ROUTES_NETWORKS_NS;
+	if (!same_networks(r, list, count) || uplinks_differ(r))
+		all_ready(r);
+	keep_uplinks(r);
+	prefix_index_clear(&r->hosts);
+	free(r->host_items);
+	free(r->networks);
+	r->hosts = hosts;
+	r->host_items = items;
+	r->networks = list;
+	r->network_count = count;
+	return 0;
+}
+
+/* Entries for all that are there, before anything is changed. 0 or -ENOMEM. */
+static int make_entries(struct node_routes *r, const struct kernel_route *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].has_gateway && !ranges_get(r, &list[i].destination))
+			return -ENOMEM;
+	return 0;
+}
+
+static void take_there(struct node_routes *r, const struct kernel_route *route)
+{
+	const struct next_stop stop = {.ifindex = route->ifindex, .gateway = route->gateway};
+	struct pod_range *range = ranges_find(r, &route->destination);
+
+	/* Of several the one that is wanted: the others go. */
+	if (range->is_there && range->want == WANT_ROUTE &&
+	    same_stop(&range->there, &range->wanted))
+		return;
+	range->is_there = true;
+	range->there = stop;
+}
+
+static uint8_t family_of(const struct pod_range *range)
+{
+	return prefix_is_v4(&range->range) ? FAMILY_V4 : FAMILY_V6;
+}
+
+/* Of a family: how many of the routes that are wanted are there. */
+static size_t there_and_wanted(const struct node_routes *r, uint8_t family)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < r->ranges.count; i++) {
+		const struct pod_range *range = (const struct pod_range *)r->ranges.items[i];
+
+		count += family_of(range) == family && range->is_there && range->want == WANT_ROUTE;
+	}
+	return count;
+}
+
+static void take_all(struct node_routes *r, uint8_t family, const struct kernel_route *list,
+		     size_t count)
+{
+	size_t before = there_and_wanted(r, family), after, i;
+
+	for (i = 0; i < r->ranges.count; i++) {
+		struct pod_range *range = (struct pod_range *)r->ranges.items[i];
+
+		if (family_of(range) != family)
 			continue;
-		result = want_node(r, nodes[i], node, nl, &unsure);
-		first = first ? first : result;
+		range->is_there = false;
+		list_append(&r->ready, range);
 	}
-	/* A route is deleted only if it is known of all that are wanted which they are. */
-	for (i = 0; i < r->count; i++) {
-		if (unsure || r->items[i].wanted)
-			r->items[kept++] = r->items[i];
+	for (i = 0; i < count; i++)
+		if (list[i].has_gateway)
+			take_there(r, &list[i]);
+	after = there_and_wanted(r, family);
+	r->removed += before > after ? before - after : 0;
+}
+
+/* One family in a turn. */
+static int rescan(struct node_routes *r)
+{
+	uint8_t family = r->rescan & RESCAN(FAMILY_V4) ? FAMILY_V4 : FAMILY_V6;
+	struct kernel_route *list = NULL;
+	size_t count = 0;
+	int result = netlink_own_routes(r->env.nl, family, &list, &count);
+
+	if (result == 0)
+		result = make_entries(r, list, count);
+	if (result == 0) {
+		take_all(r, family, list, count);
+		r->rescan &= ~RESCAN(family);
+	}
+	free(list);
+	if (result == 0 && !r->rescan) {
+		r->rescan_ns = now(r) + NODE_ROUTES_RESCAN_NS;
+		r->audit_ns = now(r) + NODE_ROUTES_AUDIT_NS;
+	}
+	return result;
+}
+
+/* What has to be read before anything is decided; each by one dump. 0 or -errno. */
+static int read_what_is_due(struct node_routes *r)
+{
+	int result = 0;
+
+	if (r->peers_dirty)
+		result = ranges_read(r);
+	r->peers_dirty &= result < 0;
+	if (result == 0 && r->networks_dirty && now(r) >= r->networks_ns)
+		result = read_networks(r);
+	if (result == 0 && r->rescan && now(r) >= r->rescan_ns)
+		result = rescan(r);
+	if (result < 0) {
+		r->retry_ns = now(r) + NODE_ROUTES_RETRY_NS;
+		log_error("routes",
+			  "routes to other nodes: the node's state cannot be read: %s%s%s; tried "
+			  "again in 1 s",
+			  strerror(-result), *netlink_error(r->env.nl) ? ": " : "",
+			  netlink_error(r->env.nl));
+	}
+	return result;
+}
+
+/* ---------------------------------------------------------------- one range */
+
+static struct route_spec route_by(const struct pod_range *range, const struct next_stop *stop)
+{
+	return (struct route_spec){
+		.destination = range->range,
+		.family = prefix_is_v4(&range->range) ? FAMILY_V4 : FAMILY_V6,
+		.ifindex = stop->ifindex,
+		.has_gateway = true,
+		.gateway = stop->gateway,
+	};
+}
+
+/* A route to the range is there already, which the record does not know. 0, or -EEXIST: it leads
+ * elsewhere and is somebody else's. */
+static int meet(struct node_routes *r, struct pod_range *range)
+{
+	struct kernel_route found;
+	struct next_stop stop;
+	int result = netlink_route_to(r->env.nl, &range->range, &found);
+
+	if (result < 0 || prefix_compare(&found.destination, &range->range) != 0)
+		return -EEXIST;
+	stop = (struct next_stop){.ifindex = found.ifindex, .gateway = found.gateway};
+	if (found.is_ours && found.has_gateway) {
+		range->is_there = true;
+		range->there = stop;
+		return 0;
+	}
+	range->is_foreign = found.has_gateway && same_stop(&stop, &range->wanted);
+	return range->is_foreign ? 0 : -EEXIST;
+}
+
+static int install(struct node_routes *r, struct pod_range *range)
+{
+	const struct route_spec route = route_by(range, &range->wanted);
+	int result;
+
+	range->is_foreign = false;
+	if (!range->is_there) {
+		result = netlink_route_add(r->env.nl, &route);
+		if (result == 0) {
+			range->is_there = true;
+			range->there = range->wanted;
+			return 0;
+		}
+		if (result == -EEXIST)
+			result = meet(r, range);
+		if (result < 0 || range->is_foreign)
+			return result;
+	}
+	if (same_stop(&range->there, &range->wanted))
+		return 0;
+	result = netlink_route_replace(r->env.nl, &route);
+	if (result == 0)
+		range->there = range->wanted;
+	return result;
+}
+
+static int remove_route(struct node_routes *r, struct pod_range *range)
+{
+	const struct route_spec route = route_by(range, &range->there);
+	int result;
+
+	if (!range->is_there)
+		return 0;
+	result = netlink_route_delete(r->env.nl, &route);
+	if (result == 0)
+		range->is_there = false;
+	return result;
+}
+
+static void failed(struct node_routes *r, struct pod_range *range, int error)
+{
+	const char *words = netlink_error(r->env.nl);
+
+	if (!range->error) {
+		range->failed_ns = now(r);
+		r->failing++;
+	}
+	range->error = error;
+	free(range->why);
+	range->why = *words && error != -EEXIST ? strdup(words) : NULL;
+	range->due_ns = now(r) + (NODE_ROUTES_RETRY_NS << range->level);
+	list_append(&r->failed[range->level], range);
+	if (range->level + 1 < NODE_ROUTES_LEVELS)
+		range->level++;
+}
+
+static void succeeded(struct node_routes *r, struct pod_range *range)
+{
+	r->failing -= range->error != 0;
+	range->error = 0;
+	range->level = 0;
+	free(range->why);
+	range->why = NULL;
+}
+
+static bool is_refused(const struct pod_range *range)
+{
+	return range->claims && range->fault != RANGE_GOOD;
+}
+
+static void log_refused(const struct node_routes *r, struct pod_range *range, unsigned int *logged)
+{
+	char text[256];
+
+	if (range->fault == range->logged || *logged >= LOG_MAX)
+		return;
+	range->logged = range->fault;
+	if (!is_refused(range))
+		return;
+	ranges_describe(r, range, text, sizeof(text));
+	log_warning("routes", "Node %s: %s", ranges_node(range), text);
+	++*logged;
+}
+
+static void apply_range(struct node_routes *r, struct pod_range *range, unsigned int *logged)
+{
+	int result = 0;
+
+	list_leave(range);
+	ranges_evaluate(r, range);
+	log_refused(r, range, logged);
+	if (range->want == WANT_ROUTE)
+		result = install(r, range);
+	else if (range->want == WANT_NONE)
+		result = remove_route(r, range);
+	if (result < 0) {
+		failed(r, range, result);
+		return;
+	}
+	succeeded(r, range);
+	if (!range->claims && !range->is_there)
+		ranges_forget(r, range);
+}
+
+/* ---------------------------------------------------------------- a run */
+
+/* The lists are in the order of time: each has one delay. */
+static void move_due(struct node_routes *r)
+{
+	uint64_t time = now(r);
+
+	for (unsigned int level = 0; level < NODE_ROUTES_LEVELS; level++)
+		while (r->failed[level].first && r->failed[level].first->due_ns <= time)
+			list_append(&r->ready, r->failed[level].first);
+}
+
+static void log_changes(struct node_routes *r)
+{
+	struct node_routes_state state;
+
+	if (r->removed)
+		log_warning("routes",
+			    "%zu routes to other nodes' pods were removed by others; put back",
+			    r->removed);
+	r->removed = 0;
+	if (!r->failing == !r->logged_failing)
+		return;
+	r->logged_failing = r->failing;
+	node_routes_state(r, &state);
+	if (r->failing)
+		log_error("routes", "%s; %zu of %zu routes to other nodes' pods are missing",
+			  state.error, state.wanted - state.installed, state.wanted);
+	else
+		log_info("routes", "all %zu routes to other nodes' pods are there",
+			 state.installed);
+}
+
+void node_routes_run(struct node_routes *r)
+{
+	unsigned int logged = 0;
+	uint64_t begin;
+
+	if (!r->synced || now(r) < r->retry_ns)
+		return;
+	r->look_ns = now(r) + NODE_ROUTES_LOOK_NS;
+	if (uplinks_differ(r))
+		node_routes_distrust(r);
+	if (r->audit_ns && now(r) >= r->audit_ns) {
+		r->rescan = RESCAN_ALL;
+		r->audit_ns = now(r) + NODE_ROUTES_AUDIT_NS;
+	}
+	if (read_what_is_due(r) < 0 || (r->rescan && now(r) >= r->rescan_ns))
+		return; /* the rest is read in the next turn */
+	move_due(r);
+	begin = now(r);
+	while (r->ready.first && now(r) - begin < NODE_ROUTES_SLICE_NS)
+		apply_range(r, r->ready.first, &logged);
+	if (r->ready.first)
+		r->pause_ns = now(r) + NODE_ROUTES_PAUSE_NS;
+	else
+		log_changes(r);
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+uint64_t node_routes_due(const struct node_routes *r)
+{
+	uint64_t due = r->look_ns;
+
+	if (!r->synced)
+		return NODE_ROUTES_NEVER;
+	if (r->peers_dirty)
+		due = 0;
+	if (r->networks_dirty)
+		due = sooner(due, r->networks_ns);
+	if (r->rescan)
+		due = sooner(due, r->rescan_ns);
+	if (r->ready.first)
+		due = sooner(due, r->pause_ns);
+	for (unsigned int level = 0; level < NODE_ROUTES_LEVELS; level++)
+		if (r->failed[level].first)
+			due = sooner(due, r->failed[level].first->due_ns);
+	return later(due, r->retry_ns);
+}
+
+/* ---------------------------------------------------------------- for showing */
+
+static void describe_failure(const struct pod_range *range, char *text, size_t size)
+{
+	char name[PREFIX_TEXT_MAX];
+
+	prefix_format(&range->range, name);
+	if (range->error == -EEXIST)
+		snprintf(text, size,
+			 "route to pod range %s: there is another route to it, which Polder did "
+			 "not make; delete that one",
+			 name);
+	else
+		snprintf(text, size, "route to pod range %s: %s%s%s", name, strerror(-range->error),
+			 range->why ? ": " : "", range->why ? range->why : "");
+}
+
+static void add_to_state(struct node_routes_state *state, const struct pod_range *range)
+{
+	bool there =
+		range->is_foreign || (range->is_there && same_stop(&range->there, &range->wanted));
+
+	if (!range->claims) {
+		state->stale += range->is_there;
+		return;
+	}
+	if (range->fault != RANGE_GOOD) {
+		state->refused++;
+		return;
+	}
+	if (range->want == WANT_ROUTE) {
+		state->wanted++;
+		state->installed += there;
+		state->failed += range->error != 0;
+	} else if (!range->claims->peer->is_self) {
+		state->elsewhere++;
+	}
+}
+
+void node_routes_state(const struct node_routes *r, struct node_routes_state *ret)
+{
+	struct node_routes_state state = {.complete = r->synced && !r->peers_dirty &&
+						      !r->networks_dirty && !r->rescan};
+	const struct pod_range *oldest = NULL;
+
+	for (size_t i = 0; i < r->ranges.count; i++) {
+		const struct pod_range *range = (const struct pod_range *)r->ranges.items[i];
+
+		add_to_state(&state, range);
+		if (range->error && (!oldest || range->failed_ns < oldest->failed_ns))
+			oldest = range;
+	}
+	if (oldest) {
+		char text[256];
+
+		describe_failure(oldest, text, sizeof(text));
+		snprintf(state.error, sizeof(state.error), "Node %s: %s", ranges_node(oldest),
+			 text);
+		state.failed_since_ns = oldest->failed_ns;
+	}
+	*ret = state;
+}
+
+size_t node_routes_problems(const struct node_routes *r, size_t max,
+			    void (*visit)(const char *node, const char *reason, void *data),
+			    void *data)
+{
+	size_t found = 0;
+	char text[256];
+
+	for (size_t i = 0; i < r->ranges.count; i++) {
+		const struct pod_range *range = (const struct pod_range *)r->ranges.items[i];
+
+		if (!is_refused(range) && !range->error)
+			continue;
+		if (found++ >= max)
+			continue;
+		if (is_refused(range))
+			ranges_describe(r, range, text, sizeof(text));
 		else
-			netlink_route_delete(nl, &r->items[i].route);
+			describe_failure(range, text, sizeof(text));
+		visit(ranges_node(range), text, data);
 	}
-	r->count = kept;
-	return first;
+	return found;
 }

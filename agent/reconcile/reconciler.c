@@ -15,9 +15,8 @@ struct reconciler {
 	struct touched *touched;
 	struct slots slots;
 	bool synced, reconciled;
-	bool policy_dirty, nodes_dirty;
+	bool policy_dirty;
 	uint64_t run_ns;       /* when the next run is due */
-	uint64_t routes_ns;    /* with `nodes_dirty`: not before */
 	uint64_t change, held; /* the last change; the last one that is in force */
 	uint64_t look_ns;      /* not before: when the next look through the flow table is due */
 	uint64_t looked_ns;    /* when the last one had ended */
@@ -41,19 +40,11 @@ static void mark(struct reconciler *r)
 		r->env.wanted(r->env.data);
 }
 
-static void nodes_changed(struct reconciler *r)
-{
-	r->nodes_dirty = true;
-	r->routes_ns = 0;
-}
-
 static void on_object(const struct object *object, bool deleted, void *data)
 {
 	struct reconciler *r = data;
 
 	r->policy_dirty |= policy_sync_object_changed(r->policy_sync, object, deleted);
-	if (object->kind == OBJECT_NODE)
-		nodes_changed(r);
 	services_object_changed(r->services, object, deleted);
 	mark(r);
 }
@@ -121,7 +112,6 @@ void reconciler_synced(struct reconciler *r)
 {
 	r->synced = true;
 	r->policy_dirty = true;
-	nodes_changed(r);
 	services_pods_changed(r->services, NULL);
 	mark(r);
 }
@@ -155,8 +145,6 @@ void reconciler_refresh(struct reconciler *r, bool node)
 {
 	r->policy_dirty = true;
 	policy_sync_refresh(r->policy_sync, node);
-	if (node)
-		nodes_changed(r);
 	mark(r);
 }
 
@@ -201,15 +189,6 @@ static int apply(struct reconciler *r)
 	return policy < 0 ? policy : result;
 }
 
-/* Nothing else waits for routes. */
-static void apply_routes(struct reconciler *r)
-{
-	if (!r->nodes_dirty || now(r) < r->routes_ns)
-		return;
-	r->nodes_dirty = r->env.apply_routes && r->env.apply_routes(r->env.data) < 0;
-	r->routes_ns = now(r) + RECONCILER_RETRY_NS;
-}
-
 /* What each pod may have of a flow table that is nearly full. */
 static void share_flows(struct reconciler *r)
 {
@@ -237,9 +216,7 @@ static int first_run(struct reconciler *r)
 /* When the next run is due without a further change. */
 static uint64_t next_run(const struct reconciler *r, int result)
 {
-	uint64_t next = result < 0 ? now(r) + RECONCILER_RETRY_NS : RECONCILER_NEVER;
-
-	return r->nodes_dirty && r->routes_ns < next ? r->routes_ns : next;
+	return result < 0 ? now(r) + RECONCILER_RETRY_NS : RECONCILER_NEVER;
 }
 
 int reconciler_run(struct reconciler *r)
@@ -249,7 +226,6 @@ int reconciler_run(struct reconciler *r)
 
 	if (!r->synced)
 		return -EAGAIN;
-	apply_routes(r);
 	share_flows(r);
 	result = apply(r);
 	if (result == 0 && !r->reconciled)

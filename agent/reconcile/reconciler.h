@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one that brings the maps to what objects and pods ask for. Changes mark what is dirty; a run
- * applies it: Services, policy, routes to other nodes; a commit, after the programs that ran during
+ * applies it: Services and policy; a commit, after the programs that ran during
  * the run have ended, takes away what nobody needs any more. No loop, no sockets, no threads, and
  * time is the environment's: polderd (agent_reconcile.c) drives it by timers, a private world
  * (sandbox.h) and the differential harness by calling the same functions in the same order.
@@ -20,7 +20,7 @@
 #include "agent/reconcile/slots.h"
 
 #define RECONCILER_NEVER SLOTS_NEVER
-/* Until a run that failed, or routes that could not be set, are tried again. */
+/* Until a run that failed is tried again. */
 #define RECONCILER_RETRY_NS 5000000000ull
 
 struct reconciler;
@@ -39,9 +39,6 @@ struct reconciler_env {
 	int (*wait_for_programs)(void *data);
 	/* reconciler_due() has changed: something is dirty. NULL: nobody wants to know. */
 	void (*wanted)(void *data);
-	/* Routes to the Nodes of the store; 0 or -errno, then it is called again later. NULL: none.
-	 */
-	int (*apply_routes)(void *data);
 	/* The labels of a local pod's object when they may have changed: they stand for it when the
 	 * object has gone, over a restart too. -errno: to be told again with the next commit. */
 	policy_sync_labels_visitor keep_labels;

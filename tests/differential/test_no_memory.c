@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
-#include "agent/node/node_routes.h"
 #include "agent/policy/rule_counts.h"
 #include "tests/differential/datagram.h"
 #include "tests/faults.h"
@@ -613,71 +612,6 @@ static void every_allocation_of_a_run_may_fail(void)
 	printf("\n");
 }
 
-/* ---------------------------------------------------------------- routes */
-
-static const char *const route_nodes[2][3] = {
-	{NODE("n2", "192.168.7.2", "10.2.0.0/24"), NODE("n3", "192.168.7.3", "10.3.0.0/24")},
-	{NODE("n2", "192.168.7.2", "10.2.0.0/24"), NODE("n3", "192.168.7.3", "10.3.0.0/24"),
-	 NODE("n4", "192.168.7.4", "10.4.0.0/24")},
-};
-
-static void put_nodes(struct store *store, int version)
-{
-	struct object_list list = {.objects = calloc(3, sizeof(*list.objects))};
-
-	for (size_t i = 0; i < 3 && route_nodes[version][i]; i++)
-		list.objects[list.count++] = decode(route_nodes[version][i]);
-	if (store_replace(store, "nodes", &list) < 0)
-		give_up("nodes", "no memory");
-	object_list_clear(&list);
-}
-
-static bool has_route(int number)
-{
-	struct route_spec route = {
-		.family = FAMILY_V4, .ifindex = HARNESS_UPLINK, .has_gateway = true};
-	char text[64];
-
-	snprintf(text, sizeof(text), "10.%d.0.0/24", number);
-	prefix_parse(text, &route.destination);
-	snprintf(text, sizeof(text), "192.168.7.%d", number);
-	addr_parse(text, &route.gateway);
-	return netlink_route_exists(node.nl, &route);
-}
-
-/* Routes to nodes that are there in both versions never go; the others' come and go when there is
- * memory. */
-static void no_route_is_lost(void)
-{
-	struct store *store = store_new();
-	struct node_routes *routes;
-	bool failed = true;
-	size_t number;
-
-	CU_ASSERT_FATAL(store && node_routes_new(&routes) == 0);
-	CU_ASSERT(netlink_link_set_up(node.nl, HARNESS_UPLINK) == 0);
-	put_nodes(store, 0);
-	CU_ASSERT_FATAL(node_routes_apply(routes, store, &node.config, &node.node, node.nl) == 0);
-	CU_ASSERT(has_route(2) && has_route(3) && !has_route(4));
-	for (number = 1; failed; number++)
-		for (int version = 1; version >= 0; version--) {
-			int r;
-
-			put_nodes(store, version);
-			faults_begin(number);
-			r = node_routes_apply(routes, store, &node.config, &node.node, node.nl);
-			failed = faults_end();
-			CU_ASSERT(failed == (r < 0));
-			CU_ASSERT(has_route(2) && has_route(3));
-			CU_ASSERT(node_routes_apply(routes, store, &node.config, &node.node,
-						    node.nl) == 0);
-			CU_ASSERT(has_route(2) && has_route(3) && has_route(4) == (version == 1));
-		}
-	CU_ASSERT(number > 3);
-	node_routes_free(routes);
-	store_free(store);
-}
-
 int main(int argc, char **argv)
 {
 	CLEANUP(cleanup_json) json_t *request = NULL, *reply = NULL;
@@ -700,7 +634,6 @@ int main(int argc, char **argv)
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 2;
 	suite = CU_add_suite("no_memory", NULL, NULL);
-	CU_ADD_TEST(suite, no_route_is_lost);
 	CU_ADD_TEST(suite, every_allocation_of_a_run_may_fail);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

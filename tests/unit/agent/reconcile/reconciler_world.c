@@ -30,14 +30,6 @@ static void on_wanted(void *data)
 	((struct world *)data)->wanted++;
 }
 
-static int apply_routes(void *data)
-{
-	struct world *w = data;
-
-	w->routes++;
-	return w->routes_result;
-}
-
 static int keep_labels(const char *container_id, const char *ifname, const struct labels *labels,
 		       void *data)
 {
@@ -81,17 +73,6 @@ void world_put_policy(struct world *w, int version)
 	world_put(w, "policy", text);
 }
 
-void world_put_node(struct world *w, const char *range)
-{
-	char text[512];
-
-	snprintf(text, sizeof(text),
-		 "{'apiVersion':'v1','kind':'Node','metadata':{'name':'n2'},'spec':{'podCIDRs':['%"
-		 "s']}}",
-		 range);
-	world_put(w, "node", text);
-}
-
 static void start(struct world *w)
 {
 	const struct reconciler_env env = {.maps = w->maps,
@@ -102,7 +83,6 @@ static void start(struct world *w)
 					   .now_ns = now_ns,
 					   .wait_for_programs = wait_for_programs,
 					   .wanted = on_wanted,
-					   .apply_routes = apply_routes,
 					   .keep_labels = keep_labels,
 					   .data = w};
 

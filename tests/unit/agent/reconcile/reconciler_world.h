@@ -15,9 +15,8 @@ struct world {
 	struct reconciler *reconciler;
 	struct local_pod pod;
 	const char *state;
-	uint64_t now, tick;	   /* each asking for the time takes a tick */
-	int waits, wait_result;	   /* for programs */
-	int routes, routes_result; /* calls */
+	uint64_t now, tick;	/* each asking for the time takes a tick */
+	int waits, wait_result; /* for programs */
 	int wanted, called;
 	char kept[64];		/* the last labels that were to be kept, */
 	int keeps, keep_result; /* and how often */
@@ -27,7 +26,6 @@ struct world {
 void world_put(struct world *w, const char *origin, const char *text);
 /* Each version is a rule set of its own: it comes in force by a switch. */
 void world_put_policy(struct world *w, int version);
-void world_put_node(struct world *w, const char *range);
 void world_put_pod(struct world *w, int number);
 /* Takes a world that is zero, or says how many entries of policy it has room for. */
 void world_open(struct world *w, const char *state);

@@ -161,38 +161,6 @@ static void a_wait_that_fails_leaves_what_is_in_force(void)
 	world_end(&w);
 }
 
-static void routes_that_failed_are_tried_again_later_and_keep_nothing_waiting(void)
-{
-	struct world w;
-
-	world_begin(&w);
-	w.routes = 0;
-	w.routes_result = -ENETUNREACH;
-	world_put_node(&w, "10.2.0.0/24");
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(w.routes == 1 && !world_is_pending(&w));
-	CU_ASSERT(reconciler_due(w.reconciler).run_ns == w.now + RECONCILER_RETRY_NS);
-	/* Other changes do not try them more often. */
-	w.now += 1000 * MS;
-	world_put_policy(&w, 1);
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(w.routes == 1);
-	CU_ASSERT(reconciler_due(w.reconciler).run_ns == w.now - 1000 * MS + RECONCILER_RETRY_NS);
-	w.now += RECONCILER_RETRY_NS;
-	w.routes_result = 0;
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(w.routes == 2);
-	CU_ASSERT(reconciler_due(w.reconciler).run_ns == RECONCILER_NEVER);
-	/* A Node that changes does. */
-	w.routes_result = -ENETUNREACH;
-	world_put_node(&w, "10.3.0.0/24");
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	world_put_node(&w, "10.4.0.0/24");
-	CU_ASSERT(reconciler_run(w.reconciler) == 0);
-	CU_ASSERT(w.routes == 4);
-	world_end(&w);
-}
-
 static void numbers_that_are_not_on_disk_are_not_used(void)
 {
 	char directory[32], path[64], state[96];
@@ -525,7 +493,6 @@ int main(void)
 		UNIT_TEST(a_pod_waits_outside_of_the_run_while_the_other_slot_may_be_read),
 		UNIT_TEST(a_grace_period_that_began_before_a_switch_says_nothing_of_it),
 		UNIT_TEST(a_wait_that_fails_leaves_what_is_in_force),
-		UNIT_TEST(routes_that_failed_are_tried_again_later_and_keep_nothing_waiting),
 		UNIT_TEST(numbers_that_are_not_on_disk_are_not_used),
 		UNIT_TEST(an_audit_finds_what_was_not_followed_and_the_next_run_mends_it),
 		UNIT_TEST(who_waits_is_called_after_the_run_that_holds_the_change),

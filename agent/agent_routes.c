@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Routes to other nodes: what they hear of, and when they run. */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/kernel/netlink_routes.h"
+
+static void on_timer(uv_timer_t *timer);
+
+static uint64_t now_ns(void *data)
+{
+	(void)data;
+	return uv_hrtime();
+}
+
+static void set_timer(void *data)
+{
+	struct agent *agent = data;
+	uint64_t due = node_routes_due(agent->routes), now = uv_hrtime(), ms;
+
+	if (due == NODE_ROUTES_NEVER) {
+		uv_timer_stop(&agent->routes_timer);
+		return;
+	}
+	/* Never at once: what is due in the same turn of the loop would run again and again. */
+	ms = due > now ? (due - now + 999999) / 1000000 : 1;
+	if (!uv_is_active((uv_handle_t *)&agent->routes_timer) ||
+	    uv_timer_get_due_in(&agent->routes_timer) > ms)
+		uv_timer_start(&agent->routes_timer, on_timer, ms ? ms : 1, 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	uv_timer_stop(timer);
+	node_routes_run(agent->routes);
+	set_timer(agent);
+}
+
+static void on_node(const struct object *object, bool deleted, void *data)
+{
+	struct agent *agent = data;
+
+	node_routes_object(agent->routes, object, deleted);
+}
+
+static void on_route(const struct kernel_route *route, bool deleted, void *data)
+{
+	struct agent *agent = data;
+
+	node_routes_route_changed(agent->routes, route, deleted);
+}
+
+static void on_address(int ifindex, void *data)
+{
+	struct agent *agent = data;
+
+	node_routes_address_changed(agent->routes, ifindex);
+}
+
+static void on_link(int ifindex, void *data)
+{
+	struct agent *agent = data;
+
+	node_routes_link_changed(agent->routes, ifindex);
+}
+
+static void on_watch(uv_poll_t *poll, int status, int events)
+{
+	static const struct netlink_watch_calls calls = {
+		.route = on_route, .address = on_address, .link = on_link};
+	struct agent *agent = poll->data;
+	int r = netlink_watch_read(agent->watch, &calls, agent);
+
+	(void)status;
+	(void)events;
+	if (r < 0) {
+		log_warning(
+			"routes",
+			"the kernel's messages about routes were lost (%s); they are read again",
+			strerror(-r));
+		node_routes_distrust(agent->routes);
+	}
+}
+
+int agent_start_routes(struct agent *agent)
+{
+	const struct node_routes_env env = {
+		.store = agent->store,
+		.config = &agent->config,
+		.node = &agent->node,
+		.nl = agent->nl,
+		.now_ns = now_ns,
+		.wanted = set_timer,
+		.data = agent,
+	};
+	int r = netlink_watch_open(&agent->watch);
+
+	if (r < 0)
+		return r;
+	r = node_routes_new(&env, &agent->routes);
+	if (r < 0)
+		return r;
+	store_listen(agent->store, on_node, agent);
+	uv_timer_init(agent->loop, &agent->routes_timer);
+	uv_poll_init(agent->loop, &agent->watch_poll, netlink_watch_fd(agent->watch));
+	agent->routes_timer.data = agent->watch_poll.data = agent;
+	return uv_poll_start(&agent->watch_poll, UV_READABLE, on_watch);
+}
