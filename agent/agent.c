@@ -218,6 +218,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.started_ns = uv_hrtime(),
 		.config = &agent->config,
 		.node = &agent->node,
+		.routes = agent->routes,
 		.store = agent->store,
 		.pods = agent->pods,
 		.reconciler = agent->reconciler,

@@ -68,6 +68,32 @@ static void print_datapath(const json_t *status)
 	json_decref(links);
 }
 
+/* Nothing where there are no other nodes. */
+static void print_routes(const json_t *routes)
+{
+	long long wanted = (long long)field_number(routes, "wanted"),
+		  refused = (long long)field_number(routes, "refused"),
+		  elsewhere = (long long)field_number(routes, "elsewhere");
+	char line[512], duration[FORMAT_MAX];
+	int used;
+
+	if (!wanted && !refused && !elsewhere)
+		return;
+	used = snprintf(line, sizeof(line), "%lld of %lld installed",
+			(long long)field_number(routes, "installed"), wanted);
+	if (refused)
+		used += snprintf(line + used, sizeof(line) - (size_t)used, ", %lld refused",
+				 refused);
+	if (elsewhere)
+		used += snprintf(line + used, sizeof(line) - (size_t)used,
+				 ", %lld left to the network", elsewhere);
+	if (field_number(routes, "failed") > 0)
+		snprintf(line + used, sizeof(line) - (size_t)used, ", %lld failed, for %s",
+			 (long long)field_number(routes, "failed"),
+			 format_duration(field_number(routes, "failed_seconds"), duration));
+	print_line("Node routes", line);
+}
+
 static void print_counts(const json_t *status)
 {
 	static const char *const kinds[] = {"pods",	"namespaces",	  "nodes",
@@ -94,6 +120,7 @@ static void print_counts(const json_t *status)
 			line + used, sizeof(line) - (size_t)used, "%s%lld %s", i ? ", " : "",
 			(long long)field_number(field(status, "objects"), kinds[i]), kinds[i]);
 	print_line("Objects", line);
+	print_routes(field(status, "routes"));
 	snprintf(line, sizeof(line), "%lld identities, %lld rule sets",
 		 (long long)field_number(status, "policy.identities"),
 		 (long long)field_number(status, "policy.rulesets"));
@@ -140,7 +167,7 @@ static void print_status(const json_t *status)
 	print_datapath(status);
 	print_counts(status);
 	print_section("Features", field(status, "features"), feature_titles, feature_keys);
-	print_section("Problems: rejected; the last valid version stays in force",
+	print_section("Problems; of a file that is rejected the last valid version stays in force",
 		      field(status, "problems"), problem_titles, problem_keys);
 	print_section("Isolated pods: their policies do not fit in the maps",
 		      field(status, "policy.over_capacity"), capacity_titles, capacity_keys);

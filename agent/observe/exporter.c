@@ -182,6 +182,22 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 	}
 }
 
+/* Ranges of other Nodes, by what becomes of them. */
+static void add_routes(struct metrics *m, const struct show_sources *sources)
+{
+	struct node_routes_state state;
+
+	node_routes_state(sources->routes, &state);
+	metrics_family(m, "polder_node_routes", METRIC_GAUGE,
+		       "Routes to the pod ranges of other nodes, by state.");
+	labelled_u64(m, "state", "wanted", state.wanted);
+	labelled_u64(m, "state", "installed", state.installed);
+	labelled_u64(m, "state", "failed", state.failed);
+	labelled_u64(m, "state", "refused", state.refused);
+	labelled_u64(m, "state", "elsewhere", state.elsewhere);
+	labelled_u64(m, "state", "stale", state.stale);
+}
+
 static void add_objects(struct metrics *m, const struct show_sources *sources)
 {
 	const struct service_problem *services = NULL;
@@ -201,6 +217,7 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.",
 		   policy_sync_ruleset_count(sources->policy_sync));
 	add_capacity(m, sources);
+	add_routes(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);
 	single_u64(m, "polder_source_problems", METRIC_GAUGE,

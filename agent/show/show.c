@@ -167,6 +167,7 @@ static json_t *problems(const struct show_sources *sources)
 	count = services_problems(sources->services, &services);
 	for (size_t i = 0; i < count; i++)
 		add_service_problem(list, &services[i]);
+	show_route_problems(sources, list);
 	return list;
 }
 
@@ -250,6 +251,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "pool", pool(sources->pods));
 		json_object_set_new(result, "pods", pod_counts(sources));
 		json_object_set_new(result, "objects", object_counts(sources->store));
+		json_object_set_new(result, "routes", show_routes(sources));
 		json_object_set_new(result, "problems", problems(sources));
 		json_object_set_new(result, "features", features(sources, &progress));
 		json_object_set_new(result, "policy", policy_counts(sources));

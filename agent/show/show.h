@@ -7,7 +7,7 @@
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
-#include "agent/node/node.h"
+#include "agent/node/node_routes.h"
 #include "agent/observe/events.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
@@ -31,6 +31,7 @@ struct show_sources {
 	uint64_t started_ns; /* uv_hrtime() when the agent started */
 	const struct config *config;
 	const struct node *node;
+	const struct node_routes *routes;
 	const struct store *store;
 	const struct pods *pods;
 	struct reconciler *reconciler;

@@ -14,6 +14,9 @@ void show_monitor(struct control_request *request, const json_t *args, int netns
 
 /* Answers with `result`, or with an error if it is NULL. Takes the reference. */
 void show_reply(struct control_request *request, json_t *result);
+/* The status's "routes", and the problems of Nodes that have none, into `list`. */
+json_t *show_routes(const struct show_sources *sources);
+void show_route_problems(const struct show_sources *sources, json_t *list);
 /* An integer, or a real number beyond what JSON's integers hold. */
 json_t *show_u64(uint64_t value);
 /* The address, or "" if it is all zero. */
