@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -15,12 +14,15 @@
 #include <unistd.h>
 
 #include "agent/common/array.h"
+#include "agent/kernel/pinned_links.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
 #define TCX_INGRESS 46
 #define TCX_EGRESS  47
 #define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
 #define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
+
+#define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
 
 /* TC programs: of pods' links, then of uplinks. Those that stand behind run when those before them
  * are gone. */
@@ -64,7 +66,7 @@ struct datapath {
 	struct datapath *apart; /* owned; NULL: not loaded */
 	struct netlink *nl;
 	const struct config *config;
-	char directory[256];
+	struct pinned_links *links; /* NULL: nothing can be attached */
 	struct datapath_features features;
 };
 
@@ -193,8 +195,9 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	d->constants = *constants;
 	d->nl = nl;
 	d->config = config;
-	snprintf(d->directory, sizeof(d->directory), "%s", directory ? directory : "");
-	if (directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
+	if (directory)
+		r = pinned_links_new(directory, &d->links);
+	if (r == 0 && directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
 		r = -errno;
 		snprintf(message, size, "%s: cannot create a directory for pins: %s", directory,
 			 strerror(-r));
@@ -257,6 +260,7 @@ void datapath_free(struct datapath *d)
 	datapath_free(d->apart);
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		bpf_object__close(d->objects[i]);
+	pinned_links_free(d->links);
 	free(d);
 }
 
@@ -275,39 +279,11 @@ int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const cha
 	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
 }
 
-static void link_path(const struct datapath *d, const char *kind, int ifindex, char *path,
-		      size_t size)
+/* The pin's name. */
+static const char *link_name(const char *kind, int ifindex, char name[LINK_NAME_SIZE])
 {
-	snprintf(path, size, "%s/%s-%d", d->directory, kind, ifindex);
-}
-
-/*
- * A pinned link: an existing one gets the new program in one step, so that no packet passes
- * without. `target` is an ifindex or a cgroup's descriptor.
- */
-static int pinned_link(int prog, int target, enum bpf_attach_type type, uint32_t flags,
-		       const char *path)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
-	int link, r = 0;
-
-	link = bpf_obj_get(path);
-	if (link >= 0) {
-		r = bpf_link_update(link, prog, NULL);
-		close(link);
-		/* Anything else leaves the old program where it is: better than none. */
-		if (r != -ENOLINK)
-			return r;
-		unlink(path); /* its network link or cgroup is gone, or somebody detached it */
-		r = 0;
-	}
-	link = bpf_link_create(prog, target, type, flags ? &opts : NULL);
-	if (link < 0)
-		return -errno;
-	if (bpf_obj_pin(link, path) < 0)
-		r = -errno;
-	close(link);
-	return r;
+	snprintf(name, LINK_NAME_SIZE, "%s-%d", kind, ifindex);
+	return name;
 }
 
 /* One program of a link, by tcx or clsact; what the other way left behind goes afterwards. */
@@ -316,17 +292,20 @@ static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *p
 	enum clsact_position position = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
 	uint32_t flags = program->behind ? TCX_LAST : TCX_FIRST, other = 0;
 	int prog = program_fd(d, program->hook, program->name), r;
-	char path[320];
+	const struct link_place where = {.target = ifindex,
+					 .type = program->egress ? TCX_EGRESS : TCX_INGRESS,
+					 .flags = flags};
+	char name[LINK_NAME_SIZE];
 
-	link_path(d, program->name, ifindex, path, sizeof(path));
+	link_name(program->name, ifindex, name);
 	if (!d->features.tcx) {
 		r = netlink_clsact_attach(d->nl, ifindex, program->egress, position, prog,
 					  program->name);
 		if (r == 0)
-			unlink(path);
+			pinned_links_drop(d->links, name);
 		return r;
 	}
-	r = pinned_link(prog, ifindex, program->egress ? TCX_EGRESS : TCX_INGRESS, flags, path);
+	r = pinned_links_put(d->links, name, &where, prog);
 	if (r == 0 &&
 	    netlink_clsact_query(d->nl, ifindex, program->egress, position, &other) == 0 && other)
 		netlink_clsact_detach(d->nl, ifindex, program->egress, position);
@@ -363,21 +342,15 @@ int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t s
 
 bool datapath_switch_pod(struct datapath *d, int ifindex)
 {
-	char path[320];
+	char name[LINK_NAME_SIZE];
 	size_t i;
-	int link, r;
 
 	for (i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
-		if (pod_programs[i].behind)
-			continue;
-		link_path(d, pod_programs[i].name, ifindex, path, sizeof(path));
-		link = bpf_obj_get(path);
-		if (link < 0)
-			return false;
-		r = bpf_link_update(link, program_fd(d, pod_programs[i].hook, pod_programs[i].name),
-				    NULL);
-		close(link);
-		if (r < 0)
+		const struct tc_program *program = &pod_programs[i];
+
+		if (!program->behind &&
+		    pinned_links_update(d->links, link_name(program->name, ifindex, name),
+					program_fd(d, program->hook, program->name)) < 0)
 			return false;
 	}
 	return d->features.tcx;
@@ -385,34 +358,28 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 
 void datapath_detach_pod(struct datapath *d, int ifindex)
 {
-	char path[320];
+	char name[LINK_NAME_SIZE];
 	size_t i;
 
 	for (i = 0; i < COUNT(pod_programs); i++) {
 		const struct tc_program *program = &pod_programs[i];
 
-		link_path(d, program->name, ifindex, path, sizeof(path));
-		unlink(path);
+		pinned_links_drop(d->links, link_name(program->name, ifindex, name));
 		if (!d->features.tcx)
 			netlink_clsact_detach(d->nl, ifindex, program->egress,
 					      program->behind ? CLSACT_BEHIND : CLSACT_FIRST);
 	}
 }
 
-/* Is the pinned link still on this network link, with our program? */
-static bool link_alive(const char *path, int ifindex, uint32_t program)
+/* Is the link of this name still on the network link, with our program? */
+static bool link_alive(const struct datapath *d, const char *name, int ifindex, uint32_t program)
 {
-	struct bpf_link_info info = {};
-	uint32_t length = sizeof(info);
+	struct bpf_link_info info;
+
 	/* struct bpf_link_info.tcx of Linux 6.6 has ifindex first, where .xdp has it in the headers
 	 * of Debian 12. */
-	int link = bpf_obj_get(path);
-	bool alive = link >= 0 && bpf_obj_get_info_by_fd(link, &info, &length) == 0 &&
-		     info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
-
-	if (link >= 0)
-		close(link);
-	return alive;
+	return pinned_links_info(d->links, name, &info) == 0 &&
+	       info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
 }
 
 static uint32_t program_id(int fd)
@@ -426,12 +393,10 @@ static uint32_t program_id(int fd)
 static bool program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
 {
 	uint32_t want = program_id(program_fd(d, program->hook, program->name)), found = 0;
-	char path[320];
+	char name[LINK_NAME_SIZE];
 
-	if (d->features.tcx) {
-		link_path(d, program->name, ifindex, path, sizeof(path));
-		return link_alive(path, ifindex, want);
-	}
+	if (d->features.tcx)
+		return link_alive(d, link_name(program->name, ifindex, name), ifindex, want);
 	return netlink_clsact_query(d->nl, ifindex, program->egress,
 				    program->behind ? CLSACT_BEHIND : CLSACT_FIRST, &found) == 0 &&
 	       found == want;
@@ -447,35 +412,18 @@ bool datapath_pod_attached(struct datapath *d, int ifindex)
 	return true;
 }
 
-/* In which mode the pinned link's program is on the network link; "off": it is not. */
-static const char *xdp_in_force(const char *path, int ifindex)
+/* In which mode the link's program is on the network link; "off": it is not. */
+static const char *xdp_in_force(const struct datapath *d, const char *name, int ifindex)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, query);
-	struct bpf_link_info info = {};
-	uint32_t length = sizeof(info);
-	int link = bpf_obj_get(path);
-	int r = link < 0 ? -errno : bpf_obj_get_info_by_fd(link, &info, &length);
+	struct bpf_link_info info;
 
-	if (link >= 0)
-		close(link);
-	if (r < 0 || info.xdp.ifindex != (uint32_t)ifindex || bpf_xdp_query(ifindex, 0, &query) < 0)
+	if (pinned_links_info(d->links, name, &info) < 0 || info.xdp.ifindex != (uint32_t)ifindex ||
+	    bpf_xdp_query(ifindex, 0, &query) < 0)
 		return "off";
 	if (query.drv_prog_id == info.prog_id)
 		return "native";
 	return query.skb_prog_id == info.prog_id ? "generic" : "off";
-}
-
-/* Now: a link whose pin was only unlinked is there for a while, and keeps others from the network
- * link. */
-static void detach_pinned(const char *path)
-{
-	int link = bpf_obj_get(path);
-
-	if (link < 0)
-		return;
-	bpf_link_detach(link);
-	close(link);
-	unlink(path);
 }
 
 /*
@@ -486,20 +434,23 @@ static void detach_pinned(const char *path)
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
 	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
-	const char *wanted = d->config->xdp == XDP_GENERIC ? "generic" : "native";
-	char path[320];
+	const bool generic = d->config->xdp == XDP_GENERIC;
+	const struct link_place where = {.target = ifindex,
+					 .type = BPF_XDP,
+					 .flags =
+						 generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE};
+	char name[LINK_NAME_SIZE];
 
-	link_path(d, "wire_xdp", ifindex, path, sizeof(path));
-	if (d->config->xdp == XDP_OFF || strcmp(xdp_in_force(path, ifindex), wanted) != 0)
-		detach_pinned(path);
+	link_name("wire_xdp", ifindex, name);
+	if (d->config->xdp == XDP_OFF ||
+	    strcmp(xdp_in_force(d, name, ifindex), generic ? "generic" : "native") != 0)
+		pinned_links_drop(d->links, name);
 	if (d->config->xdp == XDP_OFF) {
 		*ret_xdp = "off";
 		return 0;
 	}
-	r = pinned_link(prog, ifindex, BPF_XDP,
-			d->config->xdp == XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE,
-			path);
-	*ret_xdp = xdp_in_force(path, ifindex);
+	r = pinned_links_put(d->links, name, &where, prog);
+	*ret_xdp = xdp_in_force(d, name, ifindex);
 	return r;
 }
 
@@ -522,7 +473,7 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 
 int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 {
-	char path[320];
+	struct link_place where = {};
 	size_t i;
 	int cgroup, r = 0;
 
@@ -539,9 +490,9 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 		return r;
 	}
 	for (i = 0; i < sizeof(socket_hooks) / sizeof(socket_hooks[0]) && r == 0; i++) {
-		snprintf(path, sizeof(path), "%s/%s", d->directory, socket_hooks[i].program);
-		r = pinned_link(program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program), cgroup,
-				socket_hooks[i].type, 0, path);
+		where = (struct link_place){.target = cgroup, .type = socket_hooks[i].type};
+		r = pinned_links_put(d->links, socket_hooks[i].program, &where,
+				     program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program));
 	}
 	close(cgroup);
 	if (r < 0)
@@ -553,22 +504,22 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 	return r;
 }
 
+/* Links of network links that are there; a name without number is a cgroup's. */
+static bool is_in_use(const char *name, void *data)
+{
+	const struct datapath *d = data;
+	const char *dash = strrchr(name, '-');
+	struct link_info link;
+
+	return !dash || netlink_link_get_index(d->nl, atoi(dash + 1), &link) != -ENODEV;
+}
+
 void datapath_remove_stale_pins(struct datapath *d)
 {
-	DIR *dir = opendir(d->directory);
-	struct dirent *entry;
-	struct link_info link;
-	char path[512];
+	pinned_links_sweep(d->links, is_in_use, d);
+}
 
-	if (!dir)
-		return;
-	while ((entry = readdir(dir))) {
-		const char *dash = strrchr(entry->d_name, '-');
-
-		if (!dash || netlink_link_get_index(d->nl, atoi(dash + 1), &link) != -ENODEV)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", d->directory, entry->d_name);
-		unlink(path);
-	}
-	closedir(dir);
+int datapath_repair_pins(struct datapath *d, size_t *ret_repaired)
+{
+	return pinned_links_repair(d->links, ret_repaired);
 }

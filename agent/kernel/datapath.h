@@ -63,3 +63,6 @@ int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **
 int datapath_attach_sockets(struct datapath *datapath, char *message, size_t size);
 /* Links pinned by an earlier agent whose network link is gone. */
 void datapath_remove_stale_pins(struct datapath *datapath);
+/* Pins that somebody removed, once the maps' directory is there. `*ret_repaired`: how many. 0 or
+ * -errno. */
+int datapath_repair_pins(struct datapath *datapath, size_t *ret_repaired);

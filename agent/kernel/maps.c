@@ -70,7 +70,7 @@ static int make_directories(const char *path)
 }
 
 /* Pins need a bpffs: mounted where it belongs if nobody has done so. */
-static int prepare_directory(const char *directory, char *message, size_t size)
+int maps_prepare_directory(const char *directory, char *message, size_t size)
 {
 	static const char system_bpffs[] = "/sys/fs/bpf";
 	const char *where = directory;
@@ -257,7 +257,7 @@ int maps_open(struct map_sizes sizes, const char *directory, struct maps **ret, 
 	struct maps *maps;
 	int i, r;
 
-	r = directory ? prepare_directory(directory, message, size) : 0;
+	r = directory ? maps_prepare_directory(directory, message, size) : 0;
 	if (r < 0)
 		return r;
 	maps = calloc(1, sizeof(*maps));
