@@ -46,6 +46,7 @@ struct watched_file {
 	uint64_t gone_since;   /* ms of the loop's clock */
 	bool seen;	       /* by the running scan */
 	bool in_force;	       /* what was read from it, now or before a restart */
+	bool unknown;	       /* since the start nobody knows what it asks for */
 	struct error *problem; /* as told to the store; NULL: none */
 	TAILQ_ENTRY(watched_file) in_changed, in_gone;
 	UT_hash_handle hh;
@@ -71,12 +72,15 @@ struct source_dir {
 	bool links_changed;	    /* something that a link may lead through */
 	struct watched_file *files; /* by name */
 	struct watched_files changed, gone;
-	size_t links, retries; /* files with is_link, with retry */
-	struct error *problem; /* of the directory */
+	size_t links, retries, unknown; /* files with is_link, with retry, with unknown */
+	struct error *problem;		/* of the directory */
 	uv_poll_t poll;
 	uv_timer_t check;
 	uv_timer_t deletion;
-	int handles;
+	uv_work_t sync; /* of copies to the disk */
+	struct last_good_sync *syncing;
+	bool sync_failed; /* told */
+	int handles;	  /* and a sync that runs */
 };
 
 /* ---------------------------------------------------------------- problems */
@@ -88,11 +92,13 @@ static bool same_problem(const struct error *a, const struct error *b)
 }
 
 /* Told once, however often it is found. `known` is where the owner keeps the last one. */
-static void set_problem(struct source_dir *source, const char *origin, bool in_force,
+static void set_problem(struct source_dir *source, const char *origin, bool in_force, bool blocking,
 			struct error **known, const struct error *error)
 {
-	const char *then = in_force ? "what was read from it before stays in force"
-				    : "nothing of it is in force";
+	const char *then = in_force   ? "what was read from it before stays in force"
+			   : blocking ? "it has no valid version from before: nothing is changed, "
+					"and the node is not ready, until it is valid or deleted"
+				      : "nothing of it is in force";
 
 	if (same_problem(*known, error))
 		return;
@@ -170,6 +176,19 @@ static void restore(struct source_dir *source, struct watched_file *file)
 			  file->origin, strerror(-r));
 }
 
+/*
+ * A new file that is broken from the first moment on: nothing was in force before it came, and
+ * nothing is what it stands for after a restart. Not before all files have been read: there it may
+ * be what a crash has left of a good one.
+ */
+static void keep_absence(struct source_dir *source, const struct watched_file *file)
+{
+	static const char nothing[] = "[]";
+
+	if (!file->in_force && source->synced && source->copies)
+		(void)last_good_keep(source->copies, file->origin, nothing, strlen(nothing));
+}
+
 static void delete_copy(struct source_dir *source, const struct watched_file *file)
 {
 	int r = source->copies ? last_good_delete(source->copies, file->origin) : 0;
@@ -204,6 +223,13 @@ static void set_retry(struct source_dir *source, struct watched_file *file, bool
 	source->retries += retry;
 	source->retries -= file->retry;
 	file->retry = retry;
+}
+
+static void set_unknown(struct source_dir *source, struct watched_file *file, bool unknown)
+{
+	source->unknown += unknown;
+	source->unknown -= file->unknown;
+	file->unknown = unknown;
 }
 
 static void set_link(struct source_dir *source, struct watched_file *file, bool is_link)
@@ -267,6 +293,7 @@ static void file_free(struct source_dir *source, struct watched_file *file)
 	set_changed(source, file, false);
 	set_gone(source, file, false);
 	set_retry(source, file, false);
+	set_unknown(source, file, false);
 	set_link(source, file, false);
 	HASH_DEL(source->files, file);
 	free(file->problem);
@@ -337,16 +364,21 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 		  state == FILE_UNREADABLE || (state == FILE_BAD && !whole) || !watched);
 	if (state == FILE_GOOD) {
 		file->in_force = true;
+		set_unknown(source, file, false);
 		log_kept(source, file, kept);
 		clear_problem(source, file->origin, &file->problem);
 		log_debug("source", "%s: read", file->origin);
 	} else if (state == FILE_GONE) {
 		set_retry(source, file, false);
+		set_unknown(source, file, false);
 		if (!uv_is_active((uv_handle_t *)&source->deletion))
 			uv_timer_start(&source->deletion, on_deletion, DELETION_MS, 0);
 	} else if (whole) {
 		restore(source, file);
-		set_problem(source, file->origin, file->in_force, &file->problem, &error);
+		keep_absence(source, file);
+		set_unknown(source, file, !file->in_force && !source->synced);
+		set_problem(source, file->origin, file->in_force, file->unknown, &file->problem,
+			    &error);
 	}
 }
 
@@ -400,7 +432,7 @@ static void wait_for_directory(struct source_dir *source, int error)
 	detach(source);
 	snprintf(problem.text, sizeof(problem.text),
 		 "the directory cannot be watched: %s; waiting for it", strerror(error));
-	set_problem(source, source->path, true, &source->problem, &problem);
+	set_problem(source, source->path, true, false, &source->problem, &problem);
 	uv_timer_start(&source->check, on_check, MISSING_MS, MISSING_MS);
 }
 
@@ -519,9 +551,11 @@ static int find_directory(struct source_dir *source)
 	return scan(source, fd);
 }
 
+/* A file that is broken, and whose good version nobody knows, may deny what others allow: until it
+ * is whole, or gone, not all has been read. */
 static void become_synced(struct source_dir *source)
 {
-	if (source->synced)
+	if (source->synced || source->unknown)
 		return;
 	source->synced = true;
 	/* What is not there was deleted while nobody watched. */
@@ -578,6 +612,8 @@ static void process(struct source_dir *source)
 	}
 	if (r < 0)
 		attach(source);
+	else
+		become_synced(source);
 }
 
 /* Is there anything to read? A file that is written beside its place and then renamed comes as four
@@ -615,6 +651,48 @@ static void on_deletion(uv_timer_t *timer)
 	}
 	if (left)
 		uv_timer_start(timer, on_deletion, left, 0);
+	become_synced(source);
+}
+
+/* ---------------------------------------------------------------- copies to the disk */
+
+static void sync_in_thread(uv_work_t *work)
+{
+	struct source_dir *source = work->data;
+
+	last_good_sync_run(source->syncing);
+}
+
+static void release(struct source_dir *source);
+
+static void on_sync_done(uv_work_t *work, int status)
+{
+	struct source_dir *source = work->data;
+	int r = last_good_sync_end(source->copies, TAKE_PTR(source->syncing));
+
+	(void)status;
+	if (r < 0 && !source->sync_failed)
+		log_error("source",
+			  "copies of valid files cannot be brought to the disk: %s; a reboot may "
+			  "find older ones; retried every second",
+			  strerror(-r));
+	source->sync_failed = r < 0;
+	release(source);
+}
+
+static void sync_copies(struct source_dir *source)
+{
+	if (!source->copies || source->syncing)
+		return;
+	source->syncing = last_good_sync_begin(source->copies);
+	if (!source->syncing)
+		return;
+	source->sync.data = source;
+	source->handles++;
+	if (uv_queue_work(source->check.loop, &source->sync, sync_in_thread, on_sync_done) < 0) {
+		sync_in_thread(&source->sync);
+		on_sync_done(&source->sync, 0);
+	}
 }
 
 static void on_check(uv_timer_t *timer)
@@ -622,6 +700,7 @@ static void on_check(uv_timer_t *timer)
 	struct source_dir *source = timer->data;
 	struct watched_file *file, *next;
 
+	sync_copies(source);
 	if (source->watch < 0) {
 		attach(source);
 		return;
@@ -764,16 +843,19 @@ free_source:
 	return r;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void release(struct source_dir *source)
 {
-	struct source_dir *source = handle->data;
-
 	if (--source->handles > 0)
 		return;
 	last_good_close(source->copies);
 	free(source->problem);
 	free(source->path);
 	free(source);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	release(handle->data);
 }
 
 void source_dir_free(struct source_dir *source)

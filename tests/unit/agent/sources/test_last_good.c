@@ -107,6 +107,7 @@ static void what_is_there_already_is_not_written_again(void)
 	CU_ASSERT(stat(last, &before) == 0);
 	open_again(&world);
 	CU_ASSERT(keep(&world, "a", "text") == 0);
+	CU_ASSERT(files(&world) == 1);
 	CU_ASSERT(stat(last, &after) == 0);
 	CU_ASSERT(before.st_ino == after.st_ino);
 	CU_ASSERT(keep(&world, "a", "texT") == 0);
@@ -159,6 +160,7 @@ static void every_cut_and_every_flipped_bit_is_noticed(void)
 	CU_ASSERT(files(&world) == 1);
 	snprintf(path, sizeof(path), "%s", last);
 	snprintf(aside, sizeof(aside), "%s.bad", path);
+	strcpy(strstr(aside, ".new"), ".bad");
 	file = fopen(path, "re");
 	length = fread(content, 1, sizeof(content), file);
 	fclose(file);
@@ -178,6 +180,99 @@ static void every_cut_and_every_flipped_bit_is_noticed(void)
 	/* What was put aside goes with the copy. */
 	CU_ASSERT(last_good_delete(world.copies, "a") == 0);
 	CU_ASSERT(access(aside, F_OK) < 0);
+	end(&world);
+}
+
+static int sync_copies(struct world *world)
+{
+	struct last_good_sync *sync = last_good_sync_begin(world->copies);
+
+	if (!sync)
+		return -ENOENT;
+	last_good_sync_run(sync);
+	return last_good_sync_end(world->copies, sync);
+}
+
+/* Beside the only copy, as a crash of the machine leaves what was not synced. */
+static void leave_half(const struct world *world, const char *ending)
+{
+	char path[600];
+
+	CU_ASSERT(files(world) == 1);
+	snprintf(path, sizeof(path), "%s%s", last, ending);
+	unit_write(path, "polder-state 1 5", 16);
+}
+
+static void the_older_copy_stays_until_the_new_one_is_synced(void)
+{
+	static const char *const endings[] = {".new", ".sync"};
+	struct world world;
+
+	for (size_t i = 0; i < 2; i++) {
+		begin(&world);
+		CU_ASSERT(!last_good_pending(world.copies));
+		CU_ASSERT(keep(&world, "a", "old") == 0);
+		CU_ASSERT(last_good_pending(world.copies));
+		CU_ASSERT(sync_copies(&world) == 0);
+		CU_ASSERT(!last_good_pending(world.copies));
+		leave_half(&world, endings[i]);
+		CU_ASSERT(find(&world, "a", "old") == 0);
+		open_again(&world);
+		CU_ASSERT(find(&world, "a", "old") == 0);
+		CU_ASSERT(files(&world) == 1);
+		CU_ASSERT(keep(&world, "a", "new") == 0);
+		CU_ASSERT(files(&world) == 2);
+		CU_ASSERT(find(&world, "a", "new") == 0);
+		end(&world);
+	}
+}
+
+static void what_an_agent_left_unsynced_is_synced_by_the_next(void)
+{
+	struct last_good_sync *sync;
+	struct last_good *next;
+	struct world world;
+
+	begin(&world);
+	keep(&world, "a", "1");
+	sync = last_good_sync_begin(world.copies);
+	keep(&world, "a", "2");
+	/* Killed here, in the midst of both. */
+	CU_ASSERT(last_good_open(world.path, &next) == 0);
+	last_good_sync_run(sync);
+	last_good_sync_end(world.copies, sync);
+	last_good_close(world.copies);
+	world.copies = next;
+	CU_ASSERT(last_good_pending(world.copies));
+	CU_ASSERT(find(&world, "a", "2") == 0);
+	CU_ASSERT(sync_copies(&world) == 0);
+	CU_ASSERT(find(&world, "a", "2") == 0);
+	CU_ASSERT(files(&world) == 1);
+	end(&world);
+}
+
+static void what_comes_and_goes_during_a_sync_is_right_afterwards(void)
+{
+	struct last_good_sync *sync;
+	struct world world;
+
+	begin(&world);
+	keep(&world, "changed", "1");
+	keep(&world, "gone", "1");
+	keep(&world, "back", "1");
+	sync = last_good_sync_begin(world.copies);
+	CU_ASSERT(last_good_sync_begin(world.copies) == NULL);
+	keep(&world, "changed", "2");
+	CU_ASSERT(last_good_delete(world.copies, "gone") == 0);
+	CU_ASSERT(last_good_delete(world.copies, "back") == 0);
+	keep(&world, "back", "2");
+	last_good_sync_run(sync);
+	CU_ASSERT(last_good_sync_end(world.copies, sync) == 0);
+	CU_ASSERT(find(&world, "changed", "2") == 0);
+	CU_ASSERT(find(&world, "back", "2") == 0);
+	CU_ASSERT(find(&world, "gone", "1") == -ENOENT);
+	CU_ASSERT(sync_copies(&world) == 0);
+	CU_ASSERT(files(&world) == 2);
 	end(&world);
 }
 
@@ -267,6 +362,9 @@ int main(void)
 		UNIT_TEST(forgets),
 		UNIT_TEST(forgets_what_nobody_asked_for),
 		UNIT_TEST(every_cut_and_every_flipped_bit_is_noticed),
+		UNIT_TEST(the_older_copy_stays_until_the_new_one_is_synced),
+		UNIT_TEST(what_an_agent_left_unsynced_is_synced_by_the_next),
+		UNIT_TEST(what_comes_and_goes_during_a_sync_is_right_afterwards),
 		UNIT_TEST(copy_of_another_origin_is_damage),
 		UNIT_TEST(what_has_no_room_leaves_the_older_copy),
 		UNIT_TEST(ten_thousand_files_cost_little),

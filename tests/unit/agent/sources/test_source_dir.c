@@ -16,11 +16,9 @@ static void everything_is_read_before_it_is_synced(void)
 	mkdir(world.path, 0700);
 	save(&world, "a.json", TEXT("a", "1"));
 	save(&world, "b.json", TEXT("b", "1"));
-	save(&world, "bad.json", "{");
 	CU_ASSERT(!world.synced);
 	CU_ASSERT(unit_wait(&world.loop, is_synced, &world, 2000));
 	CU_ASSERT(store_count(world.store, OBJECT_NAMESPACE) == 2);
-	CU_ASSERT(problem_count(&world, NULL) == 1);
 	unit_wait(&world.loop, NULL, NULL, 100);
 	CU_ASSERT(world.synced == 1);
 	finish(&world);

@@ -64,8 +64,9 @@ static void bad_file_keeps_its_last_good_version_over_a_restart(void)
 	start_again(&world);
 	CU_ASSERT(has(&world, "a", "2"));
 	CU_ASSERT(problem_count(&world, NULL) == 0);
+	stop(&world);
 	CU_ASSERT(copy_count(&world) == 1);
-	finish(&world);
+	unit_remove_directory(world.top);
 }
 
 static void restored_file_is_replaced_and_deleted_like_any_other(void)
@@ -144,16 +145,61 @@ static void damaged_copy_is_put_aside_and_everything_else_goes_on(void)
 	CU_ASSERT(truncate(path, 40) == 0);
 	save(&world, "a.json", "{");
 	save(&world, "b.json", TEXT("b", "1"));
-	start_again(&world);
-	CU_ASSERT(has(&world, "a", NULL));
+	start(&world);
 	CU_ASSERT(has(&world, "b", "1"));
+	CU_ASSERT(has(&world, "a", NULL));
 	CU_ASSERT(problem_count(&world, NULL) == 1);
+	/* What it may have denied is not known to be gone. */
+	CU_ASSERT(world.synced == 0);
 	snprintf(aside, sizeof(aside), "%s.bad", path);
 	CU_ASSERT(access(aside, F_OK) == 0);
 	/* It goes with its file. */
 	delete (&world, "a.json");
 	CU_ASSERT(becomes(&world, has_no_problem));
 	CU_ASSERT(access(aside, F_OK) < 0);
+	CU_ASSERT(unit_wait(&world.loop, is_synced, &world, 2000));
+	finish(&world);
+}
+
+static void broken_file_without_a_copy_is_waited_for(void)
+{
+	static const char *const texts[] = {"", "{", "\0\0\0\0", "[}"};
+	struct world world;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		begin_without(&world);
+		mkdir(world.path, 0700);
+		save(&world, "a.json", TEXT("a", "1"));
+		save(&world, "broken.json", texts[i]);
+		CU_ASSERT(has(&world, "a", "1"));
+		unit_wait(&world.loop, NULL, NULL, 100);
+		CU_ASSERT(world.synced == 0);
+		CU_ASSERT(problem_count(&world, NULL) == 1);
+		save(&world, "broken.json", TEXT("b", "1"));
+		CU_ASSERT(unit_wait(&world.loop, is_synced, &world, 2000));
+		CU_ASSERT(has(&world, "b", "1"));
+		CU_ASSERT(problem_count(&world, NULL) == 0);
+		finish(&world);
+	}
+}
+
+/* Nothing was in force before it came, and nothing is what it stands for. */
+static void file_broken_from_its_first_moment_stops_no_later_start(void)
+{
+	struct world world;
+
+	begin(&world);
+	save(&world, "a.json", "{");
+	CU_ASSERT(becomes(&world, has_problem));
+	stop(&world);
+	for (int i = 0; i < 2; i++) {
+		start_again(&world);
+		CU_ASSERT(problem_count(&world, NULL) == 1);
+		stop(&world);
+	}
+	start(&world);
+	save(&world, "a.json", TEXT("a", "1"));
+	CU_ASSERT(has(&world, "a", "1"));
 	finish(&world);
 }
 
@@ -180,6 +226,8 @@ int main(void)
 		UNIT_TEST(file_deleted_while_nobody_watches_is_deleted_with_its_copy),
 		UNIT_TEST(directory_missing_at_start_keeps_the_copies),
 		UNIT_TEST(damaged_copy_is_put_aside_and_everything_else_goes_on),
+		UNIT_TEST(broken_file_without_a_copy_is_waited_for),
+		UNIT_TEST(file_broken_from_its_first_moment_stops_no_later_start),
 		UNIT_TEST(a_place_for_copies_that_cannot_be_used_stops_nothing),
 	};
 
