@@ -17,6 +17,8 @@ void netlink_close(struct netlink *nl); /* takes NULL */
 /* The kernel's words on the last error (extended ACK), "" if none. */
 const char *netlink_error(const struct netlink *nl);
 
+#define LINK_ALIAS_SIZE 256
+
 struct link_info {
 	int ifindex;
 	char name[IFNAMSIZ];
@@ -26,7 +28,8 @@ struct link_info {
 	bool running; /* operational state UP: carrier, and the kernel sends on it. Never of links
 			 without carrier (lo, dummy). */
 	bool is_veth;
-	uint32_t xdp_prog_id; /* 0: none */
+	uint32_t xdp_prog_id;	     /* 0: none */
+	char alias[LINK_ALIAS_SIZE]; /* "": none */
 };
 
 /*
@@ -42,6 +45,7 @@ struct veth_spec {
 	uint8_t peer_mac[6];
 	int peer_netns_fd;
 	uint32_t mtu;
+	const char *alias; /* of the link here; NULL or "": none */
 };
 int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec);
 int netlink_link_get(struct netlink *nl, const char *name, struct link_info *ret); /* -ENODEV */

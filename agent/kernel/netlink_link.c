@@ -57,6 +57,10 @@ static void decode_attribute(const struct nlattr *attr, struct link_info *info)
 		if (mnl_attr_validate(attr, MNL_TYPE_U8) == 0)
 			info->running = mnl_attr_get_u8(attr) == IF_OPER_UP;
 		break;
+	case IFLA_IFALIAS:
+		if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+			strncpy(info->alias, mnl_attr_get_str(attr), sizeof(info->alias) - 1);
+		break;
 	case IFLA_LINKINFO:
 		decode_linkinfo(attr, info);
 		break;
@@ -92,25 +96,39 @@ static struct ifinfomsg *put_ifinfo(struct nlmsghdr *header, int ifindex)
 	return message;
 }
 
-/*
- * The host side gets no address of its own: the pods' routes point at it, nothing else. The kernel
- * refuses this in the message that makes the link. Where it has no IPv6 there is nothing to
- * prevent.
- */
-static int refuse_addresses(struct netlink *nl, int ifindex)
+static int mark(struct netlink *nl, int ifindex, const char *alias)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWLINK, 0);
+
+	put_ifinfo(header, ifindex);
+	mnl_attr_put_strz(header, IFLA_IFALIAS, alias);
+	return netlink_talk(nl, header, NULL, NULL);
+}
+
+/*
+ * The host side gets no address of its own: the pods' routes point at it, nothing else. The kernel
+ * refuses this, and the alias, in the message that makes the link. Where it has no IPv6 there is
+ * nothing to prevent.
+ */
+static int refuse_addresses(struct netlink *nl, int ifindex, const char *alias)
+{
+	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWLINK, 0);
+	const bool marked = alias && alias[0];
 	struct nlattr *spec, *inet6;
 	int r;
 
 	put_ifinfo(header, ifindex);
+	if (marked)
+		mnl_attr_put_strz(header, IFLA_IFALIAS, alias);
 	spec = mnl_attr_nest_start(header, IFLA_AF_SPEC);
 	inet6 = mnl_attr_nest_start(header, AF_INET6);
 	mnl_attr_put_u8(header, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
 	mnl_attr_nest_end(header, inet6);
 	mnl_attr_nest_end(header, spec);
 	r = netlink_talk(nl, header, NULL, NULL);
-	return r == -EAFNOSUPPORT ? 0 : r;
+	if (r != -EAFNOSUPPORT)
+		return r;
+	return marked ? mark(nl, ifindex, alias) : 0;
 }
 
 static void put_peer(struct nlmsghdr *header, const struct veth_spec *spec)
@@ -167,7 +185,7 @@ int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec)
 		explain_taken(nl, spec);
 	if (r < 0)
 		return r;
-	r = refuse_addresses(nl, spec->ifindex);
+	r = refuse_addresses(nl, spec->ifindex, spec->alias);
 	if (r < 0) {
 		memcpy(words, nl->error, sizeof(words));
 		(void)netlink_link_delete(nl, spec->ifindex);

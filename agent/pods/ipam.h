@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One family's pool of pod addresses: who has which is in memory only, the pods' records say it
- * again after a restart. */
+/* One family's pool of pod addresses: who has which is in memory only, the pods' records, and for
+ * those that rest a file (pods_pool.c), say it again after a restart. */
 #pragma once
 
 #include <stdint.h>
@@ -20,13 +20,25 @@ void ipam_pool_free(struct ipam_pool *pool); /* takes NULL */
 /* A certain address. 0; -ERANGE: not of this pool; -EPERM: reserved; -EADDRINUSE. */
 int ipam_take(struct ipam_pool *pool, const struct polder_addr *addr);
 /* The next free one after the last that was taken so: an address rests as long as possible before
- * it is used again. 0 or -ENOSPC. */
-int ipam_take_next(struct ipam_pool *pool, struct polder_addr *ret);
+ * it is used again. `now`: see ipam_rest(). 0 or -ENOSPC. */
+int ipam_take_next(struct ipam_pool *pool, uint64_t now, struct polder_addr *ret);
 /* What is not of the pool, reserved or free stays as it is. */
 void ipam_release(struct ipam_pool *pool, const struct polder_addr *addr);
+/*
+ * As ipam_release(), but ipam_take_next() gives it to nobody before `until`, in the caller's
+ * seconds, as long as it has another one. ipam_take() does.
+ */
+void ipam_rest(struct ipam_pool *pool, const struct polder_addr *addr, uint64_t until);
+/* Calls for each address that rests, the one that has rested longest first. */
+void ipam_each_resting(const struct ipam_pool *pool,
+		       void (*visit)(const struct polder_addr *addr, uint64_t until, void *data),
+		       void *data);
+/* The one that ipam_take_next() looks at first. */
+void ipam_next(const struct ipam_pool *pool, struct polder_addr *ret);
 /* An address that no pod may get (the node's own). Not of this pool, or in use: nothing happens. */
 void ipam_reserve(struct ipam_pool *pool, const struct polder_addr *addr);
-/* ipam_take_next() goes on after this address. */
+/* ipam_take_next() goes on with this address; after it. */
+void ipam_continue_at(struct ipam_pool *pool, const struct polder_addr *addr);
 void ipam_continue_after(struct ipam_pool *pool, const struct polder_addr *addr);
 
 /* `size` counts what pods may get. */

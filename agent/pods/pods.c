@@ -113,10 +113,12 @@ int pods_say_full(const struct pods *pods, int r, int code, struct error *ret_er
 
 void pods_release(struct pods *pods, const struct local_pod *pod)
 {
+	uint64_t until = pods_now() + PODS_REST_S;
+
 	if (pods->v4)
-		ipam_release(pods->v4, &pod->ipv4);
+		ipam_rest(pods->v4, &pod->ipv4, until);
 	if (pods->v6)
-		ipam_release(pods->v6, &pod->ipv6);
+		ipam_rest(pods->v6, &pod->ipv6, until);
 	if (pod->ifindex)
 		pods->slot_used[pods_index(pods, pod->ifindex)] = false;
 }
@@ -137,6 +139,7 @@ int pods_remove(struct pods *pods, struct local_pod *pod)
 	if (r < 0)
 		return r;
 	pods_release(pods, pod);
+	pods_pool_save(pods);
 	memmove(pods->items + i, pods->items + i + 1, (pods->count - i - 1) * sizeof(*pods->items));
 	pods->count--;
 	local_pod_free(pod);
@@ -173,7 +176,7 @@ static bool take_addr(struct ipam_pool *pool, const struct polder_addr *addr)
 }
 
 /* Two records for one address or one place: the second is not true. */
-static int adopt(struct pods *pods, struct local_pod *pod)
+int pods_adopt(struct pods *pods, struct local_pod *pod)
 {
 	bool *slot = &pods->slot_used[pods_index(pods, pod->ifindex)];
 	int r = pods_make_room(pods);
@@ -204,11 +207,11 @@ static void put_aside(const struct pods *pods, const char *file, int r)
 		log_error("pods", "record %s/%s is damaged and cannot be renamed: %s",
 			  pods->directory, file, strerror(errno));
 	else
-		log_warning(
-			"pods",
-			"record %s is damaged (%s) and renamed to %s.bad; its pod has no network: "
-			"restart it",
-			from, strerror(-r), file);
+		log_warning("pods",
+			    "record %s is damaged (%s) and renamed to %s.bad; without a copy its "
+			    "pod has "
+			    "no network: restart it",
+			    from, strerror(-r), file);
 }
 
 static bool has_suffix(const char *text, const char *suffix)
@@ -221,10 +224,10 @@ static bool has_suffix(const char *text, const char *suffix)
 static int read_record(struct pods *pods, const char *file)
 {
 	struct local_pod *pod = NULL;
-	int r = pods_record_read(pods, file, &pod);
+	int r = pods_record_read(pods->directory, file, &pod);
 
 	if (r == 0)
-		r = adopt(pods, pod);
+		r = pods_adopt(pods, pod);
 	if (r == 0)
 		return 0;
 	local_pod_free(pod);
@@ -232,8 +235,21 @@ static int read_record(struct pods *pods, const char *file)
 		put_aside(pods, file, r);
 		return 0;
 	}
-	log_error("pods", "record %s/%s cannot be read: %s", pods->directory, file, strerror(-r));
-	return r;
+	if (r == -EPROTONOSUPPORT)
+		log_error("pods",
+			  "record %s/%s is of a newer polderd: start that one, or delete the pods "
+			  "with it first; nothing is changed",
+			  pods->directory, file);
+	if (r == -EPROTONOSUPPORT || r == -ENOMEM)
+		return r;
+	/* Its link, if there is one, keeps the programs that it has, and they know no pod. */
+	pods->unread = true;
+	log_error(
+		"pods",
+		"record %s/%s cannot be read: %s; without a copy its pod is cut off until polderd "
+		"can read it at a start",
+		pods->directory, file, strerror(-r));
+	return 0;
 }
 
 static int read_records(struct pods *pods)
@@ -277,14 +293,29 @@ static void continue_after_newest(struct pods *pods)
 static bool belongs_to_a_pod(const struct pods *pods, const struct link_info *link)
 {
 	for (size_t i = 0; i < pods->count; i++)
-		if (pods->items[i]->ifindex == link->ifindex &&
-		    strcmp(pods->items[i]->link, link->name) == 0)
+		if (pods_link_is(pods->items[i], link))
 			return true;
 	return false;
 }
 
-/* Links of ours that no record knows: an ADD that the agent's end cut short, or a damaged record.
- * Their addresses are free. */
+/*
+ * Is it what an ADD that the agent's end cut short has left, or the link of a record that is
+ * damaged? Another agent's is none of our business, and one without a mark may be; but one that
+ * was never set up connects nobody.
+ */
+static bool may_delete(const struct pods *pods, const struct link_info *link)
+{
+	switch (pods_link_maker(pods, link)) {
+	case LINK_MADE_HERE:
+		return !pods->unread;
+	case LINK_NOT_MARKED:
+		return !link->up;
+	default:
+		return false;
+	}
+}
+
+/* Links of Polder that no record knows. Their addresses are free. */
 static void delete_orphans(struct pods *pods, const struct link_info *links, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -294,6 +325,13 @@ static void delete_orphans(struct pods *pods, const struct link_info *links, siz
 		if (!link->is_veth || !pods_link_name_is_ours(link->name) ||
 		    memcmp(link->mac, pods_gateway_mac, 6) != 0 || belongs_to_a_pod(pods, link))
 			continue;
+		if (!may_delete(pods, link)) {
+			log_warning("pods",
+				    "link %s has no record here, and another polderd may have made "
+				    "it; it is left alone (ip link delete %s removes it)",
+				    link->name, link->name);
+			continue;
+		}
 		r = netlink_link_delete(pods->nl, link->ifindex);
 		if (r < 0)
 			log_error("pods", "link %s has no record and cannot be deleted: %s",
@@ -306,18 +344,24 @@ static void delete_orphans(struct pods *pods, const struct link_info *links, siz
 static int compare_with_links(struct pods *pods)
 {
 	CLEANUP(cleanup_free) struct link_info *links = NULL;
+	char text[POD_TEXT_MAX];
 	size_t count;
 	int r = netlink_link_list(pods->nl, &links, &count);
 
+	if (r == 0)
+		r = pods_copies_read(pods, links, count);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < pods->count; i++) {
 		struct local_pod *pod = pods->items[i];
 
 		pod->gone = true;
-		for (size_t j = 0; j < count && pod->gone; j++)
-			pod->gone = links[j].ifindex != pod->ifindex ||
-				    strcmp(links[j].name, pod->link) != 0;
+		for (size_t j = 0; j < count && pod->gone; j++) {
+			pod->gone = !pods_link_is(pod, &links[j]);
+			if (!pod->gone && strcmp(links[j].name, pod->link) != 0)
+				log_warning("pods", "%s: its link %s has been renamed to %s",
+					    local_pod_text(pod, text), pod->link, links[j].name);
+		}
 	}
 	delete_orphans(pods, links, count);
 	return 0;
@@ -339,6 +383,10 @@ int pods_open(const struct config *config, struct netlink *nl, const struct pods
 		r = -ENOMEM;
 		goto close;
 	}
+	snprintf(pods->agent_id, sizeof(pods->agent_id), "%s",
+		 hooks->agent_id ? hooks->agent_id : "");
+	pods_copies_open(pods, hooks->copies);
+	pods->pool_path = hooks->pool ? strdup(hooks->pool) : NULL;
 	r = mkdir(pods->directory, 0700) < 0 && errno != EEXIST ? -errno : 0;
 	if (r == 0)
 		r = open_pools(pods, config);
@@ -349,6 +397,7 @@ int pods_open(const struct config *config, struct netlink *nl, const struct pods
 	if (r < 0)
 		goto close;
 	continue_after_newest(pods);
+	pods_pool_load(pods);
 	*ret = pods;
 	return 0;
 close:
@@ -366,6 +415,8 @@ void pods_close(struct pods *pods)
 	ipam_pool_free(pods->v4);
 	ipam_pool_free(pods->v6);
 	free(pods->directory);
+	free(pods->copies);
+	free(pods->pool_path);
 	free(pods);
 }
 

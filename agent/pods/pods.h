@@ -51,6 +51,10 @@ struct pods_hooks {
 	/* For CHECK: programs attached and entries right? */
 	int (*check)(const struct local_pod *pod, char *message, size_t size, void *data);
 	void *data;
+	const char *copies; /* a directory for copies of the records, apart from run_dir; NULL: none
+			       are kept. Used by pods_open() alone, as the next two */
+	const char *pool;   /* a file that tells which addresses rest; NULL: a restart forgets */
+	const char *agent_id; /* links are marked with it; "" or NULL: they are not */
 };
 
 /* Every host-side link of Polder has this address. */

@@ -221,9 +221,11 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct err
 	struct link_info info;
 	int r;
 
-	if (netlink_link_get_index(pods->nl, pod->ifindex, &info) < 0 ||
-	    strcmp(info.name, pod->link) != 0)
+	if (netlink_link_get_index(pods->nl, pod->ifindex, &info) < 0 || !pods_link_is(pod, &info))
 		return missing(ret_error, "the node's link %s is missing", pod->link);
+	if (strcmp(info.name, pod->link) != 0)
+		return missing(ret_error, "the node's link %s has been renamed to %s", pod->link,
+			       info.name);
 	if (!info.up)
 		return missing(ret_error, "the node's link %s is down", pod->link);
 	r = check_host_route(pods, pod, &pod->ipv4, ret_error);

@@ -91,7 +91,7 @@ static int take_address(struct ipam_pool *pool, const struct prefix *range,
 		ipam_reserve(pool, node_ip);
 	if (!addr_is_zero(wanted))
 		return take_wanted(pool, range, wanted, ret, ret_error);
-	if (!pool || ipam_take_next(pool, ret) == 0)
+	if (!pool || ipam_take_next(pool, pods_now(), ret) == 0)
 		return 0;
 	ipam_usage(pool, &used, &size);
 	return error_set(
@@ -291,6 +291,7 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 	json_object_set_new(json_array_get(json_object_get(adding->result, "interfaces"), 0),
 			    "name", json_string(pod->link));
 	pods_insert(pods, TAKE_PTR(request->pod));
+	pods_pool_save(pods);
 	adding->pod = pod;
 	pod->adding = adding;
 	*ret = adding;

@@ -14,12 +14,20 @@
 #define PODS_LINK_DIGITS   11
 #define PODS_RECORD_MAX	   (256 * 1024)
 #define PODS_LABELS_MAX	   256
+/* Others still send to an address for a while after its pod has gone. */
+#define PODS_REST_S 60
 
 struct pods {
 	const struct config *config;
 	struct netlink *nl;
 	struct pods_hooks hooks;
 	char *directory;
+	char *copies;	    /* of the records; NULL: none */
+	bool copies_failed; /* told */
+	char *pool_path;    /* which addresses rest; NULL: nowhere */
+	bool pool_failed;   /* told */
+	bool unread;	    /* a record could not be read: nobody knows whose links there are */
+	char agent_id[20];  /* "": links have no mark */
 	struct local_pod **items; /* in the order of container id, interface name */
 	size_t count, room;
 	struct ipam_pool *v4, *v6; /* NULL: no such family */
@@ -56,6 +64,9 @@ uint32_t pods_index(const struct pods *pods, int ifindex);
 int pods_say_full(const struct pods *pods, int r, int code, struct error *ret_error);
 /* Room for one more, so that pods_insert() cannot fail. 0 or -ENOMEM. */
 int pods_make_room(struct pods *pods);
+/* Takes the pod of a record, with its addresses and its slot. 0; -EBADMSG: others have one of them;
+ * -ENOMEM. */
+int pods_adopt(struct pods *pods, struct local_pod *pod);
 /* Takes the pod. Its addresses and its slot are taken already. */
 void pods_insert(struct pods *pods, struct local_pod *pod);
 /*
@@ -73,13 +84,36 @@ const char *local_pod_text(const struct local_pod *pod, char *buffer);
 
 /* ------------------------------------------------------------------ records (pods_record.c) */
 
-int pods_record_write(const struct pods *pods, const struct local_pod *pod);
+/* With its copy. */
+int pods_record_write(struct pods *pods, const struct local_pod *pod);
 int pods_record_remove(const struct pods *pods, const struct local_pod *pod);
-/* -EBADMSG: the content is damaged. */
-int pods_record_read(const struct pods *pods, const char *file, struct local_pod **ret);
+/* -EBADMSG: the content is damaged; -EPROTONOSUPPORT: it is of a newer version. */
+int pods_record_read(const char *directory, const char *file, struct local_pod **ret);
 json_t *pods_record_encode(const struct local_pod *pod);
-/* 0, -EBADMSG or -ENOMEM. */
+/* 0, -EBADMSG, -EPROTONOSUPPORT or -ENOMEM. */
 int pods_record_decode(const json_t *record, struct local_pod **ret);
+
+/* ------------------------------------------------------------------ copies (pods_copies.c) */
+
+/* `directory` NULL, or one that cannot be made: there are none. */
+void pods_copies_open(struct pods *pods, const char *directory);
+/* Takes over the pods that have no record, but a copy and one of these links. 0, -EPROTONOSUPPORT,
+ * -ENOMEM. */
+int pods_copies_read(struct pods *pods, const struct link_info *links, size_t count);
+/* `text`: the record. What fails is told once. */
+void pods_copy_write(struct pods *pods, const struct local_pod *pod, const char *text);
+void pods_copy_ensure(struct pods *pods, const struct local_pod *pod);
+void pods_copy_remove(const struct pods *pods, const struct local_pod *pod);
+
+/* ------------------------------------------------------------------ addresses' rest (pods_pool.c)
+ */
+
+/* What the file says of before the start: which addresses rest, and where the search goes on. */
+void pods_pool_load(struct pods *pods);
+/* What fails is told once. */
+void pods_pool_save(struct pods *pods);
+/* Seconds that count on over a suspend, from the machine's start. */
+uint64_t pods_now(void);
 
 /* ------------------------------------------------------------------ requests (pods_request.c) */
 
@@ -118,6 +152,17 @@ struct route_spec pods_default_route(uint8_t family, int ifindex);
 struct route_spec pods_host_route(const struct polder_addr *addr, int ifindex);
 /* "pld" and digits: a name that only we give. */
 bool pods_link_name_is_ours(const char *name);
+/* Is it the pod's host side, under whatever name? */
+bool pods_link_is(const struct local_pod *pod, const struct link_info *link);
+/*
+ * The mark of a host side, its alias: "polder", the agent's id, container id and interface name,
+ * and what else of the pod has room. "" without an id.
+ */
+#define POD_ALIAS_MAX LINK_ALIAS_SIZE
+const char *pods_link_alias(const struct pods *pods, const struct local_pod *pod,
+			    char alias[POD_ALIAS_MAX]);
+enum link_maker { LINK_MADE_HERE, LINK_MADE_ELSEWHERE, LINK_NOT_MARKED };
+enum link_maker pods_link_maker(const struct pods *pods, const struct link_info *link);
 
 /* ------------------------------------------------------------------ CHECK (pods_check.c) */
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/common/cni_deletion.h"
 #include "agent/kernel/namespace.h"
 
 /* Numbers and names that others have are passed over, so many. */
@@ -27,6 +28,61 @@ bool pods_link_name_is_ours(const char *name)
 		if (!isdigit((unsigned char)*p) && (*p < 'a' || *p > 'f'))
 			return false;
 	return true;
+}
+
+/* ---------------------------------------------------------------- whose a link is */
+
+#define ALIAS_WORD "polder"
+
+const char *pods_link_alias(const struct pods *pods, const struct local_pod *pod,
+			    char alias[POD_ALIAS_MAX])
+{
+	int length, more;
+
+	alias[0] = '\0';
+	if (!pods->agent_id[0])
+		return alias;
+	length = snprintf(alias, POD_ALIAS_MAX, ALIAS_WORD " %s %s %s", pods->agent_id,
+			  pod->container_id, pod->ifname);
+	more = snprintf(alias + length, (size_t)(POD_ALIAS_MAX - length), " %s %s%s%s",
+			pod->namespace, pod->name, pod->uid[0] ? " " : "", pod->uid);
+	if (length + more >= POD_ALIAS_MAX)
+		alias[length] = '\0';
+	return alias;
+}
+
+/* The words of a mark: agent, container id, interface name. */
+struct mark {
+	char agent[20], container_id[CNI_CONTAINER_ID_MAX + 1], ifname[CNI_IFNAME_MAX + 1];
+};
+
+static bool read_mark(const struct link_info *link, struct mark *ret)
+{
+	return sscanf(link->alias, ALIAS_WORD " %19s %200s %15s", ret->agent, ret->container_id,
+		      ret->ifname) == 3;
+}
+
+bool pods_link_is(const struct local_pod *pod, const struct link_info *link)
+{
+	struct mark mark;
+
+	if (!link->is_veth || link->ifindex != pod->ifindex)
+		return false;
+	if (read_mark(link, &mark))
+		return strcmp(mark.container_id, pod->container_id) == 0 &&
+		       strcmp(mark.ifname, pod->ifname) == 0;
+	/* Of an agent that did not mark its links. */
+	return strcmp(link->name, pod->link) == 0 || memcmp(link->mac, pods_gateway_mac, 6) == 0;
+}
+
+enum link_maker pods_link_maker(const struct pods *pods, const struct link_info *link)
+{
+	struct mark mark;
+
+	if (!read_mark(link, &mark))
+		return LINK_NOT_MARKED;
+	return pods->agent_id[0] && strcmp(mark.agent, pods->agent_id) == 0 ? LINK_MADE_HERE
+									    : LINK_MADE_ELSEWHERE;
 }
 
 /* FNV-1a. */
@@ -87,9 +143,12 @@ int pods_link_make(struct pods *pods, struct local_pod *pod, int netns_fd, struc
 				 .peer_name = pod->ifname,
 				 .peer_netns_fd = netns_fd,
 				 .mtu = pod->mtu};
+	char alias[POD_ALIAS_MAX];
 	struct link_info taken;
 	unsigned int salt = 0;
 	int r;
+
+	spec.alias = pods_link_alias(pods, pod, alias);
 
 	memcpy(spec.mac, pods_gateway_mac, sizeof(spec.mac));
 	memcpy(spec.peer_mac, pod->mac, sizeof(spec.peer_mac));
@@ -119,8 +178,8 @@ bool pods_link_exists(struct pods *pods, const struct local_pod *pod)
 {
 	struct link_info info;
 
-	return netlink_link_get_index(pods->nl, pod->ifindex, &info) == 0 && info.is_veth &&
-	       strcmp(info.name, pod->link) == 0;
+	return netlink_link_get_index(pods->nl, pod->ifindex, &info) == 0 &&
+	       pods_link_is(pod, &info);
 }
 
 int pods_link_delete(struct pods *pods, const struct local_pod *pod)
@@ -128,7 +187,7 @@ int pods_link_delete(struct pods *pods, const struct local_pod *pod)
 	struct link_info info;
 	int r = netlink_link_get_index(pods->nl, pod->ifindex, &info);
 
-	if (r == -ENODEV || (r == 0 && strcmp(info.name, pod->link) != 0))
+	if (r == -ENODEV || (r == 0 && !pods_link_is(pod, &info)))
 		return 0;
 	return r < 0 ? r : netlink_link_delete(pods->nl, pod->ifindex);
 }

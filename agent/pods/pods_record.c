@@ -16,11 +16,11 @@
 #define RECORD_VERSION 1
 
 /* A colon stands in neither name: no two pods share a file. */
-static char *record_path(const struct pods *pods, const struct local_pod *pod)
+static char *record_path(const char *directory, const struct local_pod *pod)
 {
 	char *path;
 
-	if (asprintf(&path, "%s/%s:%s.json", pods->directory, pod->container_id, pod->ifname) < 0)
+	if (asprintf(&path, "%s/%s:%s.json", directory, pod->container_id, pod->ifname) < 0)
 		return NULL;
 	return path;
 }
@@ -44,21 +44,29 @@ json_t *pods_record_encode(const struct local_pod *pod)
 		(json_int_t)pod->created, "objectSeen", pod->object_seen);
 }
 
-int pods_record_write(const struct pods *pods, const struct local_pod *pod)
+int pods_record_write(struct pods *pods, const struct local_pod *pod)
 {
 	CLEANUP(cleanup_json) json_t *record = pods_record_encode(pod);
-	CLEANUP(cleanup_free) char *path = record_path(pods, pod);
+	CLEANUP(cleanup_free) char *path = record_path(pods->directory, pod);
+	CLEANUP(cleanup_free) char *text = record ? json_dumps(record, JSON_INDENT(1)) : NULL;
+	int r;
 
-	if (!record || !path)
+	if (!text || !path)
 		return -ENOMEM;
-	return state_file_write_json(path, record);
+	r = state_file_write(path, text, strlen(text));
+	if (r == 0)
+		pods_copy_write(pods, pod, text);
+	return r;
 }
 
 int pods_record_remove(const struct pods *pods, const struct local_pod *pod)
 {
-	CLEANUP(cleanup_free) char *path = record_path(pods, pod);
+	CLEANUP(cleanup_free) char *path = record_path(pods->directory, pod);
+	int r = path ? state_file_remove(path) : -ENOMEM;
 
-	return path ? state_file_remove(path) : -ENOMEM;
+	if (r == 0)
+		pods_copy_remove(pods, pod);
+	return r;
 }
 
 /* "" is no address; the family must be the field's. */
@@ -122,6 +130,9 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	json_int_t created;
 	int version, mtu, object_seen = 0, r;
 
+	/* What a newer agent has written is whole, and not ours to evaluate. */
+	if (json_integer_value(json_object_get(record, "version")) > RECORD_VERSION)
+		return -EPROTONOSUPPORT;
 	pod = calloc(1, sizeof(*pod));
 	if (!pod)
 		return -ENOMEM;
@@ -152,14 +163,14 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	return 0;
 }
 
-int pods_record_read(const struct pods *pods, const char *file, struct local_pod **ret)
+int pods_record_read(const char *directory, const char *file, struct local_pod **ret)
 {
 	CLEANUP(cleanup_json) json_t *record = NULL;
 	CLEANUP(cleanup_free) char *path = NULL, *wanted = NULL;
 	struct local_pod *pod;
 	int r;
 
-	if (asprintf(&path, "%s/%s", pods->directory, file) < 0) {
+	if (asprintf(&path, "%s/%s", directory, file) < 0) {
 		path = NULL;
 		return -ENOMEM;
 	}
@@ -169,7 +180,7 @@ int pods_record_read(const struct pods *pods, const char *file, struct local_pod
 	if (r < 0)
 		return r;
 	/* A record under another name would never be found again. */
-	wanted = record_path(pods, pod);
+	wanted = record_path(directory, pod);
 	if (!wanted || strcmp(wanted, path) != 0) {
 		r = wanted ? -EBADMSG : -ENOMEM;
 		local_pod_free(pod);

@@ -30,7 +30,7 @@ static bool next_is(struct ipam_pool *pool, const char *text)
 	struct polder_addr got = {};
 	char buffer[INET6_ADDRSTRLEN];
 
-	return ipam_take_next(pool, &got) == 0 && strcmp(addr_format(&got, buffer), text) == 0;
+	return ipam_take_next(pool, 0, &got) == 0 && strcmp(addr_format(&got, buffer), text) == 0;
 }
 
 static int take(struct ipam_pool *pool, const char *text)
@@ -64,7 +64,7 @@ static void reserves_network_first_and_broadcast(void)
 		snprintf(text, sizeof(text), "10.1.0.%d", i);
 		CU_ASSERT(next_is(pool, text));
 	}
-	CU_ASSERT(ipam_take_next(pool, &got) == -ENOSPC);
+	CU_ASSERT(ipam_take_next(pool, 0, &got) == -ENOSPC);
 	ipam_usage(pool, &used, &size);
 	CU_ASSERT(used == 5 && size == 5);
 	ipam_pool_free(pool);
@@ -137,7 +137,7 @@ static void tiny_ranges_have_no_address(void)
 
 		ipam_usage(pool, &used, &size);
 		CU_ASSERT(size == 0);
-		CU_ASSERT(ipam_take_next(pool, &got) == -ENOSPC);
+		CU_ASSERT(ipam_take_next(pool, 0, &got) == -ENOSPC);
 		ipam_pool_free(pool);
 	}
 }
@@ -163,7 +163,7 @@ static void fills_a_whole_range_without_doubles(void)
 	struct polder_addr got;
 	size_t count = 0;
 
-	while (ipam_take_next(pool, &got) == 0) {
+	while (ipam_take_next(pool, 0, &got) == 0) {
 		unsigned int offset = (got.bytes[14] & 15) << 8 | got.bytes[15];
 
 		CU_ASSERT(!seen[offset]);
@@ -173,7 +173,72 @@ static void fills_a_whole_range_without_doubles(void)
 	CU_ASSERT(count == 4093);
 	release(pool, "10.2.7.9");
 	CU_ASSERT(next_is(pool, "10.2.7.9"));
-	CU_ASSERT(ipam_take_next(pool, &got) == -ENOSPC);
+	CU_ASSERT(ipam_take_next(pool, 0, &got) == -ENOSPC);
+	ipam_pool_free(pool);
+}
+
+static void rest(struct ipam_pool *pool, const char *text, uint64_t until)
+{
+	struct polder_addr one = addr(text);
+
+	ipam_rest(pool, &one, until);
+}
+
+static bool next_at(struct ipam_pool *pool, uint64_t now, const char *text)
+{
+	struct polder_addr got = {};
+	char buffer[INET6_ADDRSTRLEN];
+
+	return ipam_take_next(pool, now, &got) == 0 && strcmp(addr_format(&got, buffer), text) == 0;
+}
+
+static void count_one(const struct polder_addr *addr, uint64_t until, void *data)
+{
+	++*(int *)data;
+}
+
+static void an_address_rests_as_long_as_there_is_another(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/29");
+	int count = 0;
+
+	for (int i = 2; i < 7; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "10.1.0.%d", i);
+		CU_ASSERT(next_at(pool, 0, text));
+	}
+	/* The search comes to .2 first; .5 has been free for longer. */
+	release(pool, "10.1.0.5");
+	rest(pool, "10.1.0.2", 60);
+	CU_ASSERT(next_at(pool, 59, "10.1.0.5"));
+	rest(pool, "10.1.0.4", 70);
+	ipam_each_resting(pool, count_one, &count);
+	CU_ASSERT(count == 2);
+	/* There is no other: the one that has rested longest. */
+	CU_ASSERT(next_at(pool, 59, "10.1.0.2"));
+	CU_ASSERT(next_at(pool, 59, "10.1.0.4"));
+	rest(pool, "10.1.0.6", 80);
+	CU_ASSERT(take(pool, "10.1.0.6") == 0);
+	count = 0;
+	ipam_each_resting(pool, count_one, &count);
+	CU_ASSERT(count == 0);
+	ipam_pool_free(pool);
+}
+
+static void rested_addresses_come_back(void)
+{
+	struct ipam_pool *pool = make_pool("10.1.0.0/24");
+	struct polder_addr got;
+	uint64_t used, size, now = 0;
+
+	/* More than 60 s' worth of them, over and over. */
+	for (int i = 0; i < 5000; i++, now++) {
+		CU_ASSERT_FATAL(ipam_take_next(pool, now, &got) == 0);
+		ipam_rest(pool, &got, now + 60);
+	}
+	ipam_usage(pool, &used, &size);
+	CU_ASSERT(used == 0 && size == 253);
 	ipam_pool_free(pool);
 }
 
@@ -186,6 +251,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(tiny_ranges_have_no_address),
 	UNIT_TEST(cuts_a_large_ipv6_range),
 	UNIT_TEST(fills_a_whole_range_without_doubles),
+	UNIT_TEST(an_address_rests_as_long_as_there_is_another),
+	UNIT_TEST(rested_addresses_come_back),
 };
 
 int main(void)
