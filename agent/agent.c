@@ -2,42 +2,14 @@
 #include "agent/agent.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/dryrun/dry_run.h"
 
-#define MESSAGE_MAX 512
-
-/* One agent for a run directory. */
-static int lock_run_dir(struct agent *agent)
-{
-	int r;
-
-	if (mkdir(agent->config.run_dir, 0700) < 0 && errno != EEXIST) {
-		r = -errno;
-		log_error("agent", "--run-dir %s: cannot be made: %s", agent->config.run_dir,
-			  strerror(-r));
-		return r;
-	}
-	snprintf(agent->run_lock_path, sizeof(agent->run_lock_path), "%s/lock",
-		 agent->config.run_dir);
-	agent->run_lock = open(agent->run_lock_path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-	if (agent->run_lock < 0 || flock(agent->run_lock, LOCK_EX | LOCK_NB) < 0) {
-		r = -errno;
-		log_error("agent", "--run-dir %s: %s", agent->config.run_dir,
-			  r == -EWOULDBLOCK ? "another polderd uses it; stop that one, or give "
-					      "this one its own --run-dir and --bpffs"
-					    : strerror(-r));
-		return r;
-	}
-	return 0;
-}
+#define MESSAGE_MAX 768
 
 static int start_node(struct agent *agent, char *message, size_t size)
 {
@@ -59,6 +31,9 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	snprintf(directory, sizeof(directory), "%s/v%d", agent->config.bpffs,
 		 POLDER_LAYOUT_VERSION);
 	snprintf(links, sizeof(links), "%s/links", directory);
+	r = agent_find_foreign(agent, directory, message, size);
+	if (r < 0)
+		return r;
 	r = maps_open(config_map_sizes(&agent->config), directory, &agent->maps, message, size);
 	if (r < 0)
 		return r;
@@ -84,11 +59,20 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 static int start_pods(struct agent *agent, char *message, size_t size)
 {
 	struct pods_hooks hooks = agent_pods_hooks;
+	char copies[PATH_MAX], pool[PATH_MAX];
 	int r;
 
 	hooks.data = agent;
+	hooks.copies = agent_state_path(agent, "pods", copies);
+	hooks.pool = agent_state_path(agent, "pool.json", pool);
+	hooks.agent_id = agent->id;
 	r = pods_open(&agent->config, agent->nl, &hooks, &agent->pods);
-	if (r < 0)
+	if (r == -EPROTONOSUPPORT)
+		snprintf(message, size,
+			 "%s/pods has a record of a newer polderd: start that one, or delete the "
+			 "pods with it first; nothing has been changed",
+			 agent->config.run_dir);
+	else if (r < 0)
 		snprintf(message, size, "the records of pods cannot be read: %s", strerror(-r));
 	return r;
 }
@@ -202,8 +186,12 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 
 	if (r == 0)
 		r = datapath_attach_sockets(agent->datapath, message, size);
-	if (r == 0)
+	if (r == 0) {
 		datapath_remove_stale_pins(agent->datapath);
+		/* A foreign XDP program has kept ours away. */
+		if (agent_replace_foreign(agent) > 0)
+			r = agent_attach_uplinks(agent, message, size);
+	}
 	agent_apply_rules(agent);
 	return r;
 }
@@ -246,6 +234,8 @@ static int start_services(struct agent *agent, char *message, size_t size)
 	int r = agent_watch_links(agent);
 
 	if (r == 0)
+		r = agent_watch_lock(agent);
+	if (r == 0)
 		r = cni_queue_new(agent->loop, agent->config.socket, agent_cni_finish, agent,
 				  &agent->cni_queue);
 	if (r < 0) {
@@ -270,14 +260,15 @@ static int start_services(struct agent *agent, char *message, size_t size)
 
 static int start_sources(struct agent *agent, char *message, size_t size)
 {
-	char last_good[300];
+	char last_good[PATH_MAX];
 	int r = 0;
 
 	if (!agent->config.resources) {
 		agent_synced(agent);
 		return 0;
 	}
-	snprintf(last_good, sizeof(last_good), "%s/last-good", agent->config.run_dir);
+	if (!agent_state_path(agent, "last-good", last_good))
+		snprintf(last_good, sizeof(last_good), "%s/last-good", agent->config.run_dir);
 	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
 			   agent_synced, agent, &agent->source);
 	if (r < 0)
@@ -289,17 +280,15 @@ static int start_sources(struct agent *agent, char *message, size_t size)
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent * agent, char *message, size_t size) = {
-		start_node,	   start_datapath,    start_pods,     start_sizes,   start_state,
-		start_attachments, start_observation, start_services, start_sources,
+		agent_lock,	   agent_open_state, start_node,    start_datapath,
+		start_pods,	   start_sizes,	     start_state,   start_attachments,
+		start_observation, start_services,   start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	size_t i;
 	int r;
 
 	agent->loop = loop;
-	r = lock_run_dir(agent);
-	if (r < 0)
-		return r;
 	agent->store = store_new();
 	if (!agent->store)
 		return -ENOMEM;
@@ -324,6 +313,8 @@ static void close_handle(uv_handle_t *handle, void *data)
 void agent_stop(struct agent *agent)
 {
 	agent_cancel_adds(agent);
+	/* What is not pinned would end with this process. */
+	agent_repair_pins(agent);
 	control_server_free(agent->control);
 	http_server_free(agent->http);
 	source_dir_free(agent->source);
@@ -349,6 +340,6 @@ void agent_stop(struct agent *agent)
 	netlink_monitor_close(agent->monitor);
 	netlink_close(agent->nl);
 	store_free(agent->store);
-	if (agent->run_lock > 0)
-		close(agent->run_lock);
+	free(agent->foreign);
+	agent_unlock(agent);
 }

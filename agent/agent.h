@@ -3,6 +3,7 @@
  * applies. */
 #pragma once
 
+#include <limits.h>
 #include <uv.h>
 
 #include "agent/config/config.h"
@@ -20,7 +21,10 @@
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 
+#define AGENT_ID_SIZE 17
+
 struct agent_add; /* agent_requests.c */
+struct foreign_program;
 
 struct agent {
 	struct config config;
@@ -59,11 +63,18 @@ struct agent {
 	bool links_dirty;	/* links of pods have gone */
 	uint64_t limits_told;	/* limits_log() */
 	unsigned int repairs;
+	bool sockets_failed;		       /* told */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
 	char rules_note[200]; /* why the routing rules are not there; "": they are */
 	char run_lock_path[256];
-	int run_lock;
+	int run_lock, netns_lock, bpffs_lock, state_lock; /* <= 0: none */
+	uv_poll_t netns_poll;
+	char id[AGENT_ID_SIZE];		 /* this agent's, over restarts and reboots; "": none */
+	char state_note[400];		 /* why there is no state directory; "": there is one */
+	char pins_note[400];		 /* what cannot be pinned; "": all is */
+	struct foreign_program *foreign; /* to be replaced at the start */
+	size_t foreign_count;
 };
 
 /*
@@ -98,6 +109,29 @@ void agent_repair(struct agent *agent);
 
 /* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
 int agent_start_routes(struct agent *agent);
+
+/* agent_locks.c: one agent for its directories and for a network namespace. 0 or -errno with
+ * `message`. */
+int agent_lock(struct agent *agent, char *message, size_t size);
+int agent_watch_lock(struct agent *agent);
+void agent_relock(struct agent *agent);
+void agent_unlock(struct agent *agent);
+
+/* agent_state.c. 0; -EWOULDBLOCK with `message`: it is another agent's. One that cannot be used is
+ * told, and done without. */
+int agent_open_state(struct agent *agent, char *message, size_t size);
+/* Of a file in it; NULL: there is none. */
+const char *agent_state_path(const struct agent *agent, const char *name, char path[PATH_MAX]);
+
+/*
+ * agent_pins.c. Programs on other maps than those pinned in `directory`: -EBUSY with `message` if
+ * pods run on them, else they are noted, and agent_replace_foreign() takes them away once ours are
+ * attached.
+ */
+int agent_find_foreign(struct agent *agent, const char *directory, char *message, size_t size);
+size_t agent_replace_foreign(struct agent *agent); /* how many */
+/* Puts back pins, and the directories they are in. */
+void agent_repair_pins(struct agent *agent);
 
 /* agent_requests.c: the control socket and HTTP. */
 int agent_register_requests(struct agent *agent);

@@ -253,6 +253,17 @@ void agent_apply_rules(struct agent *agent)
 			  agent->rules_note);
 }
 
+static void repair_sockets(struct agent *agent)
+{
+	char message[256] = "";
+	bool before = agent->sockets_failed;
+
+	agent->sockets_failed =
+		datapath_attach_sockets(agent->datapath, message, sizeof(message)) < 0;
+	if (agent->sockets_failed && !before)
+		log_error("links", "%s; retried every 5 s", message);
+}
+
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */
 void agent_repair(struct agent *agent)
 {
@@ -275,6 +286,8 @@ void agent_repair(struct agent *agent)
 	}
 	pods_repair(agent->pods);
 	agent_apply_rules(agent);
+	repair_sockets(agent);
+	agent_repair_pins(agent);
 	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
 		log_error("links", "%s", message);
 }

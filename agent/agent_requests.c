@@ -24,6 +24,8 @@ static void answer(struct control_request *request, int r, json_t *result,
 #define ADD_POLL_MS  1
 #define ADD_LIMIT_NS 1000000000ull
 
+#define WAITS_FOR_MAX 512
+
 /* A pod whose policies are not in force yet, or whose links are not all up. */
 struct agent_add {
 	struct control_request *request;
@@ -73,16 +75,37 @@ void agent_cancel_adds(struct agent *agent)
 	}
 }
 
+static void keep_first(const char *origin, const struct error *error, void *data)
+{
+	char *text = data;
+
+	if (!text[0])
+		snprintf(text, WAITS_FOR_MAX, "%.200s: %.200s", origin, error->text);
+}
+
+/* What keeps the objects from being read; "" if nothing does, but time. */
+static const char *waits_for(const struct agent *agent, char text[WAITS_FOR_MAX])
+{
+	text[0] = '\0';
+	store_problems(agent->store, keep_first, text);
+	return text;
+}
+
 static void on_add(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
 	struct error error = {};
+	char text[WAITS_FOR_MAX];
 	struct agent_add *add;
 	int r;
 
 	if (!agent_is_synced(agent)) {
-		control_fail(request, CNI_TRY_AGAIN, "polderd has not read all objects yet",
-			     "try again in a moment; polderctl status shows what it waits for");
+		control_fail(
+			request, CNI_TRY_AGAIN, "polderd has not read all objects yet",
+			waits_for(agent, text)[0]
+				? text
+				: "try again in a moment; polderctl status shows what it waits "
+				  "for");
 		return;
 	}
 	/* A deletion noted while the agent was away comes before a new attachment of the same name.
@@ -135,11 +158,13 @@ static void on_status(struct control_request *request, const json_t *args, int n
 {
 	struct agent *agent = data;
 	struct error error = {};
+	char text[WAITS_FOR_MAX];
 
 	(void)netns_fd;
 	if (!agent_ready(agent)) {
 		control_fail(request, CNI_NOT_AVAILABLE,
-			     "polderd is not ready: its objects have not been read yet", NULL);
+			     "polderd is not ready: its objects have not been read yet",
+			     waits_for(agent, text)[0] ? text : NULL);
 		return;
 	}
 	answer(request, pods_cni_status(agent->pods, args, &error), NULL, &error);

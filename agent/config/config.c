@@ -19,6 +19,8 @@
 #include "agent/config/config_keys.h"
 
 #define OPTIONS_MAX 256
+#define RUN_DIR	    "/run/polder"
+#define STATE_DIR   "/var/lib/polder"
 
 /* What the command line holds, in its order. */
 struct given {
@@ -47,7 +49,7 @@ void config_defaults(struct config *config)
 	gethostname(host, sizeof(host) - 1);
 	*config = (struct config){
 		.node_name = strdup(host[0] ? host : "localhost"),
-		.run_dir = strdup("/run/polder"),
+		.run_dir = strdup(RUN_DIR),
 		.bpffs = strdup("/sys/fs/bpf/polder"),
 		.masquerade = true,
 		.masquerade_port_min = 10240,
@@ -78,6 +80,7 @@ void config_clear(struct config *config)
 	free(config->node_name);
 	free(config->resources);
 	free(config->run_dir);
+	free(config->state_dir);
 	free(config->socket);
 	free(config->bpffs);
 	free(config->cgroup);
@@ -236,6 +239,28 @@ static int apply_options(struct config *config, const struct command_line *line,
 	return 0;
 }
 
+/* Agents with run directories of their own share nothing else by default. */
+static int default_state_dir(struct config *config)
+{
+	char *path;
+
+	if (config->state_dir)
+		return 0;
+	if (strcmp(config->run_dir, RUN_DIR) == 0)
+		path = strdup(STATE_DIR);
+	else if (asprintf(&path, STATE_DIR "/run:%s", config->run_dir + 1) < 0)
+		path = NULL;
+	if (!path)
+		return -ENOMEM;
+	/* A colon may stand in the name of a directory, but two agents would have to mean it. */
+	for (char *slash = path + strlen(STATE_DIR "/"); strcmp(path, STATE_DIR) != 0 && *slash;
+	     slash++)
+		if (*slash == '/')
+			*slash = ':';
+	config->state_dir = path;
+	return 0;
+}
+
 static int load(const struct command_line *line, struct config *config,
 		struct config_source *source)
 {
@@ -248,6 +273,8 @@ static int load(const struct command_line *line, struct config *config,
 		r = apply_file(config, line->file, source->error, sizeof(source->error));
 	if (r == 0)
 		r = apply_options(config, line, source);
+	if (r == 0)
+		r = default_state_dir(config);
 	if (r == 0)
 		r = config_check(config, source);
 	if (r == 0 && asprintf(&config->socket, "%s/polder.sock", config->run_dir) < 0) {

@@ -16,6 +16,8 @@ struct config {
 	char *node_name; /* --node-name; default: the host's name */
 	char *resources; /* --resources DIR; NULL: none */
 	char *run_dir;	 /* --run-dir, default /run/polder */
+	char *state_dir; /* --state-dir DIR, default /var/lib/polder; with another run_dir than the
+			    default one, a directory in that, named by the run_dir */
 	char *socket;	 /* run_dir/polder.sock */
 	char *bpffs;	 /* --bpffs DIR, default /sys/fs/bpf/polder */
 	char *cgroup;	 /* --cgroup DIR; NULL: no socket programs. Default: the first of

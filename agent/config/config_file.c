@@ -190,5 +190,15 @@ int config_check(const struct config *config, struct config_source *source)
 			 config->run_dir);
 		return -EINVAL;
 	}
+	if (!config->state_dir)
+		return 0;
+	if (strcmp(config->state_dir, config->run_dir) == 0 ||
+	    (config->resources && strcmp(config->resources, config->state_dir) == 0)) {
+		snprintf(source->error, sizeof(source->error),
+			 "--state-dir and --%s are the same directory, %.200s; use two",
+			 strcmp(config->state_dir, config->run_dir) == 0 ? "run-dir" : "resources",
+			 config->state_dir);
+		return -EINVAL;
+	}
 	return 0;
 }

@@ -282,6 +282,11 @@ static int set_run_dir(struct config *config, const char *text, struct config_so
 	return set_directory(&config->run_dir, text, source);
 }
 
+static int set_state_dir(struct config *config, const char *text, struct config_source *source)
+{
+	return set_directory(&config->state_dir, text, source);
+}
+
 static int set_bpffs(struct config *config, const char *text, struct config_source *source)
 {
 	return set_directory(&config->bpffs, text, source);
@@ -539,8 +544,11 @@ const struct config_key config_keys[] = {
 	 set_resources, NULL},
 	{"kubeconfig", FORM_TEXT, "FILE", "not supported in this version", set_api_server, NULL},
 	{"in-cluster", FORM_FLAG, NULL, "not supported in this version", set_api_server, NULL},
-	{"run-dir", FORM_TEXT, "DIR", "directory of control socket and state (default /run/polder)",
+	{"run-dir", FORM_TEXT, "DIR",
+	 "directory of the control socket and of state that a reboot ends (default /run/polder)",
 	 set_run_dir, NULL},
+	{"state-dir", FORM_TEXT, "DIR",
+	 "directory of what outlives a reboot (default /var/lib/polder)", set_state_dir, NULL},
 	{"bpffs", FORM_TEXT, "DIR",
 	 "directory of pinned maps and links (default /sys/fs/bpf/polder)", set_bpffs, NULL},
 	{"cgroup", FORM_TEXT, "DIR|none",

@@ -39,7 +39,14 @@ def check(world, within=0):
 
 
 def path(world, *names):
-    return os.path.join(world.agent.options["run-dir"], *names)
+    where = "state-dir" if names[0] == "last-good" else "run-dir"
+    return os.path.join(world.agent.options[where], *names)
+
+
+def copies(world):
+    """Names of the good files' copies, whether they are on the disk already or not."""
+    return sorted({name.split(".")[0] for name in os.listdir(path(world, "last-good"))
+                   if not name.endswith(".bad")})
 
 
 def read(name):
@@ -88,24 +95,28 @@ def test_policy_file_deleted_while_the_agent_is_away_is_deleted(world):
     world.resources.delete("policies")
     world.agent.start()
     world.expect((world.stranger, world.server.ips[4], 8080, "open"))
-    # A broken file of the same name is a new one: it stands for nothing.
+    # A broken file of the same name is a new one, of which nobody knows what it denies: nothing changes.
     world.agent.stop()
     world.resources.put_text("policies", "{")
-    world.agent.start()
+    world.agent.start(wait=False)
+    wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 5)
+    wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem", 5)
     world.expect((world.stranger, world.server.ips[4], 8080, "open"))
-    assert world.agent.ctl_json("status")["problems"]
+    assert not world.agent.ctl_json("status")["ready"]
+    world.resources.delete("policies")
+    world.agent.wait_ready()
 
 
 def test_damaged_copy_of_a_good_file_is_put_aside_and_told(world):
     world.agent.stop()
-    copies = os.listdir(path(world, "last-good"))
-    for name in copies:
+    before = copies(world)
+    for name in os.listdir(path(world, "last-good")):
         content = read(path(world, "last-good", name))
         write(path(world, "last-good", name), content[:-1])
     world.agent.start()
     # The files themselves are whole: new copies stand in their place.
     check(world)
-    assert sorted(n for n in os.listdir(path(world, "last-good")) if "." not in n) == sorted(copies)
+    assert copies(world) == before
 
 
 def test_resources_directory_missing_at_start_leaves_all_in_force(world):
@@ -145,7 +156,7 @@ def test_damaged_numbers_open_nothing(world):
 
 
 @limit(180)
-def test_damaged_record_cuts_its_pod_off_and_nothing_else(world):
+def test_damaged_record_is_put_aside_and_its_copy_taken(world):
     for what in range(4):
         victim = world.pod(f"victim{what}", labels={"app": "client"})
         name = path(world, "pods", f"{victim.container_id}:eth0.json")
@@ -155,11 +166,26 @@ def test_damaged_record_cuts_its_pod_off_and_nothing_else(world):
         write(name, content)
         world.agent.start()
         check(world)
-        assert reach(victim, world.server.ips[4], 8080, timeout=0.3).verdict != "open"
         assert os.path.exists(name + ".bad"), os.listdir(path(world, "pods"))
         assert victim.container_id in world.agent.log()
+        world.expect((victim, world.server.ips[4], 8080, "open"))
         os.unlink(name + ".bad")
         victim.delete()
+
+
+def test_damaged_record_without_a_copy_cuts_its_pod_off_and_nothing_else(world):
+    victim = world.pod("victim", labels={"app": "client"})
+    name = path(world, "pods", f"{victim.container_id}:eth0.json")
+    world.agent.kill(signal.SIGKILL)
+    write(name, read(name)[:-2])
+    os.unlink(os.path.join(world.agent.options["state-dir"], "pods", os.path.basename(name)))
+    world.agent.start()
+    check(world)
+    assert reach(victim, world.server.ips[4], 8080, timeout=0.3).verdict != "open"
+    assert os.path.exists(name + ".bad"), os.listdir(path(world, "pods"))
+    assert victim.container_id in world.agent.log()
+    os.unlink(name + ".bad")
+    victim.delete()
 
 
 def test_record_of_another_pod_is_not_believed(world):

@@ -139,7 +139,8 @@ class Node:
         self.bpffs = os.path.join(world.bpffs, self.label)
         self.agent = Agent(self, world.workdir, {
             "node-name": self.name, "resources": world.resources.directory,
-            "run-dir": os.path.join(world.workdir, f"run-{self.label}"), "bpffs": self.bpffs,
+            "run-dir": os.path.join(world.workdir, f"run-{self.label}"),
+            "state-dir": os.path.join(world.workdir, f"state-{self.label}"), "bpffs": self.bpffs,
             "cgroup": self.cgroup, "pod-cidr": ",".join(self.pod_cidr.values()), "uplink": "eth0",
             "node-ip": ",".join(self.ips.values()), **options})
         self.before = None
