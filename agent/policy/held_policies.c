@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/log.h"
 #include "agent/policy/policy_sync_internal.h"
 
 /* ---------------------------------------------------------------- pods that end, policies that
@@ -51,14 +52,32 @@ void deleted_policies_clear(struct policy_sync *sync)
 /* Its object says so, or its namespace's, or the object has gone before its container. */
 static bool is_terminating(const struct policy_sync *sync, const struct synced_pod *pod)
 {
-	const struct object *object =
-		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+	const struct object *object = pod_own_object(sync, pod);
 	const struct object *space =
 		store_get(sync->store, OBJECT_NAMESPACE, "", pod->object.namespace);
 
 	if (object ? object->pod.terminating || object->pod.finished : pod->object_gone)
 		return true;
 	return space && space->space.terminating;
+}
+
+/* Its labels are not known yet, and those of the other pod of its name are not its. */
+static void look_for_object(const struct policy_sync *sync, struct synced_pod *pod)
+{
+	const struct object *other =
+		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+	bool waits = other && !pod_is_of(pod, other) && !pod->object_gone;
+
+	if (waits && !pod->waits)
+		log_warning("policy",
+			    "pod %s: its uid is %s, and the Pod object of its name is %s's: it is "
+			    "isolated until its own comes",
+			    pod->key, pod->object.uid, other->uid);
+	pod->waits = waits;
+	/* For Services, as long as what the attachment knows speaks for it. */
+	pod->object.pod.terminating = pod->object_gone;
+	if (!pod->object_gone)
+		pod->object.pod.ready = !waits;
 }
 
 static void mark_terminating(struct policy_sync *sync)
@@ -68,8 +87,9 @@ static void mark_terminating(struct policy_sync *sync)
 	for (pod = sync->pods; pod; pod = pod->next) {
 		if (!pod->dirty)
 			continue;
-		if (store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name))
+		if (pod_own_object(sync, pod))
 			pod->object_gone = false;
+		look_for_object(sync, pod);
 		if (!is_terminating(sync, pod)) {
 			pod->terminating = 0;
 			memset(pod->held, 0, sizeof(pod->held));

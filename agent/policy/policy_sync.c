@@ -285,7 +285,7 @@ bool policy_sync_object_changed(struct policy_sync *sync, const struct object *o
 		return true;
 	for (pod = sync->pods; pod; pod = pod->next)
 		if (strcmp(pod->object.namespace, object->namespace) == 0 &&
-		    strcmp(pod->object.name, object->name) == 0)
+		    strcmp(pod->object.name, object->name) == 0 && pod_is_of(pod, object))
 			take_gone(sync, pod, object);
 	return true;
 }

@@ -34,6 +34,7 @@ struct synced_pod {
 	uint32_t identity, ingress, egress; /* what the present run asks for */
 	uint64_t terminating; /* the run that first saw it on its way out; 0: it is not */
 	bool object_gone;     /* its Pod object was there, and is not */
+	bool waits;	      /* for its Pod object, while another pod's has its name: closed */
 	bool held[2];	      /* by enum direction: policies that went hold for it still */
 	bool held_before[2];  /* the same, of before a restart: closed */
 	const struct compiled_selection *isolation[2]; /* of ingress, of egress; NULL: none */
@@ -153,9 +154,15 @@ struct policy_sync_input {
 int policy_sync_gather(const struct policy_sync *sync, struct policy_sync_input *in);
 int policy_sync_gather_deleted(const struct policy_sync *sync, struct policy_sync_input *in);
 void policy_sync_input_clear(struct policy_sync_input *in);
+/* May the object of its name be its own? By their uids, where both are known. */
+bool pod_is_of(const struct synced_pod *pod, const struct object *object);
+/* The Pod object that is its own; NULL: there is none. */
+const struct object *pod_own_object(const struct policy_sync *sync, const struct synced_pod *pod);
 /* The Pod object if it stands for this container, else what the attachment knows. */
 const struct object *pod_object_of(const struct policy_sync *sync, const struct synced_pod *pod);
+/* Is it the object of a pod of this node? Has a pod of this node its name? */
 bool pod_is_local(const struct policy_sync *sync, const struct object *object);
+bool pod_is_named(const struct policy_sync *sync, const struct object *object);
 
 /* sync_follow.c: what changed, into the compiler and the claims to addresses. 0, -ENOMEM,
  * -ENOSPC. */

@@ -222,7 +222,7 @@ static void mark_local(struct policy_sync *sync, const struct object *object)
 {
 	if (object->kind == OBJECT_NAMESPACE)
 		mark_pods(sync, object->name, NULL);
-	else if (object->kind == OBJECT_POD && pod_is_local(sync, object))
+	else if (object->kind == OBJECT_POD && pod_is_named(sync, object))
 		mark_pods(sync, object->namespace, object->name);
 }
 

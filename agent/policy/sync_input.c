@@ -8,23 +8,55 @@
 #include "agent/policy/policy_sync_internal.h"
 #include "policy/objects/limits.h"
 
-const struct object *pod_object_of(const struct policy_sync *sync, const struct synced_pod *pod)
+/*
+ * A StatefulSet gives the next pod the name of the last one, whose container may still be there:
+ * the uid tells them apart, where both sides know one. The kubelet runs a static pod under the hash
+ * of its configuration, and the object that mirrors it has a uid of its own.
+ */
+bool pod_is_of(const struct synced_pod *pod, const struct object *object)
+{
+	const char *uid = pod->object.uid;
+
+	return !uid[0] || !object->uid[0] || strcmp(uid, object->uid) == 0 ||
+	       (object->pod.mirror_of && strcmp(uid, object->pod.mirror_of) == 0);
+}
+
+const struct object *pod_own_object(const struct policy_sync *sync, const struct synced_pod *pod)
 {
 	const struct object *object =
 		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
+
+	return object && pod_is_of(pod, object) ? object : NULL;
+}
+
+const struct object *pod_object_of(const struct policy_sync *sync, const struct synced_pod *pod)
+{
+	const struct object *object = pod_own_object(sync, pod);
 
 	/* A finished pod's labels are nobody's; an object with host network is another thing by
 	 * that name. */
 	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
 }
 
-bool pod_is_local(const struct policy_sync *sync, const struct object *object)
+bool pod_is_named(const struct policy_sync *sync, const struct object *object)
 {
 	const struct synced_pod *pod;
 	char key[LIMIT_NAMESPACE + LIMIT_NAME + 2];
 
 	snprintf(key, sizeof(key), "%s/%s", object->namespace, object->name);
 	HASH_FIND_STR(sync->pods_by_name, key, pod);
+	return pod != NULL;
+}
+
+bool pod_is_local(const struct policy_sync *sync, const struct object *object)
+{
+	const struct synced_pod *pod = pod_is_named(sync, object) ? sync->pods : NULL;
+
+	/* Several may have the name. */
+	while (pod &&
+	       (strcmp(pod->object.name, object->name) != 0 ||
+		strcmp(pod->object.namespace, object->namespace) != 0 || !pod_is_of(pod, object)))
+		pod = pod->next;
 	return pod != NULL;
 }
 

@@ -49,9 +49,9 @@ void pods_resolve(struct policy_sync *sync)
 		pod->ingress = ruleset_word(sync, compiled.ingress_ruleset);
 		pod->egress = ruleset_word(sync, compiled.egress_ruleset);
 		/* The policies that held a pod when the agent ended are not known any more. */
-		if (pod->held_before[INGRESS])
+		if (pod->held_before[INGRESS] || pod->waits)
 			pod->ingress = RULESET_CLOSED;
-		if (pod->held_before[EGRESS])
+		if (pod->held_before[EGRESS] || pod->waits)
 			pod->egress = RULESET_CLOSED;
 		pod->closed = pod->ingress == RULESET_CAPACITY || pod->egress == RULESET_CAPACITY;
 	}

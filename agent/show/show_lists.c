@@ -24,8 +24,7 @@ const char *const show_pod_state_names[SHOW_POD_STATES] = {
 const struct labels *show_pod_labels(const struct show_sources *sources,
 				     const struct local_pod *pod)
 {
-	const struct object *object =
-		store_get(sources->store, OBJECT_POD, pod->namespace, pod->name);
+	const struct object *object = policy_sync_pod_object(sources->policy_sync, pod);
 
 	return object ? &object->labels : &pod->labels;
 }

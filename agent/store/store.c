@@ -369,6 +369,15 @@ static void compare(struct store *store, struct entry *entry)
 	keep_memory(store, entry);
 }
 
+/* A pod's name is taken by the next one: the object is another one, not the same one changed. */
+static bool is_succeeded(const struct entry *entry)
+{
+	const struct object *object = counting(entry), *heard = entry->reported;
+
+	return !entry->silent && object && heard && object->kind == OBJECT_POD && object->uid[0] &&
+	       heard->uid[0] && strcmp(object->uid, heard->uid) != 0;
+}
+
 /* What is new before what goes: nothing is missing in between. */
 static void notify_listeners(struct store *store)
 {
@@ -377,9 +386,12 @@ static void notify_listeners(struct store *store)
 	store->telling = true;
 	for (entry = store->changed; entry; entry = entry->next_changed)
 		compare(store, entry);
-	for (entry = store->changed; entry; entry = entry->next_changed)
+	for (entry = store->changed; entry; entry = entry->next_changed) {
+		if (is_succeeded(entry))
+			notify(store, entry->reported, true);
 		if (!entry->silent && counting(entry))
 			notify(store, counting(entry), false);
+	}
 	for (entry = store->changed; entry; entry = entry->next_changed)
 		if (!entry->silent && !counting(entry))
 			notify(store, entry->reported, true);

@@ -17,7 +17,8 @@ struct store;
 /*
  * Called at each change of content (never for an equal object), before store_*() returns, or at the
  * end of a batch. `object` is the new one; for a deletion the old one (deleted true), freed after
- * the call. What another object has replaced is freed when all listeners have heard of the whole
+ * the call. A pod's object whose uid is another one's is heard of as a deletion and an addition.
+ * What another object has replaced is freed when all listeners have heard of the whole
  * change. A listener must not change the store.
  */
 typedef void (*store_listener)(const struct object *object, bool deleted, void *data);

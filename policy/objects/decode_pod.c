@@ -213,6 +213,19 @@ static int decode_status(const struct json_at *at, void *target)
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
 }
 
+/* An annotation may be anything; one that names no pod says nothing. */
+static int decode_mirror(const struct json_at *metadata, struct pod_object *pod)
+{
+	struct json_at annotations = json_key(metadata, "annotations");
+	const char *text = json_string_value(
+		json_object_get(annotations.value, "kubernetes.io/config.mirror"));
+
+	if (!text || !text[0] || strlen(text) > LIMIT_UID)
+		return 0;
+	pod->mirror_of = strdup(text);
+	return pod->mirror_of ? 0 : -ENOMEM;
+}
+
 int decode_pod(const struct json_at *at, struct object *object)
 {
 	static const struct json_field fields[] = {
@@ -227,6 +240,8 @@ int decode_pod(const struct json_at *at, struct object *object)
 	r = json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), pod);
 	if (r == 0)
 		r = decode_default_text(&pod->phase, "");
+	if (r == 0)
+		r = decode_mirror(&metadata, pod);
 	if (r < 0)
 		return r;
 	if (pod->node_name && pod->node_name[0] == '\0') {

@@ -28,6 +28,7 @@ static void pod_clear(struct pod_object *pod)
 	free(pod->addresses);
 	free(pod->node_name);
 	free(pod->phase);
+	free(pod->mirror_of);
 }
 
 static void service_clear(struct service_object *service)

@@ -61,8 +61,9 @@ static bool same_pods(const struct pod_object *a, const struct pod_object *b)
 	return same_bytes(a->addresses, a->address_count, b->addresses, b->address_count,
 			  sizeof(*a->addresses)) &&
 	       same_text(a->node_name, b->node_name) && same_text(a->phase, b->phase) &&
-	       a->host_network == b->host_network && a->ready == b->ready &&
-	       a->terminating == b->terminating && a->finished == b->finished;
+	       same_text(a->mirror_of, b->mirror_of) && a->host_network == b->host_network &&
+	       a->ready == b->ready && a->terminating == b->terminating &&
+	       a->finished == b->finished;
 }
 
 static bool same_nodes(const struct node_object *a, const struct node_object *b)

@@ -69,6 +69,7 @@ static void pack_pod(struct packing *p, struct pod_object *pod)
 		move_text(p, &pod->ports[i].name);
 	move_text(p, &pod->node_name);
 	move_text(p, &pod->phase);
+	move_text(p, &pod->mirror_of);
 }
 
 static void pack_service(struct packing *p, struct service_object *service)

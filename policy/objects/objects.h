@@ -65,6 +65,9 @@ struct pod_object {
 	size_t port_count;
 	char *node_name; /* NULL: none */
 	char *phase;	 /* "" if unknown */
+	char *mirror_of; /* the uid that the kubelet gives to the static pod that this object
+			    mirrors: annotation kubernetes.io/config.mirror; NULL: it mirrors none
+			  */
 	bool host_network;
 	bool ready;	  /* condition Ready is True, or there are no conditions */
 	bool terminating; /* metadata.deletionTimestamp */

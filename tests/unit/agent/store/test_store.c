@@ -420,6 +420,38 @@ static void holds_many_objects_of_many_origins(void)
 	store_free(store);
 }
 
+static void hear_words(const struct object *object, bool deleted, void *data)
+{
+	char *words = data;
+
+	sprintf(words + strlen(words), "%c%s ", deleted ? '-' : '+', object->uid);
+}
+
+/* A StatefulSet's next pod has its predecessor's name. */
+static void a_pod_of_another_uid_is_another_pod(void)
+{
+	static const char text[] =
+		"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"namespace\":\"n\","
+		"\"name\":"
+		"\"web-0\",\"uid\":\"%s\",\"labels\":{\"l\":\"%s\"}},\"spec\":{\"containers\":[]}}";
+	static const char *const steps[][3] = {
+		{"A", "1", "+A "}, {"A", "2", "+A "}, {"B", "2", "-A +B "},
+		{"", "2", "+ "},   {"C", "2", "+C "}, {"C", "2", ""},
+	};
+	struct store *store = store_new();
+	char words[64] = "", object[512];
+
+	CU_ASSERT_FATAL(store != NULL);
+	store_listen(store, hear_words, words);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		words[0] = '\0';
+		snprintf(object, sizeof(object), text, steps[i][0], steps[i][1]);
+		CU_ASSERT(put(store, "a", object) == 0);
+		CU_ASSERT_STRING_EQUAL(words, steps[i][2]);
+	}
+	store_free(store);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -435,6 +467,7 @@ int main(void)
 		UNIT_TEST(hidden_candidate_changes_silently),
 		UNIT_TEST(refuses_a_list_that_names_an_object_twice),
 		UNIT_TEST(problems_are_kept_apart_from_objects),
+		UNIT_TEST(a_pod_of_another_uid_is_another_pod),
 		UNIT_TEST(holds_many_objects_of_many_origins),
 	};
 
