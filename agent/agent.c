@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/dryrun/dry_run.h"
+#include "agent/node/pod_range.h"
 
 #define MESSAGE_MAX 768
 
@@ -19,6 +20,9 @@ static int start_node(struct agent *agent, char *message, size_t size)
 		snprintf(message, size, "a netlink socket cannot be opened: %s", strerror(-r));
 		return r;
 	}
+	r = pod_range_check(&agent->config, agent->nl, message, size);
+	if (r < 0)
+		return r;
 	return node_discover(&agent->config, agent->nl, &agent->node, message, size);
 }
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/node/pod_range.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/common/cleanup.h"
+#include "agent/kernel/netlink_on_link.h"
+#include "agent/pods/pods.h"
+
+/* Shorter than any range of pods: routes that stand for the default route, in halves, are such. */
+#define SHORT_V4 (POLDER_V4_MAPPED_BITS + 8)
+#define SHORT_V6 16
+
+static bool is_default(const struct on_link *one)
+{
+	return !one->is_address &&
+	       one->range.length < (addr_is_v4(&one->range.addr) ? SHORT_V4 : SHORT_V6);
+}
+
+static bool meet(const struct prefix *a, const struct prefix *b)
+{
+	return prefix_contains(a, &b->addr) || prefix_contains(b, &a->addr);
+}
+
+static const struct link_info *link_of(const struct link_info *links, size_t count, int ifindex)
+{
+	for (size_t i = 0; i < count; i++)
+		if (links[i].ifindex == ifindex)
+			return &links[i];
+	return NULL;
+}
+
+static bool is_pods(const struct link_info *link)
+{
+	return link && link->is_veth && memcmp(link->mac, pods_gateway_mac, 6) == 0;
+}
+
+static int refuse(const struct prefix *range, const struct on_link *other,
+		  const struct link_info *link, char *message, size_t size)
+{
+	char range_text[PREFIX_TEXT_MAX], text[PREFIX_TEXT_MAX], addr[INET6_ADDRSTRLEN];
+	const char *name = link ? link->name : "that has just gone";
+
+	if (other->is_address && prefix_contains(range, &other->range.addr))
+		snprintf(message, size,
+			 "--pod-cidr %s has the address %s of link %s in it: pods' addresses must "
+			 "be nobody else's; choose another range",
+			 prefix_format(range, range_text), addr_format(&other->range.addr, addr),
+			 name);
+	else
+		snprintf(message, size,
+			 "--pod-cidr %s meets the network of the %s %s on link %s, which the node "
+			 "would be cut off from; choose another range",
+			 prefix_format(range, range_text), other->is_address ? "address" : "route",
+			 prefix_format(&other->range, text), name);
+	return -EADDRINUSE;
+}
+
+static int check(const struct prefix *range, const struct on_link *all, size_t count,
+		 const struct link_info *links, size_t link_count, char *message, size_t size)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct link_info *link;
+
+		if (is_default(&all[i]) || !meet(range, &all[i].range))
+			continue;
+		link = link_of(links, link_count, all[i].ifindex);
+		if (!is_pods(link))
+			return refuse(range, &all[i], link, message, size);
+	}
+	return 0;
+}
+
+int pod_range_check(const struct config *config, struct netlink *nl, char *message, size_t size)
+{
+	const struct prefix *const ranges[] = {&config->pod_cidr_v4, &config->pod_cidr_v6};
+	CLEANUP(cleanup_free) struct link_info *links = NULL;
+	CLEANUP(cleanup_free) struct on_link *all = NULL;
+	size_t link_count = 0, count = 0;
+	int r = netlink_link_list(nl, &links, &link_count);
+
+	if (r == 0)
+		r = netlink_on_link_list(nl, &all, &count);
+	if (r < 0) {
+		snprintf(message, size, "the host's addresses and routes cannot be read: %s",
+			 strerror(-r));
+		return r;
+	}
+	for (size_t i = 0; i < 2 && r == 0; i++)
+		if (ranges[i]->length)
+			r = check(ranges[i], all, count, links, link_count, message, size);
+	return r;
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--pod-cidr that meets an address or a network of the host is refused at the start, by name; the node stays on its network."""
+
+import os
+
+from lib.cni import CniCall
+from lib.runner import limit
+from lib.traffic import BOTH, ping
+from lib.world import NODE_LINK, OUTSIDE_IP
+
+# (what the host has, the pods' range, what the message names)
+MEETINGS = [
+    ([], f"{NODE_LINK[4]}.0/24", ["eth0", "172.30.0.11"]),
+    ([], "172.30.0.128/25", ["eth0", "172.30.0.11/24"]),
+    ([], "172.16.0.0/12", ["eth0", "172.30.0.11"]),
+    ([], f"{NODE_LINK[6]}:/64", ["eth0", "fd30::b"]),
+    ([], "fd30::1000/120", ["eth0", "fd30::b/64"]),
+    (["link add docker0 type bridge", "link set docker0 up", "addr add 10.88.0.1/16 dev docker0"], "10.88.7.0/24",
+     ["docker0", "10.88.0.1"]),
+    (["link add dmz type bridge", "link set dmz up", "route add 10.99.0.0/16 dev dmz"], "10.99.5.0/24",
+     ["dmz", "10.99.0.0/16"]),
+    (["link add dmz type bridge", "link set dmz up", "route add 10.99.5.64/26 dev dmz"], "10.99.5.0/24",
+     ["dmz", "10.99.5.64/26"]),
+    (["link add dmz type bridge", "link set dmz up", "route add fd99::/64 dev dmz table 7"], "fd99::/112",
+     ["dmz", "fd99::/64"]),
+    (["addr add 10.99.5.7/32 dev lo"], "10.99.5.0/24", ["lo", "10.99.5.7"]),
+    ([], "0.0.0.0/0", ["--pod-cidr"]),
+    ([], "::/0", ["--pod-cidr"]),
+]
+# These meet nothing.
+FINE = [
+    (["route add 0.0.0.0/1 dev eth0", "route add 128.0.0.0/1 dev eth0"], "10.244.4.0/22"),
+    (["route add 10.0.0.0/8 via 172.30.0.1"], "10.244.4.0/22"),
+    (["route add blackhole 10.244.0.0/16"], "10.244.4.0/22"),
+]
+
+
+def changed(world, lines, back=False):
+    for line in reversed(lines) if back else lines:
+        if back and line.split()[-1] == "up":
+            continue
+        world.node.netns.ip(line.replace(" add ", " del ", 1) if back else line)
+
+
+def refused(world, cidr):
+    world.agent.options.update({"pod-cidr": cidr, "node-ip": None})
+    world.agent.start(wait=False)
+    assert world.agent.wait_end(15) != 0, f"{cidr} is taken"
+    return world.agent.log_tail(1)
+
+
+def setup(world):
+    world.agent = world.node.agent
+    world.own = dict(world.agent.options)
+
+
+@limit(120)
+def test_range_that_meets_the_hosts_is_refused_by_name(world):
+    world.agent.stop()
+    try:
+        for lines, cidr, words in MEETINGS:
+            changed(world, lines)
+            try:
+                said = refused(world, cidr)
+                assert all(word in said for word in words), f"{cidr}: {said}"
+                for family in BOTH:
+                    assert ping(world.node, OUTSIDE_IP[family]) == "open", f"{cidr}: cut off"
+            finally:
+                changed(world, lines, back=True)
+    finally:
+        world.agent.options.update(world.own)
+        world.agent.start()
+
+
+@limit(60)
+def test_range_behind_a_gateway_and_default_routes_are_no_reason(world):
+    for lines, cidr in FINE:
+        changed(world, lines)
+        try:
+            world.agent.stop()
+            world.agent.start()
+        finally:
+            changed(world, lines, back=True)
+
+
+def test_pods_own_routes_are_no_reason(world):
+    world.pod("a")
+    world.agent.restart()
+    assert len(world.agent.ctl_json("pod", "list")) == 1
+    os.kill(world.agent.process.pid, 0)
+    CniCall("STATUS", world.node.cni_config("1.1.0")).result()
