@@ -250,6 +250,26 @@ static void take(struct services *s, struct frontend *f, const struct service_en
 	*e = (struct endpoints){};
 }
 
+static int has_id(const void *key, const void *value, void *data)
+{
+	const struct service_entry *entry = value;
+
+	(void)key;
+	return entry->id == *(const uint32_t *)data;
+}
+
+/* A number that no Service has; 0 is nobody's. There are fewer Services than numbers. */
+static uint32_t new_id(struct services *s)
+{
+	uint32_t id;
+
+	do {
+		id = s->next_id++;
+		s->ids_used_up |= !s->next_id;
+	} while (!id || (s->ids_used_up && map_cache_each(s->services, has_id, &id) != 0));
+	return id;
+}
+
 /* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
 int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full)
 {
@@ -268,7 +288,7 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 		return r;
 	if (present)
 		keep = set_holds(s, present, e);
-	entry.id = present ? present->id : s->next_id++;
+	entry.id = present ? present->id : new_id(s);
 	*full = "backends";
 	if (keep)
 		entry.backend_first = present->backend_first;

@@ -22,8 +22,10 @@ static int take_over(const void *key, const void *value, void *data)
 	struct service_entry without = *entry;
 	int r = ranges_take_at(s->backends, entry->backend_first, entry->backend_count);
 
-	if (entry->id >= s->next_id)
+	if (entry->id >= s->next_id || s->ids_used_up) {
 		s->next_id = entry->id + 1;
+		s->ids_used_up |= !s->next_id;
+	}
 	if (r != -EEXIST && r != -ERANGE)
 		return r;
 	log_error("services",

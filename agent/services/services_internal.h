@@ -86,6 +86,7 @@ struct services {
 	struct service_problem *problems;
 	size_t problem_count;
 	uint32_t next_id;
+	bool ids_used_up; /* all numbers have been given once: one may still be a Service's */
 	bool missed; /* a change that there was no memory for: everything has to be looked at */
 	bool freed;  /* an address and port, or room: Services that were refused may be tried again
 		      */

@@ -308,6 +308,38 @@ static void an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_rig
 }
 
 /* Each with a name that no other had. */
+static void numbers_that_begin_anew_are_no_others(void)
+{
+	struct service_key key = {.port_be = htons(80), .proto = IPPROTO_TCP};
+	struct service_entry entry;
+	struct world w;
+	uint32_t ids[6];
+
+	begin(&w);
+	serve(&w, 1, 1, 2);
+	apply(&w);
+	/* Numbers of a node that has run for long: of a Service of before the start. */
+	CU_ASSERT_FATAL(addr_parse("10.96.0.2", &key.addr) == 0);
+	serve(&w, 2, 2, 2);
+	apply(&w);
+	entry = entry_of(&w, 2);
+	entry.id = 0xfffffffe;
+	CU_ASSERT_FATAL(maps_put(w.maps, MAP_SERVICES, &key, &entry) == 0);
+	services_close(w.services);
+	services_start(&w);
+	for (int n = 3; n <= 6; n++)
+		serve(&w, n, n, 2);
+	apply(&w);
+	for (int n = 1; n <= 6; n++)
+		ids[n - 1] = entry_of(&w, n).id;
+	for (int i = 0; i < 6; i++) {
+		CU_ASSERT(ids[i] != 0);
+		for (int j = 0; j < i; j++)
+			CU_ASSERT(ids[i] != ids[j]);
+	}
+	end(&w);
+}
+
 static void come_and_go(struct world *w, int first, int last)
 {
 	for (int n = first; n <= last; n++) {
@@ -543,6 +575,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_full_map_is_told_with_numbers_and_what_was_in_force_stays),
 	UNIT_TEST(a_restart_learns_the_ranges_and_keeps_them),
 	UNIT_TEST(an_entry_with_another_ones_range_has_no_endpoint_until_it_is_put_right),
+	UNIT_TEST(numbers_that_begin_anew_are_no_others),
 	UNIT_TEST(a_deleted_service_leaves_nothing_in_memory),
 	UNIT_TEST(pods_concern_services_of_their_namespace_that_have_no_slice),
 	UNIT_TEST(a_service_that_comes_or_goes_concerns_flows_to_its_address),
