@@ -64,6 +64,7 @@ struct agent {
 	uint64_t limits_told;	/* limits_log() */
 	unsigned int repairs;
 	bool sockets_failed;		       /* told */
+	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
 	char rules_note[200]; /* why the routing rules are not there; "": they are */
@@ -114,12 +115,15 @@ int agent_start_routes(struct agent *agent);
  * `message`. */
 int agent_lock(struct agent *agent, char *message, size_t size);
 int agent_watch_lock(struct agent *agent);
-void agent_relock(struct agent *agent);
+/* Directories that were made anew. Had the run directory, or its lock, been removed? */
+bool agent_relock(struct agent *agent);
 void agent_unlock(struct agent *agent);
 
 /* agent_state.c. 0; -EWOULDBLOCK with `message`: it is another agent's. One that cannot be used is
  * told, and done without. */
 int agent_open_state(struct agent *agent, char *message, size_t size);
+/* What others removed from the run directory. */
+void agent_repair_run_dir(struct agent *agent);
 /* Of a file in it; NULL: there is none. */
 const char *agent_state_path(const struct agent *agent, const char *name, char path[PATH_MAX]);
 

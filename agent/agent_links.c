@@ -288,6 +288,7 @@ void agent_repair(struct agent *agent)
 	agent_apply_rules(agent);
 	repair_sockets(agent);
 	agent_repair_pins(agent);
+	agent_repair_run_dir(agent);
 	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
 		log_error("links", "%s", message);
 }

@@ -126,9 +126,18 @@ static void lock_again(const char *path, int *fd)
 	*fd = locked;
 }
 
-void agent_relock(struct agent *agent)
+bool agent_relock(struct agent *agent)
 {
+	char message[256];
+	int old = agent->run_lock;
+
 	lock_again(agent->config.bpffs, &agent->bpffs_lock);
+	if (lock_is_at(agent->run_lock_path, agent->run_lock))
+		return false;
+	/* Its directory first: it may be gone as well. */
+	if (lock_run_dir(agent, message, sizeof(message)) == 0 && old > 0)
+		close(old);
+	return true;
 }
 
 void agent_unlock(struct agent *agent)

@@ -141,7 +141,6 @@ void agent_repair_pins(struct agent *agent)
 			snprintf(message, sizeof(message), "links cannot be pinned in %s: %s",
 				 agent->config.bpffs, strerror(-r));
 	}
-	agent_relock(agent);
 	if (maps + links)
 		log_warning("agent",
 			    "%s: %zu maps and %zu links had lost their pins; pinned again, nothing "

@@ -90,6 +90,27 @@ int agent_open_state(struct agent *agent, char *message, size_t size)
 	return 0;
 }
 
+void agent_repair_run_dir(struct agent *agent)
+{
+	bool lost = agent_relock(agent);
+	size_t records = pods_restore_records(agent->pods);
+	int r = agent->control ? control_server_repair(agent->control) : 0;
+
+	if (r < 0 && r != agent->socket_failed)
+		log_error("agent",
+			  "control socket %s: is gone, and cannot be made again: %s; "
+			  "retried every 5 s",
+			  agent->config.socket, strerror(-r));
+	agent->socket_failed = r < 0 ? r : 0;
+	if (lost || records || r > 0)
+		log_warning("agent",
+			    "--run-dir %s: somebody has removed the socket or state in it; made "
+			    "again, with %zu records of pods",
+			    agent->config.run_dir, records);
+	if (lost)
+		(void)reconciler_save(agent->reconciler);
+}
+
 const char *agent_state_path(const struct agent *agent, const char *name, char path[PATH_MAX])
 {
 	if (agent->state_note[0] ||

@@ -636,6 +636,32 @@ free_server:
 	return r;
 }
 
+int control_server_repair(struct control_server *server)
+{
+	struct control_socket *old = &server->socket, made;
+	int r;
+
+	if (control_socket_is_there(old))
+		return 0;
+	uv_poll_stop(&server->poll);
+	/* The path has no lock any more, or one that would keep ourselves out. */
+	close(TAKE_FD(old->lock_fd));
+	r = control_socket_open(old->path, &made);
+	/* Under the number that the loop knows. */
+	if (r == 0 && dup3(made.listen_fd, old->listen_fd, O_CLOEXEC) < 0) {
+		r = -errno;
+		control_socket_close(&made);
+	} else if (r == 0) {
+		close(made.listen_fd);
+		made.listen_fd = old->listen_fd;
+		free(old->path);
+		*old = made;
+	}
+	if (!server->paused)
+		uv_poll_start(&server->poll, UV_READABLE, on_connect);
+	return r < 0 ? r : 1;
+}
+
 void control_server_free(struct control_server *server)
 {
 	struct connection *connection, *next_connection;

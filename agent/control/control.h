@@ -28,6 +28,9 @@ typedef void (*control_handler)(struct control_request *request, const json_t *a
 int control_server_new(uv_loop_t *loop, const char *path, struct control_server **ret);
 /* Takes NULL; removes the socket and ends the streams. Requests that wait for their answer must
  * still get it, which goes nowhere. */
+/* Makes the socket anew if somebody has removed it, and the directory; connections stay. 0: it is
+ * there; 1: it was made; -errno. */
+int control_server_repair(struct control_server *server);
 void control_server_free(struct control_server *server);
 /* 0, -EEXIST or -ENOMEM. */
 int control_register(struct control_server *server, const char *operation, control_handler handler,

@@ -140,19 +140,26 @@ int control_socket_open(const char *path, struct control_socket *ret)
 	return 0;
 }
 
+bool control_socket_is_there(const struct control_socket *socket)
+{
+	struct stat status;
+
+	return lstat(socket->path, &status) == 0 && status.st_dev == socket->device &&
+	       status.st_ino == socket->inode;
+}
+
 void control_socket_close(struct control_socket *socket)
 {
 	char lock_path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof(".lock")];
-	struct stat status;
 
 	/* Somebody may have put another file in its place. */
-	if (lstat(socket->path, &status) == 0 && status.st_dev == socket->device &&
-	    status.st_ino == socket->inode)
+	if (control_socket_is_there(socket))
 		unlink(socket->path);
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", socket->path);
 	unlink(lock_path);
 	close(socket->listen_fd);
-	close(socket->lock_fd);
+	if (socket->lock_fd >= 0)
+		close(socket->lock_fd);
 	free(socket->path);
 	*socket = (struct control_socket){.listen_fd = -1, .lock_fd = -1};
 }

@@ -2,6 +2,7 @@
 /* The listening socket's file: one owner, mode 0600, remains of a dead agent replaced. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct control_socket {
@@ -18,5 +19,7 @@ struct control_socket {
  * socket is in the way. Other -errno. Ends with control_socket_close().
  */
 int control_socket_open(const char *path, struct control_socket *ret);
+/* Does the path still lead to it? */
+bool control_socket_is_there(const struct control_socket *socket);
 /* Removes the socket and its lock. Takes what control_socket_open() filled, once. */
 void control_socket_close(struct control_socket *socket);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/common/cni_deletion.h"
@@ -19,6 +20,7 @@
 #define PERIOD_MS 5000
 
 struct cni_queue {
+	char *socket; /* beside which the directory is */
 	int directory_fd;
 	cni_queue_finish finish;
 	void *data;
@@ -121,9 +123,41 @@ static void on_change(uv_fs_event_t *watch, const char *file, int events, int st
 	cni_queue_run(watch->data);
 }
 
+static int watch(struct cni_queue *queue)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", queue->directory_fd);
+	return uv_fs_event_start(&queue->watch, on_change, path, 0);
+}
+
+/* The directory is another one when somebody has removed it, and the plugin has made it again. */
+static void follow_directory(struct cni_queue *queue)
+{
+	struct stat known, found;
+	int fd = -1, r = cni_deletion_open_directory(queue->socket, &fd);
+
+	if (r < 0) {
+		log_failure(queue, ".", r, "cannot be opened");
+		return;
+	}
+	if (fstat(fd, &found) < 0 || fstat(queue->directory_fd, &known) < 0 ||
+	    (found.st_dev == known.st_dev && found.st_ino == known.st_ino)) {
+		close(fd);
+		return;
+	}
+	log_warning(CATEGORY, "directory %s has been removed; there is a new one",
+		    CNI_DELETION_DIRECTORY);
+	uv_fs_event_stop(&queue->watch);
+	close(queue->directory_fd);
+	queue->directory_fd = fd;
+	(void)watch(queue);
+}
+
 /* For what failed before, and for a watch that the kernel could not give. */
 static void on_timer(uv_timer_t *timer)
 {
+	follow_directory(timer->data);
 	cni_queue_run(timer->data);
 }
 
@@ -134,20 +168,19 @@ static void on_closed(uv_handle_t *handle)
 	if (--queue->open_handles)
 		return;
 	close(queue->directory_fd);
+	free(queue->socket);
 	free(queue);
 }
 
 static int start(struct cni_queue *queue, uv_loop_t *loop)
 {
-	char path[64];
 	int r;
 
 	uv_timer_init(loop, &queue->timer); /* neither init can fail */
 	uv_fs_event_init(loop, &queue->watch);
 	queue->timer.data = queue->watch.data = queue;
 	queue->open_handles = 2;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", queue->directory_fd);
-	r = uv_fs_event_start(&queue->watch, on_change, path, 0);
+	r = watch(queue);
 	if (r < 0)
 		log_warning(CATEGORY, "%s cannot be watched: %s; polled every %d s instead",
 			    CNI_DELETION_DIRECTORY, uv_strerror(r), PERIOD_MS / 1000);
@@ -164,8 +197,10 @@ int cni_queue_new(uv_loop_t *loop, const char *socket, cni_queue_finish finish, 
 		return -ENOMEM;
 	queue->finish = finish;
 	queue->data = data;
-	r = cni_deletion_open_directory(socket, &queue->directory_fd);
+	queue->socket = strdup(socket);
+	r = queue->socket ? cni_deletion_open_directory(socket, &queue->directory_fd) : -ENOMEM;
 	if (r < 0) {
+		free(queue->socket);
 		free(queue);
 		return r;
 	}

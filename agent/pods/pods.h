@@ -89,6 +89,8 @@ size_t pods_held_down(const struct pods *pods);
 /* Puts back links' state, host routes and neighbours of all pods if somebody removed them.
  * Idempotent. */
 int pods_repair(struct pods *pods);
+/* Writes the records that are not there any more. How many. */
+size_t pods_restore_records(struct pods *pods);
 /*
  * The labels of the pod's object, and that there was one, to be found again when object and agent
  * are gone but the container is not. Writes the record if they are others. 0 or -errno: then the

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/common/cleanup.h"
 #include "agent/common/cni_deletion.h"
@@ -67,6 +69,22 @@ int pods_record_remove(const struct pods *pods, const struct local_pod *pod)
 	if (r == 0)
 		pods_copy_remove(pods, pod);
 	return r;
+}
+
+size_t pods_restore_records(struct pods *pods)
+{
+	size_t restored = 0;
+
+	if (mkdir(pods->directory, 0700) < 0 && errno != EEXIST)
+		return 0;
+	for (size_t i = 0; i < pods->count; i++) {
+		CLEANUP(cleanup_free)
+		char *path = record_path(pods->directory, pods->items[i]);
+
+		restored += path && !pods->items[i]->gone && access(path, F_OK) < 0 &&
+			    errno == ENOENT && pods_record_write(pods, pods->items[i]) == 0;
+	}
+	return restored;
 }
 
 /* "" is no address; the family must be the field's. */

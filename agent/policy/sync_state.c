@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
@@ -97,6 +98,12 @@ static int save(struct policy_sync *sync, bool needed)
 
 	if (!sync->state)
 		return 0;
+	/* The run directory was lost. */
+	if (access(sync->state, F_OK) < 0 && errno == ENOENT) {
+		free(sync->state_text);
+		sync->state_text = NULL;
+		needed = true;
+	}
 	if (!held_text)
 		r = -ENOMEM;
 	else if (!needed && sync->held_text && strcmp(held_text, sync->held_text) == 0)

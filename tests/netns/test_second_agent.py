@@ -108,7 +108,7 @@ def test_lost_run_directory_costs_no_container_its_network(world):
 
 
 @limit(90)
-def test_run_directory_lost_under_the_running_agent(world):
+def test_run_directory_lost_under_a_killed_agent(world):
     with unharmed(world):
         shutil.rmtree(world.agent.options["run-dir"])
         world.agent.kill(signal.SIGKILL)
@@ -148,3 +148,27 @@ def test_renamed_link_stays_its_pods_over_a_restart(world):
     world.n1.netns.run("ip", "link", "set", "renamed", "down")
     world.n1.netns.run("ip", "link", "set", "renamed", "name", link)
     world.n1.netns.run("ip", "link", "set", link, "up")
+
+
+@limit(90)
+def test_run_directory_removed_under_the_running_agent_is_made_again(world):
+    directory = world.agent.options["run-dir"]
+
+    def tree():
+        return sorted(os.path.relpath(os.path.join(base, name), directory)
+                      for base, dirs, files in os.walk(directory) for name in dirs + files)
+
+    before = tree()
+    with unharmed(world):
+        shutil.rmtree(directory)
+        wait_until(lambda: tree() == before, lambda: f"{before}, there is {tree()}", 9, 0.1)
+        world.agent.wait_ready()
+    late = world.pod("late", labels={"app": "client"})
+    world.expect((late, world.server.ips[4], 8080, "open"))
+    # A deletion that is noted while no agent runs, in a directory that is a new one.
+    shutil.rmtree(os.path.join(directory, "cni-del"))
+    wait_until(lambda: os.path.exists(os.path.join(directory, "cni-del")), "the directory of notes", 9, 0.1)
+    status, said = second(world)
+    assert status != 0 and "another polderd" in said, said
+    world.agent.restart(signal.SIGKILL)
+    assert {p["name"] for p in world.agent.ctl_json("pod", "list")} == {"client", "stranger", "server", "late"}
