@@ -232,6 +232,8 @@ void agent_progress(struct show_progress *ret, void *data)
 	*ret = (struct show_progress){
 		.ready = agent_well(agent),
 		.rules_note = agent->rules_note,
+		.state_note = agent->state_note,
+		.pins_note = agent->pins_note,
 		.synced = progress.synced,
 		.pending = progress.pending,
 		.reconciles = progress.runs,

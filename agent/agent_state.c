@@ -13,7 +13,7 @@
 #include "agent/common/lock.h"
 #include "agent/common/state_file.h"
 
-/* Parents as others have them; the directory itself is nobody else's. */
+/* Nobody else's, parents that are missing as well: one may be another agent's. */
 static int make_directory(const char *directory)
 {
 	char path[PATH_MAX];
@@ -21,7 +21,7 @@ static int make_directory(const char *directory)
 	snprintf(path, sizeof(path), "%s", directory);
 	for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
 		*slash = '\0';
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
 			return -errno;
 		*slash = '/';
 	}

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "agent/agent.h"
 #include "agent/observe/notify.h"
@@ -27,6 +28,17 @@ static int watch_signals(uv_loop_t *loop, uv_signal_t signals[2])
 	return r;
 }
 
+/* Each pod takes some: links of programs are held open. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
 	struct agent agent = {.run_lock = -1};
@@ -37,6 +49,7 @@ int main(int argc, char **argv)
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	raise_descriptor_limit();
 	r = config_load(argc, argv, &agent.config, &done);
 	if (r < 0 || done) {
 		config_clear(&agent.config);

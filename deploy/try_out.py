@@ -150,7 +150,7 @@ def start_agent():
     os.makedirs(cgroup, exist_ok=True)
     shutil.copytree(EXAMPLES, RUN + '/resources')
     process = spawn(inside(NODE) + [
-        built('polderd'), '--node-name', 'try', '--resources', RUN + '/resources', '--run-dir', RUN + '/agent',
+        built('polderd'), '--node-name', 'try', '--resources', RUN + '/resources', '--run-dir', RUN + '/agent', '--state-dir', RUN + '/state',
         '--bpffs', RUN + '/bpf', '--cgroup', cgroup, '--pod-cidr', ','.join(POD_RANGES), '--node-ip',
         ','.join(NODE_ADDRESSES), '--uplink', 'uplink0'], 'polderd.log')
     wait_until(lambda: os.path.exists(SOCKET) or process.poll() is not None, 30, f'{SOCKET} is there')

@@ -82,9 +82,9 @@ static int ask_owner(const char *name, int number, int tries, pid_t *ret_pid)
 	if (fd < 0)
 		return -errno;
 	for (int i = 0; connect(fd, (struct sockaddr *)&address, length) < 0; i++) {
-		if (errno != ECONNREFUSED)
-			return errno == EAGAIN ? 1 : -errno;
-		/* Nobody's, or of a process that has not come to listen yet. */
+		if (errno != ECONNREFUSED && errno != EAGAIN)
+			return -errno;
+		/* Nobody's, or of a process that has not come to listen, or to accept, yet. */
 		if (i == tries)
 			return 0;
 		nanosleep(&(struct timespec){.tv_nsec = LISTEN_WAIT_NS}, NULL);

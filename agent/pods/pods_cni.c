@@ -358,18 +358,45 @@ int pods_cni_check(struct pods *pods, const json_t *args, int netns_fd, struct e
 
 /* ---------------------------------------------------------------------- GC */
 
-static bool is_listed(const json_t *valid, const struct local_pod *pod)
+/* An attachment that the runtime names; texts are borrowed. */
+struct valid {
+	const char *container_id, *ifname;
+};
+
+static int compare_valid(const void *left, const void *right)
 {
+	const struct valid *a = left, *b = right;
+	int r = strcmp(a->container_id, b->container_id);
+
+	return r ? r : strcmp(a->ifname, b->ifname);
+}
+
+/* Sorted, so that a long list of many pods costs little; free(). NULL: no memory. */
+static struct valid *sort_list(const json_t *list, size_t *ret_count)
+{
+	struct valid *sorted = calloc(json_array_size(list) + 1, sizeof(*sorted));
 	json_t *item;
 	size_t i;
 
-	json_array_foreach (valid, i, item) {
-		if (strcmp(json_string_value(json_object_get(item, "containerID")),
-			   pod->container_id) == 0 &&
-		    strcmp(json_string_value(json_object_get(item, "ifname")), pod->ifname) == 0)
-			return true;
-	}
-	return false;
+	if (!sorted)
+		return NULL;
+	json_array_foreach (list, i, item)
+		sorted[i] = (struct valid){
+			json_string_value(json_object_get(item, "containerID")),
+			json_string_value(json_object_get(item, "ifname")),
+		};
+	*ret_count = json_array_size(list);
+	qsort(sorted, *ret_count, sizeof(*sorted), compare_valid);
+	return sorted;
+}
+
+/* One whose ADD has no answer yet cannot be in the list. */
+static bool is_valid(const struct valid *sorted, size_t count, const struct local_pod *pod)
+{
+	const struct valid wanted = {pod->container_id, pod->ifname};
+
+	return pod->adding ||
+	       bsearch(&wanted, sorted, count, sizeof(*sorted), compare_valid) != NULL;
 }
 
 /* One entry that cannot be understood may be the one that keeps a pod: nothing is deleted then. */
@@ -392,17 +419,21 @@ int pods_cni_gc(struct pods *pods, const json_t *args, struct error *ret_error)
 {
 	const json_t *valid = json_object_get(args, "valid");
 	const char *network = json_string_value(json_object_get(args, "network"));
+	CLEANUP(cleanup_free) struct valid *sorted = NULL;
 	char text[POD_TEXT_MAX];
-	size_t i = 0;
+	size_t i = 0, count = 0;
 	int failed = 0, error = 0;
 
 	if (!network || !list_is_good(valid))
 		return 0;
+	sorted = sort_list(valid, &count);
+	if (!sorted)
+		return error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	while (i < pods->count) {
 		struct local_pod *pod = pods->items[i];
 		int r;
 
-		if (strcmp(pod->network, network) != 0 || is_listed(valid, pod)) {
+		if (strcmp(pod->network, network) != 0 || is_valid(sorted, count, pod)) {
 			i++;
 			continue;
 		}

@@ -154,7 +154,14 @@ static void add_held_down(json_t *list, const struct local_pod *pod)
 					      "reason", reason));
 }
 
-static json_t *problems(const struct show_sources *sources)
+static void add_note(json_t *list, const char *source, const char *note)
+{
+	if (note && note[0])
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "source", source, "path",
+						      "", "reason", note));
+}
+
+static json_t *problems(const struct show_sources *sources, const struct show_progress *progress)
 {
 	const struct service_problem *services = NULL;
 	json_t *list = json_array();
@@ -162,6 +169,8 @@ static json_t *problems(const struct show_sources *sources)
 
 	store_problems(sources->store, add_problem, list);
 	store_conflicts(sources->store, add_conflict, list);
+	add_note(list, "state-dir", progress->state_note);
+	add_note(list, "pins", progress->pins_note);
 	for (size_t i = 0; i < pods_count(sources->pods); i++)
 		add_held_down(list, pods_at(sources->pods, i));
 	count = services_problems(sources->services, &services);
@@ -252,7 +261,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "pods", pod_counts(sources));
 		json_object_set_new(result, "objects", object_counts(sources->store));
 		json_object_set_new(result, "routes", show_routes(sources));
-		json_object_set_new(result, "problems", problems(sources));
+		json_object_set_new(result, "problems", problems(sources, &progress));
 		json_object_set_new(result, "features", features(sources, &progress));
 		json_object_set_new(result, "policy", policy_counts(sources));
 		json_object_set_new(result, "limits", limits(sources));

@@ -85,6 +85,8 @@ class Resources:
 class Agent:
     """polderd of a node. `options` are long options without the dashes; a list repeats one, None leaves it out."""
 
+    known = {}  # what --help of each binary says
+
     def __init__(self, node, workdir, options, binary=POLDERD):
         self.node, self.workdir, self.binary = node, workdir, binary
         self.options = options
@@ -97,10 +99,17 @@ class Agent:
     def command(self):
         args = [self.binary]
         for key, value in self.options.items():
+            if key == "state-dir" and not self.has_option(key):
+                continue  # of a commit before it, whose times are compared
             for one in value if isinstance(value, list) else [value]:
                 if one is not None:
                     args += ["--" + key, str(one)]
         return self.node.process_command(*args)
+
+    def has_option(self, name):
+        if self.binary not in self.known:
+            self.known[self.binary] = run([self.binary, "--help"]).stdout
+        return f"--{name} " in self.known[self.binary]
 
     def start(self, wait=True):
         log = open(self.log_path, "ab")  # the process keeps it
