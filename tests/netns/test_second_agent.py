@@ -148,6 +148,10 @@ def test_renamed_link_stays_its_pods_over_a_restart(world):
     world.n1.netns.run("ip", "link", "set", "renamed", "down")
     world.n1.netns.run("ip", "link", "set", "renamed", "name", link)
     world.n1.netns.run("ip", "link", "set", link, "up")
+    # With the link the node's routes to the pod went down; they are put back.
+    for family in BOTH:
+        wait_until(lambda f=family: reach(world.n1, world.server.ips[f], 8080, timeout=0.3).verdict == "open",
+                   "the node reaches the pod again", 9)
 
 
 @limit(90)

@@ -115,6 +115,7 @@ static void defaults_hold_without_any_option(void)
 	struct config config = loaded(NULL, NULL);
 
 	CU_ASSERT(strcmp(config.run_dir, "/run/polder") == 0);
+	CU_ASSERT(strcmp(config.state_dir, "/var/lib/polder") == 0);
 	CU_ASSERT(strcmp(config.socket, "/run/polder/polder.sock") == 0);
 	CU_ASSERT(strcmp(config.bpffs, "/sys/fs/bpf/polder") == 0);
 	CU_ASSERT(config.node_name[0] != '\0');
@@ -367,6 +368,23 @@ static void makes_relative_options_absolute(void)
 	config_clear(&config);
 }
 
+/* Agents with run directories of their own share nothing else by default. */
+static void state_directory_follows_the_run_directory(void)
+{
+	struct config config = loaded(NULL, OPTIONS("--run-dir", "/tmp/x/run-n1"));
+
+	CU_ASSERT_STRING_EQUAL(config.state_dir, "/var/lib/polder/run:tmp:x:run-n1");
+	config_clear(&config);
+	config = loaded(NULL, OPTIONS("--run-dir", "/tmp/x", "--state-dir", "/tmp/y/"));
+	CU_ASSERT_STRING_EQUAL(config.state_dir, "/tmp/y");
+	config_clear(&config);
+	CU_ASSERT(refused(NULL, OPTIONS("--run-dir", "/tmp/x", "--state-dir", "/tmp/x"),
+			  OPTIONS("--state-dir and --run-dir", "use two")));
+	CU_ASSERT(refused(NULL, OPTIONS("--resources", "/tmp", "--state-dir", "/tmp"),
+			  OPTIONS("--state-dir and --resources", "use two")));
+	CU_ASSERT(option_refused("--state-dir", "/", "root directory"));
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -383,6 +401,7 @@ int main(void)
 		UNIT_TEST(refuses_options_that_are_none),
 		UNIT_TEST(refuses_paths_that_cannot_be),
 		UNIT_TEST(makes_relative_options_absolute),
+		UNIT_TEST(state_directory_follows_the_run_directory),
 	};
 	int r;
 

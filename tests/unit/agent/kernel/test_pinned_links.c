@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Links of programs that lose their pins, their directory or their target. Needs root and a bpffs of
- * its own. */
+/* Links of programs that lose their pins, their directory or their target. Needs root and a bpffs
+ * of its own. */
 #include "agent/kernel/pinned_links.h"
 
 #include <bpf/bpf.h>
