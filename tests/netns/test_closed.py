@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pod whose programs somebody took away reaches nobody beyond its node, although the node's stack forwards; then all is put back."""
 
+import ctypes
 import glob
 import json
 import os
@@ -37,7 +38,7 @@ def setup(world):
                      (world.a, world.denied.ips[family], 8080, "timeout"))
 
 
-# Programs at a link, tcx ingress and egress: the kernel ends a link some time after its pin went.
+# Programs at a link, tcx ingress and egress.
 COUNT = """import ctypes, sys
 libbpf, count = ctypes.CDLL("libbpf.so.1"), ctypes.c_uint32(64)
 ids, found = (ctypes.c_uint32 * 64)(), []
@@ -62,8 +63,19 @@ def nobody_repairs(world):
         process.send_signal(signal.SIGCONT)
 
 
+def detach(pin):
+    """The link of the pin, as `bpftool link detach` does; to remove the pin alone detaches nothing."""
+    libbpf = ctypes.CDLL("libbpf.so.1")
+    link = libbpf.bpf_obj_get(pin.encode())
+    assert link >= 0, f"no link at {pin}"
+    try:
+        assert libbpf.bpf_link_detach(link) == 0, f"{pin} cannot be detached"
+    finally:
+        os.close(link)
+
+
 def take_programs(world, pod, *names):
-    """As a foreign hand would: the links' pins with tcx, the filters with clsact."""
+    """As a foreign hand would: links are detached with tcx, filters deleted with clsact."""
     link = pod.host_link
     ifindex = world.n1.netns.ifindex(link)
     tcx = world.n1.agent.options.get("attach") != "clsact"
@@ -72,7 +84,7 @@ def take_programs(world, pod, *names):
         for name in names or ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod"):
             found = glob.glob(f"{world.n1.bpffs}/v*/links/{name}-{ifindex}")
             assert found, f"no pin of {name}"
-            os.unlink(found[0])
+            detach(found[0])
         gone = len(names or ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod"))
         wait_until(lambda: programs_at(world, ifindex) == before - gone,
                    lambda: f"{before - gone} programs at {link}, there are {programs_at(world, ifindex)}", 5, 0.02)
