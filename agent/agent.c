@@ -184,6 +184,19 @@ static int start_state(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
+static bool is_in_use(int ifindex, void *data)
+{
+	const struct agent *agent = data;
+
+	for (size_t i = 0; i < agent->node.uplink_count; i++)
+		if (agent->node.uplinks[i].ifindex == ifindex)
+			return true;
+	for (size_t i = 0; i < pods_count(agent->pods); i++)
+		if (pods_at(agent->pods, i)->ifindex == ifindex)
+			return !pods_at(agent->pods, i)->gone;
+	return false;
+}
+
 static int start_attachments(struct agent *agent, char *message, size_t size)
 {
 	int r = agent_attach_uplinks(agent, message, size);
@@ -191,7 +204,7 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 	if (r == 0)
 		r = datapath_attach_sockets(agent->datapath, message, size);
 	if (r == 0) {
-		datapath_remove_stale_pins(agent->datapath);
+		datapath_prune_pins(agent->datapath, is_in_use, agent);
 		/* A foreign XDP program has kept ours away. */
 		if (agent_replace_foreign(agent) > 0)
 			r = agent_attach_uplinks(agent, message, size);

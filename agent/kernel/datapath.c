@@ -504,19 +504,26 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 	return r;
 }
 
-/* Links of network links that are there; a name without number is a cgroup's. */
-static bool is_in_use(const char *name, void *data)
-{
-	const struct datapath *d = data;
-	const char *dash = strrchr(name, '-');
-	struct link_info link;
+struct pruning {
+	struct datapath *datapath;
+	bool (*in_use)(int ifindex, void *data);
+	void *data;
+};
 
-	return !dash || netlink_link_get_index(d->nl, atoi(dash + 1), &link) != -ENODEV;
+/* A name without number is a cgroup's. */
+static bool keeps(const char *name, void *data)
+{
+	const struct pruning *pruning = data;
+	const char *dash = strrchr(name, '-');
+
+	return !dash || pruning->in_use(atoi(dash + 1), pruning->data);
 }
 
-void datapath_remove_stale_pins(struct datapath *d)
+void datapath_prune_pins(struct datapath *d, bool (*in_use)(int ifindex, void *data), void *data)
 {
-	pinned_links_sweep(d->links, is_in_use, d);
+	struct pruning pruning = {d, in_use, data};
+
+	pinned_links_sweep(d->links, keeps, &pruning);
 }
 
 int datapath_repair_pins(struct datapath *d, size_t *ret_repaired)

@@ -61,8 +61,10 @@ int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **
 			   char *message, size_t size);
 /* The socket programs at the configured cgroup. */
 int datapath_attach_sockets(struct datapath *datapath, char *message, size_t size);
-/* Links pinned by an earlier agent whose network link is gone. */
-void datapath_remove_stale_pins(struct datapath *datapath);
+/* Detaches what an earlier agent has attached, and pinned, to network links that are not `in_use`:
+ * gone, or no uplinks any more. */
+void datapath_prune_pins(struct datapath *datapath, bool (*in_use)(int ifindex, void *data),
+			 void *data);
 /* Pins that somebody removed, once the maps' directory is there. `*ret_repaired`: how many. 0 or
  * -errno. */
 int datapath_repair_pins(struct datapath *datapath, size_t *ret_repaired);

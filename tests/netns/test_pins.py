@@ -175,3 +175,40 @@ def test_directory_of_pins_is_locked_anew(world):
     pinned_again(world, before)
     done = run(["flock", "-n", world.node.bpffs, "true"], check=False)
     assert done.returncode != 0, "nobody has locked the directory"
+
+
+@limit(60)
+def test_programs_leave_a_link_that_is_no_uplink_any_more(world):
+    world.node.netns.ip("link add eth9 type bridge", "link set eth9 up")
+    ifindex = world.node.netns.ifindex("eth9")
+    try:
+        world.agent.stop()
+        world.agent.options["uplink"] = ["eth0", "eth9"]
+        world.agent.start()
+        assert any(name.endswith(f"-{ifindex}") for name in pins(world)), pins(world)
+    finally:
+        world.agent.stop()
+        world.agent.options["uplink"] = "eth0"
+        world.agent.start()
+    assert not any(name.endswith(f"-{ifindex}") for name in pins(world)), pins(world)
+    world.node.netns.ip("link del eth9")
+    check(world)
+
+
+@limit(60)
+def test_sockets_follow_another_cgroup(world):
+    """--cgroup of the next start: the programs move there."""
+    other = world.node.cgroup + "-other"
+    os.makedirs(other, exist_ok=True)
+    own = world.agent.options["cgroup"]
+    try:
+        world.agent.stop()
+        world.agent.options["cgroup"] = other
+        world.agent.start()
+        world.expect((world.node, world.vip[4], 80, "unreachable"), within=0)
+    finally:
+        world.agent.stop()
+        world.agent.options["cgroup"] = own
+        world.agent.start()
+        os.rmdir(other)
+    check(world)
