@@ -310,6 +310,7 @@ int agent_start(struct agent *agent, uv_loop_t *loop)
 	if (!agent->store)
 		return -ENOMEM;
 	agent_reconcile_start(agent);
+	agent_service_start(agent);
 	for (i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
 		r = stages[i](agent, message, sizeof(message));
 		if (r < 0) {

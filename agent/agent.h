@@ -58,6 +58,9 @@ struct agent {
 	int wait_result; /* 0 or -errno */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
+	uv_timer_t second_timer;
+	unsigned int seconds;	/* since the start */
+	char told_status[512];	/* to the service manager */
 	struct agent_add *adds; /* CNI ADDs that wait for the kernel */
 	bool ready;		/* it has been told that a run has succeeded */
 	bool links_dirty;	/* links of pods have gone */
@@ -98,6 +101,9 @@ bool agent_is_synced(const struct agent *agent);
 bool agent_ready(const struct agent *agent);
 /* Ready, and no pod is cut off for want of its programs. */
 bool agent_well(const struct agent *agent);
+
+/* agent_service.c: what is done once a second. */
+void agent_service_start(struct agent *agent);
 
 /* agent_links.c: pods' and uplinks' programs, links that come and go. */
 extern const struct pods_hooks agent_pods_hooks;

@@ -4,21 +4,26 @@
 #include "agent/common/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "agent/common/clock.h"
+#include "agent/common/log_internal.h"
 
 #define MESSAGE_MAX 2048
 /* Each byte may grow to \xNN. */
 #define RECORD_MAX (128 + 4 * MESSAGE_MAX)
 
 static enum log_level threshold = LOG_LEVEL_INFO;
+/* Work in the thread pool may log, too. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t written[LOG_LEVELS];
 
 static const struct {
 	const char *name;
@@ -49,20 +54,6 @@ int log_level_parse(const char *text, enum log_level *ret)
 		}
 	}
 	return -EINVAL;
-}
-
-/* JOURNAL_STREAM is inherited by children whose standard error goes elsewhere: only the same file
- * counts (systemd.exec(5)). */
-static bool journal_reads(void)
-{
-	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long device, inode;
-	struct stat status;
-
-	if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
-		return false;
-	return fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device &&
-	       status.st_ino == inode;
 }
 
 /* Bytes of the UTF-8 character at `text`; 0 if it is none, or a control character of the second
@@ -131,7 +122,7 @@ static size_t format_prefix(char *out, size_t size, enum log_level level, const 
 	char stamp[32];
 	struct tm utc;
 
-	if (journal_reads())
+	if (log_sink_is_journal())
 		return (size_t)snprintf(out, size, "<%d>%.32s: ", levels[level].priority, category);
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
@@ -140,28 +131,89 @@ static size_t format_prefix(char *out, size_t size, enum log_level level, const 
 				levels[level].name, category);
 }
 
+/* One record, held back by nothing any more. False: it is lost. */
+static bool put_record(enum log_level level, const char *category, const char *message)
+{
+	char record[RECORD_MAX];
+	size_t length = format_prefix(record, 128, level, category);
+
+	length += escape(record + length, message);
+	record[length++] = '\n';
+	if (!log_sink_put(record, length))
+		return false;
+	written[level]++;
+	return true;
+}
+
+/* What was lost, as soon as lines are taken again. */
+static void tell_lost(void)
+{
+	char message[160];
+	uint64_t lost = log_sink_flush() ? log_sink_lost_untold() : 0;
+
+	if (!lost)
+		return;
+	snprintf(message, sizeof(message),
+		 "%" PRIu64 " lines were lost: whoever reads standard error had stopped", lost);
+	if (put_record(LOG_LEVEL_WARNING, "log", message))
+		log_sink_told();
+}
+
+static void tell_held(void)
+{
+	struct log_summary summary;
+	char message[320];
+
+	while (log_limit_next_summary(clock_monotonic_ns(), &summary)) {
+		snprintf(message, sizeof(message),
+			 "%u more lines like this within %u s were not written: %s", summary.held,
+			 summary.seconds, summary.sample);
+		if (!put_record(summary.level, summary.category, message))
+			log_sink_lose(1);
+	}
+}
+
 void log_write(enum log_level level, const char *category, const char *format, ...)
 {
-	char message[MESSAGE_MAX], record[RECORD_MAX];
-	int saved = errno;
+	char message[MESSAGE_MAX];
+	int saved = errno, wanted;
 	va_list arguments;
-	size_t length;
-	int wanted;
 
 	if (level > threshold)
 		return;
 	va_start(arguments, format);
 	wanted = vsnprintf(message, sizeof(message), format, arguments);
 	va_end(arguments);
-	if (wanted >= (int)sizeof(message))
+	if (wanted < 0)
+		snprintf(message, sizeof(message), "%s", format);
+	else if (wanted >= (int)sizeof(message))
 		memcpy(message + sizeof(message) - 4, "...", 4);
 
-	length = format_prefix(record, 128, level, category);
-	length += escape(record + length, wanted < 0 ? format : message);
-	record[length++] = '\n';
-	/* One write, so that records of several processes do not mix. What cannot be written is
-	 * lost: logging never blocks work. */
-	while (write(STDERR_FILENO, record, length) < 0 && errno == EINTR)
-		;
+	pthread_mutex_lock(&lock);
+	tell_lost();
+	tell_held();
+	/* Who asks for debug wants all of it. */
+	if ((level == LOG_LEVEL_DEBUG ||
+	     log_limit_allows(level, category, format, message, clock_monotonic_ns())) &&
+	    !put_record(level, category, message))
+		log_sink_lose(1);
+	pthread_mutex_unlock(&lock);
 	errno = saved;
+}
+
+void log_tick(void)
+{
+	pthread_mutex_lock(&lock);
+	tell_lost();
+	tell_held();
+	pthread_mutex_unlock(&lock);
+}
+
+void log_read_stats(struct log_stats *ret)
+{
+	pthread_mutex_lock(&lock);
+	memcpy(ret->written, written, sizeof(ret->written));
+	ret->lost = log_sink_lost();
+	ret->held = log_limit_held();
+	pthread_mutex_unlock(&lock);
 }

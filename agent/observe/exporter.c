@@ -256,6 +256,22 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 		   events_subscribers(sources->events));
 }
 
+static void add_log(struct metrics *m)
+{
+	static const char *const levels[LOG_LEVELS] = {"error", "warning", "info", "debug"};
+	struct log_stats stats;
+
+	log_read_stats(&stats);
+	metrics_family(m, "polder_log_lines_total", METRIC_COUNTER, "Log lines written, by level.");
+	for (int i = 0; i < LOG_LEVELS; i++)
+		labelled_u64(m, "level", levels[i], stats.written[i]);
+	single_u64(m, "polder_log_lines_lost_total", METRIC_COUNTER,
+		   "Log lines that nobody took from standard error.", stats.lost);
+	single_u64(m, "polder_log_lines_held_total", METRIC_COUNTER,
+		   "Log lines that were counted instead of written: too many of one kind.",
+		   stats.held);
+}
+
 /* ---------------------------------------------------------------- the process */
 
 struct process {
@@ -345,6 +361,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_maps(m, sources);
 	add_pods(m, sources);
 	add_objects(m, sources);
+	add_log(m);
 	add_process(m);
 	text = metrics_finish(m, ret_length);
 	metrics_free(m);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Once a second: the log, and what the service manager is told. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/observe/notify.h"
+
+#define SECOND_MS 1000
+/* While it is not ready it asks for so much more time, so often. */
+#define EXTEND_SECONDS 60
+#define EXTEND_EVERY   10
+
+struct first_problem {
+	const char *source;
+	char *text;
+	size_t size;
+};
+
+static void keep_problem(const char *source, const struct error *error, void *data)
+{
+	struct first_problem *first = data;
+
+	if (!first->text[0] && strcmp(source, first->source) == 0)
+		snprintf(first->text, first->size, "Waiting for %s: %.300s", source, error->text);
+}
+
+/* One line, in words: what it waits for, or what it serves. */
+static void describe(const struct agent *agent, char *text, size_t size)
+{
+	struct first_problem first = {agent->config.resources, text, size};
+
+	text[0] = '\0';
+	if (agent_ready(agent)) {
+		snprintf(text, size, "%s: %zu pods connected, %zu policies, %zu Services",
+			 agent_well(agent) ? "Ready" : "Not ready, see polderctl status",
+			 pods_count(agent->pods),
+			 store_count(agent->store, OBJECT_NETWORK_POLICY) +
+				 store_count(agent->store, OBJECT_CLUSTER_NETWORK_POLICY),
+			 store_count(agent->store, OBJECT_SERVICE));
+		return;
+	}
+	if (!agent_is_synced(agent) && agent->config.resources)
+		store_problems(agent->store, keep_problem, &first);
+	if (!text[0])
+		snprintf(text, size, "%s",
+			 agent_is_synced(agent) ? "Putting what was read in force; an attempt that "
+						  "failed is repeated, see the log"
+						: "Reading the objects");
+}
+
+/*
+ * Connected pods go on meanwhile, and whoever waits for the network of new ones may wait: being
+ * killed and started again would bring nothing nearer.
+ */
+static void tell_service_manager(struct agent *agent)
+{
+	char status[512], text[640];
+	bool extend = !agent->ready && agent->seconds % EXTEND_EVERY == 0;
+
+	describe(agent, status, sizeof(status));
+	if (!extend && strcmp(status, agent->told_status) == 0)
+		return;
+	snprintf(agent->told_status, sizeof(agent->told_status), "%s", status);
+	snprintf(text, sizeof(text), "STATUS=%s", status);
+	for (char *c = text; *c; c++)
+		if (*c == '\n')
+			*c = ' ';
+	if (extend)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text),
+			 "\nEXTEND_TIMEOUT_USEC=%u000000", EXTEND_SECONDS);
+	notify_send(text);
+}
+
+static void on_second(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	log_tick();
+	tell_service_manager(agent);
+	agent->seconds++;
+}
+
+void agent_service_start(struct agent *agent)
+{
+	uv_timer_init(agent->loop, &agent->second_timer);
+	agent->second_timer.data = agent;
+	uv_timer_start(&agent->second_timer, on_second, 0, SECOND_MS);
+}
