@@ -102,6 +102,9 @@ bool agent_ready(const struct agent *agent);
 /* Ready, and no pod is cut off for want of its programs. */
 bool agent_well(const struct agent *agent);
 
+/* agent_http.c */
+int agent_start_http(struct agent *agent, char *message, size_t size);
+
 /* agent_service.c: what is done once a second. */
 void agent_service_start(struct agent *agent);
 
@@ -143,10 +146,9 @@ size_t agent_replace_foreign(struct agent *agent); /* how many */
 /* Puts back pins, and the directories they are in. */
 void agent_repair_pins(struct agent *agent);
 
-/* agent_requests.c: the control socket and HTTP. */
+/* agent_requests.c: the control socket. */
 int agent_register_requests(struct agent *agent);
 /* Takes the pods away whose ADD has no answer yet, and answers. */
 void agent_cancel_adds(struct agent *agent);
-int agent_start_http(struct agent *agent, char *message, size_t size);
 void agent_progress(struct show_progress *ret, void *agent);
 int agent_cni_finish(const char *container_id, const char *ifname, void *agent);
