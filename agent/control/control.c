@@ -14,62 +14,14 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
+#include "agent/control/control_internal.h"
 #include "agent/control/control_message.h"
-#include "agent/control/control_socket.h"
 
 #define REQUEST_MAX	   (1u << 20)
 #define STREAM_WAITING_MAX (1u << 20)
 #define READ_CHUNK	   16384
-#define CONNECTIONS_MAX	   256
 #define PASSED_FDS_MAX	   4
 #define IDLE_MS		   1000
-/* A peer that neither ends its request nor reads its answer is let go. */
-#define STALL_MS 30000
-
-struct operation {
-	char *name;
-	control_handler handler;
-	void *data;
-	struct operation *next;
-};
-
-struct connection {
-	struct control_server *server;
-	uv_poll_t poll;
-	int fd;
-	char *in; /* what was read and is not a handled request yet */
-	size_t in_length, in_size;
-	char *out; /* what was answered; bytes before out_sent are on their way */
-	size_t out_length, out_sent, out_size;
-	int passed_fd;			 /* goes with the next request; -1: none */
-	struct control_request *request; /* waits for its answer, or streams; NULL: none */
-	bool end;			 /* the peer sends no more */
-	bool broken;			 /* an answer could not be made: hang up */
-	uint64_t progress;		 /* loop time of the last byte */
-	struct connection *prev, *next;
-};
-
-struct control_request {
-	struct control_server *server; /* NULL: it has ended */
-	struct connection *connection; /* NULL: the peer has hung up */
-	bool stream;
-	void (*closed)(struct control_request *request, void *data);
-	void *closed_data;
-	struct control_request *prev, *next;
-};
-
-struct control_server {
-	uv_loop_t *loop;
-	struct control_socket socket;
-	uv_poll_t poll;
-	uv_timer_t idle_timer;
-	int handles; /* open in the loop */
-	bool paused; /* not accepting */
-	struct operation *operations;
-	struct connection *connections;
-	size_t connection_count;
-	struct control_request *requests; /* not answered, or streaming */
-};
 
 static void on_connection_event(uv_poll_t *poll, int status, int events);
 static void on_connect(uv_poll_t *poll, int status, int events);
@@ -79,7 +31,7 @@ static void process_lines(struct connection *connection);
 
 static size_t waiting(const struct connection *connection)
 {
-	return connection->out_length - connection->out_sent;
+	return connection->output.waiting;
 }
 
 /* Reads only what it may handle: the next request is left in the socket until this one is answered.
@@ -99,10 +51,12 @@ static void update_events(struct connection *connection)
 		uv_poll_stop(&connection->poll);
 }
 
-static void request_free(struct control_request *request)
+void request_free(struct control_request *request)
 {
-	if (request->server)
+	if (request->server) {
 		DL_DELETE(request->server->requests, request);
+		request->server->stats.ordinary -= request->ordinary;
+	}
 	if (request->connection)
 		request->connection->request = NULL;
 	free(request);
@@ -120,21 +74,23 @@ static void on_connection_closed(uv_handle_t *handle)
 }
 
 /* The request, if any, stays with whoever has to answer it. */
-static void hang_up(struct connection *connection)
+void connection_hang_up(struct connection *connection)
 {
 	struct control_request *request = connection->request;
 	struct control_server *server = connection->server;
 
 	DL_DELETE(server->connections, connection);
-	server->connection_count--;
-	if (request) {
+	server->stats.connections--;
+	if (request && request->list) {
+		control_list_end(request);
+	} else if (request) {
 		request->connection = NULL;
 		connection->request = NULL;
 		if (request->stream)
 			end_stream(request);
 	}
 	free(connection->in);
-	free(connection->out);
+	output_clear(&connection->output);
 	if (connection->passed_fd >= 0)
 		close(connection->passed_fd);
 	uv_close((uv_handle_t *)&connection->poll, on_connection_closed);
@@ -158,51 +114,26 @@ static int reserve(char **buffer, size_t *size, size_t wanted)
 	return 0;
 }
 
-/* Takes `line` (NULL: no memory). The loop sends it, so that no answer changes a connection under
- * its caller's feet. */
-static void enqueue(struct connection *connection, char *line, size_t length)
+void connection_send(struct connection *connection, char *line, size_t length)
 {
-	CLEANUP(cleanup_free) char *owned = line;
-
-	if (!line ||
-	    reserve(&connection->out, &connection->out_size, connection->out_length + length) < 0) {
+	if (line && waiting(connection) == 0)
+		connection->progress = uv_now(connection->server->loop);
+	if (!line || output_put(&connection->output, line, length) < 0)
 		connection->broken = true;
-	} else {
-		memcpy(connection->out + connection->out_length, line, length);
-		if (waiting(connection) == 0)
-			connection->progress = uv_now(connection->server->loop);
-		connection->out_length += length;
-	}
 	update_events(connection);
 }
 
 /* -EPIPE and the like: the peer is gone. */
 static int flush(struct connection *connection)
 {
-	if (waiting(connection) == 0)
-		return 0;
-	while (waiting(connection) > 0) {
-		ssize_t sent = send(connection->fd, connection->out + connection->out_sent,
-				    waiting(connection), MSG_NOSIGNAL | MSG_DONTWAIT);
+	size_t before = waiting(connection);
+	int r = output_send(&connection->output, connection->fd);
 
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0 && errno == EAGAIN)
-			break;
-		if (sent < 0)
-			return -errno;
-		connection->out_sent += (size_t)sent;
+	if (waiting(connection) != before)
 		connection->progress = uv_now(connection->server->loop);
-	}
-	memmove(connection->out, connection->out + connection->out_sent, waiting(connection));
-	connection->out_length -= connection->out_sent;
-	connection->out_sent = 0;
-	if (connection->out_length == 0) {
-		/* A long answer's memory is not kept. */
-		free(TAKE_PTR(connection->out));
-		connection->out_size = 0;
-	}
-	return 0;
+	if (r == 0 && connection->request && connection->request->list)
+		control_lists_fill(connection->server);
+	return r;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -306,7 +237,7 @@ static void on_connection_event(uv_poll_t *poll, int status, int events)
 	if (r == 0 && connection->end && !connection->request && waiting(connection) == 0)
 		r = -EPIPE;
 	if (r < 0)
-		hang_up(connection);
+		connection_hang_up(connection);
 	else
 		update_events(connection);
 }
@@ -330,7 +261,42 @@ static void refuse(struct connection *connection, int code, const char *text)
 	size_t length = 0;
 	char *line = control_format_error(code, text, NULL, &length);
 
-	enqueue(connection, line, length);
+	connection_send(connection, line, length);
+}
+
+/* Room for one more of those that are not the plugin's? Else it is refused. */
+static bool check_room(struct connection *connection, const struct operation *operation)
+{
+	struct control_server *server = connection->server;
+	char text[256], busiest[96];
+
+	if (operation->is_plugins || server->stats.ordinary < ORDINARY_MAX)
+		return true;
+	control_name_busiest(server, busiest, sizeof(busiest));
+	snprintf(text, sizeof(text),
+		 "%d requests and streams are open already, and the connections that are left are "
+		 "kept for the CNI plugin; look at %s",
+		 ORDINARY_MAX, busiest);
+	log_warning("control", "%s of process %d is refused: %s", operation->name, connection->pid,
+		    text);
+	server->stats.refused++;
+	refuse(connection, EBUSY, text);
+	return false;
+}
+
+/*
+ * Who has hung up has told its caller that nothing was done, and perhaps the opposite has been
+ * asked for since: an ADD that is carried out after its DEL stays for ever.
+ */
+static bool check_peer_waits(struct connection *connection, const struct operation *operation)
+{
+	if (!connection_is_gone(connection))
+		return true;
+	log_info("control", "%s of process %d is not carried out: it has hung up", operation->name,
+		 connection->pid);
+	connection->server->stats.abandoned++;
+	connection->broken = true;
+	return false;
 }
 
 static void run_operation(struct connection *connection, const struct control_message *message)
@@ -346,11 +312,16 @@ static void run_operation(struct connection *connection, const struct control_me
 		refuse(connection, CONTROL_UNKNOWN_OPERATION, text);
 		return;
 	}
+	if (!check_peer_waits(connection, operation) || !check_room(connection, operation))
+		return;
 	request = calloc(1, sizeof(*request));
 	if (!request) {
 		connection->broken = true;
 		return;
 	}
+	request->ordinary = !operation->is_plugins;
+	connection->server->stats.ordinary += request->ordinary;
+	connection->server->stats.requests++;
 	request->server = connection->server;
 	request->connection = connection;
 	connection->request = request;
@@ -418,7 +389,7 @@ static void answer(struct control_request *request, char *line, size_t length)
 	assert(!request->stream);
 	request_free(request);
 	if (connection)
-		enqueue(connection, line, length);
+		connection_send(connection, line, length);
 	else
 		free(line);
 }
@@ -476,13 +447,13 @@ int control_stream_send(struct control_request *request, json_t *line)
 		free(text);
 		return -ENOBUFS;
 	}
-	enqueue(connection, text, length);
+	connection_send(connection, text, length);
 	return 0;
 }
 
 /* ---------------------------------------------------------------- the server */
 
-static int check_peer(int fd)
+static int check_peer(int fd, int *ret_pid)
 {
 	static const char refusal[] =
 		"{\"version\":1,\"ok\":false,\"error\":{\"code\":13,\"message\":"
@@ -492,6 +463,7 @@ static int check_peer(int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
 		return -errno;
+	*ret_pid = peer.pid;
 	if (peer.uid == 0)
 		return 0;
 	log_warning("control", "process %d of user %u was refused: only root may use the socket",
@@ -502,7 +474,7 @@ static int check_peer(int fd)
 }
 
 /* Takes `fd`. */
-static int add_connection(struct control_server *server, int fd)
+static int add_connection(struct control_server *server, int fd, int pid)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	int r;
@@ -519,20 +491,33 @@ static int add_connection(struct control_server *server, int fd)
 	}
 	connection->server = server;
 	connection->fd = fd;
+	connection->pid = pid;
 	connection->passed_fd = -1;
 	connection->progress = uv_now(server->loop);
 	connection->poll.data = connection;
 	DL_APPEND(server->connections, connection);
-	server->connection_count++;
+	server->stats.connections++;
 	update_events(connection);
 	return 0;
 }
 
-static void pause_accepting(struct control_server *server, const char *why)
+static void pause_accepting(struct control_server *server, int error)
 {
-	if (!server->paused)
-		log_warning("control", "no new connections are accepted at the moment: %s", why);
+	if (server->paused)
+		return;
+	if (error == EMFILE)
+		log_error("control",
+			  "no new connections are accepted at the moment: all descriptors that "
+			  "polderd may have are open (LimitNOFILE in its unit)");
+	else if (error == EBUSY)
+		log_error("control",
+			  "no new connections are accepted at the moment: %d are open, all in use",
+			  CONNECTIONS_MAX);
+	else
+		log_error("control", "no new connections are accepted at the moment: %s",
+			  strerror(error));
 	server->paused = true;
+	server->stats.paused++;
 	uv_poll_stop(&server->poll);
 }
 
@@ -541,39 +526,31 @@ static void on_connect(uv_poll_t *poll, int status, int events)
 	struct control_server *server = poll->data;
 
 	for (;;) {
-		int fd, r;
+		int fd, r, pid = 0;
 
-		if (server->connection_count >= CONNECTIONS_MAX) {
-			pause_accepting(server, "256 are open");
-			return;
-		}
 		fd = accept4(server->socket.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
 		if (fd < 0) {
 			if (errno != EAGAIN)
-				pause_accepting(server, strerror(errno));
+				pause_accepting(server, errno);
 			return;
 		}
-		if (check_peer(fd) < 0) {
+		if (check_peer(fd, &pid) < 0) {
+			server->stats.not_root++;
 			close(fd);
 			continue;
 		}
-		r = add_connection(server, fd);
+		r = add_connection(server, fd, pid);
 		if (r < 0)
-			log_error("control", "a connection was dropped: %s", strerror(-r));
+			log_error("control", "a connection of process %d was dropped: %s", pid,
+				  strerror(-r));
+		/* Room is made for the next one: it may be the plugin's. */
+		if (!control_make_room(server)) {
+			pause_accepting(server, EBUSY);
+			return;
+		}
 	}
-}
-
-static bool stalled(const struct connection *connection)
-{
-	uint64_t idle = uv_now(connection->server->loop) - connection->progress;
-
-	if (idle < STALL_MS)
-		return false;
-	if (waiting(connection) > 0 || connection->broken)
-		return true;
-	return connection->in_length > 0 && !connection->request;
 }
 
 static void on_idle_timer(uv_timer_t *timer)
@@ -581,18 +558,23 @@ static void on_idle_timer(uv_timer_t *timer)
 	struct control_server *server = timer->data;
 	struct connection *connection, *next_connection;
 	struct control_request *request, *next_request;
+	const char *why = "";
 
 	DL_FOREACH_SAFE(server->connections, connection, next_connection)
 	{
-		if (stalled(connection))
-			hang_up(connection);
+		if (!connection_is_stalled(connection, &why))
+			continue;
+		log_info("control", "the connection of process %d is closed: %s", connection->pid,
+			 why);
+		server->stats.closed_idle++;
+		connection_hang_up(connection);
 	}
 	DL_FOREACH_SAFE(server->requests, request, next_request)
 	{
 		if (request->stream && !request->connection)
 			end_stream(request);
 	}
-	if (server->paused && server->connection_count < CONNECTIONS_MAX) {
+	if (server->paused && control_make_room(server)) {
 		server->paused = false;
 		uv_poll_start(&server->poll, UV_READABLE, on_connect);
 	}
@@ -621,8 +603,9 @@ int control_server_new(uv_loop_t *loop, const char *path, struct control_server 
 	if (r < 0)
 		goto close_socket;
 	uv_timer_init(loop, &server->idle_timer);
-	server->handles = 2;
-	server->poll.data = server->idle_timer.data = server;
+	uv_idle_init(loop, &server->fill);
+	server->handles = 3;
+	server->poll.data = server->idle_timer.data = server->fill.data = server;
 	uv_poll_start(&server->poll, UV_READABLE, on_connect);
 	uv_timer_start(&server->idle_timer, on_idle_timer, IDLE_MS, IDLE_MS);
 	uv_unref((uv_handle_t *)&server->idle_timer);
@@ -674,7 +657,7 @@ void control_server_free(struct control_server *server)
 	DL_FOREACH_SAFE(server->connections, connection, next_connection)
 	{
 		flush(connection);
-		hang_up(connection);
+		connection_hang_up(connection);
 	}
 	DL_FOREACH_SAFE(server->requests, request, next_request)
 	{
@@ -692,6 +675,7 @@ void control_server_free(struct control_server *server)
 	}
 	uv_close((uv_handle_t *)&server->poll, on_server_closed);
 	uv_close((uv_handle_t *)&server->idle_timer, on_server_closed);
+	uv_close((uv_handle_t *)&server->fill, on_server_closed);
 	control_socket_close(&server->socket);
 }
 
@@ -712,6 +696,12 @@ int control_register(struct control_server *server, const char *name, control_ha
 	}
 	operation->handler = handler;
 	operation->data = data;
+	operation->is_plugins = strncmp(name, "cni.", strlen("cni.")) == 0;
 	LL_PREPEND(server->operations, operation);
 	return 0;
+}
+
+void control_read_stats(const struct control_server *server, struct control_stats *ret)
+{
+	*ret = server->stats;
 }

@@ -49,3 +49,30 @@ void control_fail(struct control_request *request, int code, const char *message
 void control_stream_begin(struct control_request *request,
 			  void (*closed)(struct control_request *request, void *data), void *data);
 int control_stream_send(struct control_request *request, json_t *line);
+
+/*
+ * An answer that is a list, made item by item while the peer takes it: at most some hundred KiB are
+ * in memory. `fill` is called by the loop again and again, adds some items, takes a millisecond at
+ * most, and returns true when there are no more. `done` runs exactly once: then, or when the peer
+ * hangs up.
+ */
+struct control_list;
+typedef bool (*control_fill)(struct control_list *list, void *data);
+void control_reply_list(struct control_request *request, control_fill fill,
+			void (*done)(void *data), void *data);
+/* Takes the reference of `item`. False: no more is wanted. */
+bool control_list_add(struct control_list *list, json_t *item);
+
+/* Counted since the start, but for the first two. */
+struct control_stats {
+	uint64_t connections; /* open now */
+	uint64_t ordinary;    /* requests and streams now, without the plugin's */
+	uint64_t requests;
+	uint64_t not_root;	  /* peers that were refused */
+	uint64_t refused;	  /* requests for which there was no room */
+	uint64_t abandoned;	  /* requests whose peer had hung up: not carried out */
+	uint64_t closed_idle;	  /* connections that asked, or took, nothing */
+	uint64_t closed_for_room; /* closed for another one's sake */
+	uint64_t paused;	  /* times that no connection was accepted for a while */
+};
+void control_read_stats(const struct control_server *server, struct control_stats *ret);

@@ -16,7 +16,7 @@
 
 #include "agent/common/cleanup.h"
 
-#define BACKLOG 64
+#define BACKLOG 1024 /* the system limits it (net.core.somaxconn) */
 
 static int check_directory(const char *path)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The list of flows, gathered in slices so that the loop goes on meanwhile. */
+/* The list of flows, gathered in slices: the loop goes on meanwhile, and of a long list only what
+ * its reader has not taken yet is in memory. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -8,16 +9,13 @@
 #include "agent/kernel/counters.h"
 #include "agent/show/show_internal.h"
 
-#define SLICE_NS   1000000
-#define FLOWS_MOST 50000 /* of one answer, whatever the limit: an answer's memory has a bound */
+#define SLICE_NS 1000000
 
 struct walk {
 	const struct show_sources *sources;
-	struct control_request *request;
 	struct flows_cursor cursor;
-	json_t *list;
-	size_t limit;
-	uv_idle_t idle;
+	struct control_list *list;
+	size_t left;
 };
 
 static json_t *addr_document(const __be32 *words, uint8_t family)
@@ -140,24 +138,18 @@ static bool add_flow(const struct flow_record *record, void *data)
 	struct walk *walk = data;
 	uint32_t generation = maps_control(walk->sources->maps)->generation;
 
-	return json_array_append_new(walk->list,
-				     flow_document(walk->sources->maps, record, generation)) == 0 &&
-	       json_array_size(walk->list) < walk->limit;
+	walk->left--;
+	return control_list_add(walk->list,
+				flow_document(walk->sources->maps, record, generation)) &&
+	       walk->left > 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static bool fill(struct control_list *list, void *data)
 {
-	free(handle->data);
-}
+	struct walk *walk = data;
 
-static void on_idle(uv_idle_t *idle)
-{
-	struct walk *walk = idle->data;
-
-	if (!flows_walk(walk->sources->flows, &walk->cursor, SLICE_NS, add_flow, walk))
-		return;
-	show_reply(walk->request, walk->list);
-	uv_close((uv_handle_t *)idle, on_closed);
+	walk->list = list;
+	return flows_walk(walk->sources->flows, &walk->cursor, SLICE_NS, add_flow, walk);
 }
 
 void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data)
@@ -175,12 +167,8 @@ void show_flows(struct control_request *request, const json_t *args, int netns_f
 		return;
 	}
 	walk->sources = data;
-	walk->request = request;
-	walk->list = json_array();
-	walk->limit = (size_t)json_integer_value(limit);
-	if (!walk->limit || walk->limit > FLOWS_MOST)
-		walk->limit = FLOWS_MOST;
-	uv_idle_init(walk->sources->loop, &walk->idle);
-	walk->idle.data = walk;
-	uv_idle_start(&walk->idle, on_idle);
+	walk->left = (size_t)json_integer_value(limit);
+	if (!walk->left)
+		walk->left = SIZE_MAX;
+	control_reply_list(request, fill, free, walk);
 }
