@@ -265,12 +265,13 @@ static int start_services(struct agent *agent, char *message, size_t size)
 			 strerror(-r));
 		return r;
 	}
+	agent->show.control = agent->control;
 	r = agent_register_requests(agent);
 	if (r == 0)
 		r = show_register(agent->control, &agent->show);
 	if (r == 0)
 		r = dry_run_register(agent->control, &agent->show);
-	if (r == 0 && agent->config.metrics_listen)
+	if (r == 0)
 		r = agent_start_http(agent, message, size);
 	return r;
 }
@@ -335,6 +336,7 @@ void agent_stop(struct agent *agent)
 	agent_repair_pins(agent);
 	control_server_free(agent->control);
 	http_server_free(agent->http);
+	http_server_free(agent->health);
 	source_dir_free(agent->source);
 	events_close(agent->events);
 	if (agent->reconciler)

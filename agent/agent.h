@@ -46,7 +46,8 @@ struct agent {
 	struct cni_queue *cni_queue;
 	struct source_dir *source;
 	struct control_server *control;
-	struct http_server *http;
+	struct http_server *http;   /* NULL: none */
+	struct http_server *health; /* the same, for health alone */
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
@@ -104,6 +105,10 @@ bool agent_well(const struct agent *agent);
 
 /* agent_http.c */
 int agent_start_http(struct agent *agent, char *message, size_t size);
+/* Listens where the configuration says now, and there alone. 0 or -errno with a message: then
+ * nowhere. */
+int agent_serve_metrics(struct agent *agent, char *message, size_t size);
+int agent_serve_health(struct agent *agent, char *message, size_t size);
 
 /* agent_service.c: what is done once a second. */
 void agent_service_start(struct agent *agent);

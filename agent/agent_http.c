@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/common/cleanup.h"
 #include "agent/observe/exporter.h"
 
 /* Alive: the loop turns. */
@@ -30,19 +31,57 @@ static unsigned int on_readyz(char **ret_body, size_t *ret_length, void *data)
 	return ready ? 200 : 503;
 }
 
+/* Each scrape asks kernel and agent about hundreds of things: however many scrape, twice a second
+ * is enough. */
+#define EXPOSITION_CACHE_MS 500
+
+static int serve(struct agent *agent, const char *option, const char *address, bool metrics,
+		 struct http_server **ret, char *message, size_t size)
+{
+	struct http_server *server = NULL;
+	int r = http_server_new(agent->loop, address, &server);
+
+	if (r == 0 && metrics)
+		r = http_route_cached(server, "/metrics", HTTP_TYPE_METRICS, exporter_answer,
+				      &agent->show, EXPOSITION_CACHE_MS);
+	if (r == 0)
+		r = http_route(server, "/healthz", HTTP_TYPE_TEXT, on_healthz, agent);
+	if (r == 0)
+		r = http_route(server, "/readyz", HTTP_TYPE_TEXT, on_readyz, agent);
+	if (r == 0) {
+		*ret = server;
+		return 0;
+	}
+	http_server_free(server);
+	snprintf(message, size, "--%s %s: %s", option, address, strerror(-r));
+	return r;
+}
+
+/* One that is to listen where the other one did takes its place: the old one goes first then. */
+static int serve_again(struct agent *agent, const char *option, const char *address, bool metrics,
+		       struct http_server **server, char *message, size_t size)
+{
+	http_server_free(TAKE_PTR(*server));
+	return address ? serve(agent, option, address, metrics, server, message, size) : 0;
+}
+
+int agent_serve_metrics(struct agent *agent, char *message, size_t size)
+{
+	return serve_again(agent, "metrics-listen", agent->config.metrics_listen, true,
+			   &agent->http, message, size);
+}
+
+int agent_serve_health(struct agent *agent, char *message, size_t size)
+{
+	return serve_again(agent, "health-listen", agent->config.health_listen, false,
+			   &agent->health, message, size);
+}
+
 int agent_start_http(struct agent *agent, char *message, size_t size)
 {
-	int r = http_server_new(agent->loop, agent->config.metrics_listen, &agent->http);
+	int r = agent_serve_metrics(agent, message, size);
 
-	if (r == 0)
-		r = http_route(agent->http, "/metrics", HTTP_TYPE_METRICS, exporter_answer,
-			       &agent->show);
-	if (r == 0)
-		r = http_route(agent->http, "/healthz", HTTP_TYPE_TEXT, on_healthz, agent);
-	if (r == 0)
-		r = http_route(agent->http, "/readyz", HTTP_TYPE_TEXT, on_readyz, agent);
-	if (r < 0)
-		snprintf(message, size, "--metrics-listen %s: %s", agent->config.metrics_listen,
-			 strerror(-r));
-	return r;
+	agent->show.http = &agent->http;
+	agent->show.health = &agent->health;
+	return r < 0 ? r : agent_serve_health(agent, message, size);
 }

@@ -85,6 +85,7 @@ void config_clear(struct config *config)
 	free(config->bpffs);
 	free(config->cgroup);
 	free(config->metrics_listen);
+	free(config->health_listen);
 	for (size_t i = 0; i < config->uplink_count; i++)
 		free(config->uplinks[i]);
 	*config = (struct config){0};

@@ -34,6 +34,7 @@ struct config {
 	uint16_t masquerade_port_min,
 		masquerade_port_max; /* --masquerade-ports MIN-MAX, default 10240-29999 */
 	char *metrics_listen;	     /* --metrics-listen ADDR:PORT; NULL: none */
+	char *health_listen;	     /* --health-listen ADDR:PORT; NULL: none */
 	uint32_t stack_mark;	     /* --stack-mark, one bit; default 0x00400000 */
 	enum attach_mode attach;     /* --attach auto|tcx|clsact */
 	enum xdp_mode xdp;	     /* --xdp auto|native|generic|off */

@@ -378,14 +378,24 @@ static int set_stack_mark(struct config *config, const char *text, struct config
 	return 0;
 }
 
-static int set_metrics_listen(struct config *config, const char *text, struct config_source *source)
+static int set_listen(char **field, const char *text, struct config_source *source)
 {
 	struct sockaddr_in6 address;
 
 	if (http_address_parse(text, &address) < 0 || address.sin6_port == 0)
 		return bad(source, "an address with port such as 127.0.0.1:9100, [::1]:9100 or "
 				   ":9100 is required");
-	return replace_text(&config->metrics_listen, text, source);
+	return replace_text(field, text, source);
+}
+
+static int set_metrics_listen(struct config *config, const char *text, struct config_source *source)
+{
+	return set_listen(&config->metrics_listen, text, source);
+}
+
+static int set_health_listen(struct config *config, const char *text, struct config_source *source)
+{
+	return set_listen(&config->health_listen, text, source);
 }
 
 static int set_attach(struct config *config, const char *text, struct config_source *source)
@@ -570,6 +580,8 @@ const struct config_key config_keys[] = {
 	 "mark of packets that the stack may forward (default 0x00400000)", set_stack_mark, NULL},
 	{"metrics-listen", FORM_TEXT, "ADDR:PORT",
 	 "serve /metrics, /healthz and /readyz at this address", set_metrics_listen, NULL},
+	{"health-listen", FORM_TEXT, "ADDR:PORT", "serve /healthz and /readyz at this address, too",
+	 set_health_listen, NULL},
 	{"attach", FORM_TEXT, "auto|tcx|clsact",
 	 "how programs are attached to links (default auto)", set_attach, NULL},
 	{"xdp", FORM_TEXT, "auto|native|generic|off", "XDP on the uplinks (default auto)", set_xdp,

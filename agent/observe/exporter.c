@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/kernel/counters.h"
+#include "agent/observe/http.h"
 #include "agent/observe/metrics.h"
 #include "agent/policy/rule_counts.h"
 #include "agent/show/show_internal.h"
@@ -256,6 +257,66 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 		   events_subscribers(sources->events));
 }
 
+/* A family of samples that differ in one label. */
+struct labelled {
+	const char *value;
+	uint64_t number;
+};
+
+static void labelled_family(struct metrics *m, const char *name, enum metric_type type,
+			    const char *help, const char *label, const struct labelled *samples,
+			    size_t count)
+{
+	metrics_family(m, name, type, help);
+	for (size_t i = 0; i < count; i++)
+		labelled_u64(m, label, samples[i].value, samples[i].number);
+}
+#define LABELLED(m, name, type, help, label, ...)                                                  \
+	labelled_family(m, name, type, help, label, (const struct labelled[]){__VA_ARGS__},        \
+			sizeof((const struct labelled[]){__VA_ARGS__}) / sizeof(struct labelled))
+
+static void add_control(struct metrics *m, const struct show_sources *sources)
+{
+	struct control_stats stats;
+
+	if (!sources->control)
+		return;
+	control_read_stats(sources->control, &stats);
+	single_u64(m, "polder_control_connections", METRIC_GAUGE,
+		   "Open connections of the control socket.", stats.connections);
+	single_u64(m, "polder_control_requests_total", METRIC_COUNTER,
+		   "Requests on the control socket.", stats.requests);
+	LABELLED(m, "polder_control_refused_total", METRIC_COUNTER,
+		 "Requests and connections of the control socket that were refused or closed, by "
+		 "reason.",
+		 "reason", {"not_root", stats.not_root}, {"no_room", stats.refused},
+		 {"peer_gone", stats.abandoned}, {"idle", stats.closed_idle},
+		 {"made_room", stats.closed_for_room}, {"paused", stats.paused});
+}
+
+/* What both servers count. */
+static void add_http(struct metrics *m, const struct show_sources *sources)
+{
+	struct http_server *const *servers[] = {sources->http, sources->health};
+	struct http_stats sum = {}, one;
+
+	for (size_t i = 0; i < 2; i++) {
+		if (!servers[i] || !*servers[i])
+			continue;
+		http_server_read_stats(*servers[i], &one);
+		sum.connections += one.connections;
+		sum.requests += one.requests;
+		sum.closed_for_room += one.closed_for_room;
+		sum.closed_late += one.closed_late;
+	}
+	single_u64(m, "polder_http_connections", METRIC_GAUGE, "Open HTTP connections.",
+		   sum.connections);
+	single_u64(m, "polder_http_requests_total", METRIC_COUNTER, "HTTP requests.", sum.requests);
+	LABELLED(m, "polder_http_closed_total", METRIC_COUNTER,
+		 "HTTP connections that were closed before their client was done, by reason.",
+		 "reason", {"made_room", sum.closed_for_room}, {"deadline", sum.closed_late});
+}
+
 static void add_log(struct metrics *m)
 {
 	static const char *const levels[LOG_LEVELS] = {"error", "warning", "info", "debug"};
@@ -362,6 +423,8 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_pods(m, sources);
 	add_objects(m, sources);
 	add_log(m);
+	add_control(m, sources);
+	add_http(m, sources);
 	add_process(m);
 	text = metrics_finish(m, ret_length);
 	metrics_free(m);

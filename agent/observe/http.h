@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small HTTP server for metrics and health, in the agent's loop. GET and HEAD only. */
+/*
+ * A small HTTP server for metrics and health, in the agent's loop. GET and HEAD only; one request
+ * for each connection. Clients may be hostile: each has a limit and a deadline, and none keeps
+ * others out.
+ */
 #pragma once
 
 #include <netinet/in.h>
@@ -29,6 +33,18 @@ uint16_t http_server_port(const struct http_server *server);
 #define HTTP_ROUTES_MAX 8
 int http_route(struct http_server *server, const char *path, const char *content_type,
 	       http_handler handler, void *data);
+
+/* As http_route(); an answer is given again for `cache_ms`, without asking the handler. */
+int http_route_cached(struct http_server *server, const char *path, const char *content_type,
+		      http_handler handler, void *data, unsigned int cache_ms);
+
+struct http_stats {
+	uint64_t connections; /* open now */
+	uint64_t requests;    /* that were read whole */
+	uint64_t closed_for_room;
+	uint64_t closed_late; /* request or answer took too long */
+};
+void http_server_read_stats(const struct http_server *server, struct http_stats *ret);
 
 #define HTTP_TYPE_TEXT	  "text/plain; charset=utf-8"
 #define HTTP_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"

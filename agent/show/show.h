@@ -44,6 +44,8 @@ struct show_sources {
 	struct flows *flows;
 	struct events *events;
 	enum program_wait_method wait_method;
+	struct control_server *control;			 /* for what it counts */
+	struct http_server *const *http, *const *health; /* each leads to NULL if there is none */
 	void (*progress)(struct show_progress *ret, void *data);
 	void *data;
 };
