@@ -26,6 +26,9 @@
 /* While the directory is missing, and while it is there (for what inotify cannot tell). */
 #define MISSING_MS 50
 #define CHECK_MS   1000
+/* Where the kernel gives no watch, names and times are compared with each check; so often it is
+ * asked again. */
+#define CHECKS_PER_TRY 10
 
 #define DIRECTORY_EVENTS                                                                           \
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB |        \
@@ -39,14 +42,17 @@ struct watched_file {
 	char *origin;	  /* path */
 	int target_watch; /* of what a symbolic link leads to; -1: none */
 	bool is_link;
-	bool changed;	       /* to be read; in the source's list of those */
-	bool whole;	       /* and if it is bad, that is no writer's intermediate state */
-	bool retry;	       /* to be read again by the next check */
-	bool gone;	       /* was not there when it was read; in the source's list of those */
-	uint64_t gone_since;   /* ms of the loop's clock */
-	bool seen;	       /* by the running scan */
-	bool in_force;	       /* what was read from it, now or before a restart */
-	bool unknown;	       /* since the start nobody knows what it asks for */
+	bool changed;	     /* to be read; in the source's list of those */
+	bool whole;	     /* and if it is bad, that is no writer's intermediate state */
+	bool retry;	     /* to be read again by the next check */
+	bool gone;	     /* was not there when it was read; in the source's list of those */
+	uint64_t gone_since; /* ms of the loop's clock */
+	bool seen;	     /* by the running scan */
+	bool in_force;	     /* what was read from it, now or before a restart */
+	bool unknown;	     /* since the start nobody knows what it asks for */
+	struct timespec modified, altered; /* what it was like when it was looked at last */
+	off_t size;
+	ino_t inode;
 	struct error *problem; /* as told to the store; NULL: none */
 	TAILQ_ENTRY(watched_file) in_changed, in_gone;
 	UT_hash_handle hh;
@@ -57,6 +63,7 @@ TAILQ_HEAD(watched_files, watched_file);
 /* There may be a file for each pod of a cluster: what an event asks for is found without a look at
  * all of them. */
 struct source_dir {
+	uv_loop_t *loop;
 	char *path;
 	struct store *store;
 	struct last_good *copies; /* NULL: none are kept */
@@ -64,8 +71,11 @@ struct source_dir {
 	void (*on_synced)(void *data);
 	void *data;
 	bool synced;
-	int inotify_fd;
-	int watch; /* of the directory; -1: it is missing */
+	int inotify_fd; /* -1: the kernel gives none; all is polled */
+	int watch;	/* of the directory; -1: it is missing, or polled */
+	bool polled;	/* the directory is there, and the kernel gives no watch for it */
+	bool polled_told;
+	unsigned int checks;
 	dev_t device;
 	ino_t inode;
 	bool rescan;
@@ -318,12 +328,31 @@ static bool watch_target(struct source_dir *source, struct watched_file *file, i
 		return true;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, file->name);
-	watch = inotify_add_watch(source->inotify_fd, path, TARGET_EVENTS);
+	watch = source->inotify_fd < 0 ? -1
+				       : inotify_add_watch(source->inotify_fd, path, TARGET_EVENTS);
 	if (watch == file->target_watch)
-		return watch >= 0;
+		return watch >= 0 || source->polled;
 	unwatch_target(source, file);
 	file->target_watch = watch;
-	return watch >= 0;
+	return watch >= 0 || source->polled;
+}
+
+/* Has the file (of a link: what it leads to) become another one since it was looked at last? */
+static bool looks_changed(struct watched_file *file, int dir_fd)
+{
+	struct stat now = {};
+	bool changed;
+
+	if (fstatat(dir_fd, file->name, &now, 0) < 0)
+		now = (struct stat){};
+	changed = now.st_ino != file->inode || now.st_size != file->size ||
+		  memcmp(&now.st_mtim, &file->modified, sizeof(now.st_mtim)) != 0 ||
+		  memcmp(&now.st_ctim, &file->altered, sizeof(now.st_ctim)) != 0;
+	file->inode = now.st_ino;
+	file->size = now.st_size;
+	file->modified = now.st_mtim;
+	file->altered = now.st_ctim;
+	return changed;
 }
 
 static void delete_file(struct source_dir *source, struct watched_file *file)
@@ -355,6 +384,8 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 
 	set_changed(source, file, false);
 	file->whole = false;
+	if (source->polled)
+		looks_changed(file, dir_fd);
 	state = source_file_load(dir_fd, file->name, file->origin, source->store, source->copies,
 				 &kept, &error);
 	if (state == FILE_GONE && !file->gone)
@@ -392,6 +423,11 @@ static void read_changed(struct source_dir *source, int dir_fd)
 
 /* ---------------------------------------------------------------- the directory */
 
+static bool is_attached(const struct source_dir *source)
+{
+	return source->watch >= 0 || source->polled;
+}
+
 /* The directory's descriptor, if the path still leads to the one that is watched. Not kept open: an
  * open directory hides its removal. */
 static int open_watched(const struct source_dir *source)
@@ -399,7 +435,7 @@ static int open_watched(const struct source_dir *source)
 	CLEANUP(cleanup_close) int fd = -1;
 	struct stat status;
 
-	if (source->watch < 0)
+	if (!is_attached(source))
 		return -ENOENT;
 	fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -422,6 +458,7 @@ static void detach(struct source_dir *source)
 		inotify_rm_watch(source->inotify_fd, TAKE_FD(source->watch));
 	HASH_ITER (hh, source->files, file, next)
 		unwatch_target(source, file);
+	source->polled = false;
 	uv_timer_stop(&source->deletion);
 }
 
@@ -532,20 +569,76 @@ static int scan(struct source_dir *source, int dir_fd)
 	return 0;
 }
 
+static void on_events(uv_poll_t *poll, int status, int events);
+
+/* 0 or -errno: then everything is polled. */
+static int open_inotify(struct source_dir *source)
+{
+	int fd, r;
+
+	if (source->inotify_fd >= 0)
+		return 0;
+	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = uv_poll_init(source->loop, &source->poll, fd);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	source->inotify_fd = fd;
+	source->poll.data = source;
+	source->handles++;
+	uv_poll_start(&source->poll, UV_READABLE, on_events);
+	return 0;
+}
+
+static void tell_polled(const struct source_dir *source, int error)
+{
+	log_warning("source",
+		    "%s: the kernel cannot tell of changes: %s; the directory is looked at every "
+		    "%d s instead. %s",
+		    source->path, strerror(error), CHECK_MS / 1000,
+		    error == EMFILE   ? "Raise fs.inotify.max_user_instances"
+		    : error == ENOSPC ? "Raise fs.inotify.max_user_watches"
+				      : "inotify is tried again");
+}
+
+/* Which directory it is, and a watch for it if the kernel gives one. 0 or -errno. */
+static int watch_directory(struct source_dir *source, int fd)
+{
+	int r = open_inotify(source);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (r == 0) {
+		source->watch = inotify_add_watch(source->inotify_fd, path, DIRECTORY_EVENTS);
+		r = source->watch < 0 ? -errno : 0;
+	}
+	if (r < 0 && r != -EMFILE && r != -ENFILE && r != -ENOSPC && r != -ENOMEM)
+		return r;
+	source->polled = r < 0;
+	if (r < 0 && !source->polled_told)
+		tell_polled(source, -r);
+	else if (r == 0 && source->polled_told)
+		log_info("source", "%s: the kernel tells of changes again", source->path);
+	source->polled_told = source->polled;
+	return 0;
+}
+
 /* Watched before it is listed: a file that comes in between is read twice, not never. */
 static int find_directory(struct source_dir *source)
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	struct stat status;
-	char path[64];
+	int r;
 
 	fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	source->watch = inotify_add_watch(source->inotify_fd, path, DIRECTORY_EVENTS);
-	if (source->watch < 0)
-		return -errno;
+	r = watch_directory(source, fd);
+	if (r < 0)
+		return r;
 	source->device = status.st_dev;
 	source->inode = status.st_ino;
 	return scan(source, fd);
@@ -695,13 +788,50 @@ static void sync_copies(struct source_dir *source)
 	}
 }
 
+/* What inotify would have told: which files came, changed or went. 0 or -errno. */
+static int compare(struct source_dir *source)
+{
+	CLEANUP(cleanup_close) int fd = open_watched(source);
+	struct watched_file *file, *next;
+	char **names = NULL;
+	size_t count = 0;
+	int r = fd < 0 ? fd : list_names(fd, &names, &count);
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		source->rescan |= !need_file(source, names[i]);
+	free_names(names, count);
+	if (r < 0)
+		return r;
+	HASH_ITER (hh, source->files, file, next) {
+		/* Somebody may still be writing: one that is bad is read once more. */
+		if (!file->gone && looks_changed(file, fd))
+			set_changed(source, file, true);
+	}
+	return 0;
+}
+
+static void look_again(struct source_dir *source)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+
+	if (++source->checks % CHECKS_PER_TRY == 0) {
+		fd = open_watched(source);
+		if (fd >= 0 && watch_directory(source, fd) == 0 && !source->polled)
+			source->rescan = true;
+	}
+	if (source->polled && compare(source) < 0)
+		attach(source);
+}
+
 static void on_check(uv_timer_t *timer)
 {
 	struct source_dir *source = timer->data;
 	struct watched_file *file, *next;
 
 	sync_copies(source);
-	if (source->watch < 0) {
+	if (source->polled)
+		look_again(source);
+	if (!is_attached(source)) {
 		attach(source);
 		return;
 	}
@@ -790,8 +920,14 @@ static void on_events(uv_poll_t *poll, int status, int events)
 	}
 	if (lost)
 		attach(source);
-	else if (source->watch >= 0 && has_work(source))
+	else if (is_attached(source) && has_work(source))
 		process(source);
+}
+
+void source_dir_reload(struct source_dir *source)
+{
+	source->rescan = true;
+	uv_timer_start(&source->check, on_check, 0, is_attached(source) ? CHECK_MS : MISSING_MS);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -804,7 +940,8 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 
 	if (!source)
 		return -ENOMEM;
-	source->watch = -1;
+	source->loop = loop;
+	source->watch = source->inotify_fd = -1;
 	TAILQ_INIT(&source->changed);
 	TAILQ_INIT(&source->gone);
 	source->store = store;
@@ -817,26 +954,15 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 		source->path[last - 1] = '\0';
 	if (store_expect(store, source->path) < 0)
 		goto free_source;
-	source->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (source->inotify_fd < 0) {
-		r = -errno;
-		goto free_source;
-	}
-	r = uv_poll_init(loop, &source->poll, source->inotify_fd);
-	if (r < 0)
-		goto close_inotify;
 	uv_timer_init(loop, &source->check);
 	uv_timer_init(loop, &source->deletion);
-	source->handles = 3;
-	source->poll.data = source->check.data = source->deletion.data = source;
-	uv_poll_start(&source->poll, UV_READABLE, on_events);
+	source->handles = 2;
+	source->check.data = source->deletion.data = source;
 	uv_timer_start(&source->check, on_check, 0, 0);
 	open_copies(source, last_good);
 	*ret = source;
 	return 0;
 
-close_inotify:
-	close(source->inotify_fd);
 free_source:
 	free(source->path);
 	free(source);
@@ -866,8 +992,10 @@ void source_dir_free(struct source_dir *source)
 		return;
 	HASH_ITER (hh, source->files, file, next)
 		file_free(source, file);
-	uv_close((uv_handle_t *)&source->poll, on_closed);
+	if (source->inotify_fd >= 0) {
+		uv_close((uv_handle_t *)&source->poll, on_closed);
+		close(source->inotify_fd);
+	}
 	uv_close((uv_handle_t *)&source->check, on_closed);
 	uv_close((uv_handle_t *)&source->deletion, on_closed);
-	close(source->inotify_fd);
 }

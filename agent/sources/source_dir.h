@@ -26,10 +26,13 @@ struct source_dir;
  * The directory may be missing: it is waited for. `last_good` is the directory for the copies of
  * good files (see agent/sources/last_good.h); NULL, or one that cannot be used (the log says so):
  * none are kept. `on_synced` (may be NULL) runs once, from the loop, when every file has been read
- * for the first time, bad ones included. 0 or -errno (-EMFILE: no inotify instance left, see
- * fs.inotify.max_user_instances).
+ * for the first time, bad ones included. Where the kernel gives no inotify instance or watch
+ * (fs.inotify.max_user_instances, max_user_watches) the directory is looked at every second, and
+ * the log says so. 0 or -ENOMEM.
  */
 int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, struct store *store,
 		   void (*on_synced)(void *data), void *data, struct source_dir **ret);
+/* Reads everything again, soon. */
+void source_dir_reload(struct source_dir *source);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void source_dir_free(struct source_dir *source);
