@@ -28,6 +28,8 @@ struct foreign_program;
 
 struct agent {
 	struct config config;
+	int argc; /* what `config` was read from */
+	char **argv;
 	uv_loop_t *loop;
 	struct store *store;
 	struct netlink *nl;
@@ -109,6 +111,10 @@ int agent_start_http(struct agent *agent, char *message, size_t size);
  * nowhere. */
 int agent_serve_metrics(struct agent *agent, char *message, size_t size);
 int agent_serve_health(struct agent *agent, char *message, size_t size);
+
+/* agent_reload.c */
+void agent_reload(struct agent *agent);
+void agent_tell_state(struct agent *agent); /* to the log */
 
 /* agent_service.c: what is done once a second. */
 void agent_service_start(struct agent *agent);

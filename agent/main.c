@@ -7,23 +7,42 @@
 #include <sys/resource.h>
 
 #include "agent/agent.h"
+#include "agent/common/streams.h"
 #include "agent/observe/notify.h"
 
 static void on_signal(uv_signal_t *signal, int number)
 {
-	log_info("agent", "received signal %d, exiting; pods and Services keep working", number);
-	uv_stop(signal->loop);
+	struct agent *agent = signal->data;
+
+	switch (number) {
+	case SIGHUP:
+		agent_reload(agent);
+		break;
+	case SIGUSR1:
+		agent_tell_state(agent);
+		break;
+	case SIGUSR2:
+		/* Has no meaning, and must not end what it was sent to by mistake. */
+		break;
+	default:
+		log_info("agent", "received signal %d, exiting; pods and Services keep working",
+			 number);
+		uv_stop(signal->loop);
+	}
 }
 
-static int watch_signals(uv_loop_t *loop, uv_signal_t signals[2])
-{
-	const int numbers[2] = {SIGTERM, SIGINT};
-	int i, r = 0;
+static const int signal_numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+#define SIGNAL_COUNT (sizeof(signal_numbers) / sizeof(signal_numbers[0]))
 
-	for (i = 0; i < 2 && r == 0; i++) {
+static int watch_signals(uv_loop_t *loop, struct agent *agent, uv_signal_t signals[SIGNAL_COUNT])
+{
+	int r = 0;
+
+	for (size_t i = 0; i < SIGNAL_COUNT && r == 0; i++) {
 		r = uv_signal_init(loop, &signals[i]);
+		signals[i].data = agent;
 		if (r == 0)
-			r = uv_signal_start(&signals[i], on_signal, numbers[i]);
+			r = uv_signal_start(&signals[i], on_signal, signal_numbers[i]);
 	}
 	return r;
 }
@@ -41,13 +60,14 @@ static void raise_descriptor_limit(void)
 
 int main(int argc, char **argv)
 {
-	struct agent agent = {.run_lock = -1};
+	struct agent agent = {.run_lock = -1, .argc = argc, .argv = argv};
 	struct notify_watchdog *watchdog = NULL;
-	uv_signal_t signals[2];
+	uv_signal_t signals[SIGNAL_COUNT];
 	uv_loop_t loop;
 	bool done = false;
 	int r;
 
+	streams_fill();
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptor_limit();
 	r = config_load(argc, argv, &agent.config, &done);
@@ -57,7 +77,7 @@ int main(int argc, char **argv)
 	}
 	log_set_level(agent.config.log_level);
 	uv_loop_init(&loop);
-	r = watch_signals(&loop, signals);
+	r = watch_signals(&loop, &agent, signals);
 	if (r == 0)
 		r = agent_start(&agent, &loop);
 	if (r == 0) {

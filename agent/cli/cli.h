@@ -128,5 +128,6 @@ int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);
+int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
 int cli_run_monitor(struct cli *cli);

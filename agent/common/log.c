@@ -45,6 +45,11 @@ enum log_level log_get_level(void)
 	return threshold;
 }
 
+const char *log_level_name(enum log_level level)
+{
+	return levels[level].name;
+}
+
 int log_level_parse(const char *text, enum log_level *ret)
 {
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {

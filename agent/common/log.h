@@ -17,6 +17,7 @@ void log_write(enum log_level level, const char *category, const char *format, .
 	__attribute__((format(printf, 3, 4)));
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
+const char *log_level_name(enum log_level level);
 /* "error", "warning", "info", "debug"; 0 or -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret);
 

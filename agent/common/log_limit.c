@@ -10,7 +10,7 @@
 #include "agent/common/log_internal.h"
 
 #define LINES_MOST	20
-#define SAME_MOST	5 /* of them with the same text as the line before */
+#define SAME_MOST	10 /* of them with the same text as the line before */
 #define WINDOW_NS	10000000000ull
 #define WINDOW_LONG_NS	60000000000ull
 #define LINES_MOST_LONG 1

@@ -2,11 +2,13 @@
 /* Defaults, the command line, the file: the later ones win. */
 #include "agent/config/config.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +32,7 @@ struct given {
 
 struct command_line {
 	const char *file;
-	bool help, version;
+	bool help, version, check;
 	struct given given[OPTIONS_MAX];
 	size_t count;
 };
@@ -47,6 +49,9 @@ void config_defaults(struct config *config)
 	char host[HOST_NAME_MAX + 1] = "";
 
 	gethostname(host, sizeof(host) - 1);
+	/* As the kubelet names its node: names of Node objects have no capitals. */
+	for (char *c = host; *c; c++)
+		*c = (char)tolower((unsigned char)*c);
 	*config = (struct config){
 		.node_name = strdup(host[0] ? host : "localhost"),
 		.run_dir = strdup(RUN_DIR),
@@ -86,6 +91,7 @@ void config_clear(struct config *config)
 	free(config->cgroup);
 	free(config->metrics_listen);
 	free(config->health_listen);
+	free(config->file);
 	for (size_t i = 0; i < config->uplink_count; i++)
 		free(config->uplinks[i]);
 	*config = (struct config){0};
@@ -96,6 +102,8 @@ static void print_help(void)
 	printf("Usage: polderd [--config FILE] [OPTION]...\n"
 	       "The node agent of Polder: container networking with eBPF.\n\n"
 	       "  --config FILE                  JSON object whose keys are the options below\n"
+	       "  --check-config                 read file and options, say what is wrong, and "
+	       "exit\n"
 	       "  --help                         show this help\n"
 	       "  --version                      show the version\n\n"
 	       "Each of these is also a key of the file; the command line takes precedence:\n");
@@ -111,7 +119,7 @@ static void print_help(void)
 	printf("\nSee polderd(8) and polderd.conf(5).\n");
 }
 
-enum { OPTION_CONFIG = 1000, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_CONFIG = 1000, OPTION_CHECK, OPTION_HELP, OPTION_VERSION };
 
 static int add_given(struct command_line *line, const struct config_key *key, const char *text,
 		     struct config_source *source)
@@ -147,6 +155,8 @@ static int read_options(int argc, char **argv, const struct option *options,
 			line->help = true;
 		} else if (option == OPTION_VERSION) {
 			line->version = true;
+		} else if (option == OPTION_CHECK) {
+			line->check = true;
 		} else if (option == OPTION_CONFIG && line->file) {
 			snprintf(source->error, sizeof(source->error),
 				 "--config is given twice, but can be given only once");
@@ -179,7 +189,7 @@ static int parse_command_line(int argc, char **argv, struct command_line *line,
 			      struct config_source *source)
 {
 	CLEANUP(cleanup_free)
-	struct option *options = calloc(config_key_count + 4, sizeof(*options));
+	struct option *options = calloc(config_key_count + 5, sizeof(*options));
 	size_t i;
 
 	if (!options)
@@ -190,6 +200,7 @@ static int parse_command_line(int argc, char **argv, struct command_line *line,
 									      : required_argument,
 					     NULL, (int)i};
 	options[i++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
+	options[i++] = (struct option){"check-config", no_argument, NULL, OPTION_CHECK};
 	options[i++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
 	options[i++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
 	return read_options(argc, argv, options, line, source);
@@ -232,10 +243,12 @@ static int apply_options(struct config *config, const struct command_line *line,
 			line->given[i].key->clear(config);
 	}
 	for (size_t i = 0; i < line->count; i++) {
-		int r = config_set(config, line->given[i].key, line->given[i].text, source);
+		const struct config_key *key = line->given[i].key;
+		int r = config_set(config, key, line->given[i].text, source);
 
 		if (r < 0)
 			return r;
+		config->origins[key - config_keys] = CONFIG_OPTION;
 	}
 	return 0;
 }
@@ -270,8 +283,12 @@ static int load(const struct command_line *line, struct config *config,
 	config_defaults(config);
 	if (!config->node_name || !config->run_dir || !config->bpffs)
 		return -ENOMEM;
-	if (line->file)
-		r = apply_file(config, line->file, source->error, sizeof(source->error));
+	if (line->file) {
+		config->file = strdup(line->file);
+		r = config->file
+			    ? apply_file(config, line->file, source->error, sizeof(source->error))
+			    : -ENOMEM;
+	}
 	if (r == 0)
 		r = apply_options(config, line, source);
 	if (r == 0)
@@ -285,30 +302,71 @@ static int load(const struct command_line *line, struct config *config,
 	return r;
 }
 
+/* Says what is valid, and what a start would find missing. */
+static void print_checked(const struct config *config)
+{
+	printf("polderd: the configuration is valid%s%s\n", config->file ? ": " : "",
+	       config->file ? config->file : "");
+	if (config->resources && access(config->resources, R_OK | X_OK) < 0)
+		printf("polderd: note: resources %s: %s; polderd waits for it\n", config->resources,
+		       strerror(errno));
+	for (size_t i = 0; i < config->uplink_count; i++)
+		if (!if_nametoindex(config->uplinks[i]))
+			printf("polderd: note: uplink %s: there is no such link now\n",
+			       config->uplinks[i]);
+}
+
+/* As config_read(); and what the options ask for beside. */
+static int read_line(int argc, char **argv, struct command_line *line, struct config *ret,
+		     struct config_source *source)
+{
+	struct config config = {0};
+	int r = parse_command_line(argc, argv, line, source);
+
+	if (r == 0 && !line->help && !line->version)
+		r = load(line, &config, source);
+	if (r < 0) {
+		if (!source->error[0])
+			snprintf(source->error, sizeof(source->error), "%s", strerror(-r));
+		config_clear(&config);
+		return r;
+	}
+	*ret = config;
+	return 0;
+}
+
+int config_read(int argc, char **argv, struct config *ret, char *error, size_t size)
+{
+	struct config_source source = {.name = "command line"};
+	struct command_line line = {0};
+	int r = read_line(argc, argv, &line, ret, &source);
+
+	if (r < 0)
+		snprintf(error, size, "%s", source.error);
+	return r;
+}
+
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit)
 {
 	struct config_source source = {.name = "command line"};
 	struct command_line line = {0};
 	struct config config = {0};
-	int r;
+	int r = read_line(argc, argv, &line, &config, &source);
 
-	r = parse_command_line(argc, argv, &line, &source);
-	if (r == 0 && (line.help || line.version)) {
-		if (line.help)
-			print_help();
-		else
-			printf("polderd %s\n", POLDER_VERSION);
-		*ret_exit = true;
-		return 0;
-	}
-	if (r == 0)
-		r = load(&line, &config, &source);
 	if (r < 0) {
-		fprintf(stderr, "polderd: %s\n", source.error[0] ? source.error : strerror(-r));
-		config_clear(&config);
+		fprintf(stderr, "polderd: %s\n", source.error);
 		return r;
 	}
-	*ret = config;
-	*ret_exit = false;
+	if (line.help)
+		print_help();
+	else if (line.version)
+		printf("polderd %s\n", POLDER_VERSION);
+	else if (line.check)
+		print_checked(&config);
+	*ret_exit = line.help || line.version || line.check;
+	if (*ret_exit)
+		config_clear(&config);
+	else
+		*ret = config;
 	return 0;
 }

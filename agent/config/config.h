@@ -10,6 +10,10 @@
 #define CONFIG_MAX_RANGES  16
 
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+/* Where a key's value comes from. */
+enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
+#define CONFIG_KEYS_MAX 64
+
 enum xdp_mode { XDP_AUTO, XDP_NATIVE, XDP_GENERIC, XDP_OFF };
 
 struct config {
@@ -55,15 +59,20 @@ struct config {
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default
 					1000; 0: no limit */
 	enum log_level log_level;    /* --log-level, default info */
+	char *file;		     /* --config FILE; NULL: none */
+	uint8_t origins[CONFIG_KEYS_MAX]; /* enum config_origin, in the order of config_keys */
 };
 
 /*
  * Reads `--config FILE` (JSON object; keys are the long options' names, repeatable ones take an
- * array) and the options, which win. Prints --help and --version itself (*ret_exit is then true).
+ * array) and the options, which win. Does --help, --version and --check-config itself (*ret_exit is
+ * then true).
  * On error prints what, where and what to do to standard error. 0 or -errno. config_clear() frees;
  * takes a zeroed struct.
  */
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
+/* As config_load(), without a word: on failure `error` says what, where and what to do. */
+int config_read(int argc, char **argv, struct config *ret, char *error, size_t size);
 void config_clear(struct config *config);
 
 struct map_sizes config_map_sizes(const struct config *config);

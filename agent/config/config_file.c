@@ -148,11 +148,14 @@ int config_apply_text(struct config *config, const char *text, size_t length,
 		r = apply_value(config, key, value, source);
 		if (r < 0)
 			return r;
+		config->origins[key - config_keys] = CONFIG_FILE;
 	}
 	return 0;
 }
 
 /* ---------------------------------------------------------------- keys together */
+
+#define BPFFS_MOST 200
 
 static int check_overlap(const struct prefix *range, const struct polder_addr *node,
 			 struct config_source *source)
@@ -176,12 +179,28 @@ int config_check(const struct config *config, struct config_source *source)
 		r = check_overlap(&config->pod_cidr_v6, &config->node_ip_v6, source);
 	if (r < 0)
 		return r;
+	if (!config_is_node_name(config->node_name)) {
+		snprintf(source->error, sizeof(source->error),
+			 "the host's name \"%.100s\" cannot be a node's name (1 to 253 characters "
+			 "a-z, "
+			 "0-9, '-' and '.'): give --node-name",
+			 config->node_name);
+		return -EINVAL;
+	}
 	if (strlen(config->run_dir) + strlen("/polder.sock") >=
 	    sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		snprintf(source->error, sizeof(source->error),
 			 "--run-dir %.120s... is too long; the socket in it may have 107 bytes: "
 			 "give a path of at most 95",
 			 config->run_dir);
+		return -EINVAL;
+	}
+	/* Pins of links stand in it with a longer path than the directory's. */
+	if (strlen(config->bpffs) > BPFFS_MOST) {
+		snprintf(source->error, sizeof(source->error),
+			 "--bpffs %.120s... is too long; the pins in it may have 255 bytes: give a "
+			 "path of at most %d",
+			 config->bpffs, BPFFS_MOST);
 		return -EINVAL;
 	}
 	if (config->resources && strcmp(config->resources, config->run_dir) == 0) {

@@ -258,14 +258,19 @@ static void clear_no_masquerade(struct config *config)
 
 /* ---------------------------------------------------------------- one function for each key */
 
-static int set_node_name(struct config *config, const char *text, struct config_source *source)
+/* A DNS subdomain, as Kubernetes names its nodes (RFC 1123). */
+bool config_is_node_name(const char *text)
 {
 	size_t length = strlen(text);
 
-	/* A DNS subdomain, as Kubernetes names its nodes (RFC 1123). */
-	if (length == 0 || length > 253 ||
-	    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-") != length || text[0] == '-' ||
-	    text[0] == '.' || text[length - 1] == '-' || text[length - 1] == '.')
+	return length > 0 && length <= 253 &&
+	       strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-") == length && text[0] != '-' &&
+	       text[0] != '.' && text[length - 1] != '-' && text[length - 1] != '.';
+}
+
+static int set_node_name(struct config *config, const char *text, struct config_source *source)
+{
+	if (!config_is_node_name(text))
 		return bad(source,
 			   "a name of 1 to 253 characters a-z, 0-9, '-' and '.' is required, "
 			   "which begins and ends with a letter or digit");
@@ -616,6 +621,8 @@ const struct config_key config_keys[] = {
 	{"log-level", FORM_TEXT, "error|warning|info|debug", "log level (default info)",
 	 set_log_level, NULL},
 };
+_Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
+	       "struct config has a place for each key's origin");
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 
 const struct config_key *config_find_key(const char *name)

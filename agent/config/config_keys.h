@@ -53,4 +53,7 @@ int config_apply_text(struct config *config, const char *text, size_t length,
 /* What single keys cannot know. */
 int config_check(const struct config *config, struct config_source *source);
 
+/* May a node be called so? */
+bool config_is_node_name(const char *text);
+
 void config_defaults(struct config *config);

@@ -319,13 +319,12 @@ static void add_http(struct metrics *m, const struct show_sources *sources)
 
 static void add_log(struct metrics *m)
 {
-	static const char *const levels[LOG_LEVELS] = {"error", "warning", "info", "debug"};
 	struct log_stats stats;
 
 	log_read_stats(&stats);
 	metrics_family(m, "polder_log_lines_total", METRIC_COUNTER, "Log lines written, by level.");
 	for (int i = 0; i < LOG_LEVELS; i++)
-		labelled_u64(m, "level", levels[i], stats.written[i]);
+		labelled_u64(m, "level", log_level_name((enum log_level)i), stats.written[i]);
 	single_u64(m, "polder_log_lines_lost_total", METRIC_COUNTER,
 		   "Log lines that nobody took from standard error.", stats.lost);
 	single_u64(m, "polder_log_lines_held_total", METRIC_COUNTER,
