@@ -233,6 +233,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.datapath = agent->datapath,
 		.flows = reconciler_flows(agent->reconciler),
 		.wait_method = maps_wait_method(agent->maps),
+		.cni = &agent->cni,
+		.reconcile_durations = &agent->reconcile_durations,
 		.progress = agent_progress,
 		.data = agent,
 	};

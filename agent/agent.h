@@ -13,6 +13,7 @@
 #include "agent/kernel/netlink.h"
 #include "agent/node/node.h"
 #include "agent/node/node_routes.h"
+#include "agent/observe/cni_counts.h"
 #include "agent/observe/http.h"
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
@@ -62,12 +63,15 @@ struct agent {
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;
-	unsigned int seconds;	/* since the start */
-	char told_status[512];	/* to the service manager */
-	struct agent_add *adds; /* CNI ADDs that wait for the kernel */
-	bool ready;		/* it has been told that a run has succeeded */
-	bool links_dirty;	/* links of pods have gone */
-	uint64_t limits_told;	/* limits_log() */
+	unsigned int seconds;  /* since the start */
+	char told_status[512]; /* to the service manager */
+	struct cni_counts cni;
+	struct histogram reconcile_durations;
+	uint64_t failing_since_ns; /* of reconciles; 0: the last one succeeded */
+	struct agent_add *adds;	   /* CNI ADDs that wait for the kernel */
+	bool ready;		   /* it has been told that a run has succeeded */
+	bool links_dirty;	   /* links of pods have gone */
+	uint64_t limits_told;	   /* limits_log() */
 	unsigned int repairs;
 	bool sockets_failed;		       /* told */
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
@@ -102,7 +106,7 @@ int agent_reconcile(struct agent *agent);
 void agent_synced(void *agent);
 bool agent_is_synced(const struct agent *agent);
 bool agent_ready(const struct agent *agent);
-/* Ready, and no pod is cut off for want of its programs. */
+/* Ready, no pod is cut off for want of its programs, and reconciles succeed. */
 bool agent_well(const struct agent *agent);
 
 /* agent_http.c */

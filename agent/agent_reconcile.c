@@ -13,6 +13,8 @@
 /* Nothing has changed for so long: time for what costs what the whole world costs. */
 #define QUIET_NS	  30000000000ull
 #define AUDIT_INTERVAL_NS 3600000000000ull
+/* So long reconciles may fail before the node is not ready. */
+#define FAILING_NS 15000000000ull
 /* Counting large maps takes some ms. */
 #define REPAIRS_PER_LIMITS 6
 
@@ -37,7 +39,10 @@ bool agent_ready(const struct agent *agent)
 
 bool agent_well(const struct agent *agent)
 {
-	return agent->ready && !pods_held_down(agent->pods);
+	bool failing =
+		agent->failing_since_ns && uv_hrtime() - agent->failing_since_ns >= FAILING_NS;
+
+	return agent->ready && !pods_held_down(agent->pods) && !failing;
 }
 
 /* ---------------------------------------------------------------- time */
@@ -79,8 +84,13 @@ static void report_ready(struct agent *agent)
 	notify_ready();
 }
 
-static int ran(struct agent *agent, int r)
+static int ran(struct agent *agent, uint64_t began_ns, int r)
 {
+	histogram_add(&agent->reconcile_durations, uv_hrtime() - began_ns);
+	if (r == 0)
+		agent->failing_since_ns = 0;
+	else if (!agent->failing_since_ns)
+		agent->failing_since_ns = began_ns;
 	if (r < 0)
 		log_error("agent",
 			  "reconcile failed: %s; the previous state stays in force, next attempt "
@@ -95,17 +105,20 @@ static int ran(struct agent *agent, int r)
 static void on_run(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	uint64_t began_ns = uv_hrtime();
 
 	if (agent->links_dirty) {
 		agent->links_dirty = false;
 		pods_prune(agent->pods);
 	}
-	ran(agent, reconciler_run(agent->reconciler));
+	ran(agent, began_ns, reconciler_run(agent->reconciler));
 }
 
 int agent_reconcile(struct agent *agent)
 {
-	return ran(agent, reconciler_run(agent->reconciler));
+	uint64_t began_ns = uv_hrtime();
+
+	return ran(agent, began_ns, reconciler_run(agent->reconciler));
 }
 
 static void on_end_turn(uv_timer_t *timer)

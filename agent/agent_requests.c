@@ -8,13 +8,40 @@
 #include "agent/agent.h"
 #include "agent/common/cni_code.h"
 
-static void answer(struct control_request *request, int r, json_t *result,
-		   const struct error *error)
+/* A request of the plugin that is at work. */
+struct call {
+	struct agent *agent;
+	struct control_request *request;
+	enum cni_command command;
+	uint64_t began_ns;
+};
+
+static struct call begin(struct agent *agent, struct control_request *request,
+			 enum cni_command command)
 {
+	return (struct call){agent, request, command, uv_hrtime()};
+}
+
+static void count(const struct call *call, int code)
+{
+	cni_counts_add(&call->agent->cni, call->command, code, uv_hrtime() - call->began_ns);
+}
+
+static void fail(const struct call *call, int code, const char *message, const char *details)
+{
+	count(call, code);
+	control_fail(call->request, code, message, details);
+}
+
+static void answer(const struct call *call, int r, json_t *result, const struct error *error)
+{
+	int code = r == 0 ? 0 : error->code ? error->code : CNI_IO_FAILURE;
+
+	count(call, code);
 	if (r == 0)
-		control_reply(request, result ? result : json_object());
+		control_reply(call->request, result ? result : json_object());
 	else
-		control_fail(request, error->code ? error->code : CNI_IO_FAILURE,
+		control_fail(call->request, code,
 			     error->text[0] ? error->text : strerror(r < 0 ? -r : EIO),
 			     error->details[0] ? error->details : NULL);
 }
@@ -27,9 +54,8 @@ static void answer(struct control_request *request, int r, json_t *result,
 
 /* A pod whose policies are not in force yet, or whose links are not all up. */
 struct agent_add {
-	struct control_request *request;
+	struct call call;
 	struct pod_adding *adding;
-	uint64_t begun_ns;
 	struct agent_add *prev, *next;
 };
 
@@ -38,12 +64,12 @@ static bool poll_add(struct agent *agent, struct agent_add *add)
 {
 	struct error error = {};
 	json_t *result = NULL;
-	int r = pods_adding_poll(add->adding, uv_hrtime() - add->begun_ns > ADD_LIMIT_NS, &result,
-				 &error);
+	int r = pods_adding_poll(add->adding, uv_hrtime() - add->call.began_ns > ADD_LIMIT_NS,
+				 &result, &error);
 
 	if (r == -EAGAIN)
 		return false;
-	answer(add->request, r, result, &error);
+	answer(&add->call, r, result, &error);
 	DL_DELETE(agent->adds, add);
 	free(add);
 	return true;
@@ -67,8 +93,8 @@ void agent_cancel_adds(struct agent *agent)
 	DL_FOREACH_SAFE(agent->adds, add, next)
 	{
 		pods_adding_cancel(add->adding);
-		control_fail(add->request, CNI_TRY_AGAIN, "polderd is shutting down",
-			     "try again when polderd runs");
+		fail(&add->call, CNI_TRY_AGAIN, "polderd is shutting down",
+		     "try again when polderd runs");
 		DL_DELETE(agent->adds, add);
 		free(add);
 	}
@@ -93,18 +119,18 @@ static const char *waits_for(const struct agent *agent, char text[WAITS_FOR_MAX]
 static void on_add(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
+	struct call call = begin(agent, request, COMMAND_ADD);
 	struct error error = {};
 	char text[WAITS_FOR_MAX];
 	struct agent_add *add;
 	int r;
 
 	if (!agent_is_synced(agent)) {
-		control_fail(
-			request, CNI_TRY_AGAIN, "polderd has not read all objects yet",
-			waits_for(agent, text)[0]
-				? text
-				: "try again in a moment; polderctl status shows what it waits "
-				  "for");
+		fail(&call, CNI_TRY_AGAIN, "polderd has not read all objects yet",
+		     waits_for(agent, text)[0]
+			     ? text
+			     : "try again in a moment; polderctl status shows what it waits "
+			       "for");
 		return;
 	}
 	/* A deletion noted while the agent was away comes before a new attachment of the same name.
@@ -114,11 +140,10 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 	r = add ? pods_cni_add(agent->pods, args, netns_fd, &add->adding, &error) : -ENOMEM;
 	if (r < 0) {
 		free(add);
-		answer(request, r, NULL, &error);
+		answer(&call, r, NULL, &error);
 		return;
 	}
-	add->request = request;
-	add->begun_ns = uv_hrtime();
+	add->call = call;
 	DL_APPEND(agent->adds, add);
 	/* As a rule its policies are in force by now, and its links set up by the first call. */
 	if (!poll_add(agent, add))
@@ -130,43 +155,53 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 static void on_del(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
+	struct call call = begin(agent, request, COMMAND_DEL);
 	struct error error = {};
 
 	(void)netns_fd;
-	answer(request, pods_cni_del(agent->pods, args, &error), NULL, &error);
+	answer(&call, pods_cni_del(agent->pods, args, &error), NULL, &error);
 }
 
 static void on_check(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
+	struct call call = begin(agent, request, COMMAND_CHECK);
 	struct error error = {};
 
-	answer(request, pods_cni_check(agent->pods, args, netns_fd, &error), NULL, &error);
+	answer(&call, pods_cni_check(agent->pods, args, netns_fd, &error), NULL, &error);
 }
 
 static void on_gc(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
+	struct call call = begin(agent, request, COMMAND_GC);
 	struct error error = {};
 
 	(void)netns_fd;
-	answer(request, pods_cni_gc(agent->pods, args, &error), NULL, &error);
+	answer(&call, pods_cni_gc(agent->pods, args, &error), NULL, &error);
 }
 
 static void on_status(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	struct agent *agent = data;
+	struct call call = begin(agent, request, COMMAND_STATUS);
 	struct error error = {};
 	char text[WAITS_FOR_MAX];
 
 	(void)netns_fd;
 	if (!agent_ready(agent)) {
-		control_fail(request, CNI_NOT_AVAILABLE,
-			     "polderd is not ready: its objects have not been read yet",
-			     waits_for(agent, text)[0] ? text : NULL);
+		fail(&call, CNI_NOT_AVAILABLE,
+		     "polderd is not ready: its objects have not been read yet",
+		     waits_for(agent, text)[0] ? text : NULL);
 		return;
 	}
-	answer(request, pods_cni_status(agent->pods, args, &error), NULL, &error);
+	if (!agent_well(agent)) {
+		fail(&call, CNI_LIMITED,
+		     "polderd cannot put changes in force, or pods of this node are cut off",
+		     "polderctl status and the log of polderd say why");
+		return;
+	}
+	answer(&call, pods_cni_status(agent->pods, args, &error), NULL, &error);
 }
 
 static void on_log_level(struct control_request *request, const json_t *args, int netns_fd,

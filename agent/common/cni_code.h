@@ -12,5 +12,6 @@ enum cni_code {
 	CNI_INVALID_CONFIG = 7,
 	CNI_TRY_AGAIN = 11,
 	CNI_NOT_AVAILABLE = 50,
+	CNI_LIMITED = 51,	/* and connected containers may have limited connectivity */
 	CNI_CHECK_FAILED = 100, /* what CHECK found */
 };

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/kernel/counters.h"
@@ -228,11 +229,13 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 static void add_agent(struct metrics *m, const struct show_sources *sources)
 {
 	struct show_progress progress = {0};
-	const struct metric_label build[] = {{"version", POLDER_VERSION}};
+	char layout[16];
+	const struct metric_label build[] = {{"version", POLDER_VERSION}, {"layout", layout}};
 
 	sources->progress(&progress, sources->data);
 	metrics_family(m, "polder_build_info", METRIC_GAUGE, "Version of polderd; always 1.");
-	metrics_sample(m, 1, build, 1);
+	snprintf(layout, sizeof(layout), "%d", POLDER_LAYOUT_VERSION);
+	metrics_sample(m, 1, build, 2);
 	single_u64(m, "polder_ready", METRIC_GAUGE, "1 if polderd is ready.", progress.ready);
 	single_u64(m, "polder_synced", METRIC_GAUGE, "1 if all objects have been read once.",
 		   progress.synced);
@@ -241,6 +244,9 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 		   maps_control(sources->maps)->generation);
 	metrics_single(m, "polder_reconcile_seconds", METRIC_GAUGE,
 		       "Duration of the last reconcile.", progress.last_reconcile_seconds);
+	metrics_family(m, "polder_reconcile_duration_seconds", METRIC_HISTOGRAM,
+		       "Durations of reconciles.");
+	metrics_histogram(m, sources->reconcile_durations, NULL, 0);
 	single_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Reconciles.",
 		   progress.reconciles);
 	single_u64(m, "polder_audits_total", METRIC_COUNTER,
@@ -317,6 +323,32 @@ static void add_http(struct metrics *m, const struct show_sources *sources)
 		 "reason", {"made_room", sum.closed_for_room}, {"deadline", sum.closed_late});
 }
 
+static void add_cni(struct metrics *m, const struct show_sources *sources)
+{
+	const struct cni_counts *cni = sources->cni;
+	char code[16];
+
+	metrics_family(m, "polder_cni_operations_total", METRIC_COUNTER,
+		       "Operations of the CNI plugin, by command and error code; code 0: done.");
+	for (size_t i = 0; i < cni->code_count; i++) {
+		snprintf(code, sizeof(code), "%d", cni->codes[i].code);
+		for (int command = 0; command < CNI_COMMANDS; command++) {
+			const struct metric_label labels[] = {
+				{"command", cni_command_names[command]}, {"code", code}};
+
+			if (cni->codes[i].counts[command])
+				metrics_sample_u64(m, cni->codes[i].counts[command], labels, 2);
+		}
+	}
+	metrics_family(m, "polder_cni_operation_duration_seconds", METRIC_HISTOGRAM,
+		       "Durations of operations of the CNI plugin, by command.");
+	for (int command = 0; command < CNI_COMMANDS; command++) {
+		const struct metric_label label = {"command", cni_command_names[command]};
+
+		metrics_histogram(m, &cni->durations[command], &label, 1);
+	}
+}
+
 static void add_log(struct metrics *m)
 {
 	struct log_stats stats;
@@ -338,6 +370,7 @@ struct process {
 	unsigned long utime, stime; /* clock ticks */
 	unsigned long long start;   /* clock ticks after the machine's start */
 	long pages;
+	unsigned long virtual; /* bytes */
 };
 
 /* /proc/self/stat, proc(5): the name in parentheses may hold anything. */
@@ -352,10 +385,11 @@ static bool read_process(struct process *ret)
 		return false;
 	rest = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
 	fclose(file);
-	found = rest && sscanf(rest + 1,
-			       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d "
-			       "%*d %*d %*d %llu %*u %ld",
-			       &ret->utime, &ret->stime, &ret->start, &ret->pages) == 4;
+	found = rest &&
+		sscanf(rest + 1,
+		       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d "
+		       "%*d %*d %*d %llu %lu %ld",
+		       &ret->utime, &ret->stime, &ret->start, &ret->virtual, &ret->pages) == 5;
 	return found;
 }
 
@@ -393,6 +427,7 @@ static void add_process(struct metrics *m)
 {
 	double ticks = (double)sysconf(_SC_CLK_TCK);
 	struct process process;
+	struct rlimit files;
 
 	if (!read_process(&process))
 		return;
@@ -400,6 +435,11 @@ static void add_process(struct metrics *m)
 		       (double)(process.utime + process.stime) / ticks);
 	single_u64(m, "process_resident_memory_bytes", METRIC_GAUGE, "Resident memory.",
 		   (uint64_t)process.pages * (uint64_t)sysconf(_SC_PAGESIZE));
+	single_u64(m, "process_virtual_memory_bytes", METRIC_GAUGE, "Virtual memory.",
+		   process.virtual);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+		single_u64(m, "process_max_fds", METRIC_GAUGE, "Limit of open file descriptors.",
+			   files.rlim_cur);
 	single_u64(m, "process_open_fds", METRIC_GAUGE, "Open file descriptors.",
 		   open_descriptors());
 	metrics_single(m, "process_start_time_seconds", METRIC_GAUGE,
@@ -421,6 +461,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_maps(m, sources);
 	add_pods(m, sources);
 	add_objects(m, sources);
+	add_cni(m, sources);
 	add_log(m);
 	add_control(m, sources);
 	add_http(m, sources);

@@ -58,7 +58,8 @@ static bool find_one(const struct show_sources *sources, enum map_index index, s
 			 "%zu rules and default denies are not counted, they hold all the same; "
 			 "restart polderd with a larger %s",
 			 uncounted, option_of(index));
-	else if (found.counted && found.entries * 100 >= found.max_entries * percent_of(index))
+	else if (found.counted && found.fills &&
+		 found.entries * 100 >= found.max_entries * percent_of(index))
 		snprintf(ret->reason, sizeof(ret->reason),
 			 "nearly full; restart polderd with a larger %s", option_of(index));
 	else if (map->wanted && map->needed)

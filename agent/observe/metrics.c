@@ -90,7 +90,7 @@ static bool valid_name(const char *name)
 void metrics_family(struct metrics *metrics, const char *name, enum metric_type type,
 		    const char *help)
 {
-	static const char *const types[] = {"counter", "gauge"};
+	static const char *const types[] = {"counter", "gauge", "histogram"};
 
 	assert(valid_name(name));
 	snprintf(metrics->family, sizeof(metrics->family), "%s", name);
@@ -115,11 +115,12 @@ static void append_label(struct metrics *metrics, const char *name, const char *
 	append_text(metrics, "\"");
 }
 
-static void append_line(struct metrics *metrics, const struct metric_label *labels,
-			size_t label_count, const char *value)
+static void append_line(struct metrics *metrics, const char *suffix,
+			const struct metric_label *labels, size_t label_count, const char *value)
 {
 	assert(metrics->family[0]);
 	append_text(metrics, metrics->family);
+	append_text(metrics, suffix);
 	for (size_t i = 0; i < label_count; i++) {
 		assert(valid_name(labels[i].name));
 		append_label(metrics, labels[i].name, labels[i].value, i == 0);
@@ -159,7 +160,7 @@ void metrics_sample(struct metrics *metrics, double value, const struct metric_l
 {
 	char text[NUMBER_MAX];
 
-	append_line(metrics, labels, label_count, format_double(value, text));
+	append_line(metrics, "", labels, label_count, format_double(value, text));
 }
 
 void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct metric_label *labels,
@@ -167,7 +168,29 @@ void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct me
 {
 	char text[NUMBER_MAX];
 
-	append_line(metrics, labels, label_count, format_u64(value, text));
+	append_line(metrics, "", labels, label_count, format_u64(value, text));
+}
+
+void metrics_histogram(struct metrics *metrics, const struct histogram *histogram,
+		       const struct metric_label *labels, size_t label_count)
+{
+	struct metric_label with_end[METRIC_LABELS_MAX + 1];
+	char end[NUMBER_MAX], text[NUMBER_MAX];
+	uint64_t sum = 0;
+
+	assert(metrics->type == METRIC_HISTOGRAM && label_count <= METRIC_LABELS_MAX);
+	for (size_t i = 0; i < label_count; i++)
+		with_end[i] = labels[i];
+	for (size_t i = 0; i <= HISTOGRAM_STEPS; i++) {
+		sum += histogram->counts[i];
+		with_end[label_count] = (struct metric_label){
+			"le",
+			i < HISTOGRAM_STEPS ? format_double(histogram_steps[i], end) : "+Inf"};
+		append_line(metrics, "_bucket", with_end, label_count + 1, format_u64(sum, text));
+	}
+	append_line(metrics, "_sum", labels, label_count,
+		    format_double((double)histogram->sum_ns / 1e9, text));
+	append_line(metrics, "_count", labels, label_count, format_u64(histogram->count, text));
 }
 
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,

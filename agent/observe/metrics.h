@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE };
+#include "agent/observe/histogram.h"
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric_label {
 	const char *name;
@@ -30,6 +32,11 @@ void metrics_sample(struct metrics *metrics, double value, const struct metric_l
 /* Exact beyond 2^53. */
 void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct metric_label *labels,
 			size_t label_count);
+
+/* The samples of one histogram (_bucket, _sum, _count) in a family of that type, in seconds. */
+#define METRIC_LABELS_MAX 4
+void metrics_histogram(struct metrics *metrics, const struct histogram *histogram,
+		       const struct metric_label *labels, size_t label_count);
 
 /* A family of one sample without labels. */
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,

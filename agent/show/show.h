@@ -8,6 +8,7 @@
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node/node_routes.h"
+#include "agent/observe/cni_counts.h"
 #include "agent/observe/events.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
@@ -44,6 +45,8 @@ struct show_sources {
 	struct flows *flows;
 	struct events *events;
 	enum program_wait_method wait_method;
+	const struct cni_counts *cni;
+	const struct histogram *reconcile_durations;
 	struct control_server *control;			 /* for what it counts */
 	struct http_server *const *http, *const *health; /* each leads to NULL if there is none */
 	void (*progress)(struct show_progress *ret, void *data);

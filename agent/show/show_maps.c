@@ -145,6 +145,9 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, b
 		ret->counted = true;
 		ret->entries = services_backends_used(sources->services);
 	} else if (is_counted_by_elements(map)) {
+		/* One that forgets what is used least is full sooner or later, and that is right.
+		 */
+		ret->fills = !strstr(map->type, "lru");
 		ret->counted = count_agents_map(sources, index, exactly, &ret->entries);
 	} else if (index == MAP_FRAGMENTS) {
 		ret->counted = count_fragments(map, &ret->entries) == 0;
