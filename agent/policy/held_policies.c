@@ -7,6 +7,7 @@
 
 #include "agent/common/log.h"
 #include "agent/policy/policy_sync_internal.h"
+#include "policy/objects/evaluate.h"
 
 /* ---------------------------------------------------------------- pods that end, policies that
  * went */
@@ -100,6 +101,25 @@ static void mark_terminating(struct policy_sync *sync)
 	}
 }
 
+/*
+ * Does the policy select the pod, as both are now? A pod that stays terminating, for a day or for
+ * ever, must not keep every policy that is deleted meanwhile. What cannot be known counts as yes:
+ * labels of a namespace whose object has gone before its pods.
+ */
+static bool may_govern(const struct policy_sync *sync, const struct object *policy,
+		       const struct synced_pod *pod)
+{
+	const struct object *object = pod_object_of(sync, pod);
+	struct evaluate_objects objects = {};
+	bool selects = true;
+
+	if (policy->kind == OBJECT_CLUSTER_NETWORK_POLICY &&
+	    !store_get(sync->store, OBJECT_NAMESPACE, "", pod->object.namespace))
+		return true;
+	objects.namespaces = store_objects(sync->store, OBJECT_NAMESPACE, &objects.namespace_count);
+	return policy_selects(&objects, policy, object, &selects) < 0 || selects;
+}
+
 /* A policy that is back speaks for itself; one that holds for nobody is over. */
 static bool is_over(const struct policy_sync *sync, const struct deleted_policy *deleted)
 {
@@ -109,7 +129,8 @@ static bool is_over(const struct policy_sync *sync, const struct deleted_policy 
 	if (store_get(sync->store, policy->kind, policy->namespace, policy->name))
 		return true;
 	for (pod = sync->pods; pod; pod = pod->next)
-		if (pod->terminating && pod->terminating <= deleted->run)
+		if (pod->terminating && pod->terminating <= deleted->run &&
+		    may_govern(sync, policy, pod))
 			return false;
 	return true;
 }
