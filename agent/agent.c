@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/dryrun/dry_run.h"
+#include "agent/kernel/cause.h"
 #include "agent/node/pod_range.h"
 
 #define MESSAGE_MAX 768
@@ -159,6 +160,7 @@ static int start_sizes(struct agent *agent, char *message, size_t size)
  * complete. */
 static int start_state(struct agent *agent, char *message, size_t size)
 {
+	char cause[CAUSE_MAX];
 	struct reconciler_env env;
 	size_t i;
 	int r;
@@ -179,8 +181,9 @@ static int start_state(struct agent *agent, char *message, size_t size)
 			(void)agent_attach_pod(agent, i);
 	}
 	if (r < 0)
-		snprintf(message, size, "the saved state in the run directory cannot be read: %s",
-			 strerror(-r));
+		snprintf(message, size,
+			 "the state of maps, pods and the run directory cannot be read: %s",
+			 cause_of(r, cause));
 	return r;
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/common/array.h"
+#include "agent/kernel/cause.h"
 #include "agent/kernel/pinned_links.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
@@ -141,6 +142,7 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 
 static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
+	char cause[CAUSE_MAX];
 	int r = program_object_open(hook, &d->objects[hook]);
 
 	if (r == 0)
@@ -150,10 +152,10 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 	if (r == 0)
 		return 0;
 	snprintf(message, size,
-		 "program %s: the kernel refused to load it: %s; Linux 6.1 or newer, CAP_BPF, "
-		 "CAP_NET_ADMIN and CAP_PERFMON are required (POLDER_LIBBPF_DEBUG=1 shows the "
-		 "verifier's log)",
-		 program_object_name(hook), strerror(-r));
+		 "program %s: the kernel refused to load it: %s (POLDER_LIBBPF_DEBUG=1 shows what "
+		 "it "
+		 "says)",
+		 program_object_name(hook), cause_of(r, cause));
 	return r;
 }
 

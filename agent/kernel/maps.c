@@ -16,6 +16,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/kernel/cause.h"
+
 /* The agent keeps no copy of such maps: it reads their memory. */
 #define VIEWED (BPF_F_MMAPABLE | BPF_F_RDONLY_PROG)
 
@@ -158,6 +160,7 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 	      size_t size)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
+	char cause[CAUSE_MAX];
 	struct bpf_map_info kernel;
 	int r;
 
@@ -167,10 +170,8 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 				  shape->max_entries, &opts);
 	if (info->fd < 0) {
 		r = -errno;
-		snprintf(message, size,
-			 "map %s: cannot be created with %u entries: %s; CAP_BPF or a smaller size "
-			 "is required",
-			 shape->name, shape->max_entries, strerror(-r));
+		snprintf(message, size, "map %s: cannot be created with %u entries: %s",
+			 shape->name, shape->max_entries, cause_of(r, cause));
 		return r;
 	}
 	if (path && bpf_obj_pin(info->fd, path) < 0) {

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/kernel/cause.h"
 #include "agent/kernel/maps_internal.h"
 
 #define NEXT "next"
@@ -458,6 +459,7 @@ static int copy_flows(struct maps *maps, size_t *ret_left_out)
 int maps_move_begin(struct maps *maps, size_t *ret_left_out, char *message, size_t size)
 {
 	int i, r = open_flows(maps);
+	char cause[CAUSE_MAX];
 
 	*ret_left_out = 0;
 	if (maps->control->moving & MOVING_NEXT)
@@ -470,7 +472,7 @@ int maps_move_begin(struct maps *maps, size_t *ret_left_out, char *message, size
 			snprintf(message, size,
 				 "map %s: cannot be copied to a map of %u entries: %s; the old map "
 				 "stays",
-				 maps->info[i].name, maps->info[i].max_entries, strerror(-r));
+				 maps->info[i].name, maps->info[i].max_entries, cause_of(r, cause));
 	}
 	if (r == 0 && maps->flows)
 		r = copy_flows(maps, ret_left_out);
