@@ -33,6 +33,13 @@ enum cli_option {
 	CLI_PORT,
 	CLI_FAMILY,
 	CLI_WITH,
+	CLI_DRY_RUN,
+	CLI_FORCE,
+	CLI_CHECK,
+	CLI_CONFIG,
+	CLI_RUN_DIR,
+	CLI_STATE_DIR,
+	CLI_BPFFS,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (1u << (option))
@@ -128,6 +135,8 @@ int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);
+int cli_run_cleanup(struct cli *cli);
+int cli_run_drain(struct cli *cli);
 int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
 int cli_run_monitor(struct cli *cli);

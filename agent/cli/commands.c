@@ -66,6 +66,29 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 		      .value_name = "FILE",
 		      .repeatable = true,
 		      .help = "assume that the objects of this file are in force; may be repeated"},
+	[CLI_DRY_RUN] = {.name = "dry-run", .help = "show what would be deleted"},
+	[CLI_FORCE] =
+		{.name = "force",
+		 .help = "even if polderd runs or pods are connected, which lose their network"},
+	[CLI_CHECK] = {.name = "check", .help = "only say whether pods are connected"},
+	[CLI_CONFIG] = {.name = "config",
+			.value = CLI_VALUE_REQUIRED,
+			.value_name = "FILE",
+			.help = "polderd's configuration, for its directories "
+				"(/etc/polder/polderd.json)"},
+	[CLI_RUN_DIR] = {.name = "run-dir",
+			 .value = CLI_VALUE_REQUIRED,
+			 .value_name = "PATH",
+			 .help = "polderd's run directory (the configuration's, /run/polder)"},
+	[CLI_STATE_DIR] =
+		{.name = "state-dir",
+		 .value = CLI_VALUE_REQUIRED,
+		 .value_name = "PATH",
+		 .help = "polderd's state directory (the configuration's, /var/lib/polder)"},
+	[CLI_BPFFS] = {.name = "bpffs",
+		       .value = CLI_VALUE_REQUIRED,
+		       .value_name = "PATH",
+		       .help = "polderd's pins (the configuration's, /sys/fs/bpf/polder)"},
 };
 
 const struct cli_command cli_commands[] = {
@@ -132,6 +155,16 @@ const struct cli_command cli_commands[] = {
 	 .verb = "show",
 	 .summary = "Show the configuration in force, and where each value comes from",
 	 .run = cli_run_config},
+	{.noun = "drain",
+	 .summary = "Say which pods are still connected to this node",
+	 .options = CLI_BIT(CLI_CHECK),
+	 .exit_status = "0 none is connected, 1 some are",
+	 .run = cli_run_drain},
+	{.noun = "cleanup",
+	 .summary = "Delete all that Polder has made on this node; needs no agent",
+	 .options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_CONFIG) |
+		    CLI_BIT(CLI_RUN_DIR) | CLI_BIT(CLI_STATE_DIR) | CLI_BIT(CLI_BPFFS),
+	 .run = cli_run_cleanup},
 	{.noun = "log",
 	 .verb = "level",
 	 .argument = "LEVEL",

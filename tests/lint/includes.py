@@ -11,14 +11,15 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 
 # From the bottom to the top. A folder includes itself and those below it.
 ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/kernel', 'agent/config', 'agent/store',
-         'agent/sources', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
+         'agent/sources', 'agent/cleanup', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
          'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'plugin', 'cni', 'netavark']
 
 # What includes less than stands below it.
 ONLY = {
     'agent/common': {'datapath'},
     'agent/kernel': {'datapath', 'agent/common'},
-    'agent/cli': {'policy/objects', 'agent/common'},
+    'agent/cleanup': {'agent/common', 'agent/kernel'},
+    'agent/cli': {'policy/objects', 'agent/common', 'agent/cleanup'},
     'plugin': {'agent/common'},
     'cni': {'agent/common', 'plugin'},
     'netavark': {'agent/common', 'plugin'},
