@@ -69,6 +69,10 @@ int main(int argc, char **argv)
 
 	streams_fill();
 	signal(SIGPIPE, SIG_IGN);
+	/* Until there is a loop that takes them: none of these may end what starts. */
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	raise_descriptor_limit();
 	r = config_load(argc, argv, &agent.config, &done);
 	if (r < 0 || done) {
@@ -88,6 +92,7 @@ int main(int argc, char **argv)
 	notify_watchdog_stop(watchdog);
 	agent_stop(&agent);
 	uv_loop_close(&loop);
+	log_tick();
 	config_clear(&agent.config);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

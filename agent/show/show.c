@@ -109,12 +109,32 @@ static json_t *object_counts(const struct store *store)
 	return counts;
 }
 
+#define PROBLEMS_MOST 1000
+
+static bool has_room(const json_t *list)
+{
+	return json_array_size(list) < PROBLEMS_MOST;
+}
+
+static void add_rest(json_t *list, size_t count)
+{
+	json_t *source = json_sprintf("%zu more", count);
+
+	json_array_append_new(
+		list, json_pack("{s:o*, s:s, s:s}", "source", source, "path", "", "reason",
+				"not listed here; they come into view as those above are mended"));
+}
+
 static void add_problem(const char *source, const struct error *error, void *data)
 {
 	json_t *list = data;
-	json_t *reason = error->line ? json_sprintf("%s (line %d, column %d)", error->text,
-						    error->line, error->column)
-				     : json_string(error->text);
+	json_t *reason;
+
+	if (!has_room(list))
+		return;
+	reason = error->line ? json_sprintf("%s (line %d, column %d)", error->text, error->line,
+					    error->column)
+			     : json_string(error->text);
 
 	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", source, "path",
 					      error->path, "reason", reason));
@@ -124,7 +144,11 @@ static void add_conflict(const struct store_conflict *conflict, void *data)
 {
 	json_t *list = data;
 	const struct object *object = conflict->object;
-	json_t *reason = json_sprintf(
+	json_t *reason;
+
+	if (!has_room(list))
+		return;
+	reason = json_sprintf(
 		"%s %s%s%s is also defined in %s, which takes precedence; remove one of them",
 		object_kind_name(object->kind), object->namespace, *object->namespace ? "/" : "",
 		object->name, conflict->origin);
@@ -161,22 +185,27 @@ static void add_note(json_t *list, const char *source, const char *note)
 						      "", "reason", note));
 }
 
+/* However many there are, the first PROBLEMS_MOST are enough to read, and their number. */
 static json_t *problems(const struct show_sources *sources, const struct show_progress *progress)
 {
 	const struct service_problem *services = NULL;
 	json_t *list = json_array();
-	size_t count;
+	size_t count, all;
 
-	store_problems(sources->store, add_problem, list);
-	store_conflicts(sources->store, add_conflict, list);
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
+	show_route_problems(sources, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++)
 		add_held_down(list, pods_at(sources->pods, i));
 	count = services_problems(sources->services, &services);
-	for (size_t i = 0; i < count; i++)
+	all = json_array_size(list) + store_problem_count(sources->store) +
+	      store_conflict_count(sources->store) + count;
+	store_problems(sources->store, add_problem, list);
+	store_conflicts(sources->store, add_conflict, list);
+	for (size_t i = 0; i < count && has_room(list); i++)
 		add_service_problem(list, &services[i]);
-	show_route_problems(sources, list);
+	if (all > json_array_size(list))
+		add_rest(list, all - json_array_size(list));
 	return list;
 }
 

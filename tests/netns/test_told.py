@@ -104,3 +104,20 @@ def test_changes_that_cannot_be_put_in_force_end_readiness_for_as_long(world):
     assert readyz(world) == 200
     world.resources.delete("new")
     world.resources.delete("seen")
+
+
+@limit(120)
+def test_the_status_lists_a_bounded_number_of_problems_and_counts_all(world):
+    for number in range(1200):
+        world.resources.put_text(f"bad-{number}", "{")
+    try:
+        wait_until(lambda: sample(world, "polder_source_problems") >= 1200, "all problems counted", 30, 0.2)
+        found = world.agent.ctl_json("status")["problems"]
+        assert len(found) == 1001 and found[-1]["source"] == "200 more", (len(found), found[-1])
+        began = time.monotonic()
+        world.agent.ctl_json("status")
+        assert time.monotonic() - began < 1
+    finally:
+        for number in range(1200):
+            world.resources.delete(f"bad-{number}")
+    wait_until(lambda: not world.agent.ctl_json("status")["problems"], "no problem is left", 30, 0.2)
