@@ -68,7 +68,7 @@ static void tell_service_manager(struct agent *agent)
 			*c = ' ';
 	if (extend)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text),
-			 "\nEXTEND_TIMEOUT_USEC=%u000000", EXTEND_SECONDS);
+			 "\nEXTEND_TIMEOUT_USEC=%d000000", EXTEND_SECONDS);
 	notify_send(text);
 }
 

@@ -10,88 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
 #include "agent/common/log.h"
 #include "agent/sources/last_good.h"
+#include "agent/sources/source_dir_internal.h"
 #include "agent/sources/source_file.h"
-#include "agent/common/hash.h"
 
 /* A file that is away for longer is deleted. An editor on a busy machine needs some ms to put it
  * back. */
 #define DELETION_MS 30
-/* While the directory is missing, and while it is there (for what inotify cannot tell). */
+/* While the directory is missing. */
 #define MISSING_MS 50
-#define CHECK_MS   1000
-/* Where the kernel gives no watch, names and times are compared with each check; so often it is
- * asked again. */
-#define CHECKS_PER_TRY 10
-
-#define DIRECTORY_EVENTS                                                                           \
-	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB |        \
-	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
-#define TARGET_EVENTS (IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
 /* After these a file is whole; after others somebody may still be writing. */
 #define WHOLE_EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO)
-
-struct watched_file {
-	char *name;
-	char *origin;	  /* path */
-	int target_watch; /* of what a symbolic link leads to; -1: none */
-	bool is_link;
-	bool changed;	     /* to be read; in the source's list of those */
-	bool whole;	     /* and if it is bad, that is no writer's intermediate state */
-	bool retry;	     /* to be read again by the next check */
-	bool gone;	     /* was not there when it was read; in the source's list of those */
-	uint64_t gone_since; /* ms of the loop's clock */
-	bool seen;	     /* by the running scan */
-	bool in_force;	     /* what was read from it, now or before a restart */
-	bool unknown;	     /* since the start nobody knows what it asks for */
-	struct timespec modified, altered; /* what it was like when it was looked at last */
-	off_t size;
-	ino_t inode;
-	struct error *problem; /* as told to the store; NULL: none */
-	TAILQ_ENTRY(watched_file) in_changed, in_gone;
-	UT_hash_handle hh;
-};
-
-TAILQ_HEAD(watched_files, watched_file);
-
-/* There may be a file for each pod of a cluster: what an event asks for is found without a look at
- * all of them. */
-struct source_dir {
-	uv_loop_t *loop;
-	char *path;
-	struct store *store;
-	struct last_good *copies; /* NULL: none are kept */
-	bool keep_failed;	  /* the last copy could not be kept; told once */
-	void (*on_synced)(void *data);
-	void *data;
-	bool synced;
-	int inotify_fd; /* -1: the kernel gives none; all is polled */
-	int watch;	/* of the directory; -1: it is missing, or polled */
-	bool polled;	/* the directory is there, and the kernel gives no watch for it */
-	bool polled_told;
-	unsigned int checks;
-	dev_t device;
-	ino_t inode;
-	bool rescan;
-	bool links_changed;	    /* something that a link may lead through */
-	struct watched_file *files; /* by name */
-	struct watched_files changed, gone;
-	size_t links, retries, unknown; /* files with is_link, with retry, with unknown */
-	struct error *problem;		/* of the directory */
-	uv_poll_t poll;
-	uv_timer_t check;
-	uv_timer_t deletion;
-	uv_work_t sync; /* of copies to the disk */
-	struct last_good_sync *syncing;
-	bool sync_failed; /* told */
-	int handles;	  /* and a sync that runs */
-};
 
 /* ---------------------------------------------------------------- problems */
 
@@ -210,7 +144,7 @@ static void delete_copy(struct source_dir *source, const struct watched_file *fi
 
 /* ---------------------------------------------------------------- files */
 
-static void set_changed(struct source_dir *source, struct watched_file *file, bool changed)
+void source_set_changed(struct source_dir *source, struct watched_file *file, bool changed)
 {
 	if (changed && !file->changed)
 		TAILQ_INSERT_TAIL(&source->changed, file, in_changed);
@@ -242,21 +176,14 @@ static void set_unknown(struct source_dir *source, struct watched_file *file, bo
 	file->unknown = unknown;
 }
 
-static void set_link(struct source_dir *source, struct watched_file *file, bool is_link)
+void source_set_link(struct source_dir *source, struct watched_file *file, bool is_link)
 {
 	source->links += is_link;
 	source->links -= file->is_link;
 	file->is_link = is_link;
 }
 
-static bool eligible(const char *name)
-{
-	size_t length = strlen(name);
-
-	return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".json") == 0;
-}
-
-static struct watched_file *need_file(struct source_dir *source, const char *name)
+struct watched_file *source_need_file(struct source_dir *source, const char *name)
 {
 	struct watched_file *file;
 
@@ -282,77 +209,19 @@ static struct watched_file *need_file(struct source_dir *source, const char *nam
 	return NULL;
 }
 
-static void unwatch_target(struct source_dir *source, struct watched_file *file)
-{
-	int watch = TAKE_FD(file->target_watch);
-	struct watched_file *other, *next;
-
-	if (watch < 0)
-		return;
-	/* Two links to one file share the watch. */
-	HASH_ITER (hh, source->files, other, next) {
-		if (other->target_watch == watch)
-			return;
-	}
-	inotify_rm_watch(source->inotify_fd, watch);
-}
-
 static void file_free(struct source_dir *source, struct watched_file *file)
 {
-	unwatch_target(source, file);
-	set_changed(source, file, false);
+	source_unwatch_target(source, file);
+	source_set_changed(source, file, false);
 	set_gone(source, file, false);
 	set_retry(source, file, false);
 	set_unknown(source, file, false);
-	set_link(source, file, false);
+	source_set_link(source, file, false);
 	HASH_DEL(source->files, file);
 	free(file->problem);
 	free(file->origin);
 	free(file->name);
 	free(file);
-}
-
-/* What happens to the file behind a link happens outside the directory. False: it cannot be
- * watched. */
-static bool watch_target(struct source_dir *source, struct watched_file *file, int dir_fd)
-{
-	char path[64 + NAME_MAX];
-	struct stat status;
-	int watch;
-
-	set_link(source, file,
-		 fstatat(dir_fd, file->name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-			 S_ISLNK(status.st_mode));
-	if (!file->is_link) {
-		unwatch_target(source, file);
-		return true;
-	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, file->name);
-	watch = source->inotify_fd < 0 ? -1
-				       : inotify_add_watch(source->inotify_fd, path, TARGET_EVENTS);
-	if (watch == file->target_watch)
-		return watch >= 0 || source->polled;
-	unwatch_target(source, file);
-	file->target_watch = watch;
-	return watch >= 0 || source->polled;
-}
-
-/* Has the file (of a link: what it leads to) become another one since it was looked at last? */
-static bool looks_changed(struct watched_file *file, int dir_fd)
-{
-	struct stat now = {};
-	bool changed;
-
-	if (fstatat(dir_fd, file->name, &now, 0) < 0)
-		now = (struct stat){};
-	changed = now.st_ino != file->inode || now.st_size != file->size ||
-		  memcmp(&now.st_mtim, &file->modified, sizeof(now.st_mtim)) != 0 ||
-		  memcmp(&now.st_ctim, &file->altered, sizeof(now.st_ctim)) != 0;
-	file->inode = now.st_ino;
-	file->size = now.st_size;
-	file->modified = now.st_mtim;
-	file->altered = now.st_ctim;
-	return changed;
 }
 
 static void delete_file(struct source_dir *source, struct watched_file *file)
@@ -377,15 +246,15 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 {
 	struct error error;
 	/* Watched first: a change while it is read is not missed. */
-	bool watched = watch_target(source, file, dir_fd);
+	bool watched = source_watch_target(source, file, dir_fd);
 	enum file_state state;
 	bool whole = file->whole;
 	int kept = 0;
 
-	set_changed(source, file, false);
+	source_set_changed(source, file, false);
 	file->whole = false;
 	if (source->polled)
-		looks_changed(file, dir_fd);
+		source_looks_changed(file, dir_fd);
 	state = source_file_load(dir_fd, file->name, file->origin, source->store, source->copies,
 				 &kept, &error);
 	if (state == FILE_GONE && !file->gone)
@@ -423,19 +292,13 @@ static void read_changed(struct source_dir *source, int dir_fd)
 
 /* ---------------------------------------------------------------- the directory */
 
-static bool is_attached(const struct source_dir *source)
-{
-	return source->watch >= 0 || source->polled;
-}
-
-/* The directory's descriptor, if the path still leads to the one that is watched. Not kept open: an
- * open directory hides its removal. */
-static int open_watched(const struct source_dir *source)
+/* Not kept open: an open directory hides its removal. */
+int source_open_watched(const struct source_dir *source)
 {
 	CLEANUP(cleanup_close) int fd = -1;
 	struct stat status;
 
-	if (!is_attached(source))
+	if (!source_is_attached(source))
 		return -ENOENT;
 	fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -457,7 +320,7 @@ static void detach(struct source_dir *source)
 	if (source->watch >= 0)
 		inotify_rm_watch(source->inotify_fd, TAKE_FD(source->watch));
 	HASH_ITER (hh, source->files, file, next)
-		unwatch_target(source, file);
+		source_unwatch_target(source, file);
 	source->polled = false;
 	uv_timer_stop(&source->deletion);
 }
@@ -473,68 +336,6 @@ static void wait_for_directory(struct source_dir *source, int error)
 	uv_timer_start(&source->check, on_check, MISSING_MS, MISSING_MS);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void free_names(char **names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(names[i]);
-	free(names);
-}
-
-/* The names of the directory's resource files, sorted: free_names(). */
-static int list_names(int dir_fd, char ***ret, size_t *ret_count)
-{
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	char **names = NULL;
-	size_t count = 0, size = 0;
-	struct dirent *item;
-	int r = 0;
-
-	if (!dir) {
-		r = -errno;
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	while (r == 0 && (errno = 0, item = readdir(dir))) {
-		if (!eligible(item->d_name))
-			continue;
-		if (count == size) {
-			char **larger;
-
-			size = size ? size * 2 : 64;
-			larger = reallocarray(names, size, sizeof(*names));
-			if (!larger) {
-				r = -ENOMEM;
-				break;
-			}
-			names = larger;
-		}
-		names[count] = strdup(item->d_name);
-		if (names[count])
-			count++;
-		else
-			r = -ENOMEM;
-	}
-	if (r == 0 && errno)
-		r = -errno;
-	closedir(dir);
-	if (r < 0) {
-		free_names(names, count);
-		return r;
-	}
-	if (count > 1)
-		qsort(names, count, sizeof(*names), compare_names);
-	*ret = names;
-	*ret_count = count;
-	return 0;
-}
-
 /* Everything is read anew, then what is not there is deleted. */
 static int scan(struct source_dir *source, int dir_fd)
 {
@@ -543,14 +344,14 @@ static int scan(struct source_dir *source, int dir_fd)
 	size_t count = 0;
 	int r;
 
-	r = list_names(dir_fd, &names, &count);
+	r = source_list_names(dir_fd, &names, &count);
 	if (r < 0)
 		return r;
 	source->rescan = source->links_changed = false;
 	HASH_ITER (hh, source->files, file, next)
 		file->seen = false;
 	for (size_t i = 0; i < count && r == 0; i++) {
-		file = need_file(source, names[i]);
+		file = source_need_file(source, names[i]);
 		if (file) {
 			file->seen = file->whole = true;
 			read_file(source, file, dir_fd);
@@ -558,7 +359,7 @@ static int scan(struct source_dir *source, int dir_fd)
 			r = -ENOMEM;
 		}
 	}
-	free_names(names, count);
+	source_free_names(names, count);
 	if (r < 0)
 		return r;
 	HASH_ITER (hh, source->files, file, next) {
@@ -566,63 +367,6 @@ static int scan(struct source_dir *source, int dir_fd)
 			delete_file(source, file);
 	}
 	log_debug("source", "%s: %zu files read", source->path, count);
-	return 0;
-}
-
-static void on_events(uv_poll_t *poll, int status, int events);
-
-/* 0 or -errno: then everything is polled. */
-static int open_inotify(struct source_dir *source)
-{
-	int fd, r;
-
-	if (source->inotify_fd >= 0)
-		return 0;
-	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = uv_poll_init(source->loop, &source->poll, fd);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	source->inotify_fd = fd;
-	source->poll.data = source;
-	source->handles++;
-	uv_poll_start(&source->poll, UV_READABLE, on_events);
-	return 0;
-}
-
-static void tell_polled(const struct source_dir *source, int error)
-{
-	log_warning("source",
-		    "%s: the kernel cannot tell of changes: %s; the directory is looked at every "
-		    "%d s instead. %s",
-		    source->path, strerror(error), CHECK_MS / 1000,
-		    error == EMFILE   ? "Raise fs.inotify.max_user_instances"
-		    : error == ENOSPC ? "Raise fs.inotify.max_user_watches"
-				      : "inotify is tried again");
-}
-
-/* Which directory it is, and a watch for it if the kernel gives one. 0 or -errno. */
-static int watch_directory(struct source_dir *source, int fd)
-{
-	int r = open_inotify(source);
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (r == 0) {
-		source->watch = inotify_add_watch(source->inotify_fd, path, DIRECTORY_EVENTS);
-		r = source->watch < 0 ? -errno : 0;
-	}
-	if (r < 0 && r != -EMFILE && r != -ENFILE && r != -ENOSPC && r != -ENOMEM)
-		return r;
-	source->polled = r < 0;
-	if (r < 0 && !source->polled_told)
-		tell_polled(source, -r);
-	else if (r == 0 && source->polled_told)
-		log_info("source", "%s: the kernel tells of changes again", source->path);
-	source->polled_told = source->polled;
 	return 0;
 }
 
@@ -636,7 +380,7 @@ static int find_directory(struct source_dir *source)
 	fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
-	r = watch_directory(source, fd);
+	r = source_watch_directory(source, fd);
 	if (r < 0)
 		return r;
 	source->device = status.st_dev;
@@ -685,7 +429,7 @@ static void mark_links(struct source_dir *source)
 	if (source->links_changed && source->links) {
 		HASH_ITER (hh, source->files, file, next) {
 			if (file->is_link)
-				set_changed(source, file, true);
+				source_set_changed(source, file, true);
 		}
 	}
 	source->links_changed = false;
@@ -694,7 +438,7 @@ static void mark_links(struct source_dir *source)
 /* Reads what the events named. */
 static void process(struct source_dir *source)
 {
-	CLEANUP(cleanup_close) int fd = open_watched(source);
+	CLEANUP(cleanup_close) int fd = source_open_watched(source);
 	int r = fd < 0 ? fd : 0;
 
 	if (r == 0 && source->rescan) {
@@ -720,7 +464,7 @@ static bool has_work(const struct source_dir *source)
 static void on_deletion(uv_timer_t *timer)
 {
 	struct source_dir *source = timer->data;
-	CLEANUP(cleanup_close) int fd = open_watched(source);
+	CLEANUP(cleanup_close) int fd = source_open_watched(source);
 	uint64_t now = uv_now(timer->loop), left = 0;
 	struct watched_file *file, *next;
 
@@ -788,50 +532,13 @@ static void sync_copies(struct source_dir *source)
 	}
 }
 
-/* What inotify would have told: which files came, changed or went. 0 or -errno. */
-static int compare(struct source_dir *source)
-{
-	CLEANUP(cleanup_close) int fd = open_watched(source);
-	struct watched_file *file, *next;
-	char **names = NULL;
-	size_t count = 0;
-	int r = fd < 0 ? fd : list_names(fd, &names, &count);
-
-	for (size_t i = 0; r == 0 && i < count; i++)
-		source->rescan |= !need_file(source, names[i]);
-	free_names(names, count);
-	if (r < 0)
-		return r;
-	HASH_ITER (hh, source->files, file, next) {
-		/* Somebody may still be writing: one that is bad is read once more. */
-		if (!file->gone && looks_changed(file, fd))
-			set_changed(source, file, true);
-	}
-	return 0;
-}
-
-static void look_again(struct source_dir *source)
-{
-	CLEANUP(cleanup_close) int fd = -1;
-
-	if (++source->checks % CHECKS_PER_TRY == 0) {
-		fd = open_watched(source);
-		if (fd >= 0 && watch_directory(source, fd) == 0 && !source->polled)
-			source->rescan = true;
-	}
-	if (source->polled && compare(source) < 0)
-		attach(source);
-}
-
 static void on_check(uv_timer_t *timer)
 {
 	struct source_dir *source = timer->data;
 	struct watched_file *file, *next;
 
 	sync_copies(source);
-	if (source->polled)
-		look_again(source);
-	if (!is_attached(source)) {
+	if (!source_is_attached(source) || source_look_again(source) < 0) {
 		attach(source);
 		return;
 	}
@@ -839,7 +546,7 @@ static void on_check(uv_timer_t *timer)
 		HASH_ITER (hh, source->files, file, next) {
 			if (!file->retry)
 				continue;
-			set_changed(source, file, true);
+			source_set_changed(source, file, true);
 			file->whole = true;
 		}
 	}
@@ -855,7 +562,7 @@ static void mark_targets(struct source_dir *source, const struct inotify_event *
 	HASH_ITER (hh, source->files, file, next) {
 		if (file->target_watch != event->wd)
 			continue;
-		set_changed(source, file, true);
+		source_set_changed(source, file, true);
 		file->whole |= (event->mask & WHOLE_EVENTS) != 0;
 		if (event->mask & IN_IGNORED)
 			file->target_watch = -1;
@@ -882,23 +589,23 @@ static bool mark(struct source_dir *source, const struct inotify_event *event)
 		return true;
 	if (event->len == 0)
 		return false;
-	if (!eligible(event->name)) {
+	if (!source_is_eligible(event->name)) {
 		/* Such as the link "..data" that a mounted ConfigMap is switched by. */
 		source->links_changed |=
 			(event->mask & (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)) != 0;
 		return false;
 	}
-	file = need_file(source, event->name);
+	file = source_need_file(source, event->name);
 	if (!file) {
 		source->rescan = true;
 		return false;
 	}
-	set_changed(source, file, true);
+	source_set_changed(source, file, true);
 	file->whole |= (event->mask & WHOLE_EVENTS) != 0;
 	return false;
 }
 
-static void on_events(uv_poll_t *poll, int status, int events)
+void source_on_events(uv_poll_t *poll, int status, int events)
 {
 	struct source_dir *source = poll->data;
 	_Alignas(struct inotify_event) char buffer[16384];
@@ -920,14 +627,15 @@ static void on_events(uv_poll_t *poll, int status, int events)
 	}
 	if (lost)
 		attach(source);
-	else if (is_attached(source) && has_work(source))
+	else if (source_is_attached(source) && has_work(source))
 		process(source);
 }
 
 void source_dir_reload(struct source_dir *source)
 {
 	source->rescan = true;
-	uv_timer_start(&source->check, on_check, 0, is_attached(source) ? CHECK_MS : MISSING_MS);
+	uv_timer_start(&source->check, on_check, 0,
+		       source_is_attached(source) ? CHECK_MS : MISSING_MS);
 }
 
 /* ---------------------------------------------------------------- life */
