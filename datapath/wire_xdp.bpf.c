@@ -28,11 +28,18 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
 	if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return 0;
 	result = parse_xdp(xdp, p);
+	if (unlikely(result == -REASON_SHORT) && p->length < bpf_xdp_get_buff_len(xdp)) {
+		p->length = bpf_xdp_get_buff_len(xdp);
+		p->flags = 0;
+		result = parse_xdp(xdp, p);
+	}
 	/* A routing header that leads elsewhere may be meant for the node's own stack: the TC
 	 * program knows. */
 	return result && result != -REASON_IP_OPTIONS ? result : check_wire_source(p, p->family);
 }
 
+/* In a driver it is loaded for frames in several buffers (BPF_F_XDP_HAS_FRAGS), so that the link
+ * may have a larger MTU than a page. The headers are in the first one. */
 SEC("xdp")
 int wire_xdp(struct xdp_md *xdp)
 {

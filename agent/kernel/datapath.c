@@ -125,11 +125,21 @@ static int share_map(struct datapath *d, struct bpf_map *map)
 	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
 }
 
+/* Not in the generic path: Linux 6.18 loses what it takes apart there. */
+static void take_frags(const struct datapath *d, struct bpf_object *object)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object, "wire_xdp");
+
+	if (program && d->config->xdp != XDP_GENERIC)
+		bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
+}
+
 static int prepare_object(struct datapath *d, struct bpf_object *object)
 {
 	struct bpf_map *map;
 	int r = 0;
 
+	take_frags(d, object);
 	bpf_object__for_each_map(map, object)
 	{
 		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
