@@ -17,6 +17,9 @@ static int start_node(struct agent *agent, char *message, size_t size)
 {
 	int r = netlink_open(-1, &agent->nl);
 
+	/* Before anything is read: what changes from now on is told. */
+	if (r == 0)
+		r = netlink_monitor_open(&agent->monitor);
 	if (r < 0) {
 		snprintf(message, size, "a netlink socket cannot be opened: %s", strerror(-r));
 		return r;
@@ -43,17 +46,11 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 	if (r < 0)
 		return r;
 	agent->config.max_pods = maps_get(agent->maps, MAP_PODS)->max_entries;
-	r = node_datapath_config(&agent->config, &agent->node, agent->maps, &constants);
+	r = node_datapath_config(&agent->config, agent->maps, &constants);
 	if (r < 0) {
 		snprintf(message, size,
 			 "this network namespace's cookie cannot be read: %s; Linux 5.14 or newer "
 			 "is needed",
-			 strerror(-r));
-		return r;
-	}
-	r = node_write_next_hops(&agent->node, agent->maps);
-	if (r < 0) {
-		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s",
 			 strerror(-r));
 		return r;
 	}
@@ -253,7 +250,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 /* Requests are accepted last, when everything can be answered. */
 static int start_services(struct agent *agent, char *message, size_t size)
 {
-	int r = agent_watch_links(agent);
+	int r = agent_watch_network(agent);
 
 	if (r == 0)
 		r = agent_watch_lock(agent);

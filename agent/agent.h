@@ -36,7 +36,13 @@ struct agent {
 	struct netlink *nl;
 	struct netlink_monitor *monitor;
 	uv_poll_t monitor_poll;
+	uv_timer_t rescan_timer;
+	uint64_t rescan_ns; /* how long the last one took */
+	uint64_t rescan_end_ns;
+	uint64_t rescans;
+	bool rescan_failed;
 	struct node node;
+	struct node told; /* uplinks and exits as the log has them */
 	struct maps *maps;
 	struct datapath *datapath;
 	struct node_routes *routes;
@@ -123,13 +129,16 @@ void agent_tell_state(struct agent *agent); /* to the log */
 /* agent_service.c: what is done once a second. */
 void agent_service_start(struct agent *agent);
 
-/* agent_links.c: pods' and uplinks' programs, links that come and go. */
+/* agent_network.c: links, addresses and routes of the node. */
+int agent_watch_network(struct agent *agent);
+/* What the maps and the uplinks' programs lack is put there. 0 or the first error. */
+int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
+
+/* agent_links.c: pods' programs, and what others may have removed. */
 extern const struct pods_hooks agent_pods_hooks;
 /* Sets the link down, to be tried again by agent_repair(), if it cannot be. 0 or -errno. */
 int agent_attach_pod(struct agent *agent, size_t index);
 void agent_apply_rules(struct agent *agent);
-int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
-int agent_watch_links(struct agent *agent);
 void agent_repair(struct agent *agent);
 
 /* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */

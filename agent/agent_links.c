@@ -80,112 +80,6 @@ const struct pods_hooks agent_pods_hooks = {
 	.check = check_pod,
 };
 
-/* The programs' way to the uplinks, with the MTUs that these have now. */
-static int write_next_hops(struct agent *agent)
-{
-	struct link_info link;
-	size_t i;
-
-	for (i = 0; i < agent->node.uplink_count; i++) {
-		struct node_uplink *uplink = &agent->node.uplinks[i];
-
-		if (uplink->ifindex &&
-		    netlink_link_get_index(agent->nl, uplink->ifindex, &link) == 0)
-			uplink->mtu = link.mtu;
-	}
-	return node_write_next_hops(&agent->node, agent->maps);
-}
-
-int agent_attach_uplinks(struct agent *agent, char *message, size_t size)
-{
-	size_t i;
-	int r = write_next_hops(agent);
-
-	if (r < 0)
-		snprintf(message, size, "map next_hops: the uplinks cannot be written: %s",
-			 strerror(-r));
-	for (i = 0; i < agent->node.uplink_count && r == 0; i++) {
-		struct node_uplink *uplink = &agent->node.uplinks[i];
-
-		if (uplink->ifindex)
-			r = datapath_attach_uplink(agent->datapath, uplink->ifindex, &uplink->xdp,
-						   message, size);
-	}
-	return r;
-}
-
-/* An uplink that was away is back, perhaps under another number. */
-static void uplink_appeared(struct agent *agent, const struct link_info *link)
-{
-	char message[256] = "";
-	size_t i;
-
-	for (i = 0; i < agent->node.uplink_count; i++) {
-		struct node_uplink *uplink = &agent->node.uplinks[i];
-
-		if (strcmp(uplink->name, link->name) != 0 || uplink->ifindex == link->ifindex)
-			continue;
-		uplink->ifindex = link->ifindex;
-		write_next_hops(agent);
-		maps_move_generation(agent->maps);
-		if (datapath_attach_uplink(agent->datapath, link->ifindex, &uplink->xdp, message,
-					   sizeof(message)) < 0)
-			log_error("links", "uplink %s: %s", link->name, message);
-		else
-			log_warning("links", "uplink %s is back as link %d", link->name,
-				    link->ifindex);
-	}
-}
-
-static void on_link(enum netlink_change change, const struct link_info *link, void *data)
-{
-	struct agent *agent = data;
-
-	switch (change) {
-	case NETLINK_LINK_GONE:
-		pods_link_gone(agent->pods, link->ifindex);
-		agent_links_changed(agent);
-		break;
-	case NETLINK_LINK_NEW:
-		uplink_appeared(agent, link);
-		break;
-	case NETLINK_ADDRESS:
-		if (node_refresh_addresses(agent->nl, &agent->node) == 0)
-			reconciler_refresh(agent->reconciler, true);
-		break;
-	}
-}
-
-static void on_monitor(uv_poll_t *poll, int status, int events)
-{
-	struct agent *agent = poll->data;
-	int r = netlink_monitor_read(agent->monitor, on_link, agent);
-
-	(void)status;
-	(void)events;
-	if (r == -ENOBUFS) {
-		log_warning("links",
-			    "kernel messages were lost; the state of all links is read again");
-		node_refresh_addresses(agent->nl, &agent->node);
-		reconciler_refresh(agent->reconciler, true);
-		agent_links_changed(agent);
-		agent_repair(agent);
-	} else if (r < 0 && r != -EAGAIN) {
-		log_error("links", "kernel messages cannot be read: %s", strerror(-r));
-	}
-}
-
-int agent_watch_links(struct agent *agent)
-{
-	int r = netlink_monitor_open(&agent->monitor);
-
-	if (r < 0)
-		return r;
-	uv_poll_init(agent->loop, &agent->monitor_poll, netlink_monitor_fd(agent->monitor));
-	agent->monitor_poll.data = agent;
-	return uv_poll_start(&agent->monitor_poll, UV_READABLE, on_monitor);
-}
-
 /* A pod whose programs cannot be attached is cut off until they can. */
 int agent_attach_pod(struct agent *agent, size_t index)
 {
@@ -289,6 +183,6 @@ void agent_repair(struct agent *agent)
 	repair_sockets(agent);
 	agent_repair_pins(agent);
 	agent_repair_run_dir(agent);
-	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
-		log_error("links", "%s", message);
+	/* Each uplink's error is told once, where it happens. */
+	(void)agent_attach_uplinks(agent, message, sizeof(message));
 }

@@ -42,7 +42,8 @@ bool agent_well(const struct agent *agent)
 	bool failing =
 		agent->failing_since_ns && uv_hrtime() - agent->failing_since_ns >= FAILING_NS;
 
-	return agent->ready && !pods_held_down(agent->pods) && !failing;
+	return agent->ready && !pods_held_down(agent->pods) && !failing &&
+	       !node_misses(&agent->node);
 }
 
 /* ---------------------------------------------------------------- time */

@@ -195,6 +195,11 @@ static void on_status(struct control_request *request, const json_t *args, int n
 		     waits_for(agent, text)[0] ? text : NULL);
 		return;
 	}
+	if (node_misses(&agent->node)) {
+		fail(&call, CNI_LIMITED, "pods of this node are cut off from the outside",
+		     node_misses(&agent->node));
+		return;
+	}
 	if (!agent_well(agent)) {
 		fail(&call, CNI_LIMITED,
 		     "polderd cannot put changes in force, or pods of this node are cut off",

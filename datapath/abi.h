@@ -244,8 +244,7 @@ enum address_flag {
 struct address_entry {
 	__u32 identity[2]; /* by control.slot */
 	__u32 flags;	   /* enum address_flag */
-	__u32 ifindex;	   /* of a local pod's link, or of the uplink for this range; 0: the default
-			      uplink */
+	__u32 ifindex;	   /* of a local pod's link; else 0 */
 };
 ABI_SIZE(struct address_entry, 16);
 
@@ -385,10 +384,11 @@ ABI_SIZE(struct flow_usage, 16);
 /* ------------------------------------------------------------------ next hops */
 
 /*
- * Array `next_hops`. The first places are the uplinks' own, written by the agent: the default
- * uplink is 0; the neighbour is for the kernel to find. The others are made by the programs from
- * what the kernel's routes and neighbours say, each for one (link, MAC addresses, MTU), and never
- * change while something uses them: what was not used for NEXT_HOP_IDLE ticks may become another.
+ * Array `next_hops`. The first places are the uplinks' own, written by the agent: the neighbour is
+ * for the kernel to find. An uplink that is made anew gets another one, for what was evaluated
+ * before names the old one until it is re-evaluated. The others are made by the programs from what
+ * the kernel's routes and neighbours say, each for one (link, MAC addresses, MTU), and never change
+ * while something uses them: what was not used for NEXT_HOP_IDLE ticks may become another.
  */
 #define NEXT_HOP_UPLINKS 16
 #define NEXT_HOPS	 4096
@@ -405,6 +405,28 @@ struct next_hop {
 };
 ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
+
+/*
+ * LPM trie `egress_routes`: by which uplink pods' packets leave for an address, and with which
+ * source if they are masqueraded. Key: struct address_key. Written by the agent from what the
+ * node's routes and addresses say at present; both families have an entry for all of their
+ * addresses. A node's own address has itself as the source and its uplink: a flow that has it may
+ * go on by that uplink.
+ */
+struct egress_route {
+	struct polder_addr source; /* all 0: there is no address to masquerade with */
+	__u32 ifindex;		   /* 0: no way out, for `reason` */
+	__u16 hop;		   /* the uplink's place in `next_hops` */
+	__u16 reason;		   /* enum polder_reason */
+};
+ABI_SIZE(struct egress_route, 24);
+
+/* Array `this_node`, one element: the node's first address of each family, as it is now. */
+struct node_addresses {
+	__be32 ipv4_be;	   /* 0: none */
+	__be32 ipv6_be[4]; /* all 0: none */
+};
+ABI_SIZE(struct node_addresses, 20);
 
 /*
  * Array `nat_full`: for a hash of a peer (address, port, protocol) the tick in which no source
@@ -648,7 +670,7 @@ struct flow_verdict {
 ABI_SIZE(struct flow_verdict, 48);
 
 /* `.rodata` of every object: what cannot change while a program is loaded. */
-#define POLDER_MAX_OWN_RANGES 4
+#define POLDER_MAX_OWN_RANGES 2
 struct polder_range {
 	struct polder_addr addr;
 	struct polder_addr mask;
@@ -659,15 +681,13 @@ struct datapath_config {
 	__u8 gateway_mac[6];	   /* of every host-side link */
 	__u16 masquerade_port_min; /* host byte order */
 	__u16 masquerade_port_max;
-	__u8 masquerade_v4; /* 1: pods' packets to the outside leave with node_ipv4_be */
+	__u8 masquerade_v4; /* 1: pods' packets to the outside leave with an address of the node */
 	__u8 masquerade_v6;
 	__be32 gateway_ipv4_be;
-	__be32 node_ipv4_be; /* 0: none */
 	__be32 gateway_ipv6_be[4];
-	__be32 node_ipv6_be[4];
 	__u64 netns_cookie;    /* of the node: sockets of other namespaces are left alone */
-	__u32 own_range_count; /* the node's own pod ranges and addresses: sources that never come
-				  from the wire */
+	__u32 own_range_count; /* the node's own pod ranges: sources that never come from the wire
+				*/
 	__u32 weak_order;      /* 1: the CPU may reorder loads (not x86) */
 	__u32 local_pods_mask; /* half the elements of `local_pods`, less one */
 	__be32 pod_range_ipv4_be; /* of the node's own pods, with its mask */

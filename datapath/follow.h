@@ -123,6 +123,12 @@ static __always_inline bool denied_by_policy(int reason)
 	       reason == REASON_NOT_READY || reason == REASON_POLICY_CAPACITY;
 }
 
+/* A way out that is gone may come back, and the flow with it. */
+static __always_inline bool has_no_way(int reason)
+{
+	return reason == REASON_NO_ROUTE || reason == REASON_NO_NODE_ADDRESS;
+}
+
 /* What becomes of a flow that may not pass. Its packets count for the rules that would have let it.
  */
 __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reason)
@@ -138,8 +144,8 @@ __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reas
 		policy_count(verdict->ingress_rule, 1, p->length);
 	/* What policy denies now it may allow again: the flow stays known, to be evaluated at every
 	 * packet. Nobody ends it by forging one. */
-	if (flow->generation && !denied_by_policy(reason) && reason != REASON_FLOW_BUSY &&
-	    reason != REASON_MARTIAN)
+	if (flow->generation && !denied_by_policy(reason) && !has_no_way(reason) &&
+	    reason != REASON_FLOW_BUSY && reason != REASON_MARTIAN)
 		flow_end(&p->tuple, flow, &path->other, p->family);
 	return 0;
 }
@@ -213,9 +219,10 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 					     : track_datagram(p, flow, now);
 	if (bits)
 		follow_mark(&p->tuple, flow, bits, p->family);
-	if (flow->last && flow->last != now && flow->action == FLOW_TO_WIRE)
-		result = next_hop_follow(ctx, p, flow);
-	/* Forbidden by a route: the next packet asks again, it does not leave by the way of before.
+	if (flow->last != now && flow->action == FLOW_TO_WIRE)
+		result = flow->last ? next_hop_follow(ctx, p, flow) : next_hop_begin(ctx, flow);
+	/* Forbidden by a route, or the link is gone: the next packet asks again, it does not leave
+	 * by the way of before.
 	 */
 	if (result)
 		return result;

@@ -22,6 +22,9 @@ MAP(flow_tags4, BPF_MAP_TYPE_ARRAY, __u32, __u64, 16384, BPF_F_MMAPABLE);
 MAP(flow_tags6, BPF_MAP_TYPE_ARRAY, __u32, __u64, 8192, BPF_F_MMAPABLE);
 MAP(flow_usage, BPF_MAP_TYPE_ARRAY, __u32, struct flow_usage, 4096 + 1, BPF_F_MMAPABLE);
 MAP(next_hops, BPF_MAP_TYPE_ARRAY, __u32, struct next_hop, NEXT_HOPS, 0);
+MAP(egress_routes, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct egress_route, 65536,
+    BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
+MAP(this_node, BPF_MAP_TYPE_ARRAY, __u32, struct node_addresses, 1, BPF_F_RDONLY_PROG);
 MAP(nat_full, BPF_MAP_TYPE_ARRAY, __u32, __u32, NAT_FULL_SLOTS, 0);
 
 MAP(pods, BPF_MAP_TYPE_ARRAY, __u32, struct pod_entry, 4096, BPF_F_RDONLY_PROG);
@@ -79,6 +82,14 @@ static __always_inline struct control *control_get(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&control, &zero);
+}
+
+/* The node's own addresses. */
+static __always_inline const struct node_addresses *this_node_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&this_node, &zero);
 }
 
 static __always_inline void count_up(enum polder_counter which)

@@ -8,12 +8,14 @@
 
 #include "flow_write.h"
 
+#define LINK_GONE (-19) /* -ENODEV */
+
 static __always_inline struct next_hop *next_hop_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&next_hops, &index);
 }
 
-/* The index of an uplink, of the default one for ifindex 0; -1: it is none, or there is none. */
+/* The index of an uplink; -1: the link is none. */
 __noinline int uplink_hop(__u32 ifindex)
 {
 	const struct next_hop *hop;
@@ -21,7 +23,7 @@ __noinline int uplink_hop(__u32 ifindex)
 
 	for (i = 0; i < NEXT_HOP_UPLINKS; i++) {
 		hop = next_hop_at(i);
-		if (hop && hop->ifindex && (!ifindex || hop->ifindex == ifindex))
+		if (hop && hop->ifindex && hop->ifindex == ifindex)
 			return i;
 	}
 	return -1;
@@ -125,6 +127,18 @@ static __always_inline int next_hop_fallback(packet_context *ctx, __u32 link)
 	return index;
 }
 
+/* A new flow's way: a packet to a link that is gone would be lost without a count. 0 or
+ * -REASON_NO_ROUTE. */
+static __always_inline int next_hop_begin(packet_context *ctx, const struct flow_copy *flow)
+{
+	const struct next_hop *hop = next_hop_at(flow->hop);
+	__u32 mtu = 0;
+
+	if (!hop || bpf_check_mtu(ctx, hop->ifindex, &mtu, 0, 0) == LINK_GONE)
+		return -REASON_NO_ROUTE;
+	return 0;
+}
+
 /*
  * Looks whether the flow's way to the wire is still what the kernel says, and writes a new one into
  * its entry. 0, or -REASON_NO_ROUTE where the administrator's routes forbid the destination.
@@ -143,6 +157,9 @@ __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flo
 	fib = &scratch->fib;
 	link = hop->ifindex;
 	result = next_hop_ask(ctx, p, flow, link, fib);
+	/* The link is no more, and the agent has not said so yet. */
+	if (result == LINK_GONE)
+		return -REASON_NO_ROUTE;
 	if (result == BPF_FIB_LKUP_RET_BLACKHOLE || result == BPF_FIB_LKUP_RET_UNREACHABLE ||
 	    result == BPF_FIB_LKUP_RET_PROHIBIT)
 		return -REASON_NO_ROUTE;

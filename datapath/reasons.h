@@ -65,7 +65,11 @@
 	  "another CPU kept the flow's entry for too long, or the table is moved")                 \
 	X(FLOW_SHARE, "flow_share",                                                                \
 	  "the flow table is nearly full and the pod holds more than its share")                   \
-	X(NO_PROGRAM, "no_program", "the link's programs are gone; closed until they are back")
+	X(NO_PROGRAM, "no_program", "the link's programs are gone; closed until they are back")    \
+	X(NO_NODE_ADDRESS, "no_node_address",                                                      \
+	  "the node has no address that the source could be translated to; the sender is told")    \
+	X(SOURCE_GONE, "source_gone",                                                              \
+	  "the node's address that the flow left with is gone; the flow ends")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,

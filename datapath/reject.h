@@ -234,6 +234,7 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 	case REASON_NO_SERVICE_PORT:
 	case REASON_ENDPOINT_GONE:
 	case REASON_NO_FLOW:
+	case REASON_SOURCE_GONE:
 		*answer = (struct reject_answer){true, false, 3, 3, 1, 4};
 		return true;
 	case REASON_UNKNOWN_POD:
@@ -246,6 +247,7 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 		*answer = (struct reject_answer){false, true, 3, 4, 2, 0};
 		return true;
 	case REASON_NO_ROUTE:
+	case REASON_NO_NODE_ADDRESS:
 		*answer = (struct reject_answer){false, true, 3, 0, 1, 0};
 		return true;
 	default:
@@ -260,22 +262,30 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, __u32 mtu)
 {
 	const struct pod_entry *pod = pod_of_link(skb->ifindex);
+	const struct node_addresses *node = this_node_get();
 	struct reject_answer answer = {};
 
-	if (!p || !reject_answer_for(reason, &answer) ||
+	if (!p || !node || !reject_answer_for(reason, &answer) ||
 	    p->flags & (PACKET_ICMP_ERROR | PACKET_LATER_FRAGMENT))
-		return -1;
-	if (reason == REASON_TOO_BIG && !(p->flags & PACKET_DONT_FRAGMENT))
 		return -1;
 	/* A pod learns at once that its connection is lost, or goes nowhere; the outside learns
 	 * nothing about the node. */
-	if ((reason == REASON_NO_FLOW || reason == REASON_UNKNOWN_POD) && p->tuple.zone != ZONE_POD)
+	if ((reason == REASON_NO_FLOW || reason == REASON_UNKNOWN_POD ||
+	     reason == REASON_SOURCE_GONE || reason == REASON_NO_NODE_ADDRESS) &&
+	    p->tuple.zone != ZONE_POD)
+		return -1;
+	/* Who sends datagrams has a new flow with the next one. */
+	if (reason == REASON_SOURCE_GONE && p->tuple.proto != IPPROTO_TCP)
 		return -1;
 	if (answer.reset && p->tuple.proto == IPPROTO_TCP)
 		return reject_tcp(skb, p);
 	if (p->family == FAMILY_V4) {
 		const struct reject_message m = {answer.type4, answer.code4, mtu};
-		__be32 router = pod ? config.gateway_ipv4_be : config.node_ipv4_be;
+		__be32 router = pod ? config.gateway_ipv4_be : node->ipv4_be;
+
+		/* A node without an address has no name to speak in. */
+		if (answer.from_router && !router)
+			return -1;
 
 		return reject_icmp4_tell(skb, p, answer.from_router ? router : p->tuple.v4.daddr_be,
 					 &m);
@@ -288,7 +298,9 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 		else if (pod)
 			copy_addr6(source, config.gateway_ipv6_be);
 		else
-			copy_addr6(source, config.node_ipv6_be);
+			copy_addr6(source, node->ipv6_be);
+		if (answer.from_router && !source[0])
+			return -1;
 		return reject_icmp6_tell(skb, p, source, &m);
 	}
 }

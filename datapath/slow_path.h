@@ -32,6 +32,7 @@ struct slow_path {
 	__u32 port_at; /* of the search for a source port: where it began */
 	__u32 port_tries;
 	__u32 port_linger; /* ports of flows that are as good as over are taken too */
+	struct address_key egress_key;
 };
 
 enum slow_path_flag {
@@ -176,47 +177,6 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	return 0;
 }
 
-static __always_inline struct polder_addr node_addr(__u8 family)
-{
-	struct polder_addr node = {};
-
-	if (family == FAMILY_V4)
-		return addr_from4(config.node_ipv4_be);
-	copy_addr6(node.words_be, config.node_ipv6_be);
-	return node;
-}
-
-/*
- * Does the flow leave with the node's address? Decided by its first packet: the peer knows the flow
- * by it, and a reply that is on its way has been sent to it. `flags` of the destination's address.
- */
-static __always_inline bool slow_path_masquerades(const struct slow_path *path,
-						  const struct packet *p, __u32 flags)
-{
-	struct polder_addr old, node = node_addr(p->family);
-
-	if (path->old.generation) {
-		old = p->family == FAMILY_V4 ? addr_from4(path->old.new_saddr_be[0])
-					     : addr_from6(path->old.new_saddr_be);
-		return addr_equal(&old, &node);
-	}
-	return (p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) &&
-	       !(flags & ~ADDRESS_LOCAL);
-}
-
-/* To the wire: the uplink, until the kernel has said more. The way of before stays if it is by the
- * same uplink. 0 or -reason. */
-static __always_inline int slow_path_wire(struct flow_copy *content, __u32 link)
-{
-	int index = uplink_hop(link);
-
-	if (index < 0)
-		return -REASON_NO_ROUTE;
-	content->action = FLOW_TO_WIRE;
-	content->hop = index;
-	return 0;
-}
-
 /*
  * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other
  * family's ICMP is a protocol without ports.
@@ -238,12 +198,95 @@ static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 
 	}
 }
 
+/* What holds for an address outside. The key stands in `path`: the stack is small. */
+static __always_inline const struct egress_route *egress_route_find(struct slow_path *path,
+								    const struct polder_addr *to)
+{
+	path->egress_key.prefixlen = 128;
+	path->egress_key.addr = *to;
+	return bpf_map_lookup_elem(&egress_routes, &path->egress_key);
+}
+
+/*
+ * May a flow that was there keep its source? The peer knows it by that, and a reply that is on its
+ * way has been sent to it: as long as it is what the way gives, or an own address of the uplink
+ * that the way leads by. 0 or -reason.
+ */
+static __always_inline int slow_path_kept_source(struct slow_path *path,
+						 const struct egress_route *way)
+{
+	const struct egress_route *own;
+	__u32 ifindex = way->ifindex;
+
+	if (addr_equal(&path->new_src, &way->source))
+		return 0;
+	if (!(way->source.words_be[0] | way->source.words_be[3]))
+		return -REASON_NO_NODE_ADDRESS;
+	own = egress_route_find(path, &path->new_src);
+	return own && own->ifindex == ifindex && addr_equal(&path->new_src, &own->source)
+		       ? 0
+		       : -REASON_SOURCE_GONE;
+}
+
+/*
+ * With which source does the flow leave? Whether it is translated is decided by its first packet.
+ * `flags` of the destination's address. 0 or -reason.
+ */
+static __always_inline int slow_path_masquerade(struct slow_path *path, const struct packet *p,
+						const struct egress_route *way, __u32 flags)
+{
+	int result = 0;
+
+	if (path->old.generation) {
+		path->new_src = p->family == FAMILY_V4 ? addr_from4(path->old.new_saddr_be[0])
+						       : addr_from6(path->old.new_saddr_be);
+		if (addr_equal(&path->new_src, &path->src))
+			return 0;
+		result = slow_path_kept_source(path, way);
+	} else {
+		if (!(p->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) ||
+		    flags & ~ADDRESS_LOCAL)
+			return 0;
+		path->new_src = way->source;
+		if (!(way->source.words_be[0] | way->source.words_be[3]))
+			result = -REASON_NO_NODE_ADDRESS;
+	}
+	path->flags |= SLOW_PATH_MASQUERADE;
+	if (result)
+		return result;
+	return has_port_to_choose(&path->fwd.tuple, p->family) ? 0 : -REASON_NAT_PROTOCOL;
+}
+
+/* Back to the wire by the link that a packet came in by. 0 or -reason. */
+static __always_inline int slow_path_wire(struct flow_copy *content, __u32 link)
+{
+	int index = uplink_hop(link);
+
+	if (index < 0)
+		return -REASON_NO_ROUTE;
+	content->action = FLOW_TO_WIRE;
+	content->hop = index;
+	return 0;
+}
+
+/* To the wire: the uplink, until the kernel has said more. 0 or -reason. */
+static __always_inline int slow_path_out(struct slow_path *path, const struct packet *p,
+					 __u32 flags)
+{
+	const struct egress_route *way = egress_route_find(path, &path->new_dst);
+
+	if (!way || !way->ifindex)
+		return way && way->reason ? -(int)way->reason : -REASON_NO_ROUTE;
+	path->fwd.content.action = FLOW_TO_WIRE;
+	path->fwd.content.hop = way->hop;
+	return path->fwd.tuple.zone == ZONE_POD ? slow_path_masquerade(path, p, way, flags) : 0;
+}
+
 /* The way out, and whether the source has to be translated. 0 or -reason. */
 static __always_inline int slow_path_route(struct slow_path *path, const struct packet *p,
 					   const struct address_entry *to)
 {
 	__u32 flags = to ? to->flags : 0;
-	int result;
 
 	path->fwd.content.hop = 0;
 	if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL) {
@@ -261,16 +304,7 @@ static __always_inline int slow_path_route(struct slow_path *path, const struct 
 	    !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
 	    service_has_address(&path->dst))
 		return -REASON_NO_SERVICE_PORT;
-	result = slow_path_wire(&path->fwd.content, to ? to->ifindex : 0);
-	if (result)
-		return result;
-	if (path->fwd.tuple.zone == ZONE_POD && slow_path_masquerades(path, p, flags)) {
-		path->flags |= SLOW_PATH_MASQUERADE;
-		if (!has_port_to_choose(&path->fwd.tuple, p->family))
-			return -REASON_NAT_PROTOCOL;
-		path->new_src = node_addr(p->family);
-	}
-	return 0;
+	return slow_path_out(path, p, flags);
 }
 
 /*

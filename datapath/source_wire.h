@@ -47,12 +47,16 @@ static __always_inline bool source_is_own_pod(const struct packet *p, __u8 famil
 /* Is the source the node's own address? */
 static __always_inline bool source_is_node(const struct packet *p, __u8 family)
 {
+	const struct node_addresses *node = this_node_get();
+
+	if (!node)
+		return false;
 	if (family == FAMILY_V4)
-		return p->tuple.v4.saddr_be == config.node_ipv4_be;
-	return p->tuple.v6.saddr_be[0] == config.node_ipv6_be[0] &&
-	       p->tuple.v6.saddr_be[1] == config.node_ipv6_be[1] &&
-	       p->tuple.v6.saddr_be[2] == config.node_ipv6_be[2] &&
-	       p->tuple.v6.saddr_be[3] == config.node_ipv6_be[3];
+		return p->tuple.v4.saddr_be == node->ipv4_be && node->ipv4_be;
+	return p->tuple.v6.saddr_be[3] == node->ipv6_be[3] &&
+	       p->tuple.v6.saddr_be[0] == node->ipv6_be[0] &&
+	       p->tuple.v6.saddr_be[1] == node->ipv6_be[1] &&
+	       p->tuple.v6.saddr_be[2] == node->ipv6_be[2] && node->ipv6_be[0];
 }
 
 /* A packet from the wire. 0 or -reason. */
@@ -62,5 +66,5 @@ static __always_inline int check_wire_source(const struct packet *p, __u8 family
 
 	if (result)
 		return result;
-	return source_is_own_pod(p, family) ? -REASON_MARTIAN : 0;
+	return source_is_own_pod(p, family) || source_is_node(p, family) ? -REASON_MARTIAN : 0;
 }

@@ -41,7 +41,7 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 	/* What came in by a link that is no pod's has no pod's address. The node's own it may have:
 	 * the node may translate. */
 	if (!result && p->tuple.zone == ZONE_WIRE && source_is_own_pod(p, family) &&
-	    !source_is_node(p, family) && !pod_of_link(p->link))
+	    !pod_of_link(p->link))
 		result = -REASON_MARTIAN;
 	if (result)
 		return result;

@@ -163,10 +163,14 @@ static void print_status(const json_t *status)
 	static const char *const limit_titles[] = {"MAP", "ENTRIES", "OF", "REASON", NULL};
 	static const char *const limit_keys[] = {"map", "entries", "max_entries", "reason"};
 
+	static const char *const uplink_titles[] = {"LINK", "STATE", "SINCE", "MTU", "XDP", NULL};
+	static const char *const uplink_keys[] = {"link", "state", "since", "mtu", "xdp"};
+
 	print_head(status);
 	print_datapath(status);
 	print_counts(status);
 	print_section("Features", field(status, "features"), feature_titles, feature_keys);
+	print_section("Uplinks", field(status, "uplinks"), uplink_titles, uplink_keys);
 	print_section("Problems; of a file that is rejected the last valid version stays in force",
 		      field(status, "problems"), problem_titles, problem_keys);
 	print_section("Isolated pods: their policies do not fit in the maps",

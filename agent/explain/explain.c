@@ -320,7 +320,7 @@ static void hypothesis_free(void *data)
 	for (size_t i = 0; i < h->share_count; i++)
 		object_free(h->shares[i]);
 	free(h->shares);
-	free(h->node.addresses);
+	node_clear(&h->node);
 	object_list_clear(&h->objects);
 	json_decref(h->args);
 	free(h);
@@ -453,17 +453,6 @@ static void on_world(uv_work_t *work, int status)
 		fail(h, r);
 }
 
-/* What the world of another thread may not share with the loop. */
-static int copy_node(const struct node *from, struct node *to)
-{
-	*to = *from;
-	to->addresses = calloc(from->address_count + 1, sizeof(*to->addresses));
-	if (!to->addresses)
-		return -ENOMEM;
-	memcpy(to->addresses, from->addresses, from->address_count * sizeof(*to->addresses));
-	return 0;
-}
-
 /* 0, -EINVAL with h->message, -ENOMEM. */
 static int decode_objects(struct hypothesis *h, const json_t *objects)
 {
@@ -510,7 +499,7 @@ static void begin_hypothesis(struct control_request *request, const json_t *args
 	h->args = json_deep_copy(args);
 	r = decode_objects(h, json_object_get(args, "objects"));
 	if (r == 0)
-		r = copy_node(sources->node, &h->node);
+		r = node_copy(sources->node, &h->node);
 	if (r == 0)
 		r = uv_queue_work(sources->loop, &h->work, make_world, on_world);
 	if (r < 0)

@@ -181,10 +181,10 @@ static unsigned int ruleset_verdict(const struct look *look, enum direction side
 static unsigned int route_pod(const struct look *look, const struct address_entry *to)
 {
 	uint32_t flags = to ? to->flags : 0;
-	const struct node *node = look->explain->sources->node;
-	bool masquerade =
-		look->explain->sources->config->masquerade &&
-		!addr_is_zero(look->explain->family == FAMILY_V4 ? &node->ipv4 : &node->ipv6);
+	const bool masquerade =
+		look->explain->sources->config->masquerade && !(flags & ~(uint32_t)ADDRESS_LOCAL);
+	const struct address_key key = {.prefixlen = 128, .addr = look->path->addr};
+	struct egress_route way = {};
 
 	if (flags & ADDRESS_LOCAL && flags & (ADDRESS_POD | ADDRESS_NODE))
 		return 0;
@@ -193,12 +193,11 @@ static unsigned int route_pod(const struct look *look, const struct address_entr
 	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
 	    is_service_address(look, &look->path->addr))
 		return REASON_NO_SERVICE_PORT;
-	if (!(to && to->ifindex) && (!node->uplink_count || !node->uplinks[0].ifindex))
-		return REASON_NO_ROUTE;
-	return masquerade && !(flags & ~(uint32_t)ADDRESS_LOCAL) &&
-			       look->explain->proto == IPPROTO_SCTP
-		       ? REASON_NAT_PROTOCOL
-		       : 0;
+	if (maps_find(look->maps, MAP_EGRESS_ROUTES, &key, &way) < 0 || !way.ifindex)
+		return way.reason ? way.reason : REASON_NO_ROUTE;
+	if (masquerade && addr_is_zero(&way.source))
+		return REASON_NO_NODE_ADDRESS;
+	return masquerade && look->explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL : 0;
 }
 
 static unsigned int route_wire(const struct look *look, const struct address_entry *to,

@@ -52,11 +52,9 @@ static bool is_pod_range(const struct explain *explain, const struct polder_addr
 static bool is_masqueraded(const struct explain *explain, const struct explain_path *path)
 {
 	const struct config *config = explain->sources->config;
-	const struct node *node = explain->sources->node;
 
 	if (!config->masquerade || path->to.kind != EXPLAIN_ADDRESS || path->to.node ||
-	    is_pod_range(explain, &path->addr) ||
-	    addr_is_zero(explain->family == FAMILY_V4 ? &node->ipv4 : &node->ipv6))
+	    is_pod_range(explain, &path->addr))
 		return false;
 	for (size_t i = 0; i < config->no_masquerade_count; i++)
 		if (prefix_contains(&config->no_masquerade[i], &path->addr))
@@ -67,6 +65,9 @@ static bool is_masqueraded(const struct explain *explain, const struct explain_p
 /* Why the packet has nowhere to go, whatever policy says; 0: it has. */
 static unsigned int route_reason(const struct explain *explain, const struct explain_path *path)
 {
+	const struct node *node = explain->sources->node;
+	const struct node_egress *way =
+		egress_routes_find(node->egress, node->egress_count, &path->addr);
 	bool here = path->to.local || path->to.kind == EXPLAIN_THIS_NODE;
 
 	if (path->vantage != EXPLAIN_FROM_POD && path->vantage != EXPLAIN_FROM_WIRE)
@@ -75,8 +76,10 @@ static unsigned int route_reason(const struct explain *explain, const struct exp
 		return REASON_UNKNOWN_POD;
 	if (path->vantage != EXPLAIN_FROM_POD || here)
 		return 0;
-	if (!explain->sources->node->uplink_count || !explain->sources->node->uplinks[0].ifindex)
-		return REASON_NO_ROUTE;
+	if (!way || !way->ifindex)
+		return way && way->reason ? way->reason : REASON_NO_ROUTE;
+	if (is_masqueraded(explain, path) && addr_is_zero(&way->source))
+		return REASON_NO_NODE_ADDRESS;
 	return is_masqueraded(explain, path) && explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL
 									       : 0;
 }

@@ -47,7 +47,10 @@ static uint32_t uplink_of(const struct explain *explain)
 {
 	const struct node *node = explain->sources->node;
 
-	return node->uplink_count ? (uint32_t)node->uplinks[0].ifindex : 0;
+	for (size_t i = 0; i < node->uplink_count; i++)
+		if (node->uplinks[i].ifindex)
+			return (uint32_t)node->uplinks[i].ifindex;
+	return 0;
 }
 
 /* Where the packet is put in; NULL or why it cannot be. */

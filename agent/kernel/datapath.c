@@ -69,6 +69,11 @@ struct datapath {
 	const struct config *config;
 	struct pinned_links *links; /* NULL: nothing can be attached */
 	struct datapath_features features;
+	int *clsact; /* links that were uplinks by clsact filters, which have no pins */
+	size_t clsact_count;
+	int kept[CONFIG_MAX_UPLINKS]; /* what datapath_keep_uplinks() was told last */
+	size_t kept_count;
+	bool kept_known;
 };
 
 /* Gives an object its configuration. A string constant may stand behind it. */
@@ -140,6 +145,7 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 	int r = 0;
 
 	take_frags(d, object);
+
 	bpf_object__for_each_map(map, object)
 	{
 		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
@@ -273,6 +279,7 @@ void datapath_free(struct datapath *d)
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		bpf_object__close(d->objects[i]);
 	pinned_links_free(d->links);
+	free(d->clsact);
 	free(d);
 }
 
@@ -466,11 +473,35 @@ static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 	return r;
 }
 
+static bool is_one_of(int ifindex, const int *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i] == ifindex)
+			return true;
+	return false;
+}
+
+static int note_clsact(struct datapath *d, int ifindex)
+{
+	int *grown;
+
+	if (is_one_of(ifindex, d->clsact, d->clsact_count))
+		return 0;
+	grown = reallocarray(d->clsact, d->clsact_count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	d->clsact = grown;
+	d->clsact[d->clsact_count++] = ifindex;
+	return 0;
+}
+
 int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message,
 			   size_t size)
 {
 	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
 
+	if (r == 0 && !d->features.tcx)
+		r = note_clsact(d, ifindex);
 	if (r < 0)
 		return r;
 	r = attach_xdp(d, ifindex, ret_xdp);
@@ -481,6 +512,72 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 			 "wire_xdp: cannot be attached to link %d: %s; use --xdp auto", ifindex,
 			 strerror(-r));
 	return r;
+}
+
+/* The ifindex in an uplink's pin ("from_wire-3", "wire_xdp-3"); 0: it is another's. */
+static int uplink_of_pin(const char *name)
+{
+	const char *dash = strrchr(name, '-');
+	size_t length = dash ? (size_t)(dash - name) : 0;
+
+	if (length == strlen("wire_xdp") && strncmp(name, "wire_xdp", length) == 0)
+		return atoi(dash + 1);
+	for (size_t i = 0; i < COUNT(wire_programs); i++)
+		if (length == strlen(wire_programs[i].name) &&
+		    strncmp(name, wire_programs[i].name, length) == 0)
+			return atoi(dash + 1);
+	return 0;
+}
+
+void datapath_clear_filters(struct datapath *d, int ifindex)
+{
+	for (size_t i = 0; i < COUNT(wire_programs); i++)
+		netlink_clsact_detach(d->nl, ifindex, wire_programs[i].egress, CLSACT_FIRST);
+}
+
+static void forget_clsact(struct datapath *d, const int *uplinks, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < d->clsact_count; i++) {
+		if (is_one_of(d->clsact[i], uplinks, count)) {
+			d->clsact[kept++] = d->clsact[i];
+			continue;
+		}
+		datapath_clear_filters(d, d->clsact[i]);
+	}
+	d->clsact_count = kept;
+}
+
+struct uplink_list {
+	const int *items;
+	size_t count;
+};
+
+/* Of pins that are no uplink's somebody else knows whether they are in use. */
+static bool keeps_uplink(const char *name, void *data)
+{
+	const struct uplink_list *list = data;
+	int ifindex = uplink_of_pin(name);
+
+	return !ifindex || is_one_of(ifindex, list->items, list->count);
+}
+
+void datapath_keep_uplinks(struct datapath *d, const int *uplinks, size_t count)
+{
+	struct uplink_list list = {uplinks, count};
+	bool same = d->kept_known && count == d->kept_count;
+
+	for (size_t i = 0; i < count && same; i++)
+		same = d->kept[i] == uplinks[i];
+	if (same || count > CONFIG_MAX_UPLINKS)
+		return;
+	if (count)
+		memcpy(d->kept, uplinks, count * sizeof(*uplinks));
+	d->kept_count = count;
+	d->kept_known = true;
+	forget_clsact(d, uplinks, count);
+	pinned_links_sweep(d->links, keeps_uplink, &list);
 }
 
 int datapath_attach_sockets(struct datapath *d, char *message, size_t size)

@@ -59,6 +59,12 @@ bool datapath_pod_attached(struct datapath *datapath, int ifindex);
  * "off". */
 int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp,
 			   char *message, size_t size);
+/* Removes our programs from links that were uplinks and are none of these any more, also those of
+ * an earlier agent. */
+void datapath_keep_uplinks(struct datapath *datapath, const int *uplinks, size_t count);
+/* The same for one link and what an earlier agent left as clsact filters there, which have no pins
+ * to be found by. Not for a pod's link. */
+void datapath_clear_filters(struct datapath *datapath, int ifindex);
 /* The socket programs at the configured cgroup. */
 int datapath_attach_sockets(struct datapath *datapath, char *message, size_t size);
 /* Detaches what an earlier agent has attached, and pinned, to network links that are not `in_use`:

@@ -8,7 +8,11 @@
 
 #include "agent/common/address.h"
 
-struct netlink; /* one route socket in one network namespace */
+/* Recognises Polder's routes in `ip route show proto 80`. */
+#define NETLINK_ROUTE_PROTOCOL 80
+
+struct route_info; /* netlink_network.h */
+struct netlink;	   /* one route socket in one network namespace */
 
 /* `netns_fd` -1: the current namespace; else the socket is opened in that one (setns and back). 0
  * or -errno. */
@@ -29,6 +33,10 @@ struct link_info {
 			 without carrier (lo, dummy). */
 	bool is_veth;
 	uint32_t xdp_prog_id;	     /* 0: none */
+	uint16_t type;		     /* ARPHRD_*: 1 has an Ethernet header */
+	int master;		     /* the link that this one is a port of; 0: none */
+	char kind[16];		     /* "dummy", "vlan", "tun"; "": a device */
+	char slave_kind[16];	     /* of the master: "bridge", "bond", "vrf" */
 	char alias[LINK_ALIAS_SIZE]; /* "": none */
 };
 
@@ -114,13 +122,18 @@ int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
 			 enum clsact_position position, uint32_t *ret_prog_id);
 
 /*
- * Events: a second socket joined to link and address groups. -ENOBUFS from netlink_monitor_read()
- * means that messages were lost: read everything anew.
+ * Events: a second socket joined to the groups of links, addresses and routes. -ENOBUFS from
+ * netlink_monitor_read() means that messages were lost: read everything anew. Of routes those are
+ * told that netlink_all_routes() lists.
  */
 struct netlink_monitor;
-enum netlink_change { NETLINK_LINK_NEW, NETLINK_LINK_GONE, NETLINK_ADDRESS };
-typedef void (*netlink_listener)(enum netlink_change change, const struct link_info *link,
-				 void *data);
+enum netlink_change { NETLINK_LINK_NEW, NETLINK_LINK_GONE, NETLINK_ADDRESS, NETLINK_ROUTES };
+struct netlink_event {
+	enum netlink_change change;
+	struct link_info link;		/* of an address its ifindex alone */
+	const struct route_info *route; /* NULL: none */
+};
+typedef void (*netlink_listener)(const struct netlink_event *event, void *data);
 int netlink_monitor_open(struct netlink_monitor **ret);
 void netlink_monitor_close(struct netlink_monitor *monitor);
 int netlink_monitor_fd(const struct netlink_monitor *monitor);

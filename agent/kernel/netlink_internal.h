@@ -12,8 +12,6 @@
 #define NETLINK_SEND_SIZE    4096
 /* Dumps that a change interrupted are read again, so often. */
 #define NETLINK_DUMP_TRIES 16
-/* Recognises Polder's routes in `ip route show proto 80`. */
-#define NETLINK_ROUTE_PROTOCOL 80
 
 struct mnl_socket;
 
@@ -57,6 +55,8 @@ int netlink_link_decode(const struct nlmsghdr *header, struct link_info *ret);
 struct kernel_route;
 /* False: the message holds no route of the main table. */
 bool netlink_kernel_route_decode(const struct nlmsghdr *header, struct kernel_route *ret);
+/* False: no route that netlink_all_routes() would list. `ret` has to be zeroed. */
+bool netlink_route_decode(const struct nlmsghdr *header, struct route_info *ret);
 
 /* AF_INET or AF_INET6. */
 uint8_t netlink_family(const struct polder_addr *addr);

@@ -12,17 +12,29 @@
 
 #include "agent/kernel/netlink_internal.h"
 
+/* A name that need not end with a NUL. */
+static void copy_name(const struct nlattr *attr, char *name, size_t size)
+{
+	size_t length = mnl_attr_get_payload_len(attr);
+
+	if (length >= size)
+		length = size - 1;
+	memcpy(name, mnl_attr_get_payload(attr), length);
+	name[length] = '\0';
+}
+
 static void decode_linkinfo(const struct nlattr *nest, struct link_info *info)
 {
 	const struct nlattr *attr;
 
 	mnl_attr_for_each_nested(attr, nest)
 	{
-		if (mnl_attr_get_type(attr) == IFLA_INFO_KIND &&
-		    mnl_attr_validate(attr, MNL_TYPE_STRING) == 0)
-			info->is_veth = strncmp(mnl_attr_get_payload(attr), "veth",
-						mnl_attr_get_payload_len(attr)) == 0;
+		if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
+			copy_name(attr, info->kind, sizeof(info->kind));
+		if (mnl_attr_get_type(attr) == IFLA_INFO_SLAVE_KIND)
+			copy_name(attr, info->slave_kind, sizeof(info->slave_kind));
 	}
+	info->is_veth = strcmp(info->kind, "veth") == 0;
 }
 
 static void decode_xdp(const struct nlattr *nest, struct link_info *info)
@@ -51,6 +63,10 @@ static void decode_attribute(const struct nlattr *attr, struct link_info *info)
 	case IFLA_MTU:
 		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
 			info->mtu = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_MASTER:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+			info->master = (int)mnl_attr_get_u32(attr);
 		break;
 	case IFLA_OPERSTATE:
 		/* IFF_RUNNING says yes as long as the kernel does not know. */
@@ -82,6 +98,7 @@ int netlink_link_decode(const struct nlmsghdr *header, struct link_info *ret)
 		return -EINVAL;
 	info.ifindex = message->ifi_index;
 	info.up = message->ifi_flags & IFF_UP;
+	info.type = message->ifi_type;
 	mnl_attr_for_each(attr, header, sizeof(*message)) decode_attribute(attr, &info);
 	*ret = info;
 	return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Changes of links and addresses, as the kernel tells them. */
+/* Changes of links, addresses and routes, as the kernel tells them. */
 #include "agent/kernel/netlink.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_network.h"
 
 /* Room for the burst that some hundred pods make when they start at once. */
 #define MONITOR_RECEIVE_BUFFER (4 * 1024 * 1024)
@@ -22,7 +23,8 @@ struct netlink_monitor {
 
 static int join_groups(struct mnl_socket *socket)
 {
-	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR};
+	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+				     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE};
 
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
 		int group = groups[i];
@@ -73,32 +75,51 @@ int netlink_monitor_fd(const struct netlink_monitor *monitor)
 	return mnl_socket_get_fd(monitor->socket);
 }
 
+static bool decode_link(const struct nlmsghdr *header, struct netlink_event *event)
+{
+	const struct ifinfomsg *message = mnl_nlmsg_get_payload(header);
+
+	/* A bridge's port comes as AF_BRIDGE: no link has gone then. */
+	if (netlink_link_decode(header, &event->link) < 0 || message->ifi_family != AF_UNSPEC)
+		return false;
+	event->change = header->nlmsg_type == RTM_NEWLINK ? NETLINK_LINK_NEW : NETLINK_LINK_GONE;
+	return true;
+}
+
+static bool decode_address(const struct nlmsghdr *header, struct netlink_event *event)
+{
+	const struct ifaddrmsg *message = mnl_nlmsg_get_payload(header);
+
+	if (mnl_nlmsg_get_payload_len(header) < sizeof(*message))
+		return false;
+	event->change = NETLINK_ADDRESS;
+	event->link.ifindex = (int)message->ifa_index;
+	return true;
+}
+
 static void dispatch(const struct nlmsghdr *header, netlink_listener listener, void *data)
 {
-	struct link_info info = {};
+	struct netlink_event event = {.change = NETLINK_ROUTES};
+	struct route_info route = {};
+	bool told = false;
 
 	switch (header->nlmsg_type) {
 	case RTM_NEWLINK:
 	case RTM_DELLINK:
-		/* A bridge's port comes as AF_BRIDGE: no link has gone then. */
-		if (netlink_link_decode(header, &info) < 0 ||
-		    ((const struct ifinfomsg *)mnl_nlmsg_get_payload(header))->ifi_family !=
-			    AF_UNSPEC)
-			return;
-		listener(header->nlmsg_type == RTM_NEWLINK ? NETLINK_LINK_NEW : NETLINK_LINK_GONE,
-			 &info, data);
-		return;
+		told = decode_link(header, &event);
+		break;
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
-		if (mnl_nlmsg_get_payload_len(header) < sizeof(struct ifaddrmsg))
-			return;
-		info.ifindex =
-			(int)((const struct ifaddrmsg *)mnl_nlmsg_get_payload(header))->ifa_index;
-		listener(NETLINK_ADDRESS, &info, data);
-		return;
-	default:
-		return;
+		told = decode_address(header, &event);
+		break;
+	case RTM_NEWROUTE:
+	case RTM_DELROUTE:
+		event.route = &route;
+		told = netlink_route_decode(header, &route);
+		break;
 	}
+	if (told)
+		listener(&event, data);
 }
 
 int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener listener, void *data)

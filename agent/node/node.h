@@ -1,19 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* This node: its uplinks, its addresses, and the constants the programs are loaded with. */
+/* This node: its uplinks, its addresses, the ways out, and the constants the programs are loaded
+ * with. Followed as the kernel changes them. */
 #pragma once
+
+#include <time.h>
 
 #include "agent/config/config.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
+#include "agent/node/network.h"
+#include "agent/node/egress_routes.h"
 #include "datapath/abi.h"
 
 struct maps;
 
+enum uplink_state {
+	UPLINK_READY,
+	UPLINK_MISSING, /* a configured name that no link has */
+	UPLINK_REFUSED, /* of a type that cannot serve */
+	UPLINK_DOWN,
+	UPLINK_STATES
+};
+extern const char *const uplink_state_names[UPLINK_STATES];
+
 struct node_uplink {
 	char name[IFNAMSIZ];
-	int ifindex; /* 0: not there at present */
+	int ifindex;	/* 0: not there at present, or refused */
+	uint32_t place; /* in the map next_hops */
 	uint32_t mtu;
 	const char *xdp; /* "native", "generic", "off" */
+	bool configured; /* by name; else it was a default route's */
+	enum uplink_state state;
+	char reason[200];	/* what is wrong and what to do; "": nothing */
+	char attach_error[200]; /* why its programs are not there; "": they are */
+	time_t since;		/* of the state, wall clock */
+};
+
+enum node_reach { REACH_NONE, REACH_SOME, REACH_ALL };
+
+/* The way out of one family. */
+struct node_exit {
+	uint8_t reach;	  /* enum node_reach: what packets of pods reach */
+	uint8_t promised; /* by the configuration, or it was so before */
+	char reason[200];
+	time_t since;
 };
 
 struct node {
@@ -23,21 +53,49 @@ struct node {
 	struct prefix *addresses; /* of all links but the loopback's own, host addresses with their
 				     prefix */
 	size_t address_count;
+	struct network network;	    /* what all this was found in */
+	struct node_egress *egress; /* see egress_routes_compute() */
+	size_t egress_count;
+	struct node_exit exits[2]; /* IPv4, IPv6 */
+	uint64_t changes;	   /* of the network, since the start */
+};
+
+/* What node_follow() found different. */
+enum node_change {
+	NODE_UPLINKS = 1 << 0, /* other links, MTUs or states */
+	NODE_EGRESS = 1 << 1,
+	NODE_ADDRESSES = 1 << 2,
 };
 
 /*
- * Finds uplinks (configured, else the default route's) and node addresses (configured, else the
- * first uplink's). 0; -ENODEV with `message` if a configured uplink is missing.
+ * Finds uplinks (configured, else those of the default routes), addresses and ways. What is not
+ * there yet is no error. 0 or -errno with `message`.
  */
 int node_discover(const struct config *config, struct netlink *nl, struct node *ret, char *message,
 		  size_t size);
-/* Reads the addresses again. */
-int node_refresh_addresses(struct netlink *nl, struct node *node);
+/* Reads the network again. 0 or -errno (nothing has changed then); `*ret_changes`: enum
+ * node_change, 0: all is as it was. */
+int node_follow(const struct config *config, struct netlink *nl, struct node *node,
+		unsigned int *ret_changes);
+/* The uplinks that a network has, as node_follow() finds them: no I/O. */
+void node_find_uplinks(const struct config *config, const struct network *network,
+		       struct node *node);
+/* A copy without the network, for another thread. 0 or -ENOMEM. */
+int node_copy(const struct node *from, struct node *to);
 void node_clear(struct node *node);
-/* The uplinks' places in the map next_hops, the default uplink first. Only differences are written.
- * 0 or -errno. */
-int node_write_next_hops(const struct node *node, struct maps *maps);
+/* Is something gone that was promised, and what? NULL: nothing. */
+const char *node_misses(const struct node *node);
+
+/*
+ * Writes what the programs have to know of the network: next_hops, egress_routes, this_node. Only
+ * differences, and in an order in which a flow never leaves by another link with the source of
+ * before: what is no uplink any more keeps its place until node_release_hops(). `*ret_changed`:
+ * flows have to be re-evaluated. 0 or -errno.
+ */
+int node_write_maps(const struct node *node, struct maps *maps, bool *ret_changed);
+/* After flows are re-evaluated: places of links that are no uplinks. */
+int node_release_hops(const struct node *node, struct maps *maps);
 
 /* What the programs need to know; see struct datapath_config. 0 or -errno. */
-int node_datapath_config(const struct config *config, const struct node *node,
-			 const struct maps *maps, struct datapath_config *ret);
+int node_datapath_config(const struct config *config, const struct maps *maps,
+			 struct datapath_config *ret);

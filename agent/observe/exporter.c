@@ -423,6 +423,26 @@ static uint64_t open_descriptors(void)
 	return count - 1; /* the one that reads the directory */
 }
 
+/* The way to the outside. */
+static void add_network(struct metrics *m, const struct show_sources *sources)
+{
+	static const char *const families[2] = {"ipv4", "ipv6"};
+	const struct node *node = sources->node;
+
+	metrics_family(m, "polder_uplink_ready", METRIC_GAUGE,
+		       "1 if the uplink is there, up and of a type that can serve.");
+	for (size_t i = 0; i < node->uplink_count; i++)
+		labelled_u64(m, "link", node->uplinks[i].name,
+			     node->uplinks[i].state == UPLINK_READY);
+	metrics_family(m, "polder_egress_reach", METRIC_GAUGE,
+		       "What pods reach outside: 0 nothing, 1 networks with a route, 2 all.");
+	for (int i = 0; i < 2; i++)
+		if (node->exits[i].since)
+			labelled_u64(m, "family", families[i], node->exits[i].reach);
+	single_u64(m, "polder_network_changes_total", METRIC_COUNTER,
+		   "Changes of the node's links, addresses or routes.", node->changes);
+}
+
 static void add_process(struct metrics *m)
 {
 	double ticks = (double)sysconf(_SC_CLK_TCK);
@@ -461,6 +481,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_maps(m, sources);
 	add_pods(m, sources);
 	add_objects(m, sources);
+	add_network(m, sources);
 	add_cni(m, sources);
 	add_log(m);
 	add_control(m, sources);

@@ -140,6 +140,7 @@ int sandbox_open(const struct config *config, const struct node *node, const cha
 {
 	struct sandbox *t = calloc(1, sizeof(*t));
 	struct datapath_config constants;
+	bool changed;
 	int r;
 
 	if (!t)
@@ -150,9 +151,9 @@ int sandbox_open(const struct config *config, const struct node *node, const cha
 	r = state && !t->state ? -ENOMEM
 			       : maps_open(config_map_sizes(config), NULL, &t->maps, message, size);
 	if (r == 0)
-		r = node_datapath_config(config, node, t->maps, &constants);
+		r = node_datapath_config(config, t->maps, &constants);
 	if (r == 0)
-		r = node_write_next_hops(node, t->maps);
+		r = node_write_maps(node, t->maps, &changed);
 	if (r == 0)
 		r = datapath_load(t->maps, NULL, config, &constants, NULL, &t->datapath, message,
 				  size);
@@ -365,6 +366,7 @@ int sandbox_clear(struct sandbox *t)
 {
 	const struct attachment *a;
 	enum map_index index;
+	bool changed;
 	int r = 0;
 
 	for (a = t->attachments; a; a = a->hh.next)
@@ -380,7 +382,7 @@ int sandbox_clear(struct sandbox *t)
 		    index != MAP_SOCKET_ORIGINS)
 			r = maps_clear(t->maps, index);
 	if (r == 0)
-		r = node_write_next_hops(t->node, t->maps);
+		r = node_write_maps(t->node, t->maps, &changed);
 	if (r == 0)
 		r = start(t);
 	if (r == 0)

@@ -192,6 +192,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	json_t *list = json_array();
 	size_t count, all;
 
+	show_network_problems(sources->node, list);
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
 	show_route_problems(sources, list);
@@ -284,6 +285,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 			   found->socket_programs);
 	if (result) {
 		json_object_set_new(result, "xdp", xdp_links(sources->node));
+		json_object_set_new(result, "uplinks", show_uplinks(sources->node));
+		json_object_set_new(result, "egress", show_egress(sources->node));
 		json_object_set_new(result, "node_ips", node_ips(sources->node));
 		json_object_set_new(result, "pod_cidrs", pod_cidrs(sources->config));
 		json_object_set_new(result, "pool", pool(sources->pods));

@@ -56,3 +56,9 @@ struct show_map {
  */
 void show_map_lookup(const struct show_sources *sources, enum map_index index, bool exactly,
 		     struct show_map *ret);
+
+/* show_network.c */
+json_t *show_uplinks(const struct node *node);
+json_t *show_egress(const struct node *node);
+/* What is wrong with them is added to a list of problems. */
+void show_network_problems(const struct node *node, json_t *list);

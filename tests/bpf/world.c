@@ -100,9 +100,7 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 		options->masquerade_port_max ? options->masquerade_port_max : 49999;
 	config->masquerade_v4 = config->masquerade_v6 = !options->no_masquerade;
 	config->gateway_ipv4_be = addr("10.1.0.1").words_be[3];
-	config->node_ipv4_be = addr("192.168.7.1").words_be[3];
 	words_set(config->gateway_ipv6_be, "fd00:1::1");
-	words_set(config->node_ipv6_be, "fd00:7::1");
 	config->local_pods_mask = WORLD_LOCAL_PODS - 1;
 	config->pod_range_ipv4_be = addr("10.1.0.0").words_be[3];
 	config->pod_mask_ipv4_be = htonl(0xffffff00);
@@ -289,6 +287,32 @@ static void add_range(struct world *world, const char *v4, int bits4, const char
 	world_set_address(world, v6, bits6, &entry);
 }
 
+void world_set_egress(struct world *world, const char *text, int bits,
+		      const struct egress_route *way)
+{
+	struct address_key key = {.addr = addr(text)};
+
+	key.prefixlen = bits + (addr_is_v4(&key.addr) ? POLDER_V4_MAPPED_BITS : 0);
+	world_set(world, "egress_routes", &key, way);
+}
+
+static void add_ways(struct world *world)
+{
+	static const char *const nodes[] = {"192.168.7.1", "fd00:7::1"};
+	static const char *const all[] = {"0.0.0.0", "::"};
+	struct node_addresses node = {.ipv4_be = addr(nodes[0]).words_be[3]};
+	uint32_t zero = 0;
+
+	words_set(node.ipv6_be, nodes[1]);
+	world_set(world, "this_node", &zero, &node);
+	for (int i = 0; i < 2; i++) {
+		struct egress_route way = {.source = addr(nodes[i]), .ifindex = WORLD_UPLINK};
+
+		world_set_egress(world, all[i], 0, &way);
+		world_set_egress(world, nodes[i], i ? 128 : 32, &way);
+	}
+}
+
 static void control_write(struct world *world)
 {
 	uint32_t zero = 0;
@@ -308,6 +332,7 @@ static void world_fill(struct world *world)
 	};
 	control_write(world);
 	world_set(world, "next_hops", &zero, &uplink);
+	add_ways(world);
 	for (int i = 0; i < WORLD_PODS; i++)
 		add_pod(world, i);
 	add_range(world, "10.1.0.0", 24, "fd00:1::", 64, ADDRESS_POD_RANGE | ADDRESS_LOCAL,

@@ -82,6 +82,11 @@ void world_unset(struct world *world, const char *map, const void *key);
 void world_set_address(struct world *world, const char *text, int bits,
 		       const struct address_entry *entry);
 
+/* By which uplink and with which source pods' packets leave for the prefix; the default is
+ * WORLD_UPLINK and the node's address for all. */
+void world_set_egress(struct world *world, const char *text, int bits,
+		      const struct egress_route *way);
+
 /* Rule sets of a pod, in both slots. */
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress);
 

@@ -49,6 +49,8 @@ static int add_link(struct harness *h, const char *name, int ifindex, int own_ne
 	snprintf(peer, sizeof(peer), "peer%d", ifindex);
 	spec.peer_name = peer;
 	memcpy(spec.mac, pods_gateway_mac, 6);
+	if (ifindex < HARNESS_FIRST_POD)
+		spec.mac[5] ^= (uint8_t)ifindex; /* no pod's */
 	memcpy(spec.peer_mac, (uint8_t[6]){2, 0, 0, 1, ifindex >> 8, ifindex}, 6);
 	r = netlink_veth_add(h->nl, &spec);
 	return r < 0 ? harness_fail(h, r, "link %s: %s", name, netlink_error(h->nl)) : 0;
@@ -106,6 +108,20 @@ static int add_addresses(struct harness *h, const json_t *request)
 			r = add_address(h, json_string_value(value));
 	}
 	return r;
+}
+
+/* Everything outside is behind the uplink. */
+static int add_routes(struct harness *h)
+{
+	struct route_spec route = {.family = FAMILY_V4, .ifindex = HARNESS_UPLINK};
+	int r = netlink_link_set_up(h->nl, HARNESS_UPLINK);
+
+	if (r == 0)
+		r = netlink_route_replace(h->nl, &route);
+	route.family = FAMILY_V6;
+	if (r == 0)
+		r = netlink_route_replace(h->nl, &route);
+	return r < 0 ? harness_fail(h, r, "default routes: %s", netlink_error(h->nl)) : 0;
 }
 
 static int set_key(struct harness *h, const char *key, const char *value)
@@ -207,6 +223,8 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 		r = add_links(h);
 	if (r == 0)
 		r = add_addresses(h, request);
+	if (r == 0)
+		r = add_routes(h);
 	if (r == 0)
 		r = configure(h, request);
 	if (r == 0)

@@ -61,17 +61,13 @@ static void configure(struct bpf_object *object)
 		.masquerade_v4 = 1,
 		.masquerade_v6 = 1,
 		.gateway_ipv4_be = 0x0101fea9,
-		.node_ipv4_be = 0x010200c0,
 		.gateway_ipv6_be = {0x80fe, 0, 0, 1},
-		.node_ipv6_be = {0xb80d0120, 0, 0, 1},
 		.netns_cookie = 1,
 	};
 	struct bpf_map *map;
 
 	add_range(&config, "::ffff:10.77.0.0", 120);
 	add_range(&config, "fd00:77::", 112);
-	add_range(&config, "::ffff:192.0.2.1", 128);
-	add_range(&config, "2001:db8:2::1", 128);
 	/* Objects that do not look at the configuration have none. */
 	bpf_object__for_each_map(map, object)
 	{

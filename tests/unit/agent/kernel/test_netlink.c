@@ -341,15 +341,15 @@ struct seen {
 	int fresh, gone, addresses;
 };
 
-static void on_change(enum netlink_change change, const struct link_info *link, void *data)
+static void on_change(const struct netlink_event *event, void *data)
 {
 	struct seen *seen = data;
 
-	if (link->ifindex != 70000)
+	if (event->link.ifindex != 70000)
 		return;
-	seen->fresh += change == NETLINK_LINK_NEW;
-	seen->gone += change == NETLINK_LINK_GONE;
-	seen->addresses += change == NETLINK_ADDRESS;
+	seen->fresh += event->change == NETLINK_LINK_NEW;
+	seen->gone += event->change == NETLINK_LINK_GONE;
+	seen->addresses += event->change == NETLINK_ADDRESS;
 }
 
 static void monitor_tells_links_and_addresses(void)

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Uplinks and ways out, as status and metrics show them. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/show/show_internal.h"
+
+static const char *const families[2] = {"ipv4", "ipv6"};
+static const char *const reaches[] = {
+	[REACH_NONE] = "none", [REACH_SOME] = "some", [REACH_ALL] = "all"};
+
+/* RFC 3339, UTC. */
+static json_t *since(time_t when)
+{
+	char text[32];
+	struct tm tm;
+
+	gmtime_r(&when, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_string(text);
+}
+
+static json_t *one_uplink(const struct node_uplink *uplink)
+{
+	const char *reason = uplink->reason[0] ? uplink->reason : uplink->attach_error;
+
+	return json_pack("{s:s, s:s, s:o*, s:i, s:i, s:s, s:b, s:s}", "link", uplink->name, "state",
+			 uplink_state_names[uplink->state], "since", since(uplink->since),
+			 "ifindex", uplink->ifindex, "mtu", (int)uplink->mtu, "xdp",
+			 uplink->xdp ? uplink->xdp : "off", "configured", uplink->configured,
+			 "reason", reason);
+}
+
+json_t *show_uplinks(const struct node *node)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < node->uplink_count; i++)
+		json_array_append_new(list, one_uplink(&node->uplinks[i]));
+	return list;
+}
+
+json_t *show_egress(const struct node *node)
+{
+	json_t *result = json_object();
+
+	for (int i = 0; i < 2; i++) {
+		const struct node_exit *exit = &node->exits[i];
+
+		if (exit->since)
+			json_object_set_new(result, families[i],
+					    json_pack("{s:s, s:o*, s:s}", "reaches",
+						      reaches[exit->reach], "since",
+						      since(exit->since), "reason", exit->reason));
+	}
+	return result;
+}
+
+static void add_problem(json_t *list, json_t *source, const char *reason, time_t when)
+{
+	json_t *began = since(when);
+	json_t *text = json_sprintf("%s (since %s)", reason, json_string_value(began));
+
+	json_decref(began);
+	json_array_append_new(
+		list, json_pack("{s:o*, s:s, s:o*}", "source", source, "path", "", "reason", text));
+}
+
+void show_network_problems(const struct node *node, json_t *list)
+{
+	static const char *const names[2] = {"IPv4", "IPv6"};
+
+	for (size_t i = 0; i < node->uplink_count; i++) {
+		const struct node_uplink *uplink = &node->uplinks[i];
+		const char *reason = uplink->reason[0] ? uplink->reason : uplink->attach_error;
+
+		if (*reason)
+			add_problem(list, json_sprintf("uplink %s", uplink->name), reason,
+				    uplink->since);
+	}
+	for (int i = 0; i < 2; i++)
+		if (node->exits[i].reason[0])
+			add_problem(list, json_sprintf("way out, %s", names[i]),
+				    node->exits[i].reason, node->exits[i].since);
+}
