@@ -126,7 +126,9 @@ static __always_inline bool denied_by_policy(int reason)
 /* A way out that is gone may come back, and the flow with it. */
 static __always_inline bool has_no_way(int reason)
 {
-	return reason == REASON_NO_ROUTE || reason == REASON_NO_NODE_ADDRESS;
+	return reason == REASON_NO_ROUTE || reason == REASON_NO_NODE_ADDRESS ||
+	       reason == REASON_ROUTE_UNREACHABLE || reason == REASON_ROUTE_PROHIBITED ||
+	       reason == REASON_ROUTE_BLACKHOLE;
 }
 
 /* What becomes of a flow that may not pass. Its packets count for the rules that would have let it.

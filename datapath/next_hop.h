@@ -139,9 +139,25 @@ static __always_inline int next_hop_begin(packet_context *ctx, const struct flow
 	return 0;
 }
 
+/* -reason, if the kernel says that the administrator's routes forbid the destination; 0: they do
+ * not. */
+static __always_inline int next_hop_forbidden(int fib_result)
+{
+	switch (fib_result) {
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+		return -REASON_ROUTE_BLACKHOLE;
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+		return -REASON_ROUTE_UNREACHABLE;
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return -REASON_ROUTE_PROHIBITED;
+	default:
+		return 0;
+	}
+}
+
 /*
  * Looks whether the flow's way to the wire is still what the kernel says, and writes a new one into
- * its entry. 0, or -REASON_NO_ROUTE where the administrator's routes forbid the destination.
+ * its entry. 0, or -reason: the link is gone, or the administrator's routes forbid the destination.
  */
 __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flow_copy *flow)
 {
@@ -160,9 +176,8 @@ __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flo
 	/* The link is no more, and the agent has not said so yet. */
 	if (result == LINK_GONE)
 		return -REASON_NO_ROUTE;
-	if (result == BPF_FIB_LKUP_RET_BLACKHOLE || result == BPF_FIB_LKUP_RET_UNREACHABLE ||
-	    result == BPF_FIB_LKUP_RET_PROHIBIT)
-		return -REASON_NO_ROUTE;
+	if (next_hop_forbidden(result))
+		return next_hop_forbidden(result);
 	if (!result && fib->ifindex == link && (*(__u32 *)(fib->dmac + 2) || *(__u16 *)fib->dmac))
 		index = next_hop_find(fib, now_ticks());
 	if (index < 0)

@@ -48,7 +48,7 @@
 	X(FLOW_TABLE_FULL, "flow_table_full", "every place for the flow holds an established one") \
 	X(NAT_PORTS, "nat_ports_exhausted", "no free source port for the translation")             \
 	X(NAT_PROTOCOL, "nat_unsupported_protocol", "a protocol that cannot be translated")        \
-	X(NO_ROUTE, "no_route", "the node has no route to the destination")                        \
+	X(NO_ROUTE, "no_route", "the node has no route to the destination; the sender is told")    \
 	X(TTL_EXPIRED, "ttl_expired", "time to live or hop limit used up; the sender is told")     \
 	X(TOO_BIG, "packet_too_big", "larger than the way out allows; the sender is told")         \
 	X(ICMP_NO_FLOW, "icmp_error_without_flow",                                                 \
@@ -69,7 +69,13 @@
 	X(NO_NODE_ADDRESS, "no_node_address",                                                      \
 	  "the node has no address that the source could be translated to; the sender is told")    \
 	X(SOURCE_GONE, "source_gone",                                                              \
-	  "the node's address that the flow left with is gone; the flow ends")
+	  "the node's address that the flow left with is gone; the flow ends")                     \
+	X(ROUTE_UNREACHABLE, "route_unreachable",                                                  \
+	  "a route of the node makes the destination unreachable; the sender is told")             \
+	X(ROUTE_PROHIBITED, "route_prohibited",                                                    \
+	  "a route of the node prohibits the destination; the sender is told")                     \
+	X(ROUTE_BLACKHOLE, "route_blackhole",                                                      \
+	  "a route of the node discards what is sent to the destination; nobody is told")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,

@@ -250,6 +250,12 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 	case REASON_NO_NODE_ADDRESS:
 		*answer = (struct reject_answer){false, true, 3, 0, 1, 0};
 		return true;
+	case REASON_ROUTE_UNREACHABLE:
+		*answer = (struct reject_answer){false, true, 3, 1, 1, 0};
+		return true;
+	case REASON_ROUTE_PROHIBITED:
+		*answer = (struct reject_answer){false, true, 3, 13, 1, 1};
+		return true;
 	default:
 		return false;
 	}

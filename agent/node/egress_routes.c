@@ -173,10 +173,19 @@ static struct polder_addr typical(const struct points *p, const struct prefix *p
 	return at.addr;
 }
 
+/* Why nothing leaves by it. What `throw` leaves to other tables none of them has. */
 static uint16_t reason_of(const struct route_info *route)
 {
-	(void)route;
-	return REASON_NO_ROUTE;
+	switch (route ? route->type : RTN_UNSPEC) {
+	case RTN_UNREACHABLE:
+		return REASON_ROUTE_UNREACHABLE;
+	case RTN_PROHIBIT:
+		return REASON_ROUTE_PROHIBITED;
+	case RTN_BLACKHOLE:
+		return REASON_ROUTE_BLACKHOLE;
+	default:
+		return REASON_NO_ROUTE;
+	}
 }
 
 static struct node_egress way_of(const struct egress_input *input, const struct points *p,

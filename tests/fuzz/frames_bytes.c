@@ -400,7 +400,8 @@ static bool may_be_told(uint32_t reason)
 	return reason == REASON_NO_ENDPOINT || reason == REASON_NO_SERVICE_PORT ||
 	       reason == REASON_ENDPOINT_GONE || reason == REASON_NO_FLOW ||
 	       reason == REASON_TTL_EXPIRED || reason == REASON_TOO_BIG ||
-	       reason == REASON_NO_ROUTE || reason == REASON_UNKNOWN_POD;
+	       reason == REASON_NO_ROUTE || reason == REASON_ROUTE_UNREACHABLE ||
+	       reason == REASON_ROUTE_PROHIBITED || reason == REASON_UNKNOWN_POD;
 }
 
 static bool is_reset(const struct view *view, const struct view *answer)

@@ -32,35 +32,29 @@ def setup(world):
 def test_route_that_forbids_holds_for_every_packet_of_a_flow(world, family):
     """Also for those behind the first one of a second, and it ends nothing: when it has gone, the flow goes on."""
     node, target = world.node.netns, f"{OUTSIDE_IP[family]}/{32 if family == 4 else 128}"
-    forwarding = "net/ipv4/conf/eth0/forwarding"  # the kernel answers bpf_fib_lookup() for IPv4 only where it forwards
-    before = node.sysctl_get(forwarding)
-    node.sysctl(**{forwarding: 1})
-    try:
-        for kind in ("prohibit", "blackhole", "unreachable"):
-            with UdpClient(world.a, OUTSIDE_IP[family], 5353) as client:
-                client.ask()
-                node.run("ip", f"-{family}", "route", "add", kind, target)
-                try:
-                    wait_until(lambda: client.state(0.2) != "open", f"{kind}: the flow stops", 5)
-                    for _ in range(3):
-                        expect_forbidden(world, client, family)
-                        time.sleep(0.6)  # another part of a tick
-                finally:
-                    node.run("ip", f"-{family}", "route", "del", kind, target)
-                wait_until(lambda: client.state(0.2) == "open", f"{kind}: the flow goes on", 5)
-    finally:
-        node.sysctl(**{forwarding: before})
+    for kind, reason in (("prohibit", "route_prohibited"), ("blackhole", "route_blackhole"),
+                         ("unreachable", "route_unreachable")):
+        with UdpClient(world.a, OUTSIDE_IP[family], 5353) as client:
+            client.ask()
+            node.run("ip", f"-{family}", "route", "add", kind, target)
+            try:
+                wait_until(lambda: client.state(0.2) != "open", f"{kind}: the flow stops", 5)
+                for _ in range(3):
+                    expect_forbidden(world, client, reason)
+                    time.sleep(0.6)  # another part of a tick
+            finally:
+                node.run("ip", f"-{family}", "route", "del", kind, target)
+            wait_until(lambda: client.state(0.2) == "open", f"{kind}: the flow goes on", 5)
 
 
-def expect_forbidden(world, client, family):
-    """Nothing of a burst leaves. IPv6: the kernel drops it itself, when it is to find the neighbour."""
-    before = world.node.agent.drops("no_route")
+def expect_forbidden(world, client, reason):
+    """Nothing of a burst leaves."""
+    before = world.node.agent.drops(reason)
     with Capture(world.outside) as capture:
         for _ in range(20):
             client.send()
         capture.none(lambda p: p.proto == packets.UDP and p.dport == 5353, 0.2)
-    if family == 4:
-        wait_until(lambda: world.node.agent.drops("no_route") - before >= 20, "20 drops for no_route", 1)
+    wait_until(lambda: world.node.agent.drops(reason) - before >= 20, f"20 drops for {reason}", 1)
 
 
 @each_family
