@@ -24,7 +24,7 @@ class Timeline:
         self.maker = Maker(self.rng)
         self.openers = openers
         self.steps = []
-        self.flows = []      # [id, protocol, how far its script is]
+        self.flows = []      # [id, protocol, how far its script is, did the node's stack masquerade a pod]
         self.ids = 0
         self.terminating = set()
         self.services = []
@@ -305,7 +305,7 @@ class Timeline:
                             packet['behind'] = packet['src']
                             packet['src'] = rng.choice([NODES[0] if v4 else NODES[4], self.outside_source(v4)])
         self.protocol(packet, ':' not in to)
-        self.flows.append([self.ids, packet['proto'], 0])
+        self.flows.append([self.ids, packet['proto'], 0, 'behind' in packet])
         self.oddities(packet, ':' not in to)
         return packet
 
@@ -364,10 +364,10 @@ class Timeline:
     def following(self, flow):
         """The next packet of an earlier flow, or one that does not belong."""
         rng = self.rng
-        number, proto, at = flow
+        number, proto, at, masqueraded = flow
         packet = {'of': number, 'way': rng.choice(['forward', 'reply'])}
         kind = rng.random()
-        if kind < 0.1:
+        if kind < 0.1 and not masqueraded:  # of those the node's stack makes something else first
             packet['error'] = rng.randint(0, 2)
             if chance(rng, 50):
                 packet['router'] = rng.choice(OUTSIDE)
