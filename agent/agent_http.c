@@ -5,7 +5,7 @@
 
 #include "agent/agent.h"
 #include "agent/common/cleanup.h"
-#include "agent/observe/exporter.h"
+#include "agent/show/exporter.h"
 
 /* Alive: the loop turns. */
 static unsigned int on_healthz(char **ret_body, size_t *ret_length, void *data)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
-#include "agent/observe/map_limits.h"
+#include "agent/show/map_limits.h"
 #include "agent/observe/notify.h"
 #include "agent/policy/rule_counts.h"
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "agent/explain/explain.h"
-#include "agent/observe/exporter.h"
-#include "agent/observe/map_limits.h"
+#include "agent/show/exporter.h"
+#include "agent/show/map_limits.h"
 #include "agent/show/show_internal.h"
 
 void show_reply(struct control_request *request, json_t *result)

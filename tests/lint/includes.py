@@ -31,11 +31,6 @@ EXCEPTIONS = {
     ('agent/kernel/datapath.h', 'agent/config/config.h'),
     # The parser of "ADDRESS:PORT" stands beside the server that listens there.
     ('agent/config/config_keys.c', 'agent/observe/http.h'),
-    # One struct holds the sources of all answers, those of metrics and of limits too.
-    ('agent/observe/exporter.c', 'agent/show/show_internal.h'),
-    ('agent/observe/exporter.h', 'agent/show/show.h'),
-    ('agent/observe/map_limits.c', 'agent/show/show_internal.h'),
-    ('agent/observe/map_limits.h', 'agent/show/show.h'),
     # One function registers all that can be asked.
     ('agent/show/show.c', 'agent/explain/explain.h'),
 }

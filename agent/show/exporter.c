@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One family after the other; the kernel is asked once for each scrape. */
-#include "agent/observe/exporter.h"
+#include "agent/show/exporter.h"
 
 #include <dirent.h>
 #include <inttypes.h>

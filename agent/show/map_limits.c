@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/observe/map_limits.h"
+#include "agent/show/map_limits.h"
 
 #include <stdio.h>
 
