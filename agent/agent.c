@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/dryrun/dry_run.h"
+#include "agent/explain/explain.h"
 #include "agent/kernel/cause.h"
 #include "agent/node/pod_range.h"
 
@@ -271,6 +272,8 @@ static int start_services(struct agent *agent, char *message, size_t size)
 	r = agent_register_requests(agent);
 	if (r == 0)
 		r = show_register(agent->control, &agent->show);
+	if (r == 0)
+		r = explain_register(agent->control, &agent->show);
 	if (r == 0)
 		r = dry_run_register(agent->control, &agent->show);
 	if (r == 0)

@@ -506,7 +506,8 @@ static void begin_hypothesis(struct control_request *request, const json_t *args
 		fail(h, r);
 }
 
-void explain_request(struct control_request *request, const json_t *args, int netns_fd, void *data)
+static void explain_request(struct control_request *request, const json_t *args, int netns_fd,
+			    void *data)
 {
 	const struct show_sources *sources = data;
 	const json_t *objects = json_object_get(args, "objects");
@@ -518,4 +519,12 @@ void explain_request(struct control_request *request, const json_t *args, int ne
 			     NULL);
 	else
 		begin_hypothesis(request, args, sources);
+}
+
+int explain_register(struct control_server *server, const struct show_sources *sources)
+{
+	int r = control_register(server, "explain", explain_request, (void *)sources);
+
+	return r < 0 ? r
+		     : control_register(server, "policy", explain_policy_request, (void *)sources);
 }

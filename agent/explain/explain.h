@@ -7,8 +7,5 @@
 
 #include "agent/show/show.h"
 
-/* The operations "explain" and "policy"; `data` is the struct show_sources. See
- * docs/control-protocol.md. */
-void explain_request(struct control_request *request, const json_t *args, int netns_fd, void *data);
-void explain_policy_request(struct control_request *request, const json_t *args, int netns_fd,
-			    void *data);
+/* Registers explain and policy, see docs/control-protocol.md. `sources` is kept. 0 or -errno. */
+int explain_register(struct control_server *server, const struct show_sources *sources);

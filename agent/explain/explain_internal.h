@@ -136,3 +136,7 @@ json_t *explain_document(const struct explain *explain);
 json_t *explain_rule_path(bool egress, size_t index);
 const char *explain_action_name(const struct object *policy, const struct policy_rule *rule);
 const char *explain_tier_name(const struct object *policy);
+
+/* explain_policy.c: the operation "policy"; `data` is the struct show_sources. */
+void explain_policy_request(struct control_request *request, const json_t *args, int netns_fd,
+			    void *data);

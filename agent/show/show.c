@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/explain/explain.h"
 #include "agent/show/exporter.h"
 #include "agent/show/map_limits.h"
 #include "agent/show/show_internal.h"
@@ -319,17 +318,9 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		const char *name;
 		control_handler handler;
 	} operations[] = {
-		{"status", show_status},
-		{"config", show_config},
-		{"pods", show_pods},
-		{"services", show_services},
-		{"policies", show_policies},
-		{"flows", show_flows},
-		{"maps", show_maps},
-		{"metrics", show_metrics},
-		{"monitor", show_monitor},
-		{"explain", explain_request},
-		{"policy", explain_policy_request},
+		{"status", show_status},     {"config", show_config},	  {"pods", show_pods},
+		{"services", show_services}, {"policies", show_policies}, {"flows", show_flows},
+		{"maps", show_maps},	     {"metrics", show_metrics},	  {"monitor", show_monitor},
 	};
 	int r = 0;
 

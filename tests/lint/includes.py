@@ -31,8 +31,6 @@ EXCEPTIONS = {
     ('agent/kernel/datapath.h', 'agent/config/config.h'),
     # The parser of "ADDRESS:PORT" stands beside the server that listens there.
     ('agent/config/config_keys.c', 'agent/observe/http.h'),
-    # One function registers all that can be asked.
-    ('agent/show/show.c', 'agent/explain/explain.h'),
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
