@@ -55,8 +55,8 @@ static int start_datapath(struct agent *agent, char *message, size_t size)
 			 strerror(-r));
 		return r;
 	}
-	return datapath_load(agent->maps, agent->nl, &agent->config, &constants, links,
-			     &agent->datapath, message, size);
+	return datapath_load(agent->maps, agent->nl, config_datapath_options(&agent->config),
+			     &constants, links, &agent->datapath, message, size);
 }
 
 static int start_pods(struct agent *agent, char *message, size_t size)

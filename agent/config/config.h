@@ -3,18 +3,16 @@
 #pragma once
 
 #include "agent/common/log.h"
+#include "agent/kernel/datapath_options.h"
 #include "agent/kernel/map_sizes.h"
 #include "policy/objects/objects.h"
 
 #define CONFIG_MAX_UPLINKS 8
 #define CONFIG_MAX_RANGES  16
 
-enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
 #define CONFIG_KEYS_MAX 64
-
-enum xdp_mode { XDP_AUTO, XDP_NATIVE, XDP_GENERIC, XDP_OFF };
 
 struct config {
 	char *node_name; /* --node-name; default: the host's name */
@@ -76,3 +74,5 @@ int config_read(int argc, char **argv, struct config *ret, char *error, size_t s
 void config_clear(struct config *config);
 
 struct map_sizes config_map_sizes(const struct config *config);
+/* Borrows the cgroup's path. */
+struct datapath_options config_datapath_options(const struct config *config);

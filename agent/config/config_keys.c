@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/common/listen_address.h"
 #include "agent/common/cleanup.h"
-#include "agent/observe/http.h"
 
 static int bad(struct config_source *source, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -387,7 +387,7 @@ static int set_listen(char **field, const char *text, struct config_source *sour
 {
 	struct sockaddr_in6 address;
 
-	if (http_address_parse(text, &address) < 0 || address.sin6_port == 0)
+	if (listen_address_parse(text, &address) < 0 || address.sin6_port == 0)
 		return bad(source, "an address with port such as 127.0.0.1:9100, [::1]:9100 or "
 				   ":9100 is required");
 	return replace_text(field, text, source);

@@ -66,12 +66,12 @@ struct datapath {
 	bool is_apart;
 	struct datapath *apart; /* owned; NULL: not loaded */
 	struct netlink *nl;
-	const struct config *config;
+	struct datapath_options options;
 	struct pinned_links *links; /* NULL: nothing can be attached */
 	struct datapath_features features;
 	int *clsact; /* links that were uplinks by clsact filters, which have no pins */
 	size_t clsact_count;
-	int kept[CONFIG_MAX_UPLINKS]; /* what datapath_keep_uplinks() was told last */
+	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
 	size_t kept_count;
 	bool kept_known;
 };
@@ -135,7 +135,7 @@ static void take_frags(const struct datapath *d, struct bpf_object *object)
 {
 	struct bpf_program *program = bpf_object__find_program_by_name(object, "wire_xdp");
 
-	if (program && d->config->xdp != XDP_GENERIC)
+	if (program && d->options.xdp != XDP_GENERIC)
 		bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
 }
 
@@ -200,7 +200,7 @@ static bool probe_tcx(void)
 	return true;
 }
 
-int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
+int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
 		  const struct datapath_config *constants, const char *directory,
 		  struct datapath **ret, char *message, size_t size)
 {
@@ -212,7 +212,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 	d->maps = maps;
 	d->constants = *constants;
 	d->nl = nl;
-	d->config = config;
+	d->options = options;
 	if (directory)
 		r = pinned_links_new(directory, &d->links);
 	if (r == 0 && directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
@@ -226,8 +226,8 @@ int datapath_load(struct maps *maps, struct netlink *nl, const struct config *co
 		datapath_free(d);
 		return r;
 	}
-	d->features.tcx = directory && config->attach != ATTACH_CLSACT && probe_tcx();
-	if (directory && config->attach == ATTACH_TCX && !d->features.tcx) {
+	d->features.tcx = directory && options.attach != ATTACH_CLSACT && probe_tcx();
+	if (directory && options.attach == ATTACH_TCX && !d->features.tcx) {
 		snprintf(message, size,
 			 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
 		datapath_free(d);
@@ -244,8 +244,10 @@ int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *m
 
 	if (!apart)
 		return -ENOMEM;
-	*apart = (struct datapath){
-		.maps = d->maps, .constants = d->constants, .is_apart = true, .config = d->config};
+	*apart = (struct datapath){.maps = d->maps,
+				   .constants = d->constants,
+				   .is_apart = true,
+				   .options = d->options};
 	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
 		r = load_object(apart, i, message, size);
 	if (r < 0) {
@@ -453,7 +455,7 @@ static const char *xdp_in_force(const struct datapath *d, const char *name, int 
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
 	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
-	const bool generic = d->config->xdp == XDP_GENERIC;
+	const bool generic = d->options.xdp == XDP_GENERIC;
 	const struct link_place where = {.target = ifindex,
 					 .type = BPF_XDP,
 					 .flags =
@@ -461,10 +463,10 @@ static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 	char name[LINK_NAME_SIZE];
 
 	link_name("wire_xdp", ifindex, name);
-	if (d->config->xdp == XDP_OFF ||
+	if (d->options.xdp == XDP_OFF ||
 	    strcmp(xdp_in_force(d, name, ifindex), generic ? "generic" : "native") != 0)
 		pinned_links_drop(d->links, name);
-	if (d->config->xdp == XDP_OFF) {
+	if (d->options.xdp == XDP_OFF) {
 		*ret_xdp = "off";
 		return 0;
 	}
@@ -505,7 +507,7 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 	if (r < 0)
 		return r;
 	r = attach_xdp(d, ifindex, ret_xdp);
-	if (r < 0 && d->config->xdp == XDP_AUTO)
+	if (r < 0 && d->options.xdp == XDP_AUTO)
 		return 0; /* the TC program checks the same */
 	if (r < 0)
 		snprintf(message, size,
@@ -570,7 +572,7 @@ void datapath_keep_uplinks(struct datapath *d, const int *uplinks, size_t count)
 
 	for (size_t i = 0; i < count && same; i++)
 		same = d->kept[i] == uplinks[i];
-	if (same || count > CONFIG_MAX_UPLINKS)
+	if (same || count > NEXT_HOP_UPLINKS)
 		return;
 	if (count)
 		memcpy(d->kept, uplinks, count * sizeof(*uplinks));
@@ -587,15 +589,15 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 	int cgroup, r = 0;
 
 	d->features.socket_programs = false;
-	if (!d->config->cgroup) {
+	if (!d->options.cgroup) {
 		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
 			 "no cgroup2 found; set --cgroup");
 		return 0;
 	}
-	cgroup = open(d->config->cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	cgroup = open(d->options.cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	if (cgroup < 0) {
 		r = -errno;
-		snprintf(message, size, "--cgroup %s: %s", d->config->cgroup, strerror(-r));
+		snprintf(message, size, "--cgroup %s: %s", d->options.cgroup, strerror(-r));
 		return r;
 	}
 	for (i = 0; i < sizeof(socket_hooks) / sizeof(socket_hooks[0]) && r == 0; i++) {
@@ -607,7 +609,7 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 	if (r < 0)
 		snprintf(message, size,
 			 "%s: cannot be attached to %s: %s; is it a cgroup2 directory?",
-			 socket_hooks[i - 1].program, d->config->cgroup, strerror(-r));
+			 socket_hooks[i - 1].program, d->options.cgroup, strerror(-r));
 	else
 		d->features.socket_programs = true;
 	return r;

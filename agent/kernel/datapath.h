@@ -3,7 +3,7 @@
  * in place. */
 #pragma once
 
-#include "agent/config/config.h"
+#include "agent/kernel/datapath_options.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
 #include "agent/kernel/program_object.h"
@@ -23,7 +23,7 @@ struct datapath_features {
  * then nothing can be attached, `nl` may be NULL, and the socket programs are left out. 0 or -errno
  * with `message`.
  */
-int datapath_load(struct maps *maps, struct netlink *nl, const struct config *config,
+int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
 		  const struct datapath_config *constants, const char *directory,
 		  struct datapath **ret, char *message, size_t size);
 /*

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/common/listen_address.h"
 #include "agent/common/cleanup.h"
 #include "agent/observe/http_internal.h"
 
@@ -20,40 +21,6 @@
 #define CONNECTION_MEMORY 16384
 
 /* The last colon divides; IPv6 stands in brackets. IPv4 becomes ::ffff:a.b.c.d. */
-int http_address_parse(const char *text, struct sockaddr_in6 *ret)
-{
-	struct sockaddr_in6 address = {.sin6_family = AF_INET6};
-	const char *colon = strrchr(text, ':');
-	char host[INET6_ADDRSTRLEN + 16];
-	unsigned long port;
-	size_t length;
-	char *end;
-
-	if (!colon || colon[1] < '0' || colon[1] > '9')
-		return -EINVAL;
-	port = strtoul(colon + 1, &end, 10);
-	if (*end || strlen(colon + 1) > 5 || port > UINT16_MAX)
-		return -EINVAL;
-	address.sin6_port = htons((uint16_t)port);
-
-	length = (size_t)(colon - text);
-	if (length >= sizeof(host) - sizeof("::ffff:"))
-		return -EINVAL;
-	if (length == 0) {
-		address.sin6_addr = in6addr_any;
-	} else if (text[0] == '[' && text[length - 1] == ']') {
-		snprintf(host, sizeof(host), "%.*s", (int)length - 2, text + 1);
-		if (inet_pton(AF_INET6, host, &address.sin6_addr) != 1)
-			return -EINVAL;
-	} else {
-		snprintf(host, sizeof(host), "::ffff:%.*s", (int)length, text);
-		if (memchr(text, ':', length) || inet_pton(AF_INET6, host, &address.sin6_addr) != 1)
-			return -EINVAL;
-	}
-	*ret = address;
-	return 0;
-}
-
 /* Where IPv6 is switched off, an IPv4 socket serves. */
 static int listen_v4(const struct sockaddr_in6 *address)
 {
@@ -249,7 +216,7 @@ int http_server_new(uv_loop_t *loop, const char *address, struct http_server **r
 	struct sockaddr_in6 parsed;
 	int epoll_fd, r;
 
-	r = http_address_parse(address, &parsed);
+	r = listen_address_parse(address, &parsed);
 	if (r < 0)
 		return r;
 	listen_fd = listen_on(&parsed);

@@ -19,9 +19,6 @@ struct http_server;
  */
 typedef unsigned int (*http_handler)(char **ret_body, size_t *ret_length, void *data);
 
-/* "127.0.0.1:9100", "[::1]:9100", ":9100" (all addresses of both families). 0 or -EINVAL. */
-int http_address_parse(const char *text, struct sockaddr_in6 *ret);
-
 /* `address` as above; port 0 takes a free one. 0 or -errno (-EINVAL: not an address; -EADDRINUSE).
  */
 int http_server_new(uv_loop_t *loop, const char *address, struct http_server **ret);

@@ -155,8 +155,8 @@ int sandbox_open(const struct config *config, const struct node *node, const cha
 	if (r == 0)
 		r = node_write_maps(node, t->maps, &changed);
 	if (r == 0)
-		r = datapath_load(t->maps, NULL, config, &constants, NULL, &t->datapath, message,
-				  size);
+		r = datapath_load(t->maps, NULL, config_datapath_options(config), &constants, NULL,
+				  &t->datapath, message, size);
 	if (r == 0)
 		r = test_run_open(t->maps, t->datapath, true, &t->run);
 	if (r == 0)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may include whom: folders stand in an order, and none includes one above it. See docs/architecture.md."""
 
-import collections
 import os
 import re
 import sys
@@ -23,14 +22,6 @@ ONLY = {
     'plugin': {'agent/common'},
     'cni': {'agent/common', 'plugin'},
     'netavark': {'agent/common', 'plugin'},
-}
-
-# What includes more, as it is now: this list only becomes shorter. (file, what it includes)
-EXCEPTIONS = {
-    # How programs are attached is taken from the configuration itself.
-    ('agent/kernel/datapath.h', 'agent/config/config.h'),
-    # The parser of "ADDRESS:PORT" stands beside the server that listens there.
-    ('agent/config/config_keys.c', 'agent/observe/http.h'),
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
@@ -54,39 +45,9 @@ def allowed(folder, other):
     return other in ONLY[folder] if folder in ONLY else ORDER.index(other) < ORDER.index(folder)
 
 
-def circle(edges, first, last):
-    """The shortest route by includes from folder `first` to `last`; None: there is none."""
-    routes, seen = collections.deque([[first]]), {first}
-    while routes:
-        route = routes.popleft()
-        if route[-1] == last:
-            return route
-        for folder in sorted(edges[route[-1]] - seen):
-            seen.add(folder)
-            routes.append(route + [folder])
-    return None
-
-
-def circles(found):
-    """Circles of folders, each closed by an include that is an exception."""
-    edges = collections.defaultdict(set)
-    for path, header in found:
-        edges[os.path.dirname(path)].add(os.path.dirname(header))
-    for folder, other in sorted({(os.path.dirname(path), os.path.dirname(header)) for path, header in EXCEPTIONS}):
-        route = circle(edges, other, folder)
-        if other in edges[folder] and route:
-            yield ' -> '.join([folder] + route)
-
-
 def check_includes(files):
-    found = list(includes(files))
-    wrong = [f'{path} includes {header}' for path, header in found
-             if not allowed(os.path.dirname(path), os.path.dirname(header)) and (path, header) not in EXCEPTIONS]
-    wrong += [f'{path} does not include {header} any more: take it off the exceptions'
-              for path, header in sorted(EXCEPTIONS - set(found))]
-    for route in circles(found):
-        print(f'# circle of folders: {route}')
-    return wrong
+    return [f'{path} includes {header}' for path, header in includes(files)
+            if not allowed(os.path.dirname(path), os.path.dirname(header))]
 
 
 def check_mirror(files):

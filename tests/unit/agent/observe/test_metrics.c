@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "agent/observe/http.h"
+#include "agent/common/listen_address.h"
 #include "tests/unit/unit.h"
 
 static bool finished_as(struct metrics *metrics, const char *expected)
@@ -98,15 +99,15 @@ static void reads_listen_addresses(void)
 		"[::1%lo]:1"};
 	struct sockaddr_in6 address;
 
-	CU_ASSERT(http_address_parse("127.0.0.1:9100", &address) == 0);
+	CU_ASSERT(listen_address_parse("127.0.0.1:9100", &address) == 0);
 	CU_ASSERT(ntohs(address.sin6_port) == 9100);
 	CU_ASSERT(IN6_IS_ADDR_V4MAPPED(&address.sin6_addr));
-	CU_ASSERT(http_address_parse("[::1]:1", &address) == 0);
+	CU_ASSERT(listen_address_parse("[::1]:1", &address) == 0);
 	CU_ASSERT(IN6_IS_ADDR_LOOPBACK(&address.sin6_addr));
-	CU_ASSERT(http_address_parse(":65535", &address) == 0);
+	CU_ASSERT(listen_address_parse(":65535", &address) == 0);
 	CU_ASSERT(IN6_IS_ADDR_UNSPECIFIED(&address.sin6_addr));
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		CU_ASSERT(http_address_parse(wrong[i], &address) == -EINVAL);
+		CU_ASSERT(listen_address_parse(wrong[i], &address) == -EINVAL);
 }
 
 static unsigned int on_metrics(char **ret_body, size_t *ret_length, void *data)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What agent/kernel takes of the configuration. */
 #include "agent/config/config.h"
 
 #define POD_ADDRESS_BITS_MAX 16
@@ -29,5 +30,14 @@ struct map_sizes config_map_sizes(const struct config *config)
 		.fragments = config->max_fragments,
 		.events_per_second = config->events_per_second,
 		.rejects_per_second = config->rejects_per_second,
+	};
+}
+
+struct datapath_options config_datapath_options(const struct config *config)
+{
+	return (struct datapath_options){
+		.attach = config->attach,
+		.xdp = config->xdp,
+		.cgroup = config->cgroup,
 	};
 }

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How programs are attached. config_datapath_options() takes it from the configuration. */
+#pragma once
+
+enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+enum xdp_mode { XDP_AUTO, XDP_NATIVE, XDP_GENERIC, XDP_OFF };
+
+struct datapath_options {
+	enum attach_mode attach;
+	enum xdp_mode xdp;
+	const char *cgroup; /* borrowed; NULL: no socket programs */
+};
