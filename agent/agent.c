@@ -11,6 +11,7 @@
 #include "agent/explain/explain.h"
 #include "agent/kernel/cause.h"
 #include "agent/node/pod_range.h"
+#include "agent/sources/last_good.h"
 
 #define MESSAGE_MAX 768
 
@@ -283,15 +284,19 @@ static int start_services(struct agent *agent, char *message, size_t size)
 
 static int start_sources(struct agent *agent, char *message, size_t size)
 {
-	char last_good[PATH_MAX];
+	char last_good[PATH_MAX], fallback[PATH_MAX];
 	int r = 0;
 
 	if (!agent->config.resources) {
 		agent_synced(agent);
 		return 0;
 	}
+	snprintf(fallback, sizeof(fallback), "%s/last-good", agent->config.run_dir);
 	if (!agent_state_path(agent, "last-good", last_good))
-		snprintf(last_good, sizeof(last_good), "%s/last-good", agent->config.run_dir);
+		memcpy(last_good, fallback, sizeof(last_good));
+	else if (last_good_import(last_good, fallback) > 0)
+		log_info("source", "copies of valid files in %s are moved to %s", fallback,
+			 last_good);
 	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
 			   agent_synced, agent, &agent->source);
 	if (r < 0)

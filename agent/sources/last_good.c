@@ -424,6 +424,57 @@ size_t last_good_prune(struct last_good *copies)
 	return count;
 }
 
+/* ---------------------------------------------------------------- another directory's */
+
+/* The newest that is whole. 0 or -errno. */
+static int move_copy(const struct last_good *from, const struct last_good *to, const char *name)
+{
+	char path[PATH_MAX];
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < VERSIONS && r < 0; i++) {
+		CLEANUP(cleanup_free) char *content = NULL;
+		size_t length = 0;
+
+		r = path_of(from, name, versions[i], path);
+		if (r == 0)
+			r = state_file_read(path, OBJECT_TEXT_MAX + PATH_MAX, &content, &length);
+		if (r == 0 && path_of(to, name, NEWEST, path) == 0)
+			return state_file_write_unsynced(path, content, length);
+	}
+	return r;
+}
+
+static bool same_directory(const char *a, const char *b)
+{
+	struct stat first, second;
+
+	return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+	       first.st_ino == second.st_ino;
+}
+
+size_t last_good_import(const char *directory, const char *from)
+{
+	struct last_good *copies = NULL, *others = NULL;
+	struct copy *copy, *next;
+	size_t count = 0;
+
+	if (access(from, F_OK) < 0 || same_directory(directory, from))
+		return 0;
+	if (last_good_open(directory, &copies) < 0)
+		return 0;
+	if (last_good_open(from, &others) == 0) {
+		HASH_ITER (hh, others->copies, copy, next) {
+			count += move_copy(others, copies, copy->name) == 0;
+			(void)forget(others, copy);
+		}
+		last_good_close(others);
+		rmdir(from);
+	}
+	last_good_close(copies);
+	return count;
+}
+
 /* ---------------------------------------------------------------- to the disk */
 
 bool last_good_pending(const struct last_good *copies)

@@ -21,6 +21,13 @@ int last_good_open(const char *directory, struct last_good **ret);
 void last_good_close(struct last_good *copies);
 
 /*
+ * Moves the copies of another directory, which an agent of before, or one whose directory could not
+ * be used, has written last: they are newer than those in `directory`. What cannot be moved is
+ * deleted, as it will be older next time. Not while either is open. Returns how many were moved.
+ */
+size_t last_good_import(const char *directory, const char *from);
+
+/*
  * Keeps the text, in place of an older one: at once for an agent that is started again, after the
  * next sync also for a machine that is. What is there already is not written again. 0; -EDQUOT: no
  * room (LAST_GOOD_TOTAL_MAX); other -errno. On failure the older copy stays.

@@ -5,6 +5,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import shutil
 import signal
 
 from lib import objects
@@ -213,6 +214,19 @@ def read_only(world, *names):
     finally:
         for name in mounted:
             run(["umount", "-l", name])
+
+
+def test_copies_in_the_run_directory_count_after_an_upgrade(world):
+    """An agent of before kept them there, as one does whose state directory cannot be used."""
+    old = os.path.join(world.agent.options["run-dir"], "last-good")
+    world.agent.stop()
+    shutil.move(path(world, "last-good"), old)
+    world.resources.put_text("policies", "{ damaged")
+    world.agent.start()
+    check(world)
+    assert copies(world) and not os.path.exists(old)
+    world.agent.restart(signal.SIGKILL)
+    check(world)
 
 
 def test_directories_that_cannot_be_written_stop_no_start(world):

@@ -354,6 +354,38 @@ static void ten_thousand_files_cost_little(void)
 	end(&world);
 }
 
+static void copies_of_another_directory_are_moved_and_are_the_newer_ones(void)
+{
+	struct world world, other;
+	struct stat status;
+	char bad[128];
+
+	begin(&world);
+	begin(&other);
+	keep(&world, "both", "1");
+	keep(&world, "here", "1");
+	keep(&other, "both", "2");
+	CU_ASSERT(sync_copies(&other) == 0);
+	keep(&other, "there", "2");
+	last_good_close(world.copies);
+	last_good_close(other.copies);
+	snprintf(bad, sizeof(bad), "%s/0123456789abcdef0123456789abcdef", other.path);
+	close(open(bad, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	CU_ASSERT(last_good_import(world.path, world.path) == 0);
+	CU_ASSERT(last_good_import(world.path, other.path) == 2);
+	CU_ASSERT(stat(other.path, &status) < 0);
+	CU_ASSERT(last_good_import(world.path, other.path) == 0);
+	open_copies(&world);
+	CU_ASSERT(find(&world, "both", "2") == 0);
+	CU_ASSERT(find(&world, "here", "1") == 0);
+	CU_ASSERT(find(&world, "there", "2") == 0);
+	CU_ASSERT(sync_copies(&world) == 0);
+	CU_ASSERT(files(&world) == 3);
+	other.copies = NULL;
+	end(&other);
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -365,6 +397,7 @@ int main(void)
 		UNIT_TEST(the_older_copy_stays_until_the_new_one_is_synced),
 		UNIT_TEST(what_an_agent_left_unsynced_is_synced_by_the_next),
 		UNIT_TEST(what_comes_and_goes_during_a_sync_is_right_afterwards),
+		UNIT_TEST(copies_of_another_directory_are_moved_and_are_the_newer_ones),
 		UNIT_TEST(copy_of_another_origin_is_damage),
 		UNIT_TEST(what_has_no_room_leaves_the_older_copy),
 		UNIT_TEST(ten_thousand_files_cost_little),
