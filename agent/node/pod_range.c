@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/log.h"
 #include "agent/kernel/netlink_on_link.h"
 #include "agent/pods/pods.h"
 
@@ -74,6 +75,18 @@ static int check(const struct prefix *range, const struct on_link *all, size_t c
 	return 0;
 }
 
+/* Pods of before have addresses of the range, and go on: policies that nobody changes any more
+ * would be the worse for all. */
+static bool has_pods(const struct prefix *range, const struct on_link *all, size_t count,
+		     const struct link_info *links, size_t link_count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!all[i].is_address && prefix_contains(range, &all[i].range.addr) &&
+		    is_pods(link_of(links, link_count, all[i].ifindex)))
+			return true;
+	return false;
+}
+
 int pod_range_check(const struct config *config, struct netlink *nl, char *message, size_t size)
 {
 	const struct prefix *const ranges[] = {&config->pod_cidr_v4, &config->pod_cidr_v6};
@@ -89,8 +102,14 @@ int pod_range_check(const struct config *config, struct netlink *nl, char *messa
 			 strerror(-r));
 		return r;
 	}
-	for (size_t i = 0; i < 2 && r == 0; i++)
+	for (size_t i = 0; i < 2 && r == 0; i++) {
 		if (ranges[i]->length)
 			r = check(ranges[i], all, count, links, link_count, message, size);
+		if (r != -EADDRINUSE || !has_pods(ranges[i], all, count, links, link_count))
+			continue;
+		log_warning("node", "%s; pods have addresses of it, and are served", message);
+		message[0] = '\0';
+		r = 0;
+	}
 	return r;
 }

@@ -89,3 +89,26 @@ def test_pods_own_routes_are_no_reason(world):
     assert len(world.agent.ctl_json("pod", "list")) == 1
     os.kill(world.agent.process.pid, 0)
     CniCall("STATUS", world.node.cni_config("1.1.0")).result()
+
+
+@limit(60)
+def test_network_that_came_after_the_pods_stops_no_restart(world):
+    """Policies that nobody changes any more would be worse: a VPN, or an agent of before that did not look."""
+    pod = world.pod("b")
+    world.serve(pod, 8080)
+    lines = ["link add vpn0 type bridge", "link set vpn0 up", "route add 10.0.0.0/8 dev vpn0",
+             "route add fd44::/16 dev vpn0"]
+    changed(world, lines)
+    try:
+        world.agent.restart()
+        said = world.agent.log()
+        assert "10.0.0.0/8 on link vpn0" in said and "fd44::/16 on link vpn0" in said, said[-600:]
+        for family in BOTH:
+            world.expect((world.node, pod.ips[family], 8080, "open"))
+        # Other ranges are refused as ever.
+        world.agent.stop()
+        assert "vpn0" in refused(world, "10.99.5.0/24")
+    finally:
+        world.agent.options.update(world.own)
+        changed(world, lines, back=True)
+        world.agent.start()
