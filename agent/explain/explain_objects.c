@@ -213,6 +213,23 @@ static struct evaluate_end seen(const struct explain *explain, const struct expl
 	return ret;
 }
 
+/* Closed, as the object of its name is another pod's. */
+static bool waits(const struct explain *explain, const struct explain_end *end)
+{
+	return end->local && policy_sync_pod_waits(explain->sources->policy_sync, end->local);
+}
+
+static unsigned int policy_reason(const struct explain *explain, const struct explain_path *path)
+{
+	if (waits(explain, &explain->from))
+		return REASON_NOT_READY;
+	if (!path->answer.egress.allowed)
+		return REASON_POLICY_EGRESS;
+	if (waits(explain, &path->to))
+		return REASON_NOT_READY;
+	return path->answer.ingress.allowed ? 0 : REASON_POLICY_INGRESS;
+}
+
 int explain_ask_objects(struct explain *explain, struct explain_path *path)
 {
 	struct explain_method *method = &path->methods[METHOD_OBJECTS];
@@ -245,10 +262,8 @@ int explain_ask_objects(struct explain *explain, struct explain_path *path)
 	take_rule(&path->answer.egress, &method->rule[EGRESS]);
 	take_rule(&path->answer.ingress, &method->rule[INGRESS]);
 	method->reason = route_reason(explain, path);
-	if (!method->reason && !path->answer.egress.allowed)
-		method->reason = REASON_POLICY_EGRESS;
-	else if (!method->reason && !path->answer.ingress.allowed)
-		method->reason = REASON_POLICY_INGRESS;
+	if (!method->reason)
+		method->reason = policy_reason(explain, path);
 	method->allowed = !method->reason;
 	return 0;
 }

@@ -490,6 +490,13 @@ bool policy_sync_pod_written(const struct policy_sync *sync, const struct local_
 	return pod && pod->written;
 }
 
+bool policy_sync_pod_waits(const struct policy_sync *sync, const struct local_pod *local)
+{
+	const struct synced_pod *pod = pod_by_link(sync, local->ifindex);
+
+	return pod && pod->waits;
+}
+
 bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *local)
 {
 	const struct synced_pod *pod = pod_by_link(sync, local->ifindex);

@@ -76,6 +76,8 @@ void policy_sync_resync(struct policy_sync *sync);
 const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local_pod *pod);
 /* Has a run that succeeded covered the pod? */
 bool policy_sync_pod_written(const struct policy_sync *sync, const struct local_pod *pod);
+/* Is the pod closed until its own Pod object comes, as its name is another pod's now? */
+bool policy_sync_pod_waits(const struct policy_sync *sync, const struct local_pod *pod);
 /* Are the pod's map entries what they should be? */
 bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
 size_t policy_sync_pod_count(const struct policy_sync *sync);

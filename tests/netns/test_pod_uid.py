@@ -120,3 +120,15 @@ def test_object_without_uid_is_known_by_its_name(world):
     put(world, "", "old")
     reaches(world, sandbox(world, "A"), "open")
     end(world)
+
+
+@limit(60)
+def test_explain_agrees_that_a_pod_waits_for_its_object(world):
+    put(world, "A", "old")
+    made = sandbox(world, "B")
+    for family in BOTH:
+        for ends in ((made.ips[family], "default/server"), ("default/client", made.ips[family])):
+            said = world.node.agent.ctl("explain", "--from", ends[0], "--to", ends[1], "--port", "8080", "--family",
+                                        f"ipv{family}", check=False).stdout
+            assert "pod_not_ready" in said.splitlines()[0] and "DIFFERENT" not in said, said
+    end(world)
