@@ -89,16 +89,25 @@ int agent_lock(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
-/* Who comes to the namespace's lock has seen whose it is. */
+#define VISITORS_A_TURN 16
+
+/* Who comes to the namespace's lock has seen whose it is. Without a descriptor to take them they
+ * wait in the queue, which says as much. */
 static void on_visitor(uv_poll_t *poll, int status, int events)
 {
 	struct agent *agent = poll->data;
-	int fd;
 
 	(void)status;
 	(void)events;
-	while ((fd = accept4(agent->netns_lock, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+	for (int i = 0; i < VISITORS_A_TURN; i++) {
+		int fd = accept4(agent->netns_lock, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+			uv_poll_stop(poll);
+		if (fd < 0)
+			return;
 		close(fd);
+	}
 }
 
 int agent_watch_lock(struct agent *agent)
