@@ -22,11 +22,13 @@ static unsigned int on_readyz(char **ret_body, size_t *ret_length, void *data)
 	const struct agent *agent = data;
 	bool ready = agent_well(agent);
 
-	*ret_body = strdup(ready ? "ok\n"
-			   : agent_ready(agent)
-				   ? "not ready: links of pods are held down, the uplink or its address "
-				     "is missing, or changes cannot be put in force; see polderctl status and the log\n"
-				   : "not ready\n");
+	*ret_body = strdup(
+		ready ? "ok\n"
+		: agent_ready(agent)
+			? "not ready: links of pods are held down, the uplink or its address "
+			  "is missing, or changes cannot be put in force; see polderctl status and "
+			  "the log\n"
+			: "not ready\n");
 	*ret_length = *ret_body ? strlen(*ret_body) : 0;
 	return ready ? 200 : 503;
 }

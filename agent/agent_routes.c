@@ -75,7 +75,8 @@ static void on_watch(uv_poll_t *poll, int status, int events)
 	int r = netlink_watch_read(agent->watch, &calls, agent);
 
 	(void)events;
-	/* An overrun is an error of the socket, for which libuv ends the poll; reading has taken it. */
+	/* An overrun is an error of the socket, for which libuv ends the poll; reading has taken
+	 * it. */
 	if (status < 0)
 		(void)uv_poll_start(poll, UV_READABLE, on_watch);
 	if (r < 0) {

@@ -220,9 +220,9 @@ static bool same_way(const struct node_egress *a, const struct node_egress *b)
 
 /* A point, the route that holds there, and the element of the map that a look-up finds there. */
 struct level {
-	struct prefix prefix;
 	const struct route_info *route;
 	struct node_egress way;
+	struct prefix prefix;
 };
 
 /* Routes that say what is delivered here say nothing of what leaves. */

@@ -20,276 +20,8 @@
 #include "agent/common/log.h"
 #include "agent/common/state_file.h"
 #include "agent/kernel/namespace.h"
+#include "tests/unit/agent/pods/pods_world.h"
 #include "tests/unit/unit.h"
-
-#define CONTAINERS 3
-static int containers[CONTAINERS];
-static struct netlink *nl;
-static struct config config;
-static struct pods *pods;
-static char run_dir[] = "/tmp/polder-test-pods-XXXXXX";
-static struct error error;
-
-/* ---------------------------------------------------------- what the datapath would do */
-
-static struct {
-	int connected, disconnected, checked;
-	int connect_result, in_force_result, check_result;
-	bool link_was_down;
-} datapath;
-
-static int connect_hook(const struct local_pod *pod, char *message, size_t size, void *data)
-{
-	struct link_info info;
-
-	datapath.connected++;
-	datapath.link_was_down = netlink_link_get_index(nl, pod->ifindex, &info) == 0 && !info.up;
-	if (datapath.connect_result < 0)
-		snprintf(message, size, "map pods is full");
-	return datapath.connect_result;
-}
-
-static int in_force_hook(const struct local_pod *pod, char *message, size_t size, void *data)
-{
-	if (datapath.in_force_result < 0)
-		snprintf(message, size, "its policies wait");
-	return datapath.in_force_result;
-}
-
-static void disconnect_hook(const struct local_pod *pod, void *data)
-{
-	datapath.disconnected++;
-}
-
-static int check_hook(const struct local_pod *pod, char *message, size_t size, void *data)
-{
-	datapath.checked++;
-	if (datapath.check_result < 0)
-		snprintf(message, size, "the program is detached");
-	return datapath.check_result;
-}
-
-static char copies[80], pool[80];
-static const struct pods_hooks hooks = {
-	.connect = connect_hook,
-	.in_force = in_force_hook,
-	.disconnect = disconnect_hook,
-	.check = check_hook,
-	.copies = copies,
-	.pool = pool,
-	.agent_id = "0123456789abcdef",
-};
-
-/* ------------------------------------------------------------------------ set-up */
-
-static int make_container(void)
-{
-	int fd;
-
-	if (unshare(CLONE_NEWNET) < 0)
-		return -errno;
-	fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-static int make_namespaces(void)
-{
-	for (int i = 0; i < CONTAINERS; i++) {
-		containers[i] = make_container();
-		if (containers[i] < 0)
-			return containers[i];
-	}
-	return unshare(CLONE_NEWNET) < 0 ? -errno : 0;
-}
-
-static size_t record_count(void)
-{
-	char path[128];
-	struct dirent *entry;
-	size_t count = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "%s/pods", run_dir);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)) != NULL)
-		count += entry->d_name[0] != '.';
-	if (dir)
-		closedir(dir);
-	return count;
-}
-
-static size_t link_count(void)
-{
-	struct link_info *links = NULL;
-	size_t count = 0, ours = 0;
-
-	CU_ASSERT(netlink_link_list(nl, &links, &count) == 0);
-	for (size_t i = 0; i < count; i++)
-		ours += strncmp(links[i].name, "pld", 3) == 0;
-	free(links);
-	return ours;
-}
-
-static void open_with(const char *v4, const char *v6)
-{
-	memset(&datapath, 0, sizeof(datapath));
-	config.run_dir = run_dir;
-	config.pod_mtu = 1450;
-	config.max_pods = 4096;
-	config.pod_cidr_v4 = config.pod_cidr_v6 = (struct prefix){};
-	CU_ASSERT_FATAL(!v4 || prefix_parse(v4, &config.pod_cidr_v4) == 0);
-	CU_ASSERT_FATAL(!v6 || prefix_parse(v6, &config.pod_cidr_v6) == 0);
-	CU_ASSERT_FATAL(pods_open(&config, nl, &hooks, &pods) == 0);
-}
-
-static void begin(void)
-{
-	open_with("10.50.0.0/24", "fd50::/64");
-}
-
-static void restart(void)
-{
-	pods_close(pods);
-	pods = NULL;
-	CU_ASSERT_FATAL(pods_open(&config, nl, &hooks, &pods) == 0);
-}
-
-/* Nothing may be left. */
-static void end(void)
-{
-	struct pool_usage usage;
-
-	CU_ASSERT(pods_count(pods) == 0);
-	CU_ASSERT(link_count() == 0);
-	CU_ASSERT(record_count() == 0);
-	pods_pool_usage(pods, &usage);
-	CU_ASSERT(usage.used_v4 == 0 && usage.used_v6 == 0);
-	pods_close(pods);
-	pods = NULL;
-	unlink(pool); /* the next test begins with the first address */
-}
-
-/* ---------------------------------------------------------------------- requests */
-
-/* As the agent does, until the kernel has brought the links up. */
-static int wait_reachable(struct pod_adding *adding, json_t **ret_result)
-{
-	int r = -EAGAIN;
-
-	for (int i = 0; i < 1000 && r == -EAGAIN; i++) {
-		r = pods_adding_poll(adding, i == 999, ret_result, &error);
-		if (r == -EAGAIN)
-			usleep(1000);
-	}
-	return r;
-}
-
-static bool comes_up(struct netlink *of, int ifindex)
-{
-	bool running = false;
-
-	for (int i = 0; i < 1000 && netlink_link_is_running(of, ifindex, &running) == 0 && !running;
-	     i++)
-		usleep(1000);
-	return running;
-}
-
-static json_t *add_args(const char *id, const char *config_text)
-{
-	json_t *args = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:o}", "container_id", id, "ifname",
-				 "eth0", "netns", "/run/netns/test", "cni_args",
-				 "K8S_POD_NAMESPACE", "shop", "K8S_POD_NAME", "web", "config",
-				 json_loads(config_text, 0, NULL));
-
-	CU_ASSERT_FATAL(args != NULL);
-	return args;
-}
-
-static int begin_add(const char *id, int container, const char *config_text,
-		     struct pod_adding **ret)
-{
-	json_t *args = add_args(id, config_text);
-	int r;
-
-	memset(&error, 0, sizeof(error));
-	r = pods_cni_add(pods, args, containers[container], ret, &error);
-	json_decref(args);
-	return r;
-}
-
-static int add_with(const char *id, int container, const char *config_text, json_t **ret)
-{
-	struct pod_adding *adding = NULL;
-	json_t *result = NULL;
-	int r = begin_add(id, container, config_text, &adding);
-
-	if (r == 0)
-		r = wait_reachable(adding, &result);
-	if (ret)
-		*ret = result;
-	else
-		json_decref(result);
-	return r;
-}
-
-static int add(const char *id, int container)
-{
-	return add_with(id, container, "{\"name\":\"net\"}", NULL);
-}
-
-static int del(const char *id)
-{
-	json_t *args = json_pack("{s:s, s:s}", "container_id", id, "ifname", "eth0");
-	int r = pods_cni_del(pods, args, &error);
-
-	json_decref(args);
-	return r;
-}
-
-static int check(const char *id, int container, json_t *prev_result)
-{
-	json_t *args = json_pack("{s:s, s:s, s:{s:s, s:O}}", "container_id", id, "ifname", "eth0",
-				 "config", "name", "net", "prevResult", prev_result);
-	int r;
-
-	memset(&error, 0, sizeof(error));
-	r = pods_cni_check(pods, args, containers[container], &error);
-	json_decref(args);
-	return r;
-}
-
-static int gc(const char *args_text)
-{
-	json_t *args = json_loads(args_text, 0, NULL);
-	int r = pods_cni_gc(pods, args, &error);
-
-	json_decref(args);
-	return r;
-}
-
-static int status(void)
-{
-	json_t *args = json_object();
-	int r = pods_cni_status(pods, args, &error);
-
-	json_decref(args);
-	return r;
-}
-
-static const char *address_of(size_t index, char *buffer)
-{
-	return addr_format(&pods_at(pods, index)->ipv4, buffer);
-}
-
-static const char *text_at(const json_t *result, const char *list, size_t index, const char *key)
-{
-	const char *text = json_string_value(
-		json_object_get(json_array_get(json_object_get(result, list), index), key));
-
-	return text ? text : "";
-}
-
-/* -------------------------------------------------------------------------- tests */
 
 static void answers_with_one_sandbox_and_both_families(void)
 {
@@ -493,26 +225,6 @@ static void honours_wanted_address_and_mac(void)
 			   NULL) == -EPERM &&
 		  error.code == 7);
 	CU_ASSERT(del("c1") == 0);
-	end();
-}
-
-static void finds_its_pods_after_a_restart(void)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	begin();
-	CU_ASSERT_FATAL(add("c2", 0) == 0 && add("c1", 1) == 0);
-	restart();
-	CU_ASSERT_FATAL(pods_count(pods) == 2);
-	CU_ASSERT_STRING_EQUAL(pods_at(pods, 0)->container_id, "c1");
-	CU_ASSERT_STRING_EQUAL(address_of(0, text), "10.50.0.3");
-	CU_ASSERT_STRING_EQUAL(address_of(1, text), "10.50.0.2");
-	CU_ASSERT_STRING_EQUAL(pods_at(pods, 0)->namespace, "shop");
-	CU_ASSERT(!pods_at(pods, 0)->gone && pods_prune(pods) == 0);
-	/* The next one comes after those. */
-	CU_ASSERT(add("c3", 2) == 0);
-	CU_ASSERT_STRING_EQUAL(address_of(2, text), "10.50.0.4");
-	CU_ASSERT(del("c1") == 0 && del("c2") == 0 && del("c3") == 0);
 	end();
 }
 
@@ -723,174 +435,6 @@ static void gc_frees_only_what_is_surely_unknown(void)
 	end();
 }
 
-static const char *copy_of(const char *id, char path[160])
-{
-	snprintf(path, 160, "%s/%s:eth0.json", copies, id);
-	return path;
-}
-
-static const char *record_of(const char *id, char path[160])
-{
-	snprintf(path, 160, "%s/pods/%s:eth0.json", run_dir, id);
-	return path;
-}
-
-static void pods_outlive_a_lost_run_directory(void)
-{
-	char v4[2][INET6_ADDRSTRLEN], path[160], name[16];
-
-	begin();
-	CU_ASSERT_FATAL(add("c1", 0) == 0 && add("c2", 1) == 0);
-	snprintf(name, sizeof(name), "%s", pods_at(pods, 1)->link);
-	for (size_t i = 0; i < 2; i++)
-		address_of(i, v4[i]);
-	unlink(record_of("c1", path));
-	unlink(record_of("c2", path));
-	snprintf(path, sizeof(path), "%s/pods", run_dir);
-	CU_ASSERT(rmdir(path) == 0);
-	restart();
-	CU_ASSERT(pods_count(pods) == 2 && link_count() == 2 && record_count() == 2);
-	for (size_t i = 0; i < pods_count(pods); i++) {
-		char text[INET6_ADDRSTRLEN];
-
-		CU_ASSERT_STRING_EQUAL(address_of(i, text), v4[i]);
-		CU_ASSERT(!pods_at(pods, i)->gone);
-	}
-	CU_ASSERT_STRING_EQUAL(pods_at(pods, 1)->link, name);
-	CU_ASSERT(del("c1") == 0 && del("c2") == 0);
-	CU_ASSERT(access(copy_of("c1", path), F_OK) < 0);
-	end();
-}
-
-/* A copy outlives the machine's restart, which its link does not. */
-static void copy_without_its_link_is_forgotten(void)
-{
-	char path[160];
-
-	begin();
-	CU_ASSERT_FATAL(add("c1", 0) == 0);
-	unlink(record_of("c1", path));
-	CU_ASSERT(netlink_link_delete(nl, pods_at(pods, 0)->ifindex) == 0);
-	restart();
-	CU_ASSERT(pods_count(pods) == 0);
-	CU_ASSERT(access(copy_of("c1", path), F_OK) < 0);
-	end();
-}
-
-static void link_of_another_agent_is_left_alone(void)
-{
-	struct veth_spec spec = {.name = "pld0123456789a",
-				 .ifindex = 70000,
-				 .peer_name = "other0",
-				 .peer_netns_fd = -1,
-				 .mtu = 1500,
-				 .alias = "polder fedcba9876543210 c9 eth0"};
-
-	begin();
-	memcpy(spec.mac, pods_gateway_mac, 6);
-	memset(spec.peer_mac, 2, 6);
-	CU_ASSERT_FATAL(netlink_veth_add(nl, &spec) == 0);
-	restart();
-	CU_ASSERT(link_count() == 1);
-	/* Neither is one that nobody has marked, if it is up. */
-	CU_ASSERT(netlink_link_delete(nl, spec.ifindex) == 0);
-	spec.alias = NULL;
-	CU_ASSERT_FATAL(netlink_veth_add(nl, &spec) == 0);
-	CU_ASSERT(netlink_link_set_up(nl, spec.ifindex) == 0);
-	restart();
-	CU_ASSERT(link_count() == 1);
-	CU_ASSERT(netlink_link_set_down(nl, spec.ifindex) == 0);
-	restart();
-	CU_ASSERT(link_count() == 0);
-	end();
-}
-
-static void renamed_link_is_still_its_pods(void)
-{
-	struct link_info info;
-	char command[128];
-
-	begin();
-	CU_ASSERT_FATAL(add("c1", 0) == 0);
-	snprintf(command, sizeof(command),
-		 "ip link set %1$s down && ip link set %1$s name other && ip link set other up",
-		 pods_at(pods, 0)->link);
-	CU_ASSERT_FATAL(system(command) == 0);
-	pods_link_gone(pods, pods_at(pods, 0)->ifindex);
-	CU_ASSERT(!pods_at(pods, 0)->gone);
-	restart();
-	CU_ASSERT_FATAL(pods_count(pods) == 1);
-	CU_ASSERT(!pods_at(pods, 0)->gone && datapath.disconnected == 0);
-	CU_ASSERT(pods_repair(pods) == 0);
-	CU_ASSERT(del("c1") == 0);
-	CU_ASSERT(netlink_link_get(nl, "other", &info) == -ENODEV);
-	end();
-}
-
-static void record_of_a_newer_agent_stops_the_start(void)
-{
-	CLEANUP(cleanup_json) json_t *record = NULL;
-	struct pods *none = NULL;
-	char path[160];
-
-	begin();
-	CU_ASSERT_FATAL(add("c1", 0) == 0);
-	CU_ASSERT_FATAL(state_file_read_json(record_of("c1", path), 65536, &record) == 0);
-	json_object_set_new(record, "version", json_integer(2));
-	json_object_set_new(record, "new", json_object());
-	CU_ASSERT_FATAL(state_file_write_json(path, record) == 0);
-	CU_ASSERT(pods_open(&config, nl, &hooks, &none) == -EPROTONOSUPPORT);
-	CU_ASSERT(link_count() == 1 && record_count() == 1);
-	CU_ASSERT(del("c1") == 0);
-	end();
-}
-
-static void an_address_rests_over_a_restart(void)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	open_with("10.50.0.0/28", NULL);
-	CU_ASSERT_FATAL(add("c1", 0) == 0);
-	CU_ASSERT_STRING_NOT_EQUAL(address_of(0, text), "");
-	for (int i = 0; i < 3; i++) {
-		char before[INET6_ADDRSTRLEN];
-
-		address_of(0, before);
-		CU_ASSERT(del("c1") == 0);
-		restart();
-		CU_ASSERT_FATAL(add("c1", 0) == 0);
-		CU_ASSERT_STRING_NOT_EQUAL(address_of(0, text), before);
-	}
-	CU_ASSERT(del("c1") == 0);
-	end();
-}
-
-static void puts_damaged_records_aside(void)
-{
-	char path[128], bad[160], copy[160];
-	struct stat before;
-
-	begin();
-	CU_ASSERT_FATAL(add("c1", 0) == 0 && add("c2", 1) == 0);
-	snprintf(path, sizeof(path), "%s/pods/c1:eth0.json", run_dir);
-	snprintf(bad, sizeof(bad), "%s.bad", path);
-	CU_ASSERT_FATAL(stat(path, &before) == 0);
-	CU_ASSERT_FATAL(truncate(path, before.st_size / 2) == 0);
-	restart();
-	CU_ASSERT(pods_count(pods) == 2 && access(bad, F_OK) == 0);
-	CU_ASSERT(link_count() == 2);
-	/* Its copy was good. Without one nobody knows what it was. */
-	CU_ASSERT_FATAL(truncate(path, before.st_size / 2) == 0);
-	CU_ASSERT_FATAL(truncate(copy_of("c1", copy), 3) == 0);
-	restart();
-	CU_ASSERT(pods_count(pods) == 1 && access(bad, F_OK) == 0);
-	/* Its address is free again, so its link must not live on. */
-	CU_ASSERT(link_count() == 1);
-	CU_ASSERT(unlink(bad) == 0);
-	CU_ASSERT(del("c2") == 0);
-	end();
-}
-
 static void connects_256_containers_quickly(void)
 {
 	struct timespec start, stop;
@@ -926,56 +470,35 @@ static void connects_256_containers_quickly(void)
 	end();
 }
 
-static const struct unit_test tests[] = {
-	UNIT_TEST(answers_with_one_sandbox_and_both_families),
-	UNIT_TEST(packets_pass_at_once),
-	UNIT_TEST(enables_ipv6_where_the_runtime_turned_it_off),
-	UNIT_TEST(refuses_what_exists),
-	UNIT_TEST(refuses_namespaces_that_are_none),
-	UNIT_TEST(failed_add_leaves_nothing),
-	UNIT_TEST(failed_record_takes_everything_back),
-	UNIT_TEST(honours_wanted_address_and_mac),
-	UNIT_TEST(honours_a_wanted_mtu_up_to_the_nodes),
-	UNIT_TEST(finds_its_pods_after_a_restart),
-	UNIT_TEST(late_del_frees_nothing_of_another),
-	UNIT_TEST(sweeps_pods_whose_link_vanished),
-	UNIT_TEST(repairs_what_others_removed),
-	UNIT_TEST(a_pod_taken_away_while_its_links_come_up_is_not_connected),
-	UNIT_TEST(a_cancelled_add_leaves_nothing),
-	UNIT_TEST(links_stay_down_until_the_policies_are_in_force),
-	UNIT_TEST(policies_that_do_not_come_in_force_in_time_fail_the_add),
-	UNIT_TEST(an_interface_that_does_not_come_up_in_time_fails_the_add),
-	UNIT_TEST(check_finds_what_is_missing),
-	UNIT_TEST(gc_frees_only_what_is_surely_unknown),
-	UNIT_TEST(pods_outlive_a_lost_run_directory),
-	UNIT_TEST(copy_without_its_link_is_forgotten),
-	UNIT_TEST(link_of_another_agent_is_left_alone),
-	UNIT_TEST(renamed_link_is_still_its_pods),
-	UNIT_TEST(record_of_a_newer_agent_stops_the_start),
-	UNIT_TEST(an_address_rests_over_a_restart),
-	UNIT_TEST(puts_damaged_records_aside),
-	UNIT_TEST(connects_256_containers_quickly),
-};
-
 int main(void)
 {
-	char path[128];
-	int failed;
+	static const struct unit_test tests[] = {
+		UNIT_TEST(answers_with_one_sandbox_and_both_families),
+		UNIT_TEST(packets_pass_at_once),
+		UNIT_TEST(enables_ipv6_where_the_runtime_turned_it_off),
+		UNIT_TEST(refuses_what_exists),
+		UNIT_TEST(refuses_namespaces_that_are_none),
+		UNIT_TEST(failed_add_leaves_nothing),
+		UNIT_TEST(failed_record_takes_everything_back),
+		UNIT_TEST(honours_wanted_address_and_mac),
+		UNIT_TEST(honours_a_wanted_mtu_up_to_the_nodes),
+		UNIT_TEST(late_del_frees_nothing_of_another),
+		UNIT_TEST(sweeps_pods_whose_link_vanished),
+		UNIT_TEST(repairs_what_others_removed),
+		UNIT_TEST(a_pod_taken_away_while_its_links_come_up_is_not_connected),
+		UNIT_TEST(a_cancelled_add_leaves_nothing),
+		UNIT_TEST(links_stay_down_until_the_policies_are_in_force),
+		UNIT_TEST(policies_that_do_not_come_in_force_in_time_fail_the_add),
+		UNIT_TEST(an_interface_that_does_not_come_up_in_time_fails_the_add),
+		UNIT_TEST(check_finds_what_is_missing),
+		UNIT_TEST(gc_frees_only_what_is_surely_unknown),
+		UNIT_TEST(connects_256_containers_quickly),
+	};
+	int failed = pods_world_open();
 
-	if (make_namespaces() < 0) {
-		fprintf(stderr, "skipped: network namespaces need root (CAP_SYS_ADMIN)\n");
-		return 77;
-	}
-	log_set_level(LOG_LEVEL_ERROR);
-	if (!mkdtemp(run_dir) || netlink_open(-1, &nl) < 0)
-		return 1;
-	snprintf(copies, sizeof(copies), "%s/copies", run_dir);
-	snprintf(pool, sizeof(pool), "%s/pool.json", run_dir);
+	if (failed)
+		return failed;
 	failed = UNIT_RUN("pods", tests);
-	rmdir(copies);
-	netlink_close(nl);
-	snprintf(path, sizeof(path), "%s/pods", run_dir);
-	rmdir(path);
-	rmdir(run_dir);
+	pods_world_close();
 	return failed;
 }
