@@ -342,7 +342,9 @@ class Node:
             entry = None
         self.by_stack = not hops
         expected = Expected()
-        if entry is None or entry.epoch != self.epoch:
+        # The second look marks flows once more that were evaluated right since the first; the way back may be another by now.
+        again = entry is not None and entry.looked and answer.flags & EVALUATED
+        if entry is None or entry.epoch != self.epoch or again:
             stale = entry
             seen = [None, None] + (stale.verdicts[2:] if stale is not None else [0, 0])
             result = self.slow_path(p, key, stale, ingress, answer, seen)
