@@ -14,7 +14,6 @@ MEMORY = "/sys/fs/cgroup/memory"
 
 def setup(world):
     world.agent = world.node.agent
-    world.agent.stop()
 
 
 def fails(world, command, **options):
@@ -26,8 +25,9 @@ def fails(world, command, **options):
 
 
 def other_place(world):
-    """With maps of its own: what is pinned already needs no memory."""
+    """With maps of its own: what is pinned already needs no memory. Alone: two agents do not share a network namespace."""
     agent = world.agent
+    agent.stop()
     kept = dict(agent.options)
     agent.options["bpffs"] = world.node.bpffs + "-causes"
     agent.options["run-dir"] = agent.options["run-dir"] + "-causes"
