@@ -16,7 +16,7 @@ from lib.traffic import BOTH
 from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 2}
-PARTS = ("agent", "cni", "datapath", "policy", "meson.build", "meson_options.txt")
+PARTS = ("agent", "cni", "datapath", "netavark", "plugin", "policy", "meson.build", "meson_options.txt")
 
 
 def setup(world):
