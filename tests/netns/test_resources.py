@@ -300,13 +300,21 @@ def test_bad_object_in_a_list_names_its_place(world):
     expect_open(world)
 
 
-def test_bad_file_at_start_leaves_the_rest_in_force(world):
-    world.node.agent.stop()
+def test_bad_file_at_start_changes_nothing_until_it_is_mended(world):
+    """Of a file that no good version is known of nobody can say what it may close."""
+    agent = world.node.agent
+    agent.stop()
     world.resources.put_text("broken", "{")
-    world.node.agent.start()
+    agent.start(wait=False)
+    wait_until(lambda: os.path.exists(agent.socket), "the control socket", 5)
     wait_problem(world, "broken.json")
+    assert not agent.ctl_json("status")["ready"]
     canaries(world)
     expect_open(world)
+    world.resources.put("broken", deny("mended"))
+    agent.wait_ready()
+    canaries(world)
+    expect_shut(world)
 
 
 def test_other_kinds_and_unknown_metadata_are_tolerated(world):
