@@ -511,7 +511,7 @@ struct last_good_sync *last_good_sync_begin(struct last_good *copies)
 	sync = calloc(1, sizeof(*sync));
 	if (!sync)
 		return NULL;
-	sync->names = calloc(copies->pending, sizeof(*sync->names));
+	sync->names = calloc(copies->pending + 1, sizeof(*sync->names)); /* never of 0 bytes */
 	sync->directory = open(copies->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (!sync->names || sync->directory < 0) {
 		sync_free(sync);
