@@ -3,76 +3,38 @@
 #include "agent/kernel/netlink.h"
 
 #include <errno.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "agent/kernel/netlink_internal.h"
 #include "agent/kernel/netlink_network.h"
 
-/* Room for the burst that some hundred pods make when they start at once. */
-#define MONITOR_RECEIVE_BUFFER (4 * 1024 * 1024)
-/* A pass over this many messages lets the loop serve others. */
-#define MONITOR_READ_MAX 256
-
 struct netlink_monitor {
-	struct mnl_socket *socket;
-	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
+	struct netlink_feed feed;
 };
-
-static int join_groups(struct mnl_socket *socket)
-{
-	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-				     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE};
-
-	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-		int group = groups[i];
-
-		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
-		    0)
-			return -errno;
-	}
-	return 0;
-}
 
 int netlink_monitor_open(struct netlink_monitor **ret)
 {
 	struct netlink_monitor *monitor = calloc(1, sizeof(*monitor));
-	int size = MONITOR_RECEIVE_BUFFER, fd, r;
+	int r = monitor ? netlink_feed_open(&monitor->feed) : -ENOMEM;
 
-	if (!monitor)
-		return -ENOMEM;
-	monitor->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (!monitor->socket || mnl_socket_bind(monitor->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
-		r = -errno;
-		netlink_monitor_close(monitor);
-		return r;
-	}
-	fd = mnl_socket_get_fd(monitor->socket);
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	r = join_groups(monitor->socket);
-	if (r < 0) {
-		netlink_monitor_close(monitor);
-		return r;
-	}
-	*ret = monitor;
-	return 0;
+	if (r < 0)
+		free(monitor);
+	else
+		*ret = monitor;
+	return r;
 }
 
 void netlink_monitor_close(struct netlink_monitor *monitor)
 {
-	if (!monitor)
-		return;
-	if (monitor->socket)
-		mnl_socket_close(monitor->socket);
+	if (monitor)
+		netlink_feed_close(&monitor->feed);
 	free(monitor);
 }
 
 int netlink_monitor_fd(const struct netlink_monitor *monitor)
 {
-	return mnl_socket_get_fd(monitor->socket);
+	return mnl_socket_get_fd(monitor->feed.socket);
 }
 
 static bool decode_link(const struct nlmsghdr *header, struct netlink_event *event)
@@ -97,8 +59,14 @@ static bool decode_address(const struct nlmsghdr *header, struct netlink_event *
 	return true;
 }
 
-static void dispatch(const struct nlmsghdr *header, netlink_listener listener, void *data)
+struct listener {
+	netlink_listener call;
+	void *data;
+};
+
+static void dispatch(const struct nlmsghdr *header, void *data)
 {
+	const struct listener *listener = data;
 	struct netlink_event event = {.change = NETLINK_ROUTES};
 	struct route_info route = {};
 	bool told = false;
@@ -119,27 +87,12 @@ static void dispatch(const struct nlmsghdr *header, netlink_listener listener, v
 		break;
 	}
 	if (told)
-		listener(&event, data);
+		listener->call(&event, listener->data);
 }
 
-int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener listener, void *data)
+int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener call, void *data)
 {
-	for (int i = 0; i < MONITOR_READ_MAX; i++) {
-		ssize_t got = mnl_socket_recvfrom(monitor->socket, monitor->receive,
-						  sizeof(monitor->receive));
-		const struct nlmsghdr *header = (const struct nlmsghdr *)monitor->receive;
-		int left;
+	struct listener listener = {.call = call, .data = data};
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return 0;
-		if (got < 0)
-			/* A message cut short is a message lost. */
-			return errno == ENOSPC ? -ENOBUFS : -errno;
-		left = (int)got;
-		for (; mnl_nlmsg_ok(header, left); header = mnl_nlmsg_next(header, &left))
-			dispatch(header, listener, data);
-	}
-	return 0;
+	return netlink_feed_read(&monitor->feed, dispatch, &listener);
 }
