@@ -93,25 +93,55 @@ static void way_to_entry(const struct node *node, const struct node_egress *way,
 		}
 }
 
+/* Those that lead, or those that forbid. What finds no room is left out; 0 or the first error. */
+static int put_ways(const struct node *node, struct map_cache *cache, bool leading)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < node->egress_count; i++) {
+		struct address_key key;
+		struct egress_route entry;
+		int r;
+
+		if ((node->egress[i].ifindex != 0) != leading)
+			continue;
+		way_to_entry(node, &node->egress[i], &key, &entry);
+		r = map_cache_put(cache, &key, &entry);
+		if (r < 0 && r != -E2BIG)
+			return r;
+		if (first == 0)
+			first = r;
+	}
+	return first;
+}
+
+/* Without room it is ways that are missing and not prohibitions: those go first, and what nobody
+ * wants any more makes room. */
+static int put_all_ways(const struct node *node, struct map_cache *cache)
+{
+	int forbidding = put_ways(node, cache, false), leading;
+
+	if (forbidding < 0 && forbidding != -E2BIG)
+		return forbidding;
+	leading = put_ways(node, cache, true);
+	return leading < 0 ? leading : forbidding;
+}
+
 static int write_ways(const struct node *node, struct maps *maps)
 {
 	struct map_cache *cache = NULL;
-	int r = map_cache_open(maps, MAP_EGRESS_ROUTES, &cache);
+	int r = map_cache_open(maps, MAP_EGRESS_ROUTES, &cache), pruned = 0;
 
 	if (r < 0)
 		return r;
 	map_cache_begin(cache);
-	for (size_t i = 0; i < node->egress_count && r == 0; i++) {
-		struct address_key key;
-		struct egress_route entry;
-
-		way_to_entry(node, &node->egress[i], &key, &entry);
-		r = map_cache_put(cache, &key, &entry);
-	}
-	if (r == 0)
-		r = map_cache_prune(cache);
+	r = put_all_ways(node, cache);
+	if (r == 0 || r == -E2BIG)
+		pruned = map_cache_prune(cache);
+	if (r == -E2BIG && pruned > 0)
+		r = put_all_ways(node, cache);
 	map_cache_close(cache);
-	return r < 0 ? r : 0;
+	return pruned < 0 ? pruned : r;
 }
 
 int node_write_maps(const struct node *node, struct maps *maps, bool *ret_changed)
