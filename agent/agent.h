@@ -41,6 +41,7 @@ struct agent {
 	uint64_t rescan_end_ns;
 	uint64_t rescans;
 	bool rescan_failed;
+	bool ways_owed; /* the maps do not say yet what `node` does */
 	struct node node;
 	struct node told; /* uplinks and exits as the log has them */
 	struct maps *maps;
@@ -133,6 +134,8 @@ void agent_service_start(struct agent *agent);
 int agent_watch_network(struct agent *agent);
 /* What the maps and the uplinks' programs lack is put there. 0 or the first error. */
 int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
+/* Programs that somebody took away come back, and what could not be written is tried again. */
+void agent_repair_uplinks(struct agent *agent);
 
 /* agent_links.c: pods' programs, and what others may have removed. */
 extern const struct pods_hooks agent_pods_hooks;

@@ -161,7 +161,6 @@ static void repair_sockets(struct agent *agent)
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */
 void agent_repair(struct agent *agent)
 {
-	char message[256] = "";
 	struct link_info link;
 	size_t i;
 
@@ -183,6 +182,5 @@ void agent_repair(struct agent *agent)
 	repair_sockets(agent);
 	agent_repair_pins(agent);
 	agent_repair_run_dir(agent);
-	/* Each uplink's error is told once, where it happens. */
-	(void)agent_attach_uplinks(agent, message, sizeof(message));
+	agent_repair_uplinks(agent);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/agent.h"
 
@@ -77,7 +78,18 @@ static void tell_network(struct agent *agent)
 
 /* ---------------------------------------------------------------- what is applied */
 
-/* Flows are re-evaluated between the new places and the end of the old ones. */
+static void tell_full(struct agent *agent, bool full)
+{
+	if (!full)
+		agent->node.egress_full = 0;
+	else if (!agent->node.egress_full) {
+		agent->node.egress_full = time(NULL);
+		log_error("network", "%s", EGRESS_FULL_TEXT);
+	}
+}
+
+/* Flows are re-evaluated between the new places and the end of the old ones. Without room for all
+ * the rest is served. */
 static int write_maps(struct agent *agent, char *message, size_t size)
 {
 	bool changed = false;
@@ -85,15 +97,11 @@ static int write_maps(struct agent *agent, char *message, size_t size)
 
 	if (changed)
 		maps_move_generation(agent->maps);
-	if (r == 0)
+	tell_full(agent, r == -E2BIG);
+	if (r == 0 || r == -E2BIG)
 		r = node_release_hops(&agent->node, agent->maps);
-	if (r == -E2BIG)
-		snprintf(message, size,
-			 "map egress_routes: the node's routes say more than its %u entries hold; "
-			 "what does "
-			 "not fit leaves by the wider routes",
-			 maps_get(agent->maps, MAP_EGRESS_ROUTES)->max_entries);
-	else if (r < 0)
+	agent->ways_owed = r < 0;
+	if (r < 0)
 		snprintf(message, size,
 			 "maps next_hops and egress_routes: the ways out cannot be written: %s",
 			 strerror(-r));
@@ -135,6 +143,15 @@ int agent_attach_uplinks(struct agent *agent, char *message, size_t size)
 	int r = write_maps(agent, message, size);
 
 	return r < 0 ? r : attach_programs(agent, message, size);
+}
+
+void agent_repair_uplinks(struct agent *agent)
+{
+	char message[256];
+
+	/* Each error is told once, where it happens. */
+	if (!agent->ways_owed || write_maps(agent, message, sizeof(message)) == 0)
+		(void)attach_programs(agent, message, sizeof(message));
 }
 
 static void apply(struct agent *agent, unsigned int changes)

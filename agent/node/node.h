@@ -57,7 +57,8 @@ struct node {
 	struct node_egress *egress; /* see egress_routes_compute() */
 	size_t egress_count;
 	struct node_exit exits[2]; /* IPv4, IPv6 */
-	uint64_t changes;	   /* of the network, since the start */
+	time_t egress_full; /* since when the map has no room for all of `egress`; 0: it has */
+	uint64_t changes;   /* of the network, since the start */
 };
 
 /* What node_follow() found different. */
@@ -80,6 +81,13 @@ int node_follow(const struct config *config, struct netlink *nl, struct node *no
 /* The uplinks that a network has, as node_follow() finds them: no I/O. */
 void node_find_uplinks(const struct config *config, const struct network *network,
 		       struct node *node);
+/* What is told of node->egress_full. */
+#define EGRESS_FULL_TEXT                                                                           \
+	"map egress_routes has no room for all that the node's routes say: packets for what is "   \
+	"left out leave by a wider route; routes that forbid are not left out. Fewer routes on "   \
+	"the "                                                                                     \
+	"node help"
+
 /* A copy without the network, for another thread. 0 or -ENOMEM. */
 int node_copy(const struct node *from, struct node *to);
 void node_clear(struct node *node);
