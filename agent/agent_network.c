@@ -71,6 +71,13 @@ static void tell_network(struct agent *agent)
 		else
 			log_info("network", "%s: there is a way out", families[i]);
 	}
+	if (strcmp(node->range_met, agent->told.range_met) != 0) {
+		if (*node->range_met)
+			log_warning("network", "%s; pods go on", node->range_met);
+		else
+			log_info("network", "the pods' ranges meet nothing of the host any more");
+	}
+	memcpy(agent->told.range_met, node->range_met, sizeof(node->range_met));
 	memcpy(agent->told.uplinks, node->uplinks, sizeof(node->uplinks));
 	memcpy(agent->told.exits, node->exits, sizeof(node->exits));
 	agent->told.uplink_count = node->uplink_count;

@@ -57,6 +57,8 @@ struct node {
 	struct node_egress *egress; /* see egress_routes_compute() */
 	size_t egress_count;
 	struct node_exit exits[2]; /* IPv4, IPv6 */
+	char range_met[256];	   /* what of the host's a pod range meets; "": nothing */
+	time_t range_met_since;
 	time_t egress_full; /* since when the map has no room for all of `egress`; 0: it has */
 	uint64_t changes;   /* of the network, since the start */
 };

@@ -9,6 +9,7 @@
 
 #include "agent/node/node.h"
 #include "agent/common/address.h"
+#include "agent/node/pod_range.h"
 
 /* ---------------------------------------------------------------- addresses */
 
@@ -197,6 +198,18 @@ const char *node_misses(const struct node *node)
 	return NULL;
 }
 
+static int compare_ranges(const struct config *config, struct node *node)
+{
+	char before[sizeof(node->range_met)];
+	int r;
+
+	memcpy(before, node->range_met, sizeof(before));
+	r = pod_range_meets(config, &node->network, node->range_met, sizeof(node->range_met));
+	if (strcmp(before, node->range_met) != 0)
+		node->range_met_since = time(NULL);
+	return r;
+}
+
 /* ---------------------------------------------------------------- following */
 
 /* All but the network, from the network. Leaves what it made in `node`, also on error. */
@@ -213,7 +226,7 @@ static int understand(const struct config *config, struct node *node)
 	node->ipv4 = node_ip(config, node, true);
 	node->ipv6 = node_ip(config, node, false);
 	judge_exits(config, node);
-	return 0;
+	return compare_ranges(config, node);
 }
 
 static bool same_bytes(const void *a, size_t a_count, const void *b, size_t b_count, size_t size)

@@ -2,6 +2,7 @@
 #include "agent/node/pod_range.h"
 
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,8 @@ static bool is_pods(const struct link_info *link)
 	return link && link->is_veth && memcmp(link->mac, pods_gateway_mac, 6) == 0;
 }
 
-static int refuse(const struct prefix *range, const struct on_link *other,
-		  const struct link_info *link, char *message, size_t size)
+static void describe(const struct prefix *range, const struct on_link *other,
+		     const struct link_info *link, char *message, size_t size)
 {
 	char range_text[PREFIX_TEXT_MAX], text[PREFIX_TEXT_MAX], addr[INET6_ADDRSTRLEN];
 	const char *name = link ? link->name : "that has just gone";
@@ -57,7 +58,6 @@ static int refuse(const struct prefix *range, const struct on_link *other,
 			 "would be cut off from; choose another range",
 			 prefix_format(range, range_text), other->is_address ? "address" : "route",
 			 prefix_format(&other->range, text), name);
-	return -EADDRINUSE;
 }
 
 static int check(const struct prefix *range, const struct on_link *all, size_t count,
@@ -69,8 +69,10 @@ static int check(const struct prefix *range, const struct on_link *all, size_t c
 		if (is_default(&all[i]) || !meet(range, &all[i].range))
 			continue;
 		link = link_of(links, link_count, all[i].ifindex);
-		if (!is_pods(link))
-			return refuse(range, &all[i], link, message, size);
+		if (is_pods(link))
+			continue;
+		describe(range, &all[i], link, message, size);
+		return -EADDRINUSE;
 	}
 	return 0;
 }
@@ -112,4 +114,46 @@ int pod_range_check(const struct config *config, struct netlink *nl, char *messa
 		r = 0;
 	}
 	return r;
+}
+
+/* What of the network is on a link without a gateway: the caller's, free(). NULL: no memory. */
+static struct on_link *list_on_link(const struct network *network, size_t *ret_count)
+{
+	struct on_link *all =
+		calloc(network->address_count + network->route_count + 1, sizeof(*all));
+	size_t count = 0;
+
+	if (!all)
+		return NULL;
+	for (size_t i = 0; i < network->address_count; i++)
+		all[count++] = (struct on_link){.ifindex = network->addresses[i].ifindex,
+						.range = network->addresses[i].prefix,
+						.is_address = true};
+	for (size_t i = 0; i < network->route_count; i++) {
+		const struct route_info *route = &network->routes[i];
+
+		if (route->type == RTN_UNICAST && route->ifindex && !route->has_gateway)
+			all[count++] = (struct on_link){.ifindex = route->ifindex,
+							.range = route->destination};
+	}
+	*ret_count = count;
+	return all;
+}
+
+int pod_range_meets(const struct config *config, const struct network *network, char *message,
+		    size_t size)
+{
+	const struct prefix *const ranges[] = {&config->pod_cidr_v4, &config->pod_cidr_v6};
+	CLEANUP(cleanup_free) struct on_link *all = NULL;
+	size_t count = 0;
+
+	message[0] = '\0';
+	all = list_on_link(network, &count);
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < 2; i++)
+		if (ranges[i]->length && check(ranges[i], all, count, network->links,
+					       network->link_count, message, size) < 0)
+			break;
+	return 0;
 }

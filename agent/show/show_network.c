@@ -83,6 +83,8 @@ void show_network_problems(const struct node *node, json_t *list)
 		if (node->exits[i].reason[0])
 			add_problem(list, json_sprintf("way out, %s", names[i]),
 				    node->exits[i].reason, node->exits[i].since);
+	if (node->range_met[0])
+		add_problem(list, json_string("pod range"), node->range_met, node->range_met_since);
 	if (node->egress_full)
 		add_problem(list, json_string("ways out"), EGRESS_FULL_TEXT, node->egress_full);
 }

@@ -5,7 +5,7 @@ import os
 
 from lib.cni import CniCall
 from lib.runner import limit
-from lib.traffic import BOTH, ping
+from lib.traffic import BOTH, ping, wait_until
 from lib.world import NODE_LINK, OUTSIDE_IP
 
 # (what the host has, the pods' range, what the message names)
@@ -112,3 +112,22 @@ def test_network_that_came_after_the_pods_stops_no_restart(world):
         world.agent.options.update(world.own)
         changed(world, lines, back=True)
         world.agent.start()
+
+
+def range_problems(world):
+    return [problem["reason"] for problem in world.agent.ctl_json("status")["problems"] if problem["source"] == "pod range"]
+
+
+@limit(30)
+def test_network_that_comes_into_the_pods_range_is_a_problem_until_it_goes(world):
+    assert range_problems(world) == []
+    for address, words in [("10.244.5.1/30", ["10.244.5.1", "late0"]), ("fd44:0:0:1::7777/128", ["fd44:0:0:1::7777", "late0"])]:
+        lines = ["link add late0 type bridge", "link set late0 up", f"addr add {address} dev late0"]
+        changed(world, lines)
+        try:
+            wait_until(lambda: range_problems(world), f"a problem for {address}")
+            said = range_problems(world)
+            assert all(word in said[0] for word in words), said
+        finally:
+            changed(world, lines[:1], back=True)
+        wait_until(lambda: not range_problems(world), "the problem's end")
