@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,7 +74,25 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 	return 0;
 }
 
+static int recall_pod(int ifindex, struct pods_addresses *ret, void *data)
+{
+	const struct agent *agent = data;
+	uint32_t index = (uint32_t)ifindex & (agent->config.max_pods - 1);
+	struct pod_entry entry;
+
+	if (maps_find(agent->maps, MAP_PODS, &index, &entry) < 0 ||
+	    entry.ifindex != (uint32_t)ifindex)
+		return -ENOENT;
+	*ret = (struct pods_addresses){.mtu = entry.mtu};
+	memcpy(ret->mac, entry.mac, sizeof(ret->mac));
+	memcpy(ret->ipv6.bytes, entry.ipv6_be, sizeof(ret->ipv6.bytes));
+	if (entry.ipv4_be)
+		ret->ipv4 = (struct polder_addr){.words_be = {0, 0, htonl(0xffff), entry.ipv4_be}};
+	return addr_is_zero(&ret->ipv4) && addr_is_zero(&ret->ipv6) ? -ENOENT : 0;
+}
+
 const struct pods_hooks agent_pods_hooks = {
+	.recall = recall_pod,
 	.connect = connect_pod,
 	.in_force = pod_in_force,
 	.disconnect = disconnect_pod,

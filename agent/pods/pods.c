@@ -350,6 +350,8 @@ static int compare_with_links(struct pods *pods)
 
 	if (r == 0)
 		r = pods_copies_read(pods, links, count);
+	if (r == 0)
+		r = pods_recall(pods, links, count);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < pods->count; i++) {
@@ -517,10 +519,11 @@ int pods_keep_labels(struct pods *pods, const char *container_id, const char *if
 {
 	struct local_pod *pod = pods_find(pods, container_id, ifname);
 	struct labels before, now = {};
-	bool seen;
+	bool seen, lost;
 	int r;
 
-	if (!pod || pod->gone || (pod->object_seen && labels_equal(&pod->labels, labels)))
+	if (!pod || pod->gone ||
+	    (pod->object_seen && !pod->labels_lost && labels_equal(&pod->labels, labels)))
 		return 0;
 	if (labels->count > PODS_LABELS_MAX)
 		return -E2BIG;
@@ -529,12 +532,15 @@ int pods_keep_labels(struct pods *pods, const char *container_id, const char *if
 		return r;
 	before = pod->labels;
 	seen = pod->object_seen;
+	lost = pod->labels_lost;
 	pod->labels = now;
 	pod->object_seen = true;
+	pod->labels_lost = false;
 	r = pods_record_write(pods, pod);
 	if (r < 0) {
 		pod->labels = before;
 		pod->object_seen = seen;
+		pod->labels_lost = lost;
 	}
 	labels_clear(r < 0 ? &now : &before);
 	return r;

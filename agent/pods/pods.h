@@ -28,12 +28,20 @@ struct local_pod {
 	char link[16];		   /* host side's name */
 	int64_t created;	   /* seconds since 1970 */
 	bool object_seen;	   /* a Pod object has stood for it */
+	bool labels_lost;	   /* with its record: closed until a Pod object stands for it */
 	bool gone;		   /* its link has vanished: to be freed by the next pass */
 	char *held_down;	   /* why its link is kept down; NULL: it is not */
 	struct pod_adding *adding; /* its ADD has no answer yet; NULL: it has */
 };
 
 struct pods;
+
+/* What the map `pods` says of a link. */
+struct pods_addresses {
+	struct polder_addr ipv4, ipv6; /* all zero: none */
+	uint8_t mac[6];
+	uint32_t mtu;
+};
 
 /*
  * What the pods need of the rest. Each returns 0 or -errno and fills `message` (what, where, what
@@ -50,6 +58,9 @@ struct pods_hooks {
 	void (*disconnect)(const struct local_pod *pod, void *data);
 	/* For CHECK: programs attached and entries right? */
 	int (*check)(const struct local_pod *pod, char *message, size_t size, void *data);
+	/* What the pinned map says of a link whose record is lost. 0 or -ENOENT. NULL: nothing is
+	 * known. Used by pods_open() alone. */
+	int (*recall)(int ifindex, struct pods_addresses *ret, void *data);
 	void *data;
 	const char *copies; /* a directory for copies of the records, apart from run_dir; NULL: none
 			       are kept. Used by pods_open() alone, as the next two */
@@ -63,8 +74,9 @@ extern const uint8_t pods_gateway_mac[6]; /* 02:70:6f:6c:64:72 */
 #define PODS_GATEWAY_V6 "fe80::1"
 
 /*
- * Reads the records of run_dir; damaged ones are put aside (renamed .bad) with a warning. Marks
- * those whose link is no more as gone. Does not call hooks.
+ * Reads the records of run_dir; damaged ones are put aside (renamed .bad) with a warning. Those
+ * that are lost come from their copies, else from the links and hooks->recall, the only hook that
+ * is called. Marks those whose link is no more as gone.
  */
 int pods_open(const struct config *config, struct netlink *nl, const struct pods_hooks *hooks,
 	      struct pods **ret);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/common/cni_code.h"
+#include "agent/common/cni_deletion.h"
 #include "agent/pods/ipam.h"
 #include "agent/pods/pods.h"
 
@@ -105,6 +106,12 @@ void pods_copy_write(struct pods *pods, const struct local_pod *pod, const char 
 void pods_copy_ensure(struct pods *pods, const struct local_pod *pod);
 void pods_copy_remove(const struct pods *pods, const struct local_pod *pod);
 
+/* ------------------------------------------------------------------ lost records (pods_recall.c)
+ */
+
+/* Takes over the pods that have one of these links, and neither record nor copy. 0 or -ENOMEM. */
+int pods_recall(struct pods *pods, const struct link_info *links, size_t count);
+
 /* ------------------------------------------------------------------ addresses' rest (pods_pool.c)
  */
 
@@ -155,12 +162,19 @@ bool pods_link_name_is_ours(const char *name);
 /* Is it the pod's host side, under whatever name? */
 bool pods_link_is(const struct local_pod *pod, const struct link_info *link);
 /*
- * The mark of a host side, its alias: "polder", the agent's id, container id and interface name,
- * and what else of the pod has room. "" without an id.
+ * The mark of a host side, its alias: "polder", the agent's id, container id and interface name;
+ * and, if all of that has room, namespace, name, uid ("-": none), network ("-": none) and how many
+ * labels the attachment came with. "" without an id.
  */
 #define POD_ALIAS_MAX LINK_ALIAS_SIZE
 const char *pods_link_alias(const struct pods *pods, const struct local_pod *pod,
 			    char alias[POD_ALIAS_MAX]);
+struct link_mark {
+	char agent[20], container_id[CNI_CONTAINER_ID_MAX + 1], ifname[CNI_IFNAME_MAX + 1];
+	char namespace[64], name[254], uid[254], network[254]; /* "": not known, or none */
+	bool no_labels;					       /* it had none at ADD */
+};
+bool pods_link_read_mark(const struct link_info *link, struct link_mark *ret);
 enum link_maker { LINK_MADE_HERE, LINK_MADE_ELSEWHERE, LINK_NOT_MARKED };
 enum link_maker pods_link_maker(const struct pods *pods, const struct link_info *link);
 

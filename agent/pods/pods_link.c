@@ -32,7 +32,13 @@ bool pods_link_name_is_ours(const char *name)
 
 /* ---------------------------------------------------------------- whose a link is */
 
-#define ALIAS_WORD "polder"
+#define ALIAS_WORD  "polder"
+#define ALIAS_EMPTY "-"
+
+static const char *word_of(const char *text)
+{
+	return text && text[0] ? text : ALIAS_EMPTY;
+}
 
 const char *pods_link_alias(const struct pods *pods, const struct local_pod *pod,
 			    char alias[POD_ALIAS_MAX])
@@ -44,31 +50,44 @@ const char *pods_link_alias(const struct pods *pods, const struct local_pod *pod
 		return alias;
 	length = snprintf(alias, POD_ALIAS_MAX, ALIAS_WORD " %s %s %s", pods->agent_id,
 			  pod->container_id, pod->ifname);
-	more = snprintf(alias + length, (size_t)(POD_ALIAS_MAX - length), " %s %s%s%s",
-			pod->namespace, pod->name, pod->uid[0] ? " " : "", pod->uid);
+	more = snprintf(alias + length, (size_t)(POD_ALIAS_MAX - length), " %s %s %s %s %zu",
+			pod->namespace, pod->name, word_of(pod->uid), word_of(pod->network),
+			pod->labels.count);
 	if (length + more >= POD_ALIAS_MAX)
 		alias[length] = '\0';
 	return alias;
 }
 
-/* The words of a mark: agent, container id, interface name. */
-struct mark {
-	char agent[20], container_id[CNI_CONTAINER_ID_MAX + 1], ifname[CNI_IFNAME_MAX + 1];
-};
-
-static bool read_mark(const struct link_info *link, struct mark *ret)
+static void take_empty(char *word)
 {
-	return sscanf(link->alias, ALIAS_WORD " %19s %200s %15s", ret->agent, ret->container_id,
-		      ret->ifname) == 3;
+	if (strcmp(word, ALIAS_EMPTY) == 0)
+		word[0] = '\0';
+}
+
+bool pods_link_read_mark(const struct link_info *link, struct link_mark *ret)
+{
+	int words, labels = -1, end = 0;
+
+	*ret = (struct link_mark){};
+	words = sscanf(link->alias, ALIAS_WORD " %19s %200s %15s %63s %253s %253s %253s %9d%n",
+		       ret->agent, ret->container_id, ret->ifname, ret->namespace, ret->name,
+		       ret->uid, ret->network, &labels, &end);
+	/* A mark that is not whole says of the pod only whose link it is. */
+	if (words < 8 || link->alias[end])
+		ret->namespace[0] = ret->name[0] = ret->uid[0] = ret->network[0] = '\0';
+	take_empty(ret->uid);
+	take_empty(ret->network);
+	ret->no_labels = labels == 0;
+	return words >= 3;
 }
 
 bool pods_link_is(const struct local_pod *pod, const struct link_info *link)
 {
-	struct mark mark;
+	struct link_mark mark;
 
 	if (!link->is_veth || link->ifindex != pod->ifindex)
 		return false;
-	if (read_mark(link, &mark))
+	if (pods_link_read_mark(link, &mark))
 		return strcmp(mark.container_id, pod->container_id) == 0 &&
 		       strcmp(mark.ifname, pod->ifname) == 0;
 	/* Of an agent that did not mark its links. */
@@ -77,9 +96,9 @@ bool pods_link_is(const struct local_pod *pod, const struct link_info *link)
 
 enum link_maker pods_link_maker(const struct pods *pods, const struct link_info *link)
 {
-	struct mark mark;
+	struct link_mark mark;
 
-	if (!read_mark(link, &mark))
+	if (!pods_link_read_mark(link, &mark))
 		return LINK_NOT_MARKED;
 	return pods->agent_id[0] && strcmp(mark.agent, pods->agent_id) == 0 ? LINK_MADE_HERE
 									    : LINK_MADE_ELSEWHERE;

@@ -36,14 +36,15 @@ json_t *pods_record_encode(const struct local_pod *pod)
 {
 	char v4[INET6_ADDRSTRLEN], v6[INET6_ADDRSTRLEN], mac[18];
 
-	return json_pack(
-		"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:b}",
-		"version", RECORD_VERSION, "containerID", pod->container_id, "ifname", pod->ifname,
-		"network", pod->network, "namespace", pod->namespace, "name", pod->name, "uid",
-		pod->uid, "labels", json_of_labels(&pod->labels), "ipv4", addr_text(&pod->ipv4, v4),
-		"ipv6", addr_text(&pod->ipv6, v6), "mac", mac_format(pod->mac, mac), "mtu",
-		(int)pod->mtu, "ifindex", pod->ifindex, "link", pod->link, "created",
-		(json_int_t)pod->created, "objectSeen", pod->object_seen);
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
+			 "s:I, s:b, s:b}",
+			 "version", RECORD_VERSION, "containerID", pod->container_id, "ifname",
+			 pod->ifname, "network", pod->network, "namespace", pod->namespace, "name",
+			 pod->name, "uid", pod->uid, "labels", json_of_labels(&pod->labels), "ipv4",
+			 addr_text(&pod->ipv4, v4), "ipv6", addr_text(&pod->ipv6, v6), "mac",
+			 mac_format(pod->mac, mac), "mtu", (int)pod->mtu, "ifindex", pod->ifindex,
+			 "link", pod->link, "created", (json_int_t)pod->created, "objectSeen",
+			 pod->object_seen, "labelsLost", pod->labels_lost);
 }
 
 int pods_record_write(struct pods *pods, const struct local_pod *pod)
@@ -146,7 +147,7 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	struct local_pod *pod;
 	json_t *labels;
 	json_int_t created;
-	int version, mtu, object_seen = 0, r;
+	int version, mtu, object_seen = 0, labels_lost = 0, r;
 
 	/* What a newer agent has written is whole, and not ours to evaluate. */
 	if (json_integer_value(json_object_get(record, "version")) > RECORD_VERSION)
@@ -154,14 +155,15 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	pod = calloc(1, sizeof(*pod));
 	if (!pod)
 		return -ENOMEM;
-	r = json_unpack(
-		(json_t *)record,
-		"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, s:I, s?b}",
-		"version", &version, "containerID", &text.container_id, "ifname", &text.ifname,
-		"network", &text.network, "namespace", &text.namespace, "name", &text.name, "uid",
-		&text.uid, "labels", &labels, "ipv4", &text.ipv4, "ipv6", &text.ipv6, "mac",
-		&text.mac, "mtu", &mtu, "ifindex", &pod->ifindex, "link", &text.link, "created",
-		&created, "objectSeen", &object_seen);
+	r = json_unpack((json_t *)record,
+			"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
+			"s:I, s?b, s?b}",
+			"version", &version, "containerID", &text.container_id, "ifname",
+			&text.ifname, "network", &text.network, "namespace", &text.namespace,
+			"name", &text.name, "uid", &text.uid, "labels", &labels, "ipv4", &text.ipv4,
+			"ipv6", &text.ipv6, "mac", &text.mac, "mtu", &mtu, "ifindex", &pod->ifindex,
+			"link", &text.link, "created", &created, "objectSeen", &object_seen,
+			"labelsLost", &labels_lost);
 	if (r < 0 || version != RECORD_VERSION || pod->ifindex < PODS_FIRST_IFINDEX ||
 	    pod->ifindex >= PODS_FIRST_IFINDEX + PODS_IFINDEX_COUNT || mtu < 68 || mtu > 65535 ||
 	    !json_is_object(labels))
@@ -177,6 +179,7 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	pod->mtu = mtu;
 	pod->created = created;
 	pod->object_seen = object_seen;
+	pod->labels_lost = labels_lost;
 	*ret = pod;
 	return 0;
 }

@@ -67,9 +67,10 @@ static void look_for_object(const struct policy_sync *sync, struct synced_pod *p
 {
 	const struct object *other =
 		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
-	bool waits = other && !pod_is_of(pod, other) && !pod->object_gone;
+	bool others = other && !pod_is_of(pod, other);
+	bool waits = (others || (pod->labels_lost && !other)) && !pod->object_gone;
 
-	if (waits && !pod->waits)
+	if (waits && others && !pod->waits)
 		log_warning("policy",
 			    "pod %s: its uid is %s, and the Pod object of its name is %s's: it is "
 			    "isolated until its own comes",

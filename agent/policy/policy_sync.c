@@ -220,6 +220,7 @@ int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *local)
 	}
 	/* Until its object is found: it may have gone while the agent was away. */
 	pod->object_gone = local->object_seen;
+	pod->labels_lost = local->labels_lost;
 	held_restore(sync, pod);
 	pod->dirty = pod->labels_due = sync->labels_due = true;
 	pod->next = sync->pods;

@@ -35,6 +35,7 @@ struct synced_pod {
 	uint64_t terminating; /* the run that first saw it on its way out; 0: it is not */
 	bool object_gone;     /* its Pod object was there, and is not */
 	bool waits;	      /* for its Pod object, while another pod's has its name: closed */
+	bool labels_lost;     /* `attached` is not what the attachment had: likewise */
 	bool held[2];	      /* by enum direction: policies that went hold for it still */
 	bool held_before[2];  /* the same, of before a restart: closed */
 	const struct compiled_selection *isolation[2]; /* of ingress, of egress; NULL: none */

@@ -177,6 +177,21 @@ static void add_held_down(json_t *list, const struct local_pod *pod)
 					      "reason", reason));
 }
 
+static void add_waiting(json_t *list, const struct show_sources *sources,
+			const struct local_pod *pod)
+{
+	json_t *source;
+
+	if (!pod->labels_lost || !policy_sync_pod_waits(sources->policy_sync, pod))
+		return;
+	source = json_sprintf("pod %s/%s", pod->namespace, pod->name);
+	json_array_append_new(list,
+			      json_pack("{s:o*, s:s, s:s}", "source", source, "path", "", "reason",
+					"its record was lost, and its labels with it: it is "
+					"isolated until its Pod object comes, or it is "
+					"started again"));
+}
+
 static void add_note(json_t *list, const char *source, const char *note)
 {
 	if (note && note[0])
@@ -195,8 +210,10 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
 	show_route_problems(sources, list);
-	for (size_t i = 0; i < pods_count(sources->pods); i++)
+	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		add_held_down(list, pods_at(sources->pods, i));
+		add_waiting(list, sources, pods_at(sources->pods, i));
+	}
 	count = services_problems(sources->services, &services);
 	all = json_array_size(list) + store_problem_count(sources->store) +
 	      store_conflict_count(sources->store) + count;

@@ -174,8 +174,23 @@ def test_damaged_record_is_put_aside_and_its_copy_taken(world):
         victim.delete()
 
 
-def test_damaged_record_without_a_copy_cuts_its_pod_off_and_nothing_else(world):
+def test_damaged_record_without_a_copy_is_made_again_from_its_link(world):
+    pod = world.pod("found", labels={"app": "client"})
+    name = path(world, "pods", f"{pod.container_id}:eth0.json")
+    world.agent.kill(signal.SIGKILL)
+    write(name, read(name)[:-2])
+    os.unlink(os.path.join(world.agent.options["state-dir"], "pods", os.path.basename(name)))
+    world.agent.start()
+    check(world)
+    for family in BOTH:
+        world.expect((pod, world.server.ips[family], 8080, "open"))
+    os.unlink(name + ".bad")
+    pod.delete()
+
+
+def test_damaged_record_without_copy_and_mark_cuts_its_pod_off_and_nothing_else(world):
     victim = world.pod("victim", labels={"app": "client"})
+    world.node.netns.ip(f"link set {victim.host_link} alias somebody")
     name = path(world, "pods", f"{victim.container_id}:eth0.json")
     world.agent.kill(signal.SIGKILL)
     write(name, read(name)[:-2])

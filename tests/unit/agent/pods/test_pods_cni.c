@@ -230,9 +230,10 @@ static void reads_records_back_and_refuses_damaged_ones(void)
 	CU_ASSERT(json_equal(record, again));
 	json_decref(again);
 	local_pod_free(pod);
-	/* Each key lost, and each of another type. Records of before objectSeen are good. */
+	/* Each key lost, and each of another type. Records of before objectSeen and labelsLost are
+	 * good. */
 	json_object_foreach (record, key, value) {
-		bool optional = strcmp(key, "objectSeen") == 0;
+		bool optional = strcmp(key, "objectSeen") == 0 || strcmp(key, "labelsLost") == 0;
 		json_t *damaged = json_copy(record);
 
 		json_object_del(damaged, key);
