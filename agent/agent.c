@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "agent/dryrun/dry_run.h"
 #include "agent/explain/explain.h"
@@ -15,10 +17,38 @@
 
 #define MESSAGE_MAX 768
 
+/* A kernel that was booted with ipv6.disable=1 refuses each address and route of that family. Pods
+ * get IPv4 then; with nothing but IPv6 asked for there is nothing to serve. */
+static int check_families(struct agent *agent, char *message, size_t size)
+{
+	struct config *config = &agent->config;
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 || errno != EAFNOSUPPORT || !config->pod_cidr_v6.length)
+		return 0;
+	snprintf(message, size,
+		 "this kernel has no IPv6 (ipv6.disable=1 on its command line?): the IPv6 range of "
+		 "--pod-cidr cannot be served");
+	if (!config->pod_cidr_v4.length)
+		return -EAFNOSUPPORT;
+	snprintf(agent->families_note, sizeof(agent->families_note), "%s; pods get IPv4 only",
+		 message);
+	log_warning("agent", "%s", agent->families_note);
+	message[0] = '\0';
+	config->pod_cidr_v6 = (struct prefix){};
+	config->node_ip_v6 = (struct polder_addr){};
+	return 0;
+}
+
 static int start_node(struct agent *agent, char *message, size_t size)
 {
-	int r = netlink_open(-1, &agent->nl);
+	int r = check_families(agent, message, size);
 
+	if (r < 0)
+		return r;
+	r = netlink_open(-1, &agent->nl);
 	/* Before anything is read: what changes from now on is told. */
 	if (r == 0)
 		r = netlink_monitor_open(&agent->monitor);

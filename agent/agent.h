@@ -70,8 +70,9 @@ struct agent {
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;
-	unsigned int seconds;  /* since the start */
-	char told_status[512]; /* to the service manager */
+	unsigned int seconds;	 /* since the start */
+	char families_note[256]; /* what of the configuration this kernel cannot; "": nothing */
+	char told_status[512];	 /* to the service manager */
 	struct cni_counts cni;
 	struct histogram reconcile_durations;
 	uint64_t failing_since_ns; /* of reconciles; 0: the last one succeeded */

@@ -272,6 +272,7 @@ void agent_progress(struct show_progress *ret, void *data)
 		.ready = agent_well(agent),
 		.rules_note = agent->rules_note,
 		.state_note = agent->state_note,
+		.families_note = agent->families_note,
 		.pins_note = agent->pins_note,
 		.synced = progress.synced,
 		.pending = progress.pending,

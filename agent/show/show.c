@@ -207,6 +207,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	size_t count, all;
 
 	show_network_problems(sources->node, list);
+	add_note(list, "pod-cidr", progress->families_note);
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
 	show_route_problems(sources, list);

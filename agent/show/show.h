@@ -21,7 +21,7 @@ struct show_progress {
 	bool ready, synced;
 	const char *rules_note; /* why the routing rules are not there; "": they are */
 	/* What of the state directory and of pins is missing, and why; "": nothing. */
-	const char *state_note, *pins_note;
+	const char *families_note, *state_note, *pins_note;
 	bool pending; /* a change in the store is not in force yet */
 	uint64_t reconciles, reconcile_errors, policy_switches;
 	uint64_t audits, audit_differences;

@@ -7,6 +7,7 @@
 #include <linux/membarrier.h>
 #include <netinet/in.h>
 #include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,16 +27,21 @@ static int complain(const char *what, const char *where)
 	return 1;
 }
 
-/* A bound socket of a process in the background, -1: neither. IPv4 is served by it, too. */
+/* A bound socket of a process in the background, -1: neither. IPv4 is served by it, too; alone,
+ * where the kernel has no IPv6. */
 static int open_port(const char *port, int type)
 {
-	struct sockaddr_in6 any = {.sin6_family = AF_INET6,
-				   .sin6_port = htons((uint16_t)atoi(port))};
-	int fd = socket(AF_INET6, type, 0);
-	int on = 1;
+	const uint16_t port_be = htons((uint16_t)atoi(port));
+	const struct sockaddr_in6 any_v6 = {.sin6_family = AF_INET6, .sin6_port = port_be};
+	const struct sockaddr_in any_v4 = {.sin_family = AF_INET, .sin_port = port_be};
+	int fd = socket(AF_INET6, type, 0), on = 1;
+	const bool v6 = fd >= 0;
 
+	if (!v6)
+		fd = socket(AF_INET, type, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 ||
+	    bind(fd, v6 ? (const struct sockaddr *)&any_v6 : (const struct sockaddr *)&any_v4,
+		 v6 ? sizeof(any_v6) : sizeof(any_v4)) < 0 ||
 	    (type == SOCK_STREAM && listen(fd, 16) < 0)) {
 		complain("cannot serve port", port);
 		return -1;
