@@ -75,7 +75,7 @@
 	X(ROUTE_PROHIBITED, "route_prohibited",                                                    \
 	  "a route of the node prohibits the destination; the sender is told")                     \
 	X(ROUTE_BLACKHOLE, "route_blackhole",                                                      \
-	  "a route of the node discards what is sent to the destination; nobody is told")
+	  "a route of the node discards what is sent to the destination; the sender is not told")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,
