@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The route socket: the one place where requests are sent and answers are read. */
+/* A netlink socket: the one place where requests are sent and answers are read. */
 #include "agent/kernel/netlink.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static int open_socket(void *data)
 	struct netlink *nl = data;
 	int one = 1;
 
-	nl->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	nl->socket = mnl_socket_open2(nl->protocol, SOCK_CLOEXEC);
 	if (!nl->socket)
 		return -errno;
 	if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0)
@@ -32,6 +32,11 @@ static int open_socket(void *data)
 
 int netlink_open(int netns_fd, struct netlink **ret)
 {
+	return netlink_open_protocol(netns_fd, NETLINK_ROUTE, ret);
+}
+
+int netlink_open_protocol(int netns_fd, int protocol, struct netlink **ret)
+{
 	struct netlink *nl;
 	int r;
 
@@ -40,6 +45,7 @@ int netlink_open(int netns_fd, struct netlink **ret)
 		return -ENOMEM;
 	/* The buffers need not be cleared. */
 	memset(nl, 0, offsetof(struct netlink, send));
+	nl->protocol = protocol;
 	r = netns_fd < 0 ? open_socket(nl) : namespace_run(netns_fd, open_socket, nl);
 	if (r < 0) {
 		netlink_close(nl);

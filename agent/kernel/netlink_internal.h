@@ -17,6 +17,7 @@ struct mnl_socket;
 
 struct netlink {
 	struct mnl_socket *socket;
+	int protocol; /* NETLINK_* */
 	unsigned int port;
 	unsigned int sequence;
 	char error[256];
@@ -26,6 +27,9 @@ struct netlink {
 	char send[NETLINK_SEND_SIZE] __attribute__((aligned(8)));
 	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
 };
+
+/* netlink_open() for another protocol than that of routes (NETLINK_*). */
+int netlink_open_protocol(int netns_fd, int protocol, struct netlink **ret);
 
 /* Called for each message of data. A negative value ends the transaction with that error; the rest
  * is still read. */
