@@ -202,6 +202,8 @@ static int start_state(struct agent *agent, char *message, size_t size)
 	r = agent_start_routes(agent);
 	if (r == 0)
 		r = reconciler_open(&env, &agent->reconciler);
+	if (r == 0)
+		r = agent_start_sockets(agent);
 	for (i = 0; r == 0 && i < pods_count(agent->pods); i++) {
 		const struct local_pod *pod = pods_at(agent->pods, i);
 
@@ -265,6 +267,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.datapath = agent->datapath,
 		.flows = reconciler_flows(agent->reconciler),
 		.wait_method = maps_wait_method(agent->maps),
+		.socket_ends = agent->socket_ends,
 		.cni = &agent->cni,
 		.reconcile_durations = &agent->reconcile_durations,
 		.progress = agent_progress,
@@ -389,6 +392,7 @@ void agent_stop(struct agent *agent)
 	/* A switch that is not synced yet is finished: the next agent finds both slots alike. */
 	if (agent->reconciler)
 		(void)reconciler_finish(agent->reconciler);
+	socket_ends_free(agent->socket_ends);
 	reconciler_close(agent->reconciler);
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);

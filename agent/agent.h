@@ -18,6 +18,7 @@
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
 #include "agent/reconcile/reconciler.h"
+#include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
@@ -81,6 +82,15 @@ struct agent {
 	bool links_dirty;	   /* links of pods have gone */
 	uint64_t limits_told;	   /* limits_log() */
 	unsigned int repairs;
+	struct socket_ends *socket_ends;
+	uv_timer_t sockets_timer; /* what socket_ends_due() says */
+	uv_work_t sockets_work;	  /* a look at sockets, beside the loop */
+	struct socket_look sockets_look;
+	int sockets_result;
+	uint64_t unknown_sockets; /* the programs' counter, as it was last read */
+	uint64_t sockets_full_ns; /* when it had grown */
+	char sockets_note[240];	  /* why sockets cannot be ended; "": they can */
+	char sockets_full_note[240];
 	bool sockets_failed;		       /* told */
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
@@ -147,6 +157,14 @@ void agent_repair(struct agent *agent);
 
 /* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
 int agent_start_routes(struct agent *agent);
+
+/* agent_sockets.c: connections of the node to endpoints that are gone. Once the reconciler is open.
+ * 0 or -errno. */
+int agent_start_sockets(struct agent *agent);
+/* Endpoints may have gone while nobody followed: all are looked at. */
+void agent_doubt_sockets(struct agent *agent);
+/* Do the programs know of all that are connected? */
+void agent_check_sockets(struct agent *agent);
 
 /* agent_locks.c: one agent for its directories and for a network namespace. 0 or -errno with
  * `message`. */

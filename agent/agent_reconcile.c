@@ -78,6 +78,7 @@ static void set_timers(struct agent *agent)
 static void report_ready(struct agent *agent)
 {
 	agent->ready = true;
+	agent_doubt_sockets(agent);
 	malloc_trim(0); /* of what reading everything took */
 	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services",
 		 pods_count(agent->pods), store_count(agent->store, OBJECT_NETWORK_POLICY),
@@ -214,6 +215,7 @@ static void on_repair(uv_timer_t *timer)
 	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
 		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);
+	agent_check_sockets(agent);
 	when_quiet(agent);
 }
 

@@ -480,8 +480,24 @@ struct backend_state_key {
 ABI_SIZE(struct backend_state_key, 24);
 enum backend_state { BACKEND_ACTIVE = 1, BACKEND_TERMINATING = 2 };
 
-/* LRU hash `socket_origins`: what a socket of the node asked for before the translation at the
- * socket. */
+/*
+ * Hash `socket_peers`: key __u64, the cookie of a socket of the node that is connected to an
+ * endpoint by a Service. The programs write it at connect() and delete it when the socket is closed
+ * or connects elsewhere; the agent finds here whose endpoint has gone.
+ */
+struct socket_peer {
+	struct polder_addr service;
+	struct polder_addr endpoint;
+	__be16 service_port_be;
+	__be16 endpoint_port_be;
+	__u8 proto;
+	__u8 pad[3];
+	__u32 since; /* ticks */
+};
+ABI_SIZE(struct socket_peer, 44);
+
+/* LRU hash `socket_origins`: what a socket of the node asked for before the translation of a
+ * datagram at the socket. */
 struct socket_origin_key {
 	__u64 cookie;
 	struct polder_addr addr; /* of the endpoint */
@@ -612,7 +628,9 @@ struct drop_counter {
 	X(REJECTS_LIMITED, "rejects_limited",                                                      \
 	  "Refusals that were not sent: more than the link may have")                              \
 	X(FLOWS_DISPLACED, "flows_displaced",                                                      \
-	  "Flow entries that moved to their second set to make room")
+	  "Flow entries that moved to their second set to make room")                              \
+	X(SOCKETS_UNKNOWN, "sockets_unknown",                                                      \
+	  "Connects of the node to an endpoint for which map socket_peers had no room")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,

@@ -58,6 +58,7 @@ MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144,
 MAP(backend_states, BPF_MAP_TYPE_HASH, struct backend_state_key, __u32, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 
+MAP(socket_peers, BPF_MAP_TYPE_HASH, __u64, struct socket_peer, 65536, BPF_F_NO_PREALLOC);
 MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536,
     0);
 MAP(fragments, BPF_MAP_TYPE_ARRAY, __u32, struct fragment_set, 1024, 0);

@@ -63,7 +63,7 @@ static __always_inline void refuse(int reason)
 	bpf_set_retval(-ECONNREFUSED);
 }
 
-/* Remembers what the socket asked for, under what it gets. */
+/* Remembers what a datagram was sent to, under where it goes. */
 static __always_inline void remember(struct bpf_sock_addr *ctx, const struct socket_name *asked,
 				     const struct socket_name *given)
 {
@@ -82,8 +82,37 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, const struct soc
 	bpf_map_update_elem(&socket_origins, &key, &origin, BPF_ANY);
 }
 
+/* The socket is connected to an endpoint: the agent finds it here when that goes. */
+static __always_inline void peer_put(struct bpf_sock_addr *ctx, const struct socket_name *asked,
+				     const struct socket_name *given)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct socket_peer peer = {
+		.service = asked->addr,
+		.endpoint = given->addr,
+		.service_port_be = asked->port_be,
+		.endpoint_port_be = given->port_be,
+		.proto = ctx->protocol,
+		.since = bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT,
+	};
+
+	if (bpf_map_update_elem(&socket_peers, &cookie, &peer, BPF_ANY) == 0)
+		return;
+	count_up(COUNTER_SOCKETS_UNKNOWN);
+	remember(ctx, asked, given);
+}
+
+/* It is closed, or connected to what is no Service's. */
+static __always_inline void peer_forget(__u64 cookie)
+{
+	/* Most have none, and a look is cheaper than a deletion. */
+	if (bpf_map_lookup_elem(&socket_peers, &cookie))
+		bpf_map_delete_elem(&socket_peers, &cookie);
+}
+
 /* 1: `name` is an endpoint now; 0: not a Service; -reason: refused. */
-static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_name *name)
+static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_name *name,
+				     bool connects)
 {
 	const struct service_entry *service;
 	const struct backend *backend;
@@ -100,12 +129,15 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_na
 		return -REASON_NO_ENDPOINT;
 	name->addr = backend->addr;
 	name->port_be = backend->port_be;
-	remember(ctx, &asked, name);
+	if (connects)
+		peer_put(ctx, &asked, name);
+	else
+		remember(ctx, &asked, name);
 	count_up(COUNTER_SOCKET_TRANSLATED);
 	return 1;
 }
 
-static __always_inline int to_endpoint4(struct bpf_sock_addr *ctx)
+static __always_inline int to_endpoint4(struct bpf_sock_addr *ctx, bool connects)
 {
 	struct socket_name name;
 	int result;
@@ -113,7 +145,9 @@ static __always_inline int to_endpoint4(struct bpf_sock_addr *ctx)
 	if (!is_node_socket(ctx))
 		return SOCKET_ALLOW;
 	name_read4(ctx, &name);
-	result = translate(ctx, &name);
+	result = translate(ctx, &name, connects);
+	if (result == 0 && connects)
+		peer_forget(bpf_get_socket_cookie(ctx));
 	if (result > 0)
 		name_write4(ctx, &name);
 	if (result >= 0)
@@ -122,7 +156,7 @@ static __always_inline int to_endpoint4(struct bpf_sock_addr *ctx)
 	return SOCKET_REFUSE;
 }
 
-static __always_inline int to_endpoint6(struct bpf_sock_addr *ctx)
+static __always_inline int to_endpoint6(struct bpf_sock_addr *ctx, bool connects)
 {
 	struct socket_name name;
 	int result;
@@ -130,7 +164,9 @@ static __always_inline int to_endpoint6(struct bpf_sock_addr *ctx)
 	if (!is_node_socket(ctx))
 		return SOCKET_ALLOW;
 	name_read6(ctx, &name);
-	result = translate(ctx, &name);
+	result = translate(ctx, &name, connects);
+	if (result == 0 && connects)
+		peer_forget(bpf_get_socket_cookie(ctx));
 	if (result > 0)
 		name_write6(ctx, &name);
 	if (result >= 0)
@@ -139,43 +175,79 @@ static __always_inline int to_endpoint6(struct bpf_sock_addr *ctx)
 	return SOCKET_REFUSE;
 }
 
-/* Puts the Service's name in the place of the endpoint's. False: not one of ours. */
-static __always_inline bool translate_back(struct bpf_sock_addr *ctx, struct socket_name *name)
+/* What the socket asked for, if it got `name` for it. False: it is not one of ours. */
+static __always_inline bool origin_find(struct bpf_sock_addr *ctx, const struct socket_name *name,
+					struct socket_name *ret_asked)
 {
 	struct socket_origin_key key = {
 		.cookie = bpf_get_socket_cookie(ctx),
 		.addr = name->addr,
 		.port_be = name->port_be,
 	};
-	const struct socket_origin *origin = bpf_map_lookup_elem(&socket_origins, &key);
+	const struct socket_peer *peer = bpf_map_lookup_elem(&socket_peers, &key.cookie);
+	const struct socket_origin *origin;
 
+	if (peer && addr_equal(&peer->endpoint, &name->addr) &&
+	    peer->endpoint_port_be == name->port_be) {
+		ret_asked->addr = peer->service;
+		ret_asked->port_be = peer->service_port_be;
+		return true;
+	}
+	origin = bpf_map_lookup_elem(&socket_origins, &key);
 	if (!origin)
 		return false;
-	name->addr = origin->addr;
-	name->port_be = origin->port_be;
+	ret_asked->addr = origin->addr;
+	ret_asked->port_be = origin->port_be;
 	return true;
 }
 
-static __always_inline int from_endpoint4(struct bpf_sock_addr *ctx)
+/*
+ * Does the Service still have the endpoint? Who else has got its address does not answer in the
+ * Service's name.
+ */
+static __always_inline bool has_endpoint(struct bpf_sock_addr *ctx, const struct socket_name *asked,
+					 const struct socket_name *endpoint)
+{
+	const struct service_entry *service =
+		service_find(&asked->addr, asked->port_be, ctx->protocol);
+
+	return service &&
+	       service_backend_state(service->id, &endpoint->addr, endpoint->port_be) != 0;
+}
+
+/* Puts the Service's name in the place of the endpoint's. False: not one of ours. `answers`: a
+ * datagram came from there. */
+static __always_inline bool translate_back(struct bpf_sock_addr *ctx, struct socket_name *name,
+					   bool answers)
+{
+	struct socket_name asked = {};
+
+	if (!origin_find(ctx, name, &asked) || (answers && !has_endpoint(ctx, &asked, name)))
+		return false;
+	*name = asked;
+	return true;
+}
+
+static __always_inline int from_endpoint4(struct bpf_sock_addr *ctx, bool answers)
 {
 	struct socket_name name;
 
 	if (!is_node_socket(ctx))
 		return SOCKET_ALLOW;
 	name_read4(ctx, &name);
-	if (translate_back(ctx, &name))
+	if (translate_back(ctx, &name, answers))
 		name_write4(ctx, &name);
 	return SOCKET_ALLOW;
 }
 
-static __always_inline int from_endpoint6(struct bpf_sock_addr *ctx)
+static __always_inline int from_endpoint6(struct bpf_sock_addr *ctx, bool answers)
 {
 	struct socket_name name;
 
 	if (!is_node_socket(ctx))
 		return SOCKET_ALLOW;
 	name_read6(ctx, &name);
-	if (translate_back(ctx, &name))
+	if (translate_back(ctx, &name, answers))
 		name_write6(ctx, &name);
 	return SOCKET_ALLOW;
 }
@@ -183,47 +255,55 @@ static __always_inline int from_endpoint6(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect4")
 int socket_connect4(struct bpf_sock_addr *ctx)
 {
-	return to_endpoint4(ctx);
+	return to_endpoint4(ctx, true);
 }
 
 SEC("cgroup/connect6")
 int socket_connect6(struct bpf_sock_addr *ctx)
 {
-	return to_endpoint6(ctx);
+	return to_endpoint6(ctx, true);
 }
 
 SEC("cgroup/sendmsg4")
 int socket_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return to_endpoint4(ctx);
+	return to_endpoint4(ctx, false);
 }
 
 SEC("cgroup/sendmsg6")
 int socket_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return to_endpoint6(ctx);
+	return to_endpoint6(ctx, false);
 }
 
 SEC("cgroup/recvmsg4")
 int socket_recvmsg4(struct bpf_sock_addr *ctx)
 {
-	return from_endpoint4(ctx);
+	return from_endpoint4(ctx, true);
 }
 
 SEC("cgroup/recvmsg6")
 int socket_recvmsg6(struct bpf_sock_addr *ctx)
 {
-	return from_endpoint6(ctx);
+	return from_endpoint6(ctx, true);
 }
 
 SEC("cgroup/getpeername4")
 int socket_getpeername4(struct bpf_sock_addr *ctx)
 {
-	return from_endpoint4(ctx);
+	return from_endpoint4(ctx, false);
 }
 
 SEC("cgroup/getpeername6")
 int socket_getpeername6(struct bpf_sock_addr *ctx)
 {
-	return from_endpoint6(ctx);
+	return from_endpoint6(ctx, false);
+}
+
+SEC("cgroup/sock_release")
+int socket_release(struct bpf_sock *ctx)
+{
+	if (bpf_get_netns_cookie(ctx) == config.netns_cookie)
+		peer_forget(bpf_get_socket_cookie(ctx));
+	return SOCKET_ALLOW;
 }

@@ -49,6 +49,7 @@ static const struct {
 	const char *program;
 	enum bpf_attach_type type;
 } socket_hooks[] = {
+	{"socket_release", BPF_CGROUP_INET_SOCK_RELEASE},
 	{"socket_connect4", BPF_CGROUP_INET4_CONNECT},
 	{"socket_connect6", BPF_CGROUP_INET6_CONNECT},
 	{"socket_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},

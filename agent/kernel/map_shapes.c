@@ -37,6 +37,7 @@ static const char *const names[MAP_COUNT] = {
 	[MAP_SERVICES] = "services",
 	[MAP_BACKENDS] = "backends",
 	[MAP_BACKEND_STATES] = "backend_states",
+	[MAP_SOCKET_PEERS] = "socket_peers",
 	[MAP_SOCKET_ORIGINS] = "socket_origins",
 	[MAP_FRAGMENTS] = "fragments",
 	[MAP_DROPS] = "drops",
@@ -89,6 +90,7 @@ static uint32_t wanted_size(const struct map_sizes *s, enum map_index index)
 	case MAP_BACKENDS:
 	case MAP_BACKEND_STATES:
 		return s->backends;
+	case MAP_SOCKET_PEERS:
 	case MAP_SOCKET_ORIGINS:
 		return s->socket_origins;
 	case MAP_FRAGMENTS:

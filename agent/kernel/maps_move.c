@@ -169,6 +169,7 @@ bool maps_has_own_size(enum map_index index)
 	case MAP_SERVICES:
 	case MAP_BACKENDS:
 	case MAP_BACKEND_STATES:
+	case MAP_SOCKET_PEERS:
 	case MAP_SOCKET_ORIGINS:
 	case MAP_FRAGMENTS:
 		return true;
@@ -539,6 +540,9 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 	if (is_moved(maps, MAP_RULE_COUNTERS))
 		add_rule_counts(&maps->old[MAP_RULE_COUNTERS], &maps->info[MAP_RULE_COUNTERS]);
 	/* What sockets asked for while the programs were replaced. */
+	if (is_moved(maps, MAP_SOCKET_PEERS))
+		copy_keys(&maps->old[MAP_SOCKET_PEERS], &maps->info[MAP_SOCKET_PEERS], false,
+			  BPF_NOEXIST);
 	if (is_moved(maps, MAP_SOCKET_ORIGINS))
 		copy_keys(&maps->old[MAP_SOCKET_ORIGINS], &maps->info[MAP_SOCKET_ORIGINS], false,
 			  BPF_NOEXIST);

@@ -379,7 +379,7 @@ int sandbox_clear(struct sandbox *t)
 	 * packet. */
 	for (index = 0; index < MAP_COUNT && r == 0; index++)
 		if (index != MAP_PODS && index != MAP_CONTROL && index != MAP_EVENTS &&
-		    index != MAP_SOCKET_ORIGINS)
+		    index != MAP_SOCKET_PEERS && index != MAP_SOCKET_ORIGINS)
 			r = maps_clear(t->maps, index);
 	if (r == 0)
 		r = node_write_maps(t->node, t->maps, &changed);

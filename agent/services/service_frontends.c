@@ -192,6 +192,38 @@ static void drop_backend_states(struct services *s, uint32_t id, const struct ch
 	drop_from(s, id, (struct only){from->terminating, to->terminating}, &to->active);
 }
 
+/* Tells of those that are in `from` and nothing in `to`. */
+static void notify_lost_from(const struct services *s, const struct service_key *key,
+			     struct only only, const struct backends *keep)
+{
+	const struct backend *backend;
+
+	while ((backend = only_next(&only)))
+		if (!holds(keep, backend))
+			s->lost(key, backend, s->lost_data);
+}
+
+static void notify_lost(const struct services *s, const struct service_key *key,
+			const struct change *from, const struct change *to)
+{
+	if (!s->lost)
+		return;
+	notify_lost_from(s, key, (struct only){from->active, to->active}, &to->terminating);
+	notify_lost_from(s, key, (struct only){from->terminating, to->terminating}, &to->active);
+}
+
+bool services_has_endpoint(const struct services *s, const struct service_key *service,
+			   const struct backend *endpoint)
+{
+	const struct service_entry *entry = map_cache_find(s->services, service);
+	struct backend_state_key key;
+
+	if (!entry)
+		return false;
+	key = backend_state_key_of(entry->id, endpoint);
+	return map_cache_find(s->backend_states, &key) != NULL;
+}
+
 static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 {
 	return f->active_count == e->active_count && f->terminating_count == e->terminating_count &&
@@ -309,6 +341,7 @@ int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, 
 	if (present && !keep)
 		leave_backends(s, &old);
 	drop_backend_states(s, entry.id, &before, &after);
+	notify_lost(s, &f->key, &before, &after);
 	if (appeared)
 		notify_touched(s, &f->key.addr);
 	else if (f->active)
@@ -360,15 +393,14 @@ void claim_drop(struct services *s, const struct service_key *key)
 void frontend_remove(struct services *s, struct frontend *f)
 {
 	const struct service_entry *entry = map_cache_find(s->services, &f->key);
+	const struct change before = before_of(f), after = {};
 	struct polder_addr addr = f->key.addr;
 
 	if (entry)
 		leave_backends(s, entry);
-	drop_backend_states(s, f->entry.id,
-			    &(struct change){{f->active, f->active_count},
-					     {f->terminating, f->terminating_count}},
-			    &(struct change){});
+	drop_backend_states(s, f->entry.id, &before, &after);
 	map_cache_delete(s->services, &f->key);
+	notify_lost(s, &f->key, &before, &after);
 	s->backend_count -= f->active_count;
 	s->frontend_count--;
 	claim_drop(s, &f->key);

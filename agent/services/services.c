@@ -67,6 +67,12 @@ void services_on_touched(struct services *s, services_touched touched, void *dat
 	s->touched_data = data;
 }
 
+void services_on_lost(struct services *s, services_lost lost, void *data)
+{
+	s->lost = lost;
+	s->lost_data = data;
+}
+
 static void state_free(struct service_state *w)
 {
 	struct slice_name *slice, *next_slice;

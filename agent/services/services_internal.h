@@ -74,6 +74,8 @@ struct services {
 	void *pods_data;
 	services_touched touched; /* NULL: nobody is told */
 	void *touched_data;
+	services_lost lost; /* the same */
+	void *lost_data;
 	struct map_cache *services, *backend_states;
 	struct ranges *backends;
 	struct service_state *states;

@@ -109,6 +109,21 @@ static void add_flows(struct metrics *m, const struct show_sources *sources)
 		       "CPU time of the last whole collector scan.", stats.last_scan_seconds);
 }
 
+static void add_sockets(struct metrics *m, const struct show_sources *sources)
+{
+	struct socket_ends_stats stats;
+
+	socket_ends_stats(sources->socket_ends, &stats);
+	metrics_family(m, "polder_sockets_ended_total", METRIC_COUNTER,
+		       "Connections of the node ended because their Service's endpoint went.");
+	labelled_u64(m, "proto", "tcp", stats.ended_tcp);
+	labelled_u64(m, "proto", "udp", stats.ended_udp);
+	single_u64(m, "polder_socket_looks_total", METRIC_COUNTER,
+		   "Looks for connections of the node to endpoints that are gone.", stats.looks);
+	single_u64(m, "polder_socket_look_errors_total", METRIC_COUNTER, "Those looks that failed.",
+		   stats.failures);
+}
+
 static void add_maps(struct metrics *m, const struct show_sources *sources)
 {
 	struct show_map found[MAP_COUNT];
@@ -477,6 +492,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_agent(m, sources);
 	add_drops(m, sources);
 	add_flows(m, sources);
+	add_sockets(m, sources);
 	add_counters(m, sources);
 	add_maps(m, sources);
 	add_pods(m, sources);

@@ -25,6 +25,7 @@ static const char *option_of(enum map_index index)
 		[MAP_SERVICES] = "--max-services",
 		[MAP_BACKENDS] = "--max-backends",
 		[MAP_BACKEND_STATES] = "--max-backends",
+		[MAP_SOCKET_PEERS] = "--max-socket-origins",
 		[MAP_SOCKET_ORIGINS] = "--max-socket-origins",
 		[MAP_FRAGMENTS] = "--max-fragments",
 	};

@@ -210,6 +210,8 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	add_note(list, "pod-cidr", progress->families_note);
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
+	add_note(list, "sockets", progress->sockets_note);
+	add_note(list, "sockets", progress->sockets_full_note);
 	show_route_problems(sources, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		add_held_down(list, pods_at(sources->pods, i));
@@ -259,10 +261,12 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 	};
 	const struct datapath_features *found = datapath_features(sources->datapath);
 	const char *rules_note = progress->rules_note ? progress->rules_note : "";
+	const char *sockets_note = progress->sockets_note ? progress->sockets_note : "";
 	json_t *list = json_array();
 
 	add_feature(list, "tcx", found->tcx, found->tcx ? "" : "programs are attached by clsact");
 	add_feature(list, "socket_programs", found->socket_programs, found->socket_note);
+	add_feature(list, "socket_ends", !*sockets_note, sockets_note);
 	add_feature(list, "stack_rules", !*rules_note, rules_note);
 	add_feature(list, "program_wait", sources->wait_method != PROGRAM_WAIT_METHODS,
 		    ways[sources->wait_method]);

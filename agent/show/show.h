@@ -13,7 +13,7 @@
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
-#include "agent/services/services.h"
+#include "agent/services/socket_ends.h"
 #include "agent/store/store.h"
 
 /* How the agent gets on. */
@@ -22,6 +22,8 @@ struct show_progress {
 	const char *rules_note; /* why the routing rules are not there; "": they are */
 	/* What of the state directory and of pins is missing, and why; "": nothing. */
 	const char *families_note, *state_note, *pins_note;
+	/* Why connections of the node outlive their Service's endpoint; "": they do not. */
+	const char *sockets_note, *sockets_full_note;
 	bool pending; /* a change in the store is not in force yet */
 	uint64_t reconciles, reconcile_errors, policy_switches;
 	uint64_t audits, audit_differences;
@@ -45,6 +47,7 @@ struct show_sources {
 	struct flows *flows;
 	struct events *events;
 	enum program_wait_method wait_method;
+	const struct socket_ends *socket_ends;
 	const struct cni_counts *cni;
 	const struct histogram *reconcile_durations;
 	struct control_server *control;			 /* for what it counts */
