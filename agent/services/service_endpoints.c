@@ -161,15 +161,19 @@ static int split(struct candidates *c, struct endpoints *ret)
 		active += takes_new(&c->items[i], any_ready);
 	e.active = calloc(active + 1, sizeof(*e.active));
 	e.terminating = calloc(unique - active + 1, sizeof(*e.terminating));
-	if (!e.active || !e.terminating) {
+	e.silent = calloc(unique - active + 1, sizeof(*e.silent));
+	if (!e.active || !e.terminating || !e.silent) {
 		endpoints_clear(&e);
 		return -ENOMEM;
 	}
 	for (i = 0; i < unique; i++) {
-		if (takes_new(&c->items[i], any_ready))
+		if (takes_new(&c->items[i], any_ready)) {
 			e.active[e.active_count++] = c->items[i].backend;
-		else
-			e.terminating[e.terminating_count++] = c->items[i].backend;
+			continue;
+		}
+		e.terminating[e.terminating_count++] = c->items[i].backend;
+		if (!c->items[i].serving)
+			e.silent[e.silent_count++] = c->items[i].backend;
 	}
 	*ret = e;
 	return 0;
@@ -197,5 +201,6 @@ void endpoints_clear(struct endpoints *e)
 {
 	free(e->active);
 	free(e->terminating);
+	free(e->silent);
 	*e = (struct endpoints){};
 }

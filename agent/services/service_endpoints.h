@@ -4,13 +4,15 @@
 
 #include "agent/services/services.h"
 
-/* For one port and one family. `active` takes new flows; `terminating` keeps those it has. Sorted,
- * no address twice. */
+/* For one port and one family. `active` takes new flows; `terminating` keeps those it has; `silent`
+ * are those of `terminating` that do not serve. Sorted, no address twice. */
 struct endpoints {
 	struct backend *active;
 	size_t active_count;
 	struct backend *terminating;
 	size_t terminating_count;
+	struct backend *silent;
+	size_t silent_count;
 };
 
 /* `slices`: those of the Service. Without any, and with a selector, the pods count. 0 or -ENOMEM;

@@ -3,6 +3,7 @@
  * what nobody names. */
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ void frontend_free(struct frontend *f)
 	free(f->port_name);
 	free(f->active);
 	free(f->terminating);
+	free(f->silent);
 	free(f);
 }
 
@@ -132,19 +134,21 @@ static const struct backend *only_next(struct only *only)
 
 /* A frontend's endpoints before and after. */
 struct change {
-	struct backends active, terminating;
+	struct backends active, terminating, silent;
 };
 
 static struct change before_of(const struct frontend *f)
 {
 	return (struct change){{f->active, f->active_count},
-			       {f->terminating, f->terminating_count}};
+			       {f->terminating, f->terminating_count},
+			       {f->silent, f->silent_count}};
 }
 
 static struct change after_of(const struct endpoints *e)
 {
 	return (struct change){{e->active, e->active_count},
-			       {e->terminating, e->terminating_count}};
+			       {e->terminating, e->terminating_count},
+			       {e->silent, e->silent_count}};
 }
 
 static int put_member(struct services *s, uint32_t id, const struct backend *backend,
@@ -203,6 +207,12 @@ static void notify_lost_from(const struct services *s, const struct service_key 
 			s->lost(key, backend, s->lost_data);
 }
 
+/* Datagrams leave one that does not serve, once there is another for them. */
+static struct backends deserted(const struct change *change)
+{
+	return change->active.count ? change->silent : (struct backends){};
+}
+
 static void notify_lost(const struct services *s, const struct service_key *key,
 			const struct change *from, const struct change *to)
 {
@@ -210,16 +220,39 @@ static void notify_lost(const struct services *s, const struct service_key *key,
 		return;
 	notify_lost_from(s, key, (struct only){from->active, to->active}, &to->terminating);
 	notify_lost_from(s, key, (struct only){from->terminating, to->terminating}, &to->active);
+	if (key->proto == IPPROTO_UDP)
+		notify_lost_from(s, key, (struct only){deserted(to), deserted(from)},
+				 &(struct backends){});
+}
+
+static const struct frontend *frontend_find(const struct services *s, const struct service_key *key)
+{
+	const struct frontend *f = NULL;
+	const struct claim *c;
+
+	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
+	if (c)
+		for (f = c->owner->frontends; f && memcmp(&f->key, key, sizeof(*key)) != 0;)
+			f = f->next;
+	return f;
 }
 
 bool services_has_endpoint(const struct services *s, const struct service_key *service,
 			   const struct backend *endpoint)
 {
 	const struct service_entry *entry = map_cache_find(s->services, service);
+	const struct frontend *f = service->proto == IPPROTO_UDP ? frontend_find(s, service) : NULL;
 	struct backend_state_key key;
+	struct change now;
 
 	if (!entry)
 		return false;
+	if (f) {
+		now = before_of(f);
+		now.silent = deserted(&now);
+		if (holds(&now.silent, endpoint))
+			return false;
+	}
 	key = backend_state_key_of(entry->id, endpoint);
 	return map_cache_find(s->backend_states, &key) != NULL;
 }
@@ -229,7 +262,9 @@ static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
 	return f->active_count == e->active_count && f->terminating_count == e->terminating_count &&
 	       memcmp(f->active, e->active, e->active_count * sizeof(*e->active)) == 0 &&
 	       memcmp(f->terminating, e->terminating,
-		      e->terminating_count * sizeof(*e->terminating)) == 0;
+		      e->terminating_count * sizeof(*e->terminating)) == 0 &&
+	       f->silent_count == e->silent_count &&
+	       memcmp(f->silent, e->silent, e->silent_count * sizeof(*e->silent)) == 0;
 }
 
 /* Takes back what a frontend that does not fit has put already. */
@@ -275,10 +310,13 @@ static void take(struct services *s, struct frontend *f, const struct service_en
 	s->backend_count += e->active_count - f->active_count;
 	free(f->active);
 	free(f->terminating);
+	free(f->silent);
 	f->active = e->active;
 	f->active_count = e->active_count;
 	f->terminating = e->terminating;
 	f->terminating_count = e->terminating_count;
+	f->silent = e->silent;
+	f->silent_count = e->silent_count;
 	*e = (struct endpoints){};
 }
 

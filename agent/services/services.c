@@ -563,9 +563,10 @@ static int put_address(struct services *s, struct service_state *w, const struct
 {
 	struct service_key key = {.addr = *addr};
 	struct endpoints none = {.active = calloc(1, sizeof(struct backend)),
-				 .terminating = calloc(1, sizeof(struct backend))};
+				 .terminating = calloc(1, sizeof(struct backend)),
+				 .silent = calloc(1, sizeof(struct backend))};
 
-	if (!none.active || !none.terminating) {
+	if (!none.active || !none.terminating || !none.silent) {
 		endpoints_clear(&none);
 		return -ENOMEM;
 	}

@@ -30,8 +30,9 @@ typedef int (*service_pods)(const char *namespace, const struct service_pod **re
 typedef void (*services_touched)(const struct polder_addr *addr, void *data);
 
 /*
- * An endpoint that a Service's address and port had, and has no more, in whatever condition. What
- * is connected to it by that Service has to end. Called after the maps have been written.
+ * An endpoint that a Service's address and port had, and has no more, in whatever condition; of UDP
+ * also one that does not serve while others take new flows. What is connected to it by that Service
+ * has to end. Called after the maps have been written.
  */
 typedef void (*services_lost)(const struct service_key *service, const struct backend *endpoint,
 			      void *data);
@@ -42,7 +43,7 @@ void services_close(struct services *services);
 
 void services_on_touched(struct services *services, services_touched touched, void *data);
 void services_on_lost(struct services *services, services_lost lost, void *data);
-/* Is it one of its endpoints now, as the maps have it: may what is connected stay? */
+/* Is it one of its endpoints now, so that what is connected may stay? */
 bool services_has_endpoint(const struct services *services, const struct service_key *service,
 			   const struct backend *endpoint);
 

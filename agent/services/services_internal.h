@@ -16,6 +16,8 @@ struct frontend {
 	size_t active_count;
 	struct backend *terminating;
 	size_t terminating_count;
+	struct backend *silent; /* of those */
+	size_t silent_count;
 	bool wanted;
 	struct frontend *next;
 };

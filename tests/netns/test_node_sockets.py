@@ -169,6 +169,17 @@ def test_sockets_stay_with_an_endpoint_that_terminates(world, family):
 
 
 @each_family
+def test_datagrams_leave_an_endpoint_that_does_not_serve_and_tcp_stays(world, family):
+    ip = put(world, "silent", 26, world.web[:1], family)
+    served(world, ip, ["web1"])
+    with UdpClient(world.n1, ip, 53, connect=True) as udp, Connection(world.n1, ip, 80) as tcp:
+        assert udp.ask()["server"] == tcp.ask()["server"] == "web1"
+        put(world, "silent", 26, [(world.web[0], {"ready": False}), world.web[1]], family)
+        wait_ended(udp.sock)
+        assert tcp.ask()["server"] == "web1"
+
+
+@each_family
 def test_sockets_stay_when_another_endpoint_goes(world, family):
     ip = put(world, "partly", 16, world.web, family)
     served(world, ip, ["web1", "web2"])

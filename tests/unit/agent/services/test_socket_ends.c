@@ -84,8 +84,8 @@ static void end(struct world *w)
 }
 
 /* The Service 10.96.0.1, of UDP and TCP port 80, has these endpoints 10.1.1.N:8080, those of
- * `ending` on their way out; NULL: it is deleted. */
-static void serve(struct world *w, const char *active, const char *ending)
+ * `ending` on their way out, those of `silent` not ready; NULL: it is deleted. */
+static void serve_all(struct world *w, const char *active, const char *ending, const char *silent)
 {
 	static char text[8192];
 	struct object_list list = {};
@@ -110,6 +110,10 @@ static void serve(struct world *w, const char *active, const char *ending)
 			       "{\"addresses\":[\"10.1.1.%c\"],\"conditions\":{\"ready\":false,"
 			       "\"serving\":true,\"terminating\":true}},",
 			       *c);
+	for (const char *c = silent; c && *c; c++)
+		at += snprintf(text + at, sizeof(text) - at,
+			       "{\"addresses\":[\"10.1.1.%c\"],\"conditions\":{\"ready\":false}},",
+			       *c);
 	if (text[at - 1] == ',')
 		at--;
 	snprintf(text + at, sizeof(text) - at, "]}]");
@@ -118,6 +122,11 @@ static void serve(struct world *w, const char *active, const char *ending)
 	CU_ASSERT_FATAL(store_replace(w->store, "s", &list) == 0);
 	object_list_clear(&list);
 	CU_ASSERT(services_apply(w->services) == 0);
+}
+
+static void serve(struct world *w, const char *active, const char *ending)
+{
+	serve_all(w, active, ending, "");
 }
 
 static struct polder_addr addr(const char *text)
@@ -247,6 +256,63 @@ static void an_endpoint_on_its_way_out_keeps_its_sockets(void)
 	serve(&w, "2", "1");
 	CU_ASSERT(!look(&w));
 	serve(&w, "2", "");
+	CU_ASSERT(look(&w));
+	CU_ASSERT(is_ended(fd));
+	close(fd);
+	end(&w);
+}
+
+static struct socket_peer peer_of(struct world *w, int fd)
+{
+	uint64_t cookie = cookie_of(fd);
+	struct socket_peer peer = {};
+
+	CU_ASSERT_FATAL(maps_find(w->maps, MAP_SOCKET_PEERS, &cookie, &peer) == 0);
+	return peer;
+}
+
+/* As a pod's datagrams do. */
+static void datagrams_leave_an_endpoint_that_does_not_serve_once_there_is_another(void)
+{
+	struct service_key tcp;
+	struct socket_peer peer;
+	struct backend endpoint;
+	struct world w;
+	int fd;
+
+	begin(&w);
+	serve(&w, "1", "");
+	fd = by_service(&w, "10.96.0.1", 1);
+	serve_all(&w, "", "", "1");
+	CU_ASSERT(!look(&w));
+	serve_all(&w, "2", "", "1");
+	CU_ASSERT(look(&w));
+	CU_ASSERT(is_ended(fd));
+	peer = peer_of(&w, fd);
+	endpoint = (struct backend){.addr = peer.endpoint, .port_be = peer.endpoint_port_be};
+	tcp = (struct service_key){
+		.addr = peer.service, .port_be = peer.service_port_be, .proto = IPPROTO_TCP};
+	CU_ASSERT(services_has_endpoint(w.services, &tcp, &endpoint));
+	close(fd);
+	end(&w);
+}
+
+static void an_endpoint_that_serves_no_more_is_found_after_a_start(void)
+{
+	struct world w;
+	int fd;
+
+	begin(&w);
+	serve_all(&w, "2", "", "1");
+	fd = by_service(&w, "10.96.0.1", 1);
+	w.now += 2 * SOCKET_ENDS_LAST_NS;
+	while (look(&w))
+		w.now += SOCKET_ENDS_LAST_NS;
+	CU_ASSERT(is_ended(fd));
+	close(fd);
+	fd = by_service(&w, "10.96.0.1", 1);
+	socket_ends_doubt(w.ends);
+	CU_ASSERT(look(&w));
 	CU_ASSERT(look(&w));
 	CU_ASSERT(is_ended(fd));
 	close(fd);
@@ -447,6 +513,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(a_socket_leaves_an_endpoint_that_went_and_others_stay),
 	UNIT_TEST(a_socket_that_has_connected_elsewhere_stays),
 	UNIT_TEST(an_endpoint_on_its_way_out_keeps_its_sockets),
+	UNIT_TEST(datagrams_leave_an_endpoint_that_does_not_serve_once_there_is_another),
+	UNIT_TEST(an_endpoint_that_serves_no_more_is_found_after_a_start),
 	UNIT_TEST(a_service_that_is_deleted_loses_all_its_endpoints),
 	UNIT_TEST(an_endpoint_that_is_back_keeps_its_sockets),
 	UNIT_TEST(sockets_that_connect_late_are_found),
