@@ -56,6 +56,10 @@ void netlink_set_error(struct netlink *nl, const char *format, ...)
 /* 0; -EINVAL for a message that does not hold a link. */
 int netlink_link_decode(const struct nlmsghdr *header, struct link_info *ret);
 
+struct address_info;
+/* False: the message holds no address of a link. `ret` has to be zeroed. */
+bool netlink_address_decode(const struct nlmsghdr *header, struct address_info *ret);
+
 struct kernel_route;
 /* False: the message holds no route of the main table. */
 bool netlink_kernel_route_decode(const struct nlmsghdr *header, struct kernel_route *ret);

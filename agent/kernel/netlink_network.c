@@ -67,16 +67,14 @@ static uint32_t u32_or(const struct nlattr *attr, uint32_t otherwise)
 
 /* ---------------------------------------------------------------- addresses */
 
-static int keep_address(const struct nlmsghdr *header, void *data)
+bool netlink_address_decode(const struct nlmsghdr *header, struct address_info *ret)
 {
 	const struct ifaddrmsg *message = mnl_nlmsg_get_payload(header);
 	const struct nlattr *attr, *attrs[IFA_MAX + 1] = {}, *own;
-	struct address_info *info;
-	struct polder_addr addr;
 
 	if (header->nlmsg_type != RTM_NEWADDR ||
 	    mnl_nlmsg_get_payload_len(header) < sizeof(*message))
-		return 0;
+		return false;
 	mnl_attr_for_each(attr, header, sizeof(*message))
 	{
 		if (mnl_attr_get_type(attr) <= IFA_MAX)
@@ -84,16 +82,23 @@ static int keep_address(const struct nlmsghdr *header, void *data)
 	}
 	/* Of a point-to-point link IFA_ADDRESS is the other end's. */
 	own = attrs[IFA_LOCAL] ? attrs[IFA_LOCAL] : attrs[IFA_ADDRESS];
-	if (!own || netlink_get_addr(own, &addr) < 0)
-		return 0;
-	info = gather(data);
+	if (!own || netlink_get_addr(own, &ret->prefix.addr) < 0)
+		return false;
+	ret->prefix.length = mapped_length(message->ifa_family, message->ifa_prefixlen);
+	ret->ifindex = (int)message->ifa_index;
+	ret->flags = u32_or(attrs[IFA_FLAGS], message->ifa_flags);
+	ret->scope = message->ifa_scope;
+	return true;
+}
+
+static int keep_address(const struct nlmsghdr *header, void *data)
+{
+	struct gathered *g = data;
+	struct address_info *info = gather(g);
+
 	if (!info)
 		return -ENOMEM;
-	info->prefix.addr = addr;
-	info->prefix.length = mapped_length(message->ifa_family, message->ifa_prefixlen);
-	info->ifindex = (int)message->ifa_index;
-	info->flags = u32_or(attrs[IFA_FLAGS], message->ifa_flags);
-	info->scope = message->ifa_scope;
+	g->count -= !netlink_address_decode(header, info);
 	return 0;
 }
 

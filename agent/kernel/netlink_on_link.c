@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_network.h"
 
 struct on_link_array {
 	struct on_link *items;
@@ -41,27 +42,18 @@ static uint8_t mapped_length(uint8_t family, uint8_t length)
 	return length + (family == AF_INET ? POLDER_V4_MAPPED_BITS : 0);
 }
 
-static int keep_address(const struct nlmsghdr *header, void *data)
+static int add_addresses(struct netlink *nl, struct on_link_array *array)
 {
-	const struct ifaddrmsg *message = mnl_nlmsg_get_payload(header);
-	const struct nlattr *attr, *local = NULL, *address = NULL;
-	struct on_link one = {.is_address = true};
+	struct address_info *list = NULL;
+	size_t count = 0, i;
+	int r = netlink_all_addresses(nl, &list, &count);
 
-	if (header->nlmsg_type != RTM_NEWADDR ||
-	    mnl_nlmsg_get_payload_len(header) < sizeof(*message))
-		return 0;
-	mnl_attr_for_each(attr, header, sizeof(*message))
-	{
-		if (mnl_attr_get_type(attr) == IFA_LOCAL)
-			local = attr;
-		if (mnl_attr_get_type(attr) == IFA_ADDRESS)
-			address = attr;
-	}
-	if ((!local && !address) || netlink_get_addr(local ? local : address, &one.range.addr) < 0)
-		return 0;
-	one.ifindex = (int)message->ifa_index;
-	one.range.length = mapped_length(message->ifa_family, message->ifa_prefixlen);
-	return add(data, &one);
+	for (i = 0; i < count && r == 0; i++)
+		r = add(array, &(struct on_link){.ifindex = list[i].ifindex,
+						 .range = list[i].prefix,
+						 .is_address = true});
+	free(list);
+	return r;
 }
 
 static int keep_route(const struct nlmsghdr *header, void *data)
@@ -93,15 +85,6 @@ static int keep_route(const struct nlmsghdr *header, void *data)
 	return add(data, &one);
 }
 
-static int list_addresses(struct netlink *nl, struct on_link_array *array)
-{
-	struct nlmsghdr *header = netlink_begin(nl, RTM_GETADDR, NLM_F_DUMP);
-	struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-
-	message->ifa_family = AF_UNSPEC;
-	return netlink_dump(nl, header, keep_address, forget, array);
-}
-
 static int list_routes(struct netlink *nl, uint8_t family, struct on_link_array *array)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_GETROUTE, NLM_F_DUMP);
@@ -115,7 +98,7 @@ static int list_routes(struct netlink *nl, uint8_t family, struct on_link_array 
 int netlink_on_link_list(struct netlink *nl, struct on_link **ret, size_t *ret_count)
 {
 	struct on_link_array array = {};
-	int r = list_addresses(nl, &array);
+	int r = add_addresses(nl, &array);
 
 	if (r == 0)
 		r = list_routes(nl, AF_INET, &array);

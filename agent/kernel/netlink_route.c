@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_network.h"
 
 /* A prefix length of 128 in the family's own count. */
 static uint8_t family_length(const struct polder_addr *addr, uint8_t length)
@@ -49,65 +50,24 @@ int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_add
 	return found ? 0 : -EEXIST;
 }
 
-struct address_array {
-	int ifindex;
-	struct prefix *items;
-	size_t count;
-};
-
-static int keep_address(const struct nlmsghdr *header, void *data)
-{
-	struct address_array *array = data;
-	const struct ifaddrmsg *message = mnl_nlmsg_get_payload(header);
-	const struct nlattr *attr, *local = NULL, *address = NULL;
-	struct prefix *items;
-	struct prefix one;
-
-	if (header->nlmsg_type != RTM_NEWADDR ||
-	    mnl_nlmsg_get_payload_len(header) < sizeof(*message) ||
-	    (int)message->ifa_index != array->ifindex)
-		return 0;
-	mnl_attr_for_each(attr, header, sizeof(*message))
-	{
-		if (mnl_attr_get_type(attr) == IFA_LOCAL)
-			local = attr;
-		if (mnl_attr_get_type(attr) == IFA_ADDRESS)
-			address = attr;
-	}
-	if ((!local && !address) || netlink_get_addr(local ? local : address, &one.addr) < 0)
-		return 0;
-	one.length = message->ifa_prefixlen +
-		     (message->ifa_family == AF_INET ? POLDER_V4_MAPPED_BITS : 0);
-	items = reallocarray(array->items, array->count + 1, sizeof(*items));
-	if (!items)
-		return -ENOMEM;
-	array->items = items;
-	array->items[array->count++] = one;
-	return 0;
-}
-
-static void forget_addresses(void *data)
-{
-	struct address_array *array = data;
-
-	array->count = 0;
-}
-
 int netlink_address_list(struct netlink *nl, int ifindex, struct prefix **ret, size_t *ret_count)
 {
-	struct nlmsghdr *header = netlink_begin(nl, RTM_GETADDR, NLM_F_DUMP);
-	struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-	struct address_array array = {.ifindex = ifindex};
-	int r;
+	struct address_info *all = NULL;
+	struct prefix *list;
+	size_t all_count = 0, count = 0, i;
+	int r = netlink_all_addresses(nl, &all, &all_count);
 
-	message->ifa_family = AF_UNSPEC;
-	r = netlink_dump(nl, header, keep_address, forget_addresses, &array);
-	if (r < 0) {
-		free(array.items);
+	if (r < 0)
 		return r;
-	}
-	*ret = array.items;
-	*ret_count = array.count;
+	list = calloc(all_count + 1, sizeof(*list));
+	for (i = 0; list && i < all_count; i++)
+		if (all[i].ifindex == ifindex)
+			list[count++] = all[i].prefix;
+	free(all);
+	if (!list)
+		return -ENOMEM;
+	*ret = list;
+	*ret_count = count;
 	return 0;
 }
 

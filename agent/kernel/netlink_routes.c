@@ -9,8 +9,6 @@
 
 #include "agent/kernel/netlink_internal.h"
 
-/* ------------------------------------------------------------------- routes */
-
 bool netlink_kernel_route_decode(const struct nlmsghdr *header, struct kernel_route *ret)
 {
 	const struct rtmsg *message = mnl_nlmsg_get_payload(header);
@@ -153,75 +151,5 @@ int netlink_route_to(struct netlink *nl, const struct prefix *destination, struc
 	if (!answer.found)
 		return -ENOENT;
 	*ret = answer.route;
-	return 0;
-}
-
-/* ----------------------------------------------------------------- networks */
-
-struct network_array {
-	struct link_network *items;
-	size_t count, size;
-};
-
-static int add_network(struct network_array *array, const struct link_network *network)
-{
-	if (array->count == array->size) {
-		size_t size = array->size ? array->size * 2 : 16;
-		struct link_network *grown = reallocarray(array->items, size, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		array->items = grown;
-		array->size = size;
-	}
-	array->items[array->count++] = *network;
-	return 0;
-}
-
-static int keep_network(const struct nlmsghdr *header, void *data)
-{
-	const struct ifaddrmsg *message = mnl_nlmsg_get_payload(header);
-	const struct nlattr *attr, *local = NULL, *address = NULL;
-	struct link_network network = {};
-
-	if (header->nlmsg_type != RTM_NEWADDR ||
-	    mnl_nlmsg_get_payload_len(header) < sizeof(*message))
-		return 0;
-	mnl_attr_for_each(attr, header, sizeof(*message))
-	{
-		if (mnl_attr_get_type(attr) == IFA_LOCAL)
-			local = attr;
-		if (mnl_attr_get_type(attr) == IFA_ADDRESS)
-			address = attr;
-	}
-	if ((!local && !address) ||
-	    netlink_get_addr(local ? local : address, &network.address.addr) < 0)
-		return 0;
-	network.ifindex = (int)message->ifa_index;
-	network.address.length = message->ifa_prefixlen +
-				 (message->ifa_family == AF_INET ? POLDER_V4_MAPPED_BITS : 0);
-	return add_network(data, &network);
-}
-
-static void forget_networks(void *data)
-{
-	((struct network_array *)data)->count = 0;
-}
-
-int netlink_networks(struct netlink *nl, struct link_network **ret, size_t *ret_count)
-{
-	struct nlmsghdr *header = netlink_begin(nl, RTM_GETADDR, NLM_F_DUMP);
-	struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-	struct network_array array = {};
-	int r;
-
-	message->ifa_family = AF_UNSPEC;
-	r = netlink_dump(nl, header, keep_network, forget_networks, &array);
-	if (r < 0) {
-		free(array.items);
-		return r;
-	}
-	*ret = array.items;
-	*ret_count = array.count;
 	return 0;
 }

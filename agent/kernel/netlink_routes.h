@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Routes and networks of the whole host, each by one dump. */
+/* Routes of the whole host, by one dump for each family. */
 #pragma once
 
 #include "agent/kernel/netlink.h"
@@ -14,12 +14,6 @@ struct kernel_route {
 	int ifindex; /* 0: none, or several next hops */
 };
 
-/* A network that a link is on: its address with the prefix's length. */
-struct link_network {
-	int ifindex;
-	struct prefix address; /* host bits are kept */
-};
-
 /*
  * All routes of a family (enum polder_family) with Polder's protocol in the main table. The kernel
  * leaves out those of others: 50,000 of them cost it some milliseconds. 0 or -errno; `*ret` is the
@@ -31,8 +25,6 @@ int netlink_own_routes(struct netlink *nl, uint8_t family, struct kernel_route *
  * forbids) or -errno. */
 int netlink_route_to(struct netlink *nl, const struct prefix *destination,
 		     struct kernel_route *ret);
-/* All addresses of all links. 0 or -errno; `*ret` is the caller's. */
-int netlink_networks(struct netlink *nl, struct link_network **ret, size_t *ret_count);
 
 /*
  * What becomes of them, as the kernel tells it: a socket of its own. -ENOBUFS from

@@ -198,25 +198,25 @@ void node_routes_route_changed(struct node_routes *r, const struct kernel_route 
 
 /* ---------------------------------------------------------------- reading */
 
-static bool same_networks(const struct node_routes *r, const struct link_network *list,
+static bool same_networks(const struct node_routes *r, const struct address_info *list,
 			  size_t count)
 {
 	if (count != r->network_count)
 		return false;
 	for (size_t i = 0; i < count; i++)
 		if (list[i].ifindex != r->networks[i].ifindex ||
-		    prefix_compare(&list[i].address, &r->networks[i].address) != 0)
+		    prefix_compare(&list[i].prefix, &r->networks[i].prefix) != 0)
 			return false;
 	return true;
 }
 
-static bool is_of_a_link(const struct link_network *network)
+static bool is_of_a_link(const struct address_info *network)
 {
-	return !addr_reserved_reason(&network->address.addr) && network->address.length;
+	return !addr_reserved_reason(&network->prefix.addr) && network->prefix.length;
 }
 
 /* The networks without host bits, each once. 0 or -ENOMEM. */
-static int index_hosts(const struct link_network *list, size_t count, struct prefix **ret_items,
+static int index_hosts(const struct address_info *list, size_t count, struct prefix **ret_items,
 		       struct prefix_index *ret)
 {
 	struct prefix *items = calloc(count + 1, sizeof(*items));
@@ -227,7 +227,7 @@ static int index_hosts(const struct link_network *list, size_t count, struct pre
 	for (i = 0; i < count && result == 0; i++) {
 		if (!is_of_a_link(&list[i]))
 			continue;
-		items[used] = list[i].address;
+		items[used] = list[i].prefix;
 		prefix_clear_host_bits(&items[used]);
 		if (prefix_index_find(&index, &items[used]))
 			continue;
@@ -264,11 +264,11 @@ static void keep_uplinks(struct node_routes *r)
 
 static int read_networks(struct node_routes *r)
 {
-	struct link_network *list = NULL;
+	struct address_info *list = NULL;
 	struct prefix_index hosts = {};
 	struct prefix *items = NULL;
 	size_t count = 0;
-	int result = netlink_networks(r->env.nl, &list, &count);
+	int result = netlink_all_addresses(r->env.nl, &list, &count);
 
 	if (result == 0)
 		result = index_hosts(list, count, &items, &hosts);

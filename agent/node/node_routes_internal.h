@@ -78,7 +78,7 @@ struct node_routes {
 	struct hash_table peers;
 	struct prefix_index ranges;	 /* of struct pod_range */
 	int uplinks[CONFIG_MAX_UPLINKS]; /* their numbers, as networks were read; 0: none */
-	struct link_network *networks;
+	struct address_info *networks;
 	size_t network_count;
 	struct prefix_index hosts; /* the networks without host bits, each once: of host_items */
 	struct prefix *host_items;

@@ -283,7 +283,7 @@ static const struct claim *claim_inside(const struct node_routes *r, const struc
 static bool is_own_address(const struct node_routes *r, const struct polder_addr *addr)
 {
 	for (size_t i = 0; i < r->network_count; i++)
-		if (memcmp(&r->networks[i].address.addr, addr, sizeof(*addr)) == 0)
+		if (memcmp(&r->networks[i].prefix.addr, addr, sizeof(*addr)) == 0)
 			return true;
 	return false;
 }
@@ -303,17 +303,17 @@ static bool is_uplink(const struct node_routes *r, int ifindex)
 static int link_of(const struct node_routes *r, const struct polder_addr *addr, bool *ret_any)
 {
 	for (size_t i = 0; i < r->network_count; i++) {
-		const struct link_network *network = &r->networks[i];
+		const struct address_info *network = &r->networks[i];
 
 		if (!is_uplink(r, network->ifindex) ||
-		    addr_is_v4(&network->address.addr) != addr_is_v4(addr))
+		    addr_is_v4(&network->prefix.addr) != addr_is_v4(addr))
 			continue;
 		/* fe80::/64 is on every link and says nothing. */
-		if (!addr_is_v4(addr) && network->address.addr.bytes[0] == 0xfe &&
-		    (network->address.addr.bytes[1] & 0xc0) == 0x80)
+		if (!addr_is_v4(addr) && network->prefix.addr.bytes[0] == 0xfe &&
+		    (network->prefix.addr.bytes[1] & 0xc0) == 0x80)
 			continue;
 		*ret_any = true;
-		if (prefix_covers(&network->address, addr, 128))
+		if (prefix_covers(&network->prefix, addr, 128))
 			return network->ifindex;
 	}
 	return 0;
