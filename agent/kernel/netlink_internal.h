@@ -50,6 +50,14 @@ int netlink_talk(struct netlink *nl, struct nlmsghdr *request, netlink_callback 
 int netlink_dump(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback,
 		 void (*reset)(void *data), void *data);
 
+/*
+ * netlink_dump() of the main table's routes, of a family (AF_*; AF_UNSPEC: of both) and a protocol
+ * (0: of all). Others do not leave the kernel, or `callback` has to pass over them: before Linux
+ * 4.20, and where a family is missing. A table that nothing stands in yet has no routes.
+ */
+int netlink_dump_main_routes(struct netlink *nl, uint8_t family, uint8_t protocol,
+			     netlink_callback callback, void (*reset)(void *data), void *data);
+
 void netlink_set_error(struct netlink *nl, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

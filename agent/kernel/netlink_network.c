@@ -39,11 +39,9 @@ static void forget(void *data)
 	g->count = 0;
 }
 
-static int dump(struct netlink *nl, struct nlmsghdr *request, netlink_callback callback,
-		struct gathered *g, void **ret, size_t *ret_count)
+/* Hands over what a dump gathered; `r`: what it said. */
+static int give(struct gathered *g, int r, void **ret, size_t *ret_count)
 {
-	int r = netlink_dump(nl, request, callback, forget, g);
-
 	if (r < 0) {
 		free(g->items);
 		return r;
@@ -109,7 +107,8 @@ int netlink_all_addresses(struct netlink *nl, struct address_info **ret, size_t 
 	struct gathered g = {.size = sizeof(struct address_info)};
 
 	message->ifa_family = AF_UNSPEC;
-	return dump(nl, header, keep_address, &g, (void **)ret, ret_count);
+	return give(&g, netlink_dump(nl, header, keep_address, forget, &g), (void **)ret,
+		    ret_count);
 }
 
 /* ------------------------------------------------------------------- routes */
@@ -214,12 +213,10 @@ static int keep_route(const struct nlmsghdr *header, void *data)
 
 int netlink_all_routes(struct netlink *nl, struct route_info **ret, size_t *ret_count)
 {
-	struct nlmsghdr *header = netlink_begin(nl, RTM_GETROUTE, NLM_F_DUMP);
-	struct rtmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
 	struct gathered g = {.size = sizeof(struct route_info)};
 
-	message->rtm_family = AF_UNSPEC;
-	return dump(nl, header, keep_route, &g, (void **)ret, ret_count);
+	return give(&g, netlink_dump_main_routes(nl, AF_UNSPEC, 0, keep_route, forget, &g),
+		    (void **)ret, ret_count);
 }
 
 /* ----------------------------------------------------------- address labels */
@@ -258,7 +255,7 @@ int netlink_all_labels(struct netlink *nl, struct address_label **ret, size_t *r
 	int r;
 
 	message->ifal_family = AF_INET6;
-	r = dump(nl, header, keep_label, &g, (void **)ret, ret_count);
+	r = give(&g, netlink_dump(nl, header, keep_label, forget, &g), (void **)ret, ret_count);
 	if (r != -EOPNOTSUPP && r != -EAFNOSUPPORT)
 		return r;
 	/* A kernel without IPv6. */

@@ -206,14 +206,15 @@ bool netlink_route_exists(struct netlink *nl, const struct route_spec *route)
 	struct route_match match = {.wanted = route};
 	struct nlmsghdr *header;
 	struct rtmsg *message;
-	bool one = route->destination.length == 128;
+	uint8_t family = route->family == FAMILY_V4 ? AF_INET : AF_INET6;
 
-	header = netlink_begin(nl, RTM_GETROUTE, one ? 0 : NLM_F_DUMP);
-	message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-	message->rtm_family = route->family == FAMILY_V4 ? AF_INET : AF_INET6;
-	if (!one)
-		return netlink_dump(nl, header, match_route, forget_match, &match) == 0 &&
+	if (route->destination.length != 128)
+		return netlink_dump_main_routes(nl, family, 0, match_route, forget_match, &match) ==
+			       0 &&
 		       match.found;
+	header = netlink_begin(nl, RTM_GETROUTE, 0);
+	message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+	message->rtm_family = family;
 	message->rtm_flags = RTM_F_FIB_MATCH;
 	message->rtm_dst_len = route->family == FAMILY_V4 ? 32 : 128;
 	netlink_put_addr(header, RTA_DST, &route->destination.addr);
@@ -221,6 +222,7 @@ bool netlink_route_exists(struct netlink *nl, const struct route_spec *route)
 }
 
 struct default_route {
+	uint8_t family; /* AF_* */
 	uint32_t metric;
 	int ifindex;
 };
@@ -232,30 +234,28 @@ static int keep_default(const struct nlmsghdr *header, void *data)
 	struct default_route *best = data;
 	uint32_t metric = 0;
 
-	if (!message || message->rtm_dst_len != 0 || message->rtm_table != RT_TABLE_MAIN ||
-	    message->rtm_type != RTN_UNICAST || !attrs[RTA_OIF])
+	if (!message || message->rtm_family != best->family || message->rtm_dst_len != 0 ||
+	    message->rtm_table != RT_TABLE_MAIN || message->rtm_type != RTN_UNICAST ||
+	    !attrs[RTA_OIF])
 		return 0;
 	if (attrs[RTA_PRIORITY] && mnl_attr_validate(attrs[RTA_PRIORITY], MNL_TYPE_U32) == 0)
 		metric = mnl_attr_get_u32(attrs[RTA_PRIORITY]);
 	if (best->ifindex == 0 || metric < best->metric)
-		*best = (struct default_route){metric, (int)mnl_attr_get_u32(attrs[RTA_OIF])};
+		*best = (struct default_route){best->family, metric,
+					       (int)mnl_attr_get_u32(attrs[RTA_OIF])};
 	return 0;
 }
 
 static void forget_default(void *data)
 {
-	*(struct default_route *)data = (struct default_route){};
+	((struct default_route *)data)->ifindex = 0;
 }
 
 int netlink_default_route(struct netlink *nl, uint8_t family, int *ret_ifindex)
 {
-	struct nlmsghdr *header = netlink_begin(nl, RTM_GETROUTE, NLM_F_DUMP);
-	struct rtmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-	struct default_route best = {};
-	int r;
+	struct default_route best = {.family = family == FAMILY_V4 ? AF_INET : AF_INET6};
+	int r = netlink_dump_main_routes(nl, best.family, 0, keep_default, forget_default, &best);
 
-	message->rtm_family = family == FAMILY_V4 ? AF_INET : AF_INET6;
-	r = netlink_dump(nl, header, keep_default, forget_default, &best);
 	if (r < 0)
 		return r;
 	if (best.ifindex == 0)

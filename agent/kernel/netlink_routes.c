@@ -86,16 +86,20 @@ static void forget_routes(void *data)
 	((struct route_array *)data)->count = 0;
 }
 
-static int dump_own_routes(struct netlink *nl, uint8_t family, struct route_array *array)
+int netlink_dump_main_routes(struct netlink *nl, uint8_t family, uint8_t protocol,
+			     netlink_callback callback, void (*reset)(void *data), void *data)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
-	int r;
+	int on = 1, off = 0, r;
 
-	message->rtm_family = family == FAMILY_V4 ? AF_INET : AF_INET6;
+	message->rtm_family = family;
 	message->rtm_table = RT_TABLE_MAIN;
-	message->rtm_protocol = NETLINK_ROUTE_PROTOCOL;
-	r = netlink_dump(nl, header, keep_own_route, forget_routes, array);
+	message->rtm_protocol = protocol;
+	/* Only then the kernel heeds what the request says of table and protocol (since 4.20). */
+	(void)mnl_socket_setsockopt(nl->socket, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
+	r = netlink_dump(nl, header, callback, reset, data);
+	(void)mnl_socket_setsockopt(nl->socket, NETLINK_GET_STRICT_CHK, &off, sizeof(off));
 	/* A family that the kernel does not have, or a table that nothing stands in yet. */
 	return r == -ENOENT || r == -EAFNOSUPPORT || r == -EOPNOTSUPP ? 0 : r;
 }
@@ -104,12 +108,10 @@ int netlink_own_routes(struct netlink *nl, uint8_t family, struct kernel_route *
 		       size_t *ret_count)
 {
 	struct route_array array = {};
-	int on = 1, off = 0, r;
+	int r = netlink_dump_main_routes(nl, family == FAMILY_V4 ? AF_INET : AF_INET6,
+					 NETLINK_ROUTE_PROTOCOL, keep_own_route, forget_routes,
+					 &array);
 
-	/* Only then the kernel heeds what the request says of table and protocol (since 4.20). */
-	(void)mnl_socket_setsockopt(nl->socket, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-	r = dump_own_routes(nl, family, &array);
-	(void)mnl_socket_setsockopt(nl->socket, NETLINK_GET_STRICT_CHK, &off, sizeof(off));
 	if (r < 0) {
 		free(array.items);
 		return r;

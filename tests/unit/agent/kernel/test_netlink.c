@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/rtnetlink.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -14,7 +15,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/common/array.h"
 #include "agent/kernel/namespace.h"
+#include "agent/kernel/netlink_internal.h"
 #include "tests/unit/unit.h"
 
 static int home_fd = -1, other_fd = -1;
@@ -429,7 +432,53 @@ static void knows_namespaces_apart(void)
 	close(uts);
 }
 
+struct seen_tables {
+	size_t main, others;
+};
+
+static int see_table(const struct nlmsghdr *header, void *data)
+{
+	const struct rtmsg *message = mnl_nlmsg_get_payload(header);
+	struct seen_tables *seen = data;
+
+	seen->main += message->rtm_table == RT_TABLE_MAIN;
+	seen->others += message->rtm_table != RT_TABLE_MAIN;
+	return 0;
+}
+
+static void see_none(void *data)
+{
+	*(struct seen_tables *)data = (struct seen_tables){};
+}
+
+/* The table "local" has some for each address, other tables whatever a VPN puts there. */
+static void routes_of_other_tables_do_not_leave_the_kernel(void)
+{
+	static const uint8_t families[] = {AF_UNSPEC, AF_INET, AF_INET6};
+	struct seen_tables seen;
+
+	CU_ASSERT_FATAL(system("ip link add polder9 type veth peer name polder8 && "
+			       "ip link set polder9 up && ip link set polder8 up && "
+			       "ip addr add 192.0.2.1/24 dev polder9 && "
+			       "ip addr add 2001:db8::1/64 dev polder9 nodad && "
+			       "ip route add 198.51.100.0/24 dev polder9 table 100 && "
+			       "ip -6 route add 2001:db8:1::/64 dev polder9 table 100") == 0);
+	for (size_t i = 0; i < COUNT(families); i++) {
+		see_none(&seen);
+		CU_ASSERT(netlink_dump_main_routes(nl, families[i], 0, see_table, see_none,
+						   &seen) == 0);
+		CU_ASSERT(seen.main > 0);
+		CU_ASSERT_EQUAL(seen.others, 0);
+		see_none(&seen);
+		CU_ASSERT(netlink_dump_main_routes(nl, families[i], NETLINK_ROUTE_PROTOCOL,
+						   see_table, see_none, &seen) == 0);
+		CU_ASSERT_EQUAL(seen.main + seen.others, 0);
+	}
+	CU_ASSERT(system("ip link del polder9") == 0);
+}
+
 static const struct unit_test tests[] = {
+	UNIT_TEST(routes_of_other_tables_do_not_leave_the_kernel),
 	UNIT_TEST(makes_a_pair_with_chosen_number_and_names),
 	UNIT_TEST(tells_which_side_is_taken),
 	UNIT_TEST(host_side_gets_no_address_of_its_own),
