@@ -52,7 +52,7 @@ const char *pods_link_alias(const struct pods *pods, const struct local_pod *pod
 			  pod->container_id, pod->ifname);
 	more = snprintf(alias + length, (size_t)(POD_ALIAS_MAX - length), " %s %s %s %s %zu",
 			pod->namespace, pod->name, word_of(pod->uid), word_of(pod->network),
-			pod->labels.count);
+			pod->labels_lost ? 1 : pod->labels.count);
 	if (length + more >= POD_ALIAS_MAX)
 		alias[length] = '\0';
 	return alias;
