@@ -400,7 +400,6 @@ void agent_stop(struct agent *agent)
 	datapath_free(agent->datapath);
 	maps_close(agent->maps);
 	node_clear(&agent->node);
-	netlink_watch_close(agent->watch);
 	netlink_monitor_close(agent->monitor);
 	netlink_close(agent->nl);
 	store_free(agent->store);

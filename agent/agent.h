@@ -48,8 +48,6 @@ struct agent {
 	struct maps *maps;
 	struct datapath *datapath;
 	struct node_routes *routes;
-	struct netlink_watch *watch; /* what the routes hear of */
-	uv_poll_t watch_poll;
 	uv_timer_t routes_timer; /* what node_routes_due() says */
 	char *state;		 /* the reconciler's file */
 	struct reconciler *reconciler;

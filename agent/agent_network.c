@@ -245,6 +245,7 @@ static void on_event(const struct netlink_event *event, void *data)
 {
 	struct agent *agent = data;
 
+	node_routes_heard(agent->routes, event);
 	switch (event->change) {
 	case NETLINK_LINK_GONE:
 		pods_link_gone(agent->pods, event->link.ifindex);
@@ -260,7 +261,7 @@ static void on_event(const struct netlink_event *event, void *data)
 		rescan_soon(agent);
 		break;
 	case NETLINK_ROUTES:
-		if (route_matters(agent, event->route))
+		if (event->route && route_matters(agent, event->route))
 			rescan_soon(agent);
 		break;
 	}
@@ -278,7 +279,9 @@ static void on_monitor(uv_poll_t *poll, int status, int events)
 		(void)uv_poll_start(poll, UV_READABLE, on_monitor);
 	if (r == -ENOBUFS) {
 		log_warning("network",
-			    "kernel messages were lost; the state of all links is read again");
+			    "kernel messages were lost; the state of all links and routes is read "
+			    "again");
+		node_routes_distrust(agent->routes);
 		agent_links_changed(agent);
 		on_rescan(&agent->rescan_timer);
 		agent_repair(agent);

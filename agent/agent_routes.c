@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "agent/agent.h"
-#include "agent/kernel/netlink_routes.h"
 
 static void on_timer(uv_timer_t *timer);
 
@@ -46,48 +45,6 @@ static void on_node(const struct object *object, bool deleted, void *data)
 	node_routes_object(agent->routes, object, deleted);
 }
 
-static void on_route(const struct kernel_route *route, bool deleted, void *data)
-{
-	struct agent *agent = data;
-
-	node_routes_route_changed(agent->routes, route, deleted);
-}
-
-static void on_address(int ifindex, void *data)
-{
-	struct agent *agent = data;
-
-	node_routes_address_changed(agent->routes, ifindex);
-}
-
-static void on_link(int ifindex, void *data)
-{
-	struct agent *agent = data;
-
-	node_routes_link_changed(agent->routes, ifindex);
-}
-
-static void on_watch(uv_poll_t *poll, int status, int events)
-{
-	static const struct netlink_watch_calls calls = {
-		.route = on_route, .address = on_address, .link = on_link};
-	struct agent *agent = poll->data;
-	int r = netlink_watch_read(agent->watch, &calls, agent);
-
-	(void)events;
-	/* An overrun is an error of the socket, for which libuv ends the poll; reading has taken
-	 * it. */
-	if (status < 0)
-		(void)uv_poll_start(poll, UV_READABLE, on_watch);
-	if (r < 0) {
-		log_warning(
-			"routes",
-			"the kernel's messages about routes were lost (%s); they are read again",
-			strerror(-r));
-		node_routes_distrust(agent->routes);
-	}
-}
-
 int agent_start_routes(struct agent *agent)
 {
 	const struct node_routes_env env = {
@@ -99,16 +56,12 @@ int agent_start_routes(struct agent *agent)
 		.wanted = set_timer,
 		.data = agent,
 	};
-	int r = netlink_watch_open(&agent->watch);
+	int r = node_routes_new(&env, &agent->routes);
 
-	if (r < 0)
-		return r;
-	r = node_routes_new(&env, &agent->routes);
 	if (r < 0)
 		return r;
 	store_listen(agent->store, on_node, agent);
 	uv_timer_init(agent->loop, &agent->routes_timer);
-	uv_poll_init(agent->loop, &agent->watch_poll, netlink_watch_fd(agent->watch));
-	agent->routes_timer.data = agent->watch_poll.data = agent;
-	return uv_poll_start(&agent->watch_poll, UV_READABLE, on_watch);
+	agent->routes_timer.data = agent;
+	return 0;
 }

@@ -11,8 +11,9 @@
 /* Recognises Polder's routes in `ip route show proto 80`. */
 #define NETLINK_ROUTE_PROTOCOL 80
 
-struct route_info; /* netlink_network.h */
-struct netlink;	   /* one route socket in one network namespace */
+struct route_info;   /* netlink_network.h */
+struct kernel_route; /* netlink_routes.h */
+struct netlink;	     /* one route socket in one network namespace */
 
 /* `netns_fd` -1: the current namespace; else the socket is opened in that one (setns and back). 0
  * or -errno. */
@@ -122,19 +123,24 @@ int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
 			 enum clsact_position position, uint32_t *ret_prog_id);
 
 /*
- * Events: a second socket joined to the groups of links, addresses and routes. -ENOBUFS from
- * netlink_monitor_read() means that messages were lost: read everything anew. Of routes those are
- * told that netlink_all_routes() lists.
+ * Events: a second socket joined to the groups of links, addresses and routes, of both families.
+ * -ENOBUFS from netlink_monitor_read() means that messages were lost: read everything anew. It
+ * reads a bounded number of messages; the descriptor stays readable while there are more. Of routes
+ * those of the main table are told.
  */
 struct netlink_monitor;
 enum netlink_change { NETLINK_LINK_NEW, NETLINK_LINK_GONE, NETLINK_ADDRESS, NETLINK_ROUTES };
 struct netlink_event {
 	enum netlink_change change;
-	struct link_info link;		/* of an address its ifindex alone */
-	const struct route_info *route; /* NULL: none */
+	struct link_info link; /* of an address its ifindex alone */
+	bool deleted;	       /* a route */
+	/* A route as netlink_all_routes() lists it, and as those of Polder are listed; NULL: not
+	 * there. */
+	const struct route_info *route;
+	const struct kernel_route *kernel_route;
 };
 typedef void (*netlink_listener)(const struct netlink_event *event, void *data);
 int netlink_monitor_open(struct netlink_monitor **ret);
-void netlink_monitor_close(struct netlink_monitor *monitor);
+void netlink_monitor_close(struct netlink_monitor *monitor); /* takes NULL */
 int netlink_monitor_fd(const struct netlink_monitor *monitor);
 int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener listener, void *data);

@@ -81,18 +81,3 @@ const void *netlink_addr_bytes(const struct polder_addr *addr);
 void netlink_put_addr(struct nlmsghdr *header, uint16_t type, const struct polder_addr *addr);
 /* Reads 4 or 16 bytes. 0 or -EINVAL. */
 int netlink_get_addr(const struct nlattr *attr, struct polder_addr *ret);
-
-/*
- * The kernel's messages about links, addresses and routes of both families: a socket joined to
- * their groups. 0 or -errno, then nothing is open.
- */
-struct netlink_feed {
-	struct mnl_socket *socket;
-	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
-};
-int netlink_feed_open(struct netlink_feed *feed);
-void netlink_feed_close(struct netlink_feed *feed);
-/* A bounded number of messages; the descriptor stays readable while there are more. 0; -ENOBUFS:
- * messages were lost; else -errno. */
-int netlink_feed_read(struct netlink_feed *feed,
-		      void (*message)(const struct nlmsghdr *header, void *data), void *data);

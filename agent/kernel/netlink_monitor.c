@@ -3,23 +3,66 @@
 #include "agent/kernel/netlink.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
+#include "agent/common/array.h"
 #include "agent/kernel/netlink_internal.h"
 #include "agent/kernel/netlink_network.h"
+#include "agent/kernel/netlink_routes.h"
+
+/* Room for some 10,000 routes, as a routing daemon sets them when it starts, or for what some
+ * hundred pods make when they start at once. */
+#define RECEIVE_BUFFER (8 * 1024 * 1024)
+/* So many messages, and the loop serves others. */
+#define READ_MAX 256
 
 struct netlink_monitor {
-	struct netlink_feed feed;
+	struct mnl_socket *socket;
+	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
 };
+
+static int join_groups(struct mnl_socket *socket)
+{
+	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+				     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE};
+
+	for (size_t i = 0; i < COUNT(groups); i++) {
+		int group = groups[i];
+
+		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
+		    0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int open_socket(struct netlink_monitor *monitor)
+{
+	int size = RECEIVE_BUFFER, fd;
+
+	monitor->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!monitor->socket || mnl_socket_bind(monitor->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -errno;
+	fd = mnl_socket_get_fd(monitor->socket);
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	return join_groups(monitor->socket);
+}
 
 int netlink_monitor_open(struct netlink_monitor **ret)
 {
-	struct netlink_monitor *monitor = calloc(1, sizeof(*monitor));
-	int r = monitor ? netlink_feed_open(&monitor->feed) : -ENOMEM;
+	struct netlink_monitor *monitor = malloc(sizeof(*monitor));
+	int r;
 
+	if (!monitor)
+		return -ENOMEM;
+	monitor->socket = NULL; /* the buffer need not be cleared */
+	r = open_socket(monitor);
 	if (r < 0)
-		free(monitor);
+		netlink_monitor_close(monitor);
 	else
 		*ret = monitor;
 	return r;
@@ -27,14 +70,14 @@ int netlink_monitor_open(struct netlink_monitor **ret)
 
 void netlink_monitor_close(struct netlink_monitor *monitor)
 {
-	if (monitor)
-		netlink_feed_close(&monitor->feed);
+	if (monitor && monitor->socket)
+		mnl_socket_close(monitor->socket);
 	free(monitor);
 }
 
 int netlink_monitor_fd(const struct netlink_monitor *monitor)
 {
-	return mnl_socket_get_fd(monitor->feed.socket);
+	return mnl_socket_get_fd(monitor->socket);
 }
 
 static bool decode_link(const struct nlmsghdr *header, struct netlink_event *event)
@@ -59,16 +102,12 @@ static bool decode_address(const struct nlmsghdr *header, struct netlink_event *
 	return true;
 }
 
-struct listener {
-	netlink_listener call;
-	void *data;
-};
-
-static void dispatch(const struct nlmsghdr *header, void *data)
+/* Calls for a message that says something. */
+static void dispatch(const struct nlmsghdr *header, netlink_listener listener, void *data)
 {
-	const struct listener *listener = data;
 	struct netlink_event event = {.change = NETLINK_ROUTES};
 	struct route_info route = {};
+	struct kernel_route kernel_route;
 	bool told = false;
 
 	switch (header->nlmsg_type) {
@@ -82,17 +121,36 @@ static void dispatch(const struct nlmsghdr *header, void *data)
 		break;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
-		event.route = &route;
-		told = netlink_route_decode(header, &route);
+		event.deleted = header->nlmsg_type == RTM_DELROUTE;
+		if (netlink_route_decode(header, &route))
+			event.route = &route;
+		if (netlink_kernel_route_decode(header, &kernel_route))
+			event.kernel_route = &kernel_route;
+		told = event.route || event.kernel_route;
 		break;
 	}
 	if (told)
-		listener->call(&event, listener->data);
+		listener(&event, data);
 }
 
-int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener call, void *data)
+int netlink_monitor_read(struct netlink_monitor *monitor, netlink_listener listener, void *data)
 {
-	struct listener listener = {.call = call, .data = data};
+	for (int i = 0; i < READ_MAX; i++) {
+		ssize_t got = mnl_socket_recvfrom(monitor->socket, monitor->receive,
+						  sizeof(monitor->receive));
+		const struct nlmsghdr *header = (const struct nlmsghdr *)monitor->receive;
+		int left;
 
-	return netlink_feed_read(&monitor->feed, dispatch, &listener);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return 0;
+		if (got < 0)
+			/* A message cut short is a message lost. */
+			return errno == ENOSPC ? -ENOBUFS : -errno;
+		left = (int)got;
+		for (; mnl_nlmsg_ok(header, left); header = mnl_nlmsg_next(header, &left))
+			dispatch(header, listener, data);
+	}
+	return 0;
 }

@@ -25,20 +25,3 @@ int netlink_own_routes(struct netlink *nl, uint8_t family, struct kernel_route *
  * forbids) or -errno. */
 int netlink_route_to(struct netlink *nl, const struct prefix *destination,
 		     struct kernel_route *ret);
-
-/*
- * What becomes of them, as the kernel tells it: a socket of its own. -ENOBUFS from
- * netlink_watch_read(): messages were lost, everything is to be read again. It reads a bounded
- * number of messages; the descriptor stays readable while there are more.
- */
-struct netlink_watch;
-struct netlink_watch_calls {
-	void (*route)(const struct kernel_route *route, bool deleted, void *data);
-	void (*address)(int ifindex, void *data); /* came, went or changed */
-	void (*link)(int ifindex, void *data);	  /* the same */
-};
-int netlink_watch_open(struct netlink_watch **ret);
-void netlink_watch_close(struct netlink_watch *watch); /* takes NULL */
-int netlink_watch_fd(const struct netlink_watch *watch);
-int netlink_watch_read(struct netlink_watch *watch, const struct netlink_watch_calls *calls,
-		       void *data);

@@ -138,7 +138,7 @@ static bool is_uplink(const struct node_routes *r, int ifindex)
 	return false;
 }
 
-void node_routes_address_changed(struct node_routes *r, int ifindex)
+static void address_changed(struct node_routes *r, int ifindex)
 {
 	/* With a link's last address its IPv4 routes go, and the kernel does not tell of them. */
 	if (is_uplink(r, ifindex))
@@ -147,7 +147,7 @@ void node_routes_address_changed(struct node_routes *r, int ifindex)
 	wanted(r);
 }
 
-void node_routes_link_changed(struct node_routes *r, int ifindex)
+static void link_changed(struct node_routes *r, int ifindex)
 {
 	/* The same with a link that is set down. */
 	if (is_uplink(r, ifindex))
@@ -160,8 +160,7 @@ static bool same_stop(const struct next_stop *a, const struct next_stop *b)
 	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0;
 }
 
-void node_routes_route_changed(struct node_routes *r, const struct kernel_route *route,
-			       bool deleted)
+static void route_changed(struct node_routes *r, const struct kernel_route *route, bool deleted)
 {
 	const struct next_stop stop = {.ifindex = route->ifindex, .gateway = route->gateway};
 	struct pod_range *range;
@@ -194,6 +193,23 @@ void node_routes_route_changed(struct node_routes *r, const struct kernel_route 
 	}
 	routes_ready(r, range);
 	wanted(r);
+}
+
+void node_routes_heard(struct node_routes *r, const struct netlink_event *event)
+{
+	switch (event->change) {
+	case NETLINK_LINK_GONE:
+	case NETLINK_LINK_NEW:
+		link_changed(r, event->link.ifindex);
+		break;
+	case NETLINK_ADDRESS:
+		address_changed(r, event->link.ifindex);
+		break;
+	case NETLINK_ROUTES:
+		if (event->kernel_route)
+			route_changed(r, event->kernel_route, event->deleted);
+		break;
+	}
 }
 
 /* ---------------------------------------------------------------- reading */

@@ -57,14 +57,10 @@ void node_routes_free(struct node_routes *routes);
 void node_routes_object(struct node_routes *routes, const struct object *object, bool deleted);
 /* All objects of all sources are in the store. Before that runs do nothing. */
 void node_routes_synced(struct node_routes *routes);
-/* An address of this link came, went or changed; the link itself did. */
-void node_routes_address_changed(struct node_routes *routes, int ifindex);
-void node_routes_link_changed(struct node_routes *routes, int ifindex);
+/* What the kernel tells of links, addresses and routes. */
+void node_routes_heard(struct node_routes *routes, const struct netlink_event *event);
 /* Addresses and routes may be others without a word: messages were lost. */
 void node_routes_distrust(struct node_routes *routes);
-/* A route that the kernel tells of. */
-void node_routes_route_changed(struct node_routes *routes, const struct kernel_route *route,
-			       bool deleted);
 
 /* When node_routes_run() has something to do, by the environment's clock. */
 uint64_t node_routes_due(const struct node_routes *routes);

@@ -42,7 +42,7 @@ static void start(struct routes_world *world)
 					    .now_ns = now_ns,
 					    .data = world};
 
-	must(netlink_watch_open(&world->watch) == 0, "the kernel's messages cannot be read");
+	must(netlink_monitor_open(&world->monitor) == 0, "the kernel's messages cannot be read");
 	must(node_routes_new(&env, &world->routes) == 0, "no memory");
 }
 
@@ -79,7 +79,7 @@ void world_open(struct routes_world *world)
 void world_close(struct routes_world *world)
 {
 	node_routes_free(world->routes);
-	netlink_watch_close(world->watch);
+	netlink_monitor_close(world->monitor);
 	netlink_close(world->nl);
 	store_free(world->store);
 }
@@ -87,7 +87,7 @@ void world_close(struct routes_world *world)
 void world_restart(struct routes_world *world)
 {
 	node_routes_free(world->routes);
-	netlink_watch_close(world->watch);
+	netlink_monitor_close(world->monitor);
 	start(world);
 }
 
@@ -155,19 +155,9 @@ void world_no_node(struct routes_world *world, unsigned int n)
 
 /* ---------------------------------------------------------------- time */
 
-static void on_route(const struct kernel_route *route, bool deleted, void *data)
+static void on_event(const struct netlink_event *event, void *data)
 {
-	node_routes_route_changed(((struct routes_world *)data)->routes, route, deleted);
-}
-
-static void on_address(int ifindex, void *data)
-{
-	node_routes_address_changed(((struct routes_world *)data)->routes, ifindex);
-}
-
-static void on_link(int ifindex, void *data)
-{
-	node_routes_link_changed(((struct routes_world *)data)->routes, ifindex);
+	node_routes_heard(((struct routes_world *)data)->routes, event);
 }
 
 /* Without what others' processes took meanwhile. */
@@ -190,10 +180,8 @@ static void took(struct routes_world *world, uint64_t begin)
 
 static void hear(struct routes_world *world)
 {
-	static const struct netlink_watch_calls calls = {
-		.route = on_route, .address = on_address, .link = on_link};
 	uint64_t begin = cpu_ns();
-	int r = netlink_watch_read(world->watch, &calls, world);
+	int r = netlink_monitor_read(world->monitor, on_event, world);
 
 	if (r < 0)
 		node_routes_distrust(world->routes);
@@ -203,7 +191,7 @@ static void hear(struct routes_world *world)
 /* IPv6 addresses are told of some time after they were set: until the kernel is quiet. */
 static void hear_all(struct routes_world *world)
 {
-	struct pollfd fd = {.fd = netlink_watch_fd(world->watch), .events = POLLIN};
+	struct pollfd fd = {.fd = netlink_monitor_fd(world->monitor), .events = POLLIN};
 
 	do {
 		hear(world);

@@ -12,7 +12,7 @@ struct routes_world {
 	struct node node;
 	struct store *store;
 	struct netlink *nl;
-	struct netlink_watch *watch;
+	struct netlink_monitor *monitor;
 	struct node_routes *routes;
 	uint64_t ahead_ns; /* of the real clock */
 	unsigned int runs;

@@ -429,15 +429,15 @@ static void lost_messages_are_made_up_for(void)
 
 	begin(&w);
 	world_ip("-4 route flush proto 80");
-	netlink_watch_close(w.watch);
-	CU_ASSERT_FATAL(netlink_watch_open(&w.watch) == 0);
+	netlink_monitor_close(w.monitor);
+	CU_ASSERT_FATAL(netlink_monitor_open(&w.monitor) == 0);
 	node_routes_distrust(w.routes);
 	world_pass(&w, 5000);
 	CU_ASSERT(world_routes(OURS) == 4);
 	/* And without any word, once a minute. */
 	world_ip("-4 route flush proto 80");
-	netlink_watch_close(w.watch);
-	CU_ASSERT_FATAL(netlink_watch_open(&w.watch) == 0);
+	netlink_monitor_close(w.monitor);
+	CU_ASSERT_FATAL(netlink_monitor_open(&w.monitor) == 0);
 	world_pass(&w, 61000);
 	CU_ASSERT(world_routes(OURS) == 4);
 	world_close(&w);
@@ -453,8 +453,8 @@ static void a_route_that_failed_is_tried_again_without_a_word(void)
 	world_settle(&w);
 	CU_ASSERT(world_state(&w).failed == 1);
 	world_ip("route del blackhole 10.5.0.0/24");
-	netlink_watch_close(w.watch);
-	CU_ASSERT_FATAL(netlink_watch_open(&w.watch) == 0);
+	netlink_monitor_close(w.monitor);
+	CU_ASSERT_FATAL(netlink_monitor_open(&w.monitor) == 0);
 	world_pass(&w, 10000);
 	CU_ASSERT(world_state(&w).failed == 0 && has("10.5.0.0/24 via 192.168.7.5"));
 	/* What happens to the uplink makes it worth while to try often again. */
@@ -464,8 +464,8 @@ static void a_route_that_failed_is_tried_again_without_a_word(void)
 	world_ip("link set up0 mtu 1400");
 	world_pass(&w, 1);
 	world_ip("route del blackhole 10.5.0.0/24");
-	netlink_watch_close(w.watch);
-	CU_ASSERT_FATAL(netlink_watch_open(&w.watch) == 0);
+	netlink_monitor_close(w.monitor);
+	CU_ASSERT_FATAL(netlink_monitor_open(&w.monitor) == 0);
 	world_pass(&w, 4000);
 	CU_ASSERT(world_state(&w).failed == 0 && has("10.5.0.0/24 via 192.168.7.5"));
 	world_close(&w);
