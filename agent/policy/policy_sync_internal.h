@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of enforce share. */
+/* What the files of policy sync share. */
 #pragma once
 
 #include "agent/common/hash.h"
