@@ -23,18 +23,21 @@ class CniError(Exception):
 
 
 class CniCall:
-    """One run of the plugin: environment and configuration go in, output comes back."""
+    """
+    One run of the plugin: environment and configuration go in, output comes back. `start` is called
+    as subprocess.Popen is, and may have the plugin traced.
+    """
 
     def __init__(self, command, config, container_id="", netns="", ifname="eth0", args="",
-                 plugin=POLDER_CNI, env=None):
+                 plugin=POLDER_CNI, env=None, start=subprocess.Popen):
         environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin"), "CNI_COMMAND": command,
                        "CNI_CONTAINERID": container_id, "CNI_NETNS": netns, "CNI_IFNAME": ifname,
                        "CNI_ARGS": args, "CNI_PATH": os.path.dirname(plugin)}
         environment.update(env or {})
         environment = {key: value for key, value in environment.items() if value is not None}
         self.input = config if isinstance(config, str) else json.dumps(config)
-        self.process = subprocess.Popen([plugin], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=environment)
+        self.process = start([plugin], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=environment)
 
     def finish(self, timeout=30):
         """(exit status, standard output, standard error)"""
