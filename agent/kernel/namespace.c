@@ -56,8 +56,9 @@ int namespace_check(int netns_fd)
 	int type;
 
 	type = ioctl(netns_fd, NS_GET_NSTYPE);
+	/* ENOTTY: a file of another kind. */
 	if (type < 0)
-		return errno == EBADF ? -EBADF : -EINVAL;
+		return errno == ENOTTY || errno == EOPNOTSUPP || errno == ENODEV ? -EINVAL : -errno;
 	if (type != CLONE_NEWNET)
 		return -EINVAL;
 	if (fstat(netns_fd, &other) < 0 || stat("/proc/thread-self/ns/net", &own) < 0)

@@ -42,8 +42,13 @@ static int check_namespace(int netns_fd, struct error *ret_error)
 /* Locally administered, unicast. */
 static int random_mac(uint8_t mac[6])
 {
-	if (getrandom(mac, 6, 0) != 6)
-		return -EIO;
+	ssize_t got;
+
+	do {
+		got = getrandom(mac, 6, 0);
+	} while (got < 0 && errno == EINTR);
+	if (got != 6)
+		return got < 0 ? -errno : -EIO;
 	mac[0] = (mac[0] & 0xfc) | 0x02;
 	return 0;
 }
