@@ -49,6 +49,20 @@ static json_t *version_output(const char *version)
 	return json_pack("{s:s, s:o}", "cniVersion", version, "supportedVersions", supported);
 }
 
+/* What nobody has read was made in vain. 0 or -EINVAL. */
+static int deliver(const struct cni_config *config, const struct cni_environment *environment,
+		   const json_t *output, struct error *ret_failure)
+{
+	int r = output_print(output, OUTPUT_MAX);
+
+	if (!r)
+		return 0;
+	if (environment->command == CNI_ADD)
+		cni_undo_add(config, environment);
+	return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
+			 "the result cannot be written to standard output: %s", strerror(-r));
+}
+
 /* Takes the reference of `root`. */
 static int run(json_t *root, const struct cni_environment *environment, struct error *ret_failure)
 {
@@ -59,12 +73,8 @@ static int run(json_t *root, const struct cni_environment *environment, struct e
 	if (r < 0)
 		return r;
 	r = commands[environment->command](&config, environment, &output, ret_failure);
-	if (!r && output && output_print(output, OUTPUT_MAX) < 0) {
-		r = error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
-			      "the result cannot be written to standard output");
-		if (environment->command == CNI_ADD)
-			cni_undo_add(&config, environment);
-	}
+	if (!r && output)
+		r = deliver(&config, environment, output, ret_failure);
 	json_decref(output);
 	cni_config_clear(&config);
 	return r;

@@ -79,7 +79,7 @@ static int deliver(const struct command *command, json_t *input, const json_t *o
 			"the network fewer options and labels",
 			OUTPUT_MAX);
 	return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
-			 "the result cannot be written to standard output");
+			 "the result cannot be written to standard output: %s", strerror(-r));
 }
 
 static int run(const struct command *command, const char *netns, struct error *ret_failure)

@@ -3,15 +3,27 @@
 #include "plugin/io.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/common/cni_code.h"
-#include "agent/common/file.h"
 #include "plugin/text.h"
 
 #define DRAIN_MAX (64u << 20)
+
+/* After a call that failed: was it a signal, or a pipe that its other end made non-blocking? Then
+ * it is waited for. */
+static bool may_go_on(int fd, short events)
+{
+	struct pollfd entry = {.fd = fd, .events = events};
+
+	if (errno == EAGAIN)
+		return poll(&entry, 1, -1) > 0 || errno == EINTR;
+	return errno == EINTR;
+}
 
 /* Its writer may not look for an answer before it has written everything. */
 static void drain_input(void)
@@ -24,7 +36,7 @@ static void drain_input(void)
 		n = read(STDIN_FILENO, buffer, sizeof(buffer));
 		if (n > 0)
 			drained += (size_t)n;
-	} while ((n > 0 || (n < 0 && errno == EINTR)) && drained < DRAIN_MAX);
+	} while ((n > 0 || (n < 0 && may_go_on(STDIN_FILENO, POLLIN))) && drained < DRAIN_MAX);
 }
 
 int input_read(size_t max, char **ret, size_t *ret_length, struct error *ret_failure)
@@ -47,7 +59,7 @@ int input_read(size_t max, char **ret, size_t *ret_length, struct error *ret_fai
 		n = read(STDIN_FILENO, buffer + used, room - used);
 		if (n > 0)
 			used += (size_t)n;
-		if (n < 0 && errno != EINTR) {
+		if (n < 0 && !may_go_on(STDIN_FILENO, POLLIN)) {
 			free(buffer);
 			return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE,
 					 "the configuration on standard input cannot be read: %s",
@@ -90,6 +102,22 @@ int input_parse(const char *text, size_t length, size_t max, json_t **ret,
 	return 0;
 }
 
+static int write_all(const char *text, size_t length)
+{
+	ssize_t n;
+
+	while (length) {
+		n = write(STDOUT_FILENO, text, length);
+		if (n < 0 && !may_go_on(STDOUT_FILENO, POLLOUT))
+			return -errno;
+		if (n > 0) {
+			text += n;
+			length -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
 int output_print(const json_t *output, size_t max)
 {
 	char *text = json_dumps(output, JSON_COMPACT);
@@ -100,7 +128,7 @@ int output_print(const json_t *output, size_t max)
 		return -ENOMEM;
 	length = strlen(text);
 	text[length++] = '\n';
-	r = length > max ? -EMSGSIZE : file_write_all(STDOUT_FILENO, text, length);
+	r = length > max ? -EMSGSIZE : write_all(text, length);
 	free(text);
 	return r;
 }
