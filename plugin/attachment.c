@@ -53,15 +53,28 @@ void attachment_undo(const struct attachment *attachment)
 		   r < 0 ? "the runtime's deletion will" : "polderd will when it is back");
 }
 
+/* polderd would do later what an old note says, and take the new interface away. */
+static int say_unknown(const struct attachment *attachment, int r, struct error *ret_failure)
+{
+	return error_set(ret_failure, -EINVAL, CNI_TRY_AGAIN,
+			 "whether an earlier deletion of container %s is noted "
+			 "in " CNI_DELETION_DIRECTORY " beside %s cannot be seen: %s",
+			 attachment->container_id, attachment->agent.socket, strerror(-r));
+}
+
 int attachment_finish_note(const struct attachment *attachment, struct error *ret_failure)
 {
 	const char *id = attachment->container_id, *ifname = attachment->ifname;
-	int directory, r;
+	int directory, noted, r;
 
-	if (cni_deletion_open_directory(attachment->agent.socket, &directory) < 0)
-		return 0;
-	r = 0;
-	if (cni_deletion_exists(directory, id, ifname)) {
+	r = cni_deletion_open_directory(attachment->agent.socket, &directory);
+	/* Without the socket's directory there is no agent, nor a note that it would find. */
+	if (r < 0)
+		return r == -ENOENT ? 0 : say_unknown(attachment, r, ret_failure);
+	noted = cni_deletion_exists(directory, id, ifname);
+	if (noted < 0) {
+		r = say_unknown(attachment, noted, ret_failure);
+	} else if (noted) {
 		if (ask_deletion(attachment, ret_failure) != AGENT_OK)
 			r = -EINVAL;
 		else if (cni_deletion_remove(directory, id, ifname))

@@ -117,12 +117,14 @@ int cni_deletion_write(int directory_fd, const char *container_id, const char *i
 	return fsync(directory_fd) < 0 ? -errno : 0;
 }
 
-bool cni_deletion_exists(int directory_fd, const char *container_id, const char *ifname)
+int cni_deletion_exists(int directory_fd, const char *container_id, const char *ifname)
 {
 	char file[FILE_NAME_MAX];
 
 	file_name(container_id, ifname, file);
-	return !faccessat(directory_fd, file, F_OK, AT_SYMLINK_NOFOLLOW);
+	if (!faccessat(directory_fd, file, F_OK, AT_SYMLINK_NOFOLLOW))
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 int cni_deletion_remove(int directory_fd, const char *container_id, const char *ifname)

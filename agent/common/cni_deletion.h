@@ -35,7 +35,8 @@ int cni_deletion_open_directory(const char *socket, int *ret_fd);
 /* The names must be valid. Whole and on disk, or not there. Writing again what is there is fine. 0
  * or -errno. */
 int cni_deletion_write(int directory_fd, const char *container_id, const char *ifname);
-bool cni_deletion_exists(int directory_fd, const char *container_id, const char *ifname);
+/* 1: it is there; 0: it is not; -errno: nobody knows. */
+int cni_deletion_exists(int directory_fd, const char *container_id, const char *ifname);
 /* A note that is not there is removed. 0 or -errno. */
 int cni_deletion_remove(int directory_fd, const char *container_id, const char *ifname);
 

@@ -4,12 +4,14 @@
 
 usage: test_plugin.py POLDER_CNI [unittest options]; root is needed for the network namespace.
 """
+import fcntl
 import json
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -165,6 +167,47 @@ class CN01Output(Case):
                               env=environment, stderr=subprocess.DEVNULL, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertEqual(recorder.operations(), ["cni.add", "cni.del"])
+
+    def test_a_machine_without_dev_null_is_served(self):
+        self.serve()
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0",
+                       "PATH": os.environ["PATH"]}
+        for streams, served in (("", True), ("<&-", False)):
+            done = subprocess.run(["unshare", "-m", "sh", "-c", f'mount -t tmpfs none /dev && exec "$0" {streams}', PLUGIN],
+                                  input=json.dumps(self.config()).encode(), env=environment, capture_output=True, timeout=60)
+            self.assertEqual(done.returncode, 0 if served else 1, done.stderr)
+            if not served:
+                self.assertIn(b"/dev/null cannot be opened", done.stderr)
+
+    def test_streams_that_never_block_are_waited_for(self):
+        """A pipe's other end may have made it so."""
+        self.serve()
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0"}
+        ins, outs = os.pipe(), os.pipe()
+        for end in (ins[0], outs[1]):
+            os.set_blocking(end, False)
+        os.write(outs[1], b" " * fcntl.fcntl(outs[1], fcntl.F_GETPIPE_SZ))
+        process = subprocess.Popen([PLUGIN], stdin=ins[0], stdout=outs[1], stderr=subprocess.PIPE, env=environment)
+        for end in (ins[0], outs[1]):
+            os.close(end)
+        time.sleep(0.1)
+        os.write(ins[1], json.dumps(self.config()).encode())
+        os.close(ins[1])
+        time.sleep(0.1)
+        with os.fdopen(outs[0], "rb") as out:
+            result = json.loads(out.read())
+        self.assertEqual(process.wait(60), 0, process.stderr.read())
+        process.stderr.close()
+        self.assertEqual(result["cniVersion"], "1.0.0")
+
+    def test_a_result_that_cannot_be_written_says_why(self):
+        self.serve()
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0"}
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PLUGIN], input=json.dumps(self.config()).encode(), env=environment, stdout=full,
+                                  stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left on device", done.stderr)
 
     def test_people_get_help(self):
         done = subprocess.run([PLUGIN, "--help"], capture_output=True, timeout=60)
@@ -323,6 +366,21 @@ class CN05Del(Case):
         self.fail_with(11, "ADD")
         self.assertEqual(recorder.operations(), ["cni.del"])
         self.assertEqual(self.noted(), ["c1:eth0.json"])
+
+
+    def test_an_add_does_not_start_while_nobody_can_see_whether_a_deletion_is_noted(self):
+        self.succeed("DEL")
+        os.rename(self.notes, self.notes + ".away")
+        with open(self.notes, "w"):
+            pass
+        recorder = self.serve()
+        error = self.fail_with(11, "ADD")
+        self.assertIn("Not a directory", error["msg"])
+        self.assertEqual(recorder.operations(), [])
+        os.unlink(self.notes)
+        os.rename(self.notes + ".away", self.notes)
+        self.succeed("ADD")
+        self.assertEqual(recorder.operations(), ["cni.del", "cni.add"])
 
 
 class CN07Gc(Case):
