@@ -72,6 +72,8 @@ struct agent {
 	unsigned int seconds;	 /* since the start */
 	char families_note[256]; /* what of the configuration this kernel cannot; "": nothing */
 	char told_status[512];	 /* to the service manager */
+	bool told_ready;	 /* likewise */
+	bool telling_failed;	 /* logged */
 	struct cni_counts cni;
 	struct histogram reconcile_durations;
 	uint64_t failing_since_ns; /* of reconciles; 0: the last one succeeded */
@@ -138,6 +140,8 @@ void agent_tell_state(struct agent *agent); /* to the log */
 
 /* agent_service.c: what is done once a second. */
 void agent_service_start(struct agent *agent);
+/* That it is ready, unless it has been told or is not. What fails is repeated each second. */
+void agent_tell_ready(struct agent *agent);
 
 /* agent_network.c: links, addresses and routes of the node. */
 int agent_watch_network(struct agent *agent);

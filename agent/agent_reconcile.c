@@ -83,7 +83,7 @@ static void report_ready(struct agent *agent)
 	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services",
 		 pods_count(agent->pods), store_count(agent->store, OBJECT_NETWORK_POLICY),
 		 store_count(agent->store, OBJECT_SERVICE));
-	notify_ready();
+	agent_tell_ready(agent);
 }
 
 static int ran(struct agent *agent, uint64_t began_ns, int r)

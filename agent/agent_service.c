@@ -49,6 +49,26 @@ static void describe(const struct agent *agent, char *text, size_t size)
 						: "Reading the objects");
 }
 
+/* 0, or -errno, which is logged once. */
+static int tell(struct agent *agent, const char *text)
+{
+	int r = notify_send(text);
+
+	if (r < 0 && !agent->telling_failed)
+		log_warning("agent",
+			    "the service manager (NOTIFY_SOCKET) cannot be told \"%.40s\": %s; "
+			    "retried every second",
+			    text, strerror(-r));
+	agent->telling_failed = r < 0;
+	return r;
+}
+
+void agent_tell_ready(struct agent *agent)
+{
+	if (agent->ready && !agent->told_ready)
+		agent->told_ready = tell(agent, "READY=1") == 0;
+}
+
 /*
  * Connected pods go on meanwhile, and whoever waits for the network of new ones may wait: being
  * killed and started again would bring nothing nearer.
@@ -58,10 +78,10 @@ static void tell_service_manager(struct agent *agent)
 	char status[512], text[640];
 	bool extend = !agent->ready && agent->seconds % EXTEND_EVERY == 0;
 
+	agent_tell_ready(agent);
 	describe(agent, status, sizeof(status));
 	if (!extend && strcmp(status, agent->told_status) == 0)
 		return;
-	snprintf(agent->told_status, sizeof(agent->told_status), "%s", status);
 	snprintf(text, sizeof(text), "STATUS=%s", status);
 	for (char *c = text; *c; c++)
 		if (*c == '\n')
@@ -69,7 +89,9 @@ static void tell_service_manager(struct agent *agent)
 	if (extend)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text),
 			 "\nEXTEND_TIMEOUT_USEC=%d000000", EXTEND_SECONDS);
-	notify_send(text);
+	/* What could not be told is told by the next second. */
+	if (tell(agent, text) == 0)
+		snprintf(agent->told_status, sizeof(agent->told_status), "%s", status);
 }
 
 static void on_second(uv_timer_t *timer)

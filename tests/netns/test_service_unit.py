@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service's unit: what it forbids polderd does not need, and what polderd leaves behind is the machine's."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
+import time
 
 from lib.agent import BUILD, POLDERCTL, POLDERD
 from lib.netns import run
@@ -126,6 +129,32 @@ def test_pins_outlive_a_service_with_mounts_of_its_own(world):
         agent.binary = POLDERD
         agent.start()
     assert world.agent.ctl_json("status")["pods"]["ready"] == 1
+
+
+def test_ready_is_told_again_when_the_service_manager_was_too_busy(world):
+    """Its socket takes no more: it would wait for the word for ever, and start polderd anew."""
+    path = os.path.join(world.workdir, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        manager.bind(path)
+        others.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                others.sendto(b"WATCHDOG=1", path)
+        world.agent.stop()
+        os.environ["NOTIFY_SOCKET"] = path
+        try:
+            world.agent.start()
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        wait_until(lambda: "cannot be told" in world.agent.log(), "a line about it", 3)
+        told, deadline = [], time.monotonic() + 5
+        manager.settimeout(0.5)
+        while not any("READY=1" in text for text in told):
+            assert time.monotonic() < deadline, told
+            with contextlib.suppress(TimeoutError):
+                told.append(manager.recv(4096).decode())
+    world.agent.restart()
 
 
 def test_the_unit_is_ordered_before_who_starts_containers(world):
