@@ -236,6 +236,11 @@ static void on_connection_event(uv_poll_t *poll, int status, int events)
 	}
 	if (r == 0 && connection->end && !connection->request && waiting(connection) == 0)
 		r = -EPIPE;
+	/* Its peer will say that the agent hung up, and have the operator look here. */
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET && !connection->broken)
+		log_warning("control",
+			    "the connection of process %d cannot be served, and is closed: %s",
+			    connection->pid, strerror(-r));
 	if (r < 0)
 		connection_hang_up(connection);
 	else
