@@ -142,10 +142,11 @@ void agent_repair_pins(struct agent *agent)
 				 agent->config.bpffs, strerror(-r));
 	}
 	if (maps + links)
-		log_warning("agent",
-			    "%s: %zu maps and %zu links had lost their pins; pinned again, nothing "
-			    "was detached",
-			    agent->config.bpffs, maps, links);
+		log_warning(
+			"agent",
+			"%s: %zu maps and %zu links had no pins (any more); pinned again, nothing "
+			"was detached",
+			agent->config.bpffs, maps, links);
 	if (r < 0 && strcmp(message, agent->pins_note) != 0)
 		log_error("agent",
 			  "%s; programs stay attached as long as polderd runs, retried every 5 s",

@@ -193,9 +193,14 @@ static int receive_answer(struct netlink *nl, unsigned int sequence, struct exch
 
 static int talk(struct netlink *nl, struct nlmsghdr *request, struct exchange *exchange)
 {
+	ssize_t sent;
+
 	nl->error[0] = '\0';
 	request->nlmsg_seq = ++nl->sequence;
-	if (mnl_socket_sendto(nl->socket, request, request->nlmsg_len) < 0)
+	do {
+		sent = mnl_socket_sendto(nl->socket, request, request->nlmsg_len);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
 		return -errno;
 	return receive_answer(nl, request->nlmsg_seq, exchange);
 }
