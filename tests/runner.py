@@ -48,6 +48,7 @@ SUITES = [
     Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
     Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
     Suite('netns', 1200, 'real packets between network namespaces'),
+    Suite('reliability', 300, 'agent and plugin killed, their system calls failing, while pods talk'),
     Suite('e2e', 1200, 'podman and containerd'),
     Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True),
     Suite('tryout', 300, 'deploy/try-out says what the example policies mean'),

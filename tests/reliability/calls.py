@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """System calls of a process, counted over all its threads; and something done at one of them. See trace.c."""
 
+import collections
 import errno
 import functools
 import os
@@ -12,6 +13,7 @@ from lib.agent import BUILD
 
 TRACE = os.path.join(BUILD, "tests", "reliability", "trace")
 HEADERS = ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h")
+ENDS = 60  # seconds within which a process that is killed, or left alone, is so, on a busy machine
 BPF_HEADER = "/usr/include/linux/bpf.h"
 NETLINK = {16: "NEWLINK", 17: "DELLINK", 18: "GETLINK", 19: "SETLINK", 20: "NEWADDR", 21: "DELADDR",
            22: "GETADDR", 24: "NEWROUTE", 25: "DELROUTE", 26: "GETROUTE", 28: "NEWNEIGH",
@@ -53,6 +55,8 @@ class Call:
         self.about = "" if about == "-" else about
         self.call = call_names().get(int(call), call)
         self.sends_netlink = int(netlink) != 0
+        # What a rule of trace knows it by; `nth` of those like it (see Result).
+        self.like, self.nth = (int(call), int(first) if self.call == "bpf" else int(netlink)), 0
         self.detail = ""
         if self.call == "bpf":
             names = bpf_names()
@@ -92,6 +96,10 @@ class Result:
                 self.calls.append(Call(line))
         if number:
             self.hit = self.calls[number - 1]
+        alike = collections.Counter()
+        for call in self.calls:
+            alike[call.like] += 1
+            call.nth = alike[call.like]
 
     @property
     def crashed(self):
@@ -103,12 +111,12 @@ def kill_at(number):
     return f"kill:{number}"
 
 
-def fail_at(number, error):
-    return f"fail:{number}:{getattr(errno, error)}"
+def fail_at(call, error):
+    return f"fail:{call.nth}:{getattr(errno, error)}:{call.like[0]}:{call.like[1]}"
 
 
-def refuse_at(number, error):
-    return f"refuse:{number}:{getattr(errno, error)}"
+def refuse_at(call, error):
+    return f"refuse:{call.nth}:{getattr(errno, error)}:{call.like[0]}:{call.like[1]}"
 
 
 class Trace:
@@ -143,7 +151,7 @@ class Trace:
         """Leaves the process alone if it still runs; what was seen."""
         if self.running():
             self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(ENDS)
         if self.process.stdout:
             self.process.stdout.close()
         result = Result(self.output)

@@ -6,17 +6,20 @@ import errno
 import os
 import random
 import re
+import signal
 import time
 
 import calls
 import kills
+import node
 import operations
 import page
+import workers
 from lib.netns import CommandError
-from node import Ground
 
 TITLE = "System calls that fail"
-SEED, SAMPLES = 20261128, 2
+SEED, JOBS, SHARES = 20261128, 3, 4
+MOST = 120  # trials of an operation that begins or ends with a start, evenly spread
 LATE = 8  # seconds after which what failed has been tried again: the agent looks every 5 s
 
 FILES = ("ENOMEM", "EIO", "EINTR")
@@ -57,24 +60,24 @@ FITS = {
 }
 # What the kernel says to a netlink request that it has received.
 REFUSALS = ("ENOMEM", "EPERM", "ENOBUFS", "EAGAIN")
-# Not the agent's own: the loader's, before main.
-LOADER = ("/lib/", "/usr/lib", "/etc/ld.so")
+# Where libuv ends the process (abort) if they fail: its loop would not work any more. The service manager starts the next one.
+LIBUV = ("epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2")
 # Other words for an error than strerror()'s, where they say more.
 WORDS = {"EPERM": ("ermission", "ermitted", "CAP_", "root"), "EACCES": ("ermission", "ermitted"),
          "ENOMEM": ("memory",), "EMFILE": ("open files", "descriptor", "LimitNOFILE"),
          "ENOSPC": ("No space", "full", "room", "inotify"), "EAGAIN": ("temporarily", "again")}
-ERRORS = re.compile(r"\b(ERROR|WARNING|WARN)\b|^.*(?:error|warning): ", re.M)
+ERRORS = re.compile(r"^\S+Z (?:error|warning) |^.*(?:error|warning): ", re.M)
 
 
 class Failure:
     """One trial: what was made to fail, how it went on, what was said."""
 
-    def __init__(self, operation, call, error, outcome, said, wrong):
-        self.operation, self.call, self.error = operation, call, error
-        self.outcome, self.said, self.wrong = outcome, said, wrong
+    def __init__(self, name, call, error, outcome, said, wrong):
+        self.name, self.error, self.outcome, self.said, self.wrong = name, error, outcome, said, wrong
+        self.call, self.where = (call.name, str(call)) if call else ("", "no call")
 
     def text(self):
-        return f"{self.operation.name}, {self.error} at {self.call}: " + "; ".join(self.wrong)
+        return f"{self.name}, {self.error} at {self.where}: " + "; ".join(self.wrong)
 
 
 def plain(about):
@@ -88,9 +91,9 @@ def plain(about):
 def classes(listed):
     """{(call, what it is about): its numbers in the list}"""
     found = {}
-    begun = not any(call.about.startswith(LOADER) for call in listed)
+    begun = not any(call.call in ("execve", "arch_prctl") for call in listed)
     for call in listed:
-        begun = begun or call.call == "rt_sigaction"  # the first thing that main does
+        begun = begun or call.call == "fcntl"  # the first thing that main does: streams_fill()
         if begun and call.call in FITS:
             found.setdefault((call.name, plain(call.about)), []).append(call)
     return found
@@ -98,9 +101,9 @@ def classes(listed):
 
 def rules(call):
     """(error, rule) of each way in which it may fail."""
-    made = [(error, calls.fail_at(call.number, error)) for error in FITS[call.call]]
+    made = [(error, calls.fail_at(call, error)) for error in FITS[call.call]]
     if call.sends_netlink:
-        made += [(error + " by the kernel", calls.refuse_at(call.number, error)) for error in REFUSALS]
+        made += [(error + " by the kernel", calls.refuse_at(call, error)) for error in REFUSALS]
     return made
 
 
@@ -114,6 +117,8 @@ def names_it(said, error):
 
 def outcome_of(operation, result):
     """What became of the operation: went on, refused, or why that cannot be."""
+    if result.crashed == signal.SIGABRT and result.hit.call in LIBUV:
+        return "ended by libuv", []
     if result.crashed:
         return "", [f"ended by signal {result.crashed}"]
     if operation.hung:
@@ -146,7 +151,7 @@ def try_one(ground, operation, rule, error):
         kills.recover(ground)
     if outcome == "went on" and ERRORS.search(said):
         outcome = "told, and went on"
-    return Failure(operation, call, error, outcome, said, wrong)
+    return Failure(operation.name, call, error, outcome, said, wrong)
 
 
 def listed_calls(ground, operation):
@@ -175,101 +180,96 @@ def short(tally):
     if reason:
         tally.skip("failing_calls", reason)
         return
-    ground, chance = Ground(**kills.OPTIONS), random.Random(SEED)
-    try:
-        kills.remember(ground)
-        for operation in operations.all_of(ground).values():
-            name = "failing_in_" + operation.name.replace(", ", "_").replace(" ", "_")
-            tally.attempt(name, lambda one=operation: short_failures(ground, one, chance))
-            operation.forget()
-    finally:
-        ground.close()
+    ground, chance = node.shared(kills.begin), random.Random(SEED)
+    for name, operation in ground.operations.items():
+        tally.attempt(f"failing_in_{kills.title(name)}",
+                      lambda one=operation: short_failure(ground, one, chance))
+        operation.forget()
 
 
-def short_failures(ground, operation, chance):
+def short_failure(ground, operation, chance):
+    _, error, rule = chance.choice(list(trials(listed_calls(ground, operation))))
+    failure = try_one(ground, operation, rule, error)
+    assert not failure or not failure.wrong, failure.text()
+
+
+def work(ground, task):
+    """A share of an operation's trials: (name, share, of how many)."""
+    name, part, of = task
+    operation = ground.operations[name]
     every = list(trials(listed_calls(ground, operation)))
-    for _, error, rule in chance.sample(every, min(SAMPLES, len(every))):
+    if "start" in name or name == "stop":
+        every = [every[number - 1] for number in kills.spread(len(every), MOST)]
+    for _, error, rule in every[part::of]:
+        ground.traffic.forget()
         failure = try_one(ground, operation, rule, error)
-        assert not failure or not failure.wrong, failure.text()
+        if failure:
+            yield failure, ground.traffic.denied
+    operation.forget()
 
 
 class Records:
     def __init__(self):
-        self.by_operation, self.by_call, self.wrong = {}, {}, []
-        self.said = collections.Counter()
-        self.count = 0
+        self.operations, self.calls, self.wrong, self.count, self.denied = {}, {}, [], 0, 0
 
-    def add(self, failure):
+    def add(self, failure, denied):
         self.count += 1
-        key = failure.call.name if failure.call else "?"
-        row = self.by_call.setdefault(key, collections.Counter())
-        row[failure.outcome] += 1
-        row["errors", failure.error] += 1
+        self.denied += denied
+        by_call = self.calls.setdefault(failure.call, collections.Counter())
+        by_call["errors", failure.error] += 1
+        for row in (by_call, self.operations.setdefault(failure.name, collections.Counter())):
+            row["all"] += 1
+            row[failure.outcome] += not failure.wrong
+            row["wrong"] += bool(failure.wrong)
         if failure.wrong:
-            row["wrong"] += 1
             self.wrong.append(failure.text())
 
 
 def record(tally):
-    ground, records, began = Ground(**kills.OPTIONS), Records(), time.monotonic()
-    try:
-        kills.remember(ground)
-        for operation in operations.all_of(ground).values():
-            record_operation(tally, ground, operation, records)
-            operation.forget()
-        denied = ground.traffic.denied
-    finally:
-        ground.close()
-    return text(records, denied, time.monotonic() - began)
-
-
-def record_operation(tally, ground, operation, records):
-    wrong, row, began = [], collections.Counter(), time.monotonic()
-    for _, error, rule in trials(listed_calls(ground, operation)):
-        failure = try_one(ground, operation, rule, error)
-        if not failure:
-            continue
-        records.add(failure)
-        row["all"] += 1
-        row[failure.outcome] += 1
+    records, began, names = Records(), time.monotonic(), list(operations.NAMES)
+    tasks = [(name, part, SHARES) for name in names for part in range(SHARES)]
+    for failure, denied in workers.share(JOBS, kills.begin, work, tasks):
+        records.add(failure, denied)
         said = " / ".join(line for line in failure.said.splitlines() if ERRORS.search(line))
-        tally.note(f"{operation.name}: {failure.error} at {failure.call}: {failure.outcome or 'wrong'}: "
-                   f"{said[-400:] or operation.told[:300]}")
+        tally.note(f"{failure.outcome or 'wrong'}: {failure.name}: {failure.error} at {failure.where}: "
+                   f"{said[-400:]}")
         if failure.wrong:
-            row["wrong"] += 1
-            wrong.append(failure.text())
             tally.note("WRONG " + failure.text())
-    records.by_operation[operation.name] = row
-    tally.note(f"{operation.name}: {row['all']} failures, {time.monotonic() - began:.0f} s")
-    tally.check("failing_in_" + operation.name.replace(", ", "_").replace(" ", "_"), wrong)
+    for name in names:
+        wrong = [one for one in records.wrong if one.startswith(name + ", E")]
+        tally.check(f"failing_in_{kills.title(name)}", wrong)
+    return text(records, names, time.monotonic() - began)
 
 
-OUTCOMES = ("went on", "told, and went on", "refused", "wrong")
+OUTCOMES = ("went on", "told, and went on", "refused", "ended by libuv", "wrong")
 
 
-def text(records, denied, seconds):
-    operations_table = page.table(
-        ("operation, process", "failures", *OUTCOMES),
-        [(name, row["all"], *(row[one] for one in OUTCOMES))
-         for name, row in records.by_operation.items()], {1, 2, 3, 4, 5})
-    calls_table = page.table(
-        ("system call", "errors", *OUTCOMES),
-        [(f"`{name}`", ", ".join(f"{key[1]}" for key in row if isinstance(key, tuple)),
-          *(row[one] for one in OUTCOMES)) for name, row in sorted(records.by_call.items())], {2, 3, 4, 5})
+def text(records, names, seconds):
+    empty = collections.Counter()
+    operations_table = page.table(("operation, process", "failures", *OUTCOMES), [
+        (name, row["all"], *(row[one] for one in OUTCOMES))
+        for name in names for row in [records.operations.get(name, empty)]], {1, 2, 3, 4, 5, 6})
+    calls_table = page.table(("system call", "errors", "failures", *OUTCOMES), [
+        (f"`{name}`", ", ".join(key[1] for key in row if isinstance(key, tuple)), row["all"],
+         *(row[one] for one in OUTCOMES)) for name, row in sorted(records.calls.items())],
+        {2, 3, 4, 5, 6, 7})
     wrong = "\n".join(f"- {one}" for one in records.wrong)
     return f"""\
 {page.recorded_by("tests/reliability/run --record --part failures")} It took {seconds / 60:.0f} minutes.
 
-**{records.count:,} failures, after {len(records.wrong)} of which something was wrong.** One call fails, once, with an
-error that a kernel may give; of calls that are about the same (the same file, map, kind of request) the first and the
-last in the operation. *By the kernel*: the netlink request was sent and refused. Then either the operation went on as
-if nothing had been (a signal, a try again, a part that can be done without), or it told what failed and went on, or
-it ended with a message that names the error; and as after a kill all is as it should be once the operation has been
-done again, at the latest {LATE} s later: nothing that policy denies came through ({denied:,} datagrams sent), no
-connection broke, nothing hung or crashed.
+**{records.count:,} failures; after {len(records.wrong)} of them something was wrong.** One call fails, once, with an
+error that a kernel may give there; of calls that are about the same (the same file, the same map, the same kind of
+request) the first and the last in the operation; of a start's and a stop's failures at most {MOST}, evenly spread.
+*By the kernel*: the netlink request was sent and refused. Then the operation *went on* (a signal, an attempt that was
+repeated, something that can be done without), *told* what failed and went on, or was *refused* with a message that
+names the error; or *libuv* ended the process, as it does where its loop cannot go on (epoll), and the next start was
+right. Nothing hung, nothing else was ended by a signal. In all cases, at the latest {LATE} s afterwards and after
+the operation was done again, all is as after a kill: {records.denied:,} datagrams that policy denies were sent meanwhile
+and none came through, no flow broke, nothing is left behind.
 
 {operations_table}
 
 {calls_table}
+
 {wrong}
 """

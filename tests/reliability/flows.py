@@ -23,6 +23,7 @@ import time
 
 TICK = 0.001        # seconds from one turn to the next
 FLOW_PAUSE = 0.005  # from an answer to the next question
+TURN_MAX = 0.02     # what a turn takes longer this process had no CPU: no answer could be read
 LOST = 0.4          # without answer for so long a datagram is lost, and the next is sent
 STALLED = 3.0       # no answer for so long: the flow is broken
 KNOCK_FOR = 0.05
@@ -42,7 +43,7 @@ class Flow:
     def __init__(self, spec):
         self.name, self.proto, self.target = spec["name"], spec["proto"], tuple(spec["to"])
         self.sock = socket.socket(fileno=spec["fd"])
-        self.number, self.sent, self.answered, self.waiting = 0, 0.0, time.monotonic(), False
+        self.number, self.sent, self.answered, self.waiting = 0, 0.0, 0.0, False
         self.input = b""
         self.broken, self.lost, self.answers, self.longest = "", 0, 0, 0.0
         if self.proto == "TCP":
@@ -53,7 +54,6 @@ class Flow:
     def renew(self):
         """What is broken has been told; later trials get a flow that is not."""
         self.broken, self.input, self.waiting = "", b"", False
-        self.sent = self.answered = time.monotonic()
         if self.proto == "TCP":
             disconnect(self.sock)
             self.sock.settimeout(1)
@@ -78,6 +78,7 @@ class Flow:
                 self.send(now)
         elif now - self.sent >= FLOW_PAUSE:
             self.number += 1
+            self.answered = now  # from here on it is waited for
             self.send(now)
 
     def send(self, now):
@@ -209,7 +210,8 @@ class Traffic:
         for echo in self.echoes:
             self.watch(echo)
         self.flows, self.knocks, self.denied = [], [], []
-        self.turns, self.shouts, self.slept, self.longest_turn = 0, 0, time.monotonic(), 0.0
+        self.turns, self.shouts = 0, 0
+        self.now, self.before = 0.0, time.monotonic()  # seconds in which answers could be read
         self.spec = spec
 
     def watch(self, one):
@@ -231,10 +233,11 @@ class Traffic:
         for fd, _ in self.poller.poll(TICK):
             one = self.by_fd.get(fd)
             if one:
-                one.readable(time.monotonic())
-        now = time.monotonic()
-        self.longest_turn = max(self.longest_turn, now - self.slept)
-        self.slept = now
+                one.readable(self.now)
+        clock = time.monotonic()
+        self.now += min(clock - self.before, TURN_MAX)
+        self.before = clock
+        now = self.now
         for flow in self.flows:
             flow.turn(now)
         for knock in self.knocks:
@@ -258,8 +261,8 @@ class Traffic:
                 "answers": sum(found["answers"] for found in flows),
                 "least": min((found["answers"] for found in flows), default=0),
                 "longest": max((found["longest"] for found in flows), default=0),
-                "denied": self.shouts, "turn": self.longest_turn}
-        self.shouts, self.longest_turn = 0, 0.0
+                "denied": self.shouts}
+        self.shouts = 0
         return made
 
 

@@ -6,16 +6,23 @@ import random
 import time
 
 import calls
+import node
 import operations
 import page
+import workers
 from lib.netns import CommandError
 from node import Ground
 
 TITLE = "Killed at every system call"
-SEED, SAMPLES = 20261127, 2  # of the short form: so many kills in each operation
+SEED, JOBS, CHUNK = 20261127, 4, 10
 # Of these operations' calls so many are tried when all are recorded, evenly spread.
-MOST = {"start": 400, "start with maps of another size": 300, "first start": 250}
-PATIENCE = 30  # seconds in which a node must be in order again
+MOST = {"start": 60, "start with maps of another size": 60, "first start": 60, "stop": 40,
+        "change of policy": 50, "change of service": 50, "change of labels": 50,
+        "ADD, agent": 160, "DEL, agent": 60, "GC, agent": 60, "CHECK, agent": 40}
+STARTS = 2  # so many starts are killed before one is left alone
+# About so many calls has a start; the short form counts none.
+START_CALLS, SHORT_CALLS = 2800, {"start": 2800, "start with maps of another size": 3000,
+                                  "first start": 1900, "stop": 600, "ADD, agent": 300}
 # Small maps: a start with them takes less.
 OPTIONS = {"nodes": 2, "flows_v4": operations.Resize.SIZES[0], "flows_v6": 4096,
            "max_services": 256, "max_backends": 1024, "max_addresses": 4096,
@@ -24,37 +31,46 @@ OPTIONS = {"nodes": 2, "flows_v4": operations.Resize.SIZES[0], "flows_v6": 4096,
 
 
 class Kill:
-    """One trial."""
+    """One trial: where the operation was killed, and where the start after it; what was wrong in the end."""
 
-    def __init__(self, operation, result, wrong):
-        self.operation, self.result, self.wrong = operation, result, wrong
-        self.hit = result.hit if result else None
+    def __init__(self, name, hits, wrong):
+        self.name, self.wrong = name, wrong
+        self.hits = [(where, hit.name, str(hit)) for where, hit in hits if hit]
 
     def text(self):
-        return f"{self.operation.name}, killed at {self.hit}: " + "; ".join(self.wrong)
+        where = " and then ".join(f"{where} at {call}" for where, _, call in self.hits)
+        return f"{self.name}, killed in {where}: " + "; ".join(self.wrong)
 
 
 def recover(ground):
     """The node as trials want it, whatever the last one left. An error if that cannot be."""
-    ground.kill_agent()
+    for one in ground.world.nodes:
+        ground.kill_agent(one.agent)
     ground.start_agent()
     if ground.box_result is not None or "eth0" in ground.box_links():
         ground.must("DEL")
 
 
-def try_one(ground, operation, number):
-    """A kill at call `number` of the operation, and all that must hold afterwards."""
-    result = None
+def try_one(ground, operation, number, starts=()):
+    """
+    A kill at call `number` of the operation, and all that must hold afterwards. If the agent was killed the first starts
+    after it are killed as well, at these calls of theirs.
+    """
+    hits = []
     try:
         operation.prepare()
-        result = operation.run(calls.kill_at(number))
+        hits.append((operation.name, operation.run(calls.kill_at(number)).hit))
+        for start in starts:
+            if ground.agent.alive():
+                break
+            hits.append(("a start after it", ground.start_traced(calls.kill_at(start))[0].hit))
         operation.is_over()
         wrong = operation.retry()
         wrong += ground.wrong_now(box=ground.box_result is not None)
     except (CommandError, RuntimeError, OSError) as error:
         wrong = [f"{type(error).__name__}: {error}"]
         recover(ground)
-    return Kill(operation, result, wrong)
+    return Kill(operation.name, hits, wrong)
 
 
 def count_calls(ground, operation):
@@ -84,6 +100,17 @@ def remember(ground):
         ground.remember()
         ground.put_switch(which, False)
         time.sleep(operations.QUIET)
+
+
+def begin():
+    ground = Ground(**OPTIONS)
+    try:
+        remember(ground)
+        ground.operations = operations.all_of(ground)
+    except BaseException:
+        ground.close()
+        raise
+    return ground
 
 
 # ------------------------------------------------------------------ the harness itself
@@ -118,102 +145,118 @@ def planted(ground):
 # ------------------------------------------------------------------ short, and recorded
 
 
+def title(operation):
+    return operation.replace(", ", "_").replace(" ", "_")
+
+
 def short(tally):
     reason = calls.missing()
     if reason:
         tally.skip("killed_at_any_call", reason)
         return
-    ground = Ground(**OPTIONS)
-    chance = random.Random(SEED)
-    try:
-        remember(ground)
-        for operation in operations.all_of(ground).values():
-            name = "killed_in_" + operation.name.replace(", ", "_").replace(" ", "_")
-            tally.attempt(name, lambda one=operation: short_kills(ground, one, chance))
-            operation.forget()
-        tally.check("planted_faults_are_seen", planted(ground))
-    finally:
-        ground.close()
+    ground, chance = node.shared(begin), random.Random(SEED)
+    for name, operation in ground.operations.items():
+        tally.attempt(f"killed_in_{title(name)}", lambda one=operation: short_kill(ground, one, chance))
+        operation.forget()
+    tally.check("planted_faults_are_seen", planted(ground))
 
 
-def short_kills(ground, operation, chance):
+def short_kill(ground, operation, chance):
+    number = chance.randint(1, SHORT_CALLS.get(operation.name, 60))
+    kill = try_one(ground, operation, number, [chance.randint(1, START_CALLS)])
+    assert not kill.wrong, kill.text()
+
+
+def work(ground, task):
+    """A share of an operation's calls: (name, share, of how many)."""
+    name, part, of = task
+    if name == "planted":
+        yield name, 0, planted(ground), (0, 0, 0)
+        return
+    operation = ground.operations[name]
     count = count_calls(ground, operation)
-    for _ in range(SAMPLES):
-        kill = try_one(ground, operation, chance.randint(1, count))
-        assert not kill.wrong, kill.text()
+    ground.traffic.forget()
+    chance = random.Random(f"{SEED} {name} {part}")
+    for number in spread(count, MOST.get(name))[part::of]:
+        starts = [] if "start" in name else chance.sample(range(1, START_CALLS + 1), STARTS)
+        kill = try_one(ground, operation, number, starts)
+        seen = ground.traffic.denied, ground.traffic.answers, ground.traffic.longest
+        ground.traffic.forget()
+        yield name, count, kill, seen
+    operation.forget()
 
 
 class Records:
     def __init__(self):
-        self.by_operation, self.by_call, self.wrong = {}, collections.Counter(), []
-        self.wrong_by_call = collections.Counter()
-        self.kills = 0
+        self.operations, self.calls = {}, collections.Counter()
+        self.wrong, self.wrong_calls = [], collections.Counter()
+        self.kills, self.trials, self.denied, self.answers, self.longest = 0, 0, 0, 0, 0.0
 
-    def add(self, kill):
-        if not kill.hit:
-            return
-        self.kills += 1
-        self.by_call[kill.hit.name] += 1
+    def add(self, name, count, kill, seen):
+        row = self.operations.setdefault(name, collections.Counter())
+        row["calls"] = max(row["calls"], count)
+        self.denied += seen[0]
+        self.answers += seen[1]
+        self.longest = max(self.longest, seen[2])
+        row["denied"] += seen[0]
+        row["trials"] += bool(kill.hits)
+        row["kills"] += len(kill.hits)
+        row["wrong"] += bool(kill.wrong)
+        self.trials += bool(kill.hits)
+        self.kills += len(kill.hits)
+        for _, call, _ in kill.hits:
+            self.calls[call] += 1
+            self.wrong_calls[call] += bool(kill.wrong)
         if kill.wrong:
             self.wrong.append(kill.text())
-            self.wrong_by_call[kill.hit.name] += 1
 
 
 def record(tally):
-    ground, records, began = Ground(**OPTIONS), Records(), time.monotonic()
-    try:
-        remember(ground)
-        for operation in operations.all_of(ground).values():
-            record_operation(tally, ground, operation, records)
-            operation.forget()
-        totals = ground.traffic.denied, ground.traffic.answers, ground.traffic.longest
-        tally.check("planted_faults_are_seen", planted(ground))
-    finally:
-        ground.close()
-    return text(records, totals, time.monotonic() - began)
-
-
-def record_operation(tally, ground, operation, records):
-    count = count_calls(ground, operation)
-    numbers, found, wrong = spread(count, MOST.get(operation.name)), 0, []
-    before, began = ground.traffic.denied, time.monotonic()
-    for number in numbers:
-        kill = try_one(ground, operation, number)
-        records.add(kill)
-        found += bool(kill.hit)
+    records, began, names = Records(), time.monotonic(), list(operations.NAMES)
+    tasks = [(name, part, of) for name in names
+             for of in [-(-MOST.get(name, 60) // CHUNK)] for part in range(of)] + [("planted", 0, 1)]
+    for name, count, kill, seen in workers.share(JOBS, begin, work, tasks):
+        if name == "planted":
+            tally.check("planted_faults_are_seen", kill)
+            continue
+        records.add(name, count, kill, seen)
         if kill.wrong:
-            wrong.append(kill.text())
             tally.note(kill.text())
-    records.by_operation[operation.name] = (count, found, len(wrong), ground.traffic.denied - before)
-    tally.note(f"{operation.name}: {count} calls, {found} kills, {time.monotonic() - began:.0f} s")
-    tally.check("killed_in_" + operation.name.replace(", ", "_").replace(" ", "_"), wrong)
+        if records.trials % 10 == 0:
+            tally.note(f"{records.kills} kills in {time.monotonic() - began:.0f} s")
+    for name in names:
+        wrong = [one for one in records.wrong if one.startswith(name + ", killed")]
+        tally.check(f"killed_in_{title(name)}", wrong)
+    return text(records, names, time.monotonic() - began)
 
 
-def text(records, totals, seconds):
-    denied, answers, longest = totals
-    operations_table = page.table(
-        ("operation, process killed", "calls", "kills", "went wrong", "denied packets sent"),
-        [(name, *row[:3], f"{row[3]:,}") for name, row in records.by_operation.items()], {1, 2, 3, 4})
-    calls_table = page.table(
-        ("system call", "kills", "went wrong"),
-        [(f"`{name}`", count, records.wrong_by_call[name])
-         for name, count in records.by_call.most_common()], {1, 2})
+def text(records, names, seconds):
+    rows = [(name, row["calls"], row["trials"], row["kills"], row["wrong"], f"{row['denied']:,}")
+            for name in names for row in [records.operations.get(name, collections.Counter())]]
+    operations_table = page.table(("operation, process killed", "calls", "times done", "kills", "went wrong",
+                                   "denied datagrams"), rows, {1, 2, 3, 4, 5})
+    calls_table = page.table(("system call", "kills", "went wrong"), [
+        (f"`{name}`", count, records.wrong_calls[name])
+        for name, count in records.calls.most_common()], {1, 2})
     wrong = "\n".join(f"- {one}" for one in records.wrong)
     return f"""\
 {page.recorded_by("tests/reliability/run --record --part kills")} It took {seconds / 60:.0f} minutes.
 
-**{records.kills:,} kills, after {len(records.wrong)} of which something was wrong.** SIGKILL, as call N of the
-operation begins, N from 1 on; of operations with more calls than kills, every so many-th. Before, during and after
-it 20 connections (TCP and UDP, IPv4 and IPv6; to a pod, a Service, from the node to a Service, to and from the
-outside) send numbered messages every 5 ms, {answers:,} in all, each of which must be answered, none lost (the longest
-wait: {longest * 1000:.0f} ms, on a busy machine); and 18 senders whose packets policy denies, into pods and out of
-them, and over the links that the operation makes, have sent {denied:,} datagrams and tried to connect all the time,
-on a node that forwards, so that what no program sees gets through. After each kill the agent is started again, and is
-ready; links, routes, neighbours, addresses, pins, files and map entries are as before; the operation is done again and
-goes well; what it changes shows in packets.
+**{records.kills:,} kills; after {len(records.wrong)} of them something was wrong.** SIGKILL as call N of the operation
+begins, counted over all threads; N from 1 to the last, or, where there are more calls than trials, every so many-th.
+Where the agent was killed in the middle of something, the {STARTS} starts that follow are killed as well, each at one
+of its {START_CALLS:,} calls, and only the next one is left alone. Before, during and after that 20 flows (TCP and UDP, IPv4
+and IPv6; to a pod, to a Service, from the node to a Service, to the outside and from there) send numbered messages,
+one every 5 ms: {records.answers:,} in all, each answered, no datagram lost (the longest wait:
+{records.longest * 1000:.0f} ms of the time in which the sender had a CPU). 18 senders that policy denies have sent
+{records.denied:,} datagrams, into pods and out of them, also over the links that ADD makes and DEL takes, and tried to
+connect, 20 times a second each; the node forwards, so that what no program sees would come through. Nothing came
+through. After each trial the agent starts and is ready; links, routes, neighbours, addresses, pins, files and map
+entries are as they were; the operation is done again and goes well; what it changes shows in packets.
 
 {operations_table}
 
 {calls_table}
+
 {wrong}
 """

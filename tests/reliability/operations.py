@@ -234,13 +234,14 @@ class Call(Operation):
             + ground.must("DEL")
 
 
+# In the order of the page.
+KINDS = {"start": (Start,), "start with maps of another size": (Resize,), "first start": (FirstStart,),
+         "stop": (Stop,), **{f"change of {which}": (Change, which) for which in ("policy", "service", "labels")},
+         **{f"{command}, {traced}": (Call, command, traced) for traced in ("agent", "plugin")
+            for command in ("ADD", "DEL", "GC", "CHECK")}}
+NAMES = tuple(KINDS)
+
+
 def all_of(ground):
-    """{name: operation}, in the order of the page."""
-    made = [Start(ground, "start"), Resize(ground, "start with maps of another size"),
-            FirstStart(ground, "first start"), Stop(ground, "stop")]
-    for which in ("policy", "service", "labels"):
-        made.append(Change(ground, f"change of {which}", which))
-    for traced in ("agent", "plugin"):
-        for command in ("ADD", "DEL", "GC", "CHECK"):
-            made.append(Call(ground, f"{command}, {traced}", command, traced))
-    return {one.name: one for one in made}
+    """{name: operation}"""
+    return {name: kind(ground, name, *more) for name, (kind, *more) in KINDS.items()}

@@ -5,9 +5,12 @@
  *	trace [-o FILE] [-d] [-a RULE] -- COMMAND...	from the command's exec on
  *	trace [-o FILE] [-d] [-a RULE] -p PID		from when it says "ready"; SIGTERM ends it
  *
- * RULE: kill:N		the process is killed as call N begins, which is not done any more
- *	 fail:N:ERRNO	call N is not done and fails
- *	 refuse:N:ERRNO	call N sends a netlink request, and the kernel's answer is a refusal
+ * RULE: kill:N			the process is killed as call N begins, which is not done any more
+ *	 fail:N:ERRNO:CALL:DETAIL	the Nth of these calls is not done and fails
+ *	 refuse:N:ERRNO:CALL:DETAIL	the Nth of these calls sends a netlink request, and the
+ *					kernel's answer is a refusal
+ * CALL is a number of the machine's table; DETAIL the command of bpf(2), or the type of a netlink
+ * request; 0 of other calls. So the Nth is the same one although threads take turns otherwise.
  *
  * strace counts calls of each thread apart, and cannot refuse what is sent. FILE then has a line
  * for each call: number, thread, call of the machine's table, first argument, type of a netlink
@@ -24,6 +27,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,9 +63,12 @@ struct thread {
 static struct {
 	pid_t process;
 	enum action action;
-	size_t number; /* of the call, from 1 */
+	size_t number; /* of the call, or of those like it, from 1 */
 	int error;
-	bool describe, began, ended, hit;
+	unsigned int call, detail; /* which calls are like it */
+	size_t alike;		   /* so many have begun */
+	size_t hit;		   /* at this call something was done; 0: nowhere */
+	bool describe, began, ended;
 	struct thread threads[THREADS_MAX];
 	unsigned int thread_count;
 	struct record *records;
@@ -71,9 +78,26 @@ static struct {
 
 static volatile sig_atomic_t stop_asked;
 
-static void on_stop(int number)
+static void on_signal(int number)
 {
-	stop_asked = number;
+	if (number == SIGTERM)
+		stop_asked = 1;
+}
+
+/* A signal that comes just before a wait must not be slept over: another comes soon. */
+static void watch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+	struct itimerval often = {.it_interval.tv_usec = 50000, .it_value.tv_usec = 50000};
+
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+}
+
+static pid_t wait_any(int *ret_status)
+{
+	return waitpid(-1, ret_status, __WALL);
 }
 
 static void die(const char *what)
@@ -95,6 +119,11 @@ static struct thread *thread_of(pid_t id)
 	}
 	trace.threads[trace.thread_count] = (struct thread){.id = id};
 	return &trace.threads[trace.thread_count++];
+}
+
+static void drop_thread(struct thread *thread)
+{
+	*thread = trace.threads[--trace.thread_count];
 }
 
 /* ------------------------------------------------------------------ what is done at a call */
@@ -126,7 +155,7 @@ static void change_request(struct thread *thread, const struct call *call)
 
 static void act(struct thread *thread, const struct call *call)
 {
-	trace.hit = true;
+	trace.hit = trace.count;
 	switch (trace.action) {
 	case KILL:
 		kill(trace.process, SIGKILL);
@@ -143,12 +172,25 @@ static void act(struct thread *thread, const struct call *call)
 	}
 }
 
-static void keep_record(struct thread *thread, const struct call *call)
+/* Is it the call of the rule? */
+static bool is_wanted(const struct record *record)
+{
+	uint64_t detail = record->call.number == SYS_bpf ? record->call.args[0] : record->netlink;
+
+	if (trace.action == NOTHING)
+		return false;
+	if (trace.action == KILL)
+		return trace.count + 1 == trace.number;
+	return record->call.number == trace.call && detail == trace.detail &&
+	       ++trace.alike == trace.number;
+}
+
+/* Is something to be done at it? */
+static bool keep_record(struct thread *thread, const struct call *call)
 {
 	struct record *record = &trace.records[trace.count];
-	bool wanted = trace.describe ||
-		      (trace.action != NOTHING && trace.count + 1 == trace.number);
 	char text[TEXT_MAX];
+	bool wanted;
 
 	*record = (struct record){
 		.thread = thread->id,
@@ -156,12 +198,14 @@ static void keep_record(struct thread *thread, const struct call *call)
 		.netlink = call_netlink_type(thread->id, call),
 		.result = -ERESTART,
 	};
-	if (wanted) {
+	wanted = is_wanted(record);
+	if (wanted || trace.describe) {
 		call_describe(thread->id, call, text, sizeof(text));
 		record->about = text[0] ? strdup(text) : NULL;
 	}
 	thread->at = trace.count++;
 	thread->counted = true;
+	return wanted;
 }
 
 static void call_begins(struct thread *thread, const struct __ptrace_syscall_info *info)
@@ -175,8 +219,7 @@ static void call_begins(struct thread *thread, const struct __ptrace_syscall_inf
 		die("calls");
 	}
 	memcpy(call.args, info->entry.args, sizeof(call.args));
-	keep_record(thread, &call);
-	if (trace.action != NOTHING && trace.count == trace.number)
+	if (keep_record(thread, &call))
 		act(thread, &call);
 }
 
@@ -250,7 +293,7 @@ static void thread_ends(pid_t id, int status)
 		trace.ended = true;
 		trace.status = status;
 	}
-	*thread = trace.threads[--trace.thread_count];
+	drop_thread(thread);
 }
 
 static void on_status(pid_t id, int status)
@@ -280,12 +323,11 @@ static void follow(void)
 
 	/* What has been killed will end. */
 	while (!trace.ended && (!stop_asked || (trace.hit && trace.action == KILL))) {
-		id = waitpid(-1, &status, __WALL);
-		if (id < 0 && errno == EINTR)
-			continue;
-		if (id < 0)
+		id = wait_any(&status);
+		if (id > 0)
+			on_status(id, status);
+		else if (errno != EINTR)
 			return;
-		on_status(id, status);
 	}
 }
 
@@ -295,7 +337,7 @@ static void start(char **command)
 {
 	int status;
 
-	trace.process = fork();
+	trace.process = fork(); /* a timer is not inherited */
 	if (trace.process < 0)
 		die("fork");
 	if (trace.process == 0) {
@@ -348,11 +390,13 @@ static void attach(pid_t process)
 		die("PTRACE_SEIZE");
 	}
 	/* Each stops once. */
-	for (count = trace.thread_count; count && !trace.ended; count--) {
-		pid_t id = waitpid(-1, &status, __WALL);
+	for (count = trace.thread_count; count && !trace.ended;) {
+		pid_t id = wait_any(&status);
 
-		if (id > 0)
-			on_status(id, status);
+		if (id < 0)
+			continue;
+		on_status(id, status);
+		count--;
 	}
 	trace.began = true;
 	puts("ready");
@@ -366,7 +410,12 @@ static void leave(void)
 
 	for (unsigned int i = 0; i < trace.thread_count; i++)
 		ptrace(PTRACE_INTERRUPT, trace.threads[i].id, NULL, NULL);
-	while (trace.thread_count && !trace.ended && (id = waitpid(-1, &status, __WALL)) > 0) {
+	while (trace.thread_count && !trace.ended) {
+		id = wait_any(&status);
+		if (id < 0 && errno != EINTR)
+			return;
+		if (id < 0)
+			continue;
 		if (!WIFSTOPPED(status)) {
 			thread_ends(id, status);
 			continue;
@@ -377,7 +426,7 @@ static void leave(void)
 			number = 0;
 		}
 		ptrace(PTRACE_DETACH, id, NULL, (void *)(long)number);
-		*thread_of(id) = trace.threads[--trace.thread_count];
+		drop_thread(thread_of(id));
 	}
 }
 
@@ -392,7 +441,7 @@ static void write_records(FILE *file)
 			(long long)record->result, record->about ? record->about : "-");
 	}
 	if (trace.hit)
-		fprintf(file, "hit %zu\n", trace.number);
+		fprintf(file, "hit %zu\n", trace.hit);
 	if (!trace.ended)
 		fprintf(file, "end left %d\n", trace.process);
 	else if (WIFSIGNALED(trace.status))
@@ -405,9 +454,11 @@ static bool parse_rule(const char *rule)
 {
 	if (sscanf(rule, "kill:%zu", &trace.number) == 1)
 		trace.action = KILL;
-	else if (sscanf(rule, "fail:%zu:%d", &trace.number, &trace.error) == 2)
+	else if (sscanf(rule, "fail:%zu:%d:%u:%u", &trace.number, &trace.error, &trace.call,
+			&trace.detail) == 4)
 		trace.action = FAIL;
-	else if (sscanf(rule, "refuse:%zu:%d", &trace.number, &trace.error) == 2)
+	else if (sscanf(rule, "refuse:%zu:%d:%u:%u", &trace.number, &trace.error, &trace.call,
+			&trace.detail) == 4)
 		trace.action = REFUSE;
 	return trace.action != NOTHING;
 }
@@ -415,7 +466,6 @@ static bool parse_rule(const char *rule)
 int main(int argc, char **argv)
 {
 	const char *output = NULL;
-	struct sigaction action = {.sa_handler = on_stop};
 	pid_t process = 0;
 	FILE *file;
 	int c;
@@ -435,11 +485,11 @@ int main(int argc, char **argv)
 	trace.records = calloc(CALLS_MAX, sizeof(*trace.records));
 	if (!trace.records)
 		die("calloc");
-	sigaction(SIGTERM, &action, NULL);
 	if (process)
 		attach(process);
 	else
 		start(argv + optind);
+	watch_signals();
 	follow();
 	if (!trace.ended)
 		leave();
