@@ -51,40 +51,52 @@ static int map_info_of(int fd, struct bpf_map_info *ret)
 
 /* ---------------------------------------------------------------- which maps are ours */
 
-static void add_pinned(struct ids *ids, const char *path)
+static int add_pinned(struct ids *ids, const char *path)
 {
 	CLEANUP(cleanup_close) int fd = bpf_obj_get(path);
 	struct bpf_map_info info;
+	int r;
 
-	if (fd >= 0 && map_info_of(fd, &info) == 0 && info.id && ids->count < COUNT(ids->items))
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = map_info_of(fd, &info);
+	if (r == 0 && info.id && ids->count < COUNT(ids->items))
 		ids->items[ids->count++] = info.id;
+	return r;
 }
 
-static void add_directory(struct ids *ids, const char *directory)
+static int add_directory(struct ids *ids, const char *directory)
 {
 	DIR *dir = opendir(directory);
 	char path[PATH_MAX];
 	struct dirent *entry;
+	int r = 0;
 
 	if (!dir)
-		return;
-	while ((entry = readdir(dir))) {
+		return errno == ENOENT ? 0 : -errno;
+	while (r == 0 && (errno = 0, entry = readdir(dir))) {
 		int length = snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
 
 		if (entry->d_name[0] != '.' && entry->d_type == DT_REG && length < PATH_MAX)
-			add_pinned(ids, path);
+			r = add_pinned(ids, path);
 	}
+	if (r == 0)
+		r = -errno;
 	closedir(dir);
+	return r;
 }
 
-static void find_own_maps(const char *directory, struct ids *ret)
+/* A map of ours that is not recognized would make our own programs another's. */
+static int find_own_maps(const char *directory, struct ids *ret)
 {
 	char next[PATH_MAX];
+	int r;
 
 	*ret = (struct ids){};
-	add_directory(ret, directory);
-	if (snprintf(next, sizeof(next), "%s/next", directory) < PATH_MAX)
-		add_directory(ret, next);
+	r = add_directory(ret, directory);
+	if (r == 0 && snprintf(next, sizeof(next), "%s/next", directory) < PATH_MAX)
+		r = add_directory(ret, next);
+	return r;
 }
 
 /* ---------------------------------------------------------------- whose programs */
@@ -128,7 +140,7 @@ static int keep(struct search *search, const struct foreign_program *program)
 	return 0;
 }
 
-/* A program that is gone meanwhile is nobody's. 0 or -ENOMEM. */
+/* A program that is gone meanwhile is nobody's. 0 or -errno. */
 static int look_at(struct search *search, const struct link_info *link, uint32_t id)
 {
 	CLEANUP(cleanup_close) int fd = id ? bpf_prog_get_fd_by_id(id) : -1;
@@ -138,8 +150,10 @@ static int look_at(struct search *search, const struct link_info *link, uint32_t
 	struct foreign_program program = {.ifindex = link->ifindex, .id = id};
 	size_t i = 0, count;
 
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
+	if (!id)
 		return 0;
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
+		return errno == ENOENT ? 0 : -errno;
 	while (i < COUNT(names) && strcmp(names[i].name, info.name) != 0)
 		i++;
 	count = info.nr_map_ids < MAPS_MAX ? info.nr_map_ids : MAPS_MAX;
@@ -165,8 +179,12 @@ static int look_at_tcx(struct search *search, const struct link_info *link)
 	for (size_t i = 0; i < COUNT(hooks); i++) {
 		uint32_t ids[PROGRAMS_MAX] = {}, count = PROGRAMS_MAX;
 
-		if (bpf_prog_query(link->ifindex, hooks[i], 0, NULL, ids, &count) < 0)
+		/* EINVAL: a kernel before 6.6; ENODEV: the link has gone. */
+		if (bpf_prog_query(link->ifindex, hooks[i], 0, NULL, ids, &count) < 0) {
+			if (errno != EINVAL && errno != ENODEV && errno != ENOENT)
+				return -errno;
 			continue;
+		}
 		for (size_t j = 0; j < count && j < PROGRAMS_MAX && r == 0; j++)
 			r = look_at(search, link, ids[j]);
 	}
@@ -195,9 +213,8 @@ int foreign_programs_find(struct netlink *nl, const char *directory, struct fore
 	size_t count = 0;
 	int r = netlink_link_list(nl, &links, &count);
 
-	if (r < 0)
-		return r;
-	find_own_maps(directory, &search.own);
+	if (r == 0)
+		r = find_own_maps(directory, &search.own);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		r = look_at_tcx(&search, &links[i]);
 		if (r == 0)

@@ -186,20 +186,36 @@ int maps_make(const struct map_shape *shape, const char *path, struct map_info *
 	return r;
 }
 
+int maps_get_pinned(struct map_info *info, const char *path, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+	int r;
+
+	info->fd = bpf_obj_get(path);
+	if (info->fd >= 0)
+		return 0;
+	r = -errno;
+	if (r != -ENOENT)
+		snprintf(message, size, "map %s: its pin %s cannot be opened: %s", info->name, path,
+			 cause_of(r, cause));
+	return r;
+}
+
 static int open_map(const struct map_shape *shape, const struct maps *maps, struct map_info *info,
 		    char *message, size_t size)
 {
 	char path[320];
+	int r;
 
 	if (!maps->directory[0])
 		return maps_make(shape, NULL, info, message, size);
 	maps_path(maps, NULL, shape->name, path, sizeof(path));
 	info->name = shape->name;
 	info->type = type_name(shape->type);
-	info->fd = bpf_obj_get(path);
-	if (info->fd < 0)
+	r = maps_get_pinned(info, path, message, size);
+	if (r == -ENOENT)
 		return maps_make(shape, path, info, message, size);
-	return maps_check(shape, path, info, message, size);
+	return r < 0 ? r : maps_check(shape, path, info, message, size);
 }
 
 /* The kernel lays the elements of an array out in steps of 8 bytes. */

@@ -35,6 +35,9 @@ void maps_path(const struct maps *maps, const char *sub, const char *name, char 
 /* Makes a map and pins it at `path` (NULL: nowhere). 0 or -errno with `message`. */
 int maps_make(const struct map_shape *shape, const char *path, struct map_info *info, char *message,
 	      size_t size);
+/* The map that is pinned at `path`, into info->fd. 0; -ENOENT: none is, which needs no `message`;
+ * -errno. */
+int maps_get_pinned(struct map_info *info, const char *path, char *message, size_t size);
 /*
  * Reads sizes of the map at info->fd, which is pinned at `path`, and compares type, sizes of key
  * and value, and flags. 0, -EINVAL (it is another one), -errno, with `message`.

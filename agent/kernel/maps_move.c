@@ -276,8 +276,10 @@ static int resume(struct maps *maps, const struct map_shape shapes[MAP_COUNT], c
 		struct map_info next = maps->info[i];
 
 		maps_path(maps, NEXT, next.name, path, sizeof(path));
-		next.fd = bpf_obj_get(path);
-		if (next.fd >= 0) {
+		r = maps_get_pinned(&next, path, message, size);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r == 0) {
 			maps->old[i] = maps->info[i];
 			maps->info[i] = next;
 			r = maps_check(&shapes[i], path, &maps->info[i], message, size);

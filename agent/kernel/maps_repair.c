@@ -26,6 +26,8 @@ static int pin_again(const struct maps *maps, const struct map_info *info)
 
 	maps_path(maps, NULL, info->name, path, sizeof(path));
 	pinned = bpf_obj_get(path);
+	if (pinned < 0 && errno != ENOENT)
+		return -errno; /* the pin is there, whatever it is */
 	if (pinned >= 0 && map_id(pinned) == map_id(info->fd))
 		return 0;
 	if (unlink(path) < 0 && errno != ENOENT)

@@ -153,6 +153,8 @@ static int pin(const struct pinned_links *links, struct held *held)
 	if (has_pin(links, held))
 		return 0;
 	other = bpf_obj_get(path_of(links, held->name, path));
+	if (other < 0 && errno != ENOENT)
+		return -errno; /* the pin is there, whatever it is */
 	if (other >= 0 && link_id(other) == held->id) {
 		note_pin(links, held);
 		return 0;

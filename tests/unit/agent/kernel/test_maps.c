@@ -5,7 +5,12 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/config/config.h"
 #include "agent/kernel/program_object.h"
@@ -150,7 +155,55 @@ static void a_pinned_map_of_another_shape_is_refused_and_named(void)
 	end(&w);
 }
 
+/* As with a descriptor too few: what the pin holds is not known, and nothing takes its place. */
+static void a_pin_that_cannot_be_opened_is_named_and_stays(void)
+{
+	char path[128];
+	struct world w;
+
+	begin(&w);
+	CU_ASSERT_FATAL(maps_prepare_directory(w.directory, w.message, sizeof(w.message)) == 0);
+	snprintf(path, sizeof(path), "%s/services", w.directory);
+	CU_ASSERT_FATAL(mkdir(path, 0700) == 0);
+	CU_ASSERT(open_maps(&w) == -EACCES || open_maps(&w) == -EPERM);
+	CU_ASSERT(strstr(w.message, "services") && strstr(w.message, "cannot be opened"));
+	CU_ASSERT(!strstr(w.message, strerror(EEXIST)));
+	CU_ASSERT_FATAL(rmdir(path) == 0);
+	CU_ASSERT_FATAL(open_maps(&w) == 0);
+	end(&w);
+}
+
+static void pins_are_not_replaced_for_want_of_a_descriptor(void)
+{
+	struct rlimit before, none;
+	size_t repaired = 7;
+	struct stat was, is;
+	char path[128];
+	struct world w;
+	int lowest, r;
+
+	begin(&w);
+	CU_ASSERT_FATAL(open_maps(&w) == 0);
+	snprintf(path, sizeof(path), "%s/services", w.directory);
+	CU_ASSERT_FATAL(stat(path, &was) == 0 && getrlimit(RLIMIT_NOFILE, &before) == 0);
+	lowest = dup(STDERR_FILENO);
+	CU_ASSERT_FATAL(lowest >= 0);
+	close(lowest);
+	none = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = before.rlim_max};
+	CU_ASSERT_FATAL(setrlimit(RLIMIT_NOFILE, &none) == 0);
+	r = maps_repair(w.maps, &repaired, w.message, sizeof(w.message));
+	CU_ASSERT_FATAL(setrlimit(RLIMIT_NOFILE, &before) == 0);
+	CU_ASSERT_EQUAL(r, -EMFILE);
+	CU_ASSERT(strstr(w.message, strerror(EMFILE)) != NULL);
+	CU_ASSERT(stat(path, &is) == 0 && is.st_ino == was.st_ino);
+	CU_ASSERT(maps_repair(w.maps, &repaired, w.message, sizeof(w.message)) == 0 &&
+		  repaired == 0);
+	end(&w);
+}
+
 static const struct unit_test tests[] = {
+	UNIT_TEST(a_pin_that_cannot_be_opened_is_named_and_stays),
+	UNIT_TEST(pins_are_not_replaced_for_want_of_a_descriptor),
 	UNIT_TEST(maps_look_as_every_object_wants_them),
 	UNIT_TEST(sizes_are_those_that_are_asked_for_or_the_objects_own),
 	UNIT_TEST(a_pinned_map_of_another_shape_is_refused_and_named),

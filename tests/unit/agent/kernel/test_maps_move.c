@@ -507,6 +507,33 @@ static void agent_that_ends_while_pins_change_places_is_followed_by_one_that_goe
 	end(&w);
 }
 
+/* Programs are on the map in `next`: with the old one the agent would write where nobody reads. */
+static void a_map_in_next_that_cannot_be_opened_ends_the_start(void)
+{
+	char path[128], away[140];
+	struct world w;
+
+	begin(&w);
+	fill(&w);
+	w.config.flows_v4 = LARGE;
+	restart(&w);
+	CU_ASSERT(move_begin(&w) == 0);
+	maps_control(w.maps)->moving = MOVING_NEXT;
+	maps_close(w.maps);
+	w.maps = NULL;
+	snprintf(path, sizeof(path), "%s/next/flow_tags4", w.directory);
+	snprintf(away, sizeof(away), "%s_away", path);
+	CU_ASSERT_FATAL(rename(path, away) == 0 && mkdir(path, 0700) == 0);
+	CU_ASSERT(maps_open(config_map_sizes(&w.config), w.directory, &w.maps, w.message,
+			    sizeof(w.message)) < 0);
+	CU_ASSERT(strstr(w.message, "flow_tags4") && strstr(w.message, "cannot be opened"));
+	CU_ASSERT_FATAL(rmdir(path) == 0 && rename(away, path) == 0);
+	open_maps(&w);
+	CU_ASSERT(move_begin(&w) == 0 && move_end(&w) == 0);
+	check_flows(&w, 5);
+	end(&w);
+}
+
 /* ---------------------------------------------------------------- the other maps */
 
 static void put_addresses(struct world *w, uint32_t count)
@@ -627,6 +654,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(agent_that_ends_before_the_switch_leaves_all_as_it_was),
 	UNIT_TEST(agent_that_ends_behind_the_switch_is_followed_by_one_that_goes_on),
 	UNIT_TEST(agent_that_ends_while_pins_change_places_is_followed_by_one_that_goes_on),
+	UNIT_TEST(a_map_in_next_that_cannot_be_opened_ends_the_start),
 	UNIT_TEST(tables_of_the_agent_keep_their_content),
 	UNIT_TEST(map_that_is_too_full_keeps_its_size_and_says_how_much_it_needs),
 	UNIT_TEST(counts_of_rules_are_added_to_those_that_came_meanwhile),
