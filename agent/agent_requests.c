@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 #include "agent/common/cni_code.h"
+#include "agent/kernel/cause.h"
 
 /* A request of the plugin that is at work. */
 struct call {
@@ -36,14 +37,17 @@ static void fail(const struct call *call, int code, const char *message, const c
 static void answer(const struct call *call, int r, json_t *result, const struct error *error)
 {
 	int code = r == 0 ? 0 : error->code ? error->code : CNI_IO_FAILURE;
+	const char *details = error->details[0] ? error->details : NULL;
+	char cause[CAUSE_MAX];
 
+	if (!details && (r == -EMFILE || r == -ENFILE || r == -ENOMEM))
+		details = cause_of(r, cause);
 	count(call, code);
 	if (r == 0)
 		control_reply(call->request, result ? result : json_object());
 	else
 		control_fail(call->request, code,
-			     error->text[0] ? error->text : strerror(r < 0 ? -r : EIO),
-			     error->details[0] ? error->details : NULL);
+			     error->text[0] ? error->text : strerror(r < 0 ? -r : EIO), details);
 }
 
 /* The kernel needs some milliseconds at most to bring a pod's links up; so long it has. */

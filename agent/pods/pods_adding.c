@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/kernel/cause.h"
 #include "agent/pods/pods_internal.h"
 
 void pods_adding_free(struct pod_adding *adding)
@@ -69,11 +70,12 @@ static int say_step(struct error *ret_error, int r, const struct step *step)
 int pods_say_unconnected(const struct local_pod *pod, int r, const char *message,
 			 struct error *ret_error)
 {
-	char text[POD_TEXT_MAX];
+	char text[POD_TEXT_MAX], cause[CAUSE_MAX];
 
 	error_set(ret_error, r,
 		  r == -EAGAIN || r == -EBUSY || r == -ENOSPC ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
-		  "pod %.180s cannot be connected: %s", local_pod_text(pod, text), strerror(-r));
+		  "pod %.180s cannot be connected: %s", local_pod_text(pod, text),
+		  r == -EMFILE || r == -ENOMEM ? cause_of(r, cause) : strerror(-r));
 	error_details(ret_error, "%s", message);
 	return r;
 }
@@ -150,7 +152,8 @@ int pods_adding_poll(struct pod_adding *adding, bool last, json_t **ret_result,
 	else /* What cannot be taken away counts as gone, and is tried again. */
 		(void)pods_remove(adding->pods, adding->pod);
 	pods_adding_free(adding);
-	return r;
+	/* It is over, whatever it was that would have to be tried again. */
+	return r == -EAGAIN ? -ETIMEDOUT : r;
 }
 
 void pods_adding_cancel(struct pod_adding *adding)

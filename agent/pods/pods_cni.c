@@ -14,6 +14,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/cni_deletion.h"
 #include "agent/common/log.h"
+#include "agent/kernel/cause.h"
 #include "agent/kernel/namespace.h"
 
 /* ------------------------------------------------------------- preparation */
@@ -254,28 +255,34 @@ static int complete(struct pods *pods, const struct pod_request *request, struct
 	return take_addresses(pods, request, pod, ret_error);
 }
 
-/* NULL: no memory. */
-static struct pod_adding *adding_new(struct pods *pods, const struct local_pod *pod,
-				     const char *netns, int netns_fd)
+static int adding_new(struct pods *pods, const struct local_pod *pod, const char *netns,
+		      int netns_fd, struct pod_adding **ret)
 {
 	struct pod_adding *adding = calloc(1, sizeof(*adding));
+	int r = 0;
 
 	if (!adding)
-		return NULL;
+		return -ENOMEM;
 	adding->pods = pods;
 	adding->netns_fd = fcntl(netns_fd, F_DUPFD_CLOEXEC, 0);
+	if (adding->netns_fd < 0)
+		r = -errno;
 	adding->result = make_result(pod, netns);
-	if (adding->result && adding->netns_fd >= 0)
-		return adding;
-	pods_adding_free(adding);
-	return NULL;
+	if (r == 0 && !adding->result)
+		r = -ENOMEM;
+	if (r < 0)
+		pods_adding_free(adding);
+	else
+		*ret = adding;
+	return r;
 }
 
 static int add(struct pods *pods, struct pod_request *request, const char *netns, int netns_fd,
 	       struct pod_adding **ret, struct error *ret_error)
 {
 	struct local_pod *pod = request->pod;
-	struct pod_adding *adding;
+	struct pod_adding *adding = NULL;
+	char cause[CAUSE_MAX];
 	int r = check_namespace(netns_fd, ret_error);
 
 	if (r == 0)
@@ -284,9 +291,10 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 		r = complete(pods, request, pod, ret_error);
 	if (r < 0)
 		return r;
-	adding = adding_new(pods, pod, netns, netns_fd);
-	r = adding ? attach(pods, pod, netns_fd, ret_error)
-		   : error_set(ret_error, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
+	r = adding_new(pods, pod, netns, netns_fd, &adding);
+	r = r < 0 ? error_set(ret_error, r, CNI_TRY_AGAIN, "the pod cannot be connected: %s",
+			      cause_of(r, cause))
+		  : attach(pods, pod, netns_fd, ret_error);
 	if (r < 0) {
 		pods_adding_free(adding);
 		pods_release(pods, pod);
