@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/common/cni_code.h"
+#include "agent/common/json_text.h"
 #include "plugin/text.h"
 
 #define DRAIN_MAX (64u << 20)
@@ -77,14 +78,15 @@ int input_parse(const char *text, size_t length, size_t max, json_t **ret,
 		struct error *ret_failure)
 {
 	json_error_t error;
-	json_t *root;
+	json_t *root = NULL;
 	char quoted[TEXT_QUOTE_MAX];
 
 	if (length > max)
 		return error_set(ret_failure, -EINVAL, CNI_DECODE,
 				 "the configuration on standard input has more than %zu bytes",
 				 max);
-	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+	if (json_text_load(text, length, JSON_REJECT_DUPLICATES, &error, &root) == -ENOMEM)
+		return error_set(ret_failure, -ENOMEM, CNI_TRY_AGAIN, "out of memory");
 	if (!root) {
 		error_set(
 			ret_failure, -EINVAL, CNI_DECODE,

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/common/file.h"
+#include "agent/common/json_text.h"
 
 #define NOTE_VERSION  1
 #define NOTE_SIZE_MAX 4096
@@ -137,11 +138,15 @@ int cni_deletion_remove(int directory_fd, const char *container_id, const char *
 
 int cni_deletion_decode(const char *text, size_t length, struct cni_deletion *ret)
 {
-	json_t *note = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
-	const char *container_id = json_string_value(json_object_get(note, "container_id"));
-	const char *ifname = json_string_value(json_object_get(note, "ifname"));
-	int r = -EBADMSG;
+	const char *container_id, *ifname;
+	json_t *note = NULL;
+	int r = json_text_load(text, length, JSON_REJECT_DUPLICATES, NULL, &note);
 
+	if (r < 0)
+		return r;
+	container_id = json_string_value(json_object_get(note, "container_id"));
+	ifname = json_string_value(json_object_get(note, "ifname"));
+	r = -EBADMSG;
 	if (json_integer_value(json_object_get(note, "version")) == NOTE_VERSION && container_id &&
 	    ifname && cni_container_id_valid(container_id) && cni_ifname_valid(ifname)) {
 		strcpy(ret->container_id, container_id);

@@ -14,6 +14,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/file.h"
+#include "agent/common/json_text.h"
 
 #define STATE_MAGIC "polder-state 1"
 #define HEADER_MAX  64
@@ -178,17 +179,12 @@ int state_file_read_json(const char *path, size_t max, json_t **ret)
 {
 	CLEANUP(cleanup_free) char *text = NULL;
 	size_t length;
-	json_t *value;
 	int r;
 
 	r = state_file_read(path, max, &text, &length);
 	if (r < 0)
 		return r;
-	value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-	if (!value)
-		return -EBADMSG;
-	*ret = value;
-	return 0;
+	return json_text_load(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL, ret);
 }
 
 int state_file_remove(const char *path)

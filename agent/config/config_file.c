@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/json_text.h"
 #include "agent/config/config_keys.h"
 
 /* Puts place and key before the reason. */
@@ -122,7 +123,11 @@ int config_apply_text(struct config *config, const char *text, size_t length,
 	const char *name;
 	json_t *value;
 
-	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+	if (json_text_load(text, length, JSON_REJECT_DUPLICATES, &error, &root) == -ENOMEM) {
+		snprintf(source->error, sizeof(source->error), "%.200s: out of memory",
+			 source->name);
+		return -ENOMEM;
+	}
 	if (!root) {
 		snprintf(source->error, sizeof(source->error),
 			 "%.200s:%d:%d: %.200s; a JSON object is required", source->name,

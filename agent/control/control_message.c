@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/json_text.h"
 #include "agent/control/control.h"
 
 static int refuse(int code, char *error, size_t size, const char *format, ...)
@@ -47,7 +48,8 @@ int control_message_parse(const char *line, size_t length, struct control_messag
 	json_t *args;
 	int code;
 
-	root = json_loadb(line, length, JSON_REJECT_DUPLICATES, &where);
+	if (json_text_load(line, length, JSON_REJECT_DUPLICATES, &where, &root) == -ENOMEM)
+		return refuse(CONTROL_BAD_REQUEST, error, size, "no memory");
 	if (!root)
 		return refuse(CONTROL_BAD_REQUEST, error, size,
 			      "the request is not JSON: %s at byte %d", where.text, where.position);

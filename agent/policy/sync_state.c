@@ -42,6 +42,9 @@ int state_load(struct policy_sync *sync)
 		}
 		json_decref(state);
 	}
+	/* What is whole, and cannot be read at the moment, is not to be replaced. */
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return r;
 	if (r < 0 && r != -ENOENT)
 		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew",
 			    sync->state, strerror(-r));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "policy/objects/decode.h"
+#include "agent/common/json_text.h"
 #include "policy/objects/limits.h"
 
 struct kind {
@@ -302,14 +303,10 @@ static int parse(const char *text, size_t length, json_t **ret, struct error *er
 {
 	struct json_at root = json_root(NULL, error);
 	json_error_t problem;
-	json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
+	int r = json_text_load(text, length, JSON_REJECT_DUPLICATES, &problem, ret);
 
-	if (value) {
-		*ret = value;
-		return 0;
-	}
-	if (json_error_code(&problem) == json_error_out_of_memory)
-		return -ENOMEM;
+	if (r != -EBADMSG)
+		return r;
 	json_fail(&root, -EINVAL, "not JSON: %s", problem.text);
 	error->line = problem.line > 0 ? problem.line : 0;
 	error->column = problem.column > 0 ? problem.column : 0;
