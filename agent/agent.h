@@ -64,6 +64,7 @@ struct agent {
 	uv_timer_t run_timer; /* what reconciler_due() says */
 	uv_timer_t turn_timer;
 	uv_timer_t begin_timer;
+	uv_work_t first_work; /* has the threads started */
 	uv_work_t wait;	 /* for the programs, beside the loop: a busy machine may need seconds */
 	int wait_result; /* 0 or -errno */
 	uv_timer_t repair_timer; /* looks after what others may have removed */
@@ -143,6 +144,10 @@ void agent_service_start(struct agent *agent);
 /* That it is ready, unless it has been told or is not. What fails is repeated each second. */
 void agent_tell_ready(struct agent *agent);
 
+/* agent_threads.c: those beside the loop, while it can still be told that there are none. 0 or
+ * -errno. */
+int agent_start_threads(struct agent *agent, char *message, size_t size);
+
 /* agent_network.c: links, addresses and routes of the node. */
 int agent_watch_network(struct agent *agent);
 /* What the maps and the uplinks' programs lack is put there. 0 or the first error. */
@@ -179,6 +184,8 @@ void agent_unlock(struct agent *agent);
 /* agent_state.c. 0; -EWOULDBLOCK with `message`: it is another agent's. One that cannot be used is
  * told, and done without. */
 int agent_open_state(struct agent *agent, char *message, size_t size);
+/* One that could not be used, was removed or lacks what could not be written. */
+void agent_repair_state(struct agent *agent);
 /* What others removed from the run directory. */
 void agent_repair_run_dir(struct agent *agent);
 /* Of a file in it; NULL: there is none. */

@@ -4,10 +4,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "agent/agent.h"
 #include "agent/common/streams.h"
+#include "agent/kernel/cause.h"
 #include "agent/observe/notify.h"
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -47,15 +49,36 @@ static int watch_signals(uv_loop_t *loop, struct agent *agent, uv_signal_t signa
 	return r;
 }
 
-/* Each pod takes some: links of programs are held open. */
-static void raise_descriptor_limit(void)
+/* Maps, programs and what they are made of, before the first pod. */
+#define DESCRIPTORS_LEAST 384
+
+/* Each pod takes some: links of programs are held open. 0 or -EMFILE. */
+static int raise_descriptor_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-		return;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	if (limit.rlim_max < DESCRIPTORS_LEAST) {
+		log_error("agent",
+			  "cannot start: %llu descriptors are allowed, and %d are needed, and some "
+			  "for each pod: raise LimitNOFILE of its unit",
+			  (unsigned long long)limit.rlim_max, DESCRIPTORS_LEAST);
+		return -EMFILE;
+	}
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	return 0;
+}
+
+static int open_loop(uv_loop_t *loop)
+{
+	char cause[CAUSE_MAX];
+	int r = uv_loop_init(loop);
+
+	if (r < 0)
+		log_error("agent", "cannot start: there is no event loop: %s", cause_of(r, cause));
+	return r;
 }
 
 int main(int argc, char **argv)
@@ -73,16 +96,24 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGUSR1, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
-	raise_descriptor_limit();
 	r = config_load(argc, argv, &agent.config, &done);
 	if (r < 0 || done) {
 		config_clear(&agent.config);
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	log_set_level(agent.config.log_level);
-	uv_loop_init(&loop);
-	r = watch_signals(&loop, &agent, signals);
+	r = raise_descriptor_limit();
 	if (r == 0)
+		r = open_loop(&loop);
+	if (r < 0) {
+		log_tick();
+		config_clear(&agent.config);
+		return EXIT_FAILURE;
+	}
+	r = watch_signals(&loop, &agent, signals);
+	if (r < 0)
+		log_error("agent", "cannot start: signals cannot be watched: %s", strerror(-r));
+	else
 		r = agent_start(&agent, &loop);
 	if (r == 0) {
 		notify_watchdog_start(&loop, &watchdog);
