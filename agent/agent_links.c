@@ -201,5 +201,6 @@ void agent_repair(struct agent *agent)
 	repair_sockets(agent);
 	agent_repair_pins(agent);
 	agent_repair_run_dir(agent);
+	agent_repair_state(agent);
 	agent_repair_uplinks(agent);
 }

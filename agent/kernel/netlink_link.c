@@ -113,7 +113,7 @@ static struct ifinfomsg *put_ifinfo(struct nlmsghdr *header, int ifindex)
 	return message;
 }
 
-static int mark(struct netlink *nl, int ifindex, const char *alias)
+int netlink_link_set_alias(struct netlink *nl, int ifindex, const char *alias)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWLINK, 0);
 
@@ -145,7 +145,7 @@ static int refuse_addresses(struct netlink *nl, int ifindex, const char *alias)
 	r = netlink_talk(nl, header, NULL, NULL);
 	if (r != -EAFNOSUPPORT)
 		return r;
-	return marked ? mark(nl, ifindex, alias) : 0;
+	return marked ? netlink_link_set_alias(nl, ifindex, alias) : 0;
 }
 
 static void put_peer(struct nlmsghdr *header, const struct veth_spec *spec)

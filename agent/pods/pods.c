@@ -341,10 +341,41 @@ static void delete_orphans(struct pods *pods, const struct link_info *links, siz
 	}
 }
 
+/* Links of pods bear the agent's number also if it is another one than when they were made: the
+ * file that tells it was lost or damaged. */
+static void mark_link(struct pods *pods, const struct local_pod *pod, const struct link_info *link)
+{
+	char alias[POD_ALIAS_MAX], text[POD_TEXT_MAX];
+	int r;
+
+	if (!pods->agent_id[0] || pods_link_maker(pods, link) == LINK_MADE_HERE)
+		return;
+	r = netlink_link_set_alias(pods->nl, link->ifindex, pods_link_alias(pods, pod, alias));
+	if (r < 0)
+		log_warning("pods", "%s: its link %s cannot be marked as this polderd's: %s",
+			    local_pod_text(pod, text), link->name, strerror(-r));
+}
+
+static void find_link(struct pods *pods, struct local_pod *pod, const struct link_info *links,
+		      size_t count)
+{
+	char text[POD_TEXT_MAX];
+
+	pod->gone = true;
+	for (size_t i = 0; i < count && pod->gone; i++) {
+		pod->gone = !pods_link_is(pod, &links[i]);
+		if (pod->gone)
+			continue;
+		if (strcmp(links[i].name, pod->link) != 0)
+			log_warning("pods", "%s: its link %s has been renamed to %s",
+				    local_pod_text(pod, text), pod->link, links[i].name);
+		mark_link(pods, pod, &links[i]);
+	}
+}
+
 static int compare_with_links(struct pods *pods)
 {
 	CLEANUP(cleanup_free) struct link_info *links = NULL;
-	char text[POD_TEXT_MAX];
 	size_t count;
 	int r = netlink_link_list(pods->nl, &links, &count);
 
@@ -354,17 +385,8 @@ static int compare_with_links(struct pods *pods)
 		r = pods_recall(pods, links, count);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < pods->count; i++) {
-		struct local_pod *pod = pods->items[i];
-
-		pod->gone = true;
-		for (size_t j = 0; j < count && pod->gone; j++) {
-			pod->gone = !pods_link_is(pod, &links[j]);
-			if (!pod->gone && strcmp(links[j].name, pod->link) != 0)
-				log_warning("pods", "%s: its link %s has been renamed to %s",
-					    local_pod_text(pod, text), pod->link, links[j].name);
-		}
-	}
+	for (size_t i = 0; i < pods->count; i++)
+		find_link(pods, pods->items[i], links, count);
 	delete_orphans(pods, links, count);
 	return 0;
 }
@@ -405,6 +427,39 @@ int pods_open(const struct config *config, struct netlink *nl, const struct pods
 close:
 	pods_close(pods);
 	return r;
+}
+
+int pods_use_state(struct pods *pods, const char *copies, const char *pool, const char *agent_id)
+{
+	CLEANUP(cleanup_free) struct link_info *links = NULL;
+	char *copies_text = strdup(copies), *pool_text = strdup(pool);
+	size_t count = 0;
+
+	if (!copies_text || !pool_text) {
+		free(copies_text);
+		free(pool_text);
+		return -ENOMEM;
+	}
+	free(pods->copies);
+	free(pods->pool_path);
+	pods->copies = copies_text;
+	pods->pool_path = pool_text;
+	snprintf(pods->agent_id, sizeof(pods->agent_id), "%s", agent_id);
+	/* What is there is older. */
+	pods->copies_failed = pods->pool_failed = true;
+	pods_restore_state(pods);
+	if (netlink_link_list(pods->nl, &links, &count) == 0)
+		for (size_t i = 0; i < count; i++)
+			for (size_t j = 0; j < pods->count; j++)
+				if (pods_link_is(pods->items[j], &links[i]))
+					mark_link(pods, pods->items[j], &links[i]);
+	return 0;
+}
+
+void pods_restore_state(struct pods *pods)
+{
+	pods_repair_copies(pods);
+	pods_repair_pool(pods);
 }
 
 void pods_close(struct pods *pods)

@@ -103,6 +103,13 @@ size_t pods_held_down(const struct pods *pods);
 int pods_repair(struct pods *pods);
 /* Writes the records that are not there any more. How many. */
 size_t pods_restore_records(struct pods *pods);
+/* The same for copies, and for what tells which addresses rest. */
+void pods_restore_state(struct pods *pods);
+/*
+ * Where copies and resting addresses are kept from now on, and what links are marked with, as in
+ * struct pods_hooks: of an agent whose state directory could not be used before. 0 or -ENOMEM.
+ */
+int pods_use_state(struct pods *pods, const char *copies, const char *pool, const char *agent_id);
 /*
  * The labels of the pod's object, and that there was one, to be found again when object and agent
  * are gone but the container is not. Writes the record if they are others. 0 or -errno: then the

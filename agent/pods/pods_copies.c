@@ -40,9 +40,46 @@ void pods_copy_write(struct pods *pods, const struct local_pod *pod, const char 
 		log_error(
 			"pods",
 			"%s: copies of pods' records cannot be written: %s; pods are forgotten if "
-			"the run directory is lost",
+			"the run directory is lost; retried every 5 s",
 			pods->copies, strerror(-r));
-	pods->copies_failed = r < 0;
+	/* Until all have been written: this one may be the only one that cannot. */
+	pods->copies_failed |= r < 0;
+}
+
+static void write_anew(struct pods *pods, const struct local_pod *pod)
+{
+	CLEANUP(cleanup_json) json_t *record = pods_record_encode(pod);
+	CLEANUP(cleanup_free) char *text = record ? json_dumps(record, JSON_INDENT(1)) : NULL;
+
+	if (text)
+		pods_copy_write(pods, pod, text);
+}
+
+/* After a failure nobody knows which of them are old. */
+static void write_all_anew(struct pods *pods)
+{
+	pods->copies_failed = false;
+	for (size_t i = 0; i < pods->count && !pods->copies_failed; i++)
+		if (!pods->items[i]->gone)
+			write_anew(pods, pods->items[i]);
+	if (!pods->copies_failed)
+		log_info("pods", "%s: copies of pods' records are written again", pods->copies);
+}
+
+void pods_repair_copies(struct pods *pods)
+{
+	if (!pods->copies)
+		return;
+	if (mkdir(pods->copies, 0700) < 0 && errno != EEXIST)
+		return;
+	if (pods->copies_failed) {
+		/* Told already. */
+		write_all_anew(pods);
+		return;
+	}
+	for (size_t i = 0; i < pods->count; i++)
+		if (!pods->items[i]->gone)
+			pods_copy_ensure(pods, pods->items[i]);
 }
 
 void pods_copy_remove(const struct pods *pods, const struct local_pod *pod)
@@ -62,6 +99,16 @@ static bool has_link(const struct local_pod *pod, const struct link_info *links,
 	return false;
 }
 
+/* Whoever it is of may be connected, so no link is an orphan. */
+static void unreadable(struct pods *pods, const char *file, int r)
+{
+	pods->unread = true;
+	log_error("pods",
+		  "%s%s%s: copies of records cannot be read: %s; a pod whose record is lost is cut "
+		  "off until polderd can read its copy at a start",
+		  pods->copies, file ? "/" : "", file ? file : "", strerror(-r));
+}
+
 /* The file stays only if it is a pod's that is there. */
 static int adopt_copy(struct pods *pods, int dir_fd, const char *file,
 		      const struct link_info *links, size_t count)
@@ -76,10 +123,16 @@ static int adopt_copy(struct pods *pods, int dir_fd, const char *file,
 		local_pod_free(pod);
 		return 0;
 	}
-	if (r < 0 || !has_link(pod, links, count) || pods_adopt(pods, pod) < 0) {
+	if (r == 0)
+		r = has_link(pod, links, count) ? pods_adopt(pods, pod) : -EBADMSG;
+	if (r < 0) {
 		local_pod_free(pod);
-		(void)unlinkat(dir_fd, file, 0);
-		return 0;
+		/* What cannot be read now may be whole. */
+		if (r == -EBADMSG || r == -EFBIG)
+			(void)unlinkat(dir_fd, file, 0);
+		else
+			unreadable(pods, file, r);
+		return r == -ENOMEM ? r : 0;
 	}
 	log_warning("pods", "%s: its record was lost or damaged, and is restored from its copy",
 		    local_pod_text(pod, text));
@@ -98,8 +151,11 @@ int pods_copies_read(struct pods *pods, const struct link_info *links, size_t co
 	if (!pods->copies)
 		return 0;
 	directory = opendir(pods->copies);
-	if (!directory)
+	if (!directory) {
+		if (errno != ENOENT)
+			unreadable(pods, NULL, -errno);
 		return 0;
+	}
 	while (r == 0 && (entry = readdir(directory))) {
 		size_t length = strlen(entry->d_name);
 
@@ -118,16 +174,11 @@ int pods_copies_read(struct pods *pods, const struct link_info *links, size_t co
 
 void pods_copy_ensure(struct pods *pods, const struct local_pod *pod)
 {
-	CLEANUP(cleanup_json) json_t *record = NULL;
-	CLEANUP(cleanup_free) char *text = NULL;
 	char path[PATH_MAX];
 
-	if (!pods->copies || path_of(pods, pod, path) < 0 || access(path, F_OK) == 0)
-		return;
-	record = pods_record_encode(pod);
-	text = record ? json_dumps(record, JSON_INDENT(1)) : NULL;
-	if (text)
-		pods_copy_write(pods, pod, text);
+	if (pods->copies && path_of(pods, pod, path) == 0 && access(path, F_OK) < 0 &&
+	    errno == ENOENT)
+		write_anew(pods, pod);
 }
 
 void pods_copies_open(struct pods *pods, const char *directory)

@@ -24,7 +24,7 @@ struct pods {
 	struct pods_hooks hooks;
 	char *directory;
 	char *copies;	    /* of the records; NULL: none */
-	bool copies_failed; /* told */
+	bool copies_failed; /* told; some may be old or missing */
 	char *pool_path;    /* which addresses rest; NULL: nowhere */
 	bool pool_failed;   /* told */
 	bool unread;	    /* a record could not be read: nobody knows whose links there are */
@@ -105,6 +105,8 @@ int pods_copies_read(struct pods *pods, const struct link_info *links, size_t co
 void pods_copy_write(struct pods *pods, const struct local_pod *pod, const char *text);
 void pods_copy_ensure(struct pods *pods, const struct local_pod *pod);
 void pods_copy_remove(const struct pods *pods, const struct local_pod *pod);
+/* The directory, and what is missing in it; all of them if one could not be written. */
+void pods_repair_copies(struct pods *pods);
 
 /* ------------------------------------------------------------------ lost records (pods_recall.c)
  */
@@ -119,6 +121,8 @@ int pods_recall(struct pods *pods, const struct link_info *links, size_t count);
 void pods_pool_load(struct pods *pods);
 /* What fails is told once. */
 void pods_pool_save(struct pods *pods);
+/* Writes it if that has failed. */
+void pods_repair_pool(struct pods *pods);
 /* Seconds that count on over a suspend, from the machine's start. */
 uint64_t pods_now(void);
 

@@ -70,6 +70,12 @@ void pods_pool_save(struct pods *pods)
 	pods->pool_failed = r < 0;
 }
 
+void pods_repair_pool(struct pods *pods)
+{
+	if (pods->pool_failed)
+		pods_pool_save(pods);
+}
+
 /* ---------------------------------------------------------------- reading */
 
 static void load_pool(struct ipam_pool *pool, const json_t *state, uint64_t now)
@@ -116,5 +122,7 @@ void pods_pool_load(struct pods *pods)
 		log_warning("pods", "%s: cannot be used (%s): addresses do not rest from before",
 			    pods->pool_path, strerror(-r));
 	}
-	pods_pool_save(pods);
+	/* One that cannot be read now may be whole. */
+	if (r == 0 || r == -ENOENT || r == -EBADMSG || r == -EFBIG)
+		pods_pool_save(pods);
 }

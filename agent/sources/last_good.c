@@ -129,14 +129,17 @@ static void set_pending(struct last_good *copies, struct copy *copy, bool pendin
 
 /* ---------------------------------------------------------------- the directory */
 
-/* What the machine's crash has cut short stands for nothing. */
-static bool is_whole(const struct last_good *copies, const char *name, const char *version)
+/* What the machine's crash has cut short stands for nothing. One that cannot be read now may be
+ * whole. */
+static bool is_damaged(const struct last_good *copies, const char *name, const char *version)
 {
 	CLEANUP(cleanup_free) char *content = NULL;
 	char path[PATH_MAX];
+	int r = path_of(copies, name, version, path);
 
-	return path_of(copies, name, version, path) == 0 &&
-	       state_file_read(path, OBJECT_TEXT_MAX + PATH_MAX, &content, NULL) == 0;
+	if (r == 0)
+		r = state_file_read(path, OBJECT_TEXT_MAX + PATH_MAX, &content, NULL);
+	return r == -EBADMSG || r == -EFBIG;
 }
 
 static int add_copy(struct last_good *copies, int dir_fd, const char *entry, const char *name,
@@ -147,7 +150,7 @@ static int add_copy(struct last_good *copies, int dir_fd, const char *entry, con
 
 	if (fstatat(dir_fd, entry, &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (version[0] && !is_whole(copies, name, version)) {
+	if (version[0] && is_damaged(copies, name, version)) {
 		unlinkat(dir_fd, entry, 0);
 		return 0;
 	}
@@ -277,7 +280,8 @@ static int read_copy(const char *path, const char *origin, char **ret_text, size
 	return 0;
 }
 
-/* The newest that is whole. -ENOENT; -EBADMSG: none is; -errno. */
+/* The newest that is whole. -ENOENT; -EBADMSG: none is; -errno: it cannot be read, and an older one
+ * does not stand for it. */
 static int read_newest(const struct last_good *copies, const char *name, const char *origin,
 		       char **ret_text, size_t *ret_length)
 {
@@ -289,9 +293,9 @@ static int read_newest(const struct last_good *copies, const char *name, const c
 
 		if (r == 0)
 			r = read_copy(path, origin, ret_text, ret_length);
-		if (r == 0)
-			return 0;
-		if (r != -ENOENT)
+		if (r != -ENOENT && r != -EBADMSG)
+			return r;
+		if (r == -EBADMSG)
 			result = r;
 	}
 	return result;
@@ -312,6 +316,9 @@ static int write_copy(struct last_good *copies, struct copy *copy, const char *p
 	memcpy(content, origin, head);
 	memcpy(content + head, text, length);
 	r = state_file_write_unsynced(path, content, head + length);
+	/* Somebody has removed the directory. */
+	if (r == -ENOENT && mkdir(copies->directory, 0700) == 0)
+		r = state_file_write_unsynced(path, content, head + length);
 	if (r < 0)
 		return r;
 	copies->total += head + length - copy->size;

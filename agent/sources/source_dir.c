@@ -24,6 +24,8 @@
 #define DELETION_MS 30
 /* While the directory is missing. */
 #define MISSING_MS 50
+/* So many checks until what could not be kept is tried again. */
+#define OWED_CHECKS 5
 /* After these a file is whole; after others somebody may still be writing. */
 #define WHOLE_EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO)
 
@@ -72,15 +74,18 @@ static void clear_problem(struct source_dir *source, const char *origin, struct 
 
 /* ---------------------------------------------------------------- copies of good files */
 
-static void open_copies(struct source_dir *source, const char *directory)
+static void open_copies(struct source_dir *source)
 {
-	int r = directory ? last_good_open(directory, &source->copies) : 0;
+	int r = source->copies_path ? last_good_open(source->copies_path, &source->copies) : 0;
 
-	if (r < 0)
+	if (r < 0 && !source->copies_failed)
 		log_error("source",
 			  "%s: copies of valid files cannot be kept: %s; a file that is invalid "
-			  "when polderd starts has no last valid version",
-			  directory, strerror(-r));
+			  "when polderd starts has no last valid version; retried every %d s",
+			  source->copies_path, strerror(-r), OWED_CHECKS * CHECK_MS / 1000);
+	else if (r == 0 && source->copies_failed)
+		log_info("source", "%s: copies of valid files are kept again", source->copies_path);
+	source->copies_failed = r < 0;
 }
 
 static void log_kept(struct source_dir *source, const struct watched_file *file, int kept)
@@ -89,9 +94,16 @@ static void log_kept(struct source_dir *source, const struct watched_file *file,
 		log_error(
 			"source",
 			"%s: no copy can be kept: %s; if the file is invalid when polderd starts, "
-			"an older copy or nothing is used instead",
-			file->origin, strerror(-kept));
+			"an older copy or nothing is used instead; retried every %d s",
+			file->origin, strerror(-kept), OWED_CHECKS * CHECK_MS / 1000);
 	source->keep_failed = kept < 0;
+}
+
+static void set_owed(struct source_dir *source, struct watched_file *file, bool owed)
+{
+	source->owed += owed;
+	source->owed -= file->owed;
+	file->owed = owed;
 }
 
 /* A file that is broken before anything was read from it stands for what it held last. */
@@ -115,9 +127,12 @@ static void restore(struct source_dir *source, struct watched_file *file)
 	else if (r == -EINVAL)
 		log_error("source", "%s: the last valid version can no longer be used: %s: %s",
 			  file->origin, error.path, error.text);
-	else if (r != -ENOENT)
-		log_error("source", "%s: the copy of its last valid version cannot be read: %s",
-			  file->origin, strerror(-r));
+	else if (r != -ENOENT && !file->owed)
+		log_error("source",
+			  "%s: the copy of its last valid version cannot be read: %s; retried "
+			  "every %d s",
+			  file->origin, strerror(-r), OWED_CHECKS * CHECK_MS / 1000);
+	set_owed(source, file, r < 0 && r != -EBADMSG && r != -EINVAL && r != -ENOENT);
 }
 
 /*
@@ -216,6 +231,7 @@ static void file_free(struct source_dir *source, struct watched_file *file)
 	set_gone(source, file, false);
 	set_retry(source, file, false);
 	set_unknown(source, file, false);
+	set_owed(source, file, false);
 	source_set_link(source, file, false);
 	HASH_DEL(source->files, file);
 	free(file->problem);
@@ -265,6 +281,7 @@ static void read_file(struct source_dir *source, struct watched_file *file, int 
 	if (state == FILE_GOOD) {
 		file->in_force = true;
 		set_unknown(source, file, false);
+		set_owed(source, file, kept < 0);
 		log_kept(source, file, kept);
 		clear_problem(source, file->origin, &file->problem);
 		log_debug("source", "%s: read", file->origin);
@@ -532,12 +549,53 @@ static void sync_copies(struct source_dir *source)
 	}
 }
 
+/* Those of before are moved: they are newer than what is there. */
+static void move_copies(struct source_dir *source)
+{
+	last_good_close(TAKE_PTR(source->copies));
+	if (source->copies_path)
+		(void)last_good_import(source->next_path, source->copies_path);
+	free(source->copies_path);
+	source->copies_path = TAKE_PTR(source->next_path);
+}
+
+/*
+ * Copies that could not be kept, or that somebody has removed, and files whose copy could not be
+ * read: all of these are read anew once in a while.
+ */
+static void catch_up(struct source_dir *source)
+{
+	bool all = source->next_path, lost;
+	struct watched_file *file, *next;
+
+	if (source->syncing || (!all && ++source->owed_checks % OWED_CHECKS))
+		return;
+	if (all)
+		move_copies(source);
+	lost = source->copies_path && access(source->copies_path, F_OK) < 0;
+	if (lost && source->copies)
+		last_good_close(TAKE_PTR(source->copies));
+	if (source->copies_path && !source->copies) {
+		open_copies(source);
+		all = source->copies;
+	}
+	if (!all && !source->owed)
+		return;
+	HASH_ITER (hh, source->files, file, next) {
+		if (!file->owed && !(all && (file->in_force || file->unknown)))
+			continue;
+		source_set_changed(source, file, true);
+		file->whole = true;
+	}
+}
+
 static void on_check(uv_timer_t *timer)
 {
 	struct source_dir *source = timer->data;
 	struct watched_file *file, *next;
 
 	sync_copies(source);
+	catch_up(source);
 	if (!source_is_attached(source) || source_look_again(source) < 0) {
 		attach(source);
 		return;
@@ -631,6 +689,17 @@ void source_on_events(uv_poll_t *poll, int status, int events)
 		process(source);
 }
 
+int source_dir_keep_in(struct source_dir *source, const char *last_good)
+{
+	char *path = strdup(last_good);
+
+	if (!path)
+		return -ENOMEM;
+	free(source->next_path);
+	source->next_path = path;
+	return 0;
+}
+
 void source_dir_reload(struct source_dir *source)
 {
 	source->rescan = true;
@@ -656,7 +725,8 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 	source->on_synced = on_synced;
 	source->data = data;
 	source->path = strdup(path);
-	if (!source->path)
+	source->copies_path = last_good ? strdup(last_good) : NULL;
+	if (!source->path || (last_good && !source->copies_path))
 		goto free_source;
 	for (size_t last = strlen(source->path); last > 1 && source->path[last - 1] == '/'; last--)
 		source->path[last - 1] = '\0';
@@ -667,11 +737,12 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 	source->handles = 2;
 	source->check.data = source->deletion.data = source;
 	uv_timer_start(&source->check, on_check, 0, 0);
-	open_copies(source, last_good);
+	open_copies(source);
 	*ret = source;
 	return 0;
 
 free_source:
+	free(source->copies_path);
 	free(source->path);
 	free(source);
 	return r;
@@ -682,6 +753,8 @@ static void release(struct source_dir *source)
 	if (--source->handles > 0)
 		return;
 	last_good_close(source->copies);
+	free(source->copies_path);
+	free(source->next_path);
 	free(source->problem);
 	free(source->path);
 	free(source);

@@ -34,5 +34,8 @@ int source_dir_new(uv_loop_t *loop, const char *path, const char *last_good, str
 		   void (*on_synced)(void *data), void *data, struct source_dir **ret);
 /* Reads everything again, soon. */
 void source_dir_reload(struct source_dir *source);
+/* Copies are kept in this directory from now on, those that are kept elsewhere are moved there; in
+ * a moment. 0 or -ENOMEM. */
+int source_dir_keep_in(struct source_dir *source, const char *last_good);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void source_dir_free(struct source_dir *source);

@@ -26,6 +26,7 @@ struct watched_file {
 	uint64_t gone_since; /* ms of the loop's clock */
 	bool seen;	     /* by the running scan */
 	bool in_force;	     /* what was read from it, now or before a restart */
+	bool owed;	     /* a copy of what was read from it, which could not be kept */
 	bool unknown;	     /* since the start nobody knows what it asks for */
 	struct timespec modified, altered; /* what it was like when it was looked at last */
 	off_t size;
@@ -43,7 +44,10 @@ struct source_dir {
 	uv_loop_t *loop;
 	char *path;
 	struct store *store;
+	char *copies_path;	  /* NULL: none are wanted */
+	char *next_path;	  /* where they are to be kept from now on; NULL: where they are */
 	struct last_good *copies; /* NULL: none are kept */
+	bool copies_failed;	  /* told */
 	bool keep_failed;	  /* the last copy could not be kept; told once */
 	void (*on_synced)(void *data);
 	void *data;
@@ -52,15 +56,16 @@ struct source_dir {
 	int watch;	/* of the directory; -1: it is missing, or polled */
 	bool polled;	/* the directory is there, and the kernel gives no watch for it */
 	bool polled_told;
-	unsigned int checks;
+	unsigned int checks, owed_checks;
 	dev_t device;
 	ino_t inode;
 	bool rescan;
 	bool links_changed;	    /* something that a link may lead through */
 	struct watched_file *files; /* by name */
 	struct watched_files changed, gone;
-	size_t links, retries, unknown; /* files with is_link, with retry, with unknown */
-	struct error *problem;		/* of the directory */
+	/* Files with is_link, with retry, with unknown, with owed. */
+	size_t links, retries, unknown, owed;
+	struct error *problem; /* of the directory */
 	uv_poll_t poll;
 	uv_timer_t check;
 	uv_timer_t deletion;

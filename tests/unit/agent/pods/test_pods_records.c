@@ -210,6 +210,70 @@ static void puts_damaged_records_aside(void)
 	end();
 }
 
+/* A full disk, or a directory that somebody has removed. */
+static void copies_that_could_not_be_written_are_written_later(void)
+{
+	char path[160], away[120];
+
+	begin();
+	CU_ASSERT_FATAL(add("c1", 0) == 0);
+	snprintf(away, sizeof(away), "%s.away", copies);
+	CU_ASSERT(rename(copies, away) == 0);
+	CU_ASSERT_FATAL(mknod(copies, S_IFREG | 0600, 0) == 0);
+	CU_ASSERT_FATAL(add("c2", 1) == 0);
+	pods_restore_state(pods);
+	CU_ASSERT(unlink(copies) == 0 && rename(away, copies) == 0);
+	CU_ASSERT(access(copy_of("c2", path), F_OK) < 0);
+	pods_restore_state(pods);
+	CU_ASSERT(access(copy_of("c2", path), F_OK) == 0);
+	unlink(copy_of("c1", path));
+	unlink(copy_of("c2", path));
+	CU_ASSERT(rmdir(copies) == 0);
+	pods_restore_state(pods);
+	CU_ASSERT(access(copy_of("c1", path), F_OK) == 0);
+	CU_ASSERT(del("c1") == 0 && del("c2") == 0);
+	end();
+}
+
+/* What cannot be read now may be whole: neither it nor its pod's link is taken away. */
+static void copy_that_cannot_be_read_takes_no_pod_its_link(void)
+{
+	char path[160], away[180];
+
+	begin();
+	CU_ASSERT_FATAL(add("c1", 0) == 0);
+	unlink(record_of("c1", path));
+	snprintf(away, sizeof(away), "%s.away", copy_of("c1", path));
+	CU_ASSERT(rename(path, away) == 0 && symlink(path, path) == 0); /* ELOOP */
+	restart();
+	CU_ASSERT(pods_count(pods) == 0 && link_count() == 1);
+	CU_ASSERT(rename(away, path) == 0);
+	restart();
+	CU_ASSERT(pods_count(pods) == 1 && link_count() == 1);
+	CU_ASSERT(del("c1") == 0);
+	end();
+}
+
+/* The file with the number was lost: links get the new one, and an orphan is known as such. */
+static void links_bear_the_number_of_the_agent_that_has_them(void)
+{
+	struct pods_hooks other = hooks;
+	struct link_info info = {};
+
+	begin();
+	CU_ASSERT_FATAL(add("c1", 0) == 0);
+	pods_close(pods);
+	other.agent_id = "00000000feedbeef";
+	CU_ASSERT_FATAL(pods_open(&config, nl, &other, &pods) == 0);
+	CU_ASSERT(netlink_link_get_index(nl, pods_at(pods, 0)->ifindex, &info) == 0);
+	CU_ASSERT(strstr(info.alias, "polder 00000000feedbeef c1 eth0 ") == info.alias);
+	CU_ASSERT(pods_use_state(pods, copies, pool, hooks.agent_id) == 0);
+	CU_ASSERT(netlink_link_get_index(nl, pods_at(pods, 0)->ifindex, &info) == 0);
+	CU_ASSERT(strstr(info.alias, "polder 0123456789abcdef c1 eth0 ") == info.alias);
+	CU_ASSERT(del("c1") == 0);
+	end();
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -221,6 +285,9 @@ int main(void)
 		UNIT_TEST(record_of_a_newer_agent_stops_the_start),
 		UNIT_TEST(an_address_rests_over_a_restart),
 		UNIT_TEST(puts_damaged_records_aside),
+		UNIT_TEST(copies_that_could_not_be_written_are_written_later),
+		UNIT_TEST(copy_that_cannot_be_read_takes_no_pod_its_link),
+		UNIT_TEST(links_bear_the_number_of_the_agent_that_has_them),
 	};
 	int failed = pods_world_open();
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -386,6 +387,52 @@ static void copies_of_another_directory_are_moved_and_are_the_newer_ones(void)
 	end(&world);
 }
 
+/* Descriptors from `first` on cannot be opened; -1: all can. */
+static void refuse_descriptors(int first)
+{
+	struct rlimit limit;
+
+	CU_ASSERT_FATAL(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = first < 0 ? limit.rlim_max : (rlim_t)first;
+	CU_ASSERT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+static void copy_that_cannot_be_read_is_kept_and_no_older_one_stands_for_it(void)
+{
+	struct world world, other;
+	int lowest = dup(0);
+
+	CU_ASSERT_FATAL(lowest >= 0);
+	close(lowest);
+	begin(&world);
+	CU_ASSERT(keep(&world, "/r/a.json", "older") == 0);
+	open_again(&world); /* and synced */
+	CU_ASSERT(keep(&world, "/r/a.json", "newest") == 0);
+	CU_ASSERT(files(&world) == 2);
+	refuse_descriptors(lowest + 1); /* the directory, and none of its files */
+	CU_ASSERT(last_good_open(world.path, &other.copies) == 0);
+	refuse_descriptors(lowest);
+	CU_ASSERT(find(&other, "/r/a.json", "") == -EMFILE);
+	refuse_descriptors(-1);
+	CU_ASSERT(find(&other, "/r/a.json", "newest") == 0);
+	last_good_close(other.copies);
+	CU_ASSERT(find(&world, "/r/a.json", "newest") == 0);
+	end(&world);
+}
+
+static void removed_directory_is_made_again_for_the_next_copy(void)
+{
+	struct world world;
+
+	begin(&world);
+	CU_ASSERT(keep(&world, "/r/a.json", "one") == 0);
+	unit_remove_directory(world.path);
+	CU_ASSERT(keep(&world, "/r/a.json", "one") == 0);
+	open_again(&world);
+	CU_ASSERT(find(&world, "/r/a.json", "one") == 0);
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -401,6 +448,8 @@ int main(void)
 		UNIT_TEST(copy_of_another_origin_is_damage),
 		UNIT_TEST(what_has_no_room_leaves_the_older_copy),
 		UNIT_TEST(ten_thousand_files_cost_little),
+		UNIT_TEST(copy_that_cannot_be_read_is_kept_and_no_older_one_stands_for_it),
+		UNIT_TEST(removed_directory_is_made_again_for_the_next_copy),
 	};
 
 	return UNIT_RUN("last_good", tests);

@@ -217,6 +217,56 @@ static void a_place_for_copies_that_cannot_be_used_stops_nothing(void)
 	finish(&world);
 }
 
+static bool has_a_copy(void *data)
+{
+	return copy_count(data) > 0;
+}
+
+/* A place that can be used after some time has the copies of all that was read before. */
+static void what_could_not_be_kept_is_kept_once_it_can(void)
+{
+	struct world world = {};
+
+	unit_directory(world.top);
+	snprintf(world.path, sizeof(world.path), "%s/resources", world.top);
+	snprintf(world.copies, sizeof(world.copies), "%s/last-good", world.top);
+	mkdir(world.path, 0700);
+	save(&world, "../last-good", "in its place");
+	save(&world, "a.json", TEXT("a", "1"));
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", "1"));
+	delete (&world, "../last-good");
+	CU_ASSERT(unit_wait(&world.loop, has_a_copy, &world, 8000));
+	/* Removed, it is made again. */
+	unit_remove_directory(world.copies);
+	CU_ASSERT(unit_wait(&world.loop, has_a_copy, &world, 8000));
+	stop(&world);
+	save(&world, "a.json", "{");
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", "1"));
+	finish(&world);
+}
+
+static void copies_move_to_another_place(void)
+{
+	struct world world;
+	char place[80];
+
+	begin(&world);
+	save(&world, "a.json", TEXT("a", "1"));
+	CU_ASSERT(has(&world, "a", "1"));
+	save(&world, "a.json", "{"); /* what is in force is known from its copy alone */
+	CU_ASSERT(becomes(&world, has_problem));
+	snprintf(place, sizeof(place), "%.60s/elsewhere", world.top);
+	CU_ASSERT(source_dir_keep_in(world.source, place) == 0);
+	snprintf(world.copies, sizeof(world.copies), "%.63s", place);
+	CU_ASSERT(unit_wait(&world.loop, has_a_copy, &world, 4000));
+	stop(&world);
+	start_again(&world);
+	CU_ASSERT(has(&world, "a", "1"));
+	finish(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -229,6 +279,8 @@ int main(void)
 		UNIT_TEST(broken_file_without_a_copy_is_waited_for),
 		UNIT_TEST(file_broken_from_its_first_moment_stops_no_later_start),
 		UNIT_TEST(a_place_for_copies_that_cannot_be_used_stops_nothing),
+		UNIT_TEST(what_could_not_be_kept_is_kept_once_it_can),
+		UNIT_TEST(copies_move_to_another_place),
 	};
 
 	return UNIT_RUN("source_dir_restart", tests);
