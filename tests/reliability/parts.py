@@ -15,7 +15,7 @@ import time
 import traceback
 
 # In the order of the page.
-NAMES = ("kills", "failures", "damage", "resources", "soak")
+NAMES = ("kills", "failures", "damage", "resources", "soak", "load")
 
 
 def load():
