@@ -53,6 +53,8 @@ static void answer(const struct call *call, int r, json_t *result, const struct 
 /* The kernel needs some milliseconds at most to bring a pod's links up; so long it has. */
 #define ADD_POLL_MS  1
 #define ADD_LIMIT_NS 1000000000ull
+/* And the loop so much for all that wait. */
+#define ADD_TURN_NS 10000000ull
 
 #define WAITS_FOR_MAX 512
 
@@ -79,13 +81,22 @@ static bool poll_add(struct agent *agent, struct agent_add *add)
 	return true;
 }
 
+/* A hundred may be set up at the same moment: who had no turn is the first of the next. */
 static void on_add_timer(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
-	struct agent_add *add, *next;
+	struct agent_add *add, *last = agent->adds ? agent->adds->prev : NULL;
+	const uint64_t began = uv_hrtime();
+	bool more = last;
 
-	DL_FOREACH_SAFE(agent->adds, add, next)
-	(void)poll_add(agent, add);
+	while (more && uv_hrtime() - began < ADD_TURN_NS) {
+		add = agent->adds;
+		more = add != last;
+		if (poll_add(agent, add))
+			continue;
+		DL_DELETE(agent->adds, add);
+		DL_APPEND(agent->adds, add);
+	}
 	if (!agent->adds)
 		uv_timer_stop(timer);
 }

@@ -25,7 +25,6 @@
 
 static void on_connection_event(uv_poll_t *poll, int status, int events);
 static void on_connect(uv_poll_t *poll, int status, int events);
-static void process_lines(struct connection *connection);
 
 /* ---------------------------------------------------------------- connections */
 
@@ -43,7 +42,8 @@ static void update_events(struct connection *connection)
 
 	if (waiting(connection) > 0 || connection->broken)
 		events |= UV_WRITABLE;
-	if (!connection->end && (stream || (!connection->request && waiting(connection) == 0)))
+	if (!connection->end && !connection->postponed &&
+	    (stream || (!connection->request && waiting(connection) == 0)))
 		events |= UV_READABLE;
 	if (events)
 		uv_poll_start(&connection->poll, events, on_connection_event);
@@ -79,6 +79,7 @@ void connection_hang_up(struct connection *connection)
 	struct control_request *request = connection->request;
 	struct control_server *server = connection->server;
 
+	control_turns_forget(connection);
 	DL_DELETE(server->connections, connection);
 	server->stats.connections--;
 	if (request && request->list) {
@@ -212,8 +213,24 @@ static int read_requests(struct connection *connection)
 		connection->end = true;
 	connection->in_length += (size_t)got;
 	connection->progress = uv_now(connection->server->loop);
-	process_lines(connection);
+	connection_process(connection);
 	return 0;
+}
+
+void connection_go_on(struct connection *connection, int r)
+{
+	if (r == 0 && connection->end && !connection->request && !connection->postponed &&
+	    waiting(connection) == 0)
+		r = -EPIPE;
+	/* Its peer will say that the agent hung up, and have the operator look here. */
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET && !connection->broken)
+		log_warning("control",
+			    "the connection of process %d cannot be served, and is closed: %s",
+			    connection->pid, strerror(-r));
+	if (r < 0)
+		connection_hang_up(connection);
+	else
+		update_events(connection);
 }
 
 static void on_connection_event(uv_poll_t *poll, int status, int events)
@@ -226,7 +243,7 @@ static void on_connection_event(uv_poll_t *poll, int status, int events)
 	if (r == 0 && (events & UV_WRITABLE)) {
 		r = flush(connection);
 		if (r == 0)
-			process_lines(connection);
+			connection_process(connection);
 	}
 	if (r == 0 && (events & UV_READABLE)) {
 		if (connection->request && connection->request->stream)
@@ -234,17 +251,7 @@ static void on_connection_event(uv_poll_t *poll, int status, int events)
 		else if (!connection->request && waiting(connection) == 0)
 			r = read_requests(connection);
 	}
-	if (r == 0 && connection->end && !connection->request && waiting(connection) == 0)
-		r = -EPIPE;
-	/* Its peer will say that the agent hung up, and have the operator look here. */
-	if (r < 0 && r != -EPIPE && r != -ECONNRESET && !connection->broken)
-		log_warning("control",
-			    "the connection of process %d cannot be served, and is closed: %s",
-			    connection->pid, strerror(-r));
-	if (r < 0)
-		connection_hang_up(connection);
-	else
-		update_events(connection);
+	connection_go_on(connection, r);
 }
 
 /* ---------------------------------------------------------------- requests */
@@ -304,14 +311,15 @@ static bool check_peer_waits(struct connection *connection, const struct operati
 	return false;
 }
 
-static void run_operation(struct connection *connection, const struct control_message *message)
+static void run_operation(struct connection *connection, const struct operation *operation,
+			  const struct control_message *message)
 {
-	const struct operation *operation;
 	CLEANUP(cleanup_close) int fd = TAKE_FD(connection->passed_fd);
+	struct control_server *server = connection->server;
 	struct control_request *request;
 	char text[256];
+	uint64_t began;
 
-	operation = find_operation(connection->server, message->operation);
 	if (!operation) {
 		snprintf(text, sizeof(text), "unknown operation \"%.100s\"", message->operation);
 		refuse(connection, CONTROL_UNKNOWN_OPERATION, text);
@@ -332,12 +340,18 @@ static void run_operation(struct connection *connection, const struct control_me
 	connection->request = request;
 	DL_APPEND(connection->server->requests, request);
 	/* From here the request may be answered and gone at any time. */
+	began = uv_hrtime();
 	operation->handler(request, message->args, fd, operation->data);
+	if (operation->is_plugins)
+		control_turns_count(server, uv_hrtime() - began);
 }
 
-static void handle_line(struct connection *connection, const char *line, size_t length)
+/* False: it is to be handled in another turn of the loop. */
+static bool handle_line(struct connection *connection, const char *line, size_t length)
 {
 	struct control_message message = {0};
+	const struct operation *operation;
+	bool postponed;
 	char error[512];
 	int code;
 
@@ -346,14 +360,19 @@ static void handle_line(struct connection *connection, const char *line, size_t 
 		if (connection->passed_fd >= 0)
 			close(TAKE_FD(connection->passed_fd));
 		refuse(connection, code, error);
-		return;
+		return true;
 	}
-	run_operation(connection, &message);
+	operation = find_operation(connection->server, message.operation);
+	postponed = operation && operation->is_plugins && control_turns_postpone(connection);
+	if (!postponed)
+		run_operation(connection, operation, &message);
 	control_message_clear(&message);
+	return !postponed;
 }
 
-/* Handles complete lines until one waits for its answer or its answer for the peer. */
-static void process_lines(struct connection *connection)
+/* Handles complete lines until one waits for its answer, its answer for the peer, or itself for its
+ * turn. */
+void connection_process(struct connection *connection)
 {
 	size_t done = 0;
 
@@ -373,9 +392,9 @@ static void process_lines(struct connection *connection)
 		}
 		if (!feed)
 			break;
+		if (feed > line && !handle_line(connection, line, (size_t)(feed - line)))
+			break;
 		done += (size_t)(feed - line) + 1;
-		if (feed > line)
-			handle_line(connection, line, (size_t)(feed - line));
 	}
 	connection->in_length -= done;
 	if (connection->in_length > 0) {
@@ -609,7 +628,8 @@ int control_server_new(uv_loop_t *loop, const char *path, struct control_server 
 		goto close_socket;
 	uv_timer_init(loop, &server->idle_timer);
 	uv_idle_init(loop, &server->fill);
-	server->handles = 3;
+	control_turns_init(server);
+	server->handles = 4;
 	server->poll.data = server->idle_timer.data = server->fill.data = server;
 	uv_poll_start(&server->poll, UV_READABLE, on_connect);
 	uv_timer_start(&server->idle_timer, on_idle_timer, IDLE_MS, IDLE_MS);
@@ -681,6 +701,7 @@ void control_server_free(struct control_server *server)
 	uv_close((uv_handle_t *)&server->poll, on_server_closed);
 	uv_close((uv_handle_t *)&server->idle_timer, on_server_closed);
 	uv_close((uv_handle_t *)&server->fill, on_server_closed);
+	uv_close((uv_handle_t *)&server->turns, on_server_closed);
 	control_socket_close(&server->socket);
 }
 

@@ -29,6 +29,7 @@ struct connection {
 	struct output output;
 	int passed_fd;			 /* goes with the next request; -1: none */
 	struct control_request *request; /* waits for its answer, or streams; NULL: none */
+	bool postponed;			 /* its request waits for its turn */
 	bool end;			 /* the peer sends no more */
 	bool broken;			 /* an answer could not be made: hang up */
 	uint64_t progress;		 /* loop time of the last byte */
@@ -53,9 +54,12 @@ struct control_server {
 	struct control_socket socket;
 	uv_poll_t poll;
 	uv_timer_t idle_timer;
-	uv_idle_t fill; /* runs while there is a list to go on with */
-	int handles;	/* open in the loop */
-	bool paused;	/* not accepting */
+	uv_idle_t fill;	 /* runs while there is a list to go on with */
+	uv_idle_t turns; /* runs while requests are postponed */
+	size_t postponed;
+	uint64_t turn, turn_ns; /* the loop's time, and what requests have taken of it */
+	int handles;		/* open in the loop */
+	bool paused;		/* not accepting */
 	struct operation *operations;
 	struct connection *connections;
 	struct control_request *requests; /* not answered, or streaming */
@@ -68,6 +72,23 @@ struct control_server {
 void connection_send(struct connection *connection, char *line, size_t length);
 void connection_hang_up(struct connection *connection);
 void request_free(struct control_request *request);
+
+/* Reads no further than the connection may, or hangs up if r < 0 or nothing is left to be done. */
+void connection_go_on(struct connection *connection, int r);
+/* Handles the lines that have come, until one waits. */
+void connection_process(struct connection *connection);
+
+/*
+ * control_turns.c: each ADD takes some milliseconds, and a hundred may come at once: between them
+ * the loop serves others.
+ */
+void control_turns_init(struct control_server *server);
+/* Does a request of the plugin have to wait for another turn of the loop? Then it is postponed. */
+bool control_turns_postpone(struct connection *connection);
+/* It took so long. */
+void control_turns_count(struct control_server *server, uint64_t ns);
+/* The connection ends. */
+void control_turns_forget(struct connection *connection);
 
 /* control_limits.c */
 /* Has the peer closed the connection, without a word about it yet? */

@@ -42,7 +42,7 @@ bool connection_is_stalled(const struct connection *connection, const char **ret
 		*ret_why = "it does not read its answer";
 		return idle >= STALL_MS;
 	}
-	if (connection->request)
+	if (connection->request || connection->postponed)
 		return false;
 	*ret_why = connection->in_length > 0 ? "its request does not end" : "it asks for nothing";
 	return idle >= (connection->in_length > 0 ? STALL_MS : IDLE_MS);
@@ -53,6 +53,8 @@ static unsigned int rank(const struct connection *connection)
 {
 	bool waits = connection->output.waiting > 0;
 
+	if (connection->postponed)
+		return 0;
 	if (!waits && !connection->request && connection->in_length == 0)
 		/* What has come and was not read yet is a request. */
 		return events_of(connection) & POLLIN ? 0 : 3;

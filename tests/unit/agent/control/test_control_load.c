@@ -315,6 +315,64 @@ static void a_list_ends_when_its_reader_goes(void)
 	close(fd);
 }
 
+static void on_slow(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	struct world *world = data;
+
+	(void)netns_fd;
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(args, "number")),
+			(json_int_t)world->done);
+	world->done++;
+	usleep(6000);
+	control_reply(request, json_object());
+}
+
+static void on_question(struct control_request *request, const json_t *args, int netns_fd,
+			void *data)
+{
+	struct world *world = data;
+
+	(void)args;
+	(void)netns_fd;
+	world->made = world->done;
+	world->calls++;
+	control_reply(request, json_object());
+}
+
+/* As many as there are containers in a node's start; who asks meanwhile waits for two of them. */
+static void many_adds_at_once_are_carried_out_in_turn_and_let_questions_through(void)
+{
+	struct world world;
+	char text[128];
+
+	begin(&world);
+	control_register(world.server, "cni.slow", on_slow, &world);
+	control_register(world.server, "question", on_question, &world);
+	for (size_t i = 0; i < 40; i++) {
+		world.peers[world.peer_count++] = connect_peer(&world);
+		uv_run(&world.loop, UV_RUN_NOWAIT);
+		uv_run(&world.loop, UV_RUN_NOWAIT);
+	}
+	world.peers[world.peer_count++] = connect_peer(&world);
+	for (size_t i = 0; i < 40; i++) {
+		snprintf(text, sizeof(text), REQUEST("cni.slow", "{\"number\":%zu}"), i);
+		say(world.peers[i], text);
+	}
+	say(world.peers[40], REQUEST("question", "{}"));
+	for (int i = 0; i < 4; i++)
+		uv_run(&world.loop, UV_RUN_NOWAIT);
+	CU_ASSERT(world.calls == 1 && world.made <= 4);
+	/* One that hangs up while it waits is not carried out. */
+	close(world.peers[39]);
+	world.peers[39] = dup(0);
+	for (int i = 0; i < 200 && world.done < 39; i++)
+		uv_run(&world.loop, UV_RUN_NOWAIT);
+	for (int i = 0; i < 5; i++)
+		uv_run(&world.loop, UV_RUN_NOWAIT);
+	CU_ASSERT_EQUAL(world.done, 39);
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -324,6 +382,7 @@ int main(void)
 		UNIT_TEST(a_request_behind_another_is_not_carried_out_either),
 		UNIT_TEST(a_long_list_is_made_as_it_is_read),
 		UNIT_TEST(a_list_ends_when_its_reader_goes),
+		UNIT_TEST(many_adds_at_once_are_carried_out_in_turn_and_let_questions_through),
 	};
 
 	return UNIT_RUN("control_load", tests);
