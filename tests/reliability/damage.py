@@ -361,11 +361,11 @@ def attempt(tally, step, live, starts, commands, noted):
 
 
 def short(tally):
-    attempt(tally, 7, 60, 2, 30, 1)
+    attempt(tally, 7, 30, 1, 15, 1)
 
 
 def record(tally):
-    found = attempt(tally, 1, None, 24, None, 20)
+    found = attempt(tally, 1, None, 12, None, 10)
     rows = [(WORDS[kind], total["files"], total["cases"], total["refused"], total["same"], total["other"], len(total["wrong"]))
             for kind, total in found["readers"].items()]
     live = found["live"]
