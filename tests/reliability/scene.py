@@ -138,11 +138,22 @@ class Scene:
     def _keep_talking(self):
         while not self.stop.is_set():
             for name, flow in list(self.flows.items()):
-                try:
-                    flow.ask(1.5)
-                except (OSError, ValueError) as error:
-                    self.trouble.append(f"{name}: {error or type(error).__name__}")
+                error = self._ask(flow)
+                if error and not self.stop.is_set():
+                    self.trouble.append(f"{name}: {error}")
             self.stop.wait(0.02)
+
+    @staticmethod
+    def _ask(flow):
+        """Patiently, for this machine may have no time: a datagram that is not answered is sent again."""
+        error = None
+        for timeout in (1.5, 3, 5) if isinstance(flow, UdpClient) else (10,):
+            try:
+                flow.ask(timeout)
+                return None
+            except (OSError, ValueError) as found:
+                error = str(found) or type(found).__name__
+        return error
 
     def _end(self):
         self.stop.set()
