@@ -157,7 +157,7 @@ def test_nothing_is_swept_before_all_objects_are_read(world):
         os.rename(directory, directory + ".away")
         try:
             agent.start(wait=False)
-            wait_until(lambda: os.path.exists(agent.socket), "the control socket", 5)
+            wait_until(lambda: os.path.exists(agent.socket), "the control socket", 20)
             traffic.wait_round()
             done = agent.ctl("status", "--wait=1", check=False)
             assert done.returncode != 0, "ready without having read its objects"

@@ -20,6 +20,8 @@ from lib.traffic import ANY_ADDRESS, SOCKET_FAMILY, V4, Capture, Connection, Pro
     wait_until
 from lib.world import WORLD_IP
 
+LASTS = 100
+
 QUERIES = {4: 70_000, 6: 36_000}  # each more than the flows that the table of the default size holds
 MASQUERADED = 20_500  # more than there are source ports
 HANDSHAKES = 150_000

@@ -16,6 +16,7 @@ from lib.traffic import (SOCKET_FAMILY, Capture, Connection, UdpClient, ping, re
                          sctp_reach, send_frame, wait_until)
 from lib.world import OUTSIDE_IP, WORLD_IP, Pod
 
+LASTS = 110
 WORLD = {"nodes": 2}
 setup = six_pods
 

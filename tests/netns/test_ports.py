@@ -13,6 +13,7 @@ from lib.world import WORLD_IP
 
 PORT = 20000
 STILL_TAKEN = 8  # seconds for which a closed connection's port is nobody else's, at the least
+LASTS = 140
 WORLDS = {"one-port": {"masquerade_ports": f"{PORT}-{PORT}"}, "many-ports": {}}
 
 

@@ -91,7 +91,7 @@ def test_node_is_not_ready_while_a_file_has_no_good_version(world):
         reboot(world, state=False)
         content = damage(world, "policies", how)
         world.agent.start(wait=False)
-        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 5)
+        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 20)
         wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem", 5)
         status = world.agent.ctl_json("status")
         assert not status["ready"] and not status["synced"], how

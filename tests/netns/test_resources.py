@@ -306,7 +306,7 @@ def test_bad_file_at_start_changes_nothing_until_it_is_mended(world):
     agent.stop()
     world.resources.put_text("broken", "{")
     agent.start(wait=False)
-    wait_until(lambda: os.path.exists(agent.socket), "the control socket", 5)
+    wait_until(lambda: os.path.exists(agent.socket), "the control socket", 20)
     wait_problem(world, "broken.json")
     assert not agent.ctl_json("status")["ready"]
     canaries(world)

@@ -13,6 +13,7 @@ from lib.steady import Traffic
 from lib.traffic import BOTH, Connection, UdpClient, wait_until
 from lib.world import OUTSIDE_IP
 
+LASTS = 180
 WORLDS = {
     "": {"nodes": 2, "flows_v4": 4096, "flows_v6": 4096, "metrics_listen": "127.0.0.1:9180"},
     "clsact": {"nodes": 2, "flows_v4": 4096, "flows_v6": 4096, "attach": "clsact", "metrics_listen": "127.0.0.1:9180"},

@@ -15,6 +15,8 @@ from lib.runner import limit
 from lib.traffic import BOTH, Connection, reach, wait_until
 from lib.world import OUTSIDE_IP
 
+LASTS = 150
+
 ALLOW_CLIENT = [{"from": [{"podSelector": labels(app="client")}]}]
 
 
@@ -100,7 +102,7 @@ def test_policy_file_deleted_while_the_agent_is_away_is_deleted(world):
     world.agent.stop()
     world.resources.put_text("policies", "{")
     world.agent.start(wait=False)
-    wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 5)
+    wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 20)
     wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem", 5)
     world.expect((world.stranger, world.server.ips[4], 8080, "open"))
     assert not world.agent.ctl_json("status")["ready"]
@@ -126,7 +128,7 @@ def test_resources_directory_missing_at_start_leaves_all_in_force(world):
     os.rename(directory, directory + ".away")
     try:
         world.agent.start(wait=False)
-        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 5)
+        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 20)
         check(world)
         assert not world.agent.ctl_json("status")["synced"]
         assert os.listdir(path(world, "last-good"))

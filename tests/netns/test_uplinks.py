@@ -15,6 +15,7 @@ from lib.world import NODE_LINK, OUTSIDE_IP, WORLD_IP
 
 FOLLOWED = 5  # seconds in which a change of the network has to hold for pods
 BITS = {V4: 24, V6: 64}
+LASTS = 130
 WORLDS = {
     "automatic": {"uplink": None, "node_ip": None},
     "named": {"node_ip": None, "metrics_listen": "127.0.0.1:9180"},

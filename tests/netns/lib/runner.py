@@ -2,6 +2,7 @@
 """Finds tests, gives each module its world, prints one line a test."""
 
 import argparse
+import concurrent.futures
 import fnmatch
 import importlib.util
 import os
@@ -195,23 +196,25 @@ def _run_case(case, world, report):
 
 
 def _children(paths, arguments, jobs):
-    """Modules as processes of their own, `jobs` at a time, their output whole and in order."""
-    status, running, pending = 0, [], list(paths)
-    while pending or running:
-        while pending and len(running) < jobs:
-            path = pending.pop(0)
-            running.append(subprocess.Popen([sys.executable, sys.argv[0], "-j", "0", *arguments,
-                                             path],
-                                            stdout=subprocess.PIPE, text=True))
-        child = running.pop(0)
-        out, _ = child.communicate()
-        sys.stdout.write(out)
-        sys.stdout.flush()
-        status |= child.returncode != 0
+    """Modules as processes of their own, `jobs` at a time; the output of each is whole and comes when it has ended."""
+    def run(path):
+        return subprocess.run([sys.executable, sys.argv[0], "-j", "0", *arguments, path],
+                              stdout=subprocess.PIPE, text=True, check=False)
+    status = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        try:
+            for ended in concurrent.futures.as_completed([pool.submit(run, path) for path in paths]):
+                child = ended.result()
+                sys.stdout.write(child.stdout)
+                sys.stdout.flush()
+                status |= child.returncode != 0
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that run hear of an interrupt themselves
+            raise
     return status
 
 
-def main(directory, world_class=World, default_jobs=3, needs_binaries=True):
+def main(directory, world_class=World, default_jobs=4, needs_binaries=True):
     parser = argparse.ArgumentParser(description="Runs the tests of " + directory)
     parser.add_argument("-k", metavar="PATTERN",
                         help="only tests whose name has this in it, or matches it")
@@ -231,7 +234,7 @@ def main(directory, world_class=World, default_jobs=3, needs_binaries=True):
     if not options.l:
         _check_machine(needs_binaries)
     if options.j and not options.l:
-        sys.exit(_children([p for p in paths if _any_wanted(p, wanted)],
+        sys.exit(_children(_longest_first(p for p in paths if _any_wanted(p, wanted)),
                            (["-k", options.k] if options.k else []) + (["-v"] if options.v else []),
                            options.j))
     report = Report(options.v)
@@ -254,6 +257,11 @@ def _any_wanted(path, wanted):
     return any(wanted(case) for variant in variants(module) for case in cases(module, variant))
 
 
+def _longest_first(paths):
+    """A module that lasts says so by LASTS, in seconds: begun last, it would be waited for alone."""
+    return sorted(paths, key=lambda path: -getattr(load(path), "LASTS", 0))
+
+
 def _check_machine(needs_binaries):
     if os.geteuid() != 0:
         print("skip all - root is needed for network namespaces")
@@ -264,4 +272,6 @@ def _check_machine(needs_binaries):
               "(or set POLDER_BUILD)", file=sys.stderr)
         sys.exit(2)
     netns.remove_leftovers()
-    remove_leftover_cgroups()
+    if "POLDER_TEST_NETWORK" not in os.environ:
+        # In a sandbox of tests/run, which cleans up itself, the processes of another suite that runs are not to be seen.
+        remove_leftover_cgroups()
