@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Builds Polder and runs the test suites one after the other. See tests/README.md."""
+"""Builds Polder and runs the test suites, as many programs at a time as there are CPUs for. See tests/README.md."""
 
 import argparse
+import glob
 import json
 import os
 import re
@@ -19,41 +20,44 @@ LOGS = os.path.join(BUILD, 'test-logs')
 
 
 class Suite:
-    """`limit` is in seconds for each program of the suite; `network`: it needs the machine's own network."""
+    """`limit` is in seconds for each program of the suite; `network`: it needs the machine's own network; `cpus`: how many each
+    program keeps busy. Of meson tests one more if they are not is_parallel."""
 
-    def __init__(self, name, limit, what, meson=None, sanitized=False, network=False):
+    def __init__(self, name, limit, what, meson=None, sanitized=False, network=False, cpus=1):
         self.name = name
         self.limit = limit
         self.what = what
         self.meson = meson  # the label of the tests in meson.build files
         self.sanitized = sanitized
         self.network = network
+        self.cpus = cpus
 
     def program(self):
         path = os.path.join(SOURCE, 'tests', self.name, 'run')
         return path if os.access(path, os.X_OK) else None
 
 
+# In the order in which they are begun: long ones that keep one CPU busy, short ones that fill the other, those that need two.
 SUITES = [
-    Suite('lint', 900, 'static analysis and the rules of the tree'),
-    Suite('docs', 120, 'man pages and pages say what the sources say', meson='docs'),
-    Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit'),
-    Suite('asan', 300, 'the unit and golden tests with address and undefined behaviour checks', meson='unit golden',
-          sanitized=True),
-    Suite('golden', 180, 'JSON in, map entries out', meson='golden'),
-    Suite('bpf', 300, 'the loaded programs on made packets', meson='bpf'),
-    Suite('oracle', 60, 'the independent evaluation of policies, against cases made by hand'),
-    Suite('differential', 600, 'random worlds: agent and programs against the oracle, packet by packet'),
-    Suite('install', 120, 'what meson install puts where'),
+    Suite('netns', 1800, 'real packets between network namespaces'),
+    Suite('lint', 1500, 'static analysis and the rules of the tree'),
+    Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
     Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
-    Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
-    Suite('netns', 1200, 'real packets between network namespaces'),
-    Suite('reliability', 300, 'agent and plugin killed, their system calls failing, while pods talk'),
+    Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),
     Suite('e2e', 1200, 'podman and containerd'),
     Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True),
+    Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
+    Suite('asan', 300, 'the unit and golden tests with address and undefined behaviour checks', meson='unit golden',
+          sanitized=True),
+    Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit'),
     Suite('tryout', 300, 'deploy/try-out says what the example policies mean'),
-    Suite('fuzz', 600, 'each parser against random input for a few seconds'),
-    Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
+    Suite('golden', 180, 'JSON in, map entries out', meson='golden'),
+    Suite('docs', 120, 'man pages and pages say what the sources say', meson='docs'),
+    Suite('oracle', 60, 'the independent evaluation of policies, against cases made by hand'),
+    Suite('install', 120, 'what meson install puts where'),
+    Suite('bpf', 300, 'the loaded programs on made packets', meson='bpf'),
+    Suite('differential', 600, 'random worlds: agent and programs against the oracle, packet by packet', cpus=2),
+    Suite('fuzz', 600, 'each parser against random input for a few seconds', cpus=2),
 ]
 
 # A program of a suite has its own processes, mounts, /run, bpffs and (mostly) network: nothing of it can stay behind.
@@ -145,28 +149,46 @@ def evaluate(text, status, program):
     return results
 
 
-def run_program(command, log, limit, environment, network, directory=SOURCE):
-    """Runs in a sandbox; the output goes to `log`. Returns (text, exit status or 'timeout')."""
-    wrap = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private']
-    if not network:
-        wrap.append('--net')
-    environment = dict(environment, POLDER_TEST_NETWORK='machine' if network else 'own')
-    with open(log, 'ab') as out:
-        start = out.tell()
-        process = subprocess.Popen(wrap + ['--', '/bin/sh', '-c', SANDBOX, 'sh'] + command, cwd=directory,
-                                   env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
-        try:
-            status = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            status = 'timeout'
-        finally:
-            if process.poll() is None:
-                process.kill()  # the sandbox's first process dies with it, and all others with that one
-                process.wait()
-    with open(log, 'rb') as written:
-        written.seek(start)
-        return written.read().decode(errors='replace'), status
+class Program:
+    """One program of a suite. It runs in a sandbox and writes to a file of its own."""
+
+    def __init__(self, suite, name, command, env, directory=SOURCE, alone=False):
+        self.suite, self.name, self.command = suite, name, command
+        self.directory = directory
+        self.cpus = suite.cpus + alone
+        self.environment = dict(env, POLDER_TEST_NETWORK='machine' if suite.network else 'own', POLDER_CPUS=str(suite.cpus),
+                                POLDER_BUILD=BUILD_ASAN if suite.sanitized else BUILD)
+        self.log = os.path.join(LOGS, f'{suite.name}.{name}.part')
+        self.process = self.began = None
+
+    def start(self):
+        wrap = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private']
+        if not self.suite.network:
+            wrap.append('--net')
+        with open(self.log, 'wb') as out:
+            self.process = subprocess.Popen(wrap + ['--', '/bin/sh', '-c', SANDBOX, 'sh'] + self.command,
+                                            cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        self.began = time.monotonic()
+
+    def ended(self):
+        """(exit status, seconds of CPU) once it has ended, else None. One that is late is ended: 'timeout'."""
+        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+        late = not pid and time.monotonic() - self.began > self.suite.limit
+        if late:
+            pid, status, usage = self.kill()
+        if not pid:
+            return None
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return 'timeout' if late else self.process.returncode, usage.ru_utime + usage.ru_stime
+
+    def kill(self):
+        self.process.kill()  # the sandbox's first process dies with it, and all others with that one
+        return os.wait4(self.process.pid, 0)
+
+    def text(self):
+        with open(self.log, 'rb') as written:
+            return written.read().decode(errors='replace')
 
 
 def environment():
@@ -228,28 +250,93 @@ def asan_targets():
     return sorted(needed)
 
 
-def run_suite(suite, env):
-    """All programs of a suite, one after the other. Returns its results."""
-    log = os.path.join(LOGS, suite.name + '.log')
-    open(log, 'w', encoding='utf-8').close()
-    build = BUILD_ASAN if suite.sanitized else BUILD
-    programs = []
+def programs_of(suite, env):
+    found = []
     if suite.meson:
+        build = BUILD_ASAN if suite.sanitized else BUILD
         for test in meson_tests(build, suite.meson):
-            programs.append((test['name'], test['cmd'], dict(env, **test['env']), test['workdir'] or build))
+            found.append(Program(suite, test['name'], test['cmd'], dict(env, **test['env']), test['workdir'] or build,
+                                 not test['is_parallel']))
     if suite.program():
-        programs.append((suite.name, [suite.program()], env, SOURCE))
-    if not programs:
-        return [('not ok', suite.name, f'there is no test: neither tests/{suite.name}/run nor a meson test of it')]
-    results = []
-    for name, command, program_env, directory in programs:
-        text, status = run_program(command, log, suite.limit, dict(program_env, POLDER_BUILD=build), suite.network,
-                                   directory)
-        evaluated = evaluate(text, status, name)
+        found.append(Program(suite, suite.name, [suite.program()], env))
+    return found
+
+
+class SuiteRun:
+    """What is known of a suite while its programs run."""
+
+    def __init__(self, suite, programs):
+        self.suite, self.left = suite, len(programs)
+        self.began, self.seconds, self.cpu = None, 0, 0
+        self.results, self.shown = [], []
+        self.log = os.path.join(LOGS, suite.name + '.log')
+        open(self.log, 'w', encoding='utf-8').close()
+        for part in glob.glob(os.path.join(LOGS, f'{suite.name}.*.part')):
+            os.unlink(part)
+        if not programs:
+            why = f'there is no test: neither tests/{suite.name}/run nor a meson test of it'
+            self.results.append(('not ok', suite.name, why))
+
+    def take(self, program, status, cpu):
+        """A program has ended."""
+        text = program.text()
+        with open(self.log, 'a', encoding='utf-8') as out:
+            out.write(text)
+        os.unlink(program.log)
+        evaluated = evaluate(text, status, program.name)
         if any(state == 'not ok' for state, _, _ in evaluated):
-            print(f'--- output of {name} ({suite.name})\n{text.rstrip()}\n---', flush=True)
-        results += evaluated
-    return results
+            self.shown.append(f'--- output of {program.name} ({self.suite.name})\n{text.rstrip()}\n---')
+        self.results += evaluated
+        self.began = min(self.began or program.began, program.began)
+        self.seconds, self.cpu = time.monotonic() - self.began, self.cpu + cpu
+        self.left -= 1
+
+    def conclude(self, tally):
+        tally.add(self.suite.name, self.results)
+        states = [state for state, _, _ in self.results]
+        self.shown.append(f'{self.suite.name:12} {states.count("ok")} passed, {states.count("not ok")} failed, '
+                          f'{states.count("skip")} skipped ({self.seconds:.0f} s, {self.cpu:.0f} s of CPU)')
+        print('\n'.join(self.shown), flush=True)
+
+
+def run_programs(programs, cpus, on_end):
+    """As many at a time as there are CPUs for, in their order; one that finds too few of them free lets others go first."""
+    waiting, running = list(programs), []
+    try:
+        while waiting or running:
+            free = cpus - sum(min(program.cpus, cpus) for program in running)
+            fitting = next((program for program in waiting if min(program.cpus, cpus) <= free), None)
+            if fitting:
+                waiting.remove(fitting)
+                running.append(fitting)
+                fitting.start()
+                continue
+            time.sleep(0.02)
+            for program in list(running):
+                ended = program.ended()
+                if ended:
+                    running.remove(program)
+                    on_end(program, *ended)
+    finally:
+        for program in running:
+            program.kill()
+
+
+def run_suites(chosen, env, cpus, tally):
+    """All programs of the suites. What is told of a suite is told when its last one has ended."""
+    found = {suite: programs_of(suite, env) for suite in chosen}
+    runs = {suite: SuiteRun(suite, programs) for suite, programs in found.items()}
+
+    def take(program, status, cpu):
+        run = runs[program.suite]
+        run.take(program, status, cpu)
+        if not run.left:
+            run.conclude(tally)
+
+    for run in runs.values():
+        if not run.left:
+            run.conclude(tally)
+    run_programs([program for suite in chosen for program in found[suite]], cpus, take)
 
 
 def cgroups():
@@ -285,6 +372,8 @@ def arguments():
     parser = argparse.ArgumentParser(prog='tests/run', description='Installs, builds and runs all tests of Polder.')
     parser.add_argument('--no-install', action='store_true', help='do not install packages first')
     parser.add_argument('--suite', action='append', metavar='NAME', help='only this suite (repeatable)')
+    parser.add_argument('--cpus', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
+                        help='run as many programs at a time as N CPUs are enough for (the number of CPUs; 1: one after the other)')
     parser.add_argument('--list', action='store_true', help='list the suites and end')
     return parser.parse_args()
 
@@ -308,14 +397,11 @@ def main():
     tally = Tally()
     env = environment()
     if build_all(chosen, env):
-        for suite in chosen:
-            began, groups = time.monotonic(), cgroups()
-            results = run_suite(suite, env)
+        groups = cgroups()
+        try:
+            run_suites(chosen, env, max(args.cpus, 1), tally)
+        finally:
             remove_cgroups(groups)
-            tally.add(suite.name, results)
-            states = [state for state, _, _ in results]
-            print(f'{suite.name:12} {states.count("ok")} passed, {states.count("not ok")} failed, '
-                  f'{states.count("skip")} skipped ({time.monotonic() - began:.0f} s)', flush=True)
     else:
         tally.failures.append(('build', 'build', f'see above and {LOGS}'))
     for suite, name, why in tally.skipped:
@@ -327,4 +413,7 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit('tests/run: interrupted')
