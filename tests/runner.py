@@ -21,7 +21,7 @@ LOGS = os.path.join(BUILD, 'test-logs')
 
 class Suite:
     """`limit` is in seconds for each program of the suite; `network`: it needs the machine's own network; `cpus`: how many each
-    program keeps busy. Of meson tests one more if they are not is_parallel."""
+    program keeps busy. Meson tests that are not is_parallel have all of them."""
 
     def __init__(self, name, limit, what, meson=None, sanitized=False, network=False, cpus=1):
         self.name = name
@@ -155,7 +155,7 @@ class Program:
     def __init__(self, suite, name, command, env, directory=SOURCE, alone=False):
         self.suite, self.name, self.command = suite, name, command
         self.directory = directory
-        self.cpus = suite.cpus + alone
+        self.cpus = sys.maxsize if alone else suite.cpus
         self.environment = dict(env, POLDER_TEST_NETWORK='machine' if suite.network else 'own', POLDER_CPUS=str(suite.cpus),
                                 POLDER_BUILD=BUILD_ASAN if suite.sanitized else BUILD)
         self.log = os.path.join(LOGS, f'{suite.name}.{name}.part')
