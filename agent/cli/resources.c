@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "agent/cli/cli.h"
-#include "agent/cli/yaml_text.h"
+#include "agent/yaml/yaml_text.h"
 #include "agent/common/cleanup.h"
 #include "agent/common/file.h"
 

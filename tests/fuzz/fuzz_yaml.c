@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/cli/yaml_text.h"
+#include "agent/yaml/yaml_text.h"
 #include "policy/objects/objects.h"
 
 /* Each value that an alias repeats was weighed with 8 bytes and its text, of which JSON makes at

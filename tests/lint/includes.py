@@ -9,16 +9,17 @@ import sys
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # From the bottom to the top. A folder includes itself and those below it.
-ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/kernel', 'agent/config', 'agent/store',
+ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/yaml', 'agent/kernel', 'agent/config', 'agent/store',
          'agent/sources', 'agent/cleanup', 'agent/pods', 'agent/node', 'agent/services', 'agent/policy', 'agent/observe', 'agent/reconcile',
          'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent', 'agent/cli', 'plugin', 'cni', 'netavark']
 
 # What includes less than stands below it.
 ONLY = {
     'agent/common': {'datapath'},
+    'agent/yaml': {'datapath', 'policy/objects', 'agent/common'},
     'agent/kernel': {'datapath', 'agent/common'},
     'agent/cleanup': {'agent/common', 'agent/kernel'},
-    'agent/cli': {'policy/objects', 'agent/common', 'agent/cleanup'},
+    'agent/cli': {'policy/objects', 'agent/common', 'agent/yaml', 'agent/cleanup'},
     'plugin': {'agent/common'},
     'cni': {'agent/common', 'plugin'},
     'netavark': {'agent/common', 'plugin'},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a plain YAML scalar stands for: as YAML 1.1 is read by kubectl (go-yaml 2 and its JSON). */
-#include "agent/cli/yaml_scalar.h"
+#include "agent/yaml/yaml_scalar.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cli/yaml_text.h"
+#include "agent/yaml/yaml_text.h"
 #include "policy/objects/objects.h"
 #include "tests/unit/unit.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* YAML read event by event into JSON values, with the line of each. */
-#include "agent/cli/yaml_text.h"
+#include "agent/yaml/yaml_text.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "agent/cli/yaml_scalar.h"
+#include "agent/yaml/yaml_scalar.h"
 #include "agent/common/cleanup.h"
 #include "agent/common/hash.h"
 #include "policy/objects/limits.h"
