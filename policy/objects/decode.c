@@ -341,3 +341,51 @@ int objects_decode(const char *text, size_t length, struct object_list *ret,
 	*ret_error = error;
 	return r;
 }
+
+/* One object of a kind that its place tells: it may say so itself, and nothing else. */
+static int decode_alone(struct decoding *d, const struct json_at *at, enum object_kind expected)
+{
+	struct type inherited = {.kind = kinds[expected].name,
+				 .kind_length = strlen(kinds[expected].name),
+				 .api_version = kinds[expected].api_version};
+	enum object_kind kind = OBJECT_KIND_COUNT;
+	struct type type;
+	int r = read_type(at, &inherited, &type);
+
+	if (r == 0)
+		r = find_kind(at, &type, &kind);
+	if (r == -ENOENT || (r == 0 && kind != expected)) {
+		struct json_at named = json_key(at, "kind");
+
+		return json_fail(&named, -EINVAL, "is %.*s, not %s", (int)type.kind_length,
+				 type.kind, inherited.kind);
+	}
+	return r < 0 ? r : decode_object(d, at, expected);
+}
+
+int object_decode(enum object_kind kind, const char *text, size_t length, struct object **ret,
+		  struct error *ret_error)
+{
+	struct error error = {};
+	struct decoding d = {};
+	struct json_at at = json_root(NULL, &error);
+	json_t *value = NULL;
+	int r = objects_check_size(text, length, &error);
+
+	if (r == 0)
+		r = parse(text, length, &value, &error);
+	at.value = value;
+	if (r == 0)
+		r = decode_alone(&d, &at, kind);
+	json_decref(value);
+	if (r == 0) {
+		*ret = d.list.objects[0];
+		free(d.list.objects);
+		return 0;
+	}
+	if (r == -ENOMEM)
+		json_fail(&(struct json_at){.error = &error}, r, "out of memory");
+	object_list_clear(&d.list);
+	*ret_error = error;
+	return r;
+}

@@ -227,6 +227,12 @@ struct object_list {
  */
 int objects_decode(const char *text, size_t length, struct object_list *ret,
 		   struct error *ret_error);
+/*
+ * One object of this kind, which its text need not name, as items of lists do not. 0, or as
+ * objects_decode(). object_free().
+ */
+int object_decode(enum object_kind kind, const char *text, size_t length, struct object **ret,
+		  struct error *ret_error);
 /* Would the parser's tree of this text be too large, or too deep? As objects_decode(), which asks
  * first. */
 int objects_check_size(const char *text, size_t length, struct error *ret_error);
