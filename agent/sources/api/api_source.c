@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All resources of an API server: what is due when, and how it stands. */
+#include "agent/sources/api/api_source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/common/log.h"
+#include "agent/sources/api/api_internal.h"
+
+/* Without anything else to do. */
+#define LOOK_MS 10000
+
+uint64_t api_now(const struct api_source *source)
+{
+	return uv_now(source->loop);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static bool is_listed(const struct api_source *source)
+{
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		if (!watch_is_synced(source->resources[i].watch))
+			return false;
+	return true;
+}
+
+/* Before there are credentials nothing else can be done. */
+static uint64_t next_due(const struct api_source *source)
+{
+	uint64_t due = source->credentials_due_ms;
+
+	if (source->slices_changed || (!source->synced && is_listed(source)))
+		return 0;
+	if (!source->has_identity)
+		return due;
+	due = least(due, api_probe_due(source));
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		due = least(due, api_resource_due(&source->resources[i]));
+	return due;
+}
+
+void api_schedule(struct api_source *source)
+{
+	uint64_t now = api_now(source), due = least(next_due(source), now + LOOK_MS);
+
+	if (!uv_is_closing((uv_handle_t *)&source->timer))
+		uv_timer_start(&source->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+static void become_synced(struct api_source *source)
+{
+	source->synced = true;
+	log_info("api", "all resources are listed");
+	/* Last: the callback may free the source. */
+	if (source->on_synced)
+		source->on_synced(source->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct api_source *source = timer->data;
+	uint64_t now = api_now(source);
+
+	api_refresh_credentials(source, now);
+	for (size_t i = 0; i < API_RESOURCES && source->has_identity; i++)
+		api_resource_run(&source->resources[i], now);
+	api_probe(source, now);
+	if (source->slices_changed)
+		api_remember_servers(source);
+	api_schedule(source);
+	if (!source->synced && is_listed(source))
+		become_synced(source);
+}
+
+void api_source_reload(struct api_source *source)
+{
+	source->credentials_due_ms = 0;
+	/* Somebody has mended what was wrong. */
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		if (!source->resources[i].request)
+			watch_hurry(source->resources[i].watch, api_now(source));
+	api_schedule(source);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+/* What there is but the timer. */
+static void release(struct api_source *source)
+{
+	if (source->http)
+		api_probe_cancel(source);
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		api_resource_close(&source->resources[i]);
+	http_client_free(source->http);
+	api_servers_clear(source);
+	free(source->remembered_path);
+}
+
+void api_source_free(struct api_source *source)
+{
+	if (!source)
+		return;
+	release(source);
+	uv_close((uv_handle_t *)&source->timer, on_closed);
+}
+
+int api_source_new(uv_loop_t *loop, const struct api_options *options, struct store *store,
+		   void (*on_synced)(void *data), void *data, struct api_source **ret)
+{
+	struct api_source *source = calloc(1, sizeof(*source));
+	int r = 0;
+
+	if (!source)
+		return -ENOMEM;
+	source->loop = loop;
+	source->options = *options;
+	source->store = store;
+	source->on_synced = on_synced;
+	source->data = data;
+	source->since_ms = api_now(source);
+	if (options->remembered) {
+		source->remembered_path = strdup(options->remembered);
+		r = source->remembered_path ? 0 : -ENOMEM;
+	}
+	if (r == 0)
+		r = http_client_new(loop, options->silence_ms, &source->http);
+	for (size_t i = 0; i < API_RESOURCES && r == 0; i++)
+		r = api_resource_open(source, i);
+	if (r < 0) {
+		release(source);
+		free(source);
+		return r;
+	}
+	api_load_remembered(source);
+	uv_timer_init(loop, &source->timer);
+	source->timer.data = source;
+	uv_timer_start(&source->timer, on_timer, 0, 0);
+	*ret = source;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- how it stands */
+
+static int64_t age(uint64_t now, uint64_t then, bool ever)
+{
+	return ever ? (int64_t)(now - then) : -1;
+}
+
+void api_source_status(const struct api_source *source, struct api_status *ret)
+{
+	const struct server *server = servers_current(&source->servers);
+	uint64_t now = api_now(source);
+
+	*ret = (struct api_status){
+		.server = server ? server->name : "",
+		.connected = source->connected,
+		.since_ms = now - source->since_ms,
+		.error = source->credentials_error.text[0] ? source->credentials_error.text
+							   : source->error,
+		.age_ms = age(now, source->heard_ms, source->has_heard),
+		.received = http_client_received(source->http),
+		.outages = source->outages,
+	};
+	for (size_t i = 0; i < API_RESOURCES; i++) {
+		const struct api_resource *resource = &source->resources[i];
+		struct api_resource_status *status = &ret->resources[i];
+
+		status->name = resource->resource->name;
+		watch_read_state(resource->watch, &status->watch);
+		status->synced = watch_is_synced(resource->watch);
+		status->refused = api_objects_refused(resource->objects);
+		memcpy(status->errors, resource->errors, sizeof(status->errors));
+		status->age_ms = age(now, status->watch.last_ms, status->watch.last_ms > 0);
+	}
+}

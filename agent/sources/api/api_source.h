@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kubernetes objects from an API server: a second source beside the directory, into the same store.
+ * Each resource is an origin of the store ("api:pods"), listed and then watched. While no server is
+ * reached everything stays as it is; what is not there any more goes with the first list that is
+ * whole.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "agent/sources/api/watch.h"
+#include "agent/store/store.h"
+
+#define API_RESOURCES 7
+
+struct api_options {
+	const char *kubeconfig;	     /* file; NULL: --in-cluster */
+	const char *context;	     /* NULL: current-context */
+	const char *service_account; /* directory; NULL: a pod's */
+	char *const *servers;	     /* --api-server */
+	size_t server_count;
+	/* A server that says nothing for so long is asked whether it is there, and has as long to
+	 * answer; so long a connection may go without a sign of life. */
+	uint64_t silence_ms;
+	const char *remembered; /* file of the servers' last known addresses; NULL: none is kept */
+};
+
+struct api_source;
+
+/*
+ * `options` is read; what it points to is kept, but for `remembered`. `on_synced` (may be NULL)
+ * runs once, from the loop, when all resources have been read whole. Credentials that cannot be
+ * read, and servers that cannot be reached, are problems of the store, and tried again. 0 or
+ * -ENOMEM.
+ */
+int api_source_new(uv_loop_t *loop, const struct api_options *options, struct store *store,
+		   void (*on_synced)(void *data), void *data, struct api_source **ret);
+/* Reads the credentials again, and asks at once for what is waited with. */
+void api_source_reload(struct api_source *source);
+/* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
+void api_source_free(struct api_source *source);
+
+struct api_resource_status {
+	const char *name;
+	struct watch_state watch;
+	bool synced;
+	size_t refused; /* objects that cannot be used now */
+	uint64_t errors[WATCH_RESULTS];
+	int64_t age_ms; /* since something came of it; -1: never */
+};
+
+struct api_status {
+	const char *server; /* "": none is known yet */
+	bool connected;
+	uint64_t since_ms; /* for so long it is, or is not */
+	const char *error; /* the last one of the connection or the credentials, "" */
+	int64_t age_ms;	   /* since anything came; -1: never */
+	uint64_t received; /* bytes */
+	uint64_t outages;  /* how often it was lost */
+	struct api_resource_status resources[API_RESOURCES];
+};
+/* Texts are valid until the loop turns. */
+void api_source_status(const struct api_source *source, struct api_status *ret);
