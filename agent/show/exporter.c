@@ -14,17 +14,18 @@
 #include "agent/observe/http.h"
 #include "agent/observe/metrics.h"
 #include "agent/policy/rule_counts.h"
+#include "agent/show/exporter_internal.h"
 #include "agent/show/show_internal.h"
 
-static void single_u64(struct metrics *m, const char *name, enum metric_type type, const char *help,
-		       uint64_t value)
+void exporter_u64(struct metrics *m, const char *name, enum metric_type type, const char *help,
+		  uint64_t value)
 {
 	metrics_family(m, name, type, help);
 	metrics_sample_u64(m, value, NULL, 0);
 }
 
-static void labelled_u64(struct metrics *m, const char *label, const char *label_value,
-			 uint64_t value)
+void exporter_labelled(struct metrics *m, const char *label, const char *label_value,
+		       uint64_t value)
 {
 	const struct metric_label labels[] = {{label, label_value}};
 
@@ -72,7 +73,7 @@ static void add_counters(struct metrics *m, const struct show_sources *sources)
 	for (unsigned int i = 0; i < COUNTER_COUNT; i++) {
 		snprintf(name, sizeof(name), "polder_%s_total", counter_name(i));
 		snprintf(help, sizeof(help), "%s.", counter_text(i));
-		single_u64(m, name, METRIC_COUNTER, help, counters[i]);
+		exporter_u64(m, name, METRIC_COUNTER, help, counters[i]);
 	}
 }
 
@@ -83,28 +84,29 @@ static void add_flows(struct metrics *m, const struct show_sources *sources)
 	flows_stats(sources->flows, &stats);
 	metrics_family(m, "polder_flows", METRIC_GAUGE,
 		       "Entries in the flow table, two for each flow.");
-	labelled_u64(m, "family", "ipv4", stats.entries_v4);
-	labelled_u64(m, "family", "ipv6", stats.entries_v6);
+	exporter_labelled(m, "family", "ipv4", stats.entries_v4);
+	exporter_labelled(m, "family", "ipv6", stats.entries_v6);
 	metrics_family(m, "polder_flows_max", METRIC_GAUGE, "Size of the flow table in entries.");
-	labelled_u64(m, "family", "ipv4", stats.capacity_v4);
-	labelled_u64(m, "family", "ipv6", stats.capacity_v6);
-	single_u64(m, "polder_flow_packets_total", METRIC_COUNTER,
-		   "Packets forwarded by flow table entries, as of the last collector scan.",
-		   stats.packets);
-	single_u64(m, "polder_flow_bytes_total", METRIC_COUNTER,
-		   "Bytes forwarded by flow table entries, as of the last collector scan.",
-		   stats.bytes);
-	single_u64(m, "polder_flows_expired_total", METRIC_COUNTER,
-		   "Flow entries deleted because their flow expired.", stats.expired);
-	single_u64(m, "polder_flows_forgotten_total", METRIC_COUNTER,
-		   "Flow entries deleted because their pod was deleted.", stats.forgotten);
-	single_u64(m, "polder_flows_doubted_total", METRIC_COUNTER,
-		   "Flow entries marked for re-evaluation because one of their addresses changed.",
-		   stats.doubted);
-	single_u64(m, "polder_flows_repaired_total", METRIC_COUNTER,
-		   "Flow entries deleted because their writer died.", stats.repaired);
-	single_u64(m, "polder_flow_collector_scans_total", METRIC_COUNTER,
-		   "Collector scans of the flow table that were started.", stats.scans);
+	exporter_labelled(m, "family", "ipv4", stats.capacity_v4);
+	exporter_labelled(m, "family", "ipv6", stats.capacity_v6);
+	exporter_u64(m, "polder_flow_packets_total", METRIC_COUNTER,
+		     "Packets forwarded by flow table entries, as of the last collector scan.",
+		     stats.packets);
+	exporter_u64(m, "polder_flow_bytes_total", METRIC_COUNTER,
+		     "Bytes forwarded by flow table entries, as of the last collector scan.",
+		     stats.bytes);
+	exporter_u64(m, "polder_flows_expired_total", METRIC_COUNTER,
+		     "Flow entries deleted because their flow expired.", stats.expired);
+	exporter_u64(m, "polder_flows_forgotten_total", METRIC_COUNTER,
+		     "Flow entries deleted because their pod was deleted.", stats.forgotten);
+	exporter_u64(
+		m, "polder_flows_doubted_total", METRIC_COUNTER,
+		"Flow entries marked for re-evaluation because one of their addresses changed.",
+		stats.doubted);
+	exporter_u64(m, "polder_flows_repaired_total", METRIC_COUNTER,
+		     "Flow entries deleted because their writer died.", stats.repaired);
+	exporter_u64(m, "polder_flow_collector_scans_total", METRIC_COUNTER,
+		     "Collector scans of the flow table that were started.", stats.scans);
 	metrics_single(m, "polder_flow_collector_scan_seconds", METRIC_GAUGE,
 		       "CPU time of the last whole collector scan.", stats.last_scan_seconds);
 }
@@ -134,10 +136,11 @@ static void add_maps(struct metrics *m, const struct show_sources *sources)
 	metrics_family(m, "polder_map_entries", METRIC_GAUGE, "Elements in a map.");
 	for (int i = 0; i < MAP_COUNT; i++)
 		if (found[i].counted)
-			labelled_u64(m, "map", maps_get(sources->maps, i)->name, found[i].entries);
+			exporter_labelled(m, "map", maps_get(sources->maps, i)->name,
+					  found[i].entries);
 	metrics_family(m, "polder_map_max_entries", METRIC_GAUGE, "Size of a map in elements.");
 	for (int i = 0; i < MAP_COUNT; i++)
-		labelled_u64(m, "map", maps_get(sources->maps, i)->name, found[i].max_entries);
+		exporter_labelled(m, "map", maps_get(sources->maps, i)->name, found[i].max_entries);
 	metrics_family(m, "polder_map_pressure", METRIC_GAUGE, "Used share of a map, 0 to 1.");
 	for (int i = 0; i < MAP_COUNT; i++) {
 		label.value = maps_get(sources->maps, i)->name;
@@ -161,14 +164,14 @@ static void add_pods(struct metrics *m, const struct show_sources *sources)
 	}
 	metrics_family(m, "polder_pods", METRIC_GAUGE, "Pods connected to this node, by state.");
 	for (int i = 0; i < SHOW_POD_STATES; i++)
-		labelled_u64(m, "state", show_pod_state_names[i], counts[i]);
+		exporter_labelled(m, "state", show_pod_state_names[i], counts[i]);
 	pods_pool_usage(sources->pods, &pool);
 	metrics_family(m, "polder_pool_addresses_used", METRIC_GAUGE, "Pod addresses in use.");
-	labelled_u64(m, "family", "ipv4", pool.used_v4);
-	labelled_u64(m, "family", "ipv6", pool.used_v6);
+	exporter_labelled(m, "family", "ipv4", pool.used_v4);
+	exporter_labelled(m, "family", "ipv6", pool.used_v6);
 	metrics_family(m, "polder_pool_addresses", METRIC_GAUGE, "Size of the pod address pool.");
-	labelled_u64(m, "family", "ipv4", pool.size_v4);
-	labelled_u64(m, "family", "ipv6", pool.size_v6);
+	exporter_labelled(m, "family", "ipv4", pool.size_v4);
+	exporter_labelled(m, "family", "ipv6", pool.size_v6);
 }
 
 /* What does not fit in the maps of the rule sets, and whom that closes. */
@@ -179,11 +182,12 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 
 	for (i = 0; i < count; i++)
 		closed += problems[i].pod_closed;
-	single_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
-		   "Pods that are isolated because their policies do not fit in the maps.", closed);
-	single_u64(m, "polder_rules_not_counted", METRIC_GAUGE,
-		   "Rules and default denies without a counter because the map is full.",
-		   rule_counts_uncounted(policy_sync_rule_counts(sources->policy_sync)));
+	exporter_u64(m, "polder_pods_over_capacity", METRIC_GAUGE,
+		     "Pods that are isolated because their policies do not fit in the maps.",
+		     closed);
+	exporter_u64(m, "polder_rules_not_counted", METRIC_GAUGE,
+		     "Rules and default denies without a counter because the map is full.",
+		     rule_counts_uncounted(policy_sync_rule_counts(sources->policy_sync)));
 	metrics_family(m, "polder_policy_entries_missing", METRIC_GAUGE,
 		       "Elements that a map lacks for the rule sets that do not fit.");
 	for (i = 0; i < MAP_COUNT; i++) {
@@ -195,7 +199,7 @@ static void add_capacity(struct metrics *m, const struct show_sources *sources)
 		for (j = 0; j < count; j++)
 			if (problems[j].map && strcmp(problems[j].map, name) == 0)
 				missing += problems[j].missing;
-		labelled_u64(m, "map", name, missing);
+		exporter_labelled(m, "map", name, missing);
 	}
 }
 
@@ -207,12 +211,12 @@ static void add_routes(struct metrics *m, const struct show_sources *sources)
 	node_routes_state(sources->routes, &state);
 	metrics_family(m, "polder_node_routes", METRIC_GAUGE,
 		       "Routes to the pod ranges of other nodes, by state.");
-	labelled_u64(m, "state", "wanted", state.wanted);
-	labelled_u64(m, "state", "installed", state.installed);
-	labelled_u64(m, "state", "failed", state.failed);
-	labelled_u64(m, "state", "refused", state.refused);
-	labelled_u64(m, "state", "elsewhere", state.elsewhere);
-	labelled_u64(m, "state", "stale", state.stale);
+	exporter_labelled(m, "state", "wanted", state.wanted);
+	exporter_labelled(m, "state", "installed", state.installed);
+	exporter_labelled(m, "state", "failed", state.failed);
+	exporter_labelled(m, "state", "refused", state.refused);
+	exporter_labelled(m, "state", "elsewhere", state.elsewhere);
+	exporter_labelled(m, "state", "stale", state.stale);
 }
 
 static void add_objects(struct metrics *m, const struct show_sources *sources)
@@ -222,23 +226,24 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 
 	metrics_family(m, "polder_objects", METRIC_GAUGE, "Objects by kind.");
 	for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
-		labelled_u64(m, "kind", object_kind_name(kind), store_count(sources->store, kind));
-	single_u64(m, "polder_services", METRIC_GAUGE, "Services.",
-		   store_count(sources->store, OBJECT_SERVICE));
-	single_u64(m, "polder_frontends", METRIC_GAUGE, "Addresses and ports of Services.",
-		   services_frontend_count(sources->services));
-	single_u64(m, "polder_backends", METRIC_GAUGE, "Endpoints of the Services' ports.",
-		   services_backend_count(sources->services));
-	single_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.",
-		   policy_sync_identity_count(sources->policy_sync));
-	single_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.",
-		   policy_sync_ruleset_count(sources->policy_sync));
+		exporter_labelled(m, "kind", object_kind_name(kind),
+				  store_count(sources->store, kind));
+	exporter_u64(m, "polder_services", METRIC_GAUGE, "Services.",
+		     store_count(sources->store, OBJECT_SERVICE));
+	exporter_u64(m, "polder_frontends", METRIC_GAUGE, "Addresses and ports of Services.",
+		     services_frontend_count(sources->services));
+	exporter_u64(m, "polder_backends", METRIC_GAUGE, "Endpoints of the Services' ports.",
+		     services_backend_count(sources->services));
+	exporter_u64(m, "polder_identities", METRIC_GAUGE, "Identities in use.",
+		     policy_sync_identity_count(sources->policy_sync));
+	exporter_u64(m, "polder_rulesets", METRIC_GAUGE, "Rule sets in use.",
+		     policy_sync_ruleset_count(sources->policy_sync));
 	add_capacity(m, sources);
 	add_routes(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);
-	single_u64(m, "polder_source_problems", METRIC_GAUGE,
-		   "Files and Services that were rejected or conflict with others.", count);
+	exporter_u64(m, "polder_source_problems", METRIC_GAUGE,
+		     "Files and Services that were rejected or conflict with others.", count);
 }
 
 static void add_agent(struct metrics *m, const struct show_sources *sources)
@@ -251,31 +256,31 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 	metrics_family(m, "polder_build_info", METRIC_GAUGE, "Version of polderd; always 1.");
 	snprintf(layout, sizeof(layout), "%d", POLDER_LAYOUT_VERSION);
 	metrics_sample(m, 1, build, 2);
-	single_u64(m, "polder_ready", METRIC_GAUGE, "1 if polderd is ready.", progress.ready);
-	single_u64(m, "polder_synced", METRIC_GAUGE, "1 if all objects have been read once.",
-		   progress.synced);
-	single_u64(m, "polder_generation", METRIC_GAUGE,
-		   "Flow generation; flows cached under an older one are re-evaluated.",
-		   maps_control(sources->maps)->generation);
+	exporter_u64(m, "polder_ready", METRIC_GAUGE, "1 if polderd is ready.", progress.ready);
+	exporter_u64(m, "polder_synced", METRIC_GAUGE, "1 if all objects have been read once.",
+		     progress.synced);
+	exporter_u64(m, "polder_generation", METRIC_GAUGE,
+		     "Flow generation; flows cached under an older one are re-evaluated.",
+		     maps_control(sources->maps)->generation);
 	metrics_single(m, "polder_reconcile_seconds", METRIC_GAUGE,
 		       "Duration of the last reconcile.", progress.last_reconcile_seconds);
 	metrics_family(m, "polder_reconcile_duration_seconds", METRIC_HISTOGRAM,
 		       "Durations of reconciles.");
 	metrics_histogram(m, sources->reconcile_durations, NULL, 0);
-	single_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Reconciles.",
-		   progress.reconciles);
-	single_u64(m, "polder_audits_total", METRIC_COUNTER,
-		   "Comparisons of the incremental state with a full compile.", progress.audits);
-	single_u64(m, "polder_audit_differences_total", METRIC_COUNTER,
-		   "Audits that found a difference and forced a full reconcile.",
-		   progress.audit_differences);
-	single_u64(m, "polder_policy_switches_total", METRIC_COUNTER,
-		   "Changes of policies, labels or identities that took effect.",
-		   progress.policy_switches);
-	single_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Reconciles that failed.",
-		   progress.reconcile_errors);
-	single_u64(m, "polder_event_subscribers", METRIC_GAUGE, "Subscribers of the event stream.",
-		   events_subscribers(sources->events));
+	exporter_u64(m, "polder_reconciles_total", METRIC_COUNTER, "Reconciles.",
+		     progress.reconciles);
+	exporter_u64(m, "polder_audits_total", METRIC_COUNTER,
+		     "Comparisons of the incremental state with a full compile.", progress.audits);
+	exporter_u64(m, "polder_audit_differences_total", METRIC_COUNTER,
+		     "Audits that found a difference and forced a full reconcile.",
+		     progress.audit_differences);
+	exporter_u64(m, "polder_policy_switches_total", METRIC_COUNTER,
+		     "Changes of policies, labels or identities that took effect.",
+		     progress.policy_switches);
+	exporter_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Reconciles that failed.",
+		     progress.reconcile_errors);
+	exporter_u64(m, "polder_event_subscribers", METRIC_GAUGE,
+		     "Subscribers of the event stream.", events_subscribers(sources->events));
 }
 
 /* A family of samples that differ in one label. */
@@ -290,7 +295,7 @@ static void labelled_family(struct metrics *m, const char *name, enum metric_typ
 {
 	metrics_family(m, name, type, help);
 	for (size_t i = 0; i < count; i++)
-		labelled_u64(m, label, samples[i].value, samples[i].number);
+		exporter_labelled(m, label, samples[i].value, samples[i].number);
 }
 #define LABELLED(m, name, type, help, label, ...)                                                  \
 	labelled_family(m, name, type, help, label, (const struct labelled[]){__VA_ARGS__},        \
@@ -303,10 +308,10 @@ static void add_control(struct metrics *m, const struct show_sources *sources)
 	if (!sources->control)
 		return;
 	control_read_stats(sources->control, &stats);
-	single_u64(m, "polder_control_connections", METRIC_GAUGE,
-		   "Open connections of the control socket.", stats.connections);
-	single_u64(m, "polder_control_requests_total", METRIC_COUNTER,
-		   "Requests on the control socket.", stats.requests);
+	exporter_u64(m, "polder_control_connections", METRIC_GAUGE,
+		     "Open connections of the control socket.", stats.connections);
+	exporter_u64(m, "polder_control_requests_total", METRIC_COUNTER,
+		     "Requests on the control socket.", stats.requests);
 	LABELLED(m, "polder_control_refused_total", METRIC_COUNTER,
 		 "Requests and connections of the control socket that were refused or closed, by "
 		 "reason.",
@@ -330,9 +335,10 @@ static void add_http(struct metrics *m, const struct show_sources *sources)
 		sum.closed_for_room += one.closed_for_room;
 		sum.closed_late += one.closed_late;
 	}
-	single_u64(m, "polder_http_connections", METRIC_GAUGE, "Open HTTP connections.",
-		   sum.connections);
-	single_u64(m, "polder_http_requests_total", METRIC_COUNTER, "HTTP requests.", sum.requests);
+	exporter_u64(m, "polder_http_connections", METRIC_GAUGE, "Open HTTP connections.",
+		     sum.connections);
+	exporter_u64(m, "polder_http_requests_total", METRIC_COUNTER, "HTTP requests.",
+		     sum.requests);
 	LABELLED(m, "polder_http_closed_total", METRIC_COUNTER,
 		 "HTTP connections that were closed before their client was done, by reason.",
 		 "reason", {"made_room", sum.closed_for_room}, {"deadline", sum.closed_late});
@@ -371,12 +377,12 @@ static void add_log(struct metrics *m)
 	log_read_stats(&stats);
 	metrics_family(m, "polder_log_lines_total", METRIC_COUNTER, "Log lines written, by level.");
 	for (int i = 0; i < LOG_LEVELS; i++)
-		labelled_u64(m, "level", log_level_name((enum log_level)i), stats.written[i]);
-	single_u64(m, "polder_log_lines_lost_total", METRIC_COUNTER,
-		   "Log lines that nobody took from standard error.", stats.lost);
-	single_u64(m, "polder_log_lines_held_total", METRIC_COUNTER,
-		   "Log lines that were counted instead of written: too many of one kind.",
-		   stats.held);
+		exporter_labelled(m, "level", log_level_name((enum log_level)i), stats.written[i]);
+	exporter_u64(m, "polder_log_lines_lost_total", METRIC_COUNTER,
+		     "Log lines that nobody took from standard error.", stats.lost);
+	exporter_u64(m, "polder_log_lines_held_total", METRIC_COUNTER,
+		     "Log lines that were counted instead of written: too many of one kind.",
+		     stats.held);
 }
 
 /* ---------------------------------------------------------------- the process */
@@ -447,15 +453,15 @@ static void add_network(struct metrics *m, const struct show_sources *sources)
 	metrics_family(m, "polder_uplink_ready", METRIC_GAUGE,
 		       "1 if the uplink is there, up and of a type that can serve.");
 	for (size_t i = 0; i < node->uplink_count; i++)
-		labelled_u64(m, "link", node->uplinks[i].name,
-			     node->uplinks[i].state == UPLINK_READY);
+		exporter_labelled(m, "link", node->uplinks[i].name,
+				  node->uplinks[i].state == UPLINK_READY);
 	metrics_family(m, "polder_egress_reach", METRIC_GAUGE,
 		       "What pods reach outside: 0 nothing, 1 networks with a route, 2 all.");
 	for (int i = 0; i < 2; i++)
 		if (node->exits[i].since)
-			labelled_u64(m, "family", families[i], node->exits[i].reach);
-	single_u64(m, "polder_network_changes_total", METRIC_COUNTER,
-		   "Changes of the node's links, addresses or routes.", node->changes);
+			exporter_labelled(m, "family", families[i], node->exits[i].reach);
+	exporter_u64(m, "polder_network_changes_total", METRIC_COUNTER,
+		     "Changes of the node's links, addresses or routes.", node->changes);
 }
 
 static void add_process(struct metrics *m)
@@ -468,15 +474,15 @@ static void add_process(struct metrics *m)
 		return;
 	metrics_single(m, "process_cpu_seconds_total", METRIC_COUNTER, "User and system CPU time.",
 		       (double)(process.utime + process.stime) / ticks);
-	single_u64(m, "process_resident_memory_bytes", METRIC_GAUGE, "Resident memory.",
-		   (uint64_t)process.pages * (uint64_t)sysconf(_SC_PAGESIZE));
-	single_u64(m, "process_virtual_memory_bytes", METRIC_GAUGE, "Virtual memory.",
-		   process.virtual);
+	exporter_u64(m, "process_resident_memory_bytes", METRIC_GAUGE, "Resident memory.",
+		     (uint64_t)process.pages * (uint64_t)sysconf(_SC_PAGESIZE));
+	exporter_u64(m, "process_virtual_memory_bytes", METRIC_GAUGE, "Virtual memory.",
+		     process.virtual);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
-		single_u64(m, "process_max_fds", METRIC_GAUGE, "Limit of open file descriptors.",
-			   files.rlim_cur);
-	single_u64(m, "process_open_fds", METRIC_GAUGE, "Open file descriptors.",
-		   open_descriptors());
+		exporter_u64(m, "process_max_fds", METRIC_GAUGE, "Limit of open file descriptors.",
+			     files.rlim_cur);
+	exporter_u64(m, "process_open_fds", METRIC_GAUGE, "Open file descriptors.",
+		     open_descriptors());
 	metrics_single(m, "process_start_time_seconds", METRIC_GAUGE,
 		       "Start of the process, seconds since 1970.",
 		       (double)boot_time() + (double)process.start / ticks);

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the exporter's files share. */
+#pragma once
+
+#include "agent/observe/metrics.h"
+#include "agent/show/show.h"
+
+/* A family of one sample without labels. */
+void exporter_u64(struct metrics *m, const char *name, enum metric_type type, const char *help,
+		  uint64_t value);
+/* A sample of the present family. */
+void exporter_labelled(struct metrics *m, const char *label, const char *label_value,
+		       uint64_t value);
