@@ -13,7 +13,6 @@
 #include "agent/explain/explain.h"
 #include "agent/kernel/cause.h"
 #include "agent/node/pod_range.h"
-#include "agent/sources/last_good.h"
 
 #define MESSAGE_MAX 768
 
@@ -259,6 +258,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.node = &agent->node,
 		.routes = agent->routes,
 		.store = agent->store,
+		.api_source = &agent->api_source,
 		.pods = agent->pods,
 		.reconciler = agent->reconciler,
 		.services = reconciler_services(agent->reconciler),
@@ -315,35 +315,12 @@ static int start_services(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
-static int start_sources(struct agent *agent, char *message, size_t size)
-{
-	char last_good[PATH_MAX], fallback[PATH_MAX];
-	int r = 0;
-
-	if (!agent->config.resources) {
-		agent_synced(agent);
-		return 0;
-	}
-	snprintf(fallback, sizeof(fallback), "%s/last-good", agent->config.run_dir);
-	if (!agent_state_path(agent, "last-good", last_good))
-		memcpy(last_good, fallback, sizeof(last_good));
-	else if (last_good_import(last_good, fallback) > 0)
-		log_info("source", "copies of valid files in %s are moved to %s", fallback,
-			 last_good);
-	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
-			   agent_synced, agent, &agent->source);
-	if (r < 0)
-		snprintf(message, size, "--resources %s: cannot be watched: %s",
-			 agent->config.resources, strerror(-r));
-	return r;
-}
-
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent * agent, char *message, size_t size) = {
 		agent_start_threads, agent_lock,	agent_open_state, start_node,
 		start_datapath,	     start_pods,	start_sizes,	  start_state,
-		start_attachments,   start_observation, start_services,	  start_sources,
+		start_attachments,   start_observation, start_services,	  agent_start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	size_t i;
@@ -380,7 +357,7 @@ void agent_stop(struct agent *agent)
 	control_server_free(agent->control);
 	http_server_free(agent->http);
 	http_server_free(agent->health);
-	source_dir_free(agent->source);
+	agent_stop_sources(agent);
 	events_close(agent->events);
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);

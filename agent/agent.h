@@ -20,6 +20,7 @@
 #include "agent/reconcile/reconciler.h"
 #include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
+#include "agent/sources/api/api_source.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 
@@ -53,7 +54,8 @@ struct agent {
 	struct reconciler *reconciler;
 	struct pods *pods;
 	struct cni_queue *cni_queue;
-	struct source_dir *source;
+	struct source_dir *source;     /* NULL: none */
+	struct api_source *api_source; /* NULL: none */
 	struct control_server *control;
 	struct http_server *http;   /* NULL: none */
 	struct http_server *health; /* the same, for health alone */
@@ -134,6 +136,12 @@ int agent_start_http(struct agent *agent, char *message, size_t size);
  * nowhere. */
 int agent_serve_metrics(struct agent *agent, char *message, size_t size);
 int agent_serve_health(struct agent *agent, char *message, size_t size);
+
+/* agent_sources.c: where objects come from. 0 or -errno with `message`. */
+int agent_start_sources(struct agent *agent, char *message, size_t size);
+void agent_stop_sources(struct agent *agent);
+/* Reads everything again that is not told of by itself. */
+void agent_reload_sources(struct agent *agent);
 
 /* agent_reload.c */
 void agent_reload(struct agent *agent);

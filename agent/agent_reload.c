@@ -143,8 +143,7 @@ void agent_reload(struct agent *agent)
 			reload_key(agent, &now, i);
 		config_clear(&now);
 	}
-	if (agent->source)
-		source_dir_reload(agent->source);
+	agent_reload_sources(agent);
 	if (agent->ready)
 		notify_ready();
 }

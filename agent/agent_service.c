@@ -12,7 +12,6 @@
 #define EXTEND_EVERY   10
 
 struct first_problem {
-	const char *source;
 	char *text;
 	size_t size;
 };
@@ -21,14 +20,14 @@ static void keep_problem(const char *source, const struct error *error, void *da
 {
 	struct first_problem *first = data;
 
-	if (!first->text[0] && strcmp(source, first->source) == 0)
+	if (!first->text[0])
 		snprintf(first->text, first->size, "Waiting for %s: %.300s", source, error->text);
 }
 
 /* One line, in words: what it waits for, or what it serves. */
 static void describe(const struct agent *agent, char *text, size_t size)
 {
-	struct first_problem first = {agent->config.resources, text, size};
+	struct first_problem first = {text, size};
 
 	text[0] = '\0';
 	if (agent_ready(agent)) {
@@ -40,7 +39,7 @@ static void describe(const struct agent *agent, char *text, size_t size)
 			 store_count(agent->store, OBJECT_SERVICE));
 		return;
 	}
-	if (!agent_is_synced(agent) && agent->config.resources)
+	if (!agent_is_synced(agent))
 		store_problems(agent->store, keep_problem, &first);
 	if (!text[0])
 		snprintf(text, size, "%s",

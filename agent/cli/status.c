@@ -94,6 +94,21 @@ static void print_routes(const json_t *routes)
 	print_line("Node routes", line);
 }
 
+/* Nothing where objects come from elsewhere. */
+static void print_api(const json_t *api)
+{
+	char line[512], duration[FORMAT_MAX];
+	bool connected = json_is_true(field(api, "connected"));
+
+	if (!json_is_object(api))
+		return;
+	snprintf(line, sizeof(line), "%.200s: %s for %s",
+		 *field_text(api, "server") ? field_text(api, "server") : "no address is known",
+		 connected ? "connected" : "not connected",
+		 format_duration(field_number(api, "since_seconds"), duration));
+	print_line("API server", line);
+}
+
 static void print_counts(const json_t *status)
 {
 	static const char *const kinds[] = {"pods",	"namespaces",	  "nodes",
@@ -120,6 +135,7 @@ static void print_counts(const json_t *status)
 			line + used, sizeof(line) - (size_t)used, "%s%lld %s", i ? ", " : "",
 			(long long)field_number(field(status, "objects"), kinds[i]), kinds[i]);
 	print_line("Objects", line);
+	print_api(field(status, "api"));
 	print_routes(field(status, "routes"));
 	snprintf(line, sizeof(line), "%lld identities, %lld rule sets",
 		 (long long)field_number(status, "policy.identities"),
@@ -166,11 +182,18 @@ static void print_status(const json_t *status)
 	static const char *const uplink_titles[] = {"LINK", "STATE", "SINCE", "MTU", "XDP", NULL};
 	static const char *const uplink_keys[] = {"link", "state", "since", "mtu", "xdp"};
 
+	static const char *const resource_titles[] = {"RESOURCE", "STATE",   "CURRENT",
+						      "EVENTS",	  "REFUSED", NULL};
+	static const char *const resource_keys[] = {"name", "state", "current", "events",
+						    "refused"};
+
 	print_head(status);
 	print_datapath(status);
 	print_counts(status);
 	print_section("Features", field(status, "features"), feature_titles, feature_keys);
 	print_section("Uplinks", field(status, "uplinks"), uplink_titles, uplink_keys);
+	print_section("Resources of the API server", field(status, "api.resources"),
+		      resource_titles, resource_keys);
 	print_section("Problems; of a file that is rejected the last valid version stays in force",
 		      field(status, "problems"), problem_titles, problem_keys);
 	print_section("Isolated pods: their policies do not fit in the maps",
@@ -245,8 +268,7 @@ int cli_run_status(struct cli *cli)
 		cli_error("polderd at %s is not ready after %d s: %s", cli->socket, seconds,
 			  json_is_true(field(status, "synced"))
 				  ? "see its log and the problems above"
-				  : "its resources directory has not "
-				    "been read whole");
+				  : "its objects have not all been read");
 		code = CLI_FAILED;
 	}
 	json_decref(status);

@@ -56,6 +56,7 @@ void config_defaults(struct config *config)
 		.node_name = strdup(host[0] ? host : "localhost"),
 		.run_dir = strdup(RUN_DIR),
 		.bpffs = strdup("/sys/fs/bpf/polder"),
+		.api_silence = 20,
 		.masquerade = true,
 		.masquerade_port_min = 10240,
 		.masquerade_port_max = 29999,
@@ -84,6 +85,8 @@ void config_clear(struct config *config)
 {
 	free(config->node_name);
 	free(config->resources);
+	free(config->kubeconfig);
+	free(config->context);
 	free(config->run_dir);
 	free(config->state_dir);
 	free(config->socket);
@@ -94,6 +97,8 @@ void config_clear(struct config *config)
 	free(config->file);
 	for (size_t i = 0; i < config->uplink_count; i++)
 		free(config->uplinks[i]);
+	for (size_t i = 0; i < config->api_server_count; i++)
+		free(config->api_servers[i]);
 	*config = (struct config){0};
 }
 
@@ -310,6 +315,9 @@ static void print_checked(const struct config *config)
 	if (config->resources && access(config->resources, R_OK | X_OK) < 0)
 		printf("polderd: note: resources %s: %s; polderd waits for it\n", config->resources,
 		       strerror(errno));
+	if (config->kubeconfig && access(config->kubeconfig, R_OK) < 0)
+		printf("polderd: note: kubeconfig %s: %s; polderd waits for it\n",
+		       config->kubeconfig, strerror(errno));
 	for (size_t i = 0; i < config->uplink_count; i++)
 		if (!if_nametoindex(config->uplinks[i]))
 			printf("polderd: note: uplink %s: there is no such link now\n",

@@ -7,17 +7,24 @@
 #include "agent/kernel/map_sizes.h"
 #include "policy/objects/objects.h"
 
-#define CONFIG_MAX_UPLINKS 8
-#define CONFIG_MAX_RANGES  16
+#define CONFIG_MAX_UPLINKS     8
+#define CONFIG_MAX_RANGES      16
+#define CONFIG_MAX_API_SERVERS 8
 
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
 #define CONFIG_KEYS_MAX 64
 
 struct config {
-	char *node_name; /* --node-name; default: the host's name */
-	char *resources; /* --resources DIR; NULL: none */
-	char *run_dir;	 /* --run-dir, default /run/polder */
+	char *node_name;  /* --node-name; default: the host's name */
+	char *resources;  /* --resources DIR; NULL: none */
+	char *kubeconfig; /* --kubeconfig FILE; NULL: none */
+	char *context;	  /* --context NAME; NULL: the file's current one */
+	bool in_cluster;  /* --in-cluster: the service account of the pod that polderd runs in */
+	char *api_servers[CONFIG_MAX_API_SERVERS]; /* --api-server URL, repeatable */
+	size_t api_server_count;
+	uint32_t api_silence; /* --api-silence N seconds, default 20 */
+	char *run_dir;	      /* --run-dir, default /run/polder */
 	char *state_dir; /* --state-dir DIR, default /var/lib/polder; with another run_dir than the
 			    default one, a directory in that, named by the run_dir */
 	char *socket;	 /* run_dir/polder.sock */

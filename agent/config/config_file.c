@@ -176,12 +176,30 @@ static int check_overlap(const struct prefix *range, const struct polder_addr *n
 	return -EINVAL;
 }
 
+static int check_api(const struct config *config, struct config_source *source)
+{
+	const char *wrong = NULL;
+
+	if (config->kubeconfig && config->in_cluster)
+		wrong = "--kubeconfig and --in-cluster exclude each other: give one of both";
+	else if (config->context && !config->kubeconfig)
+		wrong = "--context names a context of --kubeconfig, which is not given";
+	else if (config->api_server_count && !config->kubeconfig && !config->in_cluster)
+		wrong = "--api-server needs credentials: give --kubeconfig or --in-cluster";
+	if (!wrong)
+		return 0;
+	snprintf(source->error, sizeof(source->error), "%s", wrong);
+	return -EINVAL;
+}
+
 int config_check(const struct config *config, struct config_source *source)
 {
 	int r = check_overlap(&config->pod_cidr_v4, &config->node_ip_v4, source);
 
 	if (r == 0)
 		r = check_overlap(&config->pod_cidr_v6, &config->node_ip_v6, source);
+	if (r == 0)
+		r = check_api(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

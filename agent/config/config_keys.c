@@ -543,12 +543,66 @@ static int set_tunnel(struct config *config, const char *text, struct config_sou
 	return strcmp(text, "none") == 0 ? 0 : bad(source, "none is required");
 }
 
+/* ---------------------------------------------------------------- the API server */
+
+static int set_kubeconfig(struct config *config, const char *text, struct config_source *source)
+{
+	struct stat status;
+
+	if (set_path(&config->kubeconfig, text, source) < 0)
+		return -EINVAL;
+	if (stat(config->kubeconfig, &status) == 0 && S_ISDIR(status.st_mode))
+		return bad(source, "%s is a directory; a kubeconfig file is required",
+			   config->kubeconfig);
+	return 0;
+}
+
+static int set_context(struct config *config, const char *text, struct config_source *source)
+{
+	if (!text[0])
+		return bad(source, "the name of a context in the kubeconfig is required");
+	return replace_text(&config->context, text, source);
+}
+
+static int set_in_cluster(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"yes", true}, {"no", false}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->in_cluster = value;
+	return 0;
+}
+
+/* What else is wrong with it is told where it is taken apart. */
 static int set_api_server(struct config *config, const char *text, struct config_source *source)
 {
-	if (strcmp(text, "no") == 0)
-		return 0;
-	return bad(source, "the API server is not supported in this version; "
-			   "give the objects in a directory with \"resources\"");
+	if (strncmp(text, "https://", 8) != 0 || !text[8] || strpbrk(text, " \t\n@?#"))
+		return bad(source, "a URL such as https://192.0.2.1:6443 is required");
+	for (size_t i = 0; i < config->api_server_count; i++) {
+		if (strcmp(config->api_servers[i], text) == 0)
+			return bad(source, "the server is given twice");
+	}
+	if (config->api_server_count == CONFIG_MAX_API_SERVERS)
+		return bad(source, "at most %d servers are allowed", CONFIG_MAX_API_SERVERS);
+	if (replace_text(&config->api_servers[config->api_server_count], text, source) < 0)
+		return -EINVAL;
+	config->api_server_count++;
+	return 0;
+}
+
+static void clear_api_servers(struct config *config)
+{
+	while (config->api_server_count > 0) {
+		config->api_server_count--;
+		free(TAKE_PTR(config->api_servers[config->api_server_count]));
+	}
+}
+
+static int set_api_silence(struct config *config, const char *text, struct config_source *source)
+{
+	return set_u32(&config->api_silence, text, 2, 60, source);
 }
 
 /* Sorted by subject: the help prints it in this order. */
@@ -557,8 +611,17 @@ const struct config_key config_keys[] = {
 	 set_node_name, NULL},
 	{"resources", FORM_TEXT, "DIR", "directory of *.json files with Kubernetes objects",
 	 set_resources, NULL},
-	{"kubeconfig", FORM_TEXT, "FILE", "not supported in this version", set_api_server, NULL},
-	{"in-cluster", FORM_FLAG, NULL, "not supported in this version", set_api_server, NULL},
+	{"kubeconfig", FORM_TEXT, "FILE", "read objects from this file's API server",
+	 set_kubeconfig, NULL},
+	{"context", FORM_TEXT, "NAME", "context of the kubeconfig (default: its current one)",
+	 set_context, NULL},
+	{"in-cluster", FORM_FLAG, NULL, "read objects from the API server of polderd's own pod",
+	 set_in_cluster, NULL},
+	{"api-server", FORM_LIST, "URL", "another address of the API server, repeatable",
+	 set_api_server, clear_api_servers},
+	{"api-silence", FORM_NUMBER, "SECONDS",
+	 "ask whether the API server is there after so long a silence (default 20)",
+	 set_api_silence, NULL},
 	{"run-dir", FORM_TEXT, "DIR",
 	 "directory of the control socket and of state that a reboot ends (default /run/polder)",
 	 set_run_dir, NULL},

@@ -155,10 +155,28 @@ static json_t *none(const struct config *config)
 	return json_string("none");
 }
 
-static json_t *no(const struct config *config)
+static json_t *kubeconfig(const struct config *config)
 {
-	(void)config;
-	return json_null();
+	return text_or_null(config->kubeconfig);
+}
+
+static json_t *context(const struct config *config)
+{
+	return text_or_null(config->context);
+}
+
+static json_t *in_cluster(const struct config *config)
+{
+	return json_boolean(config->in_cluster);
+}
+
+static json_t *api_server(const struct config *config)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < config->api_server_count; i++)
+		json_array_append_new(list, json_string(config->api_servers[i]));
+	return list;
 }
 
 /* Keys whose value is one number of struct config. */
@@ -167,6 +185,7 @@ static json_t *no(const struct config *config)
 	{                                                                                          \
 		return json_integer(config->field);                                                \
 	}
+NUMBER(api_silence)
 NUMBER(flows_v4)
 NUMBER(flows_v6)
 NUMBER(max_services)
@@ -188,8 +207,11 @@ static const struct getter {
 } getters[] = {
 	{"node-name", node_name, false},
 	{"resources", resources, false},
-	{"kubeconfig", no, false},
-	{"in-cluster", no, false},
+	{"kubeconfig", kubeconfig, false},
+	{"context", context, false},
+	{"in-cluster", in_cluster, false},
+	{"api-server", api_server, false},
+	{"api-silence", api_silence, false},
 	{"run-dir", run_dir, false},
 	{"state-dir", state_dir, false},
 	{"bpffs", bpffs, false},

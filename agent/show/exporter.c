@@ -503,6 +503,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_maps(m, sources);
 	add_pods(m, sources);
 	add_objects(m, sources);
+	exporter_add_api(m, sources);
 	add_network(m, sources);
 	add_cni(m, sources);
 	add_log(m);

@@ -11,3 +11,6 @@ void exporter_u64(struct metrics *m, const char *name, enum metric_type type, co
 /* A sample of the present family. */
 void exporter_labelled(struct metrics *m, const char *label, const char *label_value,
 		       uint64_t value);
+
+/* exporter_api.c; nothing without an API server. */
+void exporter_add_api(struct metrics *m, const struct show_sources *sources);

@@ -314,6 +314,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "pods", pod_counts(sources));
 		json_object_set_new(result, "objects", object_counts(sources->store));
 		json_object_set_new(result, "routes", show_routes(sources));
+		if (*sources->api_source)
+			json_object_set_new(result, "api", show_api(sources));
 		json_object_set_new(result, "problems", problems(sources, &progress));
 		json_object_set_new(result, "features", features(sources, &progress));
 		json_object_set_new(result, "policy", policy_counts(sources));

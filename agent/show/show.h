@@ -13,7 +13,9 @@
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
+#include "agent/services/services.h"
 #include "agent/services/socket_ends.h"
+#include "agent/sources/api/api_source.h"
 #include "agent/store/store.h"
 
 /* How the agent gets on. */
@@ -38,6 +40,7 @@ struct show_sources {
 	const struct node *node;
 	const struct node_routes *routes;
 	const struct store *store;
+	struct api_source *const *api_source; /* leads to NULL if there is none */
 	const struct pods *pods;
 	struct reconciler *reconciler;
 	const struct services *services;

@@ -18,6 +18,8 @@ void show_reply(struct control_request *request, json_t *result);
 /* The status's "routes", and the problems of Nodes that have none, into `list`. */
 json_t *show_routes(const struct show_sources *sources);
 void show_route_problems(const struct show_sources *sources, json_t *list);
+/* The status's "api": the API server and its resources. NULL: there is none. */
+json_t *show_api(const struct show_sources *sources);
 /* An integer, or a real number beyond what JSON's integers hold. */
 json_t *show_u64(uint64_t value);
 /* The address, or "" if it is all zero. */

@@ -308,13 +308,43 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 
 static void names_what_is_not_supported_yet(void)
 {
-	CU_ASSERT(option_refused("--kubeconfig", "/root/.kube/config",
-				 "not supported in this version"));
 	CU_ASSERT(option_refused("--tunnel", "vxlan", "not supported in this version"));
-	CU_ASSERT(refused(NULL, OPTIONS("--in-cluster"),
-			  OPTIONS("--in-cluster", "not supported in this version")));
-	CU_ASSERT(file_refused("{\"in-cluster\": true}", "not supported in this version"));
 	CU_ASSERT(option_refused("--tunnel", "gre", "none is required"));
+}
+
+static void takes_the_api_server(void)
+{
+	struct config config = loaded("{\"in-cluster\": true, \"api-server\": [\"https://a:6443\", "
+				      "\"https://b\"], \"api-silence\": 7}",
+				      NULL);
+
+	CU_ASSERT(config.in_cluster && !config.kubeconfig && config.api_server_count == 2);
+	CU_ASSERT(strcmp(config.api_servers[1], "https://b") == 0 && config.api_silence == 7);
+	config_clear(&config);
+	config = loaded("{\"kubeconfig\": \"/etc/polder/kubeconfig\", \"context\": \"c\"}",
+			OPTIONS("--api-server", "https://c"));
+	CU_ASSERT(strcmp(config.kubeconfig, "/etc/polder/kubeconfig") == 0);
+	CU_ASSERT(strcmp(config.context, "c") == 0 && config.api_server_count == 1);
+	CU_ASSERT(!config.in_cluster && config.api_silence == 20);
+	config_clear(&config);
+}
+
+static void refuses_an_api_server_that_makes_no_sense(void)
+{
+	CU_ASSERT(option_refused("--api-server", "http://a", "a URL such as https://"));
+	CU_ASSERT(option_refused("--api-server", "https://", "a URL such as https://"));
+	CU_ASSERT(option_refused("--api-silence", "1", "from 2 to 60"));
+	CU_ASSERT(option_refused("--kubeconfig", "/tmp", "is a directory"));
+	CU_ASSERT(option_refused("--context", "", "the name of a context"));
+	CU_ASSERT(refused(NULL, OPTIONS("--in-cluster", "--kubeconfig", "/a"),
+			  OPTIONS("exclude each other")));
+	CU_ASSERT(refused(NULL, OPTIONS("--context", "a"), OPTIONS("which is not given")));
+	CU_ASSERT(
+		refused(NULL, OPTIONS("--api-server", "https://a"), OPTIONS("needs credentials")));
+	CU_ASSERT(refused(
+		NULL,
+		OPTIONS("--in-cluster", "--api-server", "https://a", "--api-server", "https://a"),
+		OPTIONS("given twice")));
 }
 
 static void refuses_what_makes_no_sense_together(void)
@@ -397,6 +427,8 @@ int main(void)
 		UNIT_TEST(refuses_wrong_types),
 		UNIT_TEST(refuses_bad_values_and_says_what_is_allowed),
 		UNIT_TEST(names_what_is_not_supported_yet),
+		UNIT_TEST(takes_the_api_server),
+		UNIT_TEST(refuses_an_api_server_that_makes_no_sense),
 		UNIT_TEST(refuses_what_makes_no_sense_together),
 		UNIT_TEST(refuses_options_that_are_none),
 		UNIT_TEST(refuses_paths_that_cannot_be),

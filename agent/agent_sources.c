@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sources of objects: a directory, an API server, or both. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/common/cleanup.h"
+#include "agent/sources/last_good.h"
+
+static int start_directory(struct agent *agent, char *message, size_t size)
+{
+	char last_good[PATH_MAX], fallback[PATH_MAX];
+	int r;
+
+	snprintf(fallback, sizeof(fallback), "%s/last-good", agent->config.run_dir);
+	if (!agent_state_path(agent, "last-good", last_good))
+		memcpy(last_good, fallback, sizeof(last_good));
+	else if (last_good_import(last_good, fallback) > 0)
+		log_info("source", "copies of valid files in %s are moved to %s", fallback,
+			 last_good);
+	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
+			   agent_synced, agent, &agent->source);
+	if (r < 0)
+		snprintf(message, size, "--resources %s: cannot be watched: %s",
+			 agent->config.resources, strerror(-r));
+	return r;
+}
+
+static int start_api(struct agent *agent, char *message, size_t size)
+{
+	char remembered[PATH_MAX];
+	const struct config *config = &agent->config;
+	const struct api_options options = {
+		.kubeconfig = config->kubeconfig,
+		.context = config->context,
+		.servers = config->api_servers,
+		.server_count = config->api_server_count,
+		.silence_ms = 1000ull * config->api_silence,
+		.remembered = agent_state_path(agent, "api-servers.json", remembered),
+	};
+	int r = api_source_new(agent->loop, &options, agent->store, agent_synced, agent,
+			       &agent->api_source);
+
+	if (r < 0)
+		snprintf(message, size, "the API server cannot be followed: %s", strerror(-r));
+	return r;
+}
+
+int agent_start_sources(struct agent *agent, char *message, size_t size)
+{
+	const struct config *config = &agent->config;
+	int r = 0;
+
+	if (!config->resources && !config->kubeconfig && !config->in_cluster) {
+		agent_synced(agent);
+		return 0;
+	}
+	if (config->kubeconfig || config->in_cluster)
+		r = start_api(agent, message, size);
+	return r == 0 && config->resources ? start_directory(agent, message, size) : r;
+}
+
+void agent_stop_sources(struct agent *agent)
+{
+	source_dir_free(TAKE_PTR(agent->source));
+	api_source_free(TAKE_PTR(agent->api_source));
+}
+
+void agent_reload_sources(struct agent *agent)
+{
+	if (agent->source)
+		source_dir_reload(agent->source);
+	if (agent->api_source)
+		api_source_reload(agent->api_source);
+}

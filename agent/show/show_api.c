@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The API server in the status. */
+#include "agent/show/show_internal.h"
+
+static json_t *seconds_or_null(int64_t ms)
+{
+	return ms < 0 ? json_null() : json_real((double)ms / 1000);
+}
+
+static json_t *one_resource(const struct api_resource_status *resource)
+{
+	return json_pack("{s:s, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:s}", "name", resource->name,
+			 "state", resource->watch.phase, "synced", resource->synced, "current",
+			 resource->watch.current, "lists", show_u64(resource->watch.lists),
+			 "events", show_u64(resource->watch.events), "refused",
+			 show_u64(resource->refused), "last_seconds",
+			 seconds_or_null(resource->age_ms), "error", resource->watch.error);
+}
+
+json_t *show_api(const struct show_sources *sources)
+{
+	json_t *list = json_array();
+	struct api_status status;
+
+	api_source_status(*sources->api_source, &status);
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		json_array_append_new(list, one_resource(&status.resources[i]));
+	return json_pack("{s:s, s:b, s:o, s:o, s:s, s:o, s:o}", "server", status.server,
+			 "connected", status.connected, "since_seconds",
+			 show_u64(status.since_ms / 1000), "last_seconds",
+			 seconds_or_null(status.age_ms), "error", status.error, "outages",
+			 show_u64(status.outages), "resources", list);
+}
