@@ -44,6 +44,7 @@ SUITES = [
     Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
     Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
     Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),
+    Suite('api', 300, 'polderd follows an API server that is wrong in every way'),
     Suite('e2e', 1200, 'podman and containerd'),
     Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True),
     Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
