@@ -168,9 +168,12 @@ class ApiWorld(World):
         if api.listener is None:
             self.listen()
         self.write_kubeconfig()
-        self.node.agent.options["kubeconfig"] = self.node.agent.options["kubeconfig"] and self.kubeconfig
-        if self.node.agent.alive():
-            self.node.agent.process.send_signal(1)
+        agent = self.node.agent
+        if agent.alive() and agent.options["kubeconfig"] not in (None, self.kubeconfig):
+            agent.stop()
+        agent.options["kubeconfig"] = agent.options["kubeconfig"] and self.kubeconfig
+        if agent.alive():
+            agent.process.send_signal(1)
             self.wait_connected()
         super().end_of_test()
 

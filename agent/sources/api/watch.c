@@ -226,8 +226,11 @@ static void to_list(struct watch *watch, uint64_t now)
 		wait_backoff(watch, now);
 }
 
+/* Nothing is wrong with that. */
 static void no_stream(struct watch *watch, uint64_t now)
 {
+	watch->failed = WATCH_FINE;
+	watch->error[0] = '\0';
 	watch->stream_again_ms = now + WATCH_STREAM_AGAIN_MS;
 	watch->phase = PHASE_LIST;
 	watch->due_ms = now;
@@ -330,8 +333,11 @@ static bool stream_fails(struct watch *watch)
 	switch (watch->outcome) {
 	case WATCH_SILENT:
 		return true;
-	case WATCH_SERVER:
 	case WATCH_MALFORMED:
+		if (!watch->is_json) /* this is no API server at all */
+			return false;
+		/* fallthrough */
+	case WATCH_SERVER:
 		return watch->status < 500 || ++watch->stream_failures >= STREAM_TRIES;
 	case WATCH_CUT:
 	case WATCH_FORBIDDEN:
