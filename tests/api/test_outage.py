@@ -7,13 +7,13 @@ import time
 from lib import objects
 from lib.netns import run
 from lib.objects import labels, policy
-from lib.runner import limit
+from lib.runner import in_worlds, limit
 from lib.traffic import wait_until
 
 from api_world import PORT, SECOND_ADDRESS
 
 SILENCE = 3
-WORLD = {"silence": SILENCE, "protocols": ("h2", "http/1.1")}
+WORLDS = {"http2": {"silence": SILENCE}, "http1": {"silence": SILENCE, "protocols": ("http/1.1",)}}
 # Found by a question that has no answer, or by the kernel; then the watches begin anew.
 DEAD = 2 * SILENCE + 5
 
@@ -71,6 +71,7 @@ def test_outage_changes_nothing_and_ends_without_a_gap(world):
     expect_open(world)
 
 
+@in_worlds("http2")
 def test_nothing_goes_before_the_list_after_an_outage_is_whole(world):
     world.resources.put("deny", deny())
     world.resources.put("other", other())
@@ -96,6 +97,7 @@ def test_nothing_goes_before_the_list_after_an_outage_is_whole(world):
     expect_open(world, within=15)
 
 
+@in_worlds("http2")
 def test_token_that_was_replaced_is_read_again(world):
     world.api.token = "token-2"
     world.api.cut()
@@ -128,6 +130,7 @@ def test_connection_that_is_dead_without_a_word_is_noticed(world):
     expect_shut(world)
 
 
+@in_worlds("http2")
 def test_server_that_is_stopped_is_noticed(world):
     world.resources.put("deny", deny())
     expect_shut(world)
@@ -141,6 +144,7 @@ def test_server_that_is_stopped_is_noticed(world):
     expect_open(world, within=3)
 
 
+@in_worlds("http2")
 def test_data_that_was_put_back_is_listed_again(world):
     world.resources.put("deny", deny())
     expect_shut(world)
@@ -157,6 +161,7 @@ def test_data_that_was_put_back_is_listed_again(world):
     assert world.metric("polder_api_errors_total", resource="networkpolicies", kind="backwards") >= 1
 
 
+@in_worlds("http2")
 def test_other_addresses_are_tried_in_turn(world):
     second = world.server()
     world.listen(second, SECOND_ADDRESS)
@@ -176,6 +181,7 @@ def test_other_addresses_are_tried_in_turn(world):
 
 
 @limit(90)
+@in_worlds("http2")
 def test_addresses_of_the_cluster_are_known_without_its_service(world):
     """A node whose kubeconfig names the Service's address, with nothing in its maps, after the servers were replaced."""
     world.resources.put("kubernetes", objects.endpoint_slice(

@@ -2,11 +2,13 @@
 """Servers and credentials that are wrong: said in words, and what is in force stays."""
 
 import os
+import shutil
 import socket
 import threading
 
 from lib import objects
 from lib.objects import labels, policy
+from lib.runner import Skip
 from lib.traffic import wait_until
 
 import api_server
@@ -90,6 +92,43 @@ def test_kubeconfig_that_comes_later_is_waited_for(world):
     world.node.agent.wait_ready()
     world.node.agent.stop()
     os.unlink(missing)
+
+
+SERVICE_ACCOUNT = "/run/secrets/kubernetes.io"
+
+
+def test_service_account_of_a_pod_is_used_and_its_token_read_again(world):
+    if os.path.exists(SERVICE_ACCOUNT):
+        raise Skip(f"{SERVICE_ACCOUNT} is there: this machine is a pod itself")
+    directory, agent = os.path.join(SERVICE_ACCOUNT, "serviceaccount"), world.node.agent
+    config = os.path.join(world.workdir, "in-cluster.json")
+    os.makedirs(directory)
+    shutil.copy(world.authority.certificate, os.path.join(directory, "ca.crt"))
+    with open(os.path.join(directory, "token"), "w", encoding="ascii") as file:
+        file.write("of-the-pod")
+    with open(config, "w", encoding="ascii") as file:
+        file.write('{"in-cluster": true}')
+    kept = agent.options
+    try:
+        world.api.token = "of-the-pod"
+        agent.stop()
+        agent.options = {**kept, "kubeconfig": None, "config": config}
+        os.environ.update(KUBERNETES_SERVICE_HOST=OUTSIDE_IP[4], KUBERNETES_SERVICE_PORT=str(PORT))
+        agent.start()
+        assert world.api_status()["server"] == SERVER
+        canary(world, within=0)
+        world.api.token = "next"
+        with open(os.path.join(directory, "token"), "w", encoding="ascii") as file:
+            file.write("next")
+        world.api.cut()
+        world.resources.put("other", policy("other", labels(app="nobody"), policyTypes=["Ingress"]))
+        world.wait_policy("other")
+    finally:
+        agent.stop()
+        agent.options = kept
+        shutil.rmtree(SERVICE_ACCOUNT)
+        for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+            os.environ.pop(name, None)
 
 
 def test_certificates_that_cannot_be_trusted_are_refused(world):

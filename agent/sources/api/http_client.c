@@ -384,7 +384,7 @@ static int on_curl_timer(CURLM *multi, long ms, void *data)
 
 /* ---------------------------------------------------------------- life */
 
-static int open_multi(struct http_client *client)
+static int open_multi(struct http_client *client, CURLM **ret)
 {
 	CURLM *multi = curl_multi_init();
 
@@ -394,7 +394,7 @@ static int open_multi(struct http_client *client)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
-	client->multi = multi;
+	*ret = multi;
 	return 0;
 }
 
@@ -409,7 +409,7 @@ int http_client_new(uv_loop_t *loop, uint64_t silence_ms, struct http_client **r
 		return -ENOMEM;
 	client->loop = loop;
 	client->silence_ms = silence_ms;
-	if (open_multi(client) < 0) {
+	if (open_multi(client, &client->multi) < 0) {
 		free(client);
 		return -ENOMEM;
 	}
@@ -421,11 +421,18 @@ int http_client_new(uv_loop_t *loop, uint64_t silence_ms, struct http_client **r
 
 static void close_multi(struct http_client *client)
 {
-	while (client->requests)
-		http_request_cancel(client->requests);
+	struct http_request *request, *next_request;
+	struct waiter *waiter, *next;
+
+	for (request = client->requests; request; request = next_request) {
+		next_request = request->next;
+		http_request_cancel(request);
+	}
 	/* Before their descriptors are closed. */
-	while (client->waiters)
-		waiter_drop(client->waiters);
+	for (waiter = client->waiters; waiter; waiter = next) {
+		next = waiter->next;
+		waiter_drop(waiter);
+	}
 	client->closing = true;
 	curl_multi_cleanup(client->multi);
 	client->closing = false;
@@ -436,17 +443,12 @@ static void close_multi(struct http_client *client)
 /* Without memory for another one the old connections stay. */
 void http_client_reset(struct http_client *client)
 {
-	CURLM *old = client->multi;
+	CURLM *multi = NULL;
 
-	if (open_multi(client) < 0) {
-		client->multi = old;
+	if (open_multi(client, &multi) < 0)
 		return;
-	}
-	CURLM *now = client->multi;
-
-	client->multi = old;
 	close_multi(client);
-	client->multi = now;
+	client->multi = multi;
 }
 
 static void on_client_closed(uv_handle_t *handle)
