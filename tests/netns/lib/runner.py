@@ -272,6 +272,4 @@ def _check_machine(needs_binaries):
               "(or set POLDER_BUILD)", file=sys.stderr)
         sys.exit(2)
     netns.remove_leftovers()
-    if "POLDER_TEST_NETWORK" not in os.environ:
-        # In a sandbox of tests/run, which cleans up itself, the processes of another suite that runs are not to be seen.
-        remove_leftover_cgroups()
+    remove_leftover_cgroups()
