@@ -118,12 +118,12 @@ static void add_sockets(struct metrics *m, const struct show_sources *sources)
 	socket_ends_stats(sources->socket_ends, &stats);
 	metrics_family(m, "polder_sockets_ended_total", METRIC_COUNTER,
 		       "Connections of the node ended because their Service's endpoint went.");
-	labelled_u64(m, "proto", "tcp", stats.ended_tcp);
-	labelled_u64(m, "proto", "udp", stats.ended_udp);
-	single_u64(m, "polder_socket_looks_total", METRIC_COUNTER,
-		   "Looks for connections of the node to endpoints that are gone.", stats.looks);
-	single_u64(m, "polder_socket_look_errors_total", METRIC_COUNTER, "Those looks that failed.",
-		   stats.failures);
+	exporter_labelled(m, "proto", "tcp", stats.ended_tcp);
+	exporter_labelled(m, "proto", "udp", stats.ended_udp);
+	exporter_u64(m, "polder_socket_looks_total", METRIC_COUNTER,
+		     "Looks for connections of the node to endpoints that are gone.", stats.looks);
+	exporter_u64(m, "polder_socket_look_errors_total", METRIC_COUNTER,
+		     "Those looks that failed.", stats.failures);
 }
 
 static void add_maps(struct metrics *m, const struct show_sources *sources)
