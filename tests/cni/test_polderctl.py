@@ -173,7 +173,7 @@ class Status(Case):
         code, out, err = self.run_ctl("status", "--wait=1")
         self.assertEqual(code, 1)
         self.assertIn("Ready         no", out)
-        self.assertIn("has not been read", err)
+        self.assertIn("have not all been read", err)
         self.assertLess(time.monotonic() - started, 10)
         self.assertEqual(self.run_ctl("status")[0], 0)
         self.assertEqual(self.run_ctl("status", "--wait=0")[0], 1)
