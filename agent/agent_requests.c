@@ -50,9 +50,12 @@ static void answer(const struct call *call, int r, json_t *result, const struct 
 			     error->text[0] ? error->text : strerror(r < 0 ? -r : EIO), details);
 }
 
-/* The kernel needs some milliseconds at most to bring a pod's links up; so long it has. */
-#define ADD_POLL_MS  1
-#define ADD_LIMIT_NS 1000000000ull
+/* The kernel needs some milliseconds to bring a pod's links up, and seconds where many containers
+ * come and go: all wait for one lock of its own. It is asked less often then. */
+#define ADD_POLL_MS	 1
+#define ADD_POLL_LATE_MS 20
+#define ADD_LATE_NS	 100000000ull
+#define ADD_LIMIT_NS	 10000000000ull
 /* And the loop so much for all that wait. */
 #define ADD_TURN_NS 10000000ull
 
@@ -81,6 +84,19 @@ static bool poll_add(struct agent *agent, struct agent_add *add)
 	return true;
 }
 
+static bool all_are_late(const struct agent *agent)
+{
+	const struct agent_add *add;
+	uint64_t now = uv_hrtime();
+
+	DL_FOREACH(agent->adds, add)
+	{
+		if (now - add->call.began_ns < ADD_LATE_NS)
+			return false;
+	}
+	return true;
+}
+
 /* A hundred may be set up at the same moment: who had no turn is the first of the next. */
 static void on_add_timer(uv_timer_t *timer)
 {
@@ -99,6 +115,8 @@ static void on_add_timer(uv_timer_t *timer)
 	}
 	if (!agent->adds)
 		uv_timer_stop(timer);
+	else
+		uv_timer_set_repeat(timer, all_are_late(agent) ? ADD_POLL_LATE_MS : ADD_POLL_MS);
 }
 
 void agent_cancel_adds(struct agent *agent)
@@ -163,7 +181,7 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 	/* As a rule its policies are in force by now, and its links set up by the first call. */
 	if (!poll_add(agent, add))
 		poll_add(agent, add);
-	if (agent->adds && !uv_is_active((uv_handle_t *)&agent->add_timer))
+	if (agent->adds)
 		uv_timer_start(&agent->add_timer, on_add_timer, ADD_POLL_MS, ADD_POLL_MS);
 }
 

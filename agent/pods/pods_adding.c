@@ -62,7 +62,8 @@ static int pod_is_reachable(const struct pod_adding *adding, struct step *ret)
 
 static int say_step(struct error *ret_error, int r, const struct step *step)
 {
-	error_set(ret_error, r, CNI_IO_FAILURE, "%s cannot be set: %s", step->what, strerror(-r));
+	error_set(ret_error, r, r == -EAGAIN || r == -ETIMEDOUT ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
+		  "%s cannot be set: %s", step->what, strerror(-r));
 	error_details(ret_error, "%s", step->words);
 	return r;
 }

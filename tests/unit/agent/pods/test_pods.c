@@ -375,7 +375,7 @@ static void an_interface_that_does_not_come_up_in_time_fails_the_add(void)
 	CU_ASSERT_FATAL(system(line) == 0);
 	CU_ASSERT_EQUAL(pods_adding_poll(adding, false, &result, &error), -EAGAIN);
 	CU_ASSERT_EQUAL(pods_adding_poll(adding, true, &result, &error), -ETIMEDOUT);
-	CU_ASSERT(error.code == 5 && strstr(error.text, "the container's interface"));
+	CU_ASSERT(error.code == 11 && strstr(error.text, "the container's interface"));
 	CU_ASSERT(strstr(error.details, "did not come up in time") != NULL);
 	CU_ASSERT_EQUAL(datapath.disconnected, 1);
 	end();
