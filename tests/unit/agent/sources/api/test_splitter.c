@@ -169,12 +169,13 @@ static void taker_ends_it(void)
 /* Only its beginning is kept, and the next one is whole again. */
 static void object_that_is_too_large_is_given_by_its_head(void)
 {
+	static const char head[] = "{\"metadata\":{\"name\":\"large\"},\"p\":\"";
 	static char block[1 << 16];
 	struct taken taken = {};
 	struct splitter *splitter = splitter_new(SPLIT_VALUES, take, &taken);
 
 	memset(block, 'x', sizeof(block));
-	CU_ASSERT(splitter_feed(splitter, "{\"metadata\":{\"name\":\"large\"},\"p\":\"", 36) == 0);
+	CU_ASSERT(splitter_feed(splitter, head, strlen(head)) == 0);
 	for (size_t i = 0; i < SPLITTER_OBJECT_MAX / sizeof(block) + 3; i++)
 		CU_ASSERT(splitter_feed(splitter, block, sizeof(block)) == 0);
 	CU_ASSERT(taken.count == 0);
