@@ -115,6 +115,10 @@ def resident(world):
         return int(next(text for text in file if text.startswith("VmHWM")).split()[1]) / 1024
 
 
+def cpu_seconds(world):
+    return world.metric("process_cpu_seconds_total")
+
+
 def reset_peak(world):
     with open(f"/proc/{world.node.agent.process.pid}/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
@@ -160,7 +164,7 @@ def test_ten_thousand_pods_are_never_in_memory_whole(world):
     world.node.agent.start(wait=False)
     world.node.agent.wait_ready(60)
     peak = resident(world)
-    print(f"# 10,000 pods, {size:.0f} MB of JSON: {peak:.0f} MB resident at most", flush=True)
+    print(f"# 10,000 pods, {size:.0f} MB of JSON: {peak:.0f} MB resident at most, {cpu_seconds(world):.1f} s of CPU", flush=True)
     with world.store.lock:
         for key in [key for key in pods if key[1].startswith("pod-")]:
             del pods[key]
