@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers and credentials that are wrong: said in words, and what is in force stays."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from api_world import PORT, SECOND_ADDRESS
 from lib.world import OUTSIDE_IP
 
 SILENCE = 3
+PROXY_PORT = 3128
 WORLD = {"silence": SILENCE}
 SERVER = f"https://{OUTSIDE_IP[4]}:{PORT}"
 
@@ -169,6 +171,54 @@ def test_tls_server_name_stands_for_the_address(world):
     wait_until(lambda: server.asked("pods"), "requests at the other address", 10)
     world.wait_current()
     server.stop()
+
+
+def pipe(source, sink):
+    with contextlib.suppress(OSError):
+        while (data := source.recv(65536)):
+            sink.sendall(data)
+    for end in (source, sink):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def start_proxy(world, asked):
+    """A proxy for CONNECT at the second address; it keeps what it is asked for."""
+    listener = world.outside.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((SECOND_ADDRESS, PROXY_PORT))
+    listener.listen(16)
+
+    def serve(client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        asked.append(head.decode().split(" ")[1])
+        server = world.outside.socket(socket.AF_INET, socket.SOCK_STREAM)
+        server.connect((OUTSIDE_IP[4], PORT))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        threading.Thread(target=pipe, args=(server, client), daemon=True).start()
+        pipe(client, server)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                threading.Thread(target=serve, args=(client,), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+    return listener
+
+
+def test_proxy_of_the_kubeconfig_is_asked(world):
+    asked = []
+    listener = start_proxy(world, asked)
+    world.write_kubeconfig(cluster={"server": SERVER, "proxy-url": f"http://{SECOND_ADDRESS}:{PROXY_PORT}",
+                                    "certificate-authority": world.authority.certificate})
+    again(world)
+    wait_until(lambda: asked, "a connection by the proxy", 10)
+    world.wait_current()
+    assert set(asked) == {f"{OUTSIDE_IP[4]}:{PORT}"}, asked
+    listener.close()
 
 
 def answer_all(world, answer):
