@@ -25,6 +25,7 @@ struct refused {
 	char name[NAME_SIZE]; /* NAMESPACE/NAME */
 	bool listed;	      /* by the list that is on its way */
 	bool isolates;	      /* a policy that never had a valid version */
+	char told[160];	      /* what is wrong with it, or the beginning of that */
 	UT_hash_handle hh;
 };
 
@@ -160,6 +161,7 @@ static void tell_refused(struct api_objects *objects, const struct subject *subj
 {
 	char name[NAME_SIZE], origin[NAME_SIZE + sizeof(objects->origin) + 1];
 	struct refused *refused = need_refused(objects, subject);
+	char told[sizeof(refused->told)];
 
 	if (!refused) {
 		if (!objects->told_many)
@@ -172,6 +174,11 @@ static void tell_refused(struct api_objects *objects, const struct subject *subj
 	}
 	refused->listed = true;
 	refused->isolates = isolates;
+	/* Each list finds it again. */
+	snprintf(told, sizeof(told), "%.60s %.90s", error->path, error->text);
+	if (strcmp(refused->told, told) == 0)
+		return;
+	memcpy(refused->told, told, sizeof(told));
 	full_name(subject, name);
 	problem_origin(objects, name, origin, sizeof(origin));
 	log_error("api", "%s: %s: %s; %s", origin, error->path, error->text, then);

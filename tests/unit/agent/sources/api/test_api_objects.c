@@ -3,6 +3,7 @@
 #include "agent/sources/api/api_objects.h"
 
 #include <errno.h>
+#include <malloc.h>
 
 #include "agent/common/log.h"
 #include "tests/unit/unit.h"
@@ -219,6 +220,40 @@ static void problems_have_a_limit(void)
 	end(&world);
 }
 
+static void list_pods(struct world *world)
+{
+	char text[256];
+
+	CU_ASSERT(api_objects_list_begin(world->objects) == 0);
+	for (int i = 0; i < 50; i++) {
+		snprintf(
+			text, sizeof(text),
+			"{\"metadata\":{\"name\":\"p%d\",\"labels\":{\"app\":\"a%d\"}},\"spec\":%s,"
+			"\"status\":{\"podIP\":\"10.0.0.%d\"}}",
+			i, i % 7, i % 10 ? "{\"containers\":[]}" : "7", i + 1);
+		CU_ASSERT(put(world, text) == 0);
+	}
+	api_objects_list_end(world->objects);
+}
+
+/* With objects that are refused among them. */
+static void memory_stays_flat_over_a_thousand_lists(void)
+{
+	struct world world;
+	size_t before;
+
+	begin(&world, OBJECT_POD, "pods");
+	log_set_level(LOG_LEVEL_ERROR);
+	for (int i = 0; i < 10; i++)
+		list_pods(&world);
+	before = mallinfo2().uordblks;
+	for (int i = 0; i < 1000; i++)
+		list_pods(&world);
+	CU_ASSERT(mallinfo2().uordblks <= before + 4096);
+	CU_ASSERT(store_count(world.store, OBJECT_POD) == 45 && world.deletions == 0);
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -230,6 +265,7 @@ int main(void)
 		UNIT_TEST(object_without_a_name_lets_nothing_go),
 		UNIT_TEST(object_of_another_kind_is_refused),
 		UNIT_TEST(problems_have_a_limit),
+		UNIT_TEST(memory_stays_flat_over_a_thousand_lists),
 	};
 
 	return UNIT_RUN("sources/api/objects", tests);
