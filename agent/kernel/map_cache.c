@@ -15,7 +15,7 @@
 
 struct element {
 	uint32_t hash;
-	bool present, wanted;
+	bool present, wanted, owed;
 	_Alignas(8) char bytes[]; /* key, then value at value_at; of one that is free the next free
 				     one's number */
 };
@@ -31,6 +31,7 @@ struct map_cache {
 	uint32_t used;	     /* numbers that were ever given out */
 	uint32_t free;	     /* number + 1 of the first free one below `used` */
 	uint32_t count;
+	uint32_t owed; /* elements that have been deleted, but not in the map */
 };
 
 static size_t element_size(const struct map_cache *s)
@@ -235,7 +236,15 @@ const void *map_cache_find(const struct map_cache *s, const void *key)
 {
 	const struct element *e = find(s, key);
 
-	return e ? e->bytes + s->value_at : NULL;
+	return e && !e->owed ? e->bytes + s->value_at : NULL;
+}
+
+/* Nothing is to be done about it any more. */
+static void want(struct map_cache *s, struct element *e)
+{
+	s->owed -= e->owed;
+	e->owed = false;
+	e->wanted = true;
 }
 
 int map_cache_put(struct map_cache *s, const void *key, const void *value)
@@ -244,7 +253,7 @@ int map_cache_put(struct map_cache *s, const void *key, const void *value)
 	int r;
 
 	if (e) {
-		e->wanted = true;
+		want(s, e);
 		if (memcmp(e->bytes + s->value_at, value, s->value_size) == 0)
 			return 0;
 		r = maps_put(s->maps, s->index, key, value);
@@ -272,15 +281,55 @@ static int drop(struct map_cache *s, struct element *e)
 
 	if (r < 0)
 		return r;
+	want(s, e);
 	element_remove(s, e);
 	return 0;
+}
+
+/* As drop(); on failure map_cache_settle() will do it. */
+static int drop_or_owe(struct map_cache *s, struct element *e)
+{
+	int r = drop(s, e);
+
+	if (r < 0) {
+		e->wanted = false;
+		s->owed += !e->owed;
+		e->owed = true;
+	}
+	return r;
 }
 
 int map_cache_delete(struct map_cache *s, const void *key)
 {
 	struct element *e = find(s, key);
 
-	return e ? drop(s, e) : 0;
+	return e ? drop_or_owe(s, e) : 0;
+}
+
+int map_cache_settle(struct map_cache *s)
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < s->used && s->owed; i++) {
+		struct element *e = element_at(s, i);
+		int r = e->present && e->owed ? drop(s, e) : 0;
+
+		if (r < 0 && result == 0)
+			result = r;
+	}
+	return result;
+}
+
+bool map_cache_owes(const struct map_cache *s)
+{
+	return s->owed > 0;
+}
+
+bool map_cache_owes_key(const struct map_cache *s, const void *key)
+{
+	const struct element *e = find(s, key);
+
+	return e && e->owed;
 }
 
 void map_cache_begin(struct map_cache *s)
@@ -294,7 +343,7 @@ bool map_cache_want(struct map_cache *s, const void *key)
 	struct element *e = find(s, key);
 
 	if (e)
-		e->wanted = true;
+		want(s, e);
 	return e != NULL;
 }
 
@@ -328,19 +377,19 @@ int map_cache_prune(struct map_cache *s)
 int map_cache_prune_if(struct map_cache *s, bool (*belongs)(const void *key, const void *data),
 		       const void *data)
 {
-	int count = 0, r;
+	int count = 0, result = 0, r;
 
 	for (uint32_t i = 0; i < s->used; i++) {
 		struct element *e = element_at(s, i);
 
 		if (!e->present || e->wanted || (belongs && !belongs(e->bytes, data)))
 			continue;
-		r = drop(s, e);
-		if (r < 0)
-			return r;
-		count++;
+		r = drop_or_owe(s, e);
+		if (r < 0 && result == 0)
+			result = r;
+		count += r == 0;
 	}
-	return count;
+	return result < 0 ? result : count;
 }
 
 int map_cache_each(const struct map_cache *s,

@@ -16,12 +16,18 @@ size_t map_cache_room(const struct map_cache *cache); /* how many more fit */
 const void *map_cache_find(const struct map_cache *cache, const void *key);
 /* Writes only what differs. 0, -E2BIG (full), -errno. Marks the element as wanted. */
 int map_cache_put(struct map_cache *cache, const void *key, const void *value);
-/* 0 also if it is not there. */
+/* 0 also if it is not there. What the map refuses is owed: nobody finds it any more, and it is in
+ * the map until map_cache_settle() or a sweep has deleted it, or it is put again. */
 int map_cache_delete(struct map_cache *cache, const void *key);
+/* Deletes all that is owed. 0, or the first -errno: the rest is tried all the same. */
+int map_cache_settle(struct map_cache *cache);
+bool map_cache_owes(const struct map_cache *cache);
+bool map_cache_owes_key(const struct map_cache *cache, const void *key);
 
 /*
  * A sweep: after map_cache_begin() all elements count as unwanted until they are put or wanted;
- * map_cache_prune() deletes those that still are. Returns how many were deleted, or -errno.
+ * map_cache_prune() deletes those that still are. Returns how many were deleted, or -errno: what
+ * could not be deleted is owed.
  */
 void map_cache_begin(struct map_cache *cache);
 bool map_cache_want(struct map_cache *cache, const void *key); /* false: not there */

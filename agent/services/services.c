@@ -677,9 +677,18 @@ static int apply_dirty(struct services *s)
 	return r;
 }
 
+/* What could not be deleted, in this run or an earlier one: a Service would be served that is gone,
+ * by endpoints that are another's. */
+static int settle(struct services *s)
+{
+	int services = map_cache_settle(s->services), states = map_cache_settle(s->backend_states);
+
+	return services < 0 ? services : states;
+}
+
 int services_apply(struct services *s)
 {
-	int r;
+	int r, settled;
 
 	s->freed = false;
 	r = s->missed ? look_at_all(s) : 0;
@@ -690,12 +699,14 @@ int services_apply(struct services *s)
 		mark_refused(s);
 		r = apply_dirty(s);
 	}
-	return r;
+	settled = settle(s);
+	return r < 0 ? r : settled;
 }
 
 void services_prune_mark(struct services *s)
 {
-	s->leftover_marked = s->leftover_count;
+	/* An entry that could not be deleted may still point at one of them. */
+	s->leftover_marked = map_cache_owes(s->services) ? 0 : s->leftover_count;
 }
 
 void services_prune(struct services *s)
@@ -722,24 +733,25 @@ static int leave_unknown(const void *key, const void *value, void *data)
 {
 	struct services *s = data;
 
-	if (!map_cache_is_wanted(s->services, key))
+	/* What is owed has been left already. */
+	if (!map_cache_is_wanted(s->services, key) && !map_cache_owes_key(s->services, key))
 		leave_backends(s, value);
 	return 0;
 }
 
 int services_prune_unknown(struct services *s)
 {
-	int r = leave_reserve(s, map_cache_count(s->services));
+	int r = leave_reserve(s, map_cache_count(s->services)), services, states;
 
 	if (r < 0)
 		return r;
 	/* What was put since services_open() is wanted; members that were kept are wanted by being
 	 * put. */
 	map_cache_each(s->services, leave_unknown, s);
-	map_cache_prune(s->services);
-	map_cache_prune(s->backend_states);
+	services = map_cache_prune(s->services);
+	states = map_cache_prune(s->backend_states);
 	maps_move_generation(s->maps);
-	return 0;
+	return services < 0 ? services : states < 0 ? states : 0;
 }
 
 size_t services_problems(const struct services *s, const struct service_problem **ret)

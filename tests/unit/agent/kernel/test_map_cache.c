@@ -4,6 +4,7 @@
 #include "agent/kernel/map_cache.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mount.h>
 
 #include "tests/unit/unit.h"
@@ -93,6 +94,34 @@ static void writes_what_is_put_and_deletes_what_is_deleted(void)
 	CU_ASSERT(map_cache_delete(world.cache, &k) == 0);
 	CU_ASSERT(kernel(&world, 1) == 0);
 	CU_ASSERT(map_cache_find(world.cache, &k) == NULL);
+	end(&world);
+}
+
+static void what_the_map_refuses_to_delete_is_owed(void)
+{
+	struct backend_state_key k = key(1), other = key(2);
+	struct world world;
+	int fd, kept, nothing;
+
+	begin(&world);
+	CU_ASSERT(put(&world, 1, 10) == 0 && put(&world, 2, 20) == 0);
+	fd = maps_fd(world.maps, MAP_BACKEND_STATES);
+	kept = dup(fd);
+	nothing = open("/dev/null", O_RDONLY);
+	CU_ASSERT_FATAL(kept >= 0 && nothing >= 0 && dup2(nothing, fd) == fd);
+	CU_ASSERT(map_cache_delete(world.cache, &k) < 0);
+	CU_ASSERT(map_cache_delete(world.cache, &other) < 0);
+	CU_ASSERT(map_cache_find(world.cache, &k) == NULL && map_cache_owes_key(world.cache, &k));
+	CU_ASSERT(map_cache_settle(world.cache) < 0 && map_cache_owes(world.cache));
+	CU_ASSERT_FATAL(dup2(kept, fd) == fd);
+	CU_ASSERT(kernel(&world, 1) == 10);
+	/* What is put again is not deleted. */
+	CU_ASSERT(put(&world, 2, 20) == 0);
+	CU_ASSERT(map_cache_settle(world.cache) == 0 && !map_cache_owes(world.cache));
+	CU_ASSERT(kernel(&world, 1) == 0 && kernel(&world, 2) == 20);
+	CU_ASSERT(map_cache_count(world.cache) == 1);
+	close(kept);
+	close(nothing);
 	end(&world);
 }
 
@@ -284,6 +313,7 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(writes_what_is_put_and_deletes_what_is_deleted),
+		UNIT_TEST(what_the_map_refuses_to_delete_is_owed),
 		UNIT_TEST(knows_what_stood_there_before),
 		UNIT_TEST(a_full_map_refuses_and_stays_true),
 		UNIT_TEST(a_sweep_deletes_what_nobody_wants),

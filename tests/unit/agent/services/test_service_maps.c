@@ -5,8 +5,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include "agent/config/config.h"
 #include "tests/unit/unit.h"
@@ -568,7 +570,75 @@ static void what_a_change_without_room_wrote_is_taken_back(void)
 	end(&w);
 }
 
+/* A map whose descriptor is another file's refuses everything. */
+static int break_map(struct world *w, enum map_index index)
+{
+	int fd = maps_fd(w->maps, index), kept = dup(fd), nothing = open("/dev/null", O_RDONLY);
+
+	CU_ASSERT_FATAL(kept >= 0 && nothing >= 0 && dup2(nothing, fd) == fd);
+	close(nothing);
+	return kept;
+}
+
+static void mend_map(struct world *w, enum map_index index, int kept)
+{
+	CU_ASSERT_FATAL(dup2(kept, maps_fd(w->maps, index)) >= 0);
+	close(kept);
+}
+
+/* How many elements the kernel's map has. */
+static size_t held(struct world *w, enum map_index index)
+{
+	void *keys = NULL, *values = NULL;
+	size_t count = 0;
+
+	CU_ASSERT(maps_dump(w->maps, index, &keys, &values, &count) == 0);
+	free(keys);
+	free(values);
+	return count;
+}
+
+/* A flow to a member that is left over would stay with an endpoint that has gone. */
+static void what_the_maps_refuse_to_delete_goes_with_the_next_run(void)
+{
+	struct service_entry gone, next;
+	int services, states;
+	struct world w;
+
+	begin(&w);
+	serve(&w, 1, 1, 3);
+	serve(&w, 3, 3, 2);
+	apply(&w);
+	gone = entry_of(&w, 1);
+	services = break_map(&w, MAP_SERVICES);
+	states = break_map(&w, MAP_BACKEND_STATES);
+	serve(&w, 1, 1, -1);
+	CU_ASSERT(services_apply(w.services) < 0);
+	prune(&w);
+	mend_map(&w, MAP_SERVICES, services);
+	mend_map(&w, MAP_BACKEND_STATES, states);
+	/* Programs may still read the range: nobody else gets it. */
+	CU_ASSERT_EQUAL(entry_of(&w, 1).backend_first, gone.backend_first);
+	serve(&w, 2, 2, 3);
+	apply(&w);
+	next = entry_of(&w, 2);
+	CU_ASSERT(next.backend_first >= gone.backend_first + gone.backend_count ||
+		  next.backend_first + next.backend_count <= gone.backend_first);
+	CU_ASSERT_EQUAL(held(&w, MAP_SERVICES), 4); /* ports, and addresses */
+	CU_ASSERT_EQUAL(held(&w, MAP_BACKEND_STATES), 5);
+	/* And of one that stays, an endpoint. */
+	states = break_map(&w, MAP_BACKEND_STATES);
+	serve(&w, 3, 3, 1);
+	CU_ASSERT(services_apply(w.services) < 0);
+	mend_map(&w, MAP_BACKEND_STATES, states);
+	apply(&w);
+	CU_ASSERT_EQUAL(member_of(&w, 3, 3, 2), 0);
+	CU_ASSERT_EQUAL(held(&w, MAP_BACKEND_STATES), 4);
+	end(&w);
+}
+
 static const struct unit_test tests[] = {
+	UNIT_TEST(what_the_maps_refuse_to_delete_goes_with_the_next_run),
 	UNIT_TEST(endpoints_of_a_service_stand_in_a_row),
 	UNIT_TEST(a_range_is_used_again_only_after_the_sweep),
 	UNIT_TEST(what_leaves_during_the_wait_stays_until_the_next_one),
