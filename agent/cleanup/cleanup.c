@@ -131,11 +131,14 @@ static void take_tree(struct slow_path *work, const char *path, bool pins, int d
 	tell(work, "directory", path, r);
 }
 
-static bool is_bpffs(const char *path)
+/* 1: it is; 0: it is not; -errno: nobody knows. */
+static int is_bpffs(const char *path)
 {
 	struct statfs status;
 
-	return statfs(path, &status) == 0 && (unsigned long)status.f_type == BPF_FS_MAGIC;
+	if (statfs(path, &status) < 0)
+		return -errno;
+	return (unsigned long)status.f_type == BPF_FS_MAGIC;
 }
 
 /* Does one of these stand in it? Then polderd has made it, or it is empty. */
@@ -176,11 +179,19 @@ static int check_directory(const char *option, const char *path, char *message, 
 
 static int check_pins(const char *path, char *message, size_t size)
 {
-	if (!path || access(path, F_OK) < 0 || is_bpffs(path))
+	int r;
+
+	if (!path || access(path, F_OK) < 0)
 		return 0;
-	snprintf(message, size,
-		 "--bpffs %s: not on a BPF file system; is that the directory polderd used?", path);
-	return -EINVAL;
+	r = is_bpffs(path);
+	if (r < 0)
+		snprintf(message, size, "--bpffs %s: cannot be inspected: %s", path, strerror(-r));
+	else if (!r)
+		snprintf(
+			message, size,
+			"--bpffs %s: not on a BPF file system; is that the directory polderd used?",
+			path);
+	return r < 0 ? r : r ? 0 : -EINVAL;
 }
 
 static int check_directories(const struct cleanup_options *options, char *message, size_t size)

@@ -43,11 +43,16 @@ static const char *type_name(enum bpf_map_type type)
 	}
 }
 
-static bool is_bpffs(const char *path)
+/* 1: it is; 0: it is not; -errno: nobody knows. */
+static int is_bpffs(const char *path)
 {
 	struct statfs fs;
+	int r;
 
-	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC;
+	do {
+		r = statfs(path, &fs) < 0 ? -errno : 0;
+	} while (r == -EINTR);
+	return r < 0 ? r : (unsigned long)fs.f_type == BPF_FS_MAGIC;
 }
 
 /* mkdir -p, mode 0700 for what is made. */
@@ -80,9 +85,13 @@ int maps_prepare_directory(const char *directory, char *message, size_t size)
 	int r;
 
 	snprintf(parent, sizeof(parent), "%s", directory);
-	while (strlen(parent) > 1 && access(parent, F_OK) < 0)
+	while (strlen(parent) > 1 && access(parent, F_OK) < 0 && errno == ENOENT)
 		*strrchr(parent, '/') = '\0';
-	if (!is_bpffs(parent)) {
+	r = is_bpffs(parent);
+	/* Another one mounted over it would hide the pins that are there. */
+	if (r < 0)
+		goto failed;
+	if (!r) {
 		if (strncmp(directory, system_bpffs, strlen(system_bpffs)) == 0)
 			where = system_bpffs;
 		else if ((r = make_directories(directory)) < 0)

@@ -6,10 +6,16 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/config/config.h"
@@ -173,6 +179,44 @@ static void a_pin_that_cannot_be_opened_is_named_and_stays(void)
 	end(&w);
 }
 
+/* From now on statfs(2) fails. */
+static bool break_statfs(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_statfs, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = 4, .filter = filter};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* Of what nobody could ask nothing is known: least of all that pins need a file system. */
+static void no_file_system_is_mounted_over_one_that_cannot_be_asked(void)
+{
+	struct stat before, after;
+	struct world w;
+	int status;
+	pid_t child;
+
+	begin(&w);
+	CU_ASSERT_FATAL(open_maps(&w) == 0 && stat(w.directory, &before) == 0);
+	child = fork();
+	if (child == 0) {
+		int r = break_statfs()
+				? maps_prepare_directory(w.directory, w.message, sizeof(w.message))
+				: 0;
+
+		_exit(r == -EIO && strstr(w.message, strerror(EIO)) ? 0 : 1);
+	}
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
+	CU_ASSERT(stat(w.directory, &after) == 0 && after.st_dev == before.st_dev);
+	end(&w);
+}
+
 static void pins_are_not_replaced_for_want_of_a_descriptor(void)
 {
 	struct rlimit before, none;
@@ -203,6 +247,7 @@ static void pins_are_not_replaced_for_want_of_a_descriptor(void)
 
 static const struct unit_test tests[] = {
 	UNIT_TEST(a_pin_that_cannot_be_opened_is_named_and_stays),
+	UNIT_TEST(no_file_system_is_mounted_over_one_that_cannot_be_asked),
 	UNIT_TEST(pins_are_not_replaced_for_want_of_a_descriptor),
 	UNIT_TEST(maps_look_as_every_object_wants_them),
 	UNIT_TEST(sizes_are_those_that_are_asked_for_or_the_objects_own),
