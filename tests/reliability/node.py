@@ -427,6 +427,7 @@ class Ground:
 
     def measure(self, node=None):
         """All that may be left behind. The agent runs."""
+        self.told.drain()  # what nobody takes would be a fault of the service manager's
         node = node or self.node
         found = node.ruler()
         found["state"] = [name for name in _tree(node.agent.options["state-dir"])
