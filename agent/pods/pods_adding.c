@@ -115,8 +115,11 @@ static int begin(struct pod_adding *adding, bool last, struct error *ret_error)
 
 	if (r == -EAGAIN && !last)
 		return r;
-	return r < 0 ? pods_say_unconnected(adding->pod, r, message, ret_error)
-		     : set_up(adding, ret_error);
+	if (r < 0)
+		return pods_say_unconnected(adding->pod, r, message, ret_error);
+	r = set_up(adding, ret_error);
+	/* What is half set up has failed: it is not polled for. */
+	return r == -EAGAIN ? -EBUSY : r;
 }
 
 static int follow(struct pod_adding *adding, bool last, struct error *ret_error)
