@@ -151,6 +151,12 @@ static void on_waited(uv_work_t *work, int status)
 			  "must allow membarrier(2) or maps of maps",
 			  strerror(-r));
 	reconciler_commit(agent->reconciler, r);
+	if (r == 0 && reconciler_owes(agent->reconciler))
+		log_warning(
+			"agent",
+			"rules that no pod has any more cannot be deleted from the maps; they are "
+			"not in force; retried in %d s",
+			(int)(RECONCILER_RETRY_NS / 1000000000));
 	set_timers(agent);
 }
 

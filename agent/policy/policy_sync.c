@@ -451,6 +451,11 @@ bool policy_sync_commit(struct policy_sync *sync)
 	return sync->misfits && deleted;
 }
 
+bool policy_sync_owes(const struct policy_sync *sync)
+{
+	return sync->in_force && !sync->half_written && !sync->unfinished && sync->prune_all;
+}
+
 void policy_sync_resync(struct policy_sync *sync)
 {
 	sync->resync = sync->sync_all_slots = true;

@@ -55,6 +55,9 @@ size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **
  * fit now, another run is wanted.
  */
 bool policy_sync_commit(struct policy_sync *sync);
+/* Has the last commit left what it should have deleted or copied? The commit after another run
+ * tries again. */
+bool policy_sync_owes(const struct policy_sync *sync);
 
 /*
  * Compares what passes have followed step by step with what all objects together say.

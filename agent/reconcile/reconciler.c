@@ -324,6 +324,16 @@ void reconciler_commit(struct reconciler *r, int waited)
 	r->policy_dirty |= again;
 	if (r->policy_dirty || services_dirty(r->services))
 		r->run_ns = 0;
+	/* What could not be deleted is looked for when another run has ended. */
+	if (reconciler_owes(r) && r->run_ns > now(r) + RECONCILER_RETRY_NS) {
+		r->policy_dirty = true;
+		r->run_ns = now(r) + RECONCILER_RETRY_NS;
+	}
+}
+
+bool reconciler_owes(const struct reconciler *r)
+{
+	return policy_sync_owes(r->policy_sync);
 }
 
 int reconciler_finish(struct reconciler *r)

@@ -91,6 +91,8 @@ int reconciler_save(struct reconciler *reconciler);
 bool reconciler_begin(struct reconciler *reconciler);
 /* The grace period that began is over. `waited`: what wait_for_programs() said. */
 void reconciler_commit(struct reconciler *reconciler, int waited);
+/* The last one could not delete all that nobody uses any more; a run is due for it. */
+bool reconciler_owes(const struct reconciler *reconciler);
 
 /*
  * Compares what runs have followed step by step with what all objects together say, and what the
