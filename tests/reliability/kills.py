@@ -215,7 +215,12 @@ def record(tally):
     records, began, names = Records(), time.monotonic(), list(operations.NAMES)
     tasks = [(name, part, of) for name in names
              for of in [-(-MOST.get(name, 60) // CHUNK)] for part in range(of)] + [("planted", 0, 1)]
-    for name, count, kill, seen in workers.share(JOBS, begin, work, tasks):
+    def trouble(error):
+        records.wrong.append(f"a node could not be used any more: {error.strip().splitlines()[-1]}")
+        for line in error.splitlines():
+            tally.note(line)
+
+    for name, count, kill, seen in workers.share(JOBS, begin, work, tasks, trouble):
         if name == "planted":
             tally.check("planted_faults_are_seen", kill)
             continue
@@ -227,6 +232,7 @@ def record(tally):
     for name in names:
         wrong = [one for one in records.wrong if one.startswith(name + ", killed")]
         tally.check(f"killed_in_{title(name)}", wrong)
+    tally.check("nodes_stay_usable", [one for one in records.wrong if one.startswith("a node ")])
     return text(records, names, time.monotonic() - began)
 
 

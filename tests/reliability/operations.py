@@ -35,7 +35,7 @@ class Operation:
         return self.ground.agent.log()
 
     def prepare(self):
-        pass
+        self.is_over()
 
     def run(self, rule=None, describe=False):
         raise NotImplementedError

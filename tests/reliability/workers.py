@@ -26,27 +26,31 @@ def _serve(begin, work, tasks, results):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ground = None
     try:
-        ground = _begin(begin)
         while (task := tasks.get()) is not None and not (END and time.monotonic() > END):
-            for result in work(ground, task):
-                results.put(("result", result))
-    except BaseException:
-        results.put(("error", traceback.format_exc()))
+            try:
+                ground = ground or _begin(begin)
+                for result in work(ground, task):
+                    results.put(("result", result))
+            except Exception:
+                results.put(("trouble", f"{task}: {traceback.format_exc()}"))
+                # Whatever it is that the node has come to: the next task gets another one.
+                ground, old = None, ground
+                if old:
+                    old.close()
     finally:
         if ground:
             ground.close()
         results.put(("end", os.getpid()))
 
 
-def share(jobs, begin, work, tasks):
+def share(jobs, begin, work, tasks, trouble):
     """
     Yields what work(begin(), task) yields for all tasks, in no order, or for as many as there was time for: they are
-    shuffled, by a fixed seed. begin()'s value is closed in the end. What goes wrong in a worker is raised here, once
-    the others have ended.
+    shuffled, by a fixed seed. begin()'s value is closed in the end. A task that raises is told to trouble(text).
     """
     random.Random(SEED).shuffle(tasks)
     context = multiprocessing.get_context("fork")
-    pending, results, errors = context.Queue(), context.Queue(), []
+    pending, results = context.Queue(), context.Queue()
     for task in [*tasks, *[None] * jobs]:
         pending.put(task)
     processes = [context.Process(target=_serve, args=(begin, work, pending, results))
@@ -58,11 +62,9 @@ def share(jobs, begin, work, tasks):
         kind, value = results.get()
         if kind == "result":
             yield value
-        elif kind == "error":
-            errors.append(value)
+        elif kind == "trouble":
+            trouble(value)
         else:
             running -= 1
     for process in processes:
         process.join()
-    if errors:
-        raise RuntimeError(errors[0])
