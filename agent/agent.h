@@ -83,6 +83,8 @@ struct agent {
 	struct agent_add *adds;	   /* CNI ADDs that wait for the kernel */
 	bool ready;		   /* it has been told that a run has succeeded */
 	bool links_dirty;	   /* links of pods have gone */
+	bool labels_owed;	   /* of some pods: they could not be saved */
+	bool labels_failed;	   /* told */
 	uint64_t limits_told;	   /* limits_log() */
 	unsigned int repairs;
 	struct socket_ends *socket_ends;

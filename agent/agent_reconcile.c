@@ -213,6 +213,8 @@ static void when_quiet(struct agent *agent)
 	}
 }
 
+static void keep_owed_labels(struct agent *agent);
+
 static void on_repair(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
@@ -221,6 +223,7 @@ static void on_repair(uv_timer_t *timer)
 	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
 		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);
+	keep_owed_labels(agent);
 	agent_check_sockets(agent);
 	when_quiet(agent);
 }
@@ -270,13 +273,26 @@ static int keep_labels(const char *container_id, const char *ifname, const struc
 	struct agent *agent = data;
 	int r = pods_keep_labels(agent->pods, container_id, ifname, labels);
 
-	if (r < 0)
+	if (r < 0 && !agent->labels_failed)
 		log_warning(
 			"pods",
 			"container %s, interface %s: the labels of its pod cannot be saved: %s; "
-			"they are lost if polderd restarts after the object is deleted",
+			"they are lost if polderd restarts after the object is deleted; retried "
+			"every 5 s",
 			container_id, ifname, strerror(-r));
+	agent->labels_owed |= r < 0;
 	return r;
+}
+
+/* What could not be saved with the change that it came by. */
+static void keep_owed_labels(struct agent *agent)
+{
+	if (!agent->labels_owed)
+		return;
+	agent->labels_failed = true;
+	agent->labels_owed = false;
+	policy_sync_each_labels(reconciler_policy(agent->reconciler), keep_labels, agent);
+	agent->labels_failed = agent->labels_owed;
 }
 
 struct reconciler_env agent_reconciler_env(struct agent *agent)
