@@ -128,6 +128,7 @@ void policy_sync_close(struct policy_sync *sync)
 	free(sync->service_pods);
 	free(sync->state_text);
 	free(sync->held_text);
+	free(sync->held_copied);
 	free(sync->state);
 	free(sync);
 }

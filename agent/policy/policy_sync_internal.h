@@ -87,6 +87,7 @@ struct policy_sync {
 	struct rule_counts *counts;
 	char *state_text;			/* as last written */
 	char *held_text;			/* the part of it that is not the registry's */
+	char *held_copied;			/* as its copy has it; NULL: nobody knows */
 	uint64_t state_revision, state_changes; /* of the registry, then */
 	uint64_t run;
 	struct deleted_policy *deleted;

@@ -2,6 +2,8 @@
 /* Numbers and what holds for pods that end, over a restart. */
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +29,42 @@ static int know_ruleset(const struct ruleset_entry *entry, void *data)
 	return r == -EEXIST ? 0 : r;
 }
 
+/*
+ * Numbers that are lost are given anew; which pods policies hold that went is known from nowhere
+ * else, and without it they would be open. So the state directory has a copy of that. NULL: there
+ * is no such directory.
+ */
+static const char *copy_path(const struct policy_sync *sync, char path[PATH_MAX])
+{
+	if (!sync->state || !sync->config->state_dir ||
+	    snprintf(path, PATH_MAX, "%s/held.json", sync->config->state_dir) >= PATH_MAX)
+		return NULL;
+	return path;
+}
+
+/* What fails is tried again the next time; that the directory cannot be written is told by those
+ * who write more. */
+static void copy_held(struct policy_sync *sync, const char *text)
+{
+	char path[PATH_MAX];
+
+	if (!copy_path(sync, path) || (sync->held_copied && strcmp(sync->held_copied, text) == 0))
+		return;
+	free(sync->held_copied);
+	sync->held_copied =
+		state_file_write_unsynced(path, text, strlen(text)) == 0 ? strdup(text) : NULL;
+}
+
+/* 0 or -errno of what is whole and cannot be read now. */
+static int load_copy_of_held(struct policy_sync *sync)
+{
+	char path[PATH_MAX];
+	int r = copy_path(sync, path) ? state_file_read_json(path, STATE_MAX, &sync->held_before)
+				      : -ENOENT;
+
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE ? r : 0;
+}
+
 /* Numbers of before. Without them the maps' rule sets mean nothing any more: new ones are built
  * beside. */
 int state_load(struct policy_sync *sync)
@@ -48,7 +86,8 @@ int state_load(struct policy_sync *sync)
 	if (r < 0 && r != -ENOENT)
 		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew",
 			    sync->state, strerror(-r));
-	return ruleset_slots_each(sync->slots, know_ruleset, sync);
+	r = sync->held_before ? 0 : load_copy_of_held(sync);
+	return r < 0 ? r : ruleset_slots_each(sync->slots, know_ruleset, sync);
 }
 
 /* Takes the text. */
@@ -107,6 +146,8 @@ static int save(struct policy_sync *sync, bool needed)
 		sync->state_text = NULL;
 		needed = true;
 	}
+	if (held_text)
+		copy_held(sync, held_text);
 	if (!held_text)
 		r = -ENOMEM;
 	else if (!needed && sync->held_text && strcmp(held_text, sync->held_text) == 0)

@@ -22,6 +22,7 @@ from scene import Scene
 
 TITLE = "Damaged files"
 SEED = 20261127
+PATIENCE = 90  # seconds: a busy machine is no failure
 NETWORK = {"cniVersion": "1.0.0", "name": "polder", "type": "polder-cni", "socket": "/nowhere/polder.sock", "mtu": 1400,
            "capabilities": {"portMappings": True}, "dns": {"nameservers": ["10.96.0.10"], "search": ["cluster.local"]},
            "runtimeConfig": {"ips": ["10.244.4.9/22"]}}
@@ -131,7 +132,7 @@ def resource_files(scene, tally, count, rng):
             scene.resources.put("mark", *[{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"mark-{number}"}}
                                           for number in range(1 + marks % 2)])
             wait_until(lambda: control.result("status")["objects"]["namespaces"] == namespaces + 1 + marks % 2,
-                       "the agent has read what was put", 3, 0.001)
+                       "the agent has read what was put", PATIENCE, 0.001)
             return [one["reason"] for one in control.result("status")["problems"] if one["source"] == path]
 
         for words, content in damages(good, count, rng):
@@ -175,7 +176,7 @@ class Damaged:
         kept = {}
         for path in paths:
             # A copy may be on its way to the disk, under another name.
-            wait_until(lambda p=path: os.path.exists(p), f"{path} is there", 5)
+            wait_until(lambda p=path: os.path.exists(p), f"{path} is there", PATIENCE)
         agent.kill(signal.SIGKILL)
         for path in paths:
             with open(path, "rb") as file:
@@ -184,10 +185,12 @@ class Damaged:
         begin = len(agent.log())
         self.starts += 1
         try:
-            agent.start(wait=not waits)
+            agent.start(wait=False)
             if waits:
-                wait_until(lambda: self.problems(), "a problem", 5)
+                wait_until(self.problems, "a problem", PATIENCE)
                 assert not scene.status()["ready"], "ready without knowing what a file denied"
+            else:
+                agent.wait_ready(PATIENCE)
             scene.verdicts()
             scene.check()
             log = agent.log()[begin:]
@@ -214,8 +217,8 @@ class Damaged:
             self.agent.end_expected = True
             self.agent.start(wait=False)
         try:
-            self.agent.wait_ready()
-            wait_until(lambda: not scene.problems(), lambda: str(scene.problems()), 8, 0.05)
+            self.agent.wait_ready(PATIENCE)
+            wait_until(lambda: not scene.problems(), lambda: str(scene.problems()), PATIENCE, 0.05)
             scene.check()
         except Exception as error:  # pylint: disable=broad-except
             self.wrong.append(f"whole again: {type(error).__name__}: {error}")
@@ -260,6 +263,41 @@ def own_files(scene, tally, count, rng):
                           new if old == whole else cut(old), told, waits)
     tally.check("agent_started_with_a_damaged_file_opens_nothing_and_says_so", damaged.wrong)
     return damaged.starts
+
+
+def held(scene, tally, count, rng):
+    """A pod whose object went, isolated by a policy that went after it, and the file that says so damaged."""
+    wrong = []
+    path = os.path.join(scene.agent.options["run-dir"], "policy.json")
+    for number in range(count):
+        scene.resources.delete("pod-default-server")
+        wait_until(lambda: scene.status()["objects"]["pods"] == 2, "the pod's object has gone", 5)
+        scene.resources.delete("policies")
+        wait_until(lambda: scene.status()["objects"]["networkpolicies"] == 0, "the policy has gone", 5)
+        wait_until(lambda: b'"container"' in read(path), "the file says so", 5)
+        scene.agent.kill(signal.SIGKILL)
+        if number == count - 1:
+            what = "removed"
+            os.unlink(path)
+        else:
+            what, content = rng.choice(damages(read(path), None, rng))
+            put_file(path, content)
+        scene.agent.start()
+        time.sleep(0.3)
+        try:
+            scene.check()
+        except AssertionError as error:
+            wrong.append(f"policy.json, {what}: {error}")
+        scene.resources.restore()
+        scene.world.policies_in_force()
+        scene.verdicts(within=1)
+        scene.leaks.count()
+    tally.check("pod_that_a_deleted_policy_holds_stays_isolated_whatever_becomes_of_the_file", wrong)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def cut(content):
@@ -356,6 +394,7 @@ def attempt(tally, step, live, starts, commands, noted):
         totals = by_readers(tally, files(scene), step)
         counts = resource_files(scene, tally, live, rng)
         scene.check()
+        held(scene, tally, 2, rng)
         return {"readers": totals, "live": counts, "starts": own_files(scene, tally, starts, rng),
                 "commands": configurations(scene, tally, commands, rng), "notes": notes(scene, tally, noted, rng)}
 
