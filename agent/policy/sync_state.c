@@ -87,7 +87,9 @@ int state_load(struct policy_sync *sync)
 		log_warning("policy", "%s: cannot be used (%s): identities are numbered anew",
 			    sync->state, strerror(-r));
 	r = sync->held_before ? 0 : load_copy_of_held(sync);
-	return r < 0 ? r : ruleset_slots_each(sync->slots, know_ruleset, sync);
+	if (r < 0)
+		return r;
+	return ruleset_slots_each(sync->slots, know_ruleset, sync);
 }
 
 /* Takes the text. */

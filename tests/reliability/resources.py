@@ -85,7 +85,19 @@ def holds(directory, text):
     return False
 
 
+def start(scene):
+    """Not in the time that other tests have: this machine may be busy."""
+    scene.agent.start(wait=False)
+    scene.agent.wait_ready(90)
+
+
+def restart(scene):
+    scene.agent.kill(signal.SIGKILL)
+    start(scene)
+
+
 def wait_ready(scene):
+    scene.agent.wait_ready(90)
     wait_until(lambda: scene.status()["ready"] and not scene.status()["problems"],
                lambda: f"ready without problems: {scene.problems()}", REPAIRED, 0.1)
 
@@ -109,7 +121,7 @@ def full_state(scene, state, fill, why):
     state.empty()
     state_is_kept(scene, state, pod)
     wait_ready(scene)
-    scene.agent.restart(signal.SIGKILL)
+    restart(scene)
     for family in BOTH:
         scene.world.expect((scene.client, pod.ips[family], 8080, "timeout"), within=0)
     pod.delete()
@@ -188,7 +200,7 @@ def labels_on_a_full_run_disk():
         time.sleep(REPAIRED / 2)
         scene.agent.kill(signal.SIGKILL)
         scene.resources.delete("pod-default-changing")
-        scene.agent.start()
+        start(scene)
         for family in BOTH:
             scene.world.expect((scene.client, pod.ips[family], 8080, "timeout"), within=0)
         pod.delete()
@@ -241,7 +253,7 @@ def deleted_on_full_disks():
             assert "No space left" in str(error), error
         disk.empty()
         state.empty()
-        scene.agent.start()
+        start(scene)
         pods[1].delete()
         names = {pod["name"] for pod in scene.agent.ctl_json("pod", "list")}
         assert names == {"client", "server", "stranger"}, names
@@ -257,12 +269,13 @@ def start_on_full_disks():
         scene.agent.start(wait=False)
         time.sleep(1)
         scene.verdicts()
+        scene.check(alive=False)
         disk.empty()
         state.empty()
         if not scene.agent.alive():
             assert "No space left" in scene.agent.log_tail(3), scene.agent.log_tail(3)
             scene.agent.wait_end()
-            scene.agent.start()
+            start(scene)
         wait_ready(scene)
         scene.deny("kept-later", "nobody")
         wait_until(lambda: holds(os.path.join(state.directory, "last-good"), "kept-later"), "a copy", REPAIRED, 0.1)
@@ -279,7 +292,7 @@ def first_start_on_a_full_state_disk():
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         state.fill_inodes()
         with scene.telling(r"state-dir.*cannot be used: No space left on device"):
-            scene.agent.start()
+            start(scene)
         assert any("state-dir" in one for one in scene.problems()), scene.problems()
         scene.verdicts()
         state.empty()
@@ -299,7 +312,7 @@ def read_only_state():
         scene.verdicts()
         scene.check()
         with scene.telling("[Rr]ead-only file system"):
-            scene.agent.restart(signal.SIGKILL)
+            restart(scene)
             scene.deny("kept-later", "later")
         scene.verdicts()
         state.read_only(False)
@@ -346,7 +359,7 @@ def lost_run_directory():
         scene.check()
         scene.agent.kill(signal.SIGKILL)
         shutil.rmtree(directory)
-        scene.agent.start()
+        start(scene)
         wait_ready(scene)
         scene.verdicts()
         scene.check()
@@ -366,7 +379,7 @@ def lost_pins():
         run(["mount", "-t", "bpf", "bpf", scene.world.bpffs])
         wait_until(lambda: pins(scene) == before, lambda: f"all pins: {sorted(before - pins(scene))} {scene.problems()}", REPAIRED, 0.1)
         wait_ready(scene)
-        scene.agent.restart(signal.SIGKILL)
+        restart(scene)
         scene.verdicts()
         scene.check()
 
@@ -384,7 +397,7 @@ def lost_cgroup():
         try:
             scene.agent.stop()
             scene.agent.options["cgroup"] = group
-            scene.agent.start()
+            start(scene)
             assert by_service(scene, group) == "open"
             with scene.telling(re.escape(group)):
                 os.rmdir(group)
@@ -396,7 +409,7 @@ def lost_cgroup():
             wait_ready(scene)
             scene.agent.stop()
             scene.agent.options["cgroup"] = scene.node.cgroup
-            scene.agent.start()
+            start(scene)
             scene.verdicts()
             scene.check()
         finally:
@@ -433,7 +446,7 @@ def clock_steps():
     """The wall clock steps by a day, to 1970 and to 2040; the machine sleeps for an hour."""
     with Scene() as scene:
         shim = Shim(scene)
-        scene.agent.restart(signal.SIGKILL)
+        restart(scene)
         steps = [{"ahead": 86400}, {"ahead": -86400}, {"ahead": -int(time.time()) + 5}, {"ahead": 500000000}, {},
                  {"slept": 3600}, {"ahead": -86400, "slept": 3600}]
         for number, step in enumerate(steps):
@@ -444,7 +457,7 @@ def clock_steps():
             scene.check()
             assert scene.status()["ready"], scene.problems()
         begin = len(scene.agent.log())
-        scene.agent.restart(signal.SIGKILL)
+        restart(scene)
         shim.set()
         scene.connects("late")
         scene.verdicts()
@@ -459,7 +472,7 @@ def no_inotify_instance():
         scene.agent.kill(signal.SIGKILL)
         shim.set(no_inotify=1)
         with scene.telling("fs.inotify.max_user_instances"):
-            scene.agent.start()
+            start(scene)
         changes_come(scene, 3)
         shim.set()
         with scene.telling("tells of changes again", timeout=20):
@@ -492,7 +505,7 @@ def no_threads():
         scene.verdicts()
         scene.check(alive=False)
         shim.set()
-        scene.agent.start()
+        start(scene)
         shim.set(no_threads=1)
         # A pod's namespace is entered by a thread of its own.
         answer = scene.plugin_fails("late")
@@ -621,7 +634,7 @@ def start_with_few_descriptors(step=12):
         found = [started_with(scene, f"--nofile={limit}:{limit}") for limit in [*range(3, 10), *range(10, 440, step)]]
         assert found[0] == "refused" and found[-1] == "served", found
         scene.verdicts()
-        scene.agent.start()
+        start(scene)
         wait_ready(scene)
         scene.check()
 
@@ -633,7 +646,7 @@ def start_with_little_memory(step=16):
         found = [started_with(scene, f"--as={limit << 20}") for limit in range(8, 240, step)]
         assert found[0] == "refused", found
         scene.verdicts()
-        scene.agent.start()
+        start(scene)
         wait_ready(scene)
         scene.check()
 
@@ -706,7 +719,7 @@ def killed_for_memory():
         scene.verdicts()
         scene.check(alive=False)
         scene.resources.delete("many")
-        scene.agent.start()
+        start(scene)
         wait_ready(scene)
         scene.verdicts()
         scene.check()
