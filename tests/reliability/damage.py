@@ -282,7 +282,7 @@ def held(scene, tally, count, rng):
         else:
             what, content = rng.choice(damages(read(path), None, rng))
             put_file(path, content)
-        scene.agent.start()
+        scene.start()
         time.sleep(0.3)
         try:
             scene.check()
@@ -336,7 +336,7 @@ def notes(scene, tally, count, rng):
     samples = damages(json.dumps({"version": 1, "container_id": "x" * 12, "ifname": "eth0"}).encode(), count, rng)
     directory = os.path.join(scene.agent.options["run-dir"], "cni-del")
     for words, _ in samples[:count]:
-        pod = scene.world.pod("leaving")
+        pod = scene.pod("leaving")
         scene.agent.kill(signal.SIGKILL)
         pod.call("DEL").result()
         note = os.path.join(directory, f"{pod.container_id}:eth0.json")
@@ -346,7 +346,7 @@ def notes(scene, tally, count, rng):
         put_file(note, content)
         tries += 1
         begin = len(scene.agent.log())
-        scene.agent.start()
+        scene.start()
         log = scene.agent.log()[begin:]
         if os.path.exists(note + ".bad"):
             os.unlink(note + ".bad")

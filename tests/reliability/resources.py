@@ -85,15 +85,9 @@ def holds(directory, text):
     return False
 
 
-def start(scene):
-    """Not in the time that other tests have: this machine may be busy."""
-    scene.agent.start(wait=False)
-    scene.agent.wait_ready(90)
-
-
 def restart(scene):
     scene.agent.kill(signal.SIGKILL)
-    start(scene)
+    scene.start()
 
 
 def wait_ready(scene):
@@ -112,7 +106,7 @@ def full_state(scene, state, fill, why):
     with scene.telling(f"no copy can be kept: {why}"):
         fill()
         scene.deny("kept-later", "late")
-    pod = scene.world.pod("late", labels={"app": "late"})
+    pod = scene.pod("late", app="late")
     scene.world.serve(pod, 8080)
     for family in BOTH:
         scene.world.expect((scene.client, pod.ips[family], 8080, "timeout"), within=1)
@@ -188,7 +182,7 @@ def full_run_inodes():
 def labels_on_a_full_run_disk():
     """A pod's labels change while the run directory is full: they are kept later, over a restart and its object's end."""
     with on_small_disks() as (scene, disk, _):
-        pod = scene.world.pod("changing", labels={"app": "before"})
+        pod = scene.pod("changing", app="before")
         scene.world.serve(pod, 8080)
         scene.deny("closed", "after")
         disk.fill()
@@ -199,8 +193,8 @@ def labels_on_a_full_run_disk():
         disk.empty()
         time.sleep(REPAIRED / 2)
         scene.agent.kill(signal.SIGKILL)
-        scene.resources.delete("pod-default-changing")
-        start(scene)
+        scene.resources.delete(f"pod-default-{pod.name}")
+        scene.start()
         for family in BOTH:
             scene.world.expect((scene.client, pod.ips[family], 8080, "timeout"), within=0)
         pod.delete()
@@ -240,7 +234,7 @@ def copies(directory):
 def deleted_on_full_disks():
     """A pod is taken away although nothing can be written; its note, while the agent is away, is refused in words."""
     with on_small_disks() as (scene, disk, state):
-        pods = [scene.world.pod(name) for name in ("one", "two")]
+        pods = [scene.pod(name) for name in ("one", "two")]
         disk.fill()
         state.fill()
         pods[0].delete()
@@ -253,7 +247,7 @@ def deleted_on_full_disks():
             assert "No space left" in str(error), error
         disk.empty()
         state.empty()
-        start(scene)
+        scene.start()
         pods[1].delete()
         names = {pod["name"] for pod in scene.agent.ctl_json("pod", "list")}
         assert names == {"client", "server", "stranger"}, names
@@ -275,7 +269,7 @@ def start_on_full_disks():
         if not scene.agent.alive():
             assert "No space left" in scene.agent.log_tail(3), scene.agent.log_tail(3)
             scene.agent.wait_end()
-            start(scene)
+            scene.start()
         wait_ready(scene)
         scene.deny("kept-later", "nobody")
         wait_until(lambda: holds(os.path.join(state.directory, "last-good"), "kept-later"), "a copy", REPAIRED, 0.1)
@@ -292,7 +286,7 @@ def first_start_on_a_full_state_disk():
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         state.fill_inodes()
         with scene.telling(r"state-dir.*cannot be used: No space left on device"):
-            start(scene)
+            scene.start()
         assert any("state-dir" in one for one in scene.problems()), scene.problems()
         scene.verdicts()
         state.empty()
@@ -359,7 +353,7 @@ def lost_run_directory():
         scene.check()
         scene.agent.kill(signal.SIGKILL)
         shutil.rmtree(directory)
-        start(scene)
+        scene.start()
         wait_ready(scene)
         scene.verdicts()
         scene.check()
@@ -397,7 +391,7 @@ def lost_cgroup():
         try:
             scene.agent.stop()
             scene.agent.options["cgroup"] = group
-            start(scene)
+            scene.start()
             assert by_service(scene, group) == "open"
             with scene.telling(re.escape(group)):
                 os.rmdir(group)
@@ -409,7 +403,7 @@ def lost_cgroup():
             wait_ready(scene)
             scene.agent.stop()
             scene.agent.options["cgroup"] = scene.node.cgroup
-            start(scene)
+            scene.start()
             scene.verdicts()
             scene.check()
         finally:
@@ -472,7 +466,7 @@ def no_inotify_instance():
         scene.agent.kill(signal.SIGKILL)
         shim.set(no_inotify=1)
         with scene.telling("fs.inotify.max_user_instances"):
-            start(scene)
+            scene.start()
         changes_come(scene, 3)
         shim.set()
         with scene.telling("tells of changes again", timeout=20):
@@ -505,7 +499,7 @@ def no_threads():
         scene.verdicts()
         scene.check(alive=False)
         shim.set()
-        start(scene)
+        scene.start()
         shim.set(no_threads=1)
         # A pod's namespace is entered by a thread of its own.
         answer = scene.plugin_fails("late")
@@ -634,7 +628,7 @@ def start_with_few_descriptors(step=12):
         found = [started_with(scene, f"--nofile={limit}:{limit}") for limit in [*range(3, 10), *range(10, 440, step)]]
         assert found[0] == "refused" and found[-1] == "served", found
         scene.verdicts()
-        start(scene)
+        scene.start()
         wait_ready(scene)
         scene.check()
 
@@ -646,7 +640,7 @@ def start_with_little_memory(step=16):
         found = [started_with(scene, f"--as={limit << 20}") for limit in range(8, 240, step)]
         assert found[0] == "refused", found
         scene.verdicts()
-        start(scene)
+        scene.start()
         wait_ready(scene)
         scene.check()
 
@@ -719,7 +713,7 @@ def killed_for_memory():
         scene.verdicts()
         scene.check(alive=False)
         scene.resources.delete("many")
-        start(scene)
+        scene.start()
         wait_ready(scene)
         scene.verdicts()
         scene.check()

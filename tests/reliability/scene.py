@@ -237,18 +237,23 @@ class Scene:
 
     def connects(self, name):
         """A pod can be connected, reaches what it may, and goes again."""
-        pod = self._pod_in_time(name)
+        pod = self.pod(name, app="client")
         try:
             for family in BOTH:
                 self.world.expect((pod, self.server.ips[family], 8080, "open"), within=1)
         finally:
             pod.delete()
 
-    def _pod_in_time(self, name):
+    def start(self):
+        """The agent, not in the time that other tests have: this machine may be busy."""
+        self.agent.start(wait=False)
+        self.agent.wait_ready(90)
+
+    def pod(self, name, **labels):
         """As a runtime does, it tries again where this machine was too busy to bring a link up in time."""
         for attempt in range(5):
             try:
-                return self.world.pod(f"{name}-{attempt}" if attempt else name, labels={"app": "client"})
+                return self.world.pod(f"{name}-{attempt}" if attempt else name, labels=labels)
             except CniError as error:
                 if "in time" not in str(error) or attempt == 4:
                     raise

@@ -9,6 +9,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/hash.h"
+#include "agent/common/json_text.h"
 #include "agent/common/log.h"
 #include "agent/sources/api/json_span.h"
 #include "agent/sources/api/splitter.h"
@@ -254,15 +255,15 @@ static int isolate(struct api_objects *objects, const char *text, size_t length)
 {
 	CLEANUP(cleanup_json) json_t *policy = NULL;
 	struct error error;
-	int r;
+	int r = -EINVAL;
 
 	if (objects->kind != OBJECT_NETWORK_POLICY &&
 	    objects->kind != OBJECT_CLUSTER_NETWORK_POLICY)
 		return -ENOENT;
 	if (objects_check_size(text, length, &error) == 0)
-		policy = json_loadb(text, length, 0, NULL);
-	if (!policy)
-		return -EINVAL;
+		r = json_text_load(text, length, 0, NULL, &policy);
+	if (r < 0)
+		return r == -ENOMEM ? r : -EINVAL;
 	r = put_closed(objects, policy, true, true);
 	if (r == -EINVAL && objects->kind == OBJECT_NETWORK_POLICY)
 		r = put_closed(objects, policy, true, false);
