@@ -12,6 +12,7 @@ import time
 import page
 from lib import objects
 from lib.agent import REPOSITORY
+from lib.cni import CniError
 from lib.traffic import V4, Timeout, wait_until
 from lib.world import Pod, World
 from scene import Control
@@ -81,15 +82,24 @@ def add_at_once(pods):
     """How long until the last has its answer."""
     began = time.monotonic()
     calls = [pod.call("ADD") for pod in pods]
-    threads = [threading.Thread(target=lambda p=pod, c=call: setattr(p, "answer", c.result(60))) for pod, call in zip(pods, calls)]
+    answers = {}
+
+    def wait(pod, call):
+        try:
+            answers[pod] = call.result(120)
+        except CniError as error:
+            answers[pod] = error
+    threads = [threading.Thread(target=wait, args=pair) for pair in zip(pods, calls)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     took = time.monotonic() - began
-    for pod in pods:
-        pod.take(pod.answer)
-    return took
+    refused = [answer for answer in answers.values() if isinstance(answer, CniError)]
+    for pod, answer in answers.items():
+        if not isinstance(answer, CniError):
+            pod.take(answer)
+    return took, refused
 
 
 def take_away(pods):
@@ -197,8 +207,9 @@ def large_cluster(figures, pods, policies, at_once, one_by_one, seconds):
         second = namespaces(world, at_once, "storm")
         with Answers(world.node.agent, 0.005) as answers:
             time.sleep(0.2)
-            storm = add_at_once(second)
+            storm, refused = add_at_once(second)
         figures.add(f"{at_once} ADDs at once, {pods:,} pods known", storm, 5, "≤ 5 s", f"{storm:.2f} s")
+        figures.wrong += [f"ADD: {error}" for error in refused[:3]]
         take_away(second)
         wait_until(lambda: status(world)["pods"]["total"] == 0, "no pod is left", 10, 0.1)
         figures.add(f"`status` while {at_once} ADDs run", max(answers.seconds), 0.1, "≤ 100 ms", words_of(answers.seconds))
