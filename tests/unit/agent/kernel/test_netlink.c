@@ -18,6 +18,8 @@
 #include "agent/common/array.h"
 #include "agent/kernel/namespace.h"
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_network.h"
+#include "agent/kernel/netlink_routes.h"
 #include "tests/unit/unit.h"
 
 static int home_fd = -1, other_fd = -1;
@@ -477,7 +479,100 @@ static void routes_of_other_tables_do_not_leave_the_kernel(void)
 	CU_ASSERT(system("ip link del polder9") == 0);
 }
 
+static void note_route(const struct netlink_event *event, void *data)
+{
+	const struct polder_addr own = addr("198.51.100.0"), other = addr("198.51.101.0");
+	struct seen_tables *seen = data;
+
+	if (event->route) {
+		seen->main += memcmp(&event->route->destination.addr, &own, sizeof(own)) == 0;
+		seen->others += memcmp(&event->route->destination.addr, &other, sizeof(other)) == 0;
+	}
+	if (event->kernel_route) {
+		seen->main +=
+			memcmp(&event->kernel_route->destination.addr, &own, sizeof(own)) == 0;
+		seen->others +=
+			memcmp(&event->kernel_route->destination.addr, &other, sizeof(other)) == 0;
+	}
+}
+
+static void monitor_tells_routes_of_the_main_table_in_both_forms(void)
+{
+	struct netlink_monitor *monitor = NULL;
+	struct seen_tables seen = {};
+
+	CU_ASSERT_FATAL(netlink_monitor_open(&monitor) == 0);
+	CU_ASSERT_FATAL(system("ip link add polder9 type veth peer name polder8 && "
+			       "ip link set polder9 up && ip link set polder8 up && "
+			       "ip route add 198.51.100.0/24 dev polder9 && "
+			       "ip route add 198.51.101.0/24 dev polder9 table 100") == 0);
+	CU_ASSERT(netlink_monitor_read(monitor, note_route, &seen) == 0);
+	CU_ASSERT_EQUAL(seen.main, 2);
+	CU_ASSERT_EQUAL(seen.others, 0);
+	netlink_monitor_close(monitor);
+	CU_ASSERT(system("ip link del polder9") == 0);
+}
+
+/* What the kernel says in another place since it has more than eight of them. */
+static void addresses_have_all_their_flags(void)
+{
+	const struct polder_addr plain = addr("192.0.2.1"), other = addr("192.0.2.2");
+	struct address_info *list = NULL;
+	size_t count = 0, seen = 0;
+
+	CU_ASSERT_FATAL(system("ip link add polder9 type veth peer name polder8 && "
+			       "ip addr add 192.0.2.1/24 dev polder9 && "
+			       "ip addr add 192.0.2.2/32 dev polder9 noprefixroute") == 0);
+	CU_ASSERT_FATAL(netlink_all_addresses(nl, &list, &count) == 0);
+	for (size_t i = 0; i < count; i++) {
+		bool is_plain = memcmp(&list[i].prefix.addr, &plain, sizeof(plain)) == 0;
+
+		if (!is_plain && memcmp(&list[i].prefix.addr, &other, sizeof(other)) != 0)
+			continue;
+		CU_ASSERT_EQUAL(!(list[i].flags & IFA_F_NOPREFIXROUTE), is_plain);
+		seen++;
+	}
+	CU_ASSERT_EQUAL(seen, 2);
+	free(list);
+	CU_ASSERT(system("ip link del polder9") == 0);
+}
+
+static int way_to(const char *text)
+{
+	const struct polder_addr destination = addr(text);
+	struct route_info *list = NULL;
+	size_t count = 0;
+	int ifindex = -1;
+
+	CU_ASSERT_FATAL(netlink_all_routes(nl, &list, &count) == 0);
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(&list[i].destination.addr, &destination, sizeof(destination)) == 0)
+			ifindex = list[i].ifindex;
+	free(list);
+	return ifindex;
+}
+
+static void a_route_leads_by_the_first_way_that_is_alive(void)
+{
+	int first, second;
+
+	CU_ASSERT_FATAL(
+		system("ip link add polder9 type veth peer name polder8 && "
+		       "ip link set polder9 up && ip link set polder8 up && "
+		       "ip route add 198.51.100.0 nexthop dev polder9 nexthop dev polder8") == 0);
+	first = (int)if_nametoindex("polder9");
+	second = (int)if_nametoindex("polder8");
+	CU_ASSERT_EQUAL(way_to("198.51.100.0"), first);
+	CU_ASSERT(system("ip link set polder9 down") == 0);
+	CU_ASSERT_EQUAL(way_to("198.51.100.0"), second);
+	CU_ASSERT(system("ip link del polder9") == 0);
+	CU_ASSERT_EQUAL(way_to("198.51.100.0"), -1);
+}
+
 static const struct unit_test tests[] = {
+	UNIT_TEST(monitor_tells_routes_of_the_main_table_in_both_forms),
+	UNIT_TEST(addresses_have_all_their_flags),
+	UNIT_TEST(a_route_leads_by_the_first_way_that_is_alive),
 	UNIT_TEST(routes_of_other_tables_do_not_leave_the_kernel),
 	UNIT_TEST(makes_a_pair_with_chosen_number_and_names),
 	UNIT_TEST(tells_which_side_is_taken),

@@ -197,6 +197,51 @@ static void without_a_route_there_is_no_way(void)
 	CU_ASSERT(leaves_as("2001:db8:3::5", 0, ""));
 }
 
+static unsigned int reason_to(const char *to)
+{
+	const struct polder_addr destination = addr(to);
+	const struct node_egress *way = egress_routes_find(egress, egress_count, &destination);
+
+	CU_ASSERT_FATAL(way && !way->ifindex);
+	return way->reason;
+}
+
+/* The pod is told as the kernel tells. */
+static void a_route_that_forbids_says_how(void)
+{
+	begin();
+	add_address(UP0, "192.0.2.10/24");
+	add_route("0.0.0.0/0", UP0, "192.0.2.1");
+	add_route("198.51.100.0/26", 0, NULL)->type = RTN_UNREACHABLE;
+	add_route("198.51.100.64/26", 0, NULL)->type = RTN_PROHIBIT;
+	add_route("198.51.100.128/26", 0, NULL)->type = RTN_BLACKHOLE;
+	add_route("198.51.100.192/26", 0, NULL)->type = RTN_THROW;
+	compute(both, 2);
+	CU_ASSERT_EQUAL(reason_to("198.51.100.1"), REASON_ROUTE_UNREACHABLE);
+	CU_ASSERT_EQUAL(reason_to("198.51.100.65"), REASON_ROUTE_PROHIBITED);
+	CU_ASSERT_EQUAL(reason_to("198.51.100.129"), REASON_ROUTE_BLACKHOLE);
+	CU_ASSERT_EQUAL(reason_to("198.51.100.193"), REASON_NO_ROUTE);
+	CU_ASSERT_EQUAL(reason_to("2001:db8::1"), REASON_NO_ROUTE);
+	CU_ASSERT(leaves_as("203.0.113.1", UP0, "192.0.2.10"));
+}
+
+static void a_configured_address_is_the_source_while_a_link_has_it(void)
+{
+	struct egress_input input = {.network = &network, .uplinks = both, .uplink_count = 2};
+
+	begin();
+	add_address(UP0, "192.0.2.10/24");
+	add_route("0.0.0.0/0", UP0, "192.0.2.1");
+	add_address(UP1, "198.51.100.7/32");
+	for (int has = 1; has >= 0; has--) {
+		input.node_ip_v4 = addr(has ? "198.51.100.7" : "198.51.100.8");
+		free(egress);
+		CU_ASSERT_FATAL(network_sort(&network) == 0);
+		CU_ASSERT_FATAL(egress_routes_compute(&input, &egress, &egress_count) == 0);
+		CU_ASSERT(leaves_as("203.0.113.1", UP0, has ? "198.51.100.7" : "-"));
+	}
+}
+
 static void route_by_another_link_is_no_way(void)
 {
 	static const int one[] = {UP0};
@@ -331,6 +376,21 @@ static void default_routes_links_are_the_uplinks(void)
 	node_find_uplinks(&config, &network, &node);
 	CU_ASSERT(node.uplink_count == 2 && node.uplinks[0].ifindex == UP0);
 	add_route("::/0", UP1, "fe80::1");
+	node_find_uplinks(&config, &network, &node);
+	CU_ASSERT(node.uplink_count == 1 && node.uplinks[0].ifindex == UP1);
+}
+
+static void the_default_route_that_counts_names_the_uplink(void)
+{
+	struct config config = {};
+	struct node node = {};
+
+	begin();
+	add_route("0.0.0.0/0", UP0, "192.0.2.1")->priority = 100;
+	add_route("0.0.0.0/0", UP1, "198.51.100.1")->priority = 200;
+	node_find_uplinks(&config, &network, &node);
+	CU_ASSERT(node.uplink_count == 1 && node.uplinks[0].ifindex == UP0);
+	routes[0].priority = 300;
 	node_find_uplinks(&config, &network, &node);
 	CU_ASSERT(node.uplink_count == 1 && node.uplinks[0].ifindex == UP1);
 }
@@ -505,6 +565,8 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(routes_own_source_comes_first),
 	UNIT_TEST(lower_metric_counts_and_dead_routes_do_not),
 	UNIT_TEST(without_a_route_there_is_no_way),
+	UNIT_TEST(a_route_that_forbids_says_how),
+	UNIT_TEST(a_configured_address_is_the_source_while_a_link_has_it),
 	UNIT_TEST(route_by_another_link_is_no_way),
 	UNIT_TEST(ipv4_says_nothing_of_ipv6_nor_the_other_way_round),
 	UNIT_TEST(deprecated_and_temporary_addresses_come_last),
@@ -513,6 +575,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(what_says_the_same_takes_no_place),
 	UNIT_TEST(uplinks_that_cannot_serve_say_why),
 	UNIT_TEST(default_routes_links_are_the_uplinks),
+	UNIT_TEST(the_default_route_that_counts_names_the_uplink),
 	UNIT_TEST(uplink_that_is_made_anew_has_another_place),
 	UNIT_TEST(random_networks_agree_with_the_kernel),
 };
