@@ -99,6 +99,20 @@ static void a_note_is_read_back(void)
 	CU_ASSERT_EQUAL(cni_deletion_read(directory, "c1:eth0.json", &note), -ENOENT);
 }
 
+/* It gets its name when it is whole. */
+static void a_note_that_is_being_written_is_left_alone(void)
+{
+	uv_loop_t loop;
+	struct cni_queue *queue;
+
+	put(".c1:eth0.json", "{\"version\":1,");
+	queue = start(&loop);
+	CU_ASSERT_EQUAL(finished.calls, 0);
+	CU_ASSERT(there(".c1:eth0.json"));
+	CU_ASSERT_EQUAL(unlinkat(directory, ".c1:eth0.json", 0), 0);
+	stop(&loop, queue);
+}
+
 static void a_note_cut_anywhere_is_damaged(void)
 {
 	const char *whole = "{\"version\":1,\"container_id\":\"c1\",\"ifname\":\"eth0\"}";
@@ -213,6 +227,7 @@ int main(void)
 		return 1;
 	suite = CU_add_suite("cni_queue", set_up, tear_down);
 	CU_ADD_TEST(suite, a_note_is_read_back);
+	CU_ADD_TEST(suite, a_note_that_is_being_written_is_left_alone);
 	CU_ADD_TEST(suite, a_note_cut_anywhere_is_damaged);
 	CU_ADD_TEST(suite, names_from_outside_are_checked);
 	CU_ADD_TEST(suite, the_first_run_finishes_what_is_there);

@@ -245,6 +245,37 @@ static void a_socket_that_has_connected_elsewhere_stays(void)
 	end(&w);
 }
 
+/* More than the kernel can be asked for by name. */
+static void of_many_lost_endpoints_the_right_sockets_are_ended(void)
+{
+	struct socket_look taken = {.lost = calloc(40, sizeof(*taken.lost)), .lost_count = 40};
+	struct world w;
+	int going, elsewhere;
+	char text[32];
+
+	begin(&w);
+	CU_ASSERT_FATAL(taken.lost != NULL);
+	taken.maps = w.maps;
+	for (int i = 0; i < 40; i++) {
+		snprintf(text, sizeof(text), "10.1.1.%d", 10 + i);
+		taken.lost[i].service = (struct service_key){
+			.addr = addr("10.96.0.1"), .port_be = htons(80), .proto = IPPROTO_UDP};
+		taken.lost[i].endpoint =
+			(struct backend){.addr = addr(text), .port_be = htons(8080)};
+		remember(&w, (uint64_t)i + 1, "10.96.0.1", 10 + i, LONG_AGO);
+	}
+	going = by_service(&w, "10.96.0.1", 11);
+	elsewhere = connected(3);
+	remember(&w, cookie_of(elsewhere), "10.96.0.1", 12, LONG_AGO);
+	CU_ASSERT_EQUAL(socket_look_run(&taken), 0);
+	CU_ASSERT_EQUAL(taken.ended_udp, 1);
+	CU_ASSERT(is_ended(going) && !is_ended(elsewhere));
+	socket_look_clear(&taken);
+	close(going);
+	close(elsewhere);
+	end(&w);
+}
+
 static void an_endpoint_on_its_way_out_keeps_its_sockets(void)
 {
 	struct world w;
@@ -436,6 +467,12 @@ static void a_look_that_failed_is_taken_again(void)
 	CU_ASSERT_EQUAL(stats.failure, -ENOMEM);
 	CU_ASSERT_EQUAL(stats.failures, 1);
 	CU_ASSERT(!look(&w));
+	/* However often it fails. */
+	for (int i = 0; i < 5; i++) {
+		w.now += SOCKET_ENDS_RETRY_NS;
+		CU_ASSERT_FATAL(socket_ends_begin(w.ends, w.now, &taken));
+		socket_ends_finish(w.ends, &taken, -ENOMEM, w.now);
+	}
 	w.now += SOCKET_ENDS_RETRY_NS;
 	CU_ASSERT(look(&w));
 	CU_ASSERT(is_ended(fd));
@@ -512,6 +549,7 @@ static void sockets_that_are_no_more_are_forgotten(void)
 static const struct unit_test tests[] = {
 	UNIT_TEST(a_socket_leaves_an_endpoint_that_went_and_others_stay),
 	UNIT_TEST(a_socket_that_has_connected_elsewhere_stays),
+	UNIT_TEST(of_many_lost_endpoints_the_right_sockets_are_ended),
 	UNIT_TEST(an_endpoint_on_its_way_out_keeps_its_sockets),
 	UNIT_TEST(datagrams_leave_an_endpoint_that_does_not_serve_once_there_is_another),
 	UNIT_TEST(an_endpoint_that_serves_no_more_is_found_after_a_start),
