@@ -145,6 +145,13 @@ struct flow_head {
 };
 ABI_SIZE(struct flow_head, 40);
 
+/*
+ * The owner of what is no pod's: flows of the node itself, and of what it forwards, that have a
+ * port of the masquerade range. No place in `flow_usage`: when the table is nearly full they are
+ * the first that give way.
+ */
+#define FLOW_OWNER_NODE 0xffff
+
 /* A generation that is never in force: an entry that has it is re-evaluated. */
 #define FLOW_GENERATION_DOUBTED 1
 

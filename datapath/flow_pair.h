@@ -137,7 +137,8 @@ static __always_inline int pair_prepare(struct slow_path *path, const struct flo
 					const struct packet *p, const struct flow_copy *flow)
 {
 	__u16 state = path->old.generation ? path->old.state & FLOW_SEEN_BITS : 0;
-	__u16 owner = path->fwd.content.action == FLOW_TO_POD ? path->fwd.content.hop : 0;
+	__u16 owner =
+		path->fwd.content.action == FLOW_TO_POD ? path->fwd.content.hop : FLOW_OWNER_NODE;
 	int result = pair_reply_hop(path, p, flow);
 
 	if (path->source_link)

@@ -56,7 +56,7 @@
 	X(UNKNOWN_POD, "no_such_pod",                                                              \
 	  "an address of the node's pod range that no pod has; a pod is told")                     \
 	X(PORT_COLLISION, "port_collision",                                                        \
-	  "a socket of the node uses the port of a translated flow")                               \
+	  "a packet of the node has the port of a pod's flow, and cannot have another")            \
 	X(REWRITE, "rewrite_failed", "the kernel refused to change the packet")                    \
 	X(REJECT_FAILED, "reject_failed", "no answer could be made for the sender")                \
 	X(INTERNAL, "internal", "a map that must be there is not")                                 \

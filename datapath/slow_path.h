@@ -39,8 +39,9 @@ enum slow_path_flag {
 	SLOW_PATH_SERVICE = 1 << 0,
 	SLOW_PATH_MASQUERADE = 1 << 1,
 	SLOW_PATH_HAIRPIN = 1 << 2,
-	SLOW_PATH_REPLY = 1 << 3, /* the packet at hand is a reply */
-	SLOW_PATH_KNOWN = 1 << 5, /* the flow was in the table */
+	SLOW_PATH_REPLY = 1 << 3,     /* the packet at hand is a reply */
+	SLOW_PATH_KNOWN = 1 << 5,     /* the flow was in the table */
+	SLOW_PATH_PASSES_BY = 1 << 6, /* no pod's: its port alone is kept, or changed */
 	SLOW_PATH_OVER_SHARE =
 		1 << 4, /* a new entry takes the place of one of the same pod, or none */
 };
@@ -451,6 +452,17 @@ static __always_inline int slow_path_policy(struct slow_path *path, struct flow_
 		       : slow_path_ingress(path, verdict, source, destination, parity, p->family);
 }
 
+/*
+ * Of the node itself, or forwarded by it, and to the wire: the stack has chosen the way, only the
+ * source port is of interest here. Else what the node's stack sends goes to a pod.
+ */
+static __always_inline bool slow_path_passes_by(const struct slow_path *path,
+						const struct packet *p)
+{
+	return path->fwd.tuple.zone == ZONE_HOST &&
+	       (p->hook == DROP_TO_WIRE || p->hook == DROP_FROM_WIRE);
+}
+
 /* Where to, and whether at all. 0 or -reason. */
 __noinline int slow_path_decide(struct packet *p)
 {
@@ -461,6 +473,12 @@ __noinline int slow_path_decide(struct packet *p)
 
 	if (!p || !verdict || !path)
 		return -REASON_INTERNAL;
+	if (slow_path_passes_by(path, p)) {
+		path->flags |= SLOW_PATH_PASSES_BY;
+		path->fwd.content.action = FLOW_TO_STACK;
+		path->fwd.content.hop = 0;
+		return 0;
+	}
 	if (path->fwd.tuple.zone == ZONE_POD)
 		result = slow_path_service(path, p, bpf_get_prandom_u32());
 	if (result)

@@ -165,7 +165,7 @@ static __always_inline int port_take(packet_context *ctx, struct slow_path *path
 		pair_contents(family);
 		result = pair_reply_tuple(path, path->port_linger, family);
 		if (result == REPLY_TAKEN || result == REPLY_BUSY ||
-		    (path->flags & SLOW_PATH_MASQUERADE &&
+		    (path->flags & (SLOW_PATH_MASQUERADE | SLOW_PATH_PASSES_BY) &&
 		     node_socket_uses(ctx, &path->rev.tuple, family))) {
 			count_up(COUNTER_NAT_RETRIES);
 			continue;

@@ -227,7 +227,7 @@ static bool insert(struct flows_move *m, struct table *t, uint32_t from, uint64_
 	/* To a pod that is no more; its place may be another's. */
 	if (head->action == FLOW_TO_POD && !new_place(m, &head->hop))
 		return true;
-	if (!new_place(m, &head->owner))
+	if (head->owner != FLOW_OWNER_NODE && !new_place(m, &head->owner))
 		head->owner = 0;
 	place = same_place(t, hash, from);
 	if (!place)

@@ -164,26 +164,6 @@ static void icmp_of_the_other_family_cannot_be_masqueraded(void)
 	}
 }
 
-/* The node's own packet on a port that a pod's flow has towards the same peer. */
-static void nodes_socket_may_not_take_a_flows_port(void)
-{
-	EACH_VERSION(v)
-	{
-		struct frame_spec spec = spec_of_pod(0, v, outside[v], IPPROTO_UDP, 6005, 53), own;
-		struct world_result r = send_of_pod(0, &spec);
-		struct frame frame;
-
-		own = spec_of_wire(node[v], outside[v], IPPROTO_UDP, seen(&r).sport, 53);
-		frame_make(&frame, &own);
-		r = world_run(world, HOOK_TO_WIRE, WORLD_UPLINK, 0, &frame);
-		CU_ASSERT(dropped(&r, REASON_PORT_COLLISION));
-		own.dport = 54; /* another peer's port: another flow */
-		frame_make(&frame, &own);
-		r = world_run(world, HOOK_TO_WIRE, WORLD_UPLINK, 0, &frame);
-		CU_ASSERT(passed(&r));
-	}
-}
-
 /* These two need a small range of ports, and so programs of their own. */
 static void with_ports(uint16_t min, uint16_t max, void (*run)(void))
 {
@@ -408,7 +388,6 @@ int main(void)
 		SUITE_TEST(leaves_packets_of_the_nodes_own_sockets_alone),
 		SUITE_TEST(sctp_cannot_be_masqueraded),
 		SUITE_TEST(icmp_of_the_other_family_cannot_be_masqueraded),
-		SUITE_TEST(nodes_socket_may_not_take_a_flows_port),
 		SUITE_TEST(masquerade_ports_exhausted_is_counted),
 		SUITE_TEST(one_search_for_a_port_in_vain_does_not_cut_the_next_ones_short),
 		SUITE_TEST(many_searches_for_a_port_in_vain_make_the_next_ones_short),

@@ -345,6 +345,7 @@ class CaseRunner:
 
     def expect(self, hook, link, ingress, packet, frame, answer):
         node = self.node
+        node.outside = hook in ('from_wire', 'to_wire')
         if hook == 'from_pod':
             return node.from_pod(link, packet, frame, answer)
         if hook == 'from_wire':
@@ -352,7 +353,7 @@ class CaseRunner:
         if hook == 'to_pod':
             return node.to_pod(link, ingress, packet, frame, answer)
         if hook == 'to_wire':
-            return node.to_wire(packet, frame)
+            return node.to_wire(packet, frame, answer)
         return node.wire_xdp(packet, frame)
 
     def compare(self, spec, hook, link, ingress, packet, frame, answer):

@@ -118,6 +118,7 @@ class Node:
         self.tracked = 0      # first fragments
         self.answered = None  # the reason that the node gave for the packet at hand
         self.by_stack = False  # the packet at hand comes from the node's stack
+        self.outside = False  # the packet at hand is seen on an uplink
         self.reopens = False  # the packet at hand has found a closed connection, and freed its entries
         self.later = None     # where to put what changes entries behind the look-up, (method, arguments), instead of doing it at once
 
@@ -170,6 +171,8 @@ class Node:
             old = Entry(0, 0, stale.link, False, stale.service, stale.closing, key[3], key[2], sport, dport, None)
             old.owner = stale.owner
         src, dst, dport = fwd[2], fwd[3], fwd[5]
+        if fwd[0] == HOST and self.outside:
+            return self.beside(p, fwd, old, reply, answer, seen)
         service = False
         if fwd[0] == POD and proto in (TCP, UDP):
             front = self.world.frontend(dst, proto, dport)
@@ -227,6 +230,17 @@ class Node:
         self.flows[rev] = Entry(self.epoch, back[0], back[1], True, service, out.closing, fwd[3], fwd[2], sport, dport,
                                 seen)
         self.flows[rev].owner = out.owner
+        self.flows[fwd] = out
+        return self.flows[rev] if reply else out
+
+    def beside(self, p, fwd, old, reply, answer, seen):
+        """A flow of the node itself to the wire: nothing but its port is looked at."""
+        out = Entry(self.epoch, TO_STACK, 0, False, False, old.closing if old is not None else '', fwd[2], fwd[3], fwd[4],
+                    fwd[5], seen)
+        out.sport = self.source_port(p, fwd, out, old, reply, False, answer)
+        rev = reply_tuple(fwd, out)
+        self.flows[rev] = Entry(self.epoch, TO_HOST, 0, True, False, out.closing, fwd[3], fwd[2],
+                                *reversed_ports(fwd[1], fwd[4], fwd[5]), seen)
         self.flows[fwd] = out
         return self.flows[rev] if reply else out
 
@@ -630,16 +644,31 @@ class Node:
                 key = (HOST,) + key[1:]
         return self.remember(self.follow(p, frame, key, ingress, answer, False), p, zone)
 
-    def to_wire(self, p, frame):
-        """The node's own packet: is its port that of a masqueraded flow towards the same peer?"""
+    def to_wire(self, p, frame, answer):
+        """The node's own packet: with the port of a masqueraded flow towards the same peer it leaves with another one."""
         expected = Expected(frame=frame)
-        has_ports = p.proto in frames.WITH_PORTS or p.is_echo
+        has_ports = (p.proto in frames.WITH_PORTS or p.is_echo) and not later_piece(p)
+        if malformed(p, frame) or not has_ports or not self.ports[0] <= p.ports[0] <= self.ports[1]:
+            return expected
+        key = (HOST, p.proto, p.src, p.dst) + p.ports
+        if key not in self.flows:
+            reason = self.begins_beside(p)
+            if reason is not True:
+                expected.reason = reason
+                return expected
+        return self.follow(p, frame, key, 0, answer, False)
+
+    def begins_beside(self, p):
+        """True: it is entered in the flow table; None: it leaves as it is; or a reason."""
         sport, dport = reversed_ports(p.proto, *p.ports)
         entry = self.flows.get((WIRE, p.proto, p.dst, p.src, sport, dport))
-        if (has_ports and self.ports[0] <= p.ports[0] <= self.ports[1] and entry is not None and
-                entry.action == TO_POD and (entry.src, entry.dst, entry.sport, entry.dport) != (p.dst, p.src, sport, dport)):
-            expected.reason = 'port_collision'
-        return expected
+        taken = (entry is not None and entry.action == TO_POD and
+                 (entry.src, entry.dst, entry.sport, entry.dport) != (p.dst, p.src, sport, dport))
+        if p.proto in ECHO:  # identifiers have no sockets that they could be found by
+            return True if p.type == ECHO[p.proto][0] and p.src in self.own else 'port_collision' if taken else None
+        if not taken:
+            return None
+        return True if p.proto == UDP or is_syn(p) else 'port_collision'
 
     def wire_xdp(self, p, frame):
         expected = Expected(malformed(p, frame) or self.wire_source(p))

@@ -73,7 +73,7 @@ static void put_hop(struct expected *e, const struct model *model, const struct 
  * stack; -1: not this way. */
 static int hop_of(const struct probe *probe, enum way_out way, int verdict)
 {
-	bool direct = probe->hook != HOOK_TO_POD && way != OUT_HOST;
+	bool direct = probe->hook != HOOK_TO_POD && probe->hook != HOOK_TO_WIRE && way != OUT_HOST;
 
 	if (verdict == TC_ACT_REDIRECT)
 		return direct ? 1 : -1;

@@ -279,6 +279,21 @@ static void make_of_flow(struct making *m, const struct known_flow *flow)
 	m->spec.icmp_type = flow->in.dport >> 8;
 	set_any_tcp_flags(m, false);
 	set_hook(m, flow->in.zone);
+	if (flow->in.zone == ZONE_HOST && flow->way == OUT_WIRE) {
+		m->probe->hook = HOOK_TO_WIRE;
+		m->probe->link = WORLD_UPLINK;
+	}
+}
+
+/* The node's own, on a port that the flow has where it leaves. */
+static void make_beside(struct making *m, const struct known_flow *flow)
+{
+	struct known_flow own = {.in = flow->out, .way = OUT_WIRE};
+
+	own.in.zone = ZONE_HOST;
+	make_of_flow(m, &own);
+	if (dice_percent(m->dice, 50))
+		m->spec.tcp_flags = 0x02;
 }
 
 static void make_new(struct making *m)
@@ -498,8 +513,10 @@ void probe_make(struct probe *probe, struct dice *dice, const struct world *worl
 	} else {
 		if (roll < 8)
 			make_neighbour(&m);
-		else if (roll < 50 && flow)
+		else if (roll < 48 && flow)
 			make_of_flow(&m, flow);
+		else if (roll < 50 && flow)
+			make_beside(&m, flow);
 		else if (roll < 65 && flow)
 			make_error(&m, flow);
 		else

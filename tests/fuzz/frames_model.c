@@ -551,16 +551,55 @@ static bool unchanged(const struct probe *probe, const struct world_result *resu
 	       !memcmp(probe->frame.bytes, result->out.bytes, result->out.length);
 }
 
+/* Does the node's own flow leave with another port? */
+static bool has_other_port(struct model *model, const struct ends *in)
+{
+	struct known_flow *flow;
+	size_t at = 0;
+
+	while ((flow = model_find(model, in, &at)))
+		if (!flow->closed && flow->out.sport != in->sport)
+			return true;
+	return false;
+}
+
+/* The node's own packet on a port that a pod's flow has towards the same peer leaves with another
+ * one; answers and errors about it are turned back. */
+static const char *check_other_port(struct model *model, const struct probe *probe,
+				    const struct view *view, const struct world_result *result)
+{
+	struct known_flow *flow;
+	size_t at = 0;
+
+	if (view->flags & VIEW_ERROR)
+		return check_icmp_error(model, probe, view, result);
+	if (probe->hook == HOOK_TO_WIRE)
+		return check_ends(model, probe, view, &view->ends, result);
+	while ((flow = model_find(model, &view->ends, &at)))
+		if (flow->way == OUT_HOST && !flow_explains(model, probe, view, flow, result)) {
+			mark(model, view, flow);
+			return NULL;
+		}
+	return "what is left to the node's stack was changed";
+}
+
 /* Left to the node's stack. */
-static const char *check_stack(const struct probe *probe, const struct view *view, bool readable,
+static const char *check_stack(struct model *model, const struct probe *probe,
+			       const struct view *view, bool readable,
 			       const struct world_result *result)
 {
 	bool ip = view->ethertype == 0x0800 || view->ethertype == 0x86dd;
 
 	if (!unchanged(probe, result))
-		return "what is left to the node's stack was changed";
-	if (!ip || probe->hook == HOOK_TO_WIRE)
+		return readable && probe->hook != HOOK_WIRE_XDP
+			       ? check_other_port(model, probe, view, result)
+			       : "what is left to the node's stack was changed";
+	if (!ip)
 		return NULL;
+	if (probe->hook == HOOK_TO_WIRE)
+		return readable && view->flags & VIEW_PORTS && has_other_port(model, &view->ends)
+			       ? "a packet leaves with the port that its flow has not"
+			       : NULL;
 	if (!readable)
 		return "a broken packet is left to the node's stack";
 	if (own_range(&view->ends.source))
@@ -611,7 +650,7 @@ static const char *check_left(struct model *model, const struct probe *probe,
 {
 	if (probe->hook == HOOK_TO_WIRE || probe->hook == HOOK_WIRE_XDP ||
 	    (probe->hook == HOOK_FROM_WIRE && result->verdict == TC_ACT_OK))
-		return check_stack(probe, view, readable, result);
+		return check_stack(model, probe, view, readable, result);
 	if (probe->hook == HOOK_FROM_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))
 		return check_neighbour(model, probe, view, result);
 	if (probe->hook == HOOK_TO_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))

@@ -28,6 +28,8 @@ enum polder_zone probe_zone(const struct probe *probe)
 		return ZONE_POD;
 	case HOOK_TO_POD:
 		return probe->ingress ? ZONE_WIRE : ZONE_HOST;
+	case HOOK_TO_WIRE:
+		return ZONE_HOST;
 	default:
 		return ZONE_WIRE;
 	}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ports of the masquerade range that the node itself uses, beside those of pods' flows. */
+#include "suite.h"
+
+static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
+#define EACH_PROTO(i) for (size_t i = 0; i < sizeof(protos); i++)
+
+static struct world_result send_to_wire(const struct frame_spec *spec)
+{
+	struct frame frame;
+
+	frame_make(&frame, spec);
+	return world_run(world, HOOK_TO_WIRE, WORLD_UPLINK, 0, &frame);
+}
+
+static struct frame_spec spec_of_node(enum suite_version v, uint8_t proto, uint16_t sport,
+				      uint16_t dport)
+{
+	struct frame_spec spec = spec_of_wire(node[v], outside[v], proto, sport, dport);
+
+	spec.tcp_flags = TCP_SYN_FLAG;
+	return spec;
+}
+
+/* A pod's flow; the port that it leaves with. */
+static uint16_t pods_port(int pod, enum suite_version v, uint8_t proto, uint16_t sport)
+{
+	struct frame_spec spec = spec_of_pod(pod, v, outside[v], proto, sport, 53);
+	struct world_result r = send_of_pod(pod, &spec);
+
+	CU_ASSERT_FATAL(forwarded(&r));
+	return seen(&r).sport;
+}
+
+static bool unchanged(const struct frame_spec *spec, const struct world_result *r)
+{
+	struct frame frame;
+
+	frame_make(&frame, spec);
+	return passed(r) && frame.length == r->out.length &&
+	       !memcmp(frame.bytes, r->out.bytes, frame.length);
+}
+
+/* There and back; the other port stays. */
+static void sockets_packet_leaves_with_another_port(void)
+{
+	EACH_VERSION(v)
+	EACH_PROTO(i)
+	{
+		uint16_t pods = pods_port(0, v, protos[i], 6005), port = 0;
+		struct frame_spec own = spec_of_node(v, protos[i], pods, 53), back;
+		struct world_result r;
+
+		for (int round = 0; round < 3; round++) {
+			own.tcp_flags = round ? TCP_ACK_FLAG : TCP_SYN_FLAG;
+			r = send_to_wire(&own);
+			CU_ASSERT(passed(&r) && frame_sums_right(&r.out));
+			port = round ? port : seen(&r).sport;
+			CU_ASSERT(port != pods && port >= 40000 && port <= 49999);
+			CU_ASSERT(seen_ends(&r, node[v], port, outside[v], 53));
+			back = spec_of_answer(-1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+			r = send_of_wire(&back);
+			CU_ASSERT(passed(&r) && frame_sums_right(&r.out));
+			CU_ASSERT(seen_ends(&r, outside[v], 53, node[v], pods));
+			world_move_generation(world, 2);
+		}
+		/* The pod's own answers are the pod's. */
+		back.dport = pods;
+		r = send_of_wire(&back);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(seen_ends(&r, outside[v], 53, pod_text[0][v], 6005));
+	}
+}
+
+static void connection_that_has_begun_is_not_moved(void)
+{
+	EACH_VERSION(v)
+	{
+		uint16_t pods = pods_port(0, v, IPPROTO_TCP, 6006);
+		struct frame_spec own = spec_of_node(v, IPPROTO_TCP, pods, 53);
+		struct world_result r;
+
+		own.tcp_flags = TCP_ACK_FLAG;
+		r = send_to_wire(&own);
+		CU_ASSERT(dropped(&r, REASON_PORT_COLLISION));
+		own.tcp_flags = TCP_SYN_FLAG | TCP_ACK_FLAG;
+		r = send_to_wire(&own);
+		CU_ASSERT(dropped(&r, REASON_PORT_COLLISION));
+	}
+}
+
+/* They are found when a pod's port is chosen. */
+static void sockets_that_meet_nobody_take_no_entry(void)
+{
+	EACH_VERSION(v)
+	EACH_PROTO(i)
+	{
+		struct frame_spec own = spec_of_node(v, protos[i], 45000, 53);
+		struct world_result r = send_to_wire(&own);
+		struct flow_tuple tuple = world_tuple(&own, ZONE_HOST);
+
+		CU_ASSERT(unchanged(&own, &r));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 0);
+		/* Nor does what is no port of the range. */
+		own.sport = 39999;
+		(void)pods_port(0, v, protos[i], 6007);
+		r = send_to_wire(&own);
+		CU_ASSERT(unchanged(&own, &r));
+	}
+}
+
+static void another_peers_port_is_another_flow(void)
+{
+	EACH_VERSION(v)
+	EACH_PROTO(i)
+	{
+		struct frame_spec own =
+			spec_of_node(v, protos[i], pods_port(0, v, protos[i], 6008), 54);
+		struct world_result r = send_to_wire(&own);
+
+		CU_ASSERT(unchanged(&own, &r));
+	}
+}
+
+/* Nothing but the flow table knows of identifiers. */
+static void echo_first(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec own = spec_of_node(v, icmp_of(v), 40001, 0), spec, back;
+		struct world_result r;
+
+		own.icmp_type = v == V4 ? 8 : 128;
+		r = send_to_wire(&own);
+		CU_ASSERT(unchanged(&own, &r));
+		back = spec_of_answer(-1, &r, 0);
+		r = send_of_wire(&back);
+		CU_ASSERT(unchanged(&back, &r));
+		for (uint16_t i = 0; i < 4; i++) {
+			spec = spec_of_pod(0, v, outside[v], icmp_of(v), 6100 + i, 0);
+			r = send_of_pod(0, &spec);
+			CU_ASSERT(i == 3 ? dropped(&r, REASON_NAT_PORTS) : forwarded(&r));
+			if (i < 3)
+				CU_ASSERT(seen(&r).sport != 40001);
+		}
+		r = send_of_wire(&back);
+		CU_ASSERT(unchanged(&back, &r));
+		/* To answer one takes nothing. */
+		own.icmp_type = v == V4 ? 0 : 129;
+		own.sport = 40002;
+		r = send_to_wire(&own);
+		CU_ASSERT(unchanged(&own, &r));
+	}
+}
+
+static void without_a_port(void)
+{
+	EACH_VERSION(v)
+	EACH_PROTO(i)
+	{
+		struct frame_spec own;
+		struct world_result r;
+
+		for (uint16_t port = 0; port < 4; port++)
+			(void)pods_port(0, v, protos[i], 6200 + port);
+		own = spec_of_node(v, protos[i], 40002, 53);
+		r = send_to_wire(&own);
+		CU_ASSERT(dropped(&r, REASON_PORT_COLLISION));
+	}
+}
+
+static const struct world_options four_ports = {
+	.outer_namespace = true, .masquerade_port_min = 40000, .masquerade_port_max = 40003};
+
+static void identifier_of_an_echo_request_is_given_to_no_pod(void)
+{
+	in_world_of(&four_ports, echo_first);
+}
+
+static void packet_is_dropped_where_all_ports_are_taken(void)
+{
+	in_world_of(&four_ports, without_a_port);
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(sockets_packet_leaves_with_another_port),
+		SUITE_TEST(connection_that_has_begun_is_not_moved),
+		SUITE_TEST(sockets_that_meet_nobody_take_no_entry),
+		SUITE_TEST(another_peers_port_is_another_flow),
+		SUITE_TEST(identifier_of_an_echo_request_is_given_to_no_pod),
+		SUITE_TEST(packet_is_dropped_where_all_ports_are_taken),
+	};
+
+	return SUITE_RUN("ports_of_others", tests);
+}
