@@ -97,6 +97,7 @@ struct agent {
 	char sockets_note[240];	  /* why sockets cannot be ended; "": they can */
 	char sockets_full_note[240];
 	bool sockets_failed;		       /* told */
+	char hooks_note[512];		       /* told: of the socket programs */
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
@@ -166,6 +167,7 @@ int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
 void agent_repair_uplinks(struct agent *agent);
 
 /* agent_links.c: pods' programs, and what others may have removed. */
+void agent_tell_sockets(struct agent *agent);
 extern const struct pods_hooks agent_pods_hooks;
 /* Sets the link down, to be tried again by agent_repair(), if it cannot be. 0 or -errno. */
 int agent_attach_pod(struct agent *agent, size_t index);

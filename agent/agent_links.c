@@ -166,6 +166,21 @@ void agent_apply_rules(struct agent *agent)
 			  agent->rules_note);
 }
 
+/* Each state of the socket programs once, when it begins. */
+void agent_tell_sockets(struct agent *agent)
+{
+	const struct datapath_features *features = datapath_features(agent->datapath);
+
+	if (strcmp(agent->hooks_note, features->socket_note) == 0)
+		return;
+	snprintf(agent->hooks_note, sizeof(agent->hooks_note), "%s", features->socket_note);
+	if (features->socket_held)
+		log_warning("links", "%s; retried every 5 s", features->socket_note);
+	else if (features->socket_programs)
+		log_info("links", "programs of sockets are attached%s%s",
+			 features->socket_note[0] ? ": " : "", features->socket_note);
+}
+
 static void repair_sockets(struct agent *agent)
 {
 	char message[256] = "";
@@ -175,6 +190,8 @@ static void repair_sockets(struct agent *agent)
 		datapath_attach_sockets(agent->datapath, message, sizeof(message)) < 0;
 	if (agent->sockets_failed && !before)
 		log_error("links", "%s; retried every 5 s", message);
+	if (!agent->sockets_failed)
+		agent_tell_sockets(agent);
 }
 
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */

@@ -115,6 +115,15 @@ static int write_maps(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
+/* from_wire checks the same without it, so that is no problem. */
+static void tell_xdp(struct node_uplink *uplink, const char *note)
+{
+	if (*note && strcmp(note, uplink->xdp_note) != 0)
+		log_info("network", "uplink %s: %s; from_wire makes the same checks", uplink->name,
+			 note);
+	snprintf(uplink->xdp_note, sizeof(uplink->xdp_note), "%s", note);
+}
+
 /* One that cannot be attached keeps no other from being served. 0 or the first error. */
 static int attach_programs(struct agent *agent, char *message, size_t size)
 {
@@ -131,10 +140,12 @@ static int attach_programs(struct agent *agent, char *message, size_t size)
 		uplinks[count++] = uplink->ifindex;
 		r = datapath_attach_uplink(agent->datapath, uplink->ifindex, &uplink->xdp, why,
 					   sizeof(why));
-		if (r == 0)
+		if (r == 0) {
+			tell_xdp(uplink, why);
 			why[0] = '\0';
-		else if (strcmp(why, uplink->attach_error) != 0)
+		} else if (strcmp(why, uplink->attach_error) != 0) {
 			log_error("network", "uplink %s: %s", uplink->name, why);
+		}
 		memcpy(uplink->attach_error, why, sizeof(why));
 		if (r < 0 && first == 0) {
 			first = r;

@@ -179,8 +179,13 @@ static void print_status(const json_t *status)
 	static const char *const limit_titles[] = {"MAP", "ENTRIES", "OF", "REASON", NULL};
 	static const char *const limit_keys[] = {"map", "entries", "max_entries", "reason"};
 
-	static const char *const uplink_titles[] = {"LINK", "STATE", "SINCE", "MTU", "XDP", NULL};
-	static const char *const uplink_keys[] = {"link", "state", "since", "mtu", "xdp"};
+	static const char *const uplink_titles[] = {"LINK", "STATE",   "SINCE", "MTU",
+						    "XDP",  "WHY NOT", NULL};
+	static const char *const uplink_keys[] = {"link", "state", "since",
+						  "mtu",  "xdp",   "xdp_reason"};
+	static const char *const other_titles[] = {"AT", "HOOK", "RUNS", "NAME",
+						   "ID", "TAG",	 "UID",	 NULL};
+	static const char *const other_keys[] = {"at", "hook", "order", "name", "id", "tag", "uid"};
 
 	static const char *const resource_titles[] = {"RESOURCE", "STATE",   "CURRENT",
 						      "EVENTS",	  "REFUSED", NULL};
@@ -194,6 +199,8 @@ static void print_status(const json_t *status)
 	print_section("Uplinks", field(status, "uplinks"), uplink_titles, uplink_keys);
 	print_section("Resources of the API server", field(status, "api.resources"),
 		      resource_titles, resource_keys);
+	print_section("Programs of others at Polder's hooks: before, behind or instead of its own",
+		      field(status, "other_programs"), other_titles, other_keys);
 	print_section("Problems; of a file that is rejected the last valid version stays in force",
 		      field(status, "problems"), problem_titles, problem_keys);
 	print_section("Isolated pods: their policies do not fit in the maps",

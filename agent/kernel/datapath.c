@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/kernel/datapath.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -22,6 +23,8 @@
 #define TCX_EGRESS  47
 #define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
 #define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
+
+#define OWN_PROGRAMS_MAX 32
 
 #define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
 
@@ -75,6 +78,8 @@ struct datapath {
 	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
 	size_t kept_count;
 	bool kept_known;
+	uint32_t own[OWN_PROGRAMS_MAX]; /* the kernel's numbers of all programs */
+	size_t own_count;
 };
 
 /* Gives an object its configuration. A string constant may stand behind it. */
@@ -176,6 +181,34 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 	return r;
 }
 
+static uint32_t program_id(int fd)
+{
+	struct bpf_prog_info info = {};
+	uint32_t length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
+}
+
+static void note_own(struct datapath *d)
+{
+	struct bpf_program *program;
+
+	for (int i = 0; i < DATAPATH_HOOKS; i++) {
+		if (!d->objects[i])
+			continue;
+		bpf_object__for_each_program(program, d->objects[i])
+		{
+			assert(d->own_count < OWN_PROGRAMS_MAX);
+			d->own[d->own_count++] = program_id(bpf_program__fd(program));
+		}
+	}
+}
+
+static struct own_programs own_programs(const struct datapath *d)
+{
+	return (struct own_programs){d->own, d->own_count, d->features.tcx};
+}
+
 static int program_fd(const struct datapath *d, enum datapath_hook hook, const char *name)
 {
 	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
@@ -227,6 +260,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 		datapath_free(d);
 		return r;
 	}
+	note_own(d);
 	d->features.tcx = directory && options.attach != ATTACH_CLSACT && probe_tcx();
 	if (directory && options.attach == ATTACH_TCX && !d->features.tcx) {
 		snprintf(message, size,
@@ -404,14 +438,6 @@ static bool link_alive(const struct datapath *d, const char *name, int ifindex, 
 	       info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
 }
 
-static uint32_t program_id(int fd)
-{
-	struct bpf_prog_info info = {};
-	uint32_t length = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
-}
-
 static bool program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
 {
 	uint32_t want = program_id(program_fd(d, program->hook, program->name)), found = 0;
@@ -498,6 +524,28 @@ static int note_clsact(struct datapath *d, int ifindex)
 	return 0;
 }
 
+/* Why wire_xdp is not there: another's program, or the driver. */
+static void say_no_xdp(struct datapath *d, int ifindex, int error, char *message, size_t size)
+{
+	const char *advice = d->options.xdp == XDP_AUTO ? "" : "; use --xdp auto";
+	const struct own_programs own = own_programs(d);
+	struct other_programs others = {};
+	char text[OTHER_PROGRAM_TEXT];
+	size_t i = 0;
+
+	if (error == -EBUSY || error == -EEXIST)
+		(void)other_programs_of_link(d->nl, &own, ifindex, "", &others);
+	while (i < others.count && strcmp(others.items[i].hook, "xdp") != 0)
+		i++;
+	if (i < others.count)
+		snprintf(message, size, "XDP is taken by %s%s",
+			 other_program_text(&others.items[i], text), advice);
+	else
+		snprintf(message, size, "wire_xdp: cannot be attached to link %d: %s%s", ifindex,
+			 strerror(-error), advice);
+	free(others.items);
+}
+
 int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message,
 			   size_t size)
 {
@@ -508,13 +556,11 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 	if (r < 0)
 		return r;
 	r = attach_xdp(d, ifindex, ret_xdp);
-	if (r < 0 && d->options.xdp == XDP_AUTO)
-		return 0; /* the TC program checks the same */
+	message[0] = '\0';
 	if (r < 0)
-		snprintf(message, size,
-			 "wire_xdp: cannot be attached to link %d: %s; use --xdp auto", ifindex,
-			 strerror(-r));
-	return r;
+		say_no_xdp(d, ifindex, r, message, size);
+	/* The TC program checks the same. */
+	return r < 0 && d->options.xdp == XDP_AUTO ? 0 : r;
 }
 
 /* The ifindex in an uplink's pin ("from_wire-3", "wire_xdp-3"); 0: it is another's. */
@@ -583,13 +629,76 @@ void datapath_keep_uplinks(struct datapath *d, const int *uplinks, size_t count)
 	pinned_links_sweep(d->links, keeps_uplink, &list);
 }
 
+/* ---------------------------------------------------------------- sockets */
+
+/* The hook's name in its program's: "connect4". */
+static const char *hook_name(size_t hook)
+{
+	return socket_hooks[hook].program + strlen("socket_");
+}
+
+/* Why a socket program is not there: somebody's program that stands alone at the hook, here or
+ * above. */
+static void note_held(struct datapath *d, size_t hook, int error)
+{
+	struct other_programs others = {};
+	const struct own_programs own = own_programs(d);
+	char text[OTHER_PROGRAM_TEXT];
+	size_t i = 0;
+
+	d->features.socket_held = true;
+	(void)other_programs_of_cgroup(&own, d->options.cgroup, socket_hooks[hook].type,
+				       hook_name(hook), &others);
+	while (i < others.count && !others.items[i].exclusive)
+		i++;
+	if (i < others.count)
+		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
+			 "%s: %s is attached to %s alone (without BPF_F_ALLOW_MULTI); until it is "
+			 "detached, or attached with that flag, Services do not work there for "
+			 "the node's own processes; pods are not concerned",
+			 hook_name(hook), other_program_text(&others.items[i], text),
+			 others.items[i].at);
+	else
+		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
+			 "%s: the program cannot be attached to %s: %s; Services do not work there "
+			 "for the node's own processes; pods are not concerned",
+			 hook_name(hook), d->options.cgroup, strerror(-error));
+	free(others.items);
+}
+
+/* Not a cgroup2 directory, or no memory: nobody else's doing. */
+static bool is_own_fault(int error)
+{
+	return error == -EBADF || error == -EINVAL || error == -ENOMEM;
+}
+
+static int attach_sockets(struct datapath *d, int cgroup, size_t *ret_hook)
+{
+	bool held = false;
+
+	for (size_t i = 0; i < COUNT(socket_hooks); i++) {
+		struct link_place where = {.target = cgroup, .type = socket_hooks[i].type};
+		int r = pinned_links_put(d->links, socket_hooks[i].program, &where,
+					 program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program));
+
+		*ret_hook = i;
+		if (r < 0 && is_own_fault(r))
+			return r;
+		if (r < 0 && !held)
+			note_held(d, i, r);
+		held |= r < 0;
+	}
+	d->features.socket_programs = !held;
+	return 0;
+}
+
 int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 {
-	struct link_place where = {};
-	size_t i;
-	int cgroup, r = 0;
+	size_t hook = 0;
+	int cgroup, r;
 
-	d->features.socket_programs = false;
+	d->features.socket_programs = d->features.socket_held = false;
+	d->features.socket_note[0] = '\0';
 	if (!d->options.cgroup) {
 		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
 			 "no cgroup2 found; set --cgroup");
@@ -601,18 +710,38 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 		snprintf(message, size, "--cgroup %s: %s", d->options.cgroup, strerror(-r));
 		return r;
 	}
-	for (i = 0; i < sizeof(socket_hooks) / sizeof(socket_hooks[0]) && r == 0; i++) {
-		where = (struct link_place){.target = cgroup, .type = socket_hooks[i].type};
-		r = pinned_links_put(d->links, socket_hooks[i].program, &where,
-				     program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program));
-	}
+	if (cgroup_is_below(d->options.cgroup))
+		snprintf(
+			d->features.socket_note, sizeof(d->features.socket_note),
+			"%s is not the root of cgroup2: processes outside it do not reach Services",
+			d->options.cgroup);
+	r = attach_sockets(d, cgroup, &hook);
 	close(cgroup);
 	if (r < 0)
 		snprintf(message, size,
 			 "%s: cannot be attached to %s: %s; is it a cgroup2 directory?",
-			 socket_hooks[i - 1].program, d->options.cgroup, strerror(-r));
-	else
-		d->features.socket_programs = true;
+			 socket_hooks[hook].program, d->options.cgroup, strerror(-r));
+	return r;
+}
+
+/* ---------------------------------------------------------------- others' programs */
+
+int datapath_others_of_link(struct datapath *d, int ifindex, const char *name,
+			    struct other_programs *list)
+{
+	const struct own_programs own = own_programs(d);
+
+	return other_programs_of_link(d->nl, &own, ifindex, name, list);
+}
+
+int datapath_others_of_cgroup(struct datapath *d, struct other_programs *list)
+{
+	const struct own_programs own = own_programs(d);
+	int r = 0;
+
+	for (size_t i = 0; i < COUNT(socket_hooks) && d->options.cgroup && r == 0; i++)
+		r = other_programs_of_cgroup(&own, d->options.cgroup, socket_hooks[i].type,
+					     hook_name(i), list);
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include "agent/kernel/datapath_options.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
+#include "agent/kernel/other_programs.h"
 #include "agent/kernel/program_object.h"
 
 struct datapath;
@@ -13,8 +14,9 @@ struct datapath;
 /* What the kernel has, found by trying. */
 struct datapath_features {
 	bool tcx;
-	bool socket_programs;  /* attached */
-	char socket_note[160]; /* why not */
+	bool socket_programs;  /* attached, all of them */
+	bool socket_held;      /* others keep some of them away */
+	char socket_note[512]; /* why not, or for whom they are */
 };
 
 /*
@@ -56,7 +58,7 @@ void datapath_detach_pod(struct datapath *datapath, int ifindex);
 bool datapath_pod_attached(struct datapath *datapath, int ifindex);
 
 /* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic",
- * "off". */
+ * "off". On success `message` says why it is off though it is asked for, or is "". */
 int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp,
 			   char *message, size_t size);
 /* Removes our programs from links that were uplinks and are none of these any more, also those of
@@ -65,8 +67,13 @@ void datapath_keep_uplinks(struct datapath *datapath, const int *uplinks, size_t
 /* The same for one link and what an earlier agent left as clsact filters there, which have no pins
  * to be found by. Not for a pod's link. */
 void datapath_clear_filters(struct datapath *datapath, int ifindex);
-/* The socket programs at the configured cgroup. */
+/* The socket programs at the configured cgroup. Where others keep one of them away, by a program
+ * that stands alone, the features say so, and the rest is attached. */
 int datapath_attach_sockets(struct datapath *datapath, char *message, size_t size);
+/* What others have at our hooks: of a link, and of the configured cgroup. 0 or -errno. */
+int datapath_others_of_link(struct datapath *datapath, int ifindex, const char *name,
+			    struct other_programs *list);
+int datapath_others_of_cgroup(struct datapath *datapath, struct other_programs *list);
 /* Detaches what an earlier agent has attached, and pinned, to network links that are not `in_use`:
  * gone, or no uplinks any more. */
 void datapath_prune_pins(struct datapath *datapath, bool (*in_use)(int ifindex, void *data),

@@ -123,6 +123,18 @@ int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress,
 int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
 			 enum clsact_position position, uint32_t *ret_prog_id);
 
+/* Any filter of a link's direction. */
+struct clsact_filter {
+	char kind[16]; /* "bpf", "u32", ... */
+	uint32_t priority;
+	uint32_t prog_id; /* 0: no program */
+	bool ours;
+};
+/* All of them up to `size`, in the order in which they run; none where there is no qdisc. 0 or
+ * -errno. */
+int netlink_clsact_list(struct netlink *nl, int ifindex, bool egress, struct clsact_filter *ret,
+			size_t size, size_t *ret_count);
+
 /*
  * Events: a second socket joined to the groups of links, addresses and routes, of both families.
  * -ENOBUFS from netlink_monitor_read() means that messages were lost: read everything anew. It

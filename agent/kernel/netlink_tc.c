@@ -137,6 +137,60 @@ static int read_filter(struct netlink *nl, int ifindex, bool egress, enum clsact
 	return 0;
 }
 
+struct filter_list {
+	struct clsact_filter *items;
+	size_t size, count;
+};
+
+static int list_filter(const struct nlmsghdr *header, void *data)
+{
+	const struct tcmsg *message = mnl_nlmsg_get_payload(header);
+	struct clsact_filter filter = {};
+	struct filter_options decoded = {};
+	const struct nlattr *attr, *options = NULL;
+	struct filter_list *list = data;
+
+	if (header->nlmsg_type != RTM_NEWTFILTER ||
+	    mnl_nlmsg_get_payload_len(header) < sizeof(*message) || message->tcm_handle == 0 ||
+	    list->count == list->size)
+		return 0;
+	filter.priority = TC_H_MAJ(message->tcm_info) >> 16;
+	mnl_attr_for_each(attr, header, sizeof(*message))
+	{
+		if (mnl_attr_get_type(attr) == TCA_KIND &&
+		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+			snprintf(filter.kind, sizeof(filter.kind), "%s", mnl_attr_get_str(attr));
+		if (mnl_attr_get_type(attr) == TCA_OPTIONS)
+			options = attr;
+	}
+	if (strcmp(filter.kind, "bpf") == 0 && options)
+		decode_options(options, &decoded);
+	filter.prog_id = decoded.prog_id;
+	filter.ours = decoded.ours;
+	list->items[list->count++] = filter;
+	return 0;
+}
+
+static void forget_list(void *data)
+{
+	((struct filter_list *)data)->count = 0;
+}
+
+int netlink_clsact_list(struct netlink *nl, int ifindex, bool egress, struct clsact_filter *ret,
+			size_t size, size_t *ret_count)
+{
+	struct nlmsghdr *header = netlink_begin(nl, RTM_GETTFILTER, NLM_F_DUMP);
+	struct filter_list list = {.items = ret, .size = size};
+	int r;
+
+	put_tc(header, ifindex, direction_parent(egress), 0);
+	r = netlink_dump(nl, header, list_filter, forget_list, &list);
+	if (r < 0 && r != -EINVAL && r != -ENOENT)
+		return r;
+	*ret_count = list.count;
+	return 0;
+}
+
 /* --------------------------------------------------------------- the qdisc */
 
 static bool qdisc_is_foreign(const struct netlink *nl, int ifindex)

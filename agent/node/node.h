@@ -32,7 +32,8 @@ struct node_uplink {
 	bool configured; /* by name; else it was a default route's */
 	enum uplink_state state;
 	char reason[200];	/* what is wrong and what to do; "": nothing */
-	char attach_error[200]; /* why its programs are not there; "": they are */
+	char attach_error[256]; /* why its programs are not there; "": they are */
+	char xdp_note[256];	/* why XDP is off though it is asked for; "": it is not */
 	time_t since;		/* of the state, wall clock */
 };
 

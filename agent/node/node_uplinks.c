@@ -104,8 +104,10 @@ static void add_uplink(const struct network *network, const struct node *old, co
 	}
 	if (before && before->ifindex == uplink->ifindex)
 		uplink->xdp = before->xdp;
-	if (before)
+	if (before) {
 		memcpy(uplink->attach_error, before->attach_error, sizeof(before->attach_error));
+		memcpy(uplink->xdp_note, before->xdp_note, sizeof(before->xdp_note));
+	}
 	uplink->since = before && before->state == uplink->state ? before->since : time(NULL);
 	node->uplink_count++;
 }

@@ -212,6 +212,9 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	add_note(list, "pins", progress->pins_note);
 	add_note(list, "sockets", progress->sockets_note);
 	add_note(list, "sockets", progress->sockets_full_note);
+	if (datapath_features(sources->datapath)->socket_held)
+		add_note(list, "socket programs",
+			 datapath_features(sources->datapath)->socket_note);
 	show_route_problems(sources, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		add_held_down(list, pods_at(sources->pods, i));
@@ -318,6 +321,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 			json_object_set_new(result, "api", show_api(sources));
 		json_object_set_new(result, "problems", problems(sources, &progress));
 		json_object_set_new(result, "features", features(sources, &progress));
+		json_object_set_new(result, "other_programs", show_other_programs(sources));
 		json_object_set_new(result, "policy", policy_counts(sources));
 		json_object_set_new(result, "limits", limits(sources));
 	}

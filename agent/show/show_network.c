@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Uplinks and ways out, as status and metrics show them. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -25,11 +26,11 @@ static json_t *one_uplink(const struct node_uplink *uplink)
 {
 	const char *reason = uplink->reason[0] ? uplink->reason : uplink->attach_error;
 
-	return json_pack("{s:s, s:s, s:o*, s:i, s:i, s:s, s:b, s:s}", "link", uplink->name, "state",
-			 uplink_state_names[uplink->state], "since", since(uplink->since),
+	return json_pack("{s:s, s:s, s:o*, s:i, s:i, s:s, s:s, s:b, s:s}", "link", uplink->name,
+			 "state", uplink_state_names[uplink->state], "since", since(uplink->since),
 			 "ifindex", uplink->ifindex, "mtu", (int)uplink->mtu, "xdp",
-			 uplink->xdp ? uplink->xdp : "off", "configured", uplink->configured,
-			 "reason", reason);
+			 uplink->xdp ? uplink->xdp : "off", "xdp_reason", uplink->xdp_note,
+			 "configured", uplink->configured, "reason", reason);
 }
 
 json_t *show_uplinks(const struct node *node)
@@ -87,4 +88,29 @@ void show_network_problems(const struct node *node, json_t *list)
 		add_problem(list, json_string("pod range"), node->range_met, node->range_met_since);
 	if (node->egress_full)
 		add_problem(list, json_string("ways out"), EGRESS_FULL_TEXT, node->egress_full);
+}
+
+json_t *show_other_programs(const struct show_sources *sources)
+{
+	const struct node *node = sources->node;
+	struct other_programs others = {};
+	json_t *list = json_array();
+
+	/* What cannot be read is not told. */
+	for (size_t i = 0; i < node->uplink_count; i++)
+		if (node->uplinks[i].ifindex)
+			(void)datapath_others_of_link(sources->datapath, node->uplinks[i].ifindex,
+						      node->uplinks[i].name, &others);
+	(void)datapath_others_of_cgroup(sources->datapath, &others);
+	for (size_t i = 0; i < others.count; i++) {
+		const struct other_program *p = &others.items[i];
+
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:b}", "at", p->at,
+					"hook", p->hook, "order", program_order_names[p->order],
+					"name", p->name, "id", (json_int_t)p->id, "tag", p->tag,
+					"uid", (json_int_t)p->uid, "exclusive", p->exclusive));
+	}
+	free(others.items);
+	return list;
 }
