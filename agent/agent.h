@@ -72,6 +72,8 @@ struct agent {
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;
+	uv_timer_t mac_timer;	 /* while pods are young */
+	uint64_t mac_drops;	 /* seen so far */
 	unsigned int seconds;	 /* since the start */
 	char families_note[256]; /* what of the configuration this kernel cannot; "": nothing */
 	char told_status[512];	 /* to the service manager */
@@ -168,6 +170,8 @@ void agent_repair_uplinks(struct agent *agent);
 
 /* agent_links.c: pods' programs, and what others may have removed. */
 void agent_tell_sockets(struct agent *agent);
+/* A pod has been connected: its MAC address may be changed by plugins behind ours. */
+void agent_watch_macs(struct agent *agent);
 extern const struct pods_hooks agent_pods_hooks;
 /* Sets the link down, to be tried again by agent_repair(), if it cannot be. 0 or -errno. */
 int agent_attach_pod(struct agent *agent, size_t index);

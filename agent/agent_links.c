@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/kernel/counters.h"
 
 /* A pod that is being connected: programs and map entries before its link is up. */
 static int connect_pod(const struct local_pod *pod, char *message, size_t size, void *data)
@@ -91,13 +92,55 @@ static int recall_pod(int ifindex, struct pods_addresses *ret, void *data)
 	return addr_is_zero(&ret->ipv4) && addr_is_zero(&ret->ipv6) ? -ENOENT : 0;
 }
 
+static int pod_mac_changed(const struct local_pod *pod, void *data)
+{
+	struct agent *agent = data;
+
+	return policy_sync_pod_mac(reconciler_policy(agent->reconciler), pod);
+}
+
 const struct pods_hooks agent_pods_hooks = {
 	.recall = recall_pod,
 	.connect = connect_pod,
 	.in_force = pod_in_force,
 	.disconnect = disconnect_pod,
 	.check = check_pod,
+	.mac_changed = pod_mac_changed,
 };
+
+/* ---------------------------------------------------------------- MAC addresses */
+
+/* The plugins behind ours are done by then, and the container has begun. */
+#define MAC_YOUNG_S	20
+#define MAC_INTERVAL_MS 100
+
+static void on_mac_timer(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	if (!pods_follow_macs(agent->pods, MAC_YOUNG_S))
+		uv_timer_stop(timer);
+}
+
+void agent_watch_macs(struct agent *agent)
+{
+	if (!uv_is_active((uv_handle_t *)&agent->mac_timer))
+		uv_timer_start(&agent->mac_timer, on_mac_timer, MAC_INTERVAL_MS, MAC_INTERVAL_MS);
+}
+
+/* Later changes are seen by what is dropped: a pod that sends under another address. */
+static void follow_macs(struct agent *agent)
+{
+	static struct drop_counter drops[DROPS_COUNT];
+	uint64_t count;
+
+	if (counters_read_drops(maps_fd(agent->maps, MAP_DROPS), drops) < 0)
+		return;
+	count = drops[REASON_SOURCE_MAC * DROP_HOOKS + DROP_FROM_POD].packets;
+	if (count != agent->mac_drops)
+		(void)pods_follow_macs(agent->pods, 0);
+	agent->mac_drops = count;
+}
 
 /* A pod whose programs cannot be attached is cut off until they can. */
 int agent_attach_pod(struct agent *agent, size_t index)
@@ -213,6 +256,8 @@ void agent_repair(struct agent *agent)
 				reconciler_refresh(agent->reconciler, false);
 		}
 	}
+	follow_macs(agent);
+	(void)pods_look_for_queues(agent->pods, NULL);
 	pods_repair(agent->pods);
 	agent_apply_rules(agent);
 	repair_sockets(agent);

@@ -78,6 +78,8 @@ static bool poll_add(struct agent *agent, struct agent_add *add)
 
 	if (r == -EAGAIN)
 		return false;
+	if (r == 0)
+		agent_watch_macs(agent);
 	answer(&add->call, r, result, &error);
 	DL_DELETE(agent->adds, add);
 	free(add);
@@ -289,6 +291,8 @@ int agent_register_requests(struct agent *agent)
 
 	uv_timer_init(agent->loop, &agent->add_timer);
 	agent->add_timer.data = agent;
+	uv_timer_init(agent->loop, &agent->mac_timer);
+	agent->mac_timer.data = agent;
 	for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]) && r == 0; i++)
 		r = control_register(agent->control, handlers[i].operation, handlers[i].handler,
 				     agent);

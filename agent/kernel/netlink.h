@@ -70,6 +70,8 @@ int netlink_link_set_alias(struct netlink *nl, int ifindex, const char *alias);
  */
 int netlink_link_is_running(struct netlink *nl, int ifindex, bool *ret);
 int netlink_link_delete(struct netlink *nl, int ifindex); /* gone already: 0 */
+/* The MAC address of a veth pair's other side, in whatever namespace that is. 0 or -errno. */
+int netlink_link_peer_mac(struct netlink *nl, int ifindex, uint8_t ret_mac[6]);
 
 /* flags: IFA_F_NODAD for IPv6 is set always. Prefix host bits are kept. */
 int netlink_address_add(struct netlink *nl, int ifindex, const struct polder_addr *addr,
@@ -122,6 +124,13 @@ int netlink_clsact_detach(struct netlink *nl, int ifindex, bool egress,
 /* The program's id, 0: none. */
 int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
 			 enum clsact_position position, uint32_t *ret_prog_id);
+
+/*
+ * Tells of each root queue that a link (0: any) has not by itself, and of "ingress", which leads
+ * what comes in to one. A link may be told twice. 0 or -errno.
+ */
+typedef void (*netlink_queue_visitor)(int ifindex, const char *kind, void *data);
+int netlink_queue_list(struct netlink *nl, int ifindex, netlink_queue_visitor visit, void *data);
 
 /* Any filter of a link's direction. */
 struct clsact_filter {

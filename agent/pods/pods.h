@@ -32,7 +32,13 @@ struct local_pod {
 	bool gone;		   /* its link has vanished: to be freed by the next pass */
 	char *held_down;	   /* why its link is kept down; NULL: it is not */
 	struct pod_adding *adding; /* its ADD has no answer yet; NULL: it has */
+	char queues[64];	   /* kinds of queues that others have put on its link; "": none */
+	char queues_seen[64];	   /* the same while they are looked for */
 };
+
+#define POD_QUEUE_TEXT 320
+/* What is to be said of a pod with such queues. */
+const char *pods_queue_text(const struct local_pod *pod, char text[POD_QUEUE_TEXT]);
 
 struct pods;
 
@@ -61,6 +67,9 @@ struct pods_hooks {
 	/* What the pinned map says of a link whose record is lost. 0 or -ENOENT. NULL: nothing is
 	 * known. Used by pods_open() alone. */
 	int (*recall)(int ifindex, struct pods_addresses *ret, void *data);
+	/* Its interface has another MAC address, which map entries have to say. NULL: nobody cares.
+	 */
+	int (*mac_changed)(const struct local_pod *pod, void *data);
 	void *data;
 	const char *copies; /* a directory for copies of the records, apart from run_dir; NULL: none
 			       are kept. Used by pods_open() alone, as the next two */
@@ -101,6 +110,13 @@ size_t pods_held_down(const struct pods *pods);
 /* Puts back links' state, host routes and neighbours of all pods if somebody removed them.
  * Idempotent. */
 int pods_repair(struct pods *pods);
+/*
+ * Takes over MAC addresses that others have given to pods' interfaces, of pods that were connected
+ * in the last `youngest` seconds (0: of all). False: there are none.
+ */
+bool pods_follow_macs(struct pods *pods, int64_t youngest);
+/* Looks for queues of others on the links of all pods, or of one. 0 or -errno. */
+int pods_look_for_queues(struct pods *pods, const struct local_pod *only);
 /* Writes the records that are not there any more. How many. */
 size_t pods_restore_records(struct pods *pods);
 /* The same for copies, and for what tells which addresses rest. */

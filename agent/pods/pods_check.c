@@ -232,7 +232,35 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct err
 	return r < 0 ? r : check_host_route(pods, pod, &pod->ipv6, ret_error);
 }
 
-int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result,
+/* What a later plugin has given to the interface is taken over, if nobody has done so yet. */
+static int check_mac(struct pods *pods, struct local_pod *pod, struct error *ret_error)
+{
+	int r = pods_mac_follow(pods, pod);
+
+	if (r == -EADDRINUSE)
+		return missing(ret_error,
+			       "the container's interface %s has the gateway's MAC address, so its "
+			       "packets are dropped",
+			       pod->ifname);
+	return r < 0 ? error_set(ret_error, r, CNI_IO_FAILURE,
+				 "the MAC address of the container's interface %s cannot be put in "
+				 "force: %s",
+				 pod->ifname, strerror(-r))
+		     : 0;
+}
+
+static int check_queues(struct pods *pods, const struct local_pod *pod, struct error *ret_error)
+{
+	char text[POD_QUEUE_TEXT];
+
+	/* What cannot be read is no reason to refuse. */
+	if (pods_look_for_queues(pods, pod) < 0 || !pod->queues[0])
+		return 0;
+	return error_set(ret_error, -EOPNOTSUPP, CNI_CHECK_FAILED, "%s",
+			 pods_queue_text(pod, text));
+}
+
+int pods_check_pod(struct pods *pods, struct local_pod *pod, const json_t *prev_result,
 		   int netns_fd, struct error *ret_error)
 {
 	struct netlink *inside = NULL;
@@ -248,6 +276,10 @@ int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t 
 				 strerror(-r));
 	r = check_container(pod, inside, prev_result, ret_error);
 	netlink_close(inside);
+	if (r == 0)
+		r = check_mac(pods, pod, ret_error);
+	if (r == 0)
+		r = check_queues(pods, pod, ret_error);
 	if (r < 0)
 		return r;
 	r = pods->hooks.check(pod, message, sizeof(message), pods->hooks.data);

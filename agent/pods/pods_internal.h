@@ -87,6 +87,8 @@ const char *local_pod_text(const struct local_pod *pod, char *buffer);
 
 /* With its copy. */
 int pods_record_write(struct pods *pods, const struct local_pod *pod);
+/* pods_mac.c: for one pod. -EADDRINUSE: it is the gateway's; else 0 or -errno. */
+int pods_mac_follow(struct pods *pods, struct local_pod *pod);
 int pods_record_remove(const struct pods *pods, const struct local_pod *pod);
 /* -EBADMSG: the content is damaged; -EPROTONOSUPPORT: it is of a newer version. */
 int pods_record_read(const char *directory, const char *file, struct local_pod **ret);
@@ -184,5 +186,5 @@ enum link_maker pods_link_maker(const struct pods *pods, const struct link_info 
 
 /* ------------------------------------------------------------------ CHECK (pods_check.c) */
 
-int pods_check_pod(struct pods *pods, const struct local_pod *pod, const json_t *prev_result,
+int pods_check_pod(struct pods *pods, struct local_pod *pod, const json_t *prev_result,
 		   int netns_fd, struct error *ret_error);

@@ -230,6 +230,26 @@ int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *local)
 	return 0;
 }
 
+int policy_sync_pod_mac(struct policy_sync *sync, const struct local_pod *local)
+{
+	struct synced_pod **at = pod_find(sync, local);
+	struct pod_entry entry;
+	uint32_t index;
+	int r;
+
+	if (!at)
+		return -ENOENT;
+	memcpy((*at)->entry.mac, local->mac, sizeof((*at)->entry.mac));
+	index = pod_index(sync, *at);
+	/* What is not written yet will be. */
+	if (maps_find(sync->maps, MAP_PODS, &index, &entry) < 0 ||
+	    entry.ifindex != (*at)->entry.ifindex)
+		return 0;
+	memcpy(entry.mac, local->mac, sizeof(entry.mac));
+	r = maps_put(sync->maps, MAP_PODS, &index, &entry);
+	return r < 0 ? r : 0;
+}
+
 void policy_sync_remove_pod(struct policy_sync *sync, const struct local_pod *local)
 {
 	struct synced_pod **at = pod_find(sync, local), *pod;

@@ -24,6 +24,8 @@ void policy_sync_close(struct policy_sync *sync);
 
 /* A local pod: known from now on; the next run covers it. Copies what it needs. 0 or -ENOMEM. */
 int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *pod);
+/* Its MAC address is another one now: its map entry says so at once. 0 or -errno. */
+int policy_sync_pod_mac(struct policy_sync *sync, const struct local_pod *pod);
 /* Its map entries go at once; its flows are the caller's to forget. */
 void policy_sync_remove_pod(struct policy_sync *sync, const struct local_pod *pod);
 /*

@@ -192,6 +192,18 @@ static void add_waiting(json_t *list, const struct show_sources *sources,
 					"started again"));
 }
 
+static void add_queues(json_t *list, const struct local_pod *pod)
+{
+	char text[POD_QUEUE_TEXT];
+	json_t *source;
+
+	if (!pod->queues[0] || !has_room(list))
+		return;
+	source = json_sprintf("pod %s/%s", pod->namespace, pod->name);
+	json_array_append_new(list, json_pack("{s:o*, s:s, s:s}", "source", source, "path", "",
+					      "reason", pods_queue_text(pod, text)));
+}
+
 static void add_note(json_t *list, const char *source, const char *note)
 {
 	if (note && note[0])
@@ -220,6 +232,8 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 		add_held_down(list, pods_at(sources->pods, i));
 		add_waiting(list, sources, pods_at(sources->pods, i));
 	}
+	for (size_t i = 0; i < pods_count(sources->pods); i++)
+		add_queues(list, pods_at(sources->pods, i));
 	count = services_problems(sources->services, &services);
 	all = json_array_size(list) + store_problem_count(sources->store) +
 	      store_conflict_count(sources->store) + count;
