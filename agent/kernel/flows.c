@@ -377,6 +377,7 @@ static void collect_entry(struct flows *flows, const struct flow_table *table, v
 	scan->entries[scan->table]++;
 	scan->packets += head->packets;
 	scan->bytes += head->bytes;
+	flows_note_unanswered(scan, table, entry);
 	if (scan->counted && head->owner < flows->usage_count - 1)
 		scan->counted[head->owner].entries[scan->table]++;
 }
@@ -427,6 +428,7 @@ static void scan_end(struct flows *flows)
 	flows->scan.counted = NULL;
 	if (flows->scan.failed)
 		return;
+	stats->unanswered = flows->scan.unanswered;
 	stats->entries_v4 = flows->scan.entries[0];
 	stats->entries_v6 = flows->scan.entries[1];
 	/* What was evicted took its counts along: the sum waits rather than fall. */

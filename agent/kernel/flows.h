@@ -91,6 +91,14 @@ bool flows_walk(struct flows *flows, struct flows_cursor *cursor, uint64_t budge
 /* At most `limit` entries (0: all) in one go. */
 void flows_list(struct flows *flows, size_t limit, flows_visitor visit, void *data);
 
+/* TCP connections of pods to the node itself whose SYN was repeated and that nobody has answered,
+ * not even by a reset. */
+struct flows_unanswered {
+	uint64_t count;
+	struct polder_addr from, to; /* of one of them */
+	uint16_t port;		     /* that it asks for */
+};
+
 struct flows_stats {
 	uint64_t entries_v4, entries_v6;   /* at the end of the last scan */
 	uint64_t capacity_v4, capacity_v6; /* entries */
@@ -102,6 +110,7 @@ struct flows_stats {
 			     changed */
 	uint64_t repaired; /* entries whose writer had died */
 	uint64_t scans;
-	double last_scan_seconds; /* CPU's work in the last scan */
+	double last_scan_seconds;	    /* CPU's work in the last scan */
+	struct flows_unanswered unanswered; /* in the last scan */
 };
 void flows_stats(const struct flows *flows, struct flows_stats *ret);

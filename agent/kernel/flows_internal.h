@@ -21,6 +21,7 @@ struct flow_scan {
 	uint64_t entries[2];
 	uint64_t packets, bytes;
 	uint64_t worked_ns;
+	struct flows_unanswered unanswered;
 	struct flow_usage
 		*counted; /* what each pod's places should say; NULL: no memory, or nobody counts */
 };
@@ -48,6 +49,10 @@ struct flows {
 	void (*stopped)(void *data);
 	void *stopped_data;
 };
+
+/* Counts the entry if the node has left it without an answer. */
+void flows_note_unanswered(struct flow_scan *scan, const struct flow_table *table,
+			   const void *entry);
 
 /* The rules beside the entries of a set; none where they cannot be read. */
 void flows_read_rules(const struct flows *flows, const struct flow_table *table, uint32_t set,

@@ -71,3 +71,23 @@ void flows_list(struct flows *flows, size_t limit, flows_visitor visit, void *da
 
 	flows_walk(flows, &cursor, UINT64_MAX, list_one, &listing);
 }
+
+void flows_note_unanswered(struct flow_scan *scan, const struct flow_table *table,
+			   const void *entry)
+{
+	struct flows_unanswered *found = &scan->unanswered;
+	const struct flow_tuple *t = entry;
+	const struct flow_head *head = flow_entry_head(table, (void *)entry);
+	struct polder_addr addresses[FLOW_ADDRESSES];
+	struct flow_snapshot flow;
+
+	if (head->action != FLOW_TO_HOST || head->state & (FLOW_REPLY | FLOW_REPLIED) ||
+	    t->proto != IPPROTO_TCP || t->zone != ZONE_POD || head->packets < 2)
+		return;
+	if (!found->count++ && flow_snapshot(table, (void *)entry, &flow) == 0) {
+		flow_addresses(table, &flow, addresses);
+		found->from = addresses[0];
+		found->to = addresses[1];
+		found->port = ntohs(flow.tuple.dport_be);
+	}
+}

@@ -228,6 +228,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 		add_note(list, "socket programs",
 			 datapath_features(sources->datapath)->socket_note);
 	show_route_problems(sources, list);
+	show_unanswered(sources, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		add_held_down(list, pods_at(sources->pods, i));
 		add_waiting(list, sources, pods_at(sources->pods, i));

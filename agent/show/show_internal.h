@@ -62,6 +62,8 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, b
 /* show_network.c */
 json_t *show_uplinks(const struct node *node);
 json_t *show_egress(const struct node *node);
+/* Pods that the node itself does not answer. */
+void show_unanswered(const struct show_sources *sources, json_t *list);
 /* Of others, at the hooks of uplinks and of the cgroup. */
 json_t *show_other_programs(const struct show_sources *sources);
 /* What is wrong with them is added to a list of problems. */

@@ -90,6 +90,26 @@ void show_network_problems(const struct node *node, json_t *list)
 		add_problem(list, json_string("ways out"), EGRESS_FULL_TEXT, node->egress_full);
 }
 
+void show_unanswered(const struct show_sources *sources, json_t *list)
+{
+	char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN];
+	struct flows_stats stats;
+	json_t *reason;
+
+	flows_stats(sources->flows, &stats);
+	if (!stats.unanswered.count)
+		return;
+	reason = json_sprintf(
+		"%llu connections of pods to the node itself get no answer, such as %s to %s port "
+		"%u: Polder lets them through; does the node's packet filter (INPUT) drop them? "
+		"See 'A packet filter' in docs/operations.md",
+		(unsigned long long)stats.unanswered.count,
+		addr_format(&stats.unanswered.from, from), addr_format(&stats.unanswered.to, to),
+		stats.unanswered.port);
+	json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", "node's answers",
+					      "path", "", "reason", reason));
+}
+
 json_t *show_other_programs(const struct show_sources *sources)
 {
 	const struct node *node = sources->node;

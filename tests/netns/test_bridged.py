@@ -233,7 +233,7 @@ def test_error_of_a_container_about_its_other_port_ends_no_flow_of_a_pod(world, 
     server = world.outside.socket(SOCKET_FAMILY[family], socket.SOCK_DGRAM)
     with server, UdpClient(world.a, address, port := next(world.fresh_ports)) as pod:
         server.bind((address, port))
-        server.settimeout(2)
+        server.settimeout(5)
         level, option = ((socket.IPPROTO_IPV6, 25) if family != V4 else (socket.IPPROTO_IP, 11))
         server.setsockopt(level, option, 1)  # RECVERR
         pod.send()
@@ -245,7 +245,7 @@ def test_error_of_a_container_about_its_other_port_ends_no_flow_of_a_pod(world, 
         server.sendto(b"late", of_container)
         wait_until(lambda: (refused := told_of(server)) and refused == of_container[1], "the container refuses", 2)
         server.sendto(b"answer", of_pod)
-        assert pod.receive()[0] == b"answer"
+        assert pod.receive(5)[0] == b"answer"
 
 
 def told_of(server):
