@@ -654,13 +654,15 @@ static void note_held(struct datapath *d, size_t hook, int error)
 	if (i < others.count)
 		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
 			 "%s: %s is attached to %s alone (without BPF_F_ALLOW_MULTI); until it is "
-			 "detached, or attached with that flag, Services do not work there for "
+			 "detached, or attached with that flag, Services do not work, or not "
+			 "fully, for "
 			 "the node's own processes; pods are not concerned",
 			 hook_name(hook), other_program_text(&others.items[i], text),
 			 others.items[i].at);
 	else
 		snprintf(d->features.socket_note, sizeof(d->features.socket_note),
-			 "%s: the program cannot be attached to %s: %s; Services do not work there "
+			 "%s: the program cannot be attached to %s: %s; Services do not work, or "
+			 "not fully, "
 			 "for the node's own processes; pods are not concerned",
 			 hook_name(hook), d->options.cgroup, strerror(-error));
 	free(others.items);

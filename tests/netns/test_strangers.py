@@ -145,7 +145,8 @@ def test_program_that_stands_alone_at_a_cgroup_above_is_named(world):
     finally:
         agent.options["cgroup"] = before
         agent.restart()
-        os.rmdir(below)
+        with contextlib.suppress(FileNotFoundError):  # other runs on the machine tidy up empty ones
+            os.rmdir(below)
     assert status(world)["socket_programs"] and node_reaches_service(world)
 
 
