@@ -25,9 +25,16 @@ struct held {
 	UT_hash_handle hh;
 };
 
+/* A pin whose link is detached, and that could not be removed. */
+struct stale {
+	char name[NAME_SIZE];
+	struct stale *next;
+};
+
 struct pinned_links {
 	char *directory;
 	struct held *held; /* by name */
+	struct stale *stale;
 };
 
 int pinned_links_new(const char *directory, struct pinned_links **ret)
@@ -60,6 +67,12 @@ void pinned_links_free(struct pinned_links *links)
 		return;
 	HASH_ITER (hh, links->held, held, next)
 		forget(links, held);
+	while (links->stale) {
+		struct stale *stale = links->stale;
+
+		links->stale = stale->next;
+		free(stale);
+	}
 	free(links->directory);
 	free(links);
 }
@@ -169,21 +182,55 @@ static int pin(const struct pinned_links *links, struct held *held)
 	return r < 0 ? r : 1;
 }
 
+/* Without memory the next agent removes it. */
+static void note_stale(struct pinned_links *links, const char *name)
+{
+	struct stale *stale = calloc(1, sizeof(*stale));
+
+	if (!stale)
+		return;
+	snprintf(stale->name, sizeof(stale->name), "%s", name);
+	stale->next = links->stale;
+	links->stale = stale;
+}
+
+/* Unless the name is a link's again. 0 or the first -errno. */
+static int remove_stale(struct pinned_links *links)
+{
+	struct stale **at = &links->stale, *stale;
+	char path[PATH_MAX];
+	struct held *held;
+	int result = 0;
+
+	while ((stale = *at)) {
+		HASH_FIND_STR(links->held, stale->name, held);
+		if (!held && unlink(path_of(links, stale->name, path)) < 0 && errno != ENOENT) {
+			result = result ? result : -errno;
+			at = &stale->next;
+			continue;
+		}
+		*at = stale->next;
+		free(stale);
+	}
+	return result;
+}
+
 int pinned_links_repair(struct pinned_links *links, size_t *ret_repaired)
 {
 	struct held *held, *next;
 	size_t repaired = 0;
-	int result = 0;
+	int result = 0, r;
 
 	HASH_ITER (hh, links->held, held, next) {
-		int r = pin(links, held);
+		r = pin(links, held);
 
 		repaired += r > 0;
 		if (r < 0 && result == 0)
 			result = r;
 	}
 	*ret_repaired = repaired;
-	return result;
+	r = remove_stale(links);
+	return result < 0 ? result : r;
 }
 
 /* ---------------------------------------------------------------- links */
@@ -286,7 +333,8 @@ void pinned_links_drop(struct pinned_links *links, const char *name)
 		(void)bpf_link_detach(held->fd);
 		forget(links, held);
 	}
-	unlink(path_of(links, name, path));
+	if (unlink(path_of(links, name, path)) < 0 && errno != ENOENT)
+		note_stale(links, name);
 }
 
 int pinned_links_info(struct pinned_links *links, const char *name, struct bpf_link_info *ret)

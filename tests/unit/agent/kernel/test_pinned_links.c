@@ -158,6 +158,24 @@ static void without_a_place_for_pins_it_is_attached_all_the_same(void)
 	close(program);
 }
 
+static void a_pin_that_cannot_be_removed_goes_later(void)
+{
+	struct pinned_links *links = begin();
+	int program = load();
+	size_t repaired = 7;
+
+	CU_ASSERT(pinned_links_put(links, "x", &place, program) == 0);
+	CU_ASSERT_FATAL(mount("bpf", top, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+	pinned_links_drop(links, "x");
+	CU_ASSERT(program_at_loopback() == 0 && access(pin, F_OK) == 0);
+	CU_ASSERT(pinned_links_repair(links, &repaired) == -EROFS);
+	CU_ASSERT_FATAL(mount("bpf", top, NULL, MS_REMOUNT, NULL) == 0);
+	CU_ASSERT(pinned_links_repair(links, &repaired) == 0 && repaired == 0);
+	CU_ASSERT(access(pin, F_OK) < 0);
+	end(links);
+	close(program);
+}
+
 static bool is_y(const char *name, void *data)
 {
 	return strcmp(name, "y") == 0;
@@ -190,6 +208,7 @@ int main(void)
 		UNIT_TEST(one_that_was_detached_is_made_anew),
 		UNIT_TEST(a_refusal_detaches_nothing),
 		UNIT_TEST(without_a_place_for_pins_it_is_attached_all_the_same),
+		UNIT_TEST(a_pin_that_cannot_be_removed_goes_later),
 		UNIT_TEST(what_nobody_keeps_is_detached),
 	};
 	int failed;
