@@ -24,6 +24,13 @@ static int missing(struct error *ret_error, const char *format, ...)
 	return error_set(ret_error, -ENOENT, CNI_CHECK_FAILED, "%s: run DEL and ADD again", text);
 }
 
+/* Not a reason to make the pod anew. */
+static int unknown(struct error *ret_error, int r, const char *what, const char *name)
+{
+	return error_set(ret_error, r, CNI_TRY_AGAIN, "%s %s cannot be looked at: %s", what, name,
+			 strerror(-r));
+}
+
 /* The place of our interface in the result: the one with a sandbox and our name. -1: not there. */
 static json_int_t find_interface(const json_t *interfaces, const char *ifname, const json_t **ret)
 {
@@ -167,8 +174,12 @@ static int check_interface(struct netlink *inside, const struct local_pod *pod,
 	const char *text = json_string_value(json_object_get(interface, "mac"));
 	struct link_info info;
 	uint8_t mac[6];
+	int r;
 
-	if (netlink_link_get(inside, pod->ifname, &info) < 0)
+	r = netlink_link_get(inside, pod->ifname, &info);
+	if (r < 0 && r != -ENODEV)
+		return unknown(ret_error, r, "the container's interface", pod->ifname);
+	if (r < 0)
 		return missing(ret_error, "the container's interface %s is missing", pod->ifname);
 	if (!info.up)
 		return missing(ret_error, "the container's interface %s is down", pod->ifname);
@@ -221,7 +232,10 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct err
 	struct link_info info;
 	int r;
 
-	if (netlink_link_get_index(pods->nl, pod->ifindex, &info) < 0 || !pods_link_is(pod, &info))
+	r = netlink_link_get_index(pods->nl, pod->ifindex, &info);
+	if (r < 0 && r != -ENODEV)
+		return unknown(ret_error, r, "the node's link", pod->link);
+	if (r < 0 || !pods_link_is(pod, &info))
 		return missing(ret_error, "the node's link %s is missing", pod->link);
 	if (strcmp(info.name, pod->link) != 0)
 		return missing(ret_error, "the node's link %s has been renamed to %s", pod->link,
