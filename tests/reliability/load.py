@@ -205,10 +205,13 @@ def large_cluster(figures, pods, policies, at_once, one_by_one, seconds):
                     f"{1000 * took[len(took) // 2]:.0f} ms (median), {1000 * took[int(len(took) * 0.99)]:.0f} ms (p99)")
         take_away(first)
         second = namespaces(world, at_once, "storm")
+        pid = world.node.agent.process.pid
         with Answers(world.node.agent, 0.005) as answers:
             time.sleep(0.2)
+            before = thread_seconds(pid)
             storm, refused = add_at_once(second)
-        figures.add(f"{at_once} ADDs at once, {pods:,} pods known", storm, 5, "≤ 5 s", f"{storm:.2f} s")
+            loop = thread_seconds(pid) - before
+        figures.add(f"{at_once} ADDs at once, {pods:,} pods known", storm, 5, "≤ 5 s", f"{storm:.2f} s, {loop:.2f} s of the loop")
         figures.wrong += [f"ADD: {error}" for error in refused[:3]]
         take_away(second)
         wait_until(lambda: status(world)["pods"]["total"] == 0, "no pod is left", 10, 0.1)
