@@ -239,13 +239,13 @@ int policy_sync_pod_mac(struct policy_sync *sync, const struct local_pod *local)
 
 	if (!at)
 		return -ENOENT;
-	memcpy((*at)->entry.mac, local->mac, sizeof((*at)->entry.mac));
+	memcpy((*at)->entry.mac, local->mac, sizeof(local->mac));
 	index = pod_index(sync, *at);
 	/* What is not written yet will be. */
 	if (maps_find(sync->maps, MAP_PODS, &index, &entry) < 0 ||
 	    entry.ifindex != (*at)->entry.ifindex)
 		return 0;
-	memcpy(entry.mac, local->mac, sizeof(entry.mac));
+	memcpy(entry.mac, local->mac, sizeof(local->mac));
 	r = maps_put(sync->maps, MAP_PODS, &index, &entry);
 	return r < 0 ? r : 0;
 }
