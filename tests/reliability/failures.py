@@ -103,7 +103,7 @@ def classes(listed):
 
 def errors(call):
     """What fits this call."""
-    if call.about.startswith("anon_inode:[event"):
+    if call.about.startswith(("anon_inode:[event", "anon_inode:inotify")):
         return ("EINTR",)  # full means that whoever is to be woken will be
     if call.about.startswith("pipe:"):
         return ("EINTR", "EAGAIN")
