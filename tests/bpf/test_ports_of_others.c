@@ -3,7 +3,6 @@
 #include "suite.h"
 
 static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
-#define EACH_PROTO(i) for (size_t i = 0; i < sizeof(protos); i++)
 
 static struct world_result send_to_wire(const struct frame_spec *spec)
 {
@@ -45,8 +44,7 @@ static bool unchanged(const struct frame_spec *spec, const struct world_result *
 static void sockets_packet_leaves_with_another_port(void)
 {
 	EACH_VERSION(v)
-	EACH_PROTO(i)
-	{
+	for (size_t i = 0; i < sizeof(protos); i++) {
 		uint16_t pods = pods_port(0, v, protos[i], 6005), port = 0;
 		struct frame_spec own = spec_of_node(v, protos[i], pods, 53), back;
 		struct world_result r;
@@ -93,8 +91,7 @@ static void connection_that_has_begun_is_not_moved(void)
 static void sockets_that_meet_nobody_take_no_entry(void)
 {
 	EACH_VERSION(v)
-	EACH_PROTO(i)
-	{
+	for (size_t i = 0; i < sizeof(protos); i++) {
 		struct frame_spec own = spec_of_node(v, protos[i], 45000, 53);
 		struct world_result r = send_to_wire(&own);
 		struct flow_tuple tuple = world_tuple(&own, ZONE_HOST);
@@ -112,8 +109,7 @@ static void sockets_that_meet_nobody_take_no_entry(void)
 static void another_peers_port_is_another_flow(void)
 {
 	EACH_VERSION(v)
-	EACH_PROTO(i)
-	{
+	for (size_t i = 0; i < sizeof(protos); i++) {
 		struct frame_spec own =
 			spec_of_node(v, protos[i], pods_port(0, v, protos[i], 6008), 54);
 		struct world_result r = send_to_wire(&own);
@@ -156,8 +152,7 @@ static void echo_first(void)
 static void without_a_port(void)
 {
 	EACH_VERSION(v)
-	EACH_PROTO(i)
-	{
+	for (size_t i = 0; i < sizeof(protos); i++) {
 		struct frame_spec own;
 		struct world_result r;
 

@@ -123,13 +123,14 @@ static int count(const char *port, const char *path)
 
 	if (file < 0)
 		return complain("cannot write", path);
-	while (fd >= 0) {
+	if (fd < 0)
+		return 1;
+	for (;;) {
 		if (recv(fd, text, sizeof(text), 0) < 0)
 			continue;
 		(void)!pwrite(file, text, (size_t)snprintf(text, sizeof(text), "%u\n", ++number),
 			      0);
 	}
-	return 1;
 }
 
 /* Datagrams of one flow, until somebody ends it. */
@@ -158,7 +159,9 @@ static int sink(const char *port)
 	static char buffer[1 << 17];
 	int fd = open_port(port, SOCK_STREAM);
 
-	while (fd >= 0) {
+	if (fd < 0)
+		return 1;
+	for (;;) {
 		int peer = accept(fd, NULL, NULL);
 		uint64_t sum = 0;
 		ssize_t got;
@@ -169,7 +172,6 @@ static int sink(const char *port)
 			dprintf(peer, "%llu", (unsigned long long)sum);
 		close(peer);
 	}
-	return 1;
 }
 
 /* Sends for so many seconds and prints how many bytes a second have arrived. */

@@ -379,18 +379,17 @@ static unsigned int seize_threads(pid_t process)
 
 static void attach(pid_t process)
 {
-	unsigned int count;
 	int status;
 
 	trace.process = process;
-	while ((count = seize_threads(process)) > 0)
+	while (seize_threads(process) > 0)
 		;
 	if (!trace.thread_count) {
 		errno = ESRCH;
 		die("PTRACE_SEIZE");
 	}
 	/* Each stops once. */
-	for (count = trace.thread_count; count && !trace.ended;) {
+	for (unsigned int count = trace.thread_count; count && !trace.ended;) {
 		pid_t id = wait_any(&status);
 
 		if (id < 0)
