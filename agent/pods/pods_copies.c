@@ -66,12 +66,45 @@ static void write_all_anew(struct pods *pods)
 		log_info("pods", "%s: copies of pods' records are written again", pods->copies);
 }
 
+/* "CONTAINERID:IFNAME.json" of a pod that is in the table? */
+static bool is_of_a_pod(const struct pods *pods, const char *file)
+{
+	for (size_t i = 0; i < pods->count; i++) {
+		const struct local_pod *pod = pods->items[i];
+		size_t length = strlen(pod->container_id);
+
+		if (strncmp(file, pod->container_id, length) == 0 && file[length] == ':' &&
+		    strncmp(file + length + 1, pod->ifname, strlen(pod->ifname)) == 0 &&
+		    strcmp(file + length + 1 + strlen(pod->ifname), ".json") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Those that could not be removed with their pods. */
+static void remove_others(struct pods *pods)
+{
+	DIR *directory = opendir(pods->copies);
+	struct dirent *entry;
+
+	if (!directory)
+		return;
+	pods->copies_stay = false;
+	while ((entry = readdir(directory)))
+		if (entry->d_name[0] != '.' && !is_of_a_pod(pods, entry->d_name) &&
+		    unlinkat(dirfd(directory), entry->d_name, 0) < 0)
+			pods->copies_stay = true;
+	closedir(directory);
+}
+
 void pods_repair_copies(struct pods *pods)
 {
 	if (!pods->copies)
 		return;
 	if (mkdir(pods->copies, 0700) < 0 && errno != EEXIST)
 		return;
+	if (pods->copies_stay && !pods->unread)
+		remove_others(pods);
 	if (pods->copies_failed) {
 		/* Told already. */
 		write_all_anew(pods);
@@ -82,12 +115,12 @@ void pods_repair_copies(struct pods *pods)
 			pods_copy_ensure(pods, pods->items[i]);
 }
 
-void pods_copy_remove(const struct pods *pods, const struct local_pod *pod)
+void pods_copy_remove(struct pods *pods, const struct local_pod *pod)
 {
 	char path[PATH_MAX];
 
-	if (pods->copies && path_of(pods, pod, path) == 0)
-		(void)unlink(path);
+	if (pods->copies && path_of(pods, pod, path) == 0 && unlink(path) < 0 && errno != ENOENT)
+		pods->copies_stay = true;
 }
 
 /* The link tells whether the pod is still there. */

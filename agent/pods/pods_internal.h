@@ -24,6 +24,7 @@ struct pods {
 	struct pods_hooks hooks;
 	char *directory;
 	char *copies;	    /* of the records; NULL: none */
+	bool copies_stay;   /* of pods that are gone: to be removed later */
 	bool copies_failed; /* told; some may be old or missing */
 	char *pool_path;    /* which addresses rest; NULL: nowhere */
 	bool pool_failed;   /* told */
@@ -89,7 +90,7 @@ const char *local_pod_text(const struct local_pod *pod, char *buffer);
 int pods_record_write(struct pods *pods, const struct local_pod *pod);
 /* pods_mac.c: for one pod. -EADDRINUSE: it is the gateway's; else 0 or -errno. */
 int pods_mac_follow(struct pods *pods, struct local_pod *pod);
-int pods_record_remove(const struct pods *pods, const struct local_pod *pod);
+int pods_record_remove(struct pods *pods, const struct local_pod *pod);
 /* -EBADMSG: the content is damaged; -EPROTONOSUPPORT: it is of a newer version. */
 int pods_record_read(const char *directory, const char *file, struct local_pod **ret);
 json_t *pods_record_encode(const struct local_pod *pod);
@@ -106,7 +107,7 @@ int pods_copies_read(struct pods *pods, const struct link_info *links, size_t co
 /* `text`: the record. What fails is told once. */
 void pods_copy_write(struct pods *pods, const struct local_pod *pod, const char *text);
 void pods_copy_ensure(struct pods *pods, const struct local_pod *pod);
-void pods_copy_remove(const struct pods *pods, const struct local_pod *pod);
+void pods_copy_remove(struct pods *pods, const struct local_pod *pod);
 /* The directory, and what is missing in it; all of them if one could not be written. */
 void pods_repair_copies(struct pods *pods);
 

@@ -62,7 +62,7 @@ int pods_record_write(struct pods *pods, const struct local_pod *pod)
 	return r;
 }
 
-int pods_record_remove(const struct pods *pods, const struct local_pod *pod)
+int pods_record_remove(struct pods *pods, const struct local_pod *pod)
 {
 	CLEANUP(cleanup_free) char *path = record_path(pods->directory, pod);
 	int r = path ? state_file_remove(path) : -ENOMEM;

@@ -235,6 +235,24 @@ static void copies_that_could_not_be_written_are_written_later(void)
 	end();
 }
 
+static void copies_that_could_not_be_removed_are_removed_later(void)
+{
+	char path[160], away[180], other[160];
+
+	begin();
+	CU_ASSERT_FATAL(add("c1", 0) == 0 && add("c2", 1) == 0);
+	copy_of("c1", path);
+	snprintf(away, sizeof(away), "%s.away", path);
+	CU_ASSERT(rename(path, away) == 0 && mkdir(path, 0700) == 0);
+	CU_ASSERT(del("c1") == 0);
+	CU_ASSERT(rmdir(path) == 0 && rename(away, path) == 0);
+	pods_restore_state(pods);
+	CU_ASSERT(access(path, F_OK) < 0);
+	CU_ASSERT(access(copy_of("c2", other), F_OK) == 0);
+	CU_ASSERT(del("c2") == 0);
+	end();
+}
+
 /* What cannot be read now may be whole: neither it nor its pod's link is taken away. */
 static void copy_that_cannot_be_read_takes_no_pod_its_link(void)
 {
@@ -286,6 +304,7 @@ int main(void)
 		UNIT_TEST(an_address_rests_over_a_restart),
 		UNIT_TEST(puts_damaged_records_aside),
 		UNIT_TEST(copies_that_could_not_be_written_are_written_later),
+		UNIT_TEST(copies_that_could_not_be_removed_are_removed_later),
 		UNIT_TEST(copy_that_cannot_be_read_takes_no_pod_its_link),
 		UNIT_TEST(links_bear_the_number_of_the_agent_that_has_them),
 	};
