@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/kernel/cause.h"
 #include "agent/kernel/foreign_programs.h"
 
 /* ---------------------------------------------------------------- others' */
@@ -31,13 +32,14 @@ static int say_foreign(const struct foreign_program *program, size_t pods, const
 int agent_find_foreign(struct agent *agent, const char *directory, char *message, size_t size)
 {
 	const struct foreign_program *first = NULL;
+	char cause[CAUSE_MAX];
 	size_t pods = 0;
 	int r = foreign_programs_find(agent->nl, directory, &agent->foreign, &agent->foreign_count);
 
 	if (r < 0) {
 		snprintf(message, size,
 			 "the programs on this network namespace's links cannot be read: %s",
-			 strerror(-r));
+			 cause_of(r, cause));
 		return r;
 	}
 	for (size_t i = 0; i < agent->foreign_count; i++) {
