@@ -96,7 +96,9 @@ struct route_spec {
 int netlink_route_add(struct netlink *nl, const struct route_spec *route);
 int netlink_route_replace(struct netlink *nl, const struct route_spec *route);
 int netlink_route_delete(struct netlink *nl, const struct route_spec *route); /* gone already: 0 */
-bool netlink_route_exists(struct netlink *nl, const struct route_spec *route);
+/* Is it in the table main? 0; -ENOENT: it is not; -errno: it is not known (no memory, no buffers).
+ */
+int netlink_route_find(struct netlink *nl, const struct route_spec *route);
 /* The interface of the family's default route; -ENOENT. */
 int netlink_default_route(struct netlink *nl, uint8_t family, int *ret_ifindex);
 

@@ -200,25 +200,44 @@ static void forget_match(void *data)
 	match->found = false;
 }
 
+/* The kernel says by many errors that no route leads there. */
+static int not_there(int r)
+{
+	switch (r) {
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EAGAIN:
+	case -EINTR:
+	case -EMFILE:
+	case -EPERM:
+	case -EIO:
+		return r;
+	default:
+		return -ENOENT;
+	}
+}
+
 /* A host route is asked for by address (one message); others are looked for in the whole table. */
-bool netlink_route_exists(struct netlink *nl, const struct route_spec *route)
+int netlink_route_find(struct netlink *nl, const struct route_spec *route)
 {
 	struct route_match match = {.wanted = route};
 	struct nlmsghdr *header;
 	struct rtmsg *message;
 	uint8_t family = route->family == FAMILY_V4 ? AF_INET : AF_INET6;
+	int r;
 
-	if (route->destination.length != 128)
-		return netlink_dump_main_routes(nl, family, 0, match_route, forget_match, &match) ==
-			       0 &&
-		       match.found;
+	if (route->destination.length != 128) {
+		r = netlink_dump_main_routes(nl, family, 0, match_route, forget_match, &match);
+		return r < 0 ? not_there(r) : match.found ? 0 : -ENOENT;
+	}
 	header = netlink_begin(nl, RTM_GETROUTE, 0);
 	message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
 	message->rtm_family = family;
 	message->rtm_flags = RTM_F_FIB_MATCH;
 	message->rtm_dst_len = route->family == FAMILY_V4 ? 32 : 128;
 	netlink_put_addr(header, RTA_DST, &route->destination.addr);
-	return netlink_talk(nl, header, match_route, &match) == 0 && match.found;
+	r = netlink_talk(nl, header, match_route, &match);
+	return r < 0 ? not_there(r) : match.found ? 0 : -ENOENT;
 }
 
 struct default_route {

@@ -129,6 +129,7 @@ static int check_result_routes(struct netlink *inside, const json_t *routes,
 {
 	json_t *item;
 	size_t i;
+	int r;
 
 	json_array_foreach (routes, i, item) {
 		const char *text = json_string_value(json_object_get(item, "dst"));
@@ -142,7 +143,10 @@ static int check_result_routes(struct netlink *inside, const json_t *routes,
 		route.family = addr_is_v4(&route.destination.addr) ? FAMILY_V4 : FAMILY_V6;
 		if (gateway && gateway[0] && addr_parse(gateway, &route.gateway) == 0)
 			route.has_gateway = true;
-		if (!netlink_route_exists(inside, &route))
+		r = netlink_route_find(inside, &route);
+		if (r < 0 && r != -ENOENT)
+			return unknown(ret_error, r, "the container's route to", text);
+		if (r < 0)
 			return missing(ret_error, "the container's route to %s is missing", text);
 	}
 	return 0;
@@ -153,15 +157,20 @@ static int check_default(struct netlink *inside, const struct polder_addr *addr,
 {
 	uint8_t family = addr_is_v4(addr) ? FAMILY_V4 : FAMILY_V6;
 	struct route_spec route;
-	int other;
+	int other, r;
 
 	if (addr_is_zero(addr))
 		return 0;
 	route = pods_default_route(family, ifindex);
+	r = netlink_route_find(inside, &route);
 	/* Another interface may have it: the first of a container keeps it. */
-	if (netlink_route_exists(inside, &route) ||
-	    netlink_default_route(inside, family, &other) == 0)
+	if (r == -ENOENT)
+		r = netlink_default_route(inside, family, &other);
+	if (r == 0)
 		return 0;
+	if (r != -ENOENT)
+		return unknown(ret_error, r, "the container's default route,",
+			       addr_is_v4(addr) ? "IPv4," : "IPv6,");
 	return missing(ret_error, "the container's %s default route is missing",
 		       addr_is_v4(addr) ? "IPv4" : "IPv6");
 }
@@ -221,9 +230,15 @@ static int check_host_route(struct pods *pods, const struct local_pod *pod,
 {
 	struct route_spec route = pods_host_route(addr, pod->ifindex);
 	char text[INET6_ADDRSTRLEN];
+	int r;
 
-	if (addr_is_zero(addr) || netlink_route_exists(pods->nl, &route))
+	if (addr_is_zero(addr))
 		return 0;
+	r = netlink_route_find(pods->nl, &route);
+	if (r == 0)
+		return 0;
+	if (r != -ENOENT)
+		return unknown(ret_error, r, "the node's route to", addr_format(addr, text));
 	return missing(ret_error, "the node's route to %s is missing", addr_format(addr, text));
 }
 

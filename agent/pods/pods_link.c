@@ -231,7 +231,7 @@ static int put_host_route(struct pods *pods, const struct local_pod *pod,
 		addr_is_v4(addr) ? &config->node_ip_v4 : &config->node_ip_v6;
 	int r;
 
-	if (netlink_route_exists(pods->nl, &route))
+	if (netlink_route_find(pods->nl, &route) == 0)
 		return 0;
 	route.has_source = !addr_is_zero(node);
 	route.source = *node;

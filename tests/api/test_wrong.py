@@ -9,7 +9,7 @@ import threading
 
 from lib import objects
 from lib.objects import labels, policy
-from lib.runner import Skip
+from lib.runner import Skip, limit
 from lib.traffic import wait_until
 
 import api_server
@@ -265,10 +265,12 @@ def test_pages_for_people_are_no_answers(world):
         world.wait_current()
 
 
+@limit(60)
 def test_resource_that_is_forbidden_is_named(world):
     world.api.forbidden = {"networkpolicies"}
     world.api.cut()
-    problem = world.wait_problem("networkpolicies.networking.k8s.io cannot be read", "403", "rbac.yaml")
+    problem = world.wait_problem("networkpolicies.networking.k8s.io cannot be read", "403", "rbac.yaml",
+                                 timeout=35)  # as long as a watch waits at most after what tests before did
     assert "cannot list resource" in problem, problem
     world.resources.put("web", objects.pod("web", labels={"app": "web"}, node_name="elsewhere", ips=["10.99.0.1"]))
     canary(world)

@@ -432,7 +432,8 @@ class Ground:
         found = node.ruler()
         found["state"] = [name for name in _tree(node.agent.options["state-dir"])
                           if not name.startswith("last-good/")]
-        found["box"] = self.box_links()
+        if node is self.node:  # whose the box is
+            found["box"] = self.box_links()
         del found["maps"]["rule_counters"]  # packets fill it, when a rule is first met
         return found
 

@@ -164,20 +164,20 @@ static void check_host_route(const char *text, const char *source)
 {
 	struct route_spec route = host_route(text, 70000);
 
-	CU_ASSERT(!netlink_route_exists(nl, &route));
+	CU_ASSERT(netlink_route_find(nl, &route) == -ENOENT);
 	CU_ASSERT(netlink_route_delete(nl, &route) == 0);
 	route.has_source = true;
 	route.source = addr(source);
 	for (int i = 0; i < 2; i++)
 		CU_ASSERT(netlink_route_replace(nl, &route) == 0);
-	CU_ASSERT(netlink_route_exists(nl, &route));
+	CU_ASSERT(netlink_route_find(nl, &route) == 0);
 	route.has_source = false;
-	CU_ASSERT(netlink_route_exists(nl, &route));
+	CU_ASSERT(netlink_route_find(nl, &route) == 0);
 	route.ifindex = 1;
-	CU_ASSERT(!netlink_route_exists(nl, &route));
+	CU_ASSERT(netlink_route_find(nl, &route) == -ENOENT);
 	route.ifindex = 70000;
 	CU_ASSERT(netlink_route_delete(nl, &route) == 0);
-	CU_ASSERT(!netlink_route_exists(nl, &route));
+	CU_ASSERT(netlink_route_find(nl, &route) == -ENOENT);
 }
 
 static void host_routes_come_and_go(void)
@@ -196,8 +196,8 @@ static void host_routes_come_and_go(void)
 	/* A wider route to the same link is not the host's route. */
 	wide.destination.length = 120;
 	CU_ASSERT(netlink_route_replace(nl, &wide) == 0);
-	CU_ASSERT(netlink_route_exists(nl, &wide));
-	CU_ASSERT(!netlink_route_exists(nl, &narrow));
+	CU_ASSERT(netlink_route_find(nl, &wide) == 0);
+	CU_ASSERT(netlink_route_find(nl, &narrow) == -ENOENT);
 	end();
 }
 
@@ -226,10 +226,10 @@ static void finds_default_routes(void)
 		struct route_spec route = default_route(gateways[i], peer.ifindex);
 
 		CU_ASSERT(netlink_default_route(other, route.family, &ifindex) == -ENOENT);
-		CU_ASSERT(!netlink_route_exists(other, &route));
+		CU_ASSERT(netlink_route_find(other, &route) == -ENOENT);
 		for (int j = 0; j < 2; j++)
 			CU_ASSERT(netlink_route_replace(other, &route) == 0);
-		CU_ASSERT(netlink_route_exists(other, &route));
+		CU_ASSERT(netlink_route_find(other, &route) == 0);
 		CU_ASSERT(netlink_default_route(other, route.family, &ifindex) == 0);
 		CU_ASSERT(ifindex == peer.ifindex);
 	}
