@@ -126,9 +126,14 @@ def names_it(said, error):
 # ------------------------------------------------------------------ one trial
 
 
+def is_libuvs(call):
+    """Of its loop, or of the pipes and event files by which its signals and threads wake it: always there, and of this process alone."""
+    return call.call in LIBUV or (call.call in ("read", "write") and call.about.startswith(("pipe:", "anon_inode:")))
+
+
 def outcome_of(operation, result):
     """What became of the operation: went on, refused, or why that cannot be."""
-    if result.crashed == signal.SIGABRT and result.hit.call in LIBUV:
+    if result.crashed == signal.SIGABRT and is_libuvs(result.hit):
         return "ended by libuv", []
     if result.crashed:
         return "", [f"ended by signal {result.crashed}"]
@@ -279,7 +284,7 @@ error that a kernel may give there; of calls that are about the same (the same f
 request) the first and the last in the operation; of a start's and a stop's failures at most {MOST}, evenly spread.
 *By the kernel*: the netlink request was sent and refused. Then the operation *went on* (a signal, an attempt that was
 repeated, something that can be done without), *told* what failed and went on, or was *refused* with a message that
-names the error; or *libuv* ended the process, as it does where its loop cannot go on (epoll), and the next start was
+names the error; or *libuv* ended the process, as it does where its loop cannot go on (epoll, its own pipes), and the next start was
 right. Nothing hung, nothing else was ended by a signal. In all cases, at the latest {LATE} s afterwards and after
 the operation was done again, all is as after a kill: {records.denied:,} datagrams that policy denies were sent meanwhile
 and none came through, no flow broke, nothing is left behind.
