@@ -254,6 +254,13 @@ def many_nodes(figures, count):
                     "≤ 50 ms", f"{1000 * sorted(took)[len(took) // 2]:.1f} ms (median), {1000 * max(took):.1f} ms (longest of {len(took)})")
 
 
+WHERE = """\
+An ADD takes some 6 ms of the agent's own time. The rest is the kernel's: each of the four programs of a pod's link is
+attached behind a grace period of RCU (`bpf(LINK_CREATE)` of tcx: 15 to 30 ms on this machine, by `strace -T`), under the
+lock that all who change links and addresses share. So ADDs at once follow each other, and `status` waits for the one
+that is at work; addresses that come and go without end hold the same lock."""
+
+
 def short(tally):
     figures = Figures(strict=False)
     large_cluster(figures, 1000, 50, 20, 5, 0.5)
@@ -268,4 +275,4 @@ def record(tally):
         tally.note(" | ".join(row))
     tally.check("node_answers_and_connects_pods_under_load", figures.wrong)
     return "\n\n".join([page.recorded_by("tests/reliability/run --record --part load"),
-                        page.table(("what", "wanted", "found"), figures.rows)])
+                        page.table(("what", "wanted", "found"), figures.rows), WHERE])
