@@ -204,7 +204,9 @@ def short(tally):
 
 
 def short_failure(ground, operation, chance):
-    _, error, rule = chance.choice(list(trials(listed_calls(ground, operation))))
+    # What libuv ends the process for, now or a moment later, is for the record to tell.
+    listed = [call for call in listed_calls(ground, operation) if not is_libuvs(call)]
+    _, error, rule = chance.choice(list(trials(listed)))
     failure = try_one(ground, operation, rule, error)
     assert not failure or not failure.wrong, failure.text()
 
