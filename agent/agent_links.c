@@ -80,10 +80,10 @@ static int recall_pod(int ifindex, struct pods_addresses *ret, void *data)
 	const struct agent *agent = data;
 	uint32_t index = (uint32_t)ifindex & (agent->config.max_pods - 1);
 	struct pod_entry entry;
+	int r = maps_find(agent->maps, MAP_PODS, &index, &entry);
 
-	if (maps_find(agent->maps, MAP_PODS, &index, &entry) < 0 ||
-	    entry.ifindex != (uint32_t)ifindex)
-		return -ENOENT;
+	if (r < 0 || entry.ifindex != (uint32_t)ifindex)
+		return r < 0 ? r : -ENOENT;
 	*ret = (struct pods_addresses){.mtu = entry.mtu};
 	memcpy(ret->mac, entry.mac, sizeof(ret->mac));
 	memcpy(ret->ipv6.bytes, entry.ipv6_be, sizeof(ret->ipv6.bytes));

@@ -64,8 +64,8 @@ struct pods_hooks {
 	void (*disconnect)(const struct local_pod *pod, void *data);
 	/* For CHECK: programs attached and entries right? */
 	int (*check)(const struct local_pod *pod, char *message, size_t size, void *data);
-	/* What the pinned map says of a link whose record is lost. 0 or -ENOENT. NULL: nothing is
-	 * known. Used by pods_open() alone. */
+	/* What the pinned map says of a link whose record is lost. 0; -ENOENT; -errno: the map
+	 * cannot be read. NULL: nothing is known. Used by pods_open() alone. */
 	int (*recall)(int ifindex, struct pods_addresses *ret, void *data);
 	/* Its interface has another MAC address, which map entries have to say. NULL: nobody cares.
 	 */

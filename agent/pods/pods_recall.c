@@ -68,8 +68,19 @@ static int recall(struct pods *pods, const struct link_info *link)
 	struct link_mark mark;
 	int r;
 
-	if (!pods_link_read_mark(link, &mark) || !may_recall(pods, link, &mark) ||
-	    pods->hooks.recall(link->ifindex, &addresses, pods->hooks.data) < 0)
+	if (!pods_link_read_mark(link, &mark) || !may_recall(pods, link, &mark))
+		return 0;
+	r = pods->hooks.recall(link->ifindex, &addresses, pods->hooks.data);
+	/* A pod may be behind it: no link is an orphan as long as that is not known. */
+	if (r < 0 && r != -ENOENT) {
+		pods->unread = true;
+		log_error(
+			"pods",
+			"link %s: its record is lost, and map pods cannot be read: %s; its pod is "
+			"cut off until polderd can read it at a start",
+			link->name, strerror(-r));
+	}
+	if (r < 0)
 		return 0;
 	pod = recalled(link, &mark, &addresses);
 	r = pod ? pods_adopt(pods, pod) : -ENOMEM;
