@@ -7,7 +7,7 @@
 #include "reasons.h"
 
 /* Part of the pin path: maps of another layout are never reused. */
-#define POLDER_LAYOUT_VERSION 5
+#define POLDER_LAYOUT_VERSION 6
 
 #ifndef __bpf__
 #include <assert.h>
@@ -59,8 +59,8 @@ struct flow_tuple {
 			__be16 sport_be;
 			__be16 dport_be;
 			__u8 proto;
-			__u8 zone; /* enum polder_zone */
-			__u16 pad;
+			__u8 zone;  /* enum polder_zone */
+			__u16 peer; /* zone tunnel: who sent it, see `peers`; else 0 */
 			union {
 				struct {
 					__be32 saddr_be;
@@ -86,7 +86,7 @@ enum flow_action {
 	FLOW_TO_HOST = 3,   /* the node's own stack */
 	FLOW_TO_STACK = 4,  /* through the node's stack: it translated the flow, so the replies go
 			       back by it */
-	FLOW_TO_TUNNEL = 5, /* hop is a place in `next_hops` that names the tunnel's other end */
+	FLOW_TO_TUNNEL = 5, /* hop is the peer's own place in `next_hops` */
 };
 
 /* flow_head.state. The side that opened the flow is the originator. */
@@ -251,7 +251,11 @@ enum address_flag {
 struct address_entry {
 	__u32 identity[2]; /* by control.slot */
 	__u32 flags;	   /* enum address_flag */
-	__u32 ifindex;	   /* of a local pod's link; else 0 */
+	union {
+		__u32 ifindex; /* ADDRESS_LOCAL: of a pod's link; else 0 */
+		__u32 peer;    /* not ADDRESS_LOCAL: the node that the address is behind, see
+				  `peers`; 0: none, routes alone say the way */
+	};
 };
 ABI_SIZE(struct address_entry, 16);
 
@@ -398,17 +402,17 @@ ABI_SIZE(struct flow_usage, 16);
  * while something uses them: what was not used for NEXT_HOP_IDLE ticks may become another.
  */
 #define NEXT_HOP_UPLINKS 16
-#define NEXT_HOPS	 4096
+#define NEXT_HOPS	 4096 /* places before those of peers */
 #define NEXT_HOP_IDLE	 60
 struct next_hop {
 	__u32 claim;   /* 0: free, 1: being written, 2: may be read */
 	__u32 ifindex; /* 0: none */
-	__u16 mtu;     /* bytes of IP; 0: not known */
+	__u16 mtu;     /* bytes of IP, within the tunnel; 0: not known */
 	__u8 mac[6];   /* of the neighbour; all 0: found by the kernel for each packet */
 	__u8 source_mac[6];
 	__u16 pad;
-	__u32 used;   /* ticks */
-	__u32 tunnel; /* number of the tunnel's other end; 0: none */
+	__u32 used; /* ticks */
+	__u32 peer; /* number of the node that it leads to; 0: none */
 };
 ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
@@ -427,6 +431,53 @@ struct egress_route {
 	__u16 reason;		   /* enum polder_reason */
 };
 ABI_SIZE(struct egress_route, 24);
+
+/*
+ * Array `peers`: the other nodes, by number. 0 is nobody; a number is given again only when nothing
+ * says the one before any more. Its own place in `next_hops` is NEXT_HOP_PEERS + number: written by
+ * the agent, with the link (an uplink or the tunnel's) and the MTU. Natively routed packets leave
+ * by a place that the programs make from it once they know the neighbour, those through the tunnel
+ * by the peer's own. Who changes the way to a peer has its flows re-evaluated.
+ */
+#define POLDER_MAX_PEERS 8192
+#define NEXT_HOP_PEERS	 NEXT_HOPS
+struct peer_entry {
+	struct polder_addr underlay; /* its end of the tunnel; all 0: it has none */
+	struct polder_addr local;    /* this node's end towards it; all 0: as the kernel chooses */
+	__be32 ipv4_be;		     /* the node's own addresses; 0: none. Next hops of what is */
+	__be32 ipv6_be[4];	     /* routed natively, and sources beside its pods' */
+	__u32 flags;		     /* enum peer_flag; 0: the number is free */
+};
+ABI_SIZE(struct peer_entry, 56);
+enum peer_flag {
+	PEER_KNOWN = 1 << 0,
+	PEER_TUNNEL_V4 = 1 << 1, /* packets of the family go to it through the tunnel, */
+	PEER_TUNNEL_V6 = 1 << 2,
+	PEER_NATIVE_V4 = 1 << 3, /* or natively: its address is a neighbour's on the link; with */
+	PEER_NATIVE_V6 = 1 << 4, /* neither bit nothing goes by `peers` */
+	PEER_FROM_WIRE = 1 << 5, /* its pods' packets may come by an uplink */
+};
+
+/*
+ * Array `tunnel_ends`: which peer sends from an address, found without a hash map. A peer's stands
+ * in one of the PEER_PROBES elements from the address's hash on (tunnel_end_hash()).
+ */
+#define TUNNEL_ENDS 32768
+#define PEER_PROBES 4
+struct tunnel_end {
+	struct polder_addr underlay;
+	__u32 peer; /* 0: free */
+};
+ABI_SIZE(struct tunnel_end, 20);
+
+/* Of `underlay`, modulo TUNNEL_ENDS. */
+static inline __u32 tunnel_end_hash(const struct polder_addr *underlay)
+{
+	__u32 hash = underlay->words_be[0] * 0x9e3779b1u ^ underlay->words_be[1] * 0x85ebca6bu ^
+		     underlay->words_be[2] * 0xc2b2ae35u ^ underlay->words_be[3] * 0x27d4eb2fu;
+
+	return (hash ^ hash >> 15) % TUNNEL_ENDS;
+}
 
 /* Array `this_node`, one element: the node's first address of each family, as it is now. */
 struct node_addresses {
@@ -603,6 +654,8 @@ enum drop_hook {
 	DROP_FROM_WIRE,
 	DROP_TO_WIRE,
 	DROP_SOCKET,
+	DROP_FROM_TUNNEL,
+	DROP_TO_TUNNEL,
 	DROP_HOOKS
 };
 struct drop_counter {

@@ -21,7 +21,9 @@ MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow6_set, 8192, BPF_F_MMAPABLE);
 MAP(flow_tags4, BPF_MAP_TYPE_ARRAY, __u32, __u64, 16384, BPF_F_MMAPABLE);
 MAP(flow_tags6, BPF_MAP_TYPE_ARRAY, __u32, __u64, 8192, BPF_F_MMAPABLE);
 MAP(flow_usage, BPF_MAP_TYPE_ARRAY, __u32, struct flow_usage, 4096 + 1, BPF_F_MMAPABLE);
-MAP(next_hops, BPF_MAP_TYPE_ARRAY, __u32, struct next_hop, NEXT_HOPS, 0);
+MAP(next_hops, BPF_MAP_TYPE_ARRAY, __u32, struct next_hop, NEXT_HOPS + POLDER_MAX_PEERS, 0);
+MAP(peers, BPF_MAP_TYPE_ARRAY, __u32, struct peer_entry, POLDER_MAX_PEERS, BPF_F_RDONLY_PROG);
+MAP(tunnel_ends, BPF_MAP_TYPE_ARRAY, __u32, struct tunnel_end, TUNNEL_ENDS, BPF_F_RDONLY_PROG);
 MAP(egress_routes, BPF_MAP_TYPE_LPM_TRIE, struct address_key, struct egress_route, 65536,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(this_node, BPF_MAP_TYPE_ARRAY, __u32, struct node_addresses, 1, BPF_F_RDONLY_PROG);

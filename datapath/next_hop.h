@@ -46,7 +46,7 @@ static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf
 	hop->mtu = fib->mtu_result;
 	__builtin_memcpy(hop->mac, fib->dmac, 6);
 	__builtin_memcpy(hop->source_mac, fib->smac, 6);
-	hop->tunnel = 0;
+	hop->peer = 0;
 	hop->used = now;
 	full_barrier();
 	WRITE_ONCE(hop->claim, HOP_READY);

@@ -75,7 +75,13 @@
 	X(ROUTE_PROHIBITED, "route_prohibited",                                                    \
 	  "a route of the node prohibits the destination; the sender is told")                     \
 	X(ROUTE_BLACKHOLE, "route_blackhole",                                                      \
-	  "a route of the node discards what is sent to the destination; the sender is not told")
+	  "a route of the node discards what is sent to the destination; the sender is not told")  \
+	X(TUNNEL_PEER, "tunnel_unknown_peer",                                                      \
+	  "a packet through the tunnel from an address that is no node's")                         \
+	X(PEER_SOURCE, "peer_source",                                                              \
+	  "the source address is not behind the node that the packet came from")                   \
+	X(TUNNEL_DESTINATION, "tunnel_destination",                                                \
+	  "a packet through the tunnel for neither a pod nor an address of this node")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,

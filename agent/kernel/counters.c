@@ -103,8 +103,10 @@ static const struct name counters[] = {
 };
 
 static const char *const hooks[DROP_HOOKS] = {
-	[DROP_FROM_POD] = "from_pod", [DROP_TO_POD] = "to_pod", [DROP_FROM_WIRE] = "from_wire",
-	[DROP_TO_WIRE] = "to_wire",   [DROP_SOCKET] = "socket",
+	[DROP_FROM_POD] = "from_pod",	[DROP_TO_POD] = "to_pod",
+	[DROP_FROM_WIRE] = "from_wire", [DROP_TO_WIRE] = "to_wire",
+	[DROP_SOCKET] = "socket",	[DROP_FROM_TUNNEL] = "from_tunnel",
+	[DROP_TO_TUNNEL] = "to_tunnel",
 };
 
 const char *reason_name(unsigned int reason)

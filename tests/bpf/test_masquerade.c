@@ -58,8 +58,8 @@ static void live_flow_keeps_its_address_when_its_peer_becomes_a_node(void)
 	static const char *const peers[2] = {"203.0.113.77", "2001:db8:77::1"};
 	static const struct address_entry as_node = {{IDENTITY_REMOTE_NODE, IDENTITY_REMOTE_NODE},
 						     ADDRESS_NODE,
-						     0},
-					  as_world = {{IDENTITY_WORLD, IDENTITY_WORLD}, 0, 0};
+						     {0}},
+					  as_world = {{IDENTITY_WORLD, IDENTITY_WORLD}, 0, {0}};
 
 	EACH_VERSION(v)
 	{
