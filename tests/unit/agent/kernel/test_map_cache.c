@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 64
@@ -23,24 +24,12 @@ static bool mounted;
 
 static void begin(struct world *world)
 {
-	char message[512] = "";
-
-	*world = (struct world){.config = {.flows_v4 = 64,
-					   .flows_v6 = 64,
-					   .max_pods = 64,
-					   .max_fragments = 64,
-					   .max_socket_origins = 64,
-					   .max_rule_counters = 64,
-					   .max_services = ROOM,
-					   .max_backends = ROOM,
-					   .max_addresses = ROOM,
-					   .max_policy_entries = ROOM}};
+	*world = (struct world){.config = small_config(ROOM)};
 	unit_directory(world->top);
 	mounted = mount("bpf", world->top, "bpf", 0, NULL) == 0;
 	CU_ASSERT_FATAL(mounted);
 	snprintf(world->directory, sizeof(world->directory), "%s/maps", world->top);
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&world->config), world->directory, &world->maps,
-				  message, sizeof(message)) == 0);
+	world->maps = small_maps(&world->config, world->directory);
 	CU_ASSERT_FATAL(map_cache_open(world->maps, MAP_BACKEND_STATES, &world->cache) == 0);
 }
 

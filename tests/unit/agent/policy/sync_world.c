@@ -2,6 +2,7 @@
 #include "tests/unit/agent/policy/sync_world.h"
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 1024
@@ -37,27 +38,14 @@ void sync_world_stop(struct sync_world *w)
 
 void sync_world_begin(struct sync_world *w, const char *state)
 {
-	char message[512] = "";
+	uint32_t entries = w->config.max_policy_entries ? w->config.max_policy_entries : ROOM;
 
-	if (!w->config.max_policy_entries)
-		w->config.max_policy_entries = ROOM;
-	*w = (struct sync_world){.config = {.node_name = "here",
-					    .flows_v4 = 64,
-					    .flows_v6 = 64,
-					    .max_pods = 64,
-					    .max_fragments = ROOM,
-					    .max_rule_counters = ROOM,
-					    .max_socket_origins = ROOM,
-					    .max_services = ROOM,
-					    .max_backends = ROOM,
-					    .max_addresses = ROOM,
-					    .max_policy_entries = w->config.max_policy_entries},
-				 .state = state};
+	*w = (struct sync_world){.config = small_config(ROOM), .state = state};
+	w->config.max_policy_entries = entries;
 	w->config.pod_cidr_v4 =
 		(struct prefix){.addr = sync_world_addr("10.1.0.0"), .length = 96 + 16};
 	w->node.ipv4 = sync_world_addr("192.0.2.1");
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	store_listen(w->store, on_change, w);

@@ -4,6 +4,7 @@
 #include "agent/policy/addresses.h"
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 8
@@ -58,21 +59,10 @@ static void close_addresses(struct world *w)
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = 64,
-				       .max_socket_origins = 64,
-				       .max_rule_counters = 64,
-				       .max_services = 64,
-				       .max_backends = 64,
-				       .max_addresses = ROOM,
-				       .max_policy_entries = 64}};
+	*w = (struct world){.config = small_config(64)};
+	w->config.max_addresses = ROOM;
 	CU_ASSERT_FATAL(prefix_parse("10.1.0.0/16", &w->config.pod_cidr_v4) == 0);
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	w->maps = small_maps(&w->config, NULL);
 	open_addresses(w);
 }
 

@@ -4,6 +4,7 @@
 #include "agent/policy/local_pods.h"
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 struct world {
@@ -14,22 +15,10 @@ struct world {
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = 64,
-				       .max_socket_origins = 64,
-				       .max_rule_counters = 64,
-				       .max_services = 64,
-				       .max_backends = 64,
-				       .max_addresses = 64,
-				       .max_policy_entries = 64}};
+	*w = (struct world){.config = small_config(64)};
 	CU_ASSERT_FATAL(prefix_parse("10.1.0.0/24", &w->config.pod_cidr_v4) == 0);
 	CU_ASSERT_FATAL(prefix_parse("fd00:1::/120", &w->config.pod_cidr_v6) == 0);
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	w->maps = small_maps(&w->config, NULL);
 	CU_ASSERT_FATAL(local_pods_open(w->maps, &w->pods) == 0);
 }
 

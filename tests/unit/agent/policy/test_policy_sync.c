@@ -10,6 +10,7 @@
 #include "agent/config/config.h"
 #include "agent/kernel/flow_table.h"
 #include "agent/policy/rule_counts.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 1024
@@ -69,23 +70,11 @@ static void put_remote(struct world *w, const char *name, const char *app, const
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.node_name = "here",
-				       .flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = PODS,
-				       .max_fragments = ROOM,
-				       .max_rule_counters = ROOM,
-				       .max_socket_origins = ROOM,
-				       .max_services = ROOM,
-				       .max_backends = ROOM,
-				       .max_addresses = ROOM,
-				       .max_policy_entries = ROOM}};
+	*w = (struct world){.config = small_config(ROOM)};
+	w->config.max_pods = PODS;
 	w->config.pod_cidr_v4 = (struct prefix){.addr = addr("10.1.0.0"), .length = 96 + 16};
 	w->node.ipv4 = addr("192.0.2.1");
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL,

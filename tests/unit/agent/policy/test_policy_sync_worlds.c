@@ -15,6 +15,7 @@
 #include "agent/policy/rule_counts.h"
 #include "tests/faults.h"
 #include "tests/unit/policy/compile/random_objects.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define WORLDS	   60
@@ -519,28 +520,21 @@ static bool nothing_is_left(struct world *w)
 static void begin(struct world *w, uint64_t seed, const char *directory)
 {
 	bool small = seed % 3 == 0;
-	char message[512] = "";
 
 	*w = (struct world){.random = seed * 0x9e3779b97f4a7c15ull};
-	w->config = (struct config){.node_name = "here",
-				    .flows_v4 = 64,
-				    .flows_v6 = 64,
-				    .max_pods = 64,
-				    .max_fragments = 64,
-				    .max_rule_counters = small ? 16 : 1024,
-				    .max_socket_origins = 64,
-				    .max_services = 64,
-				    .max_backends = 64,
-				    .max_addresses = small ? 10 : 1024,
-				    .max_policy_entries = small ? 24 : 1024};
+	w->config = small_config(1024);
+	if (small) {
+		w->config.max_rule_counters = 16;
+		w->config.max_addresses = 10;
+		w->config.max_policy_entries = 24;
+	}
 	for (size_t i = 0; i < PEERS; i++)
 		CU_ASSERT_FATAL(addr_parse(peers[i], &w->addrs[i]) == 0);
 	CU_ASSERT_FATAL(addr_parse("10.1.0.0", &w->config.pod_cidr_v4.addr) == 0);
 	w->config.pod_cidr_v4.length = 96 + 16;
 	CU_ASSERT_FATAL(addr_parse("192.0.2.1", &w->node.ipv4) == 0);
 	snprintf(w->state, sizeof(w->state), "%s/state%lu", directory, (unsigned long)seed);
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	open_policy_sync(w);

@@ -3,6 +3,7 @@
 #include "agent/policy/rule_counts.h"
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 /* Rules, and numbers of sets. */
@@ -16,20 +17,9 @@ struct world {
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = 64,
-				       .max_socket_origins = 64,
-				       .max_rule_counters = ROOM,
-				       .max_services = 64,
-				       .max_backends = 64,
-				       .max_addresses = 64,
-				       .max_policy_entries = 64}};
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	*w = (struct world){.config = small_config(64)};
+	w->config.max_rule_counters = ROOM;
+	w->maps = small_maps(&w->config, NULL);
 	CU_ASSERT_FATAL(rule_counts_open(w->maps, &w->counts) == 0);
 }
 

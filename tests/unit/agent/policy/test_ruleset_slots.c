@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define CELLS 64
@@ -18,20 +19,8 @@ struct world {
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = 64,
-				       .max_socket_origins = 64,
-				       .max_rule_counters = 64,
-				       .max_services = 64,
-				       .max_backends = 64,
-				       .max_addresses = 64,
-				       .max_policy_entries = CELLS}};
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	*w = (struct world){.config = small_config(CELLS)};
+	w->maps = small_maps(&w->config, NULL);
 	CU_ASSERT_FATAL(ruleset_slots_open(w->maps, &w->slots) == 0);
 }
 

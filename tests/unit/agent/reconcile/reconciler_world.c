@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 1024
@@ -93,23 +94,10 @@ static void start(struct world *w)
 void world_open(struct world *w, const char *state)
 {
 	uint32_t entries = w->config.max_policy_entries ? w->config.max_policy_entries : ROOM;
-	char message[512] = "";
 
-	*w = (struct world){.config = {.node_name = "here",
-				       .flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = ROOM,
-				       .max_rule_counters = ROOM,
-				       .max_socket_origins = ROOM,
-				       .max_services = ROOM,
-				       .max_backends = ROOM,
-				       .max_addresses = ROOM,
-				       .max_policy_entries = entries},
-			    .state = state,
-			    .now = 1000 * MS};
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	*w = (struct world){.config = small_config(ROOM), .state = state, .now = 1000 * MS};
+	w->config.max_policy_entries = entries;
+	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	w->pod = (struct local_pod){.container_id = "c1",

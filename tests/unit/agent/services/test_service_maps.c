@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/config/config.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM 64
@@ -54,20 +55,8 @@ static void services_start(struct world *w)
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = 64,
-				       .max_socket_origins = 64,
-				       .max_rule_counters = 64,
-				       .max_services = ROOM,
-				       .max_backends = ROOM,
-				       .max_addresses = ROOM,
-				       .max_policy_entries = ROOM}};
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	*w = (struct world){.config = small_config(ROOM)};
+	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	services_start(w);

@@ -12,6 +12,7 @@
 #include "agent/config/config.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/netlink.h"
+#include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
 #define ROOM   64
@@ -51,21 +52,8 @@ static void on_lost(const struct service_key *service, const struct backend *end
 
 static void begin(struct world *w)
 {
-	char message[512] = "";
-
-	*w = (struct world){.config = {.flows_v4 = 64,
-				       .flows_v6 = 64,
-				       .max_pods = 64,
-				       .max_fragments = 64,
-				       .max_socket_origins = ROOM,
-				       .max_rule_counters = 64,
-				       .max_services = ROOM,
-				       .max_backends = ROOM,
-				       .max_addresses = ROOM,
-				       .max_policy_entries = ROOM},
-			    .now = SECOND};
-	CU_ASSERT_FATAL(maps_open(config_map_sizes(&w->config), NULL, &w->maps, message,
-				  sizeof(message)) == 0);
+	*w = (struct world){.config = small_config(ROOM), .now = SECOND};
+	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
 	CU_ASSERT_FATAL(services_open(w->maps, w->store, no_pods, NULL, &w->services) == 0);
