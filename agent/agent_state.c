@@ -152,6 +152,7 @@ void agent_repair_state(struct agent *agent)
 	const char *directory = agent->config.state_dir;
 	int r;
 
+	policy_sync_repair_copy(reconciler_policy(agent->reconciler));
 	if (!agent->state_note[0] && lock_is_at(directory, agent->state_lock)) {
 		pods_restore_state(agent->pods);
 		return;

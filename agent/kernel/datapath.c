@@ -24,6 +24,11 @@
 #define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
 #define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
 
+/* Of kernels without tcx, beside EINVAL; not in the C library. */
+#define ENOTSUPP 524
+/* Of what may go well at once if it is done again. */
+#define TRIES 5
+
 #define OWN_PROGRAMS_MAX 32
 
 #define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
@@ -162,15 +167,27 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 	return r;
 }
 
-static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
+static int try_load(struct datapath *d, enum datapath_hook hook)
 {
-	char cause[CAUSE_MAX];
 	int r = program_object_open(hook, &d->objects[hook]);
 
 	if (r == 0)
 		r = prepare_object(d, d->objects[hook]);
-	if (r == 0)
-		r = bpf_object__load(d->objects[hook]);
+	return r < 0 ? r : bpf_object__load(d->objects[hook]);
+}
+
+/* libbpf goes on without what it could not load of types, and ends with another error: what fails
+ * twice is told. */
+static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+	int r = try_load(d, hook);
+
+	if (r < 0) {
+		bpf_object__close(d->objects[hook]);
+		d->objects[hook] = NULL;
+		r = try_load(d, hook);
+	}
 	if (r == 0)
 		return 0;
 	snprintf(message, size,
@@ -181,17 +198,35 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 	return r;
 }
 
-static uint32_t program_id(int fd)
+/* 0 or -errno. */
+static int program_id(int fd, uint32_t *ret)
 {
 	struct bpf_prog_info info = {};
 	uint32_t length = sizeof(info);
 
-	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
+		return -errno;
+	*ret = info.id;
+	return 0;
 }
 
-static void note_own(struct datapath *d)
+/* Again at once what says nothing of the program: a start is too much for it. */
+static int note_id(int fd, uint32_t *ret)
+{
+	int r, tries = 0;
+
+	do {
+		r = program_id(fd, ret);
+	} while (r < 0 && cause_may_pass(r) && ++tries < TRIES);
+	return r;
+}
+
+/* Without their numbers nobody could tell them from those of others. */
+static int note_own(struct datapath *d, char *message, size_t size)
 {
 	struct bpf_program *program;
+	char cause[CAUSE_MAX];
+	int r = 0;
 
 	for (int i = 0; i < DATAPATH_HOOKS; i++) {
 		if (!d->objects[i])
@@ -199,9 +234,15 @@ static void note_own(struct datapath *d)
 		bpf_object__for_each_program(program, d->objects[i])
 		{
 			assert(d->own_count < OWN_PROGRAMS_MAX);
-			d->own[d->own_count++] = program_id(bpf_program__fd(program));
+			r = note_id(bpf_program__fd(program), &d->own[d->own_count++]);
+			if (r == 0)
+				continue;
+			snprintf(message, size, "program %s: its number cannot be read: %s",
+				 bpf_program__name(program), cause_of(r, cause));
+			return r;
 		}
 	}
+	return 0;
 }
 
 static struct own_programs own_programs(const struct datapath *d)
@@ -214,24 +255,61 @@ static int program_fd(const struct datapath *d, enum datapath_hook hook, const c
 	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
 }
 
-/* Does the kernel take a tcx link? Tried on the loopback link of this namespace, gone at once. */
-static bool probe_tcx(void)
+/* A program that says nothing, on the loopback link of this namespace, gone at once. 0 or -errno.
+ */
+static int try_tcx(void)
 {
 	const struct bpf_insn pass[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
-	int prog, link;
+	int prog, link, r;
 
 	prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe_tcx", "Dual BSD/GPL", pass, 2, NULL);
 	if (prog < 0)
-		return false;
+		return -errno;
 	link = bpf_link_create(prog, 1, TCX_INGRESS, NULL);
+	r = link < 0 ? -errno : 0;
 	close(prog);
-	if (link < 0)
-		return false;
-	close(link);
-	return true;
+	if (link >= 0)
+		close(link);
+	return r;
+}
+
+/*
+ * Does the kernel take a tcx link? One that does not know it (before Linux 6.6, or built without)
+ * says that the request makes no sense; whatever else it says is no reason to attach in another way
+ * than before. 0 or -errno with `message`.
+ */
+static int probe_tcx(bool *ret, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+	int r, tries = 0;
+
+	do {
+		r = try_tcx();
+	} while (r < 0 && cause_may_pass(r) && ++tries < TRIES);
+	*ret = r == 0;
+	if (r == 0 || r == -EINVAL || r == -EOPNOTSUPP || r == -ENOTSUPP)
+		return 0;
+	snprintf(message, size,
+		 "whether the kernel has tcx cannot be tried: %s; --attach tcx or clsact chooses",
+		 cause_of(r, cause));
+	return r;
+}
+
+/* By which way TC programs are attached. 0 or -errno with `message`. */
+static int choose_attach(struct datapath *d, char *message, size_t size)
+{
+	int r = 0;
+
+	if (d->options.attach != ATTACH_CLSACT)
+		r = probe_tcx(&d->features.tcx, message, size);
+	if (r < 0 || d->options.attach != ATTACH_TCX || d->features.tcx)
+		return r;
+	snprintf(message, size,
+		 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
+	return -EOPNOTSUPP;
 }
 
 int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
@@ -256,17 +334,13 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 	}
 	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
 		r = load_object(d, i, message, size);
+	if (r == 0)
+		r = note_own(d, message, size);
+	if (r == 0 && directory)
+		r = choose_attach(d, message, size);
 	if (r < 0) {
 		datapath_free(d);
 		return r;
-	}
-	note_own(d);
-	d->features.tcx = directory && options.attach != ATTACH_CLSACT && probe_tcx();
-	if (directory && options.attach == ATTACH_TCX && !d->features.tcx) {
-		snprintf(message, size,
-			 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
-		datapath_free(d);
-		return -EOPNOTSUPP;
 	}
 	*ret = d;
 	return 0;
@@ -427,37 +501,43 @@ void datapath_detach_pod(struct datapath *d, int ifindex)
 	}
 }
 
-/* Is the link of this name still on the network link, with our program? */
-static bool link_alive(const struct datapath *d, const char *name, int ifindex, uint32_t program)
+/* Is the link of this name still on the network link, with our program? 0, -ENOENT, -errno. */
+static int link_alive(const struct datapath *d, const char *name, int ifindex, uint32_t program)
 {
 	struct bpf_link_info info;
+	int r = pinned_links_info(d->links, name, &info);
 
+	if (r < 0)
+		return r;
 	/* struct bpf_link_info.tcx of Linux 6.6 has ifindex first, where .xdp has it in the headers
 	 * of Debian 12. */
-	return pinned_links_info(d->links, name, &info) == 0 &&
-	       info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
+	return info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program ? 0 : -ENOENT;
 }
 
-static bool program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
+static int program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
 {
-	uint32_t want = program_id(program_fd(d, program->hook, program->name)), found = 0;
+	uint32_t want = 0, found = 0;
 	char name[LINK_NAME_SIZE];
+	int r = program_id(program_fd(d, program->hook, program->name), &want);
 
+	if (r < 0)
+		return r;
 	if (d->features.tcx)
 		return link_alive(d, link_name(program->name, ifindex, name), ifindex, want);
-	return netlink_clsact_query(d->nl, ifindex, program->egress,
-				    program->behind ? CLSACT_BEHIND : CLSACT_FIRST, &found) == 0 &&
-	       found == want;
+	r = netlink_clsact_query(d->nl, ifindex, program->egress,
+				 program->behind ? CLSACT_BEHIND : CLSACT_FIRST, &found);
+	if (r < 0)
+		return r == -ENODEV ? -ENOENT : r;
+	return found == want ? 0 : -ENOENT;
 }
 
-bool datapath_pod_attached(struct datapath *d, int ifindex)
+int datapath_pod_attached(struct datapath *d, int ifindex)
 {
-	size_t i;
+	int r = 0;
 
-	for (i = 0; i < COUNT(pod_programs); i++)
-		if (!program_attached(d, ifindex, &pod_programs[i]))
-			return false;
-	return true;
+	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++)
+		r = program_attached(d, ifindex, &pod_programs[i]);
+	return r;
 }
 
 /* In which mode the link's program is on the network link; "off": it is not. */

@@ -54,8 +54,9 @@ int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, s
  * datapath_attach_pod() says why. */
 bool datapath_switch_pod(struct datapath *datapath, int ifindex);
 void datapath_detach_pod(struct datapath *datapath, int ifindex);
-/* Are our programs there, in both directions, and those that close the link without them? */
-bool datapath_pod_attached(struct datapath *datapath, int ifindex);
+/* Are our programs there, in both directions, and those that close the link without them? 0: they
+ * are. -ENOENT: not all of them. -errno: the kernel could not be asked. */
+int datapath_pod_attached(struct datapath *datapath, int ifindex);
 
 /* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic",
  * "off". On success `message` says why it is off though it is asked for, or is "". */
