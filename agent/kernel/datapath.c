@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/kernel/datapath.h"
 
-#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -11,25 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/common/array.h"
-#include "agent/kernel/cause.h"
-#include "agent/kernel/pinned_links.h"
+#include "agent/kernel/datapath_internal.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
-#define TCX_INGRESS 46
-#define TCX_EGRESS  47
-#define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
-#define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
-
-/* Of kernels without tcx, beside EINVAL; not in the C library. */
-#define ENOTSUPP 524
-/* Of what may go well at once if it is done again. */
-#define TRIES 5
-
-#define OWN_PROGRAMS_MAX 32
+#define TCX_FIRST (1U << 3) /* BPF_F_BEFORE all */
+#define TCX_LAST  (1U << 4) /* BPF_F_AFTER all */
 
 #define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
 
@@ -68,347 +56,6 @@ static const struct {
 	{"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
 };
 
-struct datapath {
-	struct bpf_object *objects[DATAPATH_HOOKS];
-	struct maps *maps;
-	struct datapath_config constants;
-	bool is_apart;
-	struct datapath *apart; /* owned; NULL: not loaded */
-	struct netlink *nl;
-	struct datapath_options options;
-	struct pinned_links *links; /* NULL: nothing can be attached */
-	struct datapath_features features;
-	int *clsact; /* links that were uplinks by clsact filters, which have no pins */
-	size_t clsact_count;
-	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
-	size_t kept_count;
-	bool kept_known;
-	uint32_t own[OWN_PROGRAMS_MAX]; /* the kernel's numbers of all programs */
-	size_t own_count;
-};
-
-/* Gives an object its configuration. A string constant may stand behind it. */
-static int set_constants(struct bpf_map *map, const struct datapath_config *constants)
-{
-	size_t size;
-	const void *old = bpf_map__initial_value(map, &size);
-	char *value;
-	int r;
-
-	if (!old || size < sizeof(*constants))
-		return 0;
-	value = malloc(size);
-	if (!value)
-		return -ENOMEM;
-	memcpy(value, old, size);
-	memcpy(value, constants, sizeof(*constants));
-	r = bpf_map__set_initial_value(map, value, size);
-	free(value);
-	return r;
-}
-
-/* What tells of the traffic, and is not to tell of packets that were only tried. */
-static bool is_own_apart(enum map_index index)
-{
-	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS ||
-	       index == MAP_EVENT_BUDGETS;
-}
-
-/* What each object has for itself and is as large as `pods`: some budgets for uplinks, behind them
- * one for each pod's link. */
-static int size_own_map(const struct datapath *d, struct bpf_map *map)
-{
-	uint32_t links = d->constants.pods_mask + 1;
-
-	return strcmp(bpf_map__name(map), "reject_budgets") == 0
-		       ? bpf_map__set_max_entries(map, REJECT_UPLINKS + links)
-		       : 0;
-}
-
-/* Gives an object's map the pinned one's descriptor, if there is one. */
-static int share_map(struct datapath *d, struct bpf_map *map)
-{
-	const char *name = bpf_map__name(map);
-	int i = 0;
-
-	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
-		i++;
-	if (i == MAP_COUNT)
-		return size_own_map(d, map);
-	if (!d->is_apart || !is_own_apart(i))
-		return bpf_map__reuse_fd(map, maps_fd(d->maps, i));
-	/* Nobody reads its events. */
-	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
-}
-
-/* Not in the generic path: Linux 6.18 loses what it takes apart there. */
-static void take_frags(const struct datapath *d, struct bpf_object *object)
-{
-	struct bpf_program *program = bpf_object__find_program_by_name(object, "wire_xdp");
-
-	if (program && d->options.xdp != XDP_GENERIC)
-		bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
-}
-
-static int prepare_object(struct datapath *d, struct bpf_object *object)
-{
-	struct bpf_map *map;
-	int r = 0;
-
-	take_frags(d, object);
-
-	bpf_object__for_each_map(map, object)
-	{
-		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
-							  : share_map(d, map);
-		if (r < 0)
-			break;
-	}
-	return r;
-}
-
-static int try_load(struct datapath *d, enum datapath_hook hook)
-{
-	int r = program_object_open(hook, &d->objects[hook]);
-
-	if (r == 0)
-		r = prepare_object(d, d->objects[hook]);
-	return r < 0 ? r : bpf_object__load(d->objects[hook]);
-}
-
-/* libbpf goes on without what it could not load of types, and ends with another error: what fails
- * twice is told. */
-static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
-{
-	char cause[CAUSE_MAX];
-	int r = try_load(d, hook);
-
-	if (r < 0) {
-		bpf_object__close(d->objects[hook]);
-		d->objects[hook] = NULL;
-		r = try_load(d, hook);
-	}
-	if (r == 0)
-		return 0;
-	snprintf(message, size,
-		 "program %s: the kernel refused to load it: %s (POLDER_LIBBPF_DEBUG=1 shows what "
-		 "it "
-		 "says)",
-		 program_object_name(hook), cause_of(r, cause));
-	return r;
-}
-
-/* 0 or -errno. */
-static int program_id(int fd, uint32_t *ret)
-{
-	struct bpf_prog_info info = {};
-	uint32_t length = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
-		return -errno;
-	*ret = info.id;
-	return 0;
-}
-
-/* Again at once what says nothing of the program: a start is too much for it. */
-static int note_id(int fd, uint32_t *ret)
-{
-	int r, tries = 0;
-
-	do {
-		r = program_id(fd, ret);
-	} while (r < 0 && cause_may_pass(r) && ++tries < TRIES);
-	return r;
-}
-
-/* Without their numbers nobody could tell them from those of others. */
-static int note_own(struct datapath *d, char *message, size_t size)
-{
-	struct bpf_program *program;
-	char cause[CAUSE_MAX];
-	int r = 0;
-
-	for (int i = 0; i < DATAPATH_HOOKS; i++) {
-		if (!d->objects[i])
-			continue;
-		bpf_object__for_each_program(program, d->objects[i])
-		{
-			assert(d->own_count < OWN_PROGRAMS_MAX);
-			r = note_id(bpf_program__fd(program), &d->own[d->own_count++]);
-			if (r == 0)
-				continue;
-			snprintf(message, size, "program %s: its number cannot be read: %s",
-				 bpf_program__name(program), cause_of(r, cause));
-			return r;
-		}
-	}
-	return 0;
-}
-
-static struct own_programs own_programs(const struct datapath *d)
-{
-	return (struct own_programs){d->own, d->own_count, d->features.tcx};
-}
-
-static int program_fd(const struct datapath *d, enum datapath_hook hook, const char *name)
-{
-	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
-}
-
-/* A program that says nothing, on the loopback link of this namespace, gone at once. 0 or -errno.
- */
-static int try_tcx(void)
-{
-	const struct bpf_insn pass[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	int prog, link, r;
-
-	prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe_tcx", "Dual BSD/GPL", pass, 2, NULL);
-	if (prog < 0)
-		return -errno;
-	link = bpf_link_create(prog, 1, TCX_INGRESS, NULL);
-	r = link < 0 ? -errno : 0;
-	close(prog);
-	if (link >= 0)
-		close(link);
-	return r;
-}
-
-/*
- * Does the kernel take a tcx link? One that does not know it (before Linux 6.6, or built without)
- * says that the request makes no sense; whatever else it says is no reason to attach in another way
- * than before. 0 or -errno with `message`.
- */
-static int probe_tcx(bool *ret, char *message, size_t size)
-{
-	char cause[CAUSE_MAX];
-	int r, tries = 0;
-
-	do {
-		r = try_tcx();
-	} while (r < 0 && cause_may_pass(r) && ++tries < TRIES);
-	*ret = r == 0;
-	if (r == 0 || r == -EINVAL || r == -EOPNOTSUPP || r == -ENOTSUPP)
-		return 0;
-	snprintf(message, size,
-		 "whether the kernel has tcx cannot be tried: %s; --attach tcx or clsact chooses",
-		 cause_of(r, cause));
-	return r;
-}
-
-/* By which way TC programs are attached. 0 or -errno with `message`. */
-static int choose_attach(struct datapath *d, char *message, size_t size)
-{
-	int r = 0;
-
-	if (d->options.attach != ATTACH_CLSACT)
-		r = probe_tcx(&d->features.tcx, message, size);
-	if (r < 0 || d->options.attach != ATTACH_TCX || d->features.tcx)
-		return r;
-	snprintf(message, size,
-		 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
-	return -EOPNOTSUPP;
-}
-
-int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
-		  const struct datapath_config *constants, const char *directory,
-		  struct datapath **ret, char *message, size_t size)
-{
-	struct datapath *d = calloc(1, sizeof(*d));
-	int i, r = 0;
-
-	if (!d)
-		return -ENOMEM;
-	d->maps = maps;
-	d->constants = *constants;
-	d->nl = nl;
-	d->options = options;
-	if (directory)
-		r = pinned_links_new(directory, &d->links);
-	if (r == 0 && directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
-		r = -errno;
-		snprintf(message, size, "%s: cannot create a directory for pins: %s", directory,
-			 strerror(-r));
-	}
-	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
-		r = load_object(d, i, message, size);
-	if (r == 0)
-		r = note_own(d, message, size);
-	if (r == 0 && directory)
-		r = choose_attach(d, message, size);
-	if (r < 0) {
-		datapath_free(d);
-		return r;
-	}
-	*ret = d;
-	return 0;
-}
-
-int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *message, size_t size)
-{
-	struct datapath *apart = calloc(1, sizeof(*apart));
-	int i, r = 0;
-
-	if (!apart)
-		return -ENOMEM;
-	*apart = (struct datapath){.maps = d->maps,
-				   .constants = d->constants,
-				   .is_apart = true,
-				   .options = d->options};
-	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
-		r = load_object(apart, i, message, size);
-	if (r < 0) {
-		datapath_free(apart);
-		return r;
-	}
-	*ret = apart;
-	return 0;
-}
-
-void datapath_keep_apart(struct datapath *d, struct datapath *apart)
-{
-	if (d->apart)
-		datapath_free(apart);
-	else
-		d->apart = apart;
-}
-
-struct datapath *datapath_apart(const struct datapath *d)
-{
-	return d->apart;
-}
-
-void datapath_free(struct datapath *d)
-{
-	int i;
-
-	if (!d)
-		return;
-	datapath_free(d->apart);
-	for (i = 0; i < DATAPATH_HOOKS; i++)
-		bpf_object__close(d->objects[i]);
-	pinned_links_free(d->links);
-	free(d->clsact);
-	free(d);
-}
-
-const struct datapath_features *datapath_features(const struct datapath *d)
-{
-	return &d->features;
-}
-
-int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
-{
-	return program_fd(d, hook, program_object_name(hook));
-}
-
-int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)
-{
-	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
-}
-
 /* The pin's name. */
 static const char *link_name(const char *kind, int ifindex, char name[LINK_NAME_SIZE])
 {
@@ -421,7 +68,7 @@ static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *p
 {
 	enum clsact_position position = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
 	uint32_t flags = program->behind ? TCX_LAST : TCX_FIRST, other = 0;
-	int prog = program_fd(d, program->hook, program->name), r;
+	int prog = datapath_fd_of(d, program->hook, program->name), r;
 	const struct link_place where = {.target = ifindex,
 					 .type = program->egress ? TCX_EGRESS : TCX_INGRESS,
 					 .flags = flags};
@@ -480,7 +127,7 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 
 		if (!program->behind &&
 		    pinned_links_update(d->links, link_name(program->name, ifindex, name),
-					program_fd(d, program->hook, program->name)) < 0)
+					datapath_fd_of(d, program->hook, program->name)) < 0)
 			return false;
 	}
 	return d->features.tcx;
@@ -518,7 +165,7 @@ static int program_attached(struct datapath *d, int ifindex, const struct tc_pro
 {
 	uint32_t want = 0, found = 0;
 	char name[LINK_NAME_SIZE];
-	int r = program_id(program_fd(d, program->hook, program->name), &want);
+	int r = datapath_id_of(datapath_fd_of(d, program->hook, program->name), &want);
 
 	if (r < 0)
 		return r;
@@ -561,7 +208,7 @@ static const char *xdp_in_force(const struct datapath *d, const char *name, int 
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
-	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
+	int prog = datapath_fd_of(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
 	const bool generic = d->options.xdp == XDP_GENERIC;
 	const struct link_place where = {.target = ifindex,
 					 .type = BPF_XDP,
@@ -608,7 +255,7 @@ static int note_clsact(struct datapath *d, int ifindex)
 static void say_no_xdp(struct datapath *d, int ifindex, int error, char *message, size_t size)
 {
 	const char *advice = d->options.xdp == XDP_AUTO ? "" : "; use --xdp auto";
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 	struct other_programs others = {};
 	char text[OTHER_PROGRAM_TEXT];
 	size_t i = 0;
@@ -722,7 +369,7 @@ static const char *hook_name(size_t hook)
 static void note_held(struct datapath *d, size_t hook, int error)
 {
 	struct other_programs others = {};
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 	char text[OTHER_PROGRAM_TEXT];
 	size_t i = 0;
 
@@ -760,8 +407,9 @@ static int attach_sockets(struct datapath *d, int cgroup, size_t *ret_hook)
 
 	for (size_t i = 0; i < COUNT(socket_hooks); i++) {
 		struct link_place where = {.target = cgroup, .type = socket_hooks[i].type};
-		int r = pinned_links_put(d->links, socket_hooks[i].program, &where,
-					 program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program));
+		int r = pinned_links_put(
+			d->links, socket_hooks[i].program, &where,
+			datapath_fd_of(d, DATAPATH_SOCKETS, socket_hooks[i].program));
 
 		*ret_hook = i;
 		if (r < 0 && is_own_fault(r))
@@ -811,14 +459,14 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 int datapath_others_of_link(struct datapath *d, int ifindex, const char *name,
 			    struct other_programs *list)
 {
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 
 	return other_programs_of_link(d->nl, &own, ifindex, name, list);
 }
 
 int datapath_others_of_cgroup(struct datapath *d, struct other_programs *list)
 {
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 	int r = 0;
 
 	for (size_t i = 0; i < COUNT(socket_hooks) && d->options.cgroup && r == 0; i++)
