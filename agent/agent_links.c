@@ -21,7 +21,7 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	}
 	r = reconciler_attach(agent->reconciler, pod);
 	if (r == 0)
-		r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
+		r = agent_attach_begin(agent, pod->ifindex, message, size);
 	else
 		snprintf(message, size, "%s", strerror(-r));
 	if (r < 0)
@@ -39,7 +39,10 @@ static int pod_in_force(const struct local_pod *pod, char *message, size_t size,
 	struct agent *agent = data;
 	struct policy_sync *policy = reconciler_policy(agent->reconciler);
 	const char *refused;
+	int r = agent_attach_result(agent, pod->ifindex, message, size);
 
+	if (r < 0)
+		return r == -EINPROGRESS ? -EAGAIN : r;
 	if (!policy_sync_pod_written(policy, pod)) {
 		snprintf(message, size, "its policies did not come in force in time");
 		return -EAGAIN;
@@ -55,6 +58,7 @@ static void disconnect_pod(const struct local_pod *pod, void *data)
 {
 	struct agent *agent = data;
 
+	agent_attach_cancel(agent, pod->ifindex);
 	datapath_detach_pod(agent->datapath, pod->ifindex);
 	reconciler_detach(agent->reconciler, pod);
 }
@@ -184,6 +188,8 @@ static void repair_pod(struct agent *agent, size_t index)
 	const struct local_pod *pod = pods_at(agent->pods, index);
 	bool held = pod->held_down;
 
+	if (agent_is_attaching(agent, pod->ifindex))
+		return;
 	/* What could not be asked is asked again the next time: nothing says that they are missing.
 	 */
 	if (!held && datapath_pod_attached(agent->datapath, pod->ifindex) != -ENOENT)

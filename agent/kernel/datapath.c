@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/common/array.h"
+#include "agent/common/cleanup.h"
 #include "agent/kernel/datapath_internal.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
@@ -63,15 +64,20 @@ static const char *link_name(const char *kind, int ifindex, char name[LINK_NAME_
 	return name;
 }
 
+static struct link_place tcx_place(int ifindex, const struct tc_program *program)
+{
+	return (struct link_place){.target = ifindex,
+				   .type = program->egress ? TCX_EGRESS : TCX_INGRESS,
+				   .flags = program->behind ? TCX_LAST : TCX_FIRST};
+}
+
 /* One program of a link, by tcx or clsact; what the other way left behind goes afterwards. */
 static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *program)
 {
 	enum clsact_position position = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
-	uint32_t flags = program->behind ? TCX_LAST : TCX_FIRST, other = 0;
 	int prog = datapath_fd_of(d, program->hook, program->name), r;
-	const struct link_place where = {.target = ifindex,
-					 .type = program->egress ? TCX_EGRESS : TCX_INGRESS,
-					 .flags = flags};
+	const struct link_place where = tcx_place(ifindex, program);
+	uint32_t other = 0;
 	char name[LINK_NAME_SIZE];
 
 	link_name(program->name, ifindex, name);
@@ -115,6 +121,96 @@ static int attach_all(struct datapath *d, int ifindex, const struct tc_program *
 int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t size)
 {
 	return attach_all(d, ifindex, pod_programs, COUNT(pod_programs), message, size);
+}
+
+struct pod_attachment {
+	int ifindex;
+	int programs[COUNT(pod_programs)]; /* descriptors of its own; -1 */
+	int links[COUNT(pod_programs)];	   /* those that are made; -1 */
+	int result;			   /* 0 or -errno, */
+	size_t failed;			   /* of which */
+};
+
+void pod_attachment_free(struct pod_attachment *attachment)
+{
+	if (!attachment)
+		return;
+	for (size_t i = 0; i < COUNT(pod_programs); i++) {
+		if (attachment->programs[i] >= 0)
+			close(attachment->programs[i]);
+		if (attachment->links[i] >= 0)
+			close(attachment->links[i]);
+	}
+	free(attachment);
+}
+
+int datapath_prepare_pod(struct datapath *d, int ifindex, struct pod_attachment **ret)
+{
+	struct pod_attachment *attachment;
+	struct bpf_link_info info;
+	char name[LINK_NAME_SIZE];
+	int r = 0;
+
+	if (!d->features.tcx)
+		return -EOPNOTSUPP;
+	attachment = malloc(sizeof(*attachment));
+	if (!attachment)
+		return -ENOMEM;
+	*attachment = (struct pod_attachment){.ifindex = ifindex};
+	for (size_t i = 0; i < COUNT(pod_programs); i++)
+		attachment->programs[i] = attachment->links[i] = -1;
+	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++) {
+		const struct tc_program *program = &pod_programs[i];
+
+		r = pinned_links_info(d->links, link_name(program->name, ifindex, name), &info);
+		r = r == -ENOENT ? 0 : r == 0 ? -EEXIST : r;
+		if (r == 0)
+			attachment->programs[i] =
+				fcntl(datapath_fd_of(d, program->hook, program->name),
+				      F_DUPFD_CLOEXEC, 0);
+		if (r == 0 && attachment->programs[i] < 0)
+			r = -errno;
+	}
+	if (r < 0)
+		pod_attachment_free(attachment);
+	else
+		*ret = attachment;
+	return r;
+}
+
+/* What is made before one fails is undone here: that takes as long. */
+void pod_attachment_run(struct pod_attachment *attachment)
+{
+	for (size_t i = 0; i < COUNT(pod_programs); i++) {
+		const struct link_place where = tcx_place(attachment->ifindex, &pod_programs[i]);
+
+		attachment->links[i] = pinned_links_create(&where, attachment->programs[i]);
+		if (attachment->links[i] >= 0)
+			continue;
+		attachment->result = attachment->links[i];
+		attachment->failed = i;
+		while (i--) {
+			close(attachment->links[i]);
+			attachment->links[i] = -1;
+		}
+		return;
+	}
+}
+
+int datapath_finish_pod(struct datapath *d, struct pod_attachment *attachment, char *message,
+			size_t size)
+{
+	char name[LINK_NAME_SIZE];
+	int r = attachment->result;
+
+	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++) {
+		attachment->failed = i;
+		link_name(pod_programs[i].name, attachment->ifindex, name);
+		r = pinned_links_take(d->links, name, TAKE_FD(attachment->links[i]));
+	}
+	return r < 0 ? attach_failed(d, pod_programs[attachment->failed].name, attachment->ifindex,
+				     r, message, size)
+		     : 0;
 }
 
 bool datapath_switch_pod(struct datapath *d, int ifindex)

@@ -275,24 +275,34 @@ static bool is_elsewhere(const struct held *held, const struct link_place *place
 	       info.cgroup.cgroup_id != (uint64_t)status.st_ino;
 }
 
-static int create(struct pinned_links *links, const char *name, const struct link_place *place,
-		  int program)
+int pinned_links_create(const struct link_place *place, int program)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = place->flags);
-	struct held *held;
 	int fd, tries = 0;
 
 	do {
 		fd = bpf_link_create(program, place->target, place->type,
 				     place->flags ? &opts : NULL);
 	} while (fd < 0 && cause_may_pass(errno) && ++tries < TRIES);
-	if (fd < 0)
-		return -errno;
-	held = hold(links, name, fd);
+	return fd < 0 ? -errno : fd;
+}
+
+int pinned_links_take(struct pinned_links *links, const char *name, int link)
+{
+	struct held *held = hold(links, name, link);
+
 	if (!held)
 		return -ENOMEM;
 	(void)pin(links, held);
 	return 0;
+}
+
+static int create(struct pinned_links *links, const char *name, const struct link_place *place,
+		  int program)
+{
+	int link = pinned_links_create(place, program);
+
+	return link < 0 ? link : pinned_links_take(links, name, link);
 }
 
 /* Nobody could look whether it is there. */
