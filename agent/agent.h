@@ -211,7 +211,7 @@ int agent_watch_lock(struct agent *agent);
 bool agent_relock(struct agent *agent);
 void agent_unlock(struct agent *agent);
 
-/* agent_state.c. 0; -EWOULDBLOCK with `message`: it is another agent's. One that cannot be used is
+/* agent_state.c. 0; -EBUSY with `message`: it is another agent's. One that cannot be used is
  * told, and done without. */
 int agent_open_state(struct agent *agent, char *message, size_t size);
 /* One that could not be used, was removed or lacks what could not be written. */
