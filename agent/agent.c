@@ -356,6 +356,7 @@ void agent_stop(struct agent *agent)
 	/* What is not pinned would end with this process. */
 	agent_repair_pins(agent);
 	control_server_free(agent->control);
+	agent->control = NULL;
 	http_server_free(agent->http);
 	http_server_free(agent->health);
 	agent_stop_sources(agent);

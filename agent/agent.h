@@ -81,13 +81,16 @@ struct agent {
 	bool telling_failed;	 /* logged */
 	struct cni_counts cni;
 	struct histogram reconcile_durations;
-	uint64_t failing_since_ns; /* of reconciles; 0: the last one succeeded */
-	struct agent_add *adds;	   /* CNI ADDs that wait for the kernel */
-	bool ready;		   /* it has been told that a run has succeeded */
-	bool links_dirty;	   /* links of pods have gone */
-	bool labels_owed;	   /* of some pods: they could not be saved */
-	bool labels_failed;	   /* told */
-	uint64_t limits_told;	   /* limits_log() */
+	uint64_t failing_since_ns;     /* of reconciles; 0: the last one succeeded */
+	struct agent_add *adds;	       /* CNI ADDs that wait for the kernel */
+	struct agent_attach *attaches; /* programs of pods that are being connected */
+	uv_work_t attach_work;
+	bool attaching;	      /* in the thread, one of them */
+	bool ready;	      /* it has been told that a run has succeeded */
+	bool links_dirty;     /* links of pods have gone */
+	bool labels_owed;     /* of some pods: they could not be saved */
+	bool labels_failed;   /* told */
+	uint64_t limits_told; /* limits_log() */
 	unsigned int repairs;
 	struct socket_ends *socket_ends;
 	uv_timer_t sockets_timer; /* what socket_ends_due() says */
@@ -168,6 +171,17 @@ int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
 /* Programs that somebody took away come back, and what could not be written is tried again. */
 void agent_repair_uplinks(struct agent *agent);
 
+/*
+ * agent_attach.c: the programs of a pod that is being connected are attached, beside the loop. 0:
+ * they are, or will be: agent_attach_result() tells. -errno with `message`.
+ */
+int agent_attach_begin(struct agent *agent, int ifindex, char *message, size_t size);
+/* -EINPROGRESS: not yet. 0, or -errno with `message`: it is over, and forgotten. */
+int agent_attach_result(struct agent *agent, int ifindex, char *message, size_t size);
+bool agent_is_attaching(const struct agent *agent, int ifindex);
+/* The pod is taken away. */
+void agent_attach_cancel(struct agent *agent, int ifindex);
+
 /* agent_links.c: pods' programs, and what others may have removed. */
 void agent_tell_sockets(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
@@ -197,7 +211,7 @@ int agent_watch_lock(struct agent *agent);
 bool agent_relock(struct agent *agent);
 void agent_unlock(struct agent *agent);
 
-/* agent_state.c. 0; -EWOULDBLOCK with `message`: it is another agent's. One that cannot be used is
+/* agent_state.c. 0; -EBUSY with `message`: it is another agent's. One that cannot be used is
  * told, and done without. */
 int agent_open_state(struct agent *agent, char *message, size_t size);
 /* One that could not be used, was removed or lacks what could not be written. */
@@ -219,6 +233,8 @@ void agent_repair_pins(struct agent *agent);
 
 /* agent_requests.c: the control socket. */
 int agent_register_requests(struct agent *agent);
+/* Goes on with those that wait, for a while. */
+void agent_poll_adds(struct agent *agent);
 /* Takes the pods away whose ADD has no answer yet, and answers. */
 void agent_cancel_adds(struct agent *agent);
 void agent_progress(struct show_progress *ret, void *agent);

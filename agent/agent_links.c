@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
 
 /* A pod that is being connected: programs and map entries before its link is up. */
@@ -20,7 +21,7 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	}
 	r = reconciler_attach(agent->reconciler, pod);
 	if (r == 0)
-		r = datapath_attach_pod(agent->datapath, pod->ifindex, message, size);
+		r = agent_attach_begin(agent, pod->ifindex, message, size);
 	else
 		snprintf(message, size, "%s", strerror(-r));
 	if (r < 0)
@@ -38,7 +39,10 @@ static int pod_in_force(const struct local_pod *pod, char *message, size_t size,
 	struct agent *agent = data;
 	struct policy_sync *policy = reconciler_policy(agent->reconciler);
 	const char *refused;
+	int r = agent_attach_result(agent, pod->ifindex, message, size);
 
+	if (r < 0)
+		return r == -EINPROGRESS ? -EAGAIN : r;
 	if (!policy_sync_pod_written(policy, pod)) {
 		snprintf(message, size, "its policies did not come in force in time");
 		return -EAGAIN;
@@ -54,25 +58,35 @@ static void disconnect_pod(const struct local_pod *pod, void *data)
 {
 	struct agent *agent = data;
 
+	agent_attach_cancel(agent, pod->ifindex);
 	datapath_detach_pod(agent->datapath, pod->ifindex);
 	reconciler_detach(agent->reconciler, pod);
 }
 
+/* -ENOENT: they are not what they should be. Else it is not known, which is no reason to make the
+ * pod anew. */
 static int check_pod(const struct local_pod *pod, char *message, size_t size, void *data)
 {
 	struct agent *agent = data;
+	char cause[CAUSE_MAX];
+	int r = datapath_pod_attached(agent->datapath, pod->ifindex);
 
-	if (!datapath_pod_attached(agent->datapath, pod->ifindex)) {
+	if (r == -ENOENT)
 		snprintf(message, size, "link %s: Polder's programs are not attached to it",
 			 pod->link);
-		return -ENOENT;
-	}
-	if (!policy_sync_pod_in_force(reconciler_policy(agent->reconciler), pod)) {
+	else if (r < 0)
+		snprintf(message, size, "link %s: its programs cannot be looked at: %s", pod->link,
+			 cause_of(r, cause));
+	if (r < 0)
+		return r;
+	r = policy_sync_pod_in_force(reconciler_policy(agent->reconciler), pod);
+	if (r == -ENOENT)
 		snprintf(message, size, "pod %s/%s: its map entries are missing or changed",
 			 pod->namespace, pod->name);
-		return -ENOENT;
-	}
-	return 0;
+	else if (r < 0)
+		snprintf(message, size, "pod %s/%s: its map entries cannot be read: %s",
+			 pod->namespace, pod->name, cause_of(r, cause));
+	return r;
 }
 
 static int recall_pod(int ifindex, struct pods_addresses *ret, void *data)
@@ -174,7 +188,11 @@ static void repair_pod(struct agent *agent, size_t index)
 	const struct local_pod *pod = pods_at(agent->pods, index);
 	bool held = pod->held_down;
 
-	if (!held && datapath_pod_attached(agent->datapath, pod->ifindex))
+	if (agent_is_attaching(agent, pod->ifindex))
+		return;
+	/* What could not be asked is asked again the next time: nothing says that they are missing.
+	 */
+	if (!held && datapath_pod_attached(agent->datapath, pod->ifindex) != -ENOENT)
 		return;
 	if (agent_attach_pod(agent, index) == 0 && !held)
 		log_warning("links", "pod %s/%s: programs were missing from %s; attached again",
@@ -252,7 +270,8 @@ void agent_repair(struct agent *agent)
 		} else if (!pod->gone) {
 			repair_pod(agent, i);
 			if (agent_is_synced(agent) &&
-			    !policy_sync_pod_in_force(reconciler_policy(agent->reconciler), pod))
+			    policy_sync_pod_in_force(reconciler_policy(agent->reconciler), pod) ==
+				    -ENOENT)
 				reconciler_refresh(agent->reconciler, false);
 		}
 	}

@@ -100,9 +100,8 @@ static bool all_are_late(const struct agent *agent)
 }
 
 /* A hundred may be set up at the same moment: who had no turn is the first of the next. */
-static void on_add_timer(uv_timer_t *timer)
+void agent_poll_adds(struct agent *agent)
 {
-	struct agent *agent = timer->data;
 	struct agent_add *add, *last = agent->adds ? agent->adds->prev : NULL;
 	const uint64_t began = uv_hrtime();
 	bool more = last;
@@ -115,6 +114,16 @@ static void on_add_timer(uv_timer_t *timer)
 		DL_DELETE(agent->adds, add);
 		DL_APPEND(agent->adds, add);
 	}
+}
+
+/* While a thread attaches programs it has the kernel's lock, for which all that is done here would
+ * wait; then it calls agent_poll_adds(). */
+static void on_add_timer(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	if (!agent->attaching)
+		agent_poll_adds(agent);
 	if (!agent->adds)
 		uv_timer_stop(timer);
 	else
@@ -180,8 +189,9 @@ static void on_add(struct control_request *request, const json_t *args, int netn
 	}
 	add->call = call;
 	DL_APPEND(agent->adds, add);
-	/* As a rule its policies are in force by now, and its links set up by the first call. */
-	if (!poll_add(agent, add))
+	/* Unless its programs are being attached its policies are in force by now, as a rule, and
+	 * its links set up by the first call. */
+	if (!agent->attaching && !poll_add(agent, add))
 		poll_add(agent, add);
 	if (agent->adds)
 		uv_timer_start(&agent->add_timer, on_add_timer, ADD_POLL_MS, ADD_POLL_MS);

@@ -83,6 +83,7 @@ static int read_id(const char *directory, char id[AGENT_ID_SIZE])
 	return r;
 }
 
+/* -EBUSY: it is another agent's. */
 static int open_state(struct agent *agent)
 {
 	const char *directory = agent->config.state_dir;
@@ -93,7 +94,9 @@ static int open_state(struct agent *agent)
 	agent->state_lock = -1;
 	if (r == 0)
 		r = lock_directory(directory, &agent->state_lock);
-	return r < 0 ? r : read_id(directory, agent->id);
+	if (r < 0)
+		return r == -EWOULDBLOCK ? -EBUSY : r;
+	return read_id(directory, agent->id);
 }
 
 /* Pods go on, and are better served without it than not at all. */
@@ -114,7 +117,7 @@ int agent_open_state(struct agent *agent, char *message, size_t size)
 {
 	int r = open_state(agent);
 
-	if (r == -EWOULDBLOCK) {
+	if (r == -EBUSY) {
 		snprintf(message, size,
 			 "--state-dir %s: another polderd uses it; give each its own",
 			 agent->config.state_dir);
@@ -152,6 +155,7 @@ void agent_repair_state(struct agent *agent)
 	const char *directory = agent->config.state_dir;
 	int r;
 
+	policy_sync_repair_copy(reconciler_policy(agent->reconciler));
 	if (!agent->state_note[0] && lock_is_at(directory, agent->state_lock)) {
 		pods_restore_state(agent->pods);
 		return;

@@ -60,7 +60,7 @@ int cni_deletion_open_directory(const char *socket, int *ret_fd)
 {
 	char parent[PATH_MAX], path[PATH_MAX + sizeof(CNI_DELETION_DIRECTORY)];
 	struct stat status;
-	int fd;
+	int fd, r = 0;
 
 	if (strlen(socket) >= sizeof(parent))
 		return -ENAMETOOLONG;
@@ -71,12 +71,15 @@ int cni_deletion_open_directory(const char *socket, int *ret_fd)
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &status) < 0 || status.st_uid != geteuid() || status.st_mode & 0022) {
+	if (fstat(fd, &status) < 0)
+		r = -errno;
+	else if (status.st_uid != geteuid() || status.st_mode & 0022)
+		r = -EPERM;
+	if (r < 0)
 		close(fd);
-		return -EPERM;
-	}
-	*ret_fd = fd;
-	return 0;
+	else
+		*ret_fd = fd;
+	return r;
 }
 
 static int write_file(int directory_fd, const char *file, const char *text)

@@ -88,8 +88,9 @@ static int write_temporary(int dir, const char *name, const void *content, size_
 		r = file_write_all(fd, content, length);
 	if (r == 0 && sync && fsync(fd) < 0)
 		r = -errno;
-	/* Some file systems tell of a full disk only here. */
-	if (close(TAKE_FD(fd)) < 0 && r == 0)
+	/* Some file systems tell of a full disk only here. A signal says nothing: the descriptor is
+	 * closed, and what was written is. */
+	if (close(TAKE_FD(fd)) < 0 && errno != EINTR && r == 0)
 		r = -errno;
 	return r;
 }

@@ -485,8 +485,13 @@ static int check_peer(int fd, int *ret_pid)
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+		int r = -errno;
+
+		log_warning("control", "a connection is closed: whose it is cannot be asked: %s",
+			    strerror(-r));
+		return r;
+	}
 	*ret_pid = peer.pid;
 	if (peer.uid == 0)
 		return 0;

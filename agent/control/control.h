@@ -63,6 +63,10 @@ void control_reply_list(struct control_request *request, control_fill fill,
 /* Takes the reference of `item`. False: no more is wanted. */
 bool control_list_add(struct control_list *list, json_t *item);
 
+/* Requests of the plugin ("cni.") wait, in the order of their arrival, until they are let go;
+ * others do not. */
+void control_hold(struct control_server *server, bool held);
+
 /* Counted since the start, but for the first two. */
 struct control_stats {
 	uint64_t connections; /* open now */

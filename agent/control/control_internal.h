@@ -57,6 +57,7 @@ struct control_server {
 	uv_idle_t fill;	 /* runs while there is a list to go on with */
 	uv_idle_t turns; /* runs while requests are postponed */
 	size_t postponed;
+	bool held;		/* requests of the plugin wait, however long it takes */
 	uint64_t turn, turn_ns; /* the loop's time, and what requests have taken of it */
 	int handles;		/* open in the loop */
 	bool paused;		/* not accepting */

@@ -30,12 +30,20 @@ bool control_turns_postpone(struct connection *connection)
 	struct control_server *server = connection->server;
 
 	begin_turn(server);
-	if (server->turn_ns < TURN_NS && !server->postponed)
+	if (server->turn_ns < TURN_NS && !server->postponed && !server->held)
 		return false;
 	connection->postponed = true;
 	server->postponed++;
-	uv_idle_start(&server->turns, on_turn);
+	if (!server->held)
+		uv_idle_start(&server->turns, on_turn);
 	return true;
+}
+
+void control_hold(struct control_server *server, bool held)
+{
+	server->held = held;
+	if (!held && server->postponed)
+		uv_idle_start(&server->turns, on_turn);
 }
 
 void control_turns_count(struct control_server *server, uint64_t ns)
@@ -69,7 +77,7 @@ static void on_turn(uv_idle_t *idle)
 
 	server->turn = uv_now(server->loop);
 	server->turn_ns = 0;
-	while (server->turn_ns < TURN_NS && (connection = first(server))) {
+	while (server->turn_ns < TURN_NS && !server->held && (connection = first(server))) {
 		size_t others = server->postponed - 1;
 
 		/* No other one is before it. */
@@ -79,6 +87,6 @@ static void on_turn(uv_idle_t *idle)
 		server->postponed += others;
 		connection_go_on(connection, 0);
 	}
-	if (!server->postponed)
+	if (!server->postponed || server->held)
 		uv_idle_stop(idle);
 }

@@ -92,6 +92,13 @@ static void explain_memory(char *text, size_t size)
 			 limit >> 20);
 }
 
+bool cause_may_pass(int error)
+{
+	int code = error < 0 ? -error : error;
+
+	return code == EINTR || code == EAGAIN || code == ENOMEM || code == ENOBUFS;
+}
+
 const char *cause_of(int error, char text[CAUSE_MAX])
 {
 	int code = error < 0 ? -error : error;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/kernel/datapath.h"
 
-#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -11,20 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/common/array.h"
-#include "agent/kernel/cause.h"
-#include "agent/kernel/pinned_links.h"
+#include "agent/common/cleanup.h"
+#include "agent/kernel/datapath_internal.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
-#define TCX_INGRESS 46
-#define TCX_EGRESS  47
-#define TCX_FIRST   (1U << 3) /* BPF_F_BEFORE all */
-#define TCX_LAST    (1U << 4) /* BPF_F_AFTER all */
-
-#define OWN_PROGRAMS_MAX 32
+#define TCX_FIRST (1U << 3) /* BPF_F_BEFORE all */
+#define TCX_LAST  (1U << 4) /* BPF_F_AFTER all */
 
 #define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
 
@@ -63,278 +57,6 @@ static const struct {
 	{"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
 };
 
-struct datapath {
-	struct bpf_object *objects[DATAPATH_HOOKS];
-	struct maps *maps;
-	struct datapath_config constants;
-	bool is_apart;
-	struct datapath *apart; /* owned; NULL: not loaded */
-	struct netlink *nl;
-	struct datapath_options options;
-	struct pinned_links *links; /* NULL: nothing can be attached */
-	struct datapath_features features;
-	int *clsact; /* links that were uplinks by clsact filters, which have no pins */
-	size_t clsact_count;
-	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
-	size_t kept_count;
-	bool kept_known;
-	uint32_t own[OWN_PROGRAMS_MAX]; /* the kernel's numbers of all programs */
-	size_t own_count;
-};
-
-/* Gives an object its configuration. A string constant may stand behind it. */
-static int set_constants(struct bpf_map *map, const struct datapath_config *constants)
-{
-	size_t size;
-	const void *old = bpf_map__initial_value(map, &size);
-	char *value;
-	int r;
-
-	if (!old || size < sizeof(*constants))
-		return 0;
-	value = malloc(size);
-	if (!value)
-		return -ENOMEM;
-	memcpy(value, old, size);
-	memcpy(value, constants, sizeof(*constants));
-	r = bpf_map__set_initial_value(map, value, size);
-	free(value);
-	return r;
-}
-
-/* What tells of the traffic, and is not to tell of packets that were only tried. */
-static bool is_own_apart(enum map_index index)
-{
-	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS ||
-	       index == MAP_EVENT_BUDGETS;
-}
-
-/* What each object has for itself and is as large as `pods`: some budgets for uplinks, behind them
- * one for each pod's link. */
-static int size_own_map(const struct datapath *d, struct bpf_map *map)
-{
-	uint32_t links = d->constants.pods_mask + 1;
-
-	return strcmp(bpf_map__name(map), "reject_budgets") == 0
-		       ? bpf_map__set_max_entries(map, REJECT_UPLINKS + links)
-		       : 0;
-}
-
-/* Gives an object's map the pinned one's descriptor, if there is one. */
-static int share_map(struct datapath *d, struct bpf_map *map)
-{
-	const char *name = bpf_map__name(map);
-	int i = 0;
-
-	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
-		i++;
-	if (i == MAP_COUNT)
-		return size_own_map(d, map);
-	if (!d->is_apart || !is_own_apart(i))
-		return bpf_map__reuse_fd(map, maps_fd(d->maps, i));
-	/* Nobody reads its events. */
-	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
-}
-
-/* Not in the generic path: Linux 6.18 loses what it takes apart there. */
-static void take_frags(const struct datapath *d, struct bpf_object *object)
-{
-	struct bpf_program *program = bpf_object__find_program_by_name(object, "wire_xdp");
-
-	if (program && d->options.xdp != XDP_GENERIC)
-		bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
-}
-
-static int prepare_object(struct datapath *d, struct bpf_object *object)
-{
-	struct bpf_map *map;
-	int r = 0;
-
-	take_frags(d, object);
-
-	bpf_object__for_each_map(map, object)
-	{
-		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
-							  : share_map(d, map);
-		if (r < 0)
-			break;
-	}
-	return r;
-}
-
-static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
-{
-	char cause[CAUSE_MAX];
-	int r = program_object_open(hook, &d->objects[hook]);
-
-	if (r == 0)
-		r = prepare_object(d, d->objects[hook]);
-	if (r == 0)
-		r = bpf_object__load(d->objects[hook]);
-	if (r == 0)
-		return 0;
-	snprintf(message, size,
-		 "program %s: the kernel refused to load it: %s (POLDER_LIBBPF_DEBUG=1 shows what "
-		 "it "
-		 "says)",
-		 program_object_name(hook), cause_of(r, cause));
-	return r;
-}
-
-static uint32_t program_id(int fd)
-{
-	struct bpf_prog_info info = {};
-	uint32_t length = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
-}
-
-static void note_own(struct datapath *d)
-{
-	struct bpf_program *program;
-
-	for (int i = 0; i < DATAPATH_HOOKS; i++) {
-		if (!d->objects[i])
-			continue;
-		bpf_object__for_each_program(program, d->objects[i])
-		{
-			assert(d->own_count < OWN_PROGRAMS_MAX);
-			d->own[d->own_count++] = program_id(bpf_program__fd(program));
-		}
-	}
-}
-
-static struct own_programs own_programs(const struct datapath *d)
-{
-	return (struct own_programs){d->own, d->own_count, d->features.tcx};
-}
-
-static int program_fd(const struct datapath *d, enum datapath_hook hook, const char *name)
-{
-	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
-}
-
-/* Does the kernel take a tcx link? Tried on the loopback link of this namespace, gone at once. */
-static bool probe_tcx(void)
-{
-	const struct bpf_insn pass[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	int prog, link;
-
-	prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe_tcx", "Dual BSD/GPL", pass, 2, NULL);
-	if (prog < 0)
-		return false;
-	link = bpf_link_create(prog, 1, TCX_INGRESS, NULL);
-	close(prog);
-	if (link < 0)
-		return false;
-	close(link);
-	return true;
-}
-
-int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
-		  const struct datapath_config *constants, const char *directory,
-		  struct datapath **ret, char *message, size_t size)
-{
-	struct datapath *d = calloc(1, sizeof(*d));
-	int i, r = 0;
-
-	if (!d)
-		return -ENOMEM;
-	d->maps = maps;
-	d->constants = *constants;
-	d->nl = nl;
-	d->options = options;
-	if (directory)
-		r = pinned_links_new(directory, &d->links);
-	if (r == 0 && directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
-		r = -errno;
-		snprintf(message, size, "%s: cannot create a directory for pins: %s", directory,
-			 strerror(-r));
-	}
-	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
-		r = load_object(d, i, message, size);
-	if (r < 0) {
-		datapath_free(d);
-		return r;
-	}
-	note_own(d);
-	d->features.tcx = directory && options.attach != ATTACH_CLSACT && probe_tcx();
-	if (directory && options.attach == ATTACH_TCX && !d->features.tcx) {
-		snprintf(message, size,
-			 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
-		datapath_free(d);
-		return -EOPNOTSUPP;
-	}
-	*ret = d;
-	return 0;
-}
-
-int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *message, size_t size)
-{
-	struct datapath *apart = calloc(1, sizeof(*apart));
-	int i, r = 0;
-
-	if (!apart)
-		return -ENOMEM;
-	*apart = (struct datapath){.maps = d->maps,
-				   .constants = d->constants,
-				   .is_apart = true,
-				   .options = d->options};
-	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
-		r = load_object(apart, i, message, size);
-	if (r < 0) {
-		datapath_free(apart);
-		return r;
-	}
-	*ret = apart;
-	return 0;
-}
-
-void datapath_keep_apart(struct datapath *d, struct datapath *apart)
-{
-	if (d->apart)
-		datapath_free(apart);
-	else
-		d->apart = apart;
-}
-
-struct datapath *datapath_apart(const struct datapath *d)
-{
-	return d->apart;
-}
-
-void datapath_free(struct datapath *d)
-{
-	int i;
-
-	if (!d)
-		return;
-	datapath_free(d->apart);
-	for (i = 0; i < DATAPATH_HOOKS; i++)
-		bpf_object__close(d->objects[i]);
-	pinned_links_free(d->links);
-	free(d->clsact);
-	free(d);
-}
-
-const struct datapath_features *datapath_features(const struct datapath *d)
-{
-	return &d->features;
-}
-
-int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
-{
-	return program_fd(d, hook, program_object_name(hook));
-}
-
-int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)
-{
-	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
-}
-
 /* The pin's name. */
 static const char *link_name(const char *kind, int ifindex, char name[LINK_NAME_SIZE])
 {
@@ -342,15 +64,20 @@ static const char *link_name(const char *kind, int ifindex, char name[LINK_NAME_
 	return name;
 }
 
+static struct link_place tcx_place(int ifindex, const struct tc_program *program)
+{
+	return (struct link_place){.target = ifindex,
+				   .type = program->egress ? TCX_EGRESS : TCX_INGRESS,
+				   .flags = program->behind ? TCX_LAST : TCX_FIRST};
+}
+
 /* One program of a link, by tcx or clsact; what the other way left behind goes afterwards. */
 static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *program)
 {
 	enum clsact_position position = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
-	uint32_t flags = program->behind ? TCX_LAST : TCX_FIRST, other = 0;
-	int prog = program_fd(d, program->hook, program->name), r;
-	const struct link_place where = {.target = ifindex,
-					 .type = program->egress ? TCX_EGRESS : TCX_INGRESS,
-					 .flags = flags};
+	int prog = datapath_fd_of(d, program->hook, program->name), r;
+	const struct link_place where = tcx_place(ifindex, program);
+	uint32_t other = 0;
 	char name[LINK_NAME_SIZE];
 
 	link_name(program->name, ifindex, name);
@@ -396,6 +123,96 @@ int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t s
 	return attach_all(d, ifindex, pod_programs, COUNT(pod_programs), message, size);
 }
 
+struct pod_attachment {
+	int ifindex;
+	int programs[COUNT(pod_programs)]; /* descriptors of its own; -1 */
+	int links[COUNT(pod_programs)];	   /* those that are made; -1 */
+	int result;			   /* 0 or -errno, */
+	size_t failed;			   /* of which */
+};
+
+void pod_attachment_free(struct pod_attachment *attachment)
+{
+	if (!attachment)
+		return;
+	for (size_t i = 0; i < COUNT(pod_programs); i++) {
+		if (attachment->programs[i] >= 0)
+			close(attachment->programs[i]);
+		if (attachment->links[i] >= 0)
+			close(attachment->links[i]);
+	}
+	free(attachment);
+}
+
+int datapath_prepare_pod(struct datapath *d, int ifindex, struct pod_attachment **ret)
+{
+	struct pod_attachment *attachment;
+	struct bpf_link_info info;
+	char name[LINK_NAME_SIZE];
+	int r = 0;
+
+	if (!d->features.tcx)
+		return -EOPNOTSUPP;
+	attachment = malloc(sizeof(*attachment));
+	if (!attachment)
+		return -ENOMEM;
+	*attachment = (struct pod_attachment){.ifindex = ifindex};
+	for (size_t i = 0; i < COUNT(pod_programs); i++)
+		attachment->programs[i] = attachment->links[i] = -1;
+	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++) {
+		const struct tc_program *program = &pod_programs[i];
+
+		r = pinned_links_info(d->links, link_name(program->name, ifindex, name), &info);
+		r = r == -ENOENT ? 0 : r == 0 ? -EEXIST : r;
+		if (r == 0)
+			attachment->programs[i] =
+				fcntl(datapath_fd_of(d, program->hook, program->name),
+				      F_DUPFD_CLOEXEC, 0);
+		if (r == 0 && attachment->programs[i] < 0)
+			r = -errno;
+	}
+	if (r < 0)
+		pod_attachment_free(attachment);
+	else
+		*ret = attachment;
+	return r;
+}
+
+/* What is made before one fails is undone here: that takes as long. */
+void pod_attachment_run(struct pod_attachment *attachment)
+{
+	for (size_t i = 0; i < COUNT(pod_programs); i++) {
+		const struct link_place where = tcx_place(attachment->ifindex, &pod_programs[i]);
+
+		attachment->links[i] = pinned_links_create(&where, attachment->programs[i]);
+		if (attachment->links[i] >= 0)
+			continue;
+		attachment->result = attachment->links[i];
+		attachment->failed = i;
+		while (i--) {
+			close(attachment->links[i]);
+			attachment->links[i] = -1;
+		}
+		return;
+	}
+}
+
+int datapath_finish_pod(struct datapath *d, struct pod_attachment *attachment, char *message,
+			size_t size)
+{
+	char name[LINK_NAME_SIZE];
+	int r = attachment->result;
+
+	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++) {
+		attachment->failed = i;
+		link_name(pod_programs[i].name, attachment->ifindex, name);
+		r = pinned_links_take(d->links, name, TAKE_FD(attachment->links[i]));
+	}
+	return r < 0 ? attach_failed(d, pod_programs[attachment->failed].name, attachment->ifindex,
+				     r, message, size)
+		     : 0;
+}
+
 bool datapath_switch_pod(struct datapath *d, int ifindex)
 {
 	char name[LINK_NAME_SIZE];
@@ -406,7 +223,7 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 
 		if (!program->behind &&
 		    pinned_links_update(d->links, link_name(program->name, ifindex, name),
-					program_fd(d, program->hook, program->name)) < 0)
+					datapath_fd_of(d, program->hook, program->name)) < 0)
 			return false;
 	}
 	return d->features.tcx;
@@ -427,37 +244,43 @@ void datapath_detach_pod(struct datapath *d, int ifindex)
 	}
 }
 
-/* Is the link of this name still on the network link, with our program? */
-static bool link_alive(const struct datapath *d, const char *name, int ifindex, uint32_t program)
+/* Is the link of this name still on the network link, with our program? 0, -ENOENT, -errno. */
+static int link_alive(const struct datapath *d, const char *name, int ifindex, uint32_t program)
 {
 	struct bpf_link_info info;
+	int r = pinned_links_info(d->links, name, &info);
 
+	if (r < 0)
+		return r;
 	/* struct bpf_link_info.tcx of Linux 6.6 has ifindex first, where .xdp has it in the headers
 	 * of Debian 12. */
-	return pinned_links_info(d->links, name, &info) == 0 &&
-	       info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program;
+	return info.xdp.ifindex == (uint32_t)ifindex && info.prog_id == program ? 0 : -ENOENT;
 }
 
-static bool program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
+static int program_attached(struct datapath *d, int ifindex, const struct tc_program *program)
 {
-	uint32_t want = program_id(program_fd(d, program->hook, program->name)), found = 0;
+	uint32_t want = 0, found = 0;
 	char name[LINK_NAME_SIZE];
+	int r = datapath_id_of(datapath_fd_of(d, program->hook, program->name), &want);
 
+	if (r < 0)
+		return r;
 	if (d->features.tcx)
 		return link_alive(d, link_name(program->name, ifindex, name), ifindex, want);
-	return netlink_clsact_query(d->nl, ifindex, program->egress,
-				    program->behind ? CLSACT_BEHIND : CLSACT_FIRST, &found) == 0 &&
-	       found == want;
+	r = netlink_clsact_query(d->nl, ifindex, program->egress,
+				 program->behind ? CLSACT_BEHIND : CLSACT_FIRST, &found);
+	if (r < 0)
+		return r == -ENODEV ? -ENOENT : r;
+	return found == want ? 0 : -ENOENT;
 }
 
-bool datapath_pod_attached(struct datapath *d, int ifindex)
+int datapath_pod_attached(struct datapath *d, int ifindex)
 {
-	size_t i;
+	int r = 0;
 
-	for (i = 0; i < COUNT(pod_programs); i++)
-		if (!program_attached(d, ifindex, &pod_programs[i]))
-			return false;
-	return true;
+	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++)
+		r = program_attached(d, ifindex, &pod_programs[i]);
+	return r;
 }
 
 /* In which mode the link's program is on the network link; "off": it is not. */
@@ -481,7 +304,7 @@ static const char *xdp_in_force(const struct datapath *d, const char *name, int 
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 {
-	int prog = program_fd(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
+	int prog = datapath_fd_of(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
 	const bool generic = d->options.xdp == XDP_GENERIC;
 	const struct link_place where = {.target = ifindex,
 					 .type = BPF_XDP,
@@ -528,7 +351,7 @@ static int note_clsact(struct datapath *d, int ifindex)
 static void say_no_xdp(struct datapath *d, int ifindex, int error, char *message, size_t size)
 {
 	const char *advice = d->options.xdp == XDP_AUTO ? "" : "; use --xdp auto";
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 	struct other_programs others = {};
 	char text[OTHER_PROGRAM_TEXT];
 	size_t i = 0;
@@ -642,7 +465,7 @@ static const char *hook_name(size_t hook)
 static void note_held(struct datapath *d, size_t hook, int error)
 {
 	struct other_programs others = {};
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 	char text[OTHER_PROGRAM_TEXT];
 	size_t i = 0;
 
@@ -680,8 +503,9 @@ static int attach_sockets(struct datapath *d, int cgroup, size_t *ret_hook)
 
 	for (size_t i = 0; i < COUNT(socket_hooks); i++) {
 		struct link_place where = {.target = cgroup, .type = socket_hooks[i].type};
-		int r = pinned_links_put(d->links, socket_hooks[i].program, &where,
-					 program_fd(d, DATAPATH_SOCKETS, socket_hooks[i].program));
+		int r = pinned_links_put(
+			d->links, socket_hooks[i].program, &where,
+			datapath_fd_of(d, DATAPATH_SOCKETS, socket_hooks[i].program));
 
 		*ret_hook = i;
 		if (r < 0 && is_own_fault(r))
@@ -731,14 +555,14 @@ int datapath_attach_sockets(struct datapath *d, char *message, size_t size)
 int datapath_others_of_link(struct datapath *d, int ifindex, const char *name,
 			    struct other_programs *list)
 {
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 
 	return other_programs_of_link(d->nl, &own, ifindex, name, list);
 }
 
 int datapath_others_of_cgroup(struct datapath *d, struct other_programs *list)
 {
-	const struct own_programs own = own_programs(d);
+	const struct own_programs own = datapath_own(d);
 	int r = 0;
 
 	for (size_t i = 0; i < COUNT(socket_hooks) && d->options.cgroup && r == 0; i++)

@@ -50,12 +50,26 @@ int datapath_map_fd(const struct datapath *datapath, enum datapath_hook hook, co
 /* A pod's host-side link: both directions. Idempotent; replaces the program of an earlier agent
  * atomically. */
 int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, size_t size);
+/*
+ * The same for a link that has none of them yet, in three steps, of which the second, where the
+ * kernel takes its time, is for any thread, and touches nothing but the attachment. Until the third
+ * all goes with pod_attachment_free(). -EOPNOTSUPP: without tcx it is done by
+ * datapath_attach_pod(), and quick. -EEXIST: it has some. Else 0 or -errno.
+ */
+struct pod_attachment;
+int datapath_prepare_pod(struct datapath *datapath, int ifindex, struct pod_attachment **ret);
+void pod_attachment_run(struct pod_attachment *attachment);
+/* 0, or -errno with `message`; of that nothing stays but what datapath_detach_pod() takes away. */
+int datapath_finish_pod(struct datapath *datapath, struct pod_attachment *attachment, char *message,
+			size_t size);
+void pod_attachment_free(struct pod_attachment *attachment); /* takes NULL */
 /* Only replaces the programs of an earlier agent that evaluate, as quickly as can be; else false:
  * datapath_attach_pod() says why. */
 bool datapath_switch_pod(struct datapath *datapath, int ifindex);
 void datapath_detach_pod(struct datapath *datapath, int ifindex);
-/* Are our programs there, in both directions, and those that close the link without them? */
-bool datapath_pod_attached(struct datapath *datapath, int ifindex);
+/* Are our programs there, in both directions, and those that close the link without them? 0: they
+ * are. -ENOENT: not all of them. -errno: the kernel could not be asked. */
+int datapath_pod_attached(struct datapath *datapath, int ifindex);
 
 /* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic",
  * "off". On success `message` says why it is off though it is asked for, or is "". */

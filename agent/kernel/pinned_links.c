@@ -13,8 +13,11 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/hash.h"
+#include "agent/kernel/cause.h"
 
 #define NAME_SIZE 48
+/* Of what may go well at once if it is done again. */
+#define TRIES 5
 
 struct held {
 	char name[NAME_SIZE];
@@ -83,13 +86,16 @@ static const char *path_of(const struct pinned_links *links, const char *name, c
 	return path;
 }
 
-/* 0: it is no link's. */
-static uint32_t link_id(int fd)
+/* 0; -ENOENT: it is no link's; -errno. */
+static int link_id(int fd, uint32_t *ret)
 {
 	struct bpf_link_info info = {};
 	uint32_t length = sizeof(info);
 
-	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
+		return -errno;
+	*ret = info.id;
+	return info.id ? 0 : -ENOENT;
 }
 
 static void note_pin(const struct pinned_links *links, struct held *held)
@@ -112,7 +118,7 @@ static struct held *hold(struct pinned_links *links, const char *name, int fd)
 	if (held) {
 		snprintf(held->name, sizeof(held->name), "%s", name);
 		held->fd = fd;
-		held->id = link_id(fd);
+		(void)link_id(fd, &held->id);
 		HASH_ADD_STR(links->held, name, held);
 	}
 	if (held && HASH_ADDED(hh, held))
@@ -122,27 +128,35 @@ static struct held *hold(struct pinned_links *links, const char *name, int fd)
 	return NULL;
 }
 
-/* What is held, or what a former agent has pinned. NULL: neither. */
-static struct held *find(struct pinned_links *links, const char *name)
+/* What is held, or what a former agent has pinned. 0; -ENOENT: neither, or no link's; -errno: a pin
+ * that cannot be opened now. */
+static int find(struct pinned_links *links, const char *name, struct held **ret)
 {
 	char path[PATH_MAX];
 	struct held *held;
-	int fd;
+	int fd, r, tries = 0;
 
 	HASH_FIND_STR(links->held, name, held);
-	if (held)
-		return held;
-	fd = bpf_obj_get(path_of(links, name, path));
+	if (held) {
+		*ret = held;
+		return 0;
+	}
+	do {
+		fd = bpf_obj_get(path_of(links, name, path));
+	} while (fd < 0 && cause_may_pass(errno) && ++tries < TRIES);
 	if (fd < 0)
-		return NULL;
-	if (!link_id(fd)) {
+		return -errno;
+	r = link_id(fd, &(uint32_t){0});
+	if (r < 0) {
 		close(fd);
-		return NULL;
+		return r;
 	}
 	held = hold(links, name, fd);
-	if (held)
-		note_pin(links, held);
-	return held;
+	if (!held)
+		return -ENOMEM;
+	note_pin(links, held);
+	*ret = held;
+	return 0;
 }
 
 /* ---------------------------------------------------------------- pins */
@@ -161,6 +175,7 @@ static int pin(const struct pinned_links *links, struct held *held)
 {
 	CLEANUP(cleanup_close) int other = -1;
 	char path[PATH_MAX];
+	uint32_t id = 0;
 	int r;
 
 	if (has_pin(links, held))
@@ -168,7 +183,12 @@ static int pin(const struct pinned_links *links, struct held *held)
 	other = bpf_obj_get(path_of(links, held->name, path));
 	if (other < 0 && errno != ENOENT)
 		return -errno; /* the pin is there, whatever it is */
-	if (other >= 0 && link_id(other) == held->id) {
+	r = held->id ? 0 : link_id(held->fd, &held->id);
+	if (r == 0 && other >= 0)
+		r = link_id(other, &id);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (id && id == held->id) {
 		note_pin(links, held);
 		return 0;
 	}
@@ -255,20 +275,40 @@ static bool is_elsewhere(const struct held *held, const struct link_place *place
 	       info.cgroup.cgroup_id != (uint64_t)status.st_ino;
 }
 
-static int create(struct pinned_links *links, const char *name, const struct link_place *place,
-		  int program)
+int pinned_links_create(const struct link_place *place, int program)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = place->flags);
-	int fd = bpf_link_create(program, place->target, place->type, place->flags ? &opts : NULL);
-	struct held *held;
+	int fd, tries = 0;
 
-	if (fd < 0)
-		return -errno;
-	held = hold(links, name, fd);
+	do {
+		fd = bpf_link_create(program, place->target, place->type,
+				     place->flags ? &opts : NULL);
+	} while (fd < 0 && cause_may_pass(errno) && ++tries < TRIES);
+	return fd < 0 ? -errno : fd;
+}
+
+int pinned_links_take(struct pinned_links *links, const char *name, int link)
+{
+	struct held *held = hold(links, name, link);
+
 	if (!held)
 		return -ENOMEM;
 	(void)pin(links, held);
 	return 0;
+}
+
+static int create(struct pinned_links *links, const char *name, const struct link_place *place,
+		  int program)
+{
+	int link = pinned_links_create(place, program);
+
+	return link < 0 ? link : pinned_links_take(links, name, link);
+}
+
+/* Nobody could look whether it is there. */
+static bool is_short(int r)
+{
+	return cause_may_pass(r) || r == -EMFILE || r == -ENFILE;
 }
 
 /* The new one is there before the old one goes. */
@@ -294,12 +334,12 @@ static int replace(struct pinned_links *links, struct held *held, const struct l
 int pinned_links_put(struct pinned_links *links, const char *name, const struct link_place *place,
 		     int program)
 {
-	struct held *held = find(links, name);
+	struct held *held = NULL;
 	char path[PATH_MAX];
-	int r;
+	int r = find(links, name, &held);
 
-	if (!held)
-		return create(links, name, place, program);
+	if (r < 0)
+		return is_short(r) ? r : create(links, name, place, program);
 	if (is_elsewhere(held, place))
 		return replace(links, held, place, program);
 	r = bpf_link_update(held->fd, program, NULL) < 0 ? -errno : 0;
@@ -316,19 +356,20 @@ int pinned_links_put(struct pinned_links *links, const char *name, const struct 
 
 int pinned_links_update(struct pinned_links *links, const char *name, int program)
 {
-	const struct held *held = find(links, name);
+	struct held *held = NULL;
+	int r = find(links, name, &held);
 
-	if (!held)
-		return -ENOENT;
+	if (r < 0)
+		return r;
 	return bpf_link_update(held->fd, program, NULL) < 0 ? -errno : 0;
 }
 
 void pinned_links_drop(struct pinned_links *links, const char *name)
 {
-	struct held *held = find(links, name);
+	struct held *held = NULL;
 	char path[PATH_MAX];
 
-	if (held) {
+	if (find(links, name, &held) == 0) {
 		/* Now: one whose pin was only unlinked is there for a while. */
 		(void)bpf_link_detach(held->fd);
 		forget(links, held);
@@ -339,12 +380,13 @@ void pinned_links_drop(struct pinned_links *links, const char *name)
 
 int pinned_links_info(struct pinned_links *links, const char *name, struct bpf_link_info *ret)
 {
-	const struct held *held = find(links, name);
 	struct bpf_link_info info = {};
 	uint32_t length = sizeof(info);
+	struct held *held = NULL;
+	int r = find(links, name, &held);
 
-	if (!held)
-		return -ENOENT;
+	if (r < 0)
+		return r;
 	if (bpf_obj_get_info_by_fd(held->fd, &info, &length) < 0)
 		return -errno;
 	*ret = info;

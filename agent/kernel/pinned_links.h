@@ -33,11 +33,17 @@ struct link_place {
  */
 int pinned_links_put(struct pinned_links *links, const char *name, const struct link_place *place,
 		     int program);
+/* In any thread: a link that has no name yet, and goes with the descriptor that is returned;
+ * -errno.
+ */
+int pinned_links_create(const struct link_place *place, int program);
+/* Takes the descriptor of such a link under a name that has none; pins it. 0 or -ENOMEM: closed. */
+int pinned_links_take(struct pinned_links *links, const char *name, int link);
 /* Only replaces the program of a link that there is: -ENOENT, -errno. */
 int pinned_links_update(struct pinned_links *links, const char *name, int program);
 /* Detaches it, and removes the pin. Not there: nothing happens. */
 void pinned_links_drop(struct pinned_links *links, const char *name);
-/* What the kernel says of it. 0, -ENOENT, -errno. */
+/* What the kernel says of it. 0; -ENOENT: there is none; -errno: it could not be asked. */
 int pinned_links_info(struct pinned_links *links, const char *name, struct bpf_link_info *ret);
 /* Drops all, pinned by a former agent or held, that `keep` says no to. */
 void pinned_links_sweep(struct pinned_links *links, bool (*keep)(const char *name, void *data),

@@ -62,7 +62,8 @@ struct pods_hooks {
 	int (*in_force)(const struct local_pod *pod, char *message, size_t size, void *data);
 	/* Takes its map entries and programs away; must succeed for pods half connected. */
 	void (*disconnect)(const struct local_pod *pod, void *data);
-	/* For CHECK: programs attached and entries right? */
+	/* For CHECK: programs attached and entries right? -ENOENT: not; else it could not be asked.
+	 */
 	int (*check)(const struct local_pod *pod, char *message, size_t size, void *data);
 	/* What the pinned map says of a link whose record is lost. 0; -ENOENT; -errno: the map
 	 * cannot be read. NULL: nothing is known. Used by pods_open() alone. */

@@ -281,9 +281,11 @@ static int check_mac(struct pods *pods, struct local_pod *pod, struct error *ret
 static int check_queues(struct pods *pods, const struct local_pod *pod, struct error *ret_error)
 {
 	char text[POD_QUEUE_TEXT];
+	int r = pods_look_for_queues(pods, pod);
 
-	/* What cannot be read is no reason to refuse. */
-	if (pods_look_for_queues(pods, pod) < 0 || !pod->queues[0])
+	if (r < 0)
+		return unknown(ret_error, r, "the queues of the node's link", pod->link);
+	if (!pod->queues[0])
 		return 0;
 	return error_set(ret_error, -EOPNOTSUPP, CNI_CHECK_FAILED, "%s",
 			 pods_queue_text(pod, text));
@@ -312,5 +314,7 @@ int pods_check_pod(struct pods *pods, struct local_pod *pod, const json_t *prev_
 	if (r < 0)
 		return r;
 	r = pods->hooks.check(pod, message, sizeof(message), pods->hooks.data);
-	return r < 0 ? error_set(ret_error, r, CNI_CHECK_FAILED, "%s", message) : 0;
+	return r < 0 ? error_set(ret_error, r, r == -ENOENT ? CNI_CHECK_FAILED : CNI_TRY_AGAIN,
+				 "%s", message)
+		     : 0;
 }

@@ -524,31 +524,39 @@ bool policy_sync_pod_waits(const struct policy_sync *sync, const struct local_po
 	return pod && pod->waits;
 }
 
-bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *local)
+/* 0, -ENOENT, -errno. */
+static int address_in_force(const struct policy_sync *sync, const struct synced_pod *pod,
+			    const struct polder_addr *addr)
+{
+	const struct address_entry *local = local_pods_find(sync->maps, addr);
+	struct address_key key = {.prefixlen = 128, .addr = *addr};
+	struct address_entry address;
+	int r = maps_find(sync->maps, MAP_ADDRESSES, &key, &address);
+
+	if (r < 0)
+		return r;
+	return address.ifindex == pod->entry.ifindex &&
+			       (!local || local->ifindex == pod->entry.ifindex)
+		       ? 0
+		       : -ENOENT;
+}
+
+int policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *local)
 {
 	const struct synced_pod *pod = pod_by_link(sync, local->ifindex);
 	struct pod_entry entry;
-	struct address_entry address;
 	uint32_t index;
-	size_t i;
+	int r;
 
 	if (!pod || !pod->written)
-		return false;
+		return -ENOENT;
 	index = pod_index(sync, pod);
-	if (maps_find(sync->maps, MAP_PODS, &index, &entry) < 0 ||
-	    memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
-		return false;
-	for (i = 0; i < pod->address_count; i++) {
-		struct address_key key = {.prefixlen = 128, .addr = pod->addresses[i]};
-
-		const struct address_entry *local = local_pods_find(sync->maps, &pod->addresses[i]);
-
-		if (maps_find(sync->maps, MAP_ADDRESSES, &key, &address) < 0 ||
-		    address.ifindex != pod->entry.ifindex ||
-		    (local && local->ifindex != pod->entry.ifindex))
-			return false;
-	}
-	return true;
+	r = maps_find(sync->maps, MAP_PODS, &index, &entry);
+	if (r == 0 && memcmp(&entry, &pod->entry, sizeof(entry)) != 0)
+		r = -ENOENT;
+	for (size_t i = 0; i < pod->address_count && r == 0; i++)
+		r = address_in_force(sync, pod, &pod->addresses[i]);
+	return r;
 }
 
 size_t policy_sync_pod_count(const struct policy_sync *sync)

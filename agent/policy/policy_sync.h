@@ -73,6 +73,9 @@ int policy_sync_audit(struct policy_sync *sync, char **ret_difference);
  * numbered anew after a restart, which is safe. 0 or -errno.
  */
 int policy_sync_save(struct policy_sync *sync);
+/* Writes the state directory's copy of which pods are held, if it is not there or could not be
+ * written. */
+void policy_sync_repair_copy(struct policy_sync *sync);
 /* Trusts nothing: the next run looks at everything. */
 void policy_sync_resync(struct policy_sync *sync);
 
@@ -83,8 +86,9 @@ const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local
 bool policy_sync_pod_written(const struct policy_sync *sync, const struct local_pod *pod);
 /* Is the pod closed until its own Pod object comes, as its name is another pod's now? */
 bool policy_sync_pod_waits(const struct policy_sync *sync, const struct local_pod *pod);
-/* Are the pod's map entries what they should be? */
-bool policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
+/* Are the pod's map entries what they should be? 0: they are. -ENOENT: not. -errno: the maps could
+ * not be read. */
+int policy_sync_pod_in_force(const struct policy_sync *sync, const struct local_pod *pod);
 size_t policy_sync_pod_count(const struct policy_sync *sync);
 /*
  * Tells of each pod that has an object in the store, or had one, what its labels are: if that may

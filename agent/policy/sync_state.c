@@ -48,7 +48,8 @@ static void copy_held(struct policy_sync *sync, const char *text)
 {
 	char path[PATH_MAX];
 
-	if (!copy_path(sync, path) || (sync->held_copied && strcmp(sync->held_copied, text) == 0))
+	if (!copy_path(sync, path) ||
+	    (sync->held_copied && strcmp(sync->held_copied, text) == 0 && access(path, F_OK) == 0))
 		return;
 	free(sync->held_copied);
 	sync->held_copied =
@@ -164,6 +165,12 @@ static int save(struct policy_sync *sync, bool needed)
 int state_save(struct policy_sync *sync)
 {
 	return save(sync, sync->state_revision != policy_registry_revision(sync->registry));
+}
+
+void policy_sync_repair_copy(struct policy_sync *sync)
+{
+	if (sync->held_text)
+		copy_held(sync, sync->held_text);
 }
 
 int policy_sync_save(struct policy_sync *sync)

@@ -442,7 +442,7 @@ def test_container_ignores_redirects(world):
 def test_cn10_256_adds_and_dels_at_once(world):
     before = world.node.ruler()
     boxes = [Sandbox(world, f"par{n}") for n in range(256)]
-    calls = [box.call("ADD") for box in boxes]
+    calls = [box.call("ADD").begin() for box in boxes]
     results = [call.finish(150) for call in calls]
     failed = [(status, out, err) for status, out, err in results if status != 0]
     assert not failed, f"{len(failed)} ADDs failed, the first with {failed[0]}"
@@ -451,7 +451,7 @@ def test_cn10_256_adds_and_dels_at_once(world):
     for box, (_, out, _) in list(zip(boxes, results))[::32]:
         for ip in addresses(json.loads(out)):
             assert ping(world.friend, ip) == "open", f"{box.name} at {ip}"
-    calls = [box.call("DEL") for box in boxes]
+    calls = [box.call("DEL").begin() for box in boxes]
     failed = [made for made in (call.finish(150) for call in calls) if made[0] != 0]
     assert not failed, f"{len(failed)} DELs failed, the first with {failed[0]}"
     for box in boxes:
@@ -459,12 +459,45 @@ def test_cn10_256_adds_and_dels_at_once(world):
     world.node.wait_as(before, 10)
 
 
+@limit(60)
+def test_cn10_containers_that_go_while_their_programs_are_attached_leave_nothing(world):
+    """A thread attaches them, one pod after the other; whoever waits for it may be gone by then."""
+    before = world.node.ruler()
+    boxes = [Sandbox(world, f"going-{number}") for number in range(12)]
+    calls = [box.call("ADD").begin() for box in boxes]
+    for box in boxes:
+        box.netns.delete()
+    for call in calls:
+        call.finish(60)
+    for box in boxes:
+        box.delete()
+    world.node.wait_as(before)
+    with Sandbox(world, "next") as box:
+        box.add()
+
+
+@limit(60)
+def test_cn10_agent_that_is_stopped_while_programs_are_attached_answers_and_leaves_nothing(world):
+    before, known = world.node.ruler(), records(world)
+    boxes = [Sandbox(world, f"stopped-{number}") for number in range(12)]
+    calls = [box.call("ADD").begin() for box in boxes]
+    wait_until(lambda: records(world) != known, "the first has a record", 10, 0.002)
+    world.node.agent.stop()
+    for call in calls:
+        call.finish(60)
+    world.node.agent.start()
+    for box in boxes:
+        box.delete()
+        box.netns.delete()
+    world.node.wait_as(before)
+
+
 @limit(120)
 def test_cn10_adds_and_dels_of_the_same_containers_at_once(world):
     before = world.node.ruler()
     boxes = [Sandbox(world, f"mix{n}") for n in range(24)]
     for _ in range(3):
-        calls = [box.call(command) for box in boxes for command in ("ADD", "DEL", "ADD")]
+        calls = [box.call(command).begin() for box in boxes for command in ("ADD", "DEL", "ADD")]
         for call in calls:
             call.finish(60)
     for box in boxes:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls of the real polder-cni, as a container runtime makes them."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,6 +39,14 @@ class CniCall:
         self.input = config if isinstance(config, str) else json.dumps(config)
         self.process = start([plugin], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, env=environment)
+
+    def begin(self):
+        """Gives it the configuration now, so that it goes on beside others; else finish() does."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(self.input)
+            self.process.stdin.close()
+        self.process.stdin = self.input = None
+        return self
 
     def finish(self, timeout=30):
         """(exit status, standard output, standard error)"""

@@ -7,8 +7,10 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "tests/unit/refuse.h"
 #include "tests/unit/unit.h"
 
 static char directory[32];
@@ -199,6 +201,26 @@ static void replaces_the_remains_of_a_crash(void)
 	end();
 }
 
+/* The descriptor is closed and the content written, whatever a signal makes close() say. */
+static void a_signal_at_the_end_is_no_failure(void)
+{
+	int status;
+	pid_t child;
+
+	begin();
+	child = fork();
+	if (child == 0)
+		_exit(!refuse_call(SYS_close, REFUSE_ANY, EINTR) ||
+		      state_file_write(path, "one", 3) != 0);
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
+	child = fork();
+	if (child == 0)
+		_exit(!refuse_call(SYS_close, REFUSE_ANY, ENOSPC) ||
+		      state_file_write(path, "two", 3) != -ENOSPC);
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
+	end();
+}
+
 static void keeps_json_values(void)
 {
 	json_t *value = json_pack("{s:[i,i], s:s}", "a", 1, 2, "b", "text");
@@ -229,6 +251,7 @@ int main(void)
 		UNIT_TEST(refuses_what_is_no_plain_file),
 		UNIT_TEST(keeps_the_old_version_when_the_disk_is_full),
 		UNIT_TEST(replaces_the_remains_of_a_crash),
+		UNIT_TEST(a_signal_at_the_end_is_no_failure),
 		UNIT_TEST(keeps_json_values),
 	};
 

@@ -373,6 +373,27 @@ static void many_adds_at_once_are_carried_out_in_turn_and_let_questions_through(
 	end(&world);
 }
 
+/* However long; then they come in the order in which they were asked. */
+static void held_requests_of_the_plugin_wait_and_others_do_not(void)
+{
+	struct world world;
+
+	begin(&world);
+	control_register(world.server, "cni.slow", on_slow, &world);
+	control_register(world.server, "question", on_question, &world);
+	crowd(&world, 2, "");
+	control_hold(world.server, true);
+	say(world.peers[0], REQUEST("cni.slow", "{\"number\":0}"));
+	say(world.peers[1], REQUEST("cni.slow", "{\"number\":1}"));
+	crowd(&world, 1, REQUEST("question", "{}"));
+	unit_wait(&world.loop, NULL, NULL, 50);
+	CU_ASSERT(world.calls == 1 && world.done == 0);
+	control_hold(world.server, false);
+	unit_wait(&world.loop, NULL, NULL, 50);
+	CU_ASSERT_EQUAL(world.done, 2);
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -383,6 +404,7 @@ int main(void)
 		UNIT_TEST(a_long_list_is_made_as_it_is_read),
 		UNIT_TEST(a_list_ends_when_its_reader_goes),
 		UNIT_TEST(many_adds_at_once_are_carried_out_in_turn_and_let_questions_through),
+		UNIT_TEST(held_requests_of_the_plugin_wait_and_others_do_not),
 	};
 
 	return UNIT_RUN("control_load", tests);

@@ -6,12 +6,8 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,6 +16,7 @@
 
 #include "agent/config/config.h"
 #include "agent/kernel/program_object.h"
+#include "tests/unit/refuse.h"
 #include "tests/unit/unit.h"
 
 struct world {
@@ -179,21 +176,6 @@ static void a_pin_that_cannot_be_opened_is_named_and_stays(void)
 	end(&w);
 }
 
-/* From now on statfs(2) fails. */
-static bool break_statfs(void)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_statfs, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = 4, .filter = filter};
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
 /* Of what nobody could ask nothing is known: least of all that pins need a file system. */
 static void no_file_system_is_mounted_over_one_that_cannot_be_asked(void)
 {
@@ -206,7 +188,7 @@ static void no_file_system_is_mounted_over_one_that_cannot_be_asked(void)
 	CU_ASSERT_FATAL(open_maps(&w) == 0 && stat(w.directory, &before) == 0);
 	child = fork();
 	if (child == 0) {
-		int r = break_statfs()
+		int r = refuse_call(SYS_statfs, REFUSE_ANY, EIO)
 				? maps_prepare_directory(w.directory, w.message, sizeof(w.message))
 				: 0;
 

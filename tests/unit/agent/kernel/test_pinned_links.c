@@ -12,8 +12,11 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/refuse.h"
 #include "tests/unit/unit.h"
 
 #define LOOPBACK 1
@@ -142,6 +145,35 @@ static void a_refusal_detaches_nothing(void)
 	close(program);
 }
 
+/* Nor does a pin that cannot be opened for a moment stand for one that is not there: another link
+ * beside it would run the program twice. */
+static void a_pin_that_cannot_be_opened_is_not_called_missing(void)
+{
+	struct pinned_links *links = begin();
+	struct bpf_link_info before, after;
+	int program = load(), status;
+	pid_t child;
+
+	CU_ASSERT(pinned_links_put(links, "x", &place, program) == 0);
+	CU_ASSERT(pinned_links_info(links, "x", &before) == 0);
+	pinned_links_free(links);
+	links = begin();
+	child = fork();
+	if (child == 0)
+		_exit(!refuse_call(SYS_bpf, BPF_OBJ_GET, ENOMEM) ||
+		      pinned_links_info(links, "x", &after) != -ENOMEM ||
+		      pinned_links_put(links, "x", &place, program) != -ENOMEM);
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
+	child = fork();
+	if (child == 0)
+		_exit(!refuse_call(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, EINTR) ||
+		      pinned_links_info(links, "x", &after) != -EINTR);
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
+	CU_ASSERT(pinned_links_info(links, "x", &after) == 0 && after.id == before.id);
+	end(links);
+	close(program);
+}
+
 static void without_a_place_for_pins_it_is_attached_all_the_same(void)
 {
 	struct pinned_links *links = begin();
@@ -207,6 +239,7 @@ int main(void)
 		UNIT_TEST(the_next_agent_takes_it_over_in_one_step),
 		UNIT_TEST(one_that_was_detached_is_made_anew),
 		UNIT_TEST(a_refusal_detaches_nothing),
+		UNIT_TEST(a_pin_that_cannot_be_opened_is_not_called_missing),
 		UNIT_TEST(without_a_place_for_pins_it_is_attached_all_the_same),
 		UNIT_TEST(a_pin_that_cannot_be_removed_goes_later),
 		UNIT_TEST(what_nobody_keeps_is_detached),

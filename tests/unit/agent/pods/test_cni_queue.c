@@ -9,9 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/common/cni_deletion.h"
+#include "tests/unit/refuse.h"
 
 static char base[64], socket_path[96];
 static int directory;
@@ -218,6 +221,22 @@ static void a_directory_that_others_may_write_is_refused(void)
 	CU_ASSERT_EQUAL(cni_deletion_open_directory("/nowhere/at/all.sock", &fd), -ENOENT);
 }
 
+static void a_directory_that_cannot_be_looked_at_is_not_said_to_be_others(void)
+{
+	int fd, status;
+	pid_t child = fork();
+
+	if (child == 0) {
+#ifdef SYS_newfstatat
+		if (!refuse_call(SYS_newfstatat, REFUSE_ANY, ENOMEM))
+			_exit(1);
+#endif
+		_exit(!refuse_call(SYS_fstat, REFUSE_ANY, ENOMEM) ||
+		      cni_deletion_open_directory(socket_path, &fd) != -ENOMEM);
+	}
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
+}
+
 int main(void)
 {
 	CU_pSuite suite;
@@ -235,6 +254,7 @@ int main(void)
 	CU_ADD_TEST(suite, what_fails_is_kept_and_tried_again);
 	CU_ADD_TEST(suite, damaged_notes_are_put_aside);
 	CU_ADD_TEST(suite, a_directory_that_others_may_write_is_refused);
+	CU_ADD_TEST(suite, a_directory_that_cannot_be_looked_at_is_not_said_to_be_others);
 	CU_basic_run_tests();
 	failed = CU_get_number_of_failures();
 	CU_cleanup_registry();

@@ -3,6 +3,7 @@
  * fails make of it. On the kernel's maps; needs root. */
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/agent/policy/sync_world.h"
 #include "tests/unit/unit.h"
@@ -237,6 +238,33 @@ static void an_orderly_end_writes_what_came_within_a_block(void)
 	unit_remove_directory(disk.directory);
 }
 
+/* Nothing else changes, so no run comes by: the copy is the only thing that is owed. */
+static void a_copy_of_what_is_held_that_is_not_there_is_written_again(void)
+{
+	char state_directory[96], copy[128];
+	struct sync_world w;
+	struct disk disk;
+
+	disk_begin(&disk);
+	snprintf(state_directory, sizeof(state_directory), "%s/state", disk.directory);
+	snprintf(copy, sizeof(copy), "%s/held.json", state_directory);
+	begin(&w, disk.state);
+	w.config.state_dir = state_directory;
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(access(copy, F_OK) < 0);
+	policy_sync_repair_copy(w.policy_sync);
+	CU_ASSERT(access(copy, F_OK) < 0);
+	CU_ASSERT_FATAL(mkdir(state_directory, 0700) == 0);
+	policy_sync_repair_copy(w.policy_sync);
+	CU_ASSERT(access(copy, F_OK) == 0);
+	/* And after somebody has removed it. */
+	CU_ASSERT(unlink(copy) == 0);
+	policy_sync_repair_copy(w.policy_sync);
+	CU_ASSERT(access(copy, F_OK) == 0);
+	sync_world_end(&w);
+	unit_remove_directory(disk.directory);
+}
+
 /* Without a state nobody knows what they stood for: they stand in the maps all the same. */
 static void numbers_that_the_maps_know_are_not_given_again(void)
 {
@@ -266,6 +294,7 @@ int main(void)
 		UNIT_TEST(what_holds_a_pod_outlives_the_agent),
 		UNIT_TEST(a_number_is_used_only_once_it_is_on_disk),
 		UNIT_TEST(an_orderly_end_writes_what_came_within_a_block),
+		UNIT_TEST(a_copy_of_what_is_held_that_is_not_there_is_written_again),
 		UNIT_TEST(numbers_that_the_maps_know_are_not_given_again),
 	};
 

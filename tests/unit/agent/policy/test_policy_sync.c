@@ -6,10 +6,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/bpf.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/config/config.h"
 #include "agent/kernel/flow_table.h"
 #include "agent/policy/rule_counts.h"
+#include "tests/unit/refuse.h"
 #include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
@@ -578,11 +583,29 @@ static void a_pod_of_this_node_touches_its_address_alone(void)
 	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &more) == 0);
 	outcome = run_and_commit(&w);
 	CU_ASSERT(outcome.moved == 0 && outcome.touched >= 1);
-	CU_ASSERT(policy_sync_pod_in_force(w.policy_sync, &more));
+	CU_ASSERT_EQUAL(policy_sync_pod_in_force(w.policy_sync, &more), 0);
 	before = generation(&w);
 	policy_sync_remove_pod(w.policy_sync, &more);
 	outcome = run_and_commit(&w);
 	CU_ASSERT(generation(&w) == before && outcome.touched == 0);
+	end(&w);
+}
+
+/* In a child whose look-ups fail. */
+static void entries_that_cannot_be_read_are_not_called_missing(void)
+{
+	struct world w;
+	int status;
+	pid_t child;
+
+	begin(&w);
+	run_and_commit(&w);
+	CU_ASSERT_EQUAL(policy_sync_pod_in_force(w.policy_sync, &w.pod), 0);
+	child = fork();
+	if (child == 0)
+		_exit(!refuse_call(SYS_bpf, BPF_MAP_LOOKUP_ELEM, ENOMEM) ||
+		      policy_sync_pod_in_force(w.policy_sync, &w.pod) != -ENOMEM);
+	CU_ASSERT(waitpid(child, &status, 0) == child && status == 0);
 	end(&w);
 }
 
@@ -633,6 +656,7 @@ int main(void)
 		UNIT_TEST(a_pod_range_with_a_policy_moves_the_generation_and_switches),
 		UNIT_TEST(the_generation_turns_over_to_what_marks_nothing),
 		UNIT_TEST(a_pod_of_this_node_touches_its_address_alone),
+		UNIT_TEST(entries_that_cannot_be_read_are_not_called_missing),
 	};
 
 	return UNIT_RUN("policy sync", tests);

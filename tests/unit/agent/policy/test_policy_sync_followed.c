@@ -484,7 +484,7 @@ static void a_run_that_fails_takes_new_pods_out_again(void)
 	more = sync_world_add(&w, "more", 65537, "10.1.0.6");
 	CU_ASSERT_FATAL(bpf_map_freeze(maps_fd(w.maps, MAP_ADDRESSES)) == 0);
 	CU_ASSERT(policy_sync_run(w.policy_sync, &switched) < 0);
-	CU_ASSERT(!policy_sync_pod_in_force(w.policy_sync, &more));
+	CU_ASSERT_EQUAL(policy_sync_pod_in_force(w.policy_sync, &more), -ENOENT);
 	CU_ASSERT(sync_world_word(&w, &more, WORD_IDENTITY, false) == 0);
 	CU_ASSERT(sync_world_word(&w, &w.pod, WORD_IDENTITY, false) != 0);
 	sync_world_end(&w);

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The programs' objects: loaded on the maps, with the constants of a start. */
+#include <assert.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/kernel/cause.h"
+#include "agent/kernel/datapath_internal.h"
+
+/* Of kernels without tcx, beside EINVAL; not in the C library. */
+#define ENOTSUPP 524
+/* Of what may go well at once if it is done again. */
+#define TRIES 5
+
+/* Gives an object its configuration. A string constant may stand behind it. */
+static int set_constants(struct bpf_map *map, const struct datapath_config *constants)
+{
+	size_t size;
+	const void *old = bpf_map__initial_value(map, &size);
+	char *value;
+	int r;
+
+	if (!old || size < sizeof(*constants))
+		return 0;
+	value = malloc(size);
+	if (!value)
+		return -ENOMEM;
+	memcpy(value, old, size);
+	memcpy(value, constants, sizeof(*constants));
+	r = bpf_map__set_initial_value(map, value, size);
+	free(value);
+	return r;
+}
+
+/* What tells of the traffic, and is not to tell of packets that were only tried. */
+static bool is_own_apart(enum map_index index)
+{
+	return index == MAP_DROPS || index == MAP_COUNTERS || index == MAP_EVENTS ||
+	       index == MAP_EVENT_BUDGETS;
+}
+
+/* What each object has for itself and is as large as `pods`: some budgets for uplinks, behind them
+ * one for each pod's link. */
+static int size_own_map(const struct datapath *d, struct bpf_map *map)
+{
+	uint32_t links = d->constants.pods_mask + 1;
+
+	return strcmp(bpf_map__name(map), "reject_budgets") == 0
+		       ? bpf_map__set_max_entries(map, REJECT_UPLINKS + links)
+		       : 0;
+}
+
+/* Gives an object's map the pinned one's descriptor, if there is one. */
+static int share_map(struct datapath *d, struct bpf_map *map)
+{
+	const char *name = bpf_map__name(map);
+	int i = 0;
+
+	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
+		i++;
+	if (i == MAP_COUNT)
+		return size_own_map(d, map);
+	if (!d->is_apart || !is_own_apart(i))
+		return bpf_map__reuse_fd(map, maps_fd(d->maps, i));
+	/* Nobody reads its events. */
+	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
+}
+
+/* Not in the generic path: Linux 6.18 loses what it takes apart there. */
+static void take_frags(const struct datapath *d, struct bpf_object *object)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object, "wire_xdp");
+
+	if (program && d->options.xdp != XDP_GENERIC)
+		bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
+}
+
+static int prepare_object(struct datapath *d, struct bpf_object *object)
+{
+	struct bpf_map *map;
+	int r = 0;
+
+	take_frags(d, object);
+
+	bpf_object__for_each_map(map, object)
+	{
+		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
+							  : share_map(d, map);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
+static int try_load(struct datapath *d, enum datapath_hook hook)
+{
+	int r = program_object_open(hook, &d->objects[hook]);
+
+	if (r == 0)
+		r = prepare_object(d, d->objects[hook]);
+	return r < 0 ? r : bpf_object__load(d->objects[hook]);
+}
+
+/* libbpf goes on without what it could not load of types, and ends with another error: what fails
+ * twice is told. */
+static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+	int r = try_load(d, hook);
+
+	if (r < 0) {
+		bpf_object__close(d->objects[hook]);
+		d->objects[hook] = NULL;
+		r = try_load(d, hook);
+	}
+	if (r == 0)
+		return 0;
+	snprintf(message, size,
+		 "program %s: the kernel refused to load it: %s (POLDER_LIBBPF_DEBUG=1 shows what "
+		 "it "
+		 "says)",
+		 program_object_name(hook), cause_of(r, cause));
+	return r;
+}
+
+/* 0 or -errno. */
+int datapath_id_of(int fd, uint32_t *ret)
+{
+	struct bpf_prog_info info = {};
+	uint32_t length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
+		return -errno;
+	*ret = info.id;
+	return 0;
+}
+
+/* Again at once what says nothing of the program: a start is too much for it. */
+static int note_id(int fd, uint32_t *ret)
+{
+	int r, tries = 0;
+
+	do {
+		r = datapath_id_of(fd, ret);
+	} while (r < 0 && cause_may_pass(r) && ++tries < TRIES);
+	return r;
+}
+
+/* Without their numbers nobody could tell them from those of others. */
+static int note_own(struct datapath *d, char *message, size_t size)
+{
+	struct bpf_program *program;
+	char cause[CAUSE_MAX];
+	int r = 0;
+
+	for (int i = 0; i < DATAPATH_HOOKS; i++) {
+		if (!d->objects[i])
+			continue;
+		bpf_object__for_each_program(program, d->objects[i])
+		{
+			assert(d->own_count < OWN_PROGRAMS_MAX);
+			r = note_id(bpf_program__fd(program), &d->own[d->own_count++]);
+			if (r == 0)
+				continue;
+			snprintf(message, size, "program %s: its number cannot be read: %s",
+				 bpf_program__name(program), cause_of(r, cause));
+			return r;
+		}
+	}
+	return 0;
+}
+
+struct own_programs datapath_own(const struct datapath *d)
+{
+	return (struct own_programs){d->own, d->own_count, d->features.tcx};
+}
+
+int datapath_fd_of(const struct datapath *d, enum datapath_hook hook, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
+}
+
+/* A program that says nothing, on the loopback link of this namespace, gone at once. 0 or -errno.
+ */
+static int try_tcx(void)
+{
+	const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int prog, link, r;
+
+	prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe_tcx", "Dual BSD/GPL", pass, 2, NULL);
+	if (prog < 0)
+		return -errno;
+	link = bpf_link_create(prog, 1, TCX_INGRESS, NULL);
+	r = link < 0 ? -errno : 0;
+	close(prog);
+	if (link >= 0)
+		close(link);
+	return r;
+}
+
+/*
+ * Does the kernel take a tcx link? One that does not know it (before Linux 6.6, or built without)
+ * says that the request makes no sense; whatever else it says is no reason to attach in another way
+ * than before. 0 or -errno with `message`.
+ */
+static int probe_tcx(bool *ret, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+	int r, tries = 0;
+
+	do {
+		r = try_tcx();
+	} while (r < 0 && cause_may_pass(r) && ++tries < TRIES);
+	*ret = r == 0;
+	if (r == 0 || r == -EINVAL || r == -EOPNOTSUPP || r == -ENOTSUPP)
+		return 0;
+	snprintf(message, size,
+		 "whether the kernel has tcx cannot be tried: %s; --attach tcx or clsact chooses",
+		 cause_of(r, cause));
+	return r;
+}
+
+/* By which way TC programs are attached. 0 or -errno with `message`. */
+static int choose_attach(struct datapath *d, char *message, size_t size)
+{
+	int r = 0;
+
+	if (d->options.attach != ATTACH_CLSACT)
+		r = probe_tcx(&d->features.tcx, message, size);
+	if (r < 0 || d->options.attach != ATTACH_TCX || d->features.tcx)
+		return r;
+	snprintf(message, size,
+		 "--attach tcx: this kernel has no tcx (Linux 6.6); use --attach auto");
+	return -EOPNOTSUPP;
+}
+
+int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
+		  const struct datapath_config *constants, const char *directory,
+		  struct datapath **ret, char *message, size_t size)
+{
+	struct datapath *d = calloc(1, sizeof(*d));
+	int i, r = 0;
+
+	if (!d)
+		return -ENOMEM;
+	d->maps = maps;
+	d->constants = *constants;
+	d->nl = nl;
+	d->options = options;
+	if (directory)
+		r = pinned_links_new(directory, &d->links);
+	if (r == 0 && directory && mkdir(directory, 0700) < 0 && errno != EEXIST) {
+		r = -errno;
+		snprintf(message, size, "%s: cannot create a directory for pins: %s", directory,
+			 strerror(-r));
+	}
+	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
+		r = load_object(d, i, message, size);
+	if (r == 0)
+		r = note_own(d, message, size);
+	if (r == 0 && directory)
+		r = choose_attach(d, message, size);
+	if (r < 0) {
+		datapath_free(d);
+		return r;
+	}
+	*ret = d;
+	return 0;
+}
+
+int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *message, size_t size)
+{
+	struct datapath *apart = calloc(1, sizeof(*apart));
+	int i, r = 0;
+
+	if (!apart)
+		return -ENOMEM;
+	*apart = (struct datapath){.maps = d->maps,
+				   .constants = d->constants,
+				   .is_apart = true,
+				   .options = d->options};
+	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
+		r = load_object(apart, i, message, size);
+	if (r < 0) {
+		datapath_free(apart);
+		return r;
+	}
+	*ret = apart;
+	return 0;
+}
+
+void datapath_keep_apart(struct datapath *d, struct datapath *apart)
+{
+	if (d->apart)
+		datapath_free(apart);
+	else
+		d->apart = apart;
+}
+
+struct datapath *datapath_apart(const struct datapath *d)
+{
+	return d->apart;
+}
+
+void datapath_free(struct datapath *d)
+{
+	int i;
+
+	if (!d)
+		return;
+	datapath_free(d->apart);
+	for (i = 0; i < DATAPATH_HOOKS; i++)
+		bpf_object__close(d->objects[i]);
+	pinned_links_free(d->links);
+	free(d->clsact);
+	free(d);
+}
+
+const struct datapath_features *datapath_features(const struct datapath *d)
+{
+	return &d->features;
+}
+
+int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
+{
+	return datapath_fd_of(d, hook, program_object_name(hook));
+}
+
+int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)
+{
+	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
+}
