@@ -36,6 +36,7 @@ static int start_api(struct agent *agent, char *message, size_t size)
 		.servers = config->api_servers,
 		.server_count = config->api_server_count,
 		.silence_ms = 1000ull * config->api_silence,
+		.node = config->node_name,
 		.remembered = agent_state_path(agent, "api-servers.json", remembered),
 	};
 	int r = api_source_new(agent->loop, &options, agent->store, agent_synced, agent,

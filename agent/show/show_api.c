@@ -17,6 +17,22 @@ static json_t *one_resource(const struct api_resource_status *resource)
 			 seconds_or_null(resource->age_ms), "error", resource->watch.error);
 }
 
+static json_t *all_writes(const struct api_status *status)
+{
+	json_t *list = json_array();
+
+	for (size_t kind = 0; kind < WRITE_KINDS; kind++) {
+		json_t *one = json_pack("{s:s, s:s}", "name", write_kind_names[kind], "error",
+					status->writes[kind].error);
+
+		for (size_t i = 0; i < WRITE_RESULTS; i++)
+			json_object_set_new(one, write_result_names[i],
+					    show_u64(status->writes[kind].results[i]));
+		json_array_append_new(list, one);
+	}
+	return list;
+}
+
 json_t *show_api(const struct show_sources *sources)
 {
 	json_t *list = json_array();
@@ -25,9 +41,10 @@ json_t *show_api(const struct show_sources *sources)
 	api_source_status(*sources->api_source, &status);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		json_array_append_new(list, one_resource(&status.resources[i]));
-	return json_pack("{s:s, s:b, s:o, s:o, s:s, s:o, s:o}", "server", status.server,
+	return json_pack("{s:s, s:b, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "server", status.server,
 			 "connected", status.connected, "since_seconds",
 			 show_u64(status.since_ms / 1000), "last_seconds",
 			 seconds_or_null(status.age_ms), "error", status.error, "outages",
-			 show_u64(status.outages), "resources", list);
+			 show_u64(status.outages), "resources", list, "writes", all_writes(&status),
+			 "waiting_events", show_u64(status.waiting));
 }

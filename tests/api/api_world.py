@@ -162,7 +162,7 @@ class ApiWorld(World):
     def end_of_test(self):
         api = self.api
         api.streaming, api.bookmarks, api.token, api.page, api.expire_tokens = True, 1.0, TOKEN, 500, 0
-        api.forbidden, api.absent, api.refuse = set(), {"clusternetworkpolicies"}, None
+        api.forbidden, api.absent, api.refuse, api.before_patch = set(), {"clusternetworkpolicies"}, None, None
         api.paused.clear()
         run(self.outside.command("nft", "flush", "ruleset"), check=False)
         if api.listener is None:

@@ -12,10 +12,15 @@
 #define API_REFUSED_MAX 1000
 
 struct api_objects;
+struct refusal;
 
-/* `resource`: "pods"; the store's origin is "api:" and that. Both are kept. 0 or -ENOMEM. */
+/* One is refused, in other words than before; its apiVersion and kind are the caller's to say. */
+typedef void (*api_objects_refuser)(struct refusal *refusal, void *data);
+
+/* `resource`: "pods"; the store's origin is "api:" and that. Both are kept. `on_refused` may be
+ * NULL. 0 or -ENOMEM. */
 int api_objects_new(struct store *store, enum object_kind kind, const char *resource,
-		    struct api_objects **ret);
+		    api_objects_refuser on_refused, void *data, struct api_objects **ret);
 void api_objects_free(struct api_objects *objects); /* takes NULL; leaves the store as it is */
 const char *api_objects_origin(const struct api_objects *objects);
 

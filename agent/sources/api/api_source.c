@@ -42,6 +42,7 @@ static uint64_t next_due(const struct api_source *source)
 	if (!source->has_identity)
 		return due;
 	due = least(due, api_probe_due(source));
+	due = least(due, api_writes_due(source->writes));
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		due = least(due, api_resource_due(&source->resources[i]));
 	return due;
@@ -73,6 +74,8 @@ static void on_timer(uv_timer_t *timer)
 	for (size_t i = 0; i < API_RESOURCES && source->has_identity; i++)
 		api_resource_run(&source->resources[i], now);
 	api_probe(source, now);
+	if (source->has_identity)
+		api_writes_run(source->writes, now);
 	if (source->slices_changed)
 		api_remember_servers(source);
 	api_schedule(source);
@@ -84,10 +87,16 @@ void api_source_reload(struct api_source *source)
 {
 	source->credentials_due_ms = 0;
 	/* Somebody has mended what was wrong. */
+	api_writes_hurry(source->writes);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		if (!source->resources[i].request)
 			watch_hurry(source->resources[i].watch, api_now(source));
 	api_schedule(source);
+}
+
+void api_source_set_ready(struct api_source *source, bool ready)
+{
+	api_writes_set_ready(source->writes, ready);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -104,6 +113,7 @@ static void release(struct api_source *source)
 		api_probe_cancel(source);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		api_resource_close(&source->resources[i]);
+	api_writes_free(source->writes);
 	http_client_free(source->http);
 	api_servers_clear(source);
 	free(source->remembered_path);
@@ -137,6 +147,8 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 	}
 	if (r == 0)
 		r = http_client_new(loop, options->silence_ms, &source->http);
+	if (r == 0)
+		r = api_writes_new(source, options->node, &source->writes);
 	for (size_t i = 0; i < API_RESOURCES && r == 0; i++)
 		r = api_resource_open(source, i);
 	if (r < 0) {
@@ -174,6 +186,7 @@ void api_source_status(const struct api_source *source, struct api_status *ret)
 		.received = http_client_received(source->http),
 		.outages = source->outages,
 	};
+	api_writes_status(source->writes, ret->writes, &ret->waiting);
 	for (size_t i = 0; i < API_RESOURCES; i++) {
 		const struct api_resource *resource = &source->resources[i];
 		struct api_resource_status *status = &ret->resources[i];

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "agent/sources/api/api_writes.h"
 #include "agent/sources/api/watch.h"
 #include "agent/store/store.h"
 
@@ -25,6 +26,7 @@ struct api_options {
 	 * answer; so long a connection may go without a sign of life. */
 	uint64_t silence_ms;
 	const char *remembered; /* file of the servers' last known addresses; NULL: none is kept */
+	const char *node;	/* the name of this one's Node */
 };
 
 struct api_source;
@@ -39,6 +41,8 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 		   void (*on_synced)(void *data), void *data, struct api_source **ret);
 /* Reads the credentials again, and asks at once for what is waited with. */
 void api_source_reload(struct api_source *source);
+/* Pods have a network on this node, or not: what the cluster is told. */
+void api_source_set_ready(struct api_source *source, bool ready);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void api_source_free(struct api_source *source);
 
@@ -60,6 +64,8 @@ struct api_status {
 	uint64_t received; /* bytes */
 	uint64_t outages;  /* how often it was lost */
 	struct api_resource_status resources[API_RESOURCES];
+	struct write_status writes[WRITE_KINDS];
+	size_t waiting; /* Events to be told */
 };
 /* Texts are valid until the loop turns. */
 void api_source_status(const struct api_source *source, struct api_status *ret);
