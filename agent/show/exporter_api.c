@@ -80,6 +80,9 @@ void exporter_add_api(struct metrics *m, const struct show_sources *sources)
 		       "Objects of a resource that cannot be used.");
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		exporter_labelled(m, "resource", resources[i].name, resources[i].refused);
+	exporter_u64(m, "polder_api_kept_in_force", METRIC_GAUGE,
+		     "1 while objects from the disk are in force, for want of an API server.",
+		     status.from_disk);
 	add_errors(m, &status);
 	add_writes(m, &status);
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The API server in the status. */
+#include <time.h>
+
 #include "agent/show/show_internal.h"
 
 static json_t *seconds_or_null(int64_t ms)
@@ -15,6 +17,18 @@ static json_t *one_resource(const struct api_resource_status *resource)
 			 "events", show_u64(resource->watch.events), "refused",
 			 show_u64(resource->refused), "last_seconds",
 			 seconds_or_null(resource->age_ms), "error", resource->watch.error);
+}
+
+/* Null: they are not kept. */
+static json_t *kept_objects(const struct api_status *status)
+{
+	if (!status->kept)
+		return json_null();
+	return json_pack("{s:s, s:b, s:o}", "file", status->kept, "in_force", status->from_disk,
+			 "age_seconds",
+			 status->kept_time
+				 ? json_integer((json_int_t)time(NULL) - status->kept_time)
+				 : json_null());
 }
 
 static json_t *all_writes(const struct api_status *status)
@@ -41,10 +55,10 @@ json_t *show_api(const struct show_sources *sources)
 	api_source_status(*sources->api_source, &status);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		json_array_append_new(list, one_resource(&status.resources[i]));
-	return json_pack("{s:s, s:b, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "server", status.server,
-			 "connected", status.connected, "since_seconds",
+	return json_pack("{s:s, s:b, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "server",
+			 status.server, "connected", status.connected, "since_seconds",
 			 show_u64(status.since_ms / 1000), "last_seconds",
 			 seconds_or_null(status.age_ms), "error", status.error, "outages",
 			 show_u64(status.outages), "resources", list, "writes", all_writes(&status),
-			 "waiting_events", show_u64(status.waiting));
+			 "waiting_events", show_u64(status.waiting), "kept", kept_objects(&status));
 }

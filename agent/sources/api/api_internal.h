@@ -2,6 +2,7 @@
 /* What the parts of the API server's source share. */
 #pragma once
 
+#include "agent/sources/api/api_kept.h"
 #include "agent/sources/api/api_objects.h"
 #include "agent/sources/api/api_source.h"
 #include "agent/sources/api/api_writes.h"
@@ -36,6 +37,10 @@ struct api_source {
 	struct http_client *http;
 	struct api_resource resources[API_RESOURCES];
 	struct api_writes *writes;
+	struct api_kept *kept; /* NULL: objects are not kept */
+	uint64_t started_ms;
+	bool from_disk;	   /* what is in force is what was kept */
+	int64_t kept_time; /* of that, in seconds since 1970 */
 	uint64_t random_state;
 
 	/* api_servers.c */

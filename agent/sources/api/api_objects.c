@@ -111,6 +111,13 @@ static bool identify(const struct api_objects *objects, const char *text, size_t
 	return true;
 }
 
+static void name_subject(const struct object *object, struct subject *ret)
+{
+	*ret = (struct subject){};
+	snprintf(ret->namespace, sizeof(ret->namespace), "%s", object->namespace);
+	snprintf(ret->name, sizeof(ret->name), "%s", object->name);
+}
+
 static void full_name(const struct subject *subject, char text[NAME_SIZE])
 {
 	snprintf(text, NAME_SIZE, "%s%s%s", subject->namespace, subject->namespace[0] ? "/" : "",
@@ -333,8 +340,7 @@ static int put(struct api_objects *objects, struct object *object)
 	struct refused *refused;
 	int r;
 
-	snprintf(subject.namespace, sizeof(subject.namespace), "%s", object->namespace);
-	snprintf(subject.name, sizeof(subject.name), "%s", object->name);
+	name_subject(object, &subject);
 	r = store_upsert(objects->store, objects->origin, object);
 	if (r < 0) {
 		object_free(object);
@@ -404,4 +410,62 @@ void api_objects_list_end(struct api_objects *objects)
 	HASH_ITER (hh, objects->refused, refused, next)
 		if (!refused->listed)
 			forget_refused(objects, refused, "deleted");
+}
+
+/* ---------------------------------------------------------------- what was kept */
+
+static void recall_refused(struct api_objects *objects, const struct subject *subject)
+{
+	char name[NAME_SIZE], origin[NAME_SIZE + sizeof(objects->origin) + 1];
+	struct refused *refused = need_refused(objects, subject);
+	struct error error;
+
+	if (!refused)
+		return;
+	refused->isolates = true;
+	full_name(subject, name);
+	problem_origin(objects, name, origin, sizeof(origin));
+	error_at(&error, -EINVAL, "$",
+		 "it was refused before polderd was started: what it selects is isolated");
+	store_set_problem(objects->store, origin, &error);
+}
+
+int api_objects_recall(struct api_objects *objects, const char *text, size_t length, bool closed)
+{
+	struct object *object = NULL;
+	struct subject subject;
+	struct error error;
+	int r = object_decode(objects->kind, text, length, &object, &error);
+
+	if (r < 0)
+		return r;
+	name_subject(object, &subject);
+	r = store_recall(objects->store, objects->origin, object);
+	if (r < 0)
+		object_free(object);
+	if (r == 0 && closed)
+		recall_refused(objects, &subject);
+	return r == -EEXIST ? 0 : r;
+}
+
+void api_objects_forget(struct api_objects *objects)
+{
+	struct object_list none = {};
+	struct refused *refused, *next;
+
+	(void)store_replace(objects->store, objects->origin, &none);
+	HASH_ITER (hh, objects->refused, refused, next)
+		forget_refused(objects, refused, "forgotten");
+}
+
+bool api_objects_is_closed(const struct api_objects *objects, const struct object *object)
+{
+	const struct refused *refused;
+	struct subject subject;
+
+	if (!objects->refused)
+		return false;
+	name_subject(object, &subject);
+	refused = find_refused(objects, &subject);
+	return refused && refused->isolates;
 }

@@ -30,5 +30,15 @@ int api_objects_put(struct api_objects *objects, const char *text, size_t length
 int api_objects_remove(struct api_objects *objects, const char *text, size_t length, bool whole);
 void api_objects_list_end(struct api_objects *objects);
 
+/*
+ * One that was kept on disk, unless the server has told of it already; `closed`: it stands for one
+ * that was refused. 0; -EINVAL, -EFBIG: it makes no sense; -ENOMEM.
+ */
+int api_objects_recall(struct api_objects *objects, const char *text, size_t length, bool closed);
+/* None of them counts. */
+void api_objects_forget(struct api_objects *objects);
+/* Is what the store has of this name there because the server's was refused? */
+bool api_objects_is_closed(const struct api_objects *objects, const struct object *object);
+
 /* Refused now. */
 size_t api_objects_refused(const struct api_objects *objects);

@@ -12,7 +12,7 @@
 
 #define NODES 1 /* of them */
 
-/* In the order in which they are asked for; the kind is that of the store. */
+/* In the order of the store's kinds; so they are asked for as well. */
 const struct watch_resource api_resources[API_RESOURCES] = {
 	{"namespaces", "", "/api/v1/namespaces", "Namespace", false},
 	{"nodes", "", "/api/v1/nodes", "Node", false},
@@ -26,15 +26,7 @@ const struct watch_resource api_resources[API_RESOURCES] = {
 	 "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", "ClusterNetworkPolicy",
 	 true},
 };
-static const enum object_kind kinds[API_RESOURCES] = {
-	OBJECT_NAMESPACE,
-	OBJECT_NODE,
-	OBJECT_POD,
-	OBJECT_SERVICE,
-	OBJECT_ENDPOINT_SLICE,
-	OBJECT_NETWORK_POLICY,
-	OBJECT_CLUSTER_NETWORK_POLICY,
-};
+_Static_assert(API_RESOURCES == OBJECT_KIND_COUNT, "one for each kind, in the same order");
 
 /* ---------------------------------------------------------------- hooks of the watch */
 
@@ -337,8 +329,8 @@ int api_resource_open(struct api_source *source, size_t index)
 	resource->watch = watch_new(resource->resource, &resource->hooks);
 	if (!resource->watch)
 		return -ENOMEM;
-	return api_objects_new(source->store, kinds[index], resource->resource->name, on_refused,
-			       resource, &resource->objects);
+	return api_objects_new(source->store, (enum object_kind)index, resource->resource->name,
+			       on_refused, resource, &resource->objects);
 }
 
 void api_resource_close(struct api_resource *resource)

@@ -26,14 +26,16 @@ struct api_options {
 	 * answer; so long a connection may go without a sign of life. */
 	uint64_t silence_ms;
 	const char *remembered; /* file of the servers' last known addresses; NULL: none is kept */
+	const char *kept;	/* file of the objects; NULL: they are not kept */
 	const char *node;	/* the name of this one's Node */
 };
 
 struct api_source;
 
 /*
- * `options` is read; what it points to is kept, but for `remembered`. `on_synced` (may be NULL)
- * runs once, from the loop, when all resources have been read whole. Credentials that cannot be
+ * `options` is read; what it points to is kept, but for the two files. `on_synced` (may be NULL)
+ * runs once, from the loop, when all resources have been read whole, or those that were kept are
+ * put in force because they cannot be. Credentials that cannot be
  * read, and servers that cannot be reached, are problems of the store, and tried again. 0 or
  * -ENOMEM.
  */
@@ -64,6 +66,9 @@ struct api_status {
 	uint64_t received; /* bytes */
 	uint64_t outages;  /* how often it was lost */
 	struct api_resource_status resources[API_RESOURCES];
+	const char *kept;  /* file of the objects; NULL: they are not kept */
+	bool from_disk;	   /* what is in force has been read of it */
+	int64_t kept_time; /* when it was so, in seconds since 1970; 0: never whole */
 	struct write_status writes[WRITE_KINDS];
 	size_t waiting; /* Events to be told */
 };
