@@ -157,6 +157,7 @@ class ApiServer:
         self.refuse = self.before_patch = None
         self.paused = threading.Event()
         self.expire_tokens = 0
+        self.wrong = []     # what no agent may ask for
         self.requests = []  # (time, resource or path, query)
         self.connections = set()
         self.listener = None
@@ -231,7 +232,11 @@ class ApiServer:
         if self.refuse and self.refuse(request):
             return
         if request.method != "GET":
-            self._write(request, path)
+            try:
+                self._write(request, path)
+            except (AssertionError, KeyError, ValueError) as error:
+                self.wrong.append(f"{request.method} {request.path} {request.body[:2000]}: {error!r}")
+                request.json(400, status(400, "BadRequest", repr(error)))
         elif path == "/version":
             request.json(200, {"major": "1", "minor": "36"})
         elif resource in self.forbidden:
@@ -254,6 +259,7 @@ class ApiServer:
         elif request.method == "POST" and parts[:3] == ["api", "v1", "namespaces"] and parts[4:] == ["events"]:
             self._create_event(request, parts[3])
         else:
+            self.wrong.append(f"{request.method} {path}")
             request.json(405, status(405, "MethodNotAllowed", f"{request.method} {path} is nothing that an agent does"))
 
     def _patch(self, request, name):

@@ -161,6 +161,7 @@ class ApiWorld(World):
 
     def end_of_test(self):
         api = self.api
+        wrong, api.wrong = api.wrong, []
         api.streaming, api.bookmarks, api.token, api.page, api.expire_tokens = True, 1.0, TOKEN, 500, 0
         api.forbidden, api.absent, api.refuse, api.before_patch = set(), {"clusternetworkpolicies"}, None, None
         api.paused.clear()
@@ -176,6 +177,7 @@ class ApiWorld(World):
             agent.process.send_signal(1)
             self.wait_connected()
         super().end_of_test()
+        assert not wrong, wrong
 
     def wait_policy(self, name, there=True, timeout=10):
         wait_until(lambda: (name in {p["name"] for p in self.node.agent.ctl_json("policy", "list")}) == there,

@@ -37,17 +37,34 @@ static void write_suffix(const struct refusal *refusal, char text[SUFFIX_DIGITS 
 		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
+/* Names of Events are those of the DNS; what a server calls an object may be another one. */
+static bool is_dns_name(const char *text)
+{
+	char before = '.';
+
+	for (; *text; before = *text++) {
+		bool letter = (*text >= 'a' && *text <= 'z') || (*text >= '0' && *text <= '9');
+
+		if (!letter && *text != '.' && *text != '-')
+			return false;
+		if ((*text == '.' && (before == '.' || before == '-')) ||
+		    (*text == '-' && before == '.'))
+			return false;
+	}
+	return before != '.' && before != '-';
+}
+
 static void write_name(const struct refusal *refusal, char text[EVENT_NAME_MAX + 1])
 {
 	char suffix[SUFFIX_DIGITS + 1];
+	const char *name = is_dns_name(refusal->name) ? refusal->name : "object";
 	size_t length;
 
 	write_suffix(refusal, suffix);
-	length =
-		(size_t)snprintf(text, EVENT_NAME_MAX + 1 - SUFFIX_DIGITS - 1, "%s", refusal->name);
+	length = (size_t)snprintf(text, EVENT_NAME_MAX + 1 - SUFFIX_DIGITS - 1, "%s", name);
 	if (length > EVENT_NAME_MAX - SUFFIX_DIGITS - 1)
 		length = EVENT_NAME_MAX - SUFFIX_DIGITS - 1;
-	/* A part of a name does not end with these. */
+	/* Where it was cut. */
 	while (length > 0 && (text[length - 1] == '.' || text[length - 1] == '-'))
 		length--;
 	snprintf(text + length, SUFFIX_DIGITS + 2, ".%s", suffix);

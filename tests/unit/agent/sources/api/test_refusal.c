@@ -76,6 +76,19 @@ static void all_nodes_make_the_same_one_for_the_same_words(void)
 	CU_ASSERT_STRING_NOT_EQUAL(first, other);
 }
 
+static void object_whose_name_is_none_is_told_all_the_same(void)
+{
+	static const char *const odd[] = {"", "-", ".", "a..b", "a.-b", "a-.b", "A", "a_b", "a-"};
+	char name[300];
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		const struct refusal refusal = refuse("Pod", "n", odd[i]);
+
+		copy_name(&refusal, "node-1", name);
+		CU_ASSERT(strncmp(name, "object.", 7) == 0);
+	}
+}
+
 static void object_without_a_namespace_is_told_in_default(void)
 {
 	const struct refusal refusal = refuse("Node", "", "node-7");
@@ -92,11 +105,11 @@ static void long_words_and_strange_letters_are_cut(void)
 	char name[300];
 
 	memset(refusal.name, 'a', LIMIT_NAME);
-	memset(refusal.name + 230, '.', LIMIT_NAME - 230);
+	refusal.name[235] = '.';
 	memset(refusal.error.text, 0xc3, sizeof(refusal.error.text) - 1);
 	memset(refusal.error.path + 2, '\n', sizeof(refusal.error.path) - 3);
 	copy_name(&refusal, "node-1", name);
-	CU_ASSERT(strlen(name) == 230 + 17 && name[230] == '.' && name[229] == 'a');
+	CU_ASSERT(strlen(name) == 235 + 17 && name[235] == '.' && name[236] != 'a');
 	CLEANUP(cleanup_json) json_t *made = event(&refusal, "node-1");
 	CU_ASSERT(strlen(text_at(made, NULL, "message")) < 1024);
 	memset(refusal.name, 'a', LIMIT_NAME);
@@ -109,6 +122,7 @@ int main(void)
 	static const struct unit_test tests[] = {
 		UNIT_TEST(event_names_the_object_the_place_and_what_to_do),
 		UNIT_TEST(all_nodes_make_the_same_one_for_the_same_words),
+		UNIT_TEST(object_whose_name_is_none_is_told_all_the_same),
 		UNIT_TEST(object_without_a_namespace_is_told_in_default),
 		UNIT_TEST(long_words_and_strange_letters_are_cut),
 	};
