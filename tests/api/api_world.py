@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node whose agent follows an API server at the outside's address; what tests put into resources is put there."""
 
+import contextlib
 import json
 import os
 import socket
@@ -119,6 +120,16 @@ class ApiWorld(World):
         with open(self.kubeconfig + ".new", "w", encoding="ascii") as file:
             json.dump(made, file)
         os.rename(self.kubeconfig + ".new", self.kubeconfig)
+
+    @property
+    def kept_file(self):
+        return os.path.join(self.node.agent.options["state-dir"], "api-objects")
+
+    def forget_kept(self):
+        """What the next start waits for is the server."""
+        self.node.agent.stop()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.kept_file)
 
     # ---- what polderd says
 

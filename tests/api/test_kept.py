@@ -23,12 +23,8 @@ def setup(world):
     world.expect((world.a, world.b.ips[4], 8080, "open"))
 
 
-def kept_file(world):
-    return os.path.join(world.node.agent.options["state-dir"], "api-objects")
-
-
 def content(world):
-    with contextlib.suppress(FileNotFoundError), open(kept_file(world), encoding="utf-8") as file:
+    with contextlib.suppress(FileNotFoundError), open(world.kept_file, encoding="utf-8") as file:
         return file.read()
     return ""
 
@@ -81,6 +77,8 @@ def test_known_pods_start_and_what_was_known_is_in_force_without_a_server(world)
     world.listen()
     world.wait_policy("after", timeout=15)
     world.wait_policy("only", there=False)
+    late.with_object = True
+    late.write_object()
     world.wait_no_problem()
     world.expect((friend, world.b.ips[4], 8080, "timeout"))
     assert world.metric("polder_api_kept_in_force") == 0
@@ -94,7 +92,7 @@ def test_known_pods_start_and_what_was_known_is_in_force_without_a_server(world)
 def test_agent_that_is_killed_has_kept_what_it_knew(world):
     world.resources.put("deny", deny("deny"))
     wait_kept(world, "default/deny")
-    with open(kept_file(world), "ab") as file:  # a crash of the machine cuts off in the middle of a line
+    with open(world.kept_file, "ab") as file:  # a crash of the machine cuts off in the middle of a line
         file.write(b"12345678 P 5 default/de")
     start_without_server(world, signal.SIGKILL)
     world.expect((world.a, world.b.ips[4], 8080, "timeout"))
@@ -113,9 +111,10 @@ def test_file_that_is_damaged_opens_nothing_and_is_put_aside(world):
     world.resources.put("deny", deny("deny"))
     world.resources.put("object", objects.pod("late", labels={"app": "a"}, node_name=world.node.name))
     wait_kept(world, "default/deny", "default/late")
+    world.expect((world.a, world.b.ips[4], 8080, "timeout"))
     world.node.agent.stop()
     world.api.stop()
-    with open(kept_file(world), "r+b") as file:
+    with open(world.kept_file, "r+b") as file:
         file.seek(len(file.read()) // 2)
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
@@ -124,8 +123,8 @@ def test_file_that_is_damaged_opens_nothing_and_is_put_aside(world):
     wait_until(lambda: "damaged" in world.node.agent.log_tail(50), "a message", 10)
     time.sleep(AWAY + 2)
     assert not world.node.agent.ctl_json("status")["ready"]
-    assert os.path.exists(kept_file(world) + ".bad")
-    os.unlink(kept_file(world) + ".bad")
+    assert os.path.exists(world.kept_file + ".bad")
+    os.unlink(world.kept_file + ".bad")
     world.expect((world.a, world.b.ips[4], 8080, "timeout"), within=0)
     world.listen()
     world.wait_connected()
@@ -162,7 +161,7 @@ def test_last_good_version_of_a_refused_object_outlives_the_agent(world):
 
 
 def test_file_that_cannot_be_written_is_told_and_written_later(world):
-    path = kept_file(world)
+    path = world.kept_file
     wait_kept(world)
     os.unlink(path)
     os.mkdir(path)

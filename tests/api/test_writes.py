@@ -107,7 +107,7 @@ def test_taint_of_somebody_who_writes_at_the_same_time_is_not_lost(world):
 
 @in_worlds("http2")
 def test_node_that_is_not_ready_keeps_the_taint(world):
-    world.node.agent.stop()
+    world.forget_kept()
     world.resources.put("node", node(world, OURS))
     held = []
 
@@ -123,6 +123,7 @@ def test_node_that_is_not_ready_keeps_the_taint(world):
     assert there(world)["spec"]["taints"] == [OURS] and not condition(world), there(world)
     world.api.refuse = None
     wait_up(world, 40)
+    world.wait_current()
 
 
 @in_worlds("http2")

@@ -239,6 +239,9 @@ static int on_body(const char *bytes, size_t length, void *data)
 	store_batch_begin(source->store);
 	r = watch_body(resource->watch, bytes, length, api_now(source));
 	store_batch_end(source->store);
+	/* A list that is whole ends what was wrong; the watch behind it goes on for minutes. */
+	if (resource->told[0])
+		tell(resource);
 	if (!source->synced || source->slices_changed)
 		api_schedule(source);
 	return r;

@@ -49,7 +49,7 @@ static bool need_room(struct kept_text *text, size_t more)
 /* A line of a head and what follows it; neither has an end of line in it. */
 static void add_line(struct kept_text *text, const char *head, const char *rest)
 {
-	size_t head_length = strlen(head), length = head_length + strlen(rest);
+	size_t length = strlen(head) + strlen(rest);
 	char *line, crc[FRAME + 1];
 
 	if (text->failed || !need_room(text, FRAME + length + 2)) {
@@ -57,8 +57,7 @@ static void add_line(struct kept_text *text, const char *head, const char *rest)
 		return;
 	}
 	line = text->text + text->length;
-	memcpy(line + FRAME, head, head_length);
-	strcpy(line + FRAME + head_length, rest);
+	snprintf(line + FRAME, length + 1, "%s%s", head, rest);
 	snprintf(crc, sizeof(crc), "%08x ", state_file_crc32(line + FRAME, length));
 	memcpy(line, crc, FRAME);
 	line[FRAME + length] = '\n';
