@@ -63,6 +63,15 @@ def test_node_that_is_ready_loses_the_taint_and_has_a_network(world):
 
 
 @in_worlds("http2")
+def test_node_that_the_cluster_does_not_have_is_told_and_nothing_written(world):
+    world.api.requests.clear()
+    world.node.agent.restart()
+    assert f"no Node of the name {world.node.name}" in world.node.agent.log_tail(60)
+    assert not writes(world), writes(world)
+    assert world.node.agent.ctl_json("status")["ready"]
+
+
+@in_worlds("http2")
 def test_taint_that_comes_again_is_removed_again(world):
     world.resources.put("node", node(world, OURS))
     wait_up(world)

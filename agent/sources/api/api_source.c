@@ -105,6 +105,7 @@ static void become_synced(struct api_source *source)
 	source->from_disk = false;
 	log_info("api", "all resources are listed");
 	store_set_problem(source->store, KEPT_ORIGIN, NULL);
+	api_writes_synced(source->writes);
 	if (source->kept)
 		api_kept_set_whole(source->kept);
 	/* Last: the callback may free the source. */

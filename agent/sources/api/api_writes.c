@@ -221,6 +221,16 @@ void api_writes_node_gone(struct api_writes *writes, const char *text, size_t le
 		writes->known = false;
 }
 
+void api_writes_synced(const struct api_writes *writes)
+{
+	if (!writes->known)
+		log_warning("api",
+			    "the cluster has no Node of the name %s: its taint " OWN_NODE_TAINT
+			    " and condition NetworkUnavailable stay as they are; --node-name says "
+			    "which Node this is",
+			    writes->node);
+}
+
 void api_writes_set_ready(struct api_writes *writes, bool ready)
 {
 	if (writes->ready == ready)

@@ -39,6 +39,8 @@ void api_writes_node(struct api_writes *writes, const char *text, size_t length)
 void api_writes_node_gone(struct api_writes *writes, const char *text, size_t length);
 /* The Nodes are listed from here on. */
 void api_writes_list(struct api_writes *writes);
+/* All is listed. */
+void api_writes_synced(const struct api_writes *writes);
 /* An object is refused, in other words than before. What finds no room is not told. */
 void api_writes_refused(struct api_writes *writes, const struct refusal *refusal);
 /* Pods have a network here, or not. */
