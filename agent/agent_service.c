@@ -99,6 +99,8 @@ static void on_second(uv_timer_t *timer)
 
 	log_tick();
 	tell_service_manager(agent);
+	if (agent->api_source)
+		api_source_set_ready(agent->api_source, agent_ready(agent) && agent_well(agent));
 	agent->seconds++;
 }
 

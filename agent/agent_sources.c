@@ -28,7 +28,7 @@ static int start_directory(struct agent *agent, char *message, size_t size)
 
 static int start_api(struct agent *agent, char *message, size_t size)
 {
-	char remembered[PATH_MAX];
+	char remembered[PATH_MAX], kept[PATH_MAX];
 	const struct config *config = &agent->config;
 	const struct api_options options = {
 		.kubeconfig = config->kubeconfig,
@@ -36,6 +36,8 @@ static int start_api(struct agent *agent, char *message, size_t size)
 		.servers = config->api_servers,
 		.server_count = config->api_server_count,
 		.silence_ms = 1000ull * config->api_silence,
+		.node = config->node_name,
+		.kept = agent_state_path(agent, "api-objects", kept),
 		.remembered = agent_state_path(agent, "api-servers.json", remembered),
 	};
 	int r = api_source_new(agent->loop, &options, agent->store, agent_synced, agent,

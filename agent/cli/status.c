@@ -99,6 +99,7 @@ static void print_api(const json_t *api)
 {
 	char line[512], duration[FORMAT_MAX];
 	bool connected = json_is_true(field(api, "connected"));
+	const json_t *kept = field(api, "kept");
 
 	if (!json_is_object(api))
 		return;
@@ -107,6 +108,11 @@ static void print_api(const json_t *api)
 		 connected ? "connected" : "not connected",
 		 format_duration(field_number(api, "since_seconds"), duration));
 	print_line("API server", line);
+	if (!json_is_true(field(kept, "in_force")))
+		return;
+	snprintf(line, sizeof(line), "from the disk, of %s ago",
+		 format_duration(field_number(kept, "age_seconds"), duration));
+	print_line("API objects", line);
 }
 
 static void print_counts(const json_t *status)

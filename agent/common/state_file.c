@@ -20,8 +20,9 @@
 #define HEADER_MAX  64
 
 /* CRC-32 (IEEE 802.3), four bits a step: files of many megabytes are kept as well. */
-static uint32_t crc32_of(const unsigned char *data, size_t length)
+uint32_t state_file_crc32(const void *content, size_t length)
 {
+	const unsigned char *data = content;
 	static const uint32_t table[16] = {
 		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
 		0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
@@ -42,7 +43,7 @@ static uint32_t crc32_of(const unsigned char *data, size_t length)
 static size_t format_header(char header[HEADER_MAX], const void *content, size_t length)
 {
 	return (size_t)snprintf(header, HEADER_MAX, STATE_MAGIC " %zu %08x\n", length,
-				crc32_of(content, length));
+				state_file_crc32(content, length));
 }
 
 /* Opens the directory of `path`; `*ret_name` points to the last part inside `path`. */

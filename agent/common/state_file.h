@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * A state file is one line with format, length and checksum, then the content. It is replaced as a
@@ -31,6 +32,9 @@ int state_file_read(const char *path, size_t max, char **ret, size_t *ret_length
  */
 int state_file_write_json(const char *path, const json_t *value);
 int state_file_read_json(const char *path, size_t max, json_t **ret);
+
+/* CRC-32 (IEEE 802.3) of some bytes, as a state file has it of its content. */
+uint32_t state_file_crc32(const void *content, size_t length);
 
 /* Removes the file and syncs its directory. Not there: 0. */
 int state_file_remove(const char *path);

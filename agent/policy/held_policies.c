@@ -68,7 +68,10 @@ static void look_for_object(const struct policy_sync *sync, struct synced_pod *p
 	const struct object *other =
 		store_get(sync->store, OBJECT_POD, pod->object.namespace, pod->object.name);
 	bool others = other && !pod_is_of(pod, other);
-	bool waits = (others || (pod->labels_lost && !other)) && !pod->object_gone;
+	/* A finished pod's name may be the next one's by now. */
+	bool late = other ? pod->is_late && other->pod.finished && !pod_is_surely_of(pod, other)
+			  : pod->labels_lost || pod->is_late;
+	bool waits = (others || late) && !pod->object_gone;
 
 	if (waits && others && !pod->waits)
 		log_warning("policy",

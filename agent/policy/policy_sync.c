@@ -176,6 +176,13 @@ static void pod_fill(struct synced_pod *pod, const struct local_pod *local)
 	pod->object.pod.ready = true;
 }
 
+/* The runtime has named a pod, nobody has said whose labels it has, and a server knows that. */
+static bool is_kubernetes(const struct policy_sync *sync, const struct local_pod *local)
+{
+	return (sync->config->kubeconfig || sync->config->in_cluster) && local->labels.count == 0 &&
+	       strcmp(local->name, local->container_id) != 0;
+}
+
 int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *local)
 {
 	struct synced_pod *pod;
@@ -222,6 +229,7 @@ int policy_sync_add_pod(struct policy_sync *sync, const struct local_pod *local)
 	/* Until its object is found: it may have gone while the agent was away. */
 	pod->object_gone = local->object_seen;
 	pod->labels_lost = local->labels_lost;
+	pod->is_late = is_kubernetes(sync, local);
 	held_restore(sync, pod);
 	pod->dirty = pod->labels_due = sync->labels_due = true;
 	pod->next = sync->pods;
@@ -276,8 +284,9 @@ void policy_sync_remove_pod(struct policy_sync *sync, const struct local_pod *lo
 	sync->problems_known = false;
 }
 
-/* From now on the object that went speaks for the pod. */
-static void take_gone(struct policy_sync *sync, struct synced_pod *pod, const struct object *object)
+/* Whose container it is, whatever becomes of the object. */
+static void take_labels(struct policy_sync *sync, struct synced_pod *pod,
+			const struct object *object)
 {
 	pod->labels_due = sync->labels_due = true;
 	object_free(pod->gone);
@@ -286,6 +295,12 @@ static void take_gone(struct policy_sync *sync, struct synced_pod *pod, const st
 	pod->object.pod.ports = object->pod.ports;
 	pod->object.pod.port_count = object->pod.port_count;
 	pod->object.pod.ready = object->pod.ready;
+}
+
+/* From now on the object that went speaks for the pod. */
+static void take_gone(struct policy_sync *sync, struct synced_pod *pod, const struct object *object)
+{
+	take_labels(sync, pod, object);
 	pod->object.pod.terminating = true; /* Services send it nothing new */
 	pod->object_gone = true;
 }
@@ -303,12 +318,18 @@ bool policy_sync_object_changed(struct policy_sync *sync, const struct object *o
 	if (deleted && (object->kind == OBJECT_NETWORK_POLICY ||
 			object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
 		deleted_policy_keep(sync, object);
-	if (!deleted || object->kind != OBJECT_POD || !pod_is_local(sync, object))
+	if (object->kind != OBJECT_POD || !(deleted || object->pod.finished) ||
+	    !pod_is_local(sync, object))
 		return true;
-	for (pod = sync->pods; pod; pod = pod->next)
-		if (strcmp(pod->object.namespace, object->namespace) == 0 &&
-		    strcmp(pod->object.name, object->name) == 0 && pod_is_of(pod, object))
+	for (pod = sync->pods; pod; pod = pod->next) {
+		if (strcmp(pod->object.namespace, object->namespace) != 0 ||
+		    strcmp(pod->object.name, object->name) != 0 || !pod_is_of(pod, object))
+			continue;
+		if (deleted)
 			take_gone(sync, pod, object);
+		else if (pod_is_surely_of(pod, object))
+			take_labels(sync, pod, object);
+	}
 	return true;
 }
 

@@ -35,6 +35,7 @@ struct synced_pod {
 	uint64_t terminating; /* the run that first saw it on its way out; 0: it is not */
 	bool object_gone;     /* its Pod object was there, and is not */
 	bool waits;	      /* for its Pod object, while another pod's has its name: closed */
+	bool is_late;	      /* its object is to come from the API server: it waits for that */
 	bool labels_lost;     /* `attached` is not what the attachment had: likewise */
 	bool held[2];	      /* by enum direction: policies that went hold for it still */
 	bool held_before[2];  /* the same, of before a restart: closed */
@@ -158,6 +159,8 @@ int policy_sync_gather_deleted(const struct policy_sync *sync, struct policy_syn
 void policy_sync_input_clear(struct policy_sync_input *in);
 /* May the object of its name be its own? By their uids, where both are known. */
 bool pod_is_of(const struct synced_pod *pod, const struct object *object);
+/* The same, and not by its name alone. */
+bool pod_is_surely_of(const struct synced_pod *pod, const struct object *object);
 /* The Pod object that is its own; NULL: there is none. */
 const struct object *pod_own_object(const struct policy_sync *sync, const struct synced_pod *pod);
 /* The Pod object if it stands for this container, else what the attachment knows. */

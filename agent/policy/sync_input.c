@@ -21,6 +21,11 @@ bool pod_is_of(const struct synced_pod *pod, const struct object *object)
 	       (object->pod.mirror_of && strcmp(uid, object->pod.mirror_of) == 0);
 }
 
+bool pod_is_surely_of(const struct synced_pod *pod, const struct object *object)
+{
+	return pod->object.uid[0] && object->uid[0] && pod_is_of(pod, object);
+}
+
 const struct object *pod_own_object(const struct policy_sync *sync, const struct synced_pod *pod)
 {
 	const struct object *object =
@@ -33,8 +38,9 @@ const struct object *pod_object_of(const struct policy_sync *sync, const struct 
 {
 	const struct object *object = pod_own_object(sync, pod);
 
-	/* A finished pod's labels are nobody's; an object with host network is another thing by
-	 * that name. */
+	/* A finished pod's labels are its own container's, as long as that is there (see
+	 * take_labels()), and nobody's else; an object with host network is another thing by that
+	 * name. */
 	return object && !object->pod.finished && !object->pod.host_network ? object : &pod->object;
 }
 

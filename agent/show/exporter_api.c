@@ -29,6 +29,21 @@ static void add_ages(struct metrics *m, const struct api_status *status)
 	}
 }
 
+static void add_writes(struct metrics *m, const struct api_status *status)
+{
+	metrics_family(m, "polder_api_writes_total", METRIC_COUNTER,
+		       "Requests that tell the cluster something, by kind and result.");
+	for (size_t kind = 0; kind < WRITE_KINDS; kind++) {
+		for (int result = 0; result < WRITE_RESULTS; result++) {
+			const struct metric_label labels[] = {
+				{"kind", write_kind_names[kind]},
+				{"result", write_result_names[result]}};
+
+			metrics_sample_u64(m, status->writes[kind].results[result], labels, 2);
+		}
+	}
+}
+
 void exporter_add_api(struct metrics *m, const struct show_sources *sources)
 {
 	const struct api_resource_status *resources;
@@ -65,5 +80,9 @@ void exporter_add_api(struct metrics *m, const struct show_sources *sources)
 		       "Objects of a resource that cannot be used.");
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		exporter_labelled(m, "resource", resources[i].name, resources[i].refused);
+	exporter_u64(m, "polder_api_kept_in_force", METRIC_GAUGE,
+		     "1 while objects from the disk are in force, for want of an API server.",
+		     status.from_disk);
 	add_errors(m, &status);
+	add_writes(m, &status);
 }

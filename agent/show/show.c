@@ -180,16 +180,18 @@ static void add_held_down(json_t *list, const struct local_pod *pod)
 static void add_waiting(json_t *list, const struct show_sources *sources,
 			const struct local_pod *pod)
 {
+	const char *reason = pod->labels_lost
+				     ? "its record was lost, and its labels with it: it is "
+				       "isolated until its Pod object comes, or it is "
+				       "started again"
+				     : "its Pod object has not come: it is isolated until it does";
 	json_t *source;
 
-	if (!pod->labels_lost || !policy_sync_pod_waits(sources->policy_sync, pod))
+	if (!policy_sync_pod_waits(sources->policy_sync, pod) || !has_room(list))
 		return;
 	source = json_sprintf("pod %s/%s", pod->namespace, pod->name);
-	json_array_append_new(list,
-			      json_pack("{s:o*, s:s, s:s}", "source", source, "path", "", "reason",
-					"its record was lost, and its labels with it: it is "
-					"isolated until its Pod object comes, or it is "
-					"started again"));
+	json_array_append_new(list, json_pack("{s:o*, s:s, s:s}", "source", source, "path", "",
+					      "reason", reason));
 }
 
 static void add_queues(json_t *list, const struct local_pod *pod)

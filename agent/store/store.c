@@ -463,6 +463,19 @@ int store_upsert(struct store *store, const char *origin_name, struct object *ob
 	return 0;
 }
 
+int store_recall(struct store *store, const char *origin_name, struct object *object)
+{
+	int r;
+
+	if (find_given(store, origin_name, object->kind, object->namespace, object->name))
+		return -EEXIST;
+	r = store_upsert(store, origin_name, object);
+	if (r == 0)
+		find_given(store, origin_name, object->kind, object->namespace, object->name)
+			->round = 0;
+	return r;
+}
+
 int store_delete(struct store *store, const char *origin_name, enum object_kind kind,
 		 const char *namespace, const char *name)
 {

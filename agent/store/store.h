@@ -36,6 +36,11 @@ void store_listen(struct store *store, store_listener listener, void *data);
  * have): then nothing has changed. It cannot fail where the origin has such an object already.
  */
 int store_upsert(struct store *store, const char *origin, struct object *object);
+/*
+ * The same for an object of before, as long as the origin has none of its name: -EEXIST. No list
+ * counts it as named.
+ */
+int store_recall(struct store *store, const char *origin, struct object *object);
 /* Needs no memory. -ENOENT: the origin has no such object. */
 int store_delete(struct store *store, const char *origin, enum object_kind kind,
 		 const char *namespace, const char *name);

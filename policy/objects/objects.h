@@ -233,6 +233,12 @@ int objects_decode(const char *text, size_t length, struct object_list *ret,
  */
 int object_decode(enum object_kind kind, const char *text, size_t length, struct object **ret,
 		  struct error *ret_error);
+/*
+ * The object as compact JSON in one line, of the fields that are kept: object_decode() makes an
+ * equal one of it, whose resourceVersion is unknown. In any thread that owns a share. NULL: no
+ * memory. free() it.
+ */
+char *object_encode(const struct object *object);
 /* Would the parser's tree of this text be too large, or too deep? As objects_decode(), which asks
  * first. */
 int objects_check_size(const char *text, size_t length, struct error *ret_error);

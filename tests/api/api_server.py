@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import queue
+import re
 import socket
 import ssl
 import subprocess
@@ -52,6 +53,7 @@ class Store:
         self.floor = 0      # older revisions are forgotten
         self.events = []    # (revision, resource, type, object)
         self.watchers = []
+        self.told = {}      # Events by namespace and name
 
     def put(self, made, resource=None):
         """Objects whose resource is given may be anything."""
@@ -113,11 +115,37 @@ class Store:
                 if made.get("kind") == kind and made.get("apiVersion") == version else made
 
 
+def patched(made, kind, patch):
+    """What a JSON patch of tests and removals, or a strategic merge patch of conditions, makes of an object; None: it does not fit."""
+    made = copy.deepcopy(made)
+    if kind == "application/strategic-merge-patch+json":
+        assert set(patch) == {"status"} and set(patch["status"]) == {"conditions"}, patch
+        there = made.setdefault("status", {}).setdefault("conditions", [])
+        for new in patch["status"]["conditions"]:
+            there[:] = [old for old in there if old["type"] != new["type"]] + [new]
+        return made
+    assert kind == "application/json-patch+json", kind
+    for step in patch:
+        *parents, last = step["path"].strip("/").split("/")
+        at = made
+        try:
+            for part in parents:
+                at = at[int(part)] if isinstance(at, list) else at[part]
+            last = int(last) if isinstance(at, list) else last
+            if step["op"] == "test" and at[last] != step["value"]:
+                return None
+        except (KeyError, IndexError):
+            return None
+        if step["op"] == "remove":
+            del at[last]
+    return made
+
+
 class ApiServer:
     """
     Serves a Store. What tests change while it runs: `streaming`, `bookmarks` (seconds between them), `token` (None: none is asked
     for), `forbidden`, `absent` (resources), `refuse` (a function of the request that answers itself and returns True),
-    `paused` (requests are read, nothing is answered), `page` (at most so many objects), `expire_tokens` (so many continue tokens are too old).
+    `before_patch` (called with the store locked, once), `paused` (requests are read, nothing is answered), `page` (at most so many objects), `expire_tokens` (so many continue tokens are too old).
     """
 
     def __init__(self, store, context, protocols=("h2", "http/1.1")):
@@ -126,9 +154,10 @@ class ApiServer:
             context.set_alpn_protocols(list(protocols))
         self.streaming, self.bookmarks, self.token, self.page = True, 1.0, None, 500
         self.forbidden, self.absent = set(), {"clusternetworkpolicies"}
-        self.refuse = None
+        self.refuse = self.before_patch = None
         self.paused = threading.Event()
         self.expire_tokens = 0
+        self.wrong = []     # what no agent may ask for
         self.requests = []  # (time, resource or path, query)
         self.connections = set()
         self.listener = None
@@ -193,7 +222,7 @@ class ApiServer:
         path, _, text = request.path.partition("?")
         query = dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
         resource = next((name for name, (at, *_) in RESOURCES.items() if at == path), path)
-        self.requests.append((time.monotonic(), resource, query))
+        self.requests.append((time.monotonic(), resource if request.method == "GET" else f"{request.method} {path}", query))
         request.resource, request.query = resource, query
         while self.paused.is_set():
             time.sleep(0.05)
@@ -202,7 +231,13 @@ class ApiServer:
             return
         if self.refuse and self.refuse(request):
             return
-        if path == "/version":
+        if request.method != "GET":
+            try:
+                self._write(request, path)
+            except (AssertionError, KeyError, ValueError) as error:
+                self.wrong.append(f"{request.method} {request.path} {request.body[:2000]}: {error!r}")
+                request.json(400, status(400, "BadRequest", repr(error)))
+        elif path == "/version":
             request.json(200, {"major": "1", "minor": "36"})
         elif resource in self.forbidden:
             request.json(403, status(403, "Forbidden", f'{resource} is forbidden: User "polder" cannot list resource "{resource}"'))
@@ -213,6 +248,51 @@ class ApiServer:
         else:
             self._list(request)
 
+    def _write(self, request, path):
+        """Nodes are patched and Events created: an agent has no more to write."""
+        parts = path.strip("/").split("/")
+        forbidden = {"PATCH": "/".join(parts[2::2]), "POST": parts[-1]}.get(request.method)
+        if forbidden in self.forbidden:
+            request.json(403, status(403, "Forbidden", f'{forbidden} is forbidden: User "polder" cannot write them'))
+        elif request.method == "PATCH" and parts[:3] == ["api", "v1", "nodes"] and parts[4:] in ([], ["status"]):
+            self._patch(request, parts[3])
+        elif request.method == "POST" and parts[:3] == ["api", "v1", "namespaces"] and parts[4:] == ["events"]:
+            self._create_event(request, parts[3])
+        else:
+            self.wrong.append(f"{request.method} {path}")
+            request.json(405, status(405, "MethodNotAllowed", f"{request.method} {path} is nothing that an agent does"))
+
+    def _patch(self, request, name):
+        with self.store.lock:
+            if self.before_patch:
+                call, self.before_patch = self.before_patch, None
+                call()
+            made = self.store.objects["nodes"].get(("", name))
+            if made is None:
+                request.json(404, status(404, "NotFound", f'nodes "{name}" not found'))
+                return
+            made = patched(made, request.headers["content-type"], json.loads(request.body))
+            if made is not None:
+                made = self.store.objects["nodes"][self.store.put(made)[1]]
+        if made is None:
+            request.json(422, status(422, "Invalid", "the server rejected our request due to an error in our request"))
+        else:
+            request.json(200, made)
+
+    def _create_event(self, request, namespace):
+        made = json.loads(request.body)
+        about, name = made["involvedObject"], made["metadata"]["name"]
+        assert made["kind"] == "Event" and made["metadata"]["namespace"] == namespace, made
+        assert about.get("namespace", "default") == namespace and len(made["message"]) <= 1024, made
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name) and len(name) <= 253, name
+        with self.store.lock:
+            known = (namespace, name) in self.store.told
+            self.store.told.setdefault((namespace, name), made)
+        if known:
+            request.json(409, status(409, "AlreadyExists", f'events "{name}" already exists'))
+        else:
+            request.json(201, made)
+
     def _list(self, request):
         resource, store = request.resource, self.store
         _, version, kind, _ = RESOURCES[resource]
@@ -222,6 +302,9 @@ class ApiServer:
             limit = 10 ** 9
         with store.lock:
             items, revision = list(store.listed(resource)), store.revision
+        wanted = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+        if wanted:
+            items = [made for made in items if made["metadata"]["name"] == wanted]
         if token:
             if self.expire_tokens > 0:
                 self.expire_tokens -= 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node whose agent follows an API server at the outside's address; what tests put into resources is put there."""
 
+import contextlib
 import json
 import os
 import socket
@@ -120,6 +121,16 @@ class ApiWorld(World):
             json.dump(made, file)
         os.rename(self.kubeconfig + ".new", self.kubeconfig)
 
+    @property
+    def kept_file(self):
+        return os.path.join(self.node.agent.options["state-dir"], "api-objects")
+
+    def forget_kept(self):
+        """What the next start waits for is the server."""
+        self.node.agent.stop()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.kept_file)
+
     # ---- what polderd says
 
     def api_status(self):
@@ -162,7 +173,7 @@ class ApiWorld(World):
     def end_of_test(self):
         api = self.api
         api.streaming, api.bookmarks, api.token, api.page, api.expire_tokens = True, 1.0, TOKEN, 500, 0
-        api.forbidden, api.absent, api.refuse = set(), {"clusternetworkpolicies"}, None
+        api.forbidden, api.absent, api.refuse, api.before_patch = set(), {"clusternetworkpolicies"}, None, None
         api.paused.clear()
         run(self.outside.command("nft", "flush", "ruleset"), check=False)
         if api.listener is None:
@@ -176,6 +187,14 @@ class ApiWorld(World):
             agent.process.send_signal(1)
             self.wait_connected()
         super().end_of_test()
+        self._check_requests()
+
+    def _check_requests(self):
+        """No agent has asked the test's own server for what none may."""
+        api = getattr(self, "api", None)
+        if api:
+            wrong, api.wrong = api.wrong, []
+            assert not wrong, wrong
 
     def wait_policy(self, name, there=True, timeout=10):
         wait_until(lambda: (name in {p["name"] for p in self.node.agent.ctl_json("policy", "list")}) == there,

@@ -64,6 +64,8 @@ def test_outage_changes_nothing_and_ends_without_a_gap(world):
     world.wait_policy("after")
     world.wait_policy("deny", there=False)
     expect_shut(world, within=0)
+    late.with_object = True
+    late.write_object()
     world.wait_no_problem()
     # The watches went on where they were.
     assert not world.api.asked("networkpolicies", begun, sendInitialEvents="true")
@@ -196,6 +198,7 @@ def test_addresses_of_the_cluster_are_known_without_its_service(world):
         world.outside.ip("route add blackhole 10.96.0.1")
         world.node.agent.stop()
         world.node.agent.start()
+        world.wait_connected()
         assert world.api_status()["server"] == f"https://{SECOND_ADDRESS}:{PORT}", world.api_status()
     finally:
         second.stop()

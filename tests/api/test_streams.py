@@ -160,7 +160,7 @@ def test_ten_thousand_pods_are_never_in_memory_whole(world):
             pod["metadata"]["resourceVersion"] = str(number + 1)
             pods[pod["metadata"]["namespace"], pod["metadata"]["name"]] = pod
     size = len(json.dumps(made[0])) / 100
-    world.node.agent.stop()
+    world.forget_kept()
     world.node.agent.start(wait=False)
     world.node.agent.wait_ready(60)
     peak = resident(world)

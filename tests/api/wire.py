@@ -79,8 +79,8 @@ class Tls:
 class Request:
     """One request. head(), send() and end() in this order; or one of json(), text(), which are all three."""
 
-    def __init__(self, path, headers):
-        self.path, self.headers = path, headers
+    def __init__(self, method, path, headers):
+        self.method, self.path, self.headers, self.body = method, path, headers, b""
         self.resource, self.query = None, {}
 
     def json(self, code, made, packed=False, **headers):
@@ -99,8 +99,8 @@ class Request:
 
 
 class Http1Request(Request):
-    def __init__(self, connection, path, headers):
-        super().__init__(path, headers)
+    def __init__(self, connection, method, path, headers):
+        super().__init__(method, path, headers)
         self.connection = connection
 
     def head(self, code, headers):
@@ -149,6 +149,15 @@ class Http1:
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
         return head.decode().split("\r\n")
 
+    def _body(self, length):
+        while len(self.buffer) < length:
+            got = self.stream.recv(65536)
+            if not got:
+                raise Closed()
+            self.buffer += got
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        return body
+
     def run(self, answer):
         while not self.closed:
             lines = self._head()
@@ -156,12 +165,14 @@ class Http1:
                 return
             fields = (text.partition(":") for text in lines[1:])
             headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-            answer(Http1Request(self, lines[0].split(" ")[1], headers))
+            request = Http1Request(self, *lines[0].split(" ")[:2], headers)
+            request.body = self._body(int(headers.get("content-length") or 0))
+            answer(request)
 
 
 class Http2Request(Request):
-    def __init__(self, connection, stream_id, path, headers):
-        super().__init__(path, headers)
+    def __init__(self, connection, stream_id, method, path, headers):
+        super().__init__(method, path, headers)
         self.connection, self.id = connection, stream_id
 
     def head(self, code, headers):
@@ -240,6 +251,7 @@ class Http2:
         def one(request):
             with contextlib.suppress(Closed):
                 answer(request)
+        asked = {}
         while not self.closed:
             got = self.stream.recv(65536)
             if not got:
@@ -254,7 +266,11 @@ class Http2:
             for event in events:
                 if isinstance(event, h2.events.RequestReceived):
                     headers = dict(event.headers)
-                    request = Http2Request(self, event.stream_id, headers[":path"], headers)
-                    threading.Thread(target=one, args=(request,), daemon=True).start()
+                    asked[event.stream_id] = Http2Request(self, event.stream_id, headers[":method"], headers[":path"], headers)
+                elif isinstance(event, h2.events.DataReceived):
+                    asked[event.stream_id].body += event.data
+                    self._do(lambda e=event: self.connection.acknowledge_received_data(e.flow_controlled_length, e.stream_id))
+                elif isinstance(event, h2.events.StreamEnded):
+                    threading.Thread(target=one, args=(asked.pop(event.stream_id),), daemon=True).start()
                 elif isinstance(event, h2.events.StreamReset):
                     self.ended.add(event.stream_id)

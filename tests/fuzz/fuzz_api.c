@@ -58,7 +58,8 @@ static void run_watch(const uint8_t *data, size_t size, bool streams)
 	struct watch *watch;
 	uint64_t now = 1;
 
-	MUST(api_objects_new(store, OBJECT_NETWORK_POLICY, resource.name, &objects) == 0);
+	MUST(api_objects_new(store, OBJECT_NETWORK_POLICY, resource.name, NULL, NULL, &objects) ==
+	     0);
 	hooks.data = objects;
 	watch = watch_new(&resource, &hooks);
 	MUST(watch_begin(watch, now, query) == 0);

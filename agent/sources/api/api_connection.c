@@ -15,7 +15,7 @@
 /* Beside the answer to the question itself the connection is made in this time. */
 #define PROBE_VERSION_MS 30000
 
-int api_get(struct api_source *source, const char *query, uint64_t timeout_ms,
+int api_ask(struct api_source *source, const struct api_question *question,
 	    const struct http_handlers *handlers, void *data, struct http_request **ret)
 {
 	const struct server *server = servers_current(&source->servers);
@@ -24,16 +24,19 @@ int api_get(struct api_source *source, const char *query, uint64_t timeout_ms,
 
 	if (!server)
 		return -EDESTADDRREQ;
-	if (asprintf(&url, "%s%s", server->base, query) < 0) {
+	if (asprintf(&url, "%s%s", server->base, question->query) < 0) {
 		url = NULL;
 		return -ENOMEM;
 	}
-	wanted = (struct http_query){.url = url,
+	wanted = (struct http_query){.method = question->method,
+				     .url = url,
 				     .connect_to = server->connect_to,
 				     .host = server->host,
 				     .identity = &source->identity,
-				     .timeout_ms = timeout_ms};
-	return http_client_get(source->http, &wanted, handlers, data, ret);
+				     .timeout_ms = question->timeout_ms,
+				     .body = question->body,
+				     .type = question->type};
+	return http_client_ask(source->http, &wanted, handlers, data, ret);
 }
 
 /* ---------------------------------------------------------------- there, or not */
@@ -129,6 +132,7 @@ static void lose(struct api_source *source, const char *why)
 
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		api_resource_cut(&source->resources[i], why, now);
+	api_writes_cut(source->writes);
 	http_client_reset(source->http);
 	source->check_version = true;
 	api_unreachable(source, source->turn, why);
@@ -206,8 +210,9 @@ static const struct http_handlers handlers = {on_head, on_body, on_end};
 
 static void ask(struct api_source *source, enum api_probe probe, uint64_t now)
 {
-	const char *query = probe == PROBE_ALIVE ? "/version" : "/api/v1/namespaces?limit=1";
-	uint64_t timeout_ms = probe == PROBE_ALIVE ? source->options.silence_ms : PROBE_VERSION_MS;
+	const struct api_question question = {
+		.query = probe == PROBE_ALIVE ? "/version" : "/api/v1/namespaces?limit=1",
+		.timeout_ms = probe == PROBE_ALIVE ? source->options.silence_ms : PROBE_VERSION_MS};
 	struct watch_state state;
 
 	watch_read_state(source->resources[NAMESPACES].watch, &state);
@@ -215,7 +220,7 @@ static void ask(struct api_source *source, enum api_probe probe, uint64_t now)
 	source->probe_answered = false;
 	source->probe_length = 0;
 	source->probe = probe;
-	if (api_get(source, query, timeout_ms, &handlers, source, &source->probe_request) < 0) {
+	if (api_ask(source, &question, &handlers, source, &source->probe_request) < 0) {
 		source->probe = PROBE_NONE;
 		source->heard_ms = now; /* later */
 	}

@@ -2,8 +2,10 @@
 /* What the parts of the API server's source share. */
 #pragma once
 
+#include "agent/sources/api/api_kept.h"
 #include "agent/sources/api/api_objects.h"
 #include "agent/sources/api/api_source.h"
+#include "agent/sources/api/api_writes.h"
 #include "agent/sources/api/http_client.h"
 #include "agent/sources/api/servers.h"
 
@@ -34,6 +36,11 @@ struct api_source {
 	uv_timer_t timer;
 	struct http_client *http;
 	struct api_resource resources[API_RESOURCES];
+	struct api_writes *writes;
+	struct api_kept *kept; /* NULL: objects are not kept */
+	uint64_t started_ms;
+	bool from_disk;	   /* what is in force is what was kept */
+	int64_t kept_time; /* of that, in seconds since 1970 */
 	uint64_t random_state;
 
 	/* api_servers.c */
@@ -68,6 +75,7 @@ struct api_source {
 };
 
 uint64_t api_now(const struct api_source *source); /* ms */
+uint64_t api_random(struct api_source *source);	   /* for waiting times, not for secrets */
 /* Something is due earlier than it was. */
 void api_schedule(struct api_source *source);
 
@@ -80,8 +88,15 @@ void api_remember_servers(struct api_source *source);
 void api_servers_clear(struct api_source *source);
 
 /* api_connection.c: is the server there? */
-/* A request for path and query. 0 or -errno. */
-int api_get(struct api_source *source, const char *query, uint64_t timeout_ms,
+struct api_question {
+	const char *method; /* NULL: GET */
+	const char *query;  /* path and query */
+	const char *body;   /* NULL: none */
+	const char *type;   /* of the body */
+	uint64_t timeout_ms;
+};
+/* All is copied. 0 or -errno. */
+int api_ask(struct api_source *source, const struct api_question *question,
 	    const struct http_handlers *handlers, void *data, struct http_request **ret);
 void api_heard(struct api_source *source);  /* any answer */
 void api_served(struct api_source *source); /* one of status 200 */

@@ -12,6 +12,7 @@
 #include "agent/common/json_text.h"
 #include "agent/common/log.h"
 #include "agent/sources/api/json_span.h"
+#include "agent/sources/api/refusal.h"
 #include "agent/sources/api/splitter.h"
 #include "policy/objects/limits.h"
 
@@ -20,6 +21,7 @@
 /* Which object a text is about. */
 struct subject {
 	char namespace[LIMIT_NAMESPACE + 1], name[LIMIT_NAME + 1];
+	char uid[REFUSAL_UID_MAX + 1]; /* "": not in the text */
 };
 
 struct refused {
@@ -34,13 +36,15 @@ struct api_objects {
 	struct store *store;
 	enum object_kind kind;
 	char origin[64];
+	api_objects_refuser on_refused;
+	void *data;
 	struct refused *refused;
 	bool nameless; /* the list has one that cannot be told from what it leaves out */
 	bool told_many;
 };
 
 int api_objects_new(struct store *store, enum object_kind kind, const char *resource,
-		    struct api_objects **ret)
+		    api_objects_refuser on_refused, void *data, struct api_objects **ret)
 {
 	struct api_objects *objects = calloc(1, sizeof(*objects));
 
@@ -48,6 +52,8 @@ int api_objects_new(struct store *store, enum object_kind kind, const char *reso
 		return -ENOMEM;
 	objects->store = store;
 	objects->kind = kind;
+	objects->on_refused = on_refused;
+	objects->data = data;
 	snprintf(objects->origin, sizeof(objects->origin), "api:%s", resource);
 	if (store_expect(store, objects->origin) < 0) {
 		free(objects);
@@ -97,11 +103,19 @@ static bool identify(const struct api_objects *objects, const char *text, size_t
 	if (!span_member(object, "metadata", &meta) ||
 	    !span_text(meta, "name", ret->name, sizeof(ret->name)) || !ret->name[0])
 		return false;
-	ret->namespace[0] = '\0';
+	ret->namespace[0] = ret->uid[0] = '\0';
+	span_text(meta, "uid", ret->uid, sizeof(ret->uid));
 	if (is_namespaced(objects->kind) &&
 	    !span_text(meta, "namespace", ret->namespace, sizeof(ret->namespace)))
 		snprintf(ret->namespace, sizeof(ret->namespace), "default");
 	return true;
+}
+
+static void name_subject(const struct object *object, struct subject *ret)
+{
+	*ret = (struct subject){};
+	snprintf(ret->namespace, sizeof(ret->namespace), "%s", object->namespace);
+	snprintf(ret->name, sizeof(ret->name), "%s", object->name);
 }
 
 static void full_name(const struct subject *subject, char text[NAME_SIZE])
@@ -157,6 +171,19 @@ static struct refused *need_refused(struct api_objects *objects, const struct su
 	return NULL;
 }
 
+static void hand_on(const struct api_objects *objects, const struct subject *subject,
+		    const struct error *error)
+{
+	struct refusal refusal = {.error = *error};
+
+	if (!objects->on_refused)
+		return;
+	memcpy(refusal.namespace, subject->namespace, sizeof(refusal.namespace));
+	memcpy(refusal.name, subject->name, sizeof(refusal.name));
+	memcpy(refusal.uid, subject->uid, sizeof(refusal.uid));
+	objects->on_refused(&refusal, objects->data);
+}
+
 static void tell_refused(struct api_objects *objects, const struct subject *subject,
 			 const struct error *error, bool isolates, const char *then)
 {
@@ -184,6 +211,7 @@ static void tell_refused(struct api_objects *objects, const struct subject *subj
 	problem_origin(objects, name, origin, sizeof(origin));
 	log_error("api", "%s: %s: %s; %s", origin, error->path, error->text, then);
 	store_set_problem(objects->store, origin, error);
+	hand_on(objects, subject, error);
 }
 
 /* ---------------------------------------------------------------- policies without a version */
@@ -312,8 +340,7 @@ static int put(struct api_objects *objects, struct object *object)
 	struct refused *refused;
 	int r;
 
-	snprintf(subject.namespace, sizeof(subject.namespace), "%s", object->namespace);
-	snprintf(subject.name, sizeof(subject.name), "%s", object->name);
+	name_subject(object, &subject);
 	r = store_upsert(objects->store, objects->origin, object);
 	if (r < 0) {
 		object_free(object);
@@ -383,4 +410,62 @@ void api_objects_list_end(struct api_objects *objects)
 	HASH_ITER (hh, objects->refused, refused, next)
 		if (!refused->listed)
 			forget_refused(objects, refused, "deleted");
+}
+
+/* ---------------------------------------------------------------- what was kept */
+
+static void recall_refused(struct api_objects *objects, const struct subject *subject)
+{
+	char name[NAME_SIZE], origin[NAME_SIZE + sizeof(objects->origin) + 1];
+	struct refused *refused = need_refused(objects, subject);
+	struct error error;
+
+	if (!refused)
+		return;
+	refused->isolates = true;
+	full_name(subject, name);
+	problem_origin(objects, name, origin, sizeof(origin));
+	error_at(&error, -EINVAL, "$",
+		 "it was refused before polderd was started: what it selects is isolated");
+	store_set_problem(objects->store, origin, &error);
+}
+
+int api_objects_recall(struct api_objects *objects, const char *text, size_t length, bool closed)
+{
+	struct object *object = NULL;
+	struct subject subject;
+	struct error error;
+	int r = object_decode(objects->kind, text, length, &object, &error);
+
+	if (r < 0)
+		return r;
+	name_subject(object, &subject);
+	r = store_recall(objects->store, objects->origin, object);
+	if (r < 0)
+		object_free(object);
+	if (r == 0 && closed)
+		recall_refused(objects, &subject);
+	return r == -EEXIST ? 0 : r;
+}
+
+void api_objects_forget(struct api_objects *objects)
+{
+	struct object_list none = {};
+	struct refused *refused, *next;
+
+	(void)store_replace(objects->store, objects->origin, &none);
+	HASH_ITER (hh, objects->refused, refused, next)
+		forget_refused(objects, refused, "forgotten");
+}
+
+bool api_objects_is_closed(const struct api_objects *objects, const struct object *object)
+{
+	const struct refused *refused;
+	struct subject subject;
+
+	if (!objects->refused)
+		return false;
+	name_subject(object, &subject);
+	refused = find_refused(objects, &subject);
+	return refused && refused->isolates;
 }

@@ -10,7 +10,9 @@
 #include "agent/sources/api/api_internal.h"
 #include "agent/sources/api/json_span.h"
 
-/* In the order in which they are asked for; the kind is that of the store. */
+#define NODES 1 /* of them */
+
+/* In the order of the store's kinds; so they are asked for as well. */
 const struct watch_resource api_resources[API_RESOURCES] = {
 	{"namespaces", "", "/api/v1/namespaces", "Namespace", false},
 	{"nodes", "", "/api/v1/nodes", "Node", false},
@@ -24,22 +26,21 @@ const struct watch_resource api_resources[API_RESOURCES] = {
 	 "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", "ClusterNetworkPolicy",
 	 true},
 };
-static const enum object_kind kinds[API_RESOURCES] = {
-	OBJECT_NAMESPACE,
-	OBJECT_NODE,
-	OBJECT_POD,
-	OBJECT_SERVICE,
-	OBJECT_ENDPOINT_SLICE,
-	OBJECT_NETWORK_POLICY,
-	OBJECT_CLUSTER_NETWORK_POLICY,
-};
+_Static_assert(API_RESOURCES == OBJECT_KIND_COUNT, "one for each kind, in the same order");
 
 /* ---------------------------------------------------------------- hooks of the watch */
+
+static bool is_nodes(const struct api_resource *resource)
+{
+	return resource == &resource->source->resources[NODES];
+}
 
 static int list_begin(void *data)
 {
 	struct api_resource *resource = data;
 
+	if (is_nodes(resource))
+		api_writes_list(resource->source->writes);
 	return api_objects_list_begin(resource->objects);
 }
 
@@ -60,6 +61,8 @@ static int put(const char *text, size_t length, bool whole, void *data)
 	struct api_resource *resource = data;
 
 	note_slice(resource, text, length);
+	if (is_nodes(resource) && whole)
+		api_writes_node(resource->source->writes, text, length);
 	return api_objects_put(resource->objects, text, length, whole);
 }
 
@@ -67,6 +70,8 @@ static int take_away(const char *text, size_t length, bool whole, void *data)
 {
 	struct api_resource *resource = data;
 
+	if (is_nodes(resource))
+		api_writes_node_gone(resource->source->writes, text, length);
 	return api_objects_remove(resource->objects, text, length, whole);
 }
 
@@ -78,14 +83,13 @@ static void list_end(void *data)
 	log_info("api", "%s: listed", api_objects_origin(resource->objects));
 }
 
-/* xorshift: for waiting times, not for secrets. */
-static uint64_t random_number(void *data)
+/* xorshift */
+uint64_t api_random(struct api_source *source)
 {
-	struct api_resource *resource = data;
-	uint64_t *state = &resource->source->random_state;
+	uint64_t *state = &source->random_state;
 
 	if (!*state && getrandom(state, sizeof(*state), 0) != sizeof(*state))
-		*state = api_now(resource->source);
+		*state = api_now(source);
 	*state |= !*state;
 	*state ^= *state << 13;
 	*state ^= *state >> 7;
@@ -93,11 +97,34 @@ static uint64_t random_number(void *data)
 	return *state;
 }
 
+static uint64_t random_number(void *data)
+{
+	struct api_resource *resource = data;
+
+	return api_random(resource->source);
+}
+
 static bool is_server(void *data)
 {
 	const struct api_resource *resource = data;
 
 	return resource->source->served;
+}
+
+static void on_refused(struct refusal *refusal, void *data)
+{
+	const struct api_resource *resource = data;
+	const struct watch_resource *what = resource->resource;
+	char version[64];
+	const char *group = what->path + strlen("/apis/"), *end = strrchr(what->path, '/');
+
+	if (what->group[0])
+		snprintf(version, sizeof(version), "%.*s", (int)(end - group), group);
+	else
+		snprintf(version, sizeof(version), "v1");
+	refusal->api_version = version;
+	refusal->kind = what->kind;
+	api_writes_refused(resource->source->writes, refusal);
 }
 
 /* ---------------------------------------------------------------- what is wrong with it */
@@ -212,6 +239,9 @@ static int on_body(const char *bytes, size_t length, void *data)
 	store_batch_begin(source->store);
 	r = watch_body(resource->watch, bytes, length, api_now(source));
 	store_batch_end(source->store);
+	/* A list that is whole ends what was wrong; the watch behind it goes on for minutes. */
+	if (resource->told[0])
+		tell(resource);
 	if (!source->synced || source->slices_changed)
 		api_schedule(source);
 	return r;
@@ -234,7 +264,8 @@ static void ask(struct api_resource *resource, uint64_t now)
 
 	resource->turn = resource->source->turn;
 	if (r == 0)
-		r = api_get(resource->source, query, 0, &handlers, resource, &resource->request);
+		r = api_ask(resource->source, &(struct api_question){.query = query}, &handlers,
+			    resource, &resource->request);
 	if (r == 0) {
 		log_debug("api", "GET %s", query);
 		return;
@@ -301,8 +332,8 @@ int api_resource_open(struct api_source *source, size_t index)
 	resource->watch = watch_new(resource->resource, &resource->hooks);
 	if (!resource->watch)
 		return -ENOMEM;
-	return api_objects_new(source->store, kinds[index], resource->resource->name,
-			       &resource->objects);
+	return api_objects_new(source->store, (enum object_kind)index, resource->resource->name,
+			       on_refused, resource, &resource->objects);
 }
 
 void api_resource_close(struct api_resource *resource)

@@ -8,7 +8,13 @@
 
 #include "agent/common/log.h"
 #include "agent/sources/api/api_internal.h"
+#include "agent/sources/api/own_node.h"
 
+#define KEPT_ORIGIN "api:objects"
+
+/* So long a server may stay away, or its lists take, before what was kept is put in force. */
+#define KEPT_AWAY_MS 5000
+#define KEPT_SLOW_MS 30000
 /* Without anything else to do. */
 #define LOOK_MS 10000
 
@@ -32,16 +38,25 @@ static bool is_listed(const struct api_source *source)
 	return true;
 }
 
+/* When what was kept is put in force; UINT64_MAX: never. */
+static uint64_t kept_due(const struct api_source *source)
+{
+	if (source->synced || !source->kept || !api_kept_recalled(source->kept))
+		return UINT64_MAX;
+	return source->started_ms + (source->connected ? KEPT_SLOW_MS : KEPT_AWAY_MS);
+}
+
 /* Before there are credentials nothing else can be done. */
 static uint64_t next_due(const struct api_source *source)
 {
-	uint64_t due = source->credentials_due_ms;
+	uint64_t due = least(source->credentials_due_ms, kept_due(source));
 
-	if (source->slices_changed || (!source->synced && is_listed(source)))
+	if (source->slices_changed || ((!source->synced || source->from_disk) && is_listed(source)))
 		return 0;
 	if (!source->has_identity)
 		return due;
 	due = least(due, api_probe_due(source));
+	due = least(due, api_writes_due(source->writes));
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		due = least(due, api_resource_due(&source->resources[i]));
 	return due;
@@ -55,12 +70,46 @@ void api_schedule(struct api_source *source)
 		uv_timer_start(&source->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
+static void tell_kept(struct api_source *source)
+{
+	char when[32];
+	struct error error;
+
+	own_node_time(source->kept_time, when);
+	error_at(
+		&error, -ENOTCONN, "",
+		"what is in force are the objects of %s, from %s: the API server has not been read "
+		"since polderd was started; policies that are newer are not known, pods that are "
+		"newer are isolated",
+		when, api_kept_path(source->kept));
+	log_warning("api", "%s", error.text);
+	store_set_problem(source->store, KEPT_ORIGIN, &error);
+}
+
+/* No list has to wait for it: what they lack goes when they are whole. */
+static void put_kept_in_force(struct api_source *source)
+{
+	source->synced = source->from_disk = true;
+	tell_kept(source);
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		store_set_synced(source->store, api_objects_origin(source->resources[i].objects));
+	if (source->on_synced)
+		source->on_synced(source->data);
+}
+
 static void become_synced(struct api_source *source)
 {
+	bool was_synced = source->synced;
+
 	source->synced = true;
+	source->from_disk = false;
 	log_info("api", "all resources are listed");
+	store_set_problem(source->store, KEPT_ORIGIN, NULL);
+	api_writes_synced(source->writes);
+	if (source->kept)
+		api_kept_set_whole(source->kept);
 	/* Last: the callback may free the source. */
-	if (source->on_synced)
+	if (source->on_synced && !was_synced)
 		source->on_synced(source->data);
 }
 
@@ -73,21 +122,33 @@ static void on_timer(uv_timer_t *timer)
 	for (size_t i = 0; i < API_RESOURCES && source->has_identity; i++)
 		api_resource_run(&source->resources[i], now);
 	api_probe(source, now);
+	if (source->has_identity)
+		api_writes_run(source->writes, now);
 	if (source->slices_changed)
 		api_remember_servers(source);
+	if (source->kept && source->connected && is_listed(source))
+		api_kept_confirm(source->kept);
 	api_schedule(source);
-	if (!source->synced && is_listed(source))
+	if ((!source->synced || source->from_disk) && is_listed(source))
 		become_synced(source);
+	else if (kept_due(source) <= now)
+		put_kept_in_force(source);
 }
 
 void api_source_reload(struct api_source *source)
 {
 	source->credentials_due_ms = 0;
 	/* Somebody has mended what was wrong. */
+	api_writes_hurry(source->writes);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		if (!source->resources[i].request)
 			watch_hurry(source->resources[i].watch, api_now(source));
 	api_schedule(source);
+}
+
+void api_source_set_ready(struct api_source *source, bool ready)
+{
+	api_writes_set_ready(source->writes, ready);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -104,6 +165,8 @@ static void release(struct api_source *source)
 		api_probe_cancel(source);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		api_resource_close(&source->resources[i]);
+	api_writes_free(source->writes);
+	api_kept_free(source->kept);
 	http_client_free(source->http);
 	api_servers_clear(source);
 	free(source->remembered_path);
@@ -115,6 +178,39 @@ void api_source_free(struct api_source *source)
 		return;
 	release(source);
 	uv_close((uv_handle_t *)&source->timer, on_closed);
+}
+
+static int recall(enum object_kind kind, const char *json, size_t length, bool closed, void *data)
+{
+	struct api_source *source = data;
+
+	return api_objects_recall(source->resources[kind].objects, json, length, closed);
+}
+
+static void forget(void *data)
+{
+	struct api_source *source = data;
+
+	for (size_t i = 0; i < API_RESOURCES; i++)
+		api_objects_forget(source->resources[i].objects);
+}
+
+static bool is_closed(const struct object *object, void *data)
+{
+	const struct api_source *source = data;
+
+	return api_objects_is_closed(source->resources[object->kind].objects, object);
+}
+
+/* The resources are in the order of the store's kinds. */
+static int open_kept(struct api_source *source, const char *path)
+{
+	const struct kept_hooks hooks = {recall, forget, is_closed, source};
+	int r = api_kept_new(source->loop, source->store, path, &hooks, &source->kept);
+
+	if (r == 0)
+		source->kept_time = api_kept_time(source->kept);
+	return r;
 }
 
 int api_source_new(uv_loop_t *loop, const struct api_options *options, struct store *store,
@@ -130,15 +226,19 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 	source->store = store;
 	source->on_synced = on_synced;
 	source->data = data;
-	source->since_ms = api_now(source);
+	source->since_ms = source->started_ms = api_now(source);
 	if (options->remembered) {
 		source->remembered_path = strdup(options->remembered);
 		r = source->remembered_path ? 0 : -ENOMEM;
 	}
 	if (r == 0)
 		r = http_client_new(loop, options->silence_ms, &source->http);
+	if (r == 0)
+		r = api_writes_new(source, options->node, &source->writes);
 	for (size_t i = 0; i < API_RESOURCES && r == 0; i++)
 		r = api_resource_open(source, i);
+	if (r == 0 && options->kept)
+		r = open_kept(source, options->kept);
 	if (r < 0) {
 		release(source);
 		free(source);
@@ -174,6 +274,13 @@ void api_source_status(const struct api_source *source, struct api_status *ret)
 		.received = http_client_received(source->http),
 		.outages = source->outages,
 	};
+	api_writes_status(source->writes, ret->writes, &ret->waiting);
+	if (source->kept) {
+		ret->kept = api_kept_path(source->kept);
+		ret->from_disk = source->from_disk;
+		ret->kept_time =
+			source->from_disk ? source->kept_time : api_kept_time(source->kept);
+	}
 	for (size_t i = 0; i < API_RESOURCES; i++) {
 		const struct api_resource *resource = &source->resources[i];
 		struct api_resource_status *status = &ret->resources[i];

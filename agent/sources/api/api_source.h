@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "agent/sources/api/api_writes.h"
 #include "agent/sources/api/watch.h"
 #include "agent/store/store.h"
 
@@ -25,13 +26,16 @@ struct api_options {
 	 * answer; so long a connection may go without a sign of life. */
 	uint64_t silence_ms;
 	const char *remembered; /* file of the servers' last known addresses; NULL: none is kept */
+	const char *kept;	/* file of the objects; NULL: they are not kept */
+	const char *node;	/* the name of this one's Node */
 };
 
 struct api_source;
 
 /*
- * `options` is read; what it points to is kept, but for `remembered`. `on_synced` (may be NULL)
- * runs once, from the loop, when all resources have been read whole. Credentials that cannot be
+ * `options` is read; what it points to is kept, but for the two files. `on_synced` (may be NULL)
+ * runs once, from the loop, when all resources have been read whole, or those that were kept are
+ * put in force because they cannot be. Credentials that cannot be
  * read, and servers that cannot be reached, are problems of the store, and tried again. 0 or
  * -ENOMEM.
  */
@@ -39,6 +43,8 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 		   void (*on_synced)(void *data), void *data, struct api_source **ret);
 /* Reads the credentials again, and asks at once for what is waited with. */
 void api_source_reload(struct api_source *source);
+/* Pods have a network on this node, or not: what the cluster is told. */
+void api_source_set_ready(struct api_source *source, bool ready);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void api_source_free(struct api_source *source);
 
@@ -60,6 +66,11 @@ struct api_status {
 	uint64_t received; /* bytes */
 	uint64_t outages;  /* how often it was lost */
 	struct api_resource_status resources[API_RESOURCES];
+	const char *kept;  /* file of the objects; NULL: they are not kept */
+	bool from_disk;	   /* what is in force has been read of it */
+	int64_t kept_time; /* when it was so, in seconds since 1970; 0: never whole */
+	struct write_status writes[WRITE_KINDS];
+	size_t waiting; /* Events to be told */
 };
 /* Texts are valid until the loop turns. */
 void api_source_status(const struct api_source *source, struct api_status *ret);

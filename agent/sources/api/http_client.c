@@ -156,6 +156,10 @@ static bool add_headers(struct http_request *request, const struct http_query *q
 		return false;
 	if (query->host && !add_header(request, "Host", query->host))
 		return false;
+	/* Without the second one curl asks first whether it may send the body. */
+	if (query->body && (!add_header(request, "Content-Type", query->type) ||
+			    !add_header(request, "Expect", "")))
+		return false;
 	if (!query->identity->token)
 		return true;
 	if (asprintf(&bearer, "Bearer %s", query->identity->token) < 0) {
@@ -197,6 +201,16 @@ static void set_identity(CURL *easy, const struct identity *identity)
 	}
 }
 
+static void set_method(CURL *easy, const struct http_query *query)
+{
+	if (query->body) {
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(query->body));
+		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, query->body);
+	}
+	if (query->method)
+		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, query->method);
+}
+
 static void set_transfer(struct http_request *request, const struct http_query *query)
 {
 	struct http_client *client = request->client;
@@ -223,10 +237,11 @@ static void set_transfer(struct http_request *request, const struct http_query *
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+	set_method(easy, query);
 	set_identity(easy, query->identity);
 }
 
-int http_client_get(struct http_client *client, const struct http_query *query,
+int http_client_ask(struct http_client *client, const struct http_query *query,
 		    const struct http_handlers *handlers, void *data, struct http_request **ret)
 {
 	struct http_request *request = calloc(1, sizeof(*request));

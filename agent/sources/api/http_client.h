@@ -11,11 +11,14 @@ struct http_client;
 struct http_request;
 
 struct http_query {
+	const char *method; /* NULL: GET */
 	const char *url;
 	const char *connect_to; /* "::HOST:PORT"; NULL: as in the URL */
 	const char *host;	/* header; NULL: as in the URL */
 	const struct identity *identity;
 	uint64_t timeout_ms; /* of the whole request; 0: none */
+	const char *body;    /* sent with a method; NULL: none */
+	const char *type;    /* of the body: Content-Type */
 };
 
 /*
@@ -39,7 +42,7 @@ int http_client_new(uv_loop_t *loop, uint64_t silence_ms, struct http_client **r
 /* Running requests are cancelled. Takes NULL; the memory goes with the loop's next turn. */
 void http_client_free(struct http_client *client);
 /* All is copied. 0 or -errno. */
-int http_client_get(struct http_client *client, const struct http_query *query,
+int http_client_ask(struct http_client *client, const struct http_query *query,
 		    const struct http_handlers *handlers, void *data, struct http_request **ret);
 /* No handler is called any more. Takes NULL. */
 void http_request_cancel(struct http_request *request);

@@ -201,6 +201,81 @@ static void after_a_restart_the_old_container_is_still_the_old_pods(void)
 	sync_world_end(&w);
 }
 
+static void finish(struct sync_world *w, const char *uid)
+{
+	char metadata[256];
+
+	snprintf(metadata, sizeof(metadata), ",'uid':'%s','labels':{'is':'old'}", uid);
+	sync_world_put_pod(w, "web-0", metadata, HERE, "'phase':'Failed','podIP':'10.1.0.20'");
+	sync_world_run_and_commit(w);
+}
+
+/* By its name alone the object might be the last pod's. */
+static void a_finished_pods_own_container_keeps_its_labels(void)
+{
+	struct sync_world w;
+	struct local_pod old, unsure;
+
+	begin(&w);
+	put(&w, "A", "old", "here");
+	old = add(&w, "c-old", "A", 65540, "10.1.0.20");
+	sync_world_run_and_commit(&w);
+	finish(&w, "A");
+	CU_ASSERT(is_old(&w, &old));
+	sync_world_put(&w, "old", NULL);
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(egress(&w, &old) != RULESET_OPEN);
+	sync_world_end(&w);
+
+	begin(&w);
+	put(&w, "A", "old", "here");
+	unsure = add(&w, "c-old", "", 65540, "10.1.0.20");
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(is_old(&w, &unsure));
+	finish(&w, "A");
+	CU_ASSERT(egress(&w, &unsure) == RULESET_OPEN);
+	sync_world_end(&w);
+}
+
+static void a_pod_waits_for_its_object_where_a_server_has_it(void)
+{
+	struct label label = {"is", "old"};
+	struct local_pod pod, labelled, container;
+	struct sync_world w;
+
+	begin(&w);
+	w.config.kubeconfig = "file";
+	pod = add(&w, "c-1", "", 65540, "10.1.0.20");
+	labelled = (struct local_pod){.container_id = "c-2",
+				      .ifname = "eth0",
+				      .namespace = "x",
+				      .name = "other",
+				      .uid = "",
+				      .labels = {&label, 1},
+				      .ifindex = 65541,
+				      .ipv4 = sync_world_addr("10.1.0.21")};
+	container = labelled;
+	container.container_id = container.name = "c-3"; /* no pod's at all */
+	container.labels.count = 0;
+	container.ifindex = 65542;
+	container.ipv4 = sync_world_addr("10.1.0.22");
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &labelled) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &container) == 0);
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(is_closed(&w, &pod) && policy_sync_pod_waits(w.policy_sync, &pod));
+	CU_ASSERT(is_old(&w, &labelled) && egress(&w, &container) == RULESET_OPEN);
+	put(&w, "A", "old", "here");
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(is_old(&w, &pod));
+	/* Whose name it was: the next one's object has not come. */
+	finish(&w, "A");
+	CU_ASSERT(is_closed(&w, &pod));
+	put(&w, "B", "new", "here");
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(is_new(&w, &pod));
+	sync_world_end(&w);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -209,6 +284,8 @@ int main(void)
 		UNIT_TEST(the_next_pod_on_another_node_is_that_nodes),
 		UNIT_TEST(a_static_pod_has_the_object_that_mirrors_it),
 		UNIT_TEST(where_one_side_knows_no_uid_the_name_decides),
+		UNIT_TEST(a_finished_pods_own_container_keeps_its_labels),
+		UNIT_TEST(a_pod_waits_for_its_object_where_a_server_has_it),
 		UNIT_TEST(after_a_restart_the_old_container_is_still_the_old_pods),
 	};
 

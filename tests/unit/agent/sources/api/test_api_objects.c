@@ -24,7 +24,8 @@ static void begin(struct world *world, enum object_kind kind, const char *name)
 {
 	*world = (struct world){.store = store_new()};
 	store_listen(world->store, on_change, world);
-	CU_ASSERT_FATAL(api_objects_new(world->store, kind, name, &world->objects) == 0);
+	CU_ASSERT_FATAL(api_objects_new(world->store, kind, name, NULL, NULL, &world->objects) ==
+			0);
 }
 
 static void end(struct world *world)

@@ -138,7 +138,7 @@ static struct http_request *get(struct world *world, const struct identity *iden
 	struct http_query query = {.url = url, .identity = identity, .timeout_ms = 3000};
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/path?a=b", world->port);
-	CU_ASSERT_FATAL(http_client_get(world->client, &query, &handlers, outcome, &request) == 0);
+	CU_ASSERT_FATAL(http_client_ask(world->client, &query, &handlers, outcome, &request) == 0);
 	return request;
 }
 
@@ -169,6 +169,33 @@ static void answer_comes_with_head_body_and_end(void)
 	CU_ASSERT(strstr(world.asked, "Authorization: Bearer secret\r\n") != NULL);
 	CU_ASSERT(strstr(world.asked, "Accept-Encoding: gzip\r\n") != NULL);
 	CU_ASSERT(http_client_received(world.client) == 7);
+	end(&world);
+}
+
+/* At once: a server that has to be asked first whether it takes it would cost a turn. */
+static void body_is_sent_with_its_method_and_type(void)
+{
+	struct outcome outcome = {};
+	struct http_request *request;
+	struct http_query query = {.method = "PATCH",
+				   .identity = &nobody,
+				   .timeout_ms = 3000,
+				   .body = "[{\"op\":\"test\"}]",
+				   .type = "application/json-patch+json"};
+	struct world world;
+	char url[64];
+
+	begin(&world, HEAD("409 Conflict", "Content-Length: 2\r\n") "{}");
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/path", world.port);
+	query.url = url;
+	CU_ASSERT_FATAL(http_client_ask(world.client, &query, &handlers, &outcome, &request) == 0);
+	CU_ASSERT(unit_wait(&world.loop, is_ended, &outcome, 5000));
+	CU_ASSERT(outcome.status == 409 && !outcome.failure[0]);
+	CU_ASSERT(strstr(world.asked, "PATCH /path HTTP/1.1\r\n") != NULL);
+	CU_ASSERT(strstr(world.asked, "Content-Type: application/json-patch+json\r\n") != NULL);
+	CU_ASSERT(strstr(world.asked, "Content-Length: 15\r\n") != NULL);
+	CU_ASSERT(strstr(world.asked, "\r\n\r\n[{\"op\":\"test\"}]") != NULL);
+	CU_ASSERT(!strstr(world.asked, "Expect"));
 	end(&world);
 }
 
@@ -277,6 +304,7 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(answer_comes_with_head_body_and_end),
+		UNIT_TEST(body_is_sent_with_its_method_and_type),
 		UNIT_TEST(head_is_told_before_there_is_a_body),
 		UNIT_TEST(answer_that_is_cut_off_fails),
 		UNIT_TEST(handler_of_the_body_ends_it),

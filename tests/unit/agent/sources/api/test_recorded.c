@@ -95,7 +95,8 @@ static bool is_server(void *data)
 static void begin(struct world *world, enum object_kind kind, const struct watch_resource *resource)
 {
 	*world = (struct world){.store = store_new()};
-	CU_ASSERT_FATAL(api_objects_new(world->store, kind, resource->name, &world->objects) == 0);
+	CU_ASSERT_FATAL(api_objects_new(world->store, kind, resource->name, NULL, NULL,
+					&world->objects) == 0);
 	world->hooks = (struct watch_hooks){list_begin,	   put,	      take_away, list_end,
 					    random_number, is_server, world};
 	world->watch = watch_new(resource, &world->hooks);
