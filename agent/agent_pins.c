@@ -128,6 +128,18 @@ size_t agent_replace_foreign(struct agent *agent)
 
 /* ---------------------------------------------------------------- our own */
 
+int agent_check_bpffs(const struct agent *agent, char *message, size_t size)
+{
+	if (!agent->config.in_cluster || maps_has_bpffs(agent->config.bpffs))
+		return 0;
+	snprintf(message, size,
+		 "%s: there is no BPF file system of the node; one that polderd mounts would go "
+		 "with its pod, and every pin with it: mount one on the node (mount -t bpf bpf "
+		 "/sys/fs/bpf), or let the init container do so (bpffs.mount of the chart)",
+		 agent->config.bpffs);
+	return -ENODEV;
+}
+
 void agent_repair_pins(struct agent *agent)
 {
 	char message[sizeof(agent->pins_note)] = "";
@@ -136,7 +148,9 @@ void agent_repair_pins(struct agent *agent)
 
 	if (!agent->maps || !agent->datapath)
 		return;
-	r = maps_repair(agent->maps, &maps, message, sizeof(message));
+	r = agent_check_bpffs(agent, message, sizeof(message));
+	if (r == 0)
+		r = maps_repair(agent->maps, &maps, message, sizeof(message));
 	if (r == 0) {
 		r = datapath_repair_pins(agent->datapath, &links);
 		if (r < 0)

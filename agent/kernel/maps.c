@@ -76,18 +76,23 @@ static int make_directories(const char *path)
 	return 0;
 }
 
+int maps_has_bpffs(const char *directory)
+{
+	char parent[256];
+
+	snprintf(parent, sizeof(parent), "%s", directory);
+	while (strlen(parent) > 1 && access(parent, F_OK) < 0 && errno == ENOENT)
+		*strrchr(parent, '/') = '\0';
+	return is_bpffs(parent);
+}
+
 /* Pins need a bpffs: mounted where it belongs if nobody has done so. */
 int maps_prepare_directory(const char *directory, char *message, size_t size)
 {
 	static const char system_bpffs[] = "/sys/fs/bpf";
 	const char *where = directory;
-	char parent[256];
-	int r;
+	int r = maps_has_bpffs(directory);
 
-	snprintf(parent, sizeof(parent), "%s", directory);
-	while (strlen(parent) > 1 && access(parent, F_OK) < 0 && errno == ENOENT)
-		*strrchr(parent, '/') = '\0';
-	r = is_bpffs(parent);
 	/* Another one mounted over it would hide the pins that are there. */
 	if (r < 0)
 		goto failed;
