@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/foreign_programs.h"
 
@@ -130,7 +131,7 @@ size_t agent_replace_foreign(struct agent *agent)
 
 int agent_check_bpffs(const struct agent *agent, char *message, size_t size)
 {
-	if (!agent->config.in_cluster || maps_has_bpffs(agent->config.bpffs))
+	if (!agent->config.in_cluster || bpffs_find(agent->config.bpffs))
 		return 0;
 	snprintf(message, size,
 		 "%s: there is no BPF file system of the node; one that polderd mounts would go "

@@ -6,16 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
 #include "agent/common/cni_files.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/netlink_remains.h"
 
 #define DEPTH_MAX 8
@@ -188,16 +187,6 @@ static void take_plugin(struct slow_path *work, const char *directory)
 
 /* ---------------------------------------------------------------- are they ours? */
 
-/* 1: it is; 0: it is not; -errno: nobody knows. */
-static int is_bpffs(const char *path)
-{
-	struct statfs status;
-
-	if (statfs(path, &status) < 0)
-		return -errno;
-	return (unsigned long)status.f_type == BPF_FS_MAGIC;
-}
-
 /* Does one of these stand in it? Then polderd has made it, or it is empty. */
 static bool is_polders(const char *path, bool *ret_empty)
 {
@@ -240,7 +229,7 @@ static int check_pins(const char *path, char *message, size_t size)
 
 	if (!path || access(path, F_OK) < 0)
 		return 0;
-	r = is_bpffs(path);
+	r = bpffs_is(path);
 	if (r < 0)
 		snprintf(message, size, "--bpffs %s: cannot be inspected: %s", path, strerror(-r));
 	else if (!r)

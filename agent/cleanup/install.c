@@ -8,7 +8,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/cni_files.h"
-#include "agent/kernel/maps.h"
+#include "agent/kernel/bpffs.h"
 
 int install_plugin(const char *directory, struct error *error)
 {
@@ -34,11 +34,11 @@ int install_bpffs(const char *directory, const char *mount_namespace, struct err
 
 	if (r < 0)
 		return r;
-	r = maps_has_bpffs(directory);
+	r = bpffs_find(directory);
 	if (r > 0)
 		return 0;
 	if (r == 0)
-		r = maps_prepare_directory(directory, message, sizeof(message));
+		r = bpffs_prepare(directory, message, sizeof(message));
 	if (r < 0)
 		return error_set(error, r, -r, "%s",
 				 message[0] ? message : "the directory cannot be inspected");

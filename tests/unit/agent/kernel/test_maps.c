@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agent/config/config.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/program_object.h"
 #include "tests/unit/unit.h"
 
@@ -168,7 +169,7 @@ static void a_pin_that_cannot_be_opened_is_named_and_stays(void)
 	struct world w;
 
 	begin(&w);
-	CU_ASSERT_FATAL(maps_prepare_directory(w.directory, w.message, sizeof(w.message)) == 0);
+	CU_ASSERT_FATAL(bpffs_prepare(w.directory, w.message, sizeof(w.message)) == 0);
 	snprintf(path, sizeof(path), "%s/services", w.directory);
 	CU_ASSERT_FATAL(mkdir(path, 0700) == 0);
 	CU_ASSERT(open_maps(&w) == -EACCES || open_maps(&w) == -EPERM);
@@ -206,9 +207,8 @@ static void no_file_system_is_mounted_over_one_that_cannot_be_asked(void)
 	CU_ASSERT_FATAL(open_maps(&w) == 0 && stat(w.directory, &before) == 0);
 	child = fork();
 	if (child == 0) {
-		int r = break_statfs()
-				? maps_prepare_directory(w.directory, w.message, sizeof(w.message))
-				: 0;
+		int r = break_statfs() ? bpffs_prepare(w.directory, w.message, sizeof(w.message))
+				       : 0;
 
 		_exit(r == -EIO && strstr(w.message, strerror(EIO)) ? 0 : 1);
 	}
