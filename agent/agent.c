@@ -12,6 +12,7 @@
 #include "agent/dryrun/dry_run.h"
 #include "agent/explain/explain.h"
 #include "agent/kernel/cause.h"
+#include "agent/kernel/namespace.h"
 #include "agent/node/pod_range.h"
 
 #define MESSAGE_MAX 768
@@ -331,6 +332,7 @@ int agent_start(struct agent *agent, uv_loop_t *loop)
 	agent->store = store_new();
 	if (!agent->store)
 		return -ENOMEM;
+	sysctl_use_directory(agent->config.sysctl_dir);
 	agent_reconcile_start(agent);
 	agent_service_start(agent);
 	for (i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {

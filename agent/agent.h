@@ -112,6 +112,7 @@ struct agent {
 	uv_poll_t netns_poll;
 	char id[AGENT_ID_SIZE];		 /* this agent's, over restarts and reboots; "": none */
 	char state_note[400];		 /* why there is no state directory; "": there is one */
+	char cni_note[600];		 /* of the network configuration; "": nothing is wrong */
 	char pins_note[400];		 /* what cannot be pinned; "": all is */
 	struct foreign_program *foreign; /* to be replaced at the start */
 	size_t foreign_count;
@@ -230,6 +231,14 @@ int agent_find_foreign(struct agent *agent, const char *directory, char *message
 size_t agent_replace_foreign(struct agent *agent); /* how many */
 /* Puts back pins, and the directories they are in. */
 void agent_repair_pins(struct agent *agent);
+
+/* Is there a bpffs that stays when this process ends? In a pod only one of the node's does. 0 or
+ * -ENODEV with `message`. */
+int agent_check_bpffs(const struct agent *agent, char *message, size_t size);
+
+/* agent_cni_config.c: what runtimes find in their directory, once there is an agent that is ready.
+ */
+void agent_install_cni_config(struct agent *agent);
 
 /* agent_requests.c: the control socket. */
 int agent_register_requests(struct agent *agent);

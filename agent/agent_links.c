@@ -284,4 +284,5 @@ void agent_repair(struct agent *agent)
 	agent_repair_run_dir(agent);
 	agent_repair_state(agent);
 	agent_repair_uplinks(agent);
+	agent_install_cni_config(agent);
 }

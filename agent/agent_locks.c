@@ -9,6 +9,7 @@
 
 #include "agent/agent.h"
 #include "agent/common/lock.h"
+#include "agent/kernel/bpffs.h"
 
 #define NETNS_LOCK "polder-agent"
 
@@ -70,8 +71,10 @@ static int lock_netns(struct agent *agent, char *message, size_t size)
 
 static int lock_bpffs(struct agent *agent, char *message, size_t size)
 {
-	int r = maps_prepare_directory(agent->config.bpffs, message, size);
+	int r = agent_check_bpffs(agent, message, size);
 
+	if (r == 0)
+		r = bpffs_prepare(agent->config.bpffs, message, size);
 	if (r < 0)
 		return r;
 	r = lock_directory(agent->config.bpffs, &agent->bpffs_lock);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/foreign_programs.h"
 
@@ -128,6 +129,18 @@ size_t agent_replace_foreign(struct agent *agent)
 
 /* ---------------------------------------------------------------- our own */
 
+int agent_check_bpffs(const struct agent *agent, char *message, size_t size)
+{
+	if (!agent->config.in_cluster || bpffs_find(agent->config.bpffs))
+		return 0;
+	snprintf(message, size,
+		 "%s: there is no BPF file system of the node; one that polderd mounts would go "
+		 "with its pod, and every pin with it: mount one on the node (mount -t bpf bpf "
+		 "/sys/fs/bpf), or let the init container do so (bpffs.mount of the chart)",
+		 agent->config.bpffs);
+	return -ENODEV;
+}
+
 void agent_repair_pins(struct agent *agent)
 {
 	char message[sizeof(agent->pins_note)] = "";
@@ -136,7 +149,9 @@ void agent_repair_pins(struct agent *agent)
 
 	if (!agent->maps || !agent->datapath)
 		return;
-	r = maps_repair(agent->maps, &maps, message, sizeof(message));
+	r = agent_check_bpffs(agent, message, sizeof(message));
+	if (r == 0)
+		r = maps_repair(agent->maps, &maps, message, sizeof(message));
 	if (r == 0) {
 		r = datapath_repair_pins(agent->datapath, &links);
 		if (r < 0)

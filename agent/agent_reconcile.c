@@ -84,6 +84,7 @@ static void report_ready(struct agent *agent)
 		 pods_count(agent->pods), store_count(agent->store, OBJECT_NETWORK_POLICY),
 		 store_count(agent->store, OBJECT_SERVICE));
 	agent_tell_ready(agent);
+	agent_install_cni_config(agent);
 }
 
 static int ran(struct agent *agent, uint64_t began_ns, int r)

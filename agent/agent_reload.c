@@ -144,6 +144,7 @@ void agent_reload(struct agent *agent)
 		config_clear(&now);
 	}
 	agent_reload_sources(agent);
+	agent_install_cni_config(agent);
 	if (agent->ready)
 		notify_ready();
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/cni_files.h"
 #include "agent/common/streams.h"
 #include "cni/commands.h"
 #include "plugin/io.h"
@@ -116,8 +117,8 @@ static const char help[] =
 	"Usage: polder-cni [--help | --version]\n\n"
 	"A CNI plugin: the container runtime starts it with CNI_COMMAND and others in the "
 	"environment\n"
-	"and the network configuration on standard input. CNI 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0.\n"
-	"See polder-cni(8).\n";
+	"and the network configuration on standard input. CNI 0.3.0, 0.3.1, 0.4.0, 1.0.0, "
+	"1.1.0.\n" CNI_PLUGIN_MARK "\n";
 
 /* For people; runtimes give no arguments. */
 static int answer_person(const char *argument)

@@ -43,6 +43,7 @@ SUITES = [
     Suite('lint', 1500, 'static analysis and the rules of the tree'),
     Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
     Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
+    Suite('image', 300, 'the image is built, and run by podman as the manifest says', network=True),
     Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),
     Suite('api', 300, 'polderd follows an API server that is wrong in every way'),
     Suite('e2e', 1200, 'podman and containerd'),

@@ -6,15 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/cni_files.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/netlink_remains.h"
 
 #define DEPTH_MAX 8
@@ -131,15 +131,61 @@ static void take_tree(struct slow_path *work, const char *path, bool pins, int d
 	tell(work, "directory", path, r);
 }
 
-/* 1: it is; 0: it is not; -errno: nobody knows. */
-static int is_bpffs(const char *path)
-{
-	struct statfs status;
+/* ---------------------------------------------------------------- what runtimes find */
 
-	if (statfs(path, &status) < 0)
-		return -errno;
-	return (unsigned long)status.f_type == BPF_FS_MAGIC;
+static void take_file(struct slow_path *work, const char *path)
+{
+	int r = 0;
+
+	if (!work->options->dry_run && unlink(path) < 0 && errno != ENOENT)
+		r = -errno;
+	tell(work, "file", path, r);
 }
+
+/* One that was cut off is known by its name alone. */
+static bool is_our_config(const char *path, const char *name, const char *own)
+{
+	size_t length = strlen(own);
+
+	if (strcmp(name, own) == 0)
+		return true;
+	if (name[0] == '.' && strncmp(name + 1, own, length) == 0 &&
+	    strcmp(name + 1 + length, ".tmp") == 0)
+		return true;
+	return cni_files_is_config_name(name) && cni_files_is_our_config(path);
+}
+
+static void take_configs(struct slow_path *work, const char *directory)
+{
+	const char *own =
+		work->options->cni_config ? work->options->cni_config : "10-polder.conflist";
+	DIR *dir = directory ? opendir(directory) : NULL;
+	char path[PATH_MAX];
+	struct dirent *item;
+
+	while (dir && (item = readdir(dir)))
+		if (snprintf(path, sizeof(path), "%s/%s", directory, item->d_name) <
+			    (int)sizeof(path) &&
+		    is_our_config(path, item->d_name, own))
+			take_file(work, path);
+	if (dir)
+		closedir(dir);
+}
+
+static void take_plugin(struct slow_path *work, const char *directory)
+{
+	static const char *const names[] = {CNI_PLUGIN_NAME, "." CNI_PLUGIN_NAME ".tmp"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; directory && i < sizeof(names) / sizeof(names[0]); i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", directory, names[i]) >= (int)sizeof(path))
+			continue;
+		if (i == 0 ? cni_files_is_our_plugin(path) : access(path, F_OK) == 0)
+			take_file(work, path);
+	}
+}
+
+/* ---------------------------------------------------------------- are they ours? */
 
 /* Does one of these stand in it? Then polderd has made it, or it is empty. */
 static bool is_polders(const char *path, bool *ret_empty)
@@ -183,7 +229,7 @@ static int check_pins(const char *path, char *message, size_t size)
 
 	if (!path || access(path, F_OK) < 0)
 		return 0;
-	r = is_bpffs(path);
+	r = bpffs_is(path);
 	if (r < 0)
 		snprintf(message, size, "--bpffs %s: cannot be inspected: %s", path, strerror(-r));
 	else if (!r)
@@ -256,6 +302,7 @@ int cleanup_run(const struct cleanup_options *options, cleanup_listener listener
 	else
 		r = check_pods(options, count_links(list, count), message, size);
 	if (r == 0) {
+		take_configs(&work, options->cni_config_dir);
 		take_remains(&work, nl, list, count);
 		if (options->bpffs && access(options->bpffs, F_OK) == 0)
 			take_tree(&work, options->bpffs, true, 0);
@@ -263,6 +310,7 @@ int cleanup_run(const struct cleanup_options *options, cleanup_listener listener
 			take_tree(&work, options->run_dir, false, 0);
 		if (options->state_dir && access(options->state_dir, F_OK) == 0)
 			take_tree(&work, options->state_dir, false, 0);
+		take_plugin(&work, options->cni_bin_dir);
 		r = work.result;
 	}
 	netlink_remains_free(list, count);

@@ -3,10 +3,12 @@
 #include "agent/cleanup/cleanup.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/cleanup/install.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
@@ -72,6 +74,13 @@ static const char *directory(const struct cli *cli, enum cli_option option, cons
 	return cli->values[option] ? cli->values[option] : found ? found : fallback;
 }
 
+static const char *base_name(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return slash ? slash + 1 : path;
+}
+
 /* An agent with a run directory of its own has its state in there, if nothing else is said. */
 static struct cleanup_options make_options(const struct cli *cli, const json_t *config)
 {
@@ -82,9 +91,26 @@ static struct cleanup_options make_options(const struct cli *cli, const json_t *
 		.run_dir = run_dir,
 		.state_dir = directory(cli, CLI_STATE_DIR, config, own ? NULL : DEFAULT_STATE_DIR),
 		.bpffs = directory(cli, CLI_BPFFS, config, DEFAULT_BPFFS),
+		.cni_config = base_name(json_string_value(json_object_get(config, "cni-config"))),
+		.cni_config_dir = directory(cli, CLI_CNI_CONFIG_DIR, config, NULL),
+		.cni_bin_dir = cli->values[CLI_CNI_BIN_DIR],
 		.dry_run = cli->given[CLI_DRY_RUN],
 		.force = cli->given[CLI_FORCE],
 	};
+}
+
+/* The first process of a container is ended by no signal that it does not wait for. */
+static void hold(void)
+{
+	sigset_t signals;
+	int number;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	fflush(stdout);
+	(void)sigwait(&signals, &number);
 }
 
 int cli_run_cleanup(struct cli *cli)
@@ -108,7 +134,38 @@ int cli_run_cleanup(struct cli *cli)
 		puts("nothing of Polder is left");
 	json_decref(cleaned.list);
 	json_decref(config);
+	if (r == 0 && cli->given[CLI_HOLD])
+		hold();
 	return r < 0 ? CLI_FAILED : CLI_OK;
+}
+
+/* ---------------------------------------------------------------- install */
+
+static int tell_installed(int r, const char *what, const char *where, const struct error *error)
+{
+	if (r < 0)
+		cli_error("%s", error->text);
+	else
+		printf("%s: %s %s\n", r ? "installed" : "there already", what, where);
+	return r < 0 ? CLI_FAILED : CLI_OK;
+}
+
+int cli_run_install(struct cli *cli)
+{
+	const char *plugins = cli->values[CLI_CNI_BIN_DIR], *bpffs = cli->values[CLI_BPFFS];
+	struct error error = {0};
+	int r = CLI_OK;
+
+	if (!plugins && !bpffs) {
+		cli_error("install: give --cni-bin-dir, --bpffs or both");
+		return CLI_USAGE;
+	}
+	if (plugins)
+		r = tell_installed(install_plugin(plugins, &error), "plugin in", plugins, &error);
+	if (bpffs && r == CLI_OK)
+		r = tell_installed(install_bpffs(bpffs, cli->values[CLI_MOUNT_NAMESPACE], &error),
+				   "BPF file system", bpffs, &error);
+	return r;
 }
 
 /* ---------------------------------------------------------------- drain */

@@ -40,6 +40,10 @@ enum cli_option {
 	CLI_RUN_DIR,
 	CLI_STATE_DIR,
 	CLI_BPFFS,
+	CLI_CNI_CONFIG_DIR,
+	CLI_CNI_BIN_DIR,
+	CLI_HOLD,
+	CLI_MOUNT_NAMESPACE,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (1u << (option))
@@ -135,6 +139,7 @@ int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);
+int cli_run_install(struct cli *cli);
 int cli_run_cleanup(struct cli *cli);
 int cli_run_drain(struct cli *cli);
 int cli_run_config(struct cli *cli);

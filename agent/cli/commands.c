@@ -89,6 +89,22 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 		       .value = CLI_VALUE_REQUIRED,
 		       .value_name = "PATH",
 		       .help = "polderd's pins (the configuration's, /sys/fs/bpf/polder)"},
+	[CLI_CNI_CONFIG_DIR] = {.name = "cni-config-dir",
+				.value = CLI_VALUE_REQUIRED,
+				.value_name = "PATH",
+				.help = "delete Polder's network configurations in this directory, "
+					"too (the configuration's)"},
+	[CLI_CNI_BIN_DIR] = {.name = "cni-bin-dir",
+			     .value = CLI_VALUE_REQUIRED,
+			     .value_name = "PATH",
+			     .help = "the runtime's directory of plugins"},
+	[CLI_MOUNT_NAMESPACE] = {.name = "mount-namespace",
+				 .value = CLI_VALUE_REQUIRED,
+				 .value_name = "FILE",
+				 .help = "where the BPF file system is mounted, such as "
+					 "/proc/1/ns/mnt of the node (this process's)"},
+	[CLI_HOLD] = {.name = "hold",
+		      .help = "when all is deleted, stay until a signal ends it: in a DaemonSet"},
 };
 
 const struct cli_command cli_commands[] = {
@@ -163,8 +179,13 @@ const struct cli_command cli_commands[] = {
 	{.noun = "cleanup",
 	 .summary = "Delete all that Polder has made on this node; needs no agent",
 	 .options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_CONFIG) |
-		    CLI_BIT(CLI_RUN_DIR) | CLI_BIT(CLI_STATE_DIR) | CLI_BIT(CLI_BPFFS),
+		    CLI_BIT(CLI_RUN_DIR) | CLI_BIT(CLI_STATE_DIR) | CLI_BIT(CLI_BPFFS) |
+		    CLI_BIT(CLI_CNI_CONFIG_DIR) | CLI_BIT(CLI_CNI_BIN_DIR) | CLI_BIT(CLI_HOLD),
 	 .run = cli_run_cleanup},
+	{.noun = "install",
+	 .summary = "Copy the CNI plugin of this image to a node, mount a BPF file system there",
+	 .options = CLI_BIT(CLI_CNI_BIN_DIR) | CLI_BIT(CLI_BPFFS) | CLI_BIT(CLI_MOUNT_NAMESPACE),
+	 .run = cli_run_install},
 	{.noun = "log",
 	 .verb = "level",
 	 .argument = "LEVEL",

@@ -4,12 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
@@ -46,76 +44,15 @@ static size_t format_header(char header[HEADER_MAX], const void *content, size_t
 				state_file_crc32(content, length));
 }
 
-/* Opens the directory of `path`; `*ret_name` points to the last part inside `path`. */
-static int open_directory(const char *path, int *ret_fd, const char **ret_name)
-{
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
-	char directory[PATH_MAX] = ".";
-	int fd;
-
-	if (!name[0] || strlen(name) > NAME_MAX - sizeof(".tmp"))
-		return -EINVAL;
-	if (slash) {
-		size_t length = slash == path ? 1 : (size_t)(slash - path);
-
-		if (length >= sizeof(directory))
-			return -ENAMETOOLONG;
-		memcpy(directory, path, length);
-		directory[length] = '\0';
-	}
-	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	*ret_fd = fd;
-	*ret_name = name;
-	return 0;
-}
-
-static int write_temporary(int dir, const char *name, const void *content, size_t length, bool sync)
-{
-	char header[HEADER_MAX];
-	size_t header_length = format_header(header, content, length);
-	CLEANUP(cleanup_close) int fd = -1;
-	int r;
-
-	fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	if (fchmod(fd, 0600) < 0)
-		return -errno;
-	r = file_write_all(fd, header, header_length);
-	if (r == 0)
-		r = file_write_all(fd, content, length);
-	if (r == 0 && sync && fsync(fd) < 0)
-		r = -errno;
-	/* Some file systems tell of a full disk only here. A signal says nothing: the descriptor is
-	 * closed, and what was written is. */
-	if (close(TAKE_FD(fd)) < 0 && errno != EINTR && r == 0)
-		r = -errno;
-	return r;
-}
-
 static int replace(const char *path, const void *content, size_t length, bool sync)
 {
-	CLEANUP(cleanup_close) int dir = -1;
-	char temporary[NAME_MAX + 1];
-	const char *name;
-	int r;
+	char header[HEADER_MAX];
+	struct iovec parts[] = {
+		{.iov_base = header, .iov_len = format_header(header, content, length)},
+		{.iov_base = (void *)content, .iov_len = length},
+	};
 
-	r = open_directory(path, &dir, &name);
-	if (r < 0)
-		return r;
-	snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
-
-	r = write_temporary(dir, temporary, content, length, sync);
-	if (r == 0 && renameat(dir, temporary, dir, name) < 0)
-		r = -errno;
-	if (r < 0) {
-		unlinkat(dir, temporary, 0);
-		return r;
-	}
-	return sync && fsync(dir) < 0 ? -errno : 0;
+	return file_replace(path, parts, 2, 0600, sync);
 }
 
 int state_file_write(const char *path, const void *content, size_t length)
@@ -130,22 +67,13 @@ int state_file_write_unsynced(const char *path, const void *content, size_t leng
 
 int state_file_read(const char *path, size_t max, char **ret, size_t *ret_length)
 {
-	CLEANUP(cleanup_close) int fd = -1;
 	CLEANUP(cleanup_free) char *data = NULL;
 	char header[HEADER_MAX];
 	size_t length = 0, header_length;
-	struct stat status;
 	char *content;
 	int r;
 
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode))
-		return -EBADMSG;
-	r = file_read_all(fd, max + HEADER_MAX, &data, &length);
+	r = file_read(path, O_NOFOLLOW, max + HEADER_MAX, &data, &length);
 	if (r < 0)
 		return r;
 
@@ -195,7 +123,7 @@ int state_file_remove(const char *path)
 	const char *name;
 	int r;
 
-	r = open_directory(path, &dir, &name);
+	r = file_open_directory(path, &dir, &name);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (unlinkat(dir, name, 0) < 0)

@@ -56,6 +56,7 @@ void config_defaults(struct config *config)
 		.node_name = strdup(host[0] ? host : "localhost"),
 		.run_dir = strdup(RUN_DIR),
 		.bpffs = strdup("/sys/fs/bpf/polder"),
+		.sysctl_dir = strdup("/proc/sys/net"),
 		.api_silence = 20,
 		.masquerade = true,
 		.masquerade_port_min = 10240,
@@ -92,6 +93,9 @@ void config_clear(struct config *config)
 	free(config->socket);
 	free(config->bpffs);
 	free(config->cgroup);
+	free(config->cni_config);
+	free(config->cni_config_dir);
+	free(config->sysctl_dir);
 	free(config->metrics_listen);
 	free(config->health_listen);
 	free(config->file);

@@ -25,12 +25,15 @@ struct config {
 	size_t api_server_count;
 	uint32_t api_silence; /* --api-silence N seconds, default 20 */
 	char *run_dir;	      /* --run-dir, default /run/polder */
-	char *state_dir; /* --state-dir DIR, default /var/lib/polder; with another run_dir than the
-			    default one, a directory in that, named by the run_dir */
-	char *socket;	 /* run_dir/polder.sock */
-	char *bpffs;	 /* --bpffs DIR, default /sys/fs/bpf/polder */
-	char *cgroup;	 /* --cgroup DIR; NULL: no socket programs. Default: the first of
-			    /sys/fs/cgroup/unified, /sys/fs/cgroup that is cgroup2 */
+	char *state_dir;  /* --state-dir DIR, default /var/lib/polder; with another run_dir than the
+			     default one, a directory in that, named by the run_dir */
+	char *socket;	  /* run_dir/polder.sock */
+	char *bpffs;	  /* --bpffs DIR, default /sys/fs/bpf/polder */
+	char *cgroup;	  /* --cgroup DIR; NULL: no socket programs. Default: the first of
+			     /sys/fs/cgroup/unified, /sys/fs/cgroup that is cgroup2 */
+	char *cni_config; /* --cni-config FILE; NULL: none is installed */
+	char *cni_config_dir;			/* --cni-config-dir DIR; NULL: none */
+	char *sysctl_dir;			/* --sysctl-dir DIR, default /proc/sys/net */
 	struct prefix pod_cidr_v4, pod_cidr_v6; /* --pod-cidr v4[,v6]; length 0: none */
 	struct polder_addr node_ip_v4,
 		node_ip_v6;		   /* --node-ip; all zero: taken from the first uplink */

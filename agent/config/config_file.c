@@ -192,6 +192,16 @@ static int check_api(const struct config *config, struct config_source *source)
 	return -EINVAL;
 }
 
+static int check_cni(const struct config *config, struct config_source *source)
+{
+	if (!config->cni_config == !config->cni_config_dir)
+		return 0;
+	snprintf(source->error, sizeof(source->error),
+		 "--cni-config and --cni-config-dir are given together: what is installed, and "
+		 "where");
+	return -EINVAL;
+}
+
 int config_check(const struct config *config, struct config_source *source)
 {
 	int r = check_overlap(&config->pod_cidr_v4, &config->node_ip_v4, source);
@@ -200,6 +210,8 @@ int config_check(const struct config *config, struct config_source *source)
 		r = check_overlap(&config->pod_cidr_v6, &config->node_ip_v6, source);
 	if (r == 0)
 		r = check_api(config, source);
+	if (r == 0)
+		r = check_cni(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

@@ -314,6 +314,21 @@ static int set_cgroup(struct config *config, const char *text, struct config_sou
 	return 0;
 }
 
+static int set_sysctl_dir(struct config *config, const char *text, struct config_source *source)
+{
+	return set_directory(&config->sysctl_dir, text, source);
+}
+
+static int set_cni_config(struct config *config, const char *text, struct config_source *source)
+{
+	return set_path(&config->cni_config, text, source);
+}
+
+static int set_cni_config_dir(struct config *config, const char *text, struct config_source *source)
+{
+	return set_directory(&config->cni_config_dir, text, source);
+}
+
 static int set_uplink(struct config *config, const char *text, struct config_source *source)
 {
 	size_t length = strlen(text);
@@ -631,6 +646,14 @@ const struct config_key config_keys[] = {
 	 "directory of pinned maps and links (default /sys/fs/bpf/polder)", set_bpffs, NULL},
 	{"cgroup", FORM_TEXT, "DIR|none",
 	 "cgroup2 directory for socket programs (default: its mount)", set_cgroup, NULL},
+	{"sysctl-dir", FORM_TEXT, "DIR",
+	 "where the network's sysctls can be written (default /proc/sys/net)", set_sysctl_dir,
+	 NULL},
+	{"cni-config", FORM_TEXT, "FILE",
+	 "network configuration for container runtimes, installed once ready", set_cni_config,
+	 NULL},
+	{"cni-config-dir", FORM_TEXT, "DIR", "where --cni-config is installed", set_cni_config_dir,
+	 NULL},
 	{"pod-cidr", FORM_PAIR, "V4,V6", "ranges of this node's pods, one or both families",
 	 set_pod_cidr, clear_pod_cidr},
 	{"node-ip", FORM_PAIR, "V4,V6", "this node's addresses (default: the first uplink's)",

@@ -49,6 +49,21 @@ static json_t *cgroup(const struct config *config)
 	return json_string(config->cgroup ? config->cgroup : "none");
 }
 
+static json_t *sysctl_dir(const struct config *config)
+{
+	return text_or_null(config->sysctl_dir);
+}
+
+static json_t *cni_config(const struct config *config)
+{
+	return text_or_null(config->cni_config);
+}
+
+static json_t *cni_config_dir(const struct config *config)
+{
+	return text_or_null(config->cni_config_dir);
+}
+
 static json_t *metrics_listen(const struct config *config)
 {
 	return text_or_null(config->metrics_listen);
@@ -212,6 +227,9 @@ static const struct getter {
 	{"in-cluster", in_cluster, false},
 	{"api-server", api_server, false},
 	{"api-silence", api_silence, false},
+	{"sysctl-dir", sysctl_dir, false},
+	{"cni-config", cni_config, false},
+	{"cni-config-dir", cni_config_dir, false},
 	{"run-dir", run_dir, false},
 	{"state-dir", state_dir, false},
 	{"bpffs", bpffs, false},

@@ -5,17 +5,14 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/cause.h"
 
 /* The agent keeps no copy of such maps: it reads their memory. */
@@ -41,75 +38,6 @@ static const char *type_name(enum bpf_map_type type)
 	default:
 		return "other";
 	}
-}
-
-/* 1: it is; 0: it is not; -errno: nobody knows. */
-static int is_bpffs(const char *path)
-{
-	struct statfs fs;
-	int r;
-
-	do {
-		r = statfs(path, &fs) < 0 ? -errno : 0;
-	} while (r == -EINTR);
-	return r < 0 ? r : (unsigned long)fs.f_type == BPF_FS_MAGIC;
-}
-
-/* mkdir -p, mode 0700 for what is made. */
-static int make_directories(const char *path)
-{
-	char part[256];
-	size_t i;
-
-	if (strlen(path) >= sizeof(part))
-		return -ENAMETOOLONG;
-	for (i = 1; path[i - 1]; i++) {
-		if (path[i] != '/' && path[i] != '\0')
-			continue;
-		memcpy(part, path, i);
-		part[i] = '\0';
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return -errno;
-		if (!path[i])
-			break;
-	}
-	return 0;
-}
-
-/* Pins need a bpffs: mounted where it belongs if nobody has done so. */
-int maps_prepare_directory(const char *directory, char *message, size_t size)
-{
-	static const char system_bpffs[] = "/sys/fs/bpf";
-	const char *where = directory;
-	char parent[256];
-	int r;
-
-	snprintf(parent, sizeof(parent), "%s", directory);
-	while (strlen(parent) > 1 && access(parent, F_OK) < 0 && errno == ENOENT)
-		*strrchr(parent, '/') = '\0';
-	r = is_bpffs(parent);
-	/* Another one mounted over it would hide the pins that are there. */
-	if (r < 0)
-		goto failed;
-	if (!r) {
-		if (strncmp(directory, system_bpffs, strlen(system_bpffs)) == 0)
-			where = system_bpffs;
-		else if ((r = make_directories(directory)) < 0)
-			goto failed;
-		if (mount("bpf", where, "bpf", 0, "mode=0700") < 0) {
-			r = -errno;
-			goto failed;
-		}
-	}
-	r = make_directories(directory);
-	if (r == 0)
-		return 0;
-failed:
-	snprintf(message, size,
-		 "%s: cannot create a directory for pins on a bpffs: %s; mount one (mount -t bpf "
-		 "bpf %s) or set --bpffs",
-		 directory, strerror(-r), system_bpffs);
-	return r;
 }
 
 /* The kernel's own record of a map; its size may differ from what the configuration asks for. */
@@ -283,7 +211,7 @@ int maps_open(struct map_sizes sizes, const char *directory, struct maps **ret, 
 	struct maps *maps;
 	int i, r;
 
-	r = directory ? maps_prepare_directory(directory, message, size) : 0;
+	r = directory ? bpffs_prepare(directory, message, size) : 0;
 	if (r < 0)
 		return r;
 	maps = calloc(1, sizeof(*maps));

@@ -92,8 +92,6 @@ bool maps_was_moved(const struct maps *maps, enum map_index index, uint32_t *ret
  * are gone. `*ret_repaired`: how many maps. 0 or -errno with `message`.
  */
 int maps_repair(struct maps *maps, size_t *ret_repaired, char *message, size_t size);
-/* A directory for pins, on a bpffs that is mounted if need be. 0 or -errno with `message`. */
-int maps_prepare_directory(const char *directory, char *message, size_t size);
 void maps_close(struct maps *maps); /* closes descriptors, leaves pins; takes NULL */
 /*
  * An element of an array, read in place; the agent alone writes it (`backends` and what else the

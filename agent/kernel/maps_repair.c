@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/maps_internal.h"
 
 /* 0: it is no map's. */
@@ -45,7 +46,7 @@ int maps_repair(struct maps *maps, size_t *ret_repaired, char *message, size_t s
 		*ret_repaired = 0;
 		return 0;
 	}
-	r = maps_prepare_directory(maps->directory, message, size);
+	r = bpffs_prepare(maps->directory, message, size);
 	if (r < 0)
 		return r;
 	for (int i = 0; i < MAP_COUNT; i++) {

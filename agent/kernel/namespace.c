@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/nsfs.h>
 #include <pthread.h>
 #include <sched.h>
@@ -66,13 +67,20 @@ int namespace_check(int netns_fd)
 	return own.st_dev == other.st_dev && own.st_ino == other.st_ino ? -EEXIST : 0;
 }
 
+static const char *sysctls = "/proc/sys/net";
+
+void sysctl_use_directory(const char *directory)
+{
+	sysctls = directory;
+}
+
 int sysctl_link_set(const char *family, const char *link, const char *key, const char *value)
 {
-	char path[128], now[32];
+	char path[PATH_MAX], now[32];
 	ssize_t length;
 	int fd, r = 0;
 
-	if (snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, link, key) >=
+	if (snprintf(path, sizeof(path), "%s/%s/conf/%s/%s", sysctls, family, link, key) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -15,6 +15,9 @@ int namespace_run(int netns_fd, int (*function)(void *data), void *data);
  * caller's own. Else -errno. */
 int namespace_check(int netns_fd);
 
+/* Where sysctl_link_set() writes: /proc/sys/net, or the same mounted elsewhere, where it can be
+ * written. `directory` is kept. */
+void sysctl_use_directory(const char *directory);
 /*
  * Writes /proc/sys/net/`family`/conf/`link`/`key` of the calling thread's namespace unless it holds
  * `value` already. 0 or -errno (-EROFS where /proc/sys is not writable).

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/config/config.h"
+#include "agent/kernel/bpffs.h"
 #include "agent/kernel/program_object.h"
 #include "tests/unit/refuse.h"
 #include "tests/unit/unit.h"
@@ -165,7 +166,7 @@ static void a_pin_that_cannot_be_opened_is_named_and_stays(void)
 	struct world w;
 
 	begin(&w);
-	CU_ASSERT_FATAL(maps_prepare_directory(w.directory, w.message, sizeof(w.message)) == 0);
+	CU_ASSERT_FATAL(bpffs_prepare(w.directory, w.message, sizeof(w.message)) == 0);
 	snprintf(path, sizeof(path), "%s/services", w.directory);
 	CU_ASSERT_FATAL(mkdir(path, 0700) == 0);
 	CU_ASSERT(open_maps(&w) == -EACCES || open_maps(&w) == -EPERM);
@@ -189,7 +190,7 @@ static void no_file_system_is_mounted_over_one_that_cannot_be_asked(void)
 	child = fork();
 	if (child == 0) {
 		int r = refuse_call(SYS_statfs, REFUSE_ANY, EIO)
-				? maps_prepare_directory(w.directory, w.message, sizeof(w.message))
+				? bpffs_prepare(w.directory, w.message, sizeof(w.message))
 				: 0;
 
 		_exit(r == -EIO && strstr(w.message, strerror(EIO)) ? 0 : 1);

@@ -1,0 +1,36 @@
+{{/* SPDX-License-Identifier: Apache-2.0 */}}
+{{- define "polder.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* polderd.json: what the DaemonSet's mounts mean, what values say, and what stands in `config`. */}}
+{{- define "polder.config" -}}
+{{- $config := dict "in-cluster" true "cni-config" (printf "/etc/polder/%s" .Values.cni.configName) "cni-config-dir" "/host/etc/cni/net.d" -}}
+{{- $config = set $config "sysctl-dir" "/host/proc/sys/net" -}}
+{{- $config = set $config "cgroup" "/host/sys/fs/cgroup" -}}
+{{- $config = set $config "health-listen" (printf "127.0.0.1:%v" .Values.healthPort) -}}
+{{- if .Values.metricsListen }}{{ $config = set $config "metrics-listen" .Values.metricsListen }}{{ end -}}
+{{- if .Values.apiServers }}{{ $config = set $config "api-server" .Values.apiServers }}{{ end -}}
+{{- if .Values.tunnel }}{{ $config = set $config "tunnel" .Values.tunnel }}{{ end -}}
+{{- if .Values.tunnelPort }}{{ $config = set $config "tunnel-port" .Values.tunnelPort }}{{ end -}}
+{{- range $key, $value := .Values.config }}{{ $config = set $config $key $value }}{{ end -}}
+{{ toPrettyJson $config }}
+{{- end }}
+
+{{- define "polder.conflist" -}}
+{
+  "cniVersion": "1.0.0",
+  "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+  "name": "polder",
+  "plugins": [
+    {
+      "type": "polder-cni",
+      "socket": "/run/polder/polder.sock",
+      "capabilities": { "ips": true, "mac": true }
+    }
+    {{- range .Values.cni.plugins }},
+    {{ toJson . }}
+    {{- end }}
+  ]
+}
+{{- end }}
