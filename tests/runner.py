@@ -42,6 +42,8 @@ SUITES = [
     Suite('netns', 1800, 'real packets between network namespaces'),
     Suite('lint', 1500, 'static analysis and the rules of the tree'),
     Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
+    Suite('kubernetes', 1800, 'a real API server, etcd and kubectl: polderd follows them; containerd runs pods as a kubelet has it do',
+          network=True),
     Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
     Suite('image', 300, 'the image is built, and run by podman as the manifest says', network=True),
     Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),

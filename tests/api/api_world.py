@@ -58,13 +58,13 @@ class ApiResources:
 class ApiWorld(World):
     """`protocols` of the server; options of polderd beside. The agent is started by the world."""
 
-    def __init__(self, protocols=("h2", "http/1.1"), silence=4, start=True, **options):
+    def __init__(self, protocols=("h2", "http/1.1"), silence=4, start=True, nodes=1, **options):
         self.protocols = protocols
-        super().__init__(nodes=1, start=False, resources=None, api_silence=silence, **options)
+        super().__init__(nodes=nodes, start=False, resources=None, api_silence=silence, **options)
         try:
-            if start:
-                self.node.agent.start()
-                self.node.before = self.node.ruler()
+            for node in self.nodes if start else ():
+                node.agent.start()
+                node.before = node.ruler()
         except BaseException:
             self.close()
             raise
@@ -73,20 +73,25 @@ class ApiWorld(World):
         super()._make_outside()
         self.outside.ip(f"addr add {SECOND_ADDRESS}/24 dev eth0")
         self.authority = api_server.Authority(self.workdir)
-        self.certificate = self.authority.issue("server", (OUTSIDE_IP[V4], SECOND_ADDRESS, "10.96.0.1", "api.test"))
-        self.store = api_server.Store()
+        self._make_api()
         self.resources = ApiResources(self.store)
         self.resources.put("namespaces", objects.namespace("default"), objects.namespace("kube-system"))
+        self.write_kubeconfig()
+
+    def _make_api(self):
+        """A server that listens, and its `store`."""
+        self.certificate = self.authority.issue("server", (OUTSIDE_IP[V4], SECOND_ADDRESS, "10.96.0.1", "api.test"))
+        self.store = api_server.Store()
         self.api = self.server()
         self.cleanup.callback(self.api.stop)
         self.listen()
-        self.write_kubeconfig()
 
     def _make(self, nodes, options):
         options["kubeconfig"] = "in-cluster" not in options and "pending" or None
         super()._make(nodes, options)
         if options["kubeconfig"]:
-            self.node.agent.options["kubeconfig"] = self.kubeconfig
+            for node in self.nodes:
+                node.agent.options["kubeconfig"] = self.kubeconfig
 
     def server(self, certificate=None, **options):
         context = self.authority.context(*(certificate or self.certificate), **options)
@@ -133,8 +138,8 @@ class ApiWorld(World):
 
     # ---- what polderd says
 
-    def api_status(self):
-        return self.node.agent.ctl_json("status")["api"]
+    def api_status(self, node=None):
+        return (node or self.node).agent.ctl_json("status")["api"]
 
     def resource_status(self, name):
         return next(r for r in self.api_status()["resources"] if r["name"] == name)
@@ -150,13 +155,14 @@ class ApiWorld(World):
         wait_until(lambda: not self.problems(), lambda: f"no problem; there are {self.problems()}", timeout)
 
     def wait_connected(self, connected=True, timeout=15):
-        wait_until(lambda: self.api_status()["connected"] == connected,
-                   lambda: f"connected {connected}: {self.api_status()}", timeout)
+        for node in [node for node in self.nodes if node.agent.alive()]:
+            wait_until(lambda n=node: self.api_status(n)["connected"] == connected,
+                       lambda n=node: f"{n}: connected {connected}: {self.api_status(n)}", timeout)
 
     def wait_current(self, timeout=15):
-        def current():
-            return all(r["current"] for r in self.api_status()["resources"])
-        wait_until(current, lambda: f"current resources: {self.api_status()}", timeout)
+        for node in self.nodes:
+            wait_until(lambda n=node: all(r["current"] for r in self.api_status(n)["resources"]),
+                       lambda n=node: f"{n}: current resources: {self.api_status(n)}", timeout)
 
     def metric(self, name, **labels):
         return self.node.agent.metrics().get((name, tuple(sorted(labels.items()))))
@@ -170,7 +176,8 @@ class ApiWorld(World):
     def policy_names(self):
         return {key for made, keys in self.resources.names.values() for resource, key in keys if resource == "networkpolicies"}
 
-    def end_of_test(self):
+    def _restore_api(self):
+        """The server is as it was before the test."""
         api = self.api
         api.streaming, api.bookmarks, api.token, api.page, api.expire_tokens = True, 1.0, TOKEN, 500, 0
         api.forbidden, api.absent, api.refuse, api.before_patch = set(), {"clusternetworkpolicies"}, None, None
@@ -178,14 +185,17 @@ class ApiWorld(World):
         run(self.outside.command("nft", "flush", "ruleset"), check=False)
         if api.listener is None:
             self.listen()
+
+    def end_of_test(self):
+        self._restore_api()
         self.write_kubeconfig()
-        agent = self.node.agent
-        if agent.alive() and agent.options["kubeconfig"] not in (None, self.kubeconfig):
-            agent.stop()
-        agent.options["kubeconfig"] = agent.options["kubeconfig"] and self.kubeconfig
-        if agent.alive():
-            agent.process.send_signal(1)
-            self.wait_connected()
+        for agent in [node.agent for node in self.nodes]:
+            if agent.alive() and agent.options["kubeconfig"] not in (None, self.kubeconfig):
+                agent.stop()
+            agent.options["kubeconfig"] = agent.options["kubeconfig"] and self.kubeconfig
+            if agent.alive():
+                agent.process.send_signal(1)
+        self.wait_connected()
         super().end_of_test()
         self._check_requests()
 
@@ -197,8 +207,9 @@ class ApiWorld(World):
             assert not wrong, wrong
 
     def wait_policy(self, name, there=True, timeout=10):
-        wait_until(lambda: (name in {p["name"] for p in self.node.agent.ctl_json("policy", "list")}) == there,
-                   lambda: f"policy {name} {'in' if there else 'not in'} force; {self.problems()}", timeout)
+        for node in self.nodes:
+            wait_until(lambda n=node: (name in {p["name"] for p in n.agent.ctl_json("policy", "list")}) == there,
+                       lambda n=node: f"{n}: policy {name} {'in' if there else 'not in'} force; {self.problems()}", timeout)
 
     @staticmethod
     def now():

@@ -163,6 +163,26 @@ def test_data_that_was_put_back_is_listed_again(world):
     assert world.metric("polder_api_errors_total", resource="networkpolicies", kind="backwards") >= 1
 
 
+@limit(90)
+@in_worlds("http2")
+def test_data_that_was_put_back_to_after_most_resources_is_listed_again(world):
+    """Only the policies have been changed since: the versions of the other resources are older than what was put back."""
+    world.api.bookmarks = 600
+    world.node.agent.restart()
+    with world.store.lock:
+        world.store.revision += 500
+    world.resources.put("deny", deny())
+    expect_shut(world)
+    world.api.stop()
+    with world.store.lock:
+        world.store.revision -= 250
+        world.store.events = []
+    world.store.quietly("networkpolicies", delete=("default", "deny"))
+    world.listen()
+    world.wait_connected()
+    expect_open(world, within=5)
+
+
 @in_worlds("http2")
 def test_other_addresses_are_tried_in_turn(world):
     second = world.server()

@@ -110,6 +110,65 @@ def test_bookmarks_of_any_kind_are_taken(world):
     canary(world)
 
 
+def places(value, path=()):
+    """The path of each value within it."""
+    yield path
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*path, key))
+
+
+def replaced(value, path, other):
+    if not path:
+        return other
+    made = dict(value) if isinstance(value, dict) else list(value)
+    made[path[0]] = replaced(value[path[0]], path[1:], other)
+    return made
+
+
+def specimens():
+    """One of each kind, with what Polder reads."""
+    pod = objects.pod("mutant", "default", {"app": "x"}, "elsewhere", ["10.99.0.1", "fd99::1"], [("web", 80, "TCP")],
+                      init_containers=[{"name": "i", "ports": [{"name": "p", "containerPort": 1}], "restartPolicy": "Always"}])
+    pod["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    peers = [{"podSelector": objects.expression("app", "In", "x")}, {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]
+    service = objects.service("mutant", ["10.96.9.9", "fd96::9:9"], [objects.service_port(80, "web", name="web")], {"app": "x"},
+                              externalIPs=["192.0.2.1"], internalTrafficPolicy="Cluster")
+    service["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.2"}]}}
+    return {
+        "pods": pod, "namespaces": objects.namespace("mutant", team="x"), "services": service,
+        "nodes": objects.node("mutant", ["10.98.0.0/24", "fd98::/64"], ["172.30.0.99", "fd30::99"]),
+        "endpointslices": objects.endpoint_slice("mutant", "mutant", [objects.endpoint(
+            "10.99.0.1", "elsewhere", ready=True, serving=True, terminating=False)], [objects.slice_port(80, name="web")]),
+        "networkpolicies": policy("mutant", labels(app="nobody"), policyTypes=["Ingress"],
+                                  ingress=[{"from": peers, "ports": [{"port": 80, "endPort": 90, "protocol": "TCP"}]}]),
+    }
+
+
+@limit(90)
+def test_wrong_types_at_every_place_of_every_kind_stay_with_their_object(world):
+    """Each value of each object is another type once: refused or taken, nothing else is touched, and a good version ends it."""
+    begun, count = world.now(), 0
+    for resource, good in specimens().items():
+        for path in places(good):
+            if path in ((), ("metadata",), ("metadata", "name"), ("metadata", "namespace")):
+                continue  # what it is cannot be told: test_watches_that_make_no_sense
+            for other_type in (None, True, -7, 1.5, 10 ** 30, "", "text", [], [7], {}, {"a": {}}):
+                world.api.inject(resource, line("MODIFIED", versioned(world, replaced(good, path, other_type))))
+                count += 1
+        world.api.inject(resource, line("MODIFIED", versioned(world, good)))
+        canary(world, within=0)
+    wait_until(lambda: not [p for p in world.problems() if "mutant" in p], lambda: f"no problem; {world.problems()}", 30)
+    world.resources.put("other", other())
+    world.wait_policy("other")
+    world.wait_policy("mutant")
+    for resource, good in specimens().items():
+        world.api.inject(resource, line("DELETED", versioned(world, good)))
+    world.wait_policy("mutant", there=False)
+    canary(world, within=0)
+    print(f"# {count} events", flush=True)
+    assert not world.api.asked("pods", begun), "the watch went on"
+
+
 def resident(world):
     with open(f"/proc/{world.node.agent.process.pid}/status", encoding="ascii") as file:
         return int(next(text for text in file if text.startswith("VmHWM")).split()[1]) / 1024

@@ -279,3 +279,18 @@ def test_resource_that_is_forbidden_is_named(world):
     world.node.agent.process.send_signal(1)
     world.wait_current()
     world.wait_no_problem()
+
+
+@limit(60)
+def test_resources_that_were_forbidden_at_the_start_are_no_problem_once_they_are_listed(world):
+    """A streaming list does not end with its objects: the answer goes on for minutes."""
+    world.api.forbidden = set(api_server.RESOURCES)
+    world.node.agent.stop()
+    world.node.agent.start(wait=False)
+    wait_until(lambda: os.path.exists(world.node.agent.socket), "the control socket", 15)
+    world.wait_problem("pods cannot be read", "403")
+    canary(world, within=0)
+    world.api.forbidden = set()
+    world.node.agent.process.send_signal(1)
+    world.node.agent.wait_ready()
+    world.wait_no_problem(5)

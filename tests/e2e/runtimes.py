@@ -169,10 +169,9 @@ class Containerd:
         return self.node.process_command("nsenter", f"--mount=/proc/{self.mounts.pid}/ns/mnt",
                                          *args)
 
-    def _start(self):
-        config = os.path.join(self.base, "config.toml")
-        with open(config, "w", encoding="ascii") as file:
-            file.write(f"""version = 2
+    def _config(self):
+        """Ends in the section of CRI."""
+        return f"""version = 2
 root = "{self.base}/root"
 state = "{self.base}/state"
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
@@ -182,7 +181,12 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 address = "{self.socket}"
 [plugins."io.containerd.grpc.v1.cri"]
 restrict_oom_score_adj = true
-""")
+"""
+
+    def _start(self):
+        config = os.path.join(self.base, "config.toml")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(self._config())
         self.log_path = os.path.join(self.base, "log")
         log = open(self.log_path, "wb")  # the process keeps it
         with log:

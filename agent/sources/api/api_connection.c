@@ -11,7 +11,6 @@
 #include "agent/sources/api/json_span.h"
 
 #define CONNECTION_ORIGIN "api:connection"
-#define NAMESPACES	  0 /* of api_resources */
 /* Beside the answer to the question itself the connection is made in this time. */
 #define PROBE_VERSION_MS 30000
 
@@ -208,15 +207,28 @@ static void on_end(const char *failure, void *data)
 
 static const struct http_handlers handlers = {on_head, on_body, on_end};
 
+/* Of all resources: the one that changed last has the newest, and its watch would wait for the
+ * server to come to it again. 0: nothing has been read yet. */
+static uint64_t newest_version(const struct api_source *source)
+{
+	struct watch_state state;
+	uint64_t newest = 0;
+
+	for (size_t i = 0; i < API_RESOURCES; i++) {
+		watch_read_state(source->resources[i].watch, &state);
+		if (state.version > newest)
+			newest = state.version;
+	}
+	return newest;
+}
+
 static void ask(struct api_source *source, enum api_probe probe, uint64_t now)
 {
 	const struct api_question question = {
 		.query = probe == PROBE_ALIVE ? "/version" : "/api/v1/namespaces?limit=1",
 		.timeout_ms = probe == PROBE_ALIVE ? source->options.silence_ms : PROBE_VERSION_MS};
-	struct watch_state state;
 
-	watch_read_state(source->resources[NAMESPACES].watch, &state);
-	source->probe_version = state.version;
+	source->probe_version = newest_version(source);
 	source->probe_answered = false;
 	source->probe_length = 0;
 	source->probe = probe;
@@ -229,10 +241,7 @@ static void ask(struct api_source *source, enum api_probe probe, uint64_t now)
 /* Nobody waits for a version before there is one, and not while lists tell it anyway. */
 static bool wants_version(const struct api_source *source)
 {
-	struct watch_state state;
-
-	watch_read_state(source->resources[NAMESPACES].watch, &state);
-	return source->check_version && source->connected && state.version;
+	return source->check_version && source->connected && newest_version(source);
 }
 
 void api_probe(struct api_source *source, uint64_t now)
