@@ -28,8 +28,7 @@
 
 #define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
 
-/* TC programs: of pods' links, then of uplinks. Those that stand behind run when those before them
- * are gone. */
+/* TC programs. Those that stand behind run when those before them are gone. */
 struct tc_program {
 	const char *name;
 	enum datapath_hook hook;
@@ -41,6 +40,13 @@ static const struct tc_program pod_programs[] = {
 	{"to_pod", DATAPATH_TO_POD, true, false},
 	{"closed_from_pod", DATAPATH_CLOSED, false, true},
 	{"closed_to_pod", DATAPATH_CLOSED, true, true},
+};
+
+static const struct tc_program tunnel_programs[] = {
+	{"closed_from_tunnel", DATAPATH_CLOSED, false, true},
+	{"closed_to_tunnel", DATAPATH_CLOSED, true, true},
+	{"from_tunnel", DATAPATH_FROM_TUNNEL, false, false},
+	{"to_tunnel", DATAPATH_TO_TUNNEL, true, false},
 };
 
 static const struct tc_program wire_programs[] = {
@@ -151,7 +157,6 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 	int r = 0;
 
 	take_frags(d, object);
-
 	bpf_object__for_each_map(map, object)
 	{
 		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
@@ -308,12 +313,10 @@ struct datapath *datapath_apart(const struct datapath *d)
 
 void datapath_free(struct datapath *d)
 {
-	int i;
-
 	if (!d)
 		return;
 	datapath_free(d->apart);
-	for (i = 0; i < DATAPATH_HOOKS; i++)
+	for (int i = 0; i < DATAPATH_HOOKS; i++)
 		bpf_object__close(d->objects[i]);
 	pinned_links_free(d->links);
 	free(d->clsact);
@@ -380,11 +383,9 @@ static int attach_failed(const struct datapath *d, const char *what, int ifindex
 static int attach_all(struct datapath *d, int ifindex, const struct tc_program *programs,
 		      size_t count, char *message, size_t size)
 {
-	size_t i;
-	int r;
+	for (size_t i = 0; i < count; i++) {
+		int r = attach_tc(d, ifindex, &programs[i]);
 
-	for (i = 0; i < count; i++) {
-		r = attach_tc(d, ifindex, &programs[i]);
 		if (r < 0)
 			return attach_failed(d, programs[i].name, ifindex, r, message, size);
 	}
@@ -396,12 +397,16 @@ int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t s
 	return attach_all(d, ifindex, pod_programs, COUNT(pod_programs), message, size);
 }
 
+int datapath_attach_tunnel(struct datapath *d, int ifindex, char *message, size_t size)
+{
+	return attach_all(d, ifindex, tunnel_programs, COUNT(tunnel_programs), message, size);
+}
+
 bool datapath_switch_pod(struct datapath *d, int ifindex)
 {
 	char name[LINK_NAME_SIZE];
-	size_t i;
 
-	for (i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
+	for (size_t i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
 		const struct tc_program *program = &pod_programs[i];
 
 		if (!program->behind &&
@@ -412,19 +417,29 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 	return d->features.tcx;
 }
 
-void datapath_detach_pod(struct datapath *d, int ifindex)
+static void detach_all(struct datapath *d, int ifindex, const struct tc_program *programs,
+		       size_t count)
 {
 	char name[LINK_NAME_SIZE];
-	size_t i;
 
-	for (i = 0; i < COUNT(pod_programs); i++) {
-		const struct tc_program *program = &pod_programs[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct tc_program *program = &programs[i];
 
 		pinned_links_drop(d->links, link_name(program->name, ifindex, name));
 		if (!d->features.tcx)
 			netlink_clsact_detach(d->nl, ifindex, program->egress,
 					      program->behind ? CLSACT_BEHIND : CLSACT_FIRST);
 	}
+}
+
+void datapath_detach_pod(struct datapath *d, int ifindex)
+{
+	detach_all(d, ifindex, pod_programs, COUNT(pod_programs));
+}
+
+void datapath_detach_tunnel(struct datapath *d, int ifindex)
+{
+	detach_all(d, ifindex, tunnel_programs, COUNT(tunnel_programs));
 }
 
 /* Is the link of this name still on the network link, with our program? */
@@ -450,14 +465,23 @@ static bool program_attached(struct datapath *d, int ifindex, const struct tc_pr
 	       found == want;
 }
 
-bool datapath_pod_attached(struct datapath *d, int ifindex)
+static bool all_attached(struct datapath *d, int ifindex, const struct tc_program *programs,
+			 size_t count)
 {
-	size_t i;
-
-	for (i = 0; i < COUNT(pod_programs); i++)
-		if (!program_attached(d, ifindex, &pod_programs[i]))
+	for (size_t i = 0; i < count; i++)
+		if (!program_attached(d, ifindex, &programs[i]))
 			return false;
 	return true;
+}
+
+bool datapath_pod_attached(struct datapath *d, int ifindex)
+{
+	return all_attached(d, ifindex, pod_programs, COUNT(pod_programs));
+}
+
+bool datapath_tunnel_attached(struct datapath *d, int ifindex)
+{
+	return all_attached(d, ifindex, tunnel_programs, COUNT(tunnel_programs));
 }
 
 /* In which mode the link's program is on the network link; "off": it is not. */
