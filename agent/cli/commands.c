@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "agent/cli/cluster.h"
+
 const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_SOCKET] = {.name = "socket",
 			.value = CLI_VALUE_REQUIRED,
@@ -89,6 +91,25 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 		       .value = CLI_VALUE_REQUIRED,
 		       .value_name = "PATH",
 		       .help = "polderd's pins (the configuration's, /sys/fs/bpf/polder)"},
+	[CLI_NODE] = {.name = "node",
+		      .value = CLI_VALUE_REQUIRED,
+		      .value_name = "NODE",
+		      .help = "ask the agent of this node alone"},
+	[CLI_ALL_NODES] = {.name = "all-nodes",
+			   .help = "ask the agents of all nodes (default, but for explain)"},
+	[CLI_NAMESPACE] = {.name = "namespace",
+			   .letter = 'n',
+			   .value = CLI_VALUE_REQUIRED,
+			   .value_name = "NAMESPACE",
+			   .help = "where the agents' pods are (default: looked for everywhere)"},
+	[CLI_CONTEXT] = {.name = "context",
+			 .value = CLI_VALUE_REQUIRED,
+			 .value_name = "NAME",
+			 .help = "the kubeconfig's context, for kubectl"},
+	[CLI_KUBECONFIG] = {.name = "kubeconfig",
+			    .value = CLI_VALUE_REQUIRED,
+			    .value_name = "FILE",
+			    .help = "the kubeconfig, for kubectl (KUBECONFIG)"},
 };
 
 const struct cli_command cli_commands[] = {
@@ -115,7 +136,8 @@ const struct cli_command cli_commands[] = {
 	 .summary = "Validate resource files (JSON or YAML) without an agent; -: standard input",
 	 .options = CLI_BIT(CLI_STRICT),
 	 .exit_status = "0 all valid, 1 something is invalid, 2 a file cannot be read",
-	 .run = cli_run_policy_check},
+	 .run = cli_run_policy_check,
+	 .run_in_cluster = cli_run_policy_check},
 	{.noun = "policy",
 	 .verb = "try",
 	 .argument = "FILE",
@@ -123,7 +145,8 @@ const struct cli_command cli_commands[] = {
 	 .summary = "Show which flows would get a different verdict with these objects",
 	 .options = CLI_BIT(CLI_FOR) | CLI_BIT(CLI_COMMIT) | CLI_BIT(CLI_DELETE),
 	 .exit_status = "0 no verdict would change, or committed; 3 some would change",
-	 .run = cli_run_policy_try},
+	 .run = cli_run_policy_try,
+	 .run_in_cluster = cluster_run_policy_try},
 	{.noun = "policy",
 	 .verb = "show",
 	 .argument = "[NS/]NAME",
@@ -134,7 +157,8 @@ const struct cli_command cli_commands[] = {
 	 .options = CLI_BIT(CLI_FROM) | CLI_BIT(CLI_TO) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_PORT) |
 		    CLI_BIT(CLI_FAMILY) | CLI_BIT(CLI_WITH),
 	 .exit_status = "0 allowed, 1 denied, 2 unknown",
-	 .run = cli_run_explain},
+	 .run = cli_run_explain,
+	 .run_in_cluster = cluster_run_explain},
 	{.noun = "flow",
 	 .verb = "list",
 	 .summary = "List the flows in the flow table",
@@ -143,7 +167,8 @@ const struct cli_command cli_commands[] = {
 	{.noun = "monitor",
 	 .summary = "Print drops and flows as they happen, one per line",
 	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS),
-	 .run = cli_run_monitor},
+	 .run = cli_run_monitor,
+	 .run_in_cluster = cluster_run_monitor},
 	{.noun = "map",
 	 .verb = "list",
 	 .summary = "List the BPF maps with their size and use",
@@ -164,7 +189,8 @@ const struct cli_command cli_commands[] = {
 	 .summary = "Delete all that Polder has made on this node; needs no agent",
 	 .options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_CONFIG) |
 		    CLI_BIT(CLI_RUN_DIR) | CLI_BIT(CLI_STATE_DIR) | CLI_BIT(CLI_BPFFS),
-	 .run = cli_run_cleanup},
+	 .run = cli_run_cleanup,
+	 .run_in_cluster = cluster_refuse_cleanup},
 	{.noun = "log",
 	 .verb = "level",
 	 .argument = "LEVEL",
@@ -175,13 +201,14 @@ const struct cli_command cli_commands[] = {
 	 .argument = "SHELL",
 	 .choices = "bash zsh",
 	 .summary = "Print the completion script for a shell",
-	 .run = cli_run_completion},
+	 .run = cli_run_completion,
+	 .run_in_cluster = cli_run_completion},
 };
 const size_t cli_command_count = sizeof(cli_commands) / sizeof(*cli_commands);
 
 static void print_usage(const struct cli_command *command, FILE *out)
 {
-	fprintf(out, "  polderctl %s", command->noun);
+	fprintf(out, "  %s %s", cli_program(), command->noun);
 	if (command->verb)
 		fprintf(out, " %s", command->verb);
 	if (command->argument)
@@ -210,12 +237,22 @@ static void print_option(const struct cli_option_spec *spec, FILE *out)
 	fputc('\n', out);
 }
 
+static void print_options(const char *heading, uint64_t options, FILE *out)
+{
+	if (!options)
+		return;
+	fprintf(out, "\n%s:\n", heading);
+	for (int i = 0; i < CLI_OPTION_COUNT; i++)
+		if (options & CLI_BIT(i))
+			print_option(&cli_options[i], out);
+}
+
 void cli_print_help(const char *noun, const char *verb, FILE *out)
 {
 	const struct cli_command *command;
-	uint32_t options = 0;
+	uint64_t options = 0;
 
-	fputs("Usage: polderctl [OPTIONS] COMMAND\n\nCommands:\n", out);
+	fprintf(out, "Usage: %s [OPTIONS] COMMAND\n\nCommands:\n", cli_program());
 	for (size_t i = 0; i < cli_command_count; i++) {
 		command = &cli_commands[i];
 		if (noun && strcmp(noun, command->noun))
@@ -225,14 +262,8 @@ void cli_print_help(const char *noun, const char *verb, FILE *out)
 		print_usage(command, out);
 		options |= command->options;
 	}
-	if (options)
-		fputs("\nOptions of these commands:\n", out);
-	for (int i = 0; i < CLI_OPTION_COUNT; i++)
-		if (options & CLI_BIT(i))
-			print_option(&cli_options[i], out);
-	fputs("\nOptions of all commands:\n", out);
-	for (int i = 0; i < CLI_OPTION_COUNT; i++)
-		if (CLI_EVERYWHERE & CLI_BIT(i))
-			print_option(&cli_options[i], out);
+	print_options("Options of these commands", options, out);
+	print_options("Options of all commands", CLI_EVERYWHERE, out);
+	print_options("Options as a plugin of kubectl (kubectl polder ...)", CLI_OF_PLUGIN, out);
 	fputs("\nExit status: 0 done, 1 failed, 2 wrong usage. See polderctl(8).\n", out);
 }
