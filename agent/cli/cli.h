@@ -91,7 +91,7 @@ struct cli {
 };
 
 /* How often a command takes its argument. */
-enum cli_arity { CLI_ONCE, CLI_ONCE_OR_MORE, CLI_ANY_NUMBER };
+enum cli_arity { CLI_ONCE, CLI_AT_MOST_ONCE, CLI_ONCE_OR_MORE, CLI_ANY_NUMBER };
 
 struct cli_command {
 	const char *noun;
@@ -157,6 +157,7 @@ int cli_run_cleanup(struct cli *cli);
 int cli_run_drain(struct cli *cli);
 int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
+int cli_run_sysdump(struct cli *cli);
 int cli_run_monitor(struct cli *cli);
 /* The answer of `explain` for people. */
 void cli_print_explain(const json_t *answer);

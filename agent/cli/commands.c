@@ -185,6 +185,13 @@ const struct cli_command cli_commands[] = {
 	 .options = CLI_BIT(CLI_CHECK),
 	 .exit_status = "0 none is connected, 1 some are",
 	 .run = cli_run_drain},
+	{.noun = "sysdump",
+	 .argument = "FILE",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary = "Put what a search for a fault needs into one archive, without secrets; -: "
+		    "standard output",
+	 .run = cli_run_sysdump,
+	 .run_in_cluster = cluster_run_sysdump},
 	{.noun = "cleanup",
 	 .summary = "Delete all that Polder has made on this node; needs no agent",
 	 .options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_CONFIG) |
@@ -206,14 +213,20 @@ const struct cli_command cli_commands[] = {
 };
 const size_t cli_command_count = sizeof(cli_commands) / sizeof(*cli_commands);
 
+static bool is_optional(const struct cli_command *command)
+{
+	return command->arity == CLI_ANY_NUMBER || command->arity == CLI_AT_MOST_ONCE;
+}
+
 static void print_usage(const struct cli_command *command, FILE *out)
 {
 	fprintf(out, "  %s %s", cli_program(), command->noun);
 	if (command->verb)
 		fprintf(out, " %s", command->verb);
 	if (command->argument)
-		fprintf(out, command->arity == CLI_ANY_NUMBER ? " [%s]%s" : " %s%s",
-			command->argument, command->arity == CLI_ONCE ? "" : "...");
+		fprintf(out, is_optional(command) ? " [%s]%s" : " %s%s", command->argument,
+			command->arity == CLI_ONCE || command->arity == CLI_AT_MOST_ONCE ? ""
+											 : "...");
 	fprintf(out, "\n      %s", command->summary);
 	if (command->choices)
 		fprintf(out, " (%s)", command->choices);

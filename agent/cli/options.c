@@ -148,7 +148,7 @@ static const struct cli_command *find_command(const char *noun, const char *verb
 static int parse_words(int count, char **words, struct cli *cli)
 {
 	const struct cli_command *command;
-	bool is_noun;
+	bool is_noun, one;
 	int used;
 
 	command = find_command(words[0], count > 1 ? words[1] : NULL, &is_noun);
@@ -162,10 +162,11 @@ static int parse_words(int count, char **words, struct cli *cli)
 		return CLI_USAGE;
 	}
 	used = command->verb ? 2 : 1;
+	one = command->arity == CLI_ONCE || command->arity == CLI_AT_MOST_ONCE;
 	if (command->argument && count > used) {
 		cli->argument = words[used];
 		cli->arguments.items = words + used;
-		cli->arguments.count = command->arity == CLI_ONCE ? 1 : (size_t)(count - used);
+		cli->arguments.count = one ? 1 : (size_t)(count - used);
 		used += (int)cli->arguments.count;
 	}
 	if (count > used) {
@@ -180,7 +181,8 @@ static int check_argument(const struct cli *cli)
 {
 	const struct cli_command *command = cli->command;
 
-	if (!command->argument || (!cli->argument && command->arity == CLI_ANY_NUMBER))
+	if (!command->argument || (!cli->argument && (command->arity == CLI_ANY_NUMBER ||
+						      command->arity == CLI_AT_MOST_ONCE)))
 		return CLI_OK;
 	if (!cli->argument) {
 		cli_error("%s is missing: see polderctl --help", command->argument);

@@ -36,6 +36,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pods, self.nodes = [], []
+        self.logs = ""          # of each container
         self.forbidden = set()  # resources that answer 403
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
         self.thread.start()
@@ -70,9 +71,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def answer(self, code, value):
-        body = json.dumps(value).encode()
+        text = isinstance(value, str)
+        body = (value if text else json.dumps(value)).encode()
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain" if text else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -93,6 +95,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if resource in self.server.forbidden:
             self.refuse(403, "Forbidden", f'{resource} is forbidden: User "jane" cannot list resource "{resource}" in API '
                                           'group "" at the cluster scope')
+        elif url.path.endswith("/log"):
+            self.answer(200, self.server.logs)
+        elif parts[-2:-1] == ["pods"]:
+            for pod in self.server.pods:
+                if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == (namespace, resource):
+                    self.answer(200, pod)
+                    return
+            self.refuse(404, "NotFound", f'pods "{resource}" not found')
         elif resource in ("pods", "nodes"):
             self.answer(200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"},
                               "items": [item for item in getattr(self.server, resource)
@@ -154,7 +164,8 @@ class Kubectl:
     def polder(self, *args, stdin=None, timeout=60, **more):
         """`kubectl polder ARGS`, started by the real kubectl."""
         return subprocess.run([os.path.join(self.directory, "kubectl"), "polder", *args], input=stdin, text=True,
-                              capture_output=True, timeout=timeout, env=self.environment(**more), check=False)
+                              capture_output=True, timeout=timeout, env=self.environment(**more), check=False,
+                              cwd=self.directory)
 
     def start(self, output, *args):
         """The same in the background; what it prints goes to the file `output`."""
