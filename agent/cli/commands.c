@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/cli/cluster.h"
+#include "agent/cli/connectivity.h"
 
 const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_SOCKET] = {.name = "socket",
@@ -71,7 +72,8 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_DRY_RUN] = {.name = "dry-run", .help = "show what would be deleted"},
 	[CLI_FORCE] =
 		{.name = "force",
-		 .help = "even if polderd runs or pods are connected, which lose their network"},
+		 .help = "cleanup: even if polderd runs or pods are connected, which lose their "
+			 "network; connectivity: remove what another run has left first"},
 	[CLI_CHECK] = {.name = "check", .help = "only say whether pods are connected"},
 	[CLI_CONFIG] = {.name = "config",
 			.value = CLI_VALUE_REQUIRED,
@@ -91,6 +93,23 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 		       .value = CLI_VALUE_REQUIRED,
 		       .value_name = "PATH",
 		       .help = "polderd's pins (the configuration's, /sys/fs/bpf/polder)"},
+	[CLI_IMAGE] = {.name = "image",
+		       .value = CLI_VALUE_REQUIRED,
+		       .value_name = "IMAGE",
+		       .help = "image of the test's pods (default: the agent's)"},
+	[CLI_OUTSIDE] = {.name = "outside",
+			 .value = CLI_VALUE_REQUIRED,
+			 .value_name = "IP[:PORT]",
+			 .help = "also connect to this address outside the cluster (port 443)"},
+	[CLI_SIZE] = {.name = "size",
+		      .value = CLI_VALUE_REQUIRED,
+		      .value_name = "BYTES",
+		      .help = "what is sent and must come back; mtu: several around it; 0: only "
+			      "connect"},
+	[CLI_NAME] = {.name = "name",
+		      .value = CLI_VALUE_REQUIRED,
+		      .value_name = "NAME",
+		      .help = "ask the DNS server for this name"},
 	[CLI_NODE] = {.name = "node",
 		      .value = CLI_VALUE_REQUIRED,
 		      .value_name = "NODE",
@@ -192,6 +211,27 @@ const struct cli_command cli_commands[] = {
 		    "standard output",
 	 .run = cli_run_sysdump,
 	 .run_in_cluster = cluster_run_sysdump},
+	{.noun = "connectivity",
+	 .verb = "serve",
+	 .summary = "Send back what comes by TCP and UDP: the server of connectivity's pods",
+	 .options = CLI_BIT(CLI_PORT),
+	 .run = cli_run_connectivity_serve,
+	 .run_in_cluster = cli_run_connectivity_serve},
+	{.noun = "connectivity",
+	 .verb = "probe",
+	 .summary = "Ask such a server, or a DNS server; the outcome is JSON",
+	 .options = CLI_BIT(CLI_TO) | CLI_BIT(CLI_PORT) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_SIZE) |
+		    CLI_BIT(CLI_NAME),
+	 .exit_status = "0 answered, 1 not",
+	 .run = cli_run_connectivity_probe,
+	 .run_in_cluster = cli_run_connectivity_probe},
+	{.noun = "connectivity",
+	 .summary =
+		 "Make pods on two nodes of a cluster, and try who reaches whom (kubectl polder)",
+	 .options = CLI_BIT(CLI_IMAGE) | CLI_BIT(CLI_OUTSIDE) | CLI_BIT(CLI_FORCE),
+	 .exit_status = "0 all as expected, 1 not",
+	 .run = cli_run_connectivity,
+	 .run_in_cluster = cluster_run_connectivity},
 	{.noun = "cleanup",
 	 .summary = "Delete all that Polder has made on this node; needs no agent",
 	 .options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_CONFIG) |

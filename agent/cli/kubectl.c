@@ -107,6 +107,8 @@ void kubectl_explain(const struct process *process, char *message, size_t size)
 			 "kubectl is not in PATH: polderctl reaches a cluster by it alone");
 	else if (process->error == -ETIMEDOUT)
 		snprintf(message, size, "kubectl did not end within its time");
+	else if (process->error == -ECANCELED)
+		snprintf(message, size, "interrupted");
 	else if (process->error)
 		snprintf(message, size, "kubectl cannot be started: %s", strerror(-process->error));
 	else if (process->status > 128)

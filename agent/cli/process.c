@@ -20,6 +20,8 @@
 
 extern char **environ;
 
+volatile sig_atomic_t processes_stopped;
+
 static void close_end(int *fd)
 {
 	if (*fd >= 0)
@@ -74,6 +76,11 @@ static int spawn(struct process *process, const int *theirs)
 	return -r;
 }
 
+static bool is_stopped(const struct process *process)
+{
+	return processes_stopped && !process->detached;
+}
+
 static void start(struct process *process, int timeout_ms)
 {
 	int theirs[3] = {-1, -1, -1};
@@ -81,6 +88,10 @@ static void start(struct process *process, int timeout_ms)
 	process->started = true;
 	for (int i = 0; i < 3; i++)
 		process->fds[i] = -1;
+	if (is_stopped(process)) {
+		process->error = -ECANCELED;
+		return;
+	}
 	process->error = make_pipes(process, process->fds, theirs);
 	if (!process->error)
 		process->error = spawn(process, theirs);
@@ -160,6 +171,11 @@ static void reap(struct process *process)
 	process->pid = 0;
 }
 
+static bool is_late(const struct process *process)
+{
+	return process->deadline_ms && clock_monotonic_ms() >= process->deadline_ms;
+}
+
 static void serve(struct process *process, const struct pollfd *polled)
 {
 	if (polled[0].revents)
@@ -167,9 +183,8 @@ static void serve(struct process *process, const struct pollfd *polled)
 	for (int i = STDOUT_FILENO; i <= STDERR_FILENO; i++)
 		if (polled[i].revents)
 			read_from(process, i);
-	if (process->deadline_ms && clock_monotonic_ms() >= process->deadline_ms &&
-	    !process->error) {
-		process->error = -ETIMEDOUT;
+	if (!process->error && (is_late(process) || is_stopped(process))) {
+		process->error = is_late(process) ? -ETIMEDOUT : -ECANCELED;
 		kill(process->detached ? -process->pid : process->pid, SIGKILL);
 		/* What it has started may hold the streams open. */
 		for (int i = 0; i < 3; i++)
@@ -207,7 +222,7 @@ void processes_run(struct process *list, size_t count, size_t at_once, int timeo
 				.events = i % 3 ? POLLIN : POLLOUT,
 			};
 		if (poll(polled, count * 3, LOOK_MS) < 0)
-			continue;
+			memset(polled, 0, count * 3 * sizeof(*polled));
 		for (size_t i = 0; i < count; i++)
 			if (list[i].pid > 0)
 				serve(&list[i], polled + i * 3);

@@ -2,6 +2,7 @@
 /* Other programs, several at once: started without a shell, what they print read within bounds. */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -35,6 +36,10 @@ struct process {
 	long long deadline_ms;
 	bool started;
 };
+
+/* Set (by a handler of signals): those that run are ended, but for detached ones, and no others
+ * begun; their error is -ECANCELED. */
+extern volatile sig_atomic_t processes_stopped;
 
 /*
  * Runs all, `at_once` at a time, and returns when each has ended. One that takes longer than
