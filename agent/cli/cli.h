@@ -44,11 +44,24 @@ enum cli_option {
 	CLI_CNI_BIN_DIR,
 	CLI_HOLD,
 	CLI_MOUNT_NAMESPACE,
+	CLI_IMAGE,
+	CLI_OUTSIDE,
+	CLI_SIZE,
+	CLI_NAME,
+	CLI_NODE,
+	CLI_ALL_NODES,
+	CLI_NAMESPACE,
+	CLI_CONTEXT,
+	CLI_KUBECONFIG,
 	CLI_OPTION_COUNT,
 };
-#define CLI_BIT(option) (1u << (option))
+#define CLI_BIT(option) (UINT64_C(1) << (option))
 #define CLI_EVERYWHERE                                                                             \
 	(CLI_BIT(CLI_SOCKET) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
+/* Of all commands, as kubectl's plugin. */
+#define CLI_OF_PLUGIN                                                                              \
+	(CLI_BIT(CLI_NODE) | CLI_BIT(CLI_ALL_NODES) | CLI_BIT(CLI_NAMESPACE) |                     \
+	 CLI_BIT(CLI_CONTEXT) | CLI_BIT(CLI_KUBECONFIG))
 
 enum cli_value { CLI_VALUE_NONE, CLI_VALUE_REQUIRED, CLI_VALUE_OPTIONAL };
 
@@ -80,10 +93,13 @@ struct cli {
 	const char *socket;
 	bool json;
 	int patience_ms; /* for one answer */
+	bool plugin;	 /* called as kubectl-polder: commands run in the agents' pods */
+	/* As the plugin: the nodes' answers, which cli_ask() gives instead of asking; borrowed. */
+	const json_t *answer;
 };
 
 /* How often a command takes its argument. */
-enum cli_arity { CLI_ONCE, CLI_ONCE_OR_MORE, CLI_ANY_NUMBER };
+enum cli_arity { CLI_ONCE, CLI_AT_MOST_ONCE, CLI_ONCE_OR_MORE, CLI_ANY_NUMBER };
 
 struct cli_command {
 	const char *noun;
@@ -91,13 +107,19 @@ struct cli_command {
 	const char *argument; /* its name; NULL: none */
 	const char *choices;  /* of the argument, with blanks between; NULL: free */
 	const char *summary;
-	uint32_t options;	     /* beyond CLI_EVERYWHERE */
+	uint64_t options;	     /* beyond CLI_EVERYWHERE */
 	int (*run)(struct cli *cli); /* an exit code */
 	enum cli_arity arity;
 	const char *exit_status; /* what its exit status means, where it is not as for all; NULL */
+	/* As the plugin; NULL: run in the agents' pods. */
+	int (*run_in_cluster)(struct cli *cli);
 };
 extern const struct cli_command cli_commands[];
 extern const size_t cli_command_count;
+
+/* "polderctl" or "kubectl polder". */
+const char *cli_program(void);
+void cli_set_plugin(void);
 
 /* Parses and says what is wrong on standard error. CLI_OK, or CLI_USAGE. `--help` and `--version`
  * need no command. */
@@ -144,4 +166,12 @@ int cli_run_cleanup(struct cli *cli);
 int cli_run_drain(struct cli *cli);
 int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
+int cli_run_sysdump(struct cli *cli);
 int cli_run_monitor(struct cli *cli);
+/* The answer of `explain` for people. */
+void cli_print_explain(const json_t *answer);
+/* The exit status that an answer is: 0 allowed, 1 denied, 2 unknown. */
+int cli_explain_status(const json_t *answer);
+/* The arguments of the request `explain`: the options, and objects of --with. NULL after a
+ * complaint. */
+json_t *cli_explain_args(const struct cli *cli);

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+#include "agent/cli/cluster.h"
+#include "agent/cli/connectivity.h"
+
 const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_SOCKET] = {.name = "socket",
 			.value = CLI_VALUE_REQUIRED,
@@ -69,7 +72,8 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_DRY_RUN] = {.name = "dry-run", .help = "show what would be deleted"},
 	[CLI_FORCE] =
 		{.name = "force",
-		 .help = "even if polderd runs or pods are connected, which lose their network"},
+		 .help = "cleanup: even if polderd runs or pods are connected, which lose their "
+			 "network; connectivity: remove what another run has left first"},
 	[CLI_CHECK] = {.name = "check", .help = "only say whether pods are connected"},
 	[CLI_CONFIG] = {.name = "config",
 			.value = CLI_VALUE_REQUIRED,
@@ -105,6 +109,42 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 					 "/proc/1/ns/mnt of the node (this process's)"},
 	[CLI_HOLD] = {.name = "hold",
 		      .help = "when all is deleted, stay until a signal ends it: in a DaemonSet"},
+	[CLI_IMAGE] = {.name = "image",
+		       .value = CLI_VALUE_REQUIRED,
+		       .value_name = "IMAGE",
+		       .help = "image of the test's pods (default: the agent's)"},
+	[CLI_OUTSIDE] = {.name = "outside",
+			 .value = CLI_VALUE_REQUIRED,
+			 .value_name = "IP[:PORT]",
+			 .help = "also connect to this address outside the cluster (port 443)"},
+	[CLI_SIZE] = {.name = "size",
+		      .value = CLI_VALUE_REQUIRED,
+		      .value_name = "BYTES",
+		      .help = "what is sent and must come back; mtu: several around it; 0: only "
+			      "connect"},
+	[CLI_NAME] = {.name = "name",
+		      .value = CLI_VALUE_REQUIRED,
+		      .value_name = "NAME",
+		      .help = "ask the DNS server for this name"},
+	[CLI_NODE] = {.name = "node",
+		      .value = CLI_VALUE_REQUIRED,
+		      .value_name = "NODE",
+		      .help = "ask the agent of this node alone"},
+	[CLI_ALL_NODES] = {.name = "all-nodes",
+			   .help = "ask the agents of all nodes (default, but for explain)"},
+	[CLI_NAMESPACE] = {.name = "namespace",
+			   .letter = 'n',
+			   .value = CLI_VALUE_REQUIRED,
+			   .value_name = "NAMESPACE",
+			   .help = "where the agents' pods are (default: looked for everywhere)"},
+	[CLI_CONTEXT] = {.name = "context",
+			 .value = CLI_VALUE_REQUIRED,
+			 .value_name = "NAME",
+			 .help = "the kubeconfig's context, for kubectl"},
+	[CLI_KUBECONFIG] = {.name = "kubeconfig",
+			    .value = CLI_VALUE_REQUIRED,
+			    .value_name = "FILE",
+			    .help = "the kubeconfig, for kubectl (KUBECONFIG)"},
 };
 
 const struct cli_command cli_commands[] = {
@@ -131,7 +171,8 @@ const struct cli_command cli_commands[] = {
 	 .summary = "Validate resource files (JSON or YAML) without an agent; -: standard input",
 	 .options = CLI_BIT(CLI_STRICT),
 	 .exit_status = "0 all valid, 1 something is invalid, 2 a file cannot be read",
-	 .run = cli_run_policy_check},
+	 .run = cli_run_policy_check,
+	 .run_in_cluster = cli_run_policy_check},
 	{.noun = "policy",
 	 .verb = "try",
 	 .argument = "FILE",
@@ -139,7 +180,8 @@ const struct cli_command cli_commands[] = {
 	 .summary = "Show which flows would get a different verdict with these objects",
 	 .options = CLI_BIT(CLI_FOR) | CLI_BIT(CLI_COMMIT) | CLI_BIT(CLI_DELETE),
 	 .exit_status = "0 no verdict would change, or committed; 3 some would change",
-	 .run = cli_run_policy_try},
+	 .run = cli_run_policy_try,
+	 .run_in_cluster = cluster_run_policy_try},
 	{.noun = "policy",
 	 .verb = "show",
 	 .argument = "[NS/]NAME",
@@ -150,7 +192,8 @@ const struct cli_command cli_commands[] = {
 	 .options = CLI_BIT(CLI_FROM) | CLI_BIT(CLI_TO) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_PORT) |
 		    CLI_BIT(CLI_FAMILY) | CLI_BIT(CLI_WITH),
 	 .exit_status = "0 allowed, 1 denied, 2 unknown",
-	 .run = cli_run_explain},
+	 .run = cli_run_explain,
+	 .run_in_cluster = cluster_run_explain},
 	{.noun = "flow",
 	 .verb = "list",
 	 .summary = "List the flows in the flow table",
@@ -159,7 +202,8 @@ const struct cli_command cli_commands[] = {
 	{.noun = "monitor",
 	 .summary = "Print drops and flows as they happen, one per line",
 	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS),
-	 .run = cli_run_monitor},
+	 .run = cli_run_monitor,
+	 .run_in_cluster = cluster_run_monitor},
 	{.noun = "map",
 	 .verb = "list",
 	 .summary = "List the BPF maps with their size and use",
@@ -176,16 +220,46 @@ const struct cli_command cli_commands[] = {
 	 .options = CLI_BIT(CLI_CHECK),
 	 .exit_status = "0 none is connected, 1 some are",
 	 .run = cli_run_drain},
+	{.noun = "sysdump",
+	 .argument = "FILE",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary = "Put what a search for a fault needs into one archive, without secrets; -: "
+		    "standard output",
+	 .run = cli_run_sysdump,
+	 .run_in_cluster = cluster_run_sysdump},
+	{.noun = "connectivity",
+	 .verb = "serve",
+	 .summary = "Send back what comes by TCP and UDP: the server of connectivity's pods",
+	 .options = CLI_BIT(CLI_PORT),
+	 .run = cli_run_connectivity_serve,
+	 .run_in_cluster = cli_run_connectivity_serve},
+	{.noun = "connectivity",
+	 .verb = "probe",
+	 .summary = "Ask such a server, or a DNS server; the outcome is JSON",
+	 .options = CLI_BIT(CLI_TO) | CLI_BIT(CLI_PORT) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_SIZE) |
+		    CLI_BIT(CLI_NAME),
+	 .exit_status = "0 answered, 1 not",
+	 .run = cli_run_connectivity_probe,
+	 .run_in_cluster = cli_run_connectivity_probe},
+	{.noun = "connectivity",
+	 .summary =
+		 "Make pods on two nodes of a cluster, and try who reaches whom (kubectl polder)",
+	 .options = CLI_BIT(CLI_IMAGE) | CLI_BIT(CLI_OUTSIDE) | CLI_BIT(CLI_FORCE),
+	 .exit_status = "0 all as expected, 1 not",
+	 .run = cli_run_connectivity,
+	 .run_in_cluster = cluster_run_connectivity},
 	{.noun = "cleanup",
 	 .summary = "Delete all that Polder has made on this node; needs no agent",
 	 .options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_CONFIG) |
 		    CLI_BIT(CLI_RUN_DIR) | CLI_BIT(CLI_STATE_DIR) | CLI_BIT(CLI_BPFFS) |
 		    CLI_BIT(CLI_CNI_CONFIG_DIR) | CLI_BIT(CLI_CNI_BIN_DIR) | CLI_BIT(CLI_HOLD),
-	 .run = cli_run_cleanup},
+	 .run = cli_run_cleanup,
+	 .run_in_cluster = cluster_refuse_here},
 	{.noun = "install",
 	 .summary = "Copy the CNI plugin of this image to a node, mount a BPF file system there",
 	 .options = CLI_BIT(CLI_CNI_BIN_DIR) | CLI_BIT(CLI_BPFFS) | CLI_BIT(CLI_MOUNT_NAMESPACE),
-	 .run = cli_run_install},
+	 .run = cli_run_install,
+	 .run_in_cluster = cluster_refuse_here},
 	{.noun = "log",
 	 .verb = "level",
 	 .argument = "LEVEL",
@@ -196,18 +270,25 @@ const struct cli_command cli_commands[] = {
 	 .argument = "SHELL",
 	 .choices = "bash zsh",
 	 .summary = "Print the completion script for a shell",
-	 .run = cli_run_completion},
+	 .run = cli_run_completion,
+	 .run_in_cluster = cli_run_completion},
 };
 const size_t cli_command_count = sizeof(cli_commands) / sizeof(*cli_commands);
 
+static bool is_optional(const struct cli_command *command)
+{
+	return command->arity == CLI_ANY_NUMBER || command->arity == CLI_AT_MOST_ONCE;
+}
+
 static void print_usage(const struct cli_command *command, FILE *out)
 {
-	fprintf(out, "  polderctl %s", command->noun);
+	fprintf(out, "  %s %s", cli_program(), command->noun);
 	if (command->verb)
 		fprintf(out, " %s", command->verb);
 	if (command->argument)
-		fprintf(out, command->arity == CLI_ANY_NUMBER ? " [%s]%s" : " %s%s",
-			command->argument, command->arity == CLI_ONCE ? "" : "...");
+		fprintf(out, is_optional(command) ? " [%s]%s" : " %s%s", command->argument,
+			command->arity == CLI_ONCE || command->arity == CLI_AT_MOST_ONCE ? ""
+											 : "...");
 	fprintf(out, "\n      %s", command->summary);
 	if (command->choices)
 		fprintf(out, " (%s)", command->choices);
@@ -231,12 +312,22 @@ static void print_option(const struct cli_option_spec *spec, FILE *out)
 	fputc('\n', out);
 }
 
+static void print_options(const char *heading, uint64_t options, FILE *out)
+{
+	if (!options)
+		return;
+	fprintf(out, "\n%s:\n", heading);
+	for (int i = 0; i < CLI_OPTION_COUNT; i++)
+		if (options & CLI_BIT(i))
+			print_option(&cli_options[i], out);
+}
+
 void cli_print_help(const char *noun, const char *verb, FILE *out)
 {
 	const struct cli_command *command;
-	uint32_t options = 0;
+	uint64_t options = 0;
 
-	fputs("Usage: polderctl [OPTIONS] COMMAND\n\nCommands:\n", out);
+	fprintf(out, "Usage: %s [OPTIONS] COMMAND\n\nCommands:\n", cli_program());
 	for (size_t i = 0; i < cli_command_count; i++) {
 		command = &cli_commands[i];
 		if (noun && strcmp(noun, command->noun))
@@ -246,14 +337,8 @@ void cli_print_help(const char *noun, const char *verb, FILE *out)
 		print_usage(command, out);
 		options |= command->options;
 	}
-	if (options)
-		fputs("\nOptions of these commands:\n", out);
-	for (int i = 0; i < CLI_OPTION_COUNT; i++)
-		if (options & CLI_BIT(i))
-			print_option(&cli_options[i], out);
-	fputs("\nOptions of all commands:\n", out);
-	for (int i = 0; i < CLI_OPTION_COUNT; i++)
-		if (CLI_EVERYWHERE & CLI_BIT(i))
-			print_option(&cli_options[i], out);
+	print_options("Options of these commands", options, out);
+	print_options("Options of all commands", CLI_EVERYWHERE, out);
+	print_options("Options as a plugin of kubectl (kubectl polder ...)", CLI_OF_PLUGIN, out);
 	fputs("\nExit status: 0 done, 1 failed, 2 wrong usage. See polderctl(8).\n", out);
 }

@@ -31,7 +31,7 @@ static void print_verbs(const char *noun)
 		}
 }
 
-static void print_option_words(uint32_t options)
+static void print_option_words(uint64_t options)
 {
 	const struct cli_option_spec *spec;
 

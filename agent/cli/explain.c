@@ -152,9 +152,31 @@ static void print_direction(const char *head, const json_t *part, const char *po
 	if (*field_text(part, "note"))
 		print_line("", "%s", field_text(part, "note"));
 	if (!is_true(part, "here"))
-		print_line("", "(decided on another node)");
+		print_line("", "(decided on %s%s, not here)",
+			   *field_text(part, "node") ? "node " : "",
+			   text_or(field_text(part, "node"), "another node"));
 	else if (ruleset)
 		print_line("", "rule set %lld", (long long)ruleset);
+}
+
+/* In a cluster: who has said what. */
+static void print_halves(const json_t *answer)
+{
+	const json_t *half;
+	size_t index;
+
+	json_array_foreach (field(answer, "halves"), index, half) {
+		CLEANUP(cleanup_free) char *directions = format_list(field(half, "directions"), 2);
+
+		if (is_true(half, "asked"))
+			print_line(index ? "" : "asked", "node %s: %s%s%s %s",
+				   field_text(half, "node"), directions,
+				   *field_text(half, "pod") ? " of " : "", field_text(half, "pod"),
+				   field_text(half, "verdict"));
+		else
+			print_line(index ? "" : "asked", "node %s: %s unknown: %s",
+				   field_text(half, "node"), directions, field_text(half, "note"));
+	}
 }
 
 static void print_methods(const json_t *answer)
@@ -218,7 +240,8 @@ static void print_flows(const json_t *answer)
 
 static void print_headline(const json_t *answer)
 {
-	bool allowed = strcmp(field_text(answer, "verdict"), "allowed") == 0;
+	const char *verdict = field_text(answer, "verdict");
+	bool denied = strcmp(verdict, "denied") == 0;
 	char from[FORMAT_MAX], to[FORMAT_MAX];
 	const json_t *target = json_is_object(field(answer, "service")) ? field(answer, "service")
 									: field(answer, "to");
@@ -228,19 +251,22 @@ static void print_headline(const json_t *answer)
 	snprintf(from, sizeof(from), "%.120s",
 		 text_or(field_text(answer, "from.name"), field_text(answer, "from.ip")));
 	format_endpoint(addr, field_number(answer, "port"), to);
-	fputs(allowed ? "ALLOWED  " : "DENIED  ", stdout);
+	fputs(strcmp(verdict, "allowed") == 0 ? "ALLOWED  "
+	      : denied			      ? "DENIED  "
+					      : "UNKNOWN  ",
+	      stdout);
 	text_print(from, NULL, stdout);
 	fputs(" -> ", stdout);
 	text_print(field_text(target, "name"), NULL, stdout);
 	printf("%s%s %s", *field_text(target, "name") ? " " : "", to, field_text(answer, "proto"));
-	if (!allowed)
+	if (denied)
 		printf(" (%s)", field_text(answer, "reason"));
 	puts(is_true(answer, "hypothetical") ? ", if these objects were in force" : "");
 	if (is_true(answer, "mixed"))
 		print_line("", "the verdict depends on the endpoint; a denied one is shown");
 }
 
-static void print_answer(const json_t *answer)
+void cli_print_explain(const json_t *answer)
 {
 	print_headline(answer);
 	print_service(answer);
@@ -253,26 +279,29 @@ static void print_answer(const json_t *answer)
 	print_backends(answer);
 	print_flows(answer);
 	print_methods(answer);
+	print_halves(answer);
 }
 
 /* ---------------------------------------------------------------- the command */
 
-static int require(const struct cli *cli, enum cli_option option)
+static bool require(const struct cli *cli, enum cli_option option)
 {
-	if (cli->given[option])
-		return CLI_OK;
-	cli_error("--%s is missing: see polderctl explain --help", cli_options[option].name);
-	return CLI_USAGE;
+	if (!cli->given[option])
+		cli_error("--%s is missing: see %s explain --help", cli_options[option].name,
+			  cli_program());
+	return cli->given[option];
 }
 
-static json_t *make_args(const struct cli *cli)
+json_t *cli_explain_args(const struct cli *cli)
 {
-	json_t *args = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "from", cli->values[CLI_FROM],
-				 "to", cli->values[CLI_TO], "proto", cli->values[CLI_PROTO], "port",
-				 cli->values[CLI_PORT], "family", cli->values[CLI_FAMILY]);
 	const struct cli_list *with = &cli->lists[CLI_WITH];
-	json_t *objects;
+	json_t *args, *objects;
 
+	if (!require(cli, CLI_FROM) || !require(cli, CLI_TO))
+		return NULL;
+	args = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "from", cli->values[CLI_FROM], "to",
+			 cli->values[CLI_TO], "proto", cli->values[CLI_PROTO], "port",
+			 cli->values[CLI_PORT], "family", cli->values[CLI_FAMILY]);
 	if (!args)
 		cli_error("--from and --to: not UTF-8");
 	if (!args || !with->count)
@@ -285,29 +314,32 @@ static json_t *make_args(const struct cli *cli)
 	return args;
 }
 
+int cli_explain_status(const json_t *answer)
+{
+	const char *verdict = field_text(answer, "verdict");
+
+	if (strcmp(verdict, "allowed") == 0)
+		return ALLOWED;
+	return strcmp(verdict, "denied") == 0 ? DENIED : UNKNOWN;
+}
+
 int cli_run_explain(struct cli *cli)
 {
 	json_t *args, *answer = NULL;
-	const char *verdict;
 	int r;
 
-	if (require(cli, CLI_FROM) || require(cli, CLI_TO))
-		return CLI_USAGE;
-	args = make_args(cli);
+	args = cli_explain_args(cli);
 	if (!args)
 		return UNKNOWN;
 	r = cli_ask(cli, "explain", args, &answer);
 	json_decref(args);
 	if (r < 0)
 		return UNKNOWN;
-	verdict = field_text(answer, "verdict");
-	r = strcmp(verdict, "allowed") == 0  ? ALLOWED
-	    : strcmp(verdict, "denied") == 0 ? DENIED
-					     : UNKNOWN;
+	r = cli_explain_status(answer);
 	if (cli->json)
 		cli_print_json(answer);
 	else
-		print_answer(answer);
+		cli_print_explain(answer);
 	json_decref(answer);
 	return r;
 }

@@ -12,19 +12,28 @@
 #define LIST_MOST     4
 #define LIMIT_DEFAULT 1000
 #define LIMIT_MAX     100000000
+#define TITLES_MAX    16
 
 /* Adds the cells of one object. */
 typedef void (*row_function)(struct table *table, const json_t *item);
 
-static void print_list(const json_t *list, const char *const *titles, row_function add_row)
+/* Answers of several nodes have a column more. */
+static void print_list(const struct cli *cli, const json_t *list, const char *const *titles,
+		       row_function add_row)
 {
-	struct table *table = table_new(titles);
+	const char *all[TITLES_MAX] = {"NODE"};
+	struct table *table;
 	const json_t *item;
 	size_t index;
 
+	for (size_t i = 0; titles[i]; i++)
+		all[i + 1] = titles[i];
+	table = table_new(cli->answer ? all : titles);
 	if (!table)
 		abort();
 	json_array_foreach (list, index, item) {
+		if (cli->answer)
+			table_add(table, field_text(item, "node"));
 		add_row(table, item);
 	}
 	if (table_rows(table))
@@ -40,7 +49,7 @@ static int show_list(const struct cli *cli, const json_t *list, const char *cons
 	if (cli->json)
 		cli_print_json(list);
 	else if (json_is_array(list))
-		print_list(list, titles, add_row);
+		print_list(cli, list, titles, add_row);
 	else {
 		cli_error("polderd at %s sent something other than a list: is it of the same "
 			  "release?",
@@ -243,7 +252,7 @@ int cli_run_flows(struct cli *cli)
 	if (code)
 		return code;
 	code = show_list(cli, list, titles, add_flow);
-	if (limit && json_array_size(list) >= (size_t)limit)
+	if (limit && !cli->answer && json_array_size(list) >= (size_t)limit)
 		cli_error("only the first %lld flows are shown: use --limit N for more, --limit "
 			  "0 for all",
 			  (long long)limit);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/cli/cli.h"
+#include "agent/cli/cluster.h"
 #include "agent/common/streams.h"
 
 /* A reader that has had enough (head) is no failure worth words; a full disk is. */
@@ -19,19 +20,38 @@ static int finish(int code)
 	return code ? code : CLI_FAILED;
 }
 
+/* kubectl starts kubectl-polder for "kubectl polder". */
+static bool is_plugin_name(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strcmp(slash ? slash + 1 : program, "kubectl-polder") == 0;
+}
+
+static int run(struct cli *cli)
+{
+	const struct cli_command *command = cli->command;
+
+	if (!cli->plugin)
+		return command->run(cli);
+	return command->run_in_cluster ? command->run_in_cluster(cli) : cluster_run(cli);
+}
+
 int main(int argc, char **argv)
 {
 	struct cli cli = {0};
 	int code;
 
 	streams_fill();
+	if (argc > 0 && is_plugin_name(argv[0]))
+		cli_set_plugin();
 	signal(SIGPIPE, SIG_IGN);
 	code = cli_parse(argc, argv, &cli);
 	if (!code && !cli.given[CLI_HELP]) {
 		if (cli.given[CLI_VERSION])
 			puts("polderctl " POLDER_VERSION);
 		else
-			code = cli.command->run(&cli);
+			code = run(&cli);
 	}
 	cli_clear(&cli);
 	return finish(code);

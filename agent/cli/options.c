@@ -9,6 +9,18 @@
 #define PATIENCE_MS 30000
 #define LONG_ONLY   256 /* getopt's value of an option: its letter, or this plus its number */
 
+static bool is_plugin;
+
+const char *cli_program(void)
+{
+	return is_plugin ? "kubectl polder" : "polderctl";
+}
+
+void cli_set_plugin(void)
+{
+	is_plugin = true;
+}
+
 bool cli_is_choice(const char *choices, const char *word)
 {
 	size_t length = strlen(word);
@@ -136,7 +148,7 @@ static const struct cli_command *find_command(const char *noun, const char *verb
 static int parse_words(int count, char **words, struct cli *cli)
 {
 	const struct cli_command *command;
-	bool is_noun;
+	bool is_noun, one;
 	int used;
 
 	command = find_command(words[0], count > 1 ? words[1] : NULL, &is_noun);
@@ -150,10 +162,11 @@ static int parse_words(int count, char **words, struct cli *cli)
 		return CLI_USAGE;
 	}
 	used = command->verb ? 2 : 1;
+	one = command->arity == CLI_ONCE || command->arity == CLI_AT_MOST_ONCE;
 	if (command->argument && count > used) {
 		cli->argument = words[used];
 		cli->arguments.items = words + used;
-		cli->arguments.count = command->arity == CLI_ONCE ? 1 : (size_t)(count - used);
+		cli->arguments.count = one ? 1 : (size_t)(count - used);
 		used += (int)cli->arguments.count;
 	}
 	if (count > used) {
@@ -168,7 +181,8 @@ static int check_argument(const struct cli *cli)
 {
 	const struct cli_command *command = cli->command;
 
-	if (!command->argument || (!cli->argument && command->arity == CLI_ANY_NUMBER))
+	if (!command->argument || (!cli->argument && (command->arity == CLI_ANY_NUMBER ||
+						      command->arity == CLI_AT_MOST_ONCE)))
 		return CLI_OK;
 	if (!cli->argument) {
 		cli_error("%s is missing: see polderctl --help", command->argument);
@@ -184,12 +198,15 @@ static int check_argument(const struct cli *cli)
 
 static int check_options(const struct cli *cli)
 {
-	uint32_t allowed = cli->command->options | CLI_EVERYWHERE;
+	uint64_t allowed =
+		cli->command->options | CLI_EVERYWHERE | (cli->plugin ? CLI_OF_PLUGIN : 0);
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (cli->given[i] && !(allowed & CLI_BIT(i))) {
-			cli_error("option --%s is not valid for this command: see "
-				  "polderctl --help",
+			cli_error(CLI_OF_PLUGIN & CLI_BIT(i)
+					  ? "option --%s is for a cluster: kubectl polder --help"
+					  : "option --%s is not valid for this command: see "
+					    "polderctl --help",
 				  cli_options[i].name);
 			return CLI_USAGE;
 		}
@@ -206,6 +223,7 @@ static void fill_defaults(struct cli *cli)
 		cli->socket = environment && *environment ? environment : CLI_DEFAULT_SOCKET;
 	cli->json = output && !strcmp(output, "json");
 	cli->patience_ms = PATIENCE_MS;
+	cli->plugin = is_plugin;
 }
 
 int cli_parse(int argc, char **argv, struct cli *ret)

@@ -185,6 +185,13 @@ static void put_decision(const struct explain *explain, const struct explain_pat
 
 /* ---------------------------------------------------------------- parts */
 
+/* The node that a pod or an address is on; NULL: none that is known. */
+static const char *node_of(const struct explain *explain, const struct explain_end *end)
+{
+	return end->local || end->kind == EXPLAIN_THIS_NODE ? explain->sources->config->node_name
+							    : end->node;
+}
+
 static json_t *end_document(const struct explain *explain, const struct explain_end *end,
 			    uint32_t identity)
 {
@@ -192,14 +199,10 @@ static json_t *end_document(const struct explain *explain, const struct explain_
 					    [EXPLAIN_THIS_NODE] = "node",
 					    [EXPLAIN_ADDRESS] = "address",
 					    [EXPLAIN_SERVICE] = "service"};
-	const char *node = end->local || end->kind == EXPLAIN_THIS_NODE
-				   ? explain->sources->config->node_name
-				   : end->node;
-
 	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:I}", "kind", kinds[end->kind], "name",
 			 end->name, "ip", show_addr(explain_addr(explain, end)), "labels",
 			 end->pod ? json_of_labels(&end->pod->labels) : json_object(), "node",
-			 null_or_string(node), "local",
+			 null_or_string(node_of(explain, end)), "local",
 			 end->local != NULL || end->kind == EXPLAIN_THIS_NODE, "identity",
 			 (json_int_t)identity);
 }
@@ -269,6 +272,9 @@ static json_t *direction_document(const struct explain *explain, const struct ex
 		     !direction->allowed, document);
 	if (direction->passed_by)
 		explain_policy_name(direction->passed_by, name, sizeof(name));
+	json_object_set_new(
+		document, "node",
+		null_or_string(node_of(explain, side == EGRESS ? &explain->from : &path->to)));
 	json_object_set_new(document, "presumed", json_boolean(direction->presumed));
 	json_object_set_new(document, "note", unknown_pod_text(path, side));
 	json_object_set_new(document, "passed_by", null_or_string(name));
@@ -361,8 +367,9 @@ static json_t *backend_document(const struct explain *explain, const struct expl
 {
 	char addr[INET6_ADDRSTRLEN];
 
-	return json_pack("{s:s, s:i, s:o}", "ip", addr_format(&path->addr, addr), "port",
-			 path->port, "pod", null_or_string(path->to.name));
+	return json_pack("{s:s, s:i, s:o, s:o}", "ip", addr_format(&path->addr, addr), "port",
+			 path->port, "pod", null_or_string(path->to.name), "node",
+			 null_or_string(node_of(explain, &path->to)));
 }
 
 static json_t *backends_document(const struct explain *explain)

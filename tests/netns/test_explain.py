@@ -142,7 +142,8 @@ def test_a_service_is_followed_to_its_endpoints(world, family):
     names = in_force(world, policy("p", labels(second="yes"), "a"))
     answer = agrees(ask(world, world.cli, "a/front", family, port=80))
     says(answer, verdict="denied", mixed=True, policy=names[0])
-    assert answer["backend"] == {"ip": world.web2.ips[family], "port": 8080, "pod": "a/web2"}
+    assert answer["backend"] == {"ip": world.web2.ips[family], "port": 8080, "pod": "a/web2",
+                                 "node": world.n1.name}
     assert {(b["pod"], b["verdict"]) for b in answer["backends"]} == {("a/web", "allowed"),
                                                                     ("a/web2", "denied")}
     in_force(world)
