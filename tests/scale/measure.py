@@ -62,7 +62,7 @@ def full(counts, options):
             print(scene.pid, flush=True)
             sys.stdin.readline()
         scene.node.agent.stop()
-        told_start("start with full maps", scene.start())
+        told_start("start from disk", scene.start())
         scene.audit(20)
 
 
@@ -88,9 +88,14 @@ def record(counts):
         found["quiet"] = memory(scene.pid)
         found["maps"] = scene.kernel_maps()
         scene.node.agent.stop()
+        found["disk"] = told_start("start from disk", scene.start())
+        scene.audit(20)
+        scene.node.agent.stop()
+        scene.forget()
         found["again"] = told_start("start with full maps", scene.start())
         scene.audit(20)
         scene.node.agent.stop()
+        scene.forget()
         scene.lists("pages")
         found["pages"] = told_start("start by pages", scene.start())
         scene.audit(20)
@@ -145,6 +150,7 @@ def short(counts):
             within("MiB resident at most", memory(scene.pid)["VmHWM"], SHORT_MIB)
         with report.test("a_start_by_pages_finds_the_same"):
             scene.node.agent.stop()
+            scene.forget()
             scene.lists("pages")
             told_start("start by pages, with full maps", scene.start())
             scene.audit(10)

@@ -31,7 +31,7 @@ def recorded():
 
 def goals(found):
     churn, times = found["churn"], all_latencies(found["churn"])
-    most = max(found[name]["memory"]["VmHWM"] for name in ("start", "churn", "beats", "moves", "again"))
+    most = max(found[name]["memory"]["VmHWM"] for name in ("start", "churn", "beats", "moves", "disk", "again"))
     rows = [("time until ready, nothing known before", "10 s", found["start"]["seconds"], "{:.1f} s", 10),
             ("resident at most, with programs' maps (VmHWM)", "128 MiB", most, "{:.0f} MiB", 128),
             (f"CPU at {RATE} events of pods a second", "5 % of a core", 100 * churn["share"], "{:.1f} %", 5),
@@ -43,7 +43,8 @@ def goals(found):
 
 
 def starts(found):
-    names = {"start": "first start, streaming lists", "again": "start with full maps, streaming lists",
+    names = {"start": "first start, streaming lists", "disk": "start with full maps and objects on disk",
+             "again": "start with full maps, streaming lists",
              "pages": "start with full maps, pages (gzip)", "dual": "first start, IPv4 and IPv6"}
     return table(("", "ready, s", "polderd's CPU, s", "server's CPU, s", "from the server, MB", "VmHWM, MiB", "VmRSS, MiB", "own, MiB"),
                  [(title, *(f"{value:.1f}" for value in (made["seconds"], made["cpu"], made["server_cpu"], made["bytes"] / 1e6,

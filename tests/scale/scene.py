@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -165,6 +166,13 @@ class Scene(World):
         self.ask("lists", how)
         if how == "pages":
             self.ask("prepare")
+
+    def forget(self):
+        """The objects that polderd, which has ended, has kept on disk: the next start lists them all."""
+        kept = os.path.join(self.node.agent.options["state-dir"], "api-objects")
+        if not os.path.exists(kept):
+            raise Failed(f"{kept} is not there: polderd keeps no objects on disk")
+        shutil.rmtree(kept) if os.path.isdir(kept) else os.unlink(kept)
 
     def kernel_maps(self):
         """MiB of the kernel's maps that polderd has in its address space: they count as resident."""
