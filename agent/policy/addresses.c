@@ -9,6 +9,8 @@
 #include "agent/common/log.h"
 #include "agent/common/hash_table.h"
 
+#define LIST_KEPT 1024
+
 struct address {
 	struct hash_table_item by_key; /* first: the table gives it back */
 	struct address_key key;
@@ -136,6 +138,15 @@ static int append(struct list *list, struct address *address)
 	list->items = grown;
 	grown[list->count++] = address;
 	return 0;
+}
+
+/* One that all addresses have grown, as at the start, is given back. It is empty. */
+static void settle(struct list *list)
+{
+	if (list->capacity <= LIST_KEPT)
+		return;
+	free(list->items);
+	*list = (struct list){};
 }
 
 /* Keeps how many elements the map has. */
@@ -541,6 +552,7 @@ static void end_fresh(struct addresses *a)
 		address->fresh = false;
 		drop_if_done(a, address);
 	}
+	settle(&a->fresh);
 }
 
 /* Those that found no room before, while there is some. */
@@ -628,6 +640,7 @@ void addresses_sync_slots(struct addresses *a, unsigned int slot)
 			mark(a, address);
 		drop_if_done(a, address);
 	}
+	settle(&a->pending);
 }
 
 void addresses_undo(struct addresses *a)

@@ -446,6 +446,7 @@ int policy_sync_run(struct policy_sync *sync, bool *ret_switched)
 	int r;
 
 	sync_slots(sync);
+	touched_settle(sync);
 	*ret_switched = false;
 	sync->problems_known = false;
 	sync->run++;

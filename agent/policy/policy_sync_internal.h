@@ -239,5 +239,6 @@ int nodes_write(struct policy_sync *sync);
 bool address_is_own(const struct polder_addr *addr, const void *sync);
 /* Flows that name the address have to be re-evaluated; NULL: all. */
 void address_touched(const struct polder_addr *addr, void *sync);
+void touched_settle(struct policy_sync *sync);
 /* Brings `problems` up to date. */
 void policy_sync_list_problems(struct policy_sync *sync);

@@ -9,7 +9,9 @@
 #include "policy/objects/array.h"
 #include "policy/objects/limits.h"
 
-#define KEY_SIZE (LIMIT_NAMESPACE + LIMIT_NAME + 2)
+/* A list that more objects have grown, as all do at the start, is given back. */
+#define NOTED_KEPT 1024
+#define KEY_SIZE   (LIMIT_NAMESPACE + LIMIT_NAME + 2)
 
 /* ---------------------------------------------------------------- what is noted */
 
@@ -75,6 +77,11 @@ static void clear_noted(struct policy_sync *sync)
 	for (size_t i = 0; i < sync->dirty_count; i++)
 		object_free(sync->dirty[i]);
 	sync->dirty_count = 0;
+	if (sync->dirty_capacity > NOTED_KEPT) {
+		free(sync->dirty);
+		sync->dirty = NULL;
+		sync->dirty_capacity = 0;
+	}
 }
 
 /* ---------------------------------------------------------------- pods of other nodes */

@@ -8,6 +8,9 @@
 #include "agent/policy/policy_sync_internal.h"
 #include "agent/common/address.h"
 
+/* A list that all addresses have grown, as at the start, is given back. */
+#define TOUCHED_KEPT 1024
+
 void address_touched(const struct polder_addr *addr, void *data)
 {
 	struct policy_sync *sync = data;
@@ -28,6 +31,15 @@ void address_touched(const struct polder_addr *addr, void *data)
 		sync->touched_room = room;
 	}
 	sync->touched[sync->touched_count++] = *addr;
+}
+
+void touched_settle(struct policy_sync *sync)
+{
+	if (sync->touched_count || sync->touched_room <= TOUCHED_KEPT)
+		return;
+	free(sync->touched);
+	sync->touched = NULL;
+	sync->touched_room = 0;
 }
 
 /* Is it this node's, or in its pod range? Then another Node object must not have it. */

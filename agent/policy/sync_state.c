@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/json_text.h"
 #include "agent/common/log.h"
 #include "agent/common/state_file.h"
 #include "agent/policy/policy_sync_internal.h"
@@ -70,13 +71,16 @@ static int load_copy_of_held(struct policy_sync *sync)
  * beside. */
 int state_load(struct policy_sync *sync)
 {
+	CLEANUP(cleanup_free) char *text = NULL;
 	json_t *state = NULL;
-	int r = sync->state ? state_file_read_json(sync->state, STATE_MAX, &state) : -ENOENT;
+	int r = sync->state ? state_file_read(sync->state, STATE_MAX, &text, NULL) : -ENOENT;
 
+	if (r == 0)
+		r = json_text_load(text, strlen(text), JSON_REJECT_DUPLICATES, NULL, &state);
 	if (r == 0) {
 		r = policy_registry_import(sync->registry, state);
 		if (r == 0) {
-			sync->state_text = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS);
+			sync->state_text = TAKE_PTR(text);
 			sync->held_before = json_incref(json_object_get(state, "held"));
 		}
 		json_decref(state);
@@ -113,17 +117,25 @@ static int write_state(struct policy_sync *sync, char *text)
 	return r;
 }
 
+/* NULL: no memory. */
+static char *state_text(const struct policy_sync *sync, const char *held_text)
+{
+	CLEANUP(cleanup_free) char *held = NULL;
+
+	if (asprintf(&held, "\"held\":%s,", held_text) < 0) {
+		held = NULL;
+		return NULL;
+	}
+	return policy_registry_export(sync->registry, held);
+}
+
 /* Takes `held_text`. */
-static int write_all(struct policy_sync *sync, json_t *held, char *held_text)
+static int write_all(struct policy_sync *sync, char *held_text)
 {
 	uint64_t revision = policy_registry_revision(sync->registry);
-	json_t *state = policy_registry_export(sync->registry);
-	char *text = state && json_object_set(state, "held", held) == 0
-			     ? json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS)
-			     : NULL;
+	char *text = state_text(sync, held_text);
 	int r = text ? write_state(sync, text) : -ENOMEM;
 
-	json_decref(state);
 	if (r < 0) {
 		free(held_text);
 		return r;
@@ -138,7 +150,7 @@ static int write_all(struct policy_sync *sync, json_t *held, char *held_text)
 static int save(struct policy_sync *sync, bool needed)
 {
 	json_t *held = sync->state ? held_export(sync) : NULL;
-	char *held_text = held ? json_dumps(held, JSON_COMPACT) : NULL;
+	char *held_text = held ? json_dumps(held, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	int r;
 
 	if (!sync->state)
@@ -156,7 +168,7 @@ static int save(struct policy_sync *sync, bool needed)
 	else if (!needed && sync->held_text && strcmp(held_text, sync->held_text) == 0)
 		r = 0;
 	else
-		r = write_all(sync, held, TAKE_PTR(held_text));
+		r = write_all(sync, TAKE_PTR(held_text));
 	json_decref(held);
 	free(held_text);
 	return r;

@@ -13,8 +13,9 @@ struct json_t;
 struct policy_registry;
 struct policy_registry *policy_registry_new(void);
 void policy_registry_free(struct policy_registry *registry);
-/* As JSON, for the state file. The caller owns the result. NULL: no memory. */
-struct json_t *policy_registry_export(const struct policy_registry *registry);
+/* A JSON object's text for the state file, keys in order, behind the members that `first` is ("" or
+ * with a comma at its end). The caller frees it. NULL: no memory. */
+char *policy_registry_export(const struct policy_registry *registry, const char *first);
 /* Moves when numbers were given that an older export does not keep from being given to something
  * else. */
 uint64_t policy_registry_revision(const struct policy_registry *registry);

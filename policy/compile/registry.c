@@ -25,12 +25,6 @@ struct policy_registry *policy_registry_new(void)
 
 static void identity_free(struct registry_identity *entry)
 {
-	for (size_t i = 0; i < entry->port_count; i++)
-		free(entry->ports[i].name);
-	free(entry->ports);
-	labels_clear(&entry->labels);
-	free(entry->namespace);
-	free(entry->key);
 	free(entry);
 }
 
@@ -286,46 +280,75 @@ char *registry_identity_key(const char *namespace, const struct labels *labels,
 	return key;
 }
 
-static int copy_labels(struct labels *to, const struct labels *from)
+static size_t texts_length(const struct labels *labels, const struct named_port *named,
+			   size_t count)
 {
-	int r = 0;
+	size_t length = 0;
 
-	for (size_t i = 0; r == 0 && i < from->count; i++)
-		r = labels_set(to, from->items[i].key, from->items[i].value);
-	return r;
+	for (size_t i = 0; i < labels->count; i++)
+		length += strlen(labels->items[i].key) + strlen(labels->items[i].value) + 2;
+	for (size_t i = 0; i < count; i++)
+		length += strlen(named[i].name) + 1;
+	return length;
 }
 
-static int copy_ports(struct registry_identity *entry, const struct named_port *ports, size_t count)
+static char *copy_text(char **at, const char *text)
 {
-	entry->ports = sorted_named_ports(ports, count, &count);
-	if (!entry->ports)
-		return -ENOMEM;
+	char *copy = *at;
+
+	*at = stpcpy(copy, text) + 1;
+	return copy;
+}
+
+/* In one piece of memory: the entry, its ports and labels, and their texts. There may be 100,000.
+ * NULL: no memory. */
+static struct registry_identity *pack_identity(const char *namespace, const char *key,
+					       const struct labels *labels,
+					       const struct named_port *named, size_t count)
+{
+	size_t size = sizeof(struct registry_identity) + count * sizeof(*named) +
+		      labels->count * sizeof(struct label) + strlen(namespace) + strlen(key) + 2 +
+		      texts_length(labels, named, count);
+	struct registry_identity *entry = calloc(1, size);
+	char *at;
+
+	if (!entry)
+		return NULL;
+	entry->ports = (struct named_port *)(entry + 1);
+	entry->port_count = count;
+	entry->labels = (struct labels){.items = (struct label *)(entry->ports + count),
+					.count = labels->count};
+	at = (char *)(entry->labels.items + labels->count);
+	entry->namespace = copy_text(&at, namespace);
+	entry->key = copy_text(&at, key);
 	for (size_t i = 0; i < count; i++) {
-		entry->ports[i].name = strdup(entry->ports[i].name);
-		entry->port_count = i + 1;
-		if (!entry->ports[i].name)
-			return -ENOMEM;
+		entry->ports[i] = named[i];
+		entry->ports[i].name = copy_text(&at, named[i].name);
 	}
-	return 0;
+	for (size_t i = 0; i < labels->count; i++) {
+		entry->labels.items[i].key = copy_text(&at, labels->items[i].key);
+		entry->labels.items[i].value = copy_text(&at, labels->items[i].value);
+	}
+	return entry;
 }
 
 static struct registry_identity *new_identity(uint32_t id, const char *namespace,
 					      const struct labels *labels,
 					      const struct named_port *ports, size_t port_count)
 {
-	struct registry_identity *entry = calloc(1, sizeof(*entry));
+	size_t count, offset;
+	struct named_port *named = sorted_named_ports(ports, port_count, &count);
+	char *key = registry_identity_key(namespace, labels, ports, port_count, &offset);
+	struct registry_identity *entry =
+		named && key ? pack_identity(namespace, key, labels, named, count) : NULL;
 
+	free(named);
+	free(key);
 	if (!entry)
 		return NULL;
 	entry->id = id;
-	entry->namespace = strdup(namespace);
-	entry->key =
-		registry_identity_key(namespace, labels, ports, port_count, &entry->ports_offset);
-	if (entry->namespace && entry->key && copy_labels(&entry->labels, labels) == 0 &&
-	    copy_ports(entry, ports, port_count) == 0)
-		return entry;
-	identity_free(entry);
-	return NULL;
+	entry->ports_offset = offset;
+	return entry;
 }
 
 /* The number after `number` if that is the highest one given. */

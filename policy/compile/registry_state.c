@@ -11,6 +11,59 @@
 
 #define STATE_VERSION 1
 
+/* A text that grows. A tree of all values would take more than ten times as much memory. */
+struct text {
+	char *bytes;
+	size_t length, size;
+	bool failed;
+};
+
+static int append(const char *bytes, size_t length, void *data)
+{
+	struct text *text = data;
+	size_t size = text->size;
+	char *grown;
+
+	while (size < text->length + length + 1)
+		size = size ? 2 * size : 4096;
+	grown = size == text->size ? text->bytes : realloc(text->bytes, size);
+	if (!grown) {
+		text->failed = true;
+		return -1;
+	}
+	memcpy(grown + text->length, bytes, length);
+	text->bytes = grown;
+	text->size = size;
+	text->length += length;
+	text->bytes[text->length] = '\0';
+	return 0;
+}
+
+static void append_text(struct text *text, const char *words)
+{
+	append(words, strlen(words), text);
+}
+
+/* Takes the item. NULL: no memory. */
+static void append_item(struct text *text, json_t *item)
+{
+	char last = text->length ? text->bytes[text->length - 1] : '\0';
+
+	if (last == '}')
+		append_text(text, ",");
+	if (!item || json_dump_callback(item, append, text, JSON_COMPACT | JSON_SORT_KEYS) < 0)
+		text->failed = true;
+	json_decref(item);
+}
+
+static void append_number(struct text *text, const char *name, uint32_t number)
+{
+	char words[64];
+
+	snprintf(words, sizeof(words), ",\"%s\":%" PRIu32, name, number);
+	append_text(text, words);
+}
+
 static json_t *export_labels(const struct labels *labels)
 {
 	json_t *object = json_object();
@@ -41,48 +94,39 @@ static json_t *export_ports(const struct registry_identity *entry)
 	return array;
 }
 
-/* json_array_append_new() takes the reference in any case, and refuses NULL. */
-static int export_identities(const struct policy_registry *registry, json_t *array)
+static void export_identities(const struct policy_registry *registry, struct text *text)
 {
 	struct registry_identity *entry, *next;
-	int r = 0;
 
 	HASH_ITER (hh, registry->identities, entry, next)
-		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:o,s:o}", "id",
-							    (json_int_t)entry->id, "namespace",
-							    entry->namespace, "labels",
-							    export_labels(&entry->labels), "ports",
-							    export_ports(entry)));
-	return r;
+		append_item(text,
+			    json_pack("{s:I,s:s,s:o,s:o}", "id", (json_int_t)entry->id, "namespace",
+				      entry->namespace, "labels", export_labels(&entry->labels),
+				      "ports", export_ports(entry)));
 }
 
-static int export_rulesets(const struct policy_registry *registry, json_t *array)
+static void export_rulesets(const struct policy_registry *registry, struct text *text)
 {
 	struct registry_ruleset *entry, *next;
 	char hex[33];
-	int r = 0;
 
 	HASH_ITER (hh, registry->rulesets, entry, next) {
 		snprintf(hex, sizeof(hex), "%016" PRIx64 "%016" PRIx64, entry->digest[0],
 			 entry->digest[1]);
-		r |= json_array_append_new(
-			array, json_pack("{s:I,s:s}", "id", (json_int_t)entry->id, "digest", hex));
+		append_item(text,
+			    json_pack("{s:I,s:s}", "id", (json_int_t)entry->id, "digest", hex));
 	}
-	return r;
 }
 
-static int export_rules(const struct policy_registry *registry, json_t *array)
+static void export_rules(const struct policy_registry *registry, struct text *text)
 {
 	struct registry_rule *entry, *next;
-	int r = 0;
 
 	HASH_ITER (hh, registry->rules, entry, next)
-		r |= json_array_append_new(array, json_pack("{s:I,s:s,s:s,s:b,s:I}", "number",
-							    (json_int_t)entry->number, "namespace",
-							    entry->namespace, "name", entry->name,
-							    "egress", entry->egress, "index",
-							    (json_int_t)entry->index));
-	return r;
+		append_item(text,
+			    json_pack("{s:I,s:s,s:s,s:b,s:I}", "number", (json_int_t)entry->number,
+				      "namespace", entry->namespace, "name", entry->name, "egress",
+				      entry->egress, "index", (json_int_t)entry->index));
 }
 
 static uint32_t next_unreserved(uint32_t next, uint32_t reserved)
@@ -92,24 +136,34 @@ static uint32_t next_unreserved(uint32_t next, uint32_t reserved)
 	return next > reserved ? next : reserved + 1;
 }
 
-json_t *policy_registry_export(const struct policy_registry *registry)
+char *policy_registry_export(const struct policy_registry *registry, const char *first)
 {
-	json_t *identities = json_array(), *rulesets = json_array(), *rules = json_array();
+	struct text text = {};
+	char *fitting;
 
-	if (!identities || !rulesets || !rules || export_identities(registry, identities) < 0 ||
-	    export_rulesets(registry, rulesets) < 0 || export_rules(registry, rules) < 0) {
-		json_decref(identities);
-		json_decref(rulesets);
-		json_decref(rules);
+	append_text(&text, "{");
+	append_text(&text, first);
+	append_text(&text, "\"identities\":[");
+	export_identities(registry, &text);
+	append_text(&text, "]");
+	append_number(&text, "next_identity",
+		      next_unreserved(registry->next_identity, registry->reserved_identities));
+	append_number(&text, "next_rule", registry->next_rule);
+	append_number(&text, "next_ruleset",
+		      next_unreserved(registry->next_ruleset, registry->reserved_rulesets));
+	append_text(&text, ",\"rules\":[");
+	export_rules(registry, &text);
+	append_text(&text, "],\"rulesets\":[");
+	export_rulesets(registry, &text);
+	append_text(&text, "]");
+	append_number(&text, "version", STATE_VERSION);
+	append_text(&text, "}");
+	if (text.failed) {
+		free(text.bytes);
 		return NULL;
 	}
-	return json_pack(
-		"{s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "version", STATE_VERSION, "next_identity",
-		(json_int_t)next_unreserved(registry->next_identity, registry->reserved_identities),
-		"next_ruleset",
-		(json_int_t)next_unreserved(registry->next_ruleset, registry->reserved_rulesets),
-		"next_rule", (json_int_t)registry->next_rule, "identities", identities, "rulesets",
-		rulesets, "rules", rules);
+	fitting = realloc(text.bytes, text.length + 1);
+	return fitting ? fitting : text.bytes;
 }
 
 static int read_number(const json_t *object, const char *key, json_int_t min, json_int_t max,

@@ -8,7 +8,7 @@
  * one stays). */
 static inline void *array_grow(void *items, size_t count, size_t *capacity, size_t size)
 {
-	size_t larger = *capacity ? *capacity * 2 : 32;
+	size_t larger = *capacity ? *capacity * 2 : 4;
 	void *moved;
 
 	if (count < *capacity)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "policy/objects/decode.h"
+#include "agent/common/cleanup.h"
 #include "agent/common/json_text.h"
 #include "policy/objects/limits.h"
 
@@ -15,20 +16,21 @@ struct kind {
 	const char *api_version;
 	bool namespaced;
 	int (*decode)(const struct json_at *at, struct object *object);
+	const struct json_kept *kept; /* NULL: an unknown member is an error */
 };
 
 static const struct kind kinds[OBJECT_KIND_COUNT] = {
-	[OBJECT_NAMESPACE] = {"Namespace", "", "v1", false, decode_namespace},
-	[OBJECT_NODE] = {"Node", "", "v1", false, decode_node},
-	[OBJECT_POD] = {"Pod", "", "v1", true, decode_pod},
-	[OBJECT_SERVICE] = {"Service", "", "v1", true, decode_service},
+	[OBJECT_NAMESPACE] = {"Namespace", "", "v1", false, decode_namespace, namespace_kept},
+	[OBJECT_NODE] = {"Node", "", "v1", false, decode_node, node_kept},
+	[OBJECT_POD] = {"Pod", "", "v1", true, decode_pod, pod_kept},
+	[OBJECT_SERVICE] = {"Service", "", "v1", true, decode_service, service_kept},
 	[OBJECT_ENDPOINT_SLICE] = {"EndpointSlice", "discovery.k8s.io", "discovery.k8s.io/v1", true,
-				   decode_slice},
+				   decode_slice, slice_kept},
 	[OBJECT_NETWORK_POLICY] = {"NetworkPolicy", "networking.k8s.io", "networking.k8s.io/v1",
-				   true, decode_network_policy},
+				   true, decode_network_policy, NULL},
 	[OBJECT_CLUSTER_NETWORK_POLICY] = {"ClusterNetworkPolicy", "policy.networking.k8s.io",
 					   "policy.networking.k8s.io/v1alpha2", false,
-					   decode_cluster_network_policy},
+					   decode_cluster_network_policy, NULL},
 };
 
 const char *object_kind_name(enum object_kind kind)
@@ -363,6 +365,21 @@ static int decode_alone(struct decoding *d, const struct json_at *at, enum objec
 	return r < 0 ? r : decode_object(d, at, expected);
 }
 
+/* Without what nobody reads, where that may be left out. */
+static int parse_kept(const struct json_kept *kept, const char *text, size_t length, json_t **ret,
+		      struct error *error)
+{
+	CLEANUP(cleanup_free) char *buffer = kept ? malloc(length) : NULL;
+	int r;
+
+	if (kept && length > 0 && !buffer)
+		return -ENOMEM;
+	if (buffer && json_keep(text, length, kept, buffer, &length))
+		text = buffer;
+	r = objects_check_size(text, length, error);
+	return r < 0 ? r : parse(text, length, ret, error);
+}
+
 int object_decode(enum object_kind kind, const char *text, size_t length, struct object **ret,
 		  struct error *ret_error)
 {
@@ -370,10 +387,8 @@ int object_decode(enum object_kind kind, const char *text, size_t length, struct
 	struct decoding d = {};
 	struct json_at at = json_root(NULL, &error);
 	json_t *value = NULL;
-	int r = objects_check_size(text, length, &error);
+	int r = parse_kept(kinds[kind].kept, text, length, &value, &error);
 
-	if (r == 0)
-		r = parse(text, length, &value, &error);
 	at.value = value;
 	if (r == 0)
 		r = decode_alone(&d, &at, kind);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "policy/objects/json.h"
+#include "policy/objects/json_kept.h"
 #include "policy/objects/objects.h"
 
 /* Each decodes the whole object at `at` into its part of `object`, which is zeroed and freed by the
@@ -14,6 +15,14 @@ int decode_service(const struct json_at *at, struct object *object);
 int decode_slice(const struct json_at *at, struct object *object);
 int decode_network_policy(const struct json_at *at, struct object *object);
 int decode_cluster_network_policy(const struct json_at *at, struct object *object);
+
+/*
+ * What they read of kinds that may have members that nobody knows: the rest of an API server's
+ * object is not parsed. A field that a decoder is to read has to stand here as well.
+ */
+extern const struct json_kept metadata_kept[];
+extern const struct json_kept namespace_kept[], pod_kept[], node_kept[], service_kept[],
+	slice_kept[];
 
 /* metadata: name, namespace (for kinds that have one), uid, resourceVersion, labels. */
 int decode_metadata(const struct json_at *at, bool namespaced, struct object *object);
@@ -41,7 +50,7 @@ void policy_rule_digest(struct policy_rule *rule);
 int labels_share(struct labels *labels);
 void labels_unshare(struct labels *labels);
 /*
- * Pods, Services and slices, of which there are many: the same object in one piece of memory. Takes
+ * Pods, nodes, Services and slices, of which there are many: the same object in one piece of memory. Takes
  * it whole, nobody else has it; where there is no memory it comes back as it is.
  */
 struct object *object_pack(struct object *object);

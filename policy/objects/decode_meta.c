@@ -318,6 +318,19 @@ static int decode_resource_version(const struct json_at *at, void *target)
 	return json_text(at, LIMIT_VERSION, target);
 }
 
+static const struct json_kept annotations_kept[] = {{"kubernetes.io/config.mirror", NULL}, {}};
+const struct json_kept metadata_kept[] = {
+	{"name", NULL},
+	{"namespace", NULL},
+	{"uid", NULL},
+	{"resourceVersion", NULL},
+	{"labels", NULL},
+	{"annotations", annotations_kept},
+	{"creationTimestamp", NULL},
+	{"deletionTimestamp", NULL},
+	{},
+};
+
 int decode_metadata(const struct json_at *at, bool namespaced, struct object *object)
 {
 	static const struct json_field fields[] = {
@@ -338,6 +351,9 @@ int decode_metadata(const struct json_at *at, bool namespaced, struct object *ob
 		r = decode_default_text(&object->namespace, namespaced ? "default" : "");
 	return r;
 }
+
+const struct json_kept namespace_kept[] = {
+	{"kind", NULL}, {"apiVersion", NULL}, {"metadata", metadata_kept}, {}};
 
 int decode_namespace(const struct json_at *at, struct object *object)
 {

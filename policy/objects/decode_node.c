@@ -133,6 +133,12 @@ static int decode_status(const struct json_at *at, void *target)
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
 }
 
+static const struct json_kept spec_kept[] = {{"podCIDRs", NULL}, {"podCIDR", NULL}, {}};
+static const struct json_kept status_kept[] = {{"addresses", NULL}, {}};
+const struct json_kept node_kept[] = {
+	{"kind", NULL},	     {"apiVersion", NULL},    {"metadata", metadata_kept},
+	{"spec", spec_kept}, {"status", status_kept}, {}};
+
 int decode_node(const struct json_at *at, struct object *object)
 {
 	static const struct json_field fields[] = {

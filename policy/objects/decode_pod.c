@@ -213,6 +213,22 @@ static int decode_status(const struct json_at *at, void *target)
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
 }
 
+static const struct json_kept container_kept[] = {{"ports", NULL}, {"restartPolicy", NULL}, {}};
+static const struct json_kept spec_kept[] = {
+	{"nodeName", NULL},
+	{"hostNetwork", NULL},
+	{"containers", container_kept},
+	{"initContainers", container_kept},
+	{},
+};
+static const struct json_kept condition_kept[] = {{"type", NULL}, {"status", NULL}, {}};
+static const struct json_kept status_kept[] = {
+	{"phase", NULL}, {"podIPs", NULL}, {"podIP", NULL}, {"conditions", condition_kept}, {},
+};
+const struct json_kept pod_kept[] = {
+	{"kind", NULL},	     {"apiVersion", NULL},    {"metadata", metadata_kept},
+	{"spec", spec_kept}, {"status", status_kept}, {}};
+
 /* An annotation may be anything; one that names no pod says nothing. */
 static int decode_mirror(const struct json_at *metadata, struct pod_object *pod)
 {

@@ -194,6 +194,9 @@ static int decode_spec(const struct json_at *at, void *target)
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
 }
 
+const struct json_kept service_kept[] = {
+	{"kind", NULL}, {"apiVersion", NULL}, {"metadata", metadata_kept}, {"spec", NULL}, {}};
+
 int decode_service(const struct json_at *at, struct object *object)
 {
 	static const struct json_field fields[] = {{"spec", decode_spec, 0, false}};

@@ -172,6 +172,20 @@ static int decode_address_type(const struct json_at *at, void *target)
 	return 0;
 }
 
+static const struct json_kept target_kept[] = {{"kind", NULL}, {"name", NULL}, {}};
+static const struct json_kept endpoint_kept[] = {{"addresses", NULL},
+						 {"conditions", NULL},
+						 {"nodeName", NULL},
+						 {"targetRef", target_kept},
+						 {}};
+const struct json_kept slice_kept[] = {{"kind", NULL},
+				       {"apiVersion", NULL},
+				       {"metadata", metadata_kept},
+				       {"addressType", NULL},
+				       {"endpoints", endpoint_kept},
+				       {"ports", NULL},
+				       {}};
+
 /* Slices of names (FQDN) have no endpoint that a packet could be sent to: their endpoints are not
  * read. */
 int decode_slice(const struct json_at *at, struct object *object)

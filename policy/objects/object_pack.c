@@ -72,6 +72,12 @@ static void pack_pod(struct packing *p, struct pod_object *pod)
 	move_text(p, &pod->mirror_of);
 }
 
+static void pack_node(struct packing *p, struct node_object *node)
+{
+	MOVE_ARRAY(p, node->pod_ranges, node->pod_range_count);
+	MOVE_ARRAY(p, node->addresses, node->address_count);
+}
+
 static void pack_service(struct packing *p, struct service_object *service)
 {
 	MOVE_ARRAY(p, service->cluster_ips, service->cluster_ip_count);
@@ -106,6 +112,8 @@ static void pack(struct packing *p, struct object *object)
 		pack_labels(p, &object->labels);
 	if (object->kind == OBJECT_POD)
 		pack_pod(p, &object->pod);
+	else if (object->kind == OBJECT_NODE)
+		pack_node(p, &object->node);
 	else if (object->kind == OBJECT_SERVICE)
 		pack_service(p, &object->service);
 	else
@@ -115,25 +123,43 @@ static void pack(struct packing *p, struct object *object)
 	move_text(p, &object->uid);
 }
 
+/* Of the struct itself: most kinds need less than the largest. */
+static size_t size_of(enum object_kind kind)
+{
+	size_t shared = offsetof(struct object, pod);
+
+	switch (kind) {
+	case OBJECT_POD:
+		return shared + sizeof(struct pod_object);
+	case OBJECT_NODE:
+		return shared + sizeof(struct node_object);
+	case OBJECT_ENDPOINT_SLICE:
+		return shared + sizeof(struct slice_object);
+	default:
+		return sizeof(struct object);
+	}
+}
+
 struct object *object_pack(struct object *object)
 {
-	struct packing p = {.used = sizeof(*object)};
+	size_t size = size_of(object->kind);
+	struct packing p = {.used = size};
 	struct object *packed;
 
-	if (object->kind != OBJECT_POD && object->kind != OBJECT_SERVICE &&
-	    object->kind != OBJECT_ENDPOINT_SLICE)
+	if (object->kind != OBJECT_POD && object->kind != OBJECT_NODE &&
+	    object->kind != OBJECT_SERVICE && object->kind != OBJECT_ENDPOINT_SLICE)
 		return object;
-	/* Each Service and slice has its own. */
+	/* Each node, Service and slice has its own. */
 	if (object->kind == OBJECT_POD && object->labels.count)
 		object->shares_labels = labels_share(&object->labels) == 0;
 	pack(&p, object);
 	packed = malloc(p.used);
 	if (!packed)
 		return object;
-	*packed = *object;
+	memcpy(packed, object, size);
 	free(object);
 	packed->is_packed = true;
-	p = (struct packing){.memory = (char *)packed, .used = sizeof(*packed)};
+	p = (struct packing){.memory = (char *)packed, .used = size};
 	pack(&p, packed);
 	return packed;
 }

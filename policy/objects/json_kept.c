@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/objects/json_kept.h"
+
+#include <string.h>
+
+struct keeping {
+	const char *at, *end;
+	char *out;
+};
+
+static bool keep_value(struct keeping *k, const struct json_kept *table);
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static void skip_space(struct keeping *k)
+{
+	while (k->at < k->end && is_space(*k->at))
+		k->at++;
+}
+
+static bool is_next(struct keeping *k, char c)
+{
+	skip_space(k);
+	return k->at < k->end && *k->at == c;
+}
+
+static bool take(struct keeping *k, char c)
+{
+	if (!is_next(k, c))
+		return false;
+	k->at++;
+	return true;
+}
+
+static void put(struct keeping *k, const char *from, size_t length)
+{
+	memcpy(k->out, from, length);
+	k->out += length;
+}
+
+/* Behind the quote that ends what begins with one. */
+static bool skip_string(struct keeping *k)
+{
+	const char *at = k->at + 1, *end = k->end;
+
+	while (at < end && *at != '"')
+		at += *at == '\\' ? 2 : 1;
+	if (at >= end)
+		return false;
+	k->at = at + 1;
+	return true;
+}
+
+/* Behind the bracket that ends what begins with one. */
+static bool skip_nested(struct keeping *k)
+{
+	size_t depth = 0;
+
+	while (k->at < k->end) {
+		char c = *k->at;
+
+		if (c == '"') {
+			if (!skip_string(k))
+				return false;
+			continue;
+		}
+		k->at++;
+		depth += c == '{' || c == '[';
+		if ((c == '}' || c == ']') && --depth == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The next value, which is not looked at. */
+static bool skip_value(struct keeping *k)
+{
+	const char *begin;
+
+	skip_space(k);
+	begin = k->at;
+	if (begin == k->end)
+		return false;
+	if (*begin == '"')
+		return skip_string(k);
+	if (*begin == '{' || *begin == '[')
+		return skip_nested(k);
+	while (k->at < k->end && !is_space(*k->at) && *k->at != ',' && *k->at != '}' &&
+	       *k->at != ']')
+		k->at++;
+	return k->at > begin;
+}
+
+static bool copy_value(struct keeping *k)
+{
+	const char *begin;
+
+	skip_space(k);
+	begin = k->at;
+	if (!skip_value(k))
+		return false;
+	put(k, begin, (size_t)(k->at - begin));
+	return true;
+}
+
+static const struct json_kept *find(const struct json_kept *table, const char *name, size_t length)
+{
+	for (; table->name; table++)
+		if (strlen(table->name) == length && memcmp(table->name, name, length) == 0)
+			return table;
+	return NULL;
+}
+
+/* The name, and its value if it is kept. `*first`: nothing is in front of it. */
+static bool keep_member(struct keeping *k, const struct json_kept *table, bool *first)
+{
+	static const struct json_kept all = {"", NULL};
+	const struct json_kept *kept;
+	const char *name;
+	size_t length;
+
+	if (!is_next(k, '"'))
+		return false;
+	name = k->at;
+	if (!skip_string(k))
+		return false;
+	length = (size_t)(k->at - name);
+	kept = find(table, name + 1, length - 2);
+	if (!kept && memchr(name, '\\', length))
+		kept = &all;
+	if (!take(k, ':'))
+		return false;
+	if (!kept)
+		return skip_value(k);
+	if (!*first)
+		*k->out++ = ',';
+	*first = false;
+	put(k, name, length);
+	*k->out++ = ':';
+	return keep_value(k, kept->members);
+}
+
+static bool keep_object(struct keeping *k, const struct json_kept *table)
+{
+	bool first = true;
+
+	k->at++;
+	*k->out++ = '{';
+	if (!is_next(k, '}')) {
+		do {
+			if (!keep_member(k, table, &first))
+				return false;
+		} while (take(k, ','));
+	}
+	*k->out++ = '}';
+	return take(k, '}');
+}
+
+static bool keep_array(struct keeping *k, const struct json_kept *table)
+{
+	bool first = true;
+
+	k->at++;
+	*k->out++ = '[';
+	if (!is_next(k, ']')) {
+		do {
+			if (!first)
+				*k->out++ = ',';
+			first = false;
+			/* No array in an array has a table. */
+			if (!(is_next(k, '{') ? keep_object(k, table) : copy_value(k)))
+				return false;
+		} while (take(k, ','));
+	}
+	*k->out++ = ']';
+	return take(k, ']');
+}
+
+static bool keep_value(struct keeping *k, const struct json_kept *table)
+{
+	if (table && is_next(k, '{'))
+		return keep_object(k, table);
+	if (table && is_next(k, '['))
+		return keep_array(k, table);
+	return copy_value(k);
+}
+
+bool json_keep(const char *text, size_t length, const struct json_kept *table, char *buffer,
+	       size_t *ret_length)
+{
+	struct keeping k = {.at = text, .end = text + length, .out = buffer};
+
+	if (!is_next(&k, '{') || !keep_object(&k, table))
+		return false;
+	skip_space(&k);
+	if (k.at != k.end)
+		return false;
+	*ret_length = (size_t)(k.out - buffer);
+	return true;
+}
