@@ -7,6 +7,7 @@
 #include "context_tc.h"
 #include "icmp_error.h"
 #include "parse.h"
+#include "redirected.h"
 #include "source_wire.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -120,20 +121,6 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 		return result;
 	/* No room in the table, or no port. */
 	return port_collides(p) ? -REASON_PORT_COLLISION : TC_ACT_OK;
-}
-
-/*
- * What Polder redirects from a pod has had its verdict. Such a packet still belongs to the pod's
- * socket, of which the stack deprives all that it forwards; without one the link tells, and the
- * mark of what a pod's program hands to the stack.
- */
-static __always_inline bool is_redirected(struct __sk_buff *skb)
-{
-	if (!skb->ingress_ifindex)
-		return false;
-	if (likely(skb->sk))
-		return true;
-	return pod_of_link(skb->ingress_ifindex) && !(skb->mark & config.stack_mark);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
