@@ -410,9 +410,9 @@ struct next_hop {
 	__u16 mtu;     /* bytes of IP, within the tunnel; 0: not known */
 	__u8 mac[6];   /* of the neighbour; all 0: found by the kernel for each packet */
 	__u8 source_mac[6];
-	__u16 pad;
-	__u32 used; /* ticks */
-	__u32 peer; /* number of the node that it leads to; 0: none */
+	__u16 mtu_most; /* of a peer's place: what the agent allows; `mtu` is never above it */
+	__u32 used;	/* ticks */
+	__u32 peer;	/* number of the node that it leads to; 0: none */
 };
 ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
@@ -435,12 +435,19 @@ ABI_SIZE(struct egress_route, 24);
 /*
  * Array `peers`: the other nodes, by number. 0 is nobody; a number is given again only when nothing
  * says the one before any more. Its own place in `next_hops` is NEXT_HOP_PEERS + number: written by
- * the agent, with the link (an uplink or the tunnel's) and the MTU. Natively routed packets leave
- * by a place that the programs make from it once they know the neighbour, those through the tunnel
- * by the peer's own. Who changes the way to a peer has its flows re-evaluated.
+ * the agent, with the link (an uplink or the tunnel's), the peer and the MTU, which stands in
+ * `mtu_most` too. Natively routed packets leave by a place that the programs make from it once they
+ * know the neighbour, those through the tunnel by the peer's own, whose `mtu` the programs lower
+ * (and raise again, up to `mtu_most`) as the underlay's path says. Who changes the way to a peer
+ * has its flows re-evaluated.
  */
 #define POLDER_MAX_PEERS 8192
 #define NEXT_HOP_PEERS	 NEXT_HOPS
+/* Ethernet, VXLAN, UDP and IP: what a packet through the tunnel is longer on the underlay. */
+#define TUNNEL_OVERHEAD_V4 50
+#define TUNNEL_OVERHEAD_V6 70
+/* The path's MTU is heeded down to here (RFC 8200, 5); below it the underlay may fragment. */
+#define TUNNEL_MTU_LEAST 1280
 struct peer_entry {
 	struct polder_addr underlay; /* its end of the tunnel; all 0: it has none */
 	struct polder_addr local;    /* this node's end towards it; all 0: as the kernel chooses */
@@ -460,7 +467,8 @@ enum peer_flag {
 
 /*
  * Array `tunnel_ends`: which peer sends from an address, found without a hash map. A peer's stands
- * in one of the PEER_PROBES elements from the address's hash on (tunnel_end_hash()).
+ * in one of the PEER_PROBES elements from the address's hash on (tunnel_end_hash()). Elements
+ * are written without a lock: one is freed before it becomes another's.
  */
 #define TUNNEL_ENDS 32768
 #define PEER_PROBES 4
@@ -581,7 +589,7 @@ struct fragment_key {
 			__be32 id_be;
 			__u8 proto; /* 0 for IPv6: a later fragment does not tell */
 			__u8 zone;
-			__u16 pad;
+			__u16 peer; /* as in struct flow_tuple */
 		};
 		__u64 words[5];
 	};
@@ -772,9 +780,12 @@ struct datapath_config {
 	__be32 pod_mask_ipv4_be;
 	__be32 pod_range_ipv6_be[2]; /* its first 64 bits */
 	__be32 pod_mask_ipv6_be[2];
-	__u32 stack_mark;    /* set on what a pod sends to the node's stack; without it the stack
-				forwards nothing of a pod */
-	__u32 fragment_sets; /* a power of two */
-	__u32 pods_mask;     /* elements of `pods`, a power of two, less one */
+	__u32 stack_mark;     /* set on what a pod sends to the node's stack; without it the stack
+				 forwards nothing of a pod */
+	__u32 fragment_sets;  /* a power of two */
+	__u32 pods_mask;      /* elements of `pods`, a power of two, less one */
+	__u32 tunnel_vni;     /* of all packets through the tunnel */
+	__u32 peer_mac_check; /* 1: what natively routed peers' pods send has the MAC address that
+				 the kernel knows the peer by */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

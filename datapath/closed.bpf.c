@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * TC, both directions of a pod's host-side link, behind from_pod and to_pod. Their verdicts end the
- * link's list of programs, so these run only when somebody took those away: nothing passes until
- * the agent has put them back.
+ * TC, both directions of a pod's host-side link, behind from_pod and to_pod, and of the tunnel's
+ * device, behind from_tunnel and to_tunnel. Their verdicts end the link's list of programs, so
+ * these run only when somebody took those away: nothing passes until the agent has put them back.
  */
 #include "event.h"
 
@@ -35,4 +35,16 @@ SEC("tc")
 int closed_to_pod(struct __sk_buff *skb)
 {
 	return drop(skb, DROP_TO_POD);
+}
+
+SEC("tc")
+int closed_from_tunnel(struct __sk_buff *skb)
+{
+	return drop(skb, DROP_FROM_TUNNEL);
+}
+
+SEC("tc")
+int closed_to_tunnel(struct __sk_buff *skb)
+{
+	return drop(skb, DROP_TO_TUNNEL);
 }

@@ -250,6 +250,8 @@ static __always_inline void flow_reply_tuple(const struct flow_tuple *t,
 	reply->words[0] = 0;
 	reply->proto = proto;
 	reply->zone = flow_zone_behind(content->action);
+	if (content->action == FLOW_TO_TUNNEL)
+		reply->peer = content->hop - NEXT_HOP_PEERS;
 	tuple_set_reversed_ports(reply, content->new_sport_be, content->new_dport_be);
 	if (family == FAMILY_V4) {
 		reply->v4.saddr_be = content->new_daddr_be[0];

@@ -21,6 +21,19 @@ static __always_inline void copy_set_addrs(struct flow_copy *c, const struct pol
 	}
 }
 
+/* Replies that left for a peer, natively: is it reached so still? Others stay on their link. 0 or
+ * -reason. */
+static __always_inline int pair_native_hop(const struct slow_path *path, struct flow_copy *back)
+{
+	const struct next_hop *hop = next_hop_at(back->hop);
+
+	if (path->native_peer) {
+		back->hop = NEXT_HOP_PEERS + path->native_peer;
+		return 0;
+	}
+	return hop && hop->peer ? slow_path_wire(back, hop->ifindex) : 0;
+}
+
 /* Where the replies go. What came through the node's stack goes back through it: the stack may have
  * translated it. */
 static __always_inline int pair_reply_hop(struct slow_path *path, const struct packet *p,
@@ -38,13 +51,23 @@ static __always_inline int pair_reply_hop(struct slow_path *path, const struct p
 		back->action = FLOW_TO_HOST;
 		return 0;
 	}
+	if (path->fwd.tuple.zone == ZONE_TUNNEL) {
+		back->action = FLOW_TO_TUNNEL;
+		back->hop = NEXT_HOP_PEERS + path->fwd.tuple.peer;
+		return 0;
+	}
 	if (path->flags & SLOW_PATH_REPLY) {
 		back->action = flow->action;
 		back->hop = flow->hop;
-		return 0;
+		return back->action == FLOW_TO_WIRE ? pair_native_hop(path, back) : 0;
 	}
 	if (p->hook == DROP_TO_POD) {
 		back->action = FLOW_TO_STACK;
+		return 0;
+	}
+	if (path->native_peer) {
+		back->action = FLOW_TO_WIRE;
+		back->hop = NEXT_HOP_PEERS + path->native_peer;
 		return 0;
 	}
 	return slow_path_wire(back, p->link);
@@ -209,7 +232,7 @@ static __always_inline void pair_keep_hop(struct flow_side *side)
 		return;
 	new = next_hop_at(side->content.hop);
 	old = next_hop_at(side->seen.hop);
-	if (new &&old &&new->ifindex == old->ifindex)
+	if (new &&old &&new->ifindex == old->ifindex &&new->peer == old->peer)
 		side->content.hop = side->seen.hop;
 }
 

@@ -123,12 +123,13 @@ static __always_inline bool denied_by_policy(int reason)
 	       reason == REASON_NOT_READY || reason == REASON_POLICY_CAPACITY;
 }
 
-/* A way out that is gone may come back, and the flow with it. */
+/* A way out that is gone, or is another one for the other side yet, may come back, and the flow
+ * with it. */
 static __always_inline bool has_no_way(int reason)
 {
 	return reason == REASON_NO_ROUTE || reason == REASON_NO_NODE_ADDRESS ||
 	       reason == REASON_ROUTE_UNREACHABLE || reason == REASON_ROUTE_PROHIBITED ||
-	       reason == REASON_ROUTE_BLACKHOLE;
+	       reason == REASON_ROUTE_BLACKHOLE || reason == REASON_PEER_SOURCE;
 }
 
 /* What becomes of a flow that may not pass. Its packets count for the rules that would have let it.
@@ -186,6 +187,8 @@ static __always_inline int slow_path(packet_context *ctx, struct packet *p, stru
 	result = slow_path_orient(p, flow);
 	if (!result)
 		result = slow_path_decide(p);
+	if (!result && path->flags & SLOW_PATH_NATIVE)
+		result = peer_mac_check(ctx, p);
 	if (!result)
 		result = flow_install(ctx, p, flow, path);
 	if (result == PAIR_AGAIN)
@@ -221,7 +224,7 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 					     : track_datagram(p, flow, now);
 	if (bits)
 		follow_mark(&p->tuple, flow, bits, p->family);
-	if (flow->last != now && flow->action == FLOW_TO_WIRE)
+	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
 		result = flow->last ? next_hop_follow(ctx, p, flow) : next_hop_begin(ctx, flow);
 	/* Forbidden by a route, or the link is gone: the next packet asks again, it does not leave
 	 * by the way of before.

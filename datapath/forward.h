@@ -5,6 +5,7 @@
 #include "follow.h"
 #include "fragment_id.h"
 #include "rewrite.h"
+#include "tunnel.h"
 
 /*
  * The largest IP packet that a GSO packet is cut into. Its transport header is repeated in each;
@@ -95,6 +96,24 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
 }
 
+/* To a peer as the neighbour: the kernel finds its MAC address. Global: verified once. */
+__noinline int redirect_to_peer(__u32 link, __u32 number, __u8 family)
+{
+	const struct peer_entry *peer = peer_at(number);
+	struct bpf_redir_neigh neighbour = {};
+
+	if (!peer || peer_way(peer, family) != PEER_NATIVE_V4)
+		return -REASON_NO_ROUTE;
+	if (family == FAMILY_V4) {
+		neighbour.nh_family = 2; /* AF_INET */
+		neighbour.ipv4_nh = peer->ipv4_be;
+	} else {
+		neighbour.nh_family = 10; /* AF_INET6 */
+		__builtin_memcpy(neighbour.ipv6_nh, peer->ipv6_be, 16);
+	}
+	return bpf_redirect_neigh(link, &neighbour, sizeof(neighbour), 0);
+}
+
 /* In the first packet of a tick the kernel finds the neighbour, and sees that it is in use; the
  * others know it. */
 static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet *p,
@@ -117,15 +136,41 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 		result = fragment_id_rewrite(skb, p);
 	if (result)
 		return result;
-	known = f->hop >= NEXT_HOP_UPLINKS && f->last == now_ticks();
+	known = (__u32)f->hop - NEXT_HOP_UPLINKS < NEXT_HOPS - NEXT_HOP_UPLINKS &&
+		f->last == now_ticks();
 	if (!known)
-		return bpf_redirect_neigh(hop->ifindex, NULL, 0, 0);
+		return hop->peer ? redirect_to_peer(hop->ifindex, hop->peer, family)
+				 : bpf_redirect_neigh(hop->ifindex, NULL, 0, 0);
 	opaque(skb);
 	c = (struct cursor)CURSOR(skb); /* the sums' helpers may have moved the bytes */
 	if (c.data + ETH_HLEN > c.end)
 		return -REASON_REWRITE;
 	write_macs(c, hop->mac, hop->source_mac);
 	return bpf_redirect(hop->ifindex, 0);
+}
+
+/* To a peer: the tunnel's device does the rest. Only pods' packets go there. Global: verified once.
+ */
+__noinline int forward_to_tunnel(struct __sk_buff *skb, struct packet *p, struct flow_copy *f)
+{
+	const struct next_hop *hop = f ? next_hop_at(f->hop) : NULL;
+	int result;
+
+	if (!p || !f || !hop || !hop->ifindex)
+		return -REASON_NO_ROUTE;
+	result = check_size(skb, p, hop->mtu);
+	if (result)
+		return result;
+	result = p->family == FAMILY_V4 ? rewrite(skb, p, f, NULL, true, ZONE_POD, FAMILY_V4)
+					: rewrite(skb, p, f, NULL, true, ZONE_POD, FAMILY_V6);
+	if (!result && p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) &&
+	    f->state & FLOW_TRANSLATED)
+		result = fragment_id_rewrite(skb, p);
+	if (!result)
+		result = tunnel_write_macs(skb);
+	if (!result)
+		result = tunnel_key_set(skb, f->hop - NEXT_HOP_PEERS);
+	return result ? result : bpf_redirect(hop->ifindex, 0);
 }
 
 /*
@@ -145,6 +190,8 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, stru
 	if (likely(f->action == FLOW_TO_WIRE))
 		return unlikely(expired) ? -REASON_TTL_EXPIRED
 					 : forward_to_wire(skb, p, f, zone, family);
+	if (zone == ZONE_POD && f->action == FLOW_TO_TUNNEL)
+		return expired ? -REASON_TTL_EXPIRED : forward_to_tunnel(skb, p, f);
 	if (f->action != FLOW_TO_HOST && f->action != FLOW_TO_STACK)
 		return -REASON_INTERNAL;
 	result = rewrite(skb, p, f, NULL, false, zone, family);

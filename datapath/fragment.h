@@ -16,6 +16,7 @@ static __always_inline void fragment_key_of(const struct packet *p, struct fragm
 	key->id_be = p->fragment_id_be;
 	key->proto = p->family == FAMILY_V4 ? p->tuple.proto : 0;
 	key->zone = p->tuple.zone;
+	key->peer = p->tuple.peer;
 }
 
 static __always_inline struct fragment_set *fragment_set_of(const struct fragment_key *key,
@@ -116,7 +117,7 @@ static __always_inline __u16 fragment_owner(struct __sk_buff *skb, const struct 
 	struct polder_addr daddr;
 
 	opaque(link); /* the context is read at fixed offsets only */
-	if (p->hook != DROP_FROM_WIRE)
+	if (p->hook != DROP_FROM_WIRE && p->hook != DROP_FROM_TUNNEL)
 		return FRAGMENT_OWNER(p->tuple.zone, pod_index(link));
 	daddr = tuple_daddr(&p->tuple, p->family);
 	to = address_find(&daddr);

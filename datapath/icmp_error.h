@@ -94,14 +94,15 @@ static __always_inline int inner_parse(struct __sk_buff *skb, const struct packe
 }
 
 /* The tuple of the flow's packets that go the error's way. */
-static __always_inline void inner_reversed(const struct inner_packet *inner, __u8 zone, __u8 family,
+static __always_inline void inner_reversed(const struct inner_packet *inner, const struct packet *p,
 					   struct flow_tuple *t)
 {
 	t->words[0] = 0;
 	t->proto = inner->tuple.proto;
-	t->zone = zone;
+	t->zone = p->tuple.zone;
+	t->peer = p->tuple.peer;
 	tuple_set_reversed_ports(t, inner->tuple.sport_be, inner->tuple.dport_be);
-	if (family == FAMILY_V4) {
+	if (p->family == FAMILY_V4) {
 		t->v4.saddr_be = inner->tuple.v4.daddr_be;
 		t->v4.daddr_be = inner->tuple.v4.saddr_be;
 	} else {
@@ -259,7 +260,7 @@ __noinline int icmp_error_find(struct packet *p, struct flow_copy *flow)
 
 	if (!p || !flow || !scratch || !control)
 		return -REASON_INTERNAL;
-	inner_reversed(&scratch->inner, p->tuple.zone, p->family, &scratch->tuple);
+	inner_reversed(&scratch->inner, p, &scratch->tuple);
 	outcome = flow_lookup(&scratch->tuple, tuple_hash(&scratch->tuple, p->family, control),
 			      flow, p->family);
 	/* About what the pod sent to the node, if the node translates that: as flow_to_pod() finds

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "flow_write.h"
+#include "peer.h"
 
 #define LINK_GONE (-19) /* -ENODEV */
 
@@ -30,9 +31,9 @@ __noinline int uplink_hop(__u32 ifindex)
 }
 
 static __always_inline bool next_hop_is(const struct next_hop *hop,
-					const struct bpf_fib_lookup *fib)
+					const struct bpf_fib_lookup *fib, __u32 peer)
 {
-	return hop->ifindex == fib->ifindex && hop->mtu == fib->mtu_result &&
+	return hop->ifindex == fib->ifindex && hop->mtu == fib->mtu_result && hop->peer == peer &&
 	       *(const __u32 *)hop->mac == *(const __u32 *)fib->dmac &&
 	       *(const __u16 *)(hop->mac + 4) == *(const __u16 *)(fib->dmac + 4) &&
 	       *(const __u32 *)hop->source_mac == *(const __u32 *)fib->smac &&
@@ -40,13 +41,13 @@ static __always_inline bool next_hop_is(const struct next_hop *hop,
 }
 
 static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf_fib_lookup *fib,
-					  __u32 now)
+					  __u32 peer, __u32 now)
 {
 	hop->ifindex = fib->ifindex;
 	hop->mtu = fib->mtu_result;
 	__builtin_memcpy(hop->mac, fib->dmac, 6);
 	__builtin_memcpy(hop->source_mac, fib->smac, 6);
-	hop->peer = 0;
+	hop->peer = peer;
 	hop->used = now;
 	full_barrier();
 	WRITE_ONCE(hop->claim, HOP_READY);
@@ -55,10 +56,10 @@ static __always_inline void next_hop_fill(struct next_hop *hop, const struct bpf
 #define NEXT_HOP_TRIES 4
 
 /* The index of what the kernel said, found or made; -1: all that it may stand in are in use. */
-static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32 now)
+static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32 peer, __u32 now)
 {
 	__u32 hash = fib->ifindex * 0x9e3779b1u ^ *(const __u32 *)(fib->dmac + 2) * 0x85ebca6bu ^
-		     *(const __u16 *)fib->dmac * 0xc2b2ae35u ^ fib->mtu_result;
+		     *(const __u16 *)fib->dmac * 0xc2b2ae35u ^ fib->mtu_result ^ peer * 0x27d4eb2fu;
 	struct next_hop *hop;
 	__u32 index, claim, i;
 
@@ -70,7 +71,7 @@ static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32
 			return -1;
 		claim = READ_ONCE(hop->claim);
 		load_barrier();
-		if (claim == HOP_READY && next_hop_is(hop, fib)) {
+		if (claim == HOP_READY && next_hop_is(hop, fib, peer)) {
 			hop->used = now;
 			return index;
 		}
@@ -79,17 +80,51 @@ static __always_inline int next_hop_find(const struct bpf_fib_lookup *fib, __u32
 			continue;
 		if (__sync_val_compare_and_swap(&hop->claim, claim, HOP_BUSY) != claim)
 			continue;
-		next_hop_fill(hop, fib, now);
+		next_hop_fill(hop, fib, peer, now);
 		count_up(COUNTER_NEXT_HOPS_MADE);
 		return index;
 	}
 	return -1;
 }
 
+/* A question about a node's own address, as the node itself would ask. */
+static __always_inline void fib_towards(struct bpf_fib_lookup *fib, const struct polder_addr *to)
+{
+	if (is_v4_mapped(to)) {
+		fib->family = 2; /* AF_INET */
+		fib->ipv4_dst = to->words_be[3];
+	} else {
+		fib->family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib->ipv6_dst, to, 16);
+	}
+}
+
+/* The peer's address as next hop of the family; all 0: it has none. */
+static __always_inline struct polder_addr peer_address(const struct peer_entry *peer, __u8 family)
+{
+	return family == FAMILY_V4 ? addr_from4(peer->ipv4_be) : addr_from6(peer->ipv6_be);
+}
+
+/*
+ * The peer that a place leads to is the next hop itself: whatever the node's routes say of its
+ * pods. False: it is not reached natively any more.
+ */
+static __always_inline bool next_hop_towards(__u32 number, __u8 family, struct bpf_fib_lookup *fib)
+{
+	const struct peer_entry *peer = peer_at(number);
+	struct polder_addr to;
+
+	if (!peer || peer_way(peer, family) != PEER_NATIVE_V4)
+		return false;
+	to = peer_address(peer, family);
+	fib_towards(fib, &to);
+	return true;
+}
+
 /* Asks the kernel, for packets as the flow's entry makes them. 0: `fib` holds the answer; a
- * positive BPF_FIB_LKUP_RET_*: not. */
+ * positive BPF_FIB_LKUP_RET_*: not; LINK_GONE. */
 static __always_inline int next_hop_ask(packet_context *ctx, const struct packet *p,
-					const struct flow_copy *flow, __u32 link,
+					const struct flow_copy *flow, __u32 link, __u32 peer,
 					struct bpf_fib_lookup *fib)
 {
 	const bool translated = flow->state & FLOW_TRANSLATED;
@@ -98,7 +133,10 @@ static __always_inline int next_hop_ask(packet_context *ctx, const struct packet
 	fib->ifindex = link;
 	fib->l4_protocol = p->tuple.proto;
 	fib->tot_len = 1; /* asks for the route's MTU */
-	if (p->family == FAMILY_V4) {
+	if (peer) {
+		if (!next_hop_towards(peer, p->family, fib))
+			return LINK_GONE;
+	} else if (p->family == FAMILY_V4) {
 		fib->family = 2; /* AF_INET */
 		fib->ipv4_src = translated ? flow->new_saddr_be[0] : p->tuple.v4.saddr_be;
 		fib->ipv4_dst = translated ? flow->new_daddr_be[0] : p->tuple.v4.daddr_be;
@@ -125,6 +163,22 @@ static __always_inline int next_hop_fallback(packet_context *ctx, __u32 link)
 	if (mtu && hop->mtu != mtu)
 		WRITE_ONCE(hop->mtu, mtu);
 	return index;
+}
+
+/* The same of what is routed natively to a peer. */
+static __always_inline int next_hop_fallback_peer(packet_context *ctx, __u32 link, __u32 peer)
+{
+	struct next_hop *hop = next_hop_at(NEXT_HOP_PEERS + peer);
+	__u32 mtu = 0;
+
+	if (!hop)
+		return -1;
+	bpf_check_mtu(ctx, link, &mtu, 0, 0);
+	if (hop->mtu_most && mtu > hop->mtu_most)
+		mtu = hop->mtu_most;
+	if (mtu && hop->mtu != mtu)
+		WRITE_ONCE(hop->mtu, mtu);
+	return NEXT_HOP_PEERS + peer;
 }
 
 /* A new flow's way: a packet to a link that is gone would be lost without a count. 0 or
@@ -155,6 +209,43 @@ static __always_inline int next_hop_forbidden(int fib_result)
 	}
 }
 
+/* As the kernel asks for what it sends itself. */
+#define LOOPBACK_LINK 1
+
+/*
+ * What the underlay's path leaves for packets through the tunnel: the route's MTU, or what routers
+ * have told the kernel of. 0, or -reason: the administrator's routes forbid the peer's end.
+ */
+__noinline int next_hop_tunnel(packet_context *ctx, __u32 index)
+{
+	const struct peer_entry *peer = peer_at(index - NEXT_HOP_PEERS);
+	struct flow_scratch *scratch = flow_scratch_get();
+	struct next_hop *hop = next_hop_at(index);
+	struct bpf_fib_lookup *fib;
+	__u32 overhead, mtu;
+	int result;
+
+	if (!hop || !scratch || !peer || !has_tunnel_end(peer))
+		return -REASON_NO_ROUTE;
+	fib = &scratch->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = LOOPBACK_LINK;
+	fib->l4_protocol = IPPROTO_UDP;
+	fib->tot_len = 1;
+	fib_towards(fib, &peer->underlay);
+	result = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	overhead = is_v4_mapped(&peer->underlay) ? TUNNEL_OVERHEAD_V4 : TUNNEL_OVERHEAD_V6;
+	if (result)
+		return next_hop_forbidden(result);
+	mtu = fib->mtu_result;
+	mtu = mtu < TUNNEL_MTU_LEAST + overhead ? TUNNEL_MTU_LEAST : mtu - overhead;
+	if (hop->mtu_most && mtu > hop->mtu_most)
+		mtu = hop->mtu_most;
+	if (hop->mtu != mtu)
+		WRITE_ONCE(hop->mtu, mtu);
+	return 0;
+}
+
 /*
  * Looks whether the flow's way to the wire is still what the kernel says, and writes a new one into
  * its entry. 0, or -reason: the link is gone, or the administrator's routes forbid the destination.
@@ -166,22 +257,26 @@ __noinline int next_hop_follow(packet_context *ctx, struct packet *p, struct flo
 	struct bpf_fib_lookup *fib;
 	struct flow_head *head;
 	int index = -1, result;
-	__u32 link;
+	__u32 link, peer;
 
 	if (!p || !flow || !hop || !scratch)
 		return -REASON_INTERNAL;
+	if (flow->action == FLOW_TO_TUNNEL)
+		return next_hop_tunnel(ctx, flow->hop);
 	fib = &scratch->fib;
 	link = hop->ifindex;
-	result = next_hop_ask(ctx, p, flow, link, fib);
+	peer = hop->peer;
+	result = next_hop_ask(ctx, p, flow, link, peer, fib);
 	/* The link is no more, and the agent has not said so yet. */
 	if (result == LINK_GONE)
 		return -REASON_NO_ROUTE;
 	if (next_hop_forbidden(result))
 		return next_hop_forbidden(result);
 	if (!result && fib->ifindex == link && (*(__u32 *)(fib->dmac + 2) || *(__u16 *)fib->dmac))
-		index = next_hop_find(fib, now_ticks());
+		index = next_hop_find(fib, peer, now_ticks());
 	if (index < 0)
-		index = next_hop_fallback(ctx, link);
+		index = peer ? next_hop_fallback_peer(ctx, link, peer)
+			     : next_hop_fallback(ctx, link);
 	if (index < 0 || index == flow->hop)
 		return 0;
 	head = flow_head_anywhere(flow->set, flow->way, p->family);

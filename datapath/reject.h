@@ -4,6 +4,7 @@
 #pragma once
 
 #include "event.h"
+#include "tunnel.h"
 
 struct tcp_header {
 	__be16 sport_be;
@@ -367,5 +368,7 @@ static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int r
 	if (!told)
 		return TC_ACT_SHOT;
 	count_up(COUNTER_REJECTS);
+	if (p->tuple.zone == ZONE_TUNNEL && tunnel_key_set(skb, p->tuple.peer))
+		return TC_ACT_SHOT;
 	return p->tuple.zone == ZONE_POD ? bpf_redirect_peer(link, 0) : bpf_redirect(link, 0);
 }

@@ -112,11 +112,11 @@ __noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct
 	return 0;
 }
 
-/* A sum over the frame that the hardware gave (CHECKSUM_COMPLETE) comes from the wire only; the
- * stack gives it up when it forwards. */
+/* A sum over the frame that the hardware gave (CHECKSUM_COMPLETE) comes from the wire only, or
+ * through the tunnel; the stack gives it up when it forwards. */
 static __always_inline void frame_sum_update(struct __sk_buff *skb, __u8 zone, __u64 diff)
 {
-	if (zone == ZONE_WIRE)
+	if (zone == ZONE_WIRE || zone == ZONE_TUNNEL)
 		bpf_csum_update(skb, csum_fold16(diff));
 }
 

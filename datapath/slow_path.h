@@ -33,6 +33,7 @@ struct slow_path {
 	__u32 port_tries;
 	__u32 port_linger; /* ports of flows that are as good as over are taken too */
 	struct address_key egress_key;
+	__u32 native_peer; /* that a flow from the wire comes from, natively routed; 0: none */
 };
 
 enum slow_path_flag {
@@ -42,6 +43,7 @@ enum slow_path_flag {
 	SLOW_PATH_REPLY = 1 << 3,     /* the packet at hand is a reply */
 	SLOW_PATH_KNOWN = 1 << 5,     /* the flow was in the table */
 	SLOW_PATH_PASSES_BY = 1 << 6, /* no pod's: its port alone is kept, or changed */
+	SLOW_PATH_NATIVE = 1 << 7, /* by the wire from a peer: its MAC address is to be checked */
 	SLOW_PATH_OVER_SHARE =
 		1 << 4, /* a new entry takes the place of one of the same pod, or none */
 };
@@ -104,6 +106,7 @@ __noinline int slow_path_orient(struct packet *p, struct flow_copy *stale)
 	path->fwd.seen.generation = path->rev.seen.generation = 0;
 	path->old.generation = 0;
 	path->old.state = 0;
+	path->native_peer = 0;
 	if (stale->generation) {
 		path->flags |= SLOW_PATH_KNOWN;
 		path->old = *stale;
@@ -283,6 +286,31 @@ static __always_inline int slow_path_out(struct slow_path *path, const struct pa
 	return path->fwd.tuple.zone == ZONE_POD ? slow_path_masquerade(path, p, way, flags) : 0;
 }
 
+/*
+ * Is the address behind a node that `peers` says the way to? Then no route is asked for. A flow
+ * that left with an address of this node before goes on as it did.
+ */
+static __always_inline bool slow_path_to_peer(struct slow_path *path, const struct packet *p,
+					      __u32 number)
+{
+	const struct peer_entry *peer = peer_at(number);
+	struct polder_addr old_src;
+	__u32 way;
+
+	if (!peer || path->fwd.tuple.zone != ZONE_POD)
+		return false;
+	way = peer_way(peer, p->family);
+	if (path->old.generation) {
+		old_src = p->family == FAMILY_V4 ? addr_from4(path->old.new_saddr_be[0])
+						 : addr_from6(path->old.new_saddr_be);
+		if (!addr_equal(&old_src, &path->src))
+			return false;
+	}
+	path->fwd.content.action = way == PEER_NATIVE_V4 ? FLOW_TO_WIRE : FLOW_TO_TUNNEL;
+	path->fwd.content.hop = NEXT_HOP_PEERS + number;
+	return way;
+}
+
 /* The way out, and whether the source has to be translated. 0 or -reason. */
 static __always_inline int slow_path_route(struct slow_path *path, const struct packet *p,
 					   const struct address_entry *to)
@@ -301,6 +329,10 @@ static __always_inline int slow_path_route(struct slow_path *path, const struct 
 	}
 	if (flags & ADDRESS_POD_RANGE && flags & ADDRESS_LOCAL)
 		return -REASON_UNKNOWN_POD;
+	if (path->fwd.tuple.zone == ZONE_TUNNEL)
+		return -REASON_TUNNEL_DESTINATION;
+	if (to && to->peer && slow_path_to_peer(path, p, to->peer))
+		return 0;
 	if (!(path->flags & SLOW_PATH_SERVICE) &&
 	    !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
 	    service_has_address(&path->dst))
@@ -329,16 +361,92 @@ static __always_inline const struct pod_entry *judge_masqueraded(const struct sl
 }
 
 /*
+ * What peers' pods send by the wire, or by another link through the node's stack: the peer says
+ * whether that may be, or the link is the one that it is reached by. What is reached natively by
+ * the link is answered that way, and has its MAC address. 0 or -reason.
+ */
+static __always_inline int slow_path_from_peer(struct slow_path *path, const struct packet *p,
+					       __u32 number)
+{
+	const struct next_hop *hop = next_hop_at(NEXT_HOP_PEERS + number);
+	const struct peer_entry *peer = peer_at(number);
+	bool by_its_link;
+
+	if (!peer || !hop)
+		return 0;
+	if (peer_way(peer, p->family) == PEER_NATIVE_V4)
+		path->native_peer = number;
+	if (path->flags & SLOW_PATH_REPLY)
+		return 0;
+	by_its_link = hop->ifindex == p->link;
+	if (p->hook == DROP_FROM_WIRE && path->native_peer && by_its_link && config.peer_mac_check)
+		path->flags |= SLOW_PATH_NATIVE;
+	return peer->flags & PEER_FROM_WIRE || by_its_link ? 0 : -REASON_PEER_SOURCE;
+}
+
+/*
+ * May what has this source come from there? `flags` and `behind` (not ADDRESS_LOCAL: its peer) of
+ * the source's entry in `addresses`, 0 if there is none. 0 or -reason. Global: verified once.
+ */
+__noinline int slow_path_behind(struct packet *p, __u32 flags, __u32 behind)
+{
+	struct slow_path *path = slow_path_get();
+
+	if (!p || !path)
+		return -REASON_INTERNAL;
+	if (path->fwd.tuple.zone == ZONE_TUNNEL)
+		return peer_sends(path->fwd.tuple.peer, &path->src, flags, behind);
+	/* What has an address of this node did not come from the wire. */
+	if (flags & ADDRESS_LOCAL)
+		return p->hook == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY)
+			       ? -REASON_MARTIAN
+			       : 0;
+	return behind && path->fwd.tuple.zone == ZONE_WIRE ? slow_path_from_peer(path, p, behind)
+							   : 0;
+}
+
+/*
+ * Is the frame's sender the one that the kernel knows the peer's address by? Who is not known is
+ * not there: the agent keeps peers known. Where the kernel does not say (no forwarding on the
+ * link), nobody can tell. 0 or -reason.
+ */
+__noinline int peer_mac_check(packet_context *ctx, struct packet *p)
+{
+	struct flow_scratch *scratch = flow_scratch_get();
+	struct slow_path *path = slow_path_get();
+	struct bpf_fib_lookup *fib;
+	__u16 mac[3];
+	int result;
+
+	if (!p || !scratch || !path)
+		return -REASON_INTERNAL;
+	fib = &scratch->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = p->link;
+	if (!next_hop_towards(path->native_peer, p->family, fib) ||
+	    bpf_skb_load_bytes(ctx, ETH_ALEN, mac, sizeof(mac)))
+		return -REASON_PEER_SOURCE;
+	result = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
+	if (result)
+		return result == BPF_FIB_LKUP_RET_NO_NEIGH ? -REASON_PEER_SOURCE : 0;
+	return mac[0] == *(const __u16 *)fib->dmac && mac[1] == *(const __u16 *)(fib->dmac + 2) &&
+			       mac[2] == *(const __u16 *)(fib->dmac + 4)
+		       ? 0
+		       : -REASON_PEER_SOURCE;
+}
+
+/*
  * The pod that opened the flow, and its identity. What the node's stack forwards from a pod's link
  * is the pod's, with its address or masqueraded: its egress holds on that way too. 0 or -reason.
  */
 static __always_inline int slow_path_source(struct slow_path *path, struct flow_verdict *verdict,
-					    const struct packet *p, __u32 parity,
+					    struct packet *p, __u32 parity,
 					    const struct pod_entry **ret)
 {
 	const struct address_entry *from;
 	const struct pod_entry *pod = NULL;
 	__u32 flags = 0, link = 0;
+	int result;
 
 	if (path->fwd.tuple.zone == ZONE_POD && path->source_link) {
 		pod = pod_of_link(path->source_link);
@@ -353,10 +461,9 @@ static __always_inline int slow_path_source(struct slow_path *path, struct flow_
 			link = from->ifindex;
 		}
 		barrier();
-		/* What has an address of this node did not come from the wire. */
-		if (p->hook == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY) &&
-		    flags & ADDRESS_LOCAL)
-			return -REASON_MARTIAN;
+		result = slow_path_behind(p, flags, link);
+		if (result)
+			return result;
 		if (flags & ADDRESS_POD && flags & ADDRESS_LOCAL)
 			pod = pod_of_link(link);
 		else if (path->fwd.tuple.zone == ZONE_WIRE)
@@ -408,7 +515,7 @@ static __always_inline int slow_path_ingress(struct slow_path *path, struct flow
 
 /* Egress of the source, ingress of the destination. 0 or -reason. */
 static __always_inline int slow_path_policy(struct slow_path *path, struct flow_verdict *verdict,
-					    const struct packet *p, __u32 parity,
+					    struct packet *p, __u32 parity,
 					    const struct address_entry *to)
 {
 	const struct pod_entry *source = NULL, *destination = NULL;
@@ -463,6 +570,19 @@ static __always_inline bool slow_path_passes_by(const struct slow_path *path,
 	       (p->hook == DROP_TO_WIRE || p->hook == DROP_FROM_WIRE);
 }
 
+/* Where the flow goes is through the tunnel, or was: what comes from elsewhere than there, as an
+ * answer, comes by a way that is not its any more. */
+static __always_inline bool slow_path_strays(const struct slow_path *path, const struct packet *p)
+{
+	const struct flow_copy *out = &path->fwd.content;
+
+	if (!(path->flags & SLOW_PATH_REPLY))
+		return false;
+	if (out->action == FLOW_TO_TUNNEL)
+		return p->tuple.zone != ZONE_TUNNEL || p->tuple.peer + NEXT_HOP_PEERS != out->hop;
+	return p->tuple.zone == ZONE_TUNNEL;
+}
+
 /* Where to, and whether at all. 0 or -reason. */
 __noinline int slow_path_decide(struct packet *p)
 {
@@ -485,5 +605,7 @@ __noinline int slow_path_decide(struct packet *p)
 		return result;
 	to = address_find(&path->new_dst);
 	result = slow_path_route(path, p, to);
+	if (!result && slow_path_strays(path, p))
+		result = -REASON_PEER_SOURCE;
 	return result ? result : slow_path_policy(path, verdict, p, path->slot & 1, to);
 }

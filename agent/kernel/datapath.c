@@ -22,8 +22,7 @@
 
 #define LINK_NAME_SIZE 40 /* a program's name, '-', a link's number */
 
-/* TC programs: of pods' links, then of uplinks. Those that stand behind run when those before them
- * are gone. */
+/* TC programs. Those that stand behind run when those before them are gone. */
 struct tc_program {
 	const char *name;
 	enum datapath_hook hook;
@@ -35,6 +34,13 @@ static const struct tc_program pod_programs[] = {
 	{"to_pod", DATAPATH_TO_POD, true, false},
 	{"closed_from_pod", DATAPATH_CLOSED, false, true},
 	{"closed_to_pod", DATAPATH_CLOSED, true, true},
+};
+
+static const struct tc_program tunnel_programs[] = {
+	{"closed_from_tunnel", DATAPATH_CLOSED, false, true},
+	{"closed_to_tunnel", DATAPATH_CLOSED, true, true},
+	{"from_tunnel", DATAPATH_FROM_TUNNEL, false, false},
+	{"to_tunnel", DATAPATH_TO_TUNNEL, true, false},
 };
 
 static const struct tc_program wire_programs[] = {
@@ -107,11 +113,9 @@ static int attach_failed(const struct datapath *d, const char *what, int ifindex
 static int attach_all(struct datapath *d, int ifindex, const struct tc_program *programs,
 		      size_t count, char *message, size_t size)
 {
-	size_t i;
-	int r;
+	for (size_t i = 0; i < count; i++) {
+		int r = attach_tc(d, ifindex, &programs[i]);
 
-	for (i = 0; i < count; i++) {
-		r = attach_tc(d, ifindex, &programs[i]);
 		if (r < 0)
 			return attach_failed(d, programs[i].name, ifindex, r, message, size);
 	}
@@ -121,6 +125,11 @@ static int attach_all(struct datapath *d, int ifindex, const struct tc_program *
 int datapath_attach_pod(struct datapath *d, int ifindex, char *message, size_t size)
 {
 	return attach_all(d, ifindex, pod_programs, COUNT(pod_programs), message, size);
+}
+
+int datapath_attach_tunnel(struct datapath *d, int ifindex, char *message, size_t size)
+{
+	return attach_all(d, ifindex, tunnel_programs, COUNT(tunnel_programs), message, size);
 }
 
 struct pod_attachment {
@@ -216,9 +225,8 @@ int datapath_finish_pod(struct datapath *d, struct pod_attachment *attachment, c
 bool datapath_switch_pod(struct datapath *d, int ifindex)
 {
 	char name[LINK_NAME_SIZE];
-	size_t i;
 
-	for (i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
+	for (size_t i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
 		const struct tc_program *program = &pod_programs[i];
 
 		if (!program->behind &&
@@ -229,19 +237,29 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 	return d->features.tcx;
 }
 
-void datapath_detach_pod(struct datapath *d, int ifindex)
+static void detach_all(struct datapath *d, int ifindex, const struct tc_program *programs,
+		       size_t count)
 {
 	char name[LINK_NAME_SIZE];
-	size_t i;
 
-	for (i = 0; i < COUNT(pod_programs); i++) {
-		const struct tc_program *program = &pod_programs[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct tc_program *program = &programs[i];
 
 		pinned_links_drop(d->links, link_name(program->name, ifindex, name));
 		if (!d->features.tcx)
 			netlink_clsact_detach(d->nl, ifindex, program->egress,
 					      program->behind ? CLSACT_BEHIND : CLSACT_FIRST);
 	}
+}
+
+void datapath_detach_pod(struct datapath *d, int ifindex)
+{
+	detach_all(d, ifindex, pod_programs, COUNT(pod_programs));
+}
+
+void datapath_detach_tunnel(struct datapath *d, int ifindex)
+{
+	detach_all(d, ifindex, tunnel_programs, COUNT(tunnel_programs));
 }
 
 /* Is the link of this name still on the network link, with our program? 0, -ENOENT, -errno. */
@@ -274,13 +292,25 @@ static int program_attached(struct datapath *d, int ifindex, const struct tc_pro
 	return found == want ? 0 : -ENOENT;
 }
 
-int datapath_pod_attached(struct datapath *d, int ifindex)
+/* 0, -ENOENT, -errno. */
+static int all_attached(struct datapath *d, int ifindex, const struct tc_program *programs,
+			size_t count)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++)
-		r = program_attached(d, ifindex, &pod_programs[i]);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = program_attached(d, ifindex, &programs[i]);
 	return r;
+}
+
+int datapath_pod_attached(struct datapath *d, int ifindex)
+{
+	return all_attached(d, ifindex, pod_programs, COUNT(pod_programs));
+}
+
+bool datapath_tunnel_attached(struct datapath *d, int ifindex)
+{
+	return all_attached(d, ifindex, tunnel_programs, COUNT(tunnel_programs)) == 0;
 }
 
 /* In which mode the link's program is on the network link; "off": it is not. */

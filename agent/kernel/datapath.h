@@ -71,6 +71,18 @@ void datapath_detach_pod(struct datapath *datapath, int ifindex);
  * are. -ENOENT: not all of them. -errno: the kernel could not be asked. */
 int datapath_pod_attached(struct datapath *datapath, int ifindex);
 
+/*
+ * The tunnel's device (VXLAN, in external mode): both directions, and what closes it without them.
+ * To be called before the device is set up, for without a program the node's stack would route what
+ * comes by it. Idempotent; replaces the programs of an earlier agent atomically. 0 or -errno with
+ * `message`.
+ */
+int datapath_attach_tunnel(struct datapath *datapath, int ifindex, char *message, size_t size);
+/* To be called when the device is down, or gone. */
+void datapath_detach_tunnel(struct datapath *datapath, int ifindex);
+/* Are our programs there, in both directions, and those that close the device without them? */
+bool datapath_tunnel_attached(struct datapath *datapath, int ifindex);
+
 /* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic",
  * "off". On success `message` says why it is off though it is asked for, or is "". */
 int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp,

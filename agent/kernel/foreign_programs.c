@@ -105,9 +105,12 @@ static const struct {
 	const char *name;
 	bool on_pod;
 } names[] = {
-	{"from_pod", true},	 {"to_pod", true},     {"closed_from_pod", true},
-	{"closed_to_pod", true}, {"from_wire", false}, {"to_wire", false},
-	{"wire_xdp", false},
+	{"from_pod", true},	     {"to_pod", true},
+	{"closed_from_pod", true},   {"closed_to_pod", true},
+	{"from_wire", false},	     {"to_wire", false},
+	{"wire_xdp", false},	     {"from_tunnel", false},
+	{"to_tunnel", false},	     {"closed_from_tunnel", false},
+	{"closed_to_tunnel", false},
 };
 
 static uint32_t common_map(const uint32_t *maps, size_t count)
@@ -154,7 +157,8 @@ static int look_at(struct search *search, const struct link_info *link, uint32_t
 		return 0;
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	while (i < COUNT(names) && strcmp(names[i].name, info.name) != 0)
+	/* The kernel cuts names off. */
+	while (i < COUNT(names) && strncmp(names[i].name, info.name, sizeof(info.name) - 1) != 0)
 		i++;
 	count = info.nr_map_ids < MAPS_MAX ? info.nr_map_ids : MAPS_MAX;
 	if (i == COUNT(names))

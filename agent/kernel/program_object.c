@@ -9,9 +9,11 @@
 
 #include "closed.skel.h"
 #include "from_pod.skel.h"
+#include "from_tunnel.skel.h"
 #include "from_wire.skel.h"
 #include "socket.skel.h"
 #include "to_pod.skel.h"
+#include "to_tunnel.skel.h"
 #include "to_wire.skel.h"
 #include "wire_xdp.skel.h"
 
@@ -23,6 +25,8 @@ static const struct {
 	[DATAPATH_TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
 	[DATAPATH_FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes},
 	[DATAPATH_TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
+	[DATAPATH_FROM_TUNNEL] = {"from_tunnel", from_tunnel_bpf__elf_bytes},
+	[DATAPATH_TO_TUNNEL] = {"to_tunnel", to_tunnel_bpf__elf_bytes},
 	[DATAPATH_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
 	[DATAPATH_CLOSED] = {"closed", closed_bpf__elf_bytes},
 	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},

@@ -15,8 +15,11 @@
 #include <unistd.h>
 
 #include "from_pod.skel.h"
+#include "from_tunnel.skel.h"
 #include "from_wire.skel.h"
 #include "to_pod.skel.h"
+#include "to_tunnel.skel.h"
+#include "tunnel_entry.skel.h"
 #include "to_wire.skel.h"
 #include "wire_xdp.skel.h"
 
@@ -31,6 +34,8 @@ static const char links[] =
 	"link add pod12 index 12 mtu 1450 type veth peer name peer12\n"
 	"link add pod13 index 13 mtu 1450 type veth peer name peer13\n"
 	"link add up21 index 21 mtu 1500 type veth peer name wire21\n"
+	"link add tun31 index 31 type vxlan external dstport 4789\n"
+	"link set tun31 up\n"
 	"link set pod11 up\nlink set pod12 up\nlink set pod13 up\nlink set up21 up\n"
 	"link set peer11 up\nlink set peer12 up\nlink set peer13 up\nlink set wire21 up\n"
 	"address add 192.168.7.1/24 dev up21\n"
@@ -106,6 +111,8 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	config->pod_mask_ipv4_be = htonl(0xffffff00);
 	memcpy(config->pod_range_ipv6_be, (struct polder_addr[]){addr("fd00:1::")}, 8);
 	memset(config->pod_mask_ipv6_be, 0xff, 8);
+	config->tunnel_vni = WORLD_VNI;
+	config->peer_mac_check = 1;
 	config->own_range_count = 2;
 	range_set(&config->own_range[0], "10.1.0.0", 24);
 	range_set(&config->own_range[1], "fd00:1::", 64);
@@ -122,6 +129,8 @@ static const struct {
 	[HOOK_TO_POD] = {"to_pod", to_pod_bpf__elf_bytes},
 	[HOOK_FROM_WIRE] = {"from_wire", from_wire_bpf__elf_bytes},
 	[HOOK_TO_WIRE] = {"to_wire", to_wire_bpf__elf_bytes},
+	[HOOK_FROM_TUNNEL] = {"from_tunnel", from_tunnel_bpf__elf_bytes},
+	[HOOK_TO_TUNNEL] = {"to_tunnel", to_tunnel_bpf__elf_bytes},
 	[HOOK_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
 };
 
@@ -344,6 +353,25 @@ static void world_fill(struct world *world)
 	add_range(world, "192.168.7.2", 32, "fd00:7::2", 128, ADDRESS_NODE, IDENTITY_REMOTE_NODE);
 }
 
+/* The program that gives packets a tunnel's key, before from_tunnel. */
+static int entry_load(struct world *world)
+{
+	struct bpf_object *object = NULL;
+	uint32_t zero = 0;
+	size_t size;
+	const void *elf = tunnel_entry_bpf__elf_bytes(&size);
+
+	object = bpf_object__open_mem(elf, size, NULL);
+	if (!object)
+		return -errno;
+	world->tunnel_entry = object;
+	if (bpf_object__load(object) < 0 ||
+	    bpf_map_update_elem(bpf_object__find_map_fd_by_name(object, "target"), &zero,
+				&world->programs[HOOK_FROM_TUNNEL], BPF_ANY) < 0)
+		return -errno;
+	return 0;
+}
+
 int world_open(const struct world_options *options, struct world **ret_world)
 {
 	static const struct world_options defaults;
@@ -366,6 +394,11 @@ int world_open(const struct world_options *options, struct world **ret_world)
 			return r;
 		}
 	}
+	r = entry_load(world);
+	if (r < 0) {
+		world_close(&world);
+		return r;
+	}
 	world_fill(world);
 	*ret_world = world;
 	return 0;
@@ -377,6 +410,7 @@ void world_close(struct world **world)
 		return;
 	for (int i = 0; i < HOOK_COUNT; i++)
 		bpf_object__close((*world)->objects[i]);
+	bpf_object__close((*world)->tunnel_entry);
 	free(*world);
 	*world = NULL;
 }
@@ -493,8 +527,8 @@ static void drops_read(const struct world *world, struct drop_totals *totals)
 			totals->packets[keys[i]] += values[i * cpus + cpu].packets;
 }
 
-static struct world_result run(struct world *world, enum world_hook hook, struct __sk_buff *skb,
-			       const struct frame *frame)
+static struct world_result run_program(struct world *world, enum world_hook hook, int program,
+				       struct __sk_buff *skb, const struct frame *frame)
 {
 	struct world_result result = {0};
 	struct xdp_md xdp = {.data_end = frame->length, .ingress_ifindex = skb->ifindex};
@@ -509,7 +543,7 @@ static struct world_result run(struct world *world, enum world_hook hook, struct
 		options.ctx_size_in = sizeof(xdp);
 	}
 	drops_read(world, &before);
-	if (bpf_prog_test_run_opts(world->programs[hook], &options))
+	if (bpf_prog_test_run_opts(program, &options))
 		give_up("cannot run", hooks[hook].name, errno);
 	drops_read(world, &after);
 	result.verdict = options.retval;
@@ -522,6 +556,30 @@ static struct world_result run(struct world *world, enum world_hook hook, struct
 		result.drops += after.packets[i] - before.packets[i];
 	}
 	return result;
+}
+
+static struct world_result run(struct world *world, enum world_hook hook, struct __sk_buff *skb,
+			       const struct frame *frame)
+{
+	return run_program(world, hook, world->programs[hook], skb, frame);
+}
+
+struct world_result world_run_tunnelled(struct world *world, const char *sender, uint32_t vni,
+					const struct frame *frame)
+{
+	struct __sk_buff skb = {.ifindex = WORLD_TUNNEL, .ingress_ifindex = WORLD_TUNNEL};
+	struct {
+		struct polder_addr sender;
+		uint32_t vni;
+	} outer = {addr(sender), vni};
+	uint32_t zero = 0;
+
+	if (bpf_map_update_elem(bpf_object__find_map_fd_by_name(world->tunnel_entry, "outer"),
+				&zero, &outer, BPF_ANY))
+		give_up("cannot write", "outer", errno);
+	return run_program(world, HOOK_FROM_TUNNEL,
+			   bpf_program__fd(bpf_object__next_program(world->tunnel_entry, NULL)),
+			   &skb, frame);
 }
 
 struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link,

@@ -16,6 +16,8 @@ enum world_hook {
 	HOOK_TO_POD,
 	HOOK_FROM_WIRE,
 	HOOK_TO_WIRE,
+	HOOK_FROM_TUNNEL,
+	HOOK_TO_TUNNEL,
 	HOOK_WIRE_XDP,
 	HOOK_COUNT
 };
@@ -32,6 +34,8 @@ struct world_pod {
 #define WORLD_UPLINK	 21
 #define WORLD_POD_MTU	 1450
 #define WORLD_UPLINK_MTU 1500
+#define WORLD_TUNNEL	 31
+#define WORLD_VNI	 77
 #define WORLD_LOCAL_PODS 4096 /* of each family */
 
 /* Zero means the default. */
@@ -53,6 +57,7 @@ struct world {
 	uint32_t next_backend;
 	bool trie_only; /* addresses of local pods stand in the trie alone */
 	bool left;	/* the caller's network namespace */
+	struct bpf_object *tunnel_entry;
 };
 
 /* What became of a frame. */
@@ -115,6 +120,10 @@ uint64_t world_counter(const struct world *world, enum polder_counter which);
  * the host). */
 struct world_result world_run(struct world *world, enum world_hook hook, uint32_t link,
 			      uint32_t ingress, const struct frame *frame);
+
+/* The same through from_tunnel, as if the frame had come in outer headers from there. */
+struct world_result world_run_tunnelled(struct world *world, const char *sender, uint32_t vni,
+					const struct frame *frame);
 
 /* The same with GSO: segments of `gso_size`. */
 struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,
