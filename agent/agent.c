@@ -199,9 +199,13 @@ static int start_state(struct agent *agent, char *message, size_t size)
 		return -ENOMEM;
 	}
 	env = agent_reconciler_env(agent);
-	r = agent_start_routes(agent);
+	r = agent_start_peers(agent);
+	env.peers = agent->peers;
 	if (r == 0)
 		r = reconciler_open(&env, &agent->reconciler);
+	/* Behind it: routes follow what is in force. */
+	if (r == 0)
+		r = agent_start_routes(agent);
 	if (r == 0)
 		r = agent_start_sockets(agent);
 	for (i = 0; r == 0 && i < pods_count(agent->pods); i++) {
@@ -222,6 +226,8 @@ static bool is_in_use(int ifindex, void *data)
 {
 	const struct agent *agent = data;
 
+	if (agent->tunnel.ifindex && agent->tunnel.ifindex == ifindex)
+		return true;
 	for (size_t i = 0; i < agent->node.uplink_count; i++)
 		if (agent->node.uplinks[i].ifindex == ifindex)
 			return true;
@@ -258,6 +264,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.started_ns = uv_hrtime(),
 		.config = &agent->config,
 		.node = &agent->node,
+		.peers = agent->peers,
+		.tunnel = &agent->tunnel,
 		.routes = agent->routes,
 		.store = agent->store,
 		.api_source = &agent->api_source,
@@ -320,7 +328,7 @@ static int start_services(struct agent *agent, char *message, size_t size)
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent * agent, char *message, size_t size) = {
-		agent_start_threads, agent_lock,	agent_open_state, start_node,
+		agent_start_threads, agent_lock,	agent_open_state, agent_find_ranges, start_node,
 		start_datapath,	     start_pods,	start_sizes,	  start_state,
 		start_attachments,   start_observation, start_services,	  agent_start_sources,
 	};
@@ -337,6 +345,8 @@ int agent_start(struct agent *agent, uv_loop_t *loop)
 	agent_service_start(agent);
 	for (i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
 		r = stages[i](agent, message, sizeof(message));
+		if (r == -ECANCELED && agent->stopping)
+			return r;
 		if (r < 0) {
 			log_error("agent", "cannot start: %s", message[0] ? message : strerror(-r));
 			return r;
@@ -377,6 +387,7 @@ void agent_stop(struct agent *agent)
 	reconciler_close(agent->reconciler);
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);
+	peers_free(agent->peers);
 	free(agent->state);
 	datapath_free(agent->datapath);
 	maps_close(agent->maps);

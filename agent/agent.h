@@ -13,6 +13,8 @@
 #include "agent/kernel/netlink.h"
 #include "agent/node/node.h"
 #include "agent/node/node_routes.h"
+#include "agent/node/peers.h"
+#include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/http.h"
 #include "agent/pods/cni_queue.h"
@@ -35,6 +37,7 @@ struct agent {
 	char **argv;
 	uv_loop_t *loop;
 	struct store *store;
+	bool stopping; /* a signal has said so */
 	struct netlink *nl;
 	struct netlink_monitor *monitor;
 	uv_poll_t monitor_poll;
@@ -48,6 +51,10 @@ struct agent {
 	struct node told; /* uplinks and exits as the log has them */
 	struct maps *maps;
 	struct datapath *datapath;
+	struct peers *peers; /* other nodes */
+	bool peers_owed;     /* they do not know the node's network as it is */
+	bool tunnel_owed;    /* the device may be another, or gone */
+	struct tunnel tunnel;
 	struct node_routes *routes;
 	uv_timer_t routes_timer; /* what node_routes_due() says */
 	char *state;		 /* the reconciler's file */
@@ -148,6 +155,8 @@ int agent_serve_health(struct agent *agent, char *message, size_t size);
 
 /* agent_sources.c: where objects come from. 0 or -errno with `message`. */
 int agent_start_sources(struct agent *agent, char *message, size_t size);
+/* The same with another one to be told when all is read, again and again. */
+int agent_open_sources(struct agent *agent, void (*synced)(void *data), char *message, size_t size);
 void agent_stop_sources(struct agent *agent);
 /* Reads everything again that is not told of by itself. */
 void agent_reload_sources(struct agent *agent);
@@ -192,6 +201,18 @@ extern const struct pods_hooks agent_pods_hooks;
 int agent_attach_pod(struct agent *agent, size_t index);
 void agent_apply_rules(struct agent *agent);
 void agent_repair(struct agent *agent);
+
+/* agent_ranges.c: the pods' ranges, from this node's own Node where the configuration has none: waits
+ * for it. 0 or -errno; -ECANCELED: it is to end. */
+int agent_find_ranges(struct agent *agent, char *message, size_t size);
+
+/* agent_peers.c: other nodes and the tunnel to them. Before the reconciler and routes. 0 or
+ * -errno. */
+int agent_start_peers(struct agent *agent);
+/* All objects are in the store. */
+void agent_read_peers(struct agent *agent);
+/* The node's network, or the tunnel's device, may be another. */
+void agent_follow_peers(struct agent *agent);
 
 /* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
 int agent_start_routes(struct agent *agent);

@@ -167,6 +167,7 @@ void agent_repair_uplinks(struct agent *agent)
 {
 	char message[256];
 
+	agent_follow_peers(agent);
 	/* Each error is told once, where it happens. */
 	if (!agent->ways_owed || write_maps(agent, message, sizeof(message)) == 0)
 		(void)attach_programs(agent, message, sizeof(message));
@@ -179,6 +180,7 @@ static void apply(struct agent *agent, unsigned int changes)
 	tell_network(agent);
 	if (agent_attach_uplinks(agent, message, sizeof(message)) < 0)
 		log_error("network", "%s", message);
+	agent_follow_peers(agent);
 	if (changes & NODE_UPLINKS)
 		node_routes_distrust(agent->routes);
 	if (changes & NODE_ADDRESSES)
@@ -210,6 +212,8 @@ static void on_rescan(uv_timer_t *timer)
 		return;
 	}
 	agent->rescan_failed = false;
+	if (agent->tunnel_owed && !changes)
+		agent_follow_peers(agent);
 	if (changes)
 		apply(agent, changes);
 	else
@@ -257,6 +261,10 @@ static void on_event(const struct netlink_event *event, void *data)
 	struct agent *agent = data;
 
 	node_routes_heard(agent->routes, event);
+	if (event->change <= NETLINK_LINK_GONE && strcmp(event->link.name, TUNNEL_NAME) == 0) {
+		agent->tunnel_owed = true;
+		rescan_soon(agent);
+	}
 	switch (event->change) {
 	case NETLINK_LINK_GONE:
 		pods_link_gone(agent->pods, event->link.ifindex);

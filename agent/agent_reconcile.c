@@ -320,6 +320,7 @@ void agent_synced(void *data)
 	if (agent_is_synced(agent) || !store_synced(agent->store))
 		return;
 	pods_prune(agent->pods);
+	agent_read_peers(agent);
 	reconciler_synced(agent->reconciler);
 	node_routes_synced(agent->routes);
 	agent_reconcile(agent);

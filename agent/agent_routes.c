@@ -38,19 +38,20 @@ static void on_timer(uv_timer_t *timer)
 	set_timer(agent);
 }
 
-static void on_node(const struct object *object, bool deleted, void *data)
+static void on_peer(const struct prefix *prefix, enum peers_change change, void *data)
 {
 	struct agent *agent = data;
 
-	node_routes_object(agent->routes, object, deleted);
+	(void)change;
+	node_routes_changed(agent->routes, prefix);
 }
 
 int agent_start_routes(struct agent *agent)
 {
 	const struct node_routes_env env = {
 		.store = agent->store,
-		.config = &agent->config,
 		.node = &agent->node,
+		.peers = agent->peers,
 		.nl = agent->nl,
 		.now_ns = now_ns,
 		.wanted = set_timer,
@@ -60,7 +61,7 @@ int agent_start_routes(struct agent *agent)
 
 	if (r < 0)
 		return r;
-	store_listen(agent->store, on_node, agent);
+	peers_listen(agent->peers, on_peer, agent);
 	uv_timer_init(agent->loop, &agent->routes_timer);
 	agent->routes_timer.data = agent;
 	return 0;

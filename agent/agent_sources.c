@@ -7,7 +7,8 @@
 #include "agent/common/cleanup.h"
 #include "agent/sources/last_good.h"
 
-static int start_directory(struct agent *agent, char *message, size_t size)
+static int start_directory(struct agent *agent, void (*synced)(void *data), char *message,
+			   size_t size)
 {
 	char last_good[PATH_MAX], fallback[PATH_MAX];
 	int r;
@@ -19,14 +20,14 @@ static int start_directory(struct agent *agent, char *message, size_t size)
 		log_info("source", "copies of valid files in %s are moved to %s", fallback,
 			 last_good);
 	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
-			   agent_synced, agent, &agent->source);
+			   synced, agent, &agent->source);
 	if (r < 0)
 		snprintf(message, size, "--resources %s: cannot be watched: %s",
 			 agent->config.resources, strerror(-r));
 	return r;
 }
 
-static int start_api(struct agent *agent, char *message, size_t size)
+static int start_api(struct agent *agent, void (*synced)(void *data), char *message, size_t size)
 {
 	char remembered[PATH_MAX], kept[PATH_MAX];
 	const struct config *config = &agent->config;
@@ -40,7 +41,7 @@ static int start_api(struct agent *agent, char *message, size_t size)
 		.kept = agent_state_path(agent, "api-objects", kept),
 		.remembered = agent_state_path(agent, "api-servers.json", remembered),
 	};
-	int r = api_source_new(agent->loop, &options, agent->store, agent_synced, agent,
+	int r = api_source_new(agent->loop, &options, agent->store, synced, agent,
 			       &agent->api_source);
 
 	if (r < 0)
@@ -48,18 +49,24 @@ static int start_api(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
-int agent_start_sources(struct agent *agent, char *message, size_t size)
+int agent_open_sources(struct agent *agent, void (*synced)(void *data), char *message, size_t size)
 {
 	const struct config *config = &agent->config;
 	int r = 0;
 
-	if (!config->resources && !config->kubeconfig && !config->in_cluster) {
-		agent_synced(agent);
-		return 0;
-	}
 	if (config->kubeconfig || config->in_cluster)
-		r = start_api(agent, message, size);
-	return r == 0 && config->resources ? start_directory(agent, message, size) : r;
+		r = start_api(agent, synced, message, size);
+	return r == 0 && config->resources ? start_directory(agent, synced, message, size) : r;
+}
+
+int agent_start_sources(struct agent *agent, char *message, size_t size)
+{
+	const struct config *config = &agent->config;
+
+	if (config->resources || config->kubeconfig || config->in_cluster)
+		return agent_open_sources(agent, agent_synced, message, size);
+	agent_synced(agent);
+	return 0;
 }
 
 void agent_stop_sources(struct agent *agent)

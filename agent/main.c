@@ -29,6 +29,7 @@ static void on_signal(uv_signal_t *signal, int number)
 	default:
 		log_info("agent", "received signal %d, exiting; pods and Services keep working",
 			 number);
+		agent->stopping = true;
 		uv_stop(signal->loop);
 	}
 }
@@ -125,5 +126,5 @@ int main(int argc, char **argv)
 	uv_loop_close(&loop);
 	log_tick();
 	config_clear(&agent.config);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return r < 0 && !agent.stopping ? EXIT_FAILURE : EXIT_SUCCESS;
 }

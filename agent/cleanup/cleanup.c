@@ -37,6 +37,7 @@ static void tell(struct slow_path *work, const char *kind, const char *name, int
 
 static const char *const kind_names[] = {
 	[REMAIN_LINK] = "link",
+	[REMAIN_TUNNEL] = "tunnel",
 	[REMAIN_RULE] = "rule",
 	[REMAIN_ROUTE] = "route",
 	[REMAIN_FILTER] = "filter",

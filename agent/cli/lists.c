@@ -117,6 +117,26 @@ int cli_run_pods(struct cli *cli)
 	return run_list(cli, "pods", titles, add_pod);
 }
 
+static void add_node(struct table *table, const json_t *node)
+{
+	add_scalar(table, node, "name");
+	add_strings(table, field(node, "addresses"));
+	add_strings(table, field(node, "pod_ranges"));
+	add_strings(table, field(node, "refused_ranges"));
+	add_scalar(table, node, "ipv4");
+	add_scalar(table, node, "ipv6");
+	add_scalar(table, node, "number");
+	add_scalar(table, node, "since");
+}
+
+int cli_run_nodes(struct cli *cli)
+{
+	static const char *const titles[] = {"NAME", "ADDRESSES", "POD RANGES", "REFUSED",
+					     "IPV4", "IPV6",	  "NUMBER",	"SINCE", NULL};
+
+	return run_list(cli, "nodes", titles, add_node);
+}
+
 /* "10.0.0.1:80,10.0.0.2:80 (terminating) +3". */
 static void add_backends(struct table *table, const json_t *backends)
 {

@@ -94,6 +94,26 @@ static void print_routes(const json_t *routes)
 	print_line("Node routes", line);
 }
 
+/* Nothing where there are no other nodes. */
+static void print_peers(const json_t *peers)
+{
+	static const char *const ways[] = {"native", "tunnel", "routes", "unknown"};
+	char line[256];
+	int used;
+
+	if (!json_is_object(peers) || field_number(peers, "count") <= 0)
+		return;
+	used = snprintf(line, sizeof(line), "%lld", (long long)field_number(peers, "count"));
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		if (field_number(peers, ways[i]) > 0)
+			used += snprintf(line + used, sizeof(line) - (size_t)used, ", %lld %s",
+					 (long long)field_number(peers, ways[i]), ways[i]);
+	if (field_number(peers, "conflicts") > 0)
+		snprintf(line + used, sizeof(line) - (size_t)used, ", %lld conflicts",
+			 (long long)field_number(peers, "conflicts"));
+	print_line("Other nodes", line);
+}
+
 /* Nothing where objects come from elsewhere. */
 static void print_api(const json_t *api)
 {
@@ -142,6 +162,7 @@ static void print_counts(const json_t *status)
 			(long long)field_number(field(status, "objects"), kinds[i]), kinds[i]);
 	print_line("Objects", line);
 	print_api(field(status, "api"));
+	print_peers(field(status, "peers"));
 	print_routes(field(status, "routes"));
 	snprintf(line, sizeof(line), "%lld identities, %lld rule sets",
 		 (long long)field_number(status, "policy.identities"),

@@ -11,6 +11,10 @@
 #define CONFIG_MAX_RANGES      16
 #define CONFIG_MAX_API_SERVERS 8
 
+/* How other nodes' pods are reached: by routes alone, by the tunnel, or by it where the other node
+ * is no neighbour. */
+enum tunnel_mode { TUNNEL_NONE, TUNNEL_VXLAN, TUNNEL_AUTO };
+
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
 #define CONFIG_KEYS_MAX 64
@@ -40,6 +44,11 @@ struct config {
 	char *uplinks[CONFIG_MAX_UPLINKS]; /* --uplink IF, repeatable; none: the link of the default
 					      route, if any */
 	size_t uplink_count;
+	enum tunnel_mode tunnel; /* --tunnel none|vxlan|auto, default none */
+	uint16_t tunnel_port;	 /* --tunnel-port, default 4789 */
+	uint32_t tunnel_vni;	 /* --tunnel-vni, default 1 */
+	bool peer_mac_check;	 /* --peer-mac-check yes|no, default yes */
+	bool pod_cidr_of_node;	 /* no key: the ranges are the own Node object's */
 	bool masquerade;				/* --masquerade yes|no, default yes */
 	struct prefix no_masquerade[CONFIG_MAX_RANGES]; /* --no-masquerade CIDR, repeatable */
 	size_t no_masquerade_count;

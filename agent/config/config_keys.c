@@ -368,6 +368,17 @@ static int set_masquerade(struct config *config, const char *text, struct config
 	return 0;
 }
 
+static int set_peer_mac_check(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"yes", true}, {"no", false}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->peer_mac_check = value;
+	return 0;
+}
+
 static int set_masquerade_ports(struct config *config, const char *text,
 				struct config_source *source)
 {
@@ -553,9 +564,29 @@ static int set_log_level(struct config *config, const char *text, struct config_
 
 static int set_tunnel(struct config *config, const char *text, struct config_source *source)
 {
-	if (strcmp(text, "vxlan") == 0)
-		return bad(source, "tunnels are not supported in this version; use none");
-	return strcmp(text, "none") == 0 ? 0 : bad(source, "none is required");
+	static const struct choice choices[] = {
+		{"none", TUNNEL_NONE}, {"vxlan", TUNNEL_VXLAN}, {"auto", TUNNEL_AUTO}};
+	int value = 0;
+	int r = CHOOSE(choices, text, &value, source);
+
+	if (r == 0)
+		config->tunnel = (enum tunnel_mode)value;
+	return r;
+}
+
+static int set_tunnel_port(struct config *config, const char *text, struct config_source *source)
+{
+	uint32_t value = 0;
+	int r = set_u32(&value, text, 1, 65535, source);
+
+	if (r == 0)
+		config->tunnel_port = (uint16_t)value;
+	return r;
+}
+
+static int set_tunnel_vni(struct config *config, const char *text, struct config_source *source)
+{
+	return set_u32(&config->tunnel_vni, text, 0, 0xffffff, source);
 }
 
 /* ---------------------------------------------------------------- the API server */
@@ -660,7 +691,14 @@ const struct config_key config_keys[] = {
 	 set_node_ip, clear_node_ip},
 	{"uplink", FORM_LIST, "IF", "uplink, repeatable (default: the link of the default route)",
 	 set_uplink, clear_uplinks},
-	{"tunnel", FORM_TEXT, "none", "how other nodes' pods are reached", set_tunnel, NULL},
+	{"tunnel", FORM_TEXT, "none|vxlan|auto",
+	 "how other nodes' pods are reached (default none: by routes)", set_tunnel, NULL},
+	{"tunnel-port", FORM_NUMBER, "PORT", "UDP port of the tunnel (default 4789)",
+	 set_tunnel_port, NULL},
+	{"tunnel-vni", FORM_NUMBER, "N", "number of the tunnel's network (default 1)",
+	 set_tunnel_vni, NULL},
+	{"peer-mac-check", FORM_YES_NO, "yes|no",
+	 "check the MAC address of other nodes' packets (default yes)", set_peer_mac_check, NULL},
 	{"masquerade", FORM_YES_NO, "yes|no", "masquerade pod traffic to the outside (default yes)",
 	 set_masquerade, NULL},
 	{"no-masquerade", FORM_LIST, "CIDR", "do not masquerade traffic to this range, repeatable",

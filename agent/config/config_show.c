@@ -164,10 +164,17 @@ static json_t *log_level(const struct config *config)
 	return json_string(log_level_name(config->log_level));
 }
 
-static json_t *none(const struct config *config)
+static json_t *tunnel(const struct config *config)
 {
-	(void)config;
-	return json_string("none");
+	static const char *const names[] = {
+		[TUNNEL_NONE] = "none", [TUNNEL_VXLAN] = "vxlan", [TUNNEL_AUTO] = "auto"};
+
+	return json_string(names[config->tunnel]);
+}
+
+static json_t *peer_mac_check(const struct config *config)
+{
+	return json_boolean(config->peer_mac_check);
 }
 
 static json_t *kubeconfig(const struct config *config)
@@ -201,6 +208,8 @@ static json_t *api_server(const struct config *config)
 		return json_integer(config->field);                                                \
 	}
 NUMBER(api_silence)
+NUMBER(tunnel_port)
+NUMBER(tunnel_vni)
 NUMBER(flows_v4)
 NUMBER(flows_v6)
 NUMBER(max_services)
@@ -237,7 +246,10 @@ static const struct getter {
 	{"pod-cidr", pod_cidr, false},
 	{"node-ip", node_ip, false},
 	{"uplink", uplink, false},
-	{"tunnel", none, false},
+	{"tunnel", tunnel, false},
+	{"tunnel-port", tunnel_port, false},
+	{"tunnel-vni", tunnel_vni, false},
+	{"peer-mac-check", peer_mac_check, false},
 	{"masquerade", masquerade, false},
 	{"no-masquerade", no_masquerade, false},
 	{"masquerade-ports", masquerade_ports, false},

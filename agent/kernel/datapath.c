@@ -113,11 +113,9 @@ static int attach_failed(const struct datapath *d, const char *what, int ifindex
 static int attach_all(struct datapath *d, int ifindex, const struct tc_program *programs,
 		      size_t count, char *message, size_t size)
 {
-	size_t i;
-	int r;
+	for (size_t i = 0; i < count; i++) {
+		int r = attach_tc(d, ifindex, &programs[i]);
 
-	for (i = 0; i < count; i++) {
-		r = attach_tc(d, ifindex, &programs[i]);
 		if (r < 0)
 			return attach_failed(d, programs[i].name, ifindex, r, message, size);
 	}
@@ -227,9 +225,8 @@ int datapath_finish_pod(struct datapath *d, struct pod_attachment *attachment, c
 bool datapath_switch_pod(struct datapath *d, int ifindex)
 {
 	char name[LINK_NAME_SIZE];
-	size_t i;
 
-	for (i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
+	for (size_t i = 0; i < COUNT(pod_programs) && d->features.tcx; i++) {
 		const struct tc_program *program = &pod_programs[i];
 
 		if (!program->behind &&
@@ -295,6 +292,7 @@ static int program_attached(struct datapath *d, int ifindex, const struct tc_pro
 	return found == want ? 0 : -ENOENT;
 }
 
+/* 0, -ENOENT, -errno. */
 static int all_attached(struct datapath *d, int ifindex, const struct tc_program *programs,
 			size_t count)
 {

@@ -603,6 +603,14 @@ static bool may_name(const struct flow_table *table, const void *entry, const st
 	       filter_may_hold(filter, v6->new_daddr_be[3]);
 }
 
+static bool is_in_a_range(const struct flows_touched *touched, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < touched->range_count; i++)
+		if (prefix_covers(&touched->ranges[i], addr, 128))
+			return true;
+	return false;
+}
+
 /* Of all that the flow names; addresses that are not translated are zero, or the same. */
 static enum fate fate_of(const struct flows *flows, const struct flow_table *table,
 			 const struct flow_snapshot *flow, const struct flows_touched *touched)
@@ -614,7 +622,8 @@ static enum fate fate_of(const struct flows *flows, const struct flow_table *tab
 	for (size_t i = 0; i < FLOW_ADDRESSES; i++) {
 		if (address_set_holds(&touched->left, &addrs[i]))
 			return FATE_FORGET;
-		if (address_set_holds(&touched->changed, &addrs[i]))
+		if (address_set_holds(&touched->changed, &addrs[i]) ||
+		    is_in_a_range(touched, &addrs[i]))
 			fate = FATE_DOUBT;
 	}
 	return flow->content.generation == flows->control->generation ? fate : FATE_KEEP;
@@ -736,11 +745,16 @@ static bool touch_table(struct flows *flows, const struct flow_table *table,
 
 bool flows_touch(struct flows *flows, const struct flows_touched *touched)
 {
-	size_t count = touched->left.count + touched->changed.count;
+	size_t count = touched->left.count + touched->changed.count + touched->range_count;
 	size_t v4_count = touched->left.v4_count + touched->changed.v4_count;
 	struct filter filter = {};
 	bool whole = true;
 
+	for (size_t i = 0; i < touched->range_count; i++)
+		v4_count += prefix_is_v4(&touched->ranges[i]);
+	/* It holds addresses' last words: of a range any. */
+	if (touched->range_count)
+		memset(&filter, 0xff, sizeof(filter));
 	filter_add(&filter, &touched->left);
 	filter_add(&filter, &touched->changed);
 	if (v4_count)

@@ -5,6 +5,7 @@
 
 #include <uv.h>
 
+#include "agent/common/address.h"
 #include "agent/kernel/address_set.h"
 #include "agent/kernel/flow_table.h"
 #include "agent/kernel/maps.h"
@@ -61,6 +62,8 @@ struct flows_touched {
 				    translation, on either side */
 	struct address_set
 		changed; /* flows that name one of these are re-evaluated at their next packet */
+	const struct prefix *ranges; /* and those that name an address in one of these: borrowed, */
+	size_t range_count;	     /* and few: each flow's addresses are compared with all */
 };
 /*
  * One scan over the tables, at once. What a program writes meanwhile, by what it read before, is

@@ -62,7 +62,10 @@ int netlink_link_get_index(struct netlink *nl, int ifindex, struct link_info *re
 int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count);
 int netlink_link_set_up(struct netlink *nl, int ifindex);
 int netlink_link_set_down(struct netlink *nl, int ifindex);
+int netlink_link_set_mtu(struct netlink *nl, int ifindex, uint32_t mtu);
 int netlink_link_set_alias(struct netlink *nl, int ifindex, const char *alias);
+/* The kernel gives the link no IPv6 address by itself. `alias` NULL or "": none. */
+int netlink_link_refuse_addresses(struct netlink *nl, int ifindex, const char *alias);
 /*
  * Is the link running? One whose other side came up after it drops all packets until the kernel's
  * link watch has seen it. From 6.8 on asking is enough; before, it takes some milliseconds. 0 or

@@ -122,12 +122,9 @@ int netlink_link_set_alias(struct netlink *nl, int ifindex, const char *alias)
 	return netlink_talk(nl, header, NULL, NULL);
 }
 
-/*
- * The host side gets no address of its own: the pods' routes point at it, nothing else. The kernel
- * refuses this, and the alias, in the message that makes the link. Where it has no IPv6 there is
- * nothing to prevent.
- */
-static int refuse_addresses(struct netlink *nl, int ifindex, const char *alias)
+/* The kernel refuses this, and the alias, in the message that makes the link. Where it has no IPv6
+ * there is nothing to prevent. */
+int netlink_link_refuse_addresses(struct netlink *nl, int ifindex, const char *alias)
 {
 	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWLINK, 0);
 	const bool marked = alias && alias[0];
@@ -202,7 +199,7 @@ int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec)
 		explain_taken(nl, spec);
 	if (r < 0)
 		return r;
-	r = refuse_addresses(nl, spec->ifindex, spec->alias);
+	r = netlink_link_refuse_addresses(nl, spec->ifindex, spec->alias);
 	if (r < 0) {
 		memcpy(words, nl->error, sizeof(words));
 		(void)netlink_link_delete(nl, spec->ifindex);
@@ -305,6 +302,15 @@ static int set_flags(struct netlink *nl, int ifindex, unsigned int flags)
 
 	message->ifi_flags = flags;
 	message->ifi_change = IFF_UP;
+	return netlink_talk(nl, header, NULL, NULL);
+}
+
+int netlink_link_set_mtu(struct netlink *nl, int ifindex, uint32_t mtu)
+{
+	struct nlmsghdr *header = netlink_begin(nl, RTM_NEWLINK, 0);
+
+	put_ifinfo(header, ifindex);
+	mnl_attr_put_u32(header, IFLA_MTU, mtu);
 	return netlink_talk(nl, header, NULL, NULL);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_vxlan.h"
 
 /* As agent/pods makes them. */
 #define LINK_PREFIX  "pld"
@@ -87,6 +88,14 @@ static int keep_link(const struct nlmsghdr *header, void *data)
 	if (!grown)
 		return -ENOMEM;
 	list->links = grown;
+	if (netlink_vxlan_is_ours(&info)) {
+		remain = append(list, REMAIN_TUNNEL);
+		if (!remain)
+			return -ENOMEM;
+		remain->ifindex = info.ifindex;
+		snprintf(remain->text, sizeof(remain->text), "%s", info.name);
+		return 0;
+	}
 	if (!info.is_veth || (!is_link_name(info.name) && !is_marked(header))) {
 		grown[list->link_count++] = info.ifindex;
 		return 0;
@@ -163,19 +172,14 @@ static int keep_rule(const struct nlmsghdr *header, void *data)
 
 /* ---------------------------------------------------------------- dumps */
 
-/* A dump that is read again begins anew: what this kind had found goes. */
-static void forget(void *data, enum remain_kind kind)
+static void forget_links(void *data)
 {
 	struct list *list = data;
 
-	while (list->count > 0 && list->items[list->count - 1].kind == kind)
+	/* A dump that is read again begins anew; links are the first. */
+	list->link_count = 0;
+	while (list->count > 0)
 		free(list->items[--list->count].message);
-}
-
-static void forget_links(void *data)
-{
-	((struct list *)data)->link_count = 0;
-	forget(data, REMAIN_LINK);
 }
 
 /* Of this family: those before it are of the other one, and whole. */
@@ -299,6 +303,7 @@ int netlink_remain_delete(struct netlink *nl, const struct remain *remain)
 
 	switch (remain->kind) {
 	case REMAIN_LINK:
+	case REMAIN_TUNNEL:
 		return netlink_link_delete(nl, remain->ifindex);
 	case REMAIN_FILTER:
 		return netlink_clsact_detach(nl, remain->ifindex, remain->egress, remain->position);

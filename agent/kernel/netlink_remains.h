@@ -4,7 +4,7 @@
 
 #include "agent/kernel/netlink.h"
 
-enum remain_kind { REMAIN_LINK, REMAIN_RULE, REMAIN_ROUTE, REMAIN_FILTER };
+enum remain_kind { REMAIN_LINK, REMAIN_TUNNEL, REMAIN_RULE, REMAIN_ROUTE, REMAIN_FILTER };
 
 struct remain {
 	enum remain_kind kind;

@@ -37,6 +37,9 @@ bool netlink_kernel_route_decode(const struct nlmsghdr *header, struct kernel_ro
 		case RTA_GATEWAY:
 			route.has_gateway = netlink_get_addr(attr, &route.gateway) == 0;
 			break;
+		case RTA_PREFSRC:
+			(void)netlink_get_addr(attr, &route.source);
+			break;
 		case RTA_OIF:
 			if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
 				route.ifindex = (int)mnl_attr_get_u32(attr);

@@ -194,6 +194,8 @@ int node_datapath_config(const struct config *config, const struct maps *maps,
 		.masquerade_v4 = config->masquerade,
 		.masquerade_v6 = config->masquerade,
 		.stack_mark = config->stack_mark,
+		.tunnel_vni = config->tunnel_vni,
+		.peer_mac_check = config->peer_mac_check,
 	};
 	socklen_t length = sizeof(c.netns_cookie);
 	struct polder_addr gateway;

@@ -63,13 +63,6 @@ void routes_ready(struct node_routes *r, struct pod_range *range)
 	list_append(&r->ready, range);
 }
 
-/* Those that fail are looked at too, and stay as rare as they are. */
-static void all_ready(struct node_routes *r)
-{
-	for (size_t i = 0; i < r->ranges.count; i++)
-		list_append(&r->ready, (struct pod_range *)r->ranges.items[i]);
-}
-
 /* Those that failed, at once: what kept them from succeeding may be over. */
 static void failed_ready(struct node_routes *r)
 {
@@ -96,31 +89,35 @@ void node_routes_free(struct node_routes *r)
 	if (!r)
 		return;
 	ranges_clear(r);
-	prefix_index_clear(&r->hosts);
-	free(r->host_items);
-	free(r->networks);
 	free(r);
 }
 
-void node_routes_object(struct node_routes *r, const struct object *object, bool deleted)
+void node_routes_changed(struct node_routes *r, const struct prefix *range)
 {
-	if (!r->synced || object->kind != OBJECT_NODE || r->peers_dirty)
+	struct pod_range *entry;
+
+	if (!r->synced || r->claims_dirty)
 		return;
-	if (ranges_follow(r, object, deleted) < 0)
-		r->peers_dirty = true;
+	/* A node's own address, or one that was never heard of. */
+	if (range && !ranges_find(r, range) && !peers_claims_range(r->env.peers, range))
+		return;
+	entry = range ? ranges_get(r, range) : NULL;
+	if (entry)
+		routes_ready(r, entry);
+	else
+		r->claims_dirty = true;
 	wanted(r);
 }
 
 void node_routes_synced(struct node_routes *r)
 {
-	r->synced = r->peers_dirty = r->networks_dirty = true;
+	r->synced = r->claims_dirty = true;
 	r->rescan = RESCAN_ALL;
 	wanted(r);
 }
 
 void node_routes_distrust(struct node_routes *r)
 {
-	r->networks_dirty = true;
 	r->rescan = RESCAN_ALL;
 	failed_ready(r);
 	wanted(r);
@@ -140,11 +137,10 @@ static bool is_uplink(const struct node_routes *r, int ifindex)
 
 static void address_changed(struct node_routes *r, int ifindex)
 {
-	/* With a link's last address its IPv4 routes go, and the kernel does not tell of them. */
+	/* With a link's last address its IPv4 routes go, and those whose source it was; the kernel
+	 * does not tell of them. */
 	if (is_uplink(r, ifindex))
 		node_routes_distrust(r);
-	r->networks_dirty = true;
-	wanted(r);
 }
 
 static void link_changed(struct node_routes *r, int ifindex)
@@ -157,12 +153,26 @@ static void link_changed(struct node_routes *r, int ifindex)
 static bool same_stop(const struct next_stop *a, const struct next_stop *b)
 {
 	return a->ifindex == b->ifindex &&
-	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0;
+	       memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0 &&
+	       memcmp(&a->source, &b->source, sizeof(a->source)) == 0;
+}
+
+static struct next_stop stop_of(const struct kernel_route *route)
+{
+	return (struct next_stop){
+		.ifindex = route->ifindex, .gateway = route->gateway, .source = route->source};
+}
+
+/* Routes without gateway are pods', but those by the tunnel. */
+static bool is_to_a_node(const struct node_routes *r, const struct kernel_route *route)
+{
+	return route->has_gateway ||
+	       (route->ifindex && route->ifindex == peers_get_tunnel(r->env.peers)->ifindex);
 }
 
 static void route_changed(struct node_routes *r, const struct kernel_route *route, bool deleted)
 {
-	const struct next_stop stop = {.ifindex = route->ifindex, .gateway = route->gateway};
+	const struct next_stop stop = stop_of(route);
 	struct pod_range *range;
 
 	if (!r->synced || r->rescan & RESCAN(route->family))
@@ -170,11 +180,11 @@ static void route_changed(struct node_routes *r, const struct kernel_route *rout
 	range = ranges_find(r, &route->destination);
 	if (!route->is_ours) {
 		/* It may have taken the place of ours, or left it. */
-		if (!range || !range->claims)
+		if (!range || !range->is_claimed)
 			return;
 		range->is_foreign = range->is_there = false;
-	} else if (!route->has_gateway) {
-		return; /* to a pod */
+	} else if (!is_to_a_node(r, route)) {
+		return;
 	} else if (deleted) {
 		if (!range || !range->is_there || !same_stop(&range->there, &stop))
 			return;
@@ -214,52 +224,7 @@ void node_routes_heard(struct node_routes *r, const struct netlink_event *event)
 
 /* ---------------------------------------------------------------- reading */
 
-static bool same_networks(const struct node_routes *r, const struct address_info *list,
-			  size_t count)
-{
-	if (count != r->network_count)
-		return false;
-	for (size_t i = 0; i < count; i++)
-		if (list[i].ifindex != r->networks[i].ifindex ||
-		    prefix_compare(&list[i].prefix, &r->networks[i].prefix) != 0)
-			return false;
-	return true;
-}
-
-static bool is_of_a_link(const struct address_info *network)
-{
-	return !addr_reserved_reason(&network->prefix.addr) && network->prefix.length;
-}
-
-/* The networks without host bits, each once. 0 or -ENOMEM. */
-static int index_hosts(const struct address_info *list, size_t count, struct prefix **ret_items,
-		       struct prefix_index *ret)
-{
-	struct prefix *items = calloc(count + 1, sizeof(*items));
-	struct prefix_index index = {};
-	size_t used = 0, i;
-	int result = items ? 0 : -ENOMEM;
-
-	for (i = 0; i < count && result == 0; i++) {
-		if (!is_of_a_link(&list[i]))
-			continue;
-		items[used] = list[i].prefix;
-		prefix_clear_host_bits(&items[used]);
-		if (prefix_index_find(&index, &items[used]))
-			continue;
-		result = prefix_index_add(&index, &items[used++]);
-	}
-	if (result < 0) {
-		prefix_index_clear(&index);
-		free(items);
-		return result;
-	}
-	*ret_items = items;
-	*ret = index;
-	return 0;
-}
-
-/* The uplinks' numbers are others than when addresses were read. */
+/* The uplinks' numbers are others than when routes were read. */
 static bool uplinks_differ(const struct node_routes *r)
 {
 	const struct node *node = r->env.node;
@@ -278,47 +243,18 @@ static void keep_uplinks(struct node_routes *r)
 		r->uplinks[i] = i < node->uplink_count ? node->uplinks[i].ifindex : 0;
 }
 
-static int read_networks(struct node_routes *r)
-{
-	struct address_info *list = NULL;
-	struct prefix_index hosts = {};
-	struct prefix *items = NULL;
-	size_t count = 0;
-	int result = netlink_all_addresses(r->env.nl, &list, &count);
-
-	if (result == 0)
-		result = index_hosts(list, count, &items, &hosts);
-	if (result < 0) {
-		free(list);
-		return result;
-	}
-	r->networks_dirty = false;
-	r->networks_ns = now(r) + NODE_ROUTES_NETWORKS_NS;
-	if (!same_networks(r, list, count) || uplinks_differ(r))
-		all_ready(r);
-	keep_uplinks(r);
-	prefix_index_clear(&r->hosts);
-	free(r->host_items);
-	free(r->networks);
-	r->hosts = hosts;
-	r->host_items = items;
-	r->networks = list;
-	r->network_count = count;
-	return 0;
-}
-
 /* Entries for all that are there, before anything is changed. 0 or -ENOMEM. */
 static int make_entries(struct node_routes *r, const struct kernel_route *list, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (list[i].has_gateway && !ranges_get(r, &list[i].destination))
+		if (is_to_a_node(r, &list[i]) && !ranges_get(r, &list[i].destination))
 			return -ENOMEM;
 	return 0;
 }
 
 static void take_there(struct node_routes *r, const struct kernel_route *route)
 {
-	const struct next_stop stop = {.ifindex = route->ifindex, .gateway = route->gateway};
+	const struct next_stop stop = stop_of(route);
 	struct pod_range *range = ranges_find(r, &route->destination);
 
 	/* Of several the one that is wanted: the others go. */
@@ -361,7 +297,7 @@ static void take_all(struct node_routes *r, uint8_t family, const struct kernel_
 		list_append(&r->ready, range);
 	}
 	for (i = 0; i < count; i++)
-		if (list[i].has_gateway)
+		if (is_to_a_node(r, &list[i]))
 			take_there(r, &list[i]);
 	after = there_and_wanted(r, family);
 	r->removed += before > after ? before - after : 0;
@@ -394,11 +330,14 @@ static int read_what_is_due(struct node_routes *r)
 {
 	int result = 0;
 
-	if (r->peers_dirty)
+	if (peers_incomplete(r->env.peers)) {
+		result = peers_read(r->env.peers, r->env.store);
+		r->claims_dirty = true;
+	}
+	if (result == 0 && r->claims_dirty) {
 		result = ranges_read(r);
-	r->peers_dirty &= result < 0;
-	if (result == 0 && r->networks_dirty && now(r) >= r->networks_ns)
-		result = read_networks(r);
+		r->claims_dirty = result < 0;
+	}
 	if (result == 0 && r->rescan && now(r) >= r->rescan_ns)
 		result = rescan(r);
 	if (result < 0) {
@@ -420,8 +359,10 @@ static struct route_spec route_by(const struct pod_range *range, const struct ne
 		.destination = range->range,
 		.family = prefix_is_v4(&range->range) ? FAMILY_V4 : FAMILY_V6,
 		.ifindex = stop->ifindex,
-		.has_gateway = true,
+		.has_gateway = !addr_is_zero(&stop->gateway),
 		.gateway = stop->gateway,
+		.has_source = !addr_is_zero(&stop->source),
+		.source = stop->source,
 	};
 }
 
@@ -435,13 +376,15 @@ static int meet(struct node_routes *r, struct pod_range *range)
 
 	if (result < 0 || prefix_compare(&found.destination, &range->range) != 0)
 		return -EEXIST;
-	stop = (struct next_stop){.ifindex = found.ifindex, .gateway = found.gateway};
-	if (found.is_ours && found.has_gateway) {
+	stop = stop_of(&found);
+	if (found.is_ours && is_to_a_node(r, &found)) {
 		range->is_there = true;
 		range->there = stop;
 		return 0;
 	}
-	range->is_foreign = found.has_gateway && same_stop(&stop, &range->wanted);
+	/* With what source the node's own packets leave by it is its maker's business. */
+	stop.source = range->wanted.source;
+	range->is_foreign = is_to_a_node(r, &found) && same_stop(&stop, &range->wanted);
 	return range->is_foreign ? 0 : -EEXIST;
 }
 
@@ -510,22 +453,19 @@ static void succeeded(struct node_routes *r, struct pod_range *range)
 	range->why = NULL;
 }
 
-static bool is_refused(const struct pod_range *range)
-{
-	return range->claims && range->fault != RANGE_GOOD;
-}
-
 static void log_refused(const struct node_routes *r, struct pod_range *range, unsigned int *logged)
 {
-	char text[256];
+	const char *node;
+	char text[320];
 
-	if (range->fault == range->logged || *logged >= LOG_MAX)
+	if (!peers_refused(r->env.peers, &range->range, text, sizeof(text), &node)) {
+		range->is_told = false;
 		return;
-	range->logged = range->fault;
-	if (!is_refused(range))
+	}
+	if (range->is_told || *logged >= LOG_MAX)
 		return;
-	ranges_describe(r, range, text, sizeof(text));
-	log_warning("routes", "Node %s: %s", ranges_node(range), text);
+	range->is_told = true;
+	log_warning("routes", "Node %s: %s", node, text);
 	++*logged;
 }
 
@@ -545,7 +485,7 @@ static void apply_range(struct node_routes *r, struct pod_range *range, unsigned
 		return;
 	}
 	succeeded(r, range);
-	if (!range->claims && !range->is_there)
+	if (!range->is_claimed && !range->is_there)
 		ranges_forget(r, range);
 }
 
@@ -590,8 +530,10 @@ void node_routes_run(struct node_routes *r)
 	if (!r->synced || now(r) < r->retry_ns)
 		return;
 	r->look_ns = now(r) + NODE_ROUTES_LOOK_NS;
-	if (uplinks_differ(r))
+	if (uplinks_differ(r)) {
+		keep_uplinks(r);
 		node_routes_distrust(r);
+	}
 	if (r->audit_ns && now(r) >= r->audit_ns) {
 		r->rescan = RESCAN_ALL;
 		r->audit_ns = now(r) + NODE_ROUTES_AUDIT_NS;
@@ -624,10 +566,8 @@ uint64_t node_routes_due(const struct node_routes *r)
 
 	if (!r->synced)
 		return NODE_ROUTES_NEVER;
-	if (r->peers_dirty)
+	if (r->claims_dirty || peers_incomplete(r->env.peers))
 		due = 0;
-	if (r->networks_dirty)
-		due = sooner(due, r->networks_ns);
 	if (r->rescan)
 		due = sooner(due, r->rescan_ns);
 	if (r->ready.first)
@@ -655,38 +595,39 @@ static void describe_failure(const struct pod_range *range, char *text, size_t s
 			 range->why ? ": " : "", range->why ? range->why : "");
 }
 
-static void add_to_state(struct node_routes_state *state, const struct pod_range *range)
+static void add_to_state(const struct node_routes *r, struct node_routes_state *state,
+			 const struct pod_range *range)
 {
 	bool there =
 		range->is_foreign || (range->is_there && same_stop(&range->there, &range->wanted));
+	const char *node;
+	char text[320];
 
-	if (!range->claims) {
+	if (!range->is_claimed) {
 		state->stale += range->is_there;
 		return;
 	}
-	if (range->fault != RANGE_GOOD) {
-		state->refused++;
-		return;
-	}
+	state->refused += peers_refused(r->env.peers, &range->range, text, sizeof(text), &node);
 	if (range->want == WANT_ROUTE) {
 		state->wanted++;
 		state->installed += there;
 		state->failed += range->error != 0;
-	} else if (!range->claims->peer->is_self) {
+	} else if (peers_owner(r->env.peers, &range->range)) {
 		state->elsewhere++;
 	}
 }
 
 void node_routes_state(const struct node_routes *r, struct node_routes_state *ret)
 {
-	struct node_routes_state state = {.complete = r->synced && !r->peers_dirty &&
-						      !r->networks_dirty && !r->rescan};
+	struct node_routes_state state = {.complete = r->synced && !r->claims_dirty &&
+						      !peers_incomplete(r->env.peers) &&
+						      !r->rescan};
 	const struct pod_range *oldest = NULL;
 
 	for (size_t i = 0; i < r->ranges.count; i++) {
 		const struct pod_range *range = (const struct pod_range *)r->ranges.items[i];
 
-		add_to_state(&state, range);
+		add_to_state(r, &state, range);
 		if (range->error && (!oldest || range->failed_ns < oldest->failed_ns))
 			oldest = range;
 	}
@@ -694,7 +635,7 @@ void node_routes_state(const struct node_routes *r, struct node_routes_state *re
 		char text[256];
 
 		describe_failure(oldest, text, sizeof(text));
-		snprintf(state.error, sizeof(state.error), "Node %s: %s", ranges_node(oldest),
+		snprintf(state.error, sizeof(state.error), "Node %s: %s", ranges_node(r, oldest),
 			 text);
 		state.failed_since_ns = oldest->failed_ns;
 	}
@@ -705,21 +646,16 @@ size_t node_routes_problems(const struct node_routes *r, size_t max,
 			    void (*visit)(const char *node, const char *reason, void *data),
 			    void *data)
 {
-	size_t found = 0;
+	size_t found = peers_problems(r->env.peers, max, visit, data);
 	char text[256];
 
 	for (size_t i = 0; i < r->ranges.count; i++) {
 		const struct pod_range *range = (const struct pod_range *)r->ranges.items[i];
 
-		if (!is_refused(range) && !range->error)
+		if (!range->error || found++ >= max)
 			continue;
-		if (found++ >= max)
-			continue;
-		if (is_refused(range))
-			ranges_describe(r, range, text, sizeof(text));
-		else
-			describe_failure(range, text, sizeof(text));
-		visit(ranges_node(range), text, data);
+		describe_failure(range, text, sizeof(text));
+		visit(ranges_node(r, range), text, data);
 	}
 	return found;
 }

@@ -4,7 +4,7 @@
  * are none are left to the network's own routing. A Node's change costs what its own ranges cost:
  * what is wanted and what is there are both kept, by range, and what the kernel tells is followed.
  *
- *     Node objects, addresses, what the kernel tells ──> wanted()     node_routes_due(): when
+ *     peers (peers.h), what the kernel tells ──> wanted()             node_routes_due(): when
  *     node_routes_run()    a slice of what is to be done; never waits, never takes long
  *
  * Routes that fail are tried again, ever more rarely. Routes of Polder's protocol with a gateway
@@ -16,6 +16,7 @@
 #include "agent/config/config.h"
 #include "agent/kernel/netlink_routes.h"
 #include "agent/node/node.h"
+#include "agent/node/peers.h"
 #include "agent/store/store.h"
 
 #define NODE_ROUTES_NEVER UINT64_MAX
@@ -25,9 +26,8 @@
 /* Until a route that failed is tried again: doubled each time. */
 #define NODE_ROUTES_RETRY_NS 1000000000ull
 #define NODE_ROUTES_LEVELS   6 /* the last one: 32 s */
-/* Addresses and the kernel's routes are read again at most so often, */
-#define NODE_ROUTES_NETWORKS_NS 100000000ull
-#define NODE_ROUTES_RESCAN_NS	500000000ull
+/* The kernel's routes are read again at most so often, */
+#define NODE_ROUTES_RESCAN_NS 500000000ull
 /* and the routes at least so often, whatever the kernel has told. */
 #define NODE_ROUTES_AUDIT_NS 60000000000ull
 /* Whether the uplinks have other numbers is looked at so often. */
@@ -38,8 +38,8 @@ struct node_routes;
 /* What is around it; borrowed, as is all that it points to. */
 struct node_routes_env {
 	const struct store *store;
-	const struct config *config;
 	const struct node *node; /* its uplinks */
+	struct peers *peers;
 	struct netlink *nl;
 	uint64_t (*now_ns)(void *data); /* never goes back */
 	/* node_routes_due() has changed. NULL: nobody wants to know. */
@@ -52,14 +52,13 @@ int node_routes_new(const struct node_routes_env *env, struct node_routes **ret)
 /* Leaves the routes: running connections need them while no agent runs. Takes NULL. */
 void node_routes_free(struct node_routes *routes);
 
-/* A Node object as the store's listener hears of it. Before node_routes_synced() nobody need tell.
- */
-void node_routes_object(struct node_routes *routes, const struct object *object, bool deleted);
+/* Another node has the range now, or has it no more, or is reached by another way; NULL: any. */
+void node_routes_changed(struct node_routes *routes, const struct prefix *range);
 /* All objects of all sources are in the store. Before that runs do nothing. */
 void node_routes_synced(struct node_routes *routes);
 /* What the kernel tells of links, addresses and routes. */
 void node_routes_heard(struct node_routes *routes, const struct netlink_event *event);
-/* Addresses and routes may be others without a word: messages were lost. */
+/* Routes may be others without a word: messages were lost. */
 void node_routes_distrust(struct node_routes *routes);
 
 /* When node_routes_run() has something to do, by the environment's clock. */
@@ -80,8 +79,8 @@ struct node_routes_state {
 };
 void node_routes_state(const struct node_routes *routes, struct node_routes_state *ret);
 
-/* One call for each range that has no route for a reason that somebody should see to: the Node, and
- * why in words. At most `max` calls; how many there are. */
+/* One call for each range or address that a Node claims and does not get, and for each range whose
+ * route fails: the Node, and why in words. At most `max` calls; how many there are. */
 size_t node_routes_problems(const struct node_routes *routes, size_t max,
 			    void (*visit)(const char *node, const char *reason, void *data),
 			    void *data);

@@ -134,6 +134,9 @@ int pods_use_state(struct pods *pods, const char *copies, const char *pool, cons
  */
 int pods_keep_labels(struct pods *pods, const char *container_id, const char *ifname,
 		     const struct labels *labels);
+/* What a pod's link may have that no configuration gives its MTU: packets may go through a tunnel.
+ * 0: the uplinks' alone counts. For pods that are connected from now on. */
+void pods_limit_mtu(struct pods *pods, uint32_t most);
 /* Addresses of pool: used and size of each family. */
 struct pool_usage {
 	uint64_t used_v4, size_v4, used_v6, size_v6;

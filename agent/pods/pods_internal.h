@@ -21,6 +21,7 @@
 struct pods {
 	const struct config *config;
 	struct netlink *nl;
+	uint32_t mtu_most; /* of links whose MTU nobody has asked for; 0: the uplinks' alone */
 	struct pods_hooks hooks;
 	char *directory;
 	char *copies;	    /* of the records; NULL: none */

@@ -415,12 +415,20 @@ static uint32_t uplink_mtu(struct pods *pods)
 	return mtu;
 }
 
+void pods_limit_mtu(struct pods *pods, uint32_t most)
+{
+	pods->mtu_most = most;
+}
+
 uint32_t pods_link_mtu(struct pods *pods)
 {
 	uint32_t mtu = pods->config->pod_mtu;
 
-	if (mtu == 0)
+	if (mtu == 0) {
 		mtu = uplink_mtu(pods);
+		if (pods->mtu_most && mtu > pods->mtu_most)
+			mtu = pods->mtu_most;
+	}
 	if (mtu == 0)
 		mtu = MTU_DEFAULT;
 	/* A loopback or tunnel uplink may have more than a veth pair takes. */

@@ -8,6 +8,7 @@
 #include "policy/objects/array.h"
 #include "agent/common/log.h"
 #include "agent/common/hash_table.h"
+#include "agent/policy/address_blocks.h"
 
 #define LIST_KEPT 1024
 
@@ -17,6 +18,7 @@ struct address {
 	struct address_entry entry;   /* as it stands in the map, if `present` */
 	struct address_claim *claims; /* in their order */
 	struct fixed *fixed;	      /* NULL: no node or range says anything */
+	struct block_item in_block;   /* but a range is in none */
 	struct address *next_dirty;
 	bool present;
 	bool dirty, pending, fresh, roomless; /* in the lists */
@@ -26,10 +28,9 @@ struct address {
 /* What a node or a range says of its addresses. */
 struct fixed {
 	struct address *address;
-	const char *owner;
-	uint32_t identity, flags;
+	struct address_fix said;
 	bool named; /* since addresses_fix_begin() */
-	struct fixed *next;
+	struct fixed *next, **at;
 };
 
 struct list {
@@ -40,6 +41,7 @@ struct list {
 struct addresses {
 	struct addresses_env env;
 	struct hash_table all; /* by key */
+	struct address_blocks blocks;
 	size_t present, contested_count;
 	uint32_t max_entries;
 	struct address *dirty; /* have to be looked at: a list that needs no memory */
@@ -91,8 +93,14 @@ static struct address *need(struct addresses *a, const struct address_key *key)
 	if (!address)
 		return NULL;
 	address->key = *key;
-	if (hash_table_add(&a->all, &address->by_key, hash_of(key)) == 0)
+	if (hash_table_add(&a->all, &address->by_key, hash_of(key)) < 0) {
+		free(address);
+		return NULL;
+	}
+	if (key->prefixlen < 128 ||
+	    address_blocks_add(&a->blocks, &address->in_block, &key->addr) == 0)
 		return address;
+	hash_table_remove(&a->all, &address->by_key);
 	free(address);
 	return NULL;
 }
@@ -124,6 +132,7 @@ static void drop_if_done(struct addresses *a, struct address *address)
 {
 	if (is_needed(address))
 		return;
+	address_blocks_remove(&a->blocks, &address->in_block, &address->key.addr);
 	hash_table_remove(&a->all, &address->by_key);
 	free(address);
 }
@@ -207,10 +216,12 @@ void addresses_close(struct addresses *a)
 		return;
 	for (address = next_of(a, NULL); address; address = next) {
 		next = next_of(a, address);
+		address_blocks_remove(&a->blocks, &address->in_block, &address->key.addr);
 		free(address->fixed);
 		free(address);
 	}
 	hash_table_clear(&a->all);
+	address_blocks_clear(&a->blocks);
 	free(a->pending.items);
 	free(a->fresh.items);
 	free(a->roomless.items);
@@ -266,7 +277,7 @@ void addresses_claim_changed(struct addresses *a, struct address_claim *claim)
 
 static bool is_nodes(const struct address *address)
 {
-	return address->fixed && address->fixed->flags & ADDRESS_NODE;
+	return address->fixed && address->fixed->said.flags & ADDRESS_NODE;
 }
 
 /* May a pod of another node have it at all? */
@@ -298,9 +309,10 @@ void addresses_fix_begin(struct addresses *a)
 }
 
 /* NULL: no memory. */
-static struct fixed *need_fixed(struct addresses *a, const struct address_key *key)
+static struct fixed *need_fixed(struct addresses *a, const struct prefix *prefix)
 {
-	struct address *address = need(a, key);
+	const struct address_key key = {.prefixlen = prefix->length, .addr = prefix->addr};
+	struct address *address = need(a, &key);
 	struct fixed *fixed = address ? address->fixed : NULL;
 
 	if (fixed || !address)
@@ -309,42 +321,78 @@ static struct fixed *need_fixed(struct addresses *a, const struct address_key *k
 	fixed = calloc(1, sizeof(*fixed));
 	if (!fixed)
 		return NULL;
-	*fixed = (struct fixed){.address = address, .next = a->fixed};
+	*fixed = (struct fixed){.address = address, .next = a->fixed, .at = &a->fixed};
+	if (a->fixed)
+		a->fixed->at = &fixed->next;
 	a->fixed = address->fixed = fixed;
 	return fixed;
 }
 
-int addresses_fix(struct addresses *a, const struct prefix *prefix, const char *owner,
-		  uint32_t identity, uint32_t flags)
+int addresses_fix(struct addresses *a, const struct prefix *prefix, const struct address_fix *fix)
 {
-	const struct address_key key = {.prefixlen = prefix->length, .addr = prefix->addr};
-	struct fixed *fixed = need_fixed(a, &key);
+	struct fixed *fixed = need_fixed(a, prefix);
 
 	if (!fixed)
 		return -ENOMEM;
-	if (fixed->identity != identity || fixed->flags != flags)
+	if (fixed->said.identity != fix->identity || fixed->said.flags != fix->flags ||
+	    fixed->said.peer != fix->peer)
 		mark(a, fixed->address);
 	fixed->named = true;
-	fixed->owner = owner;
-	fixed->identity = identity;
-	fixed->flags = flags;
+	fixed->said = *fix;
 	return 0;
+}
+
+static void unfix(struct addresses *a, struct fixed *fixed)
+{
+	*fixed->at = fixed->next;
+	if (fixed->next)
+		fixed->next->at = fixed->at;
+	mark(a, fixed->address);
+	fixed->address->fixed = NULL;
+	free(fixed);
+}
+
+void addresses_unfix(struct addresses *a, const struct prefix *prefix)
+{
+	const struct address_key key = {.prefixlen = prefix->length, .addr = prefix->addr};
+	const struct address *address = find(a, &key);
+
+	if (address && address->fixed)
+		unfix(a, address->fixed);
 }
 
 void addresses_fix_end(struct addresses *a)
 {
-	struct fixed **at = &a->fixed, *fixed;
+	struct fixed *fixed, *next;
 
-	while ((fixed = *at)) {
-		if (fixed->named) {
-			at = &fixed->next;
-			continue;
-		}
-		*at = fixed->next;
-		mark(a, fixed->address);
-		fixed->address->fixed = NULL;
-		free(fixed);
+	for (fixed = a->fixed; fixed; fixed = next) {
+		next = fixed->next;
+		if (!fixed->named)
+			unfix(a, fixed);
 	}
+}
+
+struct inside {
+	struct addresses *addresses;
+	const struct prefix *range;
+};
+
+/* Pods' alone: a node's address is the same whoever has a range around it. */
+static void mark_inside(struct block_item *item, void *data)
+{
+	struct address *address =
+		(struct address *)((char *)item - offsetof(struct address, in_block));
+	const struct inside *inside = data;
+
+	if (address->claims && prefix_covers(inside->range, &address->key.addr, 128))
+		mark(inside->addresses, address);
+}
+
+void addresses_mark_inside(struct addresses *a, const struct prefix *range)
+{
+	struct inside inside = {a, range};
+
+	address_blocks_each(&a->blocks, range, mark_inside, &inside);
 }
 
 /* ---------------------------------------------------------------- one address */
@@ -354,22 +402,25 @@ static bool wanted(const struct addresses *a, const struct address *address,
 		   struct address_entry *ret, const char **ret_owner)
 {
 	const struct address_claim *claim = winner(a, address);
-	uint32_t identity, flags, ifindex = 0;
+	uint32_t identity, flags, shared = 0; /* a link, or a peer */
 
 	if (claim) {
 		identity = claim->identity;
-		ifindex = claim->ifindex;
-		flags = ADDRESS_POD | (ifindex ? ADDRESS_LOCAL : 0);
+		shared = claim->ifindex;
+		flags = ADDRESS_POD | (shared ? ADDRESS_LOCAL : 0);
+		if (!shared && a->env.peer_of)
+			shared = a->env.peer_of(&address->key.addr, claim->node, a->env.data);
 		*ret_owner = claim->owner;
 	} else if (address->fixed) {
-		identity = address->fixed->identity;
-		flags = address->fixed->flags;
-		*ret_owner = address->fixed->owner;
+		identity = address->fixed->said.identity;
+		flags = address->fixed->said.flags;
+		shared = address->fixed->said.peer;
+		*ret_owner = address->fixed->said.owner;
 	} else {
 		return false;
 	}
 	*ret = (struct address_entry){
-		.identity = {identity, identity}, .flags = flags, .ifindex = ifindex};
+		.identity = {identity, identity}, .flags = flags, .ifindex = shared};
 	return true;
 }
 
@@ -404,10 +455,12 @@ static int put(struct addresses *a, struct address *address, const struct addres
 		       : 0;
 }
 
-/* A range may be any flow's. */
 static void touch(struct addresses *a, const struct address *address)
 {
-	a->env.touched(address->key.prefixlen == 128 ? &address->key.addr : NULL, a->env.data);
+	const struct prefix prefix = {.addr = address->key.addr,
+				      .length = (uint8_t)address->key.prefixlen};
+
+	a->env.touched(&prefix, a->env.data);
 }
 
 static int mark_pending(struct addresses *a, struct address *address)
@@ -455,11 +508,31 @@ static int put_next(struct addresses *a, struct address *address, struct address
 	return put(a, address, entry);
 }
 
+/* It is behind another peer, whatever its identity becomes: one write, so both slots at once. */
+static int put_peer(struct addresses *a, struct address *address, uint32_t peer)
+{
+	struct address_entry entry = address->entry;
+	int r;
+
+	entry.peer = peer;
+	r = put(a, address, &entry);
+	if (r == 0)
+		touch(a, address);
+	return r;
+}
+
 static int write_one(struct addresses *a, struct address *address, struct address_entry *entry,
 		     unsigned int slot, bool *ret_switch)
 {
 	const struct address_entry *present = &address->entry;
+	int r;
 
+	if (address->present && present->flags == entry->flags &&
+	    !(entry->flags & ADDRESS_LOCAL) && present->peer != entry->peer) {
+		r = put_peer(a, address, entry->peer);
+		if (r < 0)
+			return r;
+	}
 	if (!address->present || present->flags != entry->flags ||
 	    present->ifindex != entry->ifindex)
 		return put_both(a, address, entry);

@@ -19,9 +19,12 @@ struct addresses_env {
 	struct local_pods *local_pods; /* follows what is written of local pods */
 	/* Does this node give the address itself? Then no pod of another node has it. */
 	bool (*is_own)(const struct polder_addr *addr, const void *data);
-	/* The map says something else of the address now, in both slots at once or from the next
-	 * switch on; NULL: of many. */
-	void (*touched)(const struct polder_addr *addr, void *data);
+	/* The number of the peer that an address of a pod on the Node `node` (NULL: unknown) is
+	 * behind; 0: none. NULL: there are no peers. */
+	uint32_t (*peer_of)(const struct polder_addr *addr, const char *node, const void *data);
+	/* The map says something else of the address or range now, in both slots at once or from
+	 * the next switch on. */
+	void (*touched)(const struct prefix *prefix, void *data);
 	void *data;
 };
 
@@ -38,6 +41,7 @@ void addresses_close(struct addresses *addresses); /* takes NULL */
  */
 struct address_claim {
 	const char *owner; /* "namespace/name" */
+	const char *node;  /* a pod's of another node: which; NULL: unknown */
 	uint32_t identity; /* 0: it claims nothing for now */
 	uint32_t ifindex;  /* of a local pod; 0: a pod of another node */
 	struct address *address;
@@ -55,10 +59,21 @@ void addresses_claim_changed(struct addresses *addresses, struct address_claim *
 
 /* All of them by mark and sweep; a pod of another node does not get a node's address. */
 void addresses_fix_begin(struct addresses *addresses);
-/* `flags`: ADDRESS_*. `owner` outlives the next addresses_fix_begin(). 0 or -ENOMEM. */
-int addresses_fix(struct addresses *addresses, const struct prefix *prefix, const char *owner,
-		  uint32_t identity, uint32_t flags);
+/* What is said of an address or a range. */
+struct address_fix {
+	const char *owner; /* outlives the fix */
+	uint32_t identity;
+	uint32_t flags; /* ADDRESS_* */
+	uint32_t peer;	/* not ADDRESS_LOCAL: its number; 0: none */
+};
+/* 0 or -ENOMEM. */
+int addresses_fix(struct addresses *addresses, const struct prefix *prefix,
+		  const struct address_fix *fix);
 void addresses_fix_end(struct addresses *addresses);
+/* Of one alone, outside of begin and end: nothing is said of it any more. */
+void addresses_unfix(struct addresses *addresses, const struct prefix *prefix);
+/* Who is behind the range has changed: pods' addresses inside are looked at again. */
+void addresses_mark_inside(struct addresses *addresses, const struct prefix *range);
 
 /* ---------------------------------------------------------------- the map */
 

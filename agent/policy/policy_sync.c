@@ -52,13 +52,29 @@ static int open_addresses(struct policy_sync *sync)
 					  .local_pods = sync->local_pods,
 					  .is_own = address_is_own,
 					  .touched = address_touched,
+					  .peer_of = peer_of_address,
 					  .data = sync};
 
 	return r < 0 ? r : addresses_open(&env, &sync->addresses);
 }
 
+/* Those that others follow, or of its own, without numbers. */
+static int open_peers(struct policy_sync *sync, struct peers *peers)
+{
+	int r = peers ? 0 : peers_new(sync->config, NULL, &sync->peers);
+
+	if (r < 0)
+		return r;
+	sync->owns_peers = !peers;
+	if (peers)
+		sync->peers = peers;
+	peers_listen(sync->peers, nodes_changed, sync);
+	return 0;
+}
+
 int policy_sync_open(struct maps *maps, const struct store *store, const struct config *config,
-		     const struct node *node, const char *state, struct policy_sync **ret)
+		     const struct node *node, struct peers *peers, const char *state,
+		     struct policy_sync **ret)
 {
 	struct policy_sync *sync = calloc(1, sizeof(*sync));
 	int r;
@@ -69,7 +85,9 @@ int policy_sync_open(struct maps *maps, const struct store *store, const struct 
 		.maps = maps, .store = store, .config = config, .node = node, .resync = true};
 	sync->state = state ? strdup(state) : NULL;
 	sync->registry = policy_registry_new();
-	r = (sync->state || !state) && sync->registry ? open_addresses(sync) : -ENOMEM;
+	r = (sync->state || !state) && sync->registry ? open_peers(sync, peers) : -ENOMEM;
+	if (r == 0)
+		r = open_addresses(sync);
 	if (r == 0)
 		r = rulesets_open(sync);
 	if (r == 0)
@@ -122,9 +140,12 @@ void policy_sync_close(struct policy_sync *sync)
 	json_decref(sync->held_before);
 	free(sync->dirty);
 	free(sync->touched);
+	free(sync->touched_ranges);
+	free(sync->changed);
+	if (sync->owns_peers)
+		peers_free(sync->peers);
 	free(sync->problems);
 	free(sync->rule_problems);
-	free(sync->node_problems);
 	free(sync->service_pods);
 	free(sync->state_text);
 	free(sync->held_text);
@@ -312,9 +333,11 @@ bool policy_sync_object_changed(struct policy_sync *sync, const struct object *o
 	if (object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE)
 		return false;
 	if (object->kind == OBJECT_NODE)
-		sync->nodes_dirty = true;
+		sync->node_objects_changed = true;
 	else
 		policy_sync_mark(sync, object);
+	if (sync->owns_peers && peers_object(sync->peers, object, deleted) < 0)
+		sync->nodes_dirty = true;
 	if (deleted && (object->kind == OBJECT_NETWORK_POLICY ||
 			object->kind == OBJECT_CLUSTER_NETWORK_POLICY))
 		deleted_policy_keep(sync, object);
@@ -395,7 +418,7 @@ static void move(struct policy_sync *sync, bool switch_slots)
 	else
 		maps_move_generation(sync->maps);
 	sync->move_owed = false;
-	sync->touched_count = 0; /* re-evaluated with all others */
+	sync->touched_count = sync->touched_range_count = 0; /* re-evaluated with all others */
 }
 
 size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **ret)
@@ -404,6 +427,15 @@ size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **
 
 	*ret = sync->touched;
 	sync->touched_count = 0;
+	return count;
+}
+
+size_t policy_sync_touched_ranges(struct policy_sync *sync, const struct prefix **ret)
+{
+	size_t count = sync->touched_range_count;
+
+	*ret = sync->touched_ranges;
+	sync->touched_range_count = 0;
 	return count;
 }
 

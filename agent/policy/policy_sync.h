@@ -9,6 +9,7 @@
 
 #include "agent/kernel/maps.h"
 #include "agent/node/node.h"
+#include "agent/node/peers.h"
 #include "agent/pods/pods.h"
 #include "agent/services/services.h"
 #include "agent/store/store.h"
@@ -16,10 +17,12 @@
 
 struct policy_sync;
 
-/* `state` is the file that keeps numbers over restarts (NULL: none). Reads what the maps hold. 0 or
- * -errno. */
+/* `state` is the file that keeps numbers over restarts (NULL: none). `peers` (borrowed) is followed
+ * by the caller; NULL: Nodes are followed here, and their addresses are behind no peer. Reads what
+ * the maps hold. 0 or -errno. */
 int policy_sync_open(struct maps *maps, const struct store *store, const struct config *config,
-		     const struct node *node, const char *state, struct policy_sync **ret);
+		     const struct node *node, struct peers *peers, const char *state,
+		     struct policy_sync **ret);
 void policy_sync_close(struct policy_sync *sync);
 
 /* A local pod: known from now on; the next run covers it. Copies what it needs. 0 or -ENOMEM. */
@@ -51,6 +54,7 @@ int policy_sync_run(struct policy_sync *sync, bool *ret_switched);
  * the next run.
  */
 size_t policy_sync_touched(struct policy_sync *sync, const struct polder_addr **ret);
+size_t policy_sync_touched_ranges(struct policy_sync *sync, const struct prefix **ret);
 /*
  * Syncs the switched slots and removes old rule sets. To be called some time after a run, when
  * the programs that ran during it have ended (maps_wait_for_programs()). True: what did not fit may

@@ -5,6 +5,7 @@
 #include "agent/common/hash.h"
 #include "agent/common/hash_table.h"
 #include "agent/kernel/map_cache.h"
+#include "agent/node/peers.h"
 #include "agent/policy/addresses.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/policy/local_pods.h"
@@ -107,8 +108,16 @@ struct policy_sync {
 	size_t dirty_count, dirty_capacity;
 	bool resync;	  /* the list does not hold all that changed: everything is looked at */
 	bool labels_due;  /* some pod's are */
-	bool nodes_dirty; /* Node objects or the node's own addresses */
+	bool nodes_dirty; /* what all Nodes and this one say has to be looked at */
+	bool node_objects_changed; /* which the compiler does not know yet */
 
+	struct peers *peers;	/* of all Nodes */
+	bool owns_peers;	/* nobody else follows them */
+	struct prefix *changed; /* of which they say something else than `addresses` */
+	size_t changed_count, changed_room;
+
+	struct prefix *touched_ranges; /* as `touched`: of ranges */
+	size_t touched_range_count;
 	struct polder_addr *touched; /* of which the maps say something else now, and nobody has
 					been told yet */
 	size_t touched_count, touched_room;
@@ -126,8 +135,8 @@ struct policy_sync {
 	struct peer_list differing; /* peers whose slots differ */
 	struct peer_list leaving;   /* peers that may have to go */
 	struct service_pod *service_pods;
-	struct policy_sync_problem *problems, *rule_problems, *node_problems;
-	size_t problem_count, rule_problem_count, node_problem_count;
+	struct policy_sync_problem *problems, *rule_problems;
+	size_t problem_count, rule_problem_count;
 	bool problems_known; /* `problems` is of this moment */
 };
 
@@ -237,8 +246,12 @@ bool rulesets_prune(struct policy_sync *sync);
 /* sync_nodes.c: nodes' addresses and ranges, into the claims. 0 or -ENOMEM. */
 int nodes_write(struct policy_sync *sync);
 bool address_is_own(const struct polder_addr *addr, const void *sync);
-/* Flows that name the address have to be re-evaluated; NULL: all. */
-void address_touched(const struct polder_addr *addr, void *sync);
+/* Flows that name the address, or one in the range, have to be re-evaluated. */
+void address_touched(const struct prefix *prefix, void *sync);
+/* The number of the peer that the address of a pod on the node is behind; 0: none. */
+uint32_t peer_of_address(const struct polder_addr *addr, const char *node, const void *sync);
+/* What peers tell. */
+void nodes_changed(const struct prefix *prefix, enum peers_change change, void *sync);
 void touched_settle(struct policy_sync *sync);
 /* Brings `problems` up to date. */
 void policy_sync_list_problems(struct policy_sync *sync);

@@ -181,7 +181,9 @@ static void expect_pods(struct audit *audit)
 		for (size_t j = 0; j < object->address_count; j++)
 			if (!address_is_own(&object->addresses[j], sync) &&
 			    !is_nodes(audit, &object->addresses[j]))
-				expect(audit, &object->addresses[j], identity, 0);
+				expect(audit, &object->addresses[j], identity,
+				       peer_of_address(&object->addresses[j], object->node_name,
+						       sync));
 	}
 }
 
@@ -204,7 +206,7 @@ static void check_address(const struct address_key *key, const struct address_en
 	HASH_FIND(hh, finding->audit->expected, &key->addr, sizeof(key->addr), expected);
 	if (!expected || expected->identity != entry->identity[slot] ||
 	    expected->ifindex != entry->ifindex)
-		differ(finding->audit, "address %s: identity %u on link %u, not %u on link %u",
+		differ(finding->audit, "address %s: identity %u on link or peer %u, not %u on %u",
 		       addr_format(&key->addr, text), entry->identity[slot], entry->ifindex,
 		       expected ? expected->identity : 0, expected ? expected->ifindex : 0);
 }
@@ -257,7 +259,7 @@ int policy_sync_audit(struct policy_sync *sync, char **ret_difference)
 
 	*ret_difference = NULL;
 	if (!sync->in_force || sync->half_written || sync->resync || sync->dirty_count ||
-	    sync->nodes_dirty)
+	    sync->nodes_dirty || sync->node_objects_changed || sync->changed_count)
 		return -EAGAIN;
 	audit.result = compare_compiled(&audit);
 	if (audit.result == 0) {

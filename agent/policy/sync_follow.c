@@ -158,6 +158,7 @@ static int take_object(struct policy_sync *sync, struct remote_pod *known, struc
 	known->object = object;
 	for (i = 0; i < count && r == 0; i++) {
 		claims[i].owner = known->key;
+		claims[i].node = object->pod.node_name;
 		r = addresses_claim(sync->addresses, &claims[i], &object->pod.addresses[i]);
 	}
 	return r;
@@ -386,7 +387,7 @@ static int regroup(struct policy_sync *sync)
 static int give_changes(struct policy_sync *sync)
 {
 	struct synced_pod *pod;
-	bool all = sync->resync, nodes_changed = sync->nodes_dirty;
+	bool all = sync->resync, nodes_changed = sync->node_objects_changed;
 	size_t count;
 	const struct object *const *nodes = store_objects(sync->store, OBJECT_NODE, &count);
 	int r = all ? begin_anew(sync) : 0;
@@ -406,6 +407,7 @@ static int give_changes(struct policy_sync *sync)
 		r = nodes_write(sync);
 	if (r == 0)
 		policy_compiler_set_nodes(sync->compiler, nodes, count, nodes_changed || all);
+	sync->node_objects_changed &= r < 0;
 	return r;
 }
 

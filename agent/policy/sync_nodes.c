@@ -10,15 +10,31 @@
 
 /* A list that all addresses have grown, as at the start, is given back. */
 #define TOUCHED_KEPT 1024
+/* More ranges than that are any flow's. */
+#define TOUCHED_RANGES 64
 
-void address_touched(const struct polder_addr *addr, void *data)
+static bool note_range(struct policy_sync *sync, const struct prefix *range)
+{
+	struct prefix *grown;
+
+	if (sync->touched_range_count == TOUCHED_RANGES)
+		return false;
+	grown = reallocarray(sync->touched_ranges, sync->touched_range_count + 1, sizeof(*grown));
+	if (!grown)
+		return false;
+	sync->touched_ranges = grown;
+	grown[sync->touched_range_count++] = *range;
+	return true;
+}
+
+void address_touched(const struct prefix *prefix, void *data)
 {
 	struct policy_sync *sync = data;
 	size_t room = sync->touched_room ? 2 * sync->touched_room : 64;
 	struct polder_addr *grown;
 
-	if (!addr) {
-		sync->move_owed = true;
+	if (prefix->length < 128) {
+		sync->move_owed |= !note_range(sync, prefix);
 		return;
 	}
 	if (sync->touched_count == sync->touched_room) {
@@ -30,7 +46,7 @@ void address_touched(const struct polder_addr *addr, void *data)
 		sync->touched = grown;
 		sync->touched_room = room;
 	}
-	sync->touched[sync->touched_count++] = *addr;
+	sync->touched[sync->touched_count++] = prefix->addr;
 }
 
 void touched_settle(struct policy_sync *sync)
@@ -63,118 +79,219 @@ bool address_is_own(const struct polder_addr *addr, const void *data)
 
 static const char this_node[] = "this node", another_node[] = "another node";
 
-static int fix_prefix(struct policy_sync *sync, const char *owner, const struct prefix *prefix,
-		      uint32_t identity, uint32_t flags)
+/* Must the addresses be pods? Then no other range says what they are, also none inside. */
+static bool in_pod_range(const struct policy_sync *sync, const struct prefix *prefix)
 {
-	return prefix->length ? addresses_fix(sync->addresses, prefix, owner, identity, flags) : 0;
+	const struct config *config = sync->config;
+
+	return (config->pod_cidr_v4.length &&
+		prefix_covers(&config->pod_cidr_v4, &prefix->addr, prefix->length)) ||
+	       (config->pod_cidr_v6.length &&
+		prefix_covers(&config->pod_cidr_v6, &prefix->addr, prefix->length)) ||
+	       peers_claims_around(sync->peers, prefix);
 }
 
-static int fix_address(struct policy_sync *sync, const char *owner, const struct polder_addr *addr,
-		       uint32_t identity, uint32_t flags)
+static bool same_prefix(const struct prefix *a, const struct prefix *b)
+{
+	return a->length && prefix_compare(a, b) == 0;
+}
+
+static bool is_this_nodes_address(const struct policy_sync *sync, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < sync->node->address_count; i++)
+		if (memcmp(&sync->node->addresses[i].addr, addr, sizeof(*addr)) == 0)
+			return true;
+	return !addr_is_zero(addr) && (memcmp(&sync->node->ipv4, addr, sizeof(*addr)) == 0 ||
+				       memcmp(&sync->node->ipv6, addr, sizeof(*addr)) == 0);
+}
+
+/* What is said of just this address or range. False: nothing. */
+static bool what_is_said(const struct policy_sync *sync, const struct prefix *prefix,
+			 struct address_fix *ret)
+{
+	const struct config *config = sync->config;
+	const struct peer *peer;
+	bool own = address_is_own(&prefix->addr, sync), found;
+
+	*ret = (struct address_fix){.owner = this_node};
+	if (prefix->length == 128 && !own && peers_claims_address(sync->peers, &prefix->addr)) {
+		*ret = (struct address_fix){another_node, IDENTITY_REMOTE_NODE, ADDRESS_NODE,
+					    peers_number_of_node(sync->peers, &prefix->addr)};
+		return true;
+	}
+	if (!own && peers_claims_range(sync->peers, prefix)) {
+		peer = peers_owner(sync->peers, prefix);
+		*ret = (struct address_fix){another_node, IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE,
+					    peer ? peer->number : 0};
+		return true;
+	}
+	if (prefix->length == 128 && is_this_nodes_address(sync, &prefix->addr)) {
+		ret->identity = IDENTITY_HOST;
+		ret->flags = ADDRESS_NODE | ADDRESS_LOCAL;
+		return true;
+	}
+	if (same_prefix(&config->pod_cidr_v4, prefix) ||
+	    same_prefix(&config->pod_cidr_v6, prefix)) {
+		ret->identity = IDENTITY_UNKNOWN_POD;
+		ret->flags = ADDRESS_POD_RANGE | ADDRESS_LOCAL;
+		return true;
+	}
+	found = false;
+	for (size_t i = 0; i < config->no_masquerade_count && !found; i++)
+		found = same_prefix(&config->no_masquerade[i], prefix);
+	ret->identity = IDENTITY_WORLD;
+	ret->flags = ADDRESS_NO_MASQ;
+	return found && !in_pod_range(sync, prefix);
+}
+
+static int fix_prefix(struct policy_sync *sync, const struct prefix *prefix)
+{
+	struct address_fix fix;
+
+	if (what_is_said(sync, prefix, &fix))
+		return addresses_fix(sync->addresses, prefix, &fix);
+	addresses_unfix(sync->addresses, prefix);
+	return 0;
+}
+
+static int fix_address(struct policy_sync *sync, const struct polder_addr *addr)
 {
 	const struct prefix prefix = {.addr = *addr, .length = 128};
 
-	return addr_is_zero(addr) ? 0
-				  : addresses_fix(sync->addresses, &prefix, owner, identity, flags);
+	return addr_is_zero(addr) ? 0 : fix_prefix(sync, &prefix);
 }
 
-/* Must the addresses be pods? Then no other range says what they are, also none inside. */
-static bool in_pod_range(const struct policy_sync *sync, const struct object *const *nodes,
-			 size_t count, const struct prefix *prefix)
+/* Ranges of the configuration that another node's may have come around, or gone. */
+static int fix_no_masquerade(struct policy_sync *sync)
 {
 	const struct config *config = sync->config;
-
-	if ((config->pod_cidr_v4.length &&
-	     prefix_covers(&config->pod_cidr_v4, &prefix->addr, prefix->length)) ||
-	    (config->pod_cidr_v6.length &&
-	     prefix_covers(&config->pod_cidr_v6, &prefix->addr, prefix->length)))
-		return true;
-	for (size_t i = 0; i < count; i++)
-		for (size_t j = 0; j < nodes[i]->node.pod_range_count; j++)
-			if (prefix_covers(&nodes[i]->node.pod_ranges[j], &prefix->addr,
-					  prefix->length))
-				return true;
-	return false;
-}
-
-static void report_own_address(struct policy_sync *sync, const struct object *node,
-			       const char *what, const struct polder_addr *addr)
-{
-	char subject[128], text[INET6_ADDRSTRLEN];
-
-	snprintf(subject, sizeof(subject), "node %s", node->name);
-	policy_sync_problem_add(&sync->node_problems, &sync->node_problem_count, subject,
-				"its %s %s is this node's: is --node-name right?", what,
-				addr_format(addr, text));
-}
-
-static int fix_other_node(struct policy_sync *sync, const struct object *object)
-{
-	const struct node_object *other = &object->node;
-	int r = 0;
-
-	for (size_t i = 0; i < other->pod_range_count && r == 0; i++) {
-		if (address_is_own(&other->pod_ranges[i].addr, sync))
-			report_own_address(sync, object, "pod range", &other->pod_ranges[i].addr);
-		else
-			r = fix_prefix(sync, another_node, &other->pod_ranges[i],
-				       IDENTITY_UNKNOWN_POD, ADDRESS_POD_RANGE);
-	}
-	for (size_t i = 0; i < other->address_count && r == 0; i++) {
-		if (address_is_own(&other->addresses[i], sync))
-			report_own_address(sync, object, "address", &other->addresses[i]);
-		else
-			r = fix_address(sync, another_node, &other->addresses[i],
-					IDENTITY_REMOTE_NODE, ADDRESS_NODE);
-	}
-	return r;
-}
-
-/* What counts where two say something of one address or range comes last. */
-static int fix_this_node(struct policy_sync *sync, const struct object *const *nodes, size_t count)
-{
-	const uint32_t range = ADDRESS_POD_RANGE | ADDRESS_LOCAL,
-		       own = ADDRESS_NODE | ADDRESS_LOCAL;
-	const struct config *config = sync->config;
-	const struct node *node = sync->node;
 	int r = 0;
 
 	for (size_t i = 0; i < config->no_masquerade_count && r == 0; i++)
-		if (!in_pod_range(sync, nodes, count, &config->no_masquerade[i]))
-			r = fix_prefix(sync, this_node, &config->no_masquerade[i], IDENTITY_WORLD,
-				       ADDRESS_NO_MASQ);
-	if (r == 0)
-		r = fix_prefix(sync, this_node, &config->pod_cidr_v4, IDENTITY_UNKNOWN_POD, range);
-	if (r == 0)
-		r = fix_prefix(sync, this_node, &config->pod_cidr_v6, IDENTITY_UNKNOWN_POD, range);
+		if (config->no_masquerade[i].length)
+			r = fix_prefix(sync, &config->no_masquerade[i]);
+	return r;
+}
+
+static int fix_this_node(struct policy_sync *sync)
+{
+	const struct node *node = sync->node;
+	int r = fix_no_masquerade(sync);
+
+	if (r == 0 && sync->config->pod_cidr_v4.length)
+		r = fix_prefix(sync, &sync->config->pod_cidr_v4);
+	if (r == 0 && sync->config->pod_cidr_v6.length)
+		r = fix_prefix(sync, &sync->config->pod_cidr_v6);
 	for (size_t i = 0; i < node->address_count && r == 0; i++)
-		r = fix_address(sync, this_node, &node->addresses[i].addr, IDENTITY_HOST, own);
+		r = fix_address(sync, &node->addresses[i].addr);
 	if (r == 0)
-		r = fix_address(sync, this_node, &node->ipv4, IDENTITY_HOST, own);
+		r = fix_address(sync, &node->ipv4);
 	if (r == 0)
-		r = fix_address(sync, this_node, &node->ipv6, IDENTITY_HOST, own);
+		r = fix_address(sync, &node->ipv6);
+	return r;
+}
+
+struct fixing {
+	struct policy_sync *sync;
+	int result;
+};
+
+static void fix_range(const struct prefix *range, void *data)
+{
+	struct fixing *fixing = data;
+
+	if (fixing->result == 0)
+		fixing->result = fix_prefix(fixing->sync, range);
+}
+
+static void fix_host(const struct polder_addr *addr, void *data)
+{
+	struct fixing *fixing = data;
+
+	if (fixing->result == 0)
+		fixing->result = fix_address(fixing->sync, addr);
+}
+
+static int fix_all(struct policy_sync *sync)
+{
+	struct fixing fixing = {.sync = sync};
+
+	addresses_fix_begin(sync->addresses);
+	fixing.result = fix_this_node(sync);
+	peers_each_range(sync->peers, fix_range, &fixing);
+	peers_each_address(sync->peers, fix_host, &fixing);
+	if (fixing.result == 0)
+		addresses_fix_end(sync->addresses);
+	return fixing.result;
+}
+
+/* What peers have told of since the last time. */
+static int fix_changed(struct policy_sync *sync)
+{
+	int r = fix_no_masquerade(sync);
+
+	for (size_t i = 0; i < sync->changed_count && r == 0; i++) {
+		r = fix_prefix(sync, &sync->changed[i]);
+		addresses_mark_inside(sync->addresses, &sync->changed[i]);
+	}
 	return r;
 }
 
 int nodes_write(struct policy_sync *sync)
 {
-	size_t count;
-	const struct object *const *nodes = store_objects(sync->store, OBJECT_NODE, &count);
 	int r;
 
-	if (!sync->nodes_dirty)
+	if (!sync->nodes_dirty && !sync->changed_count)
 		return 0;
-	sync->node_problem_count = 0;
-	addresses_fix_begin(sync->addresses);
-	r = fix_this_node(sync, nodes, count);
-	for (size_t i = 0; i < count && r == 0; i++)
-		if (strcmp(nodes[i]->name, sync->config->node_name) != 0)
-			r = fix_other_node(sync, nodes[i]);
-	if (r < 0)
+	if (sync->nodes_dirty && peers_incomplete(sync->peers)) {
+		r = peers_read(sync->peers, sync->store);
+		if (r < 0)
+			return r;
+		addresses_mark_all(sync->addresses);
+	}
+	r = sync->nodes_dirty ? fix_all(sync) : fix_changed(sync);
+	if (r < 0) {
+		sync->nodes_dirty = true;
 		return r;
-	addresses_fix_end(sync->addresses);
+	}
 	sync->nodes_dirty = false;
+	sync->changed_count = 0;
 	return 0;
+}
+
+void nodes_changed(const struct prefix *prefix, enum peers_change change, void *data)
+{
+	struct policy_sync *sync = data;
+	size_t room = sync->changed_room ? 2 * sync->changed_room : 16;
+	struct prefix *grown;
+
+	if (sync->nodes_dirty && sync->in_force == false)
+		return;
+	if (prefix && change == PEERS_WAY)
+		address_touched(prefix, sync);
+	if (prefix && sync->changed_count == sync->changed_room) {
+		grown = reallocarray(sync->changed, room, sizeof(*grown));
+		if (grown) {
+			sync->changed = grown;
+			sync->changed_room = room;
+		}
+	}
+	if (!prefix || sync->changed_count == sync->changed_room) {
+		sync->nodes_dirty = true;
+		addresses_mark_all(sync->addresses);
+		return;
+	}
+	sync->changed[sync->changed_count++] = *prefix;
+}
+
+uint32_t peer_of_address(const struct polder_addr *addr, const char *node, const void *data)
+{
+	const struct policy_sync *sync = data;
+	const struct peer *peer = NULL;
+	uint32_t number = peers_number_behind(sync->peers, addr, &peer);
+
+	/* One outside of its own node's range is found by routes alone. */
+	return number && (!node || strcmp(node, peer->name) == 0) ? number : 0;
 }
 
 /* ---------------------------------------------------------------- what is told */
@@ -231,7 +348,6 @@ void policy_sync_list_problems(struct policy_sync *sync)
 	sync->problem_count = 0;
 	list_copies(sync, sync->rule_problems, sync->rule_problem_count);
 	list_pods(sync);
-	list_copies(sync, sync->node_problems, sync->node_problem_count);
 	addresses_problems(sync->addresses, list_address, sync);
 	sync->problems_known = true;
 }

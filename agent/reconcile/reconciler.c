@@ -79,8 +79,8 @@ int reconciler_open(const struct reconciler_env *env, struct reconciler **ret)
 	if (!r)
 		return -ENOMEM;
 	*r = (struct reconciler){.env = *env, .run_ns = RECONCILER_NEVER};
-	result = policy_sync_open(env->maps, env->store, env->config, env->node, env->state,
-				  &r->policy_sync);
+	result = policy_sync_open(env->maps, env->store, env->config, env->node, env->peers,
+				  env->state, &r->policy_sync);
 	if (result == 0)
 		result = services_open(env->maps, env->store, policy_sync_service_pods,
 				       r->policy_sync, &r->services);
@@ -153,6 +153,7 @@ void reconciler_refresh(struct reconciler *r, bool node)
 static int apply_policy(struct reconciler *r)
 {
 	const struct polder_addr *addrs;
+	const struct prefix *ranges;
 	bool switched = false;
 	size_t count, i;
 	int result;
@@ -163,6 +164,12 @@ static int apply_policy(struct reconciler *r)
 	count = policy_sync_touched(r->policy_sync, &addrs);
 	for (i = 0; i < count; i++)
 		touched_change(r->touched, &addrs[i]);
+	count = policy_sync_touched_ranges(r->policy_sync, &ranges);
+	for (i = 0; i < count; i++)
+		touched_change_range(r->touched, &ranges[i]);
+	/* Nothing says the numbers of peers that went any more. */
+	if (result == 0 && r->env.peers)
+		peers_written(r->env.peers);
 	r->switches += switched;
 	slots_ran(&r->slots, switched, now(r));
 	return result;
@@ -177,11 +184,17 @@ static int apply_policy_when_writable(struct reconciler *r)
 	return 0;
 }
 
-/* Services first: policy is evaluated on endpoints. */
+/* Services first: policy is evaluated on endpoints. Peers before what names them. */
 static int apply(struct reconciler *r)
 {
 	int result = 0, policy = 0;
 
+	if (r->env.peers && peers_dirty(r->env.peers)) {
+		r->policy_dirty = true;
+		result = peers_write(r->env.peers);
+		if (result < 0)
+			return result;
+	}
 	if (services_dirty(r->services))
 		result = services_apply(r->services);
 	if (r->policy_dirty)
@@ -299,6 +312,8 @@ bool reconciler_begin(struct reconciler *r)
 	if (!slots_begin(&r->slots))
 		return false;
 	services_prune_mark(r->services);
+	if (r->env.peers)
+		peers_prune_mark(r->env.peers);
 	touched_mark(r->touched);
 	return true;
 }
@@ -315,6 +330,8 @@ void reconciler_commit(struct reconciler *r, int waited)
 	}
 	touched_second_look(r->touched);
 	services_prune(r->services);
+	if (r->env.peers)
+		peers_prune(r->env.peers);
 	if (slots_end(&r->slots, false, now(r)))
 		again = policy_sync_commit(r->policy_sync);
 	if (r->env.keep_labels)

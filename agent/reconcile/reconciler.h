@@ -31,6 +31,7 @@ struct reconciler_env {
 	struct store *store; /* it listens to it */
 	const struct config *config;
 	const struct node *node;
+	struct peers *peers; /* NULL: other nodes have no numbers, their addresses no peer */
 	const char *state; /* file that keeps numbers over restarts; NULL: none */
 	/* ns; never goes back. */
 	uint64_t (*now_ns)(void *data);

@@ -10,9 +10,12 @@
 
 /* With more than so many changed addresses every flow is re-evaluated instead. */
 #define CHANGES_MAX 4096
+/* The same of ranges: each flow's addresses are compared with each of them. */
+#define RANGES_MAX 64
 
 struct touch {
 	struct polder_addr addr;
+	uint8_t length;	     /* of a range that begins there; 128: the address alone */
 	uint32_t generation; /* when the maps had changed: if it moved since, all flows are
 				evaluated anew already */
 	uint16_t place;	     /* of a pod that left: flows to it lead there */
@@ -73,12 +76,14 @@ static bool append(struct list *list, const struct touch *touch)
 /* Told twice in a row, as of a Service with many ports. */
 static bool is_same(const struct touch *a, const struct touch *b)
 {
-	return a->generation == b->generation && memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0;
+	return a->generation == b->generation && a->length == b->length &&
+	       memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0;
 }
 
-void touched_change(struct touched *t, const struct polder_addr *addr)
+void touched_change_range(struct touched *t, const struct prefix *range)
 {
-	const struct touch touch = {.addr = *addr, .generation = generation_of(t)};
+	const struct touch touch = {
+		.addr = range->addr, .length = range->length, .generation = generation_of(t)};
 
 	if (t->first.count && is_same(&t->first.items[t->first.count - 1], &touch))
 		return;
@@ -88,10 +93,17 @@ void touched_change(struct touched *t, const struct polder_addr *addr)
 	t->first.count = 0; /* re-evaluated with all others */
 }
 
+void touched_change(struct touched *t, const struct polder_addr *addr)
+{
+	const struct prefix prefix = {.addr = *addr, .length = 128};
+
+	touched_change_range(t, &prefix);
+}
+
 /* No packet can use them: they wait for the second look, which so many pods share. */
 static void leave(struct touched *t, const struct polder_addr *addr, uint16_t place)
 {
-	const struct touch touch = {.addr = *addr, .place = place, .left = true};
+	const struct touch touch = {.addr = *addr, .length = 128, .place = place, .left = true};
 
 	if (!addr_is_zero(addr) && !append(&t->second, &touch))
 		maps_move_generation(t->maps);
@@ -120,26 +132,35 @@ void touched_leave(struct touched *t, const struct local_pod *pod)
 
 static bool is_of(const struct touched *t, const struct touch *touch, const struct local_pod *pod)
 {
+	const struct prefix range = {.addr = touch->addr, .length = touch->length};
+
 	return (touch->left && touch->place == place_of(t, pod)) ||
-	       memcmp(&touch->addr, &pod->ipv4, sizeof(touch->addr)) == 0 ||
-	       memcmp(&touch->addr, &pod->ipv6, sizeof(touch->addr)) == 0;
+	       prefix_covers(&range, &pod->ipv4, 128) || prefix_covers(&range, &pod->ipv6, 128);
 }
 
 /* Into what the flow table is looked through for. Changes that a new generation has overtaken are
  * done. */
 static int collect(const struct touched *t, const struct touch *items, size_t count,
-		   struct flows_touched *ret)
+		   struct prefix ranges[RANGES_MAX], struct flows_touched *ret)
 {
 	size_t i;
 	int r = 0;
 
+	ret->ranges = ranges;
 	for (i = 0; i < count && r == 0; i++) {
 		const struct touch *touch = &items[i];
 
 		if (touch->left)
 			r = address_set_add(&ret->left, &touch->addr);
-		else if (touch->generation == generation_of(t))
+		else if (touch->generation != generation_of(t))
+			continue;
+		else if (touch->length == 128)
 			r = address_set_add(&ret->changed, &touch->addr);
+		else if (ret->range_count == RANGES_MAX)
+			maps_move_generation(t->maps); /* and so all that follow are done */
+		else
+			ranges[ret->range_count++] =
+				(struct prefix){.addr = touch->addr, .length = touch->length};
 	}
 	return r;
 }
@@ -147,10 +168,11 @@ static int collect(const struct touched *t, const struct touch *items, size_t co
 static void look(struct touched *t, const struct touch *items, size_t count)
 {
 	struct flows_touched touched = {};
+	struct prefix ranges[RANGES_MAX];
 
 	if (!count)
 		return;
-	if (collect(t, items, count, &touched) < 0 || !flows_touch(t->flows, &touched)) {
+	if (collect(t, items, count, ranges, &touched) < 0 || !flows_touch(t->flows, &touched)) {
 		log_warning("flows",
 			    "the flow table could not be looked through whole (no memory, or an "
 			    "entry that a program does not let go of): every flow is re-evaluated");

@@ -22,6 +22,8 @@ void touched_free(struct touched *t);				     /* takes NULL */
 
 /* What the maps say of the address has changed. */
 void touched_change(struct touched *t, const struct polder_addr *addr);
+/* The same of all addresses in a range. */
+void touched_change_range(struct touched *t, const struct prefix *range);
 /* The pod's programs and map entries are gone: its flows are forgotten. */
 void touched_leave(struct touched *t, const struct local_pod *pod);
 /* To be called before a pod's map entries are written: it inherits nothing of one that had its

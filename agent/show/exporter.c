@@ -219,6 +219,21 @@ static void add_routes(struct metrics *m, const struct show_sources *sources)
 	exporter_labelled(m, "state", "stale", state.stale);
 }
 
+static void add_peers(struct metrics *m, const struct show_sources *sources)
+{
+	struct peers_counts counts = peers_count(sources->peers);
+
+	metrics_family(m, "polder_peers", METRIC_GAUGE, "Other nodes, by how they are reached.");
+	for (enum peer_way way = WAY_NONE; way <= WAY_UNKNOWN; way++)
+		exporter_labelled(m, "way", peer_way_names[way], counts.by_way[way]);
+	metrics_single(m, "polder_peer_conflicts", METRIC_GAUGE,
+		       "Pod ranges and addresses that several Nodes claim.",
+		       (double)counts.conflicts);
+	metrics_single(m, "polder_tunnel_up", METRIC_GAUGE,
+		       "1: the tunnel's device works; 0: it does not, or tunnel is none.",
+		       sources->tunnel->is.ifindex != 0);
+}
+
 static void add_objects(struct metrics *m, const struct show_sources *sources)
 {
 	const struct service_problem *services = NULL;
@@ -240,6 +255,7 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 		     policy_sync_ruleset_count(sources->policy_sync));
 	add_capacity(m, sources);
 	add_routes(m, sources);
+	add_peers(m, sources);
 	count = store_problem_count(sources->store) + store_conflict_count(sources->store) +
 		services_problems(sources->services, &services);
 	exporter_u64(m, "polder_source_problems", METRIC_GAUGE,

@@ -8,6 +8,7 @@
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node/node_routes.h"
+#include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/events.h"
 #include "agent/pods/pods.h"
@@ -39,6 +40,8 @@ struct show_sources {
 	uint64_t started_ns; /* uv_hrtime() when the agent started */
 	const struct config *config;
 	const struct node *node;
+	const struct peers *peers;
+	const struct tunnel *tunnel;
 	const struct node_routes *routes;
 	const struct store *store;
 	struct api_source *const *api_source; /* leads to NULL if there is none */
@@ -61,7 +64,7 @@ struct show_sources {
 };
 
 /*
- * Registers status, pods, services, policies, flows, maps, config, metrics and monitor. `sources`
+ * Registers status, pods, nodes, services, policies, flows, maps, config, metrics and monitor. `sources`
  * is kept. 0 or -errno.
  */
 int show_register(struct control_server *server, const struct show_sources *sources);

@@ -59,6 +59,13 @@ struct show_map {
 void show_map_lookup(const struct show_sources *sources, enum map_index index, bool exactly,
 		     struct show_map *ret);
 
+/* show_peers.c */
+json_t *show_rfc3339(time_t when); /* UTC */
+json_t *show_peers(const struct show_sources *sources);
+json_t *show_tunnel(const struct show_sources *sources);
+void show_tunnel_problems(const struct show_sources *sources, json_t *list);
+void show_nodes(struct control_request *request, const json_t *args, int netns_fd, void *data);
+
 /* show_network.c */
 json_t *show_uplinks(const struct node *node);
 json_t *show_egress(const struct node *node);

@@ -11,23 +11,12 @@ static const char *const families[2] = {"ipv4", "ipv6"};
 static const char *const reaches[] = {
 	[REACH_NONE] = "none", [REACH_SOME] = "some", [REACH_ALL] = "all"};
 
-/* RFC 3339, UTC. */
-static json_t *since(time_t when)
-{
-	char text[32];
-	struct tm tm;
-
-	gmtime_r(&when, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return json_string(text);
-}
-
 static json_t *one_uplink(const struct node_uplink *uplink)
 {
 	const char *reason = uplink->reason[0] ? uplink->reason : uplink->attach_error;
 
 	return json_pack("{s:s, s:s, s:o*, s:i, s:i, s:s, s:s, s:b, s:s}", "link", uplink->name,
-			 "state", uplink_state_names[uplink->state], "since", since(uplink->since),
+			 "state", uplink_state_names[uplink->state], "since", show_rfc3339(uplink->since),
 			 "ifindex", uplink->ifindex, "mtu", (int)uplink->mtu, "xdp",
 			 uplink->xdp ? uplink->xdp : "off", "xdp_reason", uplink->xdp_note,
 			 "configured", uplink->configured, "reason", reason);
@@ -53,14 +42,14 @@ json_t *show_egress(const struct node *node)
 			json_object_set_new(result, families[i],
 					    json_pack("{s:s, s:o*, s:s}", "reaches",
 						      reaches[exit->reach], "since",
-						      since(exit->since), "reason", exit->reason));
+						      show_rfc3339(exit->since), "reason", exit->reason));
 	}
 	return result;
 }
 
 static void add_problem(json_t *list, json_t *source, const char *reason, time_t when)
 {
-	json_t *began = since(when);
+	json_t *began = show_rfc3339(when);
 	json_t *text = json_sprintf("%s (since %s)", reason, json_string_value(began));
 
 	json_decref(began);

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/common/cleanup.h"
 #include "policy/objects/limits.h"
@@ -168,6 +169,18 @@ static void fill_pod(struct encoder *e, const struct pod_object *pod, json_t *ma
 	set(e, made, "status", of_pod_status(e, pod));
 }
 
+/* RFC 3339, UTC. */
+static json_t *of_time(int64_t seconds)
+{
+	time_t time = (time_t)seconds;
+	char text[32];
+	struct tm tm;
+
+	gmtime_r(&time, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_string(text);
+}
+
 static void fill_node(struct encoder *e, const struct node_object *node, json_t *made)
 {
 	json_t *ranges = json_array(), *addresses = json_array();
@@ -179,6 +192,9 @@ static void fill_node(struct encoder *e, const struct node_object *node, json_t 
 		       json_pack("{s:s, s:o}", "type",
 				 i < node->internal_count ? "InternalIP" : "ExternalIP", "address",
 				 of_addr(&node->addresses[i])));
+	if (node->created)
+		set(e, json_object_get(made, "metadata"), "creationTimestamp",
+		    of_time(node->created));
 	set(e, made, "spec", json_pack("{s:o}", "podCIDRs", ranges));
 	set(e, made, "status", json_pack("{s:o}", "addresses", addresses));
 }

@@ -68,7 +68,7 @@ static bool same_pods(const struct pod_object *a, const struct pod_object *b)
 
 static bool same_nodes(const struct node_object *a, const struct node_object *b)
 {
-	return a->internal_count == b->internal_count &&
+	return a->created == b->created && a->internal_count == b->internal_count &&
 	       same_bytes(a->addresses, a->address_count, b->addresses, b->address_count,
 			  sizeof(*a->addresses)) &&
 	       same_prefixes(a->pod_ranges, a->pod_range_count, b->pod_ranges, b->pod_range_count);

@@ -85,6 +85,7 @@ struct node_object {
 		*addresses; /* status.addresses: InternalIP and ExternalIP, InternalIPs first */
 	size_t address_count;
 	size_t internal_count; /* the first so many of `addresses` */
+	int64_t created;       /* metadata.creationTimestamp, seconds since 1970; 0: unknown */
 };
 
 struct service_port {

@@ -30,20 +30,51 @@ static void on_object(const struct object *object, bool deleted, void *data)
 {
 	struct routes_world *world = data;
 
-	node_routes_object(world->routes, object, deleted);
+	(void)peers_object(world->peers, object, deleted);
+}
+
+static void on_peer(const struct prefix *prefix, enum peers_change change, void *data)
+{
+	struct routes_world *world = data;
+
+	node_routes_changed(world->routes, prefix);
+}
+
+/* As the agent does it when the kernel has told of a change. */
+static void follow_network(struct routes_world *world)
+{
+	struct peers_network network = {.uplink_count = world->node.uplink_count};
+	int uplinks[CONFIG_MAX_UPLINKS];
+	uint32_t mtus[CONFIG_MAX_UPLINKS];
+	struct network all = {};
+
+	for (size_t i = 0; i < world->node.uplink_count; i++) {
+		uplinks[i] = world->node.uplinks[i].ifindex;
+		mtus[i] = 1500;
+	}
+	if (network_read(world->nl, &all) < 0)
+		return;
+	network.addresses = all.addresses;
+	network.address_count = all.address_count;
+	network.uplinks = uplinks;
+	network.mtus = mtus;
+	must(peers_set_network(world->peers, &network) == 0, "no memory for the network");
+	network_clear(&all);
 }
 
 static void start(struct routes_world *world)
 {
-	const struct node_routes_env env = {.store = world->store,
-					    .config = &world->config,
+	struct node_routes_env env = {.store = world->store,
 					    .node = &world->node,
 					    .nl = world->nl,
 					    .now_ns = now_ns,
 					    .data = world};
 
 	must(netlink_monitor_open(&world->monitor) == 0, "the kernel's messages cannot be read");
+	must(peers_new(&world->config, NULL, &world->peers) == 0, "no memory");
+	env.peers = world->peers;
 	must(node_routes_new(&env, &world->routes) == 0, "no memory");
+	peers_listen(world->peers, on_peer, world);
 }
 
 void world_add_uplink(void)
@@ -79,6 +110,7 @@ void world_open(struct routes_world *world)
 void world_close(struct routes_world *world)
 {
 	node_routes_free(world->routes);
+	peers_free(world->peers);
 	netlink_monitor_close(world->monitor);
 	netlink_close(world->nl);
 	store_free(world->store);
@@ -87,6 +119,7 @@ void world_close(struct routes_world *world)
 void world_restart(struct routes_world *world)
 {
 	node_routes_free(world->routes);
+	peers_free(world->peers);
 	netlink_monitor_close(world->monitor);
 	start(world);
 }
@@ -196,6 +229,7 @@ static void hear_all(struct routes_world *world)
 	do {
 		hear(world);
 	} while (poll(&fd, 1, 20) > 0);
+	follow_network(world);
 }
 
 static void run(struct routes_world *world)

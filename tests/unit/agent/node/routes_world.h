@@ -13,6 +13,7 @@ struct routes_world {
 	struct store *store;
 	struct netlink *nl;
 	struct netlink_monitor *monitor;
+	struct peers *peers;
 	struct node_routes *routes;
 	uint64_t ahead_ns; /* of the real clock */
 	unsigned int runs;

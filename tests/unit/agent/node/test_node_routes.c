@@ -251,25 +251,26 @@ static void failures_are_told_with_the_first_error_and_tried_ever_more_rarely(vo
 	world_close(&w);
 }
 
-static void a_range_that_several_nodes_claim_is_not_routed_to_any(void)
+static void a_range_that_several_nodes_claim_is_the_newest_ones(void)
 {
 	struct routes_world w;
 
 	begin(&w);
 	world_node(&w, 4, "10.2.0.0/24", NULL);
 	world_settle(&w);
-	CU_ASSERT(world_routes("10.2.0.0/24") == 0 && has("fd00:2::/64 via"));
+	CU_ASSERT(has("10.2.0.0/24 via 192.168.7.4") && world_routes("10.2.0.0/24") == 1);
+	CU_ASSERT(has("fd00:2::/64 via"));
 	CU_ASSERT(world_state(&w).refused == 1 && problems(&w) == 1);
 	CU_ASSERT(strstr(last_reason, "10.2.0.0/24") && strstr(last_reason, "Node n4"));
 	CU_ASSERT_STRING_EQUAL(last_node, "n2");
 	world_no_node(&w, 2);
 	world_settle(&w);
 	CU_ASSERT(has("10.2.0.0/24 via 192.168.7.4") && problems(&w) == 0);
-	/* This node's own Node claims one too. */
+	/* This node's own Node claims one too, and is the older one. */
 	world_node(&w, 1, "10.3.0.0/24", NULL);
 	world_settle(&w);
-	CU_ASSERT(world_routes("10.3.0.0/24") == 0 && problems(&w) == 1);
-	CU_ASSERT_STRING_EQUAL(last_node, "n3");
+	CU_ASSERT(has("10.3.0.0/24 via 192.168.7.3") && problems(&w) == 1);
+	CU_ASSERT_STRING_EQUAL(last_node, "n1");
 	/* One that names a range twice claims it once. */
 	world_node_at(&w, "n7", "{'type':'InternalIP','address':'192.168.7.7'}",
 		      "'10.7.0.0/24','10.7.0.0/24','10.7.0.0/25'");
@@ -278,21 +279,22 @@ static void a_range_that_several_nodes_claim_is_not_routed_to_any(void)
 	world_close(&w);
 }
 
-static void a_range_around_anothers_is_refused_and_the_other_stays(void)
+static void a_range_around_older_ones_takes_their_place(void)
 {
 	struct routes_world w;
 
 	begin(&w);
 	world_node(&w, 4, "10.2.0.0/15", "fd00::/16");
 	world_settle(&w);
-	CU_ASSERT(world_routes(OURS) == 4 && world_routes("10.2.0.0/15") == 0);
-	CU_ASSERT(world_state(&w).refused == 2 && problems(&w) == 2);
-	CU_ASSERT_STRING_EQUAL(last_node, "n4");
+	/* IPv6: this node's own range is inside. */
+	CU_ASSERT(has("10.2.0.0/15 via 192.168.7.4") && world_routes("10.2.0.0/24") == 0 &&
+		  world_routes("10.3.0.0/24") == 0 && world_routes("fd00::/16") == 0);
+	CU_ASSERT(has("fd00:2::/64 via") && has("fd00:3::/64 via"));
+	CU_ASSERT(world_state(&w).refused == 3 && problems(&w) == 3);
 	world_no_node(&w, 2);
 	world_node(&w, 3, "10.5.0.0/24", NULL);
 	world_settle(&w);
 	CU_ASSERT(has("10.2.0.0/15 via 192.168.7.4") && has("10.5.0.0/24 via 192.168.7.3"));
-	/* IPv6: this node's own range is inside. */
 	CU_ASSERT(problems(&w) == 1 && strstr(last_reason, "fd00::/16"));
 	world_close(&w);
 }
@@ -339,8 +341,9 @@ static void a_node_with_this_nodes_address_is_refused(void)
 	begin(&w);
 	world_node_at(&w, "n9", "{'type':'InternalIP','address':'192.168.7.1'}", "'10.9.0.0/24'");
 	world_settle(&w);
-	CU_ASSERT(world_routes(OURS) == 4 && problems(&w) == 1);
-	CU_ASSERT(strstr(last_reason, "InternalIP") != NULL);
+	/* The range is told of, and the address. */
+	CU_ASSERT(world_routes(OURS) == 4 && problems(&w) == 2);
+	CU_ASSERT(strstr(last_reason, "192.168.7.1") != NULL);
 	world_close(&w);
 }
 
@@ -512,8 +515,8 @@ int main(void)
 		UNIT_TEST(routes_follow_an_uplink_that_is_made_again),
 		UNIT_TEST(what_is_there_stays_while_the_uplink_has_no_address),
 		UNIT_TEST(failures_are_told_with_the_first_error_and_tried_ever_more_rarely),
-		UNIT_TEST(a_range_that_several_nodes_claim_is_not_routed_to_any),
-		UNIT_TEST(a_range_around_anothers_is_refused_and_the_other_stays),
+		UNIT_TEST(a_range_that_several_nodes_claim_is_the_newest_ones),
+		UNIT_TEST(a_range_around_older_ones_takes_their_place),
 		UNIT_TEST(ranges_that_meet_this_nodes_own_or_its_networks_are_refused),
 		UNIT_TEST(a_node_with_this_nodes_address_is_refused),
 		UNIT_TEST(nodes_that_are_no_neighbours_are_left_to_the_network),

@@ -36,7 +36,7 @@ static bool is_own(const struct polder_addr *a, const void *data)
 	return prefix_contains(&own, a);
 }
 
-static void touched(const struct polder_addr *a, void *data)
+static void touched(const struct prefix *a, void *data)
 {
 	((struct world *)data)->touched++;
 }
@@ -288,11 +288,12 @@ static void who_claims_nothing_for_now_keeps_nobody_away(void)
 
 static void fix(struct world *w, const char *text, uint32_t flags)
 {
+	const struct address_fix fix = {"node n", IDENTITY_REMOTE_NODE, flags, 0};
 	struct prefix prefix;
 
 	CU_ASSERT_FATAL(prefix_parse(text, &prefix) == 0);
 	addresses_fix_begin(w->addresses);
-	CU_ASSERT(addresses_fix(w->addresses, &prefix, "node n", IDENTITY_REMOTE_NODE, flags) == 0);
+	CU_ASSERT(addresses_fix(w->addresses, &prefix, &fix) == 0);
 	addresses_fix_end(w->addresses);
 }
 
@@ -391,10 +392,10 @@ static void what_finds_no_room_gets_the_first_that_comes(void)
 static void name_what_cannot_be_written(struct world *w)
 {
 	const struct prefix prefix = {.addr = addr("192.0.2.9"), .length = 129};
+	const struct address_fix fix = {"node n", IDENTITY_REMOTE_NODE, ADDRESS_NODE, 0};
 
 	addresses_fix_begin(w->addresses);
-	CU_ASSERT(addresses_fix(w->addresses, &prefix, "node n", IDENTITY_REMOTE_NODE,
-				ADDRESS_NODE) == 0);
+	CU_ASSERT(addresses_fix(w->addresses, &prefix, &fix) == 0);
 	addresses_fix_end(w->addresses);
 }
 

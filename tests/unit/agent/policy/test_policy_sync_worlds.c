@@ -420,8 +420,8 @@ static void attach(struct world *w)
 
 static void open_policy_sync(struct world *w)
 {
-	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, w->state,
-					 &w->policy_sync) == 0);
+	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL,
+					 w->state, &w->policy_sync) == 0);
 	for (size_t i = 0; i < LOCALS; i++)
 		if (w->pods[i].ifindex)
 			CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, &w->pods[i]) == 0);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Other nodes: what peers hear of Nodes and of this node's network, and the tunnel's device. */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/agent.h"
+
+/* ---------------------------------------------------------------- the tunnel */
+
+/* The least of the uplinks': any of them may be the underlay's. */
+static uint32_t uplink_mtu(const struct node *node)
+{
+	uint32_t mtu = 0;
+
+	for (size_t i = 0; i < node->uplink_count; i++)
+		if (node->uplinks[i].ifindex && node->uplinks[i].mtu &&
+		    (!mtu || node->uplinks[i].mtu < mtu))
+			mtu = node->uplinks[i].mtu;
+	return mtu;
+}
+
+/* Some peer's end of the tunnel is IPv6, or this node has nothing else. */
+static bool has_v6_underlay(const struct agent *agent)
+{
+	const struct peer *peer;
+
+	if (addr_is_zero(&agent->node.ipv4))
+		return true;
+	for (peer = peers_next(agent->peers, NULL); peer; peer = peers_next(agent->peers, peer))
+		if (!addr_is_zero(&peer->underlay) && !addr_is_v4(&peer->underlay))
+			return true;
+	return false;
+}
+
+static int attach(int ifindex, char *message, size_t size, void *data)
+{
+	const struct agent *agent = data;
+
+	return datapath_attach_tunnel(agent->datapath, ifindex, message, size);
+}
+
+/* What is wrong is in agent->tunnel, and told. */
+static void apply_tunnel(struct agent *agent)
+{
+	const struct tunnel_env env = {
+		.config = &agent->config, .nl = agent->nl, .attach = attach, .data = agent};
+	int before = agent->tunnel.ifindex;
+	uint32_t mtu = uplink_mtu(&agent->node);
+	bool v6 = has_v6_underlay(agent);
+
+	(void)tunnel_apply(&env, &agent->tunnel, mtu, v6);
+	pods_limit_mtu(agent->pods, tunnel_mtu(&agent->config, mtu, v6));
+	if (before && before != agent->tunnel.ifindex)
+		datapath_detach_tunnel(agent->datapath, before);
+	peers_set_tunnel(agent->peers, &agent->tunnel.is);
+}
+
+/* ---------------------------------------------------------------- the network */
+
+static int follow_network(struct agent *agent)
+{
+	const struct node *node = &agent->node;
+	struct peers_network network = {.addresses = node->network.addresses,
+					.address_count = node->network.address_count,
+					.uplink_count = node->uplink_count,
+					.node_ipv4 = node->ipv4,
+					.node_ipv6 = node->ipv6};
+	uint32_t mtus[CONFIG_MAX_UPLINKS];
+	int uplinks[CONFIG_MAX_UPLINKS];
+
+	for (size_t i = 0; i < node->uplink_count; i++) {
+		uplinks[i] = node->uplinks[i].ifindex;
+		mtus[i] = node->uplinks[i].mtu;
+	}
+	network.uplinks = uplinks;
+	network.mtus = mtus;
+	return peers_set_network(agent->peers, &network);
+}
+
+void agent_follow_peers(struct agent *agent)
+{
+	int r = follow_network(agent);
+
+	agent->peers_owed = r < 0;
+	agent->tunnel_owed = false;
+	apply_tunnel(agent);
+	if (agent->reconciler && peers_dirty(agent->peers))
+		reconciler_refresh(agent->reconciler, false);
+}
+
+/* ---------------------------------------------------------------- Nodes */
+
+static void on_node(const struct object *object, bool deleted, void *data)
+{
+	const struct agent *agent = data;
+
+	/* Without memory they are read again, with the routes. */
+	(void)peers_object(agent->peers, object, deleted);
+}
+
+void agent_read_peers(struct agent *agent)
+{
+	(void)peers_read(agent->peers, agent->store);
+	agent_follow_peers(agent);
+}
+
+int agent_start_peers(struct agent *agent)
+{
+	int r = peers_new(&agent->config, agent->maps, &agent->peers);
+
+	if (r == 0)
+		r = peers_recall(agent->peers);
+	if (r < 0)
+		return r;
+	store_listen(agent->store, on_node, agent);
+	agent_follow_peers(agent);
+	return 0;
+}
