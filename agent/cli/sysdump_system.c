@@ -267,7 +267,9 @@ void sysdump_add_system(struct sysdump *dump)
 	add_listing(dump, "files/pins.txt", dump->bpffs);
 	add_listing(dump, "files/run.txt", dump->run_dir);
 	add_listing(dump, "files/state.txt", dump->state_dir);
-	add_listing(dump, "files/cni-config.txt", "/etc/cni/net.d");
+	/* The node's, where the agent's pod has it. */
+	add_listing(dump, "files/cni-config.txt",
+		    access("/host/etc/cni/net.d", F_OK) ? "/etc/cni/net.d" : "/host/etc/cni/net.d");
 	add_listing(dump, "files/cni-plugins.txt", "/opt/cni/bin");
 }
 
