@@ -328,9 +328,10 @@ static int start_services(struct agent *agent, char *message, size_t size)
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent * agent, char *message, size_t size) = {
-		agent_start_threads, agent_lock,	agent_open_state, agent_find_ranges, start_node,
-		start_datapath,	     start_pods,	start_sizes,	  start_state,
-		start_attachments,   start_observation, start_services,	  agent_start_sources,
+		agent_start_threads, agent_lock,	agent_open_state,  agent_find_ranges,
+		start_node,	     start_datapath,	start_pods,	   start_sizes,
+		start_state,	     start_attachments, start_observation, start_services,
+		agent_start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	size_t i;

@@ -202,8 +202,8 @@ int agent_attach_pod(struct agent *agent, size_t index);
 void agent_apply_rules(struct agent *agent);
 void agent_repair(struct agent *agent);
 
-/* agent_ranges.c: the pods' ranges, from this node's own Node where the configuration has none: waits
- * for it. 0 or -errno; -ECANCELED: it is to end. */
+/* agent_ranges.c: the pods' ranges, from this node's own Node where the configuration has none:
+ * waits for it. 0 or -errno; -ECANCELED: it is to end. */
 int agent_find_ranges(struct agent *agent, char *message, size_t size);
 
 /* agent_peers.c: other nodes and the tunnel to them. Before the reconciler and routes. 0 or

@@ -155,11 +155,10 @@ static void on_status(struct control_request *request, const json_t *args, int n
 	char text[400];
 
 	describe(agent, text, sizeof(text));
-	control_reply(request,
-		      json_pack("{s:s, s:s, s:b, s:b, s:[{s:s, s:s, s:s}]}", "version",
-				POLDER_VERSION, "node", agent->config.node_name, "ready", false,
-				"synced", false, "problems", "source", "pod range", "path", "",
-				"reason", text));
+	control_reply(request, json_pack("{s:s, s:s, s:b, s:b, s:[{s:s, s:s, s:s}]}", "version",
+					 POLDER_VERSION, "node", agent->config.node_name, "ready",
+					 false, "synced", false, "problems", "source", "pod range",
+					 "path", "", "reason", text));
 }
 
 static void on_plugin(struct control_request *request, const json_t *args, int netns_fd, void *data)

@@ -19,8 +19,8 @@ static int start_directory(struct agent *agent, void (*synced)(void *data), char
 	else if (last_good_import(last_good, fallback) > 0)
 		log_info("source", "copies of valid files in %s are moved to %s", fallback,
 			 last_good);
-	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store,
-			   synced, agent, &agent->source);
+	r = source_dir_new(agent->loop, agent->config.resources, last_good, agent->store, synced,
+			   agent, &agent->source);
 	if (r < 0)
 		snprintf(message, size, "--resources %s: cannot be watched: %s",
 			 agent->config.resources, strerror(-r));

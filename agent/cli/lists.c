@@ -131,8 +131,8 @@ static void add_node(struct table *table, const json_t *node)
 
 int cli_run_nodes(struct cli *cli)
 {
-	static const char *const titles[] = {"NAME", "ADDRESSES", "POD RANGES", "REFUSED",
-					     "IPV4", "IPV6",	  "NUMBER",	"SINCE", NULL};
+	static const char *const titles[] = {"NAME", "ADDRESSES", "POD RANGES", "REFUSED", "IPV4",
+					     "IPV6", "NUMBER",	  "SINCE",	NULL};
 
 	return run_list(cli, "nodes", titles, add_node);
 }

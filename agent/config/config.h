@@ -49,7 +49,7 @@ struct config {
 	uint32_t tunnel_vni;	 /* --tunnel-vni, default 1 */
 	bool peer_mac_check;	 /* --peer-mac-check yes|no, default yes */
 	bool pod_cidr_of_node;	 /* no key: the ranges are the own Node object's */
-	bool masquerade;				/* --masquerade yes|no, default yes */
+	bool masquerade;	 /* --masquerade yes|no, default yes */
 	struct prefix no_masquerade[CONFIG_MAX_RANGES]; /* --no-masquerade CIDR, repeatable */
 	size_t no_masquerade_count;
 	uint16_t masquerade_port_min,

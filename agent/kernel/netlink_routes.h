@@ -12,7 +12,7 @@ struct kernel_route {
 	bool has_gateway; /* of its own family, and the only next hop */
 	struct polder_addr gateway;
 	struct polder_addr source; /* that the node's own packets leave with; all 0: none */
-	int ifindex; /* 0: none, or several next hops */
+	int ifindex;		   /* 0: none, or several next hops */
 };
 
 /*

@@ -48,15 +48,15 @@ struct node_routes {
 	int uplinks[CONFIG_MAX_UPLINKS]; /* their numbers, as routes were read; 0: none */
 	struct range_list ready, failed[NODE_ROUTES_LEVELS];
 	bool synced;
-	bool claims_dirty;	 /* a range found no memory: all claims are looked at again */
-	unsigned int rescan;	 /* RESCAN(): the kernel's routes of a family are read again */
-	uint64_t rescan_ns;	 /* not before */
-	uint64_t retry_ns;	 /* reading failed: nothing before */
-	uint64_t pause_ns;	 /* the next slice: not before */
-	uint64_t look_ns;	 /* are the uplinks the same? */
-	uint64_t audit_ns;	 /* the kernel's routes are read even if nothing happened */
-	size_t removed;		 /* by others, since the last line in the log */
-	size_t failing;		 /* ranges with an error */
+	bool claims_dirty;   /* a range found no memory: all claims are looked at again */
+	unsigned int rescan; /* RESCAN(): the kernel's routes of a family are read again */
+	uint64_t rescan_ns;  /* not before */
+	uint64_t retry_ns;   /* reading failed: nothing before */
+	uint64_t pause_ns;   /* the next slice: not before */
+	uint64_t look_ns;    /* are the uplinks the same? */
+	uint64_t audit_ns;   /* the kernel's routes are read even if nothing happened */
+	size_t removed;	     /* by others, since the last line in the log */
+	size_t failing;	     /* ranges with an error */
 	bool logged_failing;
 };
 

@@ -338,8 +338,8 @@ static void recall(struct peers *p, const struct peer_entry *entries, const stru
 
 		if (!entries[i].flags && !hop->claim)
 			continue;
-		p->numbers[i] = (struct number){
-			.state = NUMBER_RECALLED, .entry = entries[i], .hop = *hop};
+		p->numbers[i] =
+			(struct number){.state = NUMBER_RECALLED, .entry = entries[i], .hop = *hop};
 		if (entries[i].ipv4_be) {
 			v4.bytes[10] = v4.bytes[11] = 0xff;
 			v4.words_be[3] = entries[i].ipv4_be;

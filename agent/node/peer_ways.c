@@ -126,7 +126,7 @@ enum range_fault peers_fault_of(const struct peers *p, const struct claimed *pla
 	if (peers_own_network(p, &place->prefix))
 		return RANGE_HOST;
 	return has_own_address(p, place->owner, prefix_is_v4(&place->prefix)) ? RANGE_GATEWAY
-									    : RANGE_GOOD;
+									      : RANGE_GOOD;
 }
 
 /* ---------------------------------------------------------------- one peer's ways */

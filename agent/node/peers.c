@@ -418,8 +418,9 @@ static bool same_addresses(const struct peer *peer, const struct node_object *no
 {
 	return peer->address_count == node->address_count &&
 	       peer->internal_count == node->internal_count &&
-	       (!node->address_count || memcmp(peer->addresses, node->addresses,
-					       node->address_count * sizeof(*node->addresses)) == 0);
+	       (!node->address_count ||
+		memcmp(peer->addresses, node->addresses,
+		       node->address_count * sizeof(*node->addresses)) == 0);
 }
 
 static bool same_age(const struct peer *peer, const struct object *object)

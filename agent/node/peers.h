@@ -36,8 +36,8 @@ enum range_fault {
 };
 
 enum peer_way {
-	WAY_NONE,    /* the network's own routing leads there */
-	WAY_NATIVE,  /* its address is a neighbour's on an uplink's network */
+	WAY_NONE,   /* the network's own routing leads there */
+	WAY_NATIVE, /* its address is a neighbour's on an uplink's network */
 	WAY_TUNNEL,
 	WAY_UNKNOWN, /* no uplink has an address of that family at present */
 };
@@ -57,16 +57,16 @@ struct peer {
 	char *name, *uid;
 	int64_t created;
 	bool is_self;
-	bool is_named; /* by the store, while all Nodes are read again */
-	bool is_dirty; /* its map entries have to be written */
+	bool is_named;		       /* by the store, while all Nodes are read again */
+	bool is_dirty;		       /* its map entries have to be written */
 	struct polder_addr *addresses; /* InternalIPs first */
 	size_t address_count, internal_count;
 	struct claim *ranges, *hosts; /* its claims to ranges, and to its addresses */
 	size_t range_count, host_count;
-	struct peer_route routes[2]; /* of IPv4, of IPv6 packets */
+	struct peer_route routes[2];	    /* of IPv4, of IPv6 packets */
 	struct polder_addr underlay, local; /* the tunnel's ends; all 0: none */
-	uint32_t number; /* 0: none (yet) */
-	time_t since;	 /* of this way */
+	uint32_t number;		    /* 0: none (yet) */
+	time_t since;			    /* of this way */
 	struct peer *next_dirty;
 };
 
@@ -87,7 +87,8 @@ struct peers_network {
 };
 
 enum peers_change {
-	PEERS_OWNER, /* a range or an address is another peer's, or nobody's, or a refusal changed */
+	PEERS_OWNER, /* a range or an address is another peer's, or nobody's, or a refusal changed
+		      */
 	PEERS_WAY,   /* its owner is reached by another way */
 };
 /* `prefix` NULL: of all. */
@@ -139,9 +140,9 @@ const struct prefix **peers_ranges_of(const struct peer *peer, size_t *ret_count
 const struct peer_route *peers_route(const struct peers *peers, const struct prefix *range);
 
 struct peers_counts {
-	size_t peers;	/* other Nodes */
-	size_t by_way[4]; /* enum peer_way, by the better of both families */
-	size_t conflicts; /* ranges and addresses that several Nodes claim */
+	size_t peers;	   /* other Nodes */
+	size_t by_way[4];  /* enum peer_way, by the better of both families */
+	size_t conflicts;  /* ranges and addresses that several Nodes claim */
 	size_t numberless; /* no number was left */
 };
 struct peers_counts peers_count(const struct peers *peers);

@@ -17,7 +17,7 @@ struct claim {
 struct claimed {
 	struct prefix prefix; /* first: the index's item */
 	struct claim *claims; /* the newest Node's first */
-	struct peer *owner;   /* whose claim counts among Nodes'; NULL: a newer one's that it meets */
+	struct peer *owner; /* whose claim counts among Nodes'; NULL: a newer one's that it meets */
 	const struct peer *rival; /* owner NULL: that one */
 	enum range_fault fault;	  /* of the owner */
 };
@@ -33,7 +33,7 @@ enum number_state {
 };
 
 struct number {
-	uint8_t state; /* enum number_state */
+	uint8_t state;		 /* enum number_state */
 	struct peer_entry entry; /* as written */
 	struct next_hop hop;
 };
@@ -69,15 +69,15 @@ struct peers {
 	struct peers_tunnel tunnel;
 
 	struct peer *dirty;
-	struct number *numbers; /* POLDER_MAX_PEERS; NULL: no maps */
-	uint32_t next_number;	/* where the search for a free one begins */
+	struct number *numbers;	 /* POLDER_MAX_PEERS; NULL: no maps */
+	uint32_t next_number;	 /* where the search for a free one begins */
 	struct tunnel_end *ends; /* as written */
 	size_t numberless;
 	struct recalled *recalled; /* by address; NULL: none any more */
 	size_t recalled_count;
 	struct polder_addr *gone; /* addresses that a peer does not claim any more */
 	size_t gone_count, gone_room;
-	bool begun;			/* peers_write() has succeeded once */
+	bool begun;		      /* peers_write() has succeeded once */
 	bool leaving, unsaid, marked; /* some number's state is so */
 };
 

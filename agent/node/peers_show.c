@@ -157,8 +157,7 @@ static void describe(const struct peers *p, const struct claimed *place, const s
 	switch (place->fault) {
 	case RANGE_OURS:
 		if (is_host)
-			snprintf(text, size,
-				 "its address %s is this node's: is --node-name right?",
+			snprintf(text, size, "its address %s is this node's: is --node-name right?",
 				 addr_format(&place->prefix.addr, name));
 		else
 			snprintf(text, size,

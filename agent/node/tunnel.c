@@ -38,8 +38,7 @@ uint32_t tunnel_mtu(const struct config *config, uint32_t uplink_mtu, bool v6)
 
 	if (config->tunnel == TUNNEL_NONE || !uplink_mtu)
 		return 0;
-	return uplink_mtu > TUNNEL_MTU_LEAST + overhead ? uplink_mtu - overhead
-							: TUNNEL_MTU_LEAST;
+	return uplink_mtu > TUNNEL_MTU_LEAST + overhead ? uplink_mtu - overhead : TUNNEL_MTU_LEAST;
 }
 
 /* ---------------------------------------------------------------- the device */
@@ -105,10 +104,8 @@ static int fail(const struct tunnel_env *env, struct tunnel *t, int error, const
 
 static int make_device(const struct tunnel_env *env, struct tunnel *t, uint32_t mtu)
 {
-	struct vxlan_spec spec = {.name = TUNNEL_NAME,
-				  .port = env->config->tunnel_port,
-				  .mtu = mtu,
-				  .alias = ALIAS};
+	struct vxlan_spec spec = {
+		.name = TUNNEL_NAME, .port = env->config->tunnel_port, .mtu = mtu, .alias = ALIAS};
 	int r;
 
 	memcpy(spec.mac, netlink_vxlan_mac, sizeof(spec.mac));

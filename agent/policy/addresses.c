@@ -527,8 +527,8 @@ static int write_one(struct addresses *a, struct address *address, struct addres
 	const struct address_entry *present = &address->entry;
 	int r;
 
-	if (address->present && present->flags == entry->flags &&
-	    !(entry->flags & ADDRESS_LOCAL) && present->peer != entry->peer) {
+	if (address->present && present->flags == entry->flags && !(entry->flags & ADDRESS_LOCAL) &&
+	    present->peer != entry->peer) {
 		r = put_peer(a, address, entry->peer);
 		if (r < 0)
 			return r;

@@ -90,10 +90,10 @@ static void touch(struct policy_sync *sync, const struct synced_pod *pod)
 
 	for (size_t i = 0; i < pod->address_count; i++) {
 		const struct prefix addr = {.addr = pod->addresses[i], .length = 128};
-		const struct prefix owner = {
-			.addr = flow_owner_addr(index,
-						addr_is_v4(&addr.addr) ? FAMILY_V4 : FAMILY_V6),
-			.length = 128};
+		const struct prefix owner = {.addr = flow_owner_addr(index, addr_is_v4(&addr.addr)
+										    ? FAMILY_V4
+										    : FAMILY_V6),
+					     .length = 128};
 
 		address_touched(&addr, sync);
 		address_touched(&owner, sync);

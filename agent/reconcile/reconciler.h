@@ -32,7 +32,7 @@ struct reconciler_env {
 	const struct config *config;
 	const struct node *node;
 	struct peers *peers; /* NULL: other nodes have no numbers, their addresses no peer */
-	const char *state; /* file that keeps numbers over restarts; NULL: none */
+	const char *state;   /* file that keeps numbers over restarts; NULL: none */
 	/* ns; never goes back. */
 	uint64_t (*now_ns)(void *data);
 	/* Returns when no program runs any more that ran at the call; 0 or -errno. For

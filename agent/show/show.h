@@ -64,8 +64,8 @@ struct show_sources {
 };
 
 /*
- * Registers status, pods, nodes, services, policies, flows, maps, config, metrics and monitor. `sources`
- * is kept. 0 or -errno.
+ * Registers status, pods, nodes, services, policies, flows, maps, config, metrics and monitor.
+ * `sources` is kept. 0 or -errno.
  */
 int show_register(struct control_server *server, const struct show_sources *sources);
 

@@ -16,10 +16,10 @@ static json_t *one_uplink(const struct node_uplink *uplink)
 	const char *reason = uplink->reason[0] ? uplink->reason : uplink->attach_error;
 
 	return json_pack("{s:s, s:s, s:o*, s:i, s:i, s:s, s:s, s:b, s:s}", "link", uplink->name,
-			 "state", uplink_state_names[uplink->state], "since", show_rfc3339(uplink->since),
-			 "ifindex", uplink->ifindex, "mtu", (int)uplink->mtu, "xdp",
-			 uplink->xdp ? uplink->xdp : "off", "xdp_reason", uplink->xdp_note,
-			 "configured", uplink->configured, "reason", reason);
+			 "state", uplink_state_names[uplink->state], "since",
+			 show_rfc3339(uplink->since), "ifindex", uplink->ifindex, "mtu",
+			 (int)uplink->mtu, "xdp", uplink->xdp ? uplink->xdp : "off", "xdp_reason",
+			 uplink->xdp_note, "configured", uplink->configured, "reason", reason);
 }
 
 json_t *show_uplinks(const struct node *node)
@@ -42,7 +42,8 @@ json_t *show_egress(const struct node *node)
 			json_object_set_new(result, families[i],
 					    json_pack("{s:s, s:o*, s:s}", "reaches",
 						      reaches[exit->reach], "since",
-						      show_rfc3339(exit->since), "reason", exit->reason));
+						      show_rfc3339(exit->since), "reason",
+						      exit->reason));
 	}
 	return result;
 }

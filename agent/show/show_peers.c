@@ -74,11 +74,10 @@ void show_tunnel_problems(const struct show_sources *sources, json_t *list)
 	if (tunnel->problem[0]) {
 		json_t *since = show_rfc3339(tunnel->since);
 
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:o*}", "source", "tunnel", "path", "",
-					"reason",
-					json_sprintf("%s (since %s)", tunnel->problem,
-						     json_string_value(since))));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o*}", "source", "tunnel",
+						      "path", "", "reason",
+						      json_sprintf("%s (since %s)", tunnel->problem,
+								   json_string_value(since))));
 		json_decref(since);
 	}
 	if (counts.numberless)
@@ -110,8 +109,7 @@ static json_t *ranges_of(const struct show_sources *sources, const struct peer *
 
 	for (size_t i = 0; ranges && i < count; i++)
 		if ((peers_owner(sources->peers, ranges[i]) != peer) == refused)
-			json_array_append_new(list,
-					      json_string(prefix_format(ranges[i], text)));
+			json_array_append_new(list, json_string(prefix_format(ranges[i], text)));
 	free(ranges);
 	return list;
 }
@@ -122,13 +120,12 @@ static json_t *node_document(const struct show_sources *sources, const struct pe
 
 	if (!addr_is_zero(&peer->underlay))
 		addr_format(&peer->underlay, underlay);
-	return json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:I, s:o}", "name", peer->name,
-			 "addresses", addresses_of(peer), "pod_ranges",
-			 ranges_of(sources, peer, false), "refused_ranges",
-			 ranges_of(sources, peer, true), "ipv4",
-			 peer_way_names[peer->routes[0].way], "ipv6",
-			 peer_way_names[peer->routes[1].way], "underlay", underlay, "number",
-			 (json_int_t)peer->number, "since", show_rfc3339(peer->since));
+	return json_pack(
+		"{s:s, s:o, s:o, s:o, s:s, s:s, s:s, s:I, s:o}", "name", peer->name, "addresses",
+		addresses_of(peer), "pod_ranges", ranges_of(sources, peer, false), "refused_ranges",
+		ranges_of(sources, peer, true), "ipv4", peer_way_names[peer->routes[0].way], "ipv6",
+		peer_way_names[peer->routes[1].way], "underlay", underlay, "number",
+		(json_int_t)peer->number, "since", show_rfc3339(peer->since));
 }
 
 static int compare_names(const void *a, const void *b)
@@ -150,8 +147,7 @@ void show_nodes(struct control_request *request, const json_t *args, int netns_f
 		show_reply(request, NULL);
 		return;
 	}
-	for (peer = peers_next(sources->peers, NULL); peer;
-	     peer = peers_next(sources->peers, peer))
+	for (peer = peers_next(sources->peers, NULL); peer; peer = peers_next(sources->peers, peer))
 		if (!peer->is_self)
 			all[count++] = peer;
 	qsort(all, count, sizeof(struct peer *), compare_names);

@@ -308,8 +308,9 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 
 static void names_what_is_not_supported_yet(void)
 {
-	CU_ASSERT(option_refused("--tunnel", "vxlan", "not supported in this version"));
-	CU_ASSERT(option_refused("--tunnel", "gre", "none is required"));
+	CU_ASSERT(option_refused("--tunnel-port", "0", "a whole number"));
+	CU_ASSERT(option_refused("--tunnel-vni", "16777216", "a whole number"));
+	CU_ASSERT(option_refused("--tunnel", "gre", "none, vxlan or auto is required"));
 }
 
 static void takes_the_api_server(void)

@@ -65,10 +65,10 @@ static void follow_network(struct routes_world *world)
 static void start(struct routes_world *world)
 {
 	struct node_routes_env env = {.store = world->store,
-					    .node = &world->node,
-					    .nl = world->nl,
-					    .now_ns = now_ns,
-					    .data = world};
+				      .node = &world->node,
+				      .nl = world->nl,
+				      .now_ns = now_ns,
+				      .data = world};
 
 	must(netlink_monitor_open(&world->monitor) == 0, "the kernel's messages cannot be read");
 	must(peers_new(&world->config, NULL, &world->peers) == 0, "no memory");

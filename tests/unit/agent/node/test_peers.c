@@ -27,10 +27,10 @@ struct model {
 };
 
 static const char *const range_texts[RANGES] = {
-	"10.2.0.0/24",	 "10.2.1.0/24",	  "10.2.2.0/24",  "10.2.3.0/24",   "10.2.0.0/22",
-	"10.2.0.0/16",	 "10.3.0.0/24",	  "10.3.0.0/25",  "10.3.0.128/25", "10.3.0.0/21",
-	"10.4.0.0/24",	 "10.5.0.0/24",	  "10.6.0.0/24",  "10.0.0.0/8",	   "fd00:2::/64",
-	"fd00:3::/64",	 "fd00:4::/64",	  "fd00::/16",	  "fd00:2::/96",   "10.1.0.0/24",
+	"10.2.0.0/24",	 "10.2.1.0/24",	 "10.2.2.0/24",	 "10.2.3.0/24",	  "10.2.0.0/22",
+	"10.2.0.0/16",	 "10.3.0.0/24",	 "10.3.0.0/25",	 "10.3.0.128/25", "10.3.0.0/21",
+	"10.4.0.0/24",	 "10.5.0.0/24",	 "10.6.0.0/24",	 "10.0.0.0/8",	  "fd00:2::/64",
+	"fd00:3::/64",	 "fd00:4::/64",	 "fd00::/16",	 "fd00:2::/96",	  "10.1.0.0/24",
 	"10.1.0.128/25", "10.20.0.0/16", "10.20.1.0/24", "10.20.1.0/25",
 };
 
@@ -155,7 +155,8 @@ static void own(const struct model *all, int owner[RANGES])
 		done[newest] = true;
 		for (int i = 0; i < 3; i++) {
 			int range = all[newest].ranges[i];
-			bool free = range >= 0 && (newest == 0 || !meet(range_texts[range], "10.1.0.0/24"));
+			bool free = range >= 0 &&
+				    (newest == 0 || !meet(range_texts[range], "10.1.0.0/24"));
 
 			for (int j = 0; free && j < RANGES; j++)
 				free = owner[j] < 0 || owner[j] == newest ||
@@ -278,7 +279,8 @@ static void numbers_outlive_the_agent(void)
 	begin(&w);
 	for (unsigned int n = 1; n < NODES; n++)
 		put(&w, n,
-		    &(struct model){.is_there = true, .ranges = {(int)n, -1, -1}, .address = (int)n});
+		    &(struct model){
+			    .is_there = true, .ranges = {(int)n, -1, -1}, .address = (int)n});
 	settle(&w);
 	for (unsigned int n = 1; n < NODES; n++) {
 		snprintf(name, sizeof(name), "n%u", n);

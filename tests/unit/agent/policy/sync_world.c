@@ -25,8 +25,8 @@ struct polder_addr sync_world_addr(const char *text)
 
 void sync_world_start(struct sync_world *w)
 {
-	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL,
-					 w->state, &w->policy_sync) == 0);
+	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL, w->state,
+					 &w->policy_sync) == 0);
 	CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, &w->pod) == 0);
 }
 

@@ -174,8 +174,8 @@ static void the_first_run_moves_the_generation(void)
 	CU_ASSERT(run_and_commit(&w).moved > 0);
 	/* After a restart, too: what the agent before it had still to look at is not known. */
 	policy_sync_close(w.policy_sync);
-	CU_ASSERT_FATAL(
-		policy_sync_open(w.maps, w.store, &w.config, &w.node, NULL, NULL, &w.policy_sync) == 0);
+	CU_ASSERT_FATAL(policy_sync_open(w.maps, w.store, &w.config, &w.node, NULL, NULL,
+					 &w.policy_sync) == 0);
 	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &w.pod) == 0);
 	CU_ASSERT(run_and_commit(&w).moved > 0);
 	end(&w);
@@ -529,8 +529,7 @@ static void a_pod_range_is_told_of_and_moves_nothing(void)
 	    "0.0/16\"]}}");
 	CU_ASSERT(run_and_commit(&w).moved == 0);
 	CU_ASSERT(policy_sync_touched_ranges(w.policy_sync, &ranges) == 1);
-	CU_ASSERT(ranges[0].length == POLDER_V4_MAPPED_BITS + 16 &&
-		  ranges[0].addr.bytes[13] == 2);
+	CU_ASSERT(ranges[0].length == POLDER_V4_MAPPED_BITS + 16 && ranges[0].addr.bytes[13] == 2);
 	CU_ASSERT(policy_sync_touched_ranges(w.policy_sync, &ranges) == 0);
 	end(&w);
 }

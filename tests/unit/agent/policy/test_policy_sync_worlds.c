@@ -62,6 +62,8 @@ struct world {
 	uint32_t generation; /* then */
 	struct polder_addr touched[512];
 	size_t touched_count;
+	struct prefix ranges[64]; /* touched as a whole */
+	size_t range_count;
 	bool faulty;
 	bool dirty; /* a pod came or went since the last pass */
 	const char *step;
@@ -279,6 +281,9 @@ static void note_touched(struct world *w, const struct polder_addr *addr)
 
 static bool is_touched(const struct world *w, const struct polder_addr *addr)
 {
+	for (size_t i = 0; i < w->range_count; i++)
+		if (prefix_covers(&w->ranges[i], addr, 128))
+			return true;
 	for (size_t i = 0; i < w->touched_count; i++)
 		if (memcmp(&w->touched[i], addr, sizeof(*addr)) == 0)
 			return true;
@@ -355,7 +360,7 @@ static bool nothing_changed_untold(struct world *w)
 				*was = is;
 			}
 	w->generation = generation;
-	w->touched_count = 0;
+	w->touched_count = w->range_count = 0;
 	return right;
 }
 
@@ -375,6 +380,7 @@ static bool audit_agrees(struct world *w)
 static bool apply(struct world *w, size_t failing)
 {
 	const struct polder_addr *addrs;
+	const struct prefix *ranges;
 	bool switched;
 	size_t count;
 	int r;
@@ -383,6 +389,9 @@ static bool apply(struct world *w, size_t failing)
 	r = policy_sync_run(w->policy_sync, &switched);
 	faults_end();
 	w->dirty &= r < 0;
+	count = policy_sync_touched_ranges(w->policy_sync, &ranges);
+	for (size_t i = 0; i < count && w->range_count < 64; i++)
+		w->ranges[w->range_count++] = ranges[i];
 	count = policy_sync_touched(w->policy_sync, &addrs);
 	for (size_t i = 0; i < count; i++)
 		note_touched(w, &addrs[i]);
@@ -420,8 +429,8 @@ static void attach(struct world *w)
 
 static void open_policy_sync(struct world *w)
 {
-	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL,
-					 w->state, &w->policy_sync) == 0);
+	CU_ASSERT_FATAL(policy_sync_open(w->maps, w->store, &w->config, &w->node, NULL, w->state,
+					 &w->policy_sync) == 0);
 	for (size_t i = 0; i < LOCALS; i++)
 		if (w->pods[i].ifindex)
 			CU_ASSERT_FATAL(policy_sync_add_pod(w->policy_sync, &w->pods[i]) == 0);
