@@ -787,5 +787,7 @@ struct datapath_config {
 	__u32 tunnel_vni;     /* of all packets through the tunnel */
 	__u32 peer_mac_check; /* 1: what natively routed peers' pods send has the MAC address that
 				 the kernel knows the peer by */
+	__u32 made_packets;   /* 1: loaded for test-run alone: by which link a peer's packet came is
+				 not asked */
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

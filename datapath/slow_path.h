@@ -376,7 +376,7 @@ static __always_inline int slow_path_from_peer(struct slow_path *path, const str
 		return 0;
 	if (peer_way(peer, p->family) == PEER_NATIVE_V4)
 		path->native_peer = number;
-	if (path->flags & SLOW_PATH_REPLY)
+	if (path->flags & SLOW_PATH_REPLY || config.made_packets)
 		return 0;
 	by_its_link = hop->ifindex == p->link;
 	if (p->hook == DROP_FROM_WIRE && path->native_peer && by_its_link && config.peer_mac_check)

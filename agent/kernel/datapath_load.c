@@ -255,6 +255,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 		return -ENOMEM;
 	d->maps = maps;
 	d->constants = *constants;
+	d->constants.made_packets = !directory;
 	d->nl = nl;
 	d->options = options;
 	if (directory)
@@ -289,6 +290,7 @@ int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *m
 				   .constants = d->constants,
 				   .is_apart = true,
 				   .options = d->options};
+	apart->constants.made_packets = 1;
 	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
 		r = load_object(apart, i, message, size);
 	if (r < 0) {

@@ -209,6 +209,30 @@ static void wire_is_not_the_way_of_who_has_a_tunnel(void)
 	}
 }
 
+static void made_packets_are_not_asked_by_which_way_they_came(void)
+{
+	peers_fill(TUNNEL_MTU);
+	know_the_neighbour();
+	EACH_VERSION(v)
+	{
+		for (uint32_t peer = PEER_FIRST; peer <= PEER_NATIVE; peer++) {
+			struct frame_spec spec = spec_of_wire(peer_pod[peer][v], pod_text[0][v],
+							      IPPROTO_UDP, 7111, 80);
+			struct world_result r = send_of_wire(&spec);
+
+			CU_ASSERT(forwarded(&r));
+		}
+	}
+}
+
+/* What `polderctl explain` puts through programs that nothing but test-run reaches. */
+static void explain_can_be_asked_about_peers(void)
+{
+	const struct world_options options = {.made_packets = true};
+
+	in_world_of(&options, made_packets_are_not_asked_by_which_way_they_came);
+}
+
 /* The node translates what comes for one of its ports, through the tunnel or by the wire. */
 static void what_the_stack_forwards_from_a_peer_came_by_its_link(void)
 {
@@ -266,6 +290,7 @@ int main(void)
 		SUITE_TEST(sender_has_the_mac_that_the_peer_is_known_by),
 		SUITE_TEST(mac_is_not_checked_where_the_node_does_not_forward),
 		SUITE_TEST(wire_is_not_the_way_of_who_has_a_tunnel),
+		SUITE_TEST(explain_can_be_asked_about_peers),
 		SUITE_TEST(what_the_stack_forwards_from_a_peer_came_by_its_link),
 		SUITE_TEST(flow_keeps_its_translated_source_when_a_node_becomes_a_peer),
 	};

@@ -113,6 +113,7 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	memset(config->pod_mask_ipv6_be, 0xff, 8);
 	config->tunnel_vni = WORLD_VNI;
 	config->peer_mac_check = 1;
+	config->made_packets = options->made_packets;
 	config->own_range_count = 2;
 	range_set(&config->own_range[0], "10.1.0.0", 24);
 	range_set(&config->own_range[1], "fd00:1::", 64);

@@ -46,6 +46,7 @@ struct world_options {
 	uint16_t masquerade_port_min;
 	uint16_t masquerade_port_max;
 	bool no_masquerade;
+	bool made_packets;
 	bool outer_namespace; /* stay in the caller's network namespace, add no links */
 };
 
