@@ -221,16 +221,21 @@ bool agent_is_attaching(const struct agent *agent, int ifindex)
 	return find(agent, ifindex);
 }
 
-void agent_attach_cancel(struct agent *agent, int ifindex)
+/* The thread may have it. */
+static void drop(struct agent_attach *attach)
 {
-	struct agent_attach *attach = find(agent, ifindex);
-
-	if (!attach)
-		return;
 	if (attach->state == ATTACH_RUNS || attach->state == ATTACH_GUARDS_RUN)
 		attach->cancelled = true;
 	else
 		forget(attach);
+}
+
+void agent_attach_cancel(struct agent *agent, int ifindex)
+{
+	struct agent_attach *attach = find(agent, ifindex);
+
+	if (attach)
+		drop(attach);
 }
 
 void agent_attach_finish(struct agent *agent)
@@ -240,12 +245,11 @@ void agent_attach_finish(struct agent *agent)
 
 	DL_FOREACH_SAFE(agent->attaches, attach, after)
 	{
-		const int ifindex = attach->ifindex;
-
 		if (attach->cancelled)
 			continue;
-		agent_attach_cancel(agent, ifindex);
-		if (datapath_attach_pod(agent->datapath, ifindex, message, sizeof(message)) < 0)
+		if (datapath_attach_pod(agent->datapath, attach->ifindex, message,
+					sizeof(message)) < 0)
 			log_warning("links", "%s; the next polderd attaches it", message);
+		drop(attach);
 	}
 }
