@@ -366,6 +366,7 @@ static void close_handle(uv_handle_t *handle, void *data)
 void agent_stop(struct agent *agent)
 {
 	agent_cancel_adds(agent);
+	agent_attach_finish(agent);
 	/* What is not pinned would end with this process. */
 	agent_repair_pins(agent);
 	control_server_free(agent->control);

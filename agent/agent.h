@@ -92,12 +92,13 @@ struct agent {
 	struct agent_add *adds;	       /* CNI ADDs that wait for the kernel */
 	struct agent_attach *attaches; /* programs of pods that are being connected */
 	uv_work_t attach_work;
-	bool attaching;	      /* in the thread, one of them */
-	bool ready;	      /* it has been told that a run has succeeded */
-	bool links_dirty;     /* links of pods have gone */
-	bool labels_owed;     /* of some pods: they could not be saved */
-	bool labels_failed;   /* told */
-	uint64_t limits_told; /* limits_log() */
+	uv_timer_t quiet_timer; /* since the last ADD */
+	bool attaching;		/* in the thread, one of them */
+	bool ready;		/* it has been told that a run has succeeded */
+	bool links_dirty;	/* links of pods have gone */
+	bool labels_owed;	/* of some pods: they could not be saved */
+	bool labels_failed;	/* told */
+	uint64_t limits_told;	/* limits_log() */
 	unsigned int repairs;
 	struct socket_ends *socket_ends;
 	uv_timer_t sockets_timer; /* what socket_ends_due() says */
@@ -186,9 +187,15 @@ void agent_repair_uplinks(struct agent *agent);
  * they are, or will be: agent_attach_result() tells. -errno with `message`.
  */
 int agent_attach_begin(struct agent *agent, int ifindex, char *message, size_t size);
-/* -EINPROGRESS: not yet. 0, or -errno with `message`: it is over, and forgotten. */
+/* -EINPROGRESS: not yet. 0: the link may be up. -errno with `message`: it is over, and forgotten.
+ */
 int agent_attach_result(struct agent *agent, int ifindex, char *message, size_t size);
+/* Also while it lacks what comes later. */
 bool agent_is_attaching(const struct agent *agent, int ifindex);
+/* An ADD is done: what waits for a quiet moment may come soon. */
+void agent_attach_settle(struct agent *agent);
+/* What connected pods lack yet, now: polderd ends. */
+void agent_attach_finish(struct agent *agent);
 /* The pod is taken away. */
 void agent_attach_cancel(struct agent *agent, int ifindex);
 

@@ -83,6 +83,7 @@ static bool poll_add(struct agent *agent, struct agent_add *add)
 	answer(&add->call, r, result, &error);
 	DL_DELETE(agent->adds, add);
 	free(add);
+	agent_attach_settle(agent);
 	return true;
 }
 
@@ -301,6 +302,8 @@ int agent_register_requests(struct agent *agent)
 
 	uv_timer_init(agent->loop, &agent->add_timer);
 	agent->add_timer.data = agent;
+	uv_timer_init(agent->loop, &agent->quiet_timer);
+	agent->quiet_timer.data = agent;
 	uv_timer_init(agent->loop, &agent->mac_timer);
 	agent->mac_timer.data = agent;
 	for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]) && r == 0; i++)

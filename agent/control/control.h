@@ -66,6 +66,8 @@ bool control_list_add(struct control_list *list, json_t *item);
 /* Requests of the plugin ("cni.") wait, in the order of their arrival, until they are let go;
  * others do not. */
 void control_hold(struct control_server *server, bool held);
+/* Does one of them wait? */
+bool control_waiting(const struct control_server *server);
 
 /* Counted since the start, but for the first two. */
 struct control_stats {

@@ -46,6 +46,11 @@ void control_hold(struct control_server *server, bool held)
 		uv_idle_start(&server->turns, on_turn);
 }
 
+bool control_waiting(const struct control_server *server)
+{
+	return server->postponed;
+}
+
 void control_turns_count(struct control_server *server, uint64_t ns)
 {
 	server->turn_ns += ns;

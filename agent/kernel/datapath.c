@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/kernel/datapath.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -136,6 +137,7 @@ struct pod_attachment {
 	int ifindex;
 	int programs[COUNT(pod_programs)]; /* descriptors of its own; -1 */
 	int links[COUNT(pod_programs)];	   /* those that are made; -1 */
+	size_t made, taken;		   /* so many are made, and so many of them taken */
 	int result;			   /* 0 or -errno, */
 	size_t failed;			   /* of which */
 };
@@ -190,36 +192,46 @@ int datapath_prepare_pod(struct datapath *d, int ifindex, struct pod_attachment 
 /* What is made before one fails is undone here: that takes as long. */
 void pod_attachment_run(struct pod_attachment *attachment)
 {
-	for (size_t i = 0; i < COUNT(pod_programs); i++) {
+	assert(attachment->taken < COUNT(pod_programs));
+	attachment->made = attachment->taken;
+	do {
+		size_t i = attachment->made;
 		const struct link_place where = tcx_place(attachment->ifindex, &pod_programs[i]);
 
 		attachment->links[i] = pinned_links_create(&where, attachment->programs[i]);
-		if (attachment->links[i] >= 0)
-			continue;
-		attachment->result = attachment->links[i];
-		attachment->failed = i;
-		while (i--) {
-			close(attachment->links[i]);
-			attachment->links[i] = -1;
+		if (attachment->links[i] < 0) {
+			attachment->result = attachment->links[i];
+			attachment->failed = i;
+			break;
 		}
-		return;
-	}
+		attachment->made++;
+	} while (attachment->made < COUNT(pod_programs) && !pod_programs[attachment->made].behind);
+	while (attachment->result < 0 && attachment->made > attachment->taken)
+		close(TAKE_FD(attachment->links[--attachment->made]));
+}
+
+bool pod_attachment_has_more(const struct pod_attachment *attachment)
+{
+	return attachment->result == 0 && attachment->taken < COUNT(pod_programs);
 }
 
 int datapath_finish_pod(struct datapath *d, struct pod_attachment *attachment, char *message,
 			size_t size)
 {
 	char name[LINK_NAME_SIZE];
-	int r = attachment->result;
 
-	for (size_t i = 0; i < COUNT(pod_programs) && r == 0; i++) {
-		attachment->failed = i;
+	while (attachment->result == 0 && attachment->taken < attachment->made) {
+		size_t i = attachment->taken++;
+
 		link_name(pod_programs[i].name, attachment->ifindex, name);
-		r = pinned_links_take(d->links, name, TAKE_FD(attachment->links[i]));
+		attachment->failed = i;
+		attachment->result =
+			pinned_links_take(d->links, name, TAKE_FD(attachment->links[i]));
 	}
-	return r < 0 ? attach_failed(d, pod_programs[attachment->failed].name, attachment->ifindex,
-				     r, message, size)
-		     : 0;
+	return attachment->result < 0
+		       ? attach_failed(d, pod_programs[attachment->failed].name,
+				       attachment->ifindex, attachment->result, message, size)
+		       : 0;
 }
 
 bool datapath_switch_pod(struct datapath *d, int ifindex)

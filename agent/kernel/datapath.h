@@ -54,11 +54,15 @@ int datapath_attach_pod(struct datapath *datapath, int ifindex, char *message, s
  * The same for a link that has none of them yet, in three steps, of which the second, where the
  * kernel takes its time, is for any thread, and touches nothing but the attachment. Until the third
  * all goes with pod_attachment_free(). -EOPNOTSUPP: without tcx it is done by
- * datapath_attach_pod(), and quick. -EEXIST: it has some. Else 0 or -errno.
+ * datapath_attach_pod(), and quick. -EEXIST: it has some. Else 0 or -errno. The first time the
+ * programs that evaluate are attached, without which the link may not be up; as long as
+ * pod_attachment_has_more() says so, the second and the third step attach one more of those that
+ * close the link without them.
  */
 struct pod_attachment;
 int datapath_prepare_pod(struct datapath *datapath, int ifindex, struct pod_attachment **ret);
 void pod_attachment_run(struct pod_attachment *attachment);
+bool pod_attachment_has_more(const struct pod_attachment *attachment);
 /* 0, or -errno with `message`; of that nothing stays but what datapath_detach_pod() takes away. */
 int datapath_finish_pod(struct datapath *datapath, struct pod_attachment *attachment, char *message,
 			size_t size);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real plugin against the real agent: CN-01 to CN-12, and the habits of the runtimes that call it."""
 
+import glob
 import json
 import os
 import socket
@@ -457,6 +458,36 @@ def test_cn10_256_adds_and_dels_at_once(world):
     for box in boxes:
         box.netns.delete()
     world.node.wait_as(before, 10)
+
+
+def pins_by_program(world):
+    """{program: how many links of pods have it}"""
+    names = [os.path.basename(path).split("-")[0] for path in glob.glob(f"{world.node.bpffs}/v*/links/*_pod-*")]
+    return {name: names.count(name) for name in ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod")}
+
+
+def test_cn10_pod_that_comes_alone_has_all_its_programs_at_once(world):
+    before = pins_by_program(world)
+    with Sandbox(world, "alone") as box:
+        box.add()
+        assert pins_by_program(world) == {name: count + 1 for name, count in before.items()}
+
+
+@limit(60)
+def test_cn10_pods_that_come_together_have_what_closes_their_links_soon(world):
+    """And all that evaluates at once."""
+    before = pins_by_program(world)
+    boxes = [Sandbox(world, f"together-{number}") for number in range(16)]
+    mark = len(world.node.agent.log())
+    for call in [box.call("ADD").begin() for box in boxes]:
+        call.result(60)
+    now, all_there = pins_by_program(world), {name: count + 16 for name, count in before.items()}
+    assert all(now[name] == all_there[name] for name in ("from_pod", "to_pod")), now
+    wait_until(lambda: pins_by_program(world) == all_there, lambda: str(pins_by_program(world)), 20, 0.05)
+    assert "cannot be attached" not in world.node.agent.log()[mark:]
+    for box in boxes:
+        box.delete()
+        box.netns.delete()
 
 
 @limit(60)

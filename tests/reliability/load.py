@@ -256,9 +256,10 @@ def many_nodes(figures, count):
 
 WHERE = """\
 An ADD takes some 6 ms of the agent's own time. The rest is the kernel's: each of the four programs of a pod's link is
-attached behind a grace period of RCU (`bpf(LINK_CREATE)` of tcx: 15 to 30 ms on this machine, by `strace -T`), under the
-lock that all who change links and addresses share. So ADDs at once follow each other, and `status` waits for the one
-that is at work; addresses that come and go without end hold the same lock."""
+attached behind a grace period of RCU (`bpf(LINK_CREATE)` of tcx: 12 to 20 ms on this machine, by `strace -T`), under the
+lock that all who change links and addresses share. So ADDs at once follow each other, in a thread beside the loop; of many at once each
+waits for two programs, and the two that close its link without them come behind all. Addresses that come and go without end hold
+the same lock."""
 
 
 def short(tally):

@@ -13,11 +13,14 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import calls
 from lib.agent import POLDER_CNI
 from lib.cni import CniCall
+from lib.world import _difference
 
+REPAIRED = 8  # seconds after which what failed has been tried again: the agent looks every 5 s
 QUIET = 0.4  # seconds after which a change has been applied, or never will be
 HUNG = 70    # the plugin gives the agent 60
 
@@ -116,8 +119,10 @@ class FirstStart(Operation):
         ground, agent = self.ground, self.node.agent
         if not agent.alive():
             ground.start_agent(agent)
-        now = ground.measure(self.node)
-        return [f"differs from a start without a kill: {key}: {self.clean[key]} -> {now[key]}"
+        deadline = time.monotonic() + REPAIRED
+        while (now := ground.measure(self.node)) != self.clean and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return [f"differs from a start without a kill: {key}: {_difference(self.clean[key], now[key])}"
                 for key in now if now[key] != self.clean[key]]
 
     def forget(self):
