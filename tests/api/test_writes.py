@@ -2,6 +2,7 @@
 """What polderd tells the cluster: that its node has a network, and Events on objects that it refuses; and nothing else."""
 
 import json
+import time
 
 from lib import objects
 from lib.objects import labels, policy
@@ -97,6 +98,20 @@ def test_condition_of_another_network_keeps_its_time(world):
     world.store.put(node(world, conditions=[{**before, "status": "True", "reason": "NoRouteCreated"}]))
     wait_up(world)
     assert condition(world)["lastTransitionTime"] > before["lastTransitionTime"], condition(world)
+
+
+@in_worlds("http2")
+def test_change_that_is_heard_of_before_the_answer_to_a_write_counts(world):
+    def somebody():
+        made = json.loads(json.dumps(there(world)))
+        made["spec"]["taints"] = [OURS, FOREIGN]
+        world.store.put(made)
+        time.sleep(0.5)
+    world.api.after_patch = somebody
+    world.resources.put("node", node(world, OURS))
+    wait_up(world)
+    assert there(world)["spec"]["taints"] == [FOREIGN], there(world)
+    assert world.metric("polder_api_writes_total", kind="taint", result="conflict") == 0
 
 
 @in_worlds("http2")
