@@ -66,7 +66,8 @@ def test_node_that_is_ready_loses_the_taint_and_has_a_network(world):
 @in_worlds("http2")
 def test_node_that_the_cluster_does_not_have_is_told_and_nothing_written(world):
     world.api.requests.clear()
-    world.node.agent.restart()
+    world.forget_kept()
+    world.node.agent.start()
     assert f"no Node of the name {world.node.name}" in world.node.agent.log_tail(60)
     assert not writes(world), writes(world)
     assert world.node.agent.ctl_json("status")["ready"]
