@@ -145,7 +145,8 @@ class ApiServer:
     """
     Serves a Store. What tests change while it runs: `streaming`, `bookmarks` (seconds between them), `token` (None: none is asked
     for), `forbidden`, `absent` (resources), `refuse` (a function of the request that answers itself and returns True),
-    `before_patch` (called with the store locked, once), `paused` (requests are read, nothing is answered), `page` (at most so many objects), `expire_tokens` (so many continue tokens are too old).
+    `before_patch` (called with the store locked, once), `after_patch` (called before
+    the answer, once), `paused` (requests are read, nothing is answered), `page` (at most so many objects), `expire_tokens` (so many continue tokens are too old).
     """
 
     def __init__(self, store, context, protocols=("h2", "http/1.1")):
@@ -154,7 +155,7 @@ class ApiServer:
             context.set_alpn_protocols(list(protocols))
         self.streaming, self.bookmarks, self.token, self.page = True, 1.0, None, 500
         self.forbidden, self.absent = set(), {"clusternetworkpolicies"}
-        self.refuse = self.before_patch = None
+        self.refuse = self.before_patch = self.after_patch = None
         self.paused = threading.Event()
         self.expire_tokens = 0
         self.wrong = []     # what no agent may ask for
@@ -274,6 +275,9 @@ class ApiServer:
             made = patched(made, request.headers["content-type"], json.loads(request.body))
             if made is not None:
                 made = self.store.objects["nodes"][self.store.put(made)[1]]
+        if self.after_patch:
+            call, self.after_patch = self.after_patch, None
+            call()
         if made is None:
             request.json(422, status(422, "Invalid", "the server rejected our request due to an error in our request"))
         else:

@@ -180,7 +180,8 @@ class ApiWorld(World):
         """The server is as it was before the test."""
         api = self.api
         api.streaming, api.bookmarks, api.token, api.page, api.expire_tokens = True, 1.0, TOKEN, 500, 0
-        api.forbidden, api.absent, api.refuse, api.before_patch = set(), {"clusternetworkpolicies"}, None, None
+        api.forbidden, api.absent = set(), {"clusternetworkpolicies"}
+        api.refuse = api.before_patch = api.after_patch = None
         api.paused.clear()
         run(self.outside.command("nft", "flush", "ruleset"), check=False)
         if api.listener is None:

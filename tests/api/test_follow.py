@@ -151,7 +151,7 @@ def test_throttled_watch_waits_and_does_not_list(world):
 
 @in_worlds("http2")
 def test_cluster_policies_are_found_when_the_server_has_them_later(world):
-    world.node.agent.stop()
+    world.forget_kept()
     world.node.agent.start()
     assert world.resource_status("clusternetworkpolicies")["state"] == "absent"
     assert not world.problems()

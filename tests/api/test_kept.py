@@ -120,7 +120,7 @@ def test_file_that_is_damaged_opens_nothing_and_is_put_aside(world):
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
     world.node.agent.start(wait=False)
-    wait_until(lambda: "damaged" in world.node.agent.log_tail(50), "a message", 10)
+    wait_until(lambda: "damaged" in world.node.agent.log_tail(50), "a message", 30)
     time.sleep(AWAY + 2)
     assert not world.node.agent.ctl_json("status")["ready"]
     assert os.path.exists(world.kept_file + ".bad")

@@ -2,6 +2,7 @@
 """What polderd tells the cluster: that its node has a network, and Events on objects that it refuses; and nothing else."""
 
 import json
+import time
 
 from lib import objects
 from lib.objects import labels, policy
@@ -65,7 +66,8 @@ def test_node_that_is_ready_loses_the_taint_and_has_a_network(world):
 @in_worlds("http2")
 def test_node_that_the_cluster_does_not_have_is_told_and_nothing_written(world):
     world.api.requests.clear()
-    world.node.agent.restart()
+    world.forget_kept()
+    world.node.agent.start()
     assert f"no Node of the name {world.node.name}" in world.node.agent.log_tail(60)
     assert not writes(world), writes(world)
     assert world.node.agent.ctl_json("status")["ready"]
@@ -97,6 +99,20 @@ def test_condition_of_another_network_keeps_its_time(world):
     world.store.put(node(world, conditions=[{**before, "status": "True", "reason": "NoRouteCreated"}]))
     wait_up(world)
     assert condition(world)["lastTransitionTime"] > before["lastTransitionTime"], condition(world)
+
+
+@in_worlds("http2")
+def test_change_that_is_heard_of_before_the_answer_to_a_write_counts(world):
+    def somebody():
+        made = json.loads(json.dumps(there(world)))
+        made["spec"]["taints"] = [OURS, FOREIGN]
+        world.store.put(made)
+        time.sleep(0.5)
+    world.api.after_patch = somebody
+    world.resources.put("node", node(world, OURS))
+    wait_up(world)
+    assert there(world)["spec"]["taints"] == [FOREIGN], there(world)
+    assert world.metric("polder_api_writes_total", kind="taint", result="conflict") == 0
 
 
 @in_worlds("http2")

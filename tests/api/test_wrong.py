@@ -83,7 +83,7 @@ def test_kubeconfig_that_is_wrong_is_told_with_its_place(world):
 def test_kubeconfig_that_comes_later_is_waited_for(world):
     missing = os.path.join(world.workdir, "later")
     world.node.agent.options["kubeconfig"] = missing
-    world.node.agent.stop()
+    world.forget_kept()
     world.node.agent.start(wait=False)
     wait_until(lambda: os.path.exists(world.node.agent.socket), "the control socket", 15)
     world.wait_problem("api:credentials", missing, timeout=15)
@@ -92,7 +92,7 @@ def test_kubeconfig_that_comes_later_is_waited_for(world):
     os.link(world.kubeconfig, missing)
     world.node.agent.process.send_signal(1)
     world.node.agent.wait_ready()
-    world.node.agent.stop()
+    world.forget_kept()
     os.unlink(missing)
 
 

@@ -56,8 +56,11 @@ def test_server_that_is_stopped_changes_nothing(world):
     world.expect((late, world.b.ips[4], 8080, "timeout"), within=0)
     world.server.resume()
     world.wait_connected(timeout=40)
+    late.with_object = True
+    late.write_object()
     world.kubectl("delete", "netpol", "deny")
     expect(world, "open", within=3)
+    world.expect((late, world.b.ips[4], 8080, "open"))
     world.wait_no_problem()
 
 

@@ -189,19 +189,21 @@ static bool is_own(const struct api_writes *writes, const char *text, size_t len
 	       span_text(meta, "name", name, sizeof(name)) && strcmp(name, writes->node) == 0;
 }
 
-static void take_node(struct api_writes *writes, const char *text, size_t length)
+/* False: it cannot be read. An older one than what is known tells nothing new: answers and events
+ * come in any order. */
+static bool take_node(struct api_writes *writes, const char *text, size_t length)
 {
 	struct own_node own;
 
 	if (own_node_read(text, length, &own) < 0)
-		return;
-	/* What was on its way while we wrote tells nothing new. */
+		return false;
 	if (writes->known && own.version && own.version < writes->own.version)
-		return;
+		return true;
 	writes->own = own;
 	writes->known = true;
 	writes->stale = false;
 	api_schedule(writes->source);
+	return true;
 }
 
 void api_writes_node(struct api_writes *writes, const char *text, size_t length)
@@ -313,30 +315,17 @@ static void wait_backoff(struct api_writes *writes, struct lane *lane)
 	wait_for(writes, lane, backoff_next(&lane->backoff, api_random(writes->source)));
 }
 
-static uint64_t answered_version(const struct api_writes *writes)
-{
-	struct span body = {writes->body ? writes->body : "", writes->length, false}, meta;
-	char version[32] = "";
-
-	if (span_member(body, "metadata", &meta))
-		span_text(meta, "resourceVersion", version, sizeof(version));
-	return strtoull(version, NULL, 10);
-}
-
 static void node_done(struct api_writes *writes)
 {
 	struct lane *lane = &writes->lanes[writes->kind];
-	uint64_t version = answered_version(writes);
 
-	if (writes->kind == WRITE_TAINT) {
-		writes->own.taint_count = 0;
+	if (writes->kind == WRITE_TAINT)
 		log_info("api", "node %s: the taint " OWN_NODE_TAINT " is removed", writes->node);
-	} else {
-		writes->own.available = true;
+	else
 		log_info("api", "node %s: NetworkUnavailable is False", writes->node);
-	}
-	if (version > writes->own.version)
-		writes->own.version = version;
+	/* The answer is the Node as it is now; one that is too large is read by itself. */
+	if (!writes->body || !take_node(writes, writes->body, writes->length))
+		writes->stale = true;
 	/* Somebody may want it otherwise, again and again: then it is longer each time before it
 	 * is written. */
 	wait_backoff(writes, lane);
