@@ -58,6 +58,9 @@ def test_server_that_is_stopped_changes_nothing(world):
     world.wait_connected(timeout=40)
     world.kubectl("delete", "netpol", "deny")
     expect(world, "open", within=3)
+    late.with_object = True
+    late.write_object()
+    world.expect((late, world.b.ips[4], 8080, "open"), within=2)
     world.wait_no_problem()
 
 
