@@ -82,7 +82,8 @@ def test_nodes_whose_agents_are_away_while_things_change_come_to_the_same(world)
     # What was in force on the node is, until its agent is back.
     expect(world, clients="open", others="timeout", outside="timeout", webs=[world.webs[1]], within=0)
     world.nodes[1].agent.start()
-    expect(world, clients="timeout", others="open", outside="timeout", within=1)
+    world.wait_current()
+    expect(world, clients="timeout", others="open", outside="timeout")
 
 
 @limit(90)

@@ -169,5 +169,6 @@ def test_etcd_that_stands_still_changes_nothing_for_an_agent_that_starts(world):
     world.etcd.resume()
     world.node.agent.wait_ready(60)
     expect(world, "timeout", within=0)
+    world.wait_current(40)
     world.kubectl("delete", "netpol", "deny")
     expect(world, "open")
