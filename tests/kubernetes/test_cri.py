@@ -2,6 +2,7 @@
 """containerd runs pods of an API server as a kubelet has it do, and Polder connects them."""
 
 import contextlib
+import json
 import signal
 
 from lib import objects
@@ -87,6 +88,23 @@ def test_container_of_a_sandbox_serves_and_reaches_others(world):
         for family in BOTH:
             status, out = served.execute(container, "/bin/busybox", "nc", "-w", "2", world.a.ips[family], "8080")
             assert status == 0, out
+
+
+@limit(90)
+def test_pod_whose_object_is_late_is_isolated_until_it_comes(world):
+    """That of another pod of the same name is not its own."""
+    with sandbox_of(world, "late", with_object=False) as late:
+        world.serve(late, 8080)
+        expect(world, "timeout", late)
+        pod_object(world, "late", app="late")
+        tell_status(world, late)
+        expect(world, "timeout", late, within=0)
+        world.plane.client.delete("Pod", "late")
+        # The API server gives each object a uid of its own; this one has to be the sandbox's.
+        own = objects.pod("late", labels={"app": "late"}, node_name=world.node.name, ips=list(late.ips.values()))
+        assert own["metadata"]["uid"] == late.config["metadata"]["uid"]
+        world.etcd.ctl("put", "/registry/pods/default/late", json.dumps(own))
+        expect(world, "open", late)
 
 
 @limit(90)

@@ -156,8 +156,9 @@ def test_object_that_cannot_be_used_is_refused_alone(world):
 
 def test_cluster_policies_are_in_force_once_their_kind_is_there(world):
     world.node.agent.restart()
+    world.wait_current()
     assert world.resource_status("clusternetworkpolicies")["state"] == "absent", world.api_status()
-    assert not world.problems()
+    world.wait_no_problem()
     world.kubectl("apply", objects=[cluster.CNP_RESOURCE])
     world.kubectl("wait", "--for=condition=Established", "crd/" + cluster.CNP_RESOURCE["metadata"]["name"])
     made = objects.cluster_policy("shut", {"pods": {"podSelector": labels(app="b"), "namespaceSelector": {}}},
@@ -165,6 +166,7 @@ def test_cluster_policies_are_in_force_once_their_kind_is_there(world):
     wait_until(lambda: "created" in world.kubectl("apply", objects=[made], check=False), "the policy is taken", 10, 0.2)
     # The agent looks every 30 s at least: a restart is quicker.
     world.node.agent.restart()
+    world.wait_current()
     expect(world, "timeout", world.a, world.c)
     world.kubectl("patch", "cnp", "shut", "--type=json", "-p",
                   json.dumps([{"op": "replace", "path": "/spec/ingress/0/action", "value": "Accept"}]))
@@ -194,10 +196,10 @@ def test_manifests_are_taken_by_the_server(world):
 
 def test_what_the_manifests_allow_is_what_polderd_asks_for(world):
     """polderd is the ServiceAccount of deploy/kubernetes here; without its role it says which one is missing."""
-    assert not world.problems()
+    world.wait_no_problem()
     role = world.kubectl.json("get", "clusterrole", "polder")
     world.kubectl("delete", "clusterrole", "polder")
-    world.node.agent.stop()
+    world.forget_kept()
     world.node.agent.start(wait=False)
     wait_until(lambda: os.path.exists(world.node.agent.socket), "the control socket", 15)
     problem = world.wait_problem("pods cannot be read", "403", "rbac.yaml")

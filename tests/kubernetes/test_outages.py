@@ -60,7 +60,7 @@ def test_server_that_is_stopped_changes_nothing(world):
     late.write_object()
     world.kubectl("delete", "netpol", "deny")
     expect(world, "open", within=3)
-    world.expect((late, world.b.ips[4], 8080, "open"))
+    world.expect((late, world.b.ips[4], 8080, "open"), within=2)
     world.wait_no_problem()
 
 
@@ -169,5 +169,6 @@ def test_etcd_that_stands_still_changes_nothing_for_an_agent_that_starts(world):
     world.etcd.resume()
     world.node.agent.wait_ready(60)
     expect(world, "timeout", within=0)
+    world.wait_current(40)
     world.kubectl("delete", "netpol", "deny")
     expect(world, "open")

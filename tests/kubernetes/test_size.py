@@ -81,7 +81,7 @@ def test_large_cluster_is_known_and_followed(world):
     world.wait_objects("networkpolicies", POLICIES, 20)
     world.wait_current()
     followed = time.monotonic() - begun
-    world.node.agent.stop()
+    world.forget_kept()
     begun = time.monotonic()
     world.node.agent.start(wait=False)
     world.node.agent.wait_ready(60)

@@ -26,7 +26,8 @@ LIBRARIES = ["golang-go", "golang-k8s-apiserver-dev", "golang-k8s-apiextensions-
 READY = ["etcd-server", "etcd-client", "kubectl", "golang-k8s-cri-api-dev"]
 BUILDS = re.compile(r"golang-.*-dev|golang-[0-9.]+-(go|src)")
 # What libraries depend on for parts that are not used here: 190 of 230 MB. All are fetched if one turns out to be needed.
-UNUSED = re.compile(r"golang-(github-(cloudflare-circl|klauspost|pierrec-lz4|aws-aws-sdk|nxadm-tail|pjbgf-sha1cd|google-pprof"
+# One is an older CRI with the same paths as the one above.
+UNUSED = re.compile(r"golang-(github-(kubernetes-cri-api|cloudflare-circl|klauspost|pierrec-lz4|aws-aws-sdk|nxadm-tail|pjbgf-sha1cd|google-pprof"
                     r"|nats-io|charmbracelet|apache-arrow|envoyproxy|jung-kurt|pelletier|sergi-go-diff|lucasb-eyer|protonmail"
                     r"|mmcloughlin)|google-(cloud|api)|gonum|mongodb|golang-x-image).*")
 PROGRAMS = ["usr/bin/etcd", "usr/bin/etcdctl", "usr/bin/etcdutl", "usr/bin/kubectl"]
@@ -169,6 +170,9 @@ def _make(work):
     needed = packages.closure(LIBRARIES)
     later = [name for name in needed if UNUSED.fullmatch(name)]
     packages.unpack([name for name in needed if name not in later] + READY)
+    made = os.path.join(work, "made")
+    os.makedirs(os.path.join(made, "cri"))
+    shutil.copy(os.path.join(packages.root, CRI), os.path.join(made, "cri"))
     why = _build(work, packages)
     if why and "cannot find package" in why:
         packages.unpack(later)
@@ -176,11 +180,8 @@ def _make(work):
     if why:
         print("".join(f"# {line}\n" for line in why.splitlines()[-20:]), end="", flush=True)
         raise Missing(f"the API server cannot be built from Debian sid's packages: {why.splitlines()[-1]}")
-    made = os.path.join(work, "made")
-    os.makedirs(os.path.join(made, "cri"))
     for path in PROGRAMS:
         shutil.copy(os.path.join(packages.root, path), made)
-    shutil.copy(os.path.join(packages.root, CRI), os.path.join(made, "cri"))
     shutil.move(os.path.join(work, "testserver"), made)
     with open(os.path.join(made, "PACKAGES"), "w", encoding="ascii") as file:
         file.writelines(f"{name} {version.replace('%3a', ':')}\n" for name, version in sorted(packages.names))
