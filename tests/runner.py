@@ -48,6 +48,7 @@ SUITES = [
     Suite('image', 300, 'the image is built, and run by podman as the manifest says', network=True),
     Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),
     Suite('api', 300, 'polderd follows an API server that is wrong in every way'),
+    Suite('scale', 180, 'polderd in a large cluster: lists, thousands of changes, memory, CPU'),
     Suite('e2e', 1200, 'podman and containerd'),
     Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True),
     Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
