@@ -10,9 +10,13 @@ bool slots_writable(const struct slots *s)
 
 void slots_ran(struct slots *s, bool switched, uint64_t now_ns)
 {
+	if (s->pressed)
+		s->pressed_until_ns = now_ns + SLOTS_PRESSED_NS;
+	s->pressed = false;
 	if (switched) {
 		assert(s->state == SLOTS_ALIKE);
 		s->state = SLOTS_SWITCHED;
+		s->hurry = now_ns < s->pressed_until_ns;
 	}
 	if (s->grace == GRACE_DUE || s->grace == GRACE_OVERTAKEN)
 		return;
@@ -28,6 +32,7 @@ void slots_hurry(struct slots *s)
 {
 	assert(s->state != SLOTS_ALIKE);
 	s->hurry |= s->state == SLOTS_SWITCHED;
+	s->pressed = true;
 }
 
 uint64_t slots_due(const struct slots *s)

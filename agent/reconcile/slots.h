@@ -29,6 +29,9 @@
 #define SLOTS_NEVER UINT64_MAX
 /* Programs run for microseconds; the delay gathers the remains of changes that come in a burst. */
 #define SLOTS_DELAY_NS 50000000ull
+/* So long after a run had to wait for a slot, a switch is followed by its grace period at once: who
+ * changes policy comes more often than the delay, and would wait each time. */
+#define SLOTS_PRESSED_NS 1000000000ull
 /* Until a grace period that could not be waited for is tried again. */
 #define SLOTS_RETRY_NS 5000000000ull
 
@@ -52,6 +55,8 @@ struct slots {
 	enum grace_state grace;
 	uint64_t begin_ns; /* when the next grace period has to begin, if one is due */
 	bool hurry;	   /* it has to begin as soon as it can */
+	bool pressed;	   /* a run had to wait */
+	uint64_t pressed_until_ns;
 };
 
 /* May the slot that is not in force be written? */

@@ -56,8 +56,31 @@ static void a_run_that_has_to_wait_brings_the_grace_period_forward(void)
 	CU_ASSERT(slots_end(&s, false, 101 * MS));
 	CU_ASSERT(s.grace == GRACE_IDLE);
 	/* The next one comes at the time that was set for this one. */
-	slots_ran(&s, true, 110 * MS);
+	slots_ran(&s, false, 110 * MS);
 	CU_ASSERT(slots_due(&s) == 150 * MS);
+}
+
+static void while_runs_have_to_wait_a_switch_is_followed_by_its_grace_period_at_once(void)
+{
+	struct slots s = {};
+
+	slots_ran(&s, true, 100 * MS);
+	slots_hurry(&s);
+	slots_ran(&s, false, 110 * MS);
+	CU_ASSERT(slots_begin(&s));
+	CU_ASSERT(slots_end(&s, false, 118 * MS));
+	slots_ran(&s, true, 118 * MS);
+	CU_ASSERT(slots_due(&s) == 0);
+	CU_ASSERT(slots_begin(&s));
+	CU_ASSERT(slots_end(&s, false, 126 * MS));
+	/* What switches nothing has time, and so has a switch when nobody has waited for a second.
+	 */
+	slots_ran(&s, false, 130 * MS);
+	CU_ASSERT(slots_due(&s) > 130 * MS);
+	CU_ASSERT(slots_begin(&s));
+	CU_ASSERT(slots_end(&s, false, 190 * MS));
+	slots_ran(&s, true, 1110 * MS);
+	CU_ASSERT(slots_due(&s) > 1110 * MS);
 }
 
 static void what_a_grace_period_did_not_cover_gets_another_one(void)
@@ -122,6 +145,7 @@ int main(void)
 		UNIT_TEST(a_run_makes_a_grace_period_due_some_time_later),
 		UNIT_TEST(after_a_switch_the_other_slot_is_written_only_after_a_grace_period),
 		UNIT_TEST(a_run_that_has_to_wait_brings_the_grace_period_forward),
+		UNIT_TEST(while_runs_have_to_wait_a_switch_is_followed_by_its_grace_period_at_once),
 		UNIT_TEST(what_a_grace_period_did_not_cover_gets_another_one),
 		UNIT_TEST(a_stream_of_runs_without_a_switch_does_not_keep_the_slots_apart),
 		UNIT_TEST(a_switch_while_a_grace_period_runs_is_not_covered_by_it),
