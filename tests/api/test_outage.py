@@ -180,7 +180,7 @@ def test_data_that_was_put_back_to_after_most_resources_is_listed_again(world):
     world.store.quietly("networkpolicies", delete=("default", "deny"))
     world.listen()
     world.wait_connected()
-    expect_open(world, within=5)
+    expect_open(world, within=10)
 
 
 @in_worlds("http2")
