@@ -7,74 +7,33 @@ import shutil
 import subprocess
 import sys
 
-from try_out_shared import (EXAMPLES, MONITOR, NODE, NODE_ADDRESSES, OUTSIDE, OUTSIDE_ADDRESSES, POD_RANGES, PODS_BY_ADDRESS, PREFIX, RUN,
-                            SOCKET, STRANGER, Failure, Monitor, Place, Target, built, cgroup_root, cni, inside, ip, load_examples, pods,
-                            print_table, probe, run, serve, spawn, take_down, wait_until)
+from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, OUTSIDE_ADDRESSES, PREFIX, RUN, STRANGER, Failure, Monitor, Node, Place,
+                            address_outside, address_uplink, built, connect_pod, ip, load_examples, make_namespace, other_targets,
+                            print_table, probe, start_agent, take_down)
+
+NODE = Node('try', PREFIX + 'node', ['192.0.2.1', '2001:db8:2::1'], ['10.77.0.0/24', 'fd00:77::/112'], RUN)
 
 
 def make_wires():
     """The node and the outside, with one wire between them."""
-    for name in (NODE, OUTSIDE):
-        ip('netns', 'add', name)
-        ip('link', 'set', 'lo', 'up', namespace=name)
-    ip('link', 'add', 'uplink0', 'type', 'veth', 'peer', 'name', 'wire0', 'netns', OUTSIDE, namespace=NODE)
-    for namespace, link, addresses in ((NODE, 'uplink0', NODE_ADDRESSES), (OUTSIDE, 'wire0', OUTSIDE_ADDRESSES)):
-        ip('addr', 'add', addresses[0] + '/24', 'dev', link, namespace=namespace)
-        ip('addr', 'add', addresses[1] + '/64', 'dev', link, 'nodad', namespace=namespace)
-        ip('link', 'set', link, 'up', namespace=namespace)
-    for address in MONITOR + STRANGER:
-        ip('addr', 'add', address, 'dev', 'lo', *(['nodad'] if ':' in address else []), namespace=OUTSIDE)
-    for family, gateway in enumerate(OUTSIDE_ADDRESSES):
-        ip('route', 'add', 'default', 'via', gateway, namespace=NODE)
-        ip('route', 'add', POD_RANGES[family], 'via', NODE_ADDRESSES[family], namespace=OUTSIDE)
-
-
-def start_agent():
-    os.makedirs(RUN + '/bpf')
-    run('mount', '-t', 'bpf', '-o', 'mode=0700', 'polder-try', RUN + '/bpf')
-    cgroup = os.path.join(cgroup_root(), 'polder-try')
-    os.makedirs(cgroup, exist_ok=True)
-    shutil.copytree(EXAMPLES, RUN + '/resources')
-    process = spawn(inside(NODE) + [
-        built('polderd'), '--node-name', 'try', '--resources', RUN + '/resources', '--run-dir', RUN + '/agent', '--state-dir', RUN + '/state',
-        '--bpffs', RUN + '/bpf', '--cgroup', cgroup, '--pod-cidr', ','.join(POD_RANGES), '--node-ip',
-        ','.join(NODE_ADDRESSES), '--uplink', 'uplink0'], 'polderd.log')
-    wait_until(lambda: os.path.exists(SOCKET) or process.poll() is not None, 30, f'{SOCKET} is there')
-    result = subprocess.run([built('polderctl'), '--socket', SOCKET, 'status', '--wait=40'], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
-    if result.returncode != 0 or process.poll() is not None:
-        with open(RUN + '/polderd.log', encoding='utf-8', errors='replace') as file:
-            raise Failure(f'the agent did not become ready: {result.stdout.strip()}\n{file.read()}')
-    return cgroup
+    make_namespace(NODE.namespace)
+    make_namespace(OUTSIDE)
+    ip('link', 'add', 'uplink0', 'type', 'veth', 'peer', 'name', 'wire0', 'netns', OUTSIDE, namespace=NODE.namespace)
+    address_outside()
+    address_uplink(NODE)
 
 
 def make_pods(objects):
-    """Each example pod: a namespace, connected by CNI, with a server on its port. Returns places and targets."""
-    places, targets = [], []
-    for pod in (item for item in objects if item['kind'] == 'Pod'):
-        namespace, name = pod['metadata']['namespace'], pod['metadata']['name']
-        ip('netns', 'add', PREFIX + name)
-        ip('link', 'set', 'lo', 'up', namespace=PREFIX + name)
-        result = cni('ADD', namespace, name)
-        addresses = [entry['address'].split('/')[0] for entry in result['ips']]
-        port = pod['spec']['containers'][0]['ports'][0]['containerPort']
-        serve(PREFIX + name, port, f'{namespace}/{name}')
-        PODS_BY_ADDRESS.update({address: f'{namespace}/{name}' for address in addresses})
-        places.append(Place(f'{namespace}/{name}', PREFIX + name, addresses))
-        targets.append(Target(f'{namespace}/{name}:{port}', addresses, port))
-    serve(OUTSIDE, 443, 'outside')
-    for service in (item for item in objects if item['kind'] == 'Service'):
-        port = service['spec']['ports'][0]['port']
-        name = f'{service["metadata"]["namespace"]}/{service["metadata"]["name"]}'
-        targets.append(Target(f'Service {name}:{port}', service['spec']['clusterIPs'], port))
-    targets.append(Target('outside:443', MONITOR, 443))
-    places += [Place('monitoring (outside)', OUTSIDE, MONITOR), Place('stranger (outside)', OUTSIDE, STRANGER),
-               Place('the node', NODE, NODE_ADDRESSES)]
-    return places, targets
+    """Places and targets of the table."""
+    made = [connect_pod(NODE, item) for item in objects if item['kind'] == 'Pod']
+    places = [place for place, _ in made] + [
+        Place('monitoring (outside)', OUTSIDE, MONITOR), Place('stranger (outside)', OUTSIDE, STRANGER),
+        Place('the node', NODE.namespace, NODE.addresses, NODE.cgroup)]
+    return places, [target for _, target in made] + other_targets(objects)
 
 
 def tell_how_to_go_on():
-    polderctl = f'{os.path.relpath(built("polderctl"))} --socket {SOCKET}'
+    polderctl = f'{os.path.relpath(built("polderctl"))} --socket {NODE.socket}'
     print(f'''
 The node is up. Look at it, from {os.getcwd()}:
 
@@ -93,14 +52,15 @@ def bring_up():
     os.makedirs(RUN, mode=0o700)
     objects = load_examples()
     make_wires()
-    cgroup = start_agent()
+    shutil.copytree(EXAMPLES, RUN + '/resources')
+    start_agent(NODE, '--resources', RUN + '/resources', '--pod-cidr', ','.join(NODE.ranges))
     places, targets = make_pods(objects)
-    print(f'A node with {sum(place.name in pods(objects) for place in places)} pods, '
+    print(f'A node with {sum(item["kind"] == "Pod" for item in objects)} pods, '
           f'{sum(item["kind"] == "Service" for item in objects)} Services and '
           f'{sum(item["kind"].endswith("NetworkPolicy") for item in objects)} policies is up.', flush=True)
-    monitor = Monitor()
-    found = {place.name: probe(place, targets, cgroup) for place in places}
-    return print_table(places, targets, found, monitor.end(), objects)
+    monitor = Monitor(NODE)
+    found = {place.name: probe(place, targets) for place in places}
+    return print_table(places, targets, found, monitor.end(), lambda place, target: target.name in EXPECTED[place.name])
 
 
 def main():

@@ -16,20 +16,32 @@ BUILD = os.environ.get('POLDER_BUILD', os.path.join(SOURCE, 'build'))
 EXAMPLES = os.path.join(SOURCE, 'deploy', 'examples')
 
 RUN = '/run/polder-try'
-SOCKET = RUN + '/agent/polder.sock'
+PODS = RUN + '/pods'  # those that are connected, and to which agent
 PREFIX = 'polder-try-'
-NODE, OUTSIDE = PREFIX + 'node', PREFIX + 'outside'
+OUTSIDE = PREFIX + 'outside'
 
 # Documentation ranges (RFC 5737, RFC 3849): nothing real is shadowed.
-NODE_ADDRESSES = ['192.0.2.1', '2001:db8:2::1']
 OUTSIDE_ADDRESSES = ['192.0.2.254', '2001:db8:2::fe']
-POD_RANGES = ['10.77.0.0/24', 'fd00:77::/112']
-SERVICE_RANGES = ['10.96.0.0/24', 'fd00:96::/112']
 MONITOR = ['198.51.100.10', '2001:db8:51::10']
 STRANGER = ['198.51.100.200', '2001:db8:51::c8']
 
-Place = collections.namedtuple('Place', 'name namespace addresses')     # who asks; addresses to ask from, or None
-Target = collections.namedtuple('Target', 'name addresses port')        # who is asked
+# Who asks: addresses to ask from; the control group of a node's processes.
+Place = collections.namedtuple('Place', 'name namespace addresses cgroup', defaults=[None])
+# Who is asked: `node` is the namespace of a pod's node.
+Target = collections.namedtuple('Target', 'name addresses port node', defaults=[None])
+
+
+class Node(collections.namedtuple('Node', 'name namespace addresses ranges directory')):
+    """`directory` has its agent's files; the control group is below that of the try-out."""
+
+    @property
+    def socket(self):
+        return self.directory + '/agent/polder.sock'
+
+    @property
+    def cgroup(self):
+        return os.path.join(cgroup_root(), 'polder-try' + self.directory.removeprefix(RUN))
+
 
 # Who reaches whom by the examples' policies. Everything else is a no.
 EXPECTED = {
@@ -115,6 +127,32 @@ def load_examples():
     return objects
 
 
+def make_namespace(name):
+    ip('netns', 'add', name)
+    ip('link', 'set', 'lo', 'up', namespace=name)
+
+
+def address(namespace, link, addresses):
+    ip('addr', 'add', addresses[0] + '/24', 'dev', link, namespace=namespace)
+    ip('addr', 'add', addresses[1] + '/64', 'dev', link, 'nodad', namespace=namespace)
+    ip('link', 'set', link, 'up', namespace=namespace)
+
+
+def address_outside():
+    """Its end of the wire, and the two networks behind it."""
+    address(OUTSIDE, 'wire0', OUTSIDE_ADDRESSES)
+    for each in MONITOR + STRANGER:
+        ip('addr', 'add', each, 'dev', 'lo', *(['nodad'] if ':' in each else []), namespace=OUTSIDE)
+
+
+def address_uplink(node):
+    """The node's end, and the ways between the node's pods and the outside."""
+    address(node.namespace, 'uplink0', node.addresses)
+    for family, gateway in enumerate(OUTSIDE_ADDRESSES):
+        ip('route', 'add', 'default', 'via', gateway, namespace=node.namespace)
+        ip('route', 'add', node.ranges[family], 'via', node.addresses[family], namespace=OUTSIDE)
+
+
 def cgroup_root():
     with open('/proc/mounts', encoding='utf-8') as file:
         for line in file:
@@ -124,11 +162,51 @@ def cgroup_root():
     raise Failure('no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup')
 
 
-def cni(command, namespace, name):
+def start_agent(node, *options):
+    """polderd of a node, ready; `options` say where its objects and its pod ranges are from."""
+    os.makedirs(node.directory + '/bpf')
+    run('mount', '-t', 'bpf', '-o', 'mode=0700', 'polder-try', node.directory + '/bpf')
+    os.makedirs(node.cgroup, exist_ok=True)
+    log = os.path.join(node.directory, 'polderd.log')
+    process = spawn(inside(node.namespace) + [
+        built('polderd'), '--node-name', node.name, '--run-dir', node.directory + '/agent', '--state-dir', node.directory + '/state',
+        '--bpffs', node.directory + '/bpf', '--cgroup', node.cgroup, '--node-ip', ','.join(node.addresses), '--uplink', 'uplink0',
+        *options], log)
+    wait_until(lambda: os.path.exists(node.socket) or process.poll() is not None, 30, f'{node.socket} is there')
+    result = subprocess.run([built('polderctl'), '--socket', node.socket, 'status', '--wait=40'], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    if result.returncode != 0 or process.poll() is not None:
+        with open(log, encoding='utf-8', errors='replace') as file:
+            raise Failure(f'the agent of {node.name} did not become ready: {result.stdout.strip()}\n{file.read()}')
+
+
+def connect_pod(node, pod):
+    """A namespace, connected by CNI, with a server on the pod's port. Returns place and target."""
+    namespace, name = pod['metadata']['namespace'], pod['metadata']['name']
+    with open(PODS, 'a', encoding='utf-8') as file:
+        file.write(f'{node.socket} {namespace} {name}\n')
+    make_namespace(PREFIX + name)
+    addresses = [entry['address'].split('/')[0] for entry in cni(node.socket, 'ADD', namespace, name)['ips']]
+    port = pod['spec']['containers'][0]['ports'][0]['containerPort']
+    serve(PREFIX + name, port, f'{namespace}/{name}')
+    PODS_BY_ADDRESS.update({address: f'{namespace}/{name}' for address in addresses})
+    return (Place(f'{namespace}/{name}', PREFIX + name, addresses),
+            Target(f'{namespace}/{name}:{port}', addresses, port, node.namespace))
+
+
+def other_targets(objects):
+    """Services, and the outside, which serves from now on."""
+    serve(OUTSIDE, 443, 'outside')
+    made = [(f'{item["metadata"]["namespace"]}/{item["metadata"]["name"]}', item['spec']) for item in objects if item['kind'] == 'Service']
+    return [Target(f'Service {name}:{spec["ports"][0]["port"]}', spec['clusterIPs'], spec['ports'][0]['port']) for name, spec in made] \
+        + [Target('outside:443', MONITOR, 443)]
+
+
+def cni(agent, command, namespace, name):
     environment = {'PATH': os.environ['PATH'], 'CNI_COMMAND': command, 'CNI_CONTAINERID': f'{namespace}-{name}',
                    'CNI_NETNS': f'/run/netns/{PREFIX}{name}', 'CNI_IFNAME': 'eth0', 'CNI_PATH': '/opt/cni/bin',
                    'CNI_ARGS': f'IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}'}
-    configuration = {'cniVersion': '1.0.0', 'name': 'polder-try', 'type': 'polder-cni', 'socket': SOCKET}
+    configuration = {'cniVersion': '1.0.0', 'name': 'polder-try', 'type': 'polder-cni', 'socket': agent}
     result = subprocess.run([built('polder-cni')], input=json.dumps(configuration), env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
     if result.returncode != 0:
@@ -201,28 +279,39 @@ def take_down():
     """Everything that an earlier run made, also when that ended in the middle."""
     if not is_up():
         return
-    if os.path.exists(SOCKET):
-        for pod in (item for item in load_examples() if item['kind'] == 'Pod'):
-            try:
-                cni('DEL', pod['metadata']['namespace'], pod['metadata']['name'])
-            except (Failure, OSError, subprocess.SubprocessError, ValueError) as error:
-                print(f'try-out: {error}', file=sys.stderr)
+    for agent, namespace, name in connected_pods():
+        try:
+            cni(agent, 'DEL', namespace, name)
+        except (Failure, OSError, subprocess.SubprocessError, ValueError) as error:
+            print(f'try-out: {error}', file=sys.stderr)
     end_processes()
     for line in run('ip', 'netns', 'list', check=False).splitlines():
         if line.startswith(PREFIX):
             ip('netns', 'delete', line.split()[0], check=False)
-    if os.path.ismount(RUN + '/bpf'):
-        run('umount', RUN + '/bpf', check=False)
+    for path in glob.glob(RUN + '/**/bpf', recursive=True):
+        if os.path.ismount(path):
+            run('umount', path, check=False)
     try:
-        os.rmdir(os.path.join(cgroup_root(), 'polder-try'))
+        group = os.path.join(cgroup_root(), 'polder-try')
+        for path in [*glob.glob(group + '/*/'), group]:
+            os.rmdir(path)
     except (OSError, Failure):
         pass
     shutil.rmtree(RUN)
 
 
+def connected_pods():
+    """(agent's socket, namespace, name) of those whose agent is there."""
+    try:
+        with open(PODS, encoding='utf-8') as file:
+            return [words for words in (line.split() for line in file) if len(words) == 3 and os.path.exists(words[0])]
+    except OSError:
+        return []
+
+
 # ---------------------------------------------------------------- who reaches whom
 
-def probe(place, targets, cgroup):
+def probe(place, targets):
     """Asks every target from one place, both families at once. Returns {target: [(family, source, address, answer)]}."""
     asks, names = [], []
     for target in targets:
@@ -233,8 +322,8 @@ def probe(place, targets, cgroup):
             names.append(target.name)
 
     def enter():
-        if place.namespace == NODE:
-            with open(os.path.join(cgroup, 'cgroup.procs'), 'w', encoding='utf-8') as file:
+        if place.cgroup:
+            with open(os.path.join(place.cgroup, 'cgroup.procs'), 'w', encoding='utf-8') as file:
                 file.write('0')
 
     answers = json.loads(subprocess.run(inside(place.namespace) + [sys.executable, '-c', CLIENT], input=json.dumps(asks),
@@ -254,10 +343,10 @@ def reachable_from_outside(target):
 class Monitor:
     """polderctl monitor while the probes run: what was decided about each connection, and by which policy."""
 
-    def __init__(self):
-        self.path = os.path.join(RUN, 'events.jsonl')
+    def __init__(self, node):
+        self.path = os.path.join(node.directory, 'events.jsonl')
         self.out = open(self.path, 'wb')
-        self.process = subprocess.Popen([built('polderctl'), '--socket', SOCKET, '-o', 'json', 'monitor', '--flows', '--drops'],
+        self.process = subprocess.Popen([built('polderctl'), '--socket', node.socket, '-o', 'json', 'monitor', '--flows', '--drops'],
                                         stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT)
 
     def end(self):
@@ -276,14 +365,29 @@ class Monitor:
 
 
 def index_events(events):
-    """The decision of each connection by who asked whom on which port; a drop counts more than what came before it."""
+    """
+    What was decided of each connection by who asked whom on which port, by the nodes of both ends; a drop counts more than what came
+    before it. Of a Service's connection the receiving node knows the endpoint only.
+    """
     found = {}
     for event in events:
         source, destination = event.get('source') or {}, event.get('destination') or {}
-        key = (source.get('ip'), destination.get('ip'), destination.get('port'))
-        if key not in found or event.get('type') == 'drop':
-            found[key] = event
+        merge(found, (source.get('ip'), destination.get('ip'), destination.get('port')), event)
+    for key, event in list(found.items()):
+        backend = event.get('backend') or {}
+        at_end = found.get((key[0], backend.get('ip'), backend.get('port')))
+        if at_end is not None and at_end is not event:
+            merge(found, key, {**at_end, 'backend': backend})
     return found
+
+
+def merge(found, key, event):
+    known = found.get(key)
+    if known is None or (event.get('type') == 'drop') != (known.get('type') == 'drop'):
+        if known is None or event.get('type') == 'drop':
+            found[key] = event
+    else:
+        found[key] = {**known, **{name: value for name, value in event.items() if value}}
 
 
 def allowed_by(event):
@@ -295,10 +399,10 @@ def allowed_by(event):
     return ', '.join(parts)
 
 
-def why_allowed(event, place, target, objects):
-    if place.namespace == NODE:
-        if target.name.split(':')[0] in pods(objects):
-            return 'a node always reaches its own pods'
+def why_allowed(event, place, target):
+    if place.cgroup and target.node == place.namespace:
+        return 'a node always reaches its own pods'
+    if place.cgroup and target.node is None:
         return 'translated at the node\'s socket' if target.name.startswith('Service') else 'policies are about pods'
     if event is None:
         return 'no event was seen'
@@ -309,7 +413,7 @@ def why_allowed(event, place, target, objects):
     return allowed_by(event) or f'no policy isolates {end or place.name + " on the way out"}'
 
 
-def why_denied(event, place, target, _objects):
+def why_denied(event, place, target):
     if event is None:
         return 'no event was seen'
     reason = event.get('reason', '?')
@@ -330,10 +434,6 @@ def pod_at(address):
     return PODS_BY_ADDRESS.get(address)
 
 
-def pods(objects):
-    return {f'{item["metadata"]["namespace"]}/{item["metadata"]["name"]}' for item in objects if item['kind'] == 'Pod'}
-
-
 def word(answers):
     """Both families as one word, when they agree."""
     if len(set(answers)) == 1:
@@ -341,8 +441,8 @@ def word(answers):
     return 'v4 only' if answers[0] else 'v6 only'
 
 
-def print_table(places, targets, found, events, objects):
-    """The matrix, then every connection with its reason. Returns the answers that are not the expected ones."""
+def print_table(places, targets, found, events, expected):
+    """The matrix, then every connection with its reason. Returns the answers that are not what `expected(place, target)` says."""
     width = max(len(place.name) for place in places) + 2
     print('\nWho reaches whom (TCP, IPv4 and IPv6):\n')
     print(' ' * width + '  '.join(target.name for target in targets))
@@ -353,9 +453,9 @@ def print_table(places, targets, found, events, objects):
             asked = found[place.name].get(target.name)
             answer = word([entry[3] for entry in asked]) if asked else '-'
             cells.append(answer.ljust(len(target.name)))
-            expected = 'yes' if target.name in EXPECTED[place.name] else 'no'
-            if asked and answer != expected:
-                wrong.append(f'{place.name} to {target.name}: {answer}, but the policies mean {expected}')
+            meant = 'yes' if expected(place, target) else 'no'
+            if asked and answer != meant:
+                wrong.append(f'{place.name} to {target.name}: {answer}, but the policies mean {meant}')
         print(place.name.ljust(width) + '  '.join(cells).rstrip())
     print('\nAnd why:\n')
     decided = index_events(events)
@@ -365,7 +465,7 @@ def print_table(places, targets, found, events, objects):
             if asked:
                 event = next((decided[entry[:3]] for entry in asked if entry[:3] in decided), None)
                 answers = [entry[3] for entry in asked]
-                reason = (why_allowed if any(answers) else why_denied)(event, place, target, objects)
+                reason = (why_allowed if any(answers) else why_denied)(event, place, target)
                 print(f'{place.name:{width}}{target.name:24}{word(answers):8}{reason}')
     return wrong
 
