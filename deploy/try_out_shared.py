@@ -94,9 +94,14 @@ def spawn(command, log, **kwargs):
     with open(os.path.join(RUN, log), 'ab') as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                    start_new_session=True, **kwargs)
-    with open(os.path.join(RUN, 'pids'), 'a', encoding='utf-8') as file:
-        file.write(f'{process.pid} {start_time(process.pid)}\n')
+    remember(process.pid)
     return process
+
+
+def remember(pid):
+    """A process for --down to end."""
+    with open(os.path.join(RUN, 'pids'), 'a', encoding='utf-8') as file:
+        file.write(f'{pid} {start_time(pid)}\n')
 
 
 def start_time(pid):
