@@ -168,6 +168,7 @@ void agent_repair_uplinks(struct agent *agent)
 	char message[256];
 
 	agent_follow_peers(agent);
+	(void)peers_check_neighbours(agent->peers, agent->nl);
 	/* Each error is told once, where it happens. */
 	if (!agent->ways_owed || write_maps(agent, message, sizeof(message)) == 0)
 		(void)attach_programs(agent, message, sizeof(message));
@@ -279,6 +280,9 @@ static void on_event(const struct netlink_event *event, void *data)
 	case NETLINK_ADDRESS:
 		rescan_soon(agent);
 		break;
+	case NETLINK_NEIGHBOUR_GONE:
+		peers_neighbour_gone(agent->peers, event->link.ifindex, &event->addr);
+		break;
 	case NETLINK_ROUTES:
 		if (event->route && route_matters(agent, event->route))
 			rescan_soon(agent);
@@ -292,6 +296,7 @@ static void on_monitor(uv_poll_t *poll, int status, int events)
 	int r = netlink_monitor_read(agent->monitor, on_event, agent);
 
 	(void)events;
+	peers_keep_neighbours(agent->peers, agent->nl);
 	/* An overrun is an error of the socket, for which libuv ends the poll; reading has taken
 	 * it. */
 	if (status < 0)

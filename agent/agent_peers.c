@@ -84,6 +84,7 @@ void agent_follow_peers(struct agent *agent)
 	agent->peers_owed = r < 0;
 	agent->tunnel_owed = false;
 	apply_tunnel(agent);
+	peers_keep_neighbours(agent->peers, agent->nl);
 	if (agent->reconciler && peers_dirty(agent->peers))
 		reconciler_refresh(agent->reconciler, false);
 }

@@ -110,6 +110,7 @@ static void on_run(uv_timer_t *timer)
 	struct agent *agent = timer->data;
 	uint64_t began_ns = uv_hrtime();
 
+	peers_keep_neighbours(agent->peers, agent->nl);
 	if (agent->links_dirty) {
 		agent->links_dirty = false;
 		pods_prune(agent->pods);

@@ -36,8 +36,8 @@ static void tell(struct slow_path *work, const char *kind, const char *name, int
 /* ---------------------------------------------------------------- the kernel's network state */
 
 static const char *const kind_names[] = {
-	[REMAIN_LINK] = "link",	  [REMAIN_TUNNEL] = "tunnel", [REMAIN_RULE] = "rule",
-	[REMAIN_ROUTE] = "route", [REMAIN_FILTER] = "filter",
+	[REMAIN_LINK] = "link",	  [REMAIN_TUNNEL] = "tunnel",	    [REMAIN_RULE] = "rule",
+	[REMAIN_ROUTE] = "route", [REMAIN_NEIGHBOUR] = "neighbour", [REMAIN_FILTER] = "filter",
 };
 
 static void take_remains(struct slow_path *work, struct netlink *nl, const struct remain *list,

@@ -150,17 +150,25 @@ int netlink_clsact_list(struct netlink *nl, int ifindex, bool egress, struct cls
 			size_t size, size_t *ret_count);
 
 /*
- * Events: a second socket joined to the groups of links, addresses and routes, of both families.
+ * Events: a second socket joined to the groups of links, addresses, routes and neighbours, of both
+ * families; of neighbours their going alone.
  * -ENOBUFS from netlink_monitor_read() means that messages were lost: read everything anew. It
  * reads a bounded number of messages; the descriptor stays readable while there are more. Of routes
  * those of the main table are told.
  */
 struct netlink_monitor;
-enum netlink_change { NETLINK_LINK_NEW, NETLINK_LINK_GONE, NETLINK_ADDRESS, NETLINK_ROUTES };
+enum netlink_change {
+	NETLINK_LINK_NEW,
+	NETLINK_LINK_GONE,
+	NETLINK_ADDRESS,
+	NETLINK_ROUTES,
+	NETLINK_NEIGHBOUR_GONE,
+};
 struct netlink_event {
 	enum netlink_change change;
-	struct link_info link; /* of an address its ifindex alone */
-	bool deleted;	       /* a route */
+	struct link_info link;	 /* of an address or a neighbour its ifindex alone */
+	struct polder_addr addr; /* a neighbour's */
+	bool deleted;		 /* a route */
 	/* A route as netlink_all_routes() lists it, and as those of Polder are listed; NULL: not
 	 * there. */
 	const struct route_info *route;

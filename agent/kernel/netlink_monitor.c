@@ -2,7 +2,10 @@
 /* Changes of links, addresses and routes, as the kernel tells them. */
 #include "agent/kernel/netlink.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
@@ -10,6 +13,7 @@
 
 #include "agent/common/array.h"
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_neighbour.h"
 #include "agent/kernel/netlink_network.h"
 #include "agent/kernel/netlink_routes.h"
 
@@ -24,10 +28,28 @@ struct netlink_monitor {
 	char receive[NETLINK_RECEIVE_SIZE] __attribute__((aligned(8)));
 };
 
+/* Neighbours that come and change, which may be many a second, are left out by the kernel. A
+ * notification is one message. */
+static int leave_out_new_neighbours(struct mnl_socket *socket)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWNEIGH), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog program = {.len = COUNT(code), .filter = code};
+
+	if (setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+		       sizeof(program)) < 0)
+		return -errno;
+	return 0;
+}
+
 static int join_groups(struct mnl_socket *socket)
 {
-	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-				     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE};
+	static const int groups[] = {RTNLGRP_LINK,	 RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+				     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,  RTNLGRP_NEIGH};
 
 	for (size_t i = 0; i < COUNT(groups); i++) {
 		int group = groups[i];
@@ -41,7 +63,7 @@ static int join_groups(struct mnl_socket *socket)
 
 static int open_socket(struct netlink_monitor *monitor)
 {
-	int size = RECEIVE_BUFFER, fd;
+	int size = RECEIVE_BUFFER, fd, r;
 
 	monitor->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!monitor->socket || mnl_socket_bind(monitor->socket, 0, MNL_SOCKET_AUTOPID) < 0)
@@ -49,7 +71,8 @@ static int open_socket(struct netlink_monitor *monitor)
 	fd = mnl_socket_get_fd(monitor->socket);
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	return join_groups(monitor->socket);
+	r = leave_out_new_neighbours(monitor->socket);
+	return r < 0 ? r : join_groups(monitor->socket);
 }
 
 int netlink_monitor_open(struct netlink_monitor **ret)
@@ -102,6 +125,18 @@ static bool decode_address(const struct nlmsghdr *header, struct netlink_event *
 	return true;
 }
 
+static bool decode_neighbour(const struct nlmsghdr *header, struct netlink_event *event)
+{
+	struct neighbour_info info;
+
+	if (!netlink_neighbour_decode(header, &info))
+		return false;
+	event->change = NETLINK_NEIGHBOUR_GONE;
+	event->link.ifindex = info.ifindex;
+	event->addr = info.addr;
+	return true;
+}
+
 /* Calls for a message that says something. */
 static void dispatch(const struct nlmsghdr *header, netlink_listener listener, void *data)
 {
@@ -118,6 +153,9 @@ static void dispatch(const struct nlmsghdr *header, netlink_listener listener, v
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
 		told = decode_address(header, &event);
+		break;
+	case RTM_DELNEIGH:
+		told = decode_neighbour(header, &event);
 		break;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:

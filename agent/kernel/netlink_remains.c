@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/address.h"
 #include "agent/kernel/netlink_internal.h"
+#include "agent/kernel/netlink_neighbour.h"
 #include "agent/kernel/netlink_vxlan.h"
 
 /* As agent/pods makes them. */
@@ -230,6 +232,32 @@ static int list_family(struct netlink *nl, uint8_t family, bool routes, struct l
 	return r == -EAFNOSUPPORT || r == -EOPNOTSUPP ? 0 : r;
 }
 
+static int list_neighbours(struct netlink *nl, struct list *list)
+{
+	struct neighbour_info *all = NULL;
+	char text[INET6_ADDRSTRLEN];
+	size_t count = 0;
+	int r = netlink_neighbour_list(nl, &all, &count);
+
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct remain *remain;
+
+		if (all[i].protocol != NETLINK_ROUTE_PROTOCOL ||
+		    netlink_neighbour_is_others(&all[i]))
+			continue;
+		remain = append(list, REMAIN_NEIGHBOUR);
+		if (!remain) {
+			r = -ENOMEM;
+			break;
+		}
+		remain->ifindex = all[i].ifindex;
+		remain->addr = all[i].addr;
+		snprintf(remain->text, sizeof(remain->text), "%s", addr_format(&all[i].addr, text));
+	}
+	free(all);
+	return r;
+}
+
 static int list_filters(struct netlink *nl, struct list *list)
 {
 	for (size_t i = 0; i < list->link_count * 4; i++) {
@@ -266,6 +294,8 @@ int netlink_remains_list(struct netlink *nl, struct remain **ret, size_t *ret_co
 		r = list_family(nl, families[i], false, &list);
 	for (size_t i = 0; i < 2 && r == 0; i++)
 		r = list_family(nl, families[i], true, &list);
+	if (r == 0)
+		r = list_neighbours(nl, &list);
 	if (r == 0)
 		r = list_filters(nl, &list);
 	free(list.links);
@@ -305,6 +335,8 @@ int netlink_remain_delete(struct netlink *nl, const struct remain *remain)
 	case REMAIN_LINK:
 	case REMAIN_TUNNEL:
 		return netlink_link_delete(nl, remain->ifindex);
+	case REMAIN_NEIGHBOUR:
+		return netlink_neighbour_delete(nl, remain->ifindex, &remain->addr);
 	case REMAIN_FILTER:
 		return netlink_clsact_detach(nl, remain->ifindex, remain->egress, remain->position);
 	case REMAIN_RULE:

@@ -219,6 +219,8 @@ void node_routes_heard(struct node_routes *r, const struct netlink_event *event)
 		if (event->kernel_route)
 			route_changed(r, event->kernel_route, event->deleted);
 		break;
+	case NETLINK_NEIGHBOUR_GONE:
+		break;
 	}
 }
 

@@ -255,7 +255,7 @@ static void find_routes(const struct peers *p, const struct peer *peer,
 	memcpy(ret, routes, sizeof(routes));
 }
 
-bool peer_find_ways(const struct peers *p, struct peer *peer)
+bool peer_find_ways(struct peers *p, struct peer *peer)
 {
 	struct polder_addr there = {}, here = {};
 	struct peer_route routes[2];
@@ -274,6 +274,8 @@ bool peer_find_ways(const struct peers *p, struct peer *peer)
 	memcpy(peer->routes, routes, sizeof(routes));
 	peer->underlay = there;
 	peer->local = here;
+	if (!same)
+		peers_hold_neighbours(p, peer);
 	return !same;
 }
 

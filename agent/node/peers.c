@@ -500,6 +500,7 @@ static int peer_leave(struct peers *p, struct peer *peer)
 
 	r2 = exchange(p, &p->hosts, peer->hosts, peer->host_count, NULL, 0);
 	forget_dirty(p, peer);
+	peers_leave_neighbours(p, peer);
 	peers_leave_number(p, peer);
 	hash_table_remove(&p->all, &peer->item);
 	p->count--;
@@ -671,6 +672,7 @@ void peers_free(struct peers *p)
 		peer_free((struct peer *)item);
 	}
 	hash_table_clear(&p->all);
+	peers_free_neighbours(p);
 	clear_index(&p->ranges);
 	clear_index(&p->hosts);
 	prefix_index_clear(&p->own);

@@ -25,6 +25,7 @@
 struct peers;
 struct claim;
 struct claimed;
+struct neighbour;
 
 /* Why a range is not routed to who claims it. */
 enum range_fault {
@@ -64,6 +65,7 @@ struct peer {
 	struct claim *ranges, *hosts; /* its claims to ranges, and to its addresses */
 	size_t range_count, host_count;
 	struct peer_route routes[2];	    /* of IPv4, of IPv6 packets */
+	struct neighbour *neighbours[2];    /* native: by the routes' gateways */
 	struct polder_addr underlay, local; /* the tunnel's ends; all 0: none */
 	uint32_t number;		    /* 0: none (yet) */
 	time_t since;			    /* of this way */
@@ -155,6 +157,22 @@ bool peers_refused(const struct peers *peers, const struct prefix *range, char *
 size_t peers_problems(const struct peers *peers, size_t max,
 		      void (*visit)(const char *node, const char *reason, void *data), void *data);
 extern const char *const peer_way_names[];
+
+/* ------------------------------------------------ neighbours */
+
+/* Some have to be made or taken away in the kernel. */
+bool peers_neighbours_due(const struct peers *peers);
+/* Does that: what it costs depends on how many are due. Those that fail are tried again by
+ * peers_check_neighbours(). */
+void peers_keep_neighbours(struct peers *peers, struct netlink *nl);
+/* The kernel has told that this entry is gone: due again if it is needed. */
+void peers_neighbour_gone(struct peers *peers, int ifindex, const struct polder_addr *addr);
+/* Reads all of the kernel's entries: the missing are made, those of before taken away. 0 or -errno.
+ */
+int peers_check_neighbours(struct peers *peers, struct netlink *nl);
+/* How many the kernel has refused; `*ret_one` is one of them, `*ret_error` why (-errno). */
+size_t peers_unkept_neighbours(const struct peers *peers, struct polder_addr *ret_one,
+			       int *ret_error);
 
 /* ------------------------------------------------ the maps */
 

@@ -68,6 +68,9 @@ struct peers {
 	struct prefix *own_items;
 	struct peers_tunnel tunnel;
 
+	struct hash_table neighbours;	  /* on links, that the kernel keeps known */
+	struct neighbour *due_neighbours; /* that have to be looked at */
+
 	struct peer *dirty;
 	struct number *numbers;	 /* POLDER_MAX_PEERS; NULL: no maps */
 	uint32_t next_number;	 /* where the search for a free one begins */
@@ -97,7 +100,7 @@ bool peer_is_newer(const struct peer *a, const struct peer *b);
 /* ------------------------------------------------ peer_ways.c */
 
 /* How the peer is reached now; has it changed? */
-bool peer_find_ways(const struct peers *peers, struct peer *peer);
+bool peer_find_ways(struct peers *peers, struct peer *peer);
 /* Does it meet the range of this node's pods, or is it this node's address? */
 bool peers_is_ours(const struct peers *peers, const struct claimed *place);
 /* The fault of a place with its owner. */
@@ -112,3 +115,7 @@ void peers_give_number(struct peers *peers, struct peer *peer);
 void peers_leave_number(struct peers *peers, struct peer *peer);
 /* It claims the address no more. */
 void peers_forget_end(struct peers *peers, const struct polder_addr *addr);
+/* Needs the neighbours that the peer's routes lead to, and those of before no more. */
+void peers_hold_neighbours(struct peers *peers, struct peer *peer);
+void peers_leave_neighbours(struct peers *peers, struct peer *peer);
+void peers_free_neighbours(struct peers *peers);

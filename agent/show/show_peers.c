@@ -65,6 +65,24 @@ static void show_own_range(const struct show_sources *sources, json_t *list)
 	}
 }
 
+static void show_unkept_neighbours(const struct peers *peers, json_t *list)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct polder_addr one;
+	int error = 0;
+	size_t count = peers_unkept_neighbours(peers, &one, &error);
+
+	if (!count)
+		return;
+	json_array_append_new(
+		list, json_pack("{s:s, s:s, s:o*}", "source", "neighbours", "path", "", "reason",
+				json_sprintf("the kernel does not keep %zu neighbours known by "
+					     "whom other nodes are reached, among them %s: %s; "
+					     "what their pods send may be dropped (peer_source); "
+					     "tried again every 5 s",
+					     count, addr_format(&one, text), strerror(-error))));
+}
+
 void show_tunnel_problems(const struct show_sources *sources, json_t *list)
 {
 	const struct tunnel *tunnel = sources->tunnel;
@@ -80,6 +98,7 @@ void show_tunnel_problems(const struct show_sources *sources, json_t *list)
 								   json_string_value(since))));
 		json_decref(since);
 	}
+	show_unkept_neighbours(sources->peers, list);
 	if (counts.numberless)
 		json_array_append_new(
 			list,
