@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passes over the flow tables, in slices. */
 #include "agent/common/clock.h"
+#include "agent/kernel/address_filter.h"
 #include "agent/kernel/flows_internal.h"
 
 #include <assert.h>
@@ -549,58 +550,30 @@ static int snapshot_patiently(const struct flow_table *table, void *entry,
 
 enum fate { FATE_KEEP, FATE_DOUBT, FATE_FORGET };
 
-/* Most flows name none of the addresses: a bit for each address's last word says so without a copy
- * of the entry. */
-#define FILTER_BITS 4096
 /* A page costs half of what a copy of a set does, and holds eight sets of IPv4, four of IPv6. */
 #define SPARSE_PART 16
 #define FEW_SETS    1024
-struct filter {
-	uint64_t bits[FILTER_BITS / 64];
-};
 
-static uint32_t filter_bit(__be32 last_word)
-{
-	return (last_word * 0x9e3779b1u) >> 20;
-}
-
-static void filter_add(struct filter *filter, const struct address_set *set)
-{
-	static const struct polder_addr none;
-
-	for (size_t i = 0; i < set->size; i++) {
-		uint32_t bit = filter_bit(set->places[i].words_be[3]);
-
-		if (memcmp(&set->places[i], &none, sizeof(none)) != 0)
-			filter->bits[bit / 64] |= 1ull << bit % 64;
-	}
-}
-
-static uint64_t filter_may_hold(const struct filter *filter, __be32 last_word)
-{
-	uint32_t bit = filter_bit(last_word);
-
-	return filter->bits[bit / 64] >> bit % 64 & 1;
-}
-
-/* Read in place: what is being written meanwhile is the next look's. */
-static bool may_name(const struct flow_table *table, const void *entry, const struct filter *filter)
+/* Most flows name none of the addresses: the filter says so without a copy of the entry.
+ * Read in place: what is being written meanwhile is the next look's. */
+static bool may_name(const struct flow_table *table, const void *entry,
+		     const struct address_filter *filter)
 {
 	const struct flow_tuple *t = entry;
 	const struct flow4 *v4 = entry;
 	const struct flow6 *v6 = entry;
 
 	if (table->family == FAMILY_V4)
-		return filter_may_hold(filter, htonl(v4->head.owner + 1u)) |
-		       filter_may_hold(filter, t->v4.saddr_be) |
-		       filter_may_hold(filter, t->v4.daddr_be) |
-		       filter_may_hold(filter, v4->new_saddr_be) |
-		       filter_may_hold(filter, v4->new_daddr_be);
-	return filter_may_hold(filter, htonl(v6->head.owner + 1u)) |
-	       filter_may_hold(filter, t->v6.saddr_be[3]) |
-	       filter_may_hold(filter, t->v6.daddr_be[3]) |
-	       filter_may_hold(filter, v6->new_saddr_be[3]) |
-	       filter_may_hold(filter, v6->new_daddr_be[3]);
+		return address_filter_may_hold(filter, htonl(v4->head.owner + 1u)) |
+		       address_filter_may_hold(filter, t->v4.saddr_be) |
+		       address_filter_may_hold(filter, t->v4.daddr_be) |
+		       address_filter_may_hold(filter, v4->new_saddr_be) |
+		       address_filter_may_hold(filter, v4->new_daddr_be);
+	return address_filter_may_hold(filter, htonl(v6->head.owner + 1u)) |
+	       address_filter_may_hold(filter, t->v6.saddr_be[3]) |
+	       address_filter_may_hold(filter, t->v6.daddr_be[3]) |
+	       address_filter_may_hold(filter, v6->new_saddr_be[3]) |
+	       address_filter_may_hold(filter, v6->new_daddr_be[3]);
 }
 
 static bool is_in_a_range(const struct flows_touched *touched, const struct polder_addr *addr)
@@ -685,7 +658,8 @@ static uint32_t list_few(const struct flow_table *table, uint32_t *few)
 	return count;
 }
 
-static bool set_may_name(const struct flow_table *table, uint32_t set, const struct filter *filter)
+static bool set_may_name(const struct flow_table *table, uint32_t set,
+			 const struct address_filter *filter)
 {
 	_Alignas(struct flow6) uint8_t copy[FLOW_SET_MAX];
 
@@ -701,7 +675,7 @@ static bool set_may_name(const struct flow_table *table, uint32_t set, const str
 /* What is looked for, and the window. */
 struct touching {
 	const struct flows_touched *touched;
-	const struct filter *filter;
+	const struct address_filter *filter;
 	struct flow_window window;
 };
 
@@ -727,7 +701,7 @@ static bool touch_set(struct flows *flows, const struct flow_table *table,
 }
 
 static bool touch_table(struct flows *flows, const struct flow_table *table,
-			const struct flows_touched *touched, const struct filter *filter)
+			const struct flows_touched *touched, const struct address_filter *filter)
 {
 	struct touching touching = {.touched = touched, .filter = filter};
 	uint32_t few[FEW_SETS], count = list_few(table, few);
@@ -747,7 +721,7 @@ bool flows_touch(struct flows *flows, const struct flows_touched *touched)
 {
 	size_t count = touched->left.count + touched->changed.count + touched->range_count;
 	size_t v4_count = touched->left.v4_count + touched->changed.v4_count;
-	struct filter filter = {};
+	struct address_filter filter = {};
 	bool whole = true;
 
 	for (size_t i = 0; i < touched->range_count; i++)
@@ -755,8 +729,8 @@ bool flows_touch(struct flows *flows, const struct flows_touched *touched)
 	/* It holds addresses' last words: of a range any. */
 	if (touched->range_count)
 		memset(&filter, 0xff, sizeof(filter));
-	filter_add(&filter, &touched->left);
-	filter_add(&filter, &touched->changed);
+	address_filter_add(&filter, &touched->left);
+	address_filter_add(&filter, &touched->changed);
 	if (v4_count)
 		whole = touch_table(flows, &flows->tables[0], touched, &filter);
 	if (count > v4_count)

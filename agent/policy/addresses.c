@@ -5,12 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/objects/array.h"
 #include "agent/common/log.h"
 #include "agent/common/hash_table.h"
 #include "agent/policy/address_blocks.h"
-
-#define LIST_KEPT 1024
+#include "agent/policy/address_list.h"
 
 struct address {
 	struct hash_table_item by_key; /* first: the table gives it back */
@@ -33,23 +31,18 @@ struct fixed {
 	struct fixed *next, **at;
 };
 
-struct list {
-	struct address **items;
-	size_t count, capacity;
-};
-
 struct addresses {
 	struct addresses_env env;
 	struct hash_table all; /* by key */
 	struct address_blocks blocks;
 	size_t present, contested_count;
 	uint32_t max_entries;
-	struct address *dirty; /* have to be looked at: a list that needs no memory */
-	struct list pending;   /* the slots differ */
-	struct list fresh;     /* pods' that were not there before this write */
-	struct list roomless;  /* found the map full */
-	struct fixed *fixed;   /* nodes' addresses and ranges */
-	bool known;	       /* a write has succeeded since the map was read */
+	struct address *dirty;	      /* have to be looked at: a list that needs no memory */
+	struct address_list pending;  /* the slots differ */
+	struct address_list fresh;    /* pods' that were not there before this write */
+	struct address_list roomless; /* found the map full */
+	struct fixed *fixed;	      /* nodes' addresses and ranges */
+	bool known;		      /* a write has succeeded since the map was read */
 };
 
 /* ---------------------------------------------------------------- the table */
@@ -135,27 +128,6 @@ static void drop_if_done(struct addresses *a, struct address *address)
 	address_blocks_remove(&a->blocks, &address->in_block, &address->key.addr);
 	hash_table_remove(&a->all, &address->by_key);
 	free(address);
-}
-
-static int append(struct list *list, struct address *address)
-{
-	struct address **grown =
-		array_grow(list->items, list->count, &list->capacity, sizeof(struct address *));
-
-	if (!grown)
-		return -ENOMEM;
-	list->items = grown;
-	grown[list->count++] = address;
-	return 0;
-}
-
-/* One that all addresses have grown, as at the start, is given back. It is empty. */
-static void settle(struct list *list)
-{
-	if (list->capacity <= LIST_KEPT)
-		return;
-	free(list->items);
-	*list = (struct list){};
 }
 
 /* Keeps how many elements the map has. */
@@ -465,7 +437,7 @@ static void touch(struct addresses *a, const struct address *address)
 
 static int mark_pending(struct addresses *a, struct address *address)
 {
-	if (!address->pending && append(&a->pending, address) < 0)
+	if (!address->pending && address_list_append(&a->pending, address) < 0)
 		return -ENOMEM;
 	address->pending = true;
 	return 0;
@@ -473,7 +445,7 @@ static int mark_pending(struct addresses *a, struct address *address)
 
 static int mark_fresh(struct addresses *a, struct address *address)
 {
-	if (!address->fresh && append(&a->fresh, address) < 0)
+	if (!address->fresh && address_list_append(&a->fresh, address) < 0)
 		return -ENOMEM;
 	address->fresh = true;
 	return 0;
@@ -556,7 +528,7 @@ static int mark_roomless(struct addresses *a, struct address *address, const cha
 {
 	if (address->roomless)
 		return 0;
-	if (append(&a->roomless, address) < 0)
+	if (address_list_append(&a->roomless, address) < 0)
 		return -ENOMEM;
 	address->roomless = true;
 	report_full(a, address, owner);
@@ -625,7 +597,7 @@ static void end_fresh(struct addresses *a)
 		address->fresh = false;
 		drop_if_done(a, address);
 	}
-	settle(&a->fresh);
+	address_list_settle(&a->fresh);
 }
 
 /* Those that found no room before, while there is some. */
@@ -713,7 +685,7 @@ void addresses_sync_slots(struct addresses *a, unsigned int slot)
 			mark(a, address);
 		drop_if_done(a, address);
 	}
-	settle(&a->pending);
+	address_list_settle(&a->pending);
 }
 
 void addresses_undo(struct addresses *a)

@@ -50,8 +50,8 @@ void policy_rule_digest(struct policy_rule *rule);
 int labels_share(struct labels *labels);
 void labels_unshare(struct labels *labels);
 /*
- * Pods, nodes, Services and slices, of which there are many: the same object in one piece of memory. Takes
- * it whole, nobody else has it; where there is no memory it comes back as it is.
+ * Pods, nodes, Services and slices, of which there are many: the same object in one piece of
+ * memory. Takes it whole, nobody else has it; where there is no memory it comes back as it is.
  */
 struct object *object_pack(struct object *object);
 /* A text that is NULL becomes `value`. 0 or -ENOMEM. */

@@ -6,7 +6,6 @@ import os
 from lib.traffic import V4, wait_until
 from lib.world import OUTSIDE_IP
 
-import api_server
 from api_world import PORT, ApiWorld
 import control_plane
 import tools

@@ -3,7 +3,7 @@
 
 from lib import objects
 from lib.runner import each_family
-from lib.traffic import BOTH, V4, V6, Connection, reach, wait_until
+from lib.traffic import BOTH, V4, Connection, reach, wait_until
 
 WORLD = {"nodes": 2, "tunnel": "vxlan"}
 WITHIN = 5

@@ -16,7 +16,6 @@ import subprocess
 import time
 
 import calls
-from lib.agent import POLDER_CNI
 from lib.cni import CniCall
 from lib.world import _difference
 
