@@ -266,12 +266,31 @@ static void print_headline(const json_t *answer)
 		print_line("", "the verdict depends on the endpoint; a denied one is shown");
 }
 
+/* Programs that run with made packets do not see the outer headers: what those must be is not
+ * asked. */
+static void print_way(const json_t *way)
+{
+	bool tunnel = strcmp(field_text(way, "kind"), "tunnel") == 0, in = is_true(way, "incoming");
+
+	if (!json_is_object(way))
+		return;
+	if (tunnel)
+		print_line("way", "through the tunnel %s node %s", in ? "from" : "to",
+			   field_text(way, "node"));
+	else
+		print_line("way", "natively %s node %s", in ? "from" : "by",
+			   field_text(way, "node"));
+	if (in)
+		print_line("", "(that it comes from there is taken for granted, not asked)");
+}
+
 void cli_print_explain(const json_t *answer)
 {
 	print_headline(answer);
 	print_service(answer);
 	print_end("from", field(answer, "from"));
 	print_end("to", field(answer, "to"));
+	print_way(field(answer, "way"));
 	print_direction("egress", field(answer, "egress"),
 			text_or(field_text(answer, "from.name"), "it"));
 	print_direction("ingress", field(answer, "ingress"),

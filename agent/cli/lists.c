@@ -230,7 +230,10 @@ static void add_flow(struct table *table, const json_t *flow)
 	add_endpoint(table, flow, "source", "source_port");
 	add_endpoint(table, flow, "destination", "destination_port");
 	add_translation(table, flow);
-	add_scalar(table, flow, "action");
+	if (*field_text(flow, "node"))
+		table_addf(table, "%s (%s)", field_text(flow, "action"), field_text(flow, "node"));
+	else
+		add_scalar(table, flow, "action");
 	add_strings(table, field(flow, "state"));
 	add_scalar(table, flow, "reply");
 	add_scalar(table, flow, "current");

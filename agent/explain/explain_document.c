@@ -449,6 +449,22 @@ static void put_conclusion(const struct explain *explain, const struct explain_p
 		     ret);
 }
 
+/* How packets come from another node, or go there; null: not, or by the network's own routing. */
+static json_t *way_document(const struct explain *explain, const struct explain_path *path)
+{
+	bool incoming = path->vantage == EXPLAIN_FROM_WIRE;
+	const struct polder_addr *addr =
+		incoming ? explain_addr(explain, &explain->from) : &path->addr;
+	const struct peer *peer = explain_peer(explain, addr);
+	enum peer_way way;
+
+	if (!peer || path->vantage == EXPLAIN_ELSEWHERE)
+		return json_null();
+	way = peer->routes[!addr_is_v4(addr)].way;
+	return json_pack("{s:s, s:s, s:b}", "kind", peer_way_names[way], "node", peer->name,
+			 "incoming", incoming);
+}
+
 json_t *explain_document(const struct explain *explain)
 {
 	bool mixed = false, service = explain->to.kind == EXPLAIN_SERVICE;
@@ -466,6 +482,7 @@ json_t *explain_document(const struct explain *explain)
 	json_object_set_new(document, "from",
 			    end_document(explain, &explain->from, identity_of(path, 0)));
 	json_object_set_new(document, "to", end_document(explain, &path->to, identity_of(path, 1)));
+	json_object_set_new(document, "way", way_document(explain, path));
 	json_object_set_new(document, "family", json_string(family_name(explain->family)));
 	json_object_set_new(document, "proto", json_string(proto_name(explain->proto, proto)));
 	json_object_set_new(document, "port", json_integer(explain->port));

@@ -113,7 +113,10 @@ const struct polder_addr *explain_addr(const struct explain *explain,
 bool explain_in_own_range(const struct explain *explain, const struct polder_addr *addr);
 enum explain_vantage explain_vantage(const struct explain *explain, const struct explain_end *to);
 
-/* explain_objects.c. 0 or -ENOMEM. */
+/* explain_objects.c: the other node behind the address, or with it, if it is reached through the
+ * tunnel or natively; NULL: none, or by the network's own routing. */
+const struct peer *explain_peer(const struct explain *explain, const struct polder_addr *addr);
+/* 0 or -ENOMEM. */
 int explain_gather(struct explain *explain);
 /* One path, or one for each endpoint of the Service. 0, -ENOMEM. */
 int explain_find_paths(struct explain *explain);

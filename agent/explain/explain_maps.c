@@ -177,6 +177,23 @@ static unsigned int ruleset_verdict(const struct look *look, enum direction side
 
 /* ---------------------------------------------------------------- the way */
 
+/* Does `peers` say how the packet reaches another node? `*ret_reason`: 0 or why it does not. */
+static bool route_peer(const struct look *look, uint32_t number, unsigned int *ret_reason)
+{
+	const uint32_t ways = addr_is_v4(&look->path->addr) ? PEER_TUNNEL_V4 | PEER_NATIVE_V4
+							    : PEER_TUNNEL_V6 | PEER_NATIVE_V6;
+	uint32_t place = NEXT_HOP_PEERS + number;
+	struct peer_entry peer = {};
+	struct next_hop hop = {};
+
+	if (!number || maps_find(look->maps, MAP_PEERS, &number, &peer) < 0 || !(peer.flags & ways))
+		return false;
+	*ret_reason = maps_find(look->maps, MAP_NEXT_HOPS, &place, &hop) == 0 && hop.ifindex
+			      ? 0
+			      : REASON_NO_ROUTE;
+	return true;
+}
+
 /* The way out of a pod. 0, or the reason of a drop. */
 static unsigned int route_pod(const struct look *look, const struct address_entry *to)
 {
@@ -185,6 +202,7 @@ static unsigned int route_pod(const struct look *look, const struct address_entr
 		look->explain->sources->config->masquerade && !(flags & ~(uint32_t)ADDRESS_LOCAL);
 	const struct address_key key = {.prefixlen = 128, .addr = look->path->addr};
 	struct egress_route way = {};
+	unsigned int reason;
 
 	if (flags & ADDRESS_LOCAL && flags & (ADDRESS_POD | ADDRESS_NODE))
 		return 0;
@@ -193,6 +211,8 @@ static unsigned int route_pod(const struct look *look, const struct address_entr
 	if (!(flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
 	    is_service_address(look, &look->path->addr))
 		return REASON_NO_SERVICE_PORT;
+	if (to && !(flags & ADDRESS_LOCAL) && route_peer(look, to->peer, &reason))
+		return reason;
 	if (maps_find(look->maps, MAP_EGRESS_ROUTES, &key, &way) < 0 || !way.ifindex)
 		return way.reason ? way.reason : REASON_NO_ROUTE;
 	if (masquerade && addr_is_zero(&way.source))

@@ -62,6 +62,22 @@ static bool is_masqueraded(const struct explain *explain, const struct explain_p
 	return true;
 }
 
+const struct peer *explain_peer(const struct explain *explain, const struct polder_addr *addr)
+{
+	const struct peers *peers = explain->sources->peers;
+	const struct peer *peer = NULL;
+	enum peer_way way;
+
+	if (!peers)
+		return NULL;
+	if (!peers_number_behind(peers, addr, &peer))
+		peer = peers_node_with(peers, addr);
+	if (!peer || peer->is_self || !peer->number)
+		return NULL;
+	way = peer->routes[!addr_is_v4(addr)].way;
+	return way == WAY_TUNNEL || way == WAY_NATIVE ? peer : NULL;
+}
+
 /* Why the packet has nowhere to go, whatever policy says; 0: it has. */
 static unsigned int route_reason(const struct explain *explain, const struct explain_path *path)
 {
@@ -69,6 +85,7 @@ static unsigned int route_reason(const struct explain *explain, const struct exp
 	const struct node_egress *way =
 		egress_routes_find(node->egress, node->egress_count, &path->addr);
 	bool here = path->to.local || path->to.kind == EXPLAIN_THIS_NODE;
+	const struct peer *peer = explain_peer(explain, &path->addr);
 
 	if (path->vantage != EXPLAIN_FROM_POD && path->vantage != EXPLAIN_FROM_WIRE)
 		return 0;
@@ -76,6 +93,8 @@ static unsigned int route_reason(const struct explain *explain, const struct exp
 		return REASON_UNKNOWN_POD;
 	if (path->vantage != EXPLAIN_FROM_POD || here)
 		return 0;
+	if (peer)
+		return peer->routes[!addr_is_v4(&path->addr)].ifindex ? 0 : REASON_NO_ROUTE;
 	if (!way || !way->ifindex)
 		return way && way->reason ? way->reason : REASON_NO_ROUTE;
 	if (is_masqueraded(explain, path) && addr_is_zero(&way->source))

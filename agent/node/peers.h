@@ -128,6 +128,8 @@ uint32_t peers_number_behind(const struct peers *peers, const struct polder_addr
 			     const struct peer **ret_peer);
 /* The number of the node whose own address it is and that is reached by the tunnel; 0: none. */
 uint32_t peers_number_of_node(const struct peers *peers, const struct polder_addr *addr);
+/* Whose own address it is; NULL: no other node's. */
+const struct peer *peers_node_with(const struct peers *peers, const struct polder_addr *addr);
 const struct peer *peers_find(const struct peers *peers, const char *name);
 /* All of them, this node's own too, in no order: the first one after NULL. */
 const struct peer *peers_next(const struct peers *peers, const struct peer *peer);

@@ -67,6 +67,11 @@ uint32_t peers_number_of_node(const struct peers *p, const struct polder_addr *a
 	return peer && peer->routes[!addr_is_v4(addr)].way == WAY_TUNNEL ? peer->number : 0;
 }
 
+const struct peer *peers_node_with(const struct peers *p, const struct polder_addr *addr)
+{
+	return owner_of(peers_host(p, addr));
+}
+
 const struct peer_route *peers_route(const struct peers *p, const struct prefix *range)
 {
 	const struct peer *peer = peers_owner(p, range);

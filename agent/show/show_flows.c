@@ -16,6 +16,7 @@ struct walk {
 	struct flows_cursor cursor;
 	struct control_list *list;
 	size_t left;
+	json_t **nodes; /* names, by the peers' numbers; NULL: no memory */
 };
 
 static json_t *addr_document(const __be32 *words, uint8_t family)
@@ -98,7 +99,7 @@ static void way_out(struct maps *maps, const struct flow_copy *content, uint32_t
 
 	if (content->action == FLOW_TO_POD && maps_find(maps, MAP_PODS, &place, &pod) == 0)
 		*ret_mtu = pod.mtu;
-	else if (content->action == FLOW_TO_WIRE &&
+	else if ((content->action == FLOW_TO_WIRE || content->action == FLOW_TO_TUNNEL) &&
 		 maps_find(maps, MAP_NEXT_HOPS, &place, &hop) == 0)
 		*ret_mtu = hop.mtu;
 	else
@@ -106,11 +107,29 @@ static void way_out(struct maps *maps, const struct flow_copy *content, uint32_t
 	*ret_ifindex = content->action == FLOW_TO_POD ? pod.ifindex : hop.ifindex;
 }
 
-static json_t *flow_document(struct maps *maps, const struct flow_record *record,
+/* The other node: from where the flow comes through the tunnel, or to where it goes. */
+static json_t *node_document(const struct walk *walk, const struct flow_snapshot *flow)
+{
+	const struct flow_copy *content = &flow->content;
+	struct next_hop hop = {};
+	uint32_t place = content->hop, number = 0;
+
+	if (flow->tuple.zone == ZONE_TUNNEL)
+		number = flow->tuple.peer;
+	else if ((content->action == FLOW_TO_WIRE || content->action == FLOW_TO_TUNNEL) &&
+		 maps_find(walk->sources->maps, MAP_NEXT_HOPS, &place, &hop) == 0)
+		number = hop.peer;
+	return walk->nodes && number < POLDER_MAX_PEERS && walk->nodes[number]
+		       ? json_incref(walk->nodes[number])
+		       : json_null();
+}
+
+static json_t *flow_document(const struct walk *walk, const struct flow_record *record,
 			     uint32_t generation)
 {
 	const struct flow_snapshot *flow = &record->flow;
 	const struct flow_copy *content = &flow->content;
+	struct maps *maps = walk->sources->maps;
 	char proto[PROTO_NAME_MAX];
 	uint32_t ifindex, mtu;
 	json_t *document;
@@ -128,8 +147,10 @@ static json_t *flow_document(struct maps *maps, const struct flow_record *record
 		(json_int_t)(((uint64_t)record->idle << FLOW_TICK_SHIFT) / 1000000000), "packets",
 		(json_int_t)flow->packets, "bytes", show_u64(flow->bytes), "out_ifindex",
 		(json_int_t)ifindex, "mtu", (int)mtu);
-	if (document)
+	if (document) {
+		json_object_set_new(document, "node", node_document(walk, flow));
 		add_translations(document, record);
+	}
 	return document;
 }
 
@@ -139,8 +160,7 @@ static bool add_flow(const struct flow_record *record, void *data)
 	uint32_t generation = maps_control(walk->sources->maps)->generation;
 
 	walk->left--;
-	return control_list_add(walk->list,
-				flow_document(walk->sources->maps, record, generation)) &&
+	return control_list_add(walk->list, flow_document(walk, record, generation)) &&
 	       walk->left > 0;
 }
 
@@ -150,6 +170,28 @@ static bool fill(struct control_list *list, void *data)
 
 	walk->list = list;
 	return flows_walk(walk->sources->flows, &walk->cursor, SLICE_NS, add_flow, walk);
+}
+
+/* Peers may come and go before the list has ended. */
+static json_t **name_nodes(const struct peers *peers)
+{
+	json_t **nodes = calloc(POLDER_MAX_PEERS, sizeof(json_t *));
+	const struct peer *peer = NULL;
+
+	while (nodes && (peer = peers_next(peers, peer)))
+		if (peer->number)
+			nodes[peer->number] = json_string(peer->name);
+	return nodes;
+}
+
+static void end_walk(void *data)
+{
+	struct walk *walk = data;
+
+	for (size_t i = 0; walk->nodes && i < POLDER_MAX_PEERS; i++)
+		json_decref(walk->nodes[i]);
+	free(walk->nodes);
+	free(walk);
 }
 
 void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data)
@@ -167,8 +209,9 @@ void show_flows(struct control_request *request, const json_t *args, int netns_f
 		return;
 	}
 	walk->sources = data;
+	walk->nodes = name_nodes(walk->sources->peers);
 	walk->left = (size_t)json_integer_value(limit);
 	if (!walk->left)
 		walk->left = SIZE_MAX;
-	control_reply_list(request, fill, free, walk);
+	control_reply_list(request, fill, end_walk, walk);
 }

@@ -104,6 +104,12 @@ def test_permanent_entry_of_the_administrator_is_left_alone(world):
         assert found["state"] == ["PERMANENT"] and "managed" not in found, found
 
 
+def test_explain_says_that_the_other_node_is_reached_natively(world):
+    for source, target, word in (("default/a", "default/c", "by"), ("default/c", "default/a", "from")):
+        done = world.n1.agent.ctl("explain", "--from", source, "--to", target, "--port", "8080", check=False)
+        assert done.returncode == 0 and f"natively {word} node node2" in done.stdout, done.stdout + done.stderr
+
+
 def test_entries_are_gone_with_the_node(world):
     nodes = [objects.node(n.name, list(n.pod_cidr.values()), list(n.ips.values())) for n in world.nodes]
     world.resources.put("nodes", objects.item_list(nodes[:1]))

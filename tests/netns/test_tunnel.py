@@ -125,6 +125,32 @@ def test_error_of_a_pod_behind_the_tunnel_comes_back(world, family):
         assert number == errno.ECONNREFUSED and teller == world.c.ips[family], (number, teller)
 
 
+@each_family
+def test_explain_and_flow_list_name_the_other_node(world, family):
+    name = "ipv4" if family == V4 else "ipv6"
+
+    def explain(source, target, incoming, status):
+        question = ("explain", "--from", source, "--to", target, "--port", "8080", "--family", name)
+        done = world.n1.agent.ctl(*question, check=False, timeout=30)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert f"through the tunnel {'from' if incoming else 'to'} node node2" in done.stdout, done.stdout
+
+    explain("pod:default/a", "pod:default/c", False, 0)
+    explain("pod:default/c", "pod:default/a", True, 0)
+    explain(world.n2.ips[family], "pod:default/a", True, 0)
+    world.policies(objects.policy("nobody", objects.labels(app="a"), policyTypes=["Ingress", "Egress"]))
+    explain("pod:default/a", "pod:default/c", False, 1)
+    explain("pod:default/c", "pod:default/a", True, 1)
+    world.policies()
+    with Connection(world.a, world.c.ips[family], 8080) as connection:
+        connection.ask()
+        flows = [flow for flow in world.n1.agent.ctl_json("flow", "list")
+                 if world.c.ips[family] in (flow["source"], flow["destination"]) and flow["proto"] == "tcp"]
+        assert {flow["action"] for flow in flows} == {"tunnel", "pod"}, flows
+        assert all(flow["node"] == "node2" for flow in flows), flows
+        assert "tunnel (node2)" in world.n1.agent.ctl("flow", "list").stdout
+
+
 def in_tunnel(world, sender, inner, vni=1):
     """What somebody on the nodes' link hands to the first node's tunnel, under an address that may be another's."""
     vxlan = struct.pack("!II", 0x08000000, vni << 8)
