@@ -41,9 +41,17 @@ struct changes {
 	struct change *first, *last;
 };
 
+/* What there is when the file is begun: of many objects, and so not as changes. */
+struct known {
+	struct object *object; /* a share */
+	bool closed;
+};
+
 /* What the thread does; it touches nothing else. */
 struct job {
 	const char *path;
+	struct known *all;
+	size_t count;
 	struct changes changes;
 	bool fresh; /* the file begins with this */
 	bool whole, sync, touch, compact;
@@ -62,8 +70,9 @@ struct api_kept {
 	uv_work_t work;
 	struct job job;
 	bool busy, closing, timer_closed;
+	bool last_begun; /* the job of the end has been made */
 	bool recalled;
-	bool fresh;			/* there is no file yet */
+	bool fresh; /* there is no file yet; it is begun when all has been listed */
 	bool whole_wanted, whole_there; /* all has been listed; the file says so */
 	bool confirmed;			/* since the last touch */
 	bool unsynced;
@@ -181,48 +190,84 @@ static void on_change(const struct object *object, bool deleted, void *data)
 {
 	struct api_kept *kept = data;
 
-	/* All is noted again when the file is begun. */
-	if (kept->retry_ms || kept->closing || (!deleted && !is_ours(kept, object)))
+	/* A file that is not begun will begin with what there is then. */
+	if ((kept->fresh && !kept->busy) || kept->retry_ms || kept->closing ||
+	    (!deleted && !is_ours(kept, object)))
 		return;
 	note(kept, object, deleted);
 	schedule(kept);
 }
 
-static void note_everything(struct api_kept *kept)
+static size_t store_size(const struct store *store)
+{
+	size_t count = 0;
+
+	for (enum object_kind kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		count += store_count(store, kind);
+	return count;
+}
+
+/* What the file begins with. 0 or -ENOMEM. */
+static int take_everything(const struct api_kept *kept, struct job *job)
 {
 	size_t count;
 
-	for (enum object_kind kind = 0; kind < OBJECT_KIND_COUNT && !kept->retry_ms; kind++) {
+	job->all = calloc(store_size(kept->store) + 1, sizeof(*job->all));
+	if (!job->all)
+		return -ENOMEM;
+	for (enum object_kind kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
 		const struct object *const *objects = store_objects(kept->store, kind, &count);
 
-		for (size_t i = 0; i < count && !kept->retry_ms; i++)
+		for (size_t i = 0; i < count; i++)
 			if (is_ours(kept, objects[i]))
-				note(kept, objects[i], false);
+				job->all[job->count++] = (struct known){
+					.object = object_share(objects[i]),
+					.closed =
+						kept->hooks.is_closed(objects[i], kept->hooks.data),
+				};
 	}
+	return 0;
+}
+
+static void job_clear(struct job *job)
+{
+	for (size_t i = 0; i < job->count; i++)
+		object_free(job->all[i].object);
+	free(job->all);
+	job->all = NULL;
+	job->count = 0;
+	clear_changes(&job->changes);
 }
 
 /* ---------------------------------------------------------------- in the thread */
 
-static void write_changes(const struct job *job, struct kept_text *text)
+static void write_object(const struct object *object, bool closed, struct kept_lines *lines)
+{
+	CLEANUP(cleanup_free) char *json = object_encode(object);
+
+	if (json)
+		kept_add_object(lines, object->kind, object->namespace, object->name, json, closed);
+	else
+		lines->result = -ENOMEM;
+}
+
+static void write_lines(const struct job *job, struct kept_lines *lines)
 {
 	if (job->fresh)
-		kept_add_head(text);
-	for (const struct change *change = job->changes.first; change; change = change->next) {
+		kept_add_head(lines);
+	for (size_t i = 0; i < job->count && lines->result == 0; i++)
+		write_object(job->all[i].object, job->all[i].closed, lines);
+	for (const struct change *change = job->changes.first; change && lines->result == 0;
+	     change = change->next) {
 		const struct object *object = change->object;
-		CLEANUP(cleanup_free) char *json = NULL;
 
-		if (change->deleted) {
-			kept_add_deletion(text, object->kind, object->namespace, object->name);
-			continue;
-		}
-		json = object_encode(object);
-		text->failed |= !json;
-		if (json)
-			kept_add_object(text, object->kind, object->namespace, object->name, json,
-					change->closed);
+		if (change->deleted)
+			kept_add_deletion(lines, object->kind, object->namespace, object->name);
+		else
+			write_object(object, change->closed, lines);
 	}
 	if (job->whole)
-		kept_add_whole(text);
+		kept_add_whole(lines);
 }
 
 /* Somebody else's file, or one that somebody has changed, is none of ours. */
@@ -242,14 +287,19 @@ static int open_file(const struct job *job)
 	return TAKE_FD(fd);
 }
 
-static int append(struct job *job, const struct kept_text *text)
+static int append(struct job *job)
 {
 	CLEANUP(cleanup_close) int fd = open_file(job);
-	int r = fd < 0 ? fd : file_write_all(fd, text->text, text->length);
+	struct kept_lines lines = {.fd = fd};
+	int r;
 
+	if (fd < 0)
+		return fd;
+	write_lines(job, &lines);
+	r = kept_lines_end(&lines);
 	if (r < 0)
 		return r;
-	job->size = (job->fresh ? 0 : job->size) + text->length;
+	job->size = (job->fresh ? 0 : job->size) + lines.written;
 	if (job->touch && futimens(fd, NULL) < 0)
 		return -errno;
 	return job->sync && fsync(fd) < 0 ? -errno : 0;
@@ -257,13 +307,9 @@ static int append(struct job *job, const struct kept_text *text)
 
 static void run_job(struct job *job)
 {
-	struct kept_text text = {};
 	struct stat status;
-	int r;
+	int r = append(job);
 
-	write_changes(job, &text);
-	r = text.failed ? -ENOMEM : append(job, &text);
-	kept_text_clear(&text);
 	if (r == 0 && job->compact) {
 		r = kept_file_compact(job->path);
 		if (r == 0 && stat(job->path, &status) < 0)
@@ -290,6 +336,8 @@ static uint64_t next_due(const struct api_kept *kept)
 
 	if (kept->retry_ms)
 		return kept->retry_ms;
+	if (kept->fresh && !kept->whole_wanted)
+		return NEVER;
 	if (kept->unsynced && kept->synced_ms + SYNC_MS < due)
 		due = kept->synced_ms + SYNC_MS;
 	if (kept->confirmed && kept->touched_ms + CONFIRM_MS < due)
@@ -311,9 +359,11 @@ static void schedule(struct api_kept *kept)
 		uv_timer_start(&kept->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
-static void begin_job(struct api_kept *kept, bool last)
+/* 0 or -ENOMEM. */
+static int begin_job(struct api_kept *kept, bool last)
 {
 	uint64_t now = uv_now(kept->loop);
+	int r;
 
 	kept->job = (struct job){
 		.path = kept->path,
@@ -328,6 +378,12 @@ static void begin_job(struct api_kept *kept, bool last)
 	kept->changes = (struct changes){};
 	kept->due_ms = NEVER;
 	kept->confirmed = false;
+	if (!kept->fresh)
+		return 0;
+	r = take_everything(kept, &kept->job);
+	if (r < 0)
+		job_clear(&kept->job);
+	return r;
 }
 
 static void end_job(struct api_kept *kept)
@@ -335,7 +391,7 @@ static void end_job(struct api_kept *kept)
 	struct job *job = &kept->job;
 	uint64_t now = uv_now(kept->loop);
 
-	clear_changes(&job->changes);
+	job_clear(job);
 	/* It was given up meanwhile. */
 	if (kept->retry_ms) {
 		unlink(kept->path);
@@ -381,15 +437,14 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct api_kept *kept = timer->data;
 
-	if (kept->retry_ms) {
-		kept->retry_ms = 0;
-		note_everything(kept);
-		if (kept->retry_ms) {
-			schedule(kept);
-			return;
-		}
+	kept->retry_ms = 0;
+	if (kept->fresh && !kept->whole_wanted)
+		return;
+	if (begin_job(kept, false) < 0) {
+		fail(kept, -ENOMEM);
+		schedule(kept);
+		return;
 	}
-	begin_job(kept, false);
 	kept->busy = true;
 	if (uv_queue_work(kept->loop, &kept->work, work_in_thread, on_done) < 0)
 		on_done(&kept->work, -EAGAIN);
@@ -429,20 +484,22 @@ const char *api_kept_path(const struct api_kept *kept)
 
 /* ---------------------------------------------------------------- life */
 
+static int recall_one(const struct kept_object *object, void *data)
+{
+	const struct api_kept *kept = data;
+
+	if (object->kind >= OBJECT_KIND_COUNT)
+		return -EBADMSG;
+	return kept->hooks.recall((enum object_kind)object->kind, object->json, object->length,
+				  object->closed, kept->hooks.data);
+}
+
 static int recall_all(struct api_kept *kept, const struct kept_content *content)
 {
-	int r = 0;
+	int r;
 
 	store_batch_begin(kept->store);
-	for (size_t i = 0; i < content->count && r == 0; i++) {
-		const struct kept_object *object = &content->objects[i];
-
-		if (object->kind >= OBJECT_KIND_COUNT)
-			r = -EBADMSG;
-		else
-			r = kept->hooks.recall((enum object_kind)object->kind, object->json,
-					       object->length, object->closed, kept->hooks.data);
-	}
+	r = kept_file_each(content, recall_one, kept);
 	if (r < 0)
 		kept->hooks.forget(kept->hooks.data);
 	store_batch_end(kept->store);
@@ -459,12 +516,12 @@ static int take_content(struct api_kept *kept, const struct kept_content *conten
 		r = -errno;
 	if (r == 0 && truncate(kept->path, (off_t)content->valid) < 0)
 		r = -errno;
-	if (r < 0)
+	if (r != 0)
 		return r;
 	kept->recalled = kept->whole_there = kept->whole_wanted = true;
 	kept->time = status.st_mtim.tv_sec;
 	kept->size = content->valid;
-	kept->base = content->live;
+	kept->base = content->bytes;
 	return 0;
 }
 
@@ -484,7 +541,7 @@ static void load(struct api_kept *kept)
 		r = take_content(kept, &content);
 		if (r == 0)
 			log_info("api", "%s: %zu objects, as they were %lld s ago", kept->path,
-				 content.count, (long long)(time(NULL) - kept->time));
+				 content.live, (long long)(time(NULL) - kept->time));
 		kept_content_clear(&content);
 	}
 	if (r == 0)
@@ -508,16 +565,19 @@ static void release(struct api_kept *kept)
 	bool owed =
 		kept->changes.first || kept->unsynced || (kept->whole_wanted && !kept->whole_there);
 
+	/* A file that has not been begun is begun by api_kept_free(), or not any more. */
+	owed = kept->last_begun || (owed && !kept->fresh);
 	if (!kept->retry_ms && owed) {
-		begin_job(kept, true);
+		if (!kept->last_begun)
+			(void)begin_job(kept, true);
 		run_job(&kept->job);
-		clear_changes(&kept->job.changes);
 		if (kept->job.result < 0) {
 			log_warning("api", "%s: the objects cannot be kept: %s", kept->path,
 				    strerror(-kept->job.result));
 			unlink(kept->path);
 		}
 	}
+	job_clear(&kept->job);
 	clear_changes(&kept->changes);
 	free(kept->path);
 	free(kept);
@@ -537,6 +597,9 @@ void api_kept_free(struct api_kept *kept)
 	if (!kept)
 		return;
 	kept->closing = true;
+	/* The store is there no longer when the rest is written. */
+	if (kept->fresh && kept->whole_wanted && !kept->busy && !kept->retry_ms)
+		kept->last_begun = begin_job(kept, true) == 0;
 	uv_close((uv_handle_t *)&kept->timer, on_closed);
 }
 

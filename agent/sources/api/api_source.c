@@ -161,12 +161,13 @@ static void on_closed(uv_handle_t *handle)
 /* What there is but the timer. */
 static void release(struct api_source *source)
 {
+	/* Before what tells it which objects stand for refused ones. */
+	api_kept_free(source->kept);
 	if (source->http)
 		api_probe_cancel(source);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		api_resource_close(&source->resources[i]);
 	api_writes_free(source->writes);
-	api_kept_free(source->kept);
 	http_client_free(source->http);
 	api_servers_clear(source);
 	free(source->remembered_path);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/common/cleanup.h"
@@ -20,103 +21,117 @@
 #define CRC_DIGITS 8
 /* Checksum and a space. */
 #define FRAME (CRC_DIGITS + 1)
+/* Of "KIND NAMESPACE/NAME", behind "P ". */
+#define KEY_AT	(FRAME + 2)
+#define KEY_MAX (LIMIT_NAMESPACE + LIMIT_NAME + 16)
+/* Is written at once, unless a line is longer. */
+#define WRITE_BYTES (64u << 10)
 
 /* ---------------------------------------------------------------- lines */
 
-void kept_text_clear(struct kept_text *text)
+static void write_out(struct kept_lines *lines)
 {
-	free(text->text);
-	*text = (struct kept_text){};
+	int r = file_write_all(lines->fd, lines->text, lines->length);
+
+	if (r < 0)
+		lines->result = r;
+	else
+		lines->written += lines->length;
+	lines->length = 0;
 }
 
-static bool need_room(struct kept_text *text, size_t more)
+/* For so many bytes more. */
+static bool need_room(struct kept_lines *lines, size_t more)
 {
-	size_t room = text->room ? text->room : 4096;
+	size_t room = lines->room ? lines->room : WRITE_BYTES;
 	char *longer;
 
-	while (room - text->length < more)
+	if (lines->length > 0 && lines->length + more > WRITE_BYTES)
+		write_out(lines);
+	while (room - lines->length < more)
 		room *= 2;
-	if (room == text->room)
-		return true;
-	longer = realloc(text->text, room);
-	if (!longer)
+	if (room == lines->room)
+		return lines->result == 0;
+	longer = realloc(lines->text, room);
+	if (!longer) {
+		lines->result = -ENOMEM;
 		return false;
-	text->text = longer;
-	text->room = room;
-	return true;
+	}
+	lines->text = longer;
+	lines->room = room;
+	return lines->result == 0;
+}
+
+int kept_lines_end(struct kept_lines *lines)
+{
+	if (lines->result == 0 && lines->length > 0)
+		write_out(lines);
+	free(lines->text);
+	lines->text = NULL;
+	lines->length = lines->room = 0;
+	return lines->result;
 }
 
 /* A line of a head and what follows it; neither has an end of line in it. */
-static void add_line(struct kept_text *text, const char *head, const char *rest)
+static void add_line(struct kept_lines *lines, const char *head, const char *rest)
 {
 	size_t length = strlen(head) + strlen(rest);
 	char *line, crc[FRAME + 1];
 
-	if (text->failed || !need_room(text, FRAME + length + 2)) {
-		text->failed = true;
+	if (lines->result < 0 || !need_room(lines, FRAME + length + 2))
 		return;
-	}
-	line = text->text + text->length;
+	line = lines->text + lines->length;
 	snprintf(line + FRAME, length + 1, "%s%s", head, rest);
 	snprintf(crc, sizeof(crc), "%08x ", state_file_crc32(line + FRAME, length));
 	memcpy(line, crc, FRAME);
 	line[FRAME + length] = '\n';
-	text->length += FRAME + length + 1;
+	lines->length += FRAME + length + 1;
 }
 
-void kept_add_head(struct kept_text *text)
+void kept_add_head(struct kept_lines *lines)
 {
-	add_line(text, HEAD, "");
+	add_line(lines, HEAD, "");
 }
 
-void kept_add_whole(struct kept_text *text)
+void kept_add_whole(struct kept_lines *lines)
 {
-	add_line(text, "W", "");
+	add_line(lines, "W", "");
 }
 
-void kept_add_object(struct kept_text *text, unsigned int kind, const char *namespace,
+void kept_add_object(struct kept_lines *lines, unsigned int kind, const char *namespace,
 		     const char *name, const char *json, bool closed)
 {
 	char head[LIMIT_NAMESPACE + LIMIT_NAME + 32];
 
 	snprintf(head, sizeof(head), "%c %u %s/%s ", closed ? 'C' : 'P', kind, namespace, name);
-	add_line(text, head, json);
+	add_line(lines, head, json);
 }
 
-void kept_add_deletion(struct kept_text *text, unsigned int kind, const char *namespace,
+void kept_add_deletion(struct kept_lines *lines, unsigned int kind, const char *namespace,
 		       const char *name)
 {
 	char head[LIMIT_NAMESPACE + LIMIT_NAME + 32];
 
 	snprintf(head, sizeof(head), "D %u %s/%s", kind, namespace, name);
-	add_line(text, head, "");
+	add_line(lines, head, "");
 }
 
 /* ---------------------------------------------------------------- reading */
 
 /* The last word about an object. */
-struct entry {
+struct kept_place {
 	struct hash_table_item item;
-	const char *key; /* "KIND NAMESPACE/NAME" */
-	size_t key_length;
-	char *line; /* NULL: deleted */
-	size_t length;
+	uint64_t at;	     /* of its line */
+	uint32_t length;     /* without the end of line */
+	uint16_t key_length; /* of "KIND NAMESPACE/NAME" */
+	bool closed, deleted;
 };
 
 struct reader {
+	struct kept_content content;
 	struct hash_table table;
-	struct entry **order;
-	size_t count, room;
-	bool whole;
+	size_t room;
 };
-
-static void reader_clear(struct reader *reader)
-{
-	hash_table_clear(&reader->table);
-	for (size_t i = 0; i < reader->count; i++)
-		free(reader->order[i]);
-	free(reader->order);
-}
 
 static bool is_valid(const char *line, size_t length)
 {
@@ -128,82 +143,92 @@ static bool is_valid(const char *line, size_t length)
 	return memcmp(line, crc, FRAME) == 0;
 }
 
-static struct entry *find(const struct reader *reader, const char *key, size_t length)
+/* Of the line itself only its place is known: the key stands in the file. */
+static bool has_key(int fd, const struct kept_place *place, const char *key, size_t length)
+{
+	char there[KEY_MAX];
+
+	return place->key_length == length &&
+	       pread(fd, there, length, (off_t)(place->at + KEY_AT)) == (ssize_t)length &&
+	       memcmp(there, key, length) == 0;
+}
+
+static struct kept_place *find(const struct reader *reader, const char *key, size_t length)
 {
 	struct hash_table_item *item =
 		hash_table_find(&reader->table, hash_table_hash_of(key, length));
 
-	for (; item; item = hash_table_find_next(item)) {
-		struct entry *entry = (struct entry *)item;
-
-		if (entry->key_length == length && memcmp(entry->key, key, length) == 0)
-			return entry;
-	}
-	return NULL;
+	while (item && !has_key(reader->content.fd, (struct kept_place *)item, key, length))
+		item = hash_table_find_next(item);
+	return (struct kept_place *)item;
 }
 
-static int add_entry(struct reader *reader, const char *key, size_t length, struct entry **ret)
+static int add_place(struct reader *reader, const char *key, size_t length, struct kept_place **ret)
 {
-	struct entry **longer, *entry;
+	struct kept_content *content = &reader->content;
+	struct kept_place **longer, *place;
 
-	if (reader->count == reader->room) {
+	if (content->count == reader->room) {
 		reader->room = reader->room ? 2 * reader->room : 1024;
-		longer = reallocarray(reader->order, reader->room, sizeof(*longer));
+		longer = reallocarray(content->places, reader->room, sizeof(struct kept_place *));
 		if (!longer)
 			return -ENOMEM;
-		reader->order = longer;
+		content->places = longer;
 	}
-	entry = calloc(1, sizeof(*entry));
-	if (!entry)
+	place = calloc(1, sizeof(*place));
+	if (!place)
 		return -ENOMEM;
-	entry->key = key;
-	entry->key_length = length;
-	reader->order[reader->count++] = entry;
-	if (hash_table_add(&reader->table, &entry->item, hash_table_hash_of(key, length)) < 0)
+	content->places[content->count++] = place;
+	place->key_length = (uint16_t)length;
+	if (hash_table_add(&reader->table, &place->item, hash_table_hash_of(key, length)) < 0)
 		return -ENOMEM;
-	*ret = entry;
+	*ret = place;
 	return 0;
 }
 
 /* The key behind "P "; NULL: the line has none. */
 static const char *key_of(const char *line, size_t length, size_t *ret_length)
 {
-	const char *key = line + FRAME + 2, *end = line + length, *space;
+	const char *key = line + KEY_AT, *end = line + length, *space;
 
-	if (length < FRAME + 3 || line[FRAME + 1] != ' ')
+	if (length <= KEY_AT || line[FRAME + 1] != ' ')
 		return NULL;
 	space = memchr(key, ' ', (size_t)(end - key));
 	if (!space)
 		return NULL;
 	space = memchr(space + 1, ' ', (size_t)(end - space - 1));
 	*ret_length = (size_t)((space ? space : end) - key);
-	return key;
+	return *ret_length < KEY_MAX ? key : NULL;
 }
 
 /* 0; -EBADMSG: a line that nobody writes. */
-static int take_line(struct reader *reader, char *line, size_t length)
+static int take_line(struct reader *reader, const char *line, size_t length)
 {
 	char what = line[FRAME];
-	struct entry *entry;
+	struct kept_place *place;
 	const char *key;
 	size_t key_length;
 	int r = 0;
 
 	if (what == 'W' && length == FRAME + 1) {
-		reader->whole = true;
+		reader->content.whole = true;
 		return 0;
 	}
 	key = key_of(line, length, &key_length);
 	if (!key || (what != 'P' && what != 'C' && what != 'D'))
 		return -EBADMSG;
-	entry = find(reader, key, key_length);
-	if (!entry)
-		r = add_entry(reader, key, key_length, &entry);
+	/* A space, and JSON. */
+	if (what != 'D' && (size_t)(key - line) + key_length + 1 >= length)
+		return -EBADMSG;
+	place = find(reader, key, key_length);
+	if (!place)
+		r = add_place(reader, key, key_length, &place);
 	if (r < 0)
 		return r;
-	entry->line = what == 'D' ? NULL : line;
-	entry->length = length;
-	entry->key = key;
+	place->at = reader->content.valid;
+	place->length = (uint32_t)length;
+	place->closed = what == 'C';
+	place->deleted = what == 'D';
 	return 0;
 }
 
@@ -212,133 +237,205 @@ static bool is_head(const char *line, size_t length)
 	return length == FRAME + strlen(HEAD) && memcmp(line + FRAME, HEAD, strlen(HEAD)) == 0;
 }
 
-/* Is there a whole line from here on? Then what stands before it is no crash's doing. */
-static bool has_valid_line(char *at, const char *end)
+/* A line without its end, which it has to have; -ENODATA: there is none. */
+static int next_line(FILE *file, char **line, size_t *room, size_t *ret_length)
 {
-	while (at < end) {
-		char *stop = memchr(at, '\n', (size_t)(end - at));
+	ssize_t length = getline(line, room, file);
 
-		if (!stop)
-			return false;
-		if (is_valid(at, (size_t)(stop - at)))
-			return true;
-		at = stop + 1;
-	}
-	return false;
+	if (length < 0)
+		return ferror(file) ? -errno : -ENODATA;
+	if ((*line)[length - 1] != '\n')
+		return -ENODATA;
+	*ret_length = (size_t)length - 1;
+	(*line)[length - 1] = '\0';
+	return 0;
 }
 
-static int read_lines(struct reader *reader, char *text, size_t length, size_t *ret_valid)
+/* What stands behind damage: if there is a whole line, it is no crash's doing. */
+static int read_damaged(FILE *file, char **line, size_t *room)
 {
-	char *at = text, *end = text + length;
+	size_t length = 0;
 	int r;
 
-	while (at < end) {
-		char *stop = memchr(at, '\n', (size_t)(end - at));
-
-		if (!stop)
-			break;
-		if (!is_valid(at, (size_t)(stop - at))) {
-			if (has_valid_line(stop + 1, end))
-				return -EBADMSG;
-			break;
-		}
-		if (at == text)
-			r = is_head(at, (size_t)(stop - at)) ? 0 : -EBADMSG;
-		else
-			r = take_line(reader, at, (size_t)(stop - at));
-		if (r < 0)
-			return r;
-		*stop = '\0';
-		at = stop + 1;
-	}
-	*ret_valid = (size_t)(at - text);
-	return at == text ? -EBADMSG : 0;
+	while ((r = next_line(file, line, room, &length)) == 0)
+		if (is_valid(*line, length))
+			return -EBADMSG;
+	return r == -ENODATA ? 0 : r;
 }
 
-static int collect(const struct reader *reader, struct kept_content *content)
+static int read_lines(struct reader *reader, FILE *file)
 {
-	content->objects = calloc(reader->count + 1, sizeof(*content->objects));
-	if (!content->objects)
-		return -ENOMEM;
-	for (size_t i = 0; i < reader->count; i++) {
-		const struct entry *entry = reader->order[i];
-		struct kept_object *object = &content->objects[content->count];
-		const char *json = entry->key + entry->key_length + 1;
+	CLEANUP(cleanup_free) char *line = NULL;
+	struct kept_content *content = &reader->content;
+	size_t room = 0, length = 0;
+	int r;
 
-		if (!entry->line)
-			continue;
-		if (json > entry->line + entry->length)
-			return -EBADMSG;
-		object->kind = (unsigned int)strtoul(entry->key, NULL, 10);
-		object->json = json;
-		object->length = (size_t)(entry->line + entry->length - json);
-		object->closed = entry->line[FRAME] == 'C';
-		content->live += entry->length + 1;
-		content->count++;
+	while ((r = next_line(file, &line, &room, &length)) == 0) {
+		if (!is_valid(line, length)) {
+			r = read_damaged(file, &line, &room);
+			break;
+		}
+		if (content->valid == 0)
+			r = is_head(line, length) ? 0 : -EBADMSG;
+		else
+			r = take_line(reader, line, length);
+		if (r < 0)
+			return r;
+		content->valid += length + 1;
 	}
-	return 0;
+	if (r < 0 && r != -ENODATA)
+		return r;
+	return content->valid == 0 ? -EBADMSG : 0;
+}
+
+static void count_live(struct kept_content *content)
+{
+	for (size_t i = 0; i < content->count; i++) {
+		const struct kept_place *place = content->places[i];
+
+		content->live += !place->deleted;
+		content->bytes += place->deleted ? 0 : place->length + 1;
+	}
+}
+
+/* The file's lines by a stream of its own, which takes a share of the descriptor. */
+static int read_content(struct reader *reader)
+{
+	int fd = fcntl(reader->content.fd, F_DUPFD_CLOEXEC, 0);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "re");
+	struct stat status;
+	int r = file ? 0 : -errno;
+
+	if (!file && fd >= 0)
+		close(fd);
+	if (r < 0)
+		return r;
+	if (fstat(fd, &status) < 0)
+		r = -errno;
+	else if (!S_ISREG(status.st_mode))
+		r = -EBADMSG;
+	else if (status.st_size > KEPT_FILE_MAX)
+		r = -EFBIG;
+	if (r == 0)
+		r = read_lines(reader, file);
+	(void)fclose(file);
+	return r;
 }
 
 int kept_file_read(const char *path, struct kept_content *ret)
 {
-	CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct kept_content content = {};
-	struct reader reader = {};
-	size_t length = 0;
-	int r = fd < 0 ? -errno : file_read_all(fd, KEPT_FILE_MAX, &content.text, &length);
+	struct reader reader = {.content.fd =
+					open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+	int r = reader.content.fd < 0 ? -errno : read_content(&reader);
 
-	if (r < 0)
+	hash_table_clear(&reader.table);
+	if (r < 0) {
+		kept_content_clear(&reader.content);
 		return r;
-	r = read_lines(&reader, content.text, length, &content.valid);
-	if (r == 0)
-		r = collect(&reader, &content);
-	content.whole = reader.whole;
-	reader_clear(&reader);
-	if (r < 0)
-		kept_content_clear(&content);
-	else
-		*ret = content;
-	return r;
+	}
+	count_live(&reader.content);
+	*ret = reader.content;
+	return 0;
 }
 
 void kept_content_clear(struct kept_content *content)
 {
-	free(content->objects);
-	free(content->text);
-	*content = (struct kept_content){};
+	for (size_t i = 0; i < content->count; i++)
+		free(content->places[i]);
+	free(content->places);
+	cleanup_close(&content->fd);
+	*content = (struct kept_content){.fd = -1};
+}
+
+/* The lines that count, once more; see kept_file_each(). */
+static int each_line(const struct kept_content *content,
+		     int (*take)(const struct kept_place *place, const char *line, void *data),
+		     void *data)
+{
+	CLEANUP(cleanup_free) char *line = NULL;
+	size_t room = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < content->count && r == 0; i++) {
+		const struct kept_place *place = content->places[i];
+		ssize_t got;
+
+		if (place->deleted)
+			continue;
+		if (place->length + 1 > room) {
+			room = 2 * ((size_t)place->length + 1);
+			free(line);
+			line = malloc(room);
+		}
+		if (!line)
+			return -ENOMEM;
+		got = pread(content->fd, line, place->length, (off_t)place->at);
+		if (got < 0)
+			return -errno;
+		line[got] = '\0';
+		r = is_valid(line, (size_t)got) ? take(place, line, data) : -EBADMSG;
+	}
+	return r;
+}
+
+struct each {
+	int (*take)(const struct kept_object *object, void *data);
+	void *data;
+};
+
+static int take_object(const struct kept_place *place, const char *line, void *data)
+{
+	const struct each *each = data;
+	size_t json = KEY_AT + place->key_length + 1;
+	struct kept_object object = {.kind = (unsigned int)strtoul(line + KEY_AT, NULL, 10),
+				     .json = line + json,
+				     .length = place->length - json,
+				     .closed = place->closed};
+
+	return each->take(&object, each->data);
+}
+
+int kept_file_each(const struct kept_content *content,
+		   int (*take)(const struct kept_object *object, void *data), void *data)
+{
+	struct each each = {take, data};
+
+	return each_line(content, take_object, &each);
 }
 
 /* ---------------------------------------------------------------- less of it */
 
-static int write_new(const char *path, const struct kept_text *text)
+/* As it is: its checksum tells of damage in memory as well. */
+static int copy_line(const struct kept_place *place, const char *line, void *data)
+{
+	struct kept_lines *lines = data;
+
+	(void)place;
+	add_line(lines, line + FRAME, "");
+	return lines->result;
+}
+
+static int write_new(const char *path, const struct kept_content *content)
 {
 	CLEANUP(cleanup_close)
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = fd < 0 ? -errno : file_write_all(fd, text->text, text->length);
+	struct kept_lines lines = {.fd = fd};
+	int r, end;
 
-	return r == 0 && fsync(fd) < 0 ? -errno : r;
-}
-
-/* The lines as they are: their checksums tell of damage in memory as well. */
-static void copy_lines(const struct kept_content *content, struct kept_text *text)
-{
-	kept_add_head(text);
-	for (size_t i = 0; i < content->count && !text->failed; i++) {
-		const struct kept_object *object = &content->objects[i];
-		const char *line = object->json;
-
-		while (line > content->text && line[-1] != '\0')
-			line--;
-		add_line(text, line + FRAME, "");
-	}
+	if (fd < 0)
+		return -errno;
+	kept_add_head(&lines);
+	r = each_line(content, copy_line, &lines);
 	if (content->whole)
-		kept_add_whole(text);
+		kept_add_whole(&lines);
+	end = kept_lines_end(&lines);
+	r = r < 0 ? r : end;
+	return r == 0 && fsync(fd) < 0 ? -errno : r;
 }
 
 int kept_file_compact(const char *path)
 {
 	struct kept_content content = {};
-	struct kept_text text = {};
 	char beside[PATH_MAX];
 	int r = snprintf(beside, sizeof(beside), "%s.new", path) < (int)sizeof(beside)
 			? 0
@@ -348,13 +445,11 @@ int kept_file_compact(const char *path)
 		r = kept_file_read(path, &content);
 	if (r < 0)
 		return r;
-	copy_lines(&content, &text);
-	r = text.failed ? -ENOMEM : write_new(beside, &text);
+	r = write_new(beside, &content);
 	if (r == 0 && rename(beside, path) < 0)
 		r = -errno;
 	if (r < 0)
 		unlink(beside);
-	kept_text_clear(&text);
 	kept_content_clear(&content);
 	return r;
 }

@@ -3,46 +3,64 @@
 #include "agent/sources/api/kept_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "tests/unit/unit.h"
 
 static char directory[32], path[64];
-static struct kept_text text;
+/* Few enough that none of them is written before the test does it. */
+static struct kept_lines text;
 
 static void write_file(size_t length)
 {
 	unit_write(path, text.text, length);
 }
 
+static void clear(void)
+{
+	free(text.text);
+	text = (struct kept_lines){.fd = -1};
+}
+
 static void begin(void)
 {
-	kept_text_clear(&text);
+	clear();
 	kept_add_head(&text);
+}
+
+struct words {
+	char text[4096];
+	size_t used;
+};
+
+static int add_words(const struct kept_object *object, void *data)
+{
+	struct words *words = data;
+
+	CU_ASSERT(strlen(object->json) == object->length);
+	words->used +=
+		(size_t)snprintf(words->text + words->used, sizeof(words->text) - words->used,
+				 "%u:%s%s ", object->kind, object->json, object->closed ? "!" : "");
+	return 0;
 }
 
 /* What the file says, "KIND:JSON" of each with ! for closed, and W. */
 static const char *content(void)
 {
-	static char words[4096];
+	static struct words words;
 	struct kept_content content;
-	size_t used = 0;
 	int r = kept_file_read(path, &content);
 
-	words[0] = '\0';
-	if (r < 0) {
-		snprintf(words, sizeof(words), "%s", strerrorname_np(-r));
-		return words;
+	words = (struct words){};
+	if (r == 0) {
+		r = kept_file_each(&content, add_words, &words);
+		if (content.whole)
+			strcpy(words.text + words.used, "W");
+		kept_content_clear(&content);
 	}
-	for (size_t i = 0; i < content.count; i++) {
-		const struct kept_object *object = &content.objects[i];
-
-		CU_ASSERT(strlen(object->json) == object->length);
-		used += (size_t)snprintf(words + used, sizeof(words) - used, "%u:%s%s ",
-					 object->kind, object->json, object->closed ? "!" : "");
-	}
-	snprintf(words + used, sizeof(words) - used, "%s", content.whole ? "W" : "");
-	kept_content_clear(&content);
-	return words;
+	if (r < 0)
+		snprintf(words.text, sizeof(words.text), "%s", strerrorname_np(-r));
+	return words.text;
 }
 
 static void last_word_about_an_object_counts(void)
@@ -66,7 +84,7 @@ static void last_word_about_an_object_counts(void)
 static void file_of_another_format_is_refused(void)
 {
 	CU_ASSERT_STRING_EQUAL(content(), "2:{6} 2:{2}! 3:{3 4} 4:{8} W");
-	kept_text_clear(&text);
+	clear();
 	kept_add_whole(&text);
 	write_file(text.length);
 	CU_ASSERT_STRING_EQUAL(content(), "EBADMSG");
@@ -142,6 +160,7 @@ static void zeros_behind_it_are_a_crashs(void)
 static void compacted_it_says_the_same_in_fewer_bytes(void)
 {
 	struct kept_content before, after;
+	char said[4096];
 
 	begin();
 	for (int i = 0; i < 1000; i++) {
@@ -156,12 +175,11 @@ static void compacted_it_says_the_same_in_fewer_bytes(void)
 	kept_add_deletion(&text, 2, "n", "p3");
 	write_file(text.length);
 	CU_ASSERT_FATAL(kept_file_read(path, &before) == 0);
+	snprintf(said, sizeof(said), "%s", content());
 	CU_ASSERT(kept_file_compact(path) == 0);
 	CU_ASSERT_FATAL(kept_file_read(path, &after) == 0);
-	CU_ASSERT(before.count == 6 && after.count == 6 && after.whole);
-	for (size_t i = 0; i < 6; i++)
-		CU_ASSERT(strcmp(before.objects[i].json, after.objects[i].json) == 0 &&
-			  before.objects[i].closed == after.objects[i].closed);
+	CU_ASSERT(before.live == 6 && after.live == 6 && after.whole);
+	CU_ASSERT_STRING_EQUAL(content(), said);
 	CU_ASSERT(after.valid < 400 && before.valid > 20000);
 	kept_content_clear(&before);
 	kept_content_clear(&after);
@@ -174,7 +192,58 @@ static void damaged_file_is_not_compacted(void)
 	write_file(text.length);
 	CU_ASSERT(kept_file_compact(path) == -EBADMSG);
 	CU_ASSERT_STRING_EQUAL(content(), "EBADMSG");
-	kept_text_clear(&text);
+	clear();
+}
+
+static int is_long(const struct kept_object *object, void *data)
+{
+	size_t length = object->kind % 10 ? 3000 : 199999;
+
+	(void)data;
+	CU_ASSERT(object->length == length && strlen(object->json) == length);
+	CU_ASSERT(object->json[0] == 'a' + (int)object->kind % 26);
+	CU_ASSERT(object->json[length - 1] == object->json[0]);
+	return 0;
+}
+
+/* Longer than what is written at once, in all and some of them each. */
+static void what_is_long_is_read_as_it_was_written(void)
+{
+	static char json[200000];
+	struct kept_content content;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	CU_ASSERT_FATAL(fd >= 0);
+	clear();
+	text.fd = fd;
+	kept_add_head(&text);
+	for (unsigned int i = 0; i < 300; i++) {
+		memset(json, 'a' + (int)i % 26, sizeof(json) - 1);
+		json[i % 10 ? 3000 : sizeof(json) - 1] = '\0';
+		kept_add_object(&text, i, "n", "a", json, false);
+	}
+	kept_add_whole(&text);
+	CU_ASSERT(text.written > 6000000 && text.room < 500000);
+	CU_ASSERT(kept_lines_end(&text) == 0);
+	close(fd);
+	CU_ASSERT_FATAL(kept_file_read(path, &content) == 0);
+	CU_ASSERT(content.live == 300 && content.whole && content.valid == text.written);
+	CU_ASSERT(kept_file_each(&content, is_long, NULL) == 0);
+	kept_content_clear(&content);
+}
+
+static void what_cannot_be_written_is_told(void)
+{
+	int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+	CU_ASSERT_FATAL(fd >= 0);
+	clear();
+	text.fd = fd;
+	for (int i = 0; i < 10000; i++)
+		kept_add_object(&text, 2, "n", "a", "{1}", false);
+	CU_ASSERT(text.result == -ENOSPC && text.written == 0);
+	CU_ASSERT(kept_lines_end(&text) == -ENOSPC);
+	close(fd);
 }
 
 int main(void)
@@ -187,6 +256,8 @@ int main(void)
 		UNIT_TEST(zeros_behind_it_are_a_crashs),
 		UNIT_TEST(compacted_it_says_the_same_in_fewer_bytes),
 		UNIT_TEST(damaged_file_is_not_compacted),
+		UNIT_TEST(what_is_long_is_read_as_it_was_written),
+		UNIT_TEST(what_cannot_be_written_is_told),
 	};
 
 	int r;
