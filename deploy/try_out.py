@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, OUTSIDE_ADDRESSES, PREFIX, RUN, STRANGER, Failure, Monitor, Node, Place,
+from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, PREFIX, RUN, STRANGER, Failure, Monitor, Node, Place,
                             address_outside, address_uplink, built, connect_pod, ip, load_examples, make_namespace, other_targets,
                             print_table, probe, start_agent, take_down)
 
