@@ -113,6 +113,9 @@ static void reload_key(struct agent *agent, struct config *now, size_t index)
 		log_set_level(now->log_level);
 	if (!from || !to || json_equal(old_value, new_value))
 		return;
+	/* Nobody has said it, then or now: it was found out while running. */
+	if (agent->config.origins[index] == CONFIG_DEFAULT && now->origins[index] == CONFIG_DEFAULT)
+		return;
 	r = config_reloads(key) ? take(agent, now, key->name, message, sizeof(message))
 				: -EOPNOTSUPP;
 	if (r == 0) {

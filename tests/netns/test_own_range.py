@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node whose configuration has no pod range: its own Node object says it."""
 
+import os
+import signal
+
 from lib import objects
 from lib.cni import CniError
 from lib.traffic import V4, wait_until
@@ -40,6 +43,14 @@ def test_node_waits_for_its_range_and_says_so(world):
     world.node.before = world.node.ruler()
     assert world.pod("a").ips[V4].startswith("10.99.0.")
     assert world.node.agent.ctl_json("status")["node_ips"][0] == world.node.ips[V4]
+
+
+def test_reload_says_nothing_of_what_the_node_object_gave(world):
+    before = len(world.node.agent.log())
+    os.kill(world.node.agent.process.pid, signal.SIGHUP)
+    wait_until(lambda: "reading the configuration" in world.node.agent.log()[before:], "a reload", 5)
+    world.node.agent.ctl("status")
+    assert "stays in force" not in world.node.agent.log()[before:], world.node.agent.log()[before:]
 
 
 def test_range_stays_while_there_are_pods(world):

@@ -194,7 +194,7 @@ class Node:
                            for link in self.netns.ip_json("addr", "show")
                            for a in link["addr_info"])
         return {"links": links, "routes": sorted(routes), "neighbours": neighbours,
-                "addresses": addresses, "pins": _tree(self.bpffs),
+                "addresses": addresses, "pins": sorted(re.sub(r"(_tunnel-)\d+$", r"\1N", pin) for pin in _tree(self.bpffs)),
                 "files": _tree(self.agent.options["run-dir"]), "maps": self.map_fill()}
 
     def wait_as(self, before, timeout=5):
