@@ -19,7 +19,8 @@ uint32_t hash_table_hash_of(const void *bytes, size_t length)
 		hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
 		hash ^= hash >> 32;
 	}
-	return (uint32_t)hash;
+	/* The last bytes have reached the upper bits alone, and tables look at the lowest. */
+	return (uint32_t)((hash * 0x9e3779b97f4a7c15ull) >> 32);
 }
 
 static struct hash_table_item **chain_of(const struct hash_table *table, uint32_t hash)

@@ -141,9 +141,30 @@ static void without_memory_only_the_first_item_is_refused(void)
 	hash_table_clear(&table);
 }
 
+/* A table of 8,192 chains: addresses that differ in their last bytes do not stand in one of them.
+ */
+static void neighbouring_addresses_stand_in_many_chains(void)
+{
+	static bool used[8192];
+	unsigned char addr[16] = {[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 20};
+	unsigned int chains = 0;
+
+	for (unsigned int i = 0; i < 5000; i++) {
+		uint32_t chain;
+
+		addr[14] = (unsigned char)(i >> 8);
+		addr[15] = (unsigned char)i;
+		chain = hash_table_hash_of(addr, sizeof(addr)) % 8192;
+		chains += !used[chain];
+		used[chain] = true;
+	}
+	CU_ASSERT(chains > 3000);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
+		UNIT_TEST(neighbouring_addresses_stand_in_many_chains),
 		UNIT_TEST(an_empty_table_has_nothing),
 		UNIT_TEST(finds_what_was_added_and_not_removed),
 		UNIT_TEST(shows_each_item_once),
