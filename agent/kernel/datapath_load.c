@@ -282,7 +282,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *message, size_t size)
 {
 	struct datapath *apart = calloc(1, sizeof(*apart));
-	int i, r = 0;
+	int r = 0;
 
 	if (!apart)
 		return -ENOMEM;
@@ -291,8 +291,10 @@ int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *m
 				   .is_apart = true,
 				   .options = d->options};
 	apart->constants.made_packets = 1;
-	for (i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
-		r = load_object(apart, i, message, size);
+	/* A made packet has no outer headers: it never comes by the tunnel's programs. */
+	for (int i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
+		if (i != DATAPATH_FROM_TUNNEL && i != DATAPATH_TO_TUNNEL)
+			r = load_object(apart, i, message, size);
 	if (r < 0) {
 		datapath_free(apart);
 		return r;
@@ -335,7 +337,7 @@ const struct datapath_features *datapath_features(const struct datapath *d)
 
 int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
 {
-	return datapath_fd_of(d, hook, program_object_name(hook));
+	return d->objects[hook] ? datapath_fd_of(d, hook, program_object_name(hook)) : -ENOENT;
 }
 
 int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)

@@ -43,7 +43,7 @@ static int compare_recalled(const void *a, const void *b)
 /* The number by which an earlier agent knew a node with one of its addresses. */
 static uint32_t recalled_number(const struct peers *p, const struct peer *peer)
 {
-	for (size_t i = 0; i < peer->internal_count; i++) {
+	for (size_t i = 0; i < peer->internal_count && p->recalled_count; i++) {
 		const struct recalled key = {.addr = peer->addresses[i]};
 		const struct recalled *found = bsearch(&key, p->recalled, p->recalled_count,
 						       sizeof(key), compare_recalled);

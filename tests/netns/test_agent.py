@@ -211,6 +211,9 @@ def test_uplink_that_goes_down_and_comes_back_serves_again(world):
         wait_until(lambda f=family: reach(world.client, OUTSIDE_IP[f], 8080,
                                           timeout=0.5).verdict == "open",
                    "the outside is reached again", 5)
+        # A question about a neighbour that was lost with the link is asked again after a second.
+        wait_until(lambda f=family: reach(world.remote, world.vip[f], 80, timeout=0.5).verdict == "open",
+                   "the other node's pods are reached again", 5)
     check_new_flows(world)
 
 
