@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 
-HOOKS = {'from_pod': 0, 'to_pod': 1, 'from_wire': 2, 'to_wire': 3, 'wire_xdp': 4}
+HOOKS = {'from_pod': 0, 'to_pod': 1, 'from_wire': 2, 'to_wire': 3, 'wire_xdp': 6}
 PACKET = struct.Struct('<BBHIII')
 ANSWER = struct.Struct('<iBBBBIIIIII16s2sH')
 OK, SHOT, REDIRECT = 0, 2, 7
