@@ -384,6 +384,9 @@ static void put_bytes(struct frame *frame, const void *bytes, size_t length)
 
 static void make_arp(struct making *m)
 {
+	/* Frames of the tunnel have outer headers, which nobody makes here. */
+	static const enum world_hook hooks[] = {HOOK_FROM_POD, HOOK_TO_POD, HOOK_FROM_WIRE,
+						HOOK_TO_WIRE, HOOK_WIRE_XDP};
 	struct frame *frame = &m->probe->frame;
 	const struct world_pod *pod = &m->world->pods[dice_roll(m->dice, WORLD_PODS)];
 	struct polder_addr target =
@@ -391,7 +394,9 @@ static void make_arp(struct making *m)
 	const uint8_t head[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, dice_percent(m->dice, 85) ? 1 : 2};
 
 	m->v4 = true;
-	m->probe->hook = dice_percent(m->dice, 80) ? HOOK_FROM_POD : dice_roll(m->dice, HOOK_COUNT);
+	m->probe->hook = dice_percent(m->dice, 80)
+				 ? HOOK_FROM_POD
+				 : hooks[dice_roll(m->dice, sizeof(hooks) / sizeof(*hooks))];
 	m->probe->link = m->probe->hook == HOOK_FROM_POD || m->probe->hook == HOOK_TO_POD
 				 ? pod->link
 				 : WORLD_UPLINK;

@@ -7,8 +7,10 @@
 #include "frames.h"
 
 static const char *const hook_names[HOOK_COUNT] = {
-	[HOOK_FROM_POD] = "from_pod", [HOOK_TO_POD] = "to_pod",	    [HOOK_FROM_WIRE] = "from_wire",
-	[HOOK_TO_WIRE] = "to_wire",   [HOOK_WIRE_XDP] = "wire_xdp",
+	[HOOK_FROM_POD] = "from_pod",	[HOOK_TO_POD] = "to_pod",
+	[HOOK_FROM_WIRE] = "from_wire", [HOOK_TO_WIRE] = "to_wire",
+	[HOOK_WIRE_XDP] = "wire_xdp",	[HOOK_FROM_TUNNEL] = "from_tunnel",
+	[HOOK_TO_TUNNEL] = "to_tunnel",
 };
 
 struct world_result probe_run(struct world *world, const struct probe *probe)
