@@ -58,6 +58,8 @@ class ApiResources:
 class ApiWorld(World):
     """`protocols` of the server; options of polderd beside. The agent is started by the world."""
 
+    in_force = 10  # on a busy machine a connection may be lost, and its watch waits its back-off out
+
     def __init__(self, protocols=("h2", "http/1.1"), silence=4, start=True, nodes=1, **options):
         self.protocols = protocols
         super().__init__(nodes=nodes, start=False, resources=None, api_silence=silence, **options)

@@ -30,7 +30,7 @@ class Timeout(Exception):
     """What was waited for did not come."""
 
 
-def wait_until(question, what, timeout=2.0, interval=0.02):
+def wait_until(question, what, timeout=8.0, interval=0.02):
     """Polls until question() is true and returns its value; else Timeout with `what`."""
     deadline = time.monotonic() + timeout
     while True:

@@ -14,8 +14,8 @@ import time
 
 from .traffic import CLOSED_AFTER, Probe, SctpProbe, run_probes
 
-IN_FORCE = 0.25  # seconds that a change may take; it takes some 0.05
-PATIENCE = 2.5   # seconds after which nobody waits for the right verdicts any more
+IN_FORCE = 2.0   # seconds that a change may take while other suites run beside; it takes some 0.05, see what each suite tells
+PATIENCE = 8.0   # seconds after which nobody waits for the right verdicts any more
 ANSWERED = 0.5   # seconds within which an answer comes on a busy machine
 SOON, LATE = 0.02, (0.05, 0.1, 0.2)  # seconds from one round to the next: after a wrong answer, while answers are waited for
 

@@ -232,6 +232,8 @@ def _tree(directory):
 class World:
     """See the module. `options` go to every agent; `nodes` is their number."""
 
+    in_force = IN_FORCE  # seconds within which the verdicts are right, and objects are in the lists
+
     def __init__(self, nodes=1, start=True, **options):
         # The process tells whose leftovers they are; the rest tells runs in different process namespaces apart.
         self.unique = f"{os.getpid()}x{os.urandom(3).hex()}"
@@ -436,7 +438,7 @@ class World:
         for node in self.nodes:
             wait_until(lambda n=node: any(s.get("name") == name and s.get("namespace") == ns
                                           for s in n.agent.ctl_json("service", "list")),
-                       f"{node}: Service {ns}/{name} in the list", 2)
+                       f"{node}: Service {ns}/{name} in the list", self.in_force)
         return dict(zip(BOTH, ips))
 
     def policy_names(self):
@@ -478,16 +480,17 @@ class World:
             wait_until(lambda n=node: {(p["namespace"], p["name"])
                                        for p in n.agent.ctl_json("policy", "list")
                                        if p["namespace"]} == wanted,
-                       f"{node}: policies {sorted(wanted)} in the list", 2)
+                       f"{node}: policies {sorted(wanted)} in the list", self.in_force)
 
     # ---- verdicts
 
-    def expect(self, *cells, within=IN_FORCE):
+    def expect(self, *cells, within=None):
         """
         Each cell is (source, target or address, port, verdict[, proto]) for a family's address. All are tried at once, again and
         again until all verdicts are as expected, which has to be so `within` seconds, those without a CPU not counted; else
         AssertionError with those that differ, or with the time that it took. within=0: they are so now.
         """
+        within = self.in_force if within is None else within
         cells = [(*cell, "TCP")[:5] for cell in cells]
         if within:
             pids = [node.agent.process.pid for node in self.nodes if node.agent.alive()]
