@@ -7,7 +7,7 @@
 #include "reasons.h"
 
 /* Part of the pin path: maps of another layout are never reused. */
-#define POLDER_LAYOUT_VERSION 6
+#define POLDER_LAYOUT_VERSION 7
 
 #ifndef __bpf__
 #include <assert.h>
@@ -242,11 +242,12 @@ struct address_key {
 };
 ABI_SIZE(struct address_key, 20);
 enum address_flag {
-	ADDRESS_POD = 1 << 0,	    /* one pod's address */
-	ADDRESS_POD_RANGE = 1 << 1, /* a range pods get their addresses from: never masqueraded */
-	ADDRESS_LOCAL = 1 << 2,	    /* of this node */
-	ADDRESS_NODE = 1 << 3,	    /* a node's own address */
-	ADDRESS_NO_MASQ = 1 << 4,   /* not masqueraded for another reason */
+	ADDRESS_POD = 1 << 0,	     /* one pod's address */
+	ADDRESS_POD_RANGE = 1 << 1,  /* a range pods get their addresses from: never masqueraded */
+	ADDRESS_LOCAL = 1 << 2,	     /* of this node */
+	ADDRESS_NODE = 1 << 3,	     /* a node's own address */
+	ADDRESS_NO_MASQ = 1 << 4,    /* not masqueraded for another reason */
+	ADDRESS_NODE_PORTS = 1 << 5, /* a node's own address at which node ports are served */
 };
 struct address_entry {
 	__u32 identity[2]; /* by control.slot */
@@ -505,7 +506,11 @@ ABI_SIZE(struct node_addresses, 20);
 
 /* ------------------------------------------------------------------ Services */
 
-/* Hash `services`. Port 0 and protocol 0: the address is a Service's, whatever the port. */
+/*
+ * Hash `services`: addresses and ports at which Services are served. Port 0 and protocol 0: the
+ * address is a Service's, whatever the port. The family's unspecified address (::ffff:0.0.0.0, ::)
+ * stands for all addresses that `addresses` says serve node ports (ADDRESS_NODE_PORTS).
+ */
 struct service_key {
 	struct polder_addr addr;
 	__be16 port_be;
@@ -513,16 +518,76 @@ struct service_key {
 	__u8 pad;
 };
 ABI_SIZE(struct service_key, 20);
-enum service_flag { SERVICE_ADDRESS_ONLY = 1 << 0 };
+enum service_flag {
+	SERVICE_ADDRESS_ONLY = 1 << 0,
+	SERVICE_EXTERNAL = 1 << 1, /* also for who is outside: a node port, an external or a load
+				      balancer's address, a host port */
+	SERVICE_EXTERNAL_LOCAL = 1 << 2, /* what comes from outside goes to endpoints of this node
+					    only, from the address that it has */
+	SERVICE_INTERNAL_LOCAL = 1 << 3, /* what comes from pods and the node itself goes to
+					    endpoints of this node only */
+	SERVICE_SOURCES = 1 << 4, /* from outside only for the sources in `service_sources` */
+	SERVICE_DSR = 1 << 5, /* to an endpoint of another node untranslated: that node translates,
+				 and answers from the Service's address */
+	SERVICE_NODE_PORT = 1 << 6, /* at the unspecified address */
+	SERVICE_HOST_PORT = 1 << 7, /* of one pod of this node, see `hostPort` of CNI's portMappings
+				     */
+};
+
+/*
+ * A Service's port has a set of endpoints for all that may use every node's, and one for what has
+ * to stay on this node. They overlap in one row of `backends`: first those of this node's set
+ * alone, then those of both, then the others. All addresses of one family that lead to a Service's
+ * port name the same row, and have the same id.
+ */
 struct service_entry {
 	__u32 id;	     /* number of the Service's port, stable while it exists */
 	__u32 flags;	     /* enum service_flag */
-	__u32 backend_first; /* index in `backends`; another range for each change */
+	__u32 backend_first; /* index in `backends`; another row for each change */
 	__u32 backend_count; /* 0: no endpoint, reject */
-	__u32 reserved[4];   /* zero; room for a second range (endpoints of this node) and for
-				affinity */
+	__u32 local_first;   /* this node's set, the same way */
+	__u32 local_count;   /* 0: what has to stay on this node is dropped if other nodes have
+				endpoints, else rejected */
+	__u32 table_first;   /* index in `service_tables`; see table_size */
+	__u32 table_size;    /* cells; 0: an endpoint is chosen at random, each as likely */
+	__u32 local_table_first;
+	__u32 local_table_size;
+	__u32 affinity_seconds; /* a client stays with its endpoint so long after its last use of
+				   it; 0: it does not */
+	__u32 reserved;		/* zero */
 };
-ABI_SIZE(struct service_entry, 32);
+ABI_SIZE(struct service_entry, 48);
+
+/*
+ * Array `service_tables`: for each cell of a Service's table an endpoint, as its place in the set's
+ * row. A client's cell is its tuple's hash, without the node's own seed, modulo the table's size:
+ * nodes that know the same endpoints choose the same one (Maglev, Eisenbud et al., NSDI 2016, 3.4).
+ * A table is written before an entry of `services` names it, and its cells are used again only when
+ * no program can still be reading it.
+ */
+
+/* LPM trie `service_sources` -> __u32, 1: who may use a Service's port from outside. prefixlen = 32
+ * + bits of the 128-bit address. */
+struct service_source_key {
+	__u32 prefixlen;
+	__u32 service_id;
+	struct polder_addr addr;
+};
+ABI_SIZE(struct service_source_key, 24);
+
+/* LRU hash `service_affinity`: which endpoint a client has, for Services with affinity. */
+struct service_affinity_key {
+	struct polder_addr client; /* all 0: sockets of this node */
+	__u32 service_id;
+};
+ABI_SIZE(struct service_affinity_key, 20);
+struct service_affinity {
+	struct polder_addr endpoint;
+	__be16 port_be;
+	__u16 pad;
+	__u32 used; /* seconds of the coarse monotonic clock: its last use */
+};
+ABI_SIZE(struct service_affinity, 24);
 
 /*
  * Array `backends`: the endpoints that new flows may be sent to. Those of one Service's port stand
