@@ -42,6 +42,10 @@ enum slow_path_flag {
 	SLOW_PATH_NATIVE = 1 << 7, /* by the wire from a peer: its MAC address is to be checked */
 	SLOW_PATH_OVER_SHARE =
 		1 << 4, /* a new entry takes the place of one of the same pod, or none */
+	SLOW_PATH_NODE_SOURCE = 1 << 8, /* from outside to a Service, with an address of this node
+					 */
+	SLOW_PATH_HAND_ON = 1 << 9,	/* to the endpoint's node, untranslated (DSR) */
+	SLOW_PATH_HANDED_ON = 1 << 10,	/* another node has done so */
 };
 
 MAP(slow_paths, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct slow_path, 1, 0);
@@ -59,15 +63,14 @@ static __always_inline bool is_syn(const struct packet *p)
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
-/*
- * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other
- * family's ICMP is a protocol without ports.
- */
+/* Can the source port (ICMP: identifier) be another? The other family's ICMP is a protocol without
+ * ports. */
 static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 family)
 {
 	switch (t->proto) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
+	case IPPROTO_SCTP:
 		return true;
 	case IPPROTO_ICMP:
 		return family == FAMILY_V4 && (t->dport_be == bpf_htons(ICMP_ECHO << 8) ||
