@@ -9,7 +9,9 @@ import socket
 import subprocess
 
 from lib.agent import POLDERD
+from lib.cni import CniError
 from lib.netns import run
+from lib.runner import limit
 from lib.traffic import wait_until
 
 WORLD = {"nodes": 1}
@@ -175,6 +177,39 @@ def test_the_service_manager_hears_what_it_waits_for(world):
     wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 5)
     agent.stop()
     wait_until(lambda: manager.hears("STOPPING=1"), lambda: str(manager.heard), 5)
+    manager.sock.close()
+    agent.start()
+
+
+@limit(90)
+def test_boot_goes_on_while_the_resources_are_missing(world):
+    """Container runtimes are started behind polderd: what it waits for must not be waited for by them."""
+    agent, manager = world.agent, Manager(world)
+    agent.stop()
+    moved = world.resources.directory + ".away"
+    os.rename(world.resources.directory, moved)
+    try:
+        agent.process = subprocess.Popen(agent.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL, env={**os.environ, "NOTIFY_SOCKET": manager.path})
+        agent.end_expected = False
+        wait_until(lambda: manager.hears("STATUS=Waiting for"), lambda: str(manager.heard), 10)
+        assert not any("READY=1" in one for one in manager.heard), manager.heard
+        wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 60)
+        status = agent.ctl_json("status")
+        assert not status["ready"] and any(world.resources.directory in p["source"] + p["reason"] for p in status["problems"]), status
+        try:
+            world.pod("early", with_object=False)
+            raise AssertionError("a pod is connected though no policy is known")
+        except CniError as error:
+            assert error.code == 11, error
+    finally:
+        os.rename(moved, world.resources.directory)
+    wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard), 10)
+    manager.heard.clear()
+    os.kill(agent.process.pid, signal.SIGHUP)
+    wait_until(lambda: manager.hears("RELOADING=1"), lambda: str(manager.heard), 5)
+    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 5)
+    agent.stop()
     manager.sock.close()
     agent.start()
 
