@@ -854,5 +854,7 @@ struct datapath_config {
 				 the kernel knows the peer by */
 	__u32 made_packets;   /* 1: loaded for test-run alone: by which link a peer's packet came is
 				 not asked */
+	__u16 node_port_min; /* host byte order: ports that Services have at the node's addresses */
+	__u16 node_port_max;
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

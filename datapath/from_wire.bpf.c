@@ -8,21 +8,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Its first address: others are found in the maps. */
-static __always_inline bool to_node(const struct packet *p, __u8 family)
-{
-	const struct node_addresses *node = this_node_get();
-
-	if (!node)
-		return false;
-	if (family == FAMILY_V4)
-		return p->tuple.v4.daddr_be == node->ipv4_be;
-	return p->tuple.v6.daddr_be[3] == node->ipv6_be[3] &&
-	       p->tuple.v6.daddr_be[0] == node->ipv6_be[0] &&
-	       p->tuple.v6.daddr_be[1] == node->ipv6_be[1] &&
-	       p->tuple.v6.daddr_be[2] == node->ipv6_be[2];
-}
-
 /* Only replies to masqueraded packets are not the node's own: their port (ICMP: identifier) is in
  * the range. */
 static __always_inline bool may_be_masqueraded(const struct packet *p)

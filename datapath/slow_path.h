@@ -424,7 +424,7 @@ __noinline int peer_mac_check(packet_context *ctx, struct packet *p)
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = p->link;
 	if (!next_hop_towards(path->native_peer, p->family, fib) ||
-	    bpf_skb_load_bytes(ctx, ETH_ALEN, mac, sizeof(mac)))
+	    packet_load(ctx, ETH_ALEN, mac, sizeof(mac)))
 		return -REASON_PEER_SOURCE;
 	result = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
 	if (result)

@@ -192,7 +192,7 @@ static int hook_load(struct world *world, int hook, const struct datapath_config
 		return r;
 	}
 	world->objects[hook] = object;
-	world->programs[hook] = bpf_program__fd(bpf_object__next_program(object, NULL));
+	world->programs[hook] = bpf_program__fd(bpf_object__find_program_by_name(object, hooks[hook].name));
 	return 0;
 }
 
