@@ -83,3 +83,10 @@ static __always_inline int check_wire_source(const struct packet *p, __u8 family
 		return result;
 	return source_is_own_pod(p, family) || source_is_node(p, family) ? -REASON_MARTIAN : 0;
 }
+
+/* The tunnel's outer packets: what is in them is looked at behind the tunnel. */
+static __always_inline bool is_tunnelled(const struct packet *p)
+{
+	return p->tuple.proto == IPPROTO_UDP && config.tunnel_port_be &&
+	       p->tuple.dport_be == config.tunnel_port_be && !(p->flags & PACKET_LATER_FRAGMENT);
+}
