@@ -411,9 +411,14 @@ struct next_hop {
 	__u16 mtu;     /* bytes of IP, within the tunnel; 0: not known */
 	__u8 mac[6];   /* of the neighbour; all 0: found by the kernel for each packet */
 	__u8 source_mac[6];
-	__u16 mtu_most; /* of a peer's place: what the agent allows; `mtu` is never above it */
-	__u32 used;	/* ticks */
-	__u32 peer;	/* number of the node that it leads to; 0: none */
+	union {
+		__u16 mtu_most; /* of a peer's place: what the agent allows; `mtu` is never above it
+				 */
+		__u16 told; /* of a place that the programs made: the tick, its low half, in which
+			       the kernel itself sent to the neighbour, and so keeps it known */
+	};
+	__u32 used; /* ticks */
+	__u32 peer; /* number of the node that it leads to; 0: none */
 };
 ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };

@@ -8,18 +8,24 @@
 #include "follow.h"
 #include "rewrite_direct.h"
 
-/* The next hop, if a packet of the flow leaves by the link that it came in by, and nothing has to
- * be asked for; NULL: it is TC's. */
-static __always_inline const struct next_hop *
-hop_back(const struct xdp_md *xdp, const struct packet *p, const struct flow_copy *f)
+/*
+ * The next hop, if a packet of the flow leaves by the link that it came in by; NULL: it is TC's, as
+ * is one packet to each neighbour in each tick, by which the kernel sees that it is in use. A new
+ * flow's way is asked for here.
+ */
+static __always_inline const struct next_hop *hop_back(struct xdp_md *xdp, struct packet *p,
+						       struct flow_copy *f)
 {
 	const struct next_hop *hop;
 
-	if (f->action != FLOW_TO_WIRE || p->ttl <= 1 ||
-	    (__u32)f->hop - NEXT_HOP_UPLINKS >= NEXT_HOPS - NEXT_HOP_UPLINKS)
+	if (f->action != FLOW_TO_WIRE || p->ttl <= 1)
+		return NULL;
+	if (unlikely(!next_hop_is_known(f->hop)) &&
+	    (next_hop_follow(xdp, p, f) || !next_hop_is_known(f->hop)))
 		return NULL;
 	hop = next_hop_at(f->hop);
-	if (!hop || hop->ifindex != xdp->ingress_ifindex || p->length - ETH_HLEN > hop->mtu)
+	if (!hop || hop->ifindex != xdp->ingress_ifindex || p->length - ETH_HLEN > hop->mtu ||
+	    hop->told != (__u16)now_ticks())
 		return NULL;
 	return hop;
 }
@@ -51,6 +57,16 @@ static __always_inline void rewrite_header6(struct ipv6_header *ip, const struct
 	addrs[3] = f->addr_words[3];
 }
 
+/* Is the transport's sum in the packet? What is sent from XDP is completed by nobody. */
+static __always_inline bool frame_is_whole(struct cursor c, const struct packet *p, __u8 family)
+{
+	const __u32 l4 = ETH_HLEN + (family == FAMILY_V4 ? sizeof(struct ipv4_header)
+							 : sizeof(struct ipv6_header));
+	const __u16 *check = c.data + l4 + (p->tuple.proto == IPPROTO_TCP ? 16 : 6);
+
+	return (const void *)(check + 1) <= c.end && check_is_whole(p, *check, family);
+}
+
 /* Writes the flow's translation, and the frame's new addresses. False: nothing was written, and the
  * packet is TC's. */
 static __always_inline bool rewrite_frame(struct cursor c, const struct packet *p,
@@ -64,7 +80,8 @@ static __always_inline bool rewrite_frame(struct cursor c, const struct packet *
 	if (c.data + ETH_HLEN + header > c.end)
 		return false;
 	/* First what may have to be left to the helpers: a sum that is for a device to complete. */
-	if (f->state & FLOW_TRANSLATED && !rewrite_transport_direct(c, p, f, false, family))
+	if (!(f->state & FLOW_TRANSLATED ? rewrite_transport_direct(c, p, f, false, family)
+					 : frame_is_whole(c, p, family)))
 		return false;
 	if (family == FAMILY_V4)
 		rewrite_header4(c.data + ETH_HLEN, f);

@@ -57,23 +57,64 @@ static __always_inline bool may_go_back(const struct packet *p, __u8 family)
 	if (in_pod_range(&to, family == FAMILY_V4))
 		return false;
 	if (to_node(p, family))
-		return (port >= config.node_port_min && port <= config.node_port_max) ||
-		       (port >= config.masquerade_port_min && port <= config.masquerade_port_max);
+		return !is_tunnelled(p) &&
+		       ((port >= config.node_port_min && port <= config.node_port_max) ||
+			(port >= config.masquerade_port_min && port <= config.masquerade_port_max));
 	return service_has_address(&to);
 }
 
+/*
+ * All that is not one packet more of an established flow: evaluated here if it may leave from here.
+ * 1: `flow` holds what applies to the packet, which is counted; 0: it is TC's.
+ */
+__noinline int follow_here(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
+			   int outcome)
+{
+	if (!p || !flow)
+		return 0;
+	if (outcome == FLOW_ABSENT && (for_a_pod(xdp, p) <= 0 || !p->frontend))
+		return 0;
+	if (outcome != FLOW_ABSENT && (outcome != FLOW_FOUND || flow->action != FLOW_TO_WIRE ||
+				       flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
+		return 0;
+	return !follow_found(xdp, p, flow, outcome, NULL, p->family);
+}
+
+/* TC counts the packet. Global: verified once. */
+__noinline int take_back_count(struct packet *p, struct flow_copy *flow)
+{
+	struct flow_head *head =
+		p && flow ? flow_head_anywhere(flow->set, flow->way, p->family) : NULL;
+
+	if (!p || !head)
+		return 0;
+	head->packets--;
+	head->bytes -= p->length;
+	return 0;
+}
+
 /* A plain packet whose sender is right. An XDP action. */
-static __always_inline int go_back(struct xdp_md *xdp, struct cursor c, struct packet *p,
-				   struct flow_copy *flow, __u8 family)
+static __always_inline int go_back(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
+				   __u8 family)
 {
 	const struct next_hop *hop;
 	struct flow_head *head;
+	int outcome;
 
-	if (likely(!may_go_back(p, family)) || flow_of(p, flow, &head, family) != FLOW_PLAIN)
+	if (likely(!may_go_back(p, family)))
+		return XDP_PASS;
+	outcome = flow_of(p, flow, &head, family);
+	if (unlikely(outcome != FLOW_PLAIN) && !follow_here(xdp, p, flow, outcome))
 		return XDP_PASS;
 	hop = hop_back(xdp, p, flow);
-	if (!hop || !rewrite_frame(c, p, flow, hop, family))
+	opaque(xdp); /* the context is read at fixed offsets only */
+	if (unlikely(!hop || !rewrite_frame((struct cursor)CURSOR(xdp), p, flow, hop, family))) {
+		if (outcome != FLOW_PLAIN)
+			take_back_count(p, flow);
 		return XDP_PASS;
+	}
+	if (unlikely(outcome != FLOW_PLAIN))
+		return XDP_TX;
 	if (!head)
 		head = flow_head_at(flow->set, flow->way, family);
 	if (head) {
@@ -100,13 +141,13 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p, struct f
 		result = check_wire_source(p, FAMILY_V4);
 		if (unlikely(result))
 			return result;
-		return forwards ? go_back(xdp, c, p, flow, FAMILY_V4) : XDP_PASS;
+		return forwards ? go_back(xdp, p, flow, FAMILY_V4) : XDP_PASS;
 	}
 	if (kind == bpf_htons(ETH_P_IPV6) && likely(parse_plain6(c, p))) {
 		result = check_wire_source(p, FAMILY_V6);
 		if (unlikely(result))
 			return result;
-		return forwards ? go_back(xdp, c, p, flow, FAMILY_V6) : XDP_PASS;
+		return forwards ? go_back(xdp, p, flow, FAMILY_V6) : XDP_PASS;
 	}
 	result = check_any(xdp, p);
 	return result ? result : XDP_PASS;
