@@ -305,6 +305,17 @@ __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 									     : FLOW_FOUND;
 }
 
+/*
+ * Handed on to the endpoint's node (DSR), which answers by itself: nothing tells whether it did, so
+ * the flow is never established here, and a flood may take its place. The table leads the next
+ * packet to the same node.
+ */
+static __always_inline bool follow_hands_on(const struct flow_copy *flow)
+{
+	return (flow->state & (FLOW_SERVICE | FLOW_TRANSLATED | FLOW_REPLY)) == FLOW_SERVICE &&
+	       (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL);
+}
+
 /* One packet more of a flow that nothing changes for: evaluated, used in this tick already, past
  * its opening and before its end. */
 static __always_inline bool follow_plainly(const struct packet *p, const struct flow_copy *flow,
@@ -313,7 +324,8 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 	if (unlikely(flow->generation != generation || flow->last != now))
 		return false;
 	if (likely(p->tuple.proto == IPPROTO_TCP))
-		return (flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED &&
+		return ((flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED ||
+			follow_hands_on(flow)) &&
 		       !flow_closed(flow->state) && !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
 	return flow->state & FLOW_ESTABLISHED ||
 	       (p->tuple.proto == IPPROTO_UDP &&

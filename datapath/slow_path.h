@@ -40,9 +40,10 @@ __noinline int slow_path_orient(struct packet *p, struct flow_copy *stale)
 	/*
 	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none;
 	 * what its first was refused it is refused. What the host's own stack sends is not doubted.
+	 * Nor is what is handed on by a table (frontend_from_outside()): it may have been idle.
 	 */
 	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
-	    !is_syn(p))
+	    !p->frontend && !is_syn(p))
 		return -REASON_NO_FLOW;
 	path->question.length = p->length;
 	path->source_link = p->tuple.zone == ZONE_POD ? p->link : 0;
