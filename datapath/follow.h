@@ -255,7 +255,8 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 	if (flow->last != now && (flow->state & (FLOW_SERVICE | FLOW_REPLY)) == FLOW_SERVICE)
 		follow_affinity(p, flow);
 	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
-		result = flow->last ? next_hop_follow(ctx, p, flow) : next_hop_begin(ctx, flow);
+		result = flow->last || PACKET_FINDS_NEXT_HOP ? next_hop_follow(ctx, p, flow)
+							     : next_hop_begin(ctx, flow);
 	/* Forbidden by a route, or the link is gone: the next packet asks again, it does not leave
 	 * by the way of before.
 	 */

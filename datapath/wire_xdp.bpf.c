@@ -45,6 +45,30 @@ __noinline int check_any(struct xdp_md *xdp, struct packet *p)
 }
 
 /*
+ * Addresses of Services that packets came for, by their hash: who comes again is looked for among
+ * the flows at once. What stands here wrongly, because a Service went or two addresses have one
+ * hash, costs its packets one look-up more.
+ */
+#define SERVICE_ADDRESSES_SEEN 1024
+__u32 service_addresses_seen[SERVICE_ADDRESSES_SEEN];
+
+static __always_inline bool may_be_a_services(const struct polder_addr *to)
+{
+	__u32 hash, *seen;
+
+	hash = (to->words_be[3] * 0x9e3779b1u) ^
+	       (to->words_be[0] + to->words_be[1] * 3 + to->words_be[2] * 5) * 0x85ebca6bu;
+	hash ^= hash >> 15;
+	seen = &service_addresses_seen[hash % SERVICE_ADDRESSES_SEEN];
+	if (likely(hash && READ_ONCE(*seen) == hash))
+		return true;
+	if (!service_has_address(to))
+		return false;
+	WRITE_ONCE(*seen, hash);
+	return true;
+}
+
+/*
  * May the packet be of a flow that goes back to the wire? Then it is for an address of a Service,
  * or for the node's own and a port that Services or translated flows have there. Pods' packets, the
  * most, are told by constants.
@@ -60,7 +84,7 @@ static __always_inline bool may_go_back(const struct packet *p, __u8 family)
 		return !is_tunnelled(p) &&
 		       ((port >= config.node_port_min && port <= config.node_port_max) ||
 			(port >= config.masquerade_port_min && port <= config.masquerade_port_max));
-	return service_has_address(&to);
+	return may_be_a_services(&to);
 }
 
 /*
