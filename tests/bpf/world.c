@@ -103,6 +103,8 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 		options->masquerade_port_min ? options->masquerade_port_min : 40000;
 	config->masquerade_port_max =
 		options->masquerade_port_max ? options->masquerade_port_max : 49999;
+	config->node_port_min = 30000;
+	config->node_port_max = 32767;
 	config->masquerade_v4 = config->masquerade_v6 = !options->no_masquerade;
 	config->gateway_ipv4_be = addr("10.1.0.1").words_be[3];
 	words_set(config->gateway_ipv6_be, "fd00:1::1");
@@ -194,7 +196,8 @@ static int hook_load(struct world *world, int hook, const struct datapath_config
 		return r;
 	}
 	world->objects[hook] = object;
-	world->programs[hook] = bpf_program__fd(bpf_object__next_program(object, NULL));
+	world->programs[hook] =
+		bpf_program__fd(bpf_object__find_program_by_name(object, hooks[hook].name));
 	return 0;
 }
 
