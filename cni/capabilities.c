@@ -2,6 +2,7 @@
 /* What users and runtimes ask for beyond the plain attachment: addresses, MAC, labels; and what is
  * not offered. */
 #include "agent/common/mac.h"
+#include "agent/common/port_mapping.h"
 #include "cni/config.h"
 
 #include <arpa/inet.h>
@@ -89,16 +90,6 @@ static bool asks_for_something(const json_t *value)
 
 static int refuse_unsupported(const json_t *runtime, struct error *ret_failure)
 {
-	if (asks_for_something(json_object_get(runtime, "portMappings"))) {
-		error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
-			  "runtimeConfig.portMappings: polder-cni does not publish ports of the "
-			  "node");
-		error_details(ret_failure,
-			      "remove the capability portMappings from polder-cni in "
-			      "the conflist and put the "
-			      "plugin portmap behind it, or do without published ports");
-		return -EINVAL;
-	}
 	if (asks_for_something(json_object_get(runtime, "bandwidth"))) {
 		error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
 			  "runtimeConfig.bandwidth: polder-cni does not limit bandwidth");
@@ -108,6 +99,16 @@ static int refuse_unsupported(const json_t *runtime, struct error *ret_failure)
 		return -EINVAL;
 	}
 	return 0;
+}
+
+/* What polderd takes, told before it is asked. */
+static int check_ports(const json_t *ports, struct error *ret_failure)
+{
+	struct port_mappings mappings = {};
+	int r = port_mappings_decode(ports, "runtimeConfig.portMappings", &mappings, ret_failure);
+
+	port_mappings_clear(&mappings);
+	return r;
 }
 
 static int check_labels(const json_t *labels, const char *path, struct error *ret_failure)
@@ -139,6 +140,8 @@ int cni_config_check_add(const struct cni_config *config, struct error *ret_fail
 	const json_t *args = json_object_get(config->root, "args");
 	int r = refuse_unsupported(runtime, ret_failure);
 
+	if (!r)
+		r = check_ports(json_object_get(runtime, "portMappings"), ret_failure);
 	if (!r)
 		r = check_ips(json_object_get(runtime, "ips"), ret_failure);
 	if (!r)

@@ -146,6 +146,18 @@ void pods_request_clear(struct pod_request *request);
 /* Container id and interface name, checked; borrowed from `args`. */
 int pods_request_names(const json_t *args, const char **ret_container_id, const char **ret_ifname,
 		       struct error *ret_error);
+/* ------------------------------------------------------------------ published ports (pods_ports.c)
+ */
+
+/*
+ * Gives each mapping of a new pod an address of the node, or all of them, of a family that the pod
+ * has. 0; -errno: an address that it cannot be published at, or a port that another pod has.
+ */
+int pods_ports_settle(const struct pods *pods, struct local_pod *pod, struct error *ret_error);
+/* Whose published port would meet this one; NULL: nobody's. */
+const struct local_pod *pods_port_owner(const struct pods *pods, const struct port_mapping *port,
+					const struct local_pod *except);
+
 /* ------------------------------------------------------------------ links (pods_link.c) */
 
 /* Chooses number and name, makes the pair (down). Takes the slot. Fills pod->ifindex and link. */
