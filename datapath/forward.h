@@ -75,6 +75,15 @@ static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, stru
 				   : rewrite6(skb, c, p, f, hop, zone);
 }
 
+/* Straight into the pod's namespace, unless a queue on its link limits what it gets. */
+static __always_inline int redirect_to_pod(struct __sk_buff *skb, const struct pod_entry *pod)
+{
+	if (likely(!(pod->flags & POD_LIMITED)))
+		return bpf_redirect_peer(pod->ifindex, 0);
+	skb->mark = POD_LIMITED_MARK;
+	return bpf_redirect(pod->ifindex, 0);
+}
+
 /* Into the pod's namespace; what the node's stack sends is on the pod's link already. */
 static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *p,
 					  struct flow_copy *f, __u8 zone, __u8 family)
@@ -93,7 +102,7 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 		return result ? result : TC_ACT_OK;
 	}
 	result = rewrite(skb, p, f, pod, true, zone, family);
-	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
+	return result ? result : redirect_to_pod(skb, pod);
 }
 
 /* To a peer as the neighbour: the kernel finds its MAC address. Global: verified once. */

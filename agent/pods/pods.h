@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "agent/common/bandwidth.h"
 #include "agent/common/error.h"
 #include "agent/common/port_mapping.h"
 #include "agent/config/config.h"
@@ -24,6 +25,7 @@ struct local_pod {
 	struct labels labels;	       /* from the configuration, when no Pod object is there */
 	struct polder_addr ipv4, ipv6; /* all zero: none */
 	struct port_mappings ports;    /* of the node that lead to it, one entry for each family */
+	struct bandwidth bandwidth;
 	uint8_t mac[6];
 	uint32_t mtu;
 	int ifindex;		   /* host side; its last bits are its place in the map */

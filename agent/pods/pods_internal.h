@@ -198,6 +198,16 @@ bool pods_link_read_mark(const struct link_info *link, struct link_mark *ret);
 enum link_maker { LINK_MADE_HERE, LINK_MADE_ELSEWHERE, LINK_NOT_MARKED };
 enum link_maker pods_link_maker(const struct pods *pods, const struct link_info *link);
 
+/* ------------------------------------------------------------------ bandwidth (pods_limit.c) */
+
+/* What goes to the pod waits on the host's side, what it sends in its interface. Idempotent. 0 or
+ * -errno. */
+int pods_limit_host(struct pods *pods, const struct local_pod *pod);
+int pods_limit_container(struct netlink *inside, int ifindex, const struct local_pod *pod);
+/* Is the limit there, if there is to be one? 0; -ENOENT: not; -errno: not known. */
+int pods_limit_find(struct netlink *nl, int ifindex, const struct local_pod *pod,
+		    const struct bandwidth_limit *wanted);
+
 /* ------------------------------------------------------------------ CHECK (pods_check.c) */
 
 int pods_check_pod(struct pods *pods, struct local_pod *pod, const json_t *prev_result,
