@@ -33,7 +33,6 @@ static void append(struct port_mappings *ports, const struct port_mapping *port)
 /* A mapping without an address is one of each family that the pod has. 0 or -ENOMEM. */
 static int split_families(struct local_pod *pod)
 {
-	static const struct polder_addr every[] = {{.bytes = {[10] = 0xff, [11] = 0xff}}, {}};
 	struct port_mappings split = {};
 
 	split.items = calloc(pod->ports.count * 2, sizeof(*split.items));
@@ -48,7 +47,7 @@ static int split_families(struct local_pod *pod)
 		}
 		port.every_family = false;
 		for (size_t f = 0; f < 2; f++) {
-			port.host_ip = every[f];
+			port.host_ip = addr_unspecified(f == 0);
 			if (has_family(pod, &port.host_ip))
 				append(&split, &port);
 		}
