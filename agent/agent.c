@@ -373,6 +373,7 @@ void agent_stop(struct agent *agent)
 	agent->control = NULL;
 	http_server_free(agent->http);
 	http_server_free(agent->health);
+	health_ports_free(agent->health_ports);
 	agent_stop_sources(agent);
 	events_close(agent->events);
 	if (agent->reconciler)
