@@ -374,6 +374,7 @@ void agent_stop(struct agent *agent)
 	http_server_free(agent->http);
 	http_server_free(agent->health);
 	health_ports_free(agent->health_ports);
+	agent->health_ports = NULL;
 	agent_stop_sources(agent);
 	events_close(agent->events);
 	if (agent->reconciler)
