@@ -125,7 +125,7 @@ void host_ports_remove(struct services *services, const struct local_pod *pod)
 
 struct question {
 	const struct services *services;
-	const struct maps *maps;
+	struct maps *maps;
 	char *message;
 	size_t size;
 };
@@ -192,7 +192,7 @@ static int check(const struct local_pod *pod, size_t port, size_t index, const s
 	return r;
 }
 
-int host_ports_check(const struct services *services, const struct maps *maps,
+int host_ports_check(const struct services *services, struct maps *maps,
 		     const struct local_pod *pod, char *message, size_t size)
 {
 	struct question question = {services, maps, message, size};

@@ -21,5 +21,5 @@ void host_ports_remove(struct services *services, const struct local_pod *pod);
 int host_ports_conflict(const struct services *services, const struct local_pod *pod, char *message,
 			size_t size);
 /* Are they all in force? 0; -ENOENT with `message`: one is not; -errno: the map cannot be read. */
-int host_ports_check(const struct services *services, const struct maps *maps,
+int host_ports_check(const struct services *services, struct maps *maps,
 		     const struct local_pod *pod, char *message, size_t size);
