@@ -186,10 +186,11 @@ static void plugins_that_do_the_same_twice_or_nothing_are_named(void)
 			 cases[i].ours, cases[i].follower);
 		write_file(path, text);
 		cni_files_find_doubled(path, note, sizeof(note));
-		if (cases[i].word)
+		if (cases[i].word) {
 			CU_ASSERT(strstr(note, cases[i].word) && strstr(note, path));
-		else
+		} else {
 			CU_ASSERT_STRING_EQUAL(note, "");
+		}
 	}
 	cni_files_find_doubled("/nowhere/x.conflist", note, sizeof(note));
 	CU_ASSERT_STRING_EQUAL(note, "");
