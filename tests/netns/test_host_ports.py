@@ -8,7 +8,7 @@ from lib.runner import each_family, limit
 from lib.traffic import BOTH, Connection, V4, V6, reach, wait_until
 from lib.world import OUTSIDE_IP
 
-WORLD = {"nodes": 2}
+WORLDS = {"native": {"nodes": 2}, "tunnel": {"nodes": 2, "tunnel": "vxlan"}}
 LOOPBACK = {V4: "127.0.0.1", V6: "::1"}
 HOST = 18080
 
@@ -62,8 +62,12 @@ def test_sv28_node_reaches_it_by_localhost_and_nobody_else_does(world, family):
 
 @each_family
 def test_sv28_clients_address_is_kept(world, family):
-    probe = reach(world.outside, world.node.ips[family], HOST)
-    assert probe.answer["peer"] == OUTSIDE_IP[family], probe.answer
+    addresses = {world.outside: OUTSIDE_IP, world.nodes[1]: world.nodes[1].ips, world.remote: world.remote.ips,
+                 world.client: world.client.ips}
+    for proto in ("TCP", "UDP"):
+        for source, address in addresses.items():
+            probe = reach(source, world.node.ips[family], HOST, proto)
+            assert probe.verdict == "open" and probe.answer["peer"] == address[family], (source, proto, probe.verdict, probe.answer)
 
 
 @each_family
