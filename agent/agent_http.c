@@ -86,11 +86,12 @@ static bool is_well(const void *data)
 
 void agent_follow_health_ports(struct agent *agent)
 {
-	if (!agent->health_ports)
+	struct services *services = reconciler_services(agent->reconciler);
+
+	if (!agent->health_ports || !services_take_health_change(services))
 		return;
 	health_ports_begin(agent->health_ports);
-	services_each_health(reconciler_services(agent->reconciler), health_ports_want,
-			     agent->health_ports);
+	services_each_health(services, health_ports_want, agent->health_ports);
 	health_ports_end(agent->health_ports);
 }
 
