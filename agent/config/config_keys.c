@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/config/config_balancers.h"
 #include "agent/common/listen_address.h"
 #include "agent/common/cleanup.h"
 
@@ -705,6 +706,14 @@ const struct config_key config_keys[] = {
 	 set_no_masquerade, clear_no_masquerade},
 	{"masquerade-ports", FORM_TEXT, "MIN-MAX",
 	 "source ports for masquerading (default 10240-29999)", set_masquerade_ports, NULL},
+	{"load-balancer-pools", FORM_LIST, "RANGE",
+	 "addresses for Services of type LoadBalancer, repeatable", config_set_pool,
+	 config_clear_pools},
+	{"load-balancer-announce", FORM_TEXT, "l2|none",
+	 "answer ARP and neighbour discovery for them (default none)", config_set_announce, NULL},
+	{"load-balancer-return", FORM_NUMBER, "SECONDS",
+	 "an address goes back to its first node after so long; 0: never (default 300)",
+	 config_set_return, NULL},
 	{"stack-mark", FORM_TEXT, "BIT",
 	 "mark of packets that the stack may forward (default 0x00400000)", set_stack_mark, NULL},
 	{"metrics-listen", FORM_TEXT, "ADDR:PORT",
