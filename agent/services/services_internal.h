@@ -97,6 +97,18 @@ struct services {
 	size_t frontend_count, backend_count;
 };
 
+/* service_states.c */
+void state_free(struct service_state *w);
+void slice_owner_free(struct slice_owner *owner);
+struct service_state *state_find(const struct services *s, const char *namespace, const char *name);
+/* It has to be looked at; takes NULL. */
+void state_mark(struct services *s, struct service_state *w);
+/* A Service whose object has gone, with its slices and all that it had in the maps, is forgotten.
+ */
+void state_drop_idle(struct services *s, struct service_state *w);
+/* After a change that was missed. 0 or -ENOMEM: then it is still to be done. */
+int states_look_at_all(struct services *s);
+
 /* service_frontends.c */
 /*
  * Puts a frontend's endpoints in force, takes their arrays and tells whose flows that concerns. 0;
