@@ -339,14 +339,17 @@ static void refuses_pools_that_take_addresses_of_others(void)
 	CU_ASSERT(option_refused("--load-balancer-pools", "fe80::/64", "a link-local address"));
 	CU_ASSERT(option_refused("--load-balancer-announce", "bgp", "l2 or none"));
 	CU_ASSERT(option_refused("--load-balancer-return", "86401", "from 0 to 86400"));
-	CU_ASSERT(file_refused("{\"pod-cidr\": \"10.1.0.0/16\", "
-			       "\"load-balancer-pools\": \"10.1.200.0/24\"}",
-			       "meets the pods' range 10.1.0.0/16"));
-	CU_ASSERT(file_refused("{\"node-ip\": \"192.0.2.10\", "
-			       "\"load-balancer-pools\": \"192.0.2.0/24\"}",
-			       "has this node's address 192.0.2.10 in it"));
-	CU_ASSERT(file_refused("{\"load-balancer-pools\": [\"192.0.2.0/24\", \"192.0.2.7\"]}",
-			       "another pool have addresses in common"));
+	CU_ASSERT(refused(
+		NULL,
+		OPTIONS("--pod-cidr", "10.1.0.0/16", "--load-balancer-pools", "10.1.200.0/24"),
+		OPTIONS("meets the pods' range 10.1.0.0/16", "choose another")));
+	CU_ASSERT(refused(
+		NULL, OPTIONS("--node-ip", "192.0.2.10", "--load-balancer-pools", "192.0.2.0/24"),
+		OPTIONS("has this node's address 192.0.2.10 in it", "leave it out")));
+	CU_ASSERT(refused(NULL,
+			  OPTIONS("--load-balancer-pools", "192.0.2.0/24", "--load-balancer-pools",
+				  "192.0.2.7"),
+			  OPTIONS("192.0.2.7-192.0.2.7 and another pool", "in one pool")));
 }
 
 static void takes_the_api_server(void)
