@@ -101,6 +101,7 @@ static int ran(struct agent *agent, uint64_t began_ns, int r)
 			  strerror(-r), (int)(RECONCILER_RETRY_NS / 1000000000));
 	if (!agent->ready && progress_of(agent).reconciled)
 		report_ready(agent);
+	agent_announce_changed(agent);
 	set_timers(agent);
 	return r;
 }

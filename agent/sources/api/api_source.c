@@ -157,6 +157,18 @@ void api_source_set_ready(struct api_source *source, bool ready)
 	api_writes_set_ready(source->writes, ready);
 }
 
+void api_source_tell(struct api_source *source, const struct object *service, const char *why)
+{
+	struct refusal refusal = {
+		.api_version = "v1", .kind = "Service", .reason = "LoadBalancerAddress"};
+
+	snprintf(refusal.namespace, sizeof(refusal.namespace), "%s", service->namespace);
+	snprintf(refusal.name, sizeof(refusal.name), "%s", service->name);
+	snprintf(refusal.uid, sizeof(refusal.uid), "%s", service->uid ? service->uid : "");
+	snprintf(refusal.error.text, sizeof(refusal.error.text), "%s", why);
+	api_writes_refused(source->writes, &refusal);
+}
+
 void api_source_balance(struct api_source *source)
 {
 	api_schedule(source);
