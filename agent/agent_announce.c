@@ -182,7 +182,7 @@ static void look(const struct service_view *view, void *data)
 	struct looking *looking = data;
 
 	if (memcmp(&view->key.addr, looking->addr, sizeof(view->key.addr)) == 0 &&
-	    view->backend_count)
+	    view->local_count)
 		looking->found = true;
 }
 
@@ -197,9 +197,18 @@ static bool is_local(const struct polder_addr *addr, void *data)
 
 static void changed(const char *namespace, const char *name, void *data)
 {
-	(void)namespace;
-	(void)name;
-	(void)data;
+	struct agent *agent = data;
+
+	services_look_again(reconciler_services(agent->reconciler), namespace, name);
+	reconciler_services_changed(agent->reconciler);
+}
+
+static size_t more_addresses(const struct object *service, const struct polder_addr **ret,
+			     void *data)
+{
+	const struct agent *agent = data;
+
+	return balancers_more(agent->balancers, service, ret);
 }
 
 /* One of the first tells; the others would tell the same. */
@@ -254,6 +263,8 @@ int agent_start_announce(struct agent *agent, char *message, size_t size)
 	if (agent->config.pool_count)
 		r = balancers_new(&env, &agent->balancers);
 	if (r == 0 && is_on(agent)) {
+		services_on_addresses(reconciler_services(agent->reconciler), more_addresses,
+				      agent);
 		store_listen(agent->store, on_object, agent);
 		agent->balancers_dirty = true;
 		uv_timer_start(&agent->balance_timer, on_refresh, REFRESH_MS, 0);

@@ -228,8 +228,8 @@ static int recall(struct announce *a)
 	entries = values;
 	for (size_t i = 0; i < count && r == 0; i++) {
 		if (entries[i].until_ns > boot_ns())
-			r = claims_recall(a->claims, &addrs[i], (int)entries[i].ifindex,
-					  entries[i].term, entries[i].since);
+			r = announce_claims_recall(a->claims, &addrs[i], (int)entries[i].ifindex,
+						   entries[i].term, entries[i].since);
 		else
 			(void)maps_delete(a->env.maps, MAP_ANNOUNCED, &addrs[i]);
 	}
@@ -248,8 +248,8 @@ int announce_new(const struct announce_env *env, uint64_t now, struct announce *
 	a->env = *env;
 	snprintf(a->words.node, sizeof(a->words.node), "%s", env->config->node_name);
 	own.data = a;
-	a->claims = claims_new(env->config->node_name, 1000ull * env->config->announce_return, &own,
-			       now);
+	a->claims = announce_claims_new(env->config->node_name,
+					1000ull * env->config->announce_return, &own, now);
 	r = a->claims ? recall(a) : -ENOMEM;
 	if (r < 0)
 		announce_free(a);
@@ -271,7 +271,7 @@ void announce_free(struct announce *a)
 	for (size_t i = 0; i < CONFIG_MAX_UPLINKS; i++)
 		if (announce_link_is_open(&a->links[i]))
 			close_link(a, &a->links[i]);
-	claims_free(a->claims);
+	announce_claims_free(a->claims);
 	free(a->wanted);
 	free(a);
 }
@@ -412,7 +412,7 @@ void announce_refresh(struct announce *a, uint64_t now)
 	free(a->wanted);
 	a->wanted = list;
 	a->wanted_count = count;
-	a->begun = claims_set(a->claims, wants, count, now) == 0 || a->begun;
+	a->begun = announce_claims_set(a->claims, wants, count, now) == 0 || a->begun;
 	flush_words(a);
 }
 
@@ -422,7 +422,7 @@ static void answered(int link, const struct polder_addr *addr, const uint8_t mac
 {
 	struct announce *a = data;
 
-	claims_answered(a->claims, link, addr, mac, a->now);
+	announce_claims_answered(a->claims, link, addr, mac, a->now);
 }
 
 static void heard(int link, const struct frame_words *words, void *data)
@@ -431,7 +431,7 @@ static void heard(int link, const struct frame_words *words, void *data)
 
 	a->counts.frames_heard++;
 	for (size_t i = 0; i < words->count; i++)
-		claims_heard(a->claims, link, words->node, &words->entries[i], a->now);
+		announce_claims_heard(a->claims, link, words->node, &words->entries[i], a->now);
 }
 
 static void strange(int link, void *data)
@@ -479,11 +479,11 @@ uint64_t announce_run(struct announce *a, uint64_t now)
 	a->now = now;
 	if (!a->begun)
 		return UINT64_MAX;
-	due = claims_run(a->claims, now);
+	due = announce_claims_run(a->claims, now);
 	flush_words(a);
 	if (a->prolong_ms <= now) {
 		a->prolong_ms = now + PROLONG_MS;
-		claims_each(a->claims, now, prolong_one, a);
+		announce_claims_each(a->claims, now, prolong_one, a);
 	}
 	return due < a->prolong_ms ? due : a->prolong_ms;
 }
@@ -516,7 +516,7 @@ void announce_each(const struct announce *a, uint64_t now,
 {
 	struct visiting visiting = {a, visit, data};
 
-	claims_each(a->claims, now, visit_one, &visiting);
+	announce_claims_each(a->claims, now, visit_one, &visiting);
 }
 
 static void count_one(const struct claim_view *view, void *data)
@@ -535,7 +535,7 @@ struct announce_counts announce_counts(const struct announce *a, uint64_t now)
 {
 	struct announce_counts counts = a->counts;
 
-	counts.claims = claims_counts(a->claims);
-	claims_each(a->claims, now, count_one, &counts);
+	counts.claims = announce_claims_counts(a->claims);
+	announce_claims_each(a->claims, now, count_one, &counts);
 	return counts;
 }

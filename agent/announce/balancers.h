@@ -46,8 +46,8 @@ int balancers_update(struct balancers *balancers);
 /* Hooks for the API server; `data` is the struct balancers. */
 extern const struct balancer_hooks balancers_hooks;
 
-/* What a Service from a file has beside its status; valid until the next update. */
-size_t balancers_more(const struct balancers *balancers, const struct object *service,
+/* What a Service from a file has beside its status; valid until the next call. */
+size_t balancers_more(struct balancers *balancers, const struct object *service,
 		      const struct polder_addr **ret);
 
 /* An address of a pool that a Service has now. */

@@ -63,7 +63,7 @@ struct balancer_taboo {
 
 struct balancers {
 	struct balancers_env env;
-	char *kept_path; /* NULL: nothing is kept */
+	char *kept_path;	     /* NULL: nothing is kept */
 	struct balancer_item *items; /* by namespace and name */
 	size_t count;
 	struct balancer_address *addresses;
@@ -77,7 +77,8 @@ struct balancers {
 	uint64_t *node_hashes;
 	size_t node_count;
 	bool nodes_read;
-	bool keep_failed; /* told */
+	struct polder_addr more[BALANCER_FAMILIES]; /* balancers_more() */
+	bool keep_failed;			    /* told */
 };
 
 /* balancers_write.c */

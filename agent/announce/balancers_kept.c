@@ -166,20 +166,26 @@ void balancers_kept_take(struct balancers *b)
 		write_file(b);
 }
 
-size_t balancers_more(const struct balancers *b, const struct object *service,
+static bool is_in_status(const struct object *service, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < service->service.balancer_ip_count; i++)
+		if (memcmp(&service->service.balancer_ips[i], addr, sizeof(*addr)) == 0)
+			return true;
+	return false;
+}
+
+size_t balancers_more(struct balancers *b, const struct object *service,
 		      const struct polder_addr **ret)
 {
 	char key[BALANCER_KEY_MAX];
 	const struct balancer_kept *kept;
-	size_t first, end = BALANCER_FAMILIES;
+	size_t count = 0;
 
 	snprintf(key, sizeof(key), "%s/%s", service->namespace, service->name);
 	kept = balancers_kept_find(b, key);
-	if (!kept)
-		return 0;
-	/* One of each family, so what is missing is at an end. */
-	first = addr_is_zero(&kept->has[BALANCER_V4]);
-	end -= addr_is_zero(&kept->has[BALANCER_V6]);
-	*ret = &kept->has[first];
-	return end - first;
+	for (int i = 0; i < BALANCER_FAMILIES && kept; i++)
+		if (!addr_is_zero(&kept->has[i]) && !is_in_status(service, &kept->has[i]))
+			b->more[count++] = kept->has[i];
+	*ret = b->more;
+	return count;
 }

@@ -60,8 +60,8 @@ struct claims {
 
 /* ---------------------------------------------------------------- life */
 
-struct claims *claims_new(const char *node, uint64_t return_ms, const struct claim_hooks *hooks,
-			  uint64_t now)
+struct claims *announce_claims_new(const char *node, uint64_t return_ms,
+				   const struct claim_hooks *hooks, uint64_t now)
 {
 	struct claims *claims = calloc(1, sizeof(*claims));
 
@@ -85,7 +85,7 @@ static void forget_recalled(struct claims *claims)
 	}
 }
 
-void claims_free(struct claims *claims)
+void announce_claims_free(struct claims *claims)
 {
 	struct claim *claim, *next;
 
@@ -193,8 +193,8 @@ static void let_go(struct claims *claims, struct claim *claim, uint64_t now)
 
 /* ---------------------------------------------------------------- which there are */
 
-int claims_recall(struct claims *claims, const struct polder_addr *addr, int link, uint64_t term,
-		  int64_t since)
+int announce_claims_recall(struct claims *claims, const struct polder_addr *addr, int link,
+			   uint64_t term, int64_t since)
 {
 	struct recalled *one = calloc(1, sizeof(*one));
 
@@ -267,7 +267,8 @@ static void release_unwanted(struct claims *claims)
 	forget_recalled(claims);
 }
 
-int claims_set(struct claims *claims, const struct claim_want *wants, size_t count, uint64_t now)
+int announce_claims_set(struct claims *claims, const struct claim_want *wants, size_t count,
+			uint64_t now)
 {
 	struct claim *claim, *next;
 	int r = 0;
@@ -362,8 +363,8 @@ static void heard_probe(struct claims *claims, struct claim *claim, const char *
 	}
 }
 
-void claims_heard(struct claims *claims, int link, const char *node,
-		  const struct claim_entry *entry, uint64_t now)
+void announce_claims_heard(struct claims *claims, int link, const char *node,
+			   const struct claim_entry *entry, uint64_t now)
 {
 	struct claim *claim;
 
@@ -382,8 +383,8 @@ void claims_heard(struct claims *claims, int link, const char *node,
 	}
 }
 
-void claims_answered(struct claims *claims, int link, const struct polder_addr *addr,
-		     const uint8_t mac[6], uint64_t now)
+void announce_claims_answered(struct claims *claims, int link, const struct polder_addr *addr,
+			      const uint8_t mac[6], uint64_t now)
 {
 	struct claim *claim;
 
@@ -494,7 +495,7 @@ static void beat(struct claims *claims, uint64_t now)
 			say(claims, claim, WORD_HOLD);
 }
 
-uint64_t claims_run(struct claims *claims, uint64_t now)
+uint64_t announce_claims_run(struct claims *claims, uint64_t now)
 {
 	uint64_t due = UINT64_MAX;
 	struct claim *claim;
@@ -515,8 +516,8 @@ uint64_t claims_run(struct claims *claims, uint64_t now)
 
 /* ---------------------------------------------------------------- how it stands */
 
-void claims_each(const struct claims *claims, uint64_t now,
-		 void (*visit)(const struct claim_view *view, void *data), void *data)
+void announce_claims_each(const struct claims *claims, uint64_t now,
+			  void (*visit)(const struct claim_view *view, void *data), void *data)
 {
 	for (const struct claim *claim = claims->all; claim; claim = claim->hh.next) {
 		bool held = claim->state == CLAIM_HELD;
@@ -539,7 +540,7 @@ void claims_each(const struct claims *claims, uint64_t now,
 	}
 }
 
-struct claim_counts claims_counts(const struct claims *claims)
+struct claim_counts announce_claims_counts(const struct claims *claims)
 {
 	return claims->counts;
 }

@@ -79,29 +79,30 @@ struct claims;
 
 /* `node`: this one's name; `return_ms`: after so long a better-placed node takes an address back;
  * 0: never. NULL: no memory. */
-struct claims *claims_new(const char *node, uint64_t return_ms, const struct claim_hooks *hooks,
-			  uint64_t now);
+struct claims *announce_claims_new(const char *node, uint64_t return_ms,
+				   const struct claim_hooks *hooks, uint64_t now);
 /* Lets go of nothing: the agent may come again. Takes NULL. */
-void claims_free(struct claims *claims);
+void announce_claims_free(struct claims *claims);
 
 /* How well a node is placed to announce an address; less is better. The same on all nodes. */
 uint64_t claim_score(uint64_t node_hash, const struct polder_addr *addr);
 uint64_t claim_node_hash(const char *node);
 
 /* The agent before this one held it, and its promise is not over: if it is wanted by the first
- * claims_set() it is held without a gap. 0 or -ENOMEM. */
-int claims_recall(struct claims *claims, const struct polder_addr *addr, int link, uint64_t term,
-		  int64_t since);
+ * announce_claims_set() it is held without a gap. 0 or -ENOMEM. */
+int announce_claims_recall(struct claims *claims, const struct polder_addr *addr, int link,
+			   uint64_t term, int64_t since);
 /* All there are: others are let go. 0 or -ENOMEM: some are missing. */
-int claims_set(struct claims *claims, const struct claim_want *wants, size_t count, uint64_t now);
+int announce_claims_set(struct claims *claims, const struct claim_want *wants, size_t count,
+			uint64_t now);
 /* What another node says. */
-void claims_heard(struct claims *claims, int link, const char *node,
-		  const struct claim_entry *entry, uint64_t now);
+void announce_claims_heard(struct claims *claims, int link, const char *node,
+			   const struct claim_entry *entry, uint64_t now);
 /* Somebody answers for the address. */
-void claims_answered(struct claims *claims, int link, const struct polder_addr *addr,
-		     const uint8_t mac[6], uint64_t now);
+void announce_claims_answered(struct claims *claims, int link, const struct polder_addr *addr,
+			      const uint8_t mac[6], uint64_t now);
 /* Does what is due. When to be called again, in ms; UINT64_MAX: never. */
-uint64_t claims_run(struct claims *claims, uint64_t now);
+uint64_t announce_claims_run(struct claims *claims, uint64_t now);
 
 struct claim_view {
 	struct polder_addr addr;
@@ -117,11 +118,11 @@ struct claim_view {
 	const uint8_t *answer; /* of this MAC address */
 	int error;	       /* why it cannot be held: -errno; 0 */
 };
-void claims_each(const struct claims *claims, uint64_t now,
-		 void (*visit)(const struct claim_view *view, void *data), void *data);
+void announce_claims_each(const struct claims *claims, uint64_t now,
+			  void (*visit)(const struct claim_view *view, void *data), void *data);
 /* Counted since the start. */
 struct claim_counts {
 	uint64_t taken, released, lost; /* lost: to another node that held it as well */
 	uint64_t answered;
 };
-struct claim_counts claims_counts(const struct claims *claims);
+struct claim_counts announce_claims_counts(const struct claims *claims);

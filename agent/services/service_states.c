@@ -12,17 +12,18 @@
 void state_free(struct service_state *w)
 {
 	struct slice_name *slice, *next_slice;
-	struct frontend *f, *next;
+	struct service_set *set;
 
 	for (slice = w->slices; slice; slice = next_slice) {
 		next_slice = slice->next;
 		free(slice->name);
 		free(slice);
 	}
-	for (f = w->frontends; f; f = next) {
-		next = f->next;
-		frontend_free(f);
+	while ((set = w->sets)) {
+		w->sets = set->next;
+		set_free(set);
 	}
+	fixed_free(w->fixed);
 	free(w);
 }
 
@@ -134,7 +135,7 @@ static struct service_state *state_new(struct services *s, struct service_space 
 }
 
 /* NULL: no memory. */
-static struct service_state *state_get(struct services *s, const char *namespace, const char *name)
+struct service_state *state_get(struct services *s, const char *namespace, const char *name)
 {
 	struct service_state *w = state_find(s, namespace, name);
 	struct service_space *space = w ? NULL : space_get(s, namespace);
@@ -153,7 +154,7 @@ void state_drop_idle(struct services *s, struct service_state *w)
 {
 	struct service_space *space = w->space;
 
-	if (w->dirty || w->slices || w->frontends ||
+	if (w->dirty || w->slices || w->sets || w->claimants || (w->fixed && !w->fixed->removed) ||
 	    store_get(s->store, OBJECT_SERVICE, w->namespace, w->name))
 		return;
 	sliceless_remove(w);
@@ -274,6 +275,131 @@ static int service_changed(struct services *s, const struct object *service)
 	return w ? 0 : -ENOMEM;
 }
 
+/* ---------------------------------------------------------------- nodes */
+
+static void mark_claimants(struct services *s, const struct claim *claim)
+{
+	if (claim)
+		claim_mark_others(s, claim, NULL);
+}
+
+/* Services with an address that is the node's, or its pods', and those that may get theirs back. */
+static void mark_at_node(struct services *s, const struct node_object *node)
+{
+	struct claim *claim, *next;
+
+	for (size_t i = 0; i < node->address_count; i++)
+		mark_claimants(s, claim_of_address(s, &node->addresses[i]));
+	for (size_t i = 0; i < node->pod_range_count; i++)
+		HASH_ITER (hh, s->claims, claim, next)
+			if (!claim->key.port_be &&
+			    prefix_contains(&node->pod_ranges[i], &claim->key.addr))
+				mark_claimants(s, claim);
+	mark_refused(s);
+}
+
+/* The zone of this node, when it is another one: hints are read anew. 0 or -ENOMEM. */
+static int follow_zone(struct services *s, const struct object *node)
+{
+	const char *zone = node_zone(node);
+	struct service_state *w, *next;
+	char *copy = NULL;
+
+	if (zone && s->zone && strcmp(zone, s->zone) == 0)
+		return 0;
+	if (!zone && !s->zone)
+		return 0;
+	if (zone && !(copy = strdup(zone)))
+		return -ENOMEM;
+	free(s->zone);
+	s->zone = copy;
+	HASH_ITER (hh, s->states, w, next)
+		state_mark(s, w);
+	return 0;
+}
+
+static int node_changed(struct services *s, const struct object *node, bool deleted)
+{
+	mark_at_node(s, &node->node);
+	if (strcmp(node->name, s->env.config->node_name) != 0)
+		return 0;
+	return follow_zone(s, deleted ? NULL : node);
+}
+
+void services_node_changed(struct services *s)
+{
+	struct claim *claim, *next;
+
+	HASH_ITER (hh, s->claims, claim, next)
+		if (!claim->key.port_be &&
+		    claim->address_written == address_is_on_node(s, &claim->key.addr))
+			mark_claimants(s, claim);
+	mark_refused(s);
+}
+
+/* ---------------------------------------------------------------- what is no Service */
+
+/* Texts of its own. 0 or -ENOMEM. */
+static int fixed_copy(const struct services_fixed *from, struct fixed **ret)
+{
+	struct fixed *fixed = calloc(1, sizeof(*fixed));
+
+	if (!fixed)
+		return -ENOMEM;
+	fixed->said = *from;
+	fixed->name = strdup(from->name);
+	fixed->owner = strdup(from->owner);
+	if (!fixed->name || !fixed->owner) {
+		fixed_free(fixed);
+		return -ENOMEM;
+	}
+	fixed->said.name = fixed->name;
+	fixed->said.owner = fixed->owner;
+	*ret = fixed;
+	return 0;
+}
+
+int services_put_fixed(struct services *s, const struct services_fixed *said)
+{
+	struct service_state *w;
+	struct fixed *fixed;
+	int r;
+
+	if (strlen(said->name) > LIMIT_NAME)
+		return -EINVAL;
+	r = fixed_copy(said, &fixed);
+	if (r < 0)
+		return r;
+	w = state_get(s, "", said->name);
+	if (!w) {
+		fixed_free(fixed);
+		return -ENOMEM;
+	}
+	if (w->fixed)
+		problems_clear_of(s, w);
+	fixed_free(w->fixed);
+	w->fixed = fixed;
+	state_mark(s, w);
+	return 0;
+}
+
+void services_remove_fixed(struct services *s, const char *name)
+{
+	struct service_state *w = state_find(s, "", name);
+
+	if (!w || !w->fixed)
+		return;
+	w->fixed->removed = true;
+	state_mark(s, w);
+}
+
+void services_look_again(struct services *s, const char *namespace, const char *name)
+{
+	state_mark(s, state_find(s, namespace, name));
+}
+
+/* ---------------------------------------------------------------- changes of objects */
+
 /* A change that finds no memory is not lost: the next services_apply() looks at all objects. */
 void services_object_changed(struct services *s, const struct object *object, bool deleted)
 {
@@ -285,6 +411,8 @@ void services_object_changed(struct services *s, const struct object *object, bo
 		r = slice_changed(s, object, deleted);
 	else if (object->kind == OBJECT_POD)
 		services_pods_changed(s, object->namespace);
+	else if (object->kind == OBJECT_NODE)
+		r = node_changed(s, object, deleted);
 	s->missed |= r < 0;
 }
 
@@ -295,7 +423,7 @@ int states_look_at_all(struct services *s)
 	const struct object *const *services = store_objects(s->store, OBJECT_SERVICE, &count);
 	const struct object *const *slices;
 	struct service_state *w, *next;
-	int r = 0;
+	int r = follow_zone(s, store_get(s->store, OBJECT_NODE, "", s->env.config->node_name));
 
 	for (i = 0; i < count && r == 0; i++)
 		r = service_changed(s, services[i]);

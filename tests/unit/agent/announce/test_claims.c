@@ -73,7 +73,7 @@ static void probe(const struct polder_addr *addr, int link, void *data)
 		if (&nodes[i] != node && reach(node, &nodes[i]) &&
 		    answers(&nodes[i], index_of(addr))) {
 			mac[5] = (uint8_t)i;
-			claims_answered(node->claims, link, addr, mac, now);
+			announce_claims_answered(node->claims, link, addr, mac, now);
 		}
 }
 
@@ -138,7 +138,7 @@ static void want(struct node *node)
 		for (int j = 0; j < node_count; j++)
 			one->place += claim_score(claim_node_hash(nodes[j].name), &one->addr) < own;
 	}
-	CU_ASSERT(claims_set(node->claims, wants, (size_t)addr_count, now) == 0);
+	CU_ASSERT(announce_claims_set(node->claims, wants, (size_t)addr_count, now) == 0);
 }
 
 static void start_agent(struct node *node)
@@ -146,19 +146,19 @@ static void start_agent(struct node *node)
 	const struct claim_hooks hooks = {probe, hold, release, tell, say, wall_time, node};
 	struct polder_addr addr;
 
-	node->claims = claims_new(node->name, RETURN_MS, &hooks, now);
+	node->claims = announce_claims_new(node->name, RETURN_MS, &hooks, now);
 	CU_ASSERT_FATAL(node->claims != NULL);
 	for (int i = 0; i < addr_count; i++) {
 		addr = address(i);
 		if (answers(node, i))
-			claims_recall(node->claims, &addr, LINK, node->terms[i], 0);
+			announce_claims_recall(node->claims, &addr, LINK, node->terms[i], 0);
 	}
 	want(node);
 }
 
 static void stop_agent(struct node *node)
 {
-	claims_free(node->claims);
+	announce_claims_free(node->claims);
 	node->claims = NULL;
 }
 
@@ -191,8 +191,8 @@ static void deliver(void)
 		for (int j = 0; j < node_count; j++)
 			if (j != said.from && nodes[j].claims &&
 			    reach(&nodes[said.from], &nodes[j]))
-				claims_heard(nodes[j].claims, LINK, nodes[said.from].name,
-					     &said.entry, now);
+				announce_claims_heard(nodes[j].claims, LINK, nodes[said.from].name,
+						      &said.entry, now);
 	}
 	queued = 0;
 }
@@ -215,7 +215,7 @@ static void step(void)
 	now++;
 	for (int i = 0; i < node_count; i++)
 		if (nodes[i].claims)
-			(void)claims_run(nodes[i].claims, now);
+			(void)announce_claims_run(nodes[i].claims, now);
 	deliver();
 }
 
@@ -463,7 +463,7 @@ static void address_of_a_stranger_is_not_taken(void)
 	CU_ASSERT(pass(20000) && holder(0) == 2);
 	nodes[2].up = false;
 	CU_ASSERT(pass_until_held(0, 5000) <= 2000 && holder(0) != 2);
-	claims_free(strangers);
+	announce_claims_free(strangers);
 	end();
 }
 
@@ -525,10 +525,10 @@ static void terms_that_leave_no_way_past_them_are_not_believed(void)
 	CU_ASSERT(pass(5000));
 	first = holder(0);
 	CU_ASSERT_FATAL(first >= 0);
-	claims_heard(nodes[first].claims, LINK, "forger", &entry, now);
+	announce_claims_heard(nodes[first].claims, LINK, "forger", &entry, now);
 	CU_ASSERT(holder(0) == first);
 	entry.term = 1000000;
-	claims_heard(nodes[first].claims, LINK + 1, "elsewhere", &entry, now);
+	announce_claims_heard(nodes[first].claims, LINK + 1, "elsewhere", &entry, now);
 	CU_ASSERT(holder(0) == first);
 	end();
 }
