@@ -269,6 +269,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.routes = agent->routes,
 		.store = agent->store,
 		.api_source = &agent->api_source,
+		.balancers = &agent->balancers,
+		.announce = &agent->announce,
 		.pods = agent->pods,
 		.reconciler = agent->reconciler,
 		.services = reconciler_services(agent->reconciler),
