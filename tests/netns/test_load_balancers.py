@@ -8,7 +8,7 @@ import struct
 import time
 
 from lib import objects, packets
-from lib.traffic import BOTH, V4, V6, wait_until
+from lib.traffic import BOTH, V4, V6, ping, reach, wait_until
 
 POOLS = {V4: "172.30.0.200-172.30.0.207", V6: "fd30::200-fd30::207"}
 WORLD = {"nodes": 3, "load_balancer_pools": list(POOLS.values()), "load_balancer_announce": "l2", "metrics_listen": "127.0.0.1:9180"}
@@ -161,6 +161,20 @@ def measure(world, address, since, old):
 def test_one_node_answers_for_each_address(world):
     balancer(world, "one")
     check_one_answers(world, "one")
+
+
+def test_outside_reaches_the_service_by_its_address(world):
+    """By nothing but the address: its stack asks who has it, and another node answers when that one is lost."""
+    balancer(world, "reached")
+    for family in BOTH:
+        node, address = holders(world, "reached")[family]
+        wait_until(lambda to=address: reach(world.outside, to, 80, timeout=2).verdict == "open", f"an answer of {address}", PATIENCE)
+        assert ping(world.outside, address) == "open", address
+        if node is world.nodes[1]:
+            continue  # the endpoint's own
+        lose(world, node)
+        wait_until(lambda to=address: reach(world.outside, to, 80, timeout=2).verdict == "open", f"another node at {address}", PATIENCE)
+        find_again(world, node)
 
 
 def test_addresses_are_spread_over_the_nodes(world):
