@@ -172,27 +172,24 @@ static bool is_well(void *data)
 	return agent_well(data);
 }
 
-struct looking {
-	const struct polder_addr *addr;
-	bool found;
-};
-
-static void look(const struct service_view *view, void *data)
-{
-	struct looking *looking = data;
-
-	if (memcmp(&view->key.addr, looking->addr, sizeof(view->key.addr)) == 0 &&
-	    view->local_count)
-		looking->found = true;
-}
-
-static bool is_local(const struct polder_addr *addr, void *data)
+/* One port that has an endpoint here is enough. */
+static bool is_local(const struct balancer_address *address, void *data)
 {
 	const struct agent *agent = data;
-	struct looking looking = {.addr = addr};
+	const struct services *services = reconciler_services(agent->reconciler);
+	const struct object *service =
+		store_get(agent->store, OBJECT_SERVICE, address->namespace, address->name);
+	struct service_view view;
 
-	services_each(reconciler_services(agent->reconciler), look, &looking);
-	return looking.found;
+	for (size_t i = 0; service && i < service->service.port_count; i++) {
+		const struct service_key key = {.addr = address->addr,
+						.port_be = htons(service->service.ports[i].port),
+						.proto = service->service.ports[i].proto};
+
+		if (services_find(services, &key, &view) && view.local_count)
+			return true;
+	}
+	return false;
 }
 
 static void changed(const char *namespace, const char *name, void *data)

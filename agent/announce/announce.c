@@ -353,7 +353,8 @@ static int find_link(struct announce *a, const struct polder_addr *addr)
 /* ---------------------------------------------------------------- what is wanted */
 
 /* NULL: this node may announce it. */
-static const char *hindrance(const struct announce *a, const struct wanted *one, bool is_excluded)
+static const char *hindrance(const struct announce *a, const struct wanted *one,
+			     const struct balancer_address *address, bool is_excluded)
 {
 	if (!one->claim.link)
 		return no_link;
@@ -361,7 +362,7 @@ static const char *hindrance(const struct announce *a, const struct wanted *one,
 		return not_well;
 	if (is_excluded)
 		return excluded;
-	if (one->local && !a->env.is_local(&one->claim.addr, a->env.data))
+	if (one->local && !a->env.is_local(address, a->env.data))
 		return no_endpoint;
 	return NULL;
 }
@@ -381,7 +382,7 @@ static struct wanted *read_wanted(struct announce *a, size_t *ret_count)
 		one->local = all[i].local;
 		snprintf(one->namespace, sizeof(one->namespace), "%s", all[i].namespace);
 		snprintf(one->name, sizeof(one->name), "%s", all[i].name);
-		one->reason = hindrance(a, one, is_excluded);
+		one->reason = hindrance(a, one, &all[i], is_excluded);
 		one->claim.may = !one->reason;
 		one->claim.place = balancers_place(a->env.balancers, &all[i].addr);
 	}

@@ -14,8 +14,8 @@ struct announce_env {
 	struct balancers *balancers;
 	/* Does this node serve pods and Services as it should? */
 	bool (*is_well)(void *data);
-	/* Has one of the address's ports endpoints on this node? */
-	bool (*is_local)(const struct polder_addr *addr, void *data);
+	/* Has one of the Service's ports endpoints on this node? */
+	bool (*is_local)(const struct balancer_address *address, void *data);
 	/* A link's descriptors are opened, or about to be closed. */
 	void (*opened)(const struct announce_link *link, void *data);
 	void (*closing)(const struct announce_link *link, void *data);
