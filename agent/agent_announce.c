@@ -167,9 +167,13 @@ static void closing(const struct announce_link *link, void *data)
 
 /* ---------------------------------------------------------------- life */
 
+/* Reconciles that fail are no reason to let go: what was in force still is, and they may fail on
+ * all nodes for the same object. */
 static bool is_well(void *data)
 {
-	return agent_well(data);
+	const struct agent *agent = data;
+
+	return agent_ready(agent) && !node_misses(&agent->node);
 }
 
 /* One port that has an endpoint here is enough. */

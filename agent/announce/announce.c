@@ -38,7 +38,8 @@ struct announce {
 };
 
 static const char no_link[] = "it is in no network of this node's uplinks";
-static const char not_well[] = "this node is not ready, see polderctl status";
+static const char not_well[] =
+	"this node has no way out, or has not put all objects in force yet, see polderctl status";
 static const char excluded[] = "this node's label " BALANCER_EXCLUDED " keeps it away";
 static const char no_endpoint[] =
 	"externalTrafficPolicy is Local, and no endpoint of it is on this node";
