@@ -34,34 +34,35 @@ static size_t put_arp(uint8_t *frame, const uint8_t mac[6], uint16_t operation,
 		      const struct polder_addr *sender, const struct polder_addr *target,
 		      const uint8_t target_mac[6])
 {
-	struct ether_arp *arp =
-		(void *)(frame + put_ethernet(frame, everybody, mac, ETHERTYPE_ARP));
+	struct ether_arp arp = {.ea_hdr = {.ar_hrd = htons(ARPHRD_ETHER),
+					   .ar_pro = htons(ETHERTYPE_IP),
+					   .ar_hln = 6,
+					   .ar_pln = 4,
+					   .ar_op = htons(operation)}};
 
-	arp->arp_hrd = htons(ARPHRD_ETHER);
-	arp->arp_pro = htons(ETHERTYPE_IP);
-	arp->arp_hln = 6;
-	arp->arp_pln = 4;
-	arp->arp_op = htons(operation);
-	memcpy(arp->arp_sha, mac, 6);
+	memcpy(arp.arp_sha, mac, 6);
 	if (sender)
-		memcpy(arp->arp_spa, sender->bytes + 12, 4);
-	memcpy(arp->arp_tha, target_mac, 6);
-	memcpy(arp->arp_tpa, target->bytes + 12, 4);
+		memcpy(arp.arp_spa, sender->bytes + 12, 4);
+	memcpy(arp.arp_tha, target_mac, 6);
+	memcpy(arp.arp_tpa, target->bytes + 12, 4);
+	memcpy(frame + put_ethernet(frame, everybody, mac, ETHERTYPE_ARP), &arp, sizeof(arp));
 	return LENGTH_LEAST;
 }
 
 int frame_read_arp(const uint8_t *bytes, size_t length, struct polder_addr *ret_addr,
 		   uint8_t ret_mac[6])
 {
-	const struct ether_arp *arp = (const void *)(bytes + sizeof(struct ether_header));
+	struct ether_arp arp;
 
-	if (length < sizeof(struct ether_header) + sizeof(*arp) ||
-	    arp->arp_hrd != htons(ARPHRD_ETHER) || arp->arp_pro != htons(ETHERTYPE_IP) ||
-	    arp->arp_hln != 6 || arp->arp_pln != 4 || arp->arp_op != htons(ARPOP_REPLY))
+	if (length < sizeof(struct ether_header) + sizeof(arp))
+		return -EINVAL;
+	memcpy(&arp, bytes + sizeof(struct ether_header), sizeof(arp));
+	if (arp.arp_hrd != htons(ARPHRD_ETHER) || arp.arp_pro != htons(ETHERTYPE_IP) ||
+	    arp.arp_hln != 6 || arp.arp_pln != 4 || arp.arp_op != htons(ARPOP_REPLY))
 		return -EINVAL;
 	*ret_addr = (struct polder_addr){.bytes = {[10] = 0xff, [11] = 0xff}};
-	memcpy(ret_addr->bytes + 12, arp->arp_spa, 4);
-	memcpy(ret_mac, arp->arp_sha, 6);
+	memcpy(ret_addr->bytes + 12, arp.arp_spa, 4);
+	memcpy(ret_mac, arp.arp_sha, 6);
 	return 0;
 }
 
@@ -109,39 +110,41 @@ struct nd {
 	uint8_t option, option_length, option_mac[6];
 };
 
-/* `mac` in an option, or none. */
+/* `length`: of the message with its option, or without one. */
 static size_t put_nd(uint8_t *frame, const uint8_t from_mac[6], const struct polder_addr *from,
-		     const struct polder_addr *group, const struct nd *message, size_t length)
+		     const struct polder_addr *group, struct nd *message, size_t length)
 {
+	struct ip6_hdr ip = {.ip6_flow = htonl(6u << 28),
+			     .ip6_plen = htons((uint16_t)length),
+			     .ip6_nxt = IPPROTO_ICMPV6,
+			     .ip6_hlim = 255};
 	uint8_t to[6];
-	struct ip6_hdr *ip;
-	struct nd *nd;
+	size_t at;
 
-	frame_group_mac(group, to);
-	ip = (void *)(frame + put_ethernet(frame, to, from_mac, ETHERTYPE_IPV6));
-	nd = (void *)(ip + 1);
-	ip->ip6_flow = htonl(6u << 28);
-	ip->ip6_plen = htons((uint16_t)length);
-	ip->ip6_nxt = IPPROTO_ICMPV6;
-	ip->ip6_hlim = 255;
 	if (from)
-		memcpy(&ip->ip6_src, from->bytes, 16);
-	memcpy(&ip->ip6_dst, group->bytes, 16);
-	memcpy(nd, message, length);
-	nd->check = checksum(ip, nd, length);
-	return sizeof(struct ether_header) + sizeof(*ip) + length;
+		memcpy(&ip.ip6_src, from->bytes, 16);
+	memcpy(&ip.ip6_dst, group->bytes, 16);
+	message->check = checksum(&ip, message, length);
+	frame_group_mac(group, to);
+	at = put_ethernet(frame, to, from_mac, ETHERTYPE_IPV6);
+	memcpy(frame + at, &ip, sizeof(ip));
+	memcpy(frame + at + sizeof(ip), message, length);
+	return at + sizeof(ip) + length;
 }
 
 int frame_read_advertisement(const uint8_t *bytes, size_t length, struct polder_addr *ret_addr,
 			     uint8_t ret_mac[6])
 {
-	const struct nd *nd = (const void *)bytes;
+	struct nd nd = {};
 
-	if (length < offsetof(struct nd, option) || nd->type != ND_NEIGHBOR_ADVERT)
+	if (length < offsetof(struct nd, option))
 		return -EINVAL;
-	memcpy(ret_addr->bytes, nd->target, 16);
-	if (length >= sizeof(*nd) && nd->option == ND_OPT_TARGET_LINKADDR && nd->option_length == 1)
-		memcpy(ret_mac, nd->option_mac, 6);
+	memcpy(&nd, bytes, length < sizeof(nd) ? offsetof(struct nd, option) : sizeof(nd));
+	if (nd.type != ND_NEIGHBOR_ADVERT)
+		return -EINVAL;
+	memcpy(ret_addr->bytes, nd.target, 16);
+	if (nd.option == ND_OPT_TARGET_LINKADDR && nd.option_length == 1)
+		memcpy(ret_mac, nd.option_mac, 6);
 	else
 		memset(ret_mac, 0, 6);
 	return 0;
