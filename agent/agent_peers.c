@@ -85,6 +85,7 @@ void agent_follow_peers(struct agent *agent)
 	agent->tunnel_owed = false;
 	apply_tunnel(agent);
 	peers_keep_neighbours(agent->peers, agent->nl);
+	agent_announce_changed(agent);
 	if (agent->reconciler && peers_dirty(agent->peers))
 		reconciler_refresh(agent->reconciler, false);
 }

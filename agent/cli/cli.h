@@ -153,6 +153,7 @@ void cli_print_json(const json_t *value);
 int cli_run_status(struct cli *cli);
 int cli_run_pods(struct cli *cli);
 int cli_run_nodes(struct cli *cli);
+int cli_run_load_balancers(struct cli *cli);
 int cli_run_services(struct cli *cli);
 int cli_run_policies(struct cli *cli);
 int cli_run_policy_check(struct cli *cli);

@@ -2,6 +2,7 @@
 /* What the agent tells about itself on the control socket and to whoever scrapes it. */
 #pragma once
 
+#include "agent/announce/announce.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
@@ -47,6 +48,8 @@ struct show_sources {
 	const struct node_routes *routes;
 	const struct store *store;
 	struct api_source *const *api_source; /* leads to NULL if there is none */
+	struct balancers *const *balancers;   /* leads to NULL if there are no pools */
+	struct announce *const *announce;     /* the same if none are announced */
 	const struct pods *pods;
 	struct reconciler *reconciler;
 	const struct services *services;

@@ -14,6 +14,8 @@ struct refusal {
 	char namespace[LIMIT_NAMESPACE + 1], name[LIMIT_NAME + 1]; /* namespace "": none */
 	char uid[REFUSAL_UID_MAX + 1];				   /* "": unknown */
 	struct error error;
+	const char *reason; /* of the Event, whose message is the error's text; NULL: the object is
+			       refused */
 };
 
 /*
