@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two nodes that reach each other's pods through the tunnel, whatever becomes of nodes and device."""
 
-from lib import objects
+from lib import objects, tunnel
 from lib.runner import each_family
 from lib.traffic import BOTH, V4, Connection, reach, wait_until
+from lib.tunnel import DEVICE, WITHIN, device, tunnelled
 
 WORLD = {"nodes": 2, "tunnel": "vxlan"}
-WITHIN = 5
-DEVICE = "polder_vxlan"
 
 
 def setup(world):
-    world.n1, world.n2 = world.nodes
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        for family in BOTH:
-            node.netns.ip(f"route del {other.pod_cidr[family]} via {other.ips[family]}")
+    tunnel.begin(world)
     world.a, world.c = world.pod("a"), world.pod("c", node=world.n2)
     world.serve(world.c, 8080)
     world.serve(world.a, 8080)
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        wait_until(lambda n=node, o=other: tunnelled(n) == set(o.pod_cidr.values()), f"{node}: routes by the tunnel", WITHIN)
-    keep_as_ruler(world)
 
 
 def keep_as_ruler(world):
@@ -33,15 +26,6 @@ def keep_as_ruler(world):
         pins = [pin for pin in before["pins"] if "tunnel" not in pin] + [pin for pin in now["pins"] if "tunnel" in pin]
         node.before = {**before, "routes": sorted(routes), "pins": sorted(pins),
                        "maps": {**before["maps"], "egress_routes": now["maps"].get("egress_routes")}}
-
-
-def tunnelled(node):
-    return {route["dst"] for family in ("-4", "-6") for route in node.netns.ip_json(family, "route", "show", "proto", "80")
-            if route.get("dev") == DEVICE}
-
-
-def device(node):
-    return node.netns.ip_json("-d", "link", "show", "dev", DEVICE)[0]
 
 
 def check_connected(world, what):
