@@ -531,6 +531,110 @@ static void peer_without_an_end_is_not_reached(void)
 	peers_fill(TUNNEL_MTU);
 }
 
+static void source_routes_do_not_cross(void)
+{
+	static const uint8_t loose[] = {131, 7, 4, 10, 1, 0, 6, 0};
+	struct frame_spec spec;
+	struct world_result r;
+
+	peers_fill(TUNNEL_MTU);
+	spec = spec_of_peer(peer_pod[PEER_FIRST][V4], pod_text[0][V4], IPPROTO_UDP, 7019, 80);
+	spec.options = loose;
+	spec.options_length = sizeof(loose);
+	r = send_of_peer(PEER_FIRST, &spec);
+	CU_ASSERT(dropped(&r, REASON_IP_OPTIONS));
+}
+
+/* Its Node object names one family alone: "no address" of the other is not one of its own. */
+static void peer_without_an_address_of_a_family_does_not_send_with_none(void)
+{
+	struct peer_entry entry = {.underlay = addr(peer_end[PEER_FIRST]),
+				   .flags = PEER_KNOWN | PEER_TUNNEL_V4 | PEER_TUNNEL_V6};
+	uint32_t number = PEER_FIRST;
+
+	peers_fill(TUNNEL_MTU);
+	world_set(world, "peers", &number, &entry);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_peer(v == V4 ? "0.0.0.0" : "::", pod_text[0][v],
+						      IPPROTO_UDP, 7020, 80);
+		struct world_result r = send_of_peer(PEER_FIRST, &spec);
+
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+		spec.destination = addr(node[v]);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+	}
+	peers_fill(TUNNEL_MTU);
+}
+
+/* The tunnel's end and the ranges are taken away behind the peer itself. */
+static void peer_that_is_gone_sends_nothing(void)
+{
+	const struct peer_entry gone = {};
+	uint32_t number = PEER_FIRST;
+
+	peers_fill(TUNNEL_MTU);
+	world_set(world, "peers", &number, &gone);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_peer(peer_pod[PEER_FIRST][v], pod_text[0][v],
+						      IPPROTO_UDP, 7021, 80);
+		struct world_result r = send_of_peer(PEER_FIRST, &spec);
+
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+	}
+	peers_fill(TUNNEL_MTU);
+}
+
+/* Beside those that its entry in `peers` has. */
+static void further_addresses_of_the_peer_are_its_own(void)
+{
+	static const char *const further[2] = {"192.168.7.22", "fd00:7::22"};
+
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		const struct address_entry entry = {
+			.identity = {IDENTITY_REMOTE_NODE, IDENTITY_REMOTE_NODE},
+			.flags = ADDRESS_NODE,
+			.peer = PEER_FIRST};
+		struct frame_spec spec =
+			spec_of_peer(further[v], pod_text[0][v], IPPROTO_UDP, 7022, 80);
+		struct world_result r;
+
+		world_set_address(world, further[v], v == V4 ? 32 : 128, &entry);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(forwarded(&r));
+		r = send_of_peer(PEER_SECOND, &spec);
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+	}
+}
+
+/* Each family has its own way: what is not for the tunnel goes by the routes. */
+static void tunnel_of_one_family_is_not_the_others(void)
+{
+	static const uint32_t ways[2] = {PEER_TUNNEL_V4, PEER_TUNNEL_V6};
+
+	EACH_VERSION(has)
+	{
+		EACH_VERSION(v)
+		{
+			struct frame_spec spec = spec_of_pod(0, v, peer_pod[PEER_FIRST][v],
+							     IPPROTO_UDP, 7023 + has, 80);
+			struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
+			struct flow_head head = {};
+
+			peers_fill(TUNNEL_MTU);
+			peer_set_flags(PEER_FIRST, PEER_KNOWN | ways[has]);
+			(void)send_of_pod(0, &spec);
+			CU_ASSERT_EQUAL(world_flow_find(world, &tuple, &head), 1);
+			CU_ASSERT_EQUAL(head.action == FLOW_TO_TUNNEL, v == has);
+		}
+	}
+	peers_fill(TUNNEL_MTU);
+}
+
 /* ------------------------------------------------------------------ what the node's stack sends */
 
 static struct world_result send_of_stack(const struct frame_spec *spec, uint32_t ingress)
@@ -570,6 +674,7 @@ static void node_is_no_router_into_the_tunnel(void)
 			{outside[v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
 			{pod_text[0][v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
 			{peer_pod[PEER_SECOND][v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
+			{peer_node[PEER_SECOND][v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
 			{node[v], outside[v], REASON_TUNNEL_PEER},
 			{node[v], pod_text[0][v], REASON_TUNNEL_PEER},
 			{node[v], peer_pod[PEER_NATIVE][v], REASON_TUNNEL_PEER},
@@ -583,6 +688,44 @@ static void node_is_no_router_into_the_tunnel(void)
 
 			CU_ASSERT(dropped(&r, packets[i].reason) && r.hook == DROP_TO_TUNNEL);
 		}
+	}
+}
+
+static void all_of_the_nodes_addresses_are_its_own(void)
+{
+	static const char *const further[2] = {"192.168.8.1", "fd00:8::1"};
+
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		const struct address_entry entry = {.identity = {IDENTITY_HOST, IDENTITY_HOST},
+						    .flags = ADDRESS_NODE | ADDRESS_LOCAL};
+		struct frame_spec spec =
+			spec_of_wire(further[v], peer_pod[PEER_FIRST][v], IPPROTO_UDP, 7025, 80);
+		struct world_result r;
+
+		world_set_address(world, further[v], v == V4 ? 32 : 128, &entry);
+		r = send_of_stack(&spec, 0);
+		CU_ASSERT(passed(&r));
+	}
+}
+
+/* Of an address of this node the entry has the pod's link where others' have the peer. */
+static void number_of_a_pods_link_is_no_peer(void)
+{
+	static const char *const here[2] = {"10.1.0.77", "fd00:1::77"};
+
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		const struct address_entry entry = {.flags = ADDRESS_POD | ADDRESS_LOCAL,
+						    .ifindex = PEER_FIRST};
+		struct frame_spec spec = spec_of_wire(node[v], here[v], IPPROTO_UDP, 7026, 80);
+		struct world_result r;
+
+		world_set_address(world, here[v], v == V4 ? 32 : 128, &entry);
+		r = send_of_stack(&spec, 0);
+		CU_ASSERT(dropped(&r, REASON_TUNNEL_PEER));
 	}
 }
 
@@ -623,8 +766,15 @@ int main(void)
 		SUITE_TEST(errors_about_a_flow_cross_in_both_directions),
 		SUITE_TEST(range_that_moves_takes_its_flows_along),
 		SUITE_TEST(peer_without_an_end_is_not_reached),
+		SUITE_TEST(source_routes_do_not_cross),
+		SUITE_TEST(peer_without_an_address_of_a_family_does_not_send_with_none),
+		SUITE_TEST(peer_that_is_gone_sends_nothing),
+		SUITE_TEST(further_addresses_of_the_peer_are_its_own),
+		SUITE_TEST(tunnel_of_one_family_is_not_the_others),
 		SUITE_TEST(node_reaches_pods_behind_peers),
 		SUITE_TEST(node_is_no_router_into_the_tunnel),
+		SUITE_TEST(all_of_the_nodes_addresses_are_its_own),
+		SUITE_TEST(number_of_a_pods_link_is_no_peer),
 		SUITE_TEST(what_polder_redirects_has_its_key),
 	};
 

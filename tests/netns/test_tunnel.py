@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import struct
+import time
 
 from lib import objects, packets, tunnel
-from lib.runner import each_family, limit
+from lib.runner import each_family, in_worlds, limit
 from lib.traffic import (BOTH, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO, V4, V6, Capture, Connection, UdpClient, ping, reach,
                          send_frame, wait_until)
 from lib.world import OUTSIDE_IP, WORLD_IP
@@ -17,6 +18,7 @@ from lib.world import OUTSIDE_IP, WORLD_IP
 # Outer packets are IPv4 where the nodes have it; in the second world they have IPv6 alone.
 WORLDS = {"": {"nodes": 2, "tunnel": "vxlan"}, "ipv6-underlay": {"nodes": 2, "tunnel": "vxlan", "start": False}}
 PORT = 4789
+TICK = 1.1
 MARK = b"forged on the nodes' link"
 SERVICE = 7
 LINK_MTU = 1500
@@ -218,7 +220,7 @@ def test_node_sends_with_sources_of_its_own_only(world, family):
 def test_path_mtu_of_the_underlay_reaches_the_pod(world):
     """
     As routers between the nodes make it known to the kernel: an exception of the route. What IPv6 routes say themselves counts
-    if it is locked; else the kernel fragments the outer packets, and nobody has to be told.
+    if it is locked: the kernel tells the programs of no other.
     """
     narrow = 1400
     word = "mtu" if world.underlay == V4 else "mtu lock"
@@ -251,6 +253,34 @@ def test_path_mtu_of_the_underlay_reaches_the_pod(world):
         for pod in (world.a, world.c):
             for family in ("-4", "-6"):
                 pod.netns.run("ip", family, "route", "flush", "cache")
+
+
+@in_worlds("")
+@each_family
+def test_outer_packets_are_fragmented_where_the_path_is_narrower_than_ipv6_needs(world, family):
+    """Pods are told 1,280 bytes at least; what is larger outside for that has no DF. The kernel's VXLAN does not fragment over IPv6."""
+    routes = [(node, f"{other.ips[world.underlay]} dev eth0 mtu lock 1300") for node, other in tunnel.pairs(world)]
+    for node, route in routes:
+        node.netns.ip(f"route add {route}")
+    try:
+        time.sleep(TICK)  # the programs ask for the path's MTU once in it
+        size = 1280 - (28 if family == V4 else 48)
+        with UdpClient(world.a, world.c.ips[family], 8080, connect=True) as client:
+            client.sock.setsockopt(*DONT_FRAGMENT[family], PMTUDISC_DO)
+            wait_until(lambda: answers(client, size), "a datagram of 1,280 bytes passes", 5)
+    finally:
+        for node, route in routes:
+            node.netns.ip(f"route del {route}")
+        for pod in (world.a, world.c):
+            for flag in ("-4", "-6"):
+                pod.netns.run("ip", flag, "route", "flush", "cache")
+
+
+def answers(client, size):
+    try:
+        return client.ask(0.5, b"z" * size)["length"] == size
+    except OSError:
+        return False
 
 
 @each_family
