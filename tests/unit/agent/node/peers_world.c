@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/agent/node/peers_world.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,18 @@ const char *const range_texts[RANGES] = {
 
 static void on_object(const struct object *object, bool deleted, void *data)
 {
-	const struct world *w = data;
+	struct world *w = data;
+	bool failed = false;
+	int r;
 
-	if (!w->is_deaf)
-		CU_ASSERT(peers_object(w->peers, object, deleted) == 0);
+	if (w->is_deaf)
+		return;
+	if (w->before)
+		w->before(w);
+	r = peers_object(w->peers, object, deleted);
+	if (w->before)
+		failed = w->after();
+	CU_ASSERT(r == 0 || (failed && r == -ENOMEM));
 }
 
 void world_start(struct world *w)

@@ -13,8 +13,11 @@ struct world {
 	struct store *store;
 	struct maps *maps;
 	struct peers *peers;
-	bool is_deaf;	   /* peers are told of nothing */
-	bool lacks_memory; /* what they hear may be too much for them */
+	bool is_deaf; /* peers are told of nothing */
+	/* NULL, or what stands around a call of theirs that may fail for want of memory. */
+	void (*before)(struct world *w);
+	bool (*after)(void);
+	size_t fails_at;
 };
 
 /* What a Node says, in the model. */
