@@ -39,6 +39,10 @@ def peers(node):
     return {peer["name"]: peer for peer in node.agent.ctl_json("node", "list")}
 
 
+def metric(node, name, **labels):
+    return node.agent.metrics()[(name, tuple(labels.items()))]
+
+
 def problems(node, source):
     return [p["reason"] for p in node.agent.ctl_json("status")["problems"] if p["source"] == source]
 
@@ -51,7 +55,9 @@ def test_pods_reach_each_other_through_the_tunnel(world):
     found = peers(world.n1)["node2"]
     assert found["ipv4"] == found["ipv6"] == "tunnel" and found["underlay"] == world.n2.ips[V4], found
     assert world.n1.agent.ctl_json("status")["peers"]["tunnel"] == 1
-    assert world.n1.agent.metrics()[("polder_peers", (("way", "tunnel"),))] == 1
+    assert metric(world.n1, "polder_peers", way="tunnel") == 1
+    assert metric(world.n1, "polder_tunnel_wanted") == metric(world.n1, "polder_tunnel_up") == 1
+    assert metric(world.n1, "polder_peers_numberless") == metric(world.n1, "polder_peer_neighbours_unkept") == 0
 
 
 @each_family
@@ -89,6 +95,7 @@ def test_range_goes_to_the_newer_node_and_back(world):
     world.resources.put("node-newer", newer)
     wait_until(lambda: len(problems(world.n1, "Node node2")) == 2, "two problems", WITHIN)
     assert "is also Node node2b's" in problems(world.n1, "Node node2")[0]
+    assert metric(world.n1, "polder_peer_conflicts") == 2
     assert peers(world.n1)["node2b"]["pod_ranges"] and not peers(world.n1)["node2"]["pod_ranges"]
     assert reach(world.a, world.c.ips[V4], 8080).verdict != "open", "the old node has no range any more"
     world.resources.delete("node-newer")
@@ -115,6 +122,7 @@ def test_foreign_device_of_the_name_is_refused_in_words(world):
     world.n1.agent.start()
     wait_until(lambda: problems(world.n1, "tunnel"), "a problem", WITHIN)
     assert "that Polder has not made" in problems(world.n1, "tunnel")[0]
+    assert metric(world.n1, "polder_tunnel_up") == 0 and metric(world.n1, "polder_tunnel_wanted") == 1
     world.n1.netns.ip(f"link del {DEVICE}")
     wait_until(lambda: not problems(world.n1, "tunnel"), "no problem", WITHIN)
     wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the tunnel", WITHIN)

@@ -45,6 +45,8 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 void api_source_reload(struct api_source *source);
 /* Pods have a network on this node, or not: what the cluster is told. */
 void api_source_set_ready(struct api_source *source, bool ready);
+/* An Event on an object. What finds no room is not told. */
+void api_source_tell(struct api_source *source, const struct refusal *refusal);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void api_source_free(struct api_source *source);
 
