@@ -175,7 +175,7 @@ def flooding(world, family, handshakes):
             for source, target, flags, swapped in parts]
     for pod, other in ((hog, friend), (friend, hog)):
         pod.netns.run("ip", f"-{family}", "rule", "add", "to", other.ips[family], "pref", "10", "blackhole")
-    process = subprocess.Popen([sys.executable, FLOOD, str(HANDSHAKES)], stdin=subprocess.PIPE, text=True,
+    process = subprocess.Popen([sys.executable, FLOOD, str(HANDSHAKES)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                                pass_fds=[sock.fileno() for sock in socks.values()])
     try:
         process.stdin.write(json.dumps(rows))
