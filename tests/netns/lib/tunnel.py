@@ -29,7 +29,13 @@ def begin(world):
             node.netns.run("ip", "route", "del", other.pod_cidr[family], "via", other.ips[family], check=False)
     wait_for_routes(world)
     for node in world.nodes:
-        node.before = node.ruler()
+        wait_until(lambda n=node: is_settled(n), f"{node}: ways out as the routes are", WITHIN, 0.2)
+
+
+def is_settled(node):
+    """The agent reads the host's routes again a moment after they have changed: what is found twice will stay."""
+    last, node.before = node.before, node.ruler()
+    return node.before == last
 
 
 def pairs(world):
