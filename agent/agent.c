@@ -265,6 +265,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.config = &agent->config,
 		.node = &agent->node,
 		.peers = agent->peers,
+		.stray_pods = agent->stray_pods,
 		.tunnel = &agent->tunnel,
 		.routes = agent->routes,
 		.store = agent->store,
@@ -396,6 +397,7 @@ void agent_stop(struct agent *agent)
 	node_routes_free(agent->routes);
 	peers_free(agent->peers);
 	balancers_free(agent->balancers);
+	stray_pods_free(agent->stray_pods);
 	free(agent->state);
 	datapath_free(agent->datapath);
 	maps_close(agent->maps);

@@ -15,6 +15,7 @@
 #include "agent/node/node.h"
 #include "agent/node/node_routes.h"
 #include "agent/node/peers.h"
+#include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/http.h"
@@ -56,8 +57,9 @@ struct agent {
 	struct maps *maps;
 	struct datapath *datapath;
 	struct peers *peers; /* other nodes */
-	bool peers_owed;     /* they do not know the node's network as it is */
-	bool tunnel_owed;    /* the device may be another, or gone */
+	struct stray_pods *stray_pods;
+	bool peers_owed;  /* they do not know the node's network as it is */
+	bool tunnel_owed; /* the device may be another, or gone */
 	struct tunnel tunnel;
 	struct node_routes *routes;
 	uv_timer_t routes_timer; /* what node_routes_due() says */

@@ -9,6 +9,7 @@
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node/node_routes.h"
+#include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/events.h"
@@ -45,6 +46,7 @@ struct show_sources {
 	const struct node *node;
 	const struct peers *peers;
 	const struct tunnel *tunnel;
+	const struct stray_pods *stray_pods;
 	const struct node_routes *routes;
 	const struct store *store;
 	struct api_source *const *api_source; /* leads to NULL if there is none */

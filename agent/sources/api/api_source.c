@@ -152,12 +152,18 @@ void api_source_reload(struct api_source *source)
 	api_schedule(source);
 }
 
+void api_source_tell(struct api_source *source, const struct refusal *refusal)
+{
+	api_writes_refused(source->writes, refusal);
+}
+
 void api_source_set_ready(struct api_source *source, bool ready)
 {
 	api_writes_set_ready(source->writes, ready);
 }
 
-void api_source_tell(struct api_source *source, const struct object *service, const char *why)
+void api_source_tell_service(struct api_source *source, const struct object *service,
+			     const char *why)
 {
 	struct refusal refusal = {
 		.api_version = "v1", .kind = "Service", .reason = "LoadBalancerAddress"};

@@ -49,9 +49,12 @@ void api_source_reload(struct api_source *source);
 /* Pods have a network on this node, or not: what the cluster is told. */
 void api_source_set_ready(struct api_source *source, bool ready);
 /* An Event on a Service that does not get a load balancer's address. */
-void api_source_tell(struct api_source *source, const struct object *service, const char *why);
+void api_source_tell_service(struct api_source *source, const struct object *service,
+			     const char *why);
 /* What the hooks of load balancers say may have changed. */
 void api_source_balance(struct api_source *source);
+/* An Event on an object. What finds no room is not told. */
+void api_source_tell(struct api_source *source, const struct refusal *refusal);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void api_source_free(struct api_source *source);
 

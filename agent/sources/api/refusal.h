@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An object of the API server that cannot be used, and the Event that tells of it. */
+/* An object of the API server that cannot be used, or that something is to be said of; and the
+ * Event that tells of it. */
 #pragma once
 
 #include <stdint.h>
