@@ -233,7 +233,13 @@ struct pod_entry {
 	__u32 pad;
 };
 ABI_SIZE(struct pod_entry, 64);
-enum pod_flag { POD_READY = 1 << 0 };
+enum pod_flag {
+	POD_READY = 1 << 0,
+	POD_LIMITED = 1 << 1, /* what goes to it waits in a queue on the host's side of its link */
+};
+/* Of a packet that has its verdict and goes by that queue: the programs of the link let it pass.
+ * Only the node itself can set it: what comes out of a namespace, or in by a link, has no mark. */
+#define POD_LIMITED_MARK 0x504f4c4du
 
 /* LPM trie `addresses`: prefixlen counts in the 128 bits, 96 + n for IPv4. */
 struct address_key {

@@ -75,6 +75,15 @@ static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, stru
 				   : rewrite6(skb, c, p, f, hop, zone);
 }
 
+/* Straight into the pod's namespace, unless a queue on its link limits what it gets. */
+static __always_inline int redirect_to_pod(struct __sk_buff *skb, const struct pod_entry *pod)
+{
+	if (likely(!(pod->flags & POD_LIMITED)))
+		return bpf_redirect_peer(pod->ifindex, 0);
+	skb->mark = POD_LIMITED_MARK;
+	return bpf_redirect(pod->ifindex, 0);
+}
+
 /* A fragment that leaves with an address that others use, too: its id has to be told from theirs.
  */
 static __always_inline bool shares_source(const struct packet *p, const struct flow_copy *f)
@@ -103,7 +112,7 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 	result = rewrite(skb, p, f, pod, true, zone, family);
 	if (zone != ZONE_POD && shares_source(p, f) && !(f->state & FLOW_REPLY) && !result)
 		result = fragment_id_rewrite(skb, p);
-	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
+	return result ? result : redirect_to_pod(skb, pod);
 }
 
 /* To a peer as the neighbour: the kernel finds its MAC address. Global: verified once. */

@@ -129,6 +129,9 @@ static __always_inline int slow_path_outside(struct slow_path *path, const struc
 {
 	if (!(service->flags & SERVICE_EXTERNAL))
 		return -REASON_SERVICE_FROM_OUTSIDE;
+	/* A published port has one endpoint, of this node: whoever it is keeps the address. */
+	if (service->flags & SERVICE_HOST_PORT)
+		return 0;
 	if (caller != CALLER_OUTSIDE) {
 		path->flags |= SLOW_PATH_NODE_SOURCE;
 		return 0;

@@ -137,8 +137,8 @@ int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
 			 enum clsact_position position, uint32_t *ret_prog_id);
 
 /*
- * Tells of each root queue that a link (0: any) has not by itself, and of "ingress", which leads
- * what comes in to one. A link may be told twice. 0 or -errno.
+ * Tells of each root queue that a link (0: any) has neither by itself nor by netlink_limit_set(),
+ * and of "ingress", which leads what comes in to one. A link may be told twice. 0 or -errno.
  */
 typedef void (*netlink_queue_visitor)(int ifindex, const char *kind, void *data);
 int netlink_queue_list(struct netlink *nl, int ifindex, netlink_queue_visitor visit, void *data);

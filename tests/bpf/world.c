@@ -255,7 +255,7 @@ static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingres
 	const struct world_pod *pod = &world->pods[i];
 	struct pod_entry entry = {
 		.ifindex = pod->link,
-		.flags = POD_READY,
+		.flags = POD_READY | (pod->limited ? POD_LIMITED : 0),
 		.mtu = WORLD_POD_MTU,
 		.ipv4_be = pod->v4.words_be[3],
 		.identity = {pod->identity, pod->identity},
@@ -271,6 +271,12 @@ static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingres
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress)
 {
 	set_pod(world, pod, egress, ingress);
+}
+
+void world_limit_pod(struct world *world, int pod, bool limited)
+{
+	world->pods[pod].limited = limited;
+	set_pod(world, pod, RULESET_OPEN, RULESET_OPEN);
 }
 
 static void add_pod(struct world *world, int i)
