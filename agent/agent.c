@@ -373,6 +373,8 @@ void agent_stop(struct agent *agent)
 	agent->control = NULL;
 	http_server_free(agent->http);
 	http_server_free(agent->health);
+	health_ports_free(agent->health_ports);
+	agent->health_ports = NULL;
 	agent_stop_sources(agent);
 	events_close(agent->events);
 	if (agent->reconciler)

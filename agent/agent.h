@@ -20,6 +20,7 @@
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
 #include "agent/reconcile/reconciler.h"
+#include "agent/services/health_ports.h"
 #include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
 #include "agent/sources/api/api_source.h"
@@ -66,6 +67,7 @@ struct agent {
 	struct control_server *control;
 	struct http_server *http;   /* NULL: none */
 	struct http_server *health; /* the same, for health alone */
+	struct health_ports *health_ports; /* of Services */
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
@@ -154,6 +156,8 @@ int agent_start_http(struct agent *agent, char *message, size_t size);
  * nowhere. */
 int agent_serve_metrics(struct agent *agent, char *message, size_t size);
 int agent_serve_health(struct agent *agent, char *message, size_t size);
+/* Services have changed: their health check node ports are served as they ask for now. */
+void agent_follow_health_ports(struct agent *agent);
 
 /* agent_sources.c: where objects come from. 0 or -errno with `message`. */
 int agent_start_sources(struct agent *agent, char *message, size_t size);

@@ -8,48 +8,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Its first address: others are found in the maps. */
-static __always_inline bool to_node(const struct packet *p, __u8 family)
-{
-	const struct node_addresses *node = this_node_get();
-
-	if (!node)
-		return false;
-	if (family == FAMILY_V4)
-		return p->tuple.v4.daddr_be == node->ipv4_be;
-	return p->tuple.v6.daddr_be[3] == node->ipv6_be[3] &&
-	       p->tuple.v6.daddr_be[0] == node->ipv6_be[0] &&
-	       p->tuple.v6.daddr_be[1] == node->ipv6_be[1] &&
-	       p->tuple.v6.daddr_be[2] == node->ipv6_be[2];
-}
-
-/* The tunnel's outer packets: what is in them is looked at behind the tunnel. */
-static __always_inline bool is_tunnelled(const struct packet *p)
-{
-	return p->tuple.proto == IPPROTO_UDP && config.tunnel_port_be &&
-	       p->tuple.dport_be == config.tunnel_port_be && !(p->flags & PACKET_LATER_FRAGMENT);
-}
-
-/* Not of a known flow: a local pod's packets are evaluated, and a Service's; the rest belongs to
- * the node's stack. 1: evaluate. */
-__noinline int for_a_pod(packet_context *ctx, struct packet *p)
-{
-	const struct address_entry *entry;
-	struct polder_addr to;
-	__u32 flags = 0;
-
-	if (!p)
-		return -REASON_INTERNAL;
-	to = tuple_daddr(&p->tuple, p->family);
-	entry = address_find(&to);
-	if (entry)
-		flags = entry->flags;
-	barrier();
-	if (flags & ADDRESS_LOCAL && flags & ADDRESS_POD)
-		return 1;
-	return frontend_from_outside(ctx, p, &to, flags);
-}
-
 static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p,
 				       struct flow_copy *flow, __u8 family)
 {

@@ -16,6 +16,12 @@ static __always_inline struct next_hop *next_hop_at(__u32 index)
 	return bpf_map_lookup_elem(&next_hops, &index);
 }
 
+/* One that the programs made: link and MAC addresses are known. */
+static __always_inline bool next_hop_is_known(__u32 index)
+{
+	return index - NEXT_HOP_UPLINKS < NEXT_HOPS - NEXT_HOP_UPLINKS;
+}
+
 /* The index of an uplink; -1: the link is none. */
 __noinline int uplink_hop(__u32 ifindex)
 {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/services/health_ports.h"
 #include "agent/show/exporter.h"
 #include "agent/show/map_limits.h"
 #include "agent/show/show_internal.h"
@@ -213,6 +214,12 @@ static void add_note(json_t *list, const char *source, const char *note)
 						      "", "reason", note));
 }
 
+static void add_health_problem(const struct service_problem *problem, void *list)
+{
+	if (has_room(list))
+		add_service_problem(list, problem);
+}
+
 /* However many there are, the first PROBLEMS_MOST are enough to read, and their number. */
 static json_t *problems(const struct show_sources *sources, const struct show_progress *progress)
 {
@@ -247,6 +254,8 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	store_conflicts(sources->store, add_conflict, list);
 	for (size_t i = 0; i < count && has_room(list); i++)
 		add_service_problem(list, &services[i]);
+	if (sources->health_ports)
+		health_ports_problems(sources->health_ports, add_health_problem, list);
 	if (all > json_array_size(list))
 		add_rest(list, all - json_array_size(list));
 	return list;

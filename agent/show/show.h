@@ -36,6 +36,7 @@ struct show_progress {
 };
 
 /* Where the answers come from. All of it outlives the control server; read in the loop only. */
+struct health_ports;
 struct show_sources {
 	uv_loop_t *loop;
 	uint64_t started_ns; /* uv_hrtime() when the agent started */
@@ -56,6 +57,7 @@ struct show_sources {
 	struct events *events;
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
+	const struct health_ports *health_ports;
 	const struct cni_counts *cni;
 	const struct histogram *reconcile_durations;
 	struct control_server *control;			 /* for what it counts */

@@ -103,6 +103,8 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 		options->masquerade_port_min ? options->masquerade_port_min : 40000;
 	config->masquerade_port_max =
 		options->masquerade_port_max ? options->masquerade_port_max : 49999;
+	config->node_port_min = 30000;
+	config->node_port_max = 32767;
 	config->masquerade_v4 = config->masquerade_v6 = !options->no_masquerade;
 	config->gateway_ipv4_be = addr("10.1.0.1").words_be[3];
 	words_set(config->gateway_ipv6_be, "fd00:1::1");
@@ -194,7 +196,8 @@ static int hook_load(struct world *world, int hook, const struct datapath_config
 		return r;
 	}
 	world->objects[hook] = object;
-	world->programs[hook] = bpf_program__fd(bpf_object__next_program(object, NULL));
+	world->programs[hook] =
+		bpf_program__fd(bpf_object__find_program_by_name(object, hooks[hook].name));
 	return 0;
 }
 
@@ -252,7 +255,7 @@ static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingres
 	const struct world_pod *pod = &world->pods[i];
 	struct pod_entry entry = {
 		.ifindex = pod->link,
-		.flags = POD_READY,
+		.flags = POD_READY | (pod->limited ? POD_LIMITED : 0),
 		.mtu = WORLD_POD_MTU,
 		.ipv4_be = pod->v4.words_be[3],
 		.identity = {pod->identity, pod->identity},
@@ -268,6 +271,12 @@ static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingres
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress)
 {
 	set_pod(world, pod, egress, ingress);
+}
+
+void world_limit_pod(struct world *world, int pod, bool limited)
+{
+	world->pods[pod].limited = limited;
+	set_pod(world, pod, RULESET_OPEN, RULESET_OPEN);
 }
 
 static void add_pod(struct world *world, int i)

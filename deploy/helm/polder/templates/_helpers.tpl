@@ -26,7 +26,7 @@
     {
       "type": "polder-cni",
       "socket": "/run/polder/polder.sock",
-      "capabilities": { "ips": true, "mac": true }
+      "capabilities": { "ips": true, "mac": true, "portMappings": {{ .Values.cni.portMappings }}, "bandwidth": {{ .Values.cni.bandwidth }} }
     }
     {{- range .Values.cni.plugins }},
     {{ toJson . }}
