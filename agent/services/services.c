@@ -310,12 +310,16 @@ void services_prune_mark(struct services *s)
 {
 	/* An entry that could not be deleted may still point at one of them. */
 	s->leftover_marked = map_cache_owes(s->services) ? 0 : s->leftover_count;
+	s->affinity_marked = s->affinity_left && !map_cache_owes(s->services);
 }
 
 void services_prune(struct services *s)
 {
 	size_t i;
 
+	if (s->affinity_marked)
+		sets_forget_clients(s);
+	s->affinity_marked = false;
 	for (i = 0; i < s->leftover_marked; i++)
 		ranges_give(s->backends, s->leftovers[i].first, s->leftovers[i].count);
 	if (!s->leftover_marked)
@@ -341,6 +345,7 @@ int services_prune_unknown(struct services *s)
 	/* What was put since services_open() is wanted; members that were kept are wanted by being
 	 * put. */
 	sets_disinherit(s);
+	s->affinity_left = true; /* of Services that went while nobody looked */
 	services = map_cache_prune(s->services);
 	states = map_cache_prune(s->backend_states);
 	sources = map_cache_prune(s->sources);
