@@ -187,9 +187,13 @@ def test_right_that_is_missing_is_told(world):
 def test_server_that_is_away_changes_nothing(world):
     balancer(world, "before")
     before = wait_addresses(world, "before")
+
+    def listed():
+        return [one["address"] for one in world.node.agent.ctl_json("load-balancer", "list")]
+    wait_until(lambda: listed() == before, "the address in the list", 10)
     world.api.stop()
     time.sleep(3)
-    assert [one["address"] for one in world.node.agent.ctl_json("load-balancer", "list")] == before
+    assert listed() == before
     world.listen()
     balancer(world, "after")
     assert wait_addresses(world, "after", timeout=40) != before
