@@ -630,6 +630,22 @@ enum backend_state { BACKEND_ACTIVE = 1, BACKEND_TERMINATING = 2 };
 #define HOST_ENDPOINT_WORDS 1024 /* of 64 bits */
 
 /*
+ * Hash `announced`, by address: load balancers' addresses that this node announces on an uplink.
+ * The programs answer ARP requests and neighbour solicitations for them, until the time is over:
+ * who writes it prolongs it, so that a node whose agent has gone for good lets go of its addresses.
+ */
+#define ANNOUNCED_MAX 4096
+struct announced {
+	__u64 until_ns; /* of the clock that goes on while the machine is suspended */
+	__u64 term;	/* how often the address has been taken over, as its announcers count */
+	__s64 since;	/* seconds since 1970 */
+	__u32 ifindex;	/* of the uplink */
+	__u8 mac[6];	/* of it */
+	__u8 pad[2];
+};
+ABI_SIZE(struct announced, 40);
+
+/*
  * Hash `socket_peers`: key __u64, the cookie of a socket of the node that is connected to an
  * endpoint by a Service. The programs write it at connect() and delete it when the socket is closed
  * or connects elsewhere; the agent finds here whose endpoint has gone.

@@ -117,9 +117,16 @@ __noinline int take_back_count(struct packet *p, struct flow_copy *flow)
 	return 0;
 }
 
+/* By which way frames go back: a constant of each program. */
+enum way_back {
+	WAY_NONE,     /* all is TC's */
+	WAY_TRANSMIT, /* the driver's own */
+	WAY_REDIRECT, /* what is transmitted on a veth device waits for its other side to wake up */
+};
+
 /* A plain packet whose sender is right. An XDP action. */
 static __always_inline int go_back(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
-				   __u8 family)
+				   enum way_back way, __u8 family)
 {
 	const struct next_hop *hop;
 	struct flow_head *head;
@@ -138,19 +145,20 @@ static __always_inline int go_back(struct xdp_md *xdp, struct packet *p, struct 
 		return XDP_PASS;
 	}
 	if (unlikely(outcome != FLOW_PLAIN))
-		return XDP_TX;
+		goto out;
 	if (!head)
 		head = flow_head_at(flow->set, flow->way, family);
 	if (head) {
 		head->packets++;
 		head->bytes += p->length;
 	}
-	return XDP_TX;
+out:
+	return way == WAY_TRANSMIT ? XDP_TX : bpf_redirect(p->link, 0);
 }
 
 /* An XDP action, or -reason. */
 static __always_inline int handle(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
-				  bool forwards)
+				  enum way_back way)
 {
 	struct cursor c = CURSOR(xdp);
 	int result;
@@ -165,19 +173,19 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p, struct f
 		result = check_wire_source(p, FAMILY_V4);
 		if (unlikely(result))
 			return result;
-		return forwards ? go_back(xdp, p, flow, FAMILY_V4) : XDP_PASS;
+		return way ? go_back(xdp, p, flow, way, FAMILY_V4) : XDP_PASS;
 	}
 	if (kind == bpf_htons(ETH_P_IPV6) && likely(parse_plain6(c, p))) {
 		result = check_wire_source(p, FAMILY_V6);
 		if (unlikely(result))
 			return result;
-		return forwards ? go_back(xdp, p, flow, FAMILY_V6) : XDP_PASS;
+		return way ? go_back(xdp, p, flow, way, FAMILY_V6) : XDP_PASS;
 	}
 	result = check_any(xdp, p);
 	return result ? result : XDP_PASS;
 }
 
-static __always_inline int run(struct xdp_md *xdp, bool forwards)
+static __always_inline int run(struct xdp_md *xdp, enum way_back way)
 {
 	struct packet p = {.length = xdp->data_end - xdp->data,
 			   .link = xdp->ingress_ifindex,
@@ -186,24 +194,31 @@ static __always_inline int run(struct xdp_md *xdp, bool forwards)
 	int result;
 
 	p.tuple.zone = ZONE_WIRE;
-	result = handle(xdp, &p, &flow, forwards);
+	result = handle(xdp, &p, &flow, way);
 	if (likely(result >= 0))
 		return result;
 	drop_count(xdp->ingress_ifindex, &p, -result, VERDICT_DROP);
 	return XDP_DROP;
 }
 
-/* In a driver both are loaded for frames in several buffers (BPF_F_XDP_HAS_FRAGS), so that the link
+/* In a driver they are loaded for frames in several buffers (BPF_F_XDP_HAS_FRAGS), so that the link
  * may have a larger MTU than a page. The headers are in the first one. */
 SEC("xdp")
 int wire_xdp(struct xdp_md *xdp)
 {
-	return run(xdp, true);
+	return run(xdp, WAY_TRANSMIT);
+}
+
+/* For a veth device. */
+SEC("xdp")
+int wire_xdp_veth(struct xdp_md *xdp)
+{
+	return run(xdp, WAY_REDIRECT);
 }
 
 /* For a link that cannot send from XDP. */
 SEC("xdp")
 int wire_xdp_check(struct xdp_md *xdp)
 {
-	return run(xdp, false);
+	return run(xdp, WAY_NONE);
 }

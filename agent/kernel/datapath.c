@@ -344,9 +344,8 @@ static const char *xdp_in_force(const struct datapath *d, const char *name, int 
  * together, for checks that from_wire makes as well. A link keeps its mode when its program is
  * replaced: one of another mode (of before a restart) goes first.
  */
-static int attach_xdp(struct datapath *d, int ifindex, bool forwards, const char **ret_xdp)
+static int attach_xdp(struct datapath *d, int ifindex, const char *program, const char **ret_xdp)
 {
-	const char *program = forwards ? "wire_xdp" : "wire_xdp_check";
 	int prog = datapath_fd_of(d, DATAPATH_WIRE_XDP, program), r;
 	const bool generic = d->options.xdp == XDP_GENERIC;
 	const struct link_place where = {.target = ifindex,
@@ -368,14 +367,17 @@ static int attach_xdp(struct datapath *d, int ifindex, bool forwards, const char
 	return r;
 }
 
-/* May frames go back to the wire in XDP? The stack sends those of the generic path. */
-static bool xdp_forwards(struct datapath *d, int ifindex)
+/* Which program sends frames back to the wire, or only checks. The stack sends those of the generic
+ * path. */
+static const char *xdp_program(struct datapath *d, int ifindex)
 {
 	struct link_info link;
 
 	if (d->options.xdp == XDP_GENERIC)
-		return true;
-	return netlink_link_get_index(d->nl, ifindex, &link) == 0 && netlink_xdp_sends(&link);
+		return "wire_xdp";
+	if (netlink_link_get_index(d->nl, ifindex, &link) < 0 || !netlink_xdp_sends(&link))
+		return "wire_xdp_check";
+	return link.is_veth ? "wire_xdp_veth" : "wire_xdp";
 }
 
 static bool is_one_of(int ifindex, const int *list, size_t count)
@@ -426,18 +428,18 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 			   size_t size)
 {
 	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
-	bool forwards;
+	const char *program;
 
 	if (r == 0 && !d->features.tcx)
 		r = note_clsact(d, ifindex);
 	if (r < 0)
 		return r;
-	forwards = xdp_forwards(d, ifindex);
-	r = attach_xdp(d, ifindex, forwards, ret_xdp);
+	program = xdp_program(d, ifindex);
+	r = attach_xdp(d, ifindex, program, ret_xdp);
 	message[0] = '\0';
 	if (r < 0)
 		say_no_xdp(d, ifindex, r, message, size);
-	else if (!forwards && d->options.xdp != XDP_OFF)
+	else if (!strcmp(program, "wire_xdp_check") && d->options.xdp != XDP_OFF)
 		snprintf(message, size,
 			 "XDP checks, but does not forward: the other side of the veth pair takes "
 			 "no frames from XDP; turn GRO on there (ethtool -K LINK gro on)");

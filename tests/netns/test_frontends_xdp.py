@@ -16,7 +16,11 @@ def offload(netns, link, feature, state):
 
 
 def setup(world):
-    """The other sides of the uplinks poll, so that frames may be sent there from XDP; whoever sends to them completes its sums."""
+    """The other sides of the uplinks poll, so that frames may be sent there from XDP; whoever sends to them completes its sums; and the nodes
+    forward, so that the kernel says next hops."""
+    for node in world.nodes:
+        node.netns.sysctl(**{"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1})
+        node.before = node.ruler()
     frontends.fill(world)
     for node in world.nodes:
         offload(world.fabric, f"p-{node.label}", "gro", "on")
@@ -27,8 +31,8 @@ def setup(world):
 
 def sent_by_xdp(node):
     """Frames that the driver of the uplink got back from XDP to be sent."""
-    text = node.netns.run("ethtool", "-S", "eth0")
-    return sum(int(number) for number in re.findall(r"rx_queue_\d+_xdp_tx: (\d+)", text))
+    text = node.netns.run("ethtool", "-S", "eth0").stdout
+    return sum(int(number) for number in re.findall(r"rx_queue_\d+_xdp_redirect: (\d+)", text))
 
 
 def to_the_other_node(world, family, proto):
