@@ -763,7 +763,9 @@ struct drop_counter {
 	X(FLOWS_DISPLACED, "flows_displaced",                                                      \
 	  "Flow entries that moved to their second set to make room")                              \
 	X(SOCKETS_UNKNOWN, "sockets_unknown",                                                      \
-	  "Connects of the node to an endpoint for which map socket_peers had no room")
+	  "Connects of the node to an endpoint for which map socket_peers had no room")            \
+	X(ECHOES_ANSWERED, "echoes_answered",                                                      \
+	  "Echo requests to Services' addresses that the programs answered")
 
 enum polder_counter {
 #define X(id, name, text) COUNTER_##id,
@@ -854,5 +856,7 @@ struct datapath_config {
 				 the kernel knows the peer by */
 	__u32 made_packets;   /* 1: loaded for test-run alone: by which link a peer's packet came is
 				 not asked */
+	__be16 tunnel_port_be; /* of the tunnel's outer packets, which are the node's own stack's */
+	__u16 pad;
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];
 };

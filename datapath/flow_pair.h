@@ -34,6 +34,19 @@ static __always_inline int pair_native_hop(const struct slow_path *path, struct 
 	return hop && hop->peer ? slow_path_wire(back, hop->ifindex) : 0;
 }
 
+/* A client whose packets another node hands on through the tunnel is answered directly. 0 or
+ * -reason. */
+static __always_inline int pair_client_hop(struct slow_path *path, struct flow_copy *back)
+{
+	const struct egress_route *route = egress_route_find(path, &path->src);
+
+	if (!route || !route->ifindex)
+		return -REASON_NO_ROUTE;
+	back->action = FLOW_TO_WIRE;
+	back->hop = route->hop;
+	return 0;
+}
+
 /* Where the replies go. What came through the node's stack goes back through it: the stack may have
  * translated it. */
 static __always_inline int pair_reply_hop(struct slow_path *path, const struct packet *p,
@@ -70,6 +83,8 @@ static __always_inline int pair_reply_hop(struct slow_path *path, const struct p
 		back->hop = NEXT_HOP_PEERS + path->native_peer;
 		return 0;
 	}
+	if (p->hook == DROP_FROM_TUNNEL)
+		return pair_client_hop(path, back);
 	return slow_path_wire(back, p->link);
 }
 
@@ -95,6 +110,9 @@ static __always_inline void pair_translate(struct slow_path *path, const struct 
 	if (path->new_sport_be != fwd->sport_be || path->new_dport_be != fwd->dport_be ||
 	    !addr_equal(&path->new_src, &path->src) || !addr_equal(&path->new_dst, &path->dst))
 		state |= FLOW_TRANSLATED;
+	/* The entry names the endpoint; the packet keeps the Service's address. */
+	if (path->flags & SLOW_PATH_HAND_ON)
+		state &= ~FLOW_TRANSLATED;
 	out->state = state;
 	back->state = state | FLOW_REPLY;
 }

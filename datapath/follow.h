@@ -187,8 +187,8 @@ static __always_inline int slow_path(packet_context *ctx, struct packet *p, stru
 	result = slow_path_orient(p, flow);
 	if (!result)
 		result = slow_path_decide(p);
-	if (!result && path->flags & SLOW_PATH_NATIVE)
-		result = peer_mac_check(ctx, p);
+	if (!result && path->flags & (SLOW_PATH_NATIVE | SLOW_PATH_HAND_ON))
+		result = peer_mac_check(ctx, p, path);
 	if (!result)
 		result = flow_install(ctx, p, flow, path);
 	if (result == PAIR_AGAIN)
@@ -209,6 +209,34 @@ static __always_inline int slow_path(packet_context *ctx, struct packet *p, stru
 	return 0;
 }
 
+/* A client stays with its endpoint as long as it uses it: told once a tick by each of its flows. */
+__noinline int follow_affinity(struct packet *p, struct flow_copy *flow)
+{
+	const struct address_entry *entry;
+	const struct service_entry *service;
+	struct polder_addr client, address, endpoint;
+	__u32 flags = 0;
+
+	if (!p || !flow)
+		return 0;
+	client = tuple_saddr(&p->tuple, p->family);
+	address = tuple_daddr(&p->tuple, p->family);
+	service = service_find(&address, p->tuple.dport_be, p->tuple.proto);
+	if (!service) {
+		entry = address_find(&address);
+		if (entry)
+			flags = entry->flags;
+		barrier();
+		service = frontend_find(&address, p->tuple.dport_be, p->tuple.proto, flags, true);
+	}
+	if (!service)
+		return 0;
+	endpoint = p->family == FAMILY_V4 ? addr_from4(flow->new_daddr_be[0])
+					  : addr_from6(flow->new_daddr_be);
+	affinity_renew(service, &client, &endpoint, flow->new_dport_be);
+	return 0;
+}
+
 /* The packet is one of this entry's: it is counted there, and the flow's state and way followed. 0
  * or -reason. */
 __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_copy *flow)
@@ -224,6 +252,8 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 					     : track_datagram(p, flow, now);
 	if (bits)
 		follow_mark(&p->tuple, flow, bits, p->family);
+	if (flow->last != now && (flow->state & (FLOW_SERVICE | FLOW_REPLY)) == FLOW_SERVICE)
+		follow_affinity(p, flow);
 	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
 		result = flow->last ? next_hop_follow(ctx, p, flow) : next_hop_begin(ctx, flow);
 	/* Forbidden by a route, or the link is gone: the next packet asks again, it does not leave

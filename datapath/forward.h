@@ -75,6 +75,14 @@ static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, stru
 				   : rewrite6(skb, c, p, f, hop, zone);
 }
 
+/* A fragment that leaves with an address that others use, too: its id has to be told from theirs.
+ */
+static __always_inline bool shares_source(const struct packet *p, const struct flow_copy *f)
+{
+	return unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
+	       f->state & FLOW_TRANSLATED;
+}
+
 /* Into the pod's namespace; what the node's stack sends is on the pod's link already. */
 static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *p,
 					  struct flow_copy *f, __u8 zone, __u8 family)
@@ -93,6 +101,8 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 		return result ? result : TC_ACT_OK;
 	}
 	result = rewrite(skb, p, f, pod, true, zone, family);
+	if (zone != ZONE_POD && shares_source(p, f) && !(f->state & FLOW_REPLY) && !result)
+		result = fragment_id_rewrite(skb, p);
 	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
 }
 
@@ -130,12 +140,13 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	if (result)
 		return result;
 	result = rewrite(skb, p, f, NULL, true, zone, family);
-	if (zone == ZONE_POD &&
-	    unlikely(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
-	    f->state & FLOW_TRANSLATED && !result)
+	if (zone != ZONE_HOST && shares_source(p, f) && !result)
 		result = fragment_id_rewrite(skb, p);
 	if (result)
 		return result;
+	/* By which to_wire knows it again: no socket and no pod's link does that for it. */
+	if (zone == ZONE_WIRE || zone == ZONE_TUNNEL)
+		skb->mark |= config.stack_mark;
 	known = (__u32)f->hop - NEXT_HOP_UPLINKS < NEXT_HOPS - NEXT_HOP_UPLINKS &&
 		f->last == now_ticks();
 	if (!known)
@@ -149,8 +160,7 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	return bpf_redirect(hop->ifindex, 0);
 }
 
-/* To a peer: the tunnel's device does the rest. Only pods' packets go there. Global: verified once.
- */
+/* To a peer: the tunnel's device does the rest. Global: verified once. */
 __noinline int forward_to_tunnel(struct __sk_buff *skb, struct packet *p, struct flow_copy *f)
 {
 	const struct next_hop *hop = f ? next_hop_at(f->hop) : NULL;
@@ -161,10 +171,9 @@ __noinline int forward_to_tunnel(struct __sk_buff *skb, struct packet *p, struct
 	result = check_size(skb, p, hop->mtu);
 	if (result)
 		return result;
-	result = p->family == FAMILY_V4 ? rewrite(skb, p, f, NULL, true, ZONE_POD, FAMILY_V4)
-					: rewrite(skb, p, f, NULL, true, ZONE_POD, FAMILY_V6);
-	if (!result && p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) &&
-	    f->state & FLOW_TRANSLATED)
+	result = p->family == FAMILY_V4 ? rewrite(skb, p, f, NULL, true, p->tuple.zone, FAMILY_V4)
+					: rewrite(skb, p, f, NULL, true, p->tuple.zone, FAMILY_V6);
+	if (!result && shares_source(p, f))
 		result = fragment_id_rewrite(skb, p);
 	if (!result)
 		result = tunnel_write_macs(skb);
@@ -190,7 +199,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, stru
 	if (likely(f->action == FLOW_TO_WIRE))
 		return unlikely(expired) ? -REASON_TTL_EXPIRED
 					 : forward_to_wire(skb, p, f, zone, family);
-	if (zone == ZONE_POD && f->action == FLOW_TO_TUNNEL)
+	if (zone != ZONE_HOST && f->action == FLOW_TO_TUNNEL)
 		return expired ? -REASON_TTL_EXPIRED : forward_to_tunnel(skb, p, f);
 	if (f->action != FLOW_TO_HOST && f->action != FLOW_TO_STACK)
 		return -REASON_INTERNAL;

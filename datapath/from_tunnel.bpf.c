@@ -29,28 +29,107 @@ static __always_inline int to_this_node(const struct packet *p)
 	return result ? result : TC_ACT_OK;
 }
 
-/* Not of a known flow. 1: for a pod of this node, to be evaluated; TC_ACT_OK: for the node itself;
- * or -reason. */
-__noinline int for_this_node(struct packet *p)
+/* Is the source none that the cluster has? */
+static __always_inline bool is_from_outside(const struct packet *p)
+{
+	struct polder_addr source = tuple_saddr(&p->tuple, p->family);
+	const struct address_entry *from = address_find(&source);
+
+	return !from ||
+	       !(from->flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE | ADDRESS_LOCAL));
+}
+
+#define FOR_A_CLIENT 2
+
+/*
+ * For no address of this node: a packet of a client outside that another node has handed on to an
+ * endpoint of this one (DSR). `flags`: of the destination's address. FOR_A_CLIENT or -reason.
+ */
+static __always_inline int handed_on(const struct packet *p, const struct polder_addr *to,
+				     __u32 flags)
+{
+	const struct service_entry *service = NULL;
+
+	if (has_service_ports(p->tuple.proto) && !(flags & (ADDRESS_POD | ADDRESS_POD_RANGE)))
+		service = frontend_find(to, p->tuple.dport_be, p->tuple.proto, flags, true);
+	if (!service || !(service->flags & SERVICE_DSR))
+		return -REASON_TUNNEL_DESTINATION;
+	return is_from_outside(p) ? FOR_A_CLIENT : -REASON_PEER_SOURCE;
+}
+
+/* Not of a known flow. 1: for a pod of this node or a Service, to be evaluated; FOR_A_CLIENT;
+ * TC_ACT_OK: for the node itself; or -reason. */
+__noinline int for_this_node(packet_context *ctx, struct packet *p)
 {
 	const struct address_entry *entry;
 	struct polder_addr to;
+	__u32 flags = 0;
+	int result;
 
 	if (!p)
 		return -REASON_INTERNAL;
 	to = tuple_daddr(&p->tuple, p->family);
 	entry = address_find(&to);
-	if (!entry || !(entry->flags & ADDRESS_LOCAL))
-		return -REASON_TUNNEL_DESTINATION;
-	if (entry->flags & ADDRESS_POD)
+	if (entry)
+		flags = entry->flags;
+	barrier();
+	if (!(flags & ADDRESS_LOCAL))
+		return handed_on(p, &to, flags);
+	if (flags & ADDRESS_POD)
 		return 1;
-	return entry->flags & ADDRESS_NODE ? to_this_node(p) : -REASON_UNKNOWN_POD;
+	if (!(flags & ADDRESS_NODE))
+		return -REASON_UNKNOWN_POD;
+	result = to_this_node(p);
+	return result ? result : frontend_from_outside(ctx, p, &to, flags);
+}
+
+/* An error about what this node has answered a client by itself comes by the node that handed on
+ * the client's packets: it is for a Service's address. 1: yes. */
+__noinline int error_handed_on(struct packet *p)
+{
+	const struct address_entry *entry;
+	struct polder_addr to;
+	__u32 flags = 0;
+
+	if (!p)
+		return 0;
+	to = tuple_daddr(&p->tuple, p->family);
+	entry = address_find(&to);
+	if (entry)
+		flags = entry->flags;
+	barrier();
+	if (flags & ADDRESS_LOCAL || !is_from_outside(p))
+		return 0;
+	return flags & ADDRESS_NODE_PORTS || service_has_address(&to);
+}
+
+/* A client's packets have one flow, whichever way they come. */
+static __always_inline void as_from_wire(struct packet *p)
+{
+	p->tuple.zone = ZONE_WIRE;
+	p->tuple.peer = 0;
+}
+
+/* The flow of a client's packet that was handed on. enum flow_outcome or -reason. */
+__noinline int client_flow(struct packet *p, struct flow_copy *flow)
+{
+	const struct control *control = control_get();
+	int outcome;
+
+	if (!p || !flow || !control)
+		return -REASON_INTERNAL;
+	outcome =
+		flow_lookup(&p->tuple, tuple_hash(&p->tuple, p->family, control), flow, p->family);
+	if (outcome == FLOW_ABSENT && p->tuple.proto == IPPROTO_TCP && !is_syn(p))
+		return -REASON_SERVICE_NO_FLOW;
+	p->frontend = 1;
+	return outcome;
 }
 
 /* What the flow look-up does not find belongs to the node's stack only if it is for the node. */
-static __always_inline int unless_for_node(struct packet *p, int reason)
+static __always_inline int unless_for_node(packet_context *ctx, struct packet *p, int reason)
 {
-	int result = for_this_node(p);
+	int result = for_this_node(ctx, p);
 
 	return result > 0 ? reason : result;
 }
@@ -58,28 +137,41 @@ static __always_inline int unless_for_node(struct packet *p, int reason)
 static __always_inline int follow_inner(struct __sk_buff *skb, struct packet *p,
 					struct flow_copy *flow, __u8 family)
 {
+	__u16 peer = p->tuple.peer;
 	struct flow_head *head;
 	int result, outcome;
 
 	if (unlikely(p->flags & PACKET_LATER_FRAGMENT)) {
 		result = fragment_complete(p);
 		if (result)
-			return unless_for_node(p, result);
+			return unless_for_node(skb, p, result);
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR)) {
+		if (error_handed_on(p))
+			as_from_wire(p);
 		result = follow_icmp_error(skb, p, flow, ZONE_TUNNEL, family);
 		if (result != -REASON_ICMP_NO_FLOW && result != -REASON_SHORT)
 			return result;
-		return unless_for_node(p, result);
+		return unless_for_node(skb, p, result);
 	}
 	outcome = flow_of(p, flow, &head, family);
 	if (unlikely(outcome == FLOW_ABSENT)) {
-		result = for_this_node(p);
+		result = for_this_node(skb, p);
 		if (result <= 0)
 			return result;
+		if (result == FOR_A_CLIENT) {
+			as_from_wire(p);
+			outcome = client_flow(p, flow);
+			if (outcome < 0)
+				return outcome;
+		}
 	}
-	return fragment_follow(skb, p,
-			       follow_entry(skb, p, outcome, flow, head, ZONE_TUNNEL, family));
+	result = follow_entry(skb, p, outcome, flow, head, ZONE_TUNNEL, family);
+	if (p->flags & PACKET_FIRST_FRAGMENT) { /* by which the later ones ask */
+		p->tuple.zone = ZONE_TUNNEL;
+		p->tuple.peer = peer;
+	}
+	return fragment_follow(skb, p, result);
 }
 
 /* Nothing that has to do with a link crosses the tunnel. */

@@ -23,71 +23,65 @@ static __always_inline bool to_node(const struct packet *p, __u8 family)
 	       p->tuple.v6.daddr_be[2] == node->ipv6_be[2];
 }
 
-/* Only replies to masqueraded packets are not the node's own: their port (ICMP: identifier) is in
- * the range. */
-static __always_inline bool may_be_masqueraded(const struct packet *p)
+/* The tunnel's outer packets: what is in them is looked at behind the tunnel. */
+static __always_inline bool is_tunnelled(const struct packet *p)
 {
-	__u16 port = bpf_ntohs(p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6
-				       ? p->tuple.sport_be
-				       : p->tuple.dport_be);
-
-	return p->flags & PACKET_ICMP_ERROR ||
-	       (port >= config.masquerade_port_min && port <= config.masquerade_port_max) ||
-	       p->flags & PACKET_LATER_FRAGMENT;
+	return p->tuple.proto == IPPROTO_UDP && config.tunnel_port_be &&
+	       p->tuple.dport_be == config.tunnel_port_be && !(p->flags & PACKET_LATER_FRAGMENT);
 }
 
-/* Not of a known flow: a local pod's packets are evaluated, the rest belongs to the node's stack.
- * 1: evaluate. */
-__noinline int for_a_pod(struct packet *p)
+/* Not of a known flow: a local pod's packets are evaluated, and a Service's; the rest belongs to
+ * the node's stack. 1: evaluate. */
+__noinline int for_a_pod(packet_context *ctx, struct packet *p)
 {
 	const struct address_entry *entry;
 	struct polder_addr to;
+	__u32 flags = 0;
 
 	if (!p)
 		return -REASON_INTERNAL;
 	to = tuple_daddr(&p->tuple, p->family);
 	entry = address_find(&to);
-	if (entry && entry->flags & ADDRESS_LOCAL) {
-		if (entry->flags & ADDRESS_POD)
-			return 1;
-		return entry->flags & ADDRESS_NODE ? 0 : -REASON_UNKNOWN_POD;
-	}
-	if (!(entry && entry->flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) &&
-	    service_has_address(&to))
-		return -REASON_SERVICE_FROM_OUTSIDE;
-	return 0;
+	if (entry)
+		flags = entry->flags;
+	barrier();
+	if (flags & ADDRESS_LOCAL && flags & ADDRESS_POD)
+		return 1;
+	return frontend_from_outside(ctx, p, &to, flags);
 }
 
 static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p,
 				       struct flow_copy *flow, __u8 family)
 {
-	bool node = to_node(p, family);
 	struct flow_head *head;
 	int result, outcome;
 
-	if (node && !may_be_masqueraded(p))
+	if (is_tunnelled(p) && to_node(p, family))
 		return TC_ACT_OK;
 	if (family == FAMILY_V4 && unlikely(is_router_message4(p))) {
-		result = for_a_pod(p);
-		return result > 0 ? -REASON_ROUTER_MESSAGE : result ? result : TC_ACT_OK;
+		result = for_a_pod(skb, p);
+		/* Nobody is told about such a message. */
+		if (result > 0 || result == -REASON_NO_SERVICE_PORT)
+			return -REASON_ROUTER_MESSAGE;
+		return result ? result : TC_ACT_OK;
 	}
 	if (unlikely(p->flags & PACKET_LATER_FRAGMENT)) {
 		result = fragment_complete(p);
 		if (result)
-			return for_a_pod(p) ? result : TC_ACT_OK;
+			return for_a_pod(skb, p) ? result : TC_ACT_OK;
 	}
 	if (unlikely(p->flags & PACKET_ICMP_ERROR)) {
 		result = follow_icmp_error(skb, p, flow, ZONE_WIRE, family);
 		if (result != -REASON_ICMP_NO_FLOW && result != -REASON_SHORT)
 			return result;
-		return for_a_pod(p) ? result : TC_ACT_OK;
+		return for_a_pod(skb, p) ? result : TC_ACT_OK;
 	}
 	outcome = flow_of(p, flow, &head, family);
 	if (unlikely(outcome == FLOW_FOUND) &&
 	    unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
 		outcome = follow_alive(p, flow);
 	if (unlikely(outcome == FLOW_ABSENT)) {
-		result = for_a_pod(p);
+		result = for_a_pod(skb, p);
 		if (result <= 0)
 			return result ? result : TC_ACT_OK;
 	}
@@ -117,13 +111,13 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 
 /* A routing header with segments left: what the node's own stack does with its own is its business
  * (SRv6). */
-static __always_inline int routed_by_header(struct packet *p)
+static __always_inline int routed_by_header(struct __sk_buff *skb, struct packet *p)
 {
 	int result = check_wire_source(p, FAMILY_V6);
 
 	if (result)
 		return result;
-	return for_a_pod(p) ? -REASON_IP_OPTIONS : TC_ACT_OK;
+	return for_a_pod(skb, p) ? -REASON_IP_OPTIONS : TC_ACT_OK;
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
@@ -148,7 +142,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		return TC_ACT_OK;
 	result = parse(skb, p, c, FAMILY_V6);
 	if (unlikely(result == -REASON_IP_OPTIONS))
-		return routed_by_header(p);
+		return routed_by_header(skb, p);
 	return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V6);
 }
 

@@ -66,7 +66,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 hook;	/* enum drop_hook */
 	__u8 evaluated; /* the slow path has left its findings in `flow_verdicts` */
-	__u8 pad;
+	__u8 frontend;	/* 1: from outside, for an address and port at which a Service is served */
 };
 
 /* What the frame carries. struct ethhdr is packed: of it the compiler reads single bytes. */

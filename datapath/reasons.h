@@ -81,7 +81,16 @@
 	X(PEER_SOURCE, "peer_source",                                                              \
 	  "the source address is not behind the node that the packet came from")                   \
 	X(TUNNEL_DESTINATION, "tunnel_destination",                                                \
-	  "a packet through the tunnel for neither a pod nor an address of this node")
+	  "a packet through the tunnel for neither a pod nor an address of this node")             \
+	X(NO_LOCAL_ENDPOINT, "service_without_local_endpoint",                                     \
+	  "the Service's traffic policy is Local, and its endpoints are on other nodes")           \
+	X(SERVICE_SOURCE, "service_source_ranges",                                                 \
+	  "the source is in none of the Service's loadBalancerSourceRanges")                       \
+	X(SERVICE_NO_FLOW, "service_without_flow",                                                 \
+	  "a TCP segment in mid-stream to a Service from outside, of no known flow; the sender "   \
+	  "is told")                                                                               \
+	X(HANDED_ON, "service_handed_on",                                                          \
+	  "a node handed on a packet for a Service that has no endpoint here")
 
 enum polder_reason {
 #define X(id, name, text) REASON_##id,

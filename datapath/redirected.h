@@ -6,9 +6,10 @@
 #include "maps.h"
 
 /*
- * What Polder redirects from a pod has had its verdict. Such a packet still belongs to the pod's
- * socket, of which the stack deprives all that it forwards; without one the link tells, and the
- * mark of what a pod's program hands to the stack.
+ * What Polder redirects has had its verdict. A pod's packet still belongs to the pod's socket, of
+ * which the stack deprives all that it forwards; without one the link tells, and the mark: of a pod
+ * it says that its program handed the packet to the stack, of what came in elsewhere that Polder
+ * sent it on.
  */
 static __always_inline bool is_redirected(struct __sk_buff *skb)
 {
@@ -16,5 +17,5 @@ static __always_inline bool is_redirected(struct __sk_buff *skb)
 		return false;
 	if (likely(skb->sk))
 		return true;
-	return pod_of_link(skb->ingress_ifindex) && !(skb->mark & config.stack_mark);
+	return !pod_of_link(skb->ingress_ifindex) == !!(skb->mark & config.stack_mark);
 }

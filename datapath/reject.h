@@ -236,6 +236,7 @@ static __always_inline bool reject_answer_for(int reason, struct reject_answer *
 	case REASON_ENDPOINT_GONE:
 	case REASON_NO_FLOW:
 	case REASON_SOURCE_GONE:
+	case REASON_SERVICE_NO_FLOW:
 		*answer = (struct reject_answer){true, false, 3, 3, 1, 4};
 		return true;
 	case REASON_UNKNOWN_POD:
@@ -280,6 +281,9 @@ __noinline int reject_make(struct __sk_buff *skb, struct packet *p, int reason, 
 	if ((reason == REASON_NO_FLOW || reason == REASON_UNKNOWN_POD ||
 	     reason == REASON_SOURCE_GONE || reason == REASON_NO_NODE_ADDRESS) &&
 	    p->tuple.zone != ZONE_POD)
+		return -1;
+	/* A client's packet that another node handed on: the client is not where it came from. */
+	if (p->tuple.zone == ZONE_WIRE && p->hook == DROP_FROM_TUNNEL)
 		return -1;
 	/* Who sends datagrams has a new flow with the next one. */
 	if (reason == REASON_SOURCE_GONE && p->tuple.proto != IPPROTO_TCP)
@@ -348,6 +352,62 @@ static __always_inline bool reject_within_budget(const struct packet *p, __u32 l
 	return true;
 }
 
+/* Back to where the packet came from. */
+static __always_inline int send_back(struct __sk_buff *skb, const struct packet *p, __u32 link)
+{
+	if (p->tuple.zone == ZONE_POD)
+		return bpf_redirect_peer(link, 0);
+	if (p->tuple.zone == ZONE_TUNNEL && tunnel_key_set(skb, p->tuple.peer))
+		return TC_ACT_SHOT;
+	skb->mark |= config.stack_mark; /* to_wire leaves it alone: redirected.h */
+	return bpf_redirect(link, 0);
+}
+
+/* A whole echo request. */
+static __always_inline bool is_echo_request(const struct packet *p)
+{
+	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return false;
+	return p->family == FAMILY_V4
+		       ? p->tuple.proto == IPPROTO_ICMP && p->icmp_type == ICMP_ECHO
+		       : p->tuple.proto == IPPROTO_ICMPV6 && p->icmp_type == ICMP6_ECHO;
+}
+
+/* Turns an echo request into its answer: that source and destination change places alters no sum.
+ * 0, or -1: not done. Global: verified once. */
+__noinline int echo_make(struct __sk_buff *skb, struct packet *p)
+{
+	struct cursor c = CURSOR(skb);
+	struct ipv4_header *ip4 = c.data + ETH_HLEN;
+	struct ipv6_header *ip6 = c.data + ETH_HLEN;
+	bool v4 = p && p->family == FAMILY_V4;
+	__u16 before = bpf_htons((v4 ? ICMP_ECHO : ICMP6_ECHO) << 8);
+	__u16 after = bpf_htons((v4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY) << 8);
+	__u8 type = v4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY;
+
+	if (!p || c.data + ETH_HLEN + sizeof(*ip4) > c.end)
+		return -1;
+	if (v4) {
+		ip4->check = ~csum_fold16(
+			(__u64)(__u16)~ip4->check +
+			csum_change16(bpf_htons(ip4->ttl << 8), bpf_htons(REJECT_TTL << 8)));
+		ip4->ttl = REJECT_TTL;
+		ip4->saddr_be = p->tuple.v4.daddr_be;
+		ip4->daddr_be = p->tuple.v4.saddr_be;
+	} else {
+		if (c.data + ETH_HLEN + sizeof(*ip6) > c.end)
+			return -1;
+		ip6->hops = REJECT_TTL;
+		copy_addr6(ip6->saddr_be, p->tuple.v6.daddr_be);
+		copy_addr6(ip6->daddr_be, p->tuple.v6.saddr_be);
+	}
+	swap_macs(c.data);
+	return bpf_l4_csum_replace(skb, p->l4 + 2, before, after, 2) ||
+			       bpf_skb_store_bytes(skb, p->l4, &type, 1, 0)
+		       ? -1
+		       : 0;
+}
+
 /*
  * The one exit for what is not forwarded from a pod or the wire: count, tell the agent, answer the
  * sender if the reason asks for it.
@@ -362,13 +422,16 @@ static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, int r
 
 	if (reason <= 0 || reason >= REASON_COUNT)
 		reason = REASON_INTERNAL;
+	/* Services' addresses are there: who asks whether they are is answered. */
+	if (reason == REASON_NO_SERVICE_PORT && is_echo_request(p) && !echo_make(skb, p)) {
+		count_up(COUNTER_ECHOES_ANSWERED);
+		return send_back(skb, p, link);
+	}
 	if (p->family && reject_answer_for(reason, &answer) && reject_within_budget(p, link))
 		told = reject_make(skb, p, reason, reason == REASON_TOO_BIG ? p->mtu : 0) == 0;
 	drop_count(link, p, reason, told ? VERDICT_REJECT : VERDICT_DROP);
 	if (!told)
 		return TC_ACT_SHOT;
 	count_up(COUNTER_REJECTS);
-	if (p->tuple.zone == ZONE_TUNNEL && tunnel_key_set(skb, p->tuple.peer))
-		return TC_ACT_SHOT;
-	return p->tuple.zone == ZONE_POD ? bpf_redirect_peer(link, 0) : bpf_redirect(link, 0);
+	return send_back(skb, p, link);
 }

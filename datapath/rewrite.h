@@ -3,6 +3,7 @@
 #pragma once
 
 #include "flow.h"
+#include "sctp.h"
 
 /* No checksum that an address or a port changes. */
 #define L4_CHECK_NONE 0xffff
@@ -80,6 +81,32 @@ static __always_inline bool rewrite_transport_direct(struct cursor c, const stru
 	return true;
 }
 
+/*
+ * SCTP's ports. Where the sum is left to a device the field holds nothing that counts, before and
+ * afterwards. Of a fragment nobody knows how long the whole is. 0 or -reason.
+ */
+__noinline int rewrite_sctp(struct __sk_buff *skb, struct packet *p, struct flow_copy *f)
+{
+	__u32 before, after, check;
+
+	if (!p || !f)
+		return -REASON_INTERNAL;
+	before = (__u32)p->tuple.dport_be << 16 | p->tuple.sport_be;
+	after = (__u32)f->new_dport_be << 16 | f->new_sport_be;
+	if (before == after)
+		return 0;
+	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return -REASON_NAT_PROTOCOL;
+	if (bpf_skb_load_bytes(skb, p->l4 + SCTP_CHECK_OFFSET, &check, sizeof(check)))
+		return -REASON_SHORT;
+	check ^= sctp_check_difference(before ^ after, p->ip_length + ETH_HLEN - p->l4);
+	return bpf_skb_store_bytes(skb, p->l4, &after, sizeof(after), BPF_F_RECOMPUTE_CSUM) ||
+			       bpf_skb_store_bytes(skb, p->l4 + SCTP_CHECK_OFFSET, &check,
+						   sizeof(check), BPF_F_RECOMPUTE_CSUM)
+		       ? -REASON_REWRITE
+		       : 0;
+}
+
 /* The same by helpers, which know about offloads, and for ICMP's identifier. 0 or -reason. */
 __noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct flow_copy *f)
 {
@@ -94,9 +121,7 @@ __noinline int rewrite_transport(struct __sk_buff *skb, struct packet *p, struct
 	ports[0] = f->new_sport_be;
 	ports[1] = f->new_dport_be;
 	if (p->tuple.proto == IPPROTO_SCTP)
-		return f->new_sport_be != p->tuple.sport_be || f->new_dport_be != p->tuple.dport_be
-			       ? -REASON_NAT_PROTOCOL
-			       : 0;
+		return rewrite_sctp(skb, p, f);
 	if (p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6) {
 		if (bpf_skb_store_bytes(skb, p->l4 + 4, ports, 2, 0))
 			return -REASON_REWRITE;

@@ -5,63 +5,7 @@
  */
 #pragma once
 
-#include "event.h"
-#include "next_hop.h"
-#include "service.h"
-
-/* Scratch of one run of the slow path: too large for the stack of a program. */
-struct slow_path {
-	struct flow_side fwd;	/* the originator's packets, as they enter */
-	struct flow_side rev;	/* the replies, as they enter */
-	struct flow_copy old;	/* fwd's translation before the change; generation 0: none */
-	struct flow_copy other; /* for look-ups */
-	struct flow_tuple reply_tuple;
-	struct policy_question question;
-	struct polder_addr src, dst; /* fwd's, untranslated */
-	struct polder_addr new_src, new_dst;
-	__be16 new_sport_be, new_dport_be;
-	__u32 source_link; /* of the pod that opened the flow; 0: none is known */
-	__u32 flags;	   /* enum slow_path_flag */
-	union {
-		struct {
-			__u32 generation; /* of the verdict */
-			__u32 slot;	  /* that it reads */
-		};
-		__u64 in_force; /* both, as control has them: read before any other map */
-	};
-	__u32 port_at; /* of the search for a source port: where it began */
-	__u32 port_tries;
-	__u32 port_linger; /* ports of flows that are as good as over are taken too */
-	struct address_key egress_key;
-	__u32 native_peer; /* that a flow from the wire comes from, natively routed; 0: none */
-};
-
-enum slow_path_flag {
-	SLOW_PATH_SERVICE = 1 << 0,
-	SLOW_PATH_MASQUERADE = 1 << 1,
-	SLOW_PATH_HAIRPIN = 1 << 2,
-	SLOW_PATH_REPLY = 1 << 3,     /* the packet at hand is a reply */
-	SLOW_PATH_KNOWN = 1 << 5,     /* the flow was in the table */
-	SLOW_PATH_PASSES_BY = 1 << 6, /* no pod's: its port alone is kept, or changed */
-	SLOW_PATH_NATIVE = 1 << 7, /* by the wire from a peer: its MAC address is to be checked */
-	SLOW_PATH_OVER_SHARE =
-		1 << 4, /* a new entry takes the place of one of the same pod, or none */
-};
-
-MAP(slow_paths, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct slow_path, 1, 0);
-
-static __always_inline struct slow_path *slow_path_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&slow_paths, &zero);
-}
-
-/* The start of a connection. */
-static __always_inline bool is_syn(const struct packet *p)
-{
-	return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-}
+#include "frontend.h"
 
 /* fwd's translation before the change, from the entry of its replies. */
 static __always_inline void old_from_reply(struct slow_path *path, const struct packet *p,
@@ -128,40 +72,100 @@ __noinline int slow_path_orient(struct packet *p, struct flow_copy *stale)
 }
 
 /* May the flow stay with the endpoint it has? A connection that only begins goes to one that takes
- * new ones. */
+ * new ones; datagrams, `others`: if there is one. */
 static __always_inline bool slow_path_stays(const struct slow_path *path, const struct packet *p,
-					    const struct service_entry *service,
+					    __u32 service_id, __u32 others,
 					    const struct polder_addr *endpoint)
 {
-	__u32 state = service_backend_state(service->id, endpoint, path->old.new_dport_be);
+	__u32 state = service_backend_state(service_id, endpoint, path->old.new_dport_be);
 
 	if (state == BACKEND_ACTIVE)
 		return true;
 	if (state != BACKEND_TERMINATING)
 		return false;
 	return path->fwd.tuple.proto == IPPROTO_TCP ? path->flags & SLOW_PATH_REPLY || !is_syn(p)
-						    : !service->backend_count;
+						    : !others;
+}
+
+/*
+ * What is served where the flow goes; NULL: nothing. What the node's stack forwards to a pod has
+ * been to no Service, nor has what comes from outside for a pod. `ret_to`: the address's entry, if
+ * `ret_looked`.
+ */
+static __always_inline const struct service_entry *
+slow_path_frontend(struct slow_path *path, const struct packet *p,
+		   const struct address_entry **ret_to, bool *ret_looked)
+{
+	const struct flow_tuple *t = &path->fwd.tuple;
+	const bool known = p->frontend || path->old.state & FLOW_SERVICE;
+	const struct service_entry *service;
+	__u32 flags = 0;
+
+	if (t->zone == ZONE_HOST || !has_service_ports(t->proto) ||
+	    (t->zone != ZONE_POD && !known && p->hook == DROP_TO_POD))
+		return NULL;
+	if (t->zone == ZONE_POD || known) {
+		service = service_find(&path->dst, t->dport_be, t->proto);
+		if (service)
+			return service;
+	}
+	*ret_to = address_find(&path->dst);
+	*ret_looked = true;
+	if (*ret_to)
+		flags = (*ret_to)->flags;
+	barrier();
+	if (flags & ADDRESS_POD)
+		return NULL;
+	if (flags && !(flags & ADDRESS_LOCAL) && t->zone == ZONE_WIRE)
+		path->flags |= SLOW_PATH_HANDED_ON; /* for another node */
+	return frontend_find(&path->dst, t->dport_be, t->proto, flags, t->zone != ZONE_POD);
+}
+
+/* What is asked of a Service from outside: may it be, and how is it answered? 0 or -reason. */
+static __always_inline int slow_path_outside(struct slow_path *path, const struct packet *p,
+					     const struct service_entry *service,
+					     enum service_caller caller)
+{
+	if (!(service->flags & SERVICE_EXTERNAL))
+		return -REASON_SERVICE_FROM_OUTSIDE;
+	if (caller != CALLER_OUTSIDE) {
+		path->flags |= SLOW_PATH_NODE_SOURCE;
+		return 0;
+	}
+	if (!frontend_admits(service, &path->src))
+		return -REASON_SERVICE_SOURCE;
+	if (service->flags & SERVICE_EXTERNAL_LOCAL)
+		return 0;
+	path->flags |= service->flags & SERVICE_DSR ? SLOW_PATH_HAND_ON : SLOW_PATH_NODE_SOURCE;
+	if (p->hook == DROP_FROM_TUNNEL)
+		path->flags |= SLOW_PATH_HANDED_ON;
+	return 0;
 }
 
 /* Endpoint of a flow that goes to a Service. 0 or -reason. */
 static __always_inline int slow_path_service(struct slow_path *path, const struct packet *p,
-					     __u32 random)
+					     const struct service_entry *service, __u32 random)
 {
 	const struct flow_tuple *t = &path->fwd.tuple;
-	const struct service_entry *service;
-	const struct backend *backend;
+	enum service_caller caller;
 	struct polder_addr old_dst;
+	int result;
+	bool local;
 
-	if (t->proto != IPPROTO_TCP && t->proto != IPPROTO_UDP)
-		return 0;
-	service = service_find(&path->dst, t->dport_be, t->proto);
 	if (!service)
 		return path->old.state & FLOW_SERVICE ? -REASON_ENDPOINT_GONE : 0;
 	path->flags |= SLOW_PATH_SERVICE;
+	caller = frontend_caller(path, service);
+	result = t->zone == ZONE_POD ? 0 : slow_path_outside(path, p, service, caller);
+	if (result)
+		return result;
+	local = service_is_local(service, caller);
 	if (path->old.generation && path->old.state & FLOW_SERVICE) {
 		old_dst = p->family == FAMILY_V4 ? addr_from4(path->old.new_daddr_be[0])
 						 : addr_from6(path->old.new_daddr_be);
-		if (slow_path_stays(path, p, service, &old_dst)) {
+		if (slow_path_stays(path, p, service->id,
+				    local ? service->local_count : service->backend_count,
+				    &old_dst)) {
 			path->new_dst = old_dst;
 			path->new_dport_be = path->old.new_dport_be;
 			return 0;
@@ -173,42 +177,7 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	    (t->proto == IPPROTO_TCP && path->old.generation && !is_syn(p)))
 		return -REASON_ENDPOINT_GONE;
 	path->old.generation = 0;
-	backend = service_pick(service, random);
-	if (!backend)
-		return -REASON_NO_ENDPOINT;
-	path->new_dst = backend->addr;
-	path->new_dport_be = backend->port_be;
-	return 0;
-}
-
-/*
- * Can the source port (ICMP: identifier) be another? SCTP's CRC covers the whole packet; the other
- * family's ICMP is a protocol without ports.
- */
-static __always_inline bool has_port_to_choose(const struct flow_tuple *t, __u8 family)
-{
-	switch (t->proto) {
-	case IPPROTO_TCP:
-	case IPPROTO_UDP:
-		return true;
-	case IPPROTO_ICMP:
-		return family == FAMILY_V4 && (t->dport_be == bpf_htons(ICMP_ECHO << 8) ||
-					       t->dport_be == bpf_htons(ICMP_ECHO_REPLY << 8));
-	case IPPROTO_ICMPV6:
-		return family == FAMILY_V6 && (t->dport_be == bpf_htons(ICMP6_ECHO << 8) ||
-					       t->dport_be == bpf_htons(ICMP6_ECHO_REPLY << 8));
-	default:
-		return false;
-	}
-}
-
-/* What holds for an address outside. The key stands in `path`: the stack is small. */
-static __always_inline const struct egress_route *egress_route_find(struct slow_path *path,
-								    const struct polder_addr *to)
-{
-	path->egress_key.prefixlen = 128;
-	path->egress_key.addr = *to;
-	return bpf_map_lookup_elem(&egress_routes, &path->egress_key);
+	return frontend_choose(path, service, local, random);
 }
 
 /*
@@ -366,7 +335,7 @@ static __always_inline const struct pod_entry *judge_masqueraded(const struct sl
  * the link is answered that way, and has its MAC address. 0 or -reason.
  */
 static __always_inline int slow_path_from_peer(struct slow_path *path, const struct packet *p,
-					       __u32 number)
+					       __u32 flags, __u32 number)
 {
 	const struct next_hop *hop = next_hop_at(NEXT_HOP_PEERS + number);
 	const struct peer_entry *peer = peer_at(number);
@@ -381,6 +350,9 @@ static __always_inline int slow_path_from_peer(struct slow_path *path, const str
 	by_its_link = hop->ifindex == p->link;
 	if (p->hook == DROP_FROM_WIRE && path->native_peer && by_its_link && config.peer_mac_check)
 		path->flags |= SLOW_PATH_NATIVE;
+	/* A node itself asks another one by the wire, whichever way its pods go. */
+	if (path->flags & SLOW_PATH_SERVICE && flags & ADDRESS_NODE)
+		return 0;
 	return peer->flags & PEER_FROM_WIRE || by_its_link ? 0 : -REASON_PEER_SOURCE;
 }
 
@@ -401,38 +373,64 @@ __noinline int slow_path_behind(struct packet *p, __u32 flags, __u32 behind)
 		return p->hook == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY)
 			       ? -REASON_MARTIAN
 			       : 0;
-	return behind && path->fwd.tuple.zone == ZONE_WIRE ? slow_path_from_peer(path, p, behind)
-							   : 0;
+	return behind && path->fwd.tuple.zone == ZONE_WIRE
+		       ? slow_path_from_peer(path, p, flags, behind)
+		       : 0;
 }
 
-/*
- * Is the frame's sender the one that the kernel knows the peer's address by? Who is not known is
- * not there: the agent keeps peers known. Where the kernel does not say (no forwarding on the
- * link), nobody can tell. 0 or -reason.
- */
-__noinline int peer_mac_check(packet_context *ctx, struct packet *p)
+enum sender_mac {
+	SENDER_IS_ANOTHER,
+	SENDER_IS_PEER,
+	SENDER_PEER_UNKNOWN, /* the kernel has no neighbour by the peer's address */
+	SENDER_NOT_TOLD,     /* the kernel does not say: no forwarding on the link */
+};
+
+/* Is the frame's sender the one that the kernel knows the peer's address by? enum sender_mac or
+ * -reason. Global: verified once. */
+__noinline int sender_is_peer(packet_context *ctx, struct packet *p, __u32 number)
 {
 	struct flow_scratch *scratch = flow_scratch_get();
-	struct slow_path *path = slow_path_get();
 	struct bpf_fib_lookup *fib;
 	__u16 mac[3];
 	int result;
 
-	if (!p || !scratch || !path)
+	if (!p || !scratch)
 		return -REASON_INTERNAL;
 	fib = &scratch->fib;
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = p->link;
-	if (!next_hop_towards(path->native_peer, p->family, fib) ||
+	if (!next_hop_towards(number, p->family, fib) ||
 	    bpf_skb_load_bytes(ctx, ETH_ALEN, mac, sizeof(mac)))
-		return -REASON_PEER_SOURCE;
+		return SENDER_PEER_UNKNOWN;
 	result = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
 	if (result)
-		return result == BPF_FIB_LKUP_RET_NO_NEIGH ? -REASON_PEER_SOURCE : 0;
+		return result == BPF_FIB_LKUP_RET_NO_NEIGH ? SENDER_PEER_UNKNOWN : SENDER_NOT_TOLD;
 	return mac[0] == *(const __u16 *)fib->dmac && mac[1] == *(const __u16 *)(fib->dmac + 2) &&
 			       mac[2] == *(const __u16 *)(fib->dmac + 4)
-		       ? 0
-		       : -REASON_PEER_SOURCE;
+		       ? SENDER_IS_PEER
+		       : SENDER_IS_ANOTHER;
+}
+
+/*
+ * What has to come from a peer natively: who is not known is not there, as the agent keeps peers
+ * known. What is handed on to a peer does not come from it: two nodes that do not know the same
+ * endpoints yet would send it to and fro. 0 or -reason.
+ */
+static __always_inline int peer_mac_check(packet_context *ctx, struct packet *p,
+					  const struct slow_path *path)
+{
+	int sender;
+
+	if (path->flags & SLOW_PATH_NATIVE) {
+		sender = sender_is_peer(ctx, p, path->native_peer);
+		return sender == SENDER_IS_PEER || sender == SENDER_NOT_TOLD ? 0
+									     : -REASON_PEER_SOURCE;
+	}
+	if (path->flags & SLOW_PATH_HAND_ON && path->fwd.content.action == FLOW_TO_WIRE) {
+		sender = sender_is_peer(ctx, p, path->fwd.content.hop - NEXT_HOP_PEERS);
+		return sender == SENDER_IS_PEER ? -REASON_HANDED_ON : 0;
+	}
+	return 0;
 }
 
 /*
@@ -587,9 +585,11 @@ static __always_inline bool slow_path_strays(const struct slow_path *path, const
 __noinline int slow_path_decide(struct packet *p)
 {
 	struct flow_verdict *verdict = flow_verdict_get();
-	const struct address_entry *to;
+	const struct address_entry *to = NULL;
+	const struct service_entry *service;
 	struct slow_path *path = slow_path_get();
-	int result = 0;
+	bool looked = false;
+	int result;
 
 	if (!p || !verdict || !path)
 		return -REASON_INTERNAL;
@@ -599,12 +599,16 @@ __noinline int slow_path_decide(struct packet *p)
 		path->fwd.content.hop = 0;
 		return 0;
 	}
-	if (path->fwd.tuple.zone == ZONE_POD)
-		result = slow_path_service(path, p, bpf_get_prandom_u32());
+	service = slow_path_frontend(path, p, &to, &looked);
+	result = slow_path_service(path, p, service, bpf_get_prandom_u32());
 	if (result)
 		return result;
-	to = address_find(&path->new_dst);
-	result = slow_path_route(path, p, to);
+	if (!looked || path->flags & SLOW_PATH_SERVICE)
+		to = address_find(&path->new_dst);
+	if (path->flags & SLOW_PATH_SERVICE && path->fwd.tuple.zone != ZONE_POD)
+		result = frontend_route(path, p, to);
+	else
+		result = slow_path_route(path, p, to);
 	if (!result && slow_path_strays(path, p))
 		result = -REASON_PEER_SOURCE;
 	return result ? result : slow_path_policy(path, verdict, p, path->slot & 1, to);

@@ -4,8 +4,8 @@
  * sendmsg, and back at recvmsg and getpeername. Sockets of other network namespaces (pods) are left
  * alone: for them the packet path decides.
  */
+#include "affinity.h"
 #include "event.h"
-#include "service.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -110,25 +110,72 @@ static __always_inline void peer_forget(__u64 cookie)
 		bpf_map_delete_elem(&socket_peers, &cookie);
 }
 
+/*
+ * What is served under a name: at a Service's address, or at one of this node as a node port. Node
+ * ports are not served at loopback addresses, nor are those of other nodes here: these get what is
+ * sent to them. 0: nothing, and the name is left as it is; -reason.
+ */
+static __always_inline int name_find(const struct socket_name *name, __u8 proto,
+				     const struct service_entry **ret_service)
+{
+	const struct address_entry *entry;
+	__u32 flags = 0;
+
+	*ret_service = service_find(&name->addr, name->port_be, proto);
+	if (*ret_service)
+		return 0;
+	entry = address_find(&name->addr);
+	if (entry)
+		flags = entry->flags;
+	if (flags & ADDRESS_LOCAL && flags & ADDRESS_NODE_PORTS)
+		*ret_service = node_port_find(&name->addr, name->port_be, proto);
+	/* At an address of the node's own the other ports are those of its processes. */
+	return !*ret_service && !(flags & (ADDRESS_NODE | ADDRESS_POD)) &&
+			       service_has_address(&name->addr)
+		       ? -REASON_NO_SERVICE_PORT
+		       : 0;
+}
+
+/* An endpoint of the Service in the place of its name. 0 or -reason. */
+static __always_inline int choose(struct bpf_sock_addr *ctx, const struct service_entry *service,
+				  struct socket_name *name)
+{
+	const struct polder_addr client = {}; /* that all sockets of the node are */
+	bool local = service_is_local(service, CALLER_INSIDE);
+	const struct backend *backend;
+	__u32 hash;
+
+	if (affinity_find(service, &client, local, &name->addr, &name->port_be)) {
+		affinity_renew(service, &client, &name->addr, name->port_be);
+		return 0;
+	}
+	/* By the socket, so that the datagrams of one socket stay together. */
+	hash = bpf_get_socket_cookie(ctx) * 0x9e3779b97f4a7c15ULL >> 32;
+	backend = service_pick(service, local, hash, hash);
+	if (!backend)
+		return service_empty(service, local);
+	name->addr = backend->addr;
+	name->port_be = backend->port_be;
+	affinity_note(service, &client, &name->addr, name->port_be);
+	return 0;
+}
+
 /* 1: `name` is an endpoint now; 0: not a Service; -reason: refused. */
 static __always_inline int translate(struct bpf_sock_addr *ctx, struct socket_name *name,
 				     bool connects)
 {
 	const struct service_entry *service;
-	const struct backend *backend;
 	struct socket_name asked = *name;
+	int result;
 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
 		return 0;
-	service = service_find(&name->addr, name->port_be, ctx->protocol);
-	if (!service)
-		return service_has_address(&name->addr) ? -REASON_NO_SERVICE_PORT : 0;
-	/* By the socket, so that the datagrams of one socket stay together. */
-	backend = service_pick(service, bpf_get_socket_cookie(ctx) * 0x9e3779b97f4a7c15ULL >> 32);
-	if (!backend)
-		return -REASON_NO_ENDPOINT;
-	name->addr = backend->addr;
-	name->port_be = backend->port_be;
+	result = name_find(name, ctx->protocol, &service);
+	if (result || !service)
+		return result;
+	result = choose(ctx, service, name);
+	if (result)
+		return result;
 	if (connects)
 		peer_put(ctx, &asked, name);
 	else
@@ -208,10 +255,9 @@ static __always_inline bool origin_find(struct bpf_sock_addr *ctx, const struct 
 static __always_inline bool has_endpoint(struct bpf_sock_addr *ctx, const struct socket_name *asked,
 					 const struct socket_name *endpoint)
 {
-	const struct service_entry *service =
-		service_find(&asked->addr, asked->port_be, ctx->protocol);
+	const struct service_entry *service;
 
-	return service &&
+	return !name_find(asked, ctx->protocol, &service) && service &&
 	       service_backend_state(service->id, &endpoint->addr, endpoint->port_be) != 0;
 }
 

@@ -20,7 +20,7 @@ static __always_inline bool in_masquerade_range(const struct packet *p)
 	       port >= config.masquerade_port_min && port <= config.masquerade_port_max;
 }
 
-/* Is the answer's tuple taken by a flow of a pod? */
+/* Is the answer's tuple taken by a flow of a pod, or of a client of a Service? */
 __noinline int port_collides(struct packet *p)
 {
 	const struct control *control = control_get();
@@ -43,7 +43,9 @@ __noinline int port_collides(struct packet *p)
 	}
 	return flow_lookup(answer, tuple_hash(answer, p->family, control), &path->other,
 			   p->family) == FLOW_FOUND &&
-	       path->other.action == FLOW_TO_POD && path->other.state & FLOW_TRANSLATED;
+	       path->other.state & FLOW_TRANSLATED && path->other.state & FLOW_REPLY &&
+	       (path->other.action == FLOW_TO_POD || path->other.action == FLOW_TO_WIRE ||
+		path->other.action == FLOW_TO_TUNNEL);
 }
 
 /* Has the packet an address of the node as its source? Only such meet what is masqueraded. */

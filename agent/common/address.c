@@ -19,6 +19,17 @@ bool addr_is_zero(const struct polder_addr *addr)
 	return !(addr->words_be[0] | addr->words_be[1] | addr->words_be[2] | addr->words_be[3]);
 }
 
+bool addr_is_unspecified(const struct polder_addr *addr)
+{
+	return addr_is_v4(addr) ? !addr->words_be[3] : addr_is_zero(addr);
+}
+
+struct polder_addr addr_unspecified(bool v4)
+{
+	return v4 ? (struct polder_addr){.bytes = {[10] = 0xff, [11] = 0xff}}
+		  : (struct polder_addr){};
+}
+
 /* IPv4 written as IPv6 is refused: it would stand for two different things. */
 int addr_parse(const char *text, struct polder_addr *ret)
 {

@@ -19,6 +19,9 @@ const char *addr_format(const struct polder_addr *addr, char *buffer);
 bool addr_is_v4(const struct polder_addr *addr);
 /* Where an address may be missing, that stands for it. Not 0.0.0.0, which is IPv4-mapped. */
 bool addr_is_zero(const struct polder_addr *addr);
+/* 0.0.0.0 or ::. */
+bool addr_is_unspecified(const struct polder_addr *addr);
+struct polder_addr addr_unspecified(bool v4);
 /* "10.0.0.0/8"; host bits are cleared. 0 or -EINVAL. */
 int prefix_parse(const char *text, struct prefix *ret);
 void prefix_clear_host_bits(struct prefix *prefix);

@@ -64,6 +64,8 @@ void config_defaults(struct config *config)
 		.masquerade = true,
 		.masquerade_port_min = 10240,
 		.masquerade_port_max = 29999,
+		.node_port_min = 30000,
+		.node_port_max = 32767,
 		.stack_mark = 0x00400000,
 		.flows_v4 = 131072,
 		.flows_v6 = 65536,

@@ -15,6 +15,10 @@
  * is no neighbour. */
 enum tunnel_mode { TUNNEL_NONE, TUNNEL_VXLAN, TUNNEL_AUTO };
 
+/* What is served of a Service for who is outside goes to an endpoint of another node translated
+ * both ways, or is answered by that node itself. */
+enum forwarding_mode { FORWARDING_SNAT, FORWARDING_DSR };
+
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
 #define CONFIG_KEYS_MAX 64
@@ -53,12 +57,18 @@ struct config {
 	struct prefix no_masquerade[CONFIG_MAX_RANGES]; /* --no-masquerade CIDR, repeatable */
 	size_t no_masquerade_count;
 	uint16_t masquerade_port_min,
-		masquerade_port_max; /* --masquerade-ports MIN-MAX, default 10240-29999 */
-	char *metrics_listen;	     /* --metrics-listen ADDR:PORT; NULL: none */
-	char *health_listen;	     /* --health-listen ADDR:PORT; NULL: none */
-	uint32_t stack_mark;	     /* --stack-mark, one bit; default 0x00400000 */
-	enum attach_mode attach;     /* --attach auto|tcx|clsact */
-	enum xdp_mode xdp;	     /* --xdp auto|native|generic|off */
+		masquerade_port_max;	 /* --masquerade-ports MIN-MAX, default 10240-29999 */
+	enum forwarding_mode forwarding; /* --forwarding snat|dsr, default snat */
+	struct prefix node_port_addresses[CONFIG_MAX_RANGES]; /* --node-port-addresses CIDR,
+								 repeatable; none: all of the
+								 uplinks */
+	size_t node_port_address_count;
+	uint16_t node_port_min, node_port_max; /* --node-port-range MIN-MAX, default 30000-32767 */
+	char *metrics_listen;		       /* --metrics-listen ADDR:PORT; NULL: none */
+	char *health_listen;		       /* --health-listen ADDR:PORT; NULL: none */
+	uint32_t stack_mark;		       /* --stack-mark, one bit; default 0x00400000 */
+	enum attach_mode attach;	       /* --attach auto|tcx|clsact */
+	enum xdp_mode xdp;		       /* --xdp auto|native|generic|off */
 	uint32_t flows_v4; /* --flows-v4 N entries, rounded up to a power of two; default 131072 */
 	uint32_t flows_v6; /* --flows-v6 N, default 65536 */
 	uint32_t max_services;	     /* --max-services (ports of Services), default 65536 */
@@ -92,6 +102,8 @@ int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
 int config_read(int argc, char **argv, struct config *ret, char *error, size_t size);
 void config_clear(struct config *config);
 
+/* Does --node-port-addresses let a node's address serve node ports? Without it any may. */
+bool config_node_ports_at(const struct config *config, const struct polder_addr *addr);
 struct map_sizes config_map_sizes(const struct config *config);
 /* Borrows the cgroup's path. */
 struct datapath_options config_datapath_options(const struct config *config);

@@ -202,6 +202,20 @@ static int check_cni(const struct config *config, struct config_source *source)
 	return -EINVAL;
 }
 
+/* A reply to a masqueraded flow would be taken for a node port's. */
+static int check_node_ports(const struct config *config, struct config_source *source)
+{
+	if (config->node_port_min > config->masquerade_port_max ||
+	    config->masquerade_port_min > config->node_port_max)
+		return 0;
+	snprintf(source->error, sizeof(source->error),
+		 "--node-port-range %u-%u overlaps --masquerade-ports %u-%u: give ranges that do "
+		 "not meet; the node ports' is the API server's --service-node-port-range",
+		 config->node_port_min, config->node_port_max, config->masquerade_port_min,
+		 config->masquerade_port_max);
+	return -EINVAL;
+}
+
 int config_check(const struct config *config, struct config_source *source)
 {
 	int r = check_overlap(&config->pod_cidr_v4, &config->node_ip_v4, source);
@@ -212,6 +226,8 @@ int config_check(const struct config *config, struct config_source *source)
 		r = check_api(config, source);
 	if (r == 0)
 		r = check_cni(config, source);
+	if (r == 0)
+		r = check_node_ports(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

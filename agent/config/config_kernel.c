@@ -14,6 +14,14 @@ static uint32_t pod_addresses(const struct config *config)
 	return 2u << (bits < POD_ADDRESS_BITS_MAX ? bits : POD_ADDRESS_BITS_MAX);
 }
 
+bool config_node_ports_at(const struct config *config, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < config->node_port_address_count; i++)
+		if (prefix_contains(&config->node_port_addresses[i], addr))
+			return true;
+	return !config->node_port_address_count;
+}
+
 struct map_sizes config_map_sizes(const struct config *config)
 {
 	return (struct map_sizes){

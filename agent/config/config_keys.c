@@ -239,16 +239,34 @@ static void clear_node_ip(struct config *config)
 	config->node_ip_v4 = config->node_ip_v6 = (struct polder_addr){0};
 }
 
-static int set_no_masquerade(struct config *config, const char *text, struct config_source *source)
+static int add_range(struct prefix *ranges, size_t *count, const char *text,
+		     struct config_source *source)
 {
 	struct prefix prefix;
 
 	if (prefix_parse(text, &prefix) < 0)
 		return bad(source, "a range such as 10.0.0.0/8 or 2001:db8::/32 is required");
-	if (config->no_masquerade_count == CONFIG_MAX_RANGES)
+	if (*count == CONFIG_MAX_RANGES)
 		return bad(source, "at most %d ranges are allowed", CONFIG_MAX_RANGES);
-	config->no_masquerade[config->no_masquerade_count++] = prefix;
+	ranges[(*count)++] = prefix;
 	return 0;
+}
+
+static int set_no_masquerade(struct config *config, const char *text, struct config_source *source)
+{
+	return add_range(config->no_masquerade, &config->no_masquerade_count, text, source);
+}
+
+static int set_node_port_addresses(struct config *config, const char *text,
+				   struct config_source *source)
+{
+	return add_range(config->node_port_addresses, &config->node_port_address_count, text,
+			 source);
+}
+
+static void clear_node_port_addresses(struct config *config)
+{
+	config->node_port_address_count = 0;
 }
 
 static void clear_no_masquerade(struct config *config)
@@ -379,19 +397,45 @@ static int set_peer_mac_check(struct config *config, const char *text, struct co
 	return 0;
 }
 
-static int set_masquerade_ports(struct config *config, const char *text,
-				struct config_source *source)
+static int set_ports(uint16_t *ret_min, uint16_t *ret_max, unsigned int least, const char *text,
+		     struct config_source *source)
 {
 	unsigned int min, max;
 	char rest;
 
 	if (strspn(text, "0123456789-") != strlen(text) || strlen(text) > 11 ||
-	    sscanf(text, "%5u-%5u%c", &min, &max, &rest) != 2 || min < 1024 || max > UINT16_MAX ||
+	    sscanf(text, "%5u-%5u%c", &min, &max, &rest) != 2 || min < least || max > UINT16_MAX ||
 	    min > max)
-		return bad(source, "a range of ports from 1024 to 65535, the lower one first, such "
-				   "as 10240-29999, is required");
-	config->masquerade_port_min = (uint16_t)min;
-	config->masquerade_port_max = (uint16_t)max;
+		return bad(source,
+			   "a range of ports from %u to 65535, the lower one first, such "
+			   "as 10240-29999, is required",
+			   least);
+	*ret_min = (uint16_t)min;
+	*ret_max = (uint16_t)max;
+	return 0;
+}
+
+static int set_masquerade_ports(struct config *config, const char *text,
+				struct config_source *source)
+{
+	return set_ports(&config->masquerade_port_min, &config->masquerade_port_max, 1024, text,
+			 source);
+}
+
+static int set_node_port_range(struct config *config, const char *text,
+			       struct config_source *source)
+{
+	return set_ports(&config->node_port_min, &config->node_port_max, 1, text, source);
+}
+
+static int set_forwarding(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"snat", FORWARDING_SNAT}, {"dsr", FORWARDING_DSR}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->forwarding = value;
 	return 0;
 }
 
@@ -705,6 +749,14 @@ const struct config_key config_keys[] = {
 	 set_no_masquerade, clear_no_masquerade},
 	{"masquerade-ports", FORM_TEXT, "MIN-MAX",
 	 "source ports for masquerading (default 10240-29999)", set_masquerade_ports, NULL},
+	{"forwarding", FORM_TEXT, "snat|dsr",
+	 "how Services are forwarded from outside to other nodes (default snat)", set_forwarding,
+	 NULL},
+	{"node-port-addresses", FORM_LIST, "CIDR",
+	 "addresses of nodes that serve node ports, repeatable; default: all of the uplinks",
+	 set_node_port_addresses, clear_node_port_addresses},
+	{"node-port-range", FORM_TEXT, "MIN-MAX", "ports of node ports (default 30000-32767)",
+	 set_node_port_range, NULL},
 	{"stack-mark", FORM_TEXT, "BIT",
 	 "mark of packets that the stack may forward (default 0x00400000)", set_stack_mark, NULL},
 	{"metrics-listen", FORM_TEXT, "ADDR:PORT",

@@ -117,13 +117,33 @@ static json_t *uplink(const struct config *config)
 	return list;
 }
 
-static json_t *no_masquerade(const struct config *config)
+static json_t *ranges(const struct prefix *items, size_t count)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < config->no_masquerade_count; i++)
-		add_prefix(list, &config->no_masquerade[i]);
+	for (size_t i = 0; i < count; i++)
+		add_prefix(list, &items[i]);
 	return list;
+}
+
+static json_t *no_masquerade(const struct config *config)
+{
+	return ranges(config->no_masquerade, config->no_masquerade_count);
+}
+
+static json_t *node_port_addresses(const struct config *config)
+{
+	return ranges(config->node_port_addresses, config->node_port_address_count);
+}
+
+static json_t *node_port_range(const struct config *config)
+{
+	return json_sprintf("%u-%u", config->node_port_min, config->node_port_max);
+}
+
+static json_t *forwarding(const struct config *config)
+{
+	return json_string(config->forwarding == FORWARDING_DSR ? "dsr" : "snat");
 }
 
 static json_t *masquerade(const struct config *config)
@@ -253,6 +273,9 @@ static const struct getter {
 	{"masquerade", masquerade, false},
 	{"no-masquerade", no_masquerade, false},
 	{"masquerade-ports", masquerade_ports, false},
+	{"forwarding", forwarding, false},
+	{"node-port-addresses", node_port_addresses, false},
+	{"node-port-range", node_port_range, false},
 	{"stack-mark", stack_mark, false},
 	{"metrics-listen", metrics_listen, true},
 	{"health-listen", health_listen, true},

@@ -68,9 +68,12 @@ static uint32_t backends_end(const struct maps *maps)
 	bool more = bpf_map_get_next_key(info->fd, NULL, &key) == 0;
 
 	while (more) {
-		if (bpf_map_lookup_elem(info->fd, &key, &entry) == 0 &&
-		    entry.backend_first + entry.backend_count > end)
-			end = entry.backend_first + entry.backend_count;
+		if (bpf_map_lookup_elem(info->fd, &key, &entry) == 0) {
+			if (entry.backend_first + entry.backend_count > end)
+				end = entry.backend_first + entry.backend_count;
+			if (entry.local_first + entry.local_count > end)
+				end = entry.local_first + entry.local_count;
+		}
 		more = bpf_map_get_next_key(info->fd, &key, &key) == 0;
 	}
 	return end;

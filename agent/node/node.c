@@ -195,6 +195,7 @@ int node_datapath_config(const struct config *config, const struct maps *maps,
 		.masquerade_v6 = config->masquerade,
 		.stack_mark = config->stack_mark,
 		.tunnel_vni = config->tunnel_vni,
+		.tunnel_port_be = htons(config->tunnel_port),
 		.peer_mac_check = config->peer_mac_check,
 	};
 	socklen_t length = sizeof(c.netns_cookie);

@@ -52,8 +52,8 @@ struct node {
 	size_t uplink_count;
 	struct polder_addr ipv4, ipv6; /* node IPs; all zero: none */
 	struct prefix *addresses; /* of all links but the loopback's own, host addresses with their
-				     prefix */
-	size_t address_count;
+				     prefix; those of uplinks first */
+	size_t address_count, uplink_address_count;
 	struct network network;	    /* what all this was found in */
 	struct node_egress *egress; /* see egress_routes_compute() */
 	size_t egress_count;
@@ -90,6 +90,11 @@ void node_find_uplinks(const struct config *config, const struct network *networ
 	"left out leave by a wider route; routes that forbid are not left out. Fewer routes on "   \
 	"the "                                                                                     \
 	"node help"
+
+/* Is it an address of this node at which node ports are served: of those that the configuration
+ * names, else of an uplink, or the node's own. */
+bool node_has_node_ports(const struct node *node, const struct config *config,
+			 const struct polder_addr *addr);
 
 /* A copy without the network, for another thread. 0 or -ENOMEM. */
 int node_copy(const struct node *from, struct node *to);

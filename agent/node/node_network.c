@@ -29,6 +29,15 @@ static bool is_reachable(const struct address_info *a)
 	return !is_loopback(&a->prefix.addr) && !is_link_local(&a->prefix.addr);
 }
 
+static bool is_on_uplink(const struct node *node, const struct address_info *address)
+{
+	for (size_t i = 0; i < node->uplink_count; i++)
+		if (node->uplinks[i].ifindex == address->ifindex)
+			return true;
+	return false;
+}
+
+/* Uplinks are known. */
 static int list_addresses(const struct network *network, struct node *node)
 {
 	struct prefix *all = calloc(network->address_count + 1, sizeof(*all));
@@ -36,12 +45,30 @@ static int list_addresses(const struct network *network, struct node *node)
 
 	if (!all)
 		return -ENOMEM;
-	for (size_t i = 0; i < network->address_count; i++)
-		if (is_reachable(&network->addresses[i]))
-			all[count++] = network->addresses[i].prefix;
+	for (int others = 0; others < 2; others++) {
+		for (size_t i = 0; i < network->address_count; i++)
+			if (is_reachable(&network->addresses[i]) &&
+			    is_on_uplink(node, &network->addresses[i]) == !others)
+				all[count++] = network->addresses[i].prefix;
+		if (!others)
+			node->uplink_address_count = count;
+	}
 	node->addresses = all;
 	node->address_count = count;
 	return 0;
+}
+
+bool node_has_node_ports(const struct node *node, const struct config *config,
+			 const struct polder_addr *addr)
+{
+	size_t count =
+		config->node_port_address_count ? node->address_count : node->uplink_address_count;
+	bool own = memcmp(&node->ipv4, addr, sizeof(*addr)) == 0 ||
+		   memcmp(&node->ipv6, addr, sizeof(*addr)) == 0;
+
+	for (size_t i = 0; i < count && !own; i++)
+		own = memcmp(&node->addresses[i].addr, addr, sizeof(*addr)) == 0;
+	return own && config_node_ports_at(config, addr);
 }
 
 static const struct node_egress *whole(const struct node *node, bool v4)
@@ -252,6 +279,7 @@ static bool same_uplinks(const struct node *a, const struct node *b)
 static bool same_addresses(const struct node *a, const struct node *b)
 {
 	if (a->address_count != b->address_count ||
+	    a->uplink_address_count != b->uplink_address_count ||
 	    memcmp(&a->ipv4, &b->ipv4, sizeof(a->ipv4)) != 0 ||
 	    memcmp(&a->ipv6, &b->ipv6, sizeof(a->ipv6)) != 0)
 		return false;

@@ -642,7 +642,8 @@ void policy_sync_each_labels(struct policy_sync *sync, policy_sync_labels_visito
 }
 
 static struct service_pod service_pod_of(const struct object *object,
-					 const struct polder_addr *addresses, size_t count)
+					 const struct polder_addr *addresses, size_t count,
+					 bool here)
 {
 	return (struct service_pod){
 		.namespace = object->namespace,
@@ -650,7 +651,13 @@ static struct service_pod service_pod_of(const struct object *object,
 		.object = object,
 		.addresses = addresses,
 		.address_count = count,
+		.here = here,
 	};
+}
+
+const struct peers *policy_sync_peers(const struct policy_sync *sync)
+{
+	return sync->peers;
 }
 
 int policy_sync_service_pods(const char *namespace, const struct service_pod **ret,
@@ -671,11 +678,11 @@ int policy_sync_service_pods(const char *namespace, const struct service_pod **r
 	for (pod = sync->pods; pod; pod = pod->next)
 		if (strcmp(pod->object.namespace, namespace) == 0)
 			pods[count++] = service_pod_of(pod_object_of(sync, pod), pod->addresses,
-						       pod->address_count);
+						       pod->address_count, true);
 	for (i = 0; i < known; i++)
 		if (!pod_is_local(sync, objects[i]))
 			pods[count++] = service_pod_of(objects[i], objects[i]->pod.addresses,
-						       objects[i]->pod.address_count);
+						       objects[i]->pod.address_count, false);
 	free(sync->service_pods);
 	sync->service_pods = pods;
 	*ret = pods;

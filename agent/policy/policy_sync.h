@@ -106,6 +106,9 @@ void policy_sync_each_labels(struct policy_sync *sync, policy_sync_labels_visito
 int policy_sync_service_pods(const char *namespace, const struct service_pod **ret,
 			     size_t *ret_count, void *sync);
 
+/* The other nodes, as it follows them. */
+const struct peers *policy_sync_peers(const struct policy_sync *sync);
+
 /* For showing. */
 /* Of the last run. */
 size_t policy_sync_identity_count(const struct policy_sync *sync);

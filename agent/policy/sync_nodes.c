@@ -105,6 +105,11 @@ static bool is_this_nodes_address(const struct policy_sync *sync, const struct p
 				       memcmp(&sync->node->ipv6, addr, sizeof(*addr)) == 0);
 }
 
+static uint32_t node_ports_flag(bool has)
+{
+	return has ? ADDRESS_NODE_PORTS : 0;
+}
+
 /* What is said of just this address or range. False: nothing. */
 static bool what_is_said(const struct policy_sync *sync, const struct prefix *prefix,
 			 struct address_fix *ret)
@@ -115,8 +120,10 @@ static bool what_is_said(const struct policy_sync *sync, const struct prefix *pr
 
 	*ret = (struct address_fix){.owner = this_node};
 	if (prefix->length == 128 && !own && peers_claims_address(sync->peers, &prefix->addr)) {
-		*ret = (struct address_fix){another_node, IDENTITY_REMOTE_NODE, ADDRESS_NODE,
-					    peers_number_of_node(sync->peers, &prefix->addr)};
+		*ret = (struct address_fix){
+			another_node, IDENTITY_REMOTE_NODE,
+			ADDRESS_NODE | node_ports_flag(config_node_ports_at(config, &prefix->addr)),
+			peers_number_of_node(sync->peers, &prefix->addr)};
 		return true;
 	}
 	if (!own && peers_claims_range(sync->peers, prefix)) {
@@ -127,7 +134,9 @@ static bool what_is_said(const struct policy_sync *sync, const struct prefix *pr
 	}
 	if (prefix->length == 128 && is_this_nodes_address(sync, &prefix->addr)) {
 		ret->identity = IDENTITY_HOST;
-		ret->flags = ADDRESS_NODE | ADDRESS_LOCAL;
+		ret->flags =
+			ADDRESS_NODE | ADDRESS_LOCAL |
+			node_ports_flag(node_has_node_ports(sync->node, config, &prefix->addr));
 		return true;
 	}
 	if (same_prefix(&config->pod_cidr_v4, prefix) ||

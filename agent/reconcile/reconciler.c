@@ -71,6 +71,21 @@ static int open_flows(struct reconciler *r)
 	return 0;
 }
 
+static int open_services(struct reconciler *r)
+{
+	const struct services_env env = {
+		.maps = r->env.maps,
+		.store = r->env.store,
+		.config = r->env.config,
+		.node = r->env.node,
+		.peers = policy_sync_peers(r->policy_sync),
+		.pods = policy_sync_service_pods,
+		.pods_data = r->policy_sync,
+	};
+
+	return services_open(&env, &r->services);
+}
+
 int reconciler_open(const struct reconciler_env *env, struct reconciler **ret)
 {
 	struct reconciler *r = calloc(1, sizeof(*r));
@@ -82,8 +97,7 @@ int reconciler_open(const struct reconciler_env *env, struct reconciler **ret)
 	result = policy_sync_open(env->maps, env->store, env->config, env->node, env->peers,
 				  env->state, &r->policy_sync);
 	if (result == 0)
-		result = services_open(env->maps, env->store, policy_sync_service_pods,
-				       r->policy_sync, &r->services);
+		result = open_services(r);
 	if (result == 0)
 		result = open_flows(r);
 	if (result < 0) {
@@ -145,6 +159,8 @@ void reconciler_refresh(struct reconciler *r, bool node)
 {
 	r->policy_dirty = true;
 	policy_sync_refresh(r->policy_sync, node);
+	if (node)
+		services_node_changed(r->services);
 	mark(r);
 }
 

@@ -9,30 +9,30 @@
 
 #include "policy/objects/array.h"
 
-/* ready, serving and terminating of one endpoint on one port. */
+/* One endpoint on one port. */
 struct candidate {
 	struct backend backend;
 	bool ready, serving;
+	bool here; /* on this node */
+	/* What its hints say. */
+	bool names_nodes, names_this_node, names_zones, names_this_zone;
 };
 
 struct candidates {
+	const struct endpoints_from *from;
 	struct candidate *items;
 	size_t count, capacity;
+	size_t foreign;
 };
 
-static int add(struct candidates *c, const struct polder_addr *addr, uint16_t port, bool ready,
-	       bool serving)
+static int add(struct candidates *c, const struct candidate *candidate)
 {
 	struct candidate *grown = array_grow(c->items, c->count, &c->capacity, sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
 	c->items = grown;
-	c->items[c->count++] = (struct candidate){
-		.backend = {.addr = *addr, .port_be = htons(port)},
-		.ready = ready,
-		.serving = serving,
-	};
+	c->items[c->count++] = *candidate;
 	return 0;
 }
 
@@ -48,25 +48,90 @@ static uint16_t slice_port(const struct slice_object *slice, const struct servic
 	return 0;
 }
 
-static int from_slice(struct candidates *c, const struct object *service,
-		      const struct service_port *port, bool v4, const struct slice_object *slice)
+/* Is the name one of those, which have commas between them? */
+static bool names(const char *list, const char *name)
 {
-	uint16_t number = slice_port(slice, port);
-	size_t i, j;
+	size_t length = strlen(name), one;
+
+	for (; *list; list += one + (list[one] == ',')) {
+		one = strcspn(list, ",");
+		if (one == length && memcmp(list, name, one) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void take_hints(struct candidate *candidate, const struct endpoints_from *from,
+		       const struct slice_endpoint *endpoint)
+{
+	candidate->names_nodes = endpoint->node_hints != NULL;
+	candidate->names_this_node =
+		endpoint->node_hints && names(endpoint->node_hints, from->node);
+	candidate->names_zones = endpoint->zone_hints != NULL;
+	candidate->names_this_zone =
+		endpoint->zone_hints && from->zone && names(endpoint->zone_hints, from->zone);
+}
+
+static bool is_here(const struct endpoints_from *from, const char *node,
+		    const struct polder_addr *addr)
+{
+	return node ? strcmp(node, from->node) == 0 : from->is_here(addr, from->data);
+}
+
+static int from_slice(struct candidates *c, const struct service_port *port, bool v4,
+		      const struct object *slice)
+{
+	const struct service_object *service = &c->from->service->service;
+	uint16_t number = slice_port(&slice->slice, port);
 	int r = 0;
 
-	if (!number || (slice->family == FAMILY_V4) != v4)
+	if (!number || (slice->slice.family == FAMILY_V4) != v4)
 		return 0;
-	for (i = 0; i < slice->endpoint_count && r == 0; i++) {
-		const struct slice_endpoint *e = &slice->endpoints[i];
-		bool ready = e->ready || (service->service.publish_not_ready && !e->terminating);
-
+	for (size_t i = 0; i < slice->slice.endpoint_count && r == 0; i++) {
+		const struct slice_endpoint *e = &slice->slice.endpoints[i];
 		/* The API says to use the first address only; others are the same endpoint's. */
-		for (j = 0; j < e->address_count && j < 1 && r == 0; j++)
-			if (addr_is_v4(&e->addresses[j]) == v4)
-				r = add(c, &e->addresses[j], number, ready, e->serving);
+		const struct polder_addr *addr = e->address_count ? e->addresses : NULL;
+		struct candidate candidate = {
+			.ready = e->ready || (service->publish_not_ready && !e->terminating),
+			.serving = e->serving,
+		};
+
+		if (!addr || addr_is_v4(addr) != v4)
+			continue;
+		if (e->target_namespace) {
+			c->foreign++;
+			continue;
+		}
+		candidate.backend = (struct backend){.addr = *addr, .port_be = htons(number)};
+		candidate.here = is_here(c->from, e->node_name, addr);
+		take_hints(&candidate, c->from, e);
+		r = add(c, &candidate);
 	}
 	return r;
+}
+
+const char *node_zone(const struct object *node)
+{
+	const char *zone = node ? labels_get(&node->labels, "topology.kubernetes.io/zone") : NULL;
+
+	return zone && zone[0] ? zone : NULL;
+}
+
+/* What the controller of slices would have written, which there are none of. */
+static void make_hints(struct candidate *candidate, const struct endpoints_from *from,
+		       const char *node)
+{
+	const struct object *object =
+		node && from->store ? store_get(from->store, OBJECT_NODE, "", node) : NULL;
+	const char *zone = node_zone(object);
+	uint8_t distribution = from->service->service.distribution;
+
+	candidate->names_nodes =
+		distribution == DISTRIBUTION_SAME_NODE && (node || candidate->here);
+	candidate->names_this_node = candidate->names_nodes && candidate->here;
+	candidate->names_zones = distribution != DISTRIBUTION_ANY && zone;
+	candidate->names_this_zone =
+		candidate->names_zones && from->zone && strcmp(zone, from->zone) == 0;
 }
 
 /* targetPort by name is looked up in each pod on its own (SV-03); 0: the pod has no such port. */
@@ -85,21 +150,30 @@ static uint16_t pod_port(const struct service_port *port, const struct object *p
 	return 0;
 }
 
-static int from_pod(struct candidates *c, const struct object *service,
-		    const struct service_port *port, bool v4, const struct service_pod *pod)
+static int from_pod(struct candidates *c, const struct service_port *port, bool v4,
+		    const struct service_pod *pod)
 {
-	const struct object *o = pod->object;
-	bool terminating = o && o->pod.terminating;
+	const struct object *o = pod->object, *service = c->from->service;
+	const char *node = o ? o->pod.node_name : NULL;
 	bool ready = !o || o->pod.ready || service->service.publish_not_ready;
+	struct candidate candidate = {
+		.ready = ready && !(o && o->pod.terminating),
+		.serving = ready,
+		.here = pod->here || (node && strcmp(node, c->from->node) == 0),
+	};
 	uint16_t number = pod_port(port, o);
-	size_t i;
 
 	if (!number || (o && o->pod.finished) ||
 	    !selector_matches(&service->service.selector, pod->labels))
 		return 0;
-	for (i = 0; i < pod->address_count; i++)
-		if (addr_is_v4(&pod->addresses[i]) == v4)
-			return add(c, &pod->addresses[i], number, ready && !terminating, ready);
+	make_hints(&candidate, c->from, node);
+	for (size_t i = 0; i < pod->address_count; i++) {
+		if (addr_is_v4(&pod->addresses[i]) != v4)
+			continue;
+		candidate.backend =
+			(struct backend){.addr = pod->addresses[i], .port_be = htons(number)};
+		return add(c, &candidate);
+	}
 	return 0;
 }
 
@@ -135,70 +209,193 @@ static int compare(const void *a, const void *b)
 	return order ? order : (y->ready * 2 + y->serving) - (x->ready * 2 + x->serving);
 }
 
-/* SV-06: ready ones; if there are none, those that still serve while they terminate. Nobody else
- * gets new flows. */
-static bool takes_new(const struct candidate *candidate, bool any_ready)
+/* Whatever the order of the slices: a duplicate is where, and for whom, any copy says. */
+static void merge(struct candidate *kept, const struct candidate *copy)
 {
-	return candidate->ready || (!any_ready && candidate->serving);
+	kept->here |= copy->here;
+	kept->names_nodes |= copy->names_nodes;
+	kept->names_this_node |= copy->names_this_node;
+	kept->names_zones |= copy->names_zones;
+	kept->names_this_zone |= copy->names_this_zone;
 }
 
-static int split(struct candidates *c, struct endpoints *ret)
+/* Sorted, each once. */
+static void settle(struct candidates *c)
 {
-	struct endpoints e = {};
-	bool any_ready = false;
-	size_t i, unique = 0, active = 0;
+	size_t unique = 0;
 
 	if (c->count)
 		qsort(c->items, c->count, sizeof(*c->items), compare);
-	for (i = 0; i < c->count; i++) {
+	for (size_t i = 0; i < c->count; i++) {
 		if (unique && memcmp(&c->items[unique - 1].backend, &c->items[i].backend,
 				     sizeof(struct backend)) == 0)
+			merge(&c->items[unique - 1], &c->items[i]);
+		else
+			c->items[unique++] = c->items[i];
+	}
+	c->count = unique;
+}
+
+/* ---------------------------------------------------------------- topology */
+
+/* What the hints of the ready endpoints ask for (SV-07): all of them have to have one, and one has
+ * to be for here. */
+static enum service_hints read_hints(const struct candidates *c)
+{
+	bool all_nodes = true, this_node = false, all_zones = true, this_zone = false;
+	bool any = false, ready = false;
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct candidate *one = &c->items[i];
+
+		any |= one->names_nodes || one->names_zones;
+		if (!one->ready)
 			continue;
-		c->items[unique++] = c->items[i];
-		any_ready |= c->items[i].ready;
+		ready = true;
+		all_nodes &= one->names_nodes;
+		this_node |= one->names_this_node;
+		all_zones &= one->names_zones;
+		this_zone |= one->names_this_zone;
 	}
-	for (i = 0; i < unique; i++)
-		active += takes_new(&c->items[i], any_ready);
-	e.active = calloc(active + 1, sizeof(*e.active));
-	e.terminating = calloc(unique - active + 1, sizeof(*e.terminating));
-	e.silent = calloc(unique - active + 1, sizeof(*e.silent));
-	if (!e.active || !e.terminating || !e.silent) {
-		endpoints_clear(&e);
+	if (!any)
+		return HINTS_NONE;
+	if (c->from->any_zone)
+		return HINTS_FORWARDING;
+	if (!ready)
+		return HINTS_NOBODY_READY;
+	if (all_nodes && this_node)
+		return HINTS_NODE;
+	if (all_zones && this_zone)
+		return HINTS_ZONE;
+	if (!all_zones)
+		return all_nodes ? HINTS_NOT_HERE : HINTS_MISSING;
+	return c->from->zone ? HINTS_NOT_HERE : HINTS_NO_ZONE;
+}
+
+static bool is_near(const struct candidate *candidate, enum service_hints hints)
+{
+	return hints == HINTS_NODE   ? candidate->names_this_node
+	       : hints == HINTS_ZONE ? candidate->names_this_zone
+				     : true;
+}
+
+/* ---------------------------------------------------------------- sets */
+
+/* Which condition takes new flows: ready ones; if there are none, those that still serve while they
+ * terminate (SV-06). */
+struct choice {
+	enum service_hints hints;
+	bool any_ready, any_ready_here;
+};
+
+static struct choice choose(const struct candidates *c, size_t *ret_ready_here)
+{
+	struct choice choice = {.hints = read_hints(c)};
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct candidate *one = &c->items[i];
+
+		choice.any_ready |= one->ready;
+		choice.any_ready_here |= one->ready && one->here;
+		*ret_ready_here += one->ready && one->here;
+	}
+	return choice;
+}
+
+static bool in_cluster_set(const struct candidate *one, const struct choice *choice)
+{
+	return choice->any_ready ? one->ready && is_near(one, choice->hints) : one->serving;
+}
+
+static bool in_local_set(const struct candidates *c, const struct candidate *one,
+			 const struct choice *choice)
+{
+	if (!c->from->splits)
+		return one->here && in_cluster_set(one, choice);
+	return one->here && (choice->any_ready_here ? one->ready : one->serving);
+}
+
+enum part { PART_LOCAL, PART_BOTH, PART_CLUSTER, PART_NONE };
+
+static enum part part_of(const struct candidates *c, const struct candidate *one,
+			 const struct choice *choice)
+{
+	bool cluster = in_cluster_set(one, choice), local = in_local_set(c, one, choice);
+
+	return cluster && local ? PART_BOTH
+	       : cluster	? PART_CLUSTER
+	       : local		? PART_LOCAL
+				: PART_NONE;
+}
+
+static int make_room(struct endpoints *e, size_t active, size_t others)
+{
+	e->row = calloc(active + 1, sizeof(*e->row));
+	e->active = calloc(active + 1, sizeof(*e->active));
+	e->terminating = calloc(others + 1, sizeof(*e->terminating));
+	e->silent = calloc(others + 1, sizeof(*e->silent));
+	return e->row && e->active && e->terminating && e->silent ? 0 : -ENOMEM;
+}
+
+static int split(const struct candidates *c, struct endpoints *e)
+{
+	struct choice choice = choose(c, &e->ready_here);
+	size_t counts[PART_NONE + 1] = {}, places[PART_NONE];
+
+	for (size_t i = 0; i < c->count; i++)
+		counts[part_of(c, &c->items[i], &choice)]++;
+	if (make_room(e, c->count - counts[PART_NONE], counts[PART_NONE]) < 0)
 		return -ENOMEM;
-	}
-	for (i = 0; i < unique; i++) {
-		if (takes_new(&c->items[i], any_ready)) {
-			e.active[e.active_count++] = c->items[i].backend;
+	places[PART_LOCAL] = 0;
+	places[PART_BOTH] = counts[PART_LOCAL];
+	places[PART_CLUSTER] = counts[PART_LOCAL] + counts[PART_BOTH];
+	for (size_t i = 0; i < c->count; i++) {
+		const struct candidate *one = &c->items[i];
+		enum part part = part_of(c, one, &choice);
+
+		if (part != PART_NONE) {
+			e->row[places[part]++] = one->backend;
+			e->active[e->active_count++] = one->backend;
 			continue;
 		}
-		e.terminating[e.terminating_count++] = c->items[i].backend;
-		if (!c->items[i].serving)
-			e.silent[e.silent_count++] = c->items[i].backend;
+		e->terminating[e->terminating_count++] = one->backend;
+		if (!one->serving && !one->ready)
+			e->silent[e->silent_count++] = one->backend;
 	}
-	*ret = e;
+	e->local_only = counts[PART_LOCAL];
+	e->both = counts[PART_BOTH];
+	e->hints = choice.hints;
 	return 0;
 }
 
-int endpoints_collect(const struct object *service, const struct service_port *port, bool v4,
-		      const struct object *const *slices, size_t slice_count,
-		      const struct service_pod *pods, size_t pod_count, struct endpoints *ret)
+int endpoints_collect(const struct endpoints_from *from, const struct service_port *port, bool v4,
+		      struct endpoints *ret)
 {
-	struct candidates c = {};
-	size_t i;
+	struct candidates c = {.from = from};
+	struct endpoints e = {};
 	int r = 0;
 
-	for (i = 0; i < slice_count && r == 0; i++)
-		r = from_slice(&c, service, port, v4, &slices[i]->slice);
-	for (i = 0; i < pod_count && !slice_count && service->service.has_selector && r == 0; i++)
-		r = from_pod(&c, service, port, v4, &pods[i]);
+	for (size_t i = 0; i < from->slice_count && r == 0; i++)
+		r = from_slice(&c, port, v4, from->slices[i]);
+	for (size_t i = 0; i < from->pod_count && !from->slice_count &&
+			   from->service->service.has_selector && r == 0;
+	     i++)
+		r = from_pod(&c, port, v4, &from->pods[i]);
+	settle(&c);
 	if (r == 0)
-		r = split(&c, ret);
+		r = split(&c, &e);
+	e.foreign = c.foreign;
 	free(c.items);
+	if (r < 0)
+		endpoints_clear(&e);
+	else
+		*ret = e;
 	return r;
 }
 
 void endpoints_clear(struct endpoints *e)
 {
+	free(e->row);
 	free(e->active);
 	free(e->terminating);
 	free(e->silent);

@@ -1,447 +1,564 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One address and port of a Service in the maps: backends first, then what points at them, then
- * what nobody names. */
-#include <assert.h>
+/* Where a Service is served: its addresses and node ports, and what each of them is for. */
+#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/cleanup.h"
 #include "agent/services/services_internal.h"
 
-void frontend_free(struct frontend *f)
+/* One of a Service's addresses that it gets. */
+struct place {
+	struct polder_addr addr;
+	enum service_kind kind;
+};
+
+/* A Service while it is put into effect. */
+struct applying {
+	struct services *s;
+	struct service_state *w;
+	const struct object *service;
+	struct place *places;
+	size_t place_count;
+	bool families[2]; /* IPv4, IPv6 */
+	uint32_t external_flags;
+	struct endpoints_from from;
+	struct prefix *sources[2]; /* by family */
+	size_t source_counts[2];
+	bool told_foreign;
+};
+
+/* ---------------------------------------------------------------- one frontend */
+
+void frontend_remove(struct services *s, struct frontend *f, bool keep_entry)
 {
-	free(f->port_name);
-	free(f->active);
-	free(f->terminating);
-	free(f->silent);
+	const struct service_key key = f->claim->key;
+	struct frontend **at;
+
+	for (at = &f->set->frontends; *at != f; at = &(*at)->next)
+		;
+	*at = f->next;
+	f->claim->frontend = NULL;
+	if (f->written && !keep_entry) {
+		map_cache_delete(s->services, &key);
+		s->freed = true;
+	}
+	if (f->written) {
+		s->frontend_count--;
+		set_notify_left(s, f->set, &key);
+		notify_frontend(s, &key);
+	}
 	free(f);
 }
 
-int leave_reserve(struct services *s, size_t count)
+/* The claim is the set's owner's. Another set that had it has it no more. 0 or -ENOMEM. */
+static int frontend_want(struct services *s, struct service_set *set, struct claim *claim,
+			 enum service_kind kind, uint32_t flags)
 {
-	size_t room = s->leftover_count + count + 64;
-	struct leftover *grown;
+	struct frontend *f = claim->frontend;
 
-	if (s->leftover_count + count <= s->leftover_room)
-		return 0;
-	grown = reallocarray(s->leftovers, room, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	s->leftovers = grown;
-	s->leftover_room = room;
+	if (f && f->set != set) {
+		state_mark(s, f->set->owner == set->owner ? NULL : f->set->owner);
+		frontend_remove(s, f, true);
+		f = NULL;
+	}
+	if (!f) {
+		f = calloc(1, sizeof(*f));
+		if (!f)
+			return -ENOMEM;
+		*f = (struct frontend){.claim = claim, .set = set, .next = set->frontends};
+		set->frontends = claim->frontend = f;
+	}
+	f->kind = kind;
+	f->flags = flags;
+	f->wanted = true;
 	return 0;
 }
 
-void leave_backends(struct services *s, const struct service_entry *entry)
+static const char *protocol_name(uint8_t proto)
 {
-	if (!entry->backend_count)
-		return;
-	assert(s->leftover_count < s->leftover_room);
-	s->leftovers[s->leftover_count++] =
-		(struct leftover){entry->backend_first, entry->backend_count};
+	return proto == IPPROTO_TCP ? "TCP" : proto == IPPROTO_UDP ? "UDP" : "SCTP";
 }
 
-static void notify_touched(const struct services *s, const struct polder_addr *addr)
+static const char *owner_text(const struct service_state *w, char *buffer, size_t size)
 {
-	if (s->touched)
-		s->touched(addr, s->touched_data);
+	if (w->fixed)
+		snprintf(buffer, size, "%s", w->fixed->owner);
+	else
+		snprintf(buffer, size, "Service %s/%s", w->namespace, w->name);
+	return buffer;
 }
 
-static struct backend_state_key backend_state_key_of(uint32_t id, const struct backend *backend)
+static const char *key_text(const struct service_key *key, char *buffer, size_t size)
 {
-	return (struct backend_state_key){
-		.service_id = id, .addr = backend->addr, .port_be = backend->port_be};
+	char text[INET6_ADDRSTRLEN];
+
+	snprintf(buffer, size, "port %u/%s of %s", ntohs(key->port_be), protocol_name(key->proto),
+		 addr_is_unspecified(&key->addr) ? "the nodes" : addr_format(&key->addr, text));
+	return buffer;
 }
 
-static int compare_backends(const void *a, const void *b)
+/* Another one was first. */
+static int tell_taken(struct services *s, const struct service_state *w,
+		      const struct service_state *winner, const struct service_key *key)
 {
-	return backend_compare(a, b);
+	char what[96], who[340];
+
+	return problem_add(s, w, "%s is %.120s's, which is older: not served until that one goes",
+			   key_text(key, what, sizeof(what)), owner_text(winner, who, sizeof(who)));
 }
 
-/* Do these backends stand there already (after a restart, or only others than these have changed)?
- */
-static bool set_holds(const struct services *s, const struct service_entry *entry,
-		      const struct endpoints *e)
+/* Claims the address and port, and has it lead to the set. 0 or -errno. */
+static int serve_at(struct services *s, struct service_set *set, const struct service_key *key,
+		    enum service_kind kind, uint32_t flags)
 {
-	uint32_t i;
-
-	if (entry->backend_count != e->active_count)
-		return false;
-	for (i = 0; i < entry->backend_count; i++) {
-		const struct backend *backend =
-			maps_element(s->maps, MAP_BACKENDS, entry->backend_first + i);
-
-		if (!backend || memcmp(backend, &e->active[i], sizeof(*backend)) != 0)
-			return false;
-	}
-	return true;
-}
-
-/* Into a range of their own, which nothing names yet. */
-static int put_backends(struct services *s, const struct endpoints *e, uint32_t *ret_first)
-{
-	uint32_t first;
-	int r = ranges_take(s->backends, e->active_count, &first);
+	struct service_state *w = set->owner, *winner;
+	struct claim *claim;
+	int r = claim_want(s, w, key, false, &claim);
 
 	if (r < 0)
 		return r;
-	r = maps_elements_put(s->maps, MAP_BACKENDS, first, e->active_count, e->active);
-	if (r < 0)
-		ranges_give(s->backends, first, e->active_count);
-	else
-		*ret_first = first;
-	return r;
+	winner = claim_winner(s, claim);
+	if (winner != w) {
+		/* It may not know yet. */
+		if (!claim->frontend || claim->frontend->set->owner != winner)
+			state_mark(s, winner);
+		return tell_taken(s, w, winner, key);
+	}
+	if (claim->frontend && claim->frontend->wanted && claim->frontend->set->owner == w) {
+		char what[96];
+
+		return problem_add(s, w, "%s is named twice: the first one counts",
+				   key_text(key, what, sizeof(what)));
+	}
+	return frontend_want(s, set, claim, kind, flags);
 }
 
-/* ---------------------------------------------------------------- what changes */
+/* ---------------------------------------------------------------- addresses */
 
-struct backends {
-	const struct backend *items; /* sorted */
-	size_t count;
+static const char *const fields[SERVICE_KINDS] = {
+	[SERVICE_KIND_CLUSTER_IP] = "spec.clusterIPs",
+	[SERVICE_KIND_EXTERNAL_IP] = "spec.externalIPs",
+	[SERVICE_KIND_LOAD_BALANCER] = "status.loadBalancer.ingress",
 };
 
-static bool holds(const struct backends *list, const struct backend *backend)
+static int tell_refused(const struct applying *a, const struct polder_addr *addr,
+			enum service_kind kind, const char *reason)
 {
-	return list->count &&
-	       bsearch(backend, list->items, list->count, sizeof(*backend), compare_backends);
+	char text[INET6_ADDRSTRLEN];
+
+	return problem_add(a->s, a->w, "%s: %s is %s: not served", fields[kind],
+			   addr_format(addr, text), reason);
 }
 
-/* The next one of `list` that `other` does not hold, in one walk over both; NULL: no more. */
-struct only {
-	struct backends list, other;
-};
-
-static const struct backend *only_next(struct only *only)
+static bool has_place(const struct applying *a, const struct polder_addr *addr)
 {
-	while (only->list.count) {
-		const struct backend *item = only->list.items;
-		int order = only->other.count ? compare_backends(item, only->other.items) : -1;
-
-		if (order <= 0) {
-			only->list.items++;
-			only->list.count--;
-		}
-		if (order >= 0) {
-			only->other.items++;
-			only->other.count--;
-		}
-		if (order < 0)
-			return item;
-	}
-	return NULL;
+	for (size_t i = 0; i < a->place_count; i++)
+		if (memcmp(&a->places[i].addr, addr, sizeof(*addr)) == 0)
+			return true;
+	return false;
 }
 
-/* A frontend's endpoints before and after. */
-struct change {
-	struct backends active, terminating, silent;
-};
-
-static struct change before_of(const struct frontend *f)
+/* Who has the address, so that the Service may not; NULL: it may. */
+static const struct service_state *address_holder(const struct applying *a,
+						  const struct claim *claim, enum service_kind kind)
 {
-	return (struct change){{f->active, f->active_count},
-			       {f->terminating, f->terminating_count},
-			       {f->silent, f->silent_count}};
+	const struct service_state *holder = claim_cluster_ip(a->s, claim);
+
+	return !holder || (holder == a->w && kind == SERVICE_KIND_CLUSTER_IP) ? NULL : holder;
 }
 
-static struct change after_of(const struct endpoints *e)
+static int tell_full(struct services *s, const struct service_state *w)
 {
-	return (struct change){{e->active, e->active_count},
-			       {e->terminating, e->terminating_count},
-			       {e->silent, e->silent_count}};
+	return problem_add(s, w,
+			   "map services is full: %zu entries, all used; raise --max-services",
+			   map_cache_count(s->services));
 }
 
-static int put_member(struct services *s, uint32_t id, const struct backend *backend,
-		      uint32_t state)
+/* The address and, whatever the port, its entry. 0 or -errno. */
+static int take_address(struct applying *a, const struct polder_addr *addr, enum service_kind kind)
 {
-	const struct backend_state_key key = backend_state_key_of(id, backend);
-
-	return map_cache_put(s->backend_states, &key, &state);
-}
-
-/* Those that have become what they are in `to`. */
-static int put_backend_states(struct services *s, uint32_t id, const struct change *from,
-			      const struct change *to)
-{
-	struct only active = {to->active, from->active},
-		    terminating = {to->terminating, from->terminating};
-	const struct backend *backend;
-	int r = 0;
-
-	while (r == 0 && (backend = only_next(&active)))
-		r = put_member(s, id, backend, BACKEND_ACTIVE);
-	while (r == 0 && (backend = only_next(&terminating)))
-		r = put_member(s, id, backend, BACKEND_TERMINATING);
-	return r;
-}
-
-static void drop_from(struct services *s, uint32_t id, struct only only,
-		      const struct backends *keep)
-{
-	const struct backend *backend;
-
-	while ((backend = only_next(&only))) {
-		const struct backend_state_key key = backend_state_key_of(id, backend);
-
-		if (!holds(keep, backend))
-			map_cache_delete(s->backend_states, &key);
-	}
-}
-
-/* Those that are in `from` and nothing in `to`. */
-static void drop_backend_states(struct services *s, uint32_t id, const struct change *from,
-				const struct change *to)
-{
-	drop_from(s, id, (struct only){from->active, to->active}, &to->terminating);
-	drop_from(s, id, (struct only){from->terminating, to->terminating}, &to->active);
-}
-
-/* Tells of those that are in `from` and nothing in `to`. */
-static void notify_lost_from(const struct services *s, const struct service_key *key,
-			     struct only only, const struct backends *keep)
-{
-	const struct backend *backend;
-
-	while ((backend = only_next(&only)))
-		if (!holds(keep, backend))
-			s->lost(key, backend, s->lost_data);
-}
-
-/* Datagrams leave one that does not serve, once there is another for them. */
-static struct backends deserted(const struct change *change)
-{
-	return change->active.count ? change->silent : (struct backends){};
-}
-
-static void notify_lost(const struct services *s, const struct service_key *key,
-			const struct change *from, const struct change *to)
-{
-	if (!s->lost)
-		return;
-	notify_lost_from(s, key, (struct only){from->active, to->active}, &to->terminating);
-	notify_lost_from(s, key, (struct only){from->terminating, to->terminating}, &to->active);
-	if (key->proto == IPPROTO_UDP)
-		notify_lost_from(s, key, (struct only){deserted(to), deserted(from)},
-				 &(struct backends){});
-}
-
-static const struct frontend *frontend_find(const struct services *s, const struct service_key *key)
-{
-	const struct frontend *f = NULL;
-	const struct claim *c;
-
-	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
-	if (c)
-		for (f = c->owner->frontends; f && memcmp(&f->key, key, sizeof(*key)) != 0;)
-			f = f->next;
-	return f;
-}
-
-bool services_has_endpoint(const struct services *s, const struct service_key *service,
-			   const struct backend *endpoint)
-{
-	const struct service_entry *entry = map_cache_find(s->services, service);
-	const struct frontend *f = service->proto == IPPROTO_UDP ? frontend_find(s, service) : NULL;
-	struct backend_state_key key;
-	struct change now;
-
-	if (!entry)
-		return false;
-	if (f) {
-		now = before_of(f);
-		now.silent = deserted(&now);
-		if (holds(&now.silent, endpoint))
-			return false;
-	}
-	key = backend_state_key_of(entry->id, endpoint);
-	return map_cache_find(s->backend_states, &key) != NULL;
-}
-
-static bool endpoints_same(const struct frontend *f, const struct endpoints *e)
-{
-	return f->active_count == e->active_count && f->terminating_count == e->terminating_count &&
-	       memcmp(f->active, e->active, e->active_count * sizeof(*e->active)) == 0 &&
-	       memcmp(f->terminating, e->terminating,
-		      e->terminating_count * sizeof(*e->terminating)) == 0 &&
-	       f->silent_count == e->silent_count &&
-	       memcmp(f->silent, e->silent, e->silent_count * sizeof(*e->silent)) == 0;
-}
-
-/* Takes back what a frontend that does not fit has put already. */
-static void undo_backend_states(struct services *s, const struct frontend *f,
-				const struct service_entry *entry, const struct change *before,
-				const struct change *after)
-{
-	/* Nobody can have a flow to an endpoint that was never in force; what stood before the
-	 * agent's start stays. */
-	if (!f->active && map_cache_find(s->services, &f->key))
-		return;
-	drop_backend_states(s, entry->id, after, before);
-	/* They stood there: no room is needed. */
-	(void)put_backend_states(s, entry->id, after, before);
-}
-
-/*
- * Of a Service whose endpoints are known: those that go, and those that take new flows no more.
- * Whether datagrams stay with one that terminates depends on whether there is another. A flow to
- * one that stays as it is stays where it is.
- */
-static void notify_changed(const struct services *s, const struct change *before,
-			   const struct change *after)
-{
-	bool others = !before->active.count != !after->active.count;
-	struct only active = {before->active, after->active},
-		    terminating = {before->terminating, after->terminating};
-	const struct backend *backend;
-
-	if (others)
-		terminating.other = (struct backends){};
-	while ((backend = only_next(&active)))
-		notify_touched(s, &backend->addr);
-	while ((backend = only_next(&terminating)))
-		notify_touched(s, &backend->addr);
-}
-
-/* The frontend has these from now on. */
-static void take(struct services *s, struct frontend *f, const struct service_entry *entry,
-		 struct endpoints *e)
-{
-	f->entry = *entry;
-	s->backend_count += e->active_count - f->active_count;
-	free(f->active);
-	free(f->terminating);
-	free(f->silent);
-	f->active = e->active;
-	f->active_count = e->active_count;
-	f->terminating = e->terminating;
-	f->terminating_count = e->terminating_count;
-	f->silent = e->silent;
-	f->silent_count = e->silent_count;
-	*e = (struct endpoints){};
-}
-
-static int has_id(const void *key, const void *value, void *data)
-{
-	const struct service_entry *entry = value;
-
-	(void)key;
-	return entry->id == *(const uint32_t *)data;
-}
-
-/* A number that no Service has; 0 is nobody's. There are fewer Services than numbers. */
-static uint32_t new_id(struct services *s)
-{
-	uint32_t id;
-
-	do {
-		id = s->next_id++;
-		s->ids_used_up |= !s->next_id;
-	} while (!id || (s->ids_used_up && map_cache_each(s->services, has_id, &id) != 0));
-	return id;
-}
-
-/* Takes the endpoints' arrays on success. 0, -E2BIG with the map's name in `full`, -errno. */
-int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full)
-{
-	const struct service_entry *present = map_cache_find(s->services, &f->key);
-	const struct change before = before_of(f), after = after_of(e);
-	struct service_entry entry = {.backend_count = e->active_count}, old = {};
-	bool keep = false, appeared;
+	const struct service_key key = {.addr = *addr};
+	const struct service_state *holder;
+	char buffer[400], who[340];
+	struct claim *claim;
 	int r;
 
-	if (f->active && present && endpoints_same(f, e)) {
-		endpoints_clear(e);
-		return 0;
+	r = claim_want(a->s, a->w, &key, kind == SERVICE_KIND_CLUSTER_IP, &claim);
+	if (r < 0)
+		return r;
+	holder = address_holder(a, claim, kind);
+	if (holder) {
+		snprintf(buffer, sizeof(buffer), "the ClusterIP of %.160s",
+			 owner_text(holder, who, sizeof(who)));
+		return tell_refused(a, addr, kind, buffer);
 	}
-	r = leave_reserve(s, 1);
+	r = address_write(a->s, claim);
+	if (r == -E2BIG)
+		return tell_full(a->s, a->w);
 	if (r < 0)
 		return r;
-	if (present)
-		keep = set_holds(s, present, e);
-	entry.id = present ? present->id : new_id(s);
-	*full = "backends";
-	if (keep)
-		entry.backend_first = present->backend_first;
-	else if ((r = put_backends(s, e, &entry.backend_first)) < 0)
-		return r;
-	*full = "backend_states";
-	r = put_backend_states(s, entry.id, &before, &after);
-	if (r < 0)
-		goto undo;
-	/* Or it is not known which endpoints it had. */
-	appeared = !f->active && (!present || memcmp(present, &entry, sizeof(entry)) != 0);
-	*full = "services";
-	if (present)
-		old = *present;
-	r = map_cache_put(s->services, &f->key, &entry);
-	if (r < 0)
-		goto undo;
-	if (present && !keep)
-		leave_backends(s, &old);
-	drop_backend_states(s, entry.id, &before, &after);
-	notify_lost(s, &f->key, &before, &after);
-	if (appeared)
-		notify_touched(s, &f->key.addr);
-	else if (f->active)
-		notify_changed(s, &before, &after);
-	take(s, f, &entry, e);
+	a->places[a->place_count++] = (struct place){.addr = *addr, .kind = kind};
 	return 0;
-undo:
-	if (!keep)
-		ranges_give(s->backends, entry.backend_first, entry.backend_count);
-	undo_backend_states(s, f, &entry, &before, &after);
+}
+
+static int add_address(struct applying *a, const struct polder_addr *addr, enum service_kind kind)
+{
+	const char *reason;
+	char buffer[320];
+
+	if (has_place(a, addr))
+		return 0;
+	reason = address_refusal(a->s, addr, kind, buffer, sizeof(buffer));
+	if (reason)
+		return tell_refused(a, addr, kind, reason);
+	if (!a->families[!addr_is_v4(addr)])
+		return tell_refused(a, addr, kind, "of a family that the Service does not have");
+	return take_address(a, addr, kind);
+}
+
+static int add_addresses(struct applying *a, const struct polder_addr *list, size_t count,
+			 enum service_kind kind)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = add_address(a, &list[i], kind);
 	return r;
 }
 
-int claim_take(struct services *s, const struct service_key *key, struct service_state *owner)
+static bool is_balancer(const struct applying *a)
 {
-	struct claim *c;
+	return strcmp(a->service->service.type, "LoadBalancer") == 0;
+}
 
-	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
-	if (c && c->owner != owner)
-		return -EEXIST;
-	if (!c) {
-		c = calloc(1, sizeof(*c));
-		if (!c)
-			return -ENOMEM;
-		c->key = *key;
-		c->owner = owner;
-		HASH_ADD(hh, s->claims, key, sizeof(c->key), c);
-		if (!HASH_ADDED(hh, c)) {
-			free(c);
-			return -ENOMEM;
-		}
+/* Load balancers' before external ones: of an address that is both, its sources count. */
+static int find_places(struct applying *a)
+{
+	const struct service_object *service = &a->service->service;
+	const struct polder_addr *more = NULL;
+	size_t more_count =
+		is_balancer(a) && a->s->more ? a->s->more(a->service, &more, a->s->more_data) : 0;
+	size_t balancers = is_balancer(a) ? service->balancer_ip_count : 0;
+	int r;
+
+	a->places = calloc(service->cluster_ip_count + balancers + more_count +
+				   service->external_ip_count + 1,
+			   sizeof(*a->places));
+	if (!a->places)
+		return -ENOMEM;
+	r = add_addresses(a, service->cluster_ips, service->cluster_ip_count,
+			  SERVICE_KIND_CLUSTER_IP);
+	if (r == 0)
+		r = add_addresses(a, service->balancer_ips, balancers, SERVICE_KIND_LOAD_BALANCER);
+	if (r == 0)
+		r = add_addresses(a, more, more_count, SERVICE_KIND_LOAD_BALANCER);
+	if (r == 0)
+		r = add_addresses(a, service->external_ips, service->external_ip_count,
+				  SERVICE_KIND_EXTERNAL_IP);
+	return r;
+}
+
+/* ---------------------------------------------------------------- how it is served */
+
+/* The families of its ClusterIPs; without any those that it asks for, or both. */
+static void find_families(struct applying *a)
+{
+	const struct service_object *service = &a->service->service;
+	bool any = service->cluster_ip_count || service->wants_v4 || service->wants_v6;
+
+	for (size_t i = 0; i < service->cluster_ip_count; i++)
+		a->families[!addr_is_v4(&service->cluster_ips[i])] = true;
+	if (!service->cluster_ip_count) {
+		a->families[0] = service->wants_v4 || !any;
+		a->families[1] = service->wants_v6 || !any;
 	}
-	c->count++;
+}
+
+/* 0 or -ENOMEM. */
+static int find_forwarding(struct applying *a, bool *ret_dsr)
+{
+	const char *text = labels_get(&a->service->service.annotations, "polder.dev/forwarding");
+
+	*ret_dsr = a->s->env.config->forwarding == FORWARDING_DSR;
+	if (text && strcmp(text, "snat") == 0)
+		*ret_dsr = false;
+	else if (text && strcmp(text, "dsr") == 0)
+		*ret_dsr = true;
+	else if (text)
+		return problem_add(a->s, a->w,
+				   "annotation polder.dev/forwarding is \"%.32s\", which is not "
+				   "known: snat or dsr; %s is used",
+				   text, *ret_dsr ? "dsr" : "snat");
 	return 0;
 }
 
-void claim_drop(struct services *s, const struct service_key *key)
+/* 0 or -ENOMEM. */
+static int find_sources(struct applying *a)
 {
-	struct claim *c;
+	const struct service_object *service = &a->service->service;
 
-	HASH_FIND(hh, s->claims, key, sizeof(*key), c);
-	if (!c || --c->count)
-		return;
-	HASH_DEL(s->claims, c);
-	free(c);
-	s->freed = true;
+	for (int family = 0; family < 2 && service->source_range_count; family++) {
+		a->sources[family] =
+			calloc(service->source_range_count, sizeof(*a->sources[family]));
+		if (!a->sources[family])
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < service->source_range_count; i++) {
+		int family = !prefix_is_v4(&service->source_ranges[i]);
+
+		a->sources[family][a->source_counts[family]++] = service->source_ranges[i];
+	}
+	return 0;
 }
 
-void frontend_remove(struct services *s, struct frontend *f)
+static int find_terms(struct applying *a)
 {
-	const struct service_entry *entry = map_cache_find(s->services, &f->key);
-	const struct change before = before_of(f), after = {};
-	struct polder_addr addr = f->key.addr;
+	const struct service_object *service = &a->service->service;
+	bool dsr = false;
+	int r = find_forwarding(a, &dsr);
 
-	if (entry)
-		leave_backends(s, entry);
-	drop_backend_states(s, f->entry.id, &before, &after);
-	map_cache_delete(s->services, &f->key);
-	notify_lost(s, &f->key, &before, &after);
-	s->backend_count -= f->active_count;
-	s->frontend_count--;
-	claim_drop(s, &f->key);
-	frontend_free(f);
-	notify_touched(s, &addr);
+	if (r == 0)
+		r = find_sources(a);
+	if (r < 0)
+		return r;
+	find_families(a);
+	a->external_flags = SERVICE_EXTERNAL | (dsr ? SERVICE_DSR : 0) |
+			    (service->external_local ? SERVICE_EXTERNAL_LOCAL : 0);
+	a->from.splits = service->internal_local || service->external_local;
+	a->from.any_zone = dsr;
+	return 0;
+}
+
+static uint32_t flags_of(const struct applying *a, enum service_kind kind)
+{
+	const struct service_object *service = &a->service->service;
+
+	switch (kind) {
+	case SERVICE_KIND_CLUSTER_IP:
+		return service->internal_local ? SERVICE_INTERNAL_LOCAL : 0;
+	case SERVICE_KIND_NODE_PORT:
+		return a->external_flags | SERVICE_NODE_PORT;
+	case SERVICE_KIND_LOAD_BALANCER:
+		return a->external_flags | (service->source_range_count ? SERVICE_SOURCES : 0);
+	default:
+		return a->external_flags;
+	}
+}
+
+/* ---------------------------------------------------------------- one port in one family */
+
+static int serve_node_port(struct applying *a, struct service_set *set,
+			   const struct service_port *port)
+{
+	const struct service_key key = {.addr = addr_unspecified(set->v4),
+					.port_be = htons(port->node_port),
+					.proto = port->proto};
+	bool has_node_ports = strcmp(a->service->service.type, "NodePort") == 0 || is_balancer(a);
+
+	return has_node_ports && port->node_port ? serve_at(a->s, set, &key, SERVICE_KIND_NODE_PORT,
+							    flags_of(a, SERVICE_KIND_NODE_PORT))
+						 : 0;
+}
+
+static int serve_everywhere(struct applying *a, struct service_set *set,
+			    const struct service_port *port)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < a->place_count && r == 0; i++) {
+		const struct place *place = &a->places[i];
+		const struct service_key key = {
+			.addr = place->addr, .port_be = htons(port->port), .proto = port->proto};
+
+		if (addr_is_v4(&place->addr) == set->v4)
+			r = serve_at(a->s, set, &key, place->kind, flags_of(a, place->kind));
+	}
+	return r < 0 ? r : serve_node_port(a, set, port);
+}
+
+/* 0 or -ENOMEM. */
+static int tell_no_room(struct services *s, const struct service_state *w, const char *full,
+			const struct endpoints *e)
+{
+	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS),
+			      *states = maps_get(s->maps, MAP_BACKEND_STATES),
+			      *sources = maps_get(s->maps, MAP_SERVICE_SOURCES);
+
+	if (strcmp(full, "backends") == 0)
+		return problem_add(s, w,
+				   "map backends is full: %u entries, %u used, %u free in a row, "
+				   "%zu needed; raise --max-backends",
+				   backends->max_entries, ranges_used(s->backends),
+				   ranges_longest_free(s->backends), e->active_count);
+	if (strcmp(full, "backend_states") == 0)
+		return problem_add(s, w,
+				   "map backend_states is full: %u entries, %zu used, %zu needed; "
+				   "raise --max-backends",
+				   states->max_entries, map_cache_count(s->backend_states),
+				   e->active_count + e->terminating_count);
+	if (strcmp(full, "service_sources") == 0)
+		return problem_add(s, w,
+				   "map service_sources is full: %u entries, %zu used: its load "
+				   "balancer's addresses are not served; fewer "
+				   "loadBalancerSourceRanges help",
+				   sources->max_entries, map_cache_count(s->sources));
+	return tell_full(s, w);
+}
+
+static bool has_frontends(const struct service_set *set)
+{
+	const struct frontend *f;
+
+	for (f = set->frontends; f && !f->wanted; f = f->next)
+		;
+	return f != NULL;
+}
+
+/* Takes the endpoints. */
+static int bring_in_force(struct services *s, struct service_set *set, struct endpoints *e,
+			  const struct set_terms *terms)
+{
+	const char *full = "";
+	int r = 0;
+
+	if (has_frontends(set))
+		r = set_apply(s, set, e, terms, &full);
+	if (r == -E2BIG)
+		r = tell_no_room(s, set->owner, full, e);
+	endpoints_clear(e);
+	set->wanted = has_frontends(set);
+	return r;
+}
+
+static int tell_foreign(struct applying *a, const struct endpoints *e)
+{
+	if (!e->foreign || a->told_foreign)
+		return 0;
+	a->told_foreign = true;
+	return problem_add(a->s, a->w,
+			   "%zu endpoints of its slices are pods of another namespace "
+			   "(targetRef.namespace): left out",
+			   e->foreign);
+}
+
+static int apply_port(struct applying *a, const struct service_port *port, bool v4)
+{
+	const struct set_terms terms = {
+		.affinity_seconds = a->service->service.affinity_seconds,
+		.sources = a->sources[!v4],
+		.source_count = is_balancer(a) ? a->source_counts[!v4] : 0,
+	};
+	struct service_set *set = set_get(a->w, port->port, port->proto, v4, port->name);
+	struct endpoints e = {};
+	int r = set ? serve_everywhere(a, set, port) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	if (has_frontends(set)) {
+		r = endpoints_collect(&a->from, port, v4, &e);
+		if (r < 0)
+			return r;
+	}
+	if (a->w->ready_here < e.ready_here)
+		a->w->ready_here = e.ready_here;
+	r = tell_foreign(a, &e);
+	if (r < 0) {
+		endpoints_clear(&e);
+		return r;
+	}
+	return bring_in_force(a->s, set, &e, &terms);
+}
+
+static int apply_ports(struct applying *a)
+{
+	const struct service_object *service = &a->service->service;
+	int r = 0;
+
+	for (int family = 0; family < 2; family++)
+		for (size_t i = 0; i < service->port_count && r == 0 && a->families[family]; i++)
+			r = apply_port(a, &service->ports[i], family == 0);
+	return r;
+}
+
+int service_apply(struct services *s, struct service_state *w, const struct object *service,
+		  const struct object *const *slices, size_t slice_count)
+{
+	struct applying a = {
+		.s = s,
+		.w = w,
+		.service = service,
+		.from = {.service = service,
+			 .slices = slices,
+			 .slice_count = slice_count,
+			 .store = s->store,
+			 .node = s->env.config->node_name,
+			 .zone = s->zone,
+			 .is_here = address_is_here,
+			 .data = s},
+	};
+	int r = 0;
+
+	if (!slice_count && service->service.has_selector)
+		r = s->env.pods(w->namespace, &a.from.pods, &a.from.pod_count, s->env.pods_data);
+	w->health_port = service->service.external_local && is_balancer(&a)
+				 ? service->service.health_port
+				 : 0;
+	if (r == 0)
+		r = find_terms(&a);
+	if (r == 0)
+		r = find_places(&a);
+	if (r == 0)
+		r = apply_ports(&a);
+	free(a.places);
+	free(a.sources[0]);
+	free(a.sources[1]);
+	return r;
+}
+
+/* ---------------------------------------------------------------- what is no Service */
+
+static int fixed_endpoints(const struct services_fixed *said, struct endpoints *ret)
+{
+	struct endpoints e = {
+		.row = calloc(1, sizeof(*e.row)),
+		.active = calloc(1, sizeof(*e.active)),
+		.terminating = calloc(1, sizeof(*e.terminating)),
+		.silent = calloc(1, sizeof(*e.silent)),
+		.active_count = 1,
+		.both = 1,
+	};
+
+	if (!e.row || !e.active || !e.terminating || !e.silent) {
+		endpoints_clear(&e);
+		return -ENOMEM;
+	}
+	e.row[0] = e.active[0] = said->endpoint;
+	*ret = e;
+	return 0;
+}
+
+int fixed_apply(struct services *s, struct service_state *w)
+{
+	const struct services_fixed *said = &w->fixed->said;
+	const struct set_terms terms = {};
+	struct endpoints e = {};
+	struct service_set *set = set_get(w, ntohs(said->key.port_be), said->key.proto,
+					  addr_is_v4(&said->key.addr), "");
+	int r = set ? serve_at(s, set, &said->key, SERVICE_KIND_HOST_PORT, said->flags) : -ENOMEM;
+
+	if (r == 0)
+		r = fixed_endpoints(said, &e);
+	return r < 0 ? r : bring_in_force(s, set, &e, &terms);
+}
+
+void fixed_free(struct fixed *fixed)
+{
+	if (!fixed)
+		return;
+	free(fixed->name);
+	free(fixed->owner);
+	free(fixed);
 }

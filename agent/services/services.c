@@ -3,60 +3,45 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/common/log.h"
 #include "agent/services/services_internal.h"
-#include "policy/objects/limits.h"
 
-/*
- * An entry of before the start keeps its number and its range of backends. One whose range cannot
- * be its own has no endpoint until the first run has put it right.
- */
-static int take_over(const void *key, const void *value, void *data)
+/* Changes of who has an address concern others, whose changes may concern others again. */
+#define ROUNDS_MAX 8
+
+static int open_maps(struct services *s)
 {
-	struct services *s = data;
-	const struct service_entry *entry = value;
-	struct service_entry without = *entry;
-	int r = ranges_take_at(s->backends, entry->backend_first, entry->backend_count);
+	int r;
 
-	if (entry->id >= s->next_id || s->ids_used_up) {
-		s->next_id = entry->id + 1;
-		s->ids_used_up |= !s->next_id;
-	}
-	if (r != -EEXIST && r != -ERANGE)
+	if ((r = map_cache_open(s->maps, MAP_SERVICES, &s->services)) < 0 ||
+	    (r = map_cache_open(s->maps, MAP_BACKEND_STATES, &s->backend_states)) < 0 ||
+	    (r = map_cache_open(s->maps, MAP_SERVICE_SOURCES, &s->sources)) < 0 ||
+	    (r = ranges_new(maps_get(s->maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
+	    (r = sets_inherit(s)) < 0)
 		return r;
-	log_error("services",
-		  "map services: Service port %u names backends %u to %llu, which are another's or "
-		  "beyond the map's end: "
-		  "it has no endpoint until its object has been read",
-		  entry->id, entry->backend_first,
-		  (unsigned long long)entry->backend_first + entry->backend_count - 1);
-	without.backend_first = without.backend_count = 0;
-	return map_cache_put(s->services, key, &without);
+	map_cache_begin(s->services);
+	map_cache_begin(s->backend_states);
+	map_cache_begin(s->sources);
+	return 0;
 }
 
-int services_open(struct maps *maps, const struct store *store, service_pods pods, void *data,
-		  struct services **ret)
+int services_open(const struct services_env *env, struct services **ret)
 {
 	struct services *s = calloc(1, sizeof(*s));
 	int r;
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct services){
-		.maps = maps, .store = store, .pods = pods, .pods_data = data, .next_id = 1};
-	if ((r = map_cache_open(maps, MAP_SERVICES, &s->services)) < 0 ||
-	    (r = map_cache_open(maps, MAP_BACKEND_STATES, &s->backend_states)) < 0 ||
-	    (r = ranges_new(maps_get(maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
-	    (r = map_cache_each(s->services, take_over, s)) < 0) {
+	*s = (struct services){.env = *env, .maps = env->maps, .store = env->store, .next_id = 1};
+	r = open_maps(s);
+	if (r < 0) {
 		services_close(s);
 		return r;
 	}
-	map_cache_begin(s->services);
-	map_cache_begin(s->backend_states);
 	*ret = s;
 	return 0;
 }
@@ -73,28 +58,10 @@ void services_on_lost(struct services *s, services_lost lost, void *data)
 	s->lost_data = data;
 }
 
-static void state_free(struct service_state *w)
+void services_on_addresses(struct services *s, services_more_addresses more, void *data)
 {
-	struct slice_name *slice, *next_slice;
-	struct frontend *f, *next;
-
-	for (slice = w->slices; slice; slice = next_slice) {
-		next_slice = slice->next;
-		free(slice->name);
-		free(slice);
-	}
-	for (f = w->frontends; f; f = next) {
-		next = f->next;
-		frontend_free(f);
-	}
-	free(w);
-}
-
-static void owner_free(struct slice_owner *owner)
-{
-	free(owner->key);
-	free(owner->service);
-	free(owner);
+	s->more = more;
+	s->more_data = data;
 }
 
 void services_close(struct services *s)
@@ -102,10 +69,11 @@ void services_close(struct services *s)
 	struct service_state *w, *next;
 	struct slice_owner *o, *next_owner;
 	struct service_space *space, *next_space;
-	struct claim *c, *next_claim;
+	struct inherited *i, *next_inherited;
 
 	if (!s)
 		return;
+	HASH_CLEAR(by_id, s->sets);
 	HASH_ITER (hh, s->states, w, next) {
 		HASH_DEL(s->states, w);
 		state_free(w);
@@ -116,321 +84,21 @@ void services_close(struct services *s)
 	}
 	HASH_ITER (hh, s->owners, o, next_owner) {
 		HASH_DEL(s->owners, o);
-		owner_free(o);
+		slice_owner_free(o);
 	}
-	HASH_ITER (hh, s->claims, c, next_claim) {
-		HASH_DEL(s->claims, c);
-		free(c);
+	HASH_ITER (hh, s->inherited, i, next_inherited) {
+		HASH_DEL(s->inherited, i);
+		free(i);
 	}
+	claims_free(s);
 	map_cache_close(s->services);
-	ranges_free(s->backends);
 	map_cache_close(s->backend_states);
+	map_cache_close(s->sources);
+	ranges_free(s->backends);
 	free(s->leftovers);
 	free(s->problems);
+	free(s->zone);
 	free(s);
-}
-
-struct name_key {
-	char text[LIMIT_NAMESPACE + LIMIT_NAME + 2];
-};
-
-/* NAMESPACE/NAME of an object: decoded ones have no longer names. */
-static const char *name_key(const char *namespace, const char *name, struct name_key *buffer)
-{
-	snprintf(buffer->text, sizeof(buffer->text), "%s/%s", namespace, name);
-	return buffer->text;
-}
-
-static struct service_state *state_find(const struct services *s, const char *namespace,
-					const char *name)
-{
-	struct name_key key;
-	struct service_state *w;
-
-	HASH_FIND_STR(s->states, name_key(namespace, name, &key), w);
-	return w;
-}
-
-static struct service_space *space_find(const struct services *s, const char *namespace)
-{
-	struct service_space *space;
-
-	HASH_FIND_STR(s->spaces, namespace, space);
-	return space;
-}
-
-/* NULL: no memory. */
-static struct service_space *space_get(struct services *s, const char *namespace)
-{
-	struct service_space *space = space_find(s, namespace);
-	size_t length = strlen(namespace);
-
-	if (space)
-		return space;
-	space = calloc(1, sizeof(*space) + length + 1);
-	if (!space)
-		return NULL;
-	memcpy(space->name, namespace, length + 1);
-	HASH_ADD_KEYPTR(hh, s->spaces, space->name, length, space);
-	if (HASH_ADDED(hh, space))
-		return space;
-	free(space);
-	return NULL;
-}
-
-/* One that no Service is left of goes. */
-static void space_drop_idle(struct services *s, struct service_space *space)
-{
-	if (space->states)
-		return;
-	HASH_DEL(s->spaces, space);
-	free(space);
-}
-
-/* Pods of its namespace concern it from now on. */
-static void sliceless_add(struct service_state *w)
-{
-	w->previous_sliceless = NULL;
-	w->next_sliceless = w->space->sliceless;
-	if (w->next_sliceless)
-		w->next_sliceless->previous_sliceless = w;
-	w->space->sliceless = w;
-}
-
-static void sliceless_remove(struct service_state *w)
-{
-	if (w->next_sliceless)
-		w->next_sliceless->previous_sliceless = w->previous_sliceless;
-	if (w->previous_sliceless)
-		w->previous_sliceless->next_sliceless = w->next_sliceless;
-	else
-		w->space->sliceless = w->next_sliceless;
-}
-
-/* NULL: no memory. */
-static struct service_state *state_new(struct services *s, struct service_space *space,
-				       const char *name)
-{
-	struct name_key key;
-	size_t length = strlen(name_key(space->name, name, &key));
-	struct service_state *w = calloc(1, sizeof(*w) + length + 1);
-
-	if (!w)
-		return NULL;
-	memcpy(w->key, key.text, length + 1);
-	w->space = space;
-	w->namespace = space->name;
-	w->name = w->key + strlen(space->name) + 1;
-	HASH_ADD_KEYPTR(hh, s->states, w->key, length, w);
-	if (!HASH_ADDED(hh, w)) {
-		free(w);
-		return NULL;
-	}
-	space->states++;
-	sliceless_add(w);
-	return w;
-}
-
-/* NULL: no memory. */
-static struct service_state *state_get(struct services *s, const char *namespace, const char *name)
-{
-	struct service_state *w = state_find(s, namespace, name);
-	struct service_space *space = w ? NULL : space_get(s, namespace);
-
-	if (!space)
-		return w;
-	w = state_new(s, space, name);
-	if (!w)
-		space_drop_idle(s, space);
-	return w;
-}
-
-/* A Service whose object has gone, with its slices and all that it had in the maps, is forgotten.
- */
-static void state_drop_idle(struct services *s, struct service_state *w)
-{
-	struct service_space *space = w->space;
-
-	if (w->dirty || w->slices || w->frontends ||
-	    store_get(s->store, OBJECT_SERVICE, w->namespace, w->name))
-		return;
-	sliceless_remove(w);
-	HASH_DEL(s->states, w);
-	state_free(w);
-	space->states--;
-	space_drop_idle(s, space);
-}
-
-static void mark(struct services *s, struct service_state *w)
-{
-	if (!w || w->dirty)
-		return;
-	w->dirty = true;
-	w->next_dirty = s->dirty;
-	s->dirty = w;
-}
-
-static void slice_remove(struct service_state *w, const char *name)
-{
-	struct slice_name **at, *found;
-
-	for (at = &w->slices; *at; at = &(*at)->next) {
-		if (strcmp((*at)->name, name) != 0)
-			continue;
-		found = *at;
-		*at = found->next;
-		free(found->name);
-		free(found);
-		if (!w->slices)
-			sliceless_add(w);
-		return;
-	}
-}
-
-static int slice_add(struct service_state *w, const char *name)
-{
-	struct slice_name *slice = calloc(1, sizeof(*slice));
-
-	if (!slice || !(slice->name = strdup(name))) {
-		free(slice);
-		return -ENOMEM;
-	}
-	slice_remove(w, name);
-	if (!w->slices)
-		sliceless_remove(w);
-	slice->next = w->slices;
-	w->slices = slice;
-	return 0;
-}
-
-/* The slice is no longer its Service's. Needs no memory. */
-static void owner_drop(struct services *s, struct slice_owner *owner)
-{
-	char *slash = strchr(owner->key, '/');
-	struct service_state *w;
-
-	*slash = '\0';
-	w = state_find(s, owner->key, owner->service);
-	*slash = '/';
-	if (w)
-		slice_remove(w, slash + 1);
-	mark(s, w);
-	HASH_DEL(s->owners, owner);
-	owner_free(owner);
-}
-
-static int owner_add(struct services *s, const char *key, const char *service)
-{
-	struct slice_owner *owner = calloc(1, sizeof(*owner));
-
-	if (!owner)
-		return -ENOMEM;
-	owner->key = strdup(key);
-	owner->service = strdup(service);
-	if (owner->key && owner->service) {
-		HASH_ADD_KEYPTR(hh, s->owners, owner->key, strlen(owner->key), owner);
-		if (HASH_ADDED(hh, owner))
-			return 0;
-	}
-	owner_free(owner);
-	return -ENOMEM;
-}
-
-/* A slice may come, go, or change the Service it names. 0 or -ENOMEM. */
-static int slice_changed(struct services *s, const struct object *slice, bool deleted)
-{
-	const char *service = deleted ? NULL : slice->slice.service;
-	struct slice_owner *owner;
-	struct service_state *w;
-	struct name_key key;
-	int r = 0;
-
-	HASH_FIND_STR(s->owners, name_key(slice->namespace, slice->name, &key), owner);
-	if (owner && (!service || strcmp(owner->service, service) != 0)) {
-		owner_drop(s, owner);
-		owner = NULL;
-	}
-	if (!service)
-		return 0;
-	w = state_get(s, slice->namespace, service);
-	if (!w)
-		return -ENOMEM;
-	mark(s, w);
-	if (!owner) {
-		r = slice_add(w, slice->name);
-		if (r == 0)
-			r = owner_add(s, key.text, service);
-	}
-	return r;
-}
-
-static int service_changed(struct services *s, const struct object *service)
-{
-	struct service_state *w = state_get(s, service->namespace, service->name);
-
-	mark(s, w);
-	return w ? 0 : -ENOMEM;
-}
-
-/* A change that finds no memory is not lost: the next services_apply() looks at all objects. */
-void services_object_changed(struct services *s, const struct object *object, bool deleted)
-{
-	int r = 0;
-
-	if (object->kind == OBJECT_SERVICE)
-		r = service_changed(s, object);
-	else if (object->kind == OBJECT_ENDPOINT_SLICE)
-		r = slice_changed(s, object, deleted);
-	else if (object->kind == OBJECT_POD)
-		services_pods_changed(s, object->namespace);
-	s->missed |= r < 0;
-}
-
-/* After a change that was missed. 0 or -ENOMEM: then it is still to be done. */
-static int look_at_all(struct services *s)
-{
-	size_t count, i;
-	const struct object *const *services = store_objects(s->store, OBJECT_SERVICE, &count);
-	const struct object *const *slices;
-	struct service_state *w, *next;
-	int r = 0;
-
-	for (i = 0; i < count && r == 0; i++)
-		r = service_changed(s, services[i]);
-	slices = store_objects(s->store, OBJECT_ENDPOINT_SLICE, &count);
-	for (i = 0; i < count && r == 0; i++)
-		r = slice_changed(s, slices[i], false);
-	/* Those whose object has gone are known. */
-	HASH_ITER (hh, s->states, w, next)
-		mark(s, w);
-	s->missed = r < 0;
-	return r;
-}
-
-static void pods_changed_in(struct services *s, const struct service_space *space)
-{
-	const struct object *service;
-	struct service_state *w;
-
-	for (w = space->sliceless; w; w = w->next_sliceless) {
-		service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
-		if (service && service->service.has_selector)
-			mark(s, w);
-	}
-}
-
-void services_pods_changed(struct services *s, const char *namespace)
-{
-	struct service_space *space, *next;
-
-	if (namespace && *namespace) {
-		space = space_find(s, namespace);
-		if (space)
-			pods_changed_in(s, space);
-		return;
-	}
-	HASH_ITER (hh, s->spaces, space, next)
-		pods_changed_in(s, space);
 }
 
 bool services_dirty(const struct services *s)
@@ -438,174 +106,56 @@ bool services_dirty(const struct services *s)
 	return s->dirty != NULL || s->missed;
 }
 
-/* A Service that is refused is tried again when something has been freed: so it must be known. 0 or
- * -ENOMEM. */
-static int problem_add(struct services *s, const struct service_state *w, const char *reason)
+/* ---------------------------------------------------------------- what is refused */
+
+int problem_add(struct services *s, const struct service_state *w, const char *format, ...)
 {
 	struct service_problem *grown =
 		reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
+	va_list arguments;
 
 	if (!grown)
 		return -ENOMEM;
 	s->problems = grown;
 	grown = &s->problems[s->problem_count++];
-	*grown = (struct service_problem){.namespace = w->namespace, .name = w->name};
-	snprintf(grown->reason, sizeof(grown->reason), "%s", reason);
+	*grown = (struct service_problem){.namespace = w->fixed ? "" : w->namespace,
+					  .name = w->fixed ? w->fixed->owner : w->name};
+	va_start(arguments, format);
+	vsnprintf(grown->reason, sizeof(grown->reason), format, arguments);
+	va_end(arguments);
 	return 0;
 }
 
-static void problems_clear_of(struct services *s, const struct service_state *w)
+static bool is_of(const struct service_problem *problem, const struct service_state *w)
+{
+	return problem->name == (w->fixed ? w->fixed->owner : w->name);
+}
+
+void problems_clear_of(struct services *s, const struct service_state *w)
 {
 	size_t i, kept = 0;
 
 	for (i = 0; i < s->problem_count; i++)
-		if (s->problems[i].name != w->name)
+		if (!is_of(&s->problems[i], w))
 			s->problems[kept++] = s->problems[i];
 	s->problem_count = kept;
 }
 
-/* Services that were refused are looked at again. */
-static void mark_refused(struct services *s)
+void mark_refused(struct services *s)
 {
+	struct service_state *w, *next;
 	size_t i;
 
+	if (!s->problem_count)
+		return;
 	for (i = 0; i < s->problem_count; i++)
-		mark(s, state_find(s, s->problems[i].namespace, s->problems[i].name));
+		state_mark(s, state_find(s, s->problems[i].namespace, s->problems[i].name));
+	HASH_ITER (hh, s->states, w, next)
+		if (w->fixed)
+			state_mark(s, w);
 }
 
-static struct frontend *frontend_get(struct service_state *w, const struct service_key *key)
-{
-	struct frontend *f;
-
-	for (f = w->frontends; f; f = f->next)
-		if (memcmp(&f->key, key, sizeof(*key)) == 0)
-			return f;
-	return NULL;
-}
-
-/* The wanted frontend for a key; a new one takes its claim. 0; -EEXIST: another Service has the
- * address and port; -ENOMEM. */
-static int frontend_want(struct services *s, struct service_state *w, const struct service_key *key,
-			 const char *port_name, struct frontend **ret)
-{
-	struct frontend *f = frontend_get(w, key);
-	int r;
-
-	if (f) {
-		f->wanted = true;
-		*ret = f;
-		return 0;
-	}
-	r = claim_take(s, key, w);
-	if (r < 0)
-		return r;
-	f = calloc(1, sizeof(*f));
-	if (!f || !(f->port_name = strdup(port_name))) {
-		free(f);
-		claim_drop(s, key);
-		return -ENOMEM;
-	}
-	f->key = *key;
-	f->wanted = true;
-	f->next = w->frontends;
-	w->frontends = f;
-	s->frontend_count++;
-	*ret = f;
-	return 0;
-}
-
-/* What was in force stays. 0 or -ENOMEM. */
-static int report_full(struct services *s, const struct service_state *w, const char *full,
-		       size_t active, size_t terminating)
-{
-	const struct map_info *backends = maps_get(s->maps, MAP_BACKENDS),
-			      *backend_states = maps_get(s->maps, MAP_BACKEND_STATES);
-	char reason[sizeof(s->problems->reason)];
-
-	if (strcmp(full, "backends") == 0)
-		snprintf(reason, sizeof(reason),
-			 "map backends is full: %u entries, %u used, %u free in a row, %zu needed; "
-			 "raise --max-backends",
-			 backends->max_entries, ranges_used(s->backends),
-			 ranges_longest_free(s->backends), active);
-	else if (strcmp(full, "backend_states") == 0)
-		snprintf(reason, sizeof(reason),
-			 "map backend_states is full: %u entries, %zu used, %zu needed; raise "
-			 "--max-backends",
-			 backend_states->max_entries, map_cache_count(s->backend_states),
-			 active + terminating);
-	else
-		snprintf(reason, sizeof(reason),
-			 "map services is full: %zu entries, all used; raise --max-services",
-			 map_cache_count(s->services));
-	return problem_add(s, w, reason);
-}
-
-static int put_endpoints(struct services *s, struct service_state *w, const struct service_key *key,
-			 const char *port_name, struct endpoints *e)
-{
-	struct frontend *f;
-	const char *full = "";
-	int r = frontend_want(s, w, key, port_name, &f);
-
-	if (r == -EEXIST)
-		r = problem_add(s, w, "another Service has the same address and port");
-	else if (r == 0)
-		r = frontend_apply(s, f, e, &full);
-	if (r == -E2BIG)
-		r = report_full(s, w, full, e->active_count, e->terminating_count);
-	endpoints_clear(e);
-	return r;
-}
-
-/* The address itself, whatever the port: an unknown port is refused, nothing leaves the node. */
-static int put_address(struct services *s, struct service_state *w, const struct polder_addr *addr)
-{
-	struct service_key key = {.addr = *addr};
-	struct endpoints none = {.active = calloc(1, sizeof(struct backend)),
-				 .terminating = calloc(1, sizeof(struct backend)),
-				 .silent = calloc(1, sizeof(struct backend))};
-
-	if (!none.active || !none.terminating || !none.silent) {
-		endpoints_clear(&none);
-		return -ENOMEM;
-	}
-	return put_endpoints(s, w, &key, "", &none);
-}
-
-static int apply_service(struct services *s, struct service_state *w, const struct object *service,
-			 const struct object *const *slices, size_t slice_count)
-{
-	const struct service_pod *pods = NULL;
-	size_t pod_count = 0, i, j;
-	int r = 0;
-
-	if (!slice_count && service->service.has_selector)
-		r = s->pods(w->namespace, &pods, &pod_count, s->pods_data);
-	for (i = 0; i < service->service.cluster_ip_count && r == 0; i++) {
-		const struct polder_addr *addr = &service->service.cluster_ips[i];
-
-		r = put_address(s, w, addr);
-		for (j = 0; j < service->service.port_count && r == 0; j++) {
-			const struct service_port *port = &service->service.ports[j];
-			struct service_key key = {
-				.addr = *addr, .port_be = htons(port->port), .proto = port->proto};
-			struct endpoints e = {};
-
-			if (port->proto == IPPROTO_SCTP) {
-				r = problem_add(
-					s, w,
-					"SCTP ports of Services are not supported in this version");
-				continue;
-			}
-			r = endpoints_collect(service, port, addr_is_v4(addr), slices, slice_count,
-					      pods, pod_count, &e);
-			if (r == 0)
-				r = put_endpoints(s, w, &key, port->name, &e);
-		}
-	}
-	return r;
-}
+/* ---------------------------------------------------------------- one Service */
 
 static bool is_balanced(const struct object *service)
 {
@@ -615,16 +165,35 @@ static bool is_balanced(const struct object *service)
 	       !labels_get(&service->labels, "service.kubernetes.io/headless");
 }
 
-static int apply_state(struct services *s, struct service_state *w)
+static void begin_state(struct service_state *w)
+{
+	struct service_set *set;
+	struct frontend *f;
+
+	claims_begin(w);
+	w->cursor = w->sets;
+	w->health_port = 0;
+	w->ready_here = 0;
+	for (set = w->sets; set; set = set->next) {
+		set->wanted = false;
+		for (f = set->frontends; f; f = f->next)
+			f->wanted = false;
+	}
+}
+
+/* Its slices, and what it asks for. */
+static int apply_wanted(struct services *s, struct service_state *w)
 {
 	const struct object *service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
 	const struct object **slices = NULL;
 	struct slice_name *slice;
-	struct frontend *f, **at;
 	size_t count = 0;
 	int r = 0;
 
-	problems_clear_of(s, w);
+	if (w->fixed)
+		return w->fixed->removed ? 0 : fixed_apply(s, w);
+	if (!is_balanced(service))
+		return 0;
 	for (slice = w->slices; slice; slice = slice->next)
 		count++;
 	slices = calloc(count + 1, sizeof(*slices));
@@ -636,24 +205,45 @@ static int apply_state(struct services *s, struct service_state *w)
 			store_get(s->store, OBJECT_ENDPOINT_SLICE, w->namespace, slice->name);
 		count += slices[count] != NULL;
 	}
-	for (f = w->frontends; f; f = f->next)
-		f->wanted = false;
-	if (is_balanced(service))
-		r = apply_service(s, w, service, slices, count);
+	r = service_apply(s, w, service, slices, count);
 	free(slices);
-	for (count = 0, f = w->frontends; f; f = f->next)
-		count += !f->wanted;
+	return r;
+}
+
+/* Frontends first: nothing names a row that goes. */
+static void drop_unwanted(struct services *s, struct service_state *w)
+{
+	struct service_set *set, *next_set;
+	struct frontend *f, *next;
+
+	for (set = w->sets; set; set = next_set) {
+		next_set = set->next;
+		for (f = set->frontends; f; f = next) {
+			next = f->next;
+			if (!f->wanted)
+				frontend_remove(s, f, false);
+		}
+		if (!set->wanted)
+			set_remove(s, set);
+	}
+	claims_end(s, w);
+}
+
+static int apply_state(struct services *s, struct service_state *w)
+{
+	struct service_set *set;
+	size_t count = 0;
+	int r;
+
+	problems_clear_of(s, w);
+	begin_state(w);
+	r = apply_wanted(s, w);
+	for (set = w->sets; set; set = set->next)
+		count++;
 	if (r == 0)
 		r = leave_reserve(s, count);
-	for (at = &w->frontends; *at;) {
-		f = *at;
-		if (f->wanted || r < 0) {
-			at = &f->next;
-			continue;
-		}
-		*at = f->next;
-		frontend_remove(s, f);
-	}
+	if (r == 0)
+		drop_unwanted(s, w);
 	return r;
 }
 
@@ -669,7 +259,7 @@ static int apply_dirty(struct services *s)
 		w->dirty = false;
 		result = apply_state(s, w);
 		if (result < 0) {
-			mark(s, w);
+			state_mark(s, w);
 			r = result;
 		}
 		state_drop_idle(s, w);
@@ -681,9 +271,26 @@ static int apply_dirty(struct services *s)
  * by endpoints that are another's. */
 static int settle(struct services *s)
 {
-	int services = map_cache_settle(s->services), states = map_cache_settle(s->backend_states);
+	int services = map_cache_settle(s->services), states = map_cache_settle(s->backend_states),
+	    sources = map_cache_settle(s->sources);
 
-	return services < 0 ? services : states;
+	return services < 0 ? services : states < 0 ? states : sources;
+}
+
+/* An address may have changed hands in this very run, whatever the order. */
+static int apply_all(struct services *s)
+{
+	int r = apply_dirty(s);
+
+	for (int round = 0; r == 0 && round < ROUNDS_MAX; round++) {
+		if (s->freed)
+			mark_refused(s);
+		s->freed = false;
+		if (!s->dirty)
+			break;
+		r = apply_dirty(s);
+	}
+	return r;
 }
 
 int services_apply(struct services *s)
@@ -691,15 +298,11 @@ int services_apply(struct services *s)
 	int r, settled;
 
 	s->freed = false;
-	r = s->missed ? look_at_all(s) : 0;
+	r = s->missed ? states_look_at_all(s) : 0;
 	if (r == 0)
-		r = apply_dirty(s);
-	/* An address may have changed hands in this very pass, whatever the order. */
-	if (r == 0 && s->freed) {
-		mark_refused(s);
-		r = apply_dirty(s);
-	}
+		r = apply_all(s);
 	settled = settle(s);
+	addresses_tell_node_ports(s);
 	return r < 0 ? r : settled;
 }
 
@@ -729,71 +332,18 @@ void services_prune(struct services *s)
 	}
 }
 
-static int leave_unknown(const void *key, const void *value, void *data)
-{
-	struct services *s = data;
-
-	/* What is owed has been left already. */
-	if (!map_cache_is_wanted(s->services, key) && !map_cache_owes_key(s->services, key))
-		leave_backends(s, value);
-	return 0;
-}
-
 int services_prune_unknown(struct services *s)
 {
-	int r = leave_reserve(s, map_cache_count(s->services)), services, states;
+	int r = leave_reserve(s, HASH_COUNT(s->inherited)), services, states, sources;
 
 	if (r < 0)
 		return r;
 	/* What was put since services_open() is wanted; members that were kept are wanted by being
 	 * put. */
-	map_cache_each(s->services, leave_unknown, s);
+	sets_disinherit(s);
 	services = map_cache_prune(s->services);
 	states = map_cache_prune(s->backend_states);
+	sources = map_cache_prune(s->sources);
 	maps_move_generation(s->maps);
-	return services < 0 ? services : states < 0 ? states : 0;
-}
-
-size_t services_problems(const struct services *s, const struct service_problem **ret)
-{
-	*ret = s->problems;
-	return s->problem_count;
-}
-
-void services_each(const struct services *s,
-		   void (*visit)(const struct service_view *view, void *data), void *data)
-{
-	struct service_state *w, *next;
-	struct frontend *f;
-
-	HASH_ITER (hh, s->states, w, next) {
-		for (f = w->frontends; f; f = f->next) {
-			struct service_view view = {.namespace = w->namespace,
-						    .name = w->name,
-						    .port_name = f->port_name,
-						    .key = f->key,
-						    .backends = f->active,
-						    .backend_count = f->active_count,
-						    .terminating = f->terminating,
-						    .terminating_count = f->terminating_count};
-
-			if (f->key.port_be)
-				visit(&view, data);
-		}
-	}
-}
-
-size_t services_frontend_count(const struct services *s)
-{
-	return s->frontend_count;
-}
-
-size_t services_backends_used(const struct services *s)
-{
-	return ranges_used(s->backends);
-}
-
-size_t services_backend_count(const struct services *s)
-{
-	return s->backend_count;
+	return services < 0 ? services : states < 0 ? states : sources < 0 ? sources : 0;
 }

@@ -7,18 +7,40 @@
 #include "agent/services/service_endpoints.h"
 #include "agent/common/hash.h"
 
-/* One address and port of a Service, as it stands in the maps. */
-struct frontend {
-	struct service_key key;
-	struct service_entry entry;
+/* Endpoints in a row of `backends`: what an entry says of them. */
+struct set_row {
+	uint32_t first, count;
+	uint32_t local_only, both; /* see struct endpoints */
+};
+
+/* What a Service's port offers in one family, wherever it is served. */
+struct service_set {
+	struct service_state *owner;
 	char *port_name;
-	struct backend *active;
-	size_t active_count;
-	struct backend *terminating;
-	size_t terminating_count;
-	struct backend *silent; /* of those */
-	size_t silent_count;
+	uint16_t port;
+	uint8_t proto;
+	bool v4;
 	bool wanted;
+	bool known;  /* `endpoints` are in force; else what is there is from before the start */
+	uint32_t id; /* 0: none yet */
+	struct set_row row;
+	struct endpoints endpoints;
+	uint32_t affinity_seconds;
+	struct prefix *sources; /* in force */
+	size_t source_count;
+	struct frontend *frontends;
+	struct service_set *next;
+	UT_hash_handle by_id;
+};
+
+/* An address and port that leads to a set. */
+struct frontend {
+	struct claim *claim;
+	struct service_set *set;
+	enum service_kind kind;
+	uint32_t flags;
+	bool wanted;
+	bool written; /* its entry stands in the map */
 	struct frontend *next;
 };
 
@@ -42,7 +64,11 @@ struct service_state {
 	struct service_space *space;
 	const char *namespace, *name; /* the space's; inside the key */
 	struct slice_name *slices;
-	struct frontend *frontends;
+	struct service_set *sets, *cursor; /* where the next one is looked for */
+	struct claimant *claimants;
+	struct fixed *fixed; /* it is no Service: what it is instead; NULL */
+	uint16_t health_port;
+	size_t ready_here;
 	bool dirty;
 	struct service_state *next_dirty;
 	struct service_state *previous_sliceless, *next_sliceless; /* without a slice */
@@ -56,12 +82,38 @@ struct slice_owner {
 	char *service;
 };
 
-/* Which Service holds an address and port: another one that wants it too is refused. */
+/*
+ * Who wants an address and port (port 0: the address), and whose it is: of several the one that was
+ * made first. A ClusterIP is its Service's alone, whatever the port.
+ */
 struct claim {
 	UT_hash_handle hh;
 	struct service_key key;
-	struct service_state *owner;
-	size_t count;
+	struct claimant *claimants;
+	struct frontend *frontend; /* NULL: it leads nowhere yet */
+	bool address_written;	   /* of an address: it stands in the map */
+};
+
+struct claimant {
+	struct claim *claim;
+	struct service_state *state;
+	bool cluster_ip; /* of an address: as its ClusterIP */
+	bool wanted;
+	struct claimant *next;		/* of the claim */
+	struct claimant *next_of_state; /* of the Service */
+};
+
+/* See struct services_fixed. */
+struct fixed {
+	char *name, *owner;
+	bool removed;
+	struct services_fixed said;
+};
+
+/* A row of before the start, until its set is known again. */
+struct inherited {
+	UT_hash_handle hh;
+	uint32_t first, count, id;
 };
 
 /* A range of `backends` that nothing names any more, but running programs may still read. */
@@ -70,21 +122,25 @@ struct leftover {
 };
 
 struct services {
+	struct services_env env;
 	struct maps *maps;
 	const struct store *store;
-	service_pods pods;
-	void *pods_data;
 	services_touched touched; /* NULL: nobody is told */
 	void *touched_data;
 	services_lost lost; /* the same */
 	void *lost_data;
-	struct map_cache *services, *backend_states;
+	services_more_addresses more; /* the same */
+	void *more_data;
+	char *zone; /* this node's; NULL: it has none */
+	struct map_cache *services, *backend_states, *sources;
 	struct ranges *backends;
 	struct service_state *states;
 	struct service_space *spaces;
 	struct service_state *dirty;
 	struct slice_owner *owners;
 	struct claim *claims;
+	struct service_set *sets; /* by number */
+	struct inherited *inherited;
 	struct leftover *leftovers;
 	size_t leftover_count, leftover_marked, leftover_room;
 	struct service_problem *problems;
@@ -94,22 +150,118 @@ struct services {
 	bool missed; /* a change that there was no memory for: everything has to be looked at */
 	bool freed;  /* an address and port, or room: Services that were refused may be tried again
 		      */
+	bool node_ports_touched; /* flows to node ports are to be re-evaluated */
 	size_t frontend_count, backend_count;
 };
 
-/* service_frontends.c */
-/*
- * Puts a frontend's endpoints in force, takes their arrays and tells whose flows that concerns. 0;
- * -E2BIG (nothing is changed, `*full` names the map); -errno.
+/* service_states.c */
+void state_free(struct service_state *w);
+void slice_owner_free(struct slice_owner *owner);
+struct service_state *state_find(const struct services *s, const char *namespace, const char *name);
+/* NULL: no memory. */
+struct service_state *state_get(struct services *s, const char *namespace, const char *name);
+/* It has to be looked at; takes NULL. */
+void state_mark(struct services *s, struct service_state *w);
+/* A Service whose object has gone, with its slices and all that it had in the maps, is forgotten.
  */
-int frontend_apply(struct services *s, struct frontend *f, struct endpoints *e, const char **full);
-/* Out of the maps, and freed. There is room for its backends, see leave_reserve(). */
-void frontend_remove(struct services *s, struct frontend *f);
-void frontend_free(struct frontend *f);
-/* Room for so many more leave_backends(), which then cannot fail. 0 or -ENOMEM. */
+void state_drop_idle(struct services *s, struct service_state *w);
+/* After a change that was missed. 0 or -ENOMEM: then it is still to be done. */
+int states_look_at_all(struct services *s);
+
+/* services.c */
+/* A Service that is refused is tried again when something has been freed: so it must be known. 0 or
+ * -ENOMEM. */
+int problem_add(struct services *s, const struct service_state *w, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+void problems_clear_of(struct services *s, const struct service_state *w);
+/* Services that were refused are looked at again. */
+void mark_refused(struct services *s);
+
+/* service_claims.c */
+struct claim *claim_find(const struct services *s, const struct service_key *key);
+/* Of the address itself; NULL: nobody wants it. */
+struct claim *claim_of_address(const struct services *s, const struct polder_addr *addr);
+/* Notes that the Service wants it. 0 or -ENOMEM. */
+int claim_want(struct services *s, struct service_state *w, const struct service_key *key,
+	       bool cluster_ip, struct claim **ret);
+/* Whose it is, of all that want it; not NULL. */
+struct service_state *claim_winner(const struct services *s, const struct claim *claim);
+/* Who has the address as its ClusterIP; NULL: nobody. */
+struct service_state *claim_cluster_ip(const struct services *s, const struct claim *claim);
+/* All that want it but `w` are looked at again. */
+void claim_mark_others(struct services *s, const struct claim *claim,
+		       const struct service_state *w);
+/* What the Service wanted before and does not now. */
+void claims_begin(struct service_state *w);
+void claims_end(struct services *s, struct service_state *w);
+/* All of it, without a word: the map is not looked at. */
+void claims_free(struct services *s);
+
+/* service_addresses.c */
+/* Why the Service may not have the address, whoever else wants it; NULL: it may. */
+const char *address_refusal(const struct services *s, const struct polder_addr *addr,
+			    enum service_kind kind, char *buffer, size_t size);
+/* Is it on a link of this node? Then its other ports are the node's own. */
+bool address_is_on_node(const struct services *s, const struct polder_addr *addr);
+bool address_is_here(const struct polder_addr *addr, const void *services);
+/* Are node ports served at the address, of this node or of another one? */
+bool address_has_node_ports(const struct services *s, const struct polder_addr *addr);
+/* The entry of an address that a Service has, whatever the port: 0, -E2BIG or -errno. */
+int address_write(struct services *s, struct claim *claim);
+/* Who is told of the flows to node ports. */
+void addresses_tell_node_ports(struct services *s);
+
+/* service_frontends.c */
+/* What a Service asks for. 0 or -errno. */
+int service_apply(struct services *s, struct service_state *w, const struct object *service,
+		  const struct object *const *slices, size_t slice_count);
+int fixed_apply(struct services *s, struct service_state *w);
+void fixed_free(struct fixed *fixed);
+/* The frontend goes to another set, or is none any more: `keep_entry` leaves its entry to be
+ * replaced. */
+void frontend_remove(struct services *s, struct frontend *f, bool keep_entry);
+
+/* service_sets.c */
+/* Of the Service; a new one is known to have nothing. NULL: no memory. */
+struct service_set *set_get(struct service_state *w, uint16_t port, uint8_t proto, bool v4,
+			    const char *port_name);
+/*
+ * Puts endpoints in force, takes them, and writes the entries of the set's frontends that are
+ * wanted; tells whose flows that concerns. 0; -E2BIG: `*full` names the map: without room for
+ * endpoints nothing is changed, without room for an entry or for sources those are left out alone;
+ * -errno.
+ */
+struct set_terms {
+	uint32_t affinity_seconds;
+	const struct prefix *sources; /* borrowed */
+	size_t source_count;
+};
+int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
+	      const struct set_terms *terms, const char **full);
+/* It has no frontends. There is room for its row, see leave_reserve(). */
+void set_remove(struct services *s, struct service_set *set);
+void set_free(struct service_set *set);
+/* Room for so many more leave_row(), which then cannot fail. 0 or -ENOMEM. */
 int leave_reserve(struct services *s, size_t count);
 /* Backends that go when the programs have ended that may still read them. */
-void leave_backends(struct services *s, const struct service_entry *entry);
-/* 0; -EEXIST: another Service has the address and port; -ENOMEM. */
-int claim_take(struct services *s, const struct service_key *key, struct service_state *owner);
-void claim_drop(struct services *s, const struct service_key *key);
+void leave_row(struct services *s, uint32_t first, uint32_t count);
+/* Flows that name the address, and flows to this address and port. */
+void notify_touched(const struct services *s, const struct polder_addr *addr);
+void notify_frontend(struct services *s, const struct service_key *key);
+/* The set's endpoints are no more what the address and port leads to. */
+void set_notify_left(const struct services *s, const struct service_set *set,
+		     const struct service_key *key);
+/* At the start: the rows that the map's entries name. 0 or -errno. */
+int sets_inherit(struct services *s);
+/* Rows that no Service was found for. There is room for them. */
+void sets_disinherit(struct services *s);
+
+/* service_sources.c */
+/* Beside those that are in force. 0, -E2BIG or -errno: as it was. */
+int sources_add(struct services *s, const struct service_set *set, const struct prefix *ranges,
+		size_t count);
+/* Those that are no more among `ranges` go. Takes a copy. 0 or -ENOMEM: as it was. */
+int sources_settle(struct services *s, struct service_set *set, const struct prefix *ranges,
+		   size_t count);
+void sources_remove(struct services *s, const struct service_set *set);

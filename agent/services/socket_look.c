@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/address.h"
 #include "agent/common/cleanup.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/netlink.h"
@@ -75,12 +76,28 @@ static int known_add(struct known_list *list, uint64_t cookie, const struct sock
 	return 0;
 }
 
+static bool is_listed(const struct socket_look *look, const struct lost_endpoint *pair)
+{
+	return bsearch(pair, look->lost, look->lost_count, sizeof(*pair), lost_endpoint_compare);
+}
+
+/* A node port has been lost by the unspecified address, and a socket has connected to a node's. */
 static bool is_lost(const struct socket_look *look, const struct socket_peer *peer)
 {
-	const struct lost_endpoint pair = pair_of(peer);
+	struct lost_endpoint pair = pair_of(peer);
+	struct service_entry entry;
 
-	return look->lost_count &&
-	       bsearch(&pair, look->lost, look->lost_count, sizeof(pair), lost_endpoint_compare);
+	if (!look->lost_count)
+		return false;
+	if (is_listed(look, &pair))
+		return true;
+	pair.service.addr = addr_unspecified(addr_is_v4(&peer->service));
+	return is_listed(look, &pair) &&
+	       bpf_map_lookup_elem(maps_fd(look->maps, MAP_SERVICES),
+				   &(struct service_key){.addr = peer->service,
+							 .port_be = peer->service_port_be,
+							 .proto = peer->proto},
+				   &entry) < 0;
 }
 
 /* All sockets that are known, or those that have lost their endpoint. */

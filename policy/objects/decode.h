@@ -54,5 +54,9 @@ void labels_unshare(struct labels *labels);
  * memory. Takes it whole, nobody else has it; where there is no memory it comes back as it is.
  */
 struct object *object_pack(struct object *object);
+/* metadata.creationTimestamp of an object in seconds since 1970; 0: it has none. */
+int64_t decode_created(const struct json_at *at);
+/* metadata.annotations whose keys begin with "polder.dev/". */
+int decode_own_annotations(const struct json_at *at, struct labels *ret);
 /* A text that is NULL becomes `value`. 0 or -ENOMEM. */
 int decode_default_text(char **text, const char *value);

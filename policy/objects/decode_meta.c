@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/common/array.h"
 #include "agent/common/address.h"
@@ -318,7 +319,10 @@ static int decode_resource_version(const struct json_at *at, void *target)
 	return json_text(at, LIMIT_VERSION, target);
 }
 
-static const struct json_kept annotations_kept[] = {{"kubernetes.io/config.mirror", NULL}, {}};
+#define OWN_ANNOTATIONS "polder.dev/"
+
+static const struct json_kept annotations_kept[] = {
+	{"kubernetes.io/config.mirror", NULL}, {OWN_ANNOTATIONS "*", NULL}, {}};
 const struct json_kept metadata_kept[] = {
 	{"name", NULL},
 	{"namespace", NULL},
@@ -350,6 +354,56 @@ int decode_metadata(const struct json_at *at, bool namespaced, struct object *ob
 	if (r == 0)
 		r = decode_default_text(&object->namespace, namespaced ? "default" : "");
 	return r;
+}
+
+/* RFC 3339 in UTC, as API servers write it. What is none says nothing: files may have anything. */
+int64_t decode_created(const struct json_at *at)
+{
+	struct json_at metadata = json_key(at, "metadata");
+	struct json_at created = json_key(&metadata, "creationTimestamp");
+	struct tm tm = {};
+	const char *end;
+
+	if (!json_is_string(created.value))
+		return 0;
+	end = strptime(json_string_value(created.value), "%Y-%m-%dT%H:%M:%S", &tm);
+	return end && (*end == 'Z' || *end == '.') ? timegm(&tm) : 0;
+}
+
+static int add_annotation(const struct json_at *at, struct labels *annotations)
+{
+	int r = json_expect(at, JSON_STRING);
+
+	if (r < 0)
+		return r;
+	if (json_string_length(at->value) > LIMIT_STRING)
+		return json_fail(at, -EFBIG, "has %zu bytes; the limit is %d",
+				 json_string_length(at->value), LIMIT_STRING);
+	if (annotations->count == LIMIT_LABELS)
+		return json_fail(at, -EFBIG, "is one of more than %d annotations", LIMIT_LABELS);
+	return labels_set(annotations, at->key, json_string_value(at->value));
+}
+
+int decode_own_annotations(const struct json_at *at, struct labels *ret)
+{
+	struct json_at metadata = json_key(at, "metadata");
+	struct json_at annotations = json_key(&metadata, "annotations");
+	const char *key;
+	json_t *value;
+	int r = 0;
+
+	json_object_foreach ((json_t *)annotations.value, key, value) {
+		struct json_at item = {.value = value,
+				       .parent = &annotations,
+				       .key = key,
+				       .error = annotations.error};
+
+		if (strncmp(key, OWN_ANNOTATIONS, strlen(OWN_ANNOTATIONS)) == 0)
+			r = add_annotation(&item, ret);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 const struct json_kept namespace_kept[] = {

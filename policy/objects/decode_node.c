@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/common/array.h"
 #include "agent/common/address.h"
@@ -140,20 +139,6 @@ const struct json_kept node_kept[] = {
 	{"kind", NULL},	     {"apiVersion", NULL},    {"metadata", metadata_kept},
 	{"spec", spec_kept}, {"status", status_kept}, {}};
 
-/* RFC 3339 in UTC, as API servers write it. What is none says nothing: files may have anything. */
-static int64_t created_at(const struct json_at *at)
-{
-	struct json_at metadata = json_key(at, "metadata");
-	struct json_at created = json_key(&metadata, "creationTimestamp");
-	struct tm tm = {};
-	const char *end;
-
-	if (!json_is_string(created.value))
-		return 0;
-	end = strptime(json_string_value(created.value), "%Y-%m-%dT%H:%M:%S", &tm);
-	return end && (*end == 'Z' || *end == '.') ? timegm(&tm) : 0;
-}
-
 int decode_node(const struct json_at *at, struct object *object)
 {
 	static const struct json_field fields[] = {
@@ -161,6 +146,6 @@ int decode_node(const struct json_at *at, struct object *object)
 		{"status", decode_status, 0, false},
 	};
 
-	object->node.created = created_at(at);
+	object->node.created = decode_created(at);
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), &object->node);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services: addresses, ports, selector, traffic policy. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,6 +148,57 @@ static int decode_cluster_ip(const struct json_at *at, void *target)
 	return r;
 }
 
+/* Any number of addresses, whatever they are. */
+static int decode_addrs(const struct json_at *at, struct polder_addr **ret, size_t *ret_count)
+{
+	struct json_items items = {};
+	int r = json_items(at, LIMIT_SERVICE_ADDRS, sizeof(**ret), decode_addr, &items);
+
+	*ret = items.items;
+	*ret_count = items.count;
+	return r;
+}
+
+static int decode_external_ips(const struct json_at *at, void *target)
+{
+	struct service_object *service = target;
+
+	return decode_addrs(at, &service->external_ips, &service->external_ip_count);
+}
+
+static int decode_source_range(const struct json_at *at, void *target)
+{
+	char text[LIMIT_RANGE_TEXT + 1], *end;
+	struct prefix *range = target;
+	size_t length;
+	int r = json_expect(at, JSON_STRING);
+
+	if (r < 0)
+		return r;
+	/* The API server lets blanks around it pass, so they mean nothing here either. */
+	length = strspn(json_string_value(at->value), " \t");
+	snprintf(text, sizeof(text), "%s", json_string_value(at->value) + length);
+	for (end = text + strlen(text); end > text && (end[-1] == ' ' || end[-1] == '\t');)
+		*--end = '\0';
+	if (prefix_parse(text, range) < 0)
+		return json_fail(at, -EINVAL,
+				 "must be a block such as 10.0.0.0/8 or fd00::/64, not \"%.64s\"",
+				 json_string_value(at->value));
+	return 0;
+}
+
+static int decode_source_ranges(const struct json_at *at, void *target)
+{
+	struct service_object *service = target;
+	struct json_items items = {};
+	int r = json_items(at, LIMIT_SOURCE_RANGES, sizeof(*service->source_ranges),
+			   decode_source_range, &items);
+
+	service->source_ranges = items.items;
+	service->source_range_count = items.count;
+	return r;
+}
+
 static int decode_type(const struct json_at *at, void *target)
 {
 	static const char *const types[] = {"ClusterIP", "NodePort", "LoadBalancer",
@@ -163,7 +215,7 @@ static int decode_type(const struct json_at *at, void *target)
 			 json_string_value(at->value));
 }
 
-static int decode_internal_policy(const struct json_at *at, void *target)
+static int decode_traffic_policy(const struct json_at *at, void *target)
 {
 	bool *local = target;
 	int r = json_expect(at, JSON_STRING);
@@ -177,6 +229,100 @@ static int decode_internal_policy(const struct json_at *at, void *target)
 	return 0;
 }
 
+static int decode_families(const struct json_at *at, void *target)
+{
+	struct service_object *service = target;
+	int r = json_expect(at, JSON_ARRAY);
+
+	for (size_t i = 0; r == 0 && i < json_array_size(at->value); i++) {
+		struct json_at item = json_item(at, i);
+		const char *text = json_string_value(item.value);
+
+		if (text && strcmp(text, "IPv4") == 0)
+			service->wants_v4 = true;
+		else if (text && strcmp(text, "IPv6") == 0)
+			service->wants_v6 = true;
+		else
+			r = json_fail(&item, -EINVAL, "must be IPv4 or IPv6");
+	}
+	return r;
+}
+
+/* What nobody knows yet prefers nothing, as the API says. */
+static int decode_distribution(const struct json_at *at, void *target)
+{
+	uint8_t *distribution = target;
+	int r = json_expect(at, JSON_STRING);
+	const char *text = r == 0 ? json_string_value(at->value) : "";
+
+	if (strcmp(text, "PreferClose") == 0 || strcmp(text, "PreferSameZone") == 0)
+		*distribution = DISTRIBUTION_SAME_ZONE;
+	else if (strcmp(text, "PreferSameNode") == 0)
+		*distribution = DISTRIBUTION_SAME_NODE;
+	return r;
+}
+
+#define AFFINITY_SECONDS_DEFAULT 10800
+#define AFFINITY_SECONDS_MAX	 86400
+
+struct affinity {
+	bool client_ip;
+	uint32_t seconds;
+};
+
+static int decode_affinity(const struct json_at *at, void *target)
+{
+	bool *client_ip = target;
+	int r = json_expect(at, JSON_STRING);
+
+	if (r < 0)
+		return r;
+	*client_ip = strcmp(json_string_value(at->value), "ClientIP") == 0;
+	if (!*client_ip && strcmp(json_string_value(at->value), "None") != 0)
+		return json_fail(at, -EINVAL, "must be None or ClientIP, not \"%.32s\"",
+				 json_string_value(at->value));
+	return 0;
+}
+
+static int decode_affinity_seconds(const struct json_at *at, void *target)
+{
+	json_int_t value = 0;
+	int r = json_integer_in(at, 1, AFFINITY_SECONDS_MAX, &value);
+
+	if (r == 0)
+		*(uint32_t *)target = (uint32_t)value;
+	return r;
+}
+
+static int decode_affinity_client(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {
+		{"timeoutSeconds", decode_affinity_seconds, 0, false}};
+
+	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
+}
+
+static int decode_affinity_config(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {{"clientIP", decode_affinity_client, 0, false}};
+
+	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
+}
+
+static int decode_affinity_of(const struct json_at *spec, struct service_object *service)
+{
+	static const struct json_field fields[] = {
+		{"sessionAffinity", decode_affinity, offsetof(struct affinity, client_ip), false},
+		{"sessionAffinityConfig", decode_affinity_config,
+		 offsetof(struct affinity, seconds), false},
+	};
+	struct affinity affinity = {.seconds = AFFINITY_SECONDS_DEFAULT};
+	int r = json_fields(spec, FIELDS_TOLERANT, fields, COUNT(fields), &affinity);
+
+	service->affinity_seconds = affinity.client_ip ? affinity.seconds : 0;
+	return r;
+}
+
 static int decode_spec(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
@@ -187,22 +333,103 @@ static int decode_spec(const struct json_at *at, void *target)
 		{"selector", decode_match_labels, offsetof(struct service_object, selector), false},
 		{"publishNotReadyAddresses", json_get_bool,
 		 offsetof(struct service_object, publish_not_ready), false},
-		{"internalTrafficPolicy", decode_internal_policy,
+		{"internalTrafficPolicy", decode_traffic_policy,
 		 offsetof(struct service_object, internal_local), false},
+		{"externalTrafficPolicy", decode_traffic_policy,
+		 offsetof(struct service_object, external_local), false},
+		{"externalIPs", decode_external_ips, 0, false},
+		{"loadBalancerSourceRanges", decode_source_ranges, 0, false},
+		{"loadBalancerClass", json_get_string,
+		 offsetof(struct service_object, balancer_class), false},
+		{"healthCheckNodePort", decode_node_port,
+		 offsetof(struct service_object, health_port), false},
+		{"trafficDistribution", decode_distribution,
+		 offsetof(struct service_object, distribution), false},
+		{"ipFamilies", decode_families, 0, false},
 	};
+	int r = json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
+
+	return r < 0 ? r : decode_affinity_of(at, target);
+}
+
+struct ingress {
+	char *ip, *mode;
+};
+
+/* One with a name, or whose addresses lead to a balancer that is somebody else's (ipMode Proxy), is
+ * none that is served here. */
+static int add_ingress(const struct json_at *at, struct service_object *service)
+{
+	static const struct json_field fields[] = {
+		{"ip", json_get_string, offsetof(struct ingress, ip), false},
+		{"ipMode", json_get_string, offsetof(struct ingress, mode), false},
+	};
+	struct json_at ip = json_key(at, "ip");
+	struct ingress ingress = {};
+	int r = json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), &ingress);
+
+	if (r == 0 && ingress.ip && ingress.ip[0] &&
+	    (!ingress.mode || strcmp(ingress.mode, "VIP") == 0))
+		r = decode_addr(&ip, &service->balancer_ips[service->balancer_ip_count++]);
+	free(ingress.ip);
+	free(ingress.mode);
+	return r;
+}
+
+static int decode_ingresses(const struct json_at *at, void *target)
+{
+	struct service_object *service = target;
+	int r = json_expect(at, JSON_ARRAY);
+	size_t count = r == 0 ? json_array_size(at->value) : 0;
+
+	if (r < 0 || !count)
+		return r;
+	if (count > LIMIT_SERVICE_ADDRS)
+		return json_fail(at, -EFBIG, "has %zu items; the limit is %d", count,
+				 LIMIT_SERVICE_ADDRS);
+	service->balancer_ips = calloc(count, sizeof(*service->balancer_ips));
+	if (!service->balancer_ips)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		struct json_at item = json_item(at, i);
+
+		r = add_ingress(&item, service);
+	}
+	return r;
+}
+
+static int decode_load_balancer(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {{"ingress", decode_ingresses, 0, false}};
 
 	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
 }
 
+static int decode_status(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {
+		{"loadBalancer", decode_load_balancer, 0, false}};
+
+	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
+}
+
+static const struct json_kept status_kept[] = {{"loadBalancer", NULL}, {}};
 const struct json_kept service_kept[] = {
-	{"kind", NULL}, {"apiVersion", NULL}, {"metadata", metadata_kept}, {"spec", NULL}, {}};
+	{"kind", NULL}, {"apiVersion", NULL},	 {"metadata", metadata_kept},
+	{"spec", NULL}, {"status", status_kept}, {}};
 
 int decode_service(const struct json_at *at, struct object *object)
 {
-	static const struct json_field fields[] = {{"spec", decode_spec, 0, false}};
+	static const struct json_field fields[] = {
+		{"spec", decode_spec, 0, false},
+		{"status", decode_status, 0, false},
+	};
 	struct service_object *service = &object->service;
 	int r = json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), service);
 
+	service->created = decode_created(at);
+	if (r == 0)
+		r = decode_own_annotations(at, &service->annotations);
 	if (r == 0)
 		r = decode_default_text(&service->type, "ClusterIP");
 	service->has_selector = service->selector.count > 0;

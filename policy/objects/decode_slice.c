@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/common/array.h"
+#include "agent/common/cleanup.h"
 #include "policy/objects/decode.h"
 #include "policy/objects/limits.h"
 
@@ -65,6 +66,7 @@ static int decode_addresses(const struct json_at *at, void *target)
 struct target_ref {
 	char *kind;
 	char *name;
+	char *namespace;
 };
 
 static int decode_target_ref(const struct json_at *at, void *target)
@@ -72,18 +74,71 @@ static int decode_target_ref(const struct json_at *at, void *target)
 	static const struct json_field fields[] = {
 		{"kind", json_get_string, offsetof(struct target_ref, kind), false},
 		{"name", json_get_string, offsetof(struct target_ref, name), false},
+		{"namespace", json_get_string, offsetof(struct target_ref, namespace), false},
 	};
 	struct slice_endpoint *endpoint = target;
 	struct target_ref ref = {};
 	int r = json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), &ref);
 
 	if (r == 0 && ref.kind && strcmp(ref.kind, "Pod") == 0) {
-		endpoint->target_pod = ref.name;
-		ref.name = NULL;
+		endpoint->target_pod = TAKE_PTR(ref.name);
+		endpoint->target_namespace = TAKE_PTR(ref.namespace);
 	}
 	free(ref.kind);
 	free(ref.name);
+	free(ref.namespace);
 	return r;
+}
+
+/* Appends ",NAME" to `*list`. */
+static int add_hint(const struct json_at *at, char **list)
+{
+	struct json_at name = json_key(at, "name");
+	size_t length = *list ? strlen(*list) : 0, more;
+	int r = json_expect(at, JSON_OBJECT);
+	char *grown;
+
+	if (r == 0)
+		r = json_expect(&name, JSON_STRING);
+	if (r < 0)
+		return r;
+	more = json_string_length(name.value);
+	if (!more || more > LIMIT_NAME || strchr(json_string_value(name.value), ','))
+		return json_fail(&name, -EINVAL, "must be a name of 1 to %d bytes without a comma",
+				 LIMIT_NAME);
+	grown = realloc(*list, length + more + 2);
+	if (!grown)
+		return -ENOMEM;
+	*list = grown;
+	if (length)
+		grown[length++] = ',';
+	memcpy(grown + length, json_string_value(name.value), more + 1);
+	return 0;
+}
+
+static int decode_hint_names(const struct json_at *at, void *target)
+{
+	int r = json_expect(at, JSON_ARRAY);
+
+	if (r == 0 && json_array_size(at->value) > LIMIT_HINTS)
+		r = json_fail(at, -EFBIG, "has %zu items; the limit is %d",
+			      json_array_size(at->value), LIMIT_HINTS);
+	for (size_t i = 0; r == 0 && i < json_array_size(at->value); i++) {
+		struct json_at item = json_item(at, i);
+
+		r = add_hint(&item, target);
+	}
+	return r;
+}
+
+static int decode_hints(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {
+		{"forZones", decode_hint_names, offsetof(struct slice_endpoint, zone_hints), false},
+		{"forNodes", decode_hint_names, offsetof(struct slice_endpoint, node_hints), false},
+	};
+
+	return json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), target);
 }
 
 static int decode_endpoint(const struct json_at *at, void *target)
@@ -93,6 +148,7 @@ static int decode_endpoint(const struct json_at *at, void *target)
 		{"conditions", decode_conditions, 0, false},
 		{"nodeName", json_get_string, offsetof(struct slice_endpoint, node_name), false},
 		{"targetRef", decode_target_ref, 0, false},
+		{"hints", decode_hints, 0, false},
 	};
 	struct slice_endpoint *endpoint = target;
 
@@ -172,12 +228,11 @@ static int decode_address_type(const struct json_at *at, void *target)
 	return 0;
 }
 
-static const struct json_kept target_kept[] = {{"kind", NULL}, {"name", NULL}, {}};
-static const struct json_kept endpoint_kept[] = {{"addresses", NULL},
-						 {"conditions", NULL},
-						 {"nodeName", NULL},
-						 {"targetRef", target_kept},
-						 {}};
+static const struct json_kept target_kept[] = {
+	{"kind", NULL}, {"name", NULL}, {"namespace", NULL}, {}};
+static const struct json_kept endpoint_kept[] = {{"addresses", NULL}, {"conditions", NULL},
+						 {"nodeName", NULL},  {"targetRef", target_kept},
+						 {"hints", NULL},     {}};
 const struct json_kept slice_kept[] = {{"kind", NULL},
 				       {"apiVersion", NULL},
 				       {"metadata", metadata_kept},
@@ -185,6 +240,14 @@ const struct json_kept slice_kept[] = {{"kind", NULL},
 				       {"endpoints", endpoint_kept},
 				       {"ports", NULL},
 				       {}};
+
+static void forget_own_namespace(struct slice_endpoint *endpoint, const char *own)
+{
+	const char *named = endpoint->target_namespace;
+
+	if (named && (!named[0] || strcmp(named, own) == 0))
+		free(TAKE_PTR(endpoint->target_namespace));
+}
 
 /* Slices of names (FQDN) have no endpoint that a packet could be sent to: their endpoints are not
  * read. */
@@ -201,6 +264,8 @@ int decode_slice(const struct json_at *at, struct object *object)
 
 	if (r == 0 && endpoints.value && slice->family)
 		r = decode_endpoints(&endpoints, slice);
+	for (size_t i = 0; i < slice->endpoint_count; i++)
+		forget_own_namespace(&slice->endpoints[i], object->namespace);
 	if (r == 0 && service && service[0]) {
 		slice->service = strdup(service);
 		r = slice->service ? 0 : -ENOMEM;

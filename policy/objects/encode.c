@@ -212,6 +212,85 @@ static json_t *of_service_port(struct encoder *e, const struct service_port *por
 	return made;
 }
 
+static json_t *of_families(struct encoder *e, const struct service_object *service)
+{
+	json_t *families = json_array();
+
+	if (service->wants_v4)
+		append(e, families, json_string("IPv4"));
+	if (service->wants_v6)
+		append(e, families, json_string("IPv6"));
+	return families;
+}
+
+static json_t *of_ranges(struct encoder *e, const struct prefix *ranges, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		append(e, list, of_prefix(&ranges[i]));
+	return list;
+}
+
+static json_t *of_map(struct encoder *e, const struct labels *labels)
+{
+	json_t *made = json_object();
+
+	for (size_t i = 0; i < labels->count; i++)
+		set(e, made, labels->items[i].key, json_string(labels->items[i].value));
+	return made;
+}
+
+static void fill_service_metadata(struct encoder *e, const struct service_object *service,
+				  json_t *metadata)
+{
+	if (service->created)
+		set(e, metadata, "creationTimestamp", of_time(service->created));
+	if (service->annotations.count)
+		set(e, metadata, "annotations", of_map(e, &service->annotations));
+}
+
+/* What only some Services have. */
+static void fill_service_traffic(struct encoder *e, const struct service_object *service,
+				 json_t *spec)
+{
+	if (service->external_ip_count)
+		set(e, spec, "externalIPs",
+		    of_addrs(e, service->external_ips, service->external_ip_count));
+	if (service->source_range_count)
+		set(e, spec, "loadBalancerSourceRanges",
+		    of_ranges(e, service->source_ranges, service->source_range_count));
+	set_text(e, spec, "loadBalancerClass", service->balancer_class);
+	if (service->internal_local)
+		set(e, spec, "internalTrafficPolicy", json_string("Local"));
+	if (service->external_local)
+		set(e, spec, "externalTrafficPolicy", json_string("Local"));
+	if (service->health_port)
+		set(e, spec, "healthCheckNodePort", json_integer(service->health_port));
+	if (service->distribution)
+		set(e, spec, "trafficDistribution",
+		    json_string(service->distribution == DISTRIBUTION_SAME_NODE
+					? "PreferSameNode"
+					: "PreferSameZone"));
+	if (service->wants_v4 || service->wants_v6)
+		set(e, spec, "ipFamilies", of_families(e, service));
+	if (!service->affinity_seconds)
+		return;
+	set(e, spec, "sessionAffinity", json_string("ClientIP"));
+	set(e, spec, "sessionAffinityConfig",
+	    json_pack("{s:{s:I}}", "clientIP", "timeoutSeconds",
+		      (json_int_t)service->affinity_seconds));
+}
+
+static json_t *of_balancer(struct encoder *e, const struct service_object *service)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < service->balancer_ip_count; i++)
+		append(e, list, json_pack("{s:o}", "ip", of_addr(&service->balancer_ips[i])));
+	return json_pack("{s:{s:o}}", "loadBalancer", "ingress", list);
+}
+
 static void fill_service(struct encoder *e, const struct service_object *service, json_t *made)
 {
 	json_t *spec = json_object(), *ports = json_array(), *selector;
@@ -225,8 +304,10 @@ static void fill_service(struct encoder *e, const struct service_object *service
 	set(e, spec, "clusterIPs", addresses);
 	set(e, spec, "ports", ports);
 	set_true(e, spec, "publishNotReadyAddresses", service->publish_not_ready);
-	if (service->internal_local)
-		set(e, spec, "internalTrafficPolicy", json_string("Local"));
+	fill_service_metadata(e, service, json_object_get(made, "metadata"));
+	fill_service_traffic(e, service, spec);
+	if (service->balancer_ip_count)
+		set(e, made, "status", of_balancer(e, service));
 	if (service->has_selector) {
 		selector = json_object();
 		(void)fill_labels(e, &service->selector, selector);
@@ -237,9 +318,25 @@ static void fill_service(struct encoder *e, const struct service_object *service
 
 /* ---------------------------------------------------------------- EndpointSlices */
 
+/* `names` with commas between them; NULL: none. */
+static void set_hints(struct encoder *e, json_t *hints, const char *key, const char *names)
+{
+	json_t *list;
+	size_t length;
+
+	if (!names)
+		return;
+	list = json_array();
+	for (; *names; names += length + (names[length] == ',')) {
+		length = strcspn(names, ",");
+		append(e, list, json_pack("{s:s%}", "name", names, length));
+	}
+	set(e, hints, key, list);
+}
+
 static json_t *of_endpoint(struct encoder *e, const struct slice_endpoint *endpoint)
 {
-	json_t *made = json_object();
+	json_t *made = json_object(), *hints;
 
 	set(e, made, "addresses", of_addrs(e, endpoint->addresses, endpoint->address_count));
 	set(e, made, "conditions",
@@ -249,7 +346,14 @@ static json_t *of_endpoint(struct encoder *e, const struct slice_endpoint *endpo
 		set(e, made, "nodeName", json_string(endpoint->node_name));
 	if (endpoint->target_pod)
 		set(e, made, "targetRef",
-		    json_pack("{s:s, s:s}", "kind", "Pod", "name", endpoint->target_pod));
+		    json_pack("{s:s, s:s, s:s*}", "kind", "Pod", "name", endpoint->target_pod,
+			      "namespace", endpoint->target_namespace));
+	if (!endpoint->zone_hints && !endpoint->node_hints)
+		return made;
+	hints = json_object();
+	set_hints(e, hints, "forZones", endpoint->zone_hints);
+	set_hints(e, hints, "forNodes", endpoint->node_hints);
+	set(e, made, "hints", hints);
 	return made;
 }
 

@@ -106,10 +106,19 @@ static bool copy_value(struct keeping *k)
 	return true;
 }
 
+static bool is_named(const char *pattern, const char *name, size_t length)
+{
+	size_t wanted = strlen(pattern);
+
+	if (wanted && pattern[wanted - 1] == '*')
+		return length >= wanted - 1 && memcmp(pattern, name, wanted - 1) == 0;
+	return length == wanted && memcmp(pattern, name, length) == 0;
+}
+
 static const struct json_kept *find(const struct json_kept *table, const char *name, size_t length)
 {
 	for (; table->name; table++)
-		if (strlen(table->name) == length && memcmp(table->name, name, length) == 0)
+		if (is_named(table->name, name, length))
 			return table;
 	return NULL;
 }

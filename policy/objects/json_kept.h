@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A member of an object that is kept. Tables end with one without a name. */
+/* A member of an object that is kept, or all whose names begin with what stands before a final "*".
+ * Tables end with one without a name. */
 struct json_kept {
 	const char *name;
 	const struct json_kept *members; /* of its value, or of each item of an array; NULL: all */

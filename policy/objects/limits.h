@@ -34,6 +34,10 @@
 #define LIMIT_NODE_RANGES     64
 #define LIMIT_CLUSTER_IPS     16
 #define LIMIT_SERVICE_PORTS   4096
+#define LIMIT_SERVICE_ADDRS   256 /* external ones, and those of load balancers */
+#define LIMIT_SOURCE_RANGES   4096
+#define LIMIT_RANGE_TEXT      63
+#define LIMIT_HINTS	      256   /* zones, or nodes, of one endpoint */
 #define LIMIT_ENDPOINTS	      10000 /* of one slice */
 #define LIMIT_ENDPOINT_ADDRS  100
 #define LIMIT_SLICE_PORTS     4096

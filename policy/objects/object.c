@@ -39,6 +39,11 @@ static void service_clear(struct service_object *service)
 	}
 	free(service->ports);
 	free(service->cluster_ips);
+	free(service->external_ips);
+	free(service->balancer_ips);
+	free(service->source_ranges);
+	free(service->balancer_class);
+	labels_clear(&service->annotations);
 	free(service->type);
 	selector_clear(&service->selector);
 }
@@ -49,6 +54,9 @@ static void slice_clear(struct slice_object *slice)
 		free(slice->endpoints[i].addresses);
 		free(slice->endpoints[i].node_name);
 		free(slice->endpoints[i].target_pod);
+		free(slice->endpoints[i].target_namespace);
+		free(slice->endpoints[i].zone_hints);
+		free(slice->endpoints[i].node_hints);
 	}
 	for (size_t i = 0; i < slice->port_count; i++)
 		free(slice->ports[i].name);

@@ -81,6 +81,19 @@ static bool same_service_ports(const struct service_port *a, const struct servic
 	       a->node_port == b->node_port;
 }
 
+static bool same_service_addresses(const struct service_object *a, const struct service_object *b)
+{
+	return same_bytes(a->cluster_ips, a->cluster_ip_count, b->cluster_ips, b->cluster_ip_count,
+			  sizeof(*a->cluster_ips)) &&
+	       same_bytes(a->external_ips, a->external_ip_count, b->external_ips,
+			  b->external_ip_count, sizeof(*a->external_ips)) &&
+	       same_bytes(a->balancer_ips, a->balancer_ip_count, b->balancer_ips,
+			  b->balancer_ip_count, sizeof(*a->balancer_ips)) &&
+	       same_prefixes(a->source_ranges, a->source_range_count, b->source_ranges,
+			     b->source_range_count) &&
+	       a->wants_v4 == b->wants_v4 && a->wants_v6 == b->wants_v6;
+}
+
 static bool same_services(const struct service_object *a, const struct service_object *b)
 {
 	if (a->port_count != b->port_count)
@@ -88,13 +101,14 @@ static bool same_services(const struct service_object *a, const struct service_o
 	for (size_t i = 0; i < a->port_count; i++)
 		if (!same_service_ports(&a->ports[i], &b->ports[i]))
 			return false;
-	return same_text(a->type, b->type) &&
-	       same_bytes(a->cluster_ips, a->cluster_ip_count, b->cluster_ips, b->cluster_ip_count,
-			  sizeof(*a->cluster_ips)) &&
-	       a->headless == b->headless && a->has_selector == b->has_selector &&
-	       same_selectors(&a->selector, &b->selector) &&
+	return same_text(a->type, b->type) && same_service_addresses(a, b) &&
+	       same_text(a->balancer_class, b->balancer_class) &&
+	       labels_equal(&a->annotations, &b->annotations) && a->created == b->created &&
+	       a->affinity_seconds == b->affinity_seconds && a->health_port == b->health_port &&
+	       a->distribution == b->distribution && a->headless == b->headless &&
+	       a->has_selector == b->has_selector && same_selectors(&a->selector, &b->selector) &&
 	       a->publish_not_ready == b->publish_not_ready &&
-	       a->internal_local == b->internal_local;
+	       a->internal_local == b->internal_local && a->external_local == b->external_local;
 }
 
 static bool same_endpoints(const struct slice_endpoint *a, const struct slice_endpoint *b)
@@ -103,7 +117,9 @@ static bool same_endpoints(const struct slice_endpoint *a, const struct slice_en
 			  sizeof(*a->addresses)) &&
 	       a->ready == b->ready && a->serving == b->serving &&
 	       a->terminating == b->terminating && same_text(a->node_name, b->node_name) &&
-	       same_text(a->target_pod, b->target_pod);
+	       same_text(a->target_pod, b->target_pod) &&
+	       same_text(a->target_namespace, b->target_namespace) &&
+	       same_text(a->zone_hints, b->zone_hints) && same_text(a->node_hints, b->node_hints);
 }
 
 static bool same_slices(const struct slice_object *a, const struct slice_object *b)

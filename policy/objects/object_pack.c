@@ -81,12 +81,17 @@ static void pack_node(struct packing *p, struct node_object *node)
 static void pack_service(struct packing *p, struct service_object *service)
 {
 	MOVE_ARRAY(p, service->cluster_ips, service->cluster_ip_count);
+	MOVE_ARRAY(p, service->external_ips, service->external_ip_count);
+	MOVE_ARRAY(p, service->balancer_ips, service->balancer_ip_count);
+	MOVE_ARRAY(p, service->source_ranges, service->source_range_count);
+	pack_labels(p, &service->annotations);
 	MOVE_ARRAY(p, service->ports, service->port_count);
 	for (size_t i = 0; i < service->port_count; i++) {
 		move_text(p, &service->ports[i].name);
 		move_text(p, &service->ports[i].target_name);
 	}
 	pack_selector(p, &service->selector);
+	move_text(p, &service->balancer_class);
 	move_text(p, &service->type);
 }
 
@@ -101,6 +106,9 @@ static void pack_slice(struct packing *p, struct slice_object *slice)
 	for (size_t i = 0; i < slice->endpoint_count; i++) {
 		move_text(p, &slice->endpoints[i].node_name);
 		move_text(p, &slice->endpoints[i].target_pod);
+		move_text(p, &slice->endpoints[i].target_namespace);
+		move_text(p, &slice->endpoints[i].zone_hints);
+		move_text(p, &slice->endpoints[i].node_hints);
 	}
 	move_text(p, &slice->service);
 }

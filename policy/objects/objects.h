@@ -97,10 +97,29 @@ struct service_port {
 	uint16_t node_port;   /* 0: none */
 };
 
+/* spec.trafficDistribution; PreferClose is the older name of PreferSameZone. */
+enum traffic_distribution { DISTRIBUTION_ANY, DISTRIBUTION_SAME_ZONE, DISTRIBUTION_SAME_NODE };
+
+/* Addresses but clusterIPs are kept whatever they are: which of them is served is for the agent to
+ * say. */
 struct service_object {
 	char *type;			 /* ClusterIP, NodePort, LoadBalancer, ExternalName */
 	struct polder_addr *cluster_ips; /* spec.clusterIPs (clusterIP) without "None" */
 	size_t cluster_ip_count;
+	struct polder_addr *external_ips; /* spec.externalIPs */
+	size_t external_ip_count;
+	struct polder_addr *balancer_ips; /* status.loadBalancer.ingress: those with an address and
+					     ipMode VIP */
+	size_t balancer_ip_count;
+	struct prefix *source_ranges; /* spec.loadBalancerSourceRanges */
+	size_t source_range_count;
+	char *balancer_class;	   /* spec.loadBalancerClass; NULL: none */
+	struct labels annotations; /* those that begin with "polder.dev/" */
+	int64_t created;	   /* metadata.creationTimestamp, seconds since 1970; 0: unknown */
+	uint32_t affinity_seconds; /* sessionAffinity ClientIP; 0: None */
+	uint16_t health_port;	   /* spec.healthCheckNodePort; 0: none */
+	uint8_t distribution;	   /* enum traffic_distribution */
+	bool wants_v4, wants_v6;   /* spec.ipFamilies; both false: it does not say */
 	bool headless;
 	struct service_port *ports;
 	size_t port_count;
@@ -108,16 +127,20 @@ struct service_object {
 	struct selector selector;
 	bool publish_not_ready;
 	bool internal_local; /* internalTrafficPolicy: Local */
+	bool external_local; /* externalTrafficPolicy: Local */
 };
 
 struct slice_endpoint {
 	struct polder_addr *addresses;
 	size_t address_count;
-	bool ready;	  /* null counts as true */
-	bool serving;	  /* null: as ready */
-	bool terminating; /* null counts as false */
-	char *node_name;  /* NULL: none */
-	char *target_pod; /* targetRef of kind Pod: its name; NULL: none */
+	bool ready;		/* null counts as true */
+	bool serving;		/* null: as ready */
+	bool terminating;	/* null counts as false */
+	char *node_name;	/* NULL: none */
+	char *target_pod;	/* targetRef of kind Pod: its name; NULL: none */
+	char *target_namespace; /* of it, if it is not the slice's own; NULL: it is */
+	char *zone_hints;	/* hints.forZones: names with commas between them; NULL: none */
+	char *node_hints;	/* hints.forNodes, the same way */
 };
 
 struct slice_port {

@@ -119,6 +119,31 @@ static size_t transport_header(const struct frame_spec *spec)
 	}
 }
 
+/* RFC 9260, appendix A, bit by bit, with zeros in the sum's own place. */
+static uint32_t crc32c(const uint8_t *bytes, size_t length)
+{
+	uint32_t crc = 0xffffffff;
+
+	for (size_t i = 0; i < length; i++) {
+		crc ^= i >= 8 && i < 12 ? 0 : bytes[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+	}
+	return ~crc;
+}
+
+/* As it stands in the header: the lowest byte first. */
+static uint32_t get_crc(const uint8_t *at)
+{
+	return at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static void put_crc(uint8_t *at, uint32_t crc)
+{
+	for (int i = 0; i < 4; i++)
+		at[i] = crc >> 8 * i;
+}
+
 static void put_checksum(uint8_t *l4, size_t length, size_t offset, uint32_t pseudo, bool udp)
 {
 	uint16_t sum;
@@ -159,6 +184,8 @@ static size_t put_transport(uint8_t *l4, const struct frame_spec *spec)
 		put16(l4 + 4, length);
 		if (!(spec->flags & FRAME_NO_CHECKSUM))
 			put_checksum(l4, length, 6, pseudo, true);
+	} else if (spec->proto == IPPROTO_SCTP) {
+		put_crc(l4 + 8, crc32c(l4, length));
 	}
 	return length;
 }
@@ -328,6 +355,9 @@ bool frame_sums_right(const struct frame *frame)
 	pseudo = s.proto == IPPROTO_ICMP ? 0 : pseudo_sum(&s, s.proto, end - offset);
 	if (s.proto == IPPROTO_UDP && addr_is_v4(&s.source) && !get16(frame->bytes + offset + 6))
 		return true;
+	if (s.proto == IPPROTO_SCTP)
+		return end - offset >= 12 && get_crc(frame->bytes + offset + 8) ==
+						     crc32c(frame->bytes + offset, end - offset);
 	if (s.proto != IPPROTO_TCP && s.proto != IPPROTO_UDP && !is_icmp(s.proto))
 		return true;
 	return frame_sum(frame->bytes + offset, end - offset, pseudo) == 0xffff;

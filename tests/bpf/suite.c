@@ -21,8 +21,10 @@ static size_t all_count, next_test;
 /* CUnit knows tests by functions without arguments: this one runs the next of the list. */
 static void run_next(void)
 {
-	if (world)
+	if (world) {
 		world_forget_flows(world);
+		world_forget_services(world);
+	}
 	all_tests[next_test++ % all_count].run();
 }
 

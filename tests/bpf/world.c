@@ -112,6 +112,8 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 	memcpy(config->pod_range_ipv6_be, (struct polder_addr[]){addr("fd00:1::")}, 8);
 	memset(config->pod_mask_ipv6_be, 0xff, 8);
 	config->tunnel_vni = WORLD_VNI;
+	config->tunnel_port_be = htons(WORLD_TUNNEL_PORT);
+	config->stack_mark = WORLD_STACK_MARK;
 	config->peer_mac_check = 1;
 	config->made_packets = options->made_packets;
 	config->own_range_count = 2;
@@ -349,8 +351,8 @@ static void world_fill(struct world *world)
 		  IDENTITY_UNKNOWN_POD);
 	add_range(world, "10.2.0.0", 16, "fd00:2::", 64, ADDRESS_POD_RANGE, IDENTITY_UNKNOWN_POD);
 	add_range(world, "10.2.0.5", 32, "fd00:2::5", 128, ADDRESS_POD, 300);
-	add_range(world, "192.168.7.1", 32, "fd00:7::1", 128, ADDRESS_NODE | ADDRESS_LOCAL,
-		  IDENTITY_HOST);
+	add_range(world, "192.168.7.1", 32, "fd00:7::1", 128,
+		  ADDRESS_NODE | ADDRESS_LOCAL | ADDRESS_NODE_PORTS, IDENTITY_HOST);
 	add_range(world, "192.168.7.2", 32, "fd00:7::2", 128, ADDRESS_NODE, IDENTITY_REMOTE_NODE);
 }
 
@@ -457,6 +459,63 @@ void world_set_service(struct world *world, uint32_t id, const char *address, ui
 	world_set(world, "services", &key, &entry);
 }
 
+static void put_backends(struct world *world, const struct world_frontend *f,
+			 struct service_entry *entry)
+{
+	entry->backend_first = entry->local_first = world->next_backend;
+	for (size_t i = 0; i < 4 && f->backends[i].addr; i++) {
+		const struct world_backend member = {.addr = f->backends[i].addr,
+						     .port = f->backends[i].port};
+		struct backend backend = {.addr = addr(member.addr), .port_be = htons(member.port)};
+
+		set_backend_state(world, f->id, &member);
+		world_set(world, "backends", &world->next_backend, &backend);
+		world->next_backend++;
+		if (f->backends[i].place == WORLD_LOCAL_SET)
+			entry->backend_first++;
+		else
+			entry->backend_count++;
+		if (f->backends[i].place != WORLD_CLUSTER_SET)
+			entry->local_count++;
+	}
+}
+
+void world_set_frontend(struct world *world, const struct world_frontend *f)
+{
+	struct service_key key = {
+		.addr = addr(f->addr), .port_be = htons(f->port), .proto = f->proto};
+	struct service_entry entry = {.id = f->id,
+				      .flags = f->flags,
+				      .affinity_seconds = f->affinity_seconds,
+				      .table_first = world->next_cell,
+				      .table_size = f->table_size};
+	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY | (f->flags & SERVICE_EXTERNAL)};
+	struct service_key whole = {.addr = key.addr};
+
+	put_backends(world, f, &entry);
+	for (uint32_t i = 0; i < f->table_size; i++, world->next_cell++)
+		world_set(world, "service_tables", &world->next_cell, &f->table[i]);
+	if (!(f->flags & SERVICE_NODE_PORT))
+		world_set(world, "services", &whole, &only);
+	world_set(world, "services", &key, &entry);
+}
+
+void world_remove_frontend(struct world *world, const char *address, uint8_t proto, uint16_t port)
+{
+	struct service_key key = {.addr = addr(address), .port_be = htons(port), .proto = proto};
+
+	world_unset(world, "services", &key);
+}
+
+void world_set_source(struct world *world, uint32_t id, const char *text, int bits)
+{
+	struct service_source_key key = {.service_id = id, .addr = addr(text)};
+	uint32_t one = 1;
+
+	key.prefixlen = 32 + bits + (addr_is_v4(&key.addr) ? POLDER_V4_MAPPED_BITS : 0);
+	world_set(world, "service_sources", &key, &one);
+}
+
 void world_move_generation(struct world *world, uint32_t by)
 {
 	world->control.generation += by;
@@ -494,6 +553,24 @@ void world_forget_flows(struct world *world)
 	flows_clear(world, "flow_usage", sizeof(struct flow_usage));
 	for (uint32_t i = 0; i < bpf_map__max_entries(map); i++)
 		world_set(world, "fragments", &i, &none);
+}
+
+static void map_empty(struct world *world, const char *name)
+{
+	int fd = world_map(world, name);
+	uint8_t key[64];
+
+	while (!bpf_map_get_next_key(fd, NULL, key))
+		world_unset(world, name, key);
+}
+
+void world_forget_services(struct world *world)
+{
+	map_empty(world, "services");
+	map_empty(world, "backend_states");
+	map_empty(world, "service_sources");
+	map_empty(world, "service_affinity");
+	world->next_backend = world->next_cell = 0;
 }
 
 uint64_t world_counter(const struct world *world, enum polder_counter which)
@@ -537,9 +614,12 @@ static struct world_result run_program(struct world *world, enum world_hook hook
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes,
 		    .data_size_in = frame->length, .data_out = result.out.bytes,
 		    .data_size_out = sizeof(result.out.bytes), .ctx_in = skb,
-		    .ctx_size_in = sizeof(*skb), .repeat = 1);
+		    .ctx_size_in = sizeof(*skb), .ctx_out = skb, .ctx_size_out = sizeof(*skb),
+		    .repeat = 1);
 
 	if (hook == HOOK_WIRE_XDP) {
+		options.ctx_out = NULL;
+		options.ctx_size_out = 0;
 		options.ctx_in = &xdp;
 		options.ctx_size_in = sizeof(xdp);
 	}
@@ -589,6 +669,12 @@ struct world_result world_run(struct world *world, enum world_hook hook, uint32_
 	struct __sk_buff skb = {.ifindex = link, .ingress_ifindex = ingress};
 
 	return run(world, hook, &skb, frame);
+}
+
+struct world_result world_run_skb(struct world *world, enum world_hook hook, struct __sk_buff *skb,
+				  const struct frame *frame)
+{
+	return run(world, hook, skb, frame);
 }
 
 struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,

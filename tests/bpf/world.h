@@ -30,13 +30,15 @@ struct world_pod {
 	struct polder_addr v6;
 };
 
-#define WORLD_PODS	 3
-#define WORLD_UPLINK	 21
-#define WORLD_POD_MTU	 1450
-#define WORLD_UPLINK_MTU 1500
-#define WORLD_TUNNEL	 31
-#define WORLD_VNI	 77
-#define WORLD_LOCAL_PODS 4096 /* of each family */
+#define WORLD_PODS	  3
+#define WORLD_UPLINK	  21
+#define WORLD_POD_MTU	  1450
+#define WORLD_UPLINK_MTU  1500
+#define WORLD_TUNNEL	  31
+#define WORLD_VNI	  77
+#define WORLD_TUNNEL_PORT 4789
+#define WORLD_STACK_MARK  0x00400000
+#define WORLD_LOCAL_PODS  4096 /* of each family */
 
 /* Zero means the default. */
 struct world_options {
@@ -56,6 +58,7 @@ struct world {
 	struct world_pod pods[WORLD_PODS];
 	struct control control;
 	uint32_t next_backend;
+	uint32_t next_cell;
 	bool trie_only; /* addresses of local pods stand in the trie alone */
 	bool left;	/* the caller's network namespace */
 	struct bpf_object *tunnel_entry;
@@ -105,6 +108,28 @@ struct world_backend {
 /* Makes or changes the Service's port: new backends, members replaced. */
 void world_set_service(struct world *world, uint32_t id, const char *addr, uint8_t proto,
 		       uint16_t port, const struct world_backend *backends, int count);
+enum world_place { WORLD_BOTH_SETS, WORLD_LOCAL_SET, WORLD_CLUSTER_SET };
+
+/* A Service's port at one address, as the agent writes it. */
+struct world_frontend {
+	uint32_t id;
+	const char *addr; /* an unspecified one: a node port */
+	uint8_t proto;
+	uint16_t port;
+	uint32_t flags; /* enum service_flag */
+	uint32_t affinity_seconds;
+	struct {
+		const char *addr;
+		uint16_t port;
+		enum world_place place;
+	} backends[4]; /* in the row's order: of the local set alone, of both, of the cluster's */
+	uint32_t table[8]; /* of the cluster's set; table_size 0: none */
+	uint32_t table_size;
+};
+void world_set_frontend(struct world *world, const struct world_frontend *frontend);
+/* Who may use it from outside, with SERVICE_SOURCES. */
+void world_set_source(struct world *world, uint32_t id, const char *text, int bits);
+void world_remove_frontend(struct world *world, const char *addr, uint8_t proto, uint16_t port);
 void world_remove_backend_state(struct world *world, uint32_t id, const char *addr, uint16_t port);
 
 /* Lets every flow be re-evaluated. */
@@ -114,6 +139,9 @@ void world_switch_slots(struct world *world);
 
 /* Empties the flow table and the memory of fragments. */
 void world_forget_flows(struct world *world);
+
+/* No Service is there any more, nor who has used one. */
+void world_forget_services(struct world *world);
 
 uint64_t world_counter(const struct world *world, enum polder_counter which);
 
@@ -125,6 +153,10 @@ struct world_result world_run(struct world *world, enum world_hook hook, uint32_
 /* The same through from_tunnel, as if the frame had come in outer headers from there. */
 struct world_result world_run_tunnelled(struct world *world, const char *sender, uint32_t vni,
 					const struct frame *frame);
+
+/* The same as a packet of which more is said, before and afterwards. */
+struct world_result world_run_skb(struct world *world, enum world_hook hook, struct __sk_buff *skb,
+				  const struct frame *frame);
 
 /* The same with GSO: segments of `gso_size`. */
 struct world_result world_run_gso(struct world *world, enum world_hook hook, uint32_t link,

@@ -18,6 +18,7 @@
 
 struct world {
 	struct config config;
+	struct node node;
 	struct maps *maps;
 	struct store *store;
 	struct services *services;
@@ -49,7 +50,15 @@ static void on_touched(const struct polder_addr *addr, void *data)
 
 static void services_start(struct world *w)
 {
-	CU_ASSERT_FATAL(services_open(w->maps, w->store, no_pods, NULL, &w->services) == 0);
+	const struct services_env env = {
+		.maps = w->maps,
+		.store = w->store,
+		.config = &w->config,
+		.node = &w->node,
+		.pods = no_pods,
+	};
+
+	CU_ASSERT_FATAL(services_open(&env, &w->services) == 0);
 	services_on_touched(w->services, on_touched, w);
 }
 

@@ -13,8 +13,15 @@ struct world {
 	size_t slice_count;
 	struct service_pod pods[8];
 	size_t pod_count;
+	struct endpoints_from from;
 	struct endpoints found;
 };
+
+/* 10.0.0.* */
+static bool is_here(const struct polder_addr *addr, const void *data)
+{
+	return addr->bytes[12] == 10 && !addr->bytes[13] && !addr->bytes[14];
+}
 
 /* Objects in short; the Service comes first, slices and pods follow. */
 static void begin(struct world *world, const char *text)
@@ -22,7 +29,7 @@ static void begin(struct world *world, const char *text)
 	struct error error = {};
 	size_t i;
 
-	*world = (struct world){};
+	*world = (struct world){.from = {.node = "n1", .is_here = is_here}};
 	if (objects_decode(text, strlen(text), &world->list, &error) < 0) {
 		printf("%s: %s\n", error.path, error.text);
 		CU_FAIL_FATAL("the objects cannot be decoded");
@@ -48,9 +55,13 @@ static void begin(struct world *world, const char *text)
 static void collect(struct world *world, bool v4)
 {
 	endpoints_clear(&world->found);
-	CU_ASSERT(endpoints_collect(world->service, &world->service->service.ports[0], v4,
-				    world->slices, world->slice_count, world->pods,
-				    world->pod_count, &world->found) == 0);
+	world->from.service = world->service;
+	world->from.slices = world->slices;
+	world->from.slice_count = world->slice_count;
+	world->from.pods = world->pods;
+	world->from.pod_count = world->pod_count;
+	CU_ASSERT(endpoints_collect(&world->from, &world->service->service.ports[0], v4,
+				    &world->found) == 0);
 }
 
 static void end(struct world *world)

@@ -22,6 +22,7 @@
 
 struct world {
 	struct config config;
+	struct node node;
 	struct maps *maps;
 	struct store *store;
 	struct services *services;
@@ -56,7 +57,15 @@ static void begin(struct world *w)
 	w->maps = small_maps(&w->config, NULL);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
-	CU_ASSERT_FATAL(services_open(w->maps, w->store, no_pods, NULL, &w->services) == 0);
+	const struct services_env env = {
+		.maps = w->maps,
+		.store = w->store,
+		.config = &w->config,
+		.node = &w->node,
+		.pods = no_pods,
+	};
+
+	CU_ASSERT_FATAL(services_open(&env, &w->services) == 0);
 	w->ends = socket_ends_new(w->maps, w->services);
 	CU_ASSERT_FATAL(w->ends != NULL);
 	services_on_lost(w->services, on_lost, w);

@@ -112,6 +112,22 @@ static void nodes_namespaces_and_services(void)
 		"'publishNotReadyAddresses':true,'internalTrafficPolicy':'Local',"
 		"'selector':{'b':'2','a':'1'},'ports':[{'name':'x','port':80,'nodePort':30080},"
 		"{'name':'y','port':80,'protocol':'UDP','targetPort':8080}]}}"));
+	expect_same_text(OBJECT(
+		"v1", "Service", "balanced",
+		"'namespace':'n','creationTimestamp':'2026-05-01T10:00:00Z','annotations':{"
+		"'polder.dev/forwarding':'dsr','polder.dev/"
+		"balancing':'table','other':'x'}},'spec':{"
+		"'type':'LoadBalancer','clusterIP':'10.96.0.1','externalIPs':['192.0.2.9',"
+		"'127.0.0.1'],'loadBalancerSourceRanges':['192.0.2.0/24','2001:db8::/32'],"
+		"'loadBalancerClass':'a.b/c','externalTrafficPolicy':'Local','healthCheckNodePort':"
+		"30999,'trafficDistribution':'PreferClose','sessionAffinity':'ClientIP',"
+		"'sessionAffinityConfig':{'clientIP':{'timeoutSeconds':5}},'ipFamilies':['IPv6',"
+		"'IPv4']},'status':{'loadBalancer':{'ingress':[{'ip':'192.0.2.10'},{'hostname':'a'}"
+		","
+		"{'ip':'192.0.2.11','ipMode':'Proxy'},{'ip':'2001:db8::1','ipMode':'VIP'}]}}}"));
+	expect_same_text(OBJECT("v1", "Service", "near",
+				"'namespace':'n'},'spec':{'sessionAffinity':'ClientIP',"
+				"'trafficDistribution':'PreferSameNode','ipFamilies':['IPv6']}}"));
 }
 
 static void slices(void)
@@ -128,6 +144,13 @@ static void slices(void)
 		OBJECT("discovery.k8s.io/v1", "EndpointSlice", "s-2",
 		       "'namespace':'n'},'addressType':'IPv6','endpoints':["
 		       "{'addresses':['fd00::1'],'targetRef':{'kind':'Node','name':'p'}}]}"));
+	expect_same_text(
+		OBJECT("discovery.k8s.io/v1", "EndpointSlice", "s-4",
+		       "'namespace':'n'},'addressType':'IPv4','endpoints':["
+		       "{'addresses':['10.0.0.1'],'targetRef':{'kind':'Pod','name':'p',"
+		       "'namespace':'m'},'hints':{'forZones':[{'name':'a'},{'name':'b'}]}},"
+		       "{'addresses':['10.0.0.2'],'targetRef':{'kind':'Pod','name':'p',"
+		       "'namespace':'n'},'hints':{'forNodes':[{'name':'x'}]}}]}"));
 	expect_same_text(OBJECT("discovery.k8s.io/v1", "EndpointSlice", "s-3",
 				"'namespace':'n'},'addressType':'FQDN','endpoints':["
 				"{'addresses':['example.com']}]}"));

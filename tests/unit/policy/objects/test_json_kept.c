@@ -6,7 +6,7 @@
 #include "tests/unit/unit.h"
 
 static const struct json_kept inner[] = {{"x", NULL}, {}};
-static const struct json_kept table[] = {{"a", NULL}, {"b", inner}, {}};
+static const struct json_kept table[] = {{"a", NULL}, {"b", inner}, {"p/*", NULL}, {}};
 
 /* ' stands for ". */
 static char *quoted(const char *text)
@@ -55,6 +55,7 @@ static void leaves_out_what_the_table_does_not_name(void)
 	CU_ASSERT(keeps(" { 'z' : [ '}' , '\\'' , '\\\\' ] , 'a' : -1.5e3 } ", "{'a':-1.5e3}"));
 	CU_ASSERT(keeps("{}", "{}"));
 	CU_ASSERT(keeps("{'c':{}}", "{}"));
+	CU_ASSERT(keeps("{'p':1,'p/':2,'p/x':3,'q/p/':4,'p/*':5}", "{'p/':2,'p/x':3,'p/*':5}"));
 }
 
 static void items_of_arrays_keep_their_places(void)
@@ -94,7 +95,8 @@ static void what_is_cut_off_or_no_object_is_refused(void)
 #define META                                                                                       \
 	"'metadata':{'name':'n','namespace':'s','uid':'u','resourceVersion':'7',"                  \
 	"'labels':{'k':'v','kubernetes.io/service-name':'svc'},'deletionTimestamp':'t',"           \
-	"'annotations':{'kubernetes.io/config.mirror':'m','more':'x'},'managedFields':[{'f':{}}]}"
+	"'annotations':{'kubernetes.io/config.mirror':'m','more':'x','polder.dev/"                 \
+	"a':'b'},'managedFields':[{'f':{}}]}"
 
 /* Each has every field that is read, and others. */
 static const char *const texts[] = {
@@ -116,12 +118,14 @@ static const char *const texts[] = {
 		"'clusterIP':'10.96.0.1','clusterIPs':['10.96.0.1'],'ports':[{'name':'p',"
 		"'port':80,'targetPort':'http','nodePort':30000,'protocol':'TCP'}],"
 		"'selector':{'a':'b'},'publishNotReadyAddresses':true,"
-		"'internalTrafficPolicy':'Local'},'status':{'loadBalancer':{}}}",
+		"'internalTrafficPolicy':'Local'},'status':{'loadBalancer':{'ingress':["
+		"{'ip':'192.0.2.1'}]},'conditions':[]}}",
 	[OBJECT_ENDPOINT_SLICE] =
 		"{'kind':'EndpointSlice','apiVersion':'discovery.k8s.io/v1'," META ",'addressType':"
 		"'IPv4','endpoints':[{'addresses':['10.1.0.3'],'conditions':{'ready':false,"
 		"'serving':true,'terminating':true},'nodeName':'w','targetRef':{'kind':'Pod',"
-		"'name':'t','uid':'u'},'zone':'z'}],'ports':[{'name':'p','port':80,'protocol':'TCP'"
+		"'name':'t','namespace':'o','uid':'u'},'zone':'z','hints':{'forZones':[{'name':"
+		"'z'}],'forNodes':[{'name':'w'}]}}],'ports':[{'name':'p','port':80,'protocol':'TCP'"
 		","
 		"'appProtocol':'h'}]}",
 };

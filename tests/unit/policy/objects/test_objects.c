@@ -393,6 +393,79 @@ static void tolerates_unknown_fields_of_services(void)
 	CU_ASSERT_EQUAL(list.objects[0]->service.cluster_ip_count, 1);
 }
 
+static const struct service_object *decode_service_of(const char *text)
+{
+	CU_ASSERT_EQUAL_FATAL(decode(text), 0);
+	return &list.objects[0]->service;
+}
+
+static void keeps_how_traffic_reaches_a_service(void)
+{
+	const struct service_object *service = decode_service_of(
+		"{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','creationTimestamp':"
+		"'1970-01-01T00:01:00Z','annotations':{'polder.dev/forwarding':'dsr','b':'c'}},"
+		"'spec':{'type':'LoadBalancer','externalIPs':['127.0.0.1','fd00::1'],"
+		"'loadBalancerIP':'192.0.2.1','loadBalancerSourceRanges':[' 10.0.0.0/8 '],"
+		"'externalTrafficPolicy':'Local','healthCheckNodePort':30001,'ipFamilies':['IPv6']}"
+		","
+		"'status':{'loadBalancer':{'ingress':[{'hostname':'x'},{'ip':'192.0.2.3'},"
+		"{'ip':'192.0.2.4','ipMode':'Proxy'}]}}}");
+
+	CU_ASSERT_EQUAL(service->created, 60);
+	CU_ASSERT_EQUAL(service->annotations.count, 1);
+	CU_ASSERT_STRING_EQUAL(labels_get(&service->annotations, "polder.dev/forwarding"), "dsr");
+	CU_ASSERT_EQUAL(service->external_ip_count, 2);
+	CU_ASSERT(is_addr(&service->external_ips[0], "127.0.0.1"));
+	CU_ASSERT_EQUAL(service->balancer_ip_count, 1);
+	CU_ASSERT(is_addr(&service->balancer_ips[0], "192.0.2.3"));
+	CU_ASSERT_EQUAL(service->source_range_count, 1);
+	CU_ASSERT_EQUAL(service->source_ranges[0].length, 104);
+	CU_ASSERT(service->external_local && !service->internal_local);
+	CU_ASSERT_EQUAL(service->health_port, 30001);
+	CU_ASSERT(service->wants_v6 && !service->wants_v4);
+	CU_ASSERT_EQUAL(service->affinity_seconds, 0);
+}
+
+static void affinity_has_a_time(void)
+{
+	CU_ASSERT_EQUAL(
+		decode_service_of(SERVICE("'sessionAffinity':'ClientIP'"))->affinity_seconds,
+		10800);
+	CU_ASSERT_EQUAL(decode_service_of(SERVICE("'sessionAffinity':'ClientIP',"
+						  "'sessionAffinityConfig':{'clientIP':{"
+						  "'timeoutSeconds':7}}"))
+				->affinity_seconds,
+			7);
+	CU_ASSERT_EQUAL(decode_service_of(SERVICE("'sessionAffinity':'None',"
+						  "'sessionAffinityConfig':{'clientIP':{"
+						  "'timeoutSeconds':7}}"))
+				->affinity_seconds,
+			0);
+}
+
+static void refuses_traffic_that_makes_no_sense(void)
+{
+	CU_ASSERT(refuses(SERVICE("'externalIPs':['10.0.0.1','x']"), "$.spec.externalIPs[1]",
+			  "must be an IPv4 or IPv6 address"));
+	CU_ASSERT(refuses(SERVICE("'loadBalancerSourceRanges':['10.0.0.1']"),
+			  "$.spec.loadBalancerSourceRanges[0]", "block"));
+	CU_ASSERT(refuses(SERVICE("'externalTrafficPolicy':'Nearby'"),
+			  "$.spec.externalTrafficPolicy", "Cluster or Local"));
+	CU_ASSERT(refuses(SERVICE("'sessionAffinity':'Cookie'"), "$.spec.sessionAffinity",
+			  "None or ClientIP"));
+	CU_ASSERT(refuses(SERVICE("'sessionAffinityConfig':{'clientIP':{'timeoutSeconds':86401}}"),
+			  "$.spec.sessionAffinityConfig.clientIP.timeoutSeconds", "86400"));
+	CU_ASSERT(
+		refuses(SERVICE("'ipFamilies':['IPv5']"), "$.spec.ipFamilies[0]", "IPv4 or IPv6"));
+	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'Service','metadata':{'name':'s'},'status':{"
+			  "'loadBalancer':{'ingress':[{},{'ip':'x'}]}}}",
+			  "$.status.loadBalancer.ingress[1].ip",
+			  "must be an IPv4 or IPv6 address"));
+	CU_ASSERT(refuses("{'apiVersion':'v1','kind':'Service','metadata':{'name':'s',"
+			  "'annotations':{'polder.dev/x':1}}}",
+			  "$.metadata.annotations[\"polder.dev/x\"]", "must be a string"));
+}
+
 static void refuses_services_that_make_no_sense(void)
 {
 	CU_ASSERT(refuses(SERVICE("'clusterIP':'127.0.0.1'"), "$.spec.clusterIP", "loopback"));
@@ -457,6 +530,30 @@ static void slices_may_be_empty_or_of_names(void)
 	CU_ASSERT_EQUAL(list.objects[0]->slice.endpoint_count, 0);
 }
 
+static void hints_and_foreign_pods_of_endpoints_are_kept(void)
+{
+	const struct slice_endpoint *endpoints;
+
+	CU_ASSERT_EQUAL_FATAL(
+		decode(SLICE(
+			"'addressType':'IPv4','endpoints':["
+			"{'addresses':['10.0.0.1'],'hints':{'forZones':[{'name':'a'},{'name':'b'"
+			"}],'forNodes':[{'name':'n'}]},'targetRef':{'kind':'Pod','name':'p',"
+			"'namespace':'default'}},"
+			"{'addresses':['10.0.0.2'],'hints':null,'targetRef':{'kind':'Pod',"
+			"'name':'p','namespace':'other'}}]")),
+		0);
+	endpoints = list.objects[0]->slice.endpoints;
+	CU_ASSERT_STRING_EQUAL(endpoints[0].zone_hints, "a,b");
+	CU_ASSERT_STRING_EQUAL(endpoints[0].node_hints, "n");
+	CU_ASSERT(endpoints[0].target_namespace == NULL);
+	CU_ASSERT(endpoints[1].zone_hints == NULL && endpoints[1].node_hints == NULL);
+	CU_ASSERT_STRING_EQUAL(endpoints[1].target_namespace, "other");
+	CU_ASSERT(refuses(SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],"
+				"'hints':{'forZones':[{'name':'a,b'}]}}]"),
+			  "$.endpoints[0].hints.forZones[0].name", "without a comma"));
+}
+
 static void refuses_slices_that_make_no_sense(void)
 {
 	CU_ASSERT(refuses(
@@ -506,6 +603,30 @@ static void equal_objects_are_told_from_others(void)
 		SERVICE("'clusterIP':'None'"),
 		SERVICE("'ports':[{'port':1}]"),
 		SERVICE("'selector':{'a':'b'}"),
+		SERVICE("'externalIPs':['10.0.0.1']"),
+		SERVICE("'loadBalancerSourceRanges':['10.0.0.0/8']"),
+		SERVICE("'loadBalancerClass':'a/b'"),
+		SERVICE("'externalTrafficPolicy':'Local'"),
+		SERVICE("'internalTrafficPolicy':'Local'"),
+		SERVICE("'healthCheckNodePort':30000"),
+		SERVICE("'sessionAffinity':'ClientIP'"),
+		SERVICE("'trafficDistribution':'PreferClose'"),
+		SERVICE("'trafficDistribution':'PreferSameNode'"),
+		SERVICE("'ipFamilies':['IPv4']"),
+		SERVICE("'ipFamilies':['IPv6']"),
+		SERVICE("},'status':{'loadBalancer':{'ingress':[{'ip':'192.0.2.1'}]}"),
+		"{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','annotations':{"
+		"'polder.dev/a':'b'}}}",
+		"{'apiVersion':'v1','kind':'Service','metadata':{'name':'s','creationTimestamp':"
+		"'2026-01-01T00:00:00Z'}}",
+		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],"
+		      "'hints':{'forZones':[{'name':'a'}]}}]"),
+		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],"
+		      "'hints':{'forNodes':[{'name':'a'}]}}]"),
+		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],"
+		      "'targetRef':{'kind':'Pod','name':'p'}}]"),
+		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1'],"
+		      "'targetRef':{'kind':'Pod','name':'p','namespace':'x'}}]"),
 		SLICE("'addressType':'IPv4'"),
 		SLICE("'addressType':'IPv6'"),
 		SLICE("'addressType':'IPv4','endpoints':[{'addresses':['10.0.0.1']}]"),
@@ -558,6 +679,10 @@ int main(void)
 		UNIT_TEST(knows_the_state_of_a_pod),
 		UNIT_TEST(refuses_pods_that_make_no_sense),
 		UNIT_TEST(tolerates_unknown_fields_of_services),
+		UNIT_TEST(keeps_how_traffic_reaches_a_service),
+		UNIT_TEST(affinity_has_a_time),
+		UNIT_TEST(refuses_traffic_that_makes_no_sense),
+		UNIT_TEST(hints_and_foreign_pods_of_endpoints_are_kept),
 		UNIT_TEST(refuses_services_that_make_no_sense),
 		UNIT_TEST(null_conditions_of_endpoints_have_their_meaning),
 		UNIT_TEST(slices_may_be_empty_or_of_names),
