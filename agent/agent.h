@@ -82,6 +82,7 @@ struct agent {
 	uv_timer_t mac_timer;	 /* while pods are young */
 	uint64_t mac_drops;	 /* seen so far */
 	unsigned int seconds;	 /* since the start */
+	char node_ports_note[512]; /* what the kernel's ports and node ports share; "": nothing */
 	char families_note[256]; /* what of the configuration this kernel cannot; "": nothing */
 	char told_status[512];	 /* to the service manager */
 	bool told_ready;	 /* likewise */

@@ -323,6 +323,7 @@ void agent_progress(struct show_progress *ret, void *data)
 		.rules_note = agent->rules_note,
 		.state_note = agent->state_note,
 		.families_note = agent->families_note,
+		.node_ports_note = agent->node_ports_note,
 		.pins_note = agent->pins_note,
 		.cni_note = agent->cni_note,
 		.sockets_note = agent->sockets_note,

@@ -4,12 +4,15 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/node/port_ranges.h"
 #include "agent/observe/notify.h"
 
 #define SECOND_MS 1000
 /* While it is not ready it asks for so much more time, so often. */
 #define EXTEND_SECONDS 60
 #define EXTEND_EVERY   10
+/* So often the ports that others use are looked at. */
+#define PORTS_SECONDS 30
 
 struct first_problem {
 	char *text;
@@ -93,9 +96,23 @@ static void tell_service_manager(struct agent *agent)
 		snprintf(agent->told_status, sizeof(agent->told_status), "%s", status);
 }
 
+/* Somebody may set the sysctls at any time. Told in the log when it is new. */
+static void look_at_ports(struct agent *agent)
+{
+	char before[sizeof(agent->node_ports_note)];
+
+	memcpy(before, agent->node_ports_note, sizeof(before));
+	port_ranges_note(&agent->config, agent->node_ports_note, sizeof(agent->node_ports_note));
+	if (agent->node_ports_note[0] && strcmp(before, agent->node_ports_note) != 0)
+		log_warning("services", "%s", agent->node_ports_note);
+}
+
 static void on_second(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+
+	if (agent->seconds % PORTS_SECONDS == 0)
+		look_at_ports(agent);
 
 	log_tick();
 	tell_service_manager(agent);

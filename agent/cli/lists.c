@@ -157,21 +157,72 @@ static void add_backends(struct table *table, const json_t *backends)
 	json_decref(texts);
 }
 
+/* A node port is at the nodes' addresses. */
+static void add_service_address(struct table *table, const json_t *service)
+{
+	const char *address = field_text(service, "address");
+
+	if (strcmp(address, "0.0.0.0") == 0)
+		table_add(table, "nodes (IPv4)");
+	else if (strcmp(address, "::") == 0)
+		table_add(table, "nodes (IPv6)");
+	else
+		table_add(table, address);
+}
+
+/* What is not as it is by default: "Local,affinity 60 s,dsr,hints: zone". */
+static void add_service_terms(struct table *table, const json_t *service)
+{
+	json_t *texts = json_array(), *ranges = (json_t *)field(service, "source_ranges");
+	long long seconds = field_number(service, "affinity_seconds");
+	const char *hints = field_text(service, "hints"),
+		   *reason = field_text(service, "hints_reason");
+
+	if (strcmp(field_text(service, "traffic_policy"), "Local") == 0)
+		json_array_append_new(texts, json_string("Local"));
+	if (strcmp(field_text(service, "forwarding"), "dsr") == 0)
+		json_array_append_new(texts, json_string("dsr"));
+	if (seconds)
+		json_array_append_new(texts, json_sprintf("affinity %lld s", seconds));
+	if (json_is_array(ranges))
+		json_array_append_new(texts,
+				      json_sprintf("%zu source ranges", json_array_size(ranges)));
+	if (*hints)
+		json_array_append_new(texts, json_sprintf("hints: %s", hints));
+	if (*reason)
+		json_array_append_new(texts, json_sprintf("hints not used: %s", reason));
+	add_strings(table, texts);
+	json_decref(texts);
+}
+
+/* This node's set says something where it is what counts. */
+static void add_local_backends(struct table *table, const json_t *service)
+{
+	if (strcmp(field_text(service, "traffic_policy"), "Local") == 0)
+		add_backends(table, field(service, "local_backends"));
+	else
+		table_add(table, "");
+}
+
 static void add_service(struct table *table, const json_t *service)
 {
 	add_scalar(table, service, "namespace");
 	add_scalar(table, service, "name");
-	add_scalar(table, service, "address");
+	add_scalar(table, service, "kind");
+	add_service_address(table, service);
 	add_scalar(table, service, "port");
 	add_scalar(table, service, "protocol");
 	add_scalar(table, service, "port_name");
 	add_backends(table, field(service, "backends"));
+	add_local_backends(table, service);
+	add_service_terms(table, service);
 }
 
 int cli_run_services(struct cli *cli)
 {
-	static const char *const titles[] = {"NAMESPACE", "NAME",      "ADDRESS",  "PORT",
-					     "PROTOCOL",  "PORT-NAME", "BACKENDS", NULL};
+	static const char *const titles[] = {"NAMESPACE", "NAME",     "KIND",	   "ADDRESS",
+					     "PORT",	  "PROTOCOL", "PORT-NAME", "BACKENDS",
+					     "THIS-NODE", "TERMS",    NULL};
 
 	return run_list(cli, "services", titles, add_service);
 }

@@ -222,6 +222,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 
 	show_network_problems(sources->node, list);
 	add_note(list, "pod-cidr", progress->families_note);
+	add_note(list, "node-port-range", progress->node_ports_note);
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
 	add_note(list, "cni-config", progress->cni_note);

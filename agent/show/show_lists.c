@@ -127,19 +127,61 @@ static const char *protocol(uint8_t proto)
 				       : "";
 }
 
+static const char *traffic_policy(uint32_t flags, uint32_t local)
+{
+	return flags & local ? "Local" : "Cluster";
+}
+
+static json_t *source_ranges(const struct service_view *view)
+{
+	json_t *list = json_array();
+	char text[PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < view->source_count; i++)
+		json_array_append_new(list, json_string(prefix_format(&view->sources[i], text)));
+	return list;
+}
+
+/* How it is served; what concerns traffic from outside is told of what is served there. */
+static void add_terms(json_t *document, const struct service_view *view)
+{
+	bool external = view->flags & SERVICE_EXTERNAL;
+	json_t *local = json_array();
+
+	add_backends(local, view->local, view->local_count, "active");
+	json_object_set_new(document, "kind", json_string(service_kind_names[view->kind]));
+	json_object_set_new(document, "service_port", json_integer(view->port));
+	json_object_set_new(document, "local_backends", local);
+	json_object_set_new(
+		document, "traffic_policy",
+		json_string(traffic_policy(view->flags, external ? SERVICE_EXTERNAL_LOCAL
+								 : SERVICE_INTERNAL_LOCAL)));
+	json_object_set_new(document, "forwarding",
+			    json_string(!external		    ? ""
+					: view->flags & SERVICE_DSR ? "dsr"
+								    : "snat"));
+	json_object_set_new(document, "affinity_seconds", json_integer(view->affinity_seconds));
+	json_object_set_new(document, "source_ranges",
+			    view->flags & SERVICE_SOURCES ? source_ranges(view) : json_null());
+	json_object_set_new(document, "hints", json_string(service_hints_use(view->hints)));
+	json_object_set_new(document, "hints_reason",
+			    json_string(service_hints_reason(view->hints)));
+}
+
 /* The endpoints for new flows, then those that only finish what they have. */
 static void add_service(const struct service_view *view, void *data)
 {
-	json_t *backends = json_array();
+	json_t *backends = json_array(), *document;
 
 	add_backends(backends, view->backends, view->backend_count, "active");
 	add_backends(backends, view->terminating, view->terminating_count, "terminating");
-	json_array_append_new(
-		data, json_pack("{s:s, s:s, s:o, s:i, s:s, s:s, s:o}", "namespace", view->namespace,
-				"name", view->name, "address", show_addr(&view->key.addr), "port",
-				ntohs(view->key.port_be), "protocol", protocol(view->key.proto),
-				"port_name", view->port_name ? view->port_name : "", "backends",
-				backends));
+	document = json_pack("{s:s, s:s, s:o, s:i, s:s, s:s, s:o}", "namespace", view->namespace,
+			     "name", view->name, "address", show_addr(&view->key.addr), "port",
+			     ntohs(view->key.port_be), "protocol", protocol(view->key.proto),
+			     "port_name", view->port_name ? view->port_name : "", "backends",
+			     backends);
+	add_terms(document, view);
+	json_array_append_new(data, document);
 }
 
 void show_services(struct control_request *request, const json_t *args, int netns_fd, void *data)

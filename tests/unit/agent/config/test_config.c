@@ -19,7 +19,7 @@ static char output[8192];
 static int load(const char *text, const char *const *options, struct config *ret, bool *ret_exit,
 		int stream_fd)
 {
-	char *argv[64] = {"polderd"};
+	char *argv[128] = {"polderd"};
 	int argc = 1, saved, into, r;
 	ssize_t got;
 
@@ -152,8 +152,14 @@ static void every_option_sets_its_field(void)
 			"--max-policy-entries", "400", "--pod-mtu", "1400", "--events-per-second",
 			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10",
 			"--max-pods", "100", "--max-rule-counters", "500", "--max-fragments", "65",
-			"--max-socket-origins", "1025"));
+			"--max-socket-origins", "1025", "--forwarding", "dsr",
+			"--node-port-addresses", "192.0.2.0/24", "--node-port-addresses",
+			"2001:db8::/32", "--node-port-range", "20000-20100"));
 
+	CU_ASSERT(config.forwarding == FORWARDING_DSR);
+	CU_ASSERT(config.node_port_address_count == 2);
+	CU_ASSERT(prefix_is(&config.node_port_addresses[1], "2001:db8::/32"));
+	CU_ASSERT(config.node_port_min == 20000 && config.node_port_max == 20100);
 	CU_ASSERT(strcmp(config.node_name, "n1") == 0);
 	CU_ASSERT(strcmp(config.resources, "/tmp") == 0);
 	CU_ASSERT(strcmp(config.run_dir, directory) == 0);
@@ -290,6 +296,15 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(option_refused("--masquerade-ports", "2000-65536", "from 1024 to 65535"));
 	CU_ASSERT(option_refused("--masquerade-ports", "2000", "a range of ports"));
 	CU_ASSERT(option_refused("--masquerade-ports", "2000--300", "a range of ports"));
+	CU_ASSERT(refused(NULL, OPTIONS("--masquerade-ports", "20000-30000"),
+			  OPTIONS("--node-port-range 30000-32767 overlaps --masquerade-ports "
+				  "20000-30000",
+				  "give ranges that do not meet")));
+	CU_ASSERT(refused(NULL, OPTIONS("--node-port-range", "29999-30000"),
+			  OPTIONS("give ranges that do not meet")));
+	CU_ASSERT(option_refused("--node-port-range", "0-100", "from 1 to 65535"));
+	CU_ASSERT(option_refused("--node-port-addresses", "192.0.2.1", "a range such as"));
+	CU_ASSERT(option_refused("--forwarding", "nat", "snat or dsr"));
 	CU_ASSERT(option_refused("--no-masquerade", "10.0.0.0/33", "a range such as"));
 	CU_ASSERT(option_refused("--metrics-listen", "9100", "an address with port"));
 	CU_ASSERT(option_refused("--metrics-listen", ":0", "an address with port"));
