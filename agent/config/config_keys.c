@@ -15,6 +15,7 @@
 
 #include "agent/common/listen_address.h"
 #include "agent/common/cleanup.h"
+#include "agent/config/config_sizes.h"
 
 static int bad(struct config_source *source, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -119,7 +120,7 @@ static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *
 	return 0;
 }
 
-static int set_u32(uint32_t *field, const char *text, uint32_t min, uint32_t max,
+int config_set_u32(uint32_t *field, const char *text, uint32_t min, uint32_t max,
 		   struct config_source *source)
 {
 	uint64_t value = 0;
@@ -499,89 +500,11 @@ static int set_xdp(struct config *config, const char *text, struct config_source
 	return 0;
 }
 
-/* Of what is found by some bits of a number: a power of two, as `min` and `max` are. */
-static int set_power(uint32_t *field, const char *text, uint32_t min, uint32_t max,
-		     struct config_source *source)
-{
-	uint32_t size = min, wanted = 0;
-
-	if (set_u32(&wanted, text, min, max, source) < 0)
-		return -EINVAL;
-	while (size < wanted)
-		size *= 2;
-	*field = size;
-	return 0;
-}
-
-#define FLOWS_MIN 1024
-#define FLOWS_MAX (1u << 24)
-
-static int set_flows(uint32_t *field, const char *text, struct config_source *source)
-{
-	return set_power(field, text, FLOWS_MIN, FLOWS_MAX, source);
-}
-
-static int set_flows_v4(struct config *config, const char *text, struct config_source *source)
-{
-	return set_flows(&config->flows_v4, text, source);
-}
-
-static int set_flows_v6(struct config *config, const char *text, struct config_source *source)
-{
-	return set_flows(&config->flows_v6, text, source);
-}
-
-#define MAP_MIN 64
-#define MAP_MAX (1u << 24)
-
-static int set_max_services(struct config *config, const char *text, struct config_source *source)
-{
-	return set_u32(&config->max_services, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_backends(struct config *config, const char *text, struct config_source *source)
-{
-	return set_u32(&config->max_backends, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_addresses(struct config *config, const char *text, struct config_source *source)
-{
-	return set_u32(&config->max_addresses, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_policy_entries(struct config *config, const char *text,
-				  struct config_source *source)
-{
-	return set_u32(&config->max_policy_entries, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_pods(struct config *config, const char *text, struct config_source *source)
-{
-	return set_power(&config->max_pods, text, POLDER_MIN_PODS, POLDER_MAX_PODS, source);
-}
-
-static int set_max_fragments(struct config *config, const char *text, struct config_source *source)
-{
-	return set_power(&config->max_fragments, text, MAP_MIN, 1u << 20, source);
-}
-
-static int set_max_socket_origins(struct config *config, const char *text,
-				  struct config_source *source)
-{
-	return set_u32(&config->max_socket_origins, text, 1024, MAP_MAX, source);
-}
-
-static int set_max_rule_counters(struct config *config, const char *text,
-				 struct config_source *source)
-{
-	return set_u32(&config->max_rule_counters, text, MAP_MIN, MAP_MAX, source);
-}
-
 static int set_pod_mtu(struct config *config, const char *text, struct config_source *source)
 {
 	uint32_t value = 0;
 
-	if (set_u32(&value, text, 0, UINT16_MAX, source) < 0 || (value > 0 && value < 1280))
+	if (config_set_u32(&value, text, 0, UINT16_MAX, source) < 0 || (value > 0 && value < 1280))
 		return bad(source, "0 (the uplink's) or a number from 1280 to 65535 is required");
 	config->pod_mtu = (uint16_t)value;
 	return 0;
@@ -590,13 +513,13 @@ static int set_pod_mtu(struct config *config, const char *text, struct config_so
 static int set_rejects_per_second(struct config *config, const char *text,
 				  struct config_source *source)
 {
-	return set_u32(&config->rejects_per_second, text, 0, 10000000, source);
+	return config_set_u32(&config->rejects_per_second, text, 0, 10000000, source);
 }
 
 static int set_events_per_second(struct config *config, const char *text,
 				 struct config_source *source)
 {
-	return set_u32(&config->events_per_second, text, 0, 10000000, source);
+	return config_set_u32(&config->events_per_second, text, 0, 10000000, source);
 }
 
 static int set_log_level(struct config *config, const char *text, struct config_source *source)
@@ -621,7 +544,7 @@ static int set_tunnel(struct config *config, const char *text, struct config_sou
 static int set_tunnel_port(struct config *config, const char *text, struct config_source *source)
 {
 	uint32_t value = 0;
-	int r = set_u32(&value, text, 1, 65535, source);
+	int r = config_set_u32(&value, text, 1, 65535, source);
 
 	if (r == 0)
 		config->tunnel_port = (uint16_t)value;
@@ -630,7 +553,7 @@ static int set_tunnel_port(struct config *config, const char *text, struct confi
 
 static int set_tunnel_vni(struct config *config, const char *text, struct config_source *source)
 {
-	return set_u32(&config->tunnel_vni, text, 0, 0xffffff, source);
+	return config_set_u32(&config->tunnel_vni, text, 0, 0xffffff, source);
 }
 
 /* ---------------------------------------------------------------- the API server */
@@ -692,7 +615,7 @@ static void clear_api_servers(struct config *config)
 
 static int set_api_silence(struct config *config, const char *text, struct config_source *source)
 {
-	return set_u32(&config->api_silence, text, 2, 60, source);
+	return config_set_u32(&config->api_silence, text, 2, 60, source);
 }
 
 /* Sorted by subject: the help prints it in this order. */
@@ -768,25 +691,26 @@ const struct config_key config_keys[] = {
 	{"xdp", FORM_TEXT, "auto|native|generic|off", "XDP on the uplinks (default auto)", set_xdp,
 	 NULL},
 	{"flows-v4", FORM_NUMBER, "N", "IPv4 flow entries, a power of two (default 131072)",
-	 set_flows_v4, NULL},
+	 config_set_flows_v4, NULL},
 	{"flows-v6", FORM_NUMBER, "N", "IPv6 flow entries, a power of two (default 65536)",
-	 set_flows_v6, NULL},
-	{"max-services", FORM_NUMBER, "N", "ports of Services (default 65536)", set_max_services,
-	 NULL},
+	 config_set_flows_v6, NULL},
+	{"max-services", FORM_NUMBER, "N", "ports of Services (default 65536)",
+	 config_set_max_services, NULL},
 	{"max-backends", FORM_NUMBER, "N", "endpoints of Services (default 262144)",
-	 set_max_backends, NULL},
+	 config_set_max_backends, NULL},
 	{"max-addresses", FORM_NUMBER, "N", "known addresses and ranges (default 131072)",
-	 set_max_addresses, NULL},
+	 config_set_max_addresses, NULL},
 	{"max-policy-entries", FORM_NUMBER, "N", "entries of each policy map (default 262144)",
-	 set_max_policy_entries, NULL},
+	 config_set_max_policy_entries, NULL},
 	{"max-pods", FORM_NUMBER, "N", "pods of this node, a power of two (default 4096)",
-	 set_max_pods, NULL},
+	 config_set_max_pods, NULL},
 	{"max-rule-counters", FORM_NUMBER, "N", "rules whose packets are counted (default 32768)",
-	 set_max_rule_counters, NULL},
+	 config_set_max_rule_counters, NULL},
 	{"max-fragments", FORM_NUMBER, "N",
-	 "concurrent fragmented datagrams, a power of two (default 8192)", set_max_fragments, NULL},
+	 "concurrent fragmented datagrams, a power of two (default 8192)", config_set_max_fragments,
+	 NULL},
 	{"max-socket-origins", FORM_NUMBER, "N",
-	 "node sockets connected to Services (default 65536)", set_max_socket_origins, NULL},
+	 "node sockets connected to Services (default 65536)", config_set_max_socket_origins, NULL},
 	{"pod-mtu", FORM_NUMBER, "N", "MTU of pods' links; 0: the uplink's (default 0)",
 	 set_pod_mtu, NULL},
 	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",
