@@ -5,240 +5,9 @@
 
 #include <arpa/inet.h>
 
-#include "tests/unit/small_maps.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/agent/services/service_world.h"
 
 #define ROOM 64
-
-struct world {
-	struct config config;
-	struct node node;
-	struct prefix links[4];
-	struct maps *maps;
-	struct store *store;
-	struct services *services;
-	struct polder_addr more[2];
-	size_t more_count;
-	char told[1024];
-};
-
-static int no_pods(const char *namespace, const struct service_pod **ret, size_t *ret_count,
-		   void *data)
-{
-	*ret_count = 0;
-	return 0;
-}
-
-static void on_change(const struct object *object, bool deleted, void *data)
-{
-	struct world *w = data;
-
-	services_object_changed(w->services, object, deleted);
-}
-
-static void on_touched(const struct polder_addr *addr, void *data)
-{
-	struct world *w = data;
-	size_t used = strlen(w->told);
-	char text[INET6_ADDRSTRLEN];
-
-	snprintf(w->told + used, sizeof(w->told) - used, "%s ", addr_format(addr, text));
-}
-
-static size_t more_addresses(const struct object *service, const struct polder_addr **ret,
-			     void *data)
-{
-	const struct world *w = data;
-
-	*ret = w->more;
-	return w->more_count;
-}
-
-static struct polder_addr addr_of(const char *text)
-{
-	struct polder_addr addr;
-
-	CU_ASSERT_FATAL(addr_parse(text, &addr) == 0);
-	return addr;
-}
-
-/* "any": a node port's. */
-static struct service_key key_of(const char *addr, uint16_t port)
-{
-	return (struct service_key){.addr = strcmp(addr, "any") == 0	? addr_unspecified(true)
-					    : strcmp(addr, "any6") == 0 ? addr_unspecified(false)
-									: addr_of(addr),
-				    .port_be = htons(port),
-				    .proto = port ? IPPROTO_TCP : 0};
-}
-
-static void link_add(struct world *w, const char *prefix)
-{
-	char copy[64];
-
-	snprintf(copy, sizeof(copy), "%s", prefix);
-	CU_ASSERT_FATAL(prefix_parse(copy, &w->links[w->node.address_count]) == 0);
-	*strchr(copy, '/') = '\0';
-	w->links[w->node.address_count++].addr = addr_of(copy);
-	w->node.uplink_address_count = w->node.address_count;
-}
-
-static void services_start(struct world *w)
-{
-	const struct services_env env = {
-		.maps = w->maps,
-		.store = w->store,
-		.config = &w->config,
-		.node = &w->node,
-		.pods = no_pods,
-	};
-
-	CU_ASSERT_FATAL(services_open(&env, &w->services) == 0);
-	services_on_touched(w->services, on_touched, w);
-	services_on_addresses(w->services, more_addresses, w);
-}
-
-static void begin(struct world *w)
-{
-	*w = (struct world){.config = small_config(ROOM)};
-	CU_ASSERT_FATAL(prefix_parse("10.1.0.0/24", &w->config.pod_cidr_v4) == 0);
-	w->node.addresses = w->links;
-	link_add(w, "192.168.7.1/24");
-	w->node.ipv4 = w->links[0].addr;
-	w->maps = small_maps(&w->config, NULL);
-	w->store = store_new();
-	CU_ASSERT_FATAL(w->store != NULL);
-	services_start(w);
-	store_listen(w->store, on_change, w);
-}
-
-static void end(struct world *w)
-{
-	services_close(w->services);
-	store_free(w->store);
-	maps_close(w->maps);
-}
-
-/* One object, or an array; ' stands for ". An empty text deletes what the origin had. */
-static void put(struct world *w, const char *origin, const char *text)
-{
-	struct object_list list = {};
-	struct error error = {};
-	char *copy = strdup(text);
-
-	for (char *c = copy; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	if (*copy && objects_decode(copy, strlen(copy), &list, &error) < 0) {
-		printf("%s: %s\n", error.path, error.text);
-		CU_FAIL_FATAL("the objects cannot be decoded");
-	}
-	CU_ASSERT_FATAL(store_replace(w->store, origin, &list) == 0);
-	free(copy);
-	w->told[0] = '\0';
-	CU_ASSERT(services_apply(w->services) == 0);
-}
-
-#define SERVICE(name, meta, spec, status)                                                          \
-	"{'apiVersion':'v1','kind':'Service','metadata':{'name':'" name "'" meta "},'spec':{" spec \
-	",'ports':[{'port':80,'targetPort':8080,'nodePort':30080}]},'status':{" status "}}"
-#define SLICE(name, endpoints)                                                                     \
-	"{'apiVersion':'discovery.k8s.io/v1','kind':'EndpointSlice','metadata':{'name':'" name     \
-	"','labels':{'kubernetes.io/service-name':'" name "'}},'addressType':'IPv4','ports':["     \
-	"{'port':8080}],'endpoints':[" endpoints "]}"
-#define ENDPOINT(addr, more) "{'addresses':['" addr "']" more "}"
-#define INGRESS(addr)	     "'loadBalancer':{'ingress':[{'ip':'" addr "'}]}"
-#define MADE(time)	     ",'creationTimestamp':'2026-01-01T00:00:" time "Z'"
-#define NODE(name, labels, addr, range)                                                            \
-	"{'apiVersion':'v1','kind':'Node','metadata':{'name':'" name "','labels':{" labels         \
-	"}},'spec':{'podCIDR':'" range "'},'status':{'addresses':[{'type':'InternalIP','address':" \
-	"'" addr "'}]}}"
-
-static bool find(struct world *w, const char *addr, uint16_t port, struct service_entry *ret)
-{
-	const struct service_key key = key_of(addr, port);
-
-	return maps_find(w->maps, MAP_SERVICES, &key, ret) == 0;
-}
-
-static struct service_entry entry_of(struct world *w, const char *addr, uint16_t port)
-{
-	struct service_entry entry = {};
-
-	CU_ASSERT(find(w, addr, port, &entry));
-	return entry;
-}
-
-static bool is_served(struct world *w, const char *addr, uint16_t port)
-{
-	struct service_entry entry;
-
-	return find(w, addr, port, &entry);
-}
-
-/* "10.1.0.1 10.2.0.1": what stands in the row. */
-static const char *row_text(struct world *w, uint32_t first, uint32_t count)
-{
-	static char texts[4][512];
-	static unsigned int turn;
-	char *text = texts[turn++ % 4], addr[INET6_ADDRSTRLEN];
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (uint32_t i = 0; i < count; i++) {
-		const struct backend *backend = maps_element(w->maps, MAP_BACKENDS, first + i);
-
-		used += (size_t)snprintf(text + used, sizeof(texts[0]) - used, "%s%s", i ? " " : "",
-					 addr_format(&backend->addr, addr));
-	}
-	return text;
-}
-
-static const char *cluster_set(struct world *w, const char *addr, uint16_t port)
-{
-	const struct service_entry entry = entry_of(w, addr, port);
-
-	return row_text(w, entry.backend_first, entry.backend_count);
-}
-
-static const char *local_set(struct world *w, const char *addr, uint16_t port)
-{
-	const struct service_entry entry = entry_of(w, addr, port);
-
-	return row_text(w, entry.local_first, entry.local_count);
-}
-
-/* Is there a problem with these words? */
-static bool is_told(struct world *w, const char *name, const char *words)
-{
-	const struct service_problem *problems;
-	size_t count = services_problems(w->services, &problems);
-
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(problems[i].name, name) == 0 && strstr(problems[i].reason, words))
-			return true;
-	for (size_t i = 0; i < count; i++)
-		printf("\n%s: %s\n", problems[i].name, problems[i].reason);
-	return false;
-}
-
-static size_t problem_count(struct world *w)
-{
-	const struct service_problem *problems;
-
-	return services_problems(w->services, &problems);
-}
-
-static size_t held(struct world *w, enum map_index index)
-{
-	void *keys = NULL, *values = NULL;
-	size_t count = 0;
-
-	CU_ASSERT(maps_dump(w->maps, index, &keys, &values, &count) == 0);
-	free(keys);
-	free(values);
-	return count;
-}
 
 /* ---------------------------------------------------------------- frontends */
 
@@ -247,9 +16,11 @@ static void all_frontends_of_a_port_share_number_and_row(void)
 	struct service_entry cluster, node, external, balancer;
 	struct world w;
 
-	begin(&w);
-	put(&w, "s",
-	    "[" SERVICE("s", "",
+	world_begin(&w, ROOM);
+	world_put(
+		&w, "s",
+		"[" SERVICE(
+			"s", "",
 			"'type':'LoadBalancer','clusterIP':'10.96.0.1','externalIPs':['192.0.2.1']",
 			INGRESS("192.0.2.2")) "," SLICE("s",
 							ENDPOINT("10.1.0.1", "") "," ENDPOINT(
@@ -274,77 +45,80 @@ static void all_frontends_of_a_port_share_number_and_row(void)
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.1", 0).flags, SERVICE_ADDRESS_ONLY);
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.1", 0).flags,
 			SERVICE_ADDRESS_ONLY | SERVICE_EXTERNAL);
-	put(&w, "s", "");
+	world_put(&w, "s", "");
 	CU_ASSERT_EQUAL(held(&w, MAP_SERVICES), 0);
 	CU_ASSERT_EQUAL(held(&w, MAP_BACKEND_STATES), 0);
-	end(&w);
+	world_end(&w);
 }
 
 static void node_ports_come_with_the_type_and_go_with_it(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", SERVICE("s", "", "'type':'ClusterIP','clusterIP':'10.96.0.1'", ""));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", SERVICE("s", "", "'type':'ClusterIP','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_FALSE(is_served(&w, "any", 30080));
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT(is_served(&w, "any", 30080));
 	CU_ASSERT_FALSE(is_served(&w, "any6", 30080));
 	CU_ASSERT_STRING_EQUAL(w.told, "192.168.7.1 192.168.7.1 ");
-	put(&w, "s", SERVICE("s", "", "'type':'ClusterIP','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'type':'ClusterIP','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_FALSE(is_served(&w, "any", 30080));
 	CU_ASSERT_STRING_EQUAL(w.told, "192.168.7.1 192.168.7.1 ");
-	put(&w, "s",
-	    SERVICE("s", "", "'type':'NodePort','clusterIPs':['10.96.0.1','fd00:96::1']", ""));
+	world_put(
+		&w, "s",
+		SERVICE("s", "", "'type':'NodePort','clusterIPs':['10.96.0.1','fd00:96::1']", ""));
 	CU_ASSERT(is_served(&w, "any", 30080) && is_served(&w, "any6", 30080));
 	CU_ASSERT(entry_of(&w, "any", 30080).id != entry_of(&w, "any6", 30080).id);
-	end(&w);
+	world_end(&w);
 }
 
 static void families_without_a_cluster_ip_are_those_that_are_asked_for(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort','ipFamilies':['IPv6']", ""));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','ipFamilies':['IPv6']", ""));
 	CU_ASSERT(!is_served(&w, "any", 30080) && is_served(&w, "any6", 30080));
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort'", ""));
 	CU_ASSERT(is_served(&w, "any", 30080) && is_served(&w, "any6", 30080));
-	put(&w, "s",
-	    SERVICE("s", "",
-		    "'type':'ClusterIP','clusterIP':'10.96.0.1','externalIPs':['2001:db8::1']",
-		    ""));
+	world_put(
+		&w, "s",
+		SERVICE("s", "",
+			"'type':'ClusterIP','clusterIP':'10.96.0.1','externalIPs':['2001:db8::1']",
+			""));
 	CU_ASSERT_FALSE(is_served(&w, "2001:db8::1", 80));
 	CU_ASSERT(is_told(&w, "s", "2001:db8::1 is of a family that the Service does not have"));
-	end(&w);
+	world_end(&w);
 }
 
 static void traffic_policies_and_forwarding_are_flags(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s",
-	    SERVICE("s", ",'annotations':{'polder.dev/forwarding':'dsr'}",
-		    "'type':'NodePort','clusterIP':'10.96.0.1','externalTrafficPolicy':'Local',"
-		    "'internalTrafficPolicy':'Local'",
-		    ""));
+	world_begin(&w, ROOM);
+	world_put(
+		&w, "s",
+		SERVICE("s", ",'annotations':{'polder.dev/forwarding':'dsr'}",
+			"'type':'NodePort','clusterIP':'10.96.0.1','externalTrafficPolicy':'Local',"
+			"'internalTrafficPolicy':'Local'",
+			""));
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.1", 80).flags, SERVICE_INTERNAL_LOCAL);
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL |
 								  SERVICE_EXTERNAL_LOCAL |
 								  SERVICE_DSR | SERVICE_NODE_PORT);
 	w.config.forwarding = FORWARDING_DSR;
-	put(&w, "s",
-	    SERVICE("s", ",'annotations':{'polder.dev/forwarding':'fast'}",
-		    "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s",
+		  SERVICE("s", ",'annotations':{'polder.dev/forwarding':'fast'}",
+			  "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags,
 			SERVICE_EXTERNAL | SERVICE_DSR | SERVICE_NODE_PORT);
 	CU_ASSERT(is_told(&w, "s", "\"fast\", which is not known: snat or dsr; dsr is used"));
-	put(&w, "s",
-	    SERVICE("s", ",'annotations':{'polder.dev/forwarding':'snat'}",
-		    "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s",
+		  SERVICE("s", ",'annotations':{'polder.dev/forwarding':'snat'}",
+			  "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_NODE_PORT);
-	end(&w);
+	world_end(&w);
 }
 
 static void affinity_is_in_every_entry_and_changes_live(void)
@@ -352,72 +126,75 @@ static void affinity_is_in_every_entry_and_changes_live(void)
 	struct service_entry before;
 	struct world w;
 
-	begin(&w);
-	put(&w, "s",
-	    SERVICE("s", "",
-		    "'type':'NodePort','clusterIP':'10.96.0.1','sessionAffinity':'ClientIP'", ""));
+	world_begin(&w, ROOM);
+	world_put(&w, "s",
+		  SERVICE("s", "",
+			  "'type':'NodePort','clusterIP':'10.96.0.1','sessionAffinity':'ClientIP'",
+			  ""));
 	before = entry_of(&w, "any", 30080);
 	CU_ASSERT_EQUAL(before.affinity_seconds, 10800);
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.1", 80).affinity_seconds, 10800);
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).affinity_seconds, 0);
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).id, before.id);
-	end(&w);
+	world_end(&w);
 }
 
 static void a_load_balancers_address_that_is_a_proxys_is_not_served(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s",
-	    SERVICE("s", "", "'type':'LoadBalancer','clusterIP':'10.96.0.1'",
-		    "'loadBalancer':{'ingress':[{'ip':'192.0.2.2','ipMode':'Proxy'},"
-		    "{'hostname':'a.example'}]}"));
+	world_begin(&w, ROOM);
+	world_put(&w, "s",
+		  SERVICE("s", "", "'type':'LoadBalancer','clusterIP':'10.96.0.1'",
+			  "'loadBalancer':{'ingress':[{'ip':'192.0.2.2','ipMode':'Proxy'},"
+			  "{'hostname':'a.example'}]}"));
 	CU_ASSERT_FALSE(is_served(&w, "192.0.2.2", 80));
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
 	/* Nor is one that was left over from another type. */
-	put(&w, "s",
-	    SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", INGRESS("192.0.2.2")));
+	world_put(&w, "s",
+		  SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'",
+			  INGRESS("192.0.2.2")));
 	CU_ASSERT_FALSE(is_served(&w, "192.0.2.2", 80));
-	end(&w);
+	world_end(&w);
 }
 
 static void addresses_from_elsewhere_count_as_a_load_balancers(void)
 {
 	struct world w;
 
-	begin(&w);
+	world_begin(&w, ROOM);
 	w.more[0] = addr_of("192.0.2.9");
 	w.more_count = 1;
-	put(&w, "s", SERVICE("s", "", "'type':'LoadBalancer','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'type':'LoadBalancer','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.9", 80).flags, SERVICE_EXTERNAL);
 	w.more[0] = addr_of("192.0.2.10");
 	services_look_again(w.services, "default", "s");
 	CU_ASSERT(services_apply(w.services) == 0);
 	CU_ASSERT_FALSE(is_served(&w, "192.0.2.9", 80) || is_served(&w, "192.0.2.9", 0));
 	CU_ASSERT(is_served(&w, "192.0.2.10", 80));
-	end(&w);
+	world_end(&w);
 }
 
 static void labels_that_name_another_proxy_toggle_live(void)
 {
 	struct world w;
 
-	begin(&w);
+	world_begin(&w, ROOM);
 	for (int i = 0; i < 2; i++) {
-		put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+		world_put(&w, "s",
+			  SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 		CU_ASSERT(is_served(&w, "10.96.0.1", 80) && is_served(&w, "any", 30080));
-		put(&w, "s",
-		    SERVICE("s", ",'labels':{'service.kubernetes.io/service-proxy-name':'x'}",
-			    "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+		world_put(&w, "s",
+			  SERVICE("s", ",'labels':{'service.kubernetes.io/service-proxy-name':'x'}",
+				  "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 		CU_ASSERT_EQUAL(held(&w, MAP_SERVICES), 0);
-		put(&w, "s",
-		    SERVICE("s", ",'labels':{'service.kubernetes.io/headless':''}",
-			    "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+		world_put(&w, "s",
+			  SERVICE("s", ",'labels':{'service.kubernetes.io/headless':''}",
+				  "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 		CU_ASSERT_EQUAL(held(&w, MAP_SERVICES), 0);
 	}
-	end(&w);
+	world_end(&w);
 }
 
 /* ---------------------------------------------------------------- source ranges */
@@ -442,23 +219,24 @@ static void source_ranges_hold_for_the_load_balancers_addresses(void)
 	struct world w;
 	uint32_t id;
 
-	begin(&w);
-	put(&w, "s", BALANCER("'loadBalancerSourceRanges':['203.0.113.0/24','2001:db8::/32']"));
+	world_begin(&w, ROOM);
+	world_put(&w, "s",
+		  BALANCER("'loadBalancerSourceRanges':['203.0.113.0/24','2001:db8::/32']"));
 	id = entry_of(&w, "192.0.2.2", 80).id;
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.2", 80).flags, SERVICE_EXTERNAL | SERVICE_SOURCES);
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.1", 80).flags, SERVICE_EXTERNAL);
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_NODE_PORT);
 	CU_ASSERT(allows(&w, id, "203.0.113.7") && !allows(&w, id, "203.0.114.7"));
 	CU_ASSERT_EQUAL(held(&w, MAP_SERVICE_SOURCES), 1);
-	put(&w, "s", BALANCER("'loadBalancerSourceRanges':['203.0.114.0/24']"));
+	world_put(&w, "s", BALANCER("'loadBalancerSourceRanges':['203.0.114.0/24']"));
 	CU_ASSERT(!allows(&w, id, "203.0.113.7") && allows(&w, id, "203.0.114.7"));
 	/* Only of the other family: nobody of this one. */
-	put(&w, "s", BALANCER("'loadBalancerSourceRanges':['2001:db8::/32']"));
+	world_put(&w, "s", BALANCER("'loadBalancerSourceRanges':['2001:db8::/32']"));
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.2", 80).flags, SERVICE_EXTERNAL | SERVICE_SOURCES);
 	CU_ASSERT_EQUAL(held(&w, MAP_SERVICE_SOURCES), 0);
-	put(&w, "s", BALANCER("'loadBalancerSourceRanges':[]"));
+	world_put(&w, "s", BALANCER("'loadBalancerSourceRanges':[]"));
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.2", 80).flags, SERVICE_EXTERNAL);
-	end(&w);
+	world_end(&w);
 }
 
 /* ---------------------------------------------------------------- sets */
@@ -475,36 +253,39 @@ static void each_set_falls_back_by_itself(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", LOCAL_SERVICE);
-	put(&w, "e", SLICE("s", ENDPOINT("10.1.0.1", HERE GOING) "," ENDPOINT("10.2.0.1", THERE)));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", LOCAL_SERVICE);
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", HERE GOING) "," ENDPOINT("10.2.0.1", THERE)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.2.0.1");
 	CU_ASSERT_STRING_EQUAL(local_set(&w, "any", 30080), "10.1.0.1");
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", HERE) "," ENDPOINT("10.2.0.1", THERE) "," ENDPOINT(
-			       "10.1.0.2", HERE GOING)));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", HERE) "," ENDPOINT(
+				     "10.2.0.1", THERE) "," ENDPOINT("10.1.0.2", HERE GOING)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.1.0.1 10.2.0.1");
 	CU_ASSERT_STRING_EQUAL(local_set(&w, "any", 30080), "10.1.0.1");
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", HERE GONE) "," ENDPOINT("10.2.0.1", THERE GOING)));
+	world_put(
+		&w, "e",
+		SLICE("s", ENDPOINT("10.1.0.1", HERE GONE) "," ENDPOINT("10.2.0.1", THERE GOING)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.2.0.1");
 	CU_ASSERT_STRING_EQUAL(local_set(&w, "any", 30080), "");
-	put(&w, "e", SLICE("s", ENDPOINT("10.1.0.1", HERE GONE)));
+	world_put(&w, "e", SLICE("s", ENDPOINT("10.1.0.1", HERE GONE)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "");
 	CU_ASSERT_STRING_EQUAL(local_set(&w, "any", 30080), "");
-	end(&w);
+	world_end(&w);
 }
 
 static void where_nothing_has_to_stay_terminating_ones_take_nothing_new(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
-	put(&w, "e", SLICE("s", ENDPOINT("10.1.0.1", HERE GOING) "," ENDPOINT("10.2.0.1", THERE)));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", HERE GOING) "," ENDPOINT("10.2.0.1", THERE)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.2.0.1");
 	CU_ASSERT_STRING_EQUAL(local_set(&w, "any", 30080), "");
-	end(&w);
+	world_end(&w);
 }
 
 #define HINTED(node, zone) ",'hints':{'forNodes':[" node "],'forZones':[" zone "]}"
@@ -533,98 +314,106 @@ static void hints_are_used_if_all_ready_endpoints_have_one_and_one_is_for_here(v
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", ",'hints':{'forZones':[" NAMED("a") "]}") "," ENDPOINT(
-			       "10.2.0.1", ",'hints':{'forZones':[" NAMED("b") "]}")));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "e",
+		  SLICE("s",
+			ENDPOINT("10.1.0.1", ",'hints':{'forZones':[" NAMED("a") "]}") "," ENDPOINT(
+				"10.2.0.1", ",'hints':{'forZones':[" NAMED("b") "]}")));
 	/* This node has no zone, then one, then another, then one that nobody is for. */
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1 10.2.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_NO_ZONE);
-	put(&w, "n",
-	    NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
+	world_put(&w, "n",
+		  NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_ZONE);
-	put(&w, "n",
-	    NODE("here", "'topology.kubernetes.io/zone':'b'", "192.168.7.1", "10.1.0.0/24"));
+	world_put(&w, "n",
+		  NODE("here", "'topology.kubernetes.io/zone':'b'", "192.168.7.1", "10.1.0.0/24"));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.2.0.1");
-	put(&w, "n",
-	    NODE("here", "'topology.kubernetes.io/zone':'c'", "192.168.7.1", "10.1.0.0/24"));
+	world_put(&w, "n",
+		  NODE("here", "'topology.kubernetes.io/zone':'c'", "192.168.7.1", "10.1.0.0/24"));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1 10.2.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_NOT_HERE);
-	put(&w, "n",
-	    NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", ",'hints':{'forZones':[" NAMED("a") "]}") "," ENDPOINT(
-			       "10.2.0.1", "")));
+	world_put(&w, "n",
+		  NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", ",'hints':{'forZones':[" NAMED(
+							  "a") "]}") "," ENDPOINT("10.2.0.1", "")));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1 10.2.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_MISSING);
-	put(&w, "n", "");
+	world_put(&w, "n", "");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_MISSING);
-	end(&w);
+	world_end(&w);
 }
 
 static void hints_for_nodes_come_first_and_those_of_terminating_ones_do_not_count(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "n",
-	    NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
-	put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", HINTED(NAMED("here"), NAMED("a"))) "," ENDPOINT(
-			       "10.2.0.1", HINTED(NAMED("there"),
-						  NAMED("a"))) "," ENDPOINT("10.3.0.1", GOING)));
+	world_begin(&w, ROOM);
+	world_put(&w, "n",
+		  NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
+	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", HINTED(NAMED("here"), NAMED("a"))) "," ENDPOINT(
+				     "10.2.0.1",
+				     HINTED(NAMED("there"), NAMED("a"))) "," ENDPOINT("10.3.0.1",
+										      GOING)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_NODE);
 	/* None is for this node: its zone. */
-	put(&w, "e",
-	    SLICE("s",
-		  ENDPOINT("10.1.0.1", HINTED(NAMED("x"), NAMED("b") "," NAMED("a"))) "," ENDPOINT(
-			  "10.2.0.1", HINTED(NAMED("there"), NAMED("b")))));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1",
+				      HINTED(NAMED("x"),
+					     NAMED("b") "," NAMED(
+						     "a"))) "," ENDPOINT("10.2.0.1",
+									 HINTED(NAMED("there"),
+										NAMED("b")))));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_ZONE);
 	/* Only those that end have hints. */
-	put(&w, "e", SLICE("s", ENDPOINT("10.1.0.1", HINTED(NAMED("here"), NAMED("a")) GOING)));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", HINTED(NAMED("here"), NAMED("a")) GOING)));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_NOBODY_READY);
-	end(&w);
+	world_end(&w);
 }
 
 static void with_dsr_all_nodes_have_the_same_set(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "n",
-	    NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
-	put(&w, "s",
-	    SERVICE("s", ",'annotations':{'polder.dev/forwarding':'dsr'}",
-		    "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", ",'hints':{'forZones':[" NAMED("a") "]}") "," ENDPOINT(
-			       "10.2.0.1", ",'hints':{'forZones':[" NAMED("b") "]}")));
+	world_begin(&w, ROOM);
+	world_put(&w, "n",
+		  NODE("here", "'topology.kubernetes.io/zone':'a'", "192.168.7.1", "10.1.0.0/24"));
+	world_put(&w, "s",
+		  SERVICE("s", ",'annotations':{'polder.dev/forwarding':'dsr'}",
+			  "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "e",
+		  SLICE("s",
+			ENDPOINT("10.1.0.1", ",'hints':{'forZones':[" NAMED("a") "]}") "," ENDPOINT(
+				"10.2.0.1", ",'hints':{'forZones':[" NAMED("b") "]}")));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.1.0.1 10.2.0.1");
 	CU_ASSERT_EQUAL(hints_of(&w), HINTS_FORWARDING);
-	end(&w);
+	world_end(&w);
 }
 
 static void endpoints_that_are_another_namespaces_pods_are_left_out(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1",
-				",'targetRef':{'kind':'Pod','name':'p','namespace':"
-				"'other'}") "," ENDPOINT("10.2.0.1", ",'targetRef':{'kind':'Pod',"
-								     "'name':'p','namespace':"
-								     "'default'}")));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "e",
+		  SLICE("s",
+			ENDPOINT("10.1.0.1",
+				 ",'targetRef':{'kind':'Pod','name':'p','namespace':"
+				 "'other'}") "," ENDPOINT("10.2.0.1", ",'targetRef':{'kind':'Pod',"
+								      "'name':'p','namespace':"
+								      "'default'}")));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.2.0.1");
 	CU_ASSERT(is_told(&w, "s", "1 endpoints of its slices are pods of another namespace"));
-	end(&w);
+	world_end(&w);
 }
 
 /* ---------------------------------------------------------------- addresses that are refused */
@@ -638,7 +427,7 @@ static bool refuses_external(struct world *w, const char *addr, const char *reas
 		 "{'apiVersion':'v1','kind':'Service','metadata':{'name':'s'},'spec':{'clusterIP':"
 		 "'10.96.0.1','externalIPs':['%s'],'ports':[{'port':80}]}}",
 		 addr);
-	put(w, "s", text);
+	world_put(w, "s", text);
 	told = is_told(w, "s", reason);
 	CU_ASSERT(is_served(w, "10.96.0.1", 80));
 	return told && problem_count(w) == 1 && held(w, MAP_SERVICES) == 2;
@@ -648,66 +437,68 @@ static void external_addresses_take_over_nothing(void)
 {
 	struct world w;
 
-	begin(&w);
+	world_begin(&w, ROOM);
 	link_add(&w, "192.0.2.77/32");
-	put(&w, "n",
-	    "[" NODE("here", "", "192.168.7.1", "10.1.0.0/24") "," NODE("there", "", "192.168.7.2",
-									"10.2.0.0/24") "]");
+	world_put(&w, "n",
+		  "[" NODE("here", "", "192.168.7.1",
+			   "10.1.0.0/24") "," NODE("there", "", "192.168.7.2", "10.2.0.0/24") "]");
 	CU_ASSERT(refuses_external(&w, "127.0.0.1", "127.0.0.1 is a loopback address"));
 	CU_ASSERT(refuses_external(&w, "0.0.0.0", "unspecified"));
 	CU_ASSERT(refuses_external(&w, "169.254.169.254", "a link-local address"));
 	CU_ASSERT(refuses_external(&w, "224.0.0.5", "a multicast address"));
 	CU_ASSERT(refuses_external(&w, "192.168.7.1", "this node's own address"));
 	CU_ASSERT(refuses_external(&w, "10.1.0.9", "this node's pod range"));
-	
+
 	/* A floating address is for who wants it; the node's own ports at it stay the node's. */
-	put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1','externalIPs':['192.0.2.77']", ""));
+	world_put(&w, "s",
+		  SERVICE("s", "", "'clusterIP':'10.96.0.1','externalIPs':['192.0.2.77']", ""));
 	CU_ASSERT(is_served(&w, "192.0.2.77", 80) && !is_served(&w, "192.0.2.77", 0));
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
 	w.node.address_count--;
 	services_node_changed(w.services);
 	CU_ASSERT(services_apply(w.services) == 0);
 	CU_ASSERT(is_served(&w, "192.0.2.77", 80) && is_served(&w, "192.0.2.77", 0));
-	end(&w);
+	world_end(&w);
 }
 
 static void a_cluster_ip_that_is_the_nodes_or_its_pods_is_refused(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'192.168.7.1'", ""));
+	world_begin(&w, ROOM);
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'192.168.7.1'", ""));
 	CU_ASSERT(is_told(&w, "s", "spec.clusterIPs: 192.168.7.1 is this node's own address"));
 	CU_ASSERT(!is_served(&w, "192.168.7.1", 80) && is_served(&w, "any", 30080));
-	put(&w, "s", SERVICE("s", "", "'clusterIP':'10.1.0.200'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.1.0.200'", ""));
 	CU_ASSERT(is_told(&w, "s", "10.1.0.200 is an address of this node's pod range"));
-	put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
-	end(&w);
+	world_end(&w);
 }
 
 static void an_address_that_is_a_cluster_ip_is_no_external_one(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "a",
-	    SERVICE("a", MADE("01"), "'clusterIP':'10.96.0.1','externalIPs':['10.96.0.2']", ""));
+	world_begin(&w, ROOM);
+	world_put(&w, "a",
+		  SERVICE("a", MADE("01"), "'clusterIP':'10.96.0.1','externalIPs':['10.96.0.2']",
+			  ""));
 	CU_ASSERT(is_served(&w, "10.96.0.2", 80));
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.2", 0).flags,
 			SERVICE_ADDRESS_ONLY | SERVICE_EXTERNAL);
 	/* However old the other one is. */
-	put(&w, "b", SERVICE("b", MADE("02"), "'clusterIP':'10.96.0.2'", ""));
+	world_put(&w, "b", SERVICE("b", MADE("02"), "'clusterIP':'10.96.0.2'", ""));
 	CU_ASSERT(is_told(&w, "a", "10.96.0.2 is the ClusterIP of Service default/b: not served"));
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.2", 80).flags, 0);
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.2", 0).flags, SERVICE_ADDRESS_ONLY);
 	CU_ASSERT_EQUAL(problem_count(&w), 1);
-	put(&w, "b", "");
+	world_put(&w, "b", "");
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.2", 80).flags, SERVICE_EXTERNAL);
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.2", 0).flags,
 			SERVICE_ADDRESS_ONLY | SERVICE_EXTERNAL);
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
-	end(&w);
+	world_end(&w);
 }
 
 static void of_two_that_want_a_port_the_older_has_it_until_it_goes(void)
@@ -715,18 +506,20 @@ static void of_two_that_want_a_port_the_older_has_it_until_it_goes(void)
 	uint32_t id;
 	struct world w;
 
-	begin(&w);
-	put(&w, "e",
-	    "[" SLICE("old", ENDPOINT("10.1.0.1", "")) "," SLICE("new",
-								 ENDPOINT("10.1.0.2", "")) "]");
-	put(&w, "new",
-	    SERVICE("new", MADE("09"),
-		    "'type':'NodePort','clusterIP':'10.96.0.1','externalIPs':['192.0.2.1']", ""));
+	world_begin(&w, ROOM);
+	world_put(&w, "e",
+		  "[" SLICE("old", ENDPOINT("10.1.0.1", "")) "," SLICE(
+			  "new", ENDPOINT("10.1.0.2", "")) "]");
+	world_put(&w, "new",
+		  SERVICE("new", MADE("09"),
+			  "'type':'NodePort','clusterIP':'10.96.0.1','externalIPs':['192.0.2.1']",
+			  ""));
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
 	id = entry_of(&w, "any", 30080).id;
-	put(&w, "old",
-	    SERVICE("old", MADE("01"),
-		    "'type':'NodePort','clusterIP':'10.96.0.2','externalIPs':['192.0.2.1']", ""));
+	world_put(&w, "old",
+		  SERVICE("old", MADE("01"),
+			  "'type':'NodePort','clusterIP':'10.96.0.2','externalIPs':['192.0.2.1']",
+			  ""));
 	CU_ASSERT_EQUAL(problem_count(&w), 2);
 	CU_ASSERT(is_told(&w, "new",
 			  "port 30080/TCP of the nodes is Service default/old's, which is older"));
@@ -736,32 +529,33 @@ static void of_two_that_want_a_port_the_older_has_it_until_it_goes(void)
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "10.96.0.1", 80), "10.1.0.2");
 	CU_ASSERT_EQUAL(entry_of(&w, "10.96.0.1", 80).id, id);
 	CU_ASSERT(entry_of(&w, "any", 30080).id != id);
-	put(&w, "old", "");
+	world_put(&w, "old", "");
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.1.0.2");
 	CU_ASSERT_EQUAL(entry_of(&w, "192.0.2.1", 80).id, id);
-	put(&w, "new", "");
+	world_put(&w, "new", "");
 	CU_ASSERT_EQUAL(held(&w, MAP_SERVICES), 0);
-	end(&w);
+	world_end(&w);
 }
 
 static void two_services_may_share_an_external_address_by_port(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "a", SERVICE("a", "", "'clusterIP':'10.96.0.1','externalIPs':['192.0.2.1']", ""));
-	put(&w, "b",
-	    "{'apiVersion':'v1','kind':'Service','metadata':{'name':'b'},'spec':{'clusterIP':"
-	    "'10.96.0.2','externalIPs':['192.0.2.1'],'ports':[{'port':81}]}}");
+	world_begin(&w, ROOM);
+	world_put(&w, "a",
+		  SERVICE("a", "", "'clusterIP':'10.96.0.1','externalIPs':['192.0.2.1']", ""));
+	world_put(&w, "b",
+		  "{'apiVersion':'v1','kind':'Service','metadata':{'name':'b'},'spec':{'clusterIP':"
+		  "'10.96.0.2','externalIPs':['192.0.2.1'],'ports':[{'port':81}]}}");
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
 	CU_ASSERT(is_served(&w, "192.0.2.1", 80) && is_served(&w, "192.0.2.1", 81));
-	put(&w, "a", "");
+	world_put(&w, "a", "");
 	CU_ASSERT(!is_served(&w, "192.0.2.1", 80) && is_served(&w, "192.0.2.1", 81));
 	CU_ASSERT(is_served(&w, "192.0.2.1", 0));
-	put(&w, "b", "");
+	world_put(&w, "b", "");
 	CU_ASSERT_FALSE(is_served(&w, "192.0.2.1", 0));
-	end(&w);
+	world_end(&w);
 }
 
 /* ---------------------------------------------------------------- a start */
@@ -771,15 +565,16 @@ static void a_restart_keeps_number_and_row_of_all_frontends(void)
 	struct service_entry before;
 	struct world w;
 
-	begin(&w);
-	put(&w, "s",
-	    "[" SERVICE(
-		    "s", "",
-		    "'type':'LoadBalancer','clusterIP':'10.96.0.1','externalTrafficPolicy':"
-		    "'Local','loadBalancerSourceRanges':['203.0.113.0/24']",
-		    INGRESS("192.0.2.2")) "," SLICE("s",
-						    ENDPOINT("10.1.0.1", HERE GOING) "," ENDPOINT(
-							    "10.2.0.1", THERE)) "]");
+	world_begin(&w, ROOM);
+	world_put(
+		&w, "s",
+		"[" SERVICE(
+			"s", "",
+			"'type':'LoadBalancer','clusterIP':'10.96.0.1','externalTrafficPolicy':"
+			"'Local','loadBalancerSourceRanges':['203.0.113.0/24']",
+			INGRESS("192.0.2.2")) "," SLICE("s",
+							ENDPOINT("10.1.0.1", HERE GOING) "," ENDPOINT(
+								"10.2.0.1", THERE)) "]");
 	before = entry_of(&w, "any", 30080);
 	services_close(w.services);
 	services_start(&w);
@@ -810,7 +605,7 @@ static void a_restart_keeps_number_and_row_of_all_frontends(void)
 	CU_ASSERT_EQUAL(held(&w, MAP_SERVICES) + held(&w, MAP_SERVICE_SOURCES) +
 				held(&w, MAP_BACKEND_STATES),
 			0);
-	end(&w);
+	world_end(&w);
 }
 
 /* ---------------------------------------------------------------- what is no Service */
@@ -827,23 +622,25 @@ static void a_host_port_is_served_and_yields_to_who_was_first(void)
 	};
 	struct world w;
 
-	begin(&w);
+	world_begin(&w, ROOM);
 	CU_ASSERT(services_put_fixed(w.services, &fixed) == 0);
 	CU_ASSERT(services_apply(w.services) == 0);
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_HOST_PORT);
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "10.1.0.5");
 	CU_ASSERT_STRING_EQUAL(local_set(&w, "any", 30080), "10.1.0.5");
-	put(&w, "s", SERVICE("s", MADE("01"), "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s",
+		  SERVICE("s", MADE("01"), "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT(is_told(&w, "pod default/p", "is Service default/s's, which is older"));
 	CU_ASSERT_STRING_EQUAL(cluster_set(&w, "any", 30080), "");
-	put(&w, "s", SERVICE("s", MADE("09"), "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s",
+		  SERVICE("s", MADE("09"), "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_HOST_PORT);
 	CU_ASSERT(is_told(&w, "s", "is pod default/p's, which is older"));
 	services_remove_fixed(w.services, fixed.name);
 	CU_ASSERT(services_apply(w.services) == 0);
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_NODE_PORT);
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
-	end(&w);
+	world_end(&w);
 }
 
 struct health {
@@ -872,27 +669,28 @@ static void ready_endpoints_of_this_node_are_counted_for_health_checks(void)
 {
 	struct world w;
 
-	begin(&w);
-	put(&w, "s",
-	    SERVICE("s", "",
-		    "'type':'LoadBalancer','clusterIP':'10.96.0.1','externalTrafficPolicy':'Local',"
-		    "'healthCheckNodePort':30999",
-		    ""));
-	put(&w, "e",
-	    SLICE("s", ENDPOINT("10.1.0.1", HERE) "," ENDPOINT("10.1.0.2", HERE GOING) "," ENDPOINT(
-			       "10.2.0.1", THERE)));
+	world_begin(&w, ROOM);
+	world_put(&w, "s",
+		  SERVICE("s", "",
+			  "'type':'LoadBalancer','clusterIP':'10.96.0.1','externalTrafficPolicy':'"
+			  "Local',"
+			  "'healthCheckNodePort':30999",
+			  ""));
+	world_put(&w, "e",
+		  SLICE("s", ENDPOINT("10.1.0.1", HERE) "," ENDPOINT(
+				     "10.1.0.2", HERE GOING) "," ENDPOINT("10.2.0.1", THERE)));
 	CU_ASSERT_EQUAL(health_of(&w).port, 30999);
 	CU_ASSERT_EQUAL(health_of(&w).endpoints, 1);
-	put(&w, "e", SLICE("s", ENDPOINT("10.1.0.2", HERE GOING)));
+	world_put(&w, "e", SLICE("s", ENDPOINT("10.1.0.2", HERE GOING)));
 	CU_ASSERT_EQUAL(health_of(&w).calls, 1);
 	CU_ASSERT_EQUAL(health_of(&w).endpoints, 0);
-	put(&w, "s",
-	    SERVICE("s", "",
-		    "'type':'LoadBalancer','clusterIP':'10.96.0.1','healthCheckNodePort':"
-		    "30999",
-		    ""));
+	world_put(&w, "s",
+		  SERVICE("s", "",
+			  "'type':'LoadBalancer','clusterIP':'10.96.0.1','healthCheckNodePort':"
+			  "30999",
+			  ""));
 	CU_ASSERT_EQUAL(health_of(&w).calls, 0);
-	end(&w);
+	world_end(&w);
 }
 
 static void a_packet_to_a_nodes_address_is_the_node_ports(void)
@@ -901,10 +699,10 @@ static void a_packet_to_a_nodes_address_is_the_node_ports(void)
 	struct service_view view;
 	struct world w;
 
-	begin(&w);
+	world_begin(&w, ROOM);
 	link_add(&w, "172.16.0.1/16");
 	w.node.uplink_address_count = 1;
-	put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
+	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT(services_find(w.services, &key, &view));
 	CU_ASSERT_EQUAL(view.kind, SERVICE_KIND_NODE_PORT);
 	CU_ASSERT_EQUAL(view.port, 80);
@@ -915,7 +713,7 @@ static void a_packet_to_a_nodes_address_is_the_node_ports(void)
 	CU_ASSERT(services_find(w.services, &key, &view));
 	key.addr = addr_of("192.168.7.1");
 	CU_ASSERT_FALSE(services_find(w.services, &key, &view));
-	end(&w);
+	world_end(&w);
 }
 
 static const struct unit_test tests[] = {
