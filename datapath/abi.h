@@ -548,7 +548,7 @@ struct service_entry {
 	__u32 local_first;   /* this node's set, the same way */
 	__u32 local_count;   /* 0: what has to stay on this node is dropped if other nodes have
 				endpoints, else rejected */
-	__u32 table_first;   /* index in `service_tables`; see table_size */
+	__u32 table_first;   /* element of `service_tables`; see table_size */
 	__u32 table_size;    /* cells; 0: an endpoint is chosen at random, each as likely */
 	__u32 local_table_first;
 	__u32 local_table_size;
@@ -560,11 +560,16 @@ ABI_SIZE(struct service_entry, 48);
 
 /*
  * Array `service_tables`: for each cell of a Service's table an endpoint, as its place in the set's
- * row. A client's cell is its tuple's hash, without the node's own seed, modulo the table's size:
- * nodes that know the same endpoints choose the same one (Maglev, Eisenbud et al., NSDI 2016, 3.4).
- * A table is written before an entry of `services` names it, and its cells are used again only when
- * no program can still be reading it.
+ * row; a table begins with an element of its own. A client's cell is its tuple's hash, without the
+ * node's own seed, modulo the table's size: nodes that know the same endpoints choose the same one
+ * (Maglev, Eisenbud et al., NSDI 2016, 3.4). A table is written before an entry of `services` names
+ * it, and its elements are used again only when no program can still be reading it.
  */
+#define SERVICE_CELLS 32 /* of an element, which is a cache line: it is written at once */
+struct service_cells {
+	__u16 places[SERVICE_CELLS];
+};
+ABI_SIZE(struct service_cells, 64);
 
 /* LPM trie `service_sources` -> __u32, 1: who may use a Service's port from outside. prefixlen = 32
  * + bits of the 128-bit address. */

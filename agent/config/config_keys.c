@@ -423,6 +423,18 @@ static int set_masquerade_ports(struct config *config, const char *text,
 			 source);
 }
 
+static int set_balancing(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"random", BALANCING_RANDOM},
+						{"maglev", BALANCING_MAGLEV}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->balancing = value;
+	return 0;
+}
+
 static int set_node_port_range(struct config *config, const char *text,
 			       struct config_source *source)
 {
@@ -675,6 +687,10 @@ const struct config_key config_keys[] = {
 	{"forwarding", FORM_TEXT, "snat|dsr",
 	 "how Services are forwarded from outside to other nodes (default snat)", set_forwarding,
 	 NULL},
+	{"balancing", FORM_TEXT, "random|maglev",
+	 "how endpoints of Services are chosen (default random)", set_balancing, NULL},
+	{"maglev-table-size", FORM_NUMBER, "N",
+	 "cells of each Maglev table, a prime (default 16381)", config_set_maglev_table_size, NULL},
 	{"node-port-addresses", FORM_LIST, "CIDR",
 	 "addresses of nodes that serve node ports, repeatable; default: all of the uplinks",
 	 set_node_port_addresses, clear_node_port_addresses},
@@ -698,6 +714,14 @@ const struct config_key config_keys[] = {
 	 config_set_max_services, NULL},
 	{"max-backends", FORM_NUMBER, "N", "endpoints of Services (default 262144)",
 	 config_set_max_backends, NULL},
+	{"max-service-cells", FORM_NUMBER, "N", "cells of Services' tables (default 1048576)",
+	 config_set_max_service_cells, NULL},
+	{"max-service-sources", FORM_NUMBER, "N",
+	 "ranges in loadBalancerSourceRanges (default 65536)", config_set_max_service_sources,
+	 NULL},
+	{"max-service-clients", FORM_NUMBER, "N",
+	 "clients of Services with session affinity (default 65536)",
+	 config_set_max_service_clients, NULL},
 	{"max-addresses", FORM_NUMBER, "N", "known addresses and ranges (default 131072)",
 	 config_set_max_addresses, NULL},
 	{"max-policy-entries", FORM_NUMBER, "N", "entries of each policy map (default 262144)",

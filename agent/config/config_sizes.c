@@ -2,6 +2,9 @@
 #include "agent/config/config_sizes.h"
 
 #include <errno.h>
+#include <stdio.h>
+
+#include "agent/services/maglev.h"
 
 /* Of what is found by some bits of a number: a power of two, as `min` and `max` are. */
 static int set_power(uint32_t *field, const char *text, uint32_t min, uint32_t max,
@@ -46,6 +49,41 @@ int config_set_max_services(struct config *config, const char *text, struct conf
 int config_set_max_backends(struct config *config, const char *text, struct config_source *source)
 {
 	return config_set_u32(&config->max_backends, text, MAP_MIN, MAP_MAX, source);
+}
+
+int config_set_max_service_cells(struct config *config, const char *text,
+				 struct config_source *source)
+{
+	return config_set_u32(&config->max_service_cells, text, MAP_MIN, MAP_MAX, source);
+}
+
+int config_set_max_service_sources(struct config *config, const char *text,
+				   struct config_source *source)
+{
+	return config_set_u32(&config->max_service_sources, text, MAP_MIN, MAP_MAX, source);
+}
+
+int config_set_max_service_clients(struct config *config, const char *text,
+				   struct config_source *source)
+{
+	return config_set_u32(&config->max_service_clients, text, MAP_MIN, MAP_MAX, source);
+}
+
+int config_set_maglev_table_size(struct config *config, const char *text,
+				 struct config_source *source)
+{
+	uint32_t size = 0, below, above;
+
+	if (config_set_u32(&size, text, MAGLEV_SIZE_MIN, MAGLEV_SIZE_MAX, source) < 0)
+		return -EINVAL;
+	if (!maglev_is_prime(size)) {
+		maglev_primes_around(size, &below, &above);
+		snprintf(source->error, sizeof(source->error),
+			 "a prime is required: the next ones are %u and %u", below, above);
+		return -EINVAL;
+	}
+	config->maglev_table_size = size;
+	return 0;
 }
 
 int config_set_max_addresses(struct config *config, const char *text, struct config_source *source)

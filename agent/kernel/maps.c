@@ -171,7 +171,7 @@ static size_t view_size(const struct map_info *info)
 static int open_view(struct maps *maps, int index, char *message, size_t size)
 {
 	const struct map_info *info = &maps->info[index];
-	void *view = mmap(NULL, view_size(info), PROT_READ | PROT_WRITE, MAP_SHARED, info->fd, 0);
+	void *view = mmap(NULL, view_size(info), PROT_READ, MAP_SHARED, info->fd, 0);
 	int r = -errno;
 
 	if (view == MAP_FAILED) {
@@ -254,7 +254,7 @@ void maps_close(struct maps *maps)
 		munmap(maps->control, sysconf(_SC_PAGESIZE));
 	for (i = 0; i < MAP_COUNT; i++) {
 		if (maps->views[i])
-			munmap(maps->views[i], view_size(&maps->info[i]));
+			munmap((void *)maps->views[i], view_size(&maps->info[i]));
 		if (maps->info[i].fd >= 0)
 			close(maps->info[i].fd);
 	}
@@ -456,26 +456,42 @@ int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, 
 	return maps_put(maps, index, &element, value);
 }
 
+/* Those that differ, one behind the other. Returns how many. */
+static uint32_t gather_differing(const struct maps *maps, enum map_index index, uint32_t first,
+				 uint32_t count, const char *values, uint32_t *keys,
+				 char *differing)
+{
+	size_t size = maps->info[index].value_size;
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const void *present = maps_element(maps, index, first + i);
+
+		if (present && memcmp(present, values + i * size, size) == 0)
+			continue;
+		keys[found] = first + i;
+		memcpy(differing + found++ * size, values + i * size, size);
+	}
+	return found;
+}
+
 int maps_elements_put(struct maps *maps, enum map_index index, uint32_t first, uint32_t count,
 		      const void *values)
 {
 	const struct map_info *info = &maps->info[index];
-	size_t step = element_step(info), size = info->value_size;
-	const char *value = values;
-	char *at;
+	uint32_t *keys = calloc(count + 1, sizeof(*keys)), found;
+	char *differing = calloc(count + 1, info->value_size);
+	int r = keys && differing ? 0 : -ENOMEM;
 
-	if (!maps->views[index] || count > info->max_entries || first > info->max_entries - count)
-		return -ERANGE;
-	at = maps->views[index] + first * step;
-	for (uint32_t i = 0; i < count; i++, at += step, value += size) {
-		if (memcmp(at, value, size) == 0)
-			continue;
-		memcpy(at, value, size);
-		maps->writes++;
+	if (r == 0) {
+		found = gather_differing(maps, index, first, count, values, keys, differing);
+		if (found && bpf_map_update_batch(info->fd, keys, differing, &found, NULL) < 0)
+			r = -errno;
+		maps->writes += found;
 	}
-	/* Whoever reads what names them must find them. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	return 0;
+	free(keys);
+	free(differing);
+	return r;
 }
 
 int maps_delete(struct maps *maps, enum map_index index, const void *key)

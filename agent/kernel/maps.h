@@ -108,9 +108,8 @@ uint32_t maps_pod_index(const struct maps *maps, uint32_t ifindex);
 /* Writes an element of such an array if it differs. 0 or -errno. */
 int maps_element_put(struct maps *maps, enum map_index index, uint32_t element, const void *value);
 /*
- * `count` elements of such an array from `first` on, whose values stand one behind the other: those
- * that differ are written, in place. No program may be reading one of them meanwhile. 0; -ERANGE:
- * beyond its end.
+ * `count` elements from `first` on, whose values stand one behind the other: those that differ are
+ * written, in one call of the kernel. 0 or -errno: then some of them may have been.
  */
 int maps_elements_put(struct maps *maps, enum map_index index, uint32_t first, uint32_t count,
 		      const void *values);

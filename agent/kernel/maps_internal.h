@@ -10,7 +10,7 @@
 struct maps {
 	struct map_info info[MAP_COUNT];
 	struct map_info old[MAP_COUNT]; /* those that are being replaced; fd -1: none */
-	char *views[MAP_COUNT];		/* arrays that are read and written in place; NULL: others */
+	const char *views[MAP_COUNT];	/* arrays that are read in place; NULL: others */
 	struct flows_move *flows;
 	uint32_t *links; /* by place in the old map of pods */
 	struct control *control;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FREE UINT32_MAX
+#define FREE UINT16_MAX
 
 /* All nodes have the same two, of whatever version: what they hash decides where a flow goes. */
 #define SEED_OFFSET 0x706f6c6465722d31ULL
@@ -22,7 +22,7 @@ struct preference {
 	uint16_t weight;
 	uint32_t credit; /* towards its next turn */
 	uint32_t next, skip;
-	uint32_t place;
+	uint16_t place;
 };
 
 bool maglev_is_prime(uint32_t number)
@@ -64,7 +64,7 @@ static uint64_t hash_of(const struct preference *p, uint64_t seed)
 }
 
 static struct preference preference_of(const struct backend *endpoint, uint16_t weight,
-				       uint32_t place, uint32_t size)
+				       uint16_t place, uint32_t size)
 {
 	struct preference p = {.weight = weight, .place = place, .port = ntohs(endpoint->port_be)};
 	uint64_t words[2];
@@ -100,7 +100,7 @@ static struct preference *preferences_of(const struct backend *endpoints, const 
 
 		assert(weight <= MAGLEV_WEIGHT_MAX);
 		if (weight)
-			list[n++] = preference_of(&endpoints[i], weight, i, size);
+			list[n++] = preference_of(&endpoints[i], weight, (uint16_t)i, size);
 	}
 	if (list)
 		qsort(list, n, sizeof(*list), compare);
@@ -108,7 +108,7 @@ static struct preference *preferences_of(const struct backend *endpoints, const 
 	return list;
 }
 
-static void take_cell(struct preference *p, uint32_t *cells, uint32_t size)
+static void take_cell(struct preference *p, uint16_t *cells, uint32_t size)
 {
 	uint32_t cell = p->next;
 
@@ -123,7 +123,7 @@ static void take_cell(struct preference *p, uint32_t *cells, uint32_t size)
 }
 
 /* By turns: in each round the heaviest take a cell, the others as often as is their share. */
-static void fill(struct preference *list, uint32_t count, uint32_t size, uint32_t *cells)
+static void fill(struct preference *list, uint32_t count, uint32_t size, uint16_t *cells)
 {
 	uint32_t heaviest = 0, filled = 0;
 
@@ -141,12 +141,13 @@ static void fill(struct preference *list, uint32_t count, uint32_t size, uint32_
 }
 
 int maglev_fill(const struct backend *endpoints, const uint16_t *weights, uint32_t count,
-		uint32_t size, uint32_t *ret_cells)
+		uint32_t size, uint16_t *ret_cells)
 {
 	struct preference *list;
 	uint32_t n;
 
-	assert(count && count <= size && maglev_is_prime(size) && size >= MAGLEV_SIZE_MIN);
+	assert(count && count <= size && count <= MAGLEV_ENDPOINTS_MAX && maglev_is_prime(size) &&
+	       size >= MAGLEV_SIZE_MIN);
 	list = preferences_of(endpoints, weights, count, size, &n);
 	if (!list)
 		return -ENOMEM;

@@ -12,9 +12,10 @@
 
 #include "datapath/abi.h"
 
-#define MAGLEV_WEIGHT_MAX 256
-#define MAGLEV_SIZE_MIN	  7
-#define MAGLEV_SIZE_MAX	  1048573 /* the largest prime below 2^20 */
+#define MAGLEV_WEIGHT_MAX    256
+#define MAGLEV_ENDPOINTS_MAX 65535
+#define MAGLEV_SIZE_MIN	     7
+#define MAGLEV_SIZE_MAX	     1048573 /* the largest prime below 2^20 */
 
 bool maglev_is_prime(uint32_t number);
 /* The next smaller and the next larger prime of a number from MAGLEV_SIZE_MIN to MAGLEV_SIZE_MAX
@@ -24,7 +25,8 @@ void maglev_primes_around(uint32_t number, uint32_t *ret_below, uint32_t *ret_ab
 /*
  * Fills `size` cells, a prime, each with the place in `endpoints` of the one that it belongs to.
  * `weights` of 0 to MAGLEV_WEIGHT_MAX, not all 0: shares in the cells, 0 has none; NULL: all the
- * same. There are no more endpoints than cells, at least one, and none twice. 0 or -ENOMEM.
+ * same. There are no more endpoints than cells and MAGLEV_ENDPOINTS_MAX, at least one, and
+ * none twice. 0 or -ENOMEM.
  */
 int maglev_fill(const struct backend *endpoints, const uint16_t *weights, uint32_t count,
-		uint32_t size, uint32_t *ret_cells);
+		uint32_t size, uint16_t *ret_cells);

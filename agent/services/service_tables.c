@@ -23,12 +23,17 @@ struct table {
 struct service_tables {
 	struct maps *maps;
 	uint32_t size;
-	struct ranges *cells;
-	struct table *made;   /* by digest */
-	struct table *places; /* by first cell: all */
-	size_t idle;	      /* without a user */
-	uint32_t *scratch;
+	struct ranges *elements;
+	struct table *made;	       /* by digest */
+	struct table *places;	       /* by first cell: all */
+	size_t idle;		       /* without a user */
+	struct service_cells *scratch; /* of one table */
 };
+
+static uint32_t elements_of(uint32_t size)
+{
+	return (size + SERVICE_CELLS - 1) / SERVICE_CELLS;
+}
 
 int service_tables_open(struct maps *maps, uint32_t size, struct service_tables **ret)
 {
@@ -38,9 +43,9 @@ int service_tables_open(struct maps *maps, uint32_t size, struct service_tables 
 		return -ENOMEM;
 	t->maps = maps;
 	t->size = size;
-	t->scratch = calloc(size, sizeof(*t->scratch));
+	t->scratch = calloc(elements_of(size), sizeof(*t->scratch));
 	if (!t->scratch ||
-	    ranges_new(maps_get(maps, MAP_SERVICE_TABLES)->max_entries, &t->cells) < 0) {
+	    ranges_new(maps_get(maps, MAP_SERVICE_TABLES)->max_entries, &t->elements) < 0) {
 		service_tables_close(t);
 		return -ENOMEM;
 	}
@@ -59,7 +64,7 @@ void service_tables_close(struct service_tables *t)
 		HASH_DELETE(by_first, t->places, table);
 		free(table);
 	}
-	ranges_free(t->cells);
+	ranges_free(t->elements);
 	free(t->scratch);
 	free(t);
 }
@@ -108,13 +113,13 @@ static void use(struct service_tables *t, struct table *table, struct service_ta
 
 static bool holds_scratch(const struct service_tables *t, const struct table *table)
 {
-	const uint32_t *cell;
+	const struct service_cells *cells;
 
 	if (table->place.size != t->size)
 		return false;
-	for (uint32_t i = 0; i < t->size; i++) {
-		cell = maps_element(t->maps, MAP_SERVICE_TABLES, table->place.first + i);
-		if (!cell || *cell != t->scratch[i])
+	for (uint32_t i = 0; i < elements_of(t->size); i++) {
+		cells = maps_element(t->maps, MAP_SERVICE_TABLES, table->place.first + i);
+		if (!cells || memcmp(cells, &t->scratch[i], sizeof(*cells)) != 0)
 			return false;
 	}
 	return true;
@@ -154,7 +159,7 @@ static void drop_place(struct service_tables *t, struct table *table)
 {
 	assert(!table->users);
 	t->idle--;
-	ranges_give(t->cells, table->place.first, table->place.size);
+	ranges_give(t->elements, table->place.first, elements_of(table->place.size));
 	HASH_DELETE(by_first, t->places, table);
 	free(table);
 }
@@ -171,19 +176,20 @@ static int name_it(struct service_tables *t, struct table *table,
 	return 0;
 }
 
-/* `scratch` in cells that nobody has. */
+/* `scratch` in elements that nobody has. */
 static int write_new(struct service_tables *t, struct table **ret)
 {
 	struct service_table place = {.size = t->size};
-	int r = ranges_take(t->cells, place.size, &place.first);
+	uint32_t count = elements_of(t->size);
+	int r = ranges_take(t->elements, count, &place.first);
 
 	if (r < 0)
 		return r;
-	r = maps_elements_put(t->maps, MAP_SERVICE_TABLES, place.first, place.size, t->scratch);
+	r = maps_elements_put(t->maps, MAP_SERVICE_TABLES, place.first, count, t->scratch);
 	if (r == 0)
 		r = add_place(t, &place, ret);
 	if (r < 0)
-		ranges_give(t->cells, place.first, place.size);
+		ranges_give(t->elements, place.first, count);
 	return r;
 }
 
@@ -210,12 +216,12 @@ int service_tables_take(struct service_tables *t, const struct backend *endpoint
 	struct table *table;
 	int r = 0;
 
-	if (count > t->size)
+	if (count > t->size || count > MAGLEV_ENDPOINTS_MAX)
 		return -ERANGE;
 	digest_of(t, endpoints, weights, count, digest);
 	table = find_made(t, digest);
 	if (!table) {
-		r = maglev_fill(endpoints, weights, (uint32_t)count, t->size, t->scratch);
+		r = maglev_fill(endpoints, weights, (uint32_t)count, t->size, t->scratch->places);
 		if (r == 0)
 			r = make(t, digest, &table);
 	}
@@ -244,12 +250,12 @@ int service_tables_inherit(struct service_tables *t, const struct service_table 
 
 	if (!place->size || (table && table->place.size == place->size))
 		return 0;
-	r = ranges_take_at(t->cells, place->first, place->size);
+	r = ranges_take_at(t->elements, place->first, elements_of(place->size));
 	if (r < 0)
 		return r;
 	r = add_place(t, place, &table);
 	if (r < 0)
-		ranges_give(t->cells, place->first, place->size);
+		ranges_give(t->elements, place->first, elements_of(place->size));
 	else
 		table->inherited = true;
 	return r;
@@ -310,12 +316,17 @@ size_t service_tables_count(const struct service_tables *t)
 	return HASH_CNT(by_first, t->places) - t->idle;
 }
 
-uint32_t service_tables_cells_used(const struct service_tables *t)
+uint32_t service_tables_elements_used(const struct service_tables *t)
 {
-	return ranges_used(t->cells);
+	return ranges_used(t->elements);
 }
 
 uint32_t service_tables_longest_free(const struct service_tables *t)
 {
-	return ranges_longest_free(t->cells);
+	return ranges_longest_free(t->elements);
+}
+
+uint32_t service_tables_elements(const struct service_tables *t)
+{
+	return elements_of(t->size);
 }

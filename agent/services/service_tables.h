@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The tables of map `service_tables`: which set of endpoints has which. Equal ones are shared. A
- * table that nobody needs any more keeps its cells until no program can still be reading them.
+ * table that nobody needs any more keeps its place until no program can still be reading them.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ struct service_tables;
 int service_tables_open(struct maps *maps, uint32_t size, struct service_tables **ret);
 void service_tables_close(struct service_tables *tables); /* takes NULL; leaves the map */
 
-/* Cells of the map; `size` 0: there is no table. */
+/* An element of the map, and cells; `size` 0: there is no table. */
 struct service_table {
 	uint32_t first, size;
 };
@@ -30,7 +30,7 @@ int service_tables_take(struct service_tables *tables, const struct backend *end
 void service_tables_give(struct service_tables *tables, const struct service_table *table);
 
 /*
- * A table that an entry names at the start: its cells are not used for another one, and
+ * A table that an entry names at the start: its place is not used for another one, and
  * service_tables_take() finds it by what is in it, until service_tables_disinherit(). 0; -EEXIST,
  * -ERANGE: it cannot be a table of its own; -ENOMEM.
  */
@@ -44,5 +44,7 @@ size_t service_tables_prune(struct service_tables *tables);
 
 uint32_t service_tables_size(const struct service_tables *tables); /* cells of each */
 size_t service_tables_count(const struct service_tables *tables);  /* those in use */
-uint32_t service_tables_cells_used(const struct service_tables *tables);
+/* Elements of the map: of each table, those in use, and the longest free row. */
+uint32_t service_tables_elements(const struct service_tables *tables);
+uint32_t service_tables_elements_used(const struct service_tables *tables);
 uint32_t service_tables_longest_free(const struct service_tables *tables);

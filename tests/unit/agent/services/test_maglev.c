@@ -35,13 +35,13 @@ static void make(struct backend *list, uint32_t count, bool v6)
 }
 
 static void fill(const struct backend *list, const uint16_t *weights, uint32_t count, uint32_t size,
-		 uint32_t *cells)
+		 uint16_t *cells)
 {
 	if (maglev_fill(list, weights, count, size, cells) < 0)
 		abort();
 }
 
-static void count_cells(const uint32_t *cells, uint32_t size, uint32_t count, uint32_t *ret)
+static void count_cells(const uint16_t *cells, uint32_t size, uint32_t count, uint32_t *ret)
 {
 	memset(ret, 0, count * sizeof(*ret));
 	for (uint32_t i = 0; i < size; i++) {
@@ -69,7 +69,7 @@ static void knows_primes(void)
 static void one_endpoint_has_every_cell(void)
 {
 	struct backend list[1] = {endpoint(0, false)};
-	uint32_t cells[7];
+	uint16_t cells[7];
 
 	fill(list, NULL, 1, 7, cells);
 	for (int i = 0; i < 7; i++)
@@ -81,7 +81,7 @@ static void is_the_same_on_every_node_and_in_every_version(void)
 {
 	struct backend list[3] = {endpoint(0, false), endpoint(1, false), endpoint(0, true)};
 	static const uint32_t expected[11] = {2, 2, 1, 0, 2, 0, 0, 1, 1, 0, 1};
-	uint32_t cells[11];
+	uint16_t cells[11];
 
 	fill(list, NULL, 3, 11, cells);
 	for (int i = 0; i < 11; i++)
@@ -92,7 +92,7 @@ static void does_not_depend_on_the_order_of_endpoints(void)
 {
 	static struct backend list[100], turned[100];
 	static uint16_t weights[100], turned_weights[100];
-	static uint32_t cells[1021], other[1021];
+	static uint16_t cells[1021], other[1021];
 
 	make(list, 100, true);
 	for (uint32_t i = 0; i < 100; i++) {
@@ -109,7 +109,8 @@ static void does_not_depend_on_the_order_of_endpoints(void)
 static void tells_ports_of_one_address_apart(void)
 {
 	struct backend list[2] = {endpoint(0, false), endpoint(0, false)};
-	uint32_t cells[1021], counts[2];
+	uint16_t cells[1021];
+	uint32_t counts[2];
 
 	list[1].port_be = htons(8081);
 	fill(list, NULL, 2, 1021, cells);
@@ -120,7 +121,8 @@ static void tells_ports_of_one_address_apart(void)
 static void as_many_endpoints_as_cells_have_one_each(void)
 {
 	static struct backend list[1021];
-	static uint32_t cells[1021], counts[1021];
+	static uint16_t cells[1021];
+	static uint32_t counts[1021];
 
 	make(list, 1021, false);
 	fill(list, NULL, 1021, 1021, cells);
@@ -135,7 +137,7 @@ static void cells_are_in_proportion_to_weights(void)
 {
 	static const uint16_t weights[4] = {1, 2, 5, 92};
 	struct backend list[4];
-	static uint32_t cells[16381];
+	static uint16_t cells[16381];
 	uint32_t counts[4];
 
 	make(list, 4, false);
@@ -153,7 +155,7 @@ static void an_endpoint_of_weight_0_has_no_cell(void)
 {
 	static const uint16_t weights[3] = {1, 0, 1};
 	struct backend list[3];
-	static uint32_t cells[1021];
+	static uint16_t cells[1021];
 	uint32_t counts[3];
 
 	make(list, 3, true);
@@ -166,7 +168,7 @@ static void equal_weights_are_none(void)
 {
 	static struct backend list[50];
 	static uint16_t weights[50];
-	static uint32_t cells[1021], other[1021];
+	static uint16_t cells[1021], other[1021];
 
 	make(list, 50, false);
 	for (int i = 0; i < 50; i++)
@@ -182,7 +184,7 @@ struct evenness {
 	double most, least; /* by the mean */
 };
 
-static struct evenness evenness_of(const uint32_t *cells, uint32_t size, uint32_t count)
+static struct evenness evenness_of(const uint16_t *cells, uint32_t size, uint32_t count)
 {
 	static uint32_t counts[MANY];
 	uint32_t most = 0, least = UINT32_MAX;
@@ -199,7 +201,7 @@ static void no_endpoint_has_more_than_one_cell_more_than_another(void)
 {
 	static const uint32_t sizes[] = {1021, 4093, 16381, 65537};
 	static struct backend list[MANY];
-	static uint32_t cells[65537];
+	static uint16_t cells[65537];
 
 	for (uint32_t count = 3; count <= MANY; count = count * 4 / 3) {
 		make(list, count, count & 1);
@@ -214,7 +216,7 @@ static void no_endpoint_has_more_than_one_cell_more_than_another(void)
 }
 
 /* Of the cells that are not the one's that goes: how many become another's. */
-static double disruption(const uint32_t *before, const uint32_t *after, uint32_t size,
+static double disruption(const uint16_t *before, const uint16_t *after, uint32_t size,
 			 uint32_t gone)
 {
 	uint32_t moved = 0, all = 0;
@@ -232,7 +234,7 @@ static double disruption(const uint32_t *before, const uint32_t *after, uint32_t
 static double disruption_of(uint32_t count, uint32_t size, uint32_t tries, double *ret_mean)
 {
 	static struct backend list[MANY], rest[MANY];
-	static uint32_t before[655373], after[655373];
+	static uint16_t before[655373], after[655373];
 	double worst = 0, sum = 0;
 
 	make(list, count, false);
@@ -274,7 +276,7 @@ static double milliseconds(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-static double time_of(const struct backend *list, uint32_t count, uint32_t size, uint32_t *cells)
+static double time_of(const struct backend *list, uint32_t count, uint32_t size, uint16_t *cells)
 {
 	double best = 1e9, took;
 
@@ -289,12 +291,13 @@ static double time_of(const struct backend *list, uint32_t count, uint32_t size,
 
 static void print_figures(void)
 {
-	static const uint32_t sizes[] = {1021, 16381, 65537, 655373}, counts[] = {3,   10,  30,
-										  100, 300, 1000};
+	static const uint32_t sizes[] = {1021, 16381, 65537, 655373},
+			      counts[] = {3, 10, 30, 100, 300, 1000};
 	static struct backend list[MANY];
-	static uint32_t cells[655373];
+	static uint16_t cells[655373];
 
-	printf("| endpoints | cells | most / mean | least / mean | others' cells that move when one "
+	printf("| endpoints | cells | most / mean | least / mean | others' cells that move when "
+	       "one "
 	       "goes: mean | worst | to make, ms |\n| ---: | ---: | ---: | ---: | ---: | ---: | "
 	       "---: |\n");
 	for (int s = 0; s < 4; s++)

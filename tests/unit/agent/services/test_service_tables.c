@@ -10,8 +10,9 @@
 #include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 
-#define SIZE 13
-#define ROOM 64 /* of the map: four tables, and 12 cells */
+#define SIZE 67 /* cells: three elements */
+#define EACH 3
+#define ROOM 448 /* cells of the map: four tables, and two elements */
 
 struct world {
 	struct config config;
@@ -23,7 +24,7 @@ static void begin(struct world *w)
 {
 	*w = (struct world){.config = small_config(ROOM)};
 	w->maps = small_maps(&w->config, NULL);
-	CU_ASSERT_FATAL(maps_get(w->maps, MAP_SERVICE_TABLES)->max_entries == ROOM);
+	CU_ASSERT_FATAL(maps_get(w->maps, MAP_SERVICE_TABLES)->max_entries == ROOM / SERVICE_CELLS);
 	CU_ASSERT_FATAL(service_tables_open(w->maps, SIZE, &w->tables) == 0);
 }
 
@@ -49,7 +50,7 @@ static void prune(struct world *w)
 /* 10.1.N.1 to 10.1.N.COUNT. */
 static const struct backend *set_of(int n, int count)
 {
-	static struct backend list[ROOM];
+	static struct backend list[SIZE + 1];
 
 	for (int i = 0; i < count; i++) {
 		list[i] = (struct backend){.port_be = htons(80)};
@@ -69,13 +70,13 @@ static struct service_table take(struct world *w, int n, int count)
 
 static bool holds(struct world *w, const struct service_table *table, int n, int count)
 {
-	uint32_t expected[SIZE];
-	const uint32_t *cell;
+	uint16_t expected[SIZE];
+	const struct service_cells *cells;
 
 	CU_ASSERT_FATAL(maglev_fill(set_of(n, count), NULL, count, SIZE, expected) == 0);
 	for (uint32_t i = 0; i < SIZE; i++) {
-		cell = maps_element(w->maps, MAP_SERVICE_TABLES, table->first + i);
-		if (!cell || *cell != expected[i])
+		cells = maps_element(w->maps, MAP_SERVICE_TABLES, table->first + i / SERVICE_CELLS);
+		if (!cells || cells->places[i % SERVICE_CELLS] != expected[i])
 			return false;
 	}
 	return table->size == SIZE;
@@ -85,19 +86,12 @@ static void a_table_stands_in_the_map(void)
 {
 	struct service_table table;
 	struct world w;
-	uint32_t cell, value;
 
 	begin(&w);
 	table = take(&w, 1, 3);
 	CU_ASSERT(holds(&w, &table, 1, 3));
-	/* The kernel says the same as the mapping. */
-	for (cell = 0; cell < SIZE; cell++) {
-		CU_ASSERT_FATAL(maps_find(w.maps, MAP_SERVICE_TABLES, &cell, &value) == 0);
-		CU_ASSERT(value == *(const uint32_t *)maps_element(w.maps, MAP_SERVICE_TABLES,
-								   table.first + cell));
-	}
 	CU_ASSERT(service_tables_count(w.tables) == 1);
-	CU_ASSERT(service_tables_cells_used(w.tables) == SIZE);
+	CU_ASSERT(service_tables_elements_used(w.tables) == EACH);
 	end(&w);
 }
 
@@ -117,7 +111,7 @@ static void equal_sets_share_one(void)
 	CU_ASSERT(service_tables_count(w.tables) == 3);
 	service_tables_give(w.tables, &one);
 	prune(&w);
-	CU_ASSERT(holds(&w, &same, 1, 3) && service_tables_cells_used(w.tables) == 3 * SIZE);
+	CU_ASSERT(holds(&w, &same, 1, 3) && service_tables_elements_used(w.tables) == 3 * EACH);
 	end(&w);
 }
 
@@ -138,7 +132,7 @@ static void cells_are_not_used_again_before_programs_have_ended(void)
 	three = take(&w, 3, 3);
 	CU_ASSERT(three.first == one.first && holds(&w, &two, 2, 3));
 	prune(&w);
-	CU_ASSERT(service_tables_cells_used(w.tables) == SIZE);
+	CU_ASSERT(service_tables_elements_used(w.tables) == EACH);
 	end(&w);
 }
 
@@ -159,7 +153,7 @@ static void one_that_is_taken_again_stays(void)
 	CU_ASSERT(service_tables_prune(w.tables) == 0);
 	service_tables_prune_mark(w.tables);
 	CU_ASSERT(service_tables_prune(w.tables) == 1);
-	CU_ASSERT(service_tables_cells_used(w.tables) == 0);
+	CU_ASSERT(service_tables_elements_used(w.tables) == 0);
 	end(&w);
 }
 
@@ -175,7 +169,7 @@ static void a_full_map_is_told_and_changes_nothing(void)
 	CU_ASSERT(one.first == 1 && one.size == 2);
 	for (int i = 0; i < 4; i++)
 		CU_ASSERT(holds(&w, &tables[i], i, 3));
-	CU_ASSERT(service_tables_longest_free(w.tables) == ROOM - 4 * SIZE);
+	CU_ASSERT(service_tables_longest_free(w.tables) == ROOM / SERVICE_CELLS - 4 * EACH);
 	service_tables_give(w.tables, &tables[2]);
 	prune(&w);
 	CU_ASSERT(take(&w, 9, 3).first == tables[2].first);
@@ -212,19 +206,19 @@ static void a_restart_finds_tables_by_what_is_in_them(void)
 	found = take(&w, 2, 4);
 	CU_ASSERT(found.first == two.first);
 	prune(&w); /* what is inherited stays until it is known to be nobody's */
-	CU_ASSERT(service_tables_cells_used(w.tables) == 3 * SIZE);
+	CU_ASSERT(service_tables_elements_used(w.tables) == 3 * EACH);
 	service_tables_disinherit(w.tables);
 	prune(&w);
-	CU_ASSERT(service_tables_cells_used(w.tables) == 2 * SIZE && holds(&w, &two, 2, 4));
+	CU_ASSERT(service_tables_elements_used(w.tables) == 2 * EACH && holds(&w, &two, 2, 4));
 	end(&w);
 }
 
 static void what_cannot_be_a_table_is_not_inherited(void)
 {
-	const struct service_table one = {.first = 10, .size = SIZE},
-				   meets = {.first = 12, .size = SIZE},
-				   longer = {.first = 10, .size = SIZE + 4},
-				   beyond = {.first = ROOM - 1, .size = SIZE}, none = {};
+	const struct service_table one = {.first = 5, .size = SIZE},
+				   meets = {.first = 7, .size = SIZE},
+				   longer = {.first = 5, .size = SIZE + 4},
+				   beyond = {.first = 12, .size = SIZE}, none = {};
 	struct world w;
 
 	begin(&w);
@@ -233,7 +227,7 @@ static void what_cannot_be_a_table_is_not_inherited(void)
 	CU_ASSERT(service_tables_inherit(w.tables, &longer) == -EEXIST);
 	CU_ASSERT(service_tables_inherit(w.tables, &beyond) == -ERANGE);
 	CU_ASSERT(service_tables_inherit(w.tables, &none) == 0);
-	CU_ASSERT(service_tables_cells_used(w.tables) == SIZE);
+	CU_ASSERT(service_tables_elements_used(w.tables) == EACH);
 	end(&w);
 }
 
@@ -245,10 +239,10 @@ static void one_of_another_size_is_not_taken_for_a_new_one(void)
 	begin(&w);
 	old = take(&w, 1, 3);
 	service_tables_close(w.tables);
-	CU_ASSERT_FATAL(service_tables_open(w.maps, 17, &w.tables) == 0);
+	CU_ASSERT_FATAL(service_tables_open(w.maps, 71, &w.tables) == 0);
 	CU_ASSERT(service_tables_inherit(w.tables, &old) == 0);
 	new = take(&w, 1, 3);
-	CU_ASSERT(new.size == 17 && new.first == old.first + old.size);
+	CU_ASSERT(new.size == 71 && new.first == old.first + EACH);
 	end(&w);
 }
 
@@ -268,7 +262,7 @@ static void a_thousand_steps_leave_every_table_as_it_was_made(void)
 		held[at] = (struct service_table){};
 		sets[at] = rand() % 6;
 		if (service_tables_take(w.tables, set_of(sets[at], 3), NULL, 3, &held[at]) < 0)
-			CU_ASSERT(service_tables_longest_free(w.tables) < SIZE);
+			CU_ASSERT(service_tables_longest_free(w.tables) < EACH);
 		for (int i = 0; i < 4; i++)
 			CU_ASSERT(!held[i].size || holds(&w, &held[i], sets[i], 3));
 		if (step % 3 == 0)
@@ -279,7 +273,8 @@ static void a_thousand_steps_leave_every_table_as_it_was_made(void)
 	for (int i = 0; i < 4; i++)
 		service_tables_give(w.tables, &held[i]);
 	prune(&w);
-	CU_ASSERT(service_tables_cells_used(w.tables) == 0 && service_tables_count(w.tables) == 0);
+	CU_ASSERT(service_tables_elements_used(w.tables) == 0 &&
+		  service_tables_count(w.tables) == 0);
 	end(&w);
 }
 
