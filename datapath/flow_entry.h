@@ -97,13 +97,15 @@ static __always_inline void flow_usage_count(__u32 owner, __s32 entries, __u8 fa
 }
 
 /* Is the table nearly full, and does the pod hold more than its share? Then it gets only the place
- * of one of its own, or of what is over. */
+ * of one of its own, or of what is over. The agent subtracts at once what CPUs tell of later: the
+ * count of all may be below 0 for a while. */
 static __always_inline bool flow_over_share(const struct control *control, __u32 owner, __u8 family)
 {
 	__u32 which = family == FAMILY_V6, share = control->flow_share[which];
 	const struct flow_usage *all = flow_usage_of(config.pods_mask + 1), *own;
 
-	if (!share || !all || all->entries[which] < flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4))
+	if (!share || !all ||
+	    (__s32)all->entries[which] < (__s32)(flow_sets(family) * (FLOW_WAYS - FLOW_WAYS / 4)))
 		return false;
 	own = flow_usage_of(owner);
 	return !own || own->entries[which] >= share;

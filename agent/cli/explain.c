@@ -99,13 +99,14 @@ static void print_service(const json_t *answer)
 		return;
 	}
 	format_endpoint(field_text(backend, "ip"), field_number(backend, "port"), to);
-	print_line("Service", "%s %s -> %s%s%s%s, %s of %lld", field_text(service, "name"), from,
+	print_line("Service", "%s %s -> %s%s%s%s, %s of %lld%s", field_text(service, "name"), from,
 		   to, *field_text(backend, "pod") ? " (" : "", field_text(backend, "pod"),
 		   *field_text(backend, "pod") ? ")" : "",
 		   strcmp(field_text(answer, "chosen"), "program") == 0 && !is_true(answer, "mixed")
 			   ? "the program's choice"
 			   : "one",
-		   (long long)field_number(service, "endpoints"));
+		   (long long)field_number(service, "endpoints"),
+		   strcmp(field_text(service, "set"), "node") == 0 ? " on this node" : "");
 }
 
 static void print_decided(const char *head, const json_t *part)

@@ -6,152 +6,16 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/common/listen_address.h"
 #include "agent/common/cleanup.h"
+#include "agent/common/listen_address.h"
+#include "agent/config/config_parse.h"
 #include "agent/config/config_sizes.h"
-
-static int bad(struct config_source *source, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static int bad(struct config_source *source, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(source->error, sizeof(source->error), format, arguments);
-	va_end(arguments);
-	return -EINVAL;
-}
-
-static int replace_text(char **field, const char *text, struct config_source *source)
-{
-	char *copy = strdup(text);
-
-	if (!copy)
-		return bad(source, "out of memory");
-	free(*field);
-	*field = copy;
-	return 0;
-}
-
-/* Drops empty parts and "."; in place. -EINVAL: a part is "..", which links make ambiguous. */
-static int normalise(char *path)
-{
-	char *in = path, *out = path;
-
-	while (*in) {
-		size_t length;
-
-		in += strspn(in, "/");
-		length = strcspn(in, "/");
-		if (length == 2 && memcmp(in, "..", 2) == 0)
-			return -EINVAL;
-		if (length > 0 && !(length == 1 && *in == '.')) {
-			*out++ = '/';
-			memmove(out, in, length);
-			out += length;
-		}
-		in += length;
-	}
-	*out = '\0';
-	return 0;
-}
-
-/* Absolute, of plain parts; without trailing slashes. */
-static int set_path(char **field, const char *text, struct config_source *source)
-{
-	char path[PATH_MAX], directory[PATH_MAX];
-	int r;
-
-	if (!text[0])
-		return bad(source, "a path is required");
-	if (text[0] == '/')
-		r = snprintf(path, sizeof(path), "%s", text);
-	else if (source->file)
-		return bad(source, "an absolute path is required");
-	else if (!getcwd(directory, sizeof(directory)))
-		return bad(source, "the current directory cannot be determined: %s",
-			   strerror(errno));
-	else
-		r = snprintf(path, sizeof(path), "%s/%s", directory, text);
-	if (r < 0 || (size_t)r >= sizeof(path))
-		return bad(source, "a path has at most %d bytes", PATH_MAX - 1);
-	if (normalise(path) < 0)
-		return bad(source, "a path without \"..\" is required");
-	if (!path[0])
-		return bad(source, "the root directory cannot be used");
-	return replace_text(field, path, source);
-}
-
-static int set_directory(char **field, const char *text, struct config_source *source)
-{
-	CLEANUP(cleanup_free) char *path = NULL;
-	struct stat status;
-	int r = set_path(&path, text, source);
-
-	if (r < 0)
-		return r;
-	if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
-		return bad(source, "%s is not a directory", path);
-	free(*field);
-	*field = TAKE_PTR(path);
-	return 0;
-}
-
-static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret,
-			struct config_source *source)
-{
-	unsigned long long value;
-	char *end;
-
-	errno = 0;
-	value = strtoull(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || value < min || value > max)
-		return bad(source, "a whole number from %llu to %llu is required",
-			   (unsigned long long)min, (unsigned long long)max);
-	*ret = value;
-	return 0;
-}
-
-int config_set_u32(uint32_t *field, const char *text, uint32_t min, uint32_t max,
-		   struct config_source *source)
-{
-	uint64_t value = 0;
-	int r = parse_number(text, min, max, &value, source);
-
-	if (r == 0)
-		*field = (uint32_t)value;
-	return r;
-}
-
-struct choice {
-	const char *name;
-	int value;
-};
-
-static int choose(const struct choice *choices, size_t count, const char *text, int *ret,
-		  struct config_source *source)
-{
-	char names[128] = "";
-
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(choices[i].name, text) == 0) {
-			*ret = choices[i].value;
-			return 0;
-		}
-		strcat(names, i == 0 ? "" : i + 1 < count ? ", " : " or ");
-		strcat(names, choices[i].name);
-	}
-	return bad(source, "%s is required", names);
-}
-#define CHOOSE(choices, ...) choose(choices, sizeof(choices) / sizeof((choices)[0]), __VA_ARGS__)
 
 /* ---------------------------------------------------------------- addresses */
 
@@ -516,7 +380,7 @@ static int set_pod_mtu(struct config *config, const char *text, struct config_so
 {
 	uint32_t value = 0;
 
-	if (config_set_u32(&value, text, 0, UINT16_MAX, source) < 0 || (value > 0 && value < 1280))
+	if (set_u32(&value, text, 0, UINT16_MAX, source) < 0 || (value > 0 && value < 1280))
 		return bad(source, "0 (the uplink's) or a number from 1280 to 65535 is required");
 	config->pod_mtu = (uint16_t)value;
 	return 0;
@@ -525,13 +389,13 @@ static int set_pod_mtu(struct config *config, const char *text, struct config_so
 static int set_rejects_per_second(struct config *config, const char *text,
 				  struct config_source *source)
 {
-	return config_set_u32(&config->rejects_per_second, text, 0, 10000000, source);
+	return set_u32(&config->rejects_per_second, text, 0, 10000000, source);
 }
 
 static int set_events_per_second(struct config *config, const char *text,
 				 struct config_source *source)
 {
-	return config_set_u32(&config->events_per_second, text, 0, 10000000, source);
+	return set_u32(&config->events_per_second, text, 0, 10000000, source);
 }
 
 static int set_log_level(struct config *config, const char *text, struct config_source *source)
@@ -556,7 +420,7 @@ static int set_tunnel(struct config *config, const char *text, struct config_sou
 static int set_tunnel_port(struct config *config, const char *text, struct config_source *source)
 {
 	uint32_t value = 0;
-	int r = config_set_u32(&value, text, 1, 65535, source);
+	int r = set_u32(&value, text, 1, 65535, source);
 
 	if (r == 0)
 		config->tunnel_port = (uint16_t)value;
@@ -565,7 +429,7 @@ static int set_tunnel_port(struct config *config, const char *text, struct confi
 
 static int set_tunnel_vni(struct config *config, const char *text, struct config_source *source)
 {
-	return config_set_u32(&config->tunnel_vni, text, 0, 0xffffff, source);
+	return set_u32(&config->tunnel_vni, text, 0, 0xffffff, source);
 }
 
 /* ---------------------------------------------------------------- the API server */
@@ -627,7 +491,7 @@ static void clear_api_servers(struct config *config)
 
 static int set_api_silence(struct config *config, const char *text, struct config_source *source)
 {
-	return config_set_u32(&config->api_silence, text, 2, 60, source);
+	return set_u32(&config->api_silence, text, 2, 60, source);
 }
 
 /* Sorted by subject: the help prints it in this order. */

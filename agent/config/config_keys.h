@@ -45,10 +45,6 @@ const struct config_key *config_find_key(const char *name);
 int config_set(struct config *config, const struct config_key *key, const char *text,
 	       struct config_source *source);
 
-/* A whole number of those. 0, or -EINVAL with the reason in source->error. */
-int config_set_u32(uint32_t *field, const char *text, uint32_t min, uint32_t max,
-		   struct config_source *source);
-
 /* The text of a configuration file. On failure source->error says where and what. */
 #define CONFIG_FILE_MAX (1u << 20)
 int config_apply_text(struct config *config, const char *text, size_t length,

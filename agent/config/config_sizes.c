@@ -2,8 +2,8 @@
 #include "agent/config/config_sizes.h"
 
 #include <errno.h>
-#include <stdio.h>
 
+#include "agent/config/config_parse.h"
 #include "agent/services/maglev.h"
 
 /* Of what is found by some bits of a number: a power of two, as `min` and `max` are. */
@@ -12,7 +12,7 @@ static int set_power(uint32_t *field, const char *text, uint32_t min, uint32_t m
 {
 	uint32_t size = min, wanted = 0;
 
-	if (config_set_u32(&wanted, text, min, max, source) < 0)
+	if (set_u32(&wanted, text, min, max, source) < 0)
 		return -EINVAL;
 	while (size < wanted)
 		size *= 2;
@@ -43,30 +43,30 @@ int config_set_flows_v6(struct config *config, const char *text, struct config_s
 
 int config_set_max_services(struct config *config, const char *text, struct config_source *source)
 {
-	return config_set_u32(&config->max_services, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_services, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_max_backends(struct config *config, const char *text, struct config_source *source)
 {
-	return config_set_u32(&config->max_backends, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_backends, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_max_service_cells(struct config *config, const char *text,
 				 struct config_source *source)
 {
-	return config_set_u32(&config->max_service_cells, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_service_cells, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_max_service_sources(struct config *config, const char *text,
 				   struct config_source *source)
 {
-	return config_set_u32(&config->max_service_sources, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_service_sources, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_max_service_clients(struct config *config, const char *text,
 				   struct config_source *source)
 {
-	return config_set_u32(&config->max_service_clients, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_service_clients, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_maglev_table_size(struct config *config, const char *text,
@@ -74,13 +74,12 @@ int config_set_maglev_table_size(struct config *config, const char *text,
 {
 	uint32_t size = 0, below, above;
 
-	if (config_set_u32(&size, text, MAGLEV_SIZE_MIN, MAGLEV_SIZE_MAX, source) < 0)
+	if (set_u32(&size, text, MAGLEV_SIZE_MIN, MAGLEV_SIZE_MAX, source) < 0)
 		return -EINVAL;
 	if (!maglev_is_prime(size)) {
 		maglev_primes_around(size, &below, &above);
-		snprintf(source->error, sizeof(source->error),
-			 "a prime is required: the next ones are %u and %u", below, above);
-		return -EINVAL;
+		return bad(source, "a prime is required: the next ones are %u and %u", below,
+			   above);
 	}
 	config->maglev_table_size = size;
 	return 0;
@@ -88,13 +87,13 @@ int config_set_maglev_table_size(struct config *config, const char *text,
 
 int config_set_max_addresses(struct config *config, const char *text, struct config_source *source)
 {
-	return config_set_u32(&config->max_addresses, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_addresses, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_max_policy_entries(struct config *config, const char *text,
 				  struct config_source *source)
 {
-	return config_set_u32(&config->max_policy_entries, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_policy_entries, text, MAP_MIN, MAP_MAX, source);
 }
 
 int config_set_max_pods(struct config *config, const char *text, struct config_source *source)
@@ -110,11 +109,11 @@ int config_set_max_fragments(struct config *config, const char *text, struct con
 int config_set_max_socket_origins(struct config *config, const char *text,
 				  struct config_source *source)
 {
-	return config_set_u32(&config->max_socket_origins, text, 1024, MAP_MAX, source);
+	return set_u32(&config->max_socket_origins, text, 1024, MAP_MAX, source);
 }
 
 int config_set_max_rule_counters(struct config *config, const char *text,
 				 struct config_source *source)
 {
-	return config_set_u32(&config->max_rule_counters, text, MAP_MIN, MAP_MAX, source);
+	return set_u32(&config->max_rule_counters, text, MAP_MIN, MAP_MAX, source);
 }

@@ -400,11 +400,16 @@ static json_t *service_document(const struct explain *explain)
 {
 	if (explain->to.kind != EXPLAIN_SERVICE)
 		return json_null();
-	return json_pack("{s:s, s:o, s:i, s:s, s:I}", "name", explain->to.name, "address",
-			 show_addr(explain_addr(explain, &explain->to)), "port", explain->port,
-			 "port_name",
+	return json_pack("{s:s, s:o, s:i, s:s, s:I, s:s, s:s, s:s}", "name", explain->to.name,
+			 "address", show_addr(explain_addr(explain, &explain->to)), "port",
+			 explain->port, "port_name",
 			 explain->frontend.port_name ? explain->frontend.port_name : "",
-			 "endpoints", (json_int_t)explain->frontend.count);
+			 "endpoints", (json_int_t)explain->frontend.count, "kind",
+			 explain->frontend.found ? service_kind_names[explain->frontend.kind] : "",
+			 "set", explain->frontend.local ? "node" : "cluster", "forwarding",
+			 !(explain->frontend.flags & SERVICE_EXTERNAL) ? ""
+			 : explain->frontend.flags & SERVICE_DSR       ? "dsr"
+								       : "snat");
 }
 
 /* The path that stands for all: one that is denied, the program's choice, or the first.

@@ -68,8 +68,11 @@ struct explain_path {
 
 struct explain_frontend {
 	bool found;
+	bool external_address; /* also who is outside may ask for it */
+	bool local;	       /* the endpoints are this node's set */
 	const char *port_name;
-	struct service_key key;
+	enum service_kind kind;
+	uint32_t flags;
 	uint32_t count; /* of endpoints, also those that are not shown */
 };
 
@@ -105,6 +108,8 @@ void explain_when_in_force(struct control_request *request, const json_t *args,
 
 /* explain_question.c. -EINVAL with `error`, -ENOMEM. */
 int explain_parse(struct explain *explain, const json_t *args);
+/* Does the sender choose an endpoint itself: a pod or the node here, pods and nodes elsewhere? */
+bool explain_is_inside(const struct explain *explain);
 /* The end that has the address. */
 void explain_find_address(const struct explain *explain, const struct polder_addr *addr,
 			  struct explain_end *ret);

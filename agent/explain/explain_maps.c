@@ -215,9 +215,7 @@ static unsigned int route_pod(const struct look *look, const struct address_entr
 		return reason;
 	if (maps_find(look->maps, MAP_EGRESS_ROUTES, &key, &way) < 0 || !way.ifindex)
 		return way.reason ? way.reason : REASON_NO_ROUTE;
-	if (masquerade && addr_is_zero(&way.source))
-		return REASON_NO_NODE_ADDRESS;
-	return masquerade && look->explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL : 0;
+	return masquerade && addr_is_zero(&way.source) ? REASON_NO_NODE_ADDRESS : 0;
 }
 
 static unsigned int route_wire(const struct look *look, const struct address_entry *to,
@@ -269,33 +267,95 @@ static unsigned int policy_verdicts(struct look *look, const struct address_entr
 
 /* ---------------------------------------------------------------- Services */
 
+/* Of a port that nobody serves; 0: the address is no Service's. */
 static unsigned int no_service_port(const struct look *look)
 {
-	return is_service_address(look, explain_addr(look->explain, &look->explain->to))
+	struct service_key key = {.addr = *explain_addr(look->explain, &look->explain->to)};
+	struct service_entry entry;
+
+	if (maps_find(look->maps, MAP_SERVICES, &key, &entry) < 0)
+		return 0;
+	return explain_is_inside(look->explain) || entry.flags & SERVICE_EXTERNAL
 		       ? REASON_NO_SERVICE_PORT
-		       : 0;
+		       : REASON_SERVICE_FROM_OUTSIDE;
+}
+
+/* By the address itself, else as a node port. */
+static bool find_service(const struct look *look, struct service_entry *ret)
+{
+	struct service_key key = {.addr = *explain_addr(look->explain, &look->explain->to),
+				  .port_be = htons(look->explain->port),
+				  .proto = look->explain->proto};
+	struct address_entry address;
+
+	if (maps_find(look->maps, MAP_SERVICES, &key, ret) == 0)
+		return true;
+	if (find_address(look, &key.addr, &address) < 0 ||
+	    !(address.flags & ADDRESS_NODE_PORTS && address.flags & ADDRESS_LOCAL))
+		return false;
+	key.addr = addr_unspecified(addr_is_v4(&key.addr));
+	return maps_find(look->maps, MAP_SERVICES, &key, ret) == 0;
+}
+
+static bool admits(const struct look *look, const struct service_entry *service)
+{
+	struct service_source_key key = {
+		.prefixlen = 32 + 128,
+		.service_id = service->id,
+		.addr = *explain_addr(look->explain, &look->explain->from)};
+	uint32_t value;
+
+	return !(service->flags & SERVICE_SOURCES) ||
+	       maps_find(look->maps, MAP_SERVICE_SOURCES, &key, &value) == 0;
+}
+
+struct range {
+	uint32_t first, count;
+};
+
+/* The set that counts for the sender. 0, or the reason of a drop. */
+static unsigned int find_set(const struct look *look, const struct service_entry *service,
+			     struct range *ret)
+{
+	const struct explain_end *from = &look->explain->from;
+	const bool inside = explain_is_inside(look->explain);
+	bool local = service->flags & SERVICE_EXTERNAL_LOCAL;
+
+	if (!inside && !(service->flags & SERVICE_EXTERNAL))
+		return REASON_SERVICE_FROM_OUTSIDE;
+	if (!inside && !admits(look, service))
+		return REASON_SERVICE_SOURCE;
+	if (inside)
+		local = service->flags & SERVICE_INTERNAL_LOCAL &&
+			(from->local || from->kind == EXPLAIN_THIS_NODE);
+	*ret = local ? (struct range){service->local_first, service->local_count}
+		     : (struct range){service->backend_first, service->backend_count};
+	if (ret->count)
+		return 0;
+	return local && service->backend_count ? REASON_NO_LOCAL_ENDPOINT : REASON_NO_ENDPOINT;
 }
 
 /* Is the path's endpoint among those that the maps hold? 0, or the reason of a drop; -1: the
  * Service is not there. */
 static int find_backend(const struct look *look)
 {
-	const struct service_key *wanted = &look->explain->frontend.key;
 	struct service_entry service;
 	struct backend backend;
+	struct range set = {};
+	unsigned int reason;
 
-	if (maps_find(look->maps, MAP_SERVICES, wanted, &service) < 0)
-		return no_service_port(look) ? (int)REASON_NO_SERVICE_PORT : -1;
-	if (!service.backend_count)
-		return REASON_NO_ENDPOINT;
-	for (uint32_t i = 0; i < service.backend_count; i++) {
-		uint32_t element = service.backend_first + i;
-
+	if (!find_service(look, &service)) {
+		reason = no_service_port(look);
+		return reason ? (int)reason : -1;
+	}
+	reason = find_set(look, &service, &set);
+	if (reason)
+		return (int)reason;
+	for (uint32_t element = set.first; element < set.first + set.count; element++)
 		if (maps_find(look->maps, MAP_BACKENDS, &element, &backend) == 0 &&
 		    memcmp(&backend.addr, &look->path->addr, sizeof(backend.addr)) == 0 &&
 		    ntohs(backend.port_be) == look->path->port)
 			return 0;
-	}
 	return -1;
 }
 
@@ -342,8 +402,7 @@ void explain_ask_maps(struct explain *explain, struct explain_path *path)
 		return;
 	}
 	method->asked = true;
-	if (explain->to.kind == EXPLAIN_SERVICE &&
-	    !(path->vantage == EXPLAIN_FROM_WIRE && path->to.kind == EXPLAIN_SERVICE))
+	if (explain->to.kind == EXPLAIN_SERVICE)
 		backend = find_backend(&look);
 	if (backend < 0) {
 		method->reason = REASON_ENDPOINT_GONE;

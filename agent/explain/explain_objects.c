@@ -97,18 +97,11 @@ static unsigned int route_reason(const struct explain *explain, const struct exp
 		return peer->routes[!addr_is_v4(&path->addr)].ifindex ? 0 : REASON_NO_ROUTE;
 	if (!way || !way->ifindex)
 		return way && way->reason ? way->reason : REASON_NO_ROUTE;
-	if (is_masqueraded(explain, path) && addr_is_zero(&way->source))
-		return REASON_NO_NODE_ADDRESS;
-	return is_masqueraded(explain, path) && explain->proto == IPPROTO_SCTP ? REASON_NAT_PROTOCOL
-									       : 0;
+	return is_masqueraded(explain, path) && addr_is_zero(&way->source) ? REASON_NO_NODE_ADDRESS
+									   : 0;
 }
 
 /* ---------------------------------------------------------------- where to */
-
-struct search {
-	struct explain *explain;
-	bool failed;
-};
 
 static void path_add(struct explain *explain, const struct polder_addr *addr, uint16_t port)
 {
@@ -119,51 +112,67 @@ static void path_add(struct explain *explain, const struct polder_addr *addr, ui
 	path->vantage = explain_vantage(explain, &path->to);
 }
 
-static void take_frontend(const struct service_view *view, void *data)
+static bool is_source(const struct service_view *view, const struct polder_addr *addr)
 {
-	struct search *search = data;
-	struct explain *explain = search->explain;
-	size_t count =
-		view->backend_count < EXPLAIN_BACKENDS ? view->backend_count : EXPLAIN_BACKENDS;
-
-	if (view->key.port_be != htons(explain->port) || view->key.proto != explain->proto ||
-	    memcmp(&view->key.addr, explain_addr(explain, &explain->to), sizeof(view->key.addr)) !=
-		    0)
-		return;
-	explain->frontend = (struct explain_frontend){.found = true,
-						      .port_name = view->port_name,
-						      .key = view->key,
-						      .count = (uint32_t)view->backend_count};
-	explain->paths = calloc(count + 1, sizeof(*explain->paths));
-	search->failed = !explain->paths;
-	for (size_t i = 0; !search->failed && i < count; i++)
-		path_add(explain, &view->backends[i].addr, ntohs(view->backends[i].port_be));
+	for (size_t i = 0; i < view->source_count; i++)
+		if (prefix_contains(&view->sources[i], addr))
+			return true;
+	return !(view->flags & SERVICE_SOURCES);
 }
 
-/* Does the sender choose an endpoint itself: a pod or the node here, pods and nodes elsewhere? */
-static bool is_served(const struct explain *explain)
+/* May the sender use it, and which set counts? 0 or why not. */
+static unsigned int choose_set(struct explain *explain, const struct service_view *view)
 {
-	return explain->from.local || explain->from.pod ||
-	       explain->from.kind == EXPLAIN_THIS_NODE || explain->from.node;
+	const bool inside = explain_is_inside(explain);
+	/* Who is of the cluster, but not here, may come from anywhere. */
+	const bool here = explain->from.local || explain->from.kind == EXPLAIN_THIS_NODE;
+
+	if (!inside && !(view->flags & SERVICE_EXTERNAL))
+		return REASON_SERVICE_FROM_OUTSIDE;
+	if (!inside && !is_source(view, explain_addr(explain, &explain->from)))
+		return REASON_SERVICE_SOURCE;
+	explain->frontend.local = view->flags & (here	  ? SERVICE_INTERNAL_LOCAL
+						 : inside ? 0
+							  : SERVICE_EXTERNAL_LOCAL);
+	if (explain->frontend.local && !view->local_count)
+		return view->backend_count ? REASON_NO_LOCAL_ENDPOINT : REASON_NO_ENDPOINT;
+	return view->backend_count ? 0 : REASON_NO_ENDPOINT;
+}
+
+static int add_endpoints(struct explain *explain, const struct service_view *view)
+{
+	const struct backend *list = explain->frontend.local ? view->local : view->backends;
+	size_t all = explain->frontend.local ? view->local_count : view->backend_count;
+	size_t count = all < EXPLAIN_BACKENDS ? all : EXPLAIN_BACKENDS;
+
+	explain->frontend.count = (uint32_t)all;
+	explain->paths = calloc(count + 1, sizeof(*explain->paths));
+	if (!explain->paths)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		path_add(explain, &list[i].addr, ntohs(list[i].port_be));
+	return 0;
 }
 
 static int find_endpoints(struct explain *explain)
 {
-	struct search search = {.explain = explain};
+	const struct service_key key = {.addr = *explain_addr(explain, &explain->to),
+					.port_be = htons(explain->port),
+					.proto = explain->proto};
+	struct service_view view;
 
-	explain->frontend.key = (struct service_key){.addr = *explain_addr(explain, &explain->to),
-						     .port_be = htons(explain->port),
-						     .proto = explain->proto};
-	if (is_served(explain))
-		services_each(explain->sources->services, take_frontend, &search);
-	if (search.failed)
-		return -ENOMEM;
-	if (explain->path_count)
+	if (!services_find(explain->sources->services, &key, &view)) {
+		explain->reason = explain_is_inside(explain) || explain->frontend.external_address
+					  ? REASON_NO_SERVICE_PORT
+					  : REASON_SERVICE_FROM_OUTSIDE;
 		return 0;
-	explain->reason = !is_served(explain)	    ? REASON_SERVICE_FROM_OUTSIDE
-			  : explain->frontend.found ? REASON_NO_ENDPOINT
-						    : REASON_NO_SERVICE_PORT;
-	return 0;
+	}
+	explain->frontend.found = true;
+	explain->frontend.port_name = view.port_name;
+	explain->frontend.kind = view.kind;
+	explain->frontend.flags = view.flags;
+	explain->reason = choose_set(explain, &view);
+	return explain->reason ? 0 : add_endpoints(explain, &view);
 }
 
 int explain_find_paths(struct explain *explain)
@@ -182,7 +191,7 @@ int explain_find_paths(struct explain *explain)
 				      .addr = *explain_addr(explain, &explain->to),
 				      .port = explain->port};
 	path->vantage = explain_vantage(explain, &path->to);
-	if (explain->reason == REASON_SERVICE_FROM_OUTSIDE)
+	if (explain->reason && !explain_is_inside(explain))
 		path->vantage = EXPLAIN_FROM_WIRE;
 	path->itself = explain->to.local && explain->to.local == explain->from.local;
 	return 0;

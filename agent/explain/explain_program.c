@@ -165,7 +165,9 @@ static void run_path(struct probes *t, struct explain_path *path, const struct p
 static void run_service(struct probes *t)
 {
 	struct explain *explain = t->explain;
-	struct explain_path from = {.vantage = explain->paths[0].vantage};
+	struct explain_path from = {.vantage = explain_is_inside(explain)
+						       ? explain->paths[0].vantage
+						       : EXPLAIN_FROM_WIRE};
 	struct explain_method method = {};
 	const struct flow_verdict *j = &t->result.flow_verdict;
 
@@ -196,6 +198,13 @@ static bool is_itself_untried(const struct explain *explain)
 	return false;
 }
 
+/* Is the endpoint chosen by this node's programs? */
+static bool chooses_here(const struct explain *explain)
+{
+	return explain->to.kind == EXPLAIN_SERVICE &&
+	       (explain->paths[0].vantage == EXPLAIN_FROM_POD || !explain_is_inside(explain));
+}
+
 static void run_all(struct probes *t)
 {
 	struct explain *explain = t->explain;
@@ -216,8 +225,7 @@ static void run_all(struct probes *t)
 			run_path(t, &explain->paths[i], &explain->paths[i].addr,
 				 explain->paths[i].port, method);
 	}
-	if (explain->reason ||
-	    (explain->to.kind == EXPLAIN_SERVICE && explain->paths[0].vantage == EXPLAIN_FROM_POD))
+	if (explain->reason || chooses_here(explain))
 		for (int i = 0; i < SERVICE_TRIES && (i == 0 || is_itself_untried(explain)); i++)
 			run_service(t);
 }

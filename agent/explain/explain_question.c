@@ -164,6 +164,7 @@ void explain_find_address(const struct explain *explain, const struct polder_add
 struct service_search {
 	const struct polder_addr *addr;
 	const char *namespace, *name;
+	bool external;
 };
 
 static void match_service(const struct service_view *view, void *data)
@@ -173,7 +174,13 @@ static void match_service(const struct service_view *view, void *data)
 	if (memcmp(&view->key.addr, search->addr, sizeof(*search->addr)) == 0) {
 		search->namespace = view->namespace;
 		search->name = view->name;
+		search->external |= view->flags & SERVICE_EXTERNAL;
 	}
+}
+
+static void set_service_name(struct explain_end *end, const char *namespace, const char *name)
+{
+	snprintf(end->name, sizeof(end->name), "%s%s%s", namespace, *namespace ? "/" : "", name);
 }
 
 static void end_set_service(const struct object *service, struct explain_end *ret)
@@ -202,8 +209,10 @@ static int find_by_address(struct explain *explain, const char *key, const char 
 	if (!search.name)
 		return 0;
 	*ret = (struct explain_end){.kind = EXPLAIN_SERVICE};
-	snprintf(ret->name, sizeof(ret->name), "%s/%s", search.namespace, search.name);
+	set_service_name(ret, search.namespace, search.name);
 	end_add_addr(ret, addr);
+	if (strcmp(key, "to") == 0)
+		explain->frontend.external_address = search.external;
 	return 0;
 }
 
@@ -215,7 +224,9 @@ static int check_service(struct explain *explain, const char *key, const char *t
 			      "%s %s: an ExternalName Service has no address; give its target", key,
 			      text);
 	if (service->service.headless || !service->service.cluster_ip_count)
-		return REFUSE(explain, "%s %s: the Service has no ClusterIP; give one of its pods",
+		return REFUSE(explain,
+			      "%s %s: the Service has no ClusterIP; give one of its pods, or "
+			      "one of its addresses",
 			      key, text);
 	return 0;
 }
@@ -445,6 +456,29 @@ static int parse_port(struct explain *explain, const json_t *args)
 	return 0;
 }
 
+bool explain_is_inside(const struct explain *explain)
+{
+	return explain->from.local || explain->from.pod ||
+	       explain->from.kind == EXPLAIN_THIS_NODE || explain->from.node;
+}
+
+/* An address of this node, and a port that a Service has there. */
+static void find_node_port(struct explain *explain)
+{
+	const struct polder_addr *addr = explain_addr(explain, &explain->to);
+	const struct service_key key = {
+		.addr = *addr, .port_be = htons(explain->port), .proto = explain->proto};
+	struct service_view view;
+
+	if (explain->to.kind != EXPLAIN_THIS_NODE ||
+	    !services_find(explain->sources->services, &key, &view))
+		return;
+	explain->to = (struct explain_end){.kind = EXPLAIN_SERVICE};
+	set_service_name(&explain->to, view.namespace, view.name);
+	end_add_addr(&explain->to, &key.addr);
+	explain->frontend.external_address = true;
+}
+
 int explain_parse(struct explain *explain, const json_t *args)
 {
 	int r = parse_proto(explain, args);
@@ -459,7 +493,11 @@ int explain_parse(struct explain *explain, const json_t *args)
 	    explain_in_own_range(explain, explain_addr(explain, &explain->from)))
 		r = REFUSE(explain,
 			   "from: the address is in this node's pod range, but no pod has it");
-	return r < 0 ? r : parse_port(explain, args);
+	if (r == 0)
+		r = parse_port(explain, args);
+	if (r == 0)
+		find_node_port(explain);
+	return r;
 }
 
 bool explain_in_own_range(const struct explain *explain, const struct polder_addr *addr)

@@ -90,13 +90,6 @@ const char *address_refusal(const struct services *s, const struct polder_addr *
 	return buffer;
 }
 
-bool address_has_node_ports(const struct services *s, const struct polder_addr *addr)
-{
-	return node_has_node_ports(s->env.node, s->env.config, addr) ||
-	       (s->env.peers && peers_claims_address(s->env.peers, addr) &&
-		config_node_ports_at(s->env.config, addr));
-}
-
 /* ---------------------------------------------------------------- entries of addresses */
 
 /* Nobody has it, or its other ports are the node's. */

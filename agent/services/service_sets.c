@@ -792,6 +792,7 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 		kept.source_count = 0;
 		r = 0;
 	}
+	s->affinity_left |= set->affinity_seconds && !terms->affinity_seconds;
 	set->affinity_seconds = terms->affinity_seconds;
 	if (r == 0)
 		r = set_enter(s, set, &row, &entries_full);
@@ -815,6 +816,7 @@ void set_remove(struct services *s, struct service_set *set)
 	struct service_set **at;
 
 	assert(!set->frontends);
+	s->affinity_left |= set->affinity_seconds != 0;
 	row_leave(s, &set->row, &(struct set_row){});
 	drop_backend_states(s, set->id, &before, &after);
 	sources_remove(s, set);
@@ -825,4 +827,33 @@ void set_remove(struct services *s, struct service_set *set)
 		;
 	*at = set->next;
 	set_free(set);
+}
+
+/* ---------------------------------------------------------------- affinity */
+
+static bool has_affinity(const struct services *s, uint32_t id)
+{
+	const struct service_set *set = set_of_id(s, id);
+
+	return set && set->affinity_seconds;
+}
+
+/* Which clients have an endpoint of what has affinity no more. The programs write them as long as
+ * they find such an entry, so they have ended. What cannot be read now is left for the next one. */
+void sets_forget_clients(struct services *s)
+{
+	struct service_affinity_key *keys = NULL;
+	void *dumped = NULL, *values = NULL;
+	size_t count = 0;
+
+	if (!s->affinity_left || maps_dump(s->maps, MAP_SERVICE_AFFINITY, &dumped, &values, &count))
+		return;
+	keys = dumped;
+	s->affinity_left = false;
+	for (size_t i = 0; i < count; i++)
+		if (!has_affinity(s, keys[i].service_id))
+			s->affinity_left |=
+				maps_delete(s->maps, MAP_SERVICE_AFFINITY, &keys[i]) < 0;
+	free(dumped);
+	free(values);
 }

@@ -85,7 +85,7 @@ static const struct frontend *frontend_find(const struct services *s, const stru
 
 	if (claim && claim->frontend && claim->frontend->written)
 		return claim->frontend;
-	if (!address_has_node_ports(s, &key->addr))
+	if (!node_has_node_ports(s->env.node, s->env.config, &key->addr))
 		return NULL;
 	any.addr = addr_unspecified(addr_is_v4(&key->addr));
 	claim = claim_find(s, &any);

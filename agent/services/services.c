@@ -313,10 +313,12 @@ void services_prune_mark(struct services *s)
 	/* An entry that could not be deleted may still point at one of them. */
 	if (map_cache_owes(s->services)) {
 		s->leftover_marked = 0;
+		s->affinity_marked = false;
 		return;
 	}
 	s->leftover_marked = s->leftover_count;
 	service_tables_prune_mark(s->tables);
+	s->affinity_marked = s->affinity_left;
 }
 
 static void prune_rows(struct services *s)
@@ -338,6 +340,9 @@ void services_prune(struct services *s)
 {
 	size_t freed = service_tables_prune(s->tables) + s->leftover_marked;
 
+	if (s->affinity_marked)
+		sets_forget_clients(s);
+	s->affinity_marked = false;
 	if (!freed)
 		return;
 	mark_refused(s); /* there is room again */
@@ -354,6 +359,7 @@ int services_prune_unknown(struct services *s)
 	/* What was put since services_open() is wanted; members that were kept are wanted by being
 	 * put. */
 	sets_disinherit(s);
+	s->affinity_left = true; /* of Services that went while nobody looked */
 	services = map_cache_prune(s->services);
 	states = map_cache_prune(s->backend_states);
 	sources = map_cache_prune(s->sources);

@@ -155,6 +155,8 @@ struct services {
 	bool missed; /* a change that there was no memory for: everything has to be looked at */
 	bool freed;  /* an address and port, or room: Services that were refused may be tried again
 		      */
+	bool affinity_left;	 /* clients of Services that have gone may be in the map */
+	bool affinity_marked;	 /* so that a wait for the programs is over for them */
 	bool node_ports_touched; /* flows to node ports are to be re-evaluated */
 	size_t frontend_count, backend_count;
 };
@@ -210,8 +212,6 @@ const char *address_refusal(const struct services *s, const struct polder_addr *
 /* Is it on a link of this node? Then its other ports are the node's own. */
 bool address_is_on_node(const struct services *s, const struct polder_addr *addr);
 bool address_is_here(const struct polder_addr *addr, const void *services);
-/* Are node ports served at the address, of this node or of another one? */
-bool address_has_node_ports(const struct services *s, const struct polder_addr *addr);
 /* The entry of an address that a Service has, whatever the port: 0, -E2BIG or -errno. */
 int address_write(struct services *s, struct claim *claim);
 /* Who is told of the flows to node ports. */
@@ -260,6 +260,8 @@ void set_notify_left(const struct services *s, const struct service_set *set,
 		     const struct service_key *key);
 /* At the start: the rows that the map's entries name. 0 or -errno. */
 int sets_inherit(struct services *s);
+/* After the programs have ended: clients of what has affinity no more. */
+void sets_forget_clients(struct services *s);
 /* Rows that no Service was found for. There is room for them. */
 void sets_disinherit(struct services *s);
 

@@ -127,6 +127,12 @@ static const char *protocol(uint8_t proto)
 				       : "";
 }
 
+/* A node port is at the unspecified address, which stands for none elsewhere. */
+static json_t *service_address(const struct polder_addr *addr)
+{
+	return addr_is_zero(addr) ? json_string("::") : show_addr(addr);
+}
+
 static const char *traffic_policy(uint32_t flags, uint32_t local)
 {
 	return flags & local ? "Local" : "Cluster";
@@ -176,10 +182,10 @@ static void add_service(const struct service_view *view, void *data)
 	add_backends(backends, view->backends, view->backend_count, "active");
 	add_backends(backends, view->terminating, view->terminating_count, "terminating");
 	document = json_pack("{s:s, s:s, s:o, s:i, s:s, s:s, s:o}", "namespace", view->namespace,
-			     "name", view->name, "address", show_addr(&view->key.addr), "port",
-			     ntohs(view->key.port_be), "protocol", protocol(view->key.proto),
-			     "port_name", view->port_name ? view->port_name : "", "backends",
-			     backends);
+			     "name", view->name, "address", service_address(&view->key.addr),
+			     "port", ntohs(view->key.port_be), "protocol",
+			     protocol(view->key.proto), "port_name",
+			     view->port_name ? view->port_name : "", "backends", backends);
 	add_terms(document, view);
 	json_array_append_new(data, document);
 }

@@ -140,6 +140,43 @@ static void affinity_is_in_every_entry_and_changes_live(void)
 	world_end(&w);
 }
 
+static void note_client(struct world *w, uint32_t id)
+{
+	const struct service_affinity_key key = {.client = addr_of("10.1.0.9"), .service_id = id};
+	const struct service_affinity value = {.endpoint = addr_of("10.1.0.1")};
+
+	CU_ASSERT(maps_put(w->maps, MAP_SERVICE_AFFINITY, &key, &value) == 0);
+}
+
+static void prune(struct world *w)
+{
+	services_prune_mark(w->services);
+	services_prune(w->services);
+}
+
+static void clients_of_a_service_that_goes_or_loses_affinity_are_forgotten(void)
+{
+	struct world w;
+
+	world_begin(&w, ROOM);
+	world_put(&w, "s",
+		  SERVICE("s", "", "'clusterIP':'10.96.0.1','sessionAffinity':'ClientIP'", ""));
+	world_put(&w, "t",
+		  SERVICE("t", "", "'clusterIP':'10.96.0.2','sessionAffinity':'ClientIP'", ""));
+	note_client(&w, entry_of(&w, "10.96.0.1", 80).id);
+	note_client(&w, entry_of(&w, "10.96.0.2", 80).id);
+	prune(&w);
+	CU_ASSERT_EQUAL(held(&w, MAP_SERVICE_AFFINITY), 2);
+	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.96.0.1'", ""));
+	CU_ASSERT_EQUAL(held(&w, MAP_SERVICE_AFFINITY), 2);
+	prune(&w);
+	CU_ASSERT_EQUAL(held(&w, MAP_SERVICE_AFFINITY), 1);
+	world_put(&w, "t", "");
+	prune(&w);
+	CU_ASSERT_EQUAL(held(&w, MAP_SERVICE_AFFINITY), 0);
+	world_end(&w);
+}
+
 static void a_load_balancers_address_that_is_a_proxys_is_not_served(void)
 {
 	struct world w;
@@ -722,6 +759,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(families_without_a_cluster_ip_are_those_that_are_asked_for),
 	UNIT_TEST(traffic_policies_and_forwarding_are_flags),
 	UNIT_TEST(affinity_is_in_every_entry_and_changes_live),
+	UNIT_TEST(clients_of_a_service_that_goes_or_loses_affinity_are_forgotten),
 	UNIT_TEST(a_load_balancers_address_that_is_a_proxys_is_not_served),
 	UNIT_TEST(addresses_from_elsewhere_count_as_a_load_balancers),
 	UNIT_TEST(labels_that_name_another_proxy_toggle_live),
