@@ -258,12 +258,16 @@ void notify_frontend(struct services *s, const struct service_key *key);
 /* The set's endpoints are no more what the address and port leads to. */
 void set_notify_left(const struct services *s, const struct service_set *set,
 		     const struct service_key *key);
-/* At the start: the rows that the map's entries name. 0 or -errno. */
-int sets_inherit(struct services *s);
 /* After the programs have ended: clients of what has affinity no more. */
 void sets_forget_clients(struct services *s);
-/* Rows that no Service was found for. There is room for them. */
+
+/* service_inherited.c */
+/* At the start: the rows and tables that the map's entries name. 0 or -errno. */
+int sets_inherit(struct services *s);
+/* Those that no Service was found for. There is room for the rows. */
 void sets_disinherit(struct services *s);
+/* The row that the entry names, if it is of before the start and nobody else's since. */
+void inherited_take(struct services *s, const struct service_entry *entry, struct set_row *ret);
 
 /* service_sources.c */
 /* Beside those that are in force. 0, -E2BIG or -errno: as it was. */
