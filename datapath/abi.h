@@ -617,6 +617,13 @@ ABI_SIZE(struct backend_state_key, 24);
 enum backend_state { BACKEND_ACTIVE = 1, BACKEND_TERMINATING = 2 };
 
 /*
+ * Array `host_endpoints`: a bit for each port, set by the programs: processes of the node answer a
+ * Service's clients outside from it, so what the node sends from it may be such an answer. Never
+ * cleared: a hint, the flow table decides.
+ */
+#define HOST_ENDPOINT_WORDS 1024 /* of 64 bits */
+
+/*
  * Hash `socket_peers`: key __u64, the cookie of a socket of the node that is connected to an
  * endpoint by a Service. The programs write it at connect() and delete it when the socket is closed
  * or connects elsewhere; the agent finds here whose endpoint has gone.

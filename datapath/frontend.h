@@ -264,6 +264,24 @@ static __always_inline int frontend_out(struct slow_path *path, const struct pac
 	return frontend_source(path, p, &source);
 }
 
+/* to_wire is to look at what the node sends from the port. */
+static __always_inline void host_endpoint_note(__be16 port_be)
+{
+	__u32 port = bpf_ntohs(port_be), word = port / 64;
+	__u64 *bits = bpf_map_lookup_elem(&host_endpoints, &word), bit = 1ULL << port % 64;
+
+	if (bits && !(*bits & bit))
+		__sync_fetch_and_or(bits, bit);
+}
+
+static __always_inline bool is_host_endpoint(__be16 port_be)
+{
+	__u32 port = bpf_ntohs(port_be), word = port / 64;
+	const __u64 *bits = bpf_map_lookup_elem(&host_endpoints, &word);
+
+	return bits && *bits >> port % 64 & 1;
+}
+
 /* The way to the endpoint, `to`, of what came from outside. 0 or -reason. */
 static __always_inline int frontend_route(struct slow_path *path, const struct packet *p,
 					  const struct address_entry *to)
@@ -279,6 +297,7 @@ static __always_inline int frontend_route(struct slow_path *path, const struct p
 	if (flags & ADDRESS_NODE) {
 		/* The stack takes nothing from its own address: the client keeps its own. */
 		path->flags &= ~SLOW_PATH_NODE_SOURCE;
+		host_endpoint_note(path->new_dport_be);
 		out->action = FLOW_TO_HOST;
 		return 0;
 	}

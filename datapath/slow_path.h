@@ -42,7 +42,7 @@ __noinline int slow_path_orient(struct packet *p, struct flow_copy *stale)
 	 * what its first was refused it is refused. What the host's own stack sends is not doubted.
 	 */
 	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
-	    !is_syn(p))
+	    !is_syn(p) && !p->frontend)
 		return -REASON_NO_FLOW;
 	path->question.length = p->length;
 	path->source_link = p->tuple.zone == ZONE_POD ? p->link : 0;
@@ -581,6 +581,19 @@ static __always_inline bool slow_path_strays(const struct slow_path *path, const
 	return p->tuple.zone == ZONE_TUNNEL;
 }
 
+/* A segment in mid-stream of no known flow may have been another node's to hand on before: it goes
+ * where the table says, but begins no flow with an endpoint that does not know it. 0 or -reason. */
+static __always_inline int slow_path_frontend_route(struct slow_path *path, const struct packet *p,
+						    const struct address_entry *to)
+{
+	int result = frontend_route(path, p, to);
+
+	if (result || path->flags & (SLOW_PATH_KNOWN | SLOW_PATH_HAND_ON) ||
+	    p->tuple.proto != IPPROTO_TCP)
+		return result;
+	return is_syn(p) ? 0 : -REASON_SERVICE_NO_FLOW;
+}
+
 /* Where to, and whether at all. 0 or -reason. */
 __noinline int slow_path_decide(struct packet *p)
 {
@@ -606,7 +619,7 @@ __noinline int slow_path_decide(struct packet *p)
 	if (!looked || path->flags & SLOW_PATH_SERVICE)
 		to = address_find(&path->new_dst);
 	if (path->flags & SLOW_PATH_SERVICE && path->fwd.tuple.zone != ZONE_POD)
-		result = frontend_route(path, p, to);
+		result = slow_path_frontend_route(path, p, to);
 	else
 		result = slow_path_route(path, p, to);
 	if (!result && slow_path_strays(path, p))

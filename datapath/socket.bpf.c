@@ -12,6 +12,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SOCKET_REFUSE 0
 #define SOCKET_ALLOW  1
 #define ECONNREFUSED  111
+#define EHOSTUNREACH  113
 
 /* Address and port of a socket call, of either family. */
 struct socket_name {
@@ -60,7 +61,8 @@ static __always_inline void refuse(int reason)
 
 	if (counter)
 		counter->packets++;
-	bpf_set_retval(-ECONNREFUSED);
+	/* The Service is there, but not for this node: nobody says no, as on the wire. */
+	bpf_set_retval(reason == REASON_NO_LOCAL_ENDPOINT ? -EHOSTUNREACH : -ECONNREFUSED);
 }
 
 /* Remembers what a datagram was sent to, under where it goes. */

@@ -290,11 +290,12 @@ static void mark_at_node(struct services *s, const struct node_object *node)
 
 	for (size_t i = 0; i < node->address_count; i++)
 		mark_claimants(s, claim_of_address(s, &node->addresses[i]));
-	for (size_t i = 0; i < node->pod_range_count; i++)
+	for (size_t i = 0; i < node->pod_range_count; i++) {
 		HASH_ITER (hh, s->claims, claim, next)
 			if (!claim->key.port_be &&
 			    prefix_contains(&node->pod_ranges[i], &claim->key.addr))
 				mark_claimants(s, claim);
+	}
 	mark_refused(s);
 }
 

@@ -102,47 +102,9 @@ static void endpoints_are_chosen_as_often_as_cells_name_them(void)
 	}
 }
 
-/* The same flow has the same cell whenever it comes, and by its own ports another one. */
-static void a_flow_has_the_same_cell_each_time(void)
-{
-	static const uint16_t table[7] = {0, 1, 2, 3, 0, 1, 2};
-	int first[64], others = 0;
-
-	EACH_VERSION(v)
-	{
-		set_table(v, table, 7);
-		for (int i = 0; i < 64; i++)
-			first[i] = choice_of(v, 3000 + i);
-		world_forget_flows(world);
-		for (int i = 0; i < 64; i++) {
-			CU_ASSERT_EQUAL(choice_of(v, 3000 + i), first[i]);
-			others += first[i] != first[0];
-		}
-	}
-	CU_ASSERT(others > 32);
-}
-
-/* A table that does not fit its row, as none ever should, costs nobody the Service. */
-static void a_cell_beyond_the_row_is_no_choice(void)
-{
-	static const uint16_t table[2] = {4, 65535};
-	int counts[ENDPOINTS + 1];
-
-	EACH_VERSION(v)
-	{
-		set_table(v, table, 2);
-		choose_many(v, 400, counts);
-		CU_ASSERT_EQUAL(counts[ENDPOINTS], 0);
-		for (int i = 0; i < 4; i++)
-			CU_ASSERT(counts[i] > 40);
-	}
-}
-
 static const struct suite_test tests[] = {
 	SUITE_TEST(each_endpoint_is_as_likely),
 	SUITE_TEST(endpoints_are_chosen_as_often_as_cells_name_them),
-	SUITE_TEST(a_flow_has_the_same_cell_each_time),
-	SUITE_TEST(a_cell_beyond_the_row_is_no_choice),
 };
 
 int main(void)
