@@ -128,7 +128,8 @@ struct agent {
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
-	char rules_note[200]; /* why the routing rules are not there; "": they are */
+	char passed_note[400]; /* routing rules that do not hold for pods; "": none */
+	char rules_note[200];  /* why the routing rules are not there; "": they are */
 	char run_lock_path[256];
 	int run_lock, netns_lock, bpffs_lock, state_lock; /* <= 0: none */
 	uv_poll_t netns_poll;
