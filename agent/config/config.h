@@ -21,6 +21,10 @@ enum tunnel_mode { TUNNEL_NONE, TUNNEL_VXLAN, TUNNEL_AUTO };
  * both ways, or is answered by that node itself. */
 enum forwarding_mode { FORWARDING_SNAT, FORWARDING_DSR };
 
+/* How an endpoint is chosen: each as likely, or by a table in which few change theirs when the
+ * endpoints do. */
+enum balancing { BALANCING_RANDOM, BALANCING_MAGLEV };
+
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
 #define CONFIG_KEYS_MAX 64
@@ -65,6 +69,8 @@ struct config {
 								 repeatable; none: all of the
 								 uplinks */
 	size_t node_port_address_count;
+	enum balancing balancing;	       /* --balancing random|maglev, default random */
+	uint32_t maglev_table_size;	       /* --maglev-table-size, a prime, default 16381 */
 	uint16_t node_port_min, node_port_max; /* --node-port-range MIN-MAX, default 30000-32767 */
 	char *metrics_listen;		       /* --metrics-listen ADDR:PORT; NULL: none */
 	char *health_listen;		       /* --health-listen ADDR:PORT; NULL: none */
@@ -73,10 +79,13 @@ struct config {
 	enum xdp_mode xdp;		       /* --xdp auto|native|generic|off */
 	uint32_t flows_v4; /* --flows-v4 N entries, rounded up to a power of two; default 131072 */
 	uint32_t flows_v6; /* --flows-v6 N, default 65536 */
-	uint32_t max_services;	     /* --max-services (ports of Services), default 65536 */
-	uint32_t max_backends;	     /* --max-backends, default 262144 */
-	uint32_t max_addresses;	     /* --max-addresses, default 131072 */
-	uint32_t max_policy_entries; /* --max-policy-entries (each policy map), default 262144 */
+	uint32_t max_services;	      /* --max-services (ports of Services), default 65536 */
+	uint32_t max_backends;	      /* --max-backends, default 262144 */
+	uint32_t max_service_cells;   /* --max-service-cells (of tables), default 1048576 */
+	uint32_t max_service_sources; /* --max-service-sources (ranges), default 65536 */
+	uint32_t max_service_clients; /* --max-service-clients (with affinity), default 65536 */
+	uint32_t max_addresses;	      /* --max-addresses, default 131072 */
+	uint32_t max_policy_entries;  /* --max-policy-entries (each policy map), default 262144 */
 	uint32_t max_pods; /* --max-pods, rounded up to a power of two; default 4096. Once the maps
 			      are open: what they have room for */
 	uint32_t max_fragments; /* --max-fragments, rounded up to a power of two; default 8192 */

@@ -162,6 +162,11 @@ static json_t *announce(const struct config *config)
 	return json_string(config->announce ? "l2" : "none");
 }
 
+static json_t *balancing(const struct config *config)
+{
+	return json_string(config->balancing == BALANCING_MAGLEV ? "maglev" : "random");
+}
+
 static json_t *masquerade(const struct config *config)
 {
 	return json_boolean(config->masquerade);
@@ -251,6 +256,10 @@ NUMBER(flows_v4)
 NUMBER(flows_v6)
 NUMBER(max_services)
 NUMBER(max_backends)
+NUMBER(maglev_table_size)
+NUMBER(max_service_cells)
+NUMBER(max_service_sources)
+NUMBER(max_service_clients)
 NUMBER(max_addresses)
 NUMBER(max_policy_entries)
 NUMBER(max_pods)
@@ -294,6 +303,8 @@ static const struct getter {
 	{"no-masquerade", no_masquerade, false},
 	{"masquerade-ports", masquerade_ports, false},
 	{"forwarding", forwarding, false},
+	{"balancing", balancing, false},
+	{"maglev-table-size", maglev_table_size, false},
 	{"node-port-addresses", node_port_addresses, false},
 	{"node-port-range", node_port_range, false},
 	{"stack-mark", stack_mark, false},
@@ -305,6 +316,9 @@ static const struct getter {
 	{"flows-v6", flows_v6, false},
 	{"max-services", max_services, false},
 	{"max-backends", max_backends, false},
+	{"max-service-cells", max_service_cells, false},
+	{"max-service-sources", max_service_sources, false},
+	{"max-service-clients", max_service_clients, false},
 	{"max-addresses", max_addresses, false},
 	{"max-policy-entries", max_policy_entries, false},
 	{"max-pods", max_pods, false},

@@ -228,6 +228,19 @@ static json_t *source_ranges(const struct service_view *view)
 	return list;
 }
 
+/* NULL: they are all the same. */
+static json_t *weights(const struct service_view *view)
+{
+	json_t *list;
+
+	if (!view->weights || !view->table_size)
+		return json_null();
+	list = json_array();
+	for (size_t i = 0; i < view->backend_count; i++)
+		json_array_append_new(list, json_integer(view->weights[i]));
+	return list;
+}
+
 /* How it is served; what concerns traffic from outside is told of what is served there. */
 static void add_terms(json_t *document, const struct service_view *view)
 {
@@ -247,6 +260,8 @@ static void add_terms(json_t *document, const struct service_view *view)
 					: view->flags & SERVICE_DSR ? "dsr"
 								    : "snat"));
 	json_object_set_new(document, "affinity_seconds", json_integer(view->affinity_seconds));
+	json_object_set_new(document, "table_cells", json_integer(view->table_size));
+	json_object_set_new(document, "weights", weights(view));
 	json_object_set_new(document, "source_ranges",
 			    view->flags & SERVICE_SOURCES ? source_ranges(view) : json_null());
 	json_object_set_new(document, "hints", json_string(service_hints_use(view->hints)));

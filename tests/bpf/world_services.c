@@ -74,14 +74,18 @@ void world_set_frontend(struct world *world, const struct world_frontend *f)
 	struct service_entry entry = {.id = f->id,
 				      .flags = f->flags,
 				      .affinity_seconds = f->affinity_seconds,
-				      .table_first = world->next_cell,
+				      .table_first = world->next_table,
 				      .table_size = f->table_size};
 	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY | (f->flags & SERVICE_EXTERNAL)};
 	struct service_key whole = {.addr = key.addr};
+	struct service_cells cells = {};
 
 	put_backends(world, f, &entry);
-	for (uint32_t i = 0; i < f->table_size; i++, world->next_cell++)
-		world_set(world, "service_tables", &world->next_cell, &f->table[i]);
+	for (uint32_t i = 0; i < f->table_size; i++)
+		cells.places[i] = f->table[i];
+	if (f->table_size)
+		world_set(world, "service_tables", &world->next_table, &cells);
+	world->next_table += !!f->table_size;
 	if (!(f->flags & SERVICE_NODE_PORT))
 		world_set(world, "services", &whole, &only);
 	world_set(world, "services", &key, &entry);
@@ -118,5 +122,5 @@ void world_forget_services(struct world *world)
 	map_empty(world, "backend_states");
 	map_empty(world, "service_sources");
 	map_empty(world, "service_affinity");
-	world->next_backend = world->next_cell = 0;
+	world->next_backend = world->next_table = 0;
 }

@@ -125,6 +125,9 @@ static void defaults_hold_without_any_option(void)
 	CU_ASSERT(config.masquerade_port_min == 10240 && config.masquerade_port_max == 29999);
 	CU_ASSERT(config.flows_v4 == 131072 && config.flows_v6 == 65536);
 	CU_ASSERT(config.max_services == 65536 && config.max_backends == 262144);
+	CU_ASSERT(config.max_service_cells == 1048576 && config.max_service_sources == 65536);
+	CU_ASSERT(config.max_service_clients == 65536);
+	CU_ASSERT(config.balancing == BALANCING_RANDOM && config.maglev_table_size == 16381);
 	CU_ASSERT(config.max_addresses == 131072 && config.max_policy_entries == 262144);
 	CU_ASSERT(config.max_pods == 4096 && config.max_rule_counters == 32768);
 	CU_ASSERT(config.max_fragments == 8192 && config.max_socket_origins == 65536);
@@ -152,9 +155,12 @@ static void every_option_sets_its_field(void)
 			"--max-policy-entries", "400", "--pod-mtu", "1400", "--events-per-second",
 			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10",
 			"--max-pods", "100", "--max-rule-counters", "500", "--max-fragments", "65",
-			"--max-socket-origins", "1025", "--forwarding", "dsr",
-			"--node-port-addresses", "192.0.2.0/24", "--node-port-addresses",
-			"2001:db8::/32", "--node-port-range", "20000-20100"));
+			"--max-socket-origins", "1025", "--balancing", "maglev",
+			"--maglev-table-size", "1021", "--max-service-cells", "2000",
+			"--max-service-sources", "600", "--max-service-clients", "700",
+			"--forwarding", "dsr", "--node-port-addresses", "192.0.2.0/24",
+			"--node-port-addresses", "2001:db8::/32", "--node-port-range",
+			"20000-20100"));
 
 	CU_ASSERT(config.forwarding == FORWARDING_DSR);
 	CU_ASSERT(config.node_port_address_count == 2);
@@ -182,6 +188,9 @@ static void every_option_sets_its_field(void)
 	CU_ASSERT(config.max_addresses == 300 && config.max_policy_entries == 400);
 	CU_ASSERT(config.max_pods == 128 && config.max_rule_counters == 500);
 	CU_ASSERT(config.max_fragments == 128 && config.max_socket_origins == 1025);
+	CU_ASSERT(config.balancing == BALANCING_MAGLEV && config.maglev_table_size == 1021);
+	CU_ASSERT(config.max_service_cells == 2000 && config.max_service_sources == 600);
+	CU_ASSERT(config.max_service_clients == 700);
 	CU_ASSERT(config.pod_mtu == 1400 && config.events_per_second == 0);
 	CU_ASSERT(config.log_level == LOG_LEVEL_DEBUG);
 	config_clear(&config);
@@ -288,6 +297,14 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(option_refused("--masquerade", "maybe", "yes or no"));
 	CU_ASSERT(option_refused("--max-pods", "8193", "64 to 8192"));
 	CU_ASSERT(option_refused("--max-socket-origins", "1000", "1024 to"));
+	CU_ASSERT(option_refused("--balancing", "fair", "random or maglev is required"));
+	CU_ASSERT(option_refused("--maglev-table-size", "16384",
+				 "a prime is required: the next ones are 16381 and 16411"));
+	CU_ASSERT(option_refused("--maglev-table-size", "2", "7 to 1048573"));
+	CU_ASSERT(option_refused("--maglev-table-size", "1048575", "1048573"));
+	CU_ASSERT(refused(NULL, OPTIONS("--max-service-cells", "16380"),
+			  OPTIONS("--maglev-table-size 16381 is more than --max-service-cells "
+				  "16380")));
 	CU_ASSERT(option_refused("--stack-mark", "0", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "0x11", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "-1", "one bit set"));
