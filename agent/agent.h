@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <uv.h>
 
+#include "agent/announce/announce.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
@@ -14,6 +15,7 @@
 #include "agent/node/node.h"
 #include "agent/node/node_routes.h"
 #include "agent/node/peers.h"
+#include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/http.h"
@@ -27,9 +29,11 @@
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 
-#define AGENT_ID_SIZE 17
+#define AGENT_ID_SIZE	     17
+#define AGENT_ANNOUNCE_POLLS (CONFIG_MAX_UPLINKS * ANNOUNCE_SOCKETS)
 
-struct agent_add; /* agent_requests.c */
+struct agent_add;     /* agent_requests.c */
+struct announce_poll; /* agent_announce.c */
 struct foreign_program;
 
 struct agent {
@@ -53,8 +57,9 @@ struct agent {
 	struct maps *maps;
 	struct datapath *datapath;
 	struct peers *peers; /* other nodes */
-	bool peers_owed;     /* they do not know the node's network as it is */
-	bool tunnel_owed;    /* the device may be another, or gone */
+	struct stray_pods *stray_pods;
+	bool peers_owed;  /* they do not know the node's network as it is */
+	bool tunnel_owed; /* the device may be another, or gone */
 	struct tunnel tunnel;
 	struct node_routes *routes;
 	uv_timer_t routes_timer; /* what node_routes_due() says */
@@ -64,9 +69,15 @@ struct agent {
 	struct cni_queue *cni_queue;
 	struct source_dir *source;     /* NULL: none */
 	struct api_source *api_source; /* NULL: none */
+	struct balancers *balancers;   /* NULL: there are no pools of addresses */
+	struct announce *announce;     /* NULL: this node announces none */
+	bool balancers_dirty;
+	uv_timer_t balance_timer;
+	uv_timer_t announce_timer; /* what announce_run() says */
+	struct announce_poll *announce_polls[AGENT_ANNOUNCE_POLLS];
 	struct control_server *control;
-	struct http_server *http;   /* NULL: none */
-	struct http_server *health; /* the same, for health alone */
+	struct http_server *http;	   /* NULL: none */
+	struct http_server *health;	   /* the same, for health alone */
 	struct health_ports *health_ports; /* of Services */
 	struct events *events;
 	struct show_sources show;
@@ -81,14 +92,14 @@ struct agent {
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;
-	uv_timer_t mac_timer;	 /* while pods are young */
-	uint64_t mac_drops;	 /* seen so far */
-	unsigned int seconds;	 /* since the start */
+	uv_timer_t mac_timer;	   /* while pods are young */
+	uint64_t mac_drops;	   /* seen so far */
+	unsigned int seconds;	   /* since the start */
 	char node_ports_note[512]; /* what the kernel's ports and node ports share; "": nothing */
-	char families_note[256]; /* what of the configuration this kernel cannot; "": nothing */
-	char told_status[512];	 /* to the service manager */
-	bool told_ready;	 /* likewise */
-	bool telling_failed;	 /* logged */
+	char families_note[256];   /* what of the configuration this kernel cannot; "": nothing */
+	char told_status[512];	   /* to the service manager */
+	bool told_ready;	   /* likewise */
+	bool telling_failed;	   /* logged */
 	struct cni_counts cni;
 	struct histogram reconcile_durations;
 	uint64_t failing_since_ns;     /* of reconciles; 0: the last one succeeded */
@@ -117,7 +128,8 @@ struct agent {
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
-	char rules_note[200]; /* why the routing rules are not there; "": they are */
+	char passed_note[400]; /* routing rules that do not hold for pods; "": none */
+	char rules_note[200];  /* why the routing rules are not there; "": they are */
 	char run_lock_path[256];
 	int run_lock, netns_lock, bpffs_lock, state_lock; /* <= 0: none */
 	uv_poll_t netns_poll;
@@ -228,6 +240,14 @@ void agent_follow_peers(struct agent *agent);
 
 /* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
 int agent_start_routes(struct agent *agent);
+
+/* agent_announce.c: load balancers' addresses. Before the sources are read. 0 or -errno with
+ * `message`. */
+int agent_start_announce(struct agent *agent, char *message, size_t size);
+/* The node's network, its health, or endpoints may be others. */
+void agent_announce_changed(struct agent *agent);
+/* What is held stays so for a while. */
+void agent_stop_announce(struct agent *agent);
 
 /* agent_sockets.c: connections of the node to endpoints that are gone. Once the reconciler is open.
  * 0 or -errno. */

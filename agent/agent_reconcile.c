@@ -103,6 +103,7 @@ static int ran(struct agent *agent, uint64_t began_ns, int r)
 		report_ready(agent);
 	if (agent->ready)
 		agent_follow_health_ports(agent);
+	agent_announce_changed(agent);
 	set_timers(agent);
 	return r;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* TC, uplink, ingress: what comes from outside, for pods or for the node's own stack. */
 #include "context_tc.h"
+#include "announce.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "parse.h"
@@ -56,8 +57,10 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 		return result;
 	if (family == FAMILY_V4 && (is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be))
 		return TC_ACT_OK;
-	if (family == FAMILY_V6 && (is_multicast6(p->tuple.v6.daddr_be) ||
-				    is_link_local6(p->tuple.v6.daddr_be) || p->flags & PACKET_ND))
+	if (family == FAMILY_V6 && unlikely(p->flags & PACKET_ND))
+		return answer_announced_nd(skb, p);
+	if (family == FAMILY_V6 &&
+	    (is_multicast6(p->tuple.v6.daddr_be) || is_link_local6(p->tuple.v6.daddr_be)))
 		return TC_ACT_OK;
 	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
 		result = ipv4_options_check(skb, p);
@@ -97,7 +100,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V4);
 	}
 	if (kind != bpf_htons(ETH_P_IPV6))
-		return TC_ACT_OK;
+		return kind == bpf_htons(ETH_P_ARP) ? answer_announced_arp(skb) : TC_ACT_OK;
 	result = parse(skb, p, c, FAMILY_V6);
 	if (unlikely(result == -REASON_IP_OPTIONS))
 		return routed_by_header(skb, p);

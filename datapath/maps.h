@@ -60,13 +60,16 @@ MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144,
 MAP(backend_states, BPF_MAP_TYPE_HASH, struct backend_state_key, __u32, 262144,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 
-MAP(service_tables, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1048576, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
+MAP(service_tables, BPF_MAP_TYPE_ARRAY, __u32, struct service_cells, 32768,
+    BPF_F_MMAPABLE | BPF_F_RDONLY_PROG);
 MAP(service_sources, BPF_MAP_TYPE_LPM_TRIE, struct service_source_key, __u32, 65536,
     BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 MAP(service_affinity, BPF_MAP_TYPE_LRU_HASH, struct service_affinity_key, struct service_affinity,
     65536, 0);
 
 MAP(host_endpoints, BPF_MAP_TYPE_ARRAY, __u32, __u64, HOST_ENDPOINT_WORDS, 0);
+MAP(announced, BPF_MAP_TYPE_HASH, struct polder_addr, struct announced, ANNOUNCED_MAX,
+    BPF_F_RDONLY_PROG);
 
 MAP(socket_peers, BPF_MAP_TYPE_HASH, __u64, struct socket_peer, 65536, BPF_F_NO_PREALLOC);
 MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536,

@@ -66,17 +66,21 @@ static __always_inline __u32 service_hash(const struct polder_addr *client, __be
 static __always_inline const struct backend *
 service_pick_by_table(__u32 table, __u32 size, __u32 first, __u32 count, __u32 hash)
 {
-	const __u32 *place;
-	__u32 cell;
+	const struct service_cells *cells;
+	__u32 cell, index;
 
 	if (!size)
 		return NULL;
-	cell = table + hash % size;
-	place = bpf_map_lookup_elem(&service_tables, &cell);
-	if (!place || *place >= count)
+	cell = hash % size;
+	index = table + cell / SERVICE_CELLS;
+	cells = bpf_map_lookup_elem(&service_tables, &index);
+	if (!cells)
 		return NULL;
-	cell = first + *place;
-	return bpf_map_lookup_elem(&backends, &cell);
+	index = cells->places[cell % SERVICE_CELLS];
+	if (index >= count)
+		return NULL;
+	index += first;
+	return bpf_map_lookup_elem(&backends, &index);
 }
 
 /*

@@ -2,6 +2,7 @@
 /* polderd's configuration: one file, and every key also as a long option. */
 #pragma once
 
+#include "agent/common/address_range.h"
 #include "agent/common/log.h"
 #include "agent/kernel/datapath_options.h"
 #include "agent/kernel/map_sizes.h"
@@ -10,6 +11,7 @@
 #define CONFIG_MAX_UPLINKS     8
 #define CONFIG_MAX_RANGES      16
 #define CONFIG_MAX_API_SERVERS 8
+#define CONFIG_MAX_POOLS       64
 
 /* How other nodes' pods are reached: by routes alone, by the tunnel, or by it where the other node
  * is no neighbour. */
@@ -18,6 +20,10 @@ enum tunnel_mode { TUNNEL_NONE, TUNNEL_VXLAN, TUNNEL_AUTO };
 /* What is served of a Service for who is outside goes to an endpoint of another node translated
  * both ways, or is answered by that node itself. */
 enum forwarding_mode { FORWARDING_SNAT, FORWARDING_DSR };
+
+/* How an endpoint is chosen: each as likely, or by a table in which few change theirs when the
+ * endpoints do. */
+enum balancing { BALANCING_RANDOM, BALANCING_MAGLEV };
 
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
@@ -63,6 +69,8 @@ struct config {
 								 repeatable; none: all of the
 								 uplinks */
 	size_t node_port_address_count;
+	enum balancing balancing;	       /* --balancing random|maglev, default random */
+	uint32_t maglev_table_size;	       /* --maglev-table-size, a prime, default 16381 */
 	uint16_t node_port_min, node_port_max; /* --node-port-range MIN-MAX, default 30000-32767 */
 	char *metrics_listen;		       /* --metrics-listen ADDR:PORT; NULL: none */
 	char *health_listen;		       /* --health-listen ADDR:PORT; NULL: none */
@@ -71,16 +79,23 @@ struct config {
 	enum xdp_mode xdp;		       /* --xdp auto|native|generic|off */
 	uint32_t flows_v4; /* --flows-v4 N entries, rounded up to a power of two; default 131072 */
 	uint32_t flows_v6; /* --flows-v6 N, default 65536 */
-	uint32_t max_services;	     /* --max-services (ports of Services), default 65536 */
-	uint32_t max_backends;	     /* --max-backends, default 262144 */
-	uint32_t max_addresses;	     /* --max-addresses, default 131072 */
-	uint32_t max_policy_entries; /* --max-policy-entries (each policy map), default 262144 */
+	uint32_t max_services;	      /* --max-services (ports of Services), default 65536 */
+	uint32_t max_backends;	      /* --max-backends, default 262144 */
+	uint32_t max_service_cells;   /* --max-service-cells (of tables), default 1048576 */
+	uint32_t max_service_sources; /* --max-service-sources (ranges), default 65536 */
+	uint32_t max_service_clients; /* --max-service-clients (with affinity), default 65536 */
+	uint32_t max_addresses;	      /* --max-addresses, default 131072 */
+	uint32_t max_policy_entries;  /* --max-policy-entries (each policy map), default 262144 */
 	uint32_t max_pods; /* --max-pods, rounded up to a power of two; default 4096. Once the maps
 			      are open: what they have room for */
 	uint32_t max_fragments; /* --max-fragments, rounded up to a power of two; default 8192 */
 	uint32_t max_socket_origins; /* --max-socket-origins, default 65536 */
 	uint32_t max_rule_counters;  /* --max-rule-counters (rules), default 32768 */
 	uint16_t pod_mtu;	     /* --pod-mtu; 0: the uplink's */
+	struct address_range pools[CONFIG_MAX_POOLS]; /* --load-balancer-pools, repeatable */
+	size_t pool_count;
+	bool announce;		     /* --load-balancer-announce l2|none, default none */
+	uint32_t announce_return;    /* --load-balancer-return SECONDS, default 300; 0: never */
 	uint32_t events_per_second;  /* --events-per-second for each CPU, default 10000; 0: no limit
 				      */
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default

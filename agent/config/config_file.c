@@ -9,6 +9,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/json_text.h"
+#include "agent/config/config_balancers.h"
 #include "agent/config/config_keys.h"
 
 /* Puts place and key before the reason. */
@@ -216,6 +217,18 @@ static int check_node_ports(const struct config *config, struct config_source *s
 	return -EINVAL;
 }
 
+static int check_tables(const struct config *config, struct config_source *source)
+{
+	if (config->maglev_table_size <= config->max_service_cells)
+		return 0;
+	snprintf(source->error, sizeof(source->error),
+		 "--maglev-table-size %u is more than --max-service-cells %u: no table would have "
+		 "room; give at least as many cells as one table has for each Service with "
+		 "balancing maglev",
+		 config->maglev_table_size, config->max_service_cells);
+	return -EINVAL;
+}
+
 int config_check(const struct config *config, struct config_source *source)
 {
 	int r = check_overlap(&config->pod_cidr_v4, &config->node_ip_v4, source);
@@ -228,6 +241,10 @@ int config_check(const struct config *config, struct config_source *source)
 		r = check_cni(config, source);
 	if (r == 0)
 		r = check_node_ports(config, source);
+	if (r == 0)
+		r = config_check_pools(config, source);
+	if (r == 0)
+		r = check_tables(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

@@ -14,7 +14,9 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/listen_address.h"
+#include "agent/config/config_balancers.h"
 #include "agent/config/config_parse.h"
+#include "agent/config/config_sizes.h"
 
 /* ---------------------------------------------------------------- addresses */
 
@@ -286,6 +288,18 @@ static int set_masquerade_ports(struct config *config, const char *text,
 			 source);
 }
 
+static int set_balancing(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"random", BALANCING_RANDOM},
+						{"maglev", BALANCING_MAGLEV}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->balancing = value;
+	return 0;
+}
+
 static int set_node_port_range(struct config *config, const char *text,
 			       struct config_source *source)
 {
@@ -361,84 +375,6 @@ static int set_xdp(struct config *config, const char *text, struct config_source
 		return -EINVAL;
 	config->xdp = (enum xdp_mode)value;
 	return 0;
-}
-
-/* Of what is found by some bits of a number: a power of two, as `min` and `max` are. */
-static int set_power(uint32_t *field, const char *text, uint32_t min, uint32_t max,
-		     struct config_source *source)
-{
-	uint32_t size = min, wanted = 0;
-
-	if (set_u32(&wanted, text, min, max, source) < 0)
-		return -EINVAL;
-	while (size < wanted)
-		size *= 2;
-	*field = size;
-	return 0;
-}
-
-#define FLOWS_MIN 1024
-#define FLOWS_MAX (1u << 24)
-
-static int set_flows(uint32_t *field, const char *text, struct config_source *source)
-{
-	return set_power(field, text, FLOWS_MIN, FLOWS_MAX, source);
-}
-
-static int set_flows_v4(struct config *config, const char *text, struct config_source *source)
-{
-	return set_flows(&config->flows_v4, text, source);
-}
-
-static int set_flows_v6(struct config *config, const char *text, struct config_source *source)
-{
-	return set_flows(&config->flows_v6, text, source);
-}
-
-#define MAP_MIN 64
-#define MAP_MAX (1u << 24)
-
-static int set_max_services(struct config *config, const char *text, struct config_source *source)
-{
-	return set_u32(&config->max_services, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_backends(struct config *config, const char *text, struct config_source *source)
-{
-	return set_u32(&config->max_backends, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_addresses(struct config *config, const char *text, struct config_source *source)
-{
-	return set_u32(&config->max_addresses, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_policy_entries(struct config *config, const char *text,
-				  struct config_source *source)
-{
-	return set_u32(&config->max_policy_entries, text, MAP_MIN, MAP_MAX, source);
-}
-
-static int set_max_pods(struct config *config, const char *text, struct config_source *source)
-{
-	return set_power(&config->max_pods, text, POLDER_MIN_PODS, POLDER_MAX_PODS, source);
-}
-
-static int set_max_fragments(struct config *config, const char *text, struct config_source *source)
-{
-	return set_power(&config->max_fragments, text, MAP_MIN, 1u << 20, source);
-}
-
-static int set_max_socket_origins(struct config *config, const char *text,
-				  struct config_source *source)
-{
-	return set_u32(&config->max_socket_origins, text, 1024, MAP_MAX, source);
-}
-
-static int set_max_rule_counters(struct config *config, const char *text,
-				 struct config_source *source)
-{
-	return set_u32(&config->max_rule_counters, text, MAP_MIN, MAP_MAX, source);
 }
 
 static int set_pod_mtu(struct config *config, const char *text, struct config_source *source)
@@ -607,6 +543,14 @@ const struct config_key config_keys[] = {
 	 set_tunnel_vni, NULL},
 	{"peer-mac-check", FORM_YES_NO, "yes|no",
 	 "check the MAC address of other nodes' packets (default yes)", set_peer_mac_check, NULL},
+	{"load-balancer-pools", FORM_LIST, "RANGE",
+	 "addresses for Services of type LoadBalancer, repeatable", config_set_pool,
+	 config_clear_pools},
+	{"load-balancer-announce", FORM_TEXT, "l2|none",
+	 "answer ARP and neighbour discovery for them (default none)", config_set_announce, NULL},
+	{"load-balancer-return", FORM_NUMBER, "SECONDS",
+	 "an address goes back to its first node after so long; 0: never (default 300)",
+	 config_set_return, NULL},
 	{"masquerade", FORM_YES_NO, "yes|no", "masquerade pod traffic to the outside (default yes)",
 	 set_masquerade, NULL},
 	{"no-masquerade", FORM_LIST, "CIDR", "do not masquerade traffic to this range, repeatable",
@@ -616,6 +560,10 @@ const struct config_key config_keys[] = {
 	{"forwarding", FORM_TEXT, "snat|dsr",
 	 "how Services are forwarded from outside to other nodes (default snat)", set_forwarding,
 	 NULL},
+	{"balancing", FORM_TEXT, "random|maglev",
+	 "how endpoints of Services are chosen (default random)", set_balancing, NULL},
+	{"maglev-table-size", FORM_NUMBER, "N",
+	 "cells of each Maglev table, a prime (default 16381)", config_set_maglev_table_size, NULL},
 	{"node-port-addresses", FORM_LIST, "CIDR",
 	 "addresses of nodes that serve node ports, repeatable; default: all of the uplinks",
 	 set_node_port_addresses, clear_node_port_addresses},
@@ -632,25 +580,34 @@ const struct config_key config_keys[] = {
 	{"xdp", FORM_TEXT, "auto|native|generic|off", "XDP on the uplinks (default auto)", set_xdp,
 	 NULL},
 	{"flows-v4", FORM_NUMBER, "N", "IPv4 flow entries, a power of two (default 131072)",
-	 set_flows_v4, NULL},
+	 config_set_flows_v4, NULL},
 	{"flows-v6", FORM_NUMBER, "N", "IPv6 flow entries, a power of two (default 65536)",
-	 set_flows_v6, NULL},
-	{"max-services", FORM_NUMBER, "N", "ports of Services (default 65536)", set_max_services,
-	 NULL},
+	 config_set_flows_v6, NULL},
+	{"max-services", FORM_NUMBER, "N", "ports of Services (default 65536)",
+	 config_set_max_services, NULL},
 	{"max-backends", FORM_NUMBER, "N", "endpoints of Services (default 262144)",
-	 set_max_backends, NULL},
+	 config_set_max_backends, NULL},
+	{"max-service-cells", FORM_NUMBER, "N", "cells of Services' tables (default 1048576)",
+	 config_set_max_service_cells, NULL},
+	{"max-service-sources", FORM_NUMBER, "N",
+	 "ranges in loadBalancerSourceRanges (default 65536)", config_set_max_service_sources,
+	 NULL},
+	{"max-service-clients", FORM_NUMBER, "N",
+	 "clients of Services with session affinity (default 65536)",
+	 config_set_max_service_clients, NULL},
 	{"max-addresses", FORM_NUMBER, "N", "known addresses and ranges (default 131072)",
-	 set_max_addresses, NULL},
+	 config_set_max_addresses, NULL},
 	{"max-policy-entries", FORM_NUMBER, "N", "entries of each policy map (default 262144)",
-	 set_max_policy_entries, NULL},
+	 config_set_max_policy_entries, NULL},
 	{"max-pods", FORM_NUMBER, "N", "pods of this node, a power of two (default 4096)",
-	 set_max_pods, NULL},
+	 config_set_max_pods, NULL},
 	{"max-rule-counters", FORM_NUMBER, "N", "rules whose packets are counted (default 32768)",
-	 set_max_rule_counters, NULL},
+	 config_set_max_rule_counters, NULL},
 	{"max-fragments", FORM_NUMBER, "N",
-	 "concurrent fragmented datagrams, a power of two (default 8192)", set_max_fragments, NULL},
+	 "concurrent fragmented datagrams, a power of two (default 8192)", config_set_max_fragments,
+	 NULL},
 	{"max-socket-origins", FORM_NUMBER, "N",
-	 "node sockets connected to Services (default 65536)", set_max_socket_origins, NULL},
+	 "node sockets connected to Services (default 65536)", config_set_max_socket_origins, NULL},
 	{"pod-mtu", FORM_NUMBER, "N", "MTU of pods' links; 0: the uplink's (default 0)",
 	 set_pod_mtu, NULL},
 	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",

@@ -146,6 +146,27 @@ static json_t *forwarding(const struct config *config)
 	return json_string(config->forwarding == FORWARDING_DSR ? "dsr" : "snat");
 }
 
+static json_t *pools(const struct config *config)
+{
+	char text[ADDRESS_RANGE_TEXT_MAX];
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < config->pool_count; i++)
+		json_array_append_new(list,
+				      json_string(address_range_format(&config->pools[i], text)));
+	return list;
+}
+
+static json_t *announce(const struct config *config)
+{
+	return json_string(config->announce ? "l2" : "none");
+}
+
+static json_t *balancing(const struct config *config)
+{
+	return json_string(config->balancing == BALANCING_MAGLEV ? "maglev" : "random");
+}
+
 static json_t *masquerade(const struct config *config)
 {
 	return json_boolean(config->masquerade);
@@ -230,10 +251,15 @@ static json_t *api_server(const struct config *config)
 NUMBER(api_silence)
 NUMBER(tunnel_port)
 NUMBER(tunnel_vni)
+NUMBER(announce_return)
 NUMBER(flows_v4)
 NUMBER(flows_v6)
 NUMBER(max_services)
 NUMBER(max_backends)
+NUMBER(maglev_table_size)
+NUMBER(max_service_cells)
+NUMBER(max_service_sources)
+NUMBER(max_service_clients)
 NUMBER(max_addresses)
 NUMBER(max_policy_entries)
 NUMBER(max_pods)
@@ -270,10 +296,15 @@ static const struct getter {
 	{"tunnel-port", tunnel_port, false},
 	{"tunnel-vni", tunnel_vni, false},
 	{"peer-mac-check", peer_mac_check, false},
+	{"load-balancer-pools", pools, false},
+	{"load-balancer-announce", announce, false},
+	{"load-balancer-return", announce_return, false},
 	{"masquerade", masquerade, false},
 	{"no-masquerade", no_masquerade, false},
 	{"masquerade-ports", masquerade_ports, false},
 	{"forwarding", forwarding, false},
+	{"balancing", balancing, false},
+	{"maglev-table-size", maglev_table_size, false},
 	{"node-port-addresses", node_port_addresses, false},
 	{"node-port-range", node_port_range, false},
 	{"stack-mark", stack_mark, false},
@@ -285,6 +316,9 @@ static const struct getter {
 	{"flows-v6", flows_v6, false},
 	{"max-services", max_services, false},
 	{"max-backends", max_backends, false},
+	{"max-service-cells", max_service_cells, false},
+	{"max-service-sources", max_service_sources, false},
+	{"max-service-clients", max_service_clients, false},
 	{"max-addresses", max_addresses, false},
 	{"max-policy-entries", max_policy_entries, false},
 	{"max-pods", max_pods, false},

@@ -43,6 +43,7 @@ static const char *const names[MAP_COUNT] = {
 	[MAP_SERVICE_SOURCES] = "service_sources",
 	[MAP_SERVICE_AFFINITY] = "service_affinity",
 	[MAP_HOST_ENDPOINTS] = "host_endpoints",
+	[MAP_ANNOUNCED] = "announced",
 	[MAP_SOCKET_PEERS] = "socket_peers",
 	[MAP_SOCKET_ORIGINS] = "socket_origins",
 	[MAP_FRAGMENTS] = "fragments",
@@ -96,6 +97,12 @@ static uint32_t wanted_size(const struct map_sizes *s, enum map_index index)
 	case MAP_BACKENDS:
 	case MAP_BACKEND_STATES:
 		return s->backends;
+	case MAP_SERVICE_TABLES:
+		return (s->service_cells + SERVICE_CELLS - 1) / SERVICE_CELLS;
+	case MAP_SERVICE_SOURCES:
+		return s->service_sources;
+	case MAP_SERVICE_AFFINITY:
+		return s->service_clients;
 	case MAP_SOCKET_PEERS:
 	case MAP_SOCKET_ORIGINS:
 		return s->socket_origins;

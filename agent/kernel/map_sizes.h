@@ -14,6 +14,7 @@ struct map_sizes {
 	uint32_t policy_entries; /* of each policy map */
 	uint32_t rule_counters;	 /* rules */
 	uint32_t services, backends;
+	uint32_t service_cells, service_sources, service_clients;
 	uint32_t socket_origins;
 	uint32_t fragments;
 	uint32_t events_per_second;  /* of each CPU; 0: no limit */

@@ -58,23 +58,35 @@ static uint32_t count_keys(const struct map_info *info)
 	return count;
 }
 
-/* Backends lie in the ranges that Services name. */
-static uint32_t backends_end(const struct maps *maps)
+static uint32_t later(uint32_t end, uint32_t first, uint32_t count)
+{
+	return first + count > end ? first + count : end;
+}
+
+static uint32_t table_elements(uint32_t cells)
+{
+	return (cells + SERVICE_CELLS - 1) / SERVICE_CELLS;
+}
+
+/* Endpoints, and tables, lie in the ranges that Services name: the end of the last one. */
+static uint32_t services_end(const struct maps *maps, bool tables)
 {
 	const struct map_info *info = &maps->info[MAP_SERVICES];
-	struct service_entry entry;
+	struct service_entry e;
 	struct service_key key;
 	uint32_t end = 0;
 	bool more = bpf_map_get_next_key(info->fd, NULL, &key) == 0;
 
-	while (more) {
-		if (bpf_map_lookup_elem(info->fd, &key, &entry) == 0) {
-			if (entry.backend_first + entry.backend_count > end)
-				end = entry.backend_first + entry.backend_count;
-			if (entry.local_first + entry.local_count > end)
-				end = entry.local_first + entry.local_count;
+	for (; more; more = bpf_map_get_next_key(info->fd, &key, &key) == 0) {
+		if (bpf_map_lookup_elem(info->fd, &key, &e) < 0)
+			continue;
+		if (tables) {
+			end = later(end, e.table_first, table_elements(e.table_size));
+			end = later(end, e.local_table_first, table_elements(e.local_table_size));
+		} else {
+			end = later(end, e.backend_first, e.backend_count);
+			end = later(end, e.local_first, e.local_count);
 		}
-		more = bpf_map_get_next_key(info->fd, &key, &key) == 0;
 	}
 	return end;
 }
@@ -145,8 +157,10 @@ static uint64_t needed(const struct maps *maps, enum map_index index)
 	case MAP_RULESET_TABLES:
 		return rulesets_end(maps, index == MAP_RULESET_TABLES);
 	case MAP_BACKENDS:
-		return backends_end(maps);
+	case MAP_SERVICE_TABLES:
+		return services_end(maps, index == MAP_SERVICE_TABLES);
 	case MAP_FRAGMENTS:
+	case MAP_SERVICE_AFFINITY:
 	case MAP_SOCKET_ORIGINS:
 		return 0; /* the oldest give way */
 	default:
@@ -172,6 +186,9 @@ bool maps_has_own_size(enum map_index index)
 	case MAP_SERVICES:
 	case MAP_BACKENDS:
 	case MAP_BACKEND_STATES:
+	case MAP_SERVICE_TABLES:
+	case MAP_SERVICE_SOURCES:
+	case MAP_SERVICE_AFFINITY:
 	case MAP_SOCKET_PEERS:
 	case MAP_SOCKET_ORIGINS:
 	case MAP_FRAGMENTS:
@@ -519,6 +536,17 @@ static void add_rule_counts(const struct map_info *from, const struct map_info *
 	}
 }
 
+/* What sockets asked for, and which endpoints clients got, while the programs were replaced. */
+static void add_noted(struct maps *maps)
+{
+	static const enum map_index noted[] = {MAP_SOCKET_PEERS, MAP_SOCKET_ORIGINS,
+					       MAP_SERVICE_AFFINITY};
+
+	for (size_t i = 0; i < sizeof(noted) / sizeof(noted[0]); i++)
+		if (is_moved(maps, noted[i]))
+			copy_keys(&maps->old[noted[i]], &maps->info[noted[i]], false, BPF_NOEXIST);
+}
+
 /* The new pin in the old one's place, in one step. */
 static int take_place(struct maps *maps, enum map_index index)
 {
@@ -544,13 +572,7 @@ int maps_move_end(struct maps *maps, char *message, size_t size)
 		flows_move_merge(maps->flows);
 	if (is_moved(maps, MAP_RULE_COUNTERS))
 		add_rule_counts(&maps->old[MAP_RULE_COUNTERS], &maps->info[MAP_RULE_COUNTERS]);
-	/* What sockets asked for while the programs were replaced. */
-	if (is_moved(maps, MAP_SOCKET_PEERS))
-		copy_keys(&maps->old[MAP_SOCKET_PEERS], &maps->info[MAP_SOCKET_PEERS], false,
-			  BPF_NOEXIST);
-	if (is_moved(maps, MAP_SOCKET_ORIGINS))
-		copy_keys(&maps->old[MAP_SOCKET_ORIGINS], &maps->info[MAP_SOCKET_ORIGINS], false,
-			  BPF_NOEXIST);
+	add_noted(maps);
 	for (i = 0; i < MAP_COUNT && r == 0; i++)
 		if (is_moved(maps, i))
 			r = take_place(maps, i);
@@ -570,6 +592,8 @@ uint64_t maps_entries(enum map_index index, uint64_t elements)
 {
 	if (index == MAP_FLOWS4 || index == MAP_FLOWS6)
 		return elements * FLOW_WAYS;
+	if (index == MAP_SERVICE_TABLES)
+		return elements * SERVICE_CELLS;
 	return index == MAP_FRAGMENTS ? elements * FRAGMENT_WAYS : elements;
 }
 

@@ -168,6 +168,11 @@ void reconciler_refresh(struct reconciler *r, bool node)
 	mark(r);
 }
 
+void reconciler_services_changed(struct reconciler *r)
+{
+	mark(r);
+}
+
 /* ---------------------------------------------------------------- a run */
 
 static int apply_policy(struct reconciler *r)

@@ -40,7 +40,7 @@ struct config sandbox_config_small(const struct config *config, uint32_t entries
 	small.max_services = small.max_backends = entries < 1024 ? entries : 1024;
 	small.max_rule_counters =
 		entries < config->max_rule_counters ? entries : config->max_rule_counters;
-	small.max_socket_origins = 64;
+	small.max_service_clients = small.max_socket_origins = 64;
 	return small;
 }
 

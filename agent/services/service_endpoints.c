@@ -13,7 +13,8 @@
 struct candidate {
 	struct backend backend;
 	bool ready, serving;
-	bool here; /* on this node */
+	bool here;  /* on this node */
+	int weight; /* WEIGHT_NONE: it is not said */
 	/* What its hints say. */
 	bool names_nodes, names_this_node, names_zones, names_this_zone;
 };
@@ -104,6 +105,7 @@ static int from_slice(struct candidates *c, const struct service_port *port, boo
 		}
 		candidate.backend = (struct backend){.addr = *addr, .port_be = htons(number)};
 		candidate.here = is_here(c->from, e->node_name, addr);
+		candidate.weight = weights_find(c->from->weights, addr, e->target_pod);
 		take_hints(&candidate, c->from, e);
 		r = add(c, &candidate);
 	}
@@ -172,6 +174,8 @@ static int from_pod(struct candidates *c, const struct service_port *port, bool 
 			continue;
 		candidate.backend =
 			(struct backend){.addr = pod->addresses[i], .port_be = htons(number)};
+		candidate.weight =
+			weights_find(c->from->weights, &pod->addresses[i], o ? o->name : NULL);
 		return add(c, &candidate);
 	}
 	return 0;
@@ -213,6 +217,8 @@ static int compare(const void *a, const void *b)
 static void merge(struct candidate *kept, const struct candidate *copy)
 {
 	kept->here |= copy->here;
+	if (copy->weight > kept->weight)
+		kept->weight = copy->weight;
 	kept->names_nodes |= copy->names_nodes;
 	kept->names_this_node |= copy->names_this_node;
 	kept->names_zones |= copy->names_zones;
@@ -331,10 +337,11 @@ static enum part part_of(const struct candidates *c, const struct candidate *one
 static int make_room(struct endpoints *e, size_t active, size_t others)
 {
 	e->row = calloc(active + 1, sizeof(*e->row));
+	e->weights = calloc(active + 1, sizeof(*e->weights));
 	e->active = calloc(active + 1, sizeof(*e->active));
 	e->terminating = calloc(others + 1, sizeof(*e->terminating));
 	e->silent = calloc(others + 1, sizeof(*e->silent));
-	return e->row && e->active && e->terminating && e->silent ? 0 : -ENOMEM;
+	return e->row && e->weights && e->active && e->terminating && e->silent ? 0 : -ENOMEM;
 }
 
 static int split(const struct candidates *c, struct endpoints *e)
@@ -354,6 +361,8 @@ static int split(const struct candidates *c, struct endpoints *e)
 		enum part part = part_of(c, one, &choice);
 
 		if (part != PART_NONE) {
+			e->weights[places[part]] =
+				one->weight == WEIGHT_NONE ? 1 : (uint16_t)one->weight;
 			e->row[places[part]++] = one->backend;
 			e->active[e->active_count++] = one->backend;
 			continue;
@@ -396,6 +405,7 @@ int endpoints_collect(const struct endpoints_from *from, const struct service_po
 void endpoints_clear(struct endpoints *e)
 {
 	free(e->row);
+	free(e->weights);
 	free(e->active);
 	free(e->terminating);
 	free(e->silent);

@@ -3,6 +3,7 @@
  * by its selector. */
 #pragma once
 
+#include "agent/services/service_weights.h"
 #include "agent/services/services.h"
 
 /*
@@ -13,6 +14,7 @@
  */
 struct endpoints {
 	struct backend *row, *active;
+	uint16_t *weights; /* of `row` */
 	size_t active_count, local_only, both;
 	struct backend *terminating;
 	size_t terminating_count;
@@ -36,8 +38,9 @@ struct endpoints_from {
 	/* Is it an address of this node, or of its pods? For slices that name no node. */
 	bool (*is_here)(const struct polder_addr *addr, const void *data);
 	const void *data;
-	bool splits;   /* what has to stay on this node has a set of its own, which falls back by
-			  itself; else it is what of the cluster's set is here */
+	bool splits; /* what has to stay on this node has a set of its own, which falls back by
+			itself; else it is what of the cluster's set is here */
+	const struct service_weights *weights;
 	bool any_zone; /* hints do not count: all nodes have to have the same set */
 };
 

@@ -25,6 +25,8 @@ struct applying {
 	bool families[2]; /* IPv4, IPv6 */
 	uint32_t external_flags;
 	struct endpoints_from from;
+	bool table; /* endpoints are chosen by tables */
+	struct service_weights weights;
 	struct prefix *sources[2]; /* by family */
 	size_t source_counts[2];
 	bool told_foreign;
@@ -296,6 +298,37 @@ static int find_forwarding(struct applying *a, bool *ret_dsr)
 }
 
 /* 0 or -ENOMEM. */
+static int find_balancing(struct applying *a)
+{
+	const char *text = labels_get(&a->service->service.annotations, "polder.dev/balancing");
+
+	a->table = a->s->env.config->balancing == BALANCING_MAGLEV;
+	if (text && strcmp(text, "random") == 0)
+		a->table = false;
+	else if (text && strcmp(text, "maglev") == 0)
+		a->table = true;
+	else if (text)
+		return problem_add(a->s, a->w,
+				   "annotation polder.dev/balancing is \"%.32s\", which is not "
+				   "known: random or maglev; %s is used",
+				   text, a->table ? "maglev" : "random");
+	return 0;
+}
+
+/* 0 or -ENOMEM. */
+static int find_weights(struct applying *a)
+{
+	const char *text = labels_get(&a->service->service.annotations, "polder.dev/weights");
+	char reason[200];
+	int r = text ? weights_parse(text, &a->weights, reason, sizeof(reason)) : 0;
+
+	return r == -EINVAL
+		       ? problem_add(a->s, a->w,
+				     "annotation polder.dev/weights: %s; no weight counts", reason)
+		       : r;
+}
+
+/* 0 or -ENOMEM. */
 static int find_sources(struct applying *a)
 {
 	const struct service_object *service = &a->service->service;
@@ -321,6 +354,10 @@ static int find_terms(struct applying *a)
 	int r = find_forwarding(a, &dsr);
 
 	if (r == 0)
+		r = find_balancing(a);
+	if (r == 0)
+		r = find_weights(a);
+	if (r == 0)
 		r = find_sources(a);
 	if (r < 0)
 		return r;
@@ -329,6 +366,7 @@ static int find_terms(struct applying *a)
 			    (service->external_local ? SERVICE_EXTERNAL_LOCAL : 0);
 	a->from.splits = service->internal_local || service->external_local;
 	a->from.any_zone = dsr;
+	a->table |= dsr; /* all nodes have to choose the same one */
 	return 0;
 }
 
@@ -402,10 +440,29 @@ static int tell_no_room(struct services *s, const struct service_state *w, const
 	if (strcmp(full, "service_sources") == 0)
 		return problem_add(s, w,
 				   "map service_sources is full: %u entries, %zu used: its load "
-				   "balancer's addresses are not served; fewer "
-				   "loadBalancerSourceRanges help",
+				   "balancer's addresses are not served; raise "
+				   "--max-service-sources",
 				   sources->max_entries, map_cache_count(s->sources));
 	return tell_full(s, w);
+}
+
+/* 0 or -ENOMEM. */
+static int tell_no_table(struct services *s, const struct service_set *set)
+{
+	const struct service_tables *t = s->tables;
+
+	if (set->table_refused == -ERANGE)
+		return problem_add(s, set->owner,
+				   "%zu endpoints are more than the %u cells of a Maglev table: "
+				   "they are chosen at random; raise --maglev-table-size",
+				   set->endpoints.active_count, service_tables_size(t));
+	return problem_add(s, set->owner,
+			   "map service_tables is full: %u cells, %u used, %u free in a row, %u "
+			   "needed: endpoints are chosen at random; raise --max-service-cells",
+			   maps_get(s->maps, MAP_SERVICE_TABLES)->max_entries * SERVICE_CELLS,
+			   service_tables_elements_used(t) * SERVICE_CELLS,
+			   service_tables_longest_free(t) * SERVICE_CELLS,
+			   service_tables_elements(t) * SERVICE_CELLS);
 }
 
 static bool has_frontends(const struct service_set *set)
@@ -428,6 +485,8 @@ static int bring_in_force(struct services *s, struct service_set *set, struct en
 		r = set_apply(s, set, e, terms, &full);
 	if (r == -E2BIG)
 		r = tell_no_room(s, set->owner, full, e);
+	if (r == 0 && has_frontends(set) && set->table_refused)
+		r = tell_no_table(s, set);
 	endpoints_clear(e);
 	set->wanted = has_frontends(set);
 	return r;
@@ -447,6 +506,7 @@ static int tell_foreign(struct applying *a, const struct endpoints *e)
 static int apply_port(struct applying *a, const struct service_port *port, bool v4)
 {
 	const struct set_terms terms = {
+		.table = a->table,
 		.affinity_seconds = a->service->service.affinity_seconds,
 		.sources = a->sources[!v4],
 		.source_count = is_balancer(a) ? a->source_counts[!v4] : 0,
@@ -496,6 +556,7 @@ int service_apply(struct services *s, struct service_state *w, const struct obje
 			 .store = s->store,
 			 .node = s->env.config->node_name,
 			 .zone = s->zone,
+			 .weights = &a.weights,
 			 .is_here = address_is_here,
 			 .data = s},
 	};
@@ -513,6 +574,7 @@ int service_apply(struct services *s, struct service_state *w, const struct obje
 	if (r == 0)
 		r = apply_ports(&a);
 	free(a.places);
+	weights_clear(&a.weights);
 	free(a.sources[0]);
 	free(a.sources[1]);
 	return r;

@@ -257,112 +257,6 @@ void set_free(struct service_set *set)
 	free(set);
 }
 
-/* ---------------------------------------------------------------- what is from before the start */
-
-static struct set_row row_named_by(const struct service_entry *entry)
-{
-	struct set_row row = {.first = entry->backend_first, .count = entry->backend_count};
-
-	if (!entry->local_count)
-		return row;
-	if (!entry->backend_count)
-		return (struct set_row){.first = entry->local_first, .count = entry->local_count};
-	/* The sets overlap, or meet: together they are the row. */
-	if (entry->local_first < row.first) {
-		row.count += row.first - entry->local_first;
-		row.first = entry->local_first;
-	}
-	if (entry->local_first + entry->local_count > row.first + row.count)
-		row.count = entry->local_first + entry->local_count - row.first;
-	return row;
-}
-
-static struct inherited *inherited_find(const struct services *s, uint32_t first)
-{
-	struct inherited *i;
-
-	HASH_FIND(hh, s->inherited, &first, sizeof(first), i);
-	return i;
-}
-
-static int inherited_add(struct services *s, const struct set_row *row, uint32_t id)
-{
-	struct inherited *i = calloc(1, sizeof(*i));
-
-	if (!i)
-		return -ENOMEM;
-	*i = (struct inherited){.first = row->first, .count = row->count, .id = id};
-	HASH_ADD(hh, s->inherited, first, sizeof(i->first), i);
-	if (HASH_ADDED(hh, i))
-		return 0;
-	free(i);
-	return -ENOMEM;
-}
-
-/* All frontends of a set name its row. 0; -EEXIST, -ERANGE: it cannot be its own; -ENOMEM. */
-static int inherit_row(struct services *s, const struct service_entry *entry)
-{
-	const struct set_row row = row_named_by(entry);
-	const struct inherited *known = row.count ? inherited_find(s, row.first) : NULL;
-	int r;
-
-	if (!row.count || (known && known->count == row.count && known->id == entry->id))
-		return 0;
-	r = ranges_take_at(s->backends, row.first, row.count);
-	if (r < 0)
-		return r;
-	r = inherited_add(s, &row, entry->id);
-	if (r < 0)
-		ranges_give(s->backends, row.first, row.count);
-	return r;
-}
-
-/*
- * An entry of before the start keeps its number and its row. One whose row cannot be its own has no
- * endpoint until the first run has put it right.
- */
-static int inherit(const void *key, const void *value, void *data)
-{
-	struct services *s = data;
-	const struct service_entry *entry = value;
-	struct service_entry without = *entry;
-	int r = inherit_row(s, entry);
-
-	if (entry->id >= s->next_id || s->ids_used_up) {
-		s->next_id = entry->id + 1;
-		s->ids_used_up |= !s->next_id;
-	}
-	if (r != -EEXIST && r != -ERANGE)
-		return r;
-	log_error("services",
-		  "map services: Service port %u names backends %u to %llu, which are another's or "
-		  "beyond the map's end: "
-		  "it has no endpoint until its object has been read",
-		  entry->id, row_named_by(entry).first,
-		  (unsigned long long)row_named_by(entry).first + row_named_by(entry).count - 1);
-	without.backend_first = without.backend_count = 0;
-	without.local_first = without.local_count = 0;
-	without.table_first = without.table_size = 0;
-	without.local_table_first = without.local_table_size = 0;
-	return map_cache_put(s->services, key, &without);
-}
-
-int sets_inherit(struct services *s)
-{
-	return map_cache_each(s->services, inherit, s);
-}
-
-void sets_disinherit(struct services *s)
-{
-	struct inherited *i, *next;
-
-	HASH_ITER (hh, s->inherited, i, next) {
-		HASH_DEL(s->inherited, i);
-		leave_row(s, i->first, i->count);
-		free(i);
-	}
-}
-
 /* ---------------------------------------------------------------- numbers */
 
 static struct service_set *set_of_id(const struct services *s, uint32_t id)
@@ -400,19 +294,13 @@ static void adopt(struct services *s, struct service_set *set)
 {
 	const struct service_entry *entry;
 	const struct frontend *f;
-	struct inherited *row;
 
 	for (f = set->frontends; f && !set->id; f = f->next) {
 		entry = map_cache_find(s->services, &f->claim->key);
 		if (!entry || !entry->id || set_of_id(s, entry->id))
 			continue;
 		set->id = entry->id;
-		row = inherited_find(s, row_named_by(entry).first);
-		if (!row || row->id != set->id)
-			continue;
-		set->row = (struct set_row){.first = row->first, .count = row->count};
-		HASH_DEL(s->inherited, row);
-		free(row);
+		inherited_take(s, entry, &set->row);
 	}
 }
 
@@ -511,6 +399,58 @@ static bool same_row(const struct set_row *a, const struct set_row *b)
 	return a->first == b->first && a->count == b->count;
 }
 
+static bool same_table(const struct service_table *a, const struct service_table *b)
+{
+	return a->first == b->first && a->size == b->size;
+}
+
+/* Does an entry say the same of both? */
+static bool same_place(const struct set_row *a, const struct set_row *b)
+{
+	return same_row(a, b) && same_table(&a->table, &b->table) &&
+	       same_table(&a->local_table, &b->local_table);
+}
+
+/* Nothing names the row any more, but its endpoints if they are those of `stays`. */
+static void row_leave(struct services *s, const struct set_row *gone, const struct set_row *stays)
+{
+	if (!same_row(gone, stays))
+		leave_row(s, gone->first, gone->count);
+	service_tables_give(s->tables, &gone->table);
+	service_tables_give(s->tables, &gone->local_table);
+}
+
+/* Of some that stand in a row one behind the other. None: 0, -E2BIG or -ERANGE, or where every one
+ * is as likely without. */
+static int table_take(struct services *s, const struct set_terms *terms, const struct endpoints *e,
+		      size_t first, size_t count, struct service_table *ret)
+{
+	const uint16_t *weights = e->weights ? e->weights + first : NULL;
+	bool uneven = false;
+
+	for (size_t i = 1; weights && i < count; i++)
+		uneven |= weights[i] != weights[0];
+	if (count < 2 || (!uneven && !terms->table))
+		return 0;
+	return service_tables_take(s->tables, e->row + first, uneven ? weights : NULL, count, ret);
+}
+
+/* `*ret_refused`: why it goes without a table, -E2BIG or -ERANGE. 0 or -ENOMEM: it has none. */
+static int tables_take(struct services *s, const struct set_terms *terms, const struct endpoints *e,
+		       struct set_row *row, int *ret_refused)
+{
+	int r = table_take(s, terms, e, row->local_only, row->count - row->local_only, &row->table),
+	    local = table_take(s, terms, e, 0, row->local_only + row->both, &row->local_table);
+
+	*ret_refused = r < 0 ? r : local;
+	if (r != -ENOMEM && local != -ENOMEM)
+		return 0;
+	service_tables_give(s->tables, &row->table);
+	service_tables_give(s->tables, &row->local_table);
+	row->table = row->local_table = (struct service_table){};
+	return -ENOMEM;
+}
+
 /* ---------------------------------------------------------------- entries */
 
 /* What an entry says of the set and its row: the one place that does. */
@@ -523,6 +463,10 @@ static void entry_fill(const struct service_set *set, const struct set_row *row,
 	ret->backend_first = ret->backend_count ? row->first + row->local_only : 0;
 	ret->local_count = row->local_only + row->both;
 	ret->local_first = ret->local_count ? row->first : 0;
+	ret->table_first = row->table.first;
+	ret->table_size = row->table.size;
+	ret->local_table_first = row->local_table.first;
+	ret->local_table_size = row->local_table.size;
 }
 
 /* Does a flow by the one go elsewhere, or by other rules, than by the other, whatever endpoints
@@ -646,19 +590,17 @@ static void leave_out_balancer(struct service_set *set)
 			f->wanted = false;
 }
 
-/* Row and states are written. 0 or -errno: the entries are as they were, or both rows are kept. */
+/* Row, tables and states are written. 0 or -errno: the entries are as they were, or both rows are
+ * kept. */
 static int set_enter(struct services *s, struct service_set *set, const struct set_row *row,
 		     bool *ret_full)
 {
-	bool moved = !same_row(row, &set->row);
 	int r = entries_write(s, set, row, ret_full);
 
-	if (r == 0 && moved)
-		leave_row(s, set->row.first, set->row.count);
-	if (r == 0 || !moved)
-		return r;
-	if (set->known && entries_undo(s, set))
-		leave_row(s, row->first, row->count);
+	if (r == 0)
+		row_leave(s, &set->row, row);
+	else if (same_place(row, &set->row) || (set->known && entries_undo(s, set)))
+		row_leave(s, row, &set->row);
 	else
 		log_error("services",
 			  "Service %s/%s: its entries in map services could not be written (%s), "
@@ -703,7 +645,9 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 
 	if (r < 0)
 		return r;
-	r = sources_add(s, set, terms->sources, terms->source_count);
+	r = tables_take(s, terms, e, &row, &set->table_refused);
+	if (r == 0)
+		r = sources_add(s, set, terms->sources, terms->source_count);
 	sources_full = r == -E2BIG;
 	if (sources_full) {
 		leave_out_balancer(set);
@@ -714,6 +658,8 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	set->affinity_seconds = terms->affinity_seconds;
 	if (r == 0)
 		r = set_enter(s, set, &row, &entries_full);
+	else
+		row_leave(s, &row, &set->row);
 	if (r < 0) {
 		undo_backend_states(s, set, &before, &after);
 		return r;
@@ -733,7 +679,7 @@ void set_remove(struct services *s, struct service_set *set)
 
 	assert(!set->frontends);
 	s->affinity_left |= set->affinity_seconds != 0;
-	leave_row(s, set->row.first, set->row.count);
+	row_leave(s, &set->row, &(struct set_row){});
 	drop_backend_states(s, set->id, &before, &after);
 	sources_remove(s, set);
 	s->backend_count -= set->endpoints.active_count;

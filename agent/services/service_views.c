@@ -53,6 +53,8 @@ static struct service_view view_of(const struct frontend *f)
 		.terminating = e->terminating,
 		.terminating_count = e->terminating_count,
 		.hints = e->hints,
+		.weights = e->weights ? e->weights + e->local_only : NULL,
+		.table_size = set->row.table.size,
 		.sources = f->flags & SERVICE_SOURCES ? set->sources : NULL,
 		.source_count = f->flags & SERVICE_SOURCES ? set->source_count : 0,
 	};
@@ -144,4 +146,9 @@ size_t services_backends_used(const struct services *s)
 size_t services_backend_count(const struct services *s)
 {
 	return s->backend_count;
+}
+
+size_t services_cells_used(const struct services *s)
+{
+	return (size_t)service_tables_elements_used(s->tables) * SERVICE_CELLS;
 }

@@ -21,6 +21,7 @@ static int open_maps(struct services *s)
 	    (r = map_cache_open(s->maps, MAP_BACKEND_STATES, &s->backend_states)) < 0 ||
 	    (r = map_cache_open(s->maps, MAP_SERVICE_SOURCES, &s->sources)) < 0 ||
 	    (r = ranges_new(maps_get(s->maps, MAP_BACKENDS)->max_entries, &s->backends)) < 0 ||
+	    (r = service_tables_open(s->maps, s->env.config->maglev_table_size, &s->tables)) < 0 ||
 	    (r = sets_inherit(s)) < 0)
 		return r;
 	map_cache_begin(s->services);
@@ -95,6 +96,7 @@ void services_close(struct services *s)
 	map_cache_close(s->backend_states);
 	map_cache_close(s->sources);
 	ranges_free(s->backends);
+	service_tables_close(s->tables);
 	free(s->leftovers);
 	free(s->problems);
 	free(s->zone);
@@ -312,22 +314,20 @@ int services_apply(struct services *s)
 void services_prune_mark(struct services *s)
 {
 	/* An entry that could not be deleted may still point at one of them. */
-	s->leftover_marked = map_cache_owes(s->services) ? 0 : s->leftover_count;
-	s->affinity_marked = s->affinity_left && !map_cache_owes(s->services);
+	if (map_cache_owes(s->services)) {
+		s->leftover_marked = 0;
+		s->affinity_marked = false;
+		return;
+	}
+	s->leftover_marked = s->leftover_count;
+	service_tables_prune_mark(s->tables);
+	s->affinity_marked = s->affinity_left;
 }
 
-void services_prune(struct services *s)
+static void prune_rows(struct services *s)
 {
-	size_t i;
-
-	if (s->affinity_marked)
-		sets_forget_clients(s);
-	s->affinity_marked = false;
-	for (i = 0; i < s->leftover_marked; i++)
+	for (size_t i = 0; i < s->leftover_marked; i++)
 		ranges_give(s->backends, s->leftovers[i].first, s->leftovers[i].count);
-	if (!s->leftover_marked)
-		return;
-	mark_refused(s); /* there is room again */
 	s->leftover_count -= s->leftover_marked;
 	memmove(s->leftovers, s->leftovers + s->leftover_marked,
 		s->leftover_count * sizeof(*s->leftovers));
@@ -337,6 +337,20 @@ void services_prune(struct services *s)
 		s->leftovers = NULL;
 		s->leftover_room = 0;
 	}
+}
+
+void services_prune(struct services *s)
+{
+	size_t freed = service_tables_prune(s->tables) + s->leftover_marked;
+
+	if (s->affinity_marked)
+		sets_forget_clients(s);
+	s->affinity_marked = false;
+	if (!freed)
+		return;
+	mark_refused(s); /* there is room again */
+	if (s->leftover_marked)
+		prune_rows(s);
 }
 
 int services_prune_unknown(struct services *s)

@@ -155,6 +155,8 @@ struct service_view {
 	uint32_t id, flags, affinity_seconds;
 	const struct backend *backends; /* the cluster's set */
 	size_t backend_count;
+	const uint16_t *weights;     /* of `backends`; NULL: they have none */
+	uint32_t table_size;	     /* cells; 0: each of `backends` is as likely */
 	const struct backend *local; /* this node's set; some may be in both */
 	size_t local_count;
 	const struct backend *terminating;
@@ -185,3 +187,5 @@ size_t services_frontend_count(const struct services *services);
 size_t services_backend_count(const struct services *services);
 /* Elements of map backends in use, those included that running programs may still read. */
 size_t services_backends_used(const struct services *services);
+/* The same of map service_tables, in cells. */
+size_t services_cells_used(const struct services *services);

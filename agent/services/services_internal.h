@@ -5,12 +5,15 @@
 #include "agent/common/ranges.h"
 #include "agent/kernel/map_cache.h"
 #include "agent/services/service_endpoints.h"
+#include "agent/services/service_tables.h"
 #include "agent/common/hash.h"
 
-/* Endpoints in a row of `backends`: what an entry says of them. */
+/* Endpoints in a row of `backends`, and their tables, which the row has taken: what an entry says
+ * of them. */
 struct set_row {
 	uint32_t first, count;
 	uint32_t local_only, both; /* see struct endpoints */
+	struct service_table table, local_table;
 };
 
 /* What a Service's port offers in one family, wherever it is served. */
@@ -24,6 +27,7 @@ struct service_set {
 	bool known;  /* `endpoints` are in force; else what is there is from before the start */
 	uint32_t id; /* 0: none yet */
 	struct set_row row;
+	int table_refused; /* why it has no table that it should have: -E2BIG, -ERANGE */
 	struct endpoints endpoints;
 	uint32_t affinity_seconds;
 	struct prefix *sources; /* in force */
@@ -134,6 +138,7 @@ struct services {
 	char *zone; /* this node's; NULL: it has none */
 	struct map_cache *services, *backend_states, *sources;
 	struct ranges *backends;
+	struct service_tables *tables;
 	struct service_state *states;
 	struct service_space *spaces;
 	struct service_state *dirty;
@@ -234,6 +239,7 @@ struct service_set *set_get(struct service_state *w, uint16_t port, uint8_t prot
  * -errno.
  */
 struct set_terms {
+	bool table; /* endpoints are chosen by tables, with weights or without */
 	uint32_t affinity_seconds;
 	const struct prefix *sources; /* borrowed */
 	size_t source_count;
@@ -253,12 +259,16 @@ void notify_frontend(struct services *s, const struct service_key *key);
 /* The set's endpoints are no more what the address and port leads to. */
 void set_notify_left(const struct services *s, const struct service_set *set,
 		     const struct service_key *key);
-/* At the start: the rows that the map's entries name. 0 or -errno. */
-int sets_inherit(struct services *s);
 /* After the programs have ended: clients of what has affinity no more. */
 void sets_forget_clients(struct services *s);
-/* Rows that no Service was found for. There is room for them. */
+
+/* service_inherited.c */
+/* At the start: the rows and tables that the map's entries name. 0 or -errno. */
+int sets_inherit(struct services *s);
+/* Those that no Service was found for. There is room for the rows. */
 void sets_disinherit(struct services *s);
+/* The row that the entry names, if it is of before the start and nobody else's since. */
+void inherited_take(struct services *s, const struct service_entry *entry, struct set_row *ret);
 
 /* service_sources.c */
 /* Beside those that are in force. 0, -E2BIG or -errno: as it was. */

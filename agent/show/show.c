@@ -233,6 +233,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
 	add_note(list, "cni-config", progress->cni_note);
+	add_note(list, "routing rules", progress->passed_note);
 	add_note(list, "sockets", progress->sockets_note);
 	add_note(list, "sockets", progress->sockets_full_note);
 	if (datapath_features(sources->datapath)->socket_held)
@@ -240,6 +241,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 			 datapath_features(sources->datapath)->socket_note);
 	show_route_problems(sources, list);
 	show_tunnel_problems(sources, list);
+	show_balancer_problems(sources, list);
 	show_unanswered(sources, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		add_held_down(list, pods_at(sources->pods, i));
@@ -348,6 +350,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "routes", show_routes(sources));
 		json_object_set_new(result, "peers", show_peers(sources));
 		json_object_set_new(result, "tunnel", show_tunnel(sources));
+		if (*sources->balancers)
+			json_object_set_new(result, "load_balancers", show_balancers(sources));
 		if (*sources->api_source)
 			json_object_set_new(result, "api", show_api(sources));
 		json_object_set_new(result, "problems", problems(sources, &progress));
@@ -377,10 +381,17 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		const char *name;
 		control_handler handler;
 	} operations[] = {
-		{"status", show_status},     {"config", show_config},	  {"pods", show_pods},
-		{"services", show_services}, {"policies", show_policies}, {"flows", show_flows},
-		{"maps", show_maps},	     {"metrics", show_metrics},	  {"monitor", show_monitor},
+		{"status", show_status},
+		{"config", show_config},
+		{"pods", show_pods},
+		{"services", show_services},
+		{"policies", show_policies},
+		{"flows", show_flows},
+		{"maps", show_maps},
+		{"metrics", show_metrics},
+		{"monitor", show_monitor},
 		{"nodes", show_nodes},
+		{"load-balancers", show_load_balancers},
 	};
 	int r = 0;
 

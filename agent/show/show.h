@@ -2,12 +2,14 @@
 /* What the agent tells about itself on the control socket and to whoever scrapes it. */
 #pragma once
 
+#include "agent/announce/announce.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node/node_routes.h"
+#include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/events.h"
@@ -25,6 +27,7 @@ struct show_progress {
 	const char *rules_note; /* why the routing rules are not there; "": they are */
 	/* What of the state directory and of pins is missing, and why; "": nothing. */
 	const char *families_note, *state_note, *pins_note;
+	const char *passed_note;     /* routing rules that do not hold for pods; "": none */
 	const char *node_ports_note; /* ports that node ports share with others; "": none */
 	const char *cni_note;	     /* of the runtimes' network configuration; "": nothing */
 	/* Why connections of the node outlive their Service's endpoint; "": they do not. */
@@ -44,9 +47,12 @@ struct show_sources {
 	const struct node *node;
 	const struct peers *peers;
 	const struct tunnel *tunnel;
+	const struct stray_pods *stray_pods;
 	const struct node_routes *routes;
 	const struct store *store;
 	struct api_source *const *api_source; /* leads to NULL if there is none */
+	struct balancers *const *balancers;   /* leads to NULL if there are no pools */
+	struct announce *const *announce;     /* the same if none are announced */
 	const struct pods *pods;
 	struct reconciler *reconciler;
 	const struct services *services;

@@ -144,6 +144,11 @@ void show_map_lookup(const struct show_sources *sources, enum map_index index, b
 	} else if (index == MAP_BACKENDS) {
 		ret->counted = true;
 		ret->entries = services_backends_used(sources->services);
+	} else if (index == MAP_SERVICE_TABLES) {
+		ret->counted = true;
+		ret->entries = services_cells_used(sources->services);
+		ret->max_entries = maps_entries(index, map->max_entries);
+		ret->value_bytes = sizeof(struct service_cells) / SERVICE_CELLS;
 	} else if (is_counted_by_elements(map)) {
 		/* One that forgets what is used least is full sooner or later, and that is right.
 		 */

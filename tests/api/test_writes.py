@@ -6,7 +6,7 @@ import time
 
 from lib import objects
 from lib.objects import labels, policy
-from lib.runner import in_worlds
+from lib.runner import in_worlds, limit
 from lib.traffic import wait_until
 
 WORLDS = {"http2": {}, "http1": {"protocols": ("http/1.1",)}}
@@ -131,6 +131,7 @@ def test_taint_of_somebody_who_writes_at_the_same_time_is_not_lost(world):
 
 
 @in_worlds("http2")
+@limit(150)
 def test_node_that_is_not_ready_keeps_the_taint(world):
     world.forget_kept()
     world.resources.put("node", node(world, OURS))
@@ -144,7 +145,7 @@ def test_node_that_is_not_ready_keeps_the_taint(world):
         return True
     world.api.refuse = refuse
     world.node.agent.start(wait=False)
-    wait_until(lambda: len(held) > 1, "two lists that failed", 15)
+    wait_until(lambda: len(held) > 1, "two lists that failed", 60)
     assert there(world)["spec"]["taints"] == [OURS] and not condition(world), there(world)
     world.api.refuse = None
     wait_up(world, 40)
@@ -199,6 +200,21 @@ def test_event_on_an_object_without_a_namespace_is_in_default(world):
     (namespace, _), made = next(iter(world.store.told.items()))
     assert namespace == "default" and made["involvedObject"]["kind"] == "Node", made
     assert "namespace" not in made["involvedObject"], made
+
+
+@in_worlds("http2")
+def test_pod_outside_of_its_nodes_ranges_has_an_event(world):
+    """Something else has connected it: its own node says so, and goes on."""
+    world.store.told.clear()
+    world.resources.put("stray", objects.pod("stray", node_name=world.node.name, ips=["10.88.0.5"]))
+    wait_until(lambda: world.store.told, lambda: f"an Event; {world.problems()}", 10)
+    made = next(iter(world.store.told.values()))
+    assert made["reason"] == "PodOutsideRange" and made["type"] == "Warning", made
+    assert made["involvedObject"]["kind"] == "Pod" and made["involvedObject"]["name"] == "stray", made
+    assert made["message"].startswith("its address 10.88.0.5 is outside of the pod ranges"), made["message"]
+    world.resources.put("stray", objects.pod("stray", node_name="elsewhere", ips=["10.88.0.5"]))
+    wait_until(lambda: not world.problems(), lambda: f"no problem: {world.problems()}", 10)
+    assert len(world.store.told) == 1, world.store.told
 
 
 @in_worlds("http2")

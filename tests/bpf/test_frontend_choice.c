@@ -329,7 +329,7 @@ static void cell_that_names_no_endpoint_is_no_hole(void)
 
 		f.table_size = 2;
 		f.table[0] = 7;
-		f.table[1] = UINT32_MAX;
+		f.table[1] = UINT16_MAX;
 		world_set_frontend(world, &f);
 		CU_ASSERT(stays(v, 11000, pod_text[1][v]));
 	}

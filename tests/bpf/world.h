@@ -59,7 +59,7 @@ struct world {
 	struct world_pod pods[WORLD_PODS];
 	struct control control;
 	uint32_t next_backend;
-	uint32_t next_cell;
+	uint32_t next_table;
 	bool trie_only; /* addresses of local pods stand in the trie alone */
 	bool left;	/* the caller's network namespace */
 	struct bpf_object *tunnel_entry;
@@ -126,7 +126,7 @@ struct world_frontend {
 		uint16_t port;
 		enum world_place place;
 	} backends[4]; /* in the row's order: of the local set alone, of both, of the cluster's */
-	uint32_t table[8]; /* of the cluster's set; table_size 0: none */
+	uint16_t table[8]; /* of the cluster's set; table_size 0: none */
 	uint32_t table_size;
 };
 void world_set_frontend(struct world *world, const struct world_frontend *frontend);

@@ -20,6 +20,9 @@ static inline struct config small_config(uint32_t room)
 		.max_rule_counters = room,
 		.max_services = room,
 		.max_backends = room,
+		.max_service_cells = room,
+		.max_service_clients = room,
+		.maglev_table_size = 13,
 		.max_addresses = room,
 		.max_policy_entries = room,
 	};

@@ -125,6 +125,9 @@ static void defaults_hold_without_any_option(void)
 	CU_ASSERT(config.masquerade_port_min == 10240 && config.masquerade_port_max == 29999);
 	CU_ASSERT(config.flows_v4 == 131072 && config.flows_v6 == 65536);
 	CU_ASSERT(config.max_services == 65536 && config.max_backends == 262144);
+	CU_ASSERT(config.max_service_cells == 1048576 && config.max_service_sources == 65536);
+	CU_ASSERT(config.max_service_clients == 65536);
+	CU_ASSERT(config.balancing == BALANCING_RANDOM && config.maglev_table_size == 16381);
 	CU_ASSERT(config.max_addresses == 131072 && config.max_policy_entries == 262144);
 	CU_ASSERT(config.max_pods == 4096 && config.max_rule_counters == 32768);
 	CU_ASSERT(config.max_fragments == 8192 && config.max_socket_origins == 65536);
@@ -152,9 +155,12 @@ static void every_option_sets_its_field(void)
 			"--max-policy-entries", "400", "--pod-mtu", "1400", "--events-per-second",
 			"0", "--log-level", "debug", "--tunnel", "none", "--stack-mark", "0x10",
 			"--max-pods", "100", "--max-rule-counters", "500", "--max-fragments", "65",
-			"--max-socket-origins", "1025", "--forwarding", "dsr",
-			"--node-port-addresses", "192.0.2.0/24", "--node-port-addresses",
-			"2001:db8::/32", "--node-port-range", "20000-20100"));
+			"--max-socket-origins", "1025", "--balancing", "maglev",
+			"--maglev-table-size", "1021", "--max-service-cells", "2000",
+			"--max-service-sources", "600", "--max-service-clients", "700",
+			"--forwarding", "dsr", "--node-port-addresses", "192.0.2.0/24",
+			"--node-port-addresses", "2001:db8::/32", "--node-port-range",
+			"20000-20100"));
 
 	CU_ASSERT(config.forwarding == FORWARDING_DSR);
 	CU_ASSERT(config.node_port_address_count == 2);
@@ -182,6 +188,9 @@ static void every_option_sets_its_field(void)
 	CU_ASSERT(config.max_addresses == 300 && config.max_policy_entries == 400);
 	CU_ASSERT(config.max_pods == 128 && config.max_rule_counters == 500);
 	CU_ASSERT(config.max_fragments == 128 && config.max_socket_origins == 1025);
+	CU_ASSERT(config.balancing == BALANCING_MAGLEV && config.maglev_table_size == 1021);
+	CU_ASSERT(config.max_service_cells == 2000 && config.max_service_sources == 600);
+	CU_ASSERT(config.max_service_clients == 700);
 	CU_ASSERT(config.pod_mtu == 1400 && config.events_per_second == 0);
 	CU_ASSERT(config.log_level == LOG_LEVEL_DEBUG);
 	config_clear(&config);
@@ -288,6 +297,14 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(option_refused("--masquerade", "maybe", "yes or no"));
 	CU_ASSERT(option_refused("--max-pods", "8193", "64 to 8192"));
 	CU_ASSERT(option_refused("--max-socket-origins", "1000", "1024 to"));
+	CU_ASSERT(option_refused("--balancing", "fair", "random or maglev is required"));
+	CU_ASSERT(option_refused("--maglev-table-size", "16384",
+				 "a prime is required: the next ones are 16381 and 16411"));
+	CU_ASSERT(option_refused("--maglev-table-size", "2", "7 to 1048573"));
+	CU_ASSERT(option_refused("--maglev-table-size", "1048575", "1048573"));
+	CU_ASSERT(refused(NULL, OPTIONS("--max-service-cells", "16380"),
+			  OPTIONS("--maglev-table-size 16381 is more than --max-service-cells "
+				  "16380")));
 	CU_ASSERT(option_refused("--stack-mark", "0", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "0x11", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "-1", "one bit set"));
@@ -326,6 +343,45 @@ static void names_what_is_not_supported_yet(void)
 	CU_ASSERT(option_refused("--tunnel-port", "0", "a whole number"));
 	CU_ASSERT(option_refused("--tunnel-vni", "16777216", "a whole number"));
 	CU_ASSERT(option_refused("--tunnel", "gre", "none, vxlan or auto is required"));
+}
+
+static void takes_pools_of_load_balancers(void)
+{
+	struct config config = loaded("{\"load-balancer-pools\": [\"192.0.2.64/26\", "
+				      "\"2001:db8::10-2001:db8::1f\", \"198.51.100.7\"], "
+				      "\"load-balancer-announce\": \"l2\"}",
+				      OPTIONS("--load-balancer-return", "0"));
+
+	CU_ASSERT(config.pool_count == 3 && config.announce && config.announce_return == 0);
+	CU_ASSERT(address_range_size(&config.pools[0]) == 64 && config.pools[0].careful);
+	CU_ASSERT(address_range_size(&config.pools[1]) == 16 && !config.pools[1].careful);
+	CU_ASSERT(address_range_size(&config.pools[2]) == 1);
+	config_clear(&config);
+	config = loaded("{}", NULL);
+	CU_ASSERT(config.pool_count == 0 && !config.announce && config.announce_return == 300);
+	config_clear(&config);
+}
+
+static void refuses_pools_that_take_addresses_of_others(void)
+{
+	CU_ASSERT(option_refused("--load-balancer-pools", "192.0.2.9-192.0.2.8", "a block such"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "192.0.2.9-fd00::8", "a block such"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "192.0.2.0/33", "a block such"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "127.0.0.0/24", "a loopback address"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "fe80::/64", "a link-local address"));
+	CU_ASSERT(option_refused("--load-balancer-announce", "bgp", "l2 or none"));
+	CU_ASSERT(option_refused("--load-balancer-return", "86401", "from 0 to 86400"));
+	CU_ASSERT(refused(
+		NULL,
+		OPTIONS("--pod-cidr", "10.1.0.0/16", "--load-balancer-pools", "10.1.200.0/24"),
+		OPTIONS("meets the pods' range 10.1.0.0/16", "choose another")));
+	CU_ASSERT(refused(
+		NULL, OPTIONS("--node-ip", "192.0.2.10", "--load-balancer-pools", "192.0.2.0/24"),
+		OPTIONS("has this node's address 192.0.2.10 in it", "leave it out")));
+	CU_ASSERT(refused(NULL,
+			  OPTIONS("--load-balancer-pools", "192.0.2.0/24", "--load-balancer-pools",
+				  "192.0.2.7"),
+			  OPTIONS("192.0.2.7-192.0.2.7 and another pool", "in one pool")));
 }
 
 static void takes_the_api_server(void)
@@ -443,6 +499,8 @@ int main(void)
 		UNIT_TEST(refuses_wrong_types),
 		UNIT_TEST(refuses_bad_values_and_says_what_is_allowed),
 		UNIT_TEST(names_what_is_not_supported_yet),
+		UNIT_TEST(takes_pools_of_load_balancers),
+		UNIT_TEST(refuses_pools_that_take_addresses_of_others),
 		UNIT_TEST(takes_the_api_server),
 		UNIT_TEST(refuses_an_api_server_that_makes_no_sense),
 		UNIT_TEST(refuses_what_makes_no_sense_together),

@@ -551,8 +551,18 @@ static void put_addresses(struct world *w, uint32_t count)
 static void tables_of_the_agent_keep_their_content(void)
 {
 	struct service_key service = {.port_be = htons(80)};
-	struct service_entry named = {.id = 9, .backend_first = 20, .backend_count = 3}, found = {};
+	struct service_entry named = {.id = 9,
+				      .backend_first = 20,
+				      .backend_count = 3,
+				      .local_table_first = 1,
+				      .local_table_size = 13},
+			     found = {};
 	struct backend backend = {.port_be = htons(8080)};
+	struct service_cells cells = {.places = {1, 2}};
+	struct service_source_key source = {.prefixlen = 32 + 96, .service_id = 9};
+	struct service_affinity_key client = {.service_id = 9};
+	struct service_affinity endpoint = {.used = 77}, kept = {};
+	uint32_t one = 1;
 	struct ruleset_entry set = {.number = 77, .cell_first = 30, .cell_count = 4};
 	struct ruleset_cell cell = {.rule = {5, 6}};
 	size_t count = 0;
@@ -563,12 +573,16 @@ static void tables_of_the_agent_keep_their_content(void)
 	put_addresses(&w, 60);
 	CU_ASSERT(maps_put(w.maps, MAP_SERVICES, &service, &named) == 0);
 	CU_ASSERT(maps_element_put(w.maps, MAP_BACKENDS, 22, &backend) == 0);
+	CU_ASSERT(maps_element_put(w.maps, MAP_SERVICE_TABLES, 1, &cells) == 0);
+	CU_ASSERT(maps_put(w.maps, MAP_SERVICE_SOURCES, &source, &one) == 0);
+	CU_ASSERT(maps_put(w.maps, MAP_SERVICE_AFFINITY, &client, &endpoint) == 0);
 	CU_ASSERT(maps_element_put(w.maps, MAP_RULESETS, 40, &set) == 0);
 	CU_ASSERT(maps_element_put(w.maps, MAP_RULESET_TABLES, 33, &cell) == 0);
 	for (uint32_t size = 128; size >= 64; size /= 2) {
 		w.config.max_addresses = w.config.max_services = w.config.max_backends =
 			w.config.max_policy_entries = size;
-		w.config.max_pods = size;
+		w.config.max_pods = w.config.max_service_cells = w.config.max_service_sources =
+			w.config.max_service_clients = size;
 		restart(&w);
 		CU_ASSERT(maps_is_moving(w.maps) && move_begin(&w) == 0 && move_end(&w) == 0);
 		CU_ASSERT(entries(&w, MAP_ADDRESSES) == size && entries(&w, MAP_BACKENDS) == size &&
@@ -581,6 +595,14 @@ static void tables_of_the_agent_keep_their_content(void)
 			  found.backend_first == 20);
 		CU_ASSERT(memcmp(maps_element(w.maps, MAP_BACKENDS, 22), &backend,
 				 sizeof(backend)) == 0);
+		CU_ASSERT(entries(&w, MAP_SERVICE_TABLES) == size / SERVICE_CELLS &&
+			  entries(&w, MAP_SERVICE_SOURCES) == size &&
+			  entries(&w, MAP_SERVICE_AFFINITY) == size);
+		CU_ASSERT(memcmp(maps_element(w.maps, MAP_SERVICE_TABLES, 1), &cells,
+				 sizeof(cells)) == 0);
+		CU_ASSERT(maps_find(w.maps, MAP_SERVICE_SOURCES, &source, &one) == 0 && one == 1);
+		CU_ASSERT(maps_find(w.maps, MAP_SERVICE_AFFINITY, &client, &kept) == 0 &&
+			  kept.used == 77);
 		CU_ASSERT(memcmp(maps_element(w.maps, MAP_RULESETS, 40), &set, sizeof(set)) == 0);
 		CU_ASSERT(memcmp(maps_element(w.maps, MAP_RULESET_TABLES, 33), &cell,
 				 sizeof(cell)) == 0);
@@ -591,20 +613,25 @@ static void tables_of_the_agent_keep_their_content(void)
 static void map_that_is_too_full_keeps_its_size_and_says_how_much_it_needs(void)
 {
 	struct pod_entry pods[2] = {{.ifindex = 65536 + 1}, {.ifindex = 65536 + 65}};
-	struct service_entry named = {.backend_first = 90, .backend_count = 10};
+	struct service_entry named = {.backend_first = 90,
+				      .backend_count = 10,
+				      .table_first = 2,
+				      .table_size = 2 * SERVICE_CELLS - 1};
 	struct service_key service = {};
 	uint32_t place[2] = {1, 65};
 	struct world w;
 
 	begin(&w);
-	w.config.max_addresses = w.config.max_backends = w.config.max_pods = 128;
+	w.config.max_addresses = w.config.max_backends = w.config.max_pods =
+		w.config.max_service_cells = 128;
 	restart(&w);
 	CU_ASSERT(move_begin(&w) == 0 && move_end(&w) == 0);
 	put_addresses(&w, 100);
 	CU_ASSERT(maps_put(w.maps, MAP_SERVICES, &service, &named) == 0);
 	CU_ASSERT(maps_put(w.maps, MAP_PODS, &place[0], &pods[0]) == 0 &&
 		  maps_put(w.maps, MAP_PODS, &place[1], &pods[1]) == 0);
-	w.config.max_addresses = w.config.max_backends = w.config.max_pods = 64;
+	w.config.max_addresses = w.config.max_backends = w.config.max_pods =
+		w.config.max_service_cells = 64;
 	restart(&w);
 	CU_ASSERT(entries(&w, MAP_ADDRESSES) == 128 && entries(&w, MAP_PODS) == 128 &&
 		  entries(&w, MAP_BACKENDS) == 128);
@@ -612,6 +639,10 @@ static void map_that_is_too_full_keeps_its_size_and_says_how_much_it_needs(void)
 	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_ADDRESSES)->needed, 100);
 	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_PODS)->needed, 128);
 	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_BACKENDS)->needed, 100);
+	CU_ASSERT_EQUAL(maps_get(w.maps, MAP_SERVICE_TABLES)->max_entries, 4);
+	CU_ASSERT_EQUAL(
+		maps_entries(MAP_SERVICE_TABLES, maps_get(w.maps, MAP_SERVICE_TABLES)->needed),
+		128);
 	end(&w);
 }
 
