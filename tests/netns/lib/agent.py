@@ -154,7 +154,7 @@ class Agent:
                 self.process.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(30)
                 raise CommandError(f"polderd did not end in {timeout} s after signal {number}") \
                     from None
         return self.process.returncode if self.process else None
