@@ -265,10 +265,13 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.config = &agent->config,
 		.node = &agent->node,
 		.peers = agent->peers,
+		.stray_pods = agent->stray_pods,
 		.tunnel = &agent->tunnel,
 		.routes = agent->routes,
 		.store = agent->store,
 		.api_source = &agent->api_source,
+		.balancers = &agent->balancers,
+		.announce = &agent->announce,
 		.pods = agent->pods,
 		.reconciler = agent->reconciler,
 		.services = reconciler_services(agent->reconciler),
@@ -328,10 +331,10 @@ static int start_services(struct agent *agent, char *message, size_t size)
 int agent_start(struct agent *agent, uv_loop_t *loop)
 {
 	static int (*const stages[])(struct agent * agent, char *message, size_t size) = {
-		agent_start_threads, agent_lock,	agent_open_state,  agent_find_ranges,
-		start_node,	     start_datapath,	start_pods,	   start_sizes,
-		start_state,	     start_attachments, start_observation, start_services,
-		agent_start_sources,
+		agent_start_threads,  agent_lock,	   agent_open_state,  agent_find_ranges,
+		start_node,	      start_datapath,	   start_pods,	      start_sizes,
+		start_state,	      start_attachments,   start_observation, start_services,
+		agent_start_announce, agent_start_sources,
 	};
 	char message[MESSAGE_MAX] = "";
 	size_t i;
@@ -373,7 +376,10 @@ void agent_stop(struct agent *agent)
 	agent->control = NULL;
 	http_server_free(agent->http);
 	http_server_free(agent->health);
+	health_ports_free(agent->health_ports);
+	agent->health_ports = NULL;
 	agent_stop_sources(agent);
+	agent_stop_announce(agent);
 	events_close(agent->events);
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);
@@ -390,6 +396,8 @@ void agent_stop(struct agent *agent)
 	pods_close(agent->pods);
 	node_routes_free(agent->routes);
 	peers_free(agent->peers);
+	balancers_free(agent->balancers);
+	stray_pods_free(agent->stray_pods);
 	free(agent->state);
 	datapath_free(agent->datapath);
 	maps_close(agent->maps);

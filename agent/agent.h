@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <uv.h>
 
+#include "agent/announce/announce.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
@@ -14,21 +15,25 @@
 #include "agent/node/node.h"
 #include "agent/node/node_routes.h"
 #include "agent/node/peers.h"
+#include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/http.h"
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
 #include "agent/reconcile/reconciler.h"
+#include "agent/services/health_ports.h"
 #include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
 #include "agent/sources/api/api_source.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
 
-#define AGENT_ID_SIZE 17
+#define AGENT_ID_SIZE	     17
+#define AGENT_ANNOUNCE_POLLS (CONFIG_MAX_UPLINKS * ANNOUNCE_SOCKETS)
 
-struct agent_add; /* agent_requests.c */
+struct agent_add;     /* agent_requests.c */
+struct announce_poll; /* agent_announce.c */
 struct foreign_program;
 
 struct agent {
@@ -52,8 +57,9 @@ struct agent {
 	struct maps *maps;
 	struct datapath *datapath;
 	struct peers *peers; /* other nodes */
-	bool peers_owed;     /* they do not know the node's network as it is */
-	bool tunnel_owed;    /* the device may be another, or gone */
+	struct stray_pods *stray_pods;
+	bool peers_owed;  /* they do not know the node's network as it is */
+	bool tunnel_owed; /* the device may be another, or gone */
 	struct tunnel tunnel;
 	struct node_routes *routes;
 	uv_timer_t routes_timer; /* what node_routes_due() says */
@@ -63,9 +69,16 @@ struct agent {
 	struct cni_queue *cni_queue;
 	struct source_dir *source;     /* NULL: none */
 	struct api_source *api_source; /* NULL: none */
+	struct balancers *balancers;   /* NULL: there are no pools of addresses */
+	struct announce *announce;     /* NULL: this node announces none */
+	bool balancers_dirty;
+	uv_timer_t balance_timer;
+	uv_timer_t announce_timer; /* what announce_run() says */
+	struct announce_poll *announce_polls[AGENT_ANNOUNCE_POLLS];
 	struct control_server *control;
 	struct http_server *http;   /* NULL: none */
 	struct http_server *health; /* the same, for health alone */
+	struct health_ports *health_ports; /* of Services */
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
@@ -154,6 +167,8 @@ int agent_start_http(struct agent *agent, char *message, size_t size);
  * nowhere. */
 int agent_serve_metrics(struct agent *agent, char *message, size_t size);
 int agent_serve_health(struct agent *agent, char *message, size_t size);
+/* Services have changed: their health check node ports are served as they ask for now. */
+void agent_follow_health_ports(struct agent *agent);
 
 /* agent_sources.c: where objects come from. 0 or -errno with `message`. */
 int agent_start_sources(struct agent *agent, char *message, size_t size);
@@ -224,6 +239,14 @@ void agent_follow_peers(struct agent *agent);
 
 /* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
 int agent_start_routes(struct agent *agent);
+
+/* agent_announce.c: load balancers' addresses. Before the sources are read. 0 or -errno with
+ * `message`. */
+int agent_start_announce(struct agent *agent, char *message, size_t size);
+/* The node's network, its health, or endpoints may be others. */
+void agent_announce_changed(struct agent *agent);
+/* What is held stays so for a while. */
+void agent_stop_announce(struct agent *agent);
 
 /* agent_sockets.c: connections of the node to endpoints that are gone. Once the reconciler is open.
  * 0 or -errno. */

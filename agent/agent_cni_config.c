@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The network configuration that container runtimes read: installed by the agent, for a runtime
  * uses the plugin as soon as it is there. It stays when the agent ends. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,17 @@
 static const char *name_of(const char *path)
 {
 	return strrchr(path, '/') + 1; /* it is absolute */
+}
+
+static void find_problem(const struct config *config, char *note, size_t size)
+{
+	char path[PATH_MAX];
+
+	cni_files_find_rivals(config->cni_config_dir, name_of(config->cni_config), note, size);
+	if (note[0] || snprintf(path, sizeof(path), "%s/%s", config->cni_config_dir,
+				name_of(config->cni_config)) >= (int)sizeof(path))
+		return;
+	cni_files_find_doubled(path, note, size);
 }
 
 /* What is in their directory, looked at again and again: others write there, too. */
@@ -32,8 +44,7 @@ void agent_install_cni_config(struct agent *agent)
 	if (r < 0)
 		snprintf(note, sizeof(note), "%s; retried every 5 s", error.text);
 	else
-		cni_files_find_rivals(config->cni_config_dir, name_of(config->cni_config), note,
-				      sizeof(note));
+		find_problem(config, note, sizeof(note));
 	if (note[0] && strcmp(note, agent->cni_note) != 0)
 		log_warning("agent", "cni-config: %s", note);
 	memcpy(agent->cni_note, note, sizeof(note));

@@ -79,10 +79,29 @@ int agent_serve_health(struct agent *agent, char *message, size_t size)
 			   &agent->health, message, size);
 }
 
+static bool is_well(const void *data)
+{
+	return agent_well(data);
+}
+
+void agent_follow_health_ports(struct agent *agent)
+{
+	struct services *services = reconciler_services(agent->reconciler);
+
+	if (!agent->health_ports || !services_take_health_change(services))
+		return;
+	health_ports_begin(agent->health_ports);
+	services_each_health(services, health_ports_want, agent->health_ports);
+	health_ports_end(agent->health_ports);
+}
+
 int agent_start_http(struct agent *agent, char *message, size_t size)
 {
-	int r = agent_serve_metrics(agent, message, size);
+	int r = health_ports_new(agent->loop, is_well, agent, &agent->health_ports);
 
+	agent->show.health_ports = agent->health_ports;
+	if (r == 0)
+		r = agent_serve_metrics(agent, message, size);
 	agent->show.http = &agent->http;
 	agent->show.health = &agent->health;
 	return r < 0 ? r : agent_serve_health(agent, message, size);

@@ -7,6 +7,38 @@
 #include "agent/agent.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
+#include "agent/kernel/sock_diag.h"
+#include "agent/reconcile/host_ports.h"
+
+static int check_ports(const struct agent *agent, const struct local_pod *pod, char *message,
+		       size_t size)
+{
+	return host_ports_check(reconciler_services(agent->reconciler), agent->maps, pod, message,
+				size);
+}
+
+/* Who listens at a published port gets nothing there any more: it is for the administrator to say
+ * who is meant. Not refused: some runtimes hold the ports that they publish by sockets. */
+static void tell_listeners(struct agent *agent, const struct local_pod *pod)
+{
+	struct netlink *nl = NULL;
+	char text[PORT_MAPPING_TEXT_MAX];
+	uint32_t user;
+
+	if (!pod->ports.count || sock_diag_open(&nl) < 0)
+		return;
+	for (size_t i = 0; i < pod->ports.count; i++) {
+		const struct port_mapping *port = &pod->ports.items[i];
+
+		if (sock_diag_find_listener(nl, port->proto, &port->host_ip, port->host_port,
+					    &user) == 0)
+			log_warning("pods",
+				    "pod %s/%s: a socket of the node, of user %u, has %s as well: "
+				    "it gets nothing there while the port is published for the pod",
+				    pod->namespace, pod->name, user, port_mapping_text(port, text));
+	}
+	netlink_close(nl);
+}
 
 /* A pod that is being connected: programs and map entries before its link is up. */
 static int connect_pod(const struct local_pod *pod, char *message, size_t size, void *data)
@@ -19,6 +51,10 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 			 "the objects have not been read yet; try again in a moment");
 		return -EAGAIN;
 	}
+	r = host_ports_conflict(reconciler_services(agent->reconciler), pod, message, size);
+	if (r < 0)
+		return r;
+	tell_listeners(agent, pod);
 	r = reconciler_attach(agent->reconciler, pod);
 	if (r == 0)
 		r = agent_attach_begin(agent, pod->ifindex, message, size);
@@ -27,9 +63,12 @@ static int connect_pod(const struct local_pod *pod, char *message, size_t size, 
 	if (r < 0)
 		return r;
 	r = agent_reconcile(agent);
-	if (r < 0)
+	if (r < 0) {
 		snprintf(message, size, "its policies cannot be applied: %s", strerror(-r));
-	return r;
+		return r;
+	}
+	r = check_ports(agent, pod, message, size);
+	return r == -ENOENT ? -ENOSPC : r;
 }
 
 /* The run of connect_pod() has left policy for later if the slot that it would write may still be
@@ -86,7 +125,7 @@ static int check_pod(const struct local_pod *pod, char *message, size_t size, vo
 	else if (r < 0)
 		snprintf(message, size, "pod %s/%s: its map entries cannot be read: %s",
 			 pod->namespace, pod->name, cause_of(r, cause));
-	return r;
+	return r < 0 ? r : check_ports(agent, pod, message, size);
 }
 
 static int recall_pod(int ifindex, struct pods_addresses *ret, void *data)

@@ -115,12 +115,11 @@ static int write_maps(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
-/* from_wire checks the same without it, so that is no problem. */
+/* from_wire does the same without it, so that is no problem. */
 static void tell_xdp(struct node_uplink *uplink, const char *note)
 {
 	if (*note && strcmp(note, uplink->xdp_note) != 0)
-		log_info("network", "uplink %s: %s; from_wire makes the same checks", uplink->name,
-			 note);
+		log_info("network", "uplink %s: %s; from_wire does the same", uplink->name, note);
 	snprintf(uplink->xdp_note, sizeof(uplink->xdp_note), "%s", note);
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Other nodes: what peers hear of Nodes and of this node's network, and the tunnel's device. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/common/log.h"
 
 /* ---------------------------------------------------------------- the tunnel */
 
@@ -85,18 +87,39 @@ void agent_follow_peers(struct agent *agent)
 	agent->tunnel_owed = false;
 	apply_tunnel(agent);
 	peers_keep_neighbours(agent->peers, agent->nl);
+	agent_announce_changed(agent);
 	if (agent->reconciler && peers_dirty(agent->peers))
 		reconciler_refresh(agent->reconciler, false);
 }
 
-/* ---------------------------------------------------------------- Nodes */
+/* ---------------------------------------------------------------- Nodes, and pods behind them */
 
-static void on_node(const struct object *object, bool deleted, void *data)
+static void on_object(const struct object *object, bool deleted, void *data)
 {
 	const struct agent *agent = data;
 
 	/* Without memory they are read again, with the routes. */
 	(void)peers_object(agent->peers, object, deleted);
+	stray_pods_object(agent->stray_pods, object, deleted);
+}
+
+/* The cluster hears of it if it has the object. */
+static void on_stray_pod(const struct stray_pod *pod, void *data)
+{
+	const struct agent *agent = data;
+	const char *origin = store_origin(agent->store, OBJECT_POD, pod->namespace, pod->name);
+	char text[STRAY_POD_TEXT];
+	struct refusal refusal = {.api_version = "v1", .kind = "Pod", .reason = "PodOutsideRange"};
+
+	log_warning("peers", "pod %s/%s: %s", pod->namespace, pod->name,
+		    stray_pod_text(agent->stray_pods, pod, text));
+	if (!agent->api_source || !origin || strncmp(origin, "api:", 4) != 0)
+		return;
+	snprintf(refusal.namespace, sizeof(refusal.namespace), "%s", pod->namespace);
+	snprintf(refusal.name, sizeof(refusal.name), "%s", pod->name);
+	snprintf(refusal.uid, sizeof(refusal.uid), "%s", pod->uid);
+	snprintf(refusal.error.text, sizeof(refusal.error.text), "%s", text);
+	api_source_tell(agent->api_source, &refusal);
 }
 
 void agent_read_peers(struct agent *agent)
@@ -110,10 +133,12 @@ int agent_start_peers(struct agent *agent)
 	int r = peers_new(&agent->config, agent->maps, &agent->peers);
 
 	if (r == 0)
+		r = stray_pods_new(&agent->config, on_stray_pod, agent, &agent->stray_pods);
+	if (r == 0)
 		r = peers_recall(agent->peers);
 	if (r < 0)
 		return r;
-	store_listen(agent->store, on_node, agent);
+	store_listen(agent->store, on_object, agent);
 	agent_follow_peers(agent);
 	return 0;
 }

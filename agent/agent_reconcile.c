@@ -101,6 +101,9 @@ static int ran(struct agent *agent, uint64_t began_ns, int r)
 			  strerror(-r), (int)(RECONCILER_RETRY_NS / 1000000000));
 	if (!agent->ready && progress_of(agent).reconciled)
 		report_ready(agent);
+	if (agent->ready)
+		agent_follow_health_ports(agent);
+	agent_announce_changed(agent);
 	set_timers(agent);
 	return r;
 }
@@ -225,6 +228,8 @@ static void on_repair(uv_timer_t *timer)
 	if (agent->repairs++ % REPAIRS_PER_LIMITS == 0)
 		limits_log(&agent->show, &agent->limits_told);
 	agent_repair(agent);
+	if (agent->health_ports)
+		health_ports_retry(agent->health_ports);
 	keep_owed_labels(agent);
 	agent_check_sockets(agent);
 	when_quiet(agent);

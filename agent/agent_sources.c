@@ -31,6 +31,7 @@ static int start_api(struct agent *agent, void (*synced)(void *data), char *mess
 {
 	char remembered[PATH_MAX], kept[PATH_MAX];
 	const struct config *config = &agent->config;
+	struct balancer_hooks balancers = balancers_hooks;
 	const struct api_options options = {
 		.kubeconfig = config->kubeconfig,
 		.context = config->context,
@@ -38,11 +39,14 @@ static int start_api(struct agent *agent, void (*synced)(void *data), char *mess
 		.server_count = config->api_server_count,
 		.silence_ms = 1000ull * config->api_silence,
 		.node = config->node_name,
+		.balancers = agent->balancers ? &balancers : NULL,
 		.kept = agent_state_path(agent, "api-objects", kept),
 		.remembered = agent_state_path(agent, "api-servers.json", remembered),
 	};
-	int r = api_source_new(agent->loop, &options, agent->store, synced, agent,
-			       &agent->api_source);
+	int r;
+
+	balancers.data = agent->balancers;
+	r = api_source_new(agent->loop, &options, agent->store, synced, agent, &agent->api_source);
 
 	if (r < 0)
 		snprintf(message, size, "the API server cannot be followed: %s", strerror(-r));

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What users and runtimes ask for beyond the plain attachment: addresses, MAC, labels; and what is
- * not offered. */
+/* What users and runtimes ask for beyond the plain attachment: addresses, MAC, published ports,
+ * bandwidth, labels. */
+#include "agent/common/bandwidth.h"
 #include "agent/common/mac.h"
+#include "agent/common/port_mapping.h"
 #include "cni/config.h"
 
 #include <arpa/inet.h>
@@ -75,39 +77,14 @@ static int check_mac(const json_t *mac, struct error *ret_failure)
 			 text_quote(text ? text : "", quoted));
 }
 
-/* Empty lists and zeroes come from runtimes that were asked for nothing. */
-static bool asks_for_something(const json_t *value)
+/* What polderd takes, told before it is asked. */
+static int check_ports(const json_t *ports, struct error *ret_failure)
 {
-	const char *key;
-	json_t *item;
+	struct port_mappings mappings = {};
+	int r = port_mappings_decode(ports, "runtimeConfig.portMappings", &mappings, ret_failure);
 
-	json_object_foreach ((json_t *)value, key, item)
-		if (asks_for_something(item))
-			return true;
-	return json_array_size(value) || json_integer_value(value);
-}
-
-static int refuse_unsupported(const json_t *runtime, struct error *ret_failure)
-{
-	if (asks_for_something(json_object_get(runtime, "portMappings"))) {
-		error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
-			  "runtimeConfig.portMappings: polder-cni does not publish ports of the "
-			  "node");
-		error_details(ret_failure,
-			      "remove the capability portMappings from polder-cni in "
-			      "the conflist and put the "
-			      "plugin portmap behind it, or do without published ports");
-		return -EINVAL;
-	}
-	if (asks_for_something(json_object_get(runtime, "bandwidth"))) {
-		error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
-			  "runtimeConfig.bandwidth: polder-cni does not limit bandwidth");
-		error_details(ret_failure, "remove the capability bandwidth from polder-cni in the "
-					   "conflist and put the "
-					   "plugin bandwidth behind it, or do without limits");
-		return -EINVAL;
-	}
-	return 0;
+	port_mappings_clear(&mappings);
+	return r;
 }
 
 static int check_labels(const json_t *labels, const char *path, struct error *ret_failure)
@@ -137,8 +114,12 @@ int cni_config_check_add(const struct cni_config *config, struct error *ret_fail
 {
 	const json_t *runtime = json_object_get(config->root, "runtimeConfig");
 	const json_t *args = json_object_get(config->root, "args");
-	int r = refuse_unsupported(runtime, ret_failure);
+	struct bandwidth bandwidth;
+	int r = bandwidth_decode(json_object_get(runtime, "bandwidth"), "runtimeConfig.bandwidth",
+				 &bandwidth, ret_failure);
 
+	if (!r)
+		r = check_ports(json_object_get(runtime, "portMappings"), ret_failure);
 	if (!r)
 		r = check_ips(json_object_get(runtime, "ips"), ret_failure);
 	if (!r)

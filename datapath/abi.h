@@ -233,7 +233,13 @@ struct pod_entry {
 	__u32 pad;
 };
 ABI_SIZE(struct pod_entry, 64);
-enum pod_flag { POD_READY = 1 << 0 };
+enum pod_flag {
+	POD_READY = 1 << 0,
+	POD_LIMITED = 1 << 1, /* what goes to it waits in a queue on the host's side of its link */
+};
+/* Of a packet that has its verdict and goes by that queue: the programs of the link let it pass.
+ * Only the node itself can set it: what comes out of a namespace, or in by a link, has no mark. */
+#define POD_LIMITED_MARK 0x504f4c4du
 
 /* LPM trie `addresses`: prefixlen counts in the 128 bits, 96 + n for IPv4. */
 struct address_key {
@@ -411,9 +417,14 @@ struct next_hop {
 	__u16 mtu;     /* bytes of IP, within the tunnel; 0: not known */
 	__u8 mac[6];   /* of the neighbour; all 0: found by the kernel for each packet */
 	__u8 source_mac[6];
-	__u16 mtu_most; /* of a peer's place: what the agent allows; `mtu` is never above it */
-	__u32 used;	/* ticks */
-	__u32 peer;	/* number of the node that it leads to; 0: none */
+	union {
+		__u16 mtu_most; /* of a peer's place: what the agent allows; `mtu` is never above it
+				 */
+		__u16 told; /* of a place that the programs made: the tick, its low half, in which
+			       the kernel itself sent to the neighbour, and so keeps it known */
+	};
+	__u32 used; /* ticks */
+	__u32 peer; /* number of the node that it leads to; 0: none */
 };
 ABI_SIZE(struct next_hop, 32);
 enum next_hop_claim { HOP_FREE = 0, HOP_BUSY = 1, HOP_READY = 2 };
@@ -622,6 +633,22 @@ enum backend_state { BACKEND_ACTIVE = 1, BACKEND_TERMINATING = 2 };
  * cleared: a hint, the flow table decides.
  */
 #define HOST_ENDPOINT_WORDS 1024 /* of 64 bits */
+
+/*
+ * Hash `announced`, by address: load balancers' addresses that this node announces on an uplink.
+ * The programs answer ARP requests and neighbour solicitations for them, until the time is over:
+ * who writes it prolongs it, so that a node whose agent has gone for good lets go of its addresses.
+ */
+#define ANNOUNCED_MAX 4096
+struct announced {
+	__u64 until_ns; /* of the clock that goes on while the machine is suspended */
+	__u64 term;	/* how often the address has been taken over, as its announcers count */
+	__s64 since;	/* seconds since 1970 */
+	__u32 ifindex;	/* of the uplink */
+	__u8 mac[6];	/* of it */
+	__u8 pad[2];
+};
+ABI_SIZE(struct announced, 40);
 
 /*
  * Hash `socket_peers`: key __u64, the cookie of a socket of the node that is connected to an
@@ -868,6 +895,8 @@ struct datapath_config {
 				 the kernel knows the peer by */
 	__u32 made_packets;   /* 1: loaded for test-run alone: by which link a peer's packet came is
 				 not asked */
+	__u16 node_port_min; /* host byte order: ports that Services have at the node's addresses */
+	__u16 node_port_max;
 	__be16 tunnel_port_be; /* of the tunnel's outer packets, which are the node's own stack's */
 	__u16 pad;
 	struct polder_range own_range[POLDER_MAX_OWN_RANGES];

@@ -6,3 +6,12 @@
 #include "common.h"
 
 typedef struct __sk_buff packet_context;
+
+/* Is a new flow's next hop asked for with its first packet? The kernel finds the neighbour. */
+#define PACKET_FINDS_NEXT_HOP false
+
+/* Bytes of the frame. 0 or -errno: they are not there. */
+static __always_inline int packet_load(packet_context *ctx, __u32 offset, void *to, __u32 length)
+{
+	return bpf_skb_load_bytes(ctx, offset, to, length);
+}

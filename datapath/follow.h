@@ -255,7 +255,8 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 	if (flow->last != now && (flow->state & (FLOW_SERVICE | FLOW_REPLY)) == FLOW_SERVICE)
 		follow_affinity(p, flow);
 	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
-		result = flow->last ? next_hop_follow(ctx, p, flow) : next_hop_begin(ctx, flow);
+		result = flow->last || PACKET_FINDS_NEXT_HOP ? next_hop_follow(ctx, p, flow)
+							     : next_hop_begin(ctx, flow);
 	/* Forbidden by a route, or the link is gone: the next packet asks again, it does not leave
 	 * by the way of before.
 	 */
@@ -305,6 +306,17 @@ __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 									     : FLOW_FOUND;
 }
 
+/*
+ * Handed on to the endpoint's node (DSR), which answers by itself: nothing tells whether it did, so
+ * the flow is never established here, and a flood may take its place. The table leads the next
+ * packet to the same node.
+ */
+static __always_inline bool follow_hands_on(const struct flow_copy *flow)
+{
+	return (flow->state & (FLOW_SERVICE | FLOW_TRANSLATED | FLOW_REPLY)) == FLOW_SERVICE &&
+	       (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL);
+}
+
 /* One packet more of a flow that nothing changes for: evaluated, used in this tick already, past
  * its opening and before its end. */
 static __always_inline bool follow_plainly(const struct packet *p, const struct flow_copy *flow,
@@ -313,7 +325,8 @@ static __always_inline bool follow_plainly(const struct packet *p, const struct 
 	if (unlikely(flow->generation != generation || flow->last != now))
 		return false;
 	if (likely(p->tuple.proto == IPPROTO_TCP))
-		return (flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED &&
+		return ((flow->state & (FLOW_ESTABLISHED | FLOW_RESET)) == FLOW_ESTABLISHED ||
+			follow_hands_on(flow)) &&
 		       !flow_closed(flow->state) && !(p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST));
 	return flow->state & FLOW_ESTABLISHED ||
 	       (p->tuple.proto == IPPROTO_UDP &&

@@ -75,6 +75,15 @@ static __always_inline int rewrite(struct __sk_buff *skb, struct packet *p, stru
 				   : rewrite6(skb, c, p, f, hop, zone);
 }
 
+/* Straight into the pod's namespace, unless a queue on its link limits what it gets. */
+static __always_inline int redirect_to_pod(struct __sk_buff *skb, const struct pod_entry *pod)
+{
+	if (likely(!(pod->flags & POD_LIMITED)))
+		return bpf_redirect_peer(pod->ifindex, 0);
+	skb->mark = POD_LIMITED_MARK;
+	return bpf_redirect(pod->ifindex, 0);
+}
+
 /* A fragment that leaves with an address that others use, too: its id has to be told from theirs.
  */
 static __always_inline bool shares_source(const struct packet *p, const struct flow_copy *f)
@@ -103,7 +112,7 @@ static __always_inline int forward_to_pod(struct __sk_buff *skb, struct packet *
 	result = rewrite(skb, p, f, pod, true, zone, family);
 	if (zone != ZONE_POD && shares_source(p, f) && !(f->state & FLOW_REPLY) && !result)
 		result = fragment_id_rewrite(skb, p);
-	return result ? result : bpf_redirect_peer(pod->ifindex, 0);
+	return result ? result : redirect_to_pod(skb, pod);
 }
 
 /* To a peer as the neighbour: the kernel finds its MAC address. Global: verified once. */
@@ -124,12 +133,13 @@ __noinline int redirect_to_peer(__u32 link, __u32 number, __u8 family)
 	return bpf_redirect_neigh(link, &neighbour, sizeof(neighbour), 0);
 }
 
-/* In the first packet of a tick the kernel finds the neighbour, and sees that it is in use; the
- * others know it. */
+/* In the first packet of a tick the kernel finds the neighbour, and sees that it is in use: the
+ * flow's first here, and the neighbour's where XDP sends the others. They know it. */
 static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet *p,
 					   struct flow_copy *f, __u8 zone, __u8 family)
 {
-	const struct next_hop *hop = next_hop_at(f->hop);
+	struct next_hop *hop = next_hop_at(f->hop);
+	const __u32 now = now_ticks();
 	struct cursor c;
 	bool known;
 	int result;
@@ -147,11 +157,13 @@ static __always_inline int forward_to_wire(struct __sk_buff *skb, struct packet 
 	/* By which to_wire knows it again: no socket and no pod's link does that for it. */
 	if (zone == ZONE_WIRE || zone == ZONE_TUNNEL)
 		skb->mark |= config.stack_mark;
-	known = (__u32)f->hop - NEXT_HOP_UPLINKS < NEXT_HOPS - NEXT_HOP_UPLINKS &&
-		f->last == now_ticks();
-	if (!known)
+	known = next_hop_is_known(f->hop);
+	if (!known || f->last != now || hop->told != (__u16)now) {
+		if (known)
+			hop->told = now;
 		return hop->peer ? redirect_to_peer(hop->ifindex, hop->peer, family)
 				 : bpf_redirect_neigh(hop->ifindex, NULL, 0, 0);
+	}
 	opaque(skb);
 	c = (struct cursor)CURSOR(skb); /* the sums' helpers may have moved the bytes */
 	if (c.data + ETH_HLEN > c.end)

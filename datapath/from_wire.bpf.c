@@ -1,54 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* TC, uplink, ingress: what comes from outside, for pods or for the node's own stack. */
 #include "context_tc.h"
+#include "announce.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "parse.h"
 #include "source.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* Its first address: others are found in the maps. */
-static __always_inline bool to_node(const struct packet *p, __u8 family)
-{
-	const struct node_addresses *node = this_node_get();
-
-	if (!node)
-		return false;
-	if (family == FAMILY_V4)
-		return p->tuple.v4.daddr_be == node->ipv4_be;
-	return p->tuple.v6.daddr_be[3] == node->ipv6_be[3] &&
-	       p->tuple.v6.daddr_be[0] == node->ipv6_be[0] &&
-	       p->tuple.v6.daddr_be[1] == node->ipv6_be[1] &&
-	       p->tuple.v6.daddr_be[2] == node->ipv6_be[2];
-}
-
-/* The tunnel's outer packets: what is in them is looked at behind the tunnel. */
-static __always_inline bool is_tunnelled(const struct packet *p)
-{
-	return p->tuple.proto == IPPROTO_UDP && config.tunnel_port_be &&
-	       p->tuple.dport_be == config.tunnel_port_be && !(p->flags & PACKET_LATER_FRAGMENT);
-}
-
-/* Not of a known flow: a local pod's packets are evaluated, and a Service's; the rest belongs to
- * the node's stack. 1: evaluate. */
-__noinline int for_a_pod(packet_context *ctx, struct packet *p)
-{
-	const struct address_entry *entry;
-	struct polder_addr to;
-	__u32 flags = 0;
-
-	if (!p)
-		return -REASON_INTERNAL;
-	to = tuple_daddr(&p->tuple, p->family);
-	entry = address_find(&to);
-	if (entry)
-		flags = entry->flags;
-	barrier();
-	if (flags & ADDRESS_LOCAL && flags & ADDRESS_POD)
-		return 1;
-	return frontend_from_outside(ctx, p, &to, flags);
-}
 
 static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p,
 				       struct flow_copy *flow, __u8 family)
@@ -98,8 +57,10 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struc
 		return result;
 	if (family == FAMILY_V4 && (is_multicast4(p->tuple.v4.daddr_be) || !p->tuple.v4.daddr_be))
 		return TC_ACT_OK;
-	if (family == FAMILY_V6 && (is_multicast6(p->tuple.v6.daddr_be) ||
-				    is_link_local6(p->tuple.v6.daddr_be) || p->flags & PACKET_ND))
+	if (family == FAMILY_V6 && unlikely(p->flags & PACKET_ND))
+		return answer_announced_nd(skb, p);
+	if (family == FAMILY_V6 &&
+	    (is_multicast6(p->tuple.v6.daddr_be) || is_link_local6(p->tuple.v6.daddr_be)))
 		return TC_ACT_OK;
 	if (family == FAMILY_V4 && unlikely(p->flags & PACKET_IP_OPTIONS)) {
 		result = ipv4_options_check(skb, p);
@@ -139,7 +100,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 		return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V4);
 	}
 	if (kind != bpf_htons(ETH_P_IPV6))
-		return TC_ACT_OK;
+		return kind == bpf_htons(ETH_P_ARP) ? answer_announced_arp(skb) : TC_ACT_OK;
 	result = parse(skb, p, c, FAMILY_V6);
 	if (unlikely(result == -REASON_IP_OPTIONS))
 		return routed_by_header(skb, p);

@@ -108,6 +108,26 @@ static __always_inline int frontend_from_outside(packet_context *ctx, struct pac
 						 : -REASON_SERVICE_FROM_OUTSIDE;
 }
 
+/* Not of a known flow: a local pod's packets are evaluated, and a Service's; the rest belongs to
+ * the node's stack. 1: evaluate. */
+__noinline int for_a_pod(packet_context *ctx, struct packet *p)
+{
+	const struct address_entry *entry;
+	struct polder_addr to;
+	__u32 flags = 0;
+
+	if (!p)
+		return -REASON_INTERNAL;
+	to = tuple_daddr(&p->tuple, p->family);
+	entry = address_find(&to);
+	if (entry)
+		flags = entry->flags;
+	barrier();
+	if (flags & ADDRESS_LOCAL && flags & ADDRESS_POD)
+		return 1;
+	return frontend_from_outside(ctx, p, &to, flags);
+}
+
 /* ------------------------------------------------------------------ which endpoint */
 
 /* May who is outside use the Service's port? */

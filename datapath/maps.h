@@ -68,6 +68,8 @@ MAP(service_affinity, BPF_MAP_TYPE_LRU_HASH, struct service_affinity_key, struct
     65536, 0);
 
 MAP(host_endpoints, BPF_MAP_TYPE_ARRAY, __u32, __u64, HOST_ENDPOINT_WORDS, 0);
+MAP(announced, BPF_MAP_TYPE_HASH, struct polder_addr, struct announced, ANNOUNCED_MAX,
+    BPF_F_RDONLY_PROG);
 
 MAP(socket_peers, BPF_MAP_TYPE_HASH, __u64, struct socket_peer, 65536, BPF_F_NO_PREALLOC);
 MAP(socket_origins, BPF_MAP_TYPE_LRU_HASH, struct socket_origin_key, struct socket_origin, 65536,

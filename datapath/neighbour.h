@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ARP (RFC 826) and neighbour discovery (RFC 4861) between a pod and its gateway, answered in the
- * program. */
+/* ARP (RFC 826) and neighbour discovery (RFC 4861), answered in the program: a pod that asks for
+ * its gateway; who asks, by an uplink, for an address that this node announces. */
 #pragma once
 
 #include "reject.h"
@@ -56,6 +56,27 @@ static __always_inline void pull_message(struct __sk_buff *skb)
 		bpf_skb_pull_data(skb, wanted);
 }
 
+static __always_inline bool is_arp_of_ipv4(const struct arp_packet *arp)
+{
+	return arp->hardware_be == bpf_htons(1) && arp->protocol_be == bpf_htons(ETH_P_IP) &&
+	       arp->hardware_length == 6 && arp->protocol_length == 4;
+}
+
+/* The request becomes the answer: `mac` has the address that is asked for. */
+static __always_inline void turn_arp(struct ethhdr *eth, struct arp_packet *arp, const __u8 *mac)
+{
+	__u8 wanted[4];
+
+	__builtin_memcpy(wanted, arp->target_ip, 4);
+	arp->operation_be = bpf_htons(2);
+	__builtin_memcpy(eth->h_dest, arp->sender_mac, 6);
+	__builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
+	__builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
+	__builtin_memcpy(eth->h_source, mac, 6);
+	__builtin_memcpy(arp->sender_mac, mac, 6);
+	__builtin_memcpy(arp->sender_ip, wanted, 4);
+}
+
 /* Who has the gateway? Answered in place. A TC action or -reason. */
 static __always_inline int answer_arp(struct __sk_buff *skb, const struct pod_entry *pod)
 {
@@ -63,6 +84,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct pod_en
 	struct arp_packet *arp;
 	struct ethhdr *eth;
 	struct cursor c;
+	__u8 mac[6];
 
 	pull_message(skb);
 	c = (struct cursor)CURSOR(skb);
@@ -70,26 +92,26 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct pod_en
 	arp = c.data + ETH_HLEN;
 	if ((void *)(arp + 1) > c.end)
 		return -REASON_SHORT;
-	if (arp->hardware_be != bpf_htons(1) || arp->protocol_be != bpf_htons(ETH_P_IP) ||
-	    arp->hardware_length != 6 || arp->protocol_length != 4)
+	if (!is_arp_of_ipv4(arp))
 		return -REASON_ARP_OTHER;
 	if (!mac_equal(arp->sender_mac, pod->mac) ||
 	    (load32(arp->sender_ip) != pod_ip && load32(arp->sender_ip) != 0))
 		return -REASON_ARP_SPOOF;
 	if (arp->operation_be != bpf_htons(1) || load32(arp->target_ip) != gateway)
 		return -REASON_ARP_OTHER;
-	arp->operation_be = bpf_htons(2);
-	__builtin_memcpy(arp->target_mac, arp->sender_mac, 6);
-	__builtin_memcpy(arp->target_ip, arp->sender_ip, 4);
-	copy_gateway_mac(arp->sender_mac);
-	__builtin_memcpy(arp->sender_ip, &gateway, 4);
-	__builtin_memcpy(eth->h_dest, pod->mac, ETH_ALEN);
-	copy_gateway_mac(eth->h_source);
+	copy_gateway_mac(mac);
+	turn_arp(eth, arp, mac);
 	return bpf_redirect_peer(skb->ifindex, 0);
 }
 
-/* An advertisement of the gateway in the place of the solicitation. */
-static __always_inline int advertise_gateway(struct __sk_buff *skb, const struct pod_entry *pod)
+#define ND_ROUTER    0x80000000
+#define ND_SOLICITED 0x40000000
+#define ND_OVERRIDE  0x20000000
+
+/* An advertisement of what is asked for in the place of the solicitation: `mac` has it. Who only
+ * looks whether the address is free has none, and is told by all of the link being told. 0 or
+ * -reason. */
+static __always_inline int turn_solicitation(struct __sk_buff *skb, const __u8 *mac, __u32 flags)
 {
 	struct nd_message *nd;
 	struct ipv6_header *ip;
@@ -103,23 +125,41 @@ static __always_inline int advertise_gateway(struct __sk_buff *skb, const struct
 	nd = (void *)(ip + 1);
 	if ((void *)(nd + 1) > c.end)
 		return -REASON_SHORT;
-	__builtin_memcpy(ip->daddr_be, ip->saddr_be, 16);
+	if (is_zero6(ip->saddr_be)) {
+		ip->daddr_be[0] = bpf_htonl(0xff020000);
+		ip->daddr_be[1] = ip->daddr_be[2] = 0;
+		ip->daddr_be[3] = bpf_htonl(1);
+		__builtin_memcpy(c.data, "\x33\x33\0\0\0\x01", ETH_ALEN);
+	} else {
+		flags |= ND_SOLICITED;
+		__builtin_memcpy(ip->daddr_be, ip->saddr_be, 16);
+		__builtin_memcpy(c.data, c.data + ETH_ALEN, ETH_ALEN);
+	}
 	for (i = 0; i < 4; i++)
-		ip->saddr_be[i] = nd->target_be[i] = config.gateway_ipv6_be[i];
+		ip->saddr_be[i] = nd->target_be[i];
 	ip->payload_be = bpf_htons(sizeof(*nd));
 	ip->hops = 255;
 	nd->type = ND_ADVERTISEMENT;
 	nd->code = 0;
-	nd->flags_be = bpf_htonl(0xe0000000); /* router, solicited, override */
+	nd->flags_be = bpf_htonl(flags);
 	nd->option_type = 2;
 	nd->option_length = 1;
-	copy_gateway_mac(nd->option_mac);
+	__builtin_memcpy(nd->option_mac, mac, ETH_ALEN);
 	nd->check = 0;
 	nd->check = ~csum_fold16(sum_words(ip->saddr_be, 8) + bpf_htons(IPPROTO_ICMPV6) +
 				 bpf_htons(sizeof(*nd)) + sum_words((__be32 *)nd, sizeof(*nd) / 4));
-	__builtin_memcpy(c.data, pod->mac, ETH_ALEN);
-	copy_gateway_mac(c.data + ETH_ALEN);
-	return bpf_redirect_peer(skb->ifindex, 0);
+	__builtin_memcpy(c.data + ETH_ALEN, mac, ETH_ALEN);
+	return 0;
+}
+
+static __always_inline int advertise_gateway(struct __sk_buff *skb)
+{
+	__u8 mac[6];
+	int result;
+
+	copy_gateway_mac(mac);
+	result = turn_solicitation(skb, mac, ND_ROUTER | ND_OVERRIDE);
+	return result ? result : bpf_redirect_peer(skb->ifindex, 0);
 }
 
 static __always_inline bool is_gateway6(const __be32 *addr)
@@ -155,5 +195,5 @@ static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet 
 		return -REASON_ND_SPOOF;
 	if (!is_gateway6(nd->target_be))
 		return -REASON_ND_OTHER;
-	return advertise_gateway(skb, pod);
+	return advertise_gateway(skb);
 }

@@ -16,6 +16,12 @@ static __always_inline struct next_hop *next_hop_at(__u32 index)
 	return bpf_map_lookup_elem(&next_hops, &index);
 }
 
+/* One that the programs made: link and MAC addresses are known. */
+static __always_inline bool next_hop_is_known(__u32 index)
+{
+	return index - NEXT_HOP_UPLINKS < NEXT_HOPS - NEXT_HOP_UPLINKS;
+}
+
 /* The index of an uplink; -1: the link is none. */
 __noinline int uplink_hop(__u32 ifindex)
 {
@@ -210,7 +216,8 @@ static __always_inline int next_hop_forbidden(int fib_result)
 }
 
 /* As the kernel asks for what it sends itself. */
-#define LOOPBACK_LINK 1
+#define LOOPBACK_LINK	1
+#define FIB_LENGTH_MOST 0xffff
 
 /*
  * What the underlay's path leaves for packets through the tunnel: the route's MTU, or what routers
@@ -231,11 +238,13 @@ __noinline int next_hop_tunnel(packet_context *ctx, __u32 index)
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = LOOPBACK_LINK;
 	fib->l4_protocol = IPPROTO_UDP;
-	fib->tot_len = 1;
+	/* More than fits: the kernel says how much does before it looks for the neighbour, which
+	 * may not be known as long as nothing fits. */
+	fib->tot_len = FIB_LENGTH_MOST;
 	fib_towards(fib, &peer->underlay);
 	result = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	overhead = is_v4_mapped(&peer->underlay) ? TUNNEL_OVERHEAD_V4 : TUNNEL_OVERHEAD_V6;
-	if (result)
+	if (result && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return next_hop_forbidden(result);
 	mtu = fib->mtu_result;
 	mtu = mtu < TUNNEL_MTU_LEAST + overhead ? TUNNEL_MTU_LEAST : mtu - overhead;

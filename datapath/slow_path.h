@@ -40,6 +40,7 @@ __noinline int slow_path_orient(struct packet *p, struct flow_copy *stale)
 	/*
 	 * The start of a TCP flow is its SYN: a later fragment, which shows no flags, opens none;
 	 * what its first was refused it is refused. What the host's own stack sends is not doubted.
+	 * Nor is what is handed on by a table (frontend_from_outside()): it may have been idle.
 	 */
 	if (!stale->generation && p->tuple.proto == IPPROTO_TCP && p->tuple.zone != ZONE_HOST &&
 	    !is_syn(p) && !p->frontend)
@@ -128,6 +129,9 @@ static __always_inline int slow_path_outside(struct slow_path *path, const struc
 {
 	if (!(service->flags & SERVICE_EXTERNAL))
 		return -REASON_SERVICE_FROM_OUTSIDE;
+	/* A published port has one endpoint, of this node: whoever it is keeps the address. */
+	if (service->flags & SERVICE_HOST_PORT)
+		return 0;
 	if (caller != CALLER_OUTSIDE) {
 		path->flags |= SLOW_PATH_NODE_SOURCE;
 		return 0;
@@ -400,7 +404,7 @@ __noinline int sender_is_peer(packet_context *ctx, struct packet *p, __u32 numbe
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = p->link;
 	if (!next_hop_towards(number, p->family, fib) ||
-	    bpf_skb_load_bytes(ctx, ETH_ALEN, mac, sizeof(mac)))
+	    packet_load(ctx, ETH_ALEN, mac, sizeof(mac)))
 		return SENDER_PEER_UNKNOWN;
 	result = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
 	if (result)

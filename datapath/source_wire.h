@@ -59,6 +59,21 @@ static __always_inline bool source_is_node(const struct packet *p, __u8 family)
 	       p->tuple.v6.saddr_be[2] == node->ipv6_be[2] && node->ipv6_be[0];
 }
 
+/* Is the packet for the node's own address? Its first: others are found in the maps. */
+static __always_inline bool to_node(const struct packet *p, __u8 family)
+{
+	const struct node_addresses *node = this_node_get();
+
+	if (!node)
+		return false;
+	if (family == FAMILY_V4)
+		return p->tuple.v4.daddr_be == node->ipv4_be;
+	return p->tuple.v6.daddr_be[3] == node->ipv6_be[3] &&
+	       p->tuple.v6.daddr_be[0] == node->ipv6_be[0] &&
+	       p->tuple.v6.daddr_be[1] == node->ipv6_be[1] &&
+	       p->tuple.v6.daddr_be[2] == node->ipv6_be[2];
+}
+
 /* A packet from the wire. 0 or -reason. */
 static __always_inline int check_wire_source(const struct packet *p, __u8 family)
 {
@@ -67,4 +82,11 @@ static __always_inline int check_wire_source(const struct packet *p, __u8 family
 	if (result)
 		return result;
 	return source_is_own_pod(p, family) || source_is_node(p, family) ? -REASON_MARTIAN : 0;
+}
+
+/* The tunnel's outer packets: what is in them is looked at behind the tunnel. */
+static __always_inline bool is_tunnelled(const struct packet *p)
+{
+	return p->tuple.proto == IPPROTO_UDP && config.tunnel_port_be &&
+	       p->tuple.dport_be == config.tunnel_port_be && !(p->flags & PACKET_LATER_FRAGMENT);
 }

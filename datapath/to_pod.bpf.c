@@ -93,6 +93,15 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	}
 }
 
+/* What Polder itself sends by the link's queue has had its verdict. */
+static __always_inline bool is_limited(struct __sk_buff *skb)
+{
+	if (skb->mark != POD_LIMITED_MARK || !skb->ingress_ifindex)
+		return false;
+	skb->mark = 0;
+	return true;
+}
+
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
@@ -100,6 +109,8 @@ int to_pod(struct __sk_buff *skb)
 	struct flow_copy flow;
 	int result;
 
+	if (unlikely(is_limited(skb)))
+		return TC_ACT_OK;
 	p.tuple.zone = ZONE_HOST;
 	result = handle(skb, &p, &flow);
 	if (result >= 0)

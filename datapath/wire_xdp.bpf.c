@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* XDP, uplink: what can never be right is dropped before the kernel makes a socket buffer of it. */
-#include "event.h"
+/*
+ * XDP, uplink: what can never be right is dropped before the kernel makes a socket buffer of it,
+ * and what goes from the wire back to the wire by a flow that is known leaves at once: packets for
+ * Services with endpoints on other nodes, and their answers. All else is TC's (from_wire), which
+ * does the same by the same flow table.
+ */
+#include "context_xdp.h"
+#include "forward_xdp.h"
+#include "parse_plain.h"
 #include "source_wire.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -12,44 +19,206 @@ __noinline int parse_xdp(struct xdp_md *xdp, struct packet *p)
 
 	if (!p || c.data + ETH_HLEN > c.end)
 		return -REASON_SHORT;
+	p->flags = 0;
 	if (frame_kind(c.data) == bpf_htons(ETH_P_IP))
 		return parse_ipv4(c, p);
 	return parse_ipv6(c, p);
 }
 
-static __always_inline int handle(struct xdp_md *xdp, struct packet *p)
+/* Of what is not plain only the sender is looked at. 0 or -reason. */
+__noinline int check_any(struct xdp_md *xdp, struct packet *p)
 {
-	struct cursor c = CURSOR(xdp);
-	struct ethhdr *eth = c.data;
-	int result;
+	int result = parse_xdp(xdp, p);
 
-	if ((void *)(eth + 1) > c.end)
-		return -REASON_SHORT;
-	if (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))
-		return 0;
-	result = parse_xdp(xdp, p);
+	if (!p)
+		return -REASON_INTERNAL;
 	if (unlikely(result == -REASON_SHORT) && p->length < bpf_xdp_get_buff_len(xdp)) {
 		p->length = bpf_xdp_get_buff_len(xdp);
-		p->flags = 0;
 		result = parse_xdp(xdp, p);
 	}
 	/* A routing header that leads elsewhere may be meant for the node's own stack: the TC
 	 * program knows. */
-	return result && result != -REASON_IP_OPTIONS ? result : check_wire_source(p, p->family);
+	if (result && result != -REASON_IP_OPTIONS)
+		return result;
+	return p->family == FAMILY_V4 ? check_wire_source(p, FAMILY_V4)
+				      : check_wire_source(p, FAMILY_V6);
 }
 
-/* In a driver it is loaded for frames in several buffers (BPF_F_XDP_HAS_FRAGS), so that the link
+/*
+ * Addresses of Services that packets came for, by their hash: who comes again is looked for among
+ * the flows at once. What stands here wrongly, because a Service went or two addresses have one
+ * hash, costs its packets one look-up more.
+ */
+#define SERVICE_ADDRESSES_SEEN 1024
+__u32 service_addresses_seen[SERVICE_ADDRESSES_SEEN];
+
+static __always_inline bool may_be_a_services(const struct polder_addr *to)
+{
+	__u32 hash, *seen;
+
+	hash = (to->words_be[3] * 0x9e3779b1u) ^
+	       (to->words_be[0] + to->words_be[1] * 3 + to->words_be[2] * 5) * 0x85ebca6bu;
+	hash ^= hash >> 15;
+	seen = &service_addresses_seen[hash % SERVICE_ADDRESSES_SEEN];
+	if (likely(hash && READ_ONCE(*seen) == hash))
+		return true;
+	if (!service_has_address(to))
+		return false;
+	WRITE_ONCE(*seen, hash);
+	return true;
+}
+
+/*
+ * May the packet be of a flow that goes back to the wire? Then it is for an address of a Service,
+ * or for the node's own and a port that Services or translated flows have there. Pods' packets, the
+ * most, are told by constants.
+ */
+static __always_inline bool may_go_back(const struct packet *p, __u8 family)
+{
+	struct polder_addr to = tuple_daddr(&p->tuple, family);
+	__u16 port = bpf_ntohs(p->tuple.dport_be);
+
+	if (in_pod_range(&to, family == FAMILY_V4))
+		return false;
+	if (to_node(p, family))
+		return !is_tunnelled(p) &&
+		       ((port >= config.node_port_min && port <= config.node_port_max) ||
+			(port >= config.masquerade_port_min && port <= config.masquerade_port_max));
+	return may_be_a_services(&to);
+}
+
+/*
+ * All that is not one packet more of an established flow: evaluated here if it may leave from here.
+ * 1: `flow` holds what applies to the packet, which is counted; 0: it is TC's.
+ */
+__noinline int follow_here(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
+			   int outcome)
+{
+	if (!p || !flow)
+		return 0;
+	if (outcome == FLOW_ABSENT && (for_a_pod(xdp, p) <= 0 || !p->frontend))
+		return 0;
+	if (outcome != FLOW_ABSENT && (outcome != FLOW_FOUND || flow->action != FLOW_TO_WIRE ||
+				       flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
+		return 0;
+	return !follow_found(xdp, p, flow, outcome, NULL, p->family);
+}
+
+/* TC counts the packet. Global: verified once. */
+__noinline int take_back_count(struct packet *p, struct flow_copy *flow)
+{
+	struct flow_head *head =
+		p && flow ? flow_head_anywhere(flow->set, flow->way, p->family) : NULL;
+
+	if (!p || !head)
+		return 0;
+	head->packets--;
+	head->bytes -= p->length;
+	return 0;
+}
+
+/* By which way frames go back: a constant of each program. */
+enum way_back {
+	WAY_NONE,     /* all is TC's */
+	WAY_TRANSMIT, /* the driver's own */
+	WAY_REDIRECT, /* what is transmitted on a veth device waits for its other side to wake up */
+};
+
+/* A plain packet whose sender is right. An XDP action. */
+static __always_inline int go_back(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
+				   enum way_back way, __u8 family)
+{
+	const struct next_hop *hop;
+	struct flow_head *head;
+	int outcome;
+
+	if (likely(!may_go_back(p, family)))
+		return XDP_PASS;
+	outcome = flow_of(p, flow, &head, family);
+	if (unlikely(outcome != FLOW_PLAIN) && !follow_here(xdp, p, flow, outcome))
+		return XDP_PASS;
+	hop = hop_back(xdp, p, flow);
+	opaque(xdp); /* the context is read at fixed offsets only */
+	if (unlikely(!hop || !rewrite_frame((struct cursor)CURSOR(xdp), p, flow, hop, family))) {
+		if (outcome != FLOW_PLAIN)
+			take_back_count(p, flow);
+		return XDP_PASS;
+	}
+	if (unlikely(outcome != FLOW_PLAIN))
+		goto out;
+	if (!head)
+		head = flow_head_at(flow->set, flow->way, family);
+	if (head) {
+		head->packets++;
+		head->bytes += p->length;
+	}
+out:
+	return way == WAY_TRANSMIT ? XDP_TX : bpf_redirect(p->link, 0);
+}
+
+/* An XDP action, or -reason. */
+static __always_inline int handle(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
+				  enum way_back way)
+{
+	struct cursor c = CURSOR(xdp);
+	int result;
+	__be16 kind;
+
+	if (c.data + ETH_HLEN > c.end)
+		return -REASON_SHORT;
+	kind = frame_kind(c.data);
+	if (kind != bpf_htons(ETH_P_IP) && kind != bpf_htons(ETH_P_IPV6))
+		return XDP_PASS;
+	if (likely(kind == bpf_htons(ETH_P_IP)) && likely(parse_plain4(c, p))) {
+		result = check_wire_source(p, FAMILY_V4);
+		if (unlikely(result))
+			return result;
+		return way ? go_back(xdp, p, flow, way, FAMILY_V4) : XDP_PASS;
+	}
+	if (kind == bpf_htons(ETH_P_IPV6) && likely(parse_plain6(c, p))) {
+		result = check_wire_source(p, FAMILY_V6);
+		if (unlikely(result))
+			return result;
+		return way ? go_back(xdp, p, flow, way, FAMILY_V6) : XDP_PASS;
+	}
+	result = check_any(xdp, p);
+	return result ? result : XDP_PASS;
+}
+
+static __always_inline int run(struct xdp_md *xdp, enum way_back way)
+{
+	struct packet p = {.length = xdp->data_end - xdp->data,
+			   .link = xdp->ingress_ifindex,
+			   .hook = DROP_FROM_WIRE};
+	struct flow_copy flow;
+	int result;
+
+	p.tuple.zone = ZONE_WIRE;
+	result = handle(xdp, &p, &flow, way);
+	if (likely(result >= 0))
+		return result;
+	drop_count(xdp->ingress_ifindex, &p, -result, VERDICT_DROP);
+	return XDP_DROP;
+}
+
+/* In a driver they are loaded for frames in several buffers (BPF_F_XDP_HAS_FRAGS), so that the link
  * may have a larger MTU than a page. The headers are in the first one. */
 SEC("xdp")
 int wire_xdp(struct xdp_md *xdp)
 {
-	struct packet p = {.length = xdp->data_end - xdp->data, .hook = DROP_FROM_WIRE};
-	int result;
+	return run(xdp, WAY_TRANSMIT);
+}
 
-	p.tuple.zone = ZONE_WIRE;
-	result = handle(xdp, &p);
-	if (likely(!result))
-		return XDP_PASS;
-	drop_count(xdp->ingress_ifindex, &p, -result, VERDICT_DROP);
-	return XDP_DROP;
+/* For a veth device. */
+SEC("xdp")
+int wire_xdp_veth(struct xdp_md *xdp)
+{
+	return run(xdp, WAY_REDIRECT);
+}
+
+/* For a link that cannot send from XDP. */
+SEC("xdp")
+int wire_xdp_check(struct xdp_md *xdp)
+{
+	return run(xdp, WAY_NONE);
 }

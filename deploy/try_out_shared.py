@@ -40,7 +40,7 @@ class Node(collections.namedtuple('Node', 'name namespace addresses ranges direc
 
     @property
     def cgroup(self):
-        return os.path.join(cgroup_root(), 'polder-try' + self.directory.removeprefix(RUN))
+        return group() + self.directory.removeprefix(RUN)
 
 
 # Who reaches whom by the examples' policies. Everything else is a no.
@@ -165,6 +165,22 @@ def cgroup_root():
             if fields[2] == 'cgroup2' and os.access(fields[1], os.W_OK):
                 return fields[1]
     raise Failure('no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup')
+
+
+def group():
+    """
+    The control group of this try-out. Its name is its own: where /run is private to a sandbox another try-out may run on the same
+    machine, and control groups are all of it.
+    """
+    path = RUN + '/cgroup'
+    try:
+        with open(path, encoding='ascii') as file:
+            name = file.read()
+    except FileNotFoundError:
+        name = 'polder-try-' + os.urandom(4).hex()
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(name)
+    return os.path.join(cgroup_root(), name)
 
 
 def start_agent(node, *options):
@@ -297,8 +313,7 @@ def take_down():
         if os.path.ismount(path):
             run('umount', path, check=False)
     try:
-        group = os.path.join(cgroup_root(), 'polder-try')
-        for path in [*glob.glob(group + '/*/'), group]:
+        for path in [*glob.glob(group() + '/*/'), group()]:
             os.rmdir(path)
     except (OSError, Failure):
         pass

@@ -84,10 +84,15 @@ static int take_namespace(struct options *options, const char *value, struct err
 
 static int take_ports(struct options *options, const char *value, struct error *ret_failure)
 {
-	if (strcmp(value, "ignore") && strcmp(value, "refuse"))
-		return say("ports", value, "ignore or refuse", ret_failure);
-	options->ignore_ports = !strcmp(value, "ignore");
-	return 0;
+	static const char *const names[] = {
+		[PORTS_PUBLISH] = "publish", [PORTS_IGNORE] = "ignore", [PORTS_REFUSE] = "refuse"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(value, names[i])) {
+			options->ports = (enum ports_option)i;
+			return 0;
+		}
+	return say("ports", value, "publish, ignore or refuse", ret_failure);
 }
 
 /* Splits "a,b" into a list of strings that all are good. */

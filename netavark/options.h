@@ -10,15 +10,22 @@
 
 #define OPTION_LABEL_PREFIX "label."
 
+/* What becomes of published ports. */
+enum ports_option {
+	PORTS_PUBLISH,
+	PORTS_IGNORE, /* somebody else publishes them */
+	PORTS_REFUSE, /* a container that asks for some does not start */
+};
+
 /* Strings are borrowed from the JSON that was decoded; lists are owned. */
 struct options {
 	struct agent_address agent;
 	int mtu;	       /* bytes; 0: the node's */
 	const char *namespace; /* of the pod that the container is */
-	bool ignore_ports;     /* published ports are somebody else's business */
-	json_t *labels;	       /* [{"key", "value"}] */
-	json_t *dns_servers;   /* addresses as text */
-	json_t *dns_search;    /* domains */
+	enum ports_option ports;
+	json_t *labels;	     /* [{"key", "value"}] */
+	json_t *dns_servers; /* addresses as text */
+	json_t *dns_search;  /* domains */
 };
 
 /*

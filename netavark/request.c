@@ -9,6 +9,7 @@
 #include "agent/common/cni_code.h"
 #include "agent/common/cni_deletion.h"
 #include "agent/common/mac.h"
+#include "netavark/ports.h"
 #include "plugin/text.h"
 
 #define POD_NAME_MAX 253
@@ -139,22 +140,26 @@ static int refuse_ports(const json_t *mappings, struct error *ret_failure)
 {
 	const json_t *first = json_array_get(mappings, 0);
 
-	if (mappings && !json_is_array(mappings) && !json_is_null(mappings))
-		return error_set(ret_failure, -EINVAL, CNI_INVALID_CONFIG,
-				 "port_mappings is not a list");
 	if (!first)
 		return 0;
-	error_set(ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
-		  "port %d of the container cannot be published at port %d of the node: Polder "
-		  "publishes no ports",
-		  (int)json_integer_value(json_object_get(first, "container_port")),
-		  (int)json_integer_value(json_object_get(first, "host_port")));
-	error_details(
-		ret_failure,
-		"reach the container by its own address or by a Service; or create the "
-		"network with --opt ports=ignore, and publish the port by a rule of your own, "
-		"see polder-netavark(8)");
-	return -EINVAL;
+	return error_set(
+		ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
+		"port %d of the container is not published at port %d of the node: the network "
+		"has the option ports=refuse",
+		(int)json_integer_value(json_object_get(first, "container_port")),
+		(int)json_integer_value(json_object_get(first, "host_port")));
+}
+
+/* Whom the ports are left to publishes them by other means. */
+static int decode_ports(struct request *request, struct error *ret_failure)
+{
+	const json_t *mappings = json_object_get(request->root, "port_mappings");
+
+	if (request->options.ports == PORTS_REFUSE && refuse_ports(mappings, ret_failure) < 0)
+		return -EINVAL;
+	if (request->options.ports == PORTS_IGNORE)
+		mappings = NULL;
+	return ports_convert(mappings, &request->ports, ret_failure);
 }
 
 /* ------------------------------------------------------------------- whole */
@@ -166,10 +171,12 @@ static json_t *make_config(const struct request *request)
 	json_t *ips = json_object_get(given, "static_ips");
 	const char *mac = json_string_value(json_object_get(given, "static_mac"));
 
-	return json_pack("{s:s, s:s, s:s, s:i, s:{s:{s:O}}, s:{s:O*, s:s*}}", "cniVersion", "1.0.0",
-			 "name", request->network_name, "type", "polder-netavark", "mtu",
-			 request->options.mtu, "args", "cni", "labels", request->options.labels,
-			 "runtimeConfig", "ips", json_is_array(ips) ? ips : NULL, "mac", mac);
+	return json_pack("{s:s, s:s, s:s, s:i, s:{s:{s:O}}, s:{s:b}, s:{s:O*, s:s*, s:O*}}",
+			 "cniVersion", "1.0.0", "name", request->network_name, "type",
+			 "polder-netavark", "mtu", request->options.mtu, "args", "cni", "labels",
+			 request->options.labels, "capabilities", "portMappings", 1,
+			 "runtimeConfig", "ips", json_is_array(ips) ? ips : NULL, "mac", mac,
+			 "portMappings", json_array_size(request->ports) ? request->ports : NULL);
 }
 
 static int check_network(const json_t *network, struct error *ret_failure)
@@ -203,8 +210,8 @@ static int decode_setup(struct request *request, struct error *ret_failure)
 		r = check_ips(json_object_get(given, "static_ips"), ret_failure);
 	if (!r)
 		r = check_mac(json_object_get(given, "static_mac"), ret_failure);
-	if (!r && !request->options.ignore_ports)
-		r = refuse_ports(json_object_get(root, "port_mappings"), ret_failure);
+	if (!r)
+		r = decode_ports(request, ret_failure);
 	if (r < 0)
 		return r;
 	request->attachment.agent = request->options.agent;
@@ -248,6 +255,7 @@ void request_clear(struct request *request)
 {
 	options_clear(&request->options);
 	json_decref(request->config);
+	json_decref(request->ports);
 	json_decref(request->root);
 	*request = (struct request){0};
 }

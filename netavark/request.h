@@ -7,7 +7,7 @@
 #include "netavark/options.h"
 #include "plugin/attachment.h"
 
-/* All but `root`, `config` and `options` is borrowed from `root`. */
+/* All but `root`, `config`, `options` and `ports` is borrowed from `root`. */
 struct request {
 	json_t *root;
 	struct attachment attachment;
@@ -15,6 +15,7 @@ struct request {
 	const char *network_name;
 	json_t *config; /* as polderd wants it: in the form of a CNI configuration */
 	struct options options;
+	json_t *ports;		   /* those to be published, as CNI's portMappings */
 	const json_t *dns_servers; /* those of the network beside its options; may be NULL */
 };
 

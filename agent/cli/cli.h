@@ -131,6 +131,9 @@ bool cli_is_choice(const char *choices, const char *word);
 /* Help for `noun` and `verb`; NULL: all. */
 void cli_print_help(const char *noun, const char *verb, FILE *out);
 int cli_run_completion(struct cli *cli);
+/* What may follow these words of a command line of "kubectl polder", for kubectl's own completion.
+ * An exit code. */
+int cli_complete(int count, char **words);
 
 /* To standard error, with the program's name and a newline; outside strings in it are escaped. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -153,6 +156,7 @@ void cli_print_json(const json_t *value);
 int cli_run_status(struct cli *cli);
 int cli_run_pods(struct cli *cli);
 int cli_run_nodes(struct cli *cli);
+int cli_run_load_balancers(struct cli *cli);
 int cli_run_services(struct cli *cli);
 int cli_run_policies(struct cli *cli);
 int cli_run_policy_check(struct cli *cli);

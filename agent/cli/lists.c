@@ -137,6 +137,26 @@ int cli_run_nodes(struct cli *cli)
 	return run_list(cli, "nodes", titles, add_node);
 }
 
+static void add_load_balancer(struct table *table, const json_t *one)
+{
+	add_scalar(table, one, "address");
+	add_scalar(table, one, "namespace");
+	add_scalar(table, one, "name");
+	add_scalar(table, one, "state");
+	add_scalar(table, one, "node");
+	add_scalar(table, one, "link");
+	add_scalar(table, one, "since");
+	add_scalar(table, one, "reason");
+}
+
+int cli_run_load_balancers(struct cli *cli)
+{
+	static const char *const titles[] = {"ADDRESS", "NAMESPACE", "SERVICE", "STATE", "NODE",
+					     "LINK",	"SINCE",     "REASON",	NULL};
+
+	return run_list(cli, "load-balancers", titles, add_load_balancer);
+}
+
 /* "10.0.0.1:80,10.0.0.2:80 (terminating) +3". */
 static void add_backends(struct table *table, const json_t *backends)
 {

@@ -20,12 +20,11 @@ static int finish(int code)
 	return code ? code : CLI_FAILED;
 }
 
-/* kubectl starts kubectl-polder for "kubectl polder". */
-static bool is_plugin_name(const char *program)
+static bool is_named(const char *program, const char *name)
 {
 	const char *slash = strrchr(program, '/');
 
-	return strcmp(slash ? slash + 1 : program, "kubectl-polder") == 0;
+	return strcmp(slash ? slash + 1 : program, name) == 0;
 }
 
 static int run(struct cli *cli)
@@ -43,9 +42,12 @@ int main(int argc, char **argv)
 	int code;
 
 	streams_fill();
-	if (argc > 0 && is_plugin_name(argv[0]))
-		cli_set_plugin();
 	signal(SIGPIPE, SIG_IGN);
+	/* kubectl starts these for "kubectl polder", and for the completion of its words. */
+	if (argc > 0 && is_named(argv[0], "kubectl-polder"))
+		cli_set_plugin();
+	if (argc > 0 && is_named(argv[0], "kubectl_complete-polder"))
+		return finish(cli_complete(argc - 1, argv + 1));
 	code = cli_parse(argc, argv, &cli);
 	if (!code && !cli.given[CLI_HELP]) {
 		if (cli.given[CLI_VERSION])

@@ -114,6 +114,29 @@ static void print_peers(const json_t *peers)
 	print_line("Other nodes", line);
 }
 
+/* Nothing where there are no pools. */
+static void print_load_balancers(const json_t *balancers)
+{
+	char line[256];
+	int used;
+
+	if (!json_is_object(balancers))
+		return;
+	used = snprintf(line, sizeof(line), "%lld addresses of %lld Services",
+			(long long)field_number(balancers, "addresses"),
+			(long long)field_number(balancers, "services"));
+	if (strcmp(field_text(balancers, "announce"), "none") != 0)
+		used += snprintf(line + used, sizeof(line) - (size_t)used,
+				 ", %lld announced by this node, %lld by others, %lld by nobody",
+				 (long long)field_number(balancers, "announced"),
+				 (long long)field_number(balancers, "elsewhere"),
+				 (long long)field_number(balancers, "nowhere"));
+	if (field_number(balancers, "refused") > 0)
+		snprintf(line + used, sizeof(line) - (size_t)used, ", %lld refused",
+			 (long long)field_number(balancers, "refused"));
+	print_line("Balancers", line);
+}
+
 /* Nothing where objects come from elsewhere. */
 static void print_api(const json_t *api)
 {
@@ -163,6 +186,7 @@ static void print_counts(const json_t *status)
 	print_line("Objects", line);
 	print_api(field(status, "api"));
 	print_peers(field(status, "peers"));
+	print_load_balancers(field(status, "load_balancers"));
 	print_routes(field(status, "routes"));
 	snprintf(line, sizeof(line), "%lld identities, %lld rule sets",
 		 (long long)field_number(status, "policy.identities"),

@@ -160,6 +160,13 @@ int prefix_compare(const struct prefix *a, const struct prefix *b)
 	return order ? order : (int)a->length - (int)b->length;
 }
 
+bool addr_is_loopback(const struct polder_addr *addr)
+{
+	static const struct polder_addr v6 = {.bytes = {[15] = 1}};
+
+	return addr_is_v4(addr) ? addr->bytes[12] == 127 : memcmp(addr, &v6, sizeof(v6)) == 0;
+}
+
 const char *addr_reserved_reason(const struct polder_addr *addr)
 {
 	static const struct polder_addr unspecified, loopback = {.bytes = {[15] = 1}};

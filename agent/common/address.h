@@ -21,6 +21,8 @@ bool addr_is_v4(const struct polder_addr *addr);
 bool addr_is_zero(const struct polder_addr *addr);
 /* 0.0.0.0 or ::. */
 bool addr_is_unspecified(const struct polder_addr *addr);
+/* 127.0.0.0/8 or ::1. */
+bool addr_is_loopback(const struct polder_addr *addr);
 struct polder_addr addr_unspecified(bool v4);
 /* "10.0.0.0/8"; host bits are cleared. 0 or -EINVAL. */
 int prefix_parse(const char *text, struct prefix *ret);

@@ -198,3 +198,49 @@ void cni_files_find_rivals(const char *directory, const char *name, char *note, 
 			 "%s in %s: runtimes read what comes before %s by name; delete or rename",
 			 rivals > NAMED_MOST ? " and more" : "", directory, name);
 }
+
+/* ---------------------------------------------------------------- what follows in the list */
+
+static bool declares(const json_t *plugin, const char *capability)
+{
+	return json_is_true(json_object_get(json_object_get(plugin, "capabilities"), capability));
+}
+
+/* NULL: nothing that matters. */
+static const char *judge_follower(const json_t *ours, const json_t *plugin)
+{
+	const char *type = json_string_value(json_object_get(plugin, "type"));
+
+	if (type && strcmp(type, "bandwidth") == 0)
+		return "plugin bandwidth limits nothing behind " CNI_PLUGIN_NAME
+		       ": what Polder forwards passes by its queues; delete it, and give "
+		       "\"bandwidth\": true to the capabilities of " CNI_PLUGIN_NAME;
+	if (declares(ours, "portMappings") && declares(plugin, "portMappings"))
+		return "two plugins publish the same ports, as both declare portMappings; take the "
+		       "capability from one of them: from " CNI_PLUGIN_NAME
+		       " if portmap is preferred";
+	return NULL;
+}
+
+void cni_files_find_doubled(const char *path, char *note, size_t size)
+{
+	CLEANUP(cleanup_free) char *text = NULL;
+	CLEANUP(cleanup_json) json_t *root = NULL;
+	const json_t *plugins;
+	size_t length = 0;
+
+	note[0] = '\0';
+	if (file_read(path, 0, CONFIG_MOST, &text, &length) < 0 ||
+	    json_text_load(text, length, 0, NULL, &root) < 0)
+		return;
+	plugins = json_object_get(root, "plugins");
+	for (size_t i = 1; i < json_array_size(plugins); i++) {
+		const char *what =
+			judge_follower(json_array_get(plugins, 0), json_array_get(plugins, i));
+
+		if (what) {
+			snprintf(note, size, "%s: %s", path, what);
+			return;
+		}
+	}
+}

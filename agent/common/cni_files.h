@@ -23,6 +23,11 @@ int cni_files_put_config(const char *source, const char *directory, struct error
  * calls it (multus), do not count.
  */
 void cni_files_find_rivals(const char *directory, const char *name, char *note, size_t size);
+/*
+ * What plugins behind ours in this configuration do twice or in vain: in `note` which, and what to
+ * do; "": nothing.
+ */
+void cni_files_find_doubled(const char *path, char *note, size_t size);
 /* Copies the plugin from `source` into `directory`, as a whole. As cni_files_put_config(). */
 int cni_files_put_plugin(const char *source, const char *directory, struct error *error);
 

@@ -60,6 +60,7 @@ void config_defaults(struct config *config)
 		.api_silence = 20,
 		.tunnel_port = 4789,
 		.tunnel_vni = 1,
+		.announce_return = 300,
 		.peer_mac_check = true,
 		.masquerade = true,
 		.masquerade_port_min = 10240,

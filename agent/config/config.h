@@ -2,6 +2,7 @@
 /* polderd's configuration: one file, and every key also as a long option. */
 #pragma once
 
+#include "agent/common/address_range.h"
 #include "agent/common/log.h"
 #include "agent/kernel/datapath_options.h"
 #include "agent/kernel/map_sizes.h"
@@ -10,6 +11,7 @@
 #define CONFIG_MAX_UPLINKS     8
 #define CONFIG_MAX_RANGES      16
 #define CONFIG_MAX_API_SERVERS 8
+#define CONFIG_MAX_POOLS       64
 
 /* How other nodes' pods are reached: by routes alone, by the tunnel, or by it where the other node
  * is no neighbour. */
@@ -90,6 +92,10 @@ struct config {
 	uint32_t max_socket_origins; /* --max-socket-origins, default 65536 */
 	uint32_t max_rule_counters;  /* --max-rule-counters (rules), default 32768 */
 	uint16_t pod_mtu;	     /* --pod-mtu; 0: the uplink's */
+	struct address_range pools[CONFIG_MAX_POOLS]; /* --load-balancer-pools, repeatable */
+	size_t pool_count;
+	bool announce;		     /* --load-balancer-announce l2|none, default none */
+	uint32_t announce_return;    /* --load-balancer-return SECONDS, default 300; 0: never */
 	uint32_t events_per_second;  /* --events-per-second for each CPU, default 10000; 0: no limit
 				      */
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default

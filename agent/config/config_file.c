@@ -9,6 +9,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/json_text.h"
+#include "agent/config/config_balancers.h"
 #include "agent/config/config_keys.h"
 
 /* Puts place and key before the reason. */
@@ -242,6 +243,8 @@ int config_check(const struct config *config, struct config_source *source)
 		r = check_node_ports(config, source);
 	if (r == 0)
 		r = check_tables(config, source);
+	if (r == 0)
+		r = config_check_pools(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

@@ -14,6 +14,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/common/listen_address.h"
+#include "agent/config/config_balancers.h"
 #include "agent/config/config_parse.h"
 #include "agent/config/config_sizes.h"
 
@@ -542,6 +543,14 @@ const struct config_key config_keys[] = {
 	 set_tunnel_vni, NULL},
 	{"peer-mac-check", FORM_YES_NO, "yes|no",
 	 "check the MAC address of other nodes' packets (default yes)", set_peer_mac_check, NULL},
+	{"load-balancer-pools", FORM_LIST, "RANGE",
+	 "addresses for Services of type LoadBalancer, repeatable", config_set_pool,
+	 config_clear_pools},
+	{"load-balancer-announce", FORM_TEXT, "l2|none",
+	 "answer ARP and neighbour discovery for them (default none)", config_set_announce, NULL},
+	{"load-balancer-return", FORM_NUMBER, "SECONDS",
+	 "an address goes back to its first node after so long; 0: never (default 300)",
+	 config_set_return, NULL},
 	{"masquerade", FORM_YES_NO, "yes|no", "masquerade pod traffic to the outside (default yes)",
 	 set_masquerade, NULL},
 	{"no-masquerade", FORM_LIST, "CIDR", "do not masquerade traffic to this range, repeatable",

@@ -151,6 +151,22 @@ static json_t *balancing(const struct config *config)
 	return json_string(config->balancing == BALANCING_MAGLEV ? "maglev" : "random");
 }
 
+static json_t *pools(const struct config *config)
+{
+	char text[ADDRESS_RANGE_TEXT_MAX];
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < config->pool_count; i++)
+		json_array_append_new(list,
+				      json_string(address_range_format(&config->pools[i], text)));
+	return list;
+}
+
+static json_t *announce(const struct config *config)
+{
+	return json_string(config->announce ? "l2" : "none");
+}
+
 static json_t *masquerade(const struct config *config)
 {
 	return json_boolean(config->masquerade);
@@ -235,6 +251,7 @@ static json_t *api_server(const struct config *config)
 NUMBER(api_silence)
 NUMBER(tunnel_port)
 NUMBER(tunnel_vni)
+NUMBER(announce_return)
 NUMBER(flows_v4)
 NUMBER(flows_v6)
 NUMBER(max_services)
@@ -279,6 +296,9 @@ static const struct getter {
 	{"tunnel-port", tunnel_port, false},
 	{"tunnel-vni", tunnel_vni, false},
 	{"peer-mac-check", peer_mac_check, false},
+	{"load-balancer-pools", pools, false},
+	{"load-balancer-announce", announce, false},
+	{"load-balancer-return", announce_return, false},
 	{"masquerade", masquerade, false},
 	{"no-masquerade", no_masquerade, false},
 	{"masquerade-ports", masquerade_ports, false},

@@ -344,9 +344,9 @@ static const char *xdp_in_force(const struct datapath *d, const char *name, int 
  * together, for checks that from_wire makes as well. A link keeps its mode when its program is
  * replaced: one of another mode (of before a restart) goes first.
  */
-static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
+static int attach_xdp(struct datapath *d, int ifindex, const char *program, const char **ret_xdp)
 {
-	int prog = datapath_fd_of(d, DATAPATH_WIRE_XDP, "wire_xdp"), r;
+	int prog = datapath_fd_of(d, DATAPATH_WIRE_XDP, program), r;
 	const bool generic = d->options.xdp == XDP_GENERIC;
 	const struct link_place where = {.target = ifindex,
 					 .type = BPF_XDP,
@@ -365,6 +365,19 @@ static int attach_xdp(struct datapath *d, int ifindex, const char **ret_xdp)
 	r = pinned_links_put(d->links, name, &where, prog);
 	*ret_xdp = xdp_in_force(d, name, ifindex);
 	return r;
+}
+
+/* Which program sends frames back to the wire, or only checks. The stack sends those of the generic
+ * path. */
+static const char *xdp_program(struct datapath *d, int ifindex)
+{
+	struct link_info link;
+
+	if (d->options.xdp == XDP_GENERIC)
+		return "wire_xdp";
+	if (netlink_link_get_index(d->nl, ifindex, &link) < 0 || !netlink_xdp_sends(&link))
+		return "wire_xdp_check";
+	return link.is_veth ? "wire_xdp_veth" : "wire_xdp";
 }
 
 static bool is_one_of(int ifindex, const int *list, size_t count)
@@ -415,16 +428,22 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 			   size_t size)
 {
 	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
+	const char *program;
 
 	if (r == 0 && !d->features.tcx)
 		r = note_clsact(d, ifindex);
 	if (r < 0)
 		return r;
-	r = attach_xdp(d, ifindex, ret_xdp);
+	program = xdp_program(d, ifindex);
+	r = attach_xdp(d, ifindex, program, ret_xdp);
 	message[0] = '\0';
 	if (r < 0)
 		say_no_xdp(d, ifindex, r, message, size);
-	/* The TC program checks the same. */
+	else if (!strcmp(program, "wire_xdp_check") && d->options.xdp != XDP_OFF)
+		snprintf(message, size,
+			 "XDP checks, but does not forward: the other side of the veth pair takes "
+			 "no frames from XDP; turn GRO on there (ethtool -K LINK gro on)");
+	/* The TC program does the same. */
 	return r < 0 && d->options.xdp == XDP_AUTO ? 0 : r;
 }
 

@@ -88,7 +88,8 @@ void datapath_detach_tunnel(struct datapath *datapath, int ifindex);
 int datapath_tunnel_attached(struct datapath *datapath, int ifindex);
 
 /* An uplink: TC both directions and XDP. `*ret_xdp` says what XDP became: "native", "generic",
- * "off". On success `message` says why it is off though it is asked for, or is "". */
+ * "off". On success `message` says why it is off though it is asked for, or why it forwards
+ * nothing, or is "". */
 int datapath_attach_uplink(struct datapath *datapath, int ifindex, const char **ret_xdp,
 			   char *message, size_t size);
 /* Removes our programs from links that were uplinks and are none of these any more, also those of

@@ -76,10 +76,16 @@ static int share_map(struct datapath *d, struct bpf_map *map)
 /* Not in the generic path: Linux 6.18 loses what it takes apart there. */
 static void take_frags(const struct datapath *d, struct bpf_object *object)
 {
-	struct bpf_program *program = bpf_object__find_program_by_name(object, "wire_xdp");
+	struct bpf_program *program;
 
-	if (program && d->options.xdp != XDP_GENERIC)
-		bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
+	if (d->options.xdp == XDP_GENERIC)
+		return;
+	bpf_object__for_each_program(program, object)
+	{
+		if (bpf_program__type(program) == BPF_PROG_TYPE_XDP)
+			bpf_program__set_flags(program,
+					       bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
+	}
 }
 
 static int prepare_object(struct datapath *d, struct bpf_object *object)

@@ -105,11 +105,10 @@ static const struct {
 	const char *name;
 	bool on_pod;
 } names[] = {
-	{"from_pod", true},	     {"to_pod", true},
-	{"closed_from_pod", true},   {"closed_to_pod", true},
-	{"from_wire", false},	     {"to_wire", false},
-	{"wire_xdp", false},	     {"from_tunnel", false},
-	{"to_tunnel", false},	     {"closed_from_tunnel", false},
+	{"from_pod", true},	     {"to_pod", true},		{"closed_from_pod", true},
+	{"closed_to_pod", true},     {"from_wire", false},	{"to_wire", false},
+	{"wire_xdp", false},	     {"wire_xdp_check", false}, {"wire_xdp_veth", false},
+	{"from_tunnel", false},	     {"to_tunnel", false},	{"closed_from_tunnel", false},
 	{"closed_to_tunnel", false},
 };
 

@@ -43,6 +43,7 @@ static const char *const names[MAP_COUNT] = {
 	[MAP_SERVICE_SOURCES] = "service_sources",
 	[MAP_SERVICE_AFFINITY] = "service_affinity",
 	[MAP_HOST_ENDPOINTS] = "host_endpoints",
+	[MAP_ANNOUNCED] = "announced",
 	[MAP_SOCKET_PEERS] = "socket_peers",
 	[MAP_SOCKET_ORIGINS] = "socket_origins",
 	[MAP_FRAGMENTS] = "fragments",

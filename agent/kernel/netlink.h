@@ -58,6 +58,12 @@ struct veth_spec {
 };
 int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec);
 int netlink_link_get(struct netlink *nl, const char *name, struct link_info *ret); /* -ENODEV */
+/*
+ * Does the link send what an XDP program in its driver gives back? One side of a veth pair
+ * does only while the other side polls: it has an XDP program, or GRO is on. Where the kernel does
+ * not say (before Linux 6.3) the answer for such a link is no: frames would be lost without a word.
+ */
+bool netlink_xdp_sends(const struct link_info *link);
 int netlink_link_get_index(struct netlink *nl, int ifindex, struct link_info *ret);
 int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count);
 int netlink_link_set_up(struct netlink *nl, int ifindex);
@@ -131,8 +137,8 @@ int netlink_clsact_query(struct netlink *nl, int ifindex, bool egress,
 			 enum clsact_position position, uint32_t *ret_prog_id);
 
 /*
- * Tells of each root queue that a link (0: any) has not by itself, and of "ingress", which leads
- * what comes in to one. A link may be told twice. 0 or -errno.
+ * Tells of each root queue that a link (0: any) has neither by itself nor by netlink_limit_set(),
+ * and of "ingress", which leads what comes in to one. A link may be told twice. 0 or -errno.
  */
 typedef void (*netlink_queue_visitor)(int ifindex, const char *kind, void *data);
 int netlink_queue_list(struct netlink *nl, int ifindex, netlink_queue_visitor visit, void *data);

@@ -12,6 +12,8 @@
 #define NETLINK_SEND_SIZE    4096
 /* Dumps that a change interrupted are read again, so often. */
 #define NETLINK_DUMP_TRIES 16
+/* Of the queues that are Polder's own (netlink_limit.h): 0x504c, "PL". */
+#define NETLINK_LIMIT_MAJOR 0x504cu
 
 struct mnl_socket;
 

@@ -31,7 +31,8 @@ static int look_at(const struct nlmsghdr *header, void *data)
 		if (mnl_attr_get_type(attr) != TCA_KIND ||
 		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0)
 			continue;
-		if ((message->tcm_parent == TC_H_ROOT && strcmp(kind, "noqueue") != 0) ||
+		if ((message->tcm_parent == TC_H_ROOT && strcmp(kind, "noqueue") != 0 &&
+		     TC_H_MAJ(message->tcm_handle) >> 16 != NETLINK_LIMIT_MAJOR) ||
 		    strcmp(kind, "ingress") == 0)
 			search->visit(message->tcm_ifindex, kind, search->data);
 	}

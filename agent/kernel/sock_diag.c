@@ -153,6 +153,74 @@ int sock_diag_list(struct netlink *nl, uint8_t proto, const struct backend *peer
 	return r < 0 ? r : list_family(nl, AF_INET6, peers, count, &listing);
 }
 
+/* ---------------------------------------------------------------- who listens */
+
+/* Of UDP: bound, and connected to nobody. */
+#define WAITING_STATES (1u << 10 /* TCP_LISTEN */ | 1u << 7 /* TCP_CLOSE */)
+
+struct listener_search {
+	const struct polder_addr *addr;
+	uint16_t port_be;
+	bool found;
+	uint32_t user;
+};
+
+/* A socket at :: is at all of IPv4, too, unless it says otherwise, which is not told. */
+static bool waits_at(const struct inet_diag_msg *m, const struct polder_addr *addr)
+{
+	static const uint32_t everywhere[4];
+	size_t size = m->idiag_family == AF_INET ? 4 : 16;
+
+	if (addr_is_v4(addr) && m->idiag_family == AF_INET6)
+		return memcmp(m->id.idiag_src, everywhere, size) == 0 ||
+		       memcmp(m->id.idiag_src, addr, size) == 0;
+	if (addr_is_v4(addr) != (m->idiag_family == AF_INET))
+		return false;
+	return addr_is_unspecified(addr) || memcmp(m->id.idiag_src, everywhere, size) == 0 ||
+	       memcmp(m->id.idiag_src, netlink_addr_bytes(addr), size) == 0;
+}
+
+static int on_listener(const struct nlmsghdr *header, void *data)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(header);
+	struct listener_search *search = data;
+
+	if (mnl_nlmsg_get_payload_len(header) < sizeof(*m))
+		return -EBADMSG;
+	if (m->id.idiag_sport == search->port_be && waits_at(m, search->addr)) {
+		search->found = true;
+		search->user = m->idiag_uid;
+	}
+	return 0;
+}
+
+int sock_diag_find_listener(struct netlink *nl, uint8_t proto, const struct polder_addr *addr,
+			    uint16_t port, uint32_t *ret_user)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	struct listener_search search = {.addr = addr, .port_be = htons(port)};
+
+	for (size_t i = 0; i < COUNT(families); i++) {
+		struct nlmsghdr *header = netlink_begin(nl, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+		struct inet_diag_req_v2 *request =
+			mnl_nlmsg_put_extra_header(header, sizeof(*request));
+		int r;
+
+		*request = (struct inet_diag_req_v2){
+			.sdiag_family = families[i],
+			.sdiag_protocol = proto,
+			.idiag_states = WAITING_STATES,
+			.id = {.idiag_sport = search.port_be},
+		};
+		r = netlink_talk(nl, header, on_listener, &search);
+		if (r < 0)
+			return r;
+	}
+	if (search.found)
+		*ret_user = search.user;
+	return search.found ? 0 : -ENOENT;
+}
+
 /* ---------------------------------------------------------------- the end */
 
 int sock_diag_end(struct netlink *nl, const struct connected_socket *socket)

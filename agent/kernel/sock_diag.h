@@ -38,6 +38,13 @@ typedef int (*sock_diag_visitor)(const struct connected_socket *socket, void *da
 int sock_diag_list(struct netlink *nl, uint8_t proto, const struct backend *peers, size_t count,
 		   sock_diag_visitor visit, void *data);
 /*
+ * Does a socket wait at this address and port (host byte order), or at all addresses? An
+ * unspecified address: at any of its family. 0: one does, `*ret_user` owns it; -ENOENT: none;
+ * -errno: not known.
+ */
+int sock_diag_find_listener(struct netlink *nl, uint8_t proto, const struct polder_addr *addr,
+			    uint16_t port, uint32_t *ret_user);
+/*
  * Ends the very socket: whoever uses it gets ECONNABORTED, the other side of TCP a reset. -ENOENT:
  * it is gone, or connected to somebody else; -EOPNOTSUPP: this kernel cannot
  * (CONFIG_INET_DIAG_DESTROY); -errno.

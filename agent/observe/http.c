@@ -110,6 +110,14 @@ static void forget_cached(struct route *route)
 	route->cached = NULL;
 }
 
+static void add_header(const struct route *route, struct MHD_Response *response)
+{
+	char value[64] = "";
+
+	route->header_value(value, sizeof(value), route->data);
+	MHD_add_response_header(response, route->header, value);
+}
+
 /* However many ask, the handler runs at most once within `cache_ms`, and its text is in memory
  * once. */
 static enum MHD_Result answer(struct http_server *server, struct route *route,
@@ -125,6 +133,8 @@ static enum MHD_Result answer(struct http_server *server, struct route *route,
 		route->cached_status = route->handler(&body, &length, route->data);
 		route->cached = make_response(route->content_type, body, body ? length : 0);
 		route->cached_at = now;
+		if (route->cached && route->header)
+			add_header(route, route->cached);
 	}
 	if (!route->cached)
 		return MHD_NO;
@@ -164,6 +174,8 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
 	for (size_t i = 0; i < server->route_count; i++)
 		if (strcmp(server->routes[i].path, url) == 0)
 			return answer(server, &server->routes[i], connection);
+	if (server->every_path.handler)
+		return answer(server, &server->every_path, connection);
 	return refuse(connection, MHD_HTTP_NOT_FOUND, "no such page\n");
 }
 
@@ -283,7 +295,11 @@ int http_route_cached(struct http_server *server, const char *path, const char *
 	if (server->route_count == HTTP_ROUTES_MAX)
 		return -ENOSPC;
 	server->routes[server->route_count++] =
-		(struct route){path, content_type, handler, data, cache_ms, NULL, 0, 0};
+		(struct route){.path = path,
+			       .content_type = content_type,
+			       .handler = handler,
+			       .data = data,
+			       .cache_ms = cache_ms};
 	return 0;
 }
 
@@ -291,4 +307,13 @@ int http_route(struct http_server *server, const char *path, const char *content
 	       http_handler handler, void *data)
 {
 	return http_route_cached(server, path, content_type, handler, data, 0);
+}
+
+void http_serve_every_path(struct http_server *server, const struct http_page *page)
+{
+	server->every_path = (struct route){.content_type = page->content_type,
+					    .handler = page->handler,
+					    .data = page->data,
+					    .header = page->header,
+					    .header_value = page->header_value};
 }

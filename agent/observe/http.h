@@ -35,6 +35,19 @@ int http_route(struct http_server *server, const char *path, const char *content
 int http_route_cached(struct http_server *server, const char *path, const char *content_type,
 		      http_handler handler, void *data, unsigned int cache_ms);
 
+/*
+ * What is answered at each path that is no route's; without it they are not found. `header` (NULL:
+ * none) is one more, with the value that `header_value` writes.
+ */
+struct http_page {
+	const char *content_type;
+	http_handler handler;
+	const char *header;
+	void (*header_value)(char *value, size_t size, void *data);
+	void *data;
+};
+void http_serve_every_path(struct http_server *server, const struct http_page *page);
+
 struct http_stats {
 	uint64_t connections; /* open now */
 	uint64_t requests;    /* that were read whole */
@@ -43,5 +56,6 @@ struct http_stats {
 };
 void http_server_read_stats(const struct http_server *server, struct http_stats *ret);
 
+#define HTTP_TYPE_JSON	  "application/json"
 #define HTTP_TYPE_TEXT	  "text/plain; charset=utf-8"
 #define HTTP_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"

@@ -16,6 +16,8 @@ struct route {
 	struct MHD_Response *cached; /* NULL: none */
 	unsigned int cached_status;
 	uint64_t cached_at; /* loop time */
+	const char *header; /* see struct http_page */
+	void (*header_value)(char *value, size_t size, void *data);
 };
 
 /* One that was accepted. Its first request is its only one. */
@@ -39,6 +41,7 @@ struct http_server {
 	int handles; /* still open in the loop */
 	struct route routes[HTTP_ROUTES_MAX];
 	size_t route_count;
+	struct route every_path; /* without a handler: none */
 	uint16_t port;
 	struct http_connection *connections;
 	struct http_connection *adding; /* handed to MHD at the moment */

@@ -29,6 +29,7 @@ void local_pod_free(struct local_pod *pod)
 	free(pod->uid);
 	free(pod->held_down);
 	labels_clear(&pod->labels);
+	port_mappings_clear(&pod->ports);
 	free(pod);
 }
 

@@ -4,7 +4,9 @@
 
 #include <jansson.h>
 
+#include "agent/common/bandwidth.h"
 #include "agent/common/error.h"
+#include "agent/common/port_mapping.h"
 #include "agent/config/config.h"
 #include "agent/kernel/netlink.h"
 #include "policy/objects/objects.h"
@@ -22,6 +24,8 @@ struct local_pod {
 	char *uid;		       /* "" if unknown */
 	struct labels labels;	       /* from the configuration, when no Pod object is there */
 	struct polder_addr ipv4, ipv6; /* all zero: none */
+	struct port_mappings ports;    /* of the node that lead to it, one entry for each family */
+	struct bandwidth bandwidth;
 	uint8_t mac[6];
 	uint32_t mtu;
 	int ifindex;		   /* host side; its last bits are its place in the map */

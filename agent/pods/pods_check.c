@@ -199,6 +199,17 @@ static int check_interface(struct netlink *inside, const struct local_pod *pod,
 	return 0;
 }
 
+static int check_limit(struct netlink *nl, int ifindex, const struct local_pod *pod,
+		       const struct bandwidth_limit *limit, const char *what,
+		       struct error *ret_error)
+{
+	int r = pods_limit_find(nl, ifindex, pod, limit);
+
+	if (r == -ENOENT)
+		return missing(ret_error, "the limit of what %s is missing or changed", what);
+	return r < 0 ? unknown(ret_error, r, "the limit of what", what) : 0;
+}
+
 static int check_container(const struct local_pod *pod, struct netlink *inside,
 			   const json_t *prev_result, struct error *ret_error)
 {
@@ -220,6 +231,9 @@ static int check_container(const struct local_pod *pod, struct netlink *inside,
 		r = check_default(inside, &pod->ipv4, info.ifindex, ret_error);
 	if (r == 0)
 		r = check_default(inside, &pod->ipv6, info.ifindex, ret_error);
+	if (r == 0)
+		r = check_limit(inside, info.ifindex, pod, &pod->bandwidth.egress,
+				"the container sends", ret_error);
 	return r < 0 ? r
 		     : check_result_routes(inside, json_object_get(prev_result, "routes"),
 					   ret_error);
@@ -258,7 +272,11 @@ static int check_host(struct pods *pods, const struct local_pod *pod, struct err
 	if (!info.up)
 		return missing(ret_error, "the node's link %s is down", pod->link);
 	r = check_host_route(pods, pod, &pod->ipv4, ret_error);
-	return r < 0 ? r : check_host_route(pods, pod, &pod->ipv6, ret_error);
+	if (r == 0)
+		r = check_host_route(pods, pod, &pod->ipv6, ret_error);
+	return r < 0 ? r
+		     : check_limit(pods->nl, pod->ifindex, pod, &pod->bandwidth.ingress,
+				   "goes to the container", ret_error);
 }
 
 /* What a later plugin has given to the interface is taken over, if nobody has done so yet. */

@@ -291,6 +291,11 @@ static int add(struct pods *pods, struct pod_request *request, const char *netns
 		r = complete(pods, request, pod, ret_error);
 	if (r < 0)
 		return r;
+	r = pods_ports_settle(pods, pod, ret_error);
+	if (r < 0) {
+		pods_release(pods, pod);
+		return r;
+	}
 	r = adding_new(pods, pod, netns, netns_fd, &adding);
 	r = r < 0 ? error_set(ret_error, r, CNI_TRY_AGAIN, "the pod cannot be connected: %s",
 			      cause_of(r, cause))

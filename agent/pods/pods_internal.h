@@ -146,6 +146,18 @@ void pods_request_clear(struct pod_request *request);
 /* Container id and interface name, checked; borrowed from `args`. */
 int pods_request_names(const json_t *args, const char **ret_container_id, const char **ret_ifname,
 		       struct error *ret_error);
+/* ------------------------------------------------------------------ published ports (pods_ports.c)
+ */
+
+/*
+ * Gives each mapping of a new pod an address of the node, or all of them, of a family that the pod
+ * has. 0; -errno: an address that it cannot be published at, or a port that another pod has.
+ */
+int pods_ports_settle(const struct pods *pods, struct local_pod *pod, struct error *ret_error);
+/* Whose published port would meet this one; NULL: nobody's. */
+const struct local_pod *pods_port_owner(const struct pods *pods, const struct port_mapping *port,
+					const struct local_pod *except);
+
 /* ------------------------------------------------------------------ links (pods_link.c) */
 
 /* Chooses number and name, makes the pair (down). Takes the slot. Fills pod->ifindex and link. */
@@ -185,6 +197,16 @@ struct link_mark {
 bool pods_link_read_mark(const struct link_info *link, struct link_mark *ret);
 enum link_maker { LINK_MADE_HERE, LINK_MADE_ELSEWHERE, LINK_NOT_MARKED };
 enum link_maker pods_link_maker(const struct pods *pods, const struct link_info *link);
+
+/* ------------------------------------------------------------------ bandwidth (pods_limit.c) */
+
+/* What goes to the pod waits on the host's side, what it sends in its interface. Idempotent. 0 or
+ * -errno. */
+int pods_limit_host(struct pods *pods, const struct local_pod *pod);
+int pods_limit_container(struct netlink *inside, int ifindex, const struct local_pod *pod);
+/* Is the limit there, if there is to be one? 0; -ENOENT: not; -errno: not known. */
+int pods_limit_find(struct netlink *nl, int ifindex, const struct local_pod *pod,
+		    const struct bandwidth_limit *wanted);
 
 /* ------------------------------------------------------------------ CHECK (pods_check.c) */
 

@@ -279,7 +279,12 @@ int pods_link_host_up(struct pods *pods, const struct local_pod *pod, const char
 		return r;
 	}
 	r = put_host_addr(pods, pod, &pod->ipv4, ret_what);
-	return r < 0 ? r : put_host_addr(pods, pod, &pod->ipv6, ret_what);
+	if (r == 0)
+		r = put_host_addr(pods, pod, &pod->ipv6, ret_what);
+	if (r < 0)
+		return r;
+	*ret_what = "the limit of what goes to the pod (bandwidth, needs CONFIG_NET_SCH_TBF)";
+	return pods_limit_host(pods, pod);
 }
 
 /* ----------------------------------------------------------- container side */
@@ -389,6 +394,10 @@ int pods_link_container_up(struct netlink *inside, int netns_fd, const struct lo
 		r = put_family(inside, netns_fd, info.ifindex, pod, &pod->ipv4, ret_what);
 	if (r == 0)
 		r = put_family(inside, netns_fd, info.ifindex, pod, &pod->ipv6, ret_what);
+	if (r < 0)
+		return r;
+	*ret_what = "the limit of what the container sends (bandwidth, needs CONFIG_NET_SCH_TBF)";
+	r = pods_limit_container(inside, info.ifindex, pod);
 	if (r < 0)
 		return r;
 	*ret_ifindex = info.ifindex;

@@ -41,8 +41,8 @@ const char *pods_queue_text(const struct local_pod *pod, char text[POD_QUEUE_TEX
 {
 	snprintf(text, POD_QUEUE_TEXT,
 		 "its link %s has a queue of another plugin (%s), by which what Polder forwards "
-		 "does not pass: nothing limits the pod's bandwidth; remove that plugin from the "
-		 "list, or do without limits (docs/cni.md)",
+		 "does not pass as that plugin means it; remove it from the list, and give "
+		 "polder-cni the capability bandwidth instead (docs/cni.md)",
 		 pod->link, pod->queues);
 	return text;
 }

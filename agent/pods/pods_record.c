@@ -37,14 +37,16 @@ json_t *pods_record_encode(const struct local_pod *pod)
 	char v4[INET6_ADDRSTRLEN], v6[INET6_ADDRSTRLEN], mac[18];
 
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
-			 "s:I, s:b, s:b}",
+			 "s:I, s:b, s:b, s:o, s:o}",
 			 "version", RECORD_VERSION, "containerID", pod->container_id, "ifname",
 			 pod->ifname, "network", pod->network, "namespace", pod->namespace, "name",
 			 pod->name, "uid", pod->uid, "labels", json_of_labels(&pod->labels), "ipv4",
 			 addr_text(&pod->ipv4, v4), "ipv6", addr_text(&pod->ipv6, v6), "mac",
 			 mac_format(pod->mac, mac), "mtu", (int)pod->mtu, "ifindex", pod->ifindex,
 			 "link", pod->link, "created", (json_int_t)pod->created, "objectSeen",
-			 pod->object_seen, "labelsLost", pod->labels_lost);
+			 pod->object_seen, "labelsLost", pod->labels_lost, "ports",
+			 port_mappings_encode(&pod->ports), "bandwidth",
+			 bandwidth_encode(&pod->bandwidth));
 }
 
 int pods_record_write(struct pods *pods, const struct local_pod *pod)
@@ -115,6 +117,30 @@ static int decode_labels(const json_t *object, struct labels *labels)
 	return 0;
 }
 
+/* Records of before have none. Which addresses a port is published at was settled by the ADD. */
+static int decode_ports(const json_t *list, struct port_mappings *ret)
+{
+	struct error error = {};
+	int r;
+
+	if (list && !json_is_array(list))
+		return -EBADMSG;
+	r = port_mappings_decode(list, "ports", ret, &error);
+	for (size_t i = 0; i < ret->count && r == 0; i++)
+		if (ret->items[i].every_family)
+			r = -EBADMSG;
+	return r == -ENOMEM || r == 0 ? r : -EBADMSG;
+}
+
+static int decode_bandwidth(const json_t *value, struct bandwidth *ret)
+{
+	struct error error;
+
+	if (value && !json_is_object(value))
+		return -EBADMSG;
+	return bandwidth_decode(value, "bandwidth", ret, &error) < 0 ? -EBADMSG : 0;
+}
+
 struct record_text {
 	const char *container_id, *ifname, *network, *namespace, *name, *uid, *ipv4, *ipv6, *mac,
 		*link;
@@ -145,7 +171,7 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 {
 	struct record_text text;
 	struct local_pod *pod;
-	json_t *labels;
+	json_t *labels, *ports = NULL, *bandwidth = NULL;
 	json_int_t created;
 	int version, mtu, object_seen = 0, labels_lost = 0, r;
 
@@ -157,13 +183,13 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 		return -ENOMEM;
 	r = json_unpack((json_t *)record,
 			"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
-			"s:I, s?b, s?b}",
+			"s:I, s?b, s?b, s?o, s?o}",
 			"version", &version, "containerID", &text.container_id, "ifname",
 			&text.ifname, "network", &text.network, "namespace", &text.namespace,
 			"name", &text.name, "uid", &text.uid, "labels", &labels, "ipv4", &text.ipv4,
 			"ipv6", &text.ipv6, "mac", &text.mac, "mtu", &mtu, "ifindex", &pod->ifindex,
 			"link", &text.link, "created", &created, "objectSeen", &object_seen,
-			"labelsLost", &labels_lost);
+			"labelsLost", &labels_lost, "ports", &ports, "bandwidth", &bandwidth);
 	if (r < 0 || version != RECORD_VERSION || pod->ifindex < PODS_FIRST_IFINDEX ||
 	    pod->ifindex >= PODS_FIRST_IFINDEX + PODS_IFINDEX_COUNT || mtu < 68 || mtu > 65535 ||
 	    !json_is_object(labels))
@@ -172,6 +198,10 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 		r = keep_texts(pod, &text);
 	if (r == 0)
 		r = decode_labels(labels, &pod->labels);
+	if (r == 0)
+		r = decode_ports(ports, &pod->ports);
+	if (r == 0)
+		r = decode_bandwidth(bandwidth, &pod->bandwidth);
 	if (r < 0) {
 		local_pod_free(pod);
 		return r;

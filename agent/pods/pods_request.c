@@ -313,34 +313,13 @@ static int decode_mtu(struct pod_request *request, const json_t *value, struct e
 
 /* ------------------------------------------------------------ capabilities */
 
-/* Rates of 0 limit nothing; a burst without a rate neither. */
-static bool asks_for_bandwidth(const json_t *value)
-{
-	return json_integer_value(get_any_case(value, "ingressRate")) > 0 ||
-	       json_integer_value(get_any_case(value, "egressRate")) > 0;
-}
-
-static bool asks_for_ports(const json_t *value)
-{
-	return json_array_size(value) > 0 || json_object_size(value) > 0;
-}
-
 /*
  * A runtime passes on what the configuration declares. Undeclared, it is meant for another plugin
  * of the list (portmap, bandwidth), which does it.
  */
-static int refuse_capability(const json_t *config, const json_t *runtime, const char *name,
-			     bool (*asks)(const json_t *value), const char *plugin,
-			     struct error *ret_error)
+static bool is_declared(const json_t *config, const char *capability)
 {
-	if (!json_is_true(get(get(config, "capabilities"), name)) ||
-	    !asks(get_any_case(runtime, name)))
-		return 0;
-	return error_set(
-		ret_error, -EOPNOTSUPP, CNI_UNSUPPORTED_FIELD,
-		"$.runtimeConfig.%s is not supported by polder-cni: take \"%s\" out of its "
-		"capabilities and put the plugin '%s' behind it in the list",
-		name, name, plugin);
+	return json_is_true(get(get(config, "capabilities"), capability));
 }
 
 /* ------------------------------------------------------------------ whole */
@@ -369,12 +348,14 @@ static int decode(const json_t *args, struct pod_request *request, struct error 
 		r = decode_mac(request, runtime, args_cni, cni_args, ret_error);
 	if (r == 0)
 		r = decode_mtu(request, get(config, "mtu"), ret_error);
-	if (r == 0)
-		r = refuse_capability(config, runtime, "portMappings", asks_for_ports, "portmap",
-				      ret_error);
-	if (r == 0)
-		r = refuse_capability(config, runtime, "bandwidth", asks_for_bandwidth, "bandwidth",
-				      ret_error);
+	if (r == 0 && is_declared(config, "portMappings"))
+		r = port_mappings_decode(get_any_case(runtime, "portMappings"),
+					 "$.runtimeConfig.portMappings", &request->pod->ports,
+					 ret_error);
+	if (r == 0 && is_declared(config, "bandwidth"))
+		r = bandwidth_decode(get_any_case(runtime, "bandwidth"),
+				     "$.runtimeConfig.bandwidth", &request->pod->bandwidth,
+				     ret_error);
 	return r;
 }
 

@@ -185,6 +185,7 @@ static void pod_fill(struct synced_pod *pod, const struct local_pod *local)
 {
 	pod->entry = (struct pod_entry){.ifindex = local->ifindex, .mtu = local->mtu};
 	memcpy(pod->entry.mac, local->mac, 6);
+	pod->limited = local->bandwidth.ingress.rate != 0;
 	if (!addr_is_zero(&local->ipv4)) {
 		pod->entry.ipv4_be = local->ipv4.words_be[3];
 		pod->addresses[pod->address_count++] = local->ipv4;

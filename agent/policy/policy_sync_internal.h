@@ -26,6 +26,7 @@ struct synced_pod {
 	struct labels attached;
 	struct object *gone;	/* the Pod object that went, shared; NULL: none did */
 	struct pod_entry entry; /* as written */
+	bool limited;		/* what it gets waits in a queue */
 	bool written;
 	bool fresh;			    /* by the current run: into both slots at once */
 	bool dirty;			    /* what the compiler knows of it is out of date */

@@ -112,7 +112,7 @@ static int pod_write(struct policy_sync *sync, struct synced_pod *pod, const boo
 	int r;
 
 	set_slot(&entry, pod, !slot);
-	entry.flags = POD_READY;
+	entry.flags = POD_READY | (pod->limited ? POD_LIMITED : 0);
 	if (!pod->written) {
 		set_slot(&entry, pod, slot);
 		touch(sync, pod);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/policy/rule_counts.h"
+#include "agent/reconcile/host_ports.h"
 #include "agent/reconcile/touched.h"
 
 struct reconciler {
@@ -142,7 +143,9 @@ int reconciler_attach(struct reconciler *r, const struct local_pod *pod)
 	int result;
 
 	touched_enter(r->touched, pod);
-	result = policy_sync_add_pod(r->policy_sync, pod);
+	result = host_ports_put(r->services, pod);
+	if (result == 0)
+		result = policy_sync_add_pod(r->policy_sync, pod);
 	if (result == 0)
 		pods_changed(r, pod->namespace);
 	return result;
@@ -150,6 +153,7 @@ int reconciler_attach(struct reconciler *r, const struct local_pod *pod)
 
 void reconciler_detach(struct reconciler *r, const struct local_pod *pod)
 {
+	host_ports_remove(r->services, pod);
 	policy_sync_remove_pod(r->policy_sync, pod);
 	touched_leave(r->touched, pod);
 	pods_changed(r, pod->namespace);
@@ -161,6 +165,11 @@ void reconciler_refresh(struct reconciler *r, bool node)
 	policy_sync_refresh(r->policy_sync, node);
 	if (node)
 		services_node_changed(r->services);
+	mark(r);
+}
+
+void reconciler_services_changed(struct reconciler *r)
+{
 	mark(r);
 }
 

@@ -67,6 +67,9 @@ void reconciler_detach(struct reconciler *reconciler, const struct local_pod *po
 /* Map entries may have been changed by others, or (`node`) the node's addresses have changed. */
 void reconciler_refresh(struct reconciler *reconciler, bool node);
 
+/* What Services have beside their objects is another: a run is due. */
+void reconciler_services_changed(struct reconciler *reconciler);
+
 /*
  * Applies what is dirty. 0, -EAGAIN (not synced) or -errno: what was in force stays, and another
  * run is due. One part that fails keeps the others from nothing. Policy waits for a commit where

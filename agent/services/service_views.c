@@ -119,6 +119,14 @@ void services_each_health(const struct services *s,
 	}
 }
 
+bool services_take_health_change(struct services *s)
+{
+	bool changed = s->health_changed;
+
+	s->health_changed = false;
+	return changed;
+}
+
 size_t services_problems(const struct services *s, const struct service_problem **ret)
 {
 	*ret = s->problems;

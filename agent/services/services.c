@@ -233,13 +233,16 @@ static void drop_unwanted(struct services *s, struct service_state *w)
 
 static int apply_state(struct services *s, struct service_state *w)
 {
+	uint16_t health_port = w->health_port;
+	size_t ready_here = w->ready_here, count = 0;
 	struct service_set *set;
-	size_t count = 0;
 	int r;
 
 	problems_clear_of(s, w);
 	begin_state(w);
 	r = apply_wanted(s, w);
+	s->health_changed |=
+		w->health_port != health_port || (w->health_port && w->ready_here != ready_here);
 	for (set = w->sets; set; set = set->next)
 		count++;
 	if (r == 0)

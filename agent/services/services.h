@@ -177,6 +177,8 @@ struct service_health {
 void services_each_health(const struct services *services,
 			  void (*visit)(const struct service_health *health, void *data),
 			  void *data);
+/* Does it tell anything else than at the last call? */
+bool services_take_health_change(struct services *services);
 /* The frontend that a packet to this address and port is for: of node ports, too, at an address
  * that has them. False: none. */
 bool services_find(const struct services *services, const struct service_key *key,

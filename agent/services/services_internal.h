@@ -157,6 +157,7 @@ struct services {
 		      */
 	bool affinity_left;	 /* clients of Services that have gone may be in the map */
 	bool affinity_marked;	 /* so that a wait for the programs is over for them */
+	bool health_changed;	 /* since services_take_health_change() */
 	bool node_ports_touched; /* flows to node ports are to be re-evaluated */
 	size_t frontend_count, backend_count;
 };

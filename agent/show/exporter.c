@@ -222,6 +222,8 @@ static void add_routes(struct metrics *m, const struct show_sources *sources)
 static void add_peers(struct metrics *m, const struct show_sources *sources)
 {
 	struct peers_counts counts = peers_count(sources->peers);
+	struct polder_addr one;
+	int error;
 
 	metrics_family(m, "polder_peers", METRIC_GAUGE, "Other nodes, by how they are reached.");
 	for (enum peer_way way = WAY_NONE; way <= WAY_UNKNOWN; way++)
@@ -232,6 +234,19 @@ static void add_peers(struct metrics *m, const struct show_sources *sources)
 	metrics_single(m, "polder_tunnel_up", METRIC_GAUGE,
 		       "1: the tunnel's device works; 0: it does not, or tunnel is none.",
 		       sources->tunnel->is.ifindex != 0);
+	metrics_single(m, "polder_tunnel_wanted", METRIC_GAUGE,
+		       "1: the configuration has a tunnel; 0: tunnel is none.",
+		       sources->config->tunnel != TUNNEL_NONE);
+	metrics_single(m, "polder_peers_numberless", METRIC_GAUGE,
+		       "Other nodes that no number was left for: reached by routes alone.",
+		       (double)counts.numberless);
+	metrics_single(m, "polder_peer_neighbours_unkept", METRIC_GAUGE,
+		       "Neighbours, by whom other nodes are reached, that the kernel does not keep "
+		       "known.",
+		       (double)peers_unkept_neighbours(sources->peers, &one, &error));
+	metrics_single(m, "polder_stray_pods", METRIC_GAUGE,
+		       "Pods of this node with addresses outside of its pod ranges.",
+		       (double)stray_pods_list(sources->stray_pods, 0, NULL, NULL));
 }
 
 static void add_objects(struct metrics *m, const struct show_sources *sources)
@@ -520,6 +535,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_pods(m, sources);
 	add_objects(m, sources);
 	exporter_add_api(m, sources);
+	exporter_add_balancers(m, sources);
 	add_network(m, sources);
 	add_cni(m, sources);
 	add_log(m);

@@ -14,3 +14,5 @@ void exporter_labelled(struct metrics *m, const char *label, const char *label_v
 
 /* exporter_api.c; nothing without an API server. */
 void exporter_add_api(struct metrics *m, const struct show_sources *sources);
+/* exporter_balancers.c; nothing without pools. */
+void exporter_add_balancers(struct metrics *m, const struct show_sources *sources);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/services/health_ports.h"
 #include "agent/show/exporter.h"
 #include "agent/show/map_limits.h"
 #include "agent/show/show_internal.h"
@@ -213,6 +214,12 @@ static void add_note(json_t *list, const char *source, const char *note)
 						      "", "reason", note));
 }
 
+static void add_health_problem(const struct service_problem *problem, void *list)
+{
+	if (has_room(list))
+		add_service_problem(list, problem);
+}
+
 /* However many there are, the first PROBLEMS_MOST are enough to read, and their number. */
 static json_t *problems(const struct show_sources *sources, const struct show_progress *progress)
 {
@@ -233,6 +240,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 			 datapath_features(sources->datapath)->socket_note);
 	show_route_problems(sources, list);
 	show_tunnel_problems(sources, list);
+	show_balancer_problems(sources, list);
 	show_unanswered(sources, list);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		add_held_down(list, pods_at(sources->pods, i));
@@ -247,6 +255,8 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	store_conflicts(sources->store, add_conflict, list);
 	for (size_t i = 0; i < count && has_room(list); i++)
 		add_service_problem(list, &services[i]);
+	if (sources->health_ports)
+		health_ports_problems(sources->health_ports, add_health_problem, list);
 	if (all > json_array_size(list))
 		add_rest(list, all - json_array_size(list));
 	return list;
@@ -339,6 +349,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "routes", show_routes(sources));
 		json_object_set_new(result, "peers", show_peers(sources));
 		json_object_set_new(result, "tunnel", show_tunnel(sources));
+		if (*sources->balancers)
+			json_object_set_new(result, "load_balancers", show_balancers(sources));
 		if (*sources->api_source)
 			json_object_set_new(result, "api", show_api(sources));
 		json_object_set_new(result, "problems", problems(sources, &progress));
@@ -368,10 +380,17 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		const char *name;
 		control_handler handler;
 	} operations[] = {
-		{"status", show_status},     {"config", show_config},	  {"pods", show_pods},
-		{"services", show_services}, {"policies", show_policies}, {"flows", show_flows},
-		{"maps", show_maps},	     {"metrics", show_metrics},	  {"monitor", show_monitor},
+		{"status", show_status},
+		{"config", show_config},
+		{"pods", show_pods},
+		{"services", show_services},
+		{"policies", show_policies},
+		{"flows", show_flows},
+		{"maps", show_maps},
+		{"metrics", show_metrics},
+		{"monitor", show_monitor},
 		{"nodes", show_nodes},
+		{"load-balancers", show_load_balancers},
 	};
 	int r = 0;
 

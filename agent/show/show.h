@@ -2,12 +2,14 @@
 /* What the agent tells about itself on the control socket and to whoever scrapes it. */
 #pragma once
 
+#include "agent/announce/announce.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
 #include "agent/kernel/flows.h"
 #include "agent/kernel/maps.h"
 #include "agent/node/node_routes.h"
+#include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/events.h"
@@ -36,6 +38,7 @@ struct show_progress {
 };
 
 /* Where the answers come from. All of it outlives the control server; read in the loop only. */
+struct health_ports;
 struct show_sources {
 	uv_loop_t *loop;
 	uint64_t started_ns; /* uv_hrtime() when the agent started */
@@ -43,9 +46,12 @@ struct show_sources {
 	const struct node *node;
 	const struct peers *peers;
 	const struct tunnel *tunnel;
+	const struct stray_pods *stray_pods;
 	const struct node_routes *routes;
 	const struct store *store;
 	struct api_source *const *api_source; /* leads to NULL if there is none */
+	struct balancers *const *balancers;   /* leads to NULL if there are no pools */
+	struct announce *const *announce;     /* the same if none are announced */
 	const struct pods *pods;
 	struct reconciler *reconciler;
 	const struct services *services;
@@ -56,6 +62,7 @@ struct show_sources {
 	struct events *events;
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
+	const struct health_ports *health_ports;
 	const struct cni_counts *cni;
 	const struct histogram *reconcile_durations;
 	struct control_server *control;			 /* for what it counts */

@@ -66,6 +66,12 @@ json_t *show_tunnel(const struct show_sources *sources);
 void show_tunnel_problems(const struct show_sources *sources, json_t *list);
 void show_nodes(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
+/* show_balancers.c. NULL: there are no pools. */
+json_t *show_balancers(const struct show_sources *sources);
+void show_balancer_problems(const struct show_sources *sources, json_t *list);
+void show_load_balancers(struct control_request *request, const json_t *args, int netns_fd,
+			 void *data);
+
 /* show_network.c */
 json_t *show_uplinks(const struct node *node);
 json_t *show_egress(const struct node *node);

@@ -86,14 +86,16 @@ static json_t *pod_document(const struct show_sources *sources, const struct loc
 	mac_format(pod->mac, mac);
 	show_pod_lookup(sources, pod, &found);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:o, s:o, s:s, s:o, s:I, s:I}",
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:o, s:o, s:s, s:o, "
+		"s:I, s:I, s:o, s:o}",
 		"namespace", pod->namespace, "name", pod->name, "uid", pod->uid, "container_id",
 		pod->container_id, "ifname", pod->ifname, "link", pod->link, "ifindex",
 		pod->ifindex, "ips", ips, "mac", mac, "identity", (json_int_t)found.identity,
 		"ingress", isolation(found.ingress_ruleset), "egress",
 		isolation(found.egress_ruleset), "state", show_pod_state_names[found.state],
 		"labels", json_of_labels(show_pod_labels(sources, pod)), "mtu",
-		(json_int_t)pod->mtu, "created", (json_int_t)pod->created);
+		(json_int_t)pod->mtu, "created", (json_int_t)pod->created, "ports",
+		port_mappings_encode(&pod->ports), "bandwidth", bandwidth_encode(&pod->bandwidth));
 }
 
 void show_pods(struct control_request *request, const json_t *args, int netns_fd, void *data)

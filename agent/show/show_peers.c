@@ -6,6 +6,8 @@
 
 #include "agent/show/show_internal.h"
 
+#define STRAYS_MOST 20 /* that are named */
+
 json_t *show_rfc3339(time_t when)
 {
 	char text[32];
@@ -83,6 +85,36 @@ static void show_unkept_neighbours(const struct peers *peers, json_t *list)
 					     count, addr_format(&one, text), strerror(-error))));
 }
 
+struct stray_list {
+	const struct stray_pods *pods;
+	json_t *list;
+};
+
+static void add_stray(const struct stray_pod *pod, void *data)
+{
+	const struct stray_list *strays = data;
+	char text[STRAY_POD_TEXT];
+
+	json_array_append_new(strays->list,
+			      json_pack("{s:o*, s:s, s:s}", "source",
+					json_sprintf("pod %s/%s", pod->namespace, pod->name),
+					"path", "", "reason",
+					stray_pod_text(strays->pods, pod, text)));
+}
+
+static void show_stray_pods(const struct show_sources *sources, json_t *list)
+{
+	struct stray_list strays = {.pods = sources->stray_pods, .list = list};
+	size_t count = stray_pods_list(sources->stray_pods, STRAYS_MOST, add_stray, &strays);
+
+	if (count > STRAYS_MOST)
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:o*}", "source", "pods", "path", "", "reason",
+					json_sprintf("%zu more pods of this node have addresses "
+						     "outside of its pod ranges",
+						     count - STRAYS_MOST)));
+}
+
 void show_tunnel_problems(const struct show_sources *sources, json_t *list)
 {
 	const struct tunnel *tunnel = sources->tunnel;
@@ -99,6 +131,7 @@ void show_tunnel_problems(const struct show_sources *sources, json_t *list)
 		json_decref(since);
 	}
 	show_unkept_neighbours(sources->peers, list);
+	show_stray_pods(sources, list);
 	if (counts.numberless)
 		json_array_append_new(
 			list,

@@ -323,6 +323,16 @@ static int decode_affinity_of(const struct json_at *spec, struct service_object 
 	return r;
 }
 
+/* Whoever gives addresses takes it as a wish; what is none is no reason to refuse the Service. */
+static int decode_asked(const struct json_at *at, void *target)
+{
+	struct polder_addr *asked = target;
+
+	if (json_is_string(at->value) && addr_parse(json_string_value(at->value), asked) < 0)
+		*asked = (struct polder_addr){};
+	return 0;
+}
+
 static int decode_spec(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
@@ -339,6 +349,8 @@ static int decode_spec(const struct json_at *at, void *target)
 		 offsetof(struct service_object, external_local), false},
 		{"externalIPs", decode_external_ips, 0, false},
 		{"loadBalancerSourceRanges", decode_source_ranges, 0, false},
+		{"loadBalancerIP", decode_asked, offsetof(struct service_object, balancer_asked),
+		 false},
 		{"loadBalancerClass", json_get_string,
 		 offsetof(struct service_object, balancer_class), false},
 		{"healthCheckNodePort", decode_node_port,
@@ -368,8 +380,10 @@ static int add_ingress(const struct json_at *at, struct service_object *service)
 	struct ingress ingress = {};
 	int r = json_fields(at, FIELDS_TOLERANT, fields, COUNT(fields), &ingress);
 
-	if (r == 0 && ingress.ip && ingress.ip[0] &&
-	    (!ingress.mode || strcmp(ingress.mode, "VIP") == 0))
+	if (r == 0 &&
+	    (!ingress.ip || !ingress.ip[0] || (ingress.mode && strcmp(ingress.mode, "VIP") != 0)))
+		service->balancer_elsewhere = true;
+	else if (r == 0)
 		r = decode_addr(&ip, &service->balancer_ips[service->balancer_ip_count++]);
 	free(ingress.ip);
 	free(ingress.mode);

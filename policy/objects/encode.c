@@ -261,6 +261,8 @@ static void fill_service_traffic(struct encoder *e, const struct service_object 
 		set(e, spec, "loadBalancerSourceRanges",
 		    of_ranges(e, service->source_ranges, service->source_range_count));
 	set_text(e, spec, "loadBalancerClass", service->balancer_class);
+	if (!addr_is_zero(&service->balancer_asked))
+		set(e, spec, "loadBalancerIP", of_addr(&service->balancer_asked));
 	if (service->internal_local)
 		set(e, spec, "internalTrafficPolicy", json_string("Local"));
 	if (service->external_local)
@@ -288,6 +290,8 @@ static json_t *of_balancer(struct encoder *e, const struct service_object *servi
 
 	for (size_t i = 0; i < service->balancer_ip_count; i++)
 		append(e, list, json_pack("{s:o}", "ip", of_addr(&service->balancer_ips[i])));
+	if (service->balancer_elsewhere)
+		append(e, list, json_pack("{s:s}", "hostname", "elsewhere"));
 	return json_pack("{s:{s:o}}", "loadBalancer", "ingress", list);
 }
 
@@ -306,7 +310,7 @@ static void fill_service(struct encoder *e, const struct service_object *service
 	set_true(e, spec, "publishNotReadyAddresses", service->publish_not_ready);
 	fill_service_metadata(e, service, json_object_get(made, "metadata"));
 	fill_service_traffic(e, service, spec);
-	if (service->balancer_ip_count)
+	if (service->balancer_ip_count || service->balancer_elsewhere)
 		set(e, made, "status", of_balancer(e, service));
 	if (service->has_selector) {
 		selector = json_object();

@@ -91,6 +91,9 @@ static bool same_service_addresses(const struct service_object *a, const struct 
 			  b->balancer_ip_count, sizeof(*a->balancer_ips)) &&
 	       same_prefixes(a->source_ranges, a->source_range_count, b->source_ranges,
 			     b->source_range_count) &&
+	       a->balancer_elsewhere == b->balancer_elsewhere &&
+	       same_bytes(&a->balancer_asked, 1, &b->balancer_asked, 1,
+			  sizeof(a->balancer_asked)) &&
 	       a->wants_v4 == b->wants_v4 && a->wants_v6 == b->wants_v6;
 }
 

@@ -111,7 +111,9 @@ struct service_object {
 	struct polder_addr *balancer_ips; /* status.loadBalancer.ingress: those with an address and
 					     ipMode VIP */
 	size_t balancer_ip_count;
-	struct prefix *source_ranges; /* spec.loadBalancerSourceRanges */
+	bool balancer_elsewhere; /* it has others: names, or addresses with ipMode Proxy */
+	struct polder_addr balancer_asked; /* spec.loadBalancerIP; all zero: none */
+	struct prefix *source_ranges;	   /* spec.loadBalancerSourceRanges */
 	size_t source_range_count;
 	char *balancer_class;	   /* spec.loadBalancerClass; NULL: none */
 	struct labels annotations; /* those that begin with "polder.dev/" */

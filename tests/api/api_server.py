@@ -39,6 +39,12 @@ def status(code, reason, message):
             "code": code}
 
 
+def lease_of(path):
+    """(namespace, name or "") of a path of Leases; None: it is none."""
+    match = re.fullmatch(r"/apis/coordination\.k8s\.io/v1/namespaces/([^/]+)/leases(?:/([^/]+))?", path)
+    return match and (match[1], match[2] or "")
+
+
 def line(kind, made):
     return json.dumps({"type": kind, "object": made}, separators=(",", ":")).encode() + b"\n"
 
@@ -54,6 +60,7 @@ class Store:
         self.events = []    # (revision, resource, type, object)
         self.watchers = []
         self.told = {}      # Events by namespace and name
+        self.leases = {}    # by namespace and name
 
     def put(self, made, resource=None):
         """Objects whose resource is given may be anything."""
@@ -115,9 +122,26 @@ class Store:
                 if made.get("kind") == kind and made.get("apiVersion") == version else made
 
 
+def merged(made, patch):
+    """RFC 7386."""
+    for key, value in patch.items():
+        if value is None:
+            made.pop(key, None)
+        elif isinstance(value, dict):
+            made[key] = merged(made.get(key) or {}, value)
+        else:
+            made[key] = value
+    return made
+
+
 def patched(made, kind, patch):
-    """What a JSON patch of tests and removals, or a strategic merge patch of conditions, makes of an object; None: it does not fit."""
+    """What a JSON patch of tests and removals, a strategic merge patch of conditions, or a merge patch of a load balancer's status
+    makes of an object; None: it does not fit."""
     made = copy.deepcopy(made)
+    if kind == "application/merge-patch+json":
+        assert set(patch) == {"metadata", "status"} and set(patch["metadata"]) == {"resourceVersion"}, patch
+        assert set(patch["status"]) == {"loadBalancer"}, patch
+        return merged(made, patch) if made["metadata"]["resourceVersion"] == patch["metadata"]["resourceVersion"] else None
     if kind == "application/strategic-merge-patch+json":
         assert set(patch) == {"status"} and set(patch["status"]) == {"conditions"}, patch
         there = made.setdefault("status", {}).setdefault("conditions", [])
@@ -242,6 +266,8 @@ class ApiServer:
             request.json(200, {"major": "1", "minor": "36"})
         elif resource in self.forbidden:
             request.json(403, status(403, "Forbidden", f'{resource} is forbidden: User "polder" cannot list resource "{resource}"'))
+        elif (lease := lease_of(path)) and lease[1]:
+            self._get_lease(request, lease)
         elif resource not in RESOURCES or resource in self.absent:
             request.text(404, "404 page not found\n")
         elif query.get("watch") == "true":
@@ -250,15 +276,24 @@ class ApiServer:
             self._list(request)
 
     def _write(self, request, path):
-        """Nodes are patched and Events created: an agent has no more to write."""
+        """Nodes and Services' statuses are patched, Events created, Leases both: an agent has no more to write."""
         parts = path.strip("/").split("/")
         forbidden = {"PATCH": "/".join(parts[2::2]), "POST": parts[-1]}.get(request.method)
+        if lease_of(path):
+            forbidden = "leases"
+        elif parts[4:5] == ["services"]:
+            forbidden = "services/status"
         if forbidden in self.forbidden:
             request.json(403, status(403, "Forbidden", f'{forbidden} is forbidden: User "polder" cannot write them'))
         elif request.method == "PATCH" and parts[:3] == ["api", "v1", "nodes"] and parts[4:] in ([], ["status"]):
             self._patch(request, parts[3])
         elif request.method == "POST" and parts[:3] == ["api", "v1", "namespaces"] and parts[4:] == ["events"]:
             self._create_event(request, parts[3])
+        elif request.method == "PATCH" and parts[:3] == ["api", "v1", "namespaces"] and parts[4:5] == ["services"] \
+                and parts[6:] == ["status"]:
+            self._patch_service(request, (parts[3], parts[5]))
+        elif request.method in ("POST", "PUT") and lease_of(path):
+            self._put_lease(request, lease_of(path))
         else:
             self.wrong.append(f"{request.method} {path}")
             request.json(405, status(405, "MethodNotAllowed", f"{request.method} {path} is nothing that an agent does"))
@@ -282,6 +317,51 @@ class ApiServer:
             request.json(422, status(422, "Invalid", "the server rejected our request due to an error in our request"))
         else:
             request.json(200, made)
+
+    def _patch_service(self, request, key):
+        with self.store.lock:
+            if self.before_patch:
+                call, self.before_patch = self.before_patch, None
+                call()
+            made = self.store.objects["services"].get(key)
+            if made is None:
+                request.json(404, status(404, "NotFound", f'services "{key[1]}" not found'))
+                return
+            changed = patched(made, request.headers["content-type"], json.loads(request.body))
+            if changed is not None:
+                changed = self.store.objects["services"][self.store.put(changed)[1]]
+        if changed is None:
+            request.json(409, status(409, "Conflict", f'Operation cannot be fulfilled on services "{key[1]}": the object has been modified'))
+        else:
+            request.json(200, changed)
+
+    def _get_lease(self, request, key):
+        made = self.store.leases.get(key)
+        if "leases" in self.forbidden:
+            request.json(403, status(403, "Forbidden", 'leases is forbidden: User "polder" cannot get them'))
+        elif made is None:
+            request.json(404, status(404, "NotFound", f'leases.coordination.k8s.io "{key[1]}" not found'))
+        else:
+            request.json(200, made)
+
+    def _put_lease(self, request, key):
+        made = json.loads(request.body)
+        namespace, name = key[0], made["metadata"]["name"]
+        assert made["kind"] == "Lease" and made["metadata"]["namespace"] == namespace, made
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", made["spec"]["renewTime"]), made
+        with self.store.lock:
+            there = self.store.leases.get((namespace, name))
+            if request.method == "POST" and there:
+                request.json(409, status(409, "AlreadyExists", f'leases "{name}" already exists'))
+                return
+            if request.method == "PUT" and (not there
+                                            or there["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"]):
+                request.json(409, status(409, "Conflict", "the object has been modified; please apply your changes"))
+                return
+            self.store.revision += 1
+            made["metadata"]["resourceVersion"] = str(self.store.revision)
+            self.store.leases[(namespace, name)] = made
+        request.json(201 if request.method == "POST" else 200, made)
 
     def _create_event(self, request, namespace):
         made = json.loads(request.body)

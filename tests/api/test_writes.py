@@ -202,6 +202,21 @@ def test_event_on_an_object_without_a_namespace_is_in_default(world):
 
 
 @in_worlds("http2")
+def test_pod_outside_of_its_nodes_ranges_has_an_event(world):
+    """Something else has connected it: its own node says so, and goes on."""
+    world.store.told.clear()
+    world.resources.put("stray", objects.pod("stray", node_name=world.node.name, ips=["10.88.0.5"]))
+    wait_until(lambda: world.store.told, lambda: f"an Event; {world.problems()}", 10)
+    made = next(iter(world.store.told.values()))
+    assert made["reason"] == "PodOutsideRange" and made["type"] == "Warning", made
+    assert made["involvedObject"]["kind"] == "Pod" and made["involvedObject"]["name"] == "stray", made
+    assert made["message"].startswith("its address 10.88.0.5 is outside of the pod ranges"), made["message"]
+    world.resources.put("stray", objects.pod("stray", node_name="elsewhere", ips=["10.88.0.5"]))
+    wait_until(lambda: not world.problems(), lambda: f"no problem: {world.problems()}", 10)
+    assert len(world.store.told) == 1, world.store.told
+
+
+@in_worlds("http2")
 def test_many_refused_objects_are_told_slowly_and_not_all(world):
     world.store.told.clear()
     for i in range(100):

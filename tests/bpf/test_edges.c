@@ -361,6 +361,63 @@ static void what_the_nodes_stack_forwards_is_answered_through_the_stack(void)
 	}
 }
 
+/* To the second pod, from the first: redirected as the frame `ret_out`, with the mark that is
+ * returned. */
+static uint32_t mark_of_segment_to_second(enum suite_version v, uint16_t sport,
+					  struct frame *ret_out)
+{
+	const struct frame_spec spec =
+		spec_of_segment(0, v, pod_text[1][v], sport, 80, TCP_SYN_FLAG);
+	struct __sk_buff skb = {.ifindex = world->pods[0].link,
+				.ingress_ifindex = world->pods[0].link};
+	struct world_result r;
+	struct frame frame;
+
+	frame_make(&frame, &spec);
+	r = world_run_skb(world, HOOK_FROM_POD, &skb, &frame);
+	CU_ASSERT(forwarded(&r));
+	*ret_out = r.out;
+	return skb.mark;
+}
+
+/* The verdict of the link's program, and the mark that it leaves. */
+static struct world_result at_link(uint32_t mark, uint32_t ingress, const struct frame *frame,
+				   uint32_t *ret_mark)
+{
+	struct __sk_buff skb = {
+		.ifindex = world->pods[1].link, .ingress_ifindex = ingress, .mark = mark};
+	struct world_result r = world_run_skb(world, HOOK_TO_POD, &skb, frame);
+
+	*ret_mark = skb.mark;
+	return r;
+}
+
+static void what_a_limited_pod_gets_goes_by_its_link_with_its_verdict(void)
+{
+	EACH_VERSION(v)
+	{
+		uint32_t pod_link = world->pods[0].link, left;
+		struct world_result r;
+		struct frame frame;
+
+		CU_ASSERT_EQUAL(mark_of_segment_to_second(v, 21620, &frame), 0);
+		world_limit_pod(world, 1, true);
+		CU_ASSERT_EQUAL(mark_of_segment_to_second(v, 21620, &frame), POD_LIMITED_MARK);
+		CU_ASSERT_EQUAL(mark_of_segment_to_second(v, 21621, &frame), POD_LIMITED_MARK);
+		world_limit_pod(world, 1, false);
+		r = at_link(POD_LIMITED_MARK, pod_link, &frame, &left);
+		CU_ASSERT(passed(&r) && left == 0 && r.out.length == frame.length &&
+			  memcmp(r.out.bytes, frame.bytes, frame.length) == 0);
+		/* Another mark is none, and nor is this one on what the node itself makes. */
+		r = at_link(POD_LIMITED_MARK ^ 1, WORLD_UPLINK, &frame, &left);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN) && left == (POD_LIMITED_MARK ^ 1));
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_CLOSED);
+		r = at_link(POD_LIMITED_MARK, 0, &frame, &left);
+		CU_ASSERT(left == POD_LIMITED_MARK);
+		world_set_rules(world, 1, RULESET_OPEN, RULESET_OPEN);
+	}
+}
+
 static void neighbour_discovery_is_not_forwarded_to_pods(void)
 {
 	struct frame_spec spec = spec_of_wire(outside[V6], pod_text[1][V6], IPPROTO_ICMPV6, 0, 0);
@@ -455,6 +512,7 @@ int main(void)
 		SUITE_TEST(class_e_is_no_multicast),
 		SUITE_TEST(no_pods_address_comes_by_another_link),
 		SUITE_TEST(what_the_nodes_stack_forwards_is_answered_through_the_stack),
+		SUITE_TEST(what_a_limited_pod_gets_goes_by_its_link_with_its_verdict),
 		SUITE_TEST(neighbour_discovery_is_not_forwarded_to_pods),
 		SUITE_TEST(a_local_pod_is_found_by_its_place_in_the_range_or_by_the_trie),
 		SUITE_TEST(an_address_that_ends_like_a_pods_is_not_the_pods),

@@ -153,10 +153,13 @@ static void sender_has_the_mac_that_the_peer_is_known_by(void)
 								IPPROTO_UDP, 7104 + i, 80);
 			struct world_result r;
 
-			spec.mac_source[5] ^= 1;
-			r = send_of_wire(&spec);
-			CU_ASSERT(dropped(&r, REASON_PEER_SOURCE) && r.hook == DROP_FROM_WIRE);
-			spec.mac_source[5] ^= 1;
+			for (int byte = 0; byte < 6; byte++) {
+				spec.mac_source[byte] ^= 4;
+				r = send_of_wire(&spec);
+				CU_ASSERT(dropped(&r, REASON_PEER_SOURCE) &&
+					  r.hook == DROP_FROM_WIRE);
+				spec.mac_source[byte] ^= 4;
+			}
 			r = send_of_wire(&spec);
 			CU_ASSERT(forwarded(&r));
 		}

@@ -531,73 +531,135 @@ static void peer_without_an_end_is_not_reached(void)
 	peers_fill(TUNNEL_MTU);
 }
 
-/* ------------------------------------------------------------------ what the node's stack sends */
-
-static struct world_result send_of_stack(const struct frame_spec *spec, uint32_t ingress)
+static void source_routes_do_not_cross(void)
 {
-	struct frame frame;
+	static const uint8_t loose[] = {131, 7, 4, 10, 1, 0, 6, 0};
+	struct frame_spec spec;
+	struct world_result r;
 
-	frame_make(&frame, spec);
-	return world_run(world, HOOK_TO_TUNNEL, WORLD_TUNNEL, ingress, &frame);
+	peers_fill(TUNNEL_MTU);
+	spec = spec_of_peer(peer_pod[PEER_FIRST][V4], pod_text[0][V4], IPPROTO_UDP, 7019, 80);
+	spec.options = loose;
+	spec.options_length = sizeof(loose);
+	r = send_of_peer(PEER_FIRST, &spec);
+	CU_ASSERT(dropped(&r, REASON_IP_OPTIONS));
 }
 
-static void node_reaches_pods_behind_peers(void)
+/* Its Node object names one family alone: "no address" of the other is not one of its own. */
+static void peer_without_an_address_of_a_family_does_not_send_with_none(void)
 {
+	struct peer_entry entry = {.underlay = addr(peer_end[PEER_FIRST]),
+				   .flags = PEER_KNOWN | PEER_TUNNEL_V4 | PEER_TUNNEL_V6};
+	uint32_t number = PEER_FIRST;
+
+	peers_fill(TUNNEL_MTU);
+	world_set(world, "peers", &number, &entry);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_peer(v == V4 ? "0.0.0.0" : "::", pod_text[0][v],
+						      IPPROTO_UDP, 7020, 80);
+		struct world_result r = send_of_peer(PEER_FIRST, &spec);
+
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+		spec.destination = addr(node[v]);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+	}
+	peers_fill(TUNNEL_MTU);
+}
+
+/* The tunnel's end and the ranges are taken away behind the peer itself. */
+static void peer_that_is_gone_sends_nothing(void)
+{
+	const struct peer_entry gone = {};
+	uint32_t number = PEER_FIRST;
+
+	peers_fill(TUNNEL_MTU);
+	world_set(world, "peers", &number, &gone);
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_peer(peer_pod[PEER_FIRST][v], pod_text[0][v],
+						      IPPROTO_UDP, 7021, 80);
+		struct world_result r = send_of_peer(PEER_FIRST, &spec);
+
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
+	}
+	peers_fill(TUNNEL_MTU);
+}
+
+/* Beside those that its entry in `peers` has. */
+static void further_addresses_of_the_peer_are_its_own(void)
+{
+	static const char *const further[2] = {"192.168.7.22", "fd00:7::22"};
+
 	peers_fill(TUNNEL_MTU);
 	EACH_VERSION(v)
 	{
+		const struct address_entry entry = {
+			.identity = {IDENTITY_REMOTE_NODE, IDENTITY_REMOTE_NODE},
+			.flags = ADDRESS_NODE,
+			.peer = PEER_FIRST};
 		struct frame_spec spec =
-			spec_of_wire(node[v], peer_pod[PEER_FIRST][v], IPPROTO_TCP, 7016, 80);
-		struct world_result r = send_of_stack(&spec, 0);
-		struct frame_spec got;
+			spec_of_peer(further[v], pod_text[0][v], IPPROTO_UDP, 7022, 80);
+		struct world_result r;
 
-		CU_ASSERT(passed(&r) && frame_sums_right(&r.out));
-		got = seen(&r);
-		CU_ASSERT(!memcmp(got.mac_source, world_gateway_mac, 6));
-		CU_ASSERT(!memcmp(got.mac_destination, world_gateway_mac, 6));
+		world_set_address(world, further[v], v == V4 ? 32 : 128, &entry);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(forwarded(&r));
+		r = send_of_peer(PEER_SECOND, &spec);
+		CU_ASSERT(dropped(&r, REASON_PEER_SOURCE));
 	}
 }
 
-static void node_is_no_router_into_the_tunnel(void)
+/* Whatever the entry's other field is: of this node's pods it is the link's number. */
+static void this_nodes_addresses_are_no_peers(void)
 {
+	static const char *const here[2] = {"192.168.8.9", "fd00:8::9"};
+
 	peers_fill(TUNNEL_MTU);
 	EACH_VERSION(v)
 	{
-		const struct {
-			const char *from, *to;
-			enum polder_reason reason;
-		} packets[] = {
-			{outside[v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
-			{pod_text[0][v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
-			{peer_pod[PEER_SECOND][v], peer_pod[PEER_FIRST][v], REASON_PEER_SOURCE},
-			{node[v], outside[v], REASON_TUNNEL_PEER},
-			{node[v], pod_text[0][v], REASON_TUNNEL_PEER},
-			{node[v], peer_pod[PEER_NATIVE][v], REASON_TUNNEL_PEER},
-			{node[v], v == V4 ? "224.0.0.5" : "ff02::16", REASON_MULTICAST},
-		};
+		const uint32_t flags[] = {ADDRESS_NODE, ADDRESS_POD};
 
-		for (size_t i = 0; i < sizeof(packets) / sizeof(packets[0]); i++) {
+		for (int i = 0; i < 2; i++) {
+			const struct address_entry entry = {.flags = flags[i] | ADDRESS_LOCAL,
+							    .ifindex = i ? PEER_FIRST : 0};
 			struct frame_spec spec =
-				spec_of_wire(packets[i].from, packets[i].to, IPPROTO_UDP, 7017, 80);
-			struct world_result r = send_of_stack(&spec, 0);
+				spec_of_peer(here[v], pod_text[0][v], IPPROTO_UDP, 7027, 80);
+			struct world_result r;
 
-			CU_ASSERT(dropped(&r, packets[i].reason) && r.hook == DROP_TO_TUNNEL);
+			world_set_address(world, here[v], v == V4 ? 32 : 128, &entry);
+			r = send_of_peer(PEER_FIRST, &spec);
+			CU_ASSERT(dropped(&r, REASON_MARTIAN));
+			spec.destination = addr(node[v]);
+			r = send_of_peer(PEER_FIRST, &spec);
+			CU_ASSERT(dropped(&r, REASON_MARTIAN));
 		}
 	}
 }
 
-/* Of a pod's link, and without the mark of what was handed to the stack. */
-static void what_polder_redirects_has_its_key(void)
+/* Each family has its own way: what is not for the tunnel goes by the routes. */
+static void tunnel_of_one_family_is_not_the_others(void)
 {
-	peers_fill(TUNNEL_MTU);
-	EACH_VERSION(v)
-	{
-		struct frame_spec spec =
-			spec_of_pod(0, v, peer_pod[PEER_FIRST][v], IPPROTO_UDP, 7018, 80);
-		struct world_result r = send_of_stack(&spec, world->pods[0].link);
+	static const uint32_t ways[2] = {PEER_TUNNEL_V4, PEER_TUNNEL_V6};
 
-		CU_ASSERT(passed(&r));
+	EACH_VERSION(has)
+	{
+		EACH_VERSION(v)
+		{
+			struct frame_spec spec = spec_of_pod(0, v, peer_pod[PEER_FIRST][v],
+							     IPPROTO_UDP, 7023 + has, 80);
+			struct flow_tuple tuple = world_tuple(&spec, ZONE_POD);
+			struct flow_head head = {};
+
+			peers_fill(TUNNEL_MTU);
+			peer_set_flags(PEER_FIRST, PEER_KNOWN | ways[has]);
+			(void)send_of_pod(0, &spec);
+			CU_ASSERT_EQUAL(world_flow_find(world, &tuple, &head), 1);
+			CU_ASSERT_EQUAL(head.action == FLOW_TO_TUNNEL, v == has);
+		}
 	}
+	peers_fill(TUNNEL_MTU);
 }
 
 int main(void)
@@ -623,9 +685,12 @@ int main(void)
 		SUITE_TEST(errors_about_a_flow_cross_in_both_directions),
 		SUITE_TEST(range_that_moves_takes_its_flows_along),
 		SUITE_TEST(peer_without_an_end_is_not_reached),
-		SUITE_TEST(node_reaches_pods_behind_peers),
-		SUITE_TEST(node_is_no_router_into_the_tunnel),
-		SUITE_TEST(what_polder_redirects_has_its_key),
+		SUITE_TEST(source_routes_do_not_cross),
+		SUITE_TEST(peer_without_an_address_of_a_family_does_not_send_with_none),
+		SUITE_TEST(peer_that_is_gone_sends_nothing),
+		SUITE_TEST(further_addresses_of_the_peer_are_its_own),
+		SUITE_TEST(this_nodes_addresses_are_no_peers),
+		SUITE_TEST(tunnel_of_one_family_is_not_the_others),
 	};
 
 	return SUITE_RUN("the tunnel", tests);

@@ -103,6 +103,8 @@ static void config_fill(struct datapath_config *config, const struct world_optio
 		options->masquerade_port_min ? options->masquerade_port_min : 40000;
 	config->masquerade_port_max =
 		options->masquerade_port_max ? options->masquerade_port_max : 49999;
+	config->node_port_min = 30000;
+	config->node_port_max = 32767;
 	config->masquerade_v4 = config->masquerade_v6 = !options->no_masquerade;
 	config->gateway_ipv4_be = addr("10.1.0.1").words_be[3];
 	words_set(config->gateway_ipv6_be, "fd00:1::1");
@@ -194,7 +196,8 @@ static int hook_load(struct world *world, int hook, const struct datapath_config
 		return r;
 	}
 	world->objects[hook] = object;
-	world->programs[hook] = bpf_program__fd(bpf_object__next_program(object, NULL));
+	world->programs[hook] =
+		bpf_program__fd(bpf_object__find_program_by_name(object, hooks[hook].name));
 	return 0;
 }
 
@@ -252,7 +255,7 @@ static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingres
 	const struct world_pod *pod = &world->pods[i];
 	struct pod_entry entry = {
 		.ifindex = pod->link,
-		.flags = POD_READY,
+		.flags = POD_READY | (pod->limited ? POD_LIMITED : 0),
 		.mtu = WORLD_POD_MTU,
 		.ipv4_be = pod->v4.words_be[3],
 		.identity = {pod->identity, pod->identity},
@@ -268,6 +271,12 @@ static void set_pod(struct world *world, int i, uint32_t egress, uint32_t ingres
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress)
 {
 	set_pod(world, pod, egress, ingress);
+}
+
+void world_limit_pod(struct world *world, int pod, bool limited)
+{
+	world->pods[pod].limited = limited;
+	set_pod(world, pod, RULESET_OPEN, RULESET_OPEN);
 }
 
 static void add_pod(struct world *world, int i)
@@ -418,108 +427,6 @@ void world_close(struct world **world)
 	*world = NULL;
 }
 
-static void set_backend_state(struct world *world, uint32_t id, const struct world_backend *backend)
-{
-	struct backend_state_key key = {
-		.service_id = id, .addr = addr(backend->addr), .port_be = htons(backend->port)};
-	uint32_t state = backend->state ? backend->state : BACKEND_ACTIVE;
-
-	world_set(world, "backend_states", &key, &state);
-}
-
-void world_remove_backend_state(struct world *world, uint32_t id, const char *address,
-				uint16_t port)
-{
-	struct backend_state_key key = {
-		.service_id = id, .addr = addr(address), .port_be = htons(port)};
-
-	world_unset(world, "backend_states", &key);
-}
-
-void world_set_service(struct world *world, uint32_t id, const char *address, uint8_t proto,
-		       uint16_t port, const struct world_backend *backends, int count)
-{
-	struct service_key key = {.addr = addr(address), .port_be = htons(port), .proto = proto};
-	struct service_key whole = {.addr = key.addr};
-	struct service_entry entry = {.id = id, .backend_first = world->next_backend};
-	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY};
-
-	for (int i = 0; i < count; i++) {
-		struct backend backend = {.addr = addr(backends[i].addr),
-					  .port_be = htons(backends[i].port)};
-
-		set_backend_state(world, id, &backends[i]);
-		if (backends[i].state == BACKEND_TERMINATING)
-			continue;
-		world_set(world, "backends", &world->next_backend, &backend);
-		world->next_backend++;
-		entry.backend_count++;
-	}
-	world_set(world, "services", &whole, &only);
-	world_set(world, "services", &key, &entry);
-}
-
-static void put_backends(struct world *world, const struct world_frontend *f,
-			 struct service_entry *entry)
-{
-	entry->backend_first = entry->local_first = world->next_backend;
-	for (size_t i = 0; i < 4 && f->backends[i].addr; i++) {
-		const struct world_backend member = {.addr = f->backends[i].addr,
-						     .port = f->backends[i].port};
-		struct backend backend = {.addr = addr(member.addr), .port_be = htons(member.port)};
-
-		set_backend_state(world, f->id, &member);
-		world_set(world, "backends", &world->next_backend, &backend);
-		world->next_backend++;
-		if (f->backends[i].place == WORLD_LOCAL_SET)
-			entry->backend_first++;
-		else
-			entry->backend_count++;
-		if (f->backends[i].place != WORLD_CLUSTER_SET)
-			entry->local_count++;
-	}
-}
-
-void world_set_frontend(struct world *world, const struct world_frontend *f)
-{
-	struct service_key key = {
-		.addr = addr(f->addr), .port_be = htons(f->port), .proto = f->proto};
-	struct service_entry entry = {.id = f->id,
-				      .flags = f->flags,
-				      .affinity_seconds = f->affinity_seconds,
-				      .table_first = world->next_table,
-				      .table_size = f->table_size};
-	struct service_entry only = {.flags = SERVICE_ADDRESS_ONLY | (f->flags & SERVICE_EXTERNAL)};
-	struct service_key whole = {.addr = key.addr};
-	struct service_cells cells = {};
-
-	put_backends(world, f, &entry);
-	for (uint32_t i = 0; i < f->table_size; i++)
-		cells.places[i] = f->table[i];
-	if (f->table_size)
-		world_set(world, "service_tables", &world->next_table, &cells);
-	world->next_table += !!f->table_size;
-	if (!(f->flags & SERVICE_NODE_PORT))
-		world_set(world, "services", &whole, &only);
-	world_set(world, "services", &key, &entry);
-}
-
-void world_remove_frontend(struct world *world, const char *address, uint8_t proto, uint16_t port)
-{
-	struct service_key key = {.addr = addr(address), .port_be = htons(port), .proto = proto};
-
-	world_unset(world, "services", &key);
-}
-
-void world_set_source(struct world *world, uint32_t id, const char *text, int bits)
-{
-	struct service_source_key key = {.service_id = id, .addr = addr(text)};
-	uint32_t one = 1;
-
-	key.prefixlen = 32 + bits + (addr_is_v4(&key.addr) ? POLDER_V4_MAPPED_BITS : 0);
-	world_set(world, "service_sources", &key, &one);
-}
-
 void world_move_generation(struct world *world, uint32_t by)
 {
 	world->control.generation += by;
@@ -557,24 +464,6 @@ void world_forget_flows(struct world *world)
 	flows_clear(world, "flow_usage", sizeof(struct flow_usage));
 	for (uint32_t i = 0; i < bpf_map__max_entries(map); i++)
 		world_set(world, "fragments", &i, &none);
-}
-
-static void map_empty(struct world *world, const char *name)
-{
-	int fd = world_map(world, name);
-	uint8_t key[64];
-
-	while (!bpf_map_get_next_key(fd, NULL, key))
-		world_unset(world, name, key);
-}
-
-void world_forget_services(struct world *world)
-{
-	map_empty(world, "services");
-	map_empty(world, "backend_states");
-	map_empty(world, "service_sources");
-	map_empty(world, "service_affinity");
-	world->next_backend = world->next_table = 0;
 }
 
 uint64_t world_counter(const struct world *world, enum polder_counter which)

@@ -28,6 +28,7 @@ struct world_pod {
 	uint32_t identity;
 	struct polder_addr v4;
 	struct polder_addr v6;
+	bool limited; /* what it gets waits in its link's queue */
 };
 
 #define WORLD_PODS	  3
@@ -98,6 +99,8 @@ void world_set_egress(struct world *world, const char *text, int bits,
 
 /* Rule sets of a pod, in both slots. */
 void world_set_rules(struct world *world, int pod, uint32_t egress, uint32_t ingress);
+/* With rules that allow all. */
+void world_limit_pod(struct world *world, int pod, bool limited);
 
 struct world_backend {
 	const char *addr;

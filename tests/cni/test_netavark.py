@@ -176,7 +176,7 @@ class Create(Case):
         for key, value in [("socket", "relative"), ("socket", "/" + "x" * 200), ("timeout", "0"), ("timeout", "601"), ("timeout", "1s"),
                            ("mtu", "67"), ("mtu", "65536"), ("mtu", "-1"), ("mtu", "1500x"), ("mtu", ""), ("mtu", "99999999999999999999"),
                            ("com.docker.network.driver.mtu", "big"), ("namespace", ""), ("namespace", "A"), ("namespace", "a/b"),
-                           ("ports", "publish"), ("dns", "one"), ("dns", "1.1.1.1,"), ("dns", "1.1.1.1/32"), ("dns", ""),
+                           ("ports", "yes"), ("ports", ""), ("dns", "one"), ("dns", "1.1.1.1,"), ("dns", "1.1.1.1/32"), ("dns", ""),
                            ("dns", ",".join(["1.1.1.1"] * 17)), ("dns-search", "a b"), ("dns-search", ".."), ("isolate", "true"),
                            ("no_default_route", "true"), ("metric", "5"), ("vlan", "5"), ("Mtu", "1500"), ("a\x01b", "x")]:
             with self.subTest(key=key, value=value):
@@ -309,14 +309,37 @@ class Setup(Case):
         for key, value in [("label.a", "b c"), ("host_interface_name", "x"), ("socket", "/x"), ("dns", "1.1.1.1"), ("mtu", "x")]:
             self.assertIn(key.split(".")[-1], self.refused(wants={"options": {key: value}}))
 
-    def test_published_ports_are_refused_unless_they_are_somebody_elses(self):
+    def published(self, *arguments, **more):
+        config = self.setup_args(*arguments, **more)["config"]
+        self.assertEqual(config["capabilities"], {"portMappings": True})
+        return config["runtimeConfig"].get("portMappings", [])
+
+    def test_published_ports_reach_the_agent(self):
         ports = [{"container_port": 80, "host_ip": "", "host_port": 8080, "protocol": "tcp", "range": 1}]
-        message = self.refused(port_mappings=ports)
-        for word in ["80", "8080", "ports=ignore"]:
+        one = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""}
+        self.assertEqual(self.published(port_mappings=ports), [one])
+        self.assertEqual(self.published({"ports": "publish"}, port_mappings=ports), [one])
+        for nothing in [None, []]:
+            self.assertEqual(self.published(port_mappings=nothing), [])
+
+    def test_ranges_and_lists_of_protocols_are_taken_apart(self):
+        port = {"container_port": 80, "host_ip": "127.0.0.1", "host_port": 8080, "protocol": "tcp,udp", "range": 2}
+        self.assertEqual(self.published(port_mappings=[port]), [
+            {"hostPort": 8080 + i, "containerPort": 80 + i, "protocol": protocol, "hostIP": "127.0.0.1"}
+            for protocol in ("tcp", "udp") for i in range(2)])
+        for bad in [{"range": 100000}, {"range": -1}, {"range": "2"}, {"host_port": 65535}, {"host_port": 0}, {"container_port": "x"},
+                    {"protocol": "icmp"}, {"protocol": 6}, {"host_ip": "x"}, {"protocol": "tcp,,x"}]:
+            self.assertIn("port_mappings", self.refused(port_mappings=[{**port, **bad}]))
+        for bad in [5, {}, "x", [5], [None]]:
+            self.assertIn("port_mappings", self.refused(port_mappings=bad))
+
+    def test_published_ports_may_be_ignored_or_refused(self):
+        ports = [{"container_port": 80, "host_ip": "", "host_port": 8080, "protocol": "tcp", "range": 1}]
+        message = self.refused({"ports": "refuse"}, port_mappings=ports)
+        for word in ["80", "8080", "ports=refuse"]:
             self.assertIn(word, message)
-        self.setup_args({"ports": "ignore"}, port_mappings=ports)
-        self.setup_args(port_mappings=[])
-        self.assertIn("port_mappings", self.refused(port_mappings=5))
+        self.assertEqual(self.published({"ports": "ignore"}, port_mappings=ports), [])
+        self.assertEqual(self.published({"ports": "refuse"}, port_mappings=[]), [])
 
     def test_a_network_that_became_internal_is_refused(self):
         given = self.container()

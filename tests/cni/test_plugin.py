@@ -244,18 +244,27 @@ class CN02Codes(Case):
                            ("runtimeConfig", {"ips": "10.0.0.1"}), ("runtimeConfig", {"ips": ["10.0.0.256"]}),
                            ("runtimeConfig", {"ips": ["10.0.0.1/33"]}), ("runtimeConfig", {"ips": [5]}),
                            ("runtimeConfig", {"mac": "xx"}), ("runtimeConfig", {"mac": "01:00:00:00:00:00"}),
+                           ("runtimeConfig", {"portMappings": 5}), ("runtimeConfig", {"portMappings": [5]}),
+                           ("runtimeConfig", {"portMappings": [{"hostPort": 0, "containerPort": 80}]}),
+                           ("runtimeConfig", {"portMappings": [{"hostPort": "80-90", "containerPort": 80}]}),
+                           ("runtimeConfig", {"portMappings": [{"hostPort": 80, "containerPort": 65536}]}),
+                           ("runtimeConfig", {"PortMappings": [{"HostPort": 80, "ContainerPort": 8, "Protocol": "icmp"}]}),
+                           ("runtimeConfig", {"portMappings": [{"hostPort": 80, "containerPort": 8, "hostIP": "x"}]}),
+                           ("runtimeConfig", {"bandwidth": 5}), ("runtimeConfig", {"Bandwidth": {"IngressRate": "1M"}}),
+                           ("runtimeConfig", {"bandwidth": {"egressRate": 1000}}), ("runtimeConfig", {"bandwidth": {"egressRate": -1}}),
                            ("args", {"labels": {"a": "b"}}), ("args", {"labels": [{"key": "a"}]}),
                            ("args", {"cni": {"labels": [{"key": "", "value": "b"}]}})]:
             with self.subTest(key=key, value=value):
                 error = self.fail_with(7, "ADD", self.config(**{key: value}))
                 self.assertIn(key, error["msg"])
 
-    def test_unsupported_capabilities_are_code_2_and_name_the_key(self):
-        error = self.fail_with(2, "ADD", self.config(runtimeConfig={
-            "portMappings": [{"HostPort": 80, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]}))
-        self.assertIn("portMappings", error["msg"])
-        error = self.fail_with(2, "ADD", self.config(runtimeConfig={"Bandwidth": {"IngressRate": 1000}}))
-        self.assertIn("bandwidth", error["msg"])
+    def test_published_ports_reach_the_agent_in_either_spelling(self):
+        mapping = {"HostPort": 80, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": ""}
+        for key in ["portMappings", "PortMappings"]:
+            recorder = Recorder(self.socket, good)
+            self.succeed("ADD", self.config(capabilities={"portMappings": True}, runtimeConfig={key: [mapping]}))
+            self.assertEqual(recorder.requests[0]["args"]["config"]["runtimeConfig"]["portMappings"], [mapping])
+            recorder.close()
 
     def test_empty_capabilities_ask_for_nothing(self):
         self.serve()

@@ -305,6 +305,31 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
         self.assertEqual(self.complete("polderctl", "monitor", "--d"), ["--drops"])
         self.assertEqual(self.complete("polderctl", "pod", "list", "--d"), [])
 
+    def offered(self, *words):
+        """What kubectl's completion is told: the candidates, and what the shell does without one (4: nothing, 0: files)."""
+        with tempfile.TemporaryDirectory() as directory:
+            program = os.path.join(directory, "kubectl_complete-polder")
+            os.symlink(os.path.abspath(POLDERCTL), program)
+            lines = subprocess.run([program, *words], capture_output=True, check=True, timeout=60).stdout.decode().splitlines()
+        return lines[:-1], lines[-1]
+
+    def test_kubectl_is_told_what_may_follow(self):
+        self.assertEqual(self.offered("po"), (["pod", "policy"], ":4"))
+        self.assertEqual(self.offered("pod", ""), (["list"], ":4"))
+        self.assertEqual(self.offered("-o", "j"), (["json"], ":4"))
+        self.assertEqual(self.offered("-o", "json", "log", "level", "w"), (["warning"], ":4"))
+        self.assertEqual(self.offered("monitor", "--d"), (["--drops"], ":4"))
+        self.assertEqual(self.offered("pod", "list", "--d"), ([], ":4"))
+        self.assertEqual(self.offered("status", "--no"), (["--node"], ":4"))
+        self.assertEqual(self.offered("pod", "list", ""), ([], ":4"))
+        self.assertEqual(self.offered("nothing", ""), ([], ":4"))
+        for words in (["policy", "check", ""], ["policy", "check", "a.yaml", ""], ["--kubeconfig", ""], ["explain", "--with", ""]):
+            self.assertEqual(self.offered(*words), ([], ":0"), words)
+        whole, _ = self.offered("")
+        self.assertIn("status", whole)
+        self.assertEqual(len(whole), len(set(whole)))
+        self.assertEqual(self.offered(), (whole, ":4"))
+
     def test_scripts_are_sound(self):
         for shell in ["bash", "zsh"]:
             if not shutil.which(shell):

@@ -67,6 +67,16 @@ class Packet:
         return 0, 0
 
 
+def crc32c(data):
+    """RFC 9260, appendix A."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
 def transport(p, src, dst, sport, dport):
     """The whole transport header and payload."""
     proto, payload = p.proto, p.payload
@@ -89,7 +99,8 @@ def transport(p, src, dst, sport, dport):
         check = checksum(rest, pseudo(src, dst, ICMPV6, len(rest)) if proto == ICMPV6 else 0)
         return b''.join((rest[:2], SHORT.pack(check), rest[4:]))
     if proto == SCTP:
-        return struct.pack('>HHII', sport, dport, 7, 0x12345678) + payload
+        head = struct.pack('>HHI', sport, dport, 7)
+        return head + crc32c(head + bytes(4) + payload).to_bytes(4, 'little') + payload
     return payload
 
 
@@ -180,6 +191,14 @@ def answer(p, source, proto, body):
         packet = b''.join((struct.pack('>IHBB', 0x60000000, len(body), proto, 64), source.to_bytes(16, 'big'),
                            p.src.to_bytes(16, 'big'), body))
     return ETHERNET.pack(p.smac, p.dmac, 0x0800 if is_ipv4(p.src) else 0x86dd) + packet
+
+
+def echo(p):
+    """The answer to an echo request: its ends change places."""
+    asked, p.type = p.type, ECHO[p.proto][1]
+    frame = build(p, src=p.dst, dst=p.src, ttl=64, smac=p.dmac, dmac=p.smac)
+    p.type = asked
+    return frame
 
 
 def reset(p, frame):

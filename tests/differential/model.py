@@ -201,7 +201,7 @@ class Node:
         if old is not None:
             masquerade = old.src == self.address[is_ipv4(src)]  # the peer knows the flow by its address
         masquerade = masquerade and action == TO_WIRE and fwd[0] == POD
-        if masquerade and (proto == SCTP or not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto]))):
+        if masquerade and not (proto in (TCP, UDP, SCTP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
             return 'nat_unsupported_protocol'
         behind = self.masqueraded(action, link, old.owner if reply else ingress if self.by_stack else 0)
         reason, source_link, hairpin = self.policy(fwd, proto, src, dst, dport, action, link, behind, seen)
@@ -213,7 +213,7 @@ class Node:
         if stale is not None and not answer.flags & EVALUATED:
             return self.still(stale, out, seen)
         if masquerade or hairpin or not self.is_free(reply_tuple(fwd, out), fwd):
-            if not (proto in (TCP, UDP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
+            if not (proto in (TCP, UDP, SCTP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
                 return 'nat_unsupported_protocol'
             out.sport = self.source_port(p, fwd, out, old, reply, masquerade, answer)
         if fwd[0] == POD:
@@ -312,7 +312,7 @@ class Node:
             return old.sport
         if not masquerade and free(fwd[4]):
             return fwd[4]
-        if reply or later_piece(p) or (answer.verdict != 1 and p.ttl <= 1):
+        if reply or later_piece(p) or (answer.verdict != 1 and (p.ttl <= 1 or (p.proto == SCTP and p.frag is not None))):
             return Unseen(fwd)  # taken, but not to be seen in this answer
         if answer.verdict != 1:
             raise Choice(f'no source port was found: reason {answer.reason}')
@@ -420,6 +420,8 @@ class Node:
                 return self.refuse(expected, 'pod_not_ready', p, frame, key[0], hops)
             if hops:
                 smac, dmac = self.gateway_mac, self.connected[entry.link].mac
+        if p.proto == SCTP and p.frag is not None and not later_piece(p) and (entry.sport, entry.dport) != p.ports:
+            return self.refuse(expected, 'nat_unsupported_protocol', p, frame, key[0], hops)  # its CRC covers the whole
         sport = None if unseen(entry.sport) else entry.sport
         expected.frame = frames.build(p, entry.src, entry.dst, sport, entry.dport, p.ttl - 1 if hop else None, smac,
                                       dmac, carried)
@@ -437,6 +439,9 @@ class Node:
 
     def refuse(self, expected, reason, p, frame, zone, hops):
         """Dropped; and is the sender told? Only on the two hooks where packets come in (`hops`)."""
+        if hops and reason == 'service_without_port' and p.is_echo and p.type == ECHO[p.proto][0] and p.frag is None:
+            expected.moved, expected.frame = True, frames.echo(p)  # the address is there, and says so
+            return expected
         expected.reason = reason
         if not hops or p.about is not None or later_piece(p):
             return expected

@@ -86,7 +86,7 @@ runtime = "runc"
     def write_network(self, version, behind=()):
         """
         `version` of the configuration is that of the result, which podman 4.3 takes up to 1.0.0. Ports are offered to the
-        plugins `behind` Polder where there are any, else to Polder, which says no.
+        plugins `behind` Polder where there are any, else to Polder itself.
         """
         config = {**self.node.cni_config(),
                   "capabilities": {"portMappings": not behind, "ips": True, "mac": True}}

@@ -527,6 +527,10 @@ static const char *check_dropped(struct model *model, const struct view *view,
 		return "dropped for a reason that must not be: internal";
 	if (view->flags & (VIEW_LATER | VIEW_ERROR) || !denies_a_flow(result->reason))
 		return NULL;
+	/* Its CRC covers what other fragments hold. */
+	if (view->ends.proto == IPPROTO_SCTP && view->fragment_id &&
+	    result->reason == REASON_NAT_PROTOCOL)
+		return NULL;
 	while ((flow = model_find(model, &view->ends, &at))) {
 		known = true;
 		closed |= flow->closed;
@@ -661,6 +665,8 @@ static const char *check_left(struct model *model, const struct probe *probe,
 		return "a transport header behind the packet's end is believed";
 	if (view->flags & VIEW_ROUTED)
 		return "a packet that its routing header leads elsewhere is forwarded";
+	if (probe->hook == HOOK_FROM_POD && is_service_echo(view))
+		return check_echo(probe, view, result);
 	return view->flags & VIEW_ERROR ? check_icmp_error(model, probe, view, result)
 					: check_flow(model, probe, view, result);
 }

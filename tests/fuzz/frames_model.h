@@ -43,6 +43,9 @@ bool own_range(const struct polder_addr *address);
 /* All of them: NULL, or what is wrong. */
 
 /* Is the frame that left exactly what the flow makes of it? */
+bool is_service_echo(const struct view *view);
+const char *check_echo(const struct probe *probe, const struct view *view,
+		       const struct world_result *result);
 const char *flow_explains(struct model *model, const struct probe *probe, const struct view *view,
 			  const struct known_flow *flow, const struct world_result *result);
 const char *check_flow(struct model *model, const struct probe *probe, const struct view *view,

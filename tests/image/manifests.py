@@ -87,6 +87,23 @@ def rights_are_those_of_the_rbac_manifest():
         assert ours[kind] == theirs[kind], kind
 
 
+def named(text):
+    return {(part['kind'], part['metadata']['name']): part for part in yaml.safe_load_all(text) if part}
+
+
+def pools_bring_the_rights_that_they_need():
+    without, pools = named(render({})), named(render({'loadBalancer': {'pools': ['192.0.2.64/26']}}))
+    rights = named(read('kubernetes', 'rbac-load-balancer.yaml'))
+    assert {name: pools[name] for name in set(pools) - set(without)} == rights, set(pools) - set(without)
+    config = json.loads(pools['ConfigMap', 'polder']['data']['polderd.json'])
+    assert config['load-balancer-pools'] == ['192.0.2.64/26'] and config['load-balancer-announce'] == 'l2', config
+    check_config(pools['ConfigMap', 'polder'])
+    added = [found['DaemonSet', 'polder']['spec']['template']['spec']['containers'][0]['securityContext']['capabilities']['add']
+             for found in (without, pools)]
+    assert set(added[1]) - set(added[0]) == {'NET_RAW'}, added
+    assert not [key for key in json.loads(without['ConfigMap', 'polder']['data']['polderd.json']) if 'load-balancer' in key]
+
+
 def images_are_of_this_version():
     wanted = f'localhost/polder:{version()}'
     for name in ('polder.yaml', 'cleanup.yaml'):
@@ -177,7 +194,7 @@ def template_that_is_not_understood_is_refused():
     assert given.render('x', {'m': {'b': 2, 'a': True}}) == 'a=true,b=2,y'
 
 
-CHECKS = [manifest_is_what_the_chart_gives, objects_have_the_versions_of_the_api, rights_are_those_of_the_rbac_manifest,
+CHECKS = [manifest_is_what_the_chart_gives, objects_have_the_versions_of_the_api, rights_are_those_of_the_rbac_manifest, pools_bring_the_rights_that_they_need,
           images_are_of_this_version, no_container_is_privileged, agent_runs_on_every_node_and_is_replaced_one_at_a_time,
           probes_ask_the_agent_at_the_loopback, mounts_have_volumes_and_volumes_mounts, network_configuration_is_the_one_in_deploy,
           polderd_takes_the_configuration_of_any_values, changed_configuration_restarts_the_agent, values_arrive,

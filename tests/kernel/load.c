@@ -58,6 +58,8 @@ static void configure(struct bpf_object *object)
 		.gateway_mac = {2, 0x70, 0x6f, 0x6c, 0x64, 0x72},
 		.masquerade_port_min = 10240,
 		.masquerade_port_max = 29999,
+		.node_port_min = 30000,
+		.node_port_max = 32767,
 		.masquerade_v4 = 1,
 		.masquerade_v6 = 1,
 		.gateway_ipv4_be = 0x0101fea9,

@@ -219,6 +219,17 @@ def test_options_that_exclude_each_other_are_refused(world):
         assert polder(world, *words).returncode == 2, words
 
 
+def test_kubectl_completes_the_plugins_words(world):
+    """As its shell scripts ask it: the real kubectl starts what stands beside the plugin."""
+    def offered(*words):
+        done = subprocess.run([world.kubectl.real, "__complete", "polder", *words], text=True, check=True, capture_output=True,
+                              env=world.kubectl.environment())
+        return done.stdout.split()
+    assert offered("pod", "") == ["list", ":4"], offered("pod", "")
+    assert offered("policy", "check", "") == [":0"], offered("policy", "check", "")
+    assert offered("status", "--all") == ["--all-nodes", ":4"], offered("status", "--all")
+
+
 # ---------------------------------------------------------------- explain across nodes
 
 @each_family

@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two nodes that reach each other's pods through the tunnel, whatever becomes of nodes and device."""
 
-from lib import objects
+from lib import objects, tunnel
 from lib.runner import each_family
 from lib.traffic import BOTH, V4, Connection, reach, wait_until
+from lib.tunnel import DEVICE, WITHIN, device, tunnelled
 
 WORLD = {"nodes": 2, "tunnel": "vxlan"}
-WITHIN = 5
-DEVICE = "polder_vxlan"
 
 
 def setup(world):
-    world.n1, world.n2 = world.nodes
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        for family in BOTH:
-            node.netns.ip(f"route del {other.pod_cidr[family]} via {other.ips[family]}")
+    tunnel.begin(world)
     world.a, world.c = world.pod("a"), world.pod("c", node=world.n2)
     world.serve(world.c, 8080)
     world.serve(world.a, 8080)
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        wait_until(lambda n=node, o=other: tunnelled(n) == set(o.pod_cidr.values()), f"{node}: routes by the tunnel", WITHIN)
-    keep_as_ruler(world)
 
 
 def keep_as_ruler(world):
@@ -35,15 +28,6 @@ def keep_as_ruler(world):
                        "maps": {**before["maps"], "egress_routes": now["maps"].get("egress_routes")}}
 
 
-def tunnelled(node):
-    return {route["dst"] for family in ("-4", "-6") for route in node.netns.ip_json(family, "route", "show", "proto", "80")
-            if route.get("dev") == DEVICE}
-
-
-def device(node):
-    return node.netns.ip_json("-d", "link", "show", "dev", DEVICE)[0]
-
-
 def check_connected(world, what):
     for family in BOTH:
         for source, target in ((world.a, world.c), (world.c, world.a)):
@@ -53,6 +37,10 @@ def check_connected(world, what):
 
 def peers(node):
     return {peer["name"]: peer for peer in node.agent.ctl_json("node", "list")}
+
+
+def metric(node, name, **labels):
+    return node.agent.metrics()[(name, tuple(labels.items()))]
 
 
 def problems(node, source):
@@ -67,7 +55,9 @@ def test_pods_reach_each_other_through_the_tunnel(world):
     found = peers(world.n1)["node2"]
     assert found["ipv4"] == found["ipv6"] == "tunnel" and found["underlay"] == world.n2.ips[V4], found
     assert world.n1.agent.ctl_json("status")["peers"]["tunnel"] == 1
-    assert world.n1.agent.metrics()[("polder_peers", (("way", "tunnel"),))] == 1
+    assert metric(world.n1, "polder_peers", way="tunnel") == 1
+    assert metric(world.n1, "polder_tunnel_wanted") == metric(world.n1, "polder_tunnel_up") == 1
+    assert metric(world.n1, "polder_peers_numberless") == metric(world.n1, "polder_peer_neighbours_unkept") == 0
 
 
 @each_family
@@ -105,6 +95,7 @@ def test_range_goes_to_the_newer_node_and_back(world):
     world.resources.put("node-newer", newer)
     wait_until(lambda: len(problems(world.n1, "Node node2")) == 2, "two problems", WITHIN)
     assert "is also Node node2b's" in problems(world.n1, "Node node2")[0]
+    assert metric(world.n1, "polder_peer_conflicts") == 2
     assert peers(world.n1)["node2b"]["pod_ranges"] and not peers(world.n1)["node2"]["pod_ranges"]
     assert reach(world.a, world.c.ips[V4], 8080).verdict != "open", "the old node has no range any more"
     world.resources.delete("node-newer")
@@ -131,6 +122,7 @@ def test_foreign_device_of_the_name_is_refused_in_words(world):
     world.n1.agent.start()
     wait_until(lambda: problems(world.n1, "tunnel"), "a problem", WITHIN)
     assert "that Polder has not made" in problems(world.n1, "tunnel")[0]
+    assert metric(world.n1, "polder_tunnel_up") == 0 and metric(world.n1, "polder_tunnel_wanted") == 1
     world.n1.netns.ip(f"link del {DEVICE}")
     wait_until(lambda: not problems(world.n1, "tunnel"), "no problem", WITHIN)
     wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the tunnel", WITHIN)

@@ -53,3 +53,16 @@ def test_one_family_of_addresses_takes_the_tunnel_for_both(world):
     put_nodes(world, list(world.n2.ips.values()))
     wait_until(lambda: way(world) == {"node2": ("native", "native")}, "natively", WITHIN)
     check_connected(world, "in the end")
+
+
+def test_pod_outside_of_its_nodes_ranges_is_a_problem_of_that_node(world):
+    def problems(node):
+        return [p["reason"] for p in node.agent.ctl_json("status")["problems"] if p["source"] == "pod default/stray"]
+    world.resources.put("pod-stray", objects.pod("stray", node_name=world.n1.name, ips=["10.88.0.5", "fd88::5"]))
+    wait_until(lambda: problems(world.n1), "the problem", WITHIN)
+    assert "10.88.0.5 is outside of the pod ranges of its node node1 (10.244.4.0/22," in problems(world.n1)[0], problems(world.n1)
+    wait_until(lambda: world.n2.agent.ctl_json("status")["objects"]["pods"] == 3, "the other node knows the pod", WITHIN)
+    assert not problems(world.n2), "its own node tells"
+    assert [node.agent.metrics()[("polder_stray_pods", ())] for node in world.nodes] == [1, 0]
+    world.resources.delete("pod-stray")
+    wait_until(lambda: not problems(world.n1), "no problem", WITHIN)

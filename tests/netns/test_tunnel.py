@@ -5,36 +5,35 @@ import errno
 import glob
 import os
 import signal
+import socket
 import struct
 
-from lib import objects, packets
-from lib.runner import each_family, limit
-from lib.traffic import BOTH, V4, V6, Capture, Connection, UdpClient, ping, reach, send_frame, wait_until
-from lib.world import WORLD_IP
+from lib import objects, packets, tunnel
+from lib.runner import each_family, in_worlds, limit
+from lib.traffic import (BOTH, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO, V4, V6, Capture, Connection, UdpClient, ping, reach,
+                         send_frame, wait_until)
+from lib.world import OUTSIDE_IP, WORLD_IP
 
-WORLD = {"nodes": 2, "tunnel": "vxlan"}
-DEVICE = "polder_vxlan"
+# Outer packets are IPv4 where the nodes have it; in the second world they have IPv6 alone.
+WORLDS = {"": {"nodes": 2, "tunnel": "vxlan"}, "ipv6-underlay": {"nodes": 2, "tunnel": "vxlan", "start": False}}
 PORT = 4789
 MARK = b"forged on the nodes' link"
-WITHIN = 5
 SERVICE = 7
 LINK_MTU = 1500
-OVERHEAD = 50
+OVERHEAD = {V4: 50, V6: 70}
+DONT_FRAGMENT = {V4: (socket.IPPROTO_IP, IP_MTU_DISCOVER), V6: (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)}
 COUNTERS = ("TcpRetransSegs", "TcpExtTCPDSACKRecvSegs", "TcpInCsumErrors", "UdpInCsumErrors", "Udp6InCsumErrors")
 
 
 def setup(world):
-    world.n1, world.n2 = world.nodes
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
+    if not world.node.agent.alive():
+        start_without_ipv4(world)
+    world.underlay = V4 if world.node.ips[V4] in world.node.agent.options["node-ip"] else V6
+    world.overhead = OVERHEAD[world.underlay]
+    for node in world.nodes:
         # The path's MTU is what the kernel says of the underlay; it says so on nodes that forward, as those of clusters do.
         node.netns.sysctl(**{"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1})
-        for family in BOTH:
-            node.netns.ip(f"route del {other.pod_cidr[family]} via {other.ips[family]}")
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        wait_until(lambda n=node, o=other: tunnelled(n) == set(o.pod_cidr.values()), f"{node}: routes by the tunnel", WITHIN)
-        now = node.ruler()
-        node.before = {**node.before, "routes": now["routes"], "pins": now["pins"],
-                       "maps": {**node.before["maps"], "egress_routes": now["maps"].get("egress_routes")}}
+    tunnel.begin(world)
     world.a, world.b = world.pod("a", labels={"app": "a"}), world.pod("b", labels={"app": "b"})
     world.c = world.pod("c", node=world.n2, labels={"app": "c"})
     for where in (world.a, world.c):
@@ -44,9 +43,20 @@ def setup(world):
     world.vip = world.service("c", SERVICE, [objects.service_port(80, 8080)], {"app": "c"})
 
 
-def tunnelled(node):
-    return {route["dst"] for family in ("-4", "-6") for route in node.netns.ip_json(family, "route", "show")
-            if route.get("dev") == DEVICE}
+def start_without_ipv4(world):
+    """IPv4 is the pods' alone: neither links between the nodes nor Node objects have it."""
+    for node in world.nodes:
+        node.netns.ip("addr flush dev eth0 scope global", f"addr add {node.ips[V6]}/64 dev eth0 nodad",
+                      f"route replace default via {OUTSIDE_IP[V6]}")
+        node.agent.options["node-ip"] = node.ips[V6]
+    world.resources.put("nodes", objects.item_list([objects.node(n.name, list(n.pod_cidr.values()), [n.ips[V6]]) for n in world.nodes]))
+    for node in world.nodes:
+        node.agent.start()
+
+
+def has_address(world, family):
+    """Have the nodes addresses of the family?"""
+    return family == V6 or world.underlay == V4
 
 
 def counters(world):
@@ -94,14 +104,30 @@ def test_large_writes_pass_in_both_directions(world, family):
 
 @each_family
 def test_nodes_and_pods_reach_each_other(world, family):
-    for source, target, own in ((world.n1, world.c.ips[family], world.n1.ips[family]),
-                                (world.a, world.c.ips[family], world.a.ips[family])):
-        probe = reach(source, target, 8080)
-        assert probe.verdict == "open" and probe.answer["peer"] == own, f"{source}: {probe.verdict} {probe.answer}"
-    probe = reach(world.a, world.n2.ips[family], 8081)
-    assert probe.verdict == "open" and probe.answer["peer"] == world.a.ips[family], f"{probe.verdict} {probe.answer}"
-    assert ping(world.a, world.c.ips[family])
-    assert ping(world.n1, world.c.ips[family])
+    cells = [(world.a, world.c.ips[family], 8080)]
+    if has_address(world, family):
+        cells += [(world.n1, world.c.ips[family], 8080), (world.a, world.n2.ips[family], 8081)]
+    for source, target, port in cells:
+        probe = reach(source, target, port)
+        assert probe.verdict == "open" and probe.answer["peer"] == source.ips[family], f"{source}: {probe.verdict} {probe.answer}"
+        assert ping(source, target) == "open", f"{source} -> {target}"
+
+
+@each_family
+def test_links_leave_room_for_the_outer_headers(world, family):
+    assert tunnel.device(world.n1)["mtu"] == LINK_MTU - world.overhead
+    assert world.a.netns.ip_json("link", "show", "dev", "eth0")[0]["mtu"] == LINK_MTU - world.overhead
+    headers = 28 if family == V4 else 48
+    with UdpClient(world.a, world.c.ips[family], 8080, connect=True) as client:
+        client.sock.setsockopt(*DONT_FRAGMENT[family], PMTUDISC_DO)
+        size = LINK_MTU - world.overhead - headers
+        assert client.ask(data=b"z" * size)["length"] == size
+        try:
+            client.send(b"z" * (size + 1))
+        except OSError as error:
+            assert error.errno == errno.EMSGSIZE, error
+        else:
+            raise AssertionError(f"{size + 1} bytes were sent")
 
 
 @each_family
@@ -137,7 +163,8 @@ def test_explain_and_flow_list_name_the_other_node(world, family):
 
     explain("pod:default/a", "pod:default/c", False, 0)
     explain("pod:default/c", "pod:default/a", True, 0)
-    explain(world.n2.ips[family], "pod:default/a", True, 0)
+    if has_address(world, family):
+        explain(world.n2.ips[family], "pod:default/a", True, 0)
     world.policies(objects.policy("nobody", objects.labels(app="a"), policyTypes=["Ingress", "Egress"]))
     explain("pod:default/a", "pod:default/c", False, 1)
     explain("pod:default/c", "pod:default/a", True, 1)
@@ -173,52 +200,84 @@ def lost(world, frame, reason):
 @each_family
 def test_who_is_no_node_sends_nothing_through_the_tunnel(world, family):
     inner = forged(world, world.c.ips[family], family)
-    lost(world, in_tunnel(world, "172.30.0.1", inner), "tunnel_unknown_peer")
+    lost(world, in_tunnel(world, OUTSIDE_IP[world.underlay], inner), "tunnel_unknown_peer")
     with Capture(world.a.netns) as capture:  # with a node's address it would come
-        send_frame(world.outside, in_tunnel(world, world.n2.ips[V4], inner))
+        send_frame(world.outside, in_tunnel(world, world.n2.ips[world.underlay], inner))
         capture.wait(lambda got: MARK in got.frame, "the same from a node")
 
 
 @each_family
 def test_node_sends_with_sources_of_its_own_only(world, family):
-    for source in (world.b.ips[family], WORLD_IP[family], world.n1.ips[family]):
-        reason = "peer_source" if source == WORLD_IP[family] else "martian_source"
-        lost(world, in_tunnel(world, world.n2.ips[V4], forged(world, source, family)), reason)
+    own = {world.b.ips[family]} | ({world.n1.ips[family]} if has_address(world, family) else set())
+    for source in own | {WORLD_IP[family]}:
+        reason = "martian_source" if source in own else "peer_source"
+        lost(world, in_tunnel(world, world.n2.ips[world.underlay], forged(world, source, family)), reason)
 
 
 @limit(30)
 def test_path_mtu_of_the_underlay_reaches_the_pod(world):
-    """As routers between the nodes make it known to the kernel: an exception of the route."""
+    """
+    As routers between the nodes make it known to the kernel: an exception of the route. What IPv6 routes say themselves counts
+    if it is locked: the kernel tells the programs of no other.
+    """
     narrow = 1400
-    for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        node.netns.ip(f"route add {other.ips[V4]}/32 dev eth0 mtu {narrow}")
+    word = "mtu" if world.underlay == V4 else "mtu lock"
+    routes = [(node, f"{other.ips[world.underlay]} dev eth0 {word} {narrow}") for node, other in tunnel.pairs(world)]
+    for node, route in routes:
+        node.netns.ip(f"route add {route}")
     try:
         for family in BOTH:
             headers = 28 if family == V4 else 48
             with UdpClient(world.a, world.c.ips[family], 8080, connect=True) as client:
-                level, option = (0, 10) if family == V4 else (41, 23)
-                client.sock.setsockopt(level, option, 2)  # IP_MTU_DISCOVER: do
+                client.sock.setsockopt(*DONT_FRAGMENT[family], PMTUDISC_DO)
                 client.watch_errors()
 
                 def told():
                     try:
-                        client.send(b"z" * (LINK_MTU - OVERHEAD - headers))
+                        client.send(b"z" * (LINK_MTU - world.overhead - headers))
                     except OSError as error:
                         return error.errno == errno.EMSGSIZE
                     return False
                 wait_until(told, "the pod is told", 10, 0.3)
-                size = narrow - OVERHEAD - headers
+                size = narrow - world.overhead - headers
                 client.sock.close()
             with UdpClient(world.a, world.c.ips[family], 8080, connect=True) as client:
                 assert client.ask(data=b"z" * size)["length"] == size
         with Connection(world.a, world.c.ips[V4], 8080) as connection:
             assert connection.push(300_000, 10), "damaged"
     finally:
-        for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-            node.netns.ip(f"route del {other.ips[V4]}/32 dev eth0 mtu {narrow}")
+        for node, route in routes:
+            node.netns.ip(f"route del {route}")
         for pod in (world.a, world.c):
             for family in ("-4", "-6"):
                 pod.netns.run("ip", family, "route", "flush", "cache")
+
+
+@in_worlds("")
+@each_family
+def test_outer_packets_are_fragmented_where_the_path_is_narrower_than_ipv6_needs(world, family):
+    """Pods are told 1,280 bytes at least; what is larger outside for that has no DF. The kernel's VXLAN does not fragment over IPv6."""
+    routes = [(node, f"{other.ips[world.underlay]} dev eth0 mtu 1300") for node, other in tunnel.pairs(world)]
+    for node, route in routes:
+        node.netns.ip(f"route add {route}")
+    try:
+        size = 1280 - (28 if family == V4 else 48)
+        with UdpClient(world.a, world.c.ips[family], 8080, connect=True) as client:
+            client.sock.setsockopt(*DONT_FRAGMENT[family], PMTUDISC_DO)
+            wait_until(lambda: answers(client, size), "a datagram of 1,280 bytes passes", 5)
+    finally:
+        for node, route in routes:
+            node.netns.ip(f"route del {route}")
+        for pod in (world.a, world.c):
+            for flag in ("-4", "-6"):
+                pod.netns.run("ip", flag, "route", "flush", "cache")
+
+
+def answers(client, size):
+    try:
+        return client.ask(0.5, b"z" * size)["length"] == size
+    except OSError:
+        return False
 
 
 @each_family
@@ -235,7 +294,7 @@ def test_nothing_passes_while_programs_of_the_device_are_gone(world):
         assert pins, "no pin: attached by clsact, which nobody takes away by a pin"
         for pin in pins:
             os.unlink(pin)
-        wait_until(lambda: reach(world.c, world.a.ips[V4], 8080).verdict == "timeout", "the device is closed", WITHIN)
+        wait_until(lambda: reach(world.c, world.a.ips[V4], 8080).verdict == "timeout", "the device is closed", tunnel.WITHIN)
     finally:
         world.n1.agent.start()
     assert reach(world.c, world.a.ips[V4], 8080).verdict == "open"

@@ -132,6 +132,7 @@ static void lose(struct api_source *source, const char *why)
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		api_resource_cut(&source->resources[i], why, now);
 	api_writes_cut(source->writes);
+	api_balancers_cut(source->balancers);
 	http_client_reset(source->http);
 	source->check_version = true;
 	api_unreachable(source, source->turn, why);

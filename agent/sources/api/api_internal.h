@@ -37,7 +37,8 @@ struct api_source {
 	struct http_client *http;
 	struct api_resource resources[API_RESOURCES];
 	struct api_writes *writes;
-	struct api_kept *kept; /* NULL: objects are not kept */
+	struct api_balancers *balancers; /* NULL: their addresses are not written */
+	struct api_kept *kept;		 /* NULL: objects are not kept */
 	uint64_t started_ms;
 	bool from_disk;	   /* what is in force is what was kept */
 	int64_t kept_time; /* of that, in seconds since 1970 */

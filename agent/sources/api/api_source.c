@@ -3,6 +3,8 @@
 #include "agent/sources/api/api_source.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +49,7 @@ static uint64_t kept_due(const struct api_source *source)
 }
 
 /* Before there are credentials nothing else can be done. */
-static uint64_t next_due(const struct api_source *source)
+static uint64_t next_due(struct api_source *source)
 {
 	uint64_t due = least(source->credentials_due_ms, kept_due(source));
 
@@ -57,6 +59,7 @@ static uint64_t next_due(const struct api_source *source)
 		return due;
 	due = least(due, api_probe_due(source));
 	due = least(due, api_writes_due(source->writes));
+	due = least(due, api_balancers_due(source->balancers, api_now(source)));
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		due = least(due, api_resource_due(&source->resources[i]));
 	return due;
@@ -122,8 +125,10 @@ static void on_timer(uv_timer_t *timer)
 	for (size_t i = 0; i < API_RESOURCES && source->has_identity; i++)
 		api_resource_run(&source->resources[i], now);
 	api_probe(source, now);
-	if (source->has_identity)
+	if (source->has_identity) {
 		api_writes_run(source->writes, now);
+		api_balancers_run(source->balancers, now);
+	}
 	if (source->slices_changed)
 		api_remember_servers(source);
 	if (source->kept && source->connected && is_listed(source))
@@ -140,15 +145,39 @@ void api_source_reload(struct api_source *source)
 	source->credentials_due_ms = 0;
 	/* Somebody has mended what was wrong. */
 	api_writes_hurry(source->writes);
+	api_balancers_hurry(source->balancers);
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		if (!source->resources[i].request)
 			watch_hurry(source->resources[i].watch, api_now(source));
 	api_schedule(source);
 }
 
+void api_source_tell(struct api_source *source, const struct refusal *refusal)
+{
+	api_writes_refused(source->writes, refusal);
+}
+
 void api_source_set_ready(struct api_source *source, bool ready)
 {
 	api_writes_set_ready(source->writes, ready);
+}
+
+void api_source_tell_service(struct api_source *source, const struct object *service,
+			     const char *why)
+{
+	struct refusal refusal = {
+		.api_version = "v1", .kind = "Service", .reason = "LoadBalancerAddress"};
+
+	snprintf(refusal.namespace, sizeof(refusal.namespace), "%s", service->namespace);
+	snprintf(refusal.name, sizeof(refusal.name), "%s", service->name);
+	snprintf(refusal.uid, sizeof(refusal.uid), "%s", service->uid ? service->uid : "");
+	snprintf(refusal.error.text, sizeof(refusal.error.text), "%s", why);
+	api_writes_refused(source->writes, &refusal);
+}
+
+void api_source_balance(struct api_source *source)
+{
+	api_schedule(source);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -168,6 +197,7 @@ static void release(struct api_source *source)
 	for (size_t i = 0; i < API_RESOURCES; i++)
 		api_resource_close(&source->resources[i]);
 	api_writes_free(source->writes);
+	api_balancers_free(source->balancers);
 	http_client_free(source->http);
 	api_servers_clear(source);
 	free(source->remembered_path);
@@ -214,6 +244,25 @@ static int open_kept(struct api_source *source, const char *path)
 	return r;
 }
 
+/* The Lease stands in the namespace that this agent's own account is of. */
+static int open_balancers(struct api_source *source)
+{
+	char path[PATH_MAX], namespace[LIMIT_NAMESPACE + 2] = "";
+	const char *directory = source->options.service_account;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/namespace", directory ? directory : SERVICE_ACCOUNT);
+	file = source->options.kubeconfig ? NULL : fopen(path, "re");
+	if (file && !fgets(namespace, sizeof(namespace), file))
+	namespace[0] = '\0';
+	if (file)
+		fclose(file);
+	namespace[strcspn(namespace, "\n")] = '\0';
+	return api_balancers_new(source, source->options.node,
+				 namespace[0] ? namespace : "kube-system",
+				 source->options.balancers, &source->balancers);
+}
+
 int api_source_new(uv_loop_t *loop, const struct api_options *options, struct store *store,
 		   void (*on_synced)(void *data), void *data, struct api_source **ret)
 {
@@ -236,6 +285,8 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 		r = http_client_new(loop, options->silence_ms, &source->http);
 	if (r == 0)
 		r = api_writes_new(source, options->node, &source->writes);
+	if (r == 0 && options->balancers)
+		r = open_balancers(source);
 	for (size_t i = 0; i < API_RESOURCES && r == 0; i++)
 		r = api_resource_open(source, i);
 	if (r == 0 && options->kept)
@@ -276,6 +327,8 @@ void api_source_status(const struct api_source *source, struct api_status *ret)
 		.outages = source->outages,
 	};
 	api_writes_status(source->writes, ret->writes, &ret->waiting);
+	api_balancers_status(source->balancers, ret->writes);
+	ret->holder = api_balancers_holder(source->balancers);
 	if (source->kept) {
 		ret->kept = api_kept_path(source->kept);
 		ret->from_disk = source->from_disk;

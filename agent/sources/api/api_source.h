@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "agent/sources/api/api_balancers.h"
 #include "agent/sources/api/api_writes.h"
 #include "agent/sources/api/watch.h"
 #include "agent/store/store.h"
@@ -28,6 +29,8 @@ struct api_options {
 	const char *remembered; /* file of the servers' last known addresses; NULL: none is kept */
 	const char *kept;	/* file of the objects; NULL: they are not kept */
 	const char *node;	/* the name of this one's Node */
+	/* Whose addresses are written to Services; NULL: none are. */
+	const struct balancer_hooks *balancers;
 };
 
 struct api_source;
@@ -45,6 +48,13 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 void api_source_reload(struct api_source *source);
 /* Pods have a network on this node, or not: what the cluster is told. */
 void api_source_set_ready(struct api_source *source, bool ready);
+/* An Event on a Service that does not get a load balancer's address. */
+void api_source_tell_service(struct api_source *source, const struct object *service,
+			     const char *why);
+/* What the hooks of load balancers say may have changed. */
+void api_source_balance(struct api_source *source);
+/* An Event on an object. What finds no room is not told. */
+void api_source_tell(struct api_source *source, const struct refusal *refusal);
 /* Takes NULL; leaves the store as it is. The memory is released by the loop's next turn. */
 void api_source_free(struct api_source *source);
 
@@ -70,7 +80,8 @@ struct api_status {
 	bool from_disk;	   /* what is in force has been read of it */
 	int64_t kept_time; /* when it was so, in seconds since 1970; 0: never whole */
 	struct write_status writes[WRITE_KINDS];
-	size_t waiting; /* Events to be told */
+	size_t waiting;	    /* Events to be told */
+	const char *holder; /* of the Lease of load balancers, as it was seen last; "": nobody */
 };
 /* Texts are valid until the loop turns. */
 void api_source_status(const struct api_source *source, struct api_status *ret);

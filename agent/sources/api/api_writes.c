@@ -27,7 +27,8 @@
 #define QUIET_MS 60000
 #define NEVER	 UINT64_MAX
 
-const char *const write_kind_names[WRITE_KINDS] = {"taint", "condition", "event"};
+const char *const write_kind_names[WRITE_KINDS] = {"taint", "condition", "event", "lease",
+						   "address"};
 const char *const write_result_names[WRITE_RESULTS] = {"done",	  "known",  "conflict",
 						       "refused", "failed", "dropped"};
 
@@ -51,7 +52,7 @@ struct api_writes {
 	bool known; /* the cluster has an object of this node */
 	bool stale; /* it is read before it is written */
 	struct own_node own;
-	struct lane lanes[WRITE_KINDS];
+	struct lane lanes[WRITE_LANES];
 	struct note notes[WRITES_EVENTS_MAX];
 	size_t note_count;
 
@@ -138,7 +139,7 @@ static void tell(struct api_writes *writes, enum write_kind kind, const char *te
 
 static const char *right_of(enum write_kind kind)
 {
-	static const char *const rights[WRITE_KINDS] = {"\"patch\" of \"nodes\"",
+	static const char *const rights[WRITE_LANES] = {"\"patch\" of \"nodes\"",
 							"\"patch\" of \"nodes/status\"",
 							"\"create\" of \"events\""};
 
@@ -161,7 +162,7 @@ static void read_words(const struct api_writes *writes, char *text, size_t size)
 
 static void tell_refusal(struct api_writes *writes, enum write_kind kind)
 {
-	const char *const whats[WRITE_KINDS] = {
+	const char *const whats[WRITE_LANES] = {
 		"the taint " OWN_NODE_TAINT " cannot be taken from this node",
 		"the condition NetworkUnavailable of this node cannot be set",
 		"Events on refused objects cannot be written"};
@@ -243,7 +244,7 @@ void api_writes_set_ready(struct api_writes *writes, bool ready)
 
 void api_writes_hurry(struct api_writes *writes)
 {
-	for (size_t i = 0; i < WRITE_KINDS; i++) {
+	for (size_t i = 0; i < WRITE_LANES; i++) {
 		backoff_reset(&writes->lanes[i].backoff);
 		writes->lanes[i].due_ms = 0;
 	}
@@ -556,7 +557,7 @@ uint64_t api_writes_due(const struct api_writes *writes)
 
 	if (writes->request || !writes->source->connected)
 		return NEVER;
-	for (enum write_kind kind = 0; kind < WRITE_KINDS; kind++)
+	for (enum write_kind kind = 0; kind < WRITE_LANES; kind++)
 		if (lane_due(writes, kind) < due)
 			due = lane_due(writes, kind);
 	return due;
@@ -564,7 +565,7 @@ uint64_t api_writes_due(const struct api_writes *writes)
 
 void api_writes_run(struct api_writes *writes, uint64_t now)
 {
-	for (enum write_kind kind = 0; kind < WRITE_KINDS; kind++) {
+	for (enum write_kind kind = 0; kind < WRITE_LANES; kind++) {
 		if (writes->request || !writes->source->connected)
 			return;
 		if (lane_due(writes, kind) > now)
@@ -590,7 +591,7 @@ void api_writes_cut(struct api_writes *writes)
 void api_writes_status(const struct api_writes *writes, struct write_status ret[WRITE_KINDS],
 		       size_t *ret_waiting)
 {
-	for (size_t i = 0; i < WRITE_KINDS; i++) {
+	for (size_t i = 0; i < WRITE_LANES; i++) {
 		ret[i].error = writes->lanes[i].told;
 		memcpy(ret[i].results, writes->lanes[i].results, sizeof(ret[i].results));
 	}

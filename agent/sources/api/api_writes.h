@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What polderd writes to the API server, and there is nothing else: that this node has a network
- * (taint and condition), and Events on objects that it refuses. One request at a time, beside those
+ * What polderd writes to the API server: that this node has a network (taint and condition), and
+ * Events on objects that it refuses. There is nothing else but addresses of load balancers, where
+ * pools of them are configured (api_balancers.h). One request at a time, beside those
  * that read; what fails is tried again, later each time. Nothing waits for it.
  */
 #pragma once
@@ -15,7 +16,15 @@
 struct api_source;
 struct api_writes;
 
-enum write_kind { WRITE_TAINT, WRITE_CONDITION, WRITE_EVENT, WRITE_KINDS };
+enum write_kind {
+	WRITE_TAINT,
+	WRITE_CONDITION,
+	WRITE_EVENT,
+	WRITE_LANES, /* those that are written here; see api_balancers.h for the others */
+	WRITE_LEASE = WRITE_LANES,
+	WRITE_ADDRESS,
+	WRITE_KINDS
+};
 enum write_result {
 	WRITE_DONE,
 	WRITE_KNOWN,	/* another node has told it */

@@ -92,6 +92,11 @@ static void write_message(const struct refusal *refusal, char text[MESSAGE_MAX])
 {
 	const struct error *error = &refusal->error;
 
+	if (refusal->reason) {
+		snprintf(text, MESSAGE_MAX, "%s", error->text);
+		only_ascii(text);
+		return;
+	}
 	snprintf(text, MESSAGE_MAX,
 		 "Polder cannot use this object: %.200s: %.500s. %s Correct it "
 		 "there and apply it again.",
@@ -122,8 +127,9 @@ char *refusal_event(const struct refusal *refusal, const char *node, int64_t now
 	event = json_pack(
 		"{s:s, s:s, s:{s:s, s:s}, s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:{s:s, s:s}}",
 		"apiVersion", "v1", "kind", "Event", "metadata", "name", name, "namespace",
-		refusal_namespace(refusal), "involvedObject", object, "reason", REASON, "message",
-		message, "type", "Warning", "firstTimestamp", when, "lastTimestamp", when, "count",
-		1, "source", "component", "polderd", "host", node);
+		refusal_namespace(refusal), "involvedObject", object, "reason",
+		refusal->reason ? refusal->reason : REASON, "message", message, "type", "Warning",
+		"firstTimestamp", when, "lastTimestamp", when, "count", 1, "source", "component",
+		"polderd", "host", node);
 	return event ? json_dumps(event, JSON_COMPACT) : NULL;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An object of the API server that cannot be used, and the Event that tells of it. */
+/* An object of the API server that cannot be used, or that something is to be said of; and the
+ * Event that tells of it. */
 #pragma once
 
 #include <stdint.h>
@@ -14,6 +15,8 @@ struct refusal {
 	char namespace[LIMIT_NAMESPACE + 1], name[LIMIT_NAME + 1]; /* namespace "": none */
 	char uid[REFUSAL_UID_MAX + 1];				   /* "": unknown */
 	struct error error;
+	const char *reason; /* of the Event, whose message is the error's text; NULL: the object is
+			       refused */
 };
 
 /*

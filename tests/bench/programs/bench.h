@@ -31,6 +31,13 @@ enum bench_kind {
 };
 extern const char *const bench_kind_names[KIND_COUNT];
 
+enum bench_place {
+	PLACE_POD,    /* of this node: pod 12 */
+	PLACE_PEER,   /* of another node, which answers this one */
+	PLACE_DIRECT, /* of another node, which answers the client: the packet keeps its addresses
+		       */
+};
+
 /* Which way a case's frames go. Addresses are flow 0's; the others count up, see restore.h. */
 struct bench_path {
 	enum world_hook hook;
@@ -40,6 +47,7 @@ struct bench_path {
 	uint16_t dport;
 	const char *seen_destination; /* after translation */
 	uint16_t seen_dport;
+	enum bench_place place; /* of the endpoint */
 };
 
 struct bench_case {
@@ -72,6 +80,9 @@ bool bench_is_v6(const struct bench_case *c);
 
 /* A frame of the case's flow. */
 void bench_frame(const struct bench_case *c, uint32_t flow, uint8_t tcp_flags, struct frame *frame);
+
+/* What the program gives back for a packet that it forwards. */
+int bench_forwards(const struct bench_case *c);
 
 /* Loads programs with empty maps, and brings in what the case wants to be there. */
 void bench_open(struct bench *b, const struct bench_case *c);

@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include <arpa/inet.h>
+#include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -10,25 +11,37 @@
 
 #include "layout.h"
 
+#define FLOWS_8K      8192
 #define FLOWS_16K     16384
 #define FLOWS_64K     65536
 #define STAYING_FLOWS 14336 /* with half of the fresh ones of a run a quarter of DEFAULT_SETS */
 #define SMALLEST_SETS 1024
+#define LAYOUT_CLIENT "203.0.113.9"
+#define NODE_PORT     30080
 
 const char *const bench_kind_names[KIND_COUNT] = {
 	[KIND_ESTABLISHED] = "established", [KIND_NEW] = "new",	  [KIND_FLOOD] = "flood",
 	[KIND_ANEW] = "re-evaluated",	    [KIND_FILL] = "fill",
 };
 
-static const struct bench_path service_v4 = {HOOK_FROM_POD, 11,		 "10.1.0.11", "10.96.0.0",
-					     SERVICE_PORT,  "10.1.0.12", BACKEND_PORT};
-static const struct bench_path service_v6 = {
-	HOOK_FROM_POD, 11, "fd00:1::11", "fd00:96::", SERVICE_PORT, "fd00:1::12", BACKEND_PORT};
+static const struct bench_path service_v4 = {HOOK_FROM_POD, 11,		 "10.1.0.11",  "10.96.0.0",
+					     SERVICE_PORT,  "10.1.0.12", BACKEND_PORT, PLACE_POD};
+static const struct bench_path service_v6 = {HOOK_FROM_POD, 11,		  "fd00:1::11", "fd00:96::",
+					     SERVICE_PORT,  "fd00:1::12", BACKEND_PORT, PLACE_POD};
 /* A pod's own address is one: no more than RESTORE_PORTS flows. */
-static const struct bench_path pod_v4 = {HOOK_FROM_POD, 11,	     "10.1.0.11", "10.1.0.12",
-					 SERVICE_PORT,	"10.1.0.12", SERVICE_PORT};
-static const struct bench_path wire_v4 = {HOOK_FROM_WIRE, WORLD_UPLINK, "10.2.0.5",  "10.1.0.12",
-					  SERVICE_PORT,	  "10.1.0.12",	SERVICE_PORT};
+static const struct bench_path pod_v4 = {HOOK_FROM_POD, 11,	     "10.1.0.11",  "10.1.0.12",
+					 SERVICE_PORT,	"10.1.0.12", SERVICE_PORT, PLACE_POD};
+static const struct bench_path wire_v4 = {HOOK_FROM_WIRE, WORLD_UPLINK, "10.2.0.5",   "10.1.0.12",
+					  SERVICE_PORT,	  "10.1.0.12",	SERVICE_PORT, PLACE_POD};
+
+static const struct bench_path node_port = {HOOK_WIRE_XDP, WORLD_UPLINK, LAYOUT_CLIENT,
+					    LAYOUT_NODE,   NODE_PORT,	 LAYOUT_PEER_POD,
+					    BACKEND_PORT,  PLACE_PEER};
+static const struct bench_path external = {HOOK_WIRE_XDP, WORLD_UPLINK, LAYOUT_CLIENT,
+					   "198.51.0.0",  SERVICE_PORT, LAYOUT_PEER_POD,
+					   BACKEND_PORT,  PLACE_PEER};
+static const struct bench_path direct = {HOOK_WIRE_XDP, WORLD_UPLINK, LAYOUT_CLIENT, "198.51.0.0",
+					 SERVICE_PORT,	"198.51.0.0", SERVICE_PORT,  PLACE_DIRECT};
 
 const struct bench_case bench_cases[] = {
 	{"pod to Service to local pod", KIND_ESTABLISHED, &service_v4, 1, false},
@@ -51,10 +64,22 @@ const struct bench_case bench_cases[] = {
 	{"new flow in a flood, policy", KIND_FLOOD, &service_v4, 0, true},
 	{"re-evaluated, same outcome", KIND_ANEW, &service_v4, FLOWS_16K, false},
 	{"re-evaluated, same outcome, policy", KIND_ANEW, &service_v4, FLOWS_16K, true},
+	{"XDP: node port to another node, SNAT", KIND_ESTABLISHED, &node_port, 1, false},
+	{"XDP: node port to another node, SNAT", KIND_ESTABLISHED, &node_port, FLOWS_16K, false},
+	{"XDP: external address to another node, DSR", KIND_ESTABLISHED, &direct, 1, false},
+	{"XDP: external address to another node, DSR", KIND_ESTABLISHED, &direct, FLOWS_8K, false},
+	{"XDP: external address to another node, DSR", KIND_ESTABLISHED, &direct, FLOWS_64K, false},
+	{"XDP: new flow to another node, SNAT", KIND_NEW, &external, STAYING_FLOWS, false},
+	{"XDP: new flow to another node, DSR", KIND_NEW, &direct, STAYING_FLOWS, false},
 	{"first refusal, IPv4", KIND_FILL, &service_v4, 0, false},
 	{"first refusal, IPv6", KIND_FILL, &service_v6, 0, false},
 };
 const int bench_case_count = sizeof(bench_cases) / sizeof(bench_cases[0]);
+
+int bench_forwards(const struct bench_case *c)
+{
+	return c->path->hook == HOOK_WIRE_XDP ? XDP_TX : TC_ACT_REDIRECT;
+}
 
 bool bench_is_v6(const struct bench_case *c)
 {
@@ -77,8 +102,7 @@ void bench_frame(const struct bench_case *c, uint32_t flow, uint8_t tcp_flags, s
 
 	memcpy(spec.mac_destination, world_gateway_mac, 6);
 	memcpy(spec.mac_source,
-	       path->hook == HOOK_FROM_WIRE ? world_router_mac : (uint8_t[6]){2, 0, 0, 0, 1, 11},
-	       6);
+	       path->hook == HOOK_FROM_POD ? (uint8_t[6]){2, 0, 0, 0, 1, 11} : world_router_mac, 6);
 	spec.destination.words_be[3] =
 		htonl(ntohl(spec.destination.words_be[3]) + flow / RESTORE_PORTS);
 	frame_make(frame, &spec);
@@ -105,6 +129,49 @@ static void answer(struct bench *b, uint32_t flow)
 		bench_fail("an answer was not forwarded");
 }
 
+/* XDP leaves the begin of each to TC: it is what TC makes of it that XDP goes on with. */
+static void forward_from_wire(struct bench *b, const struct frame *frame, struct frame *out)
+{
+	if (world_pass(b->world, HOOK_FROM_WIRE, WORLD_UPLINK, frame, out) != TC_ACT_REDIRECT)
+		bench_fail("a packet from outside was not forwarded");
+}
+
+/* The answer of another node's pod to what it saw. */
+static void answer_of_peer(struct bench *b, const struct frame *seen)
+{
+	struct frame_spec spec, back = {.tcp_flags = TCP_SYN_FLAG | TCP_ACK_FLAG};
+	struct frame frame, out;
+
+	if (frame_read(seen, &spec) < 0)
+		bench_fail("the forwarded packet cannot be read");
+	back.proto = spec.proto;
+	back.source = spec.destination;
+	back.destination = spec.source;
+	back.sport = spec.dport;
+	back.dport = spec.sport;
+	memcpy(back.mac_source, layout_peer_mac, 6);
+	memcpy(back.mac_destination, world_router_mac, 6);
+	frame_make(&frame, &back);
+	forward_from_wire(b, &frame, &out);
+}
+
+static void establish_outside(struct bench *b, uint32_t first, uint32_t flows)
+{
+	struct frame frame, out;
+
+	for (uint32_t flow = first; flow < first + flows; flow++) {
+		bench_frame(b->c, flow, TCP_SYN_FLAG, &frame);
+		forward_from_wire(b, &frame, &out);
+		if (b->c->path->place == PLACE_PEER)
+			answer_of_peer(b, &out);
+		bench_frame(b->c, flow, TCP_ACK_FLAG, &frame);
+		forward_from_wire(b, &frame, &out);
+	}
+	/* XDP asks for the next hop, if TC has not; the first packet there is left to the kernel.
+	 */
+	world_run(b->world, HOOK_WIRE_XDP, WORLD_UPLINK, WORLD_UPLINK, &frame);
+}
+
 /* Handshakes. */
 static void establish(struct bench *b, uint32_t first, uint32_t flows)
 {
@@ -119,6 +186,21 @@ static void establish(struct bench *b, uint32_t first, uint32_t flows)
 		bench_frame(b->c, flow, TCP_ACK_FLAG, &frame);
 		if (world_step(b->world, path->hook, path->link, &frame) != TC_ACT_REDIRECT)
 			bench_fail("a packet of a flow was not forwarded");
+	}
+}
+
+/* Service n's endpoint has port BACKEND_PORT + n here as well. */
+static void add_frontends(struct bench *b)
+{
+	const struct bench_path *path = b->c->path;
+	char text[48];
+
+	for (int i = 0; i < (int)SERVICES; i++) {
+		snprintf(text, sizeof(text), "198.51.%d.%d", i >> 8, i & 0xff);
+		layout_serve_outside(b->world, 1 + i, path->dport == NODE_PORT ? LAYOUT_NODE : text,
+				     path->dport, BACKEND_PORT + i, path->place == PLACE_DIRECT);
+		if (path->dport == NODE_PORT)
+			return;
 	}
 }
 
@@ -148,6 +230,12 @@ void bench_open(struct bench *b, const struct bench_case *c)
 					.flow6_sets = v6 ? sets : SMALLEST_SETS,
 					.outer_namespace = true};
 
+	/* One endpoint has all node ports' flows. */
+	if (c->path->place == PLACE_PEER) {
+		options.masquerade_port_min = 10240;
+		options.masquerade_port_max = 59999;
+	}
+
 	b->c = c;
 	b->at = b->fresh_at = 0;
 	b->fillings = 0;
@@ -155,10 +243,16 @@ void bench_open(struct bench *b, const struct bench_case *c)
 		bench_fail("the programs do not load");
 	if (c->kind == KIND_FILL)
 		return;
-	add_services(b);
+	if (c->path->place == PLACE_POD)
+		add_services(b);
+	else
+		add_frontends(b);
 	if (c->policy)
 		layout_isolate(b->world);
-	establish(b, c->kind == KIND_NEW ? STAYING_FLOW : 0, c->flows);
+	if (c->path->place == PLACE_POD)
+		establish(b, c->kind == KIND_NEW ? STAYING_FLOW : 0, c->flows);
+	else
+		establish_outside(b, c->kind == KIND_NEW ? STAYING_FLOW : 0, c->flows);
 	if (c->kind == KIND_NEW)
 		b->kept = bench_keep(b->world);
 }

@@ -7,9 +7,10 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <linux/pkt_cls.h>
+#include <linux/bpf.h>
 #include <string.h>
 
+#include "layout.h"
 #include "restore.skel.h"
 
 #define PARTS	      4
@@ -29,25 +30,62 @@ struct batch {
 	uint8_t tcp_flags;
 };
 
-static void check_output(const struct bench_case *c, const struct frame *out)
+static const uint8_t *receiver_mac(const struct bench_case *c)
+{
+	static const uint8_t pod[6] = {2, 0, 0, 0, 1, 12};
+
+	return c->path->place == PLACE_POD ? pod : layout_peer_mac;
+}
+
+/* What is answered directly keeps the destination of its flow: the last words count up. */
+static bool seen_destination(const struct bench_case *c, const struct frame_spec *seen)
 {
 	struct polder_addr destination = addr(c->path->seen_destination);
+
+	return c->path->place == PLACE_DIRECT
+		       ? !memcmp(&destination, &seen->destination, sizeof(destination) - 2)
+		       : addr_same(&seen->destination, &destination);
+}
+
+static void check_output(const struct bench_case *c, const struct frame *out)
+{
 	struct frame_spec seen;
 
-	if (frame_read(out, &seen) < 0 || !addr_same(&seen.destination, &destination) ||
+	if (frame_read(out, &seen) < 0 || !seen_destination(c, &seen) ||
 	    seen.dport < c->path->seen_dport || seen.dport >= c->path->seen_dport + SERVICES ||
-	    seen.ttl != 63 || memcmp(seen.mac_destination, (uint8_t[6]){2, 0, 0, 0, 1, 12}, 6) ||
+	    seen.ttl != 63 || memcmp(seen.mac_destination, receiver_mac(c), 6) ||
 	    !frame_sums_right(out))
 		bench_fail("the forwarded packet's bytes are wrong");
+}
+
+/* The wrapper of the measured program's kind, what it hands the packet to, and how it is run. */
+struct wrapper {
+	int restore;
+	int measured;
+	int nothing;
+};
+
+static struct wrapper wrapper_of(const struct bench *b)
+{
+	const struct restore_bpf *w = b->wrapper;
+
+	if (b->c->path->hook == HOOK_WIRE_XDP)
+		return (struct wrapper){bpf_program__fd(w->progs.restore_xdp),
+					bpf_map__fd(w->maps.measured_xdp),
+					bpf_program__fd(w->progs.nothing_xdp)};
+	return (struct wrapper){bpf_program__fd(w->progs.restore), bpf_map__fd(w->maps.measured),
+				bpf_program__fd(w->progs.nothing)};
 }
 
 /* Nanoseconds a packet, wrapper and `target` together. */
 static double run(struct bench *b, const struct batch *batch, int target)
 {
 	const struct bench_case *c = b->c;
+	const struct wrapper wrapper = wrapper_of(b);
 	struct frame frame, out = {0};
 	struct restore r = {.mask = batch->mask, .v6 = bench_is_v6(c), .at = *batch->at};
 	struct __sk_buff skb = {.ifindex = c->path->link, .ingress_ifindex = c->path->link};
+	struct xdp_md xdp = {.ingress_ifindex = c->path->link};
 	uint32_t zero = 0;
 	int restores = bpf_map__fd(b->wrapper->maps.restores);
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.bytes, .data_out = out.bytes,
@@ -57,12 +95,18 @@ static double run(struct bench *b, const struct batch *batch, int target)
 	bench_frame(c, batch->first, batch->tcp_flags, &frame);
 	options.data_size_in = frame.length;
 	memcpy(r.header, frame.bytes, sizeof(r.header));
+	if (c->path->hook == HOOK_WIRE_XDP) {
+		xdp.data_end = frame.length;
+		options.ctx_in = &xdp;
+		options.ctx_size_in = sizeof(xdp);
+		layout_neighbours_in_use(b->world);
+	}
 	if (bpf_map_update_elem(restores, &zero, &r, BPF_ANY) ||
-	    bpf_map_update_elem(bpf_map__fd(b->wrapper->maps.measured), &zero, &target, BPF_ANY) ||
-	    bpf_prog_test_run_opts(bpf_program__fd(b->wrapper->progs.restore), &options) ||
+	    bpf_map_update_elem(wrapper.measured, &zero, &target, BPF_ANY) ||
+	    bpf_prog_test_run_opts(wrapper.restore, &options) ||
 	    bpf_map_lookup_elem(restores, &zero, &r))
 		bench_fail(strerror(errno));
-	if (options.retval != TC_ACT_REDIRECT)
+	if ((int)options.retval != bench_forwards(c))
 		bench_fail("the program did not forward");
 	*batch->at = r.at;
 	out.length = options.data_size_out;
@@ -74,7 +118,7 @@ static double run(struct bench *b, const struct batch *batch, int target)
 static double run_nothing(struct bench *b, const struct batch *batch)
 {
 	uint32_t at = *batch->at;
-	double ns = run(b, batch, bpf_program__fd(b->wrapper->progs.nothing));
+	double ns = run(b, batch, wrapper_of(b).nothing);
 
 	*batch->at = at; /* the same packets again */
 	return ns;

@@ -10,6 +10,7 @@
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 
 #include "restore.h"
 
@@ -28,6 +29,14 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } measured SEC(".maps");
+
+/* A place holds programs of one kind. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} measured_xdp SEC(".maps");
 
 static __always_inline void add16(void *at, __u16 value)
 {
@@ -49,17 +58,16 @@ static __always_inline void check_add16(void *at, __u16 value)
 	*(__u16 *)at = ~folded((__u32)(__u16)~check + bpf_htons(value));
 }
 
-SEC("tc")
-int restore(struct __sk_buff *skb)
+/* False: the packet is no such. */
+static __always_inline bool write_packet(void *data, void *end)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 zero = 0, port, address;
 	struct restore *r = bpf_map_lookup_elem(&restores, &zero);
 	__u8 *header = data;
 	int i;
 
 	if (!r || data + RESTORE_HEADER_V4 + 2 > end)
-		return TC_ACT_SHOT;
+		return false;
 	r->at = (r->at * 5 + 12345) &
 		r->mask; /* visits each number below a power of two once in a round */
 	port = r->at & (RESTORE_PORTS - 1);
@@ -74,7 +82,7 @@ int restore(struct __sk_buff *skb)
 		check_add16(header + 50, port);
 	} else {
 		if (data + RESTORE_HEADER_V6 + 2 > end)
-			return TC_ACT_SHOT;
+			return false;
 		for (; i < RESTORE_HEADER_V6 / 4 + 1; i++)
 			((__u32 *)header)[i] = ((__u32 *)r->header)[i];
 		add16(header + 52, address);
@@ -85,8 +93,23 @@ int restore(struct __sk_buff *skb)
 	/* Time for the stores to reach the cache: a packet that came by a device would not be in
 	 * the store buffer. */
 	bpf_ktime_get_ns();
-	bpf_tail_call(skb, &measured, 0);
+	return true;
+}
+
+SEC("tc")
+int restore(struct __sk_buff *skb)
+{
+	if (write_packet((void *)(long)skb->data, (void *)(long)skb->data_end))
+		bpf_tail_call(skb, &measured, 0);
 	return TC_ACT_SHOT;
+}
+
+SEC("xdp")
+int restore_xdp(struct xdp_md *xdp)
+{
+	if (write_packet((void *)(long)xdp->data, (void *)(long)xdp->data_end))
+		bpf_tail_call(xdp, &measured_xdp, 0);
+	return XDP_ABORTED;
 }
 
 /* What the measured program's place holds while the wrapper itself is measured. */
@@ -94,4 +117,10 @@ SEC("tc")
 int nothing(struct __sk_buff *skb)
 {
 	return TC_ACT_REDIRECT;
+}
+
+SEC("xdp")
+int nothing_xdp(struct xdp_md *xdp)
+{
+	return XDP_TX;
 }

@@ -244,7 +244,8 @@ class Kubectl:
         os.mkdir(self.directory)
         os.symlink(os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubectl_in_nodes.py"),
                    os.path.join(self.directory, "kubectl"))
-        os.symlink(POLDERCTL, os.path.join(self.directory, "kubectl-polder"))
+        for name in ("kubectl-polder", "kubectl_complete-polder"):
+            os.symlink(POLDERCTL, os.path.join(self.directory, name))
         self.server = Server()
         world.cleanup.callback(self.server.close)
         self.pods = {}

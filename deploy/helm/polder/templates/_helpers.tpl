@@ -13,6 +13,8 @@
 {{- if .Values.apiServers }}{{ $config = set $config "api-server" .Values.apiServers }}{{ end -}}
 {{- if .Values.tunnel }}{{ $config = set $config "tunnel" .Values.tunnel }}{{ end -}}
 {{- if .Values.tunnelPort }}{{ $config = set $config "tunnel-port" .Values.tunnelPort }}{{ end -}}
+{{- if .Values.loadBalancer.pools }}{{ $config = set $config "load-balancer-pools" .Values.loadBalancer.pools }}{{ end -}}
+{{- if .Values.loadBalancer.pools }}{{ $config = set $config "load-balancer-announce" .Values.loadBalancer.announce }}{{ end -}}
 {{- range $key, $value := .Values.config }}{{ $config = set $config $key $value }}{{ end -}}
 {{ toPrettyJson $config }}
 {{- end }}
@@ -26,7 +28,7 @@
     {
       "type": "polder-cni",
       "socket": "/run/polder/polder.sock",
-      "capabilities": { "ips": true, "mac": true }
+      "capabilities": { "ips": true, "mac": true, "portMappings": {{ .Values.cni.portMappings }}, "bandwidth": {{ .Values.cni.bandwidth }} }
     }
     {{- range .Values.cni.plugins }},
     {{ toJson . }}

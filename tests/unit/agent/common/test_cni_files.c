@@ -160,6 +160,43 @@ static void own_files_and_callers_of_ours_are_no_rivals(void)
 	end();
 }
 
+static void plugins_that_do_the_same_twice_or_nothing_are_named(void)
+{
+	static const struct {
+		const char *ours, *follower, *word;
+	} cases[] = {
+		{"\"portMappings\":true", "\"portmap\",\"capabilities\":{\"portMappings\":true}",
+		 "portMappings"},
+		{"\"portMappings\":false", "\"portmap\",\"capabilities\":{\"portMappings\":true}",
+		 NULL},
+		{"\"portMappings\":true", "\"tuning\"", NULL},
+		{"\"bandwidth\":true", "\"bandwidth\"", "plugin bandwidth limits nothing"},
+		{"\"ips\":true", "\"bandwidth\",\"capabilities\":{\"bandwidth\":true}",
+		 "plugin bandwidth limits nothing"},
+	};
+	char text[512], note[600];
+	const char *path;
+
+	begin();
+	path = in("10-polder.conflist");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text),
+			 "{\"plugins\":[{\"type\":\"polder-cni\",\"capabilities\":{%s}},{\"type\":%"
+			 "s}]}",
+			 cases[i].ours, cases[i].follower);
+		write_file(path, text);
+		cni_files_find_doubled(path, note, sizeof(note));
+		if (cases[i].word) {
+			CU_ASSERT(strstr(note, cases[i].word) && strstr(note, path));
+		} else {
+			CU_ASSERT_STRING_EQUAL(note, "");
+		}
+	}
+	cni_files_find_doubled("/nowhere/x.conflist", note, sizeof(note));
+	CU_ASSERT_STRING_EQUAL(note, "");
+	end();
+}
+
 static void many_rivals_fit_into_the_note(void)
 {
 	char note[600], name[64];
@@ -204,6 +241,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(source_that_is_no_configuration_of_ours_is_refused),
 	UNIT_TEST(directory_that_is_missing_is_told),
 	UNIT_TEST(rivals_are_named),
+	UNIT_TEST(plugins_that_do_the_same_twice_or_nothing_are_named),
 	UNIT_TEST(own_files_and_callers_of_ours_are_no_rivals),
 	UNIT_TEST(many_rivals_fit_into_the_note),
 	UNIT_TEST(plugin_is_known_by_its_content),

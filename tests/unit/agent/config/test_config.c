@@ -345,6 +345,45 @@ static void names_what_is_not_supported_yet(void)
 	CU_ASSERT(option_refused("--tunnel", "gre", "none, vxlan or auto is required"));
 }
 
+static void takes_pools_of_load_balancers(void)
+{
+	struct config config = loaded("{\"load-balancer-pools\": [\"192.0.2.64/26\", "
+				      "\"2001:db8::10-2001:db8::1f\", \"198.51.100.7\"], "
+				      "\"load-balancer-announce\": \"l2\"}",
+				      OPTIONS("--load-balancer-return", "0"));
+
+	CU_ASSERT(config.pool_count == 3 && config.announce && config.announce_return == 0);
+	CU_ASSERT(address_range_size(&config.pools[0]) == 64 && config.pools[0].careful);
+	CU_ASSERT(address_range_size(&config.pools[1]) == 16 && !config.pools[1].careful);
+	CU_ASSERT(address_range_size(&config.pools[2]) == 1);
+	config_clear(&config);
+	config = loaded("{}", NULL);
+	CU_ASSERT(config.pool_count == 0 && !config.announce && config.announce_return == 300);
+	config_clear(&config);
+}
+
+static void refuses_pools_that_take_addresses_of_others(void)
+{
+	CU_ASSERT(option_refused("--load-balancer-pools", "192.0.2.9-192.0.2.8", "a block such"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "192.0.2.9-fd00::8", "a block such"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "192.0.2.0/33", "a block such"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "127.0.0.0/24", "a loopback address"));
+	CU_ASSERT(option_refused("--load-balancer-pools", "fe80::/64", "a link-local address"));
+	CU_ASSERT(option_refused("--load-balancer-announce", "bgp", "l2 or none"));
+	CU_ASSERT(option_refused("--load-balancer-return", "86401", "from 0 to 86400"));
+	CU_ASSERT(refused(
+		NULL,
+		OPTIONS("--pod-cidr", "10.1.0.0/16", "--load-balancer-pools", "10.1.200.0/24"),
+		OPTIONS("meets the pods' range 10.1.0.0/16", "choose another")));
+	CU_ASSERT(refused(
+		NULL, OPTIONS("--node-ip", "192.0.2.10", "--load-balancer-pools", "192.0.2.0/24"),
+		OPTIONS("has this node's address 192.0.2.10 in it", "leave it out")));
+	CU_ASSERT(refused(NULL,
+			  OPTIONS("--load-balancer-pools", "192.0.2.0/24", "--load-balancer-pools",
+				  "192.0.2.7"),
+			  OPTIONS("192.0.2.7-192.0.2.7 and another pool", "in one pool")));
+}
+
 static void takes_the_api_server(void)
 {
 	struct config config = loaded("{\"in-cluster\": true, \"api-server\": [\"https://a:6443\", "
@@ -460,6 +499,8 @@ int main(void)
 		UNIT_TEST(refuses_wrong_types),
 		UNIT_TEST(refuses_bad_values_and_says_what_is_allowed),
 		UNIT_TEST(names_what_is_not_supported_yet),
+		UNIT_TEST(takes_pools_of_load_balancers),
+		UNIT_TEST(refuses_pools_that_take_addresses_of_others),
 		UNIT_TEST(takes_the_api_server),
 		UNIT_TEST(refuses_an_api_server_that_makes_no_sense),
 		UNIT_TEST(refuses_what_makes_no_sense_together),

@@ -206,11 +206,45 @@ static void ends_the_very_socket(void)
 	close(listener);
 }
 
+static bool listens(uint8_t proto, const char *address, uint16_t port)
+{
+	struct backend at = peer(address, port);
+	uint32_t user = 1;
+	int r = sock_diag_find_listener(diag, proto, &at.addr, port, &user);
+
+	CU_ASSERT(r == 0 || r == -ENOENT);
+	CU_ASSERT(r < 0 || user == getuid());
+	return r == 0;
+}
+
+static void finds_who_waits_at_a_port(void)
+{
+	int everywhere = listen_at("::", 5001);
+	int connected = connect_to(AF_INET, SOCK_STREAM, "127.0.0.2", 5001);
+	int one = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_port = htons(5002),
+				 .sin_addr.s_addr = htonl(0x7f000002)};
+
+	CU_ASSERT_FATAL(bind(one, (struct sockaddr *)&at, sizeof(at)) == 0);
+	CU_ASSERT(listens(IPPROTO_TCP, "127.0.0.1", 5001) && listens(IPPROTO_TCP, "::1", 5001));
+	CU_ASSERT(listens(IPPROTO_TCP, "0.0.0.0", 5001) && listens(IPPROTO_TCP, "::", 5001));
+	CU_ASSERT(!listens(IPPROTO_UDP, "127.0.0.1", 5001) && !listens(IPPROTO_TCP, "::1", 5003));
+	CU_ASSERT(listens(IPPROTO_UDP, "127.0.0.2", 5002) && listens(IPPROTO_UDP, "0.0.0.0", 5002));
+	CU_ASSERT(!listens(IPPROTO_UDP, "127.0.0.1", 5002) && !listens(IPPROTO_UDP, "::", 5002));
+	close(one);
+	close(everywhere);
+	/* Who is connected waits for nobody. */
+	CU_ASSERT(!listens(IPPROTO_TCP, "127.0.0.2", 5001));
+	close(connected);
+}
+
 static const struct unit_test tests[] = {
 	UNIT_TEST(this_kernel_can_end_sockets),
 	UNIT_TEST(lists_sockets_that_are_connected_to_one_of_some_peers),
 	UNIT_TEST(tells_whom_a_socket_is_connected_to),
 	UNIT_TEST(ends_the_very_socket),
+	UNIT_TEST(finds_who_waits_at_a_port),
 };
 
 int main(void)

@@ -271,6 +271,65 @@ static void a_lack_of_descriptors_passes(void)
 	end(&world);
 }
 
+static unsigned int on_any_path(char **ret_body, size_t *ret_length, void *data)
+{
+	*ret_body = strdup("{}");
+	*ret_length = 2;
+	return *(const unsigned int *)data;
+}
+
+static void write_status(char *value, size_t size, void *data)
+{
+	snprintf(value, size, "%u", *(const unsigned int *)data);
+}
+
+/* The whole answer. */
+static const char *fetch(struct world *world, const char *request)
+{
+	static char text[1024];
+	struct exchange exchange = {.fd = connect_from(world, 1)};
+	ssize_t got = 0;
+	size_t length = 0;
+
+	CU_ASSERT(send(exchange.fd, request, strlen(request), MSG_NOSIGNAL) > 0);
+	unit_wait(&world->loop, NULL, NULL, 50);
+	while ((got = recv(exchange.fd, text + length, sizeof(text) - 1 - length, MSG_DONTWAIT)) >
+	       0)
+		length += (size_t)got;
+	text[length] = '\0';
+	close(exchange.fd);
+	return text;
+}
+
+static void every_path_is_answered_with_a_header_of_its_own(void)
+{
+	unsigned int status = 200;
+	const struct http_page page = {.content_type = HTTP_TYPE_JSON,
+				       .handler = on_any_path,
+				       .header = "X-Status",
+				       .header_value = write_status,
+				       .data = &status};
+	struct world world;
+
+	begin(&world, ":0");
+	CU_ASSERT(strstr(fetch(&world, GET("/any")), "HTTP/1.1 404 ") != NULL);
+	http_serve_every_path(world.server, &page);
+	for (size_t i = 0; i < 2; i++) {
+		const char *answer = fetch(&world, i ? GET("/any?x=1") : GET("/"));
+
+		CU_ASSERT(strncmp(answer, "HTTP/1.1 200 ", 13) == 0);
+		CU_ASSERT(strstr(answer, "X-Status: 200\r\n") && strstr(answer, "\r\n\r\n{}") &&
+			  strstr(answer, "Content-Type: application/json"));
+	}
+	/* Nothing is kept, and routes come first. */
+	status = 503;
+	CU_ASSERT(strstr(fetch(&world, GET("/")), "X-Status: 503") != NULL);
+	CU_ASSERT(strstr(fetch(&world, GET("/healthz")), "X-Status") == NULL);
+	CU_ASSERT(strncmp(fetch(&world, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
+			  "HTTP/1.1 405 ", 13) == 0);
+	end(&world);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -281,6 +340,7 @@ int main(void)
 		UNIT_TEST(answers_that_nobody_reads_are_in_memory_once),
 		UNIT_TEST(an_exposition_is_made_once_a_second),
 		UNIT_TEST(a_lack_of_descriptors_passes),
+		UNIT_TEST(every_path_is_answered_with_a_header_of_its_own),
 	};
 
 	return UNIT_RUN("http", tests);

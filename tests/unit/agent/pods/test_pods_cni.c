@@ -185,29 +185,54 @@ static void takes_an_mtu_of_the_configuration(void)
 	}
 }
 
-static void refuses_ports_and_bandwidth_only_where_it_declares_them(void)
+static void takes_ports_and_bandwidth_only_where_it_declares_them(void)
 {
 	static const char declared[] =
 		"{\"name\":\"n\",\"capabilities\":{\"portMappings\":true,\"bandwidth\":true},"
 		"\"runtimeConfig\":{%s}}";
+	static const char *const bad[] = {
+		"\"bandwidth\":5",
+		"\"bandwidth\":[]",
+		"\"bandwidth\":{\"egressRate\":\"1M\"}",
+		"\"bandwidth\":{\"egressRate\":-1}",
+		"\"bandwidth\":{\"egressRate\":1000}",
+		"\"bandwidth\":{\"ingressRate\":1000000000001}",
+		"\"bandwidth\":{\"ingressRate\":1000000,\"ingressBurst\":-5}",
+	};
 	char text[512];
 
 	CU_ASSERT(
 		decode("{\"name\":\"n\",\"runtimeConfig\":{\"portMappings\":[{\"hostPort\":80}]}}",
-		       "{}") == 0);
+		       "{}") == 0 &&
+		request.pod->ports.count == 0);
 	snprintf(text, sizeof(text), declared,
 		 "\"portMappings\":[{\"hostPort\":80,\"containerPort\":80}]");
-	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "portMappings"));
+	CU_ASSERT(decode(text, "{}") == 0 && request.pod->ports.count == 1);
 	snprintf(text, sizeof(text), declared, "\"PortMappings\":[{\"HostPort\":80}]");
-	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "portMappings"));
+	CU_ASSERT(decode(text, "{}") == -EINVAL &&
+		  refused(7, "$.runtimeConfig.portMappings[0].containerPort"));
 	snprintf(text, sizeof(text), declared,
 		 "\"PortMappings\":[],\"bandwidth\":null,\"dns\":{\"Servers\":null}");
 	CU_ASSERT(decode(text, "{}") == 0);
 	snprintf(text, sizeof(text), declared,
 		 "\"bandwidth\":{\"IngressRate\":0,\"IngressBurst\":4294967295,\"EgressRate\":0}");
+	CU_ASSERT(decode(text, "{}") == 0 && !request.pod->bandwidth.ingress.burst);
+	snprintf(text, sizeof(text), declared,
+		 "\"bandwidth\":{\"EgressRate\":1000000,\"EgressBurst\":4294967295,"
+		 "\"ingressRate\":2000000,\"ingressBurst\":80000}");
 	CU_ASSERT(decode(text, "{}") == 0);
-	snprintf(text, sizeof(text), declared, "\"bandwidth\":{\"EgressRate\":1000}");
-	CU_ASSERT(decode(text, "{}") == -EOPNOTSUPP && refused(2, "bandwidth"));
+	CU_ASSERT(request.pod->bandwidth.egress.rate == 1000000 &&
+		  request.pod->bandwidth.egress.burst == 0);
+	CU_ASSERT(request.pod->bandwidth.ingress.rate == 2000000 &&
+		  request.pod->bandwidth.ingress.burst == 80000);
+	CU_ASSERT(decode("{\"name\":\"n\",\"runtimeConfig\":{\"bandwidth\":{\"egressRate\":"
+			 "1000000}}}",
+			 "{}") == 0 &&
+		  !request.pod->bandwidth.egress.rate);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), declared, bad[i]);
+		CU_ASSERT(decode(text, "{}") == -EINVAL && refused(7, "$.runtimeConfig.bandwidth"));
+	}
 }
 
 static void reads_records_back_and_refuses_damaged_ones(void)
@@ -216,7 +241,11 @@ static void reads_records_back_and_refuses_damaged_ones(void)
 	const char *key;
 	json_t *record, *value, *again;
 
-	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"args\":{\"labels\":{\"a\":\"b\"}}}", "{}") == 0);
+	CU_ASSERT_FATAL(decode("{\"name\":\"n\",\"args\":{\"labels\":{\"a\":\"b\"}},"
+			       "\"capabilities\":{\"portMappings\":true},"
+			       "\"runtimeConfig\":{\"portMappings\":[{\"hostPort\":80,"
+			       "\"containerPort\":8080,\"hostIP\":\"0.0.0.0\"}]}}",
+			       "{}") == 0);
 	CU_ASSERT(addr_parse("10.0.0.5", &request.pod->ipv4) == 0);
 	request.pod->mac[0] = 2;
 	request.pod->mtu = 1500;
@@ -230,10 +259,11 @@ static void reads_records_back_and_refuses_damaged_ones(void)
 	CU_ASSERT(json_equal(record, again));
 	json_decref(again);
 	local_pod_free(pod);
-	/* Each key lost, and each of another type. Records of before objectSeen and labelsLost are
-	 * good. */
+	/* Each key lost, and each of another type. Records of before objectSeen, labelsLost,
+	 * ports and bandwidth are good. */
 	json_object_foreach (record, key, value) {
-		bool optional = strcmp(key, "objectSeen") == 0 || strcmp(key, "labelsLost") == 0;
+		bool optional = strcmp(key, "objectSeen") == 0 || strcmp(key, "labelsLost") == 0 ||
+				strcmp(key, "ports") == 0 || strcmp(key, "bandwidth") == 0;
 		json_t *damaged = json_copy(record);
 
 		json_object_del(damaged, key);
@@ -256,7 +286,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(takes_addresses_in_the_conventions_order),
 	UNIT_TEST(takes_a_mac_address_that_a_pod_can_have),
 	UNIT_TEST(takes_an_mtu_of_the_configuration),
-	UNIT_TEST(refuses_ports_and_bandwidth_only_where_it_declares_them),
+	UNIT_TEST(takes_ports_and_bandwidth_only_where_it_declares_them),
 	UNIT_TEST(reads_records_back_and_refuses_damaged_ones),
 };
 

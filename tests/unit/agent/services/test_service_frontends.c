@@ -718,15 +718,20 @@ static void ready_endpoints_of_this_node_are_counted_for_health_checks(void)
 				     "10.1.0.2", HERE GOING) "," ENDPOINT("10.2.0.1", THERE)));
 	CU_ASSERT_EQUAL(health_of(&w).port, 30999);
 	CU_ASSERT_EQUAL(health_of(&w).endpoints, 1);
+	CU_ASSERT(services_take_health_change(w.services));
+	world_put(&w, "other", SERVICE("other", "", "'clusterIP':'10.96.0.2'", ""));
+	CU_ASSERT_FALSE(services_take_health_change(w.services));
 	world_put(&w, "e", SLICE("s", ENDPOINT("10.1.0.2", HERE GOING)));
 	CU_ASSERT_EQUAL(health_of(&w).calls, 1);
 	CU_ASSERT_EQUAL(health_of(&w).endpoints, 0);
+	CU_ASSERT(services_take_health_change(w.services));
 	world_put(&w, "s",
 		  SERVICE("s", "",
 			  "'type':'LoadBalancer','clusterIP':'10.96.0.1','healthCheckNodePort':"
 			  "30999",
 			  ""));
 	CU_ASSERT_EQUAL(health_of(&w).calls, 0);
+	CU_ASSERT(services_take_health_change(w.services));
 	world_end(&w);
 }
 

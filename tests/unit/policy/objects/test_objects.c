@@ -418,6 +418,8 @@ static void keeps_how_traffic_reaches_a_service(void)
 	CU_ASSERT(is_addr(&service->external_ips[0], "127.0.0.1"));
 	CU_ASSERT_EQUAL(service->balancer_ip_count, 1);
 	CU_ASSERT(is_addr(&service->balancer_ips[0], "192.0.2.3"));
+	CU_ASSERT(service->balancer_elsewhere);
+	CU_ASSERT(is_addr(&service->balancer_asked, "192.0.2.1"));
 	CU_ASSERT_EQUAL(service->source_range_count, 1);
 	CU_ASSERT_EQUAL(service->source_ranges[0].length, 104);
 	CU_ASSERT(service->external_local && !service->internal_local);
