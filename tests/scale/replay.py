@@ -30,6 +30,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hpack  # noqa: E402
 
 import cluster  # noqa: E402
+import service_cluster  # noqa: E402
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
@@ -210,7 +211,8 @@ class Connection:
 class Server:
     def __init__(self, spec):
         self.spec = spec
-        self.cluster = cluster.Cluster(**spec["cluster"])
+        made_by = service_cluster.ServiceCluster if spec["services_only"] else cluster.Cluster
+        self.cluster = made_by(**spec["cluster"])
         self.streaming, self.sent_bytes = True, 0
         self.pages = {}  # resource -> prepared bodies
         self.connections, self.plan, self.report = [], collections.deque(), None
