@@ -76,8 +76,8 @@ struct agent {
 	uv_timer_t announce_timer; /* what announce_run() says */
 	struct announce_poll *announce_polls[AGENT_ANNOUNCE_POLLS];
 	struct control_server *control;
-	struct http_server *http;   /* NULL: none */
-	struct http_server *health; /* the same, for health alone */
+	struct http_server *http;	   /* NULL: none */
+	struct http_server *health;	   /* the same, for health alone */
 	struct health_ports *health_ports; /* of Services */
 	struct events *events;
 	struct show_sources show;
@@ -92,14 +92,14 @@ struct agent {
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;
-	uv_timer_t mac_timer;	 /* while pods are young */
-	uint64_t mac_drops;	 /* seen so far */
-	unsigned int seconds;	 /* since the start */
+	uv_timer_t mac_timer;	   /* while pods are young */
+	uint64_t mac_drops;	   /* seen so far */
+	unsigned int seconds;	   /* since the start */
 	char node_ports_note[512]; /* what the kernel's ports and node ports share; "": nothing */
-	char families_note[256]; /* what of the configuration this kernel cannot; "": nothing */
-	char told_status[512];	 /* to the service manager */
-	bool told_ready;	 /* likewise */
-	bool telling_failed;	 /* logged */
+	char families_note[256];   /* what of the configuration this kernel cannot; "": nothing */
+	char told_status[512];	   /* to the service manager */
+	bool told_ready;	   /* likewise */
+	bool telling_failed;	   /* logged */
 	struct cni_counts cni;
 	struct histogram reconcile_durations;
 	uint64_t failing_since_ns;     /* of reconciles; 0: the last one succeeded */
@@ -128,7 +128,8 @@ struct agent {
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
 	uint64_t audited_change, audited_ns;   /* of the last audit */
-	char rules_note[200]; /* why the routing rules are not there; "": they are */
+	char passed_note[400]; /* routing rules that do not hold for pods; "": none */
+	char rules_note[200];  /* why the routing rules are not there; "": they are */
 	char run_lock_path[256];
 	int run_lock, netns_lock, bpffs_lock, state_lock; /* <= 0: none */
 	uv_poll_t netns_poll;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/kernel/netlink_rules_of_others.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
 #include "agent/kernel/sock_diag.h"
@@ -238,6 +239,28 @@ static void repair_pod(struct agent *agent, size_t index)
 			    pod->namespace, pod->name, pod->link);
 }
 
+/* Somebody's rules that pods' packets would follow if the node's stack forwarded them. */
+static void tell_passed_rules(struct agent *agent, const struct prefix *ranges, size_t count)
+{
+	char note[sizeof(agent->passed_note)] = "", more[32] = "";
+	struct passed_rules passed = {};
+
+	/* What cannot be asked is as it was. */
+	if (netlink_passed_rules(agent->nl, ranges, count, &passed) < 0)
+		return;
+	if (passed.count > 1)
+		snprintf(more, sizeof(more), " and %zu more", passed.count - 1);
+	if (passed.count)
+		snprintf(note, sizeof(note),
+			 "rule %s%s does not hold for what pods send: that leaves by the uplink, "
+			 "and with the source, of table main; to have it otherwise, put the routes "
+			 "into table main (docs/operations.md, The node's network)",
+			 passed.first, more);
+	if (note[0] && strcmp(note, agent->passed_note) != 0)
+		log_warning("network", "routing %s", note);
+	memcpy(agent->passed_note, note, sizeof(note));
+}
+
 /* What closes the pods' way through the node's stack when programs are gone. */
 void agent_apply_rules(struct agent *agent)
 {
@@ -251,6 +274,7 @@ void agent_apply_rules(struct agent *agent)
 		ranges[count++] = config->pod_cidr_v4;
 	if (config->pod_cidr_v6.length)
 		ranges[count++] = config->pod_cidr_v6;
+	tell_passed_rules(agent, ranges, count);
 	r = netlink_stack_rules_apply(agent->nl, ranges, count, config->stack_mark, &changed);
 	if (r == 0) {
 		if (changed && agent_ready(agent))

@@ -24,14 +24,7 @@ static uint32_t uplink_mtu(const struct node *node)
 /* Some peer's end of the tunnel is IPv6, or this node has nothing else. */
 static bool has_v6_underlay(const struct agent *agent)
 {
-	const struct peer *peer;
-
-	if (addr_is_zero(&agent->node.ipv4))
-		return true;
-	for (peer = peers_next(agent->peers, NULL); peer; peer = peers_next(agent->peers, peer))
-		if (!addr_is_zero(&peer->underlay) && !addr_is_v4(&peer->underlay))
-			return true;
-	return false;
+	return addr_is_zero(&agent->node.ipv4) || peers_have_v6_end(agent->peers);
 }
 
 static int attach(int ifindex, char *message, size_t size, void *data)

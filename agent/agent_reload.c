@@ -148,7 +148,7 @@ void agent_reload(struct agent *agent)
 	}
 	agent_reload_sources(agent);
 	agent_install_cni_config(agent);
-	if (agent->ready)
+	if (agent->told_ready)
 		notify_ready();
 }
 

@@ -325,6 +325,7 @@ void agent_progress(struct show_progress *ret, void *data)
 		.families_note = agent->families_note,
 		.node_ports_note = agent->node_ports_note,
 		.pins_note = agent->pins_note,
+		.passed_note = agent->passed_note,
 		.cni_note = agent->cni_note,
 		.sockets_note = agent->sockets_note,
 		.sockets_full_note = agent->sockets_full_note,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Once a second: the log, and what the service manager is told. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/agent.h"
@@ -11,6 +12,10 @@
 /* While it is not ready it asks for so much more time, so often. */
 #define EXTEND_SECONDS 60
 #define EXTEND_EVERY   10
+/* Container runtimes are started behind polderd, and what polderd waits for (an API server in a
+ * container of this node, a mount behind the network) may be started behind them: the boot goes on
+ * without what has not come in so much time. */
+#define BOOT_SECONDS 15
 /* So often the ports that others use are looked at. */
 #define PORTS_SECONDS 30
 
@@ -67,8 +72,16 @@ static int tell(struct agent *agent, const char *text)
 
 void agent_tell_ready(struct agent *agent)
 {
-	if (agent->ready && !agent->told_ready)
-		agent->told_ready = tell(agent, "READY=1") == 0;
+	bool late = !agent->ready && agent->seconds >= BOOT_SECONDS;
+
+	if (agent->told_ready || (!agent->ready && !late))
+		return;
+	if (late && !agent->telling_failed && getenv("NOTIFY_SOCKET"))
+		log_warning("agent",
+			    "nothing is in force yet after %d s: the service manager is told to go "
+			    "on; new pods are refused until there is, see polderctl status",
+			    BOOT_SECONDS);
+	agent->told_ready = tell(agent, "READY=1") == 0;
 }
 
 /*
@@ -78,7 +91,7 @@ void agent_tell_ready(struct agent *agent)
 static void tell_service_manager(struct agent *agent)
 {
 	char status[512], text[640];
-	bool extend = !agent->ready && agent->seconds % EXTEND_EVERY == 0;
+	bool extend = !agent->ready && !agent->told_ready && agent->seconds % EXTEND_EVERY == 0;
 
 	agent_tell_ready(agent);
 	describe(agent, status, sizeof(status));

@@ -111,6 +111,8 @@ static void print_side(const char *direction, const json_t *side)
 		free(list);
 	} else if (!strcmp(basis, "closed")) {
 		printf(" %s isolated: the rule set exceeds its limits", direction);
+	} else if (!strcmp(basis, "waiting")) {
+		printf(" %s isolated: its Pod object has not come", direction);
 	}
 }
 

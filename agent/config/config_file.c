@@ -242,9 +242,9 @@ int config_check(const struct config *config, struct config_source *source)
 	if (r == 0)
 		r = check_node_ports(config, source);
 	if (r == 0)
-		r = check_tables(config, source);
-	if (r == 0)
 		r = config_check_pools(config, source);
+	if (r == 0)
+		r = check_tables(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

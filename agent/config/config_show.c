@@ -146,11 +146,6 @@ static json_t *forwarding(const struct config *config)
 	return json_string(config->forwarding == FORWARDING_DSR ? "dsr" : "snat");
 }
 
-static json_t *balancing(const struct config *config)
-{
-	return json_string(config->balancing == BALANCING_MAGLEV ? "maglev" : "random");
-}
-
 static json_t *pools(const struct config *config)
 {
 	char text[ADDRESS_RANGE_TEXT_MAX];
@@ -165,6 +160,11 @@ static json_t *pools(const struct config *config)
 static json_t *announce(const struct config *config)
 {
 	return json_string(config->announce ? "l2" : "none");
+}
+
+static json_t *balancing(const struct config *config)
+{
+	return json_string(config->balancing == BALANCING_MAGLEV ? "maglev" : "random");
 }
 
 static json_t *masquerade(const struct config *config)

@@ -14,7 +14,7 @@
 const char *const dry_run_basis_names[] = {
 	[DRY_RUN_NOT_ASKED] = "not_asked", [DRY_RUN_OPEN] = "open",
 	[DRY_RUN_RULE] = "rule",	   [DRY_RUN_DEFAULT_DENY] = "default_deny",
-	[DRY_RUN_CLOSED] = "closed",
+	[DRY_RUN_CLOSED] = "closed",	   [DRY_RUN_WAITING] = "waiting",
 };
 
 /* What stands at an address, before and after. */
@@ -143,10 +143,13 @@ static int put_places(struct dry_run_policy *policy, const struct dry_run_world 
 
 	for (i = 0; r == 0 && i < in->input.local_count; i++) {
 		const struct pod_addresses *addresses = &in->input.local_addresses[i];
+		struct compiled_pod pod = compiled->pods[i];
 
+		/* Its policies are those of labels that are not known. */
+		if (in->waits[i] != POD_WAITS_NOT)
+			pod.ingress_ruleset = pod.egress_ruleset = RULESET_CLOSED;
 		for (size_t j = 0; r == 0 && j < addresses->count; j++)
-			r = put_pod(policy, &addresses->items[j], in->pods[i], &compiled->pods[i],
-				    then, true);
+			r = put_pod(policy, &addresses->items[j], in->pods[i], &pod, then, true);
 	}
 	for (; r == 0 && i < in->input.pod_count; i++)
 		r = put_remote_pod(policy, world, in, in->pods[i], &compiled->pods[i], then);
@@ -301,6 +304,8 @@ static struct dry_run_side ask(const struct dry_run_policy *policy,
 
 	if (ruleset == RULESET_OPEN)
 		return side;
+	if (ruleset == RULESET_CLOSED)
+		return (struct dry_run_side){.basis = DRY_RUN_WAITING};
 	set = find_ruleset(compiled, ruleset);
 	if (!set)
 		return (struct dry_run_side){.basis = DRY_RUN_CLOSED};

@@ -41,6 +41,7 @@ enum dry_run_basis {
 	DRY_RUN_RULE,
 	DRY_RUN_DEFAULT_DENY, /* isolated, and no rule matches */
 	DRY_RUN_CLOSED,	      /* the pod's rules do not fit the limits */
+	DRY_RUN_WAITING,      /* the pod's object has not come: it is isolated until then */
 };
 extern const char *const dry_run_basis_names[];
 

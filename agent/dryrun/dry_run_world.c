@@ -250,6 +250,27 @@ static int overlay_kind(const struct dry_run_changes *changes, enum object_kind 
 	return 0;
 }
 
+/* By their uids, where both are known. */
+static bool is_own_object(const struct object *pod, const struct object *object)
+{
+	return !*pod->uid || !*object->uid || strcmp(pod->uid, object->uid) == 0;
+}
+
+/* A pod that waits for its object does so no more if that is staged, or if another pod's, which has
+ * its name, would go. */
+static void overlay_waits(const struct dry_run_changes *changes, struct policy_sync_input *in)
+{
+	for (size_t i = 0; i < in->input.local_count; i++) {
+		const struct object *staged = replacement(changes, in->pods[i]);
+		bool ends = staged ? is_own_object(in->pods[i], staged)
+				   : in->waits[i] == POD_WAITS_FOR_NAME &&
+					     is_removed(changes, in->pods[i]);
+
+		if (ends)
+			in->waits[i] = POD_WAITS_NOT;
+	}
+}
+
 /*
  * Pods keep their places: those of this node are compared one by one. A Pod object that would go
  * leaves what it said, for its container stays; one that is new belongs to another node, or is not
@@ -296,8 +317,10 @@ static int overlay(const struct dry_run_changes *changes, struct policy_sync_inp
 	if (r == 0)
 		r = overlay_kind(changes, OBJECT_CLUSTER_NETWORK_POLICY, in,
 				 &input->cluster_policies, &input->cluster_policy_count);
-	if (r == 0)
+	if (r == 0) {
+		overlay_waits(changes, in);
 		overlay_pods(changes, in);
+	}
 	return r;
 }
 
@@ -311,8 +334,10 @@ static int copy_input(const struct dry_run_world *world, size_t more, struct pol
 	ret->pods = calloc(room, sizeof(*ret->pods));
 	ret->subject = calloc(room, sizeof(*ret->subject));
 	ret->terminating = calloc(room, sizeof(*ret->terminating));
-	if (!ret->pods || !ret->subject || !ret->terminating)
+	ret->waits = calloc(from->input.local_count + 1, sizeof(*ret->waits));
+	if (!ret->pods || !ret->subject || !ret->terminating || !ret->waits)
 		return -ENOMEM;
+	memcpy(ret->waits, from->waits, from->input.local_count * sizeof(*ret->waits));
 	memcpy(ret->pods, from->pods, count * sizeof(*ret->pods));
 	memcpy(ret->subject, from->subject, count * sizeof(*ret->subject));
 	memcpy(ret->terminating, from->terminating, count * sizeof(*ret->terminating));

@@ -462,24 +462,44 @@ static int uplink_of_pin(const char *name)
 	return 0;
 }
 
-void datapath_clear_filters(struct datapath *d, int ifindex)
+static int clear_filters(const struct datapath *d, int ifindex)
 {
-	for (size_t i = 0; i < COUNT(wire_programs); i++)
-		netlink_clsact_detach(d->nl, ifindex, wire_programs[i].egress, CLSACT_FIRST);
+	int first = 0;
+
+	for (size_t i = 0; i < COUNT(wire_programs); i++) {
+		int r = netlink_clsact_detach(d->nl, ifindex, wire_programs[i].egress,
+					      CLSACT_FIRST);
+
+		first = first ? first : r;
+	}
+	return first;
 }
 
-static void forget_clsact(struct datapath *d, const int *uplinks, size_t count)
+/* Noted among those that were attached, what stays is tried again. */
+void datapath_clear_filters(struct datapath *d, int ifindex)
+{
+	if (clear_filters(d, ifindex) < 0)
+		(void)note_clsact(d, ifindex);
+}
+
+static void forget_clsact(struct datapath *d)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < d->clsact_count; i++) {
-		if (is_one_of(d->clsact[i], uplinks, count)) {
+	for (size_t i = 0; i < d->clsact_count; i++)
+		if (is_one_of(d->clsact[i], d->kept, d->kept_count) ||
+		    clear_filters(d, d->clsact[i]) < 0)
 			d->clsact[kept++] = d->clsact[i];
-			continue;
-		}
-		datapath_clear_filters(d, d->clsact[i]);
-	}
 	d->clsact_count = kept;
+}
+
+/* Does one that is no uplink have filters still? */
+static bool owes_clsact(const struct datapath *d)
+{
+	for (size_t i = 0; i < d->clsact_count; i++)
+		if (!is_one_of(d->clsact[i], d->kept, d->kept_count))
+			return true;
+	return false;
 }
 
 struct uplink_list {
@@ -503,13 +523,18 @@ void datapath_keep_uplinks(struct datapath *d, const int *uplinks, size_t count)
 
 	for (size_t i = 0; i < count && same; i++)
 		same = d->kept[i] == uplinks[i];
-	if (same || count > NEXT_HOP_UPLINKS)
+	if (count > NEXT_HOP_UPLINKS)
 		return;
+	if (same) {
+		if (owes_clsact(d))
+			forget_clsact(d);
+		return;
+	}
 	if (count)
 		memcpy(d->kept, uplinks, count * sizeof(*uplinks));
 	d->kept_count = count;
 	d->kept_known = true;
-	forget_clsact(d, uplinks, count);
+	forget_clsact(d);
 	pinned_links_sweep(d->links, keeps_uplink, &list);
 }
 

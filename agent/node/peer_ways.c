@@ -255,6 +255,22 @@ static void find_routes(const struct peers *p, const struct peer *peer,
 	memcpy(ret, routes, sizeof(routes));
 }
 
+static bool is_v6_end(const struct polder_addr *underlay)
+{
+	return !addr_is_zero(underlay) && !addr_is_v4(underlay);
+}
+
+bool peers_have_v6_end(const struct peers *p)
+{
+	return p->v6_ends > 0;
+}
+
+void peer_forget_end(struct peers *p, struct peer *peer)
+{
+	p->v6_ends -= is_v6_end(&peer->underlay);
+	peer->underlay = (struct polder_addr){};
+}
+
 bool peer_find_ways(struct peers *p, struct peer *peer)
 {
 	struct polder_addr there = {}, here = {};
@@ -272,6 +288,8 @@ bool peer_find_ways(struct peers *p, struct peer *peer)
 	if (routes[0].way != peer->routes[0].way || routes[1].way != peer->routes[1].way)
 		peer->since = time(NULL);
 	memcpy(peer->routes, routes, sizeof(routes));
+	p->v6_ends += is_v6_end(&there);
+	p->v6_ends -= is_v6_end(&peer->underlay);
 	peer->underlay = there;
 	peer->local = here;
 	if (!same)

@@ -502,6 +502,7 @@ static int peer_leave(struct peers *p, struct peer *peer)
 	forget_dirty(p, peer);
 	peers_leave_neighbours(p, peer);
 	peers_leave_number(p, peer);
+	peer_forget_end(p, peer);
 	hash_table_remove(&p->all, &peer->item);
 	p->count--;
 	if (r < 0 || r2 < 0) {

@@ -113,6 +113,8 @@ bool peers_incomplete(const struct peers *peers);
 int peers_set_network(struct peers *peers, const struct peers_network *network);
 void peers_set_tunnel(struct peers *peers, const struct peers_tunnel *tunnel);
 const struct peers_tunnel *peers_get_tunnel(const struct peers *peers);
+/* Does the tunnel lead to an IPv6 address? Counted: it is asked at each change of the network. */
+bool peers_have_v6_end(const struct peers *peers);
 
 /* ------------------------------------------------ asking */
 

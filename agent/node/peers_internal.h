@@ -75,7 +75,7 @@ struct peers {
 	struct number *numbers;	 /* POLDER_MAX_PEERS; NULL: no maps */
 	uint32_t next_number;	 /* where the search for a free one begins */
 	struct tunnel_end *ends; /* as written */
-	size_t numberless;
+	size_t numberless, v6_ends;
 	struct recalled *recalled; /* by address; NULL: none any more */
 	size_t recalled_count;
 	struct polder_addr *gone; /* addresses that a peer does not claim any more */
@@ -101,6 +101,8 @@ bool peer_is_newer(const struct peer *a, const struct peer *b);
 
 /* How the peer is reached now; has it changed? */
 bool peer_find_ways(struct peers *peers, struct peer *peer);
+/* It goes: its end of the tunnel is none any more. */
+void peer_forget_end(struct peers *peers, struct peer *peer);
 /* Does it meet the range of this node's pods, or is it this node's address? */
 bool peers_is_ours(const struct peers *peers, const struct claimed *place);
 /* The fault of a place with its owner. */

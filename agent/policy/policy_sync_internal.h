@@ -154,6 +154,13 @@ void policy_sync_problem_copy(struct policy_sync_problem **list, size_t *count,
 
 /* sync_input.c: everything the compiler reads, as a whole. Local pods come first, in the order
  * of sync->pods. */
+/* Why a pod of this node is isolated whatever policies say. */
+enum pod_wait {
+	POD_WAITS_NOT,
+	POD_WAITS_FOR_NAME, /* another pod's object has its name */
+	POD_WAITS_FOR_OBJECT,
+};
+
 struct policy_sync_input {
 	struct policy_input input;
 	const struct object **pods, **deleted; /* the other lists are the store's, */
@@ -161,6 +168,7 @@ struct policy_sync_input {
 		*overlaid[OBJECT_KIND_COUNT]; /* unless a dry run has put its own in their place */
 	struct pod_addresses *addresses;
 	bool *subject;
+	enum pod_wait *waits; /* of the pods of this node, which come first */
 	uint64_t *terminating, *deleted_in_run;
 };
 /* 0 or -ENOMEM; clear it on failure too. Takes a zeroed one. */

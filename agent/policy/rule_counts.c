@@ -57,18 +57,20 @@ static struct rule *add(struct rule_counts *c, uint32_t key)
 	return NULL;
 }
 
-static struct rule_counter read_sum(struct rule_counts *c, uint32_t key)
+/* All CPUs' together; nothing where there is no such element. 0 or -errno. */
+static int read_sum(struct rule_counts *c, uint32_t key, struct rule_counter *ret)
 {
 	struct rule_counter sum = {};
-	int i;
+	int r = bpf_map_lookup_elem(c->fd, &key, c->values), i;
 
-	if (bpf_map_lookup_elem(c->fd, &key, c->values) < 0)
-		return sum;
-	for (i = 0; i < c->cpus; i++) {
+	if (r < 0 && r != -ENOENT)
+		return r;
+	for (i = 0; r == 0 && i < c->cpus; i++) {
 		sum.packets += c->values[i].packets;
 		sum.bytes += c->values[i].bytes;
 	}
-	return sum;
+	*ret = sum;
+	return 0;
 }
 
 static int write_one(struct rule_counts *c, uint32_t key, const struct rule_counter *value,
@@ -94,10 +96,12 @@ static int load(struct rule_counts *c)
 			rule = add(c, key & ~RULE_OVER);
 		if (!rule)
 			return -ENOMEM;
-		if (key & RULE_OVER)
-			rule->over = read_sum(c, key);
+		/* Taken for nothing, it would be written back as nothing. */
+		r = key & RULE_OVER ? read_sum(c, key, &rule->over) : 0;
+		if (r < 0)
+			return r;
 	}
-	return 0;
+	return r == -ENOENT ? 0 : r;
 }
 
 int rule_counts_open(struct maps *maps, struct rule_counts **ret)
@@ -278,10 +282,12 @@ void rule_counts_flush(struct rule_counts *c)
 
 struct rule_counter rule_counts_get(struct rule_counts *c, uint32_t key)
 {
-	struct rule_counter counter = read_sum(c, key);
+	struct rule_counter counter = {};
 	const struct rule *rule = find(c, key);
+	/* What is shown once is read again the next time. */
+	int r = read_sum(c, key, &counter);
 
-	if (rule) {
+	if (r == 0 && rule) {
 		counter.packets += rule->over.packets;
 		counter.bytes += rule->over.bytes;
 	}

@@ -86,6 +86,13 @@ int policy_sync_gather_deleted(const struct policy_sync *sync, struct policy_syn
 	return 0;
 }
 
+static enum pod_wait wait_of(const struct synced_pod *pod)
+{
+	if (!pod->waits)
+		return POD_WAITS_NOT;
+	return pod->labels_lost || pod->is_late ? POD_WAITS_FOR_OBJECT : POD_WAITS_FOR_NAME;
+}
+
 static int gather_pods(const struct policy_sync *sync, struct policy_sync_input *in)
 {
 	size_t known, locals = 0, n = 0, i;
@@ -98,10 +105,12 @@ static int gather_pods(const struct policy_sync *sync, struct policy_sync_input 
 	in->subject = calloc(known + locals + 1, sizeof(*in->subject));
 	in->terminating = calloc(known + locals + 1, sizeof(*in->terminating));
 	in->addresses = calloc(locals + 1, sizeof(*in->addresses));
-	if (!in->pods || !in->subject || !in->terminating || !in->addresses)
+	in->waits = calloc(locals + 1, sizeof(*in->waits));
+	if (!in->pods || !in->subject || !in->terminating || !in->addresses || !in->waits)
 		return -ENOMEM;
 	for (pod = sync->pods; pod; pod = pod->next) {
 		in->subject[n] = true;
+		in->waits[n] = wait_of(pod);
 		in->terminating[n] = pod->terminating;
 		in->addresses[n] = (struct pod_addresses){pod->addresses, pod->address_count};
 		in->pods[n++] = pod_object_of(sync, pod);
@@ -140,6 +149,7 @@ void policy_sync_input_clear(struct policy_sync_input *in)
 	free(in->subject);
 	free(in->terminating);
 	free(in->addresses);
+	free(in->waits);
 	free(in->deleted);
 	free(in->deleted_in_run);
 }

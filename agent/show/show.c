@@ -233,6 +233,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	add_note(list, "state-dir", progress->state_note);
 	add_note(list, "pins", progress->pins_note);
 	add_note(list, "cni-config", progress->cni_note);
+	add_note(list, "routing rules", progress->passed_note);
 	add_note(list, "sockets", progress->sockets_note);
 	add_note(list, "sockets", progress->sockets_full_note);
 	if (datapath_features(sources->datapath)->socket_held)

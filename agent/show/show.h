@@ -27,6 +27,7 @@ struct show_progress {
 	const char *rules_note; /* why the routing rules are not there; "": they are */
 	/* What of the state directory and of pins is missing, and why; "": nothing. */
 	const char *families_note, *state_note, *pins_note;
+	const char *passed_note;     /* routing rules that do not hold for pods; "": none */
 	const char *node_ports_note; /* ports that node ports share with others; "": none */
 	const char *cni_note;	     /* of the runtimes' network configuration; "": nothing */
 	/* Why connections of the node outlive their Service's endpoint; "": they do not. */

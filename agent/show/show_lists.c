@@ -12,6 +12,18 @@
 #include "policy/objects/evaluate.h"
 #include "policy/objects/json.h"
 
+/*
+ * Lists may have tens of thousands of items, and each is made while the loop waits: some of them at
+ * a time. Between two turns anything may come and go, so that a list keeps what finds the next item
+ * again.
+ */
+#define SLICE_NS 1000000
+
+static uint64_t slice_end(void)
+{
+	return uv_hrtime() + SLICE_NS;
+}
+
 /* ---------------------------------------------------------------- pods */
 
 const char *const show_pod_state_names[SHOW_POD_STATES] = {
@@ -98,14 +110,80 @@ static json_t *pod_document(const struct show_sources *sources, const struct loc
 		port_mappings_encode(&pod->ports), "bandwidth", bandwidth_encode(&pod->bandwidth));
 }
 
+struct pod_listing {
+	const struct show_sources *sources;
+	char *container_id, *ifname; /* of the last one; NULL: none yet */
+};
+
+/* The order of the list. */
+static bool is_listed(const struct pod_listing *listing, const struct local_pod *pod)
+{
+	int order = listing->container_id ? strcmp(pod->container_id, listing->container_id) : 1;
+
+	return order < 0 || (order == 0 && strcmp(pod->ifname, listing->ifname) <= 0);
+}
+
+static size_t next_pod(const struct pod_listing *listing)
+{
+	size_t low = 0, high = pods_count(listing->sources->pods);
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (is_listed(listing, pods_at(listing->sources->pods, middle)))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool note_pod(struct pod_listing *listing, const struct local_pod *pod)
+{
+	free(listing->container_id);
+	free(listing->ifname);
+	listing->container_id = strdup(pod->container_id);
+	listing->ifname = strdup(pod->ifname);
+	return listing->container_id && listing->ifname;
+}
+
+static bool fill_pods(struct control_list *list, void *data)
+{
+	struct pod_listing *listing = data;
+	const struct pods *pods = listing->sources->pods;
+	const uint64_t end = slice_end();
+	size_t i;
+
+	for (i = next_pod(listing); i < pods_count(pods) && uv_hrtime() < end; i++) {
+		const struct local_pod *pod = pods_at(pods, i);
+		json_t *document =
+			note_pod(listing, pod) ? pod_document(listing->sources, pod) : NULL;
+
+		if (!control_list_add(list, document))
+			return true;
+	}
+	return i >= pods_count(pods);
+}
+
+static void end_pods(void *data)
+{
+	struct pod_listing *listing = data;
+
+	free(listing->container_id);
+	free(listing->ifname);
+	free(listing);
+}
+
 void show_pods(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
-	const struct show_sources *sources = data;
-	json_t *list = json_array();
+	struct pod_listing *listing = calloc(1, sizeof(*listing));
 
-	for (size_t i = 0; i < pods_count(sources->pods); i++)
-		json_array_append_new(list, pod_document(sources, pods_at(sources->pods, i)));
-	show_reply(request, list);
+	if (!listing) {
+		show_reply(request, NULL);
+		return;
+	}
+	listing->sources = data;
+	control_reply_list(request, fill_pods, end_pods, listing);
 }
 
 /* ---------------------------------------------------------------- Services */
@@ -207,13 +285,69 @@ static void add_service(const struct service_view *view, void *data)
 	json_array_append_new(data, document);
 }
 
+/* The ports of Services that there were at the beginning. */
+struct service_listing {
+	const struct services *services;
+	struct service_key *keys;
+	size_t count, next;
+};
+
+static void note_service(const struct service_view *view, void *data)
+{
+	struct service_listing *listing = data;
+
+	listing->keys[listing->count++] = view->key;
+}
+
+static void count_service(const struct service_view *view, void *data)
+{
+	(void)view;
+	(*(size_t *)data)++;
+}
+
+static bool fill_services(struct control_list *list, void *data)
+{
+	struct service_listing *listing = data;
+	const uint64_t end = slice_end();
+
+	while (listing->next < listing->count && uv_hrtime() < end) {
+		CLEANUP(cleanup_json) json_t *one = json_array();
+		struct service_view view;
+
+		if (!services_find(listing->services, &listing->keys[listing->next++], &view))
+			continue;
+		add_service(&view, one);
+		if (!control_list_add(list, json_incref(json_array_get(one, 0))))
+			return true;
+	}
+	return listing->next >= listing->count;
+}
+
+static void end_services(void *data)
+{
+	struct service_listing *listing = data;
+
+	free(listing->keys);
+	free(listing);
+}
+
 void show_services(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	const struct show_sources *sources = data;
-	json_t *list = json_array();
+	struct service_listing *listing = calloc(1, sizeof(*listing));
+	size_t count = 0;
 
-	services_each(sources->services, add_service, list);
-	show_reply(request, list);
+	services_each(sources->services, count_service, &count);
+	if (listing)
+		listing->keys = calloc(count + 1, sizeof(*listing->keys));
+	if (!listing || !listing->keys) {
+		free(listing);
+		show_reply(request, NULL);
+		return;
+	}
+	listing->services = sources->services;
+	services_each(sources->services, note_service, listing);
+	control_reply_list(request, fill_services, end_services, listing);
 }
 
 /* ---------------------------------------------------------------- policies */
@@ -273,26 +407,60 @@ static json_t *policy_document(const struct show_sources *sources, const struct 
 	return document;
 }
 
-/* 0 or -ENOMEM. */
-static int add_policies(const struct show_sources *sources, enum object_kind kind, json_t *list)
+/* Shares of those that there were at the beginning. */
+struct policy_listing {
+	const struct show_sources *sources;
+	struct object **policies;
+	size_t count, next;
+};
+
+static void note_policies(struct policy_listing *listing, enum object_kind kind)
 {
 	size_t count;
-	const struct object *const *objects = store_objects(sources->store, kind, &count);
+	const struct object *const *objects = store_objects(listing->sources->store, kind, &count);
 
 	for (size_t i = 0; i < count; i++)
-		if (json_array_append_new(list, policy_document(sources, objects[i])) < 0)
-			return -ENOMEM;
-	return 0;
+		listing->policies[listing->count++] = object_share(objects[i]);
+}
+
+static bool fill_policies(struct control_list *list, void *data)
+{
+	struct policy_listing *listing = data;
+	const uint64_t end = slice_end();
+
+	while (listing->next < listing->count && uv_hrtime() < end)
+		if (!control_list_add(list, policy_document(listing->sources,
+							    listing->policies[listing->next++])))
+			return true;
+	return listing->next >= listing->count;
+}
+
+static void end_policies(void *data)
+{
+	struct policy_listing *listing = data;
+
+	for (size_t i = 0; i < listing->count; i++)
+		object_free(listing->policies[i]);
+	free(listing->policies);
+	free(listing);
 }
 
 void show_policies(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
-	json_t *list = json_array();
+	const struct show_sources *sources = data;
+	struct policy_listing *listing = calloc(1, sizeof(*listing));
+	size_t room = store_count(sources->store, OBJECT_NETWORK_POLICY) +
+		      store_count(sources->store, OBJECT_CLUSTER_NETWORK_POLICY);
 
-	if (add_policies(data, OBJECT_CLUSTER_NETWORK_POLICY, list) < 0 ||
-	    add_policies(data, OBJECT_NETWORK_POLICY, list) < 0) {
-		json_decref(list);
-		list = NULL;
+	if (listing)
+		listing->policies = calloc(room + 1, sizeof(*listing->policies));
+	if (!listing || !listing->policies) {
+		free(listing);
+		show_reply(request, NULL);
+		return;
 	}
-	show_reply(request, list);
+	listing->sources = sources;
+	note_policies(listing, OBJECT_CLUSTER_NETWORK_POLICY);
+	note_policies(listing, OBJECT_NETWORK_POLICY);
+	control_reply_list(request, fill_policies, end_policies, listing);
 }

@@ -6,7 +6,7 @@ import time
 
 from lib import objects
 from lib.objects import labels, policy
-from lib.runner import in_worlds
+from lib.runner import in_worlds, limit
 from lib.traffic import wait_until
 
 WORLDS = {"http2": {}, "http1": {"protocols": ("http/1.1",)}}
@@ -131,6 +131,7 @@ def test_taint_of_somebody_who_writes_at_the_same_time_is_not_lost(world):
 
 
 @in_worlds("http2")
+@limit(150)
 def test_node_that_is_not_ready_keeps_the_taint(world):
     world.forget_kept()
     world.resources.put("node", node(world, OURS))
@@ -144,7 +145,7 @@ def test_node_that_is_not_ready_keeps_the_taint(world):
         return True
     world.api.refuse = refuse
     world.node.agent.start(wait=False)
-    wait_until(lambda: len(held) > 1, "two lists that failed", 15)
+    wait_until(lambda: len(held) > 1, "two lists that failed", 60)
     assert there(world)["spec"]["taints"] == [OURS] and not condition(world), there(world)
     world.api.refuse = None
     wait_up(world, 40)

@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 
+from lib import objects
 from lib.runner import each_family, limit
 from lib.traffic import V4, wait_until
 
@@ -227,6 +229,38 @@ def test_a_list_of_many_flows_takes_no_memory(world):
     assert resident(world) - before < 16, (before, resident(world))
     assert world.agent.ctl("status").returncode == 0
     silent.close()
+
+
+@limit(90)
+def test_long_lists_are_whole_while_what_they_list_comes_and_goes(world):
+    """They are made in turns, between which anything may change."""
+    policies = [objects.policy(f"p{n}", objects.labels(app="nobody")) for n in range(2000)]
+    services = [objects.service(f"s{n}", [f"10.96.{n // 250}.{n % 250 + 1}"], [objects.service_port(80)]) for n in range(1000)]
+    world.resources.put("many", *policies, *services)
+    stop, rounds = threading.Event(), []
+
+    def change():
+        while not stop.is_set():
+            world.resources.put("one", objects.policy(f"q{len(rounds)}", objects.labels(app="nobody")))
+            rounds.append(time.monotonic())
+            time.sleep(0.02)
+    wanted = {"policy": {p["metadata"]["name"] for p in policies}, "service": {s["metadata"]["name"] for s in services}}
+    for what, names in wanted.items():
+        wait_until(lambda w=what, n=names: n <= {one["name"] for one in world.agent.ctl_json(w, "list")}, f"every {what}", 30)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(3):
+            for what, names in wanted.items():
+                listed = [one["name"] for one in world.agent.ctl_json(what, "list")]
+                assert names <= set(listed), (what, len(names - set(listed)))
+                assert len(listed) == len(set(listed)), what
+            pods = [pod["name"] for pod in world.agent.ctl_json("pod", "list")]
+            assert sorted(pods) == ["evil", "good"], pods
+    finally:
+        stop.set()
+        thread.join()
+    assert len(rounds) > 5, rounds
 
 
 def test_status_answers_while_all_of_this_goes_on(world):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signals, a configuration that is read again, and the configuration that is shown."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import socket
 import subprocess
 
 from lib.agent import POLDERD
+from lib.cni import CniError
 from lib.netns import run
+from lib.runner import limit
 from lib.traffic import wait_until
 
 WORLD = {"nodes": 1}
@@ -141,6 +144,8 @@ class Manager:
     def __init__(self, world):
         self.path = os.path.join(world.workdir, "notify")
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)  # an earlier test's
         self.sock.bind(self.path)
         self.sock.settimeout(0.1)
         self.heard = []
@@ -153,20 +158,27 @@ class Manager:
         return any(all(word in one for word in words) for one in self.heard)
 
 
-def test_the_service_manager_hears_what_it_waits_for(world):
-    agent, manager = world.agent, Manager(world)
+@contextlib.contextmanager
+def started_without_resources(world, manager):
+    """Within the block the directory is not there."""
+    agent, moved = world.agent, world.resources.directory + ".away"
     agent.stop()
-    moved = world.resources.directory + ".away"
     os.rename(world.resources.directory, moved)
     try:
         agent.process = subprocess.Popen(agent.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL, env={**os.environ, "NOTIFY_SOCKET": manager.path})
         agent.end_expected = False
+        yield
+    finally:
+        os.rename(moved, world.resources.directory)
+
+
+def test_the_service_manager_hears_what_it_waits_for(world):
+    agent, manager = world.agent, Manager(world)
+    with started_without_resources(world, manager):
         wait_until(lambda: manager.hears("STATUS=Waiting for", world.resources.directory), lambda: str(manager.heard), 10)
         assert any("EXTEND_TIMEOUT_USEC=" in one for one in manager.heard), manager.heard
         assert not any("READY=1" in one for one in manager.heard)
-    finally:
-        os.rename(moved, world.resources.directory)
     wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 10)
     wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard), 10)
     manager.heard.clear()
@@ -175,6 +187,31 @@ def test_the_service_manager_hears_what_it_waits_for(world):
     wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 5)
     agent.stop()
     wait_until(lambda: manager.hears("STOPPING=1"), lambda: str(manager.heard), 5)
+    manager.sock.close()
+    agent.start()
+
+
+@limit(90)
+def test_boot_goes_on_while_the_resources_are_missing(world):
+    """Container runtimes are started behind polderd: what it waits for must not be waited for by them."""
+    agent, manager = world.agent, Manager(world)
+    with started_without_resources(world, manager):
+        wait_until(lambda: manager.hears("STATUS=Waiting for"), lambda: str(manager.heard), 10)
+        assert not any("READY=1" in one for one in manager.heard), manager.heard
+        wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 60)
+        status = agent.ctl_json("status")
+        assert not status["ready"] and any(world.resources.directory in p["source"] + p["reason"] for p in status["problems"]), status
+        try:
+            world.pod("early", with_object=False)
+            raise AssertionError("a pod is connected though no policy is known")
+        except CniError as error:
+            assert error.code == 11, error
+    wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard), 10)
+    manager.heard.clear()
+    os.kill(agent.process.pid, signal.SIGHUP)
+    wait_until(lambda: manager.hears("RELOADING=1"), lambda: str(manager.heard), 5)
+    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 5)
+    agent.stop()
     manager.sock.close()
     agent.start()
 

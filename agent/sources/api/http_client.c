@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 /* A certificate or key that was replaced counts for new connections. */
 #define CONNECTION_SECONDS 900
 #define KEEPALIVE_PROBES   3
+/* More than there are connections to an API server. */
+#define SOCKETS_AT_ONCE 64
 
 struct http_request {
 	struct http_client *client;
@@ -24,6 +27,7 @@ struct http_request {
 	void *data;
 	char error[CURL_ERROR_SIZE];
 	bool headed;
+	uint64_t due_ms; /* 0: it may last */
 	struct http_request *prev, *next;
 };
 
@@ -32,6 +36,7 @@ struct waiter {
 	struct http_client *client;
 	uv_poll_t poll;
 	curl_socket_t socket;
+	short wanted; /* POLLIN, POLLOUT */
 	struct waiter *prev, *next;
 };
 
@@ -39,7 +44,8 @@ struct http_client {
 	uv_loop_t *loop;
 	uint64_t silence_ms;
 	CURLM *multi;
-	uv_timer_t timer;
+	uv_timer_t timer, deadline; /* curl's; the first request's */
+	int handles;		    /* that are not closed yet */
 	struct http_request *requests;
 	struct waiter *waiters;
 	bool closing; /* connections: sockets are given up */
@@ -47,6 +53,12 @@ struct http_client {
 };
 
 /* ---------------------------------------------------------------- requests */
+
+/* Not the loop's time, which stands still while it is held up. */
+static uint64_t now_ms(void)
+{
+	return uv_hrtime() / 1000000;
+}
 
 static void request_free(struct http_request *request)
 {
@@ -227,7 +239,6 @@ static void set_transfer(struct http_request *request, const struct http_query *
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)client->silence_ms);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)query->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)CONNECTION_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, client);
@@ -240,6 +251,8 @@ static void set_transfer(struct http_request *request, const struct http_query *
 	set_method(easy, query);
 	set_identity(easy, query->identity);
 }
+
+static void set_deadline(struct http_client *client);
 
 int http_client_ask(struct http_client *client, const struct http_query *query,
 		    const struct http_handlers *handlers, void *data, struct http_request **ret)
@@ -264,7 +277,9 @@ int http_client_ask(struct http_client *client, const struct http_query *query,
 		request_free(request);
 		return -ENOMEM;
 	}
+	request->due_ms = query->timeout_ms ? now_ms() + query->timeout_ms : 0;
 	DL_APPEND(client->requests, request);
+	set_deadline(client);
 	*ret = request;
 	return 0;
 }
@@ -370,8 +385,91 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *s
 		events |= UV_WRITABLE;
 	if (what != CURL_POLL_OUT)
 		events |= UV_READABLE;
+	waiter->wanted =
+		(short)((events & UV_READABLE ? POLLIN : 0) | (events & UV_WRITABLE ? POLLOUT : 0));
 	uv_poll_start(&waiter->poll, events, on_ready);
 	return 0;
+}
+
+static int flags_of(short events)
+{
+	int flags = events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0;
+
+	if (events & (POLLIN | POLLHUP))
+		flags |= CURL_CSELECT_IN;
+	if (events & POLLOUT)
+		flags |= CURL_CSELECT_OUT;
+	return flags;
+}
+
+static void read_what_has_come(struct http_client *client)
+{
+	struct pollfd sockets[SOCKETS_AT_ONCE];
+	struct waiter *waiter;
+	nfds_t count = 0;
+	int running;
+
+	DL_FOREACH(client->waiters, waiter)
+	{
+		if (count < SOCKETS_AT_ONCE)
+			sockets[count++] =
+				(struct pollfd){.fd = waiter->socket, .events = waiter->wanted};
+	}
+	if (poll(sockets, count, 0) <= 0)
+		return;
+	/* Of one that is closed meanwhile curl knows nothing any more. */
+	for (nfds_t i = 0; i < count; i++)
+		if (sockets[i].revents)
+			curl_multi_socket_action(client->multi, sockets[i].fd,
+						 flags_of(sockets[i].revents), &running);
+}
+
+static struct http_request *find_overdue(const struct http_client *client)
+{
+	struct http_request *request;
+	uint64_t now = now_ms();
+
+	DL_FOREACH(client->requests, request)
+	{
+		if (request->due_ms && request->due_ms <= now)
+			return request;
+	}
+	return NULL;
+}
+
+/*
+ * The loop looks at its timers before it looks at sockets, and so does curl. Where the loop was
+ * held up, or had no CPU, answers may have come that a time-out of curl's would take for none:
+ * they are read first here.
+ */
+static void on_deadline(uv_timer_t *timer)
+{
+	struct http_client *client = timer->data;
+	struct http_request *request;
+
+	read_what_has_come(client);
+	check_ends(client);
+	while ((request = find_overdue(client))) {
+		request_take_out(request);
+		request->handlers.end("the answer did not come in time", request->data);
+		request_free(request);
+	}
+	set_deadline(client);
+}
+
+static void set_deadline(struct http_client *client)
+{
+	const struct http_request *request;
+	uint64_t now = now_ms(), due = UINT64_MAX;
+
+	DL_FOREACH(client->requests, request)
+	{
+		if (request->due_ms && request->due_ms < due)
+			due = request->due_ms;
+	}
+	uv_timer_stop(&client->deadline);
+	if (due != UINT64_MAX)
+		uv_timer_start(&client->deadline, on_deadline, due > now ? due - now : 1, 0);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -429,7 +527,9 @@ int http_client_new(uv_loop_t *loop, uint64_t silence_ms, struct http_client **r
 		return -ENOMEM;
 	}
 	uv_timer_init(loop, &client->timer);
-	client->timer.data = client;
+	uv_timer_init(loop, &client->deadline);
+	client->timer.data = client->deadline.data = client;
+	client->handles = 2;
 	*ret = client;
 	return 0;
 }
@@ -468,7 +568,10 @@ void http_client_reset(struct http_client *client)
 
 static void on_client_closed(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct http_client *client = handle->data;
+
+	if (--client->handles == 0)
+		free(client);
 }
 
 void http_client_free(struct http_client *client)
@@ -477,6 +580,7 @@ void http_client_free(struct http_client *client)
 		return;
 	close_multi(client);
 	uv_close((uv_handle_t *)&client->timer, on_client_closed);
+	uv_close((uv_handle_t *)&client->deadline, on_client_closed);
 }
 
 uint64_t http_client_received(const struct http_client *client)

@@ -122,7 +122,7 @@ class Agent:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, timeout=30):
+    def wait_ready(self, timeout=60):
         deadline = time.monotonic() + timeout
         done = None
         while time.monotonic() < deadline:

@@ -170,7 +170,7 @@ def run_variant(module, variant, options, selected, report, world_class):
             module.setup(worlds[0])
         worlds[0].end_of_setup()
     try:
-        if not _quiet(report, f"{suite}.setup", setup, 120):
+        if not _quiet(report, f"{suite}.setup", setup, 240):
             report.details(f"{len(selected)} tests were not run")
             return
         world = worlds[0]

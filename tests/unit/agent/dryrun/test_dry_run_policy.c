@@ -52,7 +52,8 @@ static void clear(struct compiling *c)
 	dry_run_changes_clear(&c->changes);
 }
 
-static bool allows(const struct compiling *c, bool staged, const char *from, const char *to)
+static struct dry_run_answer ask(const struct compiling *c, bool staged, const char *from,
+				 const char *to)
 {
 	const struct dry_run_question question = {.source = sync_world_addr(from),
 						  .destination = sync_world_addr(to),
@@ -62,7 +63,19 @@ static bool allows(const struct compiling *c, bool staged, const char *from, con
 	struct dry_run_answer answer = {};
 
 	CU_ASSERT_FATAL(dry_run_verdict(c->policy, staged, &question, &answer));
-	return answer.allowed;
+	return answer;
+}
+
+static bool allows(const struct compiling *c, bool staged, const char *from, const char *to)
+{
+	return ask(c, staged, from, to).allowed;
+}
+
+/* Of the end it goes to. */
+static enum dry_run_basis basis(const struct compiling *c, bool staged, const char *from,
+				const char *to)
+{
+	return ask(c, staged, from, to).ingress.basis;
 }
 
 static void put_client(struct sync_world *w, const char *name, const char *app, int number)
@@ -165,12 +178,90 @@ static void staged_pods_have_room(void)
 	sync_world_end(&w);
 }
 
+/* One whose object is to come from the API server, and one whose name another pod's object has. */
+static void a_pod_that_waits_for_its_object_is_isolated_until_it_is_staged(void)
+{
+	struct local_pod late = {.container_id = "c-late",
+				 .ifname = "eth0",
+				 .namespace = "x",
+				 .name = "late",
+				 .uid = "A",
+				 .ifindex = 65540},
+			 named = {.container_id = "c-named",
+				  .ifname = "eth0",
+				  .namespace = "x",
+				  .name = "named",
+				  .uid = "B",
+				  .ifindex = 65541};
+	struct compiling c = {};
+	struct sync_world w = {};
+
+	sync_world_begin(&w, NULL);
+	w.config.kubeconfig = "file";
+	late.ipv4 = sync_world_addr("10.1.0.20");
+	named.ipv4 = sync_world_addr("10.1.0.21");
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &late) == 0);
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &named) == 0);
+	put_client(&w, "a", "a", 1);
+	sync_world_put_pod(&w, "named", ",'uid':'C'", "'nodeName':'other'", "");
+	sync_world_run_and_commit(&w);
+	stage(&c, "[{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'x','name':'late',"
+		  "'uid':'A'},'spec':{'nodeName':'here'}},"
+		  "{'apiVersion':'v1','kind':'Pod','metadata':{'namespace':'x','name':'named',"
+		  "'uid':'D'},'spec':{'nodeName':'here'}}]");
+	CU_ASSERT_FATAL(dry_run_world_take(w.policy_sync, &c.world) == 0);
+	compile(&c);
+	dry_run_world_release(&c.world);
+	CU_ASSERT_FATAL(c.result == 0);
+	CU_ASSERT(basis(&c, false, "10.2.0.1", "10.1.0.20") == DRY_RUN_WAITING);
+	CU_ASSERT(!allows(&c, false, "10.2.0.1", "10.1.0.20"));
+	CU_ASSERT(allows(&c, true, "10.2.0.1", "10.1.0.20"));
+	/* What is staged is a third pod's. */
+	CU_ASSERT(basis(&c, false, "10.2.0.1", "10.1.0.21") == DRY_RUN_WAITING);
+	CU_ASSERT(basis(&c, true, "10.2.0.1", "10.1.0.21") == DRY_RUN_WAITING);
+	clear(&c);
+	sync_world_end(&w);
+}
+
+static void a_pod_has_its_name_when_the_other_pod_of_it_would_go(void)
+{
+	struct dry_run_removal *removal = calloc(1, sizeof(*removal));
+	struct local_pod pod = {.container_id = "c-1",
+				.ifname = "eth0",
+				.namespace = "x",
+				.name = "named",
+				.uid = "B",
+				.ifindex = 65540};
+	struct compiling c = {};
+	struct sync_world w = {};
+
+	sync_world_begin(&w, NULL);
+	pod.ipv4 = sync_world_addr("10.1.0.20");
+	CU_ASSERT_FATAL(policy_sync_add_pod(w.policy_sync, &pod) == 0);
+	put_client(&w, "a", "a", 1);
+	sync_world_put_pod(&w, "named", ",'uid':'C'", "'nodeName':'other'", "");
+	sync_world_run_and_commit(&w);
+	*removal = (struct dry_run_removal){OBJECT_POD, strdup("x"), strdup("named")};
+	c.changes.removals = removal;
+	c.changes.removal_count = 1;
+	CU_ASSERT_FATAL(dry_run_world_take(w.policy_sync, &c.world) == 0);
+	compile(&c);
+	dry_run_world_release(&c.world);
+	CU_ASSERT_FATAL(c.result == 0);
+	CU_ASSERT(basis(&c, false, "10.2.0.1", "10.1.0.20") == DRY_RUN_WAITING);
+	CU_ASSERT(allows(&c, true, "10.2.0.1", "10.1.0.20"));
+	clear(&c);
+	sync_world_end(&w);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(what_is_compiled_is_of_the_moment_it_was_taken),
 		UNIT_TEST(the_loop_goes_on_while_a_thread_compiles),
 		UNIT_TEST(staged_pods_have_room),
+		UNIT_TEST(a_pod_that_waits_for_its_object_is_isolated_until_it_is_staged),
+		UNIT_TEST(a_pod_has_its_name_when_the_other_pod_of_it_would_go),
 	};
 
 	return UNIT_RUN("dry_run_policy", tests);

@@ -19,6 +19,7 @@ struct world {
 	uint16_t port;
 	const char *answer; /* to each request; NULL: none */
 	bool hang_up;	    /* behind it */
+	unsigned int held;  /* behind it the loop does nothing else for so many ms */
 	char asked[4096];
 };
 
@@ -55,6 +56,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer)
 		return;
 	answer = uv_buf_init((char *)world->answer, (unsigned int)strlen(world->answer));
 	uv_try_write(stream, &answer, 1);
+	uv_sleep(world->held);
 	if (world->hang_up && !uv_is_closing((uv_handle_t *)stream))
 		uv_close((uv_handle_t *)stream, NULL);
 }
@@ -135,7 +137,9 @@ static struct http_request *get(struct world *world, const struct identity *iden
 {
 	struct http_request *request = NULL;
 	char url[64];
-	struct http_query query = {.url = url, .identity = identity, .timeout_ms = 3000};
+	struct http_query query = {.url = url,
+				   .identity = identity,
+				   .timeout_ms = world->held ? world->held / 2 : 3000};
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/path?a=b", world->port);
 	CU_ASSERT_FATAL(http_client_ask(world->client, &query, &handlers, outcome, &request) == 0);
@@ -265,6 +269,22 @@ static void redirections_are_not_followed(void)
 }
 
 /* At any time; nobody hears of them again. */
+/* Timers come first in a turn of the loop. */
+static void answer_that_came_while_the_loop_was_held_up_counts(void)
+{
+	struct outcome outcome = {};
+	struct world world;
+
+	begin(&world, HEAD("200 OK", "Content-Length: 2\r\n") "{}");
+	world.held = 2000;
+	get(&world, &nobody, &outcome);
+	CU_ASSERT(unit_wait(&world.loop, is_ended, &outcome, 5000));
+	CU_ASSERT(outcome.status == 200);
+	CU_ASSERT_STRING_EQUAL(outcome.body, "{}");
+	CU_ASSERT_STRING_EQUAL(outcome.failure, "");
+	end(&world);
+}
+
 static void requests_are_cancelled(void)
 {
 	struct outcome outcomes[3] = {};
@@ -310,6 +330,7 @@ int main(void)
 		UNIT_TEST(handler_of_the_body_ends_it),
 		UNIT_TEST(refused_connection_fails_in_words),
 		UNIT_TEST(redirections_are_not_followed),
+		UNIT_TEST(answer_that_came_while_the_loop_was_held_up_counts),
 		UNIT_TEST(requests_are_cancelled),
 		UNIT_TEST(connections_are_made_anew_after_a_reset),
 	};
