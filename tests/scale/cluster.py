@@ -49,6 +49,7 @@ class Cluster:
     """
 
     replicas = REPLICAS
+    ahead = 0.25  # seconds: the probe knows an element so long before it changes, since it may have to wait for a CPU
 
     def __init__(self, nodes, pods, services, policies, own, own_pods=10, dual=False):
         self.dual, self.version, self.own_name = dual, 1000, own["name"]

@@ -3,12 +3,13 @@
 
 import cluster
 
-SAMPLE = 10       # of so many changes one is looked for, where there are many
+SAMPLE = 50       # of so many changes one is looked for, where there are many
 MANY = 100        # changes a second
 
 
 class ServiceCluster(cluster.Cluster):
     replicas = 10
+    ahead = 2.0
 
     def _make(self, pods, services, policies, own_pods):
         for number in range(self.namespaces):
