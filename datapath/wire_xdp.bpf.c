@@ -52,20 +52,36 @@ __noinline int check_any(struct xdp_md *xdp, struct packet *p)
 #define SERVICE_ADDRESSES_SEEN 1024
 __u32 service_addresses_seen[SERVICE_ADDRESSES_SEEN];
 
-static __always_inline bool may_be_a_services(const struct polder_addr *to)
+/* Global: verified once, and its address and key stand on a stack of its own. 1: a Service's. */
+__noinline int is_a_services(struct packet *p, __u32 hash)
 {
-	__u32 hash, *seen;
+	struct polder_addr to;
 
-	hash = (to->words_be[3] * 0x9e3779b1u) ^
-	       (to->words_be[0] + to->words_be[1] * 3 + to->words_be[2] * 5) * 0x85ebca6bu;
+	if (!p)
+		return 0;
+	to = tuple_daddr(&p->tuple, p->family);
+	if (!service_has_address(&to))
+		return 0;
+	WRITE_ONCE(service_addresses_seen[hash % SERVICE_ADDRESSES_SEEN], hash);
+	return 1;
+}
+
+static __always_inline bool may_be_a_services(struct packet *p, __u8 family)
+{
+	__u32 hash;
+
+	if (family == FAMILY_V4)
+		hash = p->tuple.v4.daddr_be * 0x9e3779b1u;
+	else
+		hash = (p->tuple.v6.daddr_be[3] * 0x9e3779b1u) ^
+		       (p->tuple.v6.daddr_be[0] + p->tuple.v6.daddr_be[1] * 3 +
+			p->tuple.v6.daddr_be[2] * 5) *
+			       0x85ebca6bu;
 	hash ^= hash >> 15;
-	seen = &service_addresses_seen[hash % SERVICE_ADDRESSES_SEEN];
-	if (likely(hash && READ_ONCE(*seen) == hash))
+	if (likely(hash &&
+		   READ_ONCE(service_addresses_seen[hash % SERVICE_ADDRESSES_SEEN]) == hash))
 		return true;
-	if (!service_has_address(to))
-		return false;
-	WRITE_ONCE(*seen, hash);
-	return true;
+	return is_a_services(p, hash);
 }
 
 /*
@@ -73,7 +89,7 @@ static __always_inline bool may_be_a_services(const struct polder_addr *to)
  * or for the node's own and a port that Services or translated flows have there. Pods' packets, the
  * most, are told by constants.
  */
-static __always_inline bool may_go_back(const struct packet *p, __u8 family)
+static __always_inline bool may_go_back(struct packet *p, __u8 family)
 {
 	struct polder_addr to = tuple_daddr(&p->tuple, family);
 	__u16 port = bpf_ntohs(p->tuple.dport_be);
@@ -84,24 +100,29 @@ static __always_inline bool may_go_back(const struct packet *p, __u8 family)
 		return !is_tunnelled(p) &&
 		       ((port >= config.node_port_min && port <= config.node_port_max) ||
 			(port >= config.masquerade_port_min && port <= config.masquerade_port_max));
-	return may_be_a_services(&to);
+	return may_be_a_services(p, family);
 }
 
 /*
- * All that is not one packet more of an established flow: evaluated here if it may leave from here.
- * 1: `flow` holds what applies to the packet, which is counted; 0: it is TC's.
+ * All that is not one packet more of an established flow: is it evaluated here? 0: it is TC's.
+ * Global: verified once; what evaluates is called from outside of it, the stack is small.
  */
-__noinline int follow_here(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow,
-			   int outcome)
+__noinline int may_leave(struct xdp_md *xdp, struct packet *p, struct flow_copy *flow, int outcome)
 {
 	if (!p || !flow)
 		return 0;
-	if (outcome == FLOW_ABSENT && (for_a_pod(xdp, p) <= 0 || !p->frontend))
-		return 0;
-	if (outcome != FLOW_ABSENT && (outcome != FLOW_FOUND || flow->action != FLOW_TO_WIRE ||
-				       flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
-		return 0;
-	return !follow_found(xdp, p, flow, outcome, NULL, p->family);
+	if (outcome == FLOW_ABSENT)
+		return for_a_pod(xdp, p) > 0 && p->frontend;
+	return outcome == FLOW_FOUND && flow->action == FLOW_TO_WIRE &&
+	       flow_age(now_ticks(), flow->last) <= FLOW_TIMEOUT_LEAST;
+}
+
+/* True: `flow` holds what applies to the packet, which is counted. */
+static __always_inline bool follow_here(struct xdp_md *xdp, struct packet *p,
+					struct flow_copy *flow, int outcome, __u8 family)
+{
+	return may_leave(xdp, p, flow, outcome) &&
+	       !follow_found(xdp, p, flow, outcome, NULL, family);
 }
 
 /* TC counts the packet. Global: verified once. */
@@ -135,7 +156,7 @@ static __always_inline int go_back(struct xdp_md *xdp, struct packet *p, struct 
 	if (likely(!may_go_back(p, family)))
 		return XDP_PASS;
 	outcome = flow_of(p, flow, &head, family);
-	if (unlikely(outcome != FLOW_PLAIN) && !follow_here(xdp, p, flow, outcome))
+	if (unlikely(outcome != FLOW_PLAIN) && !follow_here(xdp, p, flow, outcome, family))
 		return XDP_PASS;
 	hop = hop_back(xdp, p, flow);
 	opaque(xdp); /* the context is read at fixed offsets only */

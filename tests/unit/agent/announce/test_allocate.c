@@ -70,7 +70,7 @@ static void gives_each_one_address_of_each_family_it_wants(void)
 static void no_address_is_given_twice_and_all_are_given(void)
 {
 	static struct balancer list[MANY];
-	static char names[MANY][8];
+	static char names[MANY][16];
 
 	set_pools("198.51.100.0-198.51.101.243", NULL);
 	CU_ASSERT(address_range_size(&ranges[0]) == MANY);
@@ -188,7 +188,7 @@ static void pool_that_is_full_is_told_and_takes_from_nobody(void)
 static void blocks_leave_out_what_looks_like_a_networks_own(void)
 {
 	struct balancer list[254];
-	static char names[254][8];
+	static char names[254][16];
 
 	set_pools("192.0.2.0/24", NULL);
 	for (int i = 0; i < 254; i++) {

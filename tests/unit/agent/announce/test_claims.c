@@ -14,7 +14,7 @@
 #define QUEUE	   4096
 
 struct node {
-	char name[16];
+	char name[32];
 	struct claims *claims; /* NULL: its agent is away */
 	bool up;	       /* its programs and its link */
 	int part;	       /* of the network */

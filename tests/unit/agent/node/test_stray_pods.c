@@ -129,7 +129,7 @@ static void pod_is_forgotten_when_it_goes_moves_or_ends(void)
 
 	begin(&w);
 	for (int i = 0; i < 4; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "p%d", i);
 		hear(&w, name, "1", HERE, IP("10.88.0.5"));
