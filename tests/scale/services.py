@@ -10,6 +10,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(os.path.dirname(HERE), "bench"))
 
+import page  # noqa: E402
 import rules  # noqa: E402
 from lib.netns import Namespace  # noqa: E402
 from measure import say, told_play, told_start  # noqa: E402
@@ -89,8 +90,6 @@ def goals(found):
 
 
 def section(found):
-    import page  # it reads the figures of others, too
-
     rows = [(name, f"≤ {goal}", form.format(value), "reached" if value <= limit else "**not reached**")
             for name, goal, value, form, limit in goals(found)]
     changes = [(title, f"{quantile(made['latencies']['service'], 0.5):.2f}", f"{quantile(made['latencies']['service'], 0.99):.2f}",
