@@ -22,7 +22,7 @@
 #include "agent/pods/cni_queue.h"
 #include "agent/pods/pods.h"
 #include "agent/reconcile/reconciler.h"
-#include "agent/services/health_ports.h"
+#include "agent/observe/health_ports.h"
 #include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
 #include "agent/sources/api/api_source.h"

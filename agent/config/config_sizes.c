@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "agent/config/config_parse.h"
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 
 /* Of what is found by some bits of a number: a power of two, as `min` and `max` are. */
 static int set_power(uint32_t *field, const char *text, uint32_t min, uint32_t max,

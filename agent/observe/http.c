@@ -294,12 +294,11 @@ int http_route_cached(struct http_server *server, const char *path, const char *
 {
 	if (server->route_count == HTTP_ROUTES_MAX)
 		return -ENOSPC;
-	server->routes[server->route_count++] =
-		(struct route){.path = path,
-			       .content_type = content_type,
-			       .handler = handler,
-			       .data = data,
-			       .cache_ms = cache_ms};
+	server->routes[server->route_count++] = (struct route){.path = path,
+							       .content_type = content_type,
+							       .handler = handler,
+							       .data = data,
+							       .cache_ms = cache_ms};
 	return 0;
 }
 

@@ -74,7 +74,8 @@ int pods_say_unconnected(const struct local_pod *pod, int r, const char *message
 	char text[POD_TEXT_MAX], cause[CAUSE_MAX];
 
 	error_set(ret_error, r,
-		  r == -EAGAIN || r == -EBUSY || r == -ENOSPC || r == -EADDRINUSE ? CNI_TRY_AGAIN : CNI_IO_FAILURE,
+		  r == -EAGAIN || r == -EBUSY || r == -ENOSPC || r == -EADDRINUSE ? CNI_TRY_AGAIN
+										  : CNI_IO_FAILURE,
 		  "pod %.180s cannot be connected: %s", local_pod_text(pod, text),
 		  r == -EMFILE || r == -ENOMEM ? cause_of(r, cause) : strerror(-r));
 	error_details(ret_error, "%s", message);

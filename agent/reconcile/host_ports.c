@@ -29,9 +29,8 @@ static struct polder_addr loopback(bool v4)
 
 static size_t find_places(const struct port_mapping *port, struct place places[PLACES])
 {
-	const struct service_key key = {.addr = port->host_ip,
-					.port_be = htons(port->host_port),
-					.proto = port->proto};
+	const struct service_key key = {
+		.addr = port->host_ip, .port_be = htons(port->host_port), .proto = port->proto};
 	size_t count = 0;
 
 	places[count++] = (struct place){key, SERVICE_HOST_PORT};
@@ -177,15 +176,16 @@ static int check(const struct local_pod *pod, size_t port, size_t index, const s
 	char text[PORT_MAPPING_TEXT_MAX];
 	struct service_entry entry;
 	struct service_view view;
-	int r = services_find(question->services, &place->key, &view) && is_its_own(&view, &endpoint)
+	int r = services_find(question->services, &place->key, &view) &&
+				is_its_own(&view, &endpoint)
 			? maps_find(question->maps, MAP_SERVICES, &place->key, &entry)
 			: -ENOENT;
 
 	if (r == 0 && (entry.id != view.id || entry.backend_count != 1))
 		r = -ENOENT;
 	if (r < 0)
-		snprintf(question->message, question->size,
-			 "pod %s/%s: its published port %s %s", pod->namespace, pod->name,
+		snprintf(question->message, question->size, "pod %s/%s: its published port %s %s",
+			 pod->namespace, pod->name,
 			 port_mapping_text(&pod->ports.items[port], text),
 			 r == -ENOENT ? "is not served; polderctl status may say why"
 				      : strerror(-r));

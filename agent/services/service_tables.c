@@ -8,7 +8,7 @@
 
 #include "agent/common/hash.h"
 #include "agent/common/ranges.h"
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 #include "policy/objects/digest.h"
 
 struct table {

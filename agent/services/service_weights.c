@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "agent/common/address.h"
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 
 struct weight_rule {
 	const char *pod; /* NULL: an address */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/services/health_ports.h"
+#include "agent/observe/health_ports.h"
 #include "agent/show/exporter.h"
 #include "agent/show/map_limits.h"
 #include "agent/show/show_internal.h"

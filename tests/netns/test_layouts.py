@@ -44,14 +44,18 @@ def put(path, content):
         file.write(content)
 
 
+CHANGES = {
+    "datapath/abi.h": (r"(#define POLDER_LAYOUT_VERSION )(\d+)", lambda m: m[1] + str(int(m[2]) + 1)),
+    "datapath/abi_services.h": (r"\n};\nABI_SIZE\(struct service_entry, (\d+)\)", lambda m:
+                                f"\n\t__u64 other_layout;\n}};\nABI_SIZE(struct service_entry, {int(m[1]) + 8})"),
+}
+
+
 def changed(name, content):
-    if name != "datapath/abi.h":
+    if name not in CHANGES:
         return content
-    text = content.decode()
-    text, versions = re.subn(r"(#define POLDER_LAYOUT_VERSION )(\d+)", lambda m: m[1] + str(int(m[2]) + 1), text)
-    text, sizes = re.subn(r"\n};\nABI_SIZE\(struct service_entry, (\d+)\)", lambda m:
-                          f"\n\t__u64 other_layout;\n}};\nABI_SIZE(struct service_entry, {int(m[1]) + 8})", text)
-    assert versions == sizes == 1, "abi.h is not what this test knows"
+    text, found = re.subn(*CHANGES[name], content.decode())
+    assert found == 1, f"{name} is not what this test knows"
     return text.encode()
 
 

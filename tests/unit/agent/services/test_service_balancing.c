@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 #include "agent/services/service_tables.h"
 #include "agent/services/service_weights.h"
 

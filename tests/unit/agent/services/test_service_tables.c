@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 #include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/services/health_ports.h"
+#include "agent/observe/health_ports.h"
 
 #include <errno.h>
 #include <stdio.h>

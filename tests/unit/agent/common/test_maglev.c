@@ -4,7 +4,7 @@
  * the paper says (Eisenbud et al., NSDI 2016, 3.4 and 5.3). With an argument the figures of
  * docs/services-benchmark.md are printed, and nothing is tested.
  */
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 
 #include <arpa/inet.h>
 #include <time.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/services/maglev.h"
+#include "agent/common/maglev.h"
 
 #include <assert.h>
 #include <arpa/inet.h>
