@@ -40,7 +40,7 @@ struct endpoints_from {
 	const void *data;
 	bool splits; /* what has to stay on this node has a set of its own, which falls back by
 			itself; else it is what of the cluster's set is here */
-	const struct service_weights *weights;
+	const struct service_weights *weights; /* NULL: none are given */
 	bool any_zone; /* hints do not count: all nodes have to have the same set */
 };
 

@@ -118,7 +118,7 @@ static bool fits(const struct weight_rule *rule, const struct polder_addr *addr,
 
 int weights_find(const struct service_weights *w, const struct polder_addr *addr, const char *pod)
 {
-	for (size_t i = 0; i < w->count; i++)
+	for (size_t i = 0; w && i < w->count; i++)
 		if (fits(&w->rules[i], addr, pod))
 			return w->rules[i].weight;
 	return WEIGHT_NONE;

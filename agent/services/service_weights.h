@@ -20,6 +20,6 @@ struct service_weights {
 /* 0; -EINVAL with a reason; -ENOMEM. Free with weights_clear(). */
 int weights_parse(const char *text, struct service_weights *ret, char *reason, size_t size);
 void weights_clear(struct service_weights *weights);
-/* Of the first rule that fits; WEIGHT_NONE: none does. `pod` may be NULL. */
+/* Of the first rule that fits; WEIGHT_NONE: none does. Both `weights` and `pod` may be NULL. */
 int weights_find(const struct service_weights *weights, const struct polder_addr *addr,
 		 const char *pod);

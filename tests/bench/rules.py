@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules that kube-proxy makes of Services with one endpoint each, in its iptables and nftables modes."""
+"""The rules that kube-proxy makes of Services, in its iptables and nftables modes."""
 
 from collections import namedtuple
 
-Service = namedtuple("Service", "number address endpoint port")
+Service = namedtuple("Service", "number address endpoints port")
 POD_RANGE = "10.0.0.0/8"
 
 COMMAND = {"conntrack": ["nft", "-f", "-"], "iptables": ["iptables-legacy-restore"], "nftables": ["nft", "-f", "-"]}
@@ -32,18 +32,31 @@ def change(kind, service):
 
 # ---- iptables
 
+def _iptables_piece(number, place):
+    return f"KUBE-SEP-{number:011d}{place:05d}"
+
+
+def _iptables_jump(service, comment, number, place, count):
+    """Each of those that are left is as likely."""
+    chance = f"-m statistic --mode random --probability {1 / (count - place):.11f} " if place + 1 < count else ""
+    return f"-A {service} {comment} {chance}-j {_iptables_piece(number, place)}"
+
+
 def _iptables_service(own):
-    number, address, endpoint, port = own
-    service, piece = f"KUBE-SVC-{number:016d}", f"KUBE-SEP-{number:016d}"
+    number, address, endpoints, port = own
+    service, count = f"KUBE-SVC-{number:016d}", len(endpoints)
     comment = f'-m comment --comment "bench/service-{number}"'
-    return [f"-A {service} ! -s {POD_RANGE} -d {address}/32 -p tcp {comment} -m tcp --dport 80 -j KUBE-MARK-MASQ",
-            f"-A {service} {comment} -j {piece}",
-            f"-A {piece} -s {endpoint}/32 {comment} -j KUBE-MARK-MASQ",
-            f"-A {piece} -p tcp {comment} -m tcp -j DNAT --to-destination {endpoint}:{port}"]
+    lines = [f"-A {service} ! -s {POD_RANGE} -d {address}/32 -p tcp {comment} -m tcp --dport 80 -j KUBE-MARK-MASQ",
+             *(_iptables_jump(service, comment, number, place, count) for place in range(count))]
+    for place, endpoint in enumerate(endpoints):
+        piece = _iptables_piece(number, place)
+        lines += [f"-A {piece} -s {endpoint}/32 {comment} -j KUBE-MARK-MASQ",
+                  f"-A {piece} -p tcp {comment} -m tcp -j DNAT --to-destination {endpoint}:{port}"]
+    return lines
 
 
-def _iptables_chains(number):
-    return [f":KUBE-SVC-{number:016d} - [0:0]", f":KUBE-SEP-{number:016d} - [0:0]"]
+def _iptables_chains(own):
+    return [f":KUBE-SVC-{own.number:016d} - [0:0]", *(f":{_iptables_piece(own.number, place)} - [0:0]" for place in range(len(own.endpoints)))]
 
 
 def _iptables(services):
@@ -59,7 +72,7 @@ def _iptables(services):
              ":POSTROUTING ACCEPT [0:0]", ":KUBE-SERVICES - [0:0]", ":KUBE-POSTROUTING - [0:0]",
              ":KUBE-MARK-MASQ - [0:0]", ":KUBE-NODEPORTS - [0:0]"]
     for service in services:
-        lines += _iptables_chains(service.number)
+        lines += _iptables_chains(service)
     lines += ["-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES", "-A POSTROUTING -j KUBE-POSTROUTING",
               "-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000",
               "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
@@ -73,7 +86,7 @@ def _iptables(services):
 
 
 def _iptables_change(service):
-    return "\n".join(["*nat", *_iptables_chains(service.number), *_iptables_service(service), "COMMIT"]) + "\n"
+    return "\n".join(["*nat", *_iptables_chains(service), *_iptables_service(service), "COMMIT"]) + "\n"
 
 
 # ---- nftables
@@ -120,19 +133,22 @@ table ip kube-proxy {
 
 
 def _nftables_bodies(own):
-    number, address, endpoint, port = own
+    """Of the Service's chain, and of each endpoint's."""
+    number, address, endpoints, port = own
+    places = ", ".join(f"{place} : goto endpoint-{number}-{place}" for place in range(len(endpoints)))
     service = [f"ip daddr {address} tcp dport 80 ip saddr != {POD_RANGE} jump mark-for-masquerade",
-               f"numgen random mod 1 vmap {{ 0 : goto endpoint-{number} }}"]
-    piece = [f"ip saddr {endpoint} jump mark-for-masquerade",
-             f"meta l4proto tcp dnat to {endpoint}:{port}"]
-    return service, piece
+               f"numgen random mod {len(endpoints)} vmap {{ {places} }}"]
+    pieces = [[f"ip saddr {endpoint} jump mark-for-masquerade", f"meta l4proto tcp dnat to {endpoint}:{port}"] for endpoint in endpoints]
+    return service, pieces
 
 
 def _nftables(services):
     lines = [NFT_HEAD]
     for service in services:
-        body, piece = _nftables_bodies(service)
-        lines += [f"chain endpoint-{service.number} {{", *piece, "}", f"chain service-{service.number} {{", *body, "}"]
+        body, pieces = _nftables_bodies(service)
+        for place, piece in enumerate(pieces):
+            lines += [f"chain endpoint-{service.number}-{place} {{", *piece, "}"]
+        lines += [f"chain service-{service.number} {{", *body, "}"]
     lines.append("}")
     elements = ", ".join(f"{service.address} . tcp . 80 : goto service-{service.number}" for service in services)
     lines += [f"add element ip kube-proxy service-ips {{ {elements} }}",
@@ -141,10 +157,12 @@ def _nftables(services):
 
 
 def _nftables_change(service):
-    body, piece = _nftables_bodies(service)
+    body, pieces = _nftables_bodies(service)
     number = service.number
     table = "ip kube-proxy"
-    lines = [f"flush chain {table} endpoint-{number}", f"flush chain {table} service-{number}"]
-    lines += [f"add rule {table} endpoint-{number} {rule}" for rule in piece]
+    lines = [f"flush chain {table} service-{number}"]
+    for place, piece in enumerate(pieces):
+        lines.append(f"flush chain {table} endpoint-{number}-{place}")
+        lines += [f"add rule {table} endpoint-{number}-{place} {rule}" for rule in piece]
     lines += [f"add rule {table} service-{number} {rule}" for rule in body]
     return "\n".join(lines) + "\n"

@@ -138,7 +138,7 @@ class Routed(Variant):
             self.node.ip(f"neigh replace {network}.2 lladdr {netns.mac('eth0')} dev {link} nud permanent")
 
     def _load(self):
-        services = [rules.Service(i, service_ip(i), self.server_ip, endpoint_port(i, self.services))
+        services = [rules.Service(i, service_ip(i), (self.server_ip,), endpoint_port(i, self.services))
                     for i in range(self.services)]
         text = rules.make(self.kind, services)
         begun = time.monotonic()
@@ -150,7 +150,7 @@ class Routed(Variant):
     def change_endpoint(self, turn):
         """Seconds until the Service's endpoint is another one in the kernel."""
         number = self.services // 2
-        text = rules.change(self.kind, rules.Service(number, service_ip(number), self.server_ip, other_port(turn)))
+        text = rules.change(self.kind, rules.Service(number, service_ip(number), (self.server_ip,), other_port(turn)))
         begun = self.changed_at = time.monotonic()
         self.node.run(*rules.CHANGE_COMMAND[self.kind], stdin=text, timeout=60)
         return time.monotonic() - begun

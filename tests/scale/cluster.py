@@ -48,10 +48,13 @@ class Cluster:
     attach(). objects[resource][key] is the present bytes of an object, without what an event says of it.
     """
 
+    replicas = REPLICAS
+    ahead = 0.25  # seconds: the probe knows an element so long before it changes, since it may have to wait for a CPU
+
     def __init__(self, nodes, pods, services, policies, own, own_pods=10, dual=False):
         self.dual, self.version, self.own_name = dual, 1000, own["name"]
         self.counts = {"nodes": nodes, "pods": pods, "services": services, "policies": policies}
-        self.deployments = max(pods // REPLICAS, 1)
+        self.deployments = max(pods // self.replicas, 1)
         self.namespaces = min(NAMESPACES, self.deployments)
         self.objects = {name: {} for name in ("namespaces", "nodes", "pods", "services", "endpointslices", "networkpolicies")}
         self._shapes()
@@ -101,14 +104,17 @@ class Cluster:
             if number < own_pods:
                 pod.state = "bound"
             self.put_pod(pod)
+        self._make_services(services)
+        for number in range(policies):
+            self._policy(number)
+
+    def _make_services(self, services):
         self.services = services
         for number in range(services):
             ns, app, name = self.namespace(number), self.app(number), f"svc-{number:05d}"
             self._keep("services", (ns, name), self.fill["service"](
                 name=name, ns=ns, uid=uid("service", number), version=self._version(), app=app, ip=self.service_ip(number)))
             self.put_slice(number)
-        for number in range(policies):
-            self._policy(number)
 
     def namespace(self, deployment):
         return f"team-{deployment % self.namespaces:03d}"

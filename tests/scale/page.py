@@ -20,13 +20,13 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, rule, *rows))
 
 
-def recorded():
+def recorded(option="--record"):
     tree = subprocess.run(["git", "-C", REPOSITORY, "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True,
                           check=False)
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
     return (f"Recorded: {time.strftime('%Y-%m-%d', time.gmtime())}, Linux {platform.release()}, {os.cpu_count()} CPUs ({model}), tree "
-            f"{tree.stdout.strip()}, by `tests/scale/run --record`.")
+            f"{tree.stdout.strip()}, by `tests/scale/run {option}`.")
 
 
 def goals(found):

@@ -30,6 +30,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hpack  # noqa: E402
 
 import cluster  # noqa: E402
+import service_cluster  # noqa: E402
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
@@ -37,7 +38,6 @@ FRAME_MAX = 16384
 BURST = 512 << 10  # so much is put together at once
 PAGE = 500
 BOOKMARK_SECONDS = 20
-REGISTER_AHEAD = 0.25  # the probe knows an element so long before it changes: it may have to wait for a CPU
 PATHS = {"/api/v1/namespaces": ("namespaces", "v1", "Namespace"), "/api/v1/nodes": ("nodes", "v1", "Node"),
          "/api/v1/pods": ("pods", "v1", "Pod"), "/api/v1/services": ("services", "v1", "Service"),
          "/apis/discovery.k8s.io/v1/endpointslices": ("endpointslices", "discovery.k8s.io/v1", "EndpointSlice"),
@@ -210,7 +210,8 @@ class Connection:
 class Server:
     def __init__(self, spec):
         self.spec = spec
-        self.cluster = cluster.Cluster(**spec["cluster"])
+        made_by = service_cluster.ServiceCluster if spec["services_only"] else cluster.Cluster
+        self.cluster = made_by(**spec["cluster"])
         self.streaming, self.sent_bytes = True, 0
         self.pages = {}  # resource -> prepared bodies
         self.connections, self.plan, self.report = [], collections.deque(), None
@@ -296,7 +297,7 @@ class Server:
     def step(self):
         """What is due now; seconds until the next one is, or None."""
         now = time.monotonic() - self.begun
-        while self.ahead and self.ahead[0][0] - REGISTER_AHEAD <= now:
+        while self.ahead and self.ahead[0][0] - self.cluster.ahead <= now:
             _, number, (what, key) = self.ahead.popleft()
             self.probe.stdin.write(struct.pack("<II24s", number, what, key))
         while self.plan and self.plan[0][0] <= now:
@@ -306,7 +307,7 @@ class Server:
                 self.sent[number] = time.monotonic_ns()
             self.late = max(self.late, time.monotonic() - self.begun - _)
         if self.plan:
-            return max(0.0, min(self.plan[0][0], self.ahead[0][0] - REGISTER_AHEAD if self.ahead else 1e9) - now)
+            return max(0.0, min(self.plan[0][0], self.ahead[0][0] - self.cluster.ahead if self.ahead else 1e9) - now)
         return None
 
     def finish(self):
@@ -360,7 +361,7 @@ class Server:
         self.sent, self.names, self.events, self.late = {}, {}, {}, 0.0
         plan, ahead = [], []
         for number, (due, resource, kind, made, seen) in enumerate(getattr(self.cluster, what)(float(rate), float(seconds))):
-            due += 2 * REGISTER_AHEAD
+            due += 2 * self.cluster.ahead
             plan.append((due, number, resource, event(kind, made), seen))
             self.events[resource] = self.events.get(resource, 0) + 1
             if seen:

@@ -54,8 +54,8 @@ def quantile(values, part):
 class Scene(World):
     """`counts`: nodes, pods, services, policies. The server runs on a CPU of its own if there is one."""
 
-    def __init__(self, counts, dual=False, own_pods=10, **options):
-        self.counts, self.dual, self.own_pods = counts, dual, own_pods
+    def __init__(self, counts, dual=False, own_pods=10, services_only=False, **options):
+        self.counts, self.dual, self.own_pods, self.services_only = counts, dual, own_pods, services_only
         super().__init__(nodes=1, start=False, resources=None, kubeconfig="pending", **options)
         try:
             self._start_server()
@@ -76,7 +76,7 @@ class Scene(World):
         own = {"name": node.name, "ip": node.ips[V4], "ip6": node.ips[V6], "range": node.pod_cidr[V4], "range6": node.pod_cidr[V6]}
         spec = {"cluster": {**self.counts, "own": own, "own_pods": self.own_pods, "dual": self.dual},
                 "address": OUTSIDE_IP[V4], "port": PORT, "certificate": self.certificate[0], "key": self.certificate[1],
-                "probe": PROBE, "pins": self.pins()}
+                "probe": PROBE, "pins": self.pins(), "services_only": self.services_only}
         cpus = os.cpu_count() or 1
         place = ["taskset", "-c", str(cpus - 1)] if cpus > 1 else []
         self.agent_cpus = "0" if cpus == 2 else f"0-{cpus - 2}" if cpus > 2 else None
