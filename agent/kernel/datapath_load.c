@@ -73,6 +73,22 @@ static int share_map(struct datapath *d, struct bpf_map *map)
 	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
 }
 
+/* Of the XDP programs the ways back are tried by the first one alone: apart from links, and in the
+ * generic path, no other is attached. */
+static void leave_out(const struct datapath *d, struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	if (!d->is_apart && d->options.xdp != XDP_GENERIC && d->options.xdp != XDP_OFF)
+		return;
+	bpf_object__for_each_program(program, object)
+	{
+		if (bpf_program__type(program) == BPF_PROG_TYPE_XDP &&
+		    strcmp(bpf_program__name(program), "wire_xdp") != 0)
+			bpf_program__set_autoload(program, false);
+	}
+}
+
 /* Not in the generic path: Linux 6.18 loses what it takes apart there. */
 static void take_frags(const struct datapath *d, struct bpf_object *object)
 {
@@ -94,6 +110,7 @@ static int prepare_object(struct datapath *d, struct bpf_object *object)
 	int r = 0;
 
 	take_frags(d, object);
+	leave_out(d, object);
 
 	bpf_object__for_each_map(map, object)
 	{
@@ -171,6 +188,8 @@ static int note_own(struct datapath *d, char *message, size_t size)
 			continue;
 		bpf_object__for_each_program(program, d->objects[i])
 		{
+			if (!bpf_program__autoload(program))
+				continue;
 			assert(d->own_count < OWN_PROGRAMS_MAX);
 			r = note_id(bpf_program__fd(program), &d->own[d->own_count++]);
 			if (r == 0)
