@@ -15,6 +15,7 @@
 
 #include "agent/common/array.h"
 #include "agent/common/cleanup.h"
+#include "agent/kernel/cause.h"
 #include "agent/kernel/datapath_internal.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
@@ -367,17 +368,42 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *program, cons
 	return r;
 }
 
-/* Which program sends frames back to the wire, or only checks. The stack sends those of the generic
- * path. */
-static const char *xdp_program(struct datapath *d, int ifindex)
+/*
+ * Which program sends frames back to the wire, or only checks, and then why: 0, the link does not
+ * send; -errno, it is not known. The stack sends those of the generic path.
+ */
+static const char *xdp_program(struct datapath *d, int ifindex, int *ret_why)
 {
 	struct link_info link;
 
 	if (d->options.xdp == XDP_GENERIC)
 		return "wire_xdp";
-	if (netlink_link_get_index(d->nl, ifindex, &link) < 0 || !netlink_xdp_sends(&link))
+	*ret_why = netlink_link_get_index(d->nl, ifindex, &link);
+	if (*ret_why == 0)
+		*ret_why = netlink_xdp_sends(&link);
+	if (*ret_why <= 0)
 		return "wire_xdp_check";
 	return link.is_veth ? "wire_xdp_veth" : "wire_xdp";
+}
+
+/* Why XDP only checks. `why` as of xdp_program(). */
+static void say_checks_only(int why, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+
+	if (why == 0)
+		snprintf(message, size,
+			 "XDP checks, but does not forward: the other side of the veth pair takes "
+			 "no frames from XDP; turn GRO on there (ethtool -K LINK gro on)");
+	else if (why == -ENOENT)
+		snprintf(message, size,
+			 "XDP checks, but does not forward: this kernel does not say whether the "
+			 "other side of the veth pair takes frames from XDP (Linux 6.3 does)");
+	else
+		snprintf(message, size,
+			 "XDP checks, but does not forward: whether the link sends from XDP cannot "
+			 "be asked: %s; it is asked again at the network's next change",
+			 cause_of(why, cause));
 }
 
 static bool is_one_of(int ifindex, const int *list, size_t count)
@@ -429,20 +455,19 @@ int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp
 {
 	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
 	const char *program;
+	int why = 0;
 
 	if (r == 0 && !d->features.tcx)
 		r = note_clsact(d, ifindex);
 	if (r < 0)
 		return r;
-	program = xdp_program(d, ifindex);
+	program = xdp_program(d, ifindex, &why);
 	r = attach_xdp(d, ifindex, program, ret_xdp);
 	message[0] = '\0';
 	if (r < 0)
 		say_no_xdp(d, ifindex, r, message, size);
 	else if (!strcmp(program, "wire_xdp_check") && d->options.xdp != XDP_OFF)
-		snprintf(message, size,
-			 "XDP checks, but does not forward: the other side of the veth pair takes "
-			 "no frames from XDP; turn GRO on there (ethtool -K LINK gro on)");
+		say_checks_only(why, message, size);
 	/* The TC program does the same. */
 	return r < 0 && d->options.xdp == XDP_AUTO ? 0 : r;
 }

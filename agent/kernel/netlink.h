@@ -59,11 +59,11 @@ struct veth_spec {
 int netlink_veth_add(struct netlink *nl, const struct veth_spec *spec);
 int netlink_link_get(struct netlink *nl, const char *name, struct link_info *ret); /* -ENODEV */
 /*
- * Does the link send what an XDP program in its driver gives back? One side of a veth pair
- * does only while the other side polls: it has an XDP program, or GRO is on. Where the kernel does
- * not say (before Linux 6.3) the answer for such a link is no: frames would be lost without a word.
+ * Does the link send what an XDP program in its driver gives back (XDP_TX)? One side of a veth pair
+ * does only while the other side polls: it has an XDP program, or GRO is on. 1: yes; 0: no, frames
+ * would be lost without a word; -ENOENT: the kernel does not say (before Linux 6.3); -errno.
  */
-bool netlink_xdp_sends(const struct link_info *link);
+int netlink_xdp_sends(const struct link_info *link);
 int netlink_link_get_index(struct netlink *nl, int ifindex, struct link_info *ret);
 int netlink_link_list(struct netlink *nl, struct link_info **ret, size_t *ret_count);
 int netlink_link_set_up(struct netlink *nl, int ifindex);

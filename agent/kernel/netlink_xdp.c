@@ -69,7 +69,7 @@ static int ask_features(struct netlink *nl, int ifindex, uint64_t *ret)
 	return netlink_talk(nl, header, read_features, ret);
 }
 
-bool netlink_xdp_sends(const struct link_info *link)
+int netlink_xdp_sends(const struct link_info *link)
 {
 	uint64_t features = 0;
 	struct netlink *nl;
@@ -78,10 +78,11 @@ bool netlink_xdp_sends(const struct link_info *link)
 	/* A driver that runs XDP programs sends what they give back (XDP_TX); of a veth pair it is
 	 * the other side that has to be ready. */
 	if (!link->is_veth)
-		return true;
-	if (netlink_open_protocol(-1, NETLINK_GENERIC, &nl) < 0)
-		return false;
+		return 1;
+	r = netlink_open_protocol(-1, NETLINK_GENERIC, &nl);
+	if (r < 0)
+		return r;
 	r = ask_features(nl, link->ifindex, &features);
 	netlink_close(nl);
-	return r == 0 && features & NETDEV_XDP_NDO_XMIT;
+	return r < 0 ? r : !!(features & NETDEV_XDP_NDO_XMIT);
 }
