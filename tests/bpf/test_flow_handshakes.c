@@ -133,11 +133,52 @@ static void answered_handshakes_with_a_service_outlive_a_flood(void)
 	in_time(flood_of_a_service);
 }
 
+/* Pod 0 holds more than its share of a full table; pod 2 opens connections, all at once. */
+static void handshakes_beside_a_greedy_pod(void)
+{
+	set_share(SHARE);
+	EACH_VERSION(v)
+	{
+		struct world_result q[SHARE / 2 - 1];
+		uint64_t begun;
+		int cut = 0;
+
+		for (int i = 0; connection(0, 1, v, 1024 + i) != REASON_FLOW_SHARE; i++)
+			CU_ASSERT_FATAL(i < SHARED_WAYS);
+		begun = now_ns();
+		for (int i = 0; i < SHARE / 2 - 1; i++) {
+			struct frame_spec spec = spec_of_segment(2, v, pod_text[1][v], 1024 + i, 80,
+								 TCP_SYN_FLAG),
+					  back;
+
+			q[i] = send_of_pod(2, &spec);
+			CU_ASSERT(forwarded(&q[i]));
+			back = spec_of_answer(1, &q[i], TCP_SYN_FLAG | TCP_ACK_FLAG);
+			q[i] = send_of_pod(1, &back);
+			CU_ASSERT(forwarded(&q[i]));
+		}
+		for (int i = 0; i < SHARE / 2 - 1; i++) {
+			struct frame_spec back = spec_of_answer(2, &q[i], TCP_ACK_FLAG);
+			struct world_result r = send_of_pod(2, &back);
+
+			cut += r.drops != 0;
+		}
+		late |= now_ns() - begun > IN_TIME_NS;
+		CU_ASSERT(late || cut == 0);
+	}
+}
+
+static void answered_handshakes_outlive_flows_of_a_pod_over_its_share(void)
+{
+	in_time(handshakes_beside_a_greedy_pod);
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
 		SUITE_TEST(answered_handshakes_outlive_a_flood),
 		SUITE_TEST(answered_handshakes_with_a_service_outlive_a_flood),
+		SUITE_TEST(answered_handshakes_outlive_flows_of_a_pod_over_its_share),
 	};
 
 	return SUITE_RUN("handshakes in a full flow table", tests);
