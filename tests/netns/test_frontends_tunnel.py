@@ -7,7 +7,6 @@ from lib.traffic import BOTH, wait_until
 
 WORLD = {"nodes": 2, "tunnel": "vxlan"}
 DEVICE = "polder_vxlan"
-WITHIN = 5
 
 
 def setup(world):
@@ -17,7 +16,7 @@ def setup(world):
         for family in BOTH:
             node.netns.ip(f"route del {other.pod_cidr[family]} via {other.ips[family]}")
     for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        wait_until(lambda n=node, o=other: tunnelled(n) == set(o.pod_cidr.values()), f"{node}: routes by the tunnel", WITHIN)
+        wait_until(lambda n=node, o=other: tunnelled(n) == set(o.pod_cidr.values()), f"{node}: routes by the tunnel")
         now = node.ruler()
         node.before = {**node.before, "routes": now["routes"], "pins": now["pins"],
                        "maps": {**node.before["maps"], "egress_routes": now["maps"].get("egress_routes")}}
