@@ -8,8 +8,8 @@ from lib.netns import run
 from lib.objects import labels, policy
 from lib.runner import each_family, limit
 from lib.traffic import SOCKET_FAMILY, V4, V6, Server, reach, wait_until
+from publishing import Inside, fetch as fetch_from
 from runtimes import IMAGE, need
-from test_portmap import Inside, fetch as fetch_from
 
 WORLD = {"nodes": 1}
 TCP_PORT, UDP_PORT, LOCAL_PORT = 18080, 15353, 18081
