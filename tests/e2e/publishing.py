@@ -3,10 +3,13 @@
 
 import contextlib
 
-from lib.traffic import SOCKET_FAMILY, Server, reach, wait_until
+from lib.netns import run
+from lib.traffic import SOCKET_FAMILY, V4, V6, Server, reach, wait_until
 
-TCP_PORT, UDP_PORT = 18080, 15353
-PUBLISHED = {"args": ["-p", f"{TCP_PORT}:8080", "-p", f"{UDP_PORT}:5353/udp"]}
+TCP_PORT, UDP_PORT, LOCAL_PORT = 18080, 15353, 18081
+PUBLISHED = ("-p", f"{TCP_PORT}:8080", "-p", f"{UDP_PORT}:5353/udp")
+LOOPBACK = {V4: "127.0.0.1", V6: "::1"}
+PUBLISHED_LOCALLY = {V4: ("-p", f"127.0.0.1:{LOCAL_PORT}:8080"), V6: ("-p", f"[::1]:{LOCAL_PORT}:8080")}
 
 
 class Inside:
@@ -22,20 +25,32 @@ class Inside:
 
 
 def fetch(where, address, port=TCP_PORT):
-    """What the web server there says to a namespace, or None."""
+    """
+    What the web server there says to a container, to a namespace, or to a process of the node (the programs at sockets
+    serve those); or None.
+    """
+    if hasattr(where, "fetch"):
+        return where.fetch(address, port)
     host = f"[{address}]" if ":" in address else address
-    netns = getattr(where, "netns", where)
-    done = netns.run("curl", "-s", "-m", "3", f"http://{host}:{port}/", check=False)
+    command = ("curl", "-s", "-m", "3", f"http://{host}:{port}/")
+    done = (run(where.process_command(*command), check=False) if hasattr(where, "process_command")
+            else where.run(*command, check=False))
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def asked_by_udp(where, address, port=UDP_PORT):
+    """The name that the UDP server there answers with, or what came of it."""
+    probe = reach(where, address, port, "UDP")
+    return probe.answer["server"] if probe.verdict == "open" else probe.verdict
+
+
 @contextlib.contextmanager
-def published(world):
-    """A container that serves TCP and UDP at published ports, and another one beside it."""
+def published(world, words=PUBLISHED, **options):
+    """A container that serves TCP and UDP and publishes ports by these words, and another one beside it."""
     web = other = None
     servers = []
     try:
-        web = world.podman.serve("web", **PUBLISHED)
+        web = world.podman.serve("web", args=words, **options)
         other = world.podman.start("other")
         servers = [Server(world.loop, Inside(world, web), "web", "UDP", 5353, family) for family in SOCKET_FAMILY]
         for address in web.addresses().values():
@@ -47,3 +62,15 @@ def published(world):
         for container in (web, other):
             if container:
                 container.remove()
+
+
+def answers_by_tcp(world, web, other, address):
+    """Who got which answer at the published port."""
+    places = {"the outside": world.outside, "the node": world.node, "another container": other, "the container itself": web}
+    return {name: fetch(place, address) for name, place in places.items()}
+
+
+def answers_by_udp(world, web, other, address):
+    places = {"the outside": world.outside, "the node": world.node, "another container": Inside(world, other),
+              "the container itself": Inside(world, web)}
+    return {name: asked_by_udp(place, address) for name, place in places.items()}
