@@ -74,3 +74,24 @@ def answers_by_udp(world, web, other, address):
     places = {"the outside": world.outside, "the node": world.node, "another container": Inside(world, other),
               "the container itself": Inside(world, web)}
     return {name: asked_by_udp(place, address) for name, place in places.items()}
+
+
+def expect_answers_until_it_ends(world, family):
+    """Everybody is answered at the node's address, the node at localhost too; nobody once the container is gone."""
+    address = world.node.ips[family]
+    with published(world) as (web, other):
+        for found in (answers_by_tcp(world, web, other, address), answers_by_udp(world, web, other, address)):
+            assert set(found.values()) == {"web"}, found
+        assert fetch(world.node, LOOPBACK[family]) == "web", "the node by localhost"
+    assert fetch(world.outside, address) is None and fetch(world.node, LOOPBACK[family]) is None, "gone with it"
+    assert asked_by_udp(world.outside, address) != "web", "gone with it"
+
+
+def expect_localhost_alone(world, family):
+    """A port that is published at localhost is served there, and nowhere else."""
+    with published(world, PUBLISHED_LOCALLY[family]) as (_, other):
+        assert fetch(world.node, LOOPBACK[family], LOCAL_PORT) == "web"
+        for address in world.node.ips.values():
+            found = [fetch(place, address, LOCAL_PORT) for place in (world.outside, world.node, other)]
+            assert found == [None, None, None], found
+        assert fetch(world.node, LOOPBACK[V4 if family == V6 else V6], LOCAL_PORT) is None, "the other family's"

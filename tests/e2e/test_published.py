@@ -4,9 +4,8 @@
 from lib import objects
 from lib.objects import labels, policy
 from lib.runner import each_family, limit
-from lib.traffic import V4, V6, wait_until
-from publishing import (LOCAL_PORT, LOOPBACK, PUBLISHED, PUBLISHED_LOCALLY, TCP_PORT, answers_by_tcp, answers_by_udp, asked_by_udp,
-                        fetch, published)
+from lib.traffic import V4, wait_until
+from publishing import PUBLISHED, TCP_PORT, expect_answers_until_it_ends, expect_localhost_alone, fetch, published
 from runtimes import IMAGE, need
 
 WORLD = {"nodes": 1}
@@ -20,24 +19,13 @@ def setup(world):
 @each_family
 @limit(150)
 def test_port_that_podman_publishes_answers_everybody(world, family):
-    address = world.node.ips[family]
-    with published(world) as (web, other):
-        for found in (answers_by_tcp(world, web, other, address), answers_by_udp(world, web, other, address)):
-            assert set(found.values()) == {"web"}, found
-        assert fetch(world.node, LOOPBACK[family]) == "web", "the node by localhost"
-    assert fetch(world.outside, address) is None and fetch(world.node, LOOPBACK[family]) is None, "gone with it"
-    assert asked_by_udp(world.outside, address) != "web", "gone with it"
+    expect_answers_until_it_ends(world, family)
 
 
 @each_family
 @limit(150)
 def test_port_of_localhost_is_the_nodes_alone(world, family):
-    with published(world, PUBLISHED_LOCALLY[family]) as (_, other):
-        assert fetch(world.node, LOOPBACK[family], LOCAL_PORT) == "web"
-        for address in world.node.ips.values():
-            found = [fetch(place, address, LOCAL_PORT) for place in (world.outside, world.node, other)]
-            assert found == [None, None, None], found
-        assert fetch(world.node, LOOPBACK[V4 if family == V6 else V6], LOCAL_PORT) is None, "the other family's"
+    expect_localhost_alone(world, family)
 
 
 @each_family

@@ -13,8 +13,7 @@ from lib.objects import labels, policy
 from lib.runner import each_family, limit
 from lib.traffic import BOTH, V4, V6, reach, wait_until
 from lib.world import OUTSIDE_IP
-from publishing import (LOCAL_PORT, LOOPBACK, PUBLISHED, PUBLISHED_LOCALLY, TCP_PORT, answers_by_tcp, answers_by_udp, asked_by_udp,
-                        fetch, published)
+from publishing import LOOPBACK, PUBLISHED, TCP_PORT, expect_answers_until_it_ends, expect_localhost_alone, fetch, published
 from runtimes import IMAGE
 
 WORLD = {"nodes": 1}
@@ -155,23 +154,13 @@ def test_service_and_policy_by_labels_hold(world):
 @each_family
 @limit(120)
 def test_published_port_answers_everybody_and_goes_with_its_container(world, family):
-    address = world.node.ips[family]
-    with published(world) as (web, other):
-        for found in (answers_by_tcp(world, web, other, address), answers_by_udp(world, web, other, address)):
-            assert set(found.values()) == {"web"}, found
-        assert fetch(world.node, LOOPBACK[family]) == "web", "the node by localhost"
-    assert fetch(world.outside, address) is None and fetch(world.node, LOOPBACK[family]) is None
-    assert asked_by_udp(world.outside, address) != "web"
+    expect_answers_until_it_ends(world, family)
 
 
 @each_family
 @limit(120)
 def test_port_published_at_an_address_answers_there_alone(world, family):
-    with published(world, PUBLISHED_LOCALLY[family]) as (_, other):
-        assert fetch(world.node, LOOPBACK[family], LOCAL_PORT) == "web"
-        for address in world.node.ips.values():
-            found = [fetch(place, address, LOCAL_PORT) for place in (world.outside, world.node, other)]
-            assert found == [None, None, None], found
+    expect_localhost_alone(world, family)
     own, others = world.node.ips[family], world.node.ips[V4 if family == V6 else V6]
     with published(world, ("-p", f"{f'[{own}]' if family == V6 else own}:{TCP_PORT}:8080")) as (_, other):
         assert fetch(world.outside, own) == "web" and fetch(other, own) == "web"
