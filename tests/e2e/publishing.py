@@ -3,7 +3,9 @@
 
 import contextlib
 
+from lib import objects
 from lib.netns import run
+from lib.objects import labels, policy
 from lib.traffic import SOCKET_FAMILY, V4, V6, Server, reach, wait_until
 
 TCP_PORT, UDP_PORT, LOCAL_PORT = 18080, 15353, 18081
@@ -74,6 +76,20 @@ def answers_by_udp(world, web, other, address):
     places = {"the outside": world.outside, "the node": world.node, "another container": Inside(world, other),
               "the container itself": Inside(world, web)}
     return {name: asked_by_udp(place, address) for name, place in places.items()}
+
+
+@contextlib.contextmanager
+def published_to_one(world, address):
+    """The container beside the one that serves, which a policy lets through to the port at this address, and nobody else."""
+    for name in ("web", "other"):
+        world.resources.put(f"pod-{name}", objects.pod(name, labels={"app": name}, node_name=world.node.name))
+    with published(world) as (_, other):
+        assert fetch(world.outside, address) == "web" and fetch(other, address) == "web"
+        world.policies(policy("web", labels(app="web"), policyTypes=["Ingress"],
+                              ingress=[{"from": [{"podSelector": labels(app="other")}], "ports": [{"port": 8080}]}]))
+        wait_until(lambda: fetch(world.outside, address) is None, "the outside is shut out", 10)
+        assert fetch(other, address) == "web"
+        yield other
 
 
 def expect_answers_until_it_ends(world, family):

@@ -3,12 +3,11 @@
 
 import os
 
-from lib import objects
 from lib.nat import forwards
 from lib.objects import labels, policy
 from lib.runner import Skip, each_family, limit
 from lib.traffic import V4, wait_until
-from publishing import LOOPBACK, TCP_PORT, answers_by_tcp, answers_by_udp, fetch, published
+from publishing import LOOPBACK, answers_by_tcp, answers_by_udp, fetch, published, published_to_one
 from runtimes import need
 
 WORLD = {"nodes": 1}
@@ -48,17 +47,10 @@ def test_udp_port_that_portmap_publishes_answers_everybody(world, family):
 @limit(150)
 def test_policy_holds_at_a_port_that_portmap_publishes(world, family):
     address = world.node.ips[family]
-    for name in ("web", "other"):
-        world.resources.put(f"pod-{name}", objects.pod(name, labels={"app": name}, node_name=world.node.name))
-    with published(world) as (_, other):
-        assert fetch(world.outside, address) == "web" and other.fetch(address, TCP_PORT) == "web"
-        world.policies(policy("web", labels(app="web"), policyTypes=["Ingress"],
-                              ingress=[{"from": [{"podSelector": labels(app="other")}]}]))
-        wait_until(lambda: fetch(world.outside, address) is None, "the outside is shut out", 10)
-        assert other.fetch(address, TCP_PORT) == "web"
+    with published_to_one(world, address) as other:
         world.policies(policy("other", labels(app="other"), policyTypes=["Egress"], egress=[
             {"to": [{"ipBlock": {"cidr": f"{address}/{32 if family == V4 else 128}"}}]}]))
-        wait_until(lambda: other.fetch(address, TCP_PORT) is None, "egress to the node is none to the container", 10)
+        wait_until(lambda: fetch(other, address) is None, "egress to the node is none to the container", 10)
         assert fetch(world.outside, address) == "web"
 
 
