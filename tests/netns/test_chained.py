@@ -55,7 +55,7 @@ def shown_mac(world, pod):
 @each_family
 def test_mac_address_that_tuning_gives_is_taken_over_at_once(world, family):
     pod = tuned(world, f"tuned{family}")
-    wait_until(lambda: answers(world, pod, family), "the pod is reached and reaches", 1.5, 0.05)
+    wait_until(lambda: answers(world, pod, family), "the pod is reached and reaches", 2.5, 0.05)
     pod.check()
     assert shown_mac(world, pod) == OTHER_MAC
     assert f"is {OTHER_MAC} now" in world.node.agent.log()
@@ -63,7 +63,7 @@ def test_mac_address_that_tuning_gives_is_taken_over_at_once(world, family):
 
 def test_mac_address_that_tuning_gave_outlives_a_restart(world):
     pod = tuned(world, "restarted")
-    wait_until(lambda: shown_mac(world, pod) == OTHER_MAC, "taken over", 1.5, 0.05)
+    wait_until(lambda: shown_mac(world, pod) == OTHER_MAC, "taken over", 2.5, 0.05)
     world.node.agent.restart()
     assert shown_mac(world, pod) == OTHER_MAC
     for family in BOTH:

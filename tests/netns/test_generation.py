@@ -55,7 +55,7 @@ def settled(world, change):
 
     def is_quiet():
         before = metric(world, "polder_reconciles_total")
-        time.sleep(0.15)
+        time.sleep(0.3)
         return metric(world, "polder_reconciles_total") == before
     wait_until(is_quiet, "no reconcile")
 

@@ -140,7 +140,7 @@ class Draining:
     def connect(self):
         while not self.stop.is_set():
             state = self.state
-            verdict = reach(self.world.outside, BALANCER[self.family], 80, timeout=1.0).verdict
+            verdict = reach(self.world.outside, BALANCER[self.family], 80).verdict
             with self.lock:
                 count = self.found.setdefault((state, verdict), 0)
                 self.found[state, verdict] = count + 1
@@ -173,5 +173,5 @@ def test_b7_draining_refuses_no_new_connection_until_the_endpoint_is_gone(world,
     finally:
         draining.close()
         endpoints(world, "ready")
-    assert sum(count for (_, verdict), count in before.items() if verdict == "open") > 200, before
+    assert sum(count for (_, verdict), count in before.items() if verdict == "open") > 20, before
     assert {verdict for _, verdict in before} == {"open"}, before

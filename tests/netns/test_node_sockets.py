@@ -7,7 +7,7 @@ import socket
 
 from lib import objects
 from lib.runner import each_family
-from lib.traffic import V4, Connection, Timeout, UdpClient, wait_until
+from lib.traffic import PATIENCE, V4, Connection, Timeout, UdpClient, wait_until
 
 ROOM = 1024
 WORLD = {"max_socket_origins": ROOM}
@@ -55,7 +55,7 @@ def served(world, ip, names, proto="UDP"):
     wait_until(question, f"the node's sockets are served by {names}")
 
 
-def wait_ended(sock, within=2.0):
+def wait_ended(sock, within=PATIENCE):
     """The socket has an error for whoever waits for it, and sends nothing any more."""
     poller = select.poll()
     poller.register(sock, select.POLLIN)
@@ -83,7 +83,7 @@ def ended(world, proto):
 
 def mapped_socket(world, kind, ip, port):
     sock = world.n1.socket(socket.AF_INET6, kind)
-    sock.settimeout(2)
+    sock.settimeout(20)
     sock.connect(("::ffff:" + ip, port))
     sock.send(b"who\n")
     assert b"web1" in sock.recv(4096)

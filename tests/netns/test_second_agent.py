@@ -12,8 +12,7 @@ from lib.netns import Namespace, run
 from lib.objects import labels, policy
 from lib.runner import limit
 from lib.steady import Traffic
-from lib.traffic import BOTH, Connection, reach, wait_until
-from lib.world import OUTSIDE_IP
+from lib.traffic import BOTH, reach, wait_until
 
 WORLD = {"nodes": 2}
 

@@ -141,14 +141,14 @@ def test_v4_mapped_socket_of_the_node_reaches_the_service(world):
     mapped = "::ffff:" + world.vip[V4]
     sock = world.n1.socket(socket.AF_INET6, socket.SOCK_STREAM)
     with sock:
-        sock.settimeout(2)
+        sock.settimeout(20)
         sock.connect((mapped, 80))
         assert sock.getpeername()[:2] == (mapped, 80), sock.getpeername()
         sock.sendall(b"who\n")
         assert sock.recv(4096).endswith(b"\n")
     sock = world.n1.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     with sock:
-        sock.settimeout(2)
+        sock.settimeout(20)
         sock.sendto(b"who\n", (mapped, 53))
         _, source = sock.recvfrom(4096)
         assert source[:2] == (mapped, 53), source
