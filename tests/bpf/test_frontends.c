@@ -596,6 +596,32 @@ static void what_is_sent_on_is_marked_and_keeps_its_port(void)
 	}
 }
 
+/* An external address may be a machine's own, which speaks from its other ports. */
+static void outside_cannot_pose_as_a_frontend(void)
+{
+	EACH_VERSION(v)
+	{
+		EACH_PROTO(proto)
+		{
+			const struct world_frontend f = frontend_of(v, proto, 0, pod_text[1][v]);
+			struct frame_spec posed =
+				spec_of_wire(external[v], pod_text[0][v], proto, 80, 5600);
+			struct frame_spec asked = spec_of_pod(0, v, external[v], proto, 5600, 80);
+			struct world_result r;
+
+			world_set_frontend(world, &f);
+			r = send_of_wire(&posed);
+			CU_ASSERT(dropped(&r, REASON_MARTIAN));
+			r = send_of_pod(0, &asked);
+			CU_ASSERT(forwarded(&r));
+			CU_ASSERT(seen_ends(&r, pod_text[0][v], 5600, pod_text[1][v], 8080));
+			posed.sport = 81;
+			r = send_of_wire(&posed);
+			CU_ASSERT(forwarded(&r));
+		}
+	}
+}
+
 static void tunnels_outer_packets_are_the_stacks(void)
 {
 	EACH_VERSION(v)
@@ -637,6 +663,7 @@ int main(void)
 		SUITE_TEST(flow_keeps_its_source_as_long_as_it_is_the_nodes),
 		SUITE_TEST(other_nodes_pods_use_a_node_port_as_cluster),
 		SUITE_TEST(what_is_sent_on_is_marked_and_keeps_its_port),
+		SUITE_TEST(outside_cannot_pose_as_a_frontend),
 		SUITE_TEST(tunnels_outer_packets_are_the_stacks),
 	};
 

@@ -349,6 +349,8 @@ static const char *learn(struct model *model, const struct probe *probe, const s
 		return check_blind(in, &flow);
 	if (in->zone == ZONE_WIRE && flow.way == OUT_WIRE)
 		return "from the wire to the wire";
+	if (in->zone == ZONE_WIRE && is_service(&in->source))
+		return "a packet from outside has a Service's address";
 	if ((wrong = check_destination(in, &flow.out)) ||
 	    (wrong = check_source(model, in, &flow.out, flow.way)) ||
 	    (wrong = check_policy(in, &flow.out, flow.way)))
