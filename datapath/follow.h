@@ -297,7 +297,8 @@ __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct fl
 	return result ? result : follow_count(ctx, p, flow);
 }
 
-/* A look-up's outcome, once a flow that is over has gone: it is nobody's then. */
+/* The outcome of a look-up that found a flow, once one that is over has gone: then the packet may
+ * be the node's own. */
 __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 {
 	struct slow_path *path = slow_path_get();

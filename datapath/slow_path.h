@@ -385,6 +385,10 @@ __noinline int slow_path_behind(struct packet *p, __u32 flags, __u32 behind)
 
 	if (!p || !path)
 		return -REASON_INTERNAL;
+	/* It was a flow's when that was looked up; now that it is none's it is the stack's. */
+	if (path->fwd.content.action == FLOW_TO_HOST && !(path->flags & SLOW_PATH_SERVICE) &&
+	    path->fwd.tuple.zone != ZONE_POD)
+		return -REASON_FLOW_BUSY;
 	if (path->fwd.tuple.zone == ZONE_TUNNEL)
 		return peer_sends(path->fwd.tuple.peer, &path->src, flags, behind);
 	/* What has an address of this node did not come from the wire. */

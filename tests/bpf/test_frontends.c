@@ -132,6 +132,33 @@ static void outside_reaches_an_endpoint_behind_the_tunnel(void)
 	}
 }
 
+static void connection_from_a_peer_to_a_closed_flows_port_is_the_nodes(void)
+{
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		const struct world_frontend f =
+			frontend_of(v, IPPROTO_TCP, 0, peer_pod[PEER_FIRST][v]);
+		struct frame_spec spec =
+			spec_of_wire(client[v], external[v], IPPROTO_TCP, 5045, 80);
+		struct flow_tuple tuple;
+		struct world_result r;
+
+		world_set_frontend(world, &f);
+		r = ask(&spec);
+		spec = spec_of_answer(-1, &r, TCP_RST_FLAG);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(forwarded(&r));
+		spec.tcp_flags = TCP_SYN_FLAG;
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(passed(&r));
+		CU_ASSERT(seen_ends(&r, peer_pod[PEER_FIRST][v], 8080, node[v], spec.dport));
+		tuple = world_tuple(&spec, ZONE_TUNNEL);
+		tuple.peer = PEER_FIRST;
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 0);
+	}
+}
+
 /* The endpoint is no pod: a process of another node, or a machine outside. */
 static void outside_reaches_an_endpoint_by_the_nodes_routes(void)
 {
@@ -647,6 +674,7 @@ int main(void)
 		SUITE_TEST(local_policy_keeps_the_clients_address),
 		SUITE_TEST(outside_reaches_an_endpoint_of_a_native_peer),
 		SUITE_TEST(outside_reaches_an_endpoint_behind_the_tunnel),
+		SUITE_TEST(connection_from_a_peer_to_a_closed_flows_port_is_the_nodes),
 		SUITE_TEST(outside_reaches_an_endpoint_by_the_nodes_routes),
 		SUITE_TEST(outside_reaches_a_process_of_the_node),
 		SUITE_TEST(two_clients_of_one_port_stay_apart),

@@ -615,7 +615,10 @@ class Node:
             if not local and result.maybe:
                 result.maybe = 'pass'
             return result
-        if key not in self.flows and not self.reopens:
+        closed = self.flows.get(key)
+        if closed is not None and closed.closed and is_syn(p):
+            self.forget(key, closed)
+        if key not in self.flows or self.reopens:
             if isinstance(local, str):
                 expected.reason = local
                 return expected
