@@ -155,9 +155,9 @@ __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reas
 	if (reason != REASON_POLICY_INGRESS && verdict->ingress_rule)
 		policy_count(verdict->ingress_rule, 1, p->length);
 	/* What policy denies now it may allow again: the flow stays known, to be evaluated at every
-	 * packet. Nobody ends it by forging one. */
+	 * packet. Nobody ends it by forging one; what a pod sends is not forged. */
 	if (flow->generation && !denied_by_policy(reason) && !has_no_way(reason) &&
-	    reason != REASON_FLOW_BUSY && reason != REASON_MARTIAN)
+	    reason != REASON_FLOW_BUSY && (reason != REASON_MARTIAN || p->tuple.zone == ZONE_POD))
 		flow_end(&p->tuple, flow, &path->other, p->family);
 	return 0;
 }
@@ -312,7 +312,8 @@ __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct fl
 	return result ? result : follow_count(ctx, p, flow);
 }
 
-/* A look-up's outcome, once a flow that is over has gone: it is nobody's then. */
+/* The outcome of a look-up that found a flow, once one that is over has gone: then the packet may
+ * be the node's own. */
 __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 {
 	struct slow_path *path = slow_path_get();
