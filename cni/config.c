@@ -5,9 +5,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/un.h>
 
+#include "agent/common/json_any_case.h"
 #include "plugin/text.h"
 
 #define NAME_LENGTH_MAX	    200
@@ -141,30 +141,14 @@ static int decode_previous(const json_t *root, const json_t **ret, struct error 
 	return 0;
 }
 
-/* The key of the object that is `name` but for capitals; NULL: there is none, or it is spelled
- * right. */
-static const char *misspelled(const json_t *object, const char *name)
-{
-	const char *key;
-	json_t *value;
-
-	if (json_object_get(object, name))
-		return NULL;
-	json_object_foreach ((json_t *)object, key, value)
-		if (!strcasecmp(key, name))
-			return key;
-	return NULL;
-}
-
+/* The values stand below the names that they have here as well. */
 static int correct_spelling(json_t *root, struct error *ret_failure)
 {
-	json_t *runtime = json_object_get(root, "runtimeConfig");
-	const char *name, *key;
+	json_t *runtime = json_object_get(root, "runtimeConfig"), *value;
 
 	for (size_t i = 0; i < sizeof(capability_names) / sizeof(*capability_names); i++) {
-		name = capability_names[i];
-		key = misspelled(runtime, name);
-		if (key && json_object_set(runtime, name, json_object_get(runtime, key)))
+		value = json_get_any_case(runtime, capability_names[i]);
+		if (value && json_object_set(runtime, capability_names[i], value))
 			return error_set(ret_failure, -EINVAL, CNI_IO_FAILURE, "out of memory");
 	}
 	return 0;

@@ -4,12 +4,11 @@
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 
-from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, PREFIX, RUN, STRANGER, Failure, Monitor, Node, Place,
+from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, PREFIX, RUN, STRANGER, Monitor, Node, Place,
                             address_outside, address_uplink, built, connect_pod, ip, load_examples, make_namespace, other_targets,
-                            print_table, probe, start_agent, take_down)
+                            print_table, probe, show, start_agent, take_down)
 
 NODE = Node('try', PREFIX + 'node', ['192.0.2.1', '2001:db8:2::1'], ['10.77.0.0/24', 'fd00:77::/112'], RUN)
 
@@ -72,21 +71,7 @@ def main():
     take_down()
     if args.down:
         return 0
-    try:
-        wrong = bring_up()
-        if wrong:
-            raise Failure('not as the policies mean:\n  ' + '\n  '.join(wrong))
-        if not args.once:
-            tell_how_to_go_on()
-    except (Failure, OSError, subprocess.SubprocessError) as error:
-        print(f'try-out: {error}', file=sys.stderr)
-        if os.path.exists(RUN + '/polderd.log') and not args.once:
-            print(f'try-out: the agent\'s log is {RUN}/polderd.log; take it all down with deploy/try-out --down', file=sys.stderr)
-        return 1
-    finally:
-        if args.once:
-            take_down()
-    return 0
+    return show(bring_up, tell_how_to_go_on, args.once)
 
 
 if __name__ == '__main__':

@@ -9,9 +9,9 @@ import stat
 import subprocess
 import sys
 
-from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, OUTSIDE_ADDRESSES, PREFIX, RUN, SOURCE, STRANGER, Failure, Monitor, Node,
+from try_out_shared import (EXAMPLES, EXPECTED, MONITOR, OUTSIDE, OUTSIDE_ADDRESSES, PREFIX, RUN, SOURCE, STRANGER, Monitor, Node,
                             Place, address_outside, address_uplink, built, connect_pod, ip, load_examples, make_namespace, other_targets,
-                            print_table, probe, remember, start_agent, take_down, wait_until)
+                            print_table, probe, remember, show, start_agent, take_down, wait_until)
 
 TESTS = os.path.join(SOURCE, 'tests')
 sys.path[:0] = [os.path.join(TESTS, 'kubernetes'), os.path.join(TESTS, 'api'), os.path.join(TESTS, 'netns'), TESTS]
@@ -233,21 +233,7 @@ def main():
         print(f'try-out: no API server: {missing}', file=sys.stderr)
         return SKIPPED
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        wrong = bring_up(found, args.tunnel)
-        if wrong:
-            raise Failure('not as the policies mean:\n  ' + '\n  '.join(wrong))
-        if not args.once:
-            tell_how_to_go_on()
-    except (Failure, CommandError, Timeout, OSError, subprocess.SubprocessError) as error:
-        print(f'try-out: {error}', file=sys.stderr)
-        if not args.once:
-            print(f'try-out: logs are below {RUN}; take it all down with deploy/try-out --down', file=sys.stderr)
-        return 1
-    finally:
-        if args.once:
-            take_down()
-    return 0
+    return show(lambda: bring_up(found, args.tunnel), tell_how_to_go_on, args.once, (CommandError, Timeout))
 
 
 if __name__ == '__main__':

@@ -489,3 +489,24 @@ def print_table(places, targets, found, events, expected):
                 print(f'{place.name:{width}}{target.name:24}{word(answers):8}{reason}')
     return wrong
 
+
+def show(bring_up, tell_how_to_go_on, once, errors=()):
+    """
+    `bring_up()` returns the answers that are wrong. With `once` it is all taken down then, else `tell_how_to_go_on()` says what can
+    be done with it. `errors` are what else may be raised than here. Returns the exit status.
+    """
+    try:
+        wrong = bring_up()
+        if wrong:
+            raise Failure('not as the policies mean:\n  ' + '\n  '.join(wrong))
+        if not once:
+            tell_how_to_go_on()
+    except (Failure, OSError, subprocess.SubprocessError, *errors) as error:
+        print(f'try-out: {error}', file=sys.stderr)
+        if is_up() and not once:
+            print(f'try-out: logs are below {RUN}; take it all down with deploy/try-out --down', file=sys.stderr)
+        return 1
+    finally:
+        if once:
+            take_down()
+    return 0

@@ -145,7 +145,8 @@ static int refuse_ports(const json_t *mappings, struct error *ret_failure)
 	return error_set(
 		ret_failure, -EINVAL, CNI_UNSUPPORTED_FIELD,
 		"port %d of the container is not published at port %d of the node: the network "
-		"has the option ports=refuse",
+		"has the option ports=refuse: start the container without ports, or make the "
+		"network with ports=publish",
 		(int)json_integer_value(json_object_get(first, "container_port")),
 		(int)json_integer_value(json_object_get(first, "host_port")));
 }

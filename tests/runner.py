@@ -228,6 +228,9 @@ def meson_build(directory, options, targets, env):
         shutil.rmtree(os.path.join(directory, 'meson-private'), ignore_errors=True)
         if not step(f'configure {os.path.basename(directory)}', ['meson', 'setup', directory] + options, log, env):
             return False
+    # What meson tells of targets is as old as its last run: one that a changed meson.build brings would be left out.
+    if targets and not step(f'look at {os.path.basename(directory)}', ['ninja', '-C', directory, 'build.ninja'], log, env):
+        return False
     wanted = targets() if targets else []
     if targets and not wanted:
         return True

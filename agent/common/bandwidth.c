@@ -2,29 +2,16 @@
 #include "agent/common/bandwidth.h"
 
 #include <errno.h>
-#include <strings.h>
 
 #include "agent/common/cni_code.h"
+#include "agent/common/json_any_case.h"
 
 #define BURST_NOT_SAID UINT32_MAX
-
-/* NULL: not there, or null. */
-static const json_t *get(const json_t *object, const char *key)
-{
-	const char *name;
-	json_t *value;
-
-	json_object_foreach ((json_t *)object, name, value) {
-		if (strcasecmp(name, key) == 0)
-			return json_is_null(value) ? NULL : value;
-	}
-	return NULL;
-}
 
 static int decode_bits(const json_t *value, const char *path, const char *key, uint64_t *ret,
 		       struct error *ret_error)
 {
-	const json_t *bits = get(value, key);
+	const json_t *bits = json_get_any_case(value, key);
 
 	if (bits && (!json_is_integer(bits) || json_integer_value(bits) < 0))
 		return error_set(ret_error, -EINVAL, CNI_INVALID_CONFIG,

@@ -10,6 +10,7 @@
 
 #include "agent/common/address.h"
 #include "agent/common/cni_code.h"
+#include "agent/common/json_any_case.h"
 
 static const struct {
 	const char *name;
@@ -32,19 +33,6 @@ uint8_t port_protocol_parse(const char *text)
 		if (strcasecmp(protocols[i].name, text) == 0)
 			return protocols[i].proto;
 	return 0;
-}
-
-/* Runtimes differ in capitals. NULL: not there, or null. */
-static const json_t *get(const json_t *object, const char *key)
-{
-	const char *name;
-	json_t *value;
-
-	json_object_foreach ((json_t *)object, name, value) {
-		if (strcasecmp(name, key) == 0)
-			return json_is_null(value) ? NULL : value;
-	}
-	return NULL;
 }
 
 /* ---------------------------------------------------------------- one mapping */
@@ -73,7 +61,7 @@ static int say(const struct place *place, struct error *ret_error, const char *k
 static int decode_port(const struct place *place, const json_t *item, const char *key,
 		       uint16_t *ret, struct error *ret_error)
 {
-	const json_t *value = get(item, key);
+	const json_t *value = json_get_any_case(item, key);
 	json_int_t port = json_integer_value(value);
 
 	if (!json_is_integer(value) || port < 1 || port > UINT16_MAX)
@@ -85,7 +73,7 @@ static int decode_port(const struct place *place, const json_t *item, const char
 static int decode_protocol(const struct place *place, const json_t *item, uint8_t *ret,
 			   struct error *ret_error)
 {
-	const json_t *value = get(item, "protocol");
+	const json_t *value = json_get_any_case(item, "protocol");
 	const char *text = value ? json_string_value(value) : "";
 	uint8_t proto = text ? port_protocol_parse(text) : 0;
 
@@ -98,7 +86,7 @@ static int decode_protocol(const struct place *place, const json_t *item, uint8_
 static int decode_host_ip(const struct place *place, const json_t *item,
 			  struct port_mapping *mapping, struct error *ret_error)
 {
-	const json_t *value = get(item, "hostIP");
+	const json_t *value = json_get_any_case(item, "hostIP");
 	const char *text = value ? json_string_value(value) : "";
 
 	mapping->every_family = text && !*text;

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "agent/common/cni_deletion.h"
+#include "agent/common/json_any_case.h"
 
 /* Kubernetes' own limits, and room for runtimes that name pods by their containers. */
 #define NAME_LENGTH_MAX 253
@@ -17,19 +17,6 @@
 #define LABEL_VALUE_MAX 63
 
 /* ------------------------------------------------------------- JSON access */
-
-/* Runtimes differ in capitals: containerd sends "PortMappings". NULL: not there, or null. */
-static json_t *get_any_case(const json_t *object, const char *key)
-{
-	const char *name;
-	json_t *value;
-
-	json_object_foreach ((json_t *)object, name, value) {
-		if (strcasecmp(name, key) == 0)
-			return json_is_null(value) ? NULL : value;
-	}
-	return NULL;
-}
 
 static json_t *get(const json_t *object, const char *key)
 {
@@ -249,7 +236,7 @@ static int decode_ip_arg(struct pod_request *request, const char *text, struct e
 static int decode_ips(struct pod_request *request, const json_t *runtime, const json_t *args_cni,
 		      const json_t *cni_args, struct error *ret_error)
 {
-	const json_t *from_runtime = get_any_case(runtime, "ips"),
+	const json_t *from_runtime = json_get_any_case(runtime, "ips"),
 		     *from_args = get(args_cni, "ips");
 
 	if (from_runtime && (!json_is_array(from_runtime) || json_array_size(from_runtime) > 0))
@@ -271,7 +258,7 @@ static int decode_mac(struct pod_request *request, const json_t *runtime, const 
 		      const json_t *cni_args, struct error *ret_error)
 {
 	const char *where = "$.runtimeConfig.mac",
-		   *text = text_or_null(get_any_case(runtime, "mac"));
+		   *text = text_or_null(json_get_any_case(runtime, "mac"));
 	enum cni_code code = CNI_INVALID_CONFIG;
 
 	if (!text) {
@@ -349,11 +336,11 @@ static int decode(const json_t *args, struct pod_request *request, struct error 
 	if (r == 0)
 		r = decode_mtu(request, get(config, "mtu"), ret_error);
 	if (r == 0 && is_declared(config, "portMappings"))
-		r = port_mappings_decode(get_any_case(runtime, "portMappings"),
+		r = port_mappings_decode(json_get_any_case(runtime, "portMappings"),
 					 "$.runtimeConfig.portMappings", &request->pod->ports,
 					 ret_error);
 	if (r == 0 && is_declared(config, "bandwidth"))
-		r = bandwidth_decode(get_any_case(runtime, "bandwidth"),
+		r = bandwidth_decode(json_get_any_case(runtime, "bandwidth"),
 				     "$.runtimeConfig.bandwidth", &request->pod->bandwidth,
 				     ret_error);
 	return r;

@@ -190,6 +190,7 @@ def test_other_addresses_are_tried_in_turn(world):
     try:
         world.node.agent.options["api-server"] = f"https://{SECOND_ADDRESS}:{PORT}"
         world.node.agent.restart()
+        world.wait_connected()
         assert world.api_status()["server"] == f"https://{SECOND_ADDRESS}:{PORT}", world.api_status()
         second.stop()
         world.wait_connected(False)

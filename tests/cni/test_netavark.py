@@ -9,12 +9,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from plugin_case import PluginCase, main  # noqa: E402
 from recorder import Error, HANG, HANG_UP, Raw, Recorder  # noqa: E402
-from spaces import Namespace  # noqa: E402
 
 PLUGIN = os.path.abspath(sys.argv.pop(1))
 ID = "752947ff91f961eb3cb47ffe9315016979f3ffbec09e4d96a4fae3fb03391697"
@@ -30,22 +28,9 @@ ANSWER = {
 STATUS = {"pod_cidrs": ["10.244.0.0/24", "fd00::/112"]}
 
 
-def good(operation, args):
-    return {"cni.add": ANSWER, "status": STATUS}.get(operation, {})
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory(prefix="polder-netavark-")
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
-        self.socket = self.directory + "/polder.sock"
-        self.notes = self.directory + "/cni-del"
-
-    def serve(self, answer=good):
-        recorder = Recorder(self.socket, answer)
-        self.addCleanup(recorder.close)
-        return recorder
+class Case(PluginCase):
+    def good(self, operation, args):
+        return {"cni.add": ANSWER, "status": STATUS}.get(operation, {})
 
     def network(self, options=None, **more):
         """As podman 5 gives it to create; a key of `more` that is None is left out."""
@@ -65,10 +50,7 @@ class Case(unittest.TestCase):
 
     def run_plugin(self, *arguments, given=None, text=None, **environment):
         text = json.dumps(given) if text is None else text
-        data = text if isinstance(text, bytes) else text.encode()
-        done = subprocess.run([PLUGIN, *arguments], input=data, env=environment, capture_output=True, timeout=60)
-        self.stderr = done.stderr.decode()
-        return done.returncode, done.stdout.decode()
+        return self.run_program(*arguments, text=text, **environment)
 
     def succeed(self, *arguments, given=None):
         code, out = self.run_plugin(*arguments, given=given)
@@ -87,14 +69,11 @@ class Case(unittest.TestCase):
 
     def setup_args(self, options=None, wants=None, **more):
         """What the agent is asked."""
-        recorder = Recorder(self.socket, good)
-        self.succeed("setup", NETNS, given=self.container(options, wants, **more))
+        recorder = Recorder(self.socket, self.good)
+        self.succeed("setup", self.netns, given=self.container(options, wants, **more))
         recorder.close()
         self.assertEqual(recorder.operations(), ["cni.add"])
         return recorder.requests[0]["args"]
-
-    def noted(self):
-        return sorted(os.listdir(self.notes)) if os.path.isdir(self.notes) else []
 
 
 class Info(Case):
@@ -118,7 +97,7 @@ class Info(Case):
         for command in ["setup", "teardown"]:
             self.assertIn("network namespace is missing", self.error_of(command, given=self.container()))
             self.assertIn("network namespace is missing", self.error_of(command, "", given=self.container()))
-            self.assertIn("\"more\"", self.error_of(command, NETNS, "more", given=self.container()))
+            self.assertIn("\"more\"", self.error_of(command, self.netns, "more", given=self.container()))
         self.assertIn("\"/run/netns/x\"", self.error_of("create", "/run/netns/x", given=self.network()))
 
 
@@ -249,15 +228,15 @@ class Create(Case):
 
 class Setup(Case):
     def refused(self, options=None, wants=None, **more):
-        recorder = Recorder(self.socket, good)
-        message = self.error_of("setup", NETNS, given=self.container(options, wants, **more))
+        recorder = Recorder(self.socket, self.good)
+        message = self.error_of("setup", self.netns, given=self.container(options, wants, **more))
         recorder.close()
         self.assertEqual(recorder.requests, [])
         return message
 
     def test_the_status_block_has_addresses_mac_and_no_name_server(self):
         self.serve()
-        self.assertEqual(self.succeed("setup", NETNS, given=self.container()), {
+        self.assertEqual(self.succeed("setup", self.netns, given=self.container()), {
             "dns_search_domains": [], "dns_server_ips": [],
             "interfaces": {"eth0": {"mac_address": MAC, "subnets": [
                 {"ipnet": "10.244.0.5/32", "gateway": "169.254.1.1"}, {"ipnet": "fd00::5/128", "gateway": "fe80::1"}]}}})
@@ -266,16 +245,16 @@ class Setup(Case):
         self.serve()
         given = self.container({"dns": "10.96.0.10,fd96::a", "dns-search": "demo.svc,org"})
         given["network"]["network_dns_servers"] = ["1.1.1.1", "x", 5]
-        status = self.succeed("setup", NETNS, given=given)
+        status = self.succeed("setup", self.netns, given=given)
         self.assertEqual(status["dns_server_ips"], ["10.96.0.10", "fd96::a", "1.1.1.1"])
         self.assertEqual(status["dns_search_domains"], ["demo.svc", "org"])
 
     def test_the_agent_gets_the_namespace_and_a_pod_of_the_containers_name(self):
         recorder = self.serve()
-        self.succeed("setup", NETNS, given=self.container())
-        self.assertEqual(recorder.inodes, [os.stat(NETNS).st_ino])
+        self.succeed("setup", self.netns, given=self.container())
+        self.assertEqual(recorder.inodes, [os.stat(self.netns).st_ino])
         args = recorder.requests[0]["args"]
-        self.assertEqual((args["container_id"], args["ifname"], args["netns"]), (ID, "eth0", NETNS))
+        self.assertEqual((args["container_id"], args["ifname"], args["netns"]), (ID, "eth0", self.netns))
         self.assertEqual(args["cni_args"], {"K8S_POD_NAMESPACE": "default", "K8S_POD_NAME": "web1"})
         self.assertEqual((args["config"]["name"], args["config"]["runtimeConfig"]), ("web", {}))
 
@@ -344,7 +323,7 @@ class Setup(Case):
     def test_a_network_that_became_internal_is_refused(self):
         given = self.container()
         given["network"]["internal"] = True
-        self.assertIn("internal", self.error_of("setup", NETNS, given=given))
+        self.assertIn("internal", self.error_of("setup", self.netns, given=given))
 
     def test_bad_names_are_refused(self):
         for bad in [None, 5, "", "../x", ".hidden", "a/b", "a b", "a\nb", "ä", "x" * 201, "x;reboot", "$(id)"]:
@@ -365,18 +344,18 @@ class Setup(Case):
 
     def test_what_the_agent_says_is_passed_on(self):
         recorder = self.serve(lambda operation, args: Error(11, "address 10.244.0.9 is in use", "by another"))
-        self.assertEqual(self.error_of("setup", NETNS, given=self.container()), "address 10.244.0.9 is in use: by another")
+        self.assertEqual(self.error_of("setup", self.netns, given=self.container()), "address 10.244.0.9 is in use: by another")
         self.assertEqual(recorder.operations(), ["cni.add"])
 
     def test_an_agent_that_is_away_is_told(self):
-        message = self.error_of("setup", NETNS, given=self.container())
+        message = self.error_of("setup", self.netns, given=self.container())
         self.assertIn(self.socket, message)
         self.assertIn("systemctl status polderd", message)
 
     def test_a_silent_agent_is_told_and_the_setup_noted_for_deletion(self):
         for silence in [HANG, HANG_UP]:
             recorder = Recorder(self.socket, lambda operation, args, silence=silence: silence)
-            self.error_of("setup", NETNS, given=self.container())
+            self.error_of("setup", self.netns, given=self.container())
             self.assertEqual(self.noted(), [f"{ID}:eth0.json"])
             recorder.close()
             os.unlink(f"{self.notes}/{ID}:eth0.json")
@@ -386,45 +365,45 @@ class Setup(Case):
                            ("interfaces", [{"name": "eth0", "sandbox": "/x"}]), ("ips", []), ("ips", [{}]), ("ips", 5)]:
             answer = {**copy.deepcopy(ANSWER), key: value}
             recorder = Recorder(self.socket, lambda operation, args, answer=answer: answer if operation == "cni.add" else {})
-            self.assertIn("same release", self.error_of("setup", NETNS, given=self.container()))
+            self.assertIn("same release", self.error_of("setup", self.netns, given=self.container()))
             self.assertEqual(recorder.operations(), ["cni.add", "cni.del"])
             recorder.close()
 
     def test_an_answer_of_another_protocol_is_told(self):
         self.serve(lambda operation, args: Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
-        self.assertIn("cannot be understood", self.error_of("setup", NETNS, given=self.container()))
+        self.assertIn("cannot be understood", self.error_of("setup", self.netns, given=self.container()))
 
     def test_a_result_that_nobody_reads_is_taken_back(self):
         recorder = self.serve()
         reader, writer = os.pipe()
         os.close(reader)
-        done = subprocess.run([PLUGIN, "setup", NETNS], input=json.dumps(self.container()).encode(), stdout=writer,
+        done = subprocess.run([PLUGIN, "setup", self.netns], input=json.dumps(self.container()).encode(), stdout=writer,
                               stderr=subprocess.DEVNULL, timeout=60)
         os.close(writer)
         self.assertEqual((done.returncode, recorder.operations()), (1, ["cni.add", "cni.del"]))
 
     def test_a_closed_standard_output_never_becomes_the_socket(self):
         recorder = self.serve()
-        done = subprocess.run(["sh", "-c", 'exec "$0" setup "$1" >&-', PLUGIN, NETNS],
+        done = subprocess.run(["sh", "-c", 'exec "$0" setup "$1" >&-', PLUGIN, self.netns],
                               input=json.dumps(self.container()).encode(), stderr=subprocess.DEVNULL, timeout=60)
         self.assertEqual((done.returncode, recorder.operations()), (1, ["cni.add", "cni.del"]))
 
     def test_closed_streams_are_no_crash(self):
         for closed in ["<&-", "2>&-", "<&- >&- 2>&-"]:
-            done = subprocess.run(["sh", "-c", f'exec "$0" setup "$1" {closed}', PLUGIN, NETNS],
+            done = subprocess.run(["sh", "-c", f'exec "$0" setup "$1" {closed}', PLUGIN, self.netns],
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
             self.assertEqual(done.returncode, 1)
 
     def test_a_noted_deletion_is_finished_first(self):
-        self.succeed("teardown", NETNS, given=self.container())
+        self.succeed("teardown", self.netns, given=self.container())
         self.assertEqual(self.noted(), [f"{ID}:eth0.json"])
         recorder = self.serve()
-        self.succeed("setup", NETNS, given=self.container())
+        self.succeed("setup", self.netns, given=self.container())
         self.assertEqual((recorder.operations(), self.noted()), (["cni.del", "cni.add"], []))
 
     def test_no_program_is_started_and_no_library_of_the_host_needed(self):
         recorder = self.serve()
-        self.run_plugin("setup", NETNS, given=self.container(), PATH="", SHELL="/nowhere")
+        self.run_plugin("setup", self.netns, given=self.container(), PATH="", SHELL="/nowhere")
         self.assertEqual(recorder.operations(), ["cni.add"])
         with open(PLUGIN, "rb") as file:
             content = file.read()
@@ -434,10 +413,10 @@ class Setup(Case):
 
 class Teardown(Case):
     def test_a_teardown_is_silent_and_may_come_again(self):
-        for answer in [good, lambda operation, args: Error(3, "unknown")]:
+        for answer in [self.good, lambda operation, args: Error(3, "unknown")]:
             recorder = Recorder(self.socket, answer)
             for _ in range(2):
-                self.assertEqual(self.run_plugin("teardown", NETNS, given=self.container()), (0, ""))
+                self.assertEqual(self.run_plugin("teardown", self.netns, given=self.container()), (0, ""))
             recorder.close()
             self.assertEqual(recorder.operations(), ["cni.del"] * 2)
 
@@ -448,26 +427,26 @@ class Teardown(Case):
 
     def test_a_teardown_while_the_agent_is_away_is_noted(self):
         for _ in range(2):
-            self.assertEqual(self.run_plugin("teardown", NETNS, given=self.container()), (0, ""))
+            self.assertEqual(self.run_plugin("teardown", self.netns, given=self.container()), (0, ""))
         self.assertEqual(self.noted(), [f"{ID}:eth0.json"])
         self.assertIn("queued", self.stderr)
 
     def test_a_retryable_refusal_and_silence_are_noted_too(self):
         for answer in [Error(11, "starting"), HANG, HANG_UP]:
             recorder = Recorder(self.socket, lambda operation, args, answer=answer: answer)
-            self.assertIsNone(self.succeed("teardown", NETNS, given=self.container()))
+            self.assertIsNone(self.succeed("teardown", self.netns, given=self.container()))
             self.assertEqual(self.noted(), [f"{ID}:eth0.json"])
             recorder.close()
             os.unlink(f"{self.notes}/{ID}:eth0.json")
 
     def test_a_lasting_refusal_is_passed_on(self):
         self.serve(lambda operation, args: Error(5, "disk full"))
-        self.assertEqual(self.error_of("teardown", NETNS, given=self.container()), "disk full")
+        self.assertEqual(self.error_of("teardown", self.netns, given=self.container()), "disk full")
         self.assertEqual(self.noted(), [])
 
     def test_a_node_that_never_had_an_agent_has_nothing_to_tear_down(self):
         absent = self.directory + "/absent"
-        self.assertIsNone(self.succeed("teardown", NETNS, given=self.container({"socket": absent + "/polder.sock"})))
+        self.assertIsNone(self.succeed("teardown", self.netns, given=self.container({"socket": absent + "/polder.sock"})))
         self.assertFalse(os.path.exists(absent))
 
     def test_what_has_become_invalid_keeps_no_container(self):
@@ -476,27 +455,27 @@ class Teardown(Case):
         given = self.container({"mtu": "x", "unknown": "y", "label.a": "b c"}, {"options": {"z": "z"}, "static_ips": ["x"]},
                                port_mappings=[{"container_port": 1}], container_name="a b")
         given["network"]["internal"] = True
-        self.assertIsNone(self.succeed("teardown", NETNS, given=given))
+        self.assertIsNone(self.succeed("teardown", self.netns, given=given))
         self.assertEqual(recorder.operations(), ["cni.del"])
 
     def test_bad_names_are_refused_and_leave_no_note(self):
         for bad in [None, "", "../x", "a/b", "x" * 201]:
-            self.assertIn("container_id", self.error_of("teardown", NETNS, given={**self.container(), "container_id": bad}))
-        self.assertIn("interface_name", self.error_of("teardown", NETNS, given=self.container(wants={"interface_name": "../x"})))
-        self.assertIn("option socket", self.error_of("teardown", NETNS, given=self.container({"socket": "x"})))
+            self.assertIn("container_id", self.error_of("teardown", self.netns, given={**self.container(), "container_id": bad}))
+        self.assertIn("interface_name", self.error_of("teardown", self.netns, given=self.container(wants={"interface_name": "../x"})))
+        self.assertIn("option socket", self.error_of("teardown", self.netns, given=self.container({"socket": "x"})))
         self.assertEqual(self.noted(), [])
 
 
 class Input(Case):
     def test_what_is_no_json_object_is_an_error(self):
-        for command in [("create",), ("setup", NETNS), ("teardown", NETNS)]:
+        for command in [("create",), ("setup", self.netns), ("teardown", self.netns)]:
             for text in ["", "{", "[]", "null", "\"x\"", '{"name":"a"', '{"a":1}{}', b"\xff\xfe", '{"a":"\\u0000"}', "[" * 100000,
                          '{"name":"a","name":"b"}']:
                 self.assertIn("standard input", self.error_of(*command, text=text))
 
     def test_too_much_input_is_read_to_its_end_and_refused(self):
         for size in [2 << 20, 8 << 20]:
-            for command in [("create",), ("setup", NETNS), ("teardown", NETNS)]:
+            for command in [("create",), ("setup", self.netns), ("teardown", self.netns)]:
                 process = subprocess.Popen([PLUGIN, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
                 process.stdin.write(b'{"padding":"' + b"x" * size + b'"}')  # BrokenPipeError if it were not read
                 process.stdin.close()
@@ -507,13 +486,8 @@ class Input(Case):
 
     def test_long_and_odd_messages_stay_valid_json(self):
         self.serve(lambda operation, args: Error(5, "é" * 2000, "\x01" * 3))
-        self.error_of("setup", NETNS, given=self.container())
+        self.error_of("setup", self.netns, given=self.container())
 
 
 if __name__ == "__main__":
-    if os.geteuid():
-        print("needs root for a network namespace", file=sys.stderr)
-        sys.exit(77)
-    with Namespace() as namespace:
-        NETNS = namespace.path
-        unittest.main(verbosity=1)
+    main(PLUGIN)

@@ -10,13 +10,11 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 import time
-import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from plugin_case import PluginCase, main  # noqa: E402
 from recorder import Error, HANG, HANG_UP, Raw, Recorder  # noqa: E402
-from spaces import Namespace  # noqa: E402
 
 PLUGIN = os.path.abspath(sys.argv.pop(1))
 VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
@@ -42,35 +40,19 @@ PREVIOUS = {
 }
 
 
-def good(operation, args):
-    return ANSWER if operation == "cni.add" else {}
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory(prefix="polder-cni-")
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
-        self.socket = self.directory + "/polder.sock"
-        self.notes = self.directory + "/cni-del"
-
-    def serve(self, answer=good):
-        recorder = Recorder(self.socket, answer)
-        self.addCleanup(recorder.close)
-        return recorder
+class Case(PluginCase):
+    def good(self, operation, args):
+        return ANSWER if operation == "cni.add" else {}
 
     def config(self, version="1.0.0", **more):
         return {"cniVersion": version, "name": "polder", "type": "polder-cni", "socket": self.socket,
                 "timeout": 1, **more}
 
     def run_plugin(self, command, config=None, text=None, **variables):
-        environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0",
+        environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_NETNS": self.netns, "CNI_IFNAME": "eth0",
                        "CNI_PATH": "/opt/cni/bin", **variables}
         text = json.dumps(self.config() if config is None else config) if text is None else text
-        data = text if isinstance(text, bytes) else text.encode()
-        done = subprocess.run([PLUGIN], input=data, env=environment, capture_output=True, timeout=60)
-        self.stderr = done.stderr.decode()
-        return done.returncode, done.stdout.decode()
+        return self.run_program(text=text, **environment)
 
     def succeed(self, command, config=None, **variables):
         code, out = self.run_plugin(command, config, **variables)
@@ -86,11 +68,6 @@ class Case(unittest.TestCase):
         self.assertTrue(error["msg"])
         self.assertNotIn("Traceback", self.stderr)
         return error
-
-    def noted(self):
-        if not os.path.isdir(self.notes):
-            return []
-        return sorted(os.listdir(self.notes))
 
 
 class CN01Output(Case):
@@ -131,9 +108,9 @@ class CN01Output(Case):
     def test_the_namespace_goes_along_as_a_descriptor(self):
         recorder = self.serve()
         self.succeed("ADD", CNI_ARGS="IgnoreUnknown=1;K8S_POD_NAME=web;K8S_POD_NAMESPACE=demo")
-        self.assertEqual(recorder.inodes, [os.stat(NETNS).st_ino])
+        self.assertEqual(recorder.inodes, [os.stat(self.netns).st_ino])
         args = recorder.requests[0]["args"]
-        self.assertEqual((args["container_id"], args["ifname"], args["netns"]), ("c1", "eth0", NETNS))
+        self.assertEqual((args["container_id"], args["ifname"], args["netns"]), ("c1", "eth0", self.netns))
         self.assertEqual(args["cni_args"], {"IgnoreUnknown": "1", "K8S_POD_NAME": "web", "K8S_POD_NAMESPACE": "demo"})
         self.assertEqual(args["config"]["name"], "polder")
         self.assertEqual(recorder.requests[0]["version"], 1)
@@ -147,7 +124,7 @@ class CN01Output(Case):
         recorder = self.serve()
         reader, writer = os.pipe()
         os.close(reader)
-        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0"}
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": self.netns, "CNI_IFNAME": "eth0"}
         done = subprocess.run([PLUGIN], input=json.dumps(self.config()).encode(), env=environment, stdout=writer,
                               stderr=subprocess.DEVNULL, timeout=60)
         os.close(writer)
@@ -161,7 +138,7 @@ class CN01Output(Case):
 
     def test_a_closed_standard_output_never_becomes_the_socket(self):
         recorder = self.serve()
-        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0",
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": self.netns, "CNI_IFNAME": "eth0",
                        "PATH": os.environ["PATH"]}
         done = subprocess.run(["sh", "-c", 'exec "$0" >&-', PLUGIN], input=json.dumps(self.config()).encode(),
                               env=environment, stderr=subprocess.DEVNULL, timeout=60)
@@ -170,7 +147,7 @@ class CN01Output(Case):
 
     def test_a_machine_without_dev_null_is_served(self):
         self.serve()
-        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0",
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": self.netns, "CNI_IFNAME": "eth0",
                        "PATH": os.environ["PATH"]}
         for streams, served in (("", True), ("<&-", False)):
             done = subprocess.run(["unshare", "-m", "sh", "-c", f'mount -t tmpfs none /dev && exec "$0" {streams}', PLUGIN],
@@ -182,7 +159,7 @@ class CN01Output(Case):
     def test_streams_that_never_block_are_waited_for(self):
         """A pipe's other end may have made it so."""
         self.serve()
-        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0"}
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": self.netns, "CNI_IFNAME": "eth0"}
         ins, outs = os.pipe(), os.pipe()
         for end in (ins[0], outs[1]):
             os.set_blocking(end, False)
@@ -202,7 +179,7 @@ class CN01Output(Case):
 
     def test_a_result_that_cannot_be_written_says_why(self):
         self.serve()
-        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": NETNS, "CNI_IFNAME": "eth0"}
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": self.netns, "CNI_IFNAME": "eth0"}
         with open("/dev/full", "wb") as full:
             done = subprocess.run([PLUGIN], input=json.dumps(self.config()).encode(), env=environment, stdout=full,
                                   stderr=subprocess.PIPE, timeout=60)
@@ -261,7 +238,7 @@ class CN02Codes(Case):
     def test_published_ports_reach_the_agent_in_either_spelling(self):
         mapping = {"HostPort": 80, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": ""}
         for key in ["portMappings", "PortMappings"]:
-            recorder = Recorder(self.socket, good)
+            recorder = Recorder(self.socket, self.good)
             self.succeed("ADD", self.config(capabilities={"portMappings": True}, runtimeConfig={key: [mapping]}))
             self.assertEqual(recorder.requests[0]["args"]["config"]["runtimeConfig"]["portMappings"], [mapping])
             recorder.close()
@@ -394,7 +371,7 @@ class CN05Del(Case):
 
 class CN07Gc(Case):
     def gc(self, **keys):
-        recorder = Recorder(self.socket, good)
+        recorder = Recorder(self.socket, self.good)
         self.assertIsNone(self.succeed("GC", self.config("1.1.0", **keys), CNI_CONTAINERID="", CNI_NETNS="", CNI_IFNAME=""))
         recorder.close()
         return [request["args"] for request in recorder.requests]
@@ -438,7 +415,7 @@ class CN08Chaining(Case):
 
 class CN09Capabilities(Case):
     def runtime(self, config, **variables):
-        recorder = Recorder(self.socket, good)
+        recorder = Recorder(self.socket, self.good)
         self.succeed("ADD", config, **variables)
         recorder.close()
         return recorder.requests[0]["args"]["config"]["runtimeConfig"]
@@ -512,9 +489,4 @@ class CN11Validation(Case):
 
 
 if __name__ == "__main__":
-    if os.geteuid():
-        print("needs root for a network namespace", file=sys.stderr)
-        sys.exit(77)
-    with Namespace() as namespace:
-        NETNS = namespace.path
-        unittest.main(verbosity=1)
+    main(PLUGIN)

@@ -22,6 +22,14 @@ VALUES = [
     ({'config': {'log-level': 'debug', 'uplink': ['eth0'], 'pod-cidr': '10.244.1.0/24', 'masquerade': False}}, {'log-level': 'debug', 'masquerade': False}),
     ({'metricsListen': '', 'healthPort': 10965}, {'health-listen': '127.0.0.1:10965'}),
     ({'tunnel': 'none'}, {'tunnel': 'none'}),
+    ({'loadBalancer': {'pools': ['192.0.2.64/26'], 'announce': 'none', 'returnSeconds': 0}},
+     {'load-balancer-pools': ['192.0.2.64/26'], 'load-balancer-announce': 'none', 'load-balancer-return': 0}),
+    ({'services': {'forwarding': 'dsr', 'balancing': 'maglev', 'maglevTableSize': 65521, 'nodePortRange': '30000-31000',
+                   'nodePortAddresses': ['192.0.2.0/24', '2001:db8::/64'], 'maxServices': 1024, 'maxBackends': 2048,
+                   'maxServiceCells': 131072, 'maxServiceSources': 128, 'maxServiceClients': 256}},
+     {'forwarding': 'dsr', 'balancing': 'maglev', 'maglev-table-size': 65521, 'node-port-range': '30000-31000',
+      'node-port-addresses': ['192.0.2.0/24', '2001:db8::/64'], 'max-services': 1024, 'max-backends': 2048,
+      'max-service-cells': 131072, 'max-service-sources': 128, 'max-service-clients': 256}),
     ({'cni': {'configName': '05-polder.conflist', 'plugins': [{'type': 'portmap', 'capabilities': {'portMappings': True}}]}},
      {'cni-config': '/etc/polder/05-polder.conflist'}),
     ({'bpffs': {'mount': False}, 'image': {'repository': 'registry.example/polder', 'tag': 'x'}, 'podAnnotations': {'a/b': 'c: d'}}, {}),
@@ -158,7 +166,7 @@ def network_configuration_is_the_one_in_deploy():
 def polderd_takes_the_configuration_of_any_values():
     check_config(parts(read('kubernetes', 'polder.yaml'))['ConfigMap'])
     for values, wanted in VALUES:
-        found = check_config(parts(render(values))['ConfigMap'])
+        found = check_config(named(render(values))['ConfigMap', 'polder'])
         assert wanted.items() <= found.items(), f'{values}: {found}'
 
 

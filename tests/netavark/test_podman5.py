@@ -10,9 +10,10 @@ import shutil
 from lib import objects
 from lib.nat import forwards, publish
 from lib.objects import labels, policy
-from lib.runner import limit
+from lib.runner import each_family, limit
 from lib.traffic import BOTH, V4, V6, reach, wait_until
 from lib.world import OUTSIDE_IP
+from publishing import LOOPBACK, PUBLISHED, TCP_PORT, expect_answers_until_it_ends, expect_localhost_alone, fetch, published
 from runtimes import IMAGE
 
 WORLD = {"nodes": 1}
@@ -150,10 +151,41 @@ def test_service_and_policy_by_labels_hold(world):
                 assert friend.fetch(vip, 80) == "server" and friend.fetch(address, 8080) == "server"
 
 
+@each_family
+@limit(120)
+def test_published_port_answers_everybody_and_goes_with_its_container(world, family):
+    expect_answers_until_it_ends(world, family)
+
+
+@each_family
+@limit(120)
+def test_port_published_at_an_address_answers_there_alone(world, family):
+    expect_localhost_alone(world, family)
+    own, others = world.node.ips[family], world.node.ips[V4 if family == V6 else V6]
+    with published(world, ("-p", f"{f'[{own}]' if family == V6 else own}:{TCP_PORT}:8080")) as (_, other):
+        assert fetch(world.outside, own) == "web" and fetch(other, own) == "web"
+        assert fetch(world.outside, others) is None, "the other family's address"
+        assert fetch(world.node, LOOPBACK[family]) is None
+
+
+@limit(120)
+def test_published_port_follows_a_restart_and_is_one_containers(world):
+    address = world.node.ips[V4]
+    with published(world) as (web, _):
+        refused = world.podman.refusal("run", "--rm", "--network", "polder", *PUBLISHED[:2], IMAGE, "true")
+        assert str(TCP_PORT) in refused, refused
+        world.podman.call("restart", "-t", "0", "web")
+        wait_serving(world, web)
+        assert fetch(world.outside, address) == "web"
+        world.podman.call("stop", "-t", "0", "web")
+        assert fetch(world.outside, address) is None, "a container that has ended"
+
+
 @limit(90)
-def test_published_ports_are_refused_or_left_to_a_rule_of_the_administrator(world):
-    refused = world.podman.refusal("run", "--rm", "--network", "polder", "-p", "18080:8080", IMAGE, "true")
-    assert "18080" in refused and "ports=ignore" in refused, refused
+def test_published_ports_can_be_refused_or_left_to_a_rule_of_the_administrator(world):
+    with network(world, "shut", "--opt", "ports=refuse"):
+        refused = world.podman.refusal("run", "--rm", "--network", "shut", "-p", "18080:8080", IMAGE, "true")
+        assert "18080" in refused and "ports=refuse" in refused, refused
     before = world.node.netns.run("nft", "list", "ruleset").stdout
     forwards(world.node)
     try:

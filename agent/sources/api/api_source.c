@@ -276,6 +276,8 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 	source->store = store;
 	source->on_synced = on_synced;
 	source->data = data;
+	/* The loop's clock stood still while the agent started; the server's time begins now. */
+	uv_update_time(loop);
 	source->since_ms = source->started_ms = api_now(source);
 	if (options->remembered) {
 		source->remembered_path = strdup(options->remembered);

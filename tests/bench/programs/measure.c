@@ -172,6 +172,12 @@ static double round_new(struct bench *b)
 	struct batch fresh = fresh_flows(b, NEW_AT_ONCE);
 	double sum = 0, nothing;
 
+	/* What XDP has not seen for some ticks it leaves to TC: the flows that stay are kept as
+	 * they are at the round's begin. */
+	bench_put_back(b->kept);
+	run_program(b, &staying);
+	bench_kept_free(&b->kept);
+	b->kept = bench_keep(b->world);
 	for (int i = 0; i < NEW_PARTS; i++) {
 		nothing = run_nothing(b, &fresh);
 		bench_put_back(b->kept);

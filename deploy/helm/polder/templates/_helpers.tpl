@@ -15,6 +15,17 @@
 {{- if .Values.tunnelPort }}{{ $config = set $config "tunnel-port" .Values.tunnelPort }}{{ end -}}
 {{- if .Values.loadBalancer.pools }}{{ $config = set $config "load-balancer-pools" .Values.loadBalancer.pools }}{{ end -}}
 {{- if .Values.loadBalancer.pools }}{{ $config = set $config "load-balancer-announce" .Values.loadBalancer.announce }}{{ end -}}
+{{- if .Values.loadBalancer.pools }}{{ $config = set $config "load-balancer-return" .Values.loadBalancer.returnSeconds }}{{ end -}}
+{{- if .Values.services.forwarding }}{{ $config = set $config "forwarding" .Values.services.forwarding }}{{ end -}}
+{{- if .Values.services.balancing }}{{ $config = set $config "balancing" .Values.services.balancing }}{{ end -}}
+{{- if .Values.services.maglevTableSize }}{{ $config = set $config "maglev-table-size" .Values.services.maglevTableSize }}{{ end -}}
+{{- if .Values.services.nodePortAddresses }}{{ $config = set $config "node-port-addresses" .Values.services.nodePortAddresses }}{{ end -}}
+{{- if .Values.services.nodePortRange }}{{ $config = set $config "node-port-range" .Values.services.nodePortRange }}{{ end -}}
+{{- if .Values.services.maxServices }}{{ $config = set $config "max-services" .Values.services.maxServices }}{{ end -}}
+{{- if .Values.services.maxBackends }}{{ $config = set $config "max-backends" .Values.services.maxBackends }}{{ end -}}
+{{- if .Values.services.maxServiceCells }}{{ $config = set $config "max-service-cells" .Values.services.maxServiceCells }}{{ end -}}
+{{- if .Values.services.maxServiceSources }}{{ $config = set $config "max-service-sources" .Values.services.maxServiceSources }}{{ end -}}
+{{- if .Values.services.maxServiceClients }}{{ $config = set $config "max-service-clients" .Values.services.maxServiceClients }}{{ end -}}
 {{- range $key, $value := .Values.config }}{{ $config = set $config $key $value }}{{ end -}}
 {{ toPrettyJson $config }}
 {{- end }}
