@@ -267,7 +267,7 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 	if (bits && follow_mark(&p->tuple, flow, bits, p->family) == FLOW_ABSENT &&
 	    bits & FLOW_REPLIED && p->tuple.proto == IPPROTO_TCP)
 		return -REASON_NO_FLOW;
-	if (flow->last != now && (flow->state & (FLOW_SERVICE | FLOW_REPLY)) == FLOW_SERVICE)
+	if (flow->last != now && (flow->state & (FLOW_AFFINITY | FLOW_REPLY)) == FLOW_AFFINITY)
 		follow_affinity(p, flow);
 	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
 		result = flow->last || PACKET_FINDS_NEXT_HOP ? next_hop_follow(ctx, p, flow)

@@ -159,6 +159,8 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	if (!service)
 		return path->old.state & FLOW_SERVICE ? -REASON_ENDPOINT_GONE : 0;
 	path->flags |= SLOW_PATH_SERVICE;
+	if (service->affinity_seconds)
+		path->flags |= SLOW_PATH_AFFINITY;
 	caller = frontend_caller(path, service);
 	result = t->zone == ZONE_POD ? 0 : slow_path_outside(path, p, service, caller);
 	if (result)

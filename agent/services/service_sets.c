@@ -196,6 +196,15 @@ static void notify_changed(const struct services *s, const struct change *before
 		notify_touched(s, &backend->addr);
 }
 
+/* The Service begins to keep clients, or ends it: its flows say so. */
+static void notify_all(const struct services *s, const struct change *members)
+{
+	for (size_t i = 0; i < members->active.count; i++)
+		notify_touched(s, &members->active.items[i].addr);
+	for (size_t i = 0; i < members->terminating.count; i++)
+		notify_touched(s, &members->terminating.items[i].addr);
+}
+
 static struct change before_of(const struct service_set *set)
 {
 	const struct endpoints *e = &set->endpoints;
@@ -638,6 +647,7 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	      const struct set_terms *terms, const char **full)
 {
 	const struct change before = before_of(set), after = after_of(e);
+	const bool keeps_others = !set->affinity_seconds != !terms->affinity_seconds;
 	struct set_terms kept = *terms;
 	struct set_row row = {};
 	bool entries_full = false, sources_full;
@@ -666,6 +676,8 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	}
 	drop_backend_states(s, set->id, &before, &after);
 	notify_change(s, set, &before, &after);
+	if (keeps_others && set->known)
+		notify_all(s, &before);
 	take(s, set, &row, e);
 	*full = sources_full ? "service_sources" : "services";
 	r = sources_settle(s, set, kept.sources, kept.source_count);
