@@ -7,7 +7,7 @@
 
 #include "agent/common/log.h"
 #include "agent/common/hash_table.h"
-#include "agent/policy/address_blocks.h"
+#include "agent/common/address_blocks.h"
 #include "agent/policy/address_list.h"
 
 struct address {
