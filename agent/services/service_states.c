@@ -286,16 +286,10 @@ static void mark_claimants(struct services *s, const struct claim *claim)
 /* Services with an address that is the node's, or its pods', and those that may get theirs back. */
 static void mark_at_node(struct services *s, const struct node_object *node)
 {
-	struct claim *claim, *next;
-
 	for (size_t i = 0; i < node->address_count; i++)
 		mark_claimants(s, claim_of_address(s, &node->addresses[i]));
-	for (size_t i = 0; i < node->pod_range_count; i++) {
-		HASH_ITER (hh, s->claims, claim, next)
-			if (!claim->key.port_be &&
-			    prefix_contains(&node->pod_ranges[i], &claim->key.addr))
-				mark_claimants(s, claim);
-	}
+	for (size_t i = 0; i < node->pod_range_count; i++)
+		claims_mark_inside(s, &node->pod_ranges[i]);
 	mark_refused(s);
 }
 
@@ -329,9 +323,9 @@ static int node_changed(struct services *s, const struct object *node, bool dele
 
 void services_node_changed(struct services *s)
 {
-	struct claim *claim, *next;
+	struct claim *claim;
 
-	HASH_ITER (hh, s->claims, claim, next)
+	for (claim = claim_next(s, NULL); claim; claim = claim_next(s, claim))
 		if (!claim->key.port_be &&
 		    claim->address_written == address_is_on_node(s, &claim->key.addr))
 			mark_claimants(s, claim);

@@ -2,6 +2,8 @@
 /* What the files of services share. */
 #pragma once
 
+#include "agent/common/address_blocks.h"
+#include "agent/common/hash_table.h"
 #include "agent/common/ranges.h"
 #include "agent/kernel/map_cache.h"
 #include "agent/services/service_endpoints.h"
@@ -91,7 +93,8 @@ struct slice_owner {
  * made first. A ClusterIP is its Service's alone, whatever the port.
  */
 struct claim {
-	UT_hash_handle hh;
+	struct hash_table_item by_key; /* first: the table gives it back */
+	struct block_item in_block;    /* of an address; a port of it is in none */
 	struct service_key key;
 	struct claimant *claimants;
 	struct frontend *frontend; /* NULL: it leads nowhere yet */
@@ -143,8 +146,9 @@ struct services {
 	struct service_space *spaces;
 	struct service_state *dirty;
 	struct slice_owner *owners;
-	struct claim *claims;
-	struct service_set *sets; /* by number */
+	struct hash_table claims;      /* struct claim, by key */
+	struct address_blocks claimed; /* the addresses among them */
+	struct service_set *sets;      /* by number */
 	struct inherited *inherited;
 	struct leftover *leftovers;
 	size_t leftover_count, leftover_marked, leftover_room;
@@ -188,6 +192,8 @@ void mark_refused(struct services *s);
 
 /* service_claims.c */
 struct claim *claim_find(const struct services *s, const struct service_key *key);
+/* All of them: the first one after NULL. */
+struct claim *claim_next(const struct services *s, const struct claim *claim);
 /* Of the address itself; NULL: nobody wants it. */
 struct claim *claim_of_address(const struct services *s, const struct polder_addr *addr);
 /* Notes that the Service wants it. 0 or -ENOMEM. */
@@ -200,6 +206,8 @@ struct service_state *claim_cluster_ip(const struct services *s, const struct cl
 /* All that want it but `w` are looked at again. */
 void claim_mark_others(struct services *s, const struct claim *claim,
 		       const struct service_state *w);
+/* All that want an address in the range are looked at again. */
+void claims_mark_inside(struct services *s, const struct prefix *range);
 /* What the Service wanted before and does not now. */
 void claims_begin(struct service_state *w);
 void claims_end(struct services *s, struct service_state *w);
