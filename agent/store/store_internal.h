@@ -22,7 +22,10 @@ struct candidate {
 
 /* All objects of one kind, namespace and name. */
 struct entry {
-	struct hash_table_item by_key; /* first: the table gives it back */
+	struct hash_table_item by_name; /* first: the table gives it back */
+	const struct object *named;	/* one of those that it has, or is to have: kind, namespace
+					   and name are its own. NULL: it came and went in the
+					   batch, and is found no more */
 	uint8_t kind;
 	bool changed; /* by the batch */
 	bool silent;  /* it says the same again as before the batch */
@@ -32,7 +35,6 @@ struct entry {
 	struct object *reported; /* shared: what counted before the batch; NULL: nothing did, or the
 				 batch has not changed it */
 	struct entry *next_changed;
-	char key[];
 };
 
 struct origin {
