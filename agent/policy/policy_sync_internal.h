@@ -49,9 +49,9 @@ struct synced_pod {
 struct remote_pod {
 	struct hash_table_item by_key; /* first: the table gives it back */
 	struct policy_pod *compiled;
-	struct object *object;	      /* a share: the compiler borrows its addresses */
-	struct address_claim *claims; /* one for each of its addresses */
-	char key[];		      /* NAMESPACE/NAME */
+	struct object *object;	    /* a share: the compiler borrows its addresses */
+	struct address_claim first; /* to its first address, */
+	struct address_claim *more; /* and to each of the others; NULL: there are none */
 };
 
 /* It holds for the pods that were on their way out in the pass it went in. */
