@@ -288,7 +288,7 @@ static int pod_leaves(struct view *view, struct policy_pod *pod)
 	pod->identity = NULL;
 	identity->pods--;
 	identity->subjects -= pod->subject;
-	view->addresses_changed |= pod->addresses.count > 0;
+	view->addresses_changed |= pod->address_count > 0;
 	return identity->pods == 0 || pod->subject ? mark_identity(view, identity) : 0;
 }
 
@@ -299,14 +299,16 @@ static int pod_enters(struct view *view, struct policy_pod *pod, struct view_ide
 	pod->identity = identity;
 	identity->pods++;
 	identity->subjects += pod->subject;
-	view->addresses_changed |= pod->addresses.count > 0;
+	view->addresses_changed |= pod->address_count > 0;
 	return !identity->in_last_run || pod->subject ? mark_identity(view, identity) : 0;
 }
 
 static struct policy_pod *pod_new(struct view *view, bool subject)
 {
 	struct policy_pods *list = subject ? &view->subjects : &view->pods;
-	struct policy_pod *pod = calloc(1, sizeof(*pod));
+	size_t size =
+		subject ? sizeof(struct policy_pod) : offsetof(struct policy_pod, terminating);
+	struct policy_pod *pod = calloc(1, size);
 
 	if (!pod)
 		return NULL;
@@ -317,10 +319,13 @@ static struct policy_pod *pod_new(struct view *view, bool subject)
 	return pod;
 }
 
-static bool same_addresses(const struct pod_addresses *a, const struct pod_addresses *b)
+static bool has_addresses(const struct policy_pod *pod, const struct pod_addresses *addresses)
 {
-	return a->count == b->count &&
-	       (a->count == 0 || memcmp(a->items, b->items, a->count * sizeof(*a->items)) == 0);
+	size_t count = addresses->count;
+
+	return pod->address_count == count &&
+	       (count == 0 ||
+		memcmp(pod->addresses, addresses->items, count * sizeof(*pod->addresses)) == 0);
 }
 
 int view_set_pod(struct view *view, struct policy_pod **at, const struct object *object,
@@ -336,10 +341,12 @@ int view_set_pod(struct view *view, struct policy_pod **at, const struct object 
 	r = find_identity(view, object, &identity);
 	if (r < 0)
 		return r;
-	view->addresses_changed |= !same_addresses(&pod->addresses, addresses);
-	pod->addresses = *addresses;
+	view->addresses_changed |= !has_addresses(pod, addresses);
+	pod->addresses = addresses->items;
+	pod->address_count = (uint32_t)addresses->count;
 	pod->host_network = object && object->pod.host_network;
-	pod->terminating = terminating;
+	if (pod->subject)
+		pod->terminating = terminating;
 	if (identity == pod->identity)
 		return 0;
 	r = pod_leaves(view, pod);

@@ -89,14 +89,17 @@ struct view_policy {
 
 /* A pod. Its memory is the view's. */
 struct policy_pod {
-	struct view_identity *identity; /* NULL: none */
-	struct pod_addresses addresses; /* borrowed */
-	bool subject;			/* of this node */
+	struct view_identity *identity;	     /* NULL: none */
+	const struct polder_addr *addresses; /* borrowed */
+	uint32_t address_count;
+	bool subject; /* of this node */
 	bool host_network;
 	bool apart;			    /* policies that went hold for it */
-	uint64_t terminating;		    /* since when it is on its way out; 0: it is not */
-	struct live_ruleset *own_set[2];    /* with `apart`: instead of its identity's */
 	struct policy_pod *next, *previous; /* of view->pods, or view->subjects */
+
+	/* Of this node's alone: the many others have no memory for these. */
+	uint64_t terminating;		 /* since when it is on its way out; 0: it is not */
+	struct live_ruleset *own_set[2]; /* with `apart`: instead of its identity's */
 };
 
 /* In the order they came. */
