@@ -186,7 +186,7 @@ static void identity_free(struct view *view, struct view_identity *identity)
 {
 	unlink_identity(identity);
 	view_unlist_labels(view, identity);
-	HASH_DELETE(hh, view->by_id, identity);
+	hash_table_remove(&view->by_id, &identity->by_id);
 	view->identities[identity->index] = NULL;
 	if (identity->index < view->free_from)
 		view->free_from = identity->index;
@@ -208,8 +208,7 @@ static struct view_identity *identity_new(struct view *view,
 		free(identity);
 		return NULL;
 	}
-	HASH_ADD_KEYPTR(hh, view->by_id, &registered->id, sizeof(registered->id), identity);
-	if (!HASH_ADDED(hh, identity)) {
+	if (hash_table_add(&view->by_id, &identity->by_id, registered->id) < 0) {
 		view->identities[identity->index] = NULL;
 		view->free_from = identity->index;
 		free(identity);
@@ -219,7 +218,7 @@ static struct view_identity *identity_new(struct view *view,
 	if (view_list_labels(view, identity) == 0)
 		return identity;
 	unlink_identity(identity);
-	HASH_DELETE(hh, view->by_id, identity);
+	hash_table_remove(&view->by_id, &identity->by_id);
 	view->identities[identity->index] = NULL;
 	view->free_from = identity->index;
 	free(identity);
@@ -263,7 +262,7 @@ static int find_identity(struct view *view, const struct object *pod, struct vie
 	r = take_registered(view, pod, &registered);
 	if (r < 0)
 		return r;
-	HASH_FIND(hh, view->by_id, &registered->id, sizeof(registered->id), identity);
+	identity = view_identity_of(view, registered->id);
 	if (identity) {
 		registry_release_identity(view->registry, registered);
 	} else {
@@ -420,6 +419,7 @@ void view_clear(struct view *view)
 	HASH_ITER (hh, view->namespaces, namespace, next_namespace)
 		namespace_free(view, namespace);
 	view_clear_labels(view);
+	hash_table_clear(&view->by_id);
 	free(view->identities);
 	free(view->changed);
 	free(view->dirty);
