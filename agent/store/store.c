@@ -30,7 +30,7 @@ static void candidate_free(struct candidate *candidate)
 
 static void entry_free(struct store *store, struct entry *entry)
 {
-	if (entry->named)
+	if (entry->item.object)
 		hash_table_remove(&store->entries, &entry->by_name);
 	free(entry);
 }
@@ -93,8 +93,10 @@ static uint32_t hash_of(enum object_kind kind, const char *namespace, const char
 static bool is_named(const struct entry *entry, enum object_kind kind, const char *namespace,
 		     const char *name)
 {
-	return entry->kind == kind && strcmp(entry->named->name, name) == 0 &&
-	       strcmp(entry->named->namespace, namespace) == 0;
+	const struct object *object = entry->item.object;
+
+	return entry->kind == kind && strcmp(object->name, name) == 0 &&
+	       strcmp(object->namespace, namespace) == 0;
 }
 
 static struct entry *find_entry(const struct store *store, enum object_kind kind,
@@ -199,7 +201,7 @@ static int need_entry(struct store *store, const struct object *object, struct e
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return -ENOMEM;
-	entry->named = object;
+	entry->item.object = object;
 	entry->kind = object->kind;
 	entry->item.place = INDEX_NOWHERE;
 	if (hash_table_add(&store->entries, &entry->by_name,
@@ -307,11 +309,13 @@ static void touch(struct store *store, struct entry *entry)
 	store->last_changed = entry;
 }
 
-/* Its name stands in what stays. */
-static void take_name(struct store *store, struct entry *entry, const struct object *object)
+/* Out of the index. Its name stands in what listeners know; if they know nothing of it, it is found
+ * no more. */
+static void take_out(struct store *store, struct entry *entry)
 {
-	entry->named = object ? object : entry->reported;
-	if (!entry->named)
+	index_remove(&store->kinds[entry->kind], &entry->item);
+	entry->item.object = entry->reported;
+	if (!entry->reported)
 		hash_table_remove(&store->entries, &entry->by_name);
 }
 
@@ -321,13 +325,12 @@ static void place(struct store *store, struct entry *entry)
 	struct store_index *index = &store->kinds[entry->kind];
 	const struct object *object = counting(entry);
 
-	take_name(store, entry, object);
 	if (object && entry->item.place == INDEX_NOWHERE)
 		index_add(index, &entry->item, object);
 	else if (object)
 		index_set(index, &entry->item, object);
 	else if (entry->item.place != INDEX_NOWHERE)
-		index_remove(index, &entry->item);
+		take_out(store, entry);
 }
 
 /* It tells which text an object was read from: it goes with its origin, whichever memory has the
