@@ -36,7 +36,7 @@ struct service_set {
 	size_t source_count;
 	struct frontend *frontends;
 	struct service_set *next;
-	UT_hash_handle by_id;
+	struct hash_table_item by_id; /* its hash is the number */
 };
 
 /* An address and port that leads to a set. */
@@ -50,9 +50,12 @@ struct frontend {
 	struct frontend *next;
 };
 
-struct slice_name {
-	char *name;
-	struct slice_name *next;
+/* A slice, and the Service that it belongs to. */
+struct service_slice {
+	struct hash_table_item by_name; /* first: the table gives it back */
+	struct service_state *state;
+	struct service_slice *next; /* of the Service */
+	char name[];		    /* in the Service's namespace */
 };
 
 /* What is known of a namespace. */
@@ -69,7 +72,7 @@ struct service_state {
 	UT_hash_handle hh;
 	struct service_space *space;
 	const char *namespace, *name; /* the space's; inside the key */
-	struct slice_name *slices;
+	struct service_slice *slices;
 	struct service_set *sets, *cursor; /* where the next one is looked for */
 	struct claimant *claimants;
 	struct fixed *fixed; /* it is no Service: what it is instead; NULL */
@@ -79,13 +82,6 @@ struct service_state {
 	struct service_state *next_dirty;
 	struct service_state *previous_sliceless, *next_sliceless; /* without a slice */
 	char key[];						   /* NAMESPACE/NAME */
-};
-
-/* Which Service a slice belongs to, to notice when that changes. */
-struct slice_owner {
-	UT_hash_handle hh;
-	char *key; /* NAMESPACE/SLICE */
-	char *service;
 };
 
 /*
@@ -145,10 +141,10 @@ struct services {
 	struct service_state *states;
 	struct service_space *spaces;
 	struct service_state *dirty;
-	struct slice_owner *owners;
+	struct hash_table slices;      /* struct service_slice, by namespace and name */
 	struct hash_table claims;      /* struct claim, by key */
 	struct address_blocks claimed; /* the addresses among them */
-	struct service_set *sets;      /* by number */
+	struct hash_table sets;	       /* struct service_set, by number */
 	struct inherited *inherited;
 	struct leftover *leftovers;
 	size_t leftover_count, leftover_marked, leftover_room;
@@ -168,7 +164,6 @@ struct services {
 
 /* service_states.c */
 void state_free(struct service_state *w);
-void slice_owner_free(struct slice_owner *owner);
 struct service_state *state_find(const struct services *s, const char *namespace, const char *name);
 /* NULL: no memory. */
 struct service_state *state_get(struct services *s, const char *namespace, const char *name);
