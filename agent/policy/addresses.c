@@ -202,18 +202,14 @@ void addresses_close(struct addresses *a)
 
 /* ---------------------------------------------------------------- claims */
 
-static int compare_pods(const struct object *a, const struct object *b)
-{
-	int order = strcmp(a->namespace, b->namespace);
-
-	return order ? order : strcmp(a->name, b->name);
-}
-
 static int compare_claims(const struct address_claim *a, const struct address_claim *b)
 {
+	int order;
+
 	if (!a->ifindex != !b->ifindex)
 		return a->ifindex ? -1 : 1;
-	return compare_pods(a->pod, b->pod);
+	order = strcmp(a->pod->namespace, b->pod->namespace);
+	return order ? order : strcmp(a->pod->name, b->pod->name);
 }
 
 int addresses_claim(struct addresses *a, struct address_claim *claim,
