@@ -270,10 +270,10 @@ void set_free(struct service_set *set)
 
 static struct service_set *set_of_id(const struct services *s, uint32_t id)
 {
-	struct service_set *set;
+	struct hash_table_item *item = hash_table_find(&s->sets, id);
 
-	HASH_FIND(by_id, s->sets, &id, sizeof(id), set);
-	return set;
+	return item ? (struct service_set *)((char *)item - offsetof(struct service_set, by_id))
+		    : NULL;
 }
 
 static int has_id(const void *key, const void *value, void *data)
@@ -321,8 +321,7 @@ static int number(struct services *s, struct service_set *set)
 	adopt(s, set);
 	if (!set->id)
 		set->id = new_id(s);
-	HASH_ADD(by_id, s->sets, id, sizeof(set->id), set);
-	if (HASH_ADDED(by_id, set))
+	if (hash_table_add(&s->sets, &set->by_id, set->id) == 0)
 		return 0;
 	set->id = 0;
 	leave_row(s, set->row.first, set->row.count);
@@ -696,7 +695,7 @@ void set_remove(struct services *s, struct service_set *set)
 	sources_remove(s, set);
 	s->backend_count -= set->endpoints.active_count;
 	if (set->id)
-		HASH_DELETE(by_id, s->sets, set);
+		hash_table_remove(&s->sets, &set->by_id);
 	for (at = &set->owner->sets; *at != set; at = &(*at)->next)
 		;
 	*at = set->next;
