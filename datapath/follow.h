@@ -155,9 +155,9 @@ __noinline int follow_refused(struct packet *p, struct flow_copy *flow, int reas
 	if (reason != REASON_POLICY_INGRESS && verdict->ingress_rule)
 		policy_count(verdict->ingress_rule, 1, p->length);
 	/* What policy denies now it may allow again: the flow stays known, to be evaluated at every
-	 * packet. Nobody ends it by forging one. */
+	 * packet. Nobody ends it by forging one; what a pod sends is not forged. */
 	if (flow->generation && !denied_by_policy(reason) && !has_no_way(reason) &&
-	    reason != REASON_FLOW_BUSY && reason != REASON_MARTIAN)
+	    reason != REASON_FLOW_BUSY && (reason != REASON_MARTIAN || p->tuple.zone == ZONE_POD))
 		flow_end(&p->tuple, flow, &path->other, p->family);
 	return 0;
 }
@@ -267,7 +267,7 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 	if (bits && follow_mark(&p->tuple, flow, bits, p->family) == FLOW_ABSENT &&
 	    bits & FLOW_REPLIED && p->tuple.proto == IPPROTO_TCP)
 		return -REASON_NO_FLOW;
-	if (flow->last != now && (flow->state & (FLOW_SERVICE | FLOW_REPLY)) == FLOW_SERVICE)
+	if (flow->last != now && (flow->state & (FLOW_AFFINITY | FLOW_REPLY)) == FLOW_AFFINITY)
 		follow_affinity(p, flow);
 	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
 		result = flow->last || PACKET_FINDS_NEXT_HOP ? next_hop_follow(ctx, p, flow)
@@ -312,7 +312,8 @@ __noinline int follow_with_care(packet_context *ctx, struct packet *p, struct fl
 	return result ? result : follow_count(ctx, p, flow);
 }
 
-/* A look-up's outcome, once a flow that is over has gone: it is nobody's then. */
+/* The outcome of a look-up that found a flow, once one that is over has gone: then the packet may
+ * be the node's own. */
 __noinline int follow_alive(struct packet *p, struct flow_copy *flow)
 {
 	struct slow_path *path = slow_path_get();

@@ -155,6 +155,8 @@ static __always_inline int follow_inner(struct __sk_buff *skb, struct packet *p,
 		return unless_for_node(skb, p, result);
 	}
 	outcome = flow_of(p, flow, &head, family);
+	if (unlikely(outcome == FLOW_FOUND))
+		outcome = follow_alive(p, flow);
 	if (unlikely(outcome == FLOW_ABSENT)) {
 		result = for_this_node(skb, p);
 		if (result <= 0)

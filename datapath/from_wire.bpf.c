@@ -36,8 +36,7 @@ static __always_inline int follow_wire(struct __sk_buff *skb, struct packet *p,
 		return for_a_pod(skb, p) ? result : TC_ACT_OK;
 	}
 	outcome = flow_of(p, flow, &head, family);
-	if (unlikely(outcome == FLOW_FOUND) &&
-	    unlikely(flow_age(now_ticks(), flow->last) > FLOW_TIMEOUT_LEAST))
+	if (unlikely(outcome == FLOW_FOUND))
 		outcome = follow_alive(p, flow);
 	if (unlikely(outcome == FLOW_ABSENT)) {
 		result = for_a_pod(skb, p);

@@ -159,6 +159,8 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	if (!service)
 		return path->old.state & FLOW_SERVICE ? -REASON_ENDPOINT_GONE : 0;
 	path->flags |= SLOW_PATH_SERVICE;
+	if (service->affinity_seconds)
+		path->flags |= SLOW_PATH_AFFINITY;
 	caller = frontend_caller(path, service);
 	result = t->zone == ZONE_POD ? 0 : slow_path_outside(path, p, service, caller);
 	if (result)
@@ -361,6 +363,21 @@ static __always_inline int slow_path_from_peer(struct slow_path *path, const str
 }
 
 /*
+ * Has what comes from outside a Service's address? What a pod asks the Service would be its answer,
+ * and leave by the wire. An external address may be a machine's own as well: only the ports that
+ * are served there are the Service's.
+ */
+static __always_inline bool slow_path_poses_as_service(const struct slow_path *path)
+{
+	const struct flow_tuple *t = &path->fwd.tuple;
+	const struct service_entry *service = service_find(&path->src, 0, 0);
+
+	if (!service || !(service->flags & SERVICE_EXTERNAL))
+		return service;
+	return has_service_ports(t->proto) && service_find(&path->src, t->sport_be, t->proto);
+}
+
+/*
  * May what has this source come from there? `flags` and `behind` (not ADDRESS_LOCAL: its peer) of
  * the source's entry in `addresses`, 0 if there is none. 0 or -reason. Global: verified once.
  */
@@ -370,6 +387,10 @@ __noinline int slow_path_behind(struct packet *p, __u32 flags, __u32 behind)
 
 	if (!p || !path)
 		return -REASON_INTERNAL;
+	/* It was a flow's when that was looked up; now that it is none's it is the stack's. */
+	if (path->fwd.content.action == FLOW_TO_HOST && !(path->flags & SLOW_PATH_SERVICE) &&
+	    path->fwd.tuple.zone != ZONE_POD)
+		return -REASON_FLOW_BUSY;
 	if (path->fwd.tuple.zone == ZONE_TUNNEL)
 		return peer_sends(path->fwd.tuple.peer, &path->src, flags, behind);
 	/* What has an address of this node did not come from the wire. */
@@ -377,9 +398,11 @@ __noinline int slow_path_behind(struct packet *p, __u32 flags, __u32 behind)
 		return p->hook == DROP_FROM_WIRE && !(path->flags & SLOW_PATH_REPLY)
 			       ? -REASON_MARTIAN
 			       : 0;
-	return behind && path->fwd.tuple.zone == ZONE_WIRE
-		       ? slow_path_from_peer(path, p, flags, behind)
-		       : 0;
+	if (path->fwd.tuple.zone != ZONE_WIRE)
+		return 0;
+	if (slow_path_poses_as_service(path))
+		return -REASON_MARTIAN;
+	return behind ? slow_path_from_peer(path, p, flags, behind) : 0;
 }
 
 enum sender_mac {

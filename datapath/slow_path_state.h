@@ -46,6 +46,7 @@ enum slow_path_flag {
 					 */
 	SLOW_PATH_HAND_ON = 1 << 9,	/* to the endpoint's node, untranslated (DSR) */
 	SLOW_PATH_HANDED_ON = 1 << 10,	/* another node has done so */
+	SLOW_PATH_AFFINITY = 1 << 11,	/* the Service keeps a client's endpoint */
 };
 
 MAP(slow_paths, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct slow_path, 1, 0);

@@ -28,6 +28,8 @@ struct datapath_features {
 int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
 		  const struct datapath_config *constants, const char *directory,
 		  struct datapath **ret, char *message, size_t size);
+/* Loads what the hook needs, unless it is. 0 or -errno with `message`. */
+int datapath_need(struct datapath *datapath, enum datapath_hook hook, char *message, size_t size);
 /*
  * The same programs once more, on the same maps, attached to nothing: for test-run beside traffic.
  * What they keep while a packet is at hand, what they count and what they tell lies in maps of

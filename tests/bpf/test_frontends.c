@@ -132,6 +132,33 @@ static void outside_reaches_an_endpoint_behind_the_tunnel(void)
 	}
 }
 
+static void connection_from_a_peer_to_a_closed_flows_port_is_the_nodes(void)
+{
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		const struct world_frontend f =
+			frontend_of(v, IPPROTO_TCP, 0, peer_pod[PEER_FIRST][v]);
+		struct frame_spec spec =
+			spec_of_wire(client[v], external[v], IPPROTO_TCP, 5045, 80);
+		struct flow_tuple tuple;
+		struct world_result r;
+
+		world_set_frontend(world, &f);
+		r = ask(&spec);
+		spec = spec_of_answer(-1, &r, TCP_RST_FLAG);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(forwarded(&r));
+		spec.tcp_flags = TCP_SYN_FLAG;
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(passed(&r));
+		CU_ASSERT(seen_ends(&r, peer_pod[PEER_FIRST][v], 8080, node[v], spec.dport));
+		tuple = world_tuple(&spec, ZONE_TUNNEL);
+		tuple.peer = PEER_FIRST;
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 0);
+	}
+}
+
 /* The endpoint is no pod: a process of another node, or a machine outside. */
 static void outside_reaches_an_endpoint_by_the_nodes_routes(void)
 {
@@ -596,6 +623,32 @@ static void what_is_sent_on_is_marked_and_keeps_its_port(void)
 	}
 }
 
+/* An external address may be a machine's own, which speaks from its other ports. */
+static void outside_cannot_pose_as_a_frontend(void)
+{
+	EACH_VERSION(v)
+	{
+		EACH_PROTO(proto)
+		{
+			const struct world_frontend f = frontend_of(v, proto, 0, pod_text[1][v]);
+			struct frame_spec posed =
+				spec_of_wire(external[v], pod_text[0][v], proto, 80, 5600);
+			struct frame_spec asked = spec_of_pod(0, v, external[v], proto, 5600, 80);
+			struct world_result r;
+
+			world_set_frontend(world, &f);
+			r = send_of_wire(&posed);
+			CU_ASSERT(dropped(&r, REASON_MARTIAN));
+			r = send_of_pod(0, &asked);
+			CU_ASSERT(forwarded(&r));
+			CU_ASSERT(seen_ends(&r, pod_text[0][v], 5600, pod_text[1][v], 8080));
+			posed.sport = 81;
+			r = send_of_wire(&posed);
+			CU_ASSERT(forwarded(&r));
+		}
+	}
+}
+
 static void tunnels_outer_packets_are_the_stacks(void)
 {
 	EACH_VERSION(v)
@@ -621,6 +674,7 @@ int main(void)
 		SUITE_TEST(local_policy_keeps_the_clients_address),
 		SUITE_TEST(outside_reaches_an_endpoint_of_a_native_peer),
 		SUITE_TEST(outside_reaches_an_endpoint_behind_the_tunnel),
+		SUITE_TEST(connection_from_a_peer_to_a_closed_flows_port_is_the_nodes),
 		SUITE_TEST(outside_reaches_an_endpoint_by_the_nodes_routes),
 		SUITE_TEST(outside_reaches_a_process_of_the_node),
 		SUITE_TEST(two_clients_of_one_port_stay_apart),
@@ -637,6 +691,7 @@ int main(void)
 		SUITE_TEST(flow_keeps_its_source_as_long_as_it_is_the_nodes),
 		SUITE_TEST(other_nodes_pods_use_a_node_port_as_cluster),
 		SUITE_TEST(what_is_sent_on_is_marked_and_keeps_its_port),
+		SUITE_TEST(outside_cannot_pose_as_a_frontend),
 		SUITE_TEST(tunnels_outer_packets_are_the_stacks),
 	};
 

@@ -106,6 +106,30 @@ static void sockets_that_meet_nobody_take_no_entry(void)
 	}
 }
 
+/* It is of no flow of a pod any more: who listens there answers by the way that the stack chooses.
+ */
+static void connection_to_a_closed_flows_port_is_the_nodes(void)
+{
+	EACH_VERSION(v)
+	{
+		uint16_t port = pods_port(0, v, IPPROTO_TCP, 6030);
+		struct frame_spec reset = spec_of_wire(outside[v], node[v], IPPROTO_TCP, 53, port);
+		struct frame_spec syn = reset, answer = spec_of_node(v, IPPROTO_TCP, port, 53);
+		struct flow_tuple tuple = world_tuple(&syn, ZONE_WIRE);
+		struct world_result r;
+
+		reset.tcp_flags = TCP_RST_FLAG;
+		r = send_of_wire(&reset);
+		CU_ASSERT(forwarded(&r));
+		r = send_of_wire(&syn);
+		CU_ASSERT(unchanged(&syn, &r));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 0);
+		answer.tcp_flags = TCP_SYN_FLAG | TCP_ACK_FLAG;
+		r = send_to_wire(&answer);
+		CU_ASSERT(unchanged(&answer, &r));
+	}
+}
+
 static void another_peers_port_is_another_flow(void)
 {
 	EACH_VERSION(v)
@@ -183,6 +207,7 @@ int main(void)
 		SUITE_TEST(sockets_packet_leaves_with_another_port),
 		SUITE_TEST(connection_that_has_begun_is_not_moved),
 		SUITE_TEST(sockets_that_meet_nobody_take_no_entry),
+		SUITE_TEST(connection_to_a_closed_flows_port_is_the_nodes),
 		SUITE_TEST(another_peers_port_is_another_flow),
 		SUITE_TEST(identifier_of_an_echo_request_is_given_to_no_pod),
 		SUITE_TEST(packet_is_dropped_where_all_ports_are_taken),

@@ -409,6 +409,77 @@ static void cluster_ip_serves_nobody_outside(void)
 	}
 }
 
+/* Its answers would be the pod's questions to the Service, which would go out to the wire. */
+static void outside_cannot_pose_as_a_cluster_ip(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec posed =
+			spec_of_wire(vip[v], pod_text[0][v], IPPROTO_UDP, 80, 1154);
+		struct frame_spec asked = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 1154, 80);
+		struct frame frame;
+		struct world_result r;
+
+		set_service(1, v, IPPROTO_UDP, 80, 1 << 1, 0);
+		r = send_of_wire(&posed);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+		frame_make(&frame, &posed); /* nor by another link of the node */
+		r = world_run(world, HOOK_TO_POD, world->pods[0].link, WORLD_UPLINK, &frame);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+		r = send_of_pod(0, &asked);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(seen_ends(&r, pod_text[0][v], 1154, pod_text[1][v], 8080));
+		posed.sport = 81; /* a port that the Service has not */
+		r = send_of_wire(&posed);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+	}
+}
+
+static void outside_cannot_pose_as_what_answers_echo_requests(void)
+{
+	EACH_VERSION(v)
+	{
+		struct frame_spec posed = spec_of_wire(vip[v], pod_text[0][v], icmp_of(v), 7, 0);
+		struct frame_spec asked = spec_of_pod(0, v, vip[v], icmp_of(v), 7, 0);
+		struct world_result r;
+
+		posed.icmp_type = v == V4 ? 0 : 129;
+		asked.icmp_type = v == V4 ? 8 : 128;
+		set_service(1, v, IPPROTO_UDP, 80, 1 << 1, 0);
+		r = send_of_wire(&posed);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+		r = send_of_pod(0, &asked);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT_EQUAL(seen(&r).icmp_type, posed.icmp_type);
+	}
+}
+
+/* Whoever sent it before there was a Service: the pod's next packet ends the flow, the one behind
+ * it is the Service's. */
+static void flow_from_an_address_that_becomes_a_service_ends(void)
+{
+	static const char *const third[2] = {"10.96.0.3", "fd00:96::3"};
+
+	EACH_VERSION(v)
+	{
+		struct frame_spec posed =
+			spec_of_wire(third[v], pod_text[0][v], IPPROTO_UDP, 80, 1155);
+		struct frame_spec asked = spec_of_pod(0, v, third[v], IPPROTO_UDP, 1155, 80);
+		struct world_backend backend = {pod_text[1][v], 8080, 0};
+		struct world_result r = send_of_wire(&posed);
+
+		CU_ASSERT(forwarded(&r));
+		world_set_service(world, 11 + v, third[v], IPPROTO_UDP, 80, &backend, 1);
+		world_move_generation(world, 1);
+		r = send_of_pod(0, &asked);
+		CU_ASSERT(dropped(&r, REASON_MARTIAN));
+		r = send_of_pod(0, &asked);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(seen_ends(&r, pod_text[0][v], 1155, pod_text[1][v], 8080));
+		world_forget_services(world);
+	}
+}
+
 static void segment_in_mid_stream_opens_no_flow_and_is_reset(void)
 {
 	EACH_VERSION(v)
@@ -470,6 +541,9 @@ int main(void)
 		SUITE_TEST(terminating_endpoint_keeps_tcp),
 		SUITE_TEST(pod_reaches_itself_through_its_service),
 		SUITE_TEST(cluster_ip_serves_nobody_outside),
+		SUITE_TEST(outside_cannot_pose_as_a_cluster_ip),
+		SUITE_TEST(outside_cannot_pose_as_what_answers_echo_requests),
+		SUITE_TEST(flow_from_an_address_that_becomes_a_service_ends),
 		SUITE_TEST(segment_in_mid_stream_opens_no_flow_and_is_reset),
 		SUITE_TEST(keeps_flows_to_one_endpoint_apart),
 	};

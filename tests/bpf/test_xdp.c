@@ -374,6 +374,26 @@ static void what_is_refused_is_left_to_tc(void)
 	}
 }
 
+static void connection_to_a_closed_flows_port_passes(void)
+{
+	know_the_neighbours();
+	EACH_VERSION(v)
+	{
+		struct conversation c = converse(v, IPPROTO_TCP, 5280, 0);
+		struct flow_tuple tuple;
+		struct world_result r;
+
+		c.answers.tcp_flags = TCP_RST_FLAG;
+		r = ask(&c.answers);
+		c.answers.tcp_flags = TCP_SYN_FLAG;
+		tuple = world_tuple(&c.answers, ZONE_WIRE);
+		CU_ASSERT(spec_untouched(&c.answers));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 0);
+		r = send_of_wire(&c.answers);
+		CU_ASSERT(passed(&r));
+	}
+}
+
 static void what_concerns_no_service_passes(void)
 {
 	const char *const to[][2] = {{node[V4], node[V6]},
@@ -434,6 +454,7 @@ int main(void)
 		SUITE_TEST(frame_with_a_sum_to_be_completed_is_left_to_tc),
 		SUITE_TEST(what_is_not_plain_is_left_to_tc),
 		SUITE_TEST(what_is_refused_is_left_to_tc),
+		SUITE_TEST(connection_to_a_closed_flows_port_passes),
 		SUITE_TEST(what_concerns_no_service_passes),
 		SUITE_TEST(xdp_sends_the_packet_that_tc_sends),
 	};

@@ -11,6 +11,7 @@
 
 #include "agent/common/cleanup.h"
 #include "agent/config/config_keys.h"
+#include "agent/kernel/datapath.h"
 #include "tests/differential/harness.h"
 
 #define STATE "/mnt/policy.json"
@@ -232,6 +233,9 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 	if (r == 0)
 		r = sandbox_open(&h->config, &h->node, STATE, &h->sandbox, h->error,
 				 sizeof(h->error));
+	if (r == 0) /* no uplink that is attached asks for it */
+		r = datapath_need(sandbox_datapath(h->sandbox), DATAPATH_WIRE_XDP, h->error,
+				  sizeof(h->error));
 	if (r == 0)
 		describe(h, reply);
 	return r;

@@ -271,6 +271,8 @@ class Node:
             source_link = self.by_address.get(src)
             if source_link is None:
                 return 'not_a_pod', 0, False
+        elif self.world.service_address(src):  # a pod's questions to the Service would be its answers
+            return 'martian_source', 0, False
         else:  # what the stack forwards for a pod: the pod's egress holds on that way too
             source_link = self.by_address.get(src) or behind
             if behind and source_link == behind:
@@ -364,7 +366,8 @@ class Node:
             result = self.slow_path(p, key, stale, ingress, answer, seen)
             expected.verdicts = seen
             if isinstance(result, str):
-                if stale is not None and result not in POLICY_REASONS:
+                forged = result == 'martian_source' and key[0] != POD
+                if stale is not None and result not in POLICY_REASONS and not forged:
                     self.forget(key, stale)
                 return self.refuse(expected, result, p, frame, key[0], hops)
             expected.created = stale is None
@@ -612,7 +615,10 @@ class Node:
             if not local and result.maybe:
                 result.maybe = 'pass'
             return result
-        if key not in self.flows and not self.reopens:
+        closed = self.flows.get(key)
+        if closed is not None and closed.closed and is_syn(p):
+            self.forget(key, closed)
+        if key not in self.flows or self.reopens:
             if isinstance(local, str):
                 expected.reason = local
                 return expected

@@ -46,9 +46,10 @@ class Seen:
         self.answer = answer
 
     def is_refusal(self, answer):
-        """Back to the sender, with a hop limit of its own."""
+        """Back to the sender, with a hop limit of its own; not the answer to an echo request."""
         ttl = answer.frame[22 if is_ipv4(self.packet.src) else 21]
-        return answer.result == REDIRECT and answer.frame[:6] == self.frame[6:12] and ttl == 64
+        return (answer.result == REDIRECT and answer.frame[:6] == self.frame[6:12] and ttl == 64 and
+                not (self.packet.is_echo and answer.frame == frames.echo(self.packet)))
 
     def answers(self, world):
         """The answer, once for each endpoint that may have been chosen where nothing shows which."""

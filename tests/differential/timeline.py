@@ -312,7 +312,8 @@ class Timeline:
     def outside_source(self, v4):
         texts = [item['ip'] for obj in self.maker.of_kind('Pod') if obj['spec'].get('nodeName') != 'n1'
                  for item in obj['status']['podIPs']]
-        pool = texts * 2 + OUTSIDE + NODES[1:4] + NODES[5:] + NOWHERE[2:]
+        virtual = [text for obj in self.maker.of_kind('Service') for text in obj['spec']['clusterIPs']]
+        pool = texts * 2 + OUTSIDE + NODES[1:4] + NODES[5:] + NOWHERE[2:] + virtual
         return self.rng.choice([text for text in pool if (':' not in text) == v4])
 
     def oddities(self, packet, v4):

@@ -452,11 +452,11 @@ const char *check_refusal(const struct probe *probe, const struct view *view,
 		       : "a refusal that says something else";
 }
 
-/* An echo request to a Service's address, whole. */
+/* An echo request to a Service's address, whole: behind a fragment header as well (RFC 6946). */
 bool is_service_echo(const struct view *view)
 {
-	return is_service(&view->ends.destination) && !(view->flags & VIEW_LATER) &&
-	       !view->fragment_id && view->icmp_type == (view->flags & VIEW_V4 ? 8 : 128) &&
+	return is_service(&view->ends.destination) && !(view->flags & (VIEW_FIRST | VIEW_LATER)) &&
+	       view->icmp_type == (view->flags & VIEW_V4 ? 8 : 128) &&
 	       view->ends.proto == (view->flags & VIEW_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 

@@ -349,6 +349,8 @@ static const char *learn(struct model *model, const struct probe *probe, const s
 		return check_blind(in, &flow);
 	if (in->zone == ZONE_WIRE && flow.way == OUT_WIRE)
 		return "from the wire to the wire";
+	if (in->zone == ZONE_WIRE && is_service(&in->source))
+		return "a packet from outside has a Service's address";
 	if ((wrong = check_destination(in, &flow.out)) ||
 	    (wrong = check_source(model, in, &flow.out, flow.way)) ||
 	    (wrong = check_policy(in, &flow.out, flow.way)))
@@ -555,6 +557,12 @@ static bool unchanged(const struct probe *probe, const struct world_result *resu
 	       !memcmp(probe->frame.bytes, result->out.bytes, result->out.length);
 }
 
+/* Does the frame show the ports of its packet? What lies behind the packet's end are none. */
+static bool has_ports(const struct view *view)
+{
+	return (view->flags & (VIEW_PORTS | VIEW_BEHIND_END)) == VIEW_PORTS;
+}
+
 /* Does the node's own flow leave with another port? */
 static bool has_other_port(struct model *model, const struct ends *in)
 {
@@ -601,7 +609,7 @@ static const char *check_stack(struct model *model, const struct probe *probe,
 	if (!ip)
 		return NULL;
 	if (probe->hook == HOOK_TO_WIRE)
-		return readable && view->flags & VIEW_PORTS && has_other_port(model, &view->ends)
+		return readable && has_ports(view) && has_other_port(model, &view->ends)
 			       ? "a packet leaves with the port that its flow has not"
 			       : NULL;
 	if (!readable)
