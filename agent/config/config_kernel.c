@@ -49,6 +49,7 @@ struct datapath_options config_datapath_options(const struct config *config)
 	return (struct datapath_options){
 		.attach = config->attach,
 		.xdp = config->xdp,
+		.tunnel = config->tunnel != TUNNEL_NONE,
 		.cgroup = config->cgroup,
 	};
 }

@@ -340,20 +340,43 @@ static const char *xdp_in_force(const struct datapath *d, const char *name, int 
 	return query.skb_prog_id == info.prog_id ? "generic" : "off";
 }
 
+/* Why wire_xdp is not there: another's program, or the driver. */
+static void say_no_xdp(struct datapath *d, int ifindex, int error, char *message, size_t size)
+{
+	const char *advice = d->options.xdp == XDP_AUTO ? "" : "; use --xdp auto";
+	const struct own_programs own = datapath_own(d);
+	struct other_programs others = {};
+	char text[OTHER_PROGRAM_TEXT];
+	size_t i = 0;
+
+	if (error == -EBUSY || error == -EEXIST)
+		(void)other_programs_of_link(d->nl, &own, ifindex, "", &others);
+	while (i < others.count && strcmp(others.items[i].hook, "xdp") != 0)
+		i++;
+	if (i < others.count)
+		snprintf(message, size, "XDP is taken by %s%s",
+			 other_program_text(&others.items[i], text), advice);
+	else
+		snprintf(message, size, "wire_xdp: cannot be attached to link %d: %s%s", ifindex,
+			 strerror(-error), advice);
+	free(others.items);
+}
+
 /*
  * In the driver, or not at all: the generic path copies and takes apart what the card has put
  * together, for checks that from_wire makes as well. A link keeps its mode when its program is
  * replaced: one of another mode (of before a restart) goes first.
  */
-static int attach_xdp(struct datapath *d, int ifindex, const char *program, const char **ret_xdp)
+static int attach_xdp(struct datapath *d, int ifindex, enum datapath_hook hook,
+		      const char **ret_xdp, char *message, size_t size)
 {
-	int prog = datapath_fd_of(d, DATAPATH_WIRE_XDP, program), r;
 	const bool generic = d->options.xdp == XDP_GENERIC;
 	const struct link_place where = {.target = ifindex,
 					 .type = BPF_XDP,
 					 .flags =
 						 generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE};
 	char name[LINK_NAME_SIZE];
+	int r;
 
 	link_name("wire_xdp", ifindex, name);
 	if (d->options.xdp == XDP_OFF ||
@@ -363,7 +386,12 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *program, cons
 		*ret_xdp = "off";
 		return 0;
 	}
-	r = pinned_links_put(d->links, name, &where, prog);
+	r = datapath_need(d, hook, message, size);
+	if (r == 0) {
+		r = pinned_links_put(d->links, name, &where, datapath_program_fd(d, hook));
+		if (r < 0)
+			say_no_xdp(d, ifindex, r, message, size);
+	}
 	*ret_xdp = xdp_in_force(d, name, ifindex);
 	return r;
 }
@@ -372,18 +400,18 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *program, cons
  * Which program sends frames back to the wire, or only checks, and then why: 0, the link does not
  * send; -errno, it is not known. The stack sends those of the generic path.
  */
-static const char *xdp_program(struct datapath *d, int ifindex, int *ret_why)
+static enum datapath_hook xdp_program(struct datapath *d, int ifindex, int *ret_why)
 {
 	struct link_info link;
 
 	if (d->options.xdp == XDP_GENERIC)
-		return "wire_xdp";
+		return DATAPATH_WIRE_XDP;
 	*ret_why = netlink_link_get_index(d->nl, ifindex, &link);
 	if (*ret_why == 0)
 		*ret_why = netlink_xdp_sends(&link);
 	if (*ret_why <= 0)
-		return "wire_xdp_check";
-	return link.is_veth ? "wire_xdp_veth" : "wire_xdp";
+		return DATAPATH_WIRE_XDP_CHECK;
+	return link.is_veth ? DATAPATH_WIRE_XDP_VETH : DATAPATH_WIRE_XDP;
 }
 
 /* Why XDP only checks. `why` as of xdp_program(). */
@@ -428,45 +456,21 @@ static int note_clsact(struct datapath *d, int ifindex)
 	return 0;
 }
 
-/* Why wire_xdp is not there: another's program, or the driver. */
-static void say_no_xdp(struct datapath *d, int ifindex, int error, char *message, size_t size)
-{
-	const char *advice = d->options.xdp == XDP_AUTO ? "" : "; use --xdp auto";
-	const struct own_programs own = datapath_own(d);
-	struct other_programs others = {};
-	char text[OTHER_PROGRAM_TEXT];
-	size_t i = 0;
-
-	if (error == -EBUSY || error == -EEXIST)
-		(void)other_programs_of_link(d->nl, &own, ifindex, "", &others);
-	while (i < others.count && strcmp(others.items[i].hook, "xdp") != 0)
-		i++;
-	if (i < others.count)
-		snprintf(message, size, "XDP is taken by %s%s",
-			 other_program_text(&others.items[i], text), advice);
-	else
-		snprintf(message, size, "wire_xdp: cannot be attached to link %d: %s%s", ifindex,
-			 strerror(-error), advice);
-	free(others.items);
-}
-
 int datapath_attach_uplink(struct datapath *d, int ifindex, const char **ret_xdp, char *message,
 			   size_t size)
 {
 	int r = attach_all(d, ifindex, wire_programs, COUNT(wire_programs), message, size);
-	const char *program;
+	enum datapath_hook hook;
 	int why = 0;
 
 	if (r == 0 && !d->features.tcx)
 		r = note_clsact(d, ifindex);
 	if (r < 0)
 		return r;
-	program = xdp_program(d, ifindex, &why);
-	r = attach_xdp(d, ifindex, program, ret_xdp);
+	hook = xdp_program(d, ifindex, &why);
 	message[0] = '\0';
-	if (r < 0)
-		say_no_xdp(d, ifindex, r, message, size);
-	else if (!strcmp(program, "wire_xdp_check") && d->options.xdp != XDP_OFF)
+	r = attach_xdp(d, ifindex, hook, ret_xdp, message, size);
+	if (r == 0 && hook == DATAPATH_WIRE_XDP_CHECK && d->options.xdp != XDP_OFF)
 		say_checks_only(why, message, size);
 	/* The TC program does the same. */
 	return r < 0 && d->options.xdp == XDP_AUTO ? 0 : r;

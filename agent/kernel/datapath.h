@@ -20,10 +20,11 @@ struct datapath_features {
 };
 
 /*
- * Loads all programs on the maps. `directory` takes the pins of links (made if missing). With
- * ATTACH_AUTO tcx is taken where the kernel has it. `directory` NULL: to be run by test-run only;
- * then nothing can be attached, `nl` may be NULL, and the socket programs are left out. 0 or -errno
- * with `message`.
+ * Loads the programs on the maps, on several CPUs at once; those of the tunnel only if the options
+ * have one, and an XDP program when an uplink needs it. `directory` takes the pins of links (made
+ * if missing). With ATTACH_AUTO tcx is taken where the kernel has it. `directory` NULL: to be run
+ * by test-run only; then nothing can be attached, `nl` may be NULL, and only the TC programs of
+ * pods and uplinks are loaded. 0 or -errno with `message`.
  */
 int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options options,
 		  const struct datapath_config *constants, const char *directory,
@@ -31,7 +32,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 /* Loads what the hook needs, unless it is. 0 or -errno with `message`. */
 int datapath_need(struct datapath *datapath, enum datapath_hook hook, char *message, size_t size);
 /*
- * The same programs once more, on the same maps, attached to nothing: for test-run beside traffic.
+ * Those for test-run once more, on the same maps, attached to nothing: to be run beside traffic.
  * What they keep while a packet is at hand, what they count and what they tell lies in maps of
  * their own. Before Linux 6.3 a packet may interrupt a test-run on its CPU and run the attached
  * programs; in memory that both share it would leave its own addresses to a verdict about others.

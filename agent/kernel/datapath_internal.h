@@ -12,7 +12,8 @@
 #define OWN_PROGRAMS_MAX 32
 
 struct datapath {
-	struct bpf_object *objects[DATAPATH_HOOKS];
+	struct bpf_object *objects[DATAPATH_HOOKS]; /* NULL: not needed so far */
+	int refused[DATAPATH_HOOKS];		    /* -errno: it would be again */
 	struct maps *maps;
 	struct datapath_config constants;
 	bool is_apart;
@@ -30,6 +31,8 @@ struct datapath {
 	size_t own_count;
 };
 
+/* Loads a hook's object, unless it is. 0 or -errno with `message`. */
+int datapath_need(struct datapath *d, enum datapath_hook hook, char *message, size_t size);
 /* Of a loaded program; borrowed. */
 int datapath_fd_of(const struct datapath *d, enum datapath_hook hook, const char *name);
 /* The kernel's number of a program. 0 or -errno. */

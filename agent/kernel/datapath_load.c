@@ -5,6 +5,8 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,9 @@
 #define ENOTSUPP 524
 /* Of what may go well at once if it is done again. */
 #define TRIES 5
+/* Beside the caller's, at most: each takes memory of the kernel for what it verifies. */
+#define LOAD_THREADS 3
+#define MESSAGE_MAX  512
 
 /* Gives an object its configuration. A string constant may stand behind it. */
 static int set_constants(struct bpf_map *map, const struct datapath_config *constants)
@@ -73,18 +78,25 @@ static int share_map(struct datapath *d, struct bpf_map *map)
 	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
 }
 
-/* Of the XDP programs the ways back are tried by the first one alone: apart from links, and in the
- * generic path, no other is attached. */
-static void leave_out(const struct datapath *d, struct bpf_object *object)
+/* Of the XDP programs the hook's own alone: each has a way back of its own, and to verify all takes
+ * a third of a start. */
+static bool is_needed(const struct datapath *d, enum datapath_hook hook,
+		      const struct bpf_program *program)
+{
+	const char *name = bpf_program__name(program);
+
+	if (bpf_program__type(program) == BPF_PROG_TYPE_XDP)
+		return strcmp(name, program_object_name(hook)) == 0;
+	return hook != DATAPATH_CLOSED || d->options.tunnel || !strstr(name, "tunnel");
+}
+
+static void leave_out(const struct datapath *d, enum datapath_hook hook, struct bpf_object *object)
 {
 	struct bpf_program *program;
 
-	if (!d->is_apart && d->options.xdp != XDP_GENERIC && d->options.xdp != XDP_OFF)
-		return;
 	bpf_object__for_each_program(program, object)
 	{
-		if (bpf_program__type(program) == BPF_PROG_TYPE_XDP &&
-		    strcmp(bpf_program__name(program), "wire_xdp") != 0)
+		if (!is_needed(d, hook, program))
 			bpf_program__set_autoload(program, false);
 	}
 }
@@ -104,13 +116,13 @@ static void take_frags(const struct datapath *d, struct bpf_object *object)
 	}
 }
 
-static int prepare_object(struct datapath *d, struct bpf_object *object)
+static int prepare_object(struct datapath *d, enum datapath_hook hook, struct bpf_object *object)
 {
 	struct bpf_map *map;
 	int r = 0;
 
 	take_frags(d, object);
-	leave_out(d, object);
+	leave_out(d, hook, object);
 
 	bpf_object__for_each_map(map, object)
 	{
@@ -127,15 +139,25 @@ static int try_load(struct datapath *d, enum datapath_hook hook)
 	int r = program_object_open(hook, &d->objects[hook]);
 
 	if (r == 0)
-		r = prepare_object(d, d->objects[hook]);
+		r = prepare_object(d, hook, d->objects[hook]);
 	return r < 0 ? r : bpf_object__load(d->objects[hook]);
+}
+
+static int say_refused(enum datapath_hook hook, int r, char *message, size_t size)
+{
+	char cause[CAUSE_MAX];
+
+	snprintf(message, size,
+		 "program %s: the kernel refused to load it: %s (POLDER_LIBBPF_DEBUG=1 shows what "
+		 "it says)",
+		 program_object_name(hook), cause_of(r, cause));
+	return r;
 }
 
 /* libbpf goes on without what it could not load of types, and ends with another error: what fails
  * twice is told. */
 static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
-	char cause[CAUSE_MAX];
 	int r = try_load(d, hook);
 
 	if (r < 0) {
@@ -143,14 +165,7 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 		d->objects[hook] = NULL;
 		r = try_load(d, hook);
 	}
-	if (r == 0)
-		return 0;
-	snprintf(message, size,
-		 "program %s: the kernel refused to load it: %s (POLDER_LIBBPF_DEBUG=1 shows what "
-		 "it "
-		 "says)",
-		 program_object_name(hook), cause_of(r, cause));
-	return r;
+	return r < 0 ? say_refused(hook, r, message, size) : 0;
 }
 
 /* 0 or -errno. */
@@ -177,29 +192,128 @@ static int note_id(int fd, uint32_t *ret)
 }
 
 /* Without their numbers nobody could tell them from those of others. */
-static int note_own(struct datapath *d, char *message, size_t size)
+static int note_own(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
 	struct bpf_program *program;
 	char cause[CAUSE_MAX];
-	int r = 0;
+	int r;
 
-	for (int i = 0; i < DATAPATH_HOOKS; i++) {
-		if (!d->objects[i])
+	bpf_object__for_each_program(program, d->objects[hook])
+	{
+		if (!bpf_program__autoload(program))
 			continue;
-		bpf_object__for_each_program(program, d->objects[i])
-		{
-			if (!bpf_program__autoload(program))
-				continue;
-			assert(d->own_count < OWN_PROGRAMS_MAX);
-			r = note_id(bpf_program__fd(program), &d->own[d->own_count++]);
-			if (r == 0)
-				continue;
+		assert(d->own_count < OWN_PROGRAMS_MAX);
+		r = note_id(bpf_program__fd(program), &d->own[d->own_count]);
+		if (r < 0) {
 			snprintf(message, size, "program %s: its number cannot be read: %s",
 				 bpf_program__name(program), cause_of(r, cause));
 			return r;
 		}
+		d->own_count++;
 	}
 	return 0;
+}
+
+/* What several threads load, each the next one that nobody has taken. */
+struct loading {
+	struct datapath *d;
+	enum datapath_hook hooks[DATAPATH_HOOKS];
+	size_t count;
+	atomic_size_t next;
+	int results[DATAPATH_HOOKS];
+	char messages[DATAPATH_HOOKS][MESSAGE_MAX];
+};
+
+static void *load_some(void *data)
+{
+	struct loading *l = data;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&l->next, 1)) < l->count)
+		l->results[i] =
+			load_object(l->d, l->hooks[i], l->messages[i], sizeof(l->messages[i]));
+	return NULL;
+}
+
+/* Verification is the most of a start, and one CPU's work for each object. Without threads the
+ * caller's does it all. 0 or the first one's -errno with `message`. */
+static int load_objects(struct loading *l, char *message, size_t size)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	pthread_t threads[LOAD_THREADS];
+	int started = 0, r = 0;
+
+	while (started < LOAD_THREADS && started + 1 < cpus &&
+	       pthread_create(&threads[started], NULL, load_some, l) == 0)
+		started++;
+	load_some(l);
+	while (started > 0)
+		pthread_join(threads[--started], NULL);
+	for (size_t i = 0; i < l->count && r == 0; i++) {
+		r = l->results[i];
+		if (r < 0)
+			snprintf(message, size, "%s", l->messages[i]);
+		else
+			r = note_own(l->d, l->hooks[i], message, size);
+	}
+	return r;
+}
+
+/* A packet that is only tried is put in at pods' links or at an uplink. */
+static bool is_tried(enum datapath_hook hook)
+{
+	return hook == DATAPATH_FROM_POD || hook == DATAPATH_TO_POD || hook == DATAPATH_FROM_WIRE ||
+	       hook == DATAPATH_TO_WIRE;
+}
+
+/* Which of the XDP programs is needed an uplink tells: datapath_need(). */
+static bool is_attached_from_the_start(const struct datapath *d, enum datapath_hook hook)
+{
+	return is_tried(hook) || hook == DATAPATH_SOCKETS || hook == DATAPATH_CLOSED ||
+	       (d->options.tunnel && (hook == DATAPATH_FROM_TUNNEL || hook == DATAPATH_TO_TUNNEL));
+}
+
+/* 0 or -errno with `message`. */
+static int load_for(struct datapath *d, bool attached, char *message, size_t size)
+{
+	struct loading *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->d = d;
+	for (enum datapath_hook hook = 0; hook < DATAPATH_HOOKS; hook++)
+		if (attached ? is_attached_from_the_start(d, hook) : is_tried(hook))
+			l->hooks[l->count++] = hook;
+	r = load_objects(l, message, size);
+	free(l);
+	return r;
+}
+
+/* The kernel read the program, or what it is made of, and would say the same again. */
+static bool is_final(int r)
+{
+	return r == -EINVAL || r == -EACCES || r == -EPERM || r == -E2BIG || r == -EOPNOTSUPP ||
+	       r == -ENOTSUPP;
+}
+
+int datapath_need(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
+{
+	int r;
+
+	if (d->objects[hook])
+		return 0;
+	if (d->refused[hook])
+		return say_refused(hook, d->refused[hook], message, size);
+	r = load_object(d, hook, message, size);
+	if (r == 0)
+		r = note_own(d, hook, message, size);
+	if (r < 0) {
+		bpf_object__close(d->objects[hook]);
+		d->objects[hook] = NULL;
+		d->refused[hook] = is_final(r) ? r : 0;
+	}
+	return r;
 }
 
 struct own_programs datapath_own(const struct datapath *d)
@@ -274,7 +388,7 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 		  struct datapath **ret, char *message, size_t size)
 {
 	struct datapath *d = calloc(1, sizeof(*d));
-	int i, r = 0;
+	int r = 0;
 
 	if (!d)
 		return -ENOMEM;
@@ -290,10 +404,8 @@ int datapath_load(struct maps *maps, struct netlink *nl, struct datapath_options
 		snprintf(message, size, "%s: cannot create a directory for pins: %s", directory,
 			 strerror(-r));
 	}
-	for (i = 0; i < (directory ? DATAPATH_HOOKS : DATAPATH_SOCKETS) && r == 0; i++)
-		r = load_object(d, i, message, size);
 	if (r == 0)
-		r = note_own(d, message, size);
+		r = load_for(d, directory != NULL, message, size);
 	if (r == 0 && directory)
 		r = choose_attach(d, message, size);
 	if (r < 0) {
@@ -316,10 +428,10 @@ int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *m
 				   .is_apart = true,
 				   .options = d->options};
 	apart->constants.made_packets = 1;
-	/* A made packet has no outer headers: it never comes by the tunnel's programs. */
-	for (int i = 0; i < DATAPATH_SOCKETS && r == 0; i++)
-		if (i != DATAPATH_FROM_TUNNEL && i != DATAPATH_TO_TUNNEL)
-			r = load_object(apart, i, message, size);
+	/* One after the other: traffic needs the other CPUs. */
+	for (enum datapath_hook hook = 0; hook < DATAPATH_HOOKS && r == 0; hook++)
+		if (is_tried(hook))
+			r = load_object(apart, hook, message, size);
 	if (r < 0) {
 		datapath_free(apart);
 		return r;

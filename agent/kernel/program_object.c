@@ -28,6 +28,8 @@ static const struct {
 	[DATAPATH_FROM_TUNNEL] = {"from_tunnel", from_tunnel_bpf__elf_bytes},
 	[DATAPATH_TO_TUNNEL] = {"to_tunnel", to_tunnel_bpf__elf_bytes},
 	[DATAPATH_WIRE_XDP] = {"wire_xdp", wire_xdp_bpf__elf_bytes},
+	[DATAPATH_WIRE_XDP_VETH] = {"wire_xdp_veth", wire_xdp_bpf__elf_bytes},
+	[DATAPATH_WIRE_XDP_CHECK] = {"wire_xdp_check", wire_xdp_bpf__elf_bytes},
 	[DATAPATH_CLOSED] = {"closed", closed_bpf__elf_bytes},
 	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The programs as they were compiled: one object for each hook, with the shapes of all maps that it
- * uses. */
+ * uses. The XDP programs are of one object, loaded for one of them at a time. */
 #pragma once
 
 #include <bpf/libbpf.h>
@@ -13,6 +13,8 @@ enum datapath_hook {
 	DATAPATH_FROM_TUNNEL,
 	DATAPATH_TO_TUNNEL,
 	DATAPATH_WIRE_XDP,
+	DATAPATH_WIRE_XDP_VETH,
+	DATAPATH_WIRE_XDP_CHECK,
 	DATAPATH_SOCKETS,
 	DATAPATH_CLOSED,
 	DATAPATH_HOOKS,

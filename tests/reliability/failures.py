@@ -191,6 +191,16 @@ def trials(listed):
 
 # ------------------------------------------------------------------ short, and recorded
 
+# What was found to be wrong once: (test, operation, call, what it is about, error).
+FOUND = (
+    ("whether_there_is_tcx_is_asked_again", "first start", "bpf(PROG_LOAD)", "probe_tcx", "EINTR"),
+    ("held_policies_are_written_again", "first start", "write", "held.json", "EIO"),
+    ("link_that_could_not_be_made_changes_no_way_of_attaching", "start", "bpf(LINK_CREATE)", "", "EAGAIN"),
+    ("counters_of_rules_that_cannot_be_read_end_a_start", "start", "bpf(MAP_LOOKUP_ELEM)", "rule_counters", "EMFILE"),
+    ("entries_that_cannot_be_read_are_not_called_missing", "CHECK, agent", "bpf(MAP_LOOKUP_ELEM)", "addresses", "EMFILE"),
+    ("programs_that_cannot_be_asked_for_are_not_called_missing", "CHECK, agent", "bpf(OBJ_GET_INFO_BY_FD)", "", "EAGAIN"),
+)
+
 
 def short(tally):
     reason = calls.missing()
@@ -200,6 +210,8 @@ def short(tally):
     ground = node.shared(kills.begin)
     for name, operation in ground.operations.items():
         tally.attempt(f"failing_in_{kills.title(name)}", lambda one=operation: short_failure(ground, one))
+        for test, *which in (one for one in FOUND if one[1] == name):
+            tally.attempt(test, lambda one=operation, which=which[1:]: found_failure(ground, one, *which))
         operation.forget()
 
 
@@ -214,6 +226,15 @@ def short_failure(ground, operation, seed=SEED):
     _, error, rule = min(trials(listed), key=lambda one: rank(seed, operation, *one[:2]))
     failure = try_one(ground, operation, rule, error)
     assert not failure or not failure.wrong, failure.text()
+
+
+def found_failure(ground, operation, call, about, error):
+    rules_of_it = [rule for one, fits, rule in trials(listed_calls(ground, operation))
+                   if one.name == call and about in one.about and fits == error]
+    assert rules_of_it, f"{operation.name} makes no {call} {about}"
+    failure = try_one(ground, operation, rules_of_it[0], error)
+    assert failure, "no call failed"
+    assert not failure.wrong, failure.text()
 
 
 def work(ground, task):
