@@ -39,7 +39,7 @@ class Suite:
 
 # In the order in which they are begun: long ones that keep one CPU busy, short ones that fill the other, those that need two.
 SUITES = [
-    Suite('netns', 1800, 'real packets between network namespaces'),
+    Suite('netns', 3600, 'real packets between network namespaces'),
     Suite('lint', 1500, 'static analysis and the rules of the tree'),
     Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
     Suite('kubernetes', 1800, 'a real API server, etcd and kubectl: polderd follows them; containerd runs pods as a kubelet has it do',

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that reach each other's pods by the agents' routes: through the tunnel, or natively."""
 
+from .busy import Clock
 from .traffic import BOTH, wait_until
 
 DEVICE = "polder_vxlan"
@@ -28,13 +29,19 @@ def begin(world):
             node.netns.run("ip", "route", "del", other.pod_cidr[family], "via", other.ips[family], check=False)
     wait_for_routes(world)
     for node in world.nodes:
-        wait_until(lambda n=node: is_settled(n), f"{node}: ways out as the routes are", interval=0.2)
+        settle(node)
 
 
-def is_settled(node):
-    """The agent reads the host's routes again a moment after they have changed: what is found twice will stay."""
-    last, node.before = node.before, node.ruler()
-    return node.before == last
+def settle(node):
+    """The agent reads the host's routes again a moment after they have changed: what is so for two seconds will stay."""
+    since = [Clock()]
+
+    def is_settled():
+        last, node.before = node.before, node.ruler()
+        if node.before != last:
+            since[0] = Clock()
+        return since[0].is_over(2)
+    wait_until(is_settled, f"{node}: ways out as the routes are", interval=0.2)
 
 
 def pairs(world):
