@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* polderd: the node agent. Start: what is pinned, then the links, then the sources. End: everything
  * stays as it is. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,13 @@ static int open_loop(uv_loop_t *loop)
 	return r;
 }
 
+/* Freed pieces join their neighbours at once: kept apart for a while, they are walked whenever a
+ * large piece is asked for, as each object that is read does. */
+static void set_up_memory(void)
+{
+	(void)mallopt(M_MXFAST, 0);
+}
+
 int main(int argc, char **argv)
 {
 	struct agent agent = {.run_lock = -1, .argc = argc, .argv = argv};
@@ -91,6 +99,7 @@ int main(int argc, char **argv)
 	bool done = false;
 	int r;
 
+	set_up_memory();
 	streams_fill();
 	signal(SIGPIPE, SIG_IGN);
 	/* Until there is a loop that takes them: none of these may end what starts. */

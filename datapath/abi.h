@@ -105,6 +105,7 @@ enum flow_state {
 	FLOW_AGAIN =
 		1
 		<< 9, /* datagrams: the originator has sent in a later tick than the first answer */
+	FLOW_AFFINITY = 1 << 10, /* with FLOW_SERVICE: one that keeps a client's endpoint */
 };
 
 /*

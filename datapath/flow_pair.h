@@ -186,6 +186,8 @@ static __always_inline int pair_prepare(struct slow_path *path, const struct flo
 		owner = pod_index(path->source_link);
 	if (path->flags & SLOW_PATH_SERVICE)
 		state |= FLOW_SERVICE;
+	if (path->flags & SLOW_PATH_AFFINITY)
+		state |= FLOW_AFFINITY;
 	if (verdict->egress_rule || verdict->ingress_rule)
 		state |= FLOW_RULED;
 	if (path->old.generation)
@@ -261,7 +263,8 @@ static __always_inline bool side_same(const struct flow_side *side, __u8 family)
 	if (!old->generation || new->action != old->action || new->hop != old->hop ||
 	    new->owner != old->owner || new->new_sport_be != old->new_sport_be ||
 	    new->new_dport_be != old->new_dport_be ||
-	    (new->state ^ old->state) & (FLOW_TRANSLATED | FLOW_SERVICE | FLOW_RULED) ||
+	    (new->state ^ old->state) &
+		    (FLOW_TRANSLATED | FLOW_SERVICE | FLOW_RULED | FLOW_AFFINITY) ||
 	    new->new_saddr_be[0] != old->new_saddr_be[0] ||
 	    new->new_daddr_be[0] != old->new_daddr_be[0])
 		return false;

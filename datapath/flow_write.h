@@ -36,12 +36,13 @@ enum flow_take_result { TAKE_OK, TAKE_AGAIN, TAKE_FULL, TAKE_DOUBLED };
 enum flow_rank {
 	RANK_NONE,
 	RANK_OVER,	   /* only if its other side is idle too */
-	RANK_GREEDY,	   /* a live flow of a pod that holds more than its share */
+	RANK_OTHERS,	   /* closed or answered once, of others than who may have its own alone */
 	RANK_ANSWERED,	   /* a moment ago: a handshake, or what may become a stream */
+	RANK_GREEDY,	   /* a live flow of a pod that holds more than its share */
 	RANK_WAITING,	   /* asked a moment ago: the answer is on its way */
 	RANK_ONE_SHOT = 6, /* answered once, longer ago */
 	RANK_CLOSED,
-	RANK_UNANSWERED, /* for longer than a moment */
+	RANK_UNANSWERED = 10, /* for longer than a moment */
 };
 /* flow_rank() makes one of another, and asks for two at once. */
 _Static_assert(RANK_UNANSWERED == 2 * RANK_WAITING && RANK_ONE_SHOT == 2 * RANK_ANSWERED,
@@ -139,10 +140,10 @@ static __always_inline int flow_occupy_free(struct flow_side *side, __u8 family)
 
 /*
  * The rank of a way, and its age: what nobody answered for a while goes first, then what is closed,
- * then what was answered once, then what was asked just now, then what was answered just now: a
- * flood meets itself before it meets a handshake. `only`, `greedy`: 1 + the owner who may have
- * others' ways only if they are over and none of its own may go, and the one who holds too much; 0:
- * no such.
+ * then what was answered once, then what was asked just now, then a greedy owner's, then what was
+ * answered just now: a flood meets itself before it meets a handshake. `only`, `greedy`: 1 + the
+ * owner who may have others' ways only if they are over and none of its own may go, and the one who
+ * holds too much; 0: no such.
  */
 static __always_inline __u64 flow_rank(const void *flow, const struct flow_head *head, __u32 now,
 				       __u32 only, __u32 greedy, __u64 anybody)
@@ -166,7 +167,7 @@ static __always_inline __u64 flow_rank(const void *flow, const struct flow_head 
 	usable = (odd - 1) & ~mask_if_zero(head->generation);
 	mine = mask_if_zero((head->owner + 1) ^ only) | anybody;
 	over = mask_if_zero((rank >> 1) ^ (RANK_ONE_SHOT >> 1));
-	rank = (rank & mine) | (RANK_GREEDY & over & ~mine);
+	rank = (rank & mine) | (RANK_OTHERS & over & ~mine);
 	return (rank << 40 | (__u64)age << 8) & usable;
 }
 
@@ -274,7 +275,8 @@ static __always_inline int flow_occupy_displaced(struct flow_side *side, __u8 fa
 /* Is it missed more than when it was ranked: written anew, or established since? */
 static __always_inline bool flow_victim_changed(const struct flow_head *head, __u32 rank)
 {
-	return rank > RANK_GREEDY && head->state & FLOW_ESTABLISHED && !flow_closed(head->state);
+	return rank != RANK_OVER && rank != RANK_GREEDY && head->state & FLOW_ESTABLISHED &&
+	       !flow_closed(head->state);
 }
 
 static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, __u8 family)
@@ -287,7 +289,7 @@ static __always_inline int flow_occupy_victim(struct flow_side *side, bool own, 
 
 	best = flow_victim(side, only, greedy, family);
 	rank = best >> 8;
-	if (!own && rank <= RANK_ANSWERED) {
+	if (!own && rank <= RANK_GREEDY) {
 		result = flow_occupy_displaced(side, family);
 		if (result != TAKE_FULL)
 			return result;

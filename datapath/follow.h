@@ -10,24 +10,33 @@
 /* How often an evaluation is begun again because the table changed under it. */
 #define FOLLOW_TRIES 4
 
-/* Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare:
- * opening, closing, first answer. */
+/*
+ * Sets and clears state bits on both entries of a flow, each if it is still what was seen. Rare:
+ * opening, closing, first answer. What the other side's entry could not be told, since a writer was
+ * at it, this one is not told either, so that the next packet tries again; nor that a flow without
+ * its opener's entry was answered. enum flow_outcome of the other side.
+ */
 __noinline int follow_mark(struct flow_tuple *t, struct flow_copy *flow, __u32 bits, __u8 family)
 {
 	struct slow_path *path = slow_path_get();
 	struct flow_head *head;
+	int outcome;
 
 	if (!t || !flow || !path)
-		return 0;
+		return FLOW_BUSY;
+	outcome = flow_other_side(t, flow, &path->other, family);
+	if (outcome == FLOW_BUSY || (outcome == FLOW_ABSENT && bits & FLOW_REPLIED))
+		return outcome;
+	if (outcome == FLOW_FOUND) {
+		head = flow_head_anywhere(path->other.set, path->other.way, family);
+		if (!head || READ_ONCE(head->seq) != path->other.seq)
+			return FLOW_BUSY;
+		flow_mark(head, bits & 0xffff, bits >> 16);
+	}
 	head = flow_head_anywhere(flow->set, flow->way, family);
 	if (head && READ_ONCE(head->seq) == flow->seq)
 		flow_mark(head, bits & 0xffff, bits >> 16);
-	if (flow_other_side(t, flow, &path->other, family) != FLOW_FOUND)
-		return 0;
-	head = flow_head_anywhere(path->other.set, path->other.way, family);
-	if (head && READ_ONCE(head->seq) == path->other.seq)
-		flow_mark(head, bits & 0xffff, bits >> 16);
-	return 0;
+	return outcome;
 }
 
 #define CLEARS(bits) ((__u32)(bits) << 16)
@@ -250,9 +259,15 @@ __noinline int follow_count(packet_context *ctx, struct packet *p, struct flow_c
 		return -REASON_INTERNAL;
 	bits = p->tuple.proto == IPPROTO_TCP ? track_tcp(p, flow->state)
 					     : track_datagram(p, flow, now);
-	if (bits)
-		follow_mark(&p->tuple, flow, bits, p->family);
-	if (flow->last != now && (flow->state & (FLOW_SERVICE | FLOW_REPLY)) == FLOW_SERVICE)
+	/*
+	 * The opener's entry had to make room before the answer came. The opener would take its
+	 * connection for open, and its next segment would find no flow: so it gets no answer, and
+	 * asks again.
+	 */
+	if (bits && follow_mark(&p->tuple, flow, bits, p->family) == FLOW_ABSENT &&
+	    bits & FLOW_REPLIED && p->tuple.proto == IPPROTO_TCP)
+		return -REASON_NO_FLOW;
+	if (flow->last != now && (flow->state & (FLOW_AFFINITY | FLOW_REPLY)) == FLOW_AFFINITY)
 		follow_affinity(p, flow);
 	if (flow->last != now && (flow->action == FLOW_TO_WIRE || flow->action == FLOW_TO_TUNNEL))
 		result = flow->last || PACKET_FINDS_NEXT_HOP ? next_hop_follow(ctx, p, flow)

@@ -117,7 +117,7 @@ static __always_inline __u16 fragment_owner(struct __sk_buff *skb, const struct 
 	struct polder_addr daddr;
 
 	opaque(link); /* the context is read at fixed offsets only */
-	if (p->hook == DROP_TO_WIRE)
+	if (p->hook == DROP_TO_WIRE || p->hook == DROP_TO_TUNNEL)
 		return FRAGMENT_OWNER(p->tuple.zone, slot);
 	if (p->hook != DROP_FROM_WIRE && p->hook != DROP_FROM_TUNNEL)
 		return FRAGMENT_OWNER(p->tuple.zone, pod_index(link));

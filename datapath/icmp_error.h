@@ -307,8 +307,10 @@ __noinline int icmp_error_translate(struct __sk_buff *skb, struct packet *p, str
 	return 0;
 }
 
-static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p,
-					     struct flow_copy *flow, __u8 zone, __u8 family)
+/* Translates an error about a known flow, but for the outer addresses; `flow` says what becomes of
+ * those. 0 or -reason. */
+static __always_inline int icmp_error_turn(struct __sk_buff *skb, struct packet *p,
+					   struct flow_copy *flow, __u8 family)
 {
 	int result = icmp_error_parse(skb, p);
 
@@ -324,5 +326,13 @@ static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packe
 	if (family == FAMILY_V6 && flow->state & FLOW_TRANSLATED &&
 	    bpf_l4_csum_replace(skb, p->l4 + 2, 0, flow->addr_diff, BPF_F_PSEUDO_HDR))
 		return -REASON_REWRITE;
-	return forward(skb, p, flow, zone, family);
+	return 0;
+}
+
+static __always_inline int follow_icmp_error(struct __sk_buff *skb, struct packet *p,
+					     struct flow_copy *flow, __u8 zone, __u8 family)
+{
+	int result = icmp_error_turn(skb, p, flow, family);
+
+	return result ? result : forward(skb, p, flow, zone, family);
 }

@@ -148,7 +148,7 @@ static __always_inline int slow_path_outside(struct slow_path *path, const struc
 
 /* Endpoint of a flow that goes to a Service. 0 or -reason. */
 static __always_inline int slow_path_service(struct slow_path *path, const struct packet *p,
-					     const struct service_entry *service)
+					     const struct service_entry *service, __u32 random)
 {
 	const struct flow_tuple *t = &path->fwd.tuple;
 	enum service_caller caller;
@@ -159,6 +159,8 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	if (!service)
 		return path->old.state & FLOW_SERVICE ? -REASON_ENDPOINT_GONE : 0;
 	path->flags |= SLOW_PATH_SERVICE;
+	if (service->affinity_seconds)
+		path->flags |= SLOW_PATH_AFFINITY;
 	caller = frontend_caller(path, service);
 	result = t->zone == ZONE_POD ? 0 : slow_path_outside(path, p, service, caller);
 	if (result)
@@ -181,8 +183,7 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	    (t->proto == IPPROTO_TCP && path->old.generation && !is_syn(p)))
 		return -REASON_ENDPOINT_GONE;
 	path->old.generation = 0;
-	path->service = *service;
-	return frontend_choose(path, local);
+	return frontend_choose(path, service, local, random);
 }
 
 /*
@@ -639,7 +640,7 @@ __noinline int slow_path_decide(struct packet *p)
 		return 0;
 	}
 	service = slow_path_frontend(path, p, &to, &looked);
-	result = slow_path_service(path, p, service);
+	result = slow_path_service(path, p, service, bpf_get_prandom_u32());
 	if (result)
 		return result;
 	if (!looked || path->flags & SLOW_PATH_SERVICE)

@@ -27,9 +27,7 @@ struct slow_path {
 	};
 	__u32 port_at; /* of the search for a source port: where it began */
 	__u32 port_tries;
-	__u32 port_linger;	      /* ports of flows that are as good as over are taken too */
-	struct service_entry service; /* of which an endpoint is chosen: the map is read-only, and
-				       * no argument of a global function */
+	__u32 port_linger; /* ports of flows that are as good as over are taken too */
 	struct address_key egress_key;
 	__u32 native_peer; /* that a flow from the wire comes from, natively routed; 0: none */
 };
@@ -48,6 +46,7 @@ enum slow_path_flag {
 					 */
 	SLOW_PATH_HAND_ON = 1 << 9,	/* to the endpoint's node, untranslated (DSR) */
 	SLOW_PATH_HANDED_ON = 1 << 10,	/* another node has done so */
+	SLOW_PATH_AFFINITY = 1 << 11,	/* the Service keeps a client's endpoint */
 };
 
 MAP(slow_paths, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct slow_path, 1, 0);

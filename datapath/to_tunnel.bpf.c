@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * TC, the tunnel's device, egress: what the node's own stack sends to other nodes' pods gets its
- * peer here. What Polder redirects has one already. The node is no router into the tunnel: what it
- * forwards leaves only with an address of its own.
+ * peer here, and what a process answers at a node port the node port's address. What Polder
+ * redirects has its peer already. The node is no router into the tunnel: what it forwards leaves
+ * only with an address of its own.
  */
 #include "context_tc.h"
-#include "event.h"
+#include "answer.h"
+#include "icmp_error.h"
 #include "parse.h"
 #include "redirected.h"
 #include "source_wire.h"
@@ -59,7 +61,27 @@ __noinline int send(struct __sk_buff *skb, struct packet *p)
 	return result ? result : tunnel_key_set(skb, peer);
 }
 
-static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
+/* The error that the node sends about a packet for a process of it. 0 or -reason. */
+static __always_inline int turn_error(struct __sk_buff *skb, struct packet *p,
+				      struct flow_copy *flow, __u8 family)
+{
+	int result = icmp_error_turn(skb, p, flow, family);
+
+	if (!result)
+		result = rewrite(skb, p, flow, NULL, false, ZONE_HOST, family);
+	return result == -REASON_REWRITE ? result : 0; /* else it is about no Service's flow */
+}
+
+/* Pods of other nodes use this node's ports, whose endpoint may be a process. 0 or -reason. */
+static __always_inline int turn(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,
+				__u8 family)
+{
+	if (unlikely(p->flags & PACKET_ICMP_ERROR))
+		return turn_error(skb, p, flow, family);
+	return is_answer(skb, p) ? follow_answer(skb, p, flow, family) : 0;
+}
+
+static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow)
 {
 	struct cursor c = CURSOR(skb);
 	__be16 kind;
@@ -72,7 +94,12 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p)
 		return -REASON_L2_UNKNOWN;
 	result = kind == bpf_htons(ETH_P_IP) ? parse(skb, p, c, FAMILY_V4)
 					     : parse(skb, p, c, FAMILY_V6);
-	return result ? result : send(skb, p);
+	if (!result)
+		result = send(skb, p);
+	if (result)
+		return result;
+	return kind == bpf_htons(ETH_P_IP) ? turn(skb, p, flow, FAMILY_V4)
+					   : turn(skb, p, flow, FAMILY_V6);
 }
 
 SEC("tc")
@@ -80,13 +107,14 @@ int to_tunnel(struct __sk_buff *skb)
 {
 	struct packet p = {
 		.length = skb->len, .link = skb->ingress_ifindex, .hook = DROP_TO_TUNNEL};
+	struct flow_copy flow;
 	int result;
 
 	/* The refusals that from_tunnel sends back have a key, too. */
 	if (likely(is_redirected(skb)) || tunnel_key_peer(skb, 1))
 		return TC_ACT_OK;
 	p.tuple.zone = ZONE_HOST;
-	result = handle(skb, &p);
+	result = handle(skb, &p, &flow);
 	if (likely(!result))
 		return TC_ACT_OK;
 	drop_count(skb->ifindex, &p, -result, VERDICT_DROP);

@@ -5,7 +5,7 @@
  * and leaves with another one where a pod was first. See docs/architecture.md, "Ports of others".
  */
 #include "context_tc.h"
-#include "fragment.h"
+#include "answer.h"
 #include "icmp_error.h"
 #include "parse.h"
 #include "redirected.h"
@@ -19,14 +19,6 @@ static __always_inline bool in_masquerade_range(const struct packet *p)
 
 	return p->flags & PACKET_HAS_PORTS && !(p->flags & PACKET_LATER_FRAGMENT) &&
 	       port >= config.masquerade_port_min && port <= config.masquerade_port_max;
-}
-
-/* May the packet be what a process of the node answers a Service's client? Of a later fragment the
- * first one tells. */
-static __always_inline bool is_answer(struct __sk_buff *skb, const struct packet *p)
-{
-	return !skb->ingress_ifindex && has_service_ports(p->tuple.proto) &&
-	       (p->flags & PACKET_LATER_FRAGMENT || is_host_endpoint(p->tuple.sport_be));
 }
 
 /* Is the answer's tuple taken by a flow of a pod, or of a client of a Service? */
@@ -107,27 +99,6 @@ static __always_inline int begins(struct __sk_buff *skb, struct packet *p, __u8 
 		return is_tracked(skb, p) && begins;
 	/* In mid-stream the peer knows the port. */
 	return begins && (p->tuple.proto != IPPROTO_TCP || is_syn(p)) ? 1 : -REASON_PORT_COLLISION;
-}
-
-/*
- * What a process of the node answers a Service's client leaves with the Service's address, by the
- * way that the stack has chosen. TC_ACT_OK or -reason.
- */
-static __always_inline int follow_answer(struct __sk_buff *skb, struct packet *p,
-					 struct flow_copy *flow, __u8 family)
-{
-	struct flow_head *head;
-	int outcome, result;
-
-	if (unlikely(p->flags & PACKET_LATER_FRAGMENT) && fragment_complete(p))
-		return TC_ACT_OK;
-	outcome = flow_of(p, flow, &head, family);
-	if (outcome == FLOW_ABSENT || (outcome != FLOW_BUSY && !(flow->state & FLOW_REPLY)))
-		return TC_ACT_OK;
-	result = follow_found(skb, p, flow, outcome, head, family);
-	if (!result)
-		result = rewrite(skb, p, flow, NULL, false, ZONE_HOST, family);
-	return result ? result : fragment_follow(skb, p, TC_ACT_OK);
 }
 
 static __always_inline int follow(struct __sk_buff *skb, struct packet *p, struct flow_copy *flow,

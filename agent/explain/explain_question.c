@@ -122,12 +122,10 @@ static const char *node_of_address(const struct explain *explain, const struct p
 static const struct object *find_remote(const struct explain *explain,
 					const struct polder_addr *addr)
 {
-	const char *name = policy_sync_pod_name(explain->sources->policy_sync, addr),
-		   *slash = name ? strchr(name, '/') : NULL;
-	CLEANUP(cleanup_free) char *namespace = slash ? strndup(name, slash - name) : NULL;
+	const struct object *pod = policy_sync_pod_at(explain->sources->policy_sync, addr);
 
-	return namespace ? store_get(explain->sources->store, OBJECT_POD, namespace, slash + 1)
-			 : NULL;
+	return pod ? store_get(explain->sources->store, OBJECT_POD, pod->namespace, pod->name)
+		   : NULL;
 }
 
 void explain_find_address(const struct explain *explain, const struct polder_addr *addr,

@@ -7,7 +7,7 @@
 
 #include "agent/common/log.h"
 #include "agent/common/hash_table.h"
-#include "agent/policy/address_blocks.h"
+#include "agent/common/address_blocks.h"
 #include "agent/policy/address_list.h"
 
 struct address {
@@ -204,9 +204,12 @@ void addresses_close(struct addresses *a)
 
 static int compare_claims(const struct address_claim *a, const struct address_claim *b)
 {
+	int order;
+
 	if (!a->ifindex != !b->ifindex)
 		return a->ifindex ? -1 : 1;
-	return strcmp(a->owner, b->owner);
+	order = strcmp(a->pod->namespace, b->pod->namespace);
+	return order ? order : strcmp(a->pod->name, b->pod->name);
 }
 
 int addresses_claim(struct addresses *a, struct address_claim *claim,
@@ -369,9 +372,15 @@ void addresses_mark_inside(struct addresses *a, const struct prefix *range)
 
 /* ---------------------------------------------------------------- one address */
 
+/* A pod, or what else. */
+struct owner {
+	const struct object *pod;
+	const char *text;
+};
+
 /* What the map should say. False: nothing. */
 static bool wanted(const struct addresses *a, const struct address *address,
-		   struct address_entry *ret, const char **ret_owner)
+		   struct address_entry *ret, struct owner *ret_owner)
 {
 	const struct address_claim *claim = winner(a, address);
 	uint32_t identity, flags, shared = 0; /* a link, or a peer */
@@ -381,13 +390,14 @@ static bool wanted(const struct addresses *a, const struct address *address,
 		shared = claim->ifindex;
 		flags = ADDRESS_POD | (shared ? ADDRESS_LOCAL : 0);
 		if (!shared && a->env.peer_of)
-			shared = a->env.peer_of(&address->key.addr, claim->node, a->env.data);
-		*ret_owner = claim->owner;
+			shared = a->env.peer_of(&address->key.addr, claim->pod->pod.node_name,
+						a->env.data);
+		*ret_owner = (struct owner){.pod = claim->pod};
 	} else if (address->fixed) {
 		identity = address->fixed->said.identity;
 		flags = address->fixed->said.flags;
 		shared = address->fixed->said.peer;
-		*ret_owner = address->fixed->said.owner;
+		*ret_owner = (struct owner){.text = address->fixed->said.owner};
 	} else {
 		return false;
 	}
@@ -513,18 +523,21 @@ static int write_one(struct addresses *a, struct address *address, struct addres
 	return put_next(a, address, entry, slot, ret_switch);
 }
 
-static void report_full(const struct addresses *a, const struct address *address, const char *owner)
+static void report_full(const struct addresses *a, const struct address *address,
+			const struct owner *owner)
 {
 	char text[INET6_ADDRSTRLEN];
 
 	addr_format(&address->key.addr, text);
 	log_error("addresses",
-		  "%s: no room for its address %s: map addresses has %u entries, all in use; raise "
+		  "%s%s%s: no room for its address %s: map addresses has %u entries, all in use; "
+		  "raise "
 		  "--max-addresses",
-		  owner, text, a->max_entries);
+		  owner->pod ? owner->pod->namespace : "", owner->pod ? "/" : "",
+		  owner->pod ? owner->pod->name : owner->text, text, a->max_entries);
 }
 
-static int mark_roomless(struct addresses *a, struct address *address, const char *owner)
+static int mark_roomless(struct addresses *a, struct address *address, const struct owner *owner)
 {
 	if (address->roomless)
 		return 0;
@@ -539,20 +552,20 @@ static int write_wanted(struct addresses *a, struct address *address, unsigned i
 			bool *ret_switch)
 {
 	struct address_entry entry;
-	const char *owner;
+	struct owner owner;
 	int r;
 
 	if (!wanted(a, address, &entry, &owner))
 		return 0;
 	r = write_one(a, address, &entry, slot, ret_switch);
-	return r == -E2BIG ? mark_roomless(a, address, owner) : r;
+	return r == -E2BIG ? mark_roomless(a, address, &owner) : r;
 }
 
 /* Nobody wants it, or does with other flags, which is for write_wanted(). */
 static int delete_unwanted(struct addresses *a, struct address *address)
 {
 	struct address_entry entry;
-	const char *owner;
+	struct owner owner;
 	int r;
 
 	if (!address->present || wanted(a, address, &entry, &owner))
@@ -609,7 +622,7 @@ static int retry_roomless(struct addresses *a, unsigned int slot, bool *ret_swit
 	for (i = 0; i < a->roomless.count; i++) {
 		struct address *address = a->roomless.items[i];
 		struct address_entry entry;
-		const char *owner;
+		struct owner owner;
 
 		if (!address->present && wanted(a, address, &entry, &owner) &&
 		    (r < 0 || a->present >= a->max_entries)) {
@@ -730,12 +743,12 @@ const struct address_entry *addresses_find(const struct addresses *a,
 	return address && address->present ? &address->entry : NULL;
 }
 
-const char *addresses_owner(const struct addresses *a, const struct polder_addr *addr)
+const struct object *addresses_owner(const struct addresses *a, const struct polder_addr *addr)
 {
 	const struct address *address = find_addr(a, addr);
 	const struct address_claim *claim = address ? winner(a, address) : NULL;
 
-	return claim ? claim->owner : NULL;
+	return claim ? claim->pod : NULL;
 }
 
 void addresses_problems(const struct addresses *a,
@@ -750,16 +763,17 @@ void addresses_problems(const struct addresses *a,
 		struct address_problem problem = {.addr = &address->key.addr};
 		const struct address_claim *claim;
 		struct address_entry entry;
+		struct owner owner;
 
 		problem.no_room = true;
-		if (address->roomless && !address->present &&
-		    wanted(a, address, &entry, &problem.owner)) {
-			problem.pod = entry.flags & ADDRESS_POD;
+		if (address->roomless && !address->present && wanted(a, address, &entry, &owner)) {
+			problem.pod = owner.pod;
+			problem.owner = owner.text;
 			visit(&problem, data);
 		}
 		for (claim = address->claims; claim; claim = claim->next) {
-			problem = (struct address_problem){
-				.addr = &address->key.addr, .owner = claim->owner, .pod = true};
+			problem = (struct address_problem){.addr = &address->key.addr,
+							   .pod = claim->pod};
 			if (is_refused(a, address, claim))
 				visit(&problem, data);
 		}

@@ -40,10 +40,9 @@ void addresses_close(struct addresses *addresses); /* takes NULL */
  * these in the order of their names.
  */
 struct address_claim {
-	const char *owner; /* "namespace/name" */
-	const char *node;  /* a pod's of another node: which; NULL: unknown */
-	uint32_t identity; /* 0: it claims nothing for now */
-	uint32_t ifindex;  /* of a local pod; 0: a pod of another node */
+	const struct object *pod; /* its namespace, name and, of another node's, node count */
+	uint32_t identity;	  /* 0: it claims nothing for now */
+	uint32_t ifindex;	  /* of a local pod; 0: a pod of another node */
 	struct address *address;
 	struct address_claim *next;
 };
@@ -97,13 +96,14 @@ void addresses_remove(struct addresses *addresses, const struct polder_addr *add
 /* What the map says of just this address; NULL: nothing. */
 const struct address_entry *addresses_find(const struct addresses *addresses,
 					   const struct polder_addr *addr);
-/* Whose claim counts: "namespace/name"; NULL: no pod's. */
-const char *addresses_owner(const struct addresses *addresses, const struct polder_addr *addr);
+/* The pod whose claim counts; NULL: none does. */
+const struct object *addresses_owner(const struct addresses *addresses,
+				     const struct polder_addr *addr);
 /* An address that a pod of another node claims and does not get, or that found no room. */
 struct address_problem {
 	const struct polder_addr *addr;
-	const char *owner;
-	bool pod; /* the owner is one: "namespace/name" */
+	const struct object *pod; /* NULL: no pod's */
+	const char *owner;	  /* then: whose it is */
 	bool no_room;
 };
 void addresses_problems(const struct addresses *addresses,

@@ -756,14 +756,15 @@ struct policy_registry *policy_sync_registry(struct policy_sync *sync)
 	return sync->registry;
 }
 
-const char *policy_sync_pod_name(const struct policy_sync *sync, const struct polder_addr *addr)
+const struct object *policy_sync_pod_at(const struct policy_sync *sync,
+					const struct polder_addr *addr)
 {
 	return addresses_owner(sync->addresses, addr);
 }
 
 bool policy_sync_pod_without_room(const struct policy_sync *sync, const struct polder_addr *addr)
 {
-	return policy_sync_pod_name(sync, addr) && !addresses_find(sync->addresses, addr);
+	return policy_sync_pod_at(sync, addr) && !addresses_find(sync->addresses, addr);
 }
 
 size_t policy_sync_problems(struct policy_sync *sync, const struct policy_sync_problem **ret)

@@ -130,9 +130,10 @@ const struct compiled_selection *policy_sync_isolation(const struct policy_sync 
  * (free()), NULL: no memory. */
 size_t policy_sync_held_policies(const struct policy_sync *sync, const struct local_pod *pod,
 				 const struct object ***ret);
-/* "namespace/name" of the pod with an address, local or not; NULL: unknown. Valid until the next
- * pass. */
-const char *policy_sync_pod_name(const struct policy_sync *sync, const struct polder_addr *addr);
+/* The pod with an address, local or not: its namespace and name alone; NULL: unknown. Valid until
+ * the next pass. */
+const struct object *policy_sync_pod_at(const struct policy_sync *sync,
+					const struct polder_addr *addr);
 /* Is it a pod's, and found no room in the map? Then the programs do not know whose it is. */
 bool policy_sync_pod_without_room(const struct policy_sync *sync, const struct polder_addr *addr);
 struct policy_sync_problem {

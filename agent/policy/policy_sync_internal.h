@@ -49,9 +49,9 @@ struct synced_pod {
 struct remote_pod {
 	struct hash_table_item by_key; /* first: the table gives it back */
 	struct policy_pod *compiled;
-	struct object *object;	      /* a share: the compiler borrows its addresses */
-	struct address_claim *claims; /* one for each of its addresses */
-	char key[];		      /* NAMESPACE/NAME */
+	struct object *object;	    /* a share: the compiler borrows its addresses */
+	struct address_claim first; /* to its first address, */
+	struct address_claim *more; /* and to each of the others; NULL: there are none */
 };
 
 /* It holds for the pods that were on their way out in the pass it went in. */
@@ -88,8 +88,8 @@ struct policy_sync {
 	struct policy_compiler *compiler;  /* NULL: one has to be made and be given everything */
 	struct policy_compiler *successor; /* that one, if it has been made already */
 	struct rule_counts *counts;
-	char *state_text;			/* as last written */
-	char *held_text;			/* the part of it that is not the registry's */
+	char *state_text; /* as found at the start; NULL: there was none, or it was written since */
+	char *held_text;  /* the part of it that is not the registry's */
 	char *held_copied;			/* as its copy has it; NULL: nobody knows */
 	uint64_t state_revision, state_changes; /* of the registry, then */
 	uint64_t run;

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What changed since the last run: into the compiler, and into the claims to addresses. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/policy/policy_sync_internal.h"
 #include "policy/objects/array.h"
-#include "policy/objects/limits.h"
 
 /* A list that more objects have grown, as all do at the start, is given back. */
 #define NOTED_KEPT 1024
-#define KEY_SIZE   (LIMIT_NAMESPACE + LIMIT_NAME + 2)
 
 /* ---------------------------------------------------------------- what is noted */
 
@@ -28,20 +25,23 @@ void policy_sync_mark(struct policy_sync *sync, const struct object *object)
 	sync->dirty[sync->dirty_count++] = object_share(object);
 }
 
-static uint32_t hash_of(const char *key)
+static uint32_t hash_of(const char *namespace, const char *name)
 {
-	return hash_table_hash_of(key, strlen(key));
+	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
+	       hash_table_hash_of(name, strlen(name));
+}
+
+static bool is_named(const struct object *object, const char *namespace, const char *name)
+{
+	return strcmp(object->name, name) == 0 && strcmp(object->namespace, namespace) == 0;
 }
 
 static struct remote_pod *find_known(const struct policy_sync *sync, const char *namespace,
 				     const char *name)
 {
-	struct hash_table_item *item;
-	char key[KEY_SIZE];
+	struct hash_table_item *item = hash_table_find(&sync->known, hash_of(namespace, name));
 
-	snprintf(key, sizeof(key), "%s/%s", namespace, name);
-	item = hash_table_find(&sync->known, hash_of(key));
-	while (item && strcmp(((struct remote_pod *)item)->key, key) != 0)
+	while (item && !is_named(((struct remote_pod *)item)->object, namespace, name))
 		item = hash_table_find_next(item);
 	return (struct remote_pod *)item;
 }
@@ -86,14 +86,27 @@ static void clear_noted(struct policy_sync *sync)
 
 /* ---------------------------------------------------------------- pods of other nodes */
 
-static void known_free(struct policy_sync *sync, struct remote_pod *known)
+/* To the address at this place. */
+static struct address_claim *claim_at(struct remote_pod *known, size_t place)
 {
-	size_t count = known->claims ? known->object->pod.address_count : 0;
+	return place ? &known->more[place - 1] : &known->first;
+}
+
+static void drop_claims(struct policy_sync *sync, struct remote_pod *known)
+{
+	size_t count = known->more ? known->object->pod.address_count : 1;
 
 	for (size_t i = 0; i < count; i++)
-		addresses_unclaim(sync->addresses, &known->claims[i]);
+		addresses_unclaim(sync->addresses, claim_at(known, i));
+	free(known->more);
+	known->more = NULL;
+	known->first = (struct address_claim){};
+}
+
+static void known_free(struct policy_sync *sync, struct remote_pod *known)
+{
+	drop_claims(sync, known);
 	object_free(known->object);
-	free(known->claims);
 	free(known);
 }
 
@@ -109,13 +122,12 @@ static int drop_pod(struct policy_sync *sync, struct remote_pod *known)
 /* NULL: no memory. */
 static struct remote_pod *known_new(struct policy_sync *sync, const struct object *object)
 {
-	size_t size = strlen(object->namespace) + strlen(object->name) + 2;
-	struct remote_pod *known = calloc(1, sizeof(*known) + size);
+	struct remote_pod *known = calloc(1, sizeof(*known));
 
 	if (!known)
 		return NULL;
-	snprintf(known->key, size, "%s/%s", object->namespace, object->name);
-	if (hash_table_add(&sync->known, &known->by_key, hash_of(known->key)) < 0) {
+	if (hash_table_add(&sync->known, &known->by_key, hash_of(object->namespace, object->name)) <
+	    0) {
 		free(known);
 		return NULL;
 	}
@@ -132,36 +144,41 @@ static bool same_addresses(const struct object *a, const struct object *b)
 		memcmp(a->pod.addresses, b->pod.addresses, count * sizeof(*a->pod.addresses)) == 0);
 }
 
-/* Claims to the object's addresses, in the place of those there are. Takes the share. 0 or -ENOMEM.
- */
-static int take_object(struct policy_sync *sync, struct remote_pod *known, struct object *object)
+/* 0 or -ENOMEM: there are none. */
+static int make_claims(struct policy_sync *sync, struct remote_pod *known)
 {
-	size_t count = object->pod.address_count, i;
-	struct address_claim *claims;
+	size_t count = known->object->pod.address_count;
 	int r = 0;
 
-	if (known->claims && same_addresses(known->object, object)) {
-		object_free(known->object);
-		known->object = object;
-		return 0;
+	if (count > 1) {
+		known->more = calloc(count - 1, sizeof(*known->more));
+		if (!known->more)
+			return -ENOMEM;
 	}
-	claims = calloc(count ? count : 1, sizeof(*claims));
-	if (!claims) {
-		object_free(object);
-		return -ENOMEM;
+	for (size_t i = 0; i < count && r == 0; i++) {
+		claim_at(known, i)->pod = known->object;
+		r = addresses_claim(sync->addresses, claim_at(known, i),
+				    &known->object->pod.addresses[i]);
 	}
-	for (i = 0; known->claims && i < known->object->pod.address_count; i++)
-		addresses_unclaim(sync->addresses, &known->claims[i]);
-	free(known->claims);
-	object_free(known->object);
-	known->claims = claims;
-	known->object = object;
-	for (i = 0; i < count && r == 0; i++) {
-		claims[i].owner = known->key;
-		claims[i].node = object->pod.node_name;
-		r = addresses_claim(sync->addresses, &claims[i], &object->pod.addresses[i]);
-	}
+	if (r < 0)
+		drop_claims(sync, known);
 	return r;
+}
+
+/* Claims to its addresses, in the place of those there are. Takes the share. 0 or -ENOMEM. */
+static int take_object(struct policy_sync *sync, struct remote_pod *known, struct object *object)
+{
+	bool same = known->first.address && same_addresses(known->object, object);
+
+	if (!same)
+		drop_claims(sync, known);
+	object_free(known->object);
+	known->object = object;
+	if (!same)
+		return make_claims(sync, known);
+	for (size_t i = 0; i < object->pod.address_count; i++)
+		claim_at(known, i)->pod = object;
+	return 0;
 }
 
 /* Ours, but not connected (not yet, or not by us): nothing is said of its addresses. */
@@ -173,7 +190,7 @@ static bool is_placed_here(const struct policy_sync *sync, const struct object *
 static void set_claims(struct policy_sync *sync, struct remote_pod *known, uint32_t identity)
 {
 	for (size_t i = 0; i < known->object->pod.address_count; i++) {
-		struct address_claim *claim = &known->claims[i];
+		struct address_claim *claim = claim_at(known, i);
 
 		if (claim->identity == identity)
 			continue;
@@ -243,7 +260,7 @@ static int follow_local(struct policy_sync *sync, struct synced_pod *pod)
 	for (size_t i = 0; i < pod->address_count && r == 0; i++) {
 		if (pod->claims[i].address)
 			continue;
-		pod->claims[i].owner = pod->key;
+		pod->claims[i].pod = &pod->object;
 		pod->claims[i].ifindex = pod->entry.ifindex;
 		r = addresses_claim(sync->addresses, &pod->claims[i], &pod->addresses[i]);
 	}

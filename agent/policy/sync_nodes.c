@@ -310,7 +310,11 @@ static void list_address(const struct address_problem *problem, void *data)
 	struct policy_sync *sync = data;
 	char subject[128], text[INET6_ADDRSTRLEN];
 
-	snprintf(subject, sizeof(subject), "%s%s", problem->pod ? "pod " : "", problem->owner);
+	if (problem->pod)
+		snprintf(subject, sizeof(subject), "pod %s/%s", problem->pod->namespace,
+			 problem->pod->name);
+	else
+		snprintf(subject, sizeof(subject), "%s", problem->owner);
 	addr_format(problem->addr, text);
 	if (problem->no_room)
 		policy_sync_problem_add(

@@ -97,7 +97,7 @@ int state_load(struct policy_sync *sync)
 	return ruleset_slots_each(sync->slots, know_ruleset, sync);
 }
 
-/* Takes the text. */
+/* Takes the text: of a large cluster it is too large to be kept. */
 static int write_state(struct policy_sync *sync, char *text)
 {
 	int r = sync->state_text && strcmp(text, sync->state_text) == 0
@@ -108,12 +108,8 @@ static int write_state(struct policy_sync *sync, char *text)
 		log_error("policy",
 			  "%s: cannot be written: %s; changes of policy wait until it can",
 			  sync->state, strerror(-r));
-	free(sync->state_text);
-	sync->state_text = text;
-	if (r < 0) {
-		free(text);
-		sync->state_text = NULL;
-	}
+	free(TAKE_PTR(sync->state_text));
+	free(text);
 	return r;
 }
 

@@ -6,12 +6,24 @@
 
 #include "agent/services/services_internal.h"
 
+static uint32_t hash_of(const struct service_key *key)
+{
+	return hash_table_hash_of(key, sizeof(*key));
+}
+
 struct claim *claim_find(const struct services *s, const struct service_key *key)
 {
-	struct claim *claim;
+	struct hash_table_item *item = hash_table_find(&s->claims, hash_of(key));
 
-	HASH_FIND(hh, s->claims, key, sizeof(*key), claim);
-	return claim;
+	while (item && memcmp(&((struct claim *)item)->key, key, sizeof(*key)) != 0)
+		item = hash_table_find_next(item);
+	return (struct claim *)item;
+}
+
+struct claim *claim_next(const struct services *s, const struct claim *claim)
+{
+	return (struct claim *)(claim ? hash_table_next(&s->claims, &claim->by_key)
+				      : hash_table_first(&s->claims));
 }
 
 struct claim *claim_of_address(const struct services *s, const struct polder_addr *addr)
@@ -32,9 +44,13 @@ static struct claim *claim_get(struct services *s, const struct service_key *key
 	if (!claim)
 		return NULL;
 	claim->key = *key;
-	HASH_ADD(hh, s->claims, key, sizeof(claim->key), claim);
-	if (HASH_ADDED(hh, claim))
+	if (hash_table_add(&s->claims, &claim->by_key, hash_of(key)) < 0) {
+		free(claim);
+		return NULL;
+	}
+	if (key->port_be || address_blocks_add(&s->claimed, &claim->in_block, &key->addr) == 0)
 		return claim;
+	hash_table_remove(&s->claims, &claim->by_key);
 	free(claim);
 	return NULL;
 }
@@ -43,7 +59,8 @@ static void claim_drop_idle(struct services *s, struct claim *claim)
 {
 	if (claim->claimants || claim->frontend || claim->address_written)
 		return;
-	HASH_DEL(s->claims, claim);
+	address_blocks_remove(&s->claimed, &claim->in_block, &claim->key.addr);
+	hash_table_remove(&s->claims, &claim->by_key);
 	free(claim);
 }
 
@@ -54,6 +71,28 @@ void claim_mark_others(struct services *s, const struct claim *claim, const stru
 	for (c = claim->claimants; c; c = c->next)
 		if (c->state != w)
 			state_mark(s, c->state);
+}
+
+struct inside {
+	struct services *services;
+	const struct prefix *range;
+};
+
+static void mark_inside(struct block_item *item, void *data)
+{
+	const struct claim *claim =
+		(const struct claim *)((char *)item - offsetof(struct claim, in_block));
+	const struct inside *inside = data;
+
+	if (prefix_contains(inside->range, &claim->key.addr))
+		claim_mark_others(inside->services, claim, NULL);
+}
+
+void claims_mark_inside(struct services *s, const struct prefix *range)
+{
+	struct inside inside = {s, range};
+
+	address_blocks_each(&s->claimed, range, mark_inside, &inside);
 }
 
 int claim_want(struct services *s, struct service_state *w, const struct service_key *key,
@@ -185,12 +224,15 @@ void claims_free(struct services *s)
 	struct claim *claim, *next;
 	struct claimant *c;
 
-	HASH_ITER (hh, s->claims, claim, next) {
-		HASH_DEL(s->claims, claim);
+	for (claim = claim_next(s, NULL); claim; claim = next) {
+		next = claim_next(s, claim);
+		address_blocks_remove(&s->claimed, &claim->in_block, &claim->key.addr);
 		while ((c = claim->claimants)) {
 			claim->claimants = c->next;
 			free(c);
 		}
 		free(claim);
 	}
+	hash_table_clear(&s->claims);
+	address_blocks_clear(&s->claimed);
 }

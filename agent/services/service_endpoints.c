@@ -334,14 +334,24 @@ static enum part part_of(const struct candidates *c, const struct candidate *one
 				: PART_NONE;
 }
 
-static int make_room(struct endpoints *e, size_t active, size_t others)
+int endpoints_reserve(struct endpoints *e, size_t active, size_t others, bool in_parts)
 {
-	e->row = calloc(active + 1, sizeof(*e->row));
-	e->weights = calloc(active + 1, sizeof(*e->weights));
-	e->active = calloc(active + 1, sizeof(*e->active));
-	e->terminating = calloc(others + 1, sizeof(*e->terminating));
-	e->silent = calloc(others + 1, sizeof(*e->silent));
-	return e->row && e->weights && e->active && e->terminating && e->silent ? 0 : -ENOMEM;
+	size_t backends = (in_parts ? 2 : 1) * active + 2 * others;
+
+	e->row = calloc(1, backends * sizeof(*e->row) + active * sizeof(*e->weights) + 1);
+	if (!e->row)
+		return -ENOMEM;
+	e->active = in_parts ? e->row + active : e->row;
+	e->terminating = e->active + active;
+	e->silent = e->terminating + others;
+	e->weights = (uint16_t *)(e->silent + others);
+	return 0;
+}
+
+/* Then those that take new flows stand in another order in the row. */
+static bool is_in_parts(const size_t counts[])
+{
+	return !!counts[PART_LOCAL] + !!counts[PART_BOTH] + !!counts[PART_CLUSTER] > 1;
 }
 
 static int split(const struct candidates *c, struct endpoints *e)
@@ -351,7 +361,8 @@ static int split(const struct candidates *c, struct endpoints *e)
 
 	for (size_t i = 0; i < c->count; i++)
 		counts[part_of(c, &c->items[i], &choice)]++;
-	if (make_room(e, c->count - counts[PART_NONE], counts[PART_NONE]) < 0)
+	if (endpoints_reserve(e, c->count - counts[PART_NONE], counts[PART_NONE],
+			      is_in_parts(counts)) < 0)
 		return -ENOMEM;
 	places[PART_LOCAL] = 0;
 	places[PART_BOTH] = counts[PART_LOCAL];
@@ -405,9 +416,5 @@ int endpoints_collect(const struct endpoints_from *from, const struct service_po
 void endpoints_clear(struct endpoints *e)
 {
 	free(e->row);
-	free(e->weights);
-	free(e->active);
-	free(e->terminating);
-	free(e->silent);
 	*e = (struct endpoints){};
 }

@@ -10,7 +10,8 @@
  * For one port and one family. `row` are those that take new flows: first those of this node's set
  * alone, then those of both sets, then the others, each part sorted; `active` are the same, sorted.
  * `terminating` keep the flows that they have; `silent` are those of `terminating` that do not
- * serve. Sorted, no address twice.
+ * serve. Sorted, no address twice. All lists lie in the row's piece of memory, and where the row
+ * has one part alone it is `active`.
  */
 struct endpoints {
 	struct backend *row, *active;
@@ -47,6 +48,9 @@ struct endpoints_from {
 /* 0 or -ENOMEM; free with endpoints_clear(). */
 int endpoints_collect(const struct endpoints_from *from, const struct service_port *port, bool v4,
 		      struct endpoints *ret);
+/* Room for so many: those that take new flows, in parts of which the row has more than one or not,
+ * and the others. 0 or -ENOMEM. */
+int endpoints_reserve(struct endpoints *endpoints, size_t active, size_t others, bool in_parts);
 /* The order of the lists: by address, then by port. */
 int backend_compare(const struct backend *a, const struct backend *b);
 void endpoints_clear(struct endpoints *endpoints);

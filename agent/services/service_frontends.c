@@ -584,20 +584,12 @@ int service_apply(struct services *s, struct service_state *w, const struct obje
 
 static int fixed_endpoints(const struct services_fixed *said, struct endpoints *ret)
 {
-	struct endpoints e = {
-		.row = calloc(1, sizeof(*e.row)),
-		.active = calloc(1, sizeof(*e.active)),
-		.terminating = calloc(1, sizeof(*e.terminating)),
-		.silent = calloc(1, sizeof(*e.silent)),
-		.active_count = 1,
-		.both = 1,
-	};
+	struct endpoints e = {.active_count = 1, .both = 1};
 
-	if (!e.row || !e.active || !e.terminating || !e.silent) {
-		endpoints_clear(&e);
+	if (endpoints_reserve(&e, 1, 0, false) < 0)
 		return -ENOMEM;
-	}
-	e.row[0] = e.active[0] = said->endpoint;
+	e.weights = NULL; /* there is nothing to weigh */
+	e.row[0] = said->endpoint;
 	*ret = e;
 	return 0;
 }

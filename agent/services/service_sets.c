@@ -196,6 +196,15 @@ static void notify_changed(const struct services *s, const struct change *before
 		notify_touched(s, &backend->addr);
 }
 
+/* The Service begins to keep clients, or ends it: its flows say so. */
+static void notify_all(const struct services *s, const struct change *members)
+{
+	for (size_t i = 0; i < members->active.count; i++)
+		notify_touched(s, &members->active.items[i].addr);
+	for (size_t i = 0; i < members->terminating.count; i++)
+		notify_touched(s, &members->terminating.items[i].addr);
+}
+
 static struct change before_of(const struct service_set *set)
 {
 	const struct endpoints *e = &set->endpoints;
@@ -261,10 +270,10 @@ void set_free(struct service_set *set)
 
 static struct service_set *set_of_id(const struct services *s, uint32_t id)
 {
-	struct service_set *set;
+	struct hash_table_item *item = hash_table_find(&s->sets, id);
 
-	HASH_FIND(by_id, s->sets, &id, sizeof(id), set);
-	return set;
+	return item ? (struct service_set *)((char *)item - offsetof(struct service_set, by_id))
+		    : NULL;
 }
 
 static int has_id(const void *key, const void *value, void *data)
@@ -312,8 +321,7 @@ static int number(struct services *s, struct service_set *set)
 	adopt(s, set);
 	if (!set->id)
 		set->id = new_id(s);
-	HASH_ADD(by_id, s->sets, id, sizeof(set->id), set);
-	if (HASH_ADDED(by_id, set))
+	if (hash_table_add(&s->sets, &set->by_id, set->id) == 0)
 		return 0;
 	set->id = 0;
 	leave_row(s, set->row.first, set->row.count);
@@ -638,6 +646,7 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	      const struct set_terms *terms, const char **full)
 {
 	const struct change before = before_of(set), after = after_of(e);
+	const bool keeps_others = !set->affinity_seconds != !terms->affinity_seconds;
 	struct set_terms kept = *terms;
 	struct set_row row = {};
 	bool entries_full = false, sources_full;
@@ -666,6 +675,8 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	}
 	drop_backend_states(s, set->id, &before, &after);
 	notify_change(s, set, &before, &after);
+	if (keeps_others && set->known)
+		notify_all(s, &before);
 	take(s, set, &row, e);
 	*full = sources_full ? "service_sources" : "services";
 	r = sources_settle(s, set, kept.sources, kept.source_count);
@@ -684,7 +695,7 @@ void set_remove(struct services *s, struct service_set *set)
 	sources_remove(s, set);
 	s->backend_count -= set->endpoints.active_count;
 	if (set->id)
-		HASH_DELETE(by_id, s->sets, set);
+		hash_table_remove(&s->sets, &set->by_id);
 	for (at = &set->owner->sets; *at != set; at = &(*at)->next)
 		;
 	*at = set->next;

@@ -11,12 +11,11 @@
 
 void state_free(struct service_state *w)
 {
-	struct slice_name *slice, *next_slice;
+	struct service_slice *slice;
 	struct service_set *set;
 
-	for (slice = w->slices; slice; slice = next_slice) {
-		next_slice = slice->next;
-		free(slice->name);
+	while ((slice = w->slices)) {
+		w->slices = slice->next;
 		free(slice);
 	}
 	while ((set = w->sets)) {
@@ -25,13 +24,6 @@ void state_free(struct service_state *w)
 	}
 	fixed_free(w->fixed);
 	free(w);
-}
-
-void slice_owner_free(struct slice_owner *owner)
-{
-	free(owner->key);
-	free(owner->service);
-	free(owner);
 }
 
 struct name_key {
@@ -173,98 +165,81 @@ void state_mark(struct services *s, struct service_state *w)
 	s->dirty = w;
 }
 
-static void slice_remove(struct service_state *w, const char *name)
+static uint32_t hash_of_slice(const char *namespace, const char *name)
 {
-	struct slice_name **at, *found;
-
-	for (at = &w->slices; *at; at = &(*at)->next) {
-		if (strcmp((*at)->name, name) != 0)
-			continue;
-		found = *at;
-		*at = found->next;
-		free(found->name);
-		free(found);
-		if (!w->slices)
-			sliceless_add(w);
-		return;
-	}
+	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
+	       hash_table_hash_of(name, strlen(name));
 }
 
-static int slice_add(struct service_state *w, const char *name)
+static bool is_slice(const struct service_slice *slice, const char *namespace, const char *name)
 {
-	struct slice_name *slice = calloc(1, sizeof(*slice));
+	return strcmp(slice->name, name) == 0 && strcmp(slice->state->namespace, namespace) == 0;
+}
 
-	if (!slice || !(slice->name = strdup(name))) {
+static struct service_slice *slice_find(const struct services *s, const char *namespace,
+					const char *name)
+{
+	struct hash_table_item *item = hash_table_find(&s->slices, hash_of_slice(namespace, name));
+
+	while (item && !is_slice((struct service_slice *)item, namespace, name))
+		item = hash_table_find_next(item);
+	return (struct service_slice *)item;
+}
+
+/* It is no longer its Service's. Needs no memory. */
+static void slice_drop(struct services *s, struct service_slice *slice)
+{
+	struct service_state *w = slice->state;
+	struct service_slice **at;
+
+	for (at = &w->slices; *at != slice; at = &(*at)->next)
+		;
+	*at = slice->next;
+	if (!w->slices)
+		sliceless_add(w);
+	state_mark(s, w);
+	hash_table_remove(&s->slices, &slice->by_name);
+	free(slice);
+}
+
+static int slice_add(struct services *s, struct service_state *w, const char *name)
+{
+	size_t size = strlen(name) + 1;
+	struct service_slice *slice = calloc(1, sizeof(*slice) + size);
+
+	if (!slice)
+		return -ENOMEM;
+	memcpy(slice->name, name, size);
+	if (hash_table_add(&s->slices, &slice->by_name, hash_of_slice(w->namespace, name)) < 0) {
 		free(slice);
 		return -ENOMEM;
 	}
-	slice_remove(w, name);
 	if (!w->slices)
 		sliceless_remove(w);
+	slice->state = w;
 	slice->next = w->slices;
 	w->slices = slice;
 	return 0;
 }
 
-/* The slice is no longer its Service's. Needs no memory. */
-static void owner_drop(struct services *s, struct slice_owner *owner)
-{
-	char *slash = strchr(owner->key, '/');
-	struct service_state *w;
-
-	*slash = '\0';
-	w = state_find(s, owner->key, owner->service);
-	*slash = '/';
-	if (w)
-		slice_remove(w, slash + 1);
-	state_mark(s, w);
-	HASH_DEL(s->owners, owner);
-	slice_owner_free(owner);
-}
-
-static int owner_add(struct services *s, const char *key, const char *service)
-{
-	struct slice_owner *owner = calloc(1, sizeof(*owner));
-
-	if (!owner)
-		return -ENOMEM;
-	owner->key = strdup(key);
-	owner->service = strdup(service);
-	if (owner->key && owner->service) {
-		HASH_ADD_KEYPTR(hh, s->owners, owner->key, strlen(owner->key), owner);
-		if (HASH_ADDED(hh, owner))
-			return 0;
-	}
-	slice_owner_free(owner);
-	return -ENOMEM;
-}
-
 /* A slice may come, go, or change the Service it names. 0 or -ENOMEM. */
-static int slice_changed(struct services *s, const struct object *slice, bool deleted)
+static int slice_changed(struct services *s, const struct object *object, bool deleted)
 {
-	const char *service = deleted ? NULL : slice->slice.service;
-	struct slice_owner *owner;
+	const char *service = deleted ? NULL : object->slice.service;
+	struct service_slice *slice = slice_find(s, object->namespace, object->name);
 	struct service_state *w;
-	struct name_key key;
-	int r = 0;
 
-	HASH_FIND_STR(s->owners, name_key(slice->namespace, slice->name, &key), owner);
-	if (owner && (!service || strcmp(owner->service, service) != 0)) {
-		owner_drop(s, owner);
-		owner = NULL;
+	if (slice && (!service || strcmp(slice->state->name, service) != 0)) {
+		slice_drop(s, slice);
+		slice = NULL;
 	}
 	if (!service)
 		return 0;
-	w = state_get(s, slice->namespace, service);
+	w = state_get(s, object->namespace, service);
 	if (!w)
 		return -ENOMEM;
 	state_mark(s, w);
-	if (!owner) {
-		r = slice_add(w, slice->name);
-		if (r == 0)
-			r = owner_add(s, key.text, service);
-	}
-	return r;
+	return slice ? 0 : slice_add(s, w, object->name);
 }
 
 static int service_changed(struct services *s, const struct object *service)
@@ -286,16 +261,10 @@ static void mark_claimants(struct services *s, const struct claim *claim)
 /* Services with an address that is the node's, or its pods', and those that may get theirs back. */
 static void mark_at_node(struct services *s, const struct node_object *node)
 {
-	struct claim *claim, *next;
-
 	for (size_t i = 0; i < node->address_count; i++)
 		mark_claimants(s, claim_of_address(s, &node->addresses[i]));
-	for (size_t i = 0; i < node->pod_range_count; i++) {
-		HASH_ITER (hh, s->claims, claim, next)
-			if (!claim->key.port_be &&
-			    prefix_contains(&node->pod_ranges[i], &claim->key.addr))
-				mark_claimants(s, claim);
-	}
+	for (size_t i = 0; i < node->pod_range_count; i++)
+		claims_mark_inside(s, &node->pod_ranges[i]);
 	mark_refused(s);
 }
 
@@ -329,9 +298,9 @@ static int node_changed(struct services *s, const struct object *node, bool dele
 
 void services_node_changed(struct services *s)
 {
-	struct claim *claim, *next;
+	struct claim *claim;
 
-	HASH_ITER (hh, s->claims, claim, next)
+	for (claim = claim_next(s, NULL); claim; claim = claim_next(s, claim))
 		if (!claim->key.port_be &&
 		    claim->address_written == address_is_on_node(s, &claim->key.addr))
 			mark_claimants(s, claim);

@@ -68,13 +68,13 @@ void services_on_addresses(struct services *s, services_more_addresses more, voi
 void services_close(struct services *s)
 {
 	struct service_state *w, *next;
-	struct slice_owner *o, *next_owner;
 	struct service_space *space, *next_space;
 	struct inherited *i, *next_inherited;
 
 	if (!s)
 		return;
-	HASH_CLEAR(by_id, s->sets);
+	hash_table_clear(&s->sets);
+	hash_table_clear(&s->slices);
 	HASH_ITER (hh, s->states, w, next) {
 		HASH_DEL(s->states, w);
 		state_free(w);
@@ -82,10 +82,6 @@ void services_close(struct services *s)
 	HASH_ITER (hh, s->spaces, space, next_space) {
 		HASH_DEL(s->spaces, space);
 		free(space);
-	}
-	HASH_ITER (hh, s->owners, o, next_owner) {
-		HASH_DEL(s->owners, o);
-		slice_owner_free(o);
 	}
 	HASH_ITER (hh, s->inherited, i, next_inherited) {
 		HASH_DEL(s->inherited, i);
@@ -188,7 +184,7 @@ static int apply_wanted(struct services *s, struct service_state *w)
 {
 	const struct object *service = store_get(s->store, OBJECT_SERVICE, w->namespace, w->name);
 	const struct object **slices = NULL;
-	struct slice_name *slice;
+	struct service_slice *slice;
 	size_t count = 0;
 	int r = 0;
 

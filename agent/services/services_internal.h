@@ -2,6 +2,8 @@
 /* What the files of services share. */
 #pragma once
 
+#include "agent/common/address_blocks.h"
+#include "agent/common/hash_table.h"
 #include "agent/common/ranges.h"
 #include "agent/kernel/map_cache.h"
 #include "agent/services/service_endpoints.h"
@@ -34,7 +36,7 @@ struct service_set {
 	size_t source_count;
 	struct frontend *frontends;
 	struct service_set *next;
-	UT_hash_handle by_id;
+	struct hash_table_item by_id; /* its hash is the number */
 };
 
 /* An address and port that leads to a set. */
@@ -48,9 +50,12 @@ struct frontend {
 	struct frontend *next;
 };
 
-struct slice_name {
-	char *name;
-	struct slice_name *next;
+/* A slice, and the Service that it belongs to. */
+struct service_slice {
+	struct hash_table_item by_name; /* first: the table gives it back */
+	struct service_state *state;
+	struct service_slice *next; /* of the Service */
+	char name[];		    /* in the Service's namespace */
 };
 
 /* What is known of a namespace. */
@@ -67,7 +72,7 @@ struct service_state {
 	UT_hash_handle hh;
 	struct service_space *space;
 	const char *namespace, *name; /* the space's; inside the key */
-	struct slice_name *slices;
+	struct service_slice *slices;
 	struct service_set *sets, *cursor; /* where the next one is looked for */
 	struct claimant *claimants;
 	struct fixed *fixed; /* it is no Service: what it is instead; NULL */
@@ -79,19 +84,13 @@ struct service_state {
 	char key[];						   /* NAMESPACE/NAME */
 };
 
-/* Which Service a slice belongs to, to notice when that changes. */
-struct slice_owner {
-	UT_hash_handle hh;
-	char *key; /* NAMESPACE/SLICE */
-	char *service;
-};
-
 /*
  * Who wants an address and port (port 0: the address), and whose it is: of several the one that was
  * made first. A ClusterIP is its Service's alone, whatever the port.
  */
 struct claim {
-	UT_hash_handle hh;
+	struct hash_table_item by_key; /* first: the table gives it back */
+	struct block_item in_block;    /* of an address; a port of it is in none */
 	struct service_key key;
 	struct claimant *claimants;
 	struct frontend *frontend; /* NULL: it leads nowhere yet */
@@ -142,9 +141,10 @@ struct services {
 	struct service_state *states;
 	struct service_space *spaces;
 	struct service_state *dirty;
-	struct slice_owner *owners;
-	struct claim *claims;
-	struct service_set *sets; /* by number */
+	struct hash_table slices;      /* struct service_slice, by namespace and name */
+	struct hash_table claims;      /* struct claim, by key */
+	struct address_blocks claimed; /* the addresses among them */
+	struct hash_table sets;	       /* struct service_set, by number */
 	struct inherited *inherited;
 	struct leftover *leftovers;
 	size_t leftover_count, leftover_marked, leftover_room;
@@ -164,7 +164,6 @@ struct services {
 
 /* service_states.c */
 void state_free(struct service_state *w);
-void slice_owner_free(struct slice_owner *owner);
 struct service_state *state_find(const struct services *s, const char *namespace, const char *name);
 /* NULL: no memory. */
 struct service_state *state_get(struct services *s, const char *namespace, const char *name);
@@ -188,6 +187,8 @@ void mark_refused(struct services *s);
 
 /* service_claims.c */
 struct claim *claim_find(const struct services *s, const struct service_key *key);
+/* All of them: the first one after NULL. */
+struct claim *claim_next(const struct services *s, const struct claim *claim);
 /* Of the address itself; NULL: nobody wants it. */
 struct claim *claim_of_address(const struct services *s, const struct polder_addr *addr);
 /* Notes that the Service wants it. 0 or -ENOMEM. */
@@ -200,6 +201,8 @@ struct service_state *claim_cluster_ip(const struct services *s, const struct cl
 /* All that want it but `w` are looked at again. */
 void claim_mark_others(struct services *s, const struct claim *claim,
 		       const struct service_state *w);
+/* All that want an address in the range are looked at again. */
+void claims_mark_inside(struct services *s, const struct prefix *range);
 /* What the Service wanted before and does not now. */
 void claims_begin(struct service_state *w);
 void claims_end(struct services *s, struct service_state *w);

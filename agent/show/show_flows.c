@@ -48,7 +48,7 @@ static json_t *state_document(uint16_t state)
 		{FLOW_REPLIED, "replied"},   {FLOW_ESTABLISHED, "established"},
 		{FLOW_FIN_ORIG, "fin_orig"}, {FLOW_FIN_REPLY, "fin_reply"},
 		{FLOW_RESET, "reset"},	     {FLOW_TRANSLATED, "translated"},
-		{FLOW_SERVICE, "service"},
+		{FLOW_SERVICE, "service"},   {FLOW_AFFINITY, "affinity"},
 	};
 	json_t *list = json_array();
 

@@ -12,11 +12,11 @@
 static int name_pod(const struct polder_addr *addr, char *buffer, size_t size, void *data)
 {
 	const struct show_sources *sources = data;
-	const char *name = policy_sync_pod_name(sources->policy_sync, addr);
+	const struct object *pod = policy_sync_pod_at(sources->policy_sync, addr);
 
-	if (!name)
+	if (!pod)
 		return -ENOENT;
-	snprintf(buffer, size, "%s", name);
+	snprintf(buffer, size, "%s/%s", pod->namespace, pod->name);
 	return 0;
 }
 

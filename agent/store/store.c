@@ -12,10 +12,8 @@
 #include "agent/store/store_internal.h"
 #include "policy/objects/limits.h"
 
-/* Longer than what any object may have: a name that does not fit is no object's. */
-struct key {
-	char text[16 + LIMIT_NAMESPACE + LIMIT_NAME];
-};
+/* Longer than what any object may have: a longer name is no object's. */
+#define NAMES_MAX (LIMIT_NAMESPACE + LIMIT_NAME)
 
 struct store *store_new(void)
 {
@@ -32,7 +30,8 @@ static void candidate_free(struct candidate *candidate)
 
 static void entry_free(struct store *store, struct entry *entry)
 {
-	hash_table_remove(&store->entries, &entry->by_key);
+	if (entry->item.object)
+		hash_table_remove(&store->entries, &entry->by_name);
 	free(entry);
 }
 
@@ -85,28 +84,28 @@ static void notify(struct store *store, const struct object *object, bool delete
 		store->listeners[i].call(object, deleted, store->listeners[i].data);
 }
 
-/* False: too long. */
-static bool make_key(enum object_kind kind, const char *namespace, const char *name,
-		     struct key *ret)
+static uint32_t hash_of(enum object_kind kind, const char *namespace, const char *name)
 {
-	int length = snprintf(ret->text, sizeof(ret->text), "%u\001%s\001%s", (unsigned int)kind,
-			      namespace, name);
+	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
+	       hash_table_hash_of(name, strlen(name)) + (uint32_t)kind;
+}
 
-	return length >= 0 && (size_t)length < sizeof(ret->text);
+static bool is_named(const struct entry *entry, enum object_kind kind, const char *namespace,
+		     const char *name)
+{
+	const struct object *object = entry->item.object;
+
+	return entry->kind == kind && strcmp(object->name, name) == 0 &&
+	       strcmp(object->namespace, namespace) == 0;
 }
 
 static struct entry *find_entry(const struct store *store, enum object_kind kind,
 				const char *namespace, const char *name)
 {
-	struct hash_table_item *item;
-	struct key key;
-	size_t length;
+	struct hash_table_item *item =
+		hash_table_find(&store->entries, hash_of(kind, namespace, name));
 
-	if (!make_key(kind, namespace, name, &key))
-		return NULL;
-	length = strlen(key.text);
-	item = hash_table_find(&store->entries, hash_table_hash_of(key.text, length));
-	while (item && strcmp(((struct entry *)item)->key, key.text) != 0)
+	while (item && !is_named((struct entry *)item, kind, namespace, name))
 		item = hash_table_find_next(item);
 	return (struct entry *)item;
 }
@@ -188,27 +187,25 @@ static void drop_idle_entry(struct store *store, struct entry *entry)
 		entry_free(store, entry);
 }
 
+/* The object is its caller's until it is given to the entry. */
 static int need_entry(struct store *store, const struct object *object, struct entry **ret)
 {
 	struct entry *entry = find_entry(store, object->kind, object->namespace, object->name);
-	struct key key;
-	size_t size;
 
 	if (entry) {
 		*ret = entry;
 		return 0;
 	}
-	if (!make_key(object->kind, object->namespace, object->name, &key))
+	if (strlen(object->namespace) + strlen(object->name) > NAMES_MAX)
 		return -EINVAL;
-	size = strlen(key.text) + 1;
-	entry = calloc(1, sizeof(*entry) + size);
+	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return -ENOMEM;
-	memcpy(entry->key, key.text, size);
+	entry->item.object = object;
 	entry->kind = object->kind;
 	entry->item.place = INDEX_NOWHERE;
-	if (hash_table_add(&store->entries, &entry->by_key,
-			   hash_table_hash_of(key.text, size - 1)) < 0) {
+	if (hash_table_add(&store->entries, &entry->by_name,
+			   hash_of(object->kind, object->namespace, object->name)) < 0) {
 		free(entry);
 		return -ENOMEM;
 	}
@@ -312,6 +309,16 @@ static void touch(struct store *store, struct entry *entry)
 	store->last_changed = entry;
 }
 
+/* Out of the index. Its name stands in what listeners know; if they know nothing of it, it is found
+ * no more. */
+static void take_out(struct store *store, struct entry *entry)
+{
+	index_remove(&store->kinds[entry->kind], &entry->item);
+	entry->item.object = entry->reported;
+	if (!entry->reported)
+		hash_table_remove(&store->entries, &entry->by_name);
+}
+
 /* The index follows. */
 static void place(struct store *store, struct entry *entry)
 {
@@ -323,7 +330,7 @@ static void place(struct store *store, struct entry *entry)
 	else if (object)
 		index_set(index, &entry->item, object);
 	else if (entry->item.place != INDEX_NOWHERE)
-		index_remove(index, &entry->item);
+		take_out(store, entry);
 }
 
 /* It tells which text an object was read from: it goes with its origin, whichever memory has the

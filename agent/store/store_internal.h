@@ -22,17 +22,18 @@ struct candidate {
 
 /* All objects of one kind, namespace and name. */
 struct entry {
-	struct hash_table_item by_key; /* first: the table gives it back */
+	struct hash_table_item by_name; /* first: the table gives it back */
 	uint8_t kind;
-	bool changed; /* by the batch */
-	bool silent;  /* it says the same again as before the batch */
-	struct index_item item;
+	bool changed;		/* by the batch */
+	bool silent;		/* it says the same again as before the batch */
+	struct index_item item; /* its object, in the index or not, is one of those that it has, or
+				   is to have, and has its name. NULL: it came and went in the
+				   batch, and is found no more */
 	struct candidate *candidates;
 	struct candidate only;	 /* of which there is mostly one; origin NULL: not in use */
 	struct object *reported; /* shared: what counted before the batch; NULL: nothing did, or the
 				 batch has not changed it */
 	struct entry *next_changed;
-	char key[];
 };
 
 struct origin {

@@ -184,13 +184,14 @@ static int compare_rulesets(const void *a, const void *b)
 
 static int list_identities(const struct policy_compiler *c, struct compiled_policy *result)
 {
-	struct view_identity *identity, *next;
+	struct hash_table_item *item;
 
-	result->identities = calloc(HASH_COUNT(c->view.by_id) + 1, sizeof(*result->identities));
+	result->identities = calloc(c->view.by_id.count + 1, sizeof(*result->identities));
 	if (!result->identities)
 		return -ENOMEM;
-	HASH_ITER (hh, c->view.by_id, identity, next)
-		if (list_identity(result, identity) < 0)
+	for (item = hash_table_first(&c->view.by_id); item;
+	     item = hash_table_next(&c->view.by_id, item))
+		if (list_identity(result, (struct view_identity *)item) < 0)
 			return -ENOMEM;
 	qsort(result->identities, result->identity_count, sizeof(*result->identities),
 	      compare_identities);

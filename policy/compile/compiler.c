@@ -406,15 +406,12 @@ size_t policy_compiler_ruleset_count(const struct policy_compiler *c)
 
 size_t policy_compiler_identity_count(const struct policy_compiler *c)
 {
-	return HASH_COUNT(c->view.by_id);
+	return c->view.by_id.count;
 }
 
 static struct view_identity *find_identity(const struct policy_compiler *c, uint32_t id)
 {
-	struct view_identity *identity;
-
-	HASH_FIND(hh, c->view.by_id, &id, sizeof(id), identity);
-	return identity;
+	return view_identity_of(&c->view, id);
 }
 
 bool policy_compiler_has_identity(const struct policy_compiler *c, uint32_t identity)

@@ -39,7 +39,7 @@ static void rule_free(struct registry_rule *entry)
 static void drop_identity(struct policy_registry *registry, struct registry_identity *entry)
 {
 	HASH_DEL(registry->identities, entry);
-	HASH_DELETE(hh_id, registry->identities_by_id, entry);
+	hash_table_remove(&registry->identities_by_id, &entry->by_id);
 	identity_free(entry);
 }
 
@@ -175,6 +175,7 @@ static void drop_all(struct policy_registry *registry)
 
 	HASH_ITER (hh, registry->identities, identity, next_identity)
 		drop_identity(registry, identity);
+	hash_table_clear(&registry->identities_by_id);
 	HASH_ITER (hh, registry->rulesets, ruleset, next_ruleset)
 		drop_ruleset(registry, ruleset);
 	HASH_ITER (hh, registry->rules, rule, next_rule)
@@ -377,8 +378,7 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 {
 	struct registry_identity *entry, *other;
 
-	HASH_FIND(hh_id, registry->identities_by_id, &id, sizeof(id), other);
-	if (other)
+	if (hash_table_find(&registry->identities_by_id, id))
 		return -EEXIST;
 	entry = new_identity(id, namespace, labels, ports, port_count);
 	if (!entry)
@@ -393,8 +393,7 @@ int registry_add_identity(struct policy_registry *registry, uint32_t id, const c
 		identity_free(entry);
 		return -ENOMEM;
 	}
-	HASH_ADD(hh_id, registry->identities_by_id, id, sizeof(entry->id), entry);
-	if (!HASH_ADDED(hh_id, entry)) {
+	if (hash_table_add(&registry->identities_by_id, &entry->by_id, id) < 0) {
 		HASH_DEL(registry->identities, entry);
 		identity_free(entry);
 		return -ENOMEM;

@@ -4,6 +4,7 @@
 
 #include "policy/compile/compile.h"
 #include "agent/common/hash.h"
+#include "agent/common/hash_table.h"
 
 /*
  * Who holds a number, and who does not any more: those stand in a list, the longest idle first,
@@ -26,7 +27,7 @@ struct registry_identity {
 	struct named_port *ports; /* named ones only; sorted, none twice */
 	size_t port_count;
 	UT_hash_handle hh;
-	UT_hash_handle hh_id;
+	struct hash_table_item by_id; /* its hash is the number */
 };
 
 struct registry_ruleset {
@@ -62,7 +63,8 @@ struct policy_registry {
 	 */
 	uint32_t reserved_rulesets, reserved_identities;
 	uint32_t next_identity, next_ruleset, next_rule; /* 0: all numbers have been given */
-	struct registry_identity *identities, *identities_by_id;
+	struct registry_identity *identities;
+	struct hash_table identities_by_id;
 	struct registry_ruleset *rulesets, *rulesets_by_id;
 	struct registry_rule *rules, *rules_by_number;
 	struct registry_idle idle_identities, idle_rulesets, idle_rules;

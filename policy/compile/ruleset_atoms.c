@@ -118,9 +118,9 @@ static int each_address(struct ruleset *set, const struct view_rule *rule,
 
 	if (!pod->identity)
 		return 0;
-	for (size_t i = 0; r == 0 && i < pod->addresses.count; i++)
-		if (lies_in_block(set, rule->source, &pod->addresses.items[i]))
-			r = found(pod->identity->registered, &pod->addresses.items[i], data);
+	for (size_t i = 0; r == 0 && i < pod->address_count; i++)
+		if (lies_in_block(set, rule->source, &pod->addresses[i]))
+			r = found(pod->identity->registered, &pod->addresses[i], data);
 	if (r == 0 && set->address_tests > RULESET_MAX_ADDRESS_TESTS)
 		r = -E2BIG;
 	return r;

@@ -186,7 +186,7 @@ static void identity_free(struct view *view, struct view_identity *identity)
 {
 	unlink_identity(identity);
 	view_unlist_labels(view, identity);
-	HASH_DELETE(hh, view->by_id, identity);
+	hash_table_remove(&view->by_id, &identity->by_id);
 	view->identities[identity->index] = NULL;
 	if (identity->index < view->free_from)
 		view->free_from = identity->index;
@@ -208,8 +208,7 @@ static struct view_identity *identity_new(struct view *view,
 		free(identity);
 		return NULL;
 	}
-	HASH_ADD_KEYPTR(hh, view->by_id, &registered->id, sizeof(registered->id), identity);
-	if (!HASH_ADDED(hh, identity)) {
+	if (hash_table_add(&view->by_id, &identity->by_id, registered->id) < 0) {
 		view->identities[identity->index] = NULL;
 		view->free_from = identity->index;
 		free(identity);
@@ -219,7 +218,7 @@ static struct view_identity *identity_new(struct view *view,
 	if (view_list_labels(view, identity) == 0)
 		return identity;
 	unlink_identity(identity);
-	HASH_DELETE(hh, view->by_id, identity);
+	hash_table_remove(&view->by_id, &identity->by_id);
 	view->identities[identity->index] = NULL;
 	view->free_from = identity->index;
 	free(identity);
@@ -263,7 +262,7 @@ static int find_identity(struct view *view, const struct object *pod, struct vie
 	r = take_registered(view, pod, &registered);
 	if (r < 0)
 		return r;
-	HASH_FIND(hh, view->by_id, &registered->id, sizeof(registered->id), identity);
+	identity = view_identity_of(view, registered->id);
 	if (identity) {
 		registry_release_identity(view->registry, registered);
 	} else {
@@ -288,7 +287,7 @@ static int pod_leaves(struct view *view, struct policy_pod *pod)
 	pod->identity = NULL;
 	identity->pods--;
 	identity->subjects -= pod->subject;
-	view->addresses_changed |= pod->addresses.count > 0;
+	view->addresses_changed |= pod->address_count > 0;
 	return identity->pods == 0 || pod->subject ? mark_identity(view, identity) : 0;
 }
 
@@ -299,14 +298,16 @@ static int pod_enters(struct view *view, struct policy_pod *pod, struct view_ide
 	pod->identity = identity;
 	identity->pods++;
 	identity->subjects += pod->subject;
-	view->addresses_changed |= pod->addresses.count > 0;
+	view->addresses_changed |= pod->address_count > 0;
 	return !identity->in_last_run || pod->subject ? mark_identity(view, identity) : 0;
 }
 
 static struct policy_pod *pod_new(struct view *view, bool subject)
 {
 	struct policy_pods *list = subject ? &view->subjects : &view->pods;
-	struct policy_pod *pod = calloc(1, sizeof(*pod));
+	size_t size =
+		subject ? sizeof(struct policy_pod) : offsetof(struct policy_pod, terminating);
+	struct policy_pod *pod = calloc(1, size);
 
 	if (!pod)
 		return NULL;
@@ -317,10 +318,13 @@ static struct policy_pod *pod_new(struct view *view, bool subject)
 	return pod;
 }
 
-static bool same_addresses(const struct pod_addresses *a, const struct pod_addresses *b)
+static bool has_addresses(const struct policy_pod *pod, const struct pod_addresses *addresses)
 {
-	return a->count == b->count &&
-	       (a->count == 0 || memcmp(a->items, b->items, a->count * sizeof(*a->items)) == 0);
+	size_t count = addresses->count;
+
+	return pod->address_count == count &&
+	       (count == 0 ||
+		memcmp(pod->addresses, addresses->items, count * sizeof(*pod->addresses)) == 0);
 }
 
 int view_set_pod(struct view *view, struct policy_pod **at, const struct object *object,
@@ -336,10 +340,12 @@ int view_set_pod(struct view *view, struct policy_pod **at, const struct object 
 	r = find_identity(view, object, &identity);
 	if (r < 0)
 		return r;
-	view->addresses_changed |= !same_addresses(&pod->addresses, addresses);
-	pod->addresses = *addresses;
+	view->addresses_changed |= !has_addresses(pod, addresses);
+	pod->addresses = addresses->items;
+	pod->address_count = (uint32_t)addresses->count;
 	pod->host_network = object && object->pod.host_network;
-	pod->terminating = terminating;
+	if (pod->subject)
+		pod->terminating = terminating;
 	if (identity == pod->identity)
 		return 0;
 	r = pod_leaves(view, pod);
@@ -413,6 +419,7 @@ void view_clear(struct view *view)
 	HASH_ITER (hh, view->namespaces, namespace, next_namespace)
 		namespace_free(view, namespace);
 	view_clear_labels(view);
+	hash_table_clear(&view->by_id);
 	free(view->identities);
 	free(view->changed);
 	free(view->dirty);

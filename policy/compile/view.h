@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "agent/common/hash_table.h"
 #include "policy/compile/registry.h"
 
 struct live_ruleset;
@@ -29,6 +30,7 @@ struct view_word {
 
 /* Distinct (namespace, labels and named ports as far as policies name them), of one pod or many. */
 struct view_identity {
+	struct hash_table_item by_id; /* first: the table gives it back; its hash is the number */
 	const struct registry_identity *registered;
 	struct view_namespace *namespace;
 	size_t index;		     /* its bit in a set of identities */
@@ -40,14 +42,13 @@ struct view_identity {
 	bool in_force;	      /* addresses may have it: policy_compiler_confirm() has seen it */
 	uint64_t selected_in; /* the run that last selected its policies */
 	struct view_identity *next, *previous; /* of the namespace */
-	UT_hash_handle hh;		       /* by registered->id */
 };
 
 /* The identities that have a label. */
 struct view_label {
+	struct hash_table_item by_text; /* first: the table gives it back */
 	struct view_identity **identities;
 	size_t count, capacity;
-	UT_hash_handle hh; /* by `text` */
 	size_t length;
 	char text[]; /* key, NUL, value */
 };
@@ -89,14 +90,17 @@ struct view_policy {
 
 /* A pod. Its memory is the view's. */
 struct policy_pod {
-	struct view_identity *identity; /* NULL: none */
-	struct pod_addresses addresses; /* borrowed */
-	bool subject;			/* of this node */
+	struct view_identity *identity;	     /* NULL: none */
+	const struct polder_addr *addresses; /* borrowed */
+	uint32_t address_count;
+	bool subject; /* of this node */
 	bool host_network;
 	bool apart;			    /* policies that went hold for it */
-	uint64_t terminating;		    /* since when it is on its way out; 0: it is not */
-	struct live_ruleset *own_set[2];    /* with `apart`: instead of its identity's */
 	struct policy_pod *next, *previous; /* of view->pods, or view->subjects */
+
+	/* Of this node's alone: the many others have no memory for these. */
+	uint64_t terminating;		 /* since when it is on its way out; 0: it is not */
+	struct live_ruleset *own_set[2]; /* with `apart`: instead of its identity's */
 };
 
 /* In the order they came. */
@@ -107,11 +111,11 @@ struct policy_pods {
 struct view {
 	struct policy_registry *registry;
 	struct view_namespace *namespaces; /* by name; not only those with pods */
-	struct view_identity *by_id;
+	struct hash_table by_id;	   /* struct view_identity, by registered->id */
 	struct view_identity **identities; /* by index; NULL: a bit that is free */
 	size_t identity_slots, identity_capacity;
 	size_t free_from;	      /* no bit below is free */
-	struct view_label *labels;    /* of identities */
+	struct hash_table labels;     /* struct view_label: of identities */
 	struct view_policy **cluster; /* by tier, priority, name */
 	size_t cluster_count, cluster_capacity;
 	size_t deleted_count; /* of the policies: went, and hold for some pods */
@@ -141,6 +145,12 @@ struct view {
 void view_clear(struct view *view);
 /* Ends the run: the lists are empty, what has gone is freed. */
 void view_end_run(struct view *view);
+
+/* The identity with the number; NULL: there is none. */
+static inline struct view_identity *view_identity_of(const struct view *view, uint32_t id)
+{
+	return (struct view_identity *)hash_table_find(&view->by_id, id);
+}
 
 /* 0, -ENOMEM. `object` NULL: there is none, the namespace has but its name. */
 int view_set_namespace(struct view *view, const char *name, const struct object *object);

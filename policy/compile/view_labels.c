@@ -22,12 +22,19 @@ static size_t make_text(const char *key, const char *value, char text[TEXT_MAX])
 	return key_length + 1 + value_length;
 }
 
+static bool is_text(const struct view_label *label, const char *text, size_t length)
+{
+	return label->length == length && memcmp(label->text, text, length) == 0;
+}
+
 static struct view_label *find(const struct view *view, const char *text, size_t length)
 {
-	struct view_label *label;
+	struct hash_table_item *item =
+		hash_table_find(&view->labels, hash_table_hash_of(text, length));
 
-	HASH_FIND(hh, view->labels, text, (unsigned int)length, label);
-	return label;
+	while (item && !is_text((struct view_label *)item, text, length))
+		item = hash_table_find_next(item);
+	return (struct view_label *)item;
 }
 
 const struct view_label *view_find_label(const struct view *view, const char *key,
@@ -51,8 +58,7 @@ static struct view_label *need(struct view *view, const char *text, size_t lengt
 		return NULL;
 	memcpy(label->text, text, length);
 	label->length = length;
-	HASH_ADD_KEYPTR(hh, view->labels, label->text, (unsigned int)length, label);
-	if (HASH_ADDED(hh, label))
+	if (hash_table_add(&view->labels, &label->by_text, hash_table_hash_of(text, length)) == 0)
 		return label;
 	free(label);
 	return NULL;
@@ -60,7 +66,7 @@ static struct view_label *need(struct view *view, const char *text, size_t lengt
 
 static void drop(struct view *view, struct view_label *label)
 {
-	HASH_DEL(view->labels, label);
+	hash_table_remove(&view->labels, &label->by_text);
 	free(label->identities);
 	free(label);
 }
@@ -118,10 +124,13 @@ void view_unlist_labels(struct view *view, const struct view_identity *identity)
 
 void view_clear_labels(struct view *view)
 {
-	struct view_label *label, *next;
+	struct hash_table_item *item, *next;
 
-	HASH_ITER (hh, view->labels, label, next)
-		drop(view, label);
+	for (item = hash_table_first(&view->labels); item; item = next) {
+		next = hash_table_next(&view->labels, item);
+		drop(view, (struct view_label *)item);
+	}
+	hash_table_clear(&view->labels);
 }
 
 static size_t count_of(const struct view *view, const struct selector_term *term)

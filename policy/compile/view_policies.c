@@ -349,7 +349,7 @@ static void match_peer(const struct view *view, const struct policy_peer *peer,
 	size_t few = SIZE_MAX, all = own ? own->identity_count : 0;
 
 	if (peer->has_namespace_selector)
-		all = HASH_COUNT(view->by_id);
+		all = view->by_id.count;
 	if (peer->has_pod_selector)
 		few = view_rarest_term(view, &peer->pod_selector, &term);
 	if (term && few < all) {

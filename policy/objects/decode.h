@@ -44,11 +44,12 @@ void policy_rule_clear(struct policy_rule *rule);
 /* Fills in rule->digest; when all else is decoded. */
 void policy_rule_digest(struct policy_rule *rule);
 /*
- * Labels in memory that all who have the same share, and that labels_unshare() gives back; not to
- * be changed. 0, -ENOMEM: they stay as they are.
+ * Namespace, labels, ports and phase of a pod with labels in memory that all pods share which say
+ * the same, not to be changed; pod_unshare() gives it back and leaves the pod without them. 0,
+ * -ENOMEM: they stay as they are.
  */
-int labels_share(struct labels *labels);
-void labels_unshare(struct labels *labels);
+int pod_share(struct object *pod);
+void pod_unshare(struct object *pod);
 /*
  * Pods, nodes, Services and slices, of which there are many: the same object in one piece of
  * memory. Takes it whole, nobody else has it; where there is no memory it comes back as it is.

@@ -132,16 +132,15 @@ void object_free(struct object *object)
 		return;
 	if (__atomic_fetch_sub(&object->sharers, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
+	if (object->is_shared)
+		pod_unshare(object);
 	if (!object->is_packed) {
 		content_clear(object);
-		if (!object->shares_labels)
-			labels_clear(&object->labels);
+		labels_clear(&object->labels);
 		free(object->namespace);
 		free(object->name);
 		free(object->uid);
 	}
-	if (object->shares_labels)
-		labels_unshare(&object->labels);
 	free(object->resource_version);
 	free(object);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/cleanup.h"
 #include "policy/objects/decode.h"
 
 struct packing {
@@ -64,12 +65,25 @@ static void pack_selector(struct packing *p, struct selector *selector)
 static void pack_pod(struct packing *p, struct pod_object *pod)
 {
 	MOVE_ARRAY(p, pod->addresses, pod->address_count);
+	move_text(p, &pod->node_name);
+	move_text(p, &pod->mirror_of);
+}
+
+/* What is none of the memory that it shares, if it shares any. */
+static void pack_common(struct packing *p, struct object *object)
+{
+	struct pod_object *pod = &object->pod;
+
+	if (object->is_shared)
+		return;
+	pack_labels(p, &object->labels);
+	move_text(p, &object->namespace);
+	if (object->kind != OBJECT_POD)
+		return;
 	MOVE_ARRAY(p, pod->ports, pod->port_count);
 	for (size_t i = 0; i < pod->port_count; i++)
 		move_text(p, &pod->ports[i].name);
-	move_text(p, &pod->node_name);
 	move_text(p, &pod->phase);
-	move_text(p, &pod->mirror_of);
 }
 
 static void pack_node(struct packing *p, struct node_object *node)
@@ -116,8 +130,7 @@ static void pack_slice(struct packing *p, struct slice_object *slice)
 /* resource_version stays a piece of its own: the store passes it from one object to the other. */
 static void pack(struct packing *p, struct object *object)
 {
-	if (!object->shares_labels)
-		pack_labels(p, &object->labels);
+	pack_common(p, object);
 	if (object->kind == OBJECT_POD)
 		pack_pod(p, &object->pod);
 	else if (object->kind == OBJECT_NODE)
@@ -126,7 +139,6 @@ static void pack(struct packing *p, struct object *object)
 		pack_service(p, &object->service);
 	else
 		pack_slice(p, &object->slice);
-	move_text(p, &object->namespace);
 	move_text(p, &object->name);
 	move_text(p, &object->uid);
 }
@@ -157,9 +169,11 @@ struct object *object_pack(struct object *object)
 	if (object->kind != OBJECT_POD && object->kind != OBJECT_NODE &&
 	    object->kind != OBJECT_SERVICE && object->kind != OBJECT_ENDPOINT_SLICE)
 		return object;
-	/* Each node, Service and slice has its own. */
+	if (object->kind != OBJECT_SERVICE)
+		free(TAKE_PTR(object->resource_version));
+	/* Without memory it keeps its own. Each node, Service and slice has others. */
 	if (object->kind == OBJECT_POD && object->labels.count)
-		object->shares_labels = labels_share(&object->labels) == 0;
+		(void)pod_share(object);
 	pack(&p, object);
 	packed = malloc(p.used);
 	if (!packed)

@@ -216,14 +216,14 @@ struct network_policy_object {
 struct object {
 	unsigned int sharers; /* owners beside the first one, see object_share(); atomic */
 	enum object_kind kind : 16;
-	unsigned int is_packed : 1;	/* all it points to, but for resource_version, is of its own
-					   piece of memory */
-	unsigned int shares_labels : 1; /* but these, which are others' as well */
-	char *namespace;		/* "" for those without; "default" where it is missing */
+	unsigned int is_packed : 1; /* all it points to, but for resource_version, is of its own
+				       piece of memory */
+	unsigned int is_shared : 1; /* a pod: but for what is others' as well, see pod_share() */
+	char *namespace;	    /* "" for those without; "default" where it is missing */
 	char *name;
 	char *uid;		/* "" if unknown */
 	char *resource_version; /* metadata.resourceVersion, opaque; no part of the content. NULL:
-				   unknown */
+				   unknown, or nobody needs it: of a pod, node or slice */
 	struct labels labels;
 	union {
 		struct namespace_object space;

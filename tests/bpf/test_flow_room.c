@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The flow table when it is full: what may push out what, and whom entries count for. */
-#include "suite.h"
+#include "flow_room.h"
 
 #include <bpf/bpf.h>
 #include <time.h>
@@ -9,14 +9,6 @@
 /* Two sets of eight for each family: the third flow of 8 pairs of entries already crowds it. */
 #define SMALL_SETS 2
 #define SMALL_WAYS (SMALL_SETS * FLOW_WAYS)
-
-static void with_table(uint32_t sets, void (*run)(void))
-{
-	in_world_of(&(struct world_options){.outer_namespace = true,
-					    .flow4_sets = sets,
-					    .flow6_sets = sets},
-		    run);
-}
 
 /* Established connections until no more fit; how many. Ports count up from 10000. */
 static int fill_with_connections(enum suite_version v)
@@ -203,35 +195,6 @@ static void count_usage(void)
 static void entries_count_for_the_pod_that_opened_their_flow(void)
 {
 	with_table(SMALL_SETS, count_usage);
-}
-
-/* A connection between two pods; why its first packet was refused, 0: it stands. */
-static int connection(int from, int to, enum suite_version v, uint16_t sport)
-{
-	struct frame_spec spec = spec_of_segment(from, v, pod_text[to][v], sport, 80, TCP_SYN_FLAG),
-			  back;
-	struct world_result r = send_of_pod(from, &spec), answer;
-
-	if (r.verdict != TC_ACT_REDIRECT)
-		return r.reason;
-	back = spec_of_answer(to, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
-	answer = send_of_pod(to, &back);
-	CU_ASSERT(forwarded(&answer));
-	spec.tcp_flags = TCP_ACK_FLAG;
-	r = send_of_pod(from, &spec);
-	CU_ASSERT(forwarded(&r));
-	return 0;
-}
-
-/* Large enough for the count of all entries, of which each CPU tells now and then. */
-#define SHARED_SETS 256
-#define SHARED_WAYS (SHARED_SETS * FLOW_WAYS)
-#define SHARE	    (SHARED_WAYS / 4)
-
-static void set_share(uint32_t share)
-{
-	world->control.flow_share[0] = world->control.flow_share[1] = share;
-	world_move_generation(world, 2);
 }
 
 static void greedy_pod(void)
@@ -642,135 +605,6 @@ static void error_about_a_segment_of_a_flow_that_moved_arrives(void)
 	with_table(SHARED_SETS, errors_in_a_crowded_table);
 }
 
-#define BEGUN 50
-#define FLOOD 1500
-
-/*
- * A handshake that has waited for two ticks gives way to first packets that come then. On a machine
- * that is too busy for the flood to be over by then it is made again.
- */
-#define IN_TIME_NS    1000000000ull
-#define IN_TIME_TRIES 40
-static bool late;
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static void in_time(void (*test)(void))
-{
-	int tries = 0;
-
-	do {
-		late = false;
-		with_table(SHARED_SETS, test);
-	} while (late && ++tries < IN_TIME_TRIES);
-	CU_ASSERT(!late);
-}
-
-/* SYN and SYN-ACK of connections from pod 0, then a flood from pod 2, then the third segments. */
-static void handshakes_and_a_flood(void)
-{
-	EACH_VERSION(v)
-	{
-		struct world_result q[BEGUN];
-		uint64_t begun;
-		int cut = 0, dumb = 0;
-
-		for (int i = 0; i < SHARED_WAYS * 30 / 100; i++)
-			connection(0, 1, v, 1024 + i);
-		begun = now_ns();
-		for (int i = 0; i < BEGUN; i++) {
-			struct frame_spec back;
-
-			q[i] = segment(v, 30000 + i, TCP_SYN_FLAG);
-			back = spec_of_answer(1, &q[i], TCP_SYN_FLAG | TCP_ACK_FLAG);
-			send_of_pod(1, &back);
-		}
-		for (int i = 0; i < FLOOD; i++) {
-			struct frame_spec spec =
-				spec_of_segment(2, v, pod_text[1][v], 1024 + i, 81, TCP_SYN_FLAG);
-
-			send_of_pod(2, &spec);
-		}
-		for (int i = 0; i < BEGUN; i++) {
-			struct world_result r = segment(v, 30000 + i, TCP_ACK_FLAG);
-			struct frame_spec back = spec_of_answer(1, &q[i], TCP_ACK_FLAG);
-
-			cut += r.drops != 0;
-			if (r.drops)
-				continue;
-			r = send_of_pod(1, &back);
-			dumb += r.drops != 0;
-		}
-		late |= now_ns() - begun > IN_TIME_NS;
-		CU_ASSERT(late || cut + dumb == 0);
-	}
-}
-
-static void answered_handshakes_outlive_a_flood(void)
-{
-	in_time(handshakes_and_a_flood);
-}
-
-/* The same from the wire, all to one pod, with shares: who floods it and who connects count alike.
- */
-static void flood_of_a_service(void)
-{
-	set_share(SHARE);
-	EACH_VERSION(v)
-	{
-		struct world_result q[BEGUN];
-		uint64_t begun;
-		int cut = 0, refused = 0;
-
-		for (int i = 0; i < SHARED_WAYS * 35 / 100; i++)
-			connection(0, 1, v, 1024 + i);
-		begun = now_ns();
-		for (int i = 0; i < BEGUN; i++) {
-			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v],
-							      IPPROTO_TCP, 30000 + i, 80),
-					  back;
-
-			spec.tcp_flags = TCP_SYN_FLAG;
-			q[i] = send_of_wire(&spec);
-			if (q[i].verdict != TC_ACT_REDIRECT) {
-				refused++;
-				continue;
-			}
-			back = spec_of_answer(1, &q[i], TCP_SYN_FLAG | TCP_ACK_FLAG);
-			send_of_pod(1, &back);
-		}
-		for (int i = 0; i < FLOOD; i++) {
-			struct frame_spec spec =
-				spec_of_wire(outside[v], pod_text[1][v], IPPROTO_TCP, 1024 + i, 80);
-
-			spec.tcp_flags = TCP_SYN_FLAG;
-			send_of_wire(&spec);
-		}
-		for (int i = 0; i < BEGUN; i++) {
-			struct frame_spec spec = spec_of_wire(outside[v], pod_text[1][v],
-							      IPPROTO_TCP, 30000 + i, 80);
-
-			spec.tcp_flags = TCP_ACK_FLAG;
-			cut += send_of_wire(&spec).drops != 0;
-		}
-		/* Who is over its share has its own places only: in some sets those are all of
-		 * handshakes. */
-		late |= now_ns() - begun > IN_TIME_NS;
-		CU_ASSERT(late || cut <= BEGUN / 4);
-	}
-}
-
-static void answered_handshakes_with_a_service_outlive_a_flood(void)
-{
-	in_time(flood_of_a_service);
-}
-
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -787,8 +621,6 @@ int main(void)
 		SUITE_TEST(pod_over_its_share_takes_its_own_places_before_those_of_others),
 		SUITE_TEST(new_flows_find_room_where_others_can_stand_elsewhere),
 		SUITE_TEST(error_about_a_segment_of_a_flow_that_moved_arrives),
-		SUITE_TEST(answered_handshakes_outlive_a_flood),
-		SUITE_TEST(answered_handshakes_with_a_service_outlive_a_flood),
 	};
 
 	return SUITE_RUN("room in the flow table", tests);

@@ -165,7 +165,7 @@ static void unanswered_opener_does_not_establish_by_itself(void)
 	CU_ASSERT(!(states.any & FLOW_ESTABLISHED));
 }
 
-static void wipe_replies(void)
+static struct flow4 *map_table(uint32_t *ret_sets)
 {
 	uint32_t sets =
 		bpf_map__max_entries(bpf_object__find_map_by_name(world->objects[0], "flows4"));
@@ -173,9 +173,33 @@ static void wipe_replies(void)
 				   MAP_SHARED, world_map(world, "flows4"), 0);
 
 	CU_ASSERT_FATAL(table != MAP_FAILED);
+	*ret_sets = sets;
+	return table;
+}
+
+/* The entries of replies, or of openers, are gone. */
+static void wipe(bool replies)
+{
+	uint32_t sets;
+	struct flow4 *table = map_table(&sets);
+
 	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++)
-		if (table[i].head.state & FLOW_REPLY)
+		if (!!(table[i].head.state & FLOW_REPLY) == replies)
 			memset(&table[i], 0, sizeof(table[i]));
+	munmap(table, sets * sizeof(struct flow4_set));
+}
+
+/* A writer begins to write, or ends writing, the entries of replies or of openers. */
+static void claim(bool replies, bool begins)
+{
+	uint32_t sets;
+	struct flow4 *table = map_table(&sets);
+
+	for (uint32_t i = 0; i < sets * FLOW_WAYS; i++)
+		if (table[i].head.generation && !!(table[i].head.state & FLOW_REPLY) == replies) {
+			CU_ASSERT((table[i].head.seq & 1) != begins);
+			table[i].head.seq++;
+		}
 	munmap(table, sets * sizeof(struct flow4_set));
 }
 
@@ -185,7 +209,7 @@ static void unanswered_flow_gets_its_reply_entry_back(void)
 	struct world_result r = segment(V4, 10105, TCP_SYN_FLAG);
 	struct frame_spec back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
 
-	wipe_replies();
+	wipe(true);
 	r = send_of_pod(1, &back);
 	CU_ASSERT(told(&r, REASON_NO_FLOW));
 	world_flows_age(world, 1);
@@ -193,6 +217,69 @@ static void unanswered_flow_gets_its_reply_entry_back(void)
 	CU_ASSERT(forwarded(&r));
 	r = send_of_pod(1, &back);
 	CU_ASSERT(forwarded(&r));
+}
+
+/* The opener's entry had to make room: an answer would open a connection whose next segment finds
+ * no flow. */
+static void handshake_whose_opener_was_evicted_begins_again(void)
+{
+	struct world_result r = segment(V4, 10106, TCP_SYN_FLAG);
+	struct frame_spec back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+	for (int i = 0; i < 2; i++) {
+		wipe(false);
+		/* However often it is answered. */
+		for (int again = 0; again < 2; again++) {
+			r = send_of_pod(1, &back);
+			CU_ASSERT(told(&r, REASON_NO_FLOW));
+		}
+		r = segment(V4, 10106, TCP_SYN_FLAG);
+		CU_ASSERT(forwarded(&r));
+	}
+	r = send_of_pod(1, &back);
+	CU_ASSERT(forwarded(&r));
+	r = segment(V4, 10106, TCP_ACK_FLAG);
+	CU_ASSERT(forwarded(&r));
+	CU_ASSERT(states_now(V4).all & FLOW_ESTABLISHED);
+}
+
+/* A datagram's answer opens nothing: it arrives, and the next question is a new one. */
+static void answer_to_a_datagram_arrives_without_its_questions_entry(void)
+{
+	struct frame_spec spec = spec_of_pod(0, V4, pod_text[1][V4], IPPROTO_UDP, 10107, 53);
+	struct world_result r = send_of_pod(0, &spec);
+	struct frame_spec back = spec_of_answer(1, &r, 0);
+
+	wipe(false);
+	r = send_of_pod(1, &back);
+	CU_ASSERT(forwarded(&r));
+	r = send_of_pod(0, &spec);
+	CU_ASSERT(forwarded(&r));
+}
+
+/* A writer is at the other side's entry when the answer comes, and when the handshake ends: both
+ * entries know the connection's state from a later packet. */
+static void state_that_one_entry_could_not_be_told_is_told_later(void)
+{
+	struct world_result r = segment(V4, 10108, TCP_SYN_FLAG);
+	struct frame_spec back = spec_of_answer(1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+	claim(false, true);
+	r = send_of_pod(1, &back);
+	CU_ASSERT(forwarded(&r));
+	claim(false, false);
+	CU_ASSERT(!(states_now(V4).any & FLOW_REPLIED));
+	r = send_of_pod(1, &back);
+	CU_ASSERT(forwarded(&r));
+	CU_ASSERT(states_now(V4).all & FLOW_REPLIED);
+	claim(true, true);
+	r = segment(V4, 10108, TCP_ACK_FLAG);
+	CU_ASSERT(forwarded(&r));
+	claim(true, false);
+	CU_ASSERT(!(states_now(V4).any & FLOW_ESTABLISHED));
+	r = segment(V4, 10108, TCP_ACK_FLAG);
+	CU_ASSERT(forwarded(&r));
+	CU_ASSERT(states_now(V4).all & FLOW_ESTABLISHED);
 }
 
 static void many_flows_stay_apart(void)
@@ -276,6 +363,9 @@ int main(void)
 		SUITE_TEST(syn_on_the_ports_of_a_closed_connection_opens_a_new_one),
 		SUITE_TEST(unanswered_opener_does_not_establish_by_itself),
 		SUITE_TEST(unanswered_flow_gets_its_reply_entry_back),
+		SUITE_TEST(handshake_whose_opener_was_evicted_begins_again),
+		SUITE_TEST(answer_to_a_datagram_arrives_without_its_questions_entry),
+		SUITE_TEST(state_that_one_entry_could_not_be_told_is_told_later),
 		SUITE_TEST(many_flows_stay_apart),
 		SUITE_TEST(while_tables_move_none_opens_a_flow_and_none_ends),
 	};

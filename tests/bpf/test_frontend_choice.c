@@ -250,6 +250,29 @@ static void packets_of_a_flow_renew_its_clients_affinity(void)
 	}
 }
 
+/* A flow's entry says whether its Service keeps clients: no other one is looked up once a tick. */
+static void flow_says_whether_its_service_keeps_clients(void)
+{
+	EACH_VERSION(v)
+	{
+		struct world_frontend f = frontend_of(v, IPPROTO_UDP, 0, pod_text[1][v]);
+		struct frame_spec spec =
+			spec_of_wire(client[v], external[v], IPPROTO_UDP, 6270, 80);
+		struct flow_tuple tuple = world_tuple(&spec, ZONE_WIRE);
+		struct flow_head head;
+
+		for (int round = 0; round < 4; round++) {
+			f.affinity_seconds = round & 1 ? 100 : 0;
+			world_set_frontend(world, &f);
+			world_move_generation(world, 1);
+			ask(&spec);
+			CU_ASSERT_EQUAL_FATAL(world_flow_find(world, &tuple, &head), 1);
+			CU_ASSERT_EQUAL(head.state & (FLOW_SERVICE | FLOW_AFFINITY),
+					round & 1 ? FLOW_SERVICE | FLOW_AFFINITY : FLOW_SERVICE);
+		}
+	}
+}
+
 static void client_whose_endpoint_goes_gets_another_and_keeps_it(void)
 {
 	EACH_VERSION(v)
@@ -506,6 +529,7 @@ int main(void)
 		SUITE_TEST(client_with_affinity_keeps_its_endpoint_for_its_time),
 		SUITE_TEST(affinity_is_of_a_client_and_a_services_port),
 		SUITE_TEST(packets_of_a_flow_renew_its_clients_affinity),
+		SUITE_TEST(flow_says_whether_its_service_keeps_clients),
 		SUITE_TEST(client_whose_endpoint_goes_gets_another_and_keeps_it),
 		SUITE_TEST(affinity_heeds_the_traffic_policy),
 		SUITE_TEST(table_says_how_many_flows_an_endpoint_gets),

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the node's own stack sends into the tunnel. */
-#include "peers.h"
-
-#define TUNNEL_MTU 1450
+#include "frontends.h"
 
 static struct world_result send_of_stack(const struct frame_spec *spec, uint32_t ingress)
 {
@@ -110,6 +108,111 @@ static void what_polder_redirects_has_its_key(void)
 	}
 }
 
+/* A pod behind the tunnel asks a node port that a process of this node serves: what the process
+ * gets. */
+static struct world_result ask_process(enum suite_version v, uint8_t proto, uint16_t sport)
+{
+	const struct world_frontend f = node_port_of(v, proto, 0, node[v]);
+	struct frame_spec spec =
+		spec_of_peer(peer_pod[PEER_FIRST][v], node[v], proto, sport, NODE_PORT);
+	struct world_result r;
+
+	world_set_frontend(world, &f);
+	r = send_of_peer(PEER_FIRST, &spec);
+	CU_ASSERT(passed(&r) && frame_sums_right(&r.out));
+	CU_ASSERT(seen_ends(&r, peer_pod[PEER_FIRST][v], sport, node[v], 8080));
+	return r;
+}
+
+static bool is_for_the_tunnel(const struct world_result *r)
+{
+	const struct frame_spec got = seen(r);
+
+	return passed(r) && frame_sums_right(&r->out) &&
+	       !memcmp(got.mac_source, world_gateway_mac, 6) &&
+	       !memcmp(got.mac_destination, world_gateway_mac, 6);
+}
+
+static void answer_of_a_process_has_the_node_ports_address(void)
+{
+	static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP};
+
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	for (size_t i = 0; i < sizeof(protos); i++) {
+		struct world_result r = ask_process(v, protos[i], 7060);
+		struct frame_spec back = spec_of_answer(-1, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+
+		for (int round = 0; round < 3; round++) {
+			r = send_of_stack(&back, 0);
+			CU_ASSERT(is_for_the_tunnel(&r) && seen(&r).ttl == 64);
+			CU_ASSERT(seen_ends(&r, node[v], NODE_PORT, peer_pod[PEER_FIRST][v], 7060));
+			back.tcp_flags = TCP_ACK_FLAG;
+			world_move_generation(world, 2);
+		}
+		/* What the process sends to others is its own. */
+		back.dport = 7061;
+		r = send_of_stack(&back, 0);
+		CU_ASSERT(is_for_the_tunnel(&r));
+		CU_ASSERT(seen_ends(&r, node[v], 8080, peer_pod[PEER_FIRST][v], 7061));
+	}
+}
+
+static void fragments_of_such_an_answer_have_it_too(void)
+{
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		ask_process(v, IPPROTO_UDP, 7063);
+		for (int i = 0; i < 2; i++) {
+			struct frame_spec spec = spec_of_wire(node[v], peer_pod[PEER_FIRST][v],
+							      IPPROTO_UDP, 8080, 7063);
+			struct frame_spec got;
+			struct world_result r;
+
+			spec.fragment_id = 78;
+			spec.fragment_offset = 800 * i;
+			spec.flags = FRAME_FRAGMENT | (i ? 0 : FRAME_MORE_FRAGMENTS);
+			spec.payload_length = i ? 100 : 792;
+			r = send_of_stack(&spec, 0);
+			got = seen(&r);
+			CU_ASSERT(passed(&r) && seen_from(&r, node[v]));
+			CU_ASSERT(i || got.sport == NODE_PORT);
+		}
+	}
+}
+
+/* Nobody listens: the stack says so about the port that the pod knows. */
+static void error_of_the_node_is_about_the_node_port(void)
+{
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		struct world_result asked = ask_process(v, IPPROTO_UDP, 7064), r;
+		struct frame_spec error =
+			spec_of_wire(node[v], peer_pod[PEER_FIRST][v], icmp_of(v), 0, 0);
+		struct frame inner;
+		struct frame_spec quoted;
+
+		error.icmp_type = v == V4 ? 3 : 1;
+		error.icmp_code = v == V4 ? 3 : 4;
+		error.payload = asked.out.bytes + 14;
+		error.payload_length = asked.out.length - 14;
+		r = send_of_stack(&error, 0);
+		CU_ASSERT(is_for_the_tunnel(&r) && seen_from(&r, node[v]));
+		CU_ASSERT_FATAL(!frame_inner(&r.out, &inner) && !frame_read(&inner, &quoted));
+		CU_ASSERT_EQUAL(quoted.sport, 7064);
+		CU_ASSERT_EQUAL(quoted.dport, NODE_PORT);
+		CU_ASSERT(frame_sums_right(&inner));
+		/* About what is no Service's it leaves as it is. */
+		world_forget_flows(world);
+		r = send_of_stack(&error, 0);
+		CU_ASSERT_FATAL(passed(&r) && !frame_inner(&r.out, &inner) &&
+				!frame_read(&inner, &quoted));
+		CU_ASSERT_EQUAL(quoted.dport, 8080);
+	}
+}
+
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -118,6 +221,9 @@ int main(void)
 		SUITE_TEST(all_of_the_nodes_addresses_are_its_own),
 		SUITE_TEST(number_of_a_pods_link_is_no_peer),
 		SUITE_TEST(what_polder_redirects_has_its_key),
+		SUITE_TEST(answer_of_a_process_has_the_node_ports_address),
+		SUITE_TEST(fragments_of_such_an_answer_have_it_too),
+		SUITE_TEST(error_of_the_node_is_about_the_node_port),
 	};
 
 	return SUITE_RUN("into the tunnel", tests);

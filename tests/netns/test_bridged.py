@@ -13,7 +13,8 @@ from lib.nat import forwards, publish
 from lib.objects import labels
 from lib.policies import ingress, peers
 from lib.runner import each_family, limit
-from lib.traffic import SOCKET_FAMILY, V4, Connection, Probe, UdpClient, md5, pattern, reach, run_probes, wait_until
+from lib.traffic import (OPEN_WITHIN, SOCKET_FAMILY, V4, Connection, Probe, UdpClient, md5, pattern, reach,
+                         run_probes, wait_until)
 from lib.world import OUTSIDE_IP, WORLD_IP
 
 PORTS = range(12777, 12781)
@@ -142,7 +143,7 @@ class Echo:
         self.sock = where.socket(SOCKET_FAMILY[family], socket.SOCK_RAW,
                                  socket.IPPROTO_ICMP if family == V4 else socket.IPPROTO_ICMPV6)
 
-    def answered(self, address, timeout=0.5):
+    def answered(self, address, timeout=OPEN_WITHIN):
         self.sequence += 1
         rest = struct.pack("!HH", self.ident, self.sequence) + b"of %s" % str(id(self)).encode()
         self.sock.settimeout(timeout)
@@ -175,7 +176,7 @@ def test_echo_requests_of_containers_and_pods_are_told_apart(world, family):
             pods = [stack.enter_context(Echo(pod, family, 5)) for pod in (world.a, world.b)]
             after = [stack.enter_context(Echo(other, family, ident)) for ident in PORTS[:3]]
             assert all(echo.answered(address) for echo in pods)
-            answered = [echo.answered(address) for echo in after]
+            answered = [echo.answered(address, 1) for echo in after]
             assert sum(answered) == 1, f"one identifier of four is left: {answered}"
             assert before.answered(address) and all(echo.answered(address) for echo in pods)
 
@@ -243,7 +244,7 @@ def test_error_of_a_container_about_its_other_port_ends_no_flow_of_a_pod(world, 
             _, of_container = server.recvfrom(100)
             assert of_container[1] != of_pod[1]
         server.sendto(b"late", of_container)
-        wait_until(lambda: (refused := told_of(server)) and refused == of_container[1], "the container refuses", 2)
+        wait_until(lambda: (refused := told_of(server)) and refused == of_container[1], "the container refuses")
         server.sendto(b"answer", of_pod)
         assert pod.receive(5)[0] == b"answer"
 

@@ -180,7 +180,7 @@ def strangers(first, count):
 def test_pod_whose_address_finds_no_room_is_refused_with_the_numbers(world):
     world.serve(world.outside, 8080)
     world.resources.put("far", *strangers(0, 100))
-    told = wait_until(lambda: {s: r for s, r in problems_of_addresses(world).items()}, "a problem", 3)
+    told = wait_until(lambda: {s: r for s, r in problems_of_addresses(world).items()}, "a problem")
     assert any("64 entries" in reason and "--max-addresses" in reason for reason in told.values()), told
     before = world.node.ruler()
     try:
@@ -215,7 +215,7 @@ def test_deny_by_selector_holds_for_a_remote_pod_whose_address_finds_no_room(wor
     remote = {app: world.pod(app, labels={"app": app}, node=world.nodes[1], with_object=False)
               for app in ("lost", "stray")}
     world.resources.put("far", *strangers(0, 70))
-    wait_until(lambda: problems_of_addresses(world), "a problem", 3)
+    wait_until(lambda: problems_of_addresses(world), "a problem")
     for pod in remote.values():
         pod.write_object()
     world.resources.put("deny", objects.cluster_policy(

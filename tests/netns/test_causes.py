@@ -19,7 +19,7 @@ def setup(world):
 def fails(world, command, **options):
     """The last line of a polderd that cannot start."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=50, check=False, **options)
+                          timeout=120, check=False, **options)
     assert done.returncode == 1, done
     return done.stdout.strip().splitlines()[-1]
 
@@ -53,7 +53,7 @@ def test_a_memory_limit_is_named_with_its_number(world):
             with contextlib.suppress(OSError):
                 os.rmdir(group)
             return not os.path.exists(group)
-        wait_until(gone, "the group is empty", 5)
+        wait_until(gone, "the group is empty")
 
 
 def test_too_few_descriptors_are_named(world):

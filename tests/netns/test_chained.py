@@ -55,7 +55,7 @@ def shown_mac(world, pod):
 @each_family
 def test_mac_address_that_tuning_gives_is_taken_over_at_once(world, family):
     pod = tuned(world, f"tuned{family}")
-    wait_until(lambda: answers(world, pod, family), "the pod is reached and reaches", 1.5, 0.05)
+    wait_until(lambda: answers(world, pod, family), "the pod is reached and reaches", 2.5, 0.05)
     pod.check()
     assert shown_mac(world, pod) == OTHER_MAC
     assert f"is {OTHER_MAC} now" in world.node.agent.log()
@@ -63,7 +63,7 @@ def test_mac_address_that_tuning_gives_is_taken_over_at_once(world, family):
 
 def test_mac_address_that_tuning_gave_outlives_a_restart(world):
     pod = tuned(world, "restarted")
-    wait_until(lambda: shown_mac(world, pod) == OTHER_MAC, "taken over", 1.5, 0.05)
+    wait_until(lambda: shown_mac(world, pod) == OTHER_MAC, "taken over", 2.5, 0.05)
     world.node.agent.restart()
     assert shown_mac(world, pod) == OTHER_MAC
     for family in BOTH:
@@ -78,7 +78,7 @@ def test_mac_address_that_changes_later_is_taken_over_soon(world):
     world.node.agent.restart()  # it has not seen the pod begin
     pod.netns.ip(f"link set eth0 address {OTHER_MAC}")
     assert reach(pod, OUTSIDE_IP[4], 8080, timeout=0.3).verdict == "timeout"
-    wait_until(lambda: answers(world, pod, 4), "taken over", 8, 0.3)
+    wait_until(lambda: answers(world, pod, 4), "taken over", interval=0.3)
     assert shown_mac(world, pod) == OTHER_MAC
 
 
@@ -114,7 +114,7 @@ def test_limit_of_the_plugin_bandwidth_is_refused_in_words(world):
     try:
         status, out, _ = pod.call("CHECK", {**pod.config, "prevResult": pod.result}).finish()
         assert status and "tbf" in json.loads(out)["msg"] and "bandwidth" in json.loads(out)["msg"], out
-        wait_until(lambda: queue_problems(world, pod), "the status says so", 8, 0.3)
+        wait_until(lambda: queue_problems(world, pod), "the status says so", interval=0.3)
         reason, = queue_problems(world, pod)
         assert "tbf" in reason and pod.host_link in reason, reason
         assert "tbf" in world.node.agent.log()
@@ -123,4 +123,4 @@ def test_limit_of_the_plugin_bandwidth_is_refused_in_words(world):
         for queue in ("root", "ingress"):
             world.node.netns.run("tc", "qdisc", "del", "dev", pod.host_link, queue, check=False)
     pod.check()
-    wait_until(lambda: not queue_problems(world, pod), "all is well again", 8, 0.3)
+    wait_until(lambda: not queue_problems(world, pod), "all is well again", interval=0.3)

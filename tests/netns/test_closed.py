@@ -8,6 +8,7 @@ import os
 import signal
 from contextlib import contextmanager
 
+from lib.agent import PATIENCE
 from lib.netns import run
 from lib.objects import labels, policy
 from lib.runner import each_family, in_worlds, limit
@@ -19,7 +20,6 @@ WORLDS = {
     "clsact": {"nodes": 2, "attach": "clsact", "metrics_listen": "127.0.0.1:9180"},
 }
 MARK = b"nobody evaluated this"
-REPAIRED = 9  # the agent looks every 5 s
 
 
 def setup(world):
@@ -87,7 +87,7 @@ def take_programs(world, pod, *names):
             detach(found[0])
         gone = len(names or ("from_pod", "to_pod", "closed_from_pod", "closed_to_pod"))
         wait_until(lambda: programs_at(world, ifindex) == before - gone,
-                   lambda: f"{before - gone} programs at {link}, there are {programs_at(world, ifindex)}", 5, 0.02)
+                   lambda: f"{before - gone} programs at {link}, there are {programs_at(world, ifindex)}", interval=0.02)
     elif not names:
         world.n1.netns.run("tc", "qdisc", "del", "dev", link, "clsact")
     for name in names if world.n1.agent.options.get("attach") == "clsact" else ():
@@ -138,7 +138,7 @@ class Nowhere:
 
 def repaired(world, pod, family):
     wait_until(lambda: reach(pod, world.friend.ips[family], 8080, timeout=0.3).verdict == "open",
-               "the pod reaches its friend again", REPAIRED, 0.1)
+               "the pod reaches its friend again", interval=0.1)
     world.expect((pod, world.denied.ips[family], 8080, "timeout"), within=0)
 
 
@@ -170,7 +170,7 @@ def test_nothing_of_the_nodes_stack_reaches_a_pod_without_to_pod(world, family):
             sock.sendto(MARK, (world.denied.ips[family], 5353))
         capture.none(lambda p: MARK in p.frame, 0.2)
     wait_until(lambda: reach(world.n1, world.denied.ips[family], 8080, timeout=0.3).verdict == "open",
-               "the node reaches the pod again", REPAIRED, 0.1)
+               "the node reaches the pod again", interval=0.1)
 
 
 # ------------------------------------------------------------------ the stack's rules
@@ -188,7 +188,7 @@ def test_rules_that_somebody_deleted_come_back(world, family):
     assert {rule["priority"] for rule in before} == {1, 2, 3}, before
     world.n1.netns.run("ip", f"-{family}", "rule", "flush", "protocol", "80")
     assert not rules(world, family)
-    wait_until(lambda: rules(world, family) == before, lambda: f"{before}, there is {rules(world, family)}", REPAIRED, 0.1)
+    wait_until(lambda: rules(world, family) == before, lambda: f"{before}, there is {rules(world, family)}", interval=0.1)
 
 
 @limit(40)
@@ -230,7 +230,7 @@ def test_pod_whose_programs_cannot_be_attached_is_cut_off_and_told_until_they_ca
 
     world.n1.netns.run("tc", "qdisc", "del", "dev", link, "clsact")
     world.n1.netns.run("tc", "qdisc", "add", "dev", link, "ingress")
-    wait_until(lambda: not is_up(), "the link goes down", REPAIRED, 0.1)
+    wait_until(lambda: not is_up(), "the link goes down", interval=0.1)
     with Nowhere(world):
         shout(world, world.a, 4)
     status = world.n1.agent.ctl_json("status")
@@ -239,7 +239,7 @@ def test_pod_whose_programs_cannot_be_attached_is_cut_off_and_told_until_they_ca
     world.n1.agent.stop()  # at the start, too
     world.n1.netns.run("ip", "link", "set", link, "up")
     world.n1.agent.start(wait=False)
-    wait_until(lambda: not is_up(), "the link goes down", REPAIRED, 0.1)
+    wait_until(lambda: not is_up(), "the link goes down", PATIENCE, 0.1)
     world.n1.netns.run("tc", "qdisc", "del", "dev", link, "ingress")
     for family in (4, 6):
         repaired(world, world.a, family)

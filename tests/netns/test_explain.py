@@ -77,10 +77,10 @@ def in_force(world, *policies):
 
 def put_cluster_policies(world, *policies):
     """Written, and in force; changes of before are not waited for in its place."""
-    wait_until(lambda: all(is_quiet(node) for node in world.nodes), "no reconcile", 2)
+    wait_until(lambda: all(is_quiet(node) for node in world.nodes), "no reconcile")
     before = [reconciles(node) for node in world.nodes]
     world.resources.put("cluster-policies", objects.item_list(list(policies)))
-    wait_until(lambda: all(reconciles(node) > then for node, then in zip(world.nodes, before)), "a reconcile", 2)
+    wait_until(lambda: all(reconciles(node) > then for node, then in zip(world.nodes, before)), "a reconcile")
 
 
 def reconciles(node):
@@ -89,7 +89,7 @@ def reconciles(node):
 
 def is_quiet(node):
     before = reconciles(node)
-    time.sleep(0.1)
+    time.sleep(0.3)
     return reconciles(node) == before
 
 
@@ -266,7 +266,7 @@ class Monitor:
     def __enter__(self):
         with open(self.path, "wb") as out:
             self.process = subprocess.Popen(self.command, stdout=out)
-        wait_until(lambda: self.agent.metrics().get(("polder_event_subscribers", ())) == 1, "a subscriber", 2)
+        wait_until(lambda: self.agent.metrics().get(("polder_event_subscribers", ())) == 1, "a subscriber")
         return self
 
     def __exit__(self, *_):
@@ -295,7 +295,7 @@ def test_leaves_no_flow_and_no_event(world, family):
         in_force(world)
         # A real packet is told.
         assert reach(world.cli, world.web.ips[family], 8080).verdict == "open"
-        wait_until(lambda: events.to_port(8080), "the real packet's event", 2)
+        wait_until(lambda: events.to_port(8080), "the real packet's event")
         assert not events.to_port(4711), events.to_port(4711)
     flows = monitor.ctl_json("flow", "list", "--limit", "0")
     assert not [f for f in flows if 4711 in (f["source_port"], f["destination_port"])], flows
@@ -350,7 +350,7 @@ def test_monitor_names_what_decides(world, family):
         {"name": "stop-blue", "action": "Deny", "from": [{"namespaces": labels(team="blue")}]}]))
     with Monitor(world, world.n1.agent, "--drops", "-o", "json") as events:
         assert reach(world.cli, world.web.ips[family], 8080, timeout=0.3).verdict == "timeout"
-        wait_until(lambda: events.to_port(8080), "a drop", 2)
+        wait_until(lambda: events.to_port(8080), "a drop")
         drop = events.to_port(8080)[0]
         assert drop["reason"] == "policy_denied_ingress" and drop["egress_policy"] is None, drop
         told = drop["ingress_policy"]
@@ -359,7 +359,7 @@ def test_monitor_names_what_decides(world, family):
     with Monitor(world, world.n1.agent, "--drops", "-o", "json") as events:
         assert reach(world.other, world.web.ips[family], 8080, timeout=0.3).verdict == "timeout"
         # One of the client before may still come.
-        wait_until(lambda: [e for e in events.to_port(8080) if not e["ingress_policy"]["default_deny"]], events.text, 2)
+        wait_until(lambda: [e for e in events.to_port(8080) if not e["ingress_policy"]["default_deny"]], events.text)
         told = [e for e in events.to_port(8080) if not e["ingress_policy"]["default_deny"]][0]["ingress_policy"]
         assert (told["policy"], told["rule"], told["rule_name"], told["direction"], told["default_deny"]) == \
             ("admin", 0, "stop-blue", "ingress", False), told
@@ -367,7 +367,7 @@ def test_monitor_names_what_decides(world, family):
         reach(world.cli, world.web.ips[family], 8080, timeout=0.3)
         reach(world.other, world.web.ips[family], 8080, timeout=0.3)
         wait_until(lambda: f"ingress default deny {','.join(sorted(names))}" in events.text() and
-                   'ingress admin rule 0 "stop-blue"' in events.text(), events.text, 2)
+                   'ingress admin rule 0 "stop-blue"' in events.text(), events.text)
 
 
 def show(world, name_):
@@ -412,7 +412,7 @@ def test_policy_show_tells_names_apart(world):
     assert len(shown["pods"]) == 4, shown["pods"]
     world.resources.put("policies", objects.item_list([policy("same", {}, "a"), policy("same", {}, "b")]))
     wait_until(lambda: len([p for p in world.n1.agent.ctl_json("policy", "list") if p["name"] == "same"]) >= 2,
-               "policies", 2)
+               "policies")
     done = world.n1.agent.ctl("policy", "show", "same", check=False)
     assert done.returncode == 1 and "cluster/same, a/same, b/same" in done.stderr, done
     says(show(world, "cluster/same"), kind="ClusterNetworkPolicy")
@@ -430,7 +430,7 @@ def test_a_deleted_policy_that_holds_a_pod_that_ends_is_told(world, family):
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     before = reconciles(world.n1)
     world.resources.put("pod-a-ending", pod)
-    wait_until(lambda: reconciles(world.n1) > before, "a reconcile", 2)
+    wait_until(lambda: reconciles(world.n1) > before, "a reconcile")
     in_force(world)
     says(agrees(ask(world, world.cli, ending, family)), verdict="denied", isolated_by=names, default_deny=True)
 
@@ -500,6 +500,7 @@ def test_as_if_objects_were_in_force(world, family):
     with open(path, "w", encoding="utf-8") as file:
         file.write("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
                    "metadata: {name: closed, namespace: a}\nspec: {podSelector: {matchLabels: {app: web}}}\n")
+    wait_until(lambda: is_quiet(world.n1), "what the test before has left is in force")
     before = world.n1.agent.ctl_json("status")["generation"]
     answer = agrees(ask(world, world.cli, world.web, family, more=["--with", path]))
     says(answer, verdict="denied", policy="a/closed", isolated_by=["a/closed"], hypothetical=True)
@@ -522,7 +523,7 @@ def test_what_cannot_be_told_has_status_2(world):
     world.resources.put("twin", objects.service("cli", [world.service_ip(77, 4)],
                                                 [objects.service_port(80)], ns="a"))
     wait_until(lambda: any(s["name"] == "cli" for s in world.n1.agent.ctl_json("service", "list")),
-               "Service a/cli", 2)
+               "Service a/cli")
     for args, words in (
             (["--from", "a/nope", "--to", "a/web", "--port", "1"], "a/nope"),
             (["--from", "a/cli", "--to", "a/nope", "--port", "1"], "no such pod or Service"),

@@ -71,7 +71,7 @@ def test_filter_that_drops_what_pods_ask_the_node_for_is_told(world):
     assert not told(world)
     with closed_node(world):
         assert reach(world.a, world.node.ips[4], 8080, timeout=1.5).verdict == "timeout"
-        wait_until(lambda: told(world), "the status says so", 12, 0.3)
+        wait_until(lambda: told(world), "the status says so", interval=0.3)
         reason, = told(world)
         assert all(text in reason for text in (world.a.ips[4], world.node.ips[4], "8080", "INPUT")), reason
 

@@ -193,9 +193,10 @@ def flooding(world, family, handshakes):
 def expect_neighbours_live(world, family, process):
     """While the flood runs and after it: connections that stand, and new ones, of which one in a thousand may fail."""
     address, agent = world.b.ips[family], world.node.agent
-    standing = [Connection(world.a, address, 8080) for _ in range(20)]
     before, tried, failed, rounds = agent.drops_by_reason(), 0, [], 0
+    standing = []
     try:
+        standing += [Connection(world.a, address, 8080) for _ in range(20)]
         for connection in standing:
             connection.ask()
         deadline = time.monotonic() + 60
@@ -210,6 +211,8 @@ def expect_neighbours_live(world, family, process):
         assert process.poll() == 0, f"the flood did not end: {process.poll()}"
         for connection in standing:
             connection.ask(5)
+    except OSError as error:
+        raise AssertionError(f"a standing connection, round {rounds}: {error!r}; dropped: {agent.dropped_since(before)}") from error
     finally:
         for connection in standing:
             connection.close()
@@ -290,7 +293,7 @@ def test_resets_that_polder_makes_are_fewer_than_what_provokes_them(world, famil
     with Capture(source.netns) as capture:
         # What came before may have used up this second's RSTs.
         wait_until(lambda: send_frame(source, frame) or capture.read() or capture.matching(is_reset),
-                   "the RST for one segment", 5, 0.2)
+                   "the RST for one segment", interval=0.2)
         for _ in range(count // 200):
             send_frame(source, frame, count=200)
             capture.read()

@@ -6,11 +6,10 @@ import json
 
 from lib import packets
 from lib.runner import each_family, in_worlds
-from lib.traffic import BOTH, V4, V6, Capture, Connection, UdpClient, reach, wait_until
+from lib.traffic import BOTH, V4, V6, Capture, Connection, UdpClient, is_cut, reach, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
 
 WORLDS = {"": {}, "automatic": {"uplink": None, "node_ip": None}}
-WITHIN = 5  # seconds until a change of routes holds for pods
 BITS = {V4: 32, V6: 128}
 # What a forwarding Linux answers: (ICMP, ICMPv6) type and code; None: nothing.
 ANSWERS = {
@@ -67,7 +66,7 @@ def check_refused(world, family, address, reason, expected):
         before = agent.drops(reason)
         seen[:] = [answer(world, address), agent.drops(reason) - before]
         return seen[0] == expected and seen[1] > 0
-    wait_until(refused, lambda: f"{address}: {reason}, {expected}: it was {seen}", WITHIN, 0.05)
+    wait_until(refused, lambda: f"{address}: {reason}, {expected}: it was {seen}", interval=0.05)
     # What left in the moment before still looks for its neighbour, three times a second apart.
     world.node.netns.run("ip", "neigh", "del", address, "dev", "eth0", check=False)
     with Capture(world.outside) as capture, agent.dropping(reason):
@@ -96,7 +95,7 @@ def check_explained(world, family, address, reason):
 
 
 def check_open(world, family, address):
-    wait_until(lambda: reach(world.a, address, 8080, timeout=0.3).verdict == "open", f"{address} is reached again", WITHIN)
+    wait_until(lambda: reach(world.a, address, 8080, timeout=0.3).verdict == "open", f"{address} is reached again")
     assert answer(world, address) == "open"
 
 
@@ -164,12 +163,12 @@ def test_live_flows_stop_with_the_route_and_go_on_with_it(world, family):
             client.ask()
             for kind in ("prohibit", "blackhole"):
                 with route(world, family, kind, f"{WORLD_IP[family]}/{BITS[family]}"):
-                    wait_until(lambda: client.state(0.2) != "open", f"{kind}: datagrams stop", WITHIN)
+                    wait_until(lambda: is_cut(client), f"{kind}: datagrams stop")
                     with Capture(world.outside) as capture, world.node.agent.dropping(ANSWERS[kind][0], 20):
                         for _ in range(20):
                             with contextlib.suppress(OSError):
                                 client.send()
                         capture.none(lambda p: p.destination == WORLD_IP[family], 0.2)
-                wait_until(lambda: client.state(0.2) == "open", f"{kind}: datagrams go on", WITHIN)
+                wait_until(lambda: client.state(0.2) == "open", f"{kind}: datagrams go on")
                 connection.ask()
     world.node.netns.sysctl(**{"net/ipv4/conf/eth0/forwarding": 0})

@@ -7,7 +7,7 @@ import struct
 from lib import objects, packets
 from lib.objects import labels, policy
 from lib.runner import each_family
-from lib.traffic import Capture, UdpClient, md5, pattern, ping, reach, send_frame, wait_until
+from lib.traffic import PATIENCE, Capture, UdpClient, md5, pattern, ping, reach, send_frame, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 2}
@@ -55,7 +55,7 @@ def new_port():
     return 20000 + struct.unpack("!H", os.urandom(2))[0] % 30000
 
 
-def arrives(world, target, family, source, sport, timeout=1.0):
+def arrives(world, target, family, source, sport, timeout=PATIENCE):
     """The server of the target has got a whole datagram from there."""
     seen = world.udp[target][family].seen
     wait_until(lambda: (source, sport) in seen, f"{target} gets the datagram", timeout)
@@ -242,7 +242,7 @@ def test_extension_headers_pass_through_masquerade(world):
     seen = world.udp[world.outside][6].seen
     before = len(seen)
     send(world.a, with_headers(world, OUTSIDE_IP[6], [(DESTINATION, PAD6)], new_port()))
-    wait_until(lambda: len(seen) > before, "the outside gets the datagram", 1)
+    wait_until(lambda: len(seen) > before, "the outside gets the datagram")
     assert seen[-1][0] == world.n1.ips[6], seen[-1]
 
 

@@ -56,7 +56,7 @@ def wait_served(world, source, address, port, proto="TCP", by=None):
     def served():
         probe = reach(source, address, port, proto, timeout=0.5)
         return probe.answer and (by is None or probe.answer["server"] == by)
-    wait_until(served, f"{source}: {address} {proto}/{port} is served", 5)
+    wait_until(served, f"{source}: {address} {proto}/{port} is served")
 
 
 def served(world, name, endpoints, family, source=None, **spec):
@@ -91,7 +91,7 @@ def test_datagrams_leave_a_deleted_endpoint(world, family):
                 return client.ask(0.2)["server"] == "web1"
             except OSError:
                 return False
-        wait_until(moved, "the client moves to web1", 3)
+        wait_until(moved, "the client moves to web1")
 
 
 @each_family
@@ -111,7 +111,7 @@ def test_affinity_moves_when_its_endpoint_goes(world, family):
     first = reach(world.outside, address, 80).answer["server"]
     left = [pod for pod in world.web if pod.name != first]
     put_endpoints(world, "sticky-moves", left, family)
-    wait_until(lambda: (reach(world.outside, address, 80).answer or {}).get("server") != first, "another endpoint", 3)
+    wait_until(lambda: (reach(world.outside, address, 80).answer or {}).get("server") != first, "another endpoint")
     assert len({reach(world.outside, address, 80).answer["server"] for _ in range(24)}) == 1
 
 

@@ -114,10 +114,10 @@ def expect_segments(world, source, target, address, family, size):
         strict(client, family)
         send_segments(client, size)
         wait_until(lambda: len(receiver.read()) >= COUNT, lambda: f"{source} to {address}: {len(receiver.lengths)} of "
-                   f"{COUNT} came; dropped: {world.node.agent.dropped_since(before)}", 3)
+                   f"{COUNT} came; dropped: {world.node.agent.dropped_since(before)}")
         assert receiver.lengths == [size] * COUNT, receiver.lengths
         send_segments(client, size // 2)
-        wait_until(lambda: len(receiver.read()) >= 2 * COUNT, f"{source} to {address}: the smaller ones", 3)
+        wait_until(lambda: len(receiver.read()) >= 2 * COUNT, f"{source} to {address}: the smaller ones")
 
 
 @each_family
@@ -151,7 +151,7 @@ def expect_told(world, source, target, address, family, mtu, size):
         assert not receiver.read(), f"came through: {receiver.lengths}"
         fits = size - (1500 - mtu)
         send_segments(client, fits)
-        wait_until(lambda: len(receiver.read()) >= COUNT, lambda: f"{len(receiver.lengths)} of {COUNT}", 3)
+        wait_until(lambda: len(receiver.read()) >= COUNT, lambda: f"{len(receiver.lengths)} of {COUNT}")
 
 
 @each_family

@@ -87,7 +87,7 @@ def test_sv10_terminating_endpoints_serve_and_count_no_more(world, family):
         code, headers, body = ask(world, family=family)
         count = int(state == "ready")
         assert (json.loads(body)["localEndpoints"], headers["X-Load-Balancing-Endpoint-Weight"]) == (count, str(count)), state
-        assert reach(world.outside, BALANCER[family], 80, timeout=0.5).verdict == served, state
+        assert reach(world.outside, BALANCER[family], 80, timeout=None if served == "open" else 0.5).verdict == served, state
 
 
 def test_sv10_port_is_gone_with_its_service_and_with_the_policy(world):
@@ -121,7 +121,7 @@ def test_sv10_port_of_somebody_else_is_told_and_tried_again(world):
         wait_until(problems, "the problem is told")
     finally:
         listener.close()
-    wait_until(lambda: status(world, port=taken) == 503, "it is served once it is free", 10, 0.1)
+    wait_until(lambda: status(world, port=taken) == 503, "it is served once it is free", interval=0.1)
     assert not problems()
     world.resources.delete("service-default-taken")
 
@@ -140,7 +140,7 @@ class Draining:
     def connect(self):
         while not self.stop.is_set():
             state = self.state
-            verdict = reach(self.world.outside, BALANCER[self.family], 80, timeout=1.0).verdict
+            verdict = reach(self.world.outside, BALANCER[self.family], 80).verdict
             with self.lock:
                 count = self.found.setdefault((state, verdict), 0)
                 self.found[state, verdict] = count + 1
@@ -173,5 +173,5 @@ def test_b7_draining_refuses_no_new_connection_until_the_endpoint_is_gone(world,
     finally:
         draining.close()
         endpoints(world, "ready")
-    assert sum(count for (_, verdict), count in before.items() if verdict == "open") > 200, before
+    assert sum(count for (_, verdict), count in before.items() if verdict == "open") > 20, before
     assert {verdict for _, verdict in before} == {"open"}, before

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published ports (CNI's portMappings): who reaches them where, under which policy, and whose they are (SV-28, SV-29)."""
 
-from lib import objects
+import struct
+
+from lib import objects, packets
 from lib.cni import CniError
 from lib.objects import labels, policy
 from lib.runner import each_family, limit
-from lib.traffic import BOTH, Connection, V4, V6, reach, wait_until
+from lib.traffic import BOTH, Capture, Connection, V4, V6, reach, send_sctp, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLDS = {"native": {"nodes": 2}, "tunnel": {"nodes": 2, "tunnel": "vxlan"}}
 LOOPBACK = {V4: "127.0.0.1", V6: "::1"}
 HOST = 18080
+ASSOCIATION = 3868  # the container's port for SCTP
 
 
 def mapping(host, container, protocol="tcp", address=""):
@@ -29,7 +32,8 @@ def published(world, name, *mappings, **options):
 def setup(world):
     world.client = world.pod("client", labels={"app": "client"})
     world.remote = world.pod("remote", node=world.nodes[1], labels={"app": "remote"})
-    world.web = published(world, "web", mapping(HOST, 8080), mapping(HOST, 5353, "udp"), labels={"app": "web"})
+    world.web = published(world, "web", mapping(HOST, 8080), mapping(HOST, 5353, "udp"), mapping(HOST, ASSOCIATION, "sctp"),
+                          labels={"app": "web"})
     world.serve(world.web, 8080)
     world.serve(world.web, 5353, "UDP")
 
@@ -68,6 +72,44 @@ def test_sv28_clients_address_is_kept(world, family):
         for source, address in addresses.items():
             probe = reach(source, world.node.ips[family], HOST, proto)
             assert probe.verdict == "open" and probe.answer["peer"] == address[family], (source, proto, probe.verdict, probe.answer)
+
+
+def sums_are_right(packet):
+    """CRC32c over the whole SCTP packet with 0 in its place, and of IPv4 the header's sum, computed anew."""
+    sctp = packet.transport
+    plain = sctp[:8] + bytes(4) + sctp[12:]
+    header = packet.frame[14:14 + (packet.frame[14] & 15) * 4]
+    return struct.unpack_from("<I", sctp, 8)[0] == packets.crc32c(plain) and (
+        packet.ethertype != packets.ETH_IP4 or packets.checksum(header) == 0)
+
+
+def test_the_sum_that_is_compared_with_is_that_of_the_rfc(world):
+    """RFC 3720, B.4; RFC 9260 has the same polynomial."""
+    del world
+    assert packets.crc32c(b"123456789") == 0xE3069283
+    assert packets.crc32c(bytes(32)) == 0x8A9136AA
+    assert packets.crc32c(b"\xff" * 32) == 0x62A8AB43
+
+
+@each_family
+def test_sv28_sctp_gets_the_containers_port_there_and_the_nodes_back(world, family):
+    """No kernel socket: chunks by hand, seen on the links. The node's own would be translated when its socket connects."""
+    def is_sctp(packet):
+        return packet.proto == packets.SCTP and packet.transport
+
+    callers = {name: source for name, source in everybody(world).items() if name not in ("itself", "node")}
+    for number, (name, source) in enumerate(callers.items()):
+        sport, address = 41000 + number, world.node.ips[family]
+        with Capture(world.web) as at_pod:
+            send_sctp(source, address, sport, HOST)
+            first = at_pod.wait(lambda p, s=sport: is_sctp(p) and p.sport == s, f"{name}'s INIT")[0]
+        assert (first.destination, first.dport) == (world.web.ips[family], ASSOCIATION), (name, first)
+        assert sums_are_right(first), f"{name}: {first.frame.hex()}"
+        with Capture(source) as back:
+            send_sctp(world.web, first.source, ASSOCIATION, sport)
+            answer = back.wait(lambda p, s=sport: is_sctp(p) and p.dport == s, f"the answer to {name}")[0]
+        assert (answer.source, answer.sport) == (address, HOST), (name, answer)
+        assert sums_are_right(answer), f"{name}: {answer.frame.hex()}"
 
 
 @each_family

@@ -32,7 +32,7 @@ def setup(world):
             [objects.slice_port(8080, name="tcp"), objects.slice_port(5353, "UDP", "udp")]))
         wait_until(lambda f=family: reach(world.a, world.far_vip[f], 80,
                                           timeout=0.3).verdict == "open",
-                   "the Service of the far host", 3)
+                   "the Service of the far host")
 
 
 def path_mtu(sock, family):

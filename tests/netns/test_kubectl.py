@@ -136,7 +136,7 @@ def test_monitor_follows_all_nodes(world):
             lines = [json.loads(line) for line in file if line.endswith("\n")]
         return {line["node"] for line in lines} == {"node1", "node2"}
     try:
-        wait_until(both, "events of both nodes", 10, 0.2)
+        wait_until(both, "events of both nodes", interval=0.2)
     finally:
         follower.send_signal(signal.SIGTERM)
         follower.wait(10)

@@ -136,7 +136,7 @@ def test_other_layout_refuses_while_pods_run_and_the_old_one_comes_back(world):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 world.agent.kill(number)
                 world.agent.start(wait=False)
-                assert world.agent.wait_end(20) != 0
+                assert world.agent.wait_end() != 0
                 said = world.agent.log_tail(3)
                 assert "drain the node" in said and os.path.join(world.n1.bpffs, before[0]) in said, said
                 traffic.wait_round()
@@ -190,7 +190,7 @@ def test_pods_of_the_other_layout_are_refused_by_this_one(world):
             world.agent.stop()
             with_own(world)
             world.agent.start(wait=False)
-            assert world.agent.wait_end(20) != 0
+            assert world.agent.wait_end() != 0
             traffic.wait_round()
             world.agent.binary = other_binary()
             world.agent.start()

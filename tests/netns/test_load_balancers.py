@@ -57,7 +57,7 @@ def holders(world, service, families=BOTH):
                     continue
                 found.setdefault(family, []).append((node, address))
         return set(found) == set(families) and all(len(one) == 1 for one in found.values())
-    wait_until(there, lambda: f"one announcer of {service}: {found}; {[listed(node) for node in alive(world)]}", PATIENCE, 0.05)
+    wait_until(there, lambda: f"one announcer of {service}: {found}; {[listed(node) for node in alive(world)]}", interval=0.05)
     return {family: one[0] for family, one in found.items()}
 
 
@@ -168,12 +168,12 @@ def test_outside_reaches_the_service_by_its_address(world):
     balancer(world, "reached")
     for family in BOTH:
         node, address = holders(world, "reached")[family]
-        wait_until(lambda to=address: reach(world.outside, to, 80, timeout=2).verdict == "open", f"an answer of {address}", PATIENCE)
+        wait_until(lambda to=address: reach(world.outside, to, 80, timeout=2).verdict == "open", f"an answer of {address}")
         assert ping(world.outside, address) == "open", address
         if node is world.nodes[1]:
             continue  # the endpoint's own
         lose(world, node)
-        wait_until(lambda to=address: reach(world.outside, to, 80, timeout=2).verdict == "open", f"another node at {address}", PATIENCE)
+        wait_until(lambda to=address: reach(world.outside, to, 80, timeout=2).verdict == "open", f"another node at {address}")
         find_again(world, node)
 
 
@@ -191,7 +191,7 @@ def test_every_node_says_who_announces(world):
         def others_know():
             return all(any(one["address"] == address and one["node"] == holder.name and one["since"] for one in listed(node))
                        for node in world.nodes)
-        wait_until(others_know, lambda: f"{family}: {[listed(node) for node in world.nodes]}", PATIENCE)
+        wait_until(others_know, lambda: f"{family}: {[listed(node) for node in world.nodes]}")
     status = holder.agent.ctl_json("status")["load_balancers"]
     assert status["announce"] == "l2" and status["announced"] >= 1 and status["refused"] == 0, status
     assert "announced by this node" in holder.agent.ctl("status").stdout
@@ -214,7 +214,7 @@ def test_node_that_comes_back_takes_nothing_back_at_once(world):
     balancer(world, "back", [V4])
     node, address = holders(world, "back", [V4])[V4]
     lose(world, node)
-    wait_until(lambda: any(V4 in announced(other, "back") for other in alive(world)), "another announcer", PATIENCE)
+    wait_until(lambda: any(V4 in announced(other, "back") for other in alive(world)), "another announcer")
     second = holders(world, "back", [V4])[V4][0]
     find_again(world, node)
     time.sleep(3)
@@ -280,7 +280,7 @@ def test_address_of_another_host_is_not_announced(world):
         balancer(world, "taken", [V4], loadBalancerIP="172.30.0.203")
         wait_until(lambda: any("172.30.0.203" in problem["reason"] and world.outside.mac() in problem["reason"]
                                for node in world.nodes for problem in node.agent.ctl_json("status")["problems"]),
-                   lambda: f"a problem: {[listed(node) for node in world.nodes]}", PATIENCE)
+                   lambda: f"a problem: {[listed(node) for node in world.nodes]}")
         assert not any(announced(node, "taken") for node in world.nodes)
     finally:
         world.outside.ip("addr del 172.30.0.203/32 dev eth0")
@@ -293,10 +293,10 @@ def test_pool_that_is_full_is_told(world):
     for name in names:
         balancer(world, name, [V4])
     wait_until(lambda: any("no IPv4 address" in problem["reason"] for problem in world.node.agent.ctl_json("status")["problems"]),
-               lambda: f"a problem: {world.node.agent.ctl_json('status')}", PATIENCE)
+               lambda: f"a problem: {world.node.agent.ctl_json('status')}")
     assert world.node.agent.ctl_json("status")["load_balancers"]["refused"] == 1
     world.resources.delete(names[0])
-    wait_until(lambda: world.node.agent.ctl_json("status")["load_balancers"]["refused"] == 0, "an address for the last one", PATIENCE)
+    wait_until(lambda: world.node.agent.ctl_json("status")["load_balancers"]["refused"] == 0, "an address for the last one")
 
 
 def test_deleted_service_is_announced_no_more(world):
@@ -304,7 +304,7 @@ def test_deleted_service_is_announced_no_more(world):
     addresses = [address for _, address in holders(world, "gone").values()]
     world.resources.delete("gone")
     for address in addresses:
-        wait_until(lambda wanted=address: not who_answers(world, wanted, 0.2), f"no answer for {address}", PATIENCE)
+        wait_until(lambda wanted=address: not who_answers(world, wanted, 0.2), f"no answer for {address}")
 
 
 def test_addresses_are_kept_over_a_restart(world):

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from lib import objects
+from lib.busy import Clock
 from lib.objects import labels, policy
 from lib.runner import limit
 from lib.traffic import wait_until
@@ -55,10 +56,10 @@ def test_a_pipe_that_nobody_reads_stops_no_work(world):
         os.set_blocking(writer, True)
         restart_with(world, writer)
         flood(world)
-        wait_until(lambda: reached(world), "all bad files in the status", 15)
-        began = time.monotonic()
+        wait_until(lambda: reached(world), "all bad files in the status")
+        clock = Clock()
         assert world.agent.ctl("status").returncode == 0
-        assert time.monotonic() - began < 2
+        assert clock.seconds() < 5
         world.pod("late")
         world.resources.put("deny", policy("deny", labels(app="b"), policyTypes=["Ingress"]))
         world.policies_in_force()
@@ -75,7 +76,7 @@ def test_a_pipe_that_nobody_reads_stops_no_work(world):
             except BlockingIOError:
                 pass
             return b"more lines like this" in text or b"lines were lost" in text
-        wait_until(told, lambda: f"a count of lines in {text[-500:]}", 15)
+        wait_until(told, lambda: f"a count of lines in {text[-500:]}")
     finally:
         for name in list(world.resources.files()):
             if name.startswith("bad-"):
@@ -91,10 +92,10 @@ def test_a_storm_of_one_kind_becomes_a_count(world):
     world.agent.restart()
     try:
         flood(world)
-        wait_until(lambda: reached(world), "all bad files in the status", 15)
+        wait_until(lambda: reached(world), "all bad files in the status")
         lines = [line for line in world.agent.log()[before:].splitlines() if "/bad-" in line]
         assert 1 <= len(lines) <= 30, len(lines)
-        wait_until(lambda: "more lines like this within" in world.agent.log()[before:], "a count", 15)
+        wait_until(lambda: "more lines like this within" in world.agent.log()[before:], "a count")
         metrics = world.agent.metrics()
         assert metrics["polder_log_lines_held_total", ()] >= 500, metrics
         assert metrics["polder_log_lines_lost_total", ()] == 0

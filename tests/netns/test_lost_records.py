@@ -102,7 +102,7 @@ def test_links_of_another_agents_pods_are_not_taken(world):
     os.makedirs(world.node.bpffs)
     try:
         world.agent.start(wait=False)
-        assert world.agent.wait_end(15) != 0
+        assert world.agent.wait_end() != 0
         assert link in world.agent.log_tail(3) or "links of pods" in world.agent.log_tail(3)
         assert link in [at["ifname"] for at in world.node.netns.ip_json("link", "show")]
     finally:

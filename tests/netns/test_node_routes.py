@@ -9,7 +9,6 @@ from lib.traffic import BOTH, V4, V6, Connection, reach, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 2}
-WITHIN = 5  # seconds, as docs/operations.md says
 
 
 def setup(world):
@@ -18,7 +17,7 @@ def setup(world):
         for family in BOTH:
             node.netns.ip(f"route del {other.pod_cidr[family]} via {other.ips[family]}")
     for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
-        wait_until(lambda n=node, o=other: routes(n) == wanted(o), f"{node}: routes of Polder", WITHIN)
+        wait_until(lambda n=node, o=other: routes(n) == wanted(o), f"{node}: routes of Polder")
     world.a, world.c = world.pod("a"), world.pod("c", node=world.n2)
     world.serve(world.c, 8080)
 
@@ -34,7 +33,7 @@ def wanted(*nodes):
 
 
 def check_connected(world, what):
-    wait_until(lambda: routes(world.n1) == wanted(world.n2), f"{what}: routes: {routes(world.n1)}", WITHIN)
+    wait_until(lambda: routes(world.n1) == wanted(world.n2), f"{what}: routes: {routes(world.n1)}")
     for family in BOTH:
         probe = reach(world.a, world.c.ips[family], 8080)
         assert probe.verdict == "open" and probe.answer["peer"] == world.a.ips[family], f"{what}: {probe.verdict}"
@@ -92,7 +91,7 @@ def test_routes_come_back_with_an_uplink_without_ipv6(world):
     try:
         uplink.ip("link set eth0 down", "link set eth0 up")
         wait_until(lambda: routes(world.n1) == {world.n2.pod_cidr[V4]: world.n2.ips[V4]},
-                   f"routes: {routes(world.n1)}", WITHIN)
+                   f"routes: {routes(world.n1)}")
     finally:
         uplink.sysctl(**{"net/ipv6/conf/eth0/disable_ipv6": 0})
         set_up(world)
@@ -102,27 +101,27 @@ def test_routes_come_back_with_an_uplink_without_ipv6(world):
 def test_route_that_failed_is_set_when_it_can_be(world):
     world.n1.netns.ip("link set eth0 down")
     other_node(world, "late", ["10.200.1.0/24"], ["172.30.0.200"])
-    wait_until(lambda: status(world.n1)["failed"] > 0, "a route that failed", 3)
+    wait_until(lambda: status(world.n1)["failed"] > 0, "a route that failed")
     found = status(world.n1)
     assert "route to pod range" in found["error"] and found["failed_seconds"] >= 0, found
     assert any("route to pod range" in text for text in problems(world.n1, "Node late")), found
     set_up(world)
-    wait_until(lambda: routes(world.n1).get("10.200.1.0/24") == "172.30.0.200", "the late route", WITHIN)
-    wait_until(lambda: status(world.n1)["failed"] == 0 and "error" not in status(world.n1), "all is well", WITHIN)
+    wait_until(lambda: routes(world.n1).get("10.200.1.0/24") == "172.30.0.200", "the late route")
+    wait_until(lambda: status(world.n1)["failed"] == 0 and "error" not in status(world.n1), "all is well")
     world.resources.delete("node-late")
     check_connected(world, "afterwards")
 
 
 def test_node_that_was_deleted_while_the_agent_was_away_loses_its_routes_at_the_start(world):
     other_node(world, "gone", ["10.200.2.0/24", "fd44:0:0:200::/64"], ["172.30.0.200", "fd30::c8"])
-    wait_until(lambda: {"10.200.2.0/24", "fd44:0:0:200::/64"} <= set(routes(world.n1)), "its routes", WITHIN)
+    wait_until(lambda: {"10.200.2.0/24", "fd44:0:0:200::/64"} <= set(routes(world.n1)), "its routes")
     world.n1.netns.ip("route add 10.201.0.0/24 via 172.30.0.201")  # somebody else's
     before = world.n1.netns.ip_json("route", "show", "proto", "80")
     world.n1.agent.stop()
     world.resources.delete("node-gone")
     assert len(world.n1.netns.ip_json("route", "show", "proto", "80")) == len(before), "a stopped agent leaves routes"
     world.n1.agent.start()
-    wait_until(lambda: routes(world.n1) == wanted(world.n2), f"routes: {routes(world.n1)}", WITHIN)
+    wait_until(lambda: routes(world.n1) == wanted(world.n2), f"routes: {routes(world.n1)}")
     world.n1.netns.ip("route del 10.201.0.0/24 via 172.30.0.201")
     check_connected(world, "after the restart")
 
@@ -148,7 +147,7 @@ def test_ranges_that_cannot_be_anothers_are_told_and_not_installed(world):
         other_node(world, name, ranges, ["172.30.0.200", "fd30::c8"])
         # This node's own Node claims its range as well.
         source = "Node node2" if name == "shared" else f"Node {name}"
-        wait_until(lambda s=source: len(problems(world.n1, s)) == 2, f"{name}: two problems", WITHIN)
+        wait_until(lambda s=source: len(problems(world.n1, s)) == 2, f"{name}: two problems")
         found = problems(world.n1, source)
         assert all(told in text or "is also Node" in text for text in found), found
         # Of two that nothing tells apart by age the last by name has the range.
@@ -156,7 +155,7 @@ def test_ranges_that_cannot_be_anothers_are_told_and_not_installed(world):
         assert routes(world.n1) == expected, f"{name}: {routes(world.n1)}"
         assert status(world.n1)["refused"] >= 2
         world.resources.delete(f"node-{name}")
-        wait_until(lambda: status(world.n1)["refused"] == 0, f"{name}: nothing is refused any more", WITHIN)
+        wait_until(lambda: status(world.n1)["refused"] == 0, f"{name}: nothing is refused any more")
     check_connected(world, "afterwards")
 
 
@@ -166,10 +165,10 @@ def test_route_of_somebody_else_is_not_replaced(world, family):
     world.n1.netns.ip(f"route add {there} via {elsewhere}")
     try:
         other_node(world, "third", [there], ["172.30.0.203", "fd30::cb"])
-        wait_until(lambda: any("another route" in text for text in problems(world.n1, "Node third")), "a problem", WITHIN)
+        wait_until(lambda: any("another route" in text for text in problems(world.n1, "Node third")), "a problem")
         assert there not in routes(world.n1)
         found = world.n1.netns.ip_json(f"-{family}", "route", "show", there)
         assert [route["gateway"] for route in found] == [elsewhere], found
     finally:
         world.n1.netns.ip(f"route del {there} via {elsewhere}")
-    wait_until(lambda: there in routes(world.n1), "the route, when there is room", WITHIN)
+    wait_until(lambda: there in routes(world.n1), "the route, when there is room")

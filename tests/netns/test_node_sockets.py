@@ -7,7 +7,7 @@ import socket
 
 from lib import objects
 from lib.runner import each_family
-from lib.traffic import V4, Connection, Timeout, UdpClient, wait_until
+from lib.traffic import PATIENCE, V4, Connection, Timeout, UdpClient, wait_until
 
 ROOM = 1024
 WORLD = {"max_socket_origins": ROOM}
@@ -52,10 +52,10 @@ def served(world, ip, names, proto="UDP"):
             except OSError as error:
                 got.add(error.errno)
         return got == set(names)
-    wait_until(question, f"the node's sockets are served by {names}", 3)
+    wait_until(question, f"the node's sockets are served by {names}")
 
 
-def wait_ended(sock, within=2.0):
+def wait_ended(sock, within=PATIENCE):
     """The socket has an error for whoever waits for it, and sends nothing any more."""
     poller = select.poll()
     poller.register(sock, select.POLLIN)
@@ -83,7 +83,7 @@ def ended(world, proto):
 
 def mapped_socket(world, kind, ip, port):
     sock = world.n1.socket(socket.AF_INET6, kind)
-    sock.settimeout(2)
+    sock.settimeout(20)
     sock.connect(("::ffff:" + ip, port))
     sock.send(b"who\n")
     assert b"web1" in sock.recv(4096)
@@ -240,7 +240,7 @@ def test_sockets_of_a_pod_are_left_to_the_packet_path(world, family):
             except OSError as error:
                 assert error.errno not in ENDED, error
                 return False
-        wait_until(moved, "the pod's socket moves to web2", 2)
+        wait_until(moved, "the pod's socket moves to web2")
 
 
 @each_family
@@ -296,13 +296,13 @@ def test_sockets_that_are_closed_are_forgotten(world, family):
         return world.n1.agent.metrics()["polder_map_entries", (("map", "socket_peers"),)]
     ip = put(world, "closed", 24, world.web[:1], family)
     served(world, ip, ["web1"])
-    wait_until(lambda: known() == 0, "no socket is left", 2)
+    wait_until(lambda: known() == 0, "no socket is left")
     clients = [UdpClient(world.n1, ip, 53, connect=True) for _ in range(20)]
     clients.append(Connection(world.n1, ip, 80))
     assert known() == 21, known()
     for client in clients:
         client.close()
-    wait_until(lambda: known() == 0, "they are forgotten", 2)
+    wait_until(lambda: known() == 0, "they are forgotten")
 
 
 def test_status_says_that_sockets_can_be_ended(world):
@@ -320,7 +320,7 @@ def test_sockets_that_are_not_known_are_told(world):
         def told():
             return any("socket_peers is full: 8 connections" in p["reason"]
                        for p in world.n1.agent.ctl_json("status")["problems"])
-        wait_until(told, "the status says that the map is full", 7, 0.1)
+        wait_until(told, "the status says that the map is full", interval=0.1)
         put(world, "full", 25, world.web[1:], V4)
         for client in clients[:ROOM]:
             wait_ended(client.sock)

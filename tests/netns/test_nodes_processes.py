@@ -124,4 +124,4 @@ def test_socket_of_a_node_leaves_an_endpoint_of_the_other_node_that_went(world, 
             except OSError:
                 client.sock.connect((address, 53))
                 return False
-        wait_until(left, "the socket is served by the other pod", 3)
+        wait_until(left, "the socket is served by the other pod")

@@ -31,7 +31,7 @@ def problem(world):
 def test_node_waits_for_its_range_and_says_so(world):
     own_node(world, [])
     world.node.agent.start(wait=False)
-    wait_until(lambda: world.node.agent.ctl("status", check=False).returncode == 0, "an answer", 10)
+    world.node.agent.wait_answer()
     assert problem(world) and "has no spec.podCIDRs" in problem(world)[0], world.node.agent.ctl_json("status")
     try:
         world.pod("early")
@@ -48,7 +48,7 @@ def test_node_waits_for_its_range_and_says_so(world):
 def test_reload_says_nothing_of_what_the_node_object_gave(world):
     before = len(world.node.agent.log())
     os.kill(world.node.agent.process.pid, signal.SIGHUP)
-    wait_until(lambda: "reading the configuration" in world.node.agent.log()[before:], "a reload", 5)
+    wait_until(lambda: "reading the configuration" in world.node.agent.log()[before:], "a reload")
     world.node.agent.ctl("status")
     assert "stays in force" not in world.node.agent.log()[before:], world.node.agent.log()[before:]
 
@@ -56,7 +56,7 @@ def test_reload_says_nothing_of_what_the_node_object_gave(world):
 def test_range_stays_while_there_are_pods(world):
     assert world.pod("a").ips[V4].startswith("10.99.0.")
     own_node(world, ["10.98.0.0/24"])
-    wait_until(lambda: problem(world), "a problem", 5)
+    wait_until(lambda: problem(world), "a problem")
     assert "drain the node" in problem(world)[0]
     world.node.agent.restart()
     assert world.pod("b").ips[V4].startswith("10.99.0.")

@@ -6,7 +6,6 @@ from lib.runner import each_family
 from lib.traffic import BOTH, V4, Capture, send_frame, wait_until
 
 WORLD = {"nodes": 2, "tunnel": "auto"}
-WITHIN = 7
 SOON = 2  # the kernel tells of entries that go: nobody waits for the look every 5 s
 MARK = b"sent by the wire to a pod"
 
@@ -89,7 +88,7 @@ def test_entries_come_back_with_the_uplink(world):
         world.n1.netns.run("ip", "addr", "replace", f"{address[family]}/{length}", "dev", "eth0", *(["nodad"] if family != V4 else []))
         for route in routes[family]:
             world.n1.netns.run("ip", "route", "replace", "default", "via", route["gateway"], "dev", "eth0")
-    wait_until(lambda: is_known(world), lambda: f"known: {entries(world.n1)}", WITHIN)
+    wait_until(lambda: is_known(world), lambda: f"known: {entries(world.n1)}")
 
 
 @each_family

@@ -4,7 +4,7 @@
 from lib import objects, tunnel
 from lib.runner import each_family
 from lib.traffic import BOTH, V4, Connection, reach, wait_until
-from lib.tunnel import DEVICE, WITHIN, device, tunnelled
+from lib.tunnel import DEVICE, device, tunnelled
 
 WORLD = {"nodes": 2, "tunnel": "vxlan"}
 
@@ -82,7 +82,7 @@ def test_established_connections_outlive_a_restart(world):
 
 def test_device_that_is_deleted_comes_back(world):
     world.n1.netns.ip(f"link del {DEVICE}")
-    wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the new device", WITHIN)
+    wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the new device")
     check_connected(world, "deleted")
     keep_as_ruler(world)
 
@@ -93,13 +93,13 @@ def test_range_goes_to_the_newer_node_and_back(world):
     newer = objects.node("node2b", list(world.n2.pod_cidr.values()), ["172.30.0.99", "fd30::99"])
     newer["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
     world.resources.put("node-newer", newer)
-    wait_until(lambda: len(problems(world.n1, "Node node2")) == 2, "two problems", WITHIN)
+    wait_until(lambda: len(problems(world.n1, "Node node2")) == 2, "two problems")
     assert "is also Node node2b's" in problems(world.n1, "Node node2")[0]
     assert metric(world.n1, "polder_peer_conflicts") == 2
     assert peers(world.n1)["node2b"]["pod_ranges"] and not peers(world.n1)["node2"]["pod_ranges"]
     assert reach(world.a, world.c.ips[V4], 8080).verdict != "open", "the old node has no range any more"
     world.resources.delete("node-newer")
-    wait_until(lambda: not problems(world.n1, "Node node2"), "no problem any more", WITHIN)
+    wait_until(lambda: not problems(world.n1, "Node node2"), "no problem any more")
     check_connected(world, "taken back")
     assert peers(world.n1)["node2"]["number"] == number
 
@@ -108,24 +108,24 @@ def test_device_follows_the_uplinks_mtu(world):
     for node in world.nodes:
         node.netns.ip("link set eth0 mtu 1400")
     for node in world.nodes:
-        wait_until(lambda n=node: device(n)["mtu"] == 1350, "the device's MTU", WITHIN)
+        wait_until(lambda n=node: device(n)["mtu"] == 1350, "the device's MTU")
     check_connected(world, "with a smaller MTU")
     for node in world.nodes:
         node.netns.ip("link set eth0 mtu 1500")
     for node in world.nodes:
-        wait_until(lambda n=node: device(n)["mtu"] == 1450, "the device's MTU", WITHIN)
+        wait_until(lambda n=node: device(n)["mtu"] == 1450, "the device's MTU")
 
 
 def test_foreign_device_of_the_name_is_refused_in_words(world):
     world.n1.agent.stop()
     world.n1.netns.ip(f"link del {DEVICE}", f"link add {DEVICE} type bridge")
     world.n1.agent.start()
-    wait_until(lambda: problems(world.n1, "tunnel"), "a problem", WITHIN)
+    wait_until(lambda: problems(world.n1, "tunnel"), "a problem")
     assert "that Polder has not made" in problems(world.n1, "tunnel")[0]
     assert metric(world.n1, "polder_tunnel_up") == 0 and metric(world.n1, "polder_tunnel_wanted") == 1
     world.n1.netns.ip(f"link del {DEVICE}")
-    wait_until(lambda: not problems(world.n1, "tunnel"), "no problem", WITHIN)
-    wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the tunnel", WITHIN)
+    wait_until(lambda: not problems(world.n1, "tunnel"), "no problem")
+    wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the tunnel")
     check_connected(world, "made again")
 
 
@@ -133,10 +133,10 @@ def test_port_that_another_device_has_is_refused_in_words(world):
     world.n1.agent.stop()
     world.n1.netns.ip(f"link del {DEVICE}", "link add flannel.1 type vxlan id 1 dstport 4789 dev eth0", "link set flannel.1 up")
     world.n1.agent.start()
-    wait_until(lambda: problems(world.n1, "tunnel"), "a problem", WITHIN)
+    wait_until(lambda: problems(world.n1, "tunnel"), "a problem")
     assert "UDP port 4789 is device flannel.1's" in problems(world.n1, "tunnel")[0], problems(world.n1, "tunnel")
     world.n1.netns.ip("link del flannel.1")
-    wait_until(lambda: not problems(world.n1, "tunnel"), "no problem", 2 * WITHIN)
-    wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the tunnel", WITHIN)
+    wait_until(lambda: not problems(world.n1, "tunnel"), "no problem")
+    wait_until(lambda: tunnelled(world.n1) == set(world.n2.pod_cidr.values()), "routes by the tunnel")
     check_connected(world, "with the port")
     keep_as_ruler(world)

@@ -12,7 +12,6 @@ from lib.traffic import BOTH, Capture, Connection, Sender, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 1}
-REPAIRED = 9  # the agent looks every 5 s
 MARK = b"nobody evaluated this"
 
 
@@ -77,8 +76,7 @@ class Shut:
 
 
 def pinned_again(world, before):
-    wait_until(lambda: before <= pins(world), lambda: f"pins are back; missing: {sorted(before - pins(world))}",
-               REPAIRED, 0.1)
+    wait_until(lambda: before <= pins(world), lambda: f"pins are back; missing: {sorted(before - pins(world))}", interval=0.1)
     check(world)
 
 
@@ -165,7 +163,7 @@ def test_programs_at_the_cgroup_come_back(world):
         if "/links/socket_" in name:
             os.unlink(os.path.join(world.bpffs, name))
     check(world)
-    wait_until(lambda: any("/links/socket_connect4" in name for name in pins(world)), "pinned again", REPAIRED, 0.1)
+    wait_until(lambda: any("/links/socket_connect4" in name for name in pins(world)), "pinned again", interval=0.1)
     check(world)
 
 

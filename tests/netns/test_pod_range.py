@@ -45,7 +45,7 @@ def changed(world, lines, back=False):
 def refused(world, cidr):
     world.agent.options.update({"pod-cidr": cidr, "node-ip": None})
     world.agent.start(wait=False)
-    assert world.agent.wait_end(15) != 0, f"{cidr} is taken"
+    assert world.agent.wait_end() != 0, f"{cidr} is taken"
     return world.agent.log_tail(1)
 
 

@@ -92,12 +92,12 @@ def test_only_the_pod_that_is_there_is_an_endpoint(world, family):
     put(world, "A", "old")
     old = sandbox(world, "A")
     world.serve(old, 8080, name="old")
-    wait_until(lambda: len(backends(world, family)) == 1, "one endpoint", 3)
+    wait_until(lambda: len(backends(world, family)) == 1, "one endpoint")
     put(world, "B", "new")
     new = sandbox(world, "B")
     world.serve(new, 8080, name="new")
     wait_until(lambda: backends(world, family) == {new.ips[family]},
-               lambda: f"the new one alone, there are {backends(world, family)}", 3)
+               lambda: f"the new one alone, there are {backends(world, family)}")
     world.expect((world.client, world.vip[family], 80, "open"))
     end(world)
 

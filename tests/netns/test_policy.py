@@ -12,8 +12,7 @@ from lib.objects import expression, labels, policy
 from lib.policies import (ALL_PREFIX, FULL, OPEN, OUTSIDE_PREFIX, SHUT, A, B, Matrix, egress,
                           ingress, others, peers, six_pods, tcp)
 from lib.runner import each_family
-from lib.traffic import (SOCKET_FAMILY, Capture, Connection, UdpClient, ping, reach,
-                         sctp_reach, send_frame, wait_until)
+from lib.traffic import SOCKET_FAMILY, Capture, Connection, UdpClient, is_cut, ping, reach, sctp_reach, send_frame, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP, Pod
 
 LASTS = 110
@@ -580,10 +579,10 @@ def test_np23_new_policy_cuts_live_connections_and_its_end_restores_them(world, 
         with UdpClient(world.xa, world.xb.ips[family], 80) as datagrams:
             datagrams.ask()
             world.policies(ingress(pod=B), egress(pod=B))
-            wait_until(lambda: datagrams.state() == SHUT, "UDP is cut", 2)
+            wait_until(lambda: is_cut(datagrams), "UDP is cut")
             assert [f.state() for f in flows] == [SHUT] * len(flows), "TCP is cut"
             world.policies()
-            wait_until(lambda: datagrams.state() == OPEN, "UDP passes again", 2)
+            wait_until(lambda: datagrams.state() == OPEN, "UDP passes again")
             # What TCP held back comes with its next retransmission.
             for flow in flows:
                 flow.sock.settimeout(5)
@@ -600,7 +599,7 @@ def test_np23_flows_that_stay_allowed_go_on_through_changes(world, family):
             rules = [peers({"podSelector": A})] + ([peers({"podSelector": {}}, ports=[tcp(81)])]
                                                    if round_number % 2 else [])
             world.policies(ingress(pod=B, rules=rules))
-            flow.ask(0.5)
+            flow.ask()
 
 
 @each_family

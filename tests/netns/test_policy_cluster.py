@@ -7,7 +7,7 @@ import random
 from lib import objects
 from lib.objects import cluster_policy, cluster_rule, labels
 from lib.policies import (OPEN, SHUT, A, B, Matrix, egress, ingress, others, peers, six_pods, tcp)
-from lib.traffic import BOTH, Connection, UdpClient, ping, reach, wait_until
+from lib.traffic import BOTH, Connection, UdpClient, is_cut, ping, reach, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
 
 WORLD = {"nodes": 2}
@@ -495,11 +495,11 @@ def test_np23_cluster_policies_cut_and_open_live_flows(world):
             datagrams.ask()
             flow.ask()
             world.cluster_policies(deny)
-            wait_until(lambda d=datagrams: d.state(0.1) == SHUT, "UDP is cut", 2)
+            wait_until(lambda d=datagrams: is_cut(d), "UDP is cut")
             assert flow.state() == SHUT, "TCP is cut"
             other.ask()
             world.cluster_policies(admin(**rules_in(("Deny", FROM_BLUE))))
-            wait_until(lambda d=datagrams: d.state(0.1) == OPEN, "UDP passes again", 2)
+            wait_until(lambda d=datagrams: d.state(0.1) == OPEN, "UDP passes again")
             other.ask()
             world.cluster_policies()
 

@@ -189,7 +189,7 @@ def test_np27_absent_null_and_empty_at_every_place_mean_what_the_api_says(world)
         wait_until(lambda names=refused: set(problem_files(world)) == set(names),
                    lambda names=refused, made=part: "refused and should not be, or not refused: "
                    + ", ".join(str(m) for m in made
-                               if (m.pod.name in names) != (m.pod.name in problem_files(world))), 5)
+                               if (m.pod.name in names) != (m.pod.name in problem_files(world))))
         told = problem_files(world)
         for name, mutant in refused.items():
             section = mutant.path.split(".")[0]
@@ -261,7 +261,7 @@ def test_np27_unknown_field_anywhere_in_the_spec_refuses_the_whole(world):
         made["spec"]["ingress"].append({})
         world.resources.put(mutant.pod.name, made)
     wait_until(lambda: set(problem_files(world)) == {m.pod.name for m in part},
-               lambda: f"refused: {sorted(problem_files(world))}", 5)
+               lambda: f"refused: {sorted(problem_files(world))}")
     assert all("allowEverything" in text for text in problem_files(world).values())
     check(world, part)
 
@@ -346,7 +346,7 @@ def test_np27_what_makes_no_sense_is_refused_and_told_and_the_last_good_version_
     check(world, shut)
     for name, text, said in bad_texts():
         world.resources.put_bytes("bad", text.encode("utf-8", "surrogateescape"))
-        wait_until(lambda: "bad" in problem_files(world), f"{name} is refused", 3)
+        wait_until(lambda: "bad" in problem_files(world), f"{name} is refused")
         told = problem_files(world)["bad"]
         assert said in told and len(told) < 2000, f"{name}: {told}"
         probe = Probe(world.xa, target.ips[target.family], 80)

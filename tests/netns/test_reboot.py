@@ -75,7 +75,7 @@ def test_last_good_version_holds_after_a_reboot_whatever_became_of_the_file(worl
     for how in DAMAGES:
         wait_until(lambda: not [name for name in os.listdir(
             os.path.join(world.agent.options["state-dir"], "last-good")) if "." in name],
-            "copies are on the disk", 5)
+            "copies are on the disk")
         reboot(world)
         content = damage(world, "policies", how)
         world.agent.start()
@@ -91,8 +91,8 @@ def test_node_is_not_ready_while_a_file_has_no_good_version(world):
         reboot(world, state=False)
         content = damage(world, "policies", how)
         world.agent.start(wait=False)
-        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 20)
-        wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem", 5)
+        world.agent.wait_answer()
+        wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem")
         status = world.agent.ctl_json("status")
         assert not status["ready"] and not status["synced"], how
         assert world.agent.metrics()["polder_ready", ()] == 0, how
@@ -122,7 +122,7 @@ def refused(world):
 @limit(60)
 def test_file_that_is_broken_from_its_first_moment_holds_up_nothing(world):
     world.resources.put_text("typo", "{")
-    wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem", 5)
+    wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem")
     assert world.agent.ctl_json("status")["ready"]
     world.agent.restart()
     assert world.agent.ctl_json("status")["ready"]

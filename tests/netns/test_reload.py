@@ -39,7 +39,7 @@ def reload(world, *words):
     def told():
         log = world.agent.log()[before:]
         return log if all(word in log for word in words) else None
-    return wait_until(told, lambda: f"{words} in {world.agent.log()[before:]}", 5)
+    return wait_until(told, lambda: f"{words} in {world.agent.log()[before:]}")
 
 
 def shown(world):
@@ -51,7 +51,7 @@ def test_signals_end_nothing_but_sigterm_and_sigint(world):
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
         for _ in range(3):
             os.kill(pid, number)
-    wait_until(lambda: "state: ready" in world.agent.log(), "the state in the log", 3)
+    wait_until(lambda: "state: ready" in world.agent.log(), "the state in the log")
     assert world.agent.ctl_json("status")["ready"]
     assert world.agent.process.pid == pid and world.agent.alive()
 
@@ -102,7 +102,7 @@ def test_a_level_that_was_set_by_hand_ends_with_a_reload(world):
     world.agent.ctl("log", "level", "error")
     assert world.agent.ctl_json("config", "show")["log_level_now"] == "error"
     os.kill(world.agent.process.pid, signal.SIGHUP)
-    wait_until(lambda: world.agent.ctl_json("config", "show")["log_level_now"] == "info", "the configured level", 3)
+    wait_until(lambda: world.agent.ctl_json("config", "show")["log_level_now"] == "info", "the configured level")
 
 
 def test_resources_are_read_again(world):
@@ -110,7 +110,7 @@ def test_resources_are_read_again(world):
     world.agent.ctl("log", "level", "debug")
     write(world, {"log-level": "debug", "events-per-second": 500})
     os.kill(world.agent.process.pid, signal.SIGHUP)
-    wait_until(lambda: world.agent.log().count("files read") > before, "all files read again", 3)
+    wait_until(lambda: world.agent.log().count("files read") > before, "all files read again")
     write(world, {"log-level": "info", "events-per-second": 500})
     reload(world, "log-level")
 
@@ -176,17 +176,17 @@ def started_without_resources(world, manager):
 def test_the_service_manager_hears_what_it_waits_for(world):
     agent, manager = world.agent, Manager(world)
     with started_without_resources(world, manager):
-        wait_until(lambda: manager.hears("STATUS=Waiting for", world.resources.directory), lambda: str(manager.heard), 10)
+        wait_until(lambda: manager.hears("STATUS=Waiting for", world.resources.directory), lambda: str(manager.heard))
         assert any("EXTEND_TIMEOUT_USEC=" in one for one in manager.heard), manager.heard
         assert not any("READY=1" in one for one in manager.heard)
-    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 10)
-    wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard), 10)
+    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard))
+    wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard))
     manager.heard.clear()
     os.kill(agent.process.pid, signal.SIGHUP)
-    wait_until(lambda: manager.hears("RELOADING=1", "MONOTONIC_USEC="), lambda: str(manager.heard), 5)
-    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 5)
+    wait_until(lambda: manager.hears("RELOADING=1", "MONOTONIC_USEC="), lambda: str(manager.heard))
+    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard))
     agent.stop()
-    wait_until(lambda: manager.hears("STOPPING=1"), lambda: str(manager.heard), 5)
+    wait_until(lambda: manager.hears("STOPPING=1"), lambda: str(manager.heard))
     manager.sock.close()
     agent.start()
 
@@ -196,7 +196,7 @@ def test_boot_goes_on_while_the_resources_are_missing(world):
     """Container runtimes are started behind polderd: what it waits for must not be waited for by them."""
     agent, manager = world.agent, Manager(world)
     with started_without_resources(world, manager):
-        wait_until(lambda: manager.hears("STATUS=Waiting for"), lambda: str(manager.heard), 10)
+        wait_until(lambda: manager.hears("STATUS=Waiting for"), lambda: str(manager.heard))
         assert not any("READY=1" in one for one in manager.heard), manager.heard
         wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 60)
         status = agent.ctl_json("status")
@@ -206,11 +206,11 @@ def test_boot_goes_on_while_the_resources_are_missing(world):
             raise AssertionError("a pod is connected though no policy is known")
         except CniError as error:
             assert error.code == 11, error
-    wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard), 10)
+    wait_until(lambda: manager.hears("STATUS=Ready"), lambda: str(manager.heard))
     manager.heard.clear()
     os.kill(agent.process.pid, signal.SIGHUP)
-    wait_until(lambda: manager.hears("RELOADING=1"), lambda: str(manager.heard), 5)
-    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard), 5)
+    wait_until(lambda: manager.hears("RELOADING=1"), lambda: str(manager.heard))
+    wait_until(lambda: manager.hears("READY=1"), lambda: str(manager.heard))
     agent.stop()
     manager.sock.close()
     agent.start()

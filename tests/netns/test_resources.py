@@ -56,11 +56,11 @@ def wait_problem(world, *words):
     """A problem whose source, path or reason hold all the words."""
     def found():
         return [p for p in problems(world) if all(word in json.dumps(p) for word in words)]
-    return wait_until(found, lambda: f"a problem with {words}; there are {problems(world)}", 3)[0]
+    return wait_until(found, lambda: f"a problem with {words}; there are {problems(world)}")[0]
 
 
 def wait_no_problem(world):
-    wait_until(lambda: not problems(world), lambda: f"no problem; there are {problems(world)}", 3)
+    wait_until(lambda: not problems(world), lambda: f"no problem; there are {problems(world)}")
 
 
 def in_place(world, name, text, mode="w"):
@@ -92,7 +92,7 @@ def test_editors_save_by_backup_and_new_file(world):
     in_place(world, "deny", json.dumps(deny("deny-2")))
     os.unlink(path + "~")
     wait_until(lambda: "deny-2" in {p["name"] for p in world.node.agent.ctl_json("policy", "list")},
-               "the new version", 2)
+               "the new version")
     expect_shut(world)
 
 
@@ -116,7 +116,7 @@ def test_editors_save_never_opens_what_is_denied_before_and_after(world):
                 os.rename(path + "~", path + ".swp")
                 in_place(world, "deny", json.dumps(deny()))
                 os.unlink(path + ".swp")
-                wait_until(lambda: world.node.agent.ctl_json("policy", "list"), "policies", 2)
+                wait_until(lambda: world.node.agent.ctl_json("policy", "list"), "policies")
         finally:
             stop.set()
             thread.join()
@@ -223,7 +223,7 @@ def test_files_that_are_not_ours_are_nothing(world):
                                              policyTypes=["Ingress"]))
         wait_until(lambda: "marker" in {p["name"]
                                         for p in world.node.agent.ctl_json("policy", "list")},
-                   "the marker", 2)
+                   "the marker")
         expect_open(world)
         assert not problems(world), problems(world)
     finally:
@@ -306,7 +306,7 @@ def test_bad_file_at_start_changes_nothing_until_it_is_mended(world):
     agent.stop()
     world.resources.put_text("broken", "{")
     agent.start(wait=False)
-    wait_until(lambda: os.path.exists(agent.socket), "the control socket", 20)
+    agent.wait_answer()
     wait_problem(world, "broken.json")
     assert not agent.ctl_json("status")["ready"]
     canaries(world)
@@ -384,11 +384,11 @@ def test_many_files_at_once(world):
         world.resources.put(f"many-{number}", policy(f"many-{number}", labels(n=str(number)),
                                                      policyTypes=["Ingress"]))
     world.resources.put("deny", deny())
-    wait_until(lambda: len(world.node.agent.ctl_json("policy", "list")) == 302, "302 policies", 5)
+    wait_until(lambda: len(world.node.agent.ctl_json("policy", "list")) == 302, "302 policies")
     expect_shut(world)
     for number in range(300):
         world.resources.delete(f"many-{number}")
-    wait_until(lambda: len(world.node.agent.ctl_json("policy", "list")) == 2, "2 policies", 5)
+    wait_until(lambda: len(world.node.agent.ctl_json("policy", "list")) == 2, "2 policies")
     canaries(world)
 
 
@@ -403,7 +403,7 @@ def test_two_pods_with_one_address_are_a_problem_and_widen_nothing(world):
                                              ips=[world.b.ips[4], world.b.ips[6]]))
     world.resources.put("marker", policy("marker", labels(app="nobody"), policyTypes=["Ingress"]))
     wait_until(lambda: "marker" in {p["name"] for p in world.node.agent.ctl_json("policy", "list")},
-               "the marker", 2)
+               "the marker")
     world.expect((world.b, world.c.ips[4], 8080, "timeout"),
                  (world.b, world.c.ips[6], 8080, "timeout"),
                  (world.a, world.c.ips[4], 8080, "open"))

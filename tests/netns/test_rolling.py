@@ -34,7 +34,7 @@ def endpoints(world, *pods):
     def told():
         shown = str([s for s in world.node.agent.ctl_json("service", "list") if s.get("name") == "web"])
         return all((ip in shown) == (pod in pods) for pod in (world.old, world.new) for ip in pod.ips.values())
-    wait_until(told, lambda: f"{world.node.agent.ctl_json('service', 'list')}", 5)
+    wait_until(told, lambda: f"{world.node.agent.ctl_json('service', 'list')}")
 
 
 def finish(sock, timeout):
@@ -119,5 +119,5 @@ def test_connection_that_stands_goes_on_with_an_endpoint_that_terminates(world, 
             f"web-{family}", "web", [objects.endpoint(world.old.ips[family], ready=False, serving=True,
                                                       terminating=True), objects.endpoint(world.new.ips[family])],
             [objects.slice_port(8080, name="tcp")]))
-        wait_until(lambda: reach(world.client, world.vip[family], 80).answer["server"] == "new", "the new endpoint", 5)
+        wait_until(lambda: reach(world.client, world.vip[family], 80).answer["server"] == "new", "the new endpoint")
         assert connection.ask()["server"] == "old"

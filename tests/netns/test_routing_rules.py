@@ -8,7 +8,6 @@ from lib.traffic import V4, V6, ping, reach, wait_until
 from lib.world import WORLD_IP
 
 WORLD = {"nodes": 1}
-FOLLOWED = 10  # rules are looked at every 5 s
 TABLE = 200
 NETWORK = {V4: "192.168.77", V6: "fd99:0:0:1:"}
 BITS = {V4: 24, V6: 64}
@@ -35,7 +34,7 @@ def told(world):
 
 def wait_told(world, *words):
     wait_until(lambda: told(world) and all(word in told(world)[0] for word in words) if words else not told(world),
-               lambda: f"a problem with {words}: {told(world)}", FOLLOWED)
+               lambda: f"a problem with {words}: {told(world)}")
 
 
 def seen_as(world, family):
@@ -99,7 +98,7 @@ def test_second_uplink_with_a_table_of_its_own_source_serves_pods(world, family)
             agent.options["uplink"], agent.options["node-ip"] = ["eth0", "wan2"], None
             agent.restart()
             wait_until(lambda: (lambda p: p.answer and p.answer["peer"] == own)(reach(world.a, far, 8080)),
-                       "seen with the second uplink's address", FOLLOWED)
+                       "seen with the second uplink's address")
             assert seen_as(world, family) == world.node.ips[family]
             assert ping(world.a, far)
             assert not told(world), told(world)

@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 
-from lib.agent import POLDERD
+from lib.agent import PATIENCE, POLDERD
 from lib.netns import Namespace, run
 from lib.objects import labels, policy
 from lib.runner import limit
 from lib.steady import Traffic
-from lib.traffic import BOTH, Connection, reach, wait_until
-from lib.world import OUTSIDE_IP
+from lib.traffic import BOTH, reach, wait_until
 
 WORLD = {"nodes": 2}
 
@@ -47,7 +46,7 @@ def second(world, **changed):
     for key, value in options.items():
         for one in value if isinstance(value, list) else [value]:
             args += ["--" + key, str(one)]
-    done = subprocess.run(world.n1.process_command(*args), capture_output=True, text=True, timeout=20)
+    done = subprocess.run(world.n1.process_command(*args), capture_output=True, text=True, timeout=PATIENCE)
     return done.returncode, done.stderr
 
 
@@ -84,7 +83,7 @@ def test_agent_with_anothers_directories_in_another_namespace_refuses(world):
             for key, value in options.items():
                 args += [] if value is None else ["--" + key, str(value)]
             with unharmed(world):
-                done = subprocess.run(elsewhere.command(*args), capture_output=True, text=True, timeout=20)
+                done = subprocess.run(elsewhere.command(*args), capture_output=True, text=True, timeout=PATIENCE)
             assert done.returncode != 0 and f"--{name}" in done.stderr and "another polderd" in done.stderr, \
                 done.stderr
     finally:
@@ -141,7 +140,7 @@ def test_renamed_link_stays_its_pods_over_a_restart(world):
     world.agent.start()
     assert {p["name"] for p in world.agent.ctl_json("pod", "list")} == {"client", "stranger", "server"}
     wait_until(lambda: reach(world.client, world.server.ips[4], 8080, timeout=0.3).verdict == "open",
-               "the pod is reached again", 9)
+               "the pod is reached again")
     for family in BOTH:
         world.expect((world.client, world.server.ips[family], 8080, "open"),
                      (world.stranger, world.server.ips[family], 8080, "timeout"))
@@ -151,7 +150,7 @@ def test_renamed_link_stays_its_pods_over_a_restart(world):
     # With the link the node's routes to the pod went down; they are put back.
     for family in BOTH:
         wait_until(lambda f=family: reach(world.n1, world.server.ips[f], 8080, timeout=0.3).verdict == "open",
-                   "the node reaches the pod again", 9)
+                   "the node reaches the pod again")
 
 
 @limit(90)
@@ -165,13 +164,13 @@ def test_run_directory_removed_under_the_running_agent_is_made_again(world):
     before = tree()
     with unharmed(world):
         shutil.rmtree(directory)
-        wait_until(lambda: tree() == before, lambda: f"{before}, there is {tree()}", 9, 0.1)
+        wait_until(lambda: tree() == before, lambda: f"{before}, there is {tree()}", interval=0.1)
         world.agent.wait_ready()
     late = world.pod("late", labels={"app": "client"})
     world.expect((late, world.server.ips[4], 8080, "open"))
     # A deletion that is noted while no agent runs, in a directory that is a new one.
     shutil.rmtree(os.path.join(directory, "cni-del"))
-    wait_until(lambda: os.path.exists(os.path.join(directory, "cni-del")), "the directory of notes", 9, 0.1)
+    wait_until(lambda: os.path.exists(os.path.join(directory, "cni-del")), "the directory of notes", interval=0.1)
     status, said = second(world)
     assert status != 0 and "another polderd" in said, said
     world.agent.restart(signal.SIGKILL)

@@ -28,7 +28,7 @@ def balanced(world, name, number, addresses, endpoints, **spec):
                                      [objects.slice_port(8080)], "a") for family in (4, 6)]
     world.resources.put(f"service-a-{name}", service, *slices)
     for node in world.nodes:
-        wait_until(lambda: frontends(node, name), f"{node}: Service a/{name} in the list", 5)
+        wait_until(lambda: frontends(node, name), f"{node}: Service a/{name} in the list")
 
 
 def frontends(node, name):
@@ -126,7 +126,7 @@ def test_two_that_want_the_same_are_told_and_the_older_one_has_it(world):
 
     put("late", 30, 9, ["203.0.113.20", "127.0.0.1", world.n1.ips[4], world.n2.ips[4], world.web.ips[4],
                         world.service_ip(20, 4)])
-    told = wait_until(lambda: frontends(world.n1, "late") and problems(world.n1), "the new Service", 5)
+    told = wait_until(lambda: frontends(world.n1, "late") and problems(world.n1), "the new Service")
     reasons = [p["reason"] for p in world.n1.agent.ctl_json("status")["problems"] if p["source"] == "Service a/late"]
     for words in ("127.0.0.1 is a loopback address", f"{world.n1.ips[4]} is this node's own address",
                   f"{world.n2.ips[4]} is an address of node {world.n2.name}", f"{world.web.ips[4]} is an address of this node's pod range",
@@ -134,13 +134,13 @@ def test_two_that_want_the_same_are_told_and_the_older_one_has_it(world):
         assert any(words in reason for reason in reasons), (words, reasons)
     assert {s["address"] for s in frontends(world.n1, "late")} == {world.service_ip(30, 4), "203.0.113.20"}, told
     put("early", 31, 1, ["203.0.113.20"])
-    wait_until(lambda: any(s["address"] == "203.0.113.20" for s in frontends(world.n1, "early")), "the older one has it", 5)
+    wait_until(lambda: any(s["address"] == "203.0.113.20" for s in frontends(world.n1, "early")), "the older one has it")
     assert all(s["address"] != "203.0.113.20" for s in frontends(world.n1, "late"))
     assert any("is Service a/early's, which is older" in p["reason"] for p in world.n1.agent.ctl_json("status")["problems"])
     world.resources.delete("service-a-early")
-    wait_until(lambda: any(s["address"] == "203.0.113.20" for s in frontends(world.n1, "late")), "the other one gets it", 5)
+    wait_until(lambda: any(s["address"] == "203.0.113.20" for s in frontends(world.n1, "late")), "the other one gets it")
     world.resources.delete("service-a-late")
-    wait_until(lambda: not frontends(world.n1, "late") and "Service a/late" not in problems(world.n1), "nothing is left", 5)
+    wait_until(lambda: not frontends(world.n1, "late") and "Service a/late" not in problems(world.n1), "nothing is left")
 
 
 def test_addresses_are_whole(world):

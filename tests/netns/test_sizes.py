@@ -7,6 +7,7 @@ import signal
 import time
 
 from lib import objects
+from lib.agent import PATIENCE
 from lib.objects import labels, policy
 from lib.runner import limit
 from lib.steady import Traffic
@@ -111,7 +112,7 @@ def test_counts_of_flows_and_rules_stay(world):
         port = client.sock.getsockname()[1]
         told = rule()
         restart_with(world, flows_v4=16384, max_rule_counters=4096)
-        wait_until(lambda: rule() == told, lambda: f"{rule()} packets for the rule, {told} before", 6)
+        wait_until(lambda: rule() == told, lambda: f"{rule()} packets for the rule, {told} before")
         for _ in range(20):
             client.ask()
         assert rule() - before == 80, (before, rule())
@@ -134,9 +135,9 @@ def test_agent_killed_while_maps_move_leaves_no_flow_behind(world):
             world.agent.options.update({"flows-v4": wanted, "flows-v6": wanted, "max-pods": (4096, 1024)[number % 2]})
             before = begins()
             world.agent.start(wait=False)
-            wait_until(lambda: begins() > before, world.agent.log_tail, 10, 0.001)
+            wait_until(lambda: begins() > before, world.agent.log_tail, PATIENCE, 0.001)
             deadline = time.monotonic() + 0.004 * number
-            wait_until(lambda: time.monotonic() >= deadline, "the moment to kill", 2, 0.001)
+            wait_until(lambda: time.monotonic() >= deadline, "the moment to kill", interval=0.001)
         restart_with(world, signal.SIGKILL, max_pods=None, **SMALL)
         traffic.wait_round()
         check_new_flows(world)
@@ -158,6 +159,6 @@ def test_map_that_is_too_full_to_shrink_keeps_its_size_and_says_so(world):
         assert "map flows4: keeps" in world.agent.log_tail(60), world.agent.log_tail(20)
         limits = {limit["map"]: limit["reason"] for limit in world.agent.ctl_json("status")["limits"]}
         assert "--flows-v4 asks for 4096" in limits["flows4"], limits
-        assert connection.state() == "open"
+        connection.ask()
     world.agent.stop()
     restart_with(world, flows_v4=16384)

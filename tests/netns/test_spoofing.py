@@ -94,7 +94,7 @@ def test_unspecified_source_address_is_dropped(world, family):
         before = world.node.agent.drops()
         for target in targets(world, family):
             send_frame(world.a, frame(world.a, datagram(nothing, target)))
-        wait_until(lambda: world.node.agent.drops() >= before + 4, "4 drops", 1)
+        wait_until(lambda: world.node.agent.drops() >= before + 4, "4 drops")
 
 
 @each_family
@@ -104,7 +104,7 @@ def test_loopback_source_is_dropped(world, family):
         before = world.node.agent.drops()
         for target in targets(world, family):
             send_frame(world.a, frame(world.a, datagram(loopback, target)))
-        wait_until(lambda: world.node.agent.drops() >= before + 4, "4 drops", 1)
+        wait_until(lambda: world.node.agent.drops() >= before + 4, "4 drops")
 
 
 @each_family
@@ -128,7 +128,7 @@ def test_other_family_source_trick_is_dropped(world, family):
             mapped = datagram(world.a.ips[6], "::ffff:" + world.b.ips[4])
             send_frame(world.a, frame(world.a, mapped))
         wait_until(lambda: world.node.agent.drops() >= before + (1 if family == 4 else 3),
-                   "the drops", 1)
+                   "the drops")
 
 
 @each_family
@@ -212,7 +212,7 @@ def test_router_messages_from_a_pod_are_dropped(world):
         with Nowhere(world, b"\xfd\xba\0\x0d"):
             before = world.node.agent.drops()
             send_frame(a, frame(a, made, target_mac=ALL_NODES_MAC), count=COUNT)
-            wait_until(lambda: world.node.agent.drops() >= before + COUNT, "drops", 1)
+            wait_until(lambda: world.node.agent.drops() >= before + COUNT, "drops")
     made = packets.router_advertisement(link_local, ALL_NODES, a.mac)
     with world.node.agent.dropping("router_message", COUNT):
         send_frame(a, frame(a, made, target_mac=ALL_NODES_MAC), count=COUNT)

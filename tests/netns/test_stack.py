@@ -8,8 +8,8 @@ from lib.nat import forwards, need_nft, publish
 from lib.objects import labels
 from lib.policies import blocks, egress, ingress, peers
 from lib.runner import each_family, limit
-from lib.traffic import (BOTH, CLOSED_AFTER, V4, Connection, Probe, UdpClient, md5, pattern, reach, run_probes,
-                         wait_until)
+from lib.traffic import (BOTH, CLOSED_AFTER, V4, Connection, Probe, UdpClient, is_cut, md5, pattern, reach,
+                         run_probes, wait_until)
 from lib.world import FAR_MTU, OUTSIDE_IP
 
 WORLD = {"nodes": 2}
@@ -258,7 +258,7 @@ def test_policy_cuts_a_connection_through_the_stack(world, family):
             with Connection(source, world.n1.ips[family], TCP_PORT) as connection:
                 connection.ask()
                 world.policies(ingress("shut", labels(app="b"), "default", [peers({"podSelector": labels(app="c")})]))
-                wait_until(lambda c=connection: c.state() != "open", f"{source}: the connection is cut", 2.5)
+                wait_until(lambda c=connection: is_cut(c), f"{source}: the connection is cut")
                 world.policies()
                 world.expect(*published_cells(world, family, "open", source))
 
@@ -351,7 +351,7 @@ def test_change_of_egress_cuts_a_connection_that_the_node_masquerades(world, fam
             connection.ask()
             other.ask()
             world.policies(egress("out", labels(app="a"), "default", [peers(*blocks(world.n1), key="to")]))
-            wait_until(lambda: connection.state() != "open", "the connection is cut", 2.5)
+            wait_until(lambda: is_cut(connection), "the connection is cut")
             other.ask()
             world.policies()
             world.expect(*published_cells(world, family, "open", world.a))

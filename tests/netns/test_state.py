@@ -12,7 +12,7 @@ from lib import objects
 from lib.netns import run
 from lib.objects import expression, labels, policy
 from lib.runner import limit
-from lib.traffic import BOTH, Connection, reach, wait_until
+from lib.traffic import BOTH, Connection, is_cut, reach, wait_until
 from lib.world import OUTSIDE_IP
 
 LASTS = 150
@@ -102,8 +102,8 @@ def test_policy_file_deleted_while_the_agent_is_away_is_deleted(world):
     world.agent.stop()
     world.resources.put_text("policies", "{")
     world.agent.start(wait=False)
-    wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 20)
-    wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem", 5)
+    world.agent.wait_answer()
+    wait_until(lambda: world.agent.ctl_json("status")["problems"], "the problem")
     world.expect((world.stranger, world.server.ips[4], 8080, "open"))
     assert not world.agent.ctl_json("status")["ready"]
     world.resources.delete("policies")
@@ -128,7 +128,7 @@ def test_resources_directory_missing_at_start_leaves_all_in_force(world):
     os.rename(directory, directory + ".away")
     try:
         world.agent.start(wait=False)
-        wait_until(lambda: os.path.exists(world.agent.socket), "the control socket", 20)
+        world.agent.wait_answer()
         check(world)
         assert not world.agent.ctl_json("status")["synced"]
         assert os.listdir(path(world, "last-good"))
@@ -300,7 +300,7 @@ def test_namespace_that_loses_its_label_loses_its_class_at_once(world):
             connection.ask()
             world.resources.put("namespaces", objects.namespace("red"),
                                 objects.namespace("blue", team="a"))
-            wait_until(lambda: connection.state(0.2) == "timeout", "the connection is cut", 3)
+            wait_until(lambda: is_cut(connection), "the connection is cut")
         world.expect((red, world.server.ips[6], 8080, "timeout"))
         world.expect((blue, world.server.ips[6], 8080, "open"))
         world.resources.put("namespaces", objects.namespace("red", team="a"),

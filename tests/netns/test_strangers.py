@@ -12,7 +12,6 @@ from lib.traffic import V4, reach, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLDS = {"tcx": {}, "clsact": {"attach": "clsact"}}
-BACK = 8  # seconds: looked after every 5
 SERVICE_PORT = 80
 
 
@@ -73,7 +72,7 @@ def test_xdp_program_of_another_is_named_and_the_rest_runs(world):
         assert "stranger_xdp" in shown, shown
         assert "stranger_xdp" in world.node.agent.log(), "the log says so"
         expect_traffic(world)
-    wait_until(lambda: status(world)["uplinks"][0]["xdp"] == "native", "the driver takes ours again", BACK, 0.3)
+    wait_until(lambda: status(world)["uplinks"][0]["xdp"] == "native", "the driver takes ours again", interval=0.3)
     # One side of a veth pair, whose other side has no GRO.
     assert "does not forward" in status(world)["uplinks"][0]["xdp_reason"] and not others(world, "eth0", "xdp")
 
@@ -126,7 +125,7 @@ def test_program_that_stands_alone_at_connect_is_named_and_the_rest_runs(world):
         expect_traffic(world)
         assert reach(world.a, world.web, SERVICE_PORT).verdict == "open", "pods are not concerned"
         assert not node_reaches_service(world)
-    wait_until(lambda: status(world)["socket_programs"], "ours is there again", BACK, 0.3)
+    wait_until(lambda: status(world)["socket_programs"], "ours is there again", interval=0.3)
     assert node_reaches_service(world) and not [p for p in status(world)["problems"] if p["source"] == "socket programs"]
 
 

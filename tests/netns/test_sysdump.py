@@ -9,13 +9,12 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
 
 from lib import objects
+from lib.busy import Clock
 from lib.agent import POLDERCTL
 from lib.kubectl import Kubectl
 from lib.runner import Skip
-from lib.traffic import wait_until
 
 WORLD = {"nodes": 2}
 WEB_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwbGFudGVkIn0.cGxhbnRlZC1zaWduYXR1cmU"
@@ -87,7 +86,7 @@ def has_no_secrets(found):
 
 def dump_of_node(node, *args, check=True):
     done = subprocess.run(node.netns.command(POLDERCTL, "--socket", node.agent.socket, "sysdump", *args), check=False,
-                          capture_output=True, timeout=60)
+                          capture_output=True, timeout=180)
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -122,10 +121,10 @@ def test_sizes_are_bounded(world):
 
 
 def test_without_an_agent_the_rest_is_there(world):
-    begun = time.monotonic()
-    done = subprocess.run([POLDERCTL, "--socket", "/nowhere/polder.sock", "sysdump", "-"], check=False, timeout=60,
+    clock = Clock()
+    done = subprocess.run([POLDERCTL, "--socket", "/nowhere/polder.sock", "sysdump", "-"], check=False, timeout=180,
                           capture_output=True)
-    assert done.returncode == 0 and time.monotonic() - begun < 30, done.stderr
+    assert done.returncode == 0 and clock.seconds() < 30, done.stderr
     found = members(done.stdout)
     assert "system/sysctls.txt" in found and "agent/status.json" not in found
     notes = {file["name"]: file.get("note", "") for file in json.loads(found["index.json"])["files"]}
@@ -136,13 +135,13 @@ def test_an_agent_that_is_stuck_does_not_hold_it_up(world):
     node = world.nodes[0]
     node.agent.process.send_signal(19)
     try:
-        begun = time.monotonic()
+        clock = Clock()
         found = members(dump_of_node(node, "-").stdout)
-        assert time.monotonic() - begun < 40
+        assert clock.seconds() < 40
         assert "agent/status.json" not in found and "system/sysctls.txt" in found
     finally:
         node.agent.process.send_signal(18)
-    wait_until(lambda: node.agent.ctl("status", check=False).returncode == 0, "the agent again", 10)
+    node.agent.wait_answer()
 
 
 def test_files_are_made_for_root_alone_and_never_written_over(world):

@@ -7,6 +7,7 @@ import socket
 import time
 
 from lib import objects
+from lib.busy import Clock
 from lib.cni import CniCall
 from lib.objects import labels, policy
 from lib.runner import limit
@@ -100,7 +101,7 @@ def test_changes_that_cannot_be_put_in_force_end_readiness_for_as_long(world):
     finally:
         os.rmdir(os.path.join(blocker, "x"))
         os.rmdir(blocker)
-    wait_until(lambda: status_code(world) == 0, "ready again", 15, 0.5)
+    wait_until(lambda: status_code(world) == 0, "ready again", interval=0.5)
     assert readyz(world) == 200
     world.resources.delete("new")
     world.resources.delete("seen")
@@ -114,9 +115,9 @@ def test_the_status_lists_a_bounded_number_of_problems_and_counts_all(world):
         wait_until(lambda: sample(world, "polder_source_problems") >= 1200, "all problems counted", 30, 0.2)
         found = world.agent.ctl_json("status")["problems"]
         assert len(found) == 1001 and found[-1]["source"] == "200 more", (len(found), found[-1])
-        began = time.monotonic()
+        clock = Clock()
         world.agent.ctl_json("status")
-        assert time.monotonic() - began < 1
+        assert clock.seconds() < 5
     finally:
         for number in range(1200):
             world.resources.delete(f"bad-{number}")

@@ -11,7 +11,7 @@ from lib.agent import POLDERCTL
 from lib.netns import run
 from lib.runner import in_worlds
 from lib.traffic import BOTH, reach, wait_until
-from lib.tunnel import DEVICE, WITHIN, routes
+from lib.tunnel import DEVICE, routes
 
 WORLDS = {"": {"nodes": 2, "tunnel": "vxlan"}, "clsact": {"nodes": 2, "tunnel": "vxlan", "attach": "clsact"},
           "native": {"nodes": 2, "tunnel": "none"}}
@@ -57,7 +57,7 @@ def test_none_removes_device_programs_and_routes(world):
     tunnel.wait_for_routes(world)
     for node, other in tunnel.pairs(world):
         assert DEVICE not in links(node) and not pins(node), (links(node), pins(node))
-        wait_until(lambda n=node, o=other: neighbours(n) == set(o.ips.values()), lambda n=node: f"{n}: {neighbours(n)}", WITHIN)
+        wait_until(lambda n=node, o=other: neighbours(n) == set(o.ips.values()), lambda n=node: f"{n}: {neighbours(n)}")
     check_connected(world)
     restart_with(world, "vxlan")
     tunnel.wait_for_routes(world)
@@ -67,7 +67,7 @@ def test_none_removes_device_programs_and_routes(world):
 
 def wait_without_neighbours(world):
     for node in world.nodes:
-        wait_until(lambda n=node: not neighbours(n), lambda n=node: f"{n}: {neighbours(n)}", WITHIN)
+        wait_until(lambda n=node: not neighbours(n), lambda n=node: f"{n}: {neighbours(n)}")
 
 
 @in_worlds("")
@@ -120,5 +120,5 @@ def test_cleanup_removes_what_was_made_for_other_nodes(world):
     world.a.result = None  # it went with its link
     world.a.delete()
     node.agent.start()
-    wait_until(lambda: routes(node) == before["routes"], lambda: f"{routes(node)}", WITHIN)
+    wait_until(lambda: routes(node) == before["routes"], lambda: f"{routes(node)}")
     node.before = {**node.ruler(), "maps": node.before["maps"]}

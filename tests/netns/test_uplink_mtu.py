@@ -47,9 +47,9 @@ class Uplinks:
         for node in self.world.nodes:
             node.netns.ip(f"link set eth0 mtu {mtu}")
         for node in self.world.nodes:
-            wait_until(lambda n=node: n.agent.ctl_json("status")["uplinks"][0]["mtu"] == mtu, f"{node}: the MTU in the status", 5)
+            wait_until(lambda n=node: n.agent.ctl_json("status")["uplinks"][0]["mtu"] == mtu, f"{node}: the MTU in the status")
             if self.world.through:
-                wait_until(lambda n=node: tunnel.device(n)["mtu"] == within(self.world, mtu), f"{node}: the tunnel's MTU", 5)
+                wait_until(lambda n=node: tunnel.device(n)["mtu"] == within(self.world, mtu), f"{node}: the tunnel's MTU")
 
     def __enter__(self):
         self.set(self.mtu)
@@ -84,7 +84,7 @@ def told_size(client, size, family):
             assert error.errno == errno.EMSGSIZE, error
             return True
         return False
-    wait_until(refused, "the sender is told", 5, 0.1)
+    wait_until(refused, "the sender is told", interval=0.1)
     return client.sock.getsockopt(level, mtu)
 
 

@@ -13,7 +13,6 @@ from lib.runner import each_family, in_worlds, limit
 from lib.traffic import BOTH, V4, V6, Capture, Connection, UdpClient, ping, reach, wait_until
 from lib.world import NODE_LINK, OUTSIDE_IP, WORLD_IP
 
-FOLLOWED = 5  # seconds in which a change of the network has to hold for pods
 BITS = {V4: 24, V6: 64}
 LASTS = 130
 WORLDS = {
@@ -71,7 +70,7 @@ def restored(world):
             default_route(world, family, "replace")
         for family in BOTH:
             wait_out(world, family)
-        wait_until(lambda: world.node.agent.ctl_json("status")["ready"], "ready again", FOLLOWED)
+        wait_until(lambda: world.node.agent.ctl_json("status")["ready"], "ready again")
 
 
 def seen_as(world, family, address=None, proto="TCP"):
@@ -87,7 +86,7 @@ def wait_out(world, family, source=None, address=None, proto="TCP"):
     def right():
         seen[:] = [seen_as(world, family, address, proto)]
         return seen[0] == source
-    wait_until(right, lambda: f"seen as {source}; it was {seen}", FOLLOWED, 0.05)
+    wait_until(right, lambda: f"seen as {source}; it was {seen}", interval=0.05)
 
 
 def expect_refused(world, family, reason, address=None):
@@ -100,7 +99,7 @@ def expect_refused(world, family, reason, address=None):
     def refused():
         seen[:] = [reach(world.a, address or WORLD_IP[family], 8080, timeout=1.5).verdict, world.node.agent.drops_by_reason()]
         return seen[0] == "unreachable"
-    wait_until(refused, lambda: f"{reason}: the pod is told; it was {seen}", FOLLOWED, 0.05)
+    wait_until(refused, lambda: f"{reason}: the pod is told; it was {seen}", interval=0.05)
     with world.node.agent.dropping(reason):
         assert refused()
 
@@ -115,7 +114,7 @@ def uplinks(world):
 
 def wait_status(world, link, state):
     wait_until(lambda: uplinks(world).get(link, {}).get("state") == state,
-               lambda: f"{link} is {state}: {uplinks(world)}", FOLLOWED, 0.05)
+               lambda: f"{link} is {state}: {uplinks(world)}", interval=0.05)
 
 
 # ---- links that come and go
@@ -129,7 +128,7 @@ def test_pod_reaches_the_outside_from_the_moment_a_default_route_comes(world, fa
             default_route(world, one, "del")
         world.node.netns.ip("addr flush dev eth0 scope global")
         world.node.agent.start(wait=False)
-        wait_until(lambda: world.node.agent.ctl("status", check=False).returncode == 0, "an answer", 10)
+        world.node.agent.wait_answer()
         expect_refused(world, family, "no_route")
         assert any(OUTSIDE_IP and "route" in problem["reason"] for problem in status(world)["problems"]), status(world)
         add_address(world, family, world.node.ips[family])
@@ -169,7 +168,7 @@ def test_new_address_is_the_source_and_the_old_one_a_strangers(world, family):
             wait_out(world, family, new)
             wait_out(world, family, new, proto="UDP")
             with Capture(world.outside) as capture:
-                wait_until(lambda: client.state(0.2) == "open", "the datagrams go on", FOLLOWED)
+                wait_until(lambda: client.state(0.2) == "open", "the datagrams go on")
                 assert client.ask()["peer"] == new
                 assert connection.state(0.5) != "open", "a connection goes on with a foreign address"
                 capture.none(lambda p: p.source == old, 0.1)
@@ -354,7 +353,7 @@ def test_uplinks_mtu_is_followed_and_who_sends_more_is_told(world, family):
     with restored(world):
         wait_out(world, family)
         world.node.netns.ip("link set eth0 mtu 1300")
-        wait_until(lambda: uplinks(world)["eth0"]["mtu"] == 1300, "the MTU in status", FOLLOWED)
+        wait_until(lambda: uplinks(world)["eth0"]["mtu"] == 1300, "the MTU in status")
         for fragment in (False, True) if family == V4 else (False,):
             world.a.netns.run("ip", "route", "flush", "cache")
             with UdpClient(world.a, WORLD_IP[family], 5353) as client:
@@ -365,7 +364,7 @@ def test_uplinks_mtu_is_followed_and_who_sends_more_is_told(world, family):
                     client.send(b"who\n" + b"x" * 1400)
                     return client.state(0.3) == "open"
                 if fragment:
-                    wait_until(fits, "fragments of the size that was told", FOLLOWED)
+                    wait_until(fits, "fragments of the size that was told")
 
 
 def test_link_without_ethernet_is_refused_by_name_and_type(world):
@@ -379,7 +378,7 @@ def test_link_without_ethernet_is_refused_by_name_and_type(world):
         agent.stop()
         agent.options["uplink"] = ["eth0", "tun7"]
         agent.start(wait=False)
-        wait_until(lambda: agent.ctl("status", check=False).returncode == 0, "an answer", 10)
+        agent.wait_answer()
         wait_status(world, "tun7", "refused")
         reason = uplinks(world)["tun7"]["reason"]
         assert "tun" in reason and "Ethernet" in reason, reason
@@ -401,7 +400,7 @@ def test_bridges_port_is_refused_by_name(world):
         agent.stop()
         agent.options["uplink"] = ["eth0", "port7"]
         agent.start(wait=False)
-        wait_until(lambda: agent.ctl("status", check=False).returncode == 0, "an answer", 10)
+        agent.wait_answer()
         wait_status(world, "port7", "refused")
         assert "br7" in uplinks(world)["port7"]["reason"], uplinks(world)
     finally:
@@ -423,7 +422,7 @@ def test_mtu_can_be_raised_while_the_program_is_in_the_driver(world, family):
             world.fabric.ip(f"link set {peer} mtu 9000", "link set p-outside mtu 9000", "link set br0 mtu 9000")
             world.outside.ip("link set eth0 mtu 9000")
             world.node.netns.ip("link set eth0 mtu 9000")
-            wait_until(lambda: uplinks(world)["eth0"]["mtu"] == 9000, "the MTU in status", FOLLOWED)
+            wait_until(lambda: uplinks(world)["eth0"]["mtu"] == 9000, "the MTU in status")
             assert uplinks(world)["eth0"]["xdp"] == "native", uplinks(world)
             assert ping(world.outside, world.node.ips[family], size=8000) == "open"
             wait_out(world, family)
@@ -480,10 +479,10 @@ def test_readiness_cni_status_and_metrics_know_that_an_uplink_is_gone(world):
     with restored(world):
         assert answers(200, 0, 1)
         world.node.netns.ip("link del eth0")
-        wait_until(lambda: answers(503, 51, 0), "not ready, code 51", FOLLOWED)
+        wait_until(lambda: answers(503, 51, 0), "not ready, code 51")
         assert http_status(world, "/healthz") == 200
         plug(world)
-        wait_until(lambda: answers(200, 0, 1), "ready again", FOLLOWED)
+        wait_until(lambda: answers(200, 0, 1), "ready again")
 
 
 def cni_status(config):
@@ -515,7 +514,7 @@ def test_uplink_that_is_gone_keeps_no_other_from_repair(world):
                    for name in names if name == f"from_wire-{index}")
         run(["bpftool", "link", "detach", "pinned", pin], check=False)
         os.unlink(pin)
-        wait_until(lambda: f"from_wire-{index}" in pinned(world), "the other uplink's program is back", 12, 0.2)
+        wait_until(lambda: f"from_wire-{index}" in pinned(world), "the other uplink's program is back", interval=0.2)
         for family in BOTH:
             wait_out(world, family)
         told = [line for line in agent.log()[mark:].splitlines() if "aport" in line]
@@ -555,7 +554,7 @@ def test_address_that_comes_while_the_agent_starts_is_the_nodes(world):
         world.serve(world.node, 8090, "TCP", [V4])
         def reached():
             return all(reach(world.a, f"10.66.0.{n + 1}", 8090, timeout=0.3).verdict == "open" for n in range(0, 40, 3))
-        wait_until(reached, "the node's new addresses are the node's", FOLLOWED)
+        wait_until(reached, "the node's new addresses are the node's")
     finally:
         for number in range(40):
             netns.run("ip", "addr", "del", f"10.66.0.{number + 1}/32", "dev", "eth0", check=False)
@@ -566,7 +565,7 @@ def test_address_that_is_renewed_changes_nothing(world):
     netns = world.node.netns
     with restored(world):
         netns.ip("addr add fd30::88/64 dev eth0 nodad valid_lft 600 preferred_lft 500")
-        wait_until(lambda: "fd30::88" in str(netns.ip_json("addr", "show", "dev", "eth0")), "the address", 1)
+        wait_until(lambda: "fd30::88" in str(netns.ip_json("addr", "show", "dev", "eth0")), "the address")
         generation = wait_quiet(world)
         for lifetime in range(501, 531):
             netns.ip(f"addr change fd30::88/64 dev eth0 nodad valid_lft 600 preferred_lft {lifetime}")
@@ -582,5 +581,5 @@ def wait_quiet(world):
         now = status(world)["generation"]
         same, last[0] = now == last[0], now
         return same
-    wait_until(stands, "the generation stands", 5, 0.3)
+    wait_until(stands, "the generation stands", interval=0.3)
     return last[0]

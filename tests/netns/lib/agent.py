@@ -9,10 +9,14 @@ import signal
 import subprocess
 import time
 
+from . import busy
 from .netns import CommandError, run
 from .traffic import wait_until
 
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+# Seconds in which polderd has started or ended, and polderctl has answered, on a machine that is as busy as it may be: a start
+# has the kernel verify all programs.
+PATIENCE = 120
 BUILD = os.environ.get("POLDER_BUILD") or os.path.join(REPOSITORY, "build")
 POLDERD = os.path.join(BUILD, "agent", "polderd")
 POLDERCTL = os.path.join(BUILD, "agent", "cli", "polderctl")
@@ -118,11 +122,17 @@ class Agent:
             log.flush()
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log)
+        busy.agents.add(self.process.pid)
         self.end_expected = False
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, timeout=60):
+    def wait_answer(self):
+        """polderd answers, be it ready or not."""
+        wait_until(lambda: self.check_alive() or self.ctl("status", check=False).returncode == 0,
+                   lambda: f"an answer of polderd: {self.log_tail(5)}", PATIENCE, 0.1)
+
+    def wait_ready(self, timeout=PATIENCE):
         deadline = time.monotonic() + timeout
         done = None
         while time.monotonic() < deadline:
@@ -144,10 +154,11 @@ class Agent:
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
-    def kill(self, number=signal.SIGKILL, timeout=10):
+    def kill(self, number=signal.SIGKILL, timeout=PATIENCE):
         """Ends a running polderd, and returns its exit status. One that has ended by itself is an error."""
         self.check_alive()
         self.end_expected = True
+        busy.agents.discard(self.process and self.process.pid)
         if self.alive():
             self.process.send_signal(number)
             try:
@@ -167,12 +178,13 @@ class Agent:
             raise CommandError(f"polderd ended with status {status} on SIGTERM: {self.log_tail(5)}")
         return status
 
-    def wait_end(self, timeout=10):
+    def wait_end(self, timeout=PATIENCE):
         """The exit status of a polderd that is expected to end by itself, as for a wrong option."""
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise CommandError(f"polderd still runs after {timeout} s") from None
+        busy.agents.discard(self.process.pid)
         self.end_expected = True
         return status
 
@@ -210,7 +222,7 @@ class Agent:
 
     # ---- polderctl
 
-    def ctl(self, *args, check=True, timeout=10):
+    def ctl(self, *args, check=True, timeout=PATIENCE):
         return run([POLDERCTL, "--socket", self.socket, *args], check=check, timeout=timeout)
 
     def ctl_json(self, *args):
@@ -261,7 +273,7 @@ class Agent:
         yield
         wait_until(lambda: self.drops(reason) - before.get(reason, 0) >= count,
                    lambda: f"{count} drops for {reason} were not counted; since then: "
-                   f"{self.dropped_since(before)}", 1.0)
+                   f"{self.dropped_since(before)}")
 
     def dropped_since(self, before):
         return {reason: count - before.get(reason, 0)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 
-from .agent import POLDER_CNI
+from .agent import PATIENCE, POLDER_CNI
 
 
 class CniError(Exception):
@@ -48,12 +48,12 @@ class CniCall:
         self.process.stdin = self.input = None
         return self
 
-    def finish(self, timeout=30):
+    def finish(self, timeout=PATIENCE):
         """(exit status, standard output, standard error)"""
         out, err = self.process.communicate(self.input, timeout=timeout)
         return self.process.returncode, out, err
 
-    def result(self, timeout=30):
+    def result(self, timeout=PATIENCE):
         """The result as an object ({} where there is none), or CniError."""
         status, out, err = self.finish(timeout)
         if status != 0:

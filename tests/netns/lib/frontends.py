@@ -68,7 +68,7 @@ def fill(world):
         frontend.put(world)
     for node in world.nodes:
         names = {frontend.name for frontend in world.frontends}
-        wait_until(lambda n=node: names <= {s.get("name") for s in n.agent.ctl_json("service", "list")}, f"{node}: all Services", 10)
+        wait_until(lambda n=node: names <= {s.get("name") for s in n.agent.ctl_json("service", "list")}, f"{node}: all Services")
 
 
 def check(world, family, caller):

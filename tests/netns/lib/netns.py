@@ -21,7 +21,7 @@ class CommandError(Exception):
     """A command ended with a status that was not expected."""
 
 
-def run(args, stdin=None, check=True, timeout=30, env=None):
+def run(args, stdin=None, check=True, timeout=120, env=None):
     """Runs a command without a shell; returns the CompletedProcess with text output."""
     done = subprocess.run(args, input=stdin, capture_output=True, text=True, timeout=timeout,
                           env=env, check=False)

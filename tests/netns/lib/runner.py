@@ -18,6 +18,9 @@ from .traffic import V4, V6
 from .world import World, remove_leftover_cgroups
 
 
+ENDING = 240  # seconds in which a world is put in order again
+
+
 class Skip(Exception):
     """The machine or the kernel lacks what the test needs; the text says what."""
 
@@ -33,7 +36,7 @@ def each_family(test):
 
 
 def limit(seconds):
-    """How long a test may take (60 s by default)."""
+    """How long a test takes at most where nothing else runs (60 s by default). It is ended after three times that."""
     def mark(test):
         test.limit = seconds
         return test
@@ -54,7 +57,7 @@ class Case:
         name = function.__name__.removeprefix("test_")
         suite = module.__name__.removeprefix("test_") + (f"[{variant}]" if variant else "")
         self.name = f"{suite}.{name}" + (f"/v{family}" if family else "")
-        self.limit = getattr(function, "limit", 60)
+        self.limit = 3 * getattr(function, "limit", 60)
 
     def call(self, world):
         if self.family:
@@ -156,7 +159,7 @@ def _leftovers(report, name, world):
         differences = world.finish()
         assert not differences, "left behind: " + "; ".join(
             f"{key} {value}" for key, value in differences.items())
-    _attempt(report, name, check, 60)
+    _attempt(report, name, check, ENDING)
 
 
 def run_variant(module, variant, options, selected, report, world_class):
@@ -170,14 +173,14 @@ def run_variant(module, variant, options, selected, report, world_class):
             module.setup(worlds[0])
         worlds[0].end_of_setup()
     try:
-        if not _quiet(report, f"{suite}.setup", setup, 240):
+        if not _quiet(report, f"{suite}.setup", setup, 600):
             report.details(f"{len(selected)} tests were not run")
             return
         world = worlds[0]
         agreed = {case.name: _run_case(case, world, report) for case in selected}
         report.times(suite, agreed)
         _leftovers(report, f"{suite}.leaves_nothing_behind", world)
-        _attempt(report, f"{suite}.agents_end_well", world.end_agents, 30)
+        _attempt(report, f"{suite}.agents_end_well", world.end_agents, ENDING)
     finally:
         for world in worlds:
             world.close()
@@ -188,7 +191,7 @@ def _run_case(case, world, report):
     world.agreed = agreed = []
     mark = {node: len(node.agent.log()) for node in world.nodes}
     ended_well = _attempt(report, case.name, lambda: case.call(world), case.limit, agreed)
-    ended_well &= _quiet(report, case.name + " (cleaning up)", world.end_of_test, 30)
+    ended_well &= _quiet(report, case.name + " (cleaning up)", world.end_of_test, ENDING)
     if not ended_well:
         for node, length in mark.items():
             report.details(f"polderd of {node}:\n" + node.agent.log()[length:][-4000:])

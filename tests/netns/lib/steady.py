@@ -36,7 +36,7 @@ class Traffic:
         while not self.stop.is_set():
             for name, flow in self.flows:
                 try:
-                    flow.ask(1.0)
+                    flow.ask()
                     self.answers += 1
                 except OSError as error:
                     self.trouble.append(f"{name}: {error or type(error).__name__}")
@@ -66,7 +66,7 @@ class Traffic:
     def wait_round(self):
         """All flows have been answered at least once more."""
         wanted = self.answers + 2 * len(self.flows)
-        wait_until(lambda: self.answers >= wanted or self.trouble, "answers", 5)
+        wait_until(lambda: self.answers >= wanted or self.trouble, "answers")
 
     def check(self):
         assert not self.trouble, "; ".join(self.trouble[:4])

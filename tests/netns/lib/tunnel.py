@@ -4,7 +4,6 @@
 from .traffic import BOTH, wait_until
 
 DEVICE = "polder_vxlan"
-WITHIN = 5
 
 
 def routes(node):
@@ -29,7 +28,7 @@ def begin(world):
             node.netns.run("ip", "route", "del", other.pod_cidr[family], "via", other.ips[family], check=False)
     wait_for_routes(world)
     for node in world.nodes:
-        wait_until(lambda n=node: is_settled(n), f"{node}: ways out as the routes are", WITHIN, 0.2)
+        wait_until(lambda n=node: is_settled(n), f"{node}: ways out as the routes are", interval=0.2)
 
 
 def is_settled(node):
@@ -46,4 +45,4 @@ def wait_for_routes(world):
     for node, other in pairs(world):
         link = DEVICE if node.agent.options["tunnel"] == "vxlan" else "eth0"
         wait_until(lambda n=node, o=other, l=link: routes(n) == dict.fromkeys(o.pod_cidr.values(), l),
-                   lambda n=node, l=link: f"{n}: routes by {l}: {routes(n)}", WITHIN)
+                   lambda n=node, l=link: f"{n}: routes by {l}: {routes(n)}")

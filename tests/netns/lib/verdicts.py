@@ -7,29 +7,15 @@ waits for an answer stays, and others begin beside it. So the time that is found
 How long the agents, and this process, were ready to run and had no CPU is known to the kernel, and is not counted.
 """
 
-import contextlib
-import os
 import select
 import time
 
+from .busy import waited_for_cpu
 from .traffic import CLOSED_AFTER, Probe, SctpProbe, run_probes
 
 IN_FORCE = 2.0   # seconds that a change may take while other suites run beside; it takes some 0.05, see what each suite tells
-PATIENCE = 8.0   # seconds after which nobody waits for the right verdicts any more
 ANSWERED = 0.5   # seconds within which an answer comes on a busy machine
 SOON, LATE = 0.02, (0.05, 0.1, 0.2)  # seconds from one round to the next: after a wrong answer, while answers are waited for
-
-
-def waited_for_cpu(pids):
-    """Seconds that this process and each of these have been ready to run and had no CPU; 0 where the kernel does not tell."""
-    def of(pid):
-        seconds = 0
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
-                    seconds += int(file.read().split()[1]) / 1e9
-        return seconds
-    return [of(pid) for pid in [os.getpid(), *pids]]
 
 
 class Round:
@@ -119,7 +105,7 @@ class Agreement:
             self.rounds.remove(tried)
         right = next((tried for tried in self.rounds if tried.is_right()), None)
         if right:
-            own, *agents = [now - before for now, before in zip(right.waited, self.waited_before)]
+            own, *agents = [right.waited[pid] - before for pid, before in self.waited_before.items()]
             self.seconds, self.waited = right.begun - self.begun, own + max(agents, default=0)
         elif not self.rounds:
             time.sleep(SOON)

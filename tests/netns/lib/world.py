@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import tempfile
-import time
 
 from . import objects, verdicts
 from .agent import Agent, Resources
 from .cni import CniCall, cni_args
 from .netns import CommandError, Namespace, SocketFactory, run
-from .traffic import BOTH, V4, V6, Server, ServerLoop, Timeout, wait_until
-from .verdicts import IN_FORCE, PATIENCE
+from .traffic import BOTH, PATIENCE, V4, V6, Server, ServerLoop, Timeout, wait_until
+from .verdicts import IN_FORCE
 
 NODE_LINK = {V4: "172.30.0", V6: "fd30:"}
 OUTSIDE_IP = {V4: "172.30.0.1", V6: "fd30::1"}  # the router's address on the nodes' link
@@ -168,7 +167,7 @@ class Node:
                 return False
             return True
         with contextlib.suppress(Timeout):
-            wait_until(gone, "empty cgroup", 3)
+            wait_until(gone, "empty cgroup")
 
     def cni_config(self, version="1.0.0", **more):
         return {"cniVersion": version, "name": "polder", "type": "polder-cni",
@@ -197,7 +196,7 @@ class Node:
                 "addresses": addresses, "pins": sorted(re.sub(r"(_tunnel-)\d+$", r"\1N", pin) for pin in _tree(self.bpffs)),
                 "files": _tree(self.agent.options["run-dir"]), "maps": self.map_fill()}
 
-    def wait_as(self, before, timeout=5):
+    def wait_as(self, before):
         """Waits until all that ruler() measures is as it was; maps may hold less than they did."""
         more = {}
 
@@ -210,7 +209,7 @@ class Node:
             more.update({key: _difference(was[key], now[key]) for key in was
                          if was[key] != now[key]})
             return not more
-        wait_until(same, lambda: f"left: {more}", timeout, 0.1)
+        wait_until(same, lambda: f"left: {more}", interval=0.1)
 
     def map_fill(self):
         """Entries of each map that pods and objects fill; flows and caches age by themselves."""
@@ -232,7 +231,7 @@ def _tree(directory):
 class World:
     """See the module. `options` go to every agent; `nodes` is their number."""
 
-    in_force = IN_FORCE  # seconds within which the verdicts are right, and objects are in the lists
+    in_force = IN_FORCE  # seconds within which the verdicts are right
 
     def __init__(self, nodes=1, start=True, **options):
         # The process tells whose leftovers they are; the rest tells runs in different process namespaces apart.
@@ -418,7 +417,7 @@ class World:
                         differences[f"{node}: {key}"] = _difference(before, now[key])
             return not differences
         with contextlib.suppress(Timeout):
-            wait_until(clean, "clean", 3, 0.1)
+            wait_until(clean, "clean", interval=0.1)
         return differences
 
     def close(self):
@@ -438,7 +437,7 @@ class World:
         for node in self.nodes:
             wait_until(lambda n=node: any(s.get("name") == name and s.get("namespace") == ns
                                           for s in n.agent.ctl_json("service", "list")),
-                       f"{node}: Service {ns}/{name} in the list", self.in_force)
+                       f"{node}: Service {ns}/{name} in the list")
         return dict(zip(BOTH, ips))
 
     def policy_names(self):
@@ -480,7 +479,7 @@ class World:
             wait_until(lambda n=node: {(p["namespace"], p["name"])
                                        for p in n.agent.ctl_json("policy", "list")
                                        if p["namespace"]} == wanted,
-                       f"{node}: policies {sorted(wanted)} in the list", self.in_force)
+                       f"{node}: policies {sorted(wanted)} in the list")
 
     # ---- verdicts
 

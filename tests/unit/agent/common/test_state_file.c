@@ -239,9 +239,37 @@ static void keeps_json_values(void)
 	end();
 }
 
+/* Bit by bit. */
+static uint32_t slow_crc32(const unsigned char *data, size_t length)
+{
+	uint32_t crc = 0xffffffffu;
+
+	for (size_t i = 0; i < length; i++) {
+		crc ^= data[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = (crc >> 1) ^ (crc & 1 ? 0xedb88320u : 0);
+	}
+	return ~crc;
+}
+
+/* Files of former versions are read, whatever their length. */
+static void the_checksum_is_the_crc_of_ethernet(void)
+{
+	unsigned char data[64];
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (unsigned char)(i * 73 + 201);
+	CU_ASSERT_EQUAL(state_file_crc32("123456789", 9), 0xcbf43926u);
+	for (size_t first = 0; first < 8; first++)
+		for (size_t length = 0; length <= sizeof(data) - first; length++)
+			CU_ASSERT_EQUAL(state_file_crc32(data + first, length),
+					slow_crc32(data + first, length));
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
+		UNIT_TEST(the_checksum_is_the_crc_of_ethernet),
 		UNIT_TEST(reads_what_was_written),
 		UNIT_TEST(file_that_is_missing_is_no_damage),
 		UNIT_TEST(notices_a_cut_at_every_byte),

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 
+#include "agent/node/peers.h"
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "policy/compile/registry.h"
@@ -56,6 +57,43 @@ static void a_pod_elsewhere_takes_its_new_address_and_leaves_the_old_one(void)
 	sync_world_put_pod(&w, "r", "", THERE, IP("10.2.0.2"));
 	sync_world_run_and_commit(&w);
 	CU_ASSERT(!is_known(&w, "10.2.0.1") && is_known(&w, "10.2.0.2"));
+	sync_world_end(&w);
+}
+
+static uint32_t peer_of(const struct sync_world *w, const char *addr)
+{
+	const struct address_key key = {.prefixlen = 128, .addr = sync_world_addr(addr)};
+	struct address_entry entry = {};
+
+	CU_ASSERT(maps_find(w->maps, MAP_ADDRESSES, &key, &entry) == 0);
+	return entry.peer;
+}
+
+/* Its object is another one each time, and its address the same. */
+static void a_pod_elsewhere_is_behind_its_node_whatever_its_labels(void)
+{
+	const struct polder_addr there = sync_world_addr("192.168.7.2");
+	struct sync_world w;
+	struct peer *peer;
+
+	begin(&w);
+	sync_world_put(&w, "there",
+		       "{'apiVersion':'v1','kind':'Node','metadata':{'name':'there'},'spec':{"
+		       "'podCIDR':'10.2.0.0/24'},'status':{'addresses':[{'type':'InternalIP',"
+		       "'address':'192.168.7.2'}]}}");
+	sync_world_put_policy(&w, "p", "'podSelector':{'matchLabels':{'app':'b'}},'ingress':[]");
+	sync_world_put_pod(&w, "r", APP("a"), "'nodeName':'elsewhere'", IP("10.2.0.1"));
+	sync_world_run_and_commit(&w);
+	peer = (struct peer *)peers_node_with(policy_sync_peers(w.policy_sync), &there);
+	CU_ASSERT_FATAL(peer != NULL);
+	peer->number = 7; /* as if it were reached by a tunnel */
+	CU_ASSERT_EQUAL(peer_of(&w, "10.2.0.1"), 0);
+	sync_world_put_pod(&w, "r", APP("b"), THERE, IP("10.2.0.1"));
+	sync_world_run_and_commit(&w);
+	CU_ASSERT_EQUAL(peer_of(&w, "10.2.0.1"), 7);
+	sync_world_put_pod(&w, "r", APP("a"), THERE, IP("10.2.0.1"));
+	sync_world_run_and_commit(&w);
+	CU_ASSERT_EQUAL(peer_of(&w, "10.2.0.1"), 7);
 	sync_world_end(&w);
 }
 
@@ -531,6 +569,7 @@ int main(void)
 		UNIT_TEST(a_set_that_grows_out_of_the_map_closes_its_pods),
 		UNIT_TEST(a_run_that_fails_takes_new_pods_out_again),
 		UNIT_TEST(a_compiler_that_failed_is_not_asked_again),
+		UNIT_TEST(a_pod_elsewhere_is_behind_its_node_whatever_its_labels),
 	};
 
 	return UNIT_RUN("policy sync, followed", tests);

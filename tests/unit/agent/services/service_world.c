@@ -14,6 +14,8 @@ static void on_change(const struct object *object, bool deleted, void *data)
 {
 	struct world *w = data;
 
+	if (object->kind == OBJECT_NODE)
+		CU_ASSERT(peers_object(w->peers, object, deleted) == 0);
 	services_object_changed(w->services, object, deleted);
 }
 
@@ -70,6 +72,7 @@ void services_start(struct world *w)
 		.store = w->store,
 		.config = &w->config,
 		.node = &w->node,
+		.peers = w->peers,
 		.pods = no_pods,
 	};
 
@@ -86,8 +89,10 @@ void world_begin(struct world *w, uint32_t room)
 	link_add(w, "192.168.7.1/24");
 	w->node.ipv4 = w->links[0].addr;
 	w->maps = small_maps(&w->config, NULL);
+	CU_ASSERT_FATAL(peers_new(&w->config, NULL, &w->peers) == 0);
 	w->store = store_new();
 	CU_ASSERT_FATAL(w->store != NULL);
+	CU_ASSERT_FATAL(peers_read(w->peers, w->store) == 0);
 	services_start(w);
 	store_listen(w->store, on_change, w);
 }
@@ -95,6 +100,7 @@ void world_begin(struct world *w, uint32_t room)
 void world_end(struct world *w)
 {
 	services_close(w->services);
+	peers_free(w->peers);
 	store_free(w->store);
 	maps_close(w->maps);
 }

@@ -2,6 +2,7 @@
 /* Services on maps of their own: objects in, entries out. Needs root. */
 #pragma once
 
+#include "agent/node/peers.h"
 #include "agent/services/services.h"
 #include "tests/unit/small_maps.h"
 #include "tests/unit/unit.h"
@@ -12,6 +13,7 @@ struct world {
 	struct prefix links[4];
 	struct maps *maps;
 	struct store *store;
+	struct peers *peers; /* of all Nodes */
 	struct services *services;
 	struct polder_addr more[2];
 	size_t more_count;

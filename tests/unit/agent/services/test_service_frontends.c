@@ -140,6 +140,31 @@ static void affinity_is_in_every_entry_and_changes_live(void)
 	world_end(&w);
 }
 
+/* Their flows say whether clients are kept. */
+static void flows_are_told_when_affinity_comes_or_goes(void)
+{
+	static const char *const specs[] = {
+		"", ",'sessionAffinity':'ClientIP'",
+		",'sessionAffinity':'ClientIP','sessionAffinityConfig':{'clientIP':{"
+		"'timeoutSeconds':5}}",
+		""};
+	static const char *const told[] = {"10.1.0.1 10.1.0.2 ", "10.1.0.1 10.1.0.2 ", "",
+					   "10.1.0.1 10.1.0.2 "};
+	char text[1024];
+	struct world w;
+
+	world_begin(&w, ROOM);
+	world_put(&w, "e", SLICE("s", ENDPOINT("10.1.0.1", "") "," ENDPOINT("10.1.0.2", "")));
+	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
+		snprintf(text, sizeof(text), SERVICE("s", "", "'clusterIP':'10.96.0.1'%s", ""),
+			 specs[i]);
+		world_put(&w, "s", text);
+		if (i) /* at first the Service itself is new */
+			CU_ASSERT_STRING_EQUAL(w.told, told[i]);
+	}
+	world_end(&w);
+}
+
 static void note_client(struct world *w, uint32_t id)
 {
 	const struct service_affinity_key key = {.client = addr_of("10.1.0.9"), .service_id = id};
@@ -764,6 +789,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(families_without_a_cluster_ip_are_those_that_are_asked_for),
 	UNIT_TEST(traffic_policies_and_forwarding_are_flags),
 	UNIT_TEST(affinity_is_in_every_entry_and_changes_live),
+	UNIT_TEST(flows_are_told_when_affinity_comes_or_goes),
 	UNIT_TEST(clients_of_a_service_that_goes_or_loses_affinity_are_forgotten),
 	UNIT_TEST(a_load_balancers_address_that_is_a_proxys_is_not_served),
 	UNIT_TEST(addresses_from_elsewhere_count_as_a_load_balancers),

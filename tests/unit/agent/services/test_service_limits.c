@@ -174,6 +174,44 @@ static void sources_without_room_leave_the_balancers_address_unserved(void)
 	world_end(&w);
 }
 
+static bool is_refused_in_range(struct world *w, const char *service, const char *ip)
+{
+	char words[128];
+
+	snprintf(words, sizeof(words), "%s is an address of another node's pod range", ip);
+	return !is_served(w, ip, 80) && is_told(w, service, words);
+}
+
+/* Whatever the length of the range: which Services a Node concerns is found by its ranges. */
+static void an_address_in_another_nodes_pod_range_is_served_when_the_range_has_gone(void)
+{
+	static const char *const nodes[] = {
+		NODE("there", "", "192.168.7.2", "172.30.5.0/24"),
+		NODE("there", "", "192.168.7.2", "172.30.5.128/25"),
+		NODE("there", "", "192.168.7.2", "172.30.0.0/16"),
+		NODE("there", "", "192.168.7.2", "172.16.0.0/12"),
+	};
+	struct world w;
+
+	world_begin(&w, ROOM);
+	world_put(&w, "a", SERVICE("a", "", "'clusterIP':'172.30.5.200'", ""));
+	world_put(&w, "b", SERVICE("b", "", "'clusterIP':'10.96.0.2'", ""));
+	world_put(&w, "c", SERVICE("c", "", "'clusterIP':'fd00:1::5'", ""));
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		world_put(&w, "n", nodes[i]);
+		CU_ASSERT(is_refused_in_range(&w, "a", "172.30.5.200"));
+		CU_ASSERT(is_served(&w, "10.96.0.2", 80) && is_served(&w, "fd00:1::5", 80));
+		world_put(&w, "n", "");
+		CU_ASSERT(is_served(&w, "172.30.5.200", 80));
+		CU_ASSERT_EQUAL(problem_count(&w), 0);
+	}
+	world_put(&w, "n", NODE("there", "", "192.168.7.2", "fd00:1::/64"));
+	CU_ASSERT(is_refused_in_range(&w, "c", "fd00:1::5"));
+	world_put(&w, "n", NODE("there", "", "192.168.7.2", "fd00:2::/64"));
+	CU_ASSERT(is_served(&w, "fd00:1::5", 80) && is_served(&w, "172.30.5.200", 80));
+	world_end(&w);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -181,6 +219,7 @@ int main(void)
 		UNIT_TEST(a_service_may_have_a_thousand_ports_from_1_to_65535),
 		UNIT_TEST(entries_without_room_are_told_and_come_when_there_is_some),
 		UNIT_TEST(sources_without_room_leave_the_balancers_address_unserved),
+		UNIT_TEST(an_address_in_another_nodes_pod_range_is_served_when_the_range_has_gone),
 	};
 
 	return UNIT_RUN("service limits", tests);

@@ -94,31 +94,82 @@ static void takes_one_piece_of_memory_for_a_pod(void)
 
 	decode_file("list-pods.json");
 	pod = list.objects[0];
-	CU_ASSERT(is_within(pod, pod->name) && is_within(pod, pod->namespace) &&
-		  is_within(pod, pod->uid));
-	CU_ASSERT(is_within(pod, pod->pod.addresses) && is_within(pod, pod->pod.ports[1].name));
-	CU_ASSERT(is_within(pod, pod->pod.node_name) && is_within(pod, pod->pod.phase));
-	CU_ASSERT(malloc_usable_size((void *)pod) < 640);
+	CU_ASSERT(is_within(pod, pod->name) && is_within(pod, pod->uid));
+	CU_ASSERT(is_within(pod, pod->pod.addresses) && is_within(pod, pod->pod.node_name));
+	CU_ASSERT(malloc_usable_size((void *)pod) < 256);
+	CU_ASSERT_PTR_NULL(pod->resource_version);
 }
 
-static void pods_with_the_same_labels_share_them(void)
-{
-	struct object *pods[3];
+#define SHARING(name, meta, ports, phase)                                                          \
+	"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'" name "'," meta "},'spec':{'"        \
+	"containers':[{'ports':[" ports "]}]},'status':{'phase':'" phase "'}}"
+#define XZ(x, z) "'labels':{'app':'" x "','z':'" z "'}"
 
-	CU_ASSERT_FATAL(decode("[{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a','labels':{'"
-			       "app':'x','z':'1'}}},"
-			       " {'apiVersion':'v1','kind':'Pod','metadata':{'name':'b','labels':{'"
-			       "z':'1','app':'x'}}},"
-			       " {'apiVersion':'v1','kind':'Pod','metadata':{'name':'c','labels':{'"
-			       "app':'x','z':'2'}}}]") == 0);
-	for (size_t i = 0; i < 3; i++)
-		pods[i] = list.objects[i];
-	CU_ASSERT(pods[0]->labels.items == pods[1]->labels.items);
-	CU_ASSERT(pods[0]->labels.items != pods[2]->labels.items);
+static bool shares(const struct object *a, const struct object *b)
+{
+	bool one = a->labels.items == b->labels.items;
+
+	CU_ASSERT_EQUAL(a->namespace == b->namespace, one);
+	CU_ASSERT_EQUAL(a->pod.phase == b->pod.phase, one);
+	if (a->pod.port_count)
+		CU_ASSERT_EQUAL(a->pod.ports == b->pod.ports, one);
+	return one;
+}
+
+static void pods_that_say_the_same_share_it(void)
+{
+	struct object *pods[8];
+
+	CU_ASSERT_FATAL(
+		decode("[" SHARING("a", XZ("x", "1"), "{'containerPort':80,'name':'h'}", "Running") "," SHARING("b", "'labels':{'z':'1','app':'x'}", "{'containerPort':80,'name':'h'}", "Running") "," SHARING(
+			"c", XZ("x", "2"), "{'containerPort':80,'name':'h'}",
+			"Running") "," SHARING("d", XZ("x", "1"), "{'containerPort':81,'name':'h'}",
+					       "Running") "," SHARING("e", XZ("x", "1"),
+								      "{'containerPort':80,'name':'"
+								      "i'}",
+								      "Running") "," SHARING("f",
+											     XZ("x",
+												"1"),
+											     "{'"
+											     "conta"
+											     "inerP"
+											     "ort':"
+											     "80,'"
+											     "name'"
+											     ":'h'"
+											     "}",
+											     "Pendi"
+											     "ng") "," SHARING("g",
+													       "'namespace':'n'," XZ(
+														       "x",
+														       "1"),
+													       "{'containerPort':80,'name':'h'}",
+													       "Running") "," SHARING("h",
+																      XZ("x",
+																	 "1"),
+																      "{'containerPort':80},{'containerPort':80,'name':"
+																      "'h'}",
+																      "Running") "]") ==
+		0);
+	CU_ASSERT_EQUAL_FATAL(list.count, 8);
+	memcpy(pods, list.objects, sizeof(pods));
+	CU_ASSERT(shares(pods[0], pods[1]));
+	for (size_t i = 2; i < 8; i++)
+		for (size_t j = 0; j < i; j++)
+			CU_ASSERT(!shares(pods[i], pods[j]));
 	object_free(pods[0]);
 	list.objects[0] = list.objects[--list.count];
 	CU_ASSERT_STRING_EQUAL(labels_get(&pods[1]->labels, "z"), "1");
 	CU_ASSERT_STRING_EQUAL(labels_get(&pods[2]->labels, "z"), "2");
+	CU_ASSERT_STRING_EQUAL(pods[1]->pod.phase, "Running");
+	CU_ASSERT_STRING_EQUAL(pods[1]->namespace, "default");
+	CU_ASSERT_STRING_EQUAL(pods[1]->pod.ports[0].name, "h");
+	CU_ASSERT_EQUAL(pods[1]->pod.ports[0].port, 80);
+	CU_ASSERT_STRING_EQUAL(pods[6]->namespace, "n");
+	CU_ASSERT_PTR_NULL(pods[7]->pod.ports[0].name);
+	CU_ASSERT_STRING_EQUAL(pods[7]->pod.ports[1].name, "h");
+	CU_ASSERT_STRING_EQUAL(pods[5]->pod.phase, "Pending");
+	CU_ASSERT_STRING_EQUAL(pods[4]->pod.ports[0].name, "i");
 }
 
 static void takes_one_piece_of_memory_for_a_slice(void)
@@ -665,7 +716,7 @@ int main(void)
 	static const struct unit_test tests[] = {
 		UNIT_TEST(reads_the_pods_of_an_api_server),
 		UNIT_TEST(takes_one_piece_of_memory_for_a_pod),
-		UNIT_TEST(pods_with_the_same_labels_share_them),
+		UNIT_TEST(pods_that_say_the_same_share_it),
 		UNIT_TEST(takes_one_piece_of_memory_for_a_slice),
 		UNIT_TEST(reads_the_services_of_an_api_server),
 		UNIT_TEST(reads_the_slices_of_an_api_server),

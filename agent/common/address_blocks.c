@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/policy/address_blocks.h"
+#include "agent/common/address_blocks.h"
 
 #include <errno.h>
 #include <stdlib.h>
