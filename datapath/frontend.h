@@ -183,17 +183,21 @@ static __always_inline const struct backend *frontend_handed_on(const struct ser
 	return service_pick(service, true, random, hash);
 }
 
-/* An endpoint for a new flow. 0 or -reason. */
-static __always_inline int frontend_choose(struct slow_path *path,
-					   const struct service_entry *service, bool local,
-					   __u32 random)
+/* An endpoint of path->service for a new flow. 0 or -reason. Global: verified once. */
+__noinline int frontend_choose(struct slow_path *path, bool local)
 {
+	const struct service_entry *service;
 	const struct backend *backend;
+	__u32 random;
 
+	if (!path)
+		return -REASON_INTERNAL;
+	service = &path->service;
 	if (affinity_find(service, &path->src, local, &path->new_dst, &path->new_dport_be)) {
 		affinity_renew(service, &path->src, &path->new_dst, path->new_dport_be);
 		return 0;
 	}
+	random = bpf_get_prandom_u32();
 	if (path->flags & SLOW_PATH_HANDED_ON)
 		backend = frontend_handed_on(service, random, frontend_hash(path, service));
 	else

@@ -148,7 +148,7 @@ static __always_inline int slow_path_outside(struct slow_path *path, const struc
 
 /* Endpoint of a flow that goes to a Service. 0 or -reason. */
 static __always_inline int slow_path_service(struct slow_path *path, const struct packet *p,
-					     const struct service_entry *service, __u32 random)
+					     const struct service_entry *service)
 {
 	const struct flow_tuple *t = &path->fwd.tuple;
 	enum service_caller caller;
@@ -183,7 +183,8 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 	    (t->proto == IPPROTO_TCP && path->old.generation && !is_syn(p)))
 		return -REASON_ENDPOINT_GONE;
 	path->old.generation = 0;
-	return frontend_choose(path, service, local, random);
+	path->service = *service;
+	return frontend_choose(path, local);
 }
 
 /*
@@ -640,7 +641,7 @@ __noinline int slow_path_decide(struct packet *p)
 		return 0;
 	}
 	service = slow_path_frontend(path, p, &to, &looked);
-	result = slow_path_service(path, p, service, bpf_get_prandom_u32());
+	result = slow_path_service(path, p, service);
 	if (result)
 		return result;
 	if (!looked || path->flags & SLOW_PATH_SERVICE)

@@ -27,7 +27,9 @@ struct slow_path {
 	};
 	__u32 port_at; /* of the search for a source port: where it began */
 	__u32 port_tries;
-	__u32 port_linger; /* ports of flows that are as good as over are taken too */
+	__u32 port_linger;	      /* ports of flows that are as good as over are taken too */
+	struct service_entry service; /* of which an endpoint is chosen: the map is read-only, and
+				       * no argument of a global function */
 	struct address_key egress_key;
 	__u32 native_peer; /* that a flow from the wire comes from, natively routed; 0: none */
 };
