@@ -3,7 +3,7 @@
  * The one that brings the maps to what objects and pods ask for. Changes mark what is dirty; a run
  * applies it: Services and policy; a commit, after the programs that ran during
  * the run have ended, takes away what nobody needs any more. No loop, no sockets, no threads, and
- * time is the environment's: polderd (agent_reconcile.c) drives it by timers, a private world
+ * time is the environment's: polderd (daemon/reconcile.c) drives it by timers, a private world
  * (sandbox.h) and the differential harness by calling the same functions in the same order.
  *
  *     store changes, attach, detach  ──> wanted()      reconciler_due() tells what, and when:

@@ -244,6 +244,68 @@ static void flow_first_seen_on_two_cpus_is_one_flow(void)
 	with_options((struct world_options){.flow4_sets = 64, .flow6_sets = 64}, see_twice);
 }
 
+/* A pod asks itself by its own address, from both ends at once: whoever is second has answered. */
+struct both_ends {
+	enum suite_version v;
+	struct frame frame[2], out[2];
+	int verdict[2];
+	uint64_t apart; /* two flows instead of one */
+};
+
+static void both_ends_prepare(void *data, uint64_t round)
+{
+	struct both_ends *b = data;
+
+	if (round % 64 == 0)
+		world_forget_flows(world);
+	for (int side = 0; side < 2; side++) {
+		uint16_t port = 1024 + round % 60000;
+		struct frame_spec spec = spec_of_pod(0, b->v, pod_text[0][b->v], IPPROTO_UDP,
+						     side ? 53 : port, side ? port : 53);
+
+		frame_make(&b->frame[side], &spec);
+	}
+}
+
+static void send_from_each_end(void *data, int side, uint64_t round)
+{
+	struct both_ends *b = data;
+
+	(void)round;
+	b->verdict[side] = world_pass(world, HOOK_FROM_POD, world->pods[0].link, &b->frame[side],
+				      &b->out[side]);
+}
+
+static void both_ends_check(void *data, uint64_t round)
+{
+	struct both_ends *b = data;
+	size_t ports = b->v == V4 ? 34 : 54;
+
+	(void)round;
+	for (int side = 0; side < 2; side++)
+		b->apart += b->verdict[side] == TC_ACT_REDIRECT &&
+			    memcmp(b->frame[side].bytes + ports, b->out[side].bytes + ports, 4);
+}
+
+static void begin_at_both_ends(enum suite_version v)
+{
+	struct both_ends b = {.v = v};
+	struct duel duel = {.between = both_ends_prepare,
+			    .step = send_from_each_end,
+			    .after = both_ends_check,
+			    .data = &b,
+			    .milliseconds = DUEL_MS};
+
+	duel_run(&duel);
+	CU_ASSERT_EQUAL(b.apart, 0);
+}
+
+static void flow_of_a_pod_to_itself_begun_at_both_ends_is_one_flow(void)
+{
+	with_options((struct world_options){.flow4_sets = 64, .flow6_sets = 64},
+		     begin_at_both_ends);
+}
+
 /* ------------------------------------------------------------------ masquerade ports */
 
 /* Each side's pod opens a flow to the same peer. */
@@ -721,6 +783,7 @@ int main(void)
 	static const struct suite_test tests[] = {
 		SUITE_TEST(connections_opened_at_once_find_a_place_each),
 		SUITE_TEST(flow_first_seen_on_two_cpus_is_one_flow),
+		SUITE_TEST(flow_of_a_pod_to_itself_begun_at_both_ends_is_one_flow),
 		SUITE_TEST(port_taken_on_two_cpus_at_once_belongs_to_one_flow),
 		SUITE_TEST(packet_never_leaves_by_another_flows_entry),
 		SUITE_TEST(an_entry_that_moves_is_found_all_the_time),

@@ -280,7 +280,7 @@ class Node:
         to_itself = action == TO_POD and link == source_link
         hairpin = to_itself and fwd[0] == POD
         if to_itself and dst == fwd[3]:
-            return None, source_link, hairpin  # NP-20: its own address
+            return None, source_link, False  # NP-20: its own address, which it is known by already
         if source_link:
             seen[0] = self.ask(self.pod(source_link), 'egress', dst, proto, port, hairpin)
             if not seen[0].allowed:

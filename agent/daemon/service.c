@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/node/port_ranges.h"
 #include "agent/observe/notify.h"
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 
 /* As libuv reads UV_THREADPOOL_SIZE. */
 #define THREADS_DEFAULT 4

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/cleanup.h"
 #include "agent/common/lock.h"
 #include "agent/common/state_file.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/cni_code.h"
 #include "agent/kernel/cause.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/kernel/netlink_rules_of_others.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/cleanup.h"
 #include "agent/common/clock.h"
 #include "agent/config/config_show.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/cleanup.h"
 #include "agent/sources/last_good.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/log.h"
 
 /* ---------------------------------------------------------------- the tunnel */

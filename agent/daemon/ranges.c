@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/cleanup.h"
 #include "agent/common/cni_code.h"
 #include "agent/common/state_file.h"

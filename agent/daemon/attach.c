@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 
 #define GUARDS_LATE_NS 10000000000ull
 /* So long after an ADD the next one is not expected any more. */

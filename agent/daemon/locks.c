@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/lock.h"
 #include "agent/kernel/bpffs.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/kernel/bpffs.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/foreign_programs.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/common/streams.h"
 #include "agent/kernel/cause.h"
 #include "agent/observe/notify.h"

@@ -32,8 +32,8 @@
 #define AGENT_ID_SIZE	     17
 #define AGENT_ANNOUNCE_POLLS (CONFIG_MAX_UPLINKS * ANNOUNCE_SOCKETS)
 
-struct agent_add;     /* agent_requests.c */
-struct announce_poll; /* agent_announce.c */
+struct agent_add;     /* requests.c */
+struct announce_poll; /* announce.c */
 struct foreign_program;
 
 struct agent {
@@ -149,7 +149,7 @@ struct agent {
 int agent_start(struct agent *agent, uv_loop_t *loop);
 void agent_stop(struct agent *agent);
 
-/* agent_reconcile.c: the reconciler's time, and what is around it. */
+/* reconcile.c: the reconciler's time, and what is around it. */
 void agent_reconcile_start(struct agent *agent);
 struct reconciler_env agent_reconciler_env(struct agent *agent);
 /* A link of a pod has gone: the pod is taken away, in a moment. */
@@ -162,7 +162,7 @@ bool agent_ready(const struct agent *agent);
 /* Ready, no pod is cut off for want of its programs, and reconciles succeed. */
 bool agent_well(const struct agent *agent);
 
-/* agent_http.c */
+/* http.c */
 int agent_start_http(struct agent *agent, char *message, size_t size);
 /* Listens where the configuration says now, and there alone. 0 or -errno with a message: then
  * nowhere. */
@@ -171,7 +171,7 @@ int agent_serve_health(struct agent *agent, char *message, size_t size);
 /* Services have changed: their health check node ports are served as they ask for now. */
 void agent_follow_health_ports(struct agent *agent);
 
-/* agent_sources.c: where objects come from. 0 or -errno with `message`. */
+/* sources.c: where objects come from. 0 or -errno with `message`. */
 int agent_start_sources(struct agent *agent, char *message, size_t size);
 /* The same with another one to be told when all is read, again and again. */
 int agent_open_sources(struct agent *agent, void (*synced)(void *data), char *message, size_t size);
@@ -179,20 +179,20 @@ void agent_stop_sources(struct agent *agent);
 /* Reads everything again that is not told of by itself. */
 void agent_reload_sources(struct agent *agent);
 
-/* agent_reload.c */
+/* reload.c */
 void agent_reload(struct agent *agent);
 void agent_tell_state(struct agent *agent); /* to the log */
 
-/* agent_service.c: what is done once a second. */
+/* service.c: what is done once a second. */
 void agent_service_start(struct agent *agent);
 /* That it is ready, unless it has been told or is not. What fails is repeated each second. */
 void agent_tell_ready(struct agent *agent);
 
-/* agent_threads.c: those beside the loop, while it can still be told that there are none. 0 or
+/* threads.c: those beside the loop, while it can still be told that there are none. 0 or
  * -errno. */
 int agent_start_threads(struct agent *agent, char *message, size_t size);
 
-/* agent_network.c: links, addresses and routes of the node. */
+/* network.c: links, addresses and routes of the node. */
 int agent_watch_network(struct agent *agent);
 /* What the maps and the uplinks' programs lack is put there. 0 or the first error. */
 int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
@@ -200,7 +200,7 @@ int agent_attach_uplinks(struct agent *agent, char *message, size_t size);
 void agent_repair_uplinks(struct agent *agent);
 
 /*
- * agent_attach.c: the programs of a pod that is being connected are attached, beside the loop. 0:
+ * attach.c: the programs of a pod that is being connected are attached, beside the loop. 0:
  * they are, or will be: agent_attach_result() tells. -errno with `message`.
  */
 int agent_attach_begin(struct agent *agent, int ifindex, char *message, size_t size);
@@ -216,7 +216,7 @@ void agent_attach_finish(struct agent *agent);
 /* The pod is taken away. */
 void agent_attach_cancel(struct agent *agent, int ifindex);
 
-/* agent_links.c: pods' programs, and what others may have removed. */
+/* links.c: pods' programs, and what others may have removed. */
 void agent_tell_sockets(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
 void agent_watch_macs(struct agent *agent);
@@ -226,11 +226,11 @@ int agent_attach_pod(struct agent *agent, size_t index);
 void agent_apply_rules(struct agent *agent);
 void agent_repair(struct agent *agent);
 
-/* agent_ranges.c: the pods' ranges, from this node's own Node where the configuration has none:
+/* ranges.c: the pods' ranges, from this node's own Node where the configuration has none:
  * waits for it. 0 or -errno; -ECANCELED: it is to end. */
 int agent_find_ranges(struct agent *agent, char *message, size_t size);
 
-/* agent_peers.c: other nodes and the tunnel to them. Before the reconciler and routes. 0 or
+/* peers.c: other nodes and the tunnel to them. Before the reconciler and routes. 0 or
  * -errno. */
 int agent_start_peers(struct agent *agent);
 /* All objects are in the store. */
@@ -238,10 +238,10 @@ void agent_read_peers(struct agent *agent);
 /* The node's network, or the tunnel's device, may be another. */
 void agent_follow_peers(struct agent *agent);
 
-/* agent_routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
+/* routes.c: routes to other nodes. Before the sources are read. 0 or -errno. */
 int agent_start_routes(struct agent *agent);
 
-/* agent_announce.c: load balancers' addresses. Before the sources are read. 0 or -errno with
+/* announce.c: load balancers' addresses. Before the sources are read. 0 or -errno with
  * `message`. */
 int agent_start_announce(struct agent *agent, char *message, size_t size);
 /* The node's network, its health, or endpoints may be others. */
@@ -249,7 +249,7 @@ void agent_announce_changed(struct agent *agent);
 /* What is held stays so for a while. */
 void agent_stop_announce(struct agent *agent);
 
-/* agent_sockets.c: connections of the node to endpoints that are gone. Once the reconciler is open.
+/* sockets.c: connections of the node to endpoints that are gone. Once the reconciler is open.
  * 0 or -errno. */
 int agent_start_sockets(struct agent *agent);
 /* Endpoints may have gone while nobody followed: all are looked at. */
@@ -257,7 +257,7 @@ void agent_doubt_sockets(struct agent *agent);
 /* Do the programs know of all that are connected? */
 void agent_check_sockets(struct agent *agent);
 
-/* agent_locks.c: one agent for its directories and for a network namespace. 0 or -errno with
+/* locks.c: one agent for its directories and for a network namespace. 0 or -errno with
  * `message`. */
 int agent_lock(struct agent *agent, char *message, size_t size);
 int agent_watch_lock(struct agent *agent);
@@ -265,7 +265,7 @@ int agent_watch_lock(struct agent *agent);
 bool agent_relock(struct agent *agent);
 void agent_unlock(struct agent *agent);
 
-/* agent_state.c. 0; -EBUSY with `message`: it is another agent's. One that cannot be used is
+/* state.c. 0; -EBUSY with `message`: it is another agent's. One that cannot be used is
  * told, and done without. */
 int agent_open_state(struct agent *agent, char *message, size_t size);
 /* One that could not be used, was removed or lacks what could not be written. */
@@ -276,7 +276,7 @@ void agent_repair_run_dir(struct agent *agent);
 const char *agent_state_path(const struct agent *agent, const char *name, char path[PATH_MAX]);
 
 /*
- * agent_pins.c. Programs on other maps than those pinned in `directory`: -EBUSY with `message` if
+ * pins.c. Programs on other maps than those pinned in `directory`: -EBUSY with `message` if
  * pods run on them, else they are noted, and agent_replace_foreign() takes them away once ours are
  * attached.
  */
@@ -289,11 +289,11 @@ void agent_repair_pins(struct agent *agent);
  * -ENODEV with `message`. */
 int agent_check_bpffs(const struct agent *agent, char *message, size_t size);
 
-/* agent_cni_config.c: what runtimes find in their directory, once there is an agent that is ready.
+/* cni_config.c: what runtimes find in their directory, once there is an agent that is ready.
  */
 void agent_install_cni_config(struct agent *agent);
 
-/* agent_requests.c: the control socket. */
+/* requests.c: the control socket. */
 int agent_register_requests(struct agent *agent);
 /* Goes on with those that wait, for a while. */
 void agent_poll_adds(struct agent *agent);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 
 #define RESCAN_LEAST_MS 2
 #define RESCAN_MOST_MS	2000

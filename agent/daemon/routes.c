@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 
 static void on_timer(uv_timer_t *timer);
 

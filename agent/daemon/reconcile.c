@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 #include "agent/show/map_limits.h"
 #include "agent/observe/notify.h"
 #include "agent/policy/rule_counts.h"

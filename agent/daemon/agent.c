@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/agent.h"
+#include "agent/daemon/agent.h"
 
 #include <errno.h>
 #include <limits.h>
