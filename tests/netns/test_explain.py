@@ -327,7 +327,7 @@ def test_runs_other_programs_than_the_packets_do(world):
     after = programs_of(world.n1.agent.process.pid)
     more = {number: tag for number, tag in after.items() if number not in attached}
     assert set(attached) <= set(after), (attached, after)
-    assert len(more) == 5 and set(more.values()) <= set(attached.values()), (attached, more)
+    assert len(more) == 4 and set(more.values()) <= set(attached.values()), (attached, more)
     assert world.n1.agent.drops_by_reason().get("policy_denied_ingress", 0) == denied
     in_force(world)
 
