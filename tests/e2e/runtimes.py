@@ -312,6 +312,6 @@ class ContainerWorld(World):
         if self._podman or self._containerd:
             remove_empty_cgroups()
 
-    def wait_as_before(self, before, timeout=5):
+    def wait_as_before(self, before):
         """Links, routes, neighbours, pins, records and map entries are as they were."""
-        self.node.wait_as(before, timeout)
+        self.node.wait_as(before)

@@ -172,7 +172,7 @@ def test_ctr_container_killed_without_del_is_noticed_and_cleaned(world):
     assert set(killed.addresses()) == set(BOTH)
     assert world.node.ruler() != before
     world.containerd.kill("killed")
-    world.wait_as_before(before, 10)
+    world.wait_as_before(before)
     # The name and the addresses can be had again.
     with Running(ctr_client(world, "killed")) as (again,):
         assert set(again.addresses()) == set(BOTH)
@@ -230,7 +230,7 @@ def test_container_removed_while_the_agent_is_away_is_cleaned_when_it_is_back(wo
     with Running(podman_server(world, "late")):
         world.node.agent.stop()
     world.node.agent.start()
-    world.wait_as_before(before, 10)
+    world.wait_as_before(before)
 
 
 @limit(150)

@@ -255,7 +255,7 @@ def test_agent_that_is_away_stops_no_removal_and_no_traffic(world):
             world.node.agent.start()
         wait_until(lambda: pod_names(world) == ["asker", "steady"], lambda: f"the removal is finished: {pod_names(world)}", 10)
         assert asker.fetch(address, 8080) == "steady"
-    world.node.wait_as(before, 10)
+    world.node.wait_as(before)
 
 
 @limit(120)
