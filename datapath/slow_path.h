@@ -565,12 +565,16 @@ static __always_inline int slow_path_policy(struct slow_path *path, struct flow_
 	/* NP-20: a pod may always reach itself; by way of a Service only as far as NetworkPolicies
 	 * go. */
 	if (source && destination == source) {
-		if (!(path->flags & SLOW_PATH_SERVICE))
+		/* By its own address the answer has a tuple of its own, if the ports differ. */
+		if (!(path->flags & SLOW_PATH_SERVICE) &&
+		    path->fwd.tuple.sport_be != path->fwd.tuple.dport_be)
 			return 0;
 		if (path->fwd.tuple.zone == ZONE_POD) {
 			path->flags |= SLOW_PATH_HAIRPIN;
 			path->new_src = path->dst;
 		}
+		if (!(path->flags & SLOW_PATH_SERVICE))
+			return 0;
 		path->question.to_itself = 1;
 	}
 	path->question.slot = parity;

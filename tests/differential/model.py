@@ -280,7 +280,7 @@ class Node:
         to_itself = action == TO_POD and link == source_link
         hairpin = to_itself and fwd[0] == POD
         if to_itself and dst == fwd[3]:
-            return None, source_link, False  # NP-20: its own address, which it is known by already
+            return None, source_link, hairpin and fwd[4] == fwd[5]  # NP-20: its own address; with one port the answer would be the question
         if source_link:
             seen[0] = self.ask(self.pod(source_link), 'egress', dst, proto, port, hairpin)
             if not seen[0].allowed:
@@ -429,7 +429,8 @@ class Node:
         expected.frame = frames.build(p, entry.src, entry.dst, sport, entry.dport, p.ttl - 1 if hop else None, smac,
                                       dmac, carried)
         translated = (entry.src, entry.dst, entry.sport, entry.dport) != key[2:]
-        if p.frag is not None and key[0] == POD and entry.action == TO_WIRE and translated:
+        shared = entry.action == TO_WIRE if key[0] == POD else key[0] == WIRE and entry.action == TO_POD and not entry.reply
+        if p.frag is not None and shared and translated:
             expected.masked = p
         return expected
 
