@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <netinet/in.h>
@@ -132,8 +133,16 @@ static void answer(struct bench *b, uint32_t flow)
 /* XDP leaves the begin of each to TC: it is what TC makes of it that XDP goes on with. */
 static void forward_from_wire(struct bench *b, const struct frame *frame, struct frame *out)
 {
-	if (world_pass(b->world, HOOK_FROM_WIRE, WORLD_UPLINK, frame, out) != TC_ACT_REDIRECT)
+	struct __sk_buff skb = {.ifindex = WORLD_UPLINK, .ingress_ifindex = WORLD_UPLINK};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes,
+		    .data_size_in = frame->length, .data_out = out->bytes,
+		    .data_size_out = sizeof(out->bytes), .ctx_in = &skb, .ctx_size_in = sizeof(skb),
+		    .repeat = 1);
+
+	if (bpf_prog_test_run_opts(b->world->programs[HOOK_FROM_WIRE], &options) ||
+	    options.retval != TC_ACT_REDIRECT)
 		bench_fail("a packet from outside was not forwarded");
+	out->length = options.data_size_out;
 }
 
 /* The answer of another node's pod to what it saw. */
