@@ -165,7 +165,10 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 		d->objects[hook] = NULL;
 		r = try_load(d, hook);
 	}
-	return r < 0 ? say_refused(hook, r, message, size) : 0;
+	if (r < 0)
+		return say_refused(hook, r, message, size);
+	program_object_put_away(hook);
+	return 0;
 }
 
 /* 0 or -errno. */

@@ -2,8 +2,11 @@
 #include "agent/kernel/program_object.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "datapath/abi.h"
 
@@ -59,4 +62,17 @@ int program_object_open(enum datapath_hook hook, struct bpf_object **ret)
 		return -errno;
 	*ret = object;
 	return 0;
+}
+
+void program_object_put_away(enum datapath_hook hook)
+{
+	const uintptr_t page = sysconf(_SC_PAGESIZE);
+	uintptr_t begin, end;
+	size_t length;
+
+	begin = (uintptr_t)objects[hook].elf(&length);
+	end = (begin + length) / page * page;
+	begin = (begin + page - 1) / page * page;
+	if (begin < end)
+		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }

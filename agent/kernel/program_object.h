@@ -24,3 +24,6 @@ enum datapath_hook {
 const char *program_object_name(enum datapath_hook hook);
 /* The object, opened and not loaded; bpf_object__close() frees it. 0 or -errno. */
 int program_object_open(enum datapath_hook hook, struct bpf_object **ret);
+/* Once the object is loaded its bytes need not stay in memory, a megabyte for each: whoever reads
+ * them again gets them from polderd's file. For any thread. */
+void program_object_put_away(enum datapath_hook hook);
