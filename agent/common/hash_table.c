@@ -23,6 +23,12 @@ uint32_t hash_table_hash_of(const void *bytes, size_t length)
 	return (uint32_t)((hash * 0x9e3779b97f4a7c15ull) >> 32);
 }
 
+uint32_t hash_table_hash_of_names(const char *namespace, const char *name)
+{
+	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
+	       hash_table_hash_of(name, strlen(name));
+}
+
 static struct hash_table_item **chain_of(const struct hash_table *table, uint32_t hash)
 {
 	return &table->chains[hash & (table->size - 1)];

@@ -23,6 +23,8 @@ struct hash_table {
 
 /* Of some bytes; the same on every run. */
 uint32_t hash_table_hash_of(const void *bytes, size_t length);
+/* Of an object's names. */
+uint32_t hash_table_hash_of_names(const char *namespace, const char *name);
 /* Takes the item, which is in no table. 0 or -ENOMEM, which only an empty table says. */
 int hash_table_add(struct hash_table *table, struct hash_table_item *item, uint32_t hash);
 /* It is in the table. */

@@ -25,12 +25,6 @@ void policy_sync_mark(struct policy_sync *sync, const struct object *object)
 	sync->dirty[sync->dirty_count++] = object_share(object);
 }
 
-static uint32_t hash_of(const char *namespace, const char *name)
-{
-	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
-	       hash_table_hash_of(name, strlen(name));
-}
-
 static bool is_named(const struct object *object, const char *namespace, const char *name)
 {
 	return strcmp(object->name, name) == 0 && strcmp(object->namespace, namespace) == 0;
@@ -39,7 +33,8 @@ static bool is_named(const struct object *object, const char *namespace, const c
 static struct remote_pod *find_known(const struct policy_sync *sync, const char *namespace,
 				     const char *name)
 {
-	struct hash_table_item *item = hash_table_find(&sync->known, hash_of(namespace, name));
+	struct hash_table_item *item =
+		hash_table_find(&sync->known, hash_table_hash_of_names(namespace, name));
 
 	while (item && !is_named(((struct remote_pod *)item)->object, namespace, name))
 		item = hash_table_find_next(item);
@@ -126,8 +121,8 @@ static struct remote_pod *known_new(struct policy_sync *sync, const struct objec
 
 	if (!known)
 		return NULL;
-	if (hash_table_add(&sync->known, &known->by_key, hash_of(object->namespace, object->name)) <
-	    0) {
+	if (hash_table_add(&sync->known, &known->by_key,
+			   hash_table_hash_of_names(object->namespace, object->name)) < 0) {
 		free(known);
 		return NULL;
 	}

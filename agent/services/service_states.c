@@ -165,12 +165,6 @@ void state_mark(struct services *s, struct service_state *w)
 	s->dirty = w;
 }
 
-static uint32_t hash_of_slice(const char *namespace, const char *name)
-{
-	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
-	       hash_table_hash_of(name, strlen(name));
-}
-
 static bool is_slice(const struct service_slice *slice, const char *namespace, const char *name)
 {
 	return strcmp(slice->name, name) == 0 && strcmp(slice->state->namespace, namespace) == 0;
@@ -179,7 +173,8 @@ static bool is_slice(const struct service_slice *slice, const char *namespace, c
 static struct service_slice *slice_find(const struct services *s, const char *namespace,
 					const char *name)
 {
-	struct hash_table_item *item = hash_table_find(&s->slices, hash_of_slice(namespace, name));
+	struct hash_table_item *item =
+		hash_table_find(&s->slices, hash_table_hash_of_names(namespace, name));
 
 	while (item && !is_slice((struct service_slice *)item, namespace, name))
 		item = hash_table_find_next(item);
@@ -210,7 +205,8 @@ static int slice_add(struct services *s, struct service_state *w, const char *na
 	if (!slice)
 		return -ENOMEM;
 	memcpy(slice->name, name, size);
-	if (hash_table_add(&s->slices, &slice->by_name, hash_of_slice(w->namespace, name)) < 0) {
+	if (hash_table_add(&s->slices, &slice->by_name,
+			   hash_table_hash_of_names(w->namespace, name)) < 0) {
 		free(slice);
 		return -ENOMEM;
 	}

@@ -86,8 +86,7 @@ static void notify(struct store *store, const struct object *object, bool delete
 
 static uint32_t hash_of(enum object_kind kind, const char *namespace, const char *name)
 {
-	return hash_table_hash_of(namespace, strlen(namespace)) * 31 +
-	       hash_table_hash_of(name, strlen(name)) + (uint32_t)kind;
+	return hash_table_hash_of_names(namespace, name) + (uint32_t)kind;
 }
 
 static bool is_named(const struct entry *entry, enum object_kind kind, const char *namespace,

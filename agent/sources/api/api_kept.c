@@ -86,8 +86,7 @@ struct api_kept {
 
 static uint32_t hash_of(const struct object *object)
 {
-	return hash_table_hash_of(object->name, strlen(object->name)) * 31 +
-	       hash_table_hash_of(object->namespace, strlen(object->namespace)) * 7 + object->kind;
+	return hash_table_hash_of_names(object->namespace, object->name) + (uint32_t)object->kind;
 }
 
 static bool is_same(const struct object *a, const struct object *b)
