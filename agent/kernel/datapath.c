@@ -387,7 +387,10 @@ static int attach_xdp(struct datapath *d, int ifindex, enum datapath_hook hook,
 		return 0;
 	}
 	r = datapath_need(d, hook, message, size);
-	if (r == 0) {
+	if (r < 0) {
+		/* One of an earlier agent would go on by maps that nobody keeps any more. */
+		pinned_links_drop(d->links, name);
+	} else {
 		r = pinned_links_put(d->links, name, &where, datapath_program_fd(d, hook));
 		if (r < 0)
 			say_no_xdp(d, ifindex, r, message, size);

@@ -31,8 +31,6 @@ struct datapath {
 	size_t own_count;
 };
 
-/* Loads a hook's object, unless it is. 0 or -errno with `message`. */
-int datapath_need(struct datapath *d, enum datapath_hook hook, char *message, size_t size);
 /* Of a loaded program; borrowed. */
 int datapath_fd_of(const struct datapath *d, enum datapath_hook hook, const char *name);
 /* The kernel's number of a program. 0 or -errno. */
