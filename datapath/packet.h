@@ -385,7 +385,7 @@ static __always_inline int parse_ipv6(struct cursor c, struct packet *p)
 		if (offset > IPV6_MAX_OFFSET)
 			return -REASON_EXT_HEADERS;
 	}
-	if (i == IPV6_MAX_EXTENSIONS)
+	if (i == IPV6_MAX_EXTENSIONS && is_extension6(next))
 		return -REASON_EXT_HEADERS;
 	/* A header that says it is longer than the packet: what is behind it has no transport
 	 * header to be asked for. */

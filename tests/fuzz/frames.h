@@ -63,6 +63,8 @@ enum view_flag {
 	VIEW_BEHIND_END =
 		1 << 6, /* the transport header is not in what the IP header says is the packet */
 	VIEW_ROUTED = 1 << 7, /* a routing header leads elsewhere: what is behind it is not read */
+	VIEW_LONG_CHAIN =
+		1 << 8, /* extension headers that the programs do not follow to their end */
 };
 
 struct view {

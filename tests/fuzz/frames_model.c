@@ -557,10 +557,11 @@ static bool unchanged(const struct probe *probe, const struct world_result *resu
 	       !memcmp(probe->frame.bytes, result->out.bytes, result->out.length);
 }
 
-/* Does the frame show the ports of its packet? What lies behind the packet's end are none. */
+/* Does the frame show the ports of its packet? What lies behind the packet's end are none; those
+ * behind many extension headers are not looked for. */
 static bool has_ports(const struct view *view)
 {
-	return (view->flags & (VIEW_PORTS | VIEW_BEHIND_END)) == VIEW_PORTS;
+	return (view->flags & (VIEW_PORTS | VIEW_BEHIND_END | VIEW_LONG_CHAIN)) == VIEW_PORTS;
 }
 
 /* Does the node's own flow leave with another port? */

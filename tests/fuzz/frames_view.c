@@ -141,16 +141,24 @@ static int read_fragment_header(const uint8_t *header, struct view *view, size_t
 	return 0;
 }
 
+/* A chain that is longer is not followed: the packet is dropped, or leaves as it is if it is the
+ * node's own. */
+#define FOLLOWED_HEADERS 8
+#define FOLLOWED_BYTES	 400 /* of the frame */
+
 /* To the transport header, or to what a later fragment carries. */
 static int read_chain(const struct frame *frame, struct view *view, uint8_t next)
 {
 	size_t offset = view->ip + 40;
+	int headers = 0;
 
 	while (is_extension(next) && !(view->flags & VIEW_LATER)) {
 		const uint8_t *header = frame->bytes + offset;
 
 		if (offset + 8 > frame->length)
 			return -EINVAL;
+		if (++headers > FOLLOWED_HEADERS || view->flags & VIEW_FIRST)
+			view->flags |= VIEW_LONG_CHAIN;
 		if (next == IPPROTO_HOPOPTS && offset != view->ip + 40)
 			return -EINVAL; /* RFC 8200, 4.1 */
 		/* RFC 5095, and RFC 8200, 4.4: only who it is bound for may know what to do. */
@@ -166,6 +174,8 @@ static int read_chain(const struct frame *frame, struct view *view, uint8_t next
 			offset += next == IPPROTO_AH ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
 		}
 		next = header[0];
+		if (offset > FOLLOWED_BYTES)
+			view->flags |= VIEW_LONG_CHAIN;
 	}
 	view->ends.proto = next;
 	view->l4 = offset;
