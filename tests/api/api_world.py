@@ -60,6 +60,11 @@ class ApiWorld(World):
 
     in_force = 10  # on a busy machine a connection may be lost, and its watch waits its back-off out
 
+    @staticmethod
+    def late(changes):
+        """Half of them: those of an outage wait for a back-off."""
+        return changes // 2
+
     def __init__(self, protocols=("h2", "http/1.1"), silence=4, start=True, nodes=1, **options):
         self.protocols = protocols
         super().__init__(nodes=nodes, start=False, resources=None, api_silence=silence, **options)

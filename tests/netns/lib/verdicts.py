@@ -13,6 +13,7 @@ import time
 from .busy import waited_for_cpu
 from .traffic import CLOSED_AFTER, Probe, SctpProbe, run_probes
 
+IN_TIME = 0.25   # seconds, without those in which agent and test had no CPU: what all but a module's slowest change take at most
 IN_FORCE = 2.0   # seconds that a change may take while other suites run beside; it takes some 0.05, see what each suite tells
 ANSWERED = 0.5   # seconds within which an answer comes on a busy machine
 SOON, LATE = 0.02, (0.05, 0.1, 0.2)  # seconds from one round to the next: after a wrong answer, while answers are waited for
