@@ -164,6 +164,7 @@ int cli_run_policy_try(struct cli *cli);
 int cli_run_policy_show(struct cli *cli);
 int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
+int cli_run_latency(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);
 int cli_run_install(struct cli *cli);

@@ -207,6 +207,12 @@ const struct cli_command cli_commands[] = {
 	 .summary = "List the flows in the flow table",
 	 .options = CLI_BIT(CLI_LIMIT),
 	 .run = cli_run_flows},
+	{.noun = "latency",
+	 .argument = "NS/NAME[:PORT]",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary =
+		 "Show how fast connections of pods, Services and the node are, and how they end",
+	 .run = cli_run_latency},
 	{.noun = "monitor",
 	 .summary = "Print drops and flows as they happen, one per line",
 	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS),

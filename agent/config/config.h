@@ -100,6 +100,7 @@ struct config {
 				      */
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default
 					1000; 0: no limit */
+	bool latency;		     /* --latency yes|no, default no: connections are measured */
 	enum log_level log_level;    /* --log-level, default info */
 	char *file;		     /* --config FILE; NULL: none */
 	uint8_t origins[CONFIG_KEYS_MAX]; /* enum config_origin, in the order of config_keys */

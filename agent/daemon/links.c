@@ -8,6 +8,7 @@
 #include "agent/kernel/netlink_rules_of_others.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
+#include "agent/kernel/latency.h"
 #include "agent/kernel/sock_diag.h"
 #include "agent/reconcile/host_ports.h"
 
@@ -318,6 +319,21 @@ static void repair_sockets(struct agent *agent)
 		agent_tell_sockets(agent);
 }
 
+/* Connections are measured if that is wanted, and what was measured of pods and Services that are
+ * no more is forgotten. */
+void agent_measure(struct agent *agent)
+{
+	char message[sizeof(agent->latency_note)] = "";
+
+	if (latency_want(agent->datapath, agent->config.latency, message, sizeof(message)) < 0 &&
+	    strcmp(message, agent->latency_note) != 0)
+		log_warning("links", "connections are not measured: %s; retried every 5 s",
+			    message);
+	snprintf(agent->latency_note, sizeof(agent->latency_note), "%s", message);
+	if (agent->config.latency && agent_is_synced(agent))
+		show_latency_prune(&agent->show);
+}
+
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */
 void agent_repair(struct agent *agent)
 {
@@ -343,6 +359,7 @@ void agent_repair(struct agent *agent)
 	pods_repair(agent->pods);
 	agent_apply_rules(agent);
 	repair_sockets(agent);
+	agent_measure(agent);
 	agent_repair_pins(agent);
 	agent_repair_run_dir(agent);
 	agent_repair_state(agent);

@@ -23,7 +23,8 @@ struct datapath {
 	struct datapath_options options;
 	struct pinned_links *links; /* NULL: nothing can be attached */
 	struct datapath_features features;
-	int *clsact; /* links that were uplinks by clsact filters, which have no pins */
+	bool latency_on; /* latency.h: its program is attached */
+	int *clsact;	 /* links that were uplinks by clsact filters, which have no pins */
 	size_t clsact_count;
 	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
 	size_t kept_count;
@@ -36,4 +37,6 @@ struct datapath {
 int datapath_fd_of(const struct datapath *d, enum datapath_hook hook, const char *name);
 /* The kernel's number of a program. 0 or -errno. */
 int datapath_id_of(int fd, uint32_t *ret);
+/* latency.c: gives its object's map what an earlier agent's program has for it. 0 or -errno. */
+int datapath_inherit_map(struct datapath *d, struct bpf_map *map);
 struct own_programs datapath_own(const struct datapath *d);

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What was measured of connections, with the names of those that it is of. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/common/cleanup.h"
+#include "agent/show/show_latency.h"
+
+#define ROWS_OF_A_TURN 256
+
+const char *const latency_kind_names[LATENCY_KINDS] = {
+	[LATENCY_NODE] = "node", [LATENCY_POD] = "pod", [LATENCY_SERVICE] = "service"};
+const char *const latency_measure_names[LATENCY_MEASURES] = {[LATENCY_CONNECT] = "connect",
+							     [LATENCY_ROUND_TRIP] = "round_trip",
+							     [LATENCY_FIRST_BYTE] = "first_byte",
+							     [LATENCY_ANSWER] = "answer"};
+const char *const latency_count_names[LATENCY_COUNTS] = {[LATENCY_RETRANSMITTED] = "retransmitted",
+							 [LATENCY_RESETS] = "resets",
+							 [LATENCY_TIMEOUTS] = "timeouts",
+							 [LATENCY_FAILED] = "failed"};
+
+/* ---------------------------------------------------------------- names */
+
+/* By the numbers that the program knows them by. */
+struct names {
+	struct latency_row *rows;
+	size_t count, room;
+	bool failed;
+};
+
+static void add_name(struct names *names, const struct latency_row *row)
+{
+	struct latency_row *grown;
+
+	if (names->count == names->room) {
+		size_t room = names->room ? 2 * names->room : 256;
+
+		grown = reallocarray(names->rows, room, sizeof(*grown));
+		if (!grown) {
+			names->failed = true;
+			return;
+		}
+		names->rows = grown;
+		names->room = room;
+	}
+	names->rows[names->count++] = *row;
+}
+
+static void add_service(const struct service_view *view, void *data)
+{
+	const struct latency_row row = {
+		.entry.key = {LATENCY_SERVICE, view->id},
+		.namespace = view->namespace,
+		.name = view->name,
+		.port = view->port,
+	};
+
+	add_name(data, &row);
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct latency_key *first = &((const struct latency_row *)a)->entry.key;
+	const struct latency_key *second = &((const struct latency_row *)b)->entry.key;
+
+	if (first->kind != second->kind)
+		return first->kind < second->kind ? -1 : 1;
+	return (first->id > second->id) - (first->id < second->id);
+}
+
+/* The names live as long as nothing changes. 0 or -ENOMEM. */
+static int name_all(const struct show_sources *sources, struct names *names)
+{
+	const struct latency_row node = {.namespace = "", .name = ""};
+
+	add_name(names, &node);
+	for (size_t i = 0; i < pods_count(sources->pods); i++) {
+		const struct local_pod *pod = pods_at(sources->pods, i);
+		const struct latency_row row = {
+			.entry.key = {LATENCY_POD, (uint32_t)pod->ifindex},
+			.namespace = pod->namespace,
+			.name = pod->name,
+		};
+
+		add_name(names, &row);
+	}
+	services_each(sources->services, add_service, names);
+	if (names->failed)
+		return -ENOMEM;
+	qsort(names->rows, names->count, sizeof(*names->rows), by_key);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct latency_row *first = a, *second = b;
+	int order = (int)first->entry.key.kind - (int)second->entry.key.kind;
+
+	order = order ? order : strcmp(first->namespace, second->namespace);
+	order = order ? order : strcmp(first->name, second->name);
+	return order ? order : first->port - second->port;
+}
+
+/* Of what has no name any more nothing is shown, nor kept. */
+static size_t name_rows(const struct show_sources *sources, const struct names *names,
+			const struct latency_entry *entries, size_t count, struct latency_row *rows)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct latency_row row = {.entry = entries[i]};
+		const struct latency_row *name =
+			bsearch(&row, names->rows, names->count, sizeof(*names->rows), by_key);
+
+		if (!name) {
+			latency_forget(sources->datapath, &entries[i].key);
+			continue;
+		}
+		row.namespace = name->namespace;
+		row.name = name->name;
+		row.port = name->port;
+		rows[used++] = row;
+	}
+	qsort(rows, used, sizeof(*rows), by_name);
+	return used;
+}
+
+int show_latency_rows(const struct show_sources *sources, struct latency_row **ret,
+		      size_t *ret_count)
+{
+	CLEANUP(cleanup_free) struct latency_entry *entries = NULL;
+	struct latency_row *rows;
+	struct names names = {};
+	size_t count = 0;
+	int r = latency_read(sources->datapath, &entries, &count);
+
+	if (r == 0)
+		r = name_all(sources, &names);
+	rows = r == 0 ? calloc(count + 1, sizeof(*rows)) : NULL;
+	if (rows) {
+		*ret_count = name_rows(sources, &names, entries, count, rows);
+		*ret = rows;
+	}
+	free(names.rows);
+	return r < 0 ? r : rows ? 0 : -ENOMEM;
+}
+
+void show_latency_prune(const struct show_sources *sources)
+{
+	struct latency_row *rows = NULL;
+	size_t count;
+
+	(void)show_latency_rows(sources, &rows, &count);
+	free(rows);
+}
+
+/* ---------------------------------------------------------------- the list */
+
+static json_t *buckets_document(const struct latency_histogram *histogram)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+		json_t *end = i < LATENCY_BUCKETS - 1
+				      ? json_integer((json_int_t)latency_bucket_end(i))
+				      : json_null();
+
+		if (histogram->counts[i])
+			json_array_append_new(list, json_pack("{s:o, s:o}", "most_us", end, "count",
+							      show_u64(histogram->counts[i])));
+		else
+			json_decref(end);
+	}
+	return list;
+}
+
+static json_t *histogram_document(const struct latency_histogram *histogram)
+{
+	uint64_t number = latency_number(histogram);
+
+	return json_pack("{s:o, s:o, s:f, s:f, s:f, s:o}", "count", show_u64(number), "sum_us",
+			 show_u64(histogram->sum_us), "p50_us", latency_quantile(histogram, 0.5),
+			 "p90_us", latency_quantile(histogram, 0.9), "p99_us",
+			 latency_quantile(histogram, 0.99), "buckets", buckets_document(histogram));
+}
+
+static json_t *row_document(const struct latency_row *row)
+{
+	const struct latency_value *value = &row->entry.value;
+	json_t *document =
+		json_pack("{s:s, s:s, s:s, s:i}", "kind", latency_kind_names[row->entry.key.kind],
+			  "namespace", row->namespace, "name", row->name, "port", (int)row->port);
+
+	for (size_t i = 0; document && i < LATENCY_MEASURES; i++)
+		json_object_set_new(document, latency_measure_names[i],
+				    histogram_document(&value->measures[i]));
+	for (size_t i = 0; document && i < LATENCY_COUNTS; i++)
+		json_object_set_new(document, latency_count_names[i], show_u64(value->counts[i]));
+	return document;
+}
+
+/* Names are not the rows' own: each row is told while they are there. */
+struct listing {
+	json_t *documents;
+	size_t next;
+};
+
+static bool fill(struct control_list *list, void *data)
+{
+	struct listing *listing = data;
+	size_t end = listing->next + ROWS_OF_A_TURN;
+
+	while (listing->next < json_array_size(listing->documents) && listing->next < end)
+		if (!control_list_add(
+			    list, json_incref(json_array_get(listing->documents, listing->next++))))
+			return true;
+	return listing->next == json_array_size(listing->documents);
+}
+
+static void end_listing(void *data)
+{
+	struct listing *listing = data;
+
+	json_decref(listing->documents);
+	free(listing);
+}
+
+void show_latency(struct control_request *request, const json_t *args, int netns_fd, void *data)
+{
+	CLEANUP(cleanup_free) struct latency_row *rows = NULL;
+	const struct show_sources *sources = data;
+	struct listing *listing;
+	size_t count = 0;
+	int r;
+
+	(void)args;
+	(void)netns_fd;
+	if (!latency_is_on(sources->datapath)) {
+		control_fail(request, ENODATA, "connections are not measured",
+			     sources->config->latency
+				     ? "the program cannot be attached: see polderctl status"
+				     : "set latency to true in polderd's configuration, and reload "
+				       "polderd");
+		return;
+	}
+	r = show_latency_rows(sources, &rows, &count);
+	listing = r == 0 ? calloc(1, sizeof(*listing)) : NULL;
+	if (!listing) {
+		control_fail(request, r < 0 ? -r : ENOMEM, "what was measured cannot be read",
+			     strerror(r < 0 ? -r : ENOMEM));
+		return;
+	}
+	listing->documents = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(listing->documents, row_document(&rows[i]));
+	control_reply_list(request, fill, end_listing, listing);
+}

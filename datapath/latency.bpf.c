@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * How connections of this node's sockets fare, of pods and of the node: TCP itself tells. Attached
+ * only while somebody wants to know.
+ */
+#include "latency.h"
+#include "service.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define AF_INET	 2
+#define AF_INET6 10
+/* A connection's round trip time is taken at most once in so much time (67 ms): more would be the
+ * same smoothed number, for the price of an update for each. */
+#define ROUND_TRIP_SHIFT 26
+/* Told by TCP from the connection on. */
+#define ALWAYS                                                                                     \
+	(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG |    \
+	 BPF_SOCK_OPS_RTT_CB_FLAG)
+/* Told of every segment that is sent: until the first answer. */
+#define EACH_SENT BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
+
+MAP(latencies, BPF_MAP_TYPE_HASH, struct latency_key, struct latency_value, LATENCY_OWNERS,
+    BPF_F_NO_PREALLOC);
+/* Events that found no place in `latencies`. */
+MAP(latencies_lost, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
+/* Too large for the stack. */
+MAP(latency_zero, BPF_MAP_TYPE_ARRAY, __u32, struct latency_value, 1, BPF_F_RDONLY_PROG);
+
+/* Of one connection. */
+struct latency_socket {
+	__u64 began_ns; /* the SYN */
+	__u64 asked_ns; /* the first request was sent or has come; 0: not yet */
+	__u32 service;	/* 0: none */
+	__u32 link;	/* of the pod; 0: the node's */
+	__u32 sampled;	/* when the round trip time was taken last */
+	__u8 is_client;
+	__u8 gave_up; /* nobody answered what was sent again and again */
+	__u16 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct latency_socket);
+} latency_sockets SEC(".maps");
+
+static __always_inline struct latency_value *value_of(__u32 kind, __u32 id)
+{
+	struct latency_key key = {.kind = kind, .id = id};
+	struct latency_value *value = bpf_map_lookup_elem(&latencies, &key);
+	const struct latency_value *empty;
+	__u32 zero = 0;
+	__u64 *lost;
+
+	if (value)
+		return value;
+	empty = bpf_map_lookup_elem(&latency_zero, &zero);
+	if (empty)
+		bpf_map_update_elem(&latencies, &key, empty, BPF_NOEXIST);
+	value = bpf_map_lookup_elem(&latencies, &key);
+	if (value)
+		return value;
+	lost = bpf_map_lookup_elem(&latencies_lost, &zero);
+	if (lost)
+		__sync_fetch_and_add(lost, 1);
+	return NULL;
+}
+
+/* The number of the highest bit, of at most 32. */
+static __always_inline __u32 log2_of(__u32 value)
+{
+	__u32 result = 0;
+
+#pragma unroll
+	for (int shift = 16; shift; shift >>= 1) {
+		if (value >> shift) {
+			value >>= shift;
+			result += shift;
+		}
+	}
+	return result;
+}
+
+static __always_inline __u32 bucket_of(__u64 us)
+{
+	__u32 steps = us > 0xffffffff ? 0xffffffff : us, bucket;
+
+	if (steps <= 1 << LATENCY_STEP_SHIFT)
+		return 0;
+	bucket = log2_of((steps - 1) >> LATENCY_STEP_SHIFT) + 1;
+	return bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1;
+}
+
+static __always_inline void histogram_add(struct latency_value *value, enum latency_measure measure,
+					  __u32 bucket, __u64 us)
+{
+	struct latency_histogram *histogram = &value->measures[measure];
+
+	if (bucket >= LATENCY_BUCKETS)
+		return;
+	__sync_fetch_and_add(&histogram->counts[bucket], 1);
+	__sync_fetch_and_add(&histogram->sum_us, us);
+}
+
+static __always_inline void note_time(const struct latency_socket *socket,
+				      enum latency_measure measure, __u64 us)
+{
+	__u32 bucket = bucket_of(us);
+	struct latency_value *value =
+		value_of(socket->link ? LATENCY_POD : LATENCY_NODE, socket->link);
+
+	if (value)
+		histogram_add(value, measure, bucket, us);
+	if (!socket->service)
+		return;
+	value = value_of(LATENCY_SERVICE, socket->service);
+	if (value)
+		histogram_add(value, measure, bucket, us);
+}
+
+static __always_inline void note_count(const struct latency_socket *socket,
+				       enum latency_count which, __u64 number)
+{
+	struct latency_value *value =
+		value_of(socket->link ? LATENCY_POD : LATENCY_NODE, socket->link);
+
+	if (value)
+		__sync_fetch_and_add(&value->counts[which], number);
+	if (!socket->service)
+		return;
+	value = value_of(LATENCY_SERVICE, socket->service);
+	if (value)
+		__sync_fetch_and_add(&value->counts[which], number);
+}
+
+static __always_inline struct latency_socket *socket_find(struct bpf_sock_ops *ctx, __u64 flags)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk ? bpf_sk_storage_get(&latency_sockets, sk, NULL, flags) : NULL;
+}
+
+/* ---------------------------------------------------------------- whose it is */
+
+/*
+ * A word of the context, kept where it is read: the compiler would make one load of the two
+ * families' with an offset in a register, which the verifier refuses.
+ */
+#define context_word(field)                                                                        \
+	({                                                                                         \
+		__be32 word = ctx->field;                                                          \
+		opaque(word);                                                                      \
+		word;                                                                              \
+	})
+
+static __always_inline struct polder_addr local_address(struct bpf_sock_ops *ctx)
+{
+	__be32 addr[4];
+
+	if (ctx->family == AF_INET)
+		return addr_from4(context_word(local_ip4));
+	addr[0] = ctx->local_ip6[0];
+	addr[1] = ctx->local_ip6[1];
+	addr[2] = ctx->local_ip6[2];
+	addr[3] = ctx->local_ip6[3];
+	return addr_from6(addr);
+}
+
+static __always_inline struct polder_addr remote_address(struct bpf_sock_ops *ctx)
+{
+	__be32 addr[4];
+
+	if (ctx->family == AF_INET)
+		return addr_from4(context_word(remote_ip4));
+	addr[0] = ctx->remote_ip6[0];
+	addr[1] = ctx->remote_ip6[1];
+	addr[2] = ctx->remote_ip6[2];
+	addr[3] = ctx->remote_ip6[3];
+	return addr_from6(addr);
+}
+
+static __always_inline bool is_loopback(const struct polder_addr *addr)
+{
+	if (is_v4_mapped(addr))
+		return (addr->words_be[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return !(addr->words_be[0] | addr->words_be[1] | addr->words_be[2] |
+		 (addr->words_be[3] ^ bpf_htonl(1)));
+}
+
+/* False: neither a pod's nor the node's, or of what never leaves its network namespace. */
+static __always_inline bool owner_find(struct bpf_sock_ops *ctx, __u32 *ret_link)
+{
+	struct polder_addr local = local_address(ctx);
+	const struct address_entry *entry;
+
+	if (is_loopback(&local))
+		return false;
+	if (bpf_get_netns_cookie(ctx) == config.netns_cookie) {
+		*ret_link = 0;
+		return true;
+	}
+	entry = address_find(&local);
+	if (!entry || !(entry->flags & ADDRESS_LOCAL) || !(entry->flags & ADDRESS_POD))
+		return false;
+	*ret_link = entry->ifindex;
+	return entry->ifindex != 0;
+}
+
+/* What the client asked for: what is served at an address and port, or at a node port. */
+static __always_inline __u32 service_at(const struct polder_addr *addr, __be16 port_be)
+{
+	const struct service_entry *service = service_find(addr, port_be, IPPROTO_TCP);
+	const struct address_entry *entry;
+
+	if (service)
+		return service->id;
+	entry = address_find(addr);
+	if (!entry || !(entry->flags & ADDRESS_LOCAL) || !(entry->flags & ADDRESS_NODE_PORTS))
+		return 0;
+	service = node_port_find(addr, port_be, IPPROTO_TCP);
+	return service ? service->id : 0;
+}
+
+/* A socket of the node was given an endpoint in the Service's place; a pod's has the Service's
+ * address still. */
+static __always_inline __u32 service_of(struct bpf_sock_ops *ctx, __u32 link)
+{
+	struct polder_addr addr = remote_address(ctx);
+	__be16 port_be = bpf_htons(bpf_ntohl(ctx->remote_port));
+	const struct socket_peer *peer;
+	__u64 cookie;
+
+	if (link)
+		return service_at(&addr, port_be);
+	cookie = bpf_get_socket_cookie(ctx);
+	peer = bpf_map_lookup_elem(&socket_peers, &cookie);
+	if (!peer || !addr_equal(&peer->endpoint, &addr) || peer->endpoint_port_be != port_be)
+		return 0;
+	addr = peer->service;
+	return service_at(&addr, peer->service_port_be);
+}
+
+/* ---------------------------------------------------------------- what TCP tells */
+
+static __always_inline void begin(struct bpf_sock_ops *ctx)
+{
+	struct latency_socket *socket;
+	__u32 link;
+
+	if (!owner_find(ctx, &link))
+		return;
+	socket = socket_find(ctx, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket)
+		return;
+	/* One that was connected before begins anew. */
+	*socket = (struct latency_socket){.began_ns = bpf_ktime_get_ns(), .link = link};
+	socket->service = service_of(ctx, link);
+	socket->is_client = 1;
+	bpf_sock_ops_cb_flags_set(ctx, ALWAYS);
+}
+
+static __always_inline void round_trip(struct bpf_sock_ops *ctx, struct latency_socket *socket)
+{
+	__u32 now = bpf_ktime_get_coarse_ns() >> ROUND_TRIP_SHIFT;
+
+	if (socket->sampled == now || !ctx->srtt_us)
+		return;
+	socket->sampled = now;
+	note_time(socket, LATENCY_ROUND_TRIP, ctx->srtt_us >> 3);
+}
+
+static __always_inline void connected(struct bpf_sock_ops *ctx)
+{
+	struct latency_socket *socket = socket_find(ctx, 0);
+
+	if (!socket || !socket->is_client)
+		return;
+	note_time(socket, LATENCY_CONNECT, (bpf_ktime_get_ns() - socket->began_ns) / 1000);
+	round_trip(ctx, socket);
+	bpf_sock_ops_cb_flags_set(ctx, ALWAYS | EACH_SENT);
+}
+
+static __always_inline void accepted(struct bpf_sock_ops *ctx)
+{
+	struct latency_socket *socket;
+	__u32 link;
+
+	if (!owner_find(ctx, &link))
+		return;
+	socket = socket_find(ctx, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket)
+		return;
+	*socket = (struct latency_socket){.link = link};
+	round_trip(ctx, socket);
+	bpf_sock_ops_cb_flags_set(ctx, ALWAYS | EACH_SENT);
+}
+
+static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket *socket,
+				 enum latency_measure measure)
+{
+	if (socket->asked_ns)
+		note_time(socket, measure, (bpf_ktime_get_ns() - socket->asked_ns) / 1000);
+	bpf_sock_ops_cb_flags_set(ctx, ALWAYS);
+}
+
+/*
+ * A segment is about to be sent: room for options may be asked for, which nobody wants. TCP
+ * acknowledges a connection's first data at once (quick acknowledgements), so what is sent next
+ * when `bytes_received` has moved tells when these came.
+ */
+static __always_inline void sends(struct bpf_sock_ops *ctx)
+{
+	struct latency_socket *socket;
+
+	if (ctx->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS)
+		return;
+	socket = socket_find(ctx, 0);
+	if (!socket)
+		return;
+	if (socket->is_client && ctx->bytes_received)
+		over(ctx, socket, LATENCY_FIRST_BYTE);
+	else if (!socket->is_client && ctx->skb_len)
+		over(ctx, socket, LATENCY_ANSWER);
+	else if (!socket->asked_ns && (socket->is_client ? ctx->skb_len : ctx->bytes_received))
+		socket->asked_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline void ended(const struct latency_socket *socket, __u32 before)
+{
+	if (socket->gave_up)
+		note_count(socket, LATENCY_TIMEOUTS, 1);
+	else if (before == BPF_TCP_SYN_SENT)
+		note_count(socket, LATENCY_FAILED, 1);
+	else if (before == BPF_TCP_ESTABLISHED || before == BPF_TCP_CLOSE_WAIT ||
+		 before == BPF_TCP_FIN_WAIT1)
+		note_count(socket, LATENCY_RESETS, 1);
+}
+
+static __always_inline void goes_on(struct bpf_sock_ops *ctx)
+{
+	struct latency_socket *socket = socket_find(ctx, 0);
+
+	if (!socket)
+		return;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_RTT_CB:
+		round_trip(ctx, socket);
+		break;
+	case BPF_SOCK_OPS_RETRANS_CB:
+		note_count(socket, LATENCY_RETRANSMITTED, ctx->args[1]);
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		if (ctx->args[2])
+			socket->gave_up = 1;
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] == BPF_TCP_CLOSE)
+			ended(socket, ctx->args[0]);
+		break;
+	}
+}
+
+SEC("sockops")
+int latency(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		begin(ctx);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		connected(ctx);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		accepted(ctx);
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		sends(ctx);
+		break;
+	default:
+		goes_on(ctx);
+	}
+	return 1;
+}
