@@ -10,9 +10,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_INET	 2
 #define AF_INET6 10
-/* A connection's round trip time is taken at most once in so much time (67 ms): more would be the
- * same smoothed number, for the price of an update for each. */
-#define ROUND_TRIP_SHIFT 26
+/* A connection's round trip time is taken at most once in so many jiffies (64 ms with HZ=250): more
+ * would be the same smoothed number, for the price of an update for each. */
+#define ROUND_TRIP_SHIFT 4
 /* Told by TCP from the connection on. */
 #define ALWAYS                                                                                     \
 	(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG |    \
@@ -94,9 +94,10 @@ static __always_inline __u32 bucket_of(__u64 us)
 }
 
 static __always_inline void histogram_add(struct latency_value *value, enum latency_measure measure,
-					  __u32 bucket, __u64 us)
+					  __u64 us)
 {
 	struct latency_histogram *histogram = &value->measures[measure];
+	__u32 bucket = bucket_of(us);
 
 	if (bucket >= LATENCY_BUCKETS)
 		return;
@@ -104,27 +105,29 @@ static __always_inline void histogram_add(struct latency_value *value, enum late
 	__sync_fetch_and_add(&histogram->sum_us, us);
 }
 
+static __always_inline struct latency_value *value_of_owner(const struct latency_socket *socket)
+{
+	return value_of(socket->link ? LATENCY_POD : LATENCY_NODE, socket->link);
+}
+
 static __always_inline void note_time(const struct latency_socket *socket,
 				      enum latency_measure measure, __u64 us)
 {
-	__u32 bucket = bucket_of(us);
-	struct latency_value *value =
-		value_of(socket->link ? LATENCY_POD : LATENCY_NODE, socket->link);
+	struct latency_value *value = value_of_owner(socket);
 
 	if (value)
-		histogram_add(value, measure, bucket, us);
+		histogram_add(value, measure, us);
 	if (!socket->service)
 		return;
 	value = value_of(LATENCY_SERVICE, socket->service);
 	if (value)
-		histogram_add(value, measure, bucket, us);
+		histogram_add(value, measure, us);
 }
 
 static __always_inline void note_count(const struct latency_socket *socket,
 				       enum latency_count which, __u64 number)
 {
-	struct latency_value *value =
-		value_of(socket->link ? LATENCY_POD : LATENCY_NODE, socket->link);
+	struct latency_value *value = value_of_owner(socket);
 
 	if (value)
 		__sync_fetch_and_add(&value->counts[which], number);
@@ -261,24 +264,40 @@ static __always_inline void begin(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ALWAYS);
 }
 
-static __always_inline void round_trip(struct bpf_sock_ops *ctx, struct latency_socket *socket)
+static __always_inline void round_trip(struct bpf_sock_ops *ctx)
 {
-	__u32 now = bpf_ktime_get_coarse_ns() >> ROUND_TRIP_SHIFT;
+	struct latency_socket *socket = socket_find(ctx, 0);
+	__u32 now = bpf_jiffies64() >> ROUND_TRIP_SHIFT;
 
-	if (socket->sampled == now || !ctx->srtt_us)
+	if (!socket || socket->sampled == now || !ctx->srtt_us)
 		return;
 	socket->sampled = now;
 	note_time(socket, LATENCY_ROUND_TRIP, ctx->srtt_us >> 3);
 }
 
+/* With one look for both. */
+static __always_inline void note_start(struct latency_value *value, __u64 connect_us,
+				       __u64 round_trip_us)
+{
+	if (!value)
+		return;
+	histogram_add(value, LATENCY_CONNECT, connect_us);
+	if (round_trip_us)
+		histogram_add(value, LATENCY_ROUND_TRIP, round_trip_us);
+}
+
 static __always_inline void connected(struct bpf_sock_ops *ctx)
 {
 	struct latency_socket *socket = socket_find(ctx, 0);
+	__u64 connect_us, round_trip_us = ctx->srtt_us >> 3;
 
 	if (!socket || !socket->is_client)
 		return;
-	note_time(socket, LATENCY_CONNECT, (bpf_ktime_get_ns() - socket->began_ns) / 1000);
-	round_trip(ctx, socket);
+	connect_us = (bpf_ktime_get_ns() - socket->began_ns) / 1000;
+	socket->sampled = bpf_jiffies64() >> ROUND_TRIP_SHIFT;
+	note_start(value_of_owner(socket), connect_us, round_trip_us);
+	if (socket->service)
+		note_start(value_of(LATENCY_SERVICE, socket->service), connect_us, round_trip_us);
 	bpf_sock_ops_cb_flags_set(ctx, ALWAYS | EACH_SENT);
 }
 
@@ -293,7 +312,7 @@ static __always_inline void accepted(struct bpf_sock_ops *ctx)
 	if (!socket)
 		return;
 	*socket = (struct latency_socket){.link = link};
-	round_trip(ctx, socket);
+	round_trip(ctx);
 	bpf_sock_ops_cb_flags_set(ctx, ALWAYS | EACH_SENT);
 }
 
@@ -327,39 +346,40 @@ static __always_inline void sends(struct bpf_sock_ops *ctx)
 		socket->asked_ns = bpf_ktime_get_ns();
 }
 
-static __always_inline void ended(const struct latency_socket *socket, __u32 before)
+/* A state is left for the end. */
+static __always_inline void ended(struct bpf_sock_ops *ctx, __u32 before)
 {
+	const struct latency_socket *socket;
+
+	if (before != BPF_TCP_SYN_SENT && before != BPF_TCP_ESTABLISHED &&
+	    before != BPF_TCP_CLOSE_WAIT && before != BPF_TCP_FIN_WAIT1 &&
+	    before != BPF_TCP_LAST_ACK)
+		return;
+	socket = socket_find(ctx, 0);
+	if (!socket)
+		return;
 	if (socket->gave_up)
 		note_count(socket, LATENCY_TIMEOUTS, 1);
 	else if (before == BPF_TCP_SYN_SENT)
 		note_count(socket, LATENCY_FAILED, 1);
-	else if (before == BPF_TCP_ESTABLISHED || before == BPF_TCP_CLOSE_WAIT ||
-		 before == BPF_TCP_FIN_WAIT1)
+	else if (before != BPF_TCP_LAST_ACK)
 		note_count(socket, LATENCY_RESETS, 1);
 }
 
-static __always_inline void goes_on(struct bpf_sock_ops *ctx)
+static __always_inline void sent_again(struct bpf_sock_ops *ctx)
+{
+	const struct latency_socket *socket = socket_find(ctx, 0);
+
+	if (socket)
+		note_count(socket, LATENCY_RETRANSMITTED, ctx->args[1]);
+}
+
+static __always_inline void gave_up(struct bpf_sock_ops *ctx)
 {
 	struct latency_socket *socket = socket_find(ctx, 0);
 
-	if (!socket)
-		return;
-	switch (ctx->op) {
-	case BPF_SOCK_OPS_RTT_CB:
-		round_trip(ctx, socket);
-		break;
-	case BPF_SOCK_OPS_RETRANS_CB:
-		note_count(socket, LATENCY_RETRANSMITTED, ctx->args[1]);
-		break;
-	case BPF_SOCK_OPS_RTO_CB:
-		if (ctx->args[2])
-			socket->gave_up = 1;
-		break;
-	case BPF_SOCK_OPS_STATE_CB:
-		if (ctx->args[1] == BPF_TCP_CLOSE)
-			ended(socket, ctx->args[0]);
-		break;
-	}
+	if (socket)
+		socket->gave_up = 1;
 }
 
 SEC("sockops")
@@ -378,8 +398,20 @@ int latency(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
 		sends(ctx);
 		break;
-	default:
-		goes_on(ctx);
+	case BPF_SOCK_OPS_RTT_CB:
+		round_trip(ctx);
+		break;
+	case BPF_SOCK_OPS_RETRANS_CB:
+		sent_again(ctx);
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		if (ctx->args[2])
+			gave_up(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] == BPF_TCP_CLOSE)
+			ended(ctx, ctx->args[0]);
+		break;
 	}
 	return 1;
 }
