@@ -10,14 +10,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_INET	 2
 #define AF_INET6 10
-/* A connection's round trip time is taken at most once in so many jiffies (64 ms with HZ=250): more
- * would be the same smoothed number, for the price of an update for each. */
+/*
+ * A connection's round trip time is taken at most once in so many jiffies (64 ms with HZ=250): more
+ * would be the same smoothed number. When that was stands by the socket's hash, where it is found
+ * without a call; two that share a place share what is taken.
+ */
 #define ROUND_TRIP_SHIFT 4
-/* Told by TCP from the connection on. */
-#define ALWAYS                                                                                     \
-	(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG |    \
-	 BPF_SOCK_OPS_RTT_CB_FLAG)
-/* Told of every segment that is sent: until the first answer. */
+#define ROUND_TRIPS	 1024
+#define FROM_THE_START                                                                             \
+	(BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG)
+/* Of every segment that is sent: until the first answer. The round trip time, which the handshake
+ * has told, is asked for from then on: short connections are not asked again. */
 #define EACH_SENT BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
 
 MAP(latencies, BPF_MAP_TYPE_HASH, struct latency_key, struct latency_value, LATENCY_OWNERS,
@@ -33,18 +36,28 @@ struct latency_socket {
 	__u64 asked_ns; /* the first request was sent or has come; 0: not yet */
 	__u32 service;	/* 0: none */
 	__u32 link;	/* of the pod; 0: the node's */
-	__u32 sampled;	/* when the round trip time was taken last */
 	__u8 is_client;
 	__u8 gave_up; /* nobody answered what was sent again and again */
-	__u16 pad;
+	__u8 pad[6];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct latency_socket);
-} latency_sockets SEC(".maps");
+/*
+ * By the socket's cookie. A socket's own storage (BPF_MAP_TYPE_SK_STORAGE) would take memory from
+ * the kernel for each connection, which costs it 0.9 us; of more connections than there is room for
+ * those that are quiet are followed no longer.
+ */
+MAP(latency_sockets, BPF_MAP_TYPE_LRU_HASH, __u64, struct latency_socket, LATENCY_SOCKETS, 0);
+
+static __u32 round_trips[ROUND_TRIPS];
+
+static __always_inline void lose(void)
+{
+	__u32 zero = 0;
+	__u64 *lost = bpf_map_lookup_elem(&latencies_lost, &zero);
+
+	if (lost)
+		__sync_fetch_and_add(lost, 1);
+}
 
 static __always_inline struct latency_value *value_of(__u32 kind, __u32 id)
 {
@@ -52,7 +65,6 @@ static __always_inline struct latency_value *value_of(__u32 kind, __u32 id)
 	struct latency_value *value = bpf_map_lookup_elem(&latencies, &key);
 	const struct latency_value *empty;
 	__u32 zero = 0;
-	__u64 *lost;
 
 	if (value)
 		return value;
@@ -62,9 +74,7 @@ static __always_inline struct latency_value *value_of(__u32 kind, __u32 id)
 	value = bpf_map_lookup_elem(&latencies, &key);
 	if (value)
 		return value;
-	lost = bpf_map_lookup_elem(&latencies_lost, &zero);
-	if (lost)
-		__sync_fetch_and_add(lost, 1);
+	lose();
 	return NULL;
 }
 
@@ -138,11 +148,20 @@ static __always_inline void note_count(const struct latency_socket *socket,
 		__sync_fetch_and_add(&value->counts[which], number);
 }
 
-static __always_inline struct latency_socket *socket_find(struct bpf_sock_ops *ctx, __u64 flags)
+static __always_inline struct latency_socket *socket_find(struct bpf_sock_ops *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
+	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	return sk ? bpf_sk_storage_get(&latency_sockets, sk, NULL, flags) : NULL;
+	return bpf_map_lookup_elem(&latency_sockets, &cookie);
+}
+
+/* False: there is no room. */
+static __always_inline bool socket_follow(struct bpf_sock_ops *ctx,
+					  const struct latency_socket *socket)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+
+	return bpf_map_update_elem(&latency_sockets, &cookie, socket, BPF_ANY) == 0;
 }
 
 /* ---------------------------------------------------------------- whose it is */
@@ -249,30 +268,30 @@ static __always_inline __u32 service_of(struct bpf_sock_ops *ctx, __u32 link)
 
 static __always_inline void begin(struct bpf_sock_ops *ctx)
 {
-	struct latency_socket *socket;
-	__u32 link;
+	struct latency_socket socket = {.is_client = 1};
 
-	if (!owner_find(ctx, &link))
+	if (!owner_find(ctx, &socket.link))
 		return;
-	socket = socket_find(ctx, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket)
-		return;
-	/* One that was connected before begins anew. */
-	*socket = (struct latency_socket){.began_ns = bpf_ktime_get_ns(), .link = link};
-	socket->service = service_of(ctx, link);
-	socket->is_client = 1;
-	bpf_sock_ops_cb_flags_set(ctx, ALWAYS);
+	socket.service = service_of(ctx, socket.link);
+	socket.began_ns = bpf_ktime_get_ns();
+	if (socket_follow(ctx, &socket))
+		bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START);
+	else
+		lose();
 }
 
 static __always_inline void round_trip(struct bpf_sock_ops *ctx)
 {
-	struct latency_socket *socket = socket_find(ctx, 0);
 	__u32 now = bpf_jiffies64() >> ROUND_TRIP_SHIFT;
+	__u32 *last = &round_trips[ctx->sk_txhash % ROUND_TRIPS];
+	const struct latency_socket *socket;
 
-	if (!socket || socket->sampled == now || !ctx->srtt_us)
+	if (*last == now || !ctx->srtt_us)
 		return;
-	socket->sampled = now;
-	note_time(socket, LATENCY_ROUND_TRIP, ctx->srtt_us >> 3);
+	*last = now;
+	socket = socket_find(ctx);
+	if (socket)
+		note_time(socket, LATENCY_ROUND_TRIP, ctx->srtt_us >> 3);
 }
 
 /* With one look for both. */
@@ -288,32 +307,32 @@ static __always_inline void note_start(struct latency_value *value, __u64 connec
 
 static __always_inline void connected(struct bpf_sock_ops *ctx)
 {
-	struct latency_socket *socket = socket_find(ctx, 0);
+	struct latency_socket *socket = socket_find(ctx);
 	__u64 connect_us, round_trip_us = ctx->srtt_us >> 3;
 
 	if (!socket || !socket->is_client)
 		return;
 	connect_us = (bpf_ktime_get_ns() - socket->began_ns) / 1000;
-	socket->sampled = bpf_jiffies64() >> ROUND_TRIP_SHIFT;
 	note_start(value_of_owner(socket), connect_us, round_trip_us);
 	if (socket->service)
 		note_start(value_of(LATENCY_SERVICE, socket->service), connect_us, round_trip_us);
-	bpf_sock_ops_cb_flags_set(ctx, ALWAYS | EACH_SENT);
+	bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START | EACH_SENT);
 }
 
 static __always_inline void accepted(struct bpf_sock_ops *ctx)
 {
-	struct latency_socket *socket;
-	__u32 link;
+	struct latency_socket socket = {};
+	struct latency_value *value;
 
-	if (!owner_find(ctx, &link))
+	if (!owner_find(ctx, &socket.link))
 		return;
-	socket = socket_find(ctx, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket)
-		return;
-	*socket = (struct latency_socket){.link = link};
-	round_trip(ctx);
-	bpf_sock_ops_cb_flags_set(ctx, ALWAYS | EACH_SENT);
+	value = value_of_owner(&socket);
+	if (value && ctx->srtt_us)
+		histogram_add(value, LATENCY_ROUND_TRIP, ctx->srtt_us >> 3);
+	if (socket_follow(ctx, &socket))
+		bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START | EACH_SENT);
+	else
+		lose();
 }
 
 static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket *socket,
@@ -321,7 +340,7 @@ static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket
 {
 	if (socket->asked_ns)
 		note_time(socket, measure, (bpf_ktime_get_ns() - socket->asked_ns) / 1000);
-	bpf_sock_ops_cb_flags_set(ctx, ALWAYS);
+	bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START | BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
 /*
@@ -335,7 +354,7 @@ static __always_inline void sends(struct bpf_sock_ops *ctx)
 
 	if (ctx->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS)
 		return;
-	socket = socket_find(ctx, 0);
+	socket = socket_find(ctx);
 	if (!socket)
 		return;
 	if (socket->is_client && ctx->bytes_received)
@@ -349,26 +368,24 @@ static __always_inline void sends(struct bpf_sock_ops *ctx)
 /* A state is left for the end. */
 static __always_inline void ended(struct bpf_sock_ops *ctx, __u32 before)
 {
-	const struct latency_socket *socket;
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	const struct latency_socket *socket = bpf_map_lookup_elem(&latency_sockets, &cookie);
 
-	if (before != BPF_TCP_SYN_SENT && before != BPF_TCP_ESTABLISHED &&
-	    before != BPF_TCP_CLOSE_WAIT && before != BPF_TCP_FIN_WAIT1 &&
-	    before != BPF_TCP_LAST_ACK)
-		return;
-	socket = socket_find(ctx, 0);
 	if (!socket)
 		return;
 	if (socket->gave_up)
 		note_count(socket, LATENCY_TIMEOUTS, 1);
 	else if (before == BPF_TCP_SYN_SENT)
 		note_count(socket, LATENCY_FAILED, 1);
-	else if (before != BPF_TCP_LAST_ACK)
+	else if (before == BPF_TCP_ESTABLISHED || before == BPF_TCP_CLOSE_WAIT ||
+		 before == BPF_TCP_FIN_WAIT1)
 		note_count(socket, LATENCY_RESETS, 1);
+	bpf_map_delete_elem(&latency_sockets, &cookie);
 }
 
 static __always_inline void sent_again(struct bpf_sock_ops *ctx)
 {
-	const struct latency_socket *socket = socket_find(ctx, 0);
+	const struct latency_socket *socket = socket_find(ctx);
 
 	if (socket)
 		note_count(socket, LATENCY_RETRANSMITTED, ctx->args[1]);
@@ -376,7 +393,7 @@ static __always_inline void sent_again(struct bpf_sock_ops *ctx)
 
 static __always_inline void gave_up(struct bpf_sock_ops *ctx)
 {
-	struct latency_socket *socket = socket_find(ctx, 0);
+	struct latency_socket *socket = socket_find(ctx);
 
 	if (socket)
 		socket->gave_up = 1;

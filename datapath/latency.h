@@ -25,6 +25,7 @@ ABI_SIZE(struct latency_key, 8);
 #define LATENCY_STEP_SHIFT 4 /* the first step: 16 us */
 #define LATENCY_BUCKETS	   24
 #define LATENCY_OWNERS	   16384
+#define LATENCY_SOCKETS	   65536 /* connections at once */
 
 struct latency_histogram {
 	__u64 sum_us;
