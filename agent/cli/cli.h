@@ -53,6 +53,14 @@ enum cli_option {
 	CLI_NAMESPACE,
 	CLI_CONTEXT,
 	CLI_KUBECONFIG,
+	CLI_INTERFACE,
+	CLI_POD,
+	CLI_WRITE,
+	CLI_READ,
+	CLI_COUNT,
+	CLI_SNAPLEN,
+	CLI_DURATION,
+	CLI_NO_NAMES,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (UINT64_C(1) << (option))
@@ -125,6 +133,8 @@ void cli_set_plugin(void);
  * need no command. */
 int cli_parse(int argc, char **argv, struct cli *ret);
 void cli_clear(struct cli *cli); /* takes a zeroed one */
+/* "30s", "5m", "1h", "90". Seconds, a day at most; or -1. */
+long cli_parse_time(const char *text);
 /* Is `word` one of the blank-separated `choices`? */
 bool cli_is_choice(const char *choices, const char *word);
 
@@ -173,6 +183,7 @@ int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
 int cli_run_sysdump(struct cli *cli);
 int cli_run_monitor(struct cli *cli);
+int cli_run_capture(struct cli *cli);
 /* The answer of `explain` for people. */
 void cli_print_explain(const json_t *answer);
 /* The exit status that an answer is: 0 allowed, 1 denied, 2 unknown. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define PATIENCE_MS 30000
+#define TIME_MAX    86400
 #define LONG_ONLY   256 /* getopt's value of an option: its letter, or this plus its number */
 
 static bool is_plugin;
@@ -36,6 +37,25 @@ bool cli_is_choice(const char *choices, const char *word)
 	return false;
 }
 
+long cli_parse_time(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+	long unit = *end == 'h' ? 3600 : *end == 'm' ? 60 : 1;
+
+	if (end == text || *text == '-' || *text == '+' || value > TIME_MAX)
+		return -1;
+	if (*end && (!strchr("smh", *end) || end[1]))
+		return -1;
+	return value * unit > TIME_MAX ? -1 : value * unit;
+}
+
+/* -n is kubectl's for its plugin, and tcpdump's for who captures on a node. */
+static bool has_letter(int option)
+{
+	return cli_options[option].letter && option != (is_plugin ? CLI_NO_NAMES : CLI_NAMESPACE);
+}
+
 static void fill_getopt(struct option *ret_long, char *ret_short)
 {
 	const struct cli_option_spec *spec;
@@ -50,7 +70,7 @@ static void fill_getopt(struct option *ret_long, char *ret_short)
 								       : required_argument,
 			.val = LONG_ONLY + i,
 		};
-		if (!spec->letter)
+		if (!has_letter(i))
 			continue;
 		*ret_short++ = spec->letter;
 		if (spec->value == CLI_VALUE_REQUIRED)
@@ -65,7 +85,7 @@ static int option_number(int value)
 	if (value >= LONG_ONLY)
 		return value - LONG_ONLY;
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
-		if (cli_options[i].letter == value)
+		if (has_letter(i) && cli_options[i].letter == value)
 			return i;
 	return -1;
 }
