@@ -50,12 +50,13 @@ static __always_inline struct capture_scratch *capture_scratch_get(void)
 /* The first bytes of the frame. Returns how many. */
 static __always_inline __u32 capture_load(packet_context *ctx, __u8 *to, __u32 length)
 {
-	__u32 n = length < CAPTURE_HEAD ? length : CAPTURE_HEAD;
+	__u32 last = (length < CAPTURE_HEAD ? length : CAPTURE_HEAD) - 1;
 
-	opaque(n);
-	if (n < 1 || n > CAPTURE_HEAD || packet_load(ctx, 0, to, n))
+	/* Linux 6.1 learns from comparisons with a greater number, not from those with 0. */
+	opaque(last);
+	if (last >= CAPTURE_HEAD || packet_load(ctx, 0, to, last + 1))
 		return 0;
-	return n;
+	return last + 1;
 }
 
 /* ------------------------------------------------------------------ filters */

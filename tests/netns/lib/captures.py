@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 
@@ -113,7 +112,3 @@ class PolderCapture:
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()
-
-
-def has_tshark():
-    return shutil.which("tshark") is not None
