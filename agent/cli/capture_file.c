@@ -132,9 +132,9 @@ static void put_text(struct capture_file *file, uint16_t code, const char *text)
 	size_t length = strnlen(text, CAPTURE_COMMENT_MAX);
 
 	/* Not in the middle of a character. */
-	while (length == CAPTURE_COMMENT_MAX && length > 0 &&
-	       ((unsigned char)text[length] & 0xc0) == 0x80)
-		length--;
+	if (length == CAPTURE_COMMENT_MAX)
+		while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
+			length--;
 	put_option(file, code, text, length);
 }
 
