@@ -29,13 +29,13 @@ bool datapath_is_capturing(const char *program)
 int datapath_capture_map_of(const struct datapath *d, const char *name)
 {
 	if (strncmp(name, "capture_", strlen("capture_")) != 0)
-		return -1;
+		return CAPTURE_MAP_OTHER;
 	if (!d->is_capture)
-		return -2;
+		return CAPTURE_MAP_NONE;
 	for (int i = 0; i < CAPTURE_MAPS; i++)
 		if (strcmp(name, map_names[i]) == 0)
 			return d->capture_maps[i];
-	return -1;
+	return CAPTURE_MAP_OTHER;
 }
 
 /* A ring as the programs know it; the readers' are put in its place. */

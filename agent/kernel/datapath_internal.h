@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/kernel/datapath.h"
+#include "agent/kernel/loaded_object.h"
 #include "agent/kernel/pinned_links.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
@@ -16,8 +17,8 @@
 #define OWN_PROGRAMS_MAX 48
 
 struct datapath {
-	struct bpf_object *objects[DATAPATH_HOOKS]; /* NULL: not needed so far */
-	int refused[DATAPATH_HOOKS];		    /* -errno: it would be again */
+	struct loaded_object *objects[DATAPATH_HOOKS]; /* NULL: not needed so far */
+	int refused[DATAPATH_HOOKS];		       /* -errno: it would be again */
 	struct maps *maps;
 	struct datapath_config constants;
 	bool is_apart;
@@ -42,8 +43,10 @@ struct datapath {
 int datapath_fd_of(const struct datapath *d, enum datapath_hook hook, const char *name);
 /* The same of the one that is to be on links now. */
 int datapath_fd_in_force(const struct datapath *d, enum datapath_hook hook, const char *name);
-/* datapath_capture.c: the map that a capture's object shares with the others, by its name; -1: it
- * is none of these, and made for each object; -2: ordinary programs have no use for it. */
+/* datapath_capture.c: the map that a capture's objects share, by its name, CAPTURE_MAP_OTHER (it is
+ * none of these) or CAPTURE_MAP_NONE (it is, and ordinary programs have no use for it). */
+#define CAPTURE_MAP_OTHER (-1)
+#define CAPTURE_MAP_NONE  (-2)
 int datapath_capture_map_of(const struct datapath *d, const char *name);
 /* Notes the numbers of all that is loaded. 0 or -errno with `message`. */
 int datapath_note_own(struct datapath *d, char *message, size_t size);
