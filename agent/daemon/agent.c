@@ -254,6 +254,9 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
+/* Four times what a reader may ask for again: most are of no interest to him. */
+#define EVENTS_KEPT (4 * EVENTS_REPLAY_MAX)
+
 /* The flow table's collector, the programs' events, and who is told about them. */
 static int start_observation(struct agent *agent, char *message, size_t size)
 {
@@ -289,7 +292,13 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	show_event_names(&agent->show, &agent->event_names);
 	if (r == 0)
 		r = events_open(agent->loop, agent->maps, &agent->event_names, &agent->events);
+	if (r == 0)
+		r = events_keep(agent->events, EVENTS_KEPT);
+	if (r == 0)
+		r = drop_log_open(agent->loop, agent->maps, agent->events, &agent->event_names,
+				  &agent->drop_log);
 	agent->show.events = agent->events;
+	agent->show.drop_log = agent->drop_log;
 	if (r < 0)
 		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
 	return r;
@@ -380,6 +389,7 @@ void agent_stop(struct agent *agent)
 	agent->health_ports = NULL;
 	agent_stop_sources(agent);
 	agent_stop_announce(agent);
+	drop_log_close(agent->drop_log);
 	events_close(agent->events);
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);

@@ -11,6 +11,7 @@ void show_policies(struct control_request *request, const json_t *args, int netn
 void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_maps(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_config(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_drops(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
 /* Answers with `result`, or with an error if it is NULL. Takes the reference. */

@@ -210,11 +210,11 @@ class Errors(Case):
             recorder.close()
 
     def test_wrong_usage_is_2(self):
-        for words in [[], ["pods"], ["pod"], ["pod", "list", "x"], ["-o", "yaml", "status"], ["status", "--drops"], ["--bad"],
+        for words in [[], ["pods"], ["pod"], ["pod", "list", "x"], ["-o", "xml", "status"], ["status", "--drops"], ["--bad"],
                       ["log", "level", "loud"], ["completion"]]:
             code, out, err = self.run_ctl(*words)
             self.assertEqual((code, out), (2, ""), words)
-            self.assertIn("--help" if "yaml" not in words and "loud" not in words else "expected one of", err)
+            self.assertIn("--help" if "xml" not in words and "loud" not in words else "expected one of", err)
 
     def test_help_and_version(self):
         self.assertIn("polderctl pod list", self.succeed("--help"))
@@ -248,7 +248,7 @@ class Errors(Case):
 class Monitor(Case):
     def test_events_are_lines(self):
         self.serve(lambda operation, args: Stream([DROP, {"lost": 3}], ends=True))
-        code, out, err = self.run_ctl("monitor")
+        code, out, err = self.run_ctl("monitor", "--no-reconnect")
         self.assertEqual(code, 1)
         self.assertIn("closed the connection", err)
         lines = out.splitlines()
@@ -260,7 +260,7 @@ class Monitor(Case):
 
     def test_json_is_one_object_a_line(self):
         self.serve(lambda operation, args: Stream([DROP, {"lost": 3}], ends=True))
-        out = self.run_ctl("monitor", "-o", "json")[1]
+        out = self.run_ctl("monitor", "--no-reconnect", "-o", "json")[1]
         self.assertEqual([json.loads(line) for line in out.splitlines()], [DROP, {"lost": 3}])
 
     def test_the_choice_is_passed_on(self):
@@ -300,7 +300,7 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
     def test_bash_completes_words_options_and_values(self):
         self.assertEqual(self.complete("polderctl", "po"), ["pod", "policy"])
         self.assertEqual(self.complete("polderctl", "pod", ""), ["list"])
-        self.assertEqual(self.complete("polderctl", "-o", "j"), ["json"])
+        self.assertEqual(self.complete("polderctl", "-o", "j"), ["json", "jsonl"])
         self.assertEqual(self.complete("polderctl", "-o", "json", "log", "level", "w"), ["warning"])
         self.assertEqual(self.complete("polderctl", "monitor", "--d"), ["--drops"])
         self.assertEqual(self.complete("polderctl", "pod", "list", "--d"), [])
@@ -316,7 +316,7 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
     def test_kubectl_is_told_what_may_follow(self):
         self.assertEqual(self.offered("po"), (["pod", "policy"], ":4"))
         self.assertEqual(self.offered("pod", ""), (["list"], ":4"))
-        self.assertEqual(self.offered("-o", "j"), (["json"], ":4"))
+        self.assertEqual(self.offered("-o", "j"), (["json", "jsonl"], ":4"))
         self.assertEqual(self.offered("-o", "json", "log", "level", "w"), (["warning"], ":4"))
         self.assertEqual(self.offered("monitor", "--d"), (["--drops"], ":4"))
         self.assertEqual(self.offered("pod", "list", "--d"), ([], ":4"))
