@@ -51,7 +51,8 @@ struct drop_log {
 	size_t minutes_past;
 	struct drop_sample samples[DROP_LOG_MINUTES]; /* at the beginning of each of them */
 	struct drop_sample first;		      /* when the agent began */
-	uint64_t evicted;			      /* rows that made room for others */
+	size_t rows_max;
+	uint64_t evicted; /* rows that made room for others */
 	uv_timer_t timer;
 };
 
@@ -184,7 +185,7 @@ static struct drop_row *find_row(struct drop_log *log, const struct polder_event
 	row = row_new(event, key, length, pod, policies);
 	if (!row)
 		return NULL;
-	if (HASH_COUNT(log->rows) >= DROP_LOG_ROWS)
+	if (HASH_COUNT(log->rows) >= log->rows_max)
 		evict(log);
 	HASH_ADD(hh, log->rows, key, length, row);
 	DL_APPEND(log->by_use, row);
@@ -256,6 +257,7 @@ int drop_log_open(uv_loop_t *loop, struct maps *maps, struct events *events,
 		return -ENOMEM;
 	log->maps = maps;
 	log->names = names;
+	log->rows_max = DROP_LOG_ROWS;
 	take_sample(log, &log->first);
 	log->samples[0] = log->first;
 	log->tap = events_tap(events, EVENT_MASK_DROPS, &tap);
@@ -269,6 +271,11 @@ int drop_log_open(uv_loop_t *loop, struct maps *maps, struct events *events,
 	uv_unref((uv_handle_t *)&log->timer);
 	*ret = log;
 	return 0;
+}
+
+void drop_log_limit(struct drop_log *log, size_t rows)
+{
+	log->rows_max = rows;
 }
 
 static void on_closed(uv_handle_t *handle)

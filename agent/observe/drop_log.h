@@ -19,6 +19,8 @@ struct drop_log;
 /* Listens to `events`, and reads the programs' counts. All is borrowed. 0 or -errno. */
 int drop_log_open(uv_loop_t *loop, struct maps *maps, struct events *events,
 		  const struct event_names *names, struct drop_log **ret);
+/* Other than DROP_LOG_ROWS. */
+void drop_log_limit(struct drop_log *log, size_t rows);
 /* Takes NULL. Before events_close(); the memory goes with the loop's next turn. */
 void drop_log_close(struct drop_log *log);
 

@@ -44,9 +44,13 @@ struct events {
 size_t events_subscribers(const struct events *events)
 {
 	const struct event_subscriber *subscriber;
-	size_t count;
+	size_t count = 0;
 
-	DL_COUNT(events->subscribers, subscriber, count);
+	/* Taps are the agent's own. */
+	DL_FOREACH(events->subscribers, subscriber)
+	{
+		count += subscriber->sink != NULL;
+	}
 	return count;
 }
 

@@ -14,6 +14,7 @@
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/drop_log.h"
 #include "agent/observe/events.h"
+#include "agent/observe/flow_export.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
@@ -63,6 +64,7 @@ struct show_sources {
 	struct flows *flows;
 	struct events *events;
 	struct drop_log *drop_log;
+	const struct flow_export *flow_export; /* NULL: none is wanted */
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
 	const struct health_ports *health_ports;

@@ -13,6 +13,7 @@
 
 #include "agent/config/config.h"
 #include "agent/kernel/counters.h"
+#include "agent/observe/drop_log.h"
 #include "agent/observe/flow_filter.h"
 #include "tests/unit/unit.h"
 
@@ -529,6 +530,157 @@ static void what_is_too_much_to_be_told_again_counts_as_lost(void)
 	fixture_free(f);
 }
 
+/* ---------------------------------------------------------------- drop log */
+
+static json_t *drops_of(const struct drop_log *log, const char *args)
+{
+	json_t *question = json_loads(args, 0, NULL), *answer = NULL;
+	struct error error = {0};
+
+	CU_ASSERT_FATAL(question != NULL);
+	if (drop_log_document(log, question, &answer, &error) < 0)
+		answer = json_string(error.text);
+	json_decref(question);
+	return answer;
+}
+
+static size_t rows_of(const struct drop_log *log, const char *args)
+{
+	json_t *answer = drops_of(log, args);
+	size_t count = json_array_size(json_object_get(answer, "drops"));
+
+	CU_ASSERT(json_is_object(answer));
+	json_decref(answer);
+	return count;
+}
+
+static bool three_rows(void *data)
+{
+	return rows_of(data, "{}") == 3;
+}
+
+static json_int_t packets_in(const json_t *answer, const char *list, size_t index)
+{
+	return json_integer_value(
+		json_object_get(json_array_get(json_object_get(answer, list), index), "packets"));
+}
+
+/* By what isolates 10.0.0.3, by demo/deny's rule, and demo/web's own by its source. */
+static void drops_are_counted_by_what_they_have_in_common(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event isolated = event_new(EVENT_DROP), rule = isolated, source = isolated;
+	struct drop_log *log = NULL;
+	json_t *answer;
+
+	isolated.ingress_rule = 0;
+	source.reason = REASON_NAT_PORTS;
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	for (int i = 0; i < 3; i++)
+		emit(f, &isolated);
+	emit(f, &rule);
+	emit(f, &source);
+	emit(f, &source);
+	CU_ASSERT(unit_wait(&f->loop, three_rows, log, 2000));
+	answer = drops_of(log, "{\"since_seconds\": 60}");
+	CU_ASSERT_EQUAL(packets_in(answer, "drops", 0), 3); /* the most first */
+	CU_ASSERT_EQUAL(packets_in(answer, "drops", 1), 2);
+	CU_ASSERT_EQUAL(packets_in(answer, "drops", 2), 1);
+	json_decref(answer);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"policy\": \"demo/b\"}}"), 1);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"policy\": \"demo/deny\"}}"), 1);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"policy\": \"demo/den\"}}"), 0);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"pod\": \"demo/web\"}}"), 1);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"namespace\": \"dem\"}}"), 0);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"reason\": \"policy_denied_ingress\"}}"), 2);
+	drop_log_close(log);
+	fixture_free(f);
+}
+
+static void the_programs_counts_stand_beside_the_rows(void)
+{
+	struct fixture *f = fixture_new();
+	uint32_t index = REASON_MARTIAN * DROP_HOOKS + DROP_FROM_WIRE;
+	int cpus = libbpf_num_possible_cpus();
+	struct drop_counter *values = calloc((size_t)cpus, sizeof(*values));
+	struct drop_log *log = NULL;
+	json_t *answer, *reason;
+
+	values[0].packets = 7; /* before the agent began */
+	bpf_map_update_elem(maps_fd(f->maps, MAP_DROPS), &index, values, BPF_ANY);
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	values[0].packets = 12;
+	bpf_map_update_elem(maps_fd(f->maps, MAP_DROPS), &index, values, BPF_ANY);
+	answer = drops_of(log, "{}");
+	reason = json_array_get(json_object_get(answer, "reasons"), 0);
+	CU_ASSERT_EQUAL(packets_in(answer, "reasons", 0), 5);
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(reason, "told")), 0);
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(reason, "direction")),
+			       "from_wire");
+	json_decref(answer);
+	drop_log_close(log);
+	free(values);
+	fixture_free(f);
+}
+
+static void rows_that_were_idle_for_longest_make_room(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct drop_log *log = NULL;
+	json_t *answer;
+
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	drop_log_limit(log, 3);
+	for (uint8_t reason = REASON_MARTIAN; reason < REASON_MARTIAN + 5; reason++) {
+		event.reason = reason;
+		emit(f, &event);
+	}
+	CU_ASSERT(unit_wait(&f->loop, three_rows, log, 2000));
+	answer = drops_of(log, "{}");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "rows_left_out")), 2);
+	json_decref(answer);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"reason\": \"martian_source\"}}"), 0);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"reason\": \"multicast\"}}"), 1);
+	drop_log_close(log);
+	fixture_free(f);
+}
+
+static void questions_about_drops_without_sense_are_refused(void)
+{
+	static const char *const cases[][2] = {
+		{"{\"since_seconds\": -1}", "seconds"},
+		{"{\"since_seconds\": 3600}", "59 minutes"},
+		{"{\"filter\": {\"port\": \"80\"}}", "monitor"},
+		{"{\"filter\": {\"pod\": \"x\"}}", "NAMESPACE/NAME"},
+	};
+	struct fixture *f = fixture_new();
+	struct drop_log *log = NULL;
+
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		json_t *answer = drops_of(log, cases[i][0]);
+
+		CU_ASSERT_FATAL(json_is_string(answer));
+		CU_ASSERT_PTR_NOT_NULL(strstr(json_string_value(answer), cases[i][1]));
+		json_decref(answer);
+	}
+	drop_log_close(log);
+	fixture_free(f);
+}
+
+static void each_reason_has_a_remedy_in_plain_words(void)
+{
+	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
+		char *remedy = drop_remedy(reason);
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(remedy);
+		CU_ASSERT(*remedy && !strpbrk(remedy, "`*[") && !strstr(remedy, ".md"));
+		CU_ASSERT(*drop_meaning(reason));
+		free(remedy);
+	}
+}
+
 static void counters_are_sums_over_the_cpus(void)
 {
 	struct fixture *f = fixture_new();
@@ -563,6 +715,11 @@ int main(void)
 		UNIT_TEST(the_newest_events_are_told_again),
 		UNIT_TEST(what_came_while_no_agent_ran_is_told_by_the_next_one),
 		UNIT_TEST(what_is_too_much_to_be_told_again_counts_as_lost),
+		UNIT_TEST(drops_are_counted_by_what_they_have_in_common),
+		UNIT_TEST(the_programs_counts_stand_beside_the_rows),
+		UNIT_TEST(rows_that_were_idle_for_longest_make_room),
+		UNIT_TEST(questions_about_drops_without_sense_are_refused),
+		UNIT_TEST(each_reason_has_a_remedy_in_plain_words),
 		UNIT_TEST(counters_are_sums_over_the_cpus),
 	};
 
