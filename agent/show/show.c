@@ -354,6 +354,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 			   "attach", found->tcx ? "tcx" : "clsact", "socket_programs",
 			   found->socket_programs);
 	if (result) {
+		json_object_set_new(result, "layout", json_integer(POLDER_LAYOUT_VERSION));
 		json_object_set_new(result, "xdp", xdp_links(sources->node));
 		json_object_set_new(result, "uplinks", show_uplinks(sources->node));
 		json_object_set_new(result, "egress", show_egress(sources->node));

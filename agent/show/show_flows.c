@@ -317,7 +317,7 @@ static bool fill(struct control_list *list, void *data)
 }
 
 /* Peers may come and go before the list has ended. */
-static json_t **name_nodes(const struct peers *peers)
+json_t **show_node_names(const struct peers *peers)
 {
 	json_t **nodes = calloc(POLDER_MAX_PEERS, sizeof(json_t *));
 	const struct peer *peer = NULL;
@@ -328,13 +328,18 @@ static json_t **name_nodes(const struct peers *peers)
 	return nodes;
 }
 
+void show_free_node_names(json_t **nodes)
+{
+	for (size_t i = 0; nodes && i < POLDER_MAX_PEERS; i++)
+		json_decref(nodes[i]);
+	free(nodes);
+}
+
 static void end_walk(void *data)
 {
 	struct walk *walk = data;
 
-	for (size_t i = 0; walk->nodes && i < POLDER_MAX_PEERS; i++)
-		json_decref(walk->nodes[i]);
-	free(walk->nodes);
+	show_free_node_names(walk->nodes);
 	flows_top_clear(&walk->top);
 	flow_filter_free(walk->filter);
 	free(walk);
@@ -437,6 +442,6 @@ void show_flows(struct control_request *request, const json_t *args, int netns_f
 		return;
 	}
 	show_event_names(walk->sources, &walk->names);
-	walk->nodes = name_nodes(walk->sources->peers);
+	walk->nodes = show_node_names(walk->sources->peers);
 	control_reply_list(request, fill, end_walk, walk);
 }

@@ -295,15 +295,27 @@ class Rest(Case):
     def complete(self, *words):
         script = f"""source <("{POLDERCTL}" completion bash)
 COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}; _polderctl; echo "${{COMPREPLY[*]}}" """
-        return subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=60).stdout.decode().split()
+        environment = {"PATH": os.path.dirname(POLDERCTL) + ":" + os.environ["PATH"], "POLDER_SOCKET": self.socket}
+        return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, check=True, timeout=60).stdout.decode().split()
 
     def test_bash_completes_words_options_and_values(self):
         self.assertEqual(self.complete("polderctl", "po"), ["pod", "policy"])
-        self.assertEqual(self.complete("polderctl", "pod", ""), ["list"])
+        self.assertEqual(self.complete("polderctl", "pod", ""), ["list", "show"])
         self.assertEqual(self.complete("polderctl", "-o", "j"), ["json", "jsonl"])
         self.assertEqual(self.complete("polderctl", "-o", "json", "log", "level", "w"), ["warning"])
         self.assertEqual(self.complete("polderctl", "monitor", "--d"), ["--drops"])
         self.assertEqual(self.complete("polderctl", "pod", "list", "--d"), [])
+
+    def test_bash_completes_names_of_pods_policies_and_services(self):
+        pods = [{"namespace": "demo", "name": "web"}, {"namespace": "demo", "name": "cli"}, {"namespace": "demo", "name": "$(touch x)"}]
+        answers = {"pods": pods, "policies": [{"namespace": "demo", "name": "deny"}, {"namespace": "", "name": "all"}],
+                   "services": [{"namespace": "demo", "name": "front"}]}
+        recorder = Recorder(self.socket, lambda operation, args: answers[operation])
+        self.addCleanup(recorder.close)
+        for words, wanted in ((["monitor", "--pod", ""], ["demo/cli", "demo/web"]), (["pod", "show", "demo/w"], ["demo/web"]),
+                              (["monitor", "--policy", "d"], ["demo/deny"]), (["policy", "show", ""], ["all", "demo/deny"]),
+                              (["explain", "--to", ""], ["demo/cli", "demo/front", "demo/web"]), (["service", "show", ""], ["demo/front"])):
+            self.assertEqual(self.complete("polderctl", *words), wanted, words)
 
     def offered(self, *words):
         """What kubectl's completion is told: the candidates, and what the shell does without one (4: nothing, 0: files)."""
@@ -315,7 +327,7 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
 
     def test_kubectl_is_told_what_may_follow(self):
         self.assertEqual(self.offered("po"), (["pod", "policy"], ":4"))
-        self.assertEqual(self.offered("pod", ""), (["list"], ":4"))
+        self.assertEqual(self.offered("pod", ""), (["list", "show"], ":4"))
         self.assertEqual(self.offered("-o", "j"), (["json", "jsonl"], ":4"))
         self.assertEqual(self.offered("-o", "json", "log", "level", "w"), (["warning"], ":4"))
         self.assertEqual(self.offered("monitor", "--d"), (["--drops"], ":4"))
@@ -331,7 +343,9 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
         self.assertEqual(self.offered(), (whole, ":4"))
 
     def test_scripts_are_sound(self):
-        for shell in ["bash", "zsh"]:
+        for noun in ["pod", "policy", "service"]:
+            self.assertIn(f"(__polderctl_names {noun})", self.succeed("completion", "fish"))
+        for shell in ["bash", "zsh", "fish"]:
             if not shutil.which(shell):
                 continue
             subprocess.run([shell, "-n"], input=self.succeed("completion", shell).encode(), check=True, timeout=60)

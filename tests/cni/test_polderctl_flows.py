@@ -268,5 +268,65 @@ class Reconnect(Case):
         self.assertEqual(len(recorder.requests), 1)
 
 
+class Tools(Case):
+    POD = {"namespace": "demo", "name": "web", "state": "ready", "ips": ["10.244.0.6", "fd00::6"], "link": "pd1", "identity": 300,
+           "ifname": "eth0", "container_id": "c1", "created": 5, "ingress": {"ruleset": 17, "isolated": True},
+           "egress": {"ruleset": 0, "isolated": False}, "labels": {"app": "web\x1b"}, "mac": "0a:00:00:00:00:01", "mtu": 1500}
+    SERVICE = {"namespace": "demo", "name": "front", "kind": "ClusterIP", "address": "10.96.0.9", "port": 80, "service_port": 80,
+               "protocol": "TCP", "port_name": "http", "traffic_policy": "Cluster",
+               "backends": [{"address": "10.244.0.6", "port": 8080, "state": "active"}]}
+    KNOWN = {"pods": [POD], "services": [SERVICE, {**SERVICE, "kind": "NodePort", "address": "0.0.0.0", "port": 30080}], "drops": DROPS,
+             "identities": [{"identity": 300, "namespace": "demo", "labels": {"app": "web", "tier": "front"}}],
+             "rulesets": [{"ruleset": 17, "place": 16, "isolates": True, "ingress_pods": 1, "egress_pods": 0, "cells": 4,
+                           "port_classes": 2, "has_prefixes": False, "has_ports": True}],
+             "addresses": [{"prefix": "10.244.0.6/32", "identity": 300, "pod": "demo/web", "flags": ["pod", "local"], "node": None}]}
+
+    def serve_known(self):
+        return self.serve(lambda operation, args: self.KNOWN[operation])
+
+    def test_tables_of_the_programs_are_lists(self):
+        self.serve_known()
+        for noun, parts, name in (("identity", ["300", "demo", "app=web,tier=front"], "identity/300"),
+                                  ("ruleset", ["17", "yes", "1", "0", "4"], "ruleset/17"),
+                                  ("address", ["10.244.0.6/32", "300", "demo/web", "pod,local"], "address/10.244.0.6/32"),
+                                  ("backend", ["10.244.0.6:8080", "TCP", "active", "front"], "backend/TCP/10.244.0.6:8080"),
+                                  ("ipam", ["10.244.0.6", "demo", "web", "c1"], "ip/10.244.0.6")):
+            lines = self.succeed(noun, "list").splitlines()
+            self.assertEqual(len(lines), 3 if noun == "ipam" else 2, lines)
+            for part in parts:
+                self.assertIn(part, lines[1].split(), noun)
+            self.assertEqual(self.succeed(noun, "list", "-o", "name").splitlines()[0], name)
+
+    def test_a_pod_is_shown_with_what_concerns_it(self):
+        recorder = self.serve_known()
+        out = self.succeed("pod", "show", "demo/web")
+        for part in ["10.244.0.6,fd00::6", "isolated, rule set 17", "app=web\\x1b", "demo/front", "12 policy_denied_ingress"]:
+            self.assertIn(part, out)
+        self.assertEqual(next(one["args"] for one in recorder.requests if one["op"] == "drops"), {"filter": {"pod": "demo/web"}})
+        document = json.loads(self.succeed("pod", "show", "demo/web", "-o", "json"))[0]
+        self.assertEqual((document["pod"], document["services"]), (self.POD, ["demo/front"]))
+        for name, part in (("demo/none", "no pod demo/none"), ("web", "NAMESPACE/NAME")):
+            code, out, err = self.run_ctl("pod", "show", name)
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn(part, err)
+
+    def test_a_service_is_shown_with_its_endpoints_pods(self):
+        self.serve_known()
+        out = self.succeed("service", "show", "demo/front")
+        for part in ["ClusterIP TCP 10.96.0.9:80 (http)", "NodePort TCP 0.0.0.0:30080", "10.244.0.6:8080", "demo/web"]:
+            self.assertIn(part, out)
+
+    def test_versions_are_compared(self):
+        own = subprocess.run([POLDERCTL, "--version"], capture_output=True, check=True, timeout=60).stdout.decode().split()[1]
+        for version, wanted in ((own, 0), ("9.9.9", 3)):
+            recorder = self.serve(lambda operation, args, version=version: {"version": version, "layout": 7})
+            code, out, _ = self.run_ctl("version")
+            self.assertEqual(code, wanted, out)
+            self.assertEqual("different releases" in out, wanted == 3)
+            self.assertIn("layout     7", out)
+            recorder.close()
+        self.assertEqual(self.run_ctl("version")[0], 1)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=1)

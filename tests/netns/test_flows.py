@@ -176,3 +176,30 @@ def test_the_counts_are_the_metrics(world):
         denied(world)
     wait_until(lambda: world.n1.agent.ctl_json("drop", "list", "--reason", "policy_denied_ingress")["reasons"][0]["packets"] - counted
                >= world.n1.agent.drops("policy_denied_ingress") - before >= 5, "both count the same packets")
+
+
+def test_the_programs_tables_are_listed(world):
+    agent = world.n1.agent
+    pods = {f"{pod['namespace']}/{pod['name']}": pod for pod in agent.ctl_json("pod", "list")}
+    server, client = pods[str(world.server)], pods[str(world.client)]
+    identities = {one["identity"]: one for one in agent.ctl_json("identity", "list")}
+    assert identities[server["identity"]]["labels"] == {"app": "server"}, identities
+    rulesets = {one["ruleset"]: one for one in agent.ctl_json("ruleset", "list")}
+    used = rulesets[server["ingress"]["ruleset"]]
+    assert used["isolates"] and used["ingress_pods"] == 1 and used["egress_pods"] == 0, used
+    addresses = {one["prefix"]: one for one in agent.ctl_json("address", "list")}
+    for family, length in ((4, 32), (6, 128)):
+        found = addresses[f"{world.server.ips[family]}/{length}"]
+        assert (found["pod"], found["identity"]) == (str(world.server), server["identity"]) and "local" in found["flags"], found
+    assert {one["address"] for one in agent.ctl_json("backend", "list") if one["name"] == "server"} == set(world.server.ips.values())
+    assert {one["address"] for one in agent.ctl_json("ipam", "list") if one["name"] == "client"} == set(client["ips"])
+
+
+def test_a_pod_and_a_service_are_shown(world):
+    denied(world)
+    shown = world.n1.agent.ctl_json("pod", "show", str(world.server))[0]
+    assert shown["services"] == [f"{world.server.ns}/server"] and shown["pod"]["state"] == "ready", shown
+    wait_until(lambda: world.n1.agent.ctl_json("pod", "show", str(world.server))[0]["drops"], "its drops are shown")
+    out = world.n1.agent.ctl("service", "show", f"{world.server.ns}/server").stdout
+    assert str(world.server) in out and f"{world.vip[4]}:80" in out, out
+    assert world.n1.agent.ctl("version").returncode == 0
