@@ -225,7 +225,7 @@ def test_kubectl_completes_the_plugins_words(world):
         done = subprocess.run([world.kubectl.real, "__complete", "polder", *words], text=True, check=True, capture_output=True,
                               env=world.kubectl.environment())
         return done.stdout.split()
-    assert offered("pod", "") == ["list", ":4"], offered("pod", "")
+    assert offered("pod", "") == ["list", "show", ":4"], offered("pod", "")
     assert offered("policy", "check", "") == [":0"], offered("policy", "check", "")
     assert offered("status", "--all") == ["--all-nodes", ":4"], offered("status", "--all")
 
