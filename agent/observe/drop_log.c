@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/hash.h"
 #include "agent/kernel/counters.h"
 #include "agent/observe/drop_remedies.h"
 #include "agent/observe/flow_filter.h"
@@ -188,6 +188,10 @@ static struct drop_row *find_row(struct drop_log *log, const struct polder_event
 	if (HASH_COUNT(log->rows) >= log->rows_max)
 		evict(log);
 	HASH_ADD(hh, log->rows, key, length, row);
+	if (!HASH_ADDED(hh, row)) {
+		row_free(row);
+		return NULL;
+	}
 	DL_APPEND(log->by_use, row);
 	return row;
 }
