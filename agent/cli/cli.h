@@ -190,6 +190,9 @@ long cli_parse_time(const char *text, long most);
 /* A number from `least` to `most`. False after a complaint that names the option. */
 bool cli_parse_number(const struct cli *cli, enum cli_option option, long least, long most,
 		      json_int_t *ret);
+/* `since_seconds` of a request, from --since, at most `most`. CLI_OK or, after a
+ * complaint, CLI_USAGE. */
+int cli_add_since(const struct cli *cli, long most, json_t *args);
 /* The object `filter` of a request, from the options; NULL: none. CLI_OK or, after a complaint,
  * CLI_USAGE. */
 int cli_filter(const struct cli *cli, json_t **ret);

@@ -176,20 +176,11 @@ static int show_nodes(const struct cli *cli, const json_t *answers)
 static int make_arguments(const struct cli *cli, json_t *args)
 {
 	json_t *filter = NULL;
-	long seconds;
 	int code;
 
-	if (cli->given[CLI_SINCE]) {
-		seconds = cli_parse_time(cli->values[CLI_SINCE], SINCE_MAX);
-		if (seconds < 0) {
-			cli_error("--since %s: expected a time such as 30s or 5m, 59m at most; "
-				  "without --since: since polderd started",
-				  cli->values[CLI_SINCE]);
-			return CLI_USAGE;
-		}
-		json_object_set_new(args, "since_seconds", json_integer(seconds));
-	}
-	code = cli_filter(cli, &filter);
+	code = cli_add_since(cli, SINCE_MAX, args);
+	if (!code)
+		code = cli_filter(cli, &filter);
 	if (!code && filter)
 		json_object_set_new(args, "filter", filter);
 	return code;

@@ -38,6 +38,22 @@ bool cli_parse_number(const struct cli *cli, enum cli_option option, long least,
 	return true;
 }
 
+int cli_add_since(const struct cli *cli, long most, json_t *args)
+{
+	long seconds;
+
+	if (!cli->given[CLI_SINCE])
+		return CLI_OK;
+	seconds = cli_parse_time(cli->values[CLI_SINCE], most);
+	if (seconds < 0) {
+		cli_error("--since %s: expected a time such as 30s or 5m, at most %ld minutes",
+			  cli->values[CLI_SINCE], most / 60);
+		return CLI_USAGE;
+	}
+	json_object_set_new(args, "since_seconds", json_integer(seconds));
+	return CLI_OK;
+}
+
 /* A name alone is one of the namespace that is given as well. NULL after a complaint. */
 static json_t *full_name(const struct cli *cli, enum cli_option option, const char *text)
 {

@@ -182,29 +182,13 @@ static int add_order(const struct cli *cli, json_t *args, json_int_t *ret_limit)
 	return CLI_OK;
 }
 
-static int add_since(const struct cli *cli, json_t *args)
-{
-	long seconds;
-
-	if (!cli->given[CLI_SINCE])
-		return CLI_OK;
-	seconds = cli_parse_time(cli->values[CLI_SINCE], SINCE_MAX);
-	if (seconds < 0) {
-		cli_error("--since %s: expected a time such as 30s, 5m or 1h",
-			  cli->values[CLI_SINCE]);
-		return CLI_USAGE;
-	}
-	json_object_set_new(args, "since_seconds", json_integer(seconds));
-	return CLI_OK;
-}
-
 static int make_arguments(const struct cli *cli, json_t *args, json_int_t *ret_limit)
 {
 	json_t *filter = NULL;
 	int code = add_order(cli, args, ret_limit);
 
 	if (!code)
-		code = add_since(cli, args);
+		code = cli_add_since(cli, SINCE_MAX, args);
 	if (!code)
 		code = cli_filter(cli, &filter);
 	if (!code && filter)

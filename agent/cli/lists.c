@@ -57,6 +57,18 @@ static void print_table(const struct cli *cli, const json_t *list, const struct 
 	table_free(table);
 }
 
+char *list_name_of(const json_t *item, const char *key)
+{
+	const json_t *value = field(item, key);
+	char buffer[FORMAT_MAX], *text;
+
+	text = strdup(json_is_string(value) ? json_string_value(value)
+					    : format_scalar(value, buffer));
+	if (!text)
+		abort();
+	return text;
+}
+
 static char *plain_name(const json_t *item)
 {
 	const char *namespace = field_text(item, "namespace"), *name = field_text(item, "name");
@@ -223,11 +235,7 @@ static void add_load_balancer(struct table *table, const json_t *one)
 
 static char *address_name(const json_t *one)
 {
-	char *text = strdup(field_text(one, "address"));
-
-	if (!text)
-		abort();
-	return text;
+	return list_name_of(one, "address");
 }
 
 int cli_run_load_balancers(struct cli *cli)

@@ -27,6 +27,9 @@ int list_show(const struct cli *cli, const json_t *list, const struct list_form 
 int list_run(const struct cli *cli, const char *operation, const json_t *args,
 	     const struct list_form *form);
 
+/* For list_name: a copy of the text, or of the number, that stands under the key. */
+char *list_name_of(const json_t *item, const char *key);
+
 /* Cells. */
 void list_add_scalar(struct table *table, const json_t *item, const char *path);
 void list_add_strings(struct table *table, const json_t *list);

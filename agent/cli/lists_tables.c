@@ -31,18 +31,9 @@ static void add_identity(struct table *table, const json_t *identity)
 	add_labels(table, field(identity, "labels"));
 }
 
-static char *number_name(const json_t *item, const char *key)
-{
-	char *text;
-
-	if (asprintf(&text, "%lld", (long long)field_number(item, key)) < 0)
-		abort();
-	return text;
-}
-
 static char *identity_name(const json_t *item)
 {
-	return number_name(item, "identity");
+	return list_name_of(item, "identity");
 }
 
 int cli_run_identities(struct cli *cli)
@@ -70,7 +61,7 @@ static void add_ruleset(struct table *table, const json_t *ruleset)
 
 static char *ruleset_name(const json_t *item)
 {
-	return number_name(item, "ruleset");
+	return list_name_of(item, "ruleset");
 }
 
 int cli_run_rulesets(struct cli *cli)
@@ -97,11 +88,7 @@ static void add_address(struct table *table, const json_t *address)
 
 static char *prefix_name(const json_t *item)
 {
-	char *text = strdup(field_text(item, "prefix"));
-
-	if (!text)
-		abort();
-	return text;
+	return list_name_of(item, "prefix");
 }
 
 int cli_run_addresses(struct cli *cli)
@@ -227,11 +214,7 @@ static void add_ip(struct table *table, const json_t *row)
 
 static char *ip_name(const json_t *row)
 {
-	char *text = strdup(field_text(row, "address"));
-
-	if (!text)
-		abort();
-	return text;
+	return list_name_of(row, "address");
 }
 
 int cli_run_ipam(struct cli *cli)

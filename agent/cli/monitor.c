@@ -300,23 +300,13 @@ static int run(struct monitor *monitor)
 static int add_past(const struct cli *cli, json_t *args)
 {
 	json_int_t last;
-	long seconds;
 
 	if (cli->given[CLI_LAST]) {
 		if (!cli_parse_number(cli, CLI_LAST, 0, LAST_MAX, &last))
 			return CLI_USAGE;
 		json_object_set_new(args, "last", json_integer(last));
 	}
-	if (cli->given[CLI_SINCE]) {
-		seconds = cli_parse_time(cli->values[CLI_SINCE], SINCE_MAX);
-		if (seconds < 0) {
-			cli_error("--since %s: expected a time such as 30s, 5m or 1h",
-				  cli->values[CLI_SINCE]);
-			return CLI_USAGE;
-		}
-		json_object_set_new(args, "since_seconds", json_integer(seconds));
-	}
-	return CLI_OK;
+	return cli_add_since(cli, SINCE_MAX, args);
 }
 
 /* Neither --drops nor --flows means both. */
