@@ -19,11 +19,12 @@
 #include "agent/common/clock.h"
 #include "agent/common/control_client.h"
 
-#define ANSWER_MAX  (1u << 20)
-#define SEND_MS	    5000
-#define LOOK_MS	    50	       /* how long a packet waits for a reader that looks by itself */
-#define BATCH_BYTES (4u << 20) /* put in the order of time together */
-#define BATCH_MOST  8192
+#define ANSWER_MAX   (1u << 20)
+#define DURATION_MAX 86400
+#define SEND_MS	     5000
+#define LOOK_MS	     50		/* how long a packet waits for a reader that looks by itself */
+#define BATCH_BYTES  (4u << 20) /* put in the order of time together */
+#define BATCH_MOST   8192
 
 struct batched {
 	uint64_t time_ns;
@@ -139,7 +140,7 @@ static int parse(const struct cli *cli, struct capture *capture)
 {
 	uint64_t snaplen = CAPTURE_SNAPLEN;
 	const char *duration = cli->values[CLI_DURATION];
-	long seconds = duration ? cli_parse_time(duration) : 0;
+	long seconds = duration ? cli_parse_time(duration, DURATION_MAX) : 0;
 	int r;
 
 	capture->cli = cli;
@@ -550,6 +551,10 @@ static int check_options(const struct cli *cli)
 	const enum cli_option live[] = {CLI_WRITE, CLI_INTERFACE, CLI_POD,
 					CLI_DROPS, CLI_SNAPLEN,	  CLI_DURATION};
 
+	if (cli->lists[CLI_POD].count > 1) {
+		cli_error("--pod: a capture is of one pod, or of all");
+		return CLI_USAGE;
+	}
 	for (size_t i = 0; cli->given[CLI_READ] && i < sizeof(live) / sizeof(*live); i++)
 		if (cli->given[live[i]]) {
 			cli_error("--%s does not go with --read: what is in a file is chosen by an "

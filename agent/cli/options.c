@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define PATIENCE_MS 30000
-#define TIME_MAX    86400
 #define LONG_ONLY   256 /* getopt's value of an option: its letter, or this plus its number */
 
 static bool is_plugin;
@@ -37,23 +36,15 @@ bool cli_is_choice(const char *choices, const char *word)
 	return false;
 }
 
-long cli_parse_time(const char *text)
-{
-	char *end;
-	long value = strtol(text, &end, 10);
-	long unit = *end == 'h' ? 3600 : *end == 'm' ? 60 : 1;
+/* For who captures, letters mean what they mean to tcpdump. */
+static bool captures;
 
-	if (end == text || *text == '-' || *text == '+' || value > TIME_MAX)
-		return -1;
-	if (*end && (!strchr("smh", *end) || end[1]))
-		return -1;
-	return value * unit > TIME_MAX ? -1 : value * unit;
-}
-
-/* -n is kubectl's for its plugin, and tcpdump's for who captures on a node. */
 static bool has_letter(int option)
 {
-	return cli_options[option].letter && option != (is_plugin ? CLI_NO_NAMES : CLI_NAMESPACE);
+	bool of_capture = option == CLI_NO_NAMES || option == CLI_WRITE;
+	bool of_others = option == CLI_NAMESPACE || option == CLI_WATCH;
+
+	return cli_options[option].letter && !(captures ? of_others : of_capture);
 }
 
 static void fill_getopt(struct option *ret_long, char *ret_short)
@@ -123,12 +114,28 @@ static int take_option(struct cli *cli, int number, const char *value)
 	return spec->repeatable ? add_to_list(&cli->lists[number], value) : CLI_OK;
 }
 
+/* Is the command, the first word that is no option's, `capture`? Nothing is moved or said. */
+static bool is_capture(int argc, char **argv)
+{
+	struct option long_options[CLI_OPTION_COUNT + 1];
+	char short_options[2 * CLI_OPTION_COUNT + 3] = "+";
+
+	captures = false;
+	fill_getopt(long_options, short_options + 1);
+	optind = 0;
+	opterr = 0;
+	while (getopt_long(argc, argv, short_options, long_options, NULL) != -1)
+		;
+	return optind < argc && strcmp(argv[optind], "capture") == 0;
+}
+
 static int parse_options(int argc, char **argv, struct cli *cli)
 {
 	struct option long_options[CLI_OPTION_COUNT + 1];
 	char short_options[2 * CLI_OPTION_COUNT + 2];
 	int value, number, r = CLI_OK;
 
+	captures = is_capture(argc, argv);
 	fill_getopt(long_options, short_options);
 	optind = 0;
 	while (!r && (value = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
@@ -220,6 +227,7 @@ static int check_options(const struct cli *cli)
 {
 	uint64_t allowed =
 		cli->command->options | CLI_EVERYWHERE | (cli->plugin ? CLI_OF_PLUGIN : 0);
+	const char *output = cli->values[CLI_OUTPUT];
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (cli->given[i] && !(allowed & CLI_BIT(i))) {
@@ -230,7 +238,23 @@ static int check_options(const struct cli *cli)
 				  cli_options[i].name);
 			return CLI_USAGE;
 		}
+	if (output && cli->format == CLI_NAMES && !(allowed & CLI_BIT(CLI_NO_HEADERS))) {
+		cli_error("-o name is for lists of things that have names: see polderctl --help");
+		return CLI_USAGE;
+	}
 	return CLI_OK;
+}
+
+static enum cli_format find_format(const char *name)
+{
+	static const char *const names[] = {
+		[CLI_TABLE] = "table", [CLI_WIDE] = "wide", [CLI_YAML] = "yaml",
+		[CLI_NAMES] = "name",  [CLI_JSON] = "json", [CLI_JSONL] = "jsonl"};
+
+	for (size_t i = 0; name && i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(name, names[i]))
+			return (enum cli_format)i;
+	return CLI_TABLE;
 }
 
 static void fill_defaults(struct cli *cli)
@@ -241,7 +265,9 @@ static void fill_defaults(struct cli *cli)
 	cli->socket = cli->values[CLI_SOCKET];
 	if (!cli->socket)
 		cli->socket = environment && *environment ? environment : CLI_DEFAULT_SOCKET;
-	cli->json = output && !strcmp(output, "json");
+	cli->format = find_format(output);
+	cli->json = cli->format == CLI_JSON || cli->format == CLI_JSONL || cli->format == CLI_YAML;
+	cli_set_format(cli->format);
 	cli->patience_ms = PATIENCE_MS;
 	cli->plugin = is_plugin;
 }

@@ -22,6 +22,7 @@
 #define LOOK_MS	       500   /* how often to look whether anybody still reads */
 #define GRACE_MS       30000 /* for the flows of the table, beyond the time asked for */
 #define DEFAULT_FOR    30
+#define FOR_MAX	       86400
 
 /* ---------------------------------------------------------------- the objects */
 
@@ -308,7 +309,8 @@ static int run_commit(const struct cli *cli, int fd)
 
 int cli_run_policy_try(struct cli *cli)
 {
-	long seconds = cli->values[CLI_FOR] ? cli_parse_time(cli->values[CLI_FOR]) : DEFAULT_FOR;
+	long seconds =
+		cli->values[CLI_FOR] ? cli_parse_time(cli->values[CLI_FOR], FOR_MAX) : DEFAULT_FOR;
 	CLEANUP(cleanup_close) int fd = -1;
 	json_int_t differs = 0;
 
