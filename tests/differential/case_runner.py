@@ -11,8 +11,9 @@ import frames
 from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
 from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
 from labels import Unreadable, address_text
-from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, reply_tuple, unseen
+from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, reversed_ports, reply_tuple, unseen
 from oracle import World
+from packets import Range, parse
 
 OPTIONS = {'node': 'n1', 'pod_ranges': ['10.1.0.0/24', 'fd00:1::/64'],
            'node_addresses': ['192.168.7.1/24', 'fd00:7::1/64'], 'pods': 16, 'masquerade_ports': [10240, 29999]}
@@ -103,7 +104,6 @@ class CaseRunner:
         self.pending = True
 
     def learn_nodes(self):
-        from model import Range
         self.node.node_ranges = [Range(text) for obj in self.world.of_kind('Node')
                                  if obj['metadata']['name'] != self.world.node
                                  for text in (obj.get('spec') or {}).get('podCIDRs') or []]

@@ -7,7 +7,8 @@ import copy
 import frames
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, is_ipv4
 from harness import HOOKS, EVALUATED, OK, REDIRECT, SHOT
-from model import HOST, POD, WIRE, Choice, is_syn, reply_tuple
+from model import HOST, POD, WIRE, Choice, reply_tuple
+from packets import is_syn
 from timeline import NODES, Timeline
 from case_runner import Difference, CaseRunner
 from worlds import OUTSIDE, chance
