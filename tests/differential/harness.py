@@ -10,7 +10,7 @@ HOOKS = {'from_pod': 0, 'to_pod': 1, 'from_wire': 2, 'to_wire': 3, 'wire_xdp': 6
 PACKET = struct.Struct('<BBHIII')
 ANSWER = struct.Struct('<iBBBBIIIIII16s2sH')
 OK, SHOT, REDIRECT = 0, 2, 7
-XDP_DROP, XDP_PASS = 1, 2
+XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 EVALUATED, NEW = 1, 2
 
 

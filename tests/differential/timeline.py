@@ -4,10 +4,11 @@
 import random
 
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP
-from rules import cluster_policy, network_policy, refused_policy, service, slices
+from rules import cluster_policy, network_policy, refused_policy, service, slices, terms
 from worlds import OUTSIDE, PORTS, Maker, chance, pick_labels
 
 NODES = ['192.168.7.1', '192.168.7.2', '192.168.7.3', '203.0.113.3', 'fd00:7::1', 'fd00:7::2', 'fd00:7::3']
+NUMBERS = {'TCP': TCP, 'UDP': UDP, 'SCTP': SCTP}
 NOWHERE = ['10.1.0.200', 'fd00:1::200', '10.1.1.200', 'fd00:1:0:1::200']
 SCRIPT = {TCP: [('reply', SYN | ACK), ('forward', ACK), ('reply', ACK), ('forward', ACK), ('forward', FIN | ACK),
                 ('reply', FIN | ACK), ('forward', SYN)]}
@@ -162,6 +163,10 @@ class Timeline:
             self.delete(obj)
         elif choice < 0.3 and old:
             self.delete(self.rng.choice(old))
+        elif choice < 0.5:
+            obj = dict(obj, metadata=dict(obj['metadata']), spec=dict(obj['spec']))
+            terms(self.rng, obj)
+            self.put(self.maker.keep(obj))
         elif old or not obj['spec'].get('selector'):
             self.put(*slices(self.maker, obj))
 
@@ -228,7 +233,31 @@ class Timeline:
         if number == 0:
             self.rng.shuffle(packets)
             packets.sort(key=lambda packet: 'of' in packet)
-        return packets
+        return [packet for one in packets for packet in self.by_both(one)]
+
+    @staticmethod
+    def by_both(packet):
+        """What XDP has seen comes to TC at once."""
+        if packet.get('hook') == 'wire_xdp':
+            return [packet, dict(packet, hook='from_wire')]
+        if 'xdp' in packet:
+            return [packet, {key: value for key, value in packet.items() if key != 'xdp'}]
+        return [packet]
+
+    def frontends(self, external):
+        """(address, port, protocol) of Services: those that are external, or all of them."""
+        found = []
+        for obj in self.maker.of_kind('Service'):
+            spec = obj['spec']
+            texts = list(spec.get('externalIPs', [])) if external else spec['clusterIPs'] + spec.get('externalIPs', [])
+            texts += [item['ip'] for item in obj.get('status', {}).get('loadBalancer', {}).get('ingress', []) if 'ip' in item]
+            for port in spec['ports']:
+                proto = NUMBERS[port.get('protocol', 'TCP')]
+                found += [(text, port['port'], proto) for text in texts]
+                if 'nodePort' in port:
+                    found += [(text, port['nodePort'], proto) for text in NODES[:1] * 3 + NODES[4:5] * 3 + NODES[1:2]
+                              if any((':' in text) == (':' in ip) for ip in spec['clusterIPs'])]
+        return found
 
     def destination(self):
         rng, maker = self.rng, self.maker
@@ -277,6 +306,10 @@ class Timeline:
         rng = self.rng
         self.ids += 1
         packet = {'id': self.ids}
+        if not self.plain and chance(rng, 30):
+            asked = self.asking(packet, chance(rng, 65))
+            if asked is not None:
+                return asked
         to = self.destination()
         kind = rng.random()
         if kind < 0.68 and self.maker.attached:
@@ -307,6 +340,36 @@ class Timeline:
         self.protocol(packet, ':' not in to)
         self.flows.append([self.ids, packet['proto'], 0, 'behind' in packet])
         self.oddities(packet, ':' not in to)
+        return packet
+
+    def asking(self, packet, outside):
+        """The first packet to a Service's frontend: from outside to an external one, or from a pod. None: there is none."""
+        rng, found = self.rng, self.frontends(outside)
+        if not found:
+            return None
+        to, port, proto = rng.choice(found)
+        v4 = ':' not in to
+        if outside:
+            if chance(rng, 6):  # another node hands it on
+                packet['smac'] = rng.choice(['020000000e02', '020000000e03'])
+            packet.update(hook='wire_xdp' if chance(rng, 35) else 'from_wire', to=to,
+                          src=self.rng.choice([text for text in OUTSIDE if (':' in text) != v4]) if chance(rng, 70) else
+                          self.outside_source(v4))
+        else:
+            able = [name for name, at in sorted(self.maker.attached.items()) if any((':' in text) != v4 for text in at[3])]
+            if not able:
+                return None
+            packet.update(hook='from_pod', to=to)
+            packet['from'] = rng.choice(able)
+        self.protocol(packet, v4)
+        if chance(rng, 90):
+            packet.pop('flags', None)
+            packet.pop('type', None)
+            packet.update(proto=proto, dport=port)
+            if proto == TCP:
+                packet['flags'] = SYN if chance(rng, 94) else rng.choice([ACK, RST, FIN | ACK, SYN | ACK])
+        self.flows.append([self.ids, packet['proto'], 0, False])
+        self.oddities(packet, v4)
         return packet
 
     def outside_source(self, v4):
@@ -386,6 +449,8 @@ class Timeline:
         packet['payload'] = rng.choice([0, 5, 100])
         if packet['way'] == 'reply' and not self.plain and chance(rng, 4):
             packet['stack'] = 'other'
+        if not self.plain and chance(rng, 30):
+            packet['xdp'] = True
         if kind > 0.97 and proto in (TCP, UDP):
             packet['payload'] = 400
             packet['frag'] = rng.choice([[0, 64, True, number], [64, 64, True, number], [128, 40, False, number]])
