@@ -8,6 +8,7 @@ packet they follow ("of"); what that means in bytes is found when they are sent,
 import traceback
 
 import frames
+from frontends import is_tunnel
 from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
 from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, XDP_TX, HarnessError, Refused
 from labels import Unreadable, address_text
@@ -24,7 +25,8 @@ PATTERN = bytes(range(33, 127)) * 20
 NOT_READY = 1  # a pod's rule set, as the harness tells it
 COUNTED = ('flows_created', 'rejects', 'fragments_tracked')
 TEST_DIRECTION = {'from_pod': 'from_pod', 'to_pod': 'to_pod', 'from_wire': 'from_wire', 'to_wire': 'to_wire',
-                  'wire_xdp': 'from_wire'}
+                  'wire_xdp': 'from_wire', 'from_tunnel': 'from_tunnel', 'to_tunnel': 'to_tunnel'}
+MOVING = ('from_pod', 'from_wire', 'from_tunnel')  # hooks that send packets on themselves
 
 
 class Difference(Exception):
@@ -155,6 +157,8 @@ class CaseRunner:
         if answer['problems'] and not step.get('problems'):
             raise Difference(f'the node has a problem: {answer["problems"][0]}')
         self.world.in_force()
+        if step.get('finish', True):
+            self.node.peers_left = []
         for entry in self.node.flows.values():
             entry.looked = True
         if self.pending:
@@ -184,8 +188,9 @@ class CaseRunner:
                 if shorter < (34 if is_ipv4(packet.src) else 54):
                     continue
                 frame = frame[:shorter]
-            records.append((HOOKS[hook], link, ingress, frame))
-            todo.append((spec, hook, link, ingress, packet, frame))
+            sender = self.sender_of(spec) if hook == 'from_tunnel' else 0
+            records.append((HOOKS[hook], link, ingress, frame, sender))
+            todo.append((spec, hook, link, sender if hook == 'from_tunnel' else ingress, packet, frame))
         if not records:
             return
         before = self.rule_packets() if self.count_rules else None
@@ -241,6 +246,9 @@ class CaseRunner:
             ingress = {'other': self.harness.node['other'], 'pod': self.node.by_address.get(behind)}.get(spec.get('ingress'), 0)
             if ingress is None:
                 return None
+        elif hook in ('from_tunnel', 'to_tunnel'):
+            src, link = parse(spec['src']), self.harness.node['tunnel']
+            ingress, smac, dmac = 0 if hook == 'to_tunnel' else link, self.node.gateway_mac, self.node.gateway_mac
         else:
             src, link = parse(spec['src']), self.harness.node['uplink']
             ingress = 0 if hook == 'to_wire' else link
@@ -253,9 +261,21 @@ class CaseRunner:
         if 'about' in spec:
             packet.about = self.made_up(spec['about'])
         if 'id' in spec:
-            zone = POD if hook == 'from_pod' else HOST if hook == 'to_pod' and not ingress else WIRE
+            zone = POD if hook == 'from_pod' else HOST if hook == 'to_tunnel' or (hook == 'to_pod' and not ingress) else WIRE
+            if hook == 'from_tunnel' and not self.node.is_handed_on(packet):
+                zone = self.node.zone_of_sender(spec['sender']) or WIRE
             self.sent[spec['id']] = Sent((zone, proto, src, dst) + packet.ports, spec, ingress, link)
         return hook, link, ingress, packet
+
+    def sender_of(self, spec):
+        """The end of whose tunnel the packet comes from: the last part of its address."""
+        if 'sender' in spec:
+            return spec['sender']
+        first = self.sent[spec['of']]
+        entry = self.node.flows.get(first.key)
+        zone = reply_tuple(first.key, entry)[0] if spec['way'] == 'reply' and entry is not None else first.key[0]
+        peer = self.node.peer_of_zone(zone)
+        return peer.internal[0] & 0xff if peer is not None else 9
 
     @staticmethod
     def made_up(spec):
@@ -313,7 +333,7 @@ class CaseRunner:
         hook, link, ingress, smac, dmac = way
         if spec.get('xdp') and hook == 'from_wire':
             hook = 'wire_xdp'
-        if hook == 'to_wire' and 'error' in spec:
+        if hook in ('to_wire', 'to_tunnel') and 'error' in spec:
             return None  # what the node's stack says of its own ports
         packet = Packet(src, dst, proto, smac=smac, dmac=dmac)
         self.fill(packet, spec, sport, dport)
@@ -343,7 +363,11 @@ class CaseRunner:
             if link is None:
                 return None
             return 'from_pod', link, link, node.connected[link].mac, node.gateway_mac
+        if is_tunnel(zone):
+            return 'from_tunnel', links['tunnel'], links['tunnel'], node.gateway_mac, node.gateway_mac
         link = node.by_address.get(dst)
+        if zone == HOST and link is None and src in node.own and not ingress and node.tunnel_to(dst) is not None:
+            return 'to_tunnel', links['tunnel'], 0, node.gateway_mac, node.gateway_mac
         if zone == HOST and link is None and src in node.own and not ingress:
             return 'to_wire', links['uplink'], 0, UPLINK_MAC, ROUTER_MAC
         if zone == HOST or (ingress and ingress != links['uplink']):
@@ -366,13 +390,17 @@ class CaseRunner:
             return node.to_pod(link, ingress, packet, frame, answer)
         if hook == 'to_wire':
             return node.to_wire(packet, frame, answer)
+        if hook == 'from_tunnel':
+            return node.from_tunnel(ingress, packet, frame, answer)
+        if hook == 'to_tunnel':
+            return node.to_tunnel(packet, frame, answer)
         return node.wire_xdp(link, packet, frame, answer)
 
     def compare(self, spec, hook, link, ingress, packet, frame, answer):
         if answer.result < 0:
             raise Difference(f'the program did not run: {answer.result}')
         if spec.get('broken'):
-            expected = self.cut(hook, link)
+            expected = self.cut(hook, link, ingress)
         else:
             closed = hook == 'wire_xdp' and NOT_READY in (answer.egress_ruleset, answer.ingress_ruleset)
             self.node.answered = 'pod_not_ready' if closed else self.harness.reasons[answer.reason]
@@ -410,11 +438,13 @@ class CaseRunner:
             self.decide(*expected.entry.verdicts[2:])
         self.outcomes.append(None if packet.about is not None else (reason, expected.refused))
 
-    def cut(self, hook, link):
+    def cut(self, hook, link, sender):
         """A frame that ends within its headers."""
         from model import Expected
         if hook == 'from_pod' and link not in self.node.connected:
             return Expected('not_a_pod')
+        if hook == 'from_tunnel' and self.node.zone_of_sender(sender) is None:
+            return Expected('tunnel_unknown_peer')
         return Expected('short_packet')
 
     @staticmethod
@@ -436,7 +466,7 @@ class CaseRunner:
         elif expected.reason:
             wanted = SHOT, 0
         else:
-            moved = hook in ('from_pod', 'from_wire') and expected.moved
+            moved = hook in MOVING and expected.moved
             wanted = (REDIRECT if moved else OK), 1
         if (answer.result, answer.verdict) != wanted:
             raise Difference(f'result and verdict {answer.result, answer.verdict}, expected {wanted}')

@@ -114,7 +114,7 @@ class Node(Frontends, Tunnel):
         self.knows_peers = options.get('peers', False)
         self.knows_neighbours = options.get('neighbours', False)
         self.has_tunnel = self.knows_peers and options.get('tunnel', 'none') != 'none'
-        self.peers, self.zones, self.node_ranges = [], TUNNELS, []
+        self.peers, self.peers_left, self.zones, self.node_ranges = [], [], TUNNELS, []
         self.flows, self.fragments = {}, {}
         self.clients = {}     # (a Service's port, client): the endpoint that it keeps, or of which it keeps one
         self.at_start = None  # `clients` as they were before two CPUs began

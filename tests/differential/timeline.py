@@ -19,9 +19,9 @@ class Timeline:
     """`plain`: without Services, pods that end, and packets that no honest sender makes, so that two tellings of the same world can be
     compared packet by packet."""
 
-    def __init__(self, seed, openers=55, plain=False):
+    def __init__(self, seed, openers=55, plain=False, tunnel=False):
         self.rng = random.Random(seed)
-        self.plain = plain
+        self.plain, self.tunnel = plain, tunnel
         self.maker = Maker(self.rng)
         self.openers = openers
         self.steps = []
@@ -306,6 +306,8 @@ class Timeline:
         rng = self.rng
         self.ids += 1
         packet = {'id': self.ids}
+        if self.tunnel and chance(rng, 30):
+            return self.tunnelled(packet)
         if not self.plain and chance(rng, 30):
             asked = self.asking(packet, chance(rng, 65))
             if asked is not None:
@@ -368,6 +370,40 @@ class Timeline:
             packet.update(proto=proto, dport=port)
             if proto == TCP:
                 packet['flags'] = SYN if chance(rng, 94) else rng.choice([ACK, RST, FIN | ACK, SYN | ACK])
+        self.flows.append([self.ids, packet['proto'], 0, False])
+        self.oddities(packet, v4)
+        return packet
+
+    def tunnelled(self, packet):
+        """Through the tunnel: from another node's pods to this node's, to its node ports, of clients that another node hands on; and
+        what this node itself sends there."""
+        rng, kind = self.rng, self.rng.random()
+        sender = rng.choice([2, 2, 2, 3, 3, 3, 9])
+        remote = [item['ip'] for obj in self.maker.of_kind('Pod') if obj['spec'].get('nodeName') == f'n{sender}'
+                  for item in obj['status']['podIPs']] * 2
+        remote += [f'192.168.7.{sender}', f'fd00:7::{sender}', f'10.1.{sender - 1}.250', f'fd00:1:0:{sender - 1}::250']
+        local = [text for at in self.maker.attached.values() for text in at[3]]
+        served = self.frontends(True)
+        number, proto = None, None
+        if kind < 0.55 and local:
+            to = rng.choice(local)
+        elif kind < 0.8 and served:
+            to, number, proto = rng.choice(served)
+        else:
+            to = rng.choice(NODES[:1] + NODES[4:5] + OUTSIDE + NOWHERE + remote)
+        v4 = ':' not in to
+        if chance(rng, 15):
+            packet.update(hook='to_tunnel', to=rng.choice([text for text in remote if (':' in text) != v4]),
+                          src=NODES[0 if v4 else 4] if chance(rng, 85) else self.outside_source(v4))
+        else:
+            clients = number is not None and chance(rng, 70)
+            sources = OUTSIDE[:5] + OUTSIDE[5:9] if clients else remote
+            packet.update(hook='from_tunnel', sender=sender, to=to, src=rng.choice([text for text in sources if (':' in text) != v4])
+                          if chance(rng, 88) else self.outside_source(v4))
+        self.protocol(packet, v4)
+        if proto is not None and packet['hook'] == 'from_tunnel':
+            packet.pop('type', None)
+            packet.update(proto=proto, dport=number, flags=SYN if chance(rng, 92) else ACK)
         self.flows.append([self.ids, packet['proto'], 0, False])
         self.oddities(packet, v4)
         return packet

@@ -38,6 +38,7 @@ class Tunnel:
             if known is None:
                 self.zones += 1
             self.peers.append(Peer(obj, known.zone if known else self.zones))
+        self.peers_left += [peer for name, peer in old.items() if name not in {one.name for one in self.peers}]
         self.node_ranges = [r for peer in self.peers for r in peer.ranges]
 
     def peer_behind(self, number):
@@ -60,6 +61,14 @@ class Tunnel:
     def peer_of_zone(self, zone):
         return next((peer for peer in self.peers if peer.zone == zone), None)
 
+    def zone_of_sender(self, sender):
+        peer = next((one for one in self.peers if parse(f'192.168.7.{sender}') in one.internal), None)
+        return peer.zone if peer is not None else None
+
+    def is_handed_on(self, p):
+        """A client's packet for no address of this node, which has one flow, whichever way it comes."""
+        return not self.is_local(p.dst) and not self.is_known(p.src)
+
     def tunnel_to(self, number):
         """The zone behind the tunnel that the address is in; None: it is not reached by the tunnel."""
         peer = self.peer_behind(number) if self.has_tunnel else None
@@ -70,7 +79,11 @@ class Tunnel:
         if self.is_local(src):
             return 'martian_source'
         peer = self.peer_of_zone(zone)
-        return None if peer is not None and peer.has(src) else 'peer_source'
+        if peer is not None:
+            return None if peer.has(src) else 'peer_source'
+        # Until the programs that may know it have ended, what one that went has opened with its own address goes on.
+        left = next((one for one in self.peers_left if one.zone == zone), None)
+        return None if left is not None and src in left.internal else 'peer_source'
 
     # ---------------------------------------------------------------- in
 
@@ -102,11 +115,10 @@ class Tunnel:
         return 'ip_source_route' if v4 and source_routed(p) else None
 
     def from_tunnel(self, sender, p, frame, answer):
-        peer = next((one for one in self.peers if parse(f'192.168.7.{sender}') in one.internal), None)
-        expected = self.expected('tunnel_unknown_peer' if peer is None else self.inner_source(p, frame), frame)
+        zone = self.zone_of_sender(sender)
+        expected = self.expected('tunnel_unknown_peer' if zone is None else self.inner_source(p, frame), frame)
         if expected.reason:
             return expected
-        zone = peer.zone
         here = self.for_this_node(zone, p)
         key = self.key_of(p, zone)
         if key is None:
@@ -143,6 +155,8 @@ class Tunnel:
                 return expected
             if isinstance(here, str):
                 return self.refuse(expected, here, p, frame, zone, True)
+        elif result.maybe and here is not True and here != WIRE:
+            result.maybe = here or 'pass'
         return result
 
     # ---------------------------------------------------------------- out
