@@ -14,25 +14,10 @@
 #define RANDOM_PACKETS 400
 #define SEED	       20261128
 
-static void run(const char *command)
-{
-	CU_ASSERT_EQUAL_FATAL(system(command), 0);
-}
-
-/* The kernel knows the router's MAC address and the native peer's, and says so. */
 static void know_the_neighbours(void)
 {
 	peers_fill(TUNNEL_MTU);
-	run("echo 1 > /proc/sys/net/ipv4/ip_forward");
-	run("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
-	run("ip addr replace 192.168.7.1/24 dev up21");
-	run("ip addr replace fd00:7::1/64 dev up21 nodad");
-	run("ip neigh replace 192.168.7.4 lladdr 02:00:00:00:00:44 dev up21 nud permanent");
-	run("ip neigh replace fd00:7::4 lladdr 02:00:00:00:00:44 dev up21 nud permanent");
-	run("ip neigh replace 192.168.7.254 lladdr 02:00:00:00:00:fe dev up21 nud permanent");
-	run("ip neigh replace fd00:7::fe lladdr 02:00:00:00:00:fe dev up21 nud permanent");
-	run("ip route replace default via 192.168.7.254");
-	run("ip -6 route replace default via fd00:7::fe");
+	CU_ASSERT_EQUAL_FATAL(world_know_neighbours(), 0);
 }
 
 static struct world_result run_xdp(const struct frame *frame)
