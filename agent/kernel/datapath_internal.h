@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/kernel/datapath.h"
+#include "agent/kernel/loaded_object.h"
 #include "agent/kernel/pinned_links.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.6). */
@@ -12,8 +13,8 @@
 #define OWN_PROGRAMS_MAX 32
 
 struct datapath {
-	struct bpf_object *objects[DATAPATH_HOOKS]; /* NULL: not needed so far */
-	int refused[DATAPATH_HOOKS];		    /* -errno: it would be again */
+	struct loaded_object *objects[DATAPATH_HOOKS]; /* NULL: not needed so far */
+	int refused[DATAPATH_HOOKS];		       /* -errno: it would be again */
 	struct maps *maps;
 	struct datapath_config constants;
 	bool is_apart;

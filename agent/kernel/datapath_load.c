@@ -62,17 +62,33 @@ static int size_own_map(const struct datapath *d, struct bpf_map *map)
 		       : 0;
 }
 
-/* Gives an object's map the pinned one's descriptor, if there is one. */
-static int share_map(struct datapath *d, struct bpf_map *map)
+/* Of the pinned map by that name; MAP_COUNT: there is none. */
+static int index_of(const struct datapath *d, const struct bpf_map *map)
 {
 	const char *name = bpf_map__name(map);
 	int i = 0;
 
 	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
 		i++;
+	return i;
+}
+
+/* Has the object's map the pinned one's descriptor? */
+static bool is_shared(const struct datapath *d, const struct bpf_map *map)
+{
+	int i = index_of(d, map);
+
+	return i < MAP_COUNT && (!d->is_apart || !is_own_apart(i));
+}
+
+/* Gives an object's map the pinned one's descriptor, if there is one. */
+static int share_map(struct datapath *d, struct bpf_map *map)
+{
+	int i = index_of(d, map);
+
 	if (i == MAP_COUNT)
 		return size_own_map(d, map);
-	if (!d->is_apart || !is_own_apart(i))
+	if (is_shared(d, map))
 		return bpf_map__reuse_fd(map, maps_fd(d->maps, i));
 	/* Nobody reads its events. */
 	return i == MAP_EVENTS ? bpf_map__set_max_entries(map, (uint32_t)sysconf(_SC_PAGESIZE)) : 0;
@@ -134,13 +150,25 @@ static int prepare_object(struct datapath *d, enum datapath_hook hook, struct bp
 	return r;
 }
 
+/* What test_run reads is among them. */
+static bool is_objects_own(const struct bpf_map *map, const void *data)
+{
+	return !bpf_map__is_internal(map) && !is_shared(data, map);
+}
+
 static int try_load(struct datapath *d, enum datapath_hook hook)
 {
-	int r = program_object_open(hook, &d->objects[hook]);
+	struct bpf_object *object = NULL;
+	int r = program_object_open(hook, &object);
 
 	if (r == 0)
-		r = prepare_object(d, hook, d->objects[hook]);
-	return r < 0 ? r : bpf_object__load(d->objects[hook]);
+		r = prepare_object(d, hook, object);
+	if (r == 0)
+		r = bpf_object__load(object);
+	if (r == 0)
+		r = loaded_object_new(object, is_objects_own, d, &d->objects[hook]);
+	bpf_object__close(object);
+	return r;
 }
 
 static int say_refused(enum datapath_hook hook, int r, char *message, size_t size)
@@ -160,11 +188,8 @@ static int load_object(struct datapath *d, enum datapath_hook hook, char *messag
 {
 	int r = try_load(d, hook);
 
-	if (r < 0) {
-		bpf_object__close(d->objects[hook]);
-		d->objects[hook] = NULL;
+	if (r < 0)
 		r = try_load(d, hook);
-	}
 	if (r < 0)
 		return say_refused(hook, r, message, size);
 	program_object_put_away(hook);
@@ -197,19 +222,16 @@ static int note_id(int fd, uint32_t *ret)
 /* Without their numbers nobody could tell them from those of others. */
 static int note_own(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
-	struct bpf_program *program;
 	char cause[CAUSE_MAX];
-	int r;
+	const char *name;
+	int r, fd;
 
-	bpf_object__for_each_program(program, d->objects[hook])
-	{
-		if (!bpf_program__autoload(program))
-			continue;
+	for (size_t i = 0; (name = loaded_object_each(d->objects[hook], i, &fd)); i++) {
 		assert(d->own_count < OWN_PROGRAMS_MAX);
-		r = note_id(bpf_program__fd(program), &d->own[d->own_count]);
+		r = note_id(fd, &d->own[d->own_count]);
 		if (r < 0) {
-			snprintf(message, size, "program %s: its number cannot be read: %s",
-				 bpf_program__name(program), cause_of(r, cause));
+			snprintf(message, size, "program %s: its number cannot be read: %s", name,
+				 cause_of(r, cause));
 			return r;
 		}
 		d->own_count++;
@@ -312,7 +334,7 @@ int datapath_need(struct datapath *d, enum datapath_hook hook, char *message, si
 	if (r == 0)
 		r = note_own(d, hook, message, size);
 	if (r < 0) {
-		bpf_object__close(d->objects[hook]);
+		loaded_object_free(d->objects[hook]);
 		d->objects[hook] = NULL;
 		d->refused[hook] = is_final(r) ? r : 0;
 	}
@@ -326,7 +348,7 @@ struct own_programs datapath_own(const struct datapath *d)
 
 int datapath_fd_of(const struct datapath *d, enum datapath_hook hook, const char *name)
 {
-	return bpf_program__fd(bpf_object__find_program_by_name(d->objects[hook], name));
+	return loaded_object_program(d->objects[hook], name);
 }
 
 /* A program that says nothing, on the loopback link of this namespace, gone at once. 0 or -errno.
@@ -464,7 +486,7 @@ void datapath_free(struct datapath *d)
 		return;
 	datapath_free(d->apart);
 	for (i = 0; i < DATAPATH_HOOKS; i++)
-		bpf_object__close(d->objects[i]);
+		loaded_object_free(d->objects[i]);
 	pinned_links_free(d->links);
 	free(d->clsact);
 	free(d);
@@ -482,5 +504,11 @@ int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
 
 int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)
 {
-	return d->objects[hook] ? bpf_object__find_map_fd_by_name(d->objects[hook], map) : -ENOENT;
+	const struct loaded_object *object = d->objects[hook];
+	int fd = object ? loaded_object_map(object, map) : -ENOENT;
+
+	for (int i = 0; object && fd < 0 && i < MAP_COUNT; i++)
+		if (strcmp(map, maps_get(d->maps, i)->name) == 0)
+			fd = maps_fd(d->maps, i);
+	return fd;
 }

@@ -142,6 +142,7 @@ void policy_sync_close(struct policy_sync *sync)
 	free(sync->touched);
 	free(sync->touched_ranges);
 	free(sync->changed);
+	free(sync->own);
 	if (sync->owns_peers)
 		peers_free(sync->peers);
 	free(sync->problems);
@@ -540,10 +541,7 @@ void policy_sync_resync(struct policy_sync *sync)
 
 void policy_sync_refresh(struct policy_sync *sync, bool node)
 {
-	if (!node)
-		return;
-	sync->nodes_dirty = true;
-	addresses_mark_all(sync->addresses);
+	sync->own_dirty |= node;
 }
 
 const char *policy_sync_pod_refused(struct policy_sync *sync, const struct local_pod *local)

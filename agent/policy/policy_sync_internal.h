@@ -111,6 +111,9 @@ struct policy_sync {
 	bool labels_due;  /* some pod's are */
 	bool nodes_dirty; /* what all Nodes and this one say has to be looked at */
 	bool node_objects_changed; /* which the compiler does not know yet */
+	bool own_dirty;		   /* this node's addresses are others than `own` */
+	struct polder_addr *own;   /* of this node, as `addresses` knows them */
+	size_t own_count;
 
 	struct peers *peers;	/* of all Nodes */
 	bool owns_peers;	/* nobody else follows them */

@@ -259,7 +259,8 @@ int policy_sync_audit(struct policy_sync *sync, char **ret_difference)
 
 	*ret_difference = NULL;
 	if (!sync->in_force || sync->half_written || sync->resync || sync->dirty_count ||
-	    sync->nodes_dirty || sync->node_objects_changed || sync->changed_count)
+	    sync->nodes_dirty || sync->own_dirty || sync->node_objects_changed ||
+	    sync->changed_count)
 		return -EAGAIN;
 	audit.result = compare_compiled(&audit);
 	if (audit.result == 0) {

@@ -182,22 +182,70 @@ static int fix_no_masquerade(struct policy_sync *sync)
 	return r;
 }
 
-static int fix_this_node(struct policy_sync *sync)
+/* This node's addresses, for `sync->own`. 0 or -ENOMEM. */
+static int read_own(const struct policy_sync *sync, struct polder_addr **ret, size_t *ret_count)
 {
 	const struct node *node = sync->node;
+	struct polder_addr *own = reallocarray(NULL, node->address_count + 2, sizeof(*own));
+	size_t i;
+
+	if (!own)
+		return -ENOMEM;
+	for (i = 0; i < node->address_count; i++)
+		own[i] = node->addresses[i].addr;
+	own[i++] = node->ipv4;
+	own[i++] = node->ipv6;
+	*ret = own;
+	*ret_count = i;
+	return 0;
+}
+
+/* A pod of another node has none of them, and has again what was one. */
+static int fix_own(struct policy_sync *sync, const struct polder_addr *own, size_t count)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count && r == 0; i++) {
+		const struct prefix address = {.addr = own[i], .length = 128};
+
+		r = fix_address(sync, &own[i]);
+		addresses_mark_inside(sync->addresses, &address);
+	}
+	return r;
+}
+
+/* Costs what this node has, not what is known of others. After an error all is looked at. */
+static int follow_own(struct policy_sync *sync)
+{
+	struct polder_addr *own;
+	size_t count;
+	int r = read_own(sync, &own, &count);
+
+	if (r < 0)
+		return r;
+	r = fix_own(sync, sync->own, sync->own_count);
+	if (r == 0)
+		r = fix_own(sync, own, count);
+	if (r < 0) {
+		free(own);
+		return r;
+	}
+	free(sync->own);
+	sync->own = own;
+	sync->own_count = count;
+	sync->own_dirty = false;
+	return 0;
+}
+
+static int fix_this_node(struct policy_sync *sync)
+{
 	int r = fix_no_masquerade(sync);
 
 	if (r == 0 && sync->config->pod_cidr_v4.length)
 		r = fix_prefix(sync, &sync->config->pod_cidr_v4);
 	if (r == 0 && sync->config->pod_cidr_v6.length)
 		r = fix_prefix(sync, &sync->config->pod_cidr_v6);
-	for (size_t i = 0; i < node->address_count && r == 0; i++)
-		r = fix_address(sync, &node->addresses[i].addr);
-	if (r == 0)
-		r = fix_address(sync, &node->ipv4);
-	if (r == 0)
-		r = fix_address(sync, &node->ipv6);
-	return r;
+	return r < 0 ? r : follow_own(sync);
 }
 
 struct fixing {
@@ -234,11 +282,13 @@ static int fix_all(struct policy_sync *sync)
 	return fixing.result;
 }
 
-/* What peers have told of since the last time. */
+/* What peers have told of since the last time, and what this node's own addresses are now. */
 static int fix_changed(struct policy_sync *sync)
 {
-	int r = fix_no_masquerade(sync);
+	int r = sync->own_dirty ? follow_own(sync) : 0;
 
+	if (r == 0 && sync->changed_count)
+		r = fix_no_masquerade(sync);
 	for (size_t i = 0; i < sync->changed_count && r == 0; i++) {
 		r = fix_prefix(sync, &sync->changed[i]);
 		addresses_mark_inside(sync->addresses, &sync->changed[i]);
@@ -250,7 +300,7 @@ int nodes_write(struct policy_sync *sync)
 {
 	int r;
 
-	if (!sync->nodes_dirty && !sync->changed_count)
+	if (!sync->nodes_dirty && !sync->own_dirty && !sync->changed_count)
 		return 0;
 	if (sync->nodes_dirty && peers_incomplete(sync->peers)) {
 		r = peers_read(sync->peers, sync->store);

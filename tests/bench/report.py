@@ -302,7 +302,9 @@ def table(results, picture_name):
              f"Made by `tests/bench/run{' --quick' if results['quick'] else ''}` with {results['rounds']} rounds of traffic on {machine()}{commit()}. Load average "
              f"meanwhile: {results['load']:.1f}; above 1.5 other work ran beside, and ratios are worth more than figures.", ""]
     lines += ["## Aims", "", *target_table(results), "",
-              "Absolute figures are of this machine; the ratios are what counts.", ""]
+              "Absolute figures are of this machine; the ratios are what counts. With 8,192 flows and more a packet's time is mostly "
+              "that of the last cache, which the machine's other guests share: it differs by a factor of two between runs of the same "
+              "programs, and of those beside them.", ""]
     if "traffic" in results:
         lines += traffic_section(results["traffic"], picture_name)
     if "programs" in results:

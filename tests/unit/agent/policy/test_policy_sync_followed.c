@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "agent/node/peers.h"
+#include "agent/common/array.h"
 #include "agent/policy/local_pods.h"
 #include "agent/policy/rule_counts.h"
 #include "policy/compile/registry.h"
@@ -94,6 +95,38 @@ static void a_pod_elsewhere_is_behind_its_node_whatever_its_labels(void)
 	sync_world_put_pod(&w, "r", APP("a"), THERE, IP("10.2.0.1"));
 	sync_world_run_and_commit(&w);
 	CU_ASSERT_EQUAL(peer_of(&w, "10.2.0.1"), 7);
+	sync_world_end(&w);
+}
+
+/* The node's network is `count` addresses now: 10.2.0.1 and on. */
+static void give_node(struct sync_world *w, size_t count)
+{
+	static const char *const given[] = {"10.2.0.1", "10.2.0.2"};
+	static struct prefix addresses[COUNT(given)];
+
+	for (size_t i = 0; i < count; i++)
+		addresses[i] = (struct prefix){sync_world_addr(given[i]), 128};
+	w->node.addresses = count ? addresses : NULL;
+	w->node.address_count = count;
+	policy_sync_refresh(w->policy_sync, true);
+	sync_world_run_and_commit(w);
+}
+
+static void an_address_that_the_node_gets_is_no_pods_until_it_goes(void)
+{
+	struct sync_world w;
+
+	begin(&w);
+	sync_world_put_pod(&w, "one", "", THERE, IP("10.2.0.1"));
+	sync_world_put_pod(&w, "two", "", THERE, IP("10.2.0.2"));
+	sync_world_run_and_commit(&w);
+	CU_ASSERT(is_known(&w, "10.2.0.1") && is_known(&w, "10.2.0.2"));
+	give_node(&w, 2);
+	CU_ASSERT(!is_known(&w, "10.2.0.1") && !is_known(&w, "10.2.0.2") && agrees(&w));
+	give_node(&w, 1);
+	CU_ASSERT(!is_known(&w, "10.2.0.1") && is_known(&w, "10.2.0.2") && agrees(&w));
+	give_node(&w, 0);
+	CU_ASSERT(is_known(&w, "10.2.0.1") && is_known(&w, "10.2.0.2") && agrees(&w));
 	sync_world_end(&w);
 }
 
@@ -552,6 +585,7 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(a_pod_elsewhere_takes_its_new_address_and_leaves_the_old_one),
+		UNIT_TEST(an_address_that_the_node_gets_is_no_pods_until_it_goes),
 		UNIT_TEST(an_object_of_this_node_claims_nothing),
 		UNIT_TEST(an_object_stands_for_another_thing_while_its_pod_is_here),
 		UNIT_TEST(the_identity_of_a_pod_that_went_goes),
