@@ -8,8 +8,8 @@ packet they follow ("of"); what that means in bytes is found when they are sent,
 import traceback
 
 import frames
+from frames import ECHO, ICMP, ICMPV6, Packet, is_ipv4
 from frontends import is_tunnel
-from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
 from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, XDP_TX, HarnessError, Refused
 from labels import Unreadable, address_text
 from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, reversed_ports, reply_tuple, unseen

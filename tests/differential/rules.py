@@ -232,7 +232,10 @@ def expose(rng, number, obj):
     """To who is outside: by node ports, external addresses, a load balancer's, with those of somebody else beside them."""
     spec = obj['spec']
     v4, v6 = any('.' in text for text in spec['clusterIPs']), any(':' in text for text in spec['clusterIPs'])
-    own = lambda v4_text, v6_text: [text for text, has in ((v4_text, v4), (v6_text, v6)) if has]
+
+    def own(v4_text, v6_text):
+        return [text for text, has in ((v4_text, v4), (v6_text, v6)) if has]
+
     spec['type'] = rng.choice(['ClusterIP', 'NodePort', 'NodePort', 'LoadBalancer', 'LoadBalancer'])
     if spec['type'] == 'ClusterIP' or chance(rng, 25):
         spec['externalIPs'] = own(f'203.0.113.{100 + number}', f'2001:db8:f::{number:x}')
