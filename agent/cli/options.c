@@ -200,6 +200,7 @@ static int check_options(const struct cli *cli)
 {
 	uint64_t allowed =
 		cli->command->options | CLI_EVERYWHERE | (cli->plugin ? CLI_OF_PLUGIN : 0);
+	const char *output = cli->values[CLI_OUTPUT];
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
 		if (cli->given[i] && !(allowed & CLI_BIT(i))) {
@@ -210,7 +211,23 @@ static int check_options(const struct cli *cli)
 				  cli_options[i].name);
 			return CLI_USAGE;
 		}
+	if (output && cli->format == CLI_NAMES && !(allowed & CLI_BIT(CLI_NO_HEADERS))) {
+		cli_error("-o name is for lists of things that have names: see polderctl --help");
+		return CLI_USAGE;
+	}
 	return CLI_OK;
+}
+
+static enum cli_format find_format(const char *name)
+{
+	static const char *const names[] = {
+		[CLI_TABLE] = "table", [CLI_WIDE] = "wide", [CLI_YAML] = "yaml",
+		[CLI_NAMES] = "name",  [CLI_JSON] = "json", [CLI_JSONL] = "jsonl"};
+
+	for (size_t i = 0; name && i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(name, names[i]))
+			return (enum cli_format)i;
+	return CLI_TABLE;
 }
 
 static void fill_defaults(struct cli *cli)
@@ -221,7 +238,9 @@ static void fill_defaults(struct cli *cli)
 	cli->socket = cli->values[CLI_SOCKET];
 	if (!cli->socket)
 		cli->socket = environment && *environment ? environment : CLI_DEFAULT_SOCKET;
-	cli->json = output && !strcmp(output, "json");
+	cli->format = find_format(output);
+	cli->json = cli->format == CLI_JSON || cli->format == CLI_JSONL || cli->format == CLI_YAML;
+	cli_set_format(cli->format);
 	cli->patience_ms = PATIENCE_MS;
 	cli->plugin = is_plugin;
 }

@@ -254,6 +254,25 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
+static int start_flow_export(struct agent *agent)
+{
+	static const uint32_t masks[] = {[EXPORT_ALL] = EVENT_MASK_DROPS | EVENT_MASK_FLOWS,
+					 [EXPORT_DROPS] = EVENT_MASK_DROPS,
+					 [EXPORT_FLOWS] = EVENT_MASK_FLOWS};
+	const struct config *config = &agent->config;
+	const struct flow_export_options options = {.target = config->flow_export,
+						    .mask = masks[config->flow_export_events],
+						    .per_second = config->flow_export_rate,
+						    .most_bytes = (uint64_t)config->flow_export_size
+								  << 20};
+
+	return flow_export_open(agent->loop, agent->events, &agent->event_names, &options,
+				&agent->flow_export);
+}
+
+/* Four times what a reader may ask for again: most are of no interest to him. */
+#define EVENTS_KEPT (4 * EVENTS_REPLAY_MAX)
+
 /* The flow table's collector, the programs' events, and who is told about them. */
 static int start_observation(struct agent *agent, char *message, size_t size)
 {
@@ -289,7 +308,16 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	show_event_names(&agent->show, &agent->event_names);
 	if (r == 0)
 		r = events_open(agent->loop, agent->maps, &agent->event_names, &agent->events);
+	if (r == 0)
+		r = events_keep(agent->events, EVENTS_KEPT);
+	if (r == 0)
+		r = drop_log_open(agent->loop, agent->maps, agent->events, &agent->event_names,
+				  &agent->drop_log);
+	if (r == 0 && agent->config.flow_export)
+		r = start_flow_export(agent);
 	agent->show.events = agent->events;
+	agent->show.flow_export = agent->flow_export;
+	agent->show.drop_log = agent->drop_log;
 	if (r < 0)
 		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
 	return r;
@@ -380,6 +408,8 @@ void agent_stop(struct agent *agent)
 	agent->health_ports = NULL;
 	agent_stop_sources(agent);
 	agent_stop_announce(agent);
+	drop_log_close(agent->drop_log);
+	flow_export_close(agent->flow_export);
 	events_close(agent->events);
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);

@@ -82,6 +82,8 @@ struct agent {
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
+	struct drop_log *drop_log;
+	struct flow_export *flow_export; /* NULL: none is wanted */
 
 	uv_timer_t run_timer; /* what reconciler_due() says */
 	uv_timer_t turn_timer;
