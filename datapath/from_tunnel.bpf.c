@@ -170,7 +170,7 @@ static __always_inline int follow_inner(struct __sk_buff *skb, struct packet *p,
 		}
 	}
 	result = follow_entry(skb, p, outcome, flow, head, ZONE_TUNNEL, family);
-	if (p->flags & PACKET_FIRST_FRAGMENT) { /* by which the later ones ask */
+	if (result >= 0 && p->flags & PACKET_FIRST_FRAGMENT) { /* by which the later ones ask */
 		p->tuple.zone = ZONE_TUNNEL;
 		p->tuple.peer = peer;
 	}

@@ -43,6 +43,16 @@ static const char links[] =
 	"address add 192.168.7.1/24 dev up21\n"
 	"address add fd00:7::1/64 dev up21 nodad\n";
 
+static const char known_neighbours[] =
+	"address replace 192.168.7.1/24 dev up21\n"
+	"address replace fd00:7::1/64 dev up21 nodad\n"
+	"neigh replace 192.168.7.4 lladdr 02:00:00:00:00:44 dev up21 nud permanent\n"
+	"neigh replace fd00:7::4 lladdr 02:00:00:00:00:44 dev up21 nud permanent\n"
+	"neigh replace 192.168.7.254 lladdr 02:00:00:00:00:fe dev up21 nud permanent\n"
+	"neigh replace fd00:7::fe lladdr 02:00:00:00:00:fe dev up21 nud permanent\n"
+	"route replace default via 192.168.7.254\n"
+	"route replace default via fd00:7::fe\n";
+
 _Noreturn static void give_up(const char *what, const char *object, int error)
 {
 	fprintf(stderr, "world: %s %s: %s\n", what, object, strerror(error < 0 ? -error : error));
@@ -74,6 +84,25 @@ static int ip_batch(const char *text)
 	if (waitpid(child, &status, 0) < 0)
 		return -errno;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static int set_sysctl(const char *path)
+{
+	FILE *file = fopen(path, "w");
+
+	if (!file)
+		return -errno;
+	fputs("1", file);
+	return fclose(file) ? -errno : 0;
+}
+
+int world_know_neighbours(void)
+{
+	int r = set_sysctl("/proc/sys/net/ipv4/ip_forward");
+
+	if (r == 0)
+		r = set_sysctl("/proc/sys/net/ipv6/conf/all/forwarding");
+	return r < 0 ? r : ip_batch(known_neighbours);
 }
 
 static void words_set(void *to, const char *text)
