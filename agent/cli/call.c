@@ -126,9 +126,3 @@ bool cli_reader_is_gone(void)
 
 	return poll(&entry, 1, 0) > 0 && entry.revents & POLLERR;
 }
-
-void cli_print_json(const json_t *value)
-{
-	json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
-	putchar('\n');
-}

@@ -53,6 +53,25 @@ enum cli_option {
 	CLI_NAMESPACE,
 	CLI_CONTEXT,
 	CLI_KUBECONFIG,
+	CLI_AGENT_NAMESPACE,
+	CLI_POD,
+	CLI_IP,
+	CLI_VERDICT,
+	CLI_REASON,
+	CLI_POLICY,
+	CLI_LAST,
+	CLI_SINCE,
+	CLI_WATCH,
+	CLI_SORT,
+	CLI_NO_HEADERS,
+	CLI_NO_RECONNECT,
+	CLI_INTERFACE,
+	CLI_WRITE,
+	CLI_READ,
+	CLI_COUNT,
+	CLI_SNAPLEN,
+	CLI_DURATION,
+	CLI_NO_NAMES,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (UINT64_C(1) << (option))
@@ -61,7 +80,12 @@ enum cli_option {
 /* Of all commands, as kubectl's plugin. */
 #define CLI_OF_PLUGIN                                                                              \
 	(CLI_BIT(CLI_NODE) | CLI_BIT(CLI_ALL_NODES) | CLI_BIT(CLI_NAMESPACE) |                     \
-	 CLI_BIT(CLI_CONTEXT) | CLI_BIT(CLI_KUBECONFIG))
+	 CLI_BIT(CLI_CONTEXT) | CLI_BIT(CLI_KUBECONFIG) | CLI_BIT(CLI_AGENT_NAMESPACE))
+/* Which flows, packets or drops. */
+#define CLI_OF_FILTER                                                                              \
+	(CLI_BIT(CLI_POD) | CLI_BIT(CLI_NAMESPACE) | CLI_BIT(CLI_FROM) | CLI_BIT(CLI_TO) |         \
+	 CLI_BIT(CLI_IP) | CLI_BIT(CLI_PORT) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_VERDICT) |         \
+	 CLI_BIT(CLI_REASON) | CLI_BIT(CLI_POLICY))
 
 enum cli_value { CLI_VALUE_NONE, CLI_VALUE_REQUIRED, CLI_VALUE_OPTIONAL };
 
@@ -82,6 +106,15 @@ struct cli_list {
 	size_t count;
 };
 
+enum cli_format {
+	CLI_TABLE,
+	CLI_WIDE,
+	CLI_YAML,
+	CLI_NAMES,
+	CLI_JSON,
+	CLI_JSONL,
+};
+
 /* One invocation. Strings belong to argv or the environment; arrays are freed by cli_clear(). */
 struct cli {
 	const struct cli_command *command;
@@ -91,7 +124,8 @@ struct cli {
 	const char *argument;	   /* the first one; NULL: none */
 	struct cli_list arguments; /* all of them; the array is argv's */
 	const char *socket;
-	bool json;
+	enum cli_format format;
+	bool json;	 /* for programs: JSON, or YAML of the same */
 	int patience_ms; /* for one answer */
 	bool plugin;	 /* called as kubectl-polder: commands run in the agents' pods */
 	/* As the plugin: the nodes' answers, which cli_ask() gives instead of asking; borrowed. */
@@ -150,8 +184,25 @@ void cli_explain(const struct cli *cli, int error, char *message, size_t size);
 /* Nobody reads standard output any more (a pipe whose other end is closed). */
 bool cli_reader_is_gone(void);
 
-/* JSON for programs: indented, ASCII. */
+/* For programs, in the form that was asked for: JSON, indented or a line for each element of a
+ * list, or YAML. ASCII. */
 void cli_print_json(const json_t *value);
+void cli_print_line(const json_t *value); /* one of many: JSON in one line, or a YAML document */
+void cli_set_format(enum cli_format format);
+/* As YAML; strings that could be read as something else stand in quotes. */
+void cli_print_yaml(const json_t *value, FILE *out);
+
+/* "30s", "5m", "1h", "90". Seconds, or -1: it is none, or beyond `most`. */
+long cli_parse_time(const char *text, long most);
+/* A number from `least` to `most`. False after a complaint that names the option. */
+bool cli_parse_number(const struct cli *cli, enum cli_option option, long least, long most,
+		      json_int_t *ret);
+/* `since_seconds` of a request, from --since, at most `most`. CLI_OK or, after a
+ * complaint, CLI_USAGE. */
+int cli_add_since(const struct cli *cli, long most, json_t *args);
+/* The object `filter` of a request, from the options; NULL: none. CLI_OK or, after a complaint,
+ * CLI_USAGE. */
+int cli_filter(const struct cli *cli, json_t **ret);
 
 int cli_run_status(struct cli *cli);
 int cli_run_pods(struct cli *cli);
@@ -165,6 +216,15 @@ int cli_run_policy_show(struct cli *cli);
 int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_latency(struct cli *cli);
+int cli_run_drop_list(struct cli *cli);
+int cli_run_identities(struct cli *cli);
+int cli_run_rulesets(struct cli *cli);
+int cli_run_addresses(struct cli *cli);
+int cli_run_backends(struct cli *cli);
+int cli_run_ipam(struct cli *cli);
+int cli_run_pod_show(struct cli *cli);
+int cli_run_service_show(struct cli *cli);
+int cli_run_version(struct cli *cli);
 int cli_run_maps(struct cli *cli);
 int cli_run_metrics(struct cli *cli);
 int cli_run_install(struct cli *cli);
@@ -174,6 +234,7 @@ int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
 int cli_run_sysdump(struct cli *cli);
 int cli_run_monitor(struct cli *cli);
+int cli_run_capture(struct cli *cli);
 /* The answer of `explain` for people. */
 void cli_print_explain(const json_t *answer);
 /* The exit status that an answer is: 0 allowed, 1 denied, 2 unknown. */

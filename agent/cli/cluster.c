@@ -107,9 +107,17 @@ void cluster_clear(struct cluster *cluster)
 	*cluster = (struct cluster){0};
 }
 
+/* Where commands have pods of a namespace, -n is that one. */
+static const char *agents_namespace(const struct cli *cli)
+{
+	if (cli->given[CLI_AGENT_NAMESPACE] || cli->command->options & CLI_BIT(CLI_NAMESPACE))
+		return cli->values[CLI_AGENT_NAMESPACE];
+	return cli->values[CLI_NAMESPACE];
+}
+
 int cluster_find(const struct cli *cli, const char *node, struct cluster *ret)
 {
-	const char *namespace = cli->values[CLI_NAMESPACE];
+	const char *namespace = agents_namespace(cli);
 	const char *words[] = {"get",
 			       "pods",
 			       "-o",
@@ -293,10 +301,10 @@ static void add_option(char **words, size_t *used, const char *name, const char 
 static bool is_for_agents(const struct cli *cli, int option)
 {
 	return cli->given[option] && option != CLI_OUTPUT && option != CLI_WITH &&
-	       !(CLI_OF_PLUGIN & CLI_BIT(option));
+	       !(CLI_OF_PLUGIN & ~cli->command->options & CLI_BIT(option));
 }
 
-char **cluster_words(const struct cli *cli, bool json, const char *input)
+char **cluster_words(const struct cli *cli, const char *output, const char *input)
 {
 	const struct cli_command *command = cli->command;
 	size_t used = 0, most = 7 + cli->arguments.count + CLI_OPTION_COUNT;
@@ -311,8 +319,8 @@ char **cluster_words(const struct cli *cli, bool json, const char *input)
 	add_word(words, &used, strdup(command->noun));
 	if (command->verb)
 		add_word(words, &used, strdup(command->verb));
-	if (json)
-		add_option(words, &used, "output", "json");
+	if (output)
+		add_option(words, &used, "output", output);
 	for (int i = 0; i < CLI_OPTION_COUNT; i++) {
 		list = &cli->lists[i];
 		if (!is_for_agents(cli, i))

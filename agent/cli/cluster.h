@@ -61,7 +61,7 @@ bool cluster_call_json(struct cluster_call *call);
 
 /* The words of this invocation for an agent: without the plugin's own options; `input` (may be
  * NULL) stands for its files, as standard input. Free with cluster_words_clear(). */
-char **cluster_words(const struct cli *cli, bool json, const char *input);
+char **cluster_words(const struct cli *cli, const char *output, const char *input);
 void cluster_words_clear(char **words);
 
 /* Documents as one text that polderctl reads as "-". The caller frees. */
@@ -76,5 +76,6 @@ int cluster_run(struct cli *cli);
 int cluster_run_explain(struct cli *cli);
 int cluster_run_policy_try(struct cli *cli);
 int cluster_run_monitor(struct cli *cli);
+int cluster_run_capture(struct cli *cli);
 int cluster_run_sysdump(struct cli *cli);
 int cluster_refuse_here(struct cli *cli);

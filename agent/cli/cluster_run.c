@@ -24,9 +24,10 @@ static bool is_list(const struct cli_command *command)
 /* Waits as long as it has to: the time is the command's own. */
 static int timeout_of(const struct cli *cli)
 {
-	return cli->given[CLI_WAIT] || cli->given[CLI_FOR] ||
+	return cli->given[CLI_WAIT] || cli->given[CLI_FOR] || cli->given[CLI_WATCH] ||
 			       cli->command->run_in_cluster == cluster_run_policy_try ||
-			       cli->command->run_in_cluster == cluster_run_monitor
+			       cli->command->run_in_cluster == cluster_run_monitor ||
+			       cli->command->run_in_cluster == cluster_run_capture
 		       ? 0
 		       : KUBECTL_TIMEOUT_MS;
 }
@@ -52,7 +53,7 @@ static void pass_on(struct process *process, const char *data, size_t length)
 /* Its output and status, as they are there. */
 int cluster_run_on_node(struct cli *cli, const char *input)
 {
-	char **words = cluster_words(cli, cli->json, input);
+	char **words = cluster_words(cli, cli->values[CLI_OUTPUT], input);
 	struct cluster cluster = {0};
 	struct cluster_call call = {0};
 	int code = CLI_FAILED;
@@ -156,7 +157,8 @@ static int show(struct cli *cli, struct cluster_call *calls, size_t count)
 
 int cluster_run_on_all(struct cli *cli, const char *input)
 {
-	char **words = cluster_words(cli, cli->json || is_list(cli->command), input);
+	char **words =
+		cluster_words(cli, cli->json || is_list(cli->command) ? "json" : NULL, input);
 	struct cluster cluster = {0};
 	struct cluster_call *calls;
 	int code = CLI_FAILED;
@@ -184,6 +186,10 @@ int cluster_run(struct cli *cli)
 {
 	if (cluster_check_nodes(cli))
 		return CLI_USAGE;
+	if (cli->given[CLI_WATCH] && !cli->given[CLI_NODE]) {
+		cli_error("--watch shows one node: give --node");
+		return CLI_USAGE;
+	}
 	return cli->given[CLI_NODE] ? cluster_run_on_node(cli, NULL)
 				    : cluster_run_on_all(cli, NULL);
 }
@@ -219,8 +225,7 @@ static void show_event(const struct follower *follower)
 	if (json_text_load(follower->text, follower->length, 0, NULL, &event) < 0)
 		return;
 	put_node(event, follower->node);
-	json_dumpf(event, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-	putchar('\n');
+	cli_print_line(event);
 	json_decref(event);
 }
 
@@ -284,7 +289,7 @@ static int follow_nodes(struct cli *cli, const struct cluster *cluster, char **w
 /* All nodes' lines as they come, each with its node. */
 static int follow_all(struct cli *cli, const char *input)
 {
-	char **words = cluster_words(cli, cli->json, input);
+	char **words = cluster_words(cli, cli->json ? "json" : NULL, input);
 	struct cluster cluster = {0};
 	int code = CLI_FAILED;
 
@@ -306,6 +311,23 @@ int cluster_run_monitor(struct cli *cli)
 	if (cluster_check_nodes(cli))
 		return CLI_USAGE;
 	return cli->given[CLI_NODE] ? cluster_run_on_node(cli, NULL) : follow_all(cli, NULL);
+}
+
+/* Files of one node at a time; what is named here is not there. */
+int cluster_run_capture(struct cli *cli)
+{
+	const char *file = cli->given[CLI_WRITE] ? cli->values[CLI_WRITE] : "-";
+
+	if (!cli->given[CLI_NODE]) {
+		cli_error("capture: --node NODE says on which node");
+		return CLI_USAGE;
+	}
+	if (strcmp(file, "-") || cli->given[CLI_READ]) {
+		cli_error("capture: files are the agent's pod's here: -w - > FILE writes one of "
+			  "this machine, and polderctl reads it");
+		return CLI_USAGE;
+	}
+	return cluster_run_on_node(cli, NULL);
 }
 
 /* ---------------------------------------------------------------- policy try */

@@ -1,40 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The commands that list things. */
-#include <ctype.h>
-#include <errno.h>
+#include "agent/cli/lists.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cli/cli.h"
 #include "agent/cli/format.h"
-#include "agent/cli/table.h"
 
-#define LIST_MOST     4
-#define LIMIT_DEFAULT 1000
-#define LIMIT_MAX     100000000
-#define TITLES_MAX    16
+#define TITLES_MAX 32
 
-/* Adds the cells of one object. */
-typedef void (*row_function)(struct table *table, const json_t *item);
+/* ---------------------------------------------------------------- any list */
 
-/* Answers of several nodes have a column more. */
-static void print_list(const struct cli *cli, const json_t *list, const char *const *titles,
-		       row_function add_row)
+static struct table *new_table(const struct cli *cli, const struct list_form *form,
+			       const char **titles)
 {
-	const char *all[TITLES_MAX] = {"NODE"};
+	size_t count = 0;
 	struct table *table;
+
+	/* Answers of several nodes have a column more. */
+	if (cli->answer)
+		titles[count++] = "NODE";
+	for (size_t i = 0; form->titles[i]; i++)
+		titles[count++] = form->titles[i];
+	for (size_t i = 0; cli->format == CLI_WIDE && form->wide_titles && form->wide_titles[i];
+	     i++)
+		titles[count++] = form->wide_titles[i];
+	titles[count] = NULL;
+	table = table_new(titles);
+	if (!table)
+		abort();
+	if (cli->given[CLI_NO_HEADERS])
+		table_no_headers(table);
+	if (text_has_colours())
+		table_colours(table);
+	return table;
+}
+
+static void print_table(const struct cli *cli, const json_t *list, const struct list_form *form)
+{
+	const char *titles[TITLES_MAX];
+	struct table *table = new_table(cli, form, titles);
 	const json_t *item;
 	size_t index;
 
-	for (size_t i = 0; titles[i]; i++)
-		all[i + 1] = titles[i];
-	table = table_new(cli->answer ? all : titles);
-	if (!table)
-		abort();
 	json_array_foreach (list, index, item) {
 		if (cli->answer)
 			table_add(table, field_text(item, "node"));
-		add_row(table, item);
+		form->row(table, item);
+		if (cli->format == CLI_WIDE && form->wide_titles)
+			form->wide_row(table, item);
 	}
 	if (table_rows(table))
 		table_print(table, stdout);
@@ -43,36 +57,80 @@ static void print_list(const struct cli *cli, const json_t *list, const char *co
 	table_free(table);
 }
 
-static int show_list(const struct cli *cli, const json_t *list, const char *const *titles,
-		     row_function add_row)
+char *list_name_of(const json_t *item, const char *key)
 {
-	if (cli->json)
+	const json_t *value = field(item, key);
+	char buffer[FORMAT_MAX], *text;
+
+	text = strdup(json_is_string(value) ? json_string_value(value)
+					    : format_scalar(value, buffer));
+	if (!text)
+		abort();
+	return text;
+}
+
+static char *plain_name(const json_t *item)
+{
+	const char *namespace = field_text(item, "namespace"), *name = field_text(item, "name");
+	char *text;
+
+	if (asprintf(&text, "%s%s%s", namespace, *namespace ? "/" : "", name) < 0)
+		abort();
+	return text;
+}
+
+/* A line for each. Of things with several lines in the table each name stands once, if they follow
+ * each other. */
+static void print_names(const json_t *list, const struct list_form *form)
+{
+	char *last = NULL, *name;
+	const json_t *item;
+	size_t index;
+
+	json_array_foreach (list, index, item) {
+		name = form->name ? form->name(item) : plain_name(item);
+		if (!last || strcmp(last, name)) {
+			printf("%s/", form->kind);
+			text_print(name, NULL, stdout);
+			putchar('\n');
+		}
+		free(last);
+		last = name;
+	}
+	free(last);
+}
+
+int list_show(const struct cli *cli, const json_t *list, const struct list_form *form)
+{
+	if (cli->json) {
 		cli_print_json(list);
-	else if (json_is_array(list))
-		print_list(cli, list, titles, add_row);
-	else {
+	} else if (!json_is_array(list)) {
 		cli_error("polderd at %s sent something other than a list: is it of the same "
 			  "release?",
 			  cli->socket);
 		return CLI_FAILED;
+	} else if (cli->format == CLI_NAMES) {
+		print_names(list, form);
+	} else {
+		print_table(cli, list, form);
 	}
 	return CLI_OK;
 }
 
-static int run_list(const struct cli *cli, const char *operation, const char *const *titles,
-		    row_function add_row)
+int list_run(const struct cli *cli, const char *operation, const json_t *args,
+	     const struct list_form *form)
 {
 	json_t *list;
 	int code;
 
-	if (cli_ask(cli, operation, NULL, &list) < 0)
+	if (cli_ask(cli, operation, args, &list) < 0)
 		return CLI_FAILED;
-	code = show_list(cli, list, titles, add_row);
+	code = list_show(cli, list, form);
 	json_decref(list);
 	return code;
 }
 
-static void add_scalar(struct table *table, const json_t *item, const char *path)
+void list_add_scalar(struct table *table, const json_t *item, const char *path)
 {
 	const json_t *value = field(item, path);
 	char buffer[FORMAT_MAX];
@@ -81,12 +139,23 @@ static void add_scalar(struct table *table, const json_t *item, const char *path
 		  json_is_string(value) ? json_string_value(value) : format_scalar(value, buffer));
 }
 
-static void add_strings(struct table *table, const json_t *list)
+void list_add_strings(struct table *table, const json_t *list)
 {
 	char *text = format_list(list, LIST_MOST);
 
 	table_add(table, text);
 	free(text);
+}
+
+/* ---------------------------------------------------------------- pods */
+
+static void add_state(struct table *table, const char *state)
+{
+	enum table_colour colour = !strcmp(state, "ready")     ? COLOUR_GREEN
+				   : !strcmp(state, "waiting") ? COLOUR_YELLOW
+							       : COLOUR_RED;
+
+	table_add_colour(table, colour, state);
 }
 
 static void add_isolation(struct table *table, const json_t *direction)
@@ -99,62 +168,86 @@ static void add_isolation(struct table *table, const json_t *direction)
 
 static void add_pod(struct table *table, const json_t *pod)
 {
-	add_scalar(table, pod, "namespace");
-	add_scalar(table, pod, "name");
-	add_scalar(table, pod, "state");
-	add_strings(table, field(pod, "ips"));
-	add_scalar(table, pod, "link");
-	add_scalar(table, pod, "identity");
+	list_add_scalar(table, pod, "namespace");
+	list_add_scalar(table, pod, "name");
+	add_state(table, field_text(pod, "state"));
+	list_add_strings(table, field(pod, "ips"));
+	list_add_scalar(table, pod, "link");
+	list_add_scalar(table, pod, "identity");
 	add_isolation(table, field(pod, "ingress"));
 	add_isolation(table, field(pod, "egress"));
 }
 
+static void add_pod_more(struct table *table, const json_t *pod)
+{
+	list_add_scalar(table, pod, "container_id");
+	list_add_scalar(table, pod, "ifname");
+	list_add_scalar(table, pod, "mac");
+	list_add_scalar(table, pod, "mtu");
+}
+
 int cli_run_pods(struct cli *cli)
 {
+	static const char *const wide_titles[] = {"CONTAINER", "IFNAME", "MAC", "MTU", NULL};
 	static const char *const titles[] = {"NAMESPACE", "NAME",    "STATE",  "IPS", "LINK",
 					     "IDENTITY",  "INGRESS", "EGRESS", NULL};
+	static const struct list_form form = {.kind = "pod",
+					      .titles = titles,
+					      .row = add_pod,
+					      .wide_titles = wide_titles,
+					      .wide_row = add_pod_more};
 
-	return run_list(cli, "pods", titles, add_pod);
+	return list_run(cli, "pods", NULL, &form);
 }
 
 static void add_node(struct table *table, const json_t *node)
 {
-	add_scalar(table, node, "name");
-	add_strings(table, field(node, "addresses"));
-	add_strings(table, field(node, "pod_ranges"));
-	add_strings(table, field(node, "refused_ranges"));
-	add_scalar(table, node, "ipv4");
-	add_scalar(table, node, "ipv6");
-	add_scalar(table, node, "number");
-	add_scalar(table, node, "since");
+	list_add_scalar(table, node, "name");
+	list_add_strings(table, field(node, "addresses"));
+	list_add_strings(table, field(node, "pod_ranges"));
+	list_add_strings(table, field(node, "refused_ranges"));
+	list_add_scalar(table, node, "ipv4");
+	list_add_scalar(table, node, "ipv6");
+	list_add_scalar(table, node, "number");
+	list_add_scalar(table, node, "since");
 }
 
 int cli_run_nodes(struct cli *cli)
 {
 	static const char *const titles[] = {"NAME", "ADDRESSES", "POD RANGES", "REFUSED", "IPV4",
 					     "IPV6", "NUMBER",	  "SINCE",	NULL};
+	static const struct list_form form = {.kind = "node", .titles = titles, .row = add_node};
 
-	return run_list(cli, "nodes", titles, add_node);
+	return list_run(cli, "nodes", NULL, &form);
 }
 
 static void add_load_balancer(struct table *table, const json_t *one)
 {
-	add_scalar(table, one, "address");
-	add_scalar(table, one, "namespace");
-	add_scalar(table, one, "name");
-	add_scalar(table, one, "state");
-	add_scalar(table, one, "node");
-	add_scalar(table, one, "link");
-	add_scalar(table, one, "since");
-	add_scalar(table, one, "reason");
+	list_add_scalar(table, one, "address");
+	list_add_scalar(table, one, "namespace");
+	list_add_scalar(table, one, "name");
+	list_add_scalar(table, one, "state");
+	list_add_scalar(table, one, "node");
+	list_add_scalar(table, one, "link");
+	list_add_scalar(table, one, "since");
+	list_add_scalar(table, one, "reason");
+}
+
+static char *address_name(const json_t *one)
+{
+	return list_name_of(one, "address");
 }
 
 int cli_run_load_balancers(struct cli *cli)
 {
 	static const char *const titles[] = {"ADDRESS", "NAMESPACE", "SERVICE", "STATE", "NODE",
 					     "LINK",	"SINCE",     "REASON",	NULL};
+	static const struct list_form form = {.kind = "load-balancer",
+					      .titles = titles,
+					      .row = add_load_balancer,
+					      .name = address_name};
 
-	return run_list(cli, "load-balancers", titles, add_load_balancer);
+	return list_run(cli, "load-balancers", NULL, &form);
 }
 
 /* "10.0.0.1:80,10.0.0.2:80 (terminating) +3". */
@@ -173,7 +266,7 @@ static void add_backends(struct table *table, const json_t *backends)
 							   ? ""
 							   : " (terminating)"));
 	}
-	add_strings(table, texts);
+	list_add_strings(table, texts);
 	json_decref(texts);
 }
 
@@ -211,7 +304,7 @@ static void add_service_terms(struct table *table, const json_t *service)
 		json_array_append_new(texts, json_sprintf("hints: %s", hints));
 	if (*reason)
 		json_array_append_new(texts, json_sprintf("hints not used: %s", reason));
-	add_strings(table, texts);
+	list_add_strings(table, texts);
 	json_decref(texts);
 }
 
@@ -226,13 +319,13 @@ static void add_local_backends(struct table *table, const json_t *service)
 
 static void add_service(struct table *table, const json_t *service)
 {
-	add_scalar(table, service, "namespace");
-	add_scalar(table, service, "name");
-	add_scalar(table, service, "kind");
+	list_add_scalar(table, service, "namespace");
+	list_add_scalar(table, service, "name");
+	list_add_scalar(table, service, "kind");
 	add_service_address(table, service);
-	add_scalar(table, service, "port");
-	add_scalar(table, service, "protocol");
-	add_scalar(table, service, "port_name");
+	list_add_scalar(table, service, "port");
+	list_add_scalar(table, service, "protocol");
+	list_add_scalar(table, service, "port_name");
 	add_backends(table, field(service, "backends"));
 	add_local_backends(table, service);
 	add_service_terms(table, service);
@@ -243,115 +336,30 @@ int cli_run_services(struct cli *cli)
 	static const char *const titles[] = {"NAMESPACE", "NAME",     "KIND",	   "ADDRESS",
 					     "PORT",	  "PROTOCOL", "PORT-NAME", "BACKENDS",
 					     "THIS-NODE", "TERMS",    NULL};
+	static const struct list_form form = {
+		.kind = "service", .titles = titles, .row = add_service};
 
-	return run_list(cli, "services", titles, add_service);
+	return list_run(cli, "services", NULL, &form);
 }
 
 static void add_policy(struct table *table, const json_t *policy)
 {
-	add_scalar(table, policy, "tier");
-	add_scalar(table, policy, "namespace");
-	add_scalar(table, policy, "name");
-	add_strings(table, field(policy, "types"));
-	add_scalar(table, policy, "selected_pods");
-	add_scalar(table, policy, "rules");
+	list_add_scalar(table, policy, "tier");
+	list_add_scalar(table, policy, "namespace");
+	list_add_scalar(table, policy, "name");
+	list_add_strings(table, field(policy, "types"));
+	list_add_scalar(table, policy, "selected_pods");
+	list_add_scalar(table, policy, "rules");
 }
 
 int cli_run_policies(struct cli *cli)
 {
 	static const char *const titles[] = {"TIER", "NAMESPACE", "NAME", "TYPES",
 					     "PODS", "RULES",	  NULL};
+	static const struct list_form form = {
+		.kind = "policy", .titles = titles, .row = add_policy};
 
-	return run_list(cli, "policies", titles, add_policy);
-}
-
-static void add_endpoint(struct table *table, const json_t *item, const char *address,
-			 const char *port)
-{
-	char buffer[FORMAT_MAX];
-
-	table_add(table,
-		  format_endpoint(field_text(item, address), field_number(item, port), buffer));
-}
-
-/* What the packet's addresses become; "-" where nothing changes. */
-static void add_translation(struct table *table, const json_t *flow)
-{
-	char source[FORMAT_MAX], destination[FORMAT_MAX];
-
-	format_endpoint(field_text(flow, "new_source"), field_number(flow, "new_source_port"),
-			source);
-	format_endpoint(field_text(flow, "new_destination"),
-			field_number(flow, "new_destination_port"), destination);
-	if (source[0] && destination[0])
-		table_addf(table, "%s -> %s", source, destination);
-	else if (source[0])
-		table_addf(table, "%s ->", source);
-	else if (destination[0])
-		table_addf(table, "-> %s", destination);
-	else
-		table_add(table, NULL);
-}
-
-static void add_flow(struct table *table, const json_t *flow)
-{
-	char idle[FORMAT_MAX];
-
-	add_scalar(table, flow, "proto");
-	add_endpoint(table, flow, "source", "source_port");
-	add_endpoint(table, flow, "destination", "destination_port");
-	add_translation(table, flow);
-	if (*field_text(flow, "node"))
-		table_addf(table, "%s (%s)", field_text(flow, "action"), field_text(flow, "node"));
-	else
-		add_scalar(table, flow, "action");
-	add_strings(table, field(flow, "state"));
-	add_scalar(table, flow, "reply");
-	add_scalar(table, flow, "current");
-	table_add(table, format_duration(field_number(flow, "idle_seconds"), idle));
-	add_scalar(table, flow, "packets");
-	add_scalar(table, flow, "bytes");
-}
-
-static int parse_limit(const char *text, json_int_t *ret)
-{
-	char *end;
-	long value;
-
-	errno = 0;
-	value = strtol(text, &end, 10);
-	if (!isdigit((unsigned char)text[0]) || *end || errno || value > LIMIT_MAX)
-		return -EINVAL;
-	*ret = value;
-	return 0;
-}
-
-int cli_run_flows(struct cli *cli)
-{
-	static const char *const titles[] = {"PROTO",  "SOURCE",  "DESTINATION", "TRANSLATED",
-					     "ACTION", "STATE",	  "REPLY",	 "CURRENT",
-					     "IDLE",   "PACKETS", "BYTES",	 NULL};
-	json_int_t limit = LIMIT_DEFAULT;
-	json_t *args, *list;
-	int code;
-
-	if (cli->values[CLI_LIMIT] && parse_limit(cli->values[CLI_LIMIT], &limit) < 0) {
-		cli_error("--limit %s: expected a number from 0 to %d", cli->values[CLI_LIMIT],
-			  LIMIT_MAX);
-		return CLI_USAGE;
-	}
-	args = json_pack("{s:I}", "limit", limit);
-	code = cli_ask(cli, "flows", args, &list) < 0 ? CLI_FAILED : CLI_OK;
-	json_decref(args);
-	if (code)
-		return code;
-	code = show_list(cli, list, titles, add_flow);
-	if (limit && !cli->answer && json_array_size(list) >= (size_t)limit)
-		cli_error("only the first %lld flows are shown: use --limit N for more, --limit "
-			  "0 for all",
-			  (long long)limit);
-	json_decref(list);
-	return code;
+	return list_run(cli, "policies", NULL, &form);
 }
 
 static void add_map(struct table *table, const json_t *map)
@@ -359,16 +367,16 @@ static void add_map(struct table *table, const json_t *map)
 	json_int_t entries = field_number(map, "entries"), most = field_number(map, "max_entries");
 	char bytes[FORMAT_MAX];
 
-	add_scalar(table, map, "name");
-	add_scalar(table, map, "type");
-	add_scalar(table, map, "entries");
-	add_scalar(table, map, "max_entries");
+	list_add_scalar(table, map, "name");
+	list_add_scalar(table, map, "type");
+	list_add_scalar(table, map, "entries");
+	list_add_scalar(table, map, "max_entries");
 	if (most > 0 && json_is_integer(field(map, "entries")))
 		table_addf(table, "%.1f%%", 100.0 * (double)entries / (double)most);
 	else
 		table_add(table, NULL);
-	add_scalar(table, map, "key_bytes");
-	add_scalar(table, map, "value_bytes");
+	list_add_scalar(table, map, "key_bytes");
+	list_add_scalar(table, map, "value_bytes");
 	table_add(table, field(map, "memory_bytes")
 				 ? format_bytes(field_number(map, "memory_bytes"), bytes)
 				 : NULL);
@@ -378,6 +386,7 @@ int cli_run_maps(struct cli *cli)
 {
 	static const char *const titles[] = {"NAME", "TYPE",  "ENTRIES", "MAX", "FILL",
 					     "KEY",  "VALUE", "MEMORY",	 NULL};
+	static const struct list_form form = {.kind = "map", .titles = titles, .row = add_map};
 
-	return run_list(cli, "maps", titles, add_map);
+	return list_run(cli, "maps", NULL, &form);
 }

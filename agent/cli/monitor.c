@@ -3,15 +3,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
+#include "agent/common/clock.h"
 #include "agent/common/control_client.h"
 
 #define EVENT_MAX (1u << 20)
 #define SEND_MS	  5000
 #define LOOK_MS	  500 /* how often to look whether anybody still reads */
+#define LAST_MAX  1000
+#define SINCE_MAX INT32_MAX
 
 static void print_word(const char *text)
 {
@@ -69,7 +73,9 @@ static void print_event(const json_t *event)
 	}
 	text_print(format_scalar(field(event, "time"), scalar), NULL, stdout);
 	print_word(field_text(event, "type"));
-	print_word(field_text(event, "verdict"));
+	putchar(' ');
+	text_print_colour(text_verdict_colour(field_text(event, "verdict")),
+			  field_text(event, "verdict"));
 	if (strcmp(field_text(event, "reason"), "none"))
 		print_word(field_text(event, "reason"));
 	print_word(field_text(event, "hook"));
@@ -77,6 +83,10 @@ static void print_event(const json_t *event)
 	print_word(format_scalar(field(event, "proto"), scalar));
 	print_end(field(event, "source"));
 	fputs(" ->", stdout);
+	if (*field_text(event, "destination.service")) {
+		fputs(" service", stdout);
+		print_word(field_text(event, "destination.service"));
+	}
 	print_end(field(event, "destination"));
 	if (json_is_object(field(event, "backend"))) {
 		fputs(" via", stdout);
@@ -90,66 +100,232 @@ static void print_event(const json_t *event)
 	printf(" length %lld\n", (long long)field_number(event, "length"));
 }
 
+/* What is known of the programs' counts, to tell what came while nobody listened. */
+struct counts {
+	bool known;
+	json_int_t time_ns; /* of the newest event that was seen, or when listening began */
+	json_int_t dropped, lost, limited;
+};
+
+struct monitor {
+	const struct cli *cli;
+	json_t *args;
+	struct counts counts;
+	json_int_t lost; /* the same, of those the reader has heard that they were lost */
+	bool away;	 /* the agent went, and has not come back yet */
+	int64_t away_since_ms;
+};
+
 /* 0, or -EPIPE when nobody reads. */
-static int show_event(const struct cli *cli, const json_t *event)
+static int show_event(struct monitor *monitor, const json_t *event)
 {
-	if (cli->json) {
-		json_dumpf(event, stdout, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
-		putchar('\n');
-	} else {
+	json_int_t when = field_number(event, "monotonic_ns");
+
+	if (when > monitor->counts.time_ns)
+		monitor->counts.time_ns = when;
+	monitor->lost += field_number(event, "lost");
+	if (monitor->cli->json)
+		cli_print_line(event);
+	else
 		print_event(event);
-	}
 	return fflush(stdout) ? -EPIPE : 0;
 }
 
-static int follow(const struct cli *cli, struct control_client *client)
+/* ---------------------------------------------------------------- a restart of the agent */
+
+static json_int_t more(json_int_t now, json_int_t before)
 {
-	struct error failure;
-	char message[1536];
+	return now > before ? now - before : 0;
+}
+
+/* What the programs' counts say of the time in between. They go on counting while no agent runs;
+ * if they are less than before, the maps were made anew. */
+static void tell_gap(struct monitor *monitor, const json_t *begin)
+{
+	const struct counts *before = &monitor->counts;
+	json_int_t lost = field_number(begin, "lost_events"),
+		   limited = field_number(begin, "limited_events"),
+		   dropped = field_number(begin, "dropped_packets");
+	double seconds = (double)(clock_monotonic_ms() - monitor->away_since_ms) / 1000;
+	json_t *document;
+
+	if (dropped < before->dropped || lost < before->lost) {
+		cli_error("connected again after %.1f s; polderd's maps were made anew: what was "
+			  "dropped in between is not known",
+			  seconds);
+		document = json_pack("{s:{s:f, s:n, s:n}}", "reconnected", "seconds", seconds,
+				     "lost", "limited");
+	} else {
+		lost = more(lost, before->lost + monitor->lost);
+		limited = more(limited, before->limited);
+		cli_error("connected again after %.1f s: of the events in between %lld had no room "
+			  "and %lld were withheld by the rate limit; flows that were allowed in "
+			  "between are not told",
+			  seconds, (long long)lost, (long long)limited);
+		document = json_pack("{s:{s:f, s:I, s:I}}", "reconnected", "seconds", seconds,
+				     "lost", lost, "limited", limited);
+	}
+	if (monitor->cli->json)
+		cli_print_line(document);
+	json_decref(document);
+}
+
+/* The agent's first line: where its programs' counts are. */
+static void take_begin(struct monitor *monitor, const json_t *begin)
+{
+	json_int_t now = field_number(begin, "monotonic_ns");
+
+	if (monitor->away && monitor->counts.known)
+		tell_gap(monitor, begin);
+	else if (monitor->away)
+		cli_error("connected again");
+	monitor->away = false;
+	monitor->counts.known = true;
+	monitor->counts.dropped = field_number(begin, "dropped_packets");
+	monitor->counts.lost = field_number(begin, "lost_events");
+	monitor->counts.limited = field_number(begin, "limited_events");
+	if (!monitor->counts.time_ns)
+		monitor->counts.time_ns = now;
+	monitor->lost = 0;
+}
+
+/* What came after the newest event that was seen, which the agent may still have, or find. */
+static void ask_for_the_rest(struct monitor *monitor)
+{
+	json_object_del(monitor->args, "last");
+	json_object_del(monitor->args, "since_seconds");
+	if (monitor->counts.time_ns)
+		json_object_set_new(monitor->args, "after_ns",
+				    json_integer(monitor->counts.time_ns));
+}
+
+static bool is_agent_away(int error)
+{
+	return error == -ECONNRESET || error == -EPIPE || error == -ENOENT ||
+	       error == -ECONNREFUSED || error == -ETIMEDOUT;
+}
+
+/* ---------------------------------------------------------------- one connection */
+
+/* Until it ends: -errno. *ret_began: there was an answer. */
+static int follow(struct monitor *monitor, struct control_client *client, bool *ret_began,
+		  bool *ret_reader_gone, struct error *ret_failure)
+{
 	json_t *event;
 	int r = 0;
 
 	while (!r) {
-		r = control_client_receive(client, LOOK_MS, &event, &failure);
+		r = control_client_receive(client, LOOK_MS, &event, ret_failure);
 		if (r == -ETIMEDOUT) {
-			r = cli_reader_is_gone() ? -EPIPE : 0;
-		} else if (!r) {
-			r = show_event(cli, event);
-			json_decref(event);
+			*ret_reader_gone = cli_reader_is_gone();
+			r = *ret_reader_gone ? -EPIPE : 0;
+			continue;
 		}
+		if (r)
+			break;
+		*ret_began = true;
+		if (field(event, "begin")) {
+			take_begin(monitor, field(event, "begin"));
+		} else {
+			r = show_event(monitor, event);
+			*ret_reader_gone = r != 0;
+		}
+		json_decref(event);
 	}
-	if (r == -EPIPE)
-		return CLI_FAILED;
-	if (r == -EREMOTEIO) {
-		cli_error("polderd at %s refused monitor: %s (code %d)", cli->socket, failure.text,
-			  failure.code);
+	return r;
+}
+
+static int connect_and_follow(struct monitor *monitor, bool *ret_began, bool *ret_reader_gone,
+			      struct error *ret_failure)
+{
+	struct control_client *client = NULL;
+	int r = control_client_connect(monitor->cli->socket, EVENT_MAX, CONTROL_CLIENT_CONNECT_MS,
+				       &client);
+
+	if (!r)
+		r = control_client_send(client, "monitor", monitor->args, -1, SEND_MS);
+	if (!r)
+		r = follow(monitor, client, ret_began, ret_reader_gone, ret_failure);
+	control_client_free(client);
+	return r;
+}
+
+static void tell_away(struct monitor *monitor, int error)
+{
+	if (monitor->away)
+		return;
+	monitor->away = true;
+	monitor->away_since_ms = clock_monotonic_ms();
+	cli_error("polderd at %s %s: waiting for it to come back; --no-reconnect ends instead",
+		  monitor->cli->socket,
+		  error == -ETIMEDOUT ? "does not answer" : "closed the connection");
+}
+
+static int tell_end(const struct monitor *monitor, int error, const struct error *failure)
+{
+	char message[1536];
+
+	if (error == -EREMOTEIO) {
+		cli_error("polderd at %s refused monitor: %s (code %d)", monitor->cli->socket,
+			  failure->text, failure->code);
 	} else {
-		cli_explain(cli, r, message, sizeof(message));
+		cli_explain(monitor->cli, error, message, sizeof(message));
 		cli_error("%s", message);
 	}
 	return CLI_FAILED;
 }
 
-/* Neither option means both. */
+static int run(struct monitor *monitor)
+{
+	bool began = false, reader_gone = false;
+	struct error failure = {0};
+	int r;
+
+	for (;;) {
+		r = connect_and_follow(monitor, &began, &reader_gone, &failure);
+		if (reader_gone)
+			return CLI_FAILED;
+		if (!began || !is_agent_away(r) || monitor->cli->given[CLI_NO_RECONNECT])
+			return tell_end(monitor, r, &failure);
+		tell_away(monitor, r);
+		ask_for_the_rest(monitor);
+		usleep(LOOK_MS * 1000);
+		if (cli_reader_is_gone())
+			return CLI_FAILED;
+	}
+}
+
+/* ---------------------------------------------------------------- the command */
+
+static int add_past(const struct cli *cli, json_t *args)
+{
+	json_int_t last;
+
+	if (cli->given[CLI_LAST]) {
+		if (!cli_parse_number(cli, CLI_LAST, 0, LAST_MAX, &last))
+			return CLI_USAGE;
+		json_object_set_new(args, "last", json_integer(last));
+	}
+	return cli_add_since(cli, SINCE_MAX, args);
+}
+
+/* Neither --drops nor --flows means both. */
 int cli_run_monitor(struct cli *cli)
 {
 	bool both = cli->given[CLI_DROPS] == cli->given[CLI_FLOWS];
-	json_t *args = json_pack("{s:b, s:b}", "drops", both || cli->given[CLI_DROPS], "flows",
-				 both || cli->given[CLI_FLOWS]);
-	struct control_client *client = NULL;
-	char message[1536];
-	int r, code = CLI_FAILED;
+	struct monitor monitor = {.cli = cli};
+	json_t *filter = NULL;
+	int code;
 
-	r = control_client_connect(cli->socket, EVENT_MAX, CONTROL_CLIENT_CONNECT_MS, &client);
-	if (!r)
-		r = control_client_send(client, "monitor", args, -1, SEND_MS);
-	json_decref(args);
-	if (!r) {
-		code = follow(cli, client);
-	} else {
-		cli_explain(cli, r, message, sizeof(message));
-		cli_error("%s", message);
-	}
-	control_client_free(client);
+	monitor.args = json_pack("{s:b, s:b, s:b}", "drops", both || cli->given[CLI_DROPS], "flows",
+				 both || cli->given[CLI_FLOWS], "begin", true);
+	code = add_past(cli, monitor.args);
+	if (!code)
+		code = cli_filter(cli, &filter);
+	if (!code && filter)
+		json_object_set_new(monitor.args, "filter", filter);
+	if (!code)
+		code = run(&monitor);
+	json_decref(monitor.args);
 	return code;
 }

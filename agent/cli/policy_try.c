@@ -24,20 +24,6 @@
 #define DEFAULT_FOR    30
 #define FOR_MAX	       86400
 
-/* "30s", "5m", "1h", "90". Seconds, or -1. */
-static long parse_time(const char *text)
-{
-	char *end;
-	long value = strtol(text, &end, 10);
-	long unit = *end == 'h' ? 3600 : *end == 'm' ? 60 : 1;
-
-	if (end == text || *text == '-' || *text == '+' || value > FOR_MAX)
-		return -1;
-	if (*end && (!strchr("smh", *end) || end[1]))
-		return -1;
-	return value * unit > FOR_MAX ? -1 : value * unit;
-}
-
 /* ---------------------------------------------------------------- the objects */
 
 /* Says every fault of the files, as policy check does. */
@@ -323,7 +309,8 @@ static int run_commit(const struct cli *cli, int fd)
 
 int cli_run_policy_try(struct cli *cli)
 {
-	long seconds = cli->values[CLI_FOR] ? parse_time(cli->values[CLI_FOR]) : DEFAULT_FOR;
+	long seconds =
+		cli->values[CLI_FOR] ? cli_parse_time(cli->values[CLI_FOR], FOR_MAX) : DEFAULT_FOR;
 	CLEANUP(cleanup_close) int fd = -1;
 	json_int_t differs = 0;
 

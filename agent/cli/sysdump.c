@@ -171,8 +171,9 @@ static void take_directories(struct sysdump *dump, const json_t *config)
 
 void sysdump_add_agent(struct sysdump *dump)
 {
-	static const char *const operations[] = {"config",   "status", "pods",	"services",
-						 "policies", "maps",   "flows", "metrics"};
+	static const char *const operations[] = {"config",   "status", "pods",	     "services",
+						 "policies", "maps",   "flows",	     "drops",
+						 "metrics",  "nodes",  "identities", "rulesets"};
 	struct cli cli = *dump->cli;
 	CLEANUP(cleanup_json) json_t *limit = json_pack("{s:i}", "limit", FLOWS_MAX);
 	char message[1536], name[64];

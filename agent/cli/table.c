@@ -7,12 +7,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define GAP 3
 
 struct cell {
 	char *text; /* escaped */
 	size_t width;
+	enum table_colour colour;
 };
 
 struct table {
@@ -20,7 +22,41 @@ struct table {
 	size_t columns;
 	struct cell *cells;
 	size_t count, room;
+	bool no_headers, colours;
 };
+
+/* ECMA-48; "" ends nothing. */
+static const char *const colour_codes[] = {
+	[COLOUR_NONE] = "",	      [COLOUR_RED] = "\033[31m", [COLOUR_GREEN] = "\033[32m",
+	[COLOUR_YELLOW] = "\033[33m", [COLOUR_DIM] = "\033[2m",
+};
+#define BOLD	   "\033[1m"
+#define COLOUR_END "\033[0m"
+
+bool text_has_colours(void)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return !(no && *no) && term && *term && strcmp(term, "dumb") != 0 && isatty(STDOUT_FILENO);
+}
+
+enum table_colour text_verdict_colour(const char *verdict)
+{
+	if (strcmp(verdict, "allow") == 0)
+		return COLOUR_GREEN;
+	return strcmp(verdict, "reject") == 0 ? COLOUR_YELLOW : COLOUR_RED;
+}
+
+void text_print_colour(enum table_colour colour, const char *text)
+{
+	bool colours = colour != COLOUR_NONE && text_has_colours();
+
+	if (colours)
+		fputs(colour_codes[colour], stdout);
+	text_print(text, NULL, stdout);
+	if (colours)
+		fputs(COLOUR_END, stdout);
+}
 
 /* One character of UTF-8; an invalid byte stands for itself, negative. Returns its length. */
 static size_t decode_character(const char *text, int32_t *ret)
@@ -110,13 +146,29 @@ void table_add(struct table *table, const char *text)
 	size_t length;
 	FILE *out;
 
-	cell->text = NULL;
+	*cell = (struct cell){0};
 	out = open_memstream(&cell->text, &length);
 	if (!out)
 		abort();
 	cell->width = text_print(text && *text ? text : "-", NULL, out);
 	if (fclose(out) || !cell->text)
 		abort();
+}
+
+void table_add_colour(struct table *table, enum table_colour colour, const char *text)
+{
+	table_add(table, text);
+	table->cells[table->count - 1].colour = colour;
+}
+
+void table_no_headers(struct table *table)
+{
+	table->no_headers = true;
+}
+
+void table_colours(struct table *table)
+{
+	table->colours = true;
 }
 
 void table_addf(struct table *table, const char *format, ...)
@@ -141,7 +193,7 @@ size_t table_rows(const struct table *table)
 
 static size_t column_width(const struct table *table, size_t column)
 {
-	size_t width = strlen(table->titles[column]);
+	size_t width = table->no_headers ? 0 : strlen(table->titles[column]);
 
 	for (size_t i = column; i < table->count; i += table->columns)
 		if (table->cells[i].width > width)
@@ -150,30 +202,38 @@ static size_t column_width(const struct table *table, size_t column)
 }
 
 /* The last column needs no padding: lines do not end in blanks. */
-static void print_cell(const char *text, size_t width, size_t full, bool last, FILE *out)
+static void print_cell(const char *text, const char *colour, size_t padding, bool last, FILE *out)
 {
-	fputs(text, out);
+	fprintf(out, "%s%s%s", colour, text, *colour ? COLOUR_END : "");
 	if (last)
 		fputc('\n', out);
 	else
-		fprintf(out, "%*s", (int)(full - width + GAP), "");
+		fprintf(out, "%*s", (int)(padding + GAP), "");
+}
+
+static void print_titles(const struct table *table, const size_t *widths, FILE *out)
+{
+	for (size_t i = 0; i < table->columns; i++)
+		print_cell(table->titles[i], table->colours ? BOLD : "",
+			   widths[i] - strlen(table->titles[i]), i + 1 == table->columns, out);
 }
 
 void table_print(const struct table *table, FILE *out)
 {
 	size_t *widths = calloc(table->columns, sizeof(*widths)), column;
+	const struct cell *cell;
 
 	if (!widths)
 		abort();
-	for (column = 0; column < table->columns; column++) {
+	for (column = 0; column < table->columns; column++)
 		widths[column] = column_width(table, column);
-		print_cell(table->titles[column], strlen(table->titles[column]), widths[column],
-			   column + 1 == table->columns, out);
-	}
+	if (!table->no_headers)
+		print_titles(table, widths, out);
 	for (size_t i = 0; i < table->count; i++) {
 		column = i % table->columns;
-		print_cell(table->cells[i].text, table->cells[i].width, widths[column],
-			   column + 1 == table->columns, out);
+		cell = &table->cells[i];
+		print_cell(cell->text, table->colours ? colour_codes[cell->colour] : "",
+			   widths[column] - cell->width, column + 1 == table->columns, out);
 	}
 	free(widths);
 }

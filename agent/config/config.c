@@ -84,6 +84,8 @@ void config_defaults(struct config *config)
 		.max_socket_origins = 65536,
 		.max_rule_counters = 32768,
 		.events_per_second = 10000,
+		.flow_export_rate = 1000,
+		.flow_export_size = 64,
 		.rejects_per_second = 1000,
 		.log_level = LOG_LEVEL_INFO,
 	};
@@ -99,6 +101,7 @@ void config_clear(struct config *config)
 	free(config->resources);
 	free(config->kubeconfig);
 	free(config->context);
+	free(config->flow_export);
 	free(config->run_dir);
 	free(config->state_dir);
 	free(config->socket);

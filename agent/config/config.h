@@ -20,6 +20,7 @@ enum tunnel_mode { TUNNEL_NONE, TUNNEL_VXLAN, TUNNEL_AUTO };
 /* What is served of a Service for who is outside goes to an endpoint of another node translated
  * both ways, or is answered by that node itself. */
 enum forwarding_mode { FORWARDING_SNAT, FORWARDING_DSR };
+enum flow_export_events { EXPORT_ALL, EXPORT_DROPS, EXPORT_FLOWS };
 
 /* How an endpoint is chosen: each as likely, or by a table in which few change theirs when the
  * endpoints do. */
@@ -27,7 +28,7 @@ enum balancing { BALANCING_RANDOM, BALANCING_MAGLEV };
 
 /* Where a key's value comes from. */
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_OPTION };
-#define CONFIG_KEYS_MAX 64
+#define CONFIG_KEYS_MAX 96
 
 struct config {
 	char *node_name;  /* --node-name; default: the host's name */
@@ -100,9 +101,15 @@ struct config {
 				      */
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default
 					1000; 0: no limit */
-	bool latency;		     /* --latency yes|no, default no: connections are measured */
-	enum log_level log_level;    /* --log-level, default info */
-	char *file;		     /* --config FILE; NULL: none */
+	bool latency;		   /* --latency yes|no, default no: connections are measured */
+	char *flow_export;	     /* --flow-export FILE|unix:PATH; NULL: none */
+	enum flow_export_events flow_export_events; /* --flow-export-events drops|flows|all, default
+						       all */
+	uint32_t flow_export_rate; /* --flow-export-rate, lines a second, default 1000; 0: no
+				      limit */
+	uint32_t flow_export_size; /* --flow-export-size, MiB of a file, default 64; 0: no limit */
+	enum log_level log_level;  /* --log-level, default info */
+	char *file;		   /* --config FILE; NULL: none */
 	uint8_t origins[CONFIG_KEYS_MAX]; /* enum config_origin, in the order of config_keys */
 };
 

@@ -410,6 +410,53 @@ static int set_events_per_second(struct config *config, const char *text,
 	return set_u32(&config->events_per_second, text, 0, 10000000, source);
 }
 
+/* A socket's path has a shorter limit, and is not made. */
+static int set_flow_export(struct config *config, const char *text, struct config_source *source)
+{
+	CLEANUP(cleanup_free) char *path = NULL;
+	bool is_socket = strncmp(text, "unix:", strlen("unix:")) == 0;
+	char *target = NULL;
+
+	if (strcmp(text, "none") == 0) {
+		free(TAKE_PTR(config->flow_export));
+		return 0;
+	}
+	if (set_path(&path, is_socket ? text + strlen("unix:") : text, source) < 0)
+		return -EINVAL;
+	if (is_socket && strlen(path) > 107)
+		return bad(source, "the path of a socket has at most 107 bytes");
+	if (asprintf(&target, "%s%s", is_socket ? "unix:" : "", path) < 0)
+		return bad(source, "out of memory");
+	free(config->flow_export);
+	config->flow_export = target;
+	return 0;
+}
+
+static int set_flow_export_events(struct config *config, const char *text,
+				  struct config_source *source)
+{
+	static const struct choice choices[] = {
+		{"all", EXPORT_ALL}, {"drops", EXPORT_DROPS}, {"flows", EXPORT_FLOWS}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->flow_export_events = value;
+	return 0;
+}
+
+static int set_flow_export_rate(struct config *config, const char *text,
+				struct config_source *source)
+{
+	return set_u32(&config->flow_export_rate, text, 0, 1000000, source);
+}
+
+static int set_flow_export_size(struct config *config, const char *text,
+				struct config_source *source)
+{
+	return set_u32(&config->flow_export_size, text, 0, 1048576, source);
+}
+
 static int set_log_level(struct config *config, const char *text, struct config_source *source)
 {
 	if (log_level_parse(text, &config->log_level) < 0)
@@ -623,6 +670,15 @@ const struct config_key config_keys[] = {
 	 set_pod_mtu, NULL},
 	{"events-per-second", FORM_NUMBER, "N", "events for each CPU; 0: no limit (default 10000)",
 	 set_events_per_second, NULL},
+	{"flow-export", FORM_TEXT, "FILE|unix:PATH|none",
+	 "write events as JSON lines to a file or a Unix socket (default none)", set_flow_export,
+	 NULL},
+	{"flow-export-events", FORM_TEXT, "all|drops|flows", "which events (default all)",
+	 set_flow_export_events, NULL},
+	{"flow-export-rate", FORM_NUMBER, "N", "lines a second; 0: no limit (default 1000)",
+	 set_flow_export_rate, NULL},
+	{"flow-export-size", FORM_NUMBER, "MIB",
+	 "a larger file becomes FILE.1; 0: no limit (default 64)", set_flow_export_size, NULL},
 	{"rejects-per-second", FORM_NUMBER, "N",
 	 "RST and ICMP sent by each link; 0: no limit (default 1000)", set_rejects_per_second,
 	 NULL},

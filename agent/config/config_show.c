@@ -205,6 +205,19 @@ static json_t *xdp(const struct config *config)
 	return json_string(names[config->xdp]);
 }
 
+static json_t *flow_export(const struct config *config)
+{
+	return json_string(config->flow_export ? config->flow_export : "none");
+}
+
+static json_t *flow_export_events(const struct config *config)
+{
+	static const char *const names[] = {
+		[EXPORT_ALL] = "all", [EXPORT_DROPS] = "drops", [EXPORT_FLOWS] = "flows"};
+
+	return json_string(names[config->flow_export_events]);
+}
+
 static json_t *log_level(const struct config *config)
 {
 	return json_string(log_level_name(config->log_level));
@@ -273,6 +286,8 @@ NUMBER(max_socket_origins)
 NUMBER(max_rule_counters)
 NUMBER(pod_mtu)
 NUMBER(events_per_second)
+NUMBER(flow_export_rate)
+NUMBER(flow_export_size)
 NUMBER(rejects_per_second)
 
 static const struct getter {
@@ -332,6 +347,10 @@ static const struct getter {
 	{"max-rule-counters", max_rule_counters, false},
 	{"pod-mtu", pod_mtu, false},
 	{"events-per-second", events_per_second, true},
+	{"flow-export", flow_export, false},
+	{"flow-export-events", flow_export_events, false},
+	{"flow-export-rate", flow_export_rate, false},
+	{"flow-export-size", flow_export_size, false},
 	{"rejects-per-second", rejects_per_second, true},
 	{"latency", latency, true},
 	{"log-level", log_level, true},

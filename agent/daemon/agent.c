@@ -255,6 +255,25 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 	return r;
 }
 
+static int start_flow_export(struct agent *agent)
+{
+	static const uint32_t masks[] = {[EXPORT_ALL] = EVENT_MASK_DROPS | EVENT_MASK_FLOWS,
+					 [EXPORT_DROPS] = EVENT_MASK_DROPS,
+					 [EXPORT_FLOWS] = EVENT_MASK_FLOWS};
+	const struct config *config = &agent->config;
+	const struct flow_export_options options = {.target = config->flow_export,
+						    .mask = masks[config->flow_export_events],
+						    .per_second = config->flow_export_rate,
+						    .most_bytes = (uint64_t)config->flow_export_size
+								  << 20};
+
+	return flow_export_open(agent->loop, agent->events, &agent->event_names, &options,
+				&agent->flow_export);
+}
+
+/* Four times what a reader may ask for again: most are of no interest to him. */
+#define EVENTS_KEPT (4 * EVENTS_REPLAY_MAX)
+
 /* The flow table's collector, the programs' events, and who is told about them. */
 static int start_observation(struct agent *agent, char *message, size_t size)
 {
@@ -290,7 +309,16 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	show_event_names(&agent->show, &agent->event_names);
 	if (r == 0)
 		r = events_open(agent->loop, agent->maps, &agent->event_names, &agent->events);
+	if (r == 0)
+		r = events_keep(agent->events, EVENTS_KEPT);
+	if (r == 0)
+		r = drop_log_open(agent->loop, agent->maps, agent->events, &agent->event_names,
+				  &agent->drop_log);
+	if (r == 0 && agent->config.flow_export)
+		r = start_flow_export(agent);
 	agent->show.events = agent->events;
+	agent->show.flow_export = agent->flow_export;
+	agent->show.drop_log = agent->drop_log;
 	if (r < 0)
 		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
 	return r;
@@ -299,6 +327,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 /* Requests are accepted last, when everything can be answered. */
 static int start_services(struct agent *agent, char *message, size_t size)
 {
+	const struct capture_env capture_env = {&agent->show, agent_attach_again, agent};
 	int r = agent_watch_network(agent);
 
 	if (r == 0)
@@ -324,6 +353,8 @@ static int start_services(struct agent *agent, char *message, size_t size)
 		r = explain_register(agent->control, &agent->show);
 	if (r == 0)
 		r = dry_run_register(agent->control, &agent->show);
+	if (r == 0)
+		r = capture_register(agent->control, &capture_env, &agent->capture);
 	if (r == 0)
 		r = agent_start_http(agent, message, size);
 	return r;
@@ -381,6 +412,8 @@ void agent_stop(struct agent *agent)
 	agent->health_ports = NULL;
 	agent_stop_sources(agent);
 	agent_stop_announce(agent);
+	drop_log_close(agent->drop_log);
+	flow_export_close(agent->flow_export);
 	events_close(agent->events);
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);
@@ -392,6 +425,7 @@ void agent_stop(struct agent *agent)
 	/* A switch that is not synced yet is finished: the next agent finds both slots alike. */
 	if (agent->reconciler)
 		(void)reconciler_finish(agent->reconciler);
+	capture_free(agent->capture);
 	socket_ends_free(agent->socket_ends);
 	reconciler_close(agent->reconciler);
 	pods_close(agent->pods);

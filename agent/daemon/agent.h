@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "agent/announce/announce.h"
+#include "agent/capture/capture.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
@@ -76,12 +77,15 @@ struct agent {
 	uv_timer_t announce_timer; /* what announce_run() says */
 	struct announce_poll *announce_polls[AGENT_ANNOUNCE_POLLS];
 	struct control_server *control;
+	struct capture *capture;
 	struct http_server *http;	   /* NULL: none */
 	struct http_server *health;	   /* the same, for health alone */
 	struct health_ports *health_ports; /* of Services */
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
+	struct drop_log *drop_log;
+	struct flow_export *flow_export; /* NULL: none is wanted */
 
 	uv_timer_t run_timer; /* what reconciler_due() says */
 	uv_timer_t turn_timer;
@@ -223,6 +227,8 @@ void agent_measure(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
 void agent_watch_macs(struct agent *agent);
 extern const struct pods_hooks agent_pods_hooks;
+/* All links get the programs that are in force now (datapath_use_capture()). */
+void agent_attach_again(void *agent);
 /* Sets the link down, to be tried again by agent_repair(), if it cannot be. 0 or -errno. */
 int agent_attach_pod(struct agent *agent, size_t index);
 void agent_apply_rules(struct agent *agent);

@@ -198,7 +198,6 @@ static int prepare_control(struct maps *maps, const struct map_sizes *sizes)
 	control->hash_seed[0] |= 1;
 	control->events_per_second = sizes->events_per_second;
 	control->rejects_per_second = sizes->rejects_per_second;
-	control->events = 0;
 	if (!control->generation)
 		maps_move_generation(maps);
 	return 0;

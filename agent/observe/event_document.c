@@ -43,6 +43,19 @@ static json_t *end_document(const struct polder_addr *addr, __be16 port_be, uint
 			 "identity", (json_int_t)identity);
 }
 
+/* The Service that the packet was sent to; "": none. */
+static void add_service(json_t *end, const struct polder_event *event,
+			const struct event_names *names)
+{
+	char name[EVENT_NAME_MAX];
+
+	if (!names->service || addr_is_zero(&event->daddr) ||
+	    names->service(&event->daddr, event->dport_be, event->proto, name, sizeof(name),
+			   names->data) < 0)
+		name[0] = '\0';
+	json_object_set_new(end, "service", json_string(name));
+}
+
 static json_t *backend_document(const struct polder_event *event)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -53,7 +66,7 @@ static json_t *backend_document(const struct polder_event *event)
 			 ntohs(event->backend_port_be));
 }
 
-static json_t *rule_document(const struct rule_origin *origin, const struct event_names *names)
+json_t *event_rule_document(const struct rule_origin *origin, const struct event_names *names)
 {
 	const char *name = names->rule_name(origin, names->data);
 
@@ -90,8 +103,9 @@ static json_t *policy_document(const struct polder_event *event, bool egress,
 	struct rule_origin origin;
 
 	if (rule)
-		return names->rule(rule, &origin, names->data) < 0 ? json_null()
-								   : rule_document(&origin, names);
+		return names->rule(rule, &origin, names->data) < 0
+			       ? json_null()
+			       : event_rule_document(&origin, names);
 	if (event->reason != (egress ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS))
 		return json_null();
 	isolation = names->isolation(egress ? &event->saddr : receiver, egress, names->data);
@@ -112,22 +126,24 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 	/* A protocol's ports: an echo's stand for its identifier and type. */
 	bool ports = event->proto == IPPROTO_TCP || event->proto == IPPROTO_UDP ||
 		     event->proto == IPPROTO_SCTP;
+	json_t *destination = end_document(&event->daddr, ports ? event->dport_be : 0,
+					   event->destination_identity, names);
 
+	add_service(destination, event, names);
 	format_time(event->time_ns, time, sizeof(time));
 	if (!event->ifindex || names->link(event->ifindex, link, sizeof(link), names->data) < 0)
 		link[0] = '\0';
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "time",
-		time, "type", event->type == EVENT_FLOW ? "flow" : "drop", "verdict",
+		"{s:s, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:I, s:o, s:o}",
+		"time", time, "monotonic_ns", (json_int_t)event->time_ns, "type",
+		event->type == EVENT_FLOW ? "flow" : "drop", "verdict",
 		verdict_name(event->verdict), "reason", reason_name(event->reason), "hook",
 		hook_name(event->hook), "family", family_name(event->family), "proto",
 		event->family ? proto_name(event->proto, proto) : "", "source",
 		end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity,
 			     names),
-		"destination",
-		end_document(&event->daddr, ports ? event->dport_be : 0,
-			     event->destination_identity, names),
-		"backend", backend_document(event), "link", link, "length",
-		(json_int_t)event->length, "egress_policy", policy_document(event, true, names),
-		"ingress_policy", policy_document(event, false, names));
+		"destination", destination, "backend", backend_document(event), "link", link,
+		"length", (json_int_t)event->length, "egress_policy",
+		policy_document(event, true, names), "ingress_policy",
+		policy_document(event, false, names));
 }

@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 
 #include "agent/kernel/counters.h"
+#include "agent/observe/flow_filter.h"
 
 #define BATCH	256 /* events in one turn of the loop */
 #define LOST_MS 1000
@@ -17,8 +18,9 @@
 struct event_subscriber {
 	struct events *events; /* NULL: closed */
 	uint32_t mask;
-	uint64_t lost;	 /* lines that it did not get and has not heard of */
-	event_sink sink; /* NULL: a tap */
+	struct flow_filter *filter; /* NULL: all */
+	uint64_t lost;		    /* lines that it did not get and has not heard of */
+	event_sink sink;	    /* NULL: a tap */
 	void *data;
 	struct event_tap tap;
 	struct event_subscriber *prev, *next;
@@ -29,6 +31,9 @@ struct events {
 	struct event_names names;
 	struct ring_buffer *ring;
 	struct event_subscriber *subscribers;
+	/* The newest ones, a ring; NULL: none are kept. */
+	struct polder_event *kept;
+	size_t kept_size, kept_count, kept_next;
 	uint64_t lost; /* the programs' count of events without room, as told so far */
 	int left;      /* of this turn's batch */
 	uv_poll_t poll;
@@ -39,16 +44,20 @@ struct events {
 size_t events_subscribers(const struct events *events)
 {
 	const struct event_subscriber *subscriber;
-	size_t count;
+	size_t count = 0;
 
-	DL_COUNT(events->subscribers, subscriber, count);
+	/* Taps are the agent's own. */
+	DL_FOREACH(events->subscribers, subscriber)
+	{
+		count += subscriber->sink != NULL;
+	}
 	return count;
 }
 
 static void set_mask(struct events *events)
 {
 	struct event_subscriber *subscriber;
-	uint32_t mask = 0;
+	uint32_t mask = events->kept ? EVENT_MASK_DROPS : 0;
 
 	DL_FOREACH(events->subscribers, subscriber)
 	{
@@ -87,6 +96,26 @@ static uint32_t mask_of(const struct polder_event *event)
 	return event->type == EVENT_FLOW ? EVENT_MASK_FLOWS : EVENT_MASK_DROPS;
 }
 
+static void keep(struct events *events, const struct polder_event *event)
+{
+	events->kept[events->kept_next] = *event;
+	events->kept_next = (events->kept_next + 1) % events->kept_size;
+	if (events->kept_count < events->kept_size)
+		events->kept_count++;
+}
+
+static bool is_wanted(const struct event_subscriber *subscriber, const struct polder_event *event)
+{
+	struct flow_subject subject;
+
+	if (!(subscriber->mask & mask_of(event)))
+		return false;
+	if (!subscriber->filter)
+		return true;
+	flow_subject_of_event(event, &subject);
+	return flow_filter_matches(subscriber->filter, &subject, &subscriber->events->names);
+}
+
 /* A negative result ends the batch; the loop comes back for the rest. */
 static int on_event(void *context, void *data, size_t size)
 {
@@ -97,9 +126,11 @@ static int on_event(void *context, void *data, size_t size)
 
 	if (size < sizeof(*event))
 		return --events->left > 0 ? 0 : -EAGAIN;
+	if (events->kept)
+		keep(events, event);
 	DL_FOREACH(events->subscribers, subscriber)
 	{
-		if (!(subscriber->mask & mask_of(event)))
+		if (!is_wanted(subscriber, event))
 			continue;
 		if (!subscriber->sink) {
 			subscriber->tap.event(event, subscriber->tap.data);
@@ -175,18 +206,82 @@ static void subscribe(struct events *events, uint32_t mask, struct event_subscri
 	set_mask(events);
 }
 
-struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink,
-					  void *data)
+struct event_subscriber *events_subscribe(struct events *events, uint32_t mask,
+					  struct flow_filter *filter, event_sink sink, void *data)
 {
 	struct event_subscriber *subscriber = calloc(1, sizeof(*subscriber));
 
-	if (!subscriber)
+	if (!subscriber) {
+		flow_filter_free(filter);
 		return NULL;
+	}
+	subscriber->filter = filter;
 	subscriber->sink = sink;
 	subscriber->data = data;
-	subscribe(events, mask, subscriber);
+	subscribe(events, flow_filter_mask(filter, mask), subscriber);
 	return subscriber;
 }
+
+/* ---------------------------------------------------------------- history */
+
+/* The i-th of those that are kept, the oldest first. */
+static const struct polder_event *kept_at(const struct events *events, size_t i)
+{
+	return &events->kept[(events->kept_next + events->kept_size - events->kept_count + i) %
+			     events->kept_size];
+}
+
+static bool is_replayed(const struct event_subscriber *subscriber, size_t i, uint64_t after_ns)
+{
+	const struct polder_event *event = kept_at(subscriber->events, i);
+
+	return event->time_ns > after_ns && is_wanted(subscriber, event);
+}
+
+void events_replay(struct event_subscriber *subscriber, uint64_t after_ns, size_t last)
+{
+	struct events *events = subscriber->events;
+	size_t first = events->kept_count, found = 0;
+	json_t *line;
+
+	/* Backwards, to find where the newest ones begin. */
+	for (size_t i = events->kept_count; i > 0 && found < last; i--) {
+		if (!is_replayed(subscriber, i - 1, after_ns))
+			continue;
+		found++;
+		if (found > EVENTS_REPLAY_MAX)
+			subscriber->lost++;
+		else
+			first = i - 1;
+	}
+	for (size_t i = first; i < events->kept_count; i++) {
+		if (!is_replayed(subscriber, i, after_ns))
+			continue;
+		line = event_document(kept_at(events, i), &events->names);
+		if (line)
+			hand_out(subscriber, line);
+		else
+			subscriber->lost++;
+		json_decref(line);
+	}
+}
+
+int events_keep(struct events *events, size_t count)
+{
+	events->kept = calloc(count, sizeof(*events->kept));
+	if (!events->kept)
+		return -ENOMEM;
+	events->kept_size = count;
+	set_mask(events);
+	return 0;
+}
+
+size_t events_kept(const struct events *events)
+{
+	return events->kept_count;
+}
+
+/* ---------------------------------------------------------------- taps */
 
 struct event_subscriber *events_tap(struct events *events, uint32_t mask,
 				    const struct event_tap *tap)
@@ -210,6 +305,8 @@ void events_unsubscribe(struct event_subscriber *subscriber)
 		if (!events->subscribers)
 			uv_timer_stop(&events->timer);
 	}
+	if (subscriber)
+		flow_filter_free(subscriber->filter);
 	free(subscriber);
 }
 
@@ -251,6 +348,7 @@ static void on_closed(uv_handle_t *handle)
 	if (--events->handles > 0)
 		return;
 	ring_buffer__free(events->ring);
+	free(events->kept);
 	free(events);
 }
 

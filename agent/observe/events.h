@@ -6,30 +6,13 @@
 #include <uv.h>
 
 #include "agent/kernel/maps.h"
-#include "policy/compile/compile.h"
+#include "agent/observe/event_names.h"
 
 struct events;
 
-#define EVENT_NAME_MAX 640
-
-/* What turns numbers into names. Each returns 0 or -ENOENT. */
-struct event_names {
-	/* "namespace/name" of the pod with the address. */
-	int (*pod)(const struct polder_addr *addr, char *buffer, size_t size, void *data);
-	int (*link)(uint32_t ifindex, char *buffer, size_t size, void *data);
-	int (*rule)(uint32_t rule, struct rule_origin *ret, void *data);
-	/* The name that the user gave the rule. Valid as long as the event is worked on. NULL:
-	 * none. */
-	const char *(*rule_name)(const struct rule_origin *origin, void *data);
-	/* The policies that isolate the pod with the address; NULL: none, or it is no pod of this
-	 * node. */
-	const struct compiled_selection *(*isolation)(const struct polder_addr *addr, bool egress,
-						      void *data);
-	void *data;
-};
-
 /*
- * Opens the ring. Nobody listens to begin with, whatever an earlier agent left. `maps` outlives it.
+ * Opens the ring. Nobody listens to begin with, whatever an earlier agent left; what it left in the
+ * ring is for events_keep() alone. `maps` outlives it.
  * 0 or -errno.
  */
 int events_open(uv_loop_t *loop, struct maps *maps, const struct event_names *names,
@@ -44,9 +27,20 @@ struct event_subscriber;
  * -errno if the line went nowhere: it is told as lost when there is room again.
  */
 typedef int (*event_sink)(json_t *line, void *data);
-/* `mask` of enum event_mask. NULL: no memory. */
-struct event_subscriber *events_subscribe(struct events *events, uint32_t mask, event_sink sink,
-					  void *data);
+/*
+ * `mask` of enum event_mask; of these what matches `filter`, which is the subscriber's from now on,
+ * on failure too (NULL: all). NULL: no memory.
+ */
+struct flow_filter;
+struct event_subscriber *events_subscribe(struct events *events, uint32_t mask,
+					  struct flow_filter *filter, event_sink sink, void *data);
+/*
+ * To be called right after events_subscribe(), for what the history still has of that: events later
+ * than `after_ns` (monotonic clock), the newest `last` of them. Those beyond
+ * EVENTS_REPLAY_MAX are told as lost, the oldest ones.
+ */
+#define EVENTS_REPLAY_MAX 1000
+void events_replay(struct event_subscriber *subscriber, uint64_t after_ns, size_t last);
 /* The same for a reader of the events themselves. `lost`: so many that were asked for never came
  * (the ring was full). */
 struct event_tap {
@@ -60,5 +54,15 @@ void events_unsubscribe(struct event_subscriber *subscriber); /* takes NULL */
 
 size_t events_subscribers(const struct events *events);
 
+/*
+ * Keeps the newest `count` events of those that are read, and has the programs tell of drops
+ * whether anybody listens or not: also while no agent runs, as far as the ring has room, for the
+ * next one. 0 or -ENOMEM.
+ */
+int events_keep(struct events *events, size_t count);
+size_t events_kept(const struct events *events); /* so many there are */
+
 /* The document of one event; NULL: no memory. */
 json_t *event_document(const struct polder_event *event, const struct event_names *names);
+/* The document of the rule that decided; NULL: no memory. */
+json_t *event_rule_document(const struct rule_origin *origin, const struct event_names *names);

@@ -277,6 +277,22 @@ static void add_objects(struct metrics *m, const struct show_sources *sources)
 		     "Files and Services that were rejected or conflict with others.", count);
 }
 
+static void flow_export(struct metrics *m, const struct flow_export *out)
+{
+	struct flow_export_stats stats;
+
+	flow_export_read(out, &stats);
+	exporter_u64(m, "polder_flow_export_lines_total", METRIC_COUNTER,
+		     "Events written by flow-export.", stats.written);
+	exporter_u64(m, "polder_flow_export_limited_total", METRIC_COUNTER,
+		     "Events that flow-export left out: more than flow-export-rate.",
+		     stats.limited);
+	exporter_u64(m, "polder_flow_export_lost_total", METRIC_COUNTER,
+		     "Events that flow-export lost: the target did not take them, or the ring "
+		     "buffer was full.",
+		     stats.lost);
+}
+
 static void add_agent(struct metrics *m, const struct show_sources *sources)
 {
 	struct show_progress progress = {0};
@@ -310,6 +326,8 @@ static void add_agent(struct metrics *m, const struct show_sources *sources)
 		     progress.policy_switches);
 	exporter_u64(m, "polder_reconcile_errors_total", METRIC_COUNTER, "Reconciles that failed.",
 		     progress.reconcile_errors);
+	if (sources->flow_export)
+		flow_export(m, sources->flow_export);
 	exporter_u64(m, "polder_event_subscribers", METRIC_GAUGE,
 		     "Subscribers of the event stream.", events_subscribers(sources->events));
 }

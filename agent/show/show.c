@@ -224,6 +224,7 @@ static void add_health_problem(const struct service_problem *problem, void *list
 static json_t *problems(const struct show_sources *sources, const struct show_progress *progress)
 {
 	const struct service_problem *services = NULL;
+	struct flow_export_stats exported;
 	json_t *list = json_array();
 	size_t count, all;
 
@@ -239,6 +240,10 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	if (datapath_features(sources->datapath)->socket_held)
 		add_note(list, "socket programs",
 			 datapath_features(sources->datapath)->socket_note);
+	if (sources->flow_export) {
+		flow_export_read(sources->flow_export, &exported);
+		add_note(list, "flow-export", exported.error);
+	}
 	show_route_problems(sources, list);
 	show_tunnel_problems(sources, list);
 	show_balancer_problems(sources, list);
@@ -325,6 +330,16 @@ static json_t *policy_counts(const struct show_sources *sources)
 			 "over_capacity", list);
 }
 
+static json_t *flow_export(const struct show_sources *sources)
+{
+	struct flow_export_stats stats;
+
+	flow_export_read(sources->flow_export, &stats);
+	return json_pack("{s:s, s:o, s:o, s:o, s:s}", "target", sources->config->flow_export,
+			 "written", show_u64(stats.written), "limited", show_u64(stats.limited),
+			 "lost", show_u64(stats.lost), "error", stats.error);
+}
+
 static void show_status(struct control_request *request, const json_t *args, int netns_fd,
 			void *data)
 {
@@ -342,6 +357,7 @@ static void show_status(struct control_request *request, const json_t *args, int
 			   "attach", found->tcx ? "tcx" : "clsact", "socket_programs",
 			   found->socket_programs);
 	if (result) {
+		json_object_set_new(result, "layout", json_integer(POLDER_LAYOUT_VERSION));
 		json_object_set_new(result, "xdp", xdp_links(sources->node));
 		json_object_set_new(result, "uplinks", show_uplinks(sources->node));
 		json_object_set_new(result, "egress", show_egress(sources->node));
@@ -362,6 +378,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "other_programs", show_other_programs(sources));
 		json_object_set_new(result, "policy", policy_counts(sources));
 		json_object_set_new(result, "limits", limits(sources));
+		if (sources->flow_export)
+			json_object_set_new(result, "flow_export", flow_export(sources));
 	}
 	show_reply(request, result);
 }
@@ -390,12 +408,16 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"services", show_services},
 		{"policies", show_policies},
 		{"flows", show_flows},
+		{"drops", show_drops},
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},
 		{"nodes", show_nodes},
 		{"load-balancers", show_load_balancers},
 		{"latency", show_latency},
+		{"identities", show_identities},
+		{"rulesets", show_rulesets},
+		{"addresses", show_addresses},
 	};
 	int r = 0;
 

@@ -12,7 +12,9 @@
 #include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
 #include "agent/observe/cni_counts.h"
+#include "agent/observe/drop_log.h"
 #include "agent/observe/events.h"
+#include "agent/observe/flow_export.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
@@ -62,6 +64,8 @@ struct show_sources {
 	struct datapath *datapath;
 	struct flows *flows;
 	struct events *events;
+	struct drop_log *drop_log;
+	const struct flow_export *flow_export; /* NULL: none is wanted */
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
 	const struct health_ports *health_ports;
@@ -74,9 +78,8 @@ struct show_sources {
 };
 
 /*
- * Registers status, pods, nodes, services, policies, flows, latency, maps, config, metrics and
- * monitor.
- * `sources` is kept. 0 or -errno.
+ * Registers status, pods, nodes, services, policies, flows, drops, latency, maps, config, metrics
+ * and monitor. `sources` is kept. 0 or -errno.
  */
 int show_register(struct control_server *server, const struct show_sources *sources);
 

@@ -7,17 +7,33 @@
 #include <string.h>
 
 #include "agent/kernel/counters.h"
+#include "agent/kernel/flows_top.h"
+#include "agent/observe/flow_filter.h"
 #include "agent/show/show_internal.h"
 
-#define SLICE_NS 1000000
+#define SLICE_NS   1000000
+#define SORTED_MAX 10000
 
 struct walk {
 	const struct show_sources *sources;
+	struct event_names names;
+	struct flow_filter *filter; /* NULL: all */
+	uint32_t idle_most;	    /* ticks */
 	struct flows_cursor cursor;
 	struct control_list *list;
 	size_t left;
+	struct flows_top top; /* no items: not sorted */
+	size_t next;	      /* of `top` that goes out */
+	bool sorted;
 	json_t **nodes; /* names, by the peers' numbers; NULL: no memory */
 };
+
+static uint64_t ticks_to_seconds(uint32_t ticks)
+{
+	return ((uint64_t)ticks << FLOW_TICK_SHIFT) / 1000000000;
+}
+
+/* ---------------------------------------------------------------- one flow */
 
 static json_t *addr_document(const __be32 *words, uint8_t family)
 {
@@ -124,6 +140,87 @@ static json_t *node_document(const struct walk *walk, const struct flow_snapshot
 		       : json_null();
 }
 
+static void read_addresses(const struct flow_record *record, struct flow_subject *ret)
+{
+	const struct flow_copy *content = &record->flow.content;
+	const struct flow_tuple *t = &record->flow.tuple;
+	struct polder_addr addresses[FLOW_ADDRESSES];
+	const struct flow_table table = {.family = record->family};
+
+	flow_addresses(&table, &record->flow, addresses);
+	ret->from = (struct flow_end){addresses[0], t->sport_be};
+	ret->to = (struct flow_end){addresses[1], t->dport_be};
+	if (!(content->state & FLOW_TRANSLATED))
+		return;
+	ret->from_becomes = (struct flow_end){addresses[2], content->new_sport_be};
+	ret->to_becomes = (struct flow_end){addresses[3], content->new_dport_be};
+}
+
+/* What stands in the table has passed. */
+static void subject_of(const struct flow_record *record, struct flow_subject *ret)
+{
+	*ret = (struct flow_subject){
+		.family = record->family,
+		.proto = record->flow.tuple.proto,
+		.verdict = VERDICT_ALLOW,
+		.reason = REASON_NONE,
+		.egress_rule = record->rules.egress_rule,
+		.ingress_rule = record->rules.ingress_rule,
+	};
+	read_addresses(record, ret);
+}
+
+/* Of the pod, before or after translation; "": no pod's. */
+static json_t *pod_name(const struct walk *walk, const struct flow_end *end,
+			const struct flow_end *becomes)
+{
+	char name[EVENT_NAME_MAX];
+
+	if (walk->names.pod(&end->addr, name, sizeof(name), walk->names.data) < 0 &&
+	    (addr_is_zero(&becomes->addr) ||
+	     walk->names.pod(&becomes->addr, name, sizeof(name), walk->names.data) < 0))
+		name[0] = '\0';
+	return json_string(name);
+}
+
+/* The Service that the flow, or the one that it answers, was opened to. */
+static json_t *service_name(const struct walk *walk, const struct flow_subject *subject, bool reply)
+{
+	const struct flow_end *end = reply ? &subject->from_becomes : &subject->to;
+	char name[EVENT_NAME_MAX];
+
+	if (addr_is_zero(&end->addr) ||
+	    walk->names.service(&end->addr, end->port_be, subject->proto, name, sizeof(name),
+				walk->names.data) < 0)
+		name[0] = '\0';
+	return json_string(name);
+}
+
+static json_t *policy_of(const struct walk *walk, uint32_t rule)
+{
+	struct rule_origin origin;
+
+	if (!rule || walk->names.rule(rule, &origin, walk->names.data) < 0)
+		return json_null();
+	return event_rule_document(&origin, &walk->names);
+}
+
+static void add_names(json_t *document, const struct walk *walk, const struct flow_record *record)
+{
+	bool reply = record->flow.content.state & FLOW_REPLY;
+	struct flow_subject subject;
+
+	subject_of(record, &subject);
+	json_object_set_new(document, "source_pod",
+			    pod_name(walk, &subject.from, &subject.from_becomes));
+	json_object_set_new(document, "destination_pod",
+			    pod_name(walk, &subject.to, &subject.to_becomes));
+	json_object_set_new(document, "service", service_name(walk, &subject, reply));
+	json_object_set_new(document, "verdict", json_string("allow"));
+	json_object_set_new(document, "egress_policy", policy_of(walk, subject.egress_rule));
+	json_object_set_new(document, "ingress_policy", policy_of(walk, subject.ingress_rule));
+}
+
 static json_t *flow_document(const struct walk *walk, const struct flow_record *record,
 			     uint32_t generation)
 {
@@ -143,15 +240,29 @@ static json_t *flow_document(const struct walk *walk, const struct flow_record *
 		"action", action_name(content->action), "state", state_document(content->state),
 		"reply", !!(content->state & FLOW_REPLY), "generation",
 		(json_int_t)content->generation, "current", content->generation == generation,
-		"idle_seconds",
-		(json_int_t)(((uint64_t)record->idle << FLOW_TICK_SHIFT) / 1000000000), "packets",
+		"idle_seconds", (json_int_t)ticks_to_seconds(record->idle), "packets",
 		(json_int_t)flow->packets, "bytes", show_u64(flow->bytes), "out_ifindex",
 		(json_int_t)ifindex, "mtu", (int)mtu);
 	if (document) {
 		json_object_set_new(document, "node", node_document(walk, flow));
 		add_translations(document, record);
+		add_names(document, walk, record);
 	}
 	return document;
+}
+
+/* ---------------------------------------------------------------- the list */
+
+static bool matches(const struct walk *walk, const struct flow_record *record)
+{
+	struct flow_subject subject;
+
+	if (record->idle > walk->idle_most)
+		return false;
+	if (!walk->filter)
+		return true;
+	subject_of(record, &subject);
+	return flow_filter_matches(walk->filter, &subject, &walk->names);
 }
 
 static bool add_flow(const struct flow_record *record, void *data)
@@ -159,9 +270,40 @@ static bool add_flow(const struct flow_record *record, void *data)
 	struct walk *walk = data;
 	uint32_t generation = maps_control(walk->sources->maps)->generation;
 
+	if (!matches(walk, record))
+		return true;
 	walk->left--;
 	return control_list_add(walk->list, flow_document(walk, record, generation)) &&
 	       walk->left > 0;
+}
+
+static bool offer_flow(const struct flow_record *record, void *data)
+{
+	struct walk *walk = data;
+
+	if (matches(walk, record))
+		flows_top_offer(&walk->top, record);
+	return true;
+}
+
+/* What was kept goes out when all have been looked at. */
+static bool fill_sorted(struct walk *walk)
+{
+	const uint64_t end = uv_hrtime() + SLICE_NS;
+	uint32_t generation = maps_control(walk->sources->maps)->generation;
+
+	if (!walk->sorted) {
+		if (!flows_walk(walk->sources->flows, &walk->cursor, SLICE_NS, offer_flow, walk))
+			return false;
+		flows_top_sort(&walk->top);
+		walk->sorted = true;
+	}
+	while (walk->next < walk->top.count && uv_hrtime() < end)
+		if (!control_list_add(
+			    walk->list,
+			    flow_document(walk, &walk->top.items[walk->next++], generation)))
+			return true;
+	return walk->next >= walk->top.count;
 }
 
 static bool fill(struct control_list *list, void *data)
@@ -169,11 +311,13 @@ static bool fill(struct control_list *list, void *data)
 	struct walk *walk = data;
 
 	walk->list = list;
+	if (walk->top.items)
+		return fill_sorted(walk);
 	return flows_walk(walk->sources->flows, &walk->cursor, SLICE_NS, add_flow, walk);
 }
 
 /* Peers may come and go before the list has ended. */
-static json_t **name_nodes(const struct peers *peers)
+json_t **show_node_names(const struct peers *peers)
 {
 	json_t **nodes = calloc(POLDER_MAX_PEERS, sizeof(json_t *));
 	const struct peer *peer = NULL;
@@ -184,34 +328,120 @@ static json_t **name_nodes(const struct peers *peers)
 	return nodes;
 }
 
+void show_free_node_names(json_t **nodes)
+{
+	for (size_t i = 0; nodes && i < POLDER_MAX_PEERS; i++)
+		json_decref(nodes[i]);
+	free(nodes);
+}
+
 static void end_walk(void *data)
 {
 	struct walk *walk = data;
 
-	for (size_t i = 0; walk->nodes && i < POLDER_MAX_PEERS; i++)
-		json_decref(walk->nodes[i]);
-	free(walk->nodes);
+	show_free_node_names(walk->nodes);
+	flows_top_clear(&walk->top);
+	flow_filter_free(walk->filter);
 	free(walk);
+}
+
+/* ---------------------------------------------------------------- the question */
+
+static int refuse(struct error *error, const char *text)
+{
+	return error_set(error, -EINVAL, EINVAL, "%s", text);
+}
+
+static int read_limit(struct walk *walk, const json_t *args, struct error *error)
+{
+	const json_t *limit = json_object_get(args, "limit");
+
+	if (limit && (!json_is_integer(limit) || json_integer_value(limit) < 0))
+		return refuse(error, "limit: expected a number, 0 for all");
+	walk->left = (size_t)json_integer_value(limit);
+	if (!walk->left)
+		walk->left = SIZE_MAX;
+	return 0;
+}
+
+static int read_order(struct walk *walk, const json_t *args, struct error *error)
+{
+	static const char *const names[FLOWS_ORDERS] = {"bytes", "packets", "use"};
+	const char *sort = json_string_value(json_object_get(args, "sort"));
+	enum flows_order order = 0;
+
+	if (!json_object_get(args, "sort"))
+		return 0;
+	while (order < FLOWS_ORDERS && (!sort || strcmp(sort, names[order]) != 0))
+		order++;
+	if (order == FLOWS_ORDERS)
+		return refuse(error, "sort: expected bytes, packets or use (the last used first)");
+	if (walk->left > SORTED_MAX)
+		return refuse(error, "sort: only a list of 1 to 10000 flows is sorted: give a "
+				     "limit, or sort what is listed");
+	if (flows_top_init(&walk->top, order, walk->left) < 0)
+		return error_set(error, -ENOMEM, ENOMEM, "polderd is out of memory");
+	return 0;
+}
+
+static int read_since(struct walk *walk, const json_t *args, struct error *error)
+{
+	const json_t *since = json_object_get(args, "since_seconds");
+
+	walk->idle_most = UINT32_MAX;
+	if (!since)
+		return 0;
+	if (!json_is_integer(since) || json_integer_value(since) < 0 ||
+	    json_integer_value(since) > INT32_MAX)
+		return refuse(error, "since_seconds: expected a number of seconds");
+	walk->idle_most =
+		(uint32_t)(((uint64_t)json_integer_value(since) * 1000000000) >> FLOW_TICK_SHIFT);
+	return 0;
+}
+
+/* Whose answer could only be empty is told so. */
+static int read_filter(struct walk *walk, const json_t *args, struct error *error)
+{
+	int r = flow_filter_parse(json_object_get(args, "filter"), &walk->filter, error);
+
+	if (r < 0)
+		return r;
+	if (!(flow_filter_mask(walk->filter, EVENT_MASK_FLOWS)))
+		return refuse(error,
+			      "filter: the flow table holds what is allowed; what is dropped "
+			      "and why: polderctl drop list, polderctl monitor --drops");
+	return 0;
+}
+
+static int read_question(struct walk *walk, const json_t *args, struct error *error)
+{
+	int r = read_limit(walk, args, error);
+
+	if (r == 0)
+		r = read_since(walk, args, error);
+	if (r == 0)
+		r = read_filter(walk, args, error);
+	if (r == 0)
+		r = read_order(walk, args, error);
+	return r;
 }
 
 void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
-	const json_t *limit = json_object_get(args, "limit");
-	struct walk *walk;
+	struct walk *walk = calloc(1, sizeof(*walk));
+	struct error error;
 
-	if (limit && (!json_is_integer(limit) || json_integer_value(limit) < 0)) {
-		control_fail(request, EINVAL, "limit: expected a number, 0 for all", NULL);
-		return;
-	}
-	walk = calloc(1, sizeof(*walk));
 	if (!walk) {
 		show_reply(request, NULL);
 		return;
 	}
 	walk->sources = data;
-	walk->nodes = name_nodes(walk->sources->peers);
-	walk->left = (size_t)json_integer_value(limit);
-	if (!walk->left)
-		walk->left = SIZE_MAX;
+	if (read_question(walk, args, &error) < 0) {
+		control_fail(request, error.code, error.text, NULL);
+		end_walk(walk);
+		return;
+	}
+	show_event_names(walk->sources, &walk->names);
+	walk->nodes = show_node_names(walk->sources->peers);
 	control_reply_list(request, fill, end_walk, walk);
 }

@@ -11,6 +11,7 @@ void show_policies(struct control_request *request, const json_t *args, int netn
 void show_flows(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_maps(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_config(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_drops(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
 void show_latency(struct control_request *request, const json_t *args, int netns_fd, void *data);
@@ -29,6 +30,10 @@ json_t *show_addr(const struct polder_addr *addr);
 /* The labels policy sees: those of the Pod object, else what the configuration gave. */
 const struct labels *show_pod_labels(const struct show_sources *sources,
 				     const struct local_pod *pod);
+
+/* Names of other nodes by their numbers, POLDER_MAX_PEERS; NULL: no memory. */
+json_t **show_node_names(const struct peers *peers);
+void show_free_node_names(json_t **nodes); /* takes NULL */
 
 enum show_pod_state {
 	SHOW_POD_READY,
@@ -83,3 +88,8 @@ void show_unanswered(const struct show_sources *sources, json_t *list);
 json_t *show_other_programs(const struct show_sources *sources);
 /* What is wrong with them is added to a list of problems. */
 void show_network_problems(const struct node *node, json_t *list);
+
+/* show_tables.c: what the programs' tables stand for. */
+void show_identities(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_rulesets(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_addresses(struct control_request *request, const json_t *args, int netns_fd, void *data);

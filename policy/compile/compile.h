@@ -43,6 +43,13 @@ int policy_rule_origin(const struct policy_registry *registry, uint32_t rule,
 uint32_t policy_rule_number(const struct policy_registry *registry,
 			    const struct rule_origin *origin);
 
+/* Each identity that somebody holds, in no order: numbers for showing. */
+void policy_registry_each_identity(const struct policy_registry *registry,
+				   void (*visit)(uint32_t id, void *data), void *data);
+/* What it stands for. Valid until the next compilation. -ENOENT: nobody holds it. */
+int policy_registry_identity(const struct policy_registry *registry, uint32_t id,
+			     const char **ret_namespace, const struct labels **ret_labels);
+
 /* One identity in use: distinct (namespace, labels, named ports). */
 struct compiled_identity {
 	uint32_t id;

@@ -622,3 +622,28 @@ int policy_rule_origin(const struct policy_registry *registry, uint32_t rule,
 				    .index = entry->index};
 	return 0;
 }
+
+void policy_registry_each_identity(const struct policy_registry *registry,
+				   void (*visit)(uint32_t id, void *data), void *data)
+{
+	const struct registry_identity *entry;
+
+	for (entry = registry->identities; entry; entry = entry->hh.next)
+		if (entry->use.holders)
+			visit(entry->id, data);
+}
+
+int policy_registry_identity(const struct policy_registry *registry, uint32_t id,
+			     const char **ret_namespace, const struct labels **ret_labels)
+{
+	const struct hash_table_item *item = hash_table_find(&registry->identities_by_id, id);
+	const struct registry_identity *entry;
+
+	if (!item)
+		return -ENOENT;
+	entry = (const struct registry_identity *)((const char *)item -
+						   offsetof(struct registry_identity, by_id));
+	*ret_namespace = entry->namespace;
+	*ret_labels = &entry->labels;
+	return 0;
+}

@@ -156,6 +156,17 @@ def _nftables(services):
     return "\n".join(lines) + "\n"
 
 
+def nftables_node_ports(ports):
+    """What make("nftables", ...) is followed by where Services, by their numbers, have these node ports."""
+    lines = ["table ip kube-proxy {", "map service-nodeports {", "type inet_proto . inet_service : verdict", "}"]
+    for number in ports:
+        lines += [f"chain external-{number} {{", "jump mark-for-masquerade", f"goto service-{number}", "}"]
+    lines += ["chain services {", "fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @service-nodeports", "}", "}"]
+    elements = ", ".join(f"tcp . {port} : goto external-{number}" for number, port in ports.items())
+    lines.append(f"add element ip kube-proxy service-nodeports {{ {elements} }}")
+    return "\n".join(lines) + "\n"
+
+
 def _nftables_change(service):
     body, pieces = _nftables_bodies(service)
     number = service.number

@@ -3,9 +3,14 @@
  * A TCP server and its clients, all of them as plain as can be:
  *   bench-traffic serve PORT               answers each byte, one connection after the other
  *   bench-traffic rr ADDRESS PORT SECONDS  one connection: prints exchanges a second
+ *   bench-traffic times ADDRESS PORT SECONDS  one connection: prints microseconds of an exchange,
+ *                                          the median, and what 99 of 100 are below
  *   bench-traffic crr ADDRESS PORT COUNT   connect, one exchange, close: prints the median of
- * microseconds bench-traffic hold ADDRESS PORT SOURCE-PORT  connects, exchanges a byte, prints
- * "held", waits for the end of its input
+ *                                          microseconds
+ *   bench-traffic rate ADDRESS PORT SECONDS  connect, one exchange, close: prints connections a
+ *                                          second
+ *   bench-traffic hold ADDRESS PORT SOURCE-PORT  connects, exchanges a byte, prints "held", waits
+ *                                          for the end of its input
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +22,8 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#define MOST_EXCHANGES 1000000 /* a second */
 
 _Noreturn static void fail(const char *what)
 {
@@ -119,6 +126,25 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void exchange_times(const struct sockaddr_in *address, double seconds)
+{
+	size_t room = seconds * MOST_EXCHANGES, count = 0;
+	double *times = calloc(room, sizeof(*times)), begun, last, then;
+	int fd = connected(address, 0);
+
+	if (!times)
+		fail("memory");
+	for (begun = last = now(); last - begun < seconds && count < room; last = then) {
+		exchange(fd);
+		then = now();
+		times[count++] = then - last;
+	}
+	qsort(times, count, sizeof(*times), compare);
+	printf("%.2f %.2f\n", times[count / 2] * 1e6, times[count * 99 / 100] * 1e6);
+	free(times);
+	close(fd);
+}
+
 static void connect_request_close(const struct sockaddr_in *address, int count)
 {
 	double *times = calloc(count, sizeof(*times)), begun;
@@ -136,6 +162,21 @@ static void connect_request_close(const struct sockaddr_in *address, int count)
 	qsort(times, count, sizeof(*times), compare);
 	printf("%.2f\n", times[count / 2] * 1e6);
 	free(times);
+}
+
+static void connection_rate(const struct sockaddr_in *address, double seconds)
+{
+	double begun = now(), ended = begun;
+	unsigned long count = 0;
+	int fd;
+
+	for (; ended - begun < seconds; count++) {
+		fd = connected(address, 0);
+		exchange(fd);
+		close(fd);
+		ended = now();
+	}
+	printf("%.1f\n", count / (ended - begun));
 }
 
 static void hold(const struct sockaddr_in *address, int sport)
@@ -159,14 +200,19 @@ int main(int argc, char **argv)
 		serve(argv[2]);
 	if (argc != 5) {
 		fprintf(stderr,
-			"usage: bench-traffic serve PORT | rr|crr|hold ADDRESS PORT NUMBER\n");
+			"usage: bench-traffic serve PORT | rr|times|crr|rate|hold ADDRESS PORT "
+			"NUMBER\n");
 		return 2;
 	}
 	address = address_of(argv[2], argv[3]);
 	if (!strcmp(argv[1], "rr"))
 		request_response(&address, atof(argv[4]));
+	else if (!strcmp(argv[1], "times"))
+		exchange_times(&address, atof(argv[4]));
 	else if (!strcmp(argv[1], "crr"))
 		connect_request_close(&address, atoi(argv[4]));
+	else if (!strcmp(argv[1], "rate"))
+		connection_rate(&address, atof(argv[4]));
 	else if (!strcmp(argv[1], "hold"))
 		hold(&address, atoi(argv[4]));
 	return 0;

@@ -210,11 +210,11 @@ class Errors(Case):
             recorder.close()
 
     def test_wrong_usage_is_2(self):
-        for words in [[], ["pods"], ["pod"], ["pod", "list", "x"], ["-o", "yaml", "status"], ["status", "--drops"], ["--bad"],
+        for words in [[], ["pods"], ["pod"], ["pod", "list", "x"], ["-o", "xml", "status"], ["status", "--drops"], ["--bad"],
                       ["log", "level", "loud"], ["completion"]]:
             code, out, err = self.run_ctl(*words)
             self.assertEqual((code, out), (2, ""), words)
-            self.assertIn("--help" if "yaml" not in words and "loud" not in words else "expected one of", err)
+            self.assertIn("--help" if "xml" not in words and "loud" not in words else "expected one of", err)
 
     def test_help_and_version(self):
         self.assertIn("polderctl pod list", self.succeed("--help"))
@@ -248,7 +248,7 @@ class Errors(Case):
 class Monitor(Case):
     def test_events_are_lines(self):
         self.serve(lambda operation, args: Stream([DROP, {"lost": 3}], ends=True))
-        code, out, err = self.run_ctl("monitor")
+        code, out, err = self.run_ctl("monitor", "--no-reconnect")
         self.assertEqual(code, 1)
         self.assertIn("closed the connection", err)
         lines = out.splitlines()
@@ -260,7 +260,7 @@ class Monitor(Case):
 
     def test_json_is_one_object_a_line(self):
         self.serve(lambda operation, args: Stream([DROP, {"lost": 3}], ends=True))
-        out = self.run_ctl("monitor", "-o", "json")[1]
+        out = self.run_ctl("monitor", "--no-reconnect", "-o", "json")[1]
         self.assertEqual([json.loads(line) for line in out.splitlines()], [DROP, {"lost": 3}])
 
     def test_the_choice_is_passed_on(self):
@@ -295,15 +295,27 @@ class Rest(Case):
     def complete(self, *words):
         script = f"""source <("{POLDERCTL}" completion bash)
 COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}; _polderctl; echo "${{COMPREPLY[*]}}" """
-        return subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=60).stdout.decode().split()
+        environment = {"PATH": os.path.dirname(POLDERCTL) + ":" + os.environ["PATH"], "POLDER_SOCKET": self.socket}
+        return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, check=True, timeout=60).stdout.decode().split()
 
     def test_bash_completes_words_options_and_values(self):
         self.assertEqual(self.complete("polderctl", "po"), ["pod", "policy"])
-        self.assertEqual(self.complete("polderctl", "pod", ""), ["list"])
-        self.assertEqual(self.complete("polderctl", "-o", "j"), ["json"])
+        self.assertEqual(self.complete("polderctl", "pod", ""), ["list", "show"])
+        self.assertEqual(self.complete("polderctl", "-o", "j"), ["json", "jsonl"])
         self.assertEqual(self.complete("polderctl", "-o", "json", "log", "level", "w"), ["warning"])
         self.assertEqual(self.complete("polderctl", "monitor", "--d"), ["--drops"])
         self.assertEqual(self.complete("polderctl", "pod", "list", "--d"), [])
+
+    def test_bash_completes_names_of_pods_policies_and_services(self):
+        pods = [{"namespace": "demo", "name": "web"}, {"namespace": "demo", "name": "cli"}, {"namespace": "demo", "name": "$(touch x)"}]
+        answers = {"pods": pods, "policies": [{"namespace": "demo", "name": "deny"}, {"namespace": "", "name": "all"}],
+                   "services": [{"namespace": "demo", "name": "front"}]}
+        recorder = Recorder(self.socket, lambda operation, args: answers[operation])
+        self.addCleanup(recorder.close)
+        for words, wanted in ((["monitor", "--pod", ""], ["demo/cli", "demo/web"]), (["pod", "show", "demo/w"], ["demo/web"]),
+                              (["monitor", "--policy", "d"], ["demo/deny"]), (["policy", "show", ""], ["all", "demo/deny"]),
+                              (["explain", "--to", ""], ["demo/cli", "demo/front", "demo/web"]), (["service", "show", ""], ["demo/front"])):
+            self.assertEqual(self.complete("polderctl", *words), wanted, words)
 
     def offered(self, *words):
         """What kubectl's completion is told: the candidates, and what the shell does without one (4: nothing, 0: files)."""
@@ -315,8 +327,8 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
 
     def test_kubectl_is_told_what_may_follow(self):
         self.assertEqual(self.offered("po"), (["pod", "policy"], ":4"))
-        self.assertEqual(self.offered("pod", ""), (["list"], ":4"))
-        self.assertEqual(self.offered("-o", "j"), (["json"], ":4"))
+        self.assertEqual(self.offered("pod", ""), (["list", "show"], ":4"))
+        self.assertEqual(self.offered("-o", "j"), (["json", "jsonl"], ":4"))
         self.assertEqual(self.offered("-o", "json", "log", "level", "w"), (["warning"], ":4"))
         self.assertEqual(self.offered("monitor", "--d"), (["--drops"], ":4"))
         self.assertEqual(self.offered("pod", "list", "--d"), ([], ":4"))
@@ -331,7 +343,9 @@ COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 
         self.assertEqual(self.offered(), (whole, ":4"))
 
     def test_scripts_are_sound(self):
-        for shell in ["bash", "zsh"]:
+        for noun in ["pod", "policy", "service"]:
+            self.assertIn(f"(__polderctl_names {noun})", self.succeed("completion", "fish"))
+        for shell in ["bash", "zsh", "fish"]:
             if not shutil.which(shell):
                 continue
             subprocess.run([shell, "-n"], input=self.succeed("completion", shell).encode(), check=True, timeout=60)

@@ -92,6 +92,19 @@ def test_documents_of_all_nodes_stand_below_their_nodes(world):
     assert [item["node"] for item in asked(world, "status")] == ["node1", "node2"]
 
 
+def test_filters_are_the_agents_and_the_namespace_is_the_pods(world):
+    found = asked(world, "flow", "list", "-n", "a", "--limit", "0")
+    assert all("a/" in flow["source_pod"][:2] + flow["destination_pod"][:2] + flow["service"][:2] for flow in found), found
+    assert asked(world, "flow", "list", "-n", "nowhere") == []
+    done = polder(world, "flow", "list", "--agent-namespace", "nowhere")
+    assert done.returncode == 1 and "in namespace nowhere" in done.stderr, done
+    assert [item["node"] for item in asked(world, "drop", "list", "-n", "a")] == ["node1", "node2"]
+    text = good(world, "drop", "list").stdout
+    assert [line for line in text.splitlines() if line.startswith("Node node")] == ["Node node1", "Node node2"], text
+    done = polder(world, "flow", "list", "-w")
+    assert done.returncode == 2 and "--node" in done.stderr, done
+
+
 def test_one_node_answers_as_it_does_there(world):
     for words in (("status",), ("pod", "list"), ("config", "show"), ("map", "list")):
         here = world.n2.agent.ctl(*words).stdout
@@ -225,7 +238,7 @@ def test_kubectl_completes_the_plugins_words(world):
         done = subprocess.run([world.kubectl.real, "__complete", "polder", *words], text=True, check=True, capture_output=True,
                               env=world.kubectl.environment())
         return done.stdout.split()
-    assert offered("pod", "") == ["list", ":4"], offered("pod", "")
+    assert offered("pod", "") == ["list", "show", ":4"], offered("pod", "")
     assert offered("policy", "check", "") == [":0"], offered("policy", "check", "")
     assert offered("status", "--all") == ["--all-nodes", ":4"], offered("status", "--all")
 

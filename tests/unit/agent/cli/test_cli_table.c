@@ -134,7 +134,7 @@ static void wrong_usage_is_refused(void)
 	CU_ASSERT_EQUAL(parse(&cli, "pod", "list", "--wait", NULL), CLI_USAGE);
 	CU_ASSERT_EQUAL(parse(&cli, "pod", "list", "--nonsense", NULL), CLI_USAGE);
 	CU_ASSERT_EQUAL(parse(&cli, "pod", "list", "-o", NULL), CLI_USAGE);
-	CU_ASSERT_EQUAL(parse(&cli, "pod", "list", "-o", "yaml"), CLI_USAGE);
+	CU_ASSERT_EQUAL(parse(&cli, "pod", "list", "-o", "xml"), CLI_USAGE);
 	CU_ASSERT_EQUAL(parse(&cli, "log", "level", NULL, NULL), CLI_USAGE);
 	CU_ASSERT_EQUAL(parse(&cli, "log", "level", "loud", NULL), CLI_USAGE);
 }

@@ -13,6 +13,8 @@
 
 #include "agent/config/config.h"
 #include "agent/kernel/counters.h"
+#include "agent/observe/drop_log.h"
+#include "agent/observe/flow_filter.h"
 #include "tests/unit/unit.h"
 
 #define EVENT_WORDS (sizeof(struct polder_event) / sizeof(uint64_t))
@@ -71,8 +73,21 @@ static const struct compiled_selection *find_isolation(const struct polder_addr 
 	return memcmp(addr, &isolated, sizeof(isolated)) == 0 ? &selection : NULL;
 }
 
-static const struct event_names names = {name_pod,     name_link,      name_rule,
-					 name_of_rule, find_isolation, NULL};
+/* 10.96.0.1:80. */
+static int name_service(const struct polder_addr *addr, __be16 port_be, uint8_t proto, char *buffer,
+			size_t size, void *data)
+{
+	struct polder_addr service;
+
+	addr_parse("10.96.0.1", &service);
+	if (memcmp(addr, &service, sizeof(service)) != 0 || port_be != htons(80))
+		return -ENOENT;
+	snprintf(buffer, size, "demo/front");
+	return 0;
+}
+
+static const struct event_names names = {name_pod,	 name_link,    name_rule, name_of_rule,
+					 find_isolation, name_service, NULL};
 
 static struct fixture *fixture_new(void)
 {
@@ -197,7 +212,7 @@ static int take(json_t *line, void *data)
 static void listen_to(struct fixture *f, struct reader *reader, uint32_t mask)
 {
 	*reader = (struct reader){.lines = json_array()};
-	reader->subscriber = events_subscribe(f->events, mask, take, reader);
+	reader->subscriber = events_subscribe(f->events, mask, NULL, take, reader);
 	CU_ASSERT_FATAL(reader->subscriber != NULL);
 }
 
@@ -231,18 +246,21 @@ static void a_drop_is_told_with_all_its_names(void)
 	CU_ASSERT_FATAL(unit_wait(&f->loop, has_line, &reader, 2000));
 	line = json_array_get(reader.lines, 0);
 	CU_ASSERT(strlen(text_of(&reader, 0, "time")) == strlen("2026-11-22T10:00:00.000001Z"));
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(line, "monotonic_ns")),
+			(json_int_t)event.time_ns);
+	json_object_del(line, "monotonic_ns");
 	json_object_del(line, "time");
-	expected = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, "
-			     "s:s, s:i}, s:{s:s, s:i}, s:s, "
-			     "s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
-			     "type", "drop", "verdict", "drop", "reason", "policy_denied_ingress",
-			     "hook", "from_pod", "family", "ipv4", "proto", "tcp", "source", "ip",
-			     "10.0.0.2", "port", 40000, "pod", "demo/web", "identity", 300,
-			     "destination", "ip", "10.96.0.1", "port", 80, "pod", "", "identity",
-			     301, "backend", "ip", "10.0.0.3", "port", 8080, "link", "link5",
-			     "length", 74, "egress_policy", "ingress_policy", "policy", "demo/deny",
-			     "rule", 2, "rule_path", "spec.ingress[2]", "rule_name", "stop",
-			     "direction", "ingress", "default_deny", false, "isolated_by");
+	expected = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, "
+		"s:s, s:i, s:s}, s:{s:s, s:i}, s:s, "
+		"s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
+		"type", "drop", "verdict", "drop", "reason", "policy_denied_ingress", "hook",
+		"from_pod", "family", "ipv4", "proto", "tcp", "source", "ip", "10.0.0.2", "port",
+		40000, "pod", "demo/web", "identity", 300, "destination", "ip", "10.96.0.1", "port",
+		80, "pod", "", "identity", 301, "service", "demo/front", "backend", "ip",
+		"10.0.0.3", "port", 8080, "link", "link5", "length", 74, "egress_policy",
+		"ingress_policy", "policy", "demo/deny", "rule", 2, "rule_path", "spec.ingress[2]",
+		"rule_name", "stop", "direction", "ingress", "default_deny", false, "isolated_by");
 	CU_ASSERT(json_equal(line, expected));
 	json_decref(expected);
 	stop_listening(&reader);
@@ -401,6 +419,268 @@ static void what_a_slow_reader_missed_is_told_when_it_reads_again(void)
 	fixture_free(f);
 }
 
+/* ---------------------------------------------------------------- history */
+
+static void a_reader_gets_what_its_filter_lets_through(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP), other = event_new(EVENT_DROP);
+	json_t *wanted = json_pack("{s:s}", "reason", "martian_source");
+	struct reader reader = {.lines = json_array()};
+	struct flow_filter *filter = NULL;
+	struct error error;
+
+	CU_ASSERT_FATAL(flow_filter_parse(wanted, &filter, &error) == 0);
+	reader.subscriber = events_subscribe(f->events, EVENT_MASK_DROPS | EVENT_MASK_FLOWS, filter,
+					     take, &reader);
+	/* Flows have no reason: the programs are not asked for them. */
+	CU_ASSERT_EQUAL(maps_control(f->maps)->events, EVENT_MASK_DROPS);
+	other.reason = REASON_MARTIAN;
+	emit(f, &event);
+	emit(f, &other);
+	CU_ASSERT(unit_wait(&f->loop, has_line, &reader, 2000));
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 1);
+	CU_ASSERT_STRING_EQUAL(text_of(&reader, 0, "reason"), "martian_source");
+	stop_listening(&reader);
+	json_decref(wanted);
+	fixture_free(f);
+}
+
+static int64_t length_of(const struct reader *reader, size_t line)
+{
+	return json_integer_value(json_object_get(json_array_get(reader->lines, line), "length"));
+}
+
+static bool are_kept(void *data)
+{
+	struct fixture *f = data;
+
+	return events_kept(f->events) >= 6;
+}
+
+static void the_newest_events_are_told_again(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	uint64_t began = event.time_ns;
+	struct reader reader;
+
+	CU_ASSERT_FATAL(events_keep(f->events, 6) == 0);
+	/* Drops are asked for, though nobody listens. */
+	CU_ASSERT_EQUAL(maps_control(f->maps)->events, EVENT_MASK_DROPS);
+	for (uint32_t i = 1; i <= 9; i++) {
+		event.length = i;
+		event.time_ns = began + i;
+		emit(f, &event);
+	}
+	CU_ASSERT(unit_wait(&f->loop, are_kept, f, 2000));
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	events_replay(reader.subscriber, 0, 2);
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 2);
+	CU_ASSERT(length_of(&reader, 0) == 8 && length_of(&reader, 1) == 9);
+	json_array_clear(reader.lines);
+	events_replay(reader.subscriber, 0, SIZE_MAX); /* six are kept */
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 6);
+	CU_ASSERT(length_of(&reader, 0) == 4 && length_of(&reader, 5) == 9);
+	json_array_clear(reader.lines);
+	events_replay(reader.subscriber, began + 7, SIZE_MAX);
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 2);
+	CU_ASSERT(length_of(&reader, 0) == 8);
+	stop_listening(&reader);
+	CU_ASSERT_EQUAL(maps_control(f->maps)->events, EVENT_MASK_DROPS);
+	fixture_free(f);
+}
+
+static void what_came_while_no_agent_ran_is_told_by_the_next_one(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct reader reader;
+
+	CU_ASSERT_FATAL(events_keep(f->events, 6) == 0);
+	events_close(f->events);
+	unit_end_loop(&f->loop);
+	CU_ASSERT_EQUAL(maps_control(f->maps)->events, EVENT_MASK_DROPS);
+	CU_ASSERT(emit(f, &event));
+	uv_loop_init(&f->loop);
+	CU_ASSERT_FATAL(events_open(&f->loop, f->maps, &names, &f->events) == 0);
+	CU_ASSERT_FATAL(events_keep(f->events, 6) == 0);
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 0); /* who does not ask is not told */
+	events_replay(reader.subscriber, event.time_ns - 1, SIZE_MAX);
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), 1);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+static void what_is_too_much_to_be_told_again_counts_as_lost(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct reader reader;
+
+	CU_ASSERT_FATAL(events_keep(f->events, EVENTS_REPLAY_MAX + 5) == 0);
+	for (int i = 0; i < EVENTS_REPLAY_MAX + 5; i++)
+		emit(f, &event);
+	listen_to(f, &reader, EVENT_MASK_DROPS);
+	events_replay(reader.subscriber, 0, SIZE_MAX);
+	CU_ASSERT_EQUAL(json_array_size(reader.lines), EVENTS_REPLAY_MAX + 1);
+	CU_ASSERT_EQUAL(lost_in(&reader), 5);
+	stop_listening(&reader);
+	fixture_free(f);
+}
+
+/* ---------------------------------------------------------------- drop log */
+
+static json_t *drops_of(const struct drop_log *log, const char *args)
+{
+	json_t *question = json_loads(args, 0, NULL), *answer = NULL;
+	struct error error = {0};
+
+	CU_ASSERT_FATAL(question != NULL);
+	if (drop_log_document(log, question, &answer, &error) < 0)
+		answer = json_string(error.text);
+	json_decref(question);
+	return answer;
+}
+
+static size_t rows_of(const struct drop_log *log, const char *args)
+{
+	json_t *answer = drops_of(log, args);
+	size_t count = json_array_size(json_object_get(answer, "drops"));
+
+	CU_ASSERT(json_is_object(answer));
+	json_decref(answer);
+	return count;
+}
+
+static bool three_rows(void *data)
+{
+	return rows_of(data, "{}") == 3;
+}
+
+static json_int_t packets_in(const json_t *answer, const char *list, size_t index)
+{
+	return json_integer_value(
+		json_object_get(json_array_get(json_object_get(answer, list), index), "packets"));
+}
+
+/* By what isolates 10.0.0.3, by demo/deny's rule, and demo/web's own by its source. */
+static void drops_are_counted_by_what_they_have_in_common(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event isolated = event_new(EVENT_DROP), rule = isolated, source = isolated;
+	struct drop_log *log = NULL;
+	json_t *answer;
+
+	isolated.ingress_rule = 0;
+	source.reason = REASON_NAT_PORTS;
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	for (int i = 0; i < 3; i++)
+		emit(f, &isolated);
+	emit(f, &rule);
+	emit(f, &source);
+	emit(f, &source);
+	CU_ASSERT(unit_wait(&f->loop, three_rows, log, 2000));
+	answer = drops_of(log, "{\"since_seconds\": 60}");
+	CU_ASSERT_EQUAL(packets_in(answer, "drops", 0), 3); /* the most first */
+	CU_ASSERT_EQUAL(packets_in(answer, "drops", 1), 2);
+	CU_ASSERT_EQUAL(packets_in(answer, "drops", 2), 1);
+	json_decref(answer);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"policy\": \"demo/b\"}}"), 1);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"policy\": \"demo/deny\"}}"), 1);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"policy\": \"demo/den\"}}"), 0);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"pod\": \"demo/web\"}}"), 1);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"namespace\": \"dem\"}}"), 0);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"reason\": \"policy_denied_ingress\"}}"), 2);
+	drop_log_close(log);
+	fixture_free(f);
+}
+
+static void the_programs_counts_stand_beside_the_rows(void)
+{
+	struct fixture *f = fixture_new();
+	uint32_t index = REASON_MARTIAN * DROP_HOOKS + DROP_FROM_WIRE;
+	int cpus = libbpf_num_possible_cpus();
+	struct drop_counter *values = calloc((size_t)cpus, sizeof(*values));
+	struct drop_log *log = NULL;
+	json_t *answer, *reason;
+
+	values[0].packets = 7; /* before the agent began */
+	bpf_map_update_elem(maps_fd(f->maps, MAP_DROPS), &index, values, BPF_ANY);
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	values[0].packets = 12;
+	bpf_map_update_elem(maps_fd(f->maps, MAP_DROPS), &index, values, BPF_ANY);
+	answer = drops_of(log, "{}");
+	reason = json_array_get(json_object_get(answer, "reasons"), 0);
+	CU_ASSERT_EQUAL(packets_in(answer, "reasons", 0), 5);
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(reason, "told")), 0);
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(reason, "direction")),
+			       "from_wire");
+	json_decref(answer);
+	drop_log_close(log);
+	free(values);
+	fixture_free(f);
+}
+
+static void rows_that_were_idle_for_longest_make_room(void)
+{
+	struct fixture *f = fixture_new();
+	struct polder_event event = event_new(EVENT_DROP);
+	struct drop_log *log = NULL;
+	json_t *answer;
+
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	drop_log_limit(log, 3);
+	for (uint8_t reason = REASON_MARTIAN; reason < REASON_MARTIAN + 5; reason++) {
+		event.reason = reason;
+		emit(f, &event);
+	}
+	CU_ASSERT(unit_wait(&f->loop, three_rows, log, 2000));
+	answer = drops_of(log, "{}");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "rows_left_out")), 2);
+	json_decref(answer);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"reason\": \"martian_source\"}}"), 0);
+	CU_ASSERT_EQUAL(rows_of(log, "{\"filter\": {\"reason\": \"multicast\"}}"), 1);
+	drop_log_close(log);
+	fixture_free(f);
+}
+
+static void questions_about_drops_without_sense_are_refused(void)
+{
+	static const char *const cases[][2] = {
+		{"{\"since_seconds\": -1}", "seconds"},
+		{"{\"since_seconds\": 3600}", "59 minutes"},
+		{"{\"filter\": {\"port\": \"80\"}}", "monitor"},
+		{"{\"filter\": {\"pod\": \"x\"}}", "NAMESPACE/NAME"},
+	};
+	struct fixture *f = fixture_new();
+	struct drop_log *log = NULL;
+
+	CU_ASSERT_FATAL(drop_log_open(&f->loop, f->maps, f->events, &names, &log) == 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		json_t *answer = drops_of(log, cases[i][0]);
+
+		CU_ASSERT_FATAL(json_is_string(answer));
+		CU_ASSERT_PTR_NOT_NULL(strstr(json_string_value(answer), cases[i][1]));
+		json_decref(answer);
+	}
+	drop_log_close(log);
+	fixture_free(f);
+}
+
+static void each_reason_has_a_remedy_in_plain_words(void)
+{
+	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
+		char *remedy = drop_remedy(reason);
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(remedy);
+		CU_ASSERT(*remedy && !strpbrk(remedy, "`*[") && !strstr(remedy, ".md"));
+		CU_ASSERT(*drop_meaning(reason));
+		free(remedy);
+	}
+}
+
 static void counters_are_sums_over_the_cpus(void)
 {
 	struct fixture *f = fixture_new();
@@ -431,6 +711,15 @@ int main(void)
 		UNIT_TEST(more_than_a_batch_arrives_whole),
 		UNIT_TEST(what_had_no_room_in_the_ring_is_told_exactly),
 		UNIT_TEST(what_a_slow_reader_missed_is_told_when_it_reads_again),
+		UNIT_TEST(a_reader_gets_what_its_filter_lets_through),
+		UNIT_TEST(the_newest_events_are_told_again),
+		UNIT_TEST(what_came_while_no_agent_ran_is_told_by_the_next_one),
+		UNIT_TEST(what_is_too_much_to_be_told_again_counts_as_lost),
+		UNIT_TEST(drops_are_counted_by_what_they_have_in_common),
+		UNIT_TEST(the_programs_counts_stand_beside_the_rows),
+		UNIT_TEST(rows_that_were_idle_for_longest_make_room),
+		UNIT_TEST(questions_about_drops_without_sense_are_refused),
+		UNIT_TEST(each_reason_has_a_remedy_in_plain_words),
 		UNIT_TEST(counters_are_sums_over_the_cpus),
 	};
 

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does a packet or flow match? */
+#include "agent/observe/flow_filter.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#define VERDICT_BIT(verdict) (1u << (verdict))
+
+bool flow_proto_has_ports(uint8_t proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+void flow_subject_of_event(const struct polder_event *event, struct flow_subject *ret)
+{
+	*ret = (struct flow_subject){
+		.family = event->family,
+		.proto = event->proto,
+		.verdict = event->verdict,
+		.reason = event->reason,
+		.from = {event->saddr, event->sport_be},
+		.to = {event->daddr, event->dport_be},
+		.to_becomes = {event->backend, event->backend_port_be},
+		.egress_rule = event->egress_rule,
+		.ingress_rule = event->ingress_rule,
+	};
+}
+
+static bool has_bits(const uint64_t *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (words[i])
+			return true;
+	return false;
+}
+
+static bool has_bit(const uint64_t *words, unsigned int bit)
+{
+	return words[bit / 64] >> bit % 64 & 1;
+}
+
+/* ---------------------------------------------------------------- ends */
+
+static bool is_pod(const struct flow_end *end, const char *name, const struct event_names *names)
+{
+	char found[EVENT_NAME_MAX];
+
+	return !addr_is_zero(&end->addr) &&
+	       names->pod(&end->addr, found, sizeof(found), names->data) == 0 &&
+	       strcmp(found, name) == 0;
+}
+
+static bool is_service(const struct flow_end *end, uint8_t proto, const char *name,
+		       const struct event_names *names)
+{
+	char found[EVENT_NAME_MAX];
+
+	return !addr_is_zero(&end->addr) && names->service &&
+	       names->service(&end->addr, end->port_be, proto, found, sizeof(found), names->data) ==
+		       0 &&
+	       strcmp(found, name) == 0;
+}
+
+static bool is_within(const struct flow_end *end, const struct prefix *prefix)
+{
+	/* ::/0 is a range of IPv6 addresses, although IPv4 ones are mapped into it. */
+	return !addr_is_zero(&end->addr) && addr_is_v4(&end->addr) == (prefix_is_v4(prefix) != 0) &&
+	       prefix_contains(prefix, &end->addr);
+}
+
+static bool term_matches(const struct flow_filter_term *term, const struct flow_end *end,
+			 uint8_t proto, const struct event_names *names)
+{
+	if (!term->name)
+		return is_within(end, &term->prefix);
+	return is_pod(end, term->name, names) || is_service(end, proto, term->name, names);
+}
+
+/* Either of an end's two addresses, before and after translation. */
+static bool terms_match(const struct flow_filter_terms *terms, const struct flow_end *end,
+			const struct flow_end *becomes, uint8_t proto,
+			const struct event_names *names)
+{
+	for (size_t i = 0; i < terms->count; i++)
+		if (term_matches(&terms->items[i], end, proto, names) ||
+		    term_matches(&terms->items[i], becomes, proto, names))
+			return true;
+	return terms->count == 0;
+}
+
+/* The four ends that a subject has. */
+#define ENDS 4
+static void ends_of(const struct flow_subject *subject, const struct flow_end *ret[ENDS])
+{
+	ret[0] = &subject->from;
+	ret[1] = &subject->to;
+	ret[2] = &subject->from_becomes;
+	ret[3] = &subject->to_becomes;
+}
+
+static bool pods_match(const struct flow_filter *filter, const struct flow_subject *subject,
+		       const struct event_names *names)
+{
+	const struct flow_end *ends[ENDS];
+
+	ends_of(subject, ends);
+	for (size_t i = 0; i < filter->pods.count; i++)
+		for (size_t k = 0; k < ENDS; k++)
+			if (is_pod(ends[k], filter->pods.items[i], names))
+				return true;
+	return filter->pods.count == 0;
+}
+
+bool flow_name_in_namespace(const char *name, const char *namespace)
+{
+	size_t length = strlen(namespace);
+
+	return strncmp(name, namespace, length) == 0 && name[length] == '/';
+}
+
+static bool namespace_matches(const char *namespace, const struct flow_end *end, uint8_t proto,
+			      const struct event_names *names)
+{
+	char found[EVENT_NAME_MAX];
+
+	if (addr_is_zero(&end->addr))
+		return false;
+	if (names->pod(&end->addr, found, sizeof(found), names->data) == 0)
+		return flow_name_in_namespace(found, namespace);
+	return names->service &&
+	       names->service(&end->addr, end->port_be, proto, found, sizeof(found), names->data) ==
+		       0 &&
+	       flow_name_in_namespace(found, namespace);
+}
+
+static bool namespaces_match(const struct flow_filter *filter, const struct flow_subject *subject,
+			     const struct event_names *names)
+{
+	const struct flow_end *ends[ENDS];
+
+	ends_of(subject, ends);
+	for (size_t i = 0; i < filter->namespaces.count; i++)
+		for (size_t k = 0; k < ENDS; k++)
+			if (namespace_matches(filter->namespaces.items[i], ends[k], subject->proto,
+					      names))
+				return true;
+	return filter->namespaces.count == 0;
+}
+
+static bool ips_match(const struct flow_filter *filter, const struct flow_subject *subject)
+{
+	const struct flow_end *ends[ENDS];
+
+	ends_of(subject, ends);
+	for (size_t i = 0; i < filter->ips.count; i++)
+		for (size_t k = 0; k < ENDS; k++)
+			if (is_within(ends[k], &filter->ips.items[i].prefix))
+				return true;
+	return filter->ips.count == 0;
+}
+
+static bool ports_match(const struct flow_filter *filter, const struct flow_subject *subject)
+{
+	const struct flow_end *ends[ENDS];
+	uint16_t port;
+
+	if (filter->port_count && !flow_proto_has_ports(subject->proto))
+		return false;
+	ends_of(subject, ends);
+	for (size_t i = 0; i < filter->port_count; i++)
+		for (size_t k = 0; k < ENDS; k++) {
+			port = ntohs(ends[k]->port_be);
+			if (port && port >= filter->ports[i].first && port <= filter->ports[i].last)
+				return true;
+		}
+	return filter->port_count == 0;
+}
+
+/* ---------------------------------------------------------------- policies */
+
+static bool rule_is_of(uint32_t rule, const char *policy, const struct event_names *names)
+{
+	struct rule_origin origin;
+	char name[EVENT_NAME_MAX];
+
+	if (!rule || names->rule(rule, &origin, names->data) < 0)
+		return false;
+	snprintf(name, sizeof(name), "%s%s%s", origin.namespace, *origin.namespace ? "/" : "",
+		 origin.name);
+	return strcmp(name, policy) == 0;
+}
+
+/* Was the packet denied because nothing matched, at a pod that this policy isolates? */
+static bool isolates(const struct flow_subject *subject, bool egress, const char *policy,
+		     const struct event_names *names)
+{
+	const struct polder_addr *receiver = addr_is_zero(&subject->to_becomes.addr)
+						     ? &subject->to.addr
+						     : &subject->to_becomes.addr;
+	const struct compiled_selection *selection;
+
+	if (subject->reason != (egress ? REASON_POLICY_EGRESS : REASON_POLICY_INGRESS) ||
+	    (egress ? subject->egress_rule : subject->ingress_rule))
+		return false;
+	selection = names->isolation(egress ? &subject->from.addr : receiver, egress, names->data);
+	for (size_t i = 0; selection && i < selection->count; i++)
+		if (strcmp(selection->policies[i], policy) == 0)
+			return true;
+	return false;
+}
+
+static bool policies_match(const struct flow_filter *filter, const struct flow_subject *subject,
+			   const struct event_names *names)
+{
+	for (size_t i = 0; i < filter->policies.count; i++) {
+		const char *policy = filter->policies.items[i];
+
+		if (rule_is_of(subject->egress_rule, policy, names) ||
+		    rule_is_of(subject->ingress_rule, policy, names) ||
+		    isolates(subject, true, policy, names) ||
+		    isolates(subject, false, policy, names))
+			return true;
+	}
+	return filter->policies.count == 0;
+}
+
+/* ---------------------------------------------------------------- all */
+
+bool flow_filter_has_reason(const struct flow_filter *filter, uint8_t reason)
+{
+	if (!has_bits(filter->reasons, sizeof(filter->reasons) / sizeof(*filter->reasons)))
+		return true;
+	return reason < REASON_COUNT && has_bit(filter->reasons, reason);
+}
+
+/* What costs no look-up comes first. */
+static bool numbers_match(const struct flow_filter *filter, const struct flow_subject *subject)
+{
+	if (filter->verdicts && !(filter->verdicts & VERDICT_BIT(subject->verdict)))
+		return false;
+	if (!flow_filter_has_reason(filter, subject->reason))
+		return false;
+	if (has_bits(filter->protos, 4) &&
+	    (!subject->family || !has_bit(filter->protos, subject->proto)))
+		return false;
+	return ports_match(filter, subject) && ips_match(filter, subject);
+}
+
+bool flow_filter_matches(const struct flow_filter *filter, const struct flow_subject *subject,
+			 const struct event_names *names)
+{
+	if (!filter)
+		return true;
+	return numbers_match(filter, subject) &&
+	       terms_match(&filter->from, &subject->from, &subject->from_becomes, subject->proto,
+			   names) &&
+	       terms_match(&filter->to, &subject->to, &subject->to_becomes, subject->proto,
+			   names) &&
+	       pods_match(filter, subject, names) && namespaces_match(filter, subject, names) &&
+	       policies_match(filter, subject, names);
+}
+
+uint32_t flow_filter_mask(const struct flow_filter *filter, uint32_t mask)
+{
+	if (!filter)
+		return mask;
+	/* Only what is dropped has a reason. */
+	if (has_bits(filter->reasons, sizeof(filter->reasons) / sizeof(*filter->reasons)) ||
+	    (filter->verdicts && !(filter->verdicts & VERDICT_BIT(VERDICT_ALLOW))))
+		mask &= ~(uint32_t)EVENT_MASK_FLOWS;
+	if (filter->verdicts == VERDICT_BIT(VERDICT_ALLOW))
+		mask &= ~(uint32_t)EVENT_MASK_DROPS;
+	return mask;
+}
