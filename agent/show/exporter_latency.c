@@ -18,8 +18,8 @@ static const struct {
 	[LATENCY_CONNECT] = {"polder_tcp_connect_seconds",
 			     "From the first SYN to the established connection, at the client."},
 	[LATENCY_ROUND_TRIP] = {"polder_tcp_round_trip_seconds",
-				"The kernel's smoothed round-trip time, at most 15 times a second "
-				"of each connection."},
+				"TCP's smoothed round-trip time, at the handshake and at most "
+				"once in 16 jiffies of each connection."},
 	[LATENCY_FIRST_BYTE] = {"polder_tcp_first_byte_seconds",
 				"From a connection's first request to its answer's first byte, at "
 				"the client."},
