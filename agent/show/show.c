@@ -402,22 +402,14 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		const char *name;
 		control_handler handler;
 	} operations[] = {
-		{"status", show_status},
-		{"config", show_config},
-		{"pods", show_pods},
-		{"services", show_services},
-		{"policies", show_policies},
-		{"flows", show_flows},
-		{"drops", show_drops},
-		{"maps", show_maps},
-		{"metrics", show_metrics},
-		{"monitor", show_monitor},
-		{"nodes", show_nodes},
-		{"load-balancers", show_load_balancers},
-		{"latency", show_latency},
-		{"identities", show_identities},
-		{"rulesets", show_rulesets},
-		{"addresses", show_addresses},
+		{"status", show_status},     {"config", show_config},
+		{"pods", show_pods},	     {"services", show_services},
+		{"policies", show_policies}, {"flows", show_flows},
+		{"drops", show_drops},	     {"maps", show_maps},
+		{"metrics", show_metrics},   {"monitor", show_monitor},
+		{"nodes", show_nodes},	     {"load-balancers", show_load_balancers},
+		{"latency", show_latency},   {"identities", show_identities},
+		{"rulesets", show_rulesets}, {"addresses", show_addresses},
 	};
 	int r = 0;
 
