@@ -37,8 +37,10 @@ struct latency_socket {
 	__u32 service;	/* 0: none */
 	__u32 link;	/* of the pod; 0: the node's */
 	__u8 is_client;
-	__u8 gave_up; /* nobody answered what was sent again and again */
-	__u8 pad[6];
+	__u8 gave_up;  /* nobody answered what was sent again and again */
+	__u8 answered; /* the first request: there is nothing more to see of what is sent */
+	__u8 shares;   /* another program asks for each segment that is sent, too */
+	__u8 pad[4];
 };
 
 /*
@@ -266,6 +268,19 @@ static __always_inline __u32 service_of(struct bpf_sock_ops *ctx, __u32 link)
 
 /* ---------------------------------------------------------------- what TCP tells */
 
+/* The flags are the socket's: others' programs at its cgroups have theirs among them. */
+static __always_inline void ask_for(struct bpf_sock_ops *ctx, __u32 flags)
+{
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | flags);
+}
+
+static __always_inline void ask_for_each_sent(struct bpf_sock_ops *ctx,
+					      struct latency_socket *socket)
+{
+	socket->shares = !!(ctx->bpf_sock_ops_cb_flags & EACH_SENT);
+	ask_for(ctx, EACH_SENT);
+}
+
 static __always_inline void begin(struct bpf_sock_ops *ctx)
 {
 	struct latency_socket socket = {.is_client = 1};
@@ -275,7 +290,7 @@ static __always_inline void begin(struct bpf_sock_ops *ctx)
 	socket.service = service_of(ctx, socket.link);
 	socket.began_ns = bpf_ktime_get_ns();
 	if (socket_follow(ctx, &socket))
-		bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START);
+		ask_for(ctx, FROM_THE_START);
 	else
 		lose();
 }
@@ -316,12 +331,12 @@ static __always_inline void connected(struct bpf_sock_ops *ctx)
 	note_start(value_of_owner(socket), connect_us, round_trip_us);
 	if (socket->service)
 		note_start(value_of(LATENCY_SERVICE, socket->service), connect_us, round_trip_us);
-	bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START | EACH_SENT);
+	ask_for_each_sent(ctx, socket);
 }
 
 static __always_inline void accepted(struct bpf_sock_ops *ctx)
 {
-	struct latency_socket socket = {};
+	struct latency_socket socket = {.shares = !!(ctx->bpf_sock_ops_cb_flags & EACH_SENT)};
 	struct latency_value *value;
 
 	if (!owner_find(ctx, &socket.link))
@@ -330,7 +345,7 @@ static __always_inline void accepted(struct bpf_sock_ops *ctx)
 	if (value && ctx->srtt_us)
 		histogram_add(value, LATENCY_ROUND_TRIP, ctx->srtt_us >> 3);
 	if (socket_follow(ctx, &socket))
-		bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START | EACH_SENT);
+		ask_for(ctx, FROM_THE_START | EACH_SENT);
 	else
 		lose();
 }
@@ -338,9 +353,14 @@ static __always_inline void accepted(struct bpf_sock_ops *ctx)
 static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket *socket,
 				 enum latency_measure measure)
 {
+	__u32 flags = ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG;
+
 	if (socket->asked_ns)
 		note_time(socket, measure, (bpf_ktime_get_ns() - socket->asked_ns) / 1000);
-	bpf_sock_ops_cb_flags_set(ctx, FROM_THE_START | BPF_SOCK_OPS_RTT_CB_FLAG);
+	socket->answered = 1;
+	if (!socket->shares)
+		flags &= ~EACH_SENT;
+	bpf_sock_ops_cb_flags_set(ctx, flags);
 }
 
 /*
@@ -355,7 +375,7 @@ static __always_inline void sends(struct bpf_sock_ops *ctx)
 	if (ctx->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS)
 		return;
 	socket = socket_find(ctx);
-	if (!socket)
+	if (!socket || socket->answered)
 		return;
 	if (socket->is_client && ctx->bytes_received)
 		over(ctx, socket, LATENCY_FIRST_BYTE);

@@ -7,6 +7,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
+#include "agent/common/cleanup.h"
 
 #define BAR_WIDTH 40
 
@@ -37,17 +38,19 @@ static double number_of(const json_t *object, const char *path)
 	return json_number_value(field(object, path));
 }
 
-/* "default/web", "default/web:80", "this node". */
-static void name_of(const json_t *row, char *buffer)
+/* "default/web", "default/web:80"; NULL: the node. To be freed. */
+static char *name_of(const json_t *row)
 {
+	const char *namespace = field_text(row, "namespace"), *name = field_text(row, "name");
+	int port = (int)field_number(row, "port");
+	char *text = NULL;
+
 	if (strcmp(field_text(row, "kind"), "node") == 0)
-		snprintf(buffer, FORMAT_MAX, "%s", "");
-	else if (field_number(row, "port"))
-		snprintf(buffer, FORMAT_MAX, "%.60s/%.60s:%d", field_text(row, "namespace"),
-			 field_text(row, "name"), (int)field_number(row, "port"));
-	else
-		snprintf(buffer, FORMAT_MAX, "%.60s/%.60s", field_text(row, "namespace"),
-			 field_text(row, "name"));
+		return NULL;
+	if ((port ? asprintf(&text, "%s/%s:%d", namespace, name, port)
+		  : asprintf(&text, "%s/%s", namespace, name)) < 0)
+		abort();
+	return text;
 }
 
 /* ---------------------------------------------------------------- one line for each */
@@ -68,11 +71,10 @@ static void add_measure(struct table *table, const json_t *measure)
 static void add_row(struct table *table, const json_t *row)
 {
 	static const char *const counts[] = {"retransmitted", "resets", "timeouts", "failed"};
-	char text[FORMAT_MAX];
+	CLEANUP(cleanup_free) char *name = name_of(row);
 
 	table_add(table, field_text(row, "kind"));
-	name_of(row, text);
-	table_add(table, text);
+	table_add(table, name);
 	for (size_t i = 0; i < MEASURES; i++)
 		add_measure(table, field(row, measures[i].key));
 	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
@@ -144,12 +146,11 @@ static void print_measure(const json_t *measure, const char *title)
 
 static void print_row(const struct cli *cli, const json_t *row)
 {
-	char name[FORMAT_MAX];
+	CLEANUP(cleanup_free) char *name = name_of(row);
 
-	name_of(row, name);
 	fputs(strcmp(field_text(row, "kind"), "service") == 0 ? "Service" : field_text(row, "kind"),
 	      stdout);
-	if (name[0]) {
+	if (name) {
 		putchar(' ');
 		text_print(name, NULL, stdout);
 	}

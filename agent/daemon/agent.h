@@ -128,6 +128,7 @@ struct agent {
 	char sockets_note[240];	  /* why sockets cannot be ended; "": they can */
 	char sockets_full_note[240];
 	bool sockets_failed;		       /* told */
+	unsigned int latency_pruned;	       /* `seconds` when that was */
 	char latency_note[512];		       /* why connections are not measured; "" */
 	char hooks_note[512];		       /* told: of the socket programs */
 	int socket_failed;		       /* of the control socket: told; 0: it has not */

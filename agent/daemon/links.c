@@ -12,6 +12,8 @@
 #include "agent/kernel/sock_diag.h"
 #include "agent/reconcile/host_ports.h"
 
+#define LATENCY_PRUNE_SECONDS 60
+
 static int check_ports(const struct agent *agent, const struct local_pod *pod, char *message,
 		       size_t size)
 {
@@ -349,8 +351,12 @@ void agent_measure(struct agent *agent)
 		log_warning("links", "connections are not measured: %s; retried every 5 s",
 			    message);
 	snprintf(agent->latency_note, sizeof(agent->latency_note), "%s", message);
-	if (agent->config.latency && agent_is_synced(agent))
+	/* To name all Services takes a while, where there are many. */
+	if (agent->config.latency && agent_is_synced(agent) &&
+	    agent->seconds - agent->latency_pruned >= LATENCY_PRUNE_SECONDS) {
 		show_latency_prune(&agent->show);
+		agent->latency_pruned = agent->seconds;
+	}
 }
 
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */

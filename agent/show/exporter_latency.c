@@ -7,7 +7,7 @@
 #include "agent/show/show_latency.h"
 
 /* A Prometheus server keeps each series: of each kind so many have names, the others are one. */
-#define NAMED_MAX 250
+#define NAMED_MAX 128
 /* Of the program's buckets each second one: four times the one before. */
 #define STEP 2
 #define ENDS (LATENCY_BUCKETS / STEP)
@@ -40,42 +40,6 @@ static const struct {
 	[LATENCY_FAILED] = {"polder_tcp_failed_connects_total",
 			    "Connects that were refused, or given up by the process."},
 };
-
-static void add_value(struct latency_value *to, const struct latency_value *from)
-{
-	for (size_t m = 0; m < LATENCY_MEASURES; m++) {
-		to->measures[m].sum_us += from->measures[m].sum_us;
-		for (size_t i = 0; i < LATENCY_BUCKETS; i++)
-			to->measures[m].counts[i] += from->measures[m].counts[i];
-	}
-	for (size_t i = 0; i < LATENCY_COUNTS; i++)
-		to->counts[i] += from->counts[i];
-}
-
-/* Those beyond the limit are added to one of their kind without a name. How many are left. */
-static size_t join_rows(struct latency_row *rows, size_t count)
-{
-	size_t used = 0, named[LATENCY_KINDS] = {};
-	struct latency_row *rest = NULL;
-
-	for (size_t i = 0; i < count; i++) {
-		uint32_t kind = rows[i].entry.key.kind;
-
-		if (named[kind]++ < NAMED_MAX) {
-			rows[used++] = rows[i];
-			continue;
-		}
-		if (named[kind] == NAMED_MAX + 1) {
-			rest = &rows[used++];
-			*rest = rows[i];
-			rest->namespace = rest->name = "";
-			rest->port = 0;
-			continue;
-		}
-		add_value(&rest->entry.value, &rows[i].entry.value);
-	}
-	return used;
-}
 
 #define LABELS 4
 
@@ -132,7 +96,7 @@ void exporter_add_latency(struct metrics *m, const struct show_sources *sources)
 
 	if (!latency_is_on(sources->datapath) || show_latency_rows(sources, &rows, &count) < 0)
 		return;
-	count = join_rows(rows, count);
+	count = latency_join_rows(rows, count, NAMED_MAX);
 	for (size_t measure = 0; measure < LATENCY_MEASURES; measure++) {
 		metrics_family(m, measures[measure].name, METRIC_HISTOGRAM, measures[measure].help);
 		for (size_t i = 0; i < count; i++)

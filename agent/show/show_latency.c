@@ -146,6 +146,38 @@ int show_latency_rows(const struct show_sources *sources, struct latency_row **r
 	return r < 0 ? r : rows ? 0 : -ENOMEM;
 }
 
+static void add_value(struct latency_value *to, const struct latency_value *from)
+{
+	for (size_t m = 0; m < LATENCY_MEASURES; m++) {
+		to->measures[m].sum_us += from->measures[m].sum_us;
+		for (size_t i = 0; i < LATENCY_BUCKETS; i++)
+			to->measures[m].counts[i] += from->measures[m].counts[i];
+	}
+	for (size_t i = 0; i < LATENCY_COUNTS; i++)
+		to->counts[i] += from->counts[i];
+}
+
+size_t latency_join_rows(struct latency_row *rows, size_t count, size_t most)
+{
+	size_t used = 0, seen[LATENCY_KINDS] = {};
+
+	for (size_t i = 0; i < count; i++) {
+		size_t place = seen[rows[i].entry.key.kind]++;
+
+		if (place > most) {
+			add_value(&rows[used - 1].entry.value, &rows[i].entry.value);
+			continue;
+		}
+		rows[used] = rows[i];
+		if (place == most) {
+			rows[used].namespace = rows[used].name = "";
+			rows[used].port = 0;
+		}
+		used++;
+	}
+	return used;
+}
+
 void show_latency_prune(const struct show_sources *sources)
 {
 	struct latency_row *rows = NULL;

@@ -19,3 +19,6 @@ extern const char *const latency_count_names[LATENCY_COUNTS];
  * -errno. */
 int show_latency_rows(const struct show_sources *sources, struct latency_row **ret,
 		      size_t *ret_count);
+/* Of each kind the first `most` stay; the others are added to one of their kind without a name.
+ * Rows of a kind stand together. How many are left. */
+size_t latency_join_rows(struct latency_row *rows, size_t count, size_t most);

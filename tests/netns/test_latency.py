@@ -145,6 +145,18 @@ def test_sockets_of_the_node_are_the_nodes_and_their_services(world, family):
     assert row(world, "node")["namespace"] == ""
 
 
+def test_an_ipv6_socket_that_speaks_ipv4_is_measured_as_any(world):
+    key = ("service", KIND[V4], 80)
+    before = number(world, "connect", *key), number(world, "first_byte", "pod", "client")
+    with world.client.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(("::ffff:" + world.ips[V4], 80))
+        sock.sendall(b"who\n")
+        assert b"server" in sock.recv(4096)
+    grown(world, before[0], "connect", *key)
+    grown(world, before[1], "first_byte", "pod", "client")
+
+
 @each_family
 def test_what_never_leaves_its_namespace_is_not_measured(world, family):
     loopback = {V4: "127.0.0.1", V6: "::1"}[family]
