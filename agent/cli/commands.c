@@ -325,6 +325,7 @@ const struct cli_command cli_commands[] = {
 	 .arity = CLI_AT_MOST_ONCE,
 	 .summary =
 		 "Show how fast connections of pods, Services and the node are, and how they end",
+	 .options = CLI_BIT(CLI_NO_HEADERS),
 	 .run = cli_run_latency},
 	{.noun = "drop",
 	 .verb = "list",

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/cli/cli.h"
 #include "agent/cli/format.h"
-#include "agent/cli/table.h"
+#include "agent/cli/lists.h"
 #include "agent/common/cleanup.h"
 
 #define BAR_WIDTH 40
@@ -55,7 +54,6 @@ static char *name_of(const json_t *row)
 
 /* ---------------------------------------------------------------- one line for each */
 
-/* "120 us 1.5 ms": half and all but one of a hundred took at most so long. */
 static void add_measure(struct table *table, const json_t *measure)
 {
 	char p50[FORMAT_MAX], p90[FORMAT_MAX], p99[FORMAT_MAX];
@@ -70,40 +68,41 @@ static void add_measure(struct table *table, const json_t *measure)
 
 static void add_row(struct table *table, const json_t *row)
 {
-	static const char *const counts[] = {"retransmitted", "resets", "timeouts", "failed"};
 	CLEANUP(cleanup_free) char *name = name_of(row);
 
-	table_add(table, field_text(row, "kind"));
+	list_add_scalar(table, row, "kind");
 	table_add(table, name);
 	for (size_t i = 0; i < MEASURES; i++)
 		add_measure(table, field(row, measures[i].key));
-	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
-		table_addf(table, "%.0f", number_of(row, counts[i]));
+	list_add_scalar(table, row, "retransmitted");
+	list_add_scalar(table, row, "resets");
+	list_add_scalar(table, row, "timeouts");
+	list_add_scalar(table, row, "failed");
 }
 
-static void print_rows(const struct cli *cli, const json_t *rows)
+/* "service/demo/web:80" and "pod/demo/web", for the name alone may be either's; "node". */
+static char *full_name_of(const json_t *row)
 {
-	static const char *const titles[] = {"NODE",	   "KIND",	 "NAME",   "CONNECT",
-					     "ROUND-TRIP", "FIRST-BYTE", "ANSWER", "RETRANSMITTED",
-					     "RESETS",	   "TIMEOUTS",	 "FAILED", NULL};
-	struct table *table = table_new(cli->answer ? titles : titles + 1);
-	const json_t *row;
-	size_t index;
+	CLEANUP(cleanup_free) char *name = name_of(row);
+	char *text;
 
-	if (!table)
+	if (asprintf(&text, "%s%s%s", field_text(row, "kind"), name ? "/" : "", name ? name : "") <
+	    0)
 		abort();
-	json_array_foreach (rows, index, row) {
-		if (cli->answer)
-			table_add(table, field_text(row, "node"));
-		add_row(table, row);
-	}
-	if (table_rows(table)) {
-		puts("Half, 90 % and 99 % of all took at most:");
-		table_print(table, stdout);
-	} else {
-		fputs("No connections measured so far\n", stderr);
-	}
-	table_free(table);
+	return text;
+}
+
+static int print_rows(const struct cli *cli, const json_t *rows)
+{
+	static const char *const titles[] = {
+		"KIND",		 "NAME",       "CONNECT (50, 90, 99 %)",
+		"ROUND-TRIP",	 "FIRST-BYTE", "ANSWER",
+		"RETRANSMITTED", "RESETS",     "TIMEOUTS",
+		"FAILED",	 NULL};
+	static const struct list_form form = {
+		.kind = "latency", .titles = titles, .row = add_row, .name = full_name_of};
+
+	return list_show(cli, rows, &form);
 }
 
 /* ---------------------------------------------------------------- one with its histograms */
@@ -252,7 +251,7 @@ int cli_run_latency(struct cli *cli)
 {
 	struct wanted wanted;
 	json_t *rows;
-	int code = CLI_OK;
+	int code;
 
 	if (cli->argument && parse_wanted(cli->argument, &wanted) < 0) {
 		cli_error("%s: a pod or a Service is required: NAME, NAMESPACE/NAME, "
@@ -262,12 +261,7 @@ int cli_run_latency(struct cli *cli)
 	}
 	if (cli_ask(cli, "latency", NULL, &rows) < 0)
 		return CLI_FAILED;
-	if (cli->argument)
-		code = print_wanted(cli, &wanted, rows);
-	else if (cli->json)
-		cli_print_json(rows);
-	else
-		print_rows(cli, rows);
+	code = cli->argument ? print_wanted(cli, &wanted, rows) : print_rows(cli, rows);
 	json_decref(rows);
 	return code;
 }

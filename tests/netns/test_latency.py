@@ -248,6 +248,8 @@ def test_the_command_shows_one_or_all_and_names_what_it_cannot_find(world):
     assert answers(world.client, world.ips[V4])
     table = world.agent.ctl("latency").stdout
     assert "default/web4:80" in table and "default/client" in table, table
+    names = world.agent.ctl("latency", "-o", "name").stdout.split()
+    assert {"latency/service/default/web4:80", "latency/pod/default/client"} <= set(names), names
     one = world.agent.ctl("latency", "default/web4:80").stdout
     assert one.startswith("Service default/web4:80\n") and "Connect: " in one and "#" in one, one
     missing = world.agent.ctl("latency", "default/nobody", check=False)
