@@ -177,6 +177,21 @@ static bool answers_taken(struct model *model, const struct ends *answer, const 
 	return false;
 }
 
+/* Has a Service been asked from this port by what was too big or on its last hop? Its flow may have
+ * any endpoint. */
+static bool asked_in_vain(const struct model *model, const struct ends *in)
+{
+	for (size_t i = 0; i < model->given_up_count && i < GIVEN_UP_MAX; i++) {
+		const struct ends *opener = &model->given_up[i];
+
+		if (opener->zone == in->zone && opener->proto == in->proto &&
+		    opener->sport == in->sport && addr_same(&opener->source, &in->source) &&
+		    (is_service(&opener->destination) || is_served(opener)))
+			return true;
+	}
+	return false;
+}
+
 /* May a new flow of `in` leave with the source of `out`? */
 static const char *check_source(struct model *model, const struct ends *in, const struct ends *out,
 				enum way_out way)
@@ -209,7 +224,8 @@ static const char *check_source(struct model *model, const struct ends *in, cons
 	 * apart. */
 	if (same_ends(&answer, in))
 		return in_range(out->sport) ? NULL : "a source port that is not in the range";
-	return in_range(out->sport) && answers_taken(model, &answer, in, true)
+	return in_range(out->sport) &&
+			       (answers_taken(model, &answer, in, true) || asked_in_vain(model, in))
 		       ? NULL
 		       : "a source port that is translated without need";
 }
@@ -733,8 +749,15 @@ static const char *check_left(struct model *model, const struct probe *probe,
 	if (view->flags & VIEW_ROUTED)
 		return "a packet that its routing header leads elsewhere is forwarded";
 	if ((probe->hook == HOOK_FROM_POD || probe->hook == HOOK_FROM_WIRE) &&
-	    is_service_echo(view))
-		return check_echo(probe, view, result);
+	    is_service_echo(view)) {
+		const char *wrong = check_echo(probe, view, result);
+
+		/* Or the answer to an echo of who has the address outside. */
+		return wrong && is_external(&view->ends.destination) &&
+				       !check_flow(model, probe, view, result)
+			       ? NULL
+			       : wrong;
+	}
 	return view->flags & VIEW_ERROR ? check_icmp_error(model, probe, view, result)
 					: check_flow(model, probe, view, result);
 }
