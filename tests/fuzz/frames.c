@@ -37,7 +37,7 @@ struct fuzz {
 	struct world_result last;
 	const char *wrongs[WRONGS_MAX];
 	int wrong_count;
-	uint64_t frames, forwarded, sent_by_xdp, stack, dropped, refused;
+	uint64_t frames, forwarded, stack, dropped, refused;
 };
 
 static const char *const reasons[REASON_COUNT] = {
@@ -67,8 +67,6 @@ static void count(struct fuzz *fuzz, const struct probe *probe, const struct wor
 		fuzz->refused++;
 	else if (result->verdict == 7)
 		fuzz->forwarded++;
-	else if (result->verdict == 3)
-		fuzz->sent_by_xdp++;
 	else
 		fuzz->stack++;
 }
@@ -265,16 +263,15 @@ static void run(struct fuzz *fuzz)
 {
 	uint64_t end = now_seconds() + fuzz->options.seconds;
 
-	fuzz->frames = fuzz->forwarded = fuzz->sent_by_xdp = 0;
-	fuzz->stack = fuzz->dropped = fuzz->refused = 0;
+	fuzz->frames = fuzz->forwarded = fuzz->stack = fuzz->dropped = fuzz->refused = 0;
 	forget(fuzz);
 	while (now_seconds() < end &&
 	       (!fuzz->options.frames || fuzz->frames < fuzz->options.frames))
 		next_frame(fuzz);
-	printf("# frames: seed %lu, %lu frames: %lu forwarded, %lu sent by XDP, %lu left to the "
-	       "stack, %lu dropped, %lu refused\n",
-	       fuzz->options.seed, fuzz->frames, fuzz->forwarded, fuzz->sent_by_xdp, fuzz->stack,
-	       fuzz->dropped, fuzz->refused);
+	printf("# frames: seed %lu, %lu frames: %lu forwarded, %lu left to the stack, %lu dropped, "
+	       "%lu refused\n",
+	       fuzz->options.seed, fuzz->frames, fuzz->forwarded, fuzz->stack, fuzz->dropped,
+	       fuzz->refused);
 }
 
 /* Frames that never get anywhere prove nothing. */
@@ -353,8 +350,6 @@ static int fuzz_open(struct fuzz *fuzz)
 							   .masquerade_port_max = PORT_MAX};
 	int r = world_open(&world_options, &fuzz->world);
 
-	if (r == 0)
-		r = world_know_neighbours();
 	if (r < 0)
 		return r;
 	model_fill_world(fuzz->world);
