@@ -22,6 +22,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Of every segment that is sent: until the first answer. The round trip time, which the handshake
  * has told, is asked for from then on: short connections are not asked again. */
 #define EACH_SENT BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG
+/* Who sends so many without an answer is no client of one: a stream is not watched for ever. */
+#define SENT_MOST 255
 
 MAP(latencies, BPF_MAP_TYPE_HASH, struct latency_key, struct latency_value, LATENCY_OWNERS,
     BPF_F_NO_PREALLOC);
@@ -38,9 +40,11 @@ struct latency_socket {
 	__u32 link;	/* of the pod; 0: the node's */
 	__u8 is_client;
 	__u8 gave_up;  /* nobody answered what was sent again and again */
-	__u8 answered; /* the first request: there is nothing more to see of what is sent */
+	__u8 answered; /* the first request, or there will be no answer: what is sent tells nothing
+			*/
 	__u8 shares;   /* another program asks for each segment that is sent, too */
-	__u8 pad[4];
+	__u8 sent;     /* segments so far, while that is asked */
+	__u8 pad[3];
 };
 
 /*
@@ -350,17 +354,23 @@ static __always_inline void accepted(struct bpf_sock_ops *ctx)
 		lose();
 }
 
-static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket *socket,
-				 enum latency_measure measure)
+/* From now on only the round trip time is wanted. */
+static __always_inline void watch_no_more(struct bpf_sock_ops *ctx, struct latency_socket *socket)
 {
 	__u32 flags = ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG;
 
-	if (socket->asked_ns)
-		note_time(socket, measure, (bpf_ktime_get_ns() - socket->asked_ns) / 1000);
 	socket->answered = 1;
 	if (!socket->shares)
 		flags &= ~EACH_SENT;
 	bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket *socket,
+				 enum latency_measure measure)
+{
+	if (socket->asked_ns)
+		note_time(socket, measure, (bpf_ktime_get_ns() - socket->asked_ns) / 1000);
+	watch_no_more(ctx, socket);
 }
 
 /*
@@ -381,6 +391,8 @@ static __always_inline void sends(struct bpf_sock_ops *ctx)
 		over(ctx, socket, LATENCY_FIRST_BYTE);
 	else if (!socket->is_client && ctx->skb_len)
 		over(ctx, socket, LATENCY_ANSWER);
+	else if (++socket->sent == SENT_MOST)
+		watch_no_more(ctx, socket);
 	else if (!socket->asked_ns && (socket->is_client ? ctx->skb_len : ctx->bytes_received))
 		socket->asked_ns = bpf_ktime_get_ns();
 }

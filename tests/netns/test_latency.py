@@ -136,6 +136,24 @@ def test_a_server_that_speaks_first_has_answered_nothing(world, family):
 
 
 @each_family
+def test_of_a_stream_round_trips_are_taken_though_nobody_answers(world, family):
+    before = number(world, "round_trip", "pod", "client"), number(world, "first_byte", "pod", "client")
+    with pair(world, family) as (client, peer):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def taken():
+            for _ in range(300):
+                client.sendall(b"x")
+                assert peer.recv(100)
+            # The handshake's is the first.
+            return number(world, "round_trip", "pod", "client") >= before[0] + 3
+        wait_until(taken, "round trips of the stream")
+        peer.sendall(b"late")
+        assert client.recv(100)
+    assert number(world, "first_byte", "pod", "client") == before[1]
+
+
+@each_family
 def test_sockets_of_the_node_are_the_nodes_and_their_services(world, family):
     service = ("service", KIND[family], 80)
     before = number(world, "connect", "node"), number(world, "connect", *service)
