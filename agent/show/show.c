@@ -77,6 +77,17 @@ static json_t *pool(const struct pods *pods)
 			 "size", show_u64(usage.size_v6));
 }
 
+uint32_t show_rule_number(const struct show_sources *sources, const struct object *policy,
+			  bool egress, size_t index)
+{
+	const struct rule_origin origin = {.namespace = policy->namespace,
+					   .name = policy->name,
+					   .egress = egress,
+					   .index = (uint32_t)index};
+
+	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
+}
+
 static json_t *pod_counts(const struct show_sources *sources)
 {
 	size_t total = pods_count(sources->pods), ready = 0;

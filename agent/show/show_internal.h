@@ -48,6 +48,9 @@ struct show_pod {
 /* What the maps say of a pod, under the present generation. */
 void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod,
 		     struct show_pod *ret);
+/* The number by which the maps know rule `index` of a direction; 0: no pod here has it. */
+uint32_t show_rule_number(const struct show_sources *sources, const struct object *policy,
+			  bool egress, size_t index);
 
 struct show_map {
 	bool counted;
