@@ -48,8 +48,9 @@ bool cli_yaml_is_plain(const char *text)
 
 static void emit_text(yaml_emitter_t *emitter, const char *text, bool is_string)
 {
-	yaml_scalar_style_t style = is_string && !cli_yaml_is_plain(text) ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
-								 : YAML_PLAIN_SCALAR_STYLE;
+	yaml_scalar_style_t style = is_string && !cli_yaml_is_plain(text)
+					    ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
+					    : YAML_PLAIN_SCALAR_STYLE;
 	yaml_event_t event;
 
 	if (!yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)text,
