@@ -57,7 +57,7 @@ def main():
         said = json.loads(case.read_text())
         result = ask(polderctl, said)
         text = result.stdout + result.stderr + (f'# exit status {result.returncode}\n' if result.returncode else '')
-        expected = case.with_suffix('.yaml')
+        expected = case.with_suffix('.said')
         if '--update' in sys.argv:
             expected.write_text(text)
         faults = check(polderctl, result.stdout) if result.returncode == 0 else ''
