@@ -60,32 +60,33 @@ static enum flow_peer peer_kind(const struct flow_watch_end *end)
 /* Says nothing that no policy decides: of a pod and itself. */
 static void add_sides(struct flow_watch *watch, const struct opening *opening,
 		      const struct flow_watch_end *from, const struct flow_watch_end *to,
-		      struct flow_seen *seen)
+		      const struct flow_seen *common)
 {
 	char from_text[FLOW_WORKLOAD_MAX], to_text[FLOW_WORKLOAD_MAX];
 	struct flow_name from_name = name_of(from, from_text), to_name = name_of(to, to_text);
+	static const struct polder_addr nowhere;
+	struct flow_seen seen = *common;
 
 	if (from->local) {
-		seen->direction = EGRESS;
+		seen.direction = EGRESS;
 		/* What the other end refuses was no traffic that this one needs. */
-		seen->allowed = opening->egress_allowed && opening->ingress_allowed;
-		seen->subject = from_name;
-		seen->peer = to_name;
-		seen->peer_kind = peer_kind(to);
-		seen->addr = to->namespace ? (struct polder_addr){} : opening->to;
-		flow_history_add(watch->history, seen, opening->time_ns, opening->walk);
+		seen.allowed = opening->egress_allowed && opening->ingress_allowed;
+		seen.subject = from_name;
+		seen.peer = to_name;
+		seen.peer_kind = peer_kind(to);
+		seen.addr = to->namespace ? nowhere : opening->to;
+		flow_history_add(watch->history, &seen, opening->time_ns, opening->walk);
 	}
 	/* What the source may not send never comes so far. */
 	if (to->local && opening->egress_allowed) {
-		seen->direction = INGRESS;
-		seen->allowed = opening->ingress_allowed;
-		seen->subject = to_name;
-		seen->peer = from_name;
-		seen->peer_kind = opening->zone == ZONE_HOST ? FLOW_PEER_NODE : peer_kind(from);
-		seen->addr = from->namespace || seen->peer_kind == FLOW_PEER_NODE
-				     ? (struct polder_addr){}
-				     : opening->from;
-		flow_history_add(watch->history, seen, opening->time_ns, opening->walk);
+		seen.direction = INGRESS;
+		seen.allowed = opening->ingress_allowed;
+		seen.subject = to_name;
+		seen.peer = from_name;
+		seen.peer_kind = opening->zone == ZONE_HOST ? FLOW_PEER_NODE : peer_kind(from);
+		seen.addr = from->namespace || seen.peer_kind == FLOW_PEER_NODE ? nowhere
+										: opening->from;
+		flow_history_add(watch->history, &seen, opening->time_ns, opening->walk);
 	}
 }
 
