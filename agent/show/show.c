@@ -388,6 +388,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "limits", limits(sources));
 		if (sources->flow_export)
 			json_object_set_new(result, "flow_export", flow_export(sources));
+		if (sources->recorder->most_bytes)
+			json_object_set_new(result, "flow_history", show_flow_history(sources));
 	}
 	show_reply(request, result);
 }
@@ -420,6 +422,7 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},
+		{"policy.suggest", show_suggest},
 		{"nodes", show_nodes},
 		{"load-balancers", show_load_balancers},
 		{"identities", show_identities},
