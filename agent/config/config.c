@@ -86,6 +86,7 @@ void config_defaults(struct config *config)
 		.events_per_second = 10000,
 		.flow_export_rate = 1000,
 		.flow_export_size = 64,
+		.flow_history_age = 1440,
 		.rejects_per_second = 1000,
 		.log_level = LOG_LEVEL_INFO,
 	};

@@ -77,6 +77,17 @@ static json_t *pool(const struct pods *pods)
 			 "size", show_u64(usage.size_v6));
 }
 
+uint32_t show_rule_number(const struct show_sources *sources, const struct object *policy,
+			  bool egress, size_t index)
+{
+	const struct rule_origin origin = {.namespace = policy->namespace,
+					   .name = policy->name,
+					   .egress = egress,
+					   .index = (uint32_t)index};
+
+	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
+}
+
 static json_t *pod_counts(const struct show_sources *sources)
 {
 	size_t total = pods_count(sources->pods), ready = 0;
@@ -380,6 +391,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "limits", limits(sources));
 		if (sources->flow_export)
 			json_object_set_new(result, "flow_export", flow_export(sources));
+		if (sources->recorder->most_bytes)
+			json_object_set_new(result, "flow_history", show_flow_history(sources));
 	}
 	show_reply(request, result);
 }
@@ -402,14 +415,23 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		const char *name;
 		control_handler handler;
 	} operations[] = {
-		{"status", show_status},     {"config", show_config},
-		{"pods", show_pods},	     {"services", show_services},
-		{"policies", show_policies}, {"flows", show_flows},
-		{"drops", show_drops},	     {"maps", show_maps},
-		{"metrics", show_metrics},   {"monitor", show_monitor},
-		{"nodes", show_nodes},	     {"load-balancers", show_load_balancers},
-		{"latency", show_latency},   {"identities", show_identities},
-		{"rulesets", show_rulesets}, {"addresses", show_addresses},
+		{"status", show_status},
+		{"config", show_config},
+		{"pods", show_pods},
+		{"services", show_services},
+		{"policies", show_policies},
+		{"flows", show_flows},
+		{"drops", show_drops},
+		{"maps", show_maps},
+		{"metrics", show_metrics},
+		{"monitor", show_monitor},
+		{"latency", show_latency},
+		{"policy.suggest", show_suggest},
+		{"nodes", show_nodes},
+		{"load-balancers", show_load_balancers},
+		{"identities", show_identities},
+		{"rulesets", show_rulesets},
+		{"addresses", show_addresses},
 	};
 	int r = 0;
 
