@@ -40,8 +40,7 @@ struct latency_socket {
 	__u32 link;	/* of the pod; 0: the node's */
 	__u8 is_client;
 	__u8 gave_up;  /* nobody answered what was sent again and again */
-	__u8 answered; /* the first request, or there will be no answer: what is sent tells nothing
-			*/
+	__u8 answered; /* the first request, or none will be: what is sent tells nothing */
 	__u8 shares;   /* another program asks for each segment that is sent, too */
 	__u8 sent;     /* segments so far, while that is asked */
 	__u8 pad[3];
@@ -374,6 +373,15 @@ static __always_inline void over(struct bpf_sock_ops *ctx, struct latency_socket
 }
 
 /*
+ * The end of the peer's stream counts as a byte of it. Whether it has come the state tells; of a
+ * socket that has ended its own stream nothing does, and one byte alone is taken for it.
+ */
+static __always_inline bool has_received(struct bpf_sock_ops *ctx)
+{
+	return ctx->bytes_received > (ctx->state == BPF_TCP_ESTABLISHED ? 0 : 1);
+}
+
+/*
  * A segment is about to be sent: room for options may be asked for, which nobody wants. TCP
  * acknowledges a connection's first data at once (quick acknowledgements), so what is sent next
  * when `bytes_received` has moved tells when these came.
@@ -387,13 +395,13 @@ static __always_inline void sends(struct bpf_sock_ops *ctx)
 	socket = socket_find(ctx);
 	if (!socket || socket->answered)
 		return;
-	if (socket->is_client && ctx->bytes_received)
+	if (socket->is_client && has_received(ctx))
 		over(ctx, socket, LATENCY_FIRST_BYTE);
 	else if (!socket->is_client && ctx->skb_len)
 		over(ctx, socket, LATENCY_ANSWER);
 	else if (++socket->sent == SENT_MOST)
 		watch_no_more(ctx, socket);
-	else if (!socket->asked_ns && (socket->is_client ? ctx->skb_len : ctx->bytes_received))
+	else if (!socket->asked_ns && (socket->is_client ? ctx->skb_len : has_received(ctx)))
 		socket->asked_ns = bpf_ktime_get_ns();
 }
 
@@ -412,6 +420,9 @@ static __always_inline void ended(struct bpf_sock_ops *ctx, __u32 before)
 	else if (before == BPF_TCP_ESTABLISHED || before == BPF_TCP_CLOSE_WAIT ||
 		 before == BPF_TCP_FIN_WAIT1)
 		note_count(socket, LATENCY_RESETS, 1);
+	/* A socket can be connected again: what it asks for then is not another program's. */
+	if (!socket->answered && !socket->shares)
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~EACH_SENT);
 	bpf_map_delete_elem(&latency_sockets, &cookie);
 }
 

@@ -228,17 +228,18 @@ static int print_wanted(const struct cli *cli, const struct wanted *wanted, cons
 	size_t index;
 	int code = CLI_OK;
 
-	if (cli->json) {
-		cli_print_json(list);
-	} else if (json_array_size(list) == 0) {
+	if (json_array_size(list) == 0) {
 		cli_error("%s: no connection of a pod of this node, or to a Service, of that name "
 			  "has been measured; without a name all are listed",
 			  cli->argument);
 		code = CLI_FAILED;
 	}
+	if (cli->json || cli->format == CLI_NAMES) {
+		print_rows(cli, list);
+		json_decref(list);
+		return code;
+	}
 	json_array_foreach (list, index, row) {
-		if (cli->json)
-			break;
 		if (index)
 			putchar('\n');
 		print_row(cli, row);

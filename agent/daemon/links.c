@@ -351,9 +351,11 @@ void agent_measure(struct agent *agent)
 		log_warning("links", "connections are not measured: %s; retried every 5 s",
 			    message);
 	snprintf(agent->latency_note, sizeof(agent->latency_note), "%s", message);
-	/* To name all Services takes a while, where there are many. */
+	/* To name all Services takes a while, where there are many. First after a start: what went
+	 * before may have had a number that is given again. */
 	if (agent->config.latency && agent_is_synced(agent) &&
-	    agent->seconds - agent->latency_pruned >= LATENCY_PRUNE_SECONDS) {
+	    (!agent->latency_pruned ||
+	     agent->seconds - agent->latency_pruned >= LATENCY_PRUNE_SECONDS)) {
 		show_latency_prune(&agent->show);
 		agent->latency_pruned = agent->seconds;
 	}

@@ -86,7 +86,8 @@ static int take_latency(struct agent *agent, struct config *now, char *message, 
 	if (r == 0)
 		agent->config.latency = now->latency;
 	agent_measure(agent);
-	return r;
+	/* Which would mean that a restart takes it. */
+	return r == -EOPNOTSUPP ? -EINVAL : r;
 }
 
 /* Those that config_reloads() names. */

@@ -30,8 +30,9 @@ struct datapath {
 	struct datapath_options options;
 	struct pinned_links *links; /* NULL: nothing can be attached */
 	struct datapath_features features;
-	bool latency_on; /* latency.h: its program is attached */
-	int *clsact;	 /* links that were uplinks by clsact filters, which have no pins */
+	bool latency_on;   /* latency.h: its program is attached */
+	bool latency_gone; /* that of an earlier agent, too */
+	int *clsact;	   /* links that were uplinks by clsact filters, which have no pins */
 	size_t clsact_count;
 	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
 	size_t kept_count;

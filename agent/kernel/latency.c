@@ -68,16 +68,22 @@ int latency_want(struct datapath *d, bool wanted, char *message, size_t size)
 {
 	int r = 0;
 
-	d->latency_on = false;
 	if (wanted && !d->options.cgroup) {
 		snprintf(message, size, "no cgroup2 found; set --cgroup");
 		r = -ENOENT;
 	} else if (wanted) {
 		r = attach(d, message, size);
 	}
-	if (!wanted || r == -ENOENT)
-		detach(d);
 	d->latency_on = wanted && r == 0;
+	/* Nobody reads what an earlier agent's program counts, if this one's is refused for good.
+	 */
+	if (!wanted || r == -ENOENT || d->refused[DATAPATH_LATENCY]) {
+		if (!d->latency_gone)
+			detach(d);
+		d->latency_gone = true;
+	} else {
+		d->latency_gone = false;
+	}
 	return r;
 }
 

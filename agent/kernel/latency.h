@@ -9,7 +9,7 @@
 /*
  * Attaches the program to the configured cgroup, or takes it away with its maps. Idempotent; what
  * an earlier agent has measured, and the connections that it follows, are taken over. 0 or -errno
- * with `message`: then nothing is measured, or still by the earlier one's program.
+ * with `message`: then nothing is measured, or, if that may pass, by the earlier one's program.
  */
 int latency_want(struct datapath *datapath, bool wanted, char *message, size_t size);
 /* Is it attached? */

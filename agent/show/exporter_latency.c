@@ -6,8 +6,9 @@
 #include "agent/show/exporter_internal.h"
 #include "agent/show/show_latency.h"
 
-/* A Prometheus server keeps each series: of each kind so many have names, the others are one. */
-#define NAMED_MAX 128
+/* A Prometheus server keeps each series: of each kind so many are told. To add up the others would
+ * make a counter that falls and leaps as names come and go. */
+#define ROWS_MAX 128
 /* Of the program's buckets each second one: four times the one before. */
 #define STEP 2
 #define ENDS (LATENCY_BUCKETS / STEP)
@@ -92,11 +93,11 @@ static void add_counts(struct metrics *m, const struct latency_row *rows, size_t
 void exporter_add_latency(struct metrics *m, const struct show_sources *sources)
 {
 	struct latency_row *rows = NULL;
-	size_t count = 0;
+	size_t count = 0, left_out;
 
 	if (!latency_is_on(sources->datapath) || show_latency_rows(sources, &rows, &count) < 0)
 		return;
-	count = latency_join_rows(rows, count, NAMED_MAX);
+	count = latency_limit_rows(rows, count, ROWS_MAX, &left_out);
 	for (size_t measure = 0; measure < LATENCY_MEASURES; measure++) {
 		metrics_family(m, measures[measure].name, METRIC_HISTOGRAM, measures[measure].help);
 		for (size_t i = 0; i < count; i++)
@@ -109,5 +110,9 @@ void exporter_add_latency(struct metrics *m, const struct show_sources *sources)
 	exporter_u64(m, "polder_tcp_unmeasured_total", METRIC_COUNTER,
 		     "Events of connections for which map latencies had no room.",
 		     latency_lost(sources->datapath));
+	metrics_single(m, "polder_tcp_left_out", METRIC_GAUGE,
+		       "Pods and ports of Services that were measured and, for want of room here, "
+		       "have no series.",
+		       (double)left_out);
 	free(rows);
 }

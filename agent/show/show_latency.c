@@ -22,47 +22,52 @@ const char *const latency_count_names[LATENCY_COUNTS] = {[LATENCY_RETRANSMITTED]
 
 /* ---------------------------------------------------------------- names */
 
-/* By the numbers that the program knows them by. */
+struct name {
+	struct latency_key key; /* what the program knows it by */
+	const char *namespace, *name;
+	uint16_t port;
+};
+
 struct names {
-	struct latency_row *rows;
+	struct name *list;
 	size_t count, room;
 	bool failed;
 };
 
-static void add_name(struct names *names, const struct latency_row *row)
+static void add_name(struct names *names, const struct name *name)
 {
-	struct latency_row *grown;
+	struct name *grown;
 
 	if (names->count == names->room) {
 		size_t room = names->room ? 2 * names->room : 256;
 
-		grown = reallocarray(names->rows, room, sizeof(*grown));
+		grown = reallocarray(names->list, room, sizeof(*grown));
 		if (!grown) {
 			names->failed = true;
 			return;
 		}
-		names->rows = grown;
+		names->list = grown;
 		names->room = room;
 	}
-	names->rows[names->count++] = *row;
+	names->list[names->count++] = *name;
 }
 
 static void add_service(const struct service_view *view, void *data)
 {
-	const struct latency_row row = {
-		.entry.key = {LATENCY_SERVICE, view->id},
+	const struct name name = {
+		.key = {LATENCY_SERVICE, view->id},
 		.namespace = view->namespace,
 		.name = view->name,
 		.port = view->port,
 	};
 
-	add_name(data, &row);
+	add_name(data, &name);
 }
 
 static int by_key(const void *a, const void *b)
 {
-	const struct latency_key *first = &((const struct latency_row *)a)->entry.key;
-	const struct latency_key *second = &((const struct latency_row *)b)->entry.key;
+	const struct latency_key *first = &((const struct name *)a)->key;
+	const struct latency_key *second = &((const struct name *)b)->key;
 
 	if (first->kind != second->kind)
 		return first->kind < second->kind ? -1 : 1;
@@ -72,25 +77,57 @@ static int by_key(const void *a, const void *b)
 /* The names live as long as nothing changes. 0 or -ENOMEM. */
 static int name_all(const struct show_sources *sources, struct names *names)
 {
-	const struct latency_row node = {.namespace = "", .name = ""};
+	const struct name node = {.namespace = "", .name = ""};
 
 	add_name(names, &node);
 	for (size_t i = 0; i < pods_count(sources->pods); i++) {
 		const struct local_pod *pod = pods_at(sources->pods, i);
-		const struct latency_row row = {
-			.entry.key = {LATENCY_POD, (uint32_t)pod->ifindex},
+		const struct name name = {
+			.key = {LATENCY_POD, (uint32_t)pod->ifindex},
 			.namespace = pod->namespace,
 			.name = pod->name,
 		};
 
-		add_name(names, &row);
+		add_name(names, &name);
 	}
 	services_each(sources->services, add_service, names);
 	if (names->failed)
 		return -ENOMEM;
-	qsort(names->rows, names->count, sizeof(*names->rows), by_key);
+	qsort(names->list, names->count, sizeof(*names->list), by_key);
 	return 0;
 }
+
+/* NULL: whose it was is no more, or is not known yet. */
+static const struct name *name_of(const struct names *names, const struct latency_key *key)
+{
+	const struct name wanted = {.key = *key};
+
+	return bsearch(&wanted, names->list, names->count, sizeof(*names->list), by_key);
+}
+
+/* What was measured, and all names: both to be freed. 0 or -errno. */
+static int read_all(const struct show_sources *sources, struct latency_entry **ret,
+		    size_t *ret_count, struct names *ret_names)
+{
+	int r = name_all(sources, ret_names);
+
+	return r < 0 ? r : latency_read(sources->datapath, ret, ret_count);
+}
+
+void show_latency_prune(const struct show_sources *sources)
+{
+	CLEANUP(cleanup_free) struct latency_entry *entries = NULL;
+	struct names names = {};
+	size_t count = 0;
+
+	if (read_all(sources, &entries, &count, &names) == 0)
+		for (size_t i = 0; i < count; i++)
+			if (!name_of(&names, &entries[i].key))
+				latency_forget(sources->datapath, &entries[i].key);
+	free(names.list);
+}
+
+/* ---------------------------------------------------------------- rows */
 
 static int by_name(const void *a, const void *b)
 {
@@ -100,50 +137,6 @@ static int by_name(const void *a, const void *b)
 	order = order ? order : strcmp(first->namespace, second->namespace);
 	order = order ? order : strcmp(first->name, second->name);
 	return order ? order : first->port - second->port;
-}
-
-/* Of what has no name any more nothing is shown, nor kept. */
-static size_t name_rows(const struct show_sources *sources, const struct names *names,
-			const struct latency_entry *entries, size_t count, struct latency_row *rows)
-{
-	size_t used = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		struct latency_row row = {.entry = entries[i]};
-		const struct latency_row *name =
-			bsearch(&row, names->rows, names->count, sizeof(*names->rows), by_key);
-
-		if (!name) {
-			latency_forget(sources->datapath, &entries[i].key);
-			continue;
-		}
-		row.namespace = name->namespace;
-		row.name = name->name;
-		row.port = name->port;
-		rows[used++] = row;
-	}
-	qsort(rows, used, sizeof(*rows), by_name);
-	return used;
-}
-
-int show_latency_rows(const struct show_sources *sources, struct latency_row **ret,
-		      size_t *ret_count)
-{
-	CLEANUP(cleanup_free) struct latency_entry *entries = NULL;
-	struct latency_row *rows;
-	struct names names = {};
-	size_t count = 0;
-	int r = latency_read(sources->datapath, &entries, &count);
-
-	if (r == 0)
-		r = name_all(sources, &names);
-	rows = r == 0 ? calloc(count + 1, sizeof(*rows)) : NULL;
-	if (rows) {
-		*ret_count = name_rows(sources, &names, entries, count, rows);
-		*ret = rows;
-	}
-	free(names.rows);
-	return r < 0 ? r : rows ? 0 : -ENOMEM;
 }
 
 static void add_value(struct latency_value *to, const struct latency_value *from)
@@ -157,34 +150,68 @@ static void add_value(struct latency_value *to, const struct latency_value *from
 		to->counts[i] += from->counts[i];
 }
 
-size_t latency_join_rows(struct latency_row *rows, size_t count, size_t most)
+size_t latency_join_rows(struct latency_row *rows, size_t count)
 {
-	size_t used = 0, seen[LATENCY_KINDS] = {};
+	size_t used = 0;
 
+	qsort(rows, count, sizeof(*rows), by_name);
 	for (size_t i = 0; i < count; i++) {
-		size_t place = seen[rows[i].entry.key.kind]++;
-
-		if (place > most) {
+		if (used && by_name(&rows[used - 1], &rows[i]) == 0)
 			add_value(&rows[used - 1].entry.value, &rows[i].entry.value);
-			continue;
-		}
-		rows[used] = rows[i];
-		if (place == most) {
-			rows[used].namespace = rows[used].name = "";
-			rows[used].port = 0;
-		}
-		used++;
+		else
+			rows[used++] = rows[i];
 	}
 	return used;
 }
 
-void show_latency_prune(const struct show_sources *sources)
+size_t latency_limit_rows(struct latency_row *rows, size_t count, size_t most, size_t *ret_left_out)
 {
-	struct latency_row *rows = NULL;
-	size_t count;
+	size_t used = 0, seen[LATENCY_KINDS] = {};
 
-	(void)show_latency_rows(sources, &rows, &count);
-	free(rows);
+	for (size_t i = 0; i < count; i++)
+		if (seen[rows[i].entry.key.kind]++ < most)
+			rows[used++] = rows[i];
+	*ret_left_out = count - used;
+	return used;
+}
+
+static size_t name_rows(const struct names *names, const struct latency_entry *entries,
+			size_t count, struct latency_row *rows)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct name *name = name_of(names, &entries[i].key);
+
+		if (name)
+			rows[used++] = (struct latency_row){
+				.namespace = name->namespace,
+				.name = name->name,
+				.port = name->port,
+				.entry = entries[i],
+			};
+	}
+	return used;
+}
+
+int show_latency_rows(const struct show_sources *sources, struct latency_row **ret,
+		      size_t *ret_count)
+{
+	CLEANUP(cleanup_free) struct latency_entry *entries = NULL;
+	struct latency_row *rows = NULL;
+	struct names names = {};
+	size_t count = 0;
+	int r = read_all(sources, &entries, &count, &names);
+
+	if (r == 0)
+		rows = calloc(count + 1, sizeof(*rows));
+	if (rows) {
+		count = name_rows(&names, entries, count, rows);
+		*ret_count = latency_join_rows(rows, count);
+		*ret = rows;
+	}
+	free(names.list);
+	return r < 0 ? r : rows ? 0 : -ENOMEM;
 }
 
 /* ---------------------------------------------------------------- the list */
@@ -278,12 +305,14 @@ void show_latency(struct control_request *request, const json_t *args, int netns
 	}
 	r = show_latency_rows(sources, &rows, &count);
 	listing = r == 0 ? calloc(1, sizeof(*listing)) : NULL;
-	if (!listing) {
+	if (listing)
+		listing->documents = json_array();
+	if (!listing || !listing->documents) {
+		free(listing);
 		control_fail(request, r < 0 ? -r : ENOMEM, "what was measured cannot be read",
 			     strerror(r < 0 ? -r : ENOMEM));
 		return;
 	}
-	listing->documents = json_array();
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(listing->documents, row_document(&rows[i]));
 	control_reply_list(request, fill, end_listing, listing);

@@ -15,10 +15,13 @@ extern const char *const latency_kind_names[LATENCY_KINDS];
 extern const char *const latency_measure_names[LATENCY_MEASURES];
 extern const char *const latency_count_names[LATENCY_COUNTS];
 
-/* By kind and name; to be freed. What is of pods and Services that are no more is forgotten. 0 or
- * -errno. */
+/* By kind and name; to be freed. Nothing is said of what has no name: it is of pods and Services
+ * that are no more, or not known yet. 0 or -errno. */
 int show_latency_rows(const struct show_sources *sources, struct latency_row **ret,
 		      size_t *ret_count);
-/* Of each kind the first `most` stay; the others are added to one of their kind without a name.
- * Rows of a kind stand together. How many are left. */
-size_t latency_join_rows(struct latency_row *rows, size_t count, size_t most);
+/* Sorts rows by kind and name, and adds up those of one name: a Service has a number for each
+ * family, a pod one for each interface. How many are left. */
+size_t latency_join_rows(struct latency_row *rows, size_t count);
+/* Of each kind the first `most` stay. How many these are, and the others. */
+size_t latency_limit_rows(struct latency_row *rows, size_t count, size_t most,
+			  size_t *ret_left_out);

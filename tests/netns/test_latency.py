@@ -136,6 +136,25 @@ def test_a_server_that_speaks_first_has_answered_nothing(world, family):
 
 
 @each_family
+def test_the_end_of_a_stream_is_neither_a_request_nor_an_answer(world, family):
+    ends = ("first_byte", "pod", "client"), ("answer", "pod", "server")
+    before = [number(world, *end) for end in ends]
+    with pair(world, family) as (client, peer):
+        client.sendall(b"question\n")
+        assert peer.recv(100)
+        peer.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
+        client.sendall(b"and?\n")
+        assert peer.recv(100)
+    with pair(world, family) as (client, peer):
+        client.shutdown(socket.SHUT_WR)
+        assert peer.recv(100) == b""
+        peer.sendall(b"nobody asked\n")
+        assert client.recv(100)
+    assert [number(world, *end) for end in ends] == before
+
+
+@each_family
 def test_of_a_stream_round_trips_are_taken_though_nobody_answers(world, family):
     before = number(world, "round_trip", "pod", "client"), number(world, "first_byte", "pod", "client")
     with pair(world, family) as (client, peer):
@@ -161,6 +180,20 @@ def test_sockets_of_the_node_are_the_nodes_and_their_services(world, family):
     grown(world, before[0], "connect", "node")
     grown(world, before[1], "connect", *service)
     assert row(world, "node")["namespace"] == ""
+
+
+def test_both_families_of_a_service_are_one(world):
+    ips = world.service("both", 31, [objects.service_port(80, 8080)])
+    for family, ip in ips.items():
+        world.resources.put(f"slice-both-{family}", objects.endpoint_slice(
+            f"both-{family}", "both", [objects.endpoint(world.server.ips[family])], [objects.slice_port(8080)]))
+        wait_until(lambda to=ip: answers(world.client, to), f"the Service of IPv{family} answers")
+    before = row(world, "service", "both", 80)["connect"]["count"]
+    for ip in ips.values():
+        assert answers(world.client, ip)
+    assert number(world, "connect", "service", "both", 80) == before + len(ips)
+    lines = [line.split(" ")[0] for line in world.agent.metrics_text().splitlines() if 'name="both"' in line]
+    assert lines and len(lines) == len(set(lines)), lines
 
 
 def test_an_ipv6_socket_that_speaks_ipv4_is_measured_as_any(world):
@@ -270,6 +303,8 @@ def test_the_command_shows_one_or_all_and_names_what_it_cannot_find(world):
     assert {"latency/service/default/web4:80", "latency/pod/default/client"} <= set(names), names
     one = world.agent.ctl("latency", "default/web4:80").stdout
     assert one.startswith("Service default/web4:80\n") and "Connect: " in one and "#" in one, one
+    assert world.agent.ctl("latency", "web4:80", "-o", "name").stdout == "latency/service/default/web4:80\n"
+    assert [r["port"] for r in world.agent.ctl_json("latency", "web4:80")] == [80]
     missing = world.agent.ctl("latency", "default/nobody", check=False)
     assert missing.returncode == 1 and "default/nobody: no connection" in missing.stderr, missing
     for bad in ("a/b/c", "/x", "x/", "web4:", "web4:0", "web4:65536", "web4:8x"):

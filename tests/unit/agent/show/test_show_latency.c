@@ -15,17 +15,35 @@ static struct latency_row row_of(enum latency_kind kind, uint32_t id, uint64_t r
 	return row;
 }
 
-static void few_rows_stay_as_they_are(void)
+static void rows_of_one_name_are_added_up(void)
+{
+	struct latency_row rows[] = {row_of(LATENCY_SERVICE, 2, 8), row_of(LATENCY_POD, 7, 1),
+				     row_of(LATENCY_SERVICE, 9, 16), row_of(LATENCY_NODE, 0, 2),
+				     row_of(LATENCY_SERVICE, 5, 4)};
+
+	rows[0].port = 443;
+	CU_ASSERT_FATAL(latency_join_rows(rows, 5) == 4);
+	CU_ASSERT(rows[0].entry.key.kind == LATENCY_NODE);
+	CU_ASSERT(rows[1].entry.key.kind == LATENCY_POD);
+	CU_ASSERT(rows[1].entry.value.counts[LATENCY_RESETS] == 1);
+	CU_ASSERT(rows[2].port == 80 && rows[2].entry.value.counts[LATENCY_RESETS] == 16 + 4);
+	CU_ASSERT(rows[2].entry.value.measures[LATENCY_CONNECT].counts[3] == 20);
+	CU_ASSERT(rows[2].entry.value.measures[LATENCY_CONNECT].sum_us == 200);
+	CU_ASSERT(rows[3].port == 443 && rows[3].entry.value.counts[LATENCY_RESETS] == 8);
+}
+
+static void few_rows_all_stay(void)
 {
 	struct latency_row rows[] = {row_of(LATENCY_NODE, 0, 1), row_of(LATENCY_POD, 7, 2),
 				     row_of(LATENCY_POD, 8, 3)};
+	size_t left_out;
 
-	CU_ASSERT_FATAL(latency_join_rows(rows, 3, 2) == 3);
+	CU_ASSERT_FATAL(latency_limit_rows(rows, 3, 2, &left_out) == 3);
+	CU_ASSERT(left_out == 0);
 	CU_ASSERT(rows[2].entry.key.id == 8 && rows[2].entry.value.counts[LATENCY_RESETS] == 3);
-	CU_ASSERT_STRING_EQUAL(rows[2].name, "web");
 }
 
-static void those_beyond_the_limit_are_one_of_their_kind(void)
+static void those_beyond_the_limit_of_their_kind_are_left_out(void)
 {
 	struct latency_row rows[] = {
 		row_of(LATENCY_POD, 1, 1),	row_of(LATENCY_POD, 2, 2),
@@ -33,27 +51,21 @@ static void those_beyond_the_limit_are_one_of_their_kind(void)
 		row_of(LATENCY_POD, 5, 16),	row_of(LATENCY_SERVICE, 1, 32),
 		row_of(LATENCY_SERVICE, 2, 64), row_of(LATENCY_SERVICE, 3, 128),
 	};
-	const struct latency_row *rest = &rows[2];
+	size_t left_out;
 
-	CU_ASSERT_FATAL(latency_join_rows(rows, 8, 2) == 6);
+	CU_ASSERT_FATAL(latency_limit_rows(rows, 8, 2, &left_out) == 4);
+	CU_ASSERT(left_out == 4);
 	CU_ASSERT(rows[1].entry.key.id == 2 && rows[1].entry.value.counts[LATENCY_RESETS] == 2);
-	CU_ASSERT(rest->entry.key.kind == LATENCY_POD);
-	CU_ASSERT_STRING_EQUAL(rest->name, "");
-	CU_ASSERT_STRING_EQUAL(rest->namespace, "");
-	CU_ASSERT(rest->port == 0);
-	CU_ASSERT(rest->entry.value.counts[LATENCY_RESETS] == 4 + 8 + 16);
-	CU_ASSERT(rest->entry.value.measures[LATENCY_CONNECT].counts[3] == 28);
-	CU_ASSERT(rest->entry.value.measures[LATENCY_CONNECT].sum_us == 280);
-	CU_ASSERT(rows[3].entry.key.kind == LATENCY_SERVICE && rows[3].port == 80);
-	CU_ASSERT(rows[5].entry.value.counts[LATENCY_RESETS] == 128);
-	CU_ASSERT_STRING_EQUAL(rows[5].name, "");
+	CU_ASSERT(rows[2].entry.key.kind == LATENCY_SERVICE && rows[2].entry.key.id == 1);
+	CU_ASSERT(rows[3].entry.value.counts[LATENCY_RESETS] == 64);
 }
 
 int main(void)
 {
 	static const struct unit_test tests[] = {
-		UNIT_TEST(few_rows_stay_as_they_are),
-		UNIT_TEST(those_beyond_the_limit_are_one_of_their_kind),
+		UNIT_TEST(rows_of_one_name_are_added_up),
+		UNIT_TEST(few_rows_all_stay),
+		UNIT_TEST(those_beyond_the_limit_of_their_kind_are_left_out),
 	};
 
 	return UNIT_RUN("show_latency", tests);
