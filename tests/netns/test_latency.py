@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 
-from lib import objects
+from lib import objects, strangers
 from lib.netns import run
 from lib.runner import each_family
 from lib.traffic import ANY_ADDRESS, SOCKET_FAMILY, V4, V6, Connection, wait_until
@@ -360,6 +360,27 @@ def test_a_program_that_somebody_detached_is_attached_again(world):
     os.unlink(os.path.join(world.n1.bpffs, "v7", "links", "latency"))
     wait_until(lambda: os.path.exists(os.path.join(world.n1.bpffs, "v7", "links", "latency")), "it is pinned again")
     assert answers(world.client, world.ips[V4])
+
+
+def feature(world):
+    found, = [f for f in world.agent.ctl_json("status")["features"] if f["name"] == "latency"]
+    return found
+
+
+def test_where_another_program_stands_alone_the_status_says_why_and_it_is_tried_again(world):
+    assert feature(world)["available"]
+    world.agent.stop()
+    os.unlink(os.path.join(world.n1.bpffs, "v7", "links", "latency"))
+    wait_until(lambda: "latency" not in programs(world), "it is detached")
+    with strangers.at_cgroup(world.n1.cgroup, 0, "stranger_ops", strangers.SOCK_OPS_HOOK):
+        world.agent.start()
+        assert not feature(world)["available"] and world.n1.cgroup in feature(world)["note"], feature(world)
+        refused = world.agent.ctl("latency", check=False)
+        assert refused.returncode == 1 and "polderctl status" in refused.stderr, refused
+        assert answers(world.client, world.ips[V4])
+    wait_until(lambda: feature(world)["available"], "it is attached again")
+    assert answers(world.client, world.ips[V4])
+    grown(world, 0, "connect", "pod", "client")
 
 
 def test_a_value_that_is_neither_changes_nothing(world):
