@@ -22,16 +22,17 @@ static int attach(struct datapath *d, char *message, size_t size)
 {
 	CLEANUP(cleanup_close) int cgroup = -1;
 	struct link_place where = {.type = BPF_CGROUP_SOCK_OPS};
-	int r = datapath_need(d, DATAPATH_LATENCY, message, size);
+	int r;
 
-	if (r < 0)
-		return r;
 	cgroup = open(d->options.cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	if (cgroup < 0) {
 		r = -errno;
 		snprintf(message, size, "--cgroup %s: %s", d->options.cgroup, strerror(-r));
 		return r;
 	}
+	r = datapath_need(d, DATAPATH_LATENCY, message, size);
+	if (r < 0)
+		return r;
 	where.target = cgroup;
 	r = pinned_links_put(d->links, LINK, &where,
 			     datapath_fd_of(d, DATAPATH_LATENCY, "latency"));
@@ -66,6 +67,7 @@ static void detach(struct datapath *d)
 
 int latency_want(struct datapath *d, bool wanted, char *message, size_t size)
 {
+	bool gone;
 	int r = 0;
 
 	if (wanted && !d->options.cgroup) {
@@ -75,15 +77,11 @@ int latency_want(struct datapath *d, bool wanted, char *message, size_t size)
 		r = attach(d, message, size);
 	}
 	d->latency_on = wanted && r == 0;
-	/* Nobody reads what an earlier agent's program counts, if this one's is refused for good.
-	 */
-	if (!wanted || r == -ENOENT || d->refused[DATAPATH_LATENCY]) {
-		if (!d->latency_gone)
-			detach(d);
-		d->latency_gone = true;
-	} else {
-		d->latency_gone = false;
-	}
+	/* Refused for good: nobody reads what an earlier agent's program counts. */
+	gone = !wanted || r == -ENOENT || d->refused[DATAPATH_LATENCY];
+	if (gone && (!d->latency_gone || d->objects[DATAPATH_LATENCY]))
+		detach(d);
+	d->latency_gone = gone;
 	return r;
 }
 
