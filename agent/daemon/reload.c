@@ -11,6 +11,7 @@
 #include "agent/common/clock.h"
 #include "agent/config/config_show.h"
 #include "agent/kernel/latency.h"
+#include "agent/kernel/processes.h"
 #include "agent/observe/notify.h"
 
 #define MESSAGE_MAX 512
@@ -90,6 +91,16 @@ static int take_latency(struct agent *agent, struct config *now, char *message, 
 	return r == -EOPNOTSUPP ? -EINVAL : r;
 }
 
+static int take_processes(struct agent *agent, struct config *now, char *message, size_t size)
+{
+	int r = processes_want(agent->datapath, now->processes, message, size);
+
+	if (r == 0)
+		agent->config.processes = now->processes;
+	agent_note_processes(agent);
+	return r;
+}
+
 /* Those that config_reloads() names. */
 static const struct {
 	const char *key;
@@ -98,6 +109,7 @@ static const struct {
 	{"log-level", take_log_level},	      {"events-per-second", take_events},
 	{"rejects-per-second", take_rejects}, {"metrics-listen", take_metrics},
 	{"health-listen", take_health},	      {"latency", take_latency},
+	{"processes", take_processes},
 };
 
 static int take(struct agent *agent, struct config *now, const char *key, char *message,
