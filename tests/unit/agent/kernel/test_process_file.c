@@ -16,13 +16,23 @@ static uint64_t since_boot_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* Numbers in another PID namespace than the node's are not those that programs note. */
+static bool is_numbered_alike(void)
+{
+	char name[64] = "";
+
+	return readlink("/proc/self/ns/pid", name, sizeof(name) - 1) > 0 &&
+	       strcmp(name, "pid:[4026531836]") == 0;
+}
+
 static void names_the_file_of_a_process_that_runs(void)
 {
 	char path[PATH_MAX] = "", own[PATH_MAX] = "";
 
 	CU_ASSERT_FATAL(readlink("/proc/self/exe", own, sizeof(own) - 1) > 0);
-	CU_ASSERT(process_file_read((uint32_t)getpid(), since_boot_ns(), path, sizeof(path)));
-	CU_ASSERT_STRING_EQUAL(path, own);
+	CU_ASSERT(process_file_read((uint32_t)getpid(), since_boot_ns(), path, sizeof(path)) ==
+		  is_numbered_alike());
+	CU_ASSERT_STRING_EQUAL(path, is_numbered_alike() ? own : "");
 }
 
 /* The number was another one's then. */
@@ -50,7 +60,8 @@ static void a_name_with_parentheses_and_spaces_hides_nothing(void)
 
 	prctl(PR_GET_NAME, name);
 	prctl(PR_SET_NAME, ") R 1 (1 1) 1");
-	CU_ASSERT(process_file_read((uint32_t)getpid(), since_boot_ns(), path, sizeof(path)));
+	CU_ASSERT(process_file_read((uint32_t)getpid(), since_boot_ns(), path, sizeof(path)) ==
+		  is_numbered_alike());
 	CU_ASSERT(!process_file_read((uint32_t)getpid(), 1, path, sizeof(path)));
 	prctl(PR_SET_NAME, name);
 }
