@@ -60,5 +60,8 @@ void http_connection_notify(void *data, struct MHD_Connection *connection, void 
 /* The request of a connection was read whole. */
 void http_connection_answered(struct http_server *server, struct MHD_Connection *connection);
 
+/* http_listen.c: a listening socket. 0 or -errno. */
+int http_listen(const char *address, int *ret_fd);
+
 /* http.c: lets MHD go on. */
 void http_run(struct http_server *server);
