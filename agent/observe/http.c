@@ -111,7 +111,9 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
 	struct http_server *server = data;
 
 	(void)version;
-	(void)upload;
+	if (server->service)
+		return http_exchange_on_data(server, connection, url, method, upload, upload_size,
+					     context);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
 		if (*upload_size > 0) {
 			*upload_size = 0;
@@ -165,8 +167,9 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 static int start_daemon(struct http_server *server)
 {
 	server->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, server,
-		MHD_OPTION_NOTIFY_CONNECTION, http_connection_notify, server,
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		on_request, server, MHD_OPTION_NOTIFY_CONNECTION, http_connection_notify, server,
+		MHD_OPTION_NOTIFY_COMPLETED, http_exchange_on_completed, server,
 		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 		IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_END);
@@ -177,17 +180,20 @@ static void on_closed(uv_handle_t *handle)
 {
 	struct http_server *server = handle->data;
 
-	if (--server->handles == 0)
-		free(server);
+	if (--server->handles > 0)
+		return;
+	free(server->path);
+	free(server);
 }
 
 int http_server_new(uv_loop_t *loop, const char *address, struct http_server **ret)
 {
 	CLEANUP(cleanup_close) int listen_fd = -1;
+	CLEANUP(cleanup_free) char *path = NULL;
 	struct http_server *server;
 	int epoll_fd, r;
 
-	r = http_listen(address, &listen_fd);
+	r = http_listen(address, &listen_fd, &path);
 	if (r < 0)
 		return r;
 	server = calloc(1, sizeof(*server));
@@ -205,6 +211,7 @@ int http_server_new(uv_loop_t *loop, const char *address, struct http_server **r
 	if (r < 0)
 		goto stop_daemon;
 	TAKE_FD(listen_fd);
+	server->path = TAKE_PTR(path);
 
 	uv_timer_init(loop, &server->timer);
 	server->handles += 2;
@@ -225,6 +232,8 @@ void http_server_free(struct http_server *server)
 	if (!server)
 		return;
 	uv_poll_stop(&server->poll);
+	if (server->path)
+		unlink(server->path);
 	http_connections_stop(server);
 	MHD_stop_daemon(server->daemon);
 	for (size_t i = 0; i < server->route_count; i++)
@@ -233,6 +242,11 @@ void http_server_free(struct http_server *server)
 	uv_close((uv_handle_t *)&server->idle_timer, on_closed);
 	uv_close((uv_handle_t *)&server->poll, on_closed);
 	uv_close((uv_handle_t *)&server->timer, on_closed);
+}
+
+void http_serve_requests(struct http_server *server, const struct http_service *service)
+{
+	server->service = service;
 }
 
 uint16_t http_server_port(const struct http_server *server)
