@@ -21,22 +21,8 @@ static __always_inline void copy_set_addrs(struct flow_copy *c, const struct pol
 	}
 }
 
-/* Replies that left for a peer, natively: is it reached so still? Others stay on their link. 0 or
- * -reason. */
-static __always_inline int pair_native_hop(const struct slow_path *path, struct flow_copy *back)
-{
-	const struct next_hop *hop = next_hop_at(back->hop);
-
-	if (path->native_peer) {
-		back->hop = NEXT_HOP_PEERS + path->native_peer;
-		return 0;
-	}
-	return hop && hop->peer ? slow_path_wire(back, hop->ifindex) : 0;
-}
-
-/* A client whose packets another node hands on through the tunnel is answered directly. 0 or
- * -reason. */
-static __always_inline int pair_client_hop(struct slow_path *path, struct flow_copy *back)
+/* The way to who opened the flow, by the node's routes. 0 or -reason. */
+static __always_inline int pair_routed_hop(struct slow_path *path, struct flow_copy *back)
 {
 	const struct egress_route *route = egress_route_find(path, &path->src);
 
@@ -45,6 +31,21 @@ static __always_inline int pair_client_hop(struct slow_path *path, struct flow_c
 	back->action = FLOW_TO_WIRE;
 	back->hop = route->hop;
 	return 0;
+}
+
+/* Replies that left for a peer, natively: is it reached so still, and is it there? Others stay on
+ * their link. 0 or -reason. */
+static __always_inline int pair_native_hop(struct slow_path *path, struct flow_copy *back)
+{
+	const struct next_hop *hop = next_hop_at(back->hop);
+
+	if (path->native_peer) {
+		back->hop = NEXT_HOP_PEERS + path->native_peer;
+		return 0;
+	}
+	if (hop && hop->peer)
+		return slow_path_wire(back, hop->ifindex);
+	return back->hop < NEXT_HOP_PEERS ? 0 : pair_routed_hop(path, back);
 }
 
 /* Where the replies go. What came through the node's stack goes back through it: the stack may have
@@ -83,8 +84,8 @@ static __always_inline int pair_reply_hop(struct slow_path *path, const struct p
 		back->hop = NEXT_HOP_PEERS + path->native_peer;
 		return 0;
 	}
-	if (p->hook == DROP_FROM_TUNNEL)
-		return pair_client_hop(path, back);
+	if (p->hook == DROP_FROM_TUNNEL) /* a client's, which is answered directly */
+		return pair_routed_hop(path, back);
 	return slow_path_wire(back, p->link);
 }
 

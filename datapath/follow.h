@@ -209,7 +209,8 @@ static __always_inline int slow_path(packet_context *ctx, struct packet *p, stru
 	}
 	verdict->reason = -result;
 	if (result) {
-		follow_refused(p, flow, -result);
+		if (PACKET_ENDS_REFUSED)
+			follow_refused(p, flow, -result);
 		return result;
 	}
 	count_up(path->flags & SLOW_PATH_KNOWN ? COUNTER_FLOWS_REEVALUATED : COUNTER_FLOWS_CREATED);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* TC, host side of a pod's link, ingress: every packet that a pod sends. */
 #include "context_tc.h"
+#include "capture_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "parse.h"
@@ -76,16 +77,29 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	return kind == bpf_htons(ETH_P_ARP) ? answer_arp(skb, pod) : -REASON_L2_UNKNOWN;
 }
 
-SEC("tc")
-int from_pod(struct __sk_buff *skb)
+static __always_inline int run(struct __sk_buff *skb, const bool captures)
 {
 	struct packet p = {.length = skb->len, .link = skb->ifindex, .hook = DROP_FROM_POD};
 	struct flow_copy flow;
 	int result;
 
+	capture_begin(skb, DROP_FROM_POD, 0, captures);
 	p.tuple.zone = ZONE_POD;
 	result = handle(skb, &p, &flow);
 	if (likely(result >= 0))
-		return result;
-	return refuse(skb, &p, -result);
+		return capture_passed(skb, &p, result, captures);
+	return capture_refused(skb, &p, refuse(skb, &p, -result), -result, captures);
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	return run(skb, false);
+}
+
+/* While somebody captures: capture.h. */
+SEC("tc")
+int from_pod_capture(struct __sk_buff *skb)
+{
+	return run(skb, true);
 }

@@ -5,6 +5,7 @@
  * to a pod of another node".
  */
 #include "context_tc.h"
+#include "capture_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "parse.h"
@@ -169,7 +170,7 @@ static __always_inline int follow_inner(struct __sk_buff *skb, struct packet *p,
 		}
 	}
 	result = follow_entry(skb, p, outcome, flow, head, ZONE_TUNNEL, family);
-	if (p->flags & PACKET_FIRST_FRAGMENT) { /* by which the later ones ask */
+	if (result >= 0 && p->flags & PACKET_FIRST_FRAGMENT) { /* by which the later ones ask */
 		p->tuple.zone = ZONE_TUNNEL;
 		p->tuple.peer = peer;
 	}
@@ -230,13 +231,13 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 					   : follow(skb, p, flow, FAMILY_V6);
 }
 
-SEC("tc")
-int from_tunnel(struct __sk_buff *skb)
+static __always_inline int run(struct __sk_buff *skb, const bool captures)
 {
 	struct packet p = {.length = skb->len, .link = skb->ifindex, .hook = DROP_FROM_TUNNEL};
 	struct flow_copy flow;
 	int result;
 
+	capture_begin(skb, DROP_FROM_TUNNEL, 0, captures);
 	p.tuple.zone = ZONE_TUNNEL;
 	result = handle(skb, &p, &flow);
 	/* The frame's address is that of no device, and says nothing: the stack would take it for
@@ -244,6 +245,19 @@ int from_tunnel(struct __sk_buff *skb)
 	if (unlikely(result == TC_ACT_OK))
 		bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
 	if (likely(result >= 0))
-		return result;
-	return refuse(skb, &p, -result);
+		return capture_passed(skb, &p, result, captures);
+	return capture_refused(skb, &p, refuse(skb, &p, -result), -result, captures);
+}
+
+SEC("tc")
+int from_tunnel(struct __sk_buff *skb)
+{
+	return run(skb, false);
+}
+
+/* While somebody captures: capture.h. */
+SEC("tc")
+int from_tunnel_capture(struct __sk_buff *skb)
+{
+	return run(skb, true);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* TC, uplink, ingress: what comes from outside, for pods or for the node's own stack. */
 #include "context_tc.h"
+#include "capture_tc.h"
 #include "announce.h"
 #include "fragment.h"
 #include "icmp_error.h"
@@ -106,16 +107,29 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	return unlikely(result) ? result : follow(skb, p, flow, FAMILY_V6);
 }
 
-SEC("tc")
-int from_wire(struct __sk_buff *skb)
+static __always_inline int run(struct __sk_buff *skb, const bool captures)
 {
 	struct packet p = {.length = skb->len, .link = skb->ifindex, .hook = DROP_FROM_WIRE};
 	struct flow_copy flow;
 	int result;
 
+	capture_begin(skb, DROP_FROM_WIRE, 0, captures);
 	p.tuple.zone = ZONE_WIRE;
 	result = handle(skb, &p, &flow);
 	if (likely(result >= 0))
-		return result;
-	return refuse(skb, &p, -result);
+		return capture_passed(skb, &p, result, captures);
+	return capture_refused(skb, &p, refuse(skb, &p, -result), -result, captures);
+}
+
+SEC("tc")
+int from_wire(struct __sk_buff *skb)
+{
+	return run(skb, false);
+}
+
+/* While somebody captures: capture.h. */
+SEC("tc")
+int from_wire_capture(struct __sk_buff *skb)
+{
+	return run(skb, true);
 }

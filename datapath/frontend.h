@@ -189,11 +189,14 @@ __noinline int frontend_choose(struct slow_path *path, bool local)
 	const struct service_entry *service;
 	const struct backend *backend;
 	__u32 random;
+	bool here;
 
 	if (!path)
 		return -REASON_INTERNAL;
 	service = &path->service;
-	if (affinity_find(service, &path->src, local, &path->new_dst, &path->new_dport_be)) {
+	/* What was handed on stays, whatever endpoint the client had when it came by itself. */
+	here = local || path->flags & SLOW_PATH_HANDED_ON;
+	if (affinity_find(service, &path->src, here, &path->new_dst, &path->new_dport_be)) {
 		affinity_renew(service, &path->src, &path->new_dst, path->new_dport_be);
 		return 0;
 	}

@@ -152,6 +152,7 @@ __noinline int policy_verdict(struct policy_question *q)
 	verdict = policy_decide(q, set, by_identity, by_prefix);
 	if (verdict == CELL_ALLOW)
 		return 0; /* counted in the flow */
-	policy_count(q->rule ? q->rule : RULE_DEFAULT | q->ruleset, 1, q->length);
+	if (PACKET_ENDS_REFUSED)
+		policy_count(q->rule ? q->rule : RULE_DEFAULT | q->ruleset, 1, q->length);
 	return REASON_POLICY_EGRESS;
 }

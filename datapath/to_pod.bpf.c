@@ -4,6 +4,7 @@
  * other pods and of the wire do not come by here: they are redirected into the pod's namespace.
  */
 #include "context_tc.h"
+#include "capture_tc.h"
 #include "fragment.h"
 #include "icmp_error.h"
 #include "parse.h"
@@ -102,19 +103,32 @@ static __always_inline bool is_limited(struct __sk_buff *skb)
 	return true;
 }
 
-SEC("tc")
-int to_pod(struct __sk_buff *skb)
+static __always_inline int run(struct __sk_buff *skb, const bool captures)
 {
 	struct packet p = {.length = skb->len, .link = skb->ingress_ifindex, .hook = DROP_TO_POD};
 	struct flow_copy flow;
 	int result;
 
 	if (unlikely(is_limited(skb)))
-		return TC_ACT_OK;
+		return capture_told(skb, &p, DROP_TO_POD, captures);
+	capture_begin(skb, DROP_TO_POD, 0, captures);
 	p.tuple.zone = ZONE_HOST;
 	result = handle(skb, &p, &flow);
 	if (result >= 0)
-		return result;
+		return capture_passed(skb, &p, result, captures);
 	drop_count(skb->ifindex, &p, -result, VERDICT_DROP);
-	return TC_ACT_SHOT;
+	return capture_refused(skb, &p, TC_ACT_SHOT, -result, captures);
+}
+
+SEC("tc")
+int to_pod(struct __sk_buff *skb)
+{
+	return run(skb, false);
+}
+
+/* While somebody captures: capture.h. */
+SEC("tc")
+int to_pod_capture(struct __sk_buff *skb)
+{
+	return run(skb, true);
 }

@@ -6,6 +6,7 @@
  * only with an address of its own.
  */
 #include "context_tc.h"
+#include "capture_tc.h"
 #include "answer.h"
 #include "icmp_error.h"
 #include "parse.h"
@@ -102,8 +103,7 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 					   : turn(skb, p, flow, FAMILY_V6);
 }
 
-SEC("tc")
-int to_tunnel(struct __sk_buff *skb)
+static __always_inline int run(struct __sk_buff *skb, const bool captures)
 {
 	struct packet p = {
 		.length = skb->len, .link = skb->ingress_ifindex, .hook = DROP_TO_TUNNEL};
@@ -112,11 +112,25 @@ int to_tunnel(struct __sk_buff *skb)
 
 	/* The refusals that from_tunnel sends back have a key, too. */
 	if (likely(is_redirected(skb)) || tunnel_key_peer(skb, 1))
-		return TC_ACT_OK;
+		return capture_told(skb, &p, DROP_TO_TUNNEL, captures);
+	capture_begin(skb, DROP_TO_TUNNEL, 0, captures);
 	p.tuple.zone = ZONE_HOST;
 	result = handle(skb, &p, &flow);
 	if (likely(!result))
-		return TC_ACT_OK;
+		return capture_passed(skb, &p, TC_ACT_OK, captures);
 	drop_count(skb->ifindex, &p, -result, VERDICT_DROP);
-	return TC_ACT_SHOT;
+	return capture_refused(skb, &p, TC_ACT_SHOT, -result, captures);
+}
+
+SEC("tc")
+int to_tunnel(struct __sk_buff *skb)
+{
+	return run(skb, false);
+}
+
+/* While somebody captures: capture.h. */
+SEC("tc")
+int to_tunnel_capture(struct __sk_buff *skb)
+{
+	return run(skb, true);
 }

@@ -5,6 +5,7 @@
  * and leaves with another one where a pod was first. See docs/architecture.md, "Ports of others".
  */
 #include "context_tc.h"
+#include "capture_tc.h"
 #include "answer.h"
 #include "icmp_error.h"
 #include "parse.h"
@@ -143,19 +144,32 @@ static __always_inline int handle(struct __sk_buff *skb, struct packet *p, struc
 	return TC_ACT_OK;
 }
 
-SEC("tc")
-int to_wire(struct __sk_buff *skb)
+static __always_inline int run(struct __sk_buff *skb, const bool captures)
 {
 	struct packet p = {.length = skb->len, .hook = DROP_TO_WIRE};
 	struct flow_copy flow;
 	int result;
 
 	if (likely(is_redirected(skb)))
-		return TC_ACT_OK;
+		return capture_told(skb, &p, DROP_TO_WIRE, captures);
+	capture_begin(skb, DROP_TO_WIRE, 0, captures);
 	p.tuple.zone = ZONE_HOST;
 	result = handle(skb, &p, &flow);
 	if (likely(result >= 0))
-		return result;
+		return capture_passed(skb, &p, result, captures);
 	drop_count(skb->ifindex, &p, -result, VERDICT_DROP);
-	return TC_ACT_SHOT;
+	return capture_refused(skb, &p, TC_ACT_SHOT, -result, captures);
+}
+
+SEC("tc")
+int to_wire(struct __sk_buff *skb)
+{
+	return run(skb, false);
+}
+
+/* While somebody captures: capture.h. */
+SEC("tc")
+int to_wire_capture(struct __sk_buff *skb)
+{
+	return run(skb, true);
 }

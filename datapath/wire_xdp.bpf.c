@@ -6,6 +6,7 @@
  * does the same by the same flow table.
  */
 #include "context_xdp.h"
+#include "capture.h"
 #include "forward_xdp.h"
 #include "parse_plain.h"
 #include "source_wire.h"
@@ -206,7 +207,12 @@ static __always_inline int handle(struct xdp_md *xdp, struct packet *p, struct f
 	return result ? result : XDP_PASS;
 }
 
-static __always_inline int run(struct xdp_md *xdp, enum way_back way)
+static __always_inline __u32 xdp_length(struct xdp_md *xdp)
+{
+	return bpf_xdp_get_buff_len(xdp);
+}
+
+static __always_inline int run(struct xdp_md *xdp, enum way_back way, const bool captures)
 {
 	struct packet p = {.length = xdp->data_end - xdp->data,
 			   .link = xdp->ingress_ifindex,
@@ -214,11 +220,22 @@ static __always_inline int run(struct xdp_md *xdp, enum way_back way)
 	struct flow_copy flow;
 	int result;
 
+	if (captures)
+		capture_came(xdp, xdp->ingress_ifindex, xdp_length(xdp), DROP_FROM_WIRE,
+			     CAPTURE_XDP);
 	p.tuple.zone = ZONE_WIRE;
 	result = handle(xdp, &p, &flow, way);
-	if (likely(result >= 0))
+	if (likely(result >= 0)) {
+		/* What is passed TC has next, and tells. */
+		if (captures && result != XDP_PASS)
+			capture_left(xdp, &p, xdp_length(xdp), result,
+				     CAPTURE_OUTCOME(VERDICT_ALLOW, REASON_NONE));
 		return result;
+	}
 	drop_count(xdp->ingress_ifindex, &p, -result, VERDICT_DROP);
+	if (captures)
+		capture_left(xdp, &p, xdp_length(xdp), XDP_DROP,
+			     CAPTURE_OUTCOME(VERDICT_DROP, -result));
 	return XDP_DROP;
 }
 
@@ -227,19 +244,38 @@ static __always_inline int run(struct xdp_md *xdp, enum way_back way)
 SEC("xdp")
 int wire_xdp(struct xdp_md *xdp)
 {
-	return run(xdp, WAY_TRANSMIT);
+	return run(xdp, WAY_TRANSMIT, false);
 }
 
 /* For a veth device. */
 SEC("xdp")
 int wire_xdp_veth(struct xdp_md *xdp)
 {
-	return run(xdp, WAY_REDIRECT);
+	return run(xdp, WAY_REDIRECT, false);
 }
 
 /* For a link that cannot send from XDP. */
 SEC("xdp")
 int wire_xdp_check(struct xdp_md *xdp)
 {
-	return run(xdp, WAY_NONE);
+	return run(xdp, WAY_NONE, false);
+}
+
+/* The same while somebody captures: capture.h. */
+SEC("xdp")
+int wire_xdp_capture(struct xdp_md *xdp)
+{
+	return run(xdp, WAY_TRANSMIT, true);
+}
+
+SEC("xdp")
+int wire_xdp_veth_capture(struct xdp_md *xdp)
+{
+	return run(xdp, WAY_REDIRECT, true);
+}
+
+SEC("xdp")
+int wire_xdp_check_capture(struct xdp_md *xdp)
+{
+	return run(xdp, WAY_NONE, true);
 }

@@ -65,6 +65,13 @@ enum cli_option {
 	CLI_SORT,
 	CLI_NO_HEADERS,
 	CLI_NO_RECONNECT,
+	CLI_INTERFACE,
+	CLI_WRITE,
+	CLI_READ,
+	CLI_COUNT,
+	CLI_SNAPLEN,
+	CLI_DURATION,
+	CLI_NO_NAMES,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (UINT64_C(1) << (option))
@@ -226,6 +233,7 @@ int cli_run_config(struct cli *cli);
 int cli_run_log_level(struct cli *cli);
 int cli_run_sysdump(struct cli *cli);
 int cli_run_monitor(struct cli *cli);
+int cli_run_capture(struct cli *cli);
 /* The answer of `explain` for people. */
 void cli_print_explain(const json_t *answer);
 /* The exit status that an answer is: 0 allowed, 1 denied, 2 unknown. */

@@ -76,5 +76,6 @@ int cluster_run(struct cli *cli);
 int cluster_run_explain(struct cli *cli);
 int cluster_run_policy_try(struct cli *cli);
 int cluster_run_monitor(struct cli *cli);
+int cluster_run_capture(struct cli *cli);
 int cluster_run_sysdump(struct cli *cli);
 int cluster_refuse_here(struct cli *cli);

@@ -26,7 +26,8 @@ static int timeout_of(const struct cli *cli)
 {
 	return cli->given[CLI_WAIT] || cli->given[CLI_FOR] || cli->given[CLI_WATCH] ||
 			       cli->command->run_in_cluster == cluster_run_policy_try ||
-			       cli->command->run_in_cluster == cluster_run_monitor
+			       cli->command->run_in_cluster == cluster_run_monitor ||
+			       cli->command->run_in_cluster == cluster_run_capture
 		       ? 0
 		       : KUBECTL_TIMEOUT_MS;
 }
@@ -310,6 +311,23 @@ int cluster_run_monitor(struct cli *cli)
 	if (cluster_check_nodes(cli))
 		return CLI_USAGE;
 	return cli->given[CLI_NODE] ? cluster_run_on_node(cli, NULL) : follow_all(cli, NULL);
+}
+
+/* Files of one node at a time; what is named here is not there. */
+int cluster_run_capture(struct cli *cli)
+{
+	const char *file = cli->given[CLI_WRITE] ? cli->values[CLI_WRITE] : "-";
+
+	if (!cli->given[CLI_NODE]) {
+		cli_error("capture: --node NODE says on which node");
+		return CLI_USAGE;
+	}
+	if (strcmp(file, "-") || cli->given[CLI_READ]) {
+		cli_error("capture: files are the agent's pod's here: -w - > FILE writes one of "
+			  "this machine, and polderctl reads it");
+		return CLI_USAGE;
+	}
+	return cluster_run_on_node(cli, NULL);
 }
 
 /* ---------------------------------------------------------------- policy try */

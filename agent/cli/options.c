@@ -36,6 +36,17 @@ bool cli_is_choice(const char *choices, const char *word)
 	return false;
 }
 
+/* For who captures, letters mean what they mean to tcpdump. */
+static bool captures;
+
+static bool has_letter(int option)
+{
+	bool of_capture = option == CLI_NO_NAMES || option == CLI_WRITE;
+	bool of_others = option == CLI_NAMESPACE || option == CLI_WATCH;
+
+	return cli_options[option].letter && !(captures ? of_others : of_capture);
+}
+
 static void fill_getopt(struct option *ret_long, char *ret_short)
 {
 	const struct cli_option_spec *spec;
@@ -50,7 +61,7 @@ static void fill_getopt(struct option *ret_long, char *ret_short)
 								       : required_argument,
 			.val = LONG_ONLY + i,
 		};
-		if (!spec->letter)
+		if (!has_letter(i))
 			continue;
 		*ret_short++ = spec->letter;
 		if (spec->value == CLI_VALUE_REQUIRED)
@@ -65,7 +76,7 @@ static int option_number(int value)
 	if (value >= LONG_ONLY)
 		return value - LONG_ONLY;
 	for (int i = 0; i < CLI_OPTION_COUNT; i++)
-		if (cli_options[i].letter == value)
+		if (has_letter(i) && cli_options[i].letter == value)
 			return i;
 	return -1;
 }
@@ -103,12 +114,28 @@ static int take_option(struct cli *cli, int number, const char *value)
 	return spec->repeatable ? add_to_list(&cli->lists[number], value) : CLI_OK;
 }
 
+/* Is the command, the first word that is no option's, `capture`? Nothing is moved or said. */
+static bool is_capture(int argc, char **argv)
+{
+	struct option long_options[CLI_OPTION_COUNT + 1];
+	char short_options[2 * CLI_OPTION_COUNT + 3] = "+";
+
+	captures = false;
+	fill_getopt(long_options, short_options + 1);
+	optind = 0;
+	opterr = 0;
+	while (getopt_long(argc, argv, short_options, long_options, NULL) != -1)
+		;
+	return optind < argc && strcmp(argv[optind], "capture") == 0;
+}
+
 static int parse_options(int argc, char **argv, struct cli *cli)
 {
 	struct option long_options[CLI_OPTION_COUNT + 1];
 	char short_options[2 * CLI_OPTION_COUNT + 2];
 	int value, number, r = CLI_OK;
 
+	captures = is_capture(argc, argv);
 	fill_getopt(long_options, short_options);
 	optind = 0;
 	while (!r && (value = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {

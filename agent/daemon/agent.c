@@ -327,6 +327,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 /* Requests are accepted last, when everything can be answered. */
 static int start_services(struct agent *agent, char *message, size_t size)
 {
+	const struct capture_env capture_env = {&agent->show, agent_attach_again, agent};
 	int r = agent_watch_network(agent);
 
 	if (r == 0)
@@ -352,6 +353,8 @@ static int start_services(struct agent *agent, char *message, size_t size)
 		r = explain_register(agent->control, &agent->show);
 	if (r == 0)
 		r = dry_run_register(agent->control, &agent->show);
+	if (r == 0)
+		r = capture_register(agent->control, &capture_env, &agent->capture);
 	if (r == 0)
 		r = agent_start_http(agent, message, size);
 	return r;
@@ -424,6 +427,7 @@ void agent_stop(struct agent *agent)
 	/* A switch that is not synced yet is finished: the next agent finds both slots alike. */
 	if (agent->reconciler)
 		(void)reconciler_finish(agent->reconciler);
+	capture_free(agent->capture);
 	socket_ends_free(agent->socket_ends);
 	reconciler_close(agent->reconciler);
 	pods_close(agent->pods);

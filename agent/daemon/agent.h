@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "agent/announce/announce.h"
+#include "agent/capture/capture.h"
 #include "agent/config/config.h"
 #include "agent/control/control.h"
 #include "agent/kernel/datapath.h"
@@ -76,6 +77,7 @@ struct agent {
 	uv_timer_t announce_timer; /* what announce_run() says */
 	struct announce_poll *announce_polls[AGENT_ANNOUNCE_POLLS];
 	struct control_server *control;
+	struct capture *capture;
 	struct http_server *http;	   /* NULL: none */
 	struct http_server *health;	   /* the same, for health alone */
 	struct ui *ui;			   /* the page in the browser; NULL: none */
@@ -226,6 +228,8 @@ void agent_tell_sockets(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
 void agent_watch_macs(struct agent *agent);
 extern const struct pods_hooks agent_pods_hooks;
+/* All links get the programs that are in force now (datapath_use_capture()). */
+void agent_attach_again(void *agent);
 /* Sets the link down, to be tried again by agent_repair(), if it cannot be. 0 or -errno. */
 int agent_attach_pod(struct agent *agent, size_t index);
 void agent_apply_rules(struct agent *agent);

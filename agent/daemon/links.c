@@ -223,6 +223,25 @@ int agent_attach_pod(struct agent *agent, size_t index)
 	return r;
 }
 
+void agent_attach_again(void *data)
+{
+	struct agent *agent = data;
+	char message[256] = "";
+
+	for (size_t i = 0; i < pods_count(agent->pods); i++) {
+		int ifindex = pods_at(agent->pods, i)->ifindex;
+
+		if (!agent_is_attaching(agent, ifindex) &&
+		    !datapath_switch_pod(agent->datapath, ifindex))
+			(void)agent_attach_pod(agent, i);
+	}
+	/* Failures are told where they happen, and looked after by agent_repair(). */
+	(void)agent_attach_uplinks(agent, message, sizeof(message));
+	if (agent->tunnel.ifindex && datapath_attach_tunnel(agent->datapath, agent->tunnel.ifindex,
+							    message, sizeof(message)) < 0)
+		log_error("links", "%s", message);
+}
+
 static void repair_pod(struct agent *agent, size_t index)
 {
 	const struct local_pod *pod = pods_at(agent->pods, index);

@@ -52,29 +52,9 @@ static void apply_tunnel(struct agent *agent)
 
 /* ---------------------------------------------------------------- the network */
 
-static int follow_network(struct agent *agent)
-{
-	const struct node *node = &agent->node;
-	struct peers_network network = {.addresses = node->network.addresses,
-					.address_count = node->network.address_count,
-					.uplink_count = node->uplink_count,
-					.node_ipv4 = node->ipv4,
-					.node_ipv6 = node->ipv6};
-	uint32_t mtus[CONFIG_MAX_UPLINKS];
-	int uplinks[CONFIG_MAX_UPLINKS];
-
-	for (size_t i = 0; i < node->uplink_count; i++) {
-		uplinks[i] = node->uplinks[i].ifindex;
-		mtus[i] = node->uplinks[i].mtu;
-	}
-	network.uplinks = uplinks;
-	network.mtus = mtus;
-	return peers_set_network(agent->peers, &network);
-}
-
 void agent_follow_peers(struct agent *agent)
 {
-	int r = follow_network(agent);
+	int r = node_tell_peers(&agent->node, agent->peers);
 
 	agent->peers_owed = r < 0;
 	agent->tunnel_owed = false;

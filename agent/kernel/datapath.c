@@ -83,7 +83,7 @@ static struct link_place tcx_place(int ifindex, const struct tc_program *program
 static int attach_tc(struct datapath *d, int ifindex, const struct tc_program *program)
 {
 	enum clsact_position position = program->behind ? CLSACT_BEHIND : CLSACT_FIRST;
-	int prog = datapath_fd_of(d, program->hook, program->name), r;
+	int prog = datapath_fd_in_force(d, program->hook, program->name), r;
 	const struct link_place where = tcx_place(ifindex, program);
 	uint32_t other = 0;
 	char name[LINK_NAME_SIZE];
@@ -178,7 +178,7 @@ int datapath_prepare_pod(struct datapath *d, int ifindex, struct pod_attachment 
 		r = r == -ENOENT ? 0 : r == 0 ? -EEXIST : r;
 		if (r == 0)
 			attachment->programs[i] =
-				fcntl(datapath_fd_of(d, program->hook, program->name),
+				fcntl(datapath_fd_in_force(d, program->hook, program->name),
 				      F_DUPFD_CLOEXEC, 0);
 		if (r == 0 && attachment->programs[i] < 0)
 			r = -errno;
@@ -244,7 +244,7 @@ bool datapath_switch_pod(struct datapath *d, int ifindex)
 
 		if (!program->behind &&
 		    pinned_links_update(d->links, link_name(program->name, ifindex, name),
-					datapath_fd_of(d, program->hook, program->name)) < 0)
+					datapath_fd_in_force(d, program->hook, program->name)) < 0)
 			return false;
 	}
 	return d->features.tcx;
@@ -292,7 +292,7 @@ static int program_attached(struct datapath *d, int ifindex, const struct tc_pro
 {
 	uint32_t want = 0, found = 0;
 	char name[LINK_NAME_SIZE];
-	int r = datapath_id_of(datapath_fd_of(d, program->hook, program->name), &want);
+	int r = datapath_id_of(datapath_fd_in_force(d, program->hook, program->name), &want);
 
 	if (r < 0)
 		return r;
@@ -391,7 +391,8 @@ static int attach_xdp(struct datapath *d, int ifindex, enum datapath_hook hook,
 		/* One of an earlier agent would go on by maps that nobody keeps any more. */
 		pinned_links_drop(d->links, name);
 	} else {
-		r = pinned_links_put(d->links, name, &where, datapath_program_fd(d, hook));
+		r = pinned_links_put(d->links, name, &where,
+				     datapath_fd_in_force(d, hook, program_object_name(hook)));
 		if (r < 0)
 			say_no_xdp(d, ifindex, r, message, size);
 	}

@@ -43,6 +43,17 @@ int datapath_load_apart(const struct datapath *datapath, struct datapath **ret, 
 /* Gives them to `datapath`, which frees them with itself; if it has some already, at once. */
 void datapath_keep_apart(struct datapath *datapath, struct datapath *apart);
 struct datapath *datapath_apart(const struct datapath *datapath); /* NULL: none yet */
+/*
+ * The programs that capture (datapath/capture.h), of every hook that has one loaded, on the same
+ * maps. Takes a second of a CPU, in any thread while nobody else loads. 0 or -errno with `message`.
+ */
+enum capture_map { CAPTURE_FILTERS, CAPTURE_RINGS, CAPTURE_LOST, CAPTURE_MAPS };
+int datapath_load_capture(const struct datapath *datapath, struct datapath **ret, char *message,
+			  size_t size);
+int datapath_capture_map(const struct datapath *capture, enum capture_map map); /* borrowed */
+/* From now on these are what is attached to links (borrowed, until the next call), or the ordinary
+ * ones (NULL). What is attached already the caller attaches again. */
+void datapath_use_capture(struct datapath *datapath, const struct datapath *capture);
 void datapath_free(struct datapath *datapath); /* leaves everything attached; takes NULL */
 const struct datapath_features *datapath_features(const struct datapath *datapath);
 /* Borrowed descriptors of a hook's program (before DATAPATH_SOCKETS), and of a map that its object

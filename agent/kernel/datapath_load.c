@@ -78,14 +78,21 @@ static bool is_shared(const struct datapath *d, const struct bpf_map *map)
 {
 	int i = index_of(d, map);
 
+	/* Those of a capture have their keeper, and ordinary programs do not have them. */
+	if (datapath_capture_map_of(d, bpf_map__name(map)) != CAPTURE_MAP_OTHER)
+		return true;
 	return i < MAP_COUNT && (!d->is_apart || !is_own_apart(i));
 }
 
 /* Gives an object's map the pinned one's descriptor, if there is one. */
 static int share_map(struct datapath *d, struct bpf_map *map)
 {
-	int i = index_of(d, map);
+	int i = index_of(d, map), fd = datapath_capture_map_of(d, bpf_map__name(map));
 
+	if (fd == CAPTURE_MAP_NONE)
+		return bpf_map__set_autocreate(map, false);
+	if (fd >= 0)
+		return bpf_map__reuse_fd(map, fd);
 	if (i == MAP_COUNT)
 		return size_own_map(d, map);
 	if (is_shared(d, map))
@@ -99,10 +106,13 @@ static int share_map(struct datapath *d, struct bpf_map *map)
 static bool is_needed(const struct datapath *d, enum datapath_hook hook,
 		      const struct bpf_program *program)
 {
-	const char *name = bpf_program__name(program);
+	const char *name = bpf_program__name(program), *own = program_object_name(hook);
 
+	if (datapath_is_capturing(name) != d->is_capture)
+		return false;
 	if (bpf_program__type(program) == BPF_PROG_TYPE_XDP)
-		return strcmp(name, program_object_name(hook)) == 0;
+		return strncmp(name, own, strlen(own)) == 0 &&
+		       strcmp(name + strlen(own), d->is_capture ? CAPTURE_SUFFIX : "") == 0;
 	return hook != DATAPATH_CLOSED || d->options.tunnel || !strstr(name, "tunnel");
 }
 
@@ -184,7 +194,7 @@ static int say_refused(enum datapath_hook hook, int r, char *message, size_t siz
 
 /* libbpf goes on without what it could not load of types, and ends with another error: what fails
  * twice is told. */
-static int load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
+int datapath_load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size)
 {
 	int r = try_load(d, hook);
 
@@ -239,6 +249,16 @@ static int note_own(struct datapath *d, enum datapath_hook hook, char *message, 
 	return 0;
 }
 
+int datapath_note_own(struct datapath *d, char *message, size_t size)
+{
+	int r = 0;
+
+	for (enum datapath_hook hook = 0; hook < DATAPATH_HOOKS && r == 0; hook++)
+		if (d->objects[hook])
+			r = note_own(d, hook, message, size);
+	return r;
+}
+
 /* What several threads load, each the next one that nobody has taken. */
 struct loading {
 	struct datapath *d;
@@ -255,8 +275,8 @@ static void *load_some(void *data)
 	size_t i;
 
 	while ((i = atomic_fetch_add(&l->next, 1)) < l->count)
-		l->results[i] =
-			load_object(l->d, l->hooks[i], l->messages[i], sizeof(l->messages[i]));
+		l->results[i] = datapath_load_object(l->d, l->hooks[i], l->messages[i],
+						     sizeof(l->messages[i]));
 	return NULL;
 }
 
@@ -330,7 +350,7 @@ int datapath_need(struct datapath *d, enum datapath_hook hook, char *message, si
 		return 0;
 	if (d->refused[hook])
 		return say_refused(hook, d->refused[hook], message, size);
-	r = load_object(d, hook, message, size);
+	r = datapath_load_object(d, hook, message, size);
 	if (r == 0)
 		r = note_own(d, hook, message, size);
 	if (r < 0) {
@@ -456,7 +476,7 @@ int datapath_load_apart(const struct datapath *d, struct datapath **ret, char *m
 	/* One after the other: traffic needs the other CPUs. */
 	for (enum datapath_hook hook = 0; hook < DATAPATH_HOOKS && r == 0; hook++)
 		if (is_tried(hook))
-			r = load_object(apart, hook, message, size);
+			r = datapath_load_object(apart, hook, message, size);
 	if (r < 0) {
 		datapath_free(apart);
 		return r;
@@ -485,6 +505,7 @@ void datapath_free(struct datapath *d)
 	if (!d)
 		return;
 	datapath_free(d->apart);
+	datapath_capture_close(d);
 	for (i = 0; i < DATAPATH_HOOKS; i++)
 		loaded_object_free(d->objects[i]);
 	pinned_links_free(d->links);
@@ -499,7 +520,21 @@ const struct datapath_features *datapath_features(const struct datapath *d)
 
 int datapath_program_fd(const struct datapath *d, enum datapath_hook hook)
 {
-	return d->objects[hook] ? datapath_fd_of(d, hook, program_object_name(hook)) : -ENOENT;
+	const char *name = program_object_name(hook);
+	char capturing[PROGRAM_NAME_MAX];
+
+	if (!d->objects[hook])
+		return -ENOENT;
+	snprintf(capturing, sizeof(capturing), "%s" CAPTURE_SUFFIX, name);
+	return datapath_fd_of(d, hook, d->is_capture ? capturing : name);
+}
+
+int datapath_fd_in_force(const struct datapath *d, enum datapath_hook hook, const char *name)
+{
+	/* An object that has one program has its name. */
+	if (d->capture && d->capture->objects[hook])
+		return datapath_program_fd(d->capture, hook);
+	return datapath_fd_of(d, hook, name);
 }
 
 int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)

@@ -27,8 +27,8 @@ struct test_run {
 	struct maps *maps;
 	const struct datapath *datapath;
 	bool alone;
-	int flow_verdicts[DATAPATH_HOOKS]; /* the object's own map; negative: it evaluates nothing
-					    */
+	int flow_verdicts[DATAPATH_HOOKS]; /* the object's own map; negative: it evaluates nothing,
+					    * or is not loaded yet */
 	unsigned long *consumer;	   /* alone: the ring of events, mapped */
 	const unsigned long *producer;
 	const uint8_t *records;
@@ -92,20 +92,23 @@ static void ring_read(struct test_run *run)
 	run->read = at;
 }
 
-/* No verdict yet. */
-static int clear_flow_verdicts(struct test_run *run)
+/* No verdict yet. Some programs are loaded when they are needed: this one's map is looked for until
+ * it is there. */
+static int open_flow_verdicts(struct test_run *run, enum datapath_hook hook)
 {
 	struct flow_verdict *stale = run->values;
 	uint32_t zero = 0;
 	int i;
 
+	if (run->flow_verdicts[hook] >= 0)
+		return 0;
+	run->flow_verdicts[hook] = datapath_map_fd(run->datapath, hook, "flow_verdicts");
+	if (run->flow_verdicts[hook] < 0)
+		return 0;
 	for (i = 0; i < run->cpus; i++)
 		stale[i] = (struct flow_verdict){.source_identity = IDENTITY_STALE};
-	for (i = 0; i < DATAPATH_HOOKS; i++)
-		if (run->flow_verdicts[i] >= 0 &&
-		    bpf_map_update_elem(run->flow_verdicts[i], &zero, stale, BPF_ANY) < 0)
-			return -errno;
-	return 0;
+	return bpf_map_update_elem(run->flow_verdicts[hook], &zero, stale, BPF_ANY) < 0 ? -errno
+											: 0;
 }
 
 static int enable_every_event(struct test_run *run)
@@ -131,8 +134,8 @@ int test_run_open(struct maps *maps, const struct datapath *datapath, bool alone
 				 .cpus = libbpf_num_possible_cpus()};
 	run->values = run->cpus > 0 ? calloc(run->cpus, sizeof(struct flow_verdict)) : NULL;
 	for (i = 0; i < DATAPATH_HOOKS; i++)
-		run->flow_verdicts[i] = datapath_map_fd(datapath, i, "flow_verdicts");
-	r = run->values ? clear_flow_verdicts(run) : -ENOMEM;
+		run->flow_verdicts[i] = -ENOENT;
+	r = run->values ? 0 : -ENOMEM;
 	if (r == 0 && alone)
 		r = enable_every_event(run);
 	if (r < 0) {
@@ -168,7 +171,9 @@ int test_run_program(const struct datapath *datapath, const struct test_packet *
 	if (packet->hook >= DATAPATH_SOCKETS || packet->length < TEST_FRAME_MIN ||
 	    packet->length > TEST_FRAME_MAX)
 		return -EINVAL;
-	if (bpf_prog_test_run_opts(datapath_program_fd(datapath, packet->hook), &options) < 0)
+	if (bpf_prog_test_run_opts(packet->program ? packet->program
+						   : datapath_program_fd(datapath, packet->hook),
+				   &options) < 0)
 		return -errno;
 	result->verdict = options.retval;
 	result->length = options.data_size_out;
@@ -264,8 +269,13 @@ static int run_beside(struct test_run *run, const struct test_packet *packet,
 
 int test_run(struct test_run *run, const struct test_packet *packet, struct test_result *ret)
 {
+	int r;
+
 	if (packet->hook >= DATAPATH_SOCKETS)
 		return -EINVAL;
+	r = open_flow_verdicts(run, packet->hook);
+	if (r < 0)
+		return r;
 	ret->reason = REASON_NONE;
 	ret->hook = 0;
 	ret->evaluated = ret->opened = false;

@@ -15,6 +15,7 @@ struct test_packet {
 	uint32_t ingress; /* where the node got the packet: `link` itself, another link, 0: sent by
 			     the node itself */
 	uint32_t mark;
+	int program;	   /* one that goes on in the hook's own; 0: that one at once */
 	const void *frame; /* with the Ethernet header and checksums */
 	size_t length;
 };

@@ -13,6 +13,7 @@
 #include "datapath/abi.h"
 
 struct maps;
+struct peers;
 
 enum uplink_state {
 	UPLINK_READY,
@@ -111,6 +112,9 @@ const char *node_misses(const struct node *node);
 int node_write_maps(const struct node *node, struct maps *maps, bool *ret_changed);
 /* After flows are re-evaluated: places of links that are no uplinks. */
 int node_release_hops(const struct node *node, struct maps *maps);
+
+/* By which networks this node has neighbours. 0 or -ENOMEM: peers_read() has to be called. */
+int node_tell_peers(const struct node *node, struct peers *peers);
 
 /* What the programs need to know; see struct datapath_config. 0 or -errno. */
 int node_datapath_config(const struct config *config, const struct maps *maps,

@@ -9,6 +9,7 @@
 
 #include "agent/node/node.h"
 #include "agent/common/address.h"
+#include "agent/node/peers.h"
 #include "agent/node/pod_range.h"
 
 /* ---------------------------------------------------------------- addresses */
@@ -380,4 +381,25 @@ void node_clear(struct node *node)
 	free(node->addresses);
 	free(node->egress);
 	*node = (struct node){};
+}
+
+/* ---------------------------------------------------------------- for others */
+
+int node_tell_peers(const struct node *node, struct peers *peers)
+{
+	struct peers_network network = {.addresses = node->network.addresses,
+					.address_count = node->network.address_count,
+					.uplink_count = node->uplink_count,
+					.node_ipv4 = node->ipv4,
+					.node_ipv6 = node->ipv6};
+	uint32_t mtus[CONFIG_MAX_UPLINKS];
+	int uplinks[CONFIG_MAX_UPLINKS];
+
+	for (size_t i = 0; i < node->uplink_count; i++) {
+		uplinks[i] = node->uplinks[i].ifindex;
+		mtus[i] = node->uplinks[i].mtu;
+	}
+	network.uplinks = uplinks;
+	network.mtus = mtus;
+	return peers_set_network(peers, &network);
 }

@@ -27,8 +27,11 @@ struct sandbox {
 	struct test_run *run;
 	struct store *store;
 	struct reconciler *reconciler;
+	struct peers *peers; /* NULL: not known */
+	struct peers_tunnel tunnel;
 	struct attachment *attachments;
-	bool shared; /* sandbox_share() */
+	bool shared;	  /* sandbox_share() */
+	bool knows_peers; /* sandbox_know_peers() */
 };
 
 struct config sandbox_config_small(const struct config *config, uint32_t entries)
@@ -106,6 +109,37 @@ static int keep_labels(const char *container_id, const char *ifname, const struc
 	return r;
 }
 
+static void on_object(const struct object *object, bool deleted, void *data)
+{
+	const struct sandbox *t = data;
+
+	(void)peers_object(t->peers, object, deleted);
+}
+
+/* 0 or -errno. */
+static int start_peers(struct sandbox *t)
+{
+	int r = peers_new(t->config, t->maps, &t->peers);
+
+	if (r == 0)
+		r = node_tell_peers(t->node, t->peers);
+	if (r < 0)
+		return r;
+	peers_set_tunnel(t->peers, &t->tunnel);
+	store_listen(t->store, on_object, t);
+	return peers_recall(t->peers);
+}
+
+/* All objects are in the store. 0 or -ENOMEM. */
+static int synced(struct sandbox *t)
+{
+	int r = t->peers ? peers_read(t->peers, t->store) : 0;
+
+	if (r == 0)
+		reconciler_synced(t->reconciler);
+	return r;
+}
+
 /* On maps and records that are there already, or are not. */
 static int start(struct sandbox *t)
 {
@@ -123,6 +157,10 @@ static int start(struct sandbox *t)
 	env.store = t->store = store_new();
 	if (!t->store)
 		return -ENOMEM;
+	r = t->knows_peers ? start_peers(t) : 0;
+	if (r < 0)
+		return r;
+	env.peers = t->peers;
 	r = reconciler_open(&env, &t->reconciler);
 	for (a = t->attachments; a && r == 0; a = a->hh.next)
 		r = reconciler_attach(t->reconciler, &a->pod);
@@ -132,6 +170,7 @@ static int start(struct sandbox *t)
 static void stop(struct sandbox *t)
 {
 	reconciler_close(TAKE_PTR(t->reconciler));
+	peers_free(TAKE_PTR(t->peers));
 	store_free(TAKE_PTR(t->store));
 }
 
@@ -162,7 +201,7 @@ int sandbox_open(const struct config *config, const struct node *node, const cha
 	if (r == 0)
 		r = start(t);
 	if (r == 0)
-		reconciler_synced(t->reconciler);
+		r = synced(t);
 	if (r < 0) {
 		if (!message[0])
 			snprintf(message, size, "a private world cannot be made: %s", strerror(-r));
@@ -357,9 +396,7 @@ int sandbox_restart(struct sandbox *t, bool crash)
 	if (r == 0)
 		r = sandbox_put_store(t, old);
 	store_free(old);
-	if (r == 0)
-		reconciler_synced(t->reconciler);
-	return r;
+	return r < 0 ? r : synced(t);
 }
 
 int sandbox_clear(struct sandbox *t)
@@ -385,9 +422,14 @@ int sandbox_clear(struct sandbox *t)
 		r = node_write_maps(t->node, t->maps, &changed);
 	if (r == 0)
 		r = start(t);
-	if (r == 0)
-		reconciler_synced(t->reconciler);
-	return r;
+	return r < 0 ? r : synced(t);
+}
+
+int sandbox_know_peers(struct sandbox *t, const struct peers_tunnel *tunnel)
+{
+	t->knows_peers = true;
+	t->tunnel = *tunnel;
+	return sandbox_clear(t);
 }
 
 /* ---------------------------------------------------------------- looking */

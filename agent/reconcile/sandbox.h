@@ -8,6 +8,7 @@
 #pragma once
 
 #include "agent/kernel/test_run.h"
+#include "agent/node/peers.h"
 #include "agent/reconcile/reconciler.h"
 
 struct sandbox;
@@ -21,6 +22,12 @@ struct sandbox;
 int sandbox_open(const struct config *config, const struct node *node, const char *state,
 		 struct sandbox **ret, char *message, size_t size);
 void sandbox_close(struct sandbox *sandbox); /* takes NULL */
+/*
+ * From now on it knows other nodes as polderd does: by numbers, reached by the node's networks or
+ * by this tunnel (zeroed: none). It is empty afterwards. 0 or -errno: then only sandbox_close() is
+ * left.
+ */
+int sandbox_know_peers(struct sandbox *sandbox, const struct peers_tunnel *tunnel);
 /* A copy without ownership: maps of `entries` elements at most, small flow tables. What is opened
  * and cleared often should be small. */
 struct config sandbox_config_small(const struct config *config, uint32_t entries);

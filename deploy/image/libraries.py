@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The libraries of the image: which a program needs, where they come from, and the two that are built for it."""
+"""The libraries of the image: which a program needs, where they come from, and those that are built for it."""
 
 import concurrent.futures
 import glob
@@ -21,11 +21,16 @@ CURL = ('--disable-static --enable-shared --disable-dependency-tracking --enable
         '--disable-unix-sockets --disable-websockets --disable-manual')
 MICROHTTPD = ('--disable-static --enable-shared --disable-dependency-tracking --disable-https --disable-doc --disable-examples --disable-curl '
               '--disable-postprocessor --disable-bauth --disable-dauth')
+# polderctl compiles expressions, and never opens a device.
+PCAP = '--disable-dbus --disable-usb --disable-bluetooth --disable-rdma --disable-remote --without-libnl --without-dag --without-septel --without-snf'
 # Source package, Debian's patches that are taken back, options of configure, directory and target of make.
-BUILT = [('curl', 2, CURL, 'lib', 'libcurl.la'), ('libmicrohttpd', 0, MICROHTTPD, 'src/microhttpd', 'libmicrohttpd.la')]
+BUILT = [('curl', 2, CURL, 'lib', 'libcurl.la'), ('libmicrohttpd', 0, MICROHTTPD, 'src/microhttpd', 'libmicrohttpd.la'),
+         ('libpcap', 0, PCAP, '.', 'libpcap.so')]
+# By which names programs ask, where Debian's differ from upstream's.
+SONAMES = {'libpcap.so.1': 'libpcap.so.0.8'}
 # What a build for another architecture needs of that one.
 DEVELOPMENT = ('libc6-dev linux-libc-dev libgcc-12-dev libbpf-dev libelf-dev zlib1g-dev libmnl-dev libjansson-dev libyaml-dev libuv1-dev '
-               'libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libnghttp2-dev uthash-dev').split()
+               'libmicrohttpd-dev libcurl4-openssl-dev libpcap0.8-dev libssl-dev libnghttp2-dev uthash-dev').split()
 
 
 class Failure(Exception):
@@ -177,6 +182,12 @@ class Target:
         return build
 
 
+def soname_of(library):
+    text = subprocess.check_output(['readelf', '-dW', library], text=True, env={**os.environ, 'LC_ALL': 'C'})
+    found = re.search(r'Library soname: \[([^\]]+)\]', text)
+    return found.group(1) if found else os.path.basename(library)
+
+
 def build_one(target, prefix, part, version):
     package, patches, options, directory, wanted = part
     tree = os.path.join(prefix, 'work', package, 'tree')
@@ -187,15 +198,18 @@ def build_one(target, prefix, part, version):
     host = [f'--host={target.triplet}'] if target.cross else []
     call(['./configure', *host, *options.split()], log, cwd=tree, env=target.environment())
     call(['make', f'-j{os.cpu_count()}', '-C', directory, wanted], log, cwd=tree, env=target.environment())
-    for library in glob.glob(os.path.join(tree, directory, '.libs', '*.so.*')):
-        shutil.copy(library, os.path.join(prefix, 'lib', os.path.basename(library)), follow_symlinks=True)
+    # libtool makes the links that programs ask for; others leave that to their installation.
+    for library in glob.glob(os.path.join(tree, directory, '.libs', '*.so.*')) + glob.glob(os.path.join(tree, 'libpcap.so.*')):
+        soname = soname_of(library)
+        for name in {os.path.basename(library), soname, SONAMES.get(soname, soname)}:
+            shutil.copy(library, os.path.join(prefix, 'lib', name), follow_symlinks=True)
     notice = os.path.join(prefix, 'doc', package)
     os.makedirs(notice)
     shutil.copy(os.path.join(tree, 'debian', 'copyright'), notice)
 
 
 def build(target):
-    """Builds the two libraries, or finds them as they were built before from the same versions. Returns the directory of lib/."""
+    """Builds the libraries, or finds them as they were built before from the same versions. Returns the directory of lib/."""
     versions = {part[0]: target.apt.version(part[0]) for part in BUILT}
     mark = hashlib.sha256(repr((BUILT, sorted(versions.items()))).encode()).hexdigest()[:16]
     prefix = os.path.join(target.directory, f'libraries-{mark}')

@@ -461,6 +461,59 @@ static void what_was_handed_on_stays(void)
 	}
 }
 
+/* The client has an endpoint of another node, from when it came here itself. */
+static void what_was_handed_on_stays_whatever_endpoint_its_client_has(void)
+{
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		struct world_frontend f =
+			frontend_of(v, IPPROTO_TCP, SERVICE_DSR, peer_pod[PEER_SECOND][v]);
+		struct frame_spec spec =
+			spec_of_wire(client[v], external[v], IPPROTO_TCP, 6525, 80);
+		struct world_result r;
+
+		f.table_size = 1;
+		f.affinity_seconds = 100;
+		f.backends[0].place = WORLD_CLUSTER_SET;
+		world_set_frontend(world, &f);
+		r = ask(&spec);
+		CU_ASSERT(unchanged(&r, &spec));
+		spec = spec_of_peer(client[v], external[v], IPPROTO_TCP, 6526, 80);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(dropped(&r, REASON_HANDED_ON));
+		f.backends[0].addr = pod_text[1][v];
+		f.backends[0].place = WORLD_BOTH_SETS;
+		add_endpoint(&f, peer_pod[PEER_SECOND][v], WORLD_CLUSTER_SET);
+		f.table[0] = 1;
+		world_set_frontend(world, &f);
+		spec.sport++;
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(forwarded(&r) && reaches(&r, pod_text[1][v]));
+	}
+}
+
+/* The client is not where the packet came from; a first fragment's neither. */
+static void nobody_is_told_of_what_was_handed_on_and_is_refused(void)
+{
+	peers_fill(TUNNEL_MTU);
+	EACH_VERSION(v)
+	{
+		struct world_frontend f = frontend_of(v, IPPROTO_UDP, SERVICE_DSR, NULL);
+		struct frame_spec spec =
+			spec_of_peer(client[v], external[v], IPPROTO_UDP, 6528, 80);
+		struct world_result r;
+
+		world_set_frontend(world, &f);
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(dropped(&r, REASON_NO_ENDPOINT));
+		spec.flags |= FRAME_MORE_FRAGMENTS;
+		spec.fragment_id = 9;
+		r = send_of_peer(PEER_FIRST, &spec);
+		CU_ASSERT(dropped(&r, REASON_NO_ENDPOINT));
+	}
+}
+
 static void only_clients_outside_are_handed_on(void)
 {
 	peers_fill(TUNNEL_MTU);
@@ -537,6 +590,8 @@ int main(void)
 		SUITE_TEST(first_node_hands_on_what_is_for_another_nodes_endpoint),
 		SUITE_TEST(endpoints_node_answers_the_client_itself),
 		SUITE_TEST(what_was_handed_on_stays),
+		SUITE_TEST(what_was_handed_on_stays_whatever_endpoint_its_client_has),
+		SUITE_TEST(nobody_is_told_of_what_was_handed_on_and_is_refused),
 		SUITE_TEST(only_clients_outside_are_handed_on),
 		SUITE_TEST(nothing_is_handed_back_to_the_node_it_came_from),
 	};

@@ -140,6 +140,37 @@ static void peers_pod_is_answered_by_the_peer(void)
 	}
 }
 
+/* Its Node object went, and its number: what its pod has opened goes on. */
+static void pod_of_a_peer_that_is_no_more_is_answered_by_the_routes(void)
+{
+	const uint32_t number = PEER_NATIVE, place = NEXT_HOP_PEERS + PEER_NATIVE;
+	const struct next_hop no_hop = {};
+	const struct peer_entry none = {};
+
+	EACH_VERSION(v)
+	{
+		struct frame_spec spec = spec_of_native(peer_pod[PEER_NATIVE][v], pod_text[0][v],
+							IPPROTO_TCP, 7131, 80);
+		struct frame_spec back;
+		struct world_result r;
+
+		peers_fill(TUNNEL_MTU);
+		know_the_neighbour();
+		r = send_of_wire(&spec);
+		CU_ASSERT(forwarded(&r));
+		world_set(world, "peers", &number, &none);
+		world_set(world, "next_hops", &place, &no_hop);
+		peer_set_range(PEER_NATIVE + 1, 0);
+		world_move_generation(world, 1);
+		back = spec_of_answer(0, &r, TCP_SYN_FLAG | TCP_ACK_FLAG);
+		r = send_of_pod(0, &back);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT(entry_of_pod(&back).hop < NEXT_HOPS);
+	}
+	peers_fill(TUNNEL_MTU);
+	world_move_generation(world, 1);
+}
+
 static void sender_has_the_mac_that_the_peer_is_known_by(void)
 {
 	peers_fill(TUNNEL_MTU);
@@ -290,6 +321,7 @@ int main(void)
 		SUITE_TEST(neighbour_that_is_not_known_is_found_for_each_packet),
 		SUITE_TEST(peer_that_is_native_no_more_has_no_route),
 		SUITE_TEST(peers_pod_is_answered_by_the_peer),
+		SUITE_TEST(pod_of_a_peer_that_is_no_more_is_answered_by_the_routes),
 		SUITE_TEST(sender_has_the_mac_that_the_peer_is_known_by),
 		SUITE_TEST(mac_is_not_checked_where_the_node_does_not_forward),
 		SUITE_TEST(wire_is_not_the_way_of_who_has_a_tunnel),

@@ -14,25 +14,10 @@
 #define RANDOM_PACKETS 400
 #define SEED	       20261128
 
-static void run(const char *command)
-{
-	CU_ASSERT_EQUAL_FATAL(system(command), 0);
-}
-
-/* The kernel knows the router's MAC address and the native peer's, and says so. */
 static void know_the_neighbours(void)
 {
 	peers_fill(TUNNEL_MTU);
-	run("echo 1 > /proc/sys/net/ipv4/ip_forward");
-	run("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
-	run("ip addr replace 192.168.7.1/24 dev up21");
-	run("ip addr replace fd00:7::1/64 dev up21 nodad");
-	run("ip neigh replace 192.168.7.4 lladdr 02:00:00:00:00:44 dev up21 nud permanent");
-	run("ip neigh replace fd00:7::4 lladdr 02:00:00:00:00:44 dev up21 nud permanent");
-	run("ip neigh replace 192.168.7.254 lladdr 02:00:00:00:00:fe dev up21 nud permanent");
-	run("ip neigh replace fd00:7::fe lladdr 02:00:00:00:00:fe dev up21 nud permanent");
-	run("ip route replace default via 192.168.7.254");
-	run("ip -6 route replace default via fd00:7::fe");
+	CU_ASSERT_EQUAL_FATAL(world_know_neighbours(), 0);
 }
 
 static struct world_result run_xdp(const struct frame *frame)
@@ -268,6 +253,32 @@ static void flow_to_a_local_endpoint_is_left_to_tc(void)
 	}
 }
 
+/* Both evaluate it, and the rules of a pod hear of one packet. */
+static void packet_that_policy_denies_is_counted_once(void)
+{
+	static const struct rule_counter none[256];
+	const uint32_t rules = RULESET_FIRST + 40, denied = RULE_DEFAULT | rules;
+	const struct ruleset_entry set = {.number = rules, .flags = RULESET_ISOLATES};
+
+	world_set(world, "rulesets", &rules, &set);
+	world_set_rules(world, 1, RULESET_OPEN, rules);
+	EACH_VERSION(v)
+	{
+		const struct world_frontend f = node_port_of(v, IPPROTO_TCP, 0, pod_text[1][v]);
+		struct frame_spec spec =
+			spec_of_wire(client[v], node[v], IPPROTO_TCP, 6035, NODE_PORT);
+		struct world_result r;
+
+		world_set(world, "rule_counters", &denied, none);
+		world_set_frontend(world, &f);
+		CU_ASSERT(spec_untouched(&spec));
+		CU_ASSERT_EQUAL(rule_packets(denied), 0);
+		r = send_of_wire(&spec);
+		CU_ASSERT(dropped(&r, REASON_POLICY_INGRESS));
+		CU_ASSERT_EQUAL(rule_packets(denied), 1);
+	}
+}
+
 /* The kernel keeps neighbours that it sends to itself. */
 static void one_packet_a_tick_to_each_neighbour_is_the_stacks(void)
 {
@@ -374,6 +385,26 @@ static void what_is_refused_is_left_to_tc(void)
 	}
 }
 
+/* TC finds the flow, and tells the client that it is over. */
+static void flow_whose_service_is_gone_is_ended_by_tc(void)
+{
+	know_the_neighbours();
+	EACH_VERSION(v)
+	{
+		struct conversation c = converse(v, IPPROTO_TCP, 6075, 0);
+		struct flow_tuple tuple = world_tuple(&c.asks, ZONE_WIRE);
+		struct world_result r;
+
+		world_remove_frontend(world, any[v], IPPROTO_TCP, NODE_PORT);
+		world_move_generation(world, 2);
+		CU_ASSERT(spec_untouched(&c.asks));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 1);
+		r = send_of_wire(&c.asks);
+		CU_ASSERT(told(&r, REASON_ENDPOINT_GONE));
+		CU_ASSERT_EQUAL(world_flow_find(world, &tuple, NULL), 0);
+	}
+}
+
 static void connection_to_a_closed_flows_port_passes(void)
 {
 	know_the_neighbours();
@@ -450,10 +481,12 @@ int main(void)
 		SUITE_TEST(what_is_handed_on_keeps_its_addresses),
 		SUITE_TEST(new_flow_leaves_by_xdp),
 		SUITE_TEST(flow_to_a_local_endpoint_is_left_to_tc),
+		SUITE_TEST(packet_that_policy_denies_is_counted_once),
 		SUITE_TEST(one_packet_a_tick_to_each_neighbour_is_the_stacks),
 		SUITE_TEST(frame_with_a_sum_to_be_completed_is_left_to_tc),
 		SUITE_TEST(what_is_not_plain_is_left_to_tc),
 		SUITE_TEST(what_is_refused_is_left_to_tc),
+		SUITE_TEST(flow_whose_service_is_gone_is_ended_by_tc),
 		SUITE_TEST(connection_to_a_closed_flows_port_passes),
 		SUITE_TEST(what_concerns_no_service_passes),
 		SUITE_TEST(xdp_sends_the_packet_that_tc_sends),

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "datapath/capture_abi.h"
+
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
 #include "from_wire.skel.h"
@@ -40,6 +42,16 @@ static const char links[] =
 	"link set peer11 up\nlink set peer12 up\nlink set peer13 up\nlink set wire21 up\n"
 	"address add 192.168.7.1/24 dev up21\n"
 	"address add fd00:7::1/64 dev up21 nodad\n";
+
+static const char known_neighbours[] =
+	"address replace 192.168.7.1/24 dev up21\n"
+	"address replace fd00:7::1/64 dev up21 nodad\n"
+	"neigh replace 192.168.7.4 lladdr 02:00:00:00:00:44 dev up21 nud permanent\n"
+	"neigh replace fd00:7::4 lladdr 02:00:00:00:00:44 dev up21 nud permanent\n"
+	"neigh replace 192.168.7.254 lladdr 02:00:00:00:00:fe dev up21 nud permanent\n"
+	"neigh replace fd00:7::fe lladdr 02:00:00:00:00:fe dev up21 nud permanent\n"
+	"route replace default via 192.168.7.254\n"
+	"route replace default via fd00:7::fe\n";
 
 _Noreturn static void give_up(const char *what, const char *object, int error)
 {
@@ -72,6 +84,25 @@ static int ip_batch(const char *text)
 	if (waitpid(child, &status, 0) < 0)
 		return -errno;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static int set_sysctl(const char *path)
+{
+	FILE *file = fopen(path, "w");
+
+	if (!file)
+		return -errno;
+	fputs("1", file);
+	return fclose(file) ? -errno : 0;
+}
+
+int world_know_neighbours(void)
+{
+	int r = set_sysctl("/proc/sys/net/ipv4/ip_forward");
+
+	if (r == 0)
+		r = set_sysctl("/proc/sys/net/ipv6/conf/all/forwarding");
+	return r < 0 ? r : ip_batch(known_neighbours);
 }
 
 static void words_set(void *to, const char *text)
@@ -170,8 +201,32 @@ static int map_prepare(struct world *world, struct bpf_map *map,
 	return 0;
 }
 
+/* POLDER_TEST_CAPTURE: the programs that capture, which decide the same, are put to the test. */
+static bool is_capturing(void)
+{
+	return getenv("POLDER_TEST_CAPTURE");
+}
+
+/* The one entry program of two that is put to the test; of the other nothing is verified. */
+static struct bpf_program *choose_program(struct bpf_object *object, int hook)
+{
+	struct bpf_program *program, *chosen = NULL;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s", hooks[hook].name, is_capturing() ? "_capture" : "");
+	bpf_object__for_each_program(program, object)
+	{
+		if (!strcmp(bpf_program__name(program), name))
+			chosen = program;
+		else
+			bpf_program__set_autoload(program, false);
+	}
+	return chosen;
+}
+
 static int hook_load(struct world *world, int hook, const struct datapath_config *config)
 {
+	struct bpf_program *program;
 	struct bpf_object *object;
 	struct bpf_map *map;
 	const void *elf;
@@ -190,14 +245,14 @@ static int hook_load(struct world *world, int hook, const struct datapath_config
 			return r;
 		}
 	}
-	r = bpf_object__load(object);
+	program = choose_program(object, hook);
+	r = program ? bpf_object__load(object) : -ENOENT;
 	if (r < 0) {
 		bpf_object__close(object);
 		return r;
 	}
 	world->objects[hook] = object;
-	world->programs[hook] =
-		bpf_program__fd(bpf_object__find_program_by_name(object, hooks[hook].name));
+	world->programs[hook] = bpf_program__fd(program);
 	return 0;
 }
 
@@ -384,6 +439,16 @@ static int entry_load(struct world *world)
 	return 0;
 }
 
+/* Somebody wants all packets. */
+static void begin_capture(struct world *world)
+{
+	const struct capture_filter all = {.active = 1, .snaplen = CAPTURE_SNAPLEN};
+	uint32_t first = 0;
+
+	if (is_capturing())
+		world_set(world, "capture_filters", &first, &all);
+}
+
 int world_open(const struct world_options *options, struct world **ret_world)
 {
 	static const struct world_options defaults;
@@ -412,6 +477,7 @@ int world_open(const struct world_options *options, struct world **ret_world)
 		return r;
 	}
 	world_fill(world);
+	begin_capture(world);
 	*ret_world = world;
 	return 0;
 }

@@ -81,6 +81,10 @@ extern const uint8_t world_router_mac[6]; /* of who stands at the uplink's other
 int world_open(const struct world_options *options, struct world **ret_world);
 void world_close(struct world **world);
 
+/* The kernel knows the MAC addresses of the router and of the native peer, says so, and forwards:
+ * XDP sends. 0 or -errno. */
+int world_know_neighbours(void);
+
 /* The map's descriptor, borrowed; aborts on an unknown name. */
 int world_map(const struct world *world, const char *name);
 

@@ -8,21 +8,25 @@ packet they follow ("of"); what that means in bytes is found when they are sent,
 import traceback
 
 import frames
-from frames import ACK, ECHO, ICMP, ICMPV6, Packet, TCP, is_ipv4
-from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, HarnessError, Refused
+from frames import ECHO, ICMP, ICMPV6, Packet, is_ipv4
+from frontends import is_tunnel
+from harness import HOOKS, EVALUATED, NEW, OK, REDIRECT, SHOT, XDP_DROP, XDP_PASS, XDP_TX, HarnessError, Refused
 from labels import Unreadable, address_text
-from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, parse, reversed_ports, reply_tuple, unseen
+from model import HOST, NO_ANSWER, POD, WIRE, Choice, Node, reversed_ports, reply_tuple, unseen
 from oracle import World
+from packets import parse
+from tunnel import ROUTER_MAC
 
 OPTIONS = {'node': 'n1', 'pod_ranges': ['10.1.0.0/24', 'fd00:1::/64'],
            'node_addresses': ['192.168.7.1/24', 'fd00:7::1/64'], 'pods': 16, 'masquerade_ports': [10240, 29999]}
 
-ROUTER_MAC = bytes.fromhex('020000000fff')
 UPLINK_MAC = bytes.fromhex('020000000f01')
 PATTERN = bytes(range(33, 127)) * 20
+NOT_READY = 1  # a pod's rule set, as the harness tells it
 COUNTED = ('flows_created', 'rejects', 'fragments_tracked')
 TEST_DIRECTION = {'from_pod': 'from_pod', 'to_pod': 'to_pod', 'from_wire': 'from_wire', 'to_wire': 'to_wire',
-                  'wire_xdp': 'from_wire'}
+                  'wire_xdp': 'from_wire', 'from_tunnel': 'from_tunnel', 'to_tunnel': 'to_tunnel'}
+MOVING = ('from_pod', 'from_wire', 'from_tunnel')  # hooks that send packets on themselves
 
 
 class Difference(Exception):
@@ -51,18 +55,22 @@ class CaseRunner:
     def __init__(self, harness):
         self.harness = harness
         self.cases = 0
+        self.transmitted = 0  # by XDP
         self.count_rules = True  # compares packets by rule after each round: takes a while
 
     def run(self, case):
         """Raises Difference."""
         harness = self.harness
         harness.ask('clear')
-        self.world = World(harness.options['node'], harness.options['pod_ranges'])
-        self.node = Node(self.world, harness.options, harness.node)
+        options = harness.options
+        self.world = World(options['node'], options['pod_ranges'], [text.split('/')[0] for text in options['node_addresses']],
+                           options.get('forwarding', 'snat'))
+        self.node = Node(self.world, options, harness.node)
         self.sent, self.rules, self.links = {}, {}, {}
         self.drops, self.counts = {}, dict.fromkeys(COUNTED, 0)
         self.outcomes = []
         self.pending = False
+        self.uplink_mac = bytes(int(part, 16) for part in harness.node['uplink_mac'].split(':'))
         for number, step in enumerate(case['steps']):
             try:
                 getattr(self, 'do_' + step['op'])(step)
@@ -103,10 +111,7 @@ class CaseRunner:
         self.pending = True
 
     def learn_nodes(self):
-        from model import Range
-        self.node.node_ranges = [Range(text) for obj in self.world.of_kind('Node')
-                                 if obj['metadata']['name'] != self.world.node
-                                 for text in (obj.get('spec') or {}).get('podCIDRs') or []]
+        self.node.learn_peers([obj for obj in self.world.of_kind('Node') if obj['metadata']['name'] != self.world.node])
 
     def do_delete(self, step):
         namespace = step.get('namespace') or ''
@@ -152,6 +157,8 @@ class CaseRunner:
         if answer['problems'] and not step.get('problems'):
             raise Difference(f'the node has a problem: {answer["problems"][0]}')
         self.world.in_force()
+        if step.get('finish', True):
+            self.node.peers_left = []
         for entry in self.node.flows.values():
             entry.looked = True
         if self.pending:
@@ -181,8 +188,9 @@ class CaseRunner:
                 if shorter < (34 if is_ipv4(packet.src) else 54):
                     continue
                 frame = frame[:shorter]
-            records.append((HOOKS[hook], link, ingress, frame))
-            todo.append((spec, hook, link, ingress, packet, frame))
+            sender = self.sender_of(spec) if hook == 'from_tunnel' else 0
+            records.append((HOOKS[hook], link, ingress, frame, sender))
+            todo.append((spec, hook, link, sender if hook == 'from_tunnel' else ingress, packet, frame))
         if not records:
             return
         before = self.rule_packets() if self.count_rules else None
@@ -238,19 +246,36 @@ class CaseRunner:
             ingress = {'other': self.harness.node['other'], 'pod': self.node.by_address.get(behind)}.get(spec.get('ingress'), 0)
             if ingress is None:
                 return None
+        elif hook in ('from_tunnel', 'to_tunnel'):
+            src, link = parse(spec['src']), self.harness.node['tunnel']
+            ingress, smac, dmac = 0 if hook == 'to_tunnel' else link, self.node.gateway_mac, self.node.gateway_mac
         else:
             src, link = parse(spec['src']), self.harness.node['uplink']
             ingress = 0 if hook == 'to_wire' else link
         if is_ipv4(src) != v4:
             return None
+        if hook in ('from_wire', 'wire_xdp') and 'smac' in spec:
+            smac = bytes.fromhex(spec['smac'])
         packet = Packet(src, dst, proto, smac=smac, dmac=dmac)
         self.fill(packet, spec, spec.get('sport', 0), spec.get('dport', 0))
         if 'about' in spec:
             packet.about = self.made_up(spec['about'])
         if 'id' in spec:
-            zone = POD if hook == 'from_pod' else HOST if hook == 'to_pod' and not ingress else WIRE
+            zone = POD if hook == 'from_pod' else HOST if hook == 'to_tunnel' or (hook == 'to_pod' and not ingress) else WIRE
+            if hook == 'from_tunnel' and not self.node.is_handed_on(packet):
+                zone = self.node.zone_of_sender(spec['sender']) or WIRE
             self.sent[spec['id']] = Sent((zone, proto, src, dst) + packet.ports, spec, ingress, link)
         return hook, link, ingress, packet
+
+    def sender_of(self, spec):
+        """The end of whose tunnel the packet comes from: the last part of its address."""
+        if 'sender' in spec:
+            return spec['sender']
+        first = self.sent[spec['of']]
+        entry = self.node.flows.get(first.key)
+        zone = reply_tuple(first.key, entry)[0] if spec['way'] == 'reply' and entry is not None else first.key[0]
+        peer = self.node.peer_of_zone(zone)
+        return peer.internal[0] & 0xff if peer is not None else 9
 
     @staticmethod
     def made_up(spec):
@@ -306,6 +331,10 @@ class CaseRunner:
         if way is None:
             return None
         hook, link, ingress, smac, dmac = way
+        if spec.get('xdp') and hook == 'from_wire':
+            hook = 'wire_xdp'
+        if hook in ('to_wire', 'to_tunnel') and 'error' in spec:
+            return None  # what the node's stack says of its own ports
         packet = Packet(src, dst, proto, smac=smac, dmac=dmac)
         self.fill(packet, spec, sport, dport)
         packet.type = kind
@@ -334,7 +363,13 @@ class CaseRunner:
             if link is None:
                 return None
             return 'from_pod', link, link, node.connected[link].mac, node.gateway_mac
+        if is_tunnel(zone):
+            return 'from_tunnel', links['tunnel'], links['tunnel'], node.gateway_mac, node.gateway_mac
         link = node.by_address.get(dst)
+        if zone == HOST and link is None and src in node.own and not ingress and node.tunnel_to(dst) is not None:
+            return 'to_tunnel', links['tunnel'], 0, node.gateway_mac, node.gateway_mac
+        if zone == HOST and link is None and src in node.own and not ingress:
+            return 'to_wire', links['uplink'], 0, UPLINK_MAC, ROUTER_MAC
         if zone == HOST or (ingress and ingress != links['uplink']):
             if link is None or (zone == HOST and ingress and ingress not in (links['other'], links['uplink'])):
                 return None
@@ -345,7 +380,8 @@ class CaseRunner:
 
     def expect(self, hook, link, ingress, packet, frame, answer):
         node = self.node
-        node.outside = hook in ('from_wire', 'to_wire')
+        node.outside = hook in ('from_wire', 'to_wire', 'wire_xdp', 'from_tunnel', 'to_tunnel')
+        node.unshown = node.by_tunnel = False
         if hook == 'from_pod':
             return node.from_pod(link, packet, frame, answer)
         if hook == 'from_wire':
@@ -354,15 +390,20 @@ class CaseRunner:
             return node.to_pod(link, ingress, packet, frame, answer)
         if hook == 'to_wire':
             return node.to_wire(packet, frame, answer)
-        return node.wire_xdp(packet, frame)
+        if hook == 'from_tunnel':
+            return node.from_tunnel(ingress, packet, frame, answer)
+        if hook == 'to_tunnel':
+            return node.to_tunnel(packet, frame, answer)
+        return node.wire_xdp(link, packet, frame, answer)
 
     def compare(self, spec, hook, link, ingress, packet, frame, answer):
         if answer.result < 0:
             raise Difference(f'the program did not run: {answer.result}')
         if spec.get('broken'):
-            expected = self.cut(hook, link)
+            expected = self.cut(hook, link, ingress)
         else:
-            self.node.answered = self.harness.reasons[answer.reason]
+            closed = hook == 'wire_xdp' and NOT_READY in (answer.egress_ruleset, answer.ingress_ruleset)
+            self.node.answered = 'pod_not_ready' if closed else self.harness.reasons[answer.reason]
             expected = self.expect(hook, link, ingress, packet, frame, answer)
         if 'id' in spec and answer.backend:
             self.sent[spec['id']].backend = answer.backend, answer.backend_port
@@ -383,23 +424,27 @@ class CaseRunner:
             self.counts['flows_created'] += 1
         if reason == 'none' and expected.entry is not None and bool(answer.flags & NEW) != expected.created:
             raise Difference(f'a new flow: {bool(answer.flags & NEW)}, expected {expected.created}')
+        left_to_tc = hook == 'wire_xdp' and answer.result == XDP_PASS  # which counts it
         if answer.flags & EVALUATED:
             self.check_rule('egress', expected.verdicts[0], answer.egress_rule)
             self.check_rule('ingress', expected.verdicts[1], answer.ingress_rule)
-            self.decide(answer.egress_rule, answer.ingress_rule)
+            if not left_to_tc:
+                self.decide(answer.egress_rule, answer.ingress_rule)
             if expected.entry is not None:
                 expected.entry.verdicts[2:] = answer.egress_rule, answer.ingress_rule
         elif expected.created:
             raise Difference('a new flow was not evaluated')
-        elif expected.entry is not None:
+        elif expected.entry is not None and not left_to_tc:
             self.decide(*expected.entry.verdicts[2:])
         self.outcomes.append(None if packet.about is not None else (reason, expected.refused))
 
-    def cut(self, hook, link):
+    def cut(self, hook, link, sender):
         """A frame that ends within its headers."""
         from model import Expected
         if hook == 'from_pod' and link not in self.node.connected:
             return Expected('not_a_pod')
+        if hook == 'from_tunnel' and self.node.zone_of_sender(sender) is None:
+            return Expected('tunnel_unknown_peer')
         return Expected('short_packet')
 
     @staticmethod
@@ -411,8 +456,7 @@ class CaseRunner:
 
     def check_result(self, hook, expected, answer, frame):
         if hook == 'wire_xdp':
-            if answer.result != (XDP_DROP if expected.reason else XDP_PASS):
-                raise Difference(f'result {answer.result}')
+            self.check_xdp(expected, answer, frame)
             return
         direction = TEST_DIRECTION[hook]
         if expected.reason and self.harness.directions[answer.direction] != direction:
@@ -422,15 +466,28 @@ class CaseRunner:
         elif expected.reason:
             wanted = SHOT, 0
         else:
-            moved = hook in ('from_pod', 'from_wire') and expected.moved
+            moved = hook in MOVING and expected.moved
             wanted = (REDIRECT if moved else OK), 1
         if (answer.result, answer.verdict) != wanted:
             raise Difference(f'result and verdict {answer.result, answer.verdict}, expected {wanted}')
         seen = answer.frame
         if expected.masked is not None and not expected.reason:
             seen = self.node.unmask(expected.masked, seen)
+        if expected.next is not None and seen[:12] == expected.next + self.uplink_mac:
+            seen = frame[:12] + seen[12:]  # the kernel has told of the neighbour by then
         if (expected.refused or not expected.reason) and expected.frame is not None and seen != expected.frame:
             raise Difference(f'the frame is another one, expected\n      {expected.frame.hex()}')
+
+    def check_xdp(self, expected, answer, frame):
+        """What XDP may send it may leave to TC as well: that depends on what the kernel has told of the neighbours by then."""
+        if answer.result == XDP_TX and expected.sent is not None:
+            self.transmitted += 1
+            if answer.frame != (expected.next or b'') + self.uplink_mac + expected.sent[12:]:
+                raise Difference(f'the frame that XDP sends is another one, expected\n      {expected.sent.hex()}')
+        elif answer.result != (XDP_DROP if expected.reason else XDP_PASS):
+            raise Difference(f'result {answer.result}')
+        elif answer.result == XDP_PASS and answer.frame != frame:
+            raise Difference('XDP has changed what it leaves to TC')
 
     def count(self, reason, hook, frame):
         if reason != 'none':

@@ -12,6 +12,7 @@
 /* High numbers: the links' other ends get the low ones. */
 #define HARNESS_UPLINK	  8000
 #define HARNESS_OTHER	  8001
+#define HARNESS_TUNNEL	  8002
 #define HARNESS_FIRST_POD 8193
 #define HARNESS_MAX_PODS  2048
 
@@ -20,6 +21,8 @@ struct harness {
 	struct node node;
 	struct sandbox *sandbox; /* NULL: not opened */
 	struct netlink *nl;
+	struct bpf_object *entry; /* before from_tunnel; NULL: there is no tunnel */
+	int entry_program;	  /* borrowed from it */
 	uint32_t mtu;
 	int pods;
 	char error[HARNESS_ERROR];
@@ -32,12 +35,20 @@ typedef int (*harness_op)(struct harness *h, const json_t *request, json_t *repl
 int harness_open(struct harness *h, const json_t *request, json_t *reply);
 void harness_close(struct harness *h);
 
+/* harness_tunnel.c: other nodes as peers, and by the tunnel what they send. 0 or -errno with
+ * `error`. */
+int harness_open_peers(struct harness *h, const json_t *request);
+void harness_close_tunnel(struct harness *h);
+/* The next packet through the tunnel comes from 192.168.7.`host`. 0 or -errno. */
+int harness_tunnel_from(struct harness *h, uint8_t host);
+
 /* harness_packets.c: reads `request`'s records from `in`. The answers' buffer belongs to the
  * caller. */
 int harness_run(struct harness *h, const json_t *request, FILE *in, json_t *reply,
 		void **ret_answers, size_t *ret_size);
 
-/* As protocol.md says. `flags`: of a race, the number of the CPU. */
+/* As protocol.md says. `flags`: of a race, the number of the CPU; of what comes through the tunnel,
+ * its sender. */
 struct packet_record {
 	uint8_t hook;
 	uint8_t flags;

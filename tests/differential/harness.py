@@ -6,11 +6,11 @@ import os
 import struct
 import subprocess
 
-HOOKS = {'from_pod': 0, 'to_pod': 1, 'from_wire': 2, 'to_wire': 3, 'wire_xdp': 6}
+HOOKS = {'from_pod': 0, 'to_pod': 1, 'from_wire': 2, 'to_wire': 3, 'from_tunnel': 4, 'to_tunnel': 5, 'wire_xdp': 6}
 PACKET = struct.Struct('<BBHIII')
 ANSWER = struct.Struct('<iBBBBIIIIII16s2sH')
 OK, SHOT, REDIRECT = 0, 2, 7
-XDP_DROP, XDP_PASS = 1, 2
+XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 EVALUATED, NEW = 1, 2
 
 
@@ -74,8 +74,8 @@ class Harness:
             raise Refused(answer.get('error'))
 
     def run(self, records):
-        """`records`: (hook number, link, ingress link, frame). Returns their answers."""
-        return self.run_records({'op': 'run'}, [(*record, 0) for record in records])
+        """`records`: (hook number, link, ingress link, frame, sender through the tunnel). Returns their answers."""
+        return self.run_records({'op': 'run'}, records)
 
     def race(self, records, move, delay):
         """The same, each record with its CPU, 0 or 1. `move`: the generation changes meanwhile."""

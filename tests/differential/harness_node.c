@@ -12,6 +12,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/config/config_keys.h"
 #include "agent/kernel/datapath.h"
+#include "agent/kernel/namespace.h"
 #include "tests/differential/harness.h"
 
 #define STATE "/mnt/policy.json"
@@ -40,6 +41,13 @@ static int enter(struct harness *h)
 	return 0;
 }
 
+/* No pod's. */
+static void link_mac(int ifindex, uint8_t mac[6])
+{
+	memcpy(mac, pods_gateway_mac, 6);
+	mac[5] ^= (uint8_t)ifindex;
+}
+
 static int add_link(struct harness *h, const char *name, int ifindex, int own_netns)
 {
 	struct veth_spec spec = {
@@ -51,7 +59,7 @@ static int add_link(struct harness *h, const char *name, int ifindex, int own_ne
 	spec.peer_name = peer;
 	memcpy(spec.mac, pods_gateway_mac, 6);
 	if (ifindex < HARNESS_FIRST_POD)
-		spec.mac[5] ^= (uint8_t)ifindex; /* no pod's */
+		link_mac(ifindex, spec.mac);
 	memcpy(spec.peer_mac, (uint8_t[6]){2, 0, 0, 1, ifindex >> 8, ifindex}, 6);
 	r = netlink_veth_add(h->nl, &spec);
 	return r < 0 ? harness_fail(h, r, "link %s: %s", name, netlink_error(h->nl)) : 0;
@@ -68,6 +76,8 @@ static int add_links(struct harness *h)
 	r = add_link(h, "uplink", HARNESS_UPLINK, own);
 	if (r == 0)
 		r = add_link(h, "other", HARNESS_OTHER, own);
+	if (r == 0)
+		r = add_link(h, "tunnel", HARNESS_TUNNEL, own);
 	for (i = 0; i < h->pods && r == 0; i++) {
 		snprintf(name, sizeof(name), "pod%d", i);
 		r = add_link(h, name, HARNESS_FIRST_POD + i, own);
@@ -111,18 +121,57 @@ static int add_addresses(struct harness *h, const json_t *request)
 	return r;
 }
 
-/* Everything outside is behind the uplink. */
-static int add_routes(struct harness *h)
-{
-	struct route_spec route = {.family = FAMILY_V4, .ifindex = HARNESS_UPLINK};
-	int r = netlink_link_set_up(h->nl, HARNESS_UPLINK);
+/* The router, and the other nodes by the number in their addresses. */
+static const struct {
+	const char *addr;
+	uint8_t mac[6];
+} neighbours[] = {
+	{"192.168.7.254", {2, 0, 0, 0, 0x0f, 0xff}}, {"fd00:7::fe", {2, 0, 0, 0, 0x0f, 0xff}},
+	{"192.168.7.2", {2, 0, 0, 0, 0x0e, 2}},	     {"fd00:7::2", {2, 0, 0, 0, 0x0e, 2}},
+	{"192.168.7.3", {2, 0, 0, 0, 0x0e, 3}},	     {"fd00:7::3", {2, 0, 0, 0, 0x0e, 3}},
+};
 
+/* The kernel then says next hops, and XDP sends by them. */
+static int add_neighbours(struct harness *h)
+{
+	struct polder_addr address;
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(neighbours) / sizeof(neighbours[0]) && r == 0; i++) {
+		addr_parse(neighbours[i].addr, &address);
+		r = netlink_neighbour_replace(h->nl, HARNESS_UPLINK, &address, neighbours[i].mac);
+	}
+	if (r < 0)
+		return harness_fail(h, r, "neighbours: %s", netlink_error(h->nl));
+	r = sysctl_link_set("ipv4", "uplink", "forwarding", "1");
 	if (r == 0)
-		r = netlink_route_replace(h->nl, &route);
-	route.family = FAMILY_V6;
-	if (r == 0)
-		r = netlink_route_replace(h->nl, &route);
+		r = sysctl_link_set("ipv6", "uplink", "forwarding", "1");
+	return r < 0 ? harness_fail(h, r, "forwarding of uplink: %s", strerror(-r)) : 0;
+}
+
+/* Everything outside is behind the uplink; behind the router, if neighbours are known. */
+static int add_route(struct harness *h, enum polder_family family, const char *router)
+{
+	struct route_spec route = {.family = family, .ifindex = HARNESS_UPLINK};
+	int r;
+
+	route.has_gateway = router && addr_parse(router, &route.gateway) == 0;
+	r = netlink_route_replace(h->nl, &route);
 	return r < 0 ? harness_fail(h, r, "default routes: %s", netlink_error(h->nl)) : 0;
+}
+
+static int add_routes(struct harness *h, const json_t *request)
+{
+	int known = 0, r = netlink_link_set_up(h->nl, HARNESS_UPLINK);
+
+	json_unpack((json_t *)request, "{s?b}", "neighbours", &known);
+	if (r < 0)
+		return harness_fail(h, r, "uplink: %s", netlink_error(h->nl));
+	if (known)
+		r = add_neighbours(h);
+	if (r == 0)
+		r = add_route(h, FAMILY_V4, known ? "192.168.7.254" : NULL);
+	return r < 0 ? r : add_route(h, FAMILY_V6, known ? "fd00:7::fe" : NULL);
 }
 
 static int set_key(struct harness *h, const char *key, const char *value)
@@ -165,16 +214,17 @@ static int set_ranges(struct harness *h, const json_t *ranges)
 static int configure(struct harness *h, const json_t *request)
 {
 	json_int_t entries = 4096, port_min = 10240, port_max = 29999;
-	const char *node = "n1";
+	const char *node = "n1", *tunnel = "none", *forwarding = "snat";
 	int masquerade = 1, r;
 
-	json_unpack((json_t *)request, "{s?s, s?b, s?[I,I], s?I}", "node", &node, "masquerade",
-		    &masquerade, "masquerade_ports", &port_min, &port_max, "max_policy_entries",
-		    &entries);
+	json_unpack((json_t *)request, "{s?s, s?s, s?s, s?b, s?[I,I], s?I}", "node", &node,
+		    "tunnel", &tunnel, "forwarding", &forwarding, "masquerade", &masquerade,
+		    "masquerade_ports", &port_min, &port_max, "max_policy_entries", &entries);
 	config_defaults(&h->config);
 	h->config = sandbox_config_small(&h->config, entries);
 	h->config.masquerade = masquerade;
 	h->config.rejects_per_second = 0;
+	h->config.max_service_clients = entries; /* none may have to make room for another */
 	h->config.masquerade_port_min = port_min;
 	h->config.masquerade_port_max = port_max;
 	h->config.pod_mtu = h->mtu;
@@ -182,27 +232,42 @@ static int configure(struct harness *h, const json_t *request)
 	if (r == 0)
 		r = set_key(h, "uplink", "uplink");
 	if (r == 0)
+		r = set_key(h, "tunnel", tunnel);
+	if (r == 0)
+		r = set_key(h, "forwarding", forwarding);
+	if (r == 0) /* many are made */
+		r = set_key(h, "maglev-table-size", "251");
+	if (r == 0)
 		r = set_ranges(h, json_object_get(request, "pod_ranges"));
 	if (r == 0)
 		r = set_list(h, "no-masquerade", json_object_get(request, "no_masquerade"));
 	return r;
 }
 
+static json_t *mac_text(const uint8_t mac[6])
+{
+	char text[18];
+
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
+	return json_string(text);
+}
+
 static void describe(const struct harness *h, json_t *reply)
 {
 	json_t *links = json_array();
-	char mac[18];
+	uint8_t uplink[6];
 	int i;
 
 	for (i = 0; i < h->pods; i++)
 		json_array_append_new(links, json_integer(HARNESS_FIRST_POD + i));
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", pods_gateway_mac[0],
-		 pods_gateway_mac[1], pods_gateway_mac[2], pods_gateway_mac[3], pods_gateway_mac[4],
-		 pods_gateway_mac[5]);
+	link_mac(HARNESS_UPLINK, uplink);
+	json_object_set_new(reply, "uplink_mac", mac_text(uplink));
 	json_object_set_new(reply, "pod_links", links);
 	json_object_set_new(reply, "uplink", json_integer(HARNESS_UPLINK));
 	json_object_set_new(reply, "other", json_integer(HARNESS_OTHER));
-	json_object_set_new(reply, "gateway_mac", json_string(mac));
+	json_object_set_new(reply, "tunnel", json_integer(HARNESS_TUNNEL));
+	json_object_set_new(reply, "gateway_mac", mac_text(pods_gateway_mac));
 	json_object_set_new(reply, "gateway_v4", json_string(PODS_GATEWAY_V4));
 	json_object_set_new(reply, "gateway_v6", json_string(PODS_GATEWAY_V6));
 }
@@ -225,7 +290,7 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 	if (r == 0)
 		r = add_addresses(h, request);
 	if (r == 0)
-		r = add_routes(h);
+		r = add_routes(h, request);
 	if (r == 0)
 		r = configure(h, request);
 	if (r == 0)
@@ -233,6 +298,8 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 	if (r == 0)
 		r = sandbox_open(&h->config, &h->node, STATE, &h->sandbox, h->error,
 				 sizeof(h->error));
+	if (r == 0)
+		r = harness_open_peers(h, request);
 	if (r == 0) /* no uplink that is attached asks for it */
 		r = datapath_need(sandbox_datapath(h->sandbox), DATAPATH_WIRE_XDP, h->error,
 				  sizeof(h->error));
@@ -243,6 +310,7 @@ int harness_open(struct harness *h, const json_t *request, json_t *reply)
 
 void harness_close(struct harness *h)
 {
+	harness_close_tunnel(h);
 	sandbox_close(h->sandbox);
 	node_clear(&h->node);
 	netlink_close(h->nl);

@@ -62,7 +62,13 @@ static int run_one(struct harness *h, const uint8_t **at, const uint8_t *end,
 				      .frame = *at,
 				      .length = record.length};
 	*at += record.length;
-	r = test_run(sandbox_test_run(h->sandbox), &packet, result);
+	r = 0;
+	if (record.hook == DATAPATH_FROM_TUNNEL) {
+		packet.program = h->entry_program;
+		r = harness_tunnel_from(h, record.flags);
+	}
+	if (r == 0)
+		r = test_run(sandbox_test_run(h->sandbox), &packet, result);
 	if (r < 0) {
 		result->verdict = r;
 		result->length = 0;

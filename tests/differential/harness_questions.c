@@ -13,8 +13,8 @@
 #include "policy/compile/registry.h"
 #include "tests/differential/harness.h"
 
-static const char *const directions[DROP_HOOKS] = {"from_pod", "to_pod", "from_wire", "to_wire",
-						   "socket"};
+static const char *const directions[DROP_HOOKS] = {
+	"from_pod", "to_pod", "from_wire", "to_wire", "socket", "from_tunnel", "to_tunnel"};
 static const char *const reasons[REASON_COUNT] = {
 #define X(id, name, text) name,
 	POLDER_REASONS(X)

@@ -6,17 +6,19 @@ and kept."""
 import itertools
 
 import frames
-from frames import ACK, ECHO, FIN, ICMP, ICMPV6, MAPPED, RST, SCTP, SYN, TCP, UDP, is_ipv4
-from harness import EVALUATED
-from labels import address, address_text
+from frames import ECHO, FIN, ICMP, MAPPED, RST, SCTP, SYN, TCP, UDP, is_ipv4
+from frontends import (HOST, POD, TO_HOST, TO_POD, TO_STACK, TO_TUNNEL, TO_WIRE, TUNNELS, WIRE, WITH_SERVICES, Choice, Frontends,
+                       is_tunnel)
+from harness import EVALUATED, XDP_PASS
 from oracle import CLOSED
+from packets import (Range, impossible, is_syn, later_piece, loopback, malformed, multicast, neighbour_message, neighbourly, parse,
+                     router_message, source_routed)
+from tunnel import Tunnel
 
-POD, HOST, WIRE = 0, 1, 2
-TO_POD, TO_WIRE, TO_HOST, TO_STACK = 1, 2, 3, 4
 NO_ANSWER = 1  # in a reply's key: no packet has it
 
 POLICY_REASONS = ('policy_denied_egress', 'policy_denied_ingress', 'pod_not_ready')
-REFUSED_BY_DESTINATION = ('service_without_endpoint', 'service_without_port', 'endpoint_gone', 'tcp_without_flow')
+REFUSED_BY_DESTINATION = ('service_without_endpoint', 'service_without_port', 'endpoint_gone', 'tcp_without_flow', 'service_without_flow')
 
 
 class Unseen:
@@ -43,13 +45,14 @@ class Entry:
     of the rules that the node named for them. `serial` tells it from what stood under its key before."""
 
     __slots__ = ('epoch', 'action', 'link', 'reply', 'service', 'closing', 'src', 'dst', 'sport', 'dport', 'verdicts', 'serial', 'looked',
-                 'owner')
+                 'owner', 'as_it_came')
     serials = itertools.count()
 
     def __init__(self, epoch, action, link, reply, service, closing, src, dst, sport, dport, verdicts):
         self.epoch, self.action, self.link, self.reply, self.service = epoch, action, link, reply, service
         self.looked = False  # a run or a commit has come since it was evaluated
         self.owner = 0       # the pod of the node that the flow counts for, by its link
+        self.as_it_came = False  # handed on to the endpoint's node, which translates (DSR)
         self.closing, self.verdicts = closing, verdicts  # closing: of 'o', 'r' (FIN of a side), 'x' (RST)
         self.src, self.dst, self.sport, self.dport = src, dst, sport, dport
         self.serial = next(self.serials)
@@ -62,11 +65,13 @@ class Entry:
 class Expected:
     """`reason` None: let through. `frame` None: not told. `maybe`: dropping for this reason is as right. `moved`: redirected."""
 
-    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'entry', 'maybe', 'moved', 'masked')
+    __slots__ = ('reason', 'refused', 'frame', 'verdicts', 'created', 'entry', 'maybe', 'moved', 'masked', 'sent', 'next')
 
     def __init__(self, reason=None, refused=False, frame=None, verdicts=(None, None)):
         self.reason, self.refused, self.frame, self.verdicts = reason, refused, frame, verdicts
         self.created, self.entry, self.maybe, self.moved = False, None, None, False
+        self.sent = None    # the frame, if XDP may send it by itself
+        self.next = None    # the MAC address of who gets it on the uplink
         self.masked = None  # a fragment whose id is the node's choice
 
 
@@ -87,15 +92,12 @@ def answering_type(proto, kind):
 
 def reply_tuple(key, entry):
     """The other direction's key."""
-    zone = POD if entry.action == TO_POD else HOST if entry.action == TO_HOST else WIRE
+    zone = POD if entry.action == TO_POD else HOST if entry.action == TO_HOST else \
+        entry.link if entry.action == TO_TUNNEL else WIRE
     return (zone, key[1], entry.dst, entry.src) + reversed_ports(key[1], entry.sport, entry.dport)
 
 
-class Choice(Exception):
-    """The node chose what it may not."""
-
-
-class Node:
+class Node(Frontends, Tunnel):
     """The data path of the node. `world` is the oracle's, which the caller changes together with the node."""
 
     def __init__(self, world, options, links):
@@ -109,8 +111,14 @@ class Node:
         self.ports = options.get('masquerade_ports', [10240, 29999])
         self.gateway_mac = bytes(int(part, 16) for part in links['gateway_mac'].split(':'))
         self.gateway = {True: parse(links['gateway_v4']), False: parse(links['gateway_v6'])}
-        self.node_ranges = []
+        self.knows_peers = options.get('peers', False)
+        self.knows_neighbours = options.get('neighbours', False)
+        self.has_tunnel = self.knows_peers and options.get('tunnel', 'none') != 'none'
+        self.peers, self.peers_left, self.zones, self.node_ranges = [], [], TUNNELS, []
         self.flows, self.fragments = {}, {}
+        self.clients = {}     # (a Service's port, client): the endpoint that it keeps, or of which it keeps one
+        self.at_start = None  # `clients` as they were before two CPUs began
+        self.node_ports = options.get('node_ports', [30000, 32767])
         self.masks = {}       # (pod, peer): what the ids of its fragments are changed by
         self.connected = {}   # link: Attachment
         self.by_address = {}  # address: link
@@ -118,7 +126,9 @@ class Node:
         self.tracked = 0      # first fragments
         self.answered = None  # the reason that the node gave for the packet at hand
         self.by_stack = False  # the packet at hand comes from the node's stack
+        self.by_tunnel = False  # the packet at hand is a client's that another node has handed on
         self.outside = False  # the packet at hand is seen on an uplink
+        self.unshown = False  # what the packet at hand is made into is not to be seen in the answer
         self.reopens = False  # the packet at hand has found a closed connection, and freed its entries
         self.later = None     # where to put what changes entries behind the look-up, (method, arguments), instead of doing it at once
 
@@ -143,8 +153,8 @@ class Node:
 
     # ---------------------------------------------------------------- the slow path
 
-    def route(self, number, service):
-        """(action, link, masqueraded) or a reason."""
+    def route(self, number, service, zone=POD):
+        """(action, link, masqueraded) or a reason. `zone`: where it comes from."""
         link = self.by_address.get(number)
         if link is not None:
             return TO_POD, link, False
@@ -152,8 +162,11 @@ class Node:
             return TO_HOST, 0, False
         if any(number in r for r in self.ranges):
             return 'no_such_pod'
-        known = (self.world.pod_at(number) is not None or bool(self.world.nodes_at(number)) or
-                 any(number in r for r in self.node_ranges))
+        if is_tunnel(zone):
+            return 'tunnel_destination'
+        known = self.is_known(number)
+        if zone == POD and self.tunnel_to(number) is not None:
+            return TO_TUNNEL, self.tunnel_to(number), False
         if not service and not known and self.world.service_address(number):
             return 'service_without_port'
         return (TO_WIRE, self.links['uplink'],
@@ -162,7 +175,7 @@ class Node:
     def slow_path(self, p, key, stale, ingress, answer, seen):
         """The entry that applies to the packet, or a reason. `seen` gets the verdicts."""
         zone, proto = key[0], key[1]
-        if stale is None and proto == TCP and zone != HOST and not is_syn(p):
+        if stale is None and proto == TCP and zone != HOST and not is_syn(p) and not self.may_go_on(p, zone):
             return 'tcp_without_flow'  # the verdict on a first fragment holds for all
         fwd, old, reply = key, stale, False
         if stale is not None and stale.reply:
@@ -173,43 +186,55 @@ class Node:
         src, dst, dport = fwd[2], fwd[3], fwd[5]
         if fwd[0] == HOST and self.outside:
             return self.beside(p, fwd, old, reply, answer, seen)
-        service = False
-        if fwd[0] == POD and proto in (TCP, UDP):
-            front = self.world.frontend(dst, proto, dport)
-            if front is None:
-                if old is not None and old.service:
-                    return 'endpoint_gone'
+        meeting = self.meeting(fwd, old is not None and old.service)
+        if isinstance(meeting, str):
+            return meeting
+        service = meeting is not None
+        if service:
+            where = (old.dst, old.dport) if old is not None and old.service else None
+            starts = is_syn(p) if proto == TCP else None
+            if where is not None and self.stays(meeting, where, starts, reply):
+                dst, dport = where
+            elif reply or (proto == TCP and old is not None and not is_syn(p)):
+                return 'endpoint_gone'
             else:
-                service = True
-                where = (old.dst, old.dport) if old is not None and old.service else None
-                if where is not None and (where in front.fresh or (where in front.leaving and self.stays(p, proto, reply, front))):
-                    dst, dport = where
-                else:
-                    if reply or (proto == TCP and old is not None and not is_syn(p)):
-                        return 'endpoint_gone'
-                    old = None
-                    if not front.fresh:
-                        return 'service_without_endpoint'
-                    dst, dport = answer.backend, answer.backend_port
-                    if (dst, dport) not in front.fresh:
-                        raise Choice(f'endpoint {address_text(dst)}:{dport} (reason {answer.reason}) is none of '
-                                     f'{[(address_text(a), n) for a, n in sorted(front.fresh)]}')
-        way = self.route(dst, service)
+                old = None
+                chosen = self.choose(meeting, src, answer)
+                if isinstance(chosen, str):
+                    return chosen
+                dst, dport = chosen
+        from_client = service and fwd[0] != POD
+        way = self.way_of_client(meeting, src, dst, old) if from_client else self.route(dst, service, fwd[0])
         if isinstance(way, str):
             return way
-        action, link, masquerade = way
-        if old is not None:
-            masquerade = old.src == self.address[is_ipv4(src)]  # the peer knows the flow by its address
-        masquerade = masquerade and action == TO_WIRE and fwd[0] == POD
+        as_it_came = False
+        if from_client:
+            action, link, new_src, as_it_came = way
+            if proto == TCP and stale is None and not is_syn(p) and not as_it_came:
+                return 'service_without_flow'
+            masquerade = new_src != src
+        else:
+            action, link, masquerade = way
+            if action == TO_TUNNEL and old is not None and old.src != src:  # it left with the node's address before
+                action, link = TO_WIRE, self.links['uplink']
+            if old is not None:
+                masquerade = old.src == self.address[is_ipv4(src)]  # the peer knows the flow by its address
+            masquerade = masquerade and action == TO_WIRE and fwd[0] == POD
+            new_src = self.address[is_ipv4(src)] if masquerade else src
         if masquerade and not (proto in (TCP, UDP, SCTP) or (proto in ECHO and dport >> 8 in ECHO[proto])):
             return 'nat_unsupported_protocol'
+        if reply and ((action == TO_TUNNEL or is_tunnel(zone)) and (action, link) != (TO_TUNNEL, zone)):
+            return 'peer_source'  # not the way that the flow goes
         behind = self.masqueraded(action, link, old.owner if reply else ingress if self.by_stack else 0)
         reason, source_link, hairpin = self.policy(fwd, proto, src, dst, dport, action, link, behind, seen)
         if reason:
             return reason
-        new_src = fwd[3] if hairpin else self.address[is_ipv4(src)] if masquerade else src
+        if as_it_came and action == TO_WIRE and self.knows_neighbours and p.smac == self.next_mac(dst):
+            return 'service_handed_on'  # it would go back to whom it came from
+        new_src = fwd[3] if hairpin else new_src
         out = Entry(self.epoch, action, link, False, service, old.closing if old is not None else '', new_src, dst,
                     fwd[4], dport, seen)
+        out.as_it_came = as_it_came
         if stale is not None and not answer.flags & EVALUATED:
             return self.still(stale, out, seen)
         if masquerade or hairpin or not self.is_free(reply_tuple(fwd, out), fwd):
@@ -220,6 +245,8 @@ class Node:
             back = TO_POD, source_link
         elif fwd[0] == HOST:
             back = TO_HOST, 0
+        elif is_tunnel(fwd[0]):
+            back = TO_TUNNEL, fwd[0]
         elif reply:
             back = stale.action, stale.link
         else:  # through the stack as it came through the stack
@@ -229,7 +256,7 @@ class Node:
         out.owner = source_link or (link if action == TO_POD else 0)
         self.flows[rev] = Entry(self.epoch, back[0], back[1], True, service, out.closing, fwd[3], fwd[2], sport, dport,
                                 seen)
-        self.flows[rev].owner = out.owner
+        self.flows[rev].owner, self.flows[rev].as_it_came = out.owner, as_it_came
         self.flows[fwd] = out
         return self.flows[rev] if reply else out
 
@@ -243,11 +270,6 @@ class Node:
                                 *reversed_ports(fwd[1], fwd[4], fwd[5]), seen)
         self.flows[fwd] = out
         return self.flows[rev] if reply else out
-
-    @staticmethod
-    def stays(p, proto, reply, front):
-        """With an endpoint that is terminating: what has begun. A SYN that is sent again has not."""
-        return reply or not is_syn(p) if proto == TCP else not front.fresh
 
     def still(self, stale, out, seen):
         """The node saw no reason to evaluate the flow anew: then what is found now has to be what was found before."""
@@ -271,7 +293,9 @@ class Node:
             source_link = self.by_address.get(src)
             if source_link is None:
                 return 'not_a_pod', 0, False
-        elif self.world.service_address(src):  # a pod's questions to the Service would be its answers
+        elif is_tunnel(fwd[0]) and self.not_behind(fwd[0], src):
+            return self.not_behind(fwd[0], src), 0, False
+        elif fwd[0] == WIRE and self.poses_as_service(src, proto, fwd[4]):
             return 'martian_source', 0, False
         else:  # what the stack forwards for a pod: the pod's egress holds on that way too
             source_link = self.by_address.get(src) or behind
@@ -314,7 +338,7 @@ class Node:
             return old.sport
         if not masquerade and free(fwd[4]):
             return fwd[4]
-        if reply or later_piece(p) or (answer.verdict != 1 and (p.ttl <= 1 or (p.proto == SCTP and p.frag is not None))):
+        if reply or self.unshown or later_piece(p) or (answer.verdict != 1 and (p.ttl <= 1 or (p.proto == SCTP and p.frag is not None))):
             return Unseen(fwd)  # taken, but not to be seen in this answer
         if answer.verdict != 1:
             raise Choice(f'no source port was found: reason {answer.reason}')
@@ -366,15 +390,15 @@ class Node:
             result = self.slow_path(p, key, stale, ingress, answer, seen)
             expected.verdicts = seen
             if isinstance(result, str):
-                forged = result == 'martian_source' and key[0] != POD
-                if stale is not None and result not in POLICY_REASONS and not forged:
+                stays = result in POLICY_REASONS or result == 'peer_source' or (result == 'martian_source' and key[0] != POD)
+                if stale is not None and not stays and not self.unshown:
                     self.forget(key, stale)
                 return self.refuse(expected, result, p, frame, key[0], hops)
             expected.created = stale is None
             entry = result
         else:
             expected.verdicts = entry.verdicts
-        if unseen(entry.sport) and answer.verdict == 1 and not later_piece(p):
+        if unseen(entry.sport) and answer.verdict == 1 and not self.unshown and not later_piece(p):
             self.learn_port(p, key, entry, answer)
         expected.entry = entry
         self.track(p, key, entry)
@@ -412,7 +436,11 @@ class Node:
         if entry is not None and entry.serial == serial:
             self.flows.pop(key)
 
-    def forward(self, expected, p, frame, key, entry, hops, carried=None):
+    def forward(self, expected, p, frame, key, entry, hops, carried=None, towards=None):
+        """`towards`: by whose way it goes, if that is not the entry's destination."""
+        towards = towards or entry.dst
+        if entry.as_it_came:
+            entry = self.untranslated(key, entry)
         hop = hops and entry.action not in (TO_HOST, TO_STACK)
         if hop and p.ttl <= 1:
             return self.refuse(expected, 'ttl_expired', p, frame, key[0], hops)
@@ -423,16 +451,30 @@ class Node:
                 return self.refuse(expected, 'pod_not_ready', p, frame, key[0], hops)
             if hops:
                 smac, dmac = self.gateway_mac, self.connected[entry.link].mac
+        elif entry.action == TO_TUNNEL and hops:
+            smac = dmac = self.gateway_mac
+        elif entry.action == TO_WIRE and hops and self.knows_neighbours:
+            expected.next = self.next_mac(towards)
         if p.proto == SCTP and p.frag is not None and not later_piece(p) and (entry.sport, entry.dport) != p.ports:
             return self.refuse(expected, 'nat_unsupported_protocol', p, frame, key[0], hops)  # its CRC covers the whole
         sport = None if unseen(entry.sport) else entry.sport
         expected.frame = frames.build(p, entry.src, entry.dst, sport, entry.dport, p.ttl - 1 if hop else None, smac,
                                       dmac, carried)
         translated = (entry.src, entry.dst, entry.sport, entry.dport) != key[2:]
-        shared = entry.action == TO_WIRE if key[0] == POD else key[0] == WIRE and entry.action == TO_POD and not entry.reply
+        shared = key[0] != HOST and entry.action in (TO_WIRE, TO_TUNNEL) or \
+            key[0] not in (POD, HOST) and entry.action == TO_POD and not entry.reply
         if p.frag is not None and shared and translated:
             expected.masked = p
         return expected
+
+    @staticmethod
+    def untranslated(key, entry):
+        """What the entry does with a packet that is handed on: it names the endpoint, and changes nothing."""
+        return Entry(entry.epoch, entry.action, entry.link, entry.reply, entry.service, entry.closing, *key[2:], entry.verdicts)
+
+    @staticmethod
+    def expected(reason, frame):
+        return Expected(reason, frame=frame)
 
     def unmask(self, p, frame):
         """The frame with the id that the pod gave its fragments: the node changes it by a number that only the pod and its peer decide."""
@@ -501,6 +543,9 @@ class Node:
             if not self.still_allowed(key, entry):
                 return self.refuse(expected, 'icmp_error_without_flow', p, frame, zone, hops)
             expected.maybe = 'icmp_error_without_flow'
+        towards = entry.dst
+        if entry.as_it_came:
+            entry = self.untranslated(key, entry)
         if unseen(entry.sport):
             expected.moved = entry.action not in (TO_HOST, TO_STACK)
             return expected  # what it is made into, nobody can say yet
@@ -512,7 +557,7 @@ class Node:
                       0, 0, None)
         if (entry.src, entry.dst, entry.sport, entry.dport) == key[2:]:
             outer.src, outer.dst, carried = p.src, p.dst, None
-        return self.forward(expected, p, frame, key, outer, hops, carried)
+        return self.forward(expected, p, frame, key, outer, hops, carried, towards)
 
     def still_allowed(self, key, entry):
         fwd = reply_tuple(key, entry) if entry.reply else key
@@ -575,13 +620,6 @@ class Node:
             return reason
         return 'martian_source' if p.src in self.own or any(p.src in r for r in self.ranges) else None
 
-    def for_a_pod(self, number):
-        """True: a local pod's; False: nobody's here; or a reason."""
-        way = self.route(number, False)
-        if way == 'service_without_port':
-            return 'cluster_ip_from_outside'
-        return way if isinstance(way, str) else way[0] == TO_POD
-
     def from_wire(self, link, p, frame, answer):
         expected = Expected()
         expected.reason = malformed(p, frame) or self.wire_source(p)
@@ -596,13 +634,10 @@ class Node:
         if v4 and source_routed(p):
             expected.reason = 'ip_source_route'
             return expected
-        port = p.ports[0] if p.proto in ECHO else p.ports[1]
-        if (p.dst == self.address[v4] and p.about is None and not later_piece(p) and
-                not self.ports[0] <= port <= self.ports[1]):
-            return expected
-        local = self.for_a_pod(p.dst)
+        local = self.for_a_pod(p)
         if router_message(p):
-            expected.reason = local if isinstance(local, str) else 'router_message' if local else None
+            refused = isinstance(local, str) and local != 'service_without_port'  # nobody is told about such a message
+            expected.reason = local if refused else 'router_message' if local else None
             return expected
         key = self.key_of(p, WIRE)
         if key is None:
@@ -621,8 +656,7 @@ class Node:
             self.forget(key, closed)
         if key not in self.flows or self.reopens:
             if isinstance(local, str):
-                expected.reason = local
-                return expected
+                return self.refuse(expected, local, p, frame, WIRE, True)
             if not local:
                 return expected
         return self.remember(self.follow(p, frame, key, link, answer, True), p, WIRE)
@@ -659,10 +693,12 @@ class Node:
     def to_wire(self, p, frame, answer):
         """The node's own packet: with the port of a masqueraded flow towards the same peer it leaves with another one."""
         expected = Expected(frame=frame)
+        key = None if malformed(p, frame) else self.key_of(p, HOST)
+        if p.proto in WITH_SERVICES and key in self.flows and self.flows[key].reply:  # a process answers a Service's client
+            return self.remember(self.follow(p, frame, key, 0, answer, False), p, HOST)
         has_ports = (p.proto in frames.WITH_PORTS or p.is_echo) and not later_piece(p)
         if malformed(p, frame) or not has_ports or not self.ports[0] <= p.ports[0] <= self.ports[1]:
             return expected
-        key = (HOST, p.proto, p.src, p.dst) + p.ports
         if key not in self.flows:
             reason = self.begins_beside(p)
             if reason is not True:
@@ -674,7 +710,7 @@ class Node:
         """True: it is entered in the flow table; None: it leaves as it is; or a reason."""
         sport, dport = reversed_ports(p.proto, *p.ports)
         entry = self.flows.get((WIRE, p.proto, p.dst, p.src, sport, dport))
-        taken = (entry is not None and entry.action == TO_POD and
+        taken = (entry is not None and entry.reply and entry.action in (TO_POD, TO_WIRE) and
                  (entry.src, entry.dst, entry.sport, entry.dport) != (p.dst, p.src, sport, dport))
         if p.proto in ECHO:  # identifiers have no sockets that they could be found by
             return True if p.type == ECHO[p.proto][0] and p.src in self.own else 'port_collision' if taken else None
@@ -682,97 +718,29 @@ class Node:
             return None
         return True if p.proto == UDP or is_syn(p) else 'port_collision'
 
-    def wire_xdp(self, p, frame):
-        expected = Expected(malformed(p, frame) or self.wire_source(p))
-        expected.frame = frame
+    def wire_xdp(self, link, p, frame, answer):
+        """What TC does with the packet, if that is to send it back to the wire; else it is left to TC as it came."""
+        expected = Expected(malformed(p, frame) or self.wire_source(p), frame=frame)
+        if expected.reason or not self.may_go_back(p):
+            return expected
+        key = (WIRE, p.proto, p.src, p.dst) + p.ports
+        entry = self.flows.get(key)
+        if entry is not None and entry.action != TO_WIRE:
+            return expected  # by another way
+        ours = p.dst not in self.by_address and self.for_a_pod(p) is True
+        if entry is not None and entry.closed and is_syn(p) and not ours:
+            self.forget(key, entry)  # the answers' ports, and no flow's any more
+            return expected
+        if entry is None and not ours:
+            return expected
+        self.unshown = answer.result == XDP_PASS
+        result = self.follow(p, frame, key, link, answer, True)
+        expected.verdicts, expected.created, expected.entry = result.verdicts, result.created, result.entry
+        if result.reason is None and result.entry.action == TO_WIRE:
+            expected.sent, expected.next = result.frame, result.next
         return expected
 
 
 class Attachment:
     def __init__(self, link, pod_key, container, mac, addresses):
         self.link, self.pod_key, self.container, self.mac, self.addresses = link, pod_key, container, mac, addresses
-
-
-class Range:
-    """A CIDR of either family over addresses as numbers."""
-
-    def __init__(self, text):
-        base, _, bits = text.partition('/')
-        base = parse(base)
-        self.shift = (32 if is_ipv4(base) else 128) - int(bits)
-        self.ipv4 = is_ipv4(base)
-        self.base = base >> self.shift
-
-    def __contains__(self, number):
-        return number >> self.shift == self.base and is_ipv4(number) == self.ipv4
-
-
-PARSED = {}
-
-
-def parse(text):
-    number = PARSED.get(text)
-    if number is None:
-        number = PARSED[text] = address(text)
-    return number
-
-
-# ---------------------------------------------------------------- packets that can never be right
-
-def loopback(number):
-    return number >> 24 == (MAPPED | 0x7f000000) >> 24 or number == 1
-
-
-def multicast(number):
-    if is_ipv4(number):
-        return number >> 28 & 0xf == 0xe or number & 0xffffffff == 0xffffffff
-    return number >> 120 == 0xff
-
-
-def impossible(p):
-    if loopback(p.src) or loopback(p.dst):
-        return 'loopback'
-    return 'martian_source' if multicast(p.src) else None
-
-
-def malformed(p, frame):
-    if p.frag is None:
-        return None
-    if 0 < p.frag[0] < 16:
-        return 'fragment_tiny_or_overlapping'
-    if p.frag[0] == 0 and p.frag[2] and len(frame) < frames.transport_offset(p) + (20 if p.proto == TCP else 8):
-        return 'fragment_tiny_or_overlapping'
-    return None
-
-
-def source_routed(p):
-    return bool(p.options) and p.options[0] in (131, 137)
-
-
-def is_syn(p):
-    """The start of a connection. A later piece shows no flags."""
-    return p.proto == TCP and not later_piece(p) and p.flags & (SYN | ACK | RST) == SYN
-
-
-def later_piece(p):
-    """Has no transport header."""
-    return p.frag is not None and p.frag[0] > 0
-
-
-def router_message(p):
-    """Redirects, router advertisements and solicitations (RFC 792, RFC 1256)."""
-    return p.proto == ICMP and p.type in (5, 9, 10) and not later_piece(p) and is_ipv4(p.src)
-
-
-def neighbourly(p):
-    """Neighbour discovery and its kin (RFC 4861, RFC 2710, RFC 3810)."""
-    return p.proto == ICMPV6 and 130 <= p.type <= 143 and not is_ipv4(p.src) and not later_piece(p)
-
-
-def neighbour_message(p):
-    """From a pod only a question for its gateway is answered; none of those is made here."""
-    if p.type in (134, 137):
-        return 'router_message'
-    if p.type == 136:
-        return 'nd_spoof'
-    return 'nd_other' if p.type == 133 else 'multicast'

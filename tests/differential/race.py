@@ -7,7 +7,8 @@ import copy
 import frames
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, is_ipv4
 from harness import HOOKS, EVALUATED, OK, REDIRECT, SHOT
-from model import HOST, POD, WIRE, Choice, is_syn, reply_tuple
+from model import HOST, POD, WIRE, Choice, reply_tuple
+from packets import is_syn
 from timeline import NODES, Timeline
 from case_runner import Difference, CaseRunner
 from worlds import OUTSIDE, chance
@@ -21,7 +22,7 @@ DELAYS = 1500      # turns of an empty loop: about the time of one packet
 # interrupts a second one writer of 2,000 has one meanwhile, and few last that long: one of 80,000 packets was dropped so.
 BUSY_IN = 10000  # of so many packets one may be
 BUSY_ALWAYS = 2  # whatever the number of packets
-ZONES = {'from_pod': POD, 'from_wire': WIRE, 'to_pod': HOST}
+ZONES = {'from_pod': POD, 'from_wire': WIRE, 'to_pod': HOST, 'to_wire': HOST}
 TCP_FLAGS = [ACK, ACK, ACK, SYN | ACK, FIN | ACK, FIN | ACK, RST, SYN]
 OPEN = ('open', ())  # what a SYN does once the closed connection's entries are free
 
@@ -51,15 +52,15 @@ class Seen:
         return (answer.result == REDIRECT and answer.frame[:6] == self.frame[6:12] and ttl == 64 and
                 not (self.packet.is_echo and answer.frame == frames.echo(self.packet)))
 
-    def answers(self, world):
+    def answers(self, node):
         """The answer, once for each endpoint that may have been chosen where nothing shows which."""
         front = None
-        if self.hook == 'from_pod' and self.packet.proto in (TCP, UDP):
-            front = world.frontend(self.packet.dst, self.packet.proto, self.packet.dport)
-        if self.answer.verdict == 1 or front is None or not front.fresh:
+        if self.hook in ('from_pod', 'from_wire') and self.packet.about is None:
+            front = node.served_at(self.packet.dst, self.packet.proto, self.packet.dport, self.hook == 'from_pod')
+        if self.answer.verdict == 1 or front is None or not front.endpoints.active:
             yield self.answer
             return
-        for backend, port in sorted(front.fresh):
+        for backend, port in sorted(front.endpoints.active):
             answer = copy.copy(self.answer)
             answer.backend, answer.backend_port = backend, port
             yield answer
@@ -96,6 +97,8 @@ class Race(CaseRunner):
         self.busy += happened.get('flow_busy', 0)
         self.cases += len(seen)
         self.batch, self.moving = seen, bool(step.get('move'))
+        for state in self.states:
+            state.at_start = dict(state.clients)
         self.states = self.explain(seen, happened)
         if not self.states:
             raise Difference('no order of the packets explains what became of them\n' + '\n'.join(map(self.tell, seen)) +
@@ -179,7 +182,7 @@ class Race(CaseRunner):
 
     def steps(self, state, one, counted, happened, reopens=False):
         """(state, counts, what is left to be done) behind the packet for each way in which the model gives the answer that there was."""
-        for answer in one.answers(self.world):
+        for answer in one.answers(state):
             node = copy_of(state)
             node.later, node.reopens = [], reopens
             if self.moving and one.packet.about is not None:
@@ -230,13 +233,14 @@ def add(counted, name):
 
 def copy_of(node):
     new = copy.copy(node)
+    new.clients = dict(node.clients)
     new.flows = {key: copy.copy(entry) for key, entry in node.flows.items()}
     return new
 
 
 def canonical(node):
     return frozenset((key, e.action, e.link, e.reply, e.service, e.closing, e.src, e.dst, e.sport, e.dport, e.epoch == node.epoch)
-                     for key, e in node.flows.items())
+                     for key, e in node.flows.items()) | frozenset(node.clients.items())
 
 
 # ---------------------------------------------------------------- random races
@@ -280,6 +284,12 @@ class Races:
     def opening(self):
         rng, packet = self.rng, {'id': self.number()}
         local = [text for at in self.maker.attached.values() for text in at[3]]
+        served = self.world.frontends(True)
+        if served and chance(rng, 25):
+            to, port, proto = rng.choice(served)
+            packet.update(hook='from_wire', to=to, src=rng.choice([text for text in OUTSIDE if (':' in text) == (':' in to)]),
+                          proto=proto, sport=40000 + self.ids, dport=port, flags=SYN)
+            return packet
         if chance(rng, 75) or not local:
             packet.update(hook='from_pod', to=self.world.destination())
             packet['from'] = rng.choice(sorted(self.maker.attached))

@@ -3,6 +3,8 @@
 
 from worlds import OUTSIDE, PORT_NAMES, PORTS, chance, name_selector, nothing, put_or_leave, selector
 
+SOURCE_RANGES = ['0.0.0.0/0', '198.51.100.0/24', '198.51.100.77/32', '203.0.113.0/28', '10.1.1.0/24', '8.0.0.0/7', '192.168.7.2/32',
+                 '::/0', '2001:db8::/64', '2001:db8::77/128', '2001:db8:1::/48', 'fd00::/8', 'fd00:1:0:1::/64']
 BELOW = {'0.0.0.0/0': ['10.0.0.0/8', '10.1.0.0/25', '198.51.100.0/24', '203.0.113.9/32'],
          '10.0.0.0/8': ['10.1.0.0/24', '10.1.1.0/24', '10.1.0.8/29'], '10.1.0.0/24': ['10.1.0.4/30', '10.1.0.8/32', '10.1.0.0/24'],
          '::/0': ['fd00:1::/64', '2001:db8::/33', 'fd00:1::8/125'], 'fd00::/16': ['fd00:1::/64', 'fd00:1:0:1::/64'],
@@ -205,7 +207,7 @@ def service(maker, number, name=None):
     ips = rng.choice([[f'10.96.0.{number}', f'fd00:96::{number:x}'], [f'10.96.0.{number}'], [f'fd00:96::{number:x}']])
     ports, used = [], set()
     for index in range(rng.choice([1, 1, 2, 3])):
-        port, proto = rng.choice([80, 443, 53, 8080]), rng.choice(['TCP', 'TCP', 'UDP'])
+        port, proto = rng.choice([80, 443, 53, 8080]), rng.choice(['TCP', 'TCP', 'TCP', 'UDP', 'UDP', 'SCTP'])
         if (port, proto) in used:
             continue
         used.add((port, proto))
@@ -218,8 +220,59 @@ def service(maker, number, name=None):
     spec = {'type': 'ClusterIP', 'clusterIP': ips[0], 'clusterIPs': ips, 'ports': ports}
     if chance(rng, 45):
         spec['selector'] = {'app': rng.choice(['web', 'db', 'cache'])}
-    obj = maker.keep({'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': name, 'namespace': namespace}, 'spec': spec})
+    obj = {'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': name, 'namespace': namespace}, 'spec': spec}
+    if chance(rng, 60):
+        expose(rng, number, obj)
+    terms(rng, obj)
+    maker.keep(obj)
     return [obj] + ([] if spec.get('selector') and chance(rng, 70) else slices(maker, obj))
+
+
+def expose(rng, number, obj):
+    """To who is outside: by node ports, external addresses, a load balancer's, with those of somebody else beside them."""
+    spec = obj['spec']
+    v4, v6 = any('.' in text for text in spec['clusterIPs']), any(':' in text for text in spec['clusterIPs'])
+
+    def own(v4_text, v6_text):
+        return [text for text, has in ((v4_text, v4), (v6_text, v6)) if has]
+
+    spec['type'] = rng.choice(['ClusterIP', 'NodePort', 'NodePort', 'LoadBalancer', 'LoadBalancer'])
+    if spec['type'] == 'ClusterIP' or chance(rng, 25):
+        spec['externalIPs'] = own(f'203.0.113.{100 + number}', f'2001:db8:f::{number:x}')
+    if spec['type'] != 'ClusterIP':
+        for index, port in enumerate(spec['ports']):
+            if chance(rng, 90):
+                port['nodePort'] = 30000 + 10 * number + index
+    if spec['type'] == 'LoadBalancer':
+        ingress = [rng.choice([{'ip': text}, {'ip': text, 'ipMode': 'VIP'}])
+                   for text in own(f'198.51.100.{200 + number}', f'2001:db8:e::{number:x}')]
+        ingress += rng.choice([[], [], [{'hostname': 'lb.example.com'}],
+                               [{'ip': f'198.51.100.{220 + number}', 'ipMode': 'Proxy'}]])
+        obj['status'] = {'loadBalancer': {'ingress': ingress}}
+
+
+def terms(rng, obj):
+    """How a Service is served: traffic policies, affinity, ranges, forwarding, choice."""
+    spec = obj['spec']
+    for key, values in (('internalTrafficPolicy', [..., ..., ..., 'Cluster', 'Local']),
+                        ('externalTrafficPolicy', [..., 'Cluster', 'Local', 'Local']),
+                        ('sessionAffinity', [..., ..., 'None', 'ClientIP']),
+                        ('sessionAffinityConfig', [..., ..., {'clientIP': {'timeoutSeconds': 600}}]),
+                        ('loadBalancerSourceRanges', [..., ..., None, [], ranges(rng), ranges(rng)])):
+        spec.pop(key, None)
+        if key == 'externalTrafficPolicy' and spec['type'] == 'ClusterIP' and 'externalIPs' not in spec:
+            continue
+        put_or_leave(spec, key, rng.choice(values))
+    notes = {}
+    put_or_leave(notes, 'polder.dev/forwarding', rng.choice([..., ..., 'snat', 'dsr']))
+    put_or_leave(notes, 'polder.dev/balancing', rng.choice([..., ..., 'random', 'maglev']))
+    obj['metadata'].pop('annotations', None)
+    put_or_leave(obj['metadata'], 'annotations', notes or ...)
+
+
+def ranges(rng):
+    found = rng.sample(SOURCE_RANGES, rng.choice([1, 1, 2, 3]))
+    return [f' {text}\t' if chance(rng, 10) else text for text in found]
 
 
 def slices(maker, obj):
@@ -232,6 +285,7 @@ def slices(maker, obj):
         for _ in range(rng.choice([0, 1, 2, 3])):
             where = maker.some_address(v4) if chance(rng, 85) else rng.choice([t for t in OUTSIDE if (':' not in t) == v4])
             endpoint = {'addresses': [where]}
+            put_or_leave(endpoint, 'nodeName', rng.choice([..., ..., None, 'n1', 'n2', 'n3']))
             state = rng.random()
             if state < 0.6:
                 endpoint['conditions'] = rng.choice([{'ready': True}, {}, {'ready': None}, {'ready': True, 'serving': True}])

@@ -4,10 +4,11 @@
 import random
 
 from frames import ACK, FIN, ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP
-from rules import cluster_policy, network_policy, refused_policy, service, slices
+from rules import cluster_policy, network_policy, refused_policy, service, slices, terms
 from worlds import OUTSIDE, PORTS, Maker, chance, pick_labels
 
 NODES = ['192.168.7.1', '192.168.7.2', '192.168.7.3', '203.0.113.3', 'fd00:7::1', 'fd00:7::2', 'fd00:7::3']
+NUMBERS = {'TCP': TCP, 'UDP': UDP, 'SCTP': SCTP}
 NOWHERE = ['10.1.0.200', 'fd00:1::200', '10.1.1.200', 'fd00:1:0:1::200']
 SCRIPT = {TCP: [('reply', SYN | ACK), ('forward', ACK), ('reply', ACK), ('forward', ACK), ('forward', FIN | ACK),
                 ('reply', FIN | ACK), ('forward', SYN)]}
@@ -18,9 +19,9 @@ class Timeline:
     """`plain`: without Services, pods that end, and packets that no honest sender makes, so that two tellings of the same world can be
     compared packet by packet."""
 
-    def __init__(self, seed, openers=55, plain=False):
+    def __init__(self, seed, openers=55, plain=False, tunnel=False):
         self.rng = random.Random(seed)
-        self.plain = plain
+        self.plain, self.tunnel = plain, tunnel
         self.maker = Maker(self.rng)
         self.openers = openers
         self.steps = []
@@ -162,6 +163,10 @@ class Timeline:
             self.delete(obj)
         elif choice < 0.3 and old:
             self.delete(self.rng.choice(old))
+        elif choice < 0.5:
+            obj = dict(obj, metadata=dict(obj['metadata']), spec=dict(obj['spec']))
+            terms(self.rng, obj)
+            self.put(self.maker.keep(obj))
         elif old or not obj['spec'].get('selector'):
             self.put(*slices(self.maker, obj))
 
@@ -228,7 +233,31 @@ class Timeline:
         if number == 0:
             self.rng.shuffle(packets)
             packets.sort(key=lambda packet: 'of' in packet)
-        return packets
+        return [packet for one in packets for packet in self.by_both(one)]
+
+    @staticmethod
+    def by_both(packet):
+        """What XDP has seen comes to TC at once."""
+        if packet.get('hook') == 'wire_xdp':
+            return [packet, dict(packet, hook='from_wire')]
+        if 'xdp' in packet:
+            return [packet, {key: value for key, value in packet.items() if key != 'xdp'}]
+        return [packet]
+
+    def frontends(self, external):
+        """(address, port, protocol) of Services: those that are external, or all of them."""
+        found = []
+        for obj in self.maker.of_kind('Service'):
+            spec = obj['spec']
+            texts = list(spec.get('externalIPs', [])) if external else spec['clusterIPs'] + spec.get('externalIPs', [])
+            texts += [item['ip'] for item in obj.get('status', {}).get('loadBalancer', {}).get('ingress', []) if 'ip' in item]
+            for port in spec['ports']:
+                proto = NUMBERS[port.get('protocol', 'TCP')]
+                found += [(text, port['port'], proto) for text in texts]
+                if 'nodePort' in port:
+                    found += [(text, port['nodePort'], proto) for text in NODES[:1] * 3 + NODES[4:5] * 3 + NODES[1:2]
+                              if any((':' in text) == (':' in ip) for ip in spec['clusterIPs'])]
+        return found
 
     def destination(self):
         rng, maker = self.rng, self.maker
@@ -277,6 +306,12 @@ class Timeline:
         rng = self.rng
         self.ids += 1
         packet = {'id': self.ids}
+        if self.tunnel and chance(rng, 30):
+            return self.tunnelled(packet)
+        if not self.plain and chance(rng, 30):
+            asked = self.asking(packet, chance(rng, 65))
+            if asked is not None:
+                return asked
         to = self.destination()
         kind = rng.random()
         if kind < 0.68 and self.maker.attached:
@@ -307,6 +342,70 @@ class Timeline:
         self.protocol(packet, ':' not in to)
         self.flows.append([self.ids, packet['proto'], 0, 'behind' in packet])
         self.oddities(packet, ':' not in to)
+        return packet
+
+    def asking(self, packet, outside):
+        """The first packet to a Service's frontend: from outside to an external one, or from a pod. None: there is none."""
+        rng, found = self.rng, self.frontends(outside)
+        if not found:
+            return None
+        to, port, proto = rng.choice(found)
+        v4 = ':' not in to
+        if outside:
+            if chance(rng, 6):  # another node hands it on
+                packet['smac'] = rng.choice(['020000000e02', '020000000e03'])
+            packet.update(hook='wire_xdp' if chance(rng, 35) else 'from_wire', to=to,
+                          src=self.rng.choice([text for text in OUTSIDE if (':' in text) != v4]) if chance(rng, 70) else
+                          self.outside_source(v4))
+        else:
+            able = [name for name, at in sorted(self.maker.attached.items()) if any((':' in text) != v4 for text in at[3])]
+            if not able:
+                return None
+            packet.update(hook='from_pod', to=to)
+            packet['from'] = rng.choice(able)
+        self.protocol(packet, v4)
+        if chance(rng, 90):
+            packet.pop('flags', None)
+            packet.pop('type', None)
+            packet.update(proto=proto, dport=port)
+            if proto == TCP:
+                packet['flags'] = SYN if chance(rng, 94) else rng.choice([ACK, RST, FIN | ACK, SYN | ACK])
+        self.flows.append([self.ids, packet['proto'], 0, False])
+        self.oddities(packet, v4)
+        return packet
+
+    def tunnelled(self, packet):
+        """Through the tunnel: from another node's pods to this node's, to its node ports, of clients that another node hands on; and
+        what this node itself sends there."""
+        rng, kind = self.rng, self.rng.random()
+        sender = rng.choice([2, 2, 2, 3, 3, 3, 9])
+        remote = [item['ip'] for obj in self.maker.of_kind('Pod') if obj['spec'].get('nodeName') == f'n{sender}'
+                  for item in obj['status']['podIPs']] * 2
+        remote += [f'192.168.7.{sender}', f'fd00:7::{sender}', f'10.1.{sender - 1}.250', f'fd00:1:0:{sender - 1}::250']
+        local = [text for at in self.maker.attached.values() for text in at[3]]
+        served = self.frontends(True)
+        number, proto = None, None
+        if kind < 0.55 and local:
+            to = rng.choice(local)
+        elif kind < 0.8 and served:
+            to, number, proto = rng.choice(served)
+        else:
+            to = rng.choice(NODES[:1] + NODES[4:5] + OUTSIDE + NOWHERE + remote)
+        v4 = ':' not in to
+        if chance(rng, 15):
+            packet.update(hook='to_tunnel', to=rng.choice([text for text in remote if (':' in text) != v4]),
+                          src=NODES[0 if v4 else 4] if chance(rng, 85) else self.outside_source(v4))
+        else:
+            clients = number is not None and chance(rng, 70)
+            sources = OUTSIDE[:5] + OUTSIDE[5:9] if clients else remote
+            packet.update(hook='from_tunnel', sender=sender, to=to, src=rng.choice([text for text in sources if (':' in text) != v4])
+                          if chance(rng, 88) else self.outside_source(v4))
+        self.protocol(packet, v4)
+        if proto is not None and packet['hook'] == 'from_tunnel':
+            packet.pop('type', None)
+            packet.update(proto=proto, dport=number, flags=SYN if chance(rng, 92) else ACK)
+        self.flows.append([self.ids, packet['proto'], 0, False])
+        self.oddities(packet, v4)
         return packet
 
     def outside_source(self, v4):
@@ -386,6 +485,8 @@ class Timeline:
         packet['payload'] = rng.choice([0, 5, 100])
         if packet['way'] == 'reply' and not self.plain and chance(rng, 4):
             packet['stack'] = 'other'
+        if not self.plain and chance(rng, 30):
+            packet['xdp'] = True
         if kind > 0.97 and proto in (TCP, UDP):
             packet['payload'] = 400
             packet['frag'] = rng.choice([[0, 64, True, number], [64, 64, True, number], [128, 40, False, number]])

@@ -104,8 +104,10 @@ static bool sums_kept(const struct frame *in, const struct view *was, const stru
  * whole behind its fragment header (RFC 6946) has nothing to be merged with. */
 static bool id_is_changed(const struct view *view, const struct known_flow *flow)
 {
-	return view->flags & (VIEW_FIRST | VIEW_LATER) && view->ends.zone == ZONE_POD &&
-	       flow->way == OUT_WIRE &&
+	bool to_wire = view->ends.zone == ZONE_POD && flow->way == OUT_WIRE,
+	     to_pod = view->ends.zone == ZONE_WIRE && flow->way <= OUT_POD2 && !flow->reply;
+
+	return view->flags & (VIEW_FIRST | VIEW_LATER) && (to_wire || to_pod) &&
 	       (!addr_same(&flow->in.source, &flow->out.source) ||
 		!addr_same(&flow->in.destination, &flow->out.destination) ||
 		flow->in.sport != flow->out.sport || flow->in.dport != flow->out.dport);

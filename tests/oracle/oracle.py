@@ -36,6 +36,7 @@ class Pod:
         self.namespace, self.name, self.labels, self.addresses = namespace, name, labels, addresses
         self.named_ports = frozenset(ports)
         self.container = None  # of a pod of this node
+        self.node = ((obj or {}).get('spec') or {}).get('nodeName')
         self.finished = obj is not None and finished(obj)
         self.terminating = bool(obj and obj['metadata'].get('deletionTimestamp'))
         conditions = status.get('conditions')
@@ -74,9 +75,10 @@ def finished(obj):
 class World:
     """All objects, and the pods that are connected to this node."""
 
-    def __init__(self, node='n1', pod_ranges=()):
-        self.node = node
+    def __init__(self, node='n1', pod_ranges=(), addresses=(), forwarding='snat'):
+        self.node, self.forwarding = node, forwarding
         self.own_ranges = [Block(text) for text in pod_ranges]
+        self.own_addresses = {address(text) for text in addresses}
         self.objects = {}   # (kind, namespace, name): object
         self.attached = {}  # container: (namespace, name, labels, addresses)
         self.parted = {}    # (namespace, name): the Pod object that went while the pod stayed connected
@@ -246,11 +248,24 @@ class World:
 
     def frontend(self, number, proto, port):
         self.ready()
-        return self.tables[0].get((number, proto, port))
+        return self.tables.frontends.get((number, proto, port))
+
+    def node_port(self, ipv4, proto, port):
+        """What is served at all addresses of nodes."""
+        self.ready()
+        return self.tables.node_ports.get((ipv4, proto, port))
 
     def service_address(self, number):
         self.ready()
-        return number in self.tables[1]
+        return number in self.tables.addresses
+
+    def cluster_ip(self, number):
+        self.ready()
+        return number in self.tables.cluster_ips
+
+    def is_here(self, number):
+        """Of an address that nobody says the node of: is it this node's, or in its pods' range?"""
+        return number in self.own_addresses or any(number in block for block in self.own_ranges)
 
     # ---------------------------------------------------------------- what is allowed
 

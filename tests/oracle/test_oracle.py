@@ -514,6 +514,65 @@ class Services(Case):
         self.assertEqual(self.fresh(), {(address('10.1.0.5'), 8080)})
 
 
+class ExternalFrontends(Case):
+    """Of one Service with endpoints on this node (n1) and on another."""
+
+    def expose(self, status=None, **spec):
+        self.put({'kind': 'Service', 'metadata': {'name': 's', 'namespace': 'a'}, 'status': status or {},
+                  'spec': dict({'clusterIPs': ['10.96.0.9'], 'ports': [{'name': 'q', 'port': 80, 'nodePort': 30080}]}, **spec)})
+
+    def endpoints(self, *endpoints):
+        self.put({'kind': 'EndpointSlice', 'addressType': 'IPv4',
+                  'metadata': {'name': 'one', 'namespace': 'a', 'labels': {'kubernetes.io/service-name': 's'}},
+                  'endpoints': [{'addresses': [ip], 'nodeName': node, 'conditions': conditions} for ip, node, conditions in endpoints],
+                  'ports': [{'name': 'q', 'port': 8080}]})
+
+    def at(self, text, port=80):
+        return self.world.frontend(address(text), TCP, port)
+
+    def test_kinds_and_where_they_come_from(self):
+        ingress = [{'ip': '192.0.2.1'}, {'ip': '192.0.2.2', 'ipMode': 'Proxy'}, {'hostname': 'x'}]
+        self.expose(type='LoadBalancer', externalIPs=['192.0.2.9'], status={'loadBalancer': {'ingress': ingress}})
+        self.assertEqual([self.at(text).kind for text in ('10.96.0.9', '192.0.2.1', '192.0.2.9')],
+                         ['ClusterIP', 'LoadBalancer', 'ExternalIP'])
+        self.assertIsNone(self.at('192.0.2.2'))
+        self.assertEqual(self.world.node_port(True, TCP, 30080).kind, 'NodePort')
+        self.assertIsNone(self.world.node_port(False, TCP, 30080))
+        self.assertTrue(self.world.cluster_ip(address('10.96.0.9')))
+        self.assertFalse(self.world.cluster_ip(address('192.0.2.1')))
+        self.expose(type='ClusterIP', status={'loadBalancer': {'ingress': ingress}})
+        self.assertIsNone(self.at('192.0.2.1'))
+        self.assertIsNone(self.world.node_port(True, TCP, 30080))
+
+    def test_sv09_local_set_falls_back_by_itself(self):
+        going = {'ready': False, 'serving': True, 'terminating': True}
+        self.expose(type='NodePort', externalTrafficPolicy='Local')
+        self.endpoints(('10.1.0.5', 'n1', going), ('10.1.1.5', 'n2', {}))
+        found = self.at('10.96.0.9').endpoints
+        self.assertEqual(found.cluster, {(address('10.1.1.5'), 8080)})
+        self.assertEqual(found.local, {(address('10.1.0.5'), 8080)})
+        self.assertEqual(found.leaving, frozenset())
+        self.expose(type='NodePort')
+        found = self.at('10.96.0.9').endpoints
+        self.assertEqual(found.local, frozenset())
+        self.assertEqual(found.leaving, {(address('10.1.0.5'), 8080)})
+
+    def test_sv16_ranges_hold_for_the_load_balancers_address_alone(self):
+        self.expose(type='LoadBalancer', externalIPs=['192.0.2.9'], loadBalancerSourceRanges=[' 198.51.100.0/24 '],
+                    status={'loadBalancer': {'ingress': [{'ip': '192.0.2.1'}]}})
+        self.assertTrue(self.at('192.0.2.1').admits(address('198.51.100.7')))
+        self.assertFalse(self.at('192.0.2.1').admits(address('203.0.113.7')))
+        self.assertTrue(self.at('192.0.2.9').admits(address('203.0.113.7')))
+        self.assertTrue(self.world.node_port(True, TCP, 30080).admits(address('203.0.113.7')))
+
+    def test_forwarding_and_affinity(self):
+        self.expose(sessionAffinity='ClientIP')
+        self.assertEqual((self.at('10.96.0.9').terms.affinity, self.at('10.96.0.9').terms.handed_on), (10800, False))
+        self.world.forwarding = 'dsr'
+        self.expose(sessionAffinity='ClientIP', sessionAffinityConfig={'clientIP': {'timeoutSeconds': 5}})
+        self.assertEqual((self.at('10.96.0.9').terms.affinity, self.at('10.96.0.9').terms.handed_on), (5, True))
+
+
 class UnknownPods(Case):
     """10.1.1.9 is in n2's pod range, and no object names it: of what its labels could make of the rules, the strictest holds."""
 

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Programs that capture: each object has a second entry program, of the same functions, that tells
+ * of each packet what it was, what was decided and what it has become. It stands on the links in
+ * place of the first only while somebody captures; of the first one no instruction differs. What is
+ * done here decides nothing.
+ */
+#pragma once
+
+#include "event.h"
+#include "flow_rules.h"
+
+#include "capture_abi.h"
+
+MAP(capture_filters, BPF_MAP_TYPE_ARRAY, __u32, struct capture_filter, CAPTURES_MAX,
+    BPF_F_RDONLY_PROG);
+
+/* Each made by who reads it, with a ring for each CPU. */
+struct capture_ring {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CAPTURES_MAX);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+	__array(values, struct capture_ring);
+} capture_rings SEC(".maps");
+
+MAP(capture_lost, BPF_MAP_TYPE_PERCPU_HASH, struct capture_place, __u64, CAPTURE_PLACES,
+    BPF_F_NO_PREALLOC);
+
+/* Of the packet at hand on this CPU. */
+struct capture_scratch {
+	struct capture_record record;
+	__u8 after[CAPTURE_HEAD];
+};
+MAP(capture_scratches, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct capture_scratch, 1, 0);
+
+static __always_inline struct capture_scratch *capture_scratch_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&capture_scratches, &zero);
+}
+
+/* The first bytes of the frame. Returns how many. */
+static __always_inline __u32 capture_load(packet_context *ctx, __u8 *to, __u32 length)
+{
+	__u32 last = (length < CAPTURE_HEAD ? length : CAPTURE_HEAD) - 1;
+
+	/* Linux 6.1 learns from comparisons with a greater number, not from those with 0. */
+	opaque(last);
+	if (last >= CAPTURE_HEAD || packet_load(ctx, 0, to, last + 1))
+		return 0;
+	return last + 1;
+}
+
+/* ------------------------------------------------------------------ filters */
+
+/* What a frame's first bytes say. */
+struct capture_outline {
+	struct polder_addr source, destination;
+	__u16 sport, dport; /* host byte order */
+	__u8 family;	    /* 0: not IP */
+	__u8 proto;
+	__u8 has_ports;
+	__u8 plain; /* no option, extension header or later fragment hides the ports */
+};
+
+static __always_inline void capture_outline_ports(const __u8 *l4, struct capture_outline *o)
+{
+	o->has_ports =
+		o->proto == IPPROTO_TCP || o->proto == IPPROTO_UDP || o->proto == IPPROTO_SCTP;
+	o->sport = l4[0] << 8 | l4[1];
+	o->dport = l4[2] << 8 | l4[3];
+}
+
+static __always_inline void capture_outline_of(const __u8 *head, __u32 length,
+					       struct capture_outline *o)
+{
+	const struct ipv4_header *ip4 = (const void *)(head + ETH_HLEN);
+	const struct ipv6_header *ip6 = (const void *)(head + ETH_HLEN);
+	__be16 kind = frame_kind(head);
+
+	__builtin_memset(o, 0, sizeof(*o));
+	if (kind == bpf_htons(ETH_P_IP) && length >= ETH_HLEN + sizeof(*ip4) + 4) {
+		o->family = FAMILY_V4;
+		o->proto = ip4->proto;
+		o->source.words_be[2] = o->destination.words_be[2] = bpf_htonl(0xffff);
+		__builtin_memcpy(&o->source.words_be[3], &ip4->saddr_be, 4);
+		__builtin_memcpy(&o->destination.words_be[3], &ip4->daddr_be, 4);
+		o->plain = ip4->version_ihl == 0x45 &&
+			   !(ip4->fragment_be & bpf_htons(IPV4_OFFSET_MASK));
+		capture_outline_ports((const __u8 *)(ip4 + 1), o);
+	} else if (kind == bpf_htons(ETH_P_IPV6) && length >= ETH_HLEN + sizeof(*ip6) + 4) {
+		o->family = FAMILY_V6;
+		o->proto = ip6->next;
+		__builtin_memcpy(&o->source, ip6->saddr_be, 16);
+		__builtin_memcpy(&o->destination, ip6->daddr_be, 16);
+		o->plain = o->proto == IPPROTO_TCP || o->proto == IPPROTO_UDP ||
+			   o->proto == IPPROTO_SCTP || o->proto == IPPROTO_ICMPV6;
+		capture_outline_ports((const __u8 *)(ip6 + 1), o);
+	}
+}
+
+static __always_inline bool capture_in_net(const struct polder_addr *a,
+					   const struct capture_net *net)
+{
+	return !(((a->words_be[0] & net->mask.words_be[0]) ^ net->addr.words_be[0]) |
+		 ((a->words_be[1] & net->mask.words_be[1]) ^ net->addr.words_be[1]) |
+		 ((a->words_be[2] & net->mask.words_be[2]) ^ net->addr.words_be[2]) |
+		 ((a->words_be[3] & net->mask.words_be[3]) ^ net->addr.words_be[3]));
+}
+
+static __always_inline bool capture_is_pods(const struct capture_filter *f,
+					    const struct capture_outline *o)
+{
+	for (int i = 0; i < 2; i++)
+		if (i < f->pod_count && (addr_equal(&o->source, &f->pods[i]) ||
+					 addr_equal(&o->destination, &f->pods[i])))
+			return true;
+	return false;
+}
+
+static __always_inline bool capture_nets_match(const struct capture_filter *f,
+					       const struct capture_outline *o)
+{
+	for (int i = 0; i < CAPTURE_NETS && i < f->net_count; i++) {
+		const struct capture_net *net = &f->nets[i];
+
+		if (!(net->sides & CAPTURE_SOURCE && capture_in_net(&o->source, net)) &&
+		    !(net->sides & CAPTURE_DESTINATION && capture_in_net(&o->destination, net)))
+			return false;
+	}
+	return true;
+}
+
+static __always_inline bool capture_ports_match(const struct capture_filter *f,
+						const struct capture_outline *o)
+{
+	for (int i = 0; i < CAPTURE_PORTS && i < f->port_count; i++) {
+		const struct capture_ports *p = &f->ports[i];
+
+		if (!(p->sides & CAPTURE_SOURCE && o->sport >= p->first && o->sport <= p->last) &&
+		    !(p->sides & CAPTURE_DESTINATION && o->dport >= p->first &&
+		      o->dport <= p->last))
+			return false;
+	}
+	return true;
+}
+
+/* Doubtful ones match: who reads looks again. */
+static __always_inline bool capture_head_matches(const struct capture_filter *f, const __u8 *head,
+						 __u32 length)
+{
+	struct capture_outline o;
+
+	if (length < ETH_HLEN)
+		return true;
+	capture_outline_of(head, length, &o);
+	if (!o.family)
+		return !f->family && !f->proto && !f->port_count && !f->pod_count;
+	if (f->pod_count && !capture_is_pods(f, &o))
+		return false;
+	if ((f->family && o.family != f->family) || !capture_nets_match(f, &o))
+		return false;
+	if (!o.plain)
+		return true;
+	if (f->proto && o.proto != f->proto)
+		return false;
+	return !f->port_count || (o.has_ports && capture_ports_match(f, &o));
+}
+
+/* Does a filter want the packet, of which the last `length` bytes are at hand, as it came (0) or as
+ * it leaves? Global: verified once. */
+__noinline int capture_wants(__u32 place, __u32 after, __u32 length)
+{
+	const struct capture_filter *f = bpf_map_lookup_elem(&capture_filters, &place);
+	const struct capture_scratch *s = capture_scratch_get();
+
+	if (!f || !s || (f->ifindex && f->ifindex != s->record.ifindex) ||
+	    (f->drops && s->record.verdict == VERDICT_ALLOW) ||
+	    (s->record.flags & CAPTURE_TOLD && !f->ifindex))
+		return 0;
+	if (f->pod_ifindex && f->pod_ifindex == s->record.ifindex && !f->family && !f->proto &&
+	    !f->net_count && !f->port_count)
+		return 1;
+	return capture_head_matches(f, after ? s->after : s->record.head, length);
+}
+
+/* ------------------------------------------------------------------ records */
+
+/* Global: verified once. Before the program. */
+__noinline int capture_came(packet_context *ctx, __u32 link, __u32 length, __u32 hook, __u32 flags)
+{
+	struct capture_scratch *s = capture_scratch_get();
+	struct capture_record *r;
+
+	if (!s)
+		return 0;
+	r = &s->record;
+	r->before = capture_load(ctx, r->head, length);
+	r->ifindex = link;
+	r->length = length;
+	r->hook = hook;
+	r->flags = flags;
+	return 0;
+}
+
+/* What the slow path has found about this packet. */
+static __always_inline void capture_take_verdict(struct capture_record *r)
+{
+	const struct flow_verdict *found = flow_verdict_get();
+
+	if (!found)
+		return;
+	r->backend = found->backend;
+	r->backend_port_be = found->backend_port_be;
+	r->source_identity = found->source_identity;
+	r->destination_identity = found->destination_identity;
+	r->egress_rule = found->egress_rule;
+	r->ingress_rule = found->ingress_rule;
+	r->egress_ruleset = found->egress_ruleset;
+	r->ingress_ruleset = found->ingress_ruleset;
+}
+
+/* The rules that allowed a known flow stand beside its entry. */
+static __always_inline void capture_take_rules(struct packet *p, struct capture_record *r)
+{
+	const struct control *control = control_get();
+	const struct flow_rules_set *rules;
+	struct flow_copy copy;
+
+	if (!control || flow_search(&p->tuple, tuple_hash(&p->tuple, p->family, control), &copy,
+				    p->family) != FLOW_FOUND)
+		return;
+	if (!(copy.state & FLOW_RULED))
+		return;
+	rules = p->family == FAMILY_V4 ? bpf_map_lookup_elem(&flow_rules4, &copy.set)
+				       : bpf_map_lookup_elem(&flow_rules6, &copy.set);
+	if (!rules)
+		return;
+	r->egress_rule = rules->way[copy.way & (FLOW_WAYS - 1)].egress_rule;
+	r->ingress_rule = rules->way[copy.way & (FLOW_WAYS - 1)].ingress_rule;
+}
+
+/* What is told once it is sure that somebody is told. Global: verified once. */
+__noinline int capture_fill(struct packet *p)
+{
+	struct capture_scratch *s = capture_scratch_get();
+	struct capture_record *r;
+
+	if (!s || !p)
+		return 0;
+	r = &s->record;
+	r->time_ns = bpf_ktime_get_ns();
+	r->source_identity = r->destination_identity = 0;
+	r->egress_rule = r->ingress_rule = r->egress_ruleset = r->ingress_ruleset = 0;
+	__builtin_memset(&r->backend, 0, sizeof(r->backend));
+	r->backend_port_be = 0;
+	if (r->verdict == VERDICT_ALLOW && p->family)
+		capture_take_rules(p, r);
+	else if (p->evaluated)
+		capture_take_verdict(r);
+	return 0;
+}
+
+static __always_inline void capture_count_lost(__u32 capture, const struct capture_record *r)
+{
+	struct capture_place place = {capture, r->ifindex, r->hook};
+	__u64 one = 1, *count = bpf_map_lookup_elem(&capture_lost, &place);
+
+	if (count)
+		(*count)++;
+	else
+		bpf_map_update_elem(&capture_lost, &place, &one, BPF_NOEXIST);
+}
+
+static __always_inline void capture_send(packet_context *ctx, __u32 place, __u32 length,
+					 struct capture_record *r)
+{
+	const struct capture_filter *f = bpf_map_lookup_elem(&capture_filters, &place);
+	void *ring = bpf_map_lookup_elem(&capture_rings, &place);
+	__u64 n;
+
+	if (!f || !ring)
+		return;
+	n = length < f->snaplen ? length : f->snaplen;
+	if (n > CAPTURE_SNAPLEN)
+		n = CAPTURE_SNAPLEN;
+	r->captured = n;
+	if (bpf_perf_event_output(ctx, ring, n << 32 | BPF_F_CURRENT_CPU, r, sizeof(*r)))
+		capture_count_lost(place, r);
+}
+
+/*
+ * Behind the program: `outcome` is the verdict and, 8 bits higher, the reason. Global: verified
+ * once.
+ */
+__noinline int capture_left(packet_context *ctx, struct packet *p, __u32 length, int action,
+			    __u32 outcome)
+{
+	struct capture_scratch *s = capture_scratch_get();
+	bool is_filled = false, is_loaded = false;
+	__u32 after = 0, i, place;
+
+	if (!s || !p)
+		return 0;
+	s->record.verdict = outcome;
+	s->record.reason = outcome >> 8;
+	s->record.action = action;
+	s->record.length_after = length;
+	for (i = 0; i < CAPTURES_MAX; i++) {
+		const struct capture_filter *f;
+
+		place = i;
+		f = bpf_map_lookup_elem(&capture_filters, &place);
+		if (!f || !f->active)
+			continue;
+		if (!capture_wants(place, 0, s->record.before)) {
+			if (!is_loaded)
+				after = capture_load(ctx, s->after, length);
+			is_loaded = true;
+			if (!capture_wants(place, 1, after))
+				continue;
+		}
+		if (!is_filled)
+			capture_fill(p);
+		is_filled = true;
+		capture_send(ctx, place, length, &s->record);
+	}
+	return 0;
+}
+
+#define CAPTURE_OUTCOME(verdict, reason) ((verdict) | (__u32)(reason) << 8)
