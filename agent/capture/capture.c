@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "agent/common/hex.h"
 #include "agent/common/log.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
@@ -410,11 +411,6 @@ static void on_capture(struct control_request *request, const json_t *args, int 
 }
 
 /* ---------------------------------------------------------------- who is who */
-
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 /* 0, or -EINVAL: the text is no event, or none that a program could have sent. */
 static int read_event(const char *text, struct polder_event *ret)

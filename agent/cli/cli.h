@@ -72,6 +72,8 @@ enum cli_option {
 	CLI_SNAPLEN,
 	CLI_DURATION,
 	CLI_NO_NAMES,
+	CLI_ENOUGH,
+	CLI_RANGE,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (UINT64_C(1) << (option))
@@ -191,6 +193,7 @@ void cli_print_line(const json_t *value); /* one of many: JSON in one line, or a
 void cli_set_format(enum cli_format format);
 /* As YAML; strings that could be read as something else stand in quotes. */
 void cli_print_yaml(const json_t *value, FILE *out);
+bool cli_yaml_is_plain(const char *text); /* a string that needs no quotes there */
 
 /* "30s", "5m", "1h", "90". Seconds, or -1: it is none, or beyond `most`. */
 long cli_parse_time(const char *text, long most);
@@ -213,6 +216,13 @@ int cli_run_policies(struct cli *cli);
 int cli_run_policy_check(struct cli *cli);
 int cli_run_policy_try(struct cli *cli);
 int cli_run_policy_show(struct cli *cli);
+int cli_run_policy_suggest(struct cli *cli);
+int cli_run_flow_history(struct cli *cli);
+/* The request policy.suggest, of the argument [NS[/POD]], --for and --since. NULL after a
+ * complaint. */
+json_t *cli_seen_args(const struct cli *cli, json_int_t *ret_seconds);
+/* Its lines, into {"seen": [], "end": {}}. 0, or -errno after a complaint. */
+int cli_ask_seen(const struct cli *cli, const json_t *args, json_int_t seconds, json_t *answer);
 int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_drop_list(struct cli *cli);

@@ -15,10 +15,11 @@
 
 #define LINE_LEAST 256
 
-/* What lists of the agent become one list of. */
+/* Whose command makes one answer of all nodes' answers. */
 static bool is_list(const struct cli_command *command)
 {
-	return command->verb && !strcmp(command->verb, "list");
+	return command->verb &&
+	       (!strcmp(command->verb, "list") || command->run == cli_run_policy_suggest);
 }
 
 /* Waits as long as it has to: the time is the command's own. */
@@ -143,13 +144,14 @@ static int show(struct cli *cli, struct cluster_call *calls, size_t count)
 		return code;
 	}
 	merged = merge(calls, count, &code);
-	if (cli->json) {
+	if (cli->json && cli->command->run != cli_run_policy_suggest) {
 		cli_print_json(merged);
 	} else {
 		cli->answer = merged;
 		r = cli->command->run(cli);
 		cli->answer = NULL;
-		code = r > code ? r : code;
+		/* That one node alone has seen nothing is not for all to say. */
+		code = r > code || code == CLI_DIFFERS ? r : code;
 	}
 	json_decref(merged);
 	return code;

@@ -35,8 +35,8 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_FOR] = {.name = "for",
 		     .value = CLI_VALUE_REQUIRED,
 		     .value_name = "TIME",
-		     .help = "how long to watch new flows: 30s (default), 5m, 1h; 0: existing "
-			     "flows only"},
+		     .help = "how long to watch new flows: 30s, 5m, 1h; 0: existing flows only "
+			     "(default of try: 30s, of suggest: the history)"},
 	[CLI_COMMIT] = {.name = "commit", .help = "apply the objects when the time is over"},
 	[CLI_DELETE] = {.name = "delete",
 			.value = CLI_VALUE_REQUIRED,
@@ -205,6 +205,16 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_NO_HEADERS] = {.name = "no-headers", .help = "tables without their first line"},
 	[CLI_NO_RECONNECT] = {.name = "no-reconnect",
 			      .help = "end when polderd ends, instead of waiting for the next one"},
+	[CLI_ENOUGH] = {.name = "enough",
+			.value = CLI_VALUE_REQUIRED,
+			.value_name = "TIME",
+			.help = "leave a direction open that has been watched for less (default "
+				"1h; with --for: 0)"},
+	[CLI_RANGE] = {.name = "range",
+		       .value = CLI_VALUE_REQUIRED,
+		       .value_name = "N[,N]",
+		       .help = "put addresses outside together in blocks of this length, of IPv4 "
+			       "and IPv6 (default 32,128)"},
 	[CLI_KUBECONFIG] = {.name = "kubeconfig",
 			    .value = CLI_VALUE_REQUIRED,
 			    .value_name = "FILE",
@@ -307,6 +317,15 @@ const struct cli_command cli_commands[] = {
 	 .argument = "[NS/]NAME",
 	 .summary = "Describe a policy, with the packets that each rule has decided",
 	 .run = cli_run_policy_show},
+	{.noun = "policy",
+	 .verb = "suggest",
+	 .argument = "NS[/POD]",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary = "Write the NetworkPolicies that allow what was seen, and no more",
+	 .options =
+		 CLI_BIT(CLI_FOR) | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_ENOUGH) | CLI_BIT(CLI_RANGE),
+	 .exit_status = "0 written; 1 failed; 3 not enough was seen for any policy",
+	 .run = cli_run_policy_suggest},
 	{.noun = "explain",
 	 .summary = "Explain whether a connection is allowed, and which policy decides",
 	 .options = CLI_BIT(CLI_FROM) | CLI_BIT(CLI_TO) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_PORT) |
@@ -320,6 +339,13 @@ const struct cli_command cli_commands[] = {
 	 .options = CLI_BIT(CLI_LIMIT) | CLI_OF_FILTER | CLI_BIT(CLI_LAST) | CLI_BIT(CLI_SINCE) |
 		    CLI_BIT(CLI_WATCH) | CLI_BIT(CLI_SORT) | CLI_BIT(CLI_NO_HEADERS),
 	 .run = cli_run_flows},
+	{.noun = "flow",
+	 .verb = "history",
+	 .argument = "NS[/POD]",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary = "List who has spoken with whom, by workload and port, as far back as is known",
+	 .options = CLI_BIT(CLI_SINCE),
+	 .run = cli_run_flow_history},
 	{.noun = "drop",
 	 .verb = "list",
 	 .summary = "List what was dropped by reason, pod and policy, and what to do about it",

@@ -30,7 +30,7 @@ static void emit(yaml_emitter_t *emitter, yaml_event_t *event)
 }
 
 /* Nothing that YAML 1.1 or 1.2 could take for a number, a date, a truth or null. */
-static bool is_plain(const char *text)
+bool cli_yaml_is_plain(const char *text)
 {
 	static const char words[] =
 		"true false yes no on off y n null True False Yes No On Off Y N Null TRUE FALSE "
@@ -48,8 +48,9 @@ static bool is_plain(const char *text)
 
 static void emit_text(yaml_emitter_t *emitter, const char *text, bool is_string)
 {
-	yaml_scalar_style_t style = is_string && !is_plain(text) ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
-								 : YAML_PLAIN_SCALAR_STYLE;
+	yaml_scalar_style_t style = is_string && !cli_yaml_is_plain(text)
+					    ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
+					    : YAML_PLAIN_SCALAR_STYLE;
 	yaml_event_t event;
 
 	if (!yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)text,

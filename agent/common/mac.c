@@ -6,20 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/common/hex.h"
+
 const char *mac_format(const uint8_t mac[6], char buffer[MAC_TEXT_MAX])
 {
 	snprintf(buffer, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
 		 mac[3], mac[4], mac[5]);
 	return buffer;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
 }
 
 int mac_parse(const char *text, uint8_t ret[6])

@@ -87,6 +87,7 @@ void config_defaults(struct config *config)
 		.events_per_second = 10000,
 		.flow_export_rate = 1000,
 		.flow_export_size = 64,
+		.flow_history_age = 1440,
 		.rejects_per_second = 1000,
 		.log_level = LOG_LEVEL_INFO,
 	};
@@ -145,7 +146,9 @@ static void print_help(void)
 	printf("\nSee polderd(8) and polderd.conf(5).\n");
 }
 
-enum { OPTION_CONFIG = 1000, OPTION_CHECK, OPTION_HELP, OPTION_VERSION };
+/* Keys come last: a small number could be ':' or '?', which getopt_long() answers for what is
+ * wrong. */
+enum { OPTION_CONFIG = 1000, OPTION_CHECK, OPTION_HELP, OPTION_VERSION, OPTION_KEYS };
 
 static int add_given(struct command_line *line, const struct config_key *key, const char *text,
 		     struct config_source *source)
@@ -198,7 +201,8 @@ static int read_options(int argc, char **argv, const struct option *options,
 				 "unknown or ambiguous option %.100s; see polderd --help", word);
 			return -EINVAL;
 		} else {
-			r = add_given(line, &config_keys[option], optarg ? optarg : "yes", source);
+			r = add_given(line, &config_keys[option - OPTION_KEYS],
+				      optarg ? optarg : "yes", source);
 		}
 		if (r < 0)
 			return r;
@@ -224,7 +228,7 @@ static int parse_command_line(int argc, char **argv, struct command_line *line,
 		options[i] = (struct option){config_keys[i].name,
 					     config_keys[i].form == FORM_FLAG ? no_argument
 									      : required_argument,
-					     NULL, (int)i};
+					     NULL, OPTION_KEYS + (int)i};
 	options[i++] = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
 	options[i++] = (struct option){"check-config", no_argument, NULL, OPTION_CHECK};
 	options[i++] = (struct option){"help", no_argument, NULL, OPTION_HELP};

@@ -447,6 +447,17 @@ static int set_flow_export_size(struct config *config, const char *text,
 	return set_u32(&config->flow_export_size, text, 0, 1048576, source);
 }
 
+static int set_flow_history(struct config *config, const char *text, struct config_source *source)
+{
+	return set_u32(&config->flow_history, text, 0, 4096, source);
+}
+
+static int set_flow_history_age(struct config *config, const char *text,
+				struct config_source *source)
+{
+	return set_u32(&config->flow_history_age, text, 1, 525600, source);
+}
+
 static int set_log_level(struct config *config, const char *text, struct config_source *source)
 {
 	if (log_level_parse(text, &config->log_level) < 0)
@@ -674,6 +685,11 @@ const struct config_key config_keys[] = {
 	 set_flow_export_rate, NULL},
 	{"flow-export-size", FORM_NUMBER, "MIB",
 	 "a larger file becomes FILE.1; 0: no limit (default 64)", set_flow_export_size, NULL},
+	{"flow-history", FORM_NUMBER, "MIB",
+	 "memory for who spoke with whom, for policy suggest; 0: none (default 0)",
+	 set_flow_history, NULL},
+	{"flow-history-age", FORM_NUMBER, "MINUTES",
+	 "what was seen last before that is forgotten (default 1440)", set_flow_history_age, NULL},
 	{"rejects-per-second", FORM_NUMBER, "N",
 	 "RST and ICMP sent by each link; 0: no limit (default 1000)", set_rejects_per_second,
 	 NULL},

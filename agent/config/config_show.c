@@ -297,6 +297,8 @@ NUMBER(pod_mtu)
 NUMBER(events_per_second)
 NUMBER(flow_export_rate)
 NUMBER(flow_export_size)
+NUMBER(flow_history)
+NUMBER(flow_history_age)
 NUMBER(rejects_per_second)
 
 static const struct getter {
@@ -362,6 +364,8 @@ static const struct getter {
 	{"flow-export-events", flow_export_events, false},
 	{"flow-export-rate", flow_export_rate, false},
 	{"flow-export-size", flow_export_size, false},
+	{"flow-history", flow_history, false},
+	{"flow-history-age", flow_history_age, false},
 	{"rejects-per-second", rejects_per_second, true},
 	{"log-level", log_level, true},
 };

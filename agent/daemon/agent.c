@@ -271,6 +271,22 @@ static int start_flow_export(struct agent *agent)
 				&agent->flow_export);
 }
 
+static int start_flow_history(struct agent *agent)
+{
+	agent->recorder = (struct flow_recorder){
+		.env = {.loop = agent->loop,
+			.events = agent->events,
+			.flows = agent->show.flows,
+			.maps = agent->maps,
+			.who = show_flow_end,
+			.service = agent->event_names.service,
+			.data = &agent->show},
+		.most_bytes = (uint64_t)agent->config.flow_history << 20,
+		.age_ns = agent->config.flow_history_age * 60000000000ull,
+	};
+	return agent->recorder.most_bytes ? flow_recorder_begin(&agent->recorder) : 0;
+}
+
 /* Four times what a reader may ask for again: most are of no interest to him. */
 #define EVENTS_KEPT (4 * EVENTS_REPLAY_MAX)
 
@@ -316,6 +332,9 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 				  &agent->drop_log);
 	if (r == 0 && agent->config.flow_export)
 		r = start_flow_export(agent);
+	if (r == 0)
+		r = start_flow_history(agent);
+	agent->show.recorder = &agent->recorder;
 	agent->show.events = agent->events;
 	agent->show.flow_export = agent->flow_export;
 	agent->show.drop_log = agent->drop_log;
@@ -416,6 +435,8 @@ void agent_stop(struct agent *agent)
 	agent_stop_announce(agent);
 	drop_log_close(agent->drop_log);
 	flow_export_close(agent->flow_export);
+	if (agent->recorder.watch && agent->recorder.most_bytes)
+		flow_recorder_end(&agent->recorder);
 	events_close(agent->events);
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);

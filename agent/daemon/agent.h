@@ -87,6 +87,7 @@ struct agent {
 	struct event_names event_names;
 	struct drop_log *drop_log;
 	struct flow_export *flow_export; /* NULL: none is wanted */
+	struct flow_recorder recorder;
 
 	uv_timer_t run_timer; /* what reconciler_due() says */
 	uv_timer_t turn_timer;

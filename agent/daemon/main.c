@@ -83,11 +83,16 @@ static int open_loop(uv_loop_t *loop)
 	return r;
 }
 
+/* Larger pieces are asked of the kernel, and given back when they are freed. Unless it is told, the
+ * C library takes the largest that was freed for what is usual, and keeps such room. */
+#define LARGE_PIECE (128 * 1024)
+
 /* Freed pieces join their neighbours at once: kept apart for a while, they are walked whenever a
  * large piece is asked for, as each object that is read does. */
 static void set_up_memory(void)
 {
 	(void)mallopt(M_MXFAST, 0);
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_PIECE);
 }
 
 int main(int argc, char **argv)

@@ -122,17 +122,6 @@ static bool tally_flow(const struct flow_record *record, void *data)
 	return true;
 }
 
-static uint32_t rule_number(const struct show_sources *sources, const struct object *policy,
-			    bool egress, size_t index)
-{
-	struct rule_origin origin = {.namespace = policy->namespace,
-				     .name = policy->name,
-				     .egress = egress,
-				     .index = (uint32_t)index};
-
-	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
-}
-
 /* The policy's rules, of which nothing is counted yet. 0 or -ENOMEM. */
 static int tally_make(const struct show_sources *sources, const struct object *policy,
 		      struct tally *ret)
@@ -143,9 +132,9 @@ static int tally_make(const struct show_sources *sources, const struct object *p
 	if (!ret->rules)
 		return -ENOMEM;
 	for (size_t i = 0; i < spec->ingress_count; i++)
-		ret->rules[ret->count++].rule = rule_number(sources, policy, false, i);
+		ret->rules[ret->count++].rule = show_rule_number(sources, policy, false, i);
 	for (size_t i = 0; i < spec->egress_count; i++)
-		ret->rules[ret->count++].rule = rule_number(sources, policy, true, i);
+		ret->rules[ret->count++].rule = show_rule_number(sources, policy, true, i);
 	return 0;
 }
 

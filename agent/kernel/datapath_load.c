@@ -63,9 +63,8 @@ static int size_own_map(const struct datapath *d, struct bpf_map *map)
 }
 
 /* Of the pinned map by that name; MAP_COUNT: there is none. */
-static int index_of(const struct datapath *d, const struct bpf_map *map)
+static int index_of(const struct datapath *d, const char *name)
 {
-	const char *name = bpf_map__name(map);
 	int i = 0;
 
 	while (i < MAP_COUNT && strcmp(name, maps_get(d->maps, i)->name) != 0)
@@ -76,7 +75,7 @@ static int index_of(const struct datapath *d, const struct bpf_map *map)
 /* Has the object's map the pinned one's descriptor? */
 static bool is_shared(const struct datapath *d, const struct bpf_map *map)
 {
-	int i = index_of(d, map);
+	int i = index_of(d, bpf_map__name(map));
 
 	/* Those of a capture have their keeper, and ordinary programs do not have them. */
 	if (datapath_capture_map_of(d, bpf_map__name(map)) != CAPTURE_MAP_OTHER)
@@ -87,7 +86,8 @@ static bool is_shared(const struct datapath *d, const struct bpf_map *map)
 /* Gives an object's map the pinned one's descriptor, if there is one. */
 static int share_map(struct datapath *d, struct bpf_map *map)
 {
-	int i = index_of(d, map), fd = datapath_capture_map_of(d, bpf_map__name(map));
+	int i = index_of(d, bpf_map__name(map)),
+	    fd = datapath_capture_map_of(d, bpf_map__name(map));
 
 	if (fd == CAPTURE_MAP_NONE)
 		return bpf_map__set_autocreate(map, false);
@@ -540,10 +540,7 @@ int datapath_fd_in_force(const struct datapath *d, enum datapath_hook hook, cons
 int datapath_map_fd(const struct datapath *d, enum datapath_hook hook, const char *map)
 {
 	const struct loaded_object *object = d->objects[hook];
-	int fd = object ? loaded_object_map(object, map) : -ENOENT;
+	int fd = object ? loaded_object_map(object, map) : -ENOENT, i = index_of(d, map);
 
-	for (int i = 0; object && fd < 0 && i < MAP_COUNT; i++)
-		if (strcmp(map, maps_get(d->maps, i)->name) == 0)
-			fd = maps_fd(d->maps, i);
-	return fd;
+	return object && fd < 0 && i < MAP_COUNT ? maps_fd(d->maps, i) : fd;
 }

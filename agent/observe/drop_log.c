@@ -454,6 +454,8 @@ static json_t *row_documents(const struct drop_log *log, const struct question *
 		qsort(found, count, sizeof(*found), by_packets);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, found[i]);
+	if (!found)
+		json_decref(list);
 	return found ? list : NULL;
 }
 

@@ -265,10 +265,11 @@ static void on_written(uv_work_t *work, int status)
 		out->writer.error = status;
 	note_result(out);
 	lines_clear(&out->writer.lines);
+	/* What came while the writer was at it is not left behind at the end. */
+	if (out->closing || out->waiting.length > WAITING_MAX / 2)
+		flush(out);
 	if (out->closing)
 		free_if_closed(out);
-	else if (out->waiting.length > WAITING_MAX / 2)
-		flush(out);
 }
 
 /* What waits goes to the writer, if he is not at it. */

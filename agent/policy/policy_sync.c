@@ -760,6 +760,19 @@ const struct object *policy_sync_pod_at(const struct policy_sync *sync,
 	return addresses_owner(sync->addresses, addr);
 }
 
+const struct object *policy_sync_local_pod_at(const struct policy_sync *sync,
+					      const struct polder_addr *addr)
+{
+	const struct address_entry *entry = addresses_find(sync->addresses, addr);
+	const uint32_t wanted = ADDRESS_POD | ADDRESS_LOCAL;
+	const struct synced_pod *pod;
+
+	if (!entry || (entry->flags & wanted) != wanted)
+		return NULL;
+	pod = pod_by_link(sync, (int)entry->ifindex);
+	return pod ? pod_object_of(sync, pod) : NULL;
+}
+
 bool policy_sync_pod_without_room(const struct policy_sync *sync, const struct polder_addr *addr)
 {
 	return policy_sync_pod_at(sync, addr) && !addresses_find(sync->addresses, addr);

@@ -134,6 +134,10 @@ size_t policy_sync_held_policies(const struct policy_sync *sync, const struct lo
  * the next pass. */
 const struct object *policy_sync_pod_at(const struct policy_sync *sync,
 					const struct polder_addr *addr);
+/* What stands for the pod of this node that the programs know by the address, as of
+ * policy_sync_pod_object(); NULL: it is none. Valid until the next run. */
+const struct object *policy_sync_local_pod_at(const struct policy_sync *sync,
+					      const struct polder_addr *addr);
 /* Is it a pod's, and found no room in the map? Then the programs do not know whose it is. */
 bool policy_sync_pod_without_room(const struct policy_sync *sync, const struct polder_addr *addr);
 struct policy_sync_problem {

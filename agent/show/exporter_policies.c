@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is counted of policies that pods of this node have. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "agent/policy/rule_counts.h"
 #include "agent/show/exporter_internal.h"
+#include "agent/show/show_internal.h"
 
 /* A Prometheus server keeps each series: those beyond are told as one, without a name. */
 #define POLICIES_MAX 1000
@@ -15,17 +15,6 @@ struct policy_count {
 	struct rule_counter seen[DIRECTIONS][2]; /* allowed, denied */
 };
 
-static uint32_t number_of(const struct show_sources *sources, const struct object *policy,
-			  enum direction direction, size_t index)
-{
-	const struct rule_origin origin = {.namespace = policy->namespace,
-					   .name = policy->name,
-					   .egress = direction == EGRESS,
-					   .index = (uint32_t)index};
-
-	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
-}
-
 static void count_direction(const struct show_sources *sources, const struct object *policy,
 			    enum direction direction, struct policy_count *to)
 {
@@ -34,7 +23,7 @@ static void count_direction(const struct show_sources *sources, const struct obj
 	size_t count = direction == EGRESS ? spec->egress_count : spec->ingress_count;
 
 	for (size_t i = 0; i < count; i++) {
-		uint32_t number = number_of(sources, policy, direction, i);
+		uint32_t number = show_rule_number(sources, policy, direction == EGRESS, i);
 		struct rule_counter *sum = &to->seen[direction][rules[i].action == RULE_DENY];
 		struct rule_counter one;
 

@@ -77,6 +77,17 @@ static json_t *pool(const struct pods *pods)
 			 "size", show_u64(usage.size_v6));
 }
 
+uint32_t show_rule_number(const struct show_sources *sources, const struct object *policy,
+			  bool egress, size_t index)
+{
+	const struct rule_origin origin = {.namespace = policy->namespace,
+					   .name = policy->name,
+					   .egress = egress,
+					   .index = (uint32_t)index};
+
+	return policy_rule_number(policy_sync_registry(sources->policy_sync), &origin);
+}
+
 static json_t *pod_counts(const struct show_sources *sources)
 {
 	size_t total = pods_count(sources->pods), ready = 0;
@@ -377,6 +388,8 @@ static void show_status(struct control_request *request, const json_t *args, int
 		json_object_set_new(result, "limits", limits(sources));
 		if (sources->flow_export)
 			json_object_set_new(result, "flow_export", flow_export(sources));
+		if (sources->recorder->most_bytes)
+			json_object_set_new(result, "flow_history", show_flow_history(sources));
 	}
 	show_reply(request, result);
 }
@@ -409,6 +422,7 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},
+		{"policy.suggest", show_suggest},
 		{"nodes", show_nodes},
 		{"load-balancers", show_load_balancers},
 		{"identities", show_identities},

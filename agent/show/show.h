@@ -15,6 +15,7 @@
 #include "agent/observe/drop_log.h"
 #include "agent/observe/events.h"
 #include "agent/observe/flow_export.h"
+#include "agent/observe/flow_watch.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
@@ -65,6 +66,7 @@ struct show_sources {
 	struct events *events;
 	struct drop_log *drop_log;
 	const struct flow_export *flow_export; /* NULL: none is wanted */
+	struct flow_recorder *recorder;
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
 	const struct health_ports *health_ports;
@@ -81,6 +83,9 @@ struct show_sources {
  * monitor. `sources` is kept. 0 or -errno.
  */
 int show_register(struct control_server *server, const struct show_sources *sources);
+
+/* Who has an address, for a struct flow_watch_env; `data` is the struct show_sources. */
+void show_flow_end(const struct polder_addr *addr, struct flow_watch_end *ret, void *data);
 
 /* Names for events, from `sources` (kept). */
 void show_event_names(const struct show_sources *sources, struct event_names *ret);

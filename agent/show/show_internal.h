@@ -13,6 +13,7 @@ void show_maps(struct control_request *request, const json_t *args, int netns_fd
 void show_config(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_drops(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_suggest(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
 /* Answers with `result`, or with an error if it is NULL. Takes the reference. */
 void show_reply(struct control_request *request, json_t *result);
@@ -28,6 +29,13 @@ json_t *show_addr(const struct polder_addr *addr);
 /* The labels policy sees: those of the Pod object, else what the configuration gave. */
 const struct labels *show_pod_labels(const struct show_sources *sources,
 				     const struct local_pod *pod);
+
+/* show_suggest.c: the status's "flow_history", where one is configured. */
+json_t *show_flow_history(const struct show_sources *sources);
+/* show_workloads.c: the labels, and the keys of labels that are absent, by which a policy chooses
+ * the pods of the workload `name` (flow_workload()), and how many others it cannot tell from them.
+ * NULL: no memory. */
+json_t *show_workload(const struct show_sources *sources, const struct flow_name *name);
 
 /* Names of other nodes by their numbers, POLDER_MAX_PEERS; NULL: no memory. */
 json_t **show_node_names(const struct peers *peers);
@@ -48,6 +56,9 @@ struct show_pod {
 /* What the maps say of a pod, under the present generation. */
 void show_pod_lookup(const struct show_sources *sources, const struct local_pod *pod,
 		     struct show_pod *ret);
+/* The number by which the maps know rule `index` of a direction; 0: no pod here has it. */
+uint32_t show_rule_number(const struct show_sources *sources, const struct object *policy,
+			  bool egress, size_t index);
 
 struct show_map {
 	bool counted;

@@ -93,7 +93,7 @@ class Shrinker:
             if isinstance(spec.get(section), list):
                 self.thin(path + ['spec', section])
         for section in ('ingress', 'egress'):
-            for at in range(len(self.list_at(self.case, path)['spec'].get(section) or ())):
+            for at in range(len(self.list_at(self.case, path).get('spec', {}).get(section) or ())):
                 for part in ('from', 'to', 'ports', 'protocols'):
                     rule = path + ['spec', section, at]
                     if isinstance(self.list_at(self.case, rule).get(part), list):

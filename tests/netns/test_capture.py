@@ -184,6 +184,18 @@ def test_agent_killed_while_capturing_ends_it_and_starts_with_the_ordinary_progr
 
 
 @in_worlds("tcx")
+def test_agent_that_ends_while_capturing_leaves_the_ordinary_programs(world):
+    agent = world.n1.agent
+    with PolderCapture(agent, path=path_of(world)) as capture:
+        assert CAPTURING in str(programs_on_links(world))
+        agent.kill(signal.SIGTERM)
+        capture.wait()
+        left = programs_on_links(world)
+        assert "from_pod" in str(left) and CAPTURING not in str(left), left
+    agent.start()
+
+
+@in_worlds("tcx")
 def test_reader_that_stalls_loses_packets_that_are_counted_in_the_file(world):
     with PolderCapture(world.n1.agent, path=path_of(world)) as capture:
         capture.process.send_signal(signal.SIGSTOP)

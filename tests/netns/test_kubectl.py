@@ -136,6 +136,17 @@ def test_log_levels_are_set_on_the_node_that_was_named(world):
         good(world, "log", "level", levels[0], "--node", "node2")
 
 
+@each_family
+def test_what_all_nodes_have_seen_becomes_one_policy_for_each_workload(world, family):
+    world.expect((world.cli, world.lone.ips[family], 8080, "open"), (world.cli, world.far.ips[family], 8080, "open"))
+    made = asked(world, "policy", "suggest", "--enough", "0")
+    names = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in made["items"]]
+    assert made["kind"] == "List" and len(names) == len(set(names)), names
+    assert {("a", "suggested-cli"), ("a", "suggested-web")} <= set(names), names
+    text = good(world, "policy", "suggest", "--enough", "0").stdout
+    assert text.count("name: suggested-cli\n") == 1 and text.count("no history is kept") == len(world.nodes), text
+
+
 def test_monitor_follows_all_nodes(world):
     if not world.kubectl.real:
         raise Skip("no kubectl: deploy/install-deps test")

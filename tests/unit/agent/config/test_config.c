@@ -517,6 +517,26 @@ static void state_directory_follows_the_run_directory(void)
 	CU_ASSERT(option_refused("--state-dir", "/", "root directory"));
 }
 
+static void every_option_is_taken_for_its_own_key(void)
+{
+	for (size_t i = 0; i < config_key_count; i++) {
+		char option[64];
+		struct config config = {};
+		bool exit = true;
+		int r;
+
+		if (config_keys[i].form == FORM_FLAG)
+			continue;
+		snprintf(option, sizeof(option), "--%s", config_keys[i].name);
+		r = load(NULL, OPTIONS(option, "?"), &config, &exit, STDERR_FILENO);
+		if (r == 0)
+			config_clear(&config);
+		/* Whether the value will do is another question. */
+		CU_ASSERT(r == 0 || strstr(output, option));
+		CU_ASSERT(!strstr(output, "needs a value") && !strstr(output, "unknown"));
+	}
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -539,6 +559,7 @@ int main(void)
 		UNIT_TEST(refuses_paths_that_cannot_be),
 		UNIT_TEST(makes_relative_options_absolute),
 		UNIT_TEST(state_directory_follows_the_run_directory),
+		UNIT_TEST(every_option_is_taken_for_its_own_key),
 	};
 	int r;
 

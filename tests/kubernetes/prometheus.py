@@ -1,31 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's Prometheus, unpacked and not installed: its checks, and a server that reads one node's metrics."""
+"""
+Debian's Prometheus, unpacked and not installed: its checks, and a server that reads one node's metrics. Fetched where the mirror can
+be reached, kept where tools.py keeps the rest.
+"""
 
+import fcntl
 import glob
 import os
-import shutil
 import subprocess
+import tempfile
 
-from lib.runner import Skip
+from debian_packages import Missing
 from lib.traffic import wait_until
+import tools
 
 PORT = 9090
+ENVIRONMENT = "POLDER_PROMETHEUS"  # names the directory of its programs, inside
+PROGRAMS = ("prometheus", "promtool")
 FETCH_LIMIT = 120  # seconds
 
 
-def fetch(directory):
-    """The directory of its programs."""
-    if shutil.which("promtool") and shutil.which("prometheus"):
-        return os.path.dirname(shutil.which("promtool"))
-    os.mkdir(directory, 0o755)
-    done = subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download", "prometheus"],
-                          cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=FETCH_LIMIT, check=False)
-    packages = glob.glob(os.path.join(directory, "*.deb"))
+def get():
+    """The directory of its programs. Missing: why there is none."""
+    base = tools.cache()
+    os.makedirs(base, exist_ok=True)
+    kept = os.path.join(base, "prometheus")
+    with open(kept + ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(kept):
+            with tempfile.TemporaryDirectory(prefix="prometheus-fetching-", dir=base) as work:
+                os.rename(_fetch(work), kept)
+    return kept
+
+
+def _fetch(work):
+    try:
+        done = subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download", "prometheus"],
+                              cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=FETCH_LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        raise Missing(f"the mirror did not give the package prometheus in {FETCH_LIMIT} s") from None
+    packages = glob.glob(os.path.join(work, "*.deb"))
     if done.returncode or not packages:
-        raise Skip(f"Debian's package prometheus cannot be fetched: {(done.stdout.strip().splitlines() or ['apt said nothing'])[-1]}")
-    subprocess.check_call(["dpkg-deb", "-x", packages[0], directory])
-    return os.path.join(directory, "usr", "bin")
+        raise Missing(f"the package prometheus cannot be fetched: {(done.stdout.strip().splitlines() or ['apt said nothing'])[-1]}")
+    subprocess.check_call(["dpkg-deb", "-x", packages[0], work])
+    made = os.path.join(work, "made")
+    os.mkdir(made)
+    for name in PROGRAMS:
+        os.rename(os.path.join(work, "usr", "bin", name), os.path.join(made, name))
+    return made
 
 
 class Prometheus:

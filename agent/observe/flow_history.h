@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who has spoken with whom, as far as a policy can name it: workloads rather than addresses of
+ * pods, ports of those who were asked. Bounded by memory and by age; what was seen longest ago
+ * makes room, so all that came since flow_history_reach() is there.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/common/address.h"
+#include "policy/objects/objects.h"
+
+/* Of a workload or Service, shared by all that name it. */
+struct flow_name {
+	size_t length;
+	const char *text; /* of a workload: see flow_workload(); of a Service "namespace/name" */
+};
+
+/* Labels beyond this are left out of a workload's name: the last ones by their keys. */
+#define FLOW_WORKLOAD_MAX 4096
+/*
+ * The name of all pods of a namespace whose labels are the same, but for those that each revision
+ * or pod has of its own: namespace, key, value, key, value, each with its NUL. Returns the length.
+ */
+size_t flow_workload(const char *namespace, const struct labels *labels,
+		     char buffer[FLOW_WORKLOAD_MAX]);
+/* Is it such a label? */
+bool flow_label_is_passing(const char *key);
+
+enum flow_peer {
+	FLOW_PEER_POD,	   /* `peer` */
+	FLOW_PEER_ADDRESS, /* `addr`: outside of the cluster, or a node */
+	FLOW_PEER_UNKNOWN, /* of a pod range, but no pod that is known */
+	FLOW_PEER_NODE,	   /* the pod's own node, as a client */
+};
+
+struct flow_seen {
+	enum direction direction; /* as `subject` sees it */
+	bool allowed;		  /* or denied by policy */
+	enum flow_peer peer_kind;
+	uint8_t proto;
+	uint16_t port;	       /* of the pod that is asked, host byte order; 0: none */
+	uint16_t service_port; /* that was asked for; 0: no Service's */
+	struct polder_addr addr;
+	struct flow_name subject, peer, service; /* length 0: none */
+};
+
+/* What the history says of it. */
+struct flow_seen_counts {
+	uint64_t first_ns, last_ns; /* monotonic clock */
+	uint64_t events;	    /* that were told */
+	uint64_t found;		    /* the most that the flow table has had at once */
+};
+
+struct flow_history;
+
+/* `most_bytes`: of all of it. `age_ns`: what was seen last before that is forgotten. NULL: no
+ * memory. */
+struct flow_history *flow_history_new(uint64_t most_bytes, uint64_t age_ns, uint64_t now_ns);
+void flow_history_free(struct flow_history *history); /* takes NULL */
+
+/*
+ * `walk` 0: an event. Else the number of the walk over the flow table that found it: the same flow
+ * is found by each. Strings are copied. 0 or -ENOMEM: then it counts as forgotten.
+ */
+int flow_history_add(struct flow_history *history, const struct flow_seen *seen, uint64_t time_ns,
+		     uint32_t walk);
+/* Forgets what is too old. */
+void flow_history_expire(struct flow_history *history, uint64_t now_ns);
+
+/* All that was seen since then is there. */
+uint64_t flow_history_reach(const struct flow_history *history);
+struct flow_history_stats {
+	size_t entries;
+	uint64_t bytes;
+	uint64_t forgotten; /* entries, for want of room or memory */
+};
+void flow_history_stats(const struct flow_history *history, struct flow_history_stats *ret);
+
+/* A copy, which later changes leave alone. */
+struct flow_history_item {
+	struct flow_seen seen;
+	struct flow_seen_counts counts;
+};
+struct flow_history_copy {
+	struct flow_history_item *items; /* those seen last come last */
+	size_t count;
+	char *texts;
+};
+/* Those seen at `since_ns` or later. 0 or -ENOMEM. */
+int flow_history_copy(const struct flow_history *history, uint64_t since_ns,
+		      struct flow_history_copy *ret);
+void flow_history_copy_clear(struct flow_history_copy *copy); /* takes a zeroed one */
