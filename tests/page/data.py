@@ -47,12 +47,12 @@ def flow(source, target, number, service='', reply=False):
     return made
 
 
-def flows(documents, many):
+def flows(documents):
     chance, made = random.Random(1), []
     ends = [(f"{pod['namespace']}/{pod['name']}", pod['ips'][0]) for pod in documents]
-    outside = [('', f'203.0.113.{i}') for i in range(40 if many else 3)]
+    outside = [('', f'203.0.113.{i}') for i in range(40)]
     apps = [end for end in ends if 'web' in end[0] or 'api' in end[0]]
-    for number in range(10000 if many else 160):
+    for number in range(10000):
         source = chance.choice(ends if number % 5 else outside)
         target = chance.choice(apps if number % 4 else ends + outside[:2])
         namespace = target[0].split('/')[0] if target[0] else ''
@@ -67,10 +67,25 @@ def event(source, target, reason):
             'source': {'ip': source[1], 'port': 40000, 'pod': source[0], 'identity': 4}, 'destination': {'ip': target[1], 'port': 5432, 'pod': target[0], 'identity': 9}}
 
 
-def drops(documents):
+# A shop as it should be; "" is the outside.
+TALKS = [('', 'shop/web'), ('shop/web', 'shop/api'), ('shop/api', 'shop/cache'), ('shop/api', 'payments/api'), ('payments/api', 'payments/cache'), ('shop/web', 'search/api'),
+         ('search/api', 'search/cache'), ('monitoring/web', 'monitoring/api')]
+
+
+def few_flows(documents):
+    made = []
+    for source_app, service in TALKS:
+        sources = [(f"{pod['namespace']}/{pod['name']}", pod['ips'][0]) for pod in documents if f"{pod['namespace']}/{pod['labels']['app']}" == source_app]
+        targets = [(f"{pod['namespace']}/{pod['name']}", pod['ips'][0]) for pod in documents if f"{pod['namespace']}/{pod['labels']['app']}" == service]
+        for source in sources or [('', f'203.0.113.{i}') for i in range(3)]:
+            made += [flow(source, target, len(made) + i, service) for i, target in enumerate(targets)]
+    return made + [flow(('payments/api-0', addresses(8)[0]), ('', '192.0.2.80'), 90), flow(('monitoring/web-0', addresses(18)[0]), ('shop/api-0', addresses(2)[0]), 91)]
+
+
+def drops(documents, hostile):
     ends = [(f"{pod['namespace']}/{pod['name']}", pod['ips'][0]) for pod in documents]
     rows = [(ends[0], ends[4 % len(ends)], 'policy_denied_ingress', 'shop/web-allow', 1200), (ends[1], ends[8 % len(ends)], 'policy_denied_ingress', 'payments/db', 41),
-            (('', '198.51.100.7'), ends[2], 'policy_denied_ingress', 'shop/web-allow', 7), (ends[-1], ends[0], HOSTILE[0], HOSTILE[2], 3)]
+            (('', '198.51.100.7'), ends[2], 'policy_denied_ingress', 'shop/web-allow', 7), (ends[-1], ends[0], *((HOSTILE[0], HOSTILE[2]) if hostile else ('policy_denied_ingress', 'shop/web-allow')), 3)]
     return {'since': SINCE, 'lost_events': 0, 'limited_events': 0, 'rows_left_out': 0, 'counted': True,
             'drops': [{'reason': reason, 'direction': 'from_pod', 'pod': target[0], 'policy': policy, 'packets': packets, 'seconds': 3, 'last': SINCE,
                        'example': event(source, target, reason)} for source, target, reason, policy, packets in rows],
@@ -135,5 +150,5 @@ def answers(many=True, hostile=True):
                  'backends': [{'address': addresses(0)[0], 'port': 8080, 'state': 'active'}], 'local_backends': [], 'service_port': 80}
                 for namespace in NAMESPACES for app in ('web', 'api')]
     return {'status': {'node': HOSTILE[1] if hostile else 'node1', 'node_ips': ['192.0.2.1', '2001:db8::1']}, 'pods': documents, 'nodes': [], 'services': services,
-            'flows': flows(documents, many), 'drops': drops(documents), 'policies': policies(hostile), 'policy': policy(hostile), 'latency': latency(),
+            'flows': flows(documents) if many else few_flows(documents), 'drops': drops(documents, hostile), 'policies': policies(hostile), 'policy': policy(hostile), 'latency': latency(),
             'explain': explained(), 'policy.try': tried()}

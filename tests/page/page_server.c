@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <uv.h>
 
 #include "agent/control/control.h"
@@ -20,12 +21,40 @@ static const char *const operations[] = {"status",   "pods",	"nodes",     "servi
 					 "policies", "policy",	"flows",     "drops",
 					 "explain",  "latency", "policy.try"};
 
+/* Read again only if it is another file: 10,000 flows take a while. */
 static json_t *load(const char *operation)
 {
+	static struct {
+		json_t *document;
+		ino_t inode;
+	} known[sizeof(operations) / sizeof(operations[0])];
+	size_t i = 0;
+	struct stat status;
 	char path[512];
 
+	while (strcmp(operations[i], operation) != 0)
+		i++;
 	snprintf(path, sizeof(path), "%s/%s.json", directory, operation);
-	return json_load_file(path, 0, NULL);
+	if (stat(path, &status) < 0)
+		return NULL;
+	if (known[i].inode != status.st_ino) {
+		json_decref(known[i].document);
+		known[i].document = json_load_file(path, 0, NULL);
+		known[i].inode = status.st_ino;
+	}
+	return json_incref(known[i].document);
+}
+
+static json_t *cut(json_t *list, size_t most)
+{
+	json_t *shorter = json_array(), *entry;
+	size_t i;
+
+	json_array_foreach (list, i, entry)
+		if (i < most)
+			json_array_append(shorter, entry);
+	json_decref(list);
+	return shorter;
 }
 
 /* What a question asks for is written down, for the tests to look at. */
@@ -48,9 +77,8 @@ static void on_question(struct control_request *request, const json_t *args, int
 		control_fail(request, ENODATA, "this is not there now", "nor later");
 		return;
 	}
-	while (json_is_array(answer) && limit &&
-	       json_array_size(answer) > (size_t)json_integer_value(limit))
-		json_array_remove(answer, json_array_size(answer) - 1);
+	if (json_is_array(answer) && limit)
+		answer = cut(answer, (size_t)json_integer_value(limit));
 	control_reply(request, answer);
 }
 

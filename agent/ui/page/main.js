@@ -74,7 +74,7 @@ function setEvery(event) {
 async function tellNode() {
 	try {
 		const status = await ask('status');
-		document.getElementById('node').textContent = text(status.node);
+		document.getElementById('node').textContent = document.getElementById('node').title = text(status.node);
 	} catch (error) {
 		complain(error);
 	}

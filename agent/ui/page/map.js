@@ -5,17 +5,17 @@ import {ask} from './api.js';
 import {bytes, choice, count, el, link, parts, svg, swap, table, text} from './common.js';
 import {curve, layout, topology} from './topology.js';
 
-const LABEL_MOST = 19;
+const LETTER = 7.2;
 const FLOWS = 10000;
 
-function clip(label) {
-	const shown = text(label);
-	return shown.length > LABEL_MOST ? `${shown.slice(0, LABEL_MOST - 1)}…` : shown;
+function clip(label, width) {
+	const shown = text(label), most = Math.floor((width - 8) / LETTER);
+	return shown.length > most ? `${shown.slice(0, most - 1)}…` : shown;
 }
 
-function short(node) {
+function short(node, width) {
 	const slash = node.kind === 'pod' || node.kind === 'service' ? node.name.indexOf('/') : -1;
-	return clip(node.name.slice(slash + 1) || 'default');
+	return clip(node.name.slice(slash + 1) || 'default', width);
 }
 
 function target(node) {
@@ -34,7 +34,7 @@ function target(node) {
 }
 
 function weight(edge) {
-	return (1 + Math.min(6, Math.log10(1 + edge.bytes) / 1.6)).toFixed(1);
+	return (0.8 + Math.min(3.5, Math.max(0, Math.log10(1 + edge.bytes) - 3) / 2)).toFixed(1);
 }
 
 function told(edge) {
@@ -92,18 +92,18 @@ export class MapView {
 
 	picture(nodes, edges) {
 		const {groups, width, height} = layout(nodes, this.width);
-		const places = new Map(groups.flatMap((group) => group.nodes.map((place) => [place.node.key, place])));
+		const places = new Map(groups.flatMap((group) => group.places.map((place) => [place.node.key, place])));
 		this.lines = edges.map((edge) => ({edge, path: svg('path', {class: edge.dropped ? 'edge drop' : 'edge', 'stroke-width': edge.dropped ? 2 : weight(edge),
-			d: curve(places.get(edge.from.key), places.get(edge.to.key), edge.dropped ? 0.2 : 0.12),
+			d: curve(places.get(edge.from.key), places.get(edge.to.key), edge.dropped),
 			'marker-end': edge.dropped ? 'url(#tip-drop)' : 'url(#tip)'}, svg('title', {}, told(edge)))}));
 		this.marks = new Map();
 		return svg('svg', {viewBox: `0 0 ${width} ${height}`, width, height, role: 'group', 'aria-label': 'who talks to whom'},
 			svg('defs', {}, ['tip', 'tip-drop'].map((id) => svg('marker', {id, class: id, viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 9, markerHeight: 9,
 				markerUnits: 'userSpaceOnUse', orient: 'auto'}, svg('path', {d: 'M0,0 L8,4 L0,8 z'})))),
-			groups.map((group) => svg('g', {class: 'group'}, svg('rect', {x: group.x, y: group.y, width: group.width, height: group.height, rx: 8}),
-				svg('text', {x: group.x + 10, y: group.y + 20}, clip(group.name || 'default')), svg('title', {}, group.name))),
+			groups.map((group) => svg('rect', {class: 'group', x: group.x, y: group.y, width: group.width, height: group.height, rx: 8})),
 			this.lines.map((line) => line.path),
-			groups.flatMap((group) => group.nodes.map((place) => this.mark(place))));
+			groups.map((group) => svg('text', {class: 'group', x: group.x + 10, y: group.y + 20}, clip(group.name || 'default', group.width - 12), svg('title', {}, group.name))),
+			groups.flatMap((group) => group.places.map((place) => this.mark(place))));
 	}
 
 	mark({node, x, y, width, height}) {
@@ -111,7 +111,7 @@ export class MapView {
 		const mark = svg('a', {href: target(node), class: `mark ${node.kind}${node.drops ? ' dropping' : ''}`, 'data-key': node.key, 'aria-label': text(label),
 			onfocus: () => this.light(node), onblur: () => this.light(null), onmouseenter: () => this.light(node), onmouseleave: () => this.light(null)},
 		svg('title', {}, label), svg('rect', {x, y, width, height, rx: node.kind === 'service' ? height / 2 : 5}),
-		svg('text', {x: x + width / 2, y: y + height / 2 + 4.5}, short(node)));
+		svg('text', {x: x + width / 2, y: y + height / 2 + 4.5}, short(node, width)));
 		this.marks.set(node.key, mark);
 		return mark;
 	}

@@ -72,7 +72,7 @@ export class LongTable {
 
 	height() {
 		const head = this.table.tHead.offsetHeight;
-		this.rowHeight ||= this.body.rows[0]?.offsetHeight;
+		this.rowHeight ||= this.body.rows[0]?.getBoundingClientRect().height;
 		return {row: this.rowHeight || 28, head};
 	}
 

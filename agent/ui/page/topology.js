@@ -2,7 +2,7 @@
 // Who talks to whom, out of lists of flows and drops; and where each stands on the map. The same
 // lists give the same map.
 
-const OUTSIDE_MOST = 24;
+const OUTSIDE_MOST = {pods: 24, namespaces: 12};
 const EDGES_MOST = 600;
 // Beyond so many pods and Services each namespace is one node, unless somebody wants it otherwise.
 export const PODS_MOST = 120;
@@ -99,12 +99,12 @@ function addDrops(graph, drops) {
 }
 
 // Lighter addresses of the outside become one node.
-function foldOutside(graph) {
+function foldOutside(graph, most) {
 	const outside = [...graph.nodes.values()].filter((node) => node.kind === 'outside').sort(heaviest);
-	if (outside.length <= OUTSIDE_MOST)
+	if (outside.length <= most)
 		return (node) => node;
-	const rest = graph.node('outside', `${outside.length - OUTSIDE_MOST + 1} others`, undefined);
-	const folded = new Set(outside.slice(OUTSIDE_MOST - 1));
+	const rest = graph.node('outside', `${outside.length - most + 1} others`, undefined);
+	const folded = new Set(outside.slice(most - 1));
 	return (node) => (folded.has(node) ? rest : node);
 }
 
@@ -152,7 +152,7 @@ export function topology({flows, drops, own, pods, level}) {
 		names.forEach((node) => graph.nodes.set(node.key, node));
 	weigh(graph);
 	const silent = [...graph.nodes.values()].filter((node) => node.kind === 'pod');
-	graph = rename(graph, foldOutside(graph));
+	graph = rename(graph, foldOutside(graph, coarse ? OUTSIDE_MOST.namespaces : OUTSIDE_MOST.pods));
 	silent.forEach((node) => graph.node(node.kind, node.name, node.group));
 	if (coarse)
 		names.forEach((node) => graph.node('namespace', node.group, node.group));
@@ -162,64 +162,96 @@ export function topology({flows, drops, own, pods, level}) {
 		hidden: edges.filter((edge, i) => i >= EDGES_MOST && !edge.dropped).length, coarse};
 }
 
-const CELL = {width: 150, height: 30, gap: 10};
-const BOX = {pad: 10, title: 22, gap: 26};
+const CELL = {width: 150, narrow: 100, height: 30, gap: 10, aisle: 34, wide: 110};
+const BOX = {pad: 10, title: 22, gap: 44, spread: 80};
+// Where there is less room, boxes are narrow enough for two beside each other.
+const ROOM_NARROW = 460;
+// An arrow within a column bows out so far, at the right border too.
+const BOW = {narrow: 18, wide: 42};
+
+const SIDE = {outside: 'outside', node: 'this node'};
 
 function groupsOf(nodes) {
 	const groups = new Map();
 	for (const node of nodes) {
-		const name = node.kind === 'outside' ? 'outside' : node.kind === 'node' ? 'this node' : node.kind === 'namespace' ? 'namespaces' : node.group;
-		const key = node.kind === 'outside' ? '0' : node.kind === 'node' ? '1' : node.kind === 'namespace' ? '2' : `3${name}`;
+		const name = SIDE[node.kind] ?? (node.kind === 'namespace' ? 'namespaces' : node.group);
+		const key = node.kind in SIDE ? `0${node.kind === 'node' ? 1 : 0}` : node.kind === 'namespace' ? '1' : `2${name}`;
 		if (!groups.has(key))
-			groups.set(key, {key, name, nodes: []});
+			groups.set(key, {key, name, side: node.kind in SIDE, nodes: []});
 		groups.get(key).nodes.push(node);
 	}
 	return [...groups.values()].sort(byKey);
 }
 
-// Boxes of namespaces beside and below each other, in the order of their names; within, a grid.
-export function layout(nodes, width) {
-	const room = Math.max(CELL.width + 2 * BOX.pad, width - 2);
-	let x = 1, y = 1, shelf = 0, right = 0;
-	const groups = groupsOf(nodes).map((group) => {
-		const most = Math.max(1, Math.floor((room - 2 * BOX.pad + CELL.gap) / (CELL.width + CELL.gap)));
-		const columns = Math.min(most, Math.max(1, Math.round(Math.sqrt(group.nodes.length) / 2)));
-		const rows = Math.ceil(group.nodes.length / columns);
-		const box = {width: columns * (CELL.width + CELL.gap) - CELL.gap + 2 * BOX.pad,
-			height: BOX.title + rows * (CELL.height + CELL.gap) - CELL.gap + 2 * BOX.pad};
-		if (x > 1 && x + box.width > room) {
-			x = 1;
-			y += shelf + BOX.gap;
-			shelf = 0;
+// A grid from `left`. {places, width, rows}
+function grid(nodes, left, {cell, aisle}, most, want = Math.round(Math.sqrt(nodes.length) / 2)) {
+	const columns = Math.max(1, Math.min(most, want)), step = cell + aisle;
+	return {places: nodes.map((node, i) => ({node, x: left + (i % columns) * step, y: Math.floor(i / columns) * (CELL.height + CELL.gap)})),
+		width: columns * step - aisle, rows: Math.ceil(nodes.length / columns)};
+}
+
+// Services stand before the pods: who asks them comes from the left most often.
+function boxOf(group, cell, room) {
+	const all = group.key === '1', aisle = all ? CELL.wide : CELL.aisle, sizes = {cell, aisle};
+	const most = group.side ? 1 : Math.max(1, Math.floor((room - 2 * BOX.pad + aisle) / (cell + aisle)));
+	const services = group.nodes.filter((node) => node.kind === 'service'), others = group.nodes.filter((node) => node.kind !== 'service');
+	const apart = most > 1 && services.length && others.length;
+	const before = grid(apart ? services : [], 0, sizes, Math.floor(most / 2));
+	const left = apart ? before.width + aisle : 0;
+	const rest = grid(apart ? others : [...services, ...others], left, sizes, apart ? Math.ceil(most / 2) : most, all ? Math.round(Math.sqrt(group.nodes.length)) : undefined);
+	return {...group, places: [...before.places, ...rest.places], width: left + rest.width + 2 * BOX.pad,
+		height: BOX.title + Math.max(before.rows, rest.rows) * (CELL.height + CELL.gap) - CELL.gap + 2 * BOX.pad};
+}
+
+// Beside each other from `left` to `room`, and below. What room is left is between them.
+function shelve(boxes, left, top, room) {
+	let x = left, y = top, shelf = 0, row = 0;
+	for (const box of boxes) {
+		if (x > left && x + box.width > room) {
+			x = left;
+			y += shelf + BOX.gap / 2;
+			shelf = row = 0;
 		}
-		const placed = {...group, ...box, x, y};
+		Object.assign(box, {x, y, row: row++});
 		x += box.width + BOX.gap;
 		shelf = Math.max(shelf, box.height);
-		right = Math.max(right, placed.x + box.width);
-		placed.nodes = group.nodes.map((node, i) => ({node, width: CELL.width, height: CELL.height,
-			x: placed.x + BOX.pad + (i % columns) * (CELL.width + CELL.gap),
-			y: placed.y + BOX.pad + BOX.title + Math.floor(i / columns) * (CELL.height + CELL.gap)}));
-		return placed;
-	});
-	return {groups, width: right + 1, height: y + shelf + 1};
+	}
+	const most = Math.max(1, ...boxes.map((box) => box.row)), free = room - Math.max(0, ...boxes.map((box) => box.x + box.width));
+	for (const box of boxes)
+		box.x += box.row * Math.max(0, Math.min(BOX.spread, free / most));
 }
 
-// From the middle of `place` towards a point, where its border is.
-function border(place, towards) {
-	const middle = {x: place.x + place.width / 2, y: place.y + place.height / 2};
-	const dx = towards.x - middle.x, dy = towards.y - middle.y;
-	const scale = Math.min(dx ? place.width / 2 / Math.abs(dx) : Infinity, dy ? place.height / 2 / Math.abs(dy) : Infinity);
-	return Number.isFinite(scale) ? {x: middle.x + dx * scale, y: middle.y + dy * scale} : middle;
+// The outside and this node at the left, the boxes of namespaces at their right, in the order of their
+// names; within, a grid.
+export function layout(nodes, width) {
+	const free = width < ROOM_NARROW ? BOW.narrow : BOW.wide;
+	const room = Math.max(2 * (CELL.narrow + 2 * BOX.pad) + BOX.gap / 2, width - 2 - free);
+	const cell = room < ROOM_NARROW ? Math.floor((room - 4 * BOX.pad - BOX.gap / 2) / 2) : CELL.width;
+	const groups = groupsOf(nodes), side = groups.filter((group) => group.side).map((group) => boxOf(group, cell, room));
+	const left = side.length ? 1 + cell + 2 * BOX.pad + (room < ROOM_NARROW ? BOX.gap / 2 : 2 * BOX.gap) : 1;
+	const inside = groups.filter((group) => !group.side).map((group) => boxOf(group, cell, room - left));
+	shelve(side, 1, 1, 1);
+	shelve(inside, left, 1, room);
+	const boxes = [...side, ...inside];
+	for (const box of boxes)
+		box.places = box.places.map(({node, x, y}) => ({node, width: cell, height: CELL.height, x: box.x + BOX.pad + x, y: box.y + BOX.pad + BOX.title + y}));
+	return {groups: boxes, width: Math.max(...boxes.map((box) => box.x + box.width)) + free, height: Math.max(...boxes.map((box) => box.y + box.height)) + 1};
 }
 
-// Bent to its right: both directions between two nodes are seen. `bend` keeps drops from lying on flows.
-export function curve(from, to, bend) {
+// From side to side, so that arrows lie between the columns and not across the names; ends of the two
+// directions, and of drops, do not lie on each other.
+export function curve(from, to, dropped) {
 	if (from === to) {
 		const x = from.x + from.width - 24;
-		return `M${x},${from.y} c-4,-18 22,-18 16,0`;
+		return `M${x},${from.y} c-2,-13 18,-13 14,0`;
 	}
-	const a = {x: from.x + from.width / 2, y: from.y + from.height / 2}, b = {x: to.x + to.width / 2, y: to.y + to.height / 2};
-	const control = {x: (a.x + b.x) / 2 - (b.y - a.y) * bend, y: (a.y + b.y) / 2 + (b.x - a.x) * bend};
-	const start = border(from, control), end = border(to, control);
-	return `M${start.x.toFixed(1)},${start.y.toFixed(1)} Q${control.x.toFixed(1)},${control.y.toFixed(1)} ${end.x.toFixed(1)},${end.y.toFixed(1)}`;
+	const towards = to.x >= from.x + from.width ? 1 : to.x + to.width <= from.x ? -1 : 0, beside = towards === 0;
+	const offset = (towards < 0 || (beside && to.y < from.y) ? 4 : -4) + (dropped ? 7 * (towards < 0 ? 1 : -1) : 0);
+	const a = {x: from.x + (towards < 0 ? 0 : from.width), y: from.y + from.height / 2 + offset};
+	const b = {x: to.x + (towards > 0 ? 0 : to.width), y: to.y + to.height / 2 + offset};
+	const bow = from.width < CELL.width ? BOW.narrow : BOW.wide;
+	// Of a curve's handles three quarters are seen.
+	const reach = beside ? Math.min(bow * 4 / 3 - 2, 16 + Math.abs(b.y - a.y) / 8) : Math.max(16, Math.abs(b.x - a.x) / 2);
+	const c = {x: a.x + (towards < 0 ? -reach : reach), y: a.y}, d = {x: b.x + (towards > 0 ? -reach : reach), y: b.y};
+	return `M${[a, c, d, b].map((point) => `${point.x.toFixed(1)},${point.y.toFixed(1)}`).join(' ').replace(' ', ' C')}`;
 }

@@ -68,19 +68,20 @@ function kept() {
 export class TryView {
 	constructor() {
 		this.editor = el('textarea', {name: 'objects', rows: 18, spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off',
-			oninput: () => keep(this.editor.value)}, kept() ?? EXAMPLE);
+			oninput: () => keep(this.editor.value)});
+		this.editor.value = kept() ?? EXAMPLE;
 		this.button = el('button', {type: 'submit'}, 'Try');
 		this.form = el('form', {class: 'try', onsubmit: (event) => {
 			event.preventDefault();
 			this.run();
 		}}, field('Policies, in YAML or JSON', this.editor, 'Tab leaves the editor. Several documents are divided by ---'),
 		el('div', {class: 'filters'}, choice('Look at', 'seconds', SECONDS, '10'),
-			field('As if deleted', el('input', {name: 'delete', placeholder: 'NetworkPolicy/demo/old', autocomplete: 'off', spellcheck: 'false'}), 'KIND/NAMESPACE/NAME, divided by spaces'),
+			field('As if these were deleted', el('input', {name: 'delete', placeholder: 'NetworkPolicy/demo/old …', autocomplete: 'off', spellcheck: 'false'})),
 			this.button));
 		this.answer = el('div', {'aria-live': 'polite'});
 		this.element = el('section', {}, el('h2', {}, 'Try a policy'),
 			el('p', {class: 'faint'}, 'Nothing is changed: polderd compiles the policies beside those in force and says which flows of this node would be decided otherwise. ',
-				'kubectl apply, or polderctl policy try --commit, puts them in force.'), this.form, this.answer);
+				el('code', {}, 'kubectl apply'), ', or ', el('code', {}, 'polderctl policy try --commit'), ', puts them in force.'), this.form, this.answer);
 	}
 
 	end() {
