@@ -165,7 +165,7 @@ class Frontends:
             return TO_HOST, 0, src, False  # the stack takes nothing from its own address
         if link is None and any(dst in r for r in self.ranges):
             return 'no_such_pod'
-        hands_on = meeting.hands_on and link is None and peer is not None
+        hands_on = (meeting.hands_on if old is None else old.as_it_came) and link is None and peer is not None
         tunnelled = link is None and self.has_tunnel and peer is not None and (hands_on or dst not in peer.addresses)
         if old is not None:
             source = old.src  # decided by the flow's first packet
