@@ -48,9 +48,23 @@ async function send(path, options) {
 	return response;
 }
 
+// polderd ends an answer that it cannot finish.
+async function whole(read) {
+	try {
+		return await read();
+	} catch (error) {
+		if (error.name === 'AbortError')
+			throw error;
+		throw new Refusal(0, {message: 'the answer was cut off: ask again'});
+	}
+}
+
 export async function ask(name, args, signal) {
 	const response = await send(`/api/${name}${query(args)}`, {signal});
-	return (await response.json()).result;
+	const answer = await whole(() => response.json());
+	if (!answer.ok)
+		throw new Refusal(500, answer.error);
+	return answer.result;
 }
 
 // Tells `line` of each line of a try, until its end.
@@ -59,7 +73,7 @@ export async function attempt(args, objects, line, signal) {
 	const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
 	let rest = '';
 	for (;;) {
-		const {value, done} = await reader.read();
+		const {value, done} = await whole(() => reader.read());
 		if (done)
 			return;
 		const lines = (rest + value).split('\n');
