@@ -57,13 +57,15 @@ static json_t *cut(json_t *list, size_t most)
 	return shorter;
 }
 
-/* What a question asks for is written down, for the tests to look at. */
+/* What a question asks for is written down, for the tests to look at: never half of it. */
 static void note(const char *operation, const json_t *args)
 {
-	char path[512];
+	char path[512], made[512];
 
 	snprintf(path, sizeof(path), "%s/asked.%s", directory, operation);
-	json_dump_file(args, path, JSON_COMPACT);
+	snprintf(made, sizeof(made), "%s/asked.new", directory);
+	json_dump_file(args, made, JSON_COMPACT);
+	rename(made, path);
 }
 
 static void on_question(struct control_request *request, const json_t *args, int netns_fd,
