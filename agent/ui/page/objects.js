@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods, policies, Services: lists, and a page for each.
 import {ask} from './api.js';
-import {bytes, count, definitions, el, anchor, endpoint, pod, policy, swap, table} from './common.js';
+import {bytes, count, definitions, el, anchor, endpoint, field, pod, policy, swap, table} from './common.js';
 import {dropsTable} from './flows.js';
+
+const ROWS_MOST = 500;
 
 const nameOf = (object) => (object.namespace ? `${object.namespace}/${object.name}` : object.name);
 
@@ -10,23 +12,39 @@ function labels(object) {
 	return el('ul', {class: 'labels'}, Object.entries(object ?? {}).map(([key, value]) => el('li', {}, value ? `${key}=${value}` : key)));
 }
 
+// A list may have thousands of entries; an element for each cell of them would stop the browser.
 class ListView {
 	constructor(title) {
 		this.list = el('div');
-		this.element = el('section', {}, el('h2', {}, title), this.list);
+		this.name = el('input', {name: 'name', autocomplete: 'off', spellcheck: 'false', maxlength: 256, oninput: () => this.draw()});
+		this.element = el('section', {}, el('h2', {}, title), el('form', {class: 'filters', onsubmit: (event) => event.preventDefault()}, field('Name contains', this.name)), this.list);
+		this.all = [];
+	}
+
+	// `what` is asked for, and named so; row(object): its cells.
+	listOf(what, noun, columns, row) {
+		Object.assign(this, {what, noun, columns, row});
+	}
+
+	async refresh(signal) {
+		this.all = await ask(this.what, {}, signal);
+		this.draw();
+	}
+
+	draw() {
+		const found = this.all.filter((one) => nameOf(one).includes(this.name.value.trim())), more = found.length - ROWS_MOST;
+		swap(this.list, table(`${count(found.length)} ${this.noun}`, this.columns, found.slice(0, ROWS_MOST).map(this.row)),
+			more > 0 ? el('p', {}, `${count(more)} more are not shown: say what the name contains`) : '');
 	}
 }
+
+const isolated = (one) => ['ingress', 'egress'].filter((way) => one[way].isolated).join(', ');
 
 export class PodsView extends ListView {
 	constructor() {
 		super('Pods of this node');
-	}
-
-	async refresh(signal) {
-		const pods = await ask('pods', {}, signal);
-		const isolated = (pod) => ['ingress', 'egress'].filter((way) => pod[way].isolated).join(', ');
-		swap(this.list, table(`${count(pods.length)} pods`, ['Pod', 'Addresses', 'State', 'Isolated', 'Labels'], pods.map((one) => [pod(nameOf(one)),
-			one.ips.join(' '), el('span', {class: one.state === 'ready' ? '' : 'red'}, one.state), isolated(one), labels(one.labels)])));
+		this.listOf('pods', 'pods', ['Pod', 'Addresses', 'State', 'Isolated', 'Labels'], (one) => [pod(nameOf(one)), one.ips.join(' '),
+			el('span', {class: one.state === 'ready' ? '' : 'red'}, one.state), isolated(one), labels(one.labels)]);
 	}
 }
 
@@ -65,14 +83,9 @@ export class PodView {
 export class PoliciesView extends ListView {
 	constructor() {
 		super('Policies');
-	}
-
-	async refresh(signal) {
-		const policies = await ask('policies', {}, signal);
-		swap(this.list, table(`${count(policies.length)} policies`, ['Policy', 'Kind', 'Tier', 'Decides on', 'Pods of this node', 'Rules'],
-			policies.map((one) => [one.kind === 'NetworkPolicy' ? policy(nameOf(one)) : anchor(one.name, 'policy', 'cluster', one.name), one.kind,
-				one.priority === undefined || one.priority === null ? one.tier : `${one.tier}, priority ${one.priority}`, one.types.join(', '),
-				count(one.selected_pods), count(one.rules)])));
+		this.listOf('policies', 'policies', ['Policy', 'Kind', 'Tier', 'Decides on', 'Pods of this node', 'Rules'], (one) => [
+			one.kind === 'NetworkPolicy' ? policy(nameOf(one)) : anchor(one.name, 'policy', 'cluster', one.name), one.kind,
+			one.priority === undefined || one.priority === null ? one.tier : `${one.tier}, priority ${one.priority}`, one.types.join(', '), count(one.selected_pods), count(one.rules)]);
 	}
 }
 
@@ -106,12 +119,8 @@ export class PolicyView {
 export class ServicesView extends ListView {
 	constructor() {
 		super('Services');
-	}
-
-	async refresh(signal) {
-		const services = await ask('services', {}, signal);
-		swap(this.list, table(`${count(services.length)} ports of Services`, ['Service', 'Kind', 'Address', 'Endpoints', 'Of this node'], services.map((one) => [
+		this.listOf('services', 'ports of Services', ['Service', 'Kind', 'Address', 'Endpoints', 'Of this node'], (one) => [
 			anchor(nameOf(one), 'flows', 'to', nameOf(one)), one.kind, `${one.protocol} ${endpoint(one.address, one.port)}`,
-			one.backends.length ? count(one.backends.length) : el('span', {class: 'red'}, 'none'), count(one.local_backends.length)])));
+			one.backends.length ? count(one.backends.length) : el('span', {class: 'red'}, 'none'), count(one.local_backends.length)]);
 	}
 }

@@ -4,6 +4,7 @@
 
 const OUTSIDE_MOST = {pods: 24, namespaces: 12};
 const EDGES_MOST = 600;
+const DROPS_MOST = 300;
 // Beyond so many pods and Services each namespace is one node, unless somebody wants it otherwise.
 export const PODS_MOST = 120;
 
@@ -136,6 +137,12 @@ function weigh(graph) {
 				node[what] += edge[what];
 }
 
+// Of many edges the heaviest are drawn.
+function pick(edges) {
+	const flows = edges.filter((edge) => !edge.dropped).sort(heaviest), drops = edges.filter((edge) => edge.dropped).sort((a, b) => b.drops - a.drops || byKey(a, b));
+	return [...flows.slice(0, EDGES_MOST), ...drops.slice(0, DROPS_MOST)];
+}
+
 // level: "pods", "namespaces", or "auto". `own`: the node's addresses. `pods`: names of those that are
 // to be there, whether they talk or not.
 export function topology({flows, drops, own, pods, level}) {
@@ -145,21 +152,15 @@ export function topology({flows, drops, own, pods, level}) {
 	addDrops(graph, drops);
 	const inside = [...graph.nodes.values()].filter((node) => node.kind === 'pod' || node.kind === 'service').length;
 	const coarse = level === 'namespaces' || (level === 'auto' && inside > PODS_MOST);
-	const names = [...graph.nodes.values()].filter((node) => node.kind === 'pod');
 	if (coarse)
 		graph = rename(graph, foldNamespaces(graph));
-	else
-		names.forEach((node) => graph.nodes.set(node.key, node));
 	weigh(graph);
-	const silent = [...graph.nodes.values()].filter((node) => node.kind === 'pod');
 	graph = rename(graph, foldOutside(graph, coarse ? OUTSIDE_MOST.namespaces : OUTSIDE_MOST.pods));
-	silent.forEach((node) => graph.node(node.kind, node.name, node.group));
-	if (coarse)
-		names.forEach((node) => graph.node('namespace', node.group, node.group));
+	const kept = new Set(pods.map((name) => (coarse ? graph.node('namespace', namespaceOf(name), namespaceOf(name)) : graph.pod(name)).key));
 	weigh(graph);
-	const edges = [...graph.edges.values()].sort(heaviest);
-	return {nodes: [...graph.nodes.values()].sort(byKey), edges: edges.filter((edge, i) => i < EDGES_MOST || edge.dropped),
-		hidden: edges.filter((edge, i) => i >= EDGES_MOST && !edge.dropped).length, coarse};
+	const edges = pick([...graph.edges.values()]);
+	edges.forEach((edge) => kept.add(edge.from.key).add(edge.to.key));
+	return {nodes: [...graph.nodes.values()].filter((node) => kept.has(node.key)).sort(byKey), edges, hidden: graph.edges.size - edges.length, coarse};
 }
 
 const CELL = {width: 150, narrow: 100, height: 30, gap: 10, aisle: 34, wide: 110};
