@@ -2,6 +2,7 @@
 """Headless Chromium by its DevTools protocol, through a pair of pipes: nothing but the standard library."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -25,9 +26,12 @@ class Browser:
         self.reader, to_write = os.pipe()
         command = [program, '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-extensions',
                    '--disable-background-networking', '--disable-component-update', '--remote-debugging-pipe', f'--user-data-dir={self.profile}', 'about:blank']
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (to_read, to_write)]
         # The protocol's descriptors are 3 and 4.
-        self.process = subprocess.Popen(['sh', '-c', f'exec "$@" 3<&{to_read} 4>&{to_write}', 'sh', *command], pass_fds=(to_read, to_write),
+        self.process = subprocess.Popen(command, preexec_fn=lambda: [os.dup2(end, 3 + i) for i, end in enumerate(ends)], pass_fds=(3, 4),
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for end in ends:
+            os.close(end)
         os.close(to_read)
         os.close(to_write)
         self.number, self.rest, self.events = 0, b'', []

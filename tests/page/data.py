@@ -63,7 +63,7 @@ def flows(documents):
 
 
 def event(source, target, reason):
-    return {'time': SINCE, 'type': 'drop', 'verdict': 'drop', 'reason': reason, 'direction': 'from_pod', 'family': 'ipv4', 'proto': 'tcp',
+    return {'time': SINCE, 'type': 'drop', 'verdict': 'drop', 'reason': reason, 'hook': 'from_pod', 'family': 'ipv4', 'proto': 'tcp',
             'source': {'ip': source[1], 'port': 40000, 'pod': source[0], 'identity': 4}, 'destination': {'ip': target[1], 'port': 5432, 'pod': target[0], 'identity': 9}}
 
 

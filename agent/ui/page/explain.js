@@ -54,7 +54,7 @@ export class ExplainView {
 		return [el('p', {class: `verdict ${allowed ? 'green' : 'red'}`}, told.verdict, allowed ? '' : ` (${told.reason})`),
 			told.agree ? '' : el('p', {class: 'trouble'}, 'The ways to ask do not agree: ', (told.differences ?? []).join('; ')),
 			definitions(['From', end(told.from)], ['To', end(told.to)], ['Question', `${told.proto} ${told.port ?? ''} over ${told.family}`],
-				told.service ? ['Service', `${told.service.name} ${endpoint(told.service.address, told.service.port)} (${told.service.kind}, ${count(told.service.endpoints)} endpoints)`] : null,
+				told.service ? ['Service', `${told.service.name} ${endpoint(told.service.address, told.service.port)} (${told.service.kind}, endpoints: ${count(told.service.endpoints)})`] : null,
 				told.backend ? ['Endpoint', pod(told.backend.pod), ' ', endpoint(told.backend.ip, told.backend.port)] : null,
 				['Egress of the source', side(told.egress)], ['Ingress of the destination', side(told.ingress)]),
 			table('Who was asked', ['Way', 'Verdict', 'Reason', 'Note'], Object.entries(told.methods ?? {}).map(([name, method]) => [name,

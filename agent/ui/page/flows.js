@@ -36,7 +36,9 @@ function filterOf(form, names) {
 }
 
 const sourceOf = (flow) => flow.source_pod || flow.source;
-const targetOf = (flow) => flow.service || flow.destination_pod || flow.destination;
+// Replies of a Service's connection go to who asked.
+const asksService = (flow) => flow.service && !flow.reply;
+const targetOf = (flow) => (asksService(flow) ? flow.service : flow.destination_pod || flow.destination);
 
 function policies(flow) {
 	return [flow.egress_policy, flow.ingress_policy].filter((one) => one).map((one) => one.policy).join(', ');
@@ -50,7 +52,7 @@ function flowDetails(flow) {
 	return definitions(
 		['Protocol', `${flow.proto} over ${flow.family}`, flow.reply ? ' (replies)' : ''],
 		['From', pod(flow.source_pod), ' ', endpoint(flow.source, flow.source_port)],
-		['To', flow.service ? `${flow.service} ` : pod(flow.destination_pod), ' ', endpoint(flow.destination, flow.destination_port)],
+		['To', asksService(flow) ? flow.service : pod(flow.destination_pod), ' ', endpoint(flow.destination, flow.destination_port)],
 		flow.new_source ? ['Source becomes', endpoint(flow.new_source, flow.new_source_port)] : null,
 		flow.new_destination ? ['Destination becomes', pod(flow.destination_pod), ' ', endpoint(flow.new_destination, flow.new_destination_port)] : null,
 		['Leaves by', way(flow), flow.node ? ` (node ${flow.node})` : ''],
@@ -70,10 +72,10 @@ export class FlowsView {
 		this.form = filterForm(FILTERS, preset, [choice('Protocol', 'proto', PROTOS, ''), choice('Used within', 'since', TIMES, ''),
 			choice('Order', 'sort', ORDERS, 'bytes'), choice('Show', 'limit', LIMITS, '1000')], () => context.again());
 		this.table = new LongTable('Flows', [
-			{name: 'Proto', value: (flow) => flow.proto},
+			{name: 'Proto', value: (flow) => (flow.reply ? `${flow.proto} reply` : flow.proto)},
 			{name: 'From', value: sourceOf, show: (flow) => `${sourceOf(flow)}${flow.source_port ? `:${flow.source_port}` : ''}`},
 			{name: 'To', value: targetOf, show: (flow) => `${targetOf(flow)}${flow.destination_port ? `:${flow.destination_port}` : ''}`},
-			{name: 'Endpoint', value: (flow) => (flow.service ? flow.destination_pod || flow.new_destination : '')},
+			{name: 'Endpoint', value: (flow) => (asksService(flow) ? flow.destination_pod || flow.new_destination : '')},
 			{name: 'Policy', value: policies},
 			{name: 'Packets', number: true, value: (flow) => flow.packets, show: (flow) => count(flow.packets)},
 			{name: 'Bytes', number: true, value: (flow) => flow.bytes, show: (flow) => bytes(flow.bytes)},

@@ -34,7 +34,7 @@ function target(node) {
 }
 
 function weight(edge) {
-	return (0.8 + Math.min(3.5, Math.max(0, Math.log10(1 + edge.bytes) - 3) / 2)).toFixed(1);
+	return (1.2 + Math.min(3.2, Math.max(0, Math.log10(1 + edge.bytes) - 3) / 2)).toFixed(1);
 }
 
 function told(edge) {

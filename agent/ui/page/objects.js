@@ -33,7 +33,7 @@ class ListView {
 
 	draw() {
 		const found = this.all.filter((one) => nameOf(one).includes(this.name.value.trim())), more = found.length - ROWS_MOST;
-		swap(this.list, table(`${count(found.length)} ${this.noun}`, this.columns, found.slice(0, ROWS_MOST).map(this.row)),
+		swap(this.list, table(`${this.noun}: ${count(found.length)}`, this.columns, found.slice(0, ROWS_MOST).map(this.row)),
 			more > 0 ? el('p', {}, `${count(more)} more are not shown: say what the name contains`) : '');
 	}
 }
@@ -43,15 +43,20 @@ const isolated = (one) => ['ingress', 'egress'].filter((way) => one[way].isolate
 export class PodsView extends ListView {
 	constructor() {
 		super('Pods of this node');
-		this.listOf('pods', 'pods', ['Pod', 'Addresses', 'State', 'Isolated', 'Labels'], (one) => [pod(nameOf(one)), one.ips.join(' '),
+		this.listOf('pods', 'Pods', ['Pod', 'Addresses', 'State', 'Isolated', 'Labels'], (one) => [pod(nameOf(one)), one.ips.join(' '),
 			el('span', {class: one.state === 'ready' ? '' : 'red'}, one.state), isolated(one), labels(one.labels)]);
 	}
 }
 
+function whereTo(flow) {
+	if (flow.service)
+		return [`${flow.service}:${flow.destination_port}, endpoint `, flow.destination_pod ? pod(flow.destination_pod) : endpoint(flow.new_destination, flow.new_destination_port)];
+	return flow.destination_pod ? [pod(flow.destination_pod), `:${flow.destination_port}`] : endpoint(flow.destination, flow.destination_port);
+}
+
 function flowsTable(caption, flows) {
 	return table(caption, ['Proto', 'From', 'To', 'Packets', 'Bytes'], flows.filter((flow) => !flow.reply).map((flow) => [flow.proto,
-		flow.source_pod ? pod(flow.source_pod) : endpoint(flow.source), [flow.service ? `${flow.service} ` : '', flow.destination_pod ? pod(flow.destination_pod) : '',
-			flow.service || flow.destination_pod ? `:${flow.destination_port}` : endpoint(flow.destination, flow.destination_port)], count(flow.packets), bytes(flow.bytes)]));
+		flow.source_pod ? pod(flow.source_pod) : endpoint(flow.source), whereTo(flow), count(flow.packets), bytes(flow.bytes)]));
 }
 
 export class PodView {
@@ -83,7 +88,7 @@ export class PodView {
 export class PoliciesView extends ListView {
 	constructor() {
 		super('Policies');
-		this.listOf('policies', 'policies', ['Policy', 'Kind', 'Tier', 'Decides on', 'Pods of this node', 'Rules'], (one) => [
+		this.listOf('policies', 'Policies', ['Policy', 'Kind', 'Tier', 'Decides on', 'Pods of this node', 'Rules'], (one) => [
 			one.kind === 'NetworkPolicy' ? policy(nameOf(one)) : anchor(one.name, 'policy', 'cluster', one.name), one.kind,
 			one.priority === undefined || one.priority === null ? one.tier : `${one.tier}, priority ${one.priority}`, one.types.join(', '), count(one.selected_pods), count(one.rules)]);
 	}
@@ -119,7 +124,7 @@ export class PolicyView {
 export class ServicesView extends ListView {
 	constructor() {
 		super('Services');
-		this.listOf('services', 'ports of Services', ['Service', 'Kind', 'Address', 'Endpoints', 'Of this node'], (one) => [
+		this.listOf('services', 'Ports of Services', ['Service', 'Kind', 'Address', 'Endpoints', 'Of this node'], (one) => [
 			anchor(nameOf(one), 'flows', 'to', nameOf(one)), one.kind, `${one.protocol} ${endpoint(one.address, one.port)}`,
 			one.backends.length ? count(one.backends.length) : el('span', {class: 'red'}, 'none'), count(one.local_backends.length)]);
 	}

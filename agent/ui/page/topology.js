@@ -88,10 +88,14 @@ function addFlows(graph, flows) {
 	}
 }
 
+// Multicast, broadcast and link-local: what kernels say of themselves (MLD, router solicitation), which
+// is dropped without end, and is nobody's talk.
+const OF_THE_LINK = /^(fe[89ab][0-9a-f]:|ff[0-9a-f]{2}:|22[4-9]\.|23[0-9]\.|255\.255\.255\.255$)/i;
+
 function addDrops(graph, drops) {
 	for (const drop of drops) {
 		const example = drop.example;
-		if (!example?.source?.ip || !example.destination?.ip)
+		if (!example?.source?.ip || !example.destination?.ip || OF_THE_LINK.test(example.destination.ip))
 			continue;
 		const edge = graph.edge(graph.end(example.source.pod, example.source.ip), graph.end(example.destination.pod, example.destination.ip), true);
 		edge.drops += drop.packets;
