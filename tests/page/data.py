@@ -111,7 +111,7 @@ def policy(hostile):
 
 def histogram():
     return {'count': 1000, 'sum_us': 250000, 'p50_us': 120.0, 'p90_us': 600.0, 'p99_us': 4100.0,
-            'buckets': [{'most_us': 2 ** i, 'count': 1 + abs(200 - 40 * abs(i - 7))} for i in range(3, 14)] + [{'most_us': None, 'count': 1}]}
+            'buckets': [{'most_us': 2 ** i, 'count': 1 + abs(200 - 40 * abs(i - 7))} for i in (4, 5, 6, 7, 10)] + [{'most_us': None, 'count': 1}]}
 
 
 def latency():

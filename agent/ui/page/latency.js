@@ -14,9 +14,22 @@ function duration(us) {
 	return us < 1e6 ? `${(us / 1000).toPrecision(3)} ms` : `${(us / 1e6).toPrecision(3)} s`;
 }
 
+// Empty buckets are not told: each ends at twice the one before, the last but one at MOST.
+const MOST = 2 ** 26;
+
+function withEmpty(buckets) {
+	const all = [];
+	for (const bucket of buckets) {
+		for (let end = all.at(-1)?.most_us * 2; end < (bucket.most_us ?? MOST * 2); end *= 2)
+			all.push({most_us: end, count: 0});
+		all.push(bucket);
+	}
+	return all;
+}
+
 // Bars of counts, each bucket as wide as the next.
 function histogram(name, measured) {
-	const buckets = measured.buckets ?? [], most = Math.max(1, ...buckets.map((bucket) => bucket.count));
+	const buckets = withEmpty(measured.buckets ?? []), most = Math.max(1, ...buckets.map((bucket) => bucket.count));
 	const width = 220, height = 64, bar = width / Math.max(1, buckets.length);
 	const label = `${name}: ${count(measured.count)} measured, half within ${duration(measured.p50_us)}, 99 % within ${duration(measured.p99_us)}`;
 	return el('figure', {}, el('figcaption', {}, label),
