@@ -75,8 +75,9 @@ int config_set_ui_host(struct config *config, const char *text, struct config_so
 
 void config_clear_ui_hosts(struct config *config)
 {
-	while (config->ui_host_count > 0)
-		free(TAKE_PTR(config->ui_hosts[--config->ui_host_count]));
+	for (size_t i = 0; i < config->ui_host_count; i++)
+		free(TAKE_PTR(config->ui_hosts[i]));
+	config->ui_host_count = 0;
 }
 
 bool config_ui_is_open(const struct config *config)

@@ -24,14 +24,14 @@
 #define CODE_INVALID   22
 
 /* What the page may do: ask where it came from, and nothing else. It is nobody's frame. */
-#define CONTENT_POLICY                                                                             \
-	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "            \
-	"img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "      \
-	"require-trusted-types-for 'script'; trusted-types 'none'"
+static const char content_policy[] =
+	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+	"img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+	"require-trusted-types-for 'script'; trusted-types 'none'";
 
 static const char *const headers[] = {
 	"Content-Security-Policy",
-	CONTENT_POLICY,
+	content_policy,
 	"X-Content-Type-Options",
 	"nosniff",
 	"X-Frame-Options",
