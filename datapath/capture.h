@@ -198,13 +198,19 @@ static __always_inline bool capture_concerns(const struct capture_filter *f,
 	       !(r->flags & CAPTURE_TOLD && !f->ifindex);
 }
 
-static __always_inline bool capture_wants(const struct capture_filter *f, __u32 ifindex,
-					  const __u8 *head, __u32 length)
+/* Does a capture that the packet concerns want it, of which the last `length` bytes are at hand, as
+ * it came (0) or as it leaves? Global: verified once. */
+__noinline int capture_wants(__u32 place, __u32 after, __u32 length)
 {
-	if (f->pod_ifindex && f->pod_ifindex == ifindex && !f->family && !f->proto &&
+	const struct capture_filter *f = bpf_map_lookup_elem(&capture_filters, &place);
+	const struct capture_scratch *s = capture_scratch_get();
+
+	if (!f || !s)
+		return 0;
+	if (f->pod_ifindex && f->pod_ifindex == s->record.ifindex && !f->family && !f->proto &&
 	    !f->net_count && !f->port_count)
-		return true;
-	return capture_head_matches(f, head, length);
+		return 1;
+	return capture_head_matches(f, after ? s->after : s->record.head, length);
 }
 
 /* The captures, a bit for each, that want the packet as it came, whose first bytes are loaded if
@@ -226,7 +232,7 @@ static __always_inline __u32 capture_wanted(struct capture_scratch *s, packet_co
 			s->record.before =
 				capture_load(ctx, s->record.head, length, CAPTURE_OUTLINE);
 		is_loaded = true;
-		if (capture_wants(f, s->record.ifindex, s->record.head, s->record.before))
+		if (capture_wants(place, 0, s->record.before))
 			wanted |= 1U << i;
 	}
 	return wanted;
@@ -370,7 +376,7 @@ __noinline int capture_left(packet_context *ctx, struct packet *p, __u32 length,
 			if (!is_loaded)
 				after = capture_load(ctx, s->after, length, CAPTURE_OUTLINE);
 			is_loaded = true;
-			if (!capture_wants(f, s->record.ifindex, s->after, after))
+			if (!capture_wants(place, 1, after))
 				continue;
 		}
 		if (!is_filled)
