@@ -11,6 +11,7 @@
 #include "agent/common/clock.h"
 #include "agent/config/config_show.h"
 #include "agent/config/config_ui.h"
+#include "agent/kernel/latency.h"
 #include "agent/observe/notify.h"
 
 #define MESSAGE_MAX 512
@@ -98,14 +99,29 @@ static int take_ui_hosts(struct agent *agent, struct config *now, char *message,
 	return agent_serve_ui(agent, message, size);
 }
 
+static int take_latency(struct agent *agent, struct config *now, char *message, size_t size)
+{
+	int r = latency_want(agent->datapath, now->latency, message, size);
+
+	if (r == 0)
+		agent->config.latency = now->latency;
+	agent_measure(agent);
+	/* Which would mean that a restart takes it. */
+	return r == -EOPNOTSUPP ? -EINVAL : r;
+}
+
 /* Those that config_reloads() names. */
 static const struct {
 	const char *key;
 	int (*take)(struct agent *agent, struct config *now, char *message, size_t size);
 } takers[] = {
-	{"log-level", take_log_level},	      {"events-per-second", take_events},
-	{"rejects-per-second", take_rejects}, {"metrics-listen", take_metrics},
-	{"health-listen", take_health},	      {"ui-listen", take_ui},
+	{"log-level", take_log_level},
+	{"events-per-second", take_events},
+	{"rejects-per-second", take_rejects},
+	{"metrics-listen", take_metrics},
+	{"health-listen", take_health},
+	{"latency", take_latency},
+	{"ui-listen", take_ui},
 	{"ui-host", take_ui_hosts},
 };
 
