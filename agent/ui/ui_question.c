@@ -40,6 +40,7 @@ static const struct operation operations[] = {
 	{.name = "services", .operation = "services"},
 	{.name = "load-balancers", .operation = "load-balancers"},
 	{.name = "maps", .operation = "maps"},
+	{.name = "latency", .operation = "latency"},
 	{.name = "policies", .operation = "policies"},
 	{.name = "policy", .operation = "policy", .arguments = {{"name", FORM_TEXT, 0, 0}}},
 	{.name = "flows",

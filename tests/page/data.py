@@ -109,6 +109,17 @@ def policy(hostile):
             'default_deny': {'ingress': {'counted': True, 'packets': 1200, 'bytes': 88800, 'text': 'everything else'}, 'egress': None}}
 
 
+def histogram():
+    return {'count': 1000, 'sum_us': 250000, 'p50_us': 120.0, 'p90_us': 600.0, 'p99_us': 4100.0,
+            'buckets': [{'most_us': 2 ** i, 'count': 1 + abs(200 - 40 * abs(i - 7))} for i in (4, 5, 6, 7, 10)] + [{'most_us': None, 'count': 1}]}
+
+
+def latency():
+    return [{'kind': kind, 'namespace': namespace, 'name': name, 'port': port, 'connect': histogram(), 'round_trip': histogram(), 'first_byte': histogram(),
+             'answer': histogram(), 'retransmitted': 3, 'resets': 1, 'timeouts': 0, 'failed': 2}
+            for kind, namespace, name, port in (('node', '', '', 0), ('pod', 'shop', 'web-0', 0), ('service', 'shop', 'web', 80))]
+
+
 def explained():
     end = {'kind': 'pod', 'name': 'shop/api-0', 'ip': '10.244.0.5', 'labels': {'app': 'api'}, 'node': 'node1', 'local': True, 'identity': 256}
     side = {'allowed': True, 'basis': 'open', 'here': True, 'node': 'node1', 'policies': [], 'policy': None, 'isolated_by': []}
@@ -139,5 +150,5 @@ def answers(many=True, hostile=True):
                  'backends': [{'address': addresses(0)[0], 'port': 8080, 'state': 'active'}], 'local_backends': [], 'service_port': 80}
                 for namespace in NAMESPACES for app in ('web', 'api')]
     return {'status': {'node': HOSTILE[1] if hostile else 'node1', 'node_ips': ['192.0.2.1', '2001:db8::1']}, 'pods': documents, 'nodes': [], 'services': services,
-            'flows': flows(documents) if many else few_flows(documents), 'drops': drops(documents, hostile), 'policies': policies(hostile), 'policy': policy(hostile),
+            'flows': flows(documents) if many else few_flows(documents), 'drops': drops(documents, hostile), 'policies': policies(hostile), 'policy': policy(hostile), 'latency': latency(),
             'explain': explained(), 'policy.try': tried()}

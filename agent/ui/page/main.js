@@ -4,12 +4,13 @@ import {ask} from './api.js';
 import {choice, el, link, text} from './common.js';
 import {ExplainView} from './explain.js';
 import {DropsView, FlowsView} from './flows.js';
+import {LatencyView} from './latency.js';
 import {MapView} from './map.js';
 import {PodView, PodsView, PoliciesView, PolicyView, ServicesView} from './objects.js';
 import {TryView} from './try.js';
 
 const VIEWS = [['map', 'Map', MapView], ['flows', 'Flows', FlowsView], ['drops', 'Drops', DropsView], ['pods', 'Pods', PodsView],
-	['services', 'Services', ServicesView], ['policies', 'Policies', PoliciesView], ['explain', 'Explain', ExplainView],
+	['services', 'Services', ServicesView], ['policies', 'Policies', PoliciesView], ['latency', 'Latency', LatencyView], ['explain', 'Explain', ExplainView],
 	['try', 'Try a policy', TryView]];
 const PAGES = {pod: [PodView, 'pods'], policy: [PolicyView, 'policies']};
 const TIMES = [['0', 'when asked'], ['2000', 'every 2 s'], ['5000', 'every 5 s'], ['15000', 'every 15 s']];
