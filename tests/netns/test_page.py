@@ -18,7 +18,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__f
 import data
 
 PORT = 9966
-WORLD = {"nodes": 1, "ui_listen": f"127.0.0.1:{PORT}", "ui_host": "node.test"}
+WORLD = {"nodes": 1, "ui_listen": f"127.0.0.1:{PORT}", "ui_host": "node.test", "latency": "yes"}
 REPLY = re.compile(rb"HTTP/1.1 (\d+)")
 
 
@@ -248,6 +248,12 @@ def test_what_the_browsers_tests_answer_has_the_fields_of_real_answers(world):
     real["policy"] = ask(world, query("policy", name=f"{world.server.ns}/server")).result()
     real["explain"] = ask(world, query("explain", **{"from": str(world.stranger), "to": str(world.server), "proto": "tcp", "port": "8080"})).result()
     made = data.answers(many=False, hostile=False)
+    with Connection(world.client, world.server.ips[V4], 8080) as connection:
+        connection.ask()
+
+        def measured():
+            return set().union(*(fields([row]) for row in ask(world, "/api/latency").result()))
+        wait_until(lambda: not fields(made["latency"]) - measured(), lambda: f"without {fields(made['latency']) - measured()}")
     for name, answer in real.items():
         unknown = fields(made[name]) - fields(answer)
         assert not unknown, (name, sorted(unknown), answer)

@@ -16,6 +16,7 @@ function duration(us) {
 
 // Empty buckets are not told: each ends at twice the one before, the last but one at MOST.
 const MOST = 2 ** 26;
+const ROWS_MOST = 200;
 
 function withEmpty(buckets) {
 	const all = [];
@@ -30,7 +31,7 @@ function withEmpty(buckets) {
 // Bars of counts, each bucket as wide as the next.
 function histogram(name, measured) {
 	const buckets = withEmpty(measured.buckets ?? []), most = Math.max(1, ...buckets.map((bucket) => bucket.count));
-	const width = 220, height = 64, bar = width / Math.max(1, buckets.length);
+	const width = 220, height = 64, bar = Math.min(20, width / Math.max(1, buckets.length));
 	const label = `${name}: ${count(measured.count)} measured, half within ${duration(measured.p50_us)}, 99 % within ${duration(measured.p99_us)}`;
 	return el('figure', {}, el('figcaption', {}, label),
 		svg('svg', {viewBox: `0 0 ${width} ${height}`, class: 'histogram', role: 'img', 'aria-label': label},
@@ -54,7 +55,9 @@ export class LatencyView {
 			swap(this.body, el('p', {}, error.status === 404 ? 'This polderd does not measure the latency of connections.' : `${error.message}. `, error.details ?? ''));
 			return;
 		}
-		swap(this.body, ...(rows.length ? rows.map((row) => this.row(row)) : [el('p', {class: 'faint'}, 'No connection was measured yet.')]));
+		const told = rows.filter((row) => MEASURES.some(([key]) => row[key]?.count) || COUNTS.some(([key]) => row[key]));
+		swap(this.body, ...(told.length ? told.slice(0, ROWS_MOST).map((row) => this.row(row)) : [el('p', {class: 'faint'}, 'No connection was measured yet.')]),
+			told.length > ROWS_MOST ? el('p', {}, `${count(told.length - ROWS_MOST)} more are not shown: polderctl latency has them`) : '');
 	}
 
 	row(row) {
