@@ -527,6 +527,7 @@ static int read_filter(const json_t *args, struct question *ret, struct error *e
 	const json_t *filter = json_object_get(args, "filter");
 	const char *key;
 	json_t *value;
+	int r;
 
 	json_object_foreach ((json_t *)filter, key, value) {
 		bool known = false;
@@ -540,7 +541,13 @@ static int read_filter(const json_t *args, struct question *ret, struct error *e
 					 "--last 1000",
 					 key);
 	}
-	return flow_filter_parse(filter, &ret->filter, error);
+	r = flow_filter_parse(filter, &ret->filter, error);
+	if (r < 0 || !ret->filter || !ret->filter->kernel_reasons.count)
+		return r;
+	flow_filter_free(ret->filter);
+	return error_set(error, -EINVAL, EINVAL,
+			 "filter reason: what the kernel drops is counted only while somebody "
+			 "watches: polderctl drop list --kernel");
 }
 
 int drop_log_document(const struct drop_log *log, const json_t *args, json_t **ret,
