@@ -123,7 +123,7 @@ static __always_inline __u32 pod_with(const struct polder_addr *addr)
 	return entry->ifindex;
 }
 
-/* Does another node's pod have it, or may one? */
+/* Does a pod have it, of this node or another one, or may one? */
 static __always_inline bool is_pods(const struct polder_addr *addr)
 {
 	const struct address_entry *entry = address_find(addr);
@@ -136,14 +136,15 @@ static __always_inline bool is_pods(const struct polder_addr *addr)
 static __always_inline bool is_namespace_of(struct net *net, __u32 link)
 {
 	const struct pod_entry *pod = pod_of_link(link);
-	struct list_head *at = BPF_CORE_READ(net, dev_base_head.next);
+	struct list_head *head = (void *)net + bpf_core_field_offset(struct net, dev_base_head);
+	struct list_head *at = BPF_CORE_READ(head, next);
 	const __u32 offset = bpf_core_field_offset(struct net_device, dev_list);
 	__u64 pods = 0;
 
 	if (!link || !pod)
 		return false;
 	__builtin_memcpy(&pods, pod->mac, sizeof(pod->mac));
-	for (int i = 0; i < DEVICES && at; i++) {
+	for (int i = 0; i < DEVICES && at && at != head; i++) {
 		struct net_device *dev = (void *)at - offset;
 		__u64 mac = 0;
 
@@ -179,15 +180,13 @@ static __always_inline struct net *find_namespace(struct sk_buff *skb, struct so
 /* Was it a packet to or from a pod, in the node's namespace or in that of a pod of this node? */
 static __always_inline bool is_ours(struct net *net, struct kernel_drop *d)
 {
-	__u32 source = pod_with(&d->saddr), destination = pod_with(&d->daddr);
-
 	if (BPF_CORE_READ(net, net_cookie) == config.netns_cookie) {
 		d->place = KERNEL_DROP_NODE;
-		return source | destination || is_pods(&d->saddr) || is_pods(&d->daddr);
+		return is_pods(&d->saddr) || is_pods(&d->daddr);
 	}
-	if (is_namespace_of(net, source))
+	if (is_namespace_of(net, pod_with(&d->saddr)))
 		d->place = KERNEL_DROP_SENDER;
-	else if (is_namespace_of(net, destination))
+	else if (is_namespace_of(net, pod_with(&d->daddr)))
 		d->place = KERNEL_DROP_RECEIVER;
 	else
 		return false;

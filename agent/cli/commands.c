@@ -353,8 +353,7 @@ const struct cli_command cli_commands[] = {
 	{.noun = "drop",
 	 .verb = "list",
 	 .summary = "List what was dropped by reason, pod and policy, and what to do about it",
-	 .options = CLI_BIT(CLI_POD) | CLI_BIT(CLI_NAMESPACE) | CLI_BIT(CLI_REASON) |
-		    CLI_BIT(CLI_POLICY) | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_HEADERS) |
+	 .options = CLI_OF_FILTER | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_HEADERS) |
 		    CLI_BIT(CLI_KERNEL) | CLI_BIT(CLI_FOR),
 	 .run = cli_run_drop_list},
 	{.noun = "monitor",

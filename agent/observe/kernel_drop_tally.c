@@ -229,37 +229,34 @@ static json_t *row_documents(const struct kernel_tally *tally)
 	return list;
 }
 
-static json_t *reason_documents(const struct kernel_tally *tally, const struct kernel_watch *watch,
-				const uint64_t counts[KERNEL_DROP_COUNTS])
+static json_t *reason_document(const struct kernel_tally *tally, uint32_t reason, const char *name,
+			       uint64_t counted)
 {
-	const struct flow_filter *filter = kernel_drops_filter(watch);
-	json_t *list = json_array();
+	return json_pack("{s:o, s:s, s:I, s:I, s:s, s:s}", "reason",
+			 json_sprintf("kernel:%s", name), "direction", "kernel", "packets",
+			 (json_int_t)counted, "told", (json_int_t)tally->told[reason], "means",
+			 kernel_drop_meaning(name), "remedy", kernel_drop_remedy(name));
+}
+
+json_t *kernel_tally_document(
+	const struct kernel_tally *tally, const uint64_t counts[KERNEL_DROP_COUNTS],
+	const struct flow_filter *filter,
+	const char *(*name)(uint32_t reason, char buffer[KERNEL_REASON_NAME_MAX], const void *data),
+	const void *data)
+{
+	json_t *reasons = json_array();
 	char buffer[KERNEL_REASON_NAME_MAX];
 
 	for (uint32_t i = 0; i < KERNEL_REASONS; i++) {
 		uint64_t counted = counts[i] > tally->begun[i] ? counts[i] - tally->begun[i] : 0;
-		const char *name =
-			i == KERNEL_REASON_REST ? "OTHERS" : kernel_drops_reason(watch, i, buffer);
+		const char *text = i == KERNEL_REASON_REST ? "OTHERS" : name(i, buffer, data);
 
-		if (counted && (!filter || flow_filter_has_kernel_reason(filter, name)))
-			json_array_append_new(
-				list, json_pack("{s:o, s:s, s:I, s:I, s:s, s:s}", "reason",
-						json_sprintf("kernel:%s", name), "direction",
-						"kernel", "packets", (json_int_t)counted, "told",
-						(json_int_t)tally->told[i], "means",
-						kernel_drop_meaning(name), "remedy",
-						kernel_drop_remedy(name)));
+		if (counted && (!filter || flow_filter_has_kernel_reason(filter, text)))
+			json_array_append_new(reasons, reason_document(tally, i, text, counted));
 	}
-	return list;
-}
-
-json_t *kernel_tally_document(const struct kernel_tally *tally, const struct kernel_watch *watch,
-			      const uint64_t counts[KERNEL_DROP_COUNTS])
-{
 	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:b, s:b}", "since",
 			 time_document(tally->since), "drops", row_documents(tally), "reasons",
-			 reason_documents(tally, watch, counts), "lost_events",
-			 (json_int_t)tally->lost, "limited_events", (json_int_t)tally->limited,
-			 "rows_left_out", (json_int_t)tally->evicted, "counted", true, "kernel",
-			 true);
+			 reasons, "lost_events", (json_int_t)tally->lost, "limited_events",
+			 (json_int_t)tally->limited, "rows_left_out", (json_int_t)tally->evicted,
+			 "counted", true, "kernel", true);
 }

@@ -15,11 +15,15 @@ void kernel_tally_missed(struct kernel_tally *tally, uint64_t lost, uint64_t lim
 /* The kernel's own counts, when it begins; they miss nothing. */
 void kernel_tally_begin(struct kernel_tally *tally, const uint64_t counts[KERNEL_DROP_COUNTS]);
 /*
- * The answer of `drops.kernel` (docs/control-protocol.md): as that of `drops`. `watch` for the
- * reasons' names and those that are wanted, `counts` as they are now. NULL: no memory.
+ * The answer of `drops.kernel` (docs/control-protocol.md): as that of `drops`. `counts` as they are
+ * now; of the reasons those that `filter` wants (NULL: all), by the names that `name` gives them.
+ * NULL: no memory.
  */
-json_t *kernel_tally_document(const struct kernel_tally *tally, const struct kernel_watch *watch,
-			      const uint64_t counts[KERNEL_DROP_COUNTS]);
+json_t *kernel_tally_document(
+	const struct kernel_tally *tally, const uint64_t counts[KERNEL_DROP_COUNTS],
+	const struct flow_filter *filter,
+	const char *(*name)(uint32_t reason, char buffer[KERNEL_REASON_NAME_MAX], const void *data),
+	const void *data);
 
 /* Of a reason of the kernel's, by its name. */
 const char *kernel_drop_meaning(const char *reason);

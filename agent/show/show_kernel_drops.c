@@ -46,6 +46,11 @@ static void send_failure(struct count *count, const char *why)
 				  json_pack("{s:s, s:s}", "type", "failed", "reason", why));
 }
 
+static const char *name_of(uint32_t reason, char buffer[KERNEL_REASON_NAME_MAX], const void *data)
+{
+	return kernel_drops_reason(data, reason, buffer);
+}
+
 static void on_time(uv_timer_t *timer)
 {
 	struct count *count = timer->data;
@@ -53,7 +58,9 @@ static void on_time(uv_timer_t *timer)
 	json_t *document = NULL;
 
 	if (kernel_drops_counts(count->watch, counts) == 0)
-		document = kernel_tally_document(count->tally, count->watch, counts);
+		document = kernel_tally_document(count->tally, counts,
+						 kernel_drops_filter(count->watch), name_of,
+						 count->watch);
 	kernel_drops_unwatch(count->watch);
 	count->watch = NULL;
 	if (document)
