@@ -10,6 +10,7 @@
 #include "agent/common/array.h"
 #include "agent/common/cleanup.h"
 #include "agent/common/hash.h"
+#include "agent/observe/drop_log.h"
 #include "agent/observe/kernel_drop_remedies.h"
 
 #define KEY_MAX (KERNEL_REASON_NAME_MAX + 1 + EVENT_NAME_MAX)
@@ -179,16 +180,6 @@ const char *kernel_drop_remedy(const char *reason)
 
 /* ---------------------------------------------------------------- the answer */
 
-static json_t *time_document(time_t when)
-{
-	char text[32];
-	struct tm tm;
-
-	gmtime_r(&when, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return json_string(text);
-}
-
 static json_t *row_document(const struct kernel_tally *tally, const struct tally_row *row)
 {
 	const struct kernel_drop_told told = {&row->drop, row->reason, row->event};
@@ -198,16 +189,8 @@ static json_t *row_document(const struct kernel_tally *tally, const struct tally
 			 row->to ? "to_pod" : "from_pod", "pod", row->pod, "policy", "", "packets",
 			 (json_int_t)row->packets, "seconds",
 			 (json_int_t)(time(NULL) - row->last_at), "last",
-			 time_document(row->last_at), "example",
+			 drop_time_document(row->last_at), "example",
 			 kernel_drop_document(&told, tally->names));
-}
-
-static int by_packets(const void *a, const void *b)
-{
-	json_int_t left = json_integer_value(json_object_get(*(json_t *const *)a, "packets"));
-	json_int_t right = json_integer_value(json_object_get(*(json_t *const *)b, "packets"));
-
-	return left < right ? 1 : left > right ? -1 : 0;
 }
 
 /* The most packets first. NULL: no memory. */
@@ -223,7 +206,7 @@ static json_t *row_documents(const struct kernel_tally *tally)
 		return NULL;
 	HASH_ITER (hh, tally->rows, row, next)
 		found[count++] = row_document(tally, row);
-	qsort(found, count, sizeof(*found), by_packets);
+	qsort(found, count, sizeof(*found), drop_row_compare);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, found[i]);
 	return list;
@@ -255,7 +238,7 @@ json_t *kernel_tally_document(
 			json_array_append_new(reasons, reason_document(tally, i, text, counted));
 	}
 	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:b, s:b}", "since",
-			 time_document(tally->since), "drops", row_documents(tally), "reasons",
+			 drop_time_document(tally->since), "drops", row_documents(tally), "reasons",
 			 reasons, "lost_events", (json_int_t)tally->lost, "limited_events",
 			 (json_int_t)tally->limited, "rows_left_out", (json_int_t)tally->evicted,
 			 "counted", true, "kernel", true);

@@ -127,8 +127,6 @@ static void on_missed_time(uv_timer_t *timer)
 		 limited = more_of(reader, KERNEL_DROPS_LIMITED, &reader->limited);
 	struct kernel_watch *watch, *next;
 
-	if (!lost && !limited)
-		return;
 	DL_FOREACH_SAFE(reader->drops->watches, watch, next)
 	{
 		if (watch->began)
@@ -374,6 +372,17 @@ int kernel_drops_counts(const struct kernel_watch *watch, uint64_t ret[KERNEL_DR
 	if (!watch->drops || !watch->drops->program)
 		return -ENOENT;
 	return kernel_drop_program_counts(watch->drops->program, ret);
+}
+
+void kernel_drops_flush(struct kernel_watch *watch)
+{
+	struct reader *reader = watch->drops ? watch->drops->reader : NULL;
+
+	if (!reader)
+		return;
+	/* No more than fit into the ring. */
+	reader->left = KERNEL_DROPS_BYTES / (int)sizeof(struct kernel_drop);
+	ring_buffer__consume(reader->ring);
 }
 
 const char *kernel_drops_reason(const struct kernel_watch *watch, uint32_t reason,

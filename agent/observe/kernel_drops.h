@@ -32,7 +32,8 @@ struct kernel_watch_calls {
 	 * kernel_drops_watch() has returned. */
 	void (*began)(const char *why, void *data);
 	void (*drop)(const struct kernel_drop_told *told, void *data);
-	/* So many were not told: the ring was full, or there were more than the rate allows. */
+	/* Once a second. So many were not told since then: the ring was full, or there were more
+	 * than the rate allows. */
 	void (*missed)(uint64_t lost, uint64_t limited, void *data);
 	void *data;
 };
@@ -47,6 +48,8 @@ void kernel_drops_unwatch(struct kernel_watch *watch);
 const struct flow_filter *kernel_drops_filter(const struct kernel_watch *watch); /* NULL: all */
 /* After `began`: packets by reason since the program is there, and those not told. 0 or -errno. */
 int kernel_drops_counts(const struct kernel_watch *watch, uint64_t ret[KERNEL_DROP_COUNTS]);
+/* The same: tells at once what waits in the ring. Not to be called by what it calls. */
+void kernel_drops_flush(struct kernel_watch *watch);
 /* The same: the kernel's name of a reason. */
 const char *kernel_drops_reason(const struct kernel_watch *watch, uint32_t reason,
 				char buffer[KERNEL_REASON_NAME_MAX]);

@@ -57,10 +57,13 @@ static void on_time(uv_timer_t *timer)
 	uint64_t counts[KERNEL_DROP_COUNTS];
 	json_t *document = NULL;
 
-	if (kernel_drops_counts(count->watch, counts) == 0)
+	/* In this order: what is counted is told, too. */
+	if (kernel_drops_counts(count->watch, counts) == 0) {
+		kernel_drops_flush(count->watch);
 		document = kernel_tally_document(count->tally, counts,
 						 kernel_drops_filter(count->watch), name_of,
 						 count->watch);
+	}
 	kernel_drops_unwatch(count->watch);
 	count->watch = NULL;
 	if (document)

@@ -102,7 +102,7 @@ struct monitor {
 	const struct event_names *names;
 	struct event_subscriber *events; /* NULL: not to these */
 	struct kernel_watch *kernel;	 /* the same */
-	uint64_t unsent; /* of the kernel's drops, lines for which there was no room */
+	uint64_t lost, limited; /* of the kernel's drops, that the reader has not heard of */
 };
 
 static int send_line(json_t *line, void *data)
@@ -147,20 +147,21 @@ static void on_kernel_drop(const struct kernel_drop_told *told, void *data)
 	json_t *line = kernel_drop_document(told, monitor->names);
 
 	if (!line || send_line(line, monitor) < 0)
-		monitor->unsent++;
+		monitor->lost++;
 }
 
 static void on_kernel_missed(uint64_t lost, uint64_t limited, void *data)
 {
 	struct monitor *monitor = data;
 
-	lost += monitor->unsent;
-	if (send_line(json_pack("{s:o, s:o}", "kernel_lost", show_u64(lost), "kernel_limited",
-				show_u64(limited)),
+	monitor->lost += lost;
+	monitor->limited += limited;
+	if (!monitor->lost && !monitor->limited)
+		return;
+	if (send_line(json_pack("{s:o, s:o}", "kernel_lost", show_u64(monitor->lost),
+				"kernel_limited", show_u64(monitor->limited)),
 		      monitor) == 0)
-		monitor->unsent = 0;
-	else
-		monitor->unsent += limited + lost - monitor->unsent;
+		monitor->lost = monitor->limited = 0;
 }
 
 static bool is_wanted(const json_t *args, const char *key)
@@ -300,30 +301,37 @@ static struct monitor *listen_to(const struct show_sources *sources, const struc
 	return NULL;
 }
 
+/* From now on `monitor` may go at any time: it is the stream's. */
+static void begin_stream(struct control_request *request, const json_t *args,
+			 const struct show_sources *sources, const struct past *past,
+			 struct monitor *monitor)
+{
+	struct event_subscriber *events = monitor->events;
+
+	control_stream_begin(request, on_hang_up, monitor);
+	if (is_wanted(args, "begin"))
+		control_stream_send(request, begin_document(sources));
+	if (past->wanted && events)
+		events_replay(events, past->after_ns, past->last);
+}
+
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	const struct show_sources *sources = data;
 	struct flow_filter *filters[2] = {NULL, NULL};
-	struct event_subscriber *events;
+	struct monitor *monitor = NULL;
 	struct wanted wanted = {0};
-	struct monitor *monitor;
 	struct error error;
+	int r = read_wanted(args, &wanted, filters, &error);
 
-	if (read_wanted(args, &wanted, filters, &error) < 0) {
-		control_fail(request, error.code, error.text, NULL);
-	} else {
+	if (r == 0)
 		monitor = listen_to(sources, &wanted, filters, request);
-		if (!monitor) {
-			show_reply(request, NULL);
-		} else {
-			events = monitor->events;
-			control_stream_begin(request, on_hang_up, monitor);
-			if (is_wanted(args, "begin"))
-				control_stream_send(request, begin_document(sources));
-			if (wanted.past.wanted && events)
-				events_replay(events, wanted.past.after_ns, wanted.past.last);
-		}
-	}
+	if (monitor)
+		begin_stream(request, args, sources, &wanted.past, monitor);
+	else if (r < 0)
+		control_fail(request, error.code, error.text, NULL);
+	else
+		show_reply(request, NULL);
 	flow_filter_free(filters[0]);
 	flow_filter_free(filters[1]);
 }

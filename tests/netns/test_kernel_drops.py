@@ -179,7 +179,6 @@ def test_what_polder_dropped_is_not_told_twice(world):
     with Monitor(world.n1.agent, "--drops") as monitor:
         monitor.wait(lambda event: is_kernels(event, "NO_SOCKET", address), lambda: send(world.client, address, NOBODY))
         reach(world.client, world.closed.ips[4], SERVED, timeout=0.1)
-        send(world.client, "10.244.4.255", NOBODY)
         monitor.wait(lambda event: event.get("type") == "drop" and event["destination"]["ip"] == world.closed.ips[4])
         count = len(kernels(monitor))
         monitor.wait(lambda _: len(kernels(monitor)) > count, lambda: send(world.client, address, NOBODY))
@@ -242,11 +241,12 @@ def test_what_makes_no_sense_is_refused_in_words(world):
 def test_drop_list_counts_while_it_waits_and_says_what_to_do(world):
     agent, address = world.n1.agent, world.server.ips[4]
     for words, read in ((("-o", "json"), json.loads), ((), str)):
-        asked = subprocess.Popen([POLDERCTL, "--socket", agent.socket, *words, "drop", "list", "--kernel", "--for", "1s"],
+        asked = subprocess.Popen([POLDERCTL, "--socket", agent.socket, *words, "drop", "list", "--kernel", "--for", "3s"],
                                  stdout=subprocess.PIPE, text=True)
         wait_until(lambda: attached(agent) or asked.poll() is not None, "the program is attached")
         while asked.poll() is None:
-            send(world.client, address, NOBODY)
+            for _ in range(10):
+                send(world.client, address, NOBODY)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 asked.wait(0.1)
         answer = read(asked.stdout.read())
@@ -255,7 +255,7 @@ def test_drop_list_counts_while_it_waits_and_says_what_to_do(world):
             rows = [row for row in answer["drops"] if row["reason"] == "kernel:NO_SOCKET" and row["pod"] == str(world.server)]
             reason, = [reason for reason in answer["reasons"] if reason["reason"] == "kernel:NO_SOCKET"]
             assert rows and rows[0]["direction"] == "to_pod" and rows[0]["packets"] > 1, answer
-            assert reason["packets"] == reason["told"] >= rows[0]["packets"] and "ss -lntu" in reason["remedy"], answer
+            assert reason["packets"] > 1 and reason["told"] >= rows[0]["packets"] and "ss -lntu" in reason["remedy"], answer
             assert rows[0]["example"]["destination"]["ip"] == address, answer
         else:
             assert "kernel:NO_SOCKET" in answer and str(world.server) in answer and "nothing listens on the port" in answer, answer
