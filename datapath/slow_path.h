@@ -146,6 +146,15 @@ static __always_inline int slow_path_outside(struct slow_path *path, const struc
 	return 0;
 }
 
+/* Who answers a client outside is decided by the flow's first packet, whatever is known of the
+ * client since: the endpoint's node, to which it goes untranslated, or this one. */
+static __always_inline void slow_path_keep_handing_on(struct slow_path *path)
+{
+	path->flags &= ~SLOW_PATH_HAND_ON;
+	if (path->fwd.tuple.zone != ZONE_POD && !(path->old.state & FLOW_TRANSLATED))
+		path->flags |= SLOW_PATH_HAND_ON;
+}
+
 /* Endpoint of a flow that goes to a Service. 0 or -reason. */
 static __always_inline int slow_path_service(struct slow_path *path, const struct packet *p,
 					     const struct service_entry *service)
@@ -174,6 +183,7 @@ static __always_inline int slow_path_service(struct slow_path *path, const struc
 				    &old_dst)) {
 			path->new_dst = old_dst;
 			path->new_dport_be = path->old.new_dport_be;
+			slow_path_keep_handing_on(path);
 			return 0;
 		}
 	}

@@ -147,6 +147,13 @@ class Frontends:
             self.clients[key] = kept | {chosen} if at_once else frozenset([chosen])
         return chosen
 
+    def forget_clients(self, finish):
+        """A port that is gone and comes again is another one; of one without affinity the clients are known until the programs that
+        may still write them have ended."""
+        keeps = self.world.affinity()
+        self.clients = {(key, client): kept for (key, client), kept in self.clients.items()
+                        if key in keeps and (keeps[key] or not finish)}
+
     def stays(self, meeting, where, starts, reply):
         """May the flow stay with the endpoint that it has? With one that is terminating what has begun may: a SYN that is sent again
         has not, and datagrams go to another one if there is one."""
@@ -165,7 +172,7 @@ class Frontends:
             return TO_HOST, 0, src, False  # the stack takes nothing from its own address
         if link is None and any(dst in r for r in self.ranges):
             return 'no_such_pod'
-        hands_on = meeting.hands_on and link is None and peer is not None
+        hands_on = (meeting.hands_on if old is None else old.as_it_came) and link is None and peer is not None
         tunnelled = link is None and self.has_tunnel and peer is not None and (hands_on or dst not in peer.addresses)
         if old is not None:
             source = old.src  # decided by the flow's first packet

@@ -182,7 +182,7 @@ class Node(Frontends, Tunnel):
             reply, fwd = True, reply_tuple(key, stale)
             sport, dport = reversed_ports(proto, key[4], key[5])
             old = Entry(0, 0, stale.link, False, stale.service, stale.closing, key[3], key[2], sport, dport, None)
-            old.owner = stale.owner
+            old.owner, old.as_it_came = stale.owner, stale.as_it_came
         src, dst, dport = fwd[2], fwd[3], fwd[5]
         if fwd[0] == HOST and self.outside:
             return self.beside(p, fwd, old, reply, answer, seen)

@@ -180,6 +180,14 @@ class Race(CaseRunner):
             steps += ('free', (reply_tuple(key, entry), other.serial)),
         return steps + (OPEN,)
 
+    def loses_its_flow(self, one):
+        """A segment of a closed connection, which a SYN on the other CPU frees between the segment's look-up and its evaluation: an
+        answer to the node's own port is refused there as one of no flow, where before and after it goes its way."""
+        ends = [(other.packet.src, other.packet.dst, *other.packet.ports) for other in self.batch
+                if other.cpu != one.cpu and other.packet.proto == TCP and other.packet.about is None and is_syn(other.packet)]
+        ports = () if one.packet.proto != TCP or one.packet.about is not None or is_syn(one.packet) else one.packet.ports
+        return (one.packet.src, one.packet.dst, *ports) in ends
+
     def steps(self, state, one, counted, happened, reopens=False):
         """(state, counts, what is left to be done) behind the packet for each way in which the model gives the answer that there was."""
         for answer in one.answers(state):
@@ -190,6 +198,8 @@ class Race(CaseRunner):
             node.answered = 'pod_not_ready' if 'pod_not_ready' in happened else None
             if answer.verdict == 0 and happened.get('flow_busy'):
                 yield state, add(counted, 'flow_busy'), ()  # see BUSY_IN
+            if answer.verdict == 0 and happened.get('tcp_without_flow') and self.loses_its_flow(one):
+                yield state, add(counted, 'tcp_without_flow'), ()
             self.node = node
             try:
                 expected = self.expect(one.hook, one.link, one.ingress, one.packet, one.frame, answer)

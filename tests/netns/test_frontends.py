@@ -33,8 +33,7 @@ def take_tunnel(world):
     for node, other in ((world.n1, world.n2), (world.n2, world.n1)):
         wait_until(lambda n=node, o=other: tunnelled(n) == set(o.pod_cidr.values()), f"{node}: routes by the tunnel")
         now = node.ruler()
-        node.before = {**node.before, "routes": now["routes"], "pins": now["pins"],
-                       "maps": {**node.before["maps"], "egress_routes": now["maps"].get("egress_routes")}}
+        node.before = {**node.before, "routes": now["routes"], "pins": now["pins"]}
 
 
 def put_process(world, name, number, node_port, port):

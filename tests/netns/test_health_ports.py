@@ -87,7 +87,8 @@ def test_sv10_terminating_endpoints_serve_and_count_no_more(world, family):
         code, headers, body = ask(world, family=family)
         count = int(state == "ready")
         assert (json.loads(body)["localEndpoints"], headers["X-Load-Balancing-Endpoint-Weight"]) == (count, str(count)), state
-        assert reach(world.outside, BALANCER[family], 80, timeout=None if served == "open" else 0.5).verdict == served, state
+        timeout = None if served == "open" else 0.5
+        wait_until(lambda t=timeout, s=served: reach(world.outside, BALANCER[family], 80, timeout=t).verdict == s, f"{state}: {served}")
 
 
 def test_sv10_port_is_gone_with_its_service_and_with_the_policy(world):

@@ -24,8 +24,7 @@ def keep_as_ruler(world):
             route.startswith(range) for other in world.nodes if other is not node for range in other.pod_cidr.values())]
         routes += [route for route in now["routes"] if DEVICE in route]
         pins = [pin for pin in before["pins"] if "tunnel" not in pin] + [pin for pin in now["pins"] if "tunnel" in pin]
-        node.before = {**before, "routes": sorted(routes), "pins": sorted(pins),
-                       "maps": {**before["maps"], "egress_routes": now["maps"].get("egress_routes")}}
+        node.before = {**before, "routes": sorted(routes), "pins": sorted(pins)}
 
 
 def check_connected(world, what):

@@ -212,11 +212,12 @@ class Node:
         wait_until(same, lambda: f"left: {more}", interval=0.1)
 
     def map_fill(self):
-        """Entries of each map that pods and objects fill; flows and caches age by themselves."""
+        """Entries of each map that pods and objects fill; flows and caches age by themselves, ways out follow the node's routes
+        a moment later."""
         found = {}
         for entry in self.agent.ctl_json("map", "list"):
             name = entry["name"]
-            if not any(word in name for word in ("flow", "fragment", "origin", "event")):
+            if not any(word in name for word in ("flow", "fragment", "origin", "event", "egress")):
                 found[name] = next((entry[key] for key in ("used", "entries", "fill")
                                     if key in entry),
                                    None)
