@@ -239,6 +239,16 @@ int kernel_drop_reason_find(const struct kernel_drop_program *program, const cha
 	return -ENOENT;
 }
 
+static const char *const vague[] = {"NOT_SPECIFIED", "OTHERHOST"};
+
+bool kernel_drop_reason_is_vague(const char *name)
+{
+	for (size_t i = 0; i < COUNT(vague); i++)
+		if (strcmp(name, vague[i]) == 0)
+			return true;
+	return false;
+}
+
 static void set_bit_of(const struct kernel_drop_program *program, const char *name, __u64 *words)
 {
 	uint32_t reason;
@@ -254,13 +264,12 @@ int kernel_drop_program_want(const struct kernel_drop_program *program,
 	/* No drops, and of a packet that tcpdump or the like had no room for it was a copy. */
 	static const char *const never[] = {"SKB_NOT_DROPPED_YET", "SKB_CONSUMED",
 					    "PACKET_SOCK_ERROR"};
-	static const char *const only_if_wanted[] = {"NOT_SPECIFIED", "OTHERHOST"};
 	static const char *const own[] = {"TC_INGRESS", "TC_EGRESS", "XDP"};
 	struct kernel_drop_settings settings = {0};
 	__u32 zero = 0;
 
-	for (size_t i = 0; i < COUNT(only_if_wanted); i++)
-		set_bit_of(program, only_if_wanted[i], settings.left_out);
+	for (size_t i = 0; i < COUNT(vague); i++)
+		set_bit_of(program, vague[i], settings.left_out);
 	for (size_t i = 0; i < COUNT(settings.left_out); i++)
 		settings.left_out[i] &= ~wanted[i];
 	for (size_t i = 0; i < COUNT(never); i++)

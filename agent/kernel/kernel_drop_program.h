@@ -37,9 +37,8 @@ const char *kernel_drop_reason_name(const struct kernel_drop_program *program, u
 /* The number of a name, as kernel_drop_reason_name() has it. 0; -ENOENT: this kernel has none. */
 int kernel_drop_reason_find(const struct kernel_drop_program *program, const char *name,
 			    uint32_t *ret);
-/*
- * Reasons that say little of their own (not_specified, packets for other machines) are told only if
- * they are among these, which are bits by reason. 0 or -errno.
- */
+/* Does it say little of its own (not specified, packets for other machines)? */
+bool kernel_drop_reason_is_vague(const char *name);
+/* Vague ones are told only if they are among these, which are bits by reason. 0 or -errno. */
 int kernel_drop_program_want(const struct kernel_drop_program *program,
 			     const uint64_t wanted[KERNEL_REASONS / 64]);

@@ -239,6 +239,14 @@ bool flow_filter_has_reason(const struct flow_filter *filter, uint8_t reason)
 	return reason < REASON_COUNT && has_bit(filter->reasons, reason);
 }
 
+bool flow_filter_names_kernel_reason(const struct flow_filter *filter, const char *reason)
+{
+	for (size_t i = 0; filter && i < filter->kernel_reasons.count; i++)
+		if (strcmp(filter->kernel_reasons.items[i], reason) == 0)
+			return true;
+	return false;
+}
+
 bool flow_filter_has_kernel_reason(const struct flow_filter *filter, const char *reason)
 {
 	const struct flow_filter_texts *wanted = &filter->kernel_reasons;

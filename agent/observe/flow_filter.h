@@ -75,6 +75,8 @@ uint32_t flow_filter_mask(const struct flow_filter *filter, uint32_t mask);
 /* For what has no packets any more, only names and numbers. */
 bool flow_filter_has_reason(const struct flow_filter *filter, uint8_t reason); /* or wants any */
 bool flow_filter_has_kernel_reason(const struct flow_filter *filter, const char *reason);
+/* Is it asked for by its name? NULL: nothing is. */
+bool flow_filter_names_kernel_reason(const struct flow_filter *filter, const char *reason);
 bool flow_name_in_namespace(const char *name, const char *namespace);
 
 /* Do protocols of this number have ports? */

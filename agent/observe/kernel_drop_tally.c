@@ -234,6 +234,9 @@ json_t *kernel_tally_document(
 		uint64_t counted = counts[i] > tally->begun[i] ? counts[i] - tally->begun[i] : 0;
 		const char *text = i == KERNEL_REASON_REST ? "OTHERS" : name(i, buffer, data);
 
+		if (kernel_drop_reason_is_vague(text) &&
+		    !flow_filter_names_kernel_reason(filter, text))
+			continue;
 		if (counted && (!filter || flow_filter_has_kernel_reason(filter, text)))
 			json_array_append_new(reasons, reason_document(tally, i, text, counted));
 	}

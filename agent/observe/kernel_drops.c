@@ -72,6 +72,16 @@ static void take_event(const struct kernel_drop *drop, struct polder_event *ret)
 	};
 }
 
+/* A vague reason is told because somebody has asked for it: to nobody else. */
+static bool is_wanted(const struct kernel_watch *watch, const struct flow_subject *subject)
+{
+	if (!watch->began ||
+	    (kernel_drop_reason_is_vague(subject->kernel_reason) &&
+	     !flow_filter_names_kernel_reason(watch->filter, subject->kernel_reason)))
+		return false;
+	return flow_filter_matches(watch->filter, subject, watch->drops->names);
+}
+
 static void tell(struct kernel_drops *drops, const struct kernel_drop_told *told)
 {
 	struct kernel_watch *watch, *next;
@@ -81,7 +91,7 @@ static void tell(struct kernel_drops *drops, const struct kernel_drop_told *told
 	subject.kernel_reason = told->reason;
 	DL_FOREACH_SAFE(drops->watches, watch, next)
 	{
-		if (watch->began && flow_filter_matches(watch->filter, &subject, drops->names))
+		if (is_wanted(watch, &subject))
 			watch->calls.drop(told, watch->calls.data);
 	}
 }

@@ -137,6 +137,37 @@ def test_full_receive_buffer(world, family):
     assert event["place"] == f"pod {world.server}" and event["destination"]["port"] == 9000, event
 
 
+@each_family
+def test_segment_that_the_connection_does_not_want(world, family):
+    """It has no device any more when it is given up: where that was the socket says."""
+    source, address = world.client.ips[family], world.server.ips[family]
+    with Connection(world.client, address, SERVED) as connection, Monitor(world.n1.agent, "--kernel") as monitor:
+        assert connection.ask()
+        segment = packets.tcp(source, address, connection.sock.getsockname()[1], SERVED, 0x10, seq=1, data=b"stray")
+        packet = packets.ip(source, address, socket.IPPROTO_TCP, segment)
+        frame = packets.ethernet(world.client.gateway_mac(), world.client.netns.mac(), packets.ethertype_of(packet), packet)
+        event = monitor.wait(lambda event: event.get("type") == "kernel_drop" and event["destination"]["ip"] == address
+                             and "SEQUENCE" in event["reason"], lambda: send_frame(world.client, frame))[0]
+    assert event["place"] == f"pod {world.server}" and event["source"]["pod"] == str(world.client), event
+
+
+@each_family
+def test_reasons_that_say_little_are_told_to_who_asks_for_them(world, family):
+    """A frame with another machine's MAC address: each packet on a link that somebody captures on is one."""
+    source, address = world.n1.ips[family], world.server.ips[family]
+    packet = packets.ip(source, address, socket.IPPROTO_UDP, packets.udp(source, address, 40000, NOBODY, b"x"))
+    frame = packets.ethernet("02:00:00:00:00:99", world.server.gateway_mac(), packets.ethertype_of(packet), packet)
+    send_it = lambda: send_frame(world.n1, frame, world.server.host_link)
+    with Monitor(world.n1.agent, "--kernel") as every:
+        with Monitor(world.n1.agent, "--kernel", "--reason", "kernel:OTHERHOST") as asked:
+            asked.wait(lambda event: is_kernels(event, "OTHERHOST", address), send_it)
+        count = len(kernels(every))
+        every.wait(lambda _: len(kernels(every)) > count, lambda: (send_it(), send(world.client, address, NOBODY)))
+        wait_until(lambda: any(is_kernels(event, "NO_SOCKET", address) for event in kernels(every)), "the marker")
+        told = kernels(every)
+    assert not [event for event in told if event["reason"] == "kernel:OTHERHOST"], told
+
+
 def test_nothing_is_attached_unless_somebody_asks(world):
     agent = world.n1.agent
     wait_detached(agent)
