@@ -75,9 +75,12 @@ static void take_event(const struct kernel_drop *drop, struct polder_event *ret)
 /* A vague reason is told because somebody has asked for it: to nobody else. */
 static bool is_wanted(const struct kernel_watch *watch, const struct flow_subject *subject)
 {
-	if (!watch->began ||
-	    (kernel_drop_reason_is_vague(subject->kernel_reason) &&
-	     !flow_filter_names_kernel_reason(watch->filter, subject->kernel_reason)))
+	const char *reason = subject->kernel_reason;
+
+	if (!watch->began)
+		return false;
+	if (kernel_drop_reason_is_vague(reason) &&
+	    !flow_filter_names_kernel_reason(watch->filter, reason))
 		return false;
 	return flow_filter_matches(watch->filter, subject, watch->drops->names);
 }
