@@ -226,6 +226,7 @@ json_t *cli_seen_args(const struct cli *cli, json_int_t *ret_seconds);
 int cli_ask_seen(const struct cli *cli, const json_t *args, json_int_t seconds, json_t *answer);
 int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
+int cli_run_latency(struct cli *cli);
 int cli_run_drop_list(struct cli *cli);
 int cli_run_identities(struct cli *cli);
 int cli_run_rulesets(struct cli *cli);

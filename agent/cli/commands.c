@@ -350,6 +350,13 @@ const struct cli_command cli_commands[] = {
 	 .summary = "List who has spoken with whom, by workload and port, as far back as is known",
 	 .options = CLI_BIT(CLI_SINCE),
 	 .run = cli_run_flow_history},
+	{.noun = "latency",
+	 .argument = "NS/NAME[:PORT]",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary =
+		 "Show how fast connections of pods, Services and the node are, and how they end",
+	 .options = CLI_BIT(CLI_NO_HEADERS),
+	 .run = cli_run_latency},
 	{.noun = "drop",
 	 .verb = "list",
 	 .summary = "List what was dropped by reason, pod and policy, and what to do about it",

@@ -245,6 +245,7 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 		r = datapath_attach_sockets(agent->datapath, message, size);
 	if (r == 0) {
 		agent_tell_sockets(agent);
+		agent_measure(agent);
 		datapath_prune_pins(agent->datapath, is_in_use, agent);
 		/* A foreign XDP program has kept ours away. */
 		if (agent_replace_foreign(agent) > 0)

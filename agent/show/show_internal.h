@@ -17,6 +17,8 @@ void show_kernel_drops(struct control_request *request, const json_t *args, int 
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_suggest(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
+void show_latency(struct control_request *request, const json_t *args, int netns_fd, void *data);
+
 /* Answers with `result`, or with an error if it is NULL. Takes the reference. */
 void show_reply(struct control_request *request, json_t *result);
 /* The status's "routes", and the problems of Nodes that have none, into `list`. */
