@@ -331,6 +331,9 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	if (r == 0)
 		r = drop_log_open(agent->loop, agent->maps, agent->events, &agent->event_names,
 				  &agent->drop_log);
+	if (r == 0)
+		r = kernel_drops_open(agent->loop, agent->datapath, &agent->event_names,
+				      &agent->kernel_drops);
 	if (r == 0 && agent->config.flow_export)
 		r = start_flow_export(agent);
 	if (r == 0)
@@ -339,6 +342,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	agent->show.events = agent->events;
 	agent->show.flow_export = agent->flow_export;
 	agent->show.drop_log = agent->drop_log;
+	agent->show.kernel_drops = agent->kernel_drops;
+	agent->show.event_names = &agent->event_names;
 	if (r < 0)
 		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
 	return r;
@@ -435,6 +440,7 @@ void agent_stop(struct agent *agent)
 	agent_stop_sources(agent);
 	agent_stop_announce(agent);
 	drop_log_close(agent->drop_log);
+	kernel_drops_close(agent->kernel_drops);
 	flow_export_close(agent->flow_export);
 	if (agent->recorder.watch && agent->recorder.most_bytes)
 		flow_recorder_end(&agent->recorder);

@@ -86,6 +86,7 @@ struct agent {
 	struct show_sources show;
 	struct event_names event_names;
 	struct drop_log *drop_log;
+	struct kernel_drops *kernel_drops;
 	struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder recorder;
 
