@@ -74,6 +74,7 @@ enum cli_option {
 	CLI_NO_NAMES,
 	CLI_ENOUGH,
 	CLI_RANGE,
+	CLI_KERNEL,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (UINT64_C(1) << (option))

@@ -14,6 +14,7 @@
 #include "agent/kernel/cause.h"
 #include "agent/kernel/namespace.h"
 #include "agent/node/pod_range.h"
+#include "agent/ui/ui.h"
 
 #define MESSAGE_MAX 768
 
@@ -334,6 +335,9 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	if (r == 0)
 		r = drop_log_open(agent->loop, agent->maps, agent->events, &agent->event_names,
 				  &agent->drop_log);
+	if (r == 0)
+		r = kernel_drops_open(agent->loop, agent->datapath, &agent->event_names,
+				      &agent->kernel_drops);
 	if (r == 0 && agent->config.flow_export)
 		r = start_flow_export(agent);
 	if (r == 0)
@@ -342,6 +346,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	agent->show.events = agent->events;
 	agent->show.flow_export = agent->flow_export;
 	agent->show.drop_log = agent->drop_log;
+	agent->show.kernel_drops = agent->kernel_drops;
+	agent->show.event_names = &agent->event_names;
 	if (r < 0)
 		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
 	return r;
@@ -427,6 +433,8 @@ void agent_stop(struct agent *agent)
 	agent_attach_finish(agent);
 	/* What is not pinned would end with this process. */
 	agent_repair_pins(agent);
+	ui_free(agent->ui);
+	agent->ui = NULL;
 	control_server_free(agent->control);
 	agent->control = NULL;
 	http_server_free(agent->http);
@@ -436,6 +444,7 @@ void agent_stop(struct agent *agent)
 	agent_stop_sources(agent);
 	agent_stop_announce(agent);
 	drop_log_close(agent->drop_log);
+	kernel_drops_close(agent->kernel_drops);
 	flow_export_close(agent->flow_export);
 	if (agent->recorder.watch && agent->recorder.most_bytes)
 		flow_recorder_end(&agent->recorder);

@@ -442,6 +442,7 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"policies", show_policies},
 		{"flows", show_flows},
 		{"drops", show_drops},
+		{"drops.kernel", show_kernel_drops},
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},

@@ -16,6 +16,7 @@
 #include "agent/observe/events.h"
 #include "agent/observe/flow_export.h"
 #include "agent/observe/flow_watch.h"
+#include "agent/observe/kernel_drops.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
@@ -68,6 +69,8 @@ struct show_sources {
 	struct flows *flows;
 	struct events *events;
 	struct drop_log *drop_log;
+	struct kernel_drops *kernel_drops;
+	const struct event_names *event_names;
 	const struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder *recorder;
 	struct process_names *process_names;
