@@ -5,11 +5,10 @@
  */
 #include "latency.h"
 #include "service.h"
+#include "sock_ops.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define AF_INET	 2
-#define AF_INET6 10
 /*
  * A connection's round trip time is taken at most once in so many jiffies (64 ms with HZ=250): more
  * would be the same smoothed number. When that was stands by the socket's hash, where it is found
@@ -170,51 +169,6 @@ static __always_inline bool socket_follow(struct bpf_sock_ops *ctx,
 }
 
 /* ---------------------------------------------------------------- whose it is */
-
-/*
- * A word of the context, kept where it is read: the compiler would make one load of the two
- * families' with an offset in a register, which the verifier refuses.
- */
-#define context_word(field)                                                                        \
-	({                                                                                         \
-		__be32 word = ctx->field;                                                          \
-		opaque(word);                                                                      \
-		word;                                                                              \
-	})
-
-static __always_inline struct polder_addr local_address(struct bpf_sock_ops *ctx)
-{
-	__be32 addr[4];
-
-	if (ctx->family == AF_INET)
-		return addr_from4(context_word(local_ip4));
-	addr[0] = ctx->local_ip6[0];
-	addr[1] = ctx->local_ip6[1];
-	addr[2] = ctx->local_ip6[2];
-	addr[3] = ctx->local_ip6[3];
-	return addr_from6(addr);
-}
-
-static __always_inline struct polder_addr remote_address(struct bpf_sock_ops *ctx)
-{
-	__be32 addr[4];
-
-	if (ctx->family == AF_INET)
-		return addr_from4(context_word(remote_ip4));
-	addr[0] = ctx->remote_ip6[0];
-	addr[1] = ctx->remote_ip6[1];
-	addr[2] = ctx->remote_ip6[2];
-	addr[3] = ctx->remote_ip6[3];
-	return addr_from6(addr);
-}
-
-static __always_inline bool is_loopback(const struct polder_addr *addr)
-{
-	if (is_v4_mapped(addr))
-		return (addr->words_be[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
-	return !(addr->words_be[0] | addr->words_be[1] | addr->words_be[2] |
-		 (addr->words_be[3] ^ bpf_htonl(1)));
-}
 
 /* False: neither a pod's nor the node's, or of what never leaves its network namespace. */
 static __always_inline bool owner_find(struct bpf_sock_ops *ctx, __u32 *ret_link)

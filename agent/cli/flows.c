@@ -103,6 +103,14 @@ static void add_rule(struct table *table, const json_t *policy)
 		table_add(table, "");
 }
 
+static void add_process(struct table *table, const json_t *process)
+{
+	char *text = format_process(process);
+
+	table_add(table, text);
+	free(text);
+}
+
 static void add_flow_more(struct table *table, const json_t *flow)
 {
 	add_endpoint(table, flow, "source", "source_port");
@@ -112,6 +120,8 @@ static void add_flow_more(struct table *table, const json_t *flow)
 	add_rule(table, field(flow, "ingress_policy"));
 	list_add_scalar(table, flow, "reply");
 	list_add_scalar(table, flow, "current");
+	add_process(table, field(flow, "source_process"));
+	add_process(table, field(flow, "destination_process"));
 }
 
 /* tcp/10.0.0.1:40000/10.0.0.2:80 */
@@ -130,8 +140,9 @@ static char *flow_name(const json_t *flow)
 static const char *const titles[] = {"PROTO",	"SOURCE",  "DESTINATION", "TRANSLATED",
 				     "VERDICT", "POLICY",  "ACTION",	  "STATE",
 				     "IDLE",	"PACKETS", "BYTES",	  NULL};
-static const char *const wide_titles[] = {"FROM",	  "TO",	   "SERVICE", "EGRESS-RULE",
-					  "INGRESS-RULE", "REPLY", "CURRENT", NULL};
+static const char *const wide_titles[] = {
+	"FROM",	 "TO",	    "SERVICE",	      "EGRESS-RULE",	     "INGRESS-RULE",
+	"REPLY", "CURRENT", "SOURCE-PROCESS", "DESTINATION-PROCESS", NULL};
 static const struct list_form form = {.kind = "flow",
 				      .titles = titles,
 				      .row = add_flow,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONTAINER_SHORT 12 /* characters of its id, as runtimes show it */
+
 const json_t *field(const json_t *object, const char *path)
 {
 	const char *dot;
@@ -84,6 +86,43 @@ const char *format_bytes(json_int_t bytes, char *buffer)
 	}
 	snprintf(buffer, FORMAT_MAX, "%.1f %s", value, units[unit]);
 	return buffer;
+}
+
+/* Quotes in it do not end it. */
+static void print_quoted(const char *text, FILE *out)
+{
+	fputs(" \"", out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fputc('\\', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+char *format_process(const json_t *process)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	if (!out)
+		abort();
+	if (json_is_object(process)) {
+		fprintf(out, "pid %lld uid %lld", (long long)field_number(process, "pid"),
+			(long long)field_number(process, "uid"));
+		if (*field_text(process, "pod"))
+			fprintf(out, " pod %s", field_text(process, "pod"));
+		if (*field_text(process, "container"))
+			fprintf(out, " container %.*s", CONTAINER_SHORT,
+				field_text(process, "container"));
+		print_quoted(field_text(process, "comm"), out);
+		if (*field_text(process, "executable"))
+			print_quoted(field_text(process, "executable"), out);
+	}
+	if (fclose(out))
+		abort();
+	return text;
 }
 
 char *format_list(const json_t *list, size_t most)

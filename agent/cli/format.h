@@ -23,6 +23,12 @@ const char *format_duration(json_int_t seconds, char *buffer);
 /* "1.5 MiB". */
 const char *format_bytes(json_int_t bytes, char *buffer);
 
+/*
+ * A process: 'pid 12 uid 0 pod demo/web container 0a1b2c3d4e5f "curl" "/usr/bin/curl"', what it has
+ * named itself behind what it cannot choose, and in quotes. NULL: "". The caller frees. Never NULL.
+ */
+char *format_process(const json_t *process);
+
 /* A list of strings with commas, at most `most` of them ("a,b +3"); the caller frees. Never NULL.
  */
 char *format_list(const json_t *list, size_t most);

@@ -37,6 +37,18 @@ static void print_end(const json_t *end)
 		printf(" identity %lld", (long long)json_integer_value(identity));
 }
 
+/* "source process pid 12 uid 0 "curl"". */
+static void print_process(const char *what, const json_t *process)
+{
+	char *text = format_process(process);
+
+	if (*text) {
+		printf(" %s process", what);
+		print_word(text);
+	}
+	free(text);
+}
+
 /* "ingress demo/web rule 0 "from-front"", "ingress default deny demo/a,demo/b". */
 static void print_policy(const char *what, const json_t *policy)
 {
@@ -107,7 +119,10 @@ static void print_event(const json_t *event)
 	if (*field_text(event, "link"))
 		fputs(" link", stdout);
 	print_word(field_text(event, "link"));
-	printf(" length %lld\n", (long long)field_number(event, "length"));
+	printf(" length %lld", (long long)field_number(event, "length"));
+	print_process("source", field(event, "source.process"));
+	print_process("destination", field(event, "destination.process"));
+	putchar('\n');
 }
 
 /* What is known of the programs' counts, to tell what came while nobody listened. */

@@ -106,7 +106,8 @@ struct config {
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default
 					1000; 0: no limit */
 	bool latency;		     /* --latency yes|no, default no: connections are measured */
-	char *flow_export;	     /* --flow-export FILE|unix:PATH; NULL: none */
+	bool processes;	   /* --processes yes|no, default no: who opened a flow is noted */
+	char *flow_export; /* --flow-export FILE|unix:PATH; NULL: none */
 	enum flow_export_events flow_export_events; /* --flow-export-events drops|flows|all, default
 						       all */
 	uint32_t flow_export_rate; /* --flow-export-rate, lines a second, default 1000; 0: no

@@ -242,37 +242,35 @@ static void clear_uplinks(struct config *config)
 	}
 }
 
-static int set_masquerade(struct config *config, const char *text, struct config_source *source)
+static int set_yes_no(bool *ret, const char *text, struct config_source *source)
 {
 	static const struct choice choices[] = {{"yes", true}, {"no", false}};
 	int value = 0;
 
 	if (CHOOSE(choices, text, &value, source) < 0)
 		return -EINVAL;
-	config->masquerade = value;
+	*ret = value;
 	return 0;
+}
+
+static int set_masquerade(struct config *config, const char *text, struct config_source *source)
+{
+	return set_yes_no(&config->masquerade, text, source);
 }
 
 static int set_latency(struct config *config, const char *text, struct config_source *source)
 {
-	static const struct choice choices[] = {{"yes", true}, {"no", false}};
-	int value = 0;
+	return set_yes_no(&config->latency, text, source);
+}
 
-	if (CHOOSE(choices, text, &value, source) < 0)
-		return -EINVAL;
-	config->latency = value;
-	return 0;
+static int set_processes(struct config *config, const char *text, struct config_source *source)
+{
+	return set_yes_no(&config->processes, text, source);
 }
 
 static int set_peer_mac_check(struct config *config, const char *text, struct config_source *source)
 {
-	static const struct choice choices[] = {{"yes", true}, {"no", false}};
-	int value = 0;
-
-	if (CHOOSE(choices, text, &value, source) < 0)
-		return -EINVAL;
-	config->peer_mac_check = value;
-	return 0;
+	return set_yes_no(&config->peer_mac_check, text, source);
 }
 
 static int set_ports(uint16_t *ret_min, uint16_t *ret_max, unsigned int least, const char *text,
@@ -526,13 +524,7 @@ static int set_context(struct config *config, const char *text, struct config_so
 
 static int set_in_cluster(struct config *config, const char *text, struct config_source *source)
 {
-	static const struct choice choices[] = {{"yes", true}, {"no", false}};
-	int value = 0;
-
-	if (CHOOSE(choices, text, &value, source) < 0)
-		return -EINVAL;
-	config->in_cluster = value;
-	return 0;
+	return set_yes_no(&config->in_cluster, text, source);
 }
 
 /* What else is wrong with it is told where it is taken apart. */
@@ -706,6 +698,9 @@ const struct config_key config_keys[] = {
 	 NULL},
 	{"latency", FORM_YES_NO, "yes|no",
 	 "measure connections of pods, Services and the node (default no)", set_latency, NULL},
+	{"processes", FORM_YES_NO, "yes|no",
+	 "note which process opens a connection, for flows and events (default no)", set_processes,
+	 NULL},
 	{"log-level", FORM_TEXT, "error|warning|info|debug", "log level (default info)",
 	 set_log_level, NULL},
 };

@@ -186,6 +186,11 @@ static json_t *latency(const struct config *config)
 	return json_boolean(config->latency);
 }
 
+static json_t *processes(const struct config *config)
+{
+	return json_boolean(config->processes);
+}
+
 static json_t *masquerade(const struct config *config)
 {
 	return json_boolean(config->masquerade);
@@ -373,6 +378,7 @@ static const struct getter {
 	{"flow-history-age", flow_history_age, false},
 	{"rejects-per-second", rejects_per_second, true},
 	{"latency", latency, true},
+	{"processes", processes, true},
 	{"log-level", log_level, true},
 };
 

@@ -247,6 +247,7 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 	if (r == 0) {
 		agent_tell_sockets(agent);
 		agent_measure(agent);
+		agent_note_processes(agent);
 		datapath_prune_pins(agent->datapath, is_in_use, agent);
 		/* A foreign XDP program has kept ours away. */
 		if (agent_replace_foreign(agent) > 0)
@@ -317,6 +318,7 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.datapath = agent->datapath,
 		.flows = reconciler_flows(agent->reconciler),
 		.wait_method = maps_wait_method(agent->maps),
+		.process_names = process_names_new(),
 		.socket_ends = agent->socket_ends,
 		.cni = &agent->cni,
 		.reconcile_durations = &agent->reconcile_durations,
@@ -324,6 +326,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		.data = agent,
 	};
 	show_event_names(&agent->show, &agent->event_names);
+	if (r == 0 && !agent->show.process_names)
+		r = -ENOMEM;
 	if (r == 0)
 		r = events_open(agent->loop, agent->maps, &agent->event_names, &agent->events);
 	if (r == 0)
@@ -445,6 +449,8 @@ void agent_stop(struct agent *agent)
 	if (agent->recorder.watch && agent->recorder.most_bytes)
 		flow_recorder_end(&agent->recorder);
 	events_close(agent->events);
+	process_names_free(agent->show.process_names);
+	agent->show.process_names = NULL;
 	if (agent->reconciler)
 		flows_stop(reconciler_flows(agent->reconciler), NULL, NULL);
 	cni_queue_free(agent->cni_queue);

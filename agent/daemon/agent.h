@@ -26,6 +26,7 @@
 #include "agent/observe/health_ports.h"
 #include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
+#include "agent/show/show_processes.h"
 #include "agent/sources/api/api_source.h"
 #include "agent/sources/source_dir.h"
 #include "agent/store/store.h"
@@ -133,6 +134,7 @@ struct agent {
 	bool sockets_failed;		       /* told */
 	unsigned int latency_pruned;	       /* `seconds` when that was */
 	char latency_note[512];		       /* why connections are not measured; "" */
+	char processes_note[512];	       /* why processes are not noted; "" */
 	char hooks_note[512];		       /* told: of the socket programs */
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
@@ -230,6 +232,7 @@ void agent_attach_cancel(struct agent *agent, int ifindex);
 /* links.c: pods' programs, and what others may have removed. */
 void agent_tell_sockets(struct agent *agent);
 void agent_measure(struct agent *agent);
+void agent_note_processes(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
 void agent_watch_macs(struct agent *agent);
 extern const struct pods_hooks agent_pods_hooks;

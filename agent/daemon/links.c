@@ -9,6 +9,7 @@
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
 #include "agent/kernel/latency.h"
+#include "agent/kernel/processes.h"
 #include "agent/kernel/sock_diag.h"
 #include "agent/reconcile/host_ports.h"
 
@@ -361,6 +362,18 @@ void agent_measure(struct agent *agent)
 	}
 }
 
+/* Who opens connections is noted if that is wanted. */
+void agent_note_processes(struct agent *agent)
+{
+	char message[sizeof(agent->processes_note)] = "";
+
+	if (processes_want(agent->datapath, agent->config.processes, message, sizeof(message)) <
+		    0 &&
+	    strcmp(message, agent->processes_note) != 0)
+		log_warning("links", "processes are not noted: %s; retried every 5 s", message);
+	snprintf(agent->processes_note, sizeof(agent->processes_note), "%s", message);
+}
+
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */
 void agent_repair(struct agent *agent)
 {
@@ -387,6 +400,7 @@ void agent_repair(struct agent *agent)
 	agent_apply_rules(agent);
 	repair_sockets(agent);
 	agent_measure(agent);
+	agent_note_processes(agent);
 	agent_repair_pins(agent);
 	agent_repair_run_dir(agent);
 	agent_repair_state(agent);

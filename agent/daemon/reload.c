@@ -12,6 +12,7 @@
 #include "agent/config/config_show.h"
 #include "agent/config/config_ui.h"
 #include "agent/kernel/latency.h"
+#include "agent/kernel/processes.h"
 #include "agent/observe/notify.h"
 
 #define MESSAGE_MAX 512
@@ -110,6 +111,16 @@ static int take_latency(struct agent *agent, struct config *now, char *message, 
 	return r == -EOPNOTSUPP ? -EINVAL : r;
 }
 
+static int take_processes(struct agent *agent, struct config *now, char *message, size_t size)
+{
+	int r = processes_want(agent->datapath, now->processes, message, size);
+
+	if (r == 0)
+		agent->config.processes = now->processes;
+	agent_note_processes(agent);
+	return r;
+}
+
 /* Those that config_reloads() names. */
 static const struct {
 	const char *key;
@@ -121,6 +132,7 @@ static const struct {
 	{"metrics-listen", take_metrics},
 	{"health-listen", take_health},
 	{"latency", take_latency},
+	{"processes", take_processes},
 	{"ui-listen", take_ui},
 	{"ui-host", take_ui_hosts},
 };

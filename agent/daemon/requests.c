@@ -330,6 +330,7 @@ void agent_progress(struct show_progress *ret, void *data)
 		.sockets_note = agent->sockets_note,
 		.sockets_full_note = agent->sockets_full_note,
 		.latency_note = agent->latency_note,
+		.processes_note = agent->processes_note,
 		.synced = progress.synced,
 		.pending = progress.pending,
 		.reconciles = progress.runs,

@@ -15,6 +15,7 @@
 
 #include "agent/kernel/cause.h"
 #include "agent/kernel/datapath_internal.h"
+#include "agent/kernel/optional_programs.h"
 
 /* Of kernels without tcx, beside EINVAL; not in the C library. */
 #define ENOTSUPP 524
@@ -154,9 +155,8 @@ static int prepare_object(struct datapath *d, enum datapath_hook hook, struct bp
 	{
 		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
 							  : share_map(d, map);
-		if (r == 0 && hook == DATAPATH_LATENCY && !is_shared(d, map) &&
-		    !bpf_map__is_internal(map))
-			r = datapath_inherit_map(d, map);
+		if (r == 0 && !is_shared(d, map) && !bpf_map__is_internal(map))
+			r = optional_programs_inherit(d, hook, map);
 		if (r < 0)
 			break;
 	}

@@ -12,8 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 
 struct namespace_call {
 	int netns_fd;
@@ -65,6 +70,24 @@ int namespace_check(int netns_fd)
 	if (fstat(netns_fd, &other) < 0 || stat("/proc/thread-self/ns/net", &own) < 0)
 		return -errno;
 	return own.st_dev == other.st_dev && own.st_ino == other.st_ino ? -EEXIST : 0;
+}
+
+static int read_cookie(void *data)
+{
+	socklen_t length = sizeof(uint64_t);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), r = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, data, &length) < 0)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
+int namespace_cookie(int netns_fd, uint64_t *ret)
+{
+	return namespace_run(netns_fd, read_cookie, ret);
 }
 
 static const char *sysctls = "/proc/sys/net";

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Runs `function` in a thread of its own that has entered the network namespace, and waits for it:
@@ -14,6 +15,10 @@ int namespace_run(int netns_fd, int (*function)(void *data), void *data);
 /* 0: a network namespace other than the caller's. -EINVAL: no network namespace. -EEXIST: the
  * caller's own. Else -errno. */
 int namespace_check(int netns_fd);
+
+/* The number by which programs know a network namespace, and that no other one of the machine ever
+ * has. 0 or -errno. */
+int namespace_cookie(int netns_fd, uint64_t *ret);
 
 /* Where sysctl_link_set() writes: /proc/sys/net, or the same mounted elsewhere, where it can be
  * written. `directory` is kept. */

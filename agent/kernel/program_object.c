@@ -11,10 +11,12 @@
 #include "datapath/abi.h"
 
 #include "closed.skel.h"
+#include "execs.skel.h"
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
 #include "from_wire.skel.h"
 #include "latency.skel.h"
+#include "processes.skel.h"
 #include "socket.skel.h"
 #include "to_pod.skel.h"
 #include "to_tunnel.skel.h"
@@ -36,6 +38,8 @@ static const struct {
 	[DATAPATH_WIRE_XDP_CHECK] = {"wire_xdp_check", wire_xdp_bpf__elf_bytes},
 	[DATAPATH_CLOSED] = {"closed", closed_bpf__elf_bytes},
 	[DATAPATH_LATENCY] = {"latency", latency_bpf__elf_bytes},
+	[DATAPATH_PROCESSES] = {"processes", processes_bpf__elf_bytes},
+	[DATAPATH_EXECS] = {"execs", execs_bpf__elf_bytes},
 	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},
 };
 

@@ -120,6 +120,42 @@ static const char *verdict_name(uint8_t verdict)
 	return verdict < sizeof(names) / sizeof(*names) ? names[verdict] : "unknown";
 }
 
+/* Who sends has the packet as it is here; of who receives only the port is asked: the connection
+ * is not there yet. */
+static void add_process(json_t *end, const struct event_socket *socket,
+			const struct event_names *names)
+{
+	json_t *process = names->process ? names->process(socket, names->data) : NULL;
+
+	if (process)
+		json_object_set_new(end, "process", process);
+}
+
+static void add_processes(json_t *source, json_t *destination, const struct polder_event *event,
+			  const struct event_names *names)
+{
+	bool translated = !addr_is_zero(&event->backend);
+	const struct event_socket from = {
+		.proto = event->proto,
+		.local = event->saddr,
+		.remote = event->daddr,
+		.local_port_be = event->sport_be,
+		.remote_port_be = event->dport_be,
+		.time_ns = event->time_ns,
+	};
+	const struct event_socket to = {
+		.proto = event->proto,
+		.local = translated ? event->backend : event->daddr,
+		.remote = event->saddr,
+		.local_port_be = translated ? event->backend_port_be : event->dport_be,
+		.remote_port_be = event->sport_be,
+		.time_ns = event->time_ns,
+	};
+
+	add_process(source, &from, names);
+	add_process(destination, &to, names);
+}
+
 json_t *event_document(const struct polder_event *event, const struct event_names *names)
 {
 	char time[40], proto[PROTO_NAME_MAX], link[64];
@@ -128,8 +164,11 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 		     event->proto == IPPROTO_SCTP;
 	json_t *destination = end_document(&event->daddr, ports ? event->dport_be : 0,
 					   event->destination_identity, names);
+	json_t *source = end_document(&event->saddr, ports ? event->sport_be : 0,
+				      event->source_identity, names);
 
 	add_service(destination, event, names);
+	add_processes(source, destination, event, names);
 	format_time(event->time_ns, time, sizeof(time));
 	if (!event->ifindex || names->link(event->ifindex, link, sizeof(link), names->data) < 0)
 		link[0] = '\0';
@@ -139,9 +178,7 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 		event->type == EVENT_FLOW ? "flow" : "drop", "verdict",
 		verdict_name(event->verdict), "reason", reason_name(event->reason), "hook",
 		hook_name(event->hook), "family", family_name(event->family), "proto",
-		event->family ? proto_name(event->proto, proto) : "", "source",
-		end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity,
-			     names),
+		event->family ? proto_name(event->proto, proto) : "", "source", source,
 		"destination", destination, "backend", backend_document(event), "link", link,
 		"length", (json_int_t)event->length, "egress_policy",
 		policy_document(event, true, names), "ingress_policy",

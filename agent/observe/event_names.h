@@ -2,10 +2,20 @@
 /* What turns the numbers in events and flows into names. */
 #pragma once
 
+#include <jansson.h>
+
 #include "agent/common/address.h"
 #include "policy/compile/compile.h"
 
 #define EVENT_NAME_MAX 640
+
+/* One end of a packet, as its socket has it. */
+struct event_socket {
+	uint8_t proto;
+	struct polder_addr local, remote;
+	__be16 local_port_be, remote_port_be;
+	uint64_t time_ns; /* of the packet, by the monotonic clock; 0: it may be of any time */
+};
 
 /* What turns numbers into names. Each returns 0 or -ENOENT. */
 struct event_names {
@@ -23,5 +33,8 @@ struct event_names {
 	/* "namespace/name" of the Service that is served there. NULL: Services are not named. */
 	int (*service)(const struct polder_addr *addr, __be16 port_be, uint8_t proto, char *buffer,
 		       size_t size, void *data);
+	/* The process of the socket whose end this is: a document, or NULL: none is known. NULL:
+	 * processes are not named. */
+	json_t *(*process)(const struct event_socket *socket, void *data);
 	void *data;
 };

@@ -30,6 +30,7 @@ struct local_pod {
 	uint32_t mtu;
 	int ifindex;		   /* host side; its last bits are its place in the map */
 	char link[16];		   /* host side's name */
+	uint64_t netns_cookie;	   /* of its network namespace; 0: unknown */
 	int64_t created;	   /* seconds since 1970 */
 	bool object_seen;	   /* a Pod object has stood for it */
 	bool labels_lost;	   /* with its record: closed until a Pod object stands for it */

@@ -143,6 +143,8 @@ static int attach(struct pods *pods, struct local_pod *pod, int netns_fd, struct
 
 	if (r < 0)
 		return r;
+	/* Without it its processes are not named. */
+	(void)namespace_cookie(netns_fd, &pod->netns_cookie);
 	r = connect_pod(pods, pod, ret_error);
 	if (r < 0)
 		goto disconnect;

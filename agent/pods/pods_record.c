@@ -36,17 +36,17 @@ json_t *pods_record_encode(const struct local_pod *pod)
 {
 	char v4[INET6_ADDRSTRLEN], v6[INET6_ADDRSTRLEN], mac[18];
 
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
-			 "s:I, s:b, s:b, s:o, s:o}",
-			 "version", RECORD_VERSION, "containerID", pod->container_id, "ifname",
-			 pod->ifname, "network", pod->network, "namespace", pod->namespace, "name",
-			 pod->name, "uid", pod->uid, "labels", json_of_labels(&pod->labels), "ipv4",
-			 addr_text(&pod->ipv4, v4), "ipv6", addr_text(&pod->ipv6, v6), "mac",
-			 mac_format(pod->mac, mac), "mtu", (int)pod->mtu, "ifindex", pod->ifindex,
-			 "link", pod->link, "created", (json_int_t)pod->created, "objectSeen",
-			 pod->object_seen, "labelsLost", pod->labels_lost, "ports",
-			 port_mappings_encode(&pod->ports), "bandwidth",
-			 bandwidth_encode(&pod->bandwidth));
+	return json_pack(
+		"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
+		"s:I, s:b, s:b, s:o, s:o, s:I}",
+		"version", RECORD_VERSION, "containerID", pod->container_id, "ifname", pod->ifname,
+		"network", pod->network, "namespace", pod->namespace, "name", pod->name, "uid",
+		pod->uid, "labels", json_of_labels(&pod->labels), "ipv4", addr_text(&pod->ipv4, v4),
+		"ipv6", addr_text(&pod->ipv6, v6), "mac", mac_format(pod->mac, mac), "mtu",
+		(int)pod->mtu, "ifindex", pod->ifindex, "link", pod->link, "created",
+		(json_int_t)pod->created, "objectSeen", pod->object_seen, "labelsLost",
+		pod->labels_lost, "ports", port_mappings_encode(&pod->ports), "bandwidth",
+		bandwidth_encode(&pod->bandwidth), "netnsCookie", (json_int_t)pod->netns_cookie);
 }
 
 int pods_record_write(struct pods *pods, const struct local_pod *pod)
@@ -172,7 +172,7 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	struct record_text text;
 	struct local_pod *pod;
 	json_t *labels, *ports = NULL, *bandwidth = NULL;
-	json_int_t created;
+	json_int_t created, cookie = 0;
 	int version, mtu, object_seen = 0, labels_lost = 0, r;
 
 	/* What a newer agent has written is whole, and not ours to evaluate. */
@@ -183,13 +183,14 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 		return -ENOMEM;
 	r = json_unpack((json_t *)record,
 			"{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:i, s:i, s:s, "
-			"s:I, s?b, s?b, s?o, s?o}",
+			"s:I, s?b, s?b, s?o, s?o, s?I}",
 			"version", &version, "containerID", &text.container_id, "ifname",
 			&text.ifname, "network", &text.network, "namespace", &text.namespace,
 			"name", &text.name, "uid", &text.uid, "labels", &labels, "ipv4", &text.ipv4,
 			"ipv6", &text.ipv6, "mac", &text.mac, "mtu", &mtu, "ifindex", &pod->ifindex,
 			"link", &text.link, "created", &created, "objectSeen", &object_seen,
-			"labelsLost", &labels_lost, "ports", &ports, "bandwidth", &bandwidth);
+			"labelsLost", &labels_lost, "ports", &ports, "bandwidth", &bandwidth,
+			"netnsCookie", &cookie);
 	if (r < 0 || version != RECORD_VERSION || pod->ifindex < PODS_FIRST_IFINDEX ||
 	    pod->ifindex >= PODS_FIRST_IFINDEX + PODS_IFINDEX_COUNT || mtu < 68 || mtu > 65535 ||
 	    !json_is_object(labels))
@@ -208,6 +209,7 @@ int pods_record_decode(const json_t *record, struct local_pod **ret)
 	}
 	pod->mtu = mtu;
 	pod->created = created;
+	pod->netns_cookie = (uint64_t)cookie;
 	pod->object_seen = object_seen;
 	pod->labels_lost = labels_lost;
 	*ret = pod;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/kernel/processes.h"
 #include "agent/observe/health_ports.h"
 #include "agent/show/exporter.h"
 #include "agent/show/map_limits.h"
@@ -300,6 +301,23 @@ static void add_feature(json_t *list, const char *name, bool available, const ch
 					      available, "note", note));
 }
 
+/* Without names of program files of processes that have ended there is the rest. */
+static void add_processes_feature(json_t *list, const struct show_sources *sources,
+				  const char *note)
+{
+	const char *files_note = processes_note(sources->datapath);
+	char text[512] = "";
+
+	if (*files_note)
+		snprintf(text, sizeof(text),
+			 "program files of processes that have ended are not known: %s",
+			 files_note);
+	if (note && *note)
+		add_feature(list, "processes", false, note);
+	else
+		add_feature(list, "processes", true, text);
+}
+
 static json_t *features(const struct show_sources *sources, const struct show_progress *progress)
 {
 	static const char *const ways[] = {
@@ -320,6 +338,8 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 	add_feature(list, "socket_ends", !*sockets_note, sockets_note);
 	if (sources->config->latency)
 		add_feature(list, "latency", !*latency_note, latency_note);
+	if (sources->config->processes)
+		add_processes_feature(list, sources, progress->processes_note);
 	add_feature(list, "stack_rules", !*rules_note, rules_note);
 	add_feature(list, "program_wait", sources->wait_method != PROGRAM_WAIT_METHODS,
 		    ways[sources->wait_method]);

@@ -37,7 +37,8 @@ struct show_progress {
 	/* Why connections of the node outlive their Service's endpoint; "": they do not. */
 	const char *sockets_note, *sockets_full_note;
 	const char *latency_note; /* why connections are not measured; "": they are, or need not */
-	bool pending;		  /* a change in the store is not in force yet */
+	const char *processes_note; /* the same of processes */
+	bool pending;		    /* a change in the store is not in force yet */
 	uint64_t reconciles, reconcile_errors, policy_switches;
 	uint64_t audits, audit_differences;
 	double last_reconcile_seconds;
@@ -45,6 +46,7 @@ struct show_progress {
 
 /* Where the answers come from. All of it outlives the control server; read in the loop only. */
 struct health_ports;
+struct process_names;
 struct show_sources {
 	uv_loop_t *loop;
 	uint64_t started_ns; /* uv_hrtime() when the agent started */
@@ -71,6 +73,7 @@ struct show_sources {
 	const struct event_names *event_names;
 	const struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder *recorder;
+	struct process_names *process_names;
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
 	const struct health_ports *health_ports;

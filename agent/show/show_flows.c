@@ -196,6 +196,33 @@ static json_t *service_name(const struct walk *walk, const struct flow_subject *
 	return json_string(name);
 }
 
+static void add_process(json_t *document, const char *key, const struct walk *walk,
+			const struct event_socket *socket)
+{
+	json_t *process = walk->names.process(socket, walk->names.data);
+
+	if (process)
+		json_object_set_new(document, key, process);
+}
+
+/* The sender's socket has the tuple as it is before translation, the receiver's as it is after. */
+static void add_processes(json_t *document, const struct walk *walk,
+			  const struct flow_subject *subject)
+{
+	const struct flow_end *from = &subject->from, *to = &subject->to;
+
+	add_process(document, "source_process", walk,
+		    &(struct event_socket){subject->proto, from->addr, to->addr, from->port_be,
+					   to->port_be, 0});
+	if (!addr_is_zero(&subject->from_becomes.addr))
+		from = &subject->from_becomes;
+	if (!addr_is_zero(&subject->to_becomes.addr))
+		to = &subject->to_becomes;
+	add_process(document, "destination_process", walk,
+		    &(struct event_socket){subject->proto, to->addr, from->addr, to->port_be,
+					   from->port_be, 0});
+}
+
 static json_t *policy_of(const struct walk *walk, uint32_t rule)
 {
 	struct rule_origin origin;
@@ -219,6 +246,7 @@ static void add_names(json_t *document, const struct walk *walk, const struct fl
 	json_object_set_new(document, "verdict", json_string("allow"));
 	json_object_set_new(document, "egress_policy", policy_of(walk, subject.egress_rule));
 	json_object_set_new(document, "ingress_policy", policy_of(walk, subject.ingress_rule));
+	add_processes(document, walk, &subject);
 }
 
 static json_t *flow_document(const struct walk *walk, const struct flow_record *record,

@@ -10,6 +10,7 @@
 #include "agent/kernel/counters.h"
 #include "agent/observe/flow_filter.h"
 #include "agent/show/show_internal.h"
+#include "agent/show/show_processes.h"
 
 /* ---------------------------------------------------------------- names */
 
@@ -90,8 +91,8 @@ static int name_service(const struct polder_addr *addr, __be16 port_be, uint8_t 
 
 void show_event_names(const struct show_sources *sources, struct event_names *ret)
 {
-	*ret = (struct event_names){name_pod,	    name_link,	  name_rule,	  name_of_rule,
-				    find_isolation, name_service, (void *)sources};
+	*ret = (struct event_names){name_pod,	    name_link,	  name_rule,	name_of_rule,
+				    find_isolation, name_service, show_process, (void *)sources};
 }
 
 /* ---------------------------------------------------------------- monitor */

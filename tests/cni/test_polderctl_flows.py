@@ -95,7 +95,7 @@ class Forms(Case):
     def test_wide_has_addresses_and_rules_behind_it(self):
         self.serve()
         lines = self.succeed("flow", "list", "-o", "wide").splitlines()
-        self.assertTrue(lines[0].endswith("CURRENT"))
+        self.assertTrue(lines[0].endswith("CURRENT   SOURCE-PROCESS   DESTINATION-PROCESS"), lines[0])
         for part in ["10.244.0.5:40000", "10.96.0.9:80", "demo/web spec.ingress[0]"]:
             self.assertIn(part, lines[1])
 

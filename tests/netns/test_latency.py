@@ -2,14 +2,13 @@
 """Connections of pods, Services and the node are measured, and only while that is wanted."""
 
 import contextlib
-import json
 import os
-import signal
 import socket
 import struct
 import time
 
 from lib import objects, strangers
+from lib.config_file import ConfigFile
 from lib.netns import run
 from lib.runner import each_family
 from lib.traffic import ANY_ADDRESS, SOCKET_FAMILY, V4, V6, Connection, wait_until
@@ -20,11 +19,7 @@ KIND = {V4: "web4", V6: "web6"}
 
 def setup(world):
     world.n1, world.agent = world.node, world.node.agent
-    world.file = os.path.join(world.workdir, "polderd.json")
-    want(world, True)
-    world.agent.options["config"] = world.file
-    world.agent.restart()
-    world.n1.before = world.n1.ruler()
+    world.config = ConfigFile(world, latency=True)
     world.client, world.server = world.pod("client"), world.pod("server")
     world.serve(world.server, 8080)
     world.ips = {}
@@ -37,17 +32,6 @@ def setup(world):
             [objects.slice_port(8080, name="http"), objects.slice_port(9090, name="slow")]))
     for family, ip in world.ips.items():
         wait_until(lambda to=ip: answers(world.client, to), f"the Service of IPv{family} answers")
-
-
-def want(world, wanted):
-    with open(world.file, "w", encoding="utf-8") as file:
-        json.dump({"latency": wanted}, file)
-
-
-def reload(world, word):
-    before = len(world.agent.log())
-    os.kill(world.agent.process.pid, signal.SIGHUP)
-    wait_until(lambda: word in world.agent.log()[before:], lambda: f"{word} in {world.agent.log()[before:]}")
 
 
 def answers(where, ip, port=80):
@@ -331,15 +315,13 @@ def test_off_it_leaves_nothing_and_on_again_it_begins_anew(world):
     assert "latency" in programs(world)
     pin = os.path.join(world.n1.bpffs, "v7", "links", "latency")
     assert os.path.exists(pin)
-    want(world, False)
-    reload(world, "latency: false instead of true")
+    world.config.reload("latency: false instead of true", latency=False)
     assert "latency" not in programs(world) and not os.path.exists(pin)
     assert answers(world.client, world.ips[V4])
     refused = world.agent.ctl("latency", check=False)
     assert refused.returncode == 1 and "set latency to true" in refused.stderr, refused
     assert not any(name.startswith("polder_tcp_") for name, _ in world.agent.metrics())
-    want(world, True)
-    reload(world, "latency: true instead of false")
+    world.config.reload("latency: true instead of false", latency=True)
     assert number(world, "connect", "pod", "client") == 0
     assert answers(world.client, world.ips[V4])
     grown(world, 0, "connect", "pod", "client")
@@ -348,11 +330,10 @@ def test_off_it_leaves_nothing_and_on_again_it_begins_anew(world):
 def test_a_start_without_it_takes_the_program_of_an_earlier_agent_away(world):
     assert "latency" in programs(world)
     world.agent.kill()
-    want(world, False)
+    world.config.write(latency=False)
     world.agent.start()
     assert "latency" not in programs(world)
-    want(world, True)
-    reload(world, "latency: true instead of false")
+    world.config.reload("latency: true instead of false", latency=True)
     assert "latency" in programs(world)
 
 
@@ -384,8 +365,6 @@ def test_where_another_program_stands_alone_the_status_says_why_and_it_is_tried_
 
 
 def test_a_value_that_is_neither_changes_nothing(world):
-    with open(world.file, "w", encoding="utf-8") as file:
-        json.dump({"latency": "sometimes"}, file)
-    reload(world, "everything stays as it is")
+    world.config.reload("everything stays as it is", latency="sometimes")
     assert "latency" in programs(world)
-    want(world, True)
+    world.config.write(latency=True)

@@ -552,6 +552,21 @@ static void measures_connections_if_that_is_wanted(void)
 	CU_ASSERT(option_refused("--latency", "maybe", "yes or no"));
 }
 
+static void notes_processes_if_that_is_wanted(void)
+{
+	struct config config = loaded(NULL, OPTIONS("--run-dir", "/tmp/x"));
+
+	CU_ASSERT(!config.processes);
+	config_clear(&config);
+	config = loaded("{\"processes\": true}", NULL);
+	CU_ASSERT(config.processes);
+	config_clear(&config);
+	config = loaded("{\"processes\": true}", OPTIONS("--processes", "no"));
+	CU_ASSERT(!config.processes);
+	config_clear(&config);
+	CU_ASSERT(option_refused("--processes", "maybe", "yes or no"));
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -576,6 +591,7 @@ int main(void)
 		UNIT_TEST(state_directory_follows_the_run_directory),
 		UNIT_TEST(every_option_is_taken_for_its_own_key),
 		UNIT_TEST(measures_connections_if_that_is_wanted),
+		UNIT_TEST(notes_processes_if_that_is_wanted),
 	};
 	int r;
 

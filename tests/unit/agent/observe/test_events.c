@@ -87,7 +87,7 @@ static int name_service(const struct polder_addr *addr, __be16 port_be, uint8_t 
 }
 
 static const struct event_names names = {name_pod,	 name_link,    name_rule, name_of_rule,
-					 find_isolation, name_service, NULL};
+					 find_isolation, name_service, NULL,	  NULL};
 
 static struct fixture *fixture_new(void)
 {
