@@ -110,6 +110,7 @@ static json_t *object_counts(const struct store *store)
 		[OBJECT_ENDPOINT_SLICE] = "endpointslices",
 		[OBJECT_NETWORK_POLICY] = "networkpolicies",
 		[OBJECT_CLUSTER_NETWORK_POLICY] = "clusternetworkpolicies",
+		[OBJECT_TRAFFIC_ALERT] = "trafficalerts",
 	};
 	json_t *counts = json_object();
 

@@ -56,7 +56,7 @@ def test_status_and_metrics_tell_of_the_server(world):
     assert status["connected"] and status["server"] == "https://172.30.0.1:6443", status
     assert {r["name"]: r["state"] for r in status["resources"]} == {
         "namespaces": "watch", "nodes": "watch", "pods": "watch", "services": "watch", "endpointslices": "watch",
-        "networkpolicies": "watch", "clusternetworkpolicies": "absent"}, status
+        "networkpolicies": "watch", "clusternetworkpolicies": "absent", "trafficalerts": "absent"}, status
     assert world.metric("polder_api_connected") == 1 and world.metric("polder_api_outage_seconds") == 0
     assert world.metric("polder_api_synced", resource="pods") == 1
     wait_until(lambda: world.metric("polder_api_age_seconds", resource="pods") < 2, "bookmarks", 5)
