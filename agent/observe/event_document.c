@@ -11,8 +11,7 @@
 
 #define NS_PER_S 1000000000ll
 
-/* Wall-clock time of a moment of the monotonic clock, RFC 3339 in UTC. */
-static void format_time(uint64_t monotonic_ns, char *buffer, size_t size)
+const char *event_time_format(uint64_t monotonic_ns, char *buffer, size_t size)
 {
 	struct timespec wall;
 	struct tm tm;
@@ -27,6 +26,7 @@ static void format_time(uint64_t monotonic_ns, char *buffer, size_t size)
 	gmtime_r(&seconds, &tm);
 	length = strftime(buffer, size, "%Y-%m-%dT%H:%M:%S", &tm);
 	snprintf(buffer + length, size - length, ".%06dZ", (int)(ns % NS_PER_S / 1000));
+	return buffer;
 }
 
 /* One end of a packet. */
@@ -122,7 +122,7 @@ static const char *verdict_name(uint8_t verdict)
 
 json_t *event_document(const struct polder_event *event, const struct event_names *names)
 {
-	char time[40], proto[PROTO_NAME_MAX], link[64];
+	char time[EVENT_TIME_MAX], proto[PROTO_NAME_MAX], link[64];
 	/* A protocol's ports: an echo's stand for its identifier and type. */
 	bool ports = event->proto == IPPROTO_TCP || event->proto == IPPROTO_UDP ||
 		     event->proto == IPPROTO_SCTP;
@@ -130,7 +130,7 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 					   event->destination_identity, names);
 
 	add_service(destination, event, names);
-	format_time(event->time_ns, time, sizeof(time));
+	event_time_format(event->time_ns, time, sizeof(time));
 	if (!event->ifindex || names->link(event->ifindex, link, sizeof(link), names->data) < 0)
 		link[0] = '\0';
 	return json_pack(

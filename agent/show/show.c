@@ -423,6 +423,7 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},
+		{"alerts", show_alerts},
 		{"policy.suggest", show_suggest},
 		{"nodes", show_nodes},
 		{"load-balancers", show_load_balancers},

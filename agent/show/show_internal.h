@@ -13,6 +13,7 @@ void show_maps(struct control_request *request, const json_t *args, int netns_fd
 void show_config(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_drops(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_alerts(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_suggest(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
 /* Answers with `result`, or with an error if it is NULL. Takes the reference. */

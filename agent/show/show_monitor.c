@@ -100,9 +100,19 @@ static int send_line(json_t *line, void *data)
 	return control_stream_send(data, line);
 }
 
+/* What one reader listens to. */
+struct listening {
+	struct event_subscriber *events; /* NULL: nothing of these */
+	struct alert_subscriber *alerts;
+};
+
 static void on_hang_up(struct control_request *request, void *data)
 {
-	events_unsubscribe(data);
+	struct listening *listening = data;
+
+	events_unsubscribe(listening->events);
+	alert_watch_unsubscribe(listening->alerts);
+	free(listening);
 }
 
 static bool is_wanted(const json_t *args, const char *key)
@@ -173,18 +183,63 @@ static const char *read_past(const json_t *args, struct past *ret)
 	return NULL;
 }
 
+/* Takes `filter`. NULL: no memory. */
+static struct listening *listen_to(const struct show_sources *sources, uint32_t mask,
+				   struct flow_filter *filter, bool alerts,
+				   struct control_request *request)
+{
+	struct listening *listening = calloc(1, sizeof(*listening));
+
+	if (listening && alerts)
+		listening->alerts = alert_watch_subscribe(sources->alerts, send_line, request);
+	if (listening && mask)
+		listening->events =
+			events_subscribe(sources->events, mask, filter, send_line, request);
+	else
+		flow_filter_free(filter);
+	if (listening && (!alerts || listening->alerts) && (!mask || listening->events))
+		return listening;
+	if (listening)
+		on_hang_up(request, listening);
+	return NULL;
+}
+
+static void replay_alerts(const struct show_sources *sources, const struct past *past,
+			  struct control_request *request)
+{
+	json_t *kept = alert_watch_kept(sources->alerts, past->after_ns, past->last);
+	size_t i;
+	json_t *line;
+
+	json_array_foreach (kept, i, line)
+		control_stream_send(request, json_incref(line));
+	json_decref(kept);
+}
+
+/* NULL, or why it is refused. */
+static const char *check_monitor(const json_t *args, uint32_t mask, struct past *ret)
+{
+	bool alerts = is_wanted(args, "alerts");
+	const json_t *filter = json_object_get(args, "filter");
+
+	if (!mask && !alerts)
+		return "monitor: ask for drops, flows, alerts or several of them";
+	if (alerts && filter && !json_is_null(filter))
+		return "monitor: a filter is about packets: alerts have none";
+	return read_past(args, ret);
+}
+
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	const struct show_sources *sources = data;
 	uint32_t mask = (is_wanted(args, "drops") ? EVENT_MASK_DROPS : 0u) |
 			(is_wanted(args, "flows") ? EVENT_MASK_FLOWS : 0u);
-	struct event_subscriber *subscriber;
+	struct listening *listening;
 	struct flow_filter *filter = NULL;
-	const char *why;
+	struct past past = {0};
+	const char *why = check_monitor(args, mask, &past);
 	struct error error;
-	struct past past;
 
-	why = mask ? read_past(args, &past) : "monitor: ask for drops, flows or both";
 	if (why) {
 		control_fail(request, EINVAL, why, NULL);
 		return;
@@ -193,7 +248,7 @@ void show_monitor(struct control_request *request, const json_t *args, int netns
 		control_fail(request, error.code, error.text, NULL);
 		return;
 	}
-	if (!flow_filter_mask(filter, mask)) {
+	if (mask && !flow_filter_mask(filter, mask)) {
 		flow_filter_free(filter);
 		control_fail(request, EINVAL,
 			     "monitor: the filter lets none of the events through that are asked "
@@ -201,16 +256,18 @@ void show_monitor(struct control_request *request, const json_t *args, int netns
 			     NULL);
 		return;
 	}
-	subscriber = events_subscribe(sources->events, mask, filter, send_line, request);
-	if (!subscriber) {
+	listening = listen_to(sources, mask, filter, is_wanted(args, "alerts"), request);
+	if (!listening) {
 		show_reply(request, NULL);
 		return;
 	}
-	control_stream_begin(request, on_hang_up, subscriber);
+	control_stream_begin(request, on_hang_up, listening);
 	if (is_wanted(args, "begin"))
 		control_stream_send(request, begin_document(sources));
-	if (past.wanted)
-		events_replay(subscriber, past.after_ns, past.last);
+	if (past.wanted && listening->alerts)
+		replay_alerts(sources, &past, request);
+	if (past.wanted && listening->events)
+		events_replay(listening->events, past.after_ns, past.last);
 }
 
 /* ---------------------------------------------------------------- drops */
