@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/cli/alerts.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
@@ -126,6 +127,8 @@ static int show_event(struct monitor *monitor, const json_t *event)
 	monitor->lost += field_number(event, "lost");
 	if (monitor->cli->json)
 		cli_print_line(event);
+	else if (!strcmp(field_text(event, "type"), "alert"))
+		alert_print(event);
 	else
 		print_event(event);
 	return fflush(stdout) ? -EPIPE : 0;
@@ -309,16 +312,19 @@ static int add_past(const struct cli *cli, json_t *args)
 	return cli_add_since(cli, SINCE_MAX, args);
 }
 
-/* Neither --drops nor --flows means both. */
+/* Without --drops, --flows and --alerts it is drops and flows. */
 int cli_run_monitor(struct cli *cli)
 {
-	bool both = cli->given[CLI_DROPS] == cli->given[CLI_FLOWS];
+	bool alerts = cli->given[CLI_ALERTS];
+	bool both = !alerts && cli->given[CLI_DROPS] == cli->given[CLI_FLOWS];
 	struct monitor monitor = {.cli = cli};
 	json_t *filter = NULL;
 	int code;
 
 	monitor.args = json_pack("{s:b, s:b, s:b}", "drops", both || cli->given[CLI_DROPS], "flows",
 				 both || cli->given[CLI_FLOWS], "begin", true);
+	if (alerts)
+		json_object_set_new(monitor.args, "alerts", json_true());
 	code = add_past(cli, monitor.args);
 	if (!code)
 		code = cli_filter(cli, &filter);

@@ -56,14 +56,16 @@ static void add_service(json_t *end, const struct polder_event *event,
 	json_object_set_new(end, "service", json_string(name));
 }
 
-static json_t *backend_document(const struct polder_event *event)
+static json_t *backend_document(const struct polder_event *event, const struct event_names *names)
 {
-	char text[INET6_ADDRSTRLEN];
+	char text[INET6_ADDRSTRLEN], pod[EVENT_NAME_MAX];
 
 	if (addr_is_zero(&event->backend))
 		return json_null();
-	return json_pack("{s:s, s:i}", "ip", addr_format(&event->backend, text), "port",
-			 ntohs(event->backend_port_be));
+	if (names->pod(&event->backend, pod, sizeof(pod), names->data) < 0)
+		pod[0] = '\0';
+	return json_pack("{s:s, s:i, s:s}", "ip", addr_format(&event->backend, text), "port",
+			 ntohs(event->backend_port_be), "pod", pod);
 }
 
 json_t *event_rule_document(const struct rule_origin *origin, const struct event_names *names)
@@ -142,7 +144,7 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 		event->family ? proto_name(event->proto, proto) : "", "source",
 		end_document(&event->saddr, ports ? event->sport_be : 0, event->source_identity,
 			     names),
-		"destination", destination, "backend", backend_document(event), "link", link,
+		"destination", destination, "backend", backend_document(event, names), "link", link,
 		"length", (json_int_t)event->length, "egress_policy",
 		policy_document(event, true, names), "ingress_policy",
 		policy_document(event, false, names));
