@@ -143,7 +143,8 @@ static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool
 	const struct flow_watch_env *env = &watch->env.flows;
 	char service[EVENT_NAME_MAX];
 	struct alert_opening opening = {
-		.time_ns = seen->time_ns,
+		/* A flow that is there still is known of from now on. */
+		.time_ns = found ? clock_monotonic_ns() : seen->time_ns,
 		.asked = seen->asked,
 		.asked_port = seen->asked_port,
 		.proto = seen->proto,
