@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """
-Compares what polderctl alert test tells of each recording alerts/*.jsonl, by the objects beside it, with what is written there:
-alerts.py POLDERCTL [--update]
+Compares what polderctl alert test tells of each recording alerts/*.jsonl, by the objects beside it, with what is written there, and
+checks the set of alerts that Polder comes with: alerts.py POLDERCTL [--update]
 """
 
 import difflib
@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 CASES = pathlib.Path(__file__).parent / 'alerts'
+SHIPPED = CASES.parents[2] / 'deploy' / 'traffic-alerts.json'
 
 
 def main():
@@ -29,6 +30,10 @@ def main():
         failed += not same
         if not same and expected.exists():
             print('\n'.join(difflib.unified_diff(expected.read_text().splitlines(), text.splitlines(), expected.name, 'now', lineterm='')))
+    result = subprocess.run([sys.argv[1], 'policy', 'check', '--strict', SHIPPED], capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode:
+        print(result.stdout, result.stderr)
+        failed += 1
     print(f'{len(cases)} cases, {failed} failed')
     sys.exit(1 if failed or not cases else 0)
 
